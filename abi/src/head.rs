@@ -1,0 +1,229 @@
+//! Reading a request's head far enough to route it and to find its end (RFC 9112).
+//!
+//! The engine looks at the target and Host of a first request; the worker does so for every request, and needs to know
+//! where the message ends, so that bytes of the next one are never given to the wrong function. Stricter than HTTP
+//! asks where leniency would let two readers disagree about where a message ends. Pure functions; owns no fds.
+
+use httparse::{EMPTY_HEADER, Header, Status};
+
+use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX};
+
+/// Where a request's body ends (RFC 9112 6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// With the head: there is none.
+    None,
+    /// After so many bytes.
+    Length(u64),
+    /// With the last chunk.
+    Chunked,
+}
+
+/// What is needed of a complete head. Borrows the bytes it was read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head<'a> {
+    /// Bytes up to and including the empty line.
+    pub length: usize,
+    /// The request-target as sent.
+    pub target: &'a str,
+    /// The Host header's value, or the authority of a target in absolute form, which wins (RFC 9112 3.2.2).
+    /// `None` only in HTTP/1.0.
+    pub host: Option<&'a str>,
+    /// Where the body ends.
+    pub framing: Framing,
+}
+
+/// Whether a head is all there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parsed<'a> {
+    /// More bytes are needed.
+    Partial,
+    /// It is.
+    Complete(Head<'a>),
+}
+
+/// Why a head is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HeadError {
+    /// Answered 400.
+    #[error("{0}")]
+    Malformed(&'static str),
+    /// Answered 431.
+    #[error("the request's head is larger than {HEAD_BYTES_MAX} bytes or has more than {HEADERS_MAX} headers")]
+    TooLarge,
+}
+
+use HeadError::Malformed;
+
+/// Parses the head at the start of `bytes`.
+///
+/// # Errors
+/// [`HeadError`] when no further bytes can make it a request that is served.
+pub fn parse(bytes: &[u8]) -> Result<Parsed<'_>, HeadError> {
+    let mut headers = [EMPTY_HEADER; HEADERS_MAX];
+    let mut request = httparse::Request::new(&mut headers);
+    let length = match request.parse(bytes) {
+        Ok(Status::Complete(length)) if length <= HEAD_BYTES_MAX => length,
+        Ok(Status::Partial) if bytes.len() < HEAD_BYTES_MAX => return Ok(Parsed::Partial),
+        Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(HeadError::TooLarge),
+        Err(httparse::Error::Version) => return Err(Malformed("the version is not HTTP/1.0 or HTTP/1.1")),
+        Err(httparse::Error::HeaderName | httparse::Error::HeaderValue) => {
+            return Err(Malformed("a header is not well formed"));
+        }
+        Err(_) => return Err(Malformed("the request line is not well formed")),
+    };
+    let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
+        return Err(Malformed("the request line is not complete"));
+    };
+    if method == "CONNECT" {
+        return Err(Malformed("CONNECT is not served: this is no proxy"));
+    }
+    let uri: http::Uri = target.parse().map_err(|_| Malformed("the request's target is not a path or a URL"))?;
+    let framing = framing(request.headers, minor)?;
+    let named = host(request.headers)?;
+    if named.is_none() && minor > 0 {
+        return Err(Malformed("an HTTP/1.1 request needs exactly one Host header"));
+    }
+    let host = uri.authority().and_then(|authority| authority_in(target, authority.as_str().len())).or(named);
+    Ok(Parsed::Complete(Head { length, target, host, framing }))
+}
+
+/// The authority of a target in absolute form, borrowed from the target itself.
+fn authority_in(target: &str, length: usize) -> Option<&str> {
+    let start = target.find("://")? + 3;
+    target.get(start..start + length)
+}
+
+fn host<'a>(headers: &[Header<'a>]) -> Result<Option<&'a str>, HeadError> {
+    let mut hosts = headers.iter().filter(|header| header.name.eq_ignore_ascii_case("host"));
+    let Some(header) = hosts.next() else { return Ok(None) };
+    if hosts.next().is_some() {
+        return Err(Malformed("a request must not have two Host headers"));
+    }
+    let value = std::str::from_utf8(header.value).map_err(|_| Malformed("the Host header is not ASCII"))?;
+    let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b'?' | b'#' | b'@' | b'\\');
+    if !value.bytes().all(plain) {
+        return Err(Malformed("the Host header has a character that no host has"));
+    }
+    Ok(Some(value))
+}
+
+/// RFC 9112 6.3, with everything refused that two readers could take differently.
+fn framing(headers: &[Header<'_>], minor: u8) -> Result<Framing, HeadError> {
+    let mut length = None;
+    let mut chunked = false;
+    for header in headers {
+        if header.name.eq_ignore_ascii_case("content-length") {
+            let digits = !header.value.is_empty() && header.value.iter().all(u8::is_ascii_digit);
+            let value = std::str::from_utf8(header.value).ok().filter(|_| digits).and_then(|text| text.parse::<u64>().ok());
+            let value = value.ok_or(Malformed("Content-Length is not a number"))?;
+            if length.is_some_and(|other| other != value) {
+                return Err(Malformed("a request must not have two different Content-Lengths"));
+            }
+            length = Some(value);
+        } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
+            if chunked || !header.value.eq_ignore_ascii_case(b"chunked") {
+                return Err(Malformed("the only Transfer-Encoding served is chunked, once"));
+            }
+            chunked = true;
+        }
+    }
+    match (chunked, length) {
+        (true, Some(_)) => Err(Malformed("a request must not have both Content-Length and Transfer-Encoding")),
+        (true, None) if minor == 0 => Err(Malformed("an HTTP/1.0 request cannot be chunked")),
+        (true, None) => Ok(Framing::Chunked),
+        (false, Some(0) | None) => Ok(Framing::None),
+        (false, Some(length)) => Ok(Framing::Length(length)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn complete(text: &str) -> Head<'_> {
+        match parse(text.as_bytes()) {
+            Ok(Parsed::Complete(head)) => head,
+            other => panic!("{text:?}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_plain_head() {
+        let text = "GET /a?b HTTP/1.1\r\nHost: x:1\r\n\r\nrest";
+        let head = complete(text);
+        assert_eq!(head, Head { length: text.len() - 4, target: "/a?b", host: Some("x:1"), framing: Framing::None });
+    }
+
+    #[test]
+    fn framings() {
+        let with = |lines: &str| format!("POST / HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
+        assert_eq!(complete(&with("Content-Length: 5\r\n")).framing, Framing::Length(5));
+        assert_eq!(complete(&with("Content-Length: 5\r\nContent-Length: 5\r\n")).framing, Framing::Length(5));
+        assert_eq!(complete(&with("Content-Length: 0\r\n")).framing, Framing::None);
+        assert_eq!(complete(&with("Transfer-Encoding: Chunked\r\n")).framing, Framing::Chunked);
+    }
+
+    #[test]
+    fn the_authority_of_an_absolute_target_wins() {
+        let head = complete("GET http://u.example:8/x HTTP/1.1\r\nHost: other\r\n\r\n");
+        assert_eq!((head.host, head.target), (Some("u.example:8"), "http://u.example:8/x"));
+        assert_eq!(complete("GET / HTTP/1.0\r\n\r\n").host, None);
+        assert_eq!(complete("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").target, "*");
+    }
+
+    #[test]
+    fn what_is_malformed() {
+        for (text, part) in [
+            ("GET / HTTP/1.1\r\n\r\n", "Host"),
+            ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "two Host"),
+            ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", "Host"),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", "both"),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "two different"),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\n", "number"),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n", "number"),
+            ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", "chunked"),
+            ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", "1.0"),
+            ("CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", "CONNECT"),
+            ("GET / HTTP/1.1\r\nHost: a\r\n x: y\r\n\r\n", "header"),
+            ("GET / HTTP/3.0\r\n\r\n", "version"),
+            ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "version"),
+            ("\x16\x03\x01\x02\x00\x01", "request line"),
+        ] {
+            match parse(text.as_bytes()) {
+                Err(Malformed(why)) => assert!(why.contains(part), "{text:?}: {why}"),
+                other => panic!("{text:?}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_too_large() {
+        let long = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "y".repeat(HEAD_BYTES_MAX));
+        assert_eq!(parse(long.as_bytes()), Err(HeadError::TooLarge));
+        assert_eq!(parse(format!("{long}\r\n\r\n").as_bytes()), Err(HeadError::TooLarge));
+        let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "x: y\r\n".repeat(HEADERS_MAX));
+        assert_eq!(parse(many.as_bytes()), Err(HeadError::TooLarge));
+        assert_eq!(parse(b"GET / HT"), Ok(Parsed::Partial));
+        assert_eq!(parse(b""), Ok(Parsed::Partial));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..2048)) {
+            let _ = parse(&bytes);
+        }
+
+        /// A prefix of a good head is partial, and more bytes behind it change nothing.
+        #[test]
+        fn a_head_is_the_same_however_it_is_cut(cut in 0usize..100, tail in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let text = "POST /abc?d=e HTTP/1.1\r\nHost: host.example\r\nContent-Length: 12\r\nX-Y: z\r\n\r\n";
+            let cut = cut.min(text.len() - 1);
+            prop_assert_eq!(parse(&text.as_bytes()[..cut]), Ok(Parsed::Partial));
+            let mut longer = text.as_bytes().to_vec();
+            longer.extend_from_slice(&tail);
+            prop_assert_eq!(parse(&longer), parse(text.as_bytes()));
+        }
+    }
+}

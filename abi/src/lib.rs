@@ -1,0 +1,29 @@
+//! What engine and worker both know, and nothing else.
+//!
+//! Messages and the channel that carries them, the catalogue, the module-cache index, the board of shared
+//! counters, the reading of a request's head and its routing, and every limit by name. No I/O loops, no
+//! wasmtime, no glommio, no tokio: both sides bring their own. Every fd in here is an `OwnedFd` or borrowed.
+
+pub mod board;
+pub mod cache_index;
+pub mod catalogue;
+pub mod channel;
+pub mod envelope;
+pub mod head;
+pub mod invocation_id;
+pub mod limits;
+pub mod message;
+pub mod name;
+pub mod problem;
+pub mod route;
+pub mod sealed;
+
+/// Version of the wire between engine and worker. Raise it when the meaning of a message changes.
+pub const VERSION: u32 = 1;
+
+/// Identifies the build: the package's version and a hash of this crate's sources and compiler.
+/// Engine and worker talk only when theirs are equal.
+pub const BUILD_ID: &str = concat!(env!("CARGO_PKG_VERSION"), "+", env!("SOCKHOP_SCHEMA_HASH"));
+
+/// The fd number under which a worker finds its end of the channel after `exec`.
+pub const WORKER_CHANNEL_FD: i32 = 3;

@@ -1,0 +1,144 @@
+//! What engine and worker say to each other: one closed enum a direction.
+//!
+//! A message is an rkyv archive in an envelope, and at most one fd. Which message carries an fd is part of its
+//! type ([`Message::fd_count`]) and checked on receipt, so a peer cannot smuggle or withhold one. No message owns
+//! an fd: the channel takes a borrowed one to send and gives an owned one beside what it received.
+
+#![allow(missing_docs, reason = "rkyv's derives make resolvers without docs; every type of ours has them")]
+
+use rkyv::{Archive, Deserialize, Serialize};
+
+use crate::limits;
+
+/// A SHA-256 digest.
+pub type Digest = [u8; 32];
+
+/// A direction of the channel.
+pub trait Message: Sized {
+    /// How many fds travel with this message: 0 or 1.
+    fn fd_count(&self) -> usize;
+
+    /// Checks what the type cannot say: lengths against their limits. Called on receipt.
+    ///
+    /// # Errors
+    /// Which field is beyond which limit.
+    fn check(&self) -> Result<(), &'static str>;
+}
+
+/// Settings of a worker, fixed for its life.
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The function this worker exists for (`isolation = "process"`), or none: it runs all shared functions.
+    pub only_function: Option<String>,
+    /// With `--domain example.com`: the suffix under which host names are functions' names.
+    pub domain: Option<String>,
+    /// From a head's first byte to its last.
+    pub head_timeout_ms: u32,
+    /// Between two requests on one connection.
+    pub idle_timeout_ms: u32,
+    /// Without the client taking a byte of the reply.
+    pub write_timeout_ms: u32,
+}
+
+/// Engine to worker.
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+pub enum ToWorker {
+    /// The engine accepts the worker's [`ToEngine::Hello`]. Carries the board's memfd.
+    Start {
+        /// The worker's row on the board.
+        row: u16,
+        /// Everything the worker needs to know of the node's settings.
+        settings: Settings,
+    },
+    /// Carries the sealed memfd of a catalogue, which replaces the one before.
+    Catalogue,
+    /// Carries the sealed memfd of the compiled module that was asked for.
+    Module {
+        /// Which module: the key of its compilation.
+        key: Digest,
+    },
+    /// The module that was asked for cannot be had.
+    ModuleMissing {
+        /// Which module.
+        key: Digest,
+        /// Why, for the log.
+        reason: String,
+    },
+    /// Carries a client's socket. `read` holds what others have taken from it already.
+    Connection {
+        /// Bytes that belong before what the socket still holds.
+        read: Vec<u8>,
+    },
+    /// Finish what is in flight, close what is idle, then leave.
+    Drain {
+        /// When to leave at the latest, in milliseconds from now.
+        deadline_ms: u32,
+    },
+}
+
+/// Worker to engine.
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+pub enum ToEngine {
+    /// The first message of a worker.
+    Hello {
+        /// [`crate::VERSION`] of the worker.
+        version: u32,
+        /// [`crate::BUILD_ID`] of the worker.
+        build_id: String,
+    },
+    /// The worker serves by this catalogue from now on. The first one says that it is ready.
+    Applied {
+        /// The catalogue's generation.
+        generation: u64,
+    },
+    /// The worker needs this compiled module.
+    Want {
+        /// The key of its compilation.
+        key: Digest,
+    },
+    /// Carries a client's socket whose next request this worker must not run.
+    Return {
+        /// What the worker has read from the socket and not used.
+        read: Vec<u8>,
+    },
+}
+
+impl Message for ToWorker {
+    fn fd_count(&self) -> usize {
+        match self {
+            Self::Start { .. } | Self::Catalogue | Self::Module { .. } | Self::Connection { .. } => 1,
+            Self::ModuleMissing { .. } | Self::Drain { .. } => 0,
+        }
+    }
+
+    fn check(&self) -> Result<(), &'static str> {
+        match self {
+            Self::Connection { read } if read.len() > limits::RETURNED_BYTES_MAX => {
+                Err("Connection.read is longer than RETURNED_BYTES_MAX")
+            }
+            Self::Start { row, .. } if usize::from(*row) >= limits::WORKERS_MAX => {
+                Err("Start.row is beyond WORKERS_MAX")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Message for ToEngine {
+    fn fd_count(&self) -> usize {
+        match self {
+            Self::Return { .. } => 1,
+            Self::Hello { .. } | Self::Applied { .. } | Self::Want { .. } => 0,
+        }
+    }
+
+    fn check(&self) -> Result<(), &'static str> {
+        match self {
+            Self::Return { read } if read.len() > limits::RETURNED_BYTES_MAX => {
+                Err("Return.read is longer than RETURNED_BYTES_MAX")
+            }
+            Self::Hello { build_id, .. } if build_id.len() > 256 => Err("Hello.build_id is longer than 256 bytes"),
+            _ => Ok(()),
+        }
+    }
+}

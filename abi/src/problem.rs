@@ -1,0 +1,124 @@
+//! Errors that the node answers itself: `application/problem+json` (RFC 9457) with the invocation id.
+//!
+//! One place for what each error says, used by shards, which write the whole reply, and by workers, which need only its
+//! parts. Pure; owns no fds.
+
+use crate::head::HeadError;
+use crate::invocation_id::InvocationId;
+
+/// The media type of every error of the node's.
+pub const CONTENT_TYPE: &str = "application/problem+json";
+/// The header that bears the invocation id on every reply.
+pub const INVOCATION_ID_HEADER: &str = "sockhop-invocation-id";
+/// After how many seconds a client refused with 503 may try again.
+pub const RETRY_AFTER_S: &str = "1";
+
+/// An error for a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The HTTP status.
+    pub status: u16,
+    /// What went wrong, and where it helps, what to do.
+    pub detail: String,
+}
+
+impl Problem {
+    /// An error with its status and explanation.
+    #[must_use]
+    pub fn new(status: u16, detail: impl Into<String>) -> Self {
+        Self { status, detail: detail.into() }
+    }
+
+    /// No function of that name.
+    #[must_use]
+    pub fn unknown_function(name: &str) -> Self {
+        if name.is_empty() {
+            return Self::new(404, "the path names no function; expected /NAME/...");
+        }
+        // The name is the client's: show it, but not all of a long one.
+        let shown: String = name.chars().take(80).collect();
+        Self::new(404, format!("there is no function {shown:?} here"))
+    }
+
+    /// What the status is called (RFC 9110 15).
+    #[must_use]
+    pub fn title(&self) -> &'static str {
+        match self.status {
+            400 => "Bad Request",
+            404 => "Not Found",
+            408 => "Request Timeout",
+            413 => "Content Too Large",
+            431 => "Request Header Fields Too Large",
+            503 => "Service Unavailable",
+            504 => "Gateway Timeout",
+            _ => "Internal Server Error",
+        }
+    }
+
+    /// Whether the reply says when to try again.
+    #[must_use]
+    pub fn retry_after(&self) -> bool {
+        matches!(self.status, 429 | 503)
+    }
+
+    /// The reply's body.
+    #[must_use]
+    pub fn body(&self, id: InvocationId) -> String {
+        serde_json::json!({
+            "status": self.status,
+            "title": self.title(),
+            "detail": self.detail,
+            "invocation_id": id.to_string(),
+        })
+        .to_string()
+    }
+
+    /// The whole reply as it goes over the wire; the connection is closed behind it.
+    #[must_use]
+    pub fn reply(&self, id: InvocationId) -> Vec<u8> {
+        let body = self.body(id);
+        let retry = if self.retry_after() { format!("retry-after: {RETRY_AFTER_S}\r\n") } else { String::new() };
+        format!(
+            "HTTP/1.1 {} {}\r\ncontent-type: {CONTENT_TYPE}\r\ncontent-length: {}\r\n{INVOCATION_ID_HEADER}: {id}\r\n\
+             {retry}connection: close\r\n\r\n{body}",
+            self.status,
+            self.title(),
+            body.len(),
+        )
+        .into_bytes()
+    }
+}
+
+impl From<HeadError> for Problem {
+    fn from(error: HeadError) -> Self {
+        let status = match error {
+            HeadError::Malformed(_) => 400,
+            HeadError::TooLarge => 431,
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_is_well_formed_http_and_json() {
+        let id = InvocationId::new();
+        let reply = Problem::unknown_function("a\"b\r\nX: y").reply(id);
+        let mut headers = [httparse::EMPTY_HEADER; 16];
+        let mut parsed = httparse::Response::new(&mut headers);
+        let length = parsed.parse(&reply).unwrap().unwrap();
+        assert_eq!(parsed.code, Some(404));
+        let header = |name: &str| parsed.headers.iter().find(|h| h.name == name).map(|h| h.value.to_vec());
+        assert_eq!(header("content-length").unwrap(), (reply.len() - length).to_string().as_bytes());
+        assert_eq!(header(INVOCATION_ID_HEADER).unwrap(), id.to_string().as_bytes());
+        assert_eq!(header("retry-after"), None);
+        let json: serde_json::Value = serde_json::from_slice(&reply[length..]).unwrap();
+        assert_eq!(json["status"], 404);
+        assert_eq!(json["invocation_id"], id.to_string());
+        let busy = Problem::new(503, "full").reply(id);
+        assert!(String::from_utf8(busy).unwrap().contains("\r\nretry-after: 1\r\n"));
+    }
+}

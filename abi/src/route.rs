@@ -1,0 +1,109 @@
+//! From a request's host and target to a function of the catalogue. Pure; owns no fds.
+//!
+//! Shards route first requests and workers every later one, so the rule is one function in the crate both know:
+//! with a domain, host `NAME.domain` is the function NAME with the path whole; else `/NAME/rest` is NAME with `/rest`.
+
+use crate::catalogue::CatalogueView;
+
+/// Where a request goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    /// The function's position in the catalogue that was asked.
+    pub function: usize,
+    /// How many bytes at the start of the target's path name the function and are not the function's to see:
+    /// 0 when the host named it.
+    pub prefix_length: usize,
+}
+
+/// Routes by `host` (with or without a port) and `target` (origin or absolute form). `Err` names what was looked for.
+///
+/// # Errors
+/// The name for which the catalogue has no function; empty when the path names none.
+pub fn route<'a>(
+    catalogue: &CatalogueView,
+    domain: Option<&str>,
+    host: Option<&'a str>,
+    target: &'a str,
+) -> Result<Route, &'a str> {
+    if let Some(name) = domain.and_then(|domain| name_in_host(host?, domain)) {
+        let lower = name.to_ascii_lowercase();
+        return catalogue.find(&lower).map(|function| Route { function, prefix_length: 0 }).ok_or(name);
+    }
+    let name = name_in_path(path_of(target));
+    catalogue.find(name).map(|function| Route { function, prefix_length: name.len() + 1 }).ok_or(name)
+}
+
+/// `NAME` of `NAME.domain[:port]`; hosts are compared without regard to case (RFC 9110 4.2.3).
+fn name_in_host<'a>(host: &'a str, domain: &str) -> Option<&'a str> {
+    let host = host.rsplit_once(':').map_or(host, |(host, _port)| host);
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let (name, rest) = host.split_at_checked(host.len().checked_sub(domain.len() + 1)?)?;
+    let dotted = rest.strip_prefix('.')?;
+    (dotted.eq_ignore_ascii_case(domain) && !name.is_empty() && !name.contains('.')).then_some(name)
+}
+
+/// The path, and what follows it, of a target in origin or absolute form; what has neither has no path.
+fn path_of(target: &str) -> &str {
+    if target.starts_with('/') {
+        return target;
+    }
+    let Some((_scheme, rest)) = target.split_once("://") else { return "" };
+    rest.find('/').map_or("", |at| &rest[at..])
+}
+
+/// The first segment of a path.
+fn name_in_path(path: &str) -> &str {
+    let rest = path.strip_prefix('/').unwrap_or("");
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    &rest[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::tests::view;
+    use proptest::prelude::*;
+
+    fn name(domain: Option<&str>, host: Option<&str>, target: &str) -> Result<(String, usize), String> {
+        let view = view(&["a", "hello", "x-1"]);
+        route(&view, domain, host, target)
+            .map(|route| (view.function(route.function).unwrap().name.as_str().to_owned(), route.prefix_length))
+            .map_err(str::to_owned)
+    }
+
+    #[test]
+    fn by_path() {
+        for target in ["/hello", "/hello/", "/hello/x?y", "/hello?y=/z", "http://h:1/hello/x"] {
+            assert_eq!(name(None, Some("h"), target), Ok(("hello".into(), 6)), "{target}");
+        }
+        assert_eq!(name(None, None, "/a/b"), Ok(("a".into(), 2)));
+    }
+
+    #[test]
+    fn what_is_unknown_is_named() {
+        for (target, unknown) in [("/", ""), ("/nope/x", "nope"), ("*", ""), ("/hell", "hell"), ("/hello%2f", "hello%2f"),
+            ("//hello", ""), ("/../hello", ".."), ("http://hello", "")] {
+            assert_eq!(name(None, Some("h"), target), Err(unknown.into()), "{target}");
+        }
+    }
+
+    #[test]
+    fn by_host() {
+        let domain = Some("example.com");
+        for host in ["hello.example.com", "HELLO.Example.COM:8080", "hello.example.com."] {
+            assert_eq!(name(domain, Some(host), "/x-1/y"), Ok(("hello".into(), 0)), "{host}");
+        }
+        assert_eq!(name(domain, Some("nope.example.com"), "/hello/"), Err("nope".into()));
+        for host in ["example.com", "b.hello.example.com", "helloexample.com", ".example.com", "127.0.0.1:80"] {
+            assert_eq!(name(domain, Some(host), "/x-1/y"), Ok(("x-1".into(), 4)), "{host}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_survived(host in ".{0,40}", target in ".{0,40}", domain in "[a-z.]{0,12}") {
+            let view = view(&["a"]);
+            let _ = route(&view, Some(&domain), Some(&host), &target);
+        }
+    }
+}

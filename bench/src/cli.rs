@@ -1,0 +1,132 @@
+//! The command line: names, defaults and help texts. Holds no file descriptor.
+
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Load and comparison harness for sockhop and its peers.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Drive load at one URL and report rate, latency and errors.
+    Load(LoadArguments),
+    /// Compare sockhop with its peers on a hello function, in interleaved rounds.
+    Hello(HelloArguments),
+}
+
+/// What `load` takes.
+#[derive(Debug, Args)]
+pub struct LoadArguments {
+    /// Where to send GET requests: http://HOST[:PORT][/PATH].
+    pub url: String,
+    /// Connections held open at a time.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub connections: u32,
+    /// Length of the measured window.
+    #[arg(long, default_value_t = 10.0, value_parser = window_seconds)]
+    pub seconds: f64,
+    /// Requests per second, sent at intended times whether or not replies come back (open loop).
+    /// Without it, each connection sends as soon as it has its reply (closed loop).
+    #[arg(long)]
+    pub rate: Option<NonZeroU64>,
+    /// Load before the measured window, not reported.
+    #[arg(long, default_value_t = 1.0, value_parser = seconds)]
+    pub warmup_seconds: f64,
+    /// One connection per request; latency then includes the connect.
+    #[arg(long)]
+    pub no_keep_alive: bool,
+    /// Pin the client's thread to this core.
+    #[arg(long)]
+    pub core: Option<usize>,
+    /// Count every other reply body as bad. Without it the first reply, fetched before the load, says
+    /// what the body is.
+    #[arg(long)]
+    pub expect_body: Option<String>,
+    /// Do not check reply bodies at all, for a server whose replies differ.
+    #[arg(long, conflicts_with = "expect_body")]
+    pub any_body: bool,
+    /// Print one JSON object instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `hello` takes.
+#[derive(Debug, Args)]
+pub struct HelloArguments {
+    /// Folder with `sockhop` and `sockhop-worker` [default: beside this binary, else on PATH].
+    #[arg(long)]
+    pub sockhop_bin: Option<PathBuf>,
+    /// The `wasmtime` binary [default: on PATH].
+    #[arg(long)]
+    pub wasmtime: Option<PathBuf>,
+    /// The `nginx` binary [default: on PATH].
+    #[arg(long)]
+    pub nginx: Option<PathBuf>,
+    /// The hello component (a wasi:http 0.2 handler) that sockhop and wasmtime serve.
+    #[arg(
+        long,
+        default_value = "tests/guests/target/wasm32-wasip2/release/hello.wasm"
+    )]
+    pub component: PathBuf,
+    /// Rounds; in each, every server is started, warmed, measured and ended once.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rounds: u32,
+    /// Measured window of one server in one round.
+    #[arg(long, default_value_t = 5.0, value_parser = window_seconds)]
+    pub seconds: f64,
+    /// Load before each measured window, not reported.
+    #[arg(long, default_value_t = 1.0, value_parser = seconds)]
+    pub warmup_seconds: f64,
+    /// Connections held open at a time.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub connections: u32,
+    /// Write everything, every round included, to this file as JSON.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+}
+
+/// A length of time a person may ask for: `Duration::from_secs_f64` would panic on what this refuses.
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if (0.0..=86_400.0).contains(&value) => Ok(value),
+        _ => Err("want a number of seconds between 0 and 86400".to_owned()),
+    }
+}
+
+/// A window: long enough to hold something.
+fn window_seconds(text: &str) -> Result<f64, String> {
+    match seconds(text) {
+        Ok(value) if value < 0.1 => {
+            Err("want at least 0.1 seconds; less measures nothing".to_owned())
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn seconds_refuses_what_no_clock_can_hold() {
+        assert_eq!(seconds("0.5"), Ok(0.5));
+        for bad in ["-1", "NaN", "inf", "1e9", "x", ""] {
+            assert!(seconds(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! One connection of the load: it sends a request, reads the reply, and says how that ended.
+//!
+//! Owns its socket: opened in `start` when there is none, kept between requests when both sides keep it
+//! alive, closed by drop on every other way out.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::SocketAddr;
+
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+
+use crate::reply::{Head, ReplyParser};
+
+/// What all connections share.
+#[derive(Debug)]
+pub struct Job {
+    pub address: SocketAddr,
+    pub request: Vec<u8>,
+    pub expected_body: Option<Vec<u8>>,
+    pub keep_alive: bool,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// With a whole reply.
+    Reply { status: u16, body_is_right: bool },
+    /// Without one.
+    Failed(Failure),
+}
+
+/// Why there is no reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    Connect,
+    /// The connection broke, or was closed before a reply's first byte.
+    Reset,
+    Timeout,
+    /// Bytes that are no reply, or an end in the middle of one.
+    Malformed,
+}
+
+/// When a request should have started and when it did, in nanoseconds of the client's clock.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Times {
+    pub intended: u64,
+    pub sent: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Idle,
+    Connecting,
+    Sending,
+    Receiving,
+}
+
+#[derive(Debug)]
+pub struct Connection {
+    token: Token,
+    stream: Option<TcpStream>,
+    phase: Phase,
+    parser: ReplyParser,
+    /// Bytes of the request the socket has taken.
+    sent_bytes: usize,
+    /// Bytes of the reply's body so far, and whether they were the expected ones.
+    body_bytes: usize,
+    body_is_right: bool,
+    times: Times,
+}
+
+impl Connection {
+    pub fn new(token: Token) -> Self {
+        Self {
+            token,
+            stream: None,
+            phase: Phase::Idle,
+            parser: ReplyParser::default(),
+            sent_bytes: 0,
+            body_bytes: 0,
+            body_is_right: true,
+            times: Times::default(),
+        }
+    }
+
+    /// Times of the request in hand, or of the last one.
+    pub fn times(&self) -> Times {
+        self.times
+    }
+
+    /// Times of the request in hand, if there is one.
+    pub fn in_flight(&self) -> Option<Times> {
+        (self.phase != Phase::Idle).then_some(self.times)
+    }
+
+    /// Starts a request, on the socket at hand or on a new one.
+    pub fn start(
+        &mut self,
+        job: &Job,
+        registry: &Registry,
+        intended: u64,
+        now: u64,
+    ) -> Option<Ended> {
+        self.times = Times {
+            intended,
+            sent: now,
+        };
+        self.sent_bytes = 0;
+        self.body_bytes = 0;
+        self.body_is_right = true;
+        if self.stream.is_some() {
+            self.phase = Phase::Sending;
+            return self.send(job);
+        }
+        self.parser = ReplyParser::default();
+        self.phase = Phase::Connecting;
+        match open(job.address, registry, self.token) {
+            Ok(stream) => {
+                self.stream = Some(stream);
+                None
+            }
+            Err(_) => Some(self.fail(Failure::Connect)),
+        }
+    }
+
+    /// The socket is ready for something; `closed` says that the server has ended its side. Returns how
+    /// the request ended and when, if it did.
+    pub fn on_event(
+        &mut self,
+        job: &Job,
+        closed: bool,
+        buffer: &mut [u8],
+        now: &impl Fn() -> u64,
+    ) -> Option<(Ended, u64)> {
+        match self.phase {
+            Phase::Connecting => {
+                if job.keep_alive {
+                    // With keep-alive the connect is set-up; without it, it is part of each request.
+                    self.times.sent = now();
+                }
+                // No reply can be here yet, so there is nothing to read: its coming is another event.
+                self.send(job).map(|ended| (ended, now()))
+            }
+            Phase::Sending => match self.send(job) {
+                Some(ended) => Some((ended, now())),
+                None => self.receive(job, closed, buffer, now),
+            },
+            Phase::Receiving => self.receive(job, closed, buffer, now),
+            Phase::Idle => {
+                // Nothing is due, so this is the server closing, or talking out of turn.
+                let mut byte = [0];
+                let read = self.stream.as_mut().map(|stream| stream.read(&mut byte));
+                if !matches!(read, Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock) {
+                    self.stream = None;
+                }
+                None
+            }
+        }
+    }
+
+    /// Gives up on a request older than `timeout`.
+    pub fn expire(&mut self, now: u64, timeout: u64) -> bool {
+        let expired = self.phase != Phase::Idle && now.saturating_sub(self.times.sent) >= timeout;
+        if expired {
+            self.fail(Failure::Timeout);
+        }
+        expired
+    }
+
+    fn send(&mut self, job: &Job) -> Option<Ended> {
+        while let Some(rest) = job
+            .request
+            .get(self.sent_bytes..)
+            .filter(|rest| !rest.is_empty())
+        {
+            let stream = self.stream.as_mut()?;
+            match stream.write(rest) {
+                Ok(count) => {
+                    self.sent_bytes += count;
+                    self.phase = Phase::Sending;
+                }
+                // Not connected yet, or no room: the next event tells.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected
+                    ) =>
+                {
+                    return None;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) if self.phase == Phase::Connecting => {
+                    return Some(self.fail(Failure::Connect));
+                }
+                Err(_) => return Some(self.fail(Failure::Reset)),
+            }
+        }
+        self.phase = Phase::Receiving;
+        None
+    }
+
+    fn receive(
+        &mut self,
+        job: &Job,
+        closed: bool,
+        buffer: &mut [u8],
+        now: &impl Fn() -> u64,
+    ) -> Option<(Ended, u64)> {
+        loop {
+            let stream = self.stream.as_mut()?;
+            let count = match stream.read(buffer) {
+                Ok(0) => {
+                    let at = now();
+                    let head = self.parser.end();
+                    self.stream = None;
+                    return Some((self.at_end(job, head), at));
+                }
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => return Some((self.fail(Failure::Reset), now())),
+            };
+            let Self {
+                parser,
+                body_bytes,
+                body_is_right,
+                ..
+            } = self;
+            let parsed = parser.feed(&buffer[..count], &mut |part| {
+                if let Some(expected) = &job.expected_body {
+                    *body_is_right &=
+                        expected.get(*body_bytes..*body_bytes + part.len()) == Some(part);
+                }
+                *body_bytes += part.len();
+            });
+            match parsed {
+                Ok((used, Some(head))) if used == count => {
+                    let at = now();
+                    if closed || !(job.keep_alive && head.keep_alive) {
+                        self.stream = None;
+                    }
+                    return Some((self.complete(job, head), at));
+                }
+                Ok((_, None)) => {}
+                // Also more bytes than the reply has: nothing else was asked for.
+                Ok(_) | Err(_) => return Some((self.fail(Failure::Malformed), now())),
+            }
+            // A short read has emptied the socket, and later bytes raise a new edge: see epoll(7). This
+            // saves the second read of every reply. An end that came with the bytes raises none, though.
+            if count < buffer.len() && !closed {
+                return None;
+            }
+        }
+    }
+
+    fn at_end(&mut self, job: &Job, head: Result<Head, crate::reply::Error>) -> Ended {
+        match head {
+            Ok(head) => self.complete(job, head),
+            Err(crate::reply::Error::NoReply) => self.fail(Failure::Reset),
+            Err(_) => self.fail(Failure::Malformed),
+        }
+    }
+
+    fn complete(&mut self, job: &Job, head: Head) -> Ended {
+        self.phase = Phase::Idle;
+        let length_is_right = job
+            .expected_body
+            .as_ref()
+            .is_none_or(|body| body.len() == self.body_bytes);
+        Ended::Reply {
+            status: head.status,
+            body_is_right: self.body_is_right && length_is_right,
+        }
+    }
+
+    fn fail(&mut self, failure: Failure) -> Ended {
+        self.stream = None;
+        self.phase = Phase::Idle;
+        Ended::Failed(failure)
+    }
+}
+
+/// Edge-triggered for both directions once and for all: no epoll_ctl while requests run.
+fn open(address: SocketAddr, registry: &Registry, token: Token) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+    Ok(stream)
+}

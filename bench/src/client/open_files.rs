@@ -1,0 +1,57 @@
+//! The limit on open files, raised in time: run out of it in mid-load and our own limit would be counted
+//! as the server's errors. Holds no file descriptor.
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+/// Files that are not connections: the standard ones, epoll, timer, pipes.
+const OTHERS: u64 = 64;
+
+/// What goes wrong here.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Too low, and not ours to raise.
+    #[error(
+        "{connections} connections need {needed} open files, and the hard limit is {limit}; raise it (ulimit -Hn) or use fewer"
+    )]
+    TooFew {
+        /// What was asked for.
+        connections: u32,
+        /// What that takes.
+        needed: u64,
+        /// What there is.
+        limit: u64,
+    },
+    /// The kernel said no.
+    #[error("cannot read or raise the limit on open files ({0}); is a seccomp filter in the way?")]
+    Limit(#[from] nix::Error),
+}
+
+/// Makes room for so many connections.
+pub fn allow(connections: u32) -> Result<(), Error> {
+    let needed = u64::from(connections) + OTHERS;
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if needed > hard {
+        return Err(Error::TooFew {
+            connections,
+            needed,
+            limit: hard,
+        });
+    }
+    if needed > soft {
+        setrlimit(Resource::RLIMIT_NOFILE, needed, hard)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_had_is_said_before_the_load() {
+        allow(1).unwrap();
+        if getrlimit(Resource::RLIMIT_NOFILE).unwrap().1 < u64::from(u32::MAX) {
+            assert!(matches!(allow(u32::MAX), Err(Error::TooFew { .. })));
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! What a number was measured on: machine, kernel, commit, date. A number without it is hearsay.
+//! Opens files of /proc and /sys for the length of one read only.
+//!
+//! Nothing here fails: a thing that cannot be learned is reported as such, and the numbers still stand.
+
+use std::fmt;
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+/// With more than this to run besides us, numbers wander.
+const LOAD_AVERAGE_MAX: f64 = 0.5;
+const UNKNOWN: &str = "unknown";
+
+/// The surroundings of a measurement.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Environment {
+    /// As the CPU names itself.
+    pub cpu: String,
+    /// Those this process may use.
+    pub cores: usize,
+    /// The frequency governor of core 0, or `none` where the guest of a hypervisor sees no such thing.
+    pub governor: String,
+    /// Release of the kernel.
+    pub kernel: String,
+    /// What is checked out where the harness runs, and whether files differ from it.
+    pub commit: String,
+    /// When, in UTC.
+    pub date: String,
+    /// Over the last minute, before we added to it.
+    pub load_average: Option<f64>,
+    /// How the harness was called.
+    pub command: String,
+}
+
+impl Environment {
+    /// Looks around. Call before any load.
+    pub fn look() -> Self {
+        Self {
+            cpu: read("/proc/cpuinfo")
+                .and_then(|text| cpu_name(&text))
+                .unwrap_or_else(|| UNKNOWN.to_owned()),
+            cores: std::thread::available_parallelism().map_or(0, usize::from),
+            governor: read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+                .unwrap_or_else(|| "none".to_owned()),
+            kernel: read("/proc/sys/kernel/osrelease").unwrap_or_else(|| UNKNOWN.to_owned()),
+            commit: commit().unwrap_or_else(|| UNKNOWN.to_owned()),
+            date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+            load_average: read("/proc/loadavg")
+                .and_then(|text| text.split(' ').next()?.parse().ok()),
+            command: std::env::args().collect::<Vec<_>>().join(" "),
+        }
+    }
+
+    /// What about it makes numbers doubtful.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if let Some(load) = self.load_average.filter(|&load| load > LOAD_AVERAGE_MAX) {
+            warnings.push(format!("load average was {load} at the start: something else was running, so numbers are low and wander"));
+        }
+        if self.cores < 2 {
+            warnings.push(
+                "fewer than two cores: server and client share one, and each slows the other"
+                    .to_owned(),
+            );
+        }
+        if !matches!(&*self.governor, "none" | "performance") {
+            warnings.push(format!(
+                "governor is `{}`: the clock changes with load; `performance` is steadier",
+                self.governor
+            ));
+        }
+        warnings
+    }
+}
+
+impl fmt::Display for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "cpu:      {} ({} cores, governor {})",
+            self.cpu, self.cores, self.governor
+        )?;
+        writeln!(f, "kernel:   {}", self.kernel)?;
+        writeln!(f, "commit:   {}", self.commit)?;
+        writeln!(f, "date:     {}", self.date)?;
+        writeln!(f, "command:  {}", self.command)
+    }
+}
+
+fn read(path: &str) -> Option<String> {
+    fs::read_to_string(path)
+        .ok()
+        .map(|text| text.trim().to_owned())
+}
+
+/// x86 has a name in words; arm64 has numbers only, which still tell two machines apart.
+fn cpu_name(cpuinfo: &str) -> Option<String> {
+    let value = |key: &str| {
+        let line = cpuinfo.lines().find(|line| {
+            line.split(':')
+                .next()
+                .is_some_and(|name| name.trim() == key)
+        })?;
+        Some(line.split_once(':')?.1.trim().to_owned())
+    };
+    value("model name").or_else(|| {
+        Some(format!(
+            "arm implementer {} part {}",
+            value("CPU implementer")?,
+            value("CPU part")?
+        ))
+    })
+}
+
+fn commit() -> Option<String> {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git")
+            .args(arguments)
+            .stderr(Stdio::null())
+            .output()
+            .ok()?;
+        output
+            .status
+            .success()
+            .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let head = git(&["rev-parse", "HEAD"])?;
+    let changed = git(&["status", "--porcelain"]).is_none_or(|files| !files.is_empty());
+    Some(if changed {
+        format!("{head} with changes")
+    } else {
+        head
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_architectures_have_a_name() {
+        assert_eq!(
+            cpu_name("processor\t: 0\nmodel name\t: Fast One\n").unwrap(),
+            "Fast One"
+        );
+        let arm = "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd40\n";
+        assert_eq!(cpu_name(arm).unwrap(), "arm implementer 0x41 part 0xd40");
+        assert_eq!(cpu_name("nothing"), None);
+    }
+
+    #[test]
+    fn a_busy_machine_is_warned_of() {
+        let mut environment = Environment::look();
+        environment.load_average = Some(3.0);
+        assert!(environment.warnings()[0].contains("load average was 3"));
+    }
+}

@@ -1,0 +1,33 @@
+//! Starts `wasmtime serve`, as it comes or tuned. The process belongs to `child`.
+
+use std::path::Path;
+use std::process::Command;
+
+use super::child::{self, Child, url_after};
+use super::{Error, SERVER_CORE, Server};
+use crate::target::Target;
+
+/// Lets a component import wasi:cli, as every Rust guest does; it adds host functions, and costs no time.
+const NEEDED: &str = "-Scli=y";
+/// The set that was fastest among those tried with a hello component. `-Wconcurrency-support=n`, which
+/// helps our own worker, is not in it: 48.0 then answers with 500.
+const TUNED: [&str; 1] = [
+    "-Opooling-allocator=y,pooling-pagemap-scan=y,pooling-memory-keep-resident=1048576,pooling-table-keep-resident=1048576",
+];
+
+pub fn start(binary: &Path, tuned: bool, component: &Path) -> Result<Server, Error> {
+    let mut serve = Command::new(binary);
+    serve.args(["serve", NEEDED, "--addr", "127.0.0.1:0"]);
+    if tuned {
+        serve.args(TUNED);
+    }
+    serve.arg(component);
+    let mut child = Child::start("wasmtime", SERVER_CORE, serve, child::scratch("wasmtime")?)?;
+    let url = child.wait_until(|log| url_after(log, "Serving HTTP on "))?;
+    let commands = vec![child.command().to_owned()];
+    Ok(Server {
+        target: Target::parse(&url)?,
+        child,
+        commands,
+    })
+}

@@ -1,0 +1,265 @@
+//! Where requests go: the URL, the address behind it, and the request's bytes.
+//! Opens one connection to find out which address answers, and closes it again.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
+use std::time::Duration;
+
+use crate::reply::{self, ReplyParser};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What goes wrong here.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not a URL we drive.
+    #[error("`{url}` is not a URL of the form http://HOST[:PORT][/PATH] ({why})")]
+    Url {
+        /// As given.
+        url: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// No such host.
+    #[error("cannot resolve `{authority}` ({source}); check the name, or give an address")]
+    Resolve {
+        /// Host and port.
+        authority: String,
+        /// What the resolver said.
+        source: std::io::Error,
+    },
+    /// Nobody there.
+    #[error(
+        "nothing accepts connections at {authority} ({source}); is the server up and on that port?"
+    )]
+    Connect {
+        /// Host and port.
+        authority: String,
+        /// What the last address tried said.
+        source: std::io::Error,
+    },
+    /// The connection broke before the reply was whole.
+    #[error("no whole reply from {authority} ({source}); the server's log may say why")]
+    Fetch {
+        /// Host and port.
+        authority: String,
+        /// What the socket said.
+        source: std::io::Error,
+    },
+    /// Not HTTP/1.
+    #[error("{authority} does not answer in HTTP/1 ({source}); is another server on that port?")]
+    Reply {
+        /// Host and port.
+        authority: String,
+        /// What is wrong with it.
+        source: reply::Error,
+    },
+}
+
+/// A URL, taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Host and port, the port always said.
+    authority: String,
+    /// What the Host header says: as in the URL.
+    host: String,
+    /// Path and query.
+    path: String,
+}
+
+/// One reply, whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    /// Its status.
+    pub status: u16,
+    /// Its body, out of its chunks.
+    pub body: Vec<u8>,
+    /// What crossed the wire, head and framing included.
+    pub wire_bytes: usize,
+}
+
+impl Target {
+    /// Takes a URL apart. User info and fragments have no place in a load test and are refused.
+    pub fn parse(url: &str) -> Result<Self, Error> {
+        let error = |why| Error::Url {
+            url: url.to_owned(),
+            why,
+        };
+        let rest = url
+            .strip_prefix("http://")
+            .ok_or_else(|| error("only http:// is driven"))?;
+        if !url.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(error(
+                "blanks, controls and non-ASCII must be percent-encoded",
+            ));
+        }
+        if rest.contains(['@', '#']) {
+            return Err(error("user info and fragments are not sent"));
+        }
+        let (host, path) = match rest.find(['/', '?']) {
+            Some(at) if rest[at..].starts_with('/') => (&rest[..at], rest[at..].to_owned()),
+            Some(at) => (&rest[..at], format!("/{}", &rest[at..])),
+            None => (rest, "/".to_owned()),
+        };
+        // A colon after the last bracket parts the port; those before it belong to an IPv6 address.
+        let after_bracket = host.rfind(']').map_or(0, |at| at + 1);
+        let authority = match host[after_bracket..].split_once(':') {
+            Some((_, port)) if port.parse::<u16>().is_ok() => host.to_owned(),
+            Some(_) => return Err(error("the port is no number up to 65535")),
+            None => format!("{host}:80"),
+        };
+        if host.is_empty() || host.starts_with(':') {
+            return Err(error("the host is missing"));
+        }
+        Ok(Self {
+            authority,
+            host: host.to_owned(),
+            path,
+        })
+    }
+
+    /// The bytes of one request.
+    pub fn request(&self, keep_alive: bool) -> Vec<u8> {
+        // HTTP/1.1 stays open unless told otherwise, so the usual request has no Connection header at all.
+        let close = if keep_alive {
+            ""
+        } else {
+            "Connection: close\r\n"
+        };
+        format!(
+            "GET {} HTTP/1.1\r\nHost: {}\r\n{close}\r\n",
+            self.path, self.host
+        )
+        .into_bytes()
+    }
+
+    /// The first address of the host that accepts a connection: `localhost` often has one that does not.
+    pub fn resolve(&self) -> Result<SocketAddr, Error> {
+        self.connect()?
+            .peer_addr()
+            .map_err(|source| self.connect_error(source))
+    }
+
+    /// Fetches one reply, blocking: what the load will then expect.
+    pub fn fetch(&self) -> Result<Fetched, Error> {
+        let error = |source| Error::Fetch {
+            authority: self.authority.clone(),
+            source,
+        };
+        let unreadable = |source| Error::Reply {
+            authority: self.authority.clone(),
+            source,
+        };
+        let mut stream = self.connect()?;
+        stream
+            .set_read_timeout(Some(FETCH_TIMEOUT))
+            .map_err(error)?;
+        stream.write_all(&self.request(true)).map_err(error)?;
+        let (mut parser, mut body, mut wire_bytes) = (ReplyParser::default(), Vec::new(), 0);
+        let mut buffer = [0; 4096];
+        loop {
+            let count = stream.read(&mut buffer).map_err(error)?;
+            let head = if count == 0 {
+                Some(parser.end().map_err(unreadable)?)
+            } else {
+                let (used, head) = parser
+                    .feed(&buffer[..count], &mut |part| body.extend_from_slice(part))
+                    .map_err(unreadable)?;
+                wire_bytes += used;
+                head
+            };
+            if let Some(head) = head {
+                return Ok(Fetched {
+                    status: head.status,
+                    body,
+                    wire_bytes,
+                });
+            }
+        }
+    }
+
+    fn connect(&self) -> Result<TcpStream, Error> {
+        let addresses = self
+            .authority
+            .to_socket_addrs()
+            .map_err(|source| Error::Resolve {
+                authority: self.authority.clone(),
+                source,
+            })?;
+        let mut last = std::io::Error::other("the name has no address");
+        for address in addresses {
+            match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = error,
+            }
+        }
+        Err(self.connect_error(last))
+    }
+
+    fn connect_error(&self, source: std::io::Error) -> Error {
+        Error::Connect {
+            authority: self.authority.clone(),
+            source,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn urls_come_apart() {
+        for (url, authority, host, path) in [
+            ("http://a", "a:80", "a", "/"),
+            ("http://a:81/x?y", "a:81", "a:81", "/x?y"),
+            ("http://a?q", "a:80", "a", "/?q"),
+            ("http://[::1]:8080/h/", "[::1]:8080", "[::1]:8080", "/h/"),
+            ("http://[::1]", "[::1]:80", "[::1]", "/"),
+        ] {
+            let target = Target::parse(url).unwrap();
+            assert_eq!(
+                (&*target.authority, &*target.host, &*target.path),
+                (authority, host, path)
+            );
+        }
+        for bad in [
+            "",
+            "a",
+            "https://a",
+            "http://",
+            "http://:80/",
+            "http://a:x",
+            "http://a:70000",
+            "http://a b",
+            "http://u@a",
+            "http://a#f",
+        ] {
+            assert!(Target::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_request_says_close_only_when_it_means_it() {
+        let target = Target::parse("http://a/x").unwrap();
+        assert_eq!(target.request(true), b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert!(
+            String::from_utf8(target.request(false))
+                .unwrap()
+                .contains("Connection: close\r\n")
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_url_breaks_the_request(url in "http://.{0,40}") {
+            if let Ok(target) = Target::parse(&url) {
+                let request = String::from_utf8(target.request(true)).unwrap();
+                prop_assert_eq!(request.matches("\r\n").count(), 3);
+                prop_assert_eq!(request.lines().next().unwrap().split(' ').count(), 3);
+            }
+        }
+    }
+}

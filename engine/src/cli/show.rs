@@ -1,0 +1,169 @@
+//! `list`, `inspect`, `status` and `invoke`: what the node says, for people or as JSON. Owns no fds.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use bytesize::ByteSize;
+use clap::Args;
+use http_body_util::BodyExt as _;
+use hyper::Method;
+use hyper::header::{HeaderName, HeaderValue};
+use serde_json::Value;
+
+use super::client::Node;
+use super::{Show, Target};
+
+#[derive(Debug, Args)]
+pub(crate) struct Invoke {
+    /// The function
+    name: String,
+    /// Path and query
+    #[arg(long, default_value = "/", value_name = "PATH")]
+    path: String,
+    /// Method (default GET, or POST with a body)
+    #[arg(long, value_name = "METHOD")]
+    method: Option<Method>,
+    /// A header (repeatable)
+    #[arg(long, value_name = "NAME:VALUE", value_parser = header)]
+    header: Vec<(HeaderName, HeaderValue)>,
+    /// The body, or @FILE
+    #[arg(long, value_name = "BODY")]
+    body: Option<String>,
+    #[command(flatten)]
+    target: Target,
+}
+
+fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let (name, value) = text.split_once(':').ok_or("expected NAME:VALUE")?;
+    let name = name.trim().parse::<HeaderName>().map_err(|error| error.to_string())?;
+    let value = value.trim().parse::<HeaderValue>().map_err(|error| error.to_string())?;
+    Ok((name, value))
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value.get(key).and_then(Value::as_str).unwrap_or("-")
+}
+
+fn number(value: &Value, key: &str) -> u64 {
+    value.get(key).and_then(Value::as_u64).unwrap_or_default()
+}
+
+/// Prints rows under their headings, each column as wide as it needs.
+fn table(headings: &[&str], rows: &[Vec<String>]) {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        cells.chain([headings[column].len()]).max().unwrap_or_default()
+    };
+    let widths: Vec<usize> = (0..headings.len()).map(width).collect();
+    let print = |cells: &mut dyn Iterator<Item = &str>| {
+        let line: Vec<String> = cells.zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        println!("{}", line.join("  ").trim_end());
+    };
+    print(&mut headings.iter().copied());
+    rows.iter().for_each(|row| print(&mut row.iter().map(String::as_str)));
+}
+
+fn memory(function: &Value) -> String {
+    ByteSize(number(function, "memory_bytes_max")).display().iec().to_string()
+}
+
+fn timeout(function: &Value) -> String {
+    humantime::format_duration(std::time::Duration::from_millis(number(function, "timeout_ms"))).to_string()
+}
+
+pub(super) async fn list(show: Show) -> anyhow::Result<()> {
+    let functions = Node::new(&show.target).get("/v1/functions").await?;
+    if show.json {
+        println!("{functions:#}");
+        return Ok(());
+    }
+    let functions = functions.as_array().map_or(&[][..], Vec::as_slice);
+    if functions.is_empty() {
+        println!("no functions; deploy one with: sockhop deploy FILE.wasm");
+        return Ok(());
+    }
+    let row = |function: &Value| {
+        let cell = |key| text(function, key).to_owned();
+        vec![cell("name"), cell("kind"), cell("isolation"), memory(function), timeout(function), cell("version")]
+    };
+    let rows: Vec<_> = functions.iter().map(row).collect();
+    table(&["NAME", "KIND", "ISOLATION", "MEMORY", "TIMEOUT", "VERSION"], &rows);
+    Ok(())
+}
+
+pub(super) async fn inspect(name: String, show: Show) -> anyhow::Result<()> {
+    abi::name::check(&name)?;
+    let function = Node::new(&show.target).get(&format!("/v1/functions/{name}")).await?;
+    if show.json {
+        println!("{function:#}");
+        return Ok(());
+    }
+    for key in ["name", "version", "kind", "isolation"] {
+        println!("{key:<10} {}", text(&function, key));
+    }
+    println!("{:<10} {}", "memory", memory(&function));
+    println!("{:<10} {}", "timeout", timeout(&function));
+    let size = ByteSize(number(&function, "artefact_bytes"));
+    println!("{:<10} sha256:{} ({})", "artefact", text(&function, "artefact"), size.display().iec());
+    for (name, value) in function.get("env").and_then(Value::as_object).into_iter().flatten() {
+        println!("{:<10} {name}={}", "env", value.as_str().unwrap_or_default());
+    }
+    Ok(())
+}
+
+pub(super) async fn status(show: Show) -> anyhow::Result<()> {
+    let status = Node::new(&show.target).get("/v1/status").await?;
+    if show.json {
+        println!("{status:#}");
+        return Ok(());
+    }
+    let node = status.get("node").unwrap_or(&Value::Null);
+    let listeners: Vec<&str> =
+        node.get("listeners").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    println!("node {} on {}: {} functions", number(node, "pid"), listeners.join(" "), number(node, "functions"));
+    let counters = ["connections_open", "connections_taken", "returns", "requests", "in_flight", "modules", "restarts"];
+    let row = |worker: &Value| {
+        let mut row = vec![text(worker, "pool").to_owned(), text(worker, "state").to_owned()];
+        row.push(worker.get("pid").and_then(Value::as_u64).map_or("-".to_owned(), |pid| pid.to_string()));
+        row.push(number(worker, "core").to_string());
+        row.extend(counters.iter().map(|key| number(worker, key).to_string()));
+        row
+    };
+    let workers = status.get("workers").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let headings =
+        ["POOL", "STATE", "PID", "CORE", "OPEN", "HOPS", "RETURNS", "REQUESTS", "RUNNING", "MODULES", "RESTARTS"];
+    table(&headings, &workers.iter().map(row).collect::<Vec<_>>());
+    Ok(())
+}
+
+pub(super) async fn invoke(invoke: Invoke) -> anyhow::Result<()> {
+    abi::name::check(&invoke.name)?;
+    let body = match invoke.body.as_deref().map(|body| (body, body.strip_prefix('@'))) {
+        None => Bytes::new(),
+        Some((_, Some(file))) => {
+            let file = PathBuf::from(file);
+            std::fs::read(&file).with_context(|| format!("{file:?} cannot be read"))?.into()
+        }
+        Some((body, None)) => body.to_owned().into(),
+    };
+    let method = invoke.method.unwrap_or(if invoke.body.is_some() { Method::POST } else { Method::GET });
+    let slash = if invoke.path.starts_with('/') { "" } else { "/" };
+    let path = format!("/v1/functions/{}/invoke{slash}{}", invoke.name, invoke.path);
+    let response = Node::new(&invoke.target).request(method, &path, &invoke.header, body).await?;
+    let status = response.status();
+    let mut body = response.into_body();
+    let mut stdout = std::io::stdout();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.context("the reply was cut short")?;
+        if let Some(data) = frame.data_ref() {
+            stdout.write_all(data)?;
+        }
+    }
+    stdout.flush()?;
+    if status.is_client_error() || status.is_server_error() {
+        bail!("HTTP {}", status.as_u16());
+    }
+    Ok(())
+}

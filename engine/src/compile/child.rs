@@ -1,0 +1,103 @@
+//! The compile child: Cranelift in a process of its own, with limits, so that a hostile file can harm only that.
+//!
+//! The parent's half starts it and reads its verdict; the child's half is the hidden command `sockhop compile`. The child
+//! reads one file and writes another, both by path.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::Signal;
+use wasmtime::Engine;
+
+/// Address space of the child. Cranelift needs some hundred MiB for a component of 30 MB.
+const ADDRESS_SPACE_BYTES_MAX: u64 = 6 * 1024 * 1024 * 1024;
+/// Processor time of the child.
+const CPU_TIME_MAX: Duration = Duration::from_secs(300);
+/// Wall time of the child, kept by the parent.
+const WALL_TIME_MAX: Duration = Duration::from_secs(180);
+
+/// Why there is no compiled module.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CompileError {
+    #[error("the component does not compile: {0}")]
+    Refused(String),
+    #[error("compiling took longer than {WALL_TIME_MAX:?} and was stopped; the component is too large for this machine")]
+    TooSlow,
+    #[error("the compiler ended with {status}, likely at its limit of {} MiB of memory or {CPU_TIME_MAX:?} of processor time", ADDRESS_SPACE_BYTES_MAX >> 20)]
+    Ended { status: std::process::ExitStatus },
+    #[error("the compiler cannot be started: {0}")]
+    Start(#[source] io::Error),
+    #[error("wasmtime refuses its settings: {0}")]
+    Settings(String),
+}
+
+/// Compiles `input` into `output` in a child process.
+///
+/// # Errors
+/// [`CompileError`]; `output` is then incomplete or missing.
+pub(crate) async fn compile(input: &Path, output: &Path) -> Result<(), CompileError> {
+    let own = std::env::current_exe().map_err(CompileError::Start)?;
+    let mut command = tokio::process::Command::new(own);
+    command.arg("compile").arg(input).arg(output);
+    command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    let child = command.spawn().map_err(CompileError::Start)?;
+    let ended = tokio::time::timeout(WALL_TIME_MAX, child.wait_with_output()).await;
+    let ended = ended.map_err(|_| CompileError::TooSlow)?.map_err(CompileError::Start)?;
+    match ended.status.code() {
+        Some(0) => Ok(()),
+        Some(1) => Err(CompileError::Refused(String::from_utf8_lossy(&ended.stderr).trim().to_owned())),
+        _ => Err(CompileError::Ended { status: ended.status }),
+    }
+}
+
+/// What the child does: limits on itself, then the work. Its error goes to stderr and so to the parent.
+///
+/// # Errors
+/// A sentence for whoever deployed the file.
+pub(crate) fn run(input: &PathBuf, output: &PathBuf) -> Result<(), String> {
+    limit().map_err(|errno| format!("the compiler's limits cannot be set: {errno}"))?;
+    let bytes = std::fs::read(input).map_err(|error| format!("{input:?} cannot be read: {error}"))?;
+    let engine = engine().map_err(|error| error.to_string())?;
+    let compiled = engine.precompile_component(&bytes).map_err(|error| format!("{error:#}"))?;
+    let written = std::fs::File::create(output).and_then(|mut file| {
+        io::Write::write_all(&mut file, &compiled)?;
+        file.sync_all()
+    });
+    written.map_err(|error| format!("the compiled module cannot be written to {output:?}: {error}"))
+}
+
+fn limit() -> nix::Result<()> {
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    setrlimit(Resource::RLIMIT_AS, ADDRESS_SPACE_BYTES_MAX, ADDRESS_SPACE_BYTES_MAX)?;
+    setrlimit(Resource::RLIMIT_CPU, CPU_TIME_MAX.as_secs(), CPU_TIME_MAX.as_secs())?;
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)
+}
+
+/// The compiler as workers expect it.
+fn engine() -> Result<Engine, CompileError> {
+    Engine::new(&wasm_config::config()).map_err(|error| CompileError::Settings(format!("{error:#}")))
+}
+
+/// Says which compiled code this compiler's is compatible with: changes with wasmtime, its settings and the processor.
+///
+/// # Errors
+/// [`CompileError::Settings`] when wasmtime does not run on this machine.
+pub(crate) fn compatibility() -> Result<Vec<u8>, CompileError> {
+    struct Bytes(Vec<u8>);
+    impl std::hash::Hasher for Bytes {
+        fn finish(&self) -> u64 {
+            0
+        }
+        fn write(&mut self, bytes: &[u8]) {
+            self.0.extend_from_slice(bytes);
+        }
+    }
+    // wasmtime gives something to hash; what it would hash is kept whole, to go into a SHA-256.
+    let mut bytes = Bytes(Vec::new());
+    std::hash::Hash::hash(&engine()?.precompile_compatibility_hash(), &mut bytes);
+    Ok(bytes.0)
+}

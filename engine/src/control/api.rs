@@ -1,0 +1,212 @@
+//! The control API's wire: HTTP/1.1 and JSON on a Unix socket that only the node's user can open.
+//!
+//! ```text
+//! GET    /v1/status
+//! GET    /v1/functions
+//! GET    /v1/functions/NAME
+//! PUT    /v1/functions/NAME           multipart: `options` (JSON, first), `artefact` (the file)
+//! DELETE /v1/functions/NAME
+//! ANY    /v1/functions/NAME/invoke/PATH?QUERY
+//! ```
+//! Errors are JSON with `error`. Owns the socket, and removes its file when the node stops.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+use abi::limits::{ARTEFACT_BYTES_MAX, MANIFEST_BYTES_MAX};
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, Multipart, Path, State};
+use axum::http::{Request, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use axum::{Json, Router};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::UnixListener;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
+
+use super::functions::{ChangeError, Functions};
+use super::invoke::{self, InvokeError};
+use super::status::{NodeStatus, Status};
+use crate::store::manifest::Options;
+use crate::workers::supervise::Command;
+
+/// Everything a handler needs.
+pub(crate) struct Control {
+    pub(crate) functions: Functions,
+    pub(crate) supervisor: UnboundedSender<Command>,
+    pub(crate) listeners: Vec<SocketAddr>,
+    pub(crate) draining: Arc<AtomicBool>,
+}
+
+/// Why the control socket cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("the control socket {path:?} cannot be opened: {source}{hint}")]
+pub(crate) struct SocketError {
+    path: PathBuf,
+    source: io::Error,
+    hint: &'static str,
+}
+
+/// Opens the control socket with mode 0600. A file of that name is a dead node's: the caller holds the data folder's lock.
+///
+/// # Errors
+/// [`SocketError`] naming the path.
+pub(crate) fn bind(path: &FilePath) -> Result<std::os::unix::net::UnixListener, SocketError> {
+    let open = || {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = std::os::unix::net::UnixListener::bind(path)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    open().map_err(|source| {
+        let too_long = source.kind() == io::ErrorKind::InvalidInput;
+        let hint = if too_long { "; a socket's path has at most 107 bytes (unix(7)): use a shorter --data" } else { "" };
+        SocketError { path: path.to_owned(), source, hint }
+    })
+}
+
+/// Serves the API until the process ends.
+pub(crate) async fn serve(listener: UnixListener, control: Arc<Control>) {
+    let router = Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/functions", get(list))
+        .route("/v1/functions/{name}", get(inspect).put(deploy).delete(remove))
+        .route("/v1/functions/{name}/invoke", any(call))
+        .route("/v1/functions/{name}/invoke/", any(call))
+        .route("/v1/functions/{name}/invoke/{*path}", any(call))
+        .layer(DefaultBodyLimit::disable())
+        .with_state(control);
+    if let Err(error) = axum::serve(listener, router).await {
+        tracing::error!("the control API has ended: {error}");
+    }
+}
+
+/// An error on its way to the client.
+struct Failed(StatusCode, String);
+
+impl IntoResponse for Failed {
+    fn into_response(self) -> Response {
+        (self.0, Json(serde_json::json!({ "error": self.1 }))).into_response()
+    }
+}
+
+impl From<ChangeError> for Failed {
+    fn from(error: ChangeError) -> Self {
+        let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self(status, error.to_string())
+    }
+}
+
+fn bad_request(what: impl std::fmt::Display) -> Failed {
+    Failed(StatusCode::BAD_REQUEST, what.to_string())
+}
+
+async fn status(State(control): State<Arc<Control>>) -> Result<Json<Status>, Failed> {
+    let (answer, workers) = oneshot::channel();
+    let stopping = || Failed::from(ChangeError::Stopping);
+    control.supervisor.send(Command::Status { answer }).map_err(|_| stopping())?;
+    let workers = workers.await.map_err(|_| stopping())?;
+    let node = NodeStatus {
+        pid: std::process::id(),
+        version: abi::BUILD_ID,
+        listeners: control.listeners.iter().map(|address| format!("http://{address}")).collect(),
+        generation: control.functions.generation(),
+        functions: control.functions.list().await.len(),
+        compilations: control.functions.compilations(),
+        draining: control.draining.load(SeqCst),
+    };
+    Ok(Json(Status { node, workers }))
+}
+
+async fn list(State(control): State<Arc<Control>>) -> Response {
+    Json(control.functions.list().await).into_response()
+}
+
+async fn inspect(State(control): State<Arc<Control>>, Path(name): Path<String>) -> Result<Response, Failed> {
+    Ok(Json(control.functions.get(&name).await?).into_response())
+}
+
+async fn remove(State(control): State<Arc<Control>>, Path(name): Path<String>) -> Result<StatusCode, Failed> {
+    control.functions.remove(&name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn deploy(
+    State(control): State<Arc<Control>>,
+    Path(name): Path<String>,
+    mut form: Multipart,
+) -> Result<Response, Failed> {
+    // The cheapest refusals first, before anything is written.
+    abi::name::check(&name).map_err(ChangeError::from)?;
+    let mut options = Options::default();
+    while let Some(mut field) = form.next_field().await.map_err(bad_request)? {
+        match field.name() {
+            Some("options") => {
+                let mut json = Vec::new();
+                while let Some(chunk) = field.chunk().await.map_err(bad_request)? {
+                    json.extend_from_slice(&chunk);
+                    if json.len() > MANIFEST_BYTES_MAX {
+                        return Err(bad_request(format_args!("the options are larger than {MANIFEST_BYTES_MAX} bytes")));
+                    }
+                }
+                options = serde_json::from_slice(&json).map_err(bad_request)?;
+                options.check().map_err(ChangeError::from)?;
+            }
+            Some("artefact") => {
+                let received = control.functions.receive()?;
+                receive(&mut field, received.path()).await?;
+                let manifest = control.functions.deploy(&name, options, received).await?;
+                return Ok((StatusCode::CREATED, Json(manifest)).into_response());
+            }
+            other => return Err(bad_request(format_args!("unexpected part {other:?}; expected `options`, `artefact`"))),
+        }
+    }
+    Err(bad_request("the part `artefact`, the file to deploy, is missing"))
+}
+
+/// Streams a part to a file and syncs it.
+async fn receive(field: &mut axum::extract::multipart::Field<'_>, path: &FilePath) -> Result<(), Failed> {
+    let failed = |error: io::Error| {
+        let full = error.kind() == io::ErrorKind::StorageFull;
+        let status = if full { StatusCode::INSUFFICIENT_STORAGE } else { StatusCode::INTERNAL_SERVER_ERROR };
+        let hint = if full { "; free some space and try again" } else { "" };
+        Failed(status, format!("the file cannot be stored: {error}{hint}"))
+    };
+    let mut file = tokio::fs::OpenOptions::new().write(true).open(path).await.map_err(failed)?;
+    let mut length = 0;
+    while let Some(chunk) = field.chunk().await.map_err(bad_request)? {
+        length += chunk.len();
+        if length > ARTEFACT_BYTES_MAX {
+            let what = format!("the file is larger than {ARTEFACT_BYTES_MAX} bytes");
+            return Err(Failed(StatusCode::PAYLOAD_TOO_LARGE, what));
+        }
+        file.write_all(&chunk).await.map_err(failed)?;
+    }
+    file.flush().await.map_err(failed)?;
+    file.sync_all().await.map_err(failed)
+}
+
+async fn call(State(control): State<Arc<Control>>, request: Request<Body>) -> Result<Response, Failed> {
+    let whole = request.uri().path_and_query().map_or("", |path| path.as_str());
+    let unfit = || bad_request("expected /v1/functions/NAME/invoke/PATH");
+    let (name, rest) = whole
+        .strip_prefix("/v1/functions/")
+        .and_then(|rest| rest.split_once("/invoke"))
+        .map(|(name, rest)| (name.to_owned(), rest.to_owned()))
+        .ok_or_else(unfit)?;
+    control.functions.get(&name).await?;
+    let listener = control.listeners.first().copied().ok_or_else(unfit)?;
+    invoke::invoke(listener, &name, &rest, request).await.map_err(|error| match error {
+        InvokeError::Path(_) => bad_request(error),
+        InvokeError::Listener { .. } => Failed(StatusCode::BAD_GATEWAY, error.to_string()),
+    })
+}

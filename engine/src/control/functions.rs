@@ -1,0 +1,254 @@
+//! What is deployed on this node, and how that changes: receive, look, compile, keep, publish.
+//!
+//! Each step before the store's `activate` leaves nothing visible behind when it fails. Changes are made one at a time.
+//! Owns the store; a catalogue's fd goes to the supervisor.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+use abi::catalogue::{self, Catalogue, CatalogueError, CatalogueView};
+use abi::limits::{FUNCTIONS_MAX, WORKERS_MAX};
+use abi::name::NameError;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{Mutex, MutexGuard, oneshot};
+
+use crate::compile::cache::{Cache, CacheError};
+use crate::compile::child::CompileError;
+use crate::compile::inspect::{InspectError, inspect};
+use crate::store::directory::{Directory, StoreError};
+use crate::store::files::{self, Temporary};
+use crate::store::manifest::{Isolation, Manifest, Options, OptionsError};
+use crate::workers::supervise::{Command, PublishError};
+
+/// Why a change was not made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ChangeError {
+    #[error(transparent)]
+    Name(#[from] NameError),
+    #[error(transparent)]
+    Options(#[from] OptionsError),
+    #[error(transparent)]
+    Inspect(#[from] InspectError),
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    #[error("there is no function {0:?}; `sockhop list` shows those there are")]
+    Unknown(String),
+    #[error("the node has {FUNCTIONS_MAX} functions, and can have no more; remove some")]
+    TooMany,
+    #[error("the node has no worker left to give {0:?} one of its own (at most {WORKERS_MAX}); deploy it without --isolation process")]
+    NoWorkerLeft(String),
+    #[error("the received file cannot be read back: {0}")]
+    Received(#[source] std::io::Error),
+    #[error("the node is stopping")]
+    Stopping,
+}
+
+impl ChangeError {
+    /// Whose fault it is, as an HTTP status.
+    pub(crate) fn status(&self) -> u16 {
+        match self {
+            Self::Name(_) | Self::Options(_) => 400,
+            Self::Unknown(_) => 404,
+            Self::Inspect(_) | Self::Cache(CacheError::Compile(CompileError::Refused(_) | CompileError::TooSlow)) => 422,
+            Self::Store(error) if error.is_full() => 507,
+            Self::TooMany | Self::NoWorkerLeft(_) => 409,
+            Self::Stopping | Self::Publish(_) => 503,
+            _ => 500,
+        }
+    }
+}
+
+/// A catalogue in sealed memory, and this process's own view of it.
+pub(crate) type SealedCatalogue = (Arc<std::os::fd::OwnedFd>, Arc<CatalogueView>);
+
+pub(crate) struct Functions {
+    store: Directory,
+    cache: Arc<Cache>,
+    supervisor: UnboundedSender<Command>,
+    deployed: Mutex<BTreeMap<String, Manifest>>,
+    generation: AtomicU64,
+    cores: usize,
+}
+
+impl Functions {
+    /// Reads what is deployed, compiles what is not in the cache, and makes the first catalogue.
+    ///
+    /// # Errors
+    /// When the store cannot be read. A function that does not compile any more is told and left out.
+    pub(crate) async fn load(
+        store: Directory,
+        cache: Arc<Cache>,
+        supervisor: UnboundedSender<Command>,
+        cores: usize,
+    ) -> Result<(Self, SealedCatalogue), ChangeError> {
+        store.remove_unused_artefacts()?;
+        let mut deployed = BTreeMap::new();
+        for manifest in store.active()? {
+            let Some(digest) = files::unhex(&manifest.artefact) else { continue };
+            match cache.ensure(&digest, &store.artefact(&manifest.artefact)).await {
+                Ok(_) => drop(deployed.insert(manifest.name.clone(), manifest)),
+                Err(error) => tracing::error!("function {:?} is not served: {error}", manifest.name),
+            }
+        }
+        let functions = Self {
+            store,
+            cache,
+            supervisor,
+            deployed: Mutex::new(BTreeMap::new()),
+            generation: AtomicU64::new(0),
+            cores,
+        };
+        let sealed = functions.seal(&deployed)?;
+        functions.forget_unused(&deployed);
+        *functions.deployed.lock().await = deployed;
+        Ok((functions, sealed))
+    }
+
+    /// A file to receive an artefact in.
+    pub(crate) fn receive(&self) -> Result<Temporary, ChangeError> {
+        Ok(self.store.receive()?)
+    }
+
+    /// Deploys a received and synced file under `name`, and returns when every worker serves it.
+    pub(crate) async fn deploy(&self, name: &str, options: Options, received: Temporary) -> Result<Manifest, ChangeError> {
+        abi::name::check(name)?;
+        options.check()?;
+        let kind = {
+            let bytes = std::fs::read(received.path()).map_err(ChangeError::Received)?;
+            inspect(&bytes)?
+        };
+        let (digest, bytes) = files::digest_of(received.path()).map_err(ChangeError::Received)?;
+        let manifest = options.manifest(name, kind, files::hex(&digest), bytes);
+        let key = self.cache.ensure(&digest, received.path()).await?;
+
+        let mut deployed = self.deployed.lock().await;
+        let mut changed = deployed.clone();
+        changed.insert(name.to_owned(), manifest.clone());
+        let kept = self.check_limits(name, &changed).and_then(|()| self.keep(&manifest, key, received));
+        if let Err(error) = kept {
+            self.tidy(&deployed);
+            return Err(error);
+        }
+        self.publish(&mut deployed, changed).await?;
+        Ok(manifest)
+    }
+
+    fn keep(&self, manifest: &Manifest, key: [u8; 32], received: Temporary) -> Result<(), ChangeError> {
+        let path = self.store.keep(received, &manifest.artefact)?;
+        self.cache.moved(key, path);
+        Ok(self.store.activate(manifest)?)
+    }
+
+    fn check_limits(&self, name: &str, changed: &BTreeMap<String, Manifest>) -> Result<(), ChangeError> {
+        let isolated = changed.values().filter(|manifest| manifest.isolation == Isolation::Process).count();
+        match () {
+            () if changed.len() > FUNCTIONS_MAX => Err(ChangeError::TooMany),
+            () if isolated + self.cores > WORKERS_MAX => Err(ChangeError::NoWorkerLeft(name.to_owned())),
+            () => Ok(()),
+        }
+    }
+
+    /// Removes a function, and returns when no worker serves it any more.
+    pub(crate) async fn remove(&self, name: &str) -> Result<(), ChangeError> {
+        let mut deployed = self.deployed.lock().await;
+        let mut changed = deployed.clone();
+        if changed.remove(name).is_none() {
+            return Err(ChangeError::Unknown(name.to_owned()));
+        }
+        self.store.remove(name)?;
+        self.publish(&mut deployed, changed).await?;
+        self.tidy(&deployed);
+        Ok(())
+    }
+
+    pub(crate) async fn list(&self) -> Vec<Manifest> {
+        self.deployed.lock().await.values().cloned().collect()
+    }
+
+    pub(crate) async fn get(&self, name: &str) -> Result<Manifest, ChangeError> {
+        self.deployed.lock().await.get(name).cloned().ok_or_else(|| ChangeError::Unknown(name.to_owned()))
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(SeqCst)
+    }
+
+    pub(crate) fn compilations(&self) -> u64 {
+        self.cache.compilations()
+    }
+
+    async fn publish(
+        &self,
+        deployed: &mut MutexGuard<'_, BTreeMap<String, Manifest>>,
+        changed: BTreeMap<String, Manifest>,
+    ) -> Result<(), ChangeError> {
+        let (catalogue, view) = self.seal(&changed)?;
+        // The store has it already: this node's memory follows, whatever its workers do.
+        **deployed = changed;
+        let (done, published) = oneshot::channel();
+        let command = Command::Publish { catalogue, view, done };
+        self.supervisor.send(command).map_err(|_| ChangeError::Stopping)?;
+        Ok(published.await.map_err(|_| ChangeError::Stopping)??)
+    }
+
+    /// Makes the next catalogue.
+    fn seal(&self, deployed: &BTreeMap<String, Manifest>) -> Result<SealedCatalogue, ChangeError> {
+        let generation = self.generation.load(SeqCst) + 1;
+        let functions = deployed.values().filter_map(|manifest| self.function(manifest)).collect();
+        let fd = Catalogue { generation, functions }.seal()?;
+        let view = CatalogueView::new(&fd)?;
+        self.generation.store(generation, SeqCst);
+        Ok((Arc::new(fd), Arc::new(view)))
+    }
+
+    fn function(&self, manifest: &Manifest) -> Option<catalogue::Function> {
+        Some(catalogue::Function {
+            name: manifest.name.clone(),
+            version: manifest.version.clone(),
+            module: self.cache.key(&files::unhex(&manifest.artefact)?),
+            isolation: match manifest.isolation {
+                Isolation::Shared => catalogue::Isolation::Shared,
+                Isolation::Process => catalogue::Isolation::Process,
+            },
+            memory_bytes_max: manifest.memory_bytes_max,
+            timeout_ms: manifest.timeout_ms,
+            env: manifest.env.clone().into_iter().collect(),
+        })
+    }
+
+    /// After a removal or a failed deploy: what nothing refers to any more goes.
+    fn tidy(&self, deployed: &BTreeMap<String, Manifest>) {
+        if let Err(error) = self.store.remove_unused_artefacts() {
+            tracing::warn!("unused files stay in the store: {error}");
+        }
+        self.forget_unused(deployed);
+    }
+
+    fn forget_unused(&self, deployed: &BTreeMap<String, Manifest>) {
+        let digests = deployed.values().filter_map(|manifest| files::unhex(&manifest.artefact));
+        let keys: HashSet<[u8; 32]> = digests.map(|digest| self.cache.key(&digest)).collect();
+        self.cache.retain(&keys);
+    }
+}
+
+/// Says that a path is a file with something in it, before it is sent anywhere.
+pub(crate) fn read_artefact(path: &Path) -> Result<Vec<u8>, String> {
+    let describe = |error| format!("{path:?} cannot be read: {error}");
+    let meta = std::fs::metadata(path).map_err(describe)?;
+    if meta.is_dir() {
+        return Err(format!("{path:?} is a folder; expected a WebAssembly component, a file"));
+    }
+    let limit = abi::limits::ARTEFACT_BYTES_MAX as u64;
+    if meta.len() > limit {
+        return Err(format!("{path:?} has {} bytes; at most {limit} can be deployed", meta.len()));
+    }
+    std::fs::read(path).map_err(describe)
+}

@@ -1,0 +1,56 @@
+//! What `sockhop status` tells, as it stands on the wire. Owns no fds.
+
+use serde::Serialize;
+
+/// The node as a whole.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct NodeStatus {
+    pub(crate) pid: u32,
+    pub(crate) version: &'static str,
+    pub(crate) listeners: Vec<String>,
+    /// Of the catalogue that is served by.
+    pub(crate) generation: u64,
+    pub(crate) functions: usize,
+    /// Runs of the compiler since the node started.
+    pub(crate) compilations: u64,
+    pub(crate) draining: bool,
+}
+
+/// What a worker's seat is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum WorkerState {
+    /// Its process runs and does not serve yet.
+    Starting,
+    /// It serves.
+    Ready,
+    /// Its process has died; the next one is to start.
+    Restarting,
+}
+
+/// One worker.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct WorkerStatus {
+    pub(crate) index: usize,
+    pub(crate) pid: Option<u32>,
+    pub(crate) core: usize,
+    /// `shared`, or the function it is for.
+    pub(crate) pool: String,
+    pub(crate) state: WorkerState,
+    pub(crate) restarts: u32,
+    /// Hops into it.
+    pub(crate) connections_taken: u64,
+    pub(crate) connections_open: u64,
+    pub(crate) requests: u64,
+    pub(crate) in_flight: u64,
+    /// Connections it gave back.
+    pub(crate) returns: u64,
+    pub(crate) modules: u64,
+}
+
+/// The whole answer.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Status {
+    pub(crate) node: NodeStatus,
+    pub(crate) workers: Vec<WorkerStatus>,
+}

@@ -1,0 +1,53 @@
+//! The hop itself: a socket goes to a worker of its pool.
+//!
+//! Owns the socket until a worker has it; then this process's copy is closed.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering::Relaxed;
+
+use abi::channel::SendError;
+use abi::message::ToWorker;
+
+use super::choose::{Candidate, choose};
+use super::{Pool, Snapshot, WorkerHandle};
+
+/// A connection on its way to a worker.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    /// The client's socket.
+    pub(crate) socket: OwnedFd,
+    /// What has been read from it already.
+    pub(crate) read: Vec<u8>,
+    /// Whose workers may have it.
+    pub(crate) pool: Pool,
+}
+
+/// Sends the connection to the best worker that takes it. Never blocks.
+///
+/// # Errors
+/// The connection itself, when its pool has no ready worker or every one's queue is full.
+pub(crate) fn hop(snapshot: &Snapshot, core: Option<usize>, connection: Connection) -> Result<(), Connection> {
+    let workers = snapshot.pool(&connection.pool);
+    let candidate = |worker: &std::sync::Arc<WorkerHandle>| Candidate {
+        load: worker.load(),
+        own_core: Some(worker.core) == core,
+        refused: false,
+    };
+    let mut candidates: Vec<Candidate> = workers.iter().map(candidate).collect();
+    let message = ToWorker::Connection { read: connection.read };
+    while let Some(at) = choose(&candidates) {
+        let worker = &workers[at];
+        // Counted before it is sent, or the worker could be done with it first and its load look like less than nothing.
+        worker.sent.fetch_add(1, Relaxed);
+        match worker.channel.send(&message, Some(connection.socket.as_fd())) {
+            Ok(()) => return Ok(()),
+            // Dead since the snapshot was made: the supervisor knows, or will in a moment.
+            Err(SendError::Busy | SendError::Gone) => {}
+            Err(error) => tracing::error!("a connection could not be sent to the worker on core {}: {error}", worker.core),
+        }
+        worker.sent.fetch_sub(1, Relaxed);
+        candidates[at].refused = true;
+    }
+    let ToWorker::Connection { read } = message else { unreachable!("made above") };
+    Err(Connection { read, ..connection })
+}

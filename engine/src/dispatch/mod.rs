@@ -1,0 +1,61 @@
+//! Which worker gets a connection: what shards and supervisor share to decide it, and the decision's steps.
+//!
+//! [`verdict`] reads a head and [`choose`] weighs workers, both pure; [`hop`] sends the socket; [`parking`] is
+//! for connections that no worker takes at once. A [`Snapshot`] is replaced
+//! whole at any change and read without locks. A [`WorkerHandle`] owns the engine's end of a worker's channel.
+
+pub(crate) mod choose;
+pub(crate) mod hop;
+pub(crate) mod parking;
+pub(crate) mod refuse;
+pub(crate) mod verdict;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use abi::board::Board;
+use abi::catalogue::CatalogueView;
+use abi::channel::Channel;
+
+/// Whose workers may run a function.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Pool {
+    /// Every worker that is not somebody's own.
+    Shared,
+    /// The one worker of this function.
+    Function(String),
+}
+
+/// What decisions are made by: the functions there are and the workers that are ready.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) catalogue: Arc<CatalogueView>,
+    pub(crate) workers: HashMap<Pool, Vec<Arc<WorkerHandle>>>,
+}
+
+impl Snapshot {
+    /// The ready workers of a pool.
+    pub(crate) fn pool(&self, pool: &Pool) -> &[Arc<WorkerHandle>] {
+        self.workers.get(pool).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// A worker as those see it who send it connections.
+#[derive(Debug)]
+pub(crate) struct WorkerHandle {
+    pub(crate) channel: Channel,
+    pub(crate) core: usize,
+    pub(crate) row: usize,
+    pub(crate) board: Arc<Board>,
+    /// Connections sent to it so far, by anybody.
+    pub(crate) sent: AtomicU64,
+}
+
+impl WorkerHandle {
+    /// Connections it has, those still in its queue among them.
+    pub(crate) fn load(&self) -> u64 {
+        let done = self.board.rows()[self.row].connections_done.load(Relaxed);
+        self.sent.load(Relaxed).saturating_sub(done)
+    }
+}

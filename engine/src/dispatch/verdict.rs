@@ -1,0 +1,88 @@
+//! What is to happen with a connection, by what can be seen of its next request. Pure; owns no fds.
+
+use abi::catalogue::{ArchivedIsolation, CatalogueView};
+use abi::head::{self, Parsed};
+use abi::problem::Problem;
+use abi::route::route;
+
+use super::Pool;
+
+/// The decision.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// A worker of this pool takes it.
+    Hop(Pool),
+    /// It is answered with an error and closed.
+    Refuse(Problem),
+}
+
+/// Decides by the bytes at the front of the connection. A head that is not all there is the shared workers' to wait for:
+/// they have deadlines and readiness for it, and give the connection back should it turn out not to be theirs.
+pub(crate) fn verdict(bytes: &[u8], catalogue: &CatalogueView, domain: Option<&str>) -> Verdict {
+    let head = match head::parse(bytes) {
+        Ok(Parsed::Complete(head)) => head,
+        Ok(Parsed::Partial) => return Verdict::Hop(Pool::Shared),
+        Err(error) => return Verdict::Refuse(error.into()),
+    };
+    match route(catalogue, domain, head.host, head.target) {
+        Err(name) => Verdict::Refuse(Problem::unknown_function(name)),
+        Ok(route) => Verdict::Hop(match catalogue.function(route.function) {
+            Some(function) if function.isolation == ArchivedIsolation::Process => {
+                Pool::Function(function.name.as_str().to_owned())
+            }
+            _ => Pool::Shared,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use abi::catalogue::{Catalogue, Function, Isolation};
+    use proptest::prelude::*;
+
+    fn catalogue() -> CatalogueView {
+        let function = |name: &str, isolation| Function {
+            name: name.into(),
+            version: "v".into(),
+            module: [0; 32],
+            isolation,
+            memory_bytes_max: 1 << 20,
+            timeout_ms: 1000,
+            env: Vec::new(),
+        };
+        let functions = vec![function("a", Isolation::Shared), function("own", Isolation::Process)];
+        CatalogueView::new(Catalogue { generation: 1, functions }.seal().unwrap()).unwrap()
+    }
+
+    fn of(text: &str) -> Verdict {
+        verdict(text.as_bytes(), &catalogue(), Some("example.com"))
+    }
+
+    #[test]
+    fn requests_go_where_their_function_runs() {
+        assert_eq!(of("GET /a/ HTTP/1.1\r\nHost: h\r\n\r\n"), Verdict::Hop(Pool::Shared));
+        assert_eq!(of("GET /own/ HTTP/1.1\r\nHost: h\r\n\r\n"), Verdict::Hop(Pool::Function("own".into())));
+        assert_eq!(of("GET / HTTP/1.1\r\nHost: own.example.com\r\n\r\n"), Verdict::Hop(Pool::Function("own".into())));
+        assert_eq!(of("GET /own/ HTT"), Verdict::Hop(Pool::Shared));
+        assert_eq!(of(""), Verdict::Hop(Pool::Shared));
+    }
+
+    #[test]
+    fn what_cannot_be_served_is_refused() {
+        let status = |text| match of(text) {
+            Verdict::Refuse(problem) => problem.status,
+            hop => panic!("{hop:?}"),
+        };
+        assert_eq!(status("GET /b/ HTTP/1.1\r\nHost: h\r\n\r\n"), 404);
+        assert_eq!(status("GET /a/ HTTP/1.1\r\n\r\n"), 400);
+        assert_eq!(status("\x16\x03\x01"), 400);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_get_a_verdict(bytes in proptest::collection::vec(any::<u8>(), 0..1024)) {
+            let _ = verdict(&bytes, &catalogue(), None);
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! One worker process and the engine's end of its channel.
+//!
+//! A [`Link`] owns the process, the engine's end (shared with the shards), and a copy of the worker's end: a message that
+//! a dead worker never received is still in that socket, and so is the client's connection in it. Control messages
+//! that do not fit the queue wait here, in order.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::ExitStatus;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use abi::channel::{Channel, ReceiveBuffer, ReceiveError, Received, SendError};
+use abi::message::{ToEngine, ToWorker};
+use tokio::io::Interest;
+use tokio::net::UnixDatagram;
+use tokio::process::Child;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::AbortHandle;
+
+use super::spawn::{self, SpawnError};
+use crate::dispatch::WorkerHandle;
+
+/// What happens to a worker. `seat` and `life` say which one, and which of the processes that had its seat.
+#[derive(Debug)]
+pub(crate) struct Event {
+    pub(crate) seat: usize,
+    pub(crate) life: u64,
+    pub(crate) what: What,
+}
+
+#[derive(Debug)]
+pub(crate) enum What {
+    /// It said something.
+    Said(Received<ToEngine>),
+    /// It broke the protocol, and is not listened to any more.
+    Broke(ReceiveError),
+    /// Its process has ended.
+    Ended(std::io::Result<ExitStatus>),
+}
+
+/// A message for the worker with what travels with it.
+type Outgoing = (ToWorker, Option<Arc<OwnedFd>>);
+
+struct Queue {
+    handle: Arc<WorkerHandle>,
+    ready: UnixDatagram,
+    waiting: RefCell<VecDeque<Outgoing>>,
+    changed: Notify,
+}
+
+/// A running worker.
+pub(crate) struct Link {
+    pub(crate) pid: u32,
+    pub(crate) handle: Arc<WorkerHandle>,
+    queue: Rc<Queue>,
+    worker_end: Channel,
+    kill: Option<oneshot::Sender<()>>,
+    tasks: [AbortHandle; 2],
+}
+
+impl Link {
+    /// Starts a worker and the tasks that listen to it. `handle` gets the engine's end of `pair`.
+    pub(crate) fn start(
+        binary: &std::path::Path,
+        (handle, worker_end): (Arc<WorkerHandle>, Channel),
+        (seat, life): (usize, u64),
+        events: &UnboundedSender<Event>,
+    ) -> Result<Self, SpawnError> {
+        let failed = |source| SpawnError::Spawn { core: handle.core, source };
+        let ready = handle.channel.readiness().and_then(UnixDatagram::from_std).map_err(failed)?;
+        let child = spawn::spawn(binary, worker_end.as_fd(), handle.core)?;
+        let pid = child.id().unwrap_or_default();
+        let (waiting, changed) = (RefCell::default(), Notify::new());
+        let queue = Rc::new(Queue { handle: Arc::clone(&handle), ready, waiting, changed });
+        let (kill, killed) = oneshot::channel();
+        let report = Report { seat, life, events: events.clone() };
+        tokio::task::spawn_local(wait(child, killed, report.clone()));
+        let listen = tokio::task::spawn_local(listen(Rc::clone(&queue), report)).abort_handle();
+        let flush = tokio::task::spawn_local(flush(Rc::clone(&queue))).abort_handle();
+        Ok(Self { pid, handle, queue, worker_end, kill: Some(kill), tasks: [listen, flush] })
+    }
+
+    /// Sends a message now, or as soon as the worker has read on. Keeps the order.
+    pub(crate) fn send(&self, message: ToWorker, fd: Option<Arc<OwnedFd>>) {
+        self.queue.waiting.borrow_mut().push_back((message, fd));
+        if send_waiting(&self.queue).is_err() {
+            self.queue.changed.notify_one();
+        }
+    }
+
+    /// Whether every message has left.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.queue.waiting.borrow().is_empty()
+    }
+
+    /// Kills the process; [`What::Ended`] follows.
+    pub(crate) fn kill(&mut self) {
+        if let Some(kill) = self.kill.take() {
+            let _ = kill.send(());
+        }
+    }
+
+    /// After the process has ended: whatever it was sent and never received. Senders are refused first, so that nothing
+    /// slips in behind the last look.
+    pub(crate) fn unreceived(self) -> Vec<Received<ToWorker>> {
+        let mut unreceived = Vec::new();
+        if let Err(error) = self.worker_end.refuse_more() {
+            tracing::error!("a dead worker's queue cannot be closed: {error}");
+        }
+        let mut buffer = ReceiveBuffer::default();
+        while let Ok(received) = self.worker_end.receive(&mut buffer) {
+            unreceived.push(received);
+        }
+        unreceived
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
+    }
+}
+
+#[derive(Clone)]
+struct Report {
+    seat: usize,
+    life: u64,
+    events: UnboundedSender<Event>,
+}
+
+impl Report {
+    /// Nobody listens any more only when the node has stopped.
+    fn send(&self, what: What) {
+        let _ = self.events.send(Event { seat: self.seat, life: self.life, what });
+    }
+}
+
+async fn wait(mut child: Child, killed: oneshot::Receiver<()>, report: Report) {
+    let ended = tokio::select! {
+        ended = child.wait() => ended,
+        _ = killed => match child.start_kill() {
+            Ok(()) => child.wait().await,
+            Err(error) => Err(error),
+        },
+    };
+    report.send(What::Ended(ended));
+}
+
+async fn listen(queue: Rc<Queue>, report: Report) {
+    let mut buffer = ReceiveBuffer::default();
+    loop {
+        let received = queue.ready.try_io(Interest::READABLE, || match queue.handle.channel.receive(&mut buffer) {
+            Err(ReceiveError::Empty) => Err(ErrorKind::WouldBlock.into()),
+            received => Ok(received),
+        });
+        match received {
+            Ok(Ok(received)) => report.send(What::Said(received)),
+            Ok(Err(ReceiveError::Gone)) => return,
+            Ok(Err(error)) => return report.send(What::Broke(error)),
+            Err(_) => {
+                if queue.ready.readable().await.is_err() {
+                    return;
+                }
+            }
+        }
+        tokio::task::consume_budget().await;
+    }
+}
+
+struct StillWaiting;
+
+fn send_waiting(queue: &Queue) -> Result<(), StillWaiting> {
+    let mut waiting = queue.waiting.borrow_mut();
+    while let Some((message, fd)) = waiting.front() {
+        match queue.handle.channel.send(message, fd.as_deref().map(AsFd::as_fd)) {
+            // Gone: its end is reported by the task that waits for the process.
+            Ok(()) | Err(SendError::Gone) => {}
+            Err(SendError::Busy) => return Err(StillWaiting),
+            Err(error) => tracing::error!("a message to the worker on core {} is lost: {error}", queue.handle.core),
+        }
+        waiting.pop_front();
+    }
+    Ok(())
+}
+
+async fn flush(queue: Rc<Queue>) {
+    loop {
+        queue.changed.notified().await;
+        loop {
+            let sent = queue.ready.try_io(Interest::WRITABLE, || {
+                send_waiting(&queue).map_err(|StillWaiting| ErrorKind::WouldBlock.into())
+            });
+            if sent.is_ok() {
+                break;
+            }
+            if queue.ready.writable().await.is_err() {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! When a dead worker is replaced: at once the first time, ever later while it keeps dying young. Pure; owns no fds.
+
+use std::time::Duration;
+
+/// A worker that lived so long died of something new: the next one starts at once again.
+const SETTLED_AFTER: Duration = Duration::from_secs(10);
+/// The first wait; doubled each time.
+const FIRST_DELAY: Duration = Duration::from_millis(100);
+/// The longest wait.
+const DELAY_MAX: Duration = Duration::from_secs(10);
+
+/// One worker's history of deaths.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct BackOff {
+    young_deaths: u32,
+}
+
+impl BackOff {
+    /// The worker has died after `lived`: how long to wait before the next one.
+    pub(crate) fn died(&mut self, lived: Duration) -> Duration {
+        if lived >= SETTLED_AFTER {
+            self.young_deaths = 0;
+        }
+        let delay = match self.young_deaths {
+            0 => Duration::ZERO,
+            deaths => FIRST_DELAY.saturating_mul(1 << (deaths - 1).min(16)).min(DELAY_MAX),
+        };
+        self.young_deaths = self.young_deaths.saturating_add(1);
+        delay
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_grow_while_it_dies_young_and_start_anew_when_it_has_lived() {
+        let mut back_off = BackOff::default();
+        let young = Duration::from_millis(50);
+        let delays: Vec<u128> = (0..10).map(|_| back_off.died(young).as_millis()).collect();
+        assert_eq!(delays, [0, 100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]);
+        assert_eq!(back_off.died(Duration::from_secs(60)), Duration::ZERO);
+        assert_eq!(back_off.died(young).as_millis(), 100);
+    }
+}

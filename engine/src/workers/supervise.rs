@@ -1,0 +1,582 @@
+//! The supervisor: keeps a worker in every seat, and is the one place that changes what shards decide by.
+//!
+//! It runs on the engine's main thread, which lives as long as the process (workers die with the thread that started
+//! them). A seat is a place for a worker: one a core for shared functions, one for each function with
+//! `isolation = "process"`. Owns the workers' links, the board's fd, and parked connections.
+
+use std::collections::{HashMap, HashSet};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use abi::board::Board;
+use abi::catalogue::{ArchivedIsolation, CatalogueView};
+use abi::channel::{Channel, Received};
+use abi::limits::WORKERS_MAX;
+use abi::message::{Digest, Settings, ToEngine, ToWorker};
+use abi::problem::Problem;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
+
+use super::link::{Event, Link, What};
+use super::restart::BackOff;
+use crate::compile::cache::Cache;
+use crate::control::status::{WorkerState, WorkerStatus};
+use crate::dispatch::hop::{Connection, hop};
+use crate::dispatch::parking::{PARKED_TIMEOUT, Parked, node_full};
+use crate::dispatch::refuse::{Client, LINGER, LOOK_INTERVAL, answer, read_away};
+use crate::dispatch::verdict::{Verdict, verdict};
+use crate::dispatch::{Pool, Snapshot, WorkerHandle};
+use crate::shard::Shared;
+
+/// How long a worker may take from its start to its first word.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long every worker may take to serve by a new catalogue.
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often what waits is looked at again, while anything does.
+const RETRY_INTERVAL: Duration = Duration::from_millis(10);
+/// What workers get beyond the drain's deadline before they are killed.
+const DRAIN_GRACE: Duration = Duration::from_millis(500);
+
+/// What the rest of the engine asks of the supervisor.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Serve by this catalogue; answered when every worker does.
+    Publish { catalogue: Arc<OwnedFd>, view: Arc<CatalogueView>, done: oneshot::Sender<Result<(), PublishError>> },
+    /// Tell what the workers do.
+    Status { answer: oneshot::Sender<Vec<WorkerStatus>> },
+    /// Internal: a module a worker asked for has been fetched.
+    Module { seat: usize, life: u64, key: Digest, module: Result<Arc<OwnedFd>, String> },
+}
+
+/// Why a catalogue is not served by everywhere.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum PublishError {
+    #[error("not every worker took over the change within {PUBLISH_TIMEOUT:?}; `sockhop status` shows which are not ready")]
+    Slow,
+    #[error("there are {wanted} functions with a worker of their own and shared workers; at most {WORKERS_MAX} workers run on a node")]
+    TooManyWorkers { wanted: usize },
+}
+
+/// How workers are made.
+pub(crate) struct Plan {
+    pub(crate) binary: PathBuf,
+    pub(crate) cores: Vec<usize>,
+    /// As every worker gets them, but for the function it is for.
+    pub(crate) settings: Settings,
+    /// What requests in flight get to end, when their worker is to go.
+    pub(crate) drain_timeout: Duration,
+}
+
+enum State {
+    /// A process runs; it serves once `applied` has a generation.
+    Running { link: Link, since: Instant, said_hello: bool, applied: Option<u64> },
+    /// The next process starts then.
+    Resting { until: Instant },
+}
+
+struct Seat {
+    pool: Pool,
+    core: usize,
+    row: usize,
+    life: u64,
+    restarts: u32,
+    back_off: BackOff,
+    state: State,
+    /// Its function has gone: it drains, and is not filled again.
+    retiring: bool,
+}
+
+struct Publishing {
+    generation: u64,
+    deadline: Instant,
+    done: oneshot::Sender<Result<(), PublishError>>,
+}
+
+pub(crate) struct Supervisor {
+    plan: Plan,
+    shared: Arc<Shared>,
+    cache: Arc<Cache>,
+    board: Arc<Board>,
+    board_fd: Arc<OwnedFd>,
+    catalogue: (Arc<OwnedFd>, Arc<CatalogueView>),
+    seats: HashMap<usize, Seat>,
+    publishing: Vec<Publishing>,
+    parked: Vec<(Instant, Parked)>,
+    parking: UnboundedReceiver<Parked>,
+    events: (UnboundedSender<Event>, UnboundedReceiver<Event>),
+    commands: (UnboundedSender<Command>, UnboundedReceiver<Command>),
+    stopping: bool,
+}
+
+impl Supervisor {
+    /// A supervisor without workers yet. `commands` is the channel whose sender the rest of the engine has.
+    pub(crate) fn new(
+        plan: Plan,
+        shared: Arc<Shared>,
+        cache: Arc<Cache>,
+        board: (Arc<Board>, OwnedFd),
+        catalogue: (Arc<OwnedFd>, Arc<CatalogueView>),
+        parking: UnboundedReceiver<Parked>,
+        commands: (UnboundedSender<Command>, UnboundedReceiver<Command>),
+    ) -> Self {
+        Self {
+            plan,
+            shared,
+            cache,
+            board: board.0,
+            board_fd: Arc::new(board.1),
+            catalogue,
+            seats: HashMap::new(),
+            publishing: Vec::new(),
+            parked: Vec::new(),
+            parking,
+            events: unbounded_channel(),
+            commands,
+            stopping: false,
+        }
+    }
+
+    /// Starts a worker in every seat and returns when all of them serve.
+    ///
+    /// # Errors
+    /// When they do not within [`PUBLISH_TIMEOUT`].
+    pub(crate) async fn start(&mut self) -> Result<(), PublishError> {
+        let (done, mut started) = oneshot::channel();
+        for core in self.plan.cores.clone() {
+            self.add_seat(Pool::Shared, core);
+        }
+        let (catalogue, view) = self.catalogue.clone();
+        self.publish(catalogue, view, done);
+        self.run_until(&mut started).await.unwrap_or(Err(PublishError::Slow))
+    }
+
+    /// Supervises until `until` resolves, whose output is returned.
+    pub(crate) async fn run_until<F: Future + Unpin>(&mut self, until: F) -> F::Output {
+        let mut until = until;
+        loop {
+            let wake = self.next_wake();
+            tokio::select! {
+                biased;
+                output = &mut until => return output,
+                Some(event) = self.events.1.recv() => self.on_event(event),
+                Some(command) = self.commands.1.recv() => self.on_command(command),
+                Some(parked) = self.parking.recv() => self.parked.push((Instant::now() + PARKED_TIMEOUT, parked)),
+                () = sleep_until(wake), if wake.is_some() => {}
+            }
+            self.move_on(Instant::now());
+        }
+    }
+
+    /// Drains every worker, and kills those that are not done at the end. Call it when no shard accepts any more.
+    pub(crate) async fn stop(&mut self, at_once: impl Future<Output = ()>) {
+        self.stopping = true;
+        let within = self.plan.drain_timeout;
+        self.seats.values().for_each(|seat| seat.drain(within));
+        self.seats.retain(|_, seat| matches!(seat.state, State::Running { .. }));
+        let mut at_once = std::pin::pin!(at_once);
+        let deadline = tokio::time::sleep(within + DRAIN_GRACE);
+        let mut deadline = std::pin::pin!(deadline);
+        let mut killed = false;
+        while !self.seats.is_empty() {
+            let ended = tokio::select! {
+                Some(event) = self.events.1.recv() => { self.on_event(event); false }
+                () = &mut deadline, if !killed => true,
+                () = &mut at_once, if !killed => true,
+            };
+            self.move_on(Instant::now());
+            if ended {
+                killed = true;
+                tracing::warn!("{} workers are killed with requests in flight", self.seats.len());
+                self.seats.values_mut().for_each(Seat::kill);
+            }
+        }
+        while let Ok(parked) = self.parking.try_recv() {
+            self.parked.push((Instant::now(), parked));
+        }
+        for (_, mut parked) in self.parked.drain(..) {
+            if let Some(connection) = parked.take() {
+                let _ = answer(connection.socket.as_fd(), &Problem::new(503, "the node is stopping; try again"));
+            }
+        }
+    }
+
+    /// When to look again though nothing happens.
+    fn next_wake(&self) -> Option<Instant> {
+        let resting = self.seats.values().filter_map(|seat| match seat.state {
+            State::Resting { until } => Some(until),
+            State::Running { since, said_hello: false, .. } => Some(since + START_TIMEOUT),
+            State::Running { .. } => None,
+        });
+        let waiting = !self.parked.is_empty() || !self.publishing.is_empty();
+        resting.chain(waiting.then(|| Instant::now() + RETRY_INTERVAL)).min()
+    }
+
+    /// Everything that time or the last event has made possible.
+    fn move_on(&mut self, now: Instant) {
+        for seat in self.seats.values_mut() {
+            if let State::Running { since, said_hello: false, .. } = seat.state
+                && now >= since + START_TIMEOUT
+            {
+                tracing::error!("the worker on core {} has not said hello in {START_TIMEOUT:?}; it is killed", seat.core);
+                seat.kill();
+            }
+        }
+        let due: Vec<usize> = self.seats.iter().filter(|(_, seat)| seat.is_due(now)).map(|(id, _)| *id).collect();
+        due.into_iter().for_each(|id| self.fill(id, now));
+        self.swap_snapshot(now);
+        self.settle_publishing(now);
+        self.retry_parked(now);
+    }
+
+    fn add_seat(&mut self, pool: Pool, core: usize) {
+        let taken: HashSet<usize> = self.seats.values().map(|seat| seat.row).collect();
+        // Checked by `publish`: there are as many rows as seats may be.
+        let Some(row) = (0..WORKERS_MAX).find(|row| !taken.contains(row)) else { return };
+        let state = State::Resting { until: Instant::now() };
+        let (life, restarts, back_off) = (0, 0, BackOff::default());
+        self.seats.insert(row, Seat { pool, core, row, life, restarts, back_off, state, retiring: false });
+    }
+
+    /// Puts a new process into a seat.
+    fn fill(&mut self, id: usize, now: Instant) {
+        let Some(seat) = self.seats.get_mut(&id) else { return };
+        seat.life += 1;
+        self.board.rows()[seat.row].clear();
+        let started = Channel::pair().map_err(|error| error.to_string()).and_then(|(channel, worker_end)| {
+            let (core, row, board, sent) = (seat.core, seat.row, Arc::clone(&self.board), AtomicU64::new(0));
+            let handle = Arc::new(WorkerHandle { channel, core, row, board, sent });
+            Link::start(&self.plan.binary, (handle, worker_end), (id, seat.life), &self.events.0)
+                .map_err(|error| error.to_string())
+        });
+        match started {
+            Ok(link) => seat.state = State::Running { link, since: now, said_hello: false, applied: None },
+            Err(error) => {
+                let delay = seat.back_off.died(Duration::ZERO).max(Duration::from_millis(100));
+                tracing::error!("{error}; tried again in {delay:?}");
+                seat.state = State::Resting { until: now + delay };
+            }
+        }
+    }
+
+    fn on_event(&mut self, event: Event) {
+        let Some(seat) = self.seats.get_mut(&event.seat) else { return };
+        let State::Running { link, .. } = &seat.state else { return };
+        if seat.life != event.life {
+            return;
+        }
+        match event.what {
+            What::Said(received) => {
+                if let Err(why) = self.on_message(event.seat, received) {
+                    tracing::error!("a worker broke the protocol and is killed: {why}");
+                    self.seats.get_mut(&event.seat).into_iter().for_each(Seat::kill);
+                }
+            }
+            What::Broke(error) => {
+                tracing::error!("the worker with pid {} is killed: {error}", link.pid);
+                seat.kill();
+            }
+            What::Ended(status) => self.on_ended(event.seat, status),
+        }
+    }
+
+    fn on_message(&mut self, id: usize, received: Received<ToEngine>) -> Result<(), String> {
+        let Some(seat) = self.seats.get_mut(&id) else { return Ok(()) };
+        let State::Running { link, said_hello, applied, .. } = &mut seat.state else { return Ok(()) };
+        match (received.message, received.fd) {
+            (ToEngine::Hello { version, build_id }, None) if !*said_hello => {
+                if (version, build_id.as_str()) != (abi::VERSION, abi::BUILD_ID) {
+                    return Err(format!(
+                        "it is build {build_id} and the engine is {}; install both from one build",
+                        abi::BUILD_ID
+                    ));
+                }
+                *said_hello = true;
+                let only_function = match &seat.pool {
+                    Pool::Shared => None,
+                    Pool::Function(name) => Some(name.clone()),
+                };
+                let settings = Settings { only_function, ..self.plan.settings.clone() };
+                let row = u16::try_from(seat.row).unwrap_or(u16::MAX);
+                link.send(ToWorker::Start { row, settings }, Some(Arc::clone(&self.board_fd)));
+                link.send(ToWorker::Catalogue, Some(Arc::clone(&self.catalogue.0)));
+            }
+            (ToEngine::Applied { generation }, None) if *said_hello => {
+                let first = applied.is_none();
+                *applied = Some(generation);
+                if first {
+                    self.update_snapshot();
+                }
+            }
+            (ToEngine::Want { key }, None) if applied.is_some() => {
+                let (cache, commands, life) = (Arc::clone(&self.cache), self.commands.0.clone(), seat.life);
+                tokio::task::spawn_local(async move {
+                    let module = cache.provide(key).await.map_err(|error| error.to_string());
+                    let _ = commands.send(Command::Module { seat: id, life, key, module });
+                });
+            }
+            (ToEngine::Return { read }, Some(socket)) if applied.is_some() => self.route_again(socket, read),
+            (other, _) => return Err(format!("{other:?} is not what comes next")),
+        }
+        Ok(())
+    }
+
+    fn on_ended(&mut self, id: usize, status: std::io::Result<std::process::ExitStatus>) {
+        let Some(seat) = self.seats.get_mut(&id) else { return };
+        let (core, now) = (seat.core, Instant::now());
+        let resting = State::Resting { until: now };
+        let State::Running { link, since, applied, .. } = std::mem::replace(&mut seat.state, resting) else { return };
+        let pid = link.pid;
+        let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+        if self.stopping || seat.retiring {
+            tracing::info!("worker {pid} on core {core} has ended: {how}");
+            self.seats.remove(&id);
+        } else {
+            let delay = seat.back_off.died(now - since);
+            seat.restarts += 1;
+            seat.state = State::Resting { until: now + delay };
+            let when = if applied.is_some() { "" } else { " before it was ready" };
+            tracing::error!("worker {pid} on core {core} died{when}: {how}; the next one starts in {delay:?}");
+        }
+        // Nobody chooses it any more, so what is still in its queue is all there will be.
+        self.update_snapshot();
+        for received in link.unreceived() {
+            if let (ToWorker::Connection { read }, Some(socket)) = (received.message, received.fd) {
+                self.route_again(socket, read);
+            }
+        }
+    }
+
+    fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Publish { catalogue, view, done } => self.publish(catalogue, view, done),
+            Command::Status { answer } => {
+                let mut workers: Vec<WorkerStatus> = self.seats.values().map(|seat| self.status_of(seat)).collect();
+                workers.sort_by_key(|worker| worker.index);
+                let _ = answer.send(workers);
+            }
+            Command::Module { seat, life, key, module } => {
+                let Some(Seat { life: now, state: State::Running { link, .. }, .. }) = self.seats.get(&seat) else {
+                    return;
+                };
+                if *now != life {
+                    return;
+                }
+                match module {
+                    Ok(fd) => link.send(ToWorker::Module { key }, Some(fd)),
+                    Err(reason) => {
+                        tracing::error!("a worker asked for a module that cannot be had: {reason}");
+                        link.send(ToWorker::ModuleMissing { key, reason }, None);
+                    }
+                }
+            }
+        }
+    }
+
+    fn status_of(&self, seat: &Seat) -> WorkerStatus {
+        let row = &self.board.rows()[seat.row];
+        let (pid, state) = match &seat.state {
+            State::Running { link, applied: Some(_), .. } => (Some(link.pid), WorkerState::Ready),
+            State::Running { link, .. } => (Some(link.pid), WorkerState::Starting),
+            State::Resting { .. } => (None, WorkerState::Restarting),
+        };
+        WorkerStatus {
+            index: seat.row,
+            pid,
+            core: seat.core,
+            pool: match &seat.pool {
+                Pool::Shared => "shared".to_owned(),
+                Pool::Function(name) => name.clone(),
+            },
+            state,
+            restarts: seat.restarts,
+            connections_taken: row.connections_taken.load(Relaxed),
+            connections_open: row.connections_open(),
+            requests: row.requests.load(Relaxed),
+            in_flight: row.in_flight.load(Relaxed),
+            returns: row.returns.load(Relaxed),
+            modules: row.modules.load(Relaxed),
+        }
+    }
+
+    /// Begins to serve by another catalogue: seats first, then every worker, then (see `swap_snapshot`) the shards.
+    fn publish(
+        &mut self,
+        catalogue: Arc<OwnedFd>,
+        view: Arc<CatalogueView>,
+        done: oneshot::Sender<Result<(), PublishError>>,
+    ) {
+        let isolated: HashSet<&str> = view
+            .get()
+            .functions
+            .iter()
+            .filter(|function| function.isolation == ArchivedIsolation::Process)
+            .map(|function| function.name.as_str())
+            .collect();
+        let wanted = self.plan.cores.len() + isolated.len();
+        if wanted > WORKERS_MAX {
+            let _ = done.send(Err(PublishError::TooManyWorkers { wanted }));
+            return;
+        }
+        let mut missing: HashSet<String> = isolated.into_iter().map(str::to_owned).collect();
+        for seat in self.seats.values_mut() {
+            if let Pool::Function(name) = &seat.pool {
+                let wanted = missing.remove(name);
+                if !wanted && !seat.retiring {
+                    seat.retire(self.plan.drain_timeout);
+                } else if wanted && seat.retiring {
+                    // It has been told to leave; another takes its place.
+                    missing.insert(name.clone());
+                }
+            }
+        }
+        self.seats.retain(|_, seat| !(seat.retiring && matches!(seat.state, State::Resting { .. })));
+        for (at, name) in missing.into_iter().enumerate() {
+            let core = self.plan.cores[at % self.plan.cores.len()];
+            self.add_seat(Pool::Function(name), core);
+        }
+        for seat in self.seats.values().filter(|seat| !seat.retiring) {
+            if let State::Running { link, said_hello: true, .. } = &seat.state {
+                link.send(ToWorker::Catalogue, Some(Arc::clone(&catalogue)));
+            }
+        }
+        let generation = view.generation();
+        self.catalogue = (catalogue, view);
+        self.publishing.push(Publishing { generation, deadline: Instant::now() + PUBLISH_TIMEOUT, done });
+        self.move_on(Instant::now());
+    }
+
+    /// Lets the shards decide by the newest catalogue once it is in every worker's queue: no worker then gets a
+    /// connection that was routed by a catalogue it has not got before.
+    fn swap_snapshot(&mut self, now: Instant) {
+        let newest = self.catalogue.1.generation();
+        if self.shared.snapshot.load().catalogue.generation() == newest {
+            return;
+        }
+        let overdue = self.publishing.iter().any(|publishing| now >= publishing.deadline);
+        let mut all_flushed = true;
+        for seat in self.seats.values_mut() {
+            let flushed = !matches!(&seat.state, State::Running { link, .. } if !link.is_flushed());
+            if !flushed && overdue {
+                tracing::error!("the worker on core {} reads no messages any more; it is killed", seat.core);
+                seat.kill();
+            }
+            all_flushed &= flushed;
+        }
+        if all_flushed {
+            self.store_snapshot(Arc::clone(&self.catalogue.1));
+        }
+    }
+
+    /// The workers have changed.
+    fn update_snapshot(&self) {
+        self.store_snapshot(Arc::clone(&self.shared.snapshot.load().catalogue));
+    }
+
+    fn store_snapshot(&self, catalogue: Arc<CatalogueView>) {
+        let mut workers: HashMap<Pool, Vec<Arc<WorkerHandle>>> = HashMap::new();
+        for seat in self.seats.values().filter(|seat| !seat.retiring) {
+            if let State::Running { link, applied: Some(_), .. } = &seat.state {
+                workers.entry(seat.pool.clone()).or_default().push(Arc::clone(&link.handle));
+            }
+        }
+        self.shared.snapshot.store(Arc::new(Snapshot { catalogue, workers }));
+    }
+
+    /// Answers those who wait for a catalogue that every worker now serves by.
+    fn settle_publishing(&mut self, now: Instant) {
+        let shards = self.shared.snapshot.load().catalogue.generation();
+        let behind = |generation: u64| {
+            let serves = |seat: &Seat| {
+                matches!(seat.state, State::Running { applied: Some(applied), .. } if applied >= generation)
+            };
+            shards < generation || self.seats.values().any(|seat| !seat.retiring && !serves(seat))
+        };
+        let waiting = std::mem::take(&mut self.publishing);
+        let mut still = Vec::new();
+        for publishing in waiting {
+            if !behind(publishing.generation) {
+                let _ = publishing.done.send(Ok(()));
+            } else if now >= publishing.deadline {
+                let _ = publishing.done.send(Err(PublishError::Slow));
+            } else {
+                still.push(publishing);
+            }
+        }
+        self.publishing = still;
+    }
+
+    fn retry_parked(&mut self, now: Instant) {
+        let snapshot = self.shared.snapshot.load_full();
+        for (deadline, mut parked) in std::mem::take(&mut self.parked) {
+            let Some(connection) = parked.take() else { continue };
+            match hop(&snapshot, None, connection) {
+                Ok(()) => {}
+                Err(connection) if now >= deadline => refuse(connection.socket, &node_full()),
+                Err(connection) => {
+                    parked.put_back(connection);
+                    self.parked.push((deadline, parked));
+                }
+            }
+        }
+    }
+
+    /// Finds a place for a connection that came back.
+    fn route_again(&self, socket: OwnedFd, read: Vec<u8>) {
+        let snapshot = self.shared.snapshot.load_full();
+        match verdict(&read, &snapshot.catalogue, self.shared.domain.as_deref()) {
+            Verdict::Refuse(problem) => refuse(socket, &problem),
+            Verdict::Hop(pool) => {
+                let refused = hop(&snapshot, None, Connection { socket, read, pool });
+                if let Err(connection) = refused.or_else(|connection| self.shared.parking.park(connection)) {
+                    refuse(connection.socket, &node_full());
+                }
+            }
+        }
+    }
+}
+
+impl Seat {
+    fn is_due(&self, now: Instant) -> bool {
+        matches!(self.state, State::Resting { until } if now >= until)
+    }
+
+    fn kill(&mut self) {
+        if let State::Running { link, .. } = &mut self.state {
+            link.kill();
+        }
+    }
+
+    /// Lets the worker finish what it has; the seat goes with it.
+    fn retire(&mut self, within: Duration) {
+        self.retiring = true;
+        self.drain(within);
+    }
+
+    fn drain(&self, within: Duration) {
+        if let State::Running { link, .. } = &self.state {
+            let deadline_ms = u32::try_from(within.as_millis()).unwrap_or(u32::MAX);
+            link.send(ToWorker::Drain { deadline_ms }, None);
+        }
+    }
+}
+
+/// Answers an error on the main thread's runtime.
+fn refuse(socket: OwnedFd, problem: &Problem) {
+    if answer(socket.as_fd(), problem) == Client::Sending {
+        tokio::task::spawn_local(async move {
+            let deadline = Instant::now() + LINGER;
+            while Instant::now() < deadline && read_away(socket.as_fd()) == Client::Sending {
+                tokio::time::sleep(LOOK_INTERVAL).await;
+            }
+        });
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    if let Some(at) = at {
+        tokio::time::sleep_until(at.into()).await;
+    }
+}

@@ -1,0 +1,82 @@
+//! A small disk of its own that a test can fill, and pictures of a folder before and after.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use tempfile::TempDir;
+
+/// A tmpfs of a few MiB. Unmounted when dropped.
+#[derive(Debug)]
+pub struct SmallDisk {
+    folder: TempDir,
+}
+
+impl SmallDisk {
+    /// Mounts one, which only root may.
+    pub fn mount(mebibytes: usize) -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        let size = format!("size={mebibytes}m,mode=0700");
+        mount(
+            Some("sockhop-test"),
+            folder.path(),
+            Some("tmpfs"),
+            MsFlags::empty(),
+            Some(size.as_str()),
+        )
+        .expect("root may mount a tmpfs");
+        Self { folder }
+    }
+
+    /// Where it is mounted.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes a file until not one byte more fits. Dropping or removing that file makes room again.
+    pub fn fill(&self) -> PathBuf {
+        let path = self.path().join("filler");
+        let mut file = File::create(&path).expect("room for an empty file");
+        for piece in [&[0xff_u8; 4096][..], &[0xff]] {
+            loop {
+                match file.write(piece) {
+                    Ok(_) => {}
+                    Err(e) if e.kind() == ErrorKind::StorageFull => break,
+                    Err(e) => panic!("filling {}: {e}", path.display()),
+                }
+            }
+        }
+        path
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // A failing test may still have files open there; a detached mount goes with the last of them.
+        let _ = umount2(self.path(), MntFlags::MNT_DETACH);
+    }
+}
+
+/// Every file below `folder` with its content, to be compared with a later picture.
+pub fn picture(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut picture = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        let entries = fs::read_dir(&next).unwrap_or_else(|e| panic!("{}: {e}", next.display()));
+        for entry in entries.map(|entry| entry.expect("a readable folder")) {
+            let kind = entry.file_type().expect("a file that stays");
+            if kind.is_dir() {
+                folders.push(entry.path());
+            }
+            let content = if kind.is_file() {
+                fs::read(entry.path()).expect("a file that stays")
+            } else {
+                Vec::new()
+            };
+            picture.insert(entry.path(), content);
+        }
+    }
+    picture
+}

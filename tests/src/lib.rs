@@ -1,0 +1,23 @@
+//! What every end-to-end test needs: start the real `sockhop`, talk raw HTTP/1.1 to it, look at its processes.
+//!
+//! Nothing here imitates a part of the product. A test that cannot go on panics with what it saw; the guards then
+//! end the processes it started, by pid, and show what they wrote.
+#![expect(
+    clippy::expect_used,
+    reason = "a harness that cannot go on has only one way to say so: fail the test that called it"
+)]
+
+pub mod bytes;
+pub mod client;
+pub mod disk;
+pub mod guests;
+pub mod node;
+pub mod process;
+pub mod running;
+pub mod seccomp;
+pub mod status;
+pub mod wait;
+
+pub use client::{Connection, Cut, Head, Reply};
+pub use node::{Node, NodeBuilder};
+pub use running::{Finished, Running};

@@ -1,0 +1,391 @@
+//! Starts a real node on free ports and a folder of its own, drives it with its own command line, and ends it.
+
+use std::ffi::OsStr;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use crate::client::{Connection, Reply};
+use crate::process::Identity;
+use crate::running::{Finished, Running};
+use crate::status::Status;
+use crate::{guests, process, wait};
+
+/// From the start to the ready line, on a machine that is busy with other tests.
+const START: Duration = Duration::from_secs(30);
+/// For a command of the CLI, compiling included.
+const COMMAND: Duration = Duration::from_secs(60);
+/// From SIGTERM to the end of a node that has nothing left to do.
+const STOP: Duration = Duration::from_secs(10);
+
+/// The folder that holds `sockhop` and `sockhop-worker`.
+pub fn binaries() -> PathBuf {
+    let folder = std::env::var_os("SOCKHOP_BIN_DIR").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release"),
+        PathBuf::from,
+    );
+    for name in ["sockhop", "sockhop-worker"] {
+        let path = folder.join(name);
+        assert!(
+            path.is_file(),
+            "{} is not there: run scripts/test, which builds them",
+            path.display()
+        );
+    }
+    folder
+}
+
+/// `sockhop` with nothing inherited that would tell it of another node.
+pub fn sockhop() -> Command {
+    let mut command = Command::new(binaries().join("sockhop"));
+    command.env_remove("SOCKHOP_NODE");
+    command
+}
+
+/// Runs `sockhop` with `arguments` to its end.
+pub fn run<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Finished {
+    Running::spawn(sockhop().args(arguments)).finish(COMMAND)
+}
+
+/// Two cores of those this process may use (one, if there is but one), as `--cores` takes them.
+pub fn two_cores() -> String {
+    let mut cores = process::cores(std::process::id()).into_iter();
+    let first = cores.next().expect("this test runs on one of them");
+    match cores.next() {
+        Some(second) if second == first + 1 => format!("{first}-{second}"),
+        Some(second) => format!("{first},{second}"),
+        None => first.to_string(),
+    }
+}
+
+/// How a node is to be started.
+#[derive(Debug, Default)]
+pub struct NodeBuilder {
+    data: Option<PathBuf>,
+    arguments: Vec<String>,
+    listeners: usize,
+}
+
+impl NodeBuilder {
+    /// Uses a folder that outlives the node, instead of a fresh one.
+    #[must_use]
+    pub fn data(mut self, folder: &Path) -> Self {
+        self.data = Some(folder.to_owned());
+        self
+    }
+
+    /// Adds an option of `serve` and its value.
+    #[must_use]
+    pub fn option(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        let value = value.as_ref().to_str().expect("the tests use plain names");
+        self.arguments.extend([name.to_owned(), value.to_owned()]);
+        self
+    }
+
+    /// Listens on that many ports instead of one.
+    #[must_use]
+    pub fn listeners(mut self, count: usize) -> Self {
+        self.listeners = count;
+        self
+    }
+
+    /// Starts it and waits for its ready line.
+    #[must_use]
+    pub fn start(self) -> Node {
+        let own_data = self
+            .data
+            .is_none()
+            .then(|| TempDir::new().expect("a temporary folder"));
+        let data = self
+            .data
+            .or_else(|| Some(own_data.as_ref()?.path().join("data")))
+            .expect("one of both");
+        let mut command = sockhop();
+        command
+            .arg("serve")
+            .arg("--data")
+            .arg(&data)
+            .args(&self.arguments);
+        if !self.arguments.iter().any(|a| a == "--cores") {
+            command.args(["--cores", &two_cores()]);
+        }
+        for _ in 0..self.listeners.max(1) {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
+        let mut running = Running::spawn(&mut command);
+        let ready = wait::until("the node prints its ready line", START, || {
+            assert!(
+                running.exited().is_none(),
+                "the node ended before it was ready"
+            );
+            running.stdout().contains('\n').then(|| running.stdout())
+        });
+        let urls = ready
+            .trim_end()
+            .strip_prefix("ready ")
+            .unwrap_or_else(|| panic!("no ready line: {ready:?}"));
+        let addresses: Vec<SocketAddr> = urls.split(' ').map(address).collect();
+        assert_eq!(
+            addresses.len(),
+            self.listeners.max(1),
+            "one URL a listener: {ready:?}"
+        );
+        Node {
+            running,
+            ready,
+            data,
+            addresses,
+            ended: false,
+            offspring: Offspring::default(),
+            _own_data: own_data,
+        }
+    }
+}
+
+fn address(url: &str) -> SocketAddr {
+    let address = url.strip_prefix("http://").and_then(|a| a.parse().ok());
+    address.unwrap_or_else(|| panic!("no URL of the form http://ADDRESS:PORT: {url:?}"))
+}
+
+/// Processes to be killed when this is dropped.
+#[derive(Debug, Default)]
+struct Offspring(Vec<Identity>);
+
+/// A running node. Dropped, it is stopped and checked as by [`Node::stop`]; in a failing test it is killed and shows its streams.
+#[derive(Debug)]
+pub struct Node {
+    running: Running,
+    ready: String,
+    data: PathBuf,
+    addresses: Vec<SocketAddr>,
+    ended: bool,
+    // What was below the engine when it was told to end, lest a fault of the node leave it behind.
+    offspring: Offspring,
+    // Last, so that the folder goes after the processes that use it.
+    _own_data: Option<TempDir>,
+}
+
+impl Node {
+    /// A node with defaults.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::build().start()
+    }
+
+    /// A node that is to be started otherwise.
+    pub fn build() -> NodeBuilder {
+        NodeBuilder::default()
+    }
+
+    /// A node with defaults and some guests, each deployed under its own name.
+    #[must_use]
+    pub fn with(guests: &[&str]) -> Self {
+        let node = Self::start();
+        for guest in guests {
+            node.deploy(guest, guest, &[]);
+        }
+        node
+    }
+
+    /// Its data folder.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Where it listens, one entry a `--listen`.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Pid of the engine.
+    pub fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+
+    /// What the node has written to stderr so far, its guests' lines included.
+    pub fn stderr(&self) -> String {
+        self.running.stderr()
+    }
+
+    /// Runs a command of the CLI against this node.
+    pub fn cli(&self, arguments: &[&str]) -> Finished {
+        let (command, rest) = arguments.split_first().expect("a command");
+        let data = self.data.to_str().expect("the tests use plain names");
+        run([*command, "--data", data].iter().chain(rest))
+    }
+
+    /// Deploys a guest, which must work.
+    #[track_caller]
+    pub fn deploy(&self, guest: &str, name: &str, options: &[&str]) {
+        let file = guests::path(guest);
+        let file = file.to_str().expect("the tests use plain names");
+        self.cli(&[&["deploy", file, "--name", name], options].concat())
+            .expect_code(0);
+    }
+
+    /// `sockhop list --json`, as printed.
+    #[track_caller]
+    pub fn list(&self) -> String {
+        self.cli(&["list", "--json"]).expect_code(0).stdout
+    }
+
+    /// `sockhop status --json`.
+    #[track_caller]
+    pub fn status(&self) -> Status {
+        let printed = self.cli(&["status", "--json"]).expect_code(0).stdout;
+        serde_json::from_str(&printed).unwrap_or_else(|e| panic!("{e}: {printed}"))
+    }
+
+    /// Waits until status says what is wanted.
+    pub fn until_status(
+        &self,
+        what: &str,
+        limit: Duration,
+        wanted: impl Fn(&Status) -> bool,
+    ) -> Status {
+        wait::for_value(what, limit, || self.status(), wanted)
+    }
+
+    /// A new connection.
+    pub fn connect(&self) -> Connection {
+        Connection::open(self.addresses[0])
+    }
+
+    /// A GET on a new connection.
+    pub fn get(&self, target: &str) -> Reply {
+        self.connect().get(target)
+    }
+
+    /// Open fds of the engine and of all workers at rest, by pid. Counted several times, the least counts: the
+    /// connection of a command that has just ended may still be closing.
+    pub fn fds(&self) -> Vec<(u32, usize)> {
+        let count = |pid| {
+            (0..20)
+                .map(|_| {
+                    wait::pause();
+                    process::fds(pid).len()
+                })
+                .min()
+        };
+        let pids = self.processes();
+        pids.into_iter()
+            .map(|pid| (pid, count(pid).expect("counted 20 times")))
+            .collect()
+    }
+
+    /// The engine and everything below it, in order.
+    pub fn processes(&self) -> Vec<u32> {
+        let mut below = process::descendants(self.pid());
+        below.sort_unstable();
+        [vec![self.pid()], below].concat()
+    }
+
+    /// CPU time of the engine and everything below it.
+    pub fn cpu_time(&self) -> Duration {
+        self.processes().into_iter().map(process::cpu_time).sum()
+    }
+
+    /// Waits until no process holds more fds than `before`, and shows which they are if it does not come to that.
+    #[track_caller]
+    pub fn expect_fds_back_at(&self, before: &[(u32, usize)], limit: Duration) {
+        let grown = || -> Vec<_> {
+            let open = before
+                .iter()
+                .map(|(pid, count)| (*pid, *count, process::fds(*pid)));
+            open.filter(|(_, count, now)| now.len() > *count).collect()
+        };
+        wait::for_value(
+            "no process holds more fds than before (pid, before, now)",
+            limit,
+            grown,
+            Vec::is_empty,
+        );
+    }
+
+    fn note_offspring(&mut self) {
+        let below = process::descendants(self.pid());
+        self.offspring
+            .0
+            .extend(below.into_iter().filter_map(Identity::of));
+    }
+
+    /// Asks the node to stop, as an init system does.
+    pub fn terminate(&mut self) {
+        self.note_offspring();
+        self.running.signal(Signal::SIGTERM);
+    }
+
+    /// Asks the node to stop, as Ctrl-C does.
+    pub fn interrupt(&mut self) {
+        self.note_offspring();
+        self.running.signal(Signal::SIGINT);
+    }
+
+    /// Kills the engine, and the engine only, without a chance to clean up.
+    pub fn kill_engine(&mut self) {
+        self.note_offspring();
+        self.running.signal(Signal::SIGKILL);
+        self.running.wait_exit(STOP);
+        self.ended = true;
+    }
+
+    /// Stops a node that has nothing left to do and checks what is true of every run.
+    pub fn stop(mut self) {
+        self.stop_within(STOP);
+    }
+
+    /// Stops the node within `limit` and checks: exit code 0, no process left, one line on stdout, no panic of its own.
+    pub fn stop_within(&mut self, limit: Duration) {
+        let processes = self.processes();
+        self.terminate();
+        self.expect_ended(&processes, limit);
+    }
+
+    /// Waits for the end of a node that was told to stop, and checks what is true of every run.
+    pub fn expect_ended(&mut self, processes: &[u32], limit: Duration) {
+        self.ended = true;
+        let status = self.running.wait_exit(limit);
+        assert_eq!(
+            status.code(),
+            Some(0),
+            "exit of a node that was asked to stop: {status}"
+        );
+        for pid in processes {
+            assert!(
+                !process::alive(*pid),
+                "process {pid} outlives its engine, which had time to end it"
+            );
+        }
+        wait::until("the node's streams end with it", STOP, || {
+            self.running.streams_ended().then_some(())
+        });
+        assert_eq!(
+            self.running.stdout(),
+            self.ready,
+            "stdout has the ready line and nothing else"
+        );
+        let stderr = self.running.stderr();
+        let own = stderr
+            .lines()
+            .find(|line| line.contains("panicked at") && !line.contains("stream="));
+        assert_eq!(own, None, "a process of the node panicked");
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if !self.ended && !std::thread::panicking() {
+            self.stop_within(STOP);
+        }
+    }
+}
+
+impl Drop for Offspring {
+    fn drop(&mut self) {
+        self.0.drain(..).for_each(Identity::kill);
+    }
+}

@@ -1,0 +1,141 @@
+//! What `/proc` says of the processes of a node: file descriptors, children, CPU time, memory.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use nix::sched::{CpuSet, sched_getaffinity};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// A pid as `nix` wants it.
+pub fn nix_pid(pid: u32) -> Pid {
+    Pid::from_raw(i32::try_from(pid).expect("pids are small"))
+}
+
+/// The open file descriptors of a process and what they are.
+pub fn fds(pid: u32) -> BTreeMap<u32, String> {
+    let folder = format!("/proc/{pid}/fd");
+    fs::read_dir(&folder)
+        .unwrap_or_else(|e| panic!("{folder}: {e}"))
+        .flatten()
+        .filter_map(|entry| {
+            let number = entry.file_name().to_str()?.parse().ok()?;
+            // An fd may be closed between the listing and the look; it is not open then.
+            let target = fs::read_link(entry.path()).ok()?;
+            Some((number, target.to_string_lossy().into_owned()))
+        })
+        .collect()
+}
+
+/// Parent and state of a process, `None` when there is none.
+fn parent_and_state(pid: u32) -> Option<(u32, char)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in brackets may hold anything, so read from its end.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    Some((fields.next()?.parse().ok()?, state))
+}
+
+/// Whether the process exists and is no zombie.
+pub fn alive(pid: u32) -> bool {
+    parent_and_state(pid).is_some_and(|(_, state)| state != 'Z')
+}
+
+/// A process that cannot be taken for a later one with the same pid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    pid: u32,
+    started: u64,
+}
+
+impl Identity {
+    /// Of a process that is there.
+    pub fn of(pid: u32) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // Field 22 of all, the 20th behind the name.
+        let started = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?;
+        Some(Self {
+            pid,
+            started: started.parse().ok()?,
+        })
+    }
+
+    /// Kills it, unless it has ended.
+    pub fn kill(self) {
+        if alive(self.pid) && Self::of(self.pid) == Some(self) {
+            // It may end between the look and the kill; then there is nothing to do.
+            let _ = kill(nix_pid(self.pid), Signal::SIGKILL);
+        }
+    }
+}
+
+/// The children of a process, zombies included.
+pub fn children(parent: u32) -> Vec<u32> {
+    fs::read_dir("/proc")
+        .expect("/proc is mounted")
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid| parent_and_state(*pid).is_some_and(|(p, _)| p == parent))
+        .collect()
+}
+
+/// Children, their children, and so on.
+pub fn descendants(parent: u32) -> Vec<u32> {
+    let mut all = children(parent);
+    let mut next = 0;
+    while next < all.len() {
+        all.extend(children(all[next]));
+        next += 1;
+    }
+    all
+}
+
+/// Time all threads of a process have spent on a CPU, to the nanosecond.
+pub fn cpu_time(pid: u32) -> Duration {
+    let folder = format!("/proc/{pid}/task");
+    let nanoseconds = fs::read_dir(&folder)
+        .unwrap_or_else(|e| panic!("{folder}: {e}"))
+        .flatten()
+        .filter_map(|task| thread_time(&task.path()))
+        .sum();
+    Duration::from_nanos(nanoseconds)
+}
+
+fn thread_time(task: &Path) -> Option<u64> {
+    // A thread may end between the listing and the look.
+    let text = fs::read_to_string(task.join("schedstat")).ok()?;
+    text.split_whitespace().next()?.parse().ok()
+}
+
+/// Resident memory of a process in bytes.
+pub fn resident(pid: u32) -> u64 {
+    let path = format!("/proc/{pid}/status");
+    let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .expect("a live process has VmRSS");
+    let kib: u64 = line
+        .split_whitespace()
+        .nth(1)
+        .and_then(|n| n.parse().ok())
+        .expect("VmRSS in kB");
+    kib * 1024
+}
+
+/// The cores a process may run on.
+pub fn cores(pid: u32) -> Vec<usize> {
+    let allowed = sched_getaffinity(nix_pid(pid)).expect("a live process");
+    (0..CpuSet::count())
+        .filter(|core| allowed.is_set(*core).unwrap_or(false))
+        .collect()
+}
+
+/// Raises the soft limit of open files to the hard one, for this test and the nodes it starts.
+pub fn raise_fd_limit() {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("our own limit");
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("no more than the hard limit");
+}

@@ -1,0 +1,268 @@
+//! What cannot be deployed is refused with a clear word about what was expected, and nothing of it is stored.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails; helpers outside #[test] functions too"
+)]
+
+use std::fs;
+use std::path::Path;
+
+use harness::disk::{SmallDisk, picture};
+use harness::running::is_root;
+use harness::{Node, guests};
+use tempfile::TempDir;
+
+/// A node with `hello`, its store, and a folder for files to deploy.
+struct Place {
+    node: Node,
+    store: TempDir,
+    files: TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let store = TempDir::new().unwrap();
+        let node = Node::build().option("--store", store.path()).start();
+        node.deploy("hello", "hello", &[]);
+        Self {
+            node,
+            store,
+            files: TempDir::new().unwrap(),
+        }
+    }
+
+    fn file(&self, name: &str, content: &[u8]) -> String {
+        let path = self.files.path().join(name);
+        fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    /// Tries the deploy, expects `error: ` with `words`, and that list, generation and store stay as they are.
+    #[track_caller]
+    fn refuses(&self, what: &str, arguments: &[&str], words: &[&str]) {
+        println!("{what}");
+        let state = || {
+            (
+                self.node.list(),
+                self.node.status().node.generation,
+                picture(self.store.path()),
+            )
+        };
+        let before = state();
+        let refused = self.node.cli(&[&["deploy"], arguments].concat());
+        let code = refused.code;
+        assert!(matches!(code, Some(1 | 2)), "{what}: {refused:#?}");
+        refused.expect_said(words);
+        let after = state();
+        assert_eq!(
+            (before.0, before.1),
+            (after.0, after.1),
+            "{what}: list and generation"
+        );
+        let stored: Vec<_> = after
+            .2
+            .iter()
+            .filter(|(path, content)| before.2.get(*path) != Some(content))
+            .collect();
+        let files: Vec<_> = stored.iter().map(|(path, _)| path).collect();
+        assert!(
+            files.is_empty() && before.2.len() == after.2.len(),
+            "{what}: the store changed: {files:?}"
+        );
+        self.node.get("/hello/").expect_hello();
+    }
+}
+
+#[test]
+fn files_that_are_no_http_component() {
+    let place = Place::new();
+    let hello = fs::read(guests::path("hello")).unwrap();
+    let mut flipped = hello.clone();
+    flipped[4] = 0x77;
+    let cases: [(&str, &[u8], &[&str]); 9] = [
+        (
+            "a text file",
+            b"#!/bin/sh\necho this is no component\n",
+            &["component"],
+        ),
+        ("an empty file", b"", &["empty"]),
+        (
+            "a core module without exports",
+            guests::EMPTY_MODULE,
+            &["component"],
+        ),
+        (
+            "a core module with no known entry",
+            guests::MODULE_WITHOUT_ENTRY,
+            &["component"],
+        ),
+        (
+            "a component for another world",
+            guests::EMPTY_COMPONENT,
+            &["wasi:http"],
+        ),
+        (
+            "half a component",
+            &hello[..hello.len() / 2],
+            &["component"],
+        ),
+        (
+            "a component without its last bytes",
+            &hello[..hello.len() - 7],
+            &["component"],
+        ),
+        (
+            "the first 4 bytes of a component",
+            &hello[..4],
+            &["component"],
+        ),
+        (
+            "a component of an unknown version",
+            &flipped,
+            &["component"],
+        ),
+    ];
+    for (what, content, words) in cases {
+        let file = place.file("bad.wasm", content);
+        place.refuses(what, &[&file, "--name", "bad"], words);
+        // Over a version that is good, too.
+        place.refuses(what, &[&file, "--name", "hello"], words);
+        place.node.get("/bad/").expect_problem(404);
+    }
+    place.node.stop();
+}
+
+#[test]
+fn files_that_are_not_there_or_no_files() {
+    let place = Place::new();
+    let missing = place.files.path().join("missing.wasm");
+    let missing = missing.to_str().unwrap();
+    place.refuses(
+        "a missing file",
+        &[missing, "--name", "bad"],
+        &["missing.wasm"],
+    );
+    let folder = place.files.path().to_str().unwrap();
+    place.refuses("a folder", &[folder, "--name", "bad"], &[folder]);
+    place.node.stop();
+}
+
+#[test]
+fn names_that_are_no_names() {
+    let place = Place::new();
+    let hello = guests::path("hello");
+    let hello = hello.to_str().unwrap();
+    let long = "x".repeat(300);
+    for name in [
+        "a/b", "..", ".", "/", "a\\b", "", "-a", "a-", "Hello", "a b", "a.b", "a\nb", "ä",
+        "%2e%2e", &long,
+    ] {
+        let option = format!("--name={name}");
+        place.refuses(
+            &format!("the name {name:?}"),
+            &[hello, &option],
+            &["name", "expected"],
+        );
+        // The manifest is no way around it.
+        let folder = TempDir::new().unwrap();
+        let file = folder.path().join("hello.wasm");
+        fs::copy(hello, &file).unwrap();
+        fs::write(
+            folder.path().join("sockhop.toml"),
+            format!("name = {name:?}\n"),
+        )
+        .unwrap();
+        place.refuses(
+            &format!("the name {name:?} in the manifest"),
+            &[file.to_str().unwrap()],
+            &["name"],
+        );
+    }
+    // As long as a name may be is not too long.
+    place.node.deploy("hello", &long[..63], &[]);
+    place.node.get(&format!("/{}/", &long[..63])).expect_hello();
+    place.node.stop();
+}
+
+#[test]
+fn manifests_and_options_that_make_no_sense() {
+    let place = Place::new();
+    let hello = guests::path("hello");
+    let hello = hello.to_str().unwrap();
+    for (option, value) in [
+        ("--memory", "0"),
+        ("--memory", "8TiB"),
+        ("--timeout", "0s"),
+        ("--timeout", "9days"),
+    ] {
+        place.refuses(
+            option,
+            &[hello, "--name", "bad", option, value],
+            &[&option[2..]],
+        );
+    }
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("bad.wasm");
+    fs::copy(hello, &file).unwrap();
+    for (manifest, word) in [
+        ("memory = [", "sockhop.toml"),
+        ("memori = \"1MiB\"", "memori"),
+        ("memory = \"much\"", "memory"),
+        ("timeout = \"later\"", "timeout"),
+        ("isolation = \"somehow\"", "isolation"),
+    ] {
+        fs::write(folder.path().join("sockhop.toml"), manifest).unwrap();
+        place.refuses(manifest, &[file.to_str().unwrap()], &[word]);
+    }
+    place.node.stop();
+}
+
+#[test]
+fn a_full_store_is_an_error_and_the_old_version_stays() {
+    if !is_root() {
+        eprintln!("skipped: only root may mount the small disk that this test fills");
+        return;
+    }
+    let disk = SmallDisk::mount(4);
+    let node = Node::build().option("--store", disk.path()).start();
+    expect_full_is_survived(&disk, &node, disk.path());
+    node.stop();
+}
+
+#[test]
+fn a_full_data_folder_is_an_error_and_the_old_version_stays() {
+    if !is_root() {
+        eprintln!("skipped: only root may mount the small disk that this test fills");
+        return;
+    }
+    let disk = SmallDisk::mount(16);
+    let data = disk.path().join("data");
+    let node = Node::build().data(&data).start();
+    expect_full_is_survived(&disk, &node, &data);
+    node.stop();
+}
+
+/// Fills the disk, deploys a new version in vain, makes room, and deploys it.
+fn expect_full_is_survived(disk: &SmallDisk, node: &Node, stored: &Path) {
+    node.deploy("hello", "hello", &[]);
+    let before = (node.list(), node.status().node.generation);
+    let names = || picture(stored).into_keys().collect::<Vec<_>>();
+    let filler = disk.fill();
+    let stored_before = names();
+    for name in ["hello", "another"] {
+        let file = guests::path("echo");
+        node.cli(&["deploy", file.to_str().unwrap(), "--name", name])
+            .expect_error(&["no space left"]);
+        assert_eq!((node.list(), node.status().node.generation), before);
+        assert_eq!(names(), stored_before, "nothing half-written is left");
+        node.get("/hello/").expect_hello();
+    }
+    fs::remove_file(filler).unwrap();
+    node.deploy("echo", "hello", &[]);
+    assert_eq!(
+        node.connect()
+            .post("/hello/", b"there is room again")
+            .text(),
+        "there is room again"
+    );
+}

@@ -1,0 +1,182 @@
+//! A node that cannot start says which setting is in its way; a command that finds no node says how to start one.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use harness::running::is_root;
+use harness::{Finished, Node, Running, guests, node, seccomp};
+use nix::unistd::{Uid, chown};
+use tempfile::TempDir;
+
+const LIMIT: Duration = Duration::from_secs(30);
+/// `nobody`.
+const UNPRIVILEGED: u32 = 65534;
+
+/// Runs a `serve` that is expected to fail.
+fn serve(data: &Path, options: &[&str]) -> Finished {
+    let mut command = node::sockhop();
+    command
+        .arg("serve")
+        .arg("--data")
+        .arg(data)
+        .args(["--listen", "127.0.0.1:0"])
+        .args(options);
+    let ended = Running::spawn(&mut command).finish(LIMIT);
+    assert_eq!(ended.stdout, "", "a node that does not start is not ready");
+    ended
+}
+
+#[test]
+fn a_second_node_on_the_same_data_names_the_first() {
+    let node = Node::with(&["hello"]);
+    serve(node.data(), &[]).expect_error(&[&node.pid().to_string()]);
+    node.get("/hello/").expect_hello();
+    assert!(
+        node.list().contains("hello"),
+        "the control socket is still the first one's"
+    );
+    node.stop();
+}
+
+#[test]
+fn commands_without_a_node_say_how_to_start_one() {
+    let data = TempDir::new().unwrap();
+    let hello = guests::path("hello");
+    let data = data.path().to_str().unwrap();
+    let start = format!("sockhop serve --data {data}");
+    for arguments in [
+        &["deploy", hello.to_str().unwrap(), "--name", "hello"][..],
+        &["list"],
+        &["status"],
+        &["inspect", "hello"],
+        &["remove", "hello"],
+        &["invoke", "hello"],
+    ] {
+        node::run(arguments.iter().chain(&["--data", data])).expect_error(&[&start]);
+    }
+    assert_eq!(
+        fs::read_dir(data).unwrap().count(),
+        0,
+        "and they leave nothing there"
+    );
+}
+
+#[test]
+fn a_socket_left_by_a_killed_node_is_no_node() {
+    let data = TempDir::new().unwrap();
+    let mut killed = Node::build().data(data.path()).start();
+    killed.kill_engine();
+    assert!(
+        data.path().join("control.sock").exists(),
+        "a killed node cannot remove it"
+    );
+    let path = data.path().to_str().unwrap();
+    node::run(["list", "--data", path]).expect_error(&["sockhop serve --data"]);
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let data = TempDir::new().unwrap();
+    let mut command = node::sockhop();
+    command
+        .arg("serve")
+        .arg("--data")
+        .arg(data.path())
+        .args(["--listen", &address]);
+    Running::spawn(&mut command)
+        .finish(LIMIT)
+        .expect_error(&[&address]);
+}
+
+#[test]
+fn a_data_folder_that_cannot_be_one_is_named() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("a-file");
+    fs::write(&file, "not a folder").unwrap();
+    serve(&file, &[]).expect_error(&["a-file"]);
+    serve(&file.join("below"), &[]).expect_error(&["a-file"]);
+}
+
+#[test]
+fn cores_that_are_not_there_are_named() {
+    let data = TempDir::new().unwrap();
+    serve(data.path(), &["--cores", "900-901"]).expect_error(&["900"]);
+}
+
+#[test]
+fn an_engine_without_its_worker_says_which_file_is_missing() {
+    let folder = TempDir::new().unwrap();
+    let engine = folder.path().join("sockhop");
+    fs::copy(node::binaries().join("sockhop"), &engine).unwrap();
+    let mut command = Command::new(engine);
+    command
+        .arg("serve")
+        .arg("--data")
+        .arg(folder.path().join("data"))
+        .args(["--listen", "127.0.0.1:0"]);
+    Running::spawn(&mut command)
+        .finish(LIMIT)
+        .expect_error(&["sockhop-worker"]);
+}
+
+#[test]
+fn forbidden_io_uring_is_named() {
+    let data = TempDir::new().unwrap();
+    let mut command = node::sockhop();
+    command
+        .arg("serve")
+        .arg("--data")
+        .arg(data.path())
+        .args(["--listen", "127.0.0.1:0"]);
+    seccomp::forbid_io_uring(&mut command);
+    let ended = Running::spawn(&mut command).finish(LIMIT);
+    assert_eq!(ended.stdout, "");
+    ended.expect_error(&["io_uring", "seccomp"]);
+}
+
+#[test]
+fn too_little_locked_memory_is_named() {
+    if !is_root()
+        || !Path::new("/usr/bin/prlimit").exists()
+        || !Path::new("/usr/bin/setpriv").exists()
+    {
+        eprintln!("skipped: needs root, prlimit and setpriv to start a node without privileges");
+        return;
+    }
+    // Root is not held to the limit, so the node must run as somebody else, who must be able to read it.
+    let folder = TempDir::new().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    for name in ["sockhop", "sockhop-worker"] {
+        fs::copy(node::binaries().join(name), folder.path().join(name)).unwrap();
+        fs::set_permissions(folder.path().join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let data = folder.path().join("data");
+    fs::create_dir(&data).unwrap();
+    chown(&data, Some(Uid::from_raw(UNPRIVILEGED)), None).unwrap();
+
+    let mut command = Command::new("/usr/bin/prlimit");
+    command.args([
+        "--memlock=65536:65536",
+        "/usr/bin/setpriv",
+        "--clear-groups",
+    ]);
+    command.args([
+        format!("--reuid={UNPRIVILEGED}"),
+        format!("--regid={UNPRIVILEGED}"),
+    ]);
+    command
+        .arg(folder.path().join("sockhop"))
+        .arg("serve")
+        .arg("--data")
+        .arg(&data)
+        .args(["--listen", "127.0.0.1:0"]);
+    let ended = Running::spawn(&mut command).finish(LIMIT);
+    assert_eq!(ended.stdout, "");
+    ended.expect_error(&["memlock"]);
+}

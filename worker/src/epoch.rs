@@ -1,0 +1,73 @@
+//! The epoch ticker: makes running guests yield.
+//!
+//! A thread of its own, because the guests' thread is the one that may be stuck. It sleeps without a timer while
+//! nothing runs, so an idle worker costs nothing. Owns its thread, which ends with the process.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use wasmtime::Engine;
+
+/// How long a guest runs before others get a turn; also the grain of time limits.
+const TICK: Duration = Duration::from_millis(5);
+
+/// Ticks of nothing running before the thread goes to sleep.
+const IDLE_TICKS: u32 = 200;
+
+#[derive(Default)]
+struct Shared {
+    running: AtomicU64,
+    asleep: std::sync::atomic::AtomicBool,
+}
+
+/// Handle for the thread that counts epochs.
+pub(crate) struct Ticker {
+    shared: Arc<Shared>,
+    thread: Thread,
+}
+
+impl Ticker {
+    pub(crate) fn start(engine: &Engine) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let (engine, theirs) = (engine.weak(), Arc::clone(&shared));
+        let handle = thread::Builder::new().name("epoch".into()).spawn(move || {
+            let mut idle_ticks = 0;
+            while let Some(engine) = engine.upgrade() {
+                if theirs.running.load(SeqCst) > 0 {
+                    idle_ticks = 0;
+                    engine.increment_epoch();
+                } else {
+                    idle_ticks += 1;
+                }
+                drop(engine);
+                if idle_ticks < IDLE_TICKS {
+                    thread::sleep(TICK);
+                    continue;
+                }
+                theirs.asleep.store(true, SeqCst);
+                // Whoever begins after the store above sees it and wakes us; whoever began before it is seen here.
+                while theirs.running.load(SeqCst) == 0 {
+                    thread::park();
+                }
+                theirs.asleep.store(false, SeqCst);
+                idle_ticks = 0;
+            }
+        })?;
+        Ok(Self { shared, thread: handle.thread().clone() })
+    }
+
+    /// An invocation begins.
+    pub(crate) fn begin(&self) {
+        self.shared.running.fetch_add(1, SeqCst);
+        if self.shared.asleep.load(SeqCst) {
+            self.thread.unpark();
+        }
+    }
+
+    /// An invocation has ended.
+    pub(crate) fn end(&self) {
+        self.shared.running.fetch_sub(1, SeqCst);
+    }
+}

@@ -1,0 +1,228 @@
+//! Guests' stdout and stderr, a line at a time, to the node's stderr.
+//!
+//! Lines are written by a thread of their own, through a bounded queue: a stderr that nobody reads must not hold up
+//! requests. What does not fit is dropped and counted. Owns that thread and no fds (stderr is the process's).
+
+use std::io::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use abi::invocation_id::InvocationId;
+use abi::limits::{LOG_BYTES_PER_INVOCATION_MAX, LOG_LINE_BYTES_MAX};
+use bytes::Bytes;
+use tokio::io::AsyncWrite;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+
+/// Lines that may wait for stderr.
+const QUEUE_LINES: usize = 4096;
+
+/// Where lines go. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct GuestLog {
+    lines: SyncSender<String>,
+    dropped: Arc<AtomicU64>,
+}
+
+/// Starts the thread that writes.
+pub(crate) fn start() -> std::io::Result<GuestLog> {
+    let (lines, queue) = sync_channel(QUEUE_LINES);
+    let dropped = Arc::new(AtomicU64::new(0));
+    let theirs = Arc::clone(&dropped);
+    std::thread::Builder::new().name("guest-log".into()).spawn(move || write(&queue, &theirs))?;
+    Ok(GuestLog { lines, dropped })
+}
+
+fn write(queue: &Receiver<String>, dropped: &AtomicU64) {
+    while let Ok(line) = queue.recv() {
+        let mut text = line;
+        while text.len() < 64 * 1024 {
+            let Ok(more) = queue.try_recv() else { break };
+            text.push_str(&more);
+        }
+        let lost = dropped.swap(0, Relaxed);
+        if lost > 0 {
+            text.push_str(&format!("guest log: {lost} lines were dropped because stderr was not read in time\n"));
+        }
+        // Nobody is left to be told when stderr itself fails.
+        let _ = std::io::stderr().write_all(text.as_bytes());
+    }
+}
+
+impl GuestLog {
+    /// Writes one line about an invocation.
+    pub(crate) fn line(&self, function: &str, id: InvocationId, stream: &str, text: &str) {
+        let line = format!("function={function} invocation={id} stream={stream} {text}\n");
+        if self.lines.try_send(line).is_err() {
+            self.dropped.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+/// One of an invocation's two streams, as wasi sees it.
+#[derive(Clone)]
+pub(crate) struct GuestStream(Arc<Mutex<Lines>>);
+
+struct Lines {
+    log: GuestLog,
+    function: Arc<str>,
+    id: InvocationId,
+    stream: &'static str,
+    partial: Vec<u8>,
+    taken_bytes: usize,
+}
+
+impl GuestStream {
+    pub(crate) fn new(log: GuestLog, function: Arc<str>, id: InvocationId, stream: &'static str) -> Self {
+        Self(Arc::new(Mutex::new(Lines { log, function, id, stream, partial: Vec::new(), taken_bytes: 0 })))
+    }
+}
+
+impl Lines {
+    fn take(&mut self, bytes: &[u8]) {
+        if self.taken_bytes > LOG_BYTES_PER_INVOCATION_MAX {
+            return;
+        }
+        self.taken_bytes += bytes.len();
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let (text, whole) = part.strip_suffix(b"\n").map_or((part, false), |text| (text, true));
+            for piece in text.chunks(LOG_LINE_BYTES_MAX) {
+                if self.partial.len() + piece.len() > LOG_LINE_BYTES_MAX {
+                    self.end_line();
+                }
+                self.partial.extend_from_slice(piece);
+            }
+            if whole {
+                self.end_line();
+            }
+        }
+        if self.taken_bytes > LOG_BYTES_PER_INVOCATION_MAX {
+            self.end_line();
+            let note = format!("[cut: more than {LOG_BYTES_PER_INVOCATION_MAX} bytes]");
+            self.log.line(&self.function, self.id, self.stream, &note);
+        }
+    }
+
+    fn end_line(&mut self) {
+        let text = printable(&self.partial);
+        self.log.line(&self.function, self.id, self.stream, &text);
+        self.partial.clear();
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        if !self.partial.is_empty() {
+            self.end_line();
+        }
+    }
+}
+
+/// A guest's text must not move the cursor of whoever reads the log, nor forge a second line.
+fn printable(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes.strip_suffix(b"\r").unwrap_or(bytes));
+    if !text.chars().any(|c| c.is_control() && c != '\t') {
+        return text.into_owned();
+    }
+    text.chars().map(|c| if c.is_control() && c != '\t' { c.escape_default().to_string() } else { c.into() }).collect()
+}
+
+impl OutputStream for GuestStream {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(64 * 1024)
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for GuestStream {
+    async fn ready(&mut self) {}
+}
+
+impl IsTerminal for GuestStream {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for GuestStream {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+impl AsyncWrite for GuestStream {
+    fn poll_write(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+        bytes: &[u8],
+    ) -> std::task::Poll<std::io::Result<usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take(bytes);
+        std::task::Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines_of(writes: &[&[u8]]) -> Vec<String> {
+        let (lines, queue) = sync_channel(QUEUE_LINES);
+        let log = GuestLog { lines, dropped: Arc::default() };
+        let stream = GuestStream::new(log, "f".into(), InvocationId::new(), "stdout");
+        for bytes in writes {
+            stream.0.lock().unwrap().take(bytes);
+        }
+        drop(stream);
+        queue.try_iter().map(|line| line.split_once("stdout ").unwrap().1.trim_end().to_owned()).collect()
+    }
+
+    #[test]
+    fn writes_become_lines_and_the_last_needs_no_newline() {
+        assert_eq!(lines_of(&[b"a\nb", b"c\r\n\nd"]), ["a", "bc", "", "d"]);
+    }
+
+    #[test]
+    fn control_characters_are_shown_not_sent() {
+        assert_eq!(lines_of(&[b"\x1b[2Jx\rfunction=g\tz\n"]), ["\\u{1b}[2Jx\\rfunction=g\tz"]);
+        assert_eq!(lines_of(&[b"\xff\n"]), ["\u{fffd}"]);
+    }
+
+    #[test]
+    fn long_lines_are_split_and_a_flood_is_cut() {
+        let long = vec![b'x'; LOG_LINE_BYTES_MAX + 10];
+        let lines = lines_of(&[&long, b"\n"]);
+        assert_eq!(lines.iter().map(String::len).collect::<Vec<_>>(), [LOG_LINE_BYTES_MAX, 10]);
+        let flood: Vec<&[u8]> = (0..1000).map(|_| long.as_slice()).collect();
+        let lines = lines_of(&flood);
+        assert!(lines.last().unwrap().starts_with("[cut"), "{:?}", lines.last());
+        assert!(lines.iter().map(String::len).sum::<usize>() < 2 * LOG_BYTES_PER_INVOCATION_MAX);
+    }
+}

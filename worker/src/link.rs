@@ -1,0 +1,110 @@
+//! The worker's end of the channel: an inbox and an outbox over one socket.
+//!
+//! The inbox waits for messages; the outbox sends at once where it can and keeps the rest in order until the engine has
+//! read on. Both share the channel, which lives as long as either. The outbox owns the fds of unsent messages.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+
+use abi::channel::{Channel, ReceiveBuffer, ReceiveError, Received, SendError};
+use abi::message::{ToEngine, ToWorker};
+use tokio::io::Interest;
+use tokio::net::UnixDatagram;
+use tokio::sync::Notify;
+
+/// The channel, and tokio's handle on whether it is readable or writable.
+struct Link {
+    channel: Channel,
+    ready: UnixDatagram,
+}
+
+/// Makes both halves of the worker's end.
+pub(crate) fn open(channel: Channel) -> std::io::Result<(Inbox, Outbox)> {
+    let ready = UnixDatagram::from_std(channel.readiness()?)?;
+    let link = Rc::new(Link { channel, ready });
+    let queue = Rc::new(Queue { link: Rc::clone(&link), waiting: RefCell::default(), added: Notify::new() });
+    tokio::task::spawn_local(flush(Rc::clone(&queue)));
+    Ok((Inbox { link, buffer: ReceiveBuffer::default() }, Outbox(queue)))
+}
+
+/// Where the engine's messages arrive.
+pub(crate) struct Inbox {
+    link: Rc<Link>,
+    buffer: ReceiveBuffer,
+}
+
+impl Inbox {
+    /// The next message. Safe to drop while it waits: nothing is lost.
+    pub(crate) async fn next(&mut self) -> Result<Received<ToWorker>, ReceiveError> {
+        // A flood of messages must not keep connections from being served.
+        tokio::task::consume_budget().await;
+        loop {
+            let Link { channel, ready } = &*self.link;
+            let received = ready.try_io(Interest::READABLE, || match channel.receive(&mut self.buffer) {
+                Err(ReceiveError::Empty) => Err(ErrorKind::WouldBlock.into()),
+                received => Ok(received),
+            });
+            match received {
+                Ok(received) => return received,
+                Err(_) => ready.readable().await.map_err(ReceiveError::Io)?,
+            }
+        }
+    }
+}
+
+struct Queue {
+    link: Rc<Link>,
+    waiting: RefCell<VecDeque<(ToEngine, Option<OwnedFd>)>>,
+    added: Notify,
+}
+
+/// Where messages to the engine leave from. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Outbox(Rc<Queue>);
+
+impl Outbox {
+    /// Sends a message and its fd, now or as soon as the engine has read on. Keeps the order.
+    pub(crate) fn send(&self, message: ToEngine, fd: Option<OwnedFd>) {
+        self.0.waiting.borrow_mut().push_back((message, fd));
+        if send_waiting(&self.0).is_err() {
+            self.0.added.notify_one();
+        }
+    }
+}
+
+struct StillWaiting;
+
+/// Sends what can be sent without waiting.
+fn send_waiting(queue: &Queue) -> Result<(), StillWaiting> {
+    let mut waiting = queue.waiting.borrow_mut();
+    while let Some((message, fd)) = waiting.front() {
+        match queue.link.channel.send(message, fd.as_ref().map(AsFd::as_fd)) {
+            // The engine is gone: the inbox sees that too and ends the worker.
+            Ok(()) | Err(SendError::Gone) => {}
+            Err(SendError::Busy) => return Err(StillWaiting),
+            Err(error) => tracing::error!("a message to the engine is lost: {error}"),
+        }
+        waiting.pop_front();
+    }
+    Ok(())
+}
+
+async fn flush(queue: Rc<Queue>) {
+    loop {
+        queue.added.notified().await;
+        loop {
+            let sent = queue.link.ready.try_io(Interest::WRITABLE, || {
+                send_waiting(&queue).map_err(|StillWaiting| ErrorKind::WouldBlock.into())
+            });
+            if sent.is_ok() {
+                break;
+            }
+            if queue.link.ready.writable().await.is_err() {
+                return;
+            }
+        }
+    }
+}

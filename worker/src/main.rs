@@ -1,0 +1,58 @@
+//! `sockhop-worker`: one process, one core, one thread that runs guests.
+//!
+//! Started by `sockhop serve` with its end of the channel at a known fd; it is of no use alone. This file owns that
+//! fd until the link takes it over. A panic anywhere ends the process: the engine starts another.
+
+mod clock;
+mod connection;
+mod epoch;
+mod functions;
+mod guest_log;
+mod link;
+mod start;
+mod wasm;
+mod worker;
+
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::process::ExitCode;
+
+use abi::channel::Channel;
+
+/// Small allocations from one thread are the worker's daily bread; mimalloc is measurably cheaper at them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("SOCKHOP_LOG").unwrap_or_else(|_| "info".into()),
+        )
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+    // A task's panic would leave a worker that has lost a connection without knowing. Better none, and a new one.
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        report(info);
+        std::process::abort();
+    }));
+    if std::env::args_os().len() > 1 || !is_socket(abi::WORKER_CHANNEL_FD) {
+        eprintln!("sockhop-worker is started by `sockhop serve`, and is of no use alone");
+        return ExitCode::from(2);
+    }
+    // SAFETY: the engine put the channel at this number before `exec`, nothing in this process has used it yet, and it is
+    // a socket, as was just checked.
+    let channel = Channel::from(unsafe { OwnedFd::from_raw_fd(abi::WORKER_CHANNEL_FD) });
+    match start::run(channel) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("worker: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn is_socket(fd: i32) -> bool {
+    std::fs::metadata(format!("/proc/self/fd/{fd}"))
+        .is_ok_and(|meta| std::os::unix::fs::FileTypeExt::is_socket(&meta.file_type()))
+}

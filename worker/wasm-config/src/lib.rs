@@ -1,0 +1,19 @@
+//! The wasmtime settings that decide what compiled code looks like.
+//!
+//! The engine's compile child and the worker must agree on them to the letter, or wasmtime refuses the module; so
+//! they stand here once. What concerns only running (allocator, stacks) is the worker's own. Owns no fds.
+
+use wasmtime::Config;
+
+/// Settings for components of WASI 0.2: no component-model concurrency, which costs a third of an invocation.
+#[must_use]
+pub fn config() -> Config {
+    let mut config = Config::new();
+    // Guests yield at every epoch, so that one that loops holds up its neighbours for one tick at most.
+    config.epoch_interruption(true);
+    config.wasm_component_model(true);
+    config.concurrency_support(false);
+    // Registering unwind tables costs at every load, and only debuggers and profilers of the host read them.
+    config.native_unwind_info(false);
+    config
+}
