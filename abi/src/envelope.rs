@@ -33,7 +33,9 @@ pub enum EnvelopeError {
         found: [u8; 4],
     },
     /// Made by another build.
-    #[error("the archive was made by another build of sockhop (schema {found:016x}, ours is {ours:016x}); use binaries of one build")]
+    #[error(
+        "the archive was made by another build of sockhop (schema {found:016x}, ours is {ours:016x}); use binaries of one build"
+    )]
     Schema {
         /// The hash in the header.
         found: u64,

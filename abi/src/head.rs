@@ -115,7 +115,8 @@ fn framing(headers: &[Header<'_>], minor: u8) -> Result<Framing, HeadError> {
     for header in headers {
         if header.name.eq_ignore_ascii_case("content-length") {
             let digits = !header.value.is_empty() && header.value.iter().all(u8::is_ascii_digit);
-            let value = std::str::from_utf8(header.value).ok().filter(|_| digits).and_then(|text| text.parse::<u64>().ok());
+            let value =
+                std::str::from_utf8(header.value).ok().filter(|_| digits).and_then(|text| text.parse::<u64>().ok());
             let value = value.ok_or(Malformed("Content-Length is not a number"))?;
             if length.is_some_and(|other| other != value) {
                 return Err(Malformed("a request must not have two different Content-Lengths"));

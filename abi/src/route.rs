@@ -81,8 +81,16 @@ mod tests {
 
     #[test]
     fn what_is_unknown_is_named() {
-        for (target, unknown) in [("/", ""), ("/nope/x", "nope"), ("*", ""), ("/hell", "hell"), ("/hello%2f", "hello%2f"),
-            ("//hello", ""), ("/../hello", ".."), ("http://hello", "")] {
+        for (target, unknown) in [
+            ("/", ""),
+            ("/nope/x", "nope"),
+            ("*", ""),
+            ("/hell", "hell"),
+            ("/hello%2f", "hello%2f"),
+            ("//hello", ""),
+            ("/../hello", ".."),
+            ("http://hello", ""),
+        ] {
             assert_eq!(name(None, Some("h"), target), Err(unknown.into()), "{target}");
         }
     }

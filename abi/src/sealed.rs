@@ -124,10 +124,11 @@ impl Mapping {
     pub fn new(what: &'static str, fd: impl AsFd, limit: usize) -> Result<Self, SealedError> {
         let limit = limit as u64;
         let size = check(what, &fd, limit)?;
-        let length = usize::try_from(size)
-            .ok()
-            .and_then(NonZeroUsize::new)
-            .ok_or(SealedError::Size { what, length: size, limit })?;
+        let length = usize::try_from(size).ok().and_then(NonZeroUsize::new).ok_or(SealedError::Size {
+            what,
+            length: size,
+            limit,
+        })?;
         // SAFETY: a new read-only mapping at an address of the kernel's choice; the length is the file's own, and the
         // seals checked above keep the file from shrinking under it.
         let start = unsafe { mmap(None, length, ProtFlags::PROT_READ, MapFlags::MAP_SHARED, fd, 0) }

@@ -72,10 +72,7 @@ pub struct HelloArguments {
     #[arg(long)]
     pub nginx: Option<PathBuf>,
     /// The hello component (a wasi:http 0.2 handler) that sockhop and wasmtime serve.
-    #[arg(
-        long,
-        default_value = "tests/guests/target/wasm32-wasip2/release/hello.wasm"
-    )]
+    #[arg(long, default_value = "tests/guests/target/wasm32-wasip2/release/hello.wasm")]
     pub component: PathBuf,
     /// Rounds; in each, every server is started, warmed, measured and ended once.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -105,9 +102,7 @@ fn seconds(text: &str) -> Result<f64, String> {
 /// A window: long enough to hold something.
 fn window_seconds(text: &str) -> Result<f64, String> {
     match seconds(text) {
-        Ok(value) if value < 0.1 => {
-            Err("want at least 0.1 seconds; less measures nothing".to_owned())
-        }
+        Ok(value) if value < 0.1 => Err("want at least 0.1 seconds; less measures nothing".to_owned()),
         other => other,
     }
 }

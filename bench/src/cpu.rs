@@ -27,9 +27,7 @@ pub enum Error {
     #[error("cannot start a thread ({0}); raise the limit on processes (ulimit -u)")]
     Thread(io::Error),
     /// The closure given to [`on_core`] panicked.
-    #[error(
-        "the thread pinned to core {core} panicked; this is a bug in sockhop-bench, its message is above"
-    )]
+    #[error("the thread pinned to core {core} panicked; this is a bug in sockhop-bench, its message is above")]
     Panicked {
         /// The core it ran on.
         core: usize,
@@ -42,9 +40,7 @@ pub enum Error {
 /// Pins the calling thread to one core.
 pub fn pin(core: usize) -> Result<(), Error> {
     let mut set = CpuSet::new();
-    set.set(core)
-        .and_then(|()| sched_setaffinity(Pid::from_raw(0), &set))
-        .map_err(|source| Error::Pin { core, source })
+    set.set(core).and_then(|()| sched_setaffinity(Pid::from_raw(0), &set)).map_err(|source| Error::Pin { core, source })
 }
 
 /// Runs `work` on a new thread pinned to `core`, and waits for it.
@@ -82,18 +78,12 @@ impl ThreadTime {
         let waited = fs::read_to_string("/proc/thread-self/schedstat")
             .ok()
             .and_then(|text| text.split_ascii_whitespace().nth(1)?.parse().ok());
-        Ok(Self {
-            ran: ran.into(),
-            waited: Duration::from_nanos(waited.unwrap_or(0)),
-        })
+        Ok(Self { ran: ran.into(), waited: Duration::from_nanos(waited.unwrap_or(0)) })
     }
 
     /// What was added since `earlier`.
     pub fn since(self, earlier: Self) -> Self {
-        Self {
-            ran: self.ran.saturating_sub(earlier.ran),
-            waited: self.waited.saturating_sub(earlier.waited),
-        }
+        Self { ran: self.ran.saturating_sub(earlier.ran), waited: self.waited.saturating_sub(earlier.waited) }
     }
 }
 
@@ -106,13 +96,8 @@ mod tests {
     fn a_pinned_thread_and_its_children_see_one_core() {
         let before = thread::available_parallelism().unwrap();
         let own = sched_getaffinity(Pid::from_raw(0)).unwrap();
-        let core = (0..CpuSet::count())
-            .find(|&core| own.is_set(core).unwrap())
-            .unwrap();
-        let child = on_core(core, || {
-            std::process::Command::new("nproc").output().unwrap()
-        })
-        .unwrap();
+        let core = (0..CpuSet::count()).find(|&core| own.is_set(core).unwrap()).unwrap();
+        let child = on_core(core, || std::process::Command::new("nproc").output().unwrap()).unwrap();
         assert_eq!(String::from_utf8_lossy(&child.stdout).trim(), "1");
         assert_eq!(thread::available_parallelism().unwrap(), before);
     }

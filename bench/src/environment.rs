@@ -39,17 +39,14 @@ impl Environment {
     /// Looks around. Call before any load.
     pub fn look() -> Self {
         Self {
-            cpu: read("/proc/cpuinfo")
-                .and_then(|text| cpu_name(&text))
-                .unwrap_or_else(|| UNKNOWN.to_owned()),
+            cpu: read("/proc/cpuinfo").and_then(|text| cpu_name(&text)).unwrap_or_else(|| UNKNOWN.to_owned()),
             cores: std::thread::available_parallelism().map_or(0, usize::from),
             governor: read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
                 .unwrap_or_else(|| "none".to_owned()),
             kernel: read("/proc/sys/kernel/osrelease").unwrap_or_else(|| UNKNOWN.to_owned()),
             commit: commit().unwrap_or_else(|| UNKNOWN.to_owned()),
             date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
-            load_average: read("/proc/loadavg")
-                .and_then(|text| text.split(' ').next()?.parse().ok()),
+            load_average: read("/proc/loadavg").and_then(|text| text.split(' ').next()?.parse().ok()),
             command: std::env::args().collect::<Vec<_>>().join(" "),
         }
     }
@@ -58,13 +55,12 @@ impl Environment {
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if let Some(load) = self.load_average.filter(|&load| load > LOAD_AVERAGE_MAX) {
-            warnings.push(format!("load average was {load} at the start: something else was running, so numbers are low and wander"));
+            warnings.push(format!(
+                "load average was {load} at the start: something else was running, so numbers are low and wander"
+            ));
         }
         if self.cores < 2 {
-            warnings.push(
-                "fewer than two cores: server and client share one, and each slows the other"
-                    .to_owned(),
-            );
+            warnings.push("fewer than two cores: server and client share one, and each slows the other".to_owned());
         }
         if !matches!(&*self.governor, "none" | "performance") {
             warnings.push(format!(
@@ -78,11 +74,7 @@ impl Environment {
 
 impl fmt::Display for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "cpu:      {} ({} cores, governor {})",
-            self.cpu, self.cores, self.governor
-        )?;
+        writeln!(f, "cpu:      {} ({} cores, governor {})", self.cpu, self.cores, self.governor)?;
         writeln!(f, "kernel:   {}", self.kernel)?;
         writeln!(f, "commit:   {}", self.commit)?;
         writeln!(f, "date:     {}", self.date)?;
@@ -91,49 +83,27 @@ impl fmt::Display for Environment {
 }
 
 fn read(path: &str) -> Option<String> {
-    fs::read_to_string(path)
-        .ok()
-        .map(|text| text.trim().to_owned())
+    fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
 }
 
 /// x86 has a name in words; arm64 has numbers only, which still tell two machines apart.
 fn cpu_name(cpuinfo: &str) -> Option<String> {
     let value = |key: &str| {
-        let line = cpuinfo.lines().find(|line| {
-            line.split(':')
-                .next()
-                .is_some_and(|name| name.trim() == key)
-        })?;
+        let line = cpuinfo.lines().find(|line| line.split(':').next().is_some_and(|name| name.trim() == key))?;
         Some(line.split_once(':')?.1.trim().to_owned())
     };
-    value("model name").or_else(|| {
-        Some(format!(
-            "arm implementer {} part {}",
-            value("CPU implementer")?,
-            value("CPU part")?
-        ))
-    })
+    value("model name")
+        .or_else(|| Some(format!("arm implementer {} part {}", value("CPU implementer")?, value("CPU part")?)))
 }
 
 fn commit() -> Option<String> {
     let git = |arguments: &[&str]| {
-        let output = Command::new("git")
-            .args(arguments)
-            .stderr(Stdio::null())
-            .output()
-            .ok()?;
-        output
-            .status
-            .success()
-            .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        let output = Command::new("git").args(arguments).stderr(Stdio::null()).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
     let head = git(&["rev-parse", "HEAD"])?;
     let changed = git(&["status", "--porcelain"]).is_none_or(|files| !files.is_empty());
-    Some(if changed {
-        format!("{head} with changes")
-    } else {
-        head
-    })
+    Some(if changed { format!("{head} with changes") } else { head })
 }
 
 #[cfg(test)]
@@ -142,10 +112,7 @@ mod tests {
 
     #[test]
     fn both_architectures_have_a_name() {
-        assert_eq!(
-            cpu_name("processor\t: 0\nmodel name\t: Fast One\n").unwrap(),
-            "Fast One"
-        );
+        assert_eq!(cpu_name("processor\t: 0\nmodel name\t: Fast One\n").unwrap(), "Fast One");
         let arm = "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd40\n";
         assert_eq!(cpu_name(arm).unwrap(), "arm implementer 0x41 part 0xd40");
         assert_eq!(cpu_name("nothing"), None);

@@ -38,11 +38,7 @@ pub fn install() -> Result<(), Error> {
 
 /// An error once a signal came in.
 pub fn check() -> Result<(), Error> {
-    if INTERRUPTED.load(Ordering::Relaxed) {
-        Err(Error::Interrupted)
-    } else {
-        Ok(())
-    }
+    if INTERRUPTED.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -53,10 +49,7 @@ mod tests {
     #[test]
     fn a_child_is_not_deaf_to_signals() {
         install().unwrap();
-        let mut child = std::process::Command::new("sleep")
-            .arg("60")
-            .spawn()
-            .unwrap();
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let id = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
         nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGTERM).unwrap();
         assert_eq!(child.wait().unwrap().signal(), Some(SIGTERM));

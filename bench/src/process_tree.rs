@@ -46,11 +46,7 @@ pub fn tree(root: u32) -> Result<Vec<Process>, Error> {
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter_map(look)
         .collect();
-    let mut found: Vec<Process> = all
-        .iter()
-        .copied()
-        .filter(|process| process.pid == root)
-        .collect();
+    let mut found: Vec<Process> = all.iter().copied().filter(|process| process.pid == root).collect();
     if found.is_empty() {
         return Err(Error::Gone { pid: root });
     }
@@ -72,9 +68,7 @@ pub fn cpu_time(root: u32) -> Result<Duration, Error> {
         .and_then(|ticks| u64::try_from(ticks).ok())
         .filter(|&ticks| ticks > 0)
         .ok_or(Error::Tick)?;
-    Ok(Duration::from_micros(
-        ticks.saturating_mul(1_000_000) / ticks_per_second,
-    ))
+    Ok(Duration::from_micros(ticks.saturating_mul(1_000_000) / ticks_per_second))
 }
 
 /// One process, or nothing when it is gone.
@@ -103,23 +97,12 @@ mod tests {
     #[test]
     fn a_name_with_parentheses_does_not_shift_the_fields() {
         let line = "7 (a) b (c) S 3 7 7 0 -1 4194560 1 2 3 4 10 20 300 4000 20 0 1 0 99 1 1";
-        assert_eq!(
-            parse(7, line),
-            Some(Process {
-                pid: 7,
-                parent: 3,
-                ticks: 4330,
-                started: 99
-            })
-        );
+        assert_eq!(parse(7, line), Some(Process { pid: 7, parent: 3, ticks: 4330, started: 99 }));
     }
 
     #[test]
     fn a_child_is_in_the_tree_of_its_parent() {
-        let mut child = std::process::Command::new("sleep")
-            .arg("60")
-            .spawn()
-            .unwrap();
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let found = tree(std::process::id()).unwrap();
         assert!(found.iter().any(|process| process.pid == child.id()));
         child.kill().unwrap();

@@ -112,11 +112,7 @@ fn us(ns: u64) -> f64 {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "{:.0} requests/s ({} good replies)",
-            self.requests_per_second, self.requests
-        )?;
+        writeln!(f, "{:.0} requests/s ({} good replies)", self.requests_per_second, self.requests)?;
         writeln!(
             f,
             "{:<32}{:>10}{:>10}{:>10}{:>10}{:>10}{:>10}",
@@ -139,11 +135,7 @@ impl fmt::Display for Report {
             write!(f, " (oldest {:.0} µs)", self.oldest_unanswered_us)?;
         }
         if self.never_sent > 0 {
-            write!(
-                f,
-                "; due but never sent: {} (more connections, or a lower rate)",
-                self.never_sent
-            )?;
+            write!(f, "; due but never sent: {} (more connections, or a lower rate)", self.never_sent)?;
         }
         writeln!(
             f,
@@ -151,32 +143,16 @@ impl fmt::Display for Report {
             self.client_cpu_percent, self.client_waited_percent
         )?;
         if self.client_was_robbed() {
-            writeln!(
-                f,
-                "warning: other programs ran on the client's core; latencies hold its wait too"
-            )?;
+            writeln!(f, "warning: other programs ran on the client's core; latencies hold its wait too")?;
         }
         if self.client_saturated {
-            writeln!(
-                f,
-                "warning: the client was the bottleneck; the server may be faster than this"
-            )?;
+            writeln!(f, "warning: the client was the bottleneck; the server may be faster than this")?;
         }
         Ok(())
     }
 }
 
 fn latency_line(f: &mut fmt::Formatter<'_>, name: &str, latency: &Latency) -> fmt::Result {
-    let Latency {
-        mean_us,
-        p50_us,
-        p90_us,
-        p99_us,
-        p999_us,
-        max_us,
-    } = latency;
-    writeln!(
-        f,
-        "{name:<32}{mean_us:>10.1}{p50_us:>10.1}{p90_us:>10.1}{p99_us:>10.1}{p999_us:>10.1}{max_us:>10.1}"
-    )
+    let Latency { mean_us, p50_us, p90_us, p99_us, p999_us, max_us } = latency;
+    writeln!(f, "{name:<32}{mean_us:>10.1}{p50_us:>10.1}{p90_us:>10.1}{p99_us:>10.1}{p999_us:>10.1}{max_us:>10.1}")
 }

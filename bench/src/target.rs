@@ -30,9 +30,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// Nobody there.
-    #[error(
-        "nothing accepts connections at {authority} ({source}); is the server up and on that port?"
-    )]
+    #[error("nothing accepts connections at {authority} ({source}); is the server up and on that port?")]
     Connect {
         /// Host and port.
         authority: String,
@@ -82,17 +80,10 @@ pub struct Fetched {
 impl Target {
     /// Takes a URL apart. User info and fragments have no place in a load test and are refused.
     pub fn parse(url: &str) -> Result<Self, Error> {
-        let error = |why| Error::Url {
-            url: url.to_owned(),
-            why,
-        };
-        let rest = url
-            .strip_prefix("http://")
-            .ok_or_else(|| error("only http:// is driven"))?;
+        let error = |why| Error::Url { url: url.to_owned(), why };
+        let rest = url.strip_prefix("http://").ok_or_else(|| error("only http:// is driven"))?;
         if !url.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(error(
-                "blanks, controls and non-ASCII must be percent-encoded",
-            ));
+            return Err(error("blanks, controls and non-ASCII must be percent-encoded"));
         }
         if rest.contains(['@', '#']) {
             return Err(error("user info and fragments are not sent"));
@@ -112,49 +103,27 @@ impl Target {
         if host.is_empty() || host.starts_with(':') {
             return Err(error("the host is missing"));
         }
-        Ok(Self {
-            authority,
-            host: host.to_owned(),
-            path,
-        })
+        Ok(Self { authority, host: host.to_owned(), path })
     }
 
     /// The bytes of one request.
     pub fn request(&self, keep_alive: bool) -> Vec<u8> {
         // HTTP/1.1 stays open unless told otherwise, so the usual request has no Connection header at all.
-        let close = if keep_alive {
-            ""
-        } else {
-            "Connection: close\r\n"
-        };
-        format!(
-            "GET {} HTTP/1.1\r\nHost: {}\r\n{close}\r\n",
-            self.path, self.host
-        )
-        .into_bytes()
+        let close = if keep_alive { "" } else { "Connection: close\r\n" };
+        format!("GET {} HTTP/1.1\r\nHost: {}\r\n{close}\r\n", self.path, self.host).into_bytes()
     }
 
     /// The first address of the host that accepts a connection: `localhost` often has one that does not.
     pub fn resolve(&self) -> Result<SocketAddr, Error> {
-        self.connect()?
-            .peer_addr()
-            .map_err(|source| self.connect_error(source))
+        self.connect()?.peer_addr().map_err(|source| self.connect_error(source))
     }
 
     /// Fetches one reply, blocking: what the load will then expect.
     pub fn fetch(&self) -> Result<Fetched, Error> {
-        let error = |source| Error::Fetch {
-            authority: self.authority.clone(),
-            source,
-        };
-        let unreadable = |source| Error::Reply {
-            authority: self.authority.clone(),
-            source,
-        };
+        let error = |source| Error::Fetch { authority: self.authority.clone(), source };
+        let unreadable = |source| Error::Reply { authority: self.authority.clone(), source };
         let mut stream = self.connect()?;
-        stream
-            .set_read_timeout(Some(FETCH_TIMEOUT))
-            .map_err(error)?;
+        stream.set_read_timeout(Some(FETCH_TIMEOUT)).map_err(error)?;
         stream.write_all(&self.request(true)).map_err(error)?;
         let (mut parser, mut body, mut wire_bytes) = (ReplyParser::default(), Vec::new(), 0);
         let mut buffer = [0; 4096];
@@ -163,18 +132,13 @@ impl Target {
             let head = if count == 0 {
                 Some(parser.end().map_err(unreadable)?)
             } else {
-                let (used, head) = parser
-                    .feed(&buffer[..count], &mut |part| body.extend_from_slice(part))
-                    .map_err(unreadable)?;
+                let (used, head) =
+                    parser.feed(&buffer[..count], &mut |part| body.extend_from_slice(part)).map_err(unreadable)?;
                 wire_bytes += used;
                 head
             };
             if let Some(head) = head {
-                return Ok(Fetched {
-                    status: head.status,
-                    body,
-                    wire_bytes,
-                });
+                return Ok(Fetched { status: head.status, body, wire_bytes });
             }
         }
     }
@@ -183,10 +147,7 @@ impl Target {
         let addresses = self
             .authority
             .to_socket_addrs()
-            .map_err(|source| Error::Resolve {
-                authority: self.authority.clone(),
-                source,
-            })?;
+            .map_err(|source| Error::Resolve { authority: self.authority.clone(), source })?;
         let mut last = std::io::Error::other("the name has no address");
         for address in addresses {
             match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
@@ -198,10 +159,7 @@ impl Target {
     }
 
     fn connect_error(&self, source: std::io::Error) -> Error {
-        Error::Connect {
-            authority: self.authority.clone(),
-            source,
-        }
+        Error::Connect { authority: self.authority.clone(), source }
     }
 }
 
@@ -220,10 +178,7 @@ mod tests {
             ("http://[::1]", "[::1]:80", "[::1]", "/"),
         ] {
             let target = Target::parse(url).unwrap();
-            assert_eq!(
-                (&*target.authority, &*target.host, &*target.path),
-                (authority, host, path)
-            );
+            assert_eq!((&*target.authority, &*target.host, &*target.path), (authority, host, path));
         }
         for bad in [
             "",
@@ -245,11 +200,7 @@ mod tests {
     fn a_request_says_close_only_when_it_means_it() {
         let target = Target::parse("http://a/x").unwrap();
         assert_eq!(target.request(true), b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n");
-        assert!(
-            String::from_utf8(target.request(false))
-                .unwrap()
-                .contains("Connection: close\r\n")
-        );
+        assert!(String::from_utf8(target.request(false)).unwrap().contains("Connection: close\r\n"));
     }
 
     proptest! {

@@ -35,7 +35,7 @@ pub(crate) struct Config {
     pub(crate) listen: Vec<String>,
     pub(crate) data: PathBuf,
     pub(crate) store: Option<PathBuf>,
-    pub(crate) cores: Option<String>,
+    pub(crate) cores: Option<cores::CoreList>,
     pub(crate) domain: Option<String>,
     pub(crate) head_timeout: Duration,
     pub(crate) idle_timeout: Duration,
@@ -54,7 +54,7 @@ pub(crate) fn serve(config: &Config) -> anyhow::Result<()> {
 
 async fn run(config: &Config) -> anyhow::Result<()> {
     probe::diagnose(&probe::probe())?;
-    let cores = cores::choose(config.cores.as_deref(), cores::allowed()?)?;
+    let cores = cores::choose(config.cores.clone(), cores::allowed()?)?;
     let binary = worker_binary()?;
     files::create_folder(&config.data).with_context(|| format!("the data folder {:?} cannot be made", config.data))?;
     let _lock = lock::lock(&config.data)?;
@@ -69,8 +69,7 @@ async fn run(config: &Config) -> anyhow::Result<()> {
 
     let (parking, parked) = parking();
     let first = Snapshot { catalogue: Arc::clone(&catalogue.1), workers: HashMap::new() };
-    let shared =
-        Arc::new(Shared { snapshot: ArcSwap::from_pointee(first), domain: config.domain.clone(), parking });
+    let shared = Arc::new(Shared { snapshot: ArcSwap::from_pointee(first), domain: config.domain.clone(), parking });
     let (board, board_fd) = Board::create()?;
     let plan = Plan { binary, cores: cores.clone(), settings: settings(config), drain_timeout: config.drain_timeout };
     let board = (Arc::new(board), board_fd);

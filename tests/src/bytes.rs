@@ -5,10 +5,7 @@ use std::iter::from_fn;
 /// A body in which no stretch looks like another, so that a comparison finds any shift.
 pub fn body(length: usize, seed: u64) -> Vec<u8> {
     let mut noise = Noise::new(seed);
-    let mut bytes: Vec<u8> = from_fn(|| Some(noise.next().to_le_bytes()))
-        .take(length.div_ceil(8))
-        .flatten()
-        .collect();
+    let mut bytes: Vec<u8> = from_fn(|| Some(noise.next().to_le_bytes())).take(length.div_ceil(8)).flatten().collect();
     bytes.truncate(length);
     bytes
 }
@@ -20,11 +17,7 @@ pub fn assert_same(got: &[u8], wanted: &[u8]) {
         return;
     }
     let at = got.iter().zip(wanted).position(|(a, b)| a != b);
-    panic!(
-        "bodies differ: got {} bytes, wanted {}; first difference at {at:?}",
-        got.len(),
-        wanted.len()
-    );
+    panic!("bodies differ: got {} bytes, wanted {}; first difference at {at:?}", got.len(), wanted.len());
 }
 
 /// SplitMix64: small, seedable, good enough to send rubbish.
@@ -38,10 +31,7 @@ impl Noise {
     }
 
     /// The next 64 bits.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "it never ends, so it is no iterator"
-    )]
+    #[expect(clippy::should_implement_trait, reason = "it never ends, so it is no iterator")]
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;

@@ -54,10 +54,7 @@ impl Connection {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(STUCK))?;
         stream.set_write_timeout(Some(STUCK))?;
-        Ok(Self {
-            stream,
-            ahead: Vec::new(),
-        })
+        Ok(Self { stream, ahead: Vec::new() })
     }
 
     /// Connects to a node that must be there.
@@ -77,15 +74,12 @@ impl Connection {
 
     /// Writes in one call: with small `bytes`, one packet.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.try_send(bytes)
-            .expect("the node takes what a test sends");
+        self.try_send(bytes).expect("the node takes what a test sends");
     }
 
     /// Tells the node that nothing more will come.
     pub fn end_sending(&self) {
-        self.stream
-            .shutdown(Shutdown::Write)
-            .expect("still connected");
+        self.stream.shutdown(Shutdown::Write).expect("still connected");
     }
 
     /// The same when the node may have ended the connection already.
@@ -111,10 +105,7 @@ impl Connection {
         thread::scope(|scope| {
             let sender = scope.spawn(move || writer.write_all(bytes));
             let replies = (0..replies).map(|_| self.reply()).collect();
-            sender
-                .join()
-                .expect("the writer does not panic")
-                .expect("the node takes what a test sends");
+            sender.join().expect("the writer does not panic").expect("the node takes what a test sends");
             replies
         })
     }
@@ -146,44 +137,29 @@ impl Connection {
                 break;
             }
         }
-        let head = head.map_err(|cause| Cut {
-            head: None,
-            body: Vec::new(),
-            cause,
-        })?;
+        let head = head.map_err(|cause| Cut { head: None, body: Vec::new(), cause })?;
         let mut body = Vec::new();
         match self.try_body(&head, |piece| body.extend_from_slice(piece)) {
             Ok(()) => Ok(Reply { head, body }),
-            Err(cause) => Err(Cut {
-                head: Some(head),
-                body,
-                cause,
-            }),
+            Err(cause) => Err(Cut { head: Some(head), body, cause }),
         }
     }
 
     /// Reads a head and checks what every reply of the node must have.
     #[track_caller]
     pub fn head(&mut self) -> Head {
-        self.try_head()
-            .unwrap_or_else(|cause| panic!("no head: {cause}"))
+        self.try_head().unwrap_or_else(|cause| panic!("no head: {cause}"))
     }
 
     fn try_head(&mut self) -> Result<Head, String> {
         loop {
             let mut headers = [httparse::EMPTY_HEADER; 100];
             let mut parsed = httparse::Response::new(&mut headers);
-            let end = parsed
-                .parse(&self.ahead)
-                .map_err(|e| format!("{e}: {:?}", show(&self.ahead)))?;
+            let end = parsed.parse(&self.ahead).map_err(|e| format!("{e}: {:?}", show(&self.ahead)))?;
             if let httparse::Status::Complete(end) = end {
                 let head = Head {
                     status: parsed.code.expect("complete"),
-                    headers: parsed
-                        .headers
-                        .iter()
-                        .map(|h| (h.name.to_lowercase(), show(h.value)))
-                        .collect(),
+                    headers: parsed.headers.iter().map(|h| (h.name.to_lowercase(), show(h.value))).collect(),
                 };
                 self.ahead.drain(..end);
                 if head.status != 100 {
@@ -192,8 +168,7 @@ impl Connection {
                 return Ok(head);
             }
             assert!(self.ahead.len() < HEAD_BYTES_MAX, "an endless head");
-            self.read_more()
-                .map_err(|cause| format!("{cause} after {:?}", show(&self.ahead)))?;
+            self.read_more().map_err(|cause| format!("{cause} after {:?}", show(&self.ahead)))?;
         }
     }
 
@@ -205,9 +180,7 @@ impl Connection {
         match (head.get("transfer-encoding"), head.get("content-length")) {
             (Some("chunked"), None) => self.chunks(&mut piece),
             (None, Some(length)) => {
-                let length = length
-                    .parse()
-                    .map_err(|_| format!("content-length {length:?}"))?;
+                let length = length.parse().map_err(|_| format!("content-length {length:?}"))?;
                 self.exactly(length, &mut piece)
             }
             // A body without either ends with the connection: no cut could be told from the end, so no node of
@@ -220,8 +193,7 @@ impl Connection {
         loop {
             let line = self.line()?;
             let digits = line.split(';').next().unwrap_or_default().trim();
-            let size =
-                usize::from_str_radix(digits, 16).map_err(|_| format!("chunk size {line:?}"))?;
+            let size = usize::from_str_radix(digits, 16).map_err(|_| format!("chunk size {line:?}"))?;
             if size == 0 {
                 // Trailers, up to the empty line.
                 while !self.line()?.is_empty() {}
@@ -298,11 +270,7 @@ impl Head {
     /// A header that is there at most once.
     #[track_caller]
     pub fn get(&self, name: &str) -> Option<&str> {
-        let mut found = self
-            .headers
-            .iter()
-            .filter(|(n, _)| n == name)
-            .map(|(_, value)| value.as_str());
+        let mut found = self.headers.iter().filter(|(n, _)| n == name).map(|(_, value)| value.as_str());
         let first = found.next();
         assert!(found.next().is_none(), "{name} twice: {self:#?}");
         first
@@ -319,10 +287,7 @@ impl Head {
                 b'-' => hyphens.contains(&i),
                 b => !hyphens.contains(&i) && b.is_ascii_hexdigit(),
             });
-        assert!(
-            well_formed && id.as_bytes()[14] == b'7',
-            "no UUIDv7: {id:?}"
-        );
+        assert!(well_formed && id.as_bytes()[14] == b'7', "no UUIDv7: {id:?}");
         id
     }
 }
@@ -341,35 +306,19 @@ impl Reply {
     /// The body as JSON.
     #[track_caller]
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body)
-            .unwrap_or_else(|e| panic!("no JSON ({e}): {}", self.text()))
+        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("no JSON ({e}): {}", self.text()))
     }
 
     /// Checks that this is the node's own error `status`, as `application/problem+json`, and returns its detail.
     #[track_caller]
     pub fn expect_problem(&self, status: u16) -> String {
         assert_eq!(self.status(), status, "{:#?}\n{}", self.head, self.text());
-        assert_eq!(
-            self.head.get("content-type"),
-            Some("application/problem+json"),
-            "{:#?}",
-            self.head
-        );
+        assert_eq!(self.head.get("content-type"), Some("application/problem+json"), "{:#?}", self.head);
         let problem = self.json();
         assert_eq!(problem["status"], status, "{problem}");
-        assert_eq!(
-            problem["invocation_id"],
-            self.head.invocation_id(),
-            "{problem}"
-        );
-        assert!(
-            problem["title"].as_str().is_some_and(|t| !t.is_empty()),
-            "{problem}"
-        );
-        problem["detail"]
-            .as_str()
-            .unwrap_or_else(|| panic!("no detail: {problem}"))
-            .to_owned()
+        assert_eq!(problem["invocation_id"], self.head.invocation_id(), "{problem}");
+        assert!(problem["title"].as_str().is_some_and(|t| !t.is_empty()), "{problem}");
+        problem["detail"].as_str().unwrap_or_else(|| panic!("no detail: {problem}")).to_owned()
     }
 
     /// Checks that this is what the hello guests answer.
@@ -395,10 +344,7 @@ pub fn request(method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]
 /// A request's head with a Host and the given headers, to be followed by a body the test frames itself.
 pub fn head(method: &str, target: &str, headers: &[(&str, &str)]) -> Vec<u8> {
     let mut out = format!("{method} {target} HTTP/1.1\r\n");
-    if !headers
-        .iter()
-        .any(|(name, _)| name.eq_ignore_ascii_case("host"))
-    {
+    if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
         out += "host: node.test\r\n";
     }
     for (name, value) in headers {

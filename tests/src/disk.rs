@@ -19,14 +19,8 @@ impl SmallDisk {
     pub fn mount(mebibytes: usize) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         let size = format!("size={mebibytes}m,mode=0700");
-        mount(
-            Some("sockhop-test"),
-            folder.path(),
-            Some("tmpfs"),
-            MsFlags::empty(),
-            Some(size.as_str()),
-        )
-        .expect("root may mount a tmpfs");
+        mount(Some("sockhop-test"), folder.path(), Some("tmpfs"), MsFlags::empty(), Some(size.as_str()))
+            .expect("root may mount a tmpfs");
         Self { folder }
     }
 
@@ -70,11 +64,7 @@ pub fn picture(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
             if kind.is_dir() {
                 folders.push(entry.path());
             }
-            let content = if kind.is_file() {
-                fs::read(entry.path()).expect("a file that stays")
-            } else {
-                Vec::new()
-            };
+            let content = if kind.is_file() { fs::read(entry.path()).expect("a file that stays") } else { Vec::new() };
             picture.insert(entry.path(), content);
         }
     }

@@ -4,14 +4,9 @@ use std::path::{Path, PathBuf};
 
 /// Where the component of a guest is after its build.
 pub fn path(name: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("guests/target/wasm32-wasip2/release")
-        .join(format!("{name}.wasm"));
-    assert!(
-        path.is_file(),
-        "{} is not there: run scripts/test, which builds it",
-        path.display()
-    );
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("guests/target/wasm32-wasip2/release").join(format!("{name}.wasm"));
+    assert!(path.is_file(), "{} is not there: run scripts/test, which builds it", path.display());
     path
 }
 

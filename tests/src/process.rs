@@ -57,10 +57,7 @@ impl Identity {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         // Field 22 of all, the 20th behind the name.
         let started = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?;
-        Some(Self {
-            pid,
-            started: started.parse().ok()?,
-        })
+        Some(Self { pid, started: started.parse().ok()? })
     }
 
     /// Kills it, unless it has ended.
@@ -114,24 +111,15 @@ fn thread_time(task: &Path) -> Option<u64> {
 pub fn resident(pid: u32) -> u64 {
     let path = format!("/proc/{pid}/status");
     let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
-    let line = text
-        .lines()
-        .find(|line| line.starts_with("VmRSS:"))
-        .expect("a live process has VmRSS");
-    let kib: u64 = line
-        .split_whitespace()
-        .nth(1)
-        .and_then(|n| n.parse().ok())
-        .expect("VmRSS in kB");
+    let line = text.lines().find(|line| line.starts_with("VmRSS:")).expect("a live process has VmRSS");
+    let kib: u64 = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("VmRSS in kB");
     kib * 1024
 }
 
 /// The cores a process may run on.
 pub fn cores(pid: u32) -> Vec<usize> {
     let allowed = sched_getaffinity(nix_pid(pid)).expect("a live process");
-    (0..CpuSet::count())
-        .filter(|core| allowed.is_set(*core).unwrap_or(false))
-        .collect()
+    (0..CpuSet::count()).filter(|core| allowed.is_set(*core).unwrap_or(false)).collect()
 }
 
 /// Raises the soft limit of open files to the hard one, for this test and the nodes it starts.

@@ -26,11 +26,7 @@ impl Capture {
         thread::spawn(move || {
             let mut piece = [0; 8192];
             while let Ok(n @ 1..) = stream.read(&mut piece) {
-                shared
-                    .bytes
-                    .lock()
-                    .expect("no holder panics")
-                    .extend_from_slice(&piece[..n]);
+                shared.bytes.lock().expect("no holder panics").extend_from_slice(&piece[..n]);
             }
             shared.ended.store(true, Ordering::Release);
         });
@@ -64,13 +60,7 @@ impl Running {
             .unwrap_or_else(|e| panic!("cannot start {what}: {e}"));
         let stdout = Capture::of(child.stdout.take().expect("piped above"));
         let stderr = Capture::of(child.stderr.take().expect("piped above"));
-        Self {
-            child,
-            what,
-            stdout,
-            stderr,
-            status: None,
-        }
+        Self { child, what, stdout, stderr, status: None }
     }
 
     /// The child's pid.
@@ -112,14 +102,8 @@ impl Running {
     /// Waits for the end of the process and of its streams.
     pub fn finish(mut self, limit: Duration) -> Finished {
         let status = self.wait_exit(limit);
-        wait::until("the streams of an ended process end", limit, || {
-            self.streams_ended().then_some(())
-        });
-        Finished {
-            code: status.code(),
-            stdout: self.stdout(),
-            stderr: self.stderr(),
-        }
+        wait::until("the streams of an ended process end", limit, || self.streams_ended().then_some(()));
+        Finished { code: status.code(), stdout: self.stdout(), stderr: self.stderr() }
     }
 
     /// Whether nobody holds the other end of stdout and stderr any more.
@@ -176,19 +160,10 @@ impl Finished {
     #[track_caller]
     pub fn expect_said(self, words: &[&str]) -> Self {
         let said = self.stderr.to_lowercase();
-        assert!(
-            said.lines().any(|line| line.starts_with("error: ")),
-            "no line `error: ...` on stderr; {self:#?}"
-        );
-        assert!(
-            !said.contains("panicked at"),
-            "a panic is no error message; {self:#?}"
-        );
+        assert!(said.lines().any(|line| line.starts_with("error: ")), "no line `error: ...` on stderr; {self:#?}");
+        assert!(!said.contains("panicked at"), "a panic is no error message; {self:#?}");
         for word in words {
-            assert!(
-                said.contains(&word.to_lowercase()),
-                "stderr does not say {word:?}; {self:#?}"
-            );
+            assert!(said.contains(&word.to_lowercase()), "stderr does not say {word:?}; {self:#?}");
         }
         self
     }

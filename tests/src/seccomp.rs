@@ -15,8 +15,7 @@ fn install() -> io::Result<()> {
     const EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
     const RETURN: u16 = 0x06; // BPF_RET | BPF_K
     let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
-    let forbidden =
-        u32::try_from(libc::SYS_io_uring_setup).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let forbidden = u32::try_from(libc::SYS_io_uring_setup).map_err(|_| io::ErrorKind::InvalidInput)?;
     let refusal = libc::SECCOMP_RET_ERRNO | libc::EPERM.cast_unsigned();
     let mut filter = [
         step(LOAD, 0, 0, 0), // the number of the system call is the first word of seccomp_data
@@ -24,22 +23,11 @@ fn install() -> io::Result<()> {
         step(RETURN, 0, 0, refusal),
         step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
     ];
-    let program = libc::sock_fprog {
-        len: 4,
-        filter: filter.as_mut_ptr(),
-    };
+    let program = libc::sock_fprog { len: 4, filter: filter.as_mut_ptr() };
     // SAFETY: prctl reads `program` and the filter it points to during the call; both live until its end.
     let refused = unsafe {
         libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0
-            || libc::prctl(
-                libc::PR_SET_SECCOMP,
-                libc::SECCOMP_MODE_FILTER,
-                &raw const program,
-            ) != 0
+            || libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) != 0
     };
-    if refused {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
+    if refused { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

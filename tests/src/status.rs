@@ -31,7 +31,8 @@ pub struct NodeStatus {
 pub struct WorkerStatus {
     /// Its place in the list.
     pub index: u32,
-    /// Its pid, for as long as it lives.
+    /// Its pid, for as long as it lives; 0 between two processes.
+    #[serde(deserialize_with = "pid_or_zero")]
     pub pid: u32,
     /// The core it is pinned to.
     pub core: u32,
@@ -83,4 +84,8 @@ impl Status {
     pub fn pool(&self, pool: &str) -> impl Iterator<Item = &WorkerStatus> {
         self.workers.iter().filter(move |w| w.pool == pool)
     }
+}
+
+fn pid_or_zero<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    Ok(Option::<u32>::deserialize(deserializer)?.unwrap_or_default())
 }

@@ -20,22 +20,14 @@ pub fn until<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>
 }
 
 /// Polls `look` until it gives what `wanted` accepts; the failure shows the last value seen.
-pub fn for_value<T: Debug>(
-    what: &str,
-    limit: Duration,
-    mut look: impl FnMut() -> T,
-    wanted: impl Fn(&T) -> bool,
-) -> T {
+pub fn for_value<T: Debug>(what: &str, limit: Duration, mut look: impl FnMut() -> T, wanted: impl Fn(&T) -> bool) -> T {
     let start = Instant::now();
     loop {
         let value = look();
         if wanted(&value) {
             return value;
         }
-        assert!(
-            start.elapsed() < limit,
-            "not within {limit:?}: {what}; last seen: {value:#?}"
-        );
+        assert!(start.elapsed() < limit, "not within {limit:?}: {what}; last seen: {value:#?}");
         pause();
     }
 }
@@ -44,11 +36,7 @@ pub fn for_value<T: Debug>(
 pub fn throughout(what: &str, span: Duration, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while start.elapsed() < span {
-        assert!(
-            holds(),
-            "after {:?} no longer true: {what}",
-            start.elapsed()
-        );
+        assert!(holds(), "after {:?} no longer true: {what}", start.elapsed());
         pause();
     }
 }

@@ -1,8 +1,5 @@
 //! What cannot be deployed is refused with a clear word about what was expected, and nothing of it is stored.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on fails; helpers outside #[test] functions too"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
 
 use std::fs;
 use std::path::Path;
@@ -24,11 +21,7 @@ impl Place {
         let store = TempDir::new().unwrap();
         let node = Node::build().option("--store", store.path()).start();
         node.deploy("hello", "hello", &[]);
-        Self {
-            node,
-            store,
-            files: TempDir::new().unwrap(),
-        }
+        Self { node, store, files: TempDir::new().unwrap() }
     }
 
     fn file(&self, name: &str, content: &[u8]) -> String {
@@ -41,34 +34,17 @@ impl Place {
     #[track_caller]
     fn refuses(&self, what: &str, arguments: &[&str], words: &[&str]) {
         println!("{what}");
-        let state = || {
-            (
-                self.node.list(),
-                self.node.status().node.generation,
-                picture(self.store.path()),
-            )
-        };
+        let state = || (self.node.list(), self.node.status().node.generation, picture(self.store.path()));
         let before = state();
         let refused = self.node.cli(&[&["deploy"], arguments].concat());
         let code = refused.code;
         assert!(matches!(code, Some(1 | 2)), "{what}: {refused:#?}");
         refused.expect_said(words);
         let after = state();
-        assert_eq!(
-            (before.0, before.1),
-            (after.0, after.1),
-            "{what}: list and generation"
-        );
-        let stored: Vec<_> = after
-            .2
-            .iter()
-            .filter(|(path, content)| before.2.get(*path) != Some(content))
-            .collect();
+        assert_eq!((before.0, before.1), (after.0, after.1), "{what}: list and generation");
+        let stored: Vec<_> = after.2.iter().filter(|(path, content)| before.2.get(*path) != Some(content)).collect();
         let files: Vec<_> = stored.iter().map(|(path, _)| path).collect();
-        assert!(
-            files.is_empty() && before.2.len() == after.2.len(),
-            "{what}: the store changed: {files:?}"
-        );
+        assert!(files.is_empty() && before.2.len() == after.2.len(), "{what}: the store changed: {files:?}");
         self.node.get("/hello/").expect_hello();
     }
 }
@@ -80,47 +56,15 @@ fn files_that_are_no_http_component() {
     let mut flipped = hello.clone();
     flipped[4] = 0x77;
     let cases: [(&str, &[u8], &[&str]); 9] = [
-        (
-            "a text file",
-            b"#!/bin/sh\necho this is no component\n",
-            &["component"],
-        ),
+        ("a text file", b"#!/bin/sh\necho this is no component\n", &["component"]),
         ("an empty file", b"", &["empty"]),
-        (
-            "a core module without exports",
-            guests::EMPTY_MODULE,
-            &["component"],
-        ),
-        (
-            "a core module with no known entry",
-            guests::MODULE_WITHOUT_ENTRY,
-            &["component"],
-        ),
-        (
-            "a component for another world",
-            guests::EMPTY_COMPONENT,
-            &["wasi:http"],
-        ),
-        (
-            "half a component",
-            &hello[..hello.len() / 2],
-            &["component"],
-        ),
-        (
-            "a component without its last bytes",
-            &hello[..hello.len() - 7],
-            &["component"],
-        ),
-        (
-            "the first 4 bytes of a component",
-            &hello[..4],
-            &["component"],
-        ),
-        (
-            "a component of an unknown version",
-            &flipped,
-            &["component"],
-        ),
+        ("a core module without exports", guests::EMPTY_MODULE, &["component"]),
+        ("a core module with no known entry", guests::MODULE_WITHOUT_ENTRY, &["component"]),
+        ("a component for another world", guests::EMPTY_COMPONENT, &["wasi:http"]),
+        ("half a component", &hello[..hello.len() / 2], &["component"]),
+        ("a component without its last bytes", &hello[..hello.len() - 7], &["component"]),
+        ("the first 4 bytes of a component", &hello[..4], &["component"]),
+        ("a component of an unknown version", &flipped, &["component"]),
     ];
     for (what, content, words) in cases {
         let file = place.file("bad.wasm", content);
@@ -137,11 +81,7 @@ fn files_that_are_not_there_or_no_files() {
     let place = Place::new();
     let missing = place.files.path().join("missing.wasm");
     let missing = missing.to_str().unwrap();
-    place.refuses(
-        "a missing file",
-        &[missing, "--name", "bad"],
-        &["missing.wasm"],
-    );
+    place.refuses("a missing file", &[missing, "--name", "bad"], &["missing.wasm"]);
     let folder = place.files.path().to_str().unwrap();
     place.refuses("a folder", &[folder, "--name", "bad"], &[folder]);
     place.node.stop();
@@ -153,30 +93,15 @@ fn names_that_are_no_names() {
     let hello = guests::path("hello");
     let hello = hello.to_str().unwrap();
     let long = "x".repeat(300);
-    for name in [
-        "a/b", "..", ".", "/", "a\\b", "", "-a", "a-", "Hello", "a b", "a.b", "a\nb", "ä",
-        "%2e%2e", &long,
-    ] {
+    for name in ["a/b", "..", ".", "/", "a\\b", "", "-a", "a-", "Hello", "a b", "a.b", "a\nb", "ä", "%2e%2e", &long] {
         let option = format!("--name={name}");
-        place.refuses(
-            &format!("the name {name:?}"),
-            &[hello, &option],
-            &["name", "expected"],
-        );
+        place.refuses(&format!("the name {name:?}"), &[hello, &option], &["name", "expected"]);
         // The manifest is no way around it.
         let folder = TempDir::new().unwrap();
         let file = folder.path().join("hello.wasm");
         fs::copy(hello, &file).unwrap();
-        fs::write(
-            folder.path().join("sockhop.toml"),
-            format!("name = {name:?}\n"),
-        )
-        .unwrap();
-        place.refuses(
-            &format!("the name {name:?} in the manifest"),
-            &[file.to_str().unwrap()],
-            &["name"],
-        );
+        fs::write(folder.path().join("sockhop.toml"), format!("name = {name:?}\n")).unwrap();
+        place.refuses(&format!("the name {name:?} in the manifest"), &[file.to_str().unwrap()], &["name"]);
     }
     // As long as a name may be is not too long.
     place.node.deploy("hello", &long[..63], &[]);
@@ -189,17 +114,8 @@ fn manifests_and_options_that_make_no_sense() {
     let place = Place::new();
     let hello = guests::path("hello");
     let hello = hello.to_str().unwrap();
-    for (option, value) in [
-        ("--memory", "0"),
-        ("--memory", "8TiB"),
-        ("--timeout", "0s"),
-        ("--timeout", "9days"),
-    ] {
-        place.refuses(
-            option,
-            &[hello, "--name", "bad", option, value],
-            &[&option[2..]],
-        );
+    for (option, value) in [("--memory", "0"), ("--memory", "8TiB"), ("--timeout", "0s"), ("--timeout", "9days")] {
+        place.refuses(option, &[hello, "--name", "bad", option, value], &[&option[2..]]);
     }
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("bad.wasm");
@@ -251,18 +167,12 @@ fn expect_full_is_survived(disk: &SmallDisk, node: &Node, stored: &Path) {
     let stored_before = names();
     for name in ["hello", "another"] {
         let file = guests::path("echo");
-        node.cli(&["deploy", file.to_str().unwrap(), "--name", name])
-            .expect_error(&["no space left"]);
+        node.cli(&["deploy", file.to_str().unwrap(), "--name", name]).expect_error(&["no space left"]);
         assert_eq!((node.list(), node.status().node.generation), before);
         assert_eq!(names(), stored_before, "nothing half-written is left");
         node.get("/hello/").expect_hello();
     }
     fs::remove_file(filler).unwrap();
     node.deploy("echo", "hello", &[]);
-    assert_eq!(
-        node.connect()
-            .post("/hello/", b"there is room again")
-            .text(),
-        "there is room again"
-    );
+    assert_eq!(node.connect().post("/hello/", b"there is room again").text(), "there is room again");
 }

@@ -23,11 +23,7 @@ fn refused(node: &Node, what: &str, bytes: &[u8], status: u16) {
             // The node may refuse before it has read all.
             scope.spawn(move || std::io::Write::write_all(&mut writer, bytes).is_ok());
             connection.reply().expect_problem(status);
-            assert_eq!(
-                connection.rest(),
-                b"",
-                "{what}: nothing behind it is taken for a request"
-            );
+            assert_eq!(connection.rest(), b"", "{what}: nothing behind it is taken for a request");
         });
     }
     node.get("/hello/").expect_hello();
@@ -38,29 +34,14 @@ fn what_is_no_http_is_a_400() {
     let node = Node::with(&["hello"]);
     let cases: [(&str, &[u8]); 9] = [
         ("words", b"this is no HTTP at all\r\n\r\n"),
-        (
-            "a TLS hello",
-            b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03\0\0\0\0\0\0\0\0\r\n\r\n",
-        ),
+        ("a TLS hello", b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03\0\0\0\0\0\0\0\0\r\n\r\n"),
         ("an SSH banner", b"SSH-2.0-OpenSSH_9.6\r\n\r\n"),
         ("no version", b"GET /hello/\r\n\r\n"),
-        (
-            "another version",
-            b"GET /hello/ HTTP/9.9\r\nhost: a\r\n\r\n",
-        ),
+        ("another version", b"GET /hello/ HTTP/9.9\r\nhost: a\r\n\r\n"),
         ("no target", b"GET  HTTP/1.1\r\nhost: a\r\n\r\n"),
-        (
-            "a header without a colon",
-            b"GET /hello/ HTTP/1.1\r\nhost: a\r\nnonsense\r\n\r\n",
-        ),
-        (
-            "a space before the colon",
-            b"GET /hello/ HTTP/1.1\r\nhost: a\r\nx-a : b\r\n\r\n",
-        ),
-        (
-            "a zero byte in a header",
-            b"GET /hello/ HTTP/1.1\r\nhost: a\r\nx-a: b\0c\r\n\r\n",
-        ),
+        ("a header without a colon", b"GET /hello/ HTTP/1.1\r\nhost: a\r\nnonsense\r\n\r\n"),
+        ("a space before the colon", b"GET /hello/ HTTP/1.1\r\nhost: a\r\nx-a : b\r\n\r\n"),
+        ("a zero byte in a header", b"GET /hello/ HTTP/1.1\r\nhost: a\r\nx-a: b\0c\r\n\r\n"),
     ];
     for (what, bytes) in cases {
         refused(&node, what, bytes, 400);
@@ -72,12 +53,7 @@ fn what_is_no_http_is_a_400() {
 fn no_host_or_two_are_a_400() {
     let node = Node::with(&["hello"]);
     refused(&node, "no Host", b"GET /hello/ HTTP/1.1\r\n\r\n", 400);
-    refused(
-        &node,
-        "two Hosts",
-        b"GET /hello/ HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n",
-        400,
-    );
+    refused(&node, "two Hosts", b"GET /hello/ HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n", 400);
     // HTTP/1.0 knows no Host.
     let mut connection = node.connect();
     connection.send("GET /hello/ HTTP/1.0\r\n\r\n");
@@ -90,40 +66,16 @@ fn lengths_that_can_be_read_two_ways_are_a_400_and_smuggle_nothing() {
     let node = Node::with(&["hello", "echo"]);
     let smuggled = "GET /hello/ HTTP/1.1\r\nhost: b\r\n\r\n";
     for (what, headers, body) in [
-        (
-            "length beside chunked",
-            "content-length: 5\r\ntransfer-encoding: chunked\r\n",
-            "0\r\n\r\n",
-        ),
-        (
-            "chunked beside length",
-            "transfer-encoding: chunked\r\ncontent-length: 5\r\n",
-            "0\r\n\r\n",
-        ),
-        (
-            "two lengths",
-            "content-length: 5\r\ncontent-length: 6\r\n",
-            "12345",
-        ),
+        ("length beside chunked", "content-length: 5\r\ntransfer-encoding: chunked\r\n", "0\r\n\r\n"),
+        ("chunked beside length", "transfer-encoding: chunked\r\ncontent-length: 5\r\n", "0\r\n\r\n"),
+        ("two lengths", "content-length: 5\r\ncontent-length: 6\r\n", "12345"),
         ("two lengths in one", "content-length: 5, 6\r\n", "12345"),
         ("a negative length", "content-length: -5\r\n", "12345"),
         ("a length with a plus", "content-length: +5\r\n", "12345"),
         ("a length in words", "content-length: five\r\n", "12345"),
-        (
-            "a length without end",
-            "content-length: 99999999999999999999999\r\n",
-            "12345",
-        ),
-        (
-            "a coding that is not the last",
-            "transfer-encoding: chunked, identity\r\n",
-            "0\r\n\r\n",
-        ),
-        (
-            "a hidden coding",
-            "transfer-encoding:\x0bchunked\r\n",
-            "0\r\n\r\n",
-        ),
+        ("a length without end", "content-length: 99999999999999999999999\r\n", "12345"),
+        ("a coding that is not the last", "transfer-encoding: chunked, identity\r\n", "0\r\n\r\n"),
+        ("a hidden coding", "transfer-encoding:\x0bchunked\r\n", "0\r\n\r\n"),
     ] {
         let bytes = format!("POST /echo/ HTTP/1.1\r\nhost: a\r\n{headers}\r\n{body}{smuggled}");
         refused(&node, what, bytes.as_bytes(), 400);
@@ -134,17 +86,11 @@ fn lengths_that_can_be_read_two_ways_are_a_400_and_smuggle_nothing() {
 #[test]
 fn a_spoilt_chunk_never_makes_a_whole_reply() {
     let node = Node::with(&["hello", "echo"]);
-    let cases = [
-        "zz\r\nabc\r\n0\r\n\r\n",
-        "3\r\nabcdef\r\n0\r\n\r\n",
-        "ffffffffffffffffff\r\nabc\r\n",
-        "-1\r\nabc\r\n",
-    ];
+    let cases =
+        ["zz\r\nabc\r\n0\r\n\r\n", "3\r\nabcdef\r\n0\r\n\r\n", "ffffffffffffffffff\r\nabc\r\n", "-1\r\nabc\r\n"];
     for spoilt in cases {
         let mut connection = node.connect();
-        connection.send(format!(
-            "POST /echo/ HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n{spoilt}"
-        ));
+        connection.send(format!("POST /echo/ HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n{spoilt}"));
         if let Ok(reply) = connection.try_reply() {
             assert!(reply.status() >= 400, "{spoilt:?}: {reply:?}");
         }
@@ -159,21 +105,9 @@ fn a_head_of_a_mebibyte_is_a_431() {
     let node = Node::with(&["hello"]);
     let filler = "x".repeat(1024 * 1024);
     for (what, bytes) in [
-        (
-            "one long header",
-            format!("GET /hello/ HTTP/1.1\r\nhost: a\r\nx-long: {filler}\r\n\r\n"),
-        ),
-        (
-            "a long target",
-            format!("GET /hello/{filler} HTTP/1.1\r\nhost: a\r\n\r\n"),
-        ),
-        (
-            "many headers",
-            format!(
-                "GET /hello/ HTTP/1.1\r\nhost: a\r\n{}\r\n",
-                "x-a: 0123456789\r\n".repeat(65_536)
-            ),
-        ),
+        ("one long header", format!("GET /hello/ HTTP/1.1\r\nhost: a\r\nx-long: {filler}\r\n\r\n")),
+        ("a long target", format!("GET /hello/{filler} HTTP/1.1\r\nhost: a\r\n\r\n")),
+        ("many headers", format!("GET /hello/ HTTP/1.1\r\nhost: a\r\n{}\r\n", "x-a: 0123456789\r\n".repeat(65_536))),
     ] {
         refused(&node, what, bytes.as_bytes(), 431);
     }
@@ -197,14 +131,7 @@ fn a_head_below_the_limit_is_served() {
 fn an_unknown_function_is_a_404_from_the_shard() {
     let node = Node::with(&["hello"]);
     let before = node.status().hops();
-    for target in [
-        "/nobody/path",
-        "/nobody",
-        "/hell",
-        "/hello2/",
-        "/Hello/",
-        "/%68ello-not/",
-    ] {
+    for target in ["/nobody/path", "/nobody", "/hell", "/hello2/", "/Hello/", "/%68ello-not/"] {
         let detail = node.get(target).expect_problem(404);
         let name = target.split('/').nth(1).unwrap();
         assert!(detail.contains(name), "{target}: {detail}");
@@ -233,12 +160,7 @@ fn half_a_head_and_silence_ends_at_the_head_limit_and_costs_no_cpu() {
             if kept {
                 connection.get("/hello/").expect_hello();
             }
-            let halves = [
-                "GET /hel",
-                "GET /hello/ HTTP/1.1\r\nhost: a\r\n",
-                "G",
-                "GET /hello/ HTTP/1.1\r\nx: ",
-            ];
+            let halves = ["GET /hel", "GET /hello/ HTTP/1.1\r\nhost: a\r\n", "G", "GET /hello/ HTTP/1.1\r\nx: "];
             connection.send(halves[i % halves.len()]);
         }
         let (start, cpu) = (Instant::now(), node.cpu_time());
@@ -246,14 +168,8 @@ fn half_a_head_and_silence_ends_at_the_head_limit_and_costs_no_cpu() {
             expect_timed_out(connection);
         }
         let (took, cpu) = (start.elapsed(), node.cpu_time() - cpu);
-        assert!(
-            (SECOND * 7 / 10..SECOND * 4).contains(&took),
-            "limit 1 s, took {took:?}"
-        );
-        assert!(
-            cpu < took / 10,
-            "waiting {took:?} for 50 silent clients cost {cpu:?} of CPU"
-        );
+        assert!((SECOND * 7 / 10..SECOND * 4).contains(&took), "limit 1 s, took {took:?}");
+        assert!(cpu < took / 10, "waiting {took:?} for 50 silent clients cost {cpu:?} of CPU");
         drop(silent);
     }
     node.get("/hello/").expect_hello();
@@ -283,11 +199,7 @@ fn a_head_that_drips_in_does_not_move_the_limit() {
         wait::until("the node has enough of it", SECOND * 4, || {
             (connection.try_send("x").is_err() || !connection.silent()).then_some(())
         });
-        assert!(
-            start.elapsed() > SECOND * 7 / 10,
-            "limit 1 s, took {:?}",
-            start.elapsed()
-        );
+        assert!(start.elapsed() > SECOND * 7 / 10, "limit 1 s, took {:?}", start.elapsed());
     }
     node.stop();
 }
@@ -299,27 +211,14 @@ fn a_body_that_never_comes_ends_at_the_functions_time_limit() {
     node.deploy("status", "status", &["--timeout", "1s"]);
     for function in ["echo", "status"] {
         let mut connection = node.connect();
-        connection.send(format!(
-            "POST /{function}/ HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nshort"
-        ));
+        connection.send(format!("POST /{function}/ HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nshort"));
         let start = Instant::now();
         match connection.try_reply() {
             Ok(reply) => _ = reply.expect_problem(504),
-            Err(cut) => assert!(
-                cut.head.is_none_or(|head| head.status == 200),
-                "{function} was cut late"
-            ),
+            Err(cut) => assert!(cut.head.is_none_or(|head| head.status == 200), "{function} was cut late"),
         }
-        assert_eq!(
-            connection.rest(),
-            b"",
-            "the body bytes that are missing cannot be told from a new request"
-        );
-        assert!(
-            start.elapsed() < SECOND * 4,
-            "{function}: {:?}",
-            start.elapsed()
-        );
+        assert_eq!(connection.rest(), b"", "the body bytes that are missing cannot be told from a new request");
+        assert!(start.elapsed() < SECOND * 4, "{function}: {:?}", start.elapsed());
     }
     node.until_status("nothing is in flight", SECOND * 5, |s| s.in_flight() == 0);
     node.stop();
@@ -346,29 +245,15 @@ fn rubbish_on_two_thousand_connections_changes_nothing() {
         node.get("/hello/").expect_hello();
     }
     assert_eq!(node.processes(), pids, "every process is still there");
-    assert_eq!(
-        node.status()
-            .workers
-            .iter()
-            .map(|w| w.restarts)
-            .sum::<u32>(),
-        0
-    );
-    node.until_status("the node is at rest", SECOND * 15, |s| {
-        s.open() + s.in_flight() == 0
-    });
+    assert_eq!(node.status().workers.iter().map(|w| w.restarts).sum::<u32>(), 0);
+    node.until_status("the node is at rest", SECOND * 15, |s| s.open() + s.in_flight() == 0);
     node.expect_fds_back_at(&before, SECOND * 5);
     node.stop();
 }
 
 /// Bytes without sense, or a good request with some bytes changed or its end missing.
 fn send_rubbish(connection: &mut Connection, noise: &mut Noise) {
-    let good = request(
-        "POST",
-        "/echo/a?b",
-        &[("x-a", "b"), ("x-c", "d")],
-        b"a body",
-    );
+    let good = request("POST", "/echo/a?b", &[("x-a", "b"), ("x-c", "d")], b"a body");
     let length = noise.below(2000);
     let mut bytes = match noise.below(4) {
         0 => body(length, noise.next()),

@@ -10,17 +10,9 @@ use tempfile::TempDir;
 #[test]
 fn list_inspect_and_remove() {
     let node = Node::with(&["hello"]);
-    node.deploy(
-        "echo",
-        "second",
-        &["--memory", "32MiB", "--timeout", "7s", "--env", "A=B"],
-    );
+    node.deploy("echo", "second", &["--memory", "32MiB", "--timeout", "7s", "--env", "A=B"]);
     for name in ["hello", "second"] {
-        assert!(
-            node.list().contains(&format!("\"{name}\"")),
-            "{}",
-            node.list()
-        );
+        assert!(node.list().contains(&format!("\"{name}\"")), "{}", node.list());
         assert!(node.cli(&["list"]).expect_code(0).stdout.contains(name));
         let inspected = node.cli(&["inspect", name, "--json"]).expect_code(0).stdout;
         let value: Value = serde_json::from_str(&inspected).unwrap();
@@ -47,65 +39,35 @@ fn status_tells_the_truth_about_the_processes() {
     let below = process::children(node.pid());
     for (place, worker) in status.workers.iter().enumerate() {
         assert_eq!(worker.index as usize, place, "{status:#?}");
-        assert_eq!(
-            (worker.state.as_str(), worker.restarts),
-            ("ready", 0),
-            "{status:#?}"
-        );
+        assert_eq!((worker.state.as_str(), worker.restarts), ("ready", 0), "{status:#?}");
         assert!(below.contains(&worker.pid), "{below:?} {status:#?}");
-        assert_eq!(
-            process::cores(worker.pid),
-            [worker.core as usize],
-            "pinned, and where it says"
-        );
+        assert_eq!(process::cores(worker.pid), [worker.core as usize], "pinned, and where it says");
     }
     let pids: BTreeSet<u32> = status.workers.iter().map(|w| w.pid).collect();
     assert_eq!(pids.len(), status.workers.len(), "{status:#?}");
     let cores: BTreeSet<u32> = status.pool("shared").map(|w| w.core).collect();
-    assert_eq!(
-        cores.len(),
-        status.pool("shared").count(),
-        "one shared worker a core: {status:#?}"
-    );
+    assert_eq!(cores.len(), status.pool("shared").count(), "one shared worker a core: {status:#?}");
     node.stop();
 }
 
 #[test]
 fn invoke_prints_the_reply_and_fails_with_it() {
     let node = Node::with(&["hello", "echo", "inspect", "status", "panic"]);
-    assert_eq!(
-        node.cli(&["invoke", "hello"])
-            .expect_code(0)
-            .stdout
-            .trim_end(),
-        "Hello, world!"
-    );
-    let echoed = node
-        .cli(&["invoke", "echo", "--method", "POST", "--body", "some text"])
-        .expect_code(0);
+    assert_eq!(node.cli(&["invoke", "hello"]).expect_code(0).stdout.trim_end(), "Hello, world!");
+    let echoed = node.cli(&["invoke", "echo", "--method", "POST", "--body", "some text"]).expect_code(0);
     assert_eq!(echoed.stdout.trim_end(), "some text");
 
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("body");
     fs::write(&file, "from a file").unwrap();
     let at = format!("@{}", file.display());
-    let echoed = node
-        .cli(&["invoke", "echo", "--method", "POST", "--body", &at])
-        .expect_code(0);
+    let echoed = node.cli(&["invoke", "echo", "--method", "POST", "--body", &at]).expect_code(0);
     assert_eq!(echoed.stdout.trim_end(), "from a file");
 
-    let arguments = [
-        "invoke", "inspect", "--path", "/p?q=1", "--header", "x-one:1", "--header", "x-two: 2",
-    ];
+    let arguments = ["invoke", "inspect", "--path", "/p?q=1", "--header", "x-one:1", "--header", "x-two: 2"];
     let seen: Value = serde_json::from_str(&node.cli(&arguments).expect_code(0).stdout).unwrap();
-    assert_eq!(
-        (&seen["path"], &seen["query"], &seen["method"]),
-        (&"/p".into(), &"q=1".into(), &"GET".into())
-    );
-    assert_eq!(
-        (&seen["headers"]["x-one"][0], &seen["headers"]["x-two"][0]),
-        (&"1".into(), &"2".into())
-    );
+    assert_eq!((&seen["path"], &seen["query"], &seen["method"]), (&"/p".into(), &"q=1".into(), &"GET".into()));
+    assert_eq!((&seen["headers"]["x-one"][0], &seen["headers"]["x-two"][0]), (&"1".into(), &"2".into()));
 
     for (arguments, said) in [
         (&["invoke", "panic"][..], "HTTP 500"),
@@ -131,37 +93,13 @@ fn the_manifest_beside_the_file_is_read_and_options_come_first() {
 
     node.cli(&["deploy", file, "--json"]).expect_code(0);
     let seen = node.get("/from-file/").json();
-    assert_eq!(
-        seen["environment"],
-        serde_json::json!({"COLOUR": "green", "SIZE": "small"})
-    );
-    assert_eq!(
-        node.status().pool("from-file").count(),
-        1,
-        "it has a worker of its own"
-    );
+    assert_eq!(seen["environment"], serde_json::json!({"COLOUR": "green", "SIZE": "small"}));
+    assert_eq!(node.status().pool("from-file").count(), 1, "it has a worker of its own");
 
-    node.cli(&[
-        "deploy",
-        file,
-        "--name",
-        "from-option",
-        "--env",
-        "SIZE=large",
-        "--isolation",
-        "shared",
-    ])
-    .expect_code(0);
+    node.cli(&["deploy", file, "--name", "from-option", "--env", "SIZE=large", "--isolation", "shared"]).expect_code(0);
     let seen = node.get("/from-option/").json();
-    assert_eq!(
-        seen["environment"],
-        serde_json::json!({"COLOUR": "green", "SIZE": "large"})
-    );
-    assert_eq!(
-        node.status().pool("from-option").count(),
-        0,
-        "it has no worker of its own"
-    );
+    assert_eq!(seen["environment"], serde_json::json!({"COLOUR": "green", "SIZE": "large"}));
+    assert_eq!(node.status().pool("from-option").count(), 0, "it has no worker of its own");
     node.stop();
 }
 
@@ -179,39 +117,16 @@ fn a_host_name_reaches_a_function_with_the_path_whole() {
     let node = Node::build().option("--domain", "example.com").start();
     node.deploy("inspect", "inspect", &[]);
     let mut connection = node.connect();
-    for host in [
-        "inspect.example.com",
-        "inspect.example.com:8080",
-        "INSPECT.Example.Com",
-    ] {
-        connection.send(harness::client::request(
-            "GET",
-            "/inspect/p?q",
-            &[("host", host)],
-            b"",
-        ));
+    for host in ["inspect.example.com", "inspect.example.com:8080", "INSPECT.Example.Com"] {
+        connection.send(harness::client::request("GET", "/inspect/p?q", &[("host", host)], b""));
         let seen = connection.reply().json();
-        assert_eq!(
-            (&seen["path"], &seen["query"]),
-            (&"/inspect/p".into(), &"q".into()),
-            "{host}"
-        );
+        assert_eq!((&seen["path"], &seen["query"]), (&"/inspect/p".into(), &"q".into()), "{host}");
         assert_eq!(seen["headers"]["x-forwarded-prefix"], Value::Null, "{host}");
     }
     // By its path it is reached too, under any other name.
-    connection.send(harness::client::request(
-        "GET",
-        "/inspect/p",
-        &[("host", "example.com")],
-        b"",
-    ));
+    connection.send(harness::client::request("GET", "/inspect/p", &[("host", "example.com")], b""));
     assert_eq!(connection.reply().json()["path"], "/p");
-    connection.send(harness::client::request(
-        "GET",
-        "/",
-        &[("host", "nobody.example.com")],
-        b"",
-    ));
+    connection.send(harness::client::request("GET", "/", &[("host", "nobody.example.com")], b""));
     assert!(connection.reply().expect_problem(404).contains("nobody"));
     node.stop();
 }
@@ -221,20 +136,11 @@ fn the_node_is_found_by_option_and_by_environment() {
     let node = Node::with(&["hello"]);
     let socket = node.data().join("control.sock");
     let socket = socket.to_str().unwrap();
-    let listed = node::run(["list", "--json", "--node", socket])
-        .expect_code(0)
-        .stdout;
+    let listed = node::run(["list", "--json", "--node", socket]).expect_code(0).stdout;
     assert_eq!(listed, node.list());
     let mut command = node::sockhop();
-    let found =
-        harness::Running::spawn(command.args(["list", "--json"]).env("SOCKHOP_NODE", socket));
-    assert_eq!(
-        found
-            .finish(std::time::Duration::from_secs(10))
-            .expect_code(0)
-            .stdout,
-        listed
-    );
+    let found = harness::Running::spawn(command.args(["list", "--json"]).env("SOCKHOP_NODE", socket));
+    assert_eq!(found.finish(std::time::Duration::from_secs(10)).expect_code(0).stdout, listed);
     node.stop();
 }
 
@@ -254,10 +160,7 @@ fn wrong_usage_is_exit_code_2() {
         &["invoke"],
     ] {
         let wrong = node::run(arguments).expect_code(2);
-        assert!(
-            wrong.stderr.contains("error: ") || wrong.stderr.contains("Usage"),
-            "{arguments:?}: {wrong:#?}"
-        );
+        assert!(wrong.stderr.contains("error: ") || wrong.stderr.contains("Usage"), "{arguments:?}: {wrong:#?}");
         assert_eq!(wrong.stdout, "", "{arguments:?}");
     }
     node::run(["--help"]).expect_code(0);

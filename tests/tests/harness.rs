@@ -1,8 +1,5 @@
 //! The harness itself sees what the other tests rely on it to see. The far side here is a socket of the test's own.
-#![expect(
-    clippy::expect_used,
-    reason = "a test that cannot go on fails; helpers outside #[test] functions too"
-)]
+#![expect(clippy::expect_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -15,8 +12,7 @@ use harness::bytes::{body, chunked};
 use harness::disk::{SmallDisk, picture};
 use harness::{Connection, Cut, Reply, Running, process, running, seccomp, wait};
 
-const HEAD: &str =
-    "HTTP/1.1 200 OK\r\nsockhop-invocation-id: 01920000-0000-7000-8000-000000000000\r\n";
+const HEAD: &str = "HTTP/1.1 200 OK\r\nsockhop-invocation-id: 01920000-0000-7000-8000-000000000000\r\n";
 
 /// What the client makes of `answer`, sent in packets of `piece` bytes and then closed.
 fn told(answer: &[u8], piece: usize) -> (Result<Reply, Cut>, Vec<u8>) {
@@ -25,11 +21,7 @@ fn told(answer: &[u8], piece: usize) -> (Result<Reply, Cut>, Vec<u8>) {
     let (mut far, _) = listener.accept().expect("connected");
     far.set_nodelay(true).expect("a socket");
     thread::scope(|scope| {
-        scope.spawn(move || {
-            answer
-                .chunks(piece)
-                .for_each(|piece| far.write_all(piece).expect("read by the client"))
-        });
+        scope.spawn(move || answer.chunks(piece).for_each(|piece| far.write_all(piece).expect("read by the client")));
         let reply = connection.try_reply();
         (reply, connection.rest())
     })
@@ -38,12 +30,7 @@ fn told(answer: &[u8], piece: usize) -> (Result<Reply, Cut>, Vec<u8>) {
 #[test]
 fn a_reply_is_read_to_its_end_and_no_further() {
     let sent = body(5_000, 1);
-    let with_length = [
-        format!("{HEAD}content-length: 5000\r\n\r\n").as_bytes(),
-        &sent,
-        b"next",
-    ]
-    .concat();
+    let with_length = [format!("{HEAD}content-length: 5000\r\n\r\n").as_bytes(), &sent, b"next"].concat();
     let mut in_chunks = format!("{HEAD}transfer-encoding: chunked\r\n\r\n").into_bytes();
     in_chunks.extend(chunked(&sent, 999));
     in_chunks.extend(b"next");
@@ -65,9 +52,7 @@ fn a_cut_reply_is_told_from_a_whole_one() {
         "transfer-encoding: chunked\r\n\r\n9\r\nabc",
         "x-no-framing: 1\r\n\r\nabc",
     ] {
-        let cut = told(format!("{HEAD}{answer}").as_bytes(), 1 << 20)
-            .0
-            .expect_err(answer);
+        let cut = told(format!("{HEAD}{answer}").as_bytes(), 1 << 20).0.expect_err(answer);
         assert_eq!(cut.head.expect("it came").status, 200);
     }
     let cut = told(HEAD.as_bytes(), 1 << 20).0.expect_err("half a head");
@@ -90,9 +75,7 @@ fn an_open_and_silent_connection_is_told_from_any_other() {
     assert_eq!(far.read(&mut [0; 9]).expect("sent"), 1);
     assert!(connection.silent());
     drop(far);
-    wait::until("the end is seen", Duration::from_secs(5), || {
-        (!connection.silent()).then_some(())
-    });
+    wait::until("the end is seen", Duration::from_secs(5), || (!connection.silent()).then_some(()));
 }
 
 #[test]
@@ -107,11 +90,7 @@ fn fds_children_and_cpu_time_are_seen() {
     let child = Running::spawn(Command::new("sh").args(["-c", "sleep 60 & while :; do :; done"]));
     let pid = child.pid();
     assert!(process::children(own).contains(&pid));
-    wait::until(
-        "the shell has started its own child",
-        Duration::from_secs(5),
-        || process::children(pid).pop(),
-    );
+    wait::until("the shell has started its own child", Duration::from_secs(5), || process::children(pid).pop());
     wait::until("the shell burns CPU", Duration::from_secs(20), || {
         (process::cpu_time(pid) > Duration::from_millis(100)).then_some(())
     });
@@ -126,13 +105,9 @@ fn fds_children_and_cpu_time_are_seen() {
 
 #[test]
 fn both_streams_and_the_exit_code_are_kept() {
-    let ended =
-        Running::spawn(Command::new("sh").args(["-c", "echo out; echo error: bad >&2; exit 1"]));
+    let ended = Running::spawn(Command::new("sh").args(["-c", "echo out; echo error: bad >&2; exit 1"]));
     let ended = ended.finish(Duration::from_secs(10)).expect_error(&["BAD"]);
-    assert_eq!(
-        (ended.stdout.as_str(), ended.stderr.as_str()),
-        ("out\n", "error: bad\n")
-    );
+    assert_eq!((ended.stdout.as_str(), ended.stderr.as_str()), ("out\n", "error: bad\n"));
 }
 
 #[test]
@@ -140,9 +115,7 @@ fn the_filter_against_io_uring_is_in_force() {
     let mut command = Command::new("grep");
     command.args(["^Seccomp:", "/proc/self/status"]);
     seccomp::forbid_io_uring(&mut command);
-    let ended = Running::spawn(&mut command)
-        .finish(Duration::from_secs(10))
-        .expect_code(0);
+    let ended = Running::spawn(&mut command).finish(Duration::from_secs(10)).expect_code(0);
     assert_eq!(ended.stdout.trim_end(), "Seccomp:\t2");
 }
 

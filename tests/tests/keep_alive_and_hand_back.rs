@@ -42,10 +42,7 @@ fn pipelined_requests_are_answered_in_order_in_one_hop() {
     let node = Node::with(&["echo"]);
     let before = node.status().hops();
     let bodies: Vec<Vec<u8>> = (0..50).map(|i| body(i * 40, i as u64)).collect();
-    let bytes: Vec<u8> = bodies
-        .iter()
-        .flat_map(|body| request("POST", "/echo/", &[], body))
-        .collect();
+    let bytes: Vec<u8> = bodies.iter().flat_map(|body| request("POST", "/echo/", &[], body)).collect();
     let replies = node.connect().exchange(&bytes, bodies.len());
     for (reply, body) in replies.iter().zip(&bodies) {
         assert_eq!(reply.status(), 200);
@@ -59,19 +56,10 @@ fn pipelined_requests_are_answered_in_order_in_one_hop() {
 fn an_isolated_function_has_a_worker_of_its_own() {
     let node = node();
     node.get("/alone/");
-    let status = node.until_status("its worker counts", Duration::from_secs(5), |s| {
-        s.requests_in("alone") == 1
-    });
+    let status = node.until_status("its worker counts", Duration::from_secs(5), |s| s.requests_in("alone") == 1);
     let own: Vec<u32> = status.pool("alone").map(|w| w.pid).collect();
-    assert!(
-        !own.is_empty() && status.pool("shared").all(|w| !own.contains(&w.pid)),
-        "{status:#?}"
-    );
-    assert_eq!(
-        status.returns(),
-        0,
-        "a first request goes there straight: {status:#?}"
-    );
+    assert!(!own.is_empty() && status.pool("shared").all(|w| !own.contains(&w.pid)), "{status:#?}");
+    assert_eq!(status.returns(), 0, "a first request goes there straight: {status:#?}");
     node.stop();
 }
 
@@ -83,20 +71,14 @@ fn a_second_request_for_another_worker_comes_back_and_is_answered_there() {
     let mut connection = node.connect();
     connection.get("/hello/").expect_hello();
     assert_same(&connection.post("/alone/", &sent).body, &sent);
-    let after = node.until_status("its worker counts", Duration::from_secs(5), |s| {
-        s.requests_in("alone") == 1
-    });
+    let after = node.until_status("its worker counts", Duration::from_secs(5), |s| s.requests_in("alone") == 1);
     assert_eq!(after.hops(), before.hops() + 2);
     assert_eq!(after.returns(), before.returns() + 1);
     assert_eq!(after.open(), 1);
 
     connection.send(post_chunked("/alone/", &sent, 999));
     assert_same(&connection.reply().body, &sent);
-    assert_eq!(
-        node.status().hops(),
-        before.hops() + 2,
-        "the new worker keeps it"
-    );
+    assert_eq!(node.status().hops(), before.hops() + 2, "the new worker keeps it");
     drop(connection);
     node.stop();
 }
@@ -128,10 +110,7 @@ fn pipelined_with_the_first_in_one_packet_the_body_stays_whole() {
     // Less than a packet, more than one read, more than may be read ahead when a connection comes back.
     for length in [1, 100, 5_000, 60_000, 300_000] {
         let sent = body(length, length as u64);
-        for second in [
-            request("POST", "/alone/", &[], &sent),
-            post_chunked("/alone/", &sent, 1000),
-        ] {
+        for second in [request("POST", "/alone/", &[], &sent), post_chunked("/alone/", &sent, 1000)] {
             let bytes = [request("GET", "/hello/", &[], b""), second].concat();
             let replies = node.connect().exchange(&bytes, 2);
             replies[0].expect_hello();
@@ -146,14 +125,8 @@ fn pipelined_with_the_first_in_one_packet_the_body_stays_whole() {
 fn a_first_request_with_a_body_does_not_lend_bytes_to_the_second() {
     let node = node();
     let (one, two) = (body(3_000, 1), body(4_000, 2));
-    for first in [
-        request("POST", "/echo/", &[], &one),
-        post_chunked("/echo/", &one, 700),
-    ] {
-        for second in [
-            request("POST", "/alone/", &[], &two),
-            post_chunked("/alone/", &two, 333),
-        ] {
+    for first in [request("POST", "/echo/", &[], &one), post_chunked("/echo/", &one, 700)] {
+        for second in [request("POST", "/alone/", &[], &two), post_chunked("/alone/", &two, 333)] {
             let replies = node.connect().exchange(&[&first[..], &second].concat(), 2);
             assert_same(&replies[0].body, &one);
             assert_same(&replies[1].body, &two);
@@ -169,11 +142,7 @@ fn many_in_one_packet_for_both_workers_in_turn() {
     let mut bytes = Vec::new();
     for (i, body) in bodies.iter().enumerate() {
         let target = if i % 2 == 0 { "/echo/" } else { "/alone/" };
-        bytes.extend(if i % 3 == 0 {
-            post_chunked(target, body, 64)
-        } else {
-            request("POST", target, &[], body)
-        });
+        bytes.extend(if i % 3 == 0 { post_chunked(target, body, 64) } else { request("POST", target, &[], body) });
     }
     let before = node.status();
     let replies = node.connect().exchange(&bytes, bodies.len());
@@ -210,21 +179,15 @@ fn a_second_request_that_comes_in_pieces_is_put_together() {
 #[test]
 fn a_pipelined_request_to_nobody_is_a_404_in_its_turn() {
     let node = node();
-    let bytes = [
-        request("GET", "/hello/", &[], b""),
-        request("POST", "/nobody/", &[], b"GET /hello/ HTTP/1.1\r\n\r\n"),
-    ];
+    let bytes =
+        [request("GET", "/hello/", &[], b""), request("POST", "/nobody/", &[], b"GET /hello/ HTTP/1.1\r\n\r\n")];
     let mut connection = node.connect();
     connection.send(bytes.concat());
     connection.reply().expect_hello();
     let refused = connection.reply();
     assert!(refused.expect_problem(404).contains("nobody"));
     if refused.head.get("connection") == Some("close") {
-        assert_eq!(
-            connection.rest(),
-            b"",
-            "no body byte is taken for a request"
-        );
+        assert_eq!(connection.rest(), b"", "no body byte is taken for a request");
     } else {
         connection.get("/hello/").expect_hello();
     }
@@ -237,23 +200,10 @@ fn a_kept_connection_sees_what_is_deployed_and_removed_later() {
     let mut connection = node.connect();
     connection.get("/hello/").expect_hello();
     node.deploy("echo", "later", &[]);
-    assert_eq!(
-        connection
-            .post("/later/", b"newer than the connection")
-            .text(),
-        "newer than the connection"
-    );
+    assert_eq!(connection.post("/later/", b"newer than the connection").text(), "newer than the connection");
     node.deploy("echo", "hello", &[]);
-    assert_eq!(
-        connection.post("/hello/", b"a new version").text(),
-        "a new version"
-    );
+    assert_eq!(connection.post("/hello/", b"a new version").text(), "a new version");
     node.cli(&["remove", "later"]).expect_code(0);
-    assert!(
-        connection
-            .get("/later/")
-            .expect_problem(404)
-            .contains("later")
-    );
+    assert!(connection.get("/later/").expect_problem(404).contains("later"));
     node.stop();
 }

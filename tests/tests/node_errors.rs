@@ -19,12 +19,7 @@ const UNPRIVILEGED: u32 = 65534;
 /// Runs a `serve` that is expected to fail.
 fn serve(data: &Path, options: &[&str]) -> Finished {
     let mut command = node::sockhop();
-    command
-        .arg("serve")
-        .arg("--data")
-        .arg(data)
-        .args(["--listen", "127.0.0.1:0"])
-        .args(options);
+    command.arg("serve").arg("--data").arg(data).args(["--listen", "127.0.0.1:0"]).args(options);
     let ended = Running::spawn(&mut command).finish(LIMIT);
     assert_eq!(ended.stdout, "", "a node that does not start is not ready");
     ended
@@ -35,10 +30,7 @@ fn a_second_node_on_the_same_data_names_the_first() {
     let node = Node::with(&["hello"]);
     serve(node.data(), &[]).expect_error(&[&node.pid().to_string()]);
     node.get("/hello/").expect_hello();
-    assert!(
-        node.list().contains("hello"),
-        "the control socket is still the first one's"
-    );
+    assert!(node.list().contains("hello"), "the control socket is still the first one's");
     node.stop();
 }
 
@@ -58,11 +50,7 @@ fn commands_without_a_node_say_how_to_start_one() {
     ] {
         node::run(arguments.iter().chain(&["--data", data])).expect_error(&[&start]);
     }
-    assert_eq!(
-        fs::read_dir(data).unwrap().count(),
-        0,
-        "and they leave nothing there"
-    );
+    assert_eq!(fs::read_dir(data).unwrap().count(), 0, "and they leave nothing there");
 }
 
 #[test]
@@ -70,10 +58,7 @@ fn a_socket_left_by_a_killed_node_is_no_node() {
     let data = TempDir::new().unwrap();
     let mut killed = Node::build().data(data.path()).start();
     killed.kill_engine();
-    assert!(
-        data.path().join("control.sock").exists(),
-        "a killed node cannot remove it"
-    );
+    assert!(data.path().join("control.sock").exists(), "a killed node cannot remove it");
     let path = data.path().to_str().unwrap();
     node::run(["list", "--data", path]).expect_error(&["sockhop serve --data"]);
 }
@@ -84,14 +69,8 @@ fn a_port_that_is_taken_is_named() {
     let address = taken.local_addr().unwrap().to_string();
     let data = TempDir::new().unwrap();
     let mut command = node::sockhop();
-    command
-        .arg("serve")
-        .arg("--data")
-        .arg(data.path())
-        .args(["--listen", &address]);
-    Running::spawn(&mut command)
-        .finish(LIMIT)
-        .expect_error(&[&address]);
+    command.arg("serve").arg("--data").arg(data.path()).args(["--listen", &address]);
+    Running::spawn(&mut command).finish(LIMIT).expect_error(&[&address]);
 }
 
 #[test]
@@ -115,25 +94,15 @@ fn an_engine_without_its_worker_says_which_file_is_missing() {
     let engine = folder.path().join("sockhop");
     fs::copy(node::binaries().join("sockhop"), &engine).unwrap();
     let mut command = Command::new(engine);
-    command
-        .arg("serve")
-        .arg("--data")
-        .arg(folder.path().join("data"))
-        .args(["--listen", "127.0.0.1:0"]);
-    Running::spawn(&mut command)
-        .finish(LIMIT)
-        .expect_error(&["sockhop-worker"]);
+    command.arg("serve").arg("--data").arg(folder.path().join("data")).args(["--listen", "127.0.0.1:0"]);
+    Running::spawn(&mut command).finish(LIMIT).expect_error(&["sockhop-worker"]);
 }
 
 #[test]
 fn forbidden_io_uring_is_named() {
     let data = TempDir::new().unwrap();
     let mut command = node::sockhop();
-    command
-        .arg("serve")
-        .arg("--data")
-        .arg(data.path())
-        .args(["--listen", "127.0.0.1:0"]);
+    command.arg("serve").arg("--data").arg(data.path()).args(["--listen", "127.0.0.1:0"]);
     seccomp::forbid_io_uring(&mut command);
     let ended = Running::spawn(&mut command).finish(LIMIT);
     assert_eq!(ended.stdout, "");
@@ -142,10 +111,7 @@ fn forbidden_io_uring_is_named() {
 
 #[test]
 fn too_little_locked_memory_is_named() {
-    if !is_root()
-        || !Path::new("/usr/bin/prlimit").exists()
-        || !Path::new("/usr/bin/setpriv").exists()
-    {
+    if !is_root() || !Path::new("/usr/bin/prlimit").exists() || !Path::new("/usr/bin/setpriv").exists() {
         eprintln!("skipped: needs root, prlimit and setpriv to start a node without privileges");
         return;
     }
@@ -161,21 +127,9 @@ fn too_little_locked_memory_is_named() {
     chown(&data, Some(Uid::from_raw(UNPRIVILEGED)), None).unwrap();
 
     let mut command = Command::new("/usr/bin/prlimit");
-    command.args([
-        "--memlock=65536:65536",
-        "/usr/bin/setpriv",
-        "--clear-groups",
-    ]);
-    command.args([
-        format!("--reuid={UNPRIVILEGED}"),
-        format!("--regid={UNPRIVILEGED}"),
-    ]);
-    command
-        .arg(folder.path().join("sockhop"))
-        .arg("serve")
-        .arg("--data")
-        .arg(&data)
-        .args(["--listen", "127.0.0.1:0"]);
+    command.args(["--memlock=65536:65536", "/usr/bin/setpriv", "--clear-groups"]);
+    command.args([format!("--reuid={UNPRIVILEGED}"), format!("--regid={UNPRIVILEGED}")]);
+    command.arg(folder.path().join("sockhop")).arg("serve").arg("--data").arg(&data).args(["--listen", "127.0.0.1:0"]);
     let ended = Running::spawn(&mut command).finish(LIMIT);
     assert_eq!(ended.stdout, "");
     ended.expect_error(&["memlock"]);

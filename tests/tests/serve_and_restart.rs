@@ -1,8 +1,5 @@
 //! A node starts, says where it is, serves what was deployed, and serves it again after a restart by itself.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on fails; helpers outside #[test] functions too"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -29,11 +26,7 @@ fn every_listener_is_named_and_serves() {
     for address in node.addresses() {
         Connection::open(*address).get("/hello/").expect_hello();
     }
-    let named: Vec<String> = node
-        .addresses()
-        .iter()
-        .map(|a| format!("http://{a}"))
-        .collect();
+    let named: Vec<String> = node.addresses().iter().map(|a| format!("http://{a}")).collect();
     assert_eq!(node.status().node.listeners, named);
     node.stop();
 }
@@ -89,10 +82,7 @@ fn a_spoilt_compiled_module_is_made_anew() {
 
 #[test]
 fn a_spoilt_cache_index_is_made_anew() {
-    restart_with_spoilt_cache(|path| {
-        path.file_name()
-            .is_some_and(|n| n.to_string_lossy().contains("index"))
-    });
+    restart_with_spoilt_cache(|path| path.file_name().is_some_and(|n| n.to_string_lossy().contains("index")));
 }
 
 #[test]
@@ -128,15 +118,8 @@ fn restart_with_spoilt_cache(chosen: impl Fn(&Path) -> bool) {
         },
     ];
     for spoil in spoils {
-        let files: Vec<_> = disk::picture(&cache(data.path()))
-            .into_iter()
-            .filter(|(path, _)| chosen(path))
-            .collect();
-        assert!(
-            !files.is_empty(),
-            "no such file in the cache: {:?}",
-            disk::picture(data.path()).keys()
-        );
+        let files: Vec<_> = disk::picture(&cache(data.path())).into_iter().filter(|(path, _)| chosen(path)).collect();
+        assert!(!files.is_empty(), "no such file in the cache: {:?}", disk::picture(data.path()).keys());
         for (path, content) in files {
             fs::write(path, spoil(content)).unwrap();
         }

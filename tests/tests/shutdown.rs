@@ -41,10 +41,7 @@ fn at_rest_it_stops_at_once_on_either_signal() {
         node.get("/hello/").expect_hello();
         node.get("/alone/").expect_hello();
         let processes = node.processes();
-        assert!(
-            processes.len() > 2,
-            "an engine and its workers: {processes:?}"
-        );
+        assert!(processes.len() > 2, "an engine and its workers: {processes:?}");
         signal(&mut node);
         node.expect_ended(&processes, 3 * SECOND);
     }
@@ -59,10 +56,7 @@ fn what_is_in_flight_is_finished_and_nothing_new_is_taken() {
     expect_closed(&node);
     assert!(connection.silent(), "the port closed before the reply");
     let reply = connection.reply();
-    assert_eq!(
-        (reply.status(), reply.text().as_str()),
-        (200, "slept 4000 ms")
-    );
+    assert_eq!((reply.status(), reply.text().as_str()), (200, "slept 4000 ms"));
     assert_eq!(connection.rest(), b"", "and then its connection ends");
     node.expect_ended(&processes, 3 * SECOND);
 }
@@ -76,11 +70,7 @@ fn the_drain_limit_ends_what_takes_longer() {
     let start = Instant::now();
     node.terminate();
     node.expect_ended(&processes, 5 * SECOND);
-    assert!(
-        start.elapsed() >= SECOND * 9 / 10,
-        "it had a second: {:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() >= SECOND * 9 / 10, "it had a second: {:?}", start.elapsed());
     if let Ok(reply) = connection.try_reply() {
         // A connection that ends without a word is as good.
         assert!([503, 504].contains(&reply.status()), "{reply:?}");
@@ -91,8 +81,7 @@ fn the_drain_limit_ends_what_takes_longer() {
 fn idle_connections_do_not_hold_it_up() {
     let mut node = Node::with(&["hello"]);
     let mut kept: Vec<_> = (0..10).map(|_| node.connect()).collect();
-    kept.iter_mut()
-        .for_each(|connection| connection.get("/hello/").expect_hello());
+    kept.iter_mut().for_each(|connection| connection.get("/hello/").expect_hello());
     let mut half = node.connect();
     half.send("GET /hello/ HTT");
     let processes = node.processes();
@@ -112,18 +101,9 @@ fn a_killed_engine_leaves_no_orphans_and_the_next_start_works() {
     node.deploy("sleep", "sleep", &["--isolation", "process"]);
     let connection = sleeping(&node, 25_000);
     let processes = node.processes();
-    assert!(
-        processes.len() > 2,
-        "an engine and its workers: {processes:?}"
-    );
+    assert!(processes.len() > 2, "an engine and its workers: {processes:?}");
     node.kill_engine();
-    let left = || {
-        processes
-            .iter()
-            .copied()
-            .filter(|pid| process::alive(*pid))
-            .collect::<Vec<_>>()
-    };
+    let left = || processes.iter().copied().filter(|pid| process::alive(*pid)).collect::<Vec<_>>();
     wait::for_value("no process is left", 2 * SECOND, left, Vec::is_empty);
     drop(connection);
 

@@ -22,10 +22,7 @@ fn a_flood_of_64_mib_arrives_byte_for_byte() {
         let mut at = 0;
         let whole = connection.try_body(&head, |piece| {
             let phase = at % period.len();
-            assert!(
-                piece == &pattern[phase..phase + piece.len()],
-                "wrong bytes from byte {at} on"
-            );
+            assert!(piece == &pattern[phase..phase + piece.len()], "wrong bytes from byte {at} on");
             at += piece.len();
         });
         assert_eq!((whole, at), (Ok(()), 64 * MIB));
@@ -52,14 +49,7 @@ fn eight_mib_in_chunks_come_back_whole() {
     let sent = body(8 * MIB, 2);
     let mut connection = node.connect();
     for chunk in [100_003, 777] {
-        let mut bytes = head(
-            "POST",
-            "/echo/",
-            &[
-                ("transfer-encoding", "chunked"),
-                ("content-type", "text/x-test"),
-            ],
-        );
+        let mut bytes = head("POST", "/echo/", &[("transfer-encoding", "chunked"), ("content-type", "text/x-test")]);
         bytes.extend(chunked(&sent, chunk));
         let replies = connection.exchange(&bytes, 1);
         assert_eq!(replies[0].status(), 200);
@@ -89,10 +79,7 @@ fn every_piece_comes_back_before_the_next_is_sent() {
             }
         }
     });
-    assert_eq!(
-        (whole, seen.as_str()),
-        (Ok(()), "piece-0piece-1piece-2piece-3piece-4")
-    );
+    assert_eq!((whole, seen.as_str()), (Ok(()), "piece-0piece-1piece-2piece-3piece-4"));
     node.stop();
 }
 
@@ -109,18 +96,12 @@ fn a_client_that_does_not_read_costs_no_memory() {
         assert_eq!(connection.head().status, 200);
     }
     // 8 floods of 64 MiB. An instance with its stack and buffers takes some; a body held as a whole would take 512 MiB.
-    wait::throughout(
-        "the node does not take up the bodies",
-        Duration::from_secs(2),
-        || resident() < before + 96 * MIB as u64,
-    );
+    wait::throughout("the node does not take up the bodies", Duration::from_secs(2), || {
+        resident() < before + 96 * MIB as u64
+    });
     node.get("/hello/").expect_hello();
     drop(slow);
-    node.until_status(
-        "the floods end with their clients",
-        Duration::from_secs(10),
-        |s| s.in_flight() == 0,
-    );
+    node.until_status("the floods end with their clients", Duration::from_secs(10), |s| s.in_flight() == 0);
     node.stop();
 }
 

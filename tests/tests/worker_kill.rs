@@ -16,9 +16,7 @@ const BACK: Duration = Duration::from_millis(500);
 /// One request on a new connection; why it failed, if it did.
 fn ask(address: SocketAddr, target: &str) -> Result<(), String> {
     let mut connection = Connection::try_open(address).map_err(|e| e.to_string())?;
-    connection
-        .try_send(request("GET", target, &[("connection", "close")], b""))
-        .map_err(|e| e.to_string())?;
+    connection.try_send(request("GET", target, &[("connection", "close")], b"")).map_err(|e| e.to_string())?;
     let reply = connection.try_reply().map_err(|cut| format!("{cut:?}"))?;
     if reply.status() == 200 && reply.text() == "Hello, world!" {
         Ok(())
@@ -30,24 +28,16 @@ fn ask(address: SocketAddr, target: &str) -> Result<(), String> {
 /// Whether every worker is ready, and those that were `killed` are new processes started exactly once.
 fn back(status: &Status, killed: &[u32], restarts: u32) -> bool {
     let new = |w: &&WorkerStatus| w.restarts == restarts && !killed.contains(&w.pid);
-    status
-        .workers
-        .iter()
-        .all(|w| w.state == "ready" && !killed.contains(&w.pid))
+    status.workers.iter().all(|w| w.state == "ready" && !killed.contains(&w.pid))
         && status.workers.iter().filter(new).count() >= killed.len()
 }
 
 fn rest(node: &Node) -> Status {
-    node.until_status("the node is at rest", Duration::from_secs(5), |s| {
-        s.open() + s.in_flight() == 0
-    })
+    node.until_status("the node is at rest", Duration::from_secs(5), |s| s.open() + s.in_flight() == 0)
 }
 
 fn engine_fds(node: &Node) -> Vec<(u32, usize)> {
-    node.fds()
-        .into_iter()
-        .filter(|(pid, _)| *pid == node.pid())
-        .collect()
+    node.fds().into_iter().filter(|(pid, _)| *pid == node.pid()).collect()
 }
 
 #[test]
@@ -86,33 +76,16 @@ fn under_load_a_new_worker_serves_within_half_a_second() {
         let ready = Instant::now();
         serve_more(1000);
         stop.store(true, Ordering::Relaxed);
-        let failures: Vec<_> = clients
-            .into_iter()
-            .flat_map(|client| client.join().unwrap())
-            .collect();
+        let failures: Vec<_> = clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
         (killed, ready, failures)
     });
 
-    let late: Vec<_> = failures
-        .iter()
-        .filter(|(start, _)| *start > ready)
-        .collect();
-    assert!(
-        late.is_empty(),
-        "requests failed after the new worker was ready: {late:#?}"
-    );
+    let late: Vec<_> = failures.iter().filter(|(start, _)| *start > ready).collect();
+    assert!(late.is_empty(), "requests failed after the new worker was ready: {late:#?}");
     // A client of the dead worker has one failure, perhaps another that was already on its way to it.
-    assert!(
-        failures.len() <= 16,
-        "{} failures after a kill at {killed:?}: {failures:#?}",
-        failures.len()
-    );
+    assert!(failures.len() <= 16, "{} failures after a kill at {killed:?}: {failures:#?}", failures.len());
     let after = rest(&node);
-    assert_eq!(
-        after.workers.iter().map(|w| w.restarts).sum::<u32>(),
-        1,
-        "{after:#?}"
-    );
+    assert_eq!(after.workers.iter().map(|w| w.restarts).sum::<u32>(), 1, "{after:#?}");
     assert_eq!(after.node.pid, node.pid());
     node.expect_fds_back_at(&fds, Duration::from_secs(5));
     node.stop();
@@ -137,15 +110,8 @@ fn only_the_connections_of_the_killed_worker_end() {
         let mut connection = node.connect();
         connection.get("/hello/").expect_hello();
         let now = node.status();
-        let taken = |w: &&WorkerStatus| {
-            before.workers[w.index as usize].connections_taken < w.connections_taken
-        };
-        let owner = now
-            .workers
-            .iter()
-            .find(taken)
-            .expect("one of them took it")
-            .pid;
+        let taken = |w: &&WorkerStatus| before.workers[w.index as usize].connections_taken < w.connections_taken;
+        let owner = now.workers.iter().find(taken).expect("one of them took it").pid;
         connections.push((owner, connection));
         before = now;
     }
@@ -153,24 +119,14 @@ fn only_the_connections_of_the_killed_worker_end() {
     kill_now(victim);
     for (owner, mut connection) in connections {
         if owner == victim {
-            assert_eq!(
-                connection.rest(),
-                b"",
-                "the client of a dead worker sees the end"
-            );
+            assert_eq!(connection.rest(), b"", "the client of a dead worker sees the end");
         } else {
             connection.get("/hello/").expect_hello();
         }
     }
-    node.until_status("a new worker is ready", Duration::from_secs(5), |s| {
-        back(s, &[victim], 1)
-    });
+    node.until_status("a new worker is ready", Duration::from_secs(5), |s| back(s, &[victim], 1));
     let after = rest(&node);
-    assert_eq!(
-        after.in_flight(),
-        0,
-        "a dead worker's row is given back: {after:#?}"
-    );
+    assert_eq!(after.in_flight(), 0, "a dead worker's row is given back: {after:#?}");
     node.stop();
 }
 
@@ -185,13 +141,9 @@ fn requests_in_flight_in_a_killed_worker_are_not_counted_for_ever() {
     node.until_status("all sleep", Duration::from_secs(5), |s| s.in_flight() == 20);
     workers.iter().for_each(|pid| kill_now(*pid));
     for connection in &mut sleepers {
-        connection
-            .try_reply()
-            .expect_err("nobody is left to answer");
+        connection.try_reply().expect_err("nobody is left to answer");
     }
-    node.until_status("all workers are new", Duration::from_secs(5), |s| {
-        back(s, &workers, 1)
-    });
+    node.until_status("all workers are new", Duration::from_secs(5), |s| back(s, &workers, 1));
     let after = node.status();
     assert_eq!((after.in_flight(), after.open()), (0, 0), "{after:#?}");
     (0..20).for_each(|_| node.get("/hello/").expect_hello());
@@ -225,9 +177,7 @@ fn the_worker_of_an_isolated_function_is_replaced_too() {
     kept.get("/hello/").expect_hello();
     victims.iter().for_each(|pid| kill_now(*pid));
     kept.get("/hello/").expect_hello();
-    node.until_status("its worker is new", Duration::from_secs(5), |s| {
-        back(s, &victims, 1)
-    });
+    node.until_status("its worker is new", Duration::from_secs(5), |s| back(s, &victims, 1));
     (0..20).for_each(|_| node.get("/alone/").expect_hello());
     // The kept connection still finds its way there.
     kept.get("/alone/").expect_hello();
@@ -245,9 +195,7 @@ fn killed_again_and_again_it_comes_back_and_leaks_nothing() {
         let victim = status.workers[0].pid;
         kill_now(victim);
         // Each time it may wait longer before it tries again.
-        status = node.until_status("a new worker is ready", Duration::from_secs(20), |s| {
-            back(s, &[victim], restarts)
-        });
+        status = node.until_status("a new worker is ready", Duration::from_secs(20), |s| back(s, &[victim], restarts));
         (0..10).for_each(|_| node.get("/hello/").expect_hello());
     }
     assert_eq!(status.workers[0].restarts, 4, "{status:#?}");

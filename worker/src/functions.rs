@@ -1,8 +1,8 @@
 //! The functions this worker can run: the catalogue, and the modules it has loaded for it.
 //!
 //! A module is asked of the engine when its function is first called, and loaded once from the sealed memfd that
-//! comes back; whoever calls meanwhile waits for that one load. A new catalogue drops what it no longer names. Each fd
-//! is closed as soon as wasmtime has mapped it.
+//! comes back; whoever calls meanwhile waits for that one load. A new catalogue drops what it no longer names. The
+//! received fd is closed after that; wasmtime keeps one of its own while the module lives.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};

@@ -23,7 +23,11 @@ const BEAT_INTERVAL: Duration = Duration::from_millis(100);
 /// Runs the worker until it is told to drain or the engine is gone.
 pub(crate) fn run(channel: Channel) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no tokio runtime")?;
-    LocalSet::new().block_on(&runtime, serve(channel))
+    let local = LocalSet::new();
+    local.block_on(&runtime, serve(channel))?;
+    // What is left now was cut off by the drain's deadline. The kernel takes it down faster than destructors would, and
+    // those would run outside the runtime they rely on.
+    std::process::exit(0)
 }
 
 async fn serve(channel: Channel) -> anyhow::Result<()> {
@@ -32,7 +36,8 @@ async fn serve(channel: Channel) -> anyhow::Result<()> {
     let (row, settings, board) = started(inbox.next().await.context("waiting for Start")?)?;
     let catalogue = first_catalogue(inbox.next().await.context("waiting for the catalogue")?)?;
 
-    let engine = wasm::engine::engine().map_err(anyhow::Error::from).context("wasmtime refuses the worker's settings")?;
+    let engine =
+        wasm::engine::engine().map_err(anyhow::Error::from).context("wasmtime refuses the worker's settings")?;
     let linker = wasm::engine::linker(&engine).map_err(anyhow::Error::from).context("linking the host's interfaces")?;
     let ticker = epoch::Ticker::start(&engine).context("starting the epoch thread")?;
     let log = guest_log::start().context("starting the guest-log thread")?;

@@ -94,17 +94,8 @@ impl Connection {
     }
 
     /// Starts a request, on the socket at hand or on a new one.
-    pub fn start(
-        &mut self,
-        job: &Job,
-        registry: &Registry,
-        intended: u64,
-        now: u64,
-    ) -> Option<Ended> {
-        self.times = Times {
-            intended,
-            sent: now,
-        };
+    pub fn start(&mut self, job: &Job, registry: &Registry, intended: u64, now: u64) -> Option<Ended> {
+        self.times = Times { intended, sent: now };
         self.sent_bytes = 0;
         self.body_bytes = 0;
         self.body_is_right = true;
@@ -168,11 +159,7 @@ impl Connection {
     }
 
     fn send(&mut self, job: &Job) -> Option<Ended> {
-        while let Some(rest) = job
-            .request
-            .get(self.sent_bytes..)
-            .filter(|rest| !rest.is_empty())
-        {
+        while let Some(rest) = job.request.get(self.sent_bytes..).filter(|rest| !rest.is_empty()) {
             let stream = self.stream.as_mut()?;
             match stream.write(rest) {
                 Ok(count) => {
@@ -180,12 +167,7 @@ impl Connection {
                     self.phase = Phase::Sending;
                 }
                 // Not connected yet, or no room: the next event tells.
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected
-                    ) =>
-                {
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected) => {
                     return None;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -199,13 +181,7 @@ impl Connection {
         None
     }
 
-    fn receive(
-        &mut self,
-        job: &Job,
-        closed: bool,
-        buffer: &mut [u8],
-        now: &impl Fn() -> u64,
-    ) -> Option<(Ended, u64)> {
+    fn receive(&mut self, job: &Job, closed: bool, buffer: &mut [u8], now: &impl Fn() -> u64) -> Option<(Ended, u64)> {
         loop {
             let stream = self.stream.as_mut()?;
             let count = match stream.read(buffer) {
@@ -220,16 +196,10 @@ impl Connection {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(_) => return Some((self.fail(Failure::Reset), now())),
             };
-            let Self {
-                parser,
-                body_bytes,
-                body_is_right,
-                ..
-            } = self;
+            let Self { parser, body_bytes, body_is_right, .. } = self;
             let parsed = parser.feed(&buffer[..count], &mut |part| {
                 if let Some(expected) = &job.expected_body {
-                    *body_is_right &=
-                        expected.get(*body_bytes..*body_bytes + part.len()) == Some(part);
+                    *body_is_right &= expected.get(*body_bytes..*body_bytes + part.len()) == Some(part);
                 }
                 *body_bytes += part.len();
             });
@@ -263,14 +233,8 @@ impl Connection {
 
     fn complete(&mut self, job: &Job, head: Head) -> Ended {
         self.phase = Phase::Idle;
-        let length_is_right = job
-            .expected_body
-            .as_ref()
-            .is_none_or(|body| body.len() == self.body_bytes);
-        Ended::Reply {
-            status: head.status,
-            body_is_right: self.body_is_right && length_is_right,
-        }
+        let length_is_right = job.expected_body.as_ref().is_none_or(|body| body.len() == self.body_bytes);
+        Ended::Reply { status: head.status, body_is_right: self.body_is_right && length_is_right }
     }
 
     fn fail(&mut self, failure: Failure) -> Ended {

@@ -52,20 +52,10 @@ impl ErrorCounts {
             Ended::Failed(Failure::Reset) => &mut self.reset,
             Ended::Failed(Failure::Timeout) => &mut self.timeout,
             Ended::Failed(Failure::Malformed) => &mut self.malformed,
-            Ended::Reply {
-                status: 400..500, ..
-            } => &mut self.status_4xx,
-            Ended::Reply {
-                status: 500..600, ..
-            } => &mut self.status_5xx,
-            Ended::Reply {
-                status: 200..400,
-                body_is_right: false,
-            } => &mut self.bad_body,
-            Ended::Reply {
-                status: 200..400,
-                body_is_right: true,
-            } => return,
+            Ended::Reply { status: 400..500, .. } => &mut self.status_4xx,
+            Ended::Reply { status: 500..600, .. } => &mut self.status_5xx,
+            Ended::Reply { status: 200..400, body_is_right: false } => &mut self.bad_body,
+            Ended::Reply { status: 200..400, body_is_right: true } => return,
             Ended::Reply { .. } => &mut self.status_other,
         };
         *counter += 1;

@@ -96,16 +96,9 @@ pub fn run(plan: &Plan) -> Result<Record, Error> {
     let mut client = Client::new(plan, window)?;
     client.drive()?;
     let wall = client.started.elapsed();
-    let backlog = client
-        .schedule
-        .map(|schedule| schedule.due_before(client.window.end));
+    let backlog = client.schedule.map(|schedule| schedule.due_before(client.window.end));
     let in_flight = client.connections.iter().filter_map(Connection::in_flight);
-    Ok(client.recorder.finish(
-        in_flight,
-        backlog,
-        ThreadTime::now()?.since(cpu_before),
-        wall,
-    ))
+    Ok(client.recorder.finish(in_flight, backlog, ThreadTime::now()?.since(cpu_before), wall))
 }
 
 fn nanoseconds(duration: Duration) -> u64 {
@@ -143,9 +136,7 @@ impl Client {
                 expected_body: plan.expected_body.clone(),
                 keep_alive: plan.keep_alive,
             },
-            connections: (0..count)
-                .map(|index| Connection::new(Token(index)))
-                .collect(),
+            connections: (0..count).map(|index| Connection::new(Token(index))).collect(),
             idle: (0..count).collect(),
             resting: VecDeque::new(),
             schedule: plan.rate.map(Schedule::new),
@@ -178,9 +169,7 @@ impl Client {
             let wait = Duration::from_nanos(self.sweep_at.min(self.window.end).saturating_sub(now));
             if let Some(schedule) = self.schedule.as_ref().filter(|_| !self.idle.is_empty()) {
                 // Poll waits in milliseconds; the timer hits the microsecond.
-                self.timer
-                    .arm(schedule.next().saturating_sub(now))
-                    .map_err(Error::Poll)?;
+                self.timer.arm(schedule.next().saturating_sub(now)).map_err(Error::Poll)?;
             }
             match self.poll.poll(&mut events, Some(wait)) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => {
@@ -216,9 +205,7 @@ impl Client {
 
     fn start(&mut self, index: usize, intended: u64) {
         let now = self.now();
-        if let Some(ended) =
-            self.connections[index].start(&self.job, self.poll.registry(), intended, now)
-        {
+        if let Some(ended) = self.connections[index].start(&self.job, self.poll.registry(), intended, now) {
             self.ended(index, &ended, now);
         }
     }

@@ -31,11 +31,7 @@ pub fn allow(connections: u32) -> Result<(), Error> {
     let needed = u64::from(connections) + OTHERS;
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     if needed > hard {
-        return Err(Error::TooFew {
-            connections,
-            needed,
-            limit: hard,
-        });
+        return Err(Error::TooFew { connections, needed, limit: hard });
     }
     if needed > soft {
         setrlimit(Resource::RLIMIT_NOFILE, needed, hard)?;

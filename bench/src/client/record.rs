@@ -75,13 +75,7 @@ impl Recorder {
     }
 
     pub fn record(&mut self, ended: &Ended, times: Times, at: u64) {
-        let good = matches!(
-            ended,
-            Ended::Reply {
-                status: 200..400,
-                body_is_right: true
-            }
-        );
+        let good = matches!(ended, Ended::Reply { status: 200..400, body_is_right: true });
         let in_window = self.window.contains(&at);
         let record = &mut self.record;
         if good {
@@ -96,17 +90,11 @@ impl Recorder {
             return;
         }
         if in_window {
-            record
-                .uncorrected
-                .saturating_record(at.saturating_sub(times.sent).max(1));
+            record.uncorrected.saturating_record(at.saturating_sub(times.sent).max(1));
         }
         // By the intended time, not the arrival: else a stall that spans the window's start would bring
         // its queue in, and one that spans the end would take its queue out.
-        if let Some(corrected) = record
-            .corrected
-            .as_mut()
-            .filter(|_| self.window.contains(&times.intended))
-        {
+        if let Some(corrected) = record.corrected.as_mut().filter(|_| self.window.contains(&times.intended)) {
             corrected.saturating_record(at.saturating_sub(times.intended).max(1));
         }
     }
@@ -121,11 +109,7 @@ impl Recorder {
     ) -> Record {
         let Self { window, record } = &mut self;
         let mut waited = |intended: u64| {
-            if let Some(corrected) = record
-                .corrected
-                .as_mut()
-                .filter(|_| window.contains(&intended))
-            {
+            if let Some(corrected) = record.corrected.as_mut().filter(|_| window.contains(&intended)) {
                 corrected.saturating_record((window.end - intended).max(1));
             }
         };
@@ -150,31 +134,16 @@ impl Recorder {
 mod tests {
     use super::*;
 
-    const GOOD: Ended = Ended::Reply {
-        status: 200,
-        body_is_right: true,
-    };
+    const GOOD: Ended = Ended::Reply { status: 200, body_is_right: true };
 
     fn finish(recorder: Recorder, in_flight: &[Times], backlog: &[u64]) -> Record {
-        recorder.finish(
-            in_flight.iter().copied(),
-            Some(backlog.iter().copied()),
-            ThreadTime::default(),
-            Duration::ZERO,
-        )
+        recorder.finish(in_flight.iter().copied(), Some(backlog.iter().copied()), ThreadTime::default(), Duration::ZERO)
     }
 
     #[test]
     fn warm_up_does_not_count() {
         let mut recorder = Recorder::new(1000..2000, true).unwrap();
-        recorder.record(
-            &GOOD,
-            Times {
-                intended: 0,
-                sent: 0,
-            },
-            999,
-        );
+        recorder.record(&GOOD, Times { intended: 0, sent: 0 }, 999);
         recorder.record(&Ended::Failed(Failure::Reset), Times::default(), 999);
         let record = finish(recorder, &[], &[]);
         assert_eq!((record.completed, record.completed_in_run), (0, 1));
@@ -185,33 +154,12 @@ mod tests {
     #[test]
     fn a_stall_shows_in_the_corrected_latency_only() {
         let mut recorder = Recorder::new(0..2000, true).unwrap();
-        recorder.record(
-            &GOOD,
-            Times {
-                intended: 100,
-                sent: 1100,
-            },
-            1110,
-        );
-        let record = finish(
-            recorder,
-            &[Times {
-                intended: 200,
-                sent: 1900,
-            }],
-            &[500, 3000],
-        );
-        assert_eq!(
-            (record.uncorrected.len(), record.uncorrected.max()),
-            (1, 10)
-        );
+        recorder.record(&GOOD, Times { intended: 100, sent: 1100 }, 1110);
+        let record = finish(recorder, &[Times { intended: 200, sent: 1900 }], &[500, 3000]);
+        assert_eq!((record.uncorrected.len(), record.uncorrected.max()), (1, 10));
         let corrected = record.corrected.unwrap();
         assert_eq!(corrected.len(), 3);
-        assert!(
-            (1800..1805).contains(&corrected.max()),
-            "{}",
-            corrected.max()
-        );
+        assert!((1800..1805).contains(&corrected.max()), "{}", corrected.max());
         assert_eq!((record.unanswered, record.never_sent), (1, 1));
         assert_eq!(record.oldest_unanswered, Duration::from_nanos(100));
     }
@@ -219,31 +167,15 @@ mod tests {
     #[test]
     fn every_kind_has_its_counter() {
         let mut recorder = Recorder::new(0..10, false).unwrap();
-        for failure in [
-            Failure::Connect,
-            Failure::Reset,
-            Failure::Timeout,
-            Failure::Malformed,
-        ] {
+        for failure in [Failure::Connect, Failure::Reset, Failure::Timeout, Failure::Malformed] {
             recorder.record(&Ended::Failed(failure), Times::default(), 5);
         }
         for (status, body_is_right) in [(404, true), (503, false), (101, true), (200, false)] {
-            recorder.record(
-                &Ended::Reply {
-                    status,
-                    body_is_right,
-                },
-                Times::default(),
-                5,
-            );
+            recorder.record(&Ended::Reply { status, body_is_right }, Times::default(), 5);
         }
         let record = finish(recorder, &[], &[]);
         assert_eq!(record.errors.named().map(|(_, count)| count), [1; 8]);
         assert_eq!(record.completed, 0);
-        assert_eq!(
-            record.uncorrected.len(),
-            1,
-            "the time-out alone has a latency"
-        );
+        assert_eq!(record.uncorrected.len(), 1, "the time-out alone has a latency");
     }
 }

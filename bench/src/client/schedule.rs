@@ -13,10 +13,7 @@ pub struct Schedule {
 
 impl Schedule {
     pub fn new(per_second: NonZeroU64) -> Self {
-        Self {
-            per_second,
-            taken: 0,
-        }
+        Self { per_second, taken: 0 }
     }
 
     /// When the next request should start.
@@ -51,10 +48,7 @@ mod tests {
         assert_eq!(schedule.take_due(0), Some(0));
         assert_eq!(schedule.take_due(999_999), None);
         assert_eq!(schedule.take_due(5_000_000), Some(1_000_000));
-        assert_eq!(
-            schedule.due_before(4_000_000).collect::<Vec<_>>(),
-            [2_000_000, 3_000_000]
-        );
+        assert_eq!(schedule.due_before(4_000_000).collect::<Vec<_>>(), [2_000_000, 3_000_000]);
     }
 
     proptest! {

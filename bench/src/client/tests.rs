@@ -38,10 +38,7 @@ fn plan(address: SocketAddr) -> Plan {
 
 fn serve_ok(mut stream: TcpStream) {
     while request(&mut stream) {
-        if stream
-            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
-            .is_err()
-        {
+        if stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").is_err() {
             return;
         }
     }
@@ -50,11 +47,7 @@ fn serve_ok(mut stream: TcpStream) {
 #[test]
 fn a_good_server_has_no_errors() {
     for keep_alive in [true, false] {
-        let record = run(&Plan {
-            keep_alive,
-            ..plan(server(serve_ok))
-        })
-        .unwrap();
+        let record = run(&Plan { keep_alive, ..plan(server(serve_ok)) }).unwrap();
         assert!(record.completed > 10, "{}", record.completed);
         assert_eq!(record.errors, ErrorCounts::default());
         assert_eq!(record.uncorrected.len(), record.completed);
@@ -70,38 +63,19 @@ fn an_open_loop_keeps_its_rate_and_sees_a_stall() {
             if served == 20 {
                 std::thread::sleep(Duration::from_millis(100));
             }
-            if stream
-                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
-                .is_err()
-            {
+            if stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").is_err() {
                 return;
             }
         }
     });
     let rate = NonZeroU64::new(200);
-    let record = run(&Plan {
-        rate,
-        connections: 1,
-        window: Duration::from_millis(500),
-        ..plan(address)
-    })
-    .unwrap();
+    let record = run(&Plan { rate, connections: 1, window: Duration::from_millis(500), ..plan(address) }).unwrap();
     let corrected = record.corrected.unwrap();
-    assert!(
-        (95..=100).contains(&record.completed),
-        "{}",
-        record.completed
-    );
+    assert!((95..=100).contains(&record.completed), "{}", record.completed);
     assert_eq!(corrected.len(), 100, "every intended request counts");
     // One request in a hundred was slow to answer, but about twenty were late.
-    let slow = |histogram: &hdrhistogram::Histogram<u64>| {
-        histogram.count_between(20_000_000, 1_000_000_000)
-    };
-    assert!(
-        slow(&record.uncorrected) <= 3,
-        "{}",
-        slow(&record.uncorrected)
-    );
+    let slow = |histogram: &hdrhistogram::Histogram<u64>| histogram.count_between(20_000_000, 1_000_000_000);
+    assert!(slow(&record.uncorrected) <= 3, "{}", slow(&record.uncorrected));
     assert!(slow(&corrected) >= 10, "{}", slow(&corrected));
 }
 
@@ -119,20 +93,12 @@ fn errors_are_told_apart() {
     assert!(run(&plan(cut)).unwrap().errors.malformed > 0);
 
     let other = server(|mut stream| {
-        while request(&mut stream)
-            && stream
-                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nok!")
-                .is_ok()
-        {}
+        while request(&mut stream) && stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nok!").is_ok() {}
     });
     assert!(run(&plan(other)).unwrap().errors.bad_body > 0);
 
     let busy = server(|mut stream| {
-        while request(&mut stream)
-            && stream
-                .write_all(b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n")
-                .is_ok()
-        {}
+        while request(&mut stream) && stream.write_all(b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n").is_ok() {}
     });
     let record = run(&plan(busy)).unwrap();
     assert!(record.errors.status_5xx > 0);
@@ -145,11 +111,7 @@ fn a_dead_server_is_not_hammered() {
     let address = listener.local_addr().unwrap();
     drop(listener);
     let record = run(&plan(address)).unwrap();
-    assert!(
-        (2..=30).contains(&record.errors.connect),
-        "{}",
-        record.errors.connect
-    );
+    assert!((2..=30).contains(&record.errors.connect), "{}", record.errors.connect);
 }
 
 #[test]

@@ -17,15 +17,8 @@ pub struct Timer {
 
 impl Timer {
     pub fn new(registry: &Registry, token: Token) -> io::Result<Self> {
-        let fd = TimerFd::new(
-            ClockId::CLOCK_MONOTONIC,
-            TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK,
-        )?;
-        registry.register(
-            &mut SourceFd(&fd.as_fd().as_raw_fd()),
-            token,
-            Interest::READABLE,
-        )?;
+        let fd = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)?;
+        registry.register(&mut SourceFd(&fd.as_fd().as_raw_fd()), token, Interest::READABLE)?;
         Ok(Self { fd })
     }
 
@@ -33,8 +26,6 @@ impl Timer {
     pub fn arm(&self, ns: u64) -> io::Result<()> {
         // Zero would mean never.
         let after = TimeSpec::from(Duration::from_nanos(ns.max(1)));
-        Ok(self
-            .fd
-            .set(Expiration::OneShot(after), TimerSetTimeFlags::empty())?)
+        Ok(self.fd.set(Expiration::OneShot(after), TimerSetTimeFlags::empty())?)
     }
 }

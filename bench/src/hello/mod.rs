@@ -87,9 +87,7 @@ pub fn command(arguments: &HelloArguments) -> Result<(), Error> {
         .canonicalize()
         .ok()
         .filter(|path| path.is_file())
-        .ok_or_else(|| Error::Component {
-            path: arguments.component.clone(),
-        })?;
+        .ok_or_else(|| Error::Component { path: arguments.component.clone() })?;
     let (kinds, missing) = find(arguments);
     if kinds.is_empty() {
         return Err(Error::Nothing);
@@ -112,11 +110,7 @@ pub fn command(arguments: &HelloArguments) -> Result<(), Error> {
                 measured.commands.clone_from(&started.commands);
             }
             drop(started);
-            eprintln!(
-                "round {round}/{}: {}",
-                arguments.rounds,
-                measured.last_line()
-            );
+            eprintln!("round {round}/{}: {}", arguments.rounds, measured.last_line());
         }
     }
     let settings = Settings {
@@ -129,17 +123,11 @@ pub fn command(arguments: &HelloArguments) -> Result<(), Error> {
     };
     let comparison = Comparison::new(environment, settings, servers, missing);
     print!("{comparison}");
-    arguments
-        .json
-        .as_ref()
-        .map_or(Ok(()), |path| write(path, &comparison))
+    arguments.json.as_ref().map_or(Ok(()), |path| write(path, &comparison))
 }
 
 fn write(path: &PathBuf, comparison: &Comparison) -> Result<(), Error> {
-    let error = |source| Error::Write {
-        path: path.clone(),
-        source,
-    };
+    let error = |source| Error::Write { path: path.clone(), source };
     let json = serde_json::to_string_pretty(comparison).map_err(|source| error(source.into()))?;
     std::fs::write(path, json + "\n").map_err(error)
 }
@@ -147,38 +135,23 @@ fn write(path: &PathBuf, comparison: &Comparison) -> Result<(), Error> {
 /// What is there to compare, and what is not.
 fn find(arguments: &HelloArguments) -> (Vec<Kind>, Vec<Missing>) {
     let (mut kinds, mut missing) = (Vec::new(), Vec::new());
-    let beside = || {
-        std::env::current_exe()
-            .ok()
-            .and_then(|path| server::find(Some(&path.with_file_name("sockhop")), "sockhop"))
-    };
+    let beside =
+        || std::env::current_exe().ok().and_then(|path| server::find(Some(&path.with_file_name("sockhop")), "sockhop"));
     let sockhop = match &arguments.sockhop_bin {
         Some(folder) => server::find(Some(&folder.join("sockhop")), "sockhop"),
         None => beside().or_else(|| server::find(None, "sockhop")),
     };
     match sockhop {
         Some(binary) => kinds.push(Kind::Sockhop { binary }),
-        None => missing.push(Missing {
-            name: "sockhop",
-            option: "--sockhop-bin",
-        }),
+        None => missing.push(Missing { name: "sockhop", option: "--sockhop-bin" }),
     }
     match server::find(arguments.wasmtime.as_deref(), "wasmtime") {
-        Some(binary) => kinds.extend([false, true].map(|tuned| Kind::Wasmtime {
-            binary: binary.clone(),
-            tuned,
-        })),
-        None => missing.push(Missing {
-            name: "wasmtime",
-            option: "--wasmtime",
-        }),
+        Some(binary) => kinds.extend([false, true].map(|tuned| Kind::Wasmtime { binary: binary.clone(), tuned })),
+        None => missing.push(Missing { name: "wasmtime", option: "--wasmtime" }),
     }
     match server::find(arguments.nginx.as_deref(), "nginx") {
         Some(binary) => kinds.push(Kind::Nginx { binary }),
-        None => missing.push(Missing {
-            name: "nginx",
-            option: "--nginx",
-        }),
+        None => missing.push(Missing { name: "nginx", option: "--nginx" }),
     }
     (kinds, missing)
 }
@@ -187,19 +160,10 @@ fn find(arguments: &HelloArguments) -> (Vec<Kind>, Vec<Missing>) {
 fn visit(name: &'static str, server: &Server, load: &Load) -> Result<Round, Error> {
     let fetched = server.target.fetch().map_err(load::Error::from)?;
     if fetched.status != 200 || fetched.body != BODY {
-        let body = String::from_utf8_lossy(&fetched.body)
-            .chars()
-            .take(80)
-            .collect();
-        return Err(Error::Answer {
-            name,
-            status: fetched.status,
-            body,
-        });
+        let body = String::from_utf8_lossy(&fetched.body).chars().take(80).collect();
+        return Err(Error::Answer { name, status: fetched.status, body });
     }
-    let cpu_time = || {
-        process_tree::cpu_time(server.child.id()).map_err(|source| Error::CpuTime { name, source })
-    };
+    let cpu_time = || process_tree::cpu_time(server.child.id()).map_err(|source| Error::CpuTime { name, source });
     let before = cpu_time()?;
     let report = load::run(&server.target, load)?;
     let cpu = cpu_time()?.saturating_sub(before);

@@ -95,33 +95,20 @@ impl Spread {
         values.sort_by(f64::total_cmp);
         let at = |index: usize| values.get(index).copied().unwrap_or(0.0);
         let last = values.len().saturating_sub(1);
-        Self {
-            median: (at(last / 2) + at(last.div_ceil(2))) / 2.0,
-            min: at(0),
-            max: at(last),
-        }
+        Self { median: (at(last / 2) + at(last.div_ceil(2))) / 2.0, min: at(0), max: at(last) }
     }
 }
 
 impl Round {
     pub fn new(report: Report, cpu: Duration, reply_bytes: usize) -> Self {
         let cpu_us_per_request = cpu.as_secs_f64() * 1e6 / report.requests_in_run.max(1) as f64;
-        Self {
-            report,
-            cpu_us_per_request,
-            reply_bytes,
-        }
+        Self { report, cpu_us_per_request, reply_bytes }
     }
 }
 
 impl Measured {
     pub fn new(kind: &Kind) -> Self {
-        Self {
-            name: kind.name(),
-            version: kind.version(),
-            commands: Vec::new(),
-            rounds: Vec::new(),
-        }
+        Self { name: kind.name(), version: kind.version(), commands: Vec::new(), rounds: Vec::new() }
     }
 
     /// A figure of every round, together.
@@ -131,22 +118,14 @@ impl Measured {
 
     /// Errors of all rounds, warm-up included.
     pub fn errors(&self) -> u64 {
-        self.rounds
-            .iter()
-            .map(|round| round.report.errors.total() + round.report.errors_in_warmup)
-            .sum()
+        self.rounds.iter().map(|round| round.report.errors.total() + round.report.errors_in_warmup).sum()
     }
 
     /// How many times as fast as this server `other` is, round against round: what a drift of the machine
     /// does to both cancels out.
     pub fn times_as_fast(&self, other: &Self) -> Spread {
         let rate = |round: &Round| round.report.requests_per_second;
-        Spread::of(
-            self.rounds
-                .iter()
-                .zip(&other.rounds)
-                .map(|(this, other)| rate(other) / rate(this)),
-        )
+        Spread::of(self.rounds.iter().zip(&other.rounds).map(|(this, other)| rate(other) / rate(this)))
     }
 
     /// Progress after a round.
@@ -161,20 +140,14 @@ impl Measured {
 }
 
 impl Comparison {
-    pub fn new(
-        environment: Environment,
-        settings: Settings,
-        servers: Vec<Measured>,
-        missing: Vec<Missing>,
-    ) -> Self {
+    pub fn new(environment: Environment, settings: Settings, servers: Vec<Measured>, missing: Vec<Missing>) -> Self {
         let mut warnings = environment.warnings();
         for server in &servers {
-            if server
-                .rounds
-                .iter()
-                .any(|round| round.report.client_saturated)
-            {
-                warnings.push(format!("{}: the client was the bottleneck in at least one round; the server may be faster", server.name));
+            if server.rounds.iter().any(|round| round.report.client_saturated) {
+                warnings.push(format!(
+                    "{}: the client was the bottleneck in at least one round; the server may be faster",
+                    server.name
+                ));
             }
             let robbed = |round: &&Round| round.report.client_was_robbed();
             let robbed = server.rounds.iter().filter(robbed).count();
@@ -193,13 +166,7 @@ impl Comparison {
                 ));
             }
         }
-        Self {
-            environment,
-            settings,
-            servers,
-            missing,
-            warnings,
-        }
+        Self { environment, settings, servers, missing, warnings }
     }
 
     /// The server the others are compared with, if it was measured.
@@ -215,30 +182,9 @@ mod tests {
 
     #[test]
     fn a_spread_has_the_middle_of_its_values() {
-        assert_eq!(
-            Spread::of([3.0, 1.0, 2.0]),
-            Spread {
-                median: 2.0,
-                min: 1.0,
-                max: 3.0
-            }
-        );
-        assert_eq!(
-            Spread::of([4.0, 1.0]),
-            Spread {
-                median: 2.5,
-                min: 1.0,
-                max: 4.0
-            }
-        );
-        assert_eq!(
-            Spread::of([]),
-            Spread {
-                median: 0.0,
-                min: 0.0,
-                max: 0.0
-            }
-        );
+        assert_eq!(Spread::of([3.0, 1.0, 2.0]), Spread { median: 2.0, min: 1.0, max: 3.0 });
+        assert_eq!(Spread::of([4.0, 1.0]), Spread { median: 2.5, min: 1.0, max: 4.0 });
+        assert_eq!(Spread::of([]), Spread { median: 0.0, min: 0.0, max: 0.0 });
     }
 
     proptest! {

@@ -17,32 +17,17 @@ impl fmt::Display for Comparison {
             settings.server_core,
             settings.load_core
         )?;
-        writeln!(
-            f,
-            "medians over the rounds; rate and ratio with their range\n"
-        )?;
+        writeln!(f, "medians over the rounds; rate and ratio with their range\n")?;
         writeln!(
             f,
             "{:<22}{:>9}{:>19}{:>9}{:>9}{:>9}{:>8}{:>8}{:>8}  sockhop is",
-            "server",
-            "req/s",
-            "min..max",
-            "p50 µs",
-            "p99 µs",
-            "CPU µs",
-            "reply B",
-            "client",
-            "errors"
+            "server", "req/s", "min..max", "p50 µs", "p99 µs", "CPU µs", "reply B", "client", "errors"
         )?;
         for server in &self.servers {
             line(f, server, self.ours())?;
         }
         for missing in &self.missing {
-            writeln!(
-                f,
-                "{:<22}missing: not found on PATH or where {} says",
-                missing.name, missing.option
-            )?;
+            writeln!(f, "{:<22}missing: not found on PATH or where {} says", missing.name, missing.option)?;
         }
         writeln!(f, "\n{}", self.environment)?;
         for server in &self.servers {
@@ -70,9 +55,7 @@ fn line(f: &mut fmt::Formatter<'_>, server: &Measured, ours: Option<&Measured>) 
         server.spread(|round| round.report.latency.p99_us).median,
         server.spread(|round| round.cpu_us_per_request).median,
         server.spread(|round| round.reply_bytes as f64).median,
-        server
-            .spread(|round| round.report.client_cpu_percent)
-            .median,
+        server.spread(|round| round.report.client_cpu_percent).median,
         server.errors(),
     )?;
     match ours {

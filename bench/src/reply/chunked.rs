@@ -28,20 +28,13 @@ pub enum Chunked {
 
 impl Default for Chunked {
     fn default() -> Self {
-        Self::Size {
-            value: 0,
-            digits: 0,
-        }
+        Self::Size { value: 0, digits: 0 }
     }
 }
 
 impl Chunked {
     /// Takes bytes until the body's end or theirs; returns how many, and whether the body is whole.
-    pub fn feed(
-        &mut self,
-        bytes: &[u8],
-        on_body: &mut impl FnMut(&[u8]),
-    ) -> Result<(usize, bool), Error> {
+    pub fn feed(&mut self, bytes: &[u8], on_body: &mut impl FnMut(&[u8])) -> Result<(usize, bool), Error> {
         let mut at = 0;
         while at < bytes.len() {
             if let Self::Data { left } = self {
@@ -74,16 +67,11 @@ impl Chunked {
                 if digits == 16 {
                     return None;
                 }
-                Self::Size {
-                    value: value << 4 | digit,
-                    digits: digits + 1,
-                }
+                Self::Size { value: value << 4 | digit, digits: digits + 1 }
             }
             (Self::Size { digits: 0, .. }, _) => return None,
             (&Self::Size { value, .. }, b';' | b' ' | b'\t') => Self::Extension { value },
-            (&(Self::Size { value, .. } | Self::Extension { value }), b'\r') => {
-                Self::SizeLf { value }
-            }
+            (&(Self::Size { value, .. } | Self::Extension { value }), b'\r') => Self::SizeLf { value },
             (&Self::Extension { value }, _) if byte != b'\n' => Self::Extension { value },
             (Self::SizeLf { value: 0 }, b'\n') => Self::TrailerStart,
             (&Self::SizeLf { value }, b'\n') => Self::Data { left: value },

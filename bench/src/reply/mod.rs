@@ -71,11 +71,7 @@ enum Framing {
 impl ReplyParser {
     /// Takes the next bytes off the socket. Returns how many belong to this reply and, once it is whole,
     /// its head; the parser is then ready for the next reply. `on_body` sees the body's bytes.
-    pub fn feed(
-        &mut self,
-        bytes: &[u8],
-        on_body: &mut impl FnMut(&[u8]),
-    ) -> Result<(usize, Option<Head>), Error> {
+    pub fn feed(&mut self, bytes: &[u8], on_body: &mut impl FnMut(&[u8])) -> Result<(usize, Option<Head>), Error> {
         let mut used = 0;
         while matches!(self.state, State::Head) {
             match self.feed_head(&bytes[used..])? {
@@ -118,14 +114,8 @@ impl ReplyParser {
     /// The peer has closed: the end of a reply that runs until then, an error anywhere else.
     pub fn end(&mut self) -> Result<Head, Error> {
         match std::mem::take(self) {
-            Self {
-                state: State::Body(head, Framing::UntilClose),
-                ..
-            } => Ok(head),
-            Self {
-                state: State::Head,
-                partial,
-            } if partial.is_empty() => Err(Error::NoReply),
+            Self { state: State::Body(head, Framing::UntilClose), .. } => Ok(head),
+            Self { state: State::Head, partial } if partial.is_empty() => Err(Error::NoReply),
             _ => Err(Error::Truncated),
         }
     }
@@ -143,11 +133,7 @@ impl ReplyParser {
             if before == 0 {
                 self.partial.extend_from_slice(bytes);
             }
-            return if self.partial.len() > HEAD_BYTES_MAX {
-                Err(Error::HeadTooLong)
-            } else {
-                Ok(None)
-            };
+            return if self.partial.len() > HEAD_BYTES_MAX { Err(Error::HeadTooLong) } else { Ok(None) };
         };
         self.partial.clear();
         // An interim reply (100, 103) announces the one that counts.
@@ -180,11 +166,7 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(usize, Head, Framing)>, Error> {
             }
             chunked = true;
         } else if header.name.eq_ignore_ascii_case("connection") {
-            for option in header
-                .value
-                .split(|&byte| byte == b',')
-                .map(<[u8]>::trim_ascii)
-            {
+            for option in header.value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
                 keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
                 if option.eq_ignore_ascii_case(b"close") {
                     keep_alive = false;

@@ -18,9 +18,7 @@ fn feed_cut(bytes: &[u8], cuts: &[usize]) -> (Option<Head>, Vec<u8>) {
     let (mut body, mut start, mut head) = (Vec::new(), 0, None);
     for end in cuts.iter().copied().chain([bytes.len()]) {
         let piece = &bytes[start..end.max(start)];
-        let (used, done) = parser
-            .feed(piece, &mut |part| body.extend_from_slice(part))
-            .unwrap();
+        let (used, done) = parser.feed(piece, &mut |part| body.extend_from_slice(part)).unwrap();
         assert_eq!(used, piece.len());
         head = head.or(done);
         start = end.max(start);
@@ -32,16 +30,7 @@ fn feed_cut(bytes: &[u8], cuts: &[usize]) -> (Option<Head>, Vec<u8>) {
 fn the_usual_reply() {
     let text = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhelloHTTP/1.1";
     let (parsed, body) = feed_all(&mut ReplyParser::default(), text);
-    assert_eq!(
-        parsed.unwrap(),
-        (
-            text.len() - 8,
-            Some(Head {
-                status: 200,
-                keep_alive: true
-            })
-        )
-    );
+    assert_eq!(parsed.unwrap(), (text.len() - 8, Some(Head { status: 200, keep_alive: true })));
     assert_eq!(body, b"hello");
 }
 
@@ -49,16 +38,7 @@ fn the_usual_reply() {
 fn an_interim_reply_is_passed_over() {
     let text = b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n";
     let (parsed, body) = feed_all(&mut ReplyParser::default(), text);
-    assert_eq!(
-        parsed.unwrap(),
-        (
-            text.len(),
-            Some(Head {
-                status: 204,
-                keep_alive: true
-            })
-        )
-    );
+    assert_eq!(parsed.unwrap(), (text.len(), Some(Head { status: 204, keep_alive: true })));
     assert!(body.is_empty());
 }
 
@@ -67,13 +47,7 @@ fn a_body_may_run_until_the_connection_ends() {
     let mut parser = ReplyParser::default();
     let (parsed, body) = feed_all(&mut parser, b"HTTP/1.0 200 OK\r\n\r\nabc");
     assert_eq!((parsed.unwrap().1, &*body), (None, &b"abc"[..]));
-    assert_eq!(
-        parser.end().unwrap(),
-        Head {
-            status: 200,
-            keep_alive: false
-        }
-    );
+    assert_eq!(parser.end().unwrap(), Head { status: 200, keep_alive: false });
 }
 
 #[test]
@@ -94,10 +68,7 @@ fn keep_alive_follows_version_and_header() {
 #[test]
 fn an_end_in_the_wrong_place_is_told_apart() {
     assert!(matches!(ReplyParser::default().end(), Err(Error::NoReply)));
-    for text in [
-        "HTTP/1.1 2",
-        "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc",
-    ] {
+    for text in ["HTTP/1.1 2", "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc"] {
         let mut parser = ReplyParser::default();
         feed_all(&mut parser, text.as_bytes()).0.unwrap();
         assert!(matches!(parser.end(), Err(Error::Truncated)), "{text}");

@@ -28,9 +28,7 @@ const LOG_LINES_SHOWN: usize = 12;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No scratch folder or log.
-    #[error(
-        "cannot prepare a scratch folder for {name} ({source}); is the temporary folder writable, and not full?"
-    )]
+    #[error("cannot prepare a scratch folder for {name} ({source}); is the temporary folder writable, and not full?")]
     Scratch {
         /// Which server.
         name: &'static str,
@@ -73,55 +71,30 @@ pub struct Child {
 
 /// A new scratch folder; it lives as long as the value.
 pub fn scratch(name: &'static str) -> Result<TempDir, Error> {
-    tempfile::Builder::new()
-        .prefix("sockhop-bench-")
-        .tempdir()
-        .map_err(|source| Error::Scratch { name, source })
+    tempfile::Builder::new().prefix("sockhop-bench-").tempdir().map_err(|source| Error::Scratch { name, source })
 }
 
 /// Runs a command to its end; returns how it ended, and what it printed on either stream.
-pub fn run(
-    name: &'static str,
-    core: usize,
-    command: Command,
-) -> Result<(ExitStatus, String), Error> {
-    Child::start(name, core, command, scratch(name)?)?
-        .watch(|ended, log| Some((ended?, log.trim().to_owned())))
+pub fn run(name: &'static str, core: usize, command: Command) -> Result<(ExitStatus, String), Error> {
+    Child::start(name, core, command, scratch(name)?)?.watch(|ended, log| Some((ended?, log.trim().to_owned())))
 }
 
 /// A command as one would type it.
 pub fn typed(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect::<Vec<_>>()
-        .join(" ")
+    words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
 }
 
 impl Child {
     /// Starts `command` on one core, with its output in a log inside `scratch`.
-    pub fn start(
-        name: &'static str,
-        core: usize,
-        mut command: Command,
-        scratch: TempDir,
-    ) -> Result<Self, Error> {
-        let log = File::create(log_path(scratch.path()))
-            .map_err(|source| Error::Scratch { name, source })?;
-        let errors = log
-            .try_clone()
-            .map_err(|source| Error::Scratch { name, source })?;
+    pub fn start(name: &'static str, core: usize, mut command: Command, scratch: TempDir) -> Result<Self, Error> {
+        let log = File::create(log_path(scratch.path())).map_err(|source| Error::Scratch { name, source })?;
+        let errors = log.try_clone().map_err(|source| Error::Scratch { name, source })?;
         command.stdin(Stdio::null()).stdout(log).stderr(errors);
         let typed = typed(&command);
-        let process = cpu::on_core(core, || command.spawn())?.map_err(|source| Error::Start {
-            command: typed.clone(),
-            source,
-        })?;
-        Ok(Self {
-            process,
-            command: format!("taskset -c {core} {typed}"),
-            scratch,
-        })
+        let process = cpu::on_core(core, || command.spawn())?
+            .map_err(|source| Error::Start { command: typed.clone(), source })?;
+        Ok(Self { process, command: format!("taskset -c {core} {typed}"), scratch })
     }
 
     /// Its process id.
@@ -139,10 +112,7 @@ impl Child {
         self.watch(|_, log| ready(log))
     }
 
-    fn watch<T>(
-        &mut self,
-        mut done: impl FnMut(Option<ExitStatus>, &str) -> Option<T>,
-    ) -> Result<T, Error> {
+    fn watch<T>(&mut self, mut done: impl FnMut(Option<ExitStatus>, &str) -> Option<T>) -> Result<T, Error> {
         let started = Instant::now();
         loop {
             interrupt::check()?;
@@ -164,19 +134,13 @@ impl Child {
             };
             let lines: Vec<&str> = log.lines().collect();
             let log = lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n");
-            return Err(Error::NotReady {
-                command: self.command.clone(),
-                how,
-                log,
-            });
+            return Err(Error::NotReady { command: self.command.clone(), how, log });
         }
     }
 
     fn log(&self) -> String {
-        fs::read(log_path(self.scratch.path())).map_or_else(
-            |_| String::new(),
-            |bytes| String::from_utf8_lossy(&bytes).into_owned(),
-        )
+        fs::read(log_path(self.scratch.path()))
+            .map_or_else(|_| String::new(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 }
 
@@ -186,13 +150,8 @@ fn log_path(scratch: &Path) -> PathBuf {
 
 /// The URL in the first whole line that starts with `start`.
 pub fn url_after(log: &str, start: &str) -> Option<String> {
-    let line = log
-        .split_inclusive('\n')
-        .find(|line| line.starts_with(start) && line.ends_with('\n'))?;
-    line[start.len()..]
-        .split_ascii_whitespace()
-        .next()
-        .map(str::to_owned)
+    let line = log.split_inclusive('\n').find(|line| line.starts_with(start) && line.ends_with('\n'))?;
+    line[start.len()..].split_ascii_whitespace().next().map(str::to_owned)
 }
 
 impl Drop for Child {
@@ -213,10 +172,7 @@ impl Drop for Child {
             }
             thread::sleep(LOOK_INTERVAL);
         }
-        for process in family
-            .iter()
-            .filter(|process| process.pid != self.process.id())
-        {
+        for process in family.iter().filter(|process| process.pid != self.process.id()) {
             end_survivor(process);
         }
     }
@@ -236,10 +192,7 @@ mod tests {
 
     #[test]
     fn a_url_needs_its_whole_line() {
-        assert_eq!(
-            url_after("noise\nready http://a:1\n", "ready ").as_deref(),
-            Some("http://a:1")
-        );
+        assert_eq!(url_after("noise\nready http://a:1\n", "ready ").as_deref(), Some("http://a:1"));
         assert_eq!(url_after("ready http://a:1", "ready "), None);
         assert_eq!(url_after("not ready http://a:1\n", "ready "), None);
     }
@@ -251,18 +204,11 @@ mod tests {
         let mut child = Child::start("sh", 0, command, scratch("sh").unwrap()).unwrap();
         let id = child.id();
         let folder = child.scratch.path().to_owned();
-        let grandchild: u32 = child
-            .wait_until(|log| url_after(log, "ready "))
-            .unwrap()
-            .parse()
-            .unwrap();
+        let grandchild: u32 = child.wait_until(|log| url_after(log, "ready ")).unwrap().parse().unwrap();
         drop(child);
         assert_eq!(process_tree::look(id), None);
         // Its new parent may take a moment to wait for it.
-        let gone = || {
-            fs::read_to_string(format!("/proc/{grandchild}/stat"))
-                .map_or(true, |stat| stat.contains(") Z"))
-        };
+        let gone = || fs::read_to_string(format!("/proc/{grandchild}/stat")).map_or(true, |stat| stat.contains(") Z"));
         let started = Instant::now();
         while !gone() && started.elapsed() < Duration::from_secs(5) {
             thread::sleep(LOOK_INTERVAL);
@@ -285,9 +231,6 @@ mod tests {
         command.args(["-c", "echo the reason; exit 3"]);
         let mut child = Child::start("sh", 0, command, scratch("sh").unwrap()).unwrap();
         let error = child.wait_until(|_| None::<()>).unwrap_err().to_string();
-        assert!(
-            error.contains("the reason") && error.contains("exit status: 3"),
-            "{error}"
-        );
+        assert!(error.contains("the reason") && error.contains("exit status: 3"), "{error}");
     }
 }

@@ -13,29 +13,16 @@ use crate::target::Target;
 pub fn start(binary: &Path) -> Result<Server, Error> {
     let scratch = child::scratch("nginx")?;
     let folder = scratch.path().to_owned();
-    let address = TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .map_err(Error::Port)?;
+    let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).map_err(Error::Port)?;
     let file = folder.join("nginx.conf");
-    fs::write(&file, configuration(&folder, address)).map_err(|source| child::Error::Scratch {
-        name: "nginx",
-        source,
-    })?;
+    fs::write(&file, configuration(&folder, address))
+        .map_err(|source| child::Error::Scratch { name: "nginx", source })?;
     let mut command = Command::new(binary);
-    command
-        .arg("-p")
-        .arg(&folder)
-        .arg("-c")
-        .arg(&file)
-        .args(["-e", "stderr"]);
+    command.arg("-p").arg(&folder).arg("-c").arg(&file).args(["-e", "stderr"]);
     let mut child = Child::start("nginx", SERVER_CORE, command, scratch)?;
     child.wait_until(|_| TcpStream::connect(address).ok())?;
     let commands = vec![child.command().to_owned()];
-    Ok(Server {
-        target: Target::parse(&format!("http://{address}/"))?,
-        child,
-        commands,
-    })
+    Ok(Server { target: Target::parse(&format!("http://{address}/"))?, child, commands })
 }
 
 /// Everything nginx writes goes to the scratch folder, and its connections are never closed for their age.

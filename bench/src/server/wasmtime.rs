@@ -25,9 +25,5 @@ pub fn start(binary: &Path, tuned: bool, component: &Path) -> Result<Server, Err
     let mut child = Child::start("wasmtime", SERVER_CORE, serve, child::scratch("wasmtime")?)?;
     let url = child.wait_until(|log| url_after(log, "Serving HTTP on "))?;
     let commands = vec![child.command().to_owned()];
-    Ok(Server {
-        target: Target::parse(&url)?,
-        child,
-        commands,
-    })
+    Ok(Server { target: Target::parse(&url)?, child, commands })
 }

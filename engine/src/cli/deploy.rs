@@ -108,9 +108,8 @@ pub(super) async fn run(deploy: Deploy) -> anyhow::Result<()> {
 fn file_options(file: &Path) -> anyhow::Result<FileOptions> {
     let path = file.with_file_name("sockhop.toml");
     match std::fs::read_to_string(&path) {
-        Ok(text) => {
-            toml::from_str(&text).with_context(|| format!("{path:?} is not understood; expected name, memory, timeout, isolation, [env]"))
-        }
+        Ok(text) => toml::from_str(&text)
+            .with_context(|| format!("{path:?} is not understood; expected name, memory, timeout, isolation, [env]")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(FileOptions::default()),
         Err(error) => bail!("{path:?} cannot be read: {error}"),
     }
@@ -125,9 +124,8 @@ fn name_of(file: &Path) -> String {
 fn form(boundary: &str, options: &[u8], artefact: &[u8]) -> Vec<u8> {
     let mut form = Vec::with_capacity(artefact.len() + options.len() + 512);
     for (name, kind, bytes) in [("options", "application/json", options), ("artefact", "application/wasm", artefact)] {
-        let head = format!(
-            "--{boundary}\r\ncontent-disposition: form-data; name=\"{name}\"\r\ncontent-type: {kind}\r\n\r\n"
-        );
+        let head =
+            format!("--{boundary}\r\ncontent-disposition: form-data; name=\"{name}\"\r\ncontent-type: {kind}\r\n\r\n");
         form.extend_from_slice(head.as_bytes());
         form.extend_from_slice(bytes);
         form.extend_from_slice(b"\r\n");
@@ -153,7 +151,11 @@ mod tests {
         let wasm = folder.path().join("a.wasm");
         assert!(file_options(&wasm).unwrap().name.is_none());
         let toml = folder.path().join("sockhop.toml");
-        std::fs::write(&toml, "name = \"b\"\nmemory = \"32MiB\"\ntimeout = \"2s\"\nisolation = \"process\"\n[env]\nA = \"1\"\n").unwrap();
+        std::fs::write(
+            &toml,
+            "name = \"b\"\nmemory = \"32MiB\"\ntimeout = \"2s\"\nisolation = \"process\"\n[env]\nA = \"1\"\n",
+        )
+        .unwrap();
         let options = file_options(&wasm).unwrap();
         assert_eq!((options.name.as_deref(), options.memory), (Some("b"), Some(ByteSize::mib(32))));
         assert_eq!(options.env["A"], "1");

@@ -14,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 
 use self::client::Node;
 use crate::compile::child;
+use crate::host::cores;
 use crate::node;
 
 #[derive(Debug, Parser)]
@@ -78,7 +79,7 @@ pub(crate) struct Show {
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     /// Where to listen (repeatable; port 0 takes a free one)
-    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR")]
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR", value_parser = address)]
     listen: Vec<String>,
     /// Folder of the node: control socket, module cache and, unless --store says otherwise, the store
     #[arg(long, default_value = "./sockhop-data", value_name = "DIR")]
@@ -87,8 +88,8 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "DIR")]
     store: Option<PathBuf>,
     /// Cores to run on, for example 0-3 or 0,2 (default: all that are allowed)
-    #[arg(long, value_name = "LIST")]
-    cores: Option<String>,
+    #[arg(long, value_name = "LIST", value_parser = cores::parse)]
+    cores: Option<cores::CoreList>,
     /// With example.com, a request for host NAME.example.com is for function NAME
     #[arg(long, value_name = "DOMAIN", value_parser = domain)]
     domain: Option<String>,
@@ -120,6 +121,14 @@ impl From<Serve> for node::Config {
             write_timeout: duration(serve.write_timeout),
             drain_timeout: duration(serve.drain_timeout),
         }
+    }
+}
+
+/// HOST:PORT in form; whether the host exists is seen when it is resolved.
+fn address(text: &str) -> Result<String, String> {
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(text.to_owned()),
+        _ => Err("expected HOST:PORT, for example 127.0.0.1:8080".into()),
     }
 }
 

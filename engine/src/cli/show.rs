@@ -153,6 +153,12 @@ pub(super) async fn invoke(invoke: Invoke) -> anyhow::Result<()> {
     let path = format!("/v1/functions/{}/invoke{slash}{}", invoke.name, invoke.path);
     let response = Node::new(&invoke.target).request(method, &path, &invoke.header, body).await?;
     let status = response.status();
+    // Without the mark of an invocation it is the control API that answers: there was no call.
+    if !response.headers().contains_key(abi::problem::INVOCATION_ID_HEADER) {
+        let bytes = response.into_body().collect().await?.to_bytes();
+        let error = serde_json::from_slice::<Value>(&bytes).unwrap_or_default();
+        bail!("{}", error.get("error").and_then(Value::as_str).unwrap_or("the node gave no answer"));
+    }
     let mut body = response.into_body();
     let mut stdout = std::io::stdout();
     while let Some(frame) = body.frame().await {

@@ -153,7 +153,10 @@ impl Cache {
 
     async fn compile(&self, key: &Digest, source: &Path) -> Result<(), CacheError> {
         let path = self.path(key);
-        let failed = |what| { let path = path.clone(); move |source| CacheError::Module { what, path, source } };
+        let failed = |what| {
+            let path = path.clone();
+            move |source| CacheError::Module { what, path, source }
+        };
         let temporary = files::Temporary::new(&self.folder).map_err(failed("written"))?;
         self.compilations.fetch_add(1, Relaxed);
         child::compile(source, temporary.path()).await?;

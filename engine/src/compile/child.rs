@@ -25,7 +25,9 @@ const WALL_TIME_MAX: Duration = Duration::from_secs(180);
 pub(crate) enum CompileError {
     #[error("the component does not compile: {0}")]
     Refused(String),
-    #[error("compiling took longer than {WALL_TIME_MAX:?} and was stopped; the component is too large for this machine")]
+    #[error(
+        "compiling took longer than {WALL_TIME_MAX:?} and was stopped; the component is too large for this machine"
+    )]
     TooSlow,
     #[error("the compiler ended with {status}, likely at its limit of {} MiB of memory or {CPU_TIME_MAX:?} of processor time", ADDRESS_SPACE_BYTES_MAX >> 20)]
     Ended { status: std::process::ExitStatus },

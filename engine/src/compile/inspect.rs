@@ -17,9 +17,13 @@ pub(crate) enum Kind {
 pub(crate) enum InspectError {
     #[error("the file is empty; expected a WebAssembly component")]
     Empty,
-    #[error("the file is not WebAssembly (it begins with {begins:?}); expected a component, for example from `cargo build --target wasm32-wasip2`")]
+    #[error(
+        "the file is not WebAssembly (it begins with {begins:?}); expected a component, for example from `cargo build --target wasm32-wasip2`"
+    )]
     NotWasm { begins: String },
-    #[error("the file is a core WebAssembly module, not a component; build it for a component target, for example `cargo build --target wasm32-wasip2`")]
+    #[error(
+        "the file is a core WebAssembly module, not a component; build it for a component target, for example `cargo build --target wasm32-wasip2`"
+    )]
     CoreModule,
     #[error("the component is damaged or cut off: {0}")]
     Damaged(String),
@@ -27,7 +31,9 @@ pub(crate) enum InspectError {
     OtherWorld { exports: String },
     #[error("the component exports wasi:http/incoming-handler@{version}; this node runs version 0.2")]
     OtherVersion { version: String },
-    #[error("the component imports {import:?}, which this node does not have; it has the interfaces of WASI 0.2 and wasi:http 0.2")]
+    #[error(
+        "the component imports {import:?}, which this node does not have; it has the interfaces of WASI 0.2 and wasi:http 0.2"
+    )]
     Import { import: String },
 }
 
@@ -118,7 +124,9 @@ mod tests {
         for import in ["wasi:io/streams@0.2.0", "wasi:http/types@0.2.12", "wasi:cli/environment@0.2.3"] {
             assert!(check_import(import).is_ok(), "{import}");
         }
-        for import in ["wasi:keyvalue/store@0.2.0", "wasi:io/streams@0.3.0", "wasi:io/streams", "env", "wasi:io/x@0.2.0-rc"] {
+        for import in
+            ["wasi:keyvalue/store@0.2.0", "wasi:io/streams@0.3.0", "wasi:io/streams", "env", "wasi:io/x@0.2.0-rc"]
+        {
             assert!(check_import(import).is_err(), "{import}");
         }
     }

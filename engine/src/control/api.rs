@@ -69,7 +69,8 @@ pub(crate) fn bind(path: &FilePath) -> Result<std::os::unix::net::UnixListener, 
     };
     open().map_err(|source| {
         let too_long = source.kind() == io::ErrorKind::InvalidInput;
-        let hint = if too_long { "; a socket's path has at most 107 bytes (unix(7)): use a shorter --data" } else { "" };
+        let hint =
+            if too_long { "; a socket's path has at most 107 bytes (unix(7)): use a shorter --data" } else { "" };
         SocketError { path: path.to_owned(), source, hint }
     })
 }
@@ -145,8 +146,17 @@ async fn deploy(
     Path(name): Path<String>,
     mut form: Multipart,
 ) -> Result<Response, Failed> {
+    let deployed = deploy_form(&control, &name, &mut form).await;
+    if deployed.is_err() {
+        // Read the rest away: closing on a client that is still sending would lose it the reason.
+        while let Ok(Some(_)) = form.next_field().await {}
+    }
+    deployed
+}
+
+async fn deploy_form(control: &Control, name: &str, form: &mut Multipart) -> Result<Response, Failed> {
     // The cheapest refusals first, before anything is written.
-    abi::name::check(&name).map_err(ChangeError::from)?;
+    abi::name::check(name).map_err(ChangeError::from)?;
     let mut options = Options::default();
     while let Some(mut field) = form.next_field().await.map_err(bad_request)? {
         match field.name() {
@@ -155,7 +165,9 @@ async fn deploy(
                 while let Some(chunk) = field.chunk().await.map_err(bad_request)? {
                     json.extend_from_slice(&chunk);
                     if json.len() > MANIFEST_BYTES_MAX {
-                        return Err(bad_request(format_args!("the options are larger than {MANIFEST_BYTES_MAX} bytes")));
+                        return Err(bad_request(format_args!(
+                            "the options are larger than {MANIFEST_BYTES_MAX} bytes"
+                        )));
                     }
                 }
                 options = serde_json::from_slice(&json).map_err(bad_request)?;
@@ -164,10 +176,12 @@ async fn deploy(
             Some("artefact") => {
                 let received = control.functions.receive()?;
                 receive(&mut field, received.path()).await?;
-                let manifest = control.functions.deploy(&name, options, received).await?;
+                let manifest = control.functions.deploy(name, options, received).await?;
                 return Ok((StatusCode::CREATED, Json(manifest)).into_response());
             }
-            other => return Err(bad_request(format_args!("unexpected part {other:?}; expected `options`, `artefact`"))),
+            other => {
+                return Err(bad_request(format_args!("unexpected part {other:?}; expected `options`, `artefact`")));
+            }
         }
     }
     Err(bad_request("the part `artefact`, the file to deploy, is missing"))

@@ -43,7 +43,9 @@ pub(crate) enum ChangeError {
     Unknown(String),
     #[error("the node has {FUNCTIONS_MAX} functions, and can have no more; remove some")]
     TooMany,
-    #[error("the node has no worker left to give {0:?} one of its own (at most {WORKERS_MAX}); deploy it without --isolation process")]
+    #[error(
+        "the node has no worker left to give {0:?} one of its own (at most {WORKERS_MAX}); deploy it without --isolation process"
+    )]
     NoWorkerLeft(String),
     #[error("the received file cannot be read back: {0}")]
     Received(#[source] std::io::Error),
@@ -57,7 +59,9 @@ impl ChangeError {
         match self {
             Self::Name(_) | Self::Options(_) => 400,
             Self::Unknown(_) => 404,
-            Self::Inspect(_) | Self::Cache(CacheError::Compile(CompileError::Refused(_) | CompileError::TooSlow)) => 422,
+            Self::Inspect(_) | Self::Cache(CacheError::Compile(CompileError::Refused(_) | CompileError::TooSlow)) => {
+                422
+            }
             Self::Store(error) if error.is_full() => 507,
             Self::TooMany | Self::NoWorkerLeft(_) => 409,
             Self::Stopping | Self::Publish(_) => 503,
@@ -118,7 +122,12 @@ impl Functions {
     }
 
     /// Deploys a received and synced file under `name`, and returns when every worker serves it.
-    pub(crate) async fn deploy(&self, name: &str, options: Options, received: Temporary) -> Result<Manifest, ChangeError> {
+    pub(crate) async fn deploy(
+        &self,
+        name: &str,
+        options: Options,
+        received: Temporary,
+    ) -> Result<Manifest, ChangeError> {
         abi::name::check(name)?;
         options.check()?;
         let kind = {

@@ -43,7 +43,9 @@ pub(crate) fn hop(snapshot: &Snapshot, core: Option<usize>, connection: Connecti
             Ok(()) => return Ok(()),
             // Dead since the snapshot was made: the supervisor knows, or will in a moment.
             Err(SendError::Busy | SendError::Gone) => {}
-            Err(error) => tracing::error!("a connection could not be sent to the worker on core {}: {error}", worker.core),
+            Err(error) => {
+                tracing::error!("a connection could not be sent to the worker on core {}: {error}", worker.core)
+            }
         }
         worker.sent.fetch_sub(1, Relaxed);
         candidates[at].refused = true;

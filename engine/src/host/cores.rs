@@ -10,7 +10,9 @@ pub(crate) enum CoresError {
     Read(nix::Error),
     #[error("{given:?} is no list of cores; expected for example 0-3 or 0,2,4-5")]
     List { given: String },
-    #[error("core {core} is not among those this process may use ({allowed:?}); see taskset(1) or the container's cpuset")]
+    #[error(
+        "core {core} is not among those this process may use ({allowed:?}); see taskset(1) or the container's cpuset"
+    )]
     NotAllowed { core: usize, allowed: Vec<usize> },
 }
 
@@ -23,12 +25,15 @@ pub(crate) fn allowed() -> Result<Vec<usize>, CoresError> {
     Ok((0..CpuSet::count()).filter(|core| set.is_set(*core).unwrap_or(false)).collect())
 }
 
-/// Those of `allowed` that `list` ("0-3,5") names; all of them without a list.
+/// Cores as the command line names them: "0-3,5".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CoreList(Vec<usize>);
+
+/// Reads a list of cores.
 ///
 /// # Errors
-/// [`CoresError`] when the list cannot be read or names a core that is not allowed.
-pub(crate) fn choose(list: Option<&str>, allowed: Vec<usize>) -> Result<Vec<usize>, CoresError> {
-    let Some(list) = list else { return Ok(allowed) };
+/// [`CoresError::List`] when it is none.
+pub(crate) fn parse(list: &str) -> Result<CoreList, CoresError> {
     let unfit = || CoresError::List { given: list.to_owned() };
     let mut chosen = std::collections::BTreeSet::new();
     for part in list.split(',') {
@@ -40,9 +45,18 @@ pub(crate) fn choose(list: Option<&str>, allowed: Vec<usize>) -> Result<Vec<usiz
         }
         chosen.extend(first..=last);
     }
+    Ok(CoreList(chosen.into_iter().collect()))
+}
+
+/// Those of `allowed` that `list` names; all of them without a list.
+///
+/// # Errors
+/// [`CoresError::NotAllowed`] when the list names another.
+pub(crate) fn choose(list: Option<CoreList>, allowed: Vec<usize>) -> Result<Vec<usize>, CoresError> {
+    let Some(CoreList(chosen)) = list else { return Ok(allowed) };
     match chosen.iter().find(|core| !allowed.contains(core)) {
         Some(core) => Err(CoresError::NotAllowed { core: *core, allowed }),
-        None => Ok(chosen.into_iter().collect()),
+        None => Ok(chosen),
     }
 }
 
@@ -54,11 +68,11 @@ mod tests {
     fn lists_choose_among_the_allowed() {
         let allowed = vec![0, 1, 2, 3, 5];
         assert_eq!(choose(None, allowed.clone()), Ok(allowed.clone()));
-        assert_eq!(choose(Some("0-2, 5"), allowed.clone()), Ok(vec![0, 1, 2, 5]));
-        assert_eq!(choose(Some("3,3"), allowed.clone()), Ok(vec![3]));
+        assert_eq!(choose(parse("0-2, 5").ok(), allowed.clone()), Ok(vec![0, 1, 2, 5]));
+        assert_eq!(choose(parse("3,3").ok(), allowed.clone()), Ok(vec![3]));
         for list in ["", "a", "1-", "3-1", "-1", "99999999"] {
-            assert!(matches!(choose(Some(list), allowed.clone()), Err(CoresError::List { .. })), "{list}");
+            assert!(matches!(parse(list), Err(CoresError::List { .. })), "{list}");
         }
-        assert!(matches!(choose(Some("4"), allowed), Err(CoresError::NotAllowed { core: 4, .. })));
+        assert!(matches!(choose(parse("4").ok(), allowed), Err(CoresError::NotAllowed { core: 4, .. })));
     }
 }

@@ -27,15 +27,23 @@ pub(crate) struct Facts {
 /// What keeps a node from running here, and how to mend it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum HostError {
-    #[error("io_uring is switched off by the sysctl kernel.io_uring_disabled={0}; switch it on with: sysctl -w kernel.io_uring_disabled=0")]
+    #[error(
+        "io_uring is switched off by the sysctl kernel.io_uring_disabled={0}; switch it on with: sysctl -w kernel.io_uring_disabled=0"
+    )]
     Sysctl(u8),
-    #[error("io_uring is forbidden by a seccomp filter ({errno}), as container runtimes install one; start the container with a seccomp profile that allows io_uring_setup, io_uring_enter and io_uring_register (docker: --security-opt seccomp=PROFILE.json; systemd: SystemCallFilter=)")]
+    #[error(
+        "io_uring is forbidden by a seccomp filter ({errno}), as container runtimes install one; start the container with a seccomp profile that allows io_uring_setup, io_uring_enter and io_uring_register (docker: --security-opt seccomp=PROFILE.json; systemd: SystemCallFilter=)"
+    )]
     Seccomp { errno: Errno },
     #[error("this kernel has no io_uring; sockhop needs Linux 5.8 or newer (uname -r shows yours)")]
     Kernel,
-    #[error("io_uring is refused ({errno}), and neither a sysctl nor a seccomp filter explains it; a security module (SELinux, AppArmor) may")]
+    #[error(
+        "io_uring is refused ({errno}), and neither a sysctl nor a seccomp filter explains it; a security module (SELinux, AppArmor) may"
+    )]
     Other { errno: Errno },
-    #[error("the limit on locked memory (memlock) is {bytes} bytes; io_uring needs at least {MEMLOCK_BYTES_MIN}: raise it with `ulimit -l 8192` (shell), LimitMEMLOCK=8M (systemd) or --ulimit memlock=8388608 (docker)")]
+    #[error(
+        "the limit on locked memory (memlock) is {bytes} bytes; io_uring needs at least {MEMLOCK_BYTES_MIN}: raise it with `ulimit -l 8192` (shell), LimitMEMLOCK=8M (systemd) or --ulimit memlock=8388608 (docker)"
+    )]
     Memlock { bytes: u64 },
 }
 

@@ -19,8 +19,8 @@ use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
 
-use crate::dispatch::hop::{Connection, hop};
 use crate::dispatch::Snapshot;
+use crate::dispatch::hop::{Connection, hop};
 use crate::dispatch::parking::{Parking, node_full};
 use crate::dispatch::verdict::{Verdict, verdict};
 

@@ -22,7 +22,9 @@ const FORMAT: &str = "sockhop-store 1\n";
 pub(crate) enum StoreError {
     #[error("the store cannot {what} {path:?}: {source}{hint}")]
     Io { what: &'static str, path: PathBuf, source: io::Error, hint: &'static str },
-    #[error("the store {path:?} has the format {found:?}, this build reads {FORMAT:?}; use the sockhop that wrote it, or a newer one")]
+    #[error(
+        "the store {path:?} has the format {found:?}, this build reads {FORMAT:?}; use the sockhop that wrote it, or a newer one"
+    )]
     Format { path: PathBuf, found: String },
     #[error("the version {path:?} is unreadable: {reason}; deploy the function again")]
     Version { path: PathBuf, reason: String },

@@ -54,11 +54,23 @@ pub(crate) struct Manifest {
 /// Why options are refused.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OptionsError {
-    #[error("a memory limit of {given} bytes; expected {} to {} (for example --memory 64MiB)", limits::MEMORY_BYTES_MIN, limits::MEMORY_BYTES_MAX)]
+    #[error(
+        "a memory limit of {given} bytes; expected {} to {} (for example --memory 64MiB)",
+        limits::MEMORY_BYTES_MIN,
+        limits::MEMORY_BYTES_MAX
+    )]
     Memory { given: u64 },
-    #[error("a time limit of {given} ms; expected {:?} to {:?} (for example --timeout 5s)", limits::TIMEOUT_MIN, limits::TIMEOUT_MAX)]
+    #[error(
+        "a time limit of {given} ms; expected {:?} to {:?} (for example --timeout 5s)",
+        limits::TIMEOUT_MIN,
+        limits::TIMEOUT_MAX
+    )]
     Timeout { given: u64 },
-    #[error("the environment has {count} variables of {bytes} bytes; at most {} of {} bytes are allowed", limits::ENV_VARIABLES_MAX, limits::ENV_BYTES_MAX)]
+    #[error(
+        "the environment has {count} variables of {bytes} bytes; at most {} of {} bytes are allowed",
+        limits::ENV_VARIABLES_MAX,
+        limits::ENV_BYTES_MAX
+    )]
     EnvSize { count: usize, bytes: usize },
     #[error("the environment variable {name:?} has no name, or '=' or a zero byte in it; expected --env NAME=VALUE")]
     EnvName { name: String },
@@ -84,9 +96,8 @@ impl Options {
         if count > limits::ENV_VARIABLES_MAX || bytes > limits::ENV_BYTES_MAX {
             return Err(OptionsError::EnvSize { count, bytes });
         }
-        let unfit = |(name, value): &(&String, &String)| {
-            name.is_empty() || name.contains(['=', '\0']) || value.contains('\0')
-        };
+        let unfit =
+            |(name, value): &(&String, &String)| name.is_empty() || name.contains(['=', '\0']) || value.contains('\0');
         match self.env.iter().find(unfit) {
             Some((name, _)) => Err(OptionsError::EnvName { name: name.clone() }),
             None => Ok(()),

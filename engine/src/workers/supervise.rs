@@ -54,9 +54,13 @@ pub(crate) enum Command {
 /// Why a catalogue is not served by everywhere.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum PublishError {
-    #[error("not every worker took over the change within {PUBLISH_TIMEOUT:?}; `sockhop status` shows which are not ready")]
+    #[error(
+        "not every worker took over the change within {PUBLISH_TIMEOUT:?}; `sockhop status` shows which are not ready"
+    )]
     Slow,
-    #[error("there are {wanted} functions with a worker of their own and shared workers; at most {WORKERS_MAX} workers run on a node")]
+    #[error(
+        "there are {wanted} functions with a worker of their own and shared workers; at most {WORKERS_MAX} workers run on a node"
+    )]
     TooManyWorkers { wanted: usize },
 }
 
@@ -183,6 +187,7 @@ impl Supervisor {
         while !self.seats.is_empty() {
             let ended = tokio::select! {
                 Some(event) = self.events.1.recv() => { self.on_event(event); false }
+                Some(command) = self.commands.1.recv() => { self.on_command(command); false }
                 () = &mut deadline, if !killed => true,
                 () = &mut at_once, if !killed => true,
             };
@@ -220,7 +225,10 @@ impl Supervisor {
             if let State::Running { since, said_hello: false, .. } = seat.state
                 && now >= since + START_TIMEOUT
             {
-                tracing::error!("the worker on core {} has not said hello in {START_TIMEOUT:?}; it is killed", seat.core);
+                tracing::error!(
+                    "the worker on core {} has not said hello in {START_TIMEOUT:?}; it is killed",
+                    seat.core
+                );
                 seat.kill();
             }
         }
@@ -351,6 +359,8 @@ impl Supervisor {
 
     fn on_command(&mut self, command: Command) {
         match command {
+            // Too late: whoever waits sees `done` dropped. The store has the change, and the next node serves it.
+            Command::Publish { .. } if self.stopping => {}
             Command::Publish { catalogue, view, done } => self.publish(catalogue, view, done),
             Command::Status { answer } => {
                 let mut workers: Vec<WorkerStatus> = self.seats.values().map(|seat| self.status_of(seat)).collect();
@@ -489,9 +499,7 @@ impl Supervisor {
     fn settle_publishing(&mut self, now: Instant) {
         let shards = self.shared.snapshot.load().catalogue.generation();
         let behind = |generation: u64| {
-            let serves = |seat: &Seat| {
-                matches!(seat.state, State::Running { applied: Some(applied), .. } if applied >= generation)
-            };
+            let serves = |seat: &Seat| matches!(seat.state, State::Running { applied: Some(applied), .. } if applied >= generation);
             shards < generation || self.seats.values().any(|seat| !seat.retiring && !serves(seat))
         };
         let waiting = std::mem::take(&mut self.publishing);

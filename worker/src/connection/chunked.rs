@@ -13,7 +13,9 @@ pub(super) struct Malformed;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// In a size: so many digits seen.
-    Size { digits: u8 },
+    Size {
+        digits: u8,
+    },
     /// Behind the size, up to the line's end.
     Extension,
     /// The line feed after a size line.
@@ -125,8 +127,19 @@ mod tests {
     #[test]
     fn what_readers_could_take_differently_is_malformed() {
         for body in [
-            "\r\n", "g\r\n", "-1\r\n", "+1\r\n", "0x1\r\n", "1\nx\r\n", "1\r\nxy", "1\r\nx\n0\r\n\r\n", "0\n\n", "1;a\nb",
-            "0\r\nA: b\n\r\n", "1111111111111111\r\n", " 1\r\nx\r\n",
+            "\r\n",
+            "g\r\n",
+            "-1\r\n",
+            "+1\r\n",
+            "0x1\r\n",
+            "1\nx\r\n",
+            "1\r\nxy",
+            "1\r\nx\n0\r\n\r\n",
+            "0\n\n",
+            "1;a\nb",
+            "0\r\nA: b\n\r\n",
+            "1111111111111111\r\n",
+            " 1\r\nx\r\n",
         ] {
             assert_eq!(length_of(body.as_bytes()), Err(Malformed), "{body:?}");
         }

@@ -31,6 +31,9 @@ use crate::worker::Worker;
 const READ_BYTES: usize = 16 * 1024;
 /// What is read ahead of a reply still under way, to notice that the client has gone.
 const READ_AHEAD_BYTES_MAX: usize = READ_BYTES;
+/// What a guest gets to finish its reply after the client has ended its side. A client that has gone and one that only has no
+/// more to say look the same (RFC 9293 3.6); this serves the one without running long for the other.
+const ENDED_GRACE: Duration = Duration::from_secs(1);
 
 /// How a connection ends.
 #[derive(Debug)]
@@ -69,6 +72,8 @@ pub(super) struct Gate {
     head_deadline: Deadline,
     /// Whether the deadline is that of a head under way, not of an idle connection.
     head_begun: bool,
+    /// The client has ended its side while its request is being answered.
+    client_ended: bool,
     write_deadline: Deadline,
     timeouts: Timeouts,
 }
@@ -97,6 +102,7 @@ impl Gate {
             head_deadline: Deadline::default(),
             // The first head is under way from the start: a client that connects and says nothing is a slow one.
             head_begun: true,
+            client_ended: false,
             write_deadline: Deadline::default(),
             timeouts,
         }
@@ -206,12 +212,17 @@ impl Gate {
     fn poll_between(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.exchange.is_unanswered() {
             self.exchange.wake_when_answered(cx.waker());
+            if self.client_ended {
+                ready!(self.head_deadline.poll_passed(cx));
+                self.stage = Stage::Over(Outcome::Close { unread: false });
+                return Poll::Ready(Ok(()));
+            }
             if self.buffer.len() >= READ_AHEAD_BYTES_MAX {
                 return Poll::Pending;
             }
             if ready!(self.poll_fill(cx))? == 0 {
-                self.stage = Stage::Over(Outcome::Close { unread: false });
-                return Poll::Ready(Ok(()));
+                self.client_ended = true;
+                self.head_deadline.set(ENDED_GRACE);
             }
         }
         self.stage = Stage::Head { tried: 0 };

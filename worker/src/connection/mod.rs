@@ -7,6 +7,7 @@
 mod chunked;
 mod exchange;
 mod gate;
+pub(crate) mod request_body;
 mod service;
 
 use std::future::poll_fn;

@@ -7,13 +7,14 @@ use std::task::{Context, Poll};
 use abi::invocation_id::InvocationId;
 use abi::problem::{self, Problem};
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, EXPECT, HOST, RETRY_AFTER};
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::exchange::{Destination, Exchange};
+use super::request_body::RequestBody;
 use crate::wasm::invocation::{self, Failure};
 use crate::wasm::reply::ReplyBody;
 use crate::worker::Worker;
@@ -59,12 +60,20 @@ async fn answer(
         Some(Destination::Problem(problem)) => return Err(problem),
         None => return Err(Problem::new(500, "the node lost track of this request; please report it")),
     };
+    let expects_continue = request.headers().contains_key(EXPECT);
     prepare(&mut request, prefix_length)?;
     let function = worker.functions.get(&catalogue, index).await.map_err(|error| {
         tracing::error!("{error}");
         Problem::new(500, error.to_string())
     })?;
-    invocation::run(worker, function, request, id).await.map_err(|failure| Problem::from(&failure))
+    let request = request.map(RequestBody::new);
+    let response = invocation::run(worker, function, request, id).await.map_err(|failure| Problem::from(&failure))?;
+    if expects_continue && matches!(response.body(), ReplyBody::Guest(_)) {
+        // A guest that answers before it has the whole body: hyper sends `100 Continue` only ahead of a reply's head, so
+        // give it the turn to do so first.
+        tokio::task::yield_now().await;
+    }
+    Ok(response)
 }
 
 /// Makes the request what the function should see: its own path, and where it is mounted.

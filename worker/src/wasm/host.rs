@@ -79,7 +79,8 @@ impl ResourceLimiter for Limits {
 
 struct Hooks;
 
-type SentRequest = Result<(http::Response<WasiBody>, Box<dyn Future<Output = Result<(), HttpError>> + Send>), HttpError>;
+type SentRequest =
+    Result<(http::Response<WasiBody>, Box<dyn Future<Output = Result<(), HttpError>> + Send>), HttpError>;
 
 impl WasiHttpHooks for Hooks {
     fn send_request(

@@ -12,7 +12,6 @@ use std::time::Duration;
 use abi::invocation_id::InvocationId;
 use abi::problem::Problem;
 use bytes::Bytes;
-use hyper::body::Incoming;
 use hyper::{Request, Response};
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
@@ -23,6 +22,7 @@ use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use super::host::Host;
 use super::reply::{GuestBody, ReplyBody};
+use crate::connection::request_body::RequestBody;
 use crate::functions::Function;
 use crate::worker::{RunningInvocation, Worker};
 
@@ -86,7 +86,7 @@ impl Guest {
 pub(crate) async fn run(
     worker: &Rc<Worker>,
     function: Rc<Function>,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
     id: InvocationId,
 ) -> Result<Response<ReplyBody>, Failure> {
     let running = worker.invocation_begun().ok_or(Failure::NodeFull)?;
@@ -184,7 +184,7 @@ type Reply = oneshot::Sender<Result<Response<HyperOutgoingBody>, ErrorCode>>;
 async fn call(
     worker: Rc<Worker>,
     function: Rc<Function>,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
     reply: Reply,
     id: InvocationId,
 ) -> Result<(), Failure> {

@@ -5,6 +5,7 @@
 //! the reply off in a way the client can tell from its end. Either way the panic message goes to
 //! the guest's stderr, and the next request must be served as if nothing had happened.
 
+use wasip2::clocks::monotonic_clock;
 use wasip2::exports::http::incoming_handler::Guest;
 use wasip2::http::types::{Fields, IncomingRequest, OutgoingResponse, ResponseOutparam};
 
@@ -24,6 +25,8 @@ impl Guest for Panic {
         stream
             .blocking_write_and_flush(b"begin")
             .expect("the client waits for the body");
+        // Waiting lets the head and the first piece leave; a trap right away could still be answered with a 500.
+        monotonic_clock::subscribe_duration(100_000_000).block();
         panic!("the guest panics in the middle of its reply");
     }
 }
