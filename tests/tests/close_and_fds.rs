@@ -201,7 +201,7 @@ fn redeploys_leave_no_fd() {
     let node = Node::with(&["hello"]);
     let warm = || (0..8).for_each(|_| node.get("/hello/").expect_hello());
     let modules = || -> Vec<usize> {
-        let of = |pid| harness::process::fds(pid).values().filter(|what| what.starts_with("/memfd:")).count();
+        let of = |pid| process::fds(pid).values().filter(|what| what.starts_with("/memfd:")).count();
         node.processes().into_iter().map(of).collect()
     };
     warm();

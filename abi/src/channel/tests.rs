@@ -42,7 +42,7 @@ fn received_fds_do_not_survive_exec() {
 fn a_full_queue_is_busy_and_a_closed_one_gone() {
     let (engine, worker) = Channel::pair().unwrap();
     let message = ToEngine::Return { read: vec![0; 64 * 1024] };
-    let stdin = std::io::stdin();
+    let stdin = io::stdin();
     let busy = (0..1000).map(|_| worker.send(&message, Some(stdin.as_fd()))).find(Result::is_err);
     assert!(matches!(busy, Some(Err(SendError::Busy))), "{busy:?}");
     drop(engine);

@@ -11,6 +11,9 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 /// What glommio insists on being able to lock, per process.
 const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
 
+/// What a worker's pool of memories reserves, rounded up: 2000 slots of 4 GiB and their guards.
+const ADDRESS_SPACE_BYTES_MIN: u64 = 16 << 40;
+
 /// Answers of the kernel and its settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Facts {
@@ -22,6 +25,8 @@ pub(crate) struct Facts {
     pub(crate) seccomp: bool,
     /// After raising the soft limit as far as the hard one allows.
     pub(crate) memlock_bytes: u64,
+    /// The limit on address space (`ulimit -v`).
+    pub(crate) address_space_bytes: u64,
 }
 
 /// What keeps a node from running here, and how to mend it.
@@ -45,12 +50,17 @@ pub(crate) enum HostError {
         "the limit on locked memory (memlock) is {bytes} bytes; io_uring needs at least {MEMLOCK_BYTES_MIN}: raise it with `ulimit -l 8192` (shell), LimitMEMLOCK=8M (systemd) or --ulimit memlock=8388608 (docker)"
     )]
     Memlock { bytes: u64 },
+    #[error(
+        "the limit on address space is {bytes} bytes; a worker reserves (and does not use) some TiB of it for its guests: lift it with `ulimit -v unlimited` (shell) or LimitAS=infinity (systemd)"
+    )]
+    AddressSpace { bytes: u64 },
 }
 
 /// Asks the kernel, having raised the soft limits on locked memory and open files to the hard ones.
 pub(crate) fn probe() -> Facts {
     raise(Resource::RLIMIT_NOFILE);
     raise(Resource::RLIMIT_MEMLOCK);
+    raise(Resource::RLIMIT_AS);
     let disabled = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok();
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let seccomp = status.lines().find_map(|line| line.strip_prefix("Seccomp:"));
@@ -59,6 +69,7 @@ pub(crate) fn probe() -> Facts {
         io_uring_disabled: disabled.and_then(|text| text.trim().parse().ok()),
         seccomp: seccomp.is_some_and(|mode| mode.trim() != "0"),
         memlock_bytes: getrlimit(Resource::RLIMIT_MEMLOCK).map_or(u64::MAX, |(soft, _)| soft),
+        address_space_bytes: getrlimit(Resource::RLIMIT_AS).map_or(u64::MAX, |(soft, _)| soft),
     }
 }
 
@@ -70,6 +81,9 @@ pub(crate) fn diagnose(facts: &Facts) -> Result<(), HostError> {
     // The kernel accounts rings to memlock where it runs out of it.
     if facts.memlock_bytes < MEMLOCK_BYTES_MIN {
         return Err(HostError::Memlock { bytes: facts.memlock_bytes });
+    }
+    if facts.address_space_bytes < ADDRESS_SPACE_BYTES_MIN {
+        return Err(HostError::AddressSpace { bytes: facts.address_space_bytes });
     }
     let Some(errno) = facts.io_uring else { return Ok(()) };
     Err(match (facts.io_uring_disabled, errno) {
@@ -105,8 +119,13 @@ fn try_io_uring() -> nix::Result<()> {
 mod tests {
     use super::*;
 
-    const FINE: Facts =
-        Facts { io_uring: None, io_uring_disabled: Some(0), seccomp: false, memlock_bytes: 8 * 1024 * 1024 };
+    const FINE: Facts = Facts {
+        io_uring: None,
+        io_uring_disabled: Some(0),
+        seccomp: false,
+        memlock_bytes: 8 << 20,
+        address_space_bytes: u64::MAX,
+    };
 
     #[test]
     fn each_cause_is_named_with_its_remedy() {
@@ -119,6 +138,7 @@ mod tests {
             (Facts { io_uring: eperm, ..FINE }, "SELinux"),
             (Facts { memlock_bytes: 65536, ..FINE }, "ulimit -l"),
             (Facts { io_uring: Some(Errno::ENOMEM), ..FINE }, "ulimit -l"),
+            (Facts { address_space_bytes: 1 << 30, ..FINE }, "ulimit -v"),
         ] {
             let error = diagnose(&facts).unwrap_err().to_string();
             assert!(error.contains(part), "{facts:?}: {error}");

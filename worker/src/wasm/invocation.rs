@@ -59,9 +59,12 @@ impl From<&Failure> for Problem {
     }
 }
 
+/// The whole of a guest's run, see [`call`].
+type Run = Pin<Box<dyn Future<Output = Result<(), Failure>>>>;
+
 /// A guest in the middle of its invocation. Dropping it ends the guest.
 pub(crate) struct Guest {
-    running: Option<(Pin<Box<dyn Future<Output = Result<(), Failure>>>>, RunningInvocation)>,
+    running: Option<(Run, RunningInvocation)>,
 }
 
 impl Guest {

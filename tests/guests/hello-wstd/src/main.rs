@@ -7,7 +7,5 @@ use wstd::http::{Body, Error, Request, Response};
 
 #[wstd::http_server]
 async fn main(_request: Request<Body>) -> Result<Response<Body>, Error> {
-    Ok(Response::builder()
-        .header("content-type", "text/plain")
-        .body("Hello, world!".into())?)
+    Ok(Response::builder().header("content-type", "text/plain").body("Hello, world!".into())?)
 }

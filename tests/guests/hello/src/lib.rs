@@ -4,9 +4,7 @@
 //! `Hello, world!`, without a newline, to any method and path.
 
 use wasip2::exports::http::incoming_handler::Guest;
-use wasip2::http::types::{
-    Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam,
-};
+use wasip2::http::types::{Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam};
 
 struct Hello;
 
@@ -27,9 +25,7 @@ fn reply(response_out: ResponseOutparam) -> Result<(), ()> {
     ResponseOutparam::set(response_out, Ok(response));
 
     let stream = body.write()?;
-    stream
-        .blocking_write_and_flush(b"Hello, world!")
-        .map_err(drop)?;
+    stream.blocking_write_and_flush(b"Hello, world!").map_err(drop)?;
     drop(stream);
     OutgoingBody::finish(body, None).map_err(drop)
 }

@@ -11,9 +11,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use wasip2::exports::http::incoming_handler::Guest;
-use wasip2::http::types::{
-    Fields, IncomingRequest, Method, OutgoingBody, OutgoingResponse, ResponseOutparam, Scheme,
-};
+use wasip2::http::types::{Fields, IncomingRequest, Method, OutgoingBody, OutgoingResponse, ResponseOutparam, Scheme};
 
 #[derive(Serialize)]
 struct Report {
@@ -82,9 +80,8 @@ impl Guest for Inspect {
         eprintln!("inspect stderr line");
         let report = serde_json::to_vec(&Report::new(&request)).expect("only strings");
 
-        let headers =
-            Fields::from_list(&[("content-type".to_owned(), b"application/json".to_vec())])
-                .expect("the header is well formed");
+        let headers = Fields::from_list(&[("content-type".to_owned(), b"application/json".to_vec())])
+            .expect("the header is well formed");
         let response = OutgoingResponse::new(headers);
         let body = response.body().expect("taken once");
         ResponseOutparam::set(response_out, Ok(response));
@@ -92,9 +89,7 @@ impl Guest for Inspect {
         let stream = body.write().expect("taken once");
         // One blocking write takes 4096 bytes at most.
         for piece in report.chunks(4096) {
-            stream
-                .blocking_write_and_flush(piece)
-                .expect("the client stays until the end");
+            stream.blocking_write_and_flush(piece).expect("the client stays until the end");
         }
         drop(stream);
         OutgoingBody::finish(body, None).expect("no length was promised");
