@@ -41,6 +41,8 @@ pub struct Function {
     pub memory_bytes_max: u64,
     /// Wall time of one invocation.
     pub timeout_ms: u32,
+    /// Requests that one instance serves, one after another: 1 is a fresh instance for each.
+    pub requests_per_instance_max: u32,
     /// Environment variables, in the order given.
     pub env: Vec<(String, String)>,
 }
@@ -144,6 +146,7 @@ fn check(catalogue: &ArchivedCatalogue) -> Result<(), CatalogueError> {
         let bytes: usize = function.env.iter().map(|pair| pair.0.len() + pair.1.len()).sum();
         let fits = function.memory_bytes_max <= limits::MEMORY_BYTES_MAX
             && u128::from(function.timeout_ms.to_native()) <= limits::TIMEOUT_MAX.as_millis()
+            && (1..=limits::REQUESTS_PER_INSTANCE_MAX).contains(&function.requests_per_instance_max.to_native())
             && function.env.len() <= limits::ENV_VARIABLES_MAX
             && bytes <= limits::ENV_BYTES_MAX;
         if !fits {
@@ -166,6 +169,7 @@ pub(crate) mod tests {
             isolation: Isolation::Shared,
             memory_bytes_max: limits::MEMORY_BYTES_DEFAULT,
             timeout_ms: 1000,
+            requests_per_instance_max: 1,
             env: vec![("K".to_owned(), "V".to_owned())],
         }
     }
@@ -196,6 +200,7 @@ pub(crate) mod tests {
             vec![function("../a")],
             vec![Function { memory_bytes_max: u64::MAX, ..function("a") }],
             vec![Function { timeout_ms: u32::MAX, ..function("a") }],
+            vec![Function { requests_per_instance_max: 0, ..function("a") }],
             vec![Function { env: vec![(String::new(), "x".repeat(1 << 20))], ..function("a") }],
         ] {
             assert!(matches!(CatalogueView::new(sealed(broken)), Err(CatalogueError::Rule(_))));

@@ -28,6 +28,9 @@ use crate::message::Message;
 /// Asked of the kernel for the queue of either side; it may grant less (net.core.wmem_max).
 const QUEUE_BYTES: usize = 4 * 1024 * 1024;
 
+/// The most fds in one message (SCM_MAX_FD, unix(7)).
+const SCM_MAX_FDS: usize = 253;
+
 /// Why a message was not sent. The fd stays with the caller in every case.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
@@ -162,7 +165,9 @@ impl Channel {
     }
 
     fn receive_bytes(&self, buffer: &mut ReceiveBuffer) -> Result<(usize, Option<OwnedFd>), ReceiveError> {
-        let mut control = nix::cmsg_space!([i32; FDS_PER_MESSAGE_MAX]);
+        // Room for as many fds as the kernel passes at once: with less it truncates, and nix then gives none of those that
+        // were installed, which nobody would ever close.
+        let mut control = nix::cmsg_space!([i32; SCM_MAX_FDS]);
         let mut parts = [IoSliceMut::new(&mut buffer.bytes)];
         let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
         let received = recvmsg::<()>(self.socket.as_raw_fd(), &mut parts, Some(&mut control), flags);

@@ -84,6 +84,9 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed<'_>, HeadError> {
     if named.is_none() && minor > 0 {
         return Err(Malformed("an HTTP/1.1 request needs exactly one Host header"));
     }
+    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return Err(Malformed("the target names a user, which no request to a server does"));
+    }
     let host = uri.authority().and_then(|authority| authority_in(target, authority.as_str().len())).or(named);
     Ok(Parsed::Complete(Head { length, target, host, framing }))
 }
@@ -188,6 +191,7 @@ mod tests {
             ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", "1.0"),
             ("CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", "CONNECT"),
             ("GET / HTTP/1.1\r\nHost: a\r\n x: y\r\n\r\n", "header"),
+            ("GET http://a.example:80@b/ HTTP/1.1\r\nHost: b\r\n\r\n", "user"),
             ("GET / HTTP/3.0\r\n\r\n", "version"),
             ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "version"),
             ("\x16\x03\x01\x02\x00\x01", "request line"),

@@ -56,6 +56,13 @@ pub const TIMEOUT_MAX: Duration = Duration::from_secs(15 * 60);
 /// The shortest; also how often the worker looks at a running guest's clock.
 pub const TIMEOUT_MIN: Duration = Duration::from_millis(10);
 
+/// Requests that one instance may be made to serve (`--instances reuse=N`).
+pub const REQUESTS_PER_INSTANCE_MAX: u32 = 1_000_000;
+/// Instances that a worker keeps for their next request, of all its functions together.
+pub const KEPT_INSTANCES_PER_WORKER_MAX: u32 = 256;
+/// How long an instance is kept without a request.
+pub const KEPT_INSTANCE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// One line of a guest's stdout or stderr; a longer one is cut into several.
 pub const LOG_LINE_BYTES_MAX: usize = 8 * 1024;
 /// What one invocation may write to stdout and stderr; the rest is dropped and said so.

@@ -48,7 +48,11 @@ fn path_of(target: &str) -> &str {
         return target;
     }
     let Some((_scheme, rest)) = target.split_once("://") else { return "" };
-    rest.find('/').map_or("", |at| &rest[at..])
+    // A slash behind the query's or the fragment's mark is not the path's.
+    match rest.find(['/', '?', '#']) {
+        Some(at) if rest[at..].starts_with('/') => &rest[at..],
+        _ => "",
+    }
 }
 
 /// The first segment of a path.
@@ -90,6 +94,8 @@ mod tests {
             ("//hello", ""),
             ("/../hello", ".."),
             ("http://hello", ""),
+            ("http://h?x=/hello", ""),
+            ("http://h#/hello", ""),
         ] {
             assert_eq!(name(None, Some("h"), target), Err(unknown.into()), "{target}");
         }

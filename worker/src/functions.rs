@@ -15,12 +15,14 @@ use abi::catalogue::{ArchivedFunction, CatalogueView};
 use abi::limits::MODULE_BYTES_MAX;
 use abi::message::{Digest, ToEngine};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use crate::link::Outbox;
 use crate::wasm::host::Host;
+use crate::wasm::instances::{Budget, Kept};
 
 /// A function ready to be run.
 pub(crate) struct Function {
@@ -29,6 +31,7 @@ pub(crate) struct Function {
     pub(crate) memory_bytes_max: usize,
     pub(crate) timeout: Duration,
     pub(crate) env: Vec<(String, String)>,
+    pub(crate) kept: Kept,
 }
 
 /// Why a function cannot be run, for the log.
@@ -54,6 +57,7 @@ pub(crate) struct Functions {
     /// By position in the catalogue; emptied when that is replaced.
     ready: RefCell<HashMap<usize, Rc<Function>>>,
     modules: RefCell<HashMap<Digest, Module>>,
+    budget: Budget,
 }
 
 impl Functions {
@@ -65,6 +69,7 @@ impl Functions {
             catalogue: RefCell::new(Rc::new(catalogue)),
             ready: RefCell::default(),
             modules: RefCell::default(),
+            budget: Budget::default(),
         }
     }
 
@@ -89,6 +94,12 @@ impl Functions {
         *self.catalogue.borrow_mut() = Rc::new(catalogue);
     }
 
+    /// Unmakes kept instances that have not been used lately.
+    pub(crate) fn expire_instances(&self) {
+        let now = Instant::now();
+        self.ready.borrow().values().for_each(|function| function.kept.expire(now));
+    }
+
     /// The function at `index` of `catalogue`, loaded if need be.
     pub(crate) async fn get(&self, catalogue: &Rc<CatalogueView>, index: usize) -> Result<Rc<Function>, LoadError> {
         let current = Rc::ptr_eq(catalogue, &self.catalogue.borrow());
@@ -100,7 +111,7 @@ impl Functions {
         };
         let module = self.module(spec.module).await;
         let module = module.map_err(|reason| LoadError { function: spec.name.as_str().to_owned(), reason })?;
-        let function = Rc::new(function(spec, module));
+        let function = Rc::new(function(spec, module, self.budget.clone()));
         // The catalogue may have been replaced while the module came.
         if Rc::ptr_eq(catalogue, &self.catalogue.borrow()) {
             self.ready.borrow_mut().insert(index, Rc::clone(&function));
@@ -161,12 +172,13 @@ impl Functions {
     }
 }
 
-fn function(spec: &ArchivedFunction, module: ProxyPre<Host>) -> Function {
+fn function(spec: &ArchivedFunction, module: ProxyPre<Host>, budget: Budget) -> Function {
     Function {
         name: spec.name.as_str().into(),
         module,
         memory_bytes_max: usize::try_from(spec.memory_bytes_max.to_native()).unwrap_or(usize::MAX),
         timeout: Duration::from_millis(u64::from(spec.timeout_ms.to_native())),
+        kept: Kept::new(spec.requests_per_instance_max.to_native(), budget),
         env: spec.env.iter().map(|pair| (pair.0.as_str().to_owned(), pair.1.as_str().to_owned())).collect(),
     }
 }

@@ -79,7 +79,28 @@ impl GuestStream {
     }
 }
 
+impl GuestStream {
+    /// What is written from now on belongs to the invocation `id`.
+    pub(crate) fn begin(&self, id: InvocationId) {
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.end_partial();
+        lines.id = id;
+        lines.taken_bytes = 0;
+    }
+
+    /// The invocation is over, and with it its last line.
+    pub(crate) fn end(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).end_partial();
+    }
+}
+
 impl Lines {
+    fn end_partial(&mut self) {
+        if !self.partial.is_empty() {
+            self.end_line();
+        }
+    }
+
     fn take(&mut self, bytes: &[u8]) {
         if self.taken_bytes > LOG_BYTES_PER_INVOCATION_MAX {
             return;
@@ -113,9 +134,7 @@ impl Lines {
 
 impl Drop for Lines {
     fn drop(&mut self) {
-        if !self.partial.is_empty() {
-            self.end_line();
-        }
+        self.end_partial();
     }
 }
 

@@ -98,5 +98,6 @@ async fn beat(worker: Rc<Worker>) {
     loop {
         interval.tick().await;
         worker.beat();
+        worker.functions.expire_instances();
     }
 }

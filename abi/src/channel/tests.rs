@@ -66,9 +66,9 @@ fn fds_that_do_not_belong_are_refused_and_closed() {
     let (engine, worker) = Channel::pair().unwrap();
     assert!(matches!(engine.send(&ToWorker::Catalogue, None), Err(SendError::Fds { expected: 1, given: 0 })));
     let before = open_fds();
-    // A peer that ignores our types: a packet with two fds, and one of a kind that carries none.
+    // A peer that ignores our types: packets with several fds, and one of a kind that carries none.
     let bytes = envelope::pack(&ToWorker::Drain { deadline_ms: 1 }).unwrap();
-    for fds in [&[0, 1][..], &[0][..]] {
+    for fds in [&[0, 1][..], &[0][..], &[0, 1, 2][..], &[0; 253][..]] {
         engine.socket.send_with_fd(&bytes, fds).unwrap();
         let received = worker.receive::<ToWorker>(&mut ReceiveBuffer::default());
         assert!(matches!(received, Err(ReceiveError::Malformed(_))), "{received:?}");

@@ -15,7 +15,7 @@ use super::Target;
 use super::client::Node;
 use crate::compile::inspect;
 use crate::control::functions::read_artefact;
-use crate::store::manifest::{Isolation, Options};
+use crate::store::manifest::{Instances, Isolation, Options};
 
 #[derive(Debug, Args)]
 pub(crate) struct Deploy {
@@ -36,6 +36,9 @@ pub(crate) struct Deploy {
     /// Give the function a worker process of its own
     #[arg(long, value_name = "KIND")]
     isolation: Option<Isolation>,
+    /// A fresh instance for every request, or reuse=N: one serves N requests, one after another (default fresh)
+    #[arg(long, value_name = "POLICY")]
+    instances: Option<Instances>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -51,6 +54,7 @@ struct FileOptions {
     memory: Option<ByteSize>,
     timeout: Option<String>,
     isolation: Option<Isolation>,
+    instances: Option<Instances>,
     #[serde(default)]
     env: BTreeMap<String, String>,
 }
@@ -82,6 +86,7 @@ pub(super) async fn run(deploy: Deploy) -> anyhow::Result<()> {
         memory_bytes_max: deploy.memory.or(file.memory).map(|size| size.as_u64()),
         timeout_ms: timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
         isolation: deploy.isolation.or(file.isolation),
+        instances: deploy.instances.or(file.instances),
     };
     options.check()?;
 
@@ -108,8 +113,9 @@ pub(super) async fn run(deploy: Deploy) -> anyhow::Result<()> {
 fn file_options(file: &Path) -> anyhow::Result<FileOptions> {
     let path = file.with_file_name("sockhop.toml");
     match std::fs::read_to_string(&path) {
-        Ok(text) => toml::from_str(&text)
-            .with_context(|| format!("{path:?} is not understood; expected name, memory, timeout, isolation, [env]")),
+        Ok(text) => toml::from_str(&text).with_context(|| {
+            format!("{path:?} is not understood; expected name, memory, timeout, isolation, instances, [env]")
+        }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(FileOptions::default()),
         Err(error) => bail!("{path:?} cannot be read: {error}"),
     }
@@ -153,7 +159,7 @@ mod tests {
         let toml = folder.path().join("sockhop.toml");
         std::fs::write(
             &toml,
-            "name = \"b\"\nmemory = \"32MiB\"\ntimeout = \"2s\"\nisolation = \"process\"\n[env]\nA = \"1\"\n",
+            "name = \"b\"\nmemory = \"32MiB\"\ntimeout = \"2s\"\nisolation = \"process\"\ninstances = \"reuse=5\"\n[env]\nA = \"1\"\n",
         )
         .unwrap();
         let options = file_options(&wasm).unwrap();

@@ -100,7 +100,7 @@ pub(super) async fn inspect(name: String, show: Show) -> anyhow::Result<()> {
         println!("{function:#}");
         return Ok(());
     }
-    for key in ["name", "version", "kind", "isolation"] {
+    for key in ["name", "version", "kind", "isolation", "instances"] {
         println!("{key:<10} {}", text(&function, key));
     }
     println!("{:<10} {}", "memory", memory(&function));

@@ -229,6 +229,7 @@ impl Functions {
             },
             memory_bytes_max: manifest.memory_bytes_max,
             timeout_ms: manifest.timeout_ms,
+            requests_per_instance_max: manifest.instances.requests_max(),
             env: manifest.env.clone().into_iter().collect(),
         })
     }

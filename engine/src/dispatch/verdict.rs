@@ -49,6 +49,7 @@ mod tests {
             isolation,
             memory_bytes_max: 1 << 20,
             timeout_ms: 1000,
+            requests_per_instance_max: 1,
             env: Vec::new(),
         };
         let functions = vec![function("a", Isolation::Shared), function("own", Isolation::Process)];

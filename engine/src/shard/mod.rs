@@ -24,8 +24,14 @@ use crate::dispatch::hop::{Connection, hop};
 use crate::dispatch::parking::{Parking, node_full};
 use crate::dispatch::verdict::{Verdict, verdict};
 
-/// How often the reactor looks for completed accepts while it is busy.
-const PREEMPT_TIMER: Duration = Duration::from_millis(2);
+/// glommio's preemption timer, as good as off. When it fires before the first task has run (the kernel gave the core to
+/// somebody else for so long), glommio 0.9's run loop takes that for idleness and parks with a runnable task: the
+/// shard then sleeps until the next event, whatever is queued. Tasks here are short and wait often; none needs preempting.
+const PREEMPT_TIMER: Duration = Duration::from_secs(3600);
+/// Should glommio ever park like that for another reason, this is how long it lasts.
+const HEARTBEAT: Duration = Duration::from_millis(100);
+/// Connections taken in a row before other tasks of the shard get a turn: a full backlog is accepted without waiting.
+const ACCEPTS_IN_A_ROW: u32 = 64;
 /// A shard does no file I/O; this is the least glommio registers for it.
 const IO_MEMORY_BYTES: usize = 64 << 10;
 /// How long a shard lets be after the kernel had no fd or memory for another connection.
@@ -83,9 +89,15 @@ async fn run(core: usize, listeners: Vec<StdListener>, shared: Arc<Shared>, stop
             (glommio::spawn_local(async move { accept(core, &listener, &seat).await }), last, shared)
         })
         .collect();
+    let heartbeat = glommio::spawn_local(async {
+        loop {
+            glommio::timer::sleep(HEARTBEAT).await;
+        }
+    });
     // SAFETY: as above.
     let mut stopped = unsafe { GlommioUnixStream::from_raw_fd(stopped.into_raw_fd()) };
     let _ = futures_util::AsyncReadExt::read(&mut stopped, &mut [0]).await;
+    heartbeat.cancel().await;
     for (task, last, shared) in accepting {
         task.cancel().await;
         if let Ok(listener) = last {
@@ -95,7 +107,13 @@ async fn run(core: usize, listeners: Vec<StdListener>, shared: Arc<Shared>, stop
 }
 
 async fn accept(core: usize, listener: &TcpListener, shared: &Arc<Shared>) {
+    let mut in_a_row = 0;
     loop {
+        in_a_row += 1;
+        if in_a_row == ACCEPTS_IN_A_ROW {
+            in_a_row = 0;
+            glommio::executor().yield_task_queue_now().await;
+        }
         match listener.accept().await {
             Ok(stream) => {
                 // glommio queues a poll on every new stream. Our own copy of the fd, and the stream dropped before this

@@ -1,6 +1,7 @@
 //! What a version of a function is, as it stands in the store and as a deployer asks for it. Pure; owns no fds.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 use std::time::Duration;
 
 use abi::limits;
@@ -19,6 +20,60 @@ pub(crate) enum Isolation {
     Process,
 }
 
+/// How many requests an instance serves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) enum Instances {
+    /// One: nothing of a request is left for the next.
+    #[default]
+    Fresh,
+    /// So many, one after another.
+    Reuse(u32),
+}
+
+impl Instances {
+    /// As the catalogue has it.
+    pub(crate) fn requests_max(self) -> u32 {
+        match self {
+            Self::Fresh => 1,
+            Self::Reuse(requests) => requests,
+        }
+    }
+}
+
+impl FromStr for Instances {
+    type Err = OptionsError;
+
+    fn from_str(text: &str) -> Result<Self, OptionsError> {
+        let unfit = || OptionsError::Instances { given: text.to_owned() };
+        match text.split_once('=') {
+            None if text == "fresh" => Ok(Self::Fresh),
+            Some(("reuse", number)) => {
+                let requests = number.parse().ok().filter(|n| (1..=limits::REQUESTS_PER_INSTANCE_MAX).contains(n));
+                requests.map(Self::Reuse).ok_or_else(unfit)
+            }
+            _ => Err(unfit()),
+        }
+    }
+}
+
+impl TryFrom<String> for Instances {
+    type Error = OptionsError;
+
+    fn try_from(text: String) -> Result<Self, OptionsError> {
+        text.parse()
+    }
+}
+
+impl From<Instances> for String {
+    fn from(instances: Instances) -> Self {
+        match instances {
+            Instances::Fresh => "fresh".to_owned(),
+            Instances::Reuse(requests) => format!("reuse={requests}"),
+        }
+    }
+}
+
 /// What a deployer may choose. Absent means the default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,6 +86,8 @@ pub(crate) struct Options {
     pub(crate) timeout_ms: Option<u64>,
     #[serde(default)]
     pub(crate) isolation: Option<Isolation>,
+    #[serde(default)]
+    pub(crate) instances: Option<Instances>,
 }
 
 /// An immutable version.
@@ -48,6 +105,8 @@ pub(crate) struct Manifest {
     pub(crate) memory_bytes_max: u64,
     pub(crate) timeout_ms: u32,
     pub(crate) isolation: Isolation,
+    #[serde(default)]
+    pub(crate) instances: Instances,
     pub(crate) env: BTreeMap<String, String>,
 }
 
@@ -74,6 +133,8 @@ pub(crate) enum OptionsError {
     EnvSize { count: usize, bytes: usize },
     #[error("the environment variable {name:?} has no name, or '=' or a zero byte in it; expected --env NAME=VALUE")]
     EnvName { name: String },
+    #[error("instances {given:?}; expected fresh or reuse=N, N from 1 to {}", limits::REQUESTS_PER_INSTANCE_MAX)]
+    Instances { given: String },
 }
 
 impl Options {
@@ -118,6 +179,7 @@ impl Options {
             memory_bytes_max: self.memory_bytes_max.unwrap_or(limits::MEMORY_BYTES_DEFAULT),
             timeout_ms: u32::try_from(self.timeout_ms.unwrap_or(default_ms)).unwrap_or(u32::MAX),
             isolation: self.isolation.unwrap_or_default(),
+            instances: self.instances.unwrap_or_default(),
             env: self.env,
         }
     }
@@ -126,6 +188,17 @@ impl Options {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn instances_read_back() {
+        for text in ["fresh", "reuse=1", "reuse=1000"] {
+            let instances: Instances = text.parse().unwrap();
+            assert_eq!(String::from(instances), text);
+        }
+        for text in ["", "reuse", "reuse=0", "reuse=-1", "reuse=99999999", "fresh=1"] {
+            assert!(text.parse::<Instances>().is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn options_are_held_to_their_limits() {

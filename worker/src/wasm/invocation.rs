@@ -1,4 +1,4 @@
-//! One invocation: a fresh instance, a request in, a reply out.
+//! One invocation: an instance, a request in, a reply out.
 //!
 //! The guest runs inside the connection's own task, polled by whoever waits for its reply: a guest that does not wait runs
 //! through in one poll, and a client that goes away drops it. No task, no channel between tasks. Owns no fds.
@@ -15,12 +15,12 @@ use bytes::Bytes;
 use hyper::{Request, Response};
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
-use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline};
+use wasmtime::PoolConcurrencyLimitError;
 use wasmtime_wasi_http::WasiHttpView as _;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
-use super::host::Host;
+use super::instances::Instance;
 use super::reply::{GuestBody, ReplyBody};
 use crate::connection::request_body::RequestBody;
 use crate::functions::Function;
@@ -72,7 +72,7 @@ impl Guest {
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let Some((future, _)) = &mut self.running else { return Poll::Ready(Ok(())) };
         let ended = std::task::ready!(future.as_mut().poll(cx));
-        // The instance is unmade here, so that its slot is free before the reply is even written.
+        // Its instance is free again here, before the reply is even written.
         self.running = None;
         Poll::Ready(ended)
     }
@@ -183,7 +183,7 @@ fn concat(mut parts: Vec<Bytes>, length: usize) -> Bytes {
 
 type Reply = oneshot::Sender<Result<Response<HyperOutgoingBody>, ErrorCode>>;
 
-/// The guest's whole run: instance made, handler called, instance unmade.
+/// The guest's whole run: instance made or taken, handler called, instance kept or unmade.
 async fn call(
     worker: Rc<Worker>,
     function: Rc<Function>,
@@ -191,27 +191,29 @@ async fn call(
     reply: Reply,
     id: InvocationId,
 ) -> Result<(), Failure> {
-    let engine = function.module.engine();
-    let mut store = Store::new(engine, Host::new(&function, id, &worker.log));
-    store.limiter(|host| &mut host.limits);
-    store.set_epoch_deadline(1);
-    // tokio's own yield lets it look at sockets and timers too, the time limit's among them; a bare one would not.
-    store.epoch_deadline_callback(|_| Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))));
-
+    let mut instance = function.kept.take(&function, id, &worker.log);
     let run = async {
-        let http = store.data_mut();
-        let request = http.http().new_incoming_request(Scheme::Http, request)?;
+        let Instance { store, proxy, .. } = &mut instance;
+        let request = store.data_mut().http().new_incoming_request(Scheme::Http, request)?;
         let outparam = store.data_mut().http().new_response_outparam(reply)?;
-        let instance = function.module.instantiate_async(&mut store).await?;
-        instance.wasi_http_incoming_handler().call_handle(&mut store, request, outparam).await
+        if proxy.is_none() {
+            *proxy = Some(function.module.instantiate_async(&mut *store).await?);
+        }
+        match proxy {
+            Some(proxy) => proxy.wasi_http_incoming_handler().call_handle(store, request, outparam).await,
+            None => Ok(()),
+        }
     };
     let ended = tokio::time::timeout(function.timeout, run).await;
     let name = || function.name.to_string();
     let failure = match ended {
-        Ok(Ok(())) => return Ok(()),
+        Ok(Ok(())) => {
+            function.kept.give_back(instance);
+            return Ok(());
+        }
         Err(_) => Failure::TimedOut { function: name(), limit: function.timeout },
         Ok(Err(error)) if error.is::<PoolConcurrencyLimitError>() => Failure::NodeFull,
-        Ok(Err(_)) if store.data().limits.memory_refused => {
+        Ok(Err(_)) if instance.store.data().limits.memory_refused => {
             Failure::OutOfMemory { function: name(), limit_bytes: function.memory_bytes_max }
         }
         Ok(Err(error)) => Failure::Trapped { function: name(), reason: format!("{error:#}") },

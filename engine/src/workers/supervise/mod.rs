@@ -2,17 +2,23 @@
 //!
 //! It runs on the engine's main thread, which lives as long as the process (workers die with the thread that started
 //! them). A seat is a place for a worker: one a core for shared functions, one for each function with
-//! `isolation = "process"`. Owns the workers' links, the board's fd, and parked connections.
+//! `isolation = "process"`. This file has the loop and what events mean; [`seat`] is one worker's place, [`publish`] changes
+//! what is served, [`reroute`] is for connections without a place. Owns the workers' links, the board's fd, and parked
+//! connections.
+
+mod publish;
+mod reroute;
+mod seat;
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use abi::board::Board;
-use abi::catalogue::{ArchivedIsolation, CatalogueView};
+use abi::catalogue::CatalogueView;
 use abi::channel::{Channel, Received};
 use abi::limits::WORKERS_MAX;
 use abi::message::{Digest, Settings, ToEngine, ToWorker};
@@ -20,15 +26,15 @@ use abi::problem::Problem;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
+use self::publish::Publishing;
+use self::seat::{Seat, State};
 use super::link::{Event, Link, What};
 use super::restart::BackOff;
 use crate::compile::cache::Cache;
-use crate::control::status::{WorkerState, WorkerStatus};
-use crate::dispatch::hop::{Connection, hop};
-use crate::dispatch::parking::{PARKED_TIMEOUT, Parked, node_full};
-use crate::dispatch::refuse::{Client, LINGER, LOOK_INTERVAL, answer, read_away};
-use crate::dispatch::verdict::{Verdict, verdict};
-use crate::dispatch::{Pool, Snapshot, WorkerHandle};
+use crate::control::status::WorkerStatus;
+use crate::dispatch::parking::{PARKED_TIMEOUT, Parked};
+use crate::dispatch::refuse::answer;
+use crate::dispatch::{Pool, WorkerHandle};
 use crate::shard::Shared;
 
 /// How long a worker may take from its start to its first word.
@@ -72,31 +78,6 @@ pub(crate) struct Plan {
     pub(crate) settings: Settings,
     /// What requests in flight get to end, when their worker is to go.
     pub(crate) drain_timeout: Duration,
-}
-
-enum State {
-    /// A process runs; it serves once `applied` has a generation.
-    Running { link: Link, since: Instant, said_hello: bool, applied: Option<u64> },
-    /// The next process starts then.
-    Resting { until: Instant },
-}
-
-struct Seat {
-    pool: Pool,
-    core: usize,
-    row: usize,
-    life: u64,
-    restarts: u32,
-    back_off: BackOff,
-    state: State,
-    /// Its function has gone: it drains, and is not filled again.
-    retiring: bool,
-}
-
-struct Publishing {
-    generation: u64,
-    deadline: Instant,
-    done: oneshot::Sender<Result<(), PublishError>>,
 }
 
 pub(crate) struct Supervisor {
@@ -363,7 +344,7 @@ impl Supervisor {
             Command::Publish { .. } if self.stopping => {}
             Command::Publish { catalogue, view, done } => self.publish(catalogue, view, done),
             Command::Status { answer } => {
-                let mut workers: Vec<WorkerStatus> = self.seats.values().map(|seat| self.status_of(seat)).collect();
+                let mut workers: Vec<WorkerStatus> = self.seats.values().map(|seat| seat.status(&self.board)).collect();
                 workers.sort_by_key(|worker| worker.index);
                 let _ = answer.send(workers);
             }
@@ -383,203 +364,6 @@ impl Supervisor {
                 }
             }
         }
-    }
-
-    fn status_of(&self, seat: &Seat) -> WorkerStatus {
-        let row = &self.board.rows()[seat.row];
-        let (pid, state) = match &seat.state {
-            State::Running { link, applied: Some(_), .. } => (Some(link.pid), WorkerState::Ready),
-            State::Running { link, .. } => (Some(link.pid), WorkerState::Starting),
-            State::Resting { .. } => (None, WorkerState::Restarting),
-        };
-        WorkerStatus {
-            index: seat.row,
-            pid,
-            core: seat.core,
-            pool: match &seat.pool {
-                Pool::Shared => "shared".to_owned(),
-                Pool::Function(name) => name.clone(),
-            },
-            state,
-            restarts: seat.restarts,
-            connections_taken: row.connections_taken.load(Relaxed),
-            connections_open: row.connections_open(),
-            requests: row.requests.load(Relaxed),
-            in_flight: row.in_flight.load(Relaxed),
-            returns: row.returns.load(Relaxed),
-            modules: row.modules.load(Relaxed),
-        }
-    }
-
-    /// Begins to serve by another catalogue: seats first, then every worker, then (see `swap_snapshot`) the shards.
-    fn publish(
-        &mut self,
-        catalogue: Arc<OwnedFd>,
-        view: Arc<CatalogueView>,
-        done: oneshot::Sender<Result<(), PublishError>>,
-    ) {
-        let isolated: HashSet<&str> = view
-            .get()
-            .functions
-            .iter()
-            .filter(|function| function.isolation == ArchivedIsolation::Process)
-            .map(|function| function.name.as_str())
-            .collect();
-        let wanted = self.plan.cores.len() + isolated.len();
-        if wanted > WORKERS_MAX {
-            let _ = done.send(Err(PublishError::TooManyWorkers { wanted }));
-            return;
-        }
-        let mut missing: HashSet<String> = isolated.into_iter().map(str::to_owned).collect();
-        for seat in self.seats.values_mut() {
-            if let Pool::Function(name) = &seat.pool {
-                let wanted = missing.remove(name);
-                if !wanted && !seat.retiring {
-                    seat.retire(self.plan.drain_timeout);
-                } else if wanted && seat.retiring {
-                    // It has been told to leave; another takes its place.
-                    missing.insert(name.clone());
-                }
-            }
-        }
-        self.seats.retain(|_, seat| !(seat.retiring && matches!(seat.state, State::Resting { .. })));
-        for (at, name) in missing.into_iter().enumerate() {
-            let core = self.plan.cores[at % self.plan.cores.len()];
-            self.add_seat(Pool::Function(name), core);
-        }
-        for seat in self.seats.values().filter(|seat| !seat.retiring) {
-            if let State::Running { link, said_hello: true, .. } = &seat.state {
-                link.send(ToWorker::Catalogue, Some(Arc::clone(&catalogue)));
-            }
-        }
-        let generation = view.generation();
-        self.catalogue = (catalogue, view);
-        self.publishing.push(Publishing { generation, deadline: Instant::now() + PUBLISH_TIMEOUT, done });
-        self.move_on(Instant::now());
-    }
-
-    /// Lets the shards decide by the newest catalogue once it is in every worker's queue: no worker then gets a
-    /// connection that was routed by a catalogue it has not got before.
-    fn swap_snapshot(&mut self, now: Instant) {
-        let newest = self.catalogue.1.generation();
-        if self.shared.snapshot.load().catalogue.generation() == newest {
-            return;
-        }
-        let overdue = self.publishing.iter().any(|publishing| now >= publishing.deadline);
-        let mut all_flushed = true;
-        for seat in self.seats.values_mut() {
-            let flushed = !matches!(&seat.state, State::Running { link, .. } if !link.is_flushed());
-            if !flushed && overdue {
-                tracing::error!("the worker on core {} reads no messages any more; it is killed", seat.core);
-                seat.kill();
-            }
-            all_flushed &= flushed;
-        }
-        if all_flushed {
-            self.store_snapshot(Arc::clone(&self.catalogue.1));
-        }
-    }
-
-    /// The workers have changed.
-    fn update_snapshot(&self) {
-        self.store_snapshot(Arc::clone(&self.shared.snapshot.load().catalogue));
-    }
-
-    fn store_snapshot(&self, catalogue: Arc<CatalogueView>) {
-        let mut workers: HashMap<Pool, Vec<Arc<WorkerHandle>>> = HashMap::new();
-        for seat in self.seats.values().filter(|seat| !seat.retiring) {
-            if let State::Running { link, applied: Some(_), .. } = &seat.state {
-                workers.entry(seat.pool.clone()).or_default().push(Arc::clone(&link.handle));
-            }
-        }
-        self.shared.snapshot.store(Arc::new(Snapshot { catalogue, workers }));
-    }
-
-    /// Answers those who wait for a catalogue that every worker now serves by.
-    fn settle_publishing(&mut self, now: Instant) {
-        let shards = self.shared.snapshot.load().catalogue.generation();
-        let behind = |generation: u64| {
-            let serves = |seat: &Seat| matches!(seat.state, State::Running { applied: Some(applied), .. } if applied >= generation);
-            shards < generation || self.seats.values().any(|seat| !seat.retiring && !serves(seat))
-        };
-        let waiting = std::mem::take(&mut self.publishing);
-        let mut still = Vec::new();
-        for publishing in waiting {
-            if !behind(publishing.generation) {
-                let _ = publishing.done.send(Ok(()));
-            } else if now >= publishing.deadline {
-                let _ = publishing.done.send(Err(PublishError::Slow));
-            } else {
-                still.push(publishing);
-            }
-        }
-        self.publishing = still;
-    }
-
-    fn retry_parked(&mut self, now: Instant) {
-        let snapshot = self.shared.snapshot.load_full();
-        for (deadline, mut parked) in std::mem::take(&mut self.parked) {
-            let Some(connection) = parked.take() else { continue };
-            match hop(&snapshot, None, connection) {
-                Ok(()) => {}
-                Err(connection) if now >= deadline => refuse(connection.socket, &node_full()),
-                Err(connection) => {
-                    parked.put_back(connection);
-                    self.parked.push((deadline, parked));
-                }
-            }
-        }
-    }
-
-    /// Finds a place for a connection that came back.
-    fn route_again(&self, socket: OwnedFd, read: Vec<u8>) {
-        let snapshot = self.shared.snapshot.load_full();
-        match verdict(&read, &snapshot.catalogue, self.shared.domain.as_deref()) {
-            Verdict::Refuse(problem) => refuse(socket, &problem),
-            Verdict::Hop(pool) => {
-                let refused = hop(&snapshot, None, Connection { socket, read, pool });
-                if let Err(connection) = refused.or_else(|connection| self.shared.parking.park(connection)) {
-                    refuse(connection.socket, &node_full());
-                }
-            }
-        }
-    }
-}
-
-impl Seat {
-    fn is_due(&self, now: Instant) -> bool {
-        matches!(self.state, State::Resting { until } if now >= until)
-    }
-
-    fn kill(&mut self) {
-        if let State::Running { link, .. } = &mut self.state {
-            link.kill();
-        }
-    }
-
-    /// Lets the worker finish what it has; the seat goes with it.
-    fn retire(&mut self, within: Duration) {
-        self.retiring = true;
-        self.drain(within);
-    }
-
-    fn drain(&self, within: Duration) {
-        if let State::Running { link, .. } = &self.state {
-            let deadline_ms = u32::try_from(within.as_millis()).unwrap_or(u32::MAX);
-            link.send(ToWorker::Drain { deadline_ms }, None);
-        }
-    }
-}
-
-/// Answers an error on the main thread's runtime.
-fn refuse(socket: OwnedFd, problem: &Problem) {
-    if answer(socket.as_fd(), problem) == Client::Sending {
-        tokio::task::spawn_local(async move {
-            let deadline = Instant::now() + LINGER;
-            while Instant::now() < deadline && read_away(socket.as_fd()) == Client::Sending {
-                tokio::time::sleep(LOOK_INTERVAL).await;
-            }
-        });
     }
 }
 

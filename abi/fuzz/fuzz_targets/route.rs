@@ -1,0 +1,78 @@
+//! Routing: `abi::route::route` over a fixed catalogue, by any domain, host and target.
+//!
+//! The function exists and bears the name that the host or the path says; the prefix that is cut off the path is a
+//! part of it, as the worker's HTTP library understands the path; and the reply to an unknown name is good HTTP.
+//!
+//! An input is three lines: domain, host, and target, which may have more. `-` is no domain or no host.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use abi::catalogue::{Catalogue, CatalogueView, Function, Isolation};
+use abi::invocation_id::InvocationId;
+use abi::problem::Problem;
+use abi::route::{Route, route};
+use libfuzzer_sys::fuzz_target;
+
+const NAMES: [&str; 5] = ["a", "hello", "hello-2", "http", "x"];
+
+static CATALOGUE: LazyLock<CatalogueView> = LazyLock::new(|| {
+    let function = |name: &str| Function {
+        name: name.to_owned(),
+        version: "1".to_owned(),
+        module: [0; 32],
+        isolation: Isolation::Shared,
+        memory_bytes_max: 1 << 20,
+        timeout_ms: 1000,
+        requests_per_instance_max: 1,
+        env: Vec::new(),
+    };
+    let functions = NAMES.map(function).to_vec();
+    let fd = Catalogue { generation: 1, functions }.seal().expect("the catalogue can be sealed");
+    CatalogueView::new(fd).expect("the catalogue is good")
+});
+
+fuzz_target!(|text: &str| {
+    let mut parts = text.splitn(3, '\n');
+    let (Some(domain), Some(host), Some(target)) = (parts.next(), parts.next(), parts.next()) else { return };
+    let given = |text| Some(text).filter(|text| *text != "-");
+    let (domain, host) = (given(domain), given(host));
+    match route(&CATALOGUE, domain, host, target) {
+        Ok(found) => check(found, domain, host, target),
+        Err(name) => {
+            assert!(!NAMES.contains(&name), "there is a function {name:?}");
+            check_problem(name);
+        }
+    }
+});
+
+fn check(Route { function, prefix_length }: Route, domain: Option<&str>, host: Option<&str>, target: &str) {
+    let name = CATALOGUE.function(function).expect("the function exists").name.as_str();
+    if prefix_length == 0 {
+        let (domain, host) = (domain.expect("only with a domain"), host.expect("only with a host"));
+        let named = format!("{name}.{domain}").to_ascii_lowercase();
+        let rest = host.to_ascii_lowercase();
+        let rest = rest.strip_prefix(&named).expect("the host is the name and the domain");
+        assert!(rest.is_empty() || rest == "." || rest.starts_with(':') || rest.starts_with(".:"), "{host:?}");
+        return;
+    }
+    assert_eq!(prefix_length, name.len() + 1);
+    assert!(target.len() >= prefix_length);
+    // Only targets that are URIs get past the reading of the head. The worker cuts the prefix off the path that its
+    // HTTP library sees.
+    if let Ok(uri) = target.parse::<http::Uri>() {
+        let (prefix, rest) = uri.path().split_at_checked(prefix_length).expect("the prefix is within the path");
+        assert_eq!(prefix.strip_prefix('/'), Some(name));
+        assert!(rest.is_empty() || rest.starts_with('/'), "{rest:?} is in the same segment as {name:?}");
+    }
+}
+
+fn check_problem(name: &str) {
+    let reply = Problem::unknown_function(name).reply(InvocationId::new());
+    let mut headers = [httparse::EMPTY_HEADER; 8];
+    let mut parsed = httparse::Response::new(&mut headers);
+    let length = parsed.parse(&reply).expect("the reply is HTTP").unwrap();
+    let header = parsed.headers.iter().find(|header| header.name == "content-length").expect("it has a length");
+    assert_eq!(header.value, (reply.len() - length).to_string().as_bytes());
+    assert_eq!(parsed.code, Some(404));
+}

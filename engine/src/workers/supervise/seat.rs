@@ -1,0 +1,86 @@
+//! A seat: the place of one worker, and the process in it. Owns that process's link.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use abi::board::Board;
+use abi::message::ToWorker;
+
+use crate::control::status::{WorkerState, WorkerStatus};
+use crate::dispatch::Pool;
+use crate::workers::link::Link;
+use crate::workers::restart::BackOff;
+
+pub(super) enum State {
+    /// A process runs; it serves once `applied` has a generation.
+    Running { link: Link, since: Instant, said_hello: bool, applied: Option<u64> },
+    /// The next process starts then.
+    Resting { until: Instant },
+}
+
+pub(super) struct Seat {
+    pub(super) pool: Pool,
+    pub(super) core: usize,
+    pub(super) row: usize,
+    pub(super) life: u64,
+    pub(super) restarts: u32,
+    pub(super) back_off: BackOff,
+    pub(super) state: State,
+    /// Its function has gone: it drains, and is not filled again.
+    pub(super) retiring: bool,
+}
+
+impl Seat {
+    /// Whether the next process is to start.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        matches!(self.state, State::Resting { until } if now >= until)
+    }
+
+    /// Ends the process at once; its end is told as an event.
+    pub(super) fn kill(&mut self) {
+        if let State::Running { link, .. } = &mut self.state {
+            link.kill();
+        }
+    }
+
+    /// Lets the worker finish what it has; the seat goes with it.
+    pub(super) fn retire(&mut self, within: Duration) {
+        self.retiring = true;
+        self.drain(within);
+    }
+
+    /// Tells the worker to finish and leave.
+    pub(super) fn drain(&self, within: Duration) {
+        if let State::Running { link, .. } = &self.state {
+            let deadline_ms = u32::try_from(within.as_millis()).unwrap_or(u32::MAX);
+            link.send(ToWorker::Drain { deadline_ms }, None);
+        }
+    }
+
+    /// What `sockhop status` tells of it.
+    pub(super) fn status(&self, board: &Board) -> WorkerStatus {
+        let row = &board.rows()[self.row];
+        let (pid, state) = match &self.state {
+            State::Running { link, applied: Some(_), .. } => (Some(link.pid), WorkerState::Ready),
+            State::Running { link, .. } => (Some(link.pid), WorkerState::Starting),
+            State::Resting { .. } => (None, WorkerState::Restarting),
+        };
+        WorkerStatus {
+            index: self.row,
+            pid,
+            core: self.core,
+            pool: match &self.pool {
+                Pool::Shared => "shared".to_owned(),
+                Pool::Function(name) => name.clone(),
+            },
+            state,
+            restarts: self.restarts,
+            connections_taken: row.connections_taken.load(Relaxed),
+            connections_open: row.connections_open(),
+            requests: row.requests.load(Relaxed),
+            in_flight: row.in_flight.load(Relaxed),
+            returns: row.returns.load(Relaxed),
+            modules: row.modules.load(Relaxed),
+        }
+    }
+}
