@@ -77,7 +77,7 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     // Workers before shards: a shard has threads of its own, and nothing is accepted that nobody can serve.
     let mut stop = Stop::watch()?;
     tokio::select! {
-        started = supervisor.start() => started?,
+        started = supervisor.start() => started.context("the workers did not start; what they said is above")?,
         () = stop.asked() => return Ok(()),
     }
     let shards = start_shards(&cores, listeners, &shared)?;

@@ -12,7 +12,7 @@ use abi::catalogue::{self, Catalogue, CatalogueError, CatalogueView};
 use abi::limits::{FUNCTIONS_MAX, WORKERS_MAX};
 use abi::name::NameError;
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::{Mutex, MutexGuard, oneshot};
+use tokio::sync::{Mutex, oneshot};
 
 use crate::compile::cache::{Cache, CacheError};
 use crate::compile::child::CompileError;
@@ -78,6 +78,8 @@ pub(crate) struct Functions {
     cache: Arc<Cache>,
     supervisor: UnboundedSender<Command>,
     deployed: Mutex<BTreeMap<String, Manifest>>,
+    /// Held through a whole change, so that none tidies away what another has just made.
+    changing: Mutex<()>,
     generation: AtomicU64,
     cores: usize,
 }
@@ -107,6 +109,7 @@ impl Functions {
             cache,
             supervisor,
             deployed: Mutex::new(BTreeMap::new()),
+            changing: Mutex::new(()),
             generation: AtomicU64::new(0),
             cores,
         };
@@ -136,9 +139,9 @@ impl Functions {
         };
         let (digest, bytes) = files::digest_of(received.path()).map_err(ChangeError::Received)?;
         let manifest = options.manifest(name, kind, files::hex(&digest), bytes);
+        let _one_at_a_time = self.changing.lock().await;
         let key = self.cache.ensure(&digest, received.path()).await?;
-
-        let mut deployed = self.deployed.lock().await;
+        let deployed = self.deployed.lock().await.clone();
         let mut changed = deployed.clone();
         changed.insert(name.to_owned(), manifest.clone());
         let kept = self.check_limits(name, &changed).and_then(|()| self.keep(&manifest, key, received));
@@ -146,7 +149,7 @@ impl Functions {
             self.tidy(&deployed);
             return Err(error);
         }
-        self.publish(&mut deployed, changed).await?;
+        self.publish(changed).await?;
         Ok(manifest)
     }
 
@@ -167,14 +170,14 @@ impl Functions {
 
     /// Removes a function, and returns when no worker serves it any more.
     pub(crate) async fn remove(&self, name: &str) -> Result<(), ChangeError> {
-        let mut deployed = self.deployed.lock().await;
-        let mut changed = deployed.clone();
+        let _one_at_a_time = self.changing.lock().await;
+        let mut changed = self.deployed.lock().await.clone();
         if changed.remove(name).is_none() {
             return Err(ChangeError::Unknown(name.to_owned()));
         }
         self.store.remove(name)?;
-        self.publish(&mut deployed, changed).await?;
-        self.tidy(&deployed);
+        self.publish(changed.clone()).await?;
+        self.tidy(&changed);
         Ok(())
     }
 
@@ -194,14 +197,10 @@ impl Functions {
         self.cache.compilations()
     }
 
-    async fn publish(
-        &self,
-        deployed: &mut MutexGuard<'_, BTreeMap<String, Manifest>>,
-        changed: BTreeMap<String, Manifest>,
-    ) -> Result<(), ChangeError> {
+    /// Makes `changed` what is served. The store has it already: this node's memory follows, whatever its workers do.
+    async fn publish(&self, changed: BTreeMap<String, Manifest>) -> Result<(), ChangeError> {
         let (catalogue, view) = self.seal(&changed)?;
-        // The store has it already: this node's memory follows, whatever its workers do.
-        **deployed = changed;
+        *self.deployed.lock().await = changed;
         let (done, published) = oneshot::channel();
         let command = Command::Publish { catalogue, view, done };
         self.supervisor.send(command).map_err(|_| ChangeError::Stopping)?;

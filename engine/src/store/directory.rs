@@ -184,7 +184,9 @@ impl Directory {
         }
         let artefacts = self.artefacts();
         for artefact in std::fs::read_dir(&artefacts).map_err(StoreError::io("read", &artefacts))?.flatten() {
-            if !artefact.file_name().to_str().is_some_and(|name| used.contains(name)) {
+            let name = artefact.file_name();
+            // What is not a digest is an upload under way.
+            if name.to_str().is_some_and(|name| files::unhex(name).is_some() && !used.contains(name)) {
                 files::remove(&artefact.path()).map_err(StoreError::io("remove", &artefact.path()))?;
             }
         }
@@ -239,7 +241,9 @@ mod tests {
             store.keep(received, &digest).unwrap();
         }
         store.activate(&manifest("a")).unwrap();
+        let under_way = store.receive().unwrap();
         store.remove_unused_artefacts().unwrap();
+        assert!(under_way.path().exists());
         assert!(store.artefact(&files::hex(&[7; 32])).exists());
         assert!(!store.artefact(&files::hex(&[8; 32])).exists());
     }
