@@ -1,6 +1,7 @@
 //! A connection's end reaches the client at once, and no connection, however it ends, leaves an fd behind.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -109,6 +110,40 @@ fn ten_thousand_connections_leave_no_fd() {
         assert_eq!(connection.rest(), b"");
     };
     leaves_no_fd(&node, 10_000, one);
+    node.stop();
+}
+
+/// glommio 0.9 parked with runnable tasks when others had its core for too long; a shard then stalled once in some thousand
+/// connections (ARCHITECTURE.md, decision h).
+#[test]
+fn a_busy_machine_does_not_stall_a_shard() {
+    process::raise_fd_limit();
+    let node = Node::with(&["hello"]);
+    let address = node.addresses()[0];
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        let clients: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(move || {
+                    for _ in 0..3_000 {
+                        let mut connection = Connection::open(address);
+                        connection.send(request("GET", "/hello/", &[CLOSE], b""));
+                        connection.reply().expect_hello();
+                    }
+                })
+            })
+            .collect();
+        let ended: Vec<_> = clients.into_iter().map(thread::ScopedJoinHandle::join).collect();
+        done.store(true, Ordering::Relaxed);
+        assert!(ended.iter().all(Result::is_ok), "a client got no reply");
+    });
     node.stop();
 }
 
