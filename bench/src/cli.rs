@@ -26,7 +26,7 @@ pub enum Command {
 /// What `load` takes.
 #[derive(Debug, Args)]
 pub struct LoadArguments {
-    /// Where to send GET requests: http://HOST[:PORT][/PATH].
+    /// Where to send GET requests: http://HOST:PORT/PATH (port and path may be left out).
     pub url: String,
     /// Connections held open at a time.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=65_536))]
