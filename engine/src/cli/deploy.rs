@@ -14,7 +14,6 @@ use serde_json::Value;
 use super::Target;
 use super::client::Node;
 use crate::compile::inspect;
-use crate::control::functions::read_artefact;
 use crate::store::manifest::{Instances, Isolation, Options};
 
 #[derive(Debug, Args)]
@@ -107,6 +106,20 @@ pub(super) async fn run(deploy: Deploy) -> anyhow::Result<()> {
         println!("{listener}/{name}/");
     }
     Ok(())
+}
+
+/// The file to deploy, looked at before it is sent anywhere.
+fn read_artefact(path: &Path) -> Result<Vec<u8>, String> {
+    let describe = |error| format!("{path:?} cannot be read: {error}");
+    let meta = std::fs::metadata(path).map_err(describe)?;
+    if meta.is_dir() {
+        return Err(format!("{path:?} is a folder; expected a WebAssembly component, a file"));
+    }
+    let limit = abi::limits::ARTEFACT_BYTES_MAX as u64;
+    if meta.len() > limit {
+        return Err(format!("{path:?} has {} bytes; at most {limit} can be deployed", meta.len()));
+    }
+    std::fs::read(path).map_err(describe)
 }
 
 /// `sockhop.toml` in the file's folder, if there is one.

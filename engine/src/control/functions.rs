@@ -4,7 +4,6 @@
 //! Owns the store; a catalogue's fd goes to the supervisor.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
@@ -246,18 +245,4 @@ impl Functions {
         let keys: HashSet<[u8; 32]> = digests.map(|digest| self.cache.key(&digest)).collect();
         self.cache.retain(&keys);
     }
-}
-
-/// Says that a path is a file with something in it, before it is sent anywhere.
-pub(crate) fn read_artefact(path: &Path) -> Result<Vec<u8>, String> {
-    let describe = |error| format!("{path:?} cannot be read: {error}");
-    let meta = std::fs::metadata(path).map_err(describe)?;
-    if meta.is_dir() {
-        return Err(format!("{path:?} is a folder; expected a WebAssembly component, a file"));
-    }
-    let limit = abi::limits::ARTEFACT_BYTES_MAX as u64;
-    if meta.len() > limit {
-        return Err(format!("{path:?} has {} bytes; at most {limit} can be deployed", meta.len()));
-    }
-    std::fs::read(path).map_err(describe)
 }

@@ -80,13 +80,12 @@ async fn run(core: usize, listeners: Vec<StdListener>, shared: Arc<Shared>, stop
     let accepting: Vec<_> = listeners
         .into_iter()
         .map(|listener| {
-            let shared = Arc::clone(&shared);
             // Kept beside glommio's listener for the last look at the backlog; both are closed by then.
             let last = listener.try_clone();
             // SAFETY: the fd was just given up by its only owner.
             let listener = unsafe { TcpListener::from_raw_fd(listener.into_raw_fd()) };
-            let seat = shared.clone();
-            (glommio::spawn_local(async move { accept(core, &listener, &seat).await }), last, shared)
+            let shared = Arc::clone(&shared);
+            (glommio::spawn_local(async move { accept(core, &listener, &shared).await }), last)
         })
         .collect();
     let heartbeat = glommio::spawn_local(async {
@@ -98,7 +97,7 @@ async fn run(core: usize, listeners: Vec<StdListener>, shared: Arc<Shared>, stop
     let mut stopped = unsafe { GlommioUnixStream::from_raw_fd(stopped.into_raw_fd()) };
     let _ = futures_util::AsyncReadExt::read(&mut stopped, &mut [0]).await;
     heartbeat.cancel().await;
-    for (task, last, shared) in accepting {
+    for (task, last) in accepting {
         task.cancel().await;
         if let Ok(listener) = last {
             accept_backlog(core, &listener, &shared);

@@ -196,13 +196,11 @@ async fn call(
         let Instance { store, proxy, .. } = &mut instance;
         let request = store.data_mut().http().new_incoming_request(Scheme::Http, request)?;
         let outparam = store.data_mut().http().new_response_outparam(reply)?;
-        if proxy.is_none() {
-            *proxy = Some(function.module.instantiate_async(&mut *store).await?);
-        }
-        match proxy {
-            Some(proxy) => proxy.wasi_http_incoming_handler().call_handle(store, request, outparam).await,
-            None => Ok(()),
-        }
+        let made = match proxy.take() {
+            Some(made) => made,
+            None => function.module.instantiate_async(&mut *store).await?,
+        };
+        proxy.insert(made).wasi_http_incoming_handler().call_handle(store, request, outparam).await
     };
     let ended = tokio::time::timeout(function.timeout, run).await;
     let name = || function.name.to_string();
