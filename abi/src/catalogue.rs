@@ -26,6 +26,92 @@ pub enum Isolation {
     Process,
 }
 
+/// What a function's code is, and so how it is called.
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[rkyv(derive(Debug, Clone, Copy, PartialEq, Eq))]
+pub enum Kind {
+    /// A component that exports `wasi:http/incoming-handler@0.2`.
+    Http02,
+    /// A component that exports `wasi:http/handler@0.3`.
+    Http03,
+    /// A component that exports `wasi:cli/run@0.2`, or was made of a core module with a preview-1 `_start`.
+    Command,
+}
+
+/// How a command's stdout becomes a reply.
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[rkyv(derive(Debug, Clone, Copy, PartialEq, Eq))]
+pub enum Output {
+    /// All of it is the body.
+    Raw,
+    /// It begins with headers (RFC 3875 6).
+    Cgi,
+}
+
+/// What one function may use. Everything here is enforced by the worker.
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+pub struct FunctionLimits {
+    /// Linear memory of one instance, all its memories together.
+    pub memory_bytes_max: u64,
+    /// Elements of one instance's tables together.
+    pub table_elements_max: u32,
+    /// Core instances in one instance: the program, its adapters and shims.
+    pub core_instances_max: u32,
+    /// Wall time of one invocation.
+    pub timeout_ms: u32,
+    /// Processor time of one invocation.
+    pub cpu_time_ms: u32,
+    /// A request's body; a longer one is answered 413.
+    pub request_body_bytes_max: u64,
+    /// Status line and headers of a reply.
+    pub reply_head_bytes_max: u32,
+    /// What one invocation may write to stdout and stderr.
+    pub log_bytes_max: u32,
+    /// Invocations at a time, on all workers together.
+    pub concurrency_max: u32,
+    /// Requests that may wait for one of them to end, on all workers together.
+    pub queue_max: u32,
+    /// How long each may wait.
+    pub queue_timeout_ms: u32,
+}
+
+impl Default for FunctionLimits {
+    fn default() -> Self {
+        let millis = |duration: std::time::Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
+        Self {
+            memory_bytes_max: limits::MEMORY_BYTES_DEFAULT,
+            table_elements_max: limits::TABLE_ELEMENTS_DEFAULT,
+            core_instances_max: limits::CORE_INSTANCES_DEFAULT,
+            timeout_ms: millis(limits::TIMEOUT_DEFAULT),
+            cpu_time_ms: millis(limits::TIMEOUT_DEFAULT),
+            request_body_bytes_max: limits::REQUEST_BODY_BYTES_DEFAULT,
+            reply_head_bytes_max: limits::REPLY_HEAD_BYTES_DEFAULT,
+            log_bytes_max: limits::LOG_BYTES_DEFAULT,
+            concurrency_max: limits::CONCURRENCY_DEFAULT,
+            queue_max: limits::QUEUE_DEFAULT,
+            queue_timeout_ms: millis(limits::QUEUE_TIMEOUT_DEFAULT),
+        }
+    }
+}
+
+impl From<&ArchivedFunctionLimits> for FunctionLimits {
+    fn from(archived: &ArchivedFunctionLimits) -> Self {
+        Self {
+            memory_bytes_max: archived.memory_bytes_max.to_native(),
+            table_elements_max: archived.table_elements_max.to_native(),
+            core_instances_max: archived.core_instances_max.to_native(),
+            timeout_ms: archived.timeout_ms.to_native(),
+            cpu_time_ms: archived.cpu_time_ms.to_native(),
+            request_body_bytes_max: archived.request_body_bytes_max.to_native(),
+            reply_head_bytes_max: archived.reply_head_bytes_max.to_native(),
+            log_bytes_max: archived.log_bytes_max.to_native(),
+            concurrency_max: archived.concurrency_max.to_native(),
+            queue_max: archived.queue_max.to_native(),
+            queue_timeout_ms: archived.queue_timeout_ms.to_native(),
+        }
+    }
+}
+
 /// One function as shards and workers need it.
 #[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
 pub struct Function {
@@ -37,14 +123,24 @@ pub struct Function {
     pub module: Digest,
     /// Where it runs.
     pub isolation: Isolation,
-    /// Linear memory of one instance.
-    pub memory_bytes_max: u64,
-    /// Wall time of one invocation.
-    pub timeout_ms: u32,
+    /// What its code is.
+    pub kind: Kind,
+    /// Its place among the board's counters; no other function has it.
+    pub slot: u32,
+    /// What it may use.
+    pub limits: FunctionLimits,
     /// Requests that one instance serves, one after another: 1 is a fresh instance for each.
     pub requests_per_instance_max: u32,
     /// Environment variables, in the order given.
     pub env: Vec<(String, String)>,
+    /// What `wasi:config/store` tells it, in the order given.
+    pub config: Vec<(String, String)>,
+    /// A command's arguments, without its own name.
+    pub args: Vec<String>,
+    /// What a command's stdout is.
+    pub output: Output,
+    /// Where its outgoing requests may go, as [`crate::outbound`] reads it.
+    pub allow_outbound: Vec<String>,
 }
 
 /// The whole catalogue.
@@ -143,17 +239,40 @@ fn check(catalogue: &ArchivedCatalogue) -> Result<(), CatalogueError> {
     }
     for function in functions.iter() {
         name::check(&function.name).map_err(|error| CatalogueError::Rule(error.to_string()))?;
-        let bytes: usize = function.env.iter().map(|pair| pair.0.len() + pair.1.len()).sum();
-        let fits = function.memory_bytes_max <= limits::MEMORY_BYTES_MAX
-            && u128::from(function.timeout_ms.to_native()) <= limits::TIMEOUT_MAX.as_millis()
-            && (1..=limits::REQUESTS_PER_INSTANCE_MAX).contains(&function.requests_per_instance_max.to_native())
-            && function.env.len() <= limits::ENV_VARIABLES_MAX
-            && bytes <= limits::ENV_BYTES_MAX;
-        if !fits {
+        if !fits(function) {
             return Err(CatalogueError::Rule(format!("the function {:?} passes a limit", function.name.as_str())));
         }
     }
     Ok(())
+}
+
+fn fits(function: &ArchivedFunction) -> bool {
+    let ArchivedFunctionLimits { memory_bytes_max, timeout_ms, cpu_time_ms, queue_timeout_ms, .. } = &function.limits;
+    let pairs = |pairs: &ArchivedPairs| {
+        let bytes: usize = pairs.iter().map(pair_bytes).sum();
+        pairs.len() <= limits::ENV_VARIABLES_MAX && bytes <= limits::ENV_BYTES_MAX
+    };
+    let args_bytes: usize = function.args.iter().map(|arg| arg.len()).sum();
+    memory_bytes_max.to_native() <= limits::MEMORY_BYTES_MAX
+        && [timeout_ms, cpu_time_ms, queue_timeout_ms]
+            .iter()
+            .all(|millis| u128::from(millis.to_native()) <= limits::TIMEOUT_MAX.as_millis())
+        && (1..=limits::REQUESTS_PER_INSTANCE_MAX).contains(&function.requests_per_instance_max.to_native())
+        && usize::try_from(function.slot.to_native()).is_ok_and(|slot| slot < limits::FUNCTIONS_MAX)
+        && pairs(&function.env)
+        && pairs(&function.config)
+        && function.args.len() <= limits::ARGS_MAX
+        && args_bytes <= limits::ENV_BYTES_MAX
+        && function.allow_outbound.len() <= limits::OUTBOUND_PATTERNS_MAX
+}
+
+/// Names and values, archived.
+pub type ArchivedPairs = rkyv::vec::ArchivedVec<ArchivedPair>;
+/// A name and a value, archived.
+pub type ArchivedPair = rkyv::tuple::ArchivedTuple2<rkyv::string::ArchivedString, rkyv::string::ArchivedString>;
+
+fn pair_bytes(pair: &ArchivedPair) -> usize {
+    pair.0.len() + pair.1.len()
 }
 
 #[cfg(test)]
@@ -167,10 +286,15 @@ pub(crate) mod tests {
             version: "v".to_owned(),
             module: [7; 32],
             isolation: Isolation::Shared,
-            memory_bytes_max: limits::MEMORY_BYTES_DEFAULT,
-            timeout_ms: 1000,
+            kind: Kind::Http02,
+            slot: 0,
+            limits: FunctionLimits::default(),
             requests_per_instance_max: 1,
             env: vec![("K".to_owned(), "V".to_owned())],
+            config: Vec::new(),
+            args: Vec::new(),
+            output: Output::Raw,
+            allow_outbound: Vec::new(),
         }
     }
 
@@ -195,11 +319,13 @@ pub(crate) mod tests {
     #[test]
     fn rules_are_checked_when_mapped() {
         let sealed = |functions| Catalogue { generation: 1, functions }.seal().unwrap();
+        let limited = |limits| Function { limits, ..function("a") };
         for broken in [
             vec![function("a"), function("a")],
             vec![function("../a")],
-            vec![Function { memory_bytes_max: u64::MAX, ..function("a") }],
-            vec![Function { timeout_ms: u32::MAX, ..function("a") }],
+            vec![limited(FunctionLimits { memory_bytes_max: u64::MAX, ..FunctionLimits::default() })],
+            vec![limited(FunctionLimits { timeout_ms: u32::MAX, ..FunctionLimits::default() })],
+            vec![Function { slot: u32::MAX, ..function("a") }],
             vec![Function { requests_per_instance_max: 0, ..function("a") }],
             vec![Function { env: vec![(String::new(), "x".repeat(1 << 20))], ..function("a") }],
         ] {

@@ -4,7 +4,10 @@
 //! where the message ends, so that bytes of the next one are never given to the wrong function. Stricter than HTTP
 //! asks where leniency would let two readers disagree about where a message ends. Pure functions; owns no fds.
 
-use httparse::{EMPTY_HEADER, Header, Status};
+use std::mem::MaybeUninit;
+
+pub use httparse::Header;
+use httparse::Status;
 
 use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX};
 
@@ -24,6 +27,10 @@ pub enum Framing {
 pub struct Head<'a> {
     /// Bytes up to and including the empty line.
     pub length: usize,
+    /// The method as sent.
+    pub method: &'a str,
+    /// The version is HTTP/1 and this.
+    pub minor_version: u8,
     /// The request-target as sent.
     pub target: &'a str,
     /// The Host header's value, or the authority of a target in absolute form, which wins (RFC 9112 3.2.2).
@@ -55,16 +62,35 @@ pub enum HeadError {
 
 use HeadError::Malformed;
 
+/// Room for the headers of one head.
+pub type HeaderRoom<'a> = [MaybeUninit<Header<'a>>; HEADERS_MAX];
+
+/// Room for headers, with none in it.
+#[must_use]
+pub const fn header_room<'a>() -> HeaderRoom<'a> {
+    [const { MaybeUninit::uninit() }; HEADERS_MAX]
+}
+
 /// Parses the head at the start of `bytes`.
 ///
 /// # Errors
 /// [`HeadError`] when no further bytes can make it a request that is served.
 pub fn parse(bytes: &[u8]) -> Result<Parsed<'_>, HeadError> {
-    let mut headers = [EMPTY_HEADER; HEADERS_MAX];
-    let mut request = httparse::Request::new(&mut headers);
-    let length = match request.parse(bytes) {
+    parse_into(bytes, &mut header_room()).map(|(parsed, _)| parsed)
+}
+
+/// The same, and gives the headers of a complete head too, which it leaves in `room`.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_into<'h, 'a>(
+    bytes: &'a [u8],
+    room: &'h mut HeaderRoom<'a>,
+) -> Result<(Parsed<'a>, &'h [Header<'a>]), HeadError> {
+    let mut request = httparse::Request::new(&mut []);
+    let length = match request.parse_with_uninit_headers(bytes, room) {
         Ok(Status::Complete(length)) if length <= HEAD_BYTES_MAX => length,
-        Ok(Status::Partial) if bytes.len() < HEAD_BYTES_MAX => return Ok(Parsed::Partial),
+        Ok(Status::Partial) if bytes.len() < HEAD_BYTES_MAX => return Ok((Parsed::Partial, &[])),
         Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(HeadError::TooLarge),
         Err(httparse::Error::Version) => return Err(Malformed("the version is not HTTP/1.0 or HTTP/1.1")),
         Err(httparse::Error::HeaderName | httparse::Error::HeaderValue) => {
@@ -72,29 +98,32 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed<'_>, HeadError> {
         }
         Err(_) => return Err(Malformed("the request line is not well formed")),
     };
-    let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
+    let (Some(method), Some(target), Some(minor_version)) = (request.method, request.path, request.version) else {
         return Err(Malformed("the request line is not complete"));
     };
     if method == "CONNECT" {
         return Err(Malformed("CONNECT is not served: this is no proxy"));
     }
-    let uri: http::Uri = target.parse().map_err(|_| Malformed("the request's target is not a path or a URL"))?;
-    let framing = framing(request.headers, minor)?;
+    let framing = framing(request.headers, minor_version)?;
     let named = host(request.headers)?;
-    if named.is_none() && minor > 0 {
+    if named.is_none() && minor_version > 0 {
         return Err(Malformed("an HTTP/1.1 request needs exactly one Host header"));
     }
-    if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-        return Err(Malformed("the target names a user, which no request to a server does"));
-    }
-    let host = uri.authority().and_then(|authority| authority_in(target, authority.as_str().len())).or(named);
-    Ok(Parsed::Complete(Head { length, target, host, framing }))
+    // Whoever builds the request checks the path itself.
+    let authority = if target.starts_with('/') { None } else { authority(target)? };
+    let head = Head { length, method, minor_version, target, host: authority.or(named), framing };
+    Ok((Parsed::Complete(head), request.headers))
 }
 
-/// The authority of a target in absolute form, borrowed from the target itself.
-fn authority_in(target: &str, length: usize) -> Option<&str> {
-    let start = target.find("://")? + 3;
-    target.get(start..start + length)
+/// The authority of a target that is no path, borrowed from the target itself.
+fn authority(target: &str) -> Result<Option<&str>, HeadError> {
+    let uri: http::Uri = target.parse().map_err(|_| Malformed("the request's target is not a path or a URL"))?;
+    let Some(authority) = uri.authority() else { return Ok(None) };
+    if authority.as_str().contains('@') {
+        return Err(Malformed("the target names a user, which no request to a server does"));
+    }
+    let start = target.find("://").map_or(0, |at| at + 3);
+    Ok(target.get(start..start + authority.as_str().len()))
 }
 
 fn host<'a>(headers: &[Header<'a>]) -> Result<Option<&'a str>, HeadError> {
@@ -112,7 +141,7 @@ fn host<'a>(headers: &[Header<'a>]) -> Result<Option<&'a str>, HeadError> {
 }
 
 /// RFC 9112 6.3, with everything refused that two readers could take differently.
-fn framing(headers: &[Header<'_>], minor: u8) -> Result<Framing, HeadError> {
+fn framing(headers: &[Header<'_>], minor_version: u8) -> Result<Framing, HeadError> {
     let mut length = None;
     let mut chunked = false;
     for header in headers {
@@ -134,7 +163,7 @@ fn framing(headers: &[Header<'_>], minor: u8) -> Result<Framing, HeadError> {
     }
     match (chunked, length) {
         (true, Some(_)) => Err(Malformed("a request must not have both Content-Length and Transfer-Encoding")),
-        (true, None) if minor == 0 => Err(Malformed("an HTTP/1.0 request cannot be chunked")),
+        (true, None) if minor_version == 0 => Err(Malformed("an HTTP/1.0 request cannot be chunked")),
         (true, None) => Ok(Framing::Chunked),
         (false, Some(0) | None) => Ok(Framing::None),
         (false, Some(length)) => Ok(Framing::Length(length)),
@@ -157,7 +186,9 @@ mod tests {
     fn a_plain_head() {
         let text = "GET /a?b HTTP/1.1\r\nHost: x:1\r\n\r\nrest";
         let head = complete(text);
-        assert_eq!(head, Head { length: text.len() - 4, target: "/a?b", host: Some("x:1"), framing: Framing::None });
+        assert_eq!((head.length, head.target, head.host), (text.len() - 4, "/a?b", Some("x:1")));
+        assert_eq!((head.method, head.minor_version), ("GET", 1));
+        assert_eq!(head.framing, Framing::None);
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod invocation_id;
 pub mod limits;
 pub mod message;
 pub mod name;
+pub mod outbound;
 pub mod problem;
 pub mod route;
 pub mod sealed;

@@ -26,6 +26,8 @@ pub const FUNCTIONS_MAX: usize = 100_000;
 pub const ENV_VARIABLES_MAX: usize = 256;
 /// Names and values of one function's environment together.
 pub const ENV_BYTES_MAX: usize = 32 * 1024;
+/// Arguments of a command; names and values together have [`ENV_BYTES_MAX`] too.
+pub const ARGS_MAX: usize = 256;
 /// The catalogue's archive.
 pub const CATALOGUE_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// The module-cache index's archive.
@@ -40,7 +42,7 @@ pub const MODULE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
 /// Workers of one node, and so rows of the board.
 pub const WORKERS_MAX: usize = 256;
-/// Invocations in flight in one worker; more are answered 503.
+/// Invocations in flight in one worker; more wait as their function's queue allows, and are then answered 503.
 pub const INVOCATIONS_PER_WORKER_MAX: u32 = 1000;
 
 /// Linear memory of an instance, when the deployer names none.
@@ -49,7 +51,15 @@ pub const MEMORY_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 pub const MEMORY_BYTES_MIN: u64 = 64 * 1024;
 /// The most memory a function can be given: what a 32-bit memory can address.
 pub const MEMORY_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
-/// Wall time of one invocation, when the deployer names none.
+/// Elements of an instance's tables together, when the deployer names none. A table is the program's list of functions.
+pub const TABLE_ELEMENTS_DEFAULT: u32 = 20_000;
+/// The most of them.
+pub const TABLE_ELEMENTS_MAX: u32 = 100_000;
+/// Core instances in one component's instance, when the deployer names none.
+pub const CORE_INSTANCES_DEFAULT: u32 = 30;
+/// The most of them.
+pub const CORE_INSTANCES_MAX: u32 = 100;
+/// Wall time of one invocation, when the deployer names none; the default of its processor time, too.
 pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 /// The longest wall time a function can be given.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(15 * 60);
@@ -58,15 +68,41 @@ pub const TIMEOUT_MIN: Duration = Duration::from_millis(10);
 
 /// Requests that one instance may be made to serve (`--instances reuse=N`).
 pub const REQUESTS_PER_INSTANCE_MAX: u32 = 1_000_000;
-/// Instances that a worker keeps for their next request, of all its functions together.
+/// Instances that a worker makes ready for a function that was called lately.
+pub const STANDBY_PER_FUNCTION_MAX: usize = 4;
+/// Linear memory of all instances made ready in a worker; the kernel has given as much of it as was written.
+pub const STANDBY_BYTES_PER_WORKER_MAX: usize = 512 * 1024 * 1024;
+/// Instances without a request in a worker, of all its functions together: those kept for their next, and those made ready.
 pub const KEPT_INSTANCES_PER_WORKER_MAX: u32 = 256;
 /// How long an instance is kept without a request.
 pub const KEPT_INSTANCE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A request's body, when the deployer names no limit.
+pub const REQUEST_BODY_BYTES_DEFAULT: u64 = 10 * 1024 * 1024;
+/// A reply's status line and headers, when the deployer names no limit.
+pub const REPLY_HEAD_BYTES_DEFAULT: u32 = 64 * 1024;
+/// The most that a reply's head can be given.
+pub const REPLY_HEAD_BYTES_MAX: u32 = 1024 * 1024;
+/// Invocations of one function at a time on the whole node, when the deployer names no limit.
+pub const CONCURRENCY_DEFAULT: u32 = 1000;
+/// The most of them.
+pub const CONCURRENCY_MAX: u32 = 100_000;
+/// Requests of one function that wait for one of those to end, when the deployer names no limit.
+pub const QUEUE_DEFAULT: u32 = 1000;
+/// The most of them.
+pub const QUEUE_MAX: u32 = 100_000;
+/// How long each waits, when the deployer names no limit.
+pub const QUEUE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+
 /// One line of a guest's stdout or stderr; a longer one is cut into several.
 pub const LOG_LINE_BYTES_MAX: usize = 8 * 1024;
-/// What one invocation may write to stdout and stderr; the rest is dropped and said so.
-pub const LOG_BYTES_PER_INVOCATION_MAX: usize = 256 * 1024;
+/// What one invocation may write to stdout and to stderr, when the deployer names no limit; the rest is dropped and said
+/// so.
+pub const LOG_BYTES_DEFAULT: u32 = 256 * 1024;
+/// The most of it.
+pub const LOG_BYTES_MAX: u32 = 64 * 1024 * 1024;
+/// How long a worker may be stuck in one invocation beyond that invocation's time limit before the engine kills it.
+pub const STUCK_GRACE: Duration = Duration::from_secs(1);
 
 /// How long a head may take from its first byte (setting `--head-timeout`).
 pub const HEAD_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
@@ -76,3 +112,32 @@ pub const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(75);
 pub const WRITE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 /// How long requests in flight may take to end when the node stops (setting `--drain-timeout`).
 pub const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+
+/// Destinations that a function's outgoing requests may be allowed.
+pub const OUTBOUND_PATTERNS_MAX: usize = 256;
+/// One of them: `*.`, a DNS name of 253 bytes, a colon and a port.
+pub const OUTBOUND_PATTERN_BYTES_MAX: usize = 261;
+/// A function's outgoing requests in flight in one worker, until their replies' bodies have ended; more fail at once.
+pub const OUTBOUND_REQUESTS_MAX: usize = 64;
+/// Their connections in one worker, with those that are kept: as many again.
+pub const OUTBOUND_CONNECTIONS_MAX: usize = 2 * OUTBOUND_REQUESTS_MAX;
+/// Connections that are kept for the next request to the same host.
+pub const OUTBOUND_IDLE_PER_HOST_MAX: usize = 8;
+/// How long they are kept.
+pub const OUTBOUND_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Names of one function that are being looked up at once; each takes a thread.
+pub const OUTBOUND_LOOKUPS_MAX: usize = 8;
+/// Addresses of one name that are tried.
+pub const OUTBOUND_ADDRESSES_MAX: usize = 16;
+/// How long an outgoing connection may take, name and TLS included, when the guest does not say.
+pub const OUTBOUND_CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+/// The most that the guest can say.
+pub const OUTBOUND_CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(60);
+/// How long a reply's head, and then each part of its body, may be waited for: the default, and the most.
+pub const OUTBOUND_READ_TIMEOUT_MAX: Duration = Duration::from_secs(600);
+/// How long a server may take none of a request's bytes.
+pub const OUTBOUND_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// The head of a reply to an outgoing request.
+pub const OUTBOUND_REPLY_HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Headers in it.
+pub const OUTBOUND_REPLY_HEADERS_MAX: usize = 100;

@@ -30,6 +30,9 @@ pub trait Message: Sized {
 pub struct Settings {
     /// The function this worker exists for (`isolation = "process"`), or none: it runs all shared functions.
     pub only_function: Option<String>,
+    /// The workers that run shared functions have the board's first rows, so many. A function's limits hold for all of
+    /// them together.
+    pub shared_rows: u16,
     /// With `--domain example.com`: the suffix under which host names are functions' names.
     pub domain: Option<String>,
     /// From a head's first byte to its last.

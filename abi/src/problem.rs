@@ -48,6 +48,7 @@ impl Problem {
             404 => "Not Found",
             408 => "Request Timeout",
             413 => "Content Too Large",
+            429 => "Too Many Requests",
             431 => "Request Header Fields Too Large",
             503 => "Service Unavailable",
             504 => "Gateway Timeout",

@@ -71,7 +71,12 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     let first = Snapshot { catalogue: Arc::clone(&catalogue.1), workers: HashMap::new() };
     let shared = Arc::new(Shared { snapshot: ArcSwap::from_pointee(first), domain: config.domain.clone(), parking });
     let (board, board_fd) = Board::create()?;
-    let plan = Plan { binary, cores: cores.clone(), settings: settings(config), drain_timeout: config.drain_timeout };
+    let plan = Plan {
+        binary,
+        cores: cores.clone(),
+        settings: settings(config, cores.len()),
+        drain_timeout: config.drain_timeout,
+    };
     let board = (Arc::new(board), board_fd);
     let mut supervisor = Supervisor::new(plan, Arc::clone(&shared), cache, board, catalogue, parked, commands);
     // Workers before shards: a shard has threads of its own, and nothing is accepted that nobody can serve.
@@ -103,10 +108,11 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn settings(config: &Config) -> Settings {
+fn settings(config: &Config, shared_workers: usize) -> Settings {
     let millis = |duration: Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
     Settings {
         only_function: None,
+        shared_rows: u16::try_from(shared_workers).unwrap_or(u16::MAX),
         domain: config.domain.clone(),
         head_timeout_ms: millis(config.head_timeout),
         idle_timeout_ms: millis(config.idle_timeout),

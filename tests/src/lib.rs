@@ -7,16 +7,20 @@
     reason = "a harness that cannot go on has only one way to say so: fail the test that called it"
 )]
 
+pub mod answer;
 pub mod bytes;
 pub mod client;
 pub mod disk;
 pub mod guests;
+pub mod nobody;
 pub mod node;
 pub mod process;
 pub mod running;
 pub mod seccomp;
 pub mod status;
+pub mod upstream;
 pub mod wait;
+pub mod wasmtime;
 
 pub use client::{Connection, Cut, Head, Reply};
 pub use node::{Node, NodeBuilder};

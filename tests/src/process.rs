@@ -39,6 +39,11 @@ fn parent_and_state(pid: u32) -> Option<(u32, char)> {
     Some((fields.next()?.parse().ok()?, state))
 }
 
+/// Sends a signal to a process that must be there.
+pub fn signal(pid: u32, signal: Signal) {
+    kill(nix_pid(pid), signal).unwrap_or_else(|errno| panic!("{signal} to {pid}: {errno}"));
+}
+
 /// Whether the process exists and is no zombie.
 pub fn alive(pid: u32) -> bool {
     parent_and_state(pid).is_some_and(|(_, state)| state != 'Z')

@@ -9,6 +9,18 @@ use harness::running::is_root;
 use harness::{Node, guests};
 use tempfile::TempDir;
 
+const PREVIEW_1: &str = "wasi_snapshot_preview1";
+
+/// A core module with a memory that imports a function and exports it as `_start`.
+fn module(module: &str, name: &str) -> Vec<u8> {
+    let section = |id: u8, content: &[u8]| [&[id, u8::try_from(content.len()).unwrap()], content].concat();
+    let sized = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+    let imports = [&[1][..], &sized(module), &sized(name), &[0, 0]].concat();
+    let exports = [&[2][..], &sized("_start"), &[0, 0], &sized("memory"), &[2, 0]].concat();
+    let sections = [section(1, &[1, 0x60, 0, 0]), section(2, &imports), section(5, &[1, 0, 1]), section(7, &exports)];
+    [guests::EMPTY_MODULE, &sections.concat()].concat()
+}
+
 /// A node with `hello`, its store, and a folder for files to deploy.
 struct Place {
     node: Node,
@@ -50,16 +62,18 @@ impl Place {
 }
 
 #[test]
-fn files_that_are_no_http_component() {
+fn files_that_are_no_function() {
     let place = Place::new();
     let hello = fs::read(guests::path("hello")).unwrap();
     let mut flipped = hello.clone();
     flipped[4] = 0x77;
-    let cases: [(&str, &[u8], &[&str]); 9] = [
+    let cases: [(&str, &[u8], &[&str]); 11] = [
         ("a text file", b"#!/bin/sh\necho this is no component\n", &["component"]),
         ("an empty file", b"", &["empty"]),
-        ("a core module without exports", guests::EMPTY_MODULE, &["component"]),
-        ("a core module with no known entry", guests::MODULE_WITHOUT_ENTRY, &["component"]),
+        ("a core module without exports", guests::EMPTY_MODULE, &["_start", "component"]),
+        ("a core module with no known entry", guests::MODULE_WITHOUT_ENTRY, &["_start", "component"]),
+        ("a core module that imports from a browser", &module("env", "now"), &["env.now", "component"]),
+        ("a core module with a preview-1 import that there is not", &module(PREVIEW_1, "fd_fly"), &["fd_fly"]),
         ("a component for another world", guests::EMPTY_COMPONENT, &["wasi:http"]),
         ("half a component", &hello[..hello.len() / 2], &["component"]),
         ("a component without its last bytes", &hello[..hello.len() - 7], &["component"]),
@@ -114,8 +128,37 @@ fn manifests_and_options_that_make_no_sense() {
     let place = Place::new();
     let hello = guests::path("hello");
     let hello = hello.to_str().unwrap();
-    for (option, value) in [("--memory", "0"), ("--memory", "8TiB"), ("--timeout", "0s"), ("--timeout", "9days")] {
-        place.refuses(option, &[hello, "--name", "bad", option, value], &[&option[2..]]);
+    for (option, value) in [
+        ("--memory", "0"),
+        ("--memory", "8TiB"),
+        ("--timeout", "0s"),
+        ("--timeout", "9days"),
+        ("--cpu-time", "1ms"),
+        ("--table-elements", "0"),
+        ("--core-instances", "101"),
+        ("--reply-head", "1GiB"),
+        ("--log-size", "1GiB"),
+        ("--concurrency", "0"),
+        ("--queue", "100001"),
+        ("--queue-timeout", "1day"),
+    ] {
+        place.refuses(option, &[hello, "--name", "bad", option, value], &[option, "expected"]);
+    }
+    for (option, value, words) in [
+        ("--kind", "command", &["kind command", "http02"][..]),
+        ("--arg", "x", &["--arg", "for commands"]),
+        ("--output", "cgi", &["--output", "for commands"]),
+        ("--allow-outbound", "https://example.com/", &["https://example.com/", "expected"]),
+        ("--config", "=x", &["config", "name=value"]),
+    ] {
+        place.refuses(option, &[hello, "--name", "bad", option, value], words);
+    }
+    let command = guests::path("cmd");
+    let command = command.to_str().unwrap();
+    for (option, value, words) in
+        [("--kind", "http", &["kind http", "command"][..]), ("--instances", "reuse=2", &["reuse=2", "command"])]
+    {
+        place.refuses(option, &[command, "--name", "bad", option, value], words);
     }
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("bad.wasm");
@@ -126,6 +169,13 @@ fn manifests_and_options_that_make_no_sense() {
         ("memory = \"much\"", "memory"),
         ("timeout = \"later\"", "timeout"),
         ("isolation = \"somehow\"", "isolation"),
+        ("cpu-time = \"1s\"", "cpu-time"),
+        ("concurrency = 0", "concurrency"),
+        ("concurrency = \"many\"", "concurrency"),
+        ("args = \"x\"", "args"),
+        ("allow_outbound = [\"nowhere\"]", "nowhere"),
+        ("[env]\nA = 1", "expected a string"),
+        ("[limits]\nmemory = \"1MiB\"", "limits"),
     ] {
         fs::write(folder.path().join("sockhop.toml"), manifest).unwrap();
         place.refuses(manifest, &[file.to_str().unwrap()], &[word]);

@@ -157,6 +157,13 @@ fn wrong_usage_is_exit_code_2() {
         &["deploy", "x.wasm", "--timeout", "later"],
         &["deploy", "x.wasm", "--isolation", "somehow"],
         &["deploy", "x.wasm", "--env", "NO_EQUALS_SIGN"],
+        &["deploy", "x.wasm", "--config", "NO_EQUALS_SIGN"],
+        &["deploy", "x.wasm", "--kind", "library"],
+        &["deploy", "x.wasm", "--output", "somehow"],
+        &["deploy", "x.wasm", "--instances", "reuse=0"],
+        &["deploy", "x.wasm", "--cpu-time", "later"],
+        &["deploy", "x.wasm", "--concurrency", "many"],
+        &["deploy", "x.wasm", "--concurrency", "-1"],
         &["invoke"],
     ] {
         let wrong = node::run(arguments).expect_code(2);

@@ -3,23 +3,34 @@
 //! A thread of its own, because the guests' thread is the one that may be stuck. It sleeps without a timer while
 //! nothing runs, so an idle worker costs nothing. Owns its thread, which ends with the process.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use wasmtime::Engine;
+use wasmtime::{Engine, EngineWeak};
 
-/// How long a guest runs before others get a turn; also the grain of time limits.
-const TICK: Duration = Duration::from_millis(5);
+/// How long a guest runs before others get a turn; also the grain of limits on processor time.
+const TICK: Duration = Duration::from_millis(2);
 
 /// Ticks of nothing running before the thread goes to sleep.
-const IDLE_TICKS: u32 = 200;
+const IDLE_TICKS: u32 = 500;
 
 #[derive(Default)]
 struct Shared {
     running: AtomicU64,
-    asleep: std::sync::atomic::AtomicBool,
+    asleep: AtomicBool,
+    engines: Mutex<Vec<EngineWeak>>,
+}
+
+impl Shared {
+    fn count_epoch(&self) {
+        for engine in self.engines.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            if let Some(engine) = engine.upgrade() {
+                engine.increment_epoch();
+            }
+        }
+    }
 }
 
 /// Handle for the thread that counts epochs.
@@ -29,19 +40,18 @@ pub(crate) struct Ticker {
 }
 
 impl Ticker {
-    pub(crate) fn start(engine: &Engine) -> std::io::Result<Self> {
+    pub(crate) fn start() -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
-        let (engine, theirs) = (engine.weak(), Arc::clone(&shared));
+        let theirs = Arc::clone(&shared);
         let handle = thread::Builder::new().name("epoch".into()).spawn(move || {
             let mut idle_ticks = 0;
-            while let Some(engine) = engine.upgrade() {
+            loop {
                 if theirs.running.load(SeqCst) > 0 {
                     idle_ticks = 0;
-                    engine.increment_epoch();
+                    theirs.count_epoch();
                 } else {
                     idle_ticks += 1;
                 }
-                drop(engine);
                 if idle_ticks < IDLE_TICKS {
                     thread::sleep(TICK);
                     continue;
@@ -56,6 +66,11 @@ impl Ticker {
             }
         })?;
         Ok(Self { shared, thread: handle.thread().clone() })
+    }
+
+    /// Counts the epochs of `engine` too, for as long as it lives.
+    pub(crate) fn add(&self, engine: &Engine) {
+        self.shared.engines.lock().unwrap_or_else(PoisonError::into_inner).push(engine.weak());
     }
 
     /// An invocation begins.

@@ -11,27 +11,39 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use abi::catalogue::{ArchivedFunction, CatalogueView};
+use abi::catalogue::{ArchivedFunction, ArchivedKind, ArchivedOutput, CatalogueView, FunctionLimits, Kind, Output};
 use abi::limits::MODULE_BYTES_MAX;
 use abi::message::{Digest, ToEngine};
+use abi::outbound::AllowList;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use wasmtime::Engine;
-use wasmtime::component::{Component, Linker};
-use wasmtime_wasi_http::p2::bindings::ProxyPre;
+use wasmtime_wasi_config::WasiConfigVariables;
 
+use crate::admission::Turns;
 use crate::link::Outbox;
-use crate::wasm::host::Host;
+use crate::outbound::Outbound;
+use crate::wasm::engine::{Engines, Module};
 use crate::wasm::instances::{Budget, Kept};
 
 /// A function ready to be run.
 pub(crate) struct Function {
     pub(crate) name: Arc<str>,
-    pub(crate) module: ProxyPre<Host>,
-    pub(crate) memory_bytes_max: usize,
+    /// Names all there is to it: another deploy is another version.
+    version: String,
+    pub(crate) module: Module,
+    /// Its place among the board's counters.
+    pub(crate) slot: usize,
+    pub(crate) limits: FunctionLimits,
     pub(crate) timeout: Duration,
     pub(crate) env: Vec<(String, String)>,
+    pub(crate) config: Arc<WasiConfigVariables>,
+    pub(crate) args: Vec<String>,
+    pub(crate) output: Output,
+    /// How it sends requests, when it may.
+    pub(crate) outbound: Option<Outbound>,
     pub(crate) kept: Kept,
+    /// Those who wait for one of its invocations to end.
+    pub(crate) turns: Turns,
 }
 
 /// Why a function cannot be run, for the log.
@@ -42,35 +54,37 @@ pub(crate) struct LoadError {
     reason: String,
 }
 
-type Loaded = Result<ProxyPre<Host>, String>;
+type Loaded = Result<Module, String>;
 
-enum Module {
-    Asked(Vec<oneshot::Sender<Loaded>>),
-    Ready(ProxyPre<Host>),
+enum Entry {
+    Asked(Kind, Vec<oneshot::Sender<Loaded>>),
+    Ready(Module),
 }
 
 pub(crate) struct Functions {
-    engine: Engine,
-    linker: Linker<Host>,
+    engines: Engines,
     outbox: Outbox,
     catalogue: RefCell<Rc<CatalogueView>>,
-    /// By position in the catalogue; emptied when that is replaced.
+    /// By position in the catalogue.
     ready: RefCell<HashMap<usize, Rc<Function>>>,
-    modules: RefCell<HashMap<Digest, Module>>,
+    modules: RefCell<HashMap<Digest, Entry>>,
     budget: Budget,
 }
 
 impl Functions {
-    pub(crate) fn new(engine: Engine, linker: Linker<Host>, outbox: Outbox, catalogue: CatalogueView) -> Self {
+    pub(crate) fn new(engines: Engines, outbox: Outbox, catalogue: CatalogueView) -> Self {
         Self {
-            engine,
-            linker,
+            engines,
             outbox,
             catalogue: RefCell::new(Rc::new(catalogue)),
             ready: RefCell::default(),
             modules: RefCell::default(),
             budget: Budget::default(),
         }
+    }
+
+    pub(crate) fn engines(&self) -> &Engines {
+        &self.engines
     }
 
     /// The catalogue that is served by now.
@@ -83,14 +97,20 @@ impl Functions {
     }
 
     pub(crate) fn module_count(&self) -> usize {
-        self.modules.borrow().values().filter(|module| matches!(module, Module::Ready(_))).count()
+        self.modules.borrow().values().filter(|module| matches!(module, Entry::Ready(_))).count()
     }
 
     /// Serves by `catalogue` from now on. Invocations in flight keep what they began with.
+    /// Functions that are as they were keep their instances and their connections.
     pub(crate) fn replace(&self, catalogue: CatalogueView) {
-        self.ready.borrow_mut().clear();
+        let ready = self.ready.take().into_values().filter_map(|function| {
+            let index = catalogue.find(&function.name)?;
+            let same = catalogue.function(index)?.version == *function.version;
+            same.then_some((index, function))
+        });
+        self.ready.replace(ready.collect());
         let named: HashSet<Digest> = catalogue.get().functions.iter().map(|function| function.module).collect();
-        self.modules.borrow_mut().retain(|key, module| matches!(module, Module::Asked(_)) || named.contains(key));
+        self.modules.borrow_mut().retain(|key, module| matches!(module, Entry::Asked(..)) || named.contains(key));
         *self.catalogue.borrow_mut() = Rc::new(catalogue);
     }
 
@@ -109,7 +129,7 @@ impl Functions {
         let Some(spec) = catalogue.function(index) else {
             return Err(LoadError { function: format!("#{index}"), reason: "it is not in the catalogue".into() });
         };
-        let module = self.module(spec.module).await;
+        let module = self.module(spec.module, kind(spec.kind)).await;
         let module = module.map_err(|reason| LoadError { function: spec.name.as_str().to_owned(), reason })?;
         let function = Rc::new(function(spec, module, self.budget.clone()));
         // The catalogue may have been replaced while the module came.
@@ -119,15 +139,15 @@ impl Functions {
         Ok(function)
     }
 
-    async fn module(&self, key: Digest) -> Loaded {
+    async fn module(&self, key: Digest, kind: Kind) -> Loaded {
         let waiting = {
             let mut modules = self.modules.borrow_mut();
             let (sender, receiver) = oneshot::channel();
             match modules.get_mut(&key) {
-                Some(Module::Ready(module)) => return Ok(module.clone()),
-                Some(Module::Asked(waiters)) => waiters.push(sender),
+                Some(Entry::Ready(module)) => return Ok(module.clone()),
+                Some(Entry::Asked(_, waiters)) => waiters.push(sender),
                 None => {
-                    modules.insert(key, Module::Asked(vec![sender]));
+                    modules.insert(key, Entry::Asked(kind, vec![sender]));
                     self.outbox.send(ToEngine::Want { key }, None);
                 }
             }
@@ -138,7 +158,12 @@ impl Functions {
 
     /// The engine has sent the module it was asked for.
     pub(crate) fn module_arrived(&self, key: Digest, fd: OwnedFd) {
-        let loaded = self.load(fd);
+        let kind = match self.modules.borrow().get(&key) {
+            Some(Entry::Asked(kind, _)) => *kind,
+            // Nobody waits for it.
+            _ => return,
+        };
+        let loaded = self.load(kind, &fd);
         self.settle(key, loaded);
     }
 
@@ -149,36 +174,57 @@ impl Functions {
 
     fn settle(&self, key: Digest, loaded: Loaded) {
         let before = match &loaded {
-            Ok(module) => self.modules.borrow_mut().insert(key, Module::Ready(module.clone())),
+            Ok(module) => self.modules.borrow_mut().insert(key, Entry::Ready(module.clone())),
             // Forgotten, so that the next call asks again.
             Err(_) => self.modules.borrow_mut().remove(&key),
         };
-        if let Some(Module::Asked(waiters)) = before {
+        if let Some(Entry::Asked(_, waiters)) = before {
             for waiter in waiters {
                 let _ = waiter.send(loaded.clone());
             }
         }
     }
 
-    fn load(&self, fd: OwnedFd) -> Loaded {
-        abi::sealed::check("module", &fd, MODULE_BYTES_MAX).map_err(|error| error.to_string())?;
+    fn load(&self, kind: Kind, fd: &OwnedFd) -> Loaded {
+        abi::sealed::check("module", fd, MODULE_BYTES_MAX).map_err(|error| error.to_string())?;
         let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
-        // SAFETY: the bytes were compiled by this node's own engine, which checked their digest, and the seals just
-        // checked keep anyone from changing them while they are mapped.
-        let component = unsafe { Component::deserialize_file(&self.engine, path) };
-        let component = component.map_err(|error| format!("{error:#}"))?;
-        let pre = self.linker.instantiate_pre(&component).map_err(|error| format!("{error:#}"))?;
-        ProxyPre::new(pre).map_err(|error| format!("{error:#}"))
+        // SAFETY: the bytes were compiled by this node's own engine for the kind in its catalogue, which checked their digest,
+        // and the seals just checked keep anyone from changing them while they are mapped.
+        unsafe { self.engines.load(kind, &path) }.map_err(|error| format!("{error:#}"))
     }
 }
 
-fn function(spec: &ArchivedFunction, module: ProxyPre<Host>, budget: Budget) -> Function {
+fn kind(kind: ArchivedKind) -> Kind {
+    match kind {
+        ArchivedKind::Http02 => Kind::Http02,
+        ArchivedKind::Http03 => Kind::Http03,
+        ArchivedKind::Command => Kind::Command,
+    }
+}
+
+fn function(spec: &ArchivedFunction, module: Module, budget: Budget) -> Function {
+    let limits = FunctionLimits::from(&spec.limits);
+    let pairs = |pairs: &abi::catalogue::ArchivedPairs| -> Vec<(String, String)> {
+        pairs.iter().map(|pair| (pair.0.as_str().to_owned(), pair.1.as_str().to_owned())).collect()
+    };
+    let allow = AllowList::new(spec.allow_outbound.iter().map(|pattern| pattern.as_str()));
+    let outbound = allow.ok().filter(|_| !spec.allow_outbound.is_empty()).map(Outbound::new);
     Function {
+        outbound,
         name: spec.name.as_str().into(),
+        version: spec.version.as_str().to_owned(),
         module,
-        memory_bytes_max: usize::try_from(spec.memory_bytes_max.to_native()).unwrap_or(usize::MAX),
-        timeout: Duration::from_millis(u64::from(spec.timeout_ms.to_native())),
+        slot: usize::try_from(spec.slot.to_native()).unwrap_or(usize::MAX),
+        timeout: Duration::from_millis(u64::from(limits.timeout_ms)),
+        limits,
+        env: pairs(&spec.env),
+        config: Arc::new(pairs(&spec.config).into_iter().collect()),
+        args: spec.args.iter().map(|arg| arg.as_str().to_owned()).collect(),
+        output: match spec.output {
+            ArchivedOutput::Raw => Output::Raw,
+            ArchivedOutput::Cgi => Output::Cgi,
+        },
         kept: Kept::new(spec.requests_per_instance_max.to_native(), budget),
-        env: spec.env.iter().map(|pair| (pair.0.as_str().to_owned(), pair.1.as_str().to_owned())).collect(),
+        turns: Turns::default(),
     }
 }

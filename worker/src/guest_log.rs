@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::functions::Function;
 use abi::invocation_id::InvocationId;
-use abi::limits::{LOG_BYTES_PER_INVOCATION_MAX, LOG_LINE_BYTES_MAX};
+use abi::limits::LOG_LINE_BYTES_MAX;
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
@@ -71,11 +72,18 @@ struct Lines {
     stream: &'static str,
     partial: Vec<u8>,
     taken_bytes: usize,
+    bytes_max: usize,
 }
 
 impl GuestStream {
-    pub(crate) fn new(log: GuestLog, function: Arc<str>, id: InvocationId, stream: &'static str) -> Self {
-        Self(Arc::new(Mutex::new(Lines { log, function, id, stream, partial: Vec::new(), taken_bytes: 0 })))
+    pub(crate) fn new(log: GuestLog, function: &Function, id: InvocationId, stream: &'static str) -> Self {
+        let bytes_max = usize::try_from(function.limits.log_bytes_max).unwrap_or(usize::MAX);
+        Self::limited(log, Arc::clone(&function.name), id, stream, bytes_max)
+    }
+
+    fn limited(log: GuestLog, function: Arc<str>, id: InvocationId, stream: &'static str, bytes_max: usize) -> Self {
+        let (partial, taken_bytes) = (Vec::new(), 0);
+        Self(Arc::new(Mutex::new(Lines { log, function, id, stream, partial, taken_bytes, bytes_max })))
     }
 }
 
@@ -86,6 +94,15 @@ impl GuestStream {
         lines.end_partial();
         lines.id = id;
         lines.taken_bytes = 0;
+    }
+
+    /// Writes a line of the node's own about the invocation. It counts as the guest's: the guest has caused it.
+    pub(crate) fn note(&self, text: &str) {
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.taken_bytes <= lines.bytes_max {
+            lines.taken_bytes += text.len();
+            lines.log.line(&lines.function, lines.id, "node", text);
+        }
     }
 
     /// The invocation is over, and with it its last line.
@@ -102,7 +119,7 @@ impl Lines {
     }
 
     fn take(&mut self, bytes: &[u8]) {
-        if self.taken_bytes > LOG_BYTES_PER_INVOCATION_MAX {
+        if self.taken_bytes > self.bytes_max {
             return;
         }
         self.taken_bytes += bytes.len();
@@ -118,9 +135,9 @@ impl Lines {
                 self.end_line();
             }
         }
-        if self.taken_bytes > LOG_BYTES_PER_INVOCATION_MAX {
+        if self.taken_bytes > self.bytes_max {
             self.end_line();
-            let note = format!("[cut: more than {LOG_BYTES_PER_INVOCATION_MAX} bytes]");
+            let note = format!("[cut: more than {} bytes]", self.bytes_max);
             self.log.line(&self.function, self.id, self.stream, &note);
         }
     }
@@ -212,10 +229,12 @@ impl AsyncWrite for GuestStream {
 mod tests {
     use super::*;
 
+    const BYTES_MAX: usize = 256 * 1024;
+
     fn lines_of(writes: &[&[u8]]) -> Vec<String> {
         let (lines, queue) = sync_channel(QUEUE_LINES);
         let log = GuestLog { lines, dropped: Arc::default() };
-        let stream = GuestStream::new(log, "f".into(), InvocationId::new(), "stdout");
+        let stream = GuestStream::limited(log, "f".into(), InvocationId::new(), "stdout", BYTES_MAX);
         for bytes in writes {
             stream.0.lock().unwrap().take(bytes);
         }
@@ -242,6 +261,6 @@ mod tests {
         let flood: Vec<&[u8]> = (0..1000).map(|_| long.as_slice()).collect();
         let lines = lines_of(&flood);
         assert!(lines.last().unwrap().starts_with("[cut"), "{:?}", lines.last());
-        assert!(lines.iter().map(String::len).sum::<usize>() < 2 * LOG_BYTES_PER_INVOCATION_MAX);
+        assert!(lines.iter().map(String::len).sum::<usize>() < 2 * BYTES_MAX);
     }
 }

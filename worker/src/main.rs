@@ -3,12 +3,14 @@
 //! Started by `sockhop serve` with its end of the channel at a known fd; it is of no use alone. This file owns that
 //! fd until the link takes it over. A panic anywhere ends the process: the engine starts another.
 
+mod admission;
 mod clock;
 mod connection;
 mod epoch;
 mod functions;
 mod guest_log;
 mod link;
+mod outbound;
 mod start;
 mod wasm;
 mod worker;

@@ -36,16 +36,17 @@ async fn serve(channel: Channel) -> anyhow::Result<()> {
     let (row, settings, board) = started(inbox.next().await.context("waiting for Start")?)?;
     let catalogue = first_catalogue(inbox.next().await.context("waiting for the catalogue")?)?;
 
-    let engine =
-        wasm::engine::engine().map_err(anyhow::Error::from).context("wasmtime refuses the worker's settings")?;
-    let linker = wasm::engine::linker(&engine).map_err(anyhow::Error::from).context("linking the host's interfaces")?;
-    let ticker = epoch::Ticker::start(&engine).context("starting the epoch thread")?;
+    let ticker = epoch::Ticker::start().context("starting the epoch thread")?;
+    let engines = wasm::engine::Engines::new(ticker);
+    let engines = engines.map_err(anyhow::Error::from).context("wasmtime refuses the worker's settings")?;
     let log = guest_log::start().context("starting the guest-log thread")?;
-    let functions = Functions::new(engine, linker, outbox.clone(), catalogue);
-    let worker = Worker::new(settings, functions, outbox, ticker, log, board, row);
+    let functions = Functions::new(engines, outbox.clone(), catalogue);
+    let worker = Worker::new(settings, functions, outbox, log, board, row);
 
     worker.report_applied();
     let beats = tokio::task::spawn_local(beat(Rc::clone(&worker)));
+    let standing_by = Rc::clone(&worker);
+    let standby = tokio::task::spawn_local(async move { standing_by.standby.run(&standing_by.log).await });
     loop {
         tokio::select! {
             received = inbox.next() => match received {
@@ -57,6 +58,7 @@ async fn serve(channel: Channel) -> anyhow::Result<()> {
         }
     }
     beats.abort();
+    standby.abort();
     Ok(())
 }
 
@@ -99,5 +101,6 @@ async fn beat(worker: Rc<Worker>) {
         interval.tick().await;
         worker.beat();
         worker.functions.expire_instances();
+        worker.spent.unmake();
     }
 }

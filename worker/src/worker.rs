@@ -3,26 +3,29 @@
 //! One per process, behind an `Rc`: everything here runs on one thread. Owns the board's mapping.
 
 use std::cell::Cell;
+use std::ops::Range;
 use std::rc::Rc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::Duration;
 
-use abi::board::{Board, Row};
+use abi::board::{Board, Row, Slot};
 use abi::message::{Settings, ToEngine};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::epoch::Ticker;
-use crate::functions::Functions;
+use crate::functions::{Function, Functions};
 use crate::guest_log::GuestLog;
 use crate::link::Outbox;
+use crate::wasm::instances::Spent;
+use crate::wasm::standby::Standby;
 
 pub(crate) struct Worker {
     pub(crate) settings: Settings,
     pub(crate) functions: Functions,
     pub(crate) outbox: Outbox,
-    pub(crate) ticker: Ticker,
     pub(crate) log: GuestLog,
+    pub(crate) standby: Standby,
+    pub(crate) spent: Spent,
     board: Board,
     row: usize,
     started: Instant,
@@ -31,6 +34,8 @@ pub(crate) struct Worker {
     /// Told when draining begins, and when the last connection has gone.
     changed: Notify,
     drain_deadline: Cell<Option<Instant>>,
+    /// The time of day as replies tell it (RFC 9110 6.6.1), as of the last beat.
+    date: Cell<[u8; 29]>,
 }
 
 impl Worker {
@@ -38,7 +43,6 @@ impl Worker {
         settings: Settings,
         functions: Functions,
         outbox: Outbox,
-        ticker: Ticker,
         log: GuestLog,
         board: Board,
         row: usize,
@@ -47,8 +51,9 @@ impl Worker {
             settings,
             functions,
             outbox,
-            ticker,
             log,
+            standby: Standby::default(),
+            spent: Spent::default(),
             board,
             row,
             started: Instant::now(),
@@ -56,6 +61,7 @@ impl Worker {
             draining: Cell::new(false),
             changed: Notify::new(),
             drain_deadline: Cell::new(None),
+            date: Cell::new(date()),
         })
     }
 
@@ -68,6 +74,12 @@ impl Worker {
     pub(crate) fn beat(&self) {
         let millis = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.row().heartbeat_ms.store(millis, Relaxed);
+        self.date.set(date());
+    }
+
+    /// The value of a reply's Date, at most a beat old.
+    pub(crate) fn date(&self) -> [u8; 29] {
+        self.date.get()
     }
 
     pub(crate) fn count_modules(&self) {
@@ -86,16 +98,37 @@ impl Worker {
         OpenConnection(Rc::clone(self))
     }
 
-    /// Counts an invocation in until the guard is dropped; none when the worker is full.
-    pub(crate) fn invocation_begun(self: &Rc<Self>) -> Option<RunningInvocation> {
-        let row = self.row();
-        if row.in_flight.load(Relaxed) >= u64::from(abi::limits::INVOCATIONS_PER_WORKER_MAX) {
-            return None;
+    /// Counts an invocation in until the guard is dropped; whether it may run is [`crate::admission`]'s to say.
+    pub(crate) fn count_invocation(self: &Rc<Self>, function: &Rc<Function>) -> RunningInvocation {
+        self.row().in_flight.fetch_add(1, Relaxed);
+        if let Some(slot) = self.slot(function) {
+            slot.in_flight.fetch_add(1, SeqCst);
         }
-        row.requests.fetch_add(1, Relaxed);
-        row.in_flight.fetch_add(1, Relaxed);
-        self.ticker.begin();
-        Some(RunningInvocation(Rc::clone(self)))
+        self.functions.engines().ticker().begin();
+        RunningInvocation { worker: Rc::clone(self), function: Rc::clone(function), begun: false }
+    }
+
+    /// A function's counters in this worker.
+    pub(crate) fn slot(&self, function: &Function) -> Option<&Slot> {
+        self.board.slots(self.row).get(function.slot)
+    }
+
+    /// Invocations of a function on all workers that may run it.
+    pub(crate) fn running_everywhere(&self, function: &Function) -> u32 {
+        self.board.sum(self.rows(), function.slot).0
+    }
+
+    /// Requests of a function that wait for their turn, on all workers that may run it.
+    pub(crate) fn queued_everywhere(&self, function: &Function) -> u32 {
+        self.board.sum(self.rows(), function.slot).1
+    }
+
+    /// The rows of the workers that run the same functions as this one.
+    fn rows(&self) -> Range<usize> {
+        match self.settings.only_function {
+            Some(_) => self.row..self.row + 1,
+            None => 0..usize::from(self.settings.shared_rows),
+        }
     }
 
     pub(crate) fn draining(&self) -> bool {
@@ -139,6 +172,11 @@ impl Worker {
     }
 }
 
+fn date() -> [u8; 29] {
+    let text = httpdate::fmt_http_date(std::time::SystemTime::now());
+    text.as_bytes().try_into().unwrap_or(*b"Thu, 01 Jan 1970 00:00:00 GMT")
+}
+
 /// A connection that this worker owns.
 pub(crate) struct OpenConnection(Rc<Worker>);
 
@@ -153,14 +191,47 @@ impl Drop for OpenConnection {
     }
 }
 
-/// An invocation that is being run.
-pub(crate) struct RunningInvocation(Rc<Worker>);
+/// An invocation that is counted in, and its place until it is dropped.
+pub(crate) struct RunningInvocation {
+    worker: Rc<Worker>,
+    function: Rc<Function>,
+    begun: bool,
+}
+
+impl RunningInvocation {
+    /// How many are counted in in this worker.
+    pub(crate) fn in_worker(&self) -> u64 {
+        self.worker.row().in_flight.load(Relaxed)
+    }
+
+    /// It does run.
+    pub(crate) fn begun(mut self) -> Self {
+        self.worker.row().requests.fetch_add(1, Relaxed);
+        self.begun = true;
+        self
+    }
+
+    /// Tells the engine that a guest has the thread, and until when it may.
+    pub(crate) fn guest_has_thread_until(&self, deadline_ms: u64) {
+        self.worker.row().guest_deadline_ms.store(deadline_ms, Relaxed);
+    }
+
+    pub(crate) fn guest_left_thread(&self) {
+        self.worker.row().guest_deadline_ms.store(0, Relaxed);
+    }
+}
 
 impl Drop for RunningInvocation {
     fn drop(&mut self) {
-        let worker = &self.0;
+        let worker = &self.worker;
         worker.row().in_flight.fetch_sub(1, Relaxed);
-        worker.ticker.end();
+        if let Some(slot) = worker.slot(&self.function) {
+            slot.in_flight.fetch_sub(1, SeqCst);
+        }
+        if self.begun {
+            self.function.turns.ended();
+        }
+        worker.functions.engines().ticker().end();
         if worker.draining() {
             worker.changed.notify_waiters();
         }

@@ -7,8 +7,11 @@
 use std::fs::File;
 use std::io::Write;
 
-use abi::catalogue::{ArchivedIsolation, Catalogue, CatalogueError, CatalogueView, Function, Isolation};
+use abi::catalogue::{
+    ArchivedIsolation, Catalogue, CatalogueError, CatalogueView, Function, FunctionLimits, Isolation, Kind, Output,
+};
 use abi::limits;
+use abi::outbound::AllowList;
 use abi::sealed::{self, SealedError};
 use abi::{envelope, name};
 use fuzz::{FdWatch, Origin};
@@ -66,8 +69,20 @@ fn look_up(view: &CatalogueView, needle: &str) {
         assert!(std::ptr::eq(view.function(index).expect("it was found"), function));
         let env = function.env.iter().map(|pair| pair.0.chars().count() + pair.1.chars().count());
         assert!(env.sum::<usize>() <= limits::ENV_BYTES_MAX);
-        assert!(u128::from(function.timeout_ms.to_native()) <= limits::TIMEOUT_MAX.as_millis());
-        assert!(function.memory_bytes_max.to_native() <= limits::MEMORY_BYTES_MAX);
+        let held_to = FunctionLimits::from(&function.limits);
+        for millis in [held_to.timeout_ms, held_to.cpu_time_ms, held_to.queue_timeout_ms] {
+            assert!(u128::from(millis) <= limits::TIMEOUT_MAX.as_millis());
+        }
+        assert!(held_to.memory_bytes_max <= limits::MEMORY_BYTES_MAX);
+        assert!(usize::try_from(function.slot.to_native()).is_ok_and(|slot| slot < limits::FUNCTIONS_MAX));
+        assert!(function.args.len() <= limits::ARGS_MAX && function.config.len() <= limits::ENV_VARIABLES_MAX);
+        let patterns = function.allow_outbound.iter().map(|pattern| pattern.as_str());
+        if let Ok(allowed) = AllowList::new(patterns) {
+            assert!(
+                !allowed.allows_address("example.test", [127, 0, 0, 1].into(), 80)
+                    || !function.allow_outbound.is_empty()
+            );
+        }
         let requests = function.requests_per_instance_max.to_native();
         assert!((1..=limits::REQUESTS_PER_INSTANCE_MAX).contains(&requests));
         assert_eq!(function.version.chars().map(char::len_utf8).sum::<usize>(), function.version.len());
@@ -88,9 +103,24 @@ fn function(input: &mut Unstructured<'_>) -> Result<Function> {
         version: input.arbitrary()?,
         module: input.arbitrary()?,
         isolation: if input.arbitrary()? { Isolation::Shared } else { Isolation::Process },
-        memory_bytes_max: if good { limits::MEMORY_BYTES_DEFAULT } else { input.arbitrary()? },
-        timeout_ms: if good { 1000 } else { input.arbitrary()? },
+        kind: *input.choose(&[Kind::Http02, Kind::Http03, Kind::Command])?,
+        slot: if good { 7 } else { input.arbitrary()? },
+        limits: if good {
+            FunctionLimits::default()
+        } else {
+            FunctionLimits {
+                memory_bytes_max: input.arbitrary()?,
+                timeout_ms: input.arbitrary()?,
+                cpu_time_ms: input.arbitrary()?,
+                queue_timeout_ms: input.arbitrary()?,
+                ..FunctionLimits::default()
+            }
+        },
         requests_per_instance_max: if good { 1 } else { input.arbitrary()? },
         env: input.arbitrary()?,
+        config: input.arbitrary()?,
+        args: input.arbitrary()?,
+        output: if input.arbitrary()? { Output::Raw } else { Output::Cgi },
+        allow_outbound: input.arbitrary()?,
     })
 }

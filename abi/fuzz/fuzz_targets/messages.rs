@@ -90,6 +90,7 @@ fn to_worker(input: &mut Unstructured<'_>) -> Result<ToWorker> {
             row: input.arbitrary()?,
             settings: Settings {
                 only_function: input.arbitrary()?,
+                shared_rows: input.arbitrary()?,
                 domain: input.arbitrary()?,
                 head_timeout_ms: input.arbitrary()?,
                 idle_timeout_ms: input.arbitrary()?,

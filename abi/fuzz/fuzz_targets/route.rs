@@ -8,7 +8,7 @@
 
 use std::sync::LazyLock;
 
-use abi::catalogue::{Catalogue, CatalogueView, Function, Isolation};
+use abi::catalogue::{Catalogue, CatalogueView, Function, FunctionLimits, Isolation, Kind, Output};
 use abi::invocation_id::InvocationId;
 use abi::problem::Problem;
 use abi::route::{Route, route};
@@ -22,10 +22,15 @@ static CATALOGUE: LazyLock<CatalogueView> = LazyLock::new(|| {
         version: "1".to_owned(),
         module: [0; 32],
         isolation: Isolation::Shared,
-        memory_bytes_max: 1 << 20,
-        timeout_ms: 1000,
+        kind: Kind::Http02,
+        slot: 0,
+        limits: FunctionLimits::default(),
         requests_per_instance_max: 1,
         env: Vec::new(),
+        config: Vec::new(),
+        args: Vec::new(),
+        output: Output::Raw,
+        allow_outbound: Vec::new(),
     };
     let functions = NAMES.map(function).to_vec();
     let fd = Catalogue { generation: 1, functions }.seal().expect("the catalogue can be sealed");

@@ -1,43 +1,25 @@
 //! `sockhop deploy`: a file, what the command line says of it, and what `sockhop.toml` beside it says. Owns no fds.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use bytesize::ByteSize;
 use clap::Args;
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::Target;
 use super::client::Node;
-use crate::compile::inspect;
-use crate::store::manifest::{Instances, Isolation, Options};
+use crate::compile::inspect::inspect;
+use crate::store::options::Options;
 
 #[derive(Debug, Args)]
 pub(crate) struct Deploy {
-    /// The component, a .wasm file
+    /// The function: a component or a core module with WASI preview 1, a .wasm file
     file: PathBuf,
-    /// The function's name (default: from sockhop.toml, or the file's name)
-    #[arg(long, value_name = "NAME")]
-    name: Option<String>,
-    /// An environment variable for the function (repeatable)
-    #[arg(long, value_name = "NAME=VALUE", value_parser = env_pair)]
-    env: Vec<(String, String)>,
-    /// Memory of one instance (default 64MiB)
-    #[arg(long, value_name = "SIZE")]
-    memory: Option<ByteSize>,
-    /// Wall time of one invocation (default 30s)
-    #[arg(long, value_name = "TIME")]
-    timeout: Option<humantime::Duration>,
-    /// Give the function a worker process of its own
-    #[arg(long, value_name = "KIND")]
-    isolation: Option<Isolation>,
-    /// A fresh instance for every request, or reuse=N: one serves N requests, one after another (default fresh)
-    #[arg(long, value_name = "POLICY")]
-    instances: Option<Instances>,
+    #[command(flatten)]
+    options: Options,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -45,49 +27,15 @@ pub(crate) struct Deploy {
     target: Target,
 }
 
-/// `sockhop.toml`, the same choices in a file.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FileOptions {
-    name: Option<String>,
-    memory: Option<ByteSize>,
-    timeout: Option<String>,
-    isolation: Option<Isolation>,
-    instances: Option<Instances>,
-    #[serde(default)]
-    env: BTreeMap<String, String>,
-}
-
-fn env_pair(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("expected NAME=VALUE".into()),
-    }
-}
-
 /// Sends the function to the node.
 pub(super) async fn run(deploy: Deploy) -> anyhow::Result<()> {
-    let file = file_options(&deploy.file)?;
-    let name = deploy.name.or(file.name).unwrap_or_else(|| name_of(&deploy.file));
+    let mut options = deploy.options.over(file_options(&deploy.file)?);
+    let name = options.name.take().unwrap_or_else(|| name_of(&deploy.file));
     abi::name::check(&name)?;
     let artefact = read_artefact(&deploy.file).map_err(anyhow::Error::msg)?;
     // The node looks again; here it costs nothing, and the answer needs no node.
-    inspect::inspect(&artefact).with_context(|| format!("{:?} cannot be deployed", deploy.file))?;
-    let timeout = match (deploy.timeout, file.timeout) {
-        (Some(timeout), _) => Some(Duration::from(timeout)),
-        (None, Some(text)) => Some(humantime::parse_duration(&text).with_context(|| format!("timeout = {text:?}"))?),
-        (None, None) => None,
-    };
-    let mut env = file.env;
-    env.extend(deploy.env);
-    let options = Options {
-        env,
-        memory_bytes_max: deploy.memory.or(file.memory).map(|size| size.as_u64()),
-        timeout_ms: timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
-        isolation: deploy.isolation.or(file.isolation),
-        instances: deploy.instances.or(file.instances),
-    };
-    options.check()?;
+    let kind = inspect(&artefact, options.kind).with_context(|| format!("{:?} cannot be deployed", deploy.file))?;
+    options.check(kind)?;
 
     eprintln!("deploying {name}: {} ...", ByteSize(artefact.len() as u64).display().iec());
     let started = Instant::now();
@@ -123,13 +71,13 @@ fn read_artefact(path: &Path) -> Result<Vec<u8>, String> {
 }
 
 /// `sockhop.toml` in the file's folder, if there is one.
-fn file_options(file: &Path) -> anyhow::Result<FileOptions> {
+fn file_options(file: &Path) -> anyhow::Result<Options> {
     let path = file.with_file_name("sockhop.toml");
     match std::fs::read_to_string(&path) {
         Ok(text) => toml::from_str(&text).with_context(|| {
-            format!("{path:?} is not understood; expected name, memory, timeout, isolation, instances, [env]")
+            format!("{path:?} is not understood; expected the options of `sockhop deploy`, with _ for -")
         }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(FileOptions::default()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Options::default()),
         Err(error) => bail!("{path:?} cannot be read: {error}"),
     }
 }
@@ -170,14 +118,10 @@ mod tests {
         let wasm = folder.path().join("a.wasm");
         assert!(file_options(&wasm).unwrap().name.is_none());
         let toml = folder.path().join("sockhop.toml");
-        std::fs::write(
-            &toml,
-            "name = \"b\"\nmemory = \"32MiB\"\ntimeout = \"2s\"\nisolation = \"process\"\ninstances = \"reuse=5\"\n[env]\nA = \"1\"\n",
-        )
-        .unwrap();
+        std::fs::write(&toml, "name = \"b\"\nmemory = \"32MiB\"\n[env]\nA = \"1\"\n").unwrap();
         let options = file_options(&wasm).unwrap();
         assert_eq!((options.name.as_deref(), options.memory), (Some("b"), Some(ByteSize::mib(32))));
-        assert_eq!(options.env["A"], "1");
+        assert_eq!(options.env, [("A".to_owned(), "1".to_owned())]);
         std::fs::write(&toml, "memroy = 3\n").unwrap();
         let error = format!("{:#}", file_options(&wasm).unwrap_err());
         assert!(error.contains("memroy") && error.contains("expected"), "{error}");

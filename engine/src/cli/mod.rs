@@ -14,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 
 use self::client::Node;
 use crate::compile::child;
+use crate::compile::inspect::Kind;
 use crate::host::cores;
 use crate::node;
 
@@ -28,7 +29,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run a node
     Serve(Serve),
-    /// Deploy a WebAssembly component as a function
+    /// Deploy a WebAssembly file as a function
     Deploy(deploy::Deploy),
     /// List the functions of the node
     List(Show),
@@ -52,7 +53,12 @@ pub(crate) enum Command {
     Status(Show),
     /// Compile a component (the node runs this in a process of its own)
     #[command(hide = true)]
-    Compile { input: PathBuf, output: PathBuf },
+    Compile {
+        #[arg(long)]
+        kind: Kind,
+        input: PathBuf,
+        output: PathBuf,
+    },
 }
 
 /// Which node a command talks to.
@@ -147,8 +153,8 @@ fn domain(text: &str) -> Result<String, String> {
 pub(crate) fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve(serve) => node::serve(&serve.into()),
-        Command::Compile { input, output } => {
-            if let Err(reason) = child::run(&input, &output) {
+        Command::Compile { kind, input, output } => {
+            if let Err(reason) = child::run(kind, &input, &output) {
                 // The parent reads it from here and says whose file it was.
                 eprintln!("{reason}");
                 std::process::exit(1);

@@ -14,6 +14,8 @@ use serde_json::Value;
 
 use super::client::Node;
 use super::{Show, Target};
+use crate::compile::inspect::Kind;
+use crate::store::limits::Limits;
 
 #[derive(Debug, Args)]
 pub(crate) struct Invoke {
@@ -65,12 +67,11 @@ fn table(headings: &[&str], rows: &[Vec<String>]) {
     rows.iter().for_each(|row| print(&mut row.iter().map(String::as_str)));
 }
 
-fn memory(function: &Value) -> String {
-    ByteSize(number(function, "memory_bytes_max")).display().iec().to_string()
-}
-
-fn timeout(function: &Value) -> String {
-    humantime::format_duration(std::time::Duration::from_millis(number(function, "timeout_ms"))).to_string()
+/// The limits of a function as people write them, by their options' names. A node of another build may tell none.
+fn limits(function: &Value) -> Vec<(&'static str, String)> {
+    let limits = function.get("limits").cloned().and_then(|limits| serde_json::from_value::<Limits>(limits).ok());
+    let described = limits.map(|limits| limits.describe());
+    described.into_iter().flatten().map(|(option, unit, amount, _)| (option, unit.text(amount))).collect()
 }
 
 pub(super) async fn list(show: Show) -> anyhow::Result<()> {
@@ -85,11 +86,16 @@ pub(super) async fn list(show: Show) -> anyhow::Result<()> {
         return Ok(());
     }
     let row = |function: &Value| {
+        let limits = limits(function);
+        let limit = |name| limits.iter().find(|(option, _)| *option == name).map_or("-", |(_, text)| text).to_owned();
         let cell = |key| text(function, key).to_owned();
-        vec![cell("name"), cell("kind"), cell("isolation"), memory(function), timeout(function), cell("version")]
+        let mut row = ["name", "kind", "isolation", "instances"].map(cell).to_vec();
+        row.extend(["memory", "timeout", "concurrency"].map(limit));
+        row.push(cell("version"));
+        row
     };
     let rows: Vec<_> = functions.iter().map(row).collect();
-    table(&["NAME", "KIND", "ISOLATION", "MEMORY", "TIMEOUT", "VERSION"], &rows);
+    table(&["NAME", "KIND", "ISOLATION", "INSTANCES", "MEMORY", "TIMEOUT", "CONCURRENCY", "VERSION"], &rows);
     Ok(())
 }
 
@@ -100,15 +106,24 @@ pub(super) async fn inspect(name: String, show: Show) -> anyhow::Result<()> {
         println!("{function:#}");
         return Ok(());
     }
+    let line = |key: &str, value: &str| println!("{key:<15} {value}");
     for key in ["name", "version", "kind", "isolation", "instances"] {
-        println!("{key:<10} {}", text(&function, key));
+        line(key, text(&function, key));
     }
-    println!("{:<10} {}", "memory", memory(&function));
-    println!("{:<10} {}", "timeout", timeout(&function));
+    if text(&function, "kind") == Kind::Command.name() {
+        line("output", text(&function, "output"));
+    }
+    limits(&function).iter().for_each(|(option, value)| line(option, value));
     let size = ByteSize(number(&function, "artefact_bytes"));
-    println!("{:<10} sha256:{} ({})", "artefact", text(&function, "artefact"), size.display().iec());
-    for (name, value) in function.get("env").and_then(Value::as_object).into_iter().flatten() {
-        println!("{:<10} {name}={}", "env", value.as_str().unwrap_or_default());
+    line("artefact", &format!("sha256:{} ({})", text(&function, "artefact"), size.display().iec()));
+    for (key, list) in [("arg", "args"), ("allow-outbound", "allow_outbound")] {
+        let values = function.get(list).and_then(Value::as_array).into_iter().flatten();
+        values.for_each(|value| line(key, value.as_str().unwrap_or_default()));
+    }
+    for key in ["env", "config"] {
+        for (name, value) in function.get(key).and_then(Value::as_object).into_iter().flatten() {
+            line(key, &format!("{name}={}", value.as_str().unwrap_or_default()));
+        }
     }
     Ok(())
 }

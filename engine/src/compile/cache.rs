@@ -1,8 +1,9 @@
 //! The module cache: compiled modules by key, an index of their digests, and sealed copies for workers.
 //!
-//! The key is a digest of the artefact and of what its code must be compatible with, so another wasmtime or processor
-//! finds nothing and compiles anew. Nothing here is precious: whatever is missing or damaged is compiled again. Owns
-//! the memfds of modules that workers have asked for.
+//! The key is a digest of the artefact, of its kind, and of what its code must be compatible with, so another wasmtime or
+//! processor finds nothing and compiles anew. Nothing here is precious: whatever is missing or damaged is compiled again.
+//! Modules are sealed when they are deployed, and at start in a thread of their own, so that a worker that asks for
+//! one need not wait for a disk. Owns their memfds.
 
 use std::collections::HashMap;
 use std::io::{self, Read as _};
@@ -18,6 +19,8 @@ use rkyv::util::AlignedVec;
 use sha2::{Digest as _, Sha256};
 
 use super::child::{self, CompileError};
+use super::inspect::Kind;
+use super::sealed::Sealed;
 use crate::store::files;
 
 /// Why a module cannot be had.
@@ -40,14 +43,15 @@ pub(crate) enum CacheError {
 struct State {
     index: CacheIndexView,
     /// Where each module comes from, to compile it again when its file is damaged.
-    sources: HashMap<Digest, PathBuf>,
-    sealed: HashMap<Digest, Arc<OwnedFd>>,
+    sources: HashMap<Digest, (PathBuf, Kind)>,
 }
 
 pub(crate) struct Cache {
     folder: PathBuf,
-    compatibility: Vec<u8>,
+    compatibility: HashMap<Kind, Vec<u8>>,
     state: Mutex<State>,
+    /// Apart from `state`, which is held while the index is written: who asks for a module must not wait for that.
+    sealed: Mutex<Sealed<Arc<OwnedFd>>>,
     compilations: AtomicU64,
 }
 
@@ -67,9 +71,10 @@ impl Cache {
             Err(error) if error.kind() == io::ErrorKind::NotFound => empty(),
             Err(error) => return Err(failed(error)),
         };
-        let state = State { index, sources: HashMap::new(), sealed: HashMap::new() };
-        let compatibility = child::compatibility()?;
-        Ok(Self { folder, compatibility, state: Mutex::new(state), compilations: AtomicU64::new(0) })
+        let state = Mutex::new(State { index, sources: HashMap::new() });
+        let compatibility = Kind::ALL.into_iter().map(|kind| Ok((kind, child::compatibility(kind)?)));
+        let compatibility = compatibility.collect::<Result<_, CompileError>>()?;
+        Ok(Self { folder, compatibility, state, sealed: Mutex::default(), compilations: AtomicU64::new(0) })
     }
 
     /// How many times the compiler has run since the node started.
@@ -77,50 +82,87 @@ impl Cache {
         self.compilations.load(Relaxed)
     }
 
-    /// The key of an artefact's module on this machine.
-    pub(crate) fn key(&self, artefact: &Digest) -> Digest {
-        Sha256::new().chain_update(artefact).chain_update(&self.compatibility).finalize().into()
+    /// The key of an artefact's module on this machine. What can be run in two ways has two.
+    pub(crate) fn key(&self, artefact: &Digest, kind: Kind) -> Digest {
+        let compatibility = self.compatibility.get(&kind).map_or(&[][..], Vec::as_slice);
+        // The name ends where the next part begins.
+        let kind = [kind.name().as_bytes(), b"\0"].concat();
+        Sha256::new().chain_update(artefact).chain_update(kind).chain_update(compatibility).finalize().into()
     }
 
     /// Makes sure that the module of `artefact`, a file at `path`, is in the cache; compiles it unless it is.
     ///
     /// # Errors
     /// [`CacheError`] when it does not compile or cannot be kept.
-    pub(crate) async fn ensure(&self, artefact: &Digest, path: &Path) -> Result<Digest, CacheError> {
-        let key = self.key(artefact);
-        self.state().sources.insert(key, path.to_owned());
+    pub(crate) async fn ensure(&self, artefact: &Digest, kind: Kind, path: &Path) -> Result<Digest, CacheError> {
+        let key = self.key(artefact, kind);
+        self.state().sources.insert(key, (path.to_owned(), kind));
         if !self.has(&key) {
-            self.compile(&key, path).await?;
+            self.compile(&key, kind, path).await?;
         }
         Ok(key)
     }
 
+    /// Has the module under `key` ready before a worker asks for it. Should that fail, it is tried again when one does.
+    pub(crate) fn make_ready(&self, key: &Digest) {
+        if self.sealed(key).is_none()
+            && let Err(error) = self.seal(key)
+        {
+            tracing::warn!("a module is not ready for its first call: {error}");
+        }
+    }
+
+    /// Has as many of these modules ready as there is room for. Reads them all: not for a thread that others wait for.
+    pub(crate) fn make_ready_while_room(&self, keys: &[Digest]) {
+        for key in keys {
+            let bytes = self.state().index.find(key).map_or(0, |entry| entry.module_bytes.to_native());
+            if self.lock_sealed().has_room(bytes) {
+                self.make_ready(key);
+            }
+        }
+    }
+
+    /// The module under `key`, if it is ready. Never waits for a disk.
+    pub(crate) fn sealed(&self, key: &Digest) -> Option<Arc<OwnedFd>> {
+        self.lock_sealed().get(key)
+    }
+
     /// The artefact has moved to its final place.
-    pub(crate) fn moved(&self, key: Digest, path: PathBuf) {
-        self.state().sources.insert(key, path);
+    pub(crate) fn moved(&self, key: Digest, kind: Kind, path: PathBuf) {
+        self.state().sources.insert(key, (path, kind));
     }
 
     /// The module under `key`, sealed, for a worker. Compiles it again should its file be damaged.
     ///
     /// # Errors
     /// [`CacheError`] when there is no such module and none can be made.
-    pub(crate) async fn provide(&self, key: Digest) -> Result<Arc<OwnedFd>, CacheError> {
-        if let Some(sealed) = self.state().sealed.get(&key) {
-            return Ok(Arc::clone(sealed));
+    pub(crate) async fn provide(self: Arc<Self>, key: Digest) -> Result<Arc<OwnedFd>, CacheError> {
+        if let Some(sealed) = self.sealed(&key) {
+            return Ok(sealed);
         }
-        if let Err(error) = self.seal(&key) {
+        if let Err(error) = Arc::clone(&self).seal_elsewhere(key).await {
             tracing::warn!("a cached module is compiled again: {error}");
-            let source = self.state().sources.get(&key).cloned().ok_or(CacheError::Unknown)?;
-            self.compile(&key, &source).await?;
-            self.seal(&key)?;
+            let (source, kind) = self.state().sources.get(&key).cloned().ok_or(CacheError::Unknown)?;
+            self.compile(&key, kind, &source).await?;
+            Arc::clone(&self).seal_elsewhere(key).await?;
         }
-        self.state().sealed.get(&key).map(Arc::clone).ok_or(CacheError::Unknown)
+        self.sealed(&key).ok_or(CacheError::Unknown)
+    }
+
+    /// [`Self::seal`] on a thread that nobody else waits for.
+    async fn seal_elsewhere(self: Arc<Self>, key: Digest) -> Result<(), CacheError> {
+        tokio::task::spawn_blocking(move || self.seal(&key)).await.unwrap_or(Err(CacheError::Unknown))
+    }
+
+    /// Lets go of what is ready for versions that are not served any more. Should one be wanted after all, its file is there.
+    pub(crate) fn keep_ready_only(&self, keys: &std::collections::HashSet<Digest>) {
+        self.lock_sealed().retain(keys);
     }
 
     /// Forgets modules that no function has any more.
     pub(crate) fn retain(&self, keys: &std::collections::HashSet<Digest>) {
+        self.keep_ready_only(keys);
         let mut state = self.state();
-        state.sealed.retain(|key, _| keys.contains(key));
         state.sources.retain(|key, _| keys.contains(key));
         let mut index = state.index.to_owned();
         let (kept, gone): (Vec<Entry>, Vec<Entry>) = index.entries.into_iter().partition(|e| keys.contains(&e.key));
@@ -140,6 +182,10 @@ impl Cache {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn lock_sealed(&self) -> MutexGuard<'_, Sealed<Arc<OwnedFd>>> {
+        self.sealed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn path(&self, key: &Digest) -> PathBuf {
         self.folder.join(format!("{}.cwasm", files::hex(key)))
     }
@@ -151,7 +197,7 @@ impl Cache {
         std::fs::metadata(self.path(key)).is_ok_and(|meta| meta.len() == entry.module_bytes)
     }
 
-    async fn compile(&self, key: &Digest, source: &Path) -> Result<(), CacheError> {
+    async fn compile(&self, key: &Digest, kind: Kind, source: &Path) -> Result<(), CacheError> {
         let path = self.path(key);
         let failed = |what| {
             let path = path.clone();
@@ -159,7 +205,7 @@ impl Cache {
         };
         let temporary = files::Temporary::new(&self.folder).map_err(failed("written"))?;
         self.compilations.fetch_add(1, Relaxed);
-        child::compile(source, temporary.path()).await?;
+        child::compile(kind, source, temporary.path()).await?;
         let (module_digest, module_bytes) = files::digest_of(temporary.path()).map_err(failed("read"))?;
         if module_bytes > MODULE_BYTES_MAX {
             return Err(CacheError::TooLarge { bytes: module_bytes });
@@ -191,7 +237,11 @@ impl Cache {
             return Err(failed(io::Error::new(io::ErrorKind::InvalidData, "it is not what was compiled")));
         }
         let sealed = Arc::new(abi::sealed::create("module", &bytes)?);
-        self.state().sealed.insert(*key, sealed);
+        self.lock_sealed().insert(*key, sealed, bytes.len() as u64);
+        if !self.state().sources.contains_key(key) {
+            // Its function was removed meanwhile.
+            self.lock_sealed().remove(key);
+        }
         Ok(())
     }
 }
@@ -215,14 +265,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_depend_on_artefact_and_compatibility() {
+    fn keys_depend_on_artefact_kind_and_compatibility() {
         let folder = tempfile::tempdir().unwrap();
         let mut cache = Cache::open(folder.path().to_owned()).unwrap();
-        let (a, b) = (cache.key(&[1; 32]), cache.key(&[2; 32]));
-        assert_ne!(a, b);
-        assert_eq!(a, cache.key(&[1; 32]));
-        cache.compatibility.push(0);
-        assert_ne!(a, cache.key(&[1; 32]), "another wasmtime or processor must not find this module");
+        let key = |cache: &Cache, artefact, kind| cache.key(&[artefact; 32], kind);
+        let first = key(&cache, 1, Kind::Http02);
+        assert_eq!(first, key(&cache, 1, Kind::Http02));
+        for other in [(2, Kind::Http02), (1, Kind::Command), (1, Kind::Http03)] {
+            assert_ne!(first, key(&cache, other.0, other.1), "{other:?}");
+        }
+        cache.compatibility.values_mut().for_each(|bytes| bytes.push(0));
+        assert_ne!(first, key(&cache, 1, Kind::Http02), "another wasmtime or processor must not find this module");
+    }
+
+    #[test]
+    fn what_is_ready_is_given_without_its_file_and_what_is_forgotten_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path().to_owned()).unwrap();
+        let key = [1; 32];
+        let module_digest = Sha256::digest(b"code").into();
+        std::fs::write(cache.path(&key), b"code").unwrap();
+        let index = CacheIndex { entries: vec![Entry { key, module_digest, module_bytes: 4 }] };
+        cache.write_index(&mut cache.state(), index).unwrap();
+        cache.moved(key, Kind::Http02, "artefact".into());
+        assert!(cache.sealed(&key).is_none());
+        cache.make_ready_while_room(&[key]);
+        std::fs::remove_file(cache.path(&key)).unwrap();
+        assert!(cache.sealed(&key).is_some());
+        cache.retain(&std::collections::HashSet::new());
+        assert!(cache.sealed(&key).is_none());
     }
 
     #[test]

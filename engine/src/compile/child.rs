@@ -13,6 +13,8 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 use wasmtime::Engine;
 
+use super::inspect::{Kind, is_core};
+
 /// Address space of the child. Cranelift needs some hundred MiB for a component of 30 MB.
 const ADDRESS_SPACE_BYTES_MAX: u64 = 6 * 1024 * 1024 * 1024;
 /// Processor time of the child.
@@ -20,13 +22,20 @@ const CPU_TIME_MAX: Duration = Duration::from_secs(300);
 /// Wall time of the child, kept by the parent.
 const WALL_TIME_MAX: Duration = Duration::from_secs(180);
 
+/// What a Rust program ends with that panics.
+const PANICKED: i32 = 101;
+/// So much of what the child says is passed on.
+const SAID_BYTES_MAX: usize = 2048;
+
 /// Why there is no compiled module.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CompileError {
-    #[error("the component does not compile: {0}")]
+    #[error("the component or module does not compile: {0}")]
     Refused(String),
+    #[error("the compiler failed on this file: {0}; this is a fault of the compiler's, please report it with the file")]
+    Failed(String),
     #[error(
-        "compiling took longer than {WALL_TIME_MAX:?} and was stopped; the component is too large for this machine"
+        "compiling took longer than {WALL_TIME_MAX:?} and was stopped; the component or module is too large for this machine"
     )]
     TooSlow,
     #[error("the compiler ended with {status}, likely at its limit of {} MiB of memory or {CPU_TIME_MAX:?} of processor time", ADDRESS_SPACE_BYTES_MAX >> 20)]
@@ -37,34 +46,41 @@ pub(crate) enum CompileError {
     Settings(String),
 }
 
-/// Compiles `input` into `output` in a child process.
+/// Compiles `input`, which is of `kind`, into `output` in a child process.
 ///
 /// # Errors
 /// [`CompileError`]; `output` is then incomplete or missing.
-pub(crate) async fn compile(input: &Path, output: &Path) -> Result<(), CompileError> {
+pub(crate) async fn compile(kind: Kind, input: &Path, output: &Path) -> Result<(), CompileError> {
     let own = std::env::current_exe().map_err(CompileError::Start)?;
     let mut command = tokio::process::Command::new(own);
-    command.arg("compile").arg(input).arg(output);
+    command.args(["compile", "--kind", kind.name()]).arg(input).arg(output);
     command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
     let child = command.spawn().map_err(CompileError::Start)?;
     let ended = tokio::time::timeout(WALL_TIME_MAX, child.wait_with_output()).await;
     let ended = ended.map_err(|_| CompileError::TooSlow)?.map_err(CompileError::Start)?;
     match ended.status.code() {
         Some(0) => Ok(()),
-        Some(1) => Err(CompileError::Refused(String::from_utf8_lossy(&ended.stderr).trim().to_owned())),
+        Some(1) => Err(CompileError::Refused(said(&ended.stderr))),
+        Some(PANICKED) => Err(CompileError::Failed(said(&ended.stderr))),
         _ => Err(CompileError::Ended { status: ended.status }),
     }
+}
+
+/// What the child said, which may quote the file.
+fn said(stderr: &[u8]) -> String {
+    String::from_utf8_lossy(&stderr[..stderr.len().min(SAID_BYTES_MAX)]).trim().to_owned()
 }
 
 /// What the child does: limits on itself, then the work. Its error goes to stderr and so to the parent.
 ///
 /// # Errors
 /// A sentence for whoever deployed the file.
-pub(crate) fn run(input: &PathBuf, output: &PathBuf) -> Result<(), String> {
+pub(crate) fn run(kind: Kind, input: &PathBuf, output: &PathBuf) -> Result<(), String> {
     limit().map_err(|errno| format!("the compiler's limits cannot be set: {errno}"))?;
     let bytes = std::fs::read(input).map_err(|error| format!("{input:?} cannot be read: {error}"))?;
-    let engine = engine().map_err(|error| error.to_string())?;
-    let compiled = engine.precompile_component(&bytes).map_err(|error| format!("{error:#}"))?;
+    let engine = engine(kind).map_err(|error| error.to_string())?;
+    let compiled = if is_core(&bytes) { engine.precompile_module(&bytes) } else { engine.precompile_component(&bytes) };
+    let compiled = compiled.map_err(|error| format!("{error:#}"))?;
     let written = std::fs::File::create(output).and_then(|mut file| {
         io::Write::write_all(&mut file, &compiled)?;
         file.sync_all()
@@ -80,15 +96,19 @@ fn limit() -> nix::Result<()> {
 }
 
 /// The compiler as workers expect it.
-fn engine() -> Result<Engine, CompileError> {
-    Engine::new(&wasm_config::config()).map_err(|error| CompileError::Settings(format!("{error:#}")))
+fn engine(kind: Kind) -> Result<Engine, CompileError> {
+    let config = match kind {
+        Kind::Http03 => wasm_config::config_03(),
+        Kind::Http02 | Kind::Command => wasm_config::config_02(),
+    };
+    Engine::new(&config).map_err(|error| CompileError::Settings(format!("{error:#}")))
 }
 
 /// Says which compiled code this compiler's is compatible with: changes with wasmtime, its settings and the processor.
 ///
 /// # Errors
 /// [`CompileError::Settings`] when wasmtime does not run on this machine.
-pub(crate) fn compatibility() -> Result<Vec<u8>, CompileError> {
+pub(crate) fn compatibility(kind: Kind) -> Result<Vec<u8>, CompileError> {
     struct Bytes(Vec<u8>);
     impl std::hash::Hasher for Bytes {
         fn finish(&self) -> u64 {
@@ -100,6 +120,6 @@ pub(crate) fn compatibility() -> Result<Vec<u8>, CompileError> {
     }
     // wasmtime gives something to hash; what it would hash is kept whole, to go into a SHA-256.
     let mut bytes = Bytes(Vec::new());
-    std::hash::Hash::hash(&engine()?.precompile_compatibility_hash(), &mut bytes);
+    std::hash::Hash::hash(&engine(kind)?.precompile_compatibility_hash(), &mut bytes);
     Ok(bytes.0)
 }

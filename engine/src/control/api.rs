@@ -32,7 +32,7 @@ use tokio::sync::oneshot;
 use super::functions::{ChangeError, Functions};
 use super::invoke::{self, InvokeError};
 use super::status::{NodeStatus, Status};
-use crate::store::manifest::Options;
+use crate::store::options::{Options, OptionsError};
 use crate::workers::supervise::Command;
 
 /// Everything a handler needs.
@@ -171,7 +171,7 @@ async fn deploy_form(control: &Control, name: &str, form: &mut Multipart) -> Res
                     }
                 }
                 options = serde_json::from_slice(&json).map_err(bad_request)?;
-                options.check().map_err(ChangeError::from)?;
+                options.limits().check().map_err(OptionsError::from).map_err(ChangeError::from)?;
             }
             Some("artefact") => {
                 let received = control.functions.receive()?;

@@ -4,8 +4,8 @@
 //! Owns the store; a catalogue's fd goes to the supervisor.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, PoisonError};
 
 use abi::catalogue::{self, Catalogue, CatalogueError, CatalogueView};
 use abi::limits::{FUNCTIONS_MAX, WORKERS_MAX};
@@ -13,12 +13,14 @@ use abi::name::NameError;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Mutex, oneshot};
 
+use super::slots::Slots;
 use crate::compile::cache::{Cache, CacheError};
 use crate::compile::child::CompileError;
-use crate::compile::inspect::{InspectError, inspect};
+use crate::compile::inspect::{InspectError, Kind, inspect};
 use crate::store::directory::{Directory, StoreError};
 use crate::store::files::{self, Temporary};
-use crate::store::manifest::{Isolation, Manifest, Options, OptionsError};
+use crate::store::manifest::{Isolation, Manifest, Output};
+use crate::store::options::{Options, OptionsError};
 use crate::workers::supervise::{Command, PublishError};
 
 /// Why a change was not made.
@@ -48,6 +50,8 @@ pub(crate) enum ChangeError {
     NoWorkerLeft(String),
     #[error("the received file cannot be read back: {0}")]
     Received(#[source] std::io::Error),
+    #[error("no thread can be started to read modules: {0}; raise `ulimit -u`")]
+    Thread(#[source] std::io::Error),
     #[error("the node is stopping")]
     Stopping,
 }
@@ -58,9 +62,10 @@ impl ChangeError {
         match self {
             Self::Name(_) | Self::Options(_) => 400,
             Self::Unknown(_) => 404,
-            Self::Inspect(_) | Self::Cache(CacheError::Compile(CompileError::Refused(_) | CompileError::TooSlow)) => {
-                422
-            }
+            Self::Inspect(_) => 422,
+            Self::Cache(CacheError::Compile(
+                CompileError::Refused(_) | CompileError::Failed(_) | CompileError::TooSlow,
+            )) => 422,
             Self::Store(error) if error.is_full() => 507,
             Self::TooMany | Self::NoWorkerLeft(_) => 409,
             Self::Stopping | Self::Publish(_) => 503,
@@ -79,6 +84,8 @@ pub(crate) struct Functions {
     deployed: Mutex<BTreeMap<String, Manifest>>,
     /// Held through a whole change, so that none tidies away what another has just made.
     changing: Mutex<()>,
+    /// Each function's place on the board.
+    slots: std::sync::Mutex<Slots>,
     generation: AtomicU64,
     cores: usize,
 }
@@ -95,11 +102,14 @@ impl Functions {
         cores: usize,
     ) -> Result<(Self, SealedCatalogue), ChangeError> {
         store.remove_unused_artefacts()?;
-        let mut deployed = BTreeMap::new();
+        let (mut deployed, mut modules) = (BTreeMap::new(), Vec::new());
         for manifest in store.active()? {
             let Some(digest) = files::unhex(&manifest.artefact) else { continue };
-            match cache.ensure(&digest, &store.artefact(&manifest.artefact)).await {
-                Ok(_) => drop(deployed.insert(manifest.name.clone(), manifest)),
+            match cache.ensure(&digest, manifest.kind, &store.artefact(&manifest.artefact)).await {
+                Ok(key) => {
+                    modules.push(key);
+                    deployed.insert(manifest.name.clone(), manifest);
+                }
                 Err(error) => tracing::error!("function {:?} is not served: {error}", manifest.name),
             }
         }
@@ -109,13 +119,23 @@ impl Functions {
             supervisor,
             deployed: Mutex::new(BTreeMap::new()),
             changing: Mutex::new(()),
+            slots: std::sync::Mutex::default(),
             generation: AtomicU64::new(0),
             cores,
         };
         let sealed = functions.seal(&deployed)?;
         functions.forget_unused(&deployed);
+        functions.make_ready(modules)?;
         *functions.deployed.lock().await = deployed;
         Ok((functions, sealed))
+    }
+
+    /// Reads modules while the node goes on to start. The thread ends by itself, or with the process.
+    fn make_ready(&self, modules: Vec<[u8; 32]>) -> Result<(), ChangeError> {
+        let cache = Arc::clone(&self.cache);
+        let thread = std::thread::Builder::new().name("modules".into());
+        thread.spawn(move || cache.make_ready_while_room(&modules)).map_err(ChangeError::Thread)?;
+        Ok(())
     }
 
     /// A file to receive an artefact in.
@@ -131,15 +151,15 @@ impl Functions {
         received: Temporary,
     ) -> Result<Manifest, ChangeError> {
         abi::name::check(name)?;
-        options.check()?;
         let kind = {
             let bytes = std::fs::read(received.path()).map_err(ChangeError::Received)?;
-            inspect(&bytes)?
+            inspect(&bytes, options.kind)?
         };
+        options.check(kind)?;
         let (digest, bytes) = files::digest_of(received.path()).map_err(ChangeError::Received)?;
-        let manifest = options.manifest(name, kind, files::hex(&digest), bytes);
+        let manifest = Manifest::new(name, kind, options, files::hex(&digest), bytes);
         let _one_at_a_time = self.changing.lock().await;
-        let key = self.cache.ensure(&digest, received.path()).await?;
+        let key = self.cache.ensure(&digest, kind, received.path()).await?;
         let deployed = self.deployed.lock().await.clone();
         let mut changed = deployed.clone();
         changed.insert(name.to_owned(), manifest.clone());
@@ -148,13 +168,15 @@ impl Functions {
             self.tidy(&deployed);
             return Err(error);
         }
-        self.publish(changed).await?;
+        self.cache.make_ready(&key);
+        self.publish(changed.clone()).await?;
+        self.cache.keep_ready_only(&self.keys(&changed));
         Ok(manifest)
     }
 
     fn keep(&self, manifest: &Manifest, key: [u8; 32], received: Temporary) -> Result<(), ChangeError> {
         let path = self.store.keep(received, &manifest.artefact)?;
-        self.cache.moved(key, path);
+        self.cache.moved(key, manifest.kind, path);
         Ok(self.store.activate(manifest)?)
     }
 
@@ -209,26 +231,40 @@ impl Functions {
     /// Makes the next catalogue.
     fn seal(&self, deployed: &BTreeMap<String, Manifest>) -> Result<SealedCatalogue, ChangeError> {
         let generation = self.generation.load(SeqCst) + 1;
-        let functions = deployed.values().filter_map(|manifest| self.function(manifest)).collect();
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.assign(deployed.keys().map(String::as_str));
+        let functions = deployed.values().filter_map(|manifest| self.function(manifest, &slots)).collect();
         let fd = Catalogue { generation, functions }.seal()?;
         let view = CatalogueView::new(&fd)?;
         self.generation.store(generation, SeqCst);
         Ok((Arc::new(fd), Arc::new(view)))
     }
 
-    fn function(&self, manifest: &Manifest) -> Option<catalogue::Function> {
+    fn function(&self, manifest: &Manifest, slots: &Slots) -> Option<catalogue::Function> {
         Some(catalogue::Function {
             name: manifest.name.clone(),
             version: manifest.version.clone(),
-            module: self.cache.key(&files::unhex(&manifest.artefact)?),
+            module: self.cache.key(&files::unhex(&manifest.artefact)?, manifest.kind),
             isolation: match manifest.isolation {
                 Isolation::Shared => catalogue::Isolation::Shared,
                 Isolation::Process => catalogue::Isolation::Process,
             },
-            memory_bytes_max: manifest.memory_bytes_max,
-            timeout_ms: manifest.timeout_ms,
+            kind: match manifest.kind {
+                Kind::Http02 => catalogue::Kind::Http02,
+                Kind::Http03 => catalogue::Kind::Http03,
+                Kind::Command => catalogue::Kind::Command,
+            },
+            slot: slots.of(&manifest.name)?,
+            limits: (&manifest.limits).into(),
             requests_per_instance_max: manifest.instances.requests_max(),
             env: manifest.env.clone().into_iter().collect(),
+            config: manifest.config.clone().into_iter().collect(),
+            args: manifest.args.clone(),
+            output: match manifest.output {
+                Output::Raw => catalogue::Output::Raw,
+                Output::Cgi => catalogue::Output::Cgi,
+            },
+            allow_outbound: manifest.allow_outbound.clone(),
         })
     }
 
@@ -241,8 +277,12 @@ impl Functions {
     }
 
     fn forget_unused(&self, deployed: &BTreeMap<String, Manifest>) {
-        let digests = deployed.values().filter_map(|manifest| files::unhex(&manifest.artefact));
-        let keys: HashSet<[u8; 32]> = digests.map(|digest| self.cache.key(&digest)).collect();
-        self.cache.retain(&keys);
+        self.cache.retain(&self.keys(deployed));
+    }
+
+    /// The keys of all modules that are served.
+    fn keys(&self, deployed: &BTreeMap<String, Manifest>) -> HashSet<[u8; 32]> {
+        let key = |manifest: &Manifest| Some(self.cache.key(&files::unhex(&manifest.artefact)?, manifest.kind));
+        deployed.values().filter_map(key).collect()
     }
 }

@@ -38,7 +38,7 @@ pub(crate) fn verdict(bytes: &[u8], catalogue: &CatalogueView, domain: Option<&s
 #[cfg(test)]
 mod tests {
     use super::*;
-    use abi::catalogue::{Catalogue, Function, Isolation};
+    use abi::catalogue::{Catalogue, Function, FunctionLimits, Isolation, Kind, Output};
     use proptest::prelude::*;
 
     fn catalogue() -> CatalogueView {
@@ -47,10 +47,15 @@ mod tests {
             version: "v".into(),
             module: [0; 32],
             isolation,
-            memory_bytes_max: 1 << 20,
-            timeout_ms: 1000,
+            kind: Kind::Http02,
+            slot: 0,
+            limits: FunctionLimits::default(),
             requests_per_instance_max: 1,
             env: Vec::new(),
+            config: Vec::new(),
+            args: Vec::new(),
+            output: Output::Raw,
+            allow_outbound: Vec::new(),
         };
         let functions = vec![function("a", Isolation::Shared), function("own", Isolation::Process)];
         CatalogueView::new(Catalogue { generation: 1, functions }.seal().unwrap()).unwrap()

@@ -149,8 +149,7 @@ impl Directory {
         };
         let path = function.join("versions").join(format!("{version}.json"));
         let json = std::fs::read(&path).map_err(StoreError::io("read", &path))?;
-        let manifest: Manifest = serde_json::from_slice(&json)
-            .map_err(|error| StoreError::Version { path: path.clone(), reason: error.to_string() })?;
+        let manifest = Manifest::read(&json).map_err(|reason| StoreError::Version { path: path.clone(), reason })?;
         let named = function.file_name().is_some_and(|name| name == manifest.name.as_str());
         let digest = files::unhex(&manifest.artefact).is_some();
         if !named || !digest || abi::name::check(&manifest.name).is_err() {
@@ -177,7 +176,7 @@ impl Directory {
             let Ok(versions) = std::fs::read_dir(function.path().join("versions")) else { continue };
             for version in versions.flatten() {
                 let Ok(json) = std::fs::read(version.path()) else { continue };
-                if let Ok(manifest) = serde_json::from_slice::<Manifest>(&json) {
+                if let Ok(manifest) = Manifest::read(&json) {
                     used.insert(manifest.artefact);
                 }
             }
@@ -198,10 +197,10 @@ impl Directory {
 mod tests {
     use super::*;
     use crate::compile::inspect::Kind;
-    use crate::store::manifest::Options;
+    use crate::store::options::Options;
 
     fn manifest(name: &str) -> Manifest {
-        Options::default().manifest(name, Kind::Http, files::hex(&[7; 32]), 3)
+        Manifest::new(name, Kind::Http02, Options::default(), files::hex(&[7; 32]), 3)
     }
 
     #[test]

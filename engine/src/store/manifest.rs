@@ -1,12 +1,14 @@
-//! What a version of a function is, as it stands in the store and as a deployer asks for it. Pure; owns no fds.
+//! What a version of a function is, as it stands in the store. Pure; owns no fds.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
-use std::time::Duration;
 
 use abi::limits;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use super::limits::Limits;
+use super::options::Options;
 use crate::compile::inspect::Kind;
 
 /// Where a function runs.
@@ -20,6 +22,17 @@ pub(crate) enum Isolation {
     Process,
 }
 
+/// What a command's stdout is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Output {
+    /// The reply's body.
+    #[default]
+    Raw,
+    /// Headers, an empty line, and the body (RFC 3875 6).
+    Cgi,
+}
+
 /// How many requests an instance serves.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -29,6 +42,13 @@ pub(crate) enum Instances {
     Fresh,
     /// So many, one after another.
     Reuse(u32),
+}
+
+/// Text that is no policy.
+#[derive(Debug, thiserror::Error)]
+#[error("instances {given:?}; expected fresh or reuse=N, N from 1 to {}", limits::REQUESTS_PER_INSTANCE_MAX)]
+pub(crate) struct InstancesError {
+    given: String,
 }
 
 impl Instances {
@@ -42,10 +62,10 @@ impl Instances {
 }
 
 impl FromStr for Instances {
-    type Err = OptionsError;
+    type Err = InstancesError;
 
-    fn from_str(text: &str) -> Result<Self, OptionsError> {
-        let unfit = || OptionsError::Instances { given: text.to_owned() };
+    fn from_str(text: &str) -> Result<Self, InstancesError> {
+        let unfit = || InstancesError { given: text.to_owned() };
         match text.split_once('=') {
             None if text == "fresh" => Ok(Self::Fresh),
             Some(("reuse", number)) => {
@@ -58,9 +78,9 @@ impl FromStr for Instances {
 }
 
 impl TryFrom<String> for Instances {
-    type Error = OptionsError;
+    type Error = InstancesError;
 
-    fn try_from(text: String) -> Result<Self, OptionsError> {
+    fn try_from(text: String) -> Result<Self, InstancesError> {
         text.parse()
     }
 }
@@ -72,22 +92,6 @@ impl From<Instances> for String {
             Instances::Reuse(requests) => format!("reuse={requests}"),
         }
     }
-}
-
-/// What a deployer may choose. Absent means the default.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Options {
-    #[serde(default)]
-    pub(crate) env: BTreeMap<String, String>,
-    #[serde(default)]
-    pub(crate) memory_bytes_max: Option<u64>,
-    #[serde(default)]
-    pub(crate) timeout_ms: Option<u64>,
-    #[serde(default)]
-    pub(crate) isolation: Option<Isolation>,
-    #[serde(default)]
-    pub(crate) instances: Option<Instances>,
 }
 
 /// An immutable version.
@@ -102,92 +106,75 @@ pub(crate) struct Manifest {
     /// SHA-256 of the deployed file, in hexadecimal.
     pub(crate) artefact: String,
     pub(crate) artefact_bytes: u64,
-    pub(crate) memory_bytes_max: u64,
-    pub(crate) timeout_ms: u32,
     pub(crate) isolation: Isolation,
     #[serde(default)]
     pub(crate) instances: Instances,
+    pub(crate) limits: Limits,
     pub(crate) env: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(crate) config: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(crate) args: Vec<String>,
+    #[serde(default)]
+    pub(crate) output: Output,
+    #[serde(default)]
+    pub(crate) allow_outbound: Vec<String>,
 }
 
-/// Why options are refused.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum OptionsError {
-    #[error(
-        "a memory limit of {given} bytes; expected {} to {} (for example --memory 64MiB)",
-        limits::MEMORY_BYTES_MIN,
-        limits::MEMORY_BYTES_MAX
-    )]
-    Memory { given: u64 },
-    #[error(
-        "a time limit of {given} ms; expected {:?} to {:?} (for example --timeout 5s)",
-        limits::TIMEOUT_MIN,
-        limits::TIMEOUT_MAX
-    )]
-    Timeout { given: u64 },
-    #[error(
-        "the environment has {count} variables of {bytes} bytes; at most {} of {} bytes are allowed",
-        limits::ENV_VARIABLES_MAX,
-        limits::ENV_BYTES_MAX
-    )]
-    EnvSize { count: usize, bytes: usize },
-    #[error("the environment variable {name:?} has no name, or '=' or a zero byte in it; expected --env NAME=VALUE")]
-    EnvName { name: String },
-    #[error("instances {given:?}; expected fresh or reuse=N, N from 1 to {}", limits::REQUESTS_PER_INSTANCE_MAX)]
-    Instances { given: String },
-}
-
-impl Options {
-    /// Checks every option against its limits.
-    ///
-    /// # Errors
-    /// [`OptionsError`] naming the option and what was expected.
-    pub(crate) fn check(&self) -> Result<(), OptionsError> {
-        if let Some(given) = self.memory_bytes_max
-            && !(limits::MEMORY_BYTES_MIN..=limits::MEMORY_BYTES_MAX).contains(&given)
-        {
-            return Err(OptionsError::Memory { given });
-        }
-        if let Some(given) = self.timeout_ms
-            && !(limits::TIMEOUT_MIN..=limits::TIMEOUT_MAX).contains(&Duration::from_millis(given))
-        {
-            return Err(OptionsError::Timeout { given });
-        }
-        let (count, bytes) = (self.env.len(), self.env.iter().map(|(name, value)| name.len() + value.len()).sum());
-        if count > limits::ENV_VARIABLES_MAX || bytes > limits::ENV_BYTES_MAX {
-            return Err(OptionsError::EnvSize { count, bytes });
-        }
-        let unfit =
-            |(name, value): &(&String, &String)| name.is_empty() || name.contains(['=', '\0']) || value.contains('\0');
-        match self.env.iter().find(unfit) {
-            Some((name, _)) => Err(OptionsError::EnvName { name: name.clone() }),
-            None => Ok(()),
-        }
-    }
-
-    /// The version that these options and an artefact make. Call [`Self::check`] first.
-    pub(crate) fn manifest(self, name: &str, kind: Kind, artefact: String, artefact_bytes: u64) -> Manifest {
-        let default_ms = u64::try_from(limits::TIMEOUT_DEFAULT.as_millis()).unwrap_or(u64::MAX);
+impl Manifest {
+    /// The version that `options` and an artefact make. Check the options first.
+    pub(crate) fn new(name: &str, kind: Kind, options: Options, artefact: String, artefact_bytes: u64) -> Self {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        Manifest {
+        Self {
             name: name.to_owned(),
             version: uuid::Uuid::now_v7().to_string(),
             created_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
             kind,
             artefact,
             artefact_bytes,
-            memory_bytes_max: self.memory_bytes_max.unwrap_or(limits::MEMORY_BYTES_DEFAULT),
-            timeout_ms: u32::try_from(self.timeout_ms.unwrap_or(default_ms)).unwrap_or(u32::MAX),
-            isolation: self.isolation.unwrap_or_default(),
-            instances: self.instances.unwrap_or_default(),
-            env: self.env,
+            isolation: options.isolation.unwrap_or_default(),
+            instances: options.instances.unwrap_or_default(),
+            limits: options.limits(),
+            env: options.env.into_iter().collect(),
+            config: options.config.into_iter().collect(),
+            args: options.args,
+            output: options.output.unwrap_or_default(),
+            allow_outbound: options.allow_outbound,
         }
+    }
+
+    /// Reads a manifest of this build or an earlier one: the first had two limits, beside its other fields.
+    ///
+    /// # Errors
+    /// What is missing, unreadable or out of range, for the log.
+    pub(crate) fn read(json: &[u8]) -> Result<Self, String> {
+        let mut manifest: Value = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+        if let Some(fields) = manifest.as_object_mut()
+            && !fields.contains_key("limits")
+        {
+            let moved = ["memory_bytes_max", "timeout_ms"].map(|key| (key.to_owned(), fields.remove(key)));
+            let mut limits: serde_json::Map<_, _> =
+                moved.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
+            if let Some(timeout_ms) = limits.get("timeout_ms").cloned() {
+                limits.insert("cpu_time_ms".to_owned(), timeout_ms);
+            }
+            fields.insert("limits".to_owned(), limits.into());
+        }
+        let manifest: Self = serde_json::from_value(manifest).map_err(|error| error.to_string())?;
+        manifest.limits.check().map_err(|error| error.to_string())?;
+        Ok(manifest)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    /// As the first build wrote it.
+    const FIRST: &str = r#"{"name": "a", "version": "v", "created_ms": 1, "kind": "http", "artefact": "00",
+        "artefact_bytes": 3, "memory_bytes_max": 1048576, "timeout_ms": 1000, "isolation": "shared",
+        "env": {"A": "1"}}"#;
 
     #[test]
     fn instances_read_back() {
@@ -201,17 +188,28 @@ mod tests {
     }
 
     #[test]
-    fn options_are_held_to_their_limits() {
-        let why = |options: Options| options.check().unwrap_err().to_string();
-        assert!(Options::default().check().is_ok());
-        assert!(why(Options { memory_bytes_max: Some(1), ..Default::default() }).contains("--memory"));
-        assert!(why(Options { memory_bytes_max: Some(u64::MAX), ..Default::default() }).contains("--memory"));
-        assert!(why(Options { timeout_ms: Some(0), ..Default::default() }).contains("--timeout"));
-        assert!(why(Options { timeout_ms: Some(u64::MAX), ..Default::default() }).contains("--timeout"));
-        let env = |name: &str, value: String| Options { env: [(name.to_owned(), value)].into(), ..Default::default() };
-        assert!(why(env("", "x".into())).contains("--env"));
-        assert!(why(env("A=B", "x".into())).contains("A=B"));
-        assert!(why(env("A", "x".repeat(1 << 20))).contains("bytes"));
-        assert!(env("A", "x=y".into()).check().is_ok());
+    fn manifests_of_the_first_build_are_read() {
+        let manifest = Manifest::read(FIRST.as_bytes()).unwrap();
+        let limits = Limits { memory_bytes_max: 1 << 20, timeout_ms: 1000, cpu_time_ms: 1000, ..Limits::default() };
+        assert_eq!((manifest.kind, &manifest.limits), (Kind::Http02, &limits));
+        assert_eq!((manifest.instances, manifest.output, manifest.args.len()), (Instances::Fresh, Output::Raw, 0));
+        let again = Manifest::read(&serde_json::to_vec(&manifest).unwrap()).unwrap();
+        assert_eq!(again, manifest);
+    }
+
+    #[test]
+    fn a_manifest_out_of_range_is_refused() {
+        let broken = FIRST.replace("1048576", "1");
+        assert!(Manifest::read(broken.as_bytes()).unwrap_err().contains("--memory"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_damage_is_survived(at in 0..FIRST.len(), to: u8, cut in 0..FIRST.len()) {
+            let mut bytes = FIRST.as_bytes().to_vec();
+            bytes[at] = to;
+            let _ = Manifest::read(&bytes);
+            let _ = Manifest::read(&bytes[..cut]);
+        }
     }
 }

@@ -1,7 +1,12 @@
-//! Finds the end of a chunked body (RFC 9112 7.1) without taking it apart.
+//! Decoding of a chunked body (RFC 9112 7.1).
 //!
-//! hyper decodes the body; this only counts along, so that the gate knows which byte is the next request's first. It
-//! is strict where readers are known to differ: line ends are CRLF, sizes plain hexadecimal. Pure; owns no fds.
+//! Strict where readers are known to differ about where a body ends: line ends are CRLF, sizes plain hexadecimal. Pure; owns no
+//! fds.
+
+use bytes::{Buf as _, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::incoming::Piece;
 
 /// The longest line of a chunk's size and extensions, and the most bytes of trailers.
 const LINE_BYTES_MAX: u32 = 16 * 1024;
@@ -35,39 +40,64 @@ enum State {
 
 /// Where in a chunked body the last byte was.
 #[derive(Debug)]
-pub(super) struct Scanner {
+pub(super) struct Decoder {
     state: State,
     /// Of the chunk at hand: its size while it is read, then how much of it is left.
     left: u64,
     line_bytes: u32,
+    trailers: Vec<u8>,
 }
 
-impl Scanner {
-    pub(super) fn new() -> Self {
-        Self { state: State::Size { digits: 0 }, left: 0, line_bytes: 0 }
+impl Default for Decoder {
+    fn default() -> Self {
+        Self { state: State::Size { digits: 0 }, left: 0, line_bytes: 0, trailers: Vec::new() }
     }
+}
 
-    pub(super) fn is_done(&self) -> bool {
-        self.state == State::Done
-    }
-
-    /// Goes on over `bytes` and returns how many of them are the body's: all, unless its end is among them.
-    pub(super) fn advance(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
+impl Decoder {
+    /// Takes the next piece of the body off the front of `buffer`. After its end, nothing more.
+    pub(super) fn next(&mut self, buffer: &mut BytesMut) -> Result<Piece, Malformed> {
         let mut at = 0;
-        while at < bytes.len() && !self.is_done() {
+        while at < buffer.len() && self.state != State::Done {
             if self.state == State::Data {
-                let take = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len() - at);
+                buffer.advance(at);
+                let take = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
                 self.left -= take as u64;
-                at += take;
                 if self.left == 0 {
                     self.state = State::DataReturn;
                 }
-                continue;
+                return Ok(Piece::Data(buffer.split_to(take).freeze()));
             }
-            self.state = self.step(bytes[at])?;
+            let byte = buffer[at];
+            if matches!(self.state, State::TrailerStart | State::Trailer | State::TrailerFeed) {
+                self.trailers.push(byte);
+            }
+            self.state = self.step(byte)?;
             at += 1;
         }
-        Ok(at)
+        buffer.advance(at);
+        match self.state {
+            // Its line end and a last chunk at least are still to come.
+            State::Data => Ok(Piece::More { bytes: self.left.saturating_add(7) }),
+            State::Done if self.trailers.len() > 1 => Ok(Piece::Trailers(self.take_trailers()?)),
+            State::Done => Ok(Piece::End),
+            _ => Ok(Piece::More { bytes: 0 }),
+        }
+    }
+
+    fn take_trailers(&mut self) -> Result<HeaderMap, Malformed> {
+        let mut text = std::mem::take(&mut self.trailers);
+        text.push(b'\n');
+        let mut room = [httparse::EMPTY_HEADER; abi::limits::HEADERS_MAX];
+        let Ok(httparse::Status::Complete((_, fields))) = httparse::parse_headers(&text, &mut room) else {
+            return Err(Malformed);
+        };
+        let mut trailers = HeaderMap::with_capacity(fields.len());
+        for field in fields {
+            let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Malformed)?;
+            trailers.append(name, HeaderValue::from_bytes(field.value).map_err(|_| Malformed)?);
+        }
+        Ok(trailers)
     }
 
     fn step(&mut self, byte: u8) -> Result<State, Malformed> {
@@ -109,18 +139,31 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn length_of(body: &[u8]) -> Result<Option<usize>, Malformed> {
-        let mut scanner = Scanner::new();
-        let length = scanner.advance(body)?;
-        Ok(scanner.is_done().then_some(length))
+    /// Decodes `body` in pieces of at most `step` bytes: its data, whether it has ended, and what is left behind it.
+    fn decode(body: &[u8], step: usize) -> Result<(Vec<u8>, bool, usize), Malformed> {
+        let (mut decoder, mut buffer, mut data) = (Decoder::default(), BytesMut::new(), Vec::new());
+        let mut read = body.chunks(step);
+        loop {
+            match decoder.next(&mut buffer)? {
+                Piece::Data(bytes) => data.extend_from_slice(&bytes),
+                Piece::Trailers(_) => {}
+                Piece::End => return Ok((data, true, buffer.len() + read.map(<[u8]>::len).sum::<usize>())),
+                Piece::More { .. } => match read.next() {
+                    Some(bytes) => buffer.extend_from_slice(bytes),
+                    None => return Ok((data, false, buffer.len())),
+                },
+            }
+        }
     }
 
     #[test]
     fn ends_are_found() {
         for body in ["0\r\n\r\n", "5\r\nhello\r\n0\r\n\r\n", "a;x=\"y\"\r\n0123456789\r\n00\r\nA: b\r\nC: d\r\n\r\n"] {
             let more = format!("{body}GET / HTTP/1.1");
-            assert_eq!(length_of(more.as_bytes()), Ok(Some(body.len())), "{body:?}");
-            assert_eq!(length_of(&body.as_bytes()[..body.len() - 1]), Ok(None), "{body:?}");
+            let (_, ended, rest) = decode(more.as_bytes(), 7).unwrap();
+            assert_eq!((ended, rest), (true, "GET / HTTP/1.1".len()), "{body:?}");
+            let (_, ended, rest) = decode(&body.as_bytes()[..body.len() - 1], 7).unwrap();
+            assert_eq!((ended, rest), (false, 0), "{body:?}");
         }
     }
 
@@ -140,15 +183,17 @@ mod tests {
             "0\r\nA: b\n\r\n",
             "1111111111111111\r\n",
             " 1\r\nx\r\n",
+            "0\r\nno colon\r\n\r\n",
+            "0\r\nA b: c\r\n\r\n",
         ] {
-            assert_eq!(length_of(body.as_bytes()), Err(Malformed), "{body:?}");
+            assert!(decode(body.as_bytes(), 100).is_err(), "{body:?}");
         }
         let long = format!("1;{}", "x".repeat(LINE_BYTES_MAX as usize));
-        assert_eq!(length_of(long.as_bytes()), Err(Malformed));
+        assert!(decode(long.as_bytes(), 100).is_err());
     }
 
     proptest! {
-        /// However a body is cut into reads, its end is the same byte.
+        /// However a body is cut into reads, its data and its end are the same.
         #[test]
         fn cuts_make_no_difference(chunks in proptest::collection::vec(1usize..300, 0..8), step in 1usize..40) {
             let mut body = Vec::new();
@@ -158,22 +203,15 @@ mod tests {
                 body.extend_from_slice(b"\r\n");
             }
             body.extend_from_slice(b"0\r\n\r\n");
-            let end = body.len();
             body.extend_from_slice(b"0\r\n\r\n");
-            let mut scanner = Scanner::new();
-            let mut at = 0;
-            for piece in body.chunks(step) {
-                let taken = scanner.advance(piece).unwrap();
-                at += taken;
-                if taken < piece.len() { break }
-            }
-            prop_assert!(scanner.is_done());
-            prop_assert_eq!(at, end);
+            let (data, ended, rest) = decode(&body, step).unwrap();
+            prop_assert_eq!(data, vec![b'\r'; chunks.iter().sum()]);
+            prop_assert_eq!((ended, rest), (true, 5));
         }
 
         #[test]
-        fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
-            let _ = length_of(&bytes);
+        fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..256), step in 1usize..40) {
+            let _ = decode(&bytes, step);
         }
     }
 }

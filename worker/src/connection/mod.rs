@@ -1,39 +1,53 @@
 //! A client's connection, from the engine's hand-off to its end.
 //!
-//! [`take`] makes the received fd a socket and gives it a task. The [`gate`] under hyper decides message by message what
-//! hyper gets to see; [`service`] runs what it sees. The task owns the socket, and at the end closes it, or
-//! sends it back to the engine with every byte that was read and not used.
+//! [`take`] makes the received fd a socket and gives it a task: [`next`] waits for a request and decides whose it is,
+//! [`service`] has it answered, [`send`] sends the answer, and so on until the connection [ends](end). No byte behind a
+//! request is looked at before its reply has left, so the socket can go back to the engine between any two requests with every
+//! byte that was read and not used. The task owns the socket.
 
 mod chunked;
-mod exchange;
-mod gate;
+mod encode;
+mod end;
+mod incoming;
+mod message;
+mod next;
 pub(crate) mod request_body;
+mod send;
 mod service;
+mod wire;
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::pin::Pin;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use abi::invocation_id::InvocationId;
-use abi::message::ToEngine;
-use abi::problem::Problem;
 use bytes::BytesMut;
-use hyper::server::conn::http1;
-use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use self::exchange::Exchange;
-use self::gate::{Gate, Outcome};
+use self::end::End;
+use self::incoming::Continue;
+use self::next::{Next, Waiting};
+use self::service::{Routed, answer};
+use self::wire::{Outgoing, SharedWire, Wire};
+use crate::clock::Deadline;
 use crate::worker::Worker;
 
-/// What hyper may hold of one message: a whole head and a piece of its body.
-const HYPER_BUFFER_BYTES: usize = abi::limits::HEAD_BYTES_MAX + 32 * 1024;
-/// How long a refused client may go on sending before the connection is closed on it.
-const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
-/// How much of what it sends is read and thrown away meanwhile.
-const LINGER_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// What is read ahead of a reply still under way, to notice that the client has gone.
+const READ_AHEAD_BYTES_MAX: usize = 16 * 1024;
+/// What a guest gets to finish its reply after the client has ended its side. A client that has gone and one that only has no
+/// more to say look the same (RFC 9293 3.6); this serves the one without running long for the other.
+const ENDED_GRACE: Duration = Duration::from_secs(1);
+
+/// The two ends of a connection's socket.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Addresses {
+    pub(crate) peer: SocketAddr,
+    pub(crate) local: SocketAddr,
+}
 
 /// Takes over a client's socket, with the bytes that others have read from it already.
 pub(crate) fn take(worker: &Rc<Worker>, fd: OwnedFd, read: Vec<u8>) {
@@ -53,78 +67,135 @@ pub(crate) fn take(worker: &Rc<Worker>, fd: OwnedFd, read: Vec<u8>) {
 }
 
 async fn serve(worker: Rc<Worker>, socket: TcpStream, read: BytesMut) {
-    let exchange = Rc::new(Exchange::default());
-    let gate = Gate::new(Rc::clone(&worker), Rc::clone(&exchange), socket, read);
-    let service = service::Service { worker: Rc::clone(&worker), exchange };
-    let mut builder = http1::Builder::new();
-    // Deadlines for heads are the gate's: it sees them first.
-    builder.header_read_timeout(None).max_buf_size(HYPER_BUFFER_BYTES);
-    let mut connection = builder.serve_connection(gate, service);
-    let mut drain = std::pin::pin!(worker.drain_begun());
-    let mut told_to_drain = false;
-    let ended = poll_fn(|cx| {
-        // The connection first: one that came with its request is answered even while the worker drains.
-        let ended = connection.poll_without_shutdown(cx);
-        if ended.is_ready() || told_to_drain || drain.as_mut().poll(cx).is_pending() {
-            return ended;
-        }
-        told_to_drain = true;
-        Pin::new(&mut connection).graceful_shutdown();
-        connection.poll_without_shutdown(cx)
-    })
-    .await;
-    if let Err(error) = &ended {
-        tracing::debug!("connection ended early: {error}");
-    }
-    finish(&worker, connection.into_parts().io).await;
-}
-
-/// Ends a connection the way its gate decided.
-async fn finish(worker: &Worker, gate: Gate) {
-    let (mut socket, read, outcome) = gate.into_parts();
-    match outcome {
-        Outcome::GiveBack => give_back(worker, socket, &read),
-        Outcome::Refuse(problem) => {
-            refuse(&mut socket, &problem).await;
-            close(socket, true).await;
-        }
-        Outcome::Close { unread } => close(socket, unread).await,
-    }
-}
-
-fn give_back(worker: &Worker, socket: TcpStream, read: &BytesMut) {
-    worker.row().returns.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    match socket.into_std() {
-        Ok(socket) => worker.outbox.send(ToEngine::Return { read: read.to_vec() }, Some(socket.into())),
-        Err(error) => tracing::error!("a connection could not be given back: {error}"),
-    }
-}
-
-async fn refuse(socket: &mut TcpStream, problem: &Problem) {
-    let reply = problem.reply(InvocationId::new());
-    // It fits the socket's buffer unless the client takes nothing; then it gets nothing.
-    let _ = tokio::time::timeout(LINGER_TIMEOUT, socket.write_all(&reply)).await;
-}
-
-/// Ends the stream. With bytes unread, closing would reset it and the client could lose the reply (RFC 9112 9.6): read
-/// on for a moment first.
-async fn close(mut socket: TcpStream, unread: bool) {
-    let _ = socket.shutdown().await;
-    if !unread {
-        return;
-    }
-    let drained = async {
-        let mut scrap = BytesMut::with_capacity(16 * 1024);
-        let mut total = 0;
-        while socket.readable().await.is_ok() && total < LINGER_BYTES_MAX {
-            scrap.clear();
-            match socket.try_read_buf(&mut scrap) {
-                Ok(0) => return,
-                Ok(read) => total += read,
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                Err(_) => return,
+    let timeout = Duration::from_millis(u64::from(worker.settings.write_timeout_ms));
+    let wire = SharedWire::new(Wire::new(socket, read, timeout));
+    let mut connection = Connection { wire, outgoing: Outgoing::default(), client: Client::default() };
+    let end = {
+        let mut drain = pin!(worker.drain_begun());
+        let mut waiting = Waiting::first(&worker);
+        loop {
+            match poll_fn(|cx| waiting.poll(cx, &worker, &connection.wire, drain.as_mut())).await {
+                Next::Request(routed) => {
+                    if let Err(end) = connection.exchange(&worker, *routed).await {
+                        break end;
+                    }
+                }
+                Next::End(end) => break end,
             }
+            waiting.again();
         }
     };
-    let _ = tokio::time::timeout(LINGER_TIMEOUT, drained).await;
+    end::finish(&worker, connection.wire, end).await;
+}
+
+struct Connection {
+    wire: SharedWire,
+    outgoing: Outgoing,
+    client: Client,
+}
+
+/// What is known of the client while its request is being answered.
+#[derive(Default)]
+struct Client {
+    /// It has ended its side.
+    ended: bool,
+    grace: Deadline,
+}
+
+impl Client {
+    /// Resolves when it has been gone for long enough to give its request up.
+    fn poll_gone(&mut self, cx: &mut Context<'_>, wire: &mut Wire) -> Poll<()> {
+        while !self.ended {
+            if !wire.incoming.is_done() || wire.buffer.len() >= READ_AHEAD_BYTES_MAX {
+                return Poll::Pending;
+            }
+            match ready!(wire.poll_fill(cx)) {
+                Ok(0) => {
+                    self.ended = true;
+                    self.grace.set(ENDED_GRACE);
+                }
+                Ok(_) => {}
+                Err(_) => return Poll::Ready(()),
+            }
+        }
+        self.grace.poll_passed(cx)
+    }
+}
+
+impl Connection {
+    /// Has a request answered and its reply sent. `Ok` when the connection may serve another.
+    async fn exchange(&mut self, worker: &Rc<Worker>, routed: Routed) -> Result<(), End> {
+        let id = InvocationId::new();
+        let mut asked = routed.asked();
+        let reply = {
+            let wire = self.wire.clone();
+            let mut answer = pin!(answer(worker, routed, &wire, id));
+            let (client, outgoing) = (&mut self.client, &mut self.outgoing);
+            poll_fn(|cx| {
+                if let Poll::Ready(reply) = answer.as_mut().poll(cx) {
+                    return Poll::Ready(Some(reply));
+                }
+                let mut wire = wire.lock();
+                if poll_continue(cx, &mut wire, outgoing).is_pending() || client.poll_gone(cx, &mut wire).is_pending() {
+                    return Poll::Pending;
+                }
+                Poll::Ready(None)
+            })
+            .await
+        };
+        let Some(reply) = reply else { return Err(End::Close { unread: false }) };
+        // A guest may have begun its reply before it asked for the body: the client is told before it sees the reply.
+        poll_fn(|cx| poll_continue(cx, &mut self.wire.lock(), &mut self.outgoing)).await;
+        {
+            let incoming = &self.wire.lock().incoming;
+            // A client that was never told to send its body may send it or not: what follows cannot be told from it.
+            asked.keep_alive &= incoming.continues != Continue::Awaited && incoming.failure().is_none();
+        }
+        asked.keep_alive &= !worker.draining();
+        let sent = self.send(worker, reply, asked, id).await;
+        worker.spent.unmake();
+        let kept = sent?;
+        if !kept {
+            return Err(End::Close { unread: !self.wire.lock().incoming.is_done() });
+        }
+        self.rest_of_body().await
+    }
+
+    /// Reads away what the guest has left of the request's body, so that the next request comes after it.
+    async fn rest_of_body(&mut self) -> Result<(), End> {
+        poll_fn(|cx| self.wire.lock().poll_released(cx)).await;
+        if self.wire.lock().incoming.is_done() {
+            return Ok(());
+        }
+        let mut bytes = 0;
+        let read_away = poll_fn(|cx| {
+            loop {
+                match ready!(self.wire.lock().poll_body(cx)) {
+                    Some(Ok(frame)) => bytes += frame.data_ref().map_or(0, bytes::Bytes::len),
+                    Some(Err(_)) => return Poll::Ready(Err(())),
+                    None => return Poll::Ready(Ok(())),
+                }
+                if bytes > end::UNREAD_BYTES_MAX {
+                    return Poll::Ready(Err(()));
+                }
+            }
+        });
+        match tokio::time::timeout(end::UNREAD_TIMEOUT, read_away).await {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(End::Close { unread: true }),
+        }
+    }
+}
+
+/// Tells a client to send its body, once somebody asks for it (RFC 9110 10.1.1). Resolves when there is nothing to tell; a
+/// client that cannot be told is found gone by others.
+fn poll_continue(cx: &mut Context<'_>, wire: &mut Wire, outgoing: &mut Outgoing) -> Poll<()> {
+    if wire.incoming.continues == Continue::Wanted {
+        wire.incoming.continues = Continue::Settled;
+        outgoing.own.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+    }
+    if outgoing.is_empty() {
+        return Poll::Ready(());
+    }
+    wire.poll_send(cx, outgoing).map(drop)
 }

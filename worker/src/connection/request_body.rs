@@ -1,64 +1,59 @@
-//! A request's body as the guest reads it. What a guest leaves unread is read away, so that the connection can go on.
-//!
-//! Without that, hyper would close the connection behind the reply, without having said so. Owns no fds.
+//! A request's body as the guest reads it, straight off the wire. Owns no fds but a share in the wire.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 
-/// An unread rest longer than this is not worth the traffic: the connection is closed instead.
-const UNREAD_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// How long the client may take to send it.
-const UNREAD_TIMEOUT: Duration = Duration::from_secs(1);
+use super::incoming::BodyError;
+use super::wire::SharedWire;
 
-/// hyper's body, and what becomes of it when it is dropped early.
-pub(crate) struct RequestBody(Option<Incoming>);
+/// What a guest reads. Dropped early, the rest is left on the wire.
+pub(crate) struct RequestBody {
+    /// None when there is no body.
+    wire: Option<SharedWire>,
+    /// Its length, where the client has told it.
+    length: Option<u64>,
+}
 
 impl RequestBody {
-    pub(crate) fn new(body: Incoming) -> Self {
-        Self(Some(body))
+    /// The body of a request without one.
+    pub(super) fn none() -> Self {
+        Self { wire: None, length: Some(0) }
+    }
+
+    /// The body that has begun on `wire`.
+    pub(super) fn on(wire: &SharedWire, length: Option<u64>) -> Self {
+        wire.lock().incoming.held = true;
+        Self { wire: Some(wire.clone()), length }
     }
 }
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        if let Some(body) = self.0.take().filter(|body| !body.is_end_stream()) {
-            tokio::task::spawn_local(tokio::time::timeout(UNREAD_TIMEOUT, read_away(body)));
-        }
-    }
-}
-
-async fn read_away(mut body: Incoming) {
-    let mut length = 0;
-    while let Some(Ok(frame)) = body.frame().await {
-        length += frame.data_ref().map_or(0, Bytes::len);
-        if length > UNREAD_BYTES_MAX {
-            return;
+        if let Some(wire) = &self.wire {
+            wire.lock().release();
         }
     }
 }
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match &mut self.0 {
-            Some(body) => Pin::new(body).poll_frame(cx),
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &self.wire {
+            Some(wire) => wire.lock().poll_body(cx),
             None => Poll::Ready(None),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(Incoming::is_end_stream)
+        self.wire.as_ref().is_none_or(|wire| wire.lock().incoming.is_done())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map_or_else(SizeHint::default, Incoming::size_hint)
+        self.length.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }

@@ -1,105 +1,98 @@
-//! What hyper calls for each request: find the function, run it, and put the node's mark on the reply. Owns no fds.
+//! From a request to its reply: find the function, hold the body to its limit, run it. Owns no fds.
 
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 
+use abi::catalogue::CatalogueView;
+use abi::head::Framing;
 use abi::invocation_id::InvocationId;
 use abi::problem::{self, Problem};
-use bytes::Bytes;
-use http::header::{CONTENT_TYPE, EXPECT, HOST, RETRY_AFTER};
-use http::uri::PathAndQuery;
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
-use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode};
 
-use super::exchange::{Destination, Exchange};
+use super::Addresses;
+use super::encode::Asked;
+use super::incoming::BodyError;
+use super::message::Message;
 use super::request_body::RequestBody;
-use crate::wasm::invocation::{self, Failure};
+use super::wire::SharedWire;
+use crate::wasm::engine::Module;
+use crate::wasm::invocation;
 use crate::wasm::reply::ReplyBody;
 use crate::worker::Worker;
 
-static INVOCATION_ID: HeaderName = HeaderName::from_static(problem::INVOCATION_ID_HEADER);
-static FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
-
-/// One connection's service.
-pub(super) struct Service {
-    pub(super) worker: Rc<Worker>,
-    pub(super) exchange: Rc<Exchange>,
+/// Where a request goes.
+pub(super) enum Destination {
+    /// A function of the catalogue that routed it.
+    Function { catalogue: Rc<CatalogueView>, index: usize },
+    /// No function: the answer is the node's own.
+    Problem(Problem),
 }
 
-impl hyper::service::Service<Request<Incoming>> for Service {
-    type Response = Response<Tracked>;
-    type Error = std::convert::Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>>>>;
+/// A request, and where it goes.
+pub(super) struct Routed {
+    pub(super) message: Message,
+    pub(super) framing: Framing,
+    pub(super) destination: Destination,
+}
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let (worker, exchange) = (Rc::clone(&self.worker), Rc::clone(&self.exchange));
-        Box::pin(async move {
-            let id = InvocationId::new();
-            let mut response = match answer(&worker, exchange.take_destination(), request, id).await {
-                Ok(response) => response,
-                Err(problem) => problem_response(&problem, id),
-            };
-            if let Ok(value) = HeaderValue::from_bytes(&id.text()) {
-                response.headers_mut().insert(INVOCATION_ID.clone(), value);
-            }
-            Ok(response.map(|body| Tracked { body, exchange }))
-        })
+impl Routed {
+    pub(super) fn asked(&self) -> Asked {
+        self.message.asked
     }
 }
 
-async fn answer(
+/// Answers a request: with the function's reply, or with the node's own error.
+pub(super) async fn answer(
     worker: &Rc<Worker>,
-    destination: Option<Destination>,
-    mut request: Request<Incoming>,
+    routed: Routed,
+    wire: &SharedWire,
+    id: InvocationId,
+) -> Response<ReplyBody> {
+    run(worker, routed, wire, id).await.unwrap_or_else(|problem| problem_response(&problem, id))
+}
+
+async fn run(
+    worker: &Rc<Worker>,
+    routed: Routed,
+    wire: &SharedWire,
     id: InvocationId,
 ) -> Result<Response<ReplyBody>, Problem> {
-    let (catalogue, index, prefix_length) = match destination {
-        Some(Destination::Function { catalogue, index, prefix_length }) => (catalogue, index, prefix_length),
-        Some(Destination::Problem(problem)) => return Err(problem),
-        None => return Err(Problem::new(500, "the node lost track of this request; please report it")),
+    let Routed { message: Message { mut request, .. }, framing, destination } = routed;
+    let (catalogue, index) = match destination {
+        Destination::Function { catalogue, index } => (catalogue, index),
+        Destination::Problem(problem) => return Err(problem),
     };
-    let expects_continue = request.headers().contains_key(EXPECT);
-    prepare(&mut request, prefix_length)?;
     let function = worker.functions.get(&catalogue, index).await.map_err(|error| {
         tracing::error!("{error}");
         Problem::new(500, error.to_string())
     })?;
-    let request = request.map(RequestBody::new);
-    let response = invocation::run(worker, function, request, id).await.map_err(|failure| Problem::from(&failure))?;
-    if expects_continue && matches!(response.body(), ReplyBody::Guest(_)) {
-        // A guest that answers before it has the whole body: hyper sends `100 Continue` only ahead of a reply's head, so
-        // give it the turn to do so first.
-        tokio::task::yield_now().await;
+    wire.lock().incoming.limit(function.limits.request_body_bytes_max).map_err(too_large)?;
+    if let Module::Command(_) = function.module
+        && let Some(addresses) = addresses(wire)
+    {
+        request.extensions_mut().insert(addresses);
     }
-    Ok(response)
+    let request = request.map(|()| match framing {
+        Framing::None => RequestBody::none(),
+        Framing::Length(length) => RequestBody::on(wire, Some(length)),
+        Framing::Chunked => RequestBody::on(wire, None),
+    });
+    let reply = invocation::run(worker, function, request, id).await;
+    // Whatever the guest made of a body that was cut off under it: the client has to know why.
+    match wire.lock().incoming.failure() {
+        Some(error @ BodyError::TooLarge { .. }) => Err(too_large(error)),
+        Some(BodyError::Malformed) => Err(Problem::new(400, BodyError::Malformed.to_string())),
+        _ => reply.map_err(|failure| Problem::from(&failure)),
+    }
 }
 
-/// Makes the request what the function should see: its own path, and where it is mounted.
-fn prepare(request: &mut Request<Incoming>, prefix_length: usize) -> Result<(), Problem> {
-    // HTTP/1.0 may come without a host; a component is promised one.
-    if !request.headers().contains_key(HOST) {
-        request.headers_mut().insert(HOST, HeaderValue::from_static("localhost"));
-    }
-    request.headers_mut().remove(&FORWARDED_PREFIX);
-    if prefix_length == 0 {
-        return Ok(());
-    }
-    let unfit = || Problem::new(400, "the request's target is not a path");
-    let whole = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
-    let (prefix, rest) = whole.split_at_checked(prefix_length).ok_or_else(unfit)?;
-    let prefix = HeaderValue::from_str(prefix).map_err(|_| unfit())?;
-    let rest = match rest.as_bytes().first() {
-        Some(b'/') => Bytes::copy_from_slice(rest.as_bytes()),
-        _ => Bytes::from(format!("/{rest}")),
-    };
-    let path = PathAndQuery::from_maybe_shared(rest).map_err(|_| unfit())?;
-    let mut parts = std::mem::take(request.uri_mut()).into_parts();
-    parts.path_and_query = Some(path);
-    *request.uri_mut() = Uri::from_parts(parts).map_err(|_| unfit())?;
-    request.headers_mut().insert(FORWARDED_PREFIX.clone(), prefix);
-    Ok(())
+fn too_large(error: BodyError) -> Problem {
+    Problem::new(413, error.to_string())
+}
+
+fn addresses(wire: &SharedWire) -> Option<Addresses> {
+    let wire = wire.lock();
+    Some(Addresses { peer: wire.socket().peer_addr().ok()?, local: wire.socket().local_addr().ok()? })
 }
 
 fn problem_response(problem: &Problem, id: InvocationId) -> Response<ReplyBody> {
@@ -110,33 +103,4 @@ fn problem_response(problem: &Problem, id: InvocationId) -> Response<ReplyBody> 
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(problem::RETRY_AFTER_S));
     }
     response
-}
-
-/// A reply's body that says when hyper is done with it.
-pub(super) struct Tracked {
-    body: ReplyBody,
-    exchange: Rc<Exchange>,
-}
-
-impl Drop for Tracked {
-    fn drop(&mut self) {
-        self.exchange.reply_made();
-    }
-}
-
-impl Body for Tracked {
-    type Data = Bytes;
-    type Error = Failure;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }

@@ -1,31 +1,44 @@
 //! What a guest finds around it: its environment, its streams, its limits. One a store, so one an invocation.
 //!
-//! No files, no sockets, no outgoing requests: nothing is granted here, and what is asked for is refused. Owns no fds.
+//! No files, no sockets, and outgoing requests only to where the function's list allows: what is not granted is refused when
+//! asked for. Owns no fds.
 
 use std::any::Any;
 use std::future::Future;
+use std::sync::Arc;
 
 use abi::invocation_id::InvocationId;
-use wasmtime::ResourceLimiter;
+use http::HeaderName;
 use wasmtime::component::ResourceTable;
+use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::p2::DynInputStream;
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
 use wasmtime_wasi_http::p2::body::HostIncomingBody;
 use wasmtime_wasi_http::p2::types::HostIncomingRequest;
 use wasmtime_wasi_http::{
-    Error as HttpError, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
+    DEFAULT_FORBIDDEN_HEADERS, Error as HttpError, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView,
+    WasiHttpHooks, WasiHttpView, p3,
 };
 
+use super::limits::Limits;
 use crate::functions::Function;
 use crate::guest_log::{GuestLog, GuestStream};
+use crate::outbound::Outbound;
 
 /// Resources an instance may hold between two requests, its handles on stdout and the like; more is a leak of the guest's.
 const RESOURCES_KEPT_MAX: usize = 64;
+/// What a core module may wait for in one call, which holds up the worker while it is put together. It has a clock and three
+/// streams to wait for.
+const PREVIEW_1_RESOURCES_MAX: usize = 1024;
 
 /// A store's data.
 pub(crate) struct Host {
     table: ResourceTable,
     wasi: WasiCtx,
+    /// The same for a core module, which has no use for the rest.
+    preview1: Option<Box<WasiP1Ctx>>,
+    config: Arc<WasiConfigVariables>,
     http: WasiHttpCtx,
     hooks: Hooks,
     streams: [GuestStream; 2],
@@ -34,27 +47,53 @@ pub(crate) struct Host {
 
 impl Host {
     pub(crate) fn new(function: &Function, id: InvocationId, log: &GuestLog) -> Self {
-        let streams =
-            ["stdout", "stderr"].map(|stream| GuestStream::new(log.clone(), function.name.clone(), id, stream));
+        let streams = ["stdout", "stderr"].map(|stream| GuestStream::new(log.clone(), function, id, stream));
         let [stdout, stderr] = streams.clone();
+        let hooks = Hooks { outbound: function.outbound.clone(), stderr: stderr.clone() };
         let mut wasi = WasiCtx::builder();
         wasi.stdout(stdout).stderr(stderr).envs(&function.env);
         Self {
             table: ResourceTable::new(),
             wasi: wasi.build(),
+            preview1: None,
+            config: Arc::clone(&function.config),
             http: WasiHttpCtx::new(),
-            hooks: Hooks,
+            hooks,
             streams,
-            limits: Limits { memory_bytes_max: function.memory_bytes_max, memory_bytes: 0, memory_refused: false },
+            limits: Limits::new(function),
         }
     }
 }
 
 impl Host {
+    /// The instance is to run a command, with what `wasi` has for it. Its stderr goes to the log, as with other kinds.
+    pub(super) fn become_command(&mut self, mut wasi: WasiCtxBuilder) {
+        let [_, stderr] = &self.streams;
+        self.wasi = wasi.stderr(stderr.clone()).build();
+    }
+
+    /// The same for a command that is a core module.
+    pub(super) fn become_core_command(&mut self, mut wasi: WasiCtxBuilder) {
+        let [_, stderr] = &self.streams;
+        let mut preview1 = Box::new(wasi.stderr(stderr.clone()).build_p1());
+        preview1.ctx().table.set_max_capacity(PREVIEW_1_RESOURCES_MAX);
+        self.preview1 = Some(preview1);
+    }
+
+    /// What a core module's calls are made on. Nothing is granted to one that was never made a command.
+    pub(super) fn preview1(&mut self) -> &mut WasiP1Ctx {
+        self.preview1.get_or_insert_with(|| Box::new(WasiCtx::builder().build_p1()))
+    }
+
+    /// What the function was deployed with, as `wasi:config/store` has it.
+    pub(super) fn config(&mut self) -> WasiConfig<'_> {
+        WasiConfig::from(&*self.config)
+    }
+
     /// The instance begins another invocation.
     pub(crate) fn begin(&mut self, id: InvocationId) {
         self.streams.iter().for_each(|stream| stream.begin(id));
-        self.limits.memory_refused = false;
+        self.limits.forget_refusal();
     }
 
     /// The invocation has ended well. Says whether the instance is fit for another: it holds nothing of the request any
@@ -62,11 +101,14 @@ impl Host {
     pub(crate) fn end(&mut self) -> bool {
         self.streams.iter().for_each(GuestStream::end);
         let of_request = |entry: &mut (dyn Any + Send)| {
-            entry.is::<HostIncomingRequest>() || entry.is::<HostIncomingBody>() || entry.is::<DynInputStream>()
+            entry.is::<HostIncomingRequest>()
+                || entry.is::<HostIncomingBody>()
+                || entry.is::<DynInputStream>()
+                || entry.is::<p3::Request>()
+                || entry.is::<p3::Response>()
         };
-        let Limits { memory_bytes, memory_bytes_max, .. } = self.limits;
         let leaks = self.table.iter_mut().enumerate().any(|(at, entry)| at >= RESOURCES_KEPT_MAX || of_request(entry));
-        !leaks && memory_bytes <= memory_bytes_max / 4 * 3
+        !leaks && !self.limits.is_nearly_full()
     }
 }
 
@@ -82,33 +124,12 @@ impl WasiHttpView for Host {
     }
 }
 
-/// Holds an instance to its memory, and remembers that it wanted more: that is what the error then says.
-pub(crate) struct Limits {
-    memory_bytes_max: usize,
-    /// Of all the instance's memories together.
-    memory_bytes: usize,
-    pub(crate) memory_refused: bool,
+/// How wasi:http asks for what only the node can do.
+struct Hooks {
+    /// None when the function may not send requests.
+    outbound: Option<Outbound>,
+    stderr: GuestStream,
 }
-
-impl ResourceLimiter for Limits {
-    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        let together = self.memory_bytes.saturating_add(desired.saturating_sub(current));
-        let fits = together <= self.memory_bytes_max;
-        if fits {
-            self.memory_bytes = together;
-        } else {
-            self.memory_refused = true;
-        }
-        Ok(fits)
-    }
-
-    fn table_growing(&mut self, _: usize, _: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        // The pool's own bound on a table's elements is the limit.
-        Ok(true)
-    }
-}
-
-struct Hooks;
 
 type SentRequest =
     Result<(http::Response<WasiBody>, Box<dyn Future<Output = Result<(), HttpError>> + Send>), HttpError>;
@@ -116,10 +137,24 @@ type SentRequest =
 impl WasiHttpHooks for Hooks {
     fn send_request(
         &mut self,
-        _: http::Request<WasiBody>,
-        _: Option<RequestOptions>,
+        request: http::Request<WasiBody>,
+        options: Option<RequestOptions>,
+        // How the guest fared with the response's body: nobody asks.
         _: Box<dyn Future<Output = Result<(), HttpError>> + Send>,
     ) -> Box<dyn Future<Output = SentRequest> + Send> {
-        Box::new(std::future::ready(Err(HttpError::HttpRequestDenied)))
+        let Some(outbound) = &self.outbound else {
+            let authority = request.uri().authority().map_or("?", |authority| authority.as_str());
+            self.stderr.note(&format!(
+                "[an outgoing request to {authority:?} was refused: the function was deployed without --allow-outbound]"
+            ));
+            return Box::new(std::future::ready(Err(HttpError::HttpRequestDenied)));
+        };
+        let log = self.stderr.clone();
+        outbound.send(request, options, move |why| log.note(why))
+    }
+
+    fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {
+        // As the default has it, without making a filter for each header.
+        DEFAULT_FORBIDDEN_HEADERS.contains(name)
     }
 }

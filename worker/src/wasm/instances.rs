@@ -1,26 +1,42 @@
-//! Instances of a function: made for a request, and with `reuse=N` kept for the next ones.
+//! Instances of a function: made for a request, made ready before it comes, or with `reuse=N` kept for the next one.
 //!
-//! An instance that trapped, ran into a limit, or still holds something of its request is never kept. How many are kept is
-//! bounded for the worker, and how long for each. Owns no fds.
+//! An instance that trapped, ran into a limit, or still holds something of its request is never kept. How many there are without
+//! a request is bounded for the worker, and so is how long each stays. Owns no fds.
 
 use std::cell::{Cell, RefCell};
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use abi::invocation_id::InvocationId;
-use abi::limits::{KEPT_INSTANCE_TIMEOUT, KEPT_INSTANCES_PER_WORKER_MAX};
+use abi::limits::{
+    KEPT_INSTANCE_TIMEOUT, KEPT_INSTANCES_PER_WORKER_MAX, STANDBY_BYTES_PER_WORKER_MAX, STANDBY_PER_FUNCTION_MAX,
+};
 use tokio::time::Instant;
-use wasmtime::{Store, UpdateDeadline};
+use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline};
 use wasmtime_wasi_http::p2::bindings::Proxy;
+use wasmtime_wasi_http::p3::bindings::Service;
 
+use super::cpu_time;
+use super::engine::Module;
 use super::host::Host;
 use crate::functions::Function;
 use crate::guest_log::GuestLog;
 
+/// What can be called of an instance.
+pub(super) enum Exports {
+    Http02(Proxy),
+    Http03(Service),
+}
+
 /// A store, and the instance in it once that is made.
-pub(crate) struct Instance {
-    pub(crate) store: Store<Host>,
-    pub(crate) proxy: Option<Proxy>,
+pub(super) struct Instance {
+    pub(super) store: Store<Host>,
+    pub(super) exports: Option<Exports>,
     served: u32,
+    /// It still holds something of the last request: see `http03`. What its resources tell, `Host::end` sees.
+    pub(super) leaks: bool,
 }
 
 impl Instance {
@@ -28,33 +44,75 @@ impl Instance {
     fn new(function: &Function, id: InvocationId, log: &GuestLog) -> Self {
         let mut store = Store::new(function.module.engine(), Host::new(function, id, log));
         store.limiter(|host| &mut host.limits);
-        // tokio's own yield lets it look at sockets and timers too, the time limit's among them; a bare one would not.
-        store.epoch_deadline_callback(|_| Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))));
-        Self { store, proxy: None, served: 0 }
+        let limit = Duration::from_millis(u64::from(function.limits.cpu_time_ms));
+        // Not less than its wall time is no limit.
+        let limit = if limit < function.timeout { limit } else { Duration::MAX };
+        store.epoch_deadline_callback(move |_| {
+            cpu_time::check(limit)?;
+            // tokio's own yield lets it look at sockets and timers too, the time limit's among them; a bare one would not.
+            Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+        });
+        Self { store, exports: None, served: 0, leaks: false }
     }
 }
 
-/// How many instances the whole worker keeps.
-#[derive(Clone, Default)]
-pub(crate) struct Budget(Rc<Cell<u32>>);
+/// Instances that have served. Unmaking one takes longer than sending a small reply, so the reply goes first.
+#[derive(Default)]
+pub(crate) struct Spent(RefCell<Vec<Instance>>);
 
-/// A function's kept instances, the one used last on top: its memory is the warmest.
+impl Spent {
+    /// Unmakes them.
+    pub(crate) fn unmake(&self) {
+        // Each on its own: what a guest holds is dropped with it, and must find the list free.
+        while let Some(instance) = self.pop() {
+            drop(instance);
+        }
+    }
+
+    fn pop(&self) -> Option<Instance> {
+        self.0.borrow_mut().pop()
+    }
+}
+
+/// What instances without a request take, in the whole worker.
+#[derive(Clone, Default)]
+pub(crate) struct Budget(Rc<Taken>);
+
+#[derive(Default)]
+struct Taken {
+    instances: Cell<u32>,
+    /// Linear memory of those made ready; the kernel has given as much of it as was written.
+    standby_bytes: Cell<usize>,
+}
+
+/// A function's instances without a request, each list with the one used or made last on top: its memory is the warmest.
 pub(crate) struct Kept {
     requests_per_instance_max: u32,
     budget: Budget,
-    instances: RefCell<Vec<(Instant, Instance)>>,
+    /// Have served, and may serve again.
+    used: RefCell<Vec<(Instant, Instance)>>,
+    /// Have been made ready and have not served.
+    standby: RefCell<Vec<(Instant, Instance)>>,
+    /// Making one ready has failed: whoever needs one sees why.
+    never_standby: Cell<bool>,
 }
 
 impl Kept {
     pub(crate) fn new(requests_per_instance_max: u32, budget: Budget) -> Self {
-        Self { requests_per_instance_max, budget, instances: RefCell::default() }
+        let (used, standby) = (RefCell::default(), RefCell::default());
+        Self { requests_per_instance_max, budget, used, standby, never_standby: Cell::new(false) }
     }
 
-    /// An instance for the invocation `id`: a kept one, or a new one.
-    pub(crate) fn take(&self, function: &Function, id: InvocationId, log: &GuestLog) -> Instance {
-        let mut instance = match self.instances.borrow_mut().pop() {
+    /// An instance for the invocation `id`: a used one, one made ready, or a new one.
+    pub(super) fn take(&self, function: &Function, id: InvocationId, log: &GuestLog) -> Instance {
+        let used = self.used.borrow_mut().pop();
+        let ready = if used.is_some() { None } else { self.standby.borrow_mut().pop() };
+        if let Some((_, instance)) = &ready {
+            self.count_standby(-1, instance);
+        }
+        let mut instance = match used.or(ready) {
             Some((_, mut instance)) => {
-                self.budget.0.set(self.budget.0.get() - 1);
+                self.count(-1);
                 instance.store.data_mut().begin(id);
                 instance
             }
@@ -65,29 +123,87 @@ impl Kept {
         instance
     }
 
-    /// An invocation has ended well: keep its instance, if it may serve another.
-    pub(crate) fn give_back(&self, mut instance: Instance) {
-        let fits =
-            instance.served < self.requests_per_instance_max && self.budget.0.get() < KEPT_INSTANCES_PER_WORKER_MAX;
-        if fits && instance.store.data_mut().end() {
-            self.budget.0.set(self.budget.0.get() + 1);
-            self.instances.borrow_mut().push((Instant::now(), instance));
+    /// An invocation has ended well: its instance is kept, if it may serve another, or goes to `spent`.
+    pub(super) fn give_back(&self, mut instance: Instance, spent: &Spent) {
+        let fits = instance.served < self.requests_per_instance_max && self.has_room();
+        if fits && !instance.leaks && instance.store.data_mut().end() {
+            self.count(1);
+            self.used.borrow_mut().push((Instant::now(), instance));
+        } else {
+            spent.0.borrow_mut().push(instance);
+        }
+    }
+
+    /// Whether another is to be made ready: there are not as many as there may be of this function and in this worker.
+    pub(super) fn wants_standby(&self) -> bool {
+        !self.never_standby.get()
+            && self.used.borrow().is_empty()
+            && self.standby.borrow().len() < STANDBY_PER_FUNCTION_MAX
+            && self.has_room()
+            && self.budget.0.standby_bytes.get() < STANDBY_BYTES_PER_WORKER_MAX
+    }
+
+    /// Makes an instance ready.
+    pub(super) async fn make_standby(&self, function: &Function, log: &GuestLog) {
+        let mut instance = Instance::new(function, InvocationId::new(), log);
+        instance.store.set_epoch_deadline(1);
+        let made = {
+            let store = &mut instance.store;
+            let made = async {
+                Ok::<_, wasmtime::Error>(match &function.module {
+                    Module::Http02(pre) => Some(Exports::Http02(pre.instantiate_async(store).await?)),
+                    Module::Http03(pre) => Some(Exports::Http03(pre.instantiate_async(store).await?)),
+                    // Its environment is the request's.
+                    Module::Command(_) => None,
+                })
+            };
+            // A guest may run code of its own here: within its limits, like any.
+            let (mut made, mut used) = (pin!(tokio::time::timeout(function.timeout, made)), Duration::ZERO);
+            poll_fn(|cx| cpu_time::measured(&mut used, || made.as_mut().poll(cx))).await
+        };
+        match made {
+            Ok(Ok(Some(exports))) if self.wants_standby() => {
+                instance.exports = Some(exports);
+                self.count(1);
+                self.count_standby(1, &instance);
+                self.standby.borrow_mut().push((Instant::now(), instance));
+            }
+            Ok(Ok(Some(_))) => {}
+            // The pool is full for the moment; any other failure is the guest's.
+            Ok(Err(error)) if error.is::<PoolConcurrencyLimitError>() => {}
+            _ => self.never_standby.set(true),
         }
     }
 
     /// Unmakes those that have not been used lately.
     pub(crate) fn expire(&self, now: Instant) {
-        let mut instances = self.instances.borrow_mut();
-        let before = instances.len();
-        instances.retain(|(used, _)| now.duration_since(*used) < KEPT_INSTANCE_TIMEOUT);
-        let gone = u32::try_from(before - instances.len()).unwrap_or(u32::MAX);
-        self.budget.0.set(self.budget.0.get().saturating_sub(gone));
+        let lately = |(used, _): &(Instant, Instance)| now.duration_since(*used) < KEPT_INSTANCE_TIMEOUT;
+        let gone: Vec<_> = self.used.borrow_mut().extract_if(.., |kept| !lately(kept)).collect();
+        let unused: Vec<_> = self.standby.borrow_mut().extract_if(.., |kept| !lately(kept)).collect();
+        unused.iter().for_each(|(_, instance)| self.count_standby(-1, instance));
+        self.count(-i32::try_from(gone.len() + unused.len()).unwrap_or(i32::MAX));
+    }
+
+    fn has_room(&self) -> bool {
+        self.budget.0.instances.get() < KEPT_INSTANCES_PER_WORKER_MAX
+    }
+
+    fn count(&self, change: i32) {
+        let instances = &self.budget.0.instances;
+        instances.set(instances.get().saturating_add_signed(change));
+    }
+
+    fn count_standby(&self, change: isize, instance: &Instance) {
+        let change = change.saturating_mul(instance.store.data().limits.memory_bytes().cast_signed());
+        let bytes = &self.budget.0.standby_bytes;
+        bytes.set(bytes.get().saturating_add_signed(change));
     }
 }
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        let kept = u32::try_from(self.instances.get_mut().len()).unwrap_or(u32::MAX);
-        self.budget.0.set(self.budget.0.get().saturating_sub(kept));
+        let (used, standby) = (std::mem::take(self.used.get_mut()), std::mem::take(self.standby.get_mut()));
+        standby.iter().for_each(|(_, instance)| self.count_standby(-1, instance));
+        self.count(-i32::try_from(used.len() + standby.len()).unwrap_or(i32::MAX));
     }
 }

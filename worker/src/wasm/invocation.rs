@@ -6,36 +6,50 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use abi::board;
 use abi::invocation_id::InvocationId;
 use abi::problem::Problem;
 use bytes::Bytes;
-use hyper::{Request, Response};
+use http::header::CONTENT_LENGTH;
+use http::response::Parts;
+use http::{Request, Response, StatusCode};
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 use wasmtime::PoolConcurrencyLimitError;
-use wasmtime_wasi_http::WasiHttpView as _;
-use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
-use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
+use wasmtime_wasi::I32Exit;
+use wasmtime_wasi_http::WasiBody;
 
-use super::instances::Instance;
+use super::command::HeadError;
+use super::cpu_time::{self, CpuTimeExceeded};
+use super::engine::Module;
+use super::limits::Refused;
 use super::reply::{GuestBody, ReplyBody};
+use super::{command, http02, http03};
+use crate::admission::{self, Full};
 use crate::connection::request_body::RequestBody;
 use crate::functions::Function;
 use crate::worker::{RunningInvocation, Worker};
 
 /// A reply's bytes that are held back in the hope that the guest ends with them, so that they can be sent whole.
-const GATHERED_BYTES_MAX: usize = 64 * 1024;
+pub(super) const GATHERED_BYTES_MAX: usize = 64 * 1024;
 
 /// Why an invocation failed. Decides the status while the reply's head has not left; after that the reply is cut.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error("function {function:?} ran into its time limit of {limit:?}")]
     TimedOut { function: String, limit: Duration },
+    #[error("function {function:?} used up its processor time of {limit:?}")]
+    OutOfCpuTime { function: String, limit: Duration },
     #[error("function {function:?} ran into its memory limit of {limit_bytes} bytes")]
-    OutOfMemory { function: String, limit_bytes: usize },
+    OutOfMemory { function: String, limit_bytes: u64 },
+    #[error("function {function:?} ran into its limit of {limit} table elements")]
+    OutOfTable { function: String, limit: u32 },
+    #[error("function {function:?} ended with exit code {code}; its log has what it wrote to stderr")]
+    Exited { function: String, code: i32 },
     #[error("function {function:?} trapped; its log has the reason")]
     Trapped { function: String, reason: String },
     #[error("function {function:?} ended without a reply")]
@@ -44,6 +58,10 @@ pub(crate) enum Failure {
     Refused { function: String, code: String },
     #[error("function {function:?} made a reply that HTTP does not allow: {reason}")]
     BadReply { function: String, reason: String },
+    #[error("the body that function {function:?} made broke off, or is not as long as its head says: {reason}")]
+    BrokenBody { function: String, reason: String },
+    #[error("function {function:?} runs {limit} requests at a time, and no more wait; try again")]
+    FunctionFull { function: String, limit: u32 },
     #[error("this worker runs as many invocations as it can; try again")]
     NodeFull,
 }
@@ -51,7 +69,8 @@ pub(crate) enum Failure {
 impl From<&Failure> for Problem {
     fn from(failure: &Failure) -> Self {
         let status = match failure {
-            Failure::TimedOut { .. } => 504,
+            Failure::TimedOut { .. } | Failure::OutOfCpuTime { .. } => 504,
+            Failure::FunctionFull { .. } => 429,
             Failure::NodeFull => 503,
             _ => 500,
         };
@@ -65,13 +84,20 @@ type Run = Pin<Box<dyn Future<Output = Result<(), Failure>>>>;
 /// A guest in the middle of its invocation. Dropping it ends the guest.
 pub(crate) struct Guest {
     running: Option<(Run, RunningInvocation)>,
+    /// Processor time so far.
+    used: Duration,
+    /// When its time limit passes, as the board tells it.
+    deadline_ms: u64,
 }
 
 impl Guest {
     /// Runs the guest until it waits or ends. After the end: nothing more.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        let Some((future, _)) = &mut self.running else { return Poll::Ready(Ok(())) };
-        let ended = std::task::ready!(future.as_mut().poll(cx));
+        let Some((future, running)) = &mut self.running else { return Poll::Ready(Ok(())) };
+        running.guest_has_thread_until(self.deadline_ms);
+        let ended = cpu_time::measured(&mut self.used, || future.as_mut().poll(cx));
+        running.guest_left_thread();
+        let ended = std::task::ready!(ended);
         // Its instance is free again here, before the reply is even written.
         self.running = None;
         Poll::Ready(ended)
@@ -92,48 +118,86 @@ pub(crate) async fn run(
     request: Request<RequestBody>,
     id: InvocationId,
 ) -> Result<Response<ReplyBody>, Failure> {
-    let running = worker.invocation_begun().ok_or(Failure::NodeFull)?;
-    let head_only = request.method() == http::Method::HEAD;
-    let name = Rc::clone(&function);
-    let (reply, mut replied) = oneshot::channel();
-    let call = call(Rc::clone(worker), function, request, reply, id);
-    let mut guest = Guest { running: Some((Box::pin(call), running)) };
-
-    let response = poll_fn(|cx| {
-        let ended = guest.poll(cx);
-        match (replied.try_recv(), ended) {
-            // Failed before anything has left, so the client can still be told.
-            (_, Poll::Ready(Err(failure))) => Poll::Ready(Err(failure)),
-            (Ok(Ok(response)), _) => Poll::Ready(Ok(response)),
-            (Ok(Err(code)), _) => {
-                Poll::Ready(Err(Failure::Refused { function: name.name.to_string(), code: code.to_string() }))
-            }
-            (Err(TryRecvError::Empty), Poll::Pending) => Poll::Pending,
-            (Err(_), Poll::Ready(Ok(()))) => Poll::Ready(Err(Failure::NoReply { function: name.name.to_string() })),
-            // The guest dropped its response-outparam and still runs: see how it ends.
-            (Err(TryRecvError::Closed), Poll::Pending) => Poll::Pending,
+    let running = admission::admit(worker, &function).await.map_err(|full| match full {
+        Full::Function => {
+            Failure::FunctionFull { function: function.name.to_string(), limit: function.limits.concurrency_max }
         }
+        Full::Node => Failure::NodeFull,
+    })?;
+    let head_only = request.method() == http::Method::HEAD;
+    let (reply, mut replied) = oneshot::channel();
+    let call = call(Rc::clone(worker), Rc::clone(&function), request, reply, id);
+    let deadline_ms = board::now_ms().saturating_add(u64::from(function.limits.timeout_ms));
+    let mut guest = Guest { running: Some((Box::pin(call), running)), used: Duration::ZERO, deadline_ms };
+
+    let name = || function.name.to_string();
+    let replied = poll_fn(|cx| {
+        let ended = guest.poll(cx);
+        Poll::Ready(match (replied.try_recv(), ended) {
+            // Failed before anything has left, so the client can still be told.
+            (_, Poll::Ready(Err(failure))) => Err(failure),
+            (Ok(Ok(response)), _) => return Poll::Ready(Ok(Ok(response))),
+            (Ok(Err(code)), _) => Ok(Err(Failure::Refused { function: name(), code })),
+            (Err(_), Poll::Ready(Ok(()))) => Ok(Err(Failure::NoReply { function: name() })),
+            // The guest dropped its response-outparam and still runs: see how it ends.
+            (Err(TryRecvError::Empty | TryRecvError::Closed), Poll::Pending) => return Poll::Pending,
+        })
     })
     .await?;
-
-    let bad = |reason: &str| Failure::BadReply { function: name.name.to_string(), reason: reason.to_owned() };
-    if response.status().is_informational() {
-        return Err(bad("a status of 1xx is not a reply"));
-    }
-    let (head, body) = response.into_parts();
-    let body = gather(guest, body, head_only).await?;
-    if let (ReplyBody::Whole(bytes), false) = (&body, head_only || head.status == http::StatusCode::NOT_MODIFIED) {
-        let declared = head.headers.get(http::header::CONTENT_LENGTH);
-        if declared.is_some_and(|declared| declared.as_bytes() != bytes.len().to_string().as_bytes()) {
-            return Err(bad("its Content-Length is not its length"));
+    let reply = match replied.and_then(|response| check_head(&function, response)) {
+        Ok(response) => {
+            let (head, body) = response.into_parts();
+            // What is not sent is not waited for either.
+            let bodiless = head_only || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+            match gather(GuestBody::new(Arc::clone(&function.name), guest, body, bodiless)).await {
+                Ok(body) => check_length(&function, &head, &body, bodiless).map(|()| Response::from_parts(head, body)),
+                Err(failure @ Failure::BrokenBody { .. }) => Err(failure),
+                // The call has logged its own.
+                Err(failure) => return Err(failure),
+            }
         }
+        Err(failure) => Err(failure),
+    };
+    reply.inspect_err(|failure| log(worker, &function, id, failure))
+}
+
+/// Holds a reply's head to what HTTP and the function's limits allow. (The guest's own view of headers has refused the
+/// malformed and the forbidden ones already.)
+fn check_head(function: &Function, response: Response<WasiBody>) -> Result<Response<WasiBody>, Failure> {
+    let bad = |reason: String| Err(Failure::BadReply { function: function.name.to_string(), reason });
+    if response.status().is_informational() {
+        return bad(format!("a status of {} is not a reply", response.status().as_u16()));
     }
-    Ok(Response::from_parts(head, body))
+    let bytes: usize = response.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let limit = function.limits.reply_head_bytes_max;
+    if bytes > usize::try_from(limit).unwrap_or(usize::MAX) {
+        return bad(format!("its headers have {bytes} bytes, and may have {limit}"));
+    }
+    let mut lengths = response.headers().get_all(CONTENT_LENGTH).iter();
+    match (lengths.next(), lengths.next()) {
+        (Some(_), Some(_)) => bad("it has more than one Content-Length".to_owned()),
+        (Some(length), None) if length.to_str().ok().and_then(|text| text.parse::<u64>().ok()).is_none() => {
+            bad("its Content-Length is not a number".to_owned())
+        }
+        _ => Ok(response),
+    }
+}
+
+/// A body that is whole must be as long as its head says.
+fn check_length(function: &Function, head: &Parts, body: &ReplyBody, bodiless: bool) -> Result<(), Failure> {
+    let ReplyBody::Whole(bytes) = body else { return Ok(()) };
+    let declared = head.headers.get(CONTENT_LENGTH).filter(|_| !bodiless);
+    let declared = declared.and_then(|declared| declared.to_str().ok()?.parse::<usize>().ok());
+    if declared.is_some_and(|declared| declared != bytes.len()) {
+        let reason = "its Content-Length is not its length".to_owned();
+        return Err(Failure::BadReply { function: function.name.to_string(), reason });
+    }
+    Ok(())
 }
 
 /// Takes what the guest has of its body by now. A guest that ends soon, with a small reply, gives it whole.
-async fn gather(guest: Guest, body: HyperOutgoingBody, head_only: bool) -> Result<ReplyBody, Failure> {
-    let mut body = GuestBody::new(guest, body, head_only);
+async fn gather(body: GuestBody) -> Result<ReplyBody, Failure> {
+    let mut body = body;
     let mut gathered = Vec::<Bytes>::new();
     let mut length = 0;
     poll_fn(|cx| {
@@ -181,7 +245,8 @@ fn concat(mut parts: Vec<Bytes>, length: usize) -> Bytes {
     }
 }
 
-type Reply = oneshot::Sender<Result<Response<HyperOutgoingBody>, ErrorCode>>;
+/// Where a guest's reply goes: its head with the body to come, or the error that it answered with instead.
+pub(super) type Reply = oneshot::Sender<Result<Response<WasiBody>, String>>;
 
 /// The guest's whole run: instance made or taken, handler called, instance kept or unmade.
 async fn call(
@@ -192,36 +257,57 @@ async fn call(
     id: InvocationId,
 ) -> Result<(), Failure> {
     let mut instance = function.kept.take(&function, id, &worker.log);
+    worker.standby.called(&function);
     let run = async {
-        let Instance { store, proxy, .. } = &mut instance;
-        let request = store.data_mut().http().new_incoming_request(Scheme::Http, request)?;
-        let outparam = store.data_mut().http().new_response_outparam(reply)?;
-        let made = match proxy.take() {
-            Some(made) => made,
-            None => function.module.instantiate_async(&mut *store).await?,
-        };
-        proxy.insert(made).wasi_http_incoming_handler().call_handle(store, request, outparam).await
+        match &function.module {
+            Module::Http02(pre) => http02::handle(&mut instance, pre, request, reply).await,
+            Module::Http03(pre) => http03::handle(&mut instance, pre, request, reply).await,
+            Module::Command(pre) => command::handle(&mut instance, pre, &function, request, reply).await,
+        }
     };
     let ended = tokio::time::timeout(function.timeout, run).await;
     let name = || function.name.to_string();
+    let refused = instance.store.data().limits.refused();
     let failure = match ended {
         Ok(Ok(())) => {
-            function.kept.give_back(instance);
+            function.kept.give_back(instance, &worker.spent);
             return Ok(());
         }
         Err(_) => Failure::TimedOut { function: name(), limit: function.timeout },
         Ok(Err(error)) if error.is::<PoolConcurrencyLimitError>() => Failure::NodeFull,
-        Ok(Err(_)) if instance.store.data().limits.memory_refused => {
-            Failure::OutOfMemory { function: name(), limit_bytes: function.memory_bytes_max }
+        Ok(Err(error)) if error.is::<CpuTimeExceeded>() => {
+            let limit = Duration::from_millis(u64::from(function.limits.cpu_time_ms));
+            Failure::OutOfCpuTime { function: name(), limit }
         }
-        Ok(Err(error)) => Failure::Trapped { function: name(), reason: format!("{error:#}") },
+        Ok(Err(error)) if error.is::<http03::BadReply>() => {
+            Failure::BadReply { function: name(), reason: error.to_string() }
+        }
+        Ok(Err(ref error)) if let Some(reason) = error.downcast_ref::<HeadError>() => {
+            Failure::BadReply { function: name(), reason: reason.to_string() }
+        }
+        Ok(Err(error)) => match (error.downcast_ref::<I32Exit>(), refused) {
+            (Some(I32Exit(0)), _) => return Ok(()),
+            (Some(I32Exit(code)), _) => Failure::Exited { function: name(), code: *code },
+            (None, Some(Refused::Memory)) => {
+                Failure::OutOfMemory { function: name(), limit_bytes: function.limits.memory_bytes_max }
+            }
+            (None, Some(Refused::TableElements)) => {
+                Failure::OutOfTable { function: name(), limit: function.limits.table_elements_max }
+            }
+            (None, None) => Failure::Trapped { function: name(), reason: format!("{error:#}") },
+        },
     };
-    let text = match &failure {
+    log(&worker, &function, id, &failure);
+    Err(failure)
+}
+
+/// Tells the function's log how an invocation failed.
+fn log(worker: &Worker, function: &Function, id: InvocationId, failure: &Failure) {
+    let text = match failure {
         Failure::Trapped { reason, .. } => format!("[trap: {}]", reason.replace('\n', " ")),
         other => format!("[{other}]"),
     };
     worker.log.line(&function.name, id, "node", &text);
-    Err(failure)
 }
 
 /// Lets a guest whose reply is complete finish what it is still doing, on its own time limit.

@@ -1,8 +1,14 @@
 //! Running guests: the wasmtime engine, what a guest finds around it, its instances, and one invocation from request to
 //! reply.
 
+mod command;
+mod cpu_time;
 pub(crate) mod engine;
 pub(crate) mod host;
+mod http02;
+mod http03;
 pub(crate) mod instances;
 pub(crate) mod invocation;
+mod limits;
 pub(crate) mod reply;
+pub(crate) mod standby;

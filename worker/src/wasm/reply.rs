@@ -5,11 +5,12 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
+use wasmtime_wasi_http::WasiBody;
 
 use super::invocation::{Failure, Guest, linger};
 
@@ -23,19 +24,23 @@ pub(crate) enum ReplyBody {
 
 /// A body whose guest still runs.
 pub(crate) struct GuestBody {
+    function: Arc<str>,
     /// `None` only while being dropped.
     guest: Option<Guest>,
-    body: HyperOutgoingBody,
+    body: WasiBody,
     /// Frames taken already that come first.
     before: VecDeque<Frame<Bytes>>,
     failure: Option<Failure>,
     /// The client has, or was never to get, every byte: what the guest still does is its own affair.
     complete: bool,
+    /// The reply is of a kind that has no body (RFC 9110 6.4.1).
+    bodiless: bool,
 }
 
 impl GuestBody {
-    pub(crate) fn new(guest: Guest, body: HyperOutgoingBody, head_only: bool) -> Self {
-        Self { guest: Some(guest), body, before: VecDeque::new(), failure: None, complete: head_only }
+    pub(crate) fn new(function: Arc<str>, guest: Guest, body: WasiBody, bodiless: bool) -> Self {
+        let (before, failure) = (VecDeque::new(), None);
+        Self { function, guest: Some(guest), body, before, failure, complete: bodiless, bodiless }
     }
 
     /// Gives back frames that were taken too early.
@@ -51,28 +56,39 @@ impl GuestBody {
     /// The next frame from the guest; empty ones are left out. `None` is an end that the guest meant.
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         loop {
-            if let Some(guest) = &mut self.guest
-                && let Poll::Ready(Err(failure)) = guest.poll(cx)
-            {
-                self.failure = Some(failure);
-            }
-            return match Pin::new(&mut self.body).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) if frame.data_ref().is_some_and(Bytes::is_empty) => continue,
-                Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(frame))),
-                Poll::Ready(Some(Err(error))) => {
-                    let reason = error.to_string();
-                    let function = "the function".to_owned();
-                    Poll::Ready(Some(Err(self.failure.take().unwrap_or(Failure::BadReply { function, reason }))))
-                }
-                Poll::Ready(None) => match self.failure.take() {
-                    Some(failure) => Poll::Ready(Some(Err(failure))),
-                    None => {
-                        self.complete = true;
-                        Poll::Ready(None)
-                    }
-                },
-                Poll::Pending => Poll::Pending,
+            self.run_guest(cx);
+            let last = match std::task::ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) if frame.data_ref().is_some_and(Bytes::is_empty) => continue,
+                Some(Ok(frame)) if frame.is_data() => return Poll::Ready(Some(Ok(frame))),
+                trailers_or_end => trailers_or_end,
             };
+            // The guest may have waited for just this to be taken: it ends or fails now.
+            self.run_guest(cx);
+            return Poll::Ready(match (self.failure.take(), last) {
+                (Some(failure), _) => Some(Err(failure)),
+                // That a body is not as long as its head says does not matter where none is sent.
+                (None, Some(Err(_))) if self.bodiless => None,
+                (None, Some(Err(error))) => {
+                    let (function, reason) = (self.function.to_string(), error.to_string());
+                    Some(Err(Failure::BrokenBody { function, reason }))
+                }
+                (None, Some(Ok(trailers))) => {
+                    self.complete = true;
+                    Some(Ok(trailers))
+                }
+                (None, None) => {
+                    self.complete = true;
+                    None
+                }
+            });
+        }
+    }
+
+    fn run_guest(&mut self, cx: &mut Context<'_>) {
+        if let Some(guest) = &mut self.guest
+            && let Poll::Ready(Err(failure)) = guest.poll(cx)
+        {
+            self.failure = Some(failure);
         }
     }
 }

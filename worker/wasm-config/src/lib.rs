@@ -5,14 +5,28 @@
 
 use wasmtime::Config;
 
-/// Settings for components of WASI 0.2: no component-model concurrency, which costs a third of an invocation.
+/// Settings for components of WASI 0.2, commands among them, and for core modules: no component-model concurrency, which
+/// costs a third of an invocation.
 #[must_use]
-pub fn config() -> Config {
+pub fn config_02() -> Config {
+    let mut config = common();
+    config.concurrency_support(false);
+    config
+}
+
+/// Settings for components of WASI 0.3, whose functions are async in the component model.
+#[must_use]
+pub fn config_03() -> Config {
+    let mut config = common();
+    config.concurrency_support(true).wasm_component_model_async(true);
+    config
+}
+
+fn common() -> Config {
     let mut config = Config::new();
     // Guests yield at every epoch, so that one that loops holds up its neighbours for one tick at most.
     config.epoch_interruption(true);
     config.wasm_component_model(true);
-    config.concurrency_support(false);
     // Registering unwind tables costs at every load, and only debuggers and profilers of the host read them.
     config.native_unwind_info(false);
     config

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-use abi::board::Board;
+use abi::board::{Board, now_ms};
 use abi::catalogue::CatalogueView;
 use abi::channel::{Channel, Received};
 use abi::limits::WORKERS_MAX;
@@ -30,6 +30,7 @@ use self::publish::Publishing;
 use self::seat::{Seat, State};
 use super::link::{Event, Link, What};
 use super::restart::BackOff;
+use super::stuck::{LOOK_INTERVAL, Watch};
 use crate::compile::cache::Cache;
 use crate::control::status::WorkerStatus;
 use crate::dispatch::parking::{PARKED_TIMEOUT, Parked};
@@ -91,6 +92,8 @@ pub(crate) struct Supervisor {
     publishing: Vec<Publishing>,
     parked: Vec<(Instant, Parked)>,
     parking: UnboundedReceiver<Parked>,
+    /// When to look for stuck workers.
+    next_look: Instant,
     events: (UnboundedSender<Event>, UnboundedReceiver<Event>),
     commands: (UnboundedSender<Command>, UnboundedReceiver<Command>),
     stopping: bool,
@@ -118,6 +121,7 @@ impl Supervisor {
             publishing: Vec::new(),
             parked: Vec::new(),
             parking,
+            next_look: Instant::now(),
             events: unbounded_channel(),
             commands,
             stopping: false,
@@ -191,13 +195,13 @@ impl Supervisor {
 
     /// When to look again though nothing happens.
     fn next_wake(&self) -> Option<Instant> {
-        let resting = self.seats.values().filter_map(|seat| match seat.state {
-            State::Resting { until } => Some(until),
-            State::Running { since, said_hello: false, .. } => Some(since + START_TIMEOUT),
-            State::Running { .. } => None,
+        let of_seats = self.seats.values().map(|seat| match seat.state {
+            State::Resting { until } => until,
+            State::Running { since, said_hello: false, .. } => since + START_TIMEOUT,
+            State::Running { .. } => self.next_look,
         });
         let waiting = !self.parked.is_empty() || !self.publishing.is_empty();
-        resting.chain(waiting.then(|| Instant::now() + RETRY_INTERVAL)).min()
+        of_seats.chain(waiting.then(|| Instant::now() + RETRY_INTERVAL)).min()
     }
 
     /// Everything that time or the last event has made possible.
@@ -213,6 +217,11 @@ impl Supervisor {
                 seat.kill();
             }
         }
+        if now >= self.next_look {
+            self.next_look = now + LOOK_INTERVAL;
+            let (board, now_ms) = (Arc::clone(&self.board), now_ms());
+            self.seats.values_mut().for_each(|seat| seat.kill_if_stuck(&board, now_ms));
+        }
         let due: Vec<usize> = self.seats.iter().filter(|(_, seat)| seat.is_due(now)).map(|(id, _)| *id).collect();
         due.into_iter().for_each(|id| self.fill(id, now));
         self.swap_snapshot(now);
@@ -222,18 +231,24 @@ impl Supervisor {
 
     fn add_seat(&mut self, pool: Pool, core: usize) {
         let taken: HashSet<usize> = self.seats.values().map(|seat| seat.row).collect();
-        // Checked by `publish`: there are as many rows as seats may be.
-        let Some(row) = (0..WORKERS_MAX).find(|row| !taken.contains(row)) else { return };
+        // Workers look for each other's counters in the first rows. Checked by `publish`: there are as many rows as seats
+        // may be.
+        let rows = match pool {
+            Pool::Shared => 0..self.plan.cores.len(),
+            Pool::Function(_) => self.plan.cores.len()..WORKERS_MAX,
+        };
+        let Some(row) = rows.into_iter().find(|row| !taken.contains(row)) else { return };
         let state = State::Resting { until: Instant::now() };
-        let (life, restarts, back_off) = (0, 0, BackOff::default());
-        self.seats.insert(row, Seat { pool, core, row, life, restarts, back_off, state, retiring: false });
+        let (back_off, watch) = (BackOff::default(), Watch::default());
+        let seat = Seat { pool, core, row, life: 0, restarts: 0, back_off, watch, state, retiring: false };
+        self.seats.insert(row, seat);
     }
 
     /// Puts a new process into a seat.
     fn fill(&mut self, id: usize, now: Instant) {
         let Some(seat) = self.seats.get_mut(&id) else { return };
         seat.life += 1;
-        self.board.rows()[seat.row].clear();
+        seat.watch = Watch::default();
         let started = Channel::pair().map_err(|error| error.to_string()).and_then(|(channel, worker_end)| {
             let (core, row, board, sent) = (seat.core, seat.row, Arc::clone(&self.board), AtomicU64::new(0));
             let handle = Arc::new(WorkerHandle { channel, core, row, board, sent });
@@ -300,6 +315,10 @@ impl Supervisor {
                 }
             }
             (ToEngine::Want { key }, None) if applied.is_some() => {
+                if let Some(module) = self.cache.sealed(&key) {
+                    link.send(ToWorker::Module { key }, Some(module));
+                    return Ok(());
+                }
                 let (cache, commands, life) = (Arc::clone(&self.cache), self.commands.0.clone(), seat.life);
                 tokio::task::spawn_local(async move {
                     let module = cache.provide(key).await.map_err(|error| error.to_string());
@@ -314,7 +333,7 @@ impl Supervisor {
 
     fn on_ended(&mut self, id: usize, status: std::io::Result<std::process::ExitStatus>) {
         let Some(seat) = self.seats.get_mut(&id) else { return };
-        let (core, now) = (seat.core, Instant::now());
+        let (core, row, now) = (seat.core, seat.row, Instant::now());
         let resting = State::Resting { until: now };
         let State::Running { link, since, applied, .. } = std::mem::replace(&mut seat.state, resting) else { return };
         let pid = link.pid;
@@ -329,6 +348,8 @@ impl Supervisor {
             let when = if applied.is_some() { "" } else { " before it was ready" };
             tracing::error!("worker {pid} on core {core} died{when}: {how}; the next one starts in {delay:?}");
         }
+        // What it held of its functions' limits is free again at once, not only when its successor starts.
+        self.board.clear(row);
         // Nobody chooses it any more, so what is still in its queue is all there will be.
         self.update_snapshot();
         for received in link.unreceived() {

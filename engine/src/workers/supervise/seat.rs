@@ -10,6 +10,7 @@ use crate::control::status::{WorkerState, WorkerStatus};
 use crate::dispatch::Pool;
 use crate::workers::link::Link;
 use crate::workers::restart::BackOff;
+use crate::workers::stuck::Watch;
 
 pub(super) enum State {
     /// A process runs; it serves once `applied` has a generation.
@@ -25,6 +26,7 @@ pub(super) struct Seat {
     pub(super) life: u64,
     pub(super) restarts: u32,
     pub(super) back_off: BackOff,
+    pub(super) watch: Watch,
     pub(super) state: State,
     /// Its function has gone: it drains, and is not filled again.
     pub(super) retiring: bool,
@@ -34,6 +36,19 @@ impl Seat {
     /// Whether the next process is to start.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         matches!(self.state, State::Resting { until } if now >= until)
+    }
+
+    /// Kills the worker should its guest have outlived its time, and whatever was to end it in the worker.
+    pub(super) fn kill_if_stuck(&mut self, board: &Board, now_ms: u64) {
+        let State::Running { link, .. } = &mut self.state else { return };
+        let deadline_ms = board.rows()[self.row].guest_deadline_ms.load(Relaxed);
+        if let Some(over) = self.watch.look(deadline_ms, now_ms) {
+            let (pid, core) = (link.pid, self.core);
+            tracing::error!(
+                "worker {pid} on core {core} is stuck: its guest should have ended {over:?} ago; it is killed"
+            );
+            link.kill();
+        }
     }
 
     /// Ends the process at once; its end is told as an event.

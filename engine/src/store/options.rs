@@ -1,0 +1,284 @@
+//! What a deployer may choose: one struct for the command line, for `sockhop.toml` and for the control API's JSON.
+//!
+//! So a flag, its key and its field cannot come apart. Absent means the default. Pure; owns no fds.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+use std::time::Duration;
+
+use abi::limits;
+use abi::outbound::{AllowList, PatternError};
+use bytesize::ByteSize;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::limits::{Limits, OutOfRange};
+use super::manifest::{Instances, Isolation, Output};
+use crate::compile::inspect::{Kind, Wanted};
+
+/// The choices.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Options {
+    /// The function's name (default: from sockhop.toml, or the file's name)
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing)]
+    pub(crate) name: Option<String>,
+    /// What the file is (default: what it exports; a handler if it exports both)
+    #[arg(long, value_name = "KIND")]
+    pub(crate) kind: Option<Wanted>,
+    /// Give the function a worker process of its own
+    #[arg(long, value_name = "WHERE")]
+    pub(crate) isolation: Option<Isolation>,
+    /// A fresh instance for every request, or reuse=N: one serves N requests, one after another (default fresh)
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) instances: Option<Instances>,
+    /// An environment variable for the function (repeatable)
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    #[serde(with = "pairs")]
+    pub(crate) env: Vec<(String, String)>,
+    /// A value that the function reads through wasi:config/store (repeatable)
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    #[serde(with = "pairs")]
+    pub(crate) config: Vec<(String, String)>,
+    /// An argument of a command, after its own name (repeatable)
+    #[arg(long = "arg", value_name = "ARG", allow_hyphen_values = true)]
+    pub(crate) args: Vec<String>,
+    /// What a command's stdout is: the reply's body, or headers as of CGI before it (default raw)
+    #[arg(long, value_name = "FORM")]
+    pub(crate) output: Option<Output>,
+    /// Where its outgoing requests may go: host and port, *.example.com:443 for all below a domain (repeatable; default
+    /// nowhere)
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) allow_outbound: Vec<String>,
+    /// Memory of one instance (default 64MiB)
+    #[arg(long, value_name = "SIZE")]
+    #[serde(serialize_with = "to_the_byte")]
+    pub(crate) memory: Option<ByteSize>,
+    /// Wall time of one invocation (default 30s)
+    #[arg(long, value_name = "TIME")]
+    pub(crate) timeout: Option<Time>,
+    /// Processor time of one invocation (default: as --timeout)
+    #[arg(long, value_name = "TIME")]
+    pub(crate) cpu_time: Option<Time>,
+    /// Elements of one instance's tables together (default 20000)
+    #[arg(long, value_name = "N")]
+    pub(crate) table_elements: Option<u32>,
+    /// Core instances in one instance (default 30)
+    #[arg(long, value_name = "N")]
+    pub(crate) core_instances: Option<u32>,
+    /// A request's body (default 10MiB)
+    #[arg(long, value_name = "SIZE")]
+    #[serde(serialize_with = "to_the_byte")]
+    pub(crate) request_body: Option<ByteSize>,
+    /// A reply's status line and headers (default 64KiB)
+    #[arg(long, value_name = "SIZE")]
+    #[serde(serialize_with = "to_the_byte")]
+    pub(crate) reply_head: Option<ByteSize>,
+    /// What one invocation may write to stdout and to stderr (default 256KiB)
+    #[arg(long, value_name = "SIZE")]
+    #[serde(serialize_with = "to_the_byte")]
+    pub(crate) log_size: Option<ByteSize>,
+    /// Invocations at a time, on all workers together (default 1000)
+    #[arg(long, value_name = "N")]
+    pub(crate) concurrency: Option<u32>,
+    /// Requests that may wait for one of them to end (default 1000)
+    #[arg(long, value_name = "N")]
+    pub(crate) queue: Option<u32>,
+    /// How long each may wait (default 10s)
+    #[arg(long, value_name = "TIME")]
+    pub(crate) queue_timeout: Option<Time>,
+}
+
+/// The crate's own form is for reading, and rounds.
+#[expect(clippy::ref_option, reason = "serde's signature")]
+fn to_the_byte<S: Serializer>(size: &Option<ByteSize>, serializer: S) -> Result<S::Ok, S::Error> {
+    size.map(|size| size.as_u64()).serialize(serializer)
+}
+
+/// Why options are refused.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OptionsError {
+    #[error(transparent)]
+    OutOfRange(#[from] OutOfRange),
+    #[error(
+        "--{option} is given {count} times with {bytes} bytes together; at most {} with {} bytes are allowed",
+        limits::ENV_VARIABLES_MAX,
+        limits::ENV_BYTES_MAX
+    )]
+    TooMuch { option: &'static str, count: usize, bytes: usize },
+    #[error("--{option} {name:?} has no name, or '=' or a zero byte in it; expected --{option} NAME=VALUE")]
+    Pair { option: &'static str, name: String },
+    #[error("--arg {arg:?} has a zero byte in it, which no argument can have")]
+    Arg { arg: String },
+    #[error("--allow-outbound: {0}")]
+    Outbound(#[from] PatternError),
+    #[error("--{option} is for commands, and this file handles requests itself (kind {kind}); leave it out")]
+    OnlyCommands { option: &'static str, kind: &'static str },
+    #[error(
+        "--instances {given}: a command runs from its start to its end for each request, and cannot be used again; leave it out"
+    )]
+    CommandReused { given: String },
+}
+
+impl Options {
+    /// These, and where they say nothing, those of `file`. Single variables too: each from where it is first found.
+    pub(crate) fn over(self, file: Self) -> Self {
+        let pairs = |ours: Vec<_>, theirs: Vec<_>| theirs.into_iter().chain(ours).collect();
+        let list = |ours: Vec<String>, theirs| if ours.is_empty() { theirs } else { ours };
+        Self {
+            name: self.name.or(file.name),
+            kind: self.kind.or(file.kind),
+            isolation: self.isolation.or(file.isolation),
+            instances: self.instances.or(file.instances),
+            // Of two with one name the later counts.
+            env: pairs(self.env, file.env),
+            config: pairs(self.config, file.config),
+            args: list(self.args, file.args),
+            output: self.output.or(file.output),
+            allow_outbound: list(self.allow_outbound, file.allow_outbound),
+            memory: self.memory.or(file.memory),
+            timeout: self.timeout.or(file.timeout),
+            cpu_time: self.cpu_time.or(file.cpu_time),
+            table_elements: self.table_elements.or(file.table_elements),
+            core_instances: self.core_instances.or(file.core_instances),
+            request_body: self.request_body.or(file.request_body),
+            reply_head: self.reply_head.or(file.reply_head),
+            log_size: self.log_size.or(file.log_size),
+            concurrency: self.concurrency.or(file.concurrency),
+            queue: self.queue.or(file.queue),
+            queue_timeout: self.queue_timeout.or(file.queue_timeout),
+        }
+    }
+
+    /// The limits that were chosen, the others by default.
+    pub(crate) fn limits(&self) -> Limits {
+        let default = Limits::default();
+        let small = |size: Option<ByteSize>, default| size.map_or(default, |size| saturated(size.as_u64()));
+        let timeout_ms = self.timeout.map_or(default.timeout_ms, Time::millis);
+        Limits {
+            memory_bytes_max: self.memory.map_or(default.memory_bytes_max, |size| size.as_u64()),
+            table_elements_max: self.table_elements.unwrap_or(default.table_elements_max),
+            core_instances_max: self.core_instances.unwrap_or(default.core_instances_max),
+            timeout_ms,
+            cpu_time_ms: self.cpu_time.map_or(timeout_ms, Time::millis),
+            request_body_bytes_max: self.request_body.map_or(default.request_body_bytes_max, |size| size.as_u64()),
+            reply_head_bytes_max: small(self.reply_head, default.reply_head_bytes_max),
+            log_bytes_max: small(self.log_size, default.log_bytes_max),
+            concurrency_max: self.concurrency.unwrap_or(default.concurrency_max),
+            queue_max: self.queue.unwrap_or(default.queue_max),
+            queue_timeout_ms: self.queue_timeout.map_or(default.queue_timeout_ms, Time::millis),
+        }
+    }
+
+    /// Checks every option against its limits, and against what the file is.
+    ///
+    /// # Errors
+    /// [`OptionsError`] naming the option, what was given and what is expected.
+    pub(crate) fn check(&self, kind: Kind) -> Result<(), OptionsError> {
+        self.limits().check()?;
+        check_pairs("env", &self.env)?;
+        check_pairs("config", &self.config)?;
+        let size = |texts: &[String]| texts.iter().map(String::len).sum::<usize>();
+        check_size("arg", self.args.len(), size(&self.args), limits::ARGS_MAX)?;
+        if let Some(arg) = self.args.iter().find(|arg| arg.contains('\0')) {
+            return Err(OptionsError::Arg { arg: arg.clone() });
+        }
+        AllowList::new(self.allow_outbound.iter().map(String::as_str))?;
+        let command = kind == Kind::Command;
+        match self.instances {
+            Some(given) if command && given.requests_max() > 1 => {
+                return Err(OptionsError::CommandReused { given: given.into() });
+            }
+            _ => {}
+        }
+        match () {
+            () if !command && !self.args.is_empty() => {
+                Err(OptionsError::OnlyCommands { option: "arg", kind: kind.name() })
+            }
+            () if !command && self.output.is_some() => {
+                Err(OptionsError::OnlyCommands { option: "output", kind: kind.name() })
+            }
+            () => Ok(()),
+        }
+    }
+}
+
+fn check_size(option: &'static str, count: usize, bytes: usize, count_max: usize) -> Result<(), OptionsError> {
+    if count > count_max || bytes > limits::ENV_BYTES_MAX {
+        return Err(OptionsError::TooMuch { option, count, bytes });
+    }
+    Ok(())
+}
+
+fn check_pairs(option: &'static str, pairs: &[(String, String)]) -> Result<(), OptionsError> {
+    let bytes = pairs.iter().map(|(name, value)| name.len() + value.len()).sum();
+    check_size(option, pairs.len(), bytes, limits::ENV_VARIABLES_MAX)?;
+    let unfit =
+        |(name, value): &&(String, String)| name.is_empty() || name.contains(['=', '\0']) || value.contains('\0');
+    match pairs.iter().find(unfit) {
+        Some((name, _)) => Err(OptionsError::Pair { option, name: name.clone() }),
+        None => Ok(()),
+    }
+}
+
+fn saturated(amount: u64) -> u32 {
+    u32::try_from(amount).unwrap_or(u32::MAX)
+}
+
+/// A time as people write it ("1m 30s").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) struct Time(Duration);
+
+impl Time {
+    fn millis(self) -> u32 {
+        u32::try_from(self.0.as_millis()).unwrap_or(u32::MAX)
+    }
+}
+
+impl FromStr for Time {
+    type Err = humantime::DurationError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        humantime::parse_duration(text).map(Self)
+    }
+}
+
+impl TryFrom<String> for Time {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse().map_err(|error| format!("{text:?} is no time: {error}; expected for example \"5s\""))
+    }
+}
+
+impl From<Time> for String {
+    fn from(time: Time) -> Self {
+        humantime::format_duration(time.0).to_string()
+    }
+}
+
+/// NAME=VALUE on the command line.
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("expected NAME=VALUE".into()),
+    }
+}
+
+/// Pairs as a map, which is what they are in TOML and JSON.
+mod pairs {
+    use super::{BTreeMap, Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(pairs: &[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(pairs.iter().map(|(name, value)| (name, value)).collect::<BTreeMap<_, _>>())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, String)>, D::Error> {
+        Ok(BTreeMap::<String, String>::deserialize(deserializer)?.into_iter().collect())
+    }
+}
+
+#[cfg(test)]
+#[path = "options_tests.rs"]
+mod tests;

@@ -1,0 +1,190 @@
+//! What is read, in all three forms, and what is refused.
+
+use clap::Parser as _;
+use proptest::prelude::*;
+
+use super::*;
+
+#[derive(Debug, clap::Parser)]
+struct Line {
+    #[command(flatten)]
+    options: Options,
+}
+
+fn from_line(line: &[&str]) -> Options {
+    Line::try_parse_from([&["deploy"], line].concat()).unwrap().options
+}
+
+const LINE: &[&str] = &[
+    "--name=a",
+    "--kind=command",
+    "--isolation=process",
+    "--instances=reuse=1",
+    "--env=A=1",
+    "--env=B=x=y",
+    "--config=C=2",
+    "--arg=-v",
+    "--arg",
+    "--",
+    "--output=cgi",
+    "--allow-outbound=example.com:443",
+    "--memory=32MiB",
+    "--timeout=2s",
+    "--cpu-time=1s",
+    "--table-elements=10",
+    "--core-instances=5",
+    "--request-body=1MiB",
+    "--reply-head=8KiB",
+    "--log-size=0",
+    "--concurrency=7",
+    "--queue=0",
+    "--queue-timeout=1s 500ms",
+];
+
+const TOML: &str = r#"
+    name = "a"
+    kind = "command"
+    isolation = "process"
+    instances = "reuse=1"
+    args = ["-v", "--"]
+    output = "cgi"
+    allow_outbound = ["example.com:443"]
+    memory = "32MiB"
+    timeout = "2s"
+    cpu_time = "1s"
+    table_elements = 10
+    core_instances = 5
+    request_body = "1MiB"
+    reply_head = "8KiB"
+    log_size = 0
+    concurrency = 7
+    queue = 0
+    queue_timeout = "1s 500ms"
+    [env]
+    A = "1"
+    B = "x=y"
+    [config]
+    C = "2"
+"#;
+
+#[test]
+fn flags_keys_and_json_are_the_same() {
+    let options = from_line(LINE);
+    assert_eq!(toml::from_str::<Options>(TOML).unwrap(), options);
+    let json = serde_json::to_vec(&options).unwrap();
+    // The name stands in the API's path.
+    assert_eq!(serde_json::from_slice::<Options>(&json).unwrap(), Options { name: None, ..options.clone() });
+    let Limits { memory_bytes_max, timeout_ms, cpu_time_ms, queue_timeout_ms, .. } = options.limits();
+    assert_eq!((memory_bytes_max, timeout_ms, cpu_time_ms, queue_timeout_ms), (32 << 20, 2000, 1000, 1500));
+    assert!(options.check(Kind::Command).is_ok());
+    for options in [Options::default(), from_line(&[]), toml::from_str("").unwrap()] {
+        assert_eq!((options.limits(), options.name), (Limits::default(), None));
+    }
+}
+
+#[test]
+fn what_is_misspelt_is_told() {
+    for (line, word) in [("memroy = 1", "memroy"), ("timeout = \"later\"", "expected"), ("timeout = 5", "string")] {
+        let error = toml::from_str::<Options>(line).unwrap_err().to_string();
+        assert!(error.contains(word), "{error}");
+    }
+    assert!(serde_json::from_str::<Options>("{\"memory_bytes_max\": 1}").is_err());
+}
+
+#[test]
+fn the_command_line_wins_and_adds() {
+    let file: Options = toml::from_str(TOML).unwrap();
+    let both = from_line(&["--memory=1MiB", "--env=A=2", "--env=Z=3", "--arg=x"]).over(file.clone());
+    assert_eq!((both.memory, both.timeout), (Some(ByteSize::mib(1)), file.timeout));
+    assert_eq!(both.args, ["x"]);
+    let env: BTreeMap<_, _> = both.env.into_iter().collect();
+    let expected = [("A", "2"), ("B", "x=y"), ("Z", "3")].map(|(a, b)| (a.to_owned(), b.to_owned()));
+    assert_eq!(env, BTreeMap::from(expected));
+    assert_eq!(Options::default().over(file.clone()), file);
+}
+
+#[test]
+fn processor_time_is_wall_time_unless_said() {
+    assert_eq!(from_line(&["--timeout=5s"]).limits().cpu_time_ms, 5000);
+    assert_eq!(from_line(&["--timeout=5s", "--cpu-time=1s"]).limits().cpu_time_ms, 1000);
+}
+
+#[test]
+fn options_are_held_to_their_limits() {
+    for (line, kind, word) in [
+        (&["--memory=1"][..], Kind::Http02, "--memory is 1 B; expected"),
+        (&["--memory=8TiB"], Kind::Http02, "--memory"),
+        (&["--timeout=0s"], Kind::Http02, "--timeout is 0s; expected"),
+        (&["--timeout=9days"], Kind::Http02, "--timeout"),
+        (&["--cpu-time=1ms"], Kind::Http02, "--cpu-time"),
+        (&["--table-elements=0"], Kind::Http02, "--table-elements"),
+        (&["--core-instances=101"], Kind::Http02, "--core-instances"),
+        (&["--reply-head=8GiB"], Kind::Http02, "--reply-head"),
+        (&["--log-size=65MiB"], Kind::Http02, "--log-size"),
+        (&["--concurrency=0"], Kind::Http02, "--concurrency"),
+        (&["--queue=100001"], Kind::Http02, "--queue is 100001; expected 0 to 100000"),
+        (&["--queue-timeout=1h"], Kind::Http02, "--queue-timeout"),
+        (&["--allow-outbound=https://a/"], Kind::Http02, "--allow-outbound: the allowed destination"),
+        (&["--allow-outbound=example.com"], Kind::Http02, "HOST:PORT"),
+        (&["--arg=x"], Kind::Http03, "--arg is for commands"),
+        (&["--output=raw"], Kind::Http02, "--output is for commands"),
+        (&["--instances=reuse=2"], Kind::Command, "--instances reuse=2"),
+    ] {
+        let why = from_line(line).check(kind).unwrap_err().to_string();
+        assert!(why.contains(word), "{line:?}: {why}");
+    }
+    let env = |name: &str, value: String| Options { env: vec![(name.to_owned(), value)], ..Options::default() };
+    let why = |options: Options| options.check(Kind::Http02).unwrap_err().to_string();
+    assert!(why(env("", "x".into())).contains("--env"));
+    assert!(why(env("A=B", "x".into())).contains("A=B"));
+    assert!(why(env("A", "x".repeat(1 << 20))).contains("bytes"));
+    assert!(env("A", "x=y".into()).check(Kind::Http02).is_ok());
+    let many = Options { args: vec![String::new(); limits::ARGS_MAX + 1], ..Options::default() };
+    assert!(many.check(Kind::Command).unwrap_err().to_string().contains("--arg"));
+    let zero = Options { args: vec!["\0".to_owned()], ..Options::default() };
+    assert!(zero.check(Kind::Command).unwrap_err().to_string().contains("zero byte"));
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_survived(text in ".{0,120}") {
+        let _ = toml::from_str::<Options>(&text);
+        let _ = serde_json::from_str::<Options>(&text);
+        let _ = text.parse::<Time>();
+        if let Ok(options) = Line::try_parse_from(["deploy", &format!("--timeout={text}")]) {
+            let _ = options.options.check(Kind::Http02);
+        }
+    }
+
+    #[test]
+    fn what_fits_becomes_limits_that_the_catalogue_takes(
+        memory: u64, timeout_ms: u64, body: u64, numbers: [u32; 4],
+    ) {
+        let time = Time(Duration::from_millis(timeout_ms));
+        let options = Options {
+            memory: Some(ByteSize(memory)),
+            timeout: Some(time),
+            queue_timeout: Some(time),
+            request_body: Some(ByteSize(body)),
+            table_elements: Some(numbers[0]),
+            core_instances: Some(numbers[1]),
+            concurrency: Some(numbers[2]),
+            queue: Some(numbers[3]),
+            ..Options::default()
+        };
+        if options.check(Kind::Http02).is_ok() {
+            let limits = options.limits();
+            prop_assert!(limits.memory_bytes_max <= limits::MEMORY_BYTES_MAX);
+            prop_assert!(u128::from(limits.timeout_ms) <= limits::TIMEOUT_MAX.as_millis());
+            prop_assert!(limits.concurrency_max >= 1);
+        }
+    }
+}
+
+#[test]
+fn sizes_reach_the_node_to_the_byte() {
+    let options =
+        Options { request_body: Some(ByteSize(100_000)), memory: Some(ByteSize(65_537)), ..Options::default() };
+    let json = serde_json::to_string(&options).unwrap();
+    assert_eq!(serde_json::from_str::<Options>(&json).unwrap(), options, "{json}");
+}

@@ -1,0 +1,196 @@
+//! `wasmtime serve`, to compare the node with: the same guest behind both, the same requests to both.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use crate::answer::Answer;
+use crate::bytes::{assert_same, chunked};
+use crate::client::{Connection, head};
+use crate::node::Node;
+use crate::running::Running;
+use crate::{guests, wait};
+
+/// From the start to the line with the address, compiling the guest included, on a machine busy with other tests.
+const START: Duration = Duration::from_secs(60);
+
+/// Headers that a server makes itself: they say nothing about the guest. Framing is compared by what it frames.
+const THE_SERVERS: [&str; 5] = ["connection", "content-length", "date", "sockhop-invocation-id", "transfer-encoding"];
+
+/// The `wasmtime` to compare with: `SOCKHOP_TEST_WASMTIME`, else the one in PATH.
+pub fn binary() -> PathBuf {
+    if let Some(named) = std::env::var_os("SOCKHOP_TEST_WASMTIME") {
+        let path = PathBuf::from(named);
+        assert!(path.is_file(), "SOCKHOP_TEST_WASMTIME is {}, where no file is", path.display());
+        return path;
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join("wasmtime")).find(|file| file.is_file());
+    found.expect("there is no wasmtime to compare with: run scripts/test, which installs it")
+}
+
+/// A running `wasmtime serve`. Dropped, it is killed.
+#[derive(Debug)]
+pub struct Wasmtime {
+    running: Running,
+    address: SocketAddr,
+}
+
+impl Wasmtime {
+    /// Serves a guest with wasmtime's defaults, and with WASI 0.3 where the guest's name says that it takes it.
+    #[must_use]
+    pub fn serve(guest: &str) -> Self {
+        let wasi = if guest.ends_with("-p3") { "-Scli,p3" } else { "-Scli" };
+        Self::start(&guests::path(guest), wasi)
+    }
+
+    fn start(file: &Path, wasi: &str) -> Self {
+        let mut command = Command::new(binary());
+        let mut running = Running::spawn(command.args(["serve", wasi, "--addr", "127.0.0.1:0"]).arg(file));
+        let address = wait::until("wasmtime says where it serves", START, || {
+            assert!(running.exited().is_none(), "wasmtime ended before it served");
+            let said = running.stderr();
+            let (_, rest) = said.split_once("Serving HTTP on http://")?;
+            rest.split_once('/').map(|(address, _)| address.parse().expect("an address"))
+        });
+        Self { running, address }
+    }
+
+    /// What it has written to stderr so far, its guest's lines included.
+    pub fn stderr(&self) -> String {
+        self.running.stderr()
+    }
+
+    /// A new connection.
+    pub fn connect(&self) -> Connection {
+        Connection::open(self.address)
+    }
+}
+
+/// A request to both, after which the connection ends.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    method: String,
+    path: String,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+impl Asked {
+    /// Without a body. The path, with its query, is the one the guest is to see.
+    #[must_use]
+    pub fn new(method: &str, path: &str) -> Self {
+        let close = ("connection".to_owned(), "close".to_owned());
+        Self { method: method.to_owned(), path: path.to_owned(), headers: vec![close], body: Vec::new() }
+    }
+
+    /// A GET.
+    #[must_use]
+    pub fn get(path: &str) -> Self {
+        Self::new("GET", path)
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Sends a body with a Content-Length.
+    #[must_use]
+    pub fn body(self, body: &[u8]) -> Self {
+        self.header("content-length", &body.len().to_string()).framed(body)
+    }
+
+    /// Sends a body in chunks of so many bytes.
+    #[must_use]
+    pub fn chunked(self, body: &[u8], chunk: usize) -> Self {
+        self.header("transfer-encoding", "chunked").framed(&chunked(body, chunk))
+    }
+
+    /// Sends these bytes behind the head.
+    #[must_use]
+    pub fn framed(mut self, bytes: &[u8]) -> Self {
+        bytes.clone_into(&mut self.body);
+        self
+    }
+
+    /// The bytes to send to a server that serves the guest below `prefix`.
+    fn bytes(&self, prefix: &str) -> Vec<u8> {
+        let headers: Vec<_> = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let mut bytes = head(&self.method, &format!("{prefix}{}", self.path), &headers);
+        bytes.extend_from_slice(&self.body);
+        bytes
+    }
+
+    /// Sends it while the answer is read, so that neither side can block the other.
+    fn exchange(&self, mut connection: Connection, prefix: &str) -> Answer {
+        let mut writer = connection.writer();
+        let bytes = self.bytes(prefix);
+        let came = thread::scope(|scope| {
+            // A server need not read all that it is sent.
+            scope.spawn(move || writer.write_all(&bytes).is_ok());
+            connection.rest()
+        });
+        Answer::read(&self.method, &came)
+    }
+}
+
+/// The same guest behind a node and behind `wasmtime serve`.
+#[derive(Debug)]
+pub struct Both {
+    /// The node, where the guest has its own name.
+    pub node: Node,
+    /// The other.
+    pub wasmtime: Wasmtime,
+    prefix: String,
+}
+
+impl Both {
+    /// Starts both; the options are those of the node's `deploy`.
+    #[must_use]
+    pub fn serving(guest: &str, options: &[&str]) -> Self {
+        let wasmtime = Wasmtime::serve(guest);
+        let node = Node::start();
+        node.deploy(guest, guest, options);
+        Self { node, wasmtime, prefix: format!("/{guest}") }
+    }
+
+    /// What the node answers.
+    pub fn ours(&self, asked: &Asked) -> Answer {
+        asked.exchange(self.node.connect(), &self.prefix)
+    }
+
+    /// What wasmtime answers.
+    pub fn theirs(&self, asked: &Asked) -> Answer {
+        asked.exchange(self.wasmtime.connect(), "")
+    }
+
+    /// Panics unless both answer the same, but for what servers add; returns the node's answer as it came.
+    #[track_caller]
+    pub fn same(&self, asked: &Asked) -> Answer {
+        let (ours, theirs) = (self.ours(asked), self.theirs(asked));
+        let (our_rest, their_rest) = (guests_part(&ours), guests_part(&theirs));
+        let shown = String::from_utf8_lossy(&asked.bytes("")[..]).chars().take(1000).collect::<String>();
+        assert_eq!(our_rest, their_rest, "the node (left) and wasmtime (right) for {shown}");
+        assert_same(&ours.body, &theirs.body);
+        assert_eq!(ours.behind, b"", "nothing comes behind an answer to {shown}");
+        ours
+    }
+}
+
+/// All but the body of what the guest has said. Names have no order between them; the values of one do.
+fn guests_part(answer: &Answer) -> Answer {
+    let mut answer = answer.clone();
+    answer.headers.retain(|(name, _)| !THE_SERVERS.contains(&name.as_str()));
+    answer.headers.sort_by(|(one, _), (other, _)| one.cmp(other));
+    if answer.body.len() > 2000 {
+        answer.body = Vec::new();
+    }
+    answer.body = String::from_utf8_lossy(&answer.body).into_owned().into_bytes();
+    answer
+}

@@ -1,0 +1,238 @@
+//! Every limit of a function's holds, says so to the client, and costs nobody else anything.
+
+use std::time::{Duration, Instant};
+
+use harness::client::{head, request};
+use harness::{Connection, Node, Reply, wait};
+use nix::sys::signal::Signal;
+
+/// Sends a GET without waiting for its reply.
+fn begin(node: &Node, target: &str) -> Connection {
+    let mut connection = node.connect();
+    connection.send(head("GET", target, &[]));
+    connection
+}
+
+fn in_flight(node: &Node) -> u64 {
+    node.status().workers.iter().map(|worker| worker.in_flight).sum()
+}
+
+/// The detail of a refusal with 429, which must say when to come again.
+fn too_many(reply: &Reply) -> String {
+    assert_eq!(reply.head.get("retry-after"), Some("1"));
+    reply.expect_problem(429)
+}
+
+#[test]
+fn a_function_runs_so_many_requests_at_a_time_on_all_workers_together() {
+    let node = Node::start();
+    node.deploy("sleep", "sleep", &["--concurrency", "3", "--queue", "0"]);
+    let mut running: Vec<Connection> = (0..3).map(|_| begin(&node, "/sleep/?ms=2000")).collect();
+    node.until_status("three run", Duration::from_secs(5), |status| {
+        status.workers.iter().map(|worker| worker.in_flight).sum::<u64>() == 3
+    });
+    for _ in 0..8 {
+        let detail = too_many(&node.get("/sleep/?ms=1"));
+        assert!(detail.contains("sleep") && detail.contains('3'), "{detail}");
+    }
+    for connection in &mut running {
+        assert_eq!(connection.reply().text(), "slept 2000 ms");
+    }
+    assert_eq!(node.get("/sleep/?ms=1").text(), "slept 1 ms", "its places are free again");
+    node.stop();
+}
+
+#[test]
+fn those_beyond_wait_for_their_turn_and_no_more_than_may() {
+    let node = Node::start();
+    let options = ["--concurrency", "1", "--queue", "4", "--queue-timeout", "30s"];
+    node.deploy("sleep", "sleep", &options);
+    let started = Instant::now();
+    let mut all: Vec<Connection> = (0..12).map(|_| begin(&node, "/sleep/?ms=1000")).collect();
+    let replies: Vec<Reply> = all.iter_mut().map(Connection::reply).collect();
+    // One runs, four wait, whichever workers they came to; there is no room for the others.
+    assert_eq!(replies.iter().filter(|reply| reply.status() == 200).count(), 5);
+    replies.iter().filter(|reply| reply.status() != 200).for_each(|reply| drop(too_many(reply)));
+    assert!(started.elapsed() >= Duration::from_secs(5), "one at a time");
+    node.stop();
+}
+
+#[test]
+fn who_waits_too_long_is_refused_and_a_client_that_leaves_gives_its_place_up() {
+    let node = Node::start();
+    let options = ["--concurrency", "1", "--queue", "10", "--queue-timeout", "200ms"];
+    node.deploy("sleep", "sleep", &options);
+    let running = begin(&node, "/sleep/?ms=20000");
+    node.until_status("it runs", Duration::from_secs(5), |status| {
+        status.workers.iter().any(|worker| worker.in_flight == 1)
+    });
+    let started = Instant::now();
+    too_many(&node.get("/sleep/?ms=1"));
+    assert!(started.elapsed() >= Duration::from_millis(200));
+    drop(running);
+    assert_eq!(
+        wait::until("its place is free", Duration::from_secs(10), || {
+            let reply = node.get("/sleep/?ms=1");
+            (reply.status() == 200).then(|| reply.text())
+        }),
+        "slept 1 ms"
+    );
+    node.stop();
+}
+
+#[test]
+fn a_worker_that_is_killed_leaves_no_place_taken() {
+    let node = Node::start();
+    node.deploy("sleep", "sleep", &["--concurrency", "2", "--queue", "0"]);
+    let _lost: Vec<Connection> = (0..2).map(|_| begin(&node, "/sleep/?ms=20000")).collect();
+    node.until_status("both run", Duration::from_secs(5), |status| {
+        status.workers.iter().map(|worker| worker.in_flight).sum::<u64>() == 2
+    });
+    for worker in node.status().workers {
+        harness::process::signal(worker.pid, Signal::SIGKILL);
+    }
+    wait::until("the places are free", Duration::from_secs(10), || {
+        (node.get("/sleep/?ms=1").status() == 200).then_some(())
+    });
+    node.stop();
+}
+
+#[test]
+fn a_request_body_that_is_too_long_is_a_413() {
+    let node = Node::start();
+    node.deploy("echo", "echo", &["--request-body", "100KB"]);
+    let fits = vec![b'x'; 100_000];
+    let mut connection = node.connect();
+    assert_eq!(connection.exchange(&request("POST", "/echo/", &[], &fits), 1)[0].body, fits);
+    // Told by its length, nothing is read of it; a client that asks first is told first.
+    let detail =
+        node.connect().exchange_unread(&request("POST", "/echo/", &[], &vec![b'x'; 100_001])).expect_problem(413);
+    assert!(detail.contains("100000"), "{detail}");
+    let mut asks = node.connect();
+    asks.send(head("POST", "/echo/", &[("expect", "100-continue"), ("content-length", "100001")]));
+    asks.reply().expect_problem(413);
+    node.stop();
+}
+
+#[test]
+fn a_chunked_body_that_turns_out_too_long_is_a_413_too() {
+    let node = Node::start();
+    node.deploy("status", "status", &["--request-body", "100KB"]);
+    let chunk = [b"2710\r\n".as_slice(), &vec![b'x'; 10_000], b"\r\n"].concat();
+    let body = |chunks: usize| {
+        let mut bytes = head("POST", "/status/?code=200", &[("transfer-encoding", "chunked")]);
+        (0..chunks).for_each(|_| bytes.extend_from_slice(&chunk));
+        bytes.extend_from_slice(b"0\r\n\r\n");
+        bytes
+    };
+    assert_eq!(node.connect().exchange(&body(10), 1)[0].head.get("x-body-bytes"), Some("100000"));
+    node.connect().exchange_unread(&body(11)).expect_problem(413);
+    node.stop();
+}
+
+#[test]
+fn processor_time_ends_a_guest_that_computes_and_not_one_that_waits() {
+    let node = Node::start();
+    let options = ["--cpu-time", "200ms", "--timeout", "20s"];
+    node.deploy("spin", "spin", &options);
+    node.deploy("sleep", "sleep", &options);
+    let started = Instant::now();
+    let detail = node.get("/spin/").expect_problem(504);
+    assert!(detail.contains("processor time") && detail.contains("200ms"), "{detail}");
+    assert!(started.elapsed() < Duration::from_secs(10), "long before its wall time");
+    assert_eq!(node.get("/sleep/?ms=600").text(), "slept 600 ms");
+    node.stop();
+}
+
+#[test]
+fn wall_time_ends_a_guest_that_waits_in_the_host() {
+    let node = Node::start();
+    node.deploy("sleep", "sleep", &["--timeout", "200ms", "--cpu-time", "20s"]);
+    let detail = node.get("/sleep/?ms=20000").expect_problem(504);
+    assert!(detail.contains("time limit of 200ms"), "{detail}");
+    assert_eq!(in_flight(&node), 0);
+    node.stop();
+}
+
+#[test]
+fn a_worker_that_is_stuck_in_a_guest_is_killed_and_replaced() {
+    let node = Node::start();
+    node.deploy("spin", "spin", &["--timeout", "500ms"]);
+    node.deploy("hello", "hello", &[]);
+    let mut stuck = begin(&node, "/spin/");
+    let worker = wait::until("a worker runs it", Duration::from_secs(5), || {
+        node.status().workers.into_iter().find(|worker| worker.in_flight > 0).map(|worker| worker.pid)
+    });
+    // Neither of the worker's own two lines of defence can act now.
+    harness::process::signal(worker, Signal::SIGSTOP);
+    node.until_status("it is replaced", Duration::from_secs(10), |status| {
+        status.workers.iter().all(|other| other.state == "ready" && other.pid != worker)
+    });
+    assert!(stuck.try_reply().is_err(), "the request was lost with the worker");
+    assert!(node.stderr().contains("stuck"), "{}", node.stderr());
+    node.get("/hello/").expect_hello();
+    node.stop();
+}
+
+#[test]
+fn a_reply_with_too_large_a_head_is_a_500_with_the_reason() {
+    let node = Node::start();
+    node.deploy("headers", "headers", &["--reply-head", "4KiB"]);
+    let mut connection = node.connect();
+    assert_eq!(connection.get("/headers/?size=1000&many=3").status(), 200);
+    let detail = connection.get("/headers/?size=1000&many=5").expect_problem(500);
+    assert!(detail.contains("4096"), "{detail}");
+    wait::until("the function's log has it too", Duration::from_secs(5), || {
+        node.stderr().contains("4096").then_some(())
+    });
+    node.stop();
+}
+
+#[test]
+fn what_a_guest_writes_is_cut_at_its_limit() {
+    let node = Node::start();
+    node.deploy("cmd", "cmd", &["--log-size", "10KB"]);
+    let text = "e".repeat(1000);
+    let query = vec![format!("eprint={text}"); 20].join("&");
+    assert_eq!(node.get(&format!("/cmd/?{query}")).status(), 200);
+    wait::until("the cut is told", Duration::from_secs(5), || {
+        node.stderr().contains("[cut: more than 10000 bytes]").then_some(())
+    });
+    let written: usize = node.stderr().lines().filter(|line| line.contains("stream=stderr")).map(str::len).sum();
+    assert!(written < 20_000, "{written}");
+    node.stop();
+}
+
+#[test]
+fn tables_and_core_instances_have_limits() {
+    let node = Node::start();
+    for option in ["--table-elements", "--core-instances"] {
+        node.deploy("hello", "small", &[option, "1"]);
+        node.get("/small/").expect_problem(500);
+    }
+    node.deploy("hello", "small", &[]);
+    node.get("/small/").expect_hello();
+    node.stop();
+}
+
+#[test]
+fn a_guest_that_computes_does_not_hold_the_others_up() {
+    let node =
+        Node::build().option("--cores", harness::node::two_cores().split(['-', ',']).next().unwrap_or("0")).start();
+    node.deploy("hello", "hello", &[]);
+    node.deploy("spin", "spin", &["--timeout", "3s"]);
+    let mut spinner = begin(&node, "/spin/");
+    let mut others: Vec<Connection> = (0..8).map(|_| node.connect()).collect();
+    let started = Instant::now();
+    let mut served = 0;
+    while started.elapsed() < Duration::from_secs(1) {
+        for connection in &mut others {
+            connection.get("/hello/").expect_hello();
+            served += 1;
+        }
+    }
+    // A turn of the spinner's is a few milliseconds: were others served only between its turns of seconds, there would be none.
+    assert!(served > 20, "{served}");
+    spinner.reply().expect_problem(504);
+    node.stop();
+}

@@ -1,0 +1,196 @@
+//! A reply's head as it goes over the wire, and how its body is framed (RFC 9112 6, RFC 9110 8.6). Pure; owns no fds.
+
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, StatusCode};
+
+/// Headers of a guest's that the node writes itself, or that are about the connection and so not the guest's to set.
+const NOT_THE_GUESTS: [HeaderName; 4] =
+    [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, HeaderName::from_static("keep-alive")];
+
+/// What of a request its reply depends on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    /// HTTP/1.0 or HTTP/1.1.
+    pub(super) minor_version: u8,
+    /// The method is HEAD.
+    pub(super) head_only: bool,
+    /// The client would have the connection kept.
+    pub(super) keep_alive: bool,
+    /// The client takes trailers (`TE: trailers`).
+    pub(super) trailers: bool,
+}
+
+/// How a reply's body is framed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// No bytes follow the head. What length it tells, if any, is that of what GET would give.
+    Bodiless {
+        told: Option<u64>,
+    },
+    /// So many bytes follow.
+    Length(u64),
+    Chunked,
+    /// All until the connection's end: the client is too old for chunks.
+    UntilClose,
+}
+
+/// Chooses the framing of a body of `whole` bytes, or of one whose length only its guest may know and have `declared`.
+pub(super) fn framing(asked: Asked, status: StatusCode, declared: Option<u64>, whole: Option<u64>) -> Framing {
+    match status {
+        StatusCode::NO_CONTENT => Framing::Bodiless { told: None },
+        StatusCode::NOT_MODIFIED => Framing::Bodiless { told: declared },
+        _ if asked.head_only => Framing::Bodiless { told: declared.or(whole.filter(|length| *length > 0)) },
+        _ => match (whole.or(declared), asked.minor_version) {
+            (Some(length), _) => Framing::Length(length),
+            (None, 0) => Framing::UntilClose,
+            (None, _) => Framing::Chunked,
+        },
+    }
+}
+
+/// Writes the head of a reply behind what is in `out`.
+pub(super) fn head(
+    out: &mut Vec<u8>,
+    asked: Asked,
+    status: StatusCode,
+    headers: &HeaderMap,
+    framing: Framing,
+    id: &[u8; 36],
+    date: &[u8],
+) {
+    out.reserve(256 + headers.len() * 64);
+    out.extend_from_slice(if asked.minor_version == 0 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
+    out.extend_from_slice(status.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    out.extend_from_slice(b"\r\n");
+    for (name, value) in headers {
+        if !NOT_THE_GUESTS.contains(name) && name.as_str() != abi::problem::INVOCATION_ID_HEADER {
+            line(out, name.as_str().as_bytes(), value.as_bytes());
+        }
+    }
+    line(out, abi::problem::INVOCATION_ID_HEADER.as_bytes(), id);
+    if !headers.contains_key(DATE) {
+        line(out, b"date", date);
+    }
+    match framing {
+        Framing::Bodiless { told: Some(length) } | Framing::Length(length) => {
+            out.extend_from_slice(b"content-length: ");
+            decimal(out, length);
+            out.extend_from_slice(b"\r\n");
+        }
+        Framing::Chunked => line(out, b"transfer-encoding", b"chunked"),
+        Framing::Bodiless { told: None } | Framing::UntilClose => {}
+    }
+    match (asked.keep_alive, asked.minor_version) {
+        (false, _) => line(out, b"connection", b"close"),
+        (true, 0) => line(out, b"connection", b"keep-alive"),
+        (true, _) => {}
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes the line that begins a chunk.
+pub(super) fn chunk(out: &mut Vec<u8>, length: usize) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = (usize::BITS - length.leading_zeros()).div_ceil(4).max(1);
+    out.extend((0..digits).rev().map(|digit| DIGITS[(length >> (digit * 4)) & 15]));
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes the end of a chunked body. Fields that only make sense in a head are left out (RFC 9110 6.5.1).
+pub(super) fn last_chunk(out: &mut Vec<u8>, trailers: Option<&HeaderMap>) {
+    out.extend_from_slice(b"0\r\n");
+    for (name, value) in trailers.into_iter().flatten() {
+        if !NOT_THE_GUESTS.contains(name) && name.as_str() != "trailer" {
+            line(out, name.as_str().as_bytes(), value.as_bytes());
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn decimal(out: &mut Vec<u8>, number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    let mut left = number;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + u8::try_from(left % 10).unwrap_or_default();
+        left /= 10;
+        if left == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const ASKED: Asked = Asked { minor_version: 1, head_only: false, keep_alive: true, trailers: false };
+
+    fn text(asked: Asked, headers: &HeaderMap, framing: Framing) -> String {
+        let mut out = Vec::new();
+        head(&mut out, asked, StatusCode::OK, headers, framing, &[b'i'; 36], b"now");
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn heads_say_how_their_bodies_end() {
+        let headers: HeaderMap = [("x-a", "b"), ("connection", "upgrade"), ("content-length", "9")]
+            .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap()))
+            .into_iter()
+            .collect();
+        let id = "i".repeat(36);
+        let common = format!("x-a: b\r\nsockhop-invocation-id: {id}\r\ndate: now\r\n");
+        let keep = text(ASKED, &headers, Framing::Length(120));
+        assert_eq!(keep, format!("HTTP/1.1 200 OK\r\n{common}content-length: 120\r\n\r\n"));
+        let close = text(Asked { keep_alive: false, ..ASKED }, &headers, Framing::Chunked);
+        assert_eq!(
+            close,
+            format!("HTTP/1.1 200 OK\r\n{common}transfer-encoding: chunked\r\nconnection: close\r\n\r\n")
+        );
+        let old = text(Asked { minor_version: 0, ..ASKED }, &headers, Framing::Bodiless { told: None });
+        assert_eq!(old, format!("HTTP/1.0 200 OK\r\n{common}connection: keep-alive\r\n\r\n"));
+    }
+
+    #[test]
+    fn framings() {
+        let (ok, old) = (StatusCode::OK, Asked { minor_version: 0, ..ASKED });
+        let head = Asked { head_only: true, ..ASKED };
+        for (asked, status, declared, whole, expected) in [
+            (ASKED, ok, None, Some(0), Framing::Length(0)),
+            (ASKED, ok, Some(7), None, Framing::Length(7)),
+            (ASKED, ok, None, None, Framing::Chunked),
+            (old, ok, None, None, Framing::UntilClose),
+            (old, ok, Some(7), None, Framing::Length(7)),
+            (head, ok, Some(7), Some(0), Framing::Bodiless { told: Some(7) }),
+            (head, ok, None, Some(0), Framing::Bodiless { told: None }),
+            (ASKED, StatusCode::NO_CONTENT, Some(0), Some(0), Framing::Bodiless { told: None }),
+            (ASKED, StatusCode::NOT_MODIFIED, Some(5), Some(0), Framing::Bodiless { told: Some(5) }),
+        ] {
+            assert_eq!(framing(asked, status, declared, whole), expected, "{status} {declared:?} {whole:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn numbers_are_written_as_the_standard_library_does(number: u64, length: usize) {
+            let mut out = Vec::new();
+            decimal(&mut out, number);
+            prop_assert_eq!(String::from_utf8(out).unwrap(), number.to_string());
+            let mut out = Vec::new();
+            chunk(&mut out, length);
+            prop_assert_eq!(String::from_utf8(out).unwrap(), format!("{length:x}\r\n"));
+        }
+    }
+}

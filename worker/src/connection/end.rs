@@ -1,0 +1,86 @@
+//! How a connection ends: closed, refused, or given back to the engine. Owns the socket to its end.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::time::Duration;
+
+use abi::invocation_id::InvocationId;
+use abi::message::ToEngine;
+use abi::problem::Problem;
+use bytes::BytesMut;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+
+use super::wire::SharedWire;
+use crate::worker::Worker;
+
+/// How long a client may take to send what nobody reads, before the connection is closed on it.
+pub(super) const UNREAD_TIMEOUT: Duration = Duration::from_secs(1);
+/// How much of it is read and thrown away meanwhile.
+pub(super) const UNREAD_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// How a connection ends.
+#[derive(Debug)]
+pub(super) enum End {
+    /// With a FIN; `unread` when the client may still be sending.
+    Close { unread: bool },
+    /// At once, so that the reply looks cut.
+    Cut,
+    /// With an error of the node's, after which nothing more can be read.
+    Refuse(Problem),
+    /// Not at all: it goes back to the engine.
+    GiveBack,
+}
+
+/// Ends a connection.
+pub(super) async fn finish(worker: &Rc<Worker>, wire: SharedWire, end: End) {
+    let (mut socket, read) = match wire.into_inner() {
+        Ok(wire) => wire.into_parts(),
+        Err(shared) => {
+            // A guest that has replied goes on, and may still read its request: the client sees the end now, the socket goes
+            // with the guest.
+            let _ = poll_fn(|cx| shared.lock().poll_shutdown(cx)).await;
+            return;
+        }
+    };
+    match end {
+        End::Cut => {}
+        End::Close { unread } => close(socket, unread || !read.is_empty()).await,
+        End::Refuse(problem) => {
+            let reply = problem.reply(InvocationId::new());
+            // It fits the socket's buffer unless the client takes nothing; then it gets nothing.
+            let _ = tokio::time::timeout(UNREAD_TIMEOUT, socket.write_all(&reply)).await;
+            close(socket, true).await;
+        }
+        End::GiveBack => {
+            worker.row().returns.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            match socket.into_std() {
+                Ok(socket) => worker.outbox.send(ToEngine::Return { read: read.to_vec() }, Some(socket.into())),
+                Err(error) => tracing::error!("a connection could not be given back: {error}"),
+            }
+        }
+    }
+}
+
+/// Ends the stream. With bytes unread, closing would reset it and the client could lose the reply (RFC 9112 9.6): read
+/// on for a moment first.
+async fn close(mut socket: TcpStream, unread: bool) {
+    let _ = socket.shutdown().await;
+    if !unread {
+        return;
+    }
+    let drained = async {
+        let mut scrap = BytesMut::with_capacity(16 * 1024);
+        let mut total = 0;
+        while socket.readable().await.is_ok() && total < UNREAD_BYTES_MAX {
+            scrap.clear();
+            match socket.try_read_buf(&mut scrap) {
+                Ok(0) => return,
+                Ok(read) => total += read,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(UNREAD_TIMEOUT, drained).await;
+}

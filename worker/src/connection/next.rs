@@ -1,0 +1,178 @@
+//! Waiting for the next request of a connection, and deciding what it is: for a function of this worker's, for another
+//! worker, or to be refused. Deadlines for heads and idle connections live here. Owns no fds.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use abi::catalogue::{ArchivedFunction, ArchivedIsolation};
+use abi::head::{Parsed, header_room, parse_into};
+use abi::limits::HEAD_BYTES_MAX;
+use abi::problem::Problem;
+use abi::route::route;
+
+use super::end::End;
+use super::message::Outline;
+use super::service::{Destination, Routed};
+use super::wire::{SharedWire, Wire};
+use crate::clock::Deadline;
+use crate::worker::Worker;
+
+/// What came of waiting.
+pub(super) enum Next {
+    Request(Box<Routed>),
+    End(End),
+}
+
+/// The wait for a request's head.
+pub(super) struct Waiting {
+    /// So many bytes have been parsed in vain.
+    tried: usize,
+    deadline: Deadline,
+    /// The deadline is that of a head under way, not of an idle connection.
+    begun: bool,
+    head_timeout: Duration,
+    idle_timeout: Duration,
+}
+
+impl Waiting {
+    /// The wait for a connection's first request, which is under way from the start: a client that connects and says nothing
+    /// is a slow one.
+    pub(super) fn first(worker: &Worker) -> Self {
+        let millis = |millis: u32| Duration::from_millis(u64::from(millis));
+        let (head_timeout, idle_timeout) =
+            (millis(worker.settings.head_timeout_ms), millis(worker.settings.idle_timeout_ms));
+        Self { tried: 0, deadline: Deadline::default(), begun: true, head_timeout, idle_timeout }
+    }
+
+    /// The wait for the next.
+    pub(super) fn again(&mut self) {
+        self.tried = 0;
+        self.begun = false;
+        self.deadline.clear();
+    }
+
+    /// Resolves when a request has begun, or the connection is to end.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        worker: &Rc<Worker>,
+        wire: &SharedWire,
+        drain: Pin<&mut impl Future<Output = ()>>,
+    ) -> Poll<Next> {
+        let mut wire = wire.lock();
+        loop {
+            if worth_parsing(&wire.buffer, self.tried)
+                && let Some(next) = decide(worker, &mut wire)
+            {
+                return Poll::Ready(next);
+            }
+            self.tried = wire.buffer.len();
+            if wire.buffer.is_empty() {
+                // An idle connection holds no buffer.
+                wire.buffer = bytes::BytesMut::new();
+            }
+            match wire.poll_fill(cx) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Next::End(End::Close { unread: false })),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Pending => {
+                    // What has come whole is answered first, even while the worker drains.
+                    if drain.poll(cx).is_ready() {
+                        return Poll::Ready(Next::End(End::Close { unread: false }));
+                    }
+                    return self.poll_late(cx, wire.buffer.is_empty()).map(Next::End);
+                }
+            }
+        }
+    }
+
+    fn poll_late(&mut self, cx: &mut Context<'_>, empty: bool) -> Poll<End> {
+        let begun = self.begun || !empty;
+        if !self.deadline.is_set() || begun != self.begun {
+            self.begun = begun;
+            self.deadline.set(if begun { self.head_timeout } else { self.idle_timeout });
+        }
+        ready!(self.deadline.poll_passed(cx));
+        let limit = self.head_timeout;
+        Poll::Ready(match empty {
+            true => End::Close { unread: false },
+            false => End::Refuse(Problem::new(408, format!("the request's head took longer than {limit:?}"))),
+        })
+    }
+}
+
+/// Reads what is in the buffer. None when the head is not all there.
+fn decide(worker: &Rc<Worker>, wire: &mut Wire) -> Option<Next> {
+    let mut room = header_room();
+    let (head, headers) = match parse_into(&wire.buffer, &mut room) {
+        Ok((Parsed::Complete(head), headers)) => (head, headers),
+        Ok((Parsed::Partial, _)) => return None,
+        Err(error) => return Some(Next::End(End::Refuse(error.into()))),
+    };
+    let catalogue = worker.functions.catalogue();
+    let (destination, prefix_length) =
+        match route(&catalogue, worker.settings.domain.as_deref(), head.host, head.target) {
+            Ok(route) => {
+                let function = catalogue.function(route.function);
+                if !function.is_some_and(|function| is_ours(worker, function)) {
+                    return Some(Next::End(End::GiveBack));
+                }
+                (Destination::Function { catalogue, index: route.function }, route.prefix_length)
+            }
+            Err(name) => (Destination::Problem(Problem::unknown_function(name)), 0),
+        };
+    let framing = head.framing;
+    let Some(outline) = Outline::new(&wire.buffer, &head, headers) else {
+        return Some(Next::End(End::Refuse(Problem::new(400, "the request's method is not well formed"))));
+    };
+    Some(match outline.take(&mut wire.buffer, prefix_length) {
+        Ok(message) => {
+            wire.incoming.begin(framing, message.continues);
+            Next::Request(Box::new(Routed { message, framing, destination }))
+        }
+        Err(problem) => Next::End(End::Refuse(problem)),
+    })
+}
+
+fn is_ours(worker: &Worker, function: &ArchivedFunction) -> bool {
+    match &worker.settings.only_function {
+        Some(only) => function.isolation == ArchivedIsolation::Process && function.name == only.as_str(),
+        None => function.isolation == ArchivedIsolation::Shared,
+    }
+}
+
+/// Parsing again at every byte of a head that trickles in would cost the square of its length: parse when it may be
+/// complete, or has doubled, or is too long.
+fn worth_parsing(buffer: &[u8], tried: usize) -> bool {
+    if buffer.is_empty() || buffer.len() <= tried {
+        return false;
+    }
+    let fresh = &buffer[tried.saturating_sub(3)..];
+    buffer.len() >= tried.saturating_mul(2)
+        || buffer.len() >= HEAD_BYTES_MAX
+        || fresh.windows(2).any(|pair| pair == b"\n\n")
+        || fresh.windows(3).any(|three| three == b"\n\r\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::worth_parsing;
+
+    #[test]
+    fn a_trickling_head_is_parsed_a_few_times_and_when_complete() {
+        let head = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "y".repeat(5000));
+        let (mut tried, mut parses) = (0, 0);
+        for end in 1..=head.len() {
+            if worth_parsing(&head.as_bytes()[..end], tried) {
+                parses += 1;
+                tried = end;
+            }
+        }
+        assert_eq!(tried, head.len());
+        assert!(parses < 20, "{parses}");
+        assert!(worth_parsing(b"GET / HTTP/1.0\n\n", 15));
+        assert!(!worth_parsing(b"", 0));
+    }
+}

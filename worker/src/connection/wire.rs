@@ -1,0 +1,224 @@
+//! The socket of one connection, with what was read from it and not used, and the body of the request at hand.
+//!
+//! The connection's task and the guest that reads the body share it; both run on the worker's one thread, so its lock is never
+//! waited for. Owns the socket.
+
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use http_body::Frame;
+use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
+use tokio::net::TcpStream;
+
+use super::incoming::{BodyError, Incoming, Piece};
+use crate::clock::Deadline;
+
+/// How much is read at a time of what is no body.
+const READ_BYTES: usize = 4 * 1024;
+/// How much is read at a time of a body.
+const BODY_READ_BYTES: usize = 64 * 1024;
+
+/// Small pieces are collected up to so many bytes before they are sent.
+const LARGE_BYTES: usize = 32 * 1024;
+
+/// A wire that the connection's task and a request's body have in common.
+#[derive(Clone)]
+pub(super) struct SharedWire(Arc<Mutex<Wire>>);
+
+impl SharedWire {
+    pub(super) fn new(wire: Wire) -> Self {
+        Self(Arc::new(Mutex::new(wire)))
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Wire> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The wire itself, when nothing else has a hold on it any more.
+    pub(super) fn into_inner(self) -> Result<Wire, Self> {
+        let mutex = Arc::try_unwrap(self.0).map_err(Self)?;
+        Ok(mutex.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+pub(super) struct Wire {
+    socket: TcpStream,
+    /// Read and not yet used.
+    pub(super) buffer: BytesMut,
+    /// The body of the request at hand.
+    pub(super) incoming: Incoming,
+    /// Whoever waits for the request's body to be let go.
+    released: Option<Waker>,
+    write_deadline: Deadline,
+    write_timeout: Duration,
+}
+
+impl Wire {
+    pub(super) fn new(socket: TcpStream, read: BytesMut, write_timeout: Duration) -> Self {
+        let (incoming, write_deadline) = (Incoming::default(), Deadline::default());
+        Self { socket, buffer: read, incoming, released: None, write_deadline, write_timeout }
+    }
+
+    pub(super) fn into_parts(self) -> (TcpStream, BytesMut) {
+        (self.socket, self.buffer)
+    }
+
+    pub(super) fn socket(&self) -> &TcpStream {
+        &self.socket
+    }
+
+    /// Ends our side of the stream.
+    pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+
+    /// Reads more into the buffer; 0 bytes are the end of the stream. An idle connection waits without a buffer.
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        ready!(self.socket.poll_read_ready(cx))?;
+        self.fill(cx, READ_BYTES)
+    }
+
+    fn fill(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
+        self.buffer.reserve(room);
+        pin!(self.socket.read_buf(&mut self.buffer)).poll(cx)
+    }
+
+    /// The next piece of the request's body.
+    pub(super) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        loop {
+            match self.incoming.next(&mut self.buffer) {
+                Ok(Piece::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Ok(Piece::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+                Ok(Piece::End) => return Poll::Ready(None),
+                Ok(Piece::More { bytes }) => {
+                    self.incoming.want_continue();
+                    let room = usize::try_from(bytes).unwrap_or(usize::MAX).clamp(READ_BYTES, BODY_READ_BYTES);
+                    match ready!(self.fill(cx, room)) {
+                        Ok(0) => self.incoming.fail(BodyError::Ended),
+                        Ok(_) => {}
+                        Err(error) => self.incoming.fail(BodyError::Failed(error.kind())),
+                    }
+                }
+                Err(error) => return Poll::Ready(Some(Err(error))),
+            }
+        }
+    }
+
+    /// The request's body has been dropped by whoever read it.
+    pub(super) fn release(&mut self) {
+        self.incoming.held = false;
+        if let Some(waker) = self.released.take() {
+            waker.wake();
+        }
+    }
+
+    /// Waits until nobody reads the request's body any more.
+    pub(super) fn poll_released(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.incoming.held {
+            return Poll::Ready(());
+        }
+        self.released = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Sends all of `outgoing`, as the client takes it.
+    ///
+    /// # Errors
+    /// What the socket says, or that the client has taken nothing for too long.
+    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>, outgoing: &mut Outgoing) -> Poll<io::Result<()>> {
+        while !outgoing.is_empty() {
+            let socket = Pin::new(&mut self.socket);
+            let written = match outgoing.only() {
+                Some(bytes) => socket.poll_write(cx, bytes),
+                None => socket.poll_write_vectored(cx, &outgoing.slices()),
+            };
+            let Poll::Ready(written) = written else {
+                if !self.write_deadline.is_set() {
+                    self.write_deadline.set(self.write_timeout);
+                }
+                ready!(self.write_deadline.poll_passed(cx));
+                let why = "the client takes none of the reply";
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, why)));
+            };
+            self.write_deadline.clear();
+            outgoing.advance(written?);
+        }
+        outgoing.clear();
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// What is to be sent next: bytes of our own making, then a guest's, then what ends those.
+#[derive(Default)]
+pub(super) struct Outgoing {
+    pub(super) own: Vec<u8>,
+    sent: usize,
+    data: Bytes,
+    end: &'static [u8],
+}
+
+impl Outgoing {
+    /// Puts a guest's bytes behind our own, and `end` behind them. Only when no others are waiting.
+    pub(super) fn put(&mut self, data: Bytes, end: &'static [u8]) {
+        (self.data, self.end) = (data, end);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.sent == self.own.len() && self.data.is_empty() && self.end.is_empty()
+    }
+
+    /// It has bytes that nothing may be put behind, or as many as are worth sending.
+    pub(super) fn is_large(&self) -> bool {
+        !self.data.is_empty() || self.own.len() - self.sent >= LARGE_BYTES
+    }
+
+    /// The bytes, when they are all our own.
+    fn only(&self) -> Option<&[u8]> {
+        (self.data.is_empty() && self.end.is_empty()).then(|| &self.own[self.sent..])
+    }
+
+    fn slices(&self) -> [IoSlice<'_>; 3] {
+        [IoSlice::new(&self.own[self.sent..]), IoSlice::new(&self.data), IoSlice::new(self.end)]
+    }
+
+    fn advance(&mut self, written: usize) {
+        let own = written.min(self.own.len() - self.sent);
+        self.sent += own;
+        let data = (written - own).min(self.data.len());
+        self.data.advance(data);
+        self.end = self.end.get(written - own - data..).unwrap_or_default();
+    }
+
+    fn clear(&mut self) {
+        self.own.clear();
+        self.sent = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// However a socket takes the bytes, they leave in order and once.
+        #[test]
+        fn what_is_put_leaves_in_order(own in "[a-z]{0,9}", data in "[A-Z]{0,9}", steps in proptest::collection::vec(1usize..5, 30)) {
+            let mut outgoing = Outgoing { own: own.clone().into_bytes(), ..Outgoing::default() };
+            outgoing.put(Bytes::from(data.clone()), b"\r\n");
+            let mut left = Vec::new();
+            for step in steps {
+                if outgoing.is_empty() { break }
+                let bytes: Vec<u8> = outgoing.slices().iter().flat_map(|slice| slice.iter().copied()).take(step).collect();
+                outgoing.advance(bytes.len());
+                left.extend(bytes);
+            }
+            prop_assert!(outgoing.is_empty());
+            prop_assert_eq!(String::from_utf8(left).unwrap(), format!("{own}{data}\r\n"));
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! One request and its response, each step within its time. Owns no fds; hyper's tasks do.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use abi::limits::{
+    OUTBOUND_CONNECT_TIMEOUT_DEFAULT, OUTBOUND_CONNECT_TIMEOUT_MAX, OUTBOUND_READ_TIMEOUT_MAX,
+    OUTBOUND_REPLY_HEAD_BYTES_MAX,
+};
+use http::{HeaderMap, Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper_util::client::legacy::connect::capture_connection;
+use hyper_util::client::legacy::{self, Client};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
+
+use super::Sent;
+use super::body::{ReplyBody, RequestBody};
+use super::connect::{CONNECT_TIMEOUT, Connector};
+use super::error;
+
+struct Times {
+    connect: Duration,
+    first_byte: Duration,
+    between_bytes: Duration,
+}
+
+impl Times {
+    /// What the guest asks for, as far as it may.
+    fn of(options: RequestOptions) -> Self {
+        let read = |asked: Option<Duration>| asked.unwrap_or(OUTBOUND_READ_TIMEOUT_MAX).min(OUTBOUND_READ_TIMEOUT_MAX);
+        let connect = options.connect_timeout.unwrap_or(OUTBOUND_CONNECT_TIMEOUT_DEFAULT);
+        Self {
+            connect: connect.min(OUTBOUND_CONNECT_TIMEOUT_MAX),
+            first_byte: read(options.first_byte_timeout),
+            between_bytes: read(options.between_bytes_timeout),
+        }
+    }
+}
+
+/// Why there is no response.
+enum Failure {
+    Client(legacy::Error),
+    TimedOut(Error),
+}
+
+pub(super) async fn exchange(
+    client: Client<Connector, RequestBody>,
+    request: Request<WasiBody>,
+    options: RequestOptions,
+    permit: OwnedSemaphorePermit,
+    on_denied: impl FnOnce(&str) + Send,
+) -> Sent {
+    let times = Times::of(options);
+    let (head, body) = request.into_parts();
+    let (body, mut failure) = RequestBody::new(body);
+    match respond(&client, Request::from_parts(head, body), &times).await {
+        Ok(response) if head_bytes(response.headers()) > OUTBOUND_REPLY_HEAD_BYTES_MAX => Err(error::head_too_large()),
+        Ok(response) => {
+            let response = response.map(|body| ReplyBody::new(body, times.between_bytes, permit).boxed_unsync());
+            Ok((response, Box::new(async { failure.await.map_or(Ok(()), Err) })))
+        }
+        Err(Failure::TimedOut(error)) => Err(error),
+        Err(Failure::Client(error)) => {
+            if let Some(text) = error::denied(&error) {
+                on_denied(&text);
+            }
+            // hyper only knows that the guest's body failed, not how.
+            Err(failure.try_recv().unwrap_or_else(|_| error::from_client(&error)))
+        }
+    }
+}
+
+/// hyper stops reading a head when its buffer is full, but lets pass what came whole with the last read.
+fn head_bytes(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len()).sum()
+}
+
+/// The response's head. The time for it begins when there is a connection, new or kept.
+async fn respond(
+    client: &Client<Connector, RequestBody>,
+    mut request: Request<RequestBody>,
+    times: &Times,
+) -> Result<Response<Incoming>, Failure> {
+    let mut capture = capture_connection(&mut request);
+    let connected = async { drop(capture.wait_for_connection_metadata().await) };
+    let mut response = pin!(CONNECT_TIMEOUT.scope(times.connect, client.request(request)));
+    let connecting = async {
+        tokio::select! {
+            biased;
+            response = &mut response => Some(response),
+            () = connected => None,
+        }
+    };
+    let early = timeout(times.connect, connecting).await.map_err(|_| Failure::TimedOut(Error::ConnectionTimeout))?;
+    let ended = match early {
+        Some(ended) => ended,
+        None => {
+            let ended = timeout(times.first_byte, response).await;
+            ended.map_err(|_| Failure::TimedOut(Error::ConnectionReadTimeout))?
+        }
+    };
+    ended.map_err(Failure::Client)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_may_ask_for_less_time_but_not_for_more() {
+        let asking =
+            |time| RequestOptions { connect_timeout: time, first_byte_timeout: time, between_bytes_timeout: time };
+        let times = |options| {
+            let Times { connect, first_byte, between_bytes } = Times::of(options);
+            (connect, first_byte, between_bytes)
+        };
+        let read = OUTBOUND_READ_TIMEOUT_MAX;
+        assert_eq!(times(asking(None)), (OUTBOUND_CONNECT_TIMEOUT_DEFAULT, read, read));
+        assert_eq!(times(asking(Some(Duration::MAX))), (OUTBOUND_CONNECT_TIMEOUT_MAX, read, read));
+        let second = Duration::from_secs(1);
+        assert_eq!(times(asking(Some(second))), (second, second, second));
+    }
+}

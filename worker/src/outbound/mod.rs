@@ -1,0 +1,121 @@
+//! Outgoing HTTP requests of guests: to where the function's list allows, over pooled connections, within limits.
+//!
+//! HTTP/1.1, with TLS for `https`. No proxies, no redirects: the guest gets what the server said. One [`Outbound`] a
+//! function and worker, so no function meets another's connections or TLS sessions. Connections live in tasks of
+//! hyper's, which own their sockets; every such task ends by itself when its request is dropped or ended and its time
+//! is up: idle ones by the pool's timer, stuck ones by [`stream`].
+//!
+//! hyper-util's client takes another connection when a kept one turns out to be closed, but only while the request has
+//! not been begun: hyper gives it back untouched (`retry_canceled_requests`). A request of which a byte may have left
+//! is never sent twice, whatever its method; the guest gets the error and decides.
+
+mod body;
+mod connect;
+mod error;
+mod exchange;
+mod resolve;
+mod stream;
+mod target;
+mod tls;
+
+use std::future::{Future, ready};
+use std::sync::Arc;
+
+use abi::limits::{
+    OUTBOUND_IDLE_PER_HOST_MAX, OUTBOUND_IDLE_TIMEOUT, OUTBOUND_REPLY_HEAD_BYTES_MAX, OUTBOUND_REPLY_HEADERS_MAX,
+    OUTBOUND_REQUESTS_MAX,
+};
+use abi::outbound::AllowList;
+use http::header::HOST;
+use http::uri::Scheme;
+use http::{HeaderValue, Method, Request, Response, Version};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::sync::Semaphore;
+use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, Error, RequestOptions, WasiBody};
+
+use self::body::RequestBody;
+use self::connect::Connector;
+use self::error::Denied;
+use self::target::Target;
+use self::tls::Tls;
+
+/// What sending a request comes to: the response, and what became of the request's own body.
+pub(crate) type Sent = Result<(Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>;
+
+/// How one function sends requests. Cheap to clone; connections are kept as long as one clone is.
+#[derive(Clone)]
+pub(crate) struct Outbound(Arc<Inner>);
+
+struct Inner {
+    allow: Arc<AllowList>,
+    client: Client<Connector, RequestBody>,
+    requests: Arc<Semaphore>,
+}
+
+impl Outbound {
+    /// Trusts whom the system trusts.
+    pub(crate) fn new(allow: AllowList) -> Self {
+        Self::with_tls(allow, Tls::system())
+    }
+
+    fn with_tls(allow: AllowList, tls: Tls) -> Self {
+        let allow = Arc::new(allow);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(OUTBOUND_IDLE_TIMEOUT)
+            .pool_max_idle_per_host(OUTBOUND_IDLE_PER_HOST_MAX)
+            .http1_max_buf_size(OUTBOUND_REPLY_HEAD_BYTES_MAX)
+            .http1_max_headers(OUTBOUND_REPLY_HEADERS_MAX)
+            .retry_canceled_requests(true)
+            .set_host(false)
+            .build(Connector::new(Arc::clone(&allow), tls));
+        Self(Arc::new(Inner { allow, client, requests: Arc::new(Semaphore::new(OUTBOUND_REQUESTS_MAX)) }))
+    }
+
+    /// Sends a guest's request. `on_denied` is told in a sentence, for the function's log, when the destination is not
+    /// allowed. Dropping what is returned, or the response's body, ends the exchange and its connection.
+    pub(crate) fn send(
+        &self,
+        request: Request<WasiBody>,
+        options: Option<RequestOptions>,
+        on_denied: impl FnOnce(&str) + Send + 'static,
+    ) -> Box<dyn Future<Output = Sent> + Send> {
+        let request = match prepare(request) {
+            Ok((request, target)) if self.0.allow.allows_host(&target.host, target.port) => request,
+            Ok((_, target)) => {
+                on_denied(&Denied::host(target).to_string());
+                return Box::new(ready(Err(Error::HttpRequestDenied)));
+            }
+            Err(error) => return Box::new(ready(Err(error))),
+        };
+        let Ok(permit) = Arc::clone(&self.0.requests).try_acquire_owned() else {
+            return Box::new(ready(Err(Error::ConnectionLimitReached)));
+        };
+        let client = self.0.client.clone();
+        Box::new(exchange::exchange(client, request, options.unwrap_or_default(), permit, on_denied))
+    }
+}
+
+/// Checks what the guest has made, and makes it what goes on the wire.
+fn prepare(mut request: Request<WasiBody>) -> Result<(Request<WasiBody>, Target), Error> {
+    // A tunnel would lead past everything that is checked here.
+    if request.method() == Method::CONNECT {
+        return Err(Error::HttpRequestMethodInvalid);
+    }
+    let uri = request.uri();
+    if !uri.scheme().is_some_and(|scheme| *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS) {
+        return Err(Error::HttpProtocolError);
+    }
+    let target = Target::of(uri).ok_or(Error::HttpRequestUriInvalid)?;
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    let host = HeaderValue::from_str(authority).map_err(|_| Error::HttpRequestUriInvalid)?;
+    // wasi:http refuses these already; how a message is framed must never be the guest's to say.
+    DEFAULT_FORBIDDEN_HEADERS.iter().for_each(|name| drop(request.headers_mut().remove(name)));
+    request.headers_mut().insert(HOST, host);
+    *request.version_mut() = Version::HTTP_11;
+    Ok((request, target))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+use super::*;
+use std::collections::BTreeMap;
+
+use http::Request;
+
+fn variables(own: &[(&str, &str)], request: http::request::Builder) -> BTreeMap<String, String> {
+    let own: Vec<_> = own.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let (parts, ()) = request.body(()).unwrap().into_parts();
+    let list = make(&own, &parts);
+    let map: BTreeMap<_, _> = list.iter().cloned().collect();
+    assert_eq!(map.len(), list.len(), "a name twice: {list:?}");
+    map
+}
+
+fn request() -> http::request::Builder {
+    let addresses =
+        Addresses { peer: "[::ffff:192.0.2.7]:4711".parse().unwrap(), local: "[::1]:8080".parse().unwrap() };
+    Request::builder().extension(addresses).header("host", "shop.test")
+}
+
+#[test]
+fn a_request_becomes_its_meta_variables() {
+    let request = request()
+        .method("POST")
+        .uri("/deep/a%20b?x=%201")
+        .header("x-forwarded-prefix", "/shop")
+        .header("content-length", "5")
+        .header("content-type", "text/plain");
+    let seen = variables(&[], request);
+    let meta: Vec<_> = seen.iter().filter(|(name, _)| !name.starts_with("HTTP_")).collect();
+    let meta: Vec<_> = meta.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let expected = [
+        ("CONTENT_LENGTH", "5"),
+        ("CONTENT_TYPE", "text/plain"),
+        ("GATEWAY_INTERFACE", "CGI/1.1"),
+        ("PATH_INFO", "/deep/a b"),
+        ("QUERY_STRING", "x=%201"),
+        ("REMOTE_ADDR", "192.0.2.7"),
+        ("REMOTE_PORT", "4711"),
+        ("REQUEST_METHOD", "POST"),
+        ("REQUEST_URI", "/shop/deep/a%20b?x=%201"),
+        ("SCRIPT_NAME", "/shop"),
+        ("SERVER_NAME", "shop.test"),
+        ("SERVER_PORT", "8080"),
+        ("SERVER_PROTOCOL", "HTTP/1.1"),
+        ("SERVER_SOFTWARE", concat!("sockhop/", env!("CARGO_PKG_VERSION"))),
+    ];
+    assert_eq!(meta, expected);
+}
+
+#[test]
+fn what_a_request_does_not_have_is_empty_or_not_there() {
+    let seen = variables(&[], Request::builder().uri("/").version(http::Version::HTTP_10));
+    for (name, value) in [
+        ("QUERY_STRING", "".to_owned()),
+        ("SCRIPT_NAME", "".to_owned()),
+        ("REQUEST_URI", "/".to_owned()),
+        ("SERVER_PROTOCOL", "HTTP/1.0".to_owned()),
+        ("SERVER_NAME", "localhost".to_owned()),
+    ] {
+        assert_eq!(seen.get(name), Some(&value), "{name}");
+    }
+    for name in ["CONTENT_LENGTH", "CONTENT_TYPE", "REMOTE_ADDR", "REMOTE_PORT"] {
+        assert_eq!(seen.get(name), None, "{name}");
+    }
+}
+
+#[test]
+fn the_host_is_taken_apart() {
+    for (host, name, port) in [
+        ("shop.test:81", "shop.test", "81"),
+        ("[2001:db8::1]", "[2001:db8::1]", "8080"),
+        ("[2001:db8::1]:81", "[2001:db8::1]", "81"),
+        ("shop.test:", "shop.test", "8080"),
+        ("", "[::1]", "8080"),
+    ] {
+        let mut request = request();
+        request.headers_mut().unwrap().insert("host", host.parse().unwrap());
+        let seen = variables(&[], request);
+        assert_eq!((seen["SERVER_NAME"].as_str(), seen["SERVER_PORT"].as_str()), (name, port), "{host}");
+    }
+}
+
+#[test]
+fn headers_are_joined_and_the_dangerous_ones_left_out() {
+    let mut request = request();
+    for (name, value) in [
+        ("accept-language", "de"),
+        ("accept-language", "en"),
+        ("cookie", "a=1"),
+        ("cookie", "b=2"),
+        ("proxy", "evil:3128"),
+        ("content-type", "a/b"),
+        ("content-length", "0"),
+        ("transfer-encoding", "chunked"),
+        ("x_forwarded_prefix", "/evil"),
+        ("x.y", "z"),
+    ] {
+        request = request.header(name, value);
+    }
+    let seen = variables(&[], request);
+    let headers: Vec<_> = seen.iter().filter(|(name, _)| name.starts_with("HTTP_")).collect();
+    let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(headers, [("HTTP_ACCEPT_LANGUAGE", "de, en"), ("HTTP_COOKIE", "a=1; b=2"), ("HTTP_HOST", "shop.test")]);
+}
+
+#[test]
+fn a_functions_own_variables_stand_before_headers_and_behind_meta_variables() {
+    let own = [("COLOUR", "green"), ("HTTP_HOST", "mine"), ("PATH_INFO", "/mine"), ("CONTENT_LENGTH", "7")];
+    let seen = variables(&own, request().uri("/theirs"));
+    assert_eq!((seen["COLOUR"].as_str(), seen["HTTP_HOST"].as_str()), ("green", "mine"));
+    assert_eq!(seen["PATH_INFO"], "/theirs");
+    assert_eq!(seen.get("CONTENT_LENGTH"), None);
+}

@@ -1,0 +1,69 @@
+//! One run of a command, called as CGI/1.1 has it (RFC 3875): a component that exports `wasi:cli/run@0.2`, or a core module
+//! of WASI preview 1.
+//!
+//! The request's body is its stdin, the rest of the request its environment, its stdout the reply. Always a fresh instance:
+//! a program runs from its beginning to its end. Owns no fds.
+
+mod environment;
+mod head;
+mod percent;
+mod pipe;
+mod stdin;
+mod stdout;
+
+use http::Request;
+use tracing::dispatcher::Dispatch;
+use tracing::instrument::WithSubscriber as _;
+use wasmtime::{InstancePre, Store};
+use wasmtime_wasi::p2::bindings::CommandPre;
+use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxBuilder};
+
+pub(super) use self::head::HeadError;
+use self::stdin::Stdin;
+use self::stdout::Stdout;
+use super::engine::Command;
+use super::host::Host;
+use super::instances::Instance;
+use super::invocation::Reply;
+use crate::connection::request_body::RequestBody;
+use crate::functions::Function;
+
+/// Runs the command and returns when it has exited; its reply begins as soon as its stdout says how.
+pub(super) async fn handle(
+    instance: &mut Instance,
+    command: &Command,
+    function: &Function,
+    request: Request<RequestBody>,
+    reply: Reply,
+) -> wasmtime::Result<()> {
+    let (request, body) = request.into_parts();
+    let limit = usize::try_from(function.limits.reply_head_bytes_max).unwrap_or(usize::MAX);
+    let stdout = Stdout::new(function.output, limit, reply);
+    // However the program ends: its reply's body must not wait for more.
+    let _end = stdout.end_on_drop();
+    let mut wasi = WasiCtx::builder();
+    wasi.stdin(Stdin::new(body)).stdout(stdout.clone());
+    wasi.envs(&environment::make(&function.env, &request)).arg(&*function.name).args(&function.args);
+    let ended = match command {
+        Command::Component(pre) => run_component(&mut instance.store, pre, wasi).await,
+        // wasmtime's preview 1 makes a span of each call, and tells the node's log of some: that is not the guest's.
+        Command::Core(pre) => run_core(&mut instance.store, pre, wasi).with_subscriber(Dispatch::none()).await,
+    };
+    match ended {
+        Err(error) if !matches!(error.downcast_ref(), Some(I32Exit(0))) => Err(error),
+        _ => stdout.finish().map_err(wasmtime::Error::from),
+    }
+}
+
+async fn run_component(store: &mut Store<Host>, pre: &CommandPre<Host>, wasi: WasiCtxBuilder) -> wasmtime::Result<()> {
+    store.data_mut().become_command(wasi);
+    let command = pre.instantiate_async(&mut *store).await?;
+    command.wasi_cli_run().call_run(store).await?.map_err(|()| I32Exit(1).into())
+}
+
+async fn run_core(store: &mut Store<Host>, pre: &InstancePre<Host>, wasi: WasiCtxBuilder) -> wasmtime::Result<()> {
+    store.data_mut().become_core_command(wasi);
+    let instance = pre.instantiate_async(&mut *store).await?;
+    let start = instance.get_typed_func::<(), ()>(&mut *store, "_start")?;
+    start.call_async(store, ()).await
+}
