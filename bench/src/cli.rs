@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+/// The smallest function there is.
+const HELLO: &str = "tests/guests/target/guests/hello.wasm";
+
 /// Load and comparison harness for sockhop and its peers.
 #[derive(Debug, Parser)]
 #[command(version, about)]
@@ -21,13 +24,23 @@ pub enum Command {
     Load(LoadArguments),
     /// Compare sockhop with its peers on a hello function, in interleaved rounds.
     Hello(HelloArguments),
+    /// Compare sockhop with `wasmtime serve` on bodies that are echoed and streamed, in interleaved rounds.
+    Echo(EchoArguments),
+    /// Time the first request to functions that a fresh node has not loaded yet, beside the second.
+    Cold(ColdArguments),
+    /// Measure what deployed functions that nobody calls add to a worker's memory.
+    Memory(MemoryArguments),
 }
 
 /// What `load` takes.
 #[derive(Debug, Args)]
 pub struct LoadArguments {
-    /// Where to send GET requests: http://HOST:PORT/PATH (port and path may be left out).
+    /// Where to send requests: http://HOST:PORT/PATH (port and path may be left out).
     pub url: String,
+    /// Send POST with a body of so many bytes (byte i is i % 251) instead of GET. The reply must have the same
+    /// body, unless told otherwise; it is read while the request is still being sent.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(0..=1_073_741_824))]
+    pub post_bytes: Option<u32>,
     /// Connections held open at a time.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub connections: u32,
@@ -59,21 +72,20 @@ pub struct LoadArguments {
     pub json: bool,
 }
 
-/// What `hello` takes.
+/// Where the servers are.
 #[derive(Debug, Args)]
-pub struct HelloArguments {
+pub struct Peers {
     /// Folder with `sockhop` and `sockhop-worker` [default: beside this binary, else on PATH].
     #[arg(long)]
     pub sockhop_bin: Option<PathBuf>,
     /// The `wasmtime` binary [default: on PATH].
     #[arg(long)]
     pub wasmtime: Option<PathBuf>,
-    /// The `nginx` binary [default: on PATH].
-    #[arg(long)]
-    pub nginx: Option<PathBuf>,
-    /// The hello component (a wasi:http 0.2 handler) that sockhop and wasmtime serve.
-    #[arg(long, default_value = "tests/guests/target/wasm32-wasip2/release/hello.wasm")]
-    pub component: PathBuf,
+}
+
+/// How often and how long.
+#[derive(Debug, Args)]
+pub struct Rounds {
     /// Rounds; in each, every server is started, warmed, measured and ended once.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub rounds: u32,
@@ -83,10 +95,86 @@ pub struct HelloArguments {
     /// Load before each measured window, not reported.
     #[arg(long, default_value_t = 1.0, value_parser = seconds)]
     pub warmup_seconds: f64,
+}
+
+/// What `hello` takes.
+#[derive(Debug, Args)]
+pub struct HelloArguments {
+    #[command(flatten)]
+    pub peers: Peers,
+    /// The `nginx` binary [default: on PATH].
+    #[arg(long)]
+    pub nginx: Option<PathBuf>,
+    /// The hello component (a wasi:http 0.2 handler) that sockhop and wasmtime serve.
+    #[arg(long, default_value = HELLO)]
+    pub component: PathBuf,
+    #[command(flatten)]
+    pub rounds: Rounds,
     /// Connections held open at a time.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub connections: u32,
     /// Write everything, every round included, to this file as JSON.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+}
+
+/// What `echo` takes.
+#[derive(Debug, Args)]
+pub struct EchoArguments {
+    #[command(flatten)]
+    pub peers: Peers,
+    /// The echo component (a wasi:http 0.2 handler that streams its request's body back).
+    #[arg(long, default_value = "tests/guests/target/guests/echo.wasm")]
+    pub component: PathBuf,
+    /// Bytes of each body; at most what sockhop lets a function take by default.
+    #[arg(long, default_value_t = 1_048_576, value_parser = clap::value_parser!(u32).range(1..=10_485_760))]
+    pub bytes: u32,
+    #[command(flatten)]
+    pub rounds: Rounds,
+    /// Connections held open at a time.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub connections: u32,
+    /// Write everything, every round included, to this file as JSON.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+}
+
+/// What `cold` takes.
+#[derive(Debug, Args)]
+pub struct ColdArguments {
+    /// Folder with `sockhop` and `sockhop-worker` [default: beside this binary, else on PATH].
+    #[arg(long)]
+    pub sockhop_bin: Option<PathBuf>,
+    /// The component whose copies are deployed; it must reply 200 to GET, and always the same.
+    #[arg(long, default_value = HELLO)]
+    pub component: PathBuf,
+    /// Distinct functions, each asked twice, one after another.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub functions: u32,
+    /// Write everything, every request included, to this file as JSON.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+}
+
+/// What `memory` takes.
+#[derive(Debug, Args)]
+pub struct MemoryArguments {
+    /// Folder with `sockhop` and `sockhop-worker` [default: beside this binary, else on PATH].
+    #[arg(long)]
+    pub sockhop_bin: Option<PathBuf>,
+    /// The component that is deployed, as it is and in copies; it must reply 200 to GET.
+    #[arg(long, default_value = HELLO)]
+    pub component: PathBuf,
+    /// Functions of one file, never called.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=90_000))]
+    pub functions: u32,
+    /// Functions of distinct files, each called once.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub distinct: u32,
+    /// How long CPU time and memory must stand still before each look.
+    #[arg(long, default_value_t = 2.0, value_parser = window_seconds)]
+    pub quiet_seconds: f64,
+    /// Write everything to this file as JSON.
     #[arg(long)]
     pub json: Option<PathBuf>,
 }

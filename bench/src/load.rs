@@ -1,4 +1,4 @@
-//! The `load` command: runs the client once and reports. Also what `hello` runs for each measurement.
+//! The `load` command: runs the client once and reports. Also what `compare` runs for each measurement.
 //! Holds no file descriptor; the client's sockets live and die inside `client::run`.
 
 use std::num::NonZeroU64;
@@ -42,15 +42,23 @@ pub struct Load {
     pub keep_alive: bool,
     /// Where the client runs.
     pub core: Option<usize>,
+    /// The body of every request, which makes it a POST.
+    pub post: Option<Vec<u8>>,
     /// The body every reply must have.
     pub expected_body: Option<Vec<u8>>,
+}
+
+/// A body to send. 251 is a prime: no buffer's length is a multiple of it, so bytes that went astray by a
+/// whole buffer do not look right.
+pub fn payload(bytes: usize) -> Vec<u8> {
+    (0..251).cycle().take(bytes).collect()
 }
 
 /// Loads a target once, on a thread of its own so that the caller stays unpinned.
 pub fn run(target: &Target, load: &Load) -> Result<Report, Error> {
     let plan = Plan {
         address: target.resolve()?,
-        request: target.request(load.keep_alive),
+        request: target.request(load.keep_alive, load.post.as_deref()),
         expected_body: load.expected_body.clone(),
         keep_alive: load.keep_alive,
         connections: load.connections,
@@ -62,16 +70,18 @@ pub fn run(target: &Target, load: &Load) -> Result<Report, Error> {
         Some(core) => cpu::on_core(core, || client::run(&plan))??,
         None => client::run(&plan)?,
     };
-    Ok(Report::of(&record, load.window))
+    Ok(Report::of(&record, load.window, load.post.as_ref().map(Vec::len)))
 }
 
 /// The command.
 pub fn command(arguments: &LoadArguments) -> Result<(), Error> {
     let target = Target::parse(&arguments.url)?;
-    let expected_body = match &arguments.expect_body {
+    let post = arguments.post_bytes.map(|bytes| payload(bytes as usize));
+    let expected_body = match (&arguments.expect_body, &post) {
         _ if arguments.any_body => None,
-        Some(body) => Some(body.clone().into_bytes()),
-        None => Some(target.fetch()?.body),
+        (Some(body), _) => Some(body.clone().into_bytes()),
+        (None, Some(body)) => Some(body.clone()),
+        (None, None) => Some(target.fetch(None)?.body),
     };
     let load = Load {
         connections: arguments.connections,
@@ -80,6 +90,7 @@ pub fn command(arguments: &LoadArguments) -> Result<(), Error> {
         window: Duration::from_secs_f64(arguments.seconds),
         keep_alive: !arguments.no_keep_alive,
         core: arguments.core,
+        post,
         expected_body,
     };
     let report = run(&target, &load)?;
@@ -89,4 +100,16 @@ pub fn command(arguments: &LoadArguments) -> Result<(), Error> {
         print!("{report}");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_counts_up_and_starts_again() {
+        let body = payload(600);
+        assert_eq!(body.len(), 600);
+        assert!(body.iter().enumerate().all(|(index, &byte)| usize::from(byte) == index % 251));
+    }
 }

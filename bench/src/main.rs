@@ -4,19 +4,28 @@
 //! command lines and their sockets, so a number it prints is one that any user could have seen.
 //!
 //! Code map: `client` is the load generator (one thread, non-blocking), with `reply` as its parser
-//! without I/O; `load` is the command around it and `report` its result; `server` starts and ends what is measured, and `hello`
-//! runs the rounds. File descriptors belong to `client::connection` (sockets), `client::timer` (the
-//! timer) and `server` (child processes and their log files); all of them close on drop.
+//! without I/O; `load` is the command around it and `report` its result. `server` starts and ends what is
+//! measured. `compare` runs the rounds of `hello` and `echo`. `cold` and `memory` look at sockhop alone, with
+//! many functions of `copies`, once it is `quiet`. File descriptors belong to `client::connection` and
+//! `target::session` (sockets), `client::timer` (the timer) and `server` (child processes and their log
+//! files); all of them close on drop.
 #![forbid(unsafe_code)]
 
 mod cli;
 mod client;
+mod cold;
+mod compare;
+mod copies;
 mod cpu;
+mod echo;
 mod environment;
 mod hello;
 mod interrupt;
 mod load;
+mod memory;
+mod output;
 mod process_tree;
+mod quiet;
 mod reply;
 mod report;
 mod server;
@@ -44,6 +53,9 @@ fn run() -> anyhow::Result<()> {
     match cli.command {
         cli::Command::Load(arguments) => load::command(&arguments)?,
         cli::Command::Hello(arguments) => hello::command(&arguments)?,
+        cli::Command::Echo(arguments) => echo::command(&arguments)?,
+        cli::Command::Cold(arguments) => cold::command(&arguments)?,
+        cli::Command::Memory(arguments) => memory::command(&arguments)?,
     }
     Ok(())
 }

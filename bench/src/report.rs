@@ -38,6 +38,8 @@ pub struct Report {
     pub requests: u64,
     /// The same per second.
     pub requests_per_second: f64,
+    /// Bodies sent and come back, counted once, in millions of bytes; only where requests have bodies.
+    pub payload_megabytes_per_second: Option<f64>,
     /// From the send of each request.
     pub latency: Latency,
     /// From when each request should have been sent; open loop only.
@@ -79,12 +81,14 @@ impl Latency {
 
 impl Report {
     /// Of a finished run.
-    pub fn of(record: &Record, window: Duration) -> Self {
+    pub fn of(record: &Record, window: Duration, payload_bytes: Option<usize>) -> Self {
+        let requests_per_second = record.completed as f64 / window.as_secs_f64();
         let percent = |time: Duration| 100.0 * time.as_secs_f64() / record.wall.as_secs_f64();
         let client_cpu_percent = percent(record.client_cpu.ran);
         Self {
             requests: record.completed,
-            requests_per_second: record.completed as f64 / window.as_secs_f64(),
+            requests_per_second,
+            payload_megabytes_per_second: payload_bytes.map(|bytes| requests_per_second * bytes as f64 / 1e6),
             latency: Latency::of(&record.uncorrected),
             latency_corrected: record.corrected.as_ref().map(Latency::of),
             errors: record.errors,
@@ -96,6 +100,15 @@ impl Report {
             client_waited_percent: percent(record.client_cpu.waited),
             client_saturated: client_cpu_percent > SATURATED_PERCENT,
             requests_in_run: record.completed_in_run,
+        }
+    }
+
+    /// The headline.
+    pub fn rate(&self) -> String {
+        let requests = format!("{:.0} requests/s", self.requests_per_second);
+        match self.payload_megabytes_per_second {
+            Some(megabytes) => format!("{megabytes:.1} MB/s each way, {requests}"),
+            None => requests,
         }
     }
 
@@ -112,7 +125,7 @@ fn us(ns: u64) -> f64 {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:.0} requests/s ({} good replies)", self.requests_per_second, self.requests)?;
+        writeln!(f, "{} ({} good replies)", self.rate(), self.requests)?;
         writeln!(
             f,
             "{:<32}{:>10}{:>10}{:>10}{:>10}{:>10}{:>10}",

@@ -1,4 +1,5 @@
-//! One connection of the load: it sends a request, reads the reply, and says how that ended.
+//! One connection of the load: it sends a request, reads the reply, and says how that ended. It reads while
+//! it still sends: a server that echoes a body would else wait for us to read, and we for it.
 //!
 //! Owns its socket: opened in `start` when there is none, kept between requests when both sides keep it
 //! alive, closed by drop on every other way out.
@@ -206,7 +207,9 @@ impl Connection {
             match parsed {
                 Ok((used, Some(head))) if used == count => {
                     let at = now();
-                    if closed || !(job.keep_alive && head.keep_alive) {
+                    // A reply that came before the request had left leaves no room for another.
+                    let sent = self.sent_bytes == job.request.len();
+                    if closed || !(sent && job.keep_alive && head.keep_alive) {
                         self.stream = None;
                     }
                     return Some((self.complete(job, head), at));

@@ -121,3 +121,46 @@ fn a_silent_server_leaves_its_requests_unanswered() {
     assert_eq!((record.completed, record.unanswered), (0, 2));
     assert!(record.oldest_unanswered > Duration::from_millis(200));
 }
+
+#[test]
+fn a_body_is_read_back_while_it_is_sent() {
+    const BYTES: usize = 32 * 1024 * 1024;
+    const HEAD: &[u8] = b"POST / HTTP/1.1\r\n\r\n";
+    let echo = server(|mut stream| {
+        // More than all socket buffers together: who does not read meanwhile never gets it sent.
+        let mut buffer = vec![0; 64 * 1024];
+        while stream.read_exact(&mut buffer[..HEAD.len()]).is_ok() {
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {BYTES}\r\n\r\n");
+            if stream.write_all(head.as_bytes()).is_err() {
+                return;
+            }
+            let mut left = BYTES;
+            while left > 0 {
+                let most = left.min(buffer.len());
+                match stream.read(&mut buffer[..most]) {
+                    Ok(count) if count > 0 && stream.write_all(&buffer[..count]).is_ok() => left -= count,
+                    _ => return,
+                }
+            }
+        }
+    });
+    let body = crate::load::payload(BYTES);
+    let request = [HEAD, &body].concat();
+    let window = Duration::from_millis(1500);
+    let record = run(&Plan { request, expected_body: Some(body), connections: 1, window, ..plan(echo) }).unwrap();
+    assert!(record.completed > 0);
+    assert_eq!(record.errors, ErrorCounts::default());
+}
+
+#[test]
+fn a_reply_before_the_request_has_left_is_the_connection_s_last() {
+    let hasty = server(|mut stream| {
+        request(&mut stream);
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+        std::thread::sleep(Duration::from_millis(100));
+    });
+    let request = [b"POST / HTTP/1.1\r\n\r\n", &*vec![0; 32 * 1024 * 1024]].concat();
+    let record = run(&Plan { request, ..plan(hasty) }).unwrap();
+    assert!(record.completed > 0);
+    assert_eq!(record.errors, ErrorCounts::default());
+}

@@ -12,10 +12,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::target::{self, Target};
-pub use child::{Child, Error as ChildError};
+pub use child::{Child, Error as ChildError, scratch};
+pub use sockhop::Node;
 
 /// Where every measured server runs: one core each, one after the other.
 pub const SERVER_CORE: usize = 0;
+/// Where the client runs.
+pub const LOAD_CORE: usize = 1;
+
+/// So many that the making of instances does not show.
+const REUSE: u32 = 100_000;
 
 /// What goes wrong here.
 #[derive(Debug, thiserror::Error)]
@@ -36,25 +42,41 @@ pub enum Error {
         /// What it printed.
         output: String,
     },
+    /// No binary.
+    #[error("sockhop was not found beside this program or on PATH; say where its folder is: --sockhop-bin")]
+    NoSockhop,
     /// The URL it printed.
     #[error(transparent)]
     Target(#[from] target::Error),
 }
 
+/// How many requests one instance serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Instances {
+    /// One, which is every server's default for a WASI 0.2 component.
+    Fresh,
+    /// [`REUSE`], one after another.
+    Reuse,
+}
+
 /// Something to compare.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
-    /// The product: `sockhop serve` and one deployed function, a fresh instance per request.
+    /// The product: `sockhop serve` and one deployed function.
     Sockhop {
         /// The `sockhop` binary.
         binary: PathBuf,
+        /// Requests one instance serves.
+        instances: Instances,
     },
-    /// `wasmtime serve`, whose instances of a WASI 0.2 component also serve one request each.
+    /// `wasmtime serve`.
     Wasmtime {
         /// The `wasmtime` binary.
         binary: PathBuf,
         /// With flags that make it faster, or as it comes.
         tuned: bool,
+        /// Requests one instance serves.
+        instances: Instances,
     },
     /// nginx with one worker and a constant reply: what HTTP itself costs.
     Nginx {
@@ -78,18 +100,23 @@ impl Kind {
     /// What the report calls it.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Sockhop { .. } => "sockhop",
-            Self::Wasmtime { tuned: false, .. } => "wasmtime serve",
-            Self::Wasmtime { tuned: true, .. } => "wasmtime serve, tuned",
+            Self::Sockhop { instances: Instances::Fresh, .. } => "sockhop",
+            Self::Sockhop { instances: Instances::Reuse, .. } => "sockhop, reuse",
+            Self::Wasmtime { tuned: false, instances: Instances::Fresh, .. } => "wasmtime serve",
+            Self::Wasmtime { tuned: true, instances: Instances::Fresh, .. } => "wasmtime serve, tuned",
+            Self::Wasmtime { tuned: false, instances: Instances::Reuse, .. } => "wasmtime serve, reuse",
+            Self::Wasmtime { tuned: true, instances: Instances::Reuse, .. } => "wasmtime serve, tuned, reuse",
             Self::Nginx { .. } => "nginx",
         }
     }
 
     /// Starts it and waits until it answers.
-    pub fn start(&self, component: &Path) -> Result<Server, Error> {
+    ///
+    /// `name` is what sockhop calls the function; a peer has one function, without a name.
+    pub fn start(&self, component: &Path, name: &str) -> Result<Server, Error> {
         match self {
-            Self::Sockhop { binary } => sockhop::start(binary, component),
-            Self::Wasmtime { binary, tuned } => wasmtime::start(binary, *tuned, component),
+            Self::Sockhop { binary, instances } => sockhop::start(binary, component, name, *instances),
+            Self::Wasmtime { binary, tuned, instances } => wasmtime::start(binary, *tuned, *instances, component),
             Self::Nginx { binary } => nginx::start(binary),
         }
     }
@@ -97,7 +124,7 @@ impl Kind {
     /// What the binary says its version is, in one line.
     pub fn version(&self) -> String {
         let (binary, flag) = match self {
-            Self::Sockhop { binary } | Self::Wasmtime { binary, .. } => (binary, "--version"),
+            Self::Sockhop { binary, .. } | Self::Wasmtime { binary, .. } => (binary, "--version"),
             Self::Nginx { binary } => (binary, "-v"),
         };
         let mut command = Command::new(binary);
@@ -106,6 +133,17 @@ impl Kind {
             Ok((_, text)) => text.lines().next().unwrap_or("unknown").to_owned(),
             Err(_) => "unknown".to_owned(),
         }
+    }
+}
+
+/// The `sockhop` binary: in the folder given, else beside this program, else on PATH.
+pub fn find_sockhop(folder: Option<&Path>) -> Option<PathBuf> {
+    match folder {
+        Some(folder) => find(Some(&folder.join("sockhop")), "sockhop"),
+        None => std::env::current_exe()
+            .ok()
+            .and_then(|path| find(Some(&path.with_file_name("sockhop")), "sockhop"))
+            .or_else(|| find(None, "sockhop")),
     }
 }
 

@@ -1,28 +1,55 @@
 //! Starts the product, as its user would: `serve`, then `deploy`. The processes belong to `child`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::child::{self, Child, url_after};
-use super::{Error, SERVER_CORE, Server};
+use super::{Error, Instances, REUSE, SERVER_CORE, Server};
 use crate::target::Target;
 
-pub fn start(binary: &Path, component: &Path) -> Result<Server, Error> {
-    let scratch = child::scratch("sockhop")?;
-    let data = scratch.path().join("data");
-    let mut serve = Command::new(binary);
-    serve.args(["serve", "--listen", "127.0.0.1:0", "--cores"]).arg(SERVER_CORE.to_string()).arg("--data").arg(&data);
-    let mut child = Child::start("sockhop", SERVER_CORE, serve, scratch)?;
-    let base = child.wait_until(|log| url_after(log, "ready "))?;
+/// A node with one worker, on one core. Ends with this value.
+#[derive(Debug)]
+pub struct Node {
+    /// The engine; the worker is its child.
+    pub child: Child,
+    binary: PathBuf,
+    data: PathBuf,
+    base: String,
+}
 
-    let mut deploy = Command::new(binary);
-    deploy.arg("deploy").arg(component).args(["--name", "hello", "--data"]).arg(&data);
-    let typed = child::typed(&deploy);
-    let (status, output) = child::run("sockhop deploy", SERVER_CORE, deploy)?;
-    if !status.success() {
-        return Err(Error::Deploy { command: typed, status, output });
+impl Node {
+    /// Starts it, with an empty data folder.
+    pub fn start(binary: &Path) -> Result<Self, Error> {
+        let scratch = child::scratch("sockhop")?;
+        let data = scratch.path().join("data");
+        let mut serve = Command::new(binary);
+        serve.args(["serve", "--listen", "127.0.0.1:0", "--cores"]).arg(SERVER_CORE.to_string());
+        serve.arg("--data").arg(&data);
+        let mut child = Child::start("sockhop", SERVER_CORE, serve, scratch)?;
+        let base = child.wait_until(|log| url_after(log, "ready "))?;
+        Ok(Self { child, binary: binary.to_owned(), data, base: base.trim_end_matches('/').to_owned() })
     }
-    let target = Target::parse(&format!("{}/hello/", base.trim_end_matches('/')))?;
-    let commands = vec![child.command().to_owned(), typed];
-    Ok(Server { child, target, commands })
+
+    /// Deploys a function; returns the command as typed.
+    pub fn deploy(&self, component: &Path, name: &str, instances: Instances) -> Result<String, Error> {
+        let mut deploy = Command::new(&self.binary);
+        deploy.arg("deploy").arg(component).args(["--name", name, "--data"]).arg(&self.data);
+        if instances == Instances::Reuse {
+            deploy.arg("--instances").arg(format!("reuse={REUSE}"));
+        }
+        let typed = child::typed(&deploy);
+        let (status, output) = child::run("sockhop deploy", SERVER_CORE, deploy)?;
+        if status.success() { Ok(typed) } else { Err(Error::Deploy { command: typed, status, output }) }
+    }
+
+    /// Where a function answers.
+    pub fn target(&self, name: &str) -> Result<Target, Error> {
+        Ok(Target::parse(&format!("{}/{name}/", self.base))?)
+    }
+}
+
+pub fn start(binary: &Path, component: &Path, name: &str, instances: Instances) -> Result<Server, Error> {
+    let node = Node::start(binary)?;
+    let commands = vec![node.child.command().to_owned(), node.deploy(component, name, instances)?];
+    Ok(Server { target: node.target(name)?, child: node.child, commands })
 }

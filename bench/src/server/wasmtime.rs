@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::child::{self, Child, url_after};
-use super::{Error, SERVER_CORE, Server};
+use super::{Error, Instances, REUSE, SERVER_CORE, Server};
 use crate::target::Target;
 
 /// Lets a component import wasi:cli, as every Rust guest does; it adds host functions, and costs no time.
@@ -15,11 +15,14 @@ const TUNED: [&str; 1] = [
     "-Opooling-allocator=y,pooling-pagemap-scan=y,pooling-memory-keep-resident=1048576,pooling-table-keep-resident=1048576",
 ];
 
-pub fn start(binary: &Path, tuned: bool, component: &Path) -> Result<Server, Error> {
+pub fn start(binary: &Path, tuned: bool, instances: Instances, component: &Path) -> Result<Server, Error> {
     let mut serve = Command::new(binary);
     serve.args(["serve", NEEDED, "--addr", "127.0.0.1:0"]);
     if tuned {
         serve.args(TUNED);
+    }
+    if instances == Instances::Reuse {
+        serve.arg("--max-instance-reuse-count").arg(REUSE.to_string());
     }
     serve.arg(component);
     let mut child = Child::start("wasmtime", SERVER_CORE, serve, child::scratch("wasmtime")?)?;

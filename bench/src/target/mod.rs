@@ -1,14 +1,16 @@
 //! Where requests go: the URL, the address behind it, and the request's bytes.
-//! Opens one connection to find out which address answers, and closes it again.
+//! Opens one connection to find out which address answers, and closes it again; `session` owns those that
+//! carry single requests.
 
-use std::io::{Read as _, Write as _};
+mod session;
+
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
-use crate::reply::{self, ReplyParser};
+use crate::reply;
+pub use session::{Fetched, Session};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What goes wrong here.
 #[derive(Debug, thiserror::Error)]
@@ -66,17 +68,6 @@ pub struct Target {
     path: String,
 }
 
-/// One reply, whole.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fetched {
-    /// Its status.
-    pub status: u16,
-    /// Its body, out of its chunks.
-    pub body: Vec<u8>,
-    /// What crossed the wire, head and framing included.
-    pub wire_bytes: usize,
-}
-
 impl Target {
     /// Takes a URL apart. User info and fragments have no place in a load test and are refused.
     pub fn parse(url: &str) -> Result<Self, Error> {
@@ -106,11 +97,16 @@ impl Target {
         Ok(Self { authority, host: host.to_owned(), path })
     }
 
-    /// The bytes of one request.
-    pub fn request(&self, keep_alive: bool) -> Vec<u8> {
+    /// The bytes of one request: GET, or with a body POST.
+    pub fn request(&self, keep_alive: bool, body: Option<&[u8]>) -> Vec<u8> {
         // HTTP/1.1 stays open unless told otherwise, so the usual request has no Connection header at all.
         let close = if keep_alive { "" } else { "Connection: close\r\n" };
-        format!("GET {} HTTP/1.1\r\nHost: {}\r\n{close}\r\n", self.path, self.host).into_bytes()
+        let (method, length) = match body {
+            Some(body) => ("POST", format!("Content-Length: {}\r\n", body.len())),
+            None => ("GET", String::new()),
+        };
+        let head = format!("{method} {} HTTP/1.1\r\nHost: {}\r\n{length}{close}\r\n", self.path, self.host);
+        [head.as_bytes(), body.unwrap_or_default()].concat()
     }
 
     /// The first address of the host that accepts a connection: `localhost` often has one that does not.
@@ -118,29 +114,9 @@ impl Target {
         self.connect()?.peer_addr().map_err(|source| self.connect_error(source))
     }
 
-    /// Fetches one reply, blocking: what the load will then expect.
-    pub fn fetch(&self) -> Result<Fetched, Error> {
-        let error = |source| Error::Fetch { authority: self.authority.clone(), source };
-        let unreadable = |source| Error::Reply { authority: self.authority.clone(), source };
-        let mut stream = self.connect()?;
-        stream.set_read_timeout(Some(FETCH_TIMEOUT)).map_err(error)?;
-        stream.write_all(&self.request(true)).map_err(error)?;
-        let (mut parser, mut body, mut wire_bytes) = (ReplyParser::default(), Vec::new(), 0);
-        let mut buffer = [0; 4096];
-        loop {
-            let count = stream.read(&mut buffer).map_err(error)?;
-            let head = if count == 0 {
-                Some(parser.end().map_err(unreadable)?)
-            } else {
-                let (used, head) =
-                    parser.feed(&buffer[..count], &mut |part| body.extend_from_slice(part)).map_err(unreadable)?;
-                wire_bytes += used;
-                head
-            };
-            if let Some(head) = head {
-                return Ok(Fetched { status: head.status, body, wire_bytes });
-            }
-        }
+    /// Fetches one reply, blocking, on a connection of its own: what the load will then expect.
+    pub fn fetch(&self, body: Option<&[u8]>) -> Result<Fetched, Error> {
+        Session::open(self)?.exchange(&self.request(true, body))
     }
 
     fn connect(&self) -> Result<TcpStream, Error> {
@@ -199,15 +175,21 @@ mod tests {
     #[test]
     fn a_request_says_close_only_when_it_means_it() {
         let target = Target::parse("http://a/x").unwrap();
-        assert_eq!(target.request(true), b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n");
-        assert!(String::from_utf8(target.request(false)).unwrap().contains("Connection: close\r\n"));
+        assert_eq!(target.request(true, None), b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert!(String::from_utf8(target.request(false, None)).unwrap().contains("Connection: close\r\n"));
+    }
+
+    #[test]
+    fn a_body_makes_it_a_post() {
+        let target = Target::parse("http://a/x").unwrap();
+        assert_eq!(target.request(true, Some(b"ab")), b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab");
     }
 
     proptest! {
         #[test]
         fn no_url_breaks_the_request(url in "http://.{0,40}") {
             if let Ok(target) = Target::parse(&url) {
-                let request = String::from_utf8(target.request(true)).unwrap();
+                let request = String::from_utf8(target.request(true, None)).unwrap();
                 prop_assert_eq!(request.matches("\r\n").count(), 3);
                 prop_assert_eq!(request.lines().next().unwrap().split(' ').count(), 3);
             }

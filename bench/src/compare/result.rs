@@ -12,7 +12,7 @@ use crate::environment::Environment;
 use crate::report::Report;
 use crate::server::Kind;
 
-/// The server all others are compared with.
+/// What the name of every server begins with that the others are compared with.
 const OURS: &str = "sockhop";
 
 /// Everything.
@@ -33,6 +33,8 @@ pub struct Comparison {
 /// How the rounds ran.
 #[derive(Debug, Serialize)]
 pub struct Settings {
+    /// What was asked of the servers.
+    pub measure: &'static str,
     /// Rounds.
     pub rounds: u32,
     /// Each window.
@@ -41,6 +43,8 @@ pub struct Settings {
     pub warmup_seconds: f64,
     /// Of the client, kept alive.
     pub connections: u32,
+    /// Of each request's body, and of each reply's; none for GET.
+    pub payload_bytes: Option<usize>,
     /// Where servers ran.
     pub server_core: usize,
     /// Where the client ran.
@@ -131,10 +135,7 @@ impl Measured {
     /// Progress after a round.
     pub fn last_line(&self) -> String {
         self.rounds.last().map_or_else(String::new, |round| {
-            format!(
-                "{} {:.0} requests/s, {:.1} µs CPU each",
-                self.name, round.report.requests_per_second, round.cpu_us_per_request
-            )
+            format!("{} {}, {:.1} µs CPU each", self.name, round.report.rate(), round.cpu_us_per_request)
         })
     }
 }
@@ -169,9 +170,9 @@ impl Comparison {
         Self { environment, settings, servers, missing, warnings }
     }
 
-    /// The server the others are compared with, if it was measured.
-    pub fn ours(&self) -> Option<&Measured> {
-        self.servers.iter().find(|server| server.name == OURS)
+    /// Those the others are compared with, as far as they were measured.
+    pub fn ours(&self) -> impl Iterator<Item = &Measured> {
+        self.servers.iter().filter(|server| server.name.starts_with(OURS))
     }
 }
 

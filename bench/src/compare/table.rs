@@ -9,7 +9,9 @@ impl fmt::Display for Comparison {
         let settings = &self.settings;
         writeln!(
             f,
-            "\nhello, {} connections kept alive, closed loop, {} rounds of {} s after {} s; servers on core {}, client on core {}",
+            "\n{}{}, {} connections kept alive, closed loop, {} rounds of {} s after {} s; servers on core {}, client on core {}",
+            settings.measure,
+            settings.payload_bytes.map_or_else(String::new, |bytes| format!(" of {bytes} bytes, streamed both ways")),
             settings.connections,
             settings.rounds,
             settings.seconds,
@@ -18,16 +20,35 @@ impl fmt::Display for Comparison {
             settings.load_core
         )?;
         writeln!(f, "medians over the rounds; rate and ratio with their range\n")?;
-        writeln!(
+        write!(
             f,
-            "{:<22}{:>9}{:>19}{:>9}{:>9}{:>9}{:>8}{:>8}{:>8}  sockhop is",
-            "server", "req/s", "min..max", "p50 µs", "p99 µs", "CPU µs", "reply B", "client", "errors"
+            "{:<30}{:>9}{:>19}{:>9}{:>9}{:>9}{:>8}{:>8}{:>8}",
+            "server",
+            if settings.payload_bytes.is_some() { "MB/s" } else { "req/s" },
+            "min..max",
+            "p50 µs",
+            "p99 µs",
+            "CPU µs",
+            "reply B",
+            "client",
+            "errors"
         )?;
+        for ours in self.ours() {
+            write!(f, "  {:<20}", format!("{} is", ours.name))?;
+        }
+        writeln!(f)?;
         for server in &self.servers {
-            line(f, server, self.ours())?;
+            line(f, server)?;
+            for ours in self.ours() {
+                let Spread { median, min, max } = server.times_as_fast(ours);
+                let own = std::ptr::eq(ours, server);
+                let ratio = if own { String::new() } else { format!("{median:.2}x ({min:.2}..{max:.2})") };
+                write!(f, "  {ratio:<20}")?;
+            }
+            writeln!(f)?;
         }
         for missing in &self.missing {
-            writeln!(f, "{:<22}missing: not found on PATH or where {} says", missing.name, missing.option)?;
+            writeln!(f, "{:<30}missing: not found on PATH or where {} says", missing.name, missing.option)?;
         }
         writeln!(f, "\n{}", self.environment)?;
         for server in &self.servers {
@@ -43,11 +64,12 @@ impl fmt::Display for Comparison {
     }
 }
 
-fn line(f: &mut fmt::Formatter<'_>, server: &Measured, ours: Option<&Measured>) -> fmt::Result {
-    let rate = server.spread(|round| round.report.requests_per_second);
+fn line(f: &mut fmt::Formatter<'_>, server: &Measured) -> fmt::Result {
+    let rate =
+        server.spread(|round| round.report.payload_megabytes_per_second.unwrap_or(round.report.requests_per_second));
     write!(
         f,
-        "{:<22}{:>9.0}{:>19}{:>9.0}{:>9.0}{:>9.1}{:>8.0}{:>6.0} %{:>8}",
+        "{:<30}{:>9.0}{:>19}{:>9.0}{:>9.0}{:>9.1}{:>8.0}{:>6.0} %{:>8}",
         server.name,
         rate.median,
         format!("{:.0}..{:.0}", rate.min, rate.max),
@@ -57,12 +79,5 @@ fn line(f: &mut fmt::Formatter<'_>, server: &Measured, ours: Option<&Measured>) 
         server.spread(|round| round.reply_bytes as f64).median,
         server.spread(|round| round.report.client_cpu_percent).median,
         server.errors(),
-    )?;
-    match ours {
-        Some(ours) if ours.name != server.name => {
-            let Spread { median, min, max } = server.times_as_fast(ours);
-            writeln!(f, "  {median:.2}x ({min:.2}..{max:.2})")
-        }
-        _ => writeln!(f),
-    }
+    )
 }

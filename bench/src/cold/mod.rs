@@ -1,0 +1,129 @@
+//! The `cold` command: what the first request to a function costs that the worker has not loaded yet.
+//!
+//! A fresh node on one core has many functions, alike but for a counter in their files, so that nothing is
+//! shared between them. One connection, opened and warmed on a function of its own, then asks each of them
+//! twice, one after another and with no other load: what the first request takes longer than the second is
+//! the function's being cold, and nothing else.
+
+mod result;
+
+use std::time::{Duration, Instant};
+
+use crate::cli::ColdArguments;
+use crate::copies::{self, Copies};
+use crate::environment::Environment;
+use crate::server::{self, Instances, Kind, LOAD_CORE, Node, SERVER_CORE};
+use crate::target::{self, Fetched, Session};
+use crate::{cpu, output, quiet};
+use result::{Cold, Settings};
+
+/// Requests that warm the connection: more than enough for every lazily made thing on its way.
+const WARMING_REQUESTS: u32 = 100;
+const WARM: &str = "warm";
+/// How long the node must do nothing before the first request.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// What goes wrong here.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No component, or no report file.
+    #[error(transparent)]
+    Output(#[from] output::Error),
+    /// No copies of it.
+    #[error(transparent)]
+    Copies(#[from] copies::Error),
+    /// The node.
+    #[error(transparent)]
+    Server(#[from] server::Error),
+    /// A request.
+    #[error(transparent)]
+    Target(#[from] target::Error),
+    /// A function answers otherwise than the first did.
+    #[error("function {name} answers with status {status} and {bytes} bytes, not as its copies do")]
+    Answer {
+        /// Which.
+        name: String,
+        /// Its status.
+        status: u16,
+        /// Of its body.
+        bytes: usize,
+    },
+    /// No such core.
+    #[error(transparent)]
+    Cpu(#[from] cpu::Error),
+    /// The node is gone, or we were stopped.
+    #[error(transparent)]
+    Quiet(#[from] quiet::Error),
+}
+
+/// The command.
+pub fn command(arguments: &ColdArguments) -> Result<(), Error> {
+    let environment = Environment::look();
+    let component = output::component(&arguments.component)?;
+    let binary = server::find_sockhop(arguments.sockhop_bin.as_deref()).ok_or(server::Error::NoSockhop)?;
+    let version = Kind::Sockhop { binary: binary.clone(), instances: Instances::Fresh }.version();
+    let copies = Copies::of(&component)?;
+    let node = Node::start(&binary)?;
+    let mut commands = vec![node.child.command().to_owned()];
+    node.deploy(&component, WARM, Instances::Fresh)?;
+    for counter in 0..arguments.functions {
+        let deployed = node.deploy(&copies.make(counter)?, &name(counter), Instances::Fresh)?;
+        if counter == 0 {
+            commands.push(deployed);
+        }
+        if (counter + 1) % 50 == 0 {
+            eprintln!("deployed {} of {}", counter + 1, arguments.functions);
+        }
+    }
+    let settled = quiet::wait(node.child.id(), QUIET, || Ok(0))?.settled;
+    let times = cpu::on_core(LOAD_CORE, || measure(&node, arguments.functions))??;
+    let settings = Settings {
+        functions: arguments.functions,
+        component_bytes: copies.original_bytes(),
+        server_core: SERVER_CORE,
+        load_core: LOAD_CORE,
+    };
+    let mut cold = Cold::new(environment, settings, version, commands, &times);
+    if !settled {
+        cold.warnings.push("the node was still busy when the first request was sent".to_owned());
+    }
+    print!("{cold}");
+    Ok(output::write(arguments.json.as_deref(), &cold)?)
+}
+
+fn name(counter: u32) -> String {
+    format!("cold-{counter}")
+}
+
+/// First and second request to every function.
+fn measure(node: &Node, functions: u32) -> Result<Vec<[Duration; 2]>, Error> {
+    let warm = node.target(WARM)?;
+    let mut session = Session::open(&warm)?;
+    let request = warm.request(true, None);
+    let expected = session.exchange(&request)?;
+    check(WARM, &expected, &expected)?;
+    for _ in 0..WARMING_REQUESTS {
+        session.exchange(&request)?;
+    }
+    let mut times = Vec::new();
+    for counter in 0..functions {
+        let name = name(counter);
+        let request = node.target(&name)?.request(true, None);
+        let mut timed = || {
+            let sent = Instant::now();
+            let fetched = session.exchange(&request)?;
+            let took = sent.elapsed();
+            check(&name, &fetched, &expected)?;
+            Ok::<_, Error>(took)
+        };
+        times.push([timed()?, timed()?]);
+    }
+    Ok(times)
+}
+
+fn check(name: &str, fetched: &Fetched, expected: &Fetched) -> Result<(), Error> {
+    if fetched.status == 200 && fetched.body == expected.body {
+        return Ok(());
+    }
+    Err(Error::Answer { name: name.to_owned(), status: fetched.status, bytes: fetched.body.len() })
+}

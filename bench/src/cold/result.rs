@@ -1,0 +1,124 @@
+//! What `cold` found, as figures, text and JSON. Holds no file descriptor.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::environment::Environment;
+
+/// Everything.
+#[derive(Debug, Serialize)]
+pub struct Cold {
+    /// Where and when.
+    pub environment: Environment,
+    /// How.
+    pub settings: Settings,
+    /// What the binary says.
+    pub version: String,
+    /// The node, and the first deploy.
+    pub commands: Vec<String>,
+    /// Of the first request to each function.
+    pub first: Figures,
+    /// Of the second, right behind it: the control.
+    pub second: Figures,
+    /// What makes the numbers doubtful.
+    pub warnings: Vec<String>,
+}
+
+/// How it ran.
+#[derive(Debug, Serialize)]
+pub struct Settings {
+    /// Distinct ones, each asked twice.
+    pub functions: u32,
+    /// Of each function's file.
+    pub component_bytes: usize,
+    /// Where the node ran.
+    pub server_core: usize,
+    /// Where the client ran.
+    pub load_core: usize,
+}
+
+/// Microseconds from send to whole reply.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Figures {
+    /// Median.
+    pub p50_us: f64,
+    /// 90 %.
+    pub p90_us: f64,
+    /// The longest.
+    pub max_us: f64,
+    /// All, in the order they were sent.
+    pub all_us: Vec<f64>,
+}
+
+impl Figures {
+    /// Of any number of times; none gives zeros.
+    pub fn of(times: impl IntoIterator<Item = Duration>) -> Self {
+        let all_us: Vec<f64> = times.into_iter().map(|time| time.as_secs_f64() * 1e6).collect();
+        let mut sorted = all_us.clone();
+        sorted.sort_by(f64::total_cmp);
+        // The least value that so many percent do not exceed.
+        let at = |percent: usize| {
+            let rank = (sorted.len() * percent).div_ceil(100);
+            sorted.get(rank.saturating_sub(1)).copied().unwrap_or(0.0)
+        };
+        Self { p50_us: at(50), p90_us: at(90), max_us: at(100), all_us }
+    }
+}
+
+impl Cold {
+    pub fn new(
+        environment: Environment,
+        settings: Settings,
+        version: String,
+        commands: Vec<String>,
+        times: &[[Duration; 2]],
+    ) -> Self {
+        let warnings = environment.warnings();
+        let figures = |which: usize| Figures::of(times.iter().map(|pair| pair[which]));
+        Self { environment, settings, version, commands, first: figures(0), second: figures(1), warnings }
+    }
+}
+
+impl fmt::Display for Cold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Settings { functions, component_bytes, server_core, load_core } = self.settings;
+        writeln!(
+            f,
+            "\ncold, {functions} distinct functions of {component_bytes} bytes, one after another on one warm connection, no load; node on core {server_core}, client on core {load_core}"
+        )?;
+        writeln!(f, "their compiled modules were written at deploy, so they are in the page cache\n")?;
+        writeln!(f, "{:<28}{:>10}{:>10}{:>10}", "request to each, µs", "p50", "p90", "max")?;
+        for (name, Figures { p50_us, p90_us, max_us, .. }) in
+            [("first", &self.first), ("second (control)", &self.second)]
+        {
+            writeln!(f, "{name:<28}{p50_us:>10.1}{p90_us:>10.1}{max_us:>10.1}")?;
+        }
+        writeln!(f, "{:<28}{:>10.1}", "being cold costs, medians", self.first.p50_us - self.second.p50_us)?;
+        writeln!(f, "\n{}", self.environment)?;
+        writeln!(f, "sockhop: {}", self.version)?;
+        for command in &self.commands {
+            writeln!(f, "    {command}")?;
+        }
+        for warning in &self.warnings {
+            writeln!(f, "warning: {warning}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_values_that_were_seen() {
+        let figures = Figures::of((1..=10).rev().map(Duration::from_micros));
+        assert_eq!((figures.p50_us, figures.p90_us, figures.max_us), (5.0, 9.0, 10.0));
+        assert_eq!(figures.all_us[0], 10.0);
+        assert_eq!(Figures::of([]).max_us, 0.0);
+        let one = Figures::of([Duration::from_micros(3)]);
+        assert_eq!((one.p50_us, one.max_us), (3.0, 3.0));
+    }
+}

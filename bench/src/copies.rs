@@ -1,0 +1,112 @@
+//! Components that differ in bytes but not in what they do: copies with a custom section of their own.
+//! Owns the folder the copies are in; removed on drop.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use crate::server;
+
+const MAGIC: &[u8] = b"\0asm";
+/// Allowed anywhere between sections, the end included, in modules and in components; nobody has to read it.
+const CUSTOM_SECTION: u8 = 0;
+const SECTION_NAME: &[u8] = b"sockhop-bench";
+
+/// What goes wrong here.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not there.
+    #[error("cannot read {} ({source})", path.display())]
+    Read {
+        /// The component.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Text, perhaps.
+    #[error("{} is no WebAssembly binary; if it is text, `wasm-tools parse` makes one of it", path.display())]
+    NotBinary {
+        /// The component.
+        path: PathBuf,
+    },
+    /// No copy.
+    #[error("cannot write {} ({source}); is the temporary folder full?", path.display())]
+    Write {
+        /// The copy.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// No folder.
+    #[error(transparent)]
+    Scratch(#[from] server::ChildError),
+}
+
+/// Makes copies of one component.
+#[derive(Debug)]
+pub struct Copies {
+    original: Vec<u8>,
+    folder: TempDir,
+}
+
+impl Copies {
+    /// Reads the original.
+    pub fn of(path: &Path) -> Result<Self, Error> {
+        let original = fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+        if !original.starts_with(MAGIC) {
+            return Err(Error::NotBinary { path: path.to_owned() });
+        }
+        Ok(Self { original, folder: server::scratch("copies")? })
+    }
+
+    /// Bytes of the original.
+    pub fn original_bytes(&self) -> usize {
+        self.original.len()
+    }
+
+    /// Writes one; it takes the place of the last, whose bytes the server has by now.
+    pub fn make(&self, counter: u32) -> Result<PathBuf, Error> {
+        let path = self.folder.path().join("copy.wasm");
+        let bytes = [&*self.original, &section(counter)].concat();
+        fs::write(&path, bytes).map_err(|source| Error::Write { path: path.clone(), source })?;
+        Ok(path)
+    }
+}
+
+/// Lengths stand in LEB128, where those below 128 are the byte itself; these are.
+fn section(counter: u32) -> Vec<u8> {
+    const NAME_LENGTH: u8 = SECTION_NAME.len().to_le_bytes()[0];
+    const { assert!(SECTION_NAME.len() < 100, "its length and the section's are one byte each") };
+    let mut section = vec![CUSTOM_SECTION, 1 + NAME_LENGTH + 4, NAME_LENGTH];
+    section.extend_from_slice(SECTION_NAME);
+    section.extend_from_slice(&counter.to_le_bytes());
+    section
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_section_s_lengths_add_up() {
+        let section = section(0x0102_0304);
+        assert_eq!(usize::from(section[1]), section.len() - 2);
+        assert_eq!(&section[3..3 + usize::from(section[2])], SECTION_NAME);
+        assert!(section.ends_with(&[4, 3, 2, 1]));
+    }
+
+    #[test]
+    fn copies_differ_behind_the_original() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.wasm");
+        fs::write(&file, b"\0asm\x0d\0\x01\0").unwrap();
+        let copies = Copies::of(&file).unwrap();
+        let [one, two] = [1, 2].map(|counter| fs::read(copies.make(counter).unwrap()).unwrap());
+        assert!(one.starts_with(b"\0asm\x0d\0\x01\0") && two.starts_with(b"\0asm\x0d\0\x01\0"));
+        assert_ne!(one, two);
+        fs::write(&file, b"(component)").unwrap();
+        assert!(matches!(Copies::of(&file), Err(Error::NotBinary { .. })));
+    }
+}
