@@ -19,8 +19,10 @@ use crate::clock::Deadline;
 
 /// How much is read at a time of what is no body.
 const READ_BYTES: usize = 4 * 1024;
-/// How much is read at a time of a body.
-const BODY_READ_BYTES: usize = 64 * 1024;
+/// How much is read at a time of a body: each piece costs the guest a round of calls.
+const BODY_READ_BYTES: usize = 1024 * 1024;
+/// Room that is still worth reading into.
+const BODY_ROOM_BYTES_MIN: usize = 64 * 1024;
 
 /// Small pieces are collected up to so many bytes before they are sent.
 const LARGE_BYTES: usize = 32 * 1024;
@@ -83,7 +85,9 @@ impl Wire {
     }
 
     fn fill(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
-        self.buffer.reserve(room);
+        if self.buffer.capacity() - self.buffer.len() < room.min(BODY_ROOM_BYTES_MIN) {
+            self.buffer.reserve(room);
+        }
         pin!(self.socket.read_buf(&mut self.buffer)).poll(cx)
     }
 
