@@ -1,6 +1,6 @@
-//! The body of a reply, as hyper pulls it: whole already, or still being made by its guest.
+//! The body of a reply, as its connection pulls it: whole already, or still being made by its guest.
 //!
-//! The streaming kind holds the guest itself and runs it whenever hyper asks for more, so the client's pace is the
+//! The streaming kind holds the guest itself and runs it whenever the connection asks for more, so the client's pace is the
 //! guest's. Its end is told only when the guest has not failed: a reply cut short by a trap must look cut. Owns no fds.
 
 use std::collections::VecDeque;
@@ -14,7 +14,7 @@ use wasmtime_wasi_http::WasiBody;
 
 use super::invocation::{Failure, Guest, linger};
 
-/// What a service gives hyper to send.
+/// What a connection is given to send.
 pub(crate) enum ReplyBody {
     /// All of it.
     Whole(Bytes),
