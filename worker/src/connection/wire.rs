@@ -24,6 +24,8 @@ const BODY_READ_BYTES: usize = 1024 * 1024;
 /// Room that is still worth reading into.
 const BODY_ROOM_BYTES_MIN: usize = 64 * 1024;
 
+/// What a connection keeps to write its next reply's head into.
+const KEPT_BYTES_MAX: usize = 1024;
 /// Small pieces are collected up to so many bytes before they are sent.
 const LARGE_BYTES: usize = 32 * 1024;
 
@@ -199,6 +201,8 @@ impl Outgoing {
 
     fn clear(&mut self) {
         self.own.clear();
+        // A connection that is idle next must not hold what one large reply took.
+        self.own.shrink_to(KEPT_BYTES_MAX);
         self.sent = 0;
     }
 }
