@@ -1,3 +1,5 @@
+//! What patterns allow, which addresses are public, and that no input panics. Owns no fds.
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use proptest::prelude::*;

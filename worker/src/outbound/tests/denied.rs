@@ -1,3 +1,5 @@
+//! Destinations that are refused, by name and by address. Owns no fds.
+
 use std::sync::{Arc, Mutex};
 
 use http::Method;

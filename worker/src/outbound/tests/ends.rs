@@ -1,3 +1,5 @@
+//! Exchanges that end early: dropped by the guest, cut by the server. Sockets are the test servers'.
+
 use std::net::Ipv4Addr;
 
 use super::*;

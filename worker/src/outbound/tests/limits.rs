@@ -1,3 +1,5 @@
+//! Every limit of an outgoing request, reached. Sockets are the test servers'.
+
 use std::task::{Waker, ready};
 use std::time::Duration;
 

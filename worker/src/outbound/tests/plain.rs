@@ -1,3 +1,5 @@
+//! Requests that work: what is sent, what comes back, streamed both ways. Sockets are the test servers'.
+
 use http::header;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Which connections are kept and used again. Sockets are the test servers'.
+
 use std::io::ErrorKind;
 use std::sync::Arc;
 

@@ -1,3 +1,5 @@
+//! TLS against an authority of the tests' own, and against none. Sockets are the test servers'.
+
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};

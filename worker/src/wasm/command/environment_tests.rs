@@ -1,3 +1,5 @@
+//! The CGI variables of a request (RFC 3875 4.1). Owns no fds.
+
 use super::*;
 use std::collections::BTreeMap;
 

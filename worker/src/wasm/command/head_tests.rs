@@ -1,3 +1,5 @@
+//! CGI heads: good, malformed, in pieces, any bytes. Owns no fds.
+
 use super::*;
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! When a command's reply begins, and what holds its stdout back. Owns no fds.
+
 use super::*;
 use crate::wasm::command::pipe::PIPE_BYTES_MAX;
 use crate::wasm::invocation::GATHERED_BYTES_MAX;
