@@ -98,7 +98,7 @@ impl Guest {
         let ended = cpu_time::measured(&mut self.used, || future.as_mut().poll(cx));
         running.guest_left_thread();
         let ended = std::task::ready!(ended);
-        // Its instance is free again here, before the reply is even written.
+        // Its place is free again here; its instance is kept, or unmade once the reply has left.
         self.running = None;
         Poll::Ready(ended)
     }
