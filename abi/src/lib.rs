@@ -28,3 +28,7 @@ pub const BUILD_ID: &str = concat!(env!("CARGO_PKG_VERSION"), "+", env!("SOCKHOP
 
 /// The fd number under which a worker finds its end of the channel after `exec`.
 pub const WORKER_CHANNEL_FD: i32 = 3;
+
+/// The fd number under which a worker finds the engine's stderr, which it takes for its own once it serves; until then the
+/// engine listens to what it says.
+pub const WORKER_STDERR_FD: i32 = 4;

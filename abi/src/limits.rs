@@ -103,6 +103,13 @@ pub const LOG_BYTES_DEFAULT: u32 = 256 * 1024;
 pub const LOG_BYTES_MAX: u32 = 64 * 1024 * 1024;
 /// How long a worker may be stuck in one invocation beyond that invocation's time limit before the engine kills it.
 pub const STUCK_GRACE: Duration = Duration::from_secs(1);
+/// How long a worker may go without a beat before the engine kills it; within a second of the last it gets no more
+/// connections. Less than a change may take to be served everywhere, so that a worker that stands still does not fail a deploy.
+pub const WORKER_SILENT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a function's own worker may have nothing to do before it is stopped (setting `--own-worker-idle-timeout`).
+pub const OWN_WORKER_IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+/// Workers a core, at most (setting `--workers-per-core`).
+pub const WORKERS_PER_CORE_MAX: usize = 8;
 
 /// How long a head may take from its first byte (setting `--head-timeout`).
 pub const HEAD_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);

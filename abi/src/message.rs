@@ -94,6 +94,8 @@ pub enum ToEngine {
         /// The catalogue's generation.
         generation: u64,
     },
+    /// The worker was told to drain, and begins no more requests.
+    Draining,
     /// The worker needs this compiled module.
     Want {
         /// The key of its compilation.
@@ -131,7 +133,7 @@ impl Message for ToEngine {
     fn fd_count(&self) -> usize {
         match self {
             Self::Return { .. } => 1,
-            Self::Hello { .. } | Self::Applied { .. } | Self::Want { .. } => 0,
+            Self::Hello { .. } | Self::Applied { .. } | Self::Draining | Self::Want { .. } => 0,
         }
     }
 

@@ -5,6 +5,7 @@
 mod cli;
 mod compile;
 mod control;
+mod core;
 mod dispatch;
 mod host;
 mod node;

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
 use abi::board::Board;
+use abi::limits::WORKERS_MAX;
 use abi::message::Settings;
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
@@ -20,6 +21,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use crate::compile::cache::Cache;
 use crate::control::api::{self, Control};
 use crate::control::functions::Functions;
+use crate::core::fleet;
 use crate::dispatch::Snapshot;
 use crate::dispatch::parking::parking;
 use crate::host::{cores, lock, probe};
@@ -36,6 +38,8 @@ pub(crate) struct Config {
     pub(crate) data: PathBuf,
     pub(crate) store: Option<PathBuf>,
     pub(crate) cores: Option<cores::CoreList>,
+    pub(crate) workers_per_core: usize,
+    pub(crate) own_worker_idle_timeout: Duration,
     pub(crate) domain: Option<String>,
     pub(crate) head_timeout: Duration,
     pub(crate) idle_timeout: Duration,
@@ -64,7 +68,9 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     let cache = Arc::new(Cache::open(config.data.join("cache"))?);
     let commands: (UnboundedSender<Command>, UnboundedReceiver<Command>) = unbounded_channel();
     let to_supervisor = commands.0.clone();
-    let loaded = Functions::load(store, Arc::clone(&cache), to_supervisor.clone(), cores.len()).await;
+    let shared_workers: Vec<usize> =
+        (0..config.workers_per_core).flat_map(|_| cores.iter().copied()).take(WORKERS_MAX).collect();
+    let loaded = Functions::load(store, Arc::clone(&cache), to_supervisor.clone(), shared_workers.len()).await;
     let (functions, catalogue) = loaded?;
 
     let (parking, parked) = parking();
@@ -73,8 +79,8 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     let (board, board_fd) = Board::create()?;
     let plan = Plan {
         binary,
-        cores: cores.clone(),
-        settings: settings(config, cores.len()),
+        settings: settings(config, shared_workers.len()),
+        fleet: fleet::Plan { shared: shared_workers, own_idle_timeout: config.own_worker_idle_timeout },
         drain_timeout: config.drain_timeout,
     };
     let board = (Arc::new(board), board_fd);
@@ -96,7 +102,8 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     let urls: Vec<String> = addresses.iter().map(|address| format!("http://{address}")).collect();
     // Whoever started us may have closed stdout; that is no reason not to serve.
     let _ = writeln!(std::io::stdout(), "ready {}", urls.join(" "));
-    tracing::info!("{} workers on cores {cores:?} serve {}", cores.len(), urls.join(" "));
+    let workers = cores.len() * config.workers_per_core;
+    tracing::info!("{workers} workers on cores {cores:?} serve {}", urls.join(" "));
 
     supervisor.run_until(std::pin::pin!(stop.asked())).await;
     tracing::info!("stopping: requests in flight have {:?} to end", config.drain_timeout);

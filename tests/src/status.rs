@@ -38,8 +38,12 @@ pub struct WorkerStatus {
     pub core: u32,
     /// `shared`, or the function it belongs to.
     pub pool: String,
-    /// `starting`, `ready` or `restarting`.
+    /// `starting`, `ready`, `silent`, `restarting` or `dormant`.
     pub state: String,
+    /// Its processes in a row that did not come to serve.
+    pub failed_starts: u32,
+    /// What the last of those said.
+    pub last_words: Option<String>,
     /// How often the engine had to start it anew.
     pub restarts: u32,
     /// Connections that hopped into it.

@@ -33,6 +33,7 @@ fn list_inspect_and_remove() {
 fn status_tells_the_truth_about_the_processes() {
     let node = Node::with(&["hello"]);
     node.deploy("hello", "alone", &["--isolation", "process"]);
+    node.get("/alone/").expect_hello();
     let status = node.status();
     assert_eq!(status.node.pid, node.pid());
     assert!(!status.node.draining);

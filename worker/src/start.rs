@@ -43,6 +43,7 @@ async fn serve(channel: Channel) -> anyhow::Result<()> {
     let functions = Functions::new(engines, outbox.clone(), catalogue);
     let worker = Worker::new(settings, functions, outbox, log, board, row);
 
+    own_stderr();
     worker.report_applied();
     let beats = tokio::task::spawn_local(beat(Rc::clone(&worker)));
     let standing_by = Rc::clone(&worker);
@@ -60,6 +61,17 @@ async fn serve(channel: Channel) -> anyhow::Result<()> {
     beats.abort();
     standby.abort();
     Ok(())
+}
+
+/// From here on what this worker says is its own affair: its stderr becomes the engine's, instead of the pipe that the engine
+/// has listened to. Whatever stands in the way of that is no reason not to serve.
+fn own_stderr() {
+    // SAFETY: the engine put its stderr at this number before `exec`, for nobody but this function, which runs once; a number
+    // that is not open only makes both calls fail.
+    unsafe {
+        libc::dup2(abi::WORKER_STDERR_FD, libc::STDERR_FILENO);
+        libc::close(abi::WORKER_STDERR_FD);
+    }
 }
 
 fn started(received: Received<ToWorker>) -> anyhow::Result<(usize, Settings, Board)> {
@@ -88,7 +100,10 @@ fn handle(worker: &Rc<Worker>, received: Received<ToWorker>) -> anyhow::Result<(
             worker.count_modules();
         }
         (ToWorker::ModuleMissing { key, reason }, None) => worker.functions.module_missing(key, &reason),
-        (ToWorker::Drain { deadline_ms }, None) => worker.drain(Duration::from_millis(u64::from(deadline_ms))),
+        (ToWorker::Drain { deadline_ms }, None) => {
+            worker.drain(Duration::from_millis(u64::from(deadline_ms)));
+            worker.outbox.send(ToEngine::Draining, None);
+        }
         (other, _) => bail!("the engine sent {other:?} to a running worker"),
     }
     Ok(())

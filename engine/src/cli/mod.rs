@@ -96,6 +96,12 @@ pub(crate) struct Serve {
     /// Cores to run on, for example 0-3 or 0,2 (default: all that are allowed)
     #[arg(long, value_name = "LIST", value_parser = cores::parse)]
     cores: Option<cores::CoreList>,
+    /// Workers on each core; more than one helps functions that hold their worker's thread
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = workers_per_core)]
+    workers_per_core: usize,
+    /// How long a function's own worker (--isolation process) may have nothing to do before it is stopped
+    #[arg(long, default_value_t = limits::OWN_WORKER_IDLE_TIMEOUT_DEFAULT.into(), value_name = "TIME")]
+    own_worker_idle_timeout: humantime::Duration,
     /// With example.com, a request for host NAME.example.com is for function NAME
     #[arg(long, value_name = "DOMAIN", value_parser = domain)]
     domain: Option<String>,
@@ -121,6 +127,8 @@ impl From<Serve> for node::Config {
             data: serve.data,
             store: serve.store,
             cores: serve.cores,
+            workers_per_core: serve.workers_per_core,
+            own_worker_idle_timeout: duration(serve.own_worker_idle_timeout),
             domain: serve.domain,
             head_timeout: duration(serve.head_timeout),
             idle_timeout: duration(serve.idle_timeout),
@@ -136,6 +144,11 @@ fn address(text: &str) -> Result<String, String> {
         Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(text.to_owned()),
         _ => Err("expected HOST:PORT, for example 127.0.0.1:8080".into()),
     }
+}
+
+fn workers_per_core(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=limits::WORKERS_PER_CORE_MAX).contains(number));
+    number.ok_or_else(|| format!("expected a number from 1 to {}", limits::WORKERS_PER_CORE_MAX))
 }
 
 fn domain(text: &str) -> Result<String, String> {

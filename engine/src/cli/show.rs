@@ -150,6 +150,11 @@ pub(super) async fn status(show: Show) -> anyhow::Result<()> {
     let headings =
         ["POOL", "STATE", "PID", "CORE", "OPEN", "HOPS", "RETURNS", "REQUESTS", "RUNNING", "MODULES", "RESTARTS"];
     table(&headings, &workers.iter().map(row).collect::<Vec<_>>());
+    for worker in workers.iter().filter(|worker| number(worker, "failed_starts") > 0) {
+        let (times, core) = (number(worker, "failed_starts"), number(worker, "core"));
+        println!("the {} worker on core {core} has failed to start {times} times:", text(worker, "pool"));
+        println!("  {}", text(worker, "last_words").replace('\n', "\n  "));
+    }
     Ok(())
 }
 

@@ -17,11 +17,12 @@ use super::slots::Slots;
 use crate::compile::cache::{Cache, CacheError};
 use crate::compile::child::CompileError;
 use crate::compile::inspect::{InspectError, Kind, inspect};
+use crate::core::fleet::PublishError;
 use crate::store::directory::{Directory, StoreError};
 use crate::store::files::{self, Temporary};
 use crate::store::manifest::{Isolation, Manifest, Output};
 use crate::store::options::{Options, OptionsError};
-use crate::workers::supervise::{Command, PublishError};
+use crate::workers::supervise::Command;
 
 /// Why a change was not made.
 #[derive(Debug, thiserror::Error)]

@@ -24,6 +24,10 @@ pub(crate) enum WorkerState {
     Starting,
     /// It serves.
     Ready,
+    /// It has not moved lately, and gets no connections until it does.
+    Silent,
+    /// Nobody calls its function: it is started when somebody does.
+    Dormant,
     /// Its process has died; the next one is to start.
     Restarting,
 }
@@ -38,6 +42,10 @@ pub(crate) struct WorkerStatus {
     pub(crate) pool: String,
     pub(crate) state: WorkerState,
     pub(crate) restarts: u32,
+    /// Of its processes, those in a row that did not come to serve.
+    pub(crate) failed_starts: u32,
+    /// What the last of those said.
+    pub(crate) last_words: Option<String>,
     /// Hops into it.
     pub(crate) connections_taken: u64,
     pub(crate) connections_open: u64,

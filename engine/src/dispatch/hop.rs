@@ -8,8 +8,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use abi::channel::SendError;
 use abi::message::ToWorker;
 
-use super::choose::{Candidate, choose};
-use super::{Pool, Snapshot, WorkerHandle};
+use super::{Snapshot, WorkerHandle};
+use crate::core::Pool;
+use crate::core::choose::{Candidate, place};
 
 /// A connection on its way to a worker.
 #[derive(Debug)]
@@ -35,12 +36,12 @@ pub(crate) fn hop(snapshot: &Snapshot, core: Option<usize>, connection: Connecti
     };
     let mut candidates: Vec<Candidate> = workers.iter().map(candidate).collect();
     let message = ToWorker::Connection { read: connection.read };
-    while let Some(at) = choose(&candidates) {
+    let send = |at: usize| {
         let worker = &workers[at];
         // Counted before it is sent, or the worker could be done with it first and its load look like less than nothing.
         worker.sent.fetch_add(1, Relaxed);
         match worker.channel.send(&message, Some(connection.socket.as_fd())) {
-            Ok(()) => return Ok(()),
+            Ok(()) => return true,
             // Dead since the snapshot was made: the supervisor knows, or will in a moment.
             Err(SendError::Busy | SendError::Gone) => {}
             Err(error) => {
@@ -48,7 +49,10 @@ pub(crate) fn hop(snapshot: &Snapshot, core: Option<usize>, connection: Connecti
             }
         }
         worker.sent.fetch_sub(1, Relaxed);
-        candidates[at].refused = true;
+        false
+    };
+    if place(&mut candidates, send) {
+        return Ok(());
     }
     let ToWorker::Connection { read } = message else { unreachable!("made above") };
     Err(Connection { read, ..connection })

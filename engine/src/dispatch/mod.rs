@@ -1,14 +1,12 @@
-//! Which worker gets a connection: what shards and supervisor share to decide it, and the decision's steps.
+//! Carrying out which worker gets a connection: what shards and supervisor share for it.
 //!
-//! [`verdict`] reads a head and [`choose`] weighs workers, both pure; [`hop`] sends the socket; [`parking`] is
-//! for connections that no worker takes at once. A [`Snapshot`] is replaced
-//! whole at any change and read without locks. A [`WorkerHandle`] owns the engine's end of a worker's channel.
+//! [`crate::core`] decides; [`hop`] sends the socket, [`parking`] takes those that no worker takes at once, [`refuse`] answers errors. A
+//! [`Snapshot`] is replaced whole at any change and read without locks. A [`WorkerHandle`] owns the engine's end of a worker's
+//! channel.
 
-pub(crate) mod choose;
 pub(crate) mod hop;
 pub(crate) mod parking;
 pub(crate) mod refuse;
-pub(crate) mod verdict;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,14 +16,7 @@ use abi::board::Board;
 use abi::catalogue::CatalogueView;
 use abi::channel::Channel;
 
-/// Whose workers may run a function.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Pool {
-    /// Every worker that is not somebody's own.
-    Shared,
-    /// The one worker of this function.
-    Function(String),
-}
+use crate::core::Pool;
 
 /// What decisions are made by: the functions there are and the workers that are ready.
 #[derive(Debug)]

@@ -1,20 +1,19 @@
 //! Where connections wait that no worker takes at once: one is being started, or all queues are full.
 //!
-//! Any thread parks; the supervisor takes them out, tries again, and gives up after a while. Owns the parked sockets.
+//! Any thread parks; the supervisor takes them out, tries again, and gives up after a while (see [`crate::core::waiting`]). Owns
+//! the parked sockets on their way there.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::Duration;
 
 use abi::problem::Problem;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::hop::Connection;
+use crate::core::Pool;
 
 /// Connections that may be parked at once; more are refused.
 const PARKED_MAX: usize = 4096;
-/// How long a connection is parked before it is refused: longer than a worker takes to start.
-pub(crate) const PARKED_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The way in.
 #[derive(Debug, Clone)]
@@ -23,7 +22,7 @@ pub(crate) struct Parking {
     count: Arc<AtomicUsize>,
 }
 
-/// A connection that waits. Its place is free when this is dropped.
+/// A connection that waits. Its place is free when this is dropped; it is empty only while it is tried.
 #[derive(Debug)]
 pub(crate) struct Parked {
     connection: Option<Connection>,
@@ -58,14 +57,25 @@ impl Parking {
 }
 
 impl Parked {
+    /// Whose workers it waits for.
+    pub(crate) fn pool(&self) -> Option<&Pool> {
+        self.connection.as_ref().map(|connection| &connection.pool)
+    }
+
     /// Takes the connection out; its place is free when `self` goes.
     pub(crate) fn take(&mut self) -> Option<Connection> {
         self.connection.take()
     }
 
-    /// Puts it back to wait on.
-    pub(crate) fn put_back(&mut self, connection: Connection) {
-        self.connection = Some(connection);
+    /// Tries a place for it, and keeps it when there is none.
+    pub(crate) fn try_place(mut self, place: impl FnOnce(Connection) -> Result<(), Connection>) -> Result<(), Self> {
+        match self.take().map_or(Ok(()), place) {
+            Ok(()) => Ok(()),
+            Err(connection) => {
+                self.connection = Some(connection);
+                Err(self)
+            }
+        }
     }
 }
 
@@ -83,7 +93,6 @@ pub(crate) fn node_full() -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dispatch::Pool;
 
     fn connection() -> Connection {
         let (socket, _) = std::os::unix::net::UnixStream::pair().unwrap();

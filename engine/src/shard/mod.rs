@@ -19,10 +19,10 @@ use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
 
+use crate::core::verdict::{Verdict, verdict};
 use crate::dispatch::Snapshot;
 use crate::dispatch::hop::{Connection, hop};
 use crate::dispatch::parking::{Parking, node_full};
-use crate::dispatch::verdict::{Verdict, verdict};
 
 /// glommio's preemption timer, as good as off. When it fires before the first task has run (the kernel gave the core to
 /// somebody else for so long), glommio 0.9's run loop takes that for idleness and parks with a runnable task: the

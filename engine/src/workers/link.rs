@@ -2,7 +2,7 @@
 //!
 //! A [`Link`] owns the process, the engine's end (shared with the shards), and a copy of the worker's end: a message that
 //! a dead worker never received is still in that socket, and so is the client's connection in it. Control messages
-//! that do not fit the queue wait here, in order.
+//! that do not fit the queue wait here, in order. What the process says on stderr before it serves is kept, too.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -21,14 +21,15 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 
+use super::last_words::{self, LastWords};
 use super::spawn::{self, SpawnError};
+use crate::core::fleet::WorkerId;
 use crate::dispatch::WorkerHandle;
 
-/// What happens to a worker. `seat` and `life` say which one, and which of the processes that had its seat.
+/// What happens to a worker.
 #[derive(Debug)]
 pub(crate) struct Event {
-    pub(crate) seat: usize,
-    pub(crate) life: u64,
+    pub(crate) worker: WorkerId,
     pub(crate) what: What,
 }
 
@@ -38,6 +39,8 @@ pub(crate) enum What {
     Said(Received<ToEngine>),
     /// It broke the protocol, and is not listened to any more.
     Broke(ReceiveError),
+    /// Every message that waited for it has left.
+    Flushed,
     /// Its process has ended.
     Ended(std::io::Result<ExitStatus>),
 }
@@ -60,6 +63,7 @@ pub(crate) struct Link {
     worker_end: Channel,
     kill: Option<oneshot::Sender<()>>,
     tasks: [AbortHandle; 2],
+    last_words: LastWords,
 }
 
 impl Link {
@@ -67,21 +71,22 @@ impl Link {
     pub(crate) fn start(
         binary: &std::path::Path,
         (handle, worker_end): (Arc<WorkerHandle>, Channel),
-        (seat, life): (usize, u64),
+        worker: WorkerId,
         events: &UnboundedSender<Event>,
     ) -> Result<Self, SpawnError> {
         let failed = |source| SpawnError::Spawn { core: handle.core, source };
         let ready = handle.channel.readiness().and_then(UnixDatagram::from_std).map_err(failed)?;
-        let child = spawn::spawn(binary, worker_end.as_fd(), handle.core)?;
+        let mut child = spawn::spawn(binary, worker_end.as_fd(), handle.core)?;
+        let last_words = last_words::listen(child.stderr.take());
         let pid = child.id().unwrap_or_default();
         let (waiting, changed) = (RefCell::default(), Notify::new());
         let queue = Rc::new(Queue { handle: Arc::clone(&handle), ready, waiting, changed });
         let (kill, killed) = oneshot::channel();
-        let report = Report { seat, life, events: events.clone() };
-        tokio::task::spawn_local(wait(child, killed, report.clone()));
-        let listen = tokio::task::spawn_local(listen(Rc::clone(&queue), report)).abort_handle();
-        let flush = tokio::task::spawn_local(flush(Rc::clone(&queue))).abort_handle();
-        Ok(Self { pid, handle, queue, worker_end, kill: Some(kill), tasks: [listen, flush] })
+        let report = Report { worker, events: events.clone() };
+        tokio::task::spawn_local(wait(child, last_words.clone(), killed, Rc::clone(&queue), report.clone()));
+        let listen = tokio::task::spawn_local(listen(Rc::clone(&queue), report.clone())).abort_handle();
+        let flush = tokio::task::spawn_local(flush(Rc::clone(&queue), report)).abort_handle();
+        Ok(Self { pid, handle, queue, worker_end, kill: Some(kill), tasks: [listen, flush], last_words })
     }
 
     /// Sends a message now, or as soon as the worker has read on. Keeps the order.
@@ -95,6 +100,11 @@ impl Link {
     /// Whether every message has left.
     pub(crate) fn is_flushed(&self) -> bool {
         self.queue.waiting.borrow().is_empty()
+    }
+
+    /// What the process said before it served, at the end of it.
+    pub(crate) fn last_words(&self) -> String {
+        self.last_words.text()
     }
 
     /// Kills the process; [`What::Ended`] follows.
@@ -127,19 +137,25 @@ impl Drop for Link {
 
 #[derive(Clone)]
 struct Report {
-    seat: usize,
-    life: u64,
+    worker: WorkerId,
     events: UnboundedSender<Event>,
 }
 
 impl Report {
     /// Nobody listens any more only when the node has stopped.
     fn send(&self, what: What) {
-        let _ = self.events.send(Event { seat: self.seat, life: self.life, what });
+        let _ = self.events.send(Event { worker: self.worker, what });
     }
 }
 
-async fn wait(mut child: Child, killed: oneshot::Receiver<()>, report: Report) {
+/// Waits for the process to end, and tells so after everything that it had said.
+async fn wait(
+    mut child: Child,
+    last_words: LastWords,
+    killed: oneshot::Receiver<()>,
+    queue: Rc<Queue>,
+    report: Report,
+) {
     let ended = tokio::select! {
         ended = child.wait() => ended,
         _ = killed => match child.start_kill() {
@@ -147,6 +163,11 @@ async fn wait(mut child: Child, killed: oneshot::Receiver<()>, report: Report) {
             Err(error) => Err(error),
         },
     };
+    last_words.said().await;
+    let mut buffer = ReceiveBuffer::default();
+    while let Ok(received) = queue.handle.channel.receive(&mut buffer) {
+        report.send(What::Said(received));
+    }
     report.send(What::Ended(ended));
 }
 
@@ -187,7 +208,7 @@ fn send_waiting(queue: &Queue) -> Result<(), StillWaiting> {
     Ok(())
 }
 
-async fn flush(queue: Rc<Queue>) {
+async fn flush(queue: Rc<Queue>, report: Report) {
     loop {
         queue.changed.notified().await;
         loop {
@@ -195,6 +216,7 @@ async fn flush(queue: Rc<Queue>) {
                 send_waiting(&queue).map_err(|StillWaiting| ErrorKind::WouldBlock.into())
             });
             if sent.is_ok() {
+                report.send(What::Flushed);
                 break;
             }
             if queue.ready.writable().await.is_err() {

@@ -1,47 +1,40 @@
-//! The supervisor: keeps a worker in every seat, and is the one place that changes what shards decide by.
+//! The supervisor: carries what happens to the fleet, and does what it answers.
 //!
 //! It runs on the engine's main thread, which lives as long as the process (workers die with the thread that started
-//! them). A seat is a place for a worker: one a core for shared functions, one for each function with
-//! `isolation = "process"`. This file has the loop and what events mean; [`seat`] is one worker's place, [`publish`] changes
-//! what is served, [`reroute`] is for connections without a place. Owns the workers' links, the board's fd, and parked
-//! connections.
+//! them). [`crate::core::fleet`] decides; this file has the loop and what each action means, [`reroute`] is for
+//! connections without a place, [`told`] what `sockhop status` says. Owns the workers' links, the board's fd, the catalogue's,
+//! and parked connections.
 
-mod publish;
 mod reroute;
-mod seat;
+mod told;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use abi::board::{Board, now_ms};
-use abi::catalogue::CatalogueView;
+use abi::catalogue::{ArchivedIsolation, CatalogueView};
 use abi::channel::{Channel, Received};
-use abi::limits::WORKERS_MAX;
 use abi::message::{Digest, Settings, ToEngine, ToWorker};
 use abi::problem::Problem;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
-use self::publish::Publishing;
-use self::seat::{Seat, State};
-use super::link::{Event, Link, What};
-use super::restart::BackOff;
-use super::stuck::{LOOK_INTERVAL, Watch};
+use super::link::{self, Link, What};
 use crate::compile::cache::Cache;
 use crate::control::status::WorkerStatus;
-use crate::dispatch::parking::{PARKED_TIMEOUT, Parked};
+use crate::core::Pool;
+use crate::core::fleet::{self, Action, Event, Fleet, Look, PublishError, Ticket, WorkerId};
+use crate::core::waiting::Waiting;
+use crate::core::watch::Seen;
+use crate::dispatch::parking::Parked;
 use crate::dispatch::refuse::answer;
-use crate::dispatch::{Pool, WorkerHandle};
+use crate::dispatch::{Snapshot, WorkerHandle};
 use crate::shard::Shared;
 
-/// How long a worker may take from its start to its first word.
-const START_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long every worker may take to serve by a new catalogue.
-const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often what waits is looked at again, while anything does.
 const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 /// What workers get beyond the drain's deadline before they are killed.
@@ -51,34 +44,31 @@ const DRAIN_GRACE: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Serve by this catalogue; answered when every worker does.
-    Publish { catalogue: Arc<OwnedFd>, view: Arc<CatalogueView>, done: oneshot::Sender<Result<(), PublishError>> },
+    Publish { catalogue: Arc<OwnedFd>, view: Arc<CatalogueView>, done: Done },
     /// Tell what the workers do.
     Status { answer: oneshot::Sender<Vec<WorkerStatus>> },
     /// Internal: a module a worker asked for has been fetched.
-    Module { seat: usize, life: u64, key: Digest, module: Result<Arc<OwnedFd>, String> },
+    Module { worker: WorkerId, key: Digest, module: Result<Arc<OwnedFd>, String> },
 }
 
-/// Why a catalogue is not served by everywhere.
-#[derive(Debug, Clone, thiserror::Error)]
-pub(crate) enum PublishError {
-    #[error(
-        "not every worker took over the change within {PUBLISH_TIMEOUT:?}; `sockhop status` shows which are not ready"
-    )]
-    Slow,
-    #[error(
-        "there are {wanted} functions with a worker of their own and shared workers; at most {WORKERS_MAX} workers run on a node"
-    )]
-    TooManyWorkers { wanted: usize },
-}
+/// Who waits for a catalogue to be served everywhere.
+type Done = oneshot::Sender<Result<(), PublishError>>;
 
 /// How workers are made.
 pub(crate) struct Plan {
     pub(crate) binary: PathBuf,
-    pub(crate) cores: Vec<usize>,
+    pub(crate) fleet: fleet::Plan,
     /// As every worker gets them, but for the function it is for.
     pub(crate) settings: Settings,
     /// What requests in flight get to end, when their worker is to go.
     pub(crate) drain_timeout: Duration,
+}
+
+/// A worker's process, and how it ended once it has.
+struct Manned {
+    link: Link,
+    life: u64,
+    ended: Option<String>,
 }
 
 pub(crate) struct Supervisor {
@@ -87,16 +77,19 @@ pub(crate) struct Supervisor {
     cache: Arc<Cache>,
     board: Arc<Board>,
     board_fd: Arc<OwnedFd>,
+    fleet: Fleet,
+    /// By seat.
+    manned: HashMap<usize, Manned>,
+    /// What the last process of a seat said before it died.
+    last_words: HashMap<usize, String>,
+    /// The newest.
     catalogue: (Arc<OwnedFd>, Arc<CatalogueView>),
-    seats: HashMap<usize, Seat>,
-    publishing: Vec<Publishing>,
-    parked: Vec<(Instant, Parked)>,
+    tickets: HashMap<Ticket, Done>,
+    next_ticket: Ticket,
+    waiting: Waiting<Parked>,
     parking: UnboundedReceiver<Parked>,
-    /// When to look for stuck workers.
-    next_look: Instant,
-    events: (UnboundedSender<Event>, UnboundedReceiver<Event>),
+    events: (UnboundedSender<link::Event>, UnboundedReceiver<link::Event>),
     commands: (UnboundedSender<Command>, UnboundedReceiver<Command>),
-    stopping: bool,
 }
 
 impl Supervisor {
@@ -111,32 +104,30 @@ impl Supervisor {
         commands: (UnboundedSender<Command>, UnboundedReceiver<Command>),
     ) -> Self {
         Self {
+            fleet: Fleet::new(plan.fleet.clone(), catalogue.1.generation(), Instant::now()),
             plan,
             shared,
             cache,
             board: board.0,
             board_fd: Arc::new(board.1),
+            manned: HashMap::new(),
+            last_words: HashMap::new(),
             catalogue,
-            seats: HashMap::new(),
-            publishing: Vec::new(),
-            parked: Vec::new(),
+            tickets: HashMap::new(),
+            next_ticket: 0,
+            waiting: Waiting::default(),
             parking,
-            next_look: Instant::now(),
             events: unbounded_channel(),
             commands,
-            stopping: false,
         }
     }
 
-    /// Starts a worker in every seat and returns when all of them serve.
+    /// Starts a worker in every seat for shared functions and returns when all of them serve.
     ///
     /// # Errors
-    /// When they do not within [`PUBLISH_TIMEOUT`].
+    /// When they do not in time.
     pub(crate) async fn start(&mut self) -> Result<(), PublishError> {
         let (done, mut started) = oneshot::channel();
-        for core in self.plan.cores.clone() {
-            self.add_seat(Pool::Shared, core);
-        }
         let (catalogue, view) = self.catalogue.clone();
         self.publish(catalogue, view, done);
         self.run_until(&mut started).await.unwrap_or(Err(PublishError::Slow))
@@ -146,212 +137,168 @@ impl Supervisor {
     pub(crate) async fn run_until<F: Future + Unpin>(&mut self, until: F) -> F::Output {
         let mut until = until;
         loop {
-            let wake = self.next_wake();
             tokio::select! {
                 biased;
                 output = &mut until => return output,
-                Some(event) = self.events.1.recv() => self.on_event(event),
-                Some(command) = self.commands.1.recv() => self.on_command(command),
-                Some(parked) = self.parking.recv() => self.parked.push((Instant::now() + PARKED_TIMEOUT, parked)),
-                () = sleep_until(wake), if wake.is_some() => {}
+                () = self.step() => {}
             }
-            self.move_on(Instant::now());
         }
     }
 
     /// Drains every worker, and kills those that are not done at the end. Call it when no shard accepts any more.
     pub(crate) async fn stop(&mut self, at_once: impl Future<Output = ()>) {
-        self.stopping = true;
-        let within = self.plan.drain_timeout;
-        self.seats.values().for_each(|seat| seat.drain(within));
-        self.seats.retain(|_, seat| matches!(seat.state, State::Running { .. }));
-        let mut at_once = std::pin::pin!(at_once);
-        let deadline = tokio::time::sleep(within + DRAIN_GRACE);
-        let mut deadline = std::pin::pin!(deadline);
-        let mut killed = false;
-        while !self.seats.is_empty() {
-            let ended = tokio::select! {
-                Some(event) = self.events.1.recv() => { self.on_event(event); false }
-                Some(command) = self.commands.1.recv() => { self.on_command(command); false }
-                () = &mut deadline, if !killed => true,
-                () = &mut at_once, if !killed => true,
-            };
-            self.move_on(Instant::now());
-            if ended {
-                killed = true;
-                tracing::warn!("{} workers are killed with requests in flight", self.seats.len());
-                self.seats.values_mut().for_each(Seat::kill);
+        self.on(Event::Drain);
+        let deadline = tokio::time::sleep(self.plan.drain_timeout + DRAIN_GRACE);
+        let mut over = std::pin::pin!(async {
+            tokio::select! {
+                () = deadline => {}
+                () = at_once => {}
             }
-        }
-        while let Ok(parked) = self.parking.try_recv() {
-            self.parked.push((Instant::now(), parked));
-        }
-        for (_, mut parked) in self.parked.drain(..) {
-            if let Some(connection) = parked.take() {
-                let _ = answer(connection.socket.as_fd(), &Problem::new(503, "the node is stopping; try again"));
-            }
-        }
-    }
-
-    /// When to look again though nothing happens.
-    fn next_wake(&self) -> Option<Instant> {
-        let of_seats = self.seats.values().map(|seat| match seat.state {
-            State::Resting { until } => until,
-            State::Running { since, said_hello: false, .. } => since + START_TIMEOUT,
-            State::Running { .. } => self.next_look,
         });
-        let waiting = !self.parked.is_empty() || !self.publishing.is_empty();
-        of_seats.chain(waiting.then(|| Instant::now() + RETRY_INTERVAL)).min()
-    }
-
-    /// Everything that time or the last event has made possible.
-    fn move_on(&mut self, now: Instant) {
-        for seat in self.seats.values_mut() {
-            if let State::Running { since, said_hello: false, .. } = seat.state
-                && now >= since + START_TIMEOUT
-            {
-                tracing::error!(
-                    "the worker on core {} has not said hello in {START_TIMEOUT:?}; it is killed",
-                    seat.core
-                );
-                seat.kill();
+        let mut killed = false;
+        while !self.fleet.is_empty() {
+            tokio::select! {
+                () = &mut over, if !killed => {
+                    killed = true;
+                    tracing::warn!("{} workers are killed with requests in flight", self.fleet.running_workers().len());
+                    self.on(Event::Kill);
+                }
+                () = self.step() => {}
             }
         }
-        if now >= self.next_look {
-            self.next_look = now + LOOK_INTERVAL;
-            let (board, now_ms) = (Arc::clone(&self.board), now_ms());
-            self.seats.values_mut().for_each(|seat| seat.kill_if_stuck(&board, now_ms));
+        while let Ok(mut parked) = self.parking.try_recv() {
+            parked.take().into_iter().for_each(stopping);
         }
-        let due: Vec<usize> = self.seats.iter().filter(|(_, seat)| seat.is_due(now)).map(|(id, _)| *id).collect();
-        due.into_iter().for_each(|id| self.fill(id, now));
-        self.swap_snapshot(now);
-        self.settle_publishing(now);
-        self.retry_parked(now);
+        for mut parked in self.waiting.drain() {
+            parked.take().into_iter().for_each(stopping);
+        }
     }
 
-    fn add_seat(&mut self, pool: Pool, core: usize) {
-        let taken: HashSet<usize> = self.seats.values().map(|seat| seat.row).collect();
-        // Workers look for each other's counters in the first rows. Checked by `publish`: there are as many rows as seats
-        // may be.
-        let rows = match pool {
-            Pool::Shared => 0..self.plan.cores.len(),
-            Pool::Function(_) => self.plan.cores.len()..WORKERS_MAX,
-        };
-        let Some(row) = rows.into_iter().find(|row| !taken.contains(row)) else { return };
-        let state = State::Resting { until: Instant::now() };
-        let (back_off, watch) = (BackOff::default(), Watch::default());
-        let seat = Seat { pool, core, row, life: 0, restarts: 0, back_off, watch, state, retiring: false };
-        self.seats.insert(row, seat);
+    /// Waits for the next thing to happen, and does what follows. Safe to drop while it waits: nothing is lost.
+    async fn step(&mut self) {
+        let retry = (!self.waiting.is_empty()).then(|| Instant::now() + RETRY_INTERVAL);
+        let wake = self.fleet.next_wake().into_iter().chain(retry).min();
+        tokio::select! {
+            biased;
+            Some(event) = self.events.1.recv() => self.on_link(event),
+            Some(command) = self.commands.1.recv() => self.on_command(command),
+            Some(parked) = self.parking.recv() => self.on_parked(parked),
+            () = sleep_until(wake), if wake.is_some() => {}
+        }
+        self.look();
+        let actions = self.fleet.move_on(Instant::now());
+        self.perform(actions);
+        self.retry_waiting();
     }
 
-    /// Puts a new process into a seat.
-    fn fill(&mut self, id: usize, now: Instant) {
-        let Some(seat) = self.seats.get_mut(&id) else { return };
-        seat.life += 1;
-        seat.watch = Watch::default();
+    /// Tells the fleet, and does what it answers.
+    fn on(&mut self, event: Event) {
+        let actions = self.fleet.on(event, Instant::now());
+        self.perform(actions);
+    }
+
+    fn perform(&mut self, actions: Vec<Action>) {
+        let mut actions = VecDeque::from(actions);
+        while let Some(action) = actions.pop_front() {
+            if let Some(event) = self.perform_one(action) {
+                actions.extend(self.fleet.on(event, Instant::now()));
+            }
+        }
+    }
+
+    /// Does one thing, and tells what came of it at once.
+    fn perform_one(&mut self, action: Action) -> Option<Event> {
+        match action {
+            Action::Start { worker, core } => self.start_worker(worker, core),
+            Action::Welcome { worker, pool } => {
+                let row = u16::try_from(worker.seat).unwrap_or(u16::MAX);
+                let only_function = match pool {
+                    Pool::Shared => None,
+                    Pool::Function(name) => Some(name),
+                };
+                let settings = Settings { only_function, ..self.plan.settings.clone() };
+                self.send(worker, ToWorker::Start { row, settings }, Some(Arc::clone(&self.board_fd)));
+                self.send(worker, ToWorker::Catalogue, Some(Arc::clone(&self.catalogue.0)))
+            }
+            Action::SendCatalogue(worker) => {
+                self.send(worker, ToWorker::Catalogue, Some(Arc::clone(&self.catalogue.0)))
+            }
+            Action::SendDrain(worker) => {
+                let deadline_ms = u32::try_from(self.plan.drain_timeout.as_millis()).unwrap_or(u32::MAX);
+                self.send(worker, ToWorker::Drain { deadline_ms }, None)
+            }
+            Action::Kill { worker, why } => {
+                if let Some(Manned { link, .. }) = self.manned(worker) {
+                    tracing::error!("worker {} on core {} is killed: {why}", link.pid, link.handle.core);
+                    link.kill();
+                }
+                None
+            }
+            Action::Died { worker, delay, unready } => {
+                self.tell_death(worker, delay, unready);
+                None
+            }
+            Action::Bury(worker) => {
+                self.bury(worker);
+                None
+            }
+            Action::Serve { generation, ready } => {
+                self.serve(generation, ready);
+                None
+            }
+            Action::Answer { ticket, outcome } => {
+                // Whoever asked may have gone.
+                let _ = self.tickets.remove(&ticket).map(|done| done.send(outcome));
+                None
+            }
+        }
+    }
+
+    fn start_worker(&mut self, worker: WorkerId, core: usize) -> Option<Event> {
         let started = Channel::pair().map_err(|error| error.to_string()).and_then(|(channel, worker_end)| {
-            let (core, row, board, sent) = (seat.core, seat.row, Arc::clone(&self.board), AtomicU64::new(0));
-            let handle = Arc::new(WorkerHandle { channel, core, row, board, sent });
-            Link::start(&self.plan.binary, (handle, worker_end), (id, seat.life), &self.events.0)
+            let (board, sent) = (Arc::clone(&self.board), AtomicU64::new(0));
+            let handle = Arc::new(WorkerHandle { channel, core, row: worker.seat, board, sent });
+            Link::start(&self.plan.binary, (handle, worker_end), worker, &self.events.0)
                 .map_err(|error| error.to_string())
         });
         match started {
-            Ok(link) => seat.state = State::Running { link, since: now, said_hello: false, applied: None },
+            Ok(link) => {
+                self.manned.insert(worker.seat, Manned { link, life: worker.life, ended: None });
+                None
+            }
             Err(error) => {
-                let delay = seat.back_off.died(Duration::ZERO).max(Duration::from_millis(100));
-                tracing::error!("{error}; tried again in {delay:?}");
-                seat.state = State::Resting { until: now + delay };
+                tracing::error!("{error}");
+                self.last_words.insert(worker.seat, error);
+                Some(Event::NotStarted(worker))
             }
         }
     }
 
-    fn on_event(&mut self, event: Event) {
-        let Some(seat) = self.seats.get_mut(&event.seat) else { return };
-        let State::Running { link, .. } = &seat.state else { return };
-        if seat.life != event.life {
-            return;
-        }
-        match event.what {
-            What::Said(received) => {
-                if let Err(why) = self.on_message(event.seat, received) {
-                    tracing::error!("a worker broke the protocol and is killed: {why}");
-                    self.seats.get_mut(&event.seat).into_iter().for_each(Seat::kill);
-                }
-            }
-            What::Broke(error) => {
-                tracing::error!("the worker with pid {} is killed: {error}", link.pid);
-                seat.kill();
-            }
-            What::Ended(status) => self.on_ended(event.seat, status),
-        }
+    fn send(&mut self, worker: WorkerId, message: ToWorker, fd: Option<Arc<OwnedFd>>) -> Option<Event> {
+        let Manned { link, .. } = self.manned(worker)?;
+        link.send(message, fd);
+        link.is_flushed().then_some(Event::Flushed(worker))
     }
 
-    fn on_message(&mut self, id: usize, received: Received<ToEngine>) -> Result<(), String> {
-        let Some(seat) = self.seats.get_mut(&id) else { return Ok(()) };
-        let State::Running { link, said_hello, applied, .. } = &mut seat.state else { return Ok(()) };
-        match (received.message, received.fd) {
-            (ToEngine::Hello { version, build_id }, None) if !*said_hello => {
-                if (version, build_id.as_str()) != (abi::VERSION, abi::BUILD_ID) {
-                    return Err(format!(
-                        "it is build {build_id} and the engine is {}; install both from one build",
-                        abi::BUILD_ID
-                    ));
-                }
-                *said_hello = true;
-                let only_function = match &seat.pool {
-                    Pool::Shared => None,
-                    Pool::Function(name) => Some(name.clone()),
-                };
-                let settings = Settings { only_function, ..self.plan.settings.clone() };
-                let row = u16::try_from(seat.row).unwrap_or(u16::MAX);
-                link.send(ToWorker::Start { row, settings }, Some(Arc::clone(&self.board_fd)));
-                link.send(ToWorker::Catalogue, Some(Arc::clone(&self.catalogue.0)));
+    /// The only place that changes what shards decide by.
+    fn serve(&self, generation: u64, ready: Vec<(Pool, WorkerId)>) {
+        let before = self.shared.snapshot.load();
+        let newest = &self.catalogue.1;
+        let catalogue = if newest.generation() == generation { newest } else { &before.catalogue };
+        let mut workers: HashMap<Pool, Vec<Arc<WorkerHandle>>> = HashMap::new();
+        for (pool, worker) in ready {
+            if let Some(Manned { link, .. }) = self.manned.get(&worker.seat) {
+                workers.entry(pool).or_default().push(Arc::clone(&link.handle));
             }
-            (ToEngine::Applied { generation }, None) if *said_hello => {
-                let first = applied.is_none();
-                *applied = Some(generation);
-                if first {
-                    self.update_snapshot();
-                }
-            }
-            (ToEngine::Want { key }, None) if applied.is_some() => {
-                if let Some(module) = self.cache.sealed(&key) {
-                    link.send(ToWorker::Module { key }, Some(module));
-                    return Ok(());
-                }
-                let (cache, commands, life) = (Arc::clone(&self.cache), self.commands.0.clone(), seat.life);
-                tokio::task::spawn_local(async move {
-                    let module = cache.provide(key).await.map_err(|error| error.to_string());
-                    let _ = commands.send(Command::Module { seat: id, life, key, module });
-                });
-            }
-            (ToEngine::Return { read }, Some(socket)) if applied.is_some() => self.route_again(socket, read),
-            (other, _) => return Err(format!("{other:?} is not what comes next")),
         }
-        Ok(())
+        self.shared.snapshot.store(Arc::new(Snapshot { catalogue: Arc::clone(catalogue), workers }));
     }
 
-    fn on_ended(&mut self, id: usize, status: std::io::Result<std::process::ExitStatus>) {
-        let Some(seat) = self.seats.get_mut(&id) else { return };
-        let (core, row, now) = (seat.core, seat.row, Instant::now());
-        let resting = State::Resting { until: now };
-        let State::Running { link, since, applied, .. } = std::mem::replace(&mut seat.state, resting) else { return };
-        let pid = link.pid;
-        let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
-        if self.stopping || seat.retiring {
-            tracing::info!("worker {pid} on core {core} has ended: {how}");
-            self.seats.remove(&id);
-        } else {
-            let delay = seat.back_off.died(now - since);
-            seat.restarts += 1;
-            seat.state = State::Resting { until: now + delay };
-            let when = if applied.is_some() { "" } else { " before it was ready" };
-            tracing::error!("worker {pid} on core {core} died{when}: {how}; the next one starts in {delay:?}");
-        }
-        // What it held of its functions' limits is free again at once, not only when its successor starts.
-        self.board.clear(row);
-        // Nobody chooses it any more, so what is still in its queue is all there will be.
-        self.update_snapshot();
+    /// What it held of its functions' limits is free again at once, and what it never received goes to others.
+    fn bury(&mut self, worker: WorkerId) {
+        let Some(Manned { link, ended, .. }) = self.manned.remove(&worker.seat) else { return };
+        tracing::info!("worker {} on core {} has ended: {}", link.pid, link.handle.core, ended.unwrap_or_default());
+        self.board.clear(worker.seat);
         for received in link.unreceived() {
             if let (ToWorker::Connection { read }, Some(socket)) = (received.message, received.fd) {
                 self.route_again(socket, read);
@@ -359,33 +306,121 @@ impl Supervisor {
         }
     }
 
-    fn on_command(&mut self, command: Command) {
-        match command {
-            // Too late: whoever waits sees `done` dropped. The store has the change, and the next node serves it.
-            Command::Publish { .. } if self.stopping => {}
-            Command::Publish { catalogue, view, done } => self.publish(catalogue, view, done),
-            Command::Status { answer } => {
-                let mut workers: Vec<WorkerStatus> = self.seats.values().map(|seat| seat.status(&self.board)).collect();
-                workers.sort_by_key(|worker| worker.index);
-                let _ = answer.send(workers);
-            }
-            Command::Module { seat, life, key, module } => {
-                let Some(Seat { life: now, state: State::Running { link, .. }, .. }) = self.seats.get(&seat) else {
-                    return;
-                };
-                if *now != life {
-                    return;
-                }
-                match module {
-                    Ok(fd) => link.send(ToWorker::Module { key }, Some(fd)),
-                    Err(reason) => {
-                        tracing::error!("a worker asked for a module that cannot be had: {reason}");
-                        link.send(ToWorker::ModuleMissing { key, reason }, None);
-                    }
-                }
+    fn tell_death(&mut self, worker: WorkerId, delay: Duration, unready: u32) {
+        let Some(Manned { link, ended, .. }) = self.manned.get(&worker.seat) else { return };
+        let words = link.last_words();
+        let (pid, core, how) = (link.pid, link.handle.core, ended.as_deref().unwrap_or("?"));
+        let before = match unready {
+            0 => String::new(),
+            1 => " before it was ready".to_owned(),
+            times => format!(" before it was ready, like {} before it", times - 1),
+        };
+        let said = if words.is_empty() { String::new() } else { format!("; its last words: {words}") };
+        tracing::error!("worker {pid} on core {core} died{before}: {how}{said}; the next one starts in {delay:?}");
+        self.last_words.insert(worker.seat, words);
+    }
+
+    /// Looks at the rows of all workers, when it is time to.
+    fn look(&mut self) {
+        let now = Instant::now();
+        if !self.fleet.is_look_due(now) {
+            return;
+        }
+        for worker in self.fleet.running_workers() {
+            let Some(Manned { link, .. }) = self.manned.get(&worker.seat) else { continue };
+            let row = &self.board.rows()[worker.seat];
+            let seen = Seen {
+                heartbeat_ms: row.heartbeat_ms.load(Relaxed),
+                guest_deadline_ms: row.guest_deadline_ms.load(Relaxed),
+            };
+            let busy = link.handle.load() > 0 || row.in_flight.load(Relaxed) > 0;
+            self.fleet.look(worker, Look { seen, busy }, now_ms(), now);
+        }
+    }
+
+    fn on_link(&mut self, link::Event { worker, what }: link::Event) {
+        let Some(manned) = self.manned(worker) else { return };
+        match what {
+            What::Said(received) => self.on_message(worker, received),
+            What::Broke(error) => self.on(Event::Broke { worker, why: error.to_string() }),
+            // Something may have been put behind what was flushed.
+            What::Flushed if manned.link.is_flushed() => self.on(Event::Flushed(worker)),
+            What::Flushed => {}
+            What::Ended(status) => {
+                manned.ended = Some(status.map_or_else(|error| error.to_string(), |status| status.to_string()));
+                self.on(Event::Ended(worker));
             }
         }
     }
+
+    fn on_message(&mut self, worker: WorkerId, received: Received<ToEngine>) {
+        let serves = self.fleet.serves(worker);
+        match (received.message, received.fd) {
+            (ToEngine::Hello { version, build_id }, None) => {
+                let same_build = (version, build_id.as_str()) == (abi::VERSION, abi::BUILD_ID);
+                self.on(Event::Hello { worker, same_build });
+            }
+            (ToEngine::Applied { generation }, None) => {
+                self.last_words.remove(&worker.seat);
+                self.on(Event::Applied { worker, generation });
+            }
+            (ToEngine::Draining, None) => self.on(Event::Draining(worker)),
+            (ToEngine::Want { key }, None) if serves => self.on_want(worker, key),
+            (ToEngine::Return { read }, Some(socket)) if serves => self.route_again(socket, read),
+            (other, _) => self.on(Event::Broke { worker, why: format!("{other:?} is not what comes next") }),
+        }
+    }
+
+    fn on_want(&mut self, worker: WorkerId, key: Digest) {
+        if let Some(module) = self.cache.sealed(&key) {
+            self.send(worker, ToWorker::Module { key }, Some(module));
+            return;
+        }
+        let (cache, commands) = (Arc::clone(&self.cache), self.commands.0.clone());
+        tokio::task::spawn_local(async move {
+            let module = cache.provide(key).await.map_err(|error| error.to_string());
+            let _ = commands.send(Command::Module { worker, key, module });
+        });
+    }
+
+    fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Publish { catalogue, view, done } => self.publish(catalogue, view, done),
+            Command::Status { answer } => {
+                let _ = answer.send(self.told());
+            }
+            Command::Module { worker, key, module: Ok(fd) } => {
+                self.send(worker, ToWorker::Module { key }, Some(fd));
+            }
+            Command::Module { worker, key, module: Err(reason) } => {
+                tracing::error!("a worker asked for a module that cannot be had: {reason}");
+                self.send(worker, ToWorker::ModuleMissing { key, reason }, None);
+            }
+        }
+    }
+
+    fn publish(&mut self, catalogue: Arc<OwnedFd>, view: Arc<CatalogueView>, done: Done) {
+        let own = view.get().functions.iter().filter(|function| function.isolation == ArchivedIsolation::Process);
+        let own = own.map(|function| function.name.as_str().to_owned()).collect();
+        let (generation, ticket) = (view.generation(), self.next_ticket);
+        self.next_ticket += 1;
+        self.tickets.insert(ticket, done);
+        let actions = self.fleet.on(Event::Publish { generation, own, ticket }, Instant::now());
+        if self.fleet.generation() == generation {
+            self.catalogue = (catalogue, view);
+        }
+        self.perform(actions);
+    }
+
+    /// The process of `worker`, if it is the one that its seat has now.
+    fn manned(&mut self, worker: WorkerId) -> Option<&mut Manned> {
+        self.manned.get_mut(&worker.seat).filter(|manned| manned.life == worker.life)
+    }
+}
+
+/// Tells a client that waited for a worker that there will be none.
+fn stopping(connection: crate::dispatch::hop::Connection) {
+    let _ = answer(connection.socket.as_fd(), &Problem::new(503, "the node is stopping; try again"));
 }
 
 async fn sleep_until(at: Option<Instant>) {

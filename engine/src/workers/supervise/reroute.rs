@@ -8,25 +8,29 @@ use std::time::Instant;
 use abi::problem::Problem;
 
 use super::Supervisor;
+use crate::core::fleet::Event;
+use crate::core::verdict::{Verdict, verdict};
 use crate::dispatch::hop::{Connection, hop};
-use crate::dispatch::parking::node_full;
+use crate::dispatch::parking::{Parked, node_full};
 use crate::dispatch::refuse::{Client, LINGER, LOOK_INTERVAL, answer, read_away};
-use crate::dispatch::verdict::{Verdict, verdict};
 
 impl Supervisor {
-    /// Tries again for those that are parked, and gives up on those that have waited too long.
-    pub(super) fn retry_parked(&mut self, now: Instant) {
+    /// Somebody has parked a connection: it waits, and its pool's worker is started if it has to be.
+    pub(super) fn on_parked(&mut self, parked: Parked) {
+        let Some(pool) = parked.pool().cloned() else { return };
+        self.waiting.push(pool.clone(), parked, Instant::now());
+        self.on(Event::Wanted(pool));
+    }
+
+    /// Tries again for those that wait, and gives up on those that have waited too long.
+    pub(super) fn retry_waiting(&mut self) {
+        if self.waiting.is_empty() {
+            return;
+        }
         let snapshot = self.shared.snapshot.load_full();
-        for (deadline, mut parked) in std::mem::take(&mut self.parked) {
-            let Some(connection) = parked.take() else { continue };
-            match hop(&snapshot, None, connection) {
-                Ok(()) => {}
-                Err(connection) if now >= deadline => refuse(connection.socket, &node_full()),
-                Err(connection) => {
-                    parked.put_back(connection);
-                    self.parked.push((deadline, parked));
-                }
-            }
+        let place = |parked: Parked| parked.try_place(|connection| hop(&snapshot, None, connection));
+        for mut late in self.waiting.retry(Instant::now(), place) {
+            late.take().into_iter().for_each(|connection| refuse(connection.socket, &node_full()));
         }
     }
 

@@ -14,10 +14,10 @@ pub(crate) struct Candidate {
     pub(crate) refused: bool,
 }
 
-/// By how many connections the own core's worker may be busier than the least busy, and still be preferred: a few, or
-/// an eighth.
+/// By how many connections the own core's worker may be busier than the least busy, and still be preferred: one, or a
+/// sixteenth. Workers then end within a tenth of each other, however the kernel hashed their clients.
 fn margin(least: u64) -> u64 {
-    (least / 8).max(2)
+    (least / 16).max(1)
 }
 
 /// The position of the worker to try next, or none when all have refused.
@@ -29,6 +29,17 @@ pub(crate) fn choose(candidates: &[Candidate]) -> Option<usize> {
         Some((own_at, own)) if own.load <= least.load.saturating_add(margin(least.load)) => Some(own_at),
         _ => Some(least_at),
     }
+}
+
+/// Asks one worker after the other, best first, until one takes it. `send` says whether that one has.
+pub(crate) fn place(candidates: &mut [Candidate], mut send: impl FnMut(usize) -> bool) -> bool {
+    while let Some(at) = choose(candidates) {
+        if send(at) {
+            return true;
+        }
+        candidates[at].refused = true;
+    }
+    false
 }
 
 #[cfg(test)]
@@ -44,32 +55,33 @@ mod tests {
     #[test]
     fn the_own_core_wins_ties_and_small_differences() {
         assert_eq!(choose(&candidates(&[5, 5], 1)), Some(1));
-        assert_eq!(choose(&candidates(&[5, 7], 1)), Some(1));
-        assert_eq!(choose(&candidates(&[800, 900], 1)), Some(1));
+        assert_eq!(choose(&candidates(&[5, 6], 1)), Some(1));
+        assert_eq!(choose(&candidates(&[800, 850], 1)), Some(1));
     }
 
     #[test]
     fn a_much_busier_own_core_is_left() {
-        assert_eq!(choose(&candidates(&[5, 8], 1)), Some(0));
-        assert_eq!(choose(&candidates(&[800, 901], 1)), Some(0));
+        assert_eq!(choose(&candidates(&[5, 7], 1)), Some(0));
+        assert_eq!(choose(&candidates(&[800, 851], 1)), Some(0));
     }
 
     #[test]
     fn those_that_refused_are_not_asked_again() {
-        let mut all = candidates(&[1, 2, 3], 0);
         let mut order = Vec::new();
-        while let Some(at) = choose(&all) {
-            all[at].refused = true;
+        let mut refuse = |at| {
             order.push(at);
-        }
+            false
+        };
+        assert!(!place(&mut candidates(&[1, 2, 3], 0), &mut refuse));
+        assert!(!place(&mut [], refuse));
         assert_eq!(order, [0, 1, 2]);
-        assert_eq!(choose(&[]), None);
+        assert!(place(&mut candidates(&[2, 1], 0), |at| at == 1));
     }
 
     proptest! {
-        /// Clients hashed onto shards in any proportion end evenly on the workers.
+        /// Clients hashed onto shards in any proportion end on the workers within a tenth of each other.
         #[test]
-        fn connections_end_evenly(seed in any::<u64>(), connections in 64u64..512) {
+        fn connections_end_evenly(seed in any::<u64>(), connections in 128u64..2048) {
             let mut random = seed | 1;
             let mut loads = [0u64; 4];
             for _ in 0..connections {
@@ -79,7 +91,7 @@ mod tests {
                 loads[choose(&candidates(&loads, own)).unwrap()] += 1;
             }
             let (least, most) = (loads.iter().min().unwrap(), loads.iter().max().unwrap());
-            prop_assert!(most - least <= margin(*least) + 1, "{:?}", loads);
+            prop_assert!((most - least) * 10 <= *most, "{:?}", loads);
         }
     }
 }
