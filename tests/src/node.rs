@@ -33,9 +33,22 @@ pub fn binaries() -> PathBuf {
     folder
 }
 
+/// A copy of both binaries in a folder that goes with it.
+pub fn binaries_of_its_own() -> TempDir {
+    let folder = TempDir::new().expect("a temporary folder");
+    for name in ["sockhop", "sockhop-worker"] {
+        std::fs::copy(binaries().join(name), folder.path().join(name)).expect("room for the binaries");
+    }
+    folder
+}
+
 /// `sockhop` with nothing inherited that would tell it of another node.
 pub fn sockhop() -> Command {
-    let mut command = Command::new(binaries().join("sockhop"));
+    sockhop_in(&binaries())
+}
+
+fn sockhop_in(folder: &Path) -> Command {
+    let mut command = Command::new(folder.join("sockhop"));
     command.env_remove("SOCKHOP_NODE");
     command
 }
@@ -59,6 +72,7 @@ pub fn two_cores() -> String {
 /// How a node is to be started.
 #[derive(Debug, Default)]
 pub struct NodeBuilder {
+    binaries: Option<PathBuf>,
     data: Option<PathBuf>,
     arguments: Vec<String>,
     listeners: usize,
@@ -69,6 +83,13 @@ impl NodeBuilder {
     #[must_use]
     pub fn data(mut self, folder: &Path) -> Self {
         self.data = Some(folder.to_owned());
+        self
+    }
+
+    /// Runs the binaries of this folder, which may be changed while the node runs: see [`binaries_of_its_own`].
+    #[must_use]
+    pub fn binaries(mut self, folder: &Path) -> Self {
+        self.binaries = Some(folder.to_owned());
         self
     }
 
@@ -92,7 +113,7 @@ impl NodeBuilder {
     pub fn start(self) -> Node {
         let own_data = self.data.is_none().then(|| TempDir::new().expect("a temporary folder"));
         let data = self.data.or_else(|| Some(own_data.as_ref()?.path().join("data"))).expect("one of both");
-        let mut command = sockhop();
+        let mut command = sockhop_in(&self.binaries.unwrap_or_else(binaries));
         command.arg("serve").arg("--data").arg(&data).args(&self.arguments);
         if !self.arguments.iter().any(|a| a == "--cores") {
             command.args(["--cores", &two_cores()]);

@@ -106,10 +106,11 @@ fn to_worker(input: &mut Unstructured<'_>) -> Result<ToWorker> {
 }
 
 fn to_engine(input: &mut Unstructured<'_>) -> Result<ToEngine> {
-    Ok(match input.int_in_range(0..=3)? {
+    Ok(match input.int_in_range(0..=4)? {
         0 => ToEngine::Hello { version: input.arbitrary()?, build_id: input.arbitrary()? },
         1 => ToEngine::Applied { generation: input.arbitrary()? },
         2 => ToEngine::Want { key: input.arbitrary()? },
+        3 => ToEngine::Draining,
         _ => ToEngine::Return { read: input.arbitrary()? },
     })
 }

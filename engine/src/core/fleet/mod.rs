@@ -83,8 +83,8 @@ pub(crate) enum Action {
     SendDrain(WorkerId),
     /// End its process now.
     Kill { worker: WorkerId, why: String },
-    /// It has died unasked; the next one starts after `delay`. It was the `unready`th in a row that had not served, or 0.
-    Died { worker: WorkerId, delay: Duration, unready: u32 },
+    /// It has died unasked; the next one starts after `delay`. It was the `failed_starts`th in a row that had not served, or 0.
+    Died { worker: WorkerId, delay: Duration, failed_starts: u32 },
     /// Its process has ended: its row is free, and what it never received goes to others.
     Bury(WorkerId),
     /// From now on these workers get connections, routed by the catalogue of this generation.
@@ -251,10 +251,10 @@ impl Fleet {
 
     fn on_not_started(&mut self, worker: WorkerId, now: Instant) {
         if let Some(seat) = self.seat(worker) {
-            let delay = seat.back_off.not_started();
+            let delay = seat.back_off.did_not_start(Duration::ZERO);
             seat.phase = Phase::Resting { until: now + delay };
-            let unready = seat.back_off.unready_deaths();
-            self.actions.push(Action::Died { worker, delay, unready });
+            let failed_starts = seat.back_off.failed_starts();
+            self.actions.push(Action::Died { worker, delay, failed_starts });
         }
     }
 
@@ -282,6 +282,7 @@ impl Fleet {
         }
         if running.applied.replace(generation).is_none() {
             self.serve();
+            self.seats.entry(worker.seat).and_modify(|seat| seat.back_off.served());
         }
     }
 
@@ -310,10 +311,10 @@ impl Fleet {
         } else if leaving {
             seat.phase = if seat.wanted { Phase::Resting { until: now } } else { Phase::Dormant };
         } else {
-            let delay = seat.back_off.died(lived, served);
+            let delay = if served { seat.back_off.died(lived) } else { seat.back_off.did_not_start(lived) };
             seat.restarts += 1;
             seat.phase = Phase::Resting { until: now + delay };
-            died = Some(Action::Died { worker, delay, unready: seat.back_off.unready_deaths() });
+            died = Some(Action::Died { worker, delay, failed_starts: seat.back_off.failed_starts() });
         }
         self.actions.extend(died);
         // First nobody chooses it any more; what is in its queue then is all there will be.

@@ -112,9 +112,9 @@ impl Seat {
         matches!(&self.phase, Phase::Running(running) if running.applied.is_some())
     }
 
-    /// Processes in a row that died before they served.
-    pub(crate) fn unready_deaths(&self) -> u32 {
-        self.back_off.unready_deaths()
+    /// Processes in a row that did not come to serve.
+    pub(crate) fn failed_starts(&self) -> u32 {
+        self.back_off.failed_starts()
     }
 
     pub(crate) fn is_silent(&self) -> bool {

@@ -20,6 +20,7 @@ use abi::catalogue::{ArchivedIsolation, CatalogueView};
 use abi::channel::{Channel, Received};
 use abi::message::{Digest, Settings, ToEngine, ToWorker};
 use abi::problem::Problem;
+use nix::sys::socket::{SockType, getsockopt, sockopt};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
@@ -234,8 +235,8 @@ impl Supervisor {
                 }
                 None
             }
-            Action::Died { worker, delay, unready } => {
-                self.tell_death(worker, delay, unready);
+            Action::Died { worker, delay, failed_starts } => {
+                self.tell_death(worker, delay, failed_starts);
                 None
             }
             Action::Bury(worker) => {
@@ -306,11 +307,11 @@ impl Supervisor {
         }
     }
 
-    fn tell_death(&mut self, worker: WorkerId, delay: Duration, unready: u32) {
+    fn tell_death(&mut self, worker: WorkerId, delay: Duration, failed_starts: u32) {
         let Some(Manned { link, ended, .. }) = self.manned.get(&worker.seat) else { return };
         let words = link.last_words();
         let (pid, core, how) = (link.pid, link.handle.core, ended.as_deref().unwrap_or("?"));
-        let before = match unready {
+        let before = match failed_starts {
             0 => String::new(),
             1 => " before it was ready".to_owned(),
             times => format!(" before it was ready, like {} before it", times - 1),
@@ -366,7 +367,10 @@ impl Supervisor {
             }
             (ToEngine::Draining, None) => self.on(Event::Draining(worker)),
             (ToEngine::Want { key }, None) if serves => self.on_want(worker, key),
-            (ToEngine::Return { read }, Some(socket)) if serves => self.route_again(socket, read),
+            (ToEngine::Return { read }, Some(socket)) if serves && is_stream(&socket) => self.route_again(socket, read),
+            (ToEngine::Return { .. }, Some(_)) if serves => {
+                self.on(Event::Broke { worker, why: "it gave back what is no client's connection".to_owned() });
+            }
             (other, _) => self.on(Event::Broke { worker, why: format!("{other:?} is not what comes next") }),
         }
     }
@@ -416,6 +420,11 @@ impl Supervisor {
     fn manned(&mut self, worker: WorkerId) -> Option<&mut Manned> {
         self.manned.get_mut(&worker.seat).filter(|manned| manned.life == worker.life)
     }
+}
+
+/// Whether a worker can have been given it: workers are not believed.
+fn is_stream(fd: &OwnedFd) -> bool {
+    getsockopt(fd, sockopt::SockType) == Ok(SockType::Stream)
 }
 
 /// Tells a client that waited for a worker that there will be none.

@@ -32,7 +32,7 @@ impl Supervisor {
             },
             state,
             restarts: seat.restarts,
-            failed_starts: seat.unready_deaths(),
+            failed_starts: seat.failed_starts(),
             last_words: self.last_words.get(&index).filter(|words| !words.is_empty()).cloned(),
             connections_taken: row.connections_taken.load(Relaxed),
             connections_open: row.connections_open(),

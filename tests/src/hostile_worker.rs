@@ -1,0 +1,78 @@
+//! A worker that does what no worker does: the file `mischief` beside the binary says which. It stands in for a worker that
+//! was broken into, or is of another build; `tests/hostile_worker.rs` puts it in the real one's place.
+//!
+//! Owns its end of the channel, at the number that every worker finds it under.
+#![expect(clippy::expect_used, reason = "it may end however it likes")]
+
+use std::fs::File;
+use std::io::IoSlice;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::thread;
+use std::time::Duration;
+
+use abi::catalogue::CatalogueView;
+use abi::channel::{Channel, ReceiveBuffer, ReceiveError, Received};
+use abi::message::{ToEngine, ToWorker};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+
+fn main() {
+    let own = std::env::current_exe().expect("it was started from a file");
+    let mischief = std::fs::read_to_string(own.with_file_name("mischief")).expect("the test says which");
+    // SAFETY: the engine put the channel at this number before `exec`, and nothing in this process has used it yet.
+    let socket = unsafe { OwnedFd::from_raw_fd(abi::WORKER_CHANNEL_FD) };
+    let raw = socket.as_raw_fd();
+    let send = |bytes: &[u8], fds: &[i32]| {
+        let rights = [ControlMessage::ScmRights(fds)];
+        let rights = if fds.is_empty() { &rights[..0] } else { &rights[..] };
+        let _ = sendmsg::<()>(raw, &[IoSlice::new(bytes)], rights, MsgFlags::empty(), None);
+    };
+    let own_hello = || ToEngine::Hello { version: abi::VERSION, build_id: abi::BUILD_ID.to_owned() };
+    let null = File::open("/dev/null").expect("every machine has it");
+    match mischief.trim() {
+        "garbage" => send(&[0xa5; 300], &[]),
+        "oversized" => send(&vec![0; 190 * 1024], &[]),
+        "fds without a message" => send(&[1], &[null.as_raw_fd(); 200]),
+        "another build" => {
+            let hello = ToEngine::Hello { version: abi::VERSION + 1, build_id: "0.0.0+other".into() };
+            let _ = Channel::from(socket).send(&hello, None);
+        }
+        "out of turn" => {
+            let _ = Channel::from(socket).send(&ToEngine::Applied { generation: 1 }, None);
+        }
+        "from the future" => {
+            let channel = Channel::from(socket);
+            let _ = channel.send(&own_hello(), None);
+            let _ = channel.send(&ToEngine::Applied { generation: u64::MAX }, None);
+        }
+        "returns what it was never given" => {
+            let channel = Channel::from(socket);
+            serve(&channel, |channel, _| {
+                let _ = channel
+                    .send(&ToEngine::Return { read: b"GET / HT".to_vec() }, Some(std::os::fd::AsFd::as_fd(&null)));
+            });
+        }
+        "closes what it gets" => serve(&Channel::from(socket), |_, _| {}),
+        other => panic!("{other:?} is no mischief"),
+    }
+    // Whatever the engine thinks of it, it does not go by itself.
+    thread::sleep(Duration::from_secs(3600));
+}
+
+/// Behaves until it gets a connection.
+fn serve(channel: &Channel, on_connection: impl Fn(&Channel, OwnedFd)) {
+    let hello = ToEngine::Hello { version: abi::VERSION, build_id: abi::BUILD_ID.to_owned() };
+    channel.send(&hello, None).expect("the engine listens");
+    let mut buffer = ReceiveBuffer::default();
+    loop {
+        match channel.receive(&mut buffer) {
+            Ok(Received { message: ToWorker::Catalogue, fd: Some(fd) }) => {
+                let generation = CatalogueView::new(fd).expect("the engine's own").generation();
+                channel.send(&ToEngine::Applied { generation }, None).expect("the engine listens");
+            }
+            Ok(Received { message: ToWorker::Connection { .. }, fd: Some(fd) }) => on_connection(channel, fd),
+            Ok(_) => {}
+            Err(ReceiveError::Empty) => thread::sleep(Duration::from_millis(1)),
+            Err(_) => return,
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The engine trusts no worker: one that breaks the protocol is killed and replaced, and everybody else is served on.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use harness::running::kill_now;
+use harness::{Connection, Node, node};
+
+/// Until a worker that is killed at once has been killed a few times.
+const NOTICED: Duration = Duration::from_secs(20);
+
+/// Replaces the worker's binary: every one that starts from now on is another.
+fn replace_worker(folder: &Path, by: &Path) {
+    let (new, old) = (folder.join("new"), folder.join("sockhop-worker"));
+    fs::copy(by, &new).unwrap();
+    fs::rename(new, old).unwrap();
+}
+
+fn hostile() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_hostile-worker"))
+}
+
+#[test]
+fn whatever_a_worker_says_the_engine_serves_on_and_replaces_it() {
+    let folder = node::binaries_of_its_own();
+    let node = Node::build().binaries(folder.path()).start();
+    node.deploy("hello", "hello", &[]);
+    node.get("/hello/").expect_hello();
+    let fds = node.fds();
+    for (mischief, said) in [
+        ("garbage", "breaks the protocol"),
+        ("oversized", "breaks the protocol"),
+        ("fds without a message", "breaks the protocol"),
+        ("another build", "not of the engine's build"),
+        ("out of turn", "which it was not sent"),
+        ("from the future", "which it was not sent"),
+    ] {
+        fs::write(folder.path().join("mischief"), mischief).unwrap();
+        replace_worker(folder.path(), hostile());
+        let before = node.stderr().matches(said).count();
+        let victim = node.status().workers[0].pid;
+        kill_now(victim);
+        node.until_status(mischief, NOTICED, |_| node.stderr().matches(said).count() > before);
+        for _ in 0..20 {
+            node.get("/hello/").expect_hello();
+        }
+        replace_worker(folder.path(), &node::binaries().join("sockhop-worker"));
+        node.until_status("a real one serves again", NOTICED, |status| {
+            status.workers.iter().all(|worker| worker.state == "ready")
+        });
+    }
+    let engine: Vec<_> = fds.into_iter().filter(|(pid, _)| *pid == node.pid()).collect();
+    node.expect_fds_back_at(&engine, Duration::from_secs(5));
+    node.stop();
+}
+
+#[test]
+fn a_worker_that_gives_back_other_things_than_sockets_harms_nobody_else() {
+    let folder = node::binaries_of_its_own();
+    let node = Node::build().binaries(folder.path()).start();
+    node.deploy("hello", "hello", &[]);
+    node.deploy("hello", "alone", &["--isolation", "process"]);
+    node.get("/hello/").expect_hello();
+    let fds: Vec<_> = node.fds().into_iter().filter(|(pid, _)| *pid == node.pid()).collect();
+    for mischief in ["returns what it was never given", "closes what it gets"] {
+        fs::write(folder.path().join("mischief"), mischief).unwrap();
+        replace_worker(folder.path(), hostile());
+        node.status().pool("alone").filter(|worker| worker.pid != 0).for_each(|worker| kill_now(worker.pid));
+        for _ in 0..5 {
+            let mut connection = Connection::open(node.addresses()[0]);
+            connection.send("GET /alone/ HTTP/1.1\r\nHost: a\r\n\r\n");
+            // It is in the hands of the worker that it asked for, or waited for one in vain.
+            connection.try_reply().map_or((), |reply| drop(reply.expect_problem(503)));
+            node.get("/hello/").expect_hello();
+        }
+        assert!(node.stderr().contains("no client's connection"), "{}", node.stderr());
+        let own = node.status().pool("alone").next().expect("it has a seat").pid;
+        replace_worker(folder.path(), &node::binaries().join("sockhop-worker"));
+        if own != 0 {
+            kill_now(own);
+        }
+        node.until_status("a real one serves again", NOTICED, |status| {
+            status.pool("alone").all(|worker| worker.state == "ready" && worker.pid != own)
+        });
+        node.get("/alone/").expect_hello();
+    }
+    node.expect_fds_back_at(&fds, Duration::from_secs(5));
+    node.stop();
+}
