@@ -71,6 +71,9 @@ pub enum ToWorker {
     Connection {
         /// Bytes that belong before what the socket still holds.
         read: Vec<u8>,
+        /// When it was accepted, by [`crate::board::now_us`]; 0 when its first request had not arrived by then, or is not the
+        /// next: from here on the client's time is not to be told from ours.
+        accepted_at_us: u64,
     },
     /// Finish what is in flight, close what is idle, then leave.
     Drain {
@@ -116,7 +119,7 @@ impl Message for ToWorker {
 
     fn check(&self) -> Result<(), &'static str> {
         match self {
-            Self::Connection { read } if read.len() > limits::RETURNED_BYTES_MAX => {
+            Self::Connection { read, .. } if read.len() > limits::RETURNED_BYTES_MAX => {
                 Err("Connection.read is longer than RETURNED_BYTES_MAX")
             }
             Self::Start { row, .. } if usize::from(*row) >= limits::WORKERS_MAX => {

@@ -7,6 +7,7 @@ mod compile;
 mod control;
 mod dispatch;
 mod host;
+mod metrics;
 mod node;
 mod shard;
 mod store;

@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use abi::board::Board;
 use abi::message::Settings;
@@ -20,9 +20,12 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use crate::compile::cache::Cache;
 use crate::control::api::{self, Control};
 use crate::control::functions::Functions;
+use crate::control::tcp::Admin;
+use crate::control::token::{self, Token};
 use crate::dispatch::Snapshot;
 use crate::dispatch::parking::parking;
 use crate::host::{cores, lock, probe};
+use crate::metrics::Metrics;
 use crate::shard::{self, Shard, Shared, listen};
 use crate::store::directory::Directory;
 use crate::store::files;
@@ -35,6 +38,7 @@ pub(crate) struct Config {
     pub(crate) listen: Vec<String>,
     pub(crate) data: PathBuf,
     pub(crate) store: Option<PathBuf>,
+    pub(crate) admin: Option<String>,
     pub(crate) cores: Option<cores::CoreList>,
     pub(crate) domain: Option<String>,
     pub(crate) head_timeout: Duration,
@@ -59,6 +63,7 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     files::create_folder(&config.data).with_context(|| format!("the data folder {:?} cannot be made", config.data))?;
     let _lock = lock::lock(&config.data)?;
     let (listeners, addresses) = listen::open(&config.listen, cores.len())?;
+    let admin = config.admin.as_ref().map(|address| admin(address, &config.data)).transpose()?;
 
     let store = Directory::open(config.store.clone().unwrap_or_else(|| config.data.join("store")))?;
     let cache = Arc::new(Cache::open(config.data.join("cache"))?);
@@ -69,15 +74,17 @@ async fn run(config: &Config) -> anyhow::Result<()> {
 
     let (parking, parked) = parking();
     let first = Snapshot { catalogue: Arc::clone(&catalogue.1), workers: HashMap::new() };
-    let shared = Arc::new(Shared { snapshot: ArcSwap::from_pointee(first), domain: config.domain.clone(), parking });
     let (board, board_fd) = Board::create()?;
+    let board = (Arc::new(board), board_fd);
+    let metrics = Metrics::new(Arc::clone(&board.0), &cores);
+    let domain = config.domain.clone();
+    let shared = Arc::new(Shared { snapshot: ArcSwap::from_pointee(first), domain, parking, metrics });
     let plan = Plan {
         binary,
         cores: cores.clone(),
         settings: settings(config, cores.len()),
         drain_timeout: config.drain_timeout,
     };
-    let board = (Arc::new(board), board_fd);
     let mut supervisor = Supervisor::new(plan, Arc::clone(&shared), cache, board, catalogue, parked, commands);
     // Workers before shards: a shard has threads of its own, and nothing is accepted that nobody can serve.
     let mut stop = Stop::watch()?;
@@ -89,9 +96,16 @@ async fn run(config: &Config) -> anyhow::Result<()> {
 
     let draining = Arc::new(AtomicBool::new(false));
     let socket = config.data.join("control.sock");
-    let listeners = addresses.clone();
-    let control = Control { functions, supervisor: to_supervisor, listeners, draining: Arc::clone(&draining) };
-    start_control(api::bind(&socket)?, control)?;
+    let control = Control {
+        functions,
+        supervisor: to_supervisor,
+        shared,
+        listeners: addresses.clone(),
+        admin: admin.as_ref().map(|admin| admin.address),
+        started_s: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+        draining: Arc::clone(&draining),
+    };
+    start_control(api::bind(&socket)?, admin, control)?;
 
     let urls: Vec<String> = addresses.iter().map(|address| format!("http://{address}")).collect();
     // Whoever started us may have closed stdout; that is no reason not to serve.
@@ -106,6 +120,13 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     let _ = std::fs::remove_file(&socket);
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Opens the control API's way in from elsewhere.
+fn admin(address: &str, data: &std::path::Path) -> anyhow::Result<Admin> {
+    let admin = Admin::listen(address, Token::of(data)?)?;
+    tracing::info!("the control API is served on http://{}, with the token in {:?}", admin.address, token::path(data));
+    Ok(admin)
 }
 
 fn settings(config: &Config, shared_workers: usize) -> Settings {
@@ -133,12 +154,16 @@ fn start_shards(
 }
 
 /// Starts the control API on a thread and runtime of its own. It ends with the process.
-fn start_control(listener: std::os::unix::net::UnixListener, control: Control) -> anyhow::Result<()> {
+fn start_control(
+    listener: std::os::unix::net::UnixListener,
+    admin: Option<Admin>,
+    control: Control,
+) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name("control".into()).spawn(move || {
         runtime.block_on(async move {
             match tokio::net::UnixListener::from_std(listener) {
-                Ok(listener) => api::serve(listener, Arc::new(control)).await,
+                Ok(listener) => api::serve(listener, admin, Arc::new(control)).await,
                 Err(error) => tracing::error!("the control API cannot start: {error}"),
             }
         });

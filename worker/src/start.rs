@@ -78,13 +78,14 @@ fn first_catalogue(received: Received<ToWorker>) -> anyhow::Result<CatalogueView
 
 fn handle(worker: &Rc<Worker>, received: Received<ToWorker>) -> anyhow::Result<()> {
     match (received.message, received.fd) {
-        (ToWorker::Connection { read }, Some(fd)) => connection::take(worker, fd, read),
+        (ToWorker::Connection { read, accepted_at_us }, Some(fd)) => connection::take(worker, fd, read, accepted_at_us),
         (ToWorker::Catalogue, Some(fd)) => {
             worker.functions.replace(CatalogueView::new(fd)?);
             worker.report_applied();
         }
         (ToWorker::Module { key }, Some(fd)) => {
             worker.functions.module_arrived(key, fd);
+            worker.row().counts.cold_loads.add(1);
             worker.count_modules();
         }
         (ToWorker::ModuleMissing { key, reason }, None) => worker.functions.module_missing(key, &reason),

@@ -8,12 +8,12 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::Duration;
 
-use abi::board::{Board, Row, Slot};
+use abi::board::{Board, Counts, HOP_BOUNDS_US, Reason, Row, Slot, now_us, refused_index};
 use abi::message::{Settings, ToEngine};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::functions::{Function, Functions};
+use crate::functions::{Function, Functions, Place};
 use crate::guest_log::GuestLog;
 use crate::link::Outbox;
 use crate::wasm::instances::Spent;
@@ -91,6 +91,28 @@ impl Worker {
         self.count_modules();
     }
 
+    /// Counts a hop that has come to its first request.
+    pub(crate) fn count_hop(&self, accepted_at_us: u64) {
+        self.row().counts.hop.record(&HOP_BOUNDS_US, now_us().saturating_sub(accepted_at_us));
+    }
+
+    /// Counts a request that was refused before it was any function's.
+    pub(crate) fn count_refused(&self, status: u16) {
+        self.row().counts.refused.count(refused_index(status));
+    }
+
+    /// Counts why an invocation was refused or failed.
+    pub(crate) fn count_reason(&self, place: Place, reason: Reason) {
+        if let Some(counts) = self.counts(place) {
+            counts.reasons.count(reason as usize);
+        }
+    }
+
+    /// What is counted of a function in this worker; none when it is removed, and another has its slot.
+    pub(crate) fn counts(&self, place: Place) -> Option<&Counts> {
+        self.board.counts(self.row, place.slot, place.life)
+    }
+
     /// Counts a connection in until the guard is dropped.
     pub(crate) fn connection_taken(self: &Rc<Self>) -> OpenConnection {
         self.row().connections_taken.fetch_add(1, Relaxed);
@@ -108,19 +130,19 @@ impl Worker {
         RunningInvocation { worker: Rc::clone(self), function: Rc::clone(function), begun: false }
     }
 
-    /// A function's counters in this worker.
+    /// A function's counters in this worker that admission goes by.
     pub(crate) fn slot(&self, function: &Function) -> Option<&Slot> {
-        self.board.slots(self.row).get(function.slot)
+        self.board.slots(self.row).get(function.place.slot)
     }
 
     /// Invocations of a function on all workers that may run it.
     pub(crate) fn running_everywhere(&self, function: &Function) -> u32 {
-        self.board.sum(self.rows(), function.slot).0
+        self.board.sum(self.rows(), function.place.slot).0
     }
 
     /// Requests of a function that wait for their turn, on all workers that may run it.
     pub(crate) fn queued_everywhere(&self, function: &Function) -> u32 {
-        self.board.sum(self.rows(), function.slot).1
+        self.board.sum(self.rows(), function.place.slot).1
     }
 
     /// The rows of the workers that run the same functions as this one.

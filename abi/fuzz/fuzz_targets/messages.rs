@@ -100,7 +100,7 @@ fn to_worker(input: &mut Unstructured<'_>) -> Result<ToWorker> {
         1 => ToWorker::Catalogue,
         2 => ToWorker::Module { key: input.arbitrary()? },
         3 => ToWorker::ModuleMissing { key: input.arbitrary()?, reason: input.arbitrary()? },
-        4 => ToWorker::Connection { read: input.arbitrary()? },
+        4 => ToWorker::Connection { read: input.arbitrary()?, accepted_at_us: input.arbitrary()? },
         _ => ToWorker::Drain { deadline_ms: input.arbitrary()? },
     })
 }

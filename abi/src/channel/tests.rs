@@ -17,7 +17,7 @@ fn open_fds() -> usize {
 fn a_message_and_its_fd_arrive_whole() {
     let (engine, worker) = Channel::pair().unwrap();
     let (socket, mut far) = UnixStream::pair().unwrap();
-    let sent = ToWorker::Connection { read: b"GET /".to_vec() };
+    let sent = ToWorker::Connection { read: b"GET /".to_vec(), accepted_at_us: 7 };
     engine.send(&sent, Some(socket.as_fd())).unwrap();
     drop(socket);
     let received = worker.receive::<ToWorker>(&mut ReceiveBuffer::default()).unwrap();
@@ -32,7 +32,7 @@ fn a_message_and_its_fd_arrive_whole() {
 #[test]
 fn received_fds_do_not_survive_exec() {
     let (engine, worker) = Channel::pair().unwrap();
-    engine.send(&ToWorker::Connection { read: Vec::new() }, Some(engine.as_fd())).unwrap();
+    engine.send(&ToWorker::Connection { read: Vec::new(), accepted_at_us: 0 }, Some(engine.as_fd())).unwrap();
     let fd = worker.receive::<ToWorker>(&mut ReceiveBuffer::default()).unwrap().fd.unwrap();
     let flags = nix::fcntl::fcntl(&fd, nix::fcntl::FcntlArg::F_GETFD).unwrap();
     assert_eq!(flags & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
@@ -127,7 +127,7 @@ proptest! {
     #[test]
     fn any_flipped_byte_is_survived(at in 0usize..4096, to: u8, read in proptest::collection::vec(any::<u8>(), 0..256)) {
         let (engine, worker) = Channel::pair().unwrap();
-        let mut bytes = envelope::pack(&ToWorker::Connection { read }).unwrap();
+        let mut bytes = envelope::pack(&ToWorker::Connection { read, accepted_at_us: 0 }).unwrap();
         let at = at % bytes.len();
         bytes[at] = to;
         engine.socket.send_with_fd(&bytes, &[0]).unwrap();

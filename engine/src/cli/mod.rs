@@ -93,6 +93,9 @@ pub(crate) struct Serve {
     /// Folder of deployed functions
     #[arg(long, value_name = "DIR")]
     store: Option<PathBuf>,
+    /// Where to serve the control API over TCP, for those who show the token in DATA/admin.token (port 0 takes a free one)
+    #[arg(long, value_name = "ADDR", value_parser = address)]
+    admin: Option<String>,
     /// Cores to run on, for example 0-3 or 0,2 (default: all that are allowed)
     #[arg(long, value_name = "LIST", value_parser = cores::parse)]
     cores: Option<cores::CoreList>,
@@ -120,6 +123,7 @@ impl From<Serve> for node::Config {
             listen: serve.listen,
             data: serve.data,
             store: serve.store,
+            admin: serve.admin,
             cores: serve.cores,
             domain: serve.domain,
             head_timeout: duration(serve.head_timeout),

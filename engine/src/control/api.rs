@@ -1,4 +1,5 @@
-//! The control API's wire: HTTP/1.1 and JSON on a Unix socket that only the node's user can open.
+//! The control API's wire: HTTP/1.1 and JSON on a Unix socket that only the node's user can open, and with `--admin` over TCP,
+//! where all under `/v1` needs the token.
 //!
 //! ```text
 //! GET    /v1/status
@@ -7,6 +8,7 @@
 //! PUT    /v1/functions/NAME           multipart: `options` (JSON, first), `artefact` (the file)
 //! DELETE /v1/functions/NAME
 //! ANY    /v1/functions/NAME/invoke/PATH?QUERY
+//! GET    /metrics, /healthz, /readyz
 //! ```
 //! Errors are JSON with `error`. Owns the socket, and removes its file when the node stops.
 
@@ -23,7 +25,7 @@ use axum::extract::{DefaultBodyLimit, Multipart, Path, State};
 use axum::http::{Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
-use axum::{Json, Router};
+use axum::{Json, Router, middleware};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixListener;
 use tokio::sync::mpsc::UnboundedSender;
@@ -31,7 +33,11 @@ use tokio::sync::oneshot;
 
 use super::functions::{ChangeError, Functions};
 use super::invoke::{self, InvokeError};
-use super::status::{NodeStatus, Status};
+use super::status::{NodeStatus, Status, WorkerStatus};
+use super::tcp::{self, Admin};
+use super::health;
+use crate::metrics::memory;
+use crate::shard::Shared;
 use crate::store::options::{Options, OptionsError};
 use crate::workers::supervise::Command;
 
@@ -39,7 +45,11 @@ use crate::workers::supervise::Command;
 pub(crate) struct Control {
     pub(crate) functions: Functions,
     pub(crate) supervisor: UnboundedSender<Command>,
+    pub(crate) shared: Arc<Shared>,
     pub(crate) listeners: Vec<SocketAddr>,
+    pub(crate) admin: Option<SocketAddr>,
+    /// When the node started, in seconds since 1970.
+    pub(crate) started_s: u64,
     pub(crate) draining: Arc<AtomicBool>,
 }
 
@@ -75,9 +85,44 @@ pub(crate) fn bind(path: &FilePath) -> Result<std::os::unix::net::UnixListener, 
     })
 }
 
+impl Control {
+    /// What is told of the node as a whole.
+    pub(super) async fn node(&self) -> NodeStatus {
+        let url = |address: &SocketAddr| format!("http://{address}");
+        NodeStatus {
+            pid: std::process::id(),
+            version: abi::BUILD_ID,
+            listeners: self.listeners.iter().map(url).collect(),
+            admin: self.admin.as_ref().map(url),
+            generation: self.functions.generation(),
+            functions: self.functions.list().await.len(),
+            compilations: self.functions.compilations(),
+            draining: self.draining.load(SeqCst),
+            started_s: self.started_s,
+        }
+    }
+
+    /// What is told of the workers.
+    pub(super) async fn workers(&self) -> Result<Vec<WorkerStatus>, Failed> {
+        let (answer, workers) = oneshot::channel();
+        let stopping = || Failed::from(ChangeError::Stopping);
+        self.supervisor.send(Command::Status { answer }).map_err(|_| stopping())?;
+        let mut workers = workers.await.map_err(|_| stopping())?;
+        for worker in &mut workers {
+            worker.memory_bytes = worker.pid.and_then(memory::resident_bytes);
+        }
+        Ok(workers)
+    }
+}
+
 /// Serves the API until the process ends.
-pub(crate) async fn serve(listener: UnixListener, control: Arc<Control>) {
-    let router = Router::new()
+pub(crate) async fn serve(listener: UnixListener, admin: Option<Admin>, control: Arc<Control>) {
+    let open = Router::new()
+        .route("/metrics", get(health::metrics))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .with_state(Arc::clone(&control));
+    let guarded = Router::new()
         .route("/v1/status", get(status))
         .route("/v1/functions", get(list))
         .route("/v1/functions/{name}", get(inspect).put(deploy).delete(remove))
@@ -86,13 +131,17 @@ pub(crate) async fn serve(listener: UnixListener, control: Arc<Control>) {
         .route("/v1/functions/{name}/invoke/{*path}", any(call))
         .layer(DefaultBodyLimit::disable())
         .with_state(control);
-    if let Err(error) = axum::serve(listener, router).await {
+    if let Some(admin) = admin {
+        let guarded = guarded.clone().layer(middleware::from_fn_with_state(Arc::clone(&admin.token), tcp::check));
+        tokio::spawn(tcp::serve(admin, open.clone().merge(guarded)));
+    }
+    if let Err(error) = axum::serve(listener, open.merge(guarded)).await {
         tracing::error!("the control API has ended: {error}");
     }
 }
 
 /// An error on its way to the client.
-struct Failed(StatusCode, String);
+pub(super) struct Failed(pub(super) StatusCode, pub(super) String);
 
 impl IntoResponse for Failed {
     fn into_response(self) -> Response {
@@ -112,20 +161,7 @@ fn bad_request(what: impl std::fmt::Display) -> Failed {
 }
 
 async fn status(State(control): State<Arc<Control>>) -> Result<Json<Status>, Failed> {
-    let (answer, workers) = oneshot::channel();
-    let stopping = || Failed::from(ChangeError::Stopping);
-    control.supervisor.send(Command::Status { answer }).map_err(|_| stopping())?;
-    let workers = workers.await.map_err(|_| stopping())?;
-    let node = NodeStatus {
-        pid: std::process::id(),
-        version: abi::BUILD_ID,
-        listeners: control.listeners.iter().map(|address| format!("http://{address}")).collect(),
-        generation: control.functions.generation(),
-        functions: control.functions.list().await.len(),
-        compilations: control.functions.compilations(),
-        draining: control.draining.load(SeqCst),
-    };
-    Ok(Json(Status { node, workers }))
+    Ok(Json(Status { node: control.node().await, workers: control.workers().await? }))
 }
 
 async fn list(State(control): State<Arc<Control>>) -> Response {

@@ -241,6 +241,7 @@ impl Functions {
     }
 
     fn function(&self, manifest: &Manifest, slots: &Slots) -> Option<catalogue::Function> {
+        let slot = slots.of(&manifest.name)?;
         Some(catalogue::Function {
             name: manifest.name.clone(),
             version: manifest.version.clone(),
@@ -254,7 +255,8 @@ impl Functions {
                 Kind::Http03 => catalogue::Kind::Http03,
                 Kind::Command => catalogue::Kind::Command,
             },
-            slot: slots.of(&manifest.name)?,
+            slot: slot.number,
+            slot_life: slot.life,
             limits: (&manifest.limits).into(),
             requests_per_instance_max: manifest.instances.requests_max(),
             env: manifest.env.clone().into_iter().collect(),

@@ -20,13 +20,15 @@ pub(crate) struct Connection {
     pub(crate) read: Vec<u8>,
     /// Whose workers may have it.
     pub(crate) pool: Pool,
+    /// When it was accepted, if its first request had arrived by then; else 0 (see [`ToWorker::Connection`]).
+    pub(crate) accepted_at_us: u64,
 }
 
-/// Sends the connection to the best worker that takes it. Never blocks.
+/// Sends the connection to the best worker that takes it, and tells which. Never blocks.
 ///
 /// # Errors
 /// The connection itself, when its pool has no ready worker or every one's queue is full.
-pub(crate) fn hop(snapshot: &Snapshot, core: Option<usize>, connection: Connection) -> Result<(), Connection> {
+pub(crate) fn hop(snapshot: &Snapshot, core: Option<usize>, connection: Connection) -> Result<usize, Connection> {
     let workers = snapshot.pool(&connection.pool);
     let candidate = |worker: &std::sync::Arc<WorkerHandle>| Candidate {
         load: worker.load(),
@@ -34,13 +36,13 @@ pub(crate) fn hop(snapshot: &Snapshot, core: Option<usize>, connection: Connecti
         refused: false,
     };
     let mut candidates: Vec<Candidate> = workers.iter().map(candidate).collect();
-    let message = ToWorker::Connection { read: connection.read };
+    let message = ToWorker::Connection { read: connection.read, accepted_at_us: connection.accepted_at_us };
     while let Some(at) = choose(&candidates) {
         let worker = &workers[at];
         // Counted before it is sent, or the worker could be done with it first and its load look like less than nothing.
         worker.sent.fetch_add(1, Relaxed);
         match worker.channel.send(&message, Some(connection.socket.as_fd())) {
-            Ok(()) => return Ok(()),
+            Ok(()) => return Ok(worker.row),
             // Dead since the snapshot was made: the supervisor knows, or will in a moment.
             Err(SendError::Busy | SendError::Gone) => {}
             Err(error) => {
@@ -50,6 +52,6 @@ pub(crate) fn hop(snapshot: &Snapshot, core: Option<usize>, connection: Connecti
         worker.sent.fetch_sub(1, Relaxed);
         candidates[at].refused = true;
     }
-    let ToWorker::Connection { read } = message else { unreachable!("made above") };
+    let ToWorker::Connection { read, .. } = message else { unreachable!("made above") };
     Err(Connection { read, ..connection })
 }

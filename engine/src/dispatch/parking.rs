@@ -37,6 +37,11 @@ pub(crate) fn parking() -> (Parking, UnboundedReceiver<Parked>) {
 }
 
 impl Parking {
+    /// How many are parked now.
+    pub(crate) fn len(&self) -> usize {
+        self.count.load(Relaxed)
+    }
+
     /// Parks a connection.
     ///
     /// # Errors
@@ -87,7 +92,7 @@ mod tests {
 
     fn connection() -> Connection {
         let (socket, _) = std::os::unix::net::UnixStream::pair().unwrap();
-        Connection { socket: socket.into(), read: Vec::new(), pool: Pool::Shared }
+        Connection { socket: socket.into(), read: Vec::new(), pool: Pool::Shared, accepted_at_us: 0 }
     }
 
     #[test]

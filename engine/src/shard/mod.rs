@@ -12,6 +12,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
+use abi::board::now_us;
 use abi::limits::PEEK_BYTES_MAX;
 use arc_swap::ArcSwap;
 use glommio::net::{TcpListener, UnixStream as GlommioUnixStream};
@@ -23,6 +24,7 @@ use crate::dispatch::Snapshot;
 use crate::dispatch::hop::{Connection, hop};
 use crate::dispatch::parking::{Parking, node_full};
 use crate::dispatch::verdict::{Verdict, verdict};
+use crate::metrics::Metrics;
 
 /// glommio's preemption timer, as good as off. When it fires before the first task has run (the kernel gave the core to
 /// somebody else for so long), glommio 0.9's run loop takes that for idleness and parks with a runnable task: the
@@ -42,6 +44,7 @@ pub(crate) struct Shared {
     pub(crate) snapshot: ArcSwap<Snapshot>,
     pub(crate) domain: Option<String>,
     pub(crate) parking: Parking,
+    pub(crate) metrics: Metrics,
 }
 
 /// A running shard.
@@ -147,6 +150,8 @@ fn accept_backlog(core: usize, listener: &StdListener, shared: &Arc<Shared>) {
 
 /// Decides about a new connection. Does not wait.
 fn take(core: usize, socket: OwnedFd, shared: &Arc<Shared>) {
+    let (counts, now) = (shared.metrics.of_shard(core), now_us());
+    counts.accepted.add(1);
     let mut peeked = [0; PEEK_BYTES_MAX];
     let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
     let bytes = match recv(socket.as_raw_fd(), &mut peeked, flags) {
@@ -156,16 +161,26 @@ fn take(core: usize, socket: OwnedFd, shared: &Arc<Shared>) {
         Err(Errno::EAGAIN) => &[],
         Err(_) => return,
     };
+    // A head that is not there yet is the client's time, not the hop's.
+    let accepted_at_us = if bytes.windows(3).any(|three| three == b"\n\r\n") { now } else { 0 };
     let snapshot = shared.snapshot.load();
     match verdict(bytes, &snapshot.catalogue, shared.domain.as_deref()) {
-        Verdict::Refuse(problem) => refuse::refuse(socket, &problem),
+        Verdict::Refuse(problem) => {
+            counts.refused(problem.status);
+            refuse::refuse(socket, &problem);
+        }
         Verdict::Hop(pool) => {
-            let connection = Connection { socket, read: Vec::new(), pool };
-            if let Err(connection) = hop(&snapshot, Some(core), connection) {
+            let connection = Connection { socket, read: Vec::new(), pool, accepted_at_us };
+            match hop(&snapshot, Some(core), connection) {
+                Ok(row) => counts.hopped(row),
                 // No worker takes it now: one is being started, or all queues are full. The supervisor waits for it.
-                if let Err(connection) = shared.parking.park(connection) {
-                    refuse::refuse(connection.socket, &node_full());
-                }
+                Err(connection) => match shared.parking.park(connection) {
+                    Ok(()) => counts.parked.add(1),
+                    Err(connection) => {
+                        counts.refused(503);
+                        refuse::refuse(connection.socket, &node_full());
+                    }
+                },
             }
         }
     }

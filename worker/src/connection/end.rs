@@ -47,6 +47,7 @@ pub(super) async fn finish(worker: &Rc<Worker>, wire: SharedWire, end: End) {
         End::Cut => {}
         End::Close { unread } => close(socket, unread || !read.is_empty()).await,
         End::Refuse(problem) => {
+            worker.count_refused(problem.status);
             let reply = problem.reply(InvocationId::new());
             // It fits the socket's buffer unless the client takes nothing; then it gets nothing.
             let _ = tokio::time::timeout(UNREAD_TIMEOUT, socket.write_all(&reply)).await;

@@ -5,6 +5,7 @@
 //! request is looked at before its reply has left, so the socket can go back to the engine between any two requests with every
 //! byte that was read and not used. The task owns the socket.
 
+mod account;
 mod chunked;
 mod encode;
 mod end;
@@ -24,10 +25,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use abi::invocation_id::InvocationId;
+use abi::board::Outcome;
 use bytes::BytesMut;
 use tokio::net::TcpStream;
 
+use self::account::Account;
 use self::end::End;
 use self::incoming::Continue;
 use self::next::{Next, Waiting};
@@ -49,8 +51,9 @@ pub(crate) struct Addresses {
     pub(crate) local: SocketAddr,
 }
 
-/// Takes over a client's socket, with the bytes that others have read from it already.
-pub(crate) fn take(worker: &Rc<Worker>, fd: OwnedFd, read: Vec<u8>) {
+/// Takes over a client's socket, with the bytes that others have read from it already. `accepted_at_us` is when it was accepted,
+/// or 0 when that tells nothing of how long its hop took.
+pub(crate) fn take(worker: &Rc<Worker>, fd: OwnedFd, read: Vec<u8>, accepted_at_us: u64) {
     let open = worker.connection_taken();
     let socket = std::net::TcpStream::from(fd);
     let socket = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
@@ -58,7 +61,7 @@ pub(crate) fn take(worker: &Rc<Worker>, fd: OwnedFd, read: Vec<u8>) {
         Ok(socket) => {
             let worker = Rc::clone(worker);
             tokio::task::spawn_local(async move {
-                serve(worker, socket, BytesMut::from(&read[..])).await;
+                serve(worker, socket, BytesMut::from(&read[..]), accepted_at_us).await;
                 drop(open);
             });
         }
@@ -66,7 +69,7 @@ pub(crate) fn take(worker: &Rc<Worker>, fd: OwnedFd, read: Vec<u8>) {
     }
 }
 
-async fn serve(worker: Rc<Worker>, socket: TcpStream, read: BytesMut) {
+async fn serve(worker: Rc<Worker>, socket: TcpStream, read: BytesMut, mut accepted_at_us: u64) {
     let timeout = Duration::from_millis(u64::from(worker.settings.write_timeout_ms));
     let wire = SharedWire::new(Wire::new(socket, read, timeout));
     let mut connection = Connection { wire, outgoing: Outgoing::default(), client: Client::default() };
@@ -76,6 +79,10 @@ async fn serve(worker: Rc<Worker>, socket: TcpStream, read: BytesMut) {
         loop {
             match poll_fn(|cx| waiting.poll(cx, &worker, &connection.wire, drain.as_mut())).await {
                 Next::Request(routed) => {
+                    match std::mem::take(&mut accepted_at_us) {
+                        0 => {}
+                        at => worker.count_hop(at),
+                    }
                     if let Err(end) = connection.exchange(&worker, *routed).await {
                         break end;
                     }
@@ -125,11 +132,11 @@ impl Client {
 impl Connection {
     /// Has a request answered and its reply sent. `Ok` when the connection may serve another.
     async fn exchange(&mut self, worker: &Rc<Worker>, routed: Routed) -> Result<(), End> {
-        let id = InvocationId::new();
+        let account = Account::open(worker, &routed);
         let mut asked = routed.asked();
         let reply = {
             let wire = self.wire.clone();
-            let mut answer = pin!(answer(worker, routed, &wire, id));
+            let mut answer = pin!(answer(worker, routed, &wire, &account));
             let (client, outgoing) = (&mut self.client, &mut self.outgoing);
             poll_fn(|cx| {
                 if let Poll::Ready(reply) = answer.as_mut().poll(cx) {
@@ -143,7 +150,10 @@ impl Connection {
             })
             .await
         };
-        let Some(reply) = reply else { return Err(End::Close { unread: false }) };
+        let Some(reply) = reply else {
+            account.close(worker, Outcome::NoReply, self.outgoing.take_sent_bytes());
+            return Err(End::Close { unread: false });
+        };
         // A guest may have begun its reply before it asked for the body: the client is told before it sees the reply.
         poll_fn(|cx| poll_continue(cx, &mut self.wire.lock(), &mut self.outgoing)).await;
         {
@@ -152,7 +162,9 @@ impl Connection {
             asked.keep_alive &= incoming.continues != Continue::Awaited && incoming.failure().is_none();
         }
         asked.keep_alive &= !worker.draining();
-        let sent = self.send(worker, reply, asked, id).await;
+        let status = reply.status().as_u16();
+        let sent = self.send(worker, reply, asked, account.id).await;
+        account.close(worker, Outcome::Status(status), self.outgoing.take_sent_bytes());
         worker.spent.unmake();
         let kept = sent?;
         if !kept {

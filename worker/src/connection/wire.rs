@@ -163,6 +163,8 @@ impl Wire {
 pub(super) struct Outgoing {
     pub(super) own: Vec<u8>,
     sent: usize,
+    /// All that has left since it was last asked for.
+    sent_bytes: u64,
     data: Bytes,
     end: &'static [u8],
 }
@@ -171,6 +173,11 @@ impl Outgoing {
     /// Puts a guest's bytes behind our own, and `end` behind them. Only when no others are waiting.
     pub(super) fn put(&mut self, data: Bytes, end: &'static [u8]) {
         (self.data, self.end) = (data, end);
+    }
+
+    /// How many bytes have left since this was last asked.
+    pub(super) fn take_sent_bytes(&mut self) -> u64 {
+        std::mem::take(&mut self.sent_bytes)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -194,6 +201,7 @@ impl Outgoing {
     fn advance(&mut self, written: usize) {
         let own = written.min(self.own.len() - self.sent);
         self.sent += own;
+        self.sent_bytes += written as u64;
         let data = (written - own).min(self.data.len());
         self.data.advance(data);
         self.end = self.end.get(written - own - data..).unwrap_or_default();

@@ -188,6 +188,7 @@ impl Supervisor {
         }
         for (_, mut parked) in self.parked.drain(..) {
             if let Some(connection) = parked.take() {
+                self.shared.metrics.of_supervisor().refused(503);
                 let _ = answer(connection.socket.as_fd(), &Problem::new(503, "the node is stopping; try again"));
             }
         }
@@ -344,16 +345,17 @@ impl Supervisor {
         } else {
             let delay = seat.back_off.died(now - since);
             seat.restarts += 1;
+            self.shared.metrics.count_restart(row);
             seat.state = State::Resting { until: now + delay };
             let when = if applied.is_some() { "" } else { " before it was ready" };
             tracing::error!("worker {pid} on core {core} died{when}: {how}; the next one starts in {delay:?}");
         }
         // What it held of its functions' limits is free again at once, not only when its successor starts.
-        self.board.clear(row);
+        self.shared.metrics.retire(row, &self.catalogue.1);
         // Nobody chooses it any more, so what is still in its queue is all there will be.
         self.update_snapshot();
         for received in link.unreceived() {
-            if let (ToWorker::Connection { read }, Some(socket)) = (received.message, received.fd) {
+            if let (ToWorker::Connection { read, .. }, Some(socket)) = (received.message, received.fd) {
                 self.route_again(socket, read);
             }
         }

@@ -20,8 +20,8 @@ impl Supervisor {
         for (deadline, mut parked) in std::mem::take(&mut self.parked) {
             let Some(connection) = parked.take() else { continue };
             match hop(&snapshot, None, connection) {
-                Ok(()) => {}
-                Err(connection) if now >= deadline => refuse(connection.socket, &node_full()),
+                Ok(row) => self.shared.metrics.of_supervisor().hopped(row),
+                Err(connection) if now >= deadline => self.refuse(connection.socket, &node_full()),
                 Err(connection) => {
                     parked.put_back(connection);
                     self.parked.push((deadline, parked));
@@ -34,14 +34,23 @@ impl Supervisor {
     pub(super) fn route_again(&self, socket: OwnedFd, read: Vec<u8>) {
         let snapshot = self.shared.snapshot.load_full();
         match verdict(&read, &snapshot.catalogue, self.shared.domain.as_deref()) {
-            Verdict::Refuse(problem) => refuse(socket, &problem),
+            Verdict::Refuse(problem) => self.refuse(socket, &problem),
             Verdict::Hop(pool) => {
-                let refused = hop(&snapshot, None, Connection { socket, read, pool });
-                if let Err(connection) = refused.or_else(|connection| self.shared.parking.park(connection)) {
-                    refuse(connection.socket, &node_full());
+                let counts = self.shared.metrics.of_supervisor();
+                match hop(&snapshot, None, Connection { socket, read, pool, accepted_at_us: 0 }) {
+                    Ok(row) => counts.hopped(row),
+                    Err(connection) => match self.shared.parking.park(connection) {
+                        Ok(()) => counts.parked.add(1),
+                        Err(connection) => self.refuse(connection.socket, &node_full()),
+                    },
                 }
             }
         }
+    }
+
+    fn refuse(&self, socket: OwnedFd, problem: &Problem) {
+        self.shared.metrics.of_supervisor().refused(problem.status);
+        refuse(socket, problem);
     }
 }
 

@@ -96,6 +96,7 @@ impl Seat {
             in_flight: row.in_flight.load(Relaxed),
             returns: row.returns.load(Relaxed),
             modules: row.modules.load(Relaxed),
+            memory_bytes: None,
         }
     }
 }
