@@ -12,8 +12,8 @@ mod slot;
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, munmap};
@@ -55,26 +55,8 @@ pub struct Row {
 
 /// Upper bounds of the buckets that hops are counted in by how long they took. They are tens of microseconds on an idle
 /// machine and milliseconds where a worker is in the middle of a guest; beyond a second something is broken.
-pub const HOP_BOUNDS_US: [u64; 18] = [
-    5,
-    10,
-    20,
-    30,
-    50,
-    75,
-    100,
-    150,
-    200,
-    300,
-    500,
-    1_000,
-    2_000,
-    5_000,
-    10_000,
-    100_000,
-    1_000_000,
-    u64::MAX,
-];
+pub const HOP_BOUNDS_US: [u64; 18] =
+    [5, 10, 20, 30, 50, 75, 100, 150, 200, 300, 500, 1_000, 2_000, 5_000, 10_000, 100_000, 1_000_000, u64::MAX];
 
 /// Statuses with which a request is refused before it has reached a function.
 pub const REFUSED_STATUSES: [u16; 6] = [400, 404, 408, 413, 431, 503];

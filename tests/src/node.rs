@@ -36,7 +36,7 @@ pub fn binaries() -> PathBuf {
 /// `sockhop` with nothing inherited that would tell it of another node.
 pub fn sockhop() -> Command {
     let mut command = Command::new(binaries().join("sockhop"));
-    command.env_remove("SOCKHOP_NODE");
+    command.env_remove("SOCKHOP_NODE").env_remove("SOCKHOP_TOKEN");
     command
 }
 

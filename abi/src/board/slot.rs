@@ -241,7 +241,10 @@ mod tests {
     #[test]
     fn every_status_and_reason_has_its_place() {
         let of = |status| OUTCOMES[Outcome::Status(status).index()];
-        assert_eq!([of(99), of(100), of(204), of(399), of(404), of(504), of(999)], ["1xx", "1xx", "2xx", "3xx", "4xx", "5xx", "5xx"]);
+        assert_eq!(
+            [of(99), of(100), of(204), of(399), of(404), of(504), of(999)],
+            ["1xx", "1xx", "2xx", "3xx", "4xx", "5xx", "5xx"]
+        );
         assert_eq!(OUTCOMES[Outcome::NoReply.index()], "none");
         for (at, reason) in Reason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, at, "{reason:?}");

@@ -67,9 +67,9 @@ pub(crate) struct Target {
     /// The node's data folder
     #[arg(long, default_value = "./sockhop-data", value_name = "DIR")]
     pub(crate) data: PathBuf,
-    /// The node's control socket, instead of the one in its data folder
-    #[arg(long, env = "SOCKHOP_NODE", value_name = "SOCKET")]
-    pub(crate) node: Option<PathBuf>,
+    /// The node's control socket, or http://HOST:PORT of its admin listener, instead of the socket in its data folder
+    #[arg(long, env = "SOCKHOP_NODE", value_name = "SOCKET|URL")]
+    pub(crate) node: Option<client::Place>,
 }
 
 /// Options of every command that prints something.

@@ -32,10 +32,10 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 use super::functions::{ChangeError, Functions};
+use super::health;
 use super::invoke::{self, InvokeError};
 use super::status::{NodeStatus, Status, WorkerStatus};
 use super::tcp::{self, Admin};
-use super::health;
 use crate::metrics::memory;
 use crate::shard::Shared;
 use crate::store::options::{Options, OptionsError};

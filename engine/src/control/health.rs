@@ -11,8 +11,8 @@ use axum::response::{IntoResponse, Response};
 
 use super::api::{Control, Failed};
 use crate::dispatch::Pool;
-use crate::metrics::text::{self, Exposition};
 use crate::metrics::memory;
+use crate::metrics::text::{self, Exposition};
 
 /// 200 while the process answers.
 pub(super) async fn healthz() -> &'static str {

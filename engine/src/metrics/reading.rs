@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-use abi::board::{
-    Durations, FunctionTally, HOP_BOUNDS_US, ORIGINS, REFUSED_STATUSES, Row, Slot, add_counts as add,
-};
+use abi::board::{Durations, FunctionTally, HOP_BOUNDS_US, ORIGINS, REFUSED_STATUSES, Row, Slot, add_counts as add};
 use abi::catalogue::CatalogueView;
 use abi::limits::WORKERS_MAX;
 

@@ -104,9 +104,8 @@ impl Exposition {
             (labels, 1)
         });
         families.gauges("worker_pool", "Where a worker runs, and whose it is", None, info)?;
-        let each = |of: fn(&WorkerStatus) -> u64| {
-            self.workers.iter().map(move |status| (worker(status.index), of(status)))
-        };
+        let each =
+            |of: fn(&WorkerStatus) -> u64| self.workers.iter().map(move |status| (worker(status.index), of(status)));
         let ready = each(|status| u64::from(status.state == WorkerState::Ready));
         families.gauges("worker_ready", "Whether the worker serves", None, ready)?;
         let open = each(|status| status.connections_open);
@@ -114,8 +113,7 @@ impl Exposition {
         let in_flight = each(|status| status.in_flight);
         families.gauges("worker_in_flight", "Invocations that it runs", None, in_flight)?;
         families.gauges("worker_modules", "Modules that it has loaded", None, each(|status| status.modules))?;
-        let memory =
-            self.workers.iter().filter_map(|status| Some((worker(status.index), status.memory_bytes?)));
+        let memory = self.workers.iter().filter_map(|status| Some((worker(status.index), status.memory_bytes?)));
         families.gauges("worker_resident_memory", "Memory of its process", Some(Unit::Bytes), memory)
     }
 
@@ -276,7 +274,8 @@ mod tests {
         tally.reasons[Reason::Timeout as usize] = 1;
         tally.reasons[Reason::Trap as usize] = 2;
         let function = FunctionReading { name: name.to_owned(), in_flight: 1, queued: 2, tally };
-        let dispatch = DispatchReading { accepted: vec![(0, 11)], hops: BTreeMap::from([(1, 10)]), ..DispatchReading::default() };
+        let dispatch =
+            DispatchReading { accepted: vec![(0, 11)], hops: BTreeMap::from([(1, 10)]), ..DispatchReading::default() };
         let worker = WorkerTally { connections_taken: 10, restarts: 1, ..WorkerTally::default() };
         let reading = Reading { dispatch, workers: BTreeMap::from([(1, worker)]), functions: vec![function] };
         Exposition { node, workers: Vec::new(), reading, engine_memory_bytes: Some(4096), parked: 0 }
