@@ -25,6 +25,18 @@ pub trait Message: Sized {
     fn check(&self) -> Result<(), &'static str>;
 }
 
+/// Whether and how a worker tells of each invocation on stderr.
+#[derive(Archive, Serialize, Deserialize, Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum AccessLog {
+    /// Not at all.
+    #[default]
+    Off,
+    /// A line of `key=value`.
+    Text,
+    /// A line of JSON.
+    Json,
+}
+
 /// Settings of a worker, fixed for its life.
 #[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -41,6 +53,8 @@ pub struct Settings {
     pub idle_timeout_ms: u32,
     /// Without the client taking a byte of the reply.
     pub write_timeout_ms: u32,
+    /// The line an invocation.
+    pub access_log: AccessLog,
 }
 
 /// Engine to worker.

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use abi::board::Board;
-use abi::message::Settings;
+use abi::message::{AccessLog, Settings};
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use tokio::signal::unix::{SignalKind, signal};
@@ -45,6 +45,7 @@ pub(crate) struct Config {
     pub(crate) idle_timeout: Duration,
     pub(crate) write_timeout: Duration,
     pub(crate) drain_timeout: Duration,
+    pub(crate) access_log: AccessLog,
 }
 
 /// Runs a node until it is told to stop.
@@ -138,6 +139,7 @@ fn settings(config: &Config, shared_workers: usize) -> Settings {
         head_timeout_ms: millis(config.head_timeout),
         idle_timeout_ms: millis(config.idle_timeout),
         write_timeout_ms: millis(config.write_timeout),
+        access_log: config.access_log,
     }
 }
 

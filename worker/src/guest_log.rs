@@ -1,4 +1,4 @@
-//! Guests' stdout and stderr, a line at a time, to the node's stderr.
+//! Guests' stdout and stderr, a line at a time, to the node's stderr; the access log goes the same way.
 //!
 //! Lines are written by a thread of their own, through a bounded queue: a stderr that nobody reads must not hold up
 //! requests. What does not fit is dropped and counted. Owns that thread and no fds (stderr is the process's).
@@ -54,7 +54,11 @@ fn write(queue: &Receiver<String>, dropped: &AtomicU64) {
 impl GuestLog {
     /// Writes one line about an invocation.
     pub(crate) fn line(&self, function: &str, id: InvocationId, stream: &str, text: &str) {
-        let line = format!("function={function} invocation={id} stream={stream} {text}\n");
+        self.put(format!("function={function} invocation={id} stream={stream} {text}\n"));
+    }
+
+    /// Writes a line that ends in a newline and has no other.
+    pub(crate) fn put(&self, line: String) {
         if self.lines.try_send(line).is_err() {
             self.dropped.fetch_add(1, Relaxed);
         }

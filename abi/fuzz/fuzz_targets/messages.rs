@@ -10,7 +10,7 @@ use std::os::unix::net::UnixDatagram;
 
 use abi::channel::{Channel, ReceiveBuffer, ReceiveError, Received, SendError};
 use abi::envelope;
-use abi::message::{Message, Settings, ToEngine, ToWorker};
+use abi::message::{AccessLog, Message, Settings, ToEngine, ToWorker};
 use fuzz::{FdWatch, Origin};
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
@@ -95,6 +95,7 @@ fn to_worker(input: &mut Unstructured<'_>) -> Result<ToWorker> {
                 head_timeout_ms: input.arbitrary()?,
                 idle_timeout_ms: input.arbitrary()?,
                 write_timeout_ms: input.arbitrary()?,
+                access_log: *input.choose(&[AccessLog::Off, AccessLog::Text, AccessLog::Json])?,
             },
         },
         1 => ToWorker::Catalogue,

@@ -1,15 +1,17 @@
-//! The command line. [`mod@client`] talks to the control API, [`deploy`] sends a function, [`show`] prints what there is.
+//! The command line. [`mod@client`] talks to the control API, [`deploy`] sends a function, [`show`] prints what there is,
+//! [`mod@top`] shows it as it changes.
 //!
 //! Names and defaults are part of what users rely on (see README). Owns no fds.
 
 mod client;
 mod deploy;
 mod show;
+mod top;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use abi::limits;
+use abi::{limits, message};
 use clap::{Args, Parser, Subcommand};
 
 use self::client::Node;
@@ -51,6 +53,8 @@ pub(crate) enum Command {
     Invoke(show::Invoke),
     /// Show what the node and its workers do
     Status(Show),
+    /// Watch what functions and workers do
+    Top(top::Top),
     /// Compile a component (the node runs this in a process of its own)
     #[command(hide = true)]
     Compile {
@@ -114,6 +118,27 @@ pub(crate) struct Serve {
     /// How long requests in flight may take to end when the node stops
     #[arg(long, default_value_t = limits::DRAIN_TIMEOUT_DEFAULT.into(), value_name = "TIME")]
     drain_timeout: humantime::Duration,
+    /// Whether to write a line to stderr for each invocation, and how
+    #[arg(long, default_value = "off", value_name = "FORMAT")]
+    access_log: AccessLog,
+}
+
+/// How each invocation is told.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum AccessLog {
+    Off,
+    Text,
+    Json,
+}
+
+impl From<AccessLog> for message::AccessLog {
+    fn from(format: AccessLog) -> Self {
+        match format {
+            AccessLog::Off => Self::Off,
+            AccessLog::Text => Self::Text,
+            AccessLog::Json => Self::Json,
+        }
+    }
 }
 
 impl From<Serve> for node::Config {
@@ -130,6 +155,7 @@ impl From<Serve> for node::Config {
             idle_timeout: duration(serve.idle_timeout),
             write_timeout: duration(serve.write_timeout),
             drain_timeout: duration(serve.drain_timeout),
+            access_log: serve.access_log.into(),
         }
     }
 }
@@ -171,5 +197,6 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
         Command::Remove { name, target } => client::block_on(async move { Node::new(&target).remove(&name).await }),
         Command::Invoke(invoke) => client::block_on(show::invoke(invoke)),
         Command::Status(show) => client::block_on(show::status(show)),
+        Command::Top(top) => client::block_on(top::run(top)),
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! GET    /v1/status
+//! GET    /v1/top
 //! GET    /v1/functions
 //! GET    /v1/functions/NAME
 //! PUT    /v1/functions/NAME           multipart: `options` (JSON, first), `artefact` (the file)
@@ -32,10 +33,10 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 use super::functions::{ChangeError, Functions};
-use super::health;
 use super::invoke::{self, InvokeError};
 use super::status::{NodeStatus, Status, WorkerStatus};
 use super::tcp::{self, Admin};
+use super::{health, top};
 use crate::metrics::memory;
 use crate::shard::Shared;
 use crate::store::options::{Options, OptionsError};
@@ -124,6 +125,7 @@ pub(crate) async fn serve(listener: UnixListener, admin: Option<Admin>, control:
         .with_state(Arc::clone(&control));
     let guarded = Router::new()
         .route("/v1/status", get(status))
+        .route("/v1/top", get(top::top))
         .route("/v1/functions", get(list))
         .route("/v1/functions/{name}", get(inspect).put(deploy).delete(remove))
         .route("/v1/functions/{name}/invoke", any(call))

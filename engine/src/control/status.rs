@@ -1,6 +1,6 @@
 //! What `sockhop status` tells, as it stands on the wire. Owns no fds.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The node as a whole.
 #[derive(Debug, Clone, Serialize)]
@@ -21,7 +21,7 @@ pub(crate) struct NodeStatus {
 }
 
 /// What a worker's seat is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum WorkerState {
     /// Its process runs and does not serve yet.

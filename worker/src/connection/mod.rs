@@ -5,6 +5,7 @@
 //! request is looked at before its reply has left, so the socket can go back to the engine between any two requests with every
 //! byte that was read and not used. The task owns the socket.
 
+mod access;
 mod account;
 mod chunked;
 mod encode;
@@ -25,11 +26,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use abi::board::Outcome;
 use bytes::BytesMut;
 use tokio::net::TcpStream;
 
-use self::account::Account;
+use self::account::{Account, Sent};
 use self::end::End;
 use self::incoming::Continue;
 use self::next::{Next, Waiting};
@@ -132,7 +132,7 @@ impl Client {
 impl Connection {
     /// Has a request answered and its reply sent. `Ok` when the connection may serve another.
     async fn exchange(&mut self, worker: &Rc<Worker>, routed: Routed) -> Result<(), End> {
-        let account = Account::open(worker, &routed);
+        let account = Account::open(worker, &routed, &self.wire);
         let mut asked = routed.asked();
         let reply = {
             let wire = self.wire.clone();
@@ -151,7 +151,7 @@ impl Connection {
             .await
         };
         let Some(reply) = reply else {
-            account.close(worker, Outcome::NoReply, self.outgoing.take_sent_bytes());
+            account.close(worker, Sent::Nothing, self.outgoing.take_sent_bytes());
             return Err(End::Close { unread: false });
         };
         // A guest may have begun its reply before it asked for the body: the client is told before it sees the reply.
@@ -164,7 +164,8 @@ impl Connection {
         asked.keep_alive &= !worker.draining();
         let status = reply.status().as_u16();
         let sent = self.send(worker, reply, asked, account.id).await;
-        account.close(worker, Outcome::Status(status), self.outgoing.take_sent_bytes());
+        let told = if sent.is_ok() { Sent::Whole(status) } else { Sent::Cut(status) };
+        account.close(worker, told, self.outgoing.take_sent_bytes());
         worker.spent.unmake();
         let kept = sent?;
         if !kept {
