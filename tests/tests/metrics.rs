@@ -360,3 +360,55 @@ fn kill_if_there(pid: u32) {
         signal(pid, Signal::SIGKILL);
     }
 }
+
+/// The lines of the access log so far.
+fn access_lines(node: &Node, wanted: usize) -> Vec<String> {
+    let lines = || -> Vec<String> {
+        let stderr = node.stderr();
+        stderr
+            .lines()
+            .filter(|line| line.contains(" access ") || line.contains("\"access\""))
+            .map(str::to_owned)
+            .collect()
+    };
+    wait::for_value("all access lines", SOON, lines, |lines| lines.len() >= wanted)
+}
+
+#[test]
+fn the_access_log_has_one_line_an_invocation_and_no_client_forges_one() {
+    let node = Node::build().option("--access-log", "json").start();
+    node.deploy("hello", "hello", &[]);
+    node.deploy("sleep", "sleep", &[]);
+    let reply = node.get("/hello/a%0a%22x?secret=1");
+    let mut gone = node.connect();
+    gone.send(head("GET", "/sleep/?ms=20000", &[]));
+    node.until_status("it runs", SOON, |status| status.in_flight() == 1);
+    drop(gone);
+    node.get("/nothing/").expect_problem(404);
+    let lines = access_lines(&node, 2);
+    assert_eq!(lines.len(), 2, "{lines:#?}");
+    let read =
+        |line: &String| serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+    let (hello, sleep) = (read(&lines[0]), read(&lines[1]));
+    assert_eq!((&hello["function"], &hello["method"], &hello["status"]), (&"hello".into(), &"GET".into(), &200.into()));
+    assert_eq!((&hello["path"], &hello["cut"]), (&"/hello/a%0a%22x".into(), &false.into()));
+    assert_eq!(hello["invocation"], reply.head.invocation_id());
+    assert!(hello["client"].as_str().is_some_and(|client| client.starts_with("127.0.0.1:")), "{hello}");
+    assert!(hello["sent_bytes"].as_u64().is_some_and(|bytes| bytes > 100), "{hello}");
+    assert!(hello["duration_us"].as_u64().is_some_and(|duration| duration < 5_000_000), "{hello}");
+    assert_eq!((&sleep["status"], &sleep["sent_bytes"]), (&serde_json::Value::Null, &0.into()));
+    assert!(!node.stderr().contains("secret"));
+    node.stop();
+
+    let node = Node::build().option("--access-log", "text").start();
+    node.deploy("hello", "hello", &[]);
+    node.get("/hello/").expect_hello();
+    let lines = access_lines(&node, 1);
+    assert!(lines[0].contains("function=hello") && lines[0].contains(" path=\"/hello/\" status=200 "), "{lines:#?}");
+    node.stop();
+    // Nothing unless asked.
+    let node = Node::with(&["hello"]);
+    node.get("/hello/").expect_hello();
+    assert_eq!(access_lines(&node, 0), [] as [String; 0]);
+    node.stop();
+}
