@@ -23,6 +23,8 @@ use nix::unistd::ftruncate;
 use crate::limits::{FUNCTIONS_MAX, WORKERS_MAX};
 use crate::sealed::{self, SealedError};
 
+use self::slot::Ledger;
+
 pub use self::counter::{Counter, Counters, Durations, Histogram, add_counts};
 pub use self::slot::{Counts, FunctionTally, LATENCY_BOUNDS_US, OUTCOMES, Outcome, Reason, Slot};
 
@@ -148,6 +150,7 @@ struct Part {
     /// A bit for each slot that is in use.
     used: [AtomicU64; FUNCTIONS_MAX.div_ceil(64)],
     slots: [Slot; FUNCTIONS_MAX],
+    ledgers: [Ledger; FUNCTIONS_MAX],
 }
 
 /// The machine's monotonic clock in microseconds (clock_gettime(2)): the same for engine and workers.
@@ -220,7 +223,7 @@ impl Board {
         unsafe { std::slice::from_raw_parts(self.rows.as_ptr(), WORKERS_MAX) }
     }
 
-    /// The counters of all functions in the worker of `row`; none for a row that there is not.
+    /// What admission goes by, of all functions in the worker of `row`; none for a row that there is not.
     #[must_use]
     pub fn slots(&self, row: usize) -> &[Slot] {
         self.part(row).map_or(&[], |part| &part.slots)
@@ -231,7 +234,7 @@ impl Board {
     #[must_use]
     pub fn counts(&self, row: usize, slot: usize, life: u32) -> Option<&Counts> {
         let part = self.part(row)?;
-        part.slots.get(slot)?.counts(life, || {
+        part.ledgers.get(slot)?.counts(life, || {
             let (word, bit) = (&part.used[slot / 64], 1 << (slot % 64));
             if word.load(Relaxed) & bit == 0 {
                 word.store(word.load(Relaxed) | bit, Relaxed);
@@ -240,8 +243,17 @@ impl Board {
         })
     }
 
+    /// What has been counted of each life in the row, with the slot that it has.
+    pub fn tallies(&self, row: usize) -> impl Iterator<Item = (u32, FunctionTally, &Slot)> {
+        self.used_slots(row).filter_map(move |at| {
+            let part = self.part(row)?;
+            let (life, tally) = part.ledgers.get(at)?.get()?;
+            Some((life, tally, part.slots.get(at)?))
+        })
+    }
+
     /// The slots of `row` that are in use, in order.
-    pub fn used_slots(&self, row: usize) -> impl Iterator<Item = (usize, &Slot)> {
+    fn used_slots(&self, row: usize) -> impl Iterator<Item = usize> {
         let any = self.rows().get(row).is_some_and(|row| row.counts.slots_used.get() > 0);
         let part = if any { self.part(row) } else { None };
         part.into_iter().flat_map(|part| {
@@ -250,8 +262,7 @@ impl Board {
                 std::iter::from_fn(move || {
                     let bit = usize::try_from(bits.trailing_zeros()).unwrap_or(64);
                     bits &= bits.wrapping_sub(1);
-                    let slot = at * 64 + bit;
-                    (bit < 64).then(|| part.slots.get(slot)).flatten().map(|found| (slot, found))
+                    (bit < 64).then_some(at * 64 + bit)
                 })
             })
         })
@@ -333,19 +344,18 @@ mod tests {
     fn the_engine_finds_the_slots_that_are_in_use_and_a_dead_row_has_none() {
         let (engine, fd) = Board::create().unwrap();
         let worker = Board::map(&fd).unwrap();
-        let used = |row| engine.used_slots(row).map(|(slot, _)| slot).collect::<Vec<_>>();
+        let used = |row| engine.used_slots(row).collect::<Vec<_>>();
         assert!(used(2).is_empty());
         for slot in [0, 63, 64, FUNCTIONS_MAX - 1, 64] {
             worker.counts(2, slot, 5).unwrap().sent_bytes.add(1);
         }
         assert_eq!(used(2), [0, 63, 64, FUNCTIONS_MAX - 1]);
         assert!(used(1).is_empty());
-        let (life, tally) = engine.slots(2)[64].get().unwrap();
+        let (life, tally, _) = engine.tallies(2).nth(2).unwrap();
         assert_eq!((life, tally.sent_bytes), (5, 2));
         assert!(worker.counts(2, FUNCTIONS_MAX, 5).is_none() && worker.counts(WORKERS_MAX, 0, 5).is_none());
         engine.clear(2);
         assert!(used(2).is_empty());
-        assert_eq!(engine.slots(2)[64].get(), None);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! A slot outlives the function that has it: when that is removed, another may get its slot. So what is counted belongs to a
 //! *life*, a number that every function gets with its slot and none gets twice: the first invocation of a later life begins the
 //! counters anew, what an earlier one still has to tell is dropped, and a reader gets numbers only of the life it asks for.
-//! What admission goes by is not counted by life: places are taken and given back by whoever runs. Owns no fds.
+//! What admission goes by is not counted by life: places are taken and given back by whoever runs. It stands apart, because all
+//! workers look at it: a function's many counters then take memory only where the function runs. Owns no fds.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU32, fence};
@@ -129,14 +130,20 @@ impl Reason {
     }
 }
 
-/// One function's counters in one worker. What others read at every request is at the front.
+/// What admission goes by: one function in one worker.
 #[derive(Debug, Default)]
-#[repr(C, align(64))]
+#[repr(C)]
 pub struct Slot {
     /// Its invocations being run there now.
     pub in_flight: AtomicU32,
     /// Its requests that wait there for one of them to end.
     pub queued: AtomicU32,
+}
+
+/// What one function has counted in one worker.
+#[derive(Debug, Default)]
+#[repr(C, align(64))]
+pub(super) struct Ledger {
     life: AtomicU32,
     counts: Counts,
 }
@@ -155,10 +162,10 @@ pub struct Counts {
     pub reasons: Counters<{ Reason::ALL.len() }>,
 }
 
-impl Slot {
+impl Ledger {
     /// The counters for an invocation of `life` to count in; none when a later life has the slot by now. Only the slot's own
     /// worker may ask. `first` is called when the life is new here.
-    pub fn counts(&self, life: u32, first: impl FnOnce()) -> Option<&Counts> {
+    pub(super) fn counts(&self, life: u32, first: impl FnOnce()) -> Option<&Counts> {
         let current = self.life.load(Relaxed);
         if current < life {
             // No life while the numbers are nobody's.
@@ -172,8 +179,7 @@ impl Slot {
     }
 
     /// Which life the numbers are of, and what they are; none while that changes, or when there was no life yet.
-    #[must_use]
-    pub fn get(&self) -> Option<(u32, FunctionTally)> {
+    pub(super) fn get(&self) -> Option<(u32, FunctionTally)> {
         let life = self.life.load(Acquire);
         let counts = &self.counts;
         let tally = FunctionTally {
@@ -224,7 +230,7 @@ mod tests {
 
     #[test]
     fn a_later_function_finds_nothing_of_an_earlier_and_gets_nothing_from_it() {
-        let slot = Slot::default();
+        let slot = Ledger::default();
         assert_eq!(slot.get(), None);
         let mut lives = 0;
         slot.counts(3, || lives += 1).unwrap().outcomes.count(Outcome::Status(200).index());

@@ -90,10 +90,8 @@ impl Metrics {
         let mut kept = self.kept();
         let Some(counts) = self.board.rows().get(row) else { return };
         *kept.workers.entry(row).or_default() += &WorkerTally::read(counts);
-        for (_, slot) in self.board.used_slots(row) {
-            if let Some((life, tally)) = slot.get() {
-                *kept.functions.entry(life).or_default() += &tally;
-            }
+        for (life, tally, _) in self.board.tallies(row) {
+            *kept.functions.entry(life).or_default() += &tally;
         }
         let functions = &catalogue.get().functions;
         if kept.functions.len() > functions.len() {

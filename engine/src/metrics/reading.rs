@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-use abi::board::{Durations, FunctionTally, HOP_BOUNDS_US, ORIGINS, REFUSED_STATUSES, Row, Slot, add_counts as add};
+use abi::board::{Durations, FunctionTally, HOP_BOUNDS_US, ORIGINS, REFUSED_STATUSES, Row, add_counts as add};
 use abi::catalogue::CatalogueView;
 use abi::limits::WORKERS_MAX;
 
@@ -107,7 +107,7 @@ impl Metrics {
             if tally != WorkerTally::default() {
                 *workers.entry(at).or_default() += &tally;
             }
-            for (life, tally, slot) in self.board.used_slots(at).filter_map(|(_, slot)| with_life(slot)) {
+            for (life, tally, slot) in self.board.tallies(at) {
                 let function = by_life.entry(life).or_default();
                 function.tally += &tally;
                 function.in_flight += u64::from(slot.in_flight.load(SeqCst));
@@ -129,10 +129,6 @@ impl Metrics {
         reading.hops = hops.into_iter().enumerate().filter(|(_, hops)| *hops > 0).collect();
         reading
     }
-}
-
-fn with_life(slot: &Slot) -> Option<(u32, FunctionTally, &Slot)> {
-    slot.get().map(|(life, tally)| (life, tally, slot))
 }
 
 #[cfg(test)]
