@@ -151,7 +151,7 @@ fn state(state: WorkerState) -> &'static str {
 }
 
 fn bytes(bytes: u64) -> String {
-    ByteSize(bytes).display().iec_short().to_string()
+    ByteSize(bytes).display().iec().to_string()
 }
 
 fn rate(rate: Option<f64>) -> String {
