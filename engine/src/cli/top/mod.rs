@@ -73,14 +73,12 @@ async fn watch(node: &Node, first: Sample, terminal: &mut ratatui::DefaultTermin
         figures.sort(choice.sort);
         terminal.draw(|frame| screen::draw(frame, &figures, &choice, now_s()))?;
         if event::poll(next.saturating_duration_since(Instant::now()))? {
-            match event::read()? {
-                Event::Key(key) if key.kind != KeyEventKind::Release => {
-                    if press(key, &mut choice, figures.functions.len()) == Then::Quit {
-                        return Ok(());
-                    }
-                }
-                // A resize, most likely: drawn anew.
-                _ => {}
+            // Anything else is a resize, most likely: drawn anew.
+            if let Event::Key(key) = event::read()?
+                && key.kind != KeyEventKind::Release
+                && press(key, &mut choice, figures.functions.len()) == Then::Quit
+            {
+                return Ok(());
             }
             continue;
         }
