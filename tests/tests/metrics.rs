@@ -1,4 +1,5 @@
 //! What the node counts is what happened: exact after known requests, never less than before, and told to who may know.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -63,8 +64,8 @@ fn admin_node() -> Node {
 }
 
 fn admin(node: &Node) -> SocketAddr {
-    let url = node.status().node.admin.expect("it was asked for");
-    url.strip_prefix("http://").expect("a URL").parse().expect("an address")
+    let url = node.status().node.admin.unwrap();
+    url.strip_prefix("http://").unwrap().parse().unwrap()
 }
 
 /// A request of the admin listener; its replies bear no invocation id, so they are read as plain answers.
