@@ -113,6 +113,11 @@ pub const WRITE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 /// How long requests in flight may take to end when the node stops (setting `--drain-timeout`).
 pub const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 
+/// The most that any of these can be set to; fits a message's milliseconds.
+pub const SETTING_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// What is logged (setting `--log`), as text.
+pub const LOG_FILTER_BYTES_MAX: usize = 4096;
+
 /// Destinations that a function's outgoing requests may be allowed.
 pub const OUTBOUND_PATTERNS_MAX: usize = 256;
 /// One of them: `*.`, a DNS name of 253 bytes, a colon and a port.

@@ -25,7 +25,7 @@ pub trait Message: Sized {
     fn check(&self) -> Result<(), &'static str>;
 }
 
-/// Settings of a worker, fixed for its life.
+/// Settings of a worker. What it is for and its rows are fixed for its life, the rest is not ([`ToWorker::Settings`]).
 #[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// The function this worker exists for (`isolation = "process"`), or none: it runs all shared functions.
@@ -41,6 +41,22 @@ pub struct Settings {
     pub idle_timeout_ms: u32,
     /// Without the client taking a byte of the reply.
     pub write_timeout_ms: u32,
+    /// What the worker logs, in the words of `tracing-subscriber`'s filters.
+    pub log_filter: String,
+}
+
+impl Settings {
+    fn check(&self) -> Result<(), &'static str> {
+        let timeouts_ms = [self.head_timeout_ms, self.idle_timeout_ms, self.write_timeout_ms];
+        let long = |timeout_ms: &u32| u128::from(*timeout_ms) > limits::SETTING_TIMEOUT_MAX.as_millis();
+        match () {
+            () if timeouts_ms.iter().any(long) => Err("a timeout of Settings is beyond SETTING_TIMEOUT_MAX"),
+            () if self.log_filter.len() > limits::LOG_FILTER_BYTES_MAX => {
+                Err("Settings.log_filter is longer than LOG_FILTER_BYTES_MAX")
+            }
+            () => Ok(()),
+        }
+    }
 }
 
 /// Engine to worker.
@@ -51,6 +67,11 @@ pub enum ToWorker {
         /// The worker's row on the board.
         row: u16,
         /// Everything the worker needs to know of the node's settings.
+        settings: Settings,
+    },
+    /// These settings count from now on.
+    Settings {
+        /// All of them; what is fixed for the worker's life is as it was at the start.
         settings: Settings,
     },
     /// Carries the sealed memfd of a catalogue, which replaces the one before.
@@ -110,7 +131,7 @@ impl Message for ToWorker {
     fn fd_count(&self) -> usize {
         match self {
             Self::Start { .. } | Self::Catalogue | Self::Module { .. } | Self::Connection { .. } => 1,
-            Self::ModuleMissing { .. } | Self::Drain { .. } => 0,
+            Self::Settings { .. } | Self::ModuleMissing { .. } | Self::Drain { .. } => 0,
         }
     }
 
@@ -122,6 +143,7 @@ impl Message for ToWorker {
             Self::Start { row, .. } if usize::from(*row) >= limits::WORKERS_MAX => {
                 Err("Start.row is beyond WORKERS_MAX")
             }
+            Self::Start { settings, .. } | Self::Settings { settings } => settings.check(),
             _ => Ok(()),
         }
     }

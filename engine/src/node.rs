@@ -5,16 +5,13 @@
 
 use std::collections::HashMap;
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::time::Duration;
 
 use abi::board::Board;
-use abi::message::Settings;
 use anyhow::Context as _;
-use arc_swap::ArcSwap;
-use tokio::signal::unix::{SignalKind, signal};
+use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::compile::cache::Cache;
@@ -23,42 +20,35 @@ use crate::control::functions::Functions;
 use crate::dispatch::Snapshot;
 use crate::dispatch::parking::parking;
 use crate::host::{cores, lock, probe};
+use crate::reconfigure;
+use crate::settings::{Resolved, Sources};
 use crate::shard::{self, Shard, Shared, listen};
 use crate::store::directory::Directory;
 use crate::store::files;
 use crate::workers::supervise::{Command, Plan, Supervisor};
 use crate::workers::worker_binary;
 
-/// Everything `sockhop serve` can be told.
-#[derive(Debug, Clone)]
-pub(crate) struct Config {
-    pub(crate) listen: Vec<String>,
-    pub(crate) data: PathBuf,
-    pub(crate) store: Option<PathBuf>,
-    pub(crate) cores: Option<cores::CoreList>,
-    pub(crate) domain: Option<String>,
-    pub(crate) head_timeout: Duration,
-    pub(crate) idle_timeout: Duration,
-    pub(crate) write_timeout: Duration,
-    pub(crate) drain_timeout: Duration,
-}
-
 /// Runs a node until it is told to stop.
 ///
 /// # Errors
 /// Whatever kept it from starting, as a sentence for the terminal.
-pub(crate) fn serve(config: &Config) -> anyhow::Result<()> {
+pub(crate) fn serve(resolved: Resolved, sources: Sources) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no tokio runtime")?;
-    tokio::task::LocalSet::new().block_on(&runtime, run(config))
+    tokio::task::LocalSet::new().block_on(&runtime, run(resolved, sources))
 }
 
-async fn run(config: &Config) -> anyhow::Result<()> {
+async fn run(resolved: Resolved, sources: Sources) -> anyhow::Result<()> {
+    // First of all: from here on this signal does not end the process.
+    let hangup = signal(SignalKind::hangup()).context("SIGHUP cannot be watched")?;
+    let config = resolved.settings.clone();
     probe::diagnose(&probe::probe())?;
-    let cores = cores::choose(config.cores.clone(), cores::allowed()?)?;
+    let cores = cores::choose(config.cores.clone(), cores::allowed()?).with_context(|| resolved.whence("cores"))?;
     let binary = worker_binary()?;
-    files::create_folder(&config.data).with_context(|| format!("the data folder {:?} cannot be made", config.data))?;
+    files::create_folder(&config.data)
+        .with_context(|| format!("{}: the data folder {:?} cannot be made", resolved.whence("data"), config.data))?;
     let _lock = lock::lock(&config.data)?;
-    let (listeners, addresses) = listen::open(&config.listen, cores.len())?;
+    let (listeners, addresses) =
+        listen::open(&config.listen, cores.len()).with_context(|| resolved.whence("listen"))?;
 
     let store = Directory::open(config.store.clone().unwrap_or_else(|| config.data.join("store")))?;
     let cache = Arc::new(Cache::open(config.data.join("cache"))?);
@@ -69,13 +59,14 @@ async fn run(config: &Config) -> anyhow::Result<()> {
 
     let (parking, parked) = parking();
     let first = Snapshot { catalogue: Arc::clone(&catalogue.1), workers: HashMap::new() };
-    let shared = Arc::new(Shared { snapshot: ArcSwap::from_pointee(first), domain: config.domain.clone(), parking });
+    let domain = ArcSwapOption::new(config.domain.clone().map(Arc::new));
+    let shared = Arc::new(Shared { snapshot: ArcSwap::from_pointee(first), domain, parking });
     let (board, board_fd) = Board::create()?;
     let plan = Plan {
         binary,
         cores: cores.clone(),
-        settings: settings(config, cores.len()),
-        drain_timeout: config.drain_timeout,
+        settings: reconfigure::of_workers(&config, cores.len()),
+        drain_timeout: *config.drain_timeout,
     };
     let board = (Arc::new(board), board_fd);
     let mut supervisor = Supervisor::new(plan, Arc::clone(&shared), cache, board, catalogue, parked, commands);
@@ -90,7 +81,7 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     let draining = Arc::new(AtomicBool::new(false));
     let socket = config.data.join("control.sock");
     let listeners = addresses.clone();
-    let control = Control { functions, supervisor: to_supervisor, listeners, draining: Arc::clone(&draining) };
+    let control = Control { functions, supervisor: to_supervisor.clone(), listeners, draining: Arc::clone(&draining) };
     start_control(api::bind(&socket)?, control)?;
 
     let urls: Vec<String> = addresses.iter().map(|address| format!("http://{address}")).collect();
@@ -98,26 +89,15 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     let _ = writeln!(std::io::stdout(), "ready {}", urls.join(" "));
     tracing::info!("{} workers on cores {cores:?} serve {}", cores.len(), urls.join(" "));
 
+    tokio::task::spawn_local(reconfigure::at_each(hangup, sources, resolved, cores.len(), to_supervisor));
     supervisor.run_until(std::pin::pin!(stop.asked())).await;
-    tracing::info!("stopping: requests in flight have {:?} to end", config.drain_timeout);
+    tracing::info!("stopping: requests in flight have {:?} to end", supervisor.drain_timeout());
     draining.store(true, SeqCst);
     shards.into_iter().for_each(Shard::stop);
     supervisor.stop(stop.asked()).await;
     let _ = std::fs::remove_file(&socket);
     tracing::info!("stopped");
     Ok(())
-}
-
-fn settings(config: &Config, shared_workers: usize) -> Settings {
-    let millis = |duration: Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
-    Settings {
-        only_function: None,
-        shared_rows: u16::try_from(shared_workers).unwrap_or(u16::MAX),
-        domain: config.domain.clone(),
-        head_timeout_ms: millis(config.head_timeout),
-        idle_timeout_ms: millis(config.idle_timeout),
-        write_timeout_ms: millis(config.write_timeout),
-    }
 }
 
 fn start_shards(
@@ -148,8 +128,8 @@ fn start_control(listener: std::os::unix::net::UnixListener, control: Control) -
 
 /// The signals that ask a node to stop.
 struct Stop {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
+    terminate: Signal,
+    interrupt: Signal,
 }
 
 impl Stop {

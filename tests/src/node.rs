@@ -36,7 +36,9 @@ pub fn binaries() -> PathBuf {
 /// `sockhop` with nothing inherited that would tell it of another node.
 pub fn sockhop() -> Command {
     let mut command = Command::new(binaries().join("sockhop"));
-    command.env_remove("SOCKHOP_NODE");
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"SOCKHOP_")) {
+        command.env_remove(name);
+    }
     command
 }
 
@@ -61,6 +63,7 @@ pub fn two_cores() -> String {
 pub struct NodeBuilder {
     data: Option<PathBuf>,
     arguments: Vec<String>,
+    variables: Vec<(String, String)>,
     listeners: usize,
 }
 
@@ -80,6 +83,13 @@ impl NodeBuilder {
         self
     }
 
+    /// Sets an environment variable for the node.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Listens on that many ports instead of one.
     #[must_use]
     pub fn listeners(mut self, count: usize) -> Self {
@@ -93,7 +103,7 @@ impl NodeBuilder {
         let own_data = self.data.is_none().then(|| TempDir::new().expect("a temporary folder"));
         let data = self.data.or_else(|| Some(own_data.as_ref()?.path().join("data"))).expect("one of both");
         let mut command = sockhop();
-        command.arg("serve").arg("--data").arg(&data).args(&self.arguments);
+        command.arg("serve").arg("--data").arg(&data).args(&self.arguments).envs(self.variables);
         if !self.arguments.iter().any(|a| a == "--cores") {
             command.args(["--cores", &two_cores()]);
         }
@@ -262,6 +272,11 @@ impl Node {
         self.offspring.0.extend(below.into_iter().filter_map(Identity::of));
     }
 
+    /// Asks the node to read its configuration again.
+    pub fn hang_up(&self) {
+        process::signal(self.pid(), Signal::SIGHUP);
+    }
+
     /// Asks the node to stop, as an init system does.
     pub fn terminate(&mut self) {
         self.note_offspring();
@@ -305,7 +320,9 @@ impl Node {
         wait::until("the node's streams end with it", STOP, || self.running.streams_ended().then_some(()));
         assert_eq!(self.running.stdout(), self.ready, "stdout has the ready line and nothing else");
         let stderr = self.running.stderr();
-        let own = stderr.lines().find(|line| line.contains("panicked at") && !line.contains("stream="));
+        let own = stderr
+            .lines()
+            .find(|line| line.contains("panicked at") && !line.contains("stream=") && !line.contains("\"stream\":"));
         assert_eq!(own, None, "a process of the node panicked");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! One per process, behind an `Rc`: everything here runs on one thread. Owns the board's mapping.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -20,7 +20,8 @@ use crate::wasm::instances::Spent;
 use crate::wasm::standby::Standby;
 
 pub(crate) struct Worker {
-    pub(crate) settings: Settings,
+    /// Replaced when the engine says so; borrowed for a look only.
+    pub(crate) settings: RefCell<Settings>,
     pub(crate) functions: Functions,
     pub(crate) outbox: Outbox,
     pub(crate) log: GuestLog,
@@ -48,7 +49,7 @@ impl Worker {
         row: usize,
     ) -> Rc<Self> {
         Rc::new(Self {
-            settings,
+            settings: RefCell::new(settings),
             functions,
             outbox,
             log,
@@ -125,10 +126,26 @@ impl Worker {
 
     /// The rows of the workers that run the same functions as this one.
     fn rows(&self) -> Range<usize> {
-        match self.settings.only_function {
+        let settings = self.settings.borrow();
+        match settings.only_function {
             Some(_) => self.row..self.row + 1,
-            None => 0..usize::from(self.settings.shared_rows),
+            None => 0..usize::from(settings.shared_rows),
         }
+    }
+
+    /// How long a request's head may take.
+    pub(crate) fn head_timeout(&self) -> Duration {
+        millis(self.settings.borrow().head_timeout_ms)
+    }
+
+    /// How long a connection may be idle between requests.
+    pub(crate) fn idle_timeout(&self) -> Duration {
+        millis(self.settings.borrow().idle_timeout_ms)
+    }
+
+    /// How long a client may take none of its reply.
+    pub(crate) fn write_timeout(&self) -> Duration {
+        millis(self.settings.borrow().write_timeout_ms)
     }
 
     pub(crate) fn draining(&self) -> bool {
@@ -170,6 +187,10 @@ impl Worker {
             tracing::warn!(connections = self.connections_open.get(), "drain deadline: requests are cut off");
         }
     }
+}
+
+fn millis(millis: u32) -> Duration {
+    Duration::from_millis(u64::from(millis))
 }
 
 fn date() -> [u8; 29] {

@@ -85,23 +85,26 @@ fn deliver<M: Message + PartialEq + Debug>(
 }
 
 fn to_worker(input: &mut Unstructured<'_>) -> Result<ToWorker> {
-    Ok(match input.int_in_range(0..=5)? {
-        0 => ToWorker::Start {
-            row: input.arbitrary()?,
-            settings: Settings {
-                only_function: input.arbitrary()?,
-                shared_rows: input.arbitrary()?,
-                domain: input.arbitrary()?,
-                head_timeout_ms: input.arbitrary()?,
-                idle_timeout_ms: input.arbitrary()?,
-                write_timeout_ms: input.arbitrary()?,
-            },
-        },
+    Ok(match input.int_in_range(0..=6)? {
+        0 => ToWorker::Start { row: input.arbitrary()?, settings: settings(input)? },
         1 => ToWorker::Catalogue,
         2 => ToWorker::Module { key: input.arbitrary()? },
         3 => ToWorker::ModuleMissing { key: input.arbitrary()?, reason: input.arbitrary()? },
         4 => ToWorker::Connection { read: input.arbitrary()? },
+        5 => ToWorker::Settings { settings: settings(input)? },
         _ => ToWorker::Drain { deadline_ms: input.arbitrary()? },
+    })
+}
+
+fn settings(input: &mut Unstructured<'_>) -> Result<Settings> {
+    Ok(Settings {
+        only_function: input.arbitrary()?,
+        shared_rows: input.arbitrary()?,
+        domain: input.arbitrary()?,
+        head_timeout_ms: input.arbitrary()?,
+        idle_timeout_ms: input.arbitrary()?,
+        write_timeout_ms: input.arbitrary()?,
+        log_filter: input.arbitrary()?,
     })
 }
 

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use proptest::prelude::*;
 
 use super::*;
-use crate::message::{ToEngine, ToWorker};
+use crate::message::{Settings, ToEngine, ToWorker};
 
 fn open_fds() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
@@ -132,5 +132,34 @@ proptest! {
         bytes[at] = to;
         engine.socket.send_with_fd(&bytes, &[0]).unwrap();
         let _ = worker.receive::<ToWorker>(&mut ReceiveBuffer::default());
+    }
+}
+
+#[test]
+fn settings_beyond_their_limits_are_refused() {
+    let settings = |head_timeout_ms, log_bytes| Settings {
+        only_function: None,
+        shared_rows: 1,
+        domain: None,
+        head_timeout_ms,
+        idle_timeout_ms: 1,
+        write_timeout_ms: 1,
+        log_filter: "x".repeat(log_bytes),
+    };
+    let timeout_ms_max = u32::try_from(crate::limits::SETTING_TIMEOUT_MAX.as_millis()).unwrap();
+    let (engine, worker) = Channel::pair().unwrap();
+    for (head_timeout_ms, log_bytes, taken) in [
+        (timeout_ms_max, crate::limits::LOG_FILTER_BYTES_MAX, true),
+        (timeout_ms_max + 1, 0, false),
+        (1, crate::limits::LOG_FILTER_BYTES_MAX + 1, false),
+    ] {
+        let settings = settings(head_timeout_ms, log_bytes);
+        assert_eq!(ToWorker::Settings { settings: settings.clone() }.check().is_ok(), taken, "{settings:?}");
+        assert_eq!(ToWorker::Start { row: 0, settings: settings.clone() }.check().is_ok(), taken, "{settings:?}");
+        if taken {
+            let sent = ToWorker::Settings { settings };
+            engine.send(&sent, None).unwrap();
+            assert_eq!(worker.receive::<ToWorker>(&mut ReceiveBuffer::default()).unwrap().message, sent);
+        }
     }
 }

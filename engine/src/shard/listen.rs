@@ -16,7 +16,7 @@ const DEFER_ACCEPT_S: libc::c_int = 1;
 /// Why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ListenError {
-    #[error("--listen {address:?} is no address: {source}; expected HOST:PORT, for example 127.0.0.1:8080")]
+    #[error("{address:?} is no address: {source}; expected HOST:PORT, for example 127.0.0.1:8080")]
     Resolve { address: String, source: io::Error },
     #[error("cannot listen on {address}: {source}{hint}")]
     Bind { address: SocketAddr, source: io::Error, hint: &'static str },

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use abi::limits::PEEK_BYTES_MAX;
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use glommio::net::{TcpListener, UnixStream as GlommioUnixStream};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use nix::errno::Errno;
@@ -40,7 +40,7 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(20);
 /// What every shard works with.
 pub(crate) struct Shared {
     pub(crate) snapshot: ArcSwap<Snapshot>,
-    pub(crate) domain: Option<String>,
+    pub(crate) domain: ArcSwapOption<String>,
     pub(crate) parking: Parking,
 }
 
@@ -157,7 +157,7 @@ fn take(core: usize, socket: OwnedFd, shared: &Arc<Shared>) {
         Err(_) => return,
     };
     let snapshot = shared.snapshot.load();
-    match verdict(bytes, &snapshot.catalogue, shared.domain.as_deref()) {
+    match verdict(bytes, &snapshot.catalogue, shared.domain.load().as_deref().map(String::as_str)) {
         Verdict::Refuse(problem) => refuse::refuse(socket, &problem),
         Verdict::Hop(pool) => {
             let connection = Connection { socket, read: Vec::new(), pool };

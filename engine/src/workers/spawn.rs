@@ -9,7 +9,7 @@ use std::process::Stdio;
 
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::prctl;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::unistd::{Pid, getpid, getppid};
 use tokio::process::{Child, Command};
 
@@ -46,6 +46,7 @@ pub(crate) fn spawn(binary: &Path, channel: BorrowedFd<'_>, core: usize) -> Resu
     cpus.set(core).map_err(|errno| failed(errno.into()))?;
     let (channel, parent) = (channel.as_raw_fd(), getpid());
     let mut command = Command::new(binary);
+    command.envs(crate::log::worker_environment());
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit()).kill_on_drop(true);
     // SAFETY: between fork and exec only system calls are made; nothing allocates or takes a lock.
     unsafe { command.pre_exec(move || prepare(channel, &cpus, parent)) };
@@ -60,6 +61,11 @@ fn prepare(channel: i32, cpus: &CpuSet, parent: Pid) -> io::Result<()> {
         return Err(io::ErrorKind::BrokenPipe.into());
     }
     sched_setaffinity(Pid::from_raw(0), cpus)?;
+    // A terminal sends these to the whole process group; what they mean is the engine's to say.
+    for signal in [Signal::SIGHUP, Signal::SIGINT] {
+        // SAFETY: no handler is installed; ignored signals stay so over `exec`.
+        unsafe { sigaction(signal, &SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty())) }?;
+    }
     // SAFETY: both are plain system calls on fds of this child, which nothing else uses: dup2 makes the copy without
     // close-on-exec, and close_range marks everything above it, without closing what std still needs until `exec`.
     unsafe {

@@ -67,15 +67,16 @@ pub(crate) fn take(worker: &Rc<Worker>, fd: OwnedFd, read: Vec<u8>) {
 }
 
 async fn serve(worker: Rc<Worker>, socket: TcpStream, read: BytesMut) {
-    let timeout = Duration::from_millis(u64::from(worker.settings.write_timeout_ms));
-    let wire = SharedWire::new(Wire::new(socket, read, timeout));
+    let wire = SharedWire::new(Wire::new(socket, read, worker.write_timeout()));
     let mut connection = Connection { wire, outgoing: Outgoing::default(), client: Client::default() };
     let end = {
         let mut drain = pin!(worker.drain_begun());
-        let mut waiting = Waiting::first(&worker);
+        let mut waiting = Waiting::first();
         loop {
             match poll_fn(|cx| waiting.poll(cx, &worker, &connection.wire, drain.as_mut())).await {
                 Next::Request(routed) => {
+                    // The setting may have changed since the last one.
+                    connection.wire.lock().set_write_timeout(worker.write_timeout());
                     if let Err(end) = connection.exchange(&worker, *routed).await {
                         break end;
                     }

@@ -33,18 +33,15 @@ pub(super) struct Waiting {
     deadline: Deadline,
     /// The deadline is that of a head under way, not of an idle connection.
     begun: bool,
-    head_timeout: Duration,
-    idle_timeout: Duration,
+    /// What the deadline is of.
+    limit: Duration,
 }
 
 impl Waiting {
     /// The wait for a connection's first request, which is under way from the start: a client that connects and says nothing
     /// is a slow one.
-    pub(super) fn first(worker: &Worker) -> Self {
-        let millis = |millis: u32| Duration::from_millis(u64::from(millis));
-        let (head_timeout, idle_timeout) =
-            (millis(worker.settings.head_timeout_ms), millis(worker.settings.idle_timeout_ms));
-        Self { tried: 0, deadline: Deadline::default(), begun: true, head_timeout, idle_timeout }
+    pub(super) fn first() -> Self {
+        Self { tried: 0, deadline: Deadline::default(), begun: true, limit: Duration::ZERO }
     }
 
     /// The wait for the next.
@@ -82,20 +79,21 @@ impl Waiting {
                     if drain.poll(cx).is_ready() {
                         return Poll::Ready(Next::End(End::Close { unread: false }));
                     }
-                    return self.poll_late(cx, wire.buffer.is_empty()).map(Next::End);
+                    return self.poll_late(cx, worker, wire.buffer.is_empty()).map(Next::End);
                 }
             }
         }
     }
 
-    fn poll_late(&mut self, cx: &mut Context<'_>, empty: bool) -> Poll<End> {
+    fn poll_late(&mut self, cx: &mut Context<'_>, worker: &Worker, empty: bool) -> Poll<End> {
         let begun = self.begun || !empty;
         if !self.deadline.is_set() || begun != self.begun {
             self.begun = begun;
-            self.deadline.set(if begun { self.head_timeout } else { self.idle_timeout });
+            self.limit = if begun { worker.head_timeout() } else { worker.idle_timeout() };
+            self.deadline.set(self.limit);
         }
         ready!(self.deadline.poll_passed(cx));
-        let limit = self.head_timeout;
+        let limit = self.limit;
         Poll::Ready(match empty {
             true => End::Close { unread: false },
             false => End::Refuse(Problem::new(408, format!("the request's head took longer than {limit:?}"))),
@@ -113,7 +111,7 @@ fn decide(worker: &Rc<Worker>, wire: &mut Wire) -> Option<Next> {
     };
     let catalogue = worker.functions.catalogue();
     let (destination, prefix_length) =
-        match route(&catalogue, worker.settings.domain.as_deref(), head.host, head.target) {
+        match route(&catalogue, worker.settings.borrow().domain.as_deref(), head.host, head.target) {
             Ok(route) => {
                 let function = catalogue.function(route.function);
                 if !function.is_some_and(|function| is_ours(worker, function)) {
@@ -137,7 +135,7 @@ fn decide(worker: &Rc<Worker>, wire: &mut Wire) -> Option<Next> {
 }
 
 fn is_ours(worker: &Worker, function: &ArchivedFunction) -> bool {
-    match &worker.settings.only_function {
+    match &worker.settings.borrow().only_function {
         Some(only) => function.isolation == ArchivedIsolation::Process && function.name == only.as_str(),
         None => function.isolation == ArchivedIsolation::Shared,
     }

@@ -67,6 +67,10 @@ impl Wire {
         Self { socket, buffer: read, incoming, released: None, write_deadline, write_timeout }
     }
 
+    pub(super) fn set_write_timeout(&mut self, write_timeout: Duration) {
+        self.write_timeout = write_timeout;
+    }
+
     pub(super) fn into_parts(self) -> (TcpStream, BytesMut) {
         (self.socket, self.buffer)
     }

@@ -52,6 +52,8 @@ const DRAIN_GRACE: Duration = Duration::from_millis(500);
 pub(crate) enum Command {
     /// Serve by this catalogue; answered when every worker does.
     Publish { catalogue: Arc<OwnedFd>, view: Arc<CatalogueView>, done: oneshot::Sender<Result<(), PublishError>> },
+    /// Serve by these settings; answered when they are in every worker's queue.
+    Reconfigure { settings: Settings, drain_timeout: Duration, done: oneshot::Sender<()> },
     /// Tell what the workers do.
     Status { answer: oneshot::Sender<Vec<WorkerStatus>> },
     /// Internal: a module a worker asked for has been fetched.
@@ -157,6 +159,11 @@ impl Supervisor {
             }
             self.move_on(Instant::now());
         }
+    }
+
+    /// What requests in flight get to end.
+    pub(crate) fn drain_timeout(&self) -> Duration {
+        self.plan.drain_timeout
     }
 
     /// Drains every worker, and kills those that are not done at the end. Call it when no shard accepts any more.
@@ -298,11 +305,7 @@ impl Supervisor {
                     ));
                 }
                 *said_hello = true;
-                let only_function = match &seat.pool {
-                    Pool::Shared => None,
-                    Pool::Function(name) => Some(name.clone()),
-                };
-                let settings = Settings { only_function, ..self.plan.settings.clone() };
+                let settings = seat::settings(&seat.pool, &self.plan.settings);
                 let row = u16::try_from(seat.row).unwrap_or(u16::MAX);
                 link.send(ToWorker::Start { row, settings }, Some(Arc::clone(&self.board_fd)));
                 link.send(ToWorker::Catalogue, Some(Arc::clone(&self.catalogue.0)));
@@ -364,6 +367,20 @@ impl Supervisor {
             // Too late: whoever waits sees `done` dropped. The store has the change, and the next node serves it.
             Command::Publish { .. } if self.stopping => {}
             Command::Publish { catalogue, view, done } => self.publish(catalogue, view, done),
+            Command::Reconfigure { settings, drain_timeout, done } => {
+                (self.plan.settings, self.plan.drain_timeout) = (settings, drain_timeout);
+                for seat in self.seats.values() {
+                    if let State::Running { link, said_hello: true, .. } = &seat.state {
+                        link.send(
+                            ToWorker::Settings { settings: seat::settings(&seat.pool, &self.plan.settings) },
+                            None,
+                        );
+                    }
+                }
+                // As with a catalogue: shards go by it when every worker has it before the next connection.
+                self.shared.domain.store(self.plan.settings.domain.clone().map(Arc::new));
+                let _ = done.send(());
+            }
             Command::Status { answer } => {
                 let mut workers: Vec<WorkerStatus> = self.seats.values().map(|seat| seat.status(&self.board)).collect();
                 workers.sort_by_key(|worker| worker.index);

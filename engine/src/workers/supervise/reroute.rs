@@ -33,7 +33,7 @@ impl Supervisor {
     /// Finds a place for a connection that came back.
     pub(super) fn route_again(&self, socket: OwnedFd, read: Vec<u8>) {
         let snapshot = self.shared.snapshot.load_full();
-        match verdict(&read, &snapshot.catalogue, self.shared.domain.as_deref()) {
+        match verdict(&read, &snapshot.catalogue, self.shared.domain.load().as_deref().map(String::as_str)) {
             Verdict::Refuse(problem) => refuse(socket, &problem),
             Verdict::Hop(pool) => {
                 let refused = hop(&snapshot, None, Connection { socket, read, pool });

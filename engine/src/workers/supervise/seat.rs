@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use abi::board::Board;
-use abi::message::ToWorker;
+use abi::message::{Settings, ToWorker};
 
 use crate::control::status::{WorkerState, WorkerStatus};
 use crate::dispatch::Pool;
@@ -30,6 +30,15 @@ pub(super) struct Seat {
     pub(super) state: State,
     /// Its function has gone: it drains, and is not filled again.
     pub(super) retiring: bool,
+}
+
+/// The node's settings, as a worker of this pool gets them.
+pub(super) fn settings(pool: &Pool, node: &Settings) -> Settings {
+    let only_function = match pool {
+        Pool::Shared => None,
+        Pool::Function(name) => Some(name.clone()),
+    };
+    Settings { only_function, ..node.clone() }
 }
 
 impl Seat {
