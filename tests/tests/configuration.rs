@@ -1,10 +1,11 @@
 //! Configuration: what counts of flags, variables and file, what is said of mistakes, what a running node takes over at SIGHUP,
-//! and logs as JSON.
+//! logs as JSON, and what the command line says of itself.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use harness::{Finished, Node, Running, node, wait};
@@ -291,4 +292,48 @@ fn json_logs_are_one_object_a_line_from_the_node_and_its_guests() {
     assert!(said(&|line| line["level"] == "ERROR" && line["message"].as_str().unwrap().contains("died")) == 1);
     let why = parse(second.stderr.lines().last().unwrap());
     assert_eq!((&why["level"], why["message"].is_string()), (&"ERROR".into(), true), "{why}");
+}
+
+/// What `sockhop --help` lists.
+fn commands() -> Vec<String> {
+    let help = node::run(["--help"]).expect_code(0).stdout;
+    let list = help.split("Commands:").nth(1).unwrap().split("\n\n").next().unwrap();
+    let names = list.lines().filter_map(|line| line.split_whitespace().next());
+    names.filter(|name| *name != "help").map(str::to_owned).collect()
+}
+
+#[test]
+fn completions_are_scripts_of_each_shell_without_what_is_internal() {
+    let folder = TempDir::new().unwrap();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = node::run(["completions", shell]).expect_code(0).stdout;
+        for word in ["check-config", "head-timeout", "deploy"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+        assert!(!script.contains("compile"), "{shell}: an internal command is offered");
+        if shell == "bash" {
+            let file = folder.path().join("sockhop.bash");
+            fs::write(&file, script).unwrap();
+            assert!(Command::new("bash").arg("-n").arg(&file).status().unwrap().success());
+        }
+    }
+    node::run(["completions", "csh"]).expect_code(2);
+}
+
+#[test]
+fn there_is_a_man_page_for_every_command() {
+    let folder = TempDir::new().unwrap();
+    let pages = folder.path().join("man");
+    node::run(["man", "--out", pages.to_str().unwrap()]).expect_code(0);
+    let found: BTreeSet<String> =
+        fs::read_dir(&pages).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let commands = commands();
+    assert!(commands.len() >= 10, "{commands:?}");
+    let wanted = commands.iter().map(|command| format!("sockhop-{command}.1")).chain(["sockhop.1".to_owned()]);
+    assert_eq!(found, wanted.collect());
+    let serve = fs::read_to_string(pages.join("sockhop-serve.1")).unwrap();
+    assert!(serve.starts_with(".ie") || serve.contains(".TH"), "{serve}");
+    assert!(serve.contains("SOCKHOP_HEAD_TIMEOUT"), "{serve}");
+    let whole = node::run(["man"]).expect_code(0).stdout;
+    assert_eq!(whole, fs::read_to_string(pages.join("sockhop.1")).unwrap());
 }

@@ -1,11 +1,12 @@
 //! The command line. [`serve`] runs a node, [`mod@client`] talks to the control API of one, [`deploy`] sends a function,
-//! [`show`] prints what there is.
+//! [`show`] prints what there is, [`shell`] is for packagers.
 //!
 //! Names and defaults are part of what users rely on (see README). Owns no fds.
 
 mod client;
 mod deploy;
 mod serve;
+mod shell;
 mod show;
 
 use std::path::PathBuf;
@@ -52,6 +53,10 @@ pub(crate) enum Command {
     Invoke(show::Invoke),
     /// Show what the node and its workers do
     Status(Show),
+    /// Print a script that completes the command line
+    Completions(shell::Completions),
+    /// Print the man page
+    Man(shell::Man),
     /// Compile a component (the node runs this in a process of its own)
     #[command(hide = true)]
     Compile {
@@ -94,6 +99,8 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve(serve) => serve::serve(serve),
         Command::CheckConfig(check) => serve::check_config(check),
+        Command::Completions(wanted) => shell::completions(&wanted),
+        Command::Man(wanted) => shell::man(&wanted),
         Command::Compile { kind, input, output } => {
             if let Err(reason) = child::run(kind, &input, &output) {
                 // The parent reads it from here and says whose file it was.
