@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use http_body::Frame;
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
 use tokio::net::TcpStream;
@@ -90,7 +90,8 @@ impl Wire {
         if self.buffer.capacity() - self.buffer.len() < room.min(BODY_ROOM_BYTES_MIN) {
             self.buffer.reserve(room);
         }
-        pin!(self.socket.read_buf(&mut self.buffer)).poll(cx)
+        // The buffer may have more room than was asked for. What is read beyond a body could then be more than can be given back.
+        pin!(self.socket.read_buf(&mut (&mut self.buffer).limit(room))).poll(cx)
     }
 
     /// The next piece of the request's body.
