@@ -43,6 +43,24 @@ pub struct Settings {
     pub write_timeout_ms: u32,
 }
 
+/// Which request a connection waits for. A client that says nothing is a slow one before its first, an idle one after it.
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Awaits {
+    /// Its first: the head is under way from the start.
+    First,
+    /// Another one: until its first byte, the connection is idle.
+    Next,
+}
+
+/// What a worker that drains does with a connection whose requests are answered.
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Close it.
+    Close,
+    /// Give it back: another engine goes on with it.
+    GiveBack,
+}
+
 /// Engine to worker.
 #[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
 pub enum ToWorker {
@@ -71,9 +89,13 @@ pub enum ToWorker {
     Connection {
         /// Bytes that belong before what the socket still holds.
         read: Vec<u8>,
+        /// Whose they are.
+        awaits: Awaits,
     },
-    /// Finish what is in flight, close what is idle, then leave.
+    /// Finish what is in flight, let go of what is idle, then leave.
     Drain {
+        /// What becomes of connections.
+        ending: Ending,
         /// When to leave at the latest, in milliseconds from now.
         deadline_ms: u32,
     },
@@ -99,10 +121,12 @@ pub enum ToEngine {
         /// The key of its compilation.
         key: Digest,
     },
-    /// Carries a client's socket whose next request this worker must not run.
+    /// Carries a client's socket whose next request this worker must not run, or does not stay to run.
     Return {
         /// What the worker has read from the socket and not used.
         read: Vec<u8>,
+        /// Which request it waits for.
+        awaits: Awaits,
     },
 }
 
@@ -116,7 +140,7 @@ impl Message for ToWorker {
 
     fn check(&self) -> Result<(), &'static str> {
         match self {
-            Self::Connection { read } if read.len() > limits::RETURNED_BYTES_MAX => {
+            Self::Connection { read, .. } if read.len() > limits::RETURNED_BYTES_MAX => {
                 Err("Connection.read is longer than RETURNED_BYTES_MAX")
             }
             Self::Start { row, .. } if usize::from(*row) >= limits::WORKERS_MAX => {
@@ -137,7 +161,7 @@ impl Message for ToEngine {
 
     fn check(&self) -> Result<(), &'static str> {
         match self {
-            Self::Return { read } if read.len() > limits::RETURNED_BYTES_MAX => {
+            Self::Return { read, .. } if read.len() > limits::RETURNED_BYTES_MAX => {
                 Err("Return.read is longer than RETURNED_BYTES_MAX")
             }
             Self::Hello { build_id, .. } if build_id.len() > 256 => Err("Hello.build_id is longer than 256 bytes"),

@@ -10,6 +10,7 @@ mod host;
 mod node;
 mod shard;
 mod store;
+mod takeover;
 mod workers;
 
 use std::process::ExitCode;

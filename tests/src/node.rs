@@ -92,24 +92,28 @@ impl NodeBuilder {
     pub fn start(self) -> Node {
         let own_data = self.data.is_none().then(|| TempDir::new().expect("a temporary folder"));
         let data = self.data.or_else(|| Some(own_data.as_ref()?.path().join("data"))).expect("one of both");
-        let mut command = sockhop();
-        command.arg("serve").arg("--data").arg(&data).args(&self.arguments);
-        if !self.arguments.iter().any(|a| a == "--cores") {
-            command.args(["--cores", &two_cores()]);
+        let mut arguments = self.arguments;
+        if !arguments.iter().any(|a| a == "--cores") {
+            arguments.extend(["--cores".to_owned(), two_cores()]);
         }
         for _ in 0..self.listeners.max(1) {
-            command.args(["--listen", "127.0.0.1:0"]);
+            arguments.extend(["--listen", "127.0.0.1:0"].map(str::to_owned));
         }
-        let mut running = Running::spawn(&mut command);
-        let ready = wait::until("the node prints its ready line", START, || {
-            assert!(running.exited().is_none(), "the node ended before it was ready");
-            running.stdout().contains('\n').then(|| running.stdout())
-        });
-        let urls = ready.trim_end().strip_prefix("ready ").unwrap_or_else(|| panic!("no ready line: {ready:?}"));
-        let addresses: Vec<SocketAddr> = urls.split(' ').map(address).collect();
-        assert_eq!(addresses.len(), self.listeners.max(1), "one URL a listener: {ready:?}");
-        Node { running, ready, data, addresses, ended: false, offspring: Offspring::default(), _own_data: own_data }
+        let node = Node::spawn(arguments, data, own_data, &[]);
+        assert_eq!(node.addresses.len(), self.listeners.max(1), "one URL a listener: {:?}", node.ready);
+        node
     }
+}
+
+/// Waits for the ready line of `sockhop serve` and reads it.
+pub fn ready_line(running: &mut Running) -> (String, Vec<SocketAddr>) {
+    let ready = wait::until("the node prints its ready line", START, || {
+        assert!(running.exited().is_none(), "the node ended before it was ready");
+        running.stdout().contains('\n').then(|| running.stdout())
+    });
+    let urls = ready.trim_end().strip_prefix("ready ").unwrap_or_else(|| panic!("no ready line: {ready:?}"));
+    let addresses = urls.split(' ').map(address).collect();
+    (ready, addresses)
 }
 
 fn address(url: &str) -> SocketAddr {
@@ -125,6 +129,7 @@ struct Offspring(Vec<Identity>);
 #[derive(Debug)]
 pub struct Node {
     running: Running,
+    arguments: Vec<String>,
     ready: String,
     data: PathBuf,
     addresses: Vec<SocketAddr>,
@@ -132,10 +137,41 @@ pub struct Node {
     // What was below the engine when it was told to end, lest a fault of the node leave it behind.
     offspring: Offspring,
     // Last, so that the folder goes after the processes that use it.
-    _own_data: Option<TempDir>,
+    own_data: Option<TempDir>,
 }
 
 impl Node {
+    fn spawn(arguments: Vec<String>, data: PathBuf, own_data: Option<TempDir>, more: &[&str]) -> Self {
+        let mut running = Running::spawn(sockhop().arg("serve").arg("--data").arg(&data).args(&arguments).args(more));
+        let (ready, addresses) = ready_line(&mut running);
+        let offspring = Offspring::default();
+        Self { running, arguments, ready, data, addresses, ended: false, offspring, own_data }
+    }
+
+    /// Starts another node with the same options, but perhaps on other cores, which takes over from this one and has its folder
+    /// from now on. This one is on its way out then: [`Self::expect_ended`].
+    #[must_use]
+    pub fn successor(&mut self, cores: Option<&str>) -> Self {
+        self.note_offspring();
+        self.ended = true;
+        let mut arguments = self.arguments.clone();
+        let at = arguments.iter().position(|a| a == "--cores").expect("every node of the tests has this option");
+        if let Some(cores) = cores {
+            cores.clone_into(&mut arguments[at + 1]);
+        }
+        Self::spawn(arguments, self.data.clone(), self.own_data.take(), &["--take-over"])
+    }
+
+    /// The same, and waits until this one has ended, as it should.
+    #[must_use]
+    pub fn taken_over(mut self) -> Self {
+        let processes = self.processes();
+        let successor = self.successor(None);
+        assert_eq!(successor.addresses, self.addresses, "the same sockets");
+        self.expect_ended(&processes, STOP);
+        successor
+    }
+
     /// A node with defaults.
     #[must_use]
     pub fn start() -> Self {

@@ -54,7 +54,11 @@ async fn serve(channel: Channel) -> anyhow::Result<()> {
                 // The engine has gone, and with it whoever could send more.
                 Err(_) => break,
             },
-            () = worker.drained() => break,
+            () = worker.drained() => {
+                // What was given back last may still wait for room in the channel.
+                worker.outbox.flushed().await;
+                break;
+            }
         }
     }
     beats.abort();
@@ -78,7 +82,7 @@ fn first_catalogue(received: Received<ToWorker>) -> anyhow::Result<CatalogueView
 
 fn handle(worker: &Rc<Worker>, received: Received<ToWorker>) -> anyhow::Result<()> {
     match (received.message, received.fd) {
-        (ToWorker::Connection { read }, Some(fd)) => connection::take(worker, fd, read),
+        (ToWorker::Connection { read, awaits }, Some(fd)) => connection::take(worker, fd, read, awaits),
         (ToWorker::Catalogue, Some(fd)) => {
             worker.functions.replace(CatalogueView::new(fd)?);
             worker.report_applied();
@@ -88,7 +92,9 @@ fn handle(worker: &Rc<Worker>, received: Received<ToWorker>) -> anyhow::Result<(
             worker.count_modules();
         }
         (ToWorker::ModuleMissing { key, reason }, None) => worker.functions.module_missing(key, &reason),
-        (ToWorker::Drain { deadline_ms }, None) => worker.drain(Duration::from_millis(u64::from(deadline_ms))),
+        (ToWorker::Drain { ending, deadline_ms }, None) => {
+            worker.drain(ending, Duration::from_millis(u64::from(deadline_ms)));
+        }
         (other, _) => bail!("the engine sent {other:?} to a running worker"),
     }
     Ok(())

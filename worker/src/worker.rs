@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::Duration;
 
 use abi::board::{Board, Row, Slot};
-use abi::message::{Settings, ToEngine};
+use abi::message::{Ending, Settings, ToEngine};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -30,7 +30,7 @@ pub(crate) struct Worker {
     row: usize,
     started: Instant,
     connections_open: Cell<u32>,
-    draining: Cell<bool>,
+    draining: Cell<Option<Ending>>,
     /// Told when draining begins, and when the last connection has gone.
     changed: Notify,
     drain_deadline: Cell<Option<Instant>>,
@@ -58,7 +58,7 @@ impl Worker {
             row,
             started: Instant::now(),
             connections_open: Cell::new(0),
-            draining: Cell::new(false),
+            draining: Cell::new(None),
             changed: Notify::new(),
             drain_deadline: Cell::new(None),
             date: Cell::new(date()),
@@ -131,14 +131,15 @@ impl Worker {
         }
     }
 
-    pub(crate) fn draining(&self) -> bool {
+    /// Whether this worker drains, and what then becomes of connections.
+    pub(crate) fn draining(&self) -> Option<Ending> {
         self.draining.get()
     }
 
-    /// Begins to drain: connections end after the request they are on.
-    pub(crate) fn drain(&self, within: Duration) {
+    /// Begins to drain: connections end, in the way that is said, after the request they are on.
+    pub(crate) fn drain(&self, ending: Ending, within: Duration) {
         self.drain_deadline.set(Some(Instant::now() + within));
-        self.draining.set(true);
+        self.draining.set(Some(ending));
         self.changed.notify_waiters();
     }
 
@@ -146,7 +147,7 @@ impl Worker {
     pub(crate) async fn drain_begun(&self) {
         loop {
             let changed = self.changed.notified();
-            if self.draining() {
+            if self.draining().is_some() {
                 return;
             }
             changed.await;
@@ -185,7 +186,7 @@ impl Drop for OpenConnection {
         let worker = &self.0;
         worker.row().connections_done.fetch_add(1, Relaxed);
         worker.connections_open.set(worker.connections_open.get() - 1);
-        if worker.draining() {
+        if worker.draining().is_some() {
             worker.changed.notify_waiters();
         }
     }
@@ -232,7 +233,7 @@ impl Drop for RunningInvocation {
             self.function.turns.ended();
         }
         worker.functions.engines().ticker().end();
-        if worker.draining() {
+        if worker.draining().is_some() {
             worker.changed.notify_waiters();
         }
     }

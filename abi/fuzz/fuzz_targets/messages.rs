@@ -10,7 +10,7 @@ use std::os::unix::net::UnixDatagram;
 
 use abi::channel::{Channel, ReceiveBuffer, ReceiveError, Received, SendError};
 use abi::envelope;
-use abi::message::{Message, Settings, ToEngine, ToWorker};
+use abi::message::{Awaits, Ending, Message, Settings, ToEngine, ToWorker};
 use fuzz::{FdWatch, Origin};
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
@@ -100,8 +100,11 @@ fn to_worker(input: &mut Unstructured<'_>) -> Result<ToWorker> {
         1 => ToWorker::Catalogue,
         2 => ToWorker::Module { key: input.arbitrary()? },
         3 => ToWorker::ModuleMissing { key: input.arbitrary()?, reason: input.arbitrary()? },
-        4 => ToWorker::Connection { read: input.arbitrary()? },
-        _ => ToWorker::Drain { deadline_ms: input.arbitrary()? },
+        4 => ToWorker::Connection { read: input.arbitrary()?, awaits: awaits(input)? },
+        _ => {
+            let ending = if input.arbitrary()? { Ending::Close } else { Ending::GiveBack };
+            ToWorker::Drain { ending, deadline_ms: input.arbitrary()? }
+        }
     })
 }
 
@@ -110,6 +113,10 @@ fn to_engine(input: &mut Unstructured<'_>) -> Result<ToEngine> {
         0 => ToEngine::Hello { version: input.arbitrary()?, build_id: input.arbitrary()? },
         1 => ToEngine::Applied { generation: input.arbitrary()? },
         2 => ToEngine::Want { key: input.arbitrary()? },
-        _ => ToEngine::Return { read: input.arbitrary()? },
+        _ => ToEngine::Return { read: input.arbitrary()?, awaits: awaits(input)? },
     })
+}
+
+fn awaits(input: &mut Unstructured<'_>) -> Result<Awaits> {
+    Ok(if input.arbitrary()? { Awaits::First } else { Awaits::Next })
 }

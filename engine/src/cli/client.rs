@@ -2,18 +2,24 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::UnixStream;
 
 use super::Target;
+
+/// For how long a node that is being taken over is asked again: longer than workers take to start.
+const RETRY_FOR: Duration = Duration::from_secs(10);
+/// How often.
+const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Runs one command's requests.
 pub(super) fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
@@ -64,7 +70,8 @@ impl Node {
         sender.send_request(request).await.context("the node ended the connection; its log may say why")
     }
 
-    /// A request whose answer is JSON; the node's own error becomes ours.
+    /// A request whose answer is JSON; the node's own error becomes ours. One that passes by itself is waited for: another
+    /// engine is taking over, and answers at the same place.
     pub(super) async fn json(
         &self,
         method: Method,
@@ -72,7 +79,14 @@ impl Node {
         headers: &[(HeaderName, HeaderValue)],
         body: Bytes,
     ) -> anyhow::Result<Value> {
-        let response = self.request(method, path, headers, body).await?;
+        let give_up = Instant::now() + RETRY_FOR;
+        let response = loop {
+            let response = self.request(method.clone(), path, headers, body.clone()).await?;
+            if !response.headers().contains_key(RETRY_AFTER) || Instant::now() >= give_up {
+                break response;
+            }
+            tokio::time::sleep(RETRY_INTERVAL).await;
+        };
         let status = response.status();
         let bytes = response.into_body().collect().await?.to_bytes();
         if status == StatusCode::NO_CONTENT {

@@ -93,6 +93,9 @@ pub(crate) struct Serve {
     /// Folder of deployed functions
     #[arg(long, value_name = "DIR")]
     store: Option<PathBuf>,
+    /// Take over from the engine that runs on the same data folder: its listening sockets, instead of --listen, and its connections
+    #[arg(long)]
+    take_over: bool,
     /// Cores to run on, for example 0-3 or 0,2 (default: all that are allowed)
     #[arg(long, value_name = "LIST", value_parser = cores::parse)]
     cores: Option<cores::CoreList>,
@@ -120,6 +123,7 @@ impl From<Serve> for node::Config {
             listen: serve.listen,
             data: serve.data,
             store: serve.store,
+            start: if serve.take_over { node::Start::TakeOver } else { node::Start::Alone },
             cores: serve.cores,
             domain: serve.domain,
             head_timeout: duration(serve.head_timeout),

@@ -20,7 +20,8 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use abi::limits::{ARTEFACT_BYTES_MAX, MANIFEST_BYTES_MAX};
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Multipart, Path, State};
-use axum::http::{Request, StatusCode};
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderValue, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum::{Json, Router};
@@ -32,12 +33,13 @@ use tokio::sync::oneshot;
 use super::functions::{ChangeError, Functions};
 use super::invoke::{self, InvokeError};
 use super::status::{NodeStatus, Status};
+use crate::host::place;
 use crate::store::options::{Options, OptionsError};
 use crate::workers::supervise::Command;
 
 /// Everything a handler needs.
 pub(crate) struct Control {
-    pub(crate) functions: Functions,
+    pub(crate) functions: Arc<Functions>,
     pub(crate) supervisor: UnboundedSender<Command>,
     pub(crate) listeners: Vec<SocketAddr>,
     pub(crate) draining: Arc<AtomicBool>,
@@ -52,22 +54,20 @@ pub(crate) struct SocketError {
     hint: &'static str,
 }
 
-/// Opens the control socket with mode 0600. A file of that name is a dead node's: the caller holds the data folder's lock.
+/// Opens the control socket beside `path`, with mode 0600; it is found once that is [published](place::publish). The caller
+/// holds the data folder's lock.
 ///
 /// # Errors
 /// [`SocketError`] naming the path.
 pub(crate) fn bind(path: &FilePath) -> Result<std::os::unix::net::UnixListener, SocketError> {
     let open = || {
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let listener = std::os::unix::net::UnixListener::bind(path)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        let beside = place::beside(path)?;
+        let listener = std::os::unix::net::UnixListener::bind(&beside)?;
+        std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o600))?;
         listener.set_nonblocking(true)?;
         Ok(listener)
     };
-    open().map_err(|source| {
+    open().map_err(|source: io::Error| {
         let too_long = source.kind() == io::ErrorKind::InvalidInput;
         let hint =
             if too_long { "; a socket's path has at most 107 bytes (unix(7)): use a shorter --data" } else { "" };
@@ -92,23 +92,38 @@ pub(crate) async fn serve(listener: UnixListener, control: Arc<Control>) {
 }
 
 /// An error on its way to the client.
-struct Failed(StatusCode, String);
+struct Failed {
+    status: StatusCode,
+    error: String,
+    /// It passes by itself.
+    retry: bool,
+}
+
+impl Failed {
+    fn new(status: StatusCode, error: impl std::fmt::Display) -> Self {
+        Self { status, error: error.to_string(), retry: false }
+    }
+}
 
 impl IntoResponse for Failed {
     fn into_response(self) -> Response {
-        (self.0, Json(serde_json::json!({ "error": self.1 }))).into_response()
+        let mut response = (self.status, Json(serde_json::json!({ "error": self.error }))).into_response();
+        if self.retry {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(abi::problem::RETRY_AFTER_S));
+        }
+        response
     }
 }
 
 impl From<ChangeError> for Failed {
     fn from(error: ChangeError) -> Self {
         let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self(status, error.to_string())
+        Self { retry: matches!(error, ChangeError::TakenOver), ..Self::new(status, error) }
     }
 }
 
 fn bad_request(what: impl std::fmt::Display) -> Failed {
-    Failed(StatusCode::BAD_REQUEST, what.to_string())
+    Failed::new(StatusCode::BAD_REQUEST, what)
 }
 
 async fn status(State(control): State<Arc<Control>>) -> Result<Json<Status>, Failed> {
@@ -193,7 +208,7 @@ async fn receive(field: &mut axum::extract::multipart::Field<'_>, path: &FilePat
         let full = error.kind() == io::ErrorKind::StorageFull;
         let status = if full { StatusCode::INSUFFICIENT_STORAGE } else { StatusCode::INTERNAL_SERVER_ERROR };
         let hint = if full { "; free some space and try again" } else { "" };
-        Failed(status, format!("the file cannot be stored: {error}{hint}"))
+        Failed::new(status, format_args!("the file cannot be stored: {error}{hint}"))
     };
     let mut file = tokio::fs::OpenOptions::new().write(true).open(path).await.map_err(failed)?;
     let mut length = 0;
@@ -201,7 +216,7 @@ async fn receive(field: &mut axum::extract::multipart::Field<'_>, path: &FilePat
         length += chunk.len();
         if length > ARTEFACT_BYTES_MAX {
             let what = format!("the file is larger than {ARTEFACT_BYTES_MAX} bytes");
-            return Err(Failed(StatusCode::PAYLOAD_TOO_LARGE, what));
+            return Err(Failed::new(StatusCode::PAYLOAD_TOO_LARGE, what));
         }
         file.write_all(&chunk).await.map_err(failed)?;
     }
@@ -221,6 +236,6 @@ async fn call(State(control): State<Arc<Control>>, request: Request<Body>) -> Re
     let listener = control.listeners.first().copied().ok_or_else(unfit)?;
     invoke::invoke(listener, &name, &rest, request).await.map_err(|error| match error {
         InvokeError::Path(_) => bad_request(error),
-        InvokeError::Listener { .. } => Failed(StatusCode::BAD_GATEWAY, error.to_string()),
+        InvokeError::Listener { .. } => Failed::new(StatusCode::BAD_GATEWAY, error),
     })
 }

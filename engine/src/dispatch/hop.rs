@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering::Relaxed;
 
 use abi::channel::SendError;
-use abi::message::ToWorker;
+use abi::message::{Awaits, ToWorker};
 
 use super::choose::{Candidate, choose};
 use super::{Pool, Snapshot, WorkerHandle};
@@ -18,6 +18,8 @@ pub(crate) struct Connection {
     pub(crate) socket: OwnedFd,
     /// What has been read from it already.
     pub(crate) read: Vec<u8>,
+    /// Which request it waits for.
+    pub(crate) awaits: Awaits,
     /// Whose workers may have it.
     pub(crate) pool: Pool,
 }
@@ -34,7 +36,7 @@ pub(crate) fn hop(snapshot: &Snapshot, core: Option<usize>, connection: Connecti
         refused: false,
     };
     let mut candidates: Vec<Candidate> = workers.iter().map(candidate).collect();
-    let message = ToWorker::Connection { read: connection.read };
+    let message = ToWorker::Connection { read: connection.read, awaits: connection.awaits };
     while let Some(at) = choose(&candidates) {
         let worker = &workers[at];
         // Counted before it is sent, or the worker could be done with it first and its load look like less than nothing.
@@ -50,6 +52,6 @@ pub(crate) fn hop(snapshot: &Snapshot, core: Option<usize>, connection: Connecti
         worker.sent.fetch_sub(1, Relaxed);
         candidates[at].refused = true;
     }
-    let ToWorker::Connection { read } = message else { unreachable!("made above") };
+    let ToWorker::Connection { read, .. } = message else { unreachable!("made above") };
     Err(Connection { read, ..connection })
 }

@@ -84,10 +84,11 @@ pub(crate) fn node_full() -> Problem {
 mod tests {
     use super::*;
     use crate::dispatch::Pool;
+    use abi::message::Awaits;
 
     fn connection() -> Connection {
         let (socket, _) = std::os::unix::net::UnixStream::pair().unwrap();
-        Connection { socket: socket.into(), read: Vec::new(), pool: Pool::Shared }
+        Connection { socket: socket.into(), read: Vec::new(), awaits: Awaits::First, pool: Pool::Shared }
     }
 
     #[test]

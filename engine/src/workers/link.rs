@@ -119,6 +119,14 @@ impl Link {
     }
 }
 
+impl Link {
+    /// After the process has ended: whatever it said last and nobody has heard yet.
+    pub(crate) fn unheard(&self) -> Vec<Received<ToEngine>> {
+        let mut buffer = ReceiveBuffer::default();
+        std::iter::from_fn(|| self.handle.channel.receive(&mut buffer).ok()).collect()
+    }
+}
+
 impl Drop for Link {
     fn drop(&mut self) {
         self.tasks.iter().for_each(AbortHandle::abort);

@@ -13,6 +13,8 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpid, getppid};
 use tokio::process::{Child, Command};
 
+use crate::host::systemd;
+
 /// Why there is no worker.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SpawnError {
@@ -47,6 +49,7 @@ pub(crate) fn spawn(binary: &Path, channel: BorrowedFd<'_>, core: usize) -> Resu
     let (channel, parent) = (channel.as_raw_fd(), getpid());
     let mut command = Command::new(binary);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit()).kill_on_drop(true);
+    systemd::hide_from(&mut command);
     // SAFETY: between fork and exec only system calls are made; nothing allocates or takes a lock.
     unsafe { command.pre_exec(move || prepare(channel, &cpus, parent)) };
     command.spawn().map_err(failed)

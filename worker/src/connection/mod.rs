@@ -25,6 +25,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use abi::invocation_id::InvocationId;
+use abi::message::{Awaits, Ending};
 use bytes::BytesMut;
 use tokio::net::TcpStream;
 
@@ -50,7 +51,7 @@ pub(crate) struct Addresses {
 }
 
 /// Takes over a client's socket, with the bytes that others have read from it already.
-pub(crate) fn take(worker: &Rc<Worker>, fd: OwnedFd, read: Vec<u8>) {
+pub(crate) fn take(worker: &Rc<Worker>, fd: OwnedFd, read: Vec<u8>, awaits: Awaits) {
     let open = worker.connection_taken();
     let socket = std::net::TcpStream::from(fd);
     let socket = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
@@ -58,7 +59,7 @@ pub(crate) fn take(worker: &Rc<Worker>, fd: OwnedFd, read: Vec<u8>) {
         Ok(socket) => {
             let worker = Rc::clone(worker);
             tokio::task::spawn_local(async move {
-                serve(worker, socket, BytesMut::from(&read[..])).await;
+                serve(worker, socket, BytesMut::from(&read[..]), awaits).await;
                 drop(open);
             });
         }
@@ -66,13 +67,13 @@ pub(crate) fn take(worker: &Rc<Worker>, fd: OwnedFd, read: Vec<u8>) {
     }
 }
 
-async fn serve(worker: Rc<Worker>, socket: TcpStream, read: BytesMut) {
+async fn serve(worker: Rc<Worker>, socket: TcpStream, read: BytesMut, awaits: Awaits) {
     let timeout = Duration::from_millis(u64::from(worker.settings.write_timeout_ms));
     let wire = SharedWire::new(Wire::new(socket, read, timeout));
     let mut connection = Connection { wire, outgoing: Outgoing::default(), client: Client::default() };
     let end = {
         let mut drain = pin!(worker.drain_begun());
-        let mut waiting = Waiting::first(&worker);
+        let mut waiting = Waiting::new(&worker, awaits);
         loop {
             match poll_fn(|cx| waiting.poll(cx, &worker, &connection.wire, drain.as_mut())).await {
                 Next::Request(routed) => {
@@ -151,7 +152,7 @@ impl Connection {
             // A client that was never told to send its body may send it or not: what follows cannot be told from it.
             asked.keep_alive &= incoming.continues != Continue::Awaited && incoming.failure().is_none();
         }
-        asked.keep_alive &= !worker.draining();
+        asked.keep_alive &= worker.draining() != Some(Ending::Close);
         let sent = self.send(worker, reply, asked, id).await;
         worker.spent.unmake();
         let kept = sent?;

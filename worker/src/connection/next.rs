@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use abi::catalogue::{ArchivedFunction, ArchivedIsolation};
 use abi::head::{Parsed, header_room, parse_into};
-use abi::limits::HEAD_BYTES_MAX;
+use abi::limits::{HEAD_BYTES_MAX, RETURNED_BYTES_MAX};
+use abi::message::{Awaits, Ending};
 use abi::problem::Problem;
 use abi::route::route;
 
@@ -30,6 +31,7 @@ pub(super) enum Next {
 pub(super) struct Waiting {
     /// So many bytes have been parsed in vain.
     tried: usize,
+    awaits: Awaits,
     deadline: Deadline,
     /// The deadline is that of a head under way, not of an idle connection.
     begun: bool,
@@ -38,18 +40,19 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    /// The wait for a connection's first request, which is under way from the start: a client that connects and says nothing
-    /// is a slow one.
-    pub(super) fn first(worker: &Worker) -> Self {
+    /// The wait for the request that a connection has come here with, or is to bring.
+    pub(super) fn new(worker: &Worker, awaits: Awaits) -> Self {
         let millis = |millis: u32| Duration::from_millis(u64::from(millis));
         let (head_timeout, idle_timeout) =
             (millis(worker.settings.head_timeout_ms), millis(worker.settings.idle_timeout_ms));
-        Self { tried: 0, deadline: Deadline::default(), begun: true, head_timeout, idle_timeout }
+        let begun = awaits == Awaits::First;
+        Self { tried: 0, awaits, deadline: Deadline::default(), begun, head_timeout, idle_timeout }
     }
 
     /// The wait for the next.
     pub(super) fn again(&mut self) {
         self.tried = 0;
+        self.awaits = Awaits::Next;
         self.begun = false;
         self.deadline.clear();
     }
@@ -64,8 +67,12 @@ impl Waiting {
     ) -> Poll<Next> {
         let mut wire = wire.lock();
         loop {
+            // Whatever was read is served where the connection goes.
+            if worker.draining() == Some(Ending::GiveBack) && wire.buffer.len() <= RETURNED_BYTES_MAX {
+                return Poll::Ready(Next::End(End::GiveBack(self.awaits)));
+            }
             if worth_parsing(&wire.buffer, self.tried)
-                && let Some(next) = decide(worker, &mut wire)
+                && let Some(next) = decide(worker, &mut wire, self.awaits)
             {
                 return Poll::Ready(next);
             }
@@ -80,7 +87,11 @@ impl Waiting {
                 Poll::Pending => {
                     // What has come whole is answered first, even while the worker drains.
                     if drain.poll(cx).is_ready() {
-                        return Poll::Ready(Next::End(End::Close { unread: false }));
+                        let end = match worker.draining() {
+                            Some(Ending::GiveBack) => End::GiveBack(self.awaits),
+                            _ => End::Close { unread: false },
+                        };
+                        return Poll::Ready(Next::End(end));
                     }
                     return self.poll_late(cx, wire.buffer.is_empty()).map(Next::End);
                 }
@@ -104,7 +115,7 @@ impl Waiting {
 }
 
 /// Reads what is in the buffer. None when the head is not all there.
-fn decide(worker: &Rc<Worker>, wire: &mut Wire) -> Option<Next> {
+fn decide(worker: &Rc<Worker>, wire: &mut Wire, awaits: Awaits) -> Option<Next> {
     let mut room = header_room();
     let (head, headers) = match parse_into(&wire.buffer, &mut room) {
         Ok((Parsed::Complete(head), headers)) => (head, headers),
@@ -117,7 +128,7 @@ fn decide(worker: &Rc<Worker>, wire: &mut Wire) -> Option<Next> {
             Ok(route) => {
                 let function = catalogue.function(route.function);
                 if !function.is_some_and(|function| is_ours(worker, function)) {
-                    return Some(Next::End(End::GiveBack));
+                    return Some(Next::End(End::GiveBack(awaits)));
                 }
                 (Destination::Function { catalogue, index: route.function }, route.prefix_length)
             }

@@ -21,7 +21,7 @@ use abi::board::{Board, now_ms};
 use abi::catalogue::CatalogueView;
 use abi::channel::{Channel, Received};
 use abi::limits::WORKERS_MAX;
-use abi::message::{Digest, Settings, ToEngine, ToWorker};
+use abi::message::{Digest, Ending, Settings, ToEngine, ToWorker};
 use abi::problem::Problem;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
@@ -37,6 +37,7 @@ use crate::dispatch::parking::{PARKED_TIMEOUT, Parked};
 use crate::dispatch::refuse::answer;
 use crate::dispatch::{Pool, WorkerHandle};
 use crate::shard::Shared;
+use crate::takeover::Handed;
 
 /// How long a worker may take from its start to its first word.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
@@ -56,6 +57,10 @@ pub(crate) enum Command {
     Status { answer: oneshot::Sender<Vec<WorkerStatus>> },
     /// Internal: a module a worker asked for has been fetched.
     Module { seat: usize, life: u64, key: Digest, module: Result<Arc<OwnedFd>, String> },
+    /// Take a connection that another engine has begun to serve.
+    Take(Handed),
+    /// Say that the loop turns.
+    Turn { turned: oneshot::Sender<()> },
 }
 
 /// Why a catalogue is not served by everywhere.
@@ -97,6 +102,8 @@ pub(crate) struct Supervisor {
     events: (UnboundedSender<Event>, UnboundedReceiver<Event>),
     commands: (UnboundedSender<Command>, UnboundedReceiver<Command>),
     stopping: bool,
+    /// The engine that has taken over from this one: connections without a place are its own.
+    successor: Option<UnboundedSender<Handed>>,
 }
 
 impl Supervisor {
@@ -125,6 +132,7 @@ impl Supervisor {
             events: unbounded_channel(),
             commands,
             stopping: false,
+            successor: None,
         }
     }
 
@@ -159,11 +167,17 @@ impl Supervisor {
         }
     }
 
+    /// From now on connections without a place go to the engine that has taken over. Call it before the shards stop.
+    pub(crate) fn hand_over_to(&mut self, successor: UnboundedSender<Handed>) {
+        self.successor = Some(successor);
+    }
+
     /// Drains every worker, and kills those that are not done at the end. Call it when no shard accepts any more.
     pub(crate) async fn stop(&mut self, at_once: impl Future<Output = ()>) {
         self.stopping = true;
         let within = self.plan.drain_timeout;
-        self.seats.values().for_each(|seat| seat.drain(within));
+        let ending = if self.successor.is_some() { Ending::GiveBack } else { Ending::Close };
+        self.seats.values().for_each(|seat| seat.drain(ending, within));
         self.seats.retain(|_, seat| matches!(seat.state, State::Running { .. }));
         let mut at_once = std::pin::pin!(at_once);
         let deadline = tokio::time::sleep(within + DRAIN_GRACE);
@@ -183,9 +197,13 @@ impl Supervisor {
                 self.seats.values_mut().for_each(Seat::kill);
             }
         }
+        while let Ok(event) = self.events.1.try_recv() {
+            self.on_event(event);
+        }
         while let Ok(parked) = self.parking.try_recv() {
             self.parked.push((Instant::now(), parked));
         }
+        self.forward_parked();
         for (_, mut parked) in self.parked.drain(..) {
             if let Some(connection) = parked.take() {
                 let _ = answer(connection.socket.as_fd(), &Problem::new(503, "the node is stopping; try again"));
@@ -266,11 +284,15 @@ impl Supervisor {
     }
 
     fn on_event(&mut self, event: Event) {
-        let Some(seat) = self.seats.get_mut(&event.seat) else { return };
-        let State::Running { link, .. } = &seat.state else { return };
-        if seat.life != event.life {
+        let running = |seat: &&mut Seat| seat.life == event.life && matches!(seat.state, State::Running { .. });
+        let Some(seat) = self.seats.get_mut(&event.seat).filter(running) else {
+            // Its process has ended meanwhile; a connection that it gave back before is still somebody's.
+            if let What::Said(received) = event.what {
+                self.on_last_words(received);
+            }
             return;
-        }
+        };
+        let State::Running { link, .. } = &seat.state else { return };
         match event.what {
             What::Said(received) => {
                 if let Err(why) = self.on_message(event.seat, received) {
@@ -325,7 +347,9 @@ impl Supervisor {
                     let _ = commands.send(Command::Module { seat: id, life, key, module });
                 });
             }
-            (ToEngine::Return { read }, Some(socket)) if applied.is_some() => self.route_again(socket, read),
+            (ToEngine::Return { read, awaits }, Some(socket)) if applied.is_some() => {
+                self.route_again(Handed { socket, read, awaits });
+            }
             (other, _) => return Err(format!("{other:?} is not what comes next")),
         }
         Ok(())
@@ -352,10 +376,18 @@ impl Supervisor {
         self.board.clear(row);
         // Nobody chooses it any more, so what is still in its queue is all there will be.
         self.update_snapshot();
+        link.unheard().into_iter().for_each(|received| self.on_last_words(received));
         for received in link.unreceived() {
-            if let (ToWorker::Connection { read }, Some(socket)) = (received.message, received.fd) {
-                self.route_again(socket, read);
+            if let (ToWorker::Connection { read, awaits }, Some(socket)) = (received.message, received.fd) {
+                self.route_again(Handed { socket, read, awaits });
             }
+        }
+    }
+
+    /// Of what a worker said before it ended, only the connections that it gave back still matter.
+    fn on_last_words(&self, received: Received<ToEngine>) {
+        if let (ToEngine::Return { read, awaits }, Some(socket)) = (received.message, received.fd) {
+            self.route_again(Handed { socket, read, awaits });
         }
     }
 
@@ -368,6 +400,11 @@ impl Supervisor {
                 let mut workers: Vec<WorkerStatus> = self.seats.values().map(|seat| seat.status(&self.board)).collect();
                 workers.sort_by_key(|worker| worker.index);
                 let _ = answer.send(workers);
+            }
+            Command::Take(handed) => self.route_again(handed),
+            Command::Turn { turned } => {
+                // Whoever asked may have given up; it asks again.
+                let _ = turned.send(());
             }
             Command::Module { seat, life, key, module } => {
                 let Some(Seat { life: now, state: State::Running { link, .. }, .. }) = self.seats.get(&seat) else {

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use abi::board::Board;
-use abi::message::ToWorker;
+use abi::message::{Ending, ToWorker};
 
 use crate::control::status::{WorkerState, WorkerStatus};
 use crate::dispatch::Pool;
@@ -61,14 +61,14 @@ impl Seat {
     /// Lets the worker finish what it has; the seat goes with it.
     pub(super) fn retire(&mut self, within: Duration) {
         self.retiring = true;
-        self.drain(within);
+        self.drain(Ending::Close, within);
     }
 
     /// Tells the worker to finish and leave.
-    pub(super) fn drain(&self, within: Duration) {
+    pub(super) fn drain(&self, ending: Ending, within: Duration) {
         if let State::Running { link, .. } = &self.state {
             let deadline_ms = u32::try_from(within.as_millis()).unwrap_or(u32::MAX);
-            link.send(ToWorker::Drain { deadline_ms }, None);
+            link.send(ToWorker::Drain { ending, deadline_ms }, None);
         }
     }
 
