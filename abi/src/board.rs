@@ -1,15 +1,20 @@
-//! The board: shared memory with one row of counters a worker, and one pair of counters for each function in each row.
+//! The board: shared memory with one row of counters a worker, and in each row a slot of counters for each function.
 //!
 //! The engine makes it, every worker maps it and writes only its own row; the engine, its shards and the other workers
-//! read all of it for balancing, limits and status. A worker that lies gets more or fewer connections, or lets more or
-//! fewer requests through, no more. The functions' counters take address space for every function there can be, and memory
-//! only for those there are. The engine owns the memfd; a [`Board`] keeps a mapping and no fd.
+//! read all of it for balancing, limits, metrics and status. A worker that lies gets more or fewer connections, lets more or
+//! fewer requests through, or tells wrong numbers, no more. The functions' slots take address space for every function there
+//! can be, and memory only for those that are called: even to look at a slot is to take memory for it, so which of them are
+//! in use stands beside them. The engine owns the memfd; a [`Board`] keeps a mapping and no fd.
+
+mod addresses;
+mod counter;
+mod slot;
 
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, munmap};
@@ -18,6 +23,12 @@ use nix::unistd::ftruncate;
 
 use crate::limits::{FUNCTIONS_MAX, WORKERS_MAX};
 use crate::sealed::{self, SealedError};
+
+pub use self::addresses::{Addresses, Places};
+use self::slot::Ledger;
+
+pub use self::counter::{Counter, Counters, Durations, Histogram, add_counts};
+pub use self::slot::{Counts, FunctionTally, LATENCY_BOUNDS_US, OUTCOMES, Outcome, Reason, Slot};
 
 const WHAT: &str = "board";
 
@@ -42,6 +53,63 @@ pub struct Row {
     pub guest_deadline_ms: AtomicU64,
     /// Modules loaded.
     pub modules: AtomicU64,
+    /// What only ever grows, and only metrics tell.
+    pub counts: RowCounts,
+}
+
+/// Upper bounds of the buckets that hops are counted in by how long they took. They are tens of microseconds on an idle
+/// machine and milliseconds where a worker is in the middle of a guest; beyond a second something is broken.
+pub const HOP_BOUNDS_US: [u64; 18] =
+    [5, 10, 20, 30, 50, 75, 100, 150, 200, 300, 500, 1_000, 2_000, 5_000, 10_000, 100_000, 1_000_000, u64::MAX];
+
+/// Statuses with which a request is refused before it has reached a function.
+pub const REFUSED_STATUSES: [u16; 7] = [400, 404, 408, 413, 429, 431, 503];
+
+/// The place of a status in [`REFUSED_STATUSES`]; beyond them for one that is not there.
+#[must_use]
+pub fn refused_index(status: u16) -> usize {
+    REFUSED_STATUSES.iter().position(|refused| *refused == status).unwrap_or(REFUSED_STATUSES.len())
+}
+
+/// Where an invocation's instance came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Origin {
+    /// It was made for the invocation.
+    New,
+    /// It had been made ready before.
+    Standby,
+    /// It had served others.
+    Reused,
+}
+
+/// What [`Origin`] is called, in the order in which it is counted.
+pub const ORIGINS: [&str; 3] = ["new", "standby", "reused"];
+
+/// A worker's counters that only ever grow.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct RowCounts {
+    /// Modules loaded because a function was called.
+    pub cold_loads: Counter,
+    /// Instances taken for invocations, by [`Origin`].
+    pub instances: Counters<{ ORIGINS.len() }>,
+    /// Requests that reached no function, by [`REFUSED_STATUSES`].
+    pub refused: Counters<{ REFUSED_STATUSES.len() }>,
+    /// From a connection's accept to the worker's first request of it, by [`HOP_BOUNDS_US`].
+    pub hop: Histogram<{ HOP_BOUNDS_US.len() }>,
+    /// Slots of this row that are in use.
+    slots_used: Counter,
+}
+
+impl RowCounts {
+    fn clear(&self) {
+        self.cold_loads.clear();
+        self.instances.clear();
+        self.refused.clear();
+        self.hop.clear();
+        self.slots_used.clear();
+    }
 }
 
 impl Row {
@@ -64,35 +132,42 @@ impl Row {
         ] {
             counter.store(0, Relaxed);
         }
+        self.counts.clear();
     }
-}
-
-/// One function's counters in one worker.
-#[derive(Debug, Default)]
-#[repr(C)]
-pub struct Slot {
-    /// Its invocations being run there now.
-    pub in_flight: AtomicU32,
-    /// Its requests that wait there for one of them to end.
-    pub queued: AtomicU32,
 }
 
 /// The largest page of the machines we run on: each worker's part begins on one, so that it can be given back alone.
 const PAGE_BYTES: usize = 64 * 1024;
 const ROWS_BYTES: usize = (WORKERS_MAX * size_of::<Row>()).next_multiple_of(PAGE_BYTES);
-const SLOTS_BYTES: usize = (FUNCTIONS_MAX * size_of::<Slot>()).next_multiple_of(PAGE_BYTES);
+const PART_BYTES: usize = size_of::<Part>().next_multiple_of(PAGE_BYTES);
 
-const LENGTH: NonZeroUsize = match NonZeroUsize::new(ROWS_BYTES + WORKERS_MAX * SLOTS_BYTES) {
+const LENGTH: NonZeroUsize = match NonZeroUsize::new(ROWS_BYTES + WORKERS_MAX * PART_BYTES) {
     Some(length) => length,
     None => panic!("WORKERS_MAX is 0"),
 };
 
-/// The machine's monotonic clock in milliseconds (clock_gettime(2)): the same for engine and workers.
+/// What one worker has besides its row: its clients' addresses, and the functions.
+#[repr(C)]
+struct Part {
+    addresses: Addresses,
+    /// A bit for each slot that is in use.
+    used: [AtomicU64; FUNCTIONS_MAX.div_ceil(64)],
+    slots: [Slot; FUNCTIONS_MAX],
+    ledgers: [Ledger; FUNCTIONS_MAX],
+}
+
+/// The machine's monotonic clock in microseconds (clock_gettime(2)): the same for engine and workers.
 #[must_use]
-pub fn now_ms() -> u64 {
+pub fn now_us() -> u64 {
     // The clock is there on every Linux; a time of 0 would only mean that nothing is ever late.
     clock_gettime(ClockId::CLOCK_MONOTONIC)
-        .map_or(0, |time| u64::try_from(std::time::Duration::from(time).as_millis()).unwrap_or(u64::MAX))
+        .map_or(0, |time| u64::try_from(std::time::Duration::from(time).as_micros()).unwrap_or(u64::MAX))
+}
+
+/// The same clock in milliseconds.
+#[must_use]
+pub fn now_ms() -> u64 {
+    now_us() / 1000
 }
 
 /// The mapped board.
@@ -151,15 +226,55 @@ impl Board {
         unsafe { std::slice::from_raw_parts(self.rows.as_ptr(), WORKERS_MAX) }
     }
 
-    /// The counters of all functions in the worker of `row`; none for a row that there is not.
+    /// The clients of the worker of `row`; none for a row that there is not.
+    #[must_use]
+    pub fn addresses(&self, row: usize) -> Option<&Addresses> {
+        self.part(row).map(|part| &part.addresses)
+    }
+
+    /// What admission goes by, of all functions in the worker of `row`; none for a row that there is not.
     #[must_use]
     pub fn slots(&self, row: usize) -> &[Slot] {
-        if row >= WORKERS_MAX {
-            return &[];
-        }
-        // SAFETY: the part of `row` lies within the mapping (see LENGTH), holds FUNCTIONS_MAX slots of atomics, and lives
-        // until drop.
-        unsafe { std::slice::from_raw_parts(self.part(row).cast::<Slot>().as_ptr(), FUNCTIONS_MAX) }
+        self.part(row).map_or(&[], |part| &part.slots)
+    }
+
+    /// The counters for an invocation, in the worker of `row`, of the function that has `slot` for its `life`. None when
+    /// another function has the slot by now. Only that worker may ask.
+    #[must_use]
+    pub fn counts(&self, row: usize, slot: usize, life: u32) -> Option<&Counts> {
+        let part = self.part(row)?;
+        part.ledgers.get(slot)?.counts(life, || {
+            let (word, bit) = (&part.used[slot / 64], 1 << (slot % 64));
+            if word.load(Relaxed) & bit == 0 {
+                word.store(word.load(Relaxed) | bit, Relaxed);
+                self.rows()[row].counts.slots_used.add(1);
+            }
+        })
+    }
+
+    /// What has been counted of each life in the row, with the slot that it has.
+    pub fn tallies(&self, row: usize) -> impl Iterator<Item = (u32, FunctionTally, &Slot)> {
+        self.used_slots(row).filter_map(move |at| {
+            let part = self.part(row)?;
+            let (life, tally) = part.ledgers.get(at)?.get()?;
+            Some((life, tally, part.slots.get(at)?))
+        })
+    }
+
+    /// The slots of `row` that are in use, in order.
+    fn used_slots(&self, row: usize) -> impl Iterator<Item = usize> {
+        let any = self.rows().get(row).is_some_and(|row| row.counts.slots_used.get() > 0);
+        let part = if any { self.part(row) } else { None };
+        part.into_iter().flat_map(|part| {
+            part.used.iter().enumerate().flat_map(move |(at, word)| {
+                let mut bits = word.load(Relaxed);
+                std::iter::from_fn(move || {
+                    let bit = usize::try_from(bits.trailing_zeros()).unwrap_or(64);
+                    bits &= bits.wrapping_sub(1);
+                    (bit < 64).then_some(at * 64 + bit)
+                })
+            })
+        })
     }
 
     /// One function's counters in the workers of `rows`, added up: in flight, and queued. Sequentially consistent: of two
@@ -173,18 +288,22 @@ impl Board {
 
     /// Forgets a dead worker's numbers before its successor gets the row: what it held is free again.
     pub fn clear(&self, row: usize) {
-        let Some(counters) = self.rows().get(row) else { return };
+        let (Some(counters), Some(part)) = (self.rows().get(row), self.part(row)) else { return };
         counters.clear();
         // SAFETY: exactly the part of `row`, page-aligned and within the mapping. Its pages read as zeros afterwards, which are
         // valid atomics.
-        let removed = unsafe { madvise(self.part(row).cast(), SLOTS_BYTES, MmapAdvise::MADV_REMOVE) };
+        let removed = unsafe { madvise(NonNull::from(part).cast(), PART_BYTES, MmapAdvise::MADV_REMOVE) };
         debug_assert!(removed.is_ok());
     }
 
-    /// Where the functions' counters of `row` begin. The caller has checked `row`.
-    fn part(&self, row: usize) -> NonNull<u8> {
-        // SAFETY: within the mapping, see LENGTH.
-        unsafe { self.rows.cast::<u8>().add(ROWS_BYTES + row * SLOTS_BYTES) }
+    /// What the worker of `row` has besides it.
+    fn part(&self, row: usize) -> Option<&Part> {
+        if row >= WORKERS_MAX {
+            return None;
+        }
+        // SAFETY: the part of `row` lies within the mapping (see LENGTH) and on a page's boundary, is of atomics alone, for which
+        // any bytes are valid, and lives until drop.
+        Some(unsafe { self.rows.cast::<u8>().add(ROWS_BYTES + row * PART_BYTES).cast::<Part>().as_ref() })
     }
 }
 
@@ -228,6 +347,24 @@ mod tests {
         assert_eq!(worker.sum(0..2, last), (2, 1));
         assert_eq!(engine.sum(0..2, FUNCTIONS_MAX), (0, 0));
         assert!(engine.slots(WORKERS_MAX).is_empty());
+    }
+
+    #[test]
+    fn the_engine_finds_the_slots_that_are_in_use_and_a_dead_row_has_none() {
+        let (engine, fd) = Board::create().unwrap();
+        let worker = Board::map(&fd).unwrap();
+        let used = |row| engine.used_slots(row).collect::<Vec<_>>();
+        assert!(used(2).is_empty());
+        for slot in [0, 63, 64, FUNCTIONS_MAX - 1, 64] {
+            worker.counts(2, slot, 5).unwrap().sent_bytes.add(1);
+        }
+        assert_eq!(used(2), [0, 63, 64, FUNCTIONS_MAX - 1]);
+        assert!(used(1).is_empty());
+        let (life, tally, _) = engine.tallies(2).nth(2).unwrap();
+        assert_eq!((life, tally.sent_bytes), (5, 2));
+        assert!(worker.counts(2, FUNCTIONS_MAX, 5).is_none() && worker.counts(WORKERS_MAX, 0, 5).is_none());
+        engine.clear(2);
+        assert!(used(2).is_empty());
     }
 
     #[test]

@@ -127,6 +127,8 @@ pub struct Function {
     pub kind: Kind,
     /// Its place among the board's counters; no other function has it.
     pub slot: u32,
+    /// Which of those that have had the slot it is: what they count is told apart by it. Greater than those before, never 0.
+    pub slot_life: u32,
     /// What it may use.
     pub limits: FunctionLimits,
     /// Requests that one instance serves, one after another: 1 is a fresh instance for each.
@@ -259,6 +261,7 @@ fn fits(function: &ArchivedFunction) -> bool {
             .all(|millis| u128::from(millis.to_native()) <= limits::TIMEOUT_MAX.as_millis())
         && (1..=limits::REQUESTS_PER_INSTANCE_MAX).contains(&function.requests_per_instance_max.to_native())
         && usize::try_from(function.slot.to_native()).is_ok_and(|slot| slot < limits::FUNCTIONS_MAX)
+        && function.slot_life != 0
         && pairs(&function.env)
         && pairs(&function.config)
         && function.args.len() <= limits::ARGS_MAX
@@ -288,6 +291,7 @@ pub(crate) mod tests {
             isolation: Isolation::Shared,
             kind: Kind::Http02,
             slot: 0,
+            slot_life: 1,
             limits: FunctionLimits::default(),
             requests_per_instance_max: 1,
             env: vec![("K".to_owned(), "V".to_owned())],
@@ -326,6 +330,7 @@ pub(crate) mod tests {
             vec![limited(FunctionLimits { memory_bytes_max: u64::MAX, ..FunctionLimits::default() })],
             vec![limited(FunctionLimits { timeout_ms: u32::MAX, ..FunctionLimits::default() })],
             vec![Function { slot: u32::MAX, ..function("a") }],
+            vec![Function { slot_life: 0, ..function("a") }],
             vec![Function { requests_per_instance_max: 0, ..function("a") }],
             vec![Function { env: vec![(String::new(), "x".repeat(1 << 20))], ..function("a") }],
         ] {

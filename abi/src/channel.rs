@@ -74,6 +74,10 @@ pub enum ReceiveError {
     /// The peer broke the protocol: it must not be talked to any more.
     #[error("the peer sent a message that breaks the protocol: {0}")]
     Malformed(String),
+    /// A message came without its fd: this process has as many as it may. What the fd stood for is lost, the peer is not at
+    /// fault.
+    #[error("a message's file descriptor is lost, because this process has as many as it may; raise `ulimit -n`")]
+    FdLost,
     /// Anything else the kernel said.
     #[error("receiving from the peer failed: {0}")]
     Io(#[source] io::Error),
@@ -123,13 +127,20 @@ impl Channel {
         if expected != given {
             return Err(SendError::Fds { expected, given });
         }
-        let bytes = envelope::pack(message)?;
+        self.send_packet(&envelope::pack(message)?, fd)
+    }
+
+    /// Sends a packet that is no [`Message`], for peers that may be of another build. Never blocks.
+    ///
+    /// # Errors
+    /// As of [`Self::send`].
+    pub fn send_packet(&self, bytes: &[u8], fd: Option<BorrowedFd<'_>>) -> Result<(), SendError> {
         if bytes.len() > MESSAGE_BYTES_MAX {
             return Err(SendError::TooLarge { length: bytes.len() });
         }
         let sent = match fd {
-            Some(fd) => self.socket.send_with_fd(&bytes, &[fd.as_raw_fd()]),
-            None => self.socket.send(&bytes),
+            Some(fd) => self.socket.send_with_fd(bytes, &[fd.as_raw_fd()]),
+            None => self.socket.send(bytes),
         };
         match sent {
             Ok(_) => Ok(()),
@@ -153,7 +164,7 @@ impl Channel {
             + for<'a> CheckBytes<HighValidator<'a, ArchiveError>>
             + rkyv::Deserialize<M, HighDeserializer<ArchiveError>>,
     {
-        let (length, fd) = self.receive_bytes(buffer)?;
+        let (length, fd) = self.receive_packet(buffer)?;
         let malformed = |what: &dyn std::fmt::Display| ReceiveError::Malformed(what.to_string());
         let archive = envelope::archive_of(&buffer.bytes[..length]).map_err(|e| malformed(&e))?;
         let message: M = rkyv::from_bytes(archive).map_err(|e: ArchiveError| malformed(&e))?;
@@ -164,7 +175,11 @@ impl Channel {
         Ok(Received { message, fd })
     }
 
-    fn receive_bytes(&self, buffer: &mut ReceiveBuffer) -> Result<(usize, Option<OwnedFd>), ReceiveError> {
+    /// Receives a packet that is no [`Message`] into `buffer`, and gives its length. Never blocks.
+    ///
+    /// # Errors
+    /// As of [`Self::receive`].
+    pub fn receive_packet(&self, buffer: &mut ReceiveBuffer) -> Result<(usize, Option<OwnedFd>), ReceiveError> {
         // Room for as many fds as the kernel passes at once: with less it truncates, and nix then gives none of those that
         // were installed, which nobody would ever close.
         let mut control = nix::cmsg_space!([i32; SCM_MAX_FDS]);
@@ -187,6 +202,10 @@ impl Channel {
                     fds.extend(raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
                 }
             }
+        }
+        // With room for all that can be sent, the kernel cuts fds short only where it could not give this process another.
+        if received.flags.contains(MsgFlags::MSG_CTRUNC) && fds.is_empty() {
+            return Err(ReceiveError::FdLost);
         }
         if received.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC) {
             return Err(ReceiveError::Malformed("it is larger, or carries more fds, than any message of ours".into()));
@@ -242,6 +261,14 @@ impl AsRawFd for Channel {
 #[derive(Debug)]
 pub struct ReceiveBuffer {
     bytes: AlignedVec,
+}
+
+impl ReceiveBuffer {
+    /// Everything, as far as the last packet reached and beyond.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl Default for ReceiveBuffer {

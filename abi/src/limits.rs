@@ -108,6 +108,10 @@ pub const STUCK_GRACE: Duration = Duration::from_secs(1);
 pub const WORKER_SILENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a function's own worker may have nothing to do before it is stopped (setting `--own-worker-idle-timeout`).
 pub const OWN_WORKER_IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+/// Connections of a node at a time (setting `--connections-max`).
+pub const CONNECTIONS_MAX_DEFAULT: u32 = 65_536;
+/// Of these, from one address (setting `--connections-per-address-max`). A proxy in front is one address.
+pub const CONNECTIONS_PER_ADDRESS_MAX_DEFAULT: u32 = 32_768;
 /// Workers a core, at most (setting `--workers-per-core`).
 pub const WORKERS_PER_CORE_MAX: usize = 8;
 
@@ -119,6 +123,11 @@ pub const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(75);
 pub const WRITE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 /// How long requests in flight may take to end when the node stops (setting `--drain-timeout`).
 pub const DRAIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+
+/// The most that any of these can be set to; fits a message's milliseconds.
+pub const SETTING_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// What is logged (setting `--log`), as text.
+pub const LOG_FILTER_BYTES_MAX: usize = 4096;
 
 /// Destinations that a function's outgoing requests may be allowed.
 pub const OUTBOUND_PATTERNS_MAX: usize = 256;

@@ -25,7 +25,19 @@ pub trait Message: Sized {
     fn check(&self) -> Result<(), &'static str>;
 }
 
-/// Settings of a worker, fixed for its life.
+/// Whether and how a worker tells of each invocation on stderr.
+#[derive(Archive, Serialize, Deserialize, Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum AccessLog {
+    /// Not at all.
+    #[default]
+    Off,
+    /// A line of `key=value`.
+    Text,
+    /// A line of JSON.
+    Json,
+}
+
+/// Settings of a worker. What it is for and its rows are fixed for its life, the rest is not ([`ToWorker::Settings`]).
 #[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// The function this worker exists for (`isolation = "process"`), or none: it runs all shared functions.
@@ -33,6 +45,8 @@ pub struct Settings {
     /// The workers that run shared functions have the board's first rows, so many. A function's limits hold for all of
     /// them together.
     pub shared_rows: u16,
+    /// The node's secret that clients' addresses are counted by (see [`crate::board::Places`]).
+    pub address_seed: u64,
     /// With `--domain example.com`: the suffix under which host names are functions' names.
     pub domain: Option<String>,
     /// From a head's first byte to its last.
@@ -41,6 +55,42 @@ pub struct Settings {
     pub idle_timeout_ms: u32,
     /// Without the client taking a byte of the reply.
     pub write_timeout_ms: u32,
+    /// The line an invocation.
+    pub access_log: AccessLog,
+    /// What the worker logs, in the words of `tracing-subscriber`'s filters.
+    pub log_filter: String,
+}
+
+impl Settings {
+    fn check(&self) -> Result<(), &'static str> {
+        let timeouts_ms = [self.head_timeout_ms, self.idle_timeout_ms, self.write_timeout_ms];
+        let long = |timeout_ms: &u32| u128::from(*timeout_ms) > limits::SETTING_TIMEOUT_MAX.as_millis();
+        match () {
+            () if timeouts_ms.iter().any(long) => Err("a timeout of Settings is beyond SETTING_TIMEOUT_MAX"),
+            () if self.log_filter.len() > limits::LOG_FILTER_BYTES_MAX => {
+                Err("Settings.log_filter is longer than LOG_FILTER_BYTES_MAX")
+            }
+            () => Ok(()),
+        }
+    }
+}
+
+/// Which request a connection waits for. A client that says nothing is a slow one before its first, an idle one after it.
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Awaits {
+    /// Its first: the head is under way from the start.
+    First,
+    /// Another one: until its first byte, the connection is idle.
+    Next,
+}
+
+/// What a worker that drains does with a connection whose requests are answered.
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Close it.
+    Close,
+    /// Give it back: another engine goes on with it.
+    GiveBack,
 }
 
 /// Engine to worker.
@@ -51,6 +101,11 @@ pub enum ToWorker {
         /// The worker's row on the board.
         row: u16,
         /// Everything the worker needs to know of the node's settings.
+        settings: Settings,
+    },
+    /// These settings count from now on.
+    Settings {
+        /// All of them; what is fixed for the worker's life is as it was at the start.
         settings: Settings,
     },
     /// Carries the sealed memfd of a catalogue, which replaces the one before.
@@ -71,9 +126,16 @@ pub enum ToWorker {
     Connection {
         /// Bytes that belong before what the socket still holds.
         read: Vec<u8>,
+        /// When it was accepted, by [`crate::board::now_us`]; 0 when its first request had not arrived by then, or is not the
+        /// next: from here on the client's time is not to be told from ours.
+        accepted_at_us: u64,
+        /// Whose they are.
+        awaits: Awaits,
     },
-    /// Finish what is in flight, close what is idle, then leave.
+    /// Finish what is in flight, let go of what is idle, then leave.
     Drain {
+        /// What becomes of connections.
+        ending: Ending,
         /// When to leave at the latest, in milliseconds from now.
         deadline_ms: u32,
     },
@@ -101,10 +163,12 @@ pub enum ToEngine {
         /// The key of its compilation.
         key: Digest,
     },
-    /// Carries a client's socket whose next request this worker must not run.
+    /// Carries a client's socket whose next request this worker must not run, or does not stay to run.
     Return {
         /// What the worker has read from the socket and not used.
         read: Vec<u8>,
+        /// Which request it waits for.
+        awaits: Awaits,
     },
 }
 
@@ -112,18 +176,19 @@ impl Message for ToWorker {
     fn fd_count(&self) -> usize {
         match self {
             Self::Start { .. } | Self::Catalogue | Self::Module { .. } | Self::Connection { .. } => 1,
-            Self::ModuleMissing { .. } | Self::Drain { .. } => 0,
+            Self::Settings { .. } | Self::ModuleMissing { .. } | Self::Drain { .. } => 0,
         }
     }
 
     fn check(&self) -> Result<(), &'static str> {
         match self {
-            Self::Connection { read } if read.len() > limits::RETURNED_BYTES_MAX => {
+            Self::Connection { read, .. } if read.len() > limits::RETURNED_BYTES_MAX => {
                 Err("Connection.read is longer than RETURNED_BYTES_MAX")
             }
             Self::Start { row, .. } if usize::from(*row) >= limits::WORKERS_MAX => {
                 Err("Start.row is beyond WORKERS_MAX")
             }
+            Self::Start { settings, .. } | Self::Settings { settings } => settings.check(),
             _ => Ok(()),
         }
     }
@@ -139,7 +204,7 @@ impl Message for ToEngine {
 
     fn check(&self) -> Result<(), &'static str> {
         match self {
-            Self::Return { read } if read.len() > limits::RETURNED_BYTES_MAX => {
+            Self::Return { read, .. } if read.len() > limits::RETURNED_BYTES_MAX => {
                 Err("Return.read is longer than RETURNED_BYTES_MAX")
             }
             Self::Hello { build_id, .. } if build_id.len() > 256 => Err("Hello.build_id is longer than 256 bytes"),

@@ -8,9 +8,14 @@ mod control;
 mod core;
 mod dispatch;
 mod host;
+mod log;
+mod metrics;
 mod node;
+mod reconfigure;
+mod settings;
 mod shard;
 mod store;
+mod takeover;
 mod workers;
 
 use std::process::ExitCode;
@@ -23,12 +28,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let command = cli::Cli::parse().command;
-    let log = tracing_subscriber::EnvFilter::try_from_env("SOCKHOP_LOG").unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().with_env_filter(log).with_writer(std::io::stderr).with_ansi(false).init();
     match cli::run(command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", whole(&error));
+            log::say_failure(&whole(&error));
             ExitCode::FAILURE
         }
     }

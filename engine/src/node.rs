@@ -1,130 +1,286 @@
-//! A running node: takes the parts in the order in which they can fail, and apart again at the end.
+//! A running node: takes the parts in the order in which they can fail, and apart again at the end; or gets some from the
+//! engine that it takes over from, and gives them to the one that takes over from it.
 //!
-//! This is the main thread's story; it ends with the process, as workers rely on. Owns the lock, the shards and the
-//! supervisor.
+//! This is the main thread's story; it ends with the process, as workers rely on. Owns the lock, the listening sockets, the
+//! shards and the supervisor.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use abi::board::Board;
 use abi::limits::WORKERS_MAX;
-use abi::message::Settings;
 use anyhow::Context as _;
-use arc_swap::ArcSwap;
-use tokio::signal::unix::{SignalKind, signal};
+use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
 
 use crate::compile::cache::Cache;
+use crate::control::Life;
 use crate::control::api::{self, Control};
 use crate::control::functions::Functions;
+use crate::control::tcp::Admin;
+use crate::control::token::{self, Token};
 use crate::core::fleet;
 use crate::dispatch::Snapshot;
 use crate::dispatch::parking::parking;
-use crate::host::{cores, lock, probe};
-use crate::shard::{self, Shard, Shared, listen};
+use crate::host::lock::{self, DataLock};
+use crate::host::{cores, fds, place, probe, systemd};
+use crate::metrics::Metrics;
+use crate::reconfigure::{self, Fixed};
+use crate::settings::{Resolved, Sources};
+use crate::shard::{self, Backlog, Shard, Shared, listen};
 use crate::store::directory::Directory;
 use crate::store::files;
+use crate::takeover::{self, Door, Giver, Successor};
 use crate::workers::supervise::{Command, Plan, Supervisor};
 use crate::workers::worker_binary;
 
-/// Everything `sockhop serve` can be told.
-#[derive(Debug, Clone)]
-pub(crate) struct Config {
-    pub(crate) listen: Vec<String>,
-    pub(crate) data: PathBuf,
-    pub(crate) store: Option<PathBuf>,
-    pub(crate) cores: Option<cores::CoreList>,
-    pub(crate) workers_per_core: usize,
-    pub(crate) own_worker_idle_timeout: Duration,
-    pub(crate) domain: Option<String>,
-    pub(crate) head_timeout: Duration,
-    pub(crate) idle_timeout: Duration,
-    pub(crate) write_timeout: Duration,
-    pub(crate) drain_timeout: Duration,
+/// How a node begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// By itself; an engine that runs on the same data folder is an error.
+    Alone,
+    /// By taking over from such an engine, if there is one.
+    TakeOver,
 }
 
-/// Runs a node until it is told to stop.
+/// Runs a node until it is told to stop, or another has taken over.
 ///
 /// # Errors
 /// Whatever kept it from starting, as a sentence for the terminal.
-pub(crate) fn serve(config: &Config) -> anyhow::Result<()> {
+pub(crate) fn serve(start: Start, resolved: Resolved, sources: Sources) -> anyhow::Result<()> {
+    // Before anything else opens a file.
+    let inherited = systemd::sockets().context("the sockets that this process was started with cannot be used")?;
+    let inherited: Result<Vec<_>, _> = inherited.into_iter().map(listen::adopt).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no tokio runtime")?;
-    tokio::task::LocalSet::new().block_on(&runtime, run(config))
+    tokio::task::LocalSet::new().block_on(&runtime, run(start, (resolved, sources), inherited?))
 }
 
-async fn run(config: &Config) -> anyhow::Result<()> {
+async fn run(
+    start: Start,
+    (resolved, sources): (Resolved, Sources),
+    inherited: Vec<TcpListener>,
+) -> anyhow::Result<()> {
+    // First of all: from here on these signals do not end the process, and wait until they can be acted on.
+    let signals = (signal(SignalKind::hangup()), signal(SignalKind::user_defined2()));
+    let (hangup, mut upgrade) = (signals.0.context("SIGHUP cannot be watched")?, signals.1.context("nor SIGUSR2")?);
+    let config = resolved.settings.clone();
+    let successor = Successor::remember().context("this process's own binary cannot be found")?;
     probe::diagnose(&probe::probe())?;
-    let cores = cores::choose(config.cores.clone(), cores::allowed()?)?;
-    let binary = worker_binary()?;
-    files::create_folder(&config.data).with_context(|| format!("the data folder {:?} cannot be made", config.data))?;
-    let _lock = lock::lock(&config.data)?;
-    let (listeners, addresses) = listen::open(&config.listen, cores.len())?;
-
-    let store = Directory::open(config.store.clone().unwrap_or_else(|| config.data.join("store")))?;
-    let cache = Arc::new(Cache::open(config.data.join("cache"))?);
-    let commands: (UnboundedSender<Command>, UnboundedReceiver<Command>) = unbounded_channel();
-    let to_supervisor = commands.0.clone();
-    let shared_workers: Vec<usize> =
-        (0..config.workers_per_core).flat_map(|_| cores.iter().copied()).take(WORKERS_MAX).collect();
-    let loaded = Functions::load(store, Arc::clone(&cache), to_supervisor.clone(), shared_workers.len()).await;
-    let (functions, catalogue) = loaded?;
-
-    let (parking, parked) = parking();
-    let first = Snapshot { catalogue: Arc::clone(&catalogue.1), workers: HashMap::new() };
-    let shared = Arc::new(Shared { snapshot: ArcSwap::from_pointee(first), domain: config.domain.clone(), parking });
-    let (board, board_fd) = Board::create()?;
-    let plan = Plan {
-        binary,
-        settings: settings(config, shared_workers.len()),
-        fleet: fleet::Plan { shared: shared_workers, own_idle_timeout: config.own_worker_idle_timeout },
-        drain_timeout: config.drain_timeout,
-    };
-    let board = (Arc::new(board), board_fd);
-    let mut supervisor = Supervisor::new(plan, Arc::clone(&shared), cache, board, catalogue, parked, commands);
-    // Workers before shards: a shard has threads of its own, and nothing is accepted that nobody can serve.
+    let cores = cores::choose(config.cores.clone(), cores::allowed()?).with_context(|| resolved.whence("cores"))?;
+    files::create_folder(&config.data)
+        .with_context(|| format!("{}: the data folder {:?} cannot be made", resolved.whence("data"), config.data))?;
     let mut stop = Stop::watch()?;
-    tokio::select! {
-        started = supervisor.start() => started.context("the workers did not start; what they said is above")?,
-        () = stop.asked() => return Ok(()),
-    }
-    let shards = start_shards(&cores, listeners, &shared)?;
-
-    let draining = Arc::new(AtomicBool::new(false));
-    let socket = config.data.join("control.sock");
-    let listeners = addresses.clone();
-    let control = Control { functions, supervisor: to_supervisor, listeners, draining: Arc::clone(&draining) };
-    start_control(api::bind(&socket)?, control)?;
-
-    let urls: Vec<String> = addresses.iter().map(|address| format!("http://{address}")).collect();
-    // Whoever started us may have closed stdout; that is no reason not to serve.
-    let _ = writeln!(std::io::stdout(), "ready {}", urls.join(" "));
-    let workers = cores.len() * config.workers_per_core;
-    tracing::info!("{workers} workers on cores {cores:?} serve {}", urls.join(" "));
-
-    supervisor.run_until(std::pin::pin!(stop.asked())).await;
-    tracing::info!("stopping: requests in flight have {:?} to end", config.drain_timeout);
-    draining.store(true, SeqCst);
-    shards.into_iter().for_each(Shard::stop);
-    supervisor.stop(stop.asked()).await;
-    let _ = std::fs::remove_file(&socket);
-    tracing::info!("stopped");
-    Ok(())
+    let offered = match start {
+        Start::Alone => None,
+        Start::TakeOver => tokio::select! {
+            offered = takeover::ask(&config.data) => offered?,
+            () = stop.asked() => return Ok(()),
+        },
+    };
+    let (node, lock) = if let Some((mut predecessor, mut lock)) = offered {
+        let sockets = std::mem::take(&mut predecessor.sockets);
+        // From here on whatever fails ends this process, and the running engine goes on.
+        let node = tokio::select! {
+            node = predecessor.while_starting(Node::start(start, &resolved, &cores, sockets)) => node??,
+            () = stop.asked() => return Ok(()),
+        };
+        predecessor.claim().await?;
+        if let Err(error) = lock.sign() {
+            tracing::warn!("the lock still names the engine before this one: {error}");
+        }
+        let (functions, commands) = (Arc::clone(&node.functions), node.commands.clone());
+        tokio::task::spawn_local(async move {
+            predecessor.connections(|handed| drop(commands.send(Command::Take(handed)))).await;
+            functions.clear_unused().await;
+        });
+        (node, lock)
+    } else {
+        let lock = lock::lock(&config.data)?;
+        if start == Start::TakeOver {
+            tracing::info!("no engine runs on {:?} to take over from: this one starts by itself", config.data);
+        }
+        let sockets = match inherited.is_empty() {
+            true => listen::open(&config.listen, cores.len()).with_context(|| resolved.whence("listen"))?,
+            false => inherited,
+        };
+        let node = tokio::select! {
+            node = Node::start(start, &resolved, &cores, sockets) => node?,
+            () = stop.asked() => return Ok(()),
+        };
+        node.functions.clear_unfinished()?;
+        node.functions.clear_unused().await;
+        (node, lock)
+    };
+    let reread = (node.fixed, Arc::clone(&node.shared), node.commands.clone());
+    tokio::task::spawn_local(reconfigure::at_each(hangup, sources, resolved, reread));
+    node.serve(&config.data, lock, (&successor, &mut upgrade), &mut stop).await
 }
 
-fn settings(config: &Config, shared_workers: usize) -> Settings {
-    let millis = |duration: Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
-    Settings {
-        only_function: None,
-        shared_rows: u16::try_from(shared_workers).unwrap_or(u16::MAX),
-        domain: config.domain.clone(),
-        head_timeout_ms: millis(config.head_timeout),
-        idle_timeout_ms: millis(config.idle_timeout),
-        write_timeout_ms: millis(config.write_timeout),
+/// A node that can serve, and does not yet. Its sockets in the data folder are beside their places.
+struct Node {
+    life: watch::Sender<Life>,
+    door: Door,
+    sockets: Vec<TcpListener>,
+    addresses: Vec<SocketAddr>,
+    functions: Arc<Functions>,
+    fixed: Fixed,
+    shared: Arc<Shared>,
+    commands: UnboundedSender<Command>,
+    supervisor: Supervisor,
+    shards: Vec<Shard>,
+}
+
+impl Node {
+    /// Takes the parts that can fail.
+    async fn start(
+        start: Start,
+        resolved: &Resolved,
+        cores: &[usize],
+        sockets: Vec<TcpListener>,
+    ) -> anyhow::Result<Self> {
+        let config = &resolved.settings;
+        let binary = worker_binary()?;
+        let admin = config.admin.as_ref().map(|address| admin(address, &config.data, start));
+        let admin = admin.transpose().with_context(|| resolved.whence("admin"))?;
+        let store = Directory::open(config.store.clone().unwrap_or_else(|| config.data.join("store")))?;
+        let cache = Arc::new(Cache::open(config.data.join("cache"))?);
+        let (commands, received): (UnboundedSender<Command>, UnboundedReceiver<Command>) = unbounded_channel();
+        let shared_workers: Vec<usize> =
+            (0..config.workers_per_core).flat_map(|_| cores.iter().copied()).take(WORKERS_MAX).collect();
+        let loaded = Functions::load(store, Arc::clone(&cache), commands.clone(), shared_workers.len()).await;
+        let (functions, catalogue) = loaded?;
+
+        let (parking, parked) = parking();
+        let (board, board_fd) = Board::create()?;
+        let board = Arc::new(board);
+        let fixed = Fixed { shared_workers: shared_workers.len(), address_seed: RandomState::new().hash_one(0) };
+        let first = Snapshot { catalogue: Arc::clone(&catalogue.1), workers: HashMap::new() };
+        let shared = Arc::new(Shared {
+            snapshot: ArcSwap::from_pointee(first),
+            domain: ArcSwapOption::new(config.domain.clone().map(Arc::new)),
+            limits: ArcSwap::from_pointee(reconfigure::of_shards(config)),
+            address_seed: fixed.address_seed,
+            parking,
+            metrics: Metrics::new(Arc::clone(&board), cores),
+        });
+        let plan = Plan {
+            binary,
+            settings: reconfigure::of_workers(config, fixed),
+            fleet: fleet::Plan { shared: shared_workers, own_idle_timeout: *config.own_worker_idle_timeout },
+            connections_max: fds::connections_max(),
+            drain_timeout: *config.drain_timeout,
+        };
+        let (board, to_itself) = ((board, board_fd), (commands.clone(), received));
+        let mut supervisor = Supervisor::new(plan, Arc::clone(&shared), cache, board, catalogue, parked, to_itself);
+        // Workers before shards: nothing is accepted that nobody can serve.
+        supervisor.start().await.context("the workers did not start; what they said is above")?;
+        let shards = start_shards(cores, listen::distribute(&sockets, cores.len())?, &shared)?;
+        let addresses = listen::addresses(&sockets)?;
+        let (functions, life) = (Arc::new(functions), watch::Sender::new(Life::Serving));
+        let [control, take_over] = places(&config.data);
+        let door = Door::open(&take_over).with_context(|| format!("the socket {take_over:?} cannot be opened"))?;
+        let api = Control {
+            functions: Arc::clone(&functions),
+            supervisor: commands.clone(),
+            shared: Arc::clone(&shared),
+            listeners: addresses.clone(),
+            admin: admin.as_ref().map(|admin| admin.address),
+            started_s: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+            life: life.subscribe(),
+        };
+        start_control(api::bind(&control)?, admin, api)?;
+        Ok(Self { life, door, sockets, addresses, functions, fixed, shared, commands, supervisor, shards })
     }
+
+    /// Serves to the end.
+    async fn serve(
+        self,
+        data: &Path,
+        lock: DataLock,
+        (successor, upgrade): (&Successor, &mut Signal),
+        stop: &mut Stop,
+    ) -> anyhow::Result<()> {
+        let Self { life, door, sockets, addresses, functions, commands, mut supervisor, shards, .. } = self;
+        shards.iter().for_each(Shard::accept);
+        for place in places(data) {
+            // Clients are served already, and must not suffer from it.
+            if let Err(error) = place::publish(&place) {
+                tracing::error!("the socket {place:?} cannot be put in its place: {error}; commands do not find it");
+            }
+        }
+        let giver = Giver::new(door, sockets, lock, functions);
+
+        let urls: Vec<String> = addresses.iter().map(|address| format!("http://{address}")).collect();
+        // Whoever started us may have closed stdout; that is no reason not to serve.
+        let _ = writeln!(std::io::stdout(), "ready {}", urls.join(" "));
+        tracing::info!("{} shards serve {}", shards.len(), urls.join(" "));
+        systemd::serving();
+        if let Some(interval) = systemd::watchdog_interval() {
+            tokio::task::spawn_local(show_life(interval, commands));
+        }
+
+        let until = async {
+            tokio::select! {
+                () = stop.asked() => None,
+                given = giver.given() => Some(given),
+                never = successor.start_at(upgrade) => match never {},
+            }
+        };
+        let given = supervisor.run_until(std::pin::pin!(until)).await;
+        if let Some(given) = given {
+            life.send_replace(Life::Replaced);
+            let (connections, forwarded) = given.forward();
+            supervisor.hand_over_to(connections);
+            shards.into_iter().for_each(|shard| shard.stop(Backlog::Leave));
+            supervisor.stop(stop.asked()).await;
+            drop(supervisor);
+            forwarded.await.context("the connections' task has ended badly")?;
+            tracing::info!("another engine has taken over; this one has ended");
+            return Ok(());
+        }
+        life.send_replace(Life::Draining);
+        tracing::info!("stopping: requests in flight have {:?} to end", supervisor.drain_timeout());
+        systemd::stopping();
+        let _lock = giver.end();
+        shards.into_iter().for_each(|shard| shard.stop(Backlog::Take));
+        supervisor.stop(stop.asked()).await;
+        for place in places(data) {
+            let _ = std::fs::remove_file(place);
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// Tells the init system that the supervisor's loop turns, as often as it wants to hear it.
+async fn show_life(interval: Duration, commands: UnboundedSender<Command>) {
+    loop {
+        let (turned, told) = tokio::sync::oneshot::channel();
+        if commands.send(Command::Turn { turned }).is_err() || told.await.is_err() {
+            return;
+        }
+        systemd::alive();
+        tokio::time::sleep(interval).await;
+    }
+}
+
+/// Where a node's own sockets are found: that of the control API, and that of take-overs.
+fn places(data: &Path) -> [PathBuf; 2] {
+    [data.join("control.sock"), data.join(takeover::SOCKET)]
+}
+
+/// Opens the control API's way in from elsewhere.
+fn admin(address: &str, data: &Path, start: Start) -> anyhow::Result<Admin> {
+    let admin = Admin::listen(address, Token::of(data)?, start)?;
+    tracing::info!("the control API is served on http://{}, with the token in {:?}", admin.address, token::path(data));
+    Ok(admin)
 }
 
 fn start_shards(
@@ -140,12 +296,16 @@ fn start_shards(
 }
 
 /// Starts the control API on a thread and runtime of its own. It ends with the process.
-fn start_control(listener: std::os::unix::net::UnixListener, control: Control) -> anyhow::Result<()> {
+fn start_control(
+    listener: std::os::unix::net::UnixListener,
+    admin: Option<Admin>,
+    control: Control,
+) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name("control".into()).spawn(move || {
         runtime.block_on(async move {
             match tokio::net::UnixListener::from_std(listener) {
-                Ok(listener) => api::serve(listener, Arc::new(control)).await,
+                Ok(listener) => api::serve(listener, admin, Arc::new(control)).await,
                 Err(error) => tracing::error!("the control API cannot start: {error}"),
             }
         });
@@ -155,8 +315,8 @@ fn start_control(listener: std::os::unix::net::UnixListener, control: Control) -
 
 /// The signals that ask a node to stop.
 struct Stop {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
+    terminate: Signal,
+    interrupt: Signal,
 }
 
 impl Stop {

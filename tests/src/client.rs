@@ -1,10 +1,12 @@
 //! HTTP/1.1 by hand on a blocking socket, so that a test decides about every byte and every packet.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream};
+use std::os::fd::AsRawFd;
 use std::thread;
 use std::time::Duration;
 
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
 use serde_json::Value;
 
 /// No read or write of a test may take longer; it fails then instead of hanging.
@@ -50,7 +52,23 @@ pub struct Cut {
 impl Connection {
     /// Connects, or says why not.
     pub fn try_open(address: SocketAddr) -> std::io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, STUCK)?;
+        Self::on(TcpStream::connect_timeout(&address, STUCK)?)
+    }
+
+    /// Connects from another of this machine's own addresses (127.0.0.0/8).
+    pub fn open_from(source: Ipv4Addr, address: SocketAddr) -> Self {
+        let SocketAddr::V4(target) = address else { panic!("{address} is no IPv4 address") };
+        let open = || -> nix::Result<TcpStream> {
+            let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+            bind(socket.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(source, 0)))?;
+            connect(socket.as_raw_fd(), &SockaddrIn::from(target))?;
+            Ok(socket.into())
+        };
+        let stream = open().unwrap_or_else(|errno| panic!("connecting from {source} to {address}: {errno}"));
+        Self::on(stream).expect("options that every socket has")
+    }
+
+    fn on(stream: TcpStream) -> std::io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(STUCK))?;
         stream.set_write_timeout(Some(STUCK))?;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use abi::catalogue::CatalogueView;
 use abi::channel::{Channel, ReceiveBuffer, ReceiveError, Received};
-use abi::message::{ToEngine, ToWorker};
+use abi::message::{Awaits, ToEngine, ToWorker};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
 fn main() {
@@ -47,8 +47,10 @@ fn main() {
         "returns what it was never given" => {
             let channel = Channel::from(socket);
             serve(&channel, |channel, _| {
-                let _ = channel
-                    .send(&ToEngine::Return { read: b"GET / HT".to_vec() }, Some(std::os::fd::AsFd::as_fd(&null)));
+                let _ = channel.send(
+                    &ToEngine::Return { read: b"GET / HT".to_vec(), awaits: Awaits::First },
+                    Some(std::os::fd::AsFd::as_fd(&null)),
+                );
             });
         }
         "closes what it gets" => serve(&Channel::from(socket), |_, _| {}),

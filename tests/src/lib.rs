@@ -18,6 +18,7 @@ pub mod process;
 pub mod running;
 pub mod seccomp;
 pub mod status;
+pub mod take_over;
 pub mod upstream;
 pub mod wait;
 pub mod wasmtime;

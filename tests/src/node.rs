@@ -49,7 +49,9 @@ pub fn sockhop() -> Command {
 
 fn sockhop_in(folder: &Path) -> Command {
     let mut command = Command::new(folder.join("sockhop"));
-    command.env_remove("SOCKHOP_NODE");
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"SOCKHOP_")) {
+        command.env_remove(name);
+    }
     command
 }
 
@@ -73,8 +75,10 @@ pub fn two_cores() -> String {
 #[derive(Debug, Default)]
 pub struct NodeBuilder {
     binaries: Option<PathBuf>,
+    open_files: Option<u64>,
     data: Option<PathBuf>,
     arguments: Vec<String>,
+    variables: Vec<(String, String)>,
     listeners: usize,
 }
 
@@ -93,11 +97,25 @@ impl NodeBuilder {
         self
     }
 
+    /// Lets each of its processes have so many fds and no more.
+    #[must_use]
+    pub fn open_files(mut self, limit: u64) -> Self {
+        self.open_files = Some(limit);
+        self
+    }
+
     /// Adds an option of `serve` and its value.
     #[must_use]
     pub fn option(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         let value = value.as_ref().to_str().expect("the tests use plain names");
         self.arguments.extend([name.to_owned(), value.to_owned()]);
+        self
+    }
+
+    /// Sets an environment variable for the node.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -113,24 +131,33 @@ impl NodeBuilder {
     pub fn start(self) -> Node {
         let own_data = self.data.is_none().then(|| TempDir::new().expect("a temporary folder"));
         let data = self.data.or_else(|| Some(own_data.as_ref()?.path().join("data"))).expect("one of both");
-        let mut command = sockhop_in(&self.binaries.unwrap_or_else(binaries));
-        command.arg("serve").arg("--data").arg(&data).args(&self.arguments);
-        if !self.arguments.iter().any(|a| a == "--cores") {
-            command.args(["--cores", &two_cores()]);
+        let mut arguments = self.arguments;
+        if !arguments.iter().any(|a| a == "--cores") {
+            arguments.extend(["--cores".to_owned(), two_cores()]);
         }
         for _ in 0..self.listeners.max(1) {
-            command.args(["--listen", "127.0.0.1:0"]);
+            arguments.extend(["--listen", "127.0.0.1:0"].map(str::to_owned));
         }
-        let mut running = Running::spawn(&mut command);
-        let ready = wait::until("the node prints its ready line", START, || {
-            assert!(running.exited().is_none(), "the node ended before it was ready");
-            running.stdout().contains('\n').then(|| running.stdout())
-        });
-        let urls = ready.trim_end().strip_prefix("ready ").unwrap_or_else(|| panic!("no ready line: {ready:?}"));
-        let addresses: Vec<SocketAddr> = urls.split(' ').map(address).collect();
-        assert_eq!(addresses.len(), self.listeners.max(1), "one URL a listener: {ready:?}");
-        Node { running, ready, data, addresses, ended: false, offspring: Offspring::default(), _own_data: own_data }
+        let mut command = sockhop_in(&self.binaries.unwrap_or_else(binaries));
+        command.envs(self.variables);
+        if let Some(limit) = self.open_files {
+            process::limit_fds(&mut command, limit);
+        }
+        let node = Node::spawn(command, arguments, data, own_data);
+        assert_eq!(node.addresses.len(), self.listeners.max(1), "one URL a listener: {:?}", node.ready);
+        node
     }
+}
+
+/// Waits for the ready line of `sockhop serve` and reads it.
+pub fn ready_line(running: &mut Running) -> (String, Vec<SocketAddr>) {
+    let ready = wait::until("the node prints its ready line", START, || {
+        assert!(running.exited().is_none(), "the node ended before it was ready");
+        running.stdout().contains('\n').then(|| running.stdout())
+    });
+    let urls = ready.trim_end().strip_prefix("ready ").unwrap_or_else(|| panic!("no ready line: {ready:?}"));
+    let addresses = urls.split(' ').map(address).collect();
+    (ready, addresses)
 }
 
 fn address(url: &str) -> SocketAddr {
@@ -146,6 +173,7 @@ struct Offspring(Vec<Identity>);
 #[derive(Debug)]
 pub struct Node {
     running: Running,
+    arguments: Vec<String>,
     ready: String,
     data: PathBuf,
     addresses: Vec<SocketAddr>,
@@ -153,10 +181,44 @@ pub struct Node {
     // What was below the engine when it was told to end, lest a fault of the node leave it behind.
     offspring: Offspring,
     // Last, so that the folder goes after the processes that use it.
-    _own_data: Option<TempDir>,
+    own_data: Option<TempDir>,
 }
 
 impl Node {
+    fn spawn(mut command: Command, arguments: Vec<String>, data: PathBuf, own_data: Option<TempDir>) -> Self {
+        let mut running = Running::spawn(command.arg("serve").arg("--data").arg(&data).args(&arguments));
+        let (ready, addresses) = ready_line(&mut running);
+        let offspring = Offspring::default();
+        Self { running, arguments, ready, data, addresses, ended: false, offspring, own_data }
+    }
+
+    /// Starts another node with the same options, but perhaps on other cores, which takes over from this one and has its folder
+    /// from now on. This one is on its way out then: [`Self::expect_ended`].
+    #[must_use]
+    pub fn successor(&mut self, cores: Option<&str>) -> Self {
+        self.note_offspring();
+        self.ended = true;
+        let mut arguments = self.arguments.clone();
+        let at = arguments.iter().position(|a| a == "--cores").expect("every node of the tests has this option");
+        if let Some(cores) = cores {
+            cores.clone_into(&mut arguments[at + 1]);
+        }
+        let all = arguments.iter().cloned().chain(["--take-over".to_owned()]).collect();
+        let mut successor = Self::spawn(sockhop(), all, self.data.clone(), self.own_data.take());
+        successor.arguments = arguments;
+        successor
+    }
+
+    /// The same, and waits until this one has ended, as it should.
+    #[must_use]
+    pub fn taken_over(mut self) -> Self {
+        let processes = self.processes();
+        let successor = self.successor(None);
+        assert_eq!(successor.addresses, self.addresses, "the same sockets");
+        self.expect_ended(&processes, STOP);
+        successor
+    }
+
     /// A node with defaults.
     #[must_use]
     pub fn start() -> Self {
@@ -283,6 +345,11 @@ impl Node {
         self.offspring.0.extend(below.into_iter().filter_map(Identity::of));
     }
 
+    /// Asks the node to read its configuration again.
+    pub fn hang_up(&self) {
+        process::signal(self.pid(), Signal::SIGHUP);
+    }
+
     /// Asks the node to stop, as an init system does.
     pub fn terminate(&mut self) {
         self.note_offspring();
@@ -326,7 +393,9 @@ impl Node {
         wait::until("the node's streams end with it", STOP, || self.running.streams_ended().then_some(()));
         assert_eq!(self.running.stdout(), self.ready, "stdout has the ready line and nothing else");
         let stderr = self.running.stderr();
-        let own = stderr.lines().find(|line| line.contains("panicked at") && !line.contains("stream="));
+        let own = stderr
+            .lines()
+            .find(|line| line.contains("panicked at") && !line.contains("stream=") && !line.contains("\"stream\":"));
         assert_eq!(own, None, "a process of the node panicked");
     }
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use nix::sched::{CpuSet, sched_getaffinity};
@@ -125,6 +127,12 @@ pub fn resident(pid: u32) -> u64 {
 pub fn cores(pid: u32) -> Vec<usize> {
     let allowed = sched_getaffinity(nix_pid(pid)).expect("a live process");
     (0..CpuSet::count()).filter(|core| allowed.is_set(*core).unwrap_or(false)).collect()
+}
+
+/// Lets `command`, and each process that it starts, have so many fds and no more.
+pub fn limit_fds(command: &mut Command, limit: u64) {
+    // SAFETY: between fork and exec the closure makes one system call: it allocates nothing and takes no lock.
+    unsafe { command.pre_exec(move || Ok(setrlimit(Resource::RLIMIT_NOFILE, limit, limit)?)) };
 }
 
 /// Raises the soft limit of open files to the hard one, for this test and the nodes it starts.

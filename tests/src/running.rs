@@ -51,9 +51,14 @@ pub struct Running {
 impl Running {
     /// Starts `command` with no stdin and both output streams captured.
     pub fn spawn(command: &mut Command) -> Self {
+        Self::spawn_with(command, Stdio::null())
+    }
+
+    /// The same with this for stdin.
+    pub fn spawn_with(command: &mut Command, stdin: Stdio) -> Self {
         let what = format!("{command:?}");
         let mut child = command
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

@@ -18,6 +18,8 @@ pub struct NodeStatus {
     pub pid: u32,
     /// URLs it listens on.
     pub listeners: Vec<String>,
+    /// The control API's URL over TCP, if it has one.
+    pub admin: Option<String>,
     /// Generation of the catalogue.
     pub generation: u64,
     /// Compile children run since the start.

@@ -207,3 +207,19 @@ fn a_kept_connection_sees_what_is_deployed_and_removed_later() {
     assert!(connection.get("/later/").expect_problem(404).contains("later"));
     node.stop();
 }
+
+#[test]
+fn a_request_behind_a_large_body_goes_back_with_what_was_read() {
+    let node = node();
+    let mut connection = node.connect();
+    let second = body(400_000, 2);
+    for length in (0..40).map(|step| 900_000 + step * 10_007) {
+        let first = body(length, 1);
+        let both = [request("POST", "/hello/", &[], &first), request("POST", "/alone/", &[], &second)].concat();
+        let replies = connection.exchange(&both, 2);
+        replies[0].expect_hello();
+        assert_same(&replies[1].body, &second);
+    }
+    assert!(node.status().workers.iter().all(|worker| worker.restarts == 0), "no worker was taken for a liar");
+    node.stop();
+}

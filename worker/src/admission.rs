@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
+use abi::board::{Reason, now_us};
 use abi::limits::INVOCATIONS_PER_WORKER_MAX;
 use tokio::time::{Instant, timeout_at};
 
@@ -18,6 +19,9 @@ use crate::worker::{RunningInvocation, Worker};
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// How often two that stood in each other's way try again at once.
 const TRIES: u32 = 3;
+
+/// An invocation's place, and since when it has it, by [`now_us`].
+pub(crate) type Admitted = (RunningInvocation, u64);
 
 /// Why there is no place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,30 +44,44 @@ fn decide(running: u32, concurrency_max: u32, in_worker: u64) -> Result<(), Full
     }
 }
 
-/// Counts an invocation in, at once or when its turn has come.
+/// Counts an invocation that came at `now` in, at once or when its turn has come.
 ///
 /// # Errors
 /// What was full, when there is no room to wait either, or no turn came in time.
-pub(crate) async fn admit(worker: &Rc<Worker>, function: &Rc<Function>) -> Result<RunningInvocation, Full> {
+pub(crate) async fn admit(worker: &Rc<Worker>, function: &Rc<Function>, now: u64) -> Result<Admitted, Full> {
     let others_wait = function.turns.waiting.get() > 0;
     let full = match try_now(worker, function) {
         // Those who came before go first.
-        Ok(running) if !others_wait => return Ok(running),
+        Ok(running) if !others_wait => return Ok((running, now)),
         Ok(_) => Full::Function,
         Err(full) => full,
     };
-    let _waiting = Waiting::begin(worker, function).ok_or(full)?;
+    let Some(_waiting) = Waiting::begin(worker, function) else {
+        worker.count_reason(function.place, full.reason(Reason::Queue));
+        return Err(full);
+    };
     let deadline = Instant::now() + Duration::from_millis(u64::from(function.limits.queue_timeout_ms));
     let mut full = full;
     while Instant::now() < deadline {
         let look = (Instant::now() + LOOK_INTERVAL).min(deadline);
         let _ = timeout_at(look, function.turns.free.notified()).await;
         match try_now(worker, function) {
-            Ok(running) => return Ok(running),
+            Ok(running) => return Ok((running, now_us())),
             Err(why) => full = why,
         }
     }
+    worker.count_reason(function.place, full.reason(Reason::QueueTimeout));
     Err(full)
+}
+
+impl Full {
+    /// What is counted: the worker's limit, or that of the function's that its `queue` has run into.
+    fn reason(self, queue: Reason) -> Reason {
+        match self {
+            Self::Function => queue,
+            Self::Node => Reason::Worker,
+        }
+    }
 }
 
 fn try_now(worker: &Rc<Worker>, function: &Rc<Function>) -> Result<RunningInvocation, Full> {

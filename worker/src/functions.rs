@@ -31,8 +31,7 @@ pub(crate) struct Function {
     /// Names all there is to it: another deploy is another version.
     version: String,
     pub(crate) module: Module,
-    /// Its place among the board's counters.
-    pub(crate) slot: usize,
+    pub(crate) place: Place,
     pub(crate) limits: FunctionLimits,
     pub(crate) timeout: Duration,
     pub(crate) env: Vec<(String, String)>,
@@ -44,6 +43,21 @@ pub(crate) struct Function {
     pub(crate) kept: Kept,
     /// Those who wait for one of its invocations to end.
     pub(crate) turns: Turns,
+}
+
+/// A function's place among the board's counters.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) slot: usize,
+    /// Which of those that have had the slot it is.
+    pub(crate) life: u32,
+}
+
+impl From<&ArchivedFunction> for Place {
+    fn from(spec: &ArchivedFunction) -> Self {
+        let slot = usize::try_from(spec.slot.to_native()).unwrap_or(usize::MAX);
+        Self { slot, life: spec.slot_life.to_native() }
+    }
 }
 
 /// Why a function cannot be run, for the log.
@@ -214,7 +228,7 @@ fn function(spec: &ArchivedFunction, module: Module, budget: Budget) -> Function
         name: spec.name.as_str().into(),
         version: spec.version.as_str().to_owned(),
         module,
-        slot: usize::try_from(spec.slot.to_native()).unwrap_or(usize::MAX),
+        place: spec.into(),
         timeout: Duration::from_millis(u64::from(limits.timeout_ms)),
         limits,
         env: pairs(&spec.env),

@@ -1,60 +1,80 @@
-//! Guests' stdout and stderr, a line at a time, to the node's stderr.
+//! Guests' stdout and stderr, a line at a time, to the node's stderr; the access log goes the same way.
 //!
-//! Lines are written by a thread of their own, through a bounded queue: a stderr that nobody reads must not hold up
+//! In the form of the rest of the log, text or JSON. Lines are written by a thread of their own, through a bounded queue: a stderr that nobody reads must not hold up
 //! requests. What does not fit is dropped and counted. Owns that thread and no fds (stderr is the process's).
 
+use std::borrow::Cow;
 use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::functions::Function;
+use crate::log::Format;
 use abi::invocation_id::InvocationId;
 use abi::limits::LOG_LINE_BYTES_MAX;
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 /// Lines that may wait for stderr.
 const QUEUE_LINES: usize = 4096;
 
+/// Lines are written together up to so many bytes: such a write to a pipe is never mixed with another worker's (PIPE_BUF,
+/// pipe(7)).
+const WRITE_BYTES: usize = 4096;
+
 /// Where lines go. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct GuestLog {
+    format: Format,
     lines: SyncSender<String>,
     dropped: Arc<AtomicU64>,
 }
 
 /// Starts the thread that writes.
-pub(crate) fn start() -> std::io::Result<GuestLog> {
+pub(crate) fn start(format: Format) -> std::io::Result<GuestLog> {
     let (lines, queue) = sync_channel(QUEUE_LINES);
     let dropped = Arc::new(AtomicU64::new(0));
     let theirs = Arc::clone(&dropped);
     std::thread::Builder::new().name("guest-log".into()).spawn(move || write(&queue, &theirs))?;
-    Ok(GuestLog { lines, dropped })
+    Ok(GuestLog { format, lines, dropped })
 }
 
 fn write(queue: &Receiver<String>, dropped: &AtomicU64) {
-    while let Ok(line) = queue.recv() {
-        let mut text = line;
-        while text.len() < 64 * 1024 {
-            let Ok(more) = queue.try_recv() else { break };
-            text.push_str(&more);
-        }
-        let lost = dropped.swap(0, Relaxed);
-        if lost > 0 {
-            text.push_str(&format!("guest log: {lost} lines were dropped because stderr was not read in time\n"));
+    let mut next = queue.recv().ok();
+    while let Some(mut text) = next.take() {
+        while let Ok(line) = queue.try_recv() {
+            if text.len() + line.len() > WRITE_BYTES {
+                next = Some(line);
+                break;
+            }
+            text.push_str(&line);
         }
         // Nobody is left to be told when stderr itself fails.
         let _ = std::io::stderr().write_all(text.as_bytes());
+        let lost = dropped.swap(0, Relaxed);
+        if lost > 0 {
+            tracing::warn!("guest log: {lost} lines were dropped because stderr was not read in time");
+        }
+        next = next.or_else(|| queue.recv().ok());
     }
 }
 
 impl GuestLog {
     /// Writes one line about an invocation.
     pub(crate) fn line(&self, function: &str, id: InvocationId, stream: &str, text: &str) {
-        let line = format!("function={function} invocation={id} stream={stream} {text}\n");
+        self.put(match self.format {
+            Format::Text => format!("function={function} invocation={id} stream={stream} {}\n", printable(text)),
+            Format::Json => json(function, id, stream, text),
+        });
+    }
+
+    /// Writes a line that ends in a newline and has no other.
+    pub(crate) fn put(&self, line: String) {
         if self.lines.try_send(line).is_err() {
             self.dropped.fetch_add(1, Relaxed);
         }
@@ -143,7 +163,7 @@ impl Lines {
     }
 
     fn end_line(&mut self) {
-        let text = printable(&self.partial);
+        let text = String::from_utf8_lossy(self.partial.strip_suffix(b"\r").unwrap_or(&self.partial));
         self.log.line(&self.function, self.id, self.stream, &text);
         self.partial.clear();
     }
@@ -156,12 +176,28 @@ impl Drop for Lines {
 }
 
 /// A guest's text must not move the cursor of whoever reads the log, nor forge a second line.
-fn printable(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes.strip_suffix(b"\r").unwrap_or(bytes));
+fn printable(text: &str) -> Cow<'_, str> {
     if !text.chars().any(|c| c.is_control() && c != '\t') {
-        return text.into_owned();
+        return text.into();
     }
     text.chars().map(|c| if c.is_control() && c != '\t' { c.escape_default().to_string() } else { c.into() }).collect()
+}
+
+/// A line with the fields that the node's own have, and those of the invocation.
+fn json(function: &str, id: InvocationId, stream: &str, text: &str) -> String {
+    let mut timestamp = String::new();
+    // Writing to a String cannot fail.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
+    let line = serde_json::json!({
+        "timestamp": timestamp,
+        "level": "INFO",
+        "target": "guest",
+        "function": function,
+        "invocation": id.to_string(),
+        "stream": stream,
+        "message": text,
+    });
+    format!("{line}\n")
 }
 
 impl OutputStream for GuestStream {
@@ -232,14 +268,29 @@ mod tests {
     const BYTES_MAX: usize = 256 * 1024;
 
     fn lines_of(writes: &[&[u8]]) -> Vec<String> {
+        let lines = written(Format::Text, writes);
+        lines.iter().map(|line| line.split_once("stdout ").unwrap().1.trim_end().to_owned()).collect()
+    }
+
+    fn written(format: Format, writes: &[&[u8]]) -> Vec<String> {
         let (lines, queue) = sync_channel(QUEUE_LINES);
-        let log = GuestLog { lines, dropped: Arc::default() };
+        let log = GuestLog { format, lines, dropped: Arc::default() };
         let stream = GuestStream::limited(log, "f".into(), InvocationId::new(), "stdout", BYTES_MAX);
         for bytes in writes {
             stream.0.lock().unwrap().take(bytes);
         }
         drop(stream);
-        queue.try_iter().map(|line| line.split_once("stdout ").unwrap().1.trim_end().to_owned()).collect()
+        queue.try_iter().collect()
+    }
+
+    #[test]
+    fn json_lines_say_what_the_guest_did_and_are_one_each() {
+        let lines = written(Format::Json, &[b"a\x1b\"\\\r\n\xffb"]);
+        let values: Vec<serde_json::Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let said: Vec<_> = values.iter().map(|value| value["message"].as_str().unwrap()).collect();
+        assert_eq!(said, ["a\u{1b}\"\\", "\u{fffd}b"]);
+        assert!(lines.iter().all(|line| line.matches('\n').count() == 1), "{lines:?}");
+        assert_eq!((&values[0]["function"], &values[0]["stream"]), (&"f".into(), &"stdout".into()));
     }
 
     #[test]

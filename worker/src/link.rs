@@ -73,6 +73,19 @@ impl Outbox {
             self.0.added.notify_one();
         }
     }
+
+    /// Resolves when everything has left, or the engine has gone.
+    pub(crate) async fn flushed(&self) {
+        while send_waiting(&self.0).is_err() {
+            if self.0.link.ready.writable().await.is_err() {
+                return;
+            }
+            // tokio thinks it writable until a try says that it is not.
+            let _ = self.0.link.ready.try_io(Interest::WRITABLE, || {
+                send_waiting(&self.0).map_err(|StillWaiting| ErrorKind::WouldBlock.into())
+            });
+        }
+    }
 }
 
 struct StillWaiting;

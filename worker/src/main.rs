@@ -10,6 +10,7 @@ mod epoch;
 mod functions;
 mod guest_log;
 mod link;
+mod log;
 mod outbound;
 mod start;
 mod wasm;
@@ -25,15 +26,14 @@ use abi::channel::Channel;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::try_from_env("SOCKHOP_LOG").unwrap_or_else(|_| "info".into()))
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .init();
+    let filter = log::start();
     // A task's panic would leave a worker that has lost a connection without knowing. Better none, and a new one.
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        report(info);
+        match log::Format::from_environment() {
+            log::Format::Text => report(info),
+            log::Format::Json => tracing::error!("{info}"),
+        }
         std::process::abort();
     }));
     if std::env::args_os().len() > 1 || !is_socket(abi::WORKER_CHANNEL_FD) {
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     // SAFETY: the engine put the channel at this number before `exec`, nothing in this process has used it yet, and it is
     // a socket, as was just checked.
     let channel = Channel::from(unsafe { OwnedFd::from_raw_fd(abi::WORKER_CHANNEL_FD) });
-    match start::run(channel) {
+    match start::run(channel, filter) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("worker: {error:#}");

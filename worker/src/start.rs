@@ -8,29 +8,29 @@ use std::time::Duration;
 
 use abi::board::Board;
 use abi::catalogue::CatalogueView;
-use abi::channel::{Channel, Received};
+use abi::channel::{Channel, ReceiveError, Received};
 use abi::message::{Settings, ToEngine, ToWorker};
 use anyhow::{Context as _, bail};
 use tokio::task::LocalSet;
 
 use crate::functions::Functions;
 use crate::worker::Worker;
-use crate::{connection, epoch, guest_log, link, wasm};
+use crate::{connection, epoch, guest_log, link, log, wasm};
 
 /// How often the worker shows the engine that it lives.
 const BEAT_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Runs the worker until it is told to drain or the engine is gone.
-pub(crate) fn run(channel: Channel) -> anyhow::Result<()> {
+pub(crate) fn run(channel: Channel, filter: log::Filter) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no tokio runtime")?;
     let local = LocalSet::new();
-    local.block_on(&runtime, serve(channel))?;
+    local.block_on(&runtime, serve(channel, filter))?;
     // What is left now was cut off by the drain's deadline. The kernel takes it down faster than destructors would, and
     // those would run outside the runtime they rely on.
     std::process::exit(0)
 }
 
-async fn serve(channel: Channel) -> anyhow::Result<()> {
+async fn serve(channel: Channel, filter: log::Filter) -> anyhow::Result<()> {
     let (mut inbox, outbox) = link::open(channel).context("watching the channel")?;
     outbox.send(ToEngine::Hello { version: abi::VERSION, build_id: abi::BUILD_ID.to_owned() }, None);
     let (row, settings, board) = started(inbox.next().await.context("waiting for Start")?)?;
@@ -39,9 +39,9 @@ async fn serve(channel: Channel) -> anyhow::Result<()> {
     let ticker = epoch::Ticker::start().context("starting the epoch thread")?;
     let engines = wasm::engine::Engines::new(ticker);
     let engines = engines.map_err(anyhow::Error::from).context("wasmtime refuses the worker's settings")?;
-    let log = guest_log::start().context("starting the guest-log thread")?;
+    let log_of_guests = guest_log::start(log::Format::from_environment()).context("starting the guest-log thread")?;
     let functions = Functions::new(engines, outbox.clone(), catalogue);
-    let worker = Worker::new(settings, functions, outbox, log, board, row);
+    let worker = Worker::new(settings, functions, outbox, log_of_guests, board, row);
 
     own_stderr();
     worker.report_applied();
@@ -51,11 +51,16 @@ async fn serve(channel: Channel) -> anyhow::Result<()> {
     loop {
         tokio::select! {
             received = inbox.next() => match received {
-                Ok(received) => handle(&worker, received)?,
+                Ok(received) => handle(&worker, &filter, received)?,
+                Err(error @ ReceiveError::FdLost) => tracing::error!("a connection is lost: {error}"),
                 // The engine has gone, and with it whoever could send more.
                 Err(_) => break,
             },
-            () = worker.drained() => break,
+            () = worker.drained() => {
+                // What was given back last may still wait for room in the channel.
+                worker.outbox.flushed().await;
+                break;
+            }
         }
     }
     beats.abort();
@@ -88,20 +93,28 @@ fn first_catalogue(received: Received<ToWorker>) -> anyhow::Result<CatalogueView
     }
 }
 
-fn handle(worker: &Rc<Worker>, received: Received<ToWorker>) -> anyhow::Result<()> {
+fn handle(worker: &Rc<Worker>, filter: &log::Filter, received: Received<ToWorker>) -> anyhow::Result<()> {
     match (received.message, received.fd) {
-        (ToWorker::Connection { read }, Some(fd)) => connection::take(worker, fd, read),
+        (ToWorker::Connection { read, awaits, accepted_at_us }, Some(fd)) => {
+            connection::take(worker, fd, read, awaits, accepted_at_us);
+        }
+        (ToWorker::Settings { settings }, None) => {
+            filter.change(&settings.log_filter);
+            *worker.settings.borrow_mut() = settings;
+            tracing::debug!("the node's new settings are taken over");
+        }
         (ToWorker::Catalogue, Some(fd)) => {
             worker.functions.replace(CatalogueView::new(fd)?);
             worker.report_applied();
         }
         (ToWorker::Module { key }, Some(fd)) => {
             worker.functions.module_arrived(key, fd);
+            worker.row().counts.cold_loads.add(1);
             worker.count_modules();
         }
         (ToWorker::ModuleMissing { key, reason }, None) => worker.functions.module_missing(key, &reason),
-        (ToWorker::Drain { deadline_ms }, None) => {
-            worker.drain(Duration::from_millis(u64::from(deadline_ms)));
+        (ToWorker::Drain { ending, deadline_ms }, None) => {
+            worker.drain(ending, Duration::from_millis(u64::from(deadline_ms)));
             worker.outbox.send(ToEngine::Draining, None);
         }
         (other, _) => bail!("the engine sent {other:?} to a running worker"),

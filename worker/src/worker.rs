@@ -2,25 +2,27 @@
 //!
 //! One per process, behind an `Rc`: everything here runs on one thread. Owns the board's mapping.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::Duration;
 
-use abi::board::{Board, Row, Slot};
-use abi::message::{Settings, ToEngine};
+use abi::board::{Addresses, Board, Counts, HOP_BOUNDS_US, Places, Reason, Row, Slot, now_us, refused_index};
+use abi::message::{Ending, Settings, ToEngine};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::functions::{Function, Functions};
+use crate::functions::{Function, Functions, Place};
 use crate::guest_log::GuestLog;
 use crate::link::Outbox;
 use crate::wasm::instances::Spent;
 use crate::wasm::standby::Standby;
 
 pub(crate) struct Worker {
-    pub(crate) settings: Settings,
+    /// Replaced when the engine says so; borrowed for a look only.
+    pub(crate) settings: RefCell<Settings>,
     pub(crate) functions: Functions,
     pub(crate) outbox: Outbox,
     pub(crate) log: GuestLog,
@@ -30,7 +32,7 @@ pub(crate) struct Worker {
     row: usize,
     started: Instant,
     connections_open: Cell<u32>,
-    draining: Cell<bool>,
+    draining: Cell<Option<Ending>>,
     /// Told when draining begins, and when the last connection has gone.
     changed: Notify,
     drain_deadline: Cell<Option<Instant>>,
@@ -48,7 +50,7 @@ impl Worker {
         row: usize,
     ) -> Rc<Self> {
         Rc::new(Self {
-            settings,
+            settings: RefCell::new(settings),
             functions,
             outbox,
             log,
@@ -58,7 +60,7 @@ impl Worker {
             row,
             started: Instant::now(),
             connections_open: Cell::new(0),
-            draining: Cell::new(false),
+            draining: Cell::new(None),
             changed: Notify::new(),
             drain_deadline: Cell::new(None),
             date: Cell::new(date()),
@@ -91,11 +93,40 @@ impl Worker {
         self.count_modules();
     }
 
+    /// How many of its connections are from which address.
+    fn addresses(&self) -> Option<&Addresses> {
+        self.board.addresses(self.row)
+    }
+
+    /// Counts a hop that has come to its first request.
+    pub(crate) fn count_hop(&self, accepted_at_us: u64) {
+        self.row().counts.hop.record(&HOP_BOUNDS_US, now_us().saturating_sub(accepted_at_us));
+    }
+
+    /// Counts a request that was refused before it was any function's.
+    pub(crate) fn count_refused(&self, status: u16) {
+        self.row().counts.refused.count(refused_index(status));
+    }
+
+    /// Counts why an invocation was refused or failed.
+    pub(crate) fn count_reason(&self, place: Place, reason: Reason) {
+        if let Some(counts) = self.counts(place) {
+            counts.reasons.count(reason as usize);
+        }
+    }
+
+    /// What is counted of a function in this worker; none when it is removed, and another has its slot.
+    pub(crate) fn counts(&self, place: Place) -> Option<&Counts> {
+        self.board.counts(self.row, place.slot, place.life)
+    }
+
     /// Counts a connection in until the guard is dropped.
-    pub(crate) fn connection_taken(self: &Rc<Self>) -> OpenConnection {
+    pub(crate) fn connection_taken(self: &Rc<Self>, peer: Option<IpAddr>) -> OpenConnection {
         self.row().connections_taken.fetch_add(1, Relaxed);
         self.connections_open.set(self.connections_open.get() + 1);
-        OpenConnection(Rc::clone(self))
+        let places = peer.map(|peer| Places::of(peer, self.settings.borrow().address_seed));
+        self.addresses().zip(places).into_iter().for_each(|(addresses, places)| addresses.add(places));
+        OpenConnection { worker: Rc::clone(self), places }
     }
 
     /// Counts an invocation in until the guard is dropped; whether it may run is [`crate::admission`]'s to say.
@@ -108,37 +139,54 @@ impl Worker {
         RunningInvocation { worker: Rc::clone(self), function: Rc::clone(function), begun: false }
     }
 
-    /// A function's counters in this worker.
+    /// A function's counters in this worker that admission goes by.
     pub(crate) fn slot(&self, function: &Function) -> Option<&Slot> {
-        self.board.slots(self.row).get(function.slot)
+        self.board.slots(self.row).get(function.place.slot)
     }
 
     /// Invocations of a function on all workers that may run it.
     pub(crate) fn running_everywhere(&self, function: &Function) -> u32 {
-        self.board.sum(self.rows(), function.slot).0
+        self.board.sum(self.rows(), function.place.slot).0
     }
 
     /// Requests of a function that wait for their turn, on all workers that may run it.
     pub(crate) fn queued_everywhere(&self, function: &Function) -> u32 {
-        self.board.sum(self.rows(), function.slot).1
+        self.board.sum(self.rows(), function.place.slot).1
     }
 
     /// The rows of the workers that run the same functions as this one.
     fn rows(&self) -> Range<usize> {
-        match self.settings.only_function {
+        let settings = self.settings.borrow();
+        match settings.only_function {
             Some(_) => self.row..self.row + 1,
-            None => 0..usize::from(self.settings.shared_rows),
+            None => 0..usize::from(settings.shared_rows),
         }
     }
 
-    pub(crate) fn draining(&self) -> bool {
+    /// How long a request's head may take.
+    pub(crate) fn head_timeout(&self) -> Duration {
+        millis(self.settings.borrow().head_timeout_ms)
+    }
+
+    /// How long a connection may be idle between requests.
+    pub(crate) fn idle_timeout(&self) -> Duration {
+        millis(self.settings.borrow().idle_timeout_ms)
+    }
+
+    /// How long a client may take none of its reply.
+    pub(crate) fn write_timeout(&self) -> Duration {
+        millis(self.settings.borrow().write_timeout_ms)
+    }
+
+    /// Whether this worker drains, and what then becomes of connections.
+    pub(crate) fn draining(&self) -> Option<Ending> {
         self.draining.get()
     }
 
-    /// Begins to drain: connections end after the request they are on.
-    pub(crate) fn drain(&self, within: Duration) {
+    /// Begins to drain: connections end, in the way that is said, after the request they are on.
+    pub(crate) fn drain(&self, ending: Ending, within: Duration) {
         self.drain_deadline.set(Some(Instant::now() + within));
-        self.draining.set(true);
+        self.draining.set(Some(ending));
         self.changed.notify_waiters();
     }
 
@@ -146,7 +194,7 @@ impl Worker {
     pub(crate) async fn drain_begun(&self) {
         loop {
             let changed = self.changed.notified();
-            if self.draining() {
+            if self.draining().is_some() {
                 return;
             }
             changed.await;
@@ -172,20 +220,29 @@ impl Worker {
     }
 }
 
+fn millis(millis: u32) -> Duration {
+    Duration::from_millis(u64::from(millis))
+}
+
 fn date() -> [u8; 29] {
     let text = httpdate::fmt_http_date(std::time::SystemTime::now());
     text.as_bytes().try_into().unwrap_or(*b"Thu, 01 Jan 1970 00:00:00 GMT")
 }
 
 /// A connection that this worker owns.
-pub(crate) struct OpenConnection(Rc<Worker>);
+pub(crate) struct OpenConnection {
+    worker: Rc<Worker>,
+    /// Where its client's address is counted.
+    places: Option<Places>,
+}
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        let worker = &self.0;
+        let worker = &self.worker;
         worker.row().connections_done.fetch_add(1, Relaxed);
+        worker.addresses().zip(self.places).into_iter().for_each(|(addresses, places)| addresses.remove(places));
         worker.connections_open.set(worker.connections_open.get() - 1);
-        if worker.draining() {
+        if worker.draining().is_some() {
             worker.changed.notify_waiters();
         }
     }
@@ -232,7 +289,7 @@ impl Drop for RunningInvocation {
             self.function.turns.ended();
         }
         worker.functions.engines().ticker().end();
-        if worker.draining() {
+        if worker.draining().is_some() {
             worker.changed.notify_waiters();
         }
     }

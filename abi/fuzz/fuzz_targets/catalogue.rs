@@ -105,6 +105,7 @@ fn function(input: &mut Unstructured<'_>) -> Result<Function> {
         isolation: if input.arbitrary()? { Isolation::Shared } else { Isolation::Process },
         kind: *input.choose(&[Kind::Http02, Kind::Http03, Kind::Command])?,
         slot: if good { 7 } else { input.arbitrary()? },
+        slot_life: if good { 1 } else { input.arbitrary()? },
         limits: if good {
             FunctionLimits::default()
         } else {

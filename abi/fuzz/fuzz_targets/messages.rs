@@ -10,7 +10,7 @@ use std::os::unix::net::UnixDatagram;
 
 use abi::channel::{Channel, ReceiveBuffer, ReceiveError, Received, SendError};
 use abi::envelope;
-use abi::message::{Message, Settings, ToEngine, ToWorker};
+use abi::message::{AccessLog, Awaits, Ending, Message, Settings, ToEngine, ToWorker};
 use fuzz::{FdWatch, Origin};
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
@@ -85,23 +85,35 @@ fn deliver<M: Message + PartialEq + Debug>(
 }
 
 fn to_worker(input: &mut Unstructured<'_>) -> Result<ToWorker> {
-    Ok(match input.int_in_range(0..=5)? {
-        0 => ToWorker::Start {
-            row: input.arbitrary()?,
-            settings: Settings {
-                only_function: input.arbitrary()?,
-                shared_rows: input.arbitrary()?,
-                domain: input.arbitrary()?,
-                head_timeout_ms: input.arbitrary()?,
-                idle_timeout_ms: input.arbitrary()?,
-                write_timeout_ms: input.arbitrary()?,
-            },
-        },
+    Ok(match input.int_in_range(0..=6)? {
+        0 => ToWorker::Start { row: input.arbitrary()?, settings: settings(input)? },
         1 => ToWorker::Catalogue,
         2 => ToWorker::Module { key: input.arbitrary()? },
         3 => ToWorker::ModuleMissing { key: input.arbitrary()?, reason: input.arbitrary()? },
-        4 => ToWorker::Connection { read: input.arbitrary()? },
-        _ => ToWorker::Drain { deadline_ms: input.arbitrary()? },
+        4 => ToWorker::Connection {
+            read: input.arbitrary()?,
+            awaits: awaits(input)?,
+            accepted_at_us: input.arbitrary()?,
+        },
+        5 => ToWorker::Settings { settings: settings(input)? },
+        _ => {
+            let ending = if input.arbitrary()? { Ending::Close } else { Ending::GiveBack };
+            ToWorker::Drain { ending, deadline_ms: input.arbitrary()? }
+        }
+    })
+}
+
+fn settings(input: &mut Unstructured<'_>) -> Result<Settings> {
+    Ok(Settings {
+        only_function: input.arbitrary()?,
+        shared_rows: input.arbitrary()?,
+        address_seed: input.arbitrary()?,
+        domain: input.arbitrary()?,
+        head_timeout_ms: input.arbitrary()?,
+        idle_timeout_ms: input.arbitrary()?,
+        write_timeout_ms: input.arbitrary()?,
+        access_log: *input.choose(&[AccessLog::Off, AccessLog::Text, AccessLog::Json])?,
+        log_filter: input.arbitrary()?,
     })
 }
 
@@ -111,6 +123,10 @@ fn to_engine(input: &mut Unstructured<'_>) -> Result<ToEngine> {
         1 => ToEngine::Applied { generation: input.arbitrary()? },
         2 => ToEngine::Want { key: input.arbitrary()? },
         3 => ToEngine::Draining,
-        _ => ToEngine::Return { read: input.arbitrary()? },
+        _ => ToEngine::Return { read: input.arbitrary()?, awaits: awaits(input)? },
     })
+}
+
+fn awaits(input: &mut Unstructured<'_>) -> Result<Awaits> {
+    Ok(if input.arbitrary()? { Awaits::First } else { Awaits::Next })
 }

@@ -24,6 +24,7 @@ static CATALOGUE: LazyLock<CatalogueView> = LazyLock::new(|| {
         isolation: Isolation::Shared,
         kind: Kind::Http02,
         slot: 0,
+        slot_life: 1,
         limits: FunctionLimits::default(),
         requests_per_instance_max: 1,
         env: Vec::new(),

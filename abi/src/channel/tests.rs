@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use proptest::prelude::*;
 
 use super::*;
-use crate::message::{ToEngine, ToWorker};
+use crate::message::{AccessLog, Awaits, Ending, Settings, ToEngine, ToWorker};
 
 fn open_fds() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
@@ -17,7 +17,7 @@ fn open_fds() -> usize {
 fn a_message_and_its_fd_arrive_whole() {
     let (engine, worker) = Channel::pair().unwrap();
     let (socket, mut far) = UnixStream::pair().unwrap();
-    let sent = ToWorker::Connection { read: b"GET /".to_vec() };
+    let sent = ToWorker::Connection { read: b"GET /".to_vec(), awaits: Awaits::Next, accepted_at_us: 7 };
     engine.send(&sent, Some(socket.as_fd())).unwrap();
     drop(socket);
     let received = worker.receive::<ToWorker>(&mut ReceiveBuffer::default()).unwrap();
@@ -32,7 +32,8 @@ fn a_message_and_its_fd_arrive_whole() {
 #[test]
 fn received_fds_do_not_survive_exec() {
     let (engine, worker) = Channel::pair().unwrap();
-    engine.send(&ToWorker::Connection { read: Vec::new() }, Some(engine.as_fd())).unwrap();
+    let empty = ToWorker::Connection { read: Vec::new(), awaits: Awaits::First, accepted_at_us: 0 };
+    engine.send(&empty, Some(engine.as_fd())).unwrap();
     let fd = worker.receive::<ToWorker>(&mut ReceiveBuffer::default()).unwrap().fd.unwrap();
     let flags = nix::fcntl::fcntl(&fd, nix::fcntl::FcntlArg::F_GETFD).unwrap();
     assert_eq!(flags & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
@@ -41,7 +42,7 @@ fn received_fds_do_not_survive_exec() {
 #[test]
 fn a_full_queue_is_busy_and_a_closed_one_gone() {
     let (engine, worker) = Channel::pair().unwrap();
-    let message = ToEngine::Return { read: vec![0; 64 * 1024] };
+    let message = ToEngine::Return { read: vec![0; 64 * 1024], awaits: Awaits::Next };
     let stdin = io::stdin();
     let busy = (0..1000).map(|_| worker.send(&message, Some(stdin.as_fd()))).find(Result::is_err);
     assert!(matches!(busy, Some(Err(SendError::Busy))), "{busy:?}");
@@ -52,7 +53,7 @@ fn a_full_queue_is_busy_and_a_closed_one_gone() {
 #[test]
 fn what_was_sent_before_refuse_more_is_still_received_and_nothing_after() {
     let (engine, worker) = Channel::pair().unwrap();
-    let message = ToWorker::Drain { deadline_ms: 1 };
+    let message = ToWorker::Drain { ending: Ending::Close, deadline_ms: 1 };
     engine.send(&message, None).unwrap();
     worker.refuse_more().unwrap();
     assert!(matches!(engine.send(&message, None), Err(SendError::Gone)));
@@ -67,7 +68,7 @@ fn fds_that_do_not_belong_are_refused_and_closed() {
     assert!(matches!(engine.send(&ToWorker::Catalogue, None), Err(SendError::Fds { expected: 1, given: 0 })));
     let before = open_fds();
     // A peer that ignores our types: packets with several fds, and one of a kind that carries none.
-    let bytes = envelope::pack(&ToWorker::Drain { deadline_ms: 1 }).unwrap();
+    let bytes = envelope::pack(&ToWorker::Drain { ending: Ending::Close, deadline_ms: 1 }).unwrap();
     for fds in [&[0, 1][..], &[0][..], &[0, 1, 2][..], &[0; 253][..]] {
         engine.socket.send_with_fd(&bytes, fds).unwrap();
         let received = worker.receive::<ToWorker>(&mut ReceiveBuffer::default());
@@ -82,14 +83,14 @@ fn an_oversized_packet_is_refused() {
     engine.socket.send(&vec![0; MESSAGE_BYTES_MAX + 1]).unwrap();
     let received = worker.receive::<ToWorker>(&mut ReceiveBuffer::default());
     assert!(matches!(received, Err(ReceiveError::Malformed(_))), "{received:?}");
-    let too_large = ToEngine::Return { read: vec![0; MESSAGE_BYTES_MAX] };
+    let too_large = ToEngine::Return { read: vec![0; MESSAGE_BYTES_MAX], awaits: Awaits::Next };
     assert!(matches!(worker.send(&too_large, Some(engine.as_fd())), Err(SendError::TooLarge { .. })));
 }
 
 #[test]
 fn another_builds_message_is_refused() {
     let (engine, worker) = Channel::pair().unwrap();
-    let mut bytes = envelope::pack(&ToWorker::Drain { deadline_ms: 1 }).unwrap();
+    let mut bytes = envelope::pack(&ToWorker::Drain { ending: Ending::Close, deadline_ms: 1 }).unwrap();
     bytes[8] ^= 1;
     engine.socket.send(&bytes).unwrap();
     let received = worker.receive::<ToWorker>(&mut ReceiveBuffer::default());
@@ -127,10 +128,42 @@ proptest! {
     #[test]
     fn any_flipped_byte_is_survived(at in 0usize..4096, to: u8, read in proptest::collection::vec(any::<u8>(), 0..256)) {
         let (engine, worker) = Channel::pair().unwrap();
-        let mut bytes = envelope::pack(&ToWorker::Connection { read }).unwrap();
+        let connection = ToWorker::Connection { read, awaits: Awaits::First, accepted_at_us: 0 };
+        let mut bytes = envelope::pack(&connection).unwrap();
         let at = at % bytes.len();
         bytes[at] = to;
         engine.socket.send_with_fd(&bytes, &[0]).unwrap();
         let _ = worker.receive::<ToWorker>(&mut ReceiveBuffer::default());
+    }
+}
+
+#[test]
+fn settings_beyond_their_limits_are_refused() {
+    let settings = |head_timeout_ms, log_bytes| Settings {
+        only_function: None,
+        shared_rows: 1,
+        address_seed: 0,
+        domain: None,
+        head_timeout_ms,
+        idle_timeout_ms: 1,
+        write_timeout_ms: 1,
+        access_log: AccessLog::Off,
+        log_filter: "x".repeat(log_bytes),
+    };
+    let timeout_ms_max = u32::try_from(crate::limits::SETTING_TIMEOUT_MAX.as_millis()).unwrap();
+    let (engine, worker) = Channel::pair().unwrap();
+    for (head_timeout_ms, log_bytes, taken) in [
+        (timeout_ms_max, crate::limits::LOG_FILTER_BYTES_MAX, true),
+        (timeout_ms_max + 1, 0, false),
+        (1, crate::limits::LOG_FILTER_BYTES_MAX + 1, false),
+    ] {
+        let settings = settings(head_timeout_ms, log_bytes);
+        assert_eq!(ToWorker::Settings { settings: settings.clone() }.check().is_ok(), taken, "{settings:?}");
+        assert_eq!(ToWorker::Start { row: 0, settings: settings.clone() }.check().is_ok(), taken, "{settings:?}");
+        if taken {
+            let sent = ToWorker::Settings { settings };
+            engine.send(&sent, None).unwrap();
+            assert_eq!(worker.receive::<ToWorker>(&mut ReceiveBuffer::default()).unwrap().message, sent);
+        }
     }
 }

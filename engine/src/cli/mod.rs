@@ -1,22 +1,23 @@
-//! The command line. [`mod@client`] talks to the control API, [`deploy`] sends a function, [`show`] prints what there is.
+//! The command line. [`serve`] runs a node, [`mod@client`] talks to the control API of one, [`deploy`] sends a function,
+//! [`show`] prints what there is, [`mod@top`] shows it as it changes, [`shell`] is for packagers.
 //!
 //! Names and defaults are part of what users rely on (see README). Owns no fds.
 
 mod client;
 mod deploy;
+mod serve;
+mod shell;
 mod show;
+mod top;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-use abi::limits;
 use clap::{Args, Parser, Subcommand};
 
 use self::client::Node;
 use crate::compile::child;
 use crate::compile::inspect::Kind;
-use crate::host::cores;
-use crate::node;
+use crate::log;
 
 #[derive(Debug, Parser)]
 #[command(name = "sockhop", version, about = "A self-hosted serverless node", propagate_version = true)]
@@ -28,7 +29,9 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run a node
-    Serve(Serve),
+    Serve(serve::Serve),
+    /// Check the settings that `serve` would run with, and print them
+    CheckConfig(serve::CheckConfig),
     /// Deploy a WebAssembly file as a function
     Deploy(deploy::Deploy),
     /// List the functions of the node
@@ -51,6 +54,12 @@ pub(crate) enum Command {
     Invoke(show::Invoke),
     /// Show what the node and its workers do
     Status(Show),
+    /// Watch what functions and workers do
+    Top(top::Top),
+    /// Print a script that completes the command line
+    Completions(shell::Completions),
+    /// Print the man page
+    Man(shell::Man),
     /// Compile a component (the node runs this in a process of its own)
     #[command(hide = true)]
     Compile {
@@ -65,11 +74,11 @@ pub(crate) enum Command {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Target {
     /// The node's data folder
-    #[arg(long, default_value = "./sockhop-data", value_name = "DIR")]
+    #[arg(long, env = "SOCKHOP_DATA", default_value = "./sockhop-data", value_name = "DIR")]
     pub(crate) data: PathBuf,
-    /// The node's control socket, instead of the one in its data folder
-    #[arg(long, env = "SOCKHOP_NODE", value_name = "SOCKET")]
-    pub(crate) node: Option<PathBuf>,
+    /// The node's control socket, or http://HOST:PORT of its admin listener, instead of the socket in its data folder
+    #[arg(long, env = "SOCKHOP_NODE", value_name = "SOCKET|URL")]
+    pub(crate) node: Option<client::Place>,
 }
 
 /// Options of every command that prints something.
@@ -82,90 +91,19 @@ pub(crate) struct Show {
     pub(crate) target: Target,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct Serve {
-    /// Where to listen (repeatable; port 0 takes a free one)
-    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR", value_parser = address)]
-    listen: Vec<String>,
-    /// Folder of the node: control socket, module cache and, unless --store says otherwise, the store
-    #[arg(long, default_value = "./sockhop-data", value_name = "DIR")]
-    data: PathBuf,
-    /// Folder of deployed functions
-    #[arg(long, value_name = "DIR")]
-    store: Option<PathBuf>,
-    /// Cores to run on, for example 0-3 or 0,2 (default: all that are allowed)
-    #[arg(long, value_name = "LIST", value_parser = cores::parse)]
-    cores: Option<cores::CoreList>,
-    /// Workers on each core; more than one helps functions that hold their worker's thread
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = workers_per_core)]
-    workers_per_core: usize,
-    /// How long a function's own worker (--isolation process) may have nothing to do before it is stopped
-    #[arg(long, default_value_t = limits::OWN_WORKER_IDLE_TIMEOUT_DEFAULT.into(), value_name = "TIME")]
-    own_worker_idle_timeout: humantime::Duration,
-    /// With example.com, a request for host NAME.example.com is for function NAME
-    #[arg(long, value_name = "DOMAIN", value_parser = domain)]
-    domain: Option<String>,
-    /// How long a request's head may take
-    #[arg(long, default_value_t = limits::HEAD_TIMEOUT_DEFAULT.into(), value_name = "TIME")]
-    head_timeout: humantime::Duration,
-    /// How long a connection may be idle between requests
-    #[arg(long, default_value_t = limits::IDLE_TIMEOUT_DEFAULT.into(), value_name = "TIME")]
-    idle_timeout: humantime::Duration,
-    /// How long a client may take none of its reply
-    #[arg(long, default_value_t = limits::WRITE_TIMEOUT_DEFAULT.into(), value_name = "TIME")]
-    write_timeout: humantime::Duration,
-    /// How long requests in flight may take to end when the node stops
-    #[arg(long, default_value_t = limits::DRAIN_TIMEOUT_DEFAULT.into(), value_name = "TIME")]
-    drain_timeout: humantime::Duration,
-}
-
-impl From<Serve> for node::Config {
-    fn from(serve: Serve) -> Self {
-        let duration = |duration: humantime::Duration| -> Duration { duration.into() };
-        Self {
-            listen: serve.listen,
-            data: serve.data,
-            store: serve.store,
-            cores: serve.cores,
-            workers_per_core: serve.workers_per_core,
-            own_worker_idle_timeout: duration(serve.own_worker_idle_timeout),
-            domain: serve.domain,
-            head_timeout: duration(serve.head_timeout),
-            idle_timeout: duration(serve.idle_timeout),
-            write_timeout: duration(serve.write_timeout),
-            drain_timeout: duration(serve.drain_timeout),
-        }
-    }
-}
-
-/// HOST:PORT in form; whether the host exists is seen when it is resolved.
-fn address(text: &str) -> Result<String, String> {
-    match text.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(text.to_owned()),
-        _ => Err("expected HOST:PORT, for example 127.0.0.1:8080".into()),
-    }
-}
-
-fn workers_per_core(text: &str) -> Result<usize, String> {
-    let number = text.parse().ok().filter(|number| (1..=limits::WORKERS_PER_CORE_MAX).contains(number));
-    number.ok_or_else(|| format!("expected a number from 1 to {}", limits::WORKERS_PER_CORE_MAX))
-}
-
-fn domain(text: &str) -> Result<String, String> {
-    let text = text.trim_matches('.').to_ascii_lowercase();
-    match text.split('.').find(|label| abi::name::check(label).is_err()) {
-        Some(_) => Err("expected a host name, for example example.com".into()),
-        None => Ok(text),
-    }
-}
-
 /// Does what was asked.
 ///
 /// # Errors
 /// A sentence for the terminal.
 pub(crate) fn run(command: Command) -> anyhow::Result<()> {
+    if !matches!(command, Command::Serve(_)) {
+        log::start_command();
+    }
     match command {
-        Command::Serve(serve) => node::serve(&serve.into()),
+        Command::Serve(serve) => serve::serve(serve),
+        Command::CheckConfig(check) => serve::check_config(check),
+        Command::Completions(wanted) => shell::completions(&wanted),
+        Command::Man(wanted) => shell::man(&wanted),
         Command::Compile { kind, input, output } => {
             if let Err(reason) = child::run(kind, &input, &output) {
                 // The parent reads it from here and says whose file it was.
@@ -180,5 +118,6 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
         Command::Remove { name, target } => client::block_on(async move { Node::new(&target).remove(&name).await }),
         Command::Invoke(invoke) => client::block_on(show::invoke(invoke)),
         Command::Status(show) => client::block_on(show::status(show)),
+        Command::Top(top) => client::block_on(top::run(top)),
     }
 }

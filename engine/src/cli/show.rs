@@ -53,7 +53,7 @@ fn number(value: &Value, key: &str) -> u64 {
 }
 
 /// Prints rows under their headings, each column as wide as it needs.
-fn table(headings: &[&str], rows: &[Vec<String>]) {
+pub(super) fn table(headings: &[&str], rows: &[Vec<String>]) {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
         cells.chain([headings[column].len()]).max().unwrap_or_default()

@@ -51,9 +51,9 @@ pub(crate) enum CompileError {
 /// # Errors
 /// [`CompileError`]; `output` is then incomplete or missing.
 pub(crate) async fn compile(kind: Kind, input: &Path, output: &Path) -> Result<(), CompileError> {
-    let own = std::env::current_exe().map_err(CompileError::Start)?;
-    let mut command = tokio::process::Command::new(own);
-    command.args(["compile", "--kind", kind.name()]).arg(input).arg(output);
+    // By this name it is the binary that runs, even when its file has been replaced by another build.
+    let mut command = tokio::process::Command::new("/proc/self/exe");
+    command.arg0("sockhop").args(["compile", "--kind", kind.name()]).arg(input).arg(output);
     command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
     let child = command.spawn().map_err(CompileError::Start)?;
     let ended = tokio::time::timeout(WALL_TIME_MAX, child.wait_with_output()).await;

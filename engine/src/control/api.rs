@@ -1,12 +1,15 @@
-//! The control API's wire: HTTP/1.1 and JSON on a Unix socket that only the node's user can open.
+//! The control API's wire: HTTP/1.1 and JSON on a Unix socket that only the node's user can open, and with `--admin` over TCP,
+//! where all under `/v1` needs the token.
 //!
 //! ```text
 //! GET    /v1/status
+//! GET    /v1/top
 //! GET    /v1/functions
 //! GET    /v1/functions/NAME
 //! PUT    /v1/functions/NAME           multipart: `options` (JSON, first), `artefact` (the file)
 //! DELETE /v1/functions/NAME
 //! ANY    /v1/functions/NAME/invoke/PATH?QUERY
+//! GET    /metrics, /healthz, /readyz
 //! ```
 //! Errors are JSON with `error`. Owns the socket, and removes its file when the node stops.
 
@@ -15,32 +18,42 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use abi::limits::{ARTEFACT_BYTES_MAX, MANIFEST_BYTES_MAX};
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Multipart, Path, State};
-use axum::http::{Request, StatusCode};
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderValue, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
-use axum::{Json, Router};
+use axum::{Json, Router, middleware};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixListener;
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
+use super::Life;
 use super::functions::{ChangeError, Functions};
 use super::invoke::{self, InvokeError};
-use super::status::{NodeStatus, Status};
+use super::status::{NodeStatus, Status, WorkerStatus};
+use super::tcp::{self, Admin};
+use super::{health, top};
+use crate::host::place;
+use crate::metrics::memory;
+use crate::shard::Shared;
 use crate::store::options::{Options, OptionsError};
 use crate::workers::supervise::Command;
 
 /// Everything a handler needs.
 pub(crate) struct Control {
-    pub(crate) functions: Functions,
+    pub(crate) functions: Arc<Functions>,
     pub(crate) supervisor: UnboundedSender<Command>,
+    pub(crate) shared: Arc<Shared>,
     pub(crate) listeners: Vec<SocketAddr>,
-    pub(crate) draining: Arc<AtomicBool>,
+    pub(crate) admin: Option<SocketAddr>,
+    /// When the node started, in seconds since 1970.
+    pub(crate) started_s: u64,
+    pub(crate) life: watch::Receiver<Life>,
 }
 
 /// Why the control socket cannot be opened.
@@ -52,22 +65,20 @@ pub(crate) struct SocketError {
     hint: &'static str,
 }
 
-/// Opens the control socket with mode 0600. A file of that name is a dead node's: the caller holds the data folder's lock.
+/// Opens the control socket beside `path`, with mode 0600; it is found once that is [published](place::publish). The caller
+/// holds the data folder's lock.
 ///
 /// # Errors
 /// [`SocketError`] naming the path.
 pub(crate) fn bind(path: &FilePath) -> Result<std::os::unix::net::UnixListener, SocketError> {
     let open = || {
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let listener = std::os::unix::net::UnixListener::bind(path)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        let beside = place::beside(path)?;
+        let listener = std::os::unix::net::UnixListener::bind(&beside)?;
+        std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o600))?;
         listener.set_nonblocking(true)?;
         Ok(listener)
     };
-    open().map_err(|source| {
+    open().map_err(|source: io::Error| {
         let too_long = source.kind() == io::ErrorKind::InvalidInput;
         let hint =
             if too_long { "; a socket's path has at most 107 bytes (unix(7)): use a shorter --data" } else { "" };
@@ -75,57 +86,103 @@ pub(crate) fn bind(path: &FilePath) -> Result<std::os::unix::net::UnixListener, 
     })
 }
 
+impl Control {
+    /// What is told of the node as a whole.
+    pub(super) async fn node(&self) -> NodeStatus {
+        let url = |address: &SocketAddr| format!("http://{address}");
+        NodeStatus {
+            pid: std::process::id(),
+            version: abi::BUILD_ID,
+            listeners: self.listeners.iter().map(url).collect(),
+            admin: self.admin.as_ref().map(url),
+            generation: self.functions.generation(),
+            functions: self.functions.list().await.len(),
+            compilations: self.functions.compilations(),
+            draining: self.is_draining(),
+            started_s: self.started_s,
+        }
+    }
+
+    /// Whether the node is on its way out.
+    pub(super) fn is_draining(&self) -> bool {
+        *self.life.borrow() != Life::Serving
+    }
+
+    /// What is told of the workers.
+    pub(super) async fn workers(&self) -> Result<Vec<WorkerStatus>, Failed> {
+        let (answer, workers) = oneshot::channel();
+        let stopping = || Failed::from(ChangeError::Stopping);
+        self.supervisor.send(Command::Status { answer }).map_err(|_| stopping())?;
+        let mut workers = workers.await.map_err(|_| stopping())?;
+        for worker in &mut workers {
+            worker.memory_bytes = worker.pid.and_then(memory::resident_bytes);
+        }
+        Ok(workers)
+    }
+}
+
 /// Serves the API until the process ends.
-pub(crate) async fn serve(listener: UnixListener, control: Arc<Control>) {
-    let router = Router::new()
+pub(crate) async fn serve(listener: UnixListener, admin: Option<Admin>, control: Arc<Control>) {
+    let open = Router::new()
+        .route("/metrics", get(health::metrics))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .with_state(Arc::clone(&control));
+    let guarded = Router::new()
         .route("/v1/status", get(status))
+        .route("/v1/top", get(top::top))
         .route("/v1/functions", get(list))
         .route("/v1/functions/{name}", get(inspect).put(deploy).delete(remove))
         .route("/v1/functions/{name}/invoke", any(call))
         .route("/v1/functions/{name}/invoke/", any(call))
         .route("/v1/functions/{name}/invoke/{*path}", any(call))
-        .layer(DefaultBodyLimit::disable())
-        .with_state(control);
-    if let Err(error) = axum::serve(listener, router).await {
+        .layer(DefaultBodyLimit::disable());
+    let (guarded, life) = (guarded.with_state(Arc::clone(&control)), control.life.clone());
+    if let Some(admin) = admin {
+        let guarded = guarded.clone().layer(middleware::from_fn_with_state(Arc::clone(&admin.token), tcp::check));
+        tokio::spawn(tcp::serve(admin, open.clone().merge(guarded), life));
+    }
+    if let Err(error) = axum::serve(listener, open.merge(guarded)).await {
         tracing::error!("the control API has ended: {error}");
     }
 }
 
 /// An error on its way to the client.
-struct Failed(StatusCode, String);
+pub(super) struct Failed {
+    pub(super) status: StatusCode,
+    pub(super) error: String,
+    pub(super) retry: bool,
+}
+
+impl Failed {
+    pub(super) fn new(status: StatusCode, error: impl std::fmt::Display) -> Self {
+        Self { status, error: error.to_string(), retry: false }
+    }
+}
 
 impl IntoResponse for Failed {
     fn into_response(self) -> Response {
-        (self.0, Json(serde_json::json!({ "error": self.1 }))).into_response()
+        let mut response = (self.status, Json(serde_json::json!({ "error": self.error }))).into_response();
+        if self.retry {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(abi::problem::RETRY_AFTER_S));
+        }
+        response
     }
 }
 
 impl From<ChangeError> for Failed {
     fn from(error: ChangeError) -> Self {
         let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self(status, error.to_string())
+        Self { retry: matches!(error, ChangeError::TakenOver), ..Self::new(status, error) }
     }
 }
 
 fn bad_request(what: impl std::fmt::Display) -> Failed {
-    Failed(StatusCode::BAD_REQUEST, what.to_string())
+    Failed::new(StatusCode::BAD_REQUEST, what)
 }
 
 async fn status(State(control): State<Arc<Control>>) -> Result<Json<Status>, Failed> {
-    let (answer, workers) = oneshot::channel();
-    let stopping = || Failed::from(ChangeError::Stopping);
-    control.supervisor.send(Command::Status { answer }).map_err(|_| stopping())?;
-    let workers = workers.await.map_err(|_| stopping())?;
-    let node = NodeStatus {
-        pid: std::process::id(),
-        version: abi::BUILD_ID,
-        listeners: control.listeners.iter().map(|address| format!("http://{address}")).collect(),
-        generation: control.functions.generation(),
-        functions: control.functions.list().await.len(),
-        compilations: control.functions.compilations(),
-        draining: control.draining.load(SeqCst),
-    };
-    Ok(Json(Status { node, workers }))
+    Ok(Json(Status { node: control.node().await, workers: control.workers().await? }))
 }
 
 async fn list(State(control): State<Arc<Control>>) -> Response {
@@ -193,7 +250,7 @@ async fn receive(field: &mut axum::extract::multipart::Field<'_>, path: &FilePat
         let full = error.kind() == io::ErrorKind::StorageFull;
         let status = if full { StatusCode::INSUFFICIENT_STORAGE } else { StatusCode::INTERNAL_SERVER_ERROR };
         let hint = if full { "; free some space and try again" } else { "" };
-        Failed(status, format!("the file cannot be stored: {error}{hint}"))
+        Failed::new(status, format_args!("the file cannot be stored: {error}{hint}"))
     };
     let mut file = tokio::fs::OpenOptions::new().write(true).open(path).await.map_err(failed)?;
     let mut length = 0;
@@ -201,7 +258,7 @@ async fn receive(field: &mut axum::extract::multipart::Field<'_>, path: &FilePat
         length += chunk.len();
         if length > ARTEFACT_BYTES_MAX {
             let what = format!("the file is larger than {ARTEFACT_BYTES_MAX} bytes");
-            return Err(Failed(StatusCode::PAYLOAD_TOO_LARGE, what));
+            return Err(Failed::new(StatusCode::PAYLOAD_TOO_LARGE, what));
         }
         file.write_all(&chunk).await.map_err(failed)?;
     }
@@ -221,6 +278,6 @@ async fn call(State(control): State<Arc<Control>>, request: Request<Body>) -> Re
     let listener = control.listeners.first().copied().ok_or_else(unfit)?;
     invoke::invoke(listener, &name, &rest, request).await.map_err(|error| match error {
         InvokeError::Path(_) => bad_request(error),
-        InvokeError::Listener { .. } => Failed(StatusCode::BAD_GATEWAY, error.to_string()),
+        InvokeError::Listener { .. } => Failed::new(StatusCode::BAD_GATEWAY, error),
     })
 }

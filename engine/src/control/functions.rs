@@ -4,14 +4,14 @@
 //! Owns the store; a catalogue's fd goes to the supervisor.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, PoisonError};
 
 use abi::catalogue::{self, Catalogue, CatalogueError, CatalogueView};
 use abi::limits::{FUNCTIONS_MAX, WORKERS_MAX};
 use abi::name::NameError;
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 
 use super::slots::Slots;
 use crate::compile::cache::{Cache, CacheError};
@@ -55,6 +55,8 @@ pub(crate) enum ChangeError {
     Thread(#[source] std::io::Error),
     #[error("the node is stopping")]
     Stopping,
+    #[error("the node is being taken over by another engine; try again in a moment")]
+    TakenOver,
 }
 
 impl ChangeError {
@@ -69,7 +71,7 @@ impl ChangeError {
             )) => 422,
             Self::Store(error) if error.is_full() => 507,
             Self::TooMany | Self::NoWorkerLeft(_) => 409,
-            Self::Stopping | Self::Publish(_) => 503,
+            Self::Stopping | Self::TakenOver | Self::Publish(_) => 503,
             _ => 500,
         }
     }
@@ -78,13 +80,28 @@ impl ChangeError {
 /// A catalogue in sealed memory, and this process's own view of it.
 pub(crate) type SealedCatalogue = (Arc<std::os::fd::OwnedFd>, Arc<CatalogueView>);
 
+/// No change of what is deployed is under way, and none begins, until this is dropped.
+pub(crate) struct Closed {
+    functions: Arc<Functions>,
+    turn: Option<OwnedMutexGuard<()>>,
+}
+
+impl Drop for Closed {
+    fn drop(&mut self) {
+        self.functions.closed.store(false, SeqCst);
+        self.turn = None;
+    }
+}
+
 pub(crate) struct Functions {
     store: Directory,
     cache: Arc<Cache>,
     supervisor: UnboundedSender<Command>,
     deployed: Mutex<BTreeMap<String, Manifest>>,
     /// Held through a whole change, so that none tidies away what another has just made.
-    changing: Mutex<()>,
+    changing: Arc<Mutex<()>>,
+    /// No change is begun, because another engine takes over.
+    closed: AtomicBool,
     /// Each function's place on the board.
     slots: std::sync::Mutex<Slots>,
     generation: AtomicU64,
@@ -102,7 +119,6 @@ impl Functions {
         supervisor: UnboundedSender<Command>,
         cores: usize,
     ) -> Result<(Self, SealedCatalogue), ChangeError> {
-        store.remove_unused_artefacts()?;
         let (mut deployed, mut modules) = (BTreeMap::new(), Vec::new());
         for manifest in store.active()? {
             let Some(digest) = files::unhex(&manifest.artefact) else { continue };
@@ -119,13 +135,13 @@ impl Functions {
             cache,
             supervisor,
             deployed: Mutex::new(BTreeMap::new()),
-            changing: Mutex::new(()),
+            changing: Arc::default(),
+            closed: AtomicBool::new(false),
             slots: std::sync::Mutex::default(),
             generation: AtomicU64::new(0),
             cores,
         };
         let sealed = functions.seal(&deployed)?;
-        functions.forget_unused(&deployed);
         functions.make_ready(modules)?;
         *functions.deployed.lock().await = deployed;
         Ok((functions, sealed))
@@ -139,8 +155,39 @@ impl Functions {
         Ok(())
     }
 
+    /// Lets no change begin any more, and waits for one that is under way.
+    pub(crate) async fn close(self: &Arc<Self>) -> Closed {
+        self.closed.store(true, SeqCst);
+        let mut closed = Closed { functions: Arc::clone(self), turn: None };
+        closed.turn = Some(Arc::clone(&self.changing).lock_owned().await);
+        closed
+    }
+
+    /// Waits for those who changed something before.
+    async fn turn_to_change(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, ChangeError> {
+        let open = || if self.closed.load(SeqCst) { Err(ChangeError::TakenOver) } else { Ok(()) };
+        open()?;
+        let turn = self.changing.lock().await;
+        // Those who waited behind the last change are too late.
+        open().map(|()| turn)
+    }
+
+    /// Clears away what a crash left unfinished. For a start, before anything else is written.
+    pub(crate) fn clear_unfinished(&self) -> Result<(), ChangeError> {
+        Ok(self.store.clear_unfinished()?)
+    }
+
+    /// Clears away what no function has any more. Not while another engine serves from the same folders.
+    pub(crate) async fn clear_unused(&self) {
+        let _no_change = self.changing.lock().await;
+        self.tidy(&self.deployed.lock().await.clone());
+    }
+
     /// A file to receive an artefact in.
     pub(crate) fn receive(&self) -> Result<Temporary, ChangeError> {
+        if self.closed.load(SeqCst) {
+            return Err(ChangeError::TakenOver);
+        }
         Ok(self.store.receive()?)
     }
 
@@ -159,7 +206,7 @@ impl Functions {
         options.check(kind)?;
         let (digest, bytes) = files::digest_of(received.path()).map_err(ChangeError::Received)?;
         let manifest = Manifest::new(name, kind, options, files::hex(&digest), bytes);
-        let _one_at_a_time = self.changing.lock().await;
+        let _one_at_a_time = self.turn_to_change().await?;
         let key = self.cache.ensure(&digest, kind, received.path()).await?;
         let deployed = self.deployed.lock().await.clone();
         let mut changed = deployed.clone();
@@ -192,7 +239,7 @@ impl Functions {
 
     /// Removes a function, and returns when no worker serves it any more.
     pub(crate) async fn remove(&self, name: &str) -> Result<(), ChangeError> {
-        let _one_at_a_time = self.changing.lock().await;
+        let _one_at_a_time = self.turn_to_change().await?;
         let mut changed = self.deployed.lock().await.clone();
         if changed.remove(name).is_none() {
             return Err(ChangeError::Unknown(name.to_owned()));
@@ -242,6 +289,7 @@ impl Functions {
     }
 
     fn function(&self, manifest: &Manifest, slots: &Slots) -> Option<catalogue::Function> {
+        let slot = slots.of(&manifest.name)?;
         Some(catalogue::Function {
             name: manifest.name.clone(),
             version: manifest.version.clone(),
@@ -255,7 +303,8 @@ impl Functions {
                 Kind::Http03 => catalogue::Kind::Http03,
                 Kind::Command => catalogue::Kind::Command,
             },
-            slot: slots.of(&manifest.name)?,
+            slot: slot.number,
+            slot_life: slot.life,
             limits: (&manifest.limits).into(),
             requests_per_instance_max: manifest.instances.requests_max(),
             env: manifest.env.clone().into_iter().collect(),

@@ -1,11 +1,27 @@
 //! The control API: what `sockhop deploy`, `list` and the others talk to.
 //!
-//! axum on a Unix socket, on a thread and runtime of its own, so that uploads and disks never hold up the supervisor.
-//! [`api`] is the wire, [`functions`] what is deployed and how that changes, [`slots`] their places on
-//! the board, [`invoke`] a call through the front door, [`status`] what is told of workers.
+//! axum on a Unix socket, and on TCP if asked, on a thread and runtime of its own, so that uploads and disks never hold up the
+//! supervisor. [`api`] is the wire, [`tcp`] the way in from elsewhere and [`token`] its key, [`functions`] what is deployed and how
+//! that changes, [`slots`] their places on the board, [`invoke`] a call through the front door, [`status`] what is told of
+//! workers, [`health`] what probes and Prometheus ask, [`top`] what `sockhop top` does.
 
 pub(crate) mod api;
 pub(crate) mod functions;
+mod health;
 mod invoke;
 mod slots;
 pub(crate) mod status;
+pub(crate) mod tcp;
+pub(crate) mod token;
+pub(crate) mod top;
+
+/// What becomes of the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Life {
+    /// It serves, and goes on to.
+    Serving,
+    /// It is stopping.
+    Draining,
+    /// Another engine has taken over.
+    Replaced,
+}

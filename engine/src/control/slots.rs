@@ -1,14 +1,24 @@
 //! Each function's place among the board's counters: the lowest free number, kept while the function is deployed.
 //!
-//! Low numbers keep the counters that are in use together on few pages. Numbers mean nothing beyond the node's life. Pure;
-//! owns no fds.
+//! Low numbers keep the counters that are in use together on few pages. A number is given again once its function is removed;
+//! the life that comes with it never is, so that what one function counted is not taken for another's. Neither means anything
+//! beyond the node's life. Pure; owns no fds.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+
+/// A function's number, and its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Slot {
+    pub(crate) number: u32,
+    pub(crate) life: u32,
+}
 
 /// Who has which number.
 #[derive(Debug, Default)]
 pub(crate) struct Slots {
-    by_name: HashMap<String, u32>,
+    by_name: HashMap<String, Slot>,
+    /// The last life that was given.
+    lives: u32,
     /// Numbers below `next` that nobody has.
     free: BTreeSet<u32>,
     next: u32,
@@ -20,17 +30,18 @@ impl Slots {
         let deployed: Vec<&str> = deployed.collect();
         let kept: HashSet<&str> = deployed.iter().copied().collect();
         let free = &mut self.free;
-        self.by_name.retain(|name, slot| kept.contains(name.as_str()) || !free.insert(*slot));
+        self.by_name.retain(|name, slot| kept.contains(name.as_str()) || !free.insert(slot.number));
         for name in deployed {
             if !self.by_name.contains_key(name) {
-                let slot = self.take();
+                self.lives += 1;
+                let slot = Slot { number: self.take(), life: self.lives };
                 self.by_name.insert(name.to_owned(), slot);
             }
         }
     }
 
     /// The number of a function that is deployed.
-    pub(crate) fn of(&self, name: &str) -> Option<u32> {
+    pub(crate) fn of(&self, name: &str) -> Option<Slot> {
         self.by_name.get(name).copied()
     }
 
@@ -48,7 +59,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn of(slots: &Slots, names: &[&str]) -> Vec<u32> {
-        names.iter().map(|name| slots.of(name).unwrap()).collect()
+        names.iter().map(|name| slots.of(name).unwrap().number).collect()
     }
 
     #[test]
@@ -62,7 +73,7 @@ mod tests {
         assert_eq!(of(&slots, &["aa", "b", "c", "d"]), [0, 1, 2, 3]);
         slots.assign(std::iter::empty());
         slots.assign(["z"].into_iter());
-        assert_eq!(slots.of("z"), Some(0));
+        assert_eq!(slots.of("z"), Some(Slot { number: 0, life: 6 }));
     }
 
     proptest! {
@@ -75,7 +86,7 @@ mod tests {
                 let before: Vec<_> = names.iter().map(|name| slots.of(name)).collect();
                 slots.assign(names.iter().map(String::as_str));
                 most = most.max(names.len());
-                let numbers: BTreeSet<u32> = names.iter().map(|name| slots.of(name).unwrap()).collect();
+                let numbers: BTreeSet<u32> = names.iter().map(|name| slots.of(name).unwrap().number).collect();
                 prop_assert_eq!(numbers.len(), names.len());
                 prop_assert!(numbers.iter().all(|slot| (*slot as usize) < most));
                 for (name, before) in names.iter().zip(before) {

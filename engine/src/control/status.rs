@@ -1,6 +1,6 @@
 //! What `sockhop status` tells, as it stands on the wire. Owns no fds.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The node as a whole.
 #[derive(Debug, Clone, Serialize)]
@@ -8,16 +8,20 @@ pub(crate) struct NodeStatus {
     pub(crate) pid: u32,
     pub(crate) version: &'static str,
     pub(crate) listeners: Vec<String>,
+    /// Where the control API is served over TCP, if it is.
+    pub(crate) admin: Option<String>,
     /// Of the catalogue that is served by.
     pub(crate) generation: u64,
     pub(crate) functions: usize,
     /// Runs of the compiler since the node started.
     pub(crate) compilations: u64,
     pub(crate) draining: bool,
+    /// When it started, in seconds since 1970.
+    pub(crate) started_s: u64,
 }
 
 /// What a worker's seat is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum WorkerState {
     /// Its process runs and does not serve yet.
@@ -54,6 +58,8 @@ pub(crate) struct WorkerStatus {
     /// Connections it gave back.
     pub(crate) returns: u64,
     pub(crate) modules: u64,
+    /// Resident memory of its process; filled in by the control API.
+    pub(crate) memory_bytes: Option<u64>,
 }
 
 /// The whole answer.

@@ -10,7 +10,7 @@ pub(crate) struct Candidate {
     pub(crate) load: u64,
     /// Whether it runs on the core of whoever asks.
     pub(crate) own_core: bool,
-    /// It was asked already and its queue was full.
+    /// It was asked already and its queue was full, or it has as many connections as it has file descriptors for.
     pub(crate) refused: bool,
 }
 
@@ -31,15 +31,15 @@ pub(crate) fn choose(candidates: &[Candidate]) -> Option<usize> {
     }
 }
 
-/// Asks one worker after the other, best first, until one takes it. `send` says whether that one has.
-pub(crate) fn place(candidates: &mut [Candidate], mut send: impl FnMut(usize) -> bool) -> bool {
+/// Asks one worker after the other, best first, until one takes it, and tells which. `send` says whether that one has.
+pub(crate) fn place(candidates: &mut [Candidate], mut send: impl FnMut(usize) -> bool) -> Option<usize> {
     while let Some(at) = choose(candidates) {
         if send(at) {
-            return true;
+            return Some(at);
         }
         candidates[at].refused = true;
     }
-    false
+    None
 }
 
 #[cfg(test)]
@@ -72,10 +72,10 @@ mod tests {
             order.push(at);
             false
         };
-        assert!(!place(&mut candidates(&[1, 2, 3], 0), &mut refuse));
-        assert!(!place(&mut [], refuse));
+        assert_eq!(place(&mut candidates(&[1, 2, 3], 0), &mut refuse), None);
+        assert_eq!(place(&mut [], refuse), None);
         assert_eq!(order, [0, 1, 2]);
-        assert!(place(&mut candidates(&[2, 1], 0), |at| at == 1));
+        assert_eq!(place(&mut candidates(&[2, 1], 0), |at| at == 1), Some(1));
     }
 
     proptest! {

@@ -49,6 +49,7 @@ mod tests {
             isolation,
             kind: Kind::Http02,
             slot: 0,
+            slot_life: 1,
             limits: FunctionLimits::default(),
             requests_per_instance_max: 1,
             env: Vec::new(),

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering::Relaxed;
 
 use abi::channel::SendError;
-use abi::message::ToWorker;
+use abi::message::{Awaits, ToWorker};
 
 use super::{Snapshot, WorkerHandle};
 use crate::core::Pool;
@@ -19,23 +19,31 @@ pub(crate) struct Connection {
     pub(crate) socket: OwnedFd,
     /// What has been read from it already.
     pub(crate) read: Vec<u8>,
+    /// Which request it waits for.
+    pub(crate) awaits: Awaits,
     /// Whose workers may have it.
     pub(crate) pool: Pool,
+    /// When it was accepted, if its first request had arrived by then; else 0 (see [`ToWorker::Connection`]).
+    pub(crate) accepted_at_us: u64,
 }
 
-/// Sends the connection to the best worker that takes it. Never blocks.
+/// Sends the connection to the best worker that takes it, and tells which. Never blocks.
 ///
 /// # Errors
 /// The connection itself, when its pool has no ready worker or every one's queue is full.
-pub(crate) fn hop(snapshot: &Snapshot, core: Option<usize>, connection: Connection) -> Result<(), Connection> {
+pub(crate) fn hop(snapshot: &Snapshot, core: Option<usize>, connection: Connection) -> Result<usize, Connection> {
     let workers = snapshot.pool(&connection.pool);
     let candidate = |worker: &std::sync::Arc<WorkerHandle>| Candidate {
         load: worker.load(),
         own_core: Some(worker.core) == core,
-        refused: false,
+        refused: worker.is_full(),
     };
     let mut candidates: Vec<Candidate> = workers.iter().map(candidate).collect();
-    let message = ToWorker::Connection { read: connection.read };
+    let message = ToWorker::Connection {
+        read: connection.read,
+        awaits: connection.awaits,
+        accepted_at_us: connection.accepted_at_us,
+    };
     let send = |at: usize| {
         let worker = &workers[at];
         // Counted before it is sent, or the worker could be done with it first and its load look like less than nothing.
@@ -51,9 +59,9 @@ pub(crate) fn hop(snapshot: &Snapshot, core: Option<usize>, connection: Connecti
         worker.sent.fetch_sub(1, Relaxed);
         false
     };
-    if place(&mut candidates, send) {
-        return Ok(());
+    if let Some(at) = place(&mut candidates, send) {
+        return Ok(workers[at].row);
     }
-    let ToWorker::Connection { read } = message else { unreachable!("made above") };
+    let ToWorker::Connection { read, .. } = message else { unreachable!("made above") };
     Err(Connection { read, ..connection })
 }

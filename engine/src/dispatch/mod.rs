@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use abi::board::Board;
+use abi::board::{Addresses, Board, Places};
 use abi::catalogue::CatalogueView;
 use abi::channel::Channel;
 
@@ -26,6 +26,17 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
+    /// Connections that all ready workers have.
+    pub(crate) fn connections_open(&self) -> u64 {
+        self.workers.values().flatten().map(|worker| worker.load()).sum()
+    }
+
+    /// Those of them that are from one address; those still in queues are not among them.
+    pub(crate) fn connections_from(&self, at: Places) -> u32 {
+        let workers = self.workers.values().flatten();
+        Addresses::sum(workers.filter_map(|worker| worker.board.addresses(worker.row)), at)
+    }
+
     /// The ready workers of a pool.
     pub(crate) fn pool(&self, pool: &Pool) -> &[Arc<WorkerHandle>] {
         self.workers.get(pool).map_or(&[], Vec::as_slice)
@@ -41,6 +52,8 @@ pub(crate) struct WorkerHandle {
     pub(crate) board: Arc<Board>,
     /// Connections sent to it so far, by anybody.
     pub(crate) sent: AtomicU64,
+    /// As many as it has file descriptors for.
+    pub(crate) connections_max: u64,
 }
 
 impl WorkerHandle {
@@ -48,5 +61,10 @@ impl WorkerHandle {
     pub(crate) fn load(&self) -> u64 {
         let done = self.board.rows()[self.row].connections_done.load(Relaxed);
         self.sent.load(Relaxed).saturating_sub(done)
+    }
+
+    /// Whether it can have no more.
+    pub(crate) fn is_full(&self) -> bool {
+        self.load() >= self.connections_max
     }
 }

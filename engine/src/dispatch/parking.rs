@@ -36,6 +36,11 @@ pub(crate) fn parking() -> (Parking, UnboundedReceiver<Parked>) {
 }
 
 impl Parking {
+    /// How many are parked now.
+    pub(crate) fn len(&self) -> usize {
+        self.count.load(Relaxed)
+    }
+
     /// Parks a connection.
     ///
     /// # Errors
@@ -93,10 +98,12 @@ pub(crate) fn node_full() -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use abi::message::Awaits;
 
     fn connection() -> Connection {
         let (socket, _) = std::os::unix::net::UnixStream::pair().unwrap();
-        Connection { socket: socket.into(), read: Vec::new(), pool: Pool::Shared }
+        let (read, awaits) = (Vec::new(), Awaits::First);
+        Connection { socket: socket.into(), read, awaits, pool: Pool::Shared, accepted_at_us: 0 }
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Listening sockets: one a shard and address, all sharing the port (SO_REUSEPORT, socket(7)).
 //!
-//! Gives its callers the sockets; keeps none.
+//! Opened here, or taken over from whoever opened them. Gives its callers the sockets; keeps none.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -16,23 +16,24 @@ const DEFER_ACCEPT_S: libc::c_int = 1;
 /// Why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ListenError {
-    #[error("--listen {address:?} is no address: {source}; expected HOST:PORT, for example 127.0.0.1:8080")]
+    #[error("{address:?} is no address: {source}; expected HOST:PORT, for example 127.0.0.1:8080")]
     Resolve { address: String, source: io::Error },
     #[error("cannot listen on {address}: {source}{hint}")]
     Bind { address: SocketAddr, source: io::Error, hint: &'static str },
+    #[error("the inherited fd {number} cannot be listened on: {what}; expected a listening TCP socket")]
+    Unfit { number: i32, what: String },
 }
 
-/// The sockets of one shard, and the addresses they turned out to have.
+/// The sockets of one shard.
 pub(crate) type Listeners = Vec<TcpListener>;
 
 /// Opens `shards` times a socket for every address that `addresses` resolve to, v4 and v6. Port 0 becomes one free port,
-/// the same for all shards. Returns the sockets by shard, and the addresses.
+/// the same for all shards.
 ///
 /// # Errors
 /// [`ListenError`] naming the address.
-pub(crate) fn open(addresses: &[String], shards: usize) -> Result<(Vec<Listeners>, Vec<SocketAddr>), ListenError> {
-    let mut by_shard: Vec<Listeners> = (0..shards).map(|_| Vec::new()).collect();
-    let mut bound = Vec::new();
+pub(crate) fn open(addresses: &[String], shards: usize) -> Result<Vec<TcpListener>, ListenError> {
+    let mut sockets = Vec::new();
     for address in addresses {
         let resolved = address.to_socket_addrs();
         let resolved = resolved.map_err(|source| ListenError::Resolve { address: address.clone(), source })?;
@@ -41,15 +42,75 @@ pub(crate) fn open(addresses: &[String], shards: usize) -> Result<(Vec<Listeners
             if address.port() != 0 {
                 drop(socket(address, false)?);
             }
-            for listeners in &mut by_shard {
+            for _ in 0..shards {
                 let listener = socket(address, true)?;
                 address = listener.local_addr().map_err(|source| bind_error(address, source))?;
-                listeners.push(listener);
+                sockets.push(listener);
             }
-            bound.push(address);
         }
     }
-    Ok((by_shard, bound))
+    Ok(sockets)
+}
+
+/// Takes over a socket that another process has opened: the init system, or the engine before this one.
+///
+/// # Errors
+/// [`ListenError::Unfit`] when it is no listening TCP socket.
+pub(crate) fn adopt(fd: OwnedFd) -> Result<TcpListener, ListenError> {
+    let number = fd.as_raw_fd();
+    let unfit = |what: &dyn std::fmt::Display| ListenError::Unfit { number, what: what.to_string() };
+    let socket = Socket::from(fd);
+    let kind = socket.r#type().map_err(|error| unfit(&error))?;
+    let domain = socket.domain().map_err(|error| unfit(&error))?;
+    if kind != Type::STREAM || ![Domain::IPV4, Domain::IPV6].contains(&domain) {
+        return Err(unfit(&"it is not a TCP socket"));
+    }
+    if !socket.is_listener().map_err(|error| unfit(&error))? {
+        return Err(unfit(&"it does not listen"));
+    }
+    set_options(&socket).map_err(|error| unfit(&error))?;
+    Ok(socket.into())
+}
+
+/// The addresses of `sockets`, each once, in the order of their first socket.
+///
+/// # Errors
+/// When a socket has none, which a listening one does.
+pub(crate) fn addresses(sockets: &[TcpListener]) -> io::Result<Vec<SocketAddr>> {
+    let mut addresses = Vec::new();
+    for socket in sockets {
+        let address = socket.local_addr()?;
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    Ok(addresses)
+}
+
+/// Gives each of `shards` its sockets. Every socket is some shard's, or clients that the kernel assigns to it would hang; every
+/// shard has one for each address, shared if there are too few.
+///
+/// # Errors
+/// When the process has no file descriptors left.
+pub(crate) fn distribute(sockets: &[TcpListener], shards: usize) -> io::Result<Vec<Listeners>> {
+    let mut by_shard: Vec<Listeners> = (0..shards).map(|_| Vec::new()).collect();
+    for address in addresses(sockets)? {
+        let mut own = Vec::new();
+        for socket in sockets {
+            if socket.local_addr()? == address {
+                own.push(socket);
+            }
+        }
+        for (shard, socket) in pairs(shards, own.len()) {
+            by_shard[shard].push(own[socket].try_clone()?);
+        }
+    }
+    Ok(by_shard)
+}
+
+/// Which of `shards` accepts from which of `sockets`, all on one address.
+fn pairs(shards: usize, sockets: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..shards.max(sockets)).map(move |at| (at % shards, at % sockets))
 }
 
 fn socket(address: SocketAddr, share_port: bool) -> Result<TcpListener, ListenError> {
@@ -63,14 +124,21 @@ fn socket(address: SocketAddr, share_port: bool) -> Result<TcpListener, ListenEr
             // An IPv4 listener on the same port is a socket of its own.
             socket.set_only_v6(true)?;
         }
-        // Inherited by every accepted socket, which saves the worker a system call a connection.
-        socket.set_tcp_nodelay(true)?;
-        defer_accept(&socket)?;
+        set_options(&socket)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         Ok(socket.into())
     };
     open().map_err(|source| bind_error(address, source))
+}
+
+/// What every listening socket of ours has, whoever opened it.
+fn set_options(socket: &Socket) -> io::Result<()> {
+    // Accepting is tried, not waited for; see `accept`.
+    socket.set_nonblocking(true)?;
+    // Inherited by every accepted socket, which saves the worker a system call a connection.
+    socket.set_tcp_nodelay(true)?;
+    defer_accept(socket)
 }
 
 /// Most connections then arrive with their head, and one look is enough. No library we use has the option.
@@ -100,12 +168,40 @@ mod tests {
 
     #[test]
     fn shards_share_one_port_and_nobody_else_does() {
-        let (by_shard, bound) = open(&["127.0.0.1:0".into()], 3).unwrap();
-        assert_eq!(by_shard.len(), 3);
-        assert!(by_shard.iter().all(|listeners| listeners[0].local_addr().unwrap() == bound[0]));
+        let sockets = open(&["127.0.0.1:0".into()], 3).unwrap();
+        let bound = addresses(&sockets).unwrap();
+        assert_eq!((sockets.len(), bound.len()), (3, 1));
         let taken = open(&[bound[0].to_string()], 1).unwrap_err().to_string();
         assert!(taken.contains("another program has this port"), "{taken}");
         let nonsense = open(&["nonsense".into()], 1).unwrap_err().to_string();
         assert!(nonsense.contains("HOST:PORT"), "{nonsense}");
+    }
+
+    #[test]
+    fn every_socket_has_a_shard_and_every_shard_a_socket() {
+        for (shards, sockets) in (1..6).flat_map(|shards| (1..6).map(move |sockets| (shards, sockets))) {
+            let pairs: Vec<_> = pairs(shards, sockets).collect();
+            assert!((0..shards).all(|shard| pairs.iter().any(|pair| pair.0 == shard)), "{pairs:?}");
+            assert!((0..sockets).all(|socket| pairs.iter().any(|pair| pair.1 == socket)), "{pairs:?}");
+            assert_eq!(pairs.len(), shards.max(sockets), "none twice: {pairs:?}");
+        }
+        let sockets = open(&["127.0.0.1:0".into(), "127.0.0.1:0".into()], 1).unwrap();
+        let by_shard = distribute(&sockets, 2).unwrap();
+        for listeners in by_shard {
+            assert_eq!(addresses(&listeners).unwrap(), addresses(&sockets).unwrap());
+        }
+    }
+
+    #[test]
+    fn only_listening_tcp_sockets_are_adopted() {
+        let said = |fd: OwnedFd| adopt(fd).unwrap_err().to_string();
+        assert!(said(std::fs::File::open("/dev/null").unwrap().into()).contains("fd "));
+        let (unix, _) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert!(said(unix.into()).contains("not a TCP socket"));
+        assert!(said(std::net::UdpSocket::bind("127.0.0.1:0").unwrap().into()).contains("not a TCP socket"));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        assert!(said(stream.into()).contains("does not listen"));
+        assert!(adopt(listener.into()).is_ok());
     }
 }

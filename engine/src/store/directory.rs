@@ -57,7 +57,7 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    /// Opens the store in `root`, making it if need be, and clears away what a crash left unfinished.
+    /// Opens the store in `root`, making it if need be.
     pub(crate) fn open(root: PathBuf) -> Result<Self, StoreError> {
         let store = Self { root };
         for folder in [store.artefacts(), store.functions()] {
@@ -72,10 +72,15 @@ impl Directory {
             }
             Err(error) => return Err(StoreError::io("read", &format)(error)),
         }
-        for folder in [store.root.clone(), store.artefacts()] {
+        Ok(store)
+    }
+
+    /// Clears away what a crash left unfinished. Not while another engine may be writing here.
+    pub(crate) fn clear_unfinished(&self) -> Result<(), StoreError> {
+        for folder in [self.root.clone(), self.artefacts()] {
             files::sweep(&folder).map_err(StoreError::io("clear", &folder))?;
         }
-        Ok(store)
+        Ok(())
     }
 
     fn artefacts(&self) -> PathBuf {

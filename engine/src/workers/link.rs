@@ -181,6 +181,7 @@ async fn listen(queue: Rc<Queue>, report: Report) {
         match received {
             Ok(Ok(received)) => report.send(What::Said(received)),
             Ok(Err(ReceiveError::Gone)) => return,
+            Ok(Err(error @ ReceiveError::FdLost)) => tracing::error!("a connection that came back is lost: {error}"),
             Ok(Err(error)) => return report.send(What::Broke(error)),
             Err(_) => {
                 if queue.ready.readable().await.is_err() {

@@ -11,9 +11,11 @@ use std::process::Stdio;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::prctl;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::unistd::{Pid, getpid, getppid};
 use tokio::process::{Child, Command};
+
+use crate::host::systemd;
 
 /// Why there is no worker.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +55,9 @@ pub(crate) fn spawn(binary: &Path, channel: BorrowedFd<'_>, core: usize) -> Resu
     let stderr = unsafe { OwnedFd::from_raw_fd(stderr) };
     let (fds, parent) = ((channel.as_raw_fd(), stderr.as_raw_fd()), getpid());
     let mut command = Command::new(binary);
+    command.envs(crate::log::worker_environment());
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    systemd::hide_from(&mut command);
     // SAFETY: between fork and exec only system calls are made; nothing allocates or takes a lock.
     unsafe { command.pre_exec(move || prepare(fds, &cpus, parent)) };
     let child = command.spawn().map_err(failed);
@@ -69,6 +73,11 @@ fn prepare((channel, stderr): (RawFd, RawFd), cpus: &CpuSet, parent: Pid) -> io:
         return Err(io::ErrorKind::BrokenPipe.into());
     }
     sched_setaffinity(Pid::from_raw(0), cpus)?;
+    // A terminal sends these to the whole process group; what they mean is the engine's to say.
+    for signal in [Signal::SIGHUP, Signal::SIGINT] {
+        // SAFETY: no handler is installed; ignored signals stay so over `exec`.
+        unsafe { sigaction(signal, &SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty())) }?;
+    }
     // The channel first: it may have the number that stderr gets.
     copy_to(channel, abi::WORKER_CHANNEL_FD)?;
     copy_to(stderr, abi::WORKER_STDERR_FD)?;

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use abi::invocation_id::InvocationId;
-use abi::message::ToEngine;
+use abi::message::{Awaits, ToEngine};
 use abi::problem::Problem;
 use bytes::BytesMut;
 use tokio::io::AsyncWriteExt as _;
@@ -29,7 +29,7 @@ pub(super) enum End {
     /// With an error of the node's, after which nothing more can be read.
     Refuse(Problem),
     /// Not at all: it goes back to the engine.
-    GiveBack,
+    GiveBack(Awaits),
 }
 
 /// Ends a connection.
@@ -47,15 +47,19 @@ pub(super) async fn finish(worker: &Rc<Worker>, wire: SharedWire, end: End) {
         End::Cut => {}
         End::Close { unread } => close(socket, unread || !read.is_empty()).await,
         End::Refuse(problem) => {
+            worker.count_refused(problem.status);
             let reply = problem.reply(InvocationId::new());
             // It fits the socket's buffer unless the client takes nothing; then it gets nothing.
             let _ = tokio::time::timeout(UNREAD_TIMEOUT, socket.write_all(&reply)).await;
             close(socket, true).await;
         }
-        End::GiveBack => {
+        End::GiveBack(awaits) => {
             worker.row().returns.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             match socket.into_std() {
-                Ok(socket) => worker.outbox.send(ToEngine::Return { read: read.to_vec() }, Some(socket.into())),
+                Ok(socket) => {
+                    let read = read.to_vec();
+                    worker.outbox.send(ToEngine::Return { read, awaits }, Some(socket.into()));
+                }
                 Err(error) => tracing::error!("a connection could not be given back: {error}"),
             }
         }

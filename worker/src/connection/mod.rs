@@ -5,6 +5,8 @@
 //! request is looked at before its reply has left, so the socket can go back to the engine between any two requests with every
 //! byte that was read and not used. The task owns the socket.
 
+mod access;
+mod account;
 mod chunked;
 mod encode;
 mod end;
@@ -24,10 +26,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use abi::invocation_id::InvocationId;
+use abi::message::{Awaits, Ending};
 use bytes::BytesMut;
 use tokio::net::TcpStream;
 
+use self::account::{Account, Sent};
 use self::end::End;
 use self::incoming::Continue;
 use self::next::{Next, Waiting};
@@ -49,16 +52,17 @@ pub(crate) struct Addresses {
     pub(crate) local: SocketAddr,
 }
 
-/// Takes over a client's socket, with the bytes that others have read from it already.
-pub(crate) fn take(worker: &Rc<Worker>, fd: OwnedFd, read: Vec<u8>) {
-    let open = worker.connection_taken();
+/// Takes over a client's socket, with the bytes that others have read from it already. `accepted_at_us` is when it was accepted,
+/// or 0 when that tells nothing of how long its hop took.
+pub(crate) fn take(worker: &Rc<Worker>, fd: OwnedFd, read: Vec<u8>, awaits: Awaits, accepted_at_us: u64) {
     let socket = std::net::TcpStream::from(fd);
+    let open = worker.connection_taken(socket.peer_addr().ok().map(|peer| peer.ip()));
     let socket = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
     match socket {
         Ok(socket) => {
             let worker = Rc::clone(worker);
             tokio::task::spawn_local(async move {
-                serve(worker, socket, BytesMut::from(&read[..])).await;
+                serve(worker, socket, BytesMut::from(&read[..]), awaits, accepted_at_us).await;
                 drop(open);
             });
         }
@@ -66,16 +70,21 @@ pub(crate) fn take(worker: &Rc<Worker>, fd: OwnedFd, read: Vec<u8>) {
     }
 }
 
-async fn serve(worker: Rc<Worker>, socket: TcpStream, read: BytesMut) {
-    let timeout = Duration::from_millis(u64::from(worker.settings.write_timeout_ms));
-    let wire = SharedWire::new(Wire::new(socket, read, timeout));
+async fn serve(worker: Rc<Worker>, socket: TcpStream, read: BytesMut, awaits: Awaits, mut accepted_at_us: u64) {
+    let wire = SharedWire::new(Wire::new(socket, read, worker.write_timeout()));
     let mut connection = Connection { wire, outgoing: Outgoing::default(), client: Client::default() };
     let end = {
         let mut drain = pin!(worker.drain_begun());
-        let mut waiting = Waiting::first(&worker);
+        let mut waiting = Waiting::new(awaits);
         loop {
             match poll_fn(|cx| waiting.poll(cx, &worker, &connection.wire, drain.as_mut())).await {
                 Next::Request(routed) => {
+                    match std::mem::take(&mut accepted_at_us) {
+                        0 => {}
+                        at => worker.count_hop(at),
+                    }
+                    // The setting may have changed since the last one.
+                    connection.wire.lock().set_write_timeout(worker.write_timeout());
                     if let Err(end) = connection.exchange(&worker, *routed).await {
                         break end;
                     }
@@ -125,11 +134,11 @@ impl Client {
 impl Connection {
     /// Has a request answered and its reply sent. `Ok` when the connection may serve another.
     async fn exchange(&mut self, worker: &Rc<Worker>, routed: Routed) -> Result<(), End> {
-        let id = InvocationId::new();
+        let account = Account::open(worker, &routed, &self.wire);
         let mut asked = routed.asked();
         let reply = {
             let wire = self.wire.clone();
-            let mut answer = pin!(answer(worker, routed, &wire, id));
+            let mut answer = pin!(answer(worker, routed, &wire, &account));
             let (client, outgoing) = (&mut self.client, &mut self.outgoing);
             poll_fn(|cx| {
                 if let Poll::Ready(reply) = answer.as_mut().poll(cx) {
@@ -143,7 +152,10 @@ impl Connection {
             })
             .await
         };
-        let Some(reply) = reply else { return Err(End::Close { unread: false }) };
+        let Some(reply) = reply else {
+            account.close(worker, Sent::Nothing, self.outgoing.take_sent_bytes());
+            return Err(End::Close { unread: false });
+        };
         // A guest may have begun its reply before it asked for the body: the client is told before it sees the reply.
         poll_fn(|cx| poll_continue(cx, &mut self.wire.lock(), &mut self.outgoing)).await;
         {
@@ -151,8 +163,11 @@ impl Connection {
             // A client that was never told to send its body may send it or not: what follows cannot be told from it.
             asked.keep_alive &= incoming.continues != Continue::Awaited && incoming.failure().is_none();
         }
-        asked.keep_alive &= !worker.draining();
-        let sent = self.send(worker, reply, asked, id).await;
+        asked.keep_alive &= worker.draining() != Some(Ending::Close);
+        let status = reply.status().as_u16();
+        let sent = self.send(worker, reply, asked, account.id).await;
+        let told = if sent.is_ok() { Sent::Whole(status) } else { Sent::Cut(status) };
+        account.close(worker, told, self.outgoing.take_sent_bytes());
         worker.spent.unmake();
         let kept = sent?;
         if !kept {

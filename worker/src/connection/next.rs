@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use abi::catalogue::{ArchivedFunction, ArchivedIsolation};
 use abi::head::{Parsed, header_room, parse_into};
-use abi::limits::HEAD_BYTES_MAX;
+use abi::limits::{HEAD_BYTES_MAX, RETURNED_BYTES_MAX};
+use abi::message::{Awaits, Ending};
 use abi::problem::Problem;
 use abi::route::route;
 
@@ -30,26 +31,25 @@ pub(super) enum Next {
 pub(super) struct Waiting {
     /// So many bytes have been parsed in vain.
     tried: usize,
+    awaits: Awaits,
     deadline: Deadline,
     /// The deadline is that of a head under way, not of an idle connection.
     begun: bool,
-    head_timeout: Duration,
-    idle_timeout: Duration,
+    /// What the deadline is of.
+    limit: Duration,
 }
 
 impl Waiting {
-    /// The wait for a connection's first request, which is under way from the start: a client that connects and says nothing
-    /// is a slow one.
-    pub(super) fn first(worker: &Worker) -> Self {
-        let millis = |millis: u32| Duration::from_millis(u64::from(millis));
-        let (head_timeout, idle_timeout) =
-            (millis(worker.settings.head_timeout_ms), millis(worker.settings.idle_timeout_ms));
-        Self { tried: 0, deadline: Deadline::default(), begun: true, head_timeout, idle_timeout }
+    /// The wait for the request that a connection has come here with, or is to bring.
+    pub(super) fn new(awaits: Awaits) -> Self {
+        let begun = awaits == Awaits::First;
+        Self { tried: 0, awaits, deadline: Deadline::default(), begun, limit: Duration::ZERO }
     }
 
     /// The wait for the next.
     pub(super) fn again(&mut self) {
         self.tried = 0;
+        self.awaits = Awaits::Next;
         self.begun = false;
         self.deadline.clear();
     }
@@ -64,8 +64,12 @@ impl Waiting {
     ) -> Poll<Next> {
         let mut wire = wire.lock();
         loop {
+            // Whatever was read is served where the connection goes.
+            if worker.draining() == Some(Ending::GiveBack) && wire.buffer.len() <= RETURNED_BYTES_MAX {
+                return Poll::Ready(Next::End(End::GiveBack(self.awaits)));
+            }
             if worth_parsing(&wire.buffer, self.tried)
-                && let Some(next) = decide(worker, &mut wire)
+                && let Some(next) = decide(worker, &mut wire, self.awaits)
             {
                 return Poll::Ready(next);
             }
@@ -80,22 +84,27 @@ impl Waiting {
                 Poll::Pending => {
                     // What has come whole is answered first, even while the worker drains.
                     if drain.poll(cx).is_ready() {
-                        return Poll::Ready(Next::End(End::Close { unread: false }));
+                        let end = match worker.draining() {
+                            Some(Ending::GiveBack) => End::GiveBack(self.awaits),
+                            _ => End::Close { unread: false },
+                        };
+                        return Poll::Ready(Next::End(end));
                     }
-                    return self.poll_late(cx, wire.buffer.is_empty()).map(Next::End);
+                    return self.poll_late(cx, worker, wire.buffer.is_empty()).map(Next::End);
                 }
             }
         }
     }
 
-    fn poll_late(&mut self, cx: &mut Context<'_>, empty: bool) -> Poll<End> {
+    fn poll_late(&mut self, cx: &mut Context<'_>, worker: &Worker, empty: bool) -> Poll<End> {
         let begun = self.begun || !empty;
         if !self.deadline.is_set() || begun != self.begun {
             self.begun = begun;
-            self.deadline.set(if begun { self.head_timeout } else { self.idle_timeout });
+            self.limit = if begun { worker.head_timeout() } else { worker.idle_timeout() };
+            self.deadline.set(self.limit);
         }
         ready!(self.deadline.poll_passed(cx));
-        let limit = self.head_timeout;
+        let limit = self.limit;
         Poll::Ready(match empty {
             true => End::Close { unread: false },
             false => End::Refuse(Problem::new(408, format!("the request's head took longer than {limit:?}"))),
@@ -104,7 +113,7 @@ impl Waiting {
 }
 
 /// Reads what is in the buffer. None when the head is not all there.
-fn decide(worker: &Rc<Worker>, wire: &mut Wire) -> Option<Next> {
+fn decide(worker: &Rc<Worker>, wire: &mut Wire, awaits: Awaits) -> Option<Next> {
     let mut room = header_room();
     let (head, headers) = match parse_into(&wire.buffer, &mut room) {
         Ok((Parsed::Complete(head), headers)) => (head, headers),
@@ -113,11 +122,11 @@ fn decide(worker: &Rc<Worker>, wire: &mut Wire) -> Option<Next> {
     };
     let catalogue = worker.functions.catalogue();
     let (destination, prefix_length) =
-        match route(&catalogue, worker.settings.domain.as_deref(), head.host, head.target) {
+        match route(&catalogue, worker.settings.borrow().domain.as_deref(), head.host, head.target) {
             Ok(route) => {
                 let function = catalogue.function(route.function);
                 if !function.is_some_and(|function| is_ours(worker, function)) {
-                    return Some(Next::End(End::GiveBack));
+                    return Some(Next::End(End::GiveBack(awaits)));
                 }
                 (Destination::Function { catalogue, index: route.function }, route.prefix_length)
             }
@@ -137,7 +146,7 @@ fn decide(worker: &Rc<Worker>, wire: &mut Wire) -> Option<Next> {
 }
 
 fn is_ours(worker: &Worker, function: &ArchivedFunction) -> bool {
-    match &worker.settings.only_function {
+    match &worker.settings.borrow().only_function {
         Some(only) => function.isolation == ArchivedIsolation::Process && function.name == only.as_str(),
         None => function.isolation == ArchivedIsolation::Shared,
     }

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use abi::board::Reason;
 use abi::catalogue::CatalogueView;
 use abi::head::Framing;
 use abi::invocation_id::InvocationId;
@@ -10,6 +11,7 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 
 use super::Addresses;
+use super::account::Account;
 use super::encode::Asked;
 use super::incoming::BodyError;
 use super::message::Message;
@@ -46,23 +48,32 @@ pub(super) async fn answer(
     worker: &Rc<Worker>,
     routed: Routed,
     wire: &SharedWire,
-    id: InvocationId,
+    account: &Account,
 ) -> Response<ReplyBody> {
-    run(worker, routed, wire, id).await.unwrap_or_else(|problem| problem_response(&problem, id))
+    run(worker, routed, wire, account).await.unwrap_or_else(|problem| problem_response(&problem, account.id))
 }
 
 async fn run(
     worker: &Rc<Worker>,
     routed: Routed,
     wire: &SharedWire,
-    id: InvocationId,
+    account: &Account,
 ) -> Result<Response<ReplyBody>, Problem> {
     let Routed { message: Message { mut request, .. }, framing, destination } = routed;
     let (catalogue, index) = match destination {
         Destination::Function { catalogue, index } => (catalogue, index),
-        Destination::Problem(problem) => return Err(problem),
+        Destination::Problem(problem) => {
+            worker.count_refused(problem.status);
+            return Err(problem);
+        }
+    };
+    let count = |reason| account.place.into_iter().for_each(|place| worker.count_reason(place, reason));
+    let too_large = |error: BodyError| {
+        count(Reason::RequestBody);
+        Problem::new(413, error.to_string())
     };
     let function = worker.functions.get(&catalogue, index).await.map_err(|error| {
+        count(Reason::Module);
         tracing::error!("{error}");
         Problem::new(500, error.to_string())
     })?;
@@ -77,17 +88,13 @@ async fn run(
         Framing::Length(length) => RequestBody::on(wire, Some(length)),
         Framing::Chunked => RequestBody::on(wire, None),
     });
-    let reply = invocation::run(worker, function, request, id).await;
+    let reply = invocation::run(worker, function, request, account.id, account.begun_us).await;
     // Whatever the guest made of a body that was cut off under it: the client has to know why.
     match wire.lock().incoming.failure() {
         Some(error @ BodyError::TooLarge { .. }) => Err(too_large(error)),
         Some(BodyError::Malformed) => Err(Problem::new(400, BodyError::Malformed.to_string())),
         _ => reply.map_err(|failure| Problem::from(&failure)),
     }
-}
-
-fn too_large(error: BodyError) -> Problem {
-    Problem::new(413, error.to_string())
 }
 
 fn addresses(wire: &SharedWire) -> Option<Addresses> {

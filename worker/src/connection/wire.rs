@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use http_body::Frame;
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
 use tokio::net::TcpStream;
@@ -67,6 +67,10 @@ impl Wire {
         Self { socket, buffer: read, incoming, released: None, write_deadline, write_timeout }
     }
 
+    pub(super) fn set_write_timeout(&mut self, write_timeout: Duration) {
+        self.write_timeout = write_timeout;
+    }
+
     pub(super) fn into_parts(self) -> (TcpStream, BytesMut) {
         (self.socket, self.buffer)
     }
@@ -90,7 +94,8 @@ impl Wire {
         if self.buffer.capacity() - self.buffer.len() < room.min(BODY_ROOM_BYTES_MIN) {
             self.buffer.reserve(room);
         }
-        pin!(self.socket.read_buf(&mut self.buffer)).poll(cx)
+        // The buffer may have more room than was asked for. What is read beyond a body could then be more than can be given back.
+        pin!(self.socket.read_buf(&mut (&mut self.buffer).limit(room))).poll(cx)
     }
 
     /// The next piece of the request's body.
@@ -163,6 +168,8 @@ impl Wire {
 pub(super) struct Outgoing {
     pub(super) own: Vec<u8>,
     sent: usize,
+    /// All that has left since it was last asked for.
+    sent_bytes: u64,
     data: Bytes,
     end: &'static [u8],
 }
@@ -171,6 +178,11 @@ impl Outgoing {
     /// Puts a guest's bytes behind our own, and `end` behind them. Only when no others are waiting.
     pub(super) fn put(&mut self, data: Bytes, end: &'static [u8]) {
         (self.data, self.end) = (data, end);
+    }
+
+    /// How many bytes have left since this was last asked.
+    pub(super) fn take_sent_bytes(&mut self) -> u64 {
+        std::mem::take(&mut self.sent_bytes)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -194,6 +206,7 @@ impl Outgoing {
     fn advance(&mut self, written: usize) {
         let own = written.min(self.own.len() - self.sent);
         self.sent += own;
+        self.sent_bytes += written as u64;
         let data = (written - own).min(self.data.len());
         self.data.advance(data);
         self.end = self.end.get(written - own - data..).unwrap_or_default();

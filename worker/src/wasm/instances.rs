@@ -9,6 +9,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use abi::board::Origin;
 use abi::invocation_id::InvocationId;
 use abi::limits::{
     KEPT_INSTANCE_TIMEOUT, KEPT_INSTANCES_PER_WORKER_MAX, STANDBY_BYTES_PER_WORKER_MAX, STANDBY_PER_FUNCTION_MAX,
@@ -53,6 +54,15 @@ impl Instance {
             Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
         });
         Self { store, exports: None, served: 0, leaks: false }
+    }
+
+    /// Where it came from, for the invocation that has just taken it.
+    pub(super) fn origin(&self) -> Origin {
+        match (self.served, &self.exports) {
+            (0 | 1, None) => Origin::New,
+            (0 | 1, Some(_)) => Origin::Standby,
+            _ => Origin::Reused,
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use abi::board;
+use abi::board::Reason;
 use abi::invocation_id::InvocationId;
 use abi::problem::Problem;
 use bytes::Bytes;
@@ -66,6 +66,25 @@ pub(crate) enum Failure {
     NodeFull,
 }
 
+impl From<&Failure> for Reason {
+    fn from(failure: &Failure) -> Self {
+        match failure {
+            Failure::TimedOut { .. } => Self::Timeout,
+            Failure::OutOfCpuTime { .. } => Self::CpuTime,
+            Failure::OutOfMemory { .. } => Self::Memory,
+            Failure::OutOfTable { .. } => Self::TableElements,
+            Failure::Exited { .. } => Self::Exit,
+            Failure::Trapped { .. } => Self::Trap,
+            Failure::NoReply { .. }
+            | Failure::Refused { .. }
+            | Failure::BadReply { .. }
+            | Failure::BrokenBody { .. } => Self::Reply,
+            Failure::FunctionFull { .. } => Self::Queue,
+            Failure::NodeFull => Self::Worker,
+        }
+    }
+}
+
 impl From<&Failure> for Problem {
     fn from(failure: &Failure) -> Self {
         let status = match failure {
@@ -108,7 +127,7 @@ impl Guest {
     }
 }
 
-/// Runs `function` on `request` and returns the head of its reply, with a body that drives the guest further.
+/// Runs `function` on `request`, which came at `now` ([`abi::board::now_us`]), and returns the head of its reply, with a body that drives the guest further.
 ///
 /// # Errors
 /// [`Failure`] when the guest fails before its reply's head has left.
@@ -117,8 +136,9 @@ pub(crate) async fn run(
     function: Rc<Function>,
     request: Request<RequestBody>,
     id: InvocationId,
+    now: u64,
 ) -> Result<Response<ReplyBody>, Failure> {
-    let running = admission::admit(worker, &function).await.map_err(|full| match full {
+    let (running, begun_us) = admission::admit(worker, &function, now).await.map_err(|full| match full {
         Full::Function => {
             Failure::FunctionFull { function: function.name.to_string(), limit: function.limits.concurrency_max }
         }
@@ -127,7 +147,7 @@ pub(crate) async fn run(
     let head_only = request.method() == http::Method::HEAD;
     let (reply, mut replied) = oneshot::channel();
     let call = call(Rc::clone(worker), Rc::clone(&function), request, reply, id);
-    let deadline_ms = board::now_ms().saturating_add(u64::from(function.limits.timeout_ms));
+    let deadline_ms = (begun_us / 1000).saturating_add(u64::from(function.limits.timeout_ms));
     let mut guest = Guest { running: Some((Box::pin(call), running)), used: Duration::ZERO, deadline_ms };
 
     let name = || function.name.to_string();
@@ -158,7 +178,7 @@ pub(crate) async fn run(
         }
         Err(failure) => Err(failure),
     };
-    reply.inspect_err(|failure| log(worker, &function, id, failure))
+    reply.inspect_err(|failure| tell(worker, &function, id, failure))
 }
 
 /// Holds a reply's head to what HTTP and the function's limits allow. (The guest's own view of headers has refused the
@@ -257,6 +277,7 @@ async fn call(
     id: InvocationId,
 ) -> Result<(), Failure> {
     let mut instance = function.kept.take(&function, id, &worker.log);
+    worker.row().counts.instances.count(instance.origin() as usize);
     worker.standby.called(&function);
     let run = async {
         match &function.module {
@@ -297,16 +318,17 @@ async fn call(
             (None, None) => Failure::Trapped { function: name(), reason: format!("{error:#}") },
         },
     };
-    log(&worker, &function, id, &failure);
+    tell(&worker, &function, id, &failure);
     Err(failure)
 }
 
-/// Tells the function's log how an invocation failed.
-fn log(worker: &Worker, function: &Function, id: InvocationId, failure: &Failure) {
+/// Counts how an invocation failed, and tells the function's log.
+fn tell(worker: &Worker, function: &Function, id: InvocationId, failure: &Failure) {
     let text = match failure {
         Failure::Trapped { reason, .. } => format!("[trap: {}]", reason.replace('\n', " ")),
         other => format!("[{other}]"),
     };
+    worker.count_reason(function.place, failure.into());
     worker.log.line(&function.name, id, "node", &text);
 }
 

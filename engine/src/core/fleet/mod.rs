@@ -244,6 +244,11 @@ impl Fleet {
         self.seats.iter().map(|(row, seat)| (*row, seat))
     }
 
+    /// After [`Event::Drain`].
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining
+    }
+
     /// Nobody is left after [`Event::Drain`].
     pub(crate) fn is_empty(&self) -> bool {
         self.seats.is_empty()

@@ -113,6 +113,9 @@ impl Fleet {
                 self.actions.push(publishing.answer(Ok(())));
             } else if now >= publishing.deadline {
                 self.actions.push(publishing.answer(Err(PublishError::Slow)));
+                for worker in self.workers(|seat| seat.is_welcome() && seat.is_behind(generation)) {
+                    self.kill(worker, "it does not take over the node's change".to_owned());
+                }
             } else {
                 self.publishing.push(publishing);
             }

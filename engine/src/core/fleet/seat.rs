@@ -108,6 +108,11 @@ impl Seat {
         matches!(&self.phase, Phase::Running(running) if !running.flushed)
     }
 
+    /// Whether it has been told its settings.
+    pub(crate) fn is_welcome(&self) -> bool {
+        matches!(&self.phase, Phase::Running(running) if running.said_hello)
+    }
+
     pub(crate) fn serves(&self) -> bool {
         matches!(&self.phase, Phase::Running(running) if running.applied.is_some())
     }

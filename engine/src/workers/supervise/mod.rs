@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use abi::board::{Board, now_ms};
 use abi::catalogue::{ArchivedIsolation, CatalogueView};
 use abi::channel::{Channel, Received};
-use abi::message::{Digest, Settings, ToEngine, ToWorker};
+use abi::message::{Digest, Ending, Settings, ToEngine, ToWorker};
 use abi::problem::Problem;
 use nix::sys::socket::{SockType, getsockopt, sockopt};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -31,10 +31,12 @@ use crate::core::Pool;
 use crate::core::fleet::{self, Action, Event, Fleet, Look, PublishError, Ticket, WorkerId};
 use crate::core::waiting::Waiting;
 use crate::core::watch::Seen;
+use crate::dispatch::hop::Connection;
 use crate::dispatch::parking::Parked;
 use crate::dispatch::refuse::answer;
 use crate::dispatch::{Snapshot, WorkerHandle};
 use crate::shard::Shared;
+use crate::takeover::Handed;
 
 /// How often what waits is looked at again, while anything does.
 const RETRY_INTERVAL: Duration = Duration::from_millis(10);
@@ -46,10 +48,16 @@ const DRAIN_GRACE: Duration = Duration::from_millis(500);
 pub(crate) enum Command {
     /// Serve by this catalogue; answered when every worker does.
     Publish { catalogue: Arc<OwnedFd>, view: Arc<CatalogueView>, done: Done },
+    /// Serve by these settings; answered when they are in every worker's queue.
+    Reconfigure { settings: Settings, drain_timeout: Duration, done: oneshot::Sender<()> },
     /// Tell what the workers do.
     Status { answer: oneshot::Sender<Vec<WorkerStatus>> },
     /// Internal: a module a worker asked for has been fetched.
     Module { worker: WorkerId, key: Digest, module: Result<Arc<OwnedFd>, String> },
+    /// Take a connection that another engine has begun to serve.
+    Take(Handed),
+    /// Say that the loop turns.
+    Turn { turned: oneshot::Sender<()> },
 }
 
 /// Who waits for a catalogue to be served everywhere.
@@ -61,6 +69,8 @@ pub(crate) struct Plan {
     pub(crate) fleet: fleet::Plan,
     /// As every worker gets them, but for the function it is for.
     pub(crate) settings: Settings,
+    /// Connections that one worker can have at a time.
+    pub(crate) connections_max: u64,
     /// What requests in flight get to end, when their worker is to go.
     pub(crate) drain_timeout: Duration,
 }
@@ -91,6 +101,8 @@ pub(crate) struct Supervisor {
     parking: UnboundedReceiver<Parked>,
     events: (UnboundedSender<link::Event>, UnboundedReceiver<link::Event>),
     commands: (UnboundedSender<Command>, UnboundedReceiver<Command>),
+    /// The engine that has taken over from this one: connections without a place are its own.
+    successor: Option<UnboundedSender<Handed>>,
 }
 
 impl Supervisor {
@@ -120,6 +132,7 @@ impl Supervisor {
             parking,
             events: unbounded_channel(),
             commands,
+            successor: None,
         }
     }
 
@@ -146,6 +159,16 @@ impl Supervisor {
         }
     }
 
+    /// What requests in flight get to end.
+    pub(crate) fn drain_timeout(&self) -> Duration {
+        self.plan.drain_timeout
+    }
+
+    /// From now on connections without a place go to the engine that has taken over. Call it before the shards stop.
+    pub(crate) fn hand_over_to(&mut self, successor: UnboundedSender<Handed>) {
+        self.successor = Some(successor);
+    }
+
     /// Drains every worker, and kills those that are not done at the end. Call it when no shard accepts any more.
     pub(crate) async fn stop(&mut self, at_once: impl Future<Output = ()>) {
         self.on(Event::Drain);
@@ -167,12 +190,18 @@ impl Supervisor {
                 () = self.step() => {}
             }
         }
-        while let Ok(mut parked) = self.parking.try_recv() {
-            parked.take().into_iter().for_each(stopping);
+        while let Ok(parked) = self.parking.try_recv() {
+            self.on_parked(parked);
         }
         for mut parked in self.waiting.drain() {
-            parked.take().into_iter().for_each(stopping);
+            parked.take().into_iter().for_each(|connection| self.refuse_stopping(&connection));
         }
+    }
+
+    /// Tells a client that waited for a worker that there will be none.
+    fn refuse_stopping(&self, connection: &Connection) {
+        self.shared.metrics.of_supervisor().refused(503);
+        let _ = answer(connection.socket.as_fd(), &Problem::new(503, "the node is stopping; try again"));
     }
 
     /// Waits for the next thing to happen, and does what follows. Safe to drop while it waits: nothing is lost.
@@ -213,11 +242,7 @@ impl Supervisor {
             Action::Start { worker, core } => self.start_worker(worker, core),
             Action::Welcome { worker, pool } => {
                 let row = u16::try_from(worker.seat).unwrap_or(u16::MAX);
-                let only_function = match pool {
-                    Pool::Shared => None,
-                    Pool::Function(name) => Some(name),
-                };
-                let settings = Settings { only_function, ..self.plan.settings.clone() };
+                let settings = self.settings_of(pool);
                 self.send(worker, ToWorker::Start { row, settings }, Some(Arc::clone(&self.board_fd)));
                 self.send(worker, ToWorker::Catalogue, Some(Arc::clone(&self.catalogue.0)))
             }
@@ -226,7 +251,9 @@ impl Supervisor {
             }
             Action::SendDrain(worker) => {
                 let deadline_ms = u32::try_from(self.plan.drain_timeout.as_millis()).unwrap_or(u32::MAX);
-                self.send(worker, ToWorker::Drain { deadline_ms }, None)
+                let goes_on = self.successor.is_some() || !self.fleet.is_draining();
+                let ending = if goes_on { Ending::GiveBack } else { Ending::Close };
+                self.send(worker, ToWorker::Drain { ending, deadline_ms }, None)
             }
             Action::Kill { worker, why } => {
                 if let Some(Manned { link, .. }) = self.manned(worker) {
@@ -258,7 +285,14 @@ impl Supervisor {
     fn start_worker(&mut self, worker: WorkerId, core: usize) -> Option<Event> {
         let started = Channel::pair().map_err(|error| error.to_string()).and_then(|(channel, worker_end)| {
             let (board, sent) = (Arc::clone(&self.board), AtomicU64::new(0));
-            let handle = Arc::new(WorkerHandle { channel, core, row: worker.seat, board, sent });
+            let handle = Arc::new(WorkerHandle {
+                channel,
+                core,
+                row: worker.seat,
+                board,
+                sent,
+                connections_max: self.plan.connections_max,
+            });
             Link::start(&self.plan.binary, (handle, worker_end), worker, &self.events.0)
                 .map_err(|error| error.to_string())
         });
@@ -299,15 +333,16 @@ impl Supervisor {
     fn bury(&mut self, worker: WorkerId) {
         let Some(Manned { link, ended, .. }) = self.manned.remove(&worker.seat) else { return };
         tracing::info!("worker {} on core {} has ended: {}", link.pid, link.handle.core, ended.unwrap_or_default());
-        self.board.clear(worker.seat);
+        self.shared.metrics.retire(worker.seat, &self.catalogue.1);
         for received in link.unreceived() {
-            if let (ToWorker::Connection { read }, Some(socket)) = (received.message, received.fd) {
-                self.route_again(socket, read);
+            if let (ToWorker::Connection { read, awaits, .. }, Some(socket)) = (received.message, received.fd) {
+                self.route_again(Handed { socket, read, awaits });
             }
         }
     }
 
     fn tell_death(&mut self, worker: WorkerId, delay: Duration, failed_starts: u32) {
+        self.shared.metrics.count_restart(worker.seat);
         let Some(Manned { link, ended, .. }) = self.manned.get(&worker.seat) else { return };
         let words = link.last_words();
         let (pid, core, how) = (link.pid, link.handle.core, ended.as_deref().unwrap_or("?"));
@@ -367,7 +402,9 @@ impl Supervisor {
             }
             (ToEngine::Draining, None) => self.on(Event::Draining(worker)),
             (ToEngine::Want { key }, None) if serves => self.on_want(worker, key),
-            (ToEngine::Return { read }, Some(socket)) if serves && is_stream(&socket) => self.route_again(socket, read),
+            (ToEngine::Return { read, awaits }, Some(socket)) if serves && is_stream(&socket) => {
+                self.route_again(Handed { socket, read, awaits });
+            }
             (ToEngine::Return { .. }, Some(_)) if serves => {
                 self.on(Event::Broke { worker, why: "it gave back what is no client's connection".to_owned() });
             }
@@ -390,8 +427,17 @@ impl Supervisor {
     fn on_command(&mut self, command: Command) {
         match command {
             Command::Publish { catalogue, view, done } => self.publish(catalogue, view, done),
+            Command::Reconfigure { settings, drain_timeout, done } => {
+                self.reconfigure(settings, drain_timeout);
+                let _ = done.send(());
+            }
             Command::Status { answer } => {
                 let _ = answer.send(self.told());
+            }
+            Command::Take(handed) => self.route_again(handed),
+            Command::Turn { turned } => {
+                // Whoever asked may have given up; it asks again.
+                let _ = turned.send(());
             }
             Command::Module { worker, key, module: Ok(fd) } => {
                 self.send(worker, ToWorker::Module { key }, Some(fd));
@@ -401,6 +447,30 @@ impl Supervisor {
                 self.send(worker, ToWorker::ModuleMissing { key, reason }, None);
             }
         }
+    }
+
+    /// Every worker that has its settings gets the new ones; those to come begin with them.
+    fn reconfigure(&mut self, settings: Settings, drain_timeout: Duration) {
+        (self.plan.settings, self.plan.drain_timeout) = (settings, drain_timeout);
+        let welcomed = self.fleet.seats().filter(|(_, seat)| seat.is_welcome());
+        let welcomed: Vec<(usize, Pool)> = welcomed.map(|(row, seat)| (row, seat.pool.clone())).collect();
+        for (row, pool) in welcomed {
+            let settings = self.settings_of(pool);
+            if let Some(Manned { link, .. }) = self.manned.get(&row) {
+                link.send(ToWorker::Settings { settings }, None);
+            }
+        }
+        // As with a catalogue: shards go by it when every worker has it before the next connection.
+        self.shared.domain.store(self.plan.settings.domain.clone().map(Arc::new));
+    }
+
+    /// The settings as a worker of this pool gets them.
+    fn settings_of(&self, pool: Pool) -> Settings {
+        let only_function = match pool {
+            Pool::Shared => None,
+            Pool::Function(name) => Some(name),
+        };
+        Settings { only_function, ..self.plan.settings.clone() }
     }
 
     fn publish(&mut self, catalogue: Arc<OwnedFd>, view: Arc<CatalogueView>, done: Done) {
@@ -425,11 +495,6 @@ impl Supervisor {
 /// Whether a worker can have been given it: workers are not believed.
 fn is_stream(fd: &OwnedFd) -> bool {
     getsockopt(fd, sockopt::SockType) == Ok(SockType::Stream)
-}
-
-/// Tells a client that waited for a worker that there will be none.
-fn stopping(connection: crate::dispatch::hop::Connection) {
-    let _ = answer(connection.socket.as_fd(), &Problem::new(503, "the node is stopping; try again"));
 }
 
 async fn sleep_until(at: Option<Instant>) {

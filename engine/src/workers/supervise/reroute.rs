@@ -13,10 +13,18 @@ use crate::core::verdict::{Verdict, verdict};
 use crate::dispatch::hop::{Connection, hop};
 use crate::dispatch::parking::{Parked, node_full};
 use crate::dispatch::refuse::{Client, LINGER, LOOK_INTERVAL, answer, read_away};
+use crate::takeover::Handed;
 
 impl Supervisor {
-    /// Somebody has parked a connection: it waits, and its pool's worker is started if it has to be.
-    pub(super) fn on_parked(&mut self, parked: Parked) {
+    /// Somebody has parked a connection: it waits, and its pool's worker is started if it has to be. When another engine has
+    /// taken over, it is that one's.
+    pub(super) fn on_parked(&mut self, mut parked: Parked) {
+        if self.successor.is_some() {
+            if let Some(Connection { socket, read, awaits, .. }) = parked.take() {
+                self.route_again(Handed { socket, read, awaits });
+            }
+            return;
+        }
         let Some(pool) = parked.pool().cloned() else { return };
         self.waiting.push(pool.clone(), parked, Instant::now());
         self.on(Event::Wanted(pool));
@@ -27,25 +35,49 @@ impl Supervisor {
         if self.waiting.is_empty() {
             return;
         }
+        if self.successor.is_some() {
+            let waiting: Vec<Parked> = self.waiting.drain().collect();
+            waiting.into_iter().for_each(|parked| self.on_parked(parked));
+            return;
+        }
         let snapshot = self.shared.snapshot.load_full();
-        let place = |parked: Parked| parked.try_place(|connection| hop(&snapshot, None, connection));
+        let place = |parked: Parked| {
+            parked.try_place(|connection| {
+                hop(&snapshot, None, connection).map(|row| self.shared.metrics.of_supervisor().hopped(row))
+            })
+        };
         for mut late in self.waiting.retry(Instant::now(), place) {
-            late.take().into_iter().for_each(|connection| refuse(connection.socket, &node_full()));
+            late.take().into_iter().for_each(|connection| self.refuse(connection.socket, &node_full()));
         }
     }
 
-    /// Finds a place for a connection that came back.
-    pub(super) fn route_again(&self, socket: OwnedFd, read: Vec<u8>) {
+    /// Finds a place for a connection that came back, or that another engine has handed over.
+    pub(super) fn route_again(&self, handed: Handed) {
+        if let Some(successor) = &self.successor {
+            // It fails only after the hand-over has ended, and then nobody is left to take it.
+            let _ = successor.send(handed);
+            return;
+        }
+        let Handed { socket, read, awaits } = handed;
         let snapshot = self.shared.snapshot.load_full();
-        match verdict(&read, &snapshot.catalogue, self.shared.domain.as_deref()) {
-            Verdict::Refuse(problem) => refuse(socket, &problem),
+        match verdict(&read, &snapshot.catalogue, self.shared.domain.load().as_deref().map(String::as_str)) {
+            Verdict::Refuse(problem) => self.refuse(socket, &problem),
             Verdict::Hop(pool) => {
-                let refused = hop(&snapshot, None, Connection { socket, read, pool });
-                if let Err(connection) = refused.or_else(|connection| self.shared.parking.park(connection)) {
-                    refuse(connection.socket, &node_full());
+                let counts = self.shared.metrics.of_supervisor();
+                match hop(&snapshot, None, Connection { socket, read, awaits, pool, accepted_at_us: 0 }) {
+                    Ok(row) => counts.hopped(row),
+                    Err(connection) => match self.shared.parking.park(connection) {
+                        Ok(()) => counts.parked.add(1),
+                        Err(connection) => self.refuse(connection.socket, &node_full()),
+                    },
                 }
             }
         }
+    }
+
+    fn refuse(&self, socket: OwnedFd, problem: &Problem) {
+        self.shared.metrics.of_supervisor().refused(problem.status);
+        refuse(socket, problem);
     }
 }
 

@@ -40,6 +40,7 @@ impl Supervisor {
             in_flight: row.in_flight.load(Relaxed),
             returns: row.returns.load(Relaxed),
             modules: row.modules.load(Relaxed),
+            memory_bytes: None,
         }
     }
 }

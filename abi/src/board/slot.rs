@@ -1,0 +1,260 @@
+//! One function's counters in one worker.
+//!
+//! A slot outlives the function that has it: when that is removed, another may get its slot. So what is counted belongs to a
+//! *life*, a number that every function gets with its slot and none gets twice: the first invocation of a later life begins the
+//! counters anew, what an earlier one still has to tell is dropped, and a reader gets numbers only of the life it asks for.
+//! What admission goes by is not counted by life: places are taken and given back by whoever runs. It stands apart, because all
+//! workers look at it: a function's many counters then take memory only where the function runs. Owns no fds.
+
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU32, fence};
+
+use super::counter::{self, Counter, Counters, Durations, Histogram};
+
+/// Upper bounds of the buckets that invocations are counted in by how long they took. A hello takes 40 µs and the longest
+/// function 15 minutes; 1-2-5 in each decade puts a quantile within a factor of 2.5, and people can read it.
+pub const LATENCY_BOUNDS_US: [u64; 18] = [
+    50,
+    100,
+    200,
+    500,
+    1_000,
+    2_000,
+    5_000,
+    10_000,
+    20_000,
+    50_000,
+    100_000,
+    200_000,
+    500_000,
+    1_000_000,
+    2_000_000,
+    5_000_000,
+    10_000_000,
+    u64::MAX,
+];
+
+/// How an invocation ended for its client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// With a status of that class; what is none of HTTP's five is in the fifth.
+    Status(u16),
+    /// The client had gone before there was a reply.
+    NoReply,
+}
+
+/// What [`Outcome`] is called, in the order in which it is counted.
+pub const OUTCOMES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "none"];
+
+impl Outcome {
+    /// Its place in [`OUTCOMES`].
+    #[must_use]
+    pub fn index(self) -> usize {
+        match self {
+            Self::Status(status) => usize::from((status / 100).clamp(1, 5)) - 1,
+            Self::NoReply => 5,
+        }
+    }
+}
+
+/// Why an invocation was refused or failed. The first are limits, see [`Reason::is_limit`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Reason {
+    /// Its wall time.
+    Timeout,
+    /// Its processor time.
+    CpuTime,
+    /// Its memory.
+    Memory,
+    /// Its table elements.
+    TableElements,
+    /// The request's body was larger than may be.
+    RequestBody,
+    /// As many ran and waited as may.
+    Queue,
+    /// It waited for its turn for as long as it may.
+    QueueTimeout,
+    /// The worker ran as many as it can.
+    Worker,
+    /// The guest trapped.
+    Trap,
+    /// A command ended with another exit code than 0.
+    Exit,
+    /// It made no reply, or none that can be sent.
+    Reply,
+    /// Its module could not be loaded.
+    Module,
+}
+
+impl Reason {
+    /// All of them, in the order in which they are counted.
+    pub const ALL: [Self; 12] = [
+        Self::Timeout,
+        Self::CpuTime,
+        Self::Memory,
+        Self::TableElements,
+        Self::RequestBody,
+        Self::Queue,
+        Self::QueueTimeout,
+        Self::Worker,
+        Self::Trap,
+        Self::Exit,
+        Self::Reply,
+        Self::Module,
+    ];
+
+    /// Whether a limit was reached; else something failed.
+    #[must_use]
+    pub fn is_limit(self) -> bool {
+        (self as u8) <= Self::Worker as u8
+    }
+
+    /// What it is called: for a function's limit, the option that sets it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::CpuTime => "cpu-time",
+            Self::Memory => "memory",
+            Self::TableElements => "table-elements",
+            Self::RequestBody => "request-body",
+            Self::Queue => "queue",
+            Self::QueueTimeout => "queue-timeout",
+            Self::Worker => "worker",
+            Self::Trap => "trap",
+            Self::Exit => "exit",
+            Self::Reply => "reply",
+            Self::Module => "module",
+        }
+    }
+}
+
+/// What admission goes by: one function in one worker.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct Slot {
+    /// Its invocations being run there now.
+    pub in_flight: AtomicU32,
+    /// Its requests that wait there for one of them to end.
+    pub queued: AtomicU32,
+}
+
+/// What one function has counted in one worker.
+#[derive(Debug, Default)]
+#[repr(C, align(64))]
+pub(super) struct Ledger {
+    life: AtomicU32,
+    counts: Counts,
+}
+
+/// What is counted of one life.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct Counts {
+    /// Invocations that are over, by [`Outcome`].
+    pub outcomes: Counters<{ OUTCOMES.len() }>,
+    /// Bytes of replies that the kernel has taken.
+    pub sent_bytes: Counter,
+    /// From a request's head to the last byte of its reply, by [`LATENCY_BOUNDS_US`].
+    pub latency: Histogram<{ LATENCY_BOUNDS_US.len() }>,
+    /// By [`Reason`].
+    pub reasons: Counters<{ Reason::ALL.len() }>,
+}
+
+impl Ledger {
+    /// The counters for an invocation of `life` to count in; none when a later life has the slot by now. Only the slot's own
+    /// worker may ask. `first` is called when the life is new here.
+    pub(super) fn counts(&self, life: u32, first: impl FnOnce()) -> Option<&Counts> {
+        let current = self.life.load(Relaxed);
+        if current < life {
+            // No life while the numbers are nobody's.
+            self.life.store(0, Relaxed);
+            fence(Release);
+            self.counts.clear();
+            self.life.store(life, Release);
+            first();
+        }
+        (current <= life).then_some(&self.counts)
+    }
+
+    /// Which life the numbers are of, and what they are; none while that changes, or when there was no life yet.
+    pub(super) fn get(&self) -> Option<(u32, FunctionTally)> {
+        let life = self.life.load(Acquire);
+        let counts = &self.counts;
+        let tally = FunctionTally {
+            outcomes: counts.outcomes.get(),
+            sent_bytes: counts.sent_bytes.get(),
+            latency: counts.latency.get(),
+            reasons: counts.reasons.get(),
+        };
+        fence(Acquire);
+        (life != 0 && self.life.load(Relaxed) == life).then_some((life, tally))
+    }
+}
+
+impl Counts {
+    fn clear(&self) {
+        self.outcomes.clear();
+        self.sent_bytes.clear();
+        self.latency.clear();
+        self.reasons.clear();
+    }
+}
+
+/// A function's counters as they were read, of one worker or of several.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct FunctionTally {
+    /// By [`Outcome`].
+    pub outcomes: [u64; OUTCOMES.len()],
+    /// Bytes of replies that the kernel has taken.
+    pub sent_bytes: u64,
+    /// By [`LATENCY_BOUNDS_US`].
+    pub latency: Durations<{ LATENCY_BOUNDS_US.len() }>,
+    /// By [`Reason`].
+    pub reasons: [u64; Reason::ALL.len()],
+}
+
+impl std::ops::AddAssign<&Self> for FunctionTally {
+    fn add_assign(&mut self, other: &Self) {
+        counter::add_counts(&mut self.outcomes, &other.outcomes);
+        self.sent_bytes = self.sent_bytes.wrapping_add(other.sent_bytes);
+        self.latency += &other.latency;
+        counter::add_counts(&mut self.reasons, &other.reasons);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_later_function_finds_nothing_of_an_earlier_and_gets_nothing_from_it() {
+        let slot = Ledger::default();
+        assert_eq!(slot.get(), None);
+        let mut lives = 0;
+        slot.counts(3, || lives += 1).unwrap().outcomes.count(Outcome::Status(200).index());
+        slot.counts(3, || lives += 1).unwrap().outcomes.count(Outcome::Status(503).index());
+        let (life, tally) = slot.get().unwrap();
+        assert_eq!((life, lives, tally.outcomes), (3, 1, [0, 1, 0, 0, 1, 0]));
+        slot.counts(7, || lives += 1).unwrap().sent_bytes.add(9);
+        assert!(slot.counts(3, || lives += 1).is_none(), "it has come too late");
+        let (life, tally) = slot.get().unwrap();
+        assert_eq!((life, lives), (7, 2));
+        assert_eq!(tally, FunctionTally { sent_bytes: 9, ..FunctionTally::default() });
+    }
+
+    #[test]
+    fn every_status_and_reason_has_its_place() {
+        let of = |status| OUTCOMES[Outcome::Status(status).index()];
+        assert_eq!(
+            [of(99), of(100), of(204), of(399), of(404), of(504), of(999)],
+            ["1xx", "1xx", "2xx", "3xx", "4xx", "5xx", "5xx"]
+        );
+        assert_eq!(OUTCOMES[Outcome::NoReply.index()], "none");
+        for (at, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, at, "{reason:?}");
+        }
+        assert_eq!(Reason::ALL.iter().filter(|reason| reason.is_limit()).count(), 8);
+    }
+}

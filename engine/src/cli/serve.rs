@@ -1,0 +1,84 @@
+//! `sockhop serve`, and `sockhop check-config`, which resolves the same settings and says what they are. Owns no fds.
+
+use std::net::ToSocketAddrs as _;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::host::cores;
+use crate::settings::{Flags, Resolved, Sources, misspelt};
+use crate::{log, node};
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Take over from the engine that runs on the same data folder: its listening sockets, instead of --listen, and its connections
+    #[arg(long)]
+    take_over: bool,
+    #[command(flatten)]
+    sources: Where,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckConfig {
+    #[command(flatten)]
+    sources: Where,
+}
+
+/// Where settings come from. What is a flag and nothing else belongs to its command above.
+#[derive(Debug, Args)]
+struct Where {
+    /// A TOML file of settings; flags and variables win over it [env: SOCKHOP_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+impl From<Where> for Sources {
+    fn from(sources: Where) -> Self {
+        let variable = std::env::var_os("SOCKHOP_CONFIG").filter(|path| !path.is_empty());
+        Self { file: sources.config.or_else(|| variable.map(PathBuf::from)), flags: sources.flags }
+    }
+}
+
+/// Runs a node.
+pub(super) fn serve(serve: Serve) -> anyhow::Result<()> {
+    let Serve { take_over, sources } = serve;
+    let sources = Sources::from(sources);
+    let resolved = sources.resolve()?;
+    log::start(resolved.settings.log_format, resolved.settings.log.clone());
+    let start = if take_over { node::Start::TakeOver } else { node::Start::Alone };
+    node::serve(start, resolved, sources)
+}
+
+/// Prints the settings that `serve` would run with, and warns of what can be seen of them without running.
+pub(super) fn check_config(check: CheckConfig) -> anyhow::Result<()> {
+    let resolved = Sources::from(check.sources).resolve()?;
+    for warning in warnings(&resolved) {
+        eprintln!("warning: {warning}");
+    }
+    print!("{}", resolved.to_toml());
+    Ok(())
+}
+
+fn warnings(resolved: &Resolved) -> Vec<String> {
+    let settings = &resolved.settings;
+    let folders = [("data", Some(&settings.data)), ("store", settings.store.as_ref())];
+    let relative = folders.into_iter().filter_map(|(key, path)| {
+        let path = path.filter(|path| path.is_relative())?;
+        Some(format!(
+            "{}: {path:?} is relative: it depends on the folder that the node is started in",
+            resolved.whence(key)
+        ))
+    });
+    let unresolved = settings.listen.iter().filter_map(|address| {
+        let error = address.to_socket_addrs().err()?;
+        Some(format!("{}: {address:?} is no address now: {error}", resolved.whence("listen")))
+    });
+    let chosen = cores::allowed().and_then(|allowed| cores::choose(settings.cores.clone(), allowed));
+    let cores = chosen.err().map(|error| format!("{}: {error}", resolved.whence("cores")));
+    let variables = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let misspelt = misspelt(variables).into_iter();
+    let misspelt = misspelt.map(|(variable, meant)| format!("{variable} is no setting; did you mean {meant}?"));
+    relative.chain(unresolved).chain(cores).chain(misspelt).collect()
+}

@@ -1,0 +1,125 @@
+//! The log on stderr, as text or JSON, and its filter, which can change while the node runs.
+//!
+//! There is one a process, so this has the only global state of the engine. Workers get theirs by environment and are told of
+//! changes by message. Owns no fds (stderr is the process's).
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use abi::limits::LOG_FILTER_BYTES_MAX;
+use abi::message::AccessLog;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt as form, reload};
+
+/// What is logged when nobody says.
+pub(crate) const DEFAULT: &str = "info";
+/// What tells workers, and commands other than `serve`.
+const FILTER_VARIABLE: &str = "SOCKHOP_LOG";
+const FORMAT_VARIABLE: &str = "SOCKHOP_LOG_FORMAT";
+
+/// The form of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    Text,
+    Json,
+}
+
+/// Whether and how each invocation is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Access {
+    Off,
+    Text,
+    Json,
+}
+
+impl From<Access> for AccessLog {
+    fn from(access: Access) -> Self {
+        match access {
+            Access::Off => Self::Off,
+            Access::Text => Self::Text,
+            Access::Json => Self::Json,
+        }
+    }
+}
+
+/// What is logged, in the words of [`EnvFilter`], which has understood them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Filter(String);
+
+impl FromStr for Filter {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.len() > LOG_FILTER_BYTES_MAX {
+            return Err(format!("at most {LOG_FILTER_BYTES_MAX} bytes are possible"));
+        }
+        EnvFilter::builder().parse(text).map(|_| Self(text.to_owned())).map_err(|error| error.to_string())
+    }
+}
+
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+struct Log {
+    format: Format,
+    filter: Mutex<Filter>,
+    handle: reload::Handle<EnvFilter, Registry>,
+}
+
+static LOG: OnceLock<Log> = OnceLock::new();
+
+/// Starts the log of a command: as text, filtered as the environment says.
+pub(crate) fn start_command() {
+    let filter = std::env::var(FILTER_VARIABLE).ok().and_then(|text| text.parse().ok());
+    start(Format::Text, filter.unwrap_or_else(|| Filter(DEFAULT.into())));
+}
+
+/// Starts the log. Once a process; what comes later changes nothing.
+pub(crate) fn start(format: Format, filter: Filter) {
+    let (layer, handle) = reload::Layer::new(EnvFilter::new(&filter.0));
+    let lines = form::layer().with_writer(std::io::stderr).with_ansi(false);
+    let lines = match format {
+        Format::Text => lines.boxed(),
+        Format::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
+    };
+    if tracing_subscriber::registry().with(layer).with(lines).try_init().is_err() {
+        return;
+    }
+    if format == Format::Json {
+        std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+    }
+    let _ = LOG.set(Log { format, filter: Mutex::new(filter), handle });
+}
+
+/// Filters by `filter` from now on.
+pub(crate) fn change_filter(filter: &Filter) {
+    let Some(log) = LOG.get() else { return };
+    if let Err(error) = log.handle.reload(EnvFilter::new(&filter.0)) {
+        tracing::error!("the log's filter cannot be changed: {error}");
+    }
+    *log.filter.lock().unwrap_or_else(PoisonError::into_inner) = filter.clone();
+}
+
+/// The environment by which a worker that starts now logs as this process does.
+pub(crate) fn worker_environment() -> Vec<(&'static str, String)> {
+    let Some(log) = LOG.get() else { return Vec::new() };
+    let format = match log.format {
+        Format::Text => "text",
+        Format::Json => "json",
+    };
+    let filter = log.filter.lock().unwrap_or_else(PoisonError::into_inner).to_string();
+    vec![(FILTER_VARIABLE, filter), (FORMAT_VARIABLE, format.to_owned())]
+}
+
+/// Why the process ends, as the last that is said.
+pub(crate) fn say_failure(text: &str) {
+    match LOG.get() {
+        Some(Log { format: Format::Json, .. }) => tracing::error!("{text}"),
+        _ => eprintln!("error: {text}"),
+    }
+}

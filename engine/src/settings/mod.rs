@@ -1,0 +1,91 @@
+//! What `sockhop serve` can be told: one struct is its flags, its environment variables and the keys of its file.
+//!
+//! A field `head_timeout` is the flag `--head-timeout`, the variable `SOCKHOP_HEAD_TIMEOUT` and the key `head_timeout`, so a
+//! new setting is a new field here and a line in README's table. Its heading says whether a running node can take it
+//! over. [`layer`] knows what was given where, [`file`](mod@file) reads the file, [`resolve`] weighs the layers, [`reload`] compares two
+//! readings, [`mistake`] is what can be wrong, [`value`] what single values may be. Owns no fds.
+
+mod file;
+mod layer;
+mod mistake;
+pub(crate) mod reload;
+mod resolve;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::path::PathBuf;
+
+use abi::limits;
+use clap::Args;
+
+pub(crate) use self::layer::Flags;
+pub(crate) use self::mistake::{Mistakes, misspelt};
+pub(crate) use self::resolve::{Resolved, Sources};
+pub(crate) use self::value::address;
+use crate::host::cores;
+use crate::log;
+
+/// What a node is started with, and keeps.
+const FIXED: &str = "Settings";
+/// What a running node takes over from its file at SIGHUP.
+const RELOADED: &str = "Settings that SIGHUP reads again";
+
+/// The settings. What is not given and has no default is an `Option`. A `bool` takes a value like any other, lest a file's
+/// `true` be no flag's to undo: with `action = ArgAction::Set, default_value_t = false, num_args = 0..=1, require_equals = true,
+/// default_missing_value = "true"` both `--x` and `--x=false` are right. What belongs into no file, such as `--config` itself, stands
+/// in `cli::serve` instead.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Settings {
+    /// Where to listen (repeatable; port 0 takes a free one)
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR", value_parser = value::address, help_heading = FIXED)]
+    pub(crate) listen: Vec<String>,
+    /// Folder of the node: control socket, module cache and, unless --store says otherwise, the store
+    #[arg(long, default_value = "./sockhop-data", value_name = "DIR", help_heading = FIXED)]
+    pub(crate) data: PathBuf,
+    /// Folder of deployed functions (default: store in --data)
+    #[arg(long, value_name = "DIR", help_heading = FIXED)]
+    pub(crate) store: Option<PathBuf>,
+    /// Where to serve the control API over TCP, for those who show the token in DATA/admin.token (port 0 takes a free one)
+    #[arg(long, value_name = "ADDR", value_parser = value::address, help_heading = FIXED)]
+    pub(crate) admin: Option<String>,
+    /// Cores to run on, for example 0-3 or 0,2 (default: all that are allowed)
+    #[arg(long, value_name = "LIST", value_parser = cores::parse, help_heading = FIXED)]
+    pub(crate) cores: Option<cores::CoreList>,
+    /// Workers on each core; more than one helps functions that hold their worker's thread
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = value::workers_per_core, help_heading = FIXED)]
+    pub(crate) workers_per_core: usize,
+    /// How long a function's own worker (--isolation process) may have nothing to do before it is stopped
+    #[arg(long, default_value_t = limits::OWN_WORKER_IDLE_TIMEOUT_DEFAULT.into(), value_name = "TIME", value_parser = value::wait, help_heading = FIXED)]
+    pub(crate) own_worker_idle_timeout: humantime::Duration,
+    /// Form of the log on stderr
+    #[arg(long, default_value = "text", value_name = "FORM", help_heading = FIXED)]
+    pub(crate) log_format: log::Format,
+    /// What is logged: error, warn, info, debug, trace, or a filter as of the crate tracing-subscriber
+    #[arg(long, default_value = log::DEFAULT, value_name = "FILTER", help_heading = RELOADED)]
+    pub(crate) log: log::Filter,
+    /// Whether to write a line to stderr for each invocation, and how
+    #[arg(long, default_value = "off", value_name = "FORM", help_heading = RELOADED)]
+    pub(crate) access_log: log::Access,
+    /// How many connections there may be at a time
+    #[arg(long, default_value_t = limits::CONNECTIONS_MAX_DEFAULT, value_name = "N", value_parser = value::count, help_heading = RELOADED)]
+    pub(crate) connections_max: u32,
+    /// How many of them may be from one IPv4 address or one IPv6 /64
+    #[arg(long, default_value_t = limits::CONNECTIONS_PER_ADDRESS_MAX_DEFAULT, value_name = "N", value_parser = value::count, help_heading = RELOADED)]
+    pub(crate) connections_per_address_max: u32,
+    /// With example.com, a request for host NAME.example.com is for function NAME
+    #[arg(long, value_name = "DOMAIN", value_parser = value::domain, help_heading = RELOADED)]
+    pub(crate) domain: Option<String>,
+    /// How long a request's head may take
+    #[arg(long, default_value_t = limits::HEAD_TIMEOUT_DEFAULT.into(), value_name = "TIME", value_parser = value::wait, help_heading = RELOADED)]
+    pub(crate) head_timeout: humantime::Duration,
+    /// How long a connection may be idle between requests
+    #[arg(long, default_value_t = limits::IDLE_TIMEOUT_DEFAULT.into(), value_name = "TIME", value_parser = value::wait, help_heading = RELOADED)]
+    pub(crate) idle_timeout: humantime::Duration,
+    /// How long a client may take none of its reply
+    #[arg(long, default_value_t = limits::WRITE_TIMEOUT_DEFAULT.into(), value_name = "TIME", value_parser = value::wait, help_heading = RELOADED)]
+    pub(crate) write_timeout: humantime::Duration,
+    /// How long requests in flight may take to end when the node stops
+    #[arg(long, default_value_t = limits::DRAIN_TIMEOUT_DEFAULT.into(), value_name = "TIME", value_parser = value::time, help_heading = RELOADED)]
+    pub(crate) drain_timeout: humantime::Duration,
+}

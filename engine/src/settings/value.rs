@@ -1,0 +1,52 @@
+//! What single values may be, and what is said of others. Pure; owns no fds.
+
+use std::time::Duration;
+
+use abi::limits::{SETTING_TIMEOUT_MAX, WORKERS_PER_CORE_MAX};
+
+/// The longest that a DNS name can be (RFC 1035 2.3.4, without the root's label).
+const NAME_BYTES_MAX: usize = 253;
+
+/// How many workers a core has.
+pub(super) fn workers_per_core(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=WORKERS_PER_CORE_MAX).contains(number));
+    number.ok_or_else(|| format!("expected a number from 1 to {WORKERS_PER_CORE_MAX}"))
+}
+
+/// A number of things of which there must be some.
+pub(super) fn count(text: &str) -> Result<u32, String> {
+    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "expected a number from 1 to 4294967295".to_owned())
+}
+
+/// HOST:PORT in form; whether the host exists is seen when it is resolved.
+pub(crate) fn address(text: &str) -> Result<String, String> {
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(text.to_owned()),
+        _ => Err("expected HOST:PORT, for example 127.0.0.1:8080".into()),
+    }
+}
+
+pub(super) fn domain(text: &str) -> Result<String, String> {
+    let text = text.trim_matches('.').to_ascii_lowercase();
+    match text.len() <= NAME_BYTES_MAX && text.split('.').all(|label| abi::name::check(label).is_ok()) {
+        true => Ok(text),
+        false => Err("expected a host name, for example example.com".into()),
+    }
+}
+
+/// A time that may be none at all.
+pub(super) fn time(text: &str) -> Result<humantime::Duration, String> {
+    let time: humantime::Duration = text.parse().map_err(|error: humantime::DurationError| error.to_string())?;
+    match *time <= SETTING_TIMEOUT_MAX {
+        true => Ok(time),
+        false => Err(format!("at most {} is possible", humantime::format_duration(SETTING_TIMEOUT_MAX))),
+    }
+}
+
+/// A time that a client gets for something: with none, nobody could be served.
+pub(super) fn wait(text: &str) -> Result<humantime::Duration, String> {
+    match time(text)? {
+        time if *time < Duration::from_millis(1) => Err("at least 1ms is needed".into()),
+        time => Ok(time),
+    }
+}

@@ -1,0 +1,52 @@
+//! The worker's log on stderr: its form and filter come with the environment, and a new filter by message. Owns no fds.
+
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
+
+/// What is logged should the engine not say.
+const FILTER_DEFAULT: &str = "info";
+
+/// The form of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    Text,
+    Json,
+}
+
+impl Format {
+    /// As the engine says.
+    pub(crate) fn from_environment() -> Self {
+        match std::env::var("SOCKHOP_LOG_FORMAT").as_deref() {
+            Ok("json") => Self::Json,
+            _ => Self::Text,
+        }
+    }
+}
+
+/// What changes the filter.
+#[derive(Debug, Clone)]
+pub(crate) struct Filter(reload::Handle<EnvFilter, Registry>);
+
+impl Filter {
+    /// Filters by `filter` from now on. The engine has read it before, by the same rules.
+    pub(crate) fn change(&self, filter: &str) {
+        let parsed = EnvFilter::builder().parse(filter).map_err(|error| error.to_string());
+        if let Err(error) = parsed.and_then(|filter| self.0.reload(filter).map_err(|error| error.to_string())) {
+            tracing::error!("the log's filter cannot be changed to {filter:?}: {error}");
+        }
+    }
+}
+
+/// Starts the log.
+pub(crate) fn start() -> Filter {
+    let filter = EnvFilter::try_from_env("SOCKHOP_LOG").unwrap_or_else(|_| FILTER_DEFAULT.into());
+    let (layer, handle) = reload::Layer::new(filter);
+    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    let lines = match Format::from_environment() {
+        Format::Text => lines.boxed(),
+        Format::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
+    };
+    tracing_subscriber::registry().with(layer).with(lines).init();
+    Filter(handle)
+}
