@@ -1,14 +1,16 @@
 //! The log on stderr, as text or JSON, and its filter, which can change while the node runs.
 //!
-//! There is one a process, so this has the only global state of the engine. Workers get theirs by environment and are told of
+//! Lines are written by a thread of their own: a stderr that nobody reads holds up nothing but itself. There is one log a process, so this has the only global state of the engine. Workers get theirs by environment and are told of
 //! changes by message. Owns no fds (stderr is the process's).
 
 use std::fmt;
+use std::io::Write as _;
 use std::str::FromStr;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use abi::limits::LOG_FILTER_BYTES_MAX;
 use abi::message::AccessLog;
+use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt as form, reload};
@@ -67,6 +69,9 @@ impl fmt::Display for Filter {
 
 struct Log {
     format: Format,
+    lines: NonBlocking,
+    /// Writes what waits when it is dropped.
+    writer: Mutex<Option<WorkerGuard>>,
     filter: Mutex<Filter>,
     handle: reload::Handle<EnvFilter, Registry>,
 }
@@ -82,7 +87,8 @@ pub(crate) fn start_command() {
 /// Starts the log. Once a process; what comes later changes nothing.
 pub(crate) fn start(format: Format, filter: Filter) {
     let (layer, handle) = reload::Layer::new(EnvFilter::new(&filter.0));
-    let lines = form::layer().with_writer(std::io::stderr).with_ansi(false);
+    let (stderr, writer) = tracing_appender::non_blocking(std::io::stderr());
+    let lines = form::layer().with_writer(stderr.clone()).with_ansi(false);
     let lines = match format {
         Format::Text => lines.boxed(),
         Format::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
@@ -93,7 +99,23 @@ pub(crate) fn start(format: Format, filter: Filter) {
     if format == Format::Json {
         std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
     }
-    let _ = LOG.set(Log { format, filter: Mutex::new(filter), handle });
+    let writer = Mutex::new(Some(writer));
+    let _ = LOG.set(Log { format, lines: stderr, writer, filter: Mutex::new(filter), handle });
+}
+
+/// Writes what another process has said as it is.
+pub(crate) fn pass_on(bytes: &[u8]) {
+    if let Some(log) = LOG.get() {
+        // It never waits; what does not fit is dropped.
+        let _ = log.lines.clone().write_all(bytes);
+    }
+}
+
+/// Waits a moment for what is not written yet. Call it when the process ends; nothing is logged afterwards.
+pub(crate) fn end() {
+    if let Some(log) = LOG.get() {
+        drop(log.writer.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
 }
 
 /// Filters by `filter` from now on.

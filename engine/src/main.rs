@@ -28,13 +28,15 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let command = cli::Cli::parse().command;
-    match cli::run(command) {
+    let code = match cli::run(command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log::say_failure(&whole(&error));
             ExitCode::FAILURE
         }
-    }
+    };
+    log::end();
+    code
 }
 
 /// An error with its causes, each said once: many messages already quote theirs.

@@ -1,8 +1,15 @@
-//! The worker's log on stderr: its form and filter come with the environment, and a new filter by message. Owns no fds.
+//! The worker's log on stderr: its form and filter come with the environment, and a new filter by message. Lines are written
+//! by a thread of their own: a stderr that nobody reads holds up nobody's request. Owns no fds.
 
+use std::sync::{Mutex, PoisonError};
+
+use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
+
+/// Writes what waits when it is dropped.
+static WRITER: Mutex<Option<WorkerGuard>> = Mutex::new(None);
 
 /// What is logged should the engine not say.
 const FILTER_DEFAULT: &str = "info";
@@ -42,11 +49,18 @@ impl Filter {
 pub(crate) fn start() -> Filter {
     let filter = EnvFilter::try_from_env("SOCKHOP_LOG").unwrap_or_else(|_| FILTER_DEFAULT.into());
     let (layer, handle) = reload::Layer::new(filter);
-    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    let (stderr, writer) = tracing_appender::non_blocking(std::io::stderr());
+    *WRITER.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer);
+    let lines = fmt::layer().with_writer(stderr).with_ansi(false);
     let lines = match Format::from_environment() {
         Format::Text => lines.boxed(),
         Format::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
     };
     tracing_subscriber::registry().with(layer).with(lines).init();
     Filter(handle)
+}
+
+/// Waits a moment for what is not written yet. Call it when the process ends; nothing is logged afterwards.
+pub(crate) fn end() {
+    drop(WRITER.lock().unwrap_or_else(PoisonError::into_inner).take());
 }

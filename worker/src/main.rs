@@ -34,6 +34,7 @@ fn main() -> ExitCode {
             log::Format::Text => report(info),
             log::Format::Json => tracing::error!("{info}"),
         }
+        log::end();
         std::process::abort();
     }));
     if std::env::args_os().len() > 1 || !is_socket(abi::WORKER_CHANNEL_FD) {
@@ -43,13 +44,15 @@ fn main() -> ExitCode {
     // SAFETY: the engine put the channel at this number before `exec`, nothing in this process has used it yet, and it is
     // a socket, as was just checked.
     let channel = Channel::from(unsafe { OwnedFd::from_raw_fd(abi::WORKER_CHANNEL_FD) });
-    match start::run(channel, filter) {
+    let code = match start::run(channel, filter) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("worker: {error:#}");
             ExitCode::FAILURE
         }
-    }
+    };
+    log::end();
+    code
 }
 
 fn is_socket(fd: i32) -> bool {

@@ -27,6 +27,7 @@ pub(crate) fn run(channel: Channel, filter: log::Filter) -> anyhow::Result<()> {
     local.block_on(&runtime, serve(channel, filter))?;
     // What is left now was cut off by the drain's deadline. The kernel takes it down faster than destructors would, and
     // those would run outside the runtime they rely on.
+    log::end();
     std::process::exit(0)
 }
 

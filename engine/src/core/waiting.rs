@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::Pool;
 
-/// How long a connection waits before it is refused: longer than a worker takes to start.
-pub(crate) const WAIT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a connection waits before it is refused: as long as a worker may take to start.
+pub(crate) const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Those who wait, first come first served within their pool.
 #[derive(Debug)]

@@ -2,7 +2,6 @@
 //! its start can be told by what it said. From then on the worker has the engine's stderr itself. Owns the pipe's reading end.
 
 use std::cell::RefCell;
-use std::io::Write as _;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -31,8 +30,7 @@ pub(crate) fn listen(pipe: Option<ChildStderr>) -> LastWords {
         tokio::task::spawn_local(async move {
             let mut buffer = [0; 1024];
             while let Ok(length @ 1..) = pipe.read(&mut buffer).await {
-                // A terminal that has gone is no reason to stop.
-                let _ = std::io::stderr().write_all(&buffer[..length]);
+                crate::log::pass_on(&buffer[..length]);
                 keep(&mut text.borrow_mut(), &buffer[..length]);
             }
             let _ = end.send(true);
