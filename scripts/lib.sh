@@ -45,6 +45,8 @@ package_of() {
     case $1 in
         cc) echo gcc libc6-dev ;;
         wasm-ld) echo lld ;;
+        dpkg-deb) echo dpkg ;;
+        qemu-system-aarch64) echo qemu-system-arm ;;
         *) echo "$1" ;;
     esac
 }
@@ -147,13 +149,17 @@ need_build_tools() {
     need_commands cc make git pkg-config curl
     need_rust
     need_target wasm32-wasip2
-    # Asked of cargo, since a config file may have moved it too.
-    local target
-    target=$(cargo metadata --format-version 1 --no-deps --locked |
-        sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
-    [ -n "$target" ] || fail "cargo metadata does not say where the binaries go"
+    need_target_folder
     # shellcheck disable=SC2034 # for those who source this
-    bin="$target/release"
+    bin="$target_folder/release"
+}
+
+# Sets `target_folder`: where cargo puts what it builds.
+need_target_folder() {
+    # Asked of cargo, since a config file may have moved it too.
+    target_folder=$(cargo metadata --format-version 1 --no-deps --locked |
+        sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
+    [ -n "$target_folder" ] || fail "cargo metadata does not say where the binaries go"
 }
 
 # What it takes to build those guests that are not components: scripts/run does without.

@@ -3,16 +3,19 @@
 //! [`probe`] asks the kernel; [`diagnose`] turns the answers into what to change and in which layer, and is pure. The
 //! ring made for the question is closed at once.
 
+use std::num::NonZeroUsize;
 use std::os::fd::{FromRawFd as _, OwnedFd};
 
 use nix::errno::Errno;
+use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// What glommio insists on being able to lock, per process.
 const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
 
-/// What a worker's pool of memories reserves, rounded up: 2000 slots of 4 GiB and their guards.
-const ADDRESS_SPACE_BYTES_MIN: u64 = 16 << 40;
+/// What a worker's pools of memories reserve, rounded up: 2,640 slots of 4 GiB and their guards for each of its two
+/// engines.
+const ADDRESS_SPACE_BYTES_MIN: usize = 24 << 40;
 
 /// Answers of the kernel and its settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +30,8 @@ pub(crate) struct Facts {
     pub(crate) memlock_bytes: u64,
     /// The limit on address space (`ulimit -v`).
     pub(crate) address_space_bytes: u64,
+    /// What reserving [`ADDRESS_SPACE_BYTES_MIN`] of it failed with.
+    pub(crate) reserving: Option<Errno>,
 }
 
 /// What keeps a node from running here, and how to mend it.
@@ -54,6 +59,11 @@ pub(crate) enum HostError {
         "the limit on address space is {bytes} bytes; a worker reserves (and does not use) some TiB of it for its guests: lift it with `ulimit -v unlimited` (shell) or LimitAS=infinity (systemd)"
     )]
     AddressSpace { bytes: u64 },
+    #[error(
+        "{} TiB of addresses cannot be reserved ({errno}), though no limit forbids it; a worker reserves (and does not use) as much for its guests: use a kernel whose processes have 47 bits of addresses or more (some for small arm64 boards have 39, see CONFIG_ARM64_VA_BITS)",
+        ADDRESS_SPACE_BYTES_MIN >> 40
+    )]
+    AddressBits { errno: Errno },
 }
 
 /// Asks the kernel, having raised the soft limits on locked memory and open files to the hard ones.
@@ -70,6 +80,7 @@ pub(crate) fn probe() -> Facts {
         seccomp: seccomp.is_some_and(|mode| mode.trim() != "0"),
         memlock_bytes: getrlimit(Resource::RLIMIT_MEMLOCK).map_or(u64::MAX, |(soft, _)| soft),
         address_space_bytes: getrlimit(Resource::RLIMIT_AS).map_or(u64::MAX, |(soft, _)| soft),
+        reserving: try_reserving().err(),
     }
 }
 
@@ -82,8 +93,11 @@ pub(crate) fn diagnose(facts: &Facts) -> Result<(), HostError> {
     if facts.memlock_bytes < MEMLOCK_BYTES_MIN {
         return Err(HostError::Memlock { bytes: facts.memlock_bytes });
     }
-    if facts.address_space_bytes < ADDRESS_SPACE_BYTES_MIN {
+    if facts.address_space_bytes < ADDRESS_SPACE_BYTES_MIN as u64 {
         return Err(HostError::AddressSpace { bytes: facts.address_space_bytes });
+    }
+    if let Some(errno) = facts.reserving {
+        return Err(HostError::AddressBits { errno });
     }
     let Some(errno) = facts.io_uring else { return Ok(()) };
     Err(match (facts.io_uring_disabled, errno) {
@@ -115,6 +129,17 @@ fn try_io_uring() -> nix::Result<()> {
     Ok(())
 }
 
+fn try_reserving() -> nix::Result<()> {
+    let length = NonZeroUsize::new(ADDRESS_SPACE_BYTES_MIN).ok_or(Errno::EINVAL)?;
+    let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
+    // SAFETY: a new mapping, where the kernel likes and of nothing that anybody could read or write; nobody else knows of it
+    // when it is unmapped.
+    unsafe {
+        let start = mmap_anonymous(None, length, ProtFlags::PROT_NONE, flags)?;
+        munmap(start, length.get())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,6 +150,7 @@ mod tests {
         seccomp: false,
         memlock_bytes: 8 << 20,
         address_space_bytes: u64::MAX,
+        reserving: None,
     };
 
     #[test]
@@ -138,11 +164,14 @@ mod tests {
             (Facts { io_uring: eperm, ..FINE }, "SELinux"),
             (Facts { memlock_bytes: 65536, ..FINE }, "ulimit -l"),
             (Facts { io_uring: Some(Errno::ENOMEM), ..FINE }, "ulimit -l"),
-            (Facts { address_space_bytes: 1 << 30, ..FINE }, "ulimit -v"),
+            (Facts { address_space_bytes: 1 << 30, reserving: Some(Errno::ENOMEM), ..FINE }, "ulimit -v"),
+            (Facts { reserving: Some(Errno::ENOMEM), ..FINE }, "CONFIG_ARM64_VA_BITS"),
         ] {
             let error = diagnose(&facts).unwrap_err().to_string();
             assert!(error.contains(part), "{facts:?}: {error}");
         }
         assert_eq!(diagnose(&FINE), Ok(()));
+        // Whatever runs these tests can make the reservation.
+        assert_eq!(try_reserving(), Ok(()));
     }
 }
