@@ -30,6 +30,13 @@ pub enum Command {
     Cold(ColdArguments),
     /// Measure what deployed functions that nobody calls add to a worker's memory.
     Memory(MemoryArguments),
+    /// Measure what a new connection's way into a worker takes, by the node's own account, and compare the rate
+    /// of connections with nginx's.
+    Hop(HopArguments),
+    /// Measure how many requests sockhop serves in a second of CPU time, over the number of connections.
+    Cpu(CpuArguments),
+    /// Measure how a healthy client fares beside thousands of idle, slow, deaf and resetting ones.
+    Pressure(PressureArguments),
 }
 
 /// What `load` takes.
@@ -174,6 +181,94 @@ pub struct MemoryArguments {
     /// How long CPU time and memory must stand still before each look.
     #[arg(long, default_value_t = 2.0, value_parser = window_seconds)]
     pub quiet_seconds: f64,
+    /// Write everything to this file as JSON.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+}
+
+/// What `hop` takes.
+#[derive(Debug, Args)]
+pub struct HopArguments {
+    /// Folder with `sockhop` and `sockhop-worker` [default: beside this binary, else on PATH].
+    #[arg(long)]
+    pub sockhop_bin: Option<PathBuf>,
+    /// The `nginx` binary [default: on PATH].
+    #[arg(long)]
+    pub nginx: Option<PathBuf>,
+    /// The hello component (a wasi:http 0.2 handler).
+    #[arg(long, default_value = HELLO)]
+    pub component: PathBuf,
+    /// Connections per second of the low rate, one request on each.
+    #[arg(long, default_value = "200")]
+    pub rate: NonZeroU64,
+    #[command(flatten)]
+    pub rounds: Rounds,
+    /// Connections at a time; at saturation each is followed by the next at once.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub connections: u32,
+    /// Write everything, every round included, to this file as JSON.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+}
+
+/// What `cpu` takes.
+#[derive(Debug, Args)]
+pub struct CpuArguments {
+    /// Folder with `sockhop` and `sockhop-worker` [default: beside this binary, else on PATH].
+    #[arg(long)]
+    pub sockhop_bin: Option<PathBuf>,
+    /// The component; it must reply 200 to GET, and always the same.
+    #[arg(long, default_value = HELLO)]
+    pub component: PathBuf,
+    /// Numbers of connections, each kept alive and busy all the time.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 8, 64, 512], value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub connections: Vec<u32>,
+    /// Let an instance serve many requests, instead of one.
+    #[arg(long)]
+    pub reuse: bool,
+    #[command(flatten)]
+    pub rounds: Rounds,
+    /// Write everything, every round included, to this file as JSON.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+}
+
+/// What `pressure` takes.
+#[derive(Debug, Args)]
+pub struct PressureArguments {
+    /// Folder with `sockhop` and `sockhop-worker` [default: beside this binary, else on PATH].
+    #[arg(long)]
+    pub sockhop_bin: Option<PathBuf>,
+    /// What the healthy client asks for; it must reply 200 to GET, and always the same.
+    #[arg(long, default_value = HELLO)]
+    pub component: PathBuf,
+    /// A component whose reply is as long as `?bytes=N` says.
+    #[arg(long, default_value = "tests/guests/target/guests/flood.wasm")]
+    pub flood: PathBuf,
+    /// Connections that stay open after one request each; 0 leaves this and each of the others out.
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(0..=200_000))]
+    pub idle: u32,
+    /// Clients that send a byte of their request's head every second.
+    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(0..=200_000))]
+    pub slow: u32,
+    /// Clients that ask for a large reply and read none of it.
+    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(0..=200_000))]
+    pub deaf: u32,
+    /// Connections per second that are reset by the client half-way.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    pub resets: u32,
+    /// Requests per second of the healthy client (open loop).
+    #[arg(long, default_value = "500")]
+    pub rate: NonZeroU64,
+    /// Connections of the healthy client, kept alive.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub connections: u32,
+    /// Each measured window: the healthy client alone, and beside the others.
+    #[arg(long, default_value_t = 10.0, value_parser = window_seconds)]
+    pub seconds: f64,
+    /// Load before each measured window, not reported.
+    #[arg(long, default_value_t = 1.0, value_parser = seconds)]
+    pub warmup_seconds: f64,
     /// Write everything to this file as JSON.
     #[arg(long)]
     pub json: Option<PathBuf>,

@@ -23,7 +23,7 @@ pub enum Error {
     Process(#[from] process_tree::Error),
     /// Its figure cannot be read.
     #[error(transparent)]
-    Memory(#[from] crate::memory::SmapsError),
+    Memory(#[from] crate::smaps::Error),
     /// Stopped by a signal.
     #[error(transparent)]
     Interrupted(#[from] interrupt::Error),

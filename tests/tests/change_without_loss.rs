@@ -1,5 +1,6 @@
 //! Deploys and removals under load: no request fails, none is served by an old version once the command has returned, and
 //! what was begun is finished.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
@@ -51,7 +52,7 @@ fn deploys_lose_nothing(isolations: &[&str]) {
     };
     let failures: Vec<String> = thread::scope(|scope| {
         let clients: Vec<_> = (0..CONNECTIONS)
-            .map(|_| thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, client).expect("a thread"))
+            .map(|_| thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, client).unwrap())
             .collect();
         let _end = StopOnDrop(&stop);
         for number in 2..2 + DEPLOYS {
@@ -60,12 +61,12 @@ fn deploys_lose_nothing(isolations: &[&str]) {
                 let over = clients.iter().any(thread::ScopedJoinHandle::is_finished);
                 (over || served.load(SeqCst) >= goal).then_some(())
             });
-            let isolation = isolations[usize::try_from(number).expect("a few") % isolations.len()];
+            let isolation = isolations[usize::try_from(number).unwrap() % isolations.len()];
             deploy(&node, number, isolation);
             promised.store(number, SeqCst);
         }
         stop.store(true, SeqCst);
-        clients.into_iter().filter_map(|client| client.join().expect("no client panics").err()).collect()
+        clients.into_iter().filter_map(|client| client.join().unwrap().err()).collect()
     });
     assert!(
         failures.is_empty(),

@@ -27,6 +27,7 @@ use crate::cpu::{self, ThreadTime};
 use crate::interrupt;
 use connection::{Connection, Ended, Failure, Job};
 pub use error_counts::ErrorCounts;
+pub use open_files::{Error as OpenFilesError, allow as allow_open_files, most as open_files_max};
 pub use record::Record;
 use record::Recorder;
 use schedule::Schedule;

@@ -26,6 +26,12 @@ pub enum Error {
     Limit(#[from] nix::Error),
 }
 
+/// How many connections there is room for at most.
+pub fn most() -> Result<u32, Error> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(u32::try_from(hard.saturating_sub(OTHERS)).unwrap_or(u32::MAX))
+}
+
 /// Makes room for so many connections.
 pub fn allow(connections: u32) -> Result<(), Error> {
     let needed = u64::from(connections) + OTHERS;

@@ -9,11 +9,11 @@ mod result;
 
 use std::time::{Duration, Instant};
 
+use crate::alone::{Error, Provenance};
 use crate::cli::ColdArguments;
-use crate::copies::{self, Copies};
-use crate::environment::Environment;
-use crate::server::{self, Instances, Kind, LOAD_CORE, Node, SERVER_CORE};
-use crate::target::{self, Fetched, Session};
+use crate::copies::Copies;
+use crate::server::{self, Instances, LOAD_CORE, Node, SERVER_CORE};
+use crate::target::{Fetched, Session};
 use crate::{cpu, output, quiet};
 use result::{Cold, Settings};
 
@@ -23,53 +23,19 @@ const WARM: &str = "warm";
 /// How long the node must do nothing before the first request.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// What goes wrong here.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// No component, or no report file.
-    #[error(transparent)]
-    Output(#[from] output::Error),
-    /// No copies of it.
-    #[error(transparent)]
-    Copies(#[from] copies::Error),
-    /// The node.
-    #[error(transparent)]
-    Server(#[from] server::Error),
-    /// A request.
-    #[error(transparent)]
-    Target(#[from] target::Error),
-    /// A function answers otherwise than the first did.
-    #[error("function {name} answers with status {status} and {bytes} bytes, not as its copies do")]
-    Answer {
-        /// Which.
-        name: String,
-        /// Its status.
-        status: u16,
-        /// Of its body.
-        bytes: usize,
-    },
-    /// No such core.
-    #[error(transparent)]
-    Cpu(#[from] cpu::Error),
-    /// The node is gone, or we were stopped.
-    #[error(transparent)]
-    Quiet(#[from] quiet::Error),
-}
-
 /// The command.
 pub fn command(arguments: &ColdArguments) -> Result<(), Error> {
-    let environment = Environment::look();
     let component = output::component(&arguments.component)?;
     let binary = server::find_sockhop(arguments.sockhop_bin.as_deref()).ok_or(server::Error::NoSockhop)?;
-    let version = Kind::Sockhop { binary: binary.clone(), instances: Instances::Fresh }.version();
+    let mut provenance = Provenance::of(&binary);
     let copies = Copies::of(&component)?;
     let node = Node::start(&binary)?;
-    let mut commands = vec![node.child.command().to_owned()];
+    provenance.commands.push(node.child.command().to_owned());
     node.deploy(&component, WARM, Instances::Fresh)?;
     for counter in 0..arguments.functions {
         let deployed = node.deploy(&copies.make(counter)?, &name(counter), Instances::Fresh)?;
         if counter == 0 {
-            commands.push(deployed);
+            provenance.commands.push(deployed);
         }
         if (counter + 1) % 50 == 0 {
             eprintln!("deployed {} of {}", counter + 1, arguments.functions);
@@ -83,10 +49,10 @@ pub fn command(arguments: &ColdArguments) -> Result<(), Error> {
         server_core: SERVER_CORE,
         load_core: LOAD_CORE,
     };
-    let mut cold = Cold::new(environment, settings, version, commands, &times);
     if !settled {
-        cold.warnings.push("the node was still busy when the first request was sent".to_owned());
+        provenance.warnings.push("the node was still busy when the first request was sent".to_owned());
     }
+    let cold = Cold::new(provenance, settings, &times);
     print!("{cold}");
     Ok(output::write(arguments.json.as_deref(), &cold)?)
 }

@@ -5,25 +5,20 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::environment::Environment;
+use crate::alone::Provenance;
 
 /// Everything.
 #[derive(Debug, Serialize)]
 pub struct Cold {
-    /// Where and when.
-    pub environment: Environment,
+    /// Where, when and of what.
+    #[serde(flatten)]
+    pub provenance: Provenance,
     /// How.
     pub settings: Settings,
-    /// What the binary says.
-    pub version: String,
-    /// The node, and the first deploy.
-    pub commands: Vec<String>,
     /// Of the first request to each function.
     pub first: Figures,
     /// Of the second, right behind it: the control.
     pub second: Figures,
-    /// What makes the numbers doubtful.
-    pub warnings: Vec<String>,
 }
 
 /// How it ran.
@@ -68,16 +63,9 @@ impl Figures {
 }
 
 impl Cold {
-    pub fn new(
-        environment: Environment,
-        settings: Settings,
-        version: String,
-        commands: Vec<String>,
-        times: &[[Duration; 2]],
-    ) -> Self {
-        let warnings = environment.warnings();
+    pub fn new(provenance: Provenance, settings: Settings, times: &[[Duration; 2]]) -> Self {
         let figures = |which: usize| Figures::of(times.iter().map(|pair| pair[which]));
-        Self { environment, settings, version, commands, first: figures(0), second: figures(1), warnings }
+        Self { provenance, settings, first: figures(0), second: figures(1) }
     }
 }
 
@@ -96,15 +84,7 @@ impl fmt::Display for Cold {
             writeln!(f, "{name:<28}{p50_us:>10.1}{p90_us:>10.1}{max_us:>10.1}")?;
         }
         writeln!(f, "{:<28}{:>10.1}", "being cold costs, medians", self.first.p50_us - self.second.p50_us)?;
-        writeln!(f, "\n{}", self.environment)?;
-        writeln!(f, "sockhop: {}", self.version)?;
-        for command in &self.commands {
-            writeln!(f, "    {command}")?;
-        }
-        for warning in &self.warnings {
-            writeln!(f, "warning: {warning}")?;
-        }
-        Ok(())
+        write!(f, "{}", self.provenance)
     }
 }
 

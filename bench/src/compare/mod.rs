@@ -17,7 +17,7 @@ use crate::output;
 use crate::process_tree;
 use crate::server::{self, Kind, LOAD_CORE, Server};
 use result::Round;
-pub use result::{Comparison, Measured, Missing, Settings};
+pub use result::{Comparison, Measured, Missing, Settings, Spread};
 
 /// What goes wrong here.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +79,13 @@ pub struct Contest {
 impl Contest {
     /// Runs all rounds and reports, as JSON to a file as well.
     pub fn run(self, json: Option<&Path>) -> Result<(), Error> {
+        let comparison = self.rounds()?;
+        print!("{comparison}");
+        Ok(output::write(json, &comparison)?)
+    }
+
+    /// Runs all rounds.
+    pub fn rounds(self) -> Result<Comparison, Error> {
         let environment = Environment::look();
         if self.kinds.is_empty() {
             return Err(Error::Nothing);
@@ -101,13 +108,12 @@ impl Contest {
             seconds: self.load.window.as_secs_f64(),
             warmup_seconds: self.load.warmup.as_secs_f64(),
             connections: self.load.connections,
+            keep_alive: self.load.keep_alive,
             payload_bytes: self.load.post.as_ref().map(Vec::len),
             server_core: server::SERVER_CORE,
             load_core: LOAD_CORE,
         };
-        let comparison = Comparison::new(environment, settings, servers, self.missing);
-        print!("{comparison}");
-        Ok(output::write(json, &comparison)?)
+        Ok(Comparison::new(environment, settings, servers, self.missing))
     }
 
     /// Loads one server once.

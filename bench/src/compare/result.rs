@@ -41,8 +41,10 @@ pub struct Settings {
     pub seconds: f64,
     /// Before each window.
     pub warmup_seconds: f64,
-    /// Of the client, kept alive.
+    /// Of the client, at a time.
     pub connections: u32,
+    /// Kept for many requests, or a new one for each.
+    pub keep_alive: bool,
     /// Of each request's body, and of each reply's; none for GET.
     pub payload_bytes: Option<usize>,
     /// Where servers ran.
@@ -85,10 +87,13 @@ pub struct Round {
 }
 
 /// A middle and its range.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Spread {
+    /// The middle.
     pub median: f64,
+    /// The least.
     pub min: f64,
+    /// The largest.
     pub max: f64,
 }
 

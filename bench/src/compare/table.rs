@@ -9,10 +9,11 @@ impl fmt::Display for Comparison {
         let settings = &self.settings;
         writeln!(
             f,
-            "\n{}{}, {} connections kept alive, closed loop, {} rounds of {} s after {} s; servers on core {}, client on core {}",
+            "\n{}{}, {} connections {}, closed loop, {} rounds of {} s after {} s; servers on core {}, client on core {}",
             settings.measure,
             settings.payload_bytes.map_or_else(String::new, |bytes| format!(" of {bytes} bytes, streamed both ways")),
             settings.connections,
+            if settings.keep_alive { "kept alive" } else { "at a time, one per request" },
             settings.rounds,
             settings.seconds,
             settings.warmup_seconds,

@@ -6,72 +6,27 @@
 //! come to rest, by CPU time and by memory.
 
 mod result;
-mod smaps;
 
 use std::path::Path;
 use std::time::Duration;
 
+use crate::alone::{Error, Provenance, expect_ok, worker};
 use crate::cli::MemoryArguments;
-use crate::copies::{self, Copies};
-use crate::environment::Environment;
-use crate::server::{self, Instances, Kind, Node, SERVER_CORE};
-use crate::target::{self, Session};
-use crate::{output, process_tree, quiet};
+use crate::copies::Copies;
+use crate::server::{self, Instances, Node, SERVER_CORE};
+use crate::smaps::Sample;
+use crate::target::Session;
+use crate::{output, quiet};
 use result::{Memory, Settings, Step};
-pub use smaps::Error as SmapsError;
-use smaps::Sample;
 
 const WARM: &str = "warm";
 const WARMING_REQUESTS: u32 = 100;
-/// What the kernel calls the process that runs functions.
-const WORKER: &str = "sockhop-worker";
-
-/// What goes wrong here.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// No component, or no report file.
-    #[error(transparent)]
-    Output(#[from] output::Error),
-    /// No copies of it.
-    #[error(transparent)]
-    Copies(#[from] copies::Error),
-    /// The node.
-    #[error(transparent)]
-    Server(#[from] server::Error),
-    /// A request.
-    #[error(transparent)]
-    Target(#[from] target::Error),
-    /// A function that does not work.
-    #[error("function {name} answers with status {status}; is the component one that replies 200 to GET?")]
-    Status {
-        /// Which.
-        name: String,
-        /// Its status.
-        status: u16,
-    },
-    /// No worker, or too many.
-    #[error("the node has {count} processes called {WORKER}, not one; on one core that is a node this does not know")]
-    Workers {
-        /// How many.
-        count: usize,
-    },
-    /// No /proc.
-    #[error(transparent)]
-    Process(#[from] process_tree::Error),
-    /// The process is gone.
-    #[error(transparent)]
-    Smaps(#[from] SmapsError),
-    /// The node is gone, or we were stopped.
-    #[error(transparent)]
-    Quiet(#[from] quiet::Error),
-}
 
 /// The command.
 pub fn command(arguments: &MemoryArguments) -> Result<(), Error> {
-    let environment = Environment::look();
     let component = output::component(&arguments.component)?;
     let binary = server::find_sockhop(arguments.sockhop_bin.as_deref()).ok_or(server::Error::NoSockhop)?;
-    let version = Kind::Sockhop { binary: binary.clone(), instances: Instances::Fresh }.version();
+    let mut provenance = Provenance::of(&binary);
     let copies = Copies::of(&component)?;
     let rest = Duration::from_secs_f64(arguments.quiet_seconds);
 
@@ -94,9 +49,9 @@ pub fn command(arguments: &MemoryArguments) -> Result<(), Error> {
         quiet_seconds: arguments.quiet_seconds,
         server_core: SERVER_CORE,
     };
-    let commands = vec![node.child.command().to_owned()];
+    provenance.commands.push(node.child.command().to_owned());
     drop(node);
-    let memory = Memory::new(environment, settings, version, commands, vec![same, distinct]);
+    let memory = Memory::new(provenance, settings, vec![same, distinct]);
     print!("{memory}");
     Ok(output::write(arguments.json.as_deref(), &memory)?)
 }
@@ -114,7 +69,7 @@ impl Subject {
     fn start(binary: &Path, component: &Path, rest: Duration) -> Result<Self, Error> {
         let node = Node::start(binary)?;
         node.deploy(component, WARM, Instances::Fresh)?;
-        let worker = worker(node.child.id())?;
+        let worker = worker(&node)?;
         let mut subject = Self { node, worker, rest, steps: Vec::new() };
         for _ in 0..WARMING_REQUESTS {
             subject.get(WARM)?;
@@ -141,11 +96,7 @@ impl Subject {
     fn get(&self, name: &str) -> Result<(), Error> {
         let target = self.node.target(name)?;
         let fetched = Session::open(&target)?.exchange(&target.request(false, None))?;
-        if fetched.status == 200 {
-            Ok(())
-        } else {
-            Err(Error::Status { name: name.to_owned(), status: fetched.status })
-        }
+        expect_ok(name, &fetched)
     }
 
     /// Waits for rest, and takes note.
@@ -169,15 +120,4 @@ impl Subject {
 
 fn name(counter: u32) -> String {
     format!("idle-{counter}")
-}
-
-/// The one worker of an engine.
-fn worker(engine: u32) -> Result<u32, Error> {
-    let named = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == WORKER);
-    let workers: Vec<u32> =
-        process_tree::tree(engine)?.iter().map(|process| process.pid).filter(|&pid| named(pid)).collect();
-    match workers[..] {
-        [worker] => Ok(worker),
-        _ => Err(Error::Workers { count: workers.len() }),
-    }
 }

@@ -4,26 +4,21 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::smaps::Sample;
-use crate::environment::Environment;
+use crate::alone::Provenance;
+use crate::smaps::Sample;
 
 /// Everything.
 #[derive(Debug, Serialize)]
 pub struct Memory {
-    /// Where and when.
-    pub environment: Environment,
+    /// Where, when and of what.
+    #[serde(flatten)]
+    pub provenance: Provenance,
     /// How.
     pub settings: Settings,
-    /// What the binary says.
-    pub version: String,
-    /// How the nodes were started.
-    pub commands: Vec<String>,
     /// Each node's steps; the first of each is what the others are compared with.
     pub nodes: Vec<Vec<Step>>,
     /// What the steps come to, in the same order, without the baselines.
     pub added: Vec<Added>,
-    /// What makes the numbers doubtful.
-    pub warnings: Vec<String>,
 }
 
 /// How it ran.
@@ -87,14 +82,8 @@ impl Added {
 }
 
 impl Memory {
-    pub fn new(
-        environment: Environment,
-        settings: Settings,
-        version: String,
-        commands: Vec<String>,
-        nodes: Vec<Vec<Step>>,
-    ) -> Self {
-        let mut warnings = environment.warnings();
+    pub fn new(mut provenance: Provenance, settings: Settings, nodes: Vec<Vec<Step>>) -> Self {
+        let warnings = &mut provenance.warnings;
         let (mut added, mut huge) = (Vec::new(), false);
         for steps in &nodes {
             if let Some((baseline, others)) = steps.split_first() {
@@ -112,7 +101,7 @@ impl Memory {
                     .to_owned(),
             );
         }
-        Self { environment, settings, version, commands, nodes, added, warnings }
+        Self { provenance, settings, nodes, added }
     }
 }
 
@@ -153,15 +142,7 @@ impl fmt::Display for Memory {
         for Added { what, kept, file, rss, engine_kept } in &self.added {
             writeln!(f, "{what:<42}{:>10}{kept:>10.0}{file:>10.0}{rss:>10.0}{:>10}{engine_kept:>13.0}", "", "")?;
         }
-        writeln!(f, "\n{}", self.environment)?;
-        writeln!(f, "sockhop: {}", self.version)?;
-        for command in &self.commands {
-            writeln!(f, "    {command}")?;
-        }
-        for warning in &self.warnings {
-            writeln!(f, "warning: {warning}")?;
-        }
-        Ok(())
+        write!(f, "{}", self.provenance)
     }
 }
 
@@ -185,8 +166,8 @@ mod tests {
     fn a_restless_node_is_warned_of() {
         let settings = Settings { functions: 10, distinct: 0, component_bytes: 1, quiet_seconds: 1.0, server_core: 0 };
         let nodes = vec![vec![step(0, 1, true), step(10, 2, false)]];
-        let memory = Memory::new(Environment::look(), settings, String::new(), Vec::new(), nodes);
+        let memory = Memory::new(Provenance::of(std::path::Path::new("/no/such/file")), settings, nodes);
         assert_eq!(memory.added.len(), 1);
-        assert!(memory.warnings.iter().any(|warning| warning.contains("not come to rest")));
+        assert!(memory.provenance.warnings.iter().any(|warning| warning.contains("not come to rest")));
     }
 }

@@ -32,13 +32,19 @@ pub enum Error {
     /// No free port.
     #[error("cannot find a free port on 127.0.0.1 ({0})")]
     Port(std::io::Error),
-    /// `sockhop deploy` said no.
+    /// `sockhop deploy`, or another command of its, said no.
     #[error("`{command}` failed ({status}): {output}")]
-    Deploy {
+    Told {
         /// As run.
         command: String,
         /// Its exit status.
         status: std::process::ExitStatus,
+        /// What it printed.
+        output: String,
+    },
+    /// No admin listener.
+    #[error("`sockhop status --json` names no admin listener, though the node was told to have one: {output}")]
+    NoAdmin {
         /// What it printed.
         output: String,
     },

@@ -20,11 +20,16 @@ pub struct Node {
 impl Node {
     /// Starts it, with an empty data folder.
     pub fn start(binary: &Path) -> Result<Self, Error> {
+        Self::start_with(binary, &[])
+    }
+
+    /// The same with more options.
+    pub fn start_with(binary: &Path, options: &[&str]) -> Result<Self, Error> {
         let scratch = child::scratch("sockhop")?;
         let data = scratch.path().join("data");
         let mut serve = Command::new(binary);
         serve.args(["serve", "--listen", "127.0.0.1:0", "--cores"]).arg(SERVER_CORE.to_string());
-        serve.arg("--data").arg(&data);
+        serve.arg("--data").arg(&data).args(options);
         let mut child = Child::start("sockhop", SERVER_CORE, serve, scratch)?;
         let base = child.wait_until(|log| url_after(log, "ready "))?;
         Ok(Self { child, binary: binary.to_owned(), data, base: base.trim_end_matches('/').to_owned() })
@@ -32,14 +37,34 @@ impl Node {
 
     /// Deploys a function; returns the command as typed.
     pub fn deploy(&self, component: &Path, name: &str, instances: Instances) -> Result<String, Error> {
-        let mut deploy = Command::new(&self.binary);
-        deploy.arg("deploy").arg(component).args(["--name", name, "--data"]).arg(&self.data);
-        if instances == Instances::Reuse {
-            deploy.arg("--instances").arg(format!("reuse={REUSE}"));
+        match instances {
+            Instances::Fresh => self.deploy_with(component, name, &[]),
+            Instances::Reuse => self.deploy_with(component, name, &["--instances", &format!("reuse={REUSE}")]),
         }
-        let typed = child::typed(&deploy);
-        let (status, output) = child::run("sockhop deploy", SERVER_CORE, deploy)?;
-        if status.success() { Ok(typed) } else { Err(Error::Deploy { command: typed, status, output }) }
+    }
+
+    /// The same with options of its own.
+    pub fn deploy_with(&self, component: &Path, name: &str, options: &[&str]) -> Result<String, Error> {
+        let mut deploy = Command::new(&self.binary);
+        deploy.arg("deploy").arg(component).args(["--name", name]).args(options);
+        Ok(self.tell(deploy)?.0)
+    }
+
+    /// Where the control API answers over TCP, on a node that was started with `--admin`.
+    pub fn admin(&self) -> Result<String, Error> {
+        let mut status = Command::new(&self.binary);
+        status.args(["status", "--json"]);
+        let (_, output) = self.tell(status)?;
+        let status: serde_json::Value = serde_json::from_str(&output).unwrap_or_default();
+        status.pointer("/node/admin").and_then(|url| url.as_str()).map(str::to_owned).ok_or(Error::NoAdmin { output })
+    }
+
+    /// Runs a command of the node's; returns it as typed, and what it printed.
+    fn tell(&self, mut command: Command) -> Result<(String, String), Error> {
+        command.arg("--data").arg(&self.data);
+        let typed = child::typed(&command);
+        let (status, output) = child::run("sockhop", SERVER_CORE, command)?;
+        if status.success() { Ok((typed, output)) } else { Err(Error::Told { command: typed, status, output }) }
     }
 
     /// Where a function answers.

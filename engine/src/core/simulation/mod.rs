@@ -23,16 +23,21 @@ fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// Runs a node through its faults, and back to health. What is wrong, if anything is.
-fn run(seed: u64) -> Result<World, (String, Option<World>)> {
-    let mut world = World::new(seed).map_err(|error| (error, None))?;
-    match live(&mut world) {
-        Ok(()) => Ok(world),
-        Err(error) => Err((error, Some(world))),
-    }
+/// A node that has lived, and what was wrong with it, if anything was.
+struct Run {
+    world: World,
+    wrong: Option<String>,
+}
+
+/// Runs a node through its faults, and back to health.
+fn run(seed: u64) -> Run {
+    let mut world = World::new(seed);
+    let wrong = live(&mut world).err();
+    Run { world, wrong }
 }
 
 fn live(world: &mut World) -> Result<(), String> {
+    world.advance(Duration::ZERO)?;
     for _ in 0..STEPS {
         world.step()?;
         world.check()?;
@@ -74,24 +79,19 @@ fn every_connection_has_its_end_and_every_change_its_answer_whatever_fails() {
     let seeds = one.map_or(0..variable("SOCKHOP_SIMULATION_SEEDS").unwrap_or(SEEDS), |seed| seed..seed + 1);
     let (mut served, mut refused, mut lost) = (0, 0, 0);
     for seed in seeds {
-        match run(seed) {
-            Ok(world) => {
-                let count = |which: End| world.ends.values().filter(|end| **end == which).count();
-                served += count(End::Served);
-                refused += count(End::Refused);
-                lost += count(End::Lost);
-                if one.is_some() {
-                    world.trace.iter().for_each(|line| println!("{line}"));
-                }
-            }
-            Err((error, world)) => {
-                let trace: Vec<String> = world.map(|world| world.trace.into_iter().collect()).unwrap_or_default();
-                panic!(
-                    "seed {seed}: {error}\nreplay it with SOCKHOP_SIMULATION_SEED={seed}; its last steps:\n{}",
-                    trace.join("\n")
-                );
-            }
+        let Run { world, wrong } = run(seed);
+        let trace = || world.trace.iter().map(String::as_str).collect::<Vec<_>>().join("\n");
+        if let Some(wrong) = wrong {
+            let trace = trace();
+            panic!("seed {seed}: {wrong}\nreplay it with SOCKHOP_SIMULATION_SEED={seed}; its last steps:\n{trace}");
         }
+        if one.is_some() {
+            println!("{}", trace());
+        }
+        let count = |which: End| world.ends.values().filter(|end| **end == which).count();
+        served += count(End::Served);
+        refused += count(End::Refused);
+        lost += count(End::Lost);
     }
     println!("{served} connections served, {refused} refused, {lost} lost with a killed worker");
     if one.is_none() {

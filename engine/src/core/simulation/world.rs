@@ -63,13 +63,13 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(seed: u64) -> Result<Self, String> {
+    pub(super) fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
         let now = Instant::now();
         let cores = 1 + random.below(3);
         let shared: Vec<usize> = (0..cores * (1 + random.below(2))).map(|worker| worker % cores).collect();
         let plan = Plan { shared, own_idle_timeout: Duration::from_secs(2) };
-        let mut world = Self {
+        Self {
             fleet: Fleet::new(plan, 0, now),
             random,
             now,
@@ -85,9 +85,7 @@ impl World {
             promised: 0,
             killed: 0,
             trace: VecDeque::new(),
-        };
-        world.advance(Duration::ZERO)?;
-        Ok(world)
+        }
     }
 
     fn note(&mut self, what: impl FnOnce() -> String) {

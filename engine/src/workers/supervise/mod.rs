@@ -209,7 +209,7 @@ impl Supervisor {
         let retry = (!self.waiting.is_empty()).then(|| Instant::now() + RETRY_INTERVAL);
         let wake = self.fleet.next_wake().into_iter().chain(retry).min();
         tokio::select! {
-            biased;
+            // By chance which first: a flood of one kind must not hold up the others.
             Some(event) = self.events.1.recv() => self.on_link(event),
             Some(command) = self.commands.1.recv() => self.on_command(command),
             Some(parked) = self.parking.recv() => self.on_parked(parked),

@@ -1,0 +1,212 @@
+//! What `pressure` found, as figures, text and JSON. Holds no file descriptor.
+
+use std::fmt;
+use std::num::NonZeroU64;
+
+use serde::Serialize;
+
+use crate::alone::Provenance;
+use crate::report::{Latency, Report};
+use crate::smaps::Sample;
+
+/// How many times its p99 alone a healthy client's p99 may be.
+const WANTED: f64 = 3.0;
+
+/// Everything.
+#[derive(Debug, Serialize)]
+pub struct Pressure {
+    /// Where, when and of what.
+    #[serde(flatten)]
+    pub provenance: Provenance,
+    /// How.
+    pub settings: Settings,
+    /// One entry a crowd.
+    pub rows: Vec<Row>,
+}
+
+/// How the healthy client went about it.
+#[derive(Debug, Serialize)]
+pub struct Settings {
+    /// Its requests per second.
+    pub rate: NonZeroU64,
+    /// Its connections, kept alive.
+    pub connections: u32,
+    /// Each window.
+    pub seconds: f64,
+    /// Before each.
+    pub warmup_seconds: f64,
+    /// Where the nodes ran.
+    pub server_core: usize,
+    /// Where the healthy client ran.
+    pub load_core: usize,
+    /// Where the crowd ran.
+    pub crowd_core: usize,
+}
+
+/// What a node takes up.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Footprint {
+    /// The worker's memory.
+    pub worker: Sample,
+    /// The engine's.
+    pub engine: Sample,
+    /// Of all TCP sockets of the network namespace, both ends of each connection.
+    pub socket_buffers: Option<u64>,
+}
+
+/// One crowd.
+#[derive(Debug, Serialize)]
+pub struct Row {
+    /// Which.
+    pub crowd: &'static str,
+    /// How many were to come: connections at a time, or resets per second.
+    pub tried: u32,
+    /// How many did, before the node answered 503.
+    pub count: u32,
+    /// Connections the node had not ended when the window was over.
+    pub open_at_the_end: usize,
+    /// Of those, with a reply of 200 that nobody reads.
+    pub answered: usize,
+    /// Opened anew in the window, or reset.
+    pub happened: u64,
+    /// The healthy client before.
+    pub alone: Report,
+    /// And beside the crowd.
+    pub beside: Report,
+    /// Of its latency from the intended send.
+    pub p50_ratio: f64,
+    /// The same.
+    pub p99_ratio: f64,
+    /// Before the crowd came.
+    pub before: Footprint,
+    /// With it.
+    pub after: Footprint,
+    /// What each connection adds, in bytes.
+    pub each: Each,
+    /// Whether the node was at rest when its memory was looked at; where it cannot be, this says true.
+    pub settled: bool,
+}
+
+/// Bytes a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Each {
+    /// Resident in the worker.
+    pub worker: f64,
+    /// Resident in the engine.
+    pub engine: f64,
+    /// In the kernel's buffers, both ends.
+    pub socket_buffers: Option<f64>,
+}
+
+impl Row {
+    pub fn of(
+        crowd: &'static str,
+        [tried, count]: [u32; 2],
+        [open_at_the_end, answered]: [usize; 2],
+        happened: u64,
+        [alone, beside]: [Report; 2],
+        [before, after]: [Footprint; 2],
+        settled: bool,
+    ) -> Self {
+        let ratio = |figure: fn(&Latency) -> f64| figure(latency(&beside)) / figure(latency(&alone));
+        let each = |from: u64, to: u64| (to as f64 - from as f64) / f64::from(count.max(1));
+        let buffers = before.socket_buffers.zip(after.socket_buffers);
+        Self {
+            p50_ratio: ratio(|latency| latency.p50_us),
+            p99_ratio: ratio(|latency| latency.p99_us),
+            each: Each {
+                worker: each(before.worker.rss, after.worker.rss),
+                engine: each(before.engine.rss, after.engine.rss),
+                socket_buffers: buffers.map(|(before, after)| each(before, after)),
+            },
+            crowd,
+            tried,
+            count,
+            open_at_the_end,
+            answered,
+            happened,
+            alone,
+            beside,
+            before,
+            after,
+            settled,
+        }
+    }
+}
+
+/// From the intended send: a request that had to wait for its turn has waited, too.
+fn latency(report: &Report) -> &Latency {
+    report.latency_corrected.as_ref().unwrap_or(&report.latency)
+}
+
+impl Pressure {
+    pub fn new(mut provenance: Provenance, settings: Settings, rows: Vec<Row>) -> Self {
+        let warnings = &mut provenance.warnings;
+        for row in &rows {
+            let mut warn = |what: String| warnings.push(format!("{}: {what}", row.crowd));
+            if row.p99_ratio > WANTED {
+                warn(format!("the p99 is {:.1} times that alone; wanted is at most {WANTED}", row.p99_ratio));
+            }
+            for (when, report) in [("alone", &row.alone), ("beside it", &row.beside)] {
+                let errors = report.errors.total() + report.errors_in_warmup;
+                if errors > 0 {
+                    warn(format!("{errors} requests of the healthy client failed {when}"));
+                }
+                if report.client_was_robbed() {
+                    warn(format!("other programs, or the crowd, ran on the healthy client's core {when}"));
+                }
+            }
+            if row.count < row.tried {
+                warn(format!(
+                    "the node took {} of {} and answered 503 to the next; limits are its open files (ulimit -Hn) and --connections-max",
+                    row.count, row.tried
+                ));
+            }
+            if !row.settled {
+                warn("the node had not come to rest, so what a connection adds is doubtful".to_owned());
+            }
+        }
+        Self { provenance, settings, rows }
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (alone, beside) = (latency(&self.alone), latency(&self.beside));
+        write!(
+            f,
+            "{:<24}{:>8}{:>8}{:>8}{:>9}",
+            self.crowd, self.count, self.open_at_the_end, self.answered, self.happened
+        )?;
+        write!(f, "{:>9.0}{:>9.0}{:>9.0}{:>9.0}", alone.p50_us, beside.p50_us, alone.p99_us, beside.p99_us)?;
+        write!(f, "{:>8.2}{:>8}", self.p99_ratio, self.beside.errors.total())?;
+        if self.open_at_the_end > 0 {
+            write!(f, "{:>10.0}{:>10.0}", self.each.worker, self.each.engine)?;
+            if let Some(buffers) = self.each.socket_buffers {
+                write!(f, "{buffers:>10.0}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Pressure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Settings { rate, connections, seconds, warmup_seconds, server_core, load_core, crowd_core } = self.settings;
+        writeln!(
+            f,
+            "\na healthy client of {rate} requests/s on {connections} connections kept alive, open loop, windows of {seconds} s after {warmup_seconds} s, alone and beside a crowd; node on core {server_core}, client on core {load_core}, crowd on core {crowd_core}"
+        )?;
+        writeln!(
+            f,
+            "latency from the intended send; bytes a connection are differences of Rss, and of both ends' buffers\n"
+        )?;
+        write!(f, "{:<24}{:>8}{:>8}{:>8}{:>9}", "crowd", "of", "open", "200", "renewed")?;
+        write!(f, "{:>9}{:>9}{:>9}{:>9}", "p50 µs", "beside", "p99 µs", "beside")?;
+        writeln!(f, "{:>8}{:>8}{:>10}{:>10}{:>10}", "ratio", "errors", "worker B", "engine B", "kernel B")?;
+        for row in &self.rows {
+            writeln!(f, "{row}")?;
+        }
+        write!(f, "{}", self.provenance)
+    }
+}
