@@ -31,8 +31,6 @@ const LONG: Duration = Duration::from_secs(300);
 const EXCUSED: Duration = Duration::from_secs(2);
 /// From a kill to a node with all its workers, on a busy machine and after many kills.
 const BACK: Duration = Duration::from_secs(30);
-/// A worker that lives so long is replaced at once; the node waits before it starts one anew that did not, ever longer.
-const SETTLED: Duration = Duration::from_secs(13);
 /// Shorter than the engine takes a worker for dead.
 const STOPPED: Duration = Duration::from_millis(500);
 /// Of each kind, on each function.
@@ -315,9 +313,7 @@ fn whatever_happens_for_however_long_no_request_is_lost_but_in_a_killed_worker()
     }
     at_rest(&node);
     let fds = engine_fds(&node);
-    // Every 5 s, but no worker so often that it is taken for one that keeps crashing; a short run ends before that.
-    let workers = u32::try_from(node.status().workers.len()).expect("a few");
-    let every = Duration::from_secs(5).max(SETTLED / workers).min(length / 6);
+    let every = Duration::from_secs(5).min(length / 6);
 
     let (mut kills, failures, deploys, memory) = thread::scope(|scope| {
         let _end = StopOnDrop(&soak.stop);

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-/// A worker that lived so long died of something new: the next one starts at once again.
-const SETTLED_AFTER: Duration = Duration::from_secs(10);
+/// A worker that lived so long died of something new: the next one starts at once again. Starting one takes a hundredth of it.
+const SETTLED_AFTER: Duration = Duration::from_secs(3);
 /// The first wait; doubled each time.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
-/// The longest wait.
-const DELAY_MAX: Duration = Duration::from_secs(10);
+/// The longest wait: half of what connections wait for a worker, so that those of a function with only one find the next.
+const DELAY_MAX: Duration = Duration::from_secs(5);
 
 /// One worker's history of deaths.
 #[derive(Debug, Default, Clone, Copy)]
@@ -61,9 +61,14 @@ mod tests {
         let mut back_off = BackOff::default();
         let young = Duration::from_millis(50);
         let delays: Vec<u128> = (0..10).map(|_| back_off.died(young).as_millis()).collect();
-        assert_eq!(delays, [0, 100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]);
+        assert_eq!(delays, [0, 100, 200, 400, 800, 1600, 3200, 5000, 5000, 5000]);
         assert_eq!(back_off.died(Duration::from_secs(60)), Duration::ZERO);
         assert_eq!(back_off.died(young).as_millis(), 100);
+    }
+
+    #[test]
+    fn whoever_waits_longest_finds_the_next_worker() {
+        assert!(DELAY_MAX * 2 <= crate::core::waiting::WAIT_TIMEOUT);
     }
 
     #[test]

@@ -10,6 +10,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 /// Connections the kernel completes for us before a shard has accepted them; net.core.somaxconn may lower it.
 const BACKLOG: i32 = 4096;
+/// What the kernel may hold of a reply that it cannot send yet (TCP_NOTSENT_LOWAT, tcp(7)); what is on its way comes to that.
+const UNSENT_BYTES_MAX: u32 = 128 * 1024;
 /// For how long the kernel keeps a connection to itself until its first bytes are there (TCP_DEFER_ACCEPT, tcp(7)).
 const DEFER_ACCEPT_S: libc::c_int = 1;
 
@@ -138,6 +140,8 @@ fn set_options(socket: &Socket) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     // Inherited by every accepted socket, which saves the worker a system call a connection.
     socket.set_tcp_nodelay(true)?;
+    // So is this: what a client does not take stays in the guest, not in megabytes of the kernel's memory.
+    socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
     defer_accept(socket)
 }
 
