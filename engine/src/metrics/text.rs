@@ -16,7 +16,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::reading::{FunctionReading, Reading, WorkerTally};
 use crate::control::status::{NodeStatus, WorkerState, WorkerStatus};
 
-/// The media type of what [`write`] writes.
+/// The media type of what [`write()`] writes.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Everything there is to tell.
