@@ -1,6 +1,7 @@
 //! The one place where a test waits: for a condition, up to a deadline.
 
 use std::fmt::Debug;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -44,4 +45,14 @@ pub fn throughout(what: &str, span: Duration, mut holds: impl FnMut() -> bool) {
 /// One step of a poll.
 pub fn pause() {
     sleep(PAUSE);
+}
+
+/// Tells the threads of a load to stop, also when an assertion fails, so that the failure is seen.
+#[derive(Debug)]
+pub struct StopOnDrop<'a>(pub &'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
+    }
 }

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use harness::client::request;
-use harness::{Connection, Node, process};
+use harness::{Connection, Node, process, wait};
 use serde_json::Value;
 
 const CONNECTIONS: usize = 500;
@@ -54,10 +54,10 @@ fn deploys_lose_nothing(isolations: &[&str]) {
         let clients: Vec<_> = (0..CONNECTIONS)
             .map(|_| thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, client).unwrap())
             .collect();
-        let _end = StopOnDrop(&stop);
+        let _end = wait::StopOnDrop(&stop);
         for number in 2..2 + DEPLOYS {
             let goal = served.load(SeqCst) + CONNECTIONS as u64;
-            harness::wait::until("the load goes on", Duration::from_secs(60), || {
+            wait::until("the load goes on", Duration::from_secs(60), || {
                 let over = clients.iter().any(thread::ScopedJoinHandle::is_finished);
                 (over || served.load(SeqCst) >= goal).then_some(())
             });
@@ -76,14 +76,6 @@ fn deploys_lose_nothing(isolations: &[&str]) {
         &failures[..failures.len().min(5)]
     );
     node.stop();
-}
-
-struct StopOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, SeqCst);
-    }
 }
 
 #[test]

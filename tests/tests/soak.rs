@@ -219,14 +219,6 @@ impl Soak {
     }
 }
 
-struct StopOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, SeqCst);
-    }
-}
-
 fn deploy(node: &Node, function: usize, version: u64) {
     let (name, isolation) = FUNCTIONS[function];
     let version = format!("VERSION={version}");
@@ -316,7 +308,7 @@ fn whatever_happens_for_however_long_no_request_is_lost_but_in_a_killed_worker()
     let every = Duration::from_secs(5).min(length / 6);
 
     let (mut kills, failures, deploys, memory) = thread::scope(|scope| {
-        let _end = StopOnDrop(&soak.stop);
+        let _end = wait::StopOnDrop(&soak.stop);
         let soak = &soak;
         let mut clients = Vec::new();
         for function in 0..FUNCTIONS.len() {

@@ -68,7 +68,7 @@ fn under_load_a_new_worker_serves_within_half_a_second() {
     };
     let (killed, ready, failures) = thread::scope(|scope| {
         let clients: Vec<_> = (0..4).map(|_| scope.spawn(load)).collect();
-        let _end = StopOnDrop(&stop);
+        let _end = wait::StopOnDrop(&stop);
         serve_more(300);
         kill_now(victim);
         let killed = Instant::now();
@@ -89,15 +89,6 @@ fn under_load_a_new_worker_serves_within_half_a_second() {
     assert_eq!(after.node.pid, node.pid());
     node.expect_fds_back_at(&fds, Duration::from_secs(5));
     node.stop();
-}
-
-/// Ends the load also when an assertion fails, so that the failure is seen.
-struct StopOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 #[test]
