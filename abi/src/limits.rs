@@ -37,6 +37,12 @@ pub const CACHE_INDEX_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const ARTEFACT_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// The manifest that comes with a deployed file.
 pub const MANIFEST_BYTES_MAX: usize = 256 * 1024;
+/// An object of the store that says what a version is, or an alias.
+pub const STORED_OBJECT_BYTES_MAX: usize = 1024 * 1024;
+/// Versions that one alias names, each with its weight.
+pub const ALIAS_TARGETS_MAX: usize = 16;
+/// The most that such a weight can be.
+pub const ALIAS_WEIGHT_MAX: u32 = 10_000;
 /// A compiled module.
 pub const MODULE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 

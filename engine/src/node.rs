@@ -35,8 +35,11 @@ use crate::metrics::Metrics;
 use crate::reconfigure::{self, Fixed};
 use crate::settings::{Resolved, Sources};
 use crate::shard::{self, Backlog, Shard, Shared, listen};
-use crate::store::directory::Directory;
+use crate::store::artefacts::Artefacts;
 use crate::store::files;
+use crate::store::objects::Objects;
+use crate::store::objects::directory::Directory;
+use crate::store::repository::Repository;
 use crate::takeover::{self, Door, Giver, Successor};
 use crate::workers::supervise::{Command, Plan, Supervisor};
 use crate::workers::worker_binary;
@@ -114,7 +117,7 @@ async fn run(
             node = Node::start(start, &resolved, &cores, sockets) => node?,
             () = stop.asked() => return Ok(()),
         };
-        node.functions.clear_unfinished()?;
+        node.functions.prepare().await?;
         node.functions.clear_unused().await;
         (node, lock)
     };
@@ -149,12 +152,16 @@ impl Node {
         let binary = worker_binary()?;
         let admin = config.admin.as_ref().map(|address| admin(address, &config.data, start));
         let admin = admin.transpose().with_context(|| resolved.whence("admin"))?;
-        let store = Directory::open(config.store.clone().unwrap_or_else(|| config.data.join("store")))?;
-        let cache = Arc::new(Cache::open(config.data.join("cache"))?);
+        let store = config.store.clone().unwrap_or_else(|| config.data.join("store"));
+        let objects: Arc<dyn Objects> = Arc::new(Directory::open(store)?);
+        let cache = config.data.join("cache");
+        let artefacts = Arc::new(Artefacts::open(Arc::clone(&objects), cache.join("artefacts"))?);
+        let cache = Arc::new(Cache::open(cache, Arc::clone(&artefacts))?);
+        let repository = Repository::new(objects, artefacts);
         let (commands, received): (UnboundedSender<Command>, UnboundedReceiver<Command>) = unbounded_channel();
         let shared_workers: Vec<usize> =
             (0..config.workers_per_core).flat_map(|_| cores.iter().copied()).take(WORKERS_MAX).collect();
-        let loaded = Functions::load(store, Arc::clone(&cache), commands.clone(), shared_workers.len()).await;
+        let loaded = Functions::load(repository, Arc::clone(&cache), commands.clone(), shared_workers.len()).await;
         let (functions, catalogue) = loaded?;
 
         let (parking, parked) = parking();

@@ -182,21 +182,32 @@ fn a_store_of_the_first_build_is_served() {
     let version = inspected(&node, "hello")["version"].as_str().unwrap().to_owned();
     node.stop();
 
-    let path = data.path().join(format!("store/functions/hello/versions/{version}.json"));
-    let mut manifest: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    // As that build wrote it: another layout, a manifest with fewer fields, and no checks around it.
+    let store = data.path().join("store");
+    let sealed = fs::read_to_string(store.join(format!("versions/hello/{version}.json"))).unwrap();
+    let (_, written) = sealed.split_once('\n').unwrap();
+    let mut manifest: Value = serde_json::from_str(written).unwrap();
     let fields = manifest.as_object_mut().unwrap();
     let limits = fields.remove("limits").unwrap();
-    for key in ["config", "args", "output", "allow_outbound"] {
+    for key in ["config", "args", "output", "allow_outbound", "number"] {
         fields.remove(key).unwrap();
     }
     fields.insert("kind".to_owned(), "http".into());
     for key in ["memory_bytes_max", "timeout_ms"] {
         fields.insert(key.to_owned(), limits[key].clone());
     }
+    for folder in ["versions", "aliases"] {
+        fs::remove_dir_all(store.join(folder)).unwrap();
+    }
+    fs::create_dir_all(store.join("functions/hello/versions")).unwrap();
+    fs::write(store.join("format"), "sockhop-store 1\n").unwrap();
+    fs::write(store.join("functions/hello/active"), &version).unwrap();
+    let path = store.join(format!("functions/hello/versions/{version}.json"));
     fs::write(&path, serde_json::to_vec(&manifest).unwrap()).unwrap();
 
     let node = Node::build().data(data.path()).start();
     node.get("/hello/").expect_hello();
+    assert!(!store.join("functions").exists(), "it is of today's format now");
     let shown = inspected(&node, "hello");
     assert_eq!((&shown["kind"], &shown["limits"]), (&"http02".into(), &limits));
     assert_eq!(node.status().node.compilations, 0);

@@ -21,6 +21,8 @@ use sha2::{Digest as _, Sha256};
 use super::child::{self, CompileError};
 use super::inspect::Kind;
 use super::sealed::Sealed;
+use crate::store::artefacts::Artefacts;
+use crate::store::error::StoreError;
 use crate::store::files;
 
 /// Why a module cannot be had.
@@ -36,18 +38,21 @@ pub(crate) enum CacheError {
     Sealed(#[from] abi::sealed::SealedError),
     #[error("the compiled module has {bytes} bytes, at most {MODULE_BYTES_MAX} are allowed")]
     TooLarge { bytes: u64 },
+    #[error(transparent)]
+    Artefact(#[from] StoreError),
     #[error("no function that is deployed has this module any more")]
     Unknown,
 }
 
 struct State {
     index: CacheIndexView,
-    /// Where each module comes from, to compile it again when its file is damaged.
-    sources: HashMap<Digest, (PathBuf, Kind)>,
+    /// The artefact that each module comes from, to compile it again when its file is damaged.
+    sources: HashMap<Digest, (Digest, Kind)>,
 }
 
 pub(crate) struct Cache {
     folder: PathBuf,
+    artefacts: Arc<Artefacts>,
     compatibility: HashMap<Kind, Vec<u8>>,
     state: Mutex<State>,
     /// Apart from `state`, which is held while the index is written: who asks for a module must not wait for that.
@@ -56,11 +61,11 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
-    /// Opens the cache in `folder`. An index that cannot be read is an empty one.
+    /// Opens the cache of what `artefacts` are compiled to, in `folder`. An index that cannot be read is an empty one.
     ///
     /// # Errors
     /// [`CacheError`] when the folder cannot be made or wasmtime does not run here.
-    pub(crate) fn open(folder: PathBuf) -> Result<Self, CacheError> {
+    pub(crate) fn open(folder: PathBuf, artefacts: Arc<Artefacts>) -> Result<Self, CacheError> {
         let failed = |source| CacheError::Folder { path: folder.clone(), source };
         files::create_folder(&folder).map_err(failed)?;
         let index = match read_aligned(&folder.join("index")) {
@@ -74,7 +79,8 @@ impl Cache {
         let state = Mutex::new(State { index, sources: HashMap::new() });
         let compatibility = Kind::ALL.into_iter().map(|kind| Ok((kind, child::compatibility(kind)?)));
         let compatibility = compatibility.collect::<Result<_, CompileError>>()?;
-        Ok(Self { folder, compatibility, state, sealed: Mutex::default(), compilations: AtomicU64::new(0) })
+        let (sealed, compilations) = (Mutex::default(), AtomicU64::new(0));
+        Ok(Self { folder, artefacts, compatibility, state, sealed, compilations })
     }
 
     /// How many times the compiler has run since the node started.
@@ -90,17 +96,35 @@ impl Cache {
         Sha256::new().chain_update(artefact).chain_update(kind).chain_update(compatibility).finalize().into()
     }
 
-    /// Makes sure that the module of `artefact`, a file at `path`, is in the cache; compiles it unless it is.
+    /// Makes sure that the module of `artefact` is in the cache; compiles it unless it is.
+    ///
+    /// # Errors
+    /// [`CacheError`] when it does not compile or cannot be kept, or there is no such artefact.
+    pub(crate) async fn ensure(&self, artefact: &Digest, kind: Kind) -> Result<Digest, CacheError> {
+        let key = self.name(artefact, kind);
+        if !self.has(&key) {
+            self.compile(&key, kind, &self.artefacts.local(&files::hex(artefact)).await?).await?;
+        }
+        Ok(key)
+    }
+
+    /// The same of an artefact that is not kept yet, but a file at `path`.
     ///
     /// # Errors
     /// [`CacheError`] when it does not compile or cannot be kept.
-    pub(crate) async fn ensure(&self, artefact: &Digest, kind: Kind, path: &Path) -> Result<Digest, CacheError> {
-        let key = self.key(artefact, kind);
-        self.state().sources.insert(key, (path.to_owned(), kind));
+    pub(crate) async fn ensure_from(&self, artefact: &Digest, kind: Kind, path: &Path) -> Result<Digest, CacheError> {
+        let key = self.name(artefact, kind);
         if !self.has(&key) {
             self.compile(&key, kind, path).await?;
         }
         Ok(key)
+    }
+
+    /// Remembers what the module of `artefact` is made of, should it be asked for.
+    fn name(&self, artefact: &Digest, kind: Kind) -> Digest {
+        let key = self.key(artefact, kind);
+        self.state().sources.insert(key, (*artefact, kind));
+        key
     }
 
     /// Has the module under `key` ready before a worker asks for it. Should that fail, it is tried again when one does.
@@ -127,11 +151,6 @@ impl Cache {
         self.lock_sealed().get(key)
     }
 
-    /// The artefact has moved to its final place.
-    pub(crate) fn moved(&self, key: Digest, kind: Kind, path: PathBuf) {
-        self.state().sources.insert(key, (path, kind));
-    }
-
     /// The module under `key`, sealed, for a worker. Compiles it again should its file be damaged.
     ///
     /// # Errors
@@ -142,8 +161,8 @@ impl Cache {
         }
         if let Err(error) = Arc::clone(&self).seal_elsewhere(key).await {
             tracing::warn!("a cached module is compiled again: {error}");
-            let (source, kind) = self.state().sources.get(&key).cloned().ok_or(CacheError::Unknown)?;
-            self.compile(&key, kind, &source).await?;
+            let (artefact, kind) = self.state().sources.get(&key).copied().ok_or(CacheError::Unknown)?;
+            self.compile(&key, kind, &self.artefacts.local(&files::hex(&artefact)).await?).await?;
             Arc::clone(&self).seal_elsewhere(key).await?;
         }
         self.sealed(&key).ok_or(CacheError::Unknown)
@@ -263,11 +282,18 @@ fn read_aligned(path: &Path) -> io::Result<AlignedVec> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::objects::directory::Directory;
+
+    fn open(folder: &Path) -> Cache {
+        let objects = Arc::new(Directory::open(folder.join("store")).unwrap());
+        let artefacts = Artefacts::open(objects, folder.join("artefacts")).unwrap();
+        Cache::open(folder.to_owned(), Arc::new(artefacts)).unwrap()
+    }
 
     #[test]
     fn keys_depend_on_artefact_kind_and_compatibility() {
         let folder = tempfile::tempdir().unwrap();
-        let mut cache = Cache::open(folder.path().to_owned()).unwrap();
+        let mut cache = open(folder.path());
         let key = |cache: &Cache, artefact, kind| cache.key(&[artefact; 32], kind);
         let first = key(&cache, 1, Kind::Http02);
         assert_eq!(first, key(&cache, 1, Kind::Http02));
@@ -281,13 +307,13 @@ mod tests {
     #[test]
     fn what_is_ready_is_given_without_its_file_and_what_is_forgotten_is_not() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = Cache::open(folder.path().to_owned()).unwrap();
+        let cache = open(folder.path());
         let key = [1; 32];
         let module_digest = Sha256::digest(b"code").into();
         std::fs::write(cache.path(&key), b"code").unwrap();
         let index = CacheIndex { entries: vec![Entry { key, module_digest, module_bytes: 4 }] };
         cache.write_index(&mut cache.state(), index).unwrap();
-        cache.moved(key, Kind::Http02, "artefact".into());
+        cache.state().sources.insert(key, ([2; 32], Kind::Http02));
         assert!(cache.sealed(&key).is_none());
         cache.make_ready_while_room(&[key]);
         std::fs::remove_file(cache.path(&key)).unwrap();
@@ -300,7 +326,7 @@ mod tests {
     fn a_damaged_index_is_an_empty_one() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("index"), b"nonsense").unwrap();
-        let cache = Cache::open(folder.path().to_owned()).unwrap();
+        let cache = open(folder.path());
         assert!(!cache.has(&[0; 32]));
     }
 }

@@ -41,6 +41,7 @@ use super::{health, top};
 use crate::host::place;
 use crate::metrics::memory;
 use crate::shard::Shared;
+use crate::store::manifest::Manifest;
 use crate::store::options::{Options, OptionsError};
 use crate::workers::supervise::Command;
 
@@ -186,11 +187,12 @@ async fn status(State(control): State<Arc<Control>>) -> Result<Json<Status>, Fai
 }
 
 async fn list(State(control): State<Arc<Control>>) -> Response {
-    Json(control.functions.list().await).into_response()
+    let functions = control.functions.list().await;
+    Json(functions.iter().map(AsRef::as_ref).collect::<Vec<&Manifest>>()).into_response()
 }
 
 async fn inspect(State(control): State<Arc<Control>>, Path(name): Path<String>) -> Result<Response, Failed> {
-    Ok(Json(control.functions.get(&name).await?).into_response())
+    Ok(Json(control.functions.get(&name).await?.as_ref()).into_response())
 }
 
 async fn remove(State(control): State<Arc<Control>>, Path(name): Path<String>) -> Result<StatusCode, Failed> {
@@ -234,7 +236,7 @@ async fn deploy_form(control: &Control, name: &str, form: &mut Multipart) -> Res
                 let received = control.functions.receive()?;
                 receive(&mut field, received.path()).await?;
                 let manifest = control.functions.deploy(name, options, received).await?;
-                return Ok((StatusCode::CREATED, Json(manifest)).into_response());
+                return Ok((StatusCode::CREATED, Json(manifest.as_ref())).into_response());
             }
             other => {
                 return Err(bad_request(format_args!("unexpected part {other:?}; expected `options`, `artefact`")));

@@ -1,7 +1,7 @@
 //! What is deployed on this node, and how that changes: receive, look, compile, keep, publish.
 //!
-//! Each step before the store's `activate` leaves nothing visible behind when it fails. Changes are made one at a time.
-//! Owns the store; a catalogue's fd goes to the supervisor.
+//! Each step before an alias is written leaves nothing visible behind when it fails. Changes are made one at a time.
+//! Owns the repository; a catalogue's fd goes to the supervisor.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -18,10 +18,13 @@ use crate::compile::cache::{Cache, CacheError};
 use crate::compile::child::CompileError;
 use crate::compile::inspect::{InspectError, Kind, inspect};
 use crate::core::fleet::PublishError;
-use crate::store::directory::{Directory, StoreError};
+use crate::store::alias::{ACTIVE, Alias};
+use crate::store::contents::Contents;
+use crate::store::error::StoreError;
 use crate::store::files::{self, Temporary};
 use crate::store::manifest::{Isolation, Manifest, Output};
 use crate::store::options::{Options, OptionsError};
+use crate::store::repository::Repository;
 use crate::workers::supervise::Command;
 
 /// Why a change was not made.
@@ -93,11 +96,17 @@ impl Drop for Closed {
     }
 }
 
+/// Versions that are served, by their functions' names.
+type Deployed = BTreeMap<String, Arc<Manifest>>;
+
 pub(crate) struct Functions {
-    store: Directory,
+    repository: Repository,
     cache: Arc<Cache>,
     supervisor: UnboundedSender<Command>,
-    deployed: Mutex<BTreeMap<String, Manifest>>,
+    /// What the store has, as it was last read.
+    contents: Mutex<Contents>,
+    /// What of it is served: the active version of each function.
+    deployed: Mutex<Deployed>,
     /// Held through a whole change, so that none tidies away what another has just made.
     changing: Arc<Mutex<()>>,
     /// No change is begun, because another engine takes over.
@@ -114,27 +123,34 @@ impl Functions {
     /// # Errors
     /// When the store cannot be read. A function that does not compile any more is told and left out.
     pub(crate) async fn load(
-        store: Directory,
+        repository: Repository,
         cache: Arc<Cache>,
         supervisor: UnboundedSender<Command>,
         cores: usize,
     ) -> Result<(Self, SealedCatalogue), ChangeError> {
-        let (mut deployed, mut modules) = (BTreeMap::new(), Vec::new());
-        for manifest in store.active()? {
-            let Some(digest) = files::unhex(&manifest.artefact) else { continue };
-            match cache.ensure(&digest, manifest.kind, &store.artefact(&manifest.artefact)).await {
+        let contents = repository.read_all(&Contents::new()).await?;
+        let (mut deployed, mut modules) = (Deployed::new(), Vec::new());
+        for (name, function) in &contents {
+            let Some(target) = function.active().and_then(|active| active.targets.first()) else { continue };
+            let Some(version) = function.version(&target.version) else {
+                tracing::error!("function {name:?} is not served: its version {} is not in the store", target.version);
+                continue;
+            };
+            let Some(digest) = files::unhex(&version.artefact) else { continue };
+            match cache.ensure(&digest, version.kind).await {
                 Ok(key) => {
                     modules.push(key);
-                    deployed.insert(manifest.name.clone(), manifest);
+                    deployed.insert(name.clone(), Arc::clone(version));
                 }
-                Err(error) => tracing::error!("function {:?} is not served: {error}", manifest.name),
+                Err(error) => tracing::error!("function {name:?} is not served: {error}"),
             }
         }
         let functions = Self {
-            store,
+            repository,
             cache,
             supervisor,
-            deployed: Mutex::new(BTreeMap::new()),
+            contents: Mutex::new(contents),
+            deployed: Mutex::default(),
             changing: Arc::default(),
             closed: AtomicBool::new(false),
             slots: std::sync::Mutex::default(),
@@ -172,15 +188,25 @@ impl Functions {
         open().map(|()| turn)
     }
 
-    /// Clears away what a crash left unfinished. For a start, before anything else is written.
-    pub(crate) fn clear_unfinished(&self) -> Result<(), ChangeError> {
-        Ok(self.store.clear_unfinished()?)
+    /// Makes the store one that can be written to, and clears away what a crash left unfinished. For a start, before anything
+    /// else is written.
+    pub(crate) async fn prepare(&self) -> Result<(), ChangeError> {
+        self.repository.prepare().await?;
+        Ok(self.repository.clear_unfinished().await?)
     }
 
     /// Clears away what no function has any more. Not while another engine serves from the same folders.
     pub(crate) async fn clear_unused(&self) {
         let _no_change = self.changing.lock().await;
-        self.tidy(&self.deployed.lock().await.clone());
+        let before = self.contents.lock().await.clone();
+        let cleared = async {
+            self.repository.prepare().await?;
+            self.repository.remove_unused_artefacts(&before).await
+        };
+        if let Err(error) = cleared.await {
+            tracing::warn!("unused files stay in the store: {error}");
+        }
+        self.forget_unused(&self.deployed.lock().await.clone());
     }
 
     /// A file to receive an artefact in.
@@ -188,7 +214,7 @@ impl Functions {
         if self.closed.load(SeqCst) {
             return Err(ChangeError::TakenOver);
         }
-        Ok(self.store.receive()?)
+        Ok(self.repository.artefacts().receive()?)
     }
 
     /// Deploys a received and synced file under `name`, and returns when every worker serves it.
@@ -197,7 +223,7 @@ impl Functions {
         name: &str,
         options: Options,
         received: Temporary,
-    ) -> Result<Manifest, ChangeError> {
+    ) -> Result<Arc<Manifest>, ChangeError> {
         abi::name::check(name)?;
         let kind = {
             let bytes = std::fs::read(received.path()).map_err(ChangeError::Received)?;
@@ -205,30 +231,52 @@ impl Functions {
         };
         options.check(kind)?;
         let (digest, bytes) = files::digest_of(received.path()).map_err(ChangeError::Received)?;
-        let manifest = Manifest::new(name, kind, options, files::hex(&digest), bytes);
+        let version = Manifest::new(name, kind, options, files::hex(&digest), bytes);
         let _one_at_a_time = self.turn_to_change().await?;
-        let key = self.cache.ensure(&digest, kind, received.path()).await?;
         let deployed = self.deployed.lock().await.clone();
-        let mut changed = deployed.clone();
-        changed.insert(name.to_owned(), manifest.clone());
-        let kept = self.check_limits(name, &changed).and_then(|()| self.keep(&manifest, key, received));
-        if let Err(error) = kept {
-            self.tidy(&deployed);
-            return Err(error);
-        }
+        let key = self.cache.ensure_from(&digest, kind, received.path()).await?;
+        let kept = async {
+            let mut contents = self.contents_for(name).await?;
+            let function = contents.entry(name.to_owned()).or_default();
+            let version = Arc::new(Manifest { number: function.next_number(), ..version });
+            let mut changed = deployed.clone();
+            changed.insert(name.to_owned(), Arc::clone(&version));
+            self.check_limits(name, &changed)?;
+            let alias = Alias::of(name, ACTIVE, &version.version);
+            let alias = function.active().map_or(alias.clone(), |active| active.pointed_at(alias.targets));
+            self.repository.keep_version(&version, &received, Some(&alias), &contents).await?;
+            let function = contents.entry(name.to_owned()).or_default();
+            function.put_version(Arc::clone(&version));
+            function.put_alias(Arc::new(alias));
+            Ok((version, changed, contents))
+        };
+        let (version, changed, contents) = match kept.await {
+            Ok(kept) => kept,
+            Err(error) => {
+                self.forget_unused(&deployed);
+                return Err(error);
+            }
+        };
+        self.repository.artefacts().keep_copy(&version.artefact, received);
         self.cache.make_ready(&key);
+        *self.contents.lock().await = contents;
         self.publish(changed.clone()).await?;
         self.cache.keep_ready_only(&self.keys(&changed));
-        Ok(manifest)
+        Ok(version)
     }
 
-    fn keep(&self, manifest: &Manifest, key: [u8; 32], received: Temporary) -> Result<(), ChangeError> {
-        let path = self.store.keep(received, &manifest.artefact)?;
-        self.cache.moved(key, manifest.kind, path);
-        Ok(self.store.activate(manifest)?)
+    /// What the store has, with what it has of the function `name` read anew: another node may have changed it.
+    async fn contents_for(&self, name: &str) -> Result<Contents, ChangeError> {
+        self.repository.prepare().await?;
+        let mut contents = self.contents.lock().await.clone();
+        match self.repository.read_function(name, &contents).await? {
+            none if none.is_empty() => drop(contents.remove(name)),
+            function => drop(contents.insert(name.to_owned(), function)),
+        }
+        Ok(contents)
     }
 
-    fn check_limits(&self, name: &str, changed: &BTreeMap<String, Manifest>) -> Result<(), ChangeError> {
+    fn check_limits(&self, name: &str, changed: &Deployed) -> Result<(), ChangeError> {
         let isolated = changed.values().filter(|manifest| manifest.isolation == Isolation::Process).count();
         match () {
             () if changed.len() > FUNCTIONS_MAX => Err(ChangeError::TooMany),
@@ -240,21 +288,23 @@ impl Functions {
     /// Removes a function, and returns when no worker serves it any more.
     pub(crate) async fn remove(&self, name: &str) -> Result<(), ChangeError> {
         let _one_at_a_time = self.turn_to_change().await?;
+        let mut contents = self.contents_for(name).await?;
         let mut changed = self.deployed.lock().await.clone();
-        if changed.remove(name).is_none() {
+        if contents.remove(name).is_none() & changed.remove(name).is_none() {
             return Err(ChangeError::Unknown(name.to_owned()));
         }
-        self.store.remove(name)?;
+        self.repository.remove_function(name).await?;
+        *self.contents.lock().await = contents;
         self.publish(changed.clone()).await?;
-        self.tidy(&changed);
+        self.forget_unused(&changed);
         Ok(())
     }
 
-    pub(crate) async fn list(&self) -> Vec<Manifest> {
+    pub(crate) async fn list(&self) -> Vec<Arc<Manifest>> {
         self.deployed.lock().await.values().cloned().collect()
     }
 
-    pub(crate) async fn get(&self, name: &str) -> Result<Manifest, ChangeError> {
+    pub(crate) async fn get(&self, name: &str) -> Result<Arc<Manifest>, ChangeError> {
         self.deployed.lock().await.get(name).cloned().ok_or_else(|| ChangeError::Unknown(name.to_owned()))
     }
 
@@ -267,7 +317,7 @@ impl Functions {
     }
 
     /// Makes `changed` what is served. The store has it already: this node's memory follows, whatever its workers do.
-    async fn publish(&self, changed: BTreeMap<String, Manifest>) -> Result<(), ChangeError> {
+    async fn publish(&self, changed: Deployed) -> Result<(), ChangeError> {
         let (catalogue, view) = self.seal(&changed)?;
         *self.deployed.lock().await = changed;
         let (done, published) = oneshot::channel();
@@ -277,7 +327,7 @@ impl Functions {
     }
 
     /// Makes the next catalogue.
-    fn seal(&self, deployed: &BTreeMap<String, Manifest>) -> Result<SealedCatalogue, ChangeError> {
+    fn seal(&self, deployed: &Deployed) -> Result<SealedCatalogue, ChangeError> {
         let generation = self.generation.load(SeqCst) + 1;
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         slots.assign(deployed.keys().map(String::as_str));
@@ -318,21 +368,16 @@ impl Functions {
         })
     }
 
-    /// After a removal or a failed deploy: what nothing refers to any more goes.
-    fn tidy(&self, deployed: &BTreeMap<String, Manifest>) {
-        if let Err(error) = self.store.remove_unused_artefacts() {
-            tracing::warn!("unused files stay in the store: {error}");
-        }
-        self.forget_unused(deployed);
-    }
-
-    fn forget_unused(&self, deployed: &BTreeMap<String, Manifest>) {
+    /// What nothing refers to any more goes from this node.
+    fn forget_unused(&self, deployed: &Deployed) {
         self.cache.retain(&self.keys(deployed));
+        let used: HashSet<&str> = deployed.values().map(|version| version.artefact.as_str()).collect();
+        self.repository.artefacts().keep_copies_only(|digest| used.contains(digest));
     }
 
     /// The keys of all modules that are served.
-    fn keys(&self, deployed: &BTreeMap<String, Manifest>) -> HashSet<[u8; 32]> {
-        let key = |manifest: &Manifest| Some(self.cache.key(&files::unhex(&manifest.artefact)?, manifest.kind));
+    fn keys(&self, deployed: &Deployed) -> HashSet<[u8; 32]> {
+        let key = |manifest: &Arc<Manifest>| Some(self.cache.key(&files::unhex(&manifest.artefact)?, manifest.kind));
         deployed.values().filter_map(key).collect()
     }
 }

@@ -6,6 +6,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
@@ -76,15 +77,28 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Removes what crashed writers left in `folder`.
-pub(crate) fn sweep(folder: &Path) -> io::Result<()> {
+/// Removes what crashed writers left in `folder` at least `age` ago.
+pub(crate) fn sweep(folder: &Path, age: Duration) -> io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX) {
-            std::fs::remove_file(entry.path())?;
+            let written = entry.metadata().and_then(|metadata| metadata.modified());
+            // Without an age it has gone already, or is left for the next time.
+            if written.is_ok_and(|written| written.elapsed().unwrap_or_default() >= age) {
+                found(std::fs::remove_file(entry.path()))?;
+            }
         }
     }
     Ok(())
+}
+
+/// None for what is not there.
+pub(super) fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// A file's SHA-256 and length.
@@ -109,7 +123,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 /// The digest that [`hex`] made, or none.
 pub(crate) fn unhex(text: &str) -> Option<[u8; 32]> {
     let mut digest = [0; 32];
-    if text.len() != 64 || !text.is_ascii() {
+    if text.len() != 64 || !text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
         return None;
     }
     for (at, byte) in digest.iter_mut().enumerate() {
@@ -133,7 +147,7 @@ mod tests {
         let crashed = Temporary::new(folder.path()).unwrap();
         std::mem::forget(crashed);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
-        sweep(folder.path()).unwrap();
+        sweep(folder.path(), Duration::ZERO).unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
         remove(&path).unwrap();
         remove(&path).unwrap();

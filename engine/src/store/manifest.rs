@@ -7,6 +7,7 @@ use abi::limits;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::alias::now_ms;
 use super::limits::Limits;
 use super::options::Options;
 use crate::compile::inspect::Kind;
@@ -98,8 +99,11 @@ impl From<Instances> for String {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Manifest {
     pub(crate) name: String,
-    /// Time-ordered (UUIDv7).
+    /// Its id, time-ordered (UUIDv7).
     pub(crate) version: String,
+    /// What people call it by. The ids of two versions differ; their numbers may not, when two nodes made them at once.
+    #[serde(default)]
+    pub(crate) number: u32,
     /// When it was deployed, in milliseconds since 1970.
     pub(crate) created_ms: u64,
     pub(crate) kind: Kind,
@@ -122,13 +126,13 @@ pub(crate) struct Manifest {
 }
 
 impl Manifest {
-    /// The version that `options` and an artefact make. Check the options first.
+    /// The version that `options` and an artefact make, without a number yet. Check the options first.
     pub(crate) fn new(name: &str, kind: Kind, options: Options, artefact: String, artefact_bytes: u64) -> Self {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Self {
             name: name.to_owned(),
             version: uuid::Uuid::now_v7().to_string(),
-            created_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+            number: 0,
+            created_ms: now_ms(),
             kind,
             artefact,
             artefact_bytes,

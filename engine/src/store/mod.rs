@@ -1,9 +1,16 @@
-//! What a node keeps: artefacts and versions of functions. [`directory`] is the store on disk, [`files`] how files are
-//! written so that a crash leaves the old or the new, [`manifest`] what a version is, with its [`mod@limits`], and
-//! [`options`] what a deployer may choose of it.
+//! What nodes keep and share. [`objects`] is what keeps it, and all that is asked of that; [`repository`] what of functions is there
+//! and how it changes, [`first_format`] how it once was, [`artefacts`] deployed files where the compiler can read them. [`contents`]
+//! is what was read, [`manifest`] what a version is, with its [`mod@limits`], [`alias`] what names versions, and [`options`] what a
+//! deployer may choose. [`files`] is how files are written so that a crash leaves the old or the new.
 
-pub(crate) mod directory;
+pub(crate) mod alias;
+pub(crate) mod artefacts;
+pub(crate) mod contents;
+pub(crate) mod error;
 pub(crate) mod files;
+mod first_format;
 pub(crate) mod limits;
 pub(crate) mod manifest;
+pub(crate) mod objects;
 pub(crate) mod options;
+pub(crate) mod repository;

@@ -176,8 +176,9 @@ impl Options {
     /// [`OptionsError`] naming the option, what was given and what is expected.
     pub(crate) fn check(&self, kind: Kind) -> Result<(), OptionsError> {
         self.limits().check()?;
-        check_pairs("env", &self.env)?;
-        check_pairs("config", &self.config)?;
+        for (option, pairs) in [("env", &self.env), ("config", &self.config)] {
+            check_pairs(option, pairs.iter().map(|(name, value)| (name, value)))?;
+        }
         let size = |texts: &[String]| texts.iter().map(String::len).sum::<usize>();
         check_size("arg", self.args.len(), size(&self.args), limits::ARGS_MAX)?;
         if let Some(arg) = self.args.iter().find(|arg| arg.contains('\0')) {
@@ -210,15 +211,23 @@ fn check_size(option: &'static str, count: usize, bytes: usize, count_max: usize
     Ok(())
 }
 
-fn check_pairs(option: &'static str, pairs: &[(String, String)]) -> Result<(), OptionsError> {
-    let bytes = pairs.iter().map(|(name, value)| name.len() + value.len()).sum();
-    check_size(option, pairs.len(), bytes, limits::ENV_VARIABLES_MAX)?;
-    let unfit =
-        |(name, value): &&(String, String)| name.is_empty() || name.contains(['=', '\0']) || value.contains('\0');
-    match pairs.iter().find(unfit) {
-        Some((name, _)) => Err(OptionsError::Pair { option, name: name.clone() }),
-        None => Ok(()),
+/// Checks names and values of variables.
+///
+/// # Errors
+/// [`OptionsError`] naming the option and what is wrong.
+pub(crate) fn check_pairs<'a, T: AsRef<str> + 'a>(
+    option: &'static str,
+    pairs: impl IntoIterator<Item = (&'a T, &'a T)>,
+) -> Result<(), OptionsError> {
+    let (mut count, mut bytes) = (0, 0);
+    for (name, value) in pairs {
+        let (name, value) = (name.as_ref(), value.as_ref());
+        if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
+            return Err(OptionsError::Pair { option, name: name.to_owned() });
+        }
+        (count, bytes) = (count + 1, bytes + name.len() + value.len());
     }
+    check_size(option, count, bytes, limits::ENV_VARIABLES_MAX)
 }
 
 fn saturated(amount: u64) -> u32 {

@@ -1,0 +1,54 @@
+//! Why the store cannot be read or written, whatever keeps it. Owns no fds.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The reasons.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StoreError {
+    #[error("the store cannot {what} {path:?}: {source}{hint}")]
+    Io { what: &'static str, path: PathBuf, source: io::Error, hint: &'static str },
+    #[error(
+        "the store {name} has the format {found:?}, this build reads {readable}; use the sockhop that wrote it, or a newer one"
+    )]
+    Format { name: String, found: String, readable: String },
+    #[error("the object {key:?} in the store is not understood: {reason}; deploy the function again")]
+    Unfit { key: String, reason: String },
+    #[error("the store has no object {key:?}; deploy the function again")]
+    Missing { key: String },
+    #[error(
+        "the object {key:?} in the store is damaged: {reason}; something else than sockhop has changed it, or it was cut short"
+    )]
+    Damaged { key: String, reason: String },
+    #[error("the store's thread has ended: {reason}")]
+    Ended { reason: String },
+}
+
+impl StoreError {
+    pub(super) fn io(what: &'static str, path: &Path) -> impl Fn(io::Error) -> Self {
+        move |source| {
+            let hint = match source.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; free some space and try again",
+                io::ErrorKind::PermissionDenied => "; it must belong to the user who runs the node",
+                io::ErrorKind::ReadOnlyFilesystem => "; the file system is read-only",
+                _ => "",
+            };
+            Self::Io { what, path: path.to_owned(), source, hint }
+        }
+    }
+
+    pub(super) fn too_large(key: &str, bytes_max: usize) -> Self {
+        Self::Damaged { key: key.to_owned(), reason: format!("it has more than {bytes_max} bytes") }
+    }
+
+    /// Whether what was to be done has surely not been done: of a file system that is known, of a network not.
+    pub(crate) fn is_certain(&self) -> bool {
+        matches!(self, Self::Io { .. })
+    }
+
+    /// Whether the disk is full.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. }
+            if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    }
+}

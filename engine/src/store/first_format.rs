@@ -1,0 +1,96 @@
+//! Stores of the first format, which are read and made into today's.
+//!
+//! ```text
+//! format                                  "sockhop-store 1"
+//! artefacts/<sha256>                      deployed files, as they are today
+//! functions/<name>/versions/<id>.json     immutable versions, without numbers
+//! functions/<name>/active                 the id of the version that is served
+//! ```
+//! Owns no fds.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use abi::limits::STORED_OBJECT_BYTES_MAX;
+use futures_util::future::BoxFuture;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::alias::{ACTIVE, Alias};
+use super::contents::Contents;
+use super::error::StoreError;
+use super::files;
+use super::manifest::Manifest;
+use super::objects::Objects;
+use super::repository::READS_AT_ONCE;
+
+const FOLDER: &str = "functions/";
+
+/// What such a store has, as it is to be in today's. What cannot be read is told and left out.
+///
+/// # Errors
+/// When the store does not answer.
+pub(super) async fn read(objects: &dyn Objects) -> Result<Contents, StoreError> {
+    let keys = objects.list(FOLDER, "").await?.into_iter().map(|listed| listed.key);
+    let reads: Vec<BoxFuture<'_, Result<(String, Vec<u8>), StoreError>>> = keys
+        .map(|key| {
+            let read = async move {
+                let object = objects.get(&key, STORED_OBJECT_BYTES_MAX).await?;
+                Ok((key, object.unwrap_or_default()))
+            };
+            Box::pin(read) as _
+        })
+        .collect();
+    // In the order of their keys: the versions of a function come in the order of their ids.
+    let read: BTreeMap<String, Vec<u8>> = stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await?;
+    let mut contents = Contents::new();
+    for (key, object) in &read {
+        let Some((name, id)) = version_key(key) else { continue };
+        match manifest(name, id, object) {
+            Ok(manifest) => {
+                let function = contents.entry(name.to_owned()).or_default();
+                let number = function.next_number();
+                function.put_version(Arc::new(Manifest { number, ..manifest }));
+            }
+            Err(reason) => tracing::error!("{}", StoreError::Unfit { key: key.clone(), reason }),
+        }
+    }
+    for (name, function) in &mut contents {
+        let active = read.get(&format!("{FOLDER}{name}/active")).map(|id| String::from_utf8_lossy(id));
+        match active {
+            Some(id) if function.version(&id).is_some() => {
+                function.put_alias(Arc::new(Alias::of(name, ACTIVE, &id)));
+            }
+            Some(id) => tracing::error!("function {name:?} is not served: its version {id:?} is not there"),
+            // A deploy that did not get so far, or a removal that got no further.
+            None => {}
+        }
+    }
+    contents.retain(|_, function| function.active().is_some());
+    Ok(contents)
+}
+
+/// Name and id of a version's key.
+fn version_key(key: &str) -> Option<(&str, &str)> {
+    let (name, rest) = key.strip_prefix(FOLDER)?.split_once('/')?;
+    Some((name, rest.strip_prefix("versions/")?.strip_suffix(".json")?))
+}
+
+fn manifest(name: &str, id: &str, json: &[u8]) -> Result<Manifest, String> {
+    let manifest = Manifest::read(json)?;
+    let fits = manifest.name == name && manifest.version == id && files::unhex(&manifest.artefact).is_some();
+    match fits && abi::name::check(name).is_ok() {
+        true => Ok(manifest),
+        false => Err("its contents do not belong there".to_owned()),
+    }
+}
+
+/// Removes what is left of the first format.
+///
+/// # Errors
+/// When the store does not do it.
+pub(super) async fn clear(objects: &dyn Objects) -> Result<(), StoreError> {
+    for listed in objects.list(FOLDER, "").await? {
+        objects.delete(&listed.key).await?;
+    }
+    Ok(())
+}

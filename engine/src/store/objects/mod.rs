@@ -1,0 +1,67 @@
+//! Objects by key: all that the node asks of what keeps its state, so that a folder and a bucket are the same to it.
+//!
+//! No conditional writes (not every S3 has them) and no renames (none has): an object appears whole or not at all, a later
+//! `put` of the same key replaces it, and whoever reads sees one of the two. [`checked`] is how small objects are protected
+//! against damage; what is large has its digest in its name. Owns no fds.
+
+pub(crate) mod checked;
+pub(crate) mod directory;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use futures_util::future::BoxFuture;
+
+use super::error::StoreError;
+
+/// What a backend answers.
+pub(crate) type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
+
+/// An object as a listing has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Listed {
+    pub(crate) key: String,
+    pub(crate) bytes: u64,
+    /// Another one whenever the object is written anew; means nothing else.
+    pub(crate) tag: String,
+    /// When it was written, by the backend's clock.
+    pub(crate) modified: SystemTime,
+}
+
+/// A backend. Keys are `/`-separated parts of letters, digits, `.`, `-` and `_`; no part begins with a dot.
+pub(crate) trait Objects: fmt::Debug + Send + Sync {
+    /// What it is called in messages: a path, or `s3://bucket/prefix`.
+    fn name(&self) -> String;
+
+    /// A whole object; none when there is none. A longer one than `bytes_max` is an error.
+    fn get<'a>(&'a self, key: &'a str, bytes_max: usize) -> Answer<'a, Option<Vec<u8>>>;
+
+    /// `bytes` of an object from `start` on, fewer where it ends before; none when there is no such object.
+    fn get_range<'a>(&'a self, key: &'a str, start: u64, bytes: usize) -> Answer<'a, Option<Vec<u8>>>;
+
+    /// Writes a whole object; it is durable when this returns.
+    fn put<'a>(&'a self, key: &'a str, contents: Vec<u8>) -> Answer<'a, ()>;
+
+    /// Copies an object into the file at `to`, which is there and empty, and syncs it; whether there is such an object.
+    fn download<'a>(&'a self, key: &'a str, to: &'a Path) -> Answer<'a, bool>;
+
+    /// Writes the file at `from` as an object.
+    fn upload<'a>(&'a self, key: &'a str, from: &'a Path) -> Answer<'a, ()>;
+
+    /// All objects whose keys begin with `prefix` and are greater than `after`, in the order of their keys. `prefix` is empty or ends in `/`.
+    fn list<'a>(&'a self, prefix: &'a str, after: &'a str) -> Answer<'a, Vec<Listed>>;
+
+    /// Removes an object; that it is not there is no error.
+    fn delete<'a>(&'a self, key: &'a str) -> Answer<'a, ()>;
+
+    /// The file that an object is on this machine, or would be; none when objects are no files here.
+    fn local_path(&self, _key: &str) -> Option<PathBuf> {
+        None
+    }
+
+    /// Clears away what writers that crashed have left, and nothing that one may still be at.
+    fn clear_unfinished(&self) -> Answer<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+}

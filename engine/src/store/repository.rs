@@ -1,0 +1,432 @@
+//! The repository of functions: what is deployed, as objects that any number of nodes read and write.
+//!
+//! ```text
+//! format                              "sockhop-store 2"
+//! artefacts/<sha256>                  deployed files, never changed
+//! versions/<name>/<id>.json           immutable versions (a checked object)
+//! aliases/<name>/<alias>.json         what an alias means (a checked object, overwritten whole: the last write wins)
+//! changed                             a random id, another one after every change: a hint to look, never the truth
+//! ```
+//! A version is written before an alias names it, and aliases are read before versions, so whoever reads meanwhile sees the old or
+//! the new. Writing the alias `active` is the one step that makes a deploy visible. There are no conditional writes: where two
+//! nodes may be in each other's way (one tidies away what another is about to name), each does its step, looks again, and puts
+//! back what is missing. Owns no fds.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::{Duration, SystemTime};
+
+use abi::limits::STORED_OBJECT_BYTES_MAX;
+use futures_util::future::BoxFuture;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use serde::Serialize;
+
+use super::alias::Alias;
+use super::artefacts::{self, Artefacts};
+use super::contents::{Contents, Function, Objects as Kept, Seen};
+use super::error::StoreError;
+use super::files::{self, Temporary};
+use super::manifest::Manifest;
+use super::objects::{Objects, checked};
+use super::{alias, first_format};
+
+/// What this build writes, and what it reads besides.
+pub(super) const FORMAT: &str = "sockhop-store 2\n";
+pub(super) const FIRST_FORMAT: &str = "sockhop-store 1\n";
+const FORMAT_BYTES_MAX: usize = 1024;
+/// Objects that are read at a time.
+pub(super) const READS_AT_ONCE: usize = 32;
+/// An artefact that no version names is left alone for so long: the node that wrote it may be about to.
+const UNUSED_ARTEFACT_AGE: Duration = Duration::from_secs(60 * 60);
+/// A hint to other nodes that something has changed.
+pub(crate) const CHANGED: &str = "changed";
+
+/// A store of functions.
+#[derive(Debug)]
+pub(crate) struct Repository {
+    objects: Arc<dyn Objects>,
+    artefacts: Arc<Artefacts>,
+    /// It has been seen to be of today's format, with nothing left of another.
+    prepared: AtomicBool,
+}
+
+/// What a store was found to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    New,
+    First,
+    Today,
+}
+
+/// What is kept as an object of its own.
+trait Stored: Serialize + Sized {
+    const FOLDER: &str;
+
+    /// Reads it; `name` and `stem` are what its key says it is.
+    fn read(name: &str, stem: &str, json: &[u8]) -> Result<Self, String>;
+
+    fn of(function: &Function) -> &Kept<Self>;
+
+    fn of_mut(function: &mut Function) -> &mut Kept<Self>;
+
+    /// What was read once is as it was.
+    const IMMUTABLE: bool;
+}
+
+impl Stored for Manifest {
+    const FOLDER: &str = "versions";
+    const IMMUTABLE: bool = true;
+
+    fn read(name: &str, stem: &str, json: &[u8]) -> Result<Self, String> {
+        let manifest = Self::read(json)?;
+        let fits = manifest.name == name && manifest.version == stem && files::unhex(&manifest.artefact).is_some();
+        fits.then_some(manifest).ok_or_else(|| "its contents do not belong there".to_owned())
+    }
+
+    fn of(function: &Function) -> &Kept<Self> {
+        &function.versions
+    }
+
+    fn of_mut(function: &mut Function) -> &mut Kept<Self> {
+        &mut function.versions
+    }
+}
+
+impl Stored for Alias {
+    const FOLDER: &str = "aliases";
+    const IMMUTABLE: bool = false;
+
+    fn read(name: &str, stem: &str, json: &[u8]) -> Result<Self, String> {
+        let alias: Self = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+        alias.check().map_err(|error| error.to_string())?;
+        let fits = alias.name == name && alias.alias == stem;
+        fits.then_some(alias).ok_or_else(|| "its contents do not belong there".to_owned())
+    }
+
+    fn of(function: &Function) -> &Kept<Self> {
+        &function.aliases
+    }
+
+    fn of_mut(function: &mut Function) -> &mut Kept<Self> {
+        &mut function.aliases
+    }
+}
+
+fn folder<T: Stored>(name: &str) -> String {
+    format!("{}/{name}/", T::FOLDER)
+}
+
+fn key<T: Stored>(name: &str, stem: &str) -> String {
+    format!("{}/{name}/{stem}.json", T::FOLDER)
+}
+
+/// Function and stem of a key; none for what is no function's.
+fn parts(key: &str) -> Option<(&str, &str)> {
+    let (_, rest) = key.split_once('/')?;
+    let (name, file) = rest.split_once('/')?;
+    let stem = file.strip_suffix(".json")?;
+    (abi::name::check(name).is_ok() && !stem.contains('/')).then_some((name, stem))
+}
+
+impl Repository {
+    pub(crate) fn new(objects: Arc<dyn Objects>, artefacts: Arc<Artefacts>) -> Self {
+        Self { objects, artefacts, prepared: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn artefacts(&self) -> &Arc<Artefacts> {
+        &self.artefacts
+    }
+
+    async fn format(&self) -> Result<Format, StoreError> {
+        if self.prepared.load(SeqCst) {
+            return Ok(Format::Today);
+        }
+        let Some(found) = self.objects.get("format", FORMAT_BYTES_MAX).await? else { return Ok(Format::New) };
+        match String::from_utf8_lossy(&found).as_ref() {
+            FORMAT => Ok(Format::Today),
+            FIRST_FORMAT => Ok(Format::First),
+            found => Err(StoreError::Format {
+                name: self.objects.name(),
+                found: found.to_owned(),
+                readable: format!("{FORMAT:?} and {FIRST_FORMAT:?}"),
+            }),
+        }
+    }
+
+    /// Makes it a store of today's format, whatever it was and wherever a crash has left it. Before anything is written to it; not
+    /// while an engine of an earlier build serves from it.
+    ///
+    /// # Errors
+    /// When it cannot be read or written, or is of a newer format.
+    pub(crate) async fn prepare(&self) -> Result<(), StoreError> {
+        match self.format().await? {
+            Format::Today if self.prepared.load(SeqCst) => return Ok(()),
+            Format::Today => {}
+            Format::New => self.objects.put("format", FORMAT.into()).await?,
+            Format::First => {
+                let contents = first_format::read(&*self.objects).await?;
+                tracing::info!("{}: {} functions are brought to the new format", self.objects.name(), contents.len());
+                let versions = contents.values().flat_map(Function::versions);
+                self.put_all(versions.map(|version| (&version.name, &version.version, version))).await?;
+                let aliases = contents.values().flat_map(Function::aliases);
+                self.put_all(aliases.map(|alias| (&alias.name, &alias.alias, alias))).await?;
+                // Until here it was a store of the first format, and nothing of that was touched.
+                self.objects.put("format", FORMAT.into()).await?;
+            }
+        }
+        first_format::clear(&*self.objects).await?;
+        self.prepared.store(true, SeqCst);
+        Ok(())
+    }
+
+    async fn put_all<'a, T: Stored + 'a>(
+        &self,
+        all: impl Iterator<Item = (&'a String, &'a String, &'a Arc<T>)>,
+    ) -> Result<(), StoreError> {
+        let puts: Vec<BoxFuture<'_, Result<(), StoreError>>> = all
+            .map(|(name, stem, value)| {
+                let object = sealed(value.as_ref());
+                let key = key::<T>(name, stem);
+                Box::pin(async move { self.objects.put(&key, object?).await }) as _
+            })
+            .collect();
+        stream::iter(puts).buffer_unordered(READS_AT_ONCE).try_collect().await
+    }
+
+    /// Clears away what a crash left unfinished here.
+    ///
+    /// # Errors
+    /// When it cannot be.
+    pub(crate) async fn clear_unfinished(&self) -> Result<(), StoreError> {
+        self.artefacts.clear_unfinished()?;
+        self.objects.clear_unfinished().await
+    }
+
+    /// Everything that is deployed. `before` is what was read last: what has not changed since is not read again. What cannot
+    /// be used is told once, and is as it was before.
+    ///
+    /// # Errors
+    /// When the store does not answer, or is of a newer format.
+    pub(crate) async fn read_all(&self, before: &Contents) -> Result<Contents, StoreError> {
+        match self.format().await? {
+            Format::New => Ok(Contents::new()),
+            Format::First => first_format::read(&*self.objects).await,
+            Format::Today => self.read(None, before).await,
+        }
+    }
+
+    /// The same of the function `name` alone.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub(crate) async fn read_function(&self, name: &str, before: &Contents) -> Result<Function, StoreError> {
+        Ok(self.read(Some(name), before).await?.remove(name).unwrap_or_default())
+    }
+
+    /// Aliases first: the versions that they name were there before them.
+    async fn read(&self, name: Option<&str>, before: &Contents) -> Result<Contents, StoreError> {
+        let mut contents = Contents::new();
+        self.read_kind::<Alias>(name, before, &mut contents).await?;
+        self.read_kind::<Manifest>(name, before, &mut contents).await?;
+        Ok(contents)
+    }
+
+    async fn read_kind<T: Stored + Send + Sync>(
+        &self,
+        name: Option<&str>,
+        before: &Contents,
+        contents: &mut Contents,
+    ) -> Result<(), StoreError> {
+        let prefix = name.map_or_else(|| format!("{}/", T::FOLDER), folder::<T>);
+        let listed = self.objects.list(&prefix, "").await?;
+        let mut reads: Vec<BoxFuture<'_, Result<(String, Option<Seen<T>>), StoreError>>> = Vec::new();
+        for listed in listed {
+            let Some((name, stem)) = parts(&listed.key) else { continue };
+            let known = before.get(name).and_then(|function| T::of(function).get(stem));
+            match known {
+                Some(seen) if seen.tag == listed.tag || (T::IMMUTABLE && seen.value.is_some()) => {
+                    let seen = Seen { tag: listed.tag.clone(), value: seen.value.clone() };
+                    T::of_mut(contents.entry(name.to_owned()).or_default()).insert(stem.to_owned(), seen);
+                }
+                known => {
+                    let value = known.and_then(|seen| seen.value.clone());
+                    let (key, tag) = (listed.key, listed.tag);
+                    reads.push(Box::pin(async move {
+                        let seen = match self.get::<T>(&key).await {
+                            Ok(None) => None,
+                            Ok(Some(read)) => Some(Seen { tag, value: Some(Arc::new(read)) }),
+                            Err(error @ (StoreError::Damaged { .. } | StoreError::Unfit { .. })) => {
+                                tracing::error!("{error}");
+                                Some(Seen { tag, value })
+                            }
+                            Err(error) => return Err(error),
+                        };
+                        Ok((key, seen))
+                    }));
+                }
+            }
+        }
+        let mut reads = stream::iter(reads).buffer_unordered(READS_AT_ONCE);
+        while let Some((key, seen)) = reads.try_next().await? {
+            // Without one it was removed meanwhile.
+            if let (Some((name, stem)), Some(seen)) = (parts(&key), seen) {
+                T::of_mut(contents.entry(name.to_owned()).or_default()).insert(stem.to_owned(), seen);
+            }
+        }
+        Ok(())
+    }
+
+    async fn get<T: Stored>(&self, key: &str) -> Result<Option<T>, StoreError> {
+        let Some(object) = self.objects.get(key, STORED_OBJECT_BYTES_MAX).await? else { return Ok(None) };
+        let json = checked::open(key, object)?;
+        let (name, stem) = parts(key).unwrap_or_default();
+        T::read(name, stem, &json).map(Some).map_err(|reason| StoreError::Unfit { key: key.to_owned(), reason })
+    }
+
+    /// Keeps a version with its artefact, and has an alias mean it, if one is given. When this fails, nothing of it stays;
+    /// `before` is what was read last.
+    ///
+    /// # Errors
+    /// When the store does not take it.
+    pub(crate) async fn keep_version(
+        &self,
+        version: &Arc<Manifest>,
+        received: &Temporary,
+        alias: Option<&Alias>,
+        before: &Contents,
+    ) -> Result<(), StoreError> {
+        let digest = &version.artefact;
+        let new = !self.artefacts.has(digest).await?;
+        // An alias that could not be written, but may have been after all, must find its version.
+        let mut may_be_named = false;
+        let kept = async {
+            self.artefacts.upload(digest, received).await?;
+            self.put(&version.name, &version.version, version.as_ref()).await?;
+            // Another node's deploy of the same file may have failed, and taken it away again.
+            if !self.artefacts.has(digest).await? {
+                self.artefacts.upload(digest, received).await?;
+            }
+            if let Some(alias) = alias {
+                let put = self.put_alias(alias, std::slice::from_ref(version)).await;
+                may_be_named = put.as_ref().is_err_and(|error| !error.is_certain());
+                return put;
+            }
+            Ok(())
+        };
+        let Err(error) = kept.await else { return Ok(()) };
+        if may_be_named {
+            return Err(error);
+        }
+        if let Err(why) = self.take_back(version, new.then_some(received), before).await {
+            tracing::warn!("what a failed deploy has left in the store stays there for now: {why}");
+        }
+        Err(error)
+    }
+
+    /// Undoes what there may be of a version that nothing names. `received` is its artefact, if that was not there before.
+    async fn take_back(
+        &self,
+        version: &Manifest,
+        received: Option<&Temporary>,
+        before: &Contents,
+    ) -> Result<(), StoreError> {
+        self.remove_version(version).await?;
+        let Some(received) = received else { return Ok(()) };
+        self.objects.delete(&artefacts::key(&version.artefact)).await?;
+        // Another node may have deployed the same file just now.
+        let others = self.read_all(before).await?;
+        if named(&others).contains(version.artefact.as_str()) {
+            self.artefacts.upload(&version.artefact, received).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes a version.
+    ///
+    /// # Errors
+    /// When the store does not do it.
+    pub(crate) async fn remove_version(&self, version: &Manifest) -> Result<(), StoreError> {
+        self.objects.delete(&key::<Manifest>(&version.name, &version.version)).await
+    }
+
+    /// Writes an alias, which counts from then on. `versions` are those that it names: should another node have tidied one away
+    /// meanwhile, it is put back.
+    ///
+    /// # Errors
+    /// When the store does not take it.
+    pub(crate) async fn put_alias(&self, alias: &Alias, versions: &[Arc<Manifest>]) -> Result<(), StoreError> {
+        self.put(&alias.name, &alias.alias, alias).await?;
+        self.note_change().await;
+        for version in versions {
+            let key = key::<Manifest>(&version.name, &version.version);
+            if self.objects.get_range(&key, 0, 1).await?.is_none() {
+                self.put(&version.name, &version.version, version.as_ref()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a function: first what makes it visible, then the rest.
+    ///
+    /// # Errors
+    /// When the store does not do it all. What it has done already, stays done.
+    pub(crate) async fn remove_function(&self, name: &str) -> Result<(), StoreError> {
+        self.objects.delete(&key::<Alias>(name, alias::ACTIVE)).await?;
+        for folder in [folder::<Alias>(name), folder::<Manifest>(name)] {
+            for listed in self.objects.list(&folder, "").await? {
+                self.objects.delete(&listed.key).await?;
+            }
+        }
+        self.note_change().await;
+        Ok(())
+    }
+
+    /// Removes the artefacts that no version of any function has, and that nobody has written lately.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub(crate) async fn remove_unused_artefacts(&self, before: &Contents) -> Result<(), StoreError> {
+        let artefacts = self.objects.list("artefacts/", "").await?;
+        let contents = self.read_all(before).await?;
+        if contents.values().any(|function| function.versions.values().any(|seen| seen.value.is_none())) {
+            tracing::warn!("a version in the store cannot be read: artefacts stay, as one may be its");
+            return Ok(());
+        }
+        let named = named(&contents);
+        let old = |modified: SystemTime| modified.elapsed().is_ok_and(|age| age >= UNUSED_ARTEFACT_AGE);
+        for artefact in artefacts {
+            let digest = artefact.key.strip_prefix("artefacts/").filter(|digest| files::unhex(digest).is_some());
+            if digest.is_some_and(|digest| !named.contains(digest)) && old(artefact.modified) {
+                self.objects.delete(&artefact.key).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn put<T: Stored>(&self, name: &str, stem: &str, value: &T) -> Result<(), StoreError> {
+        self.objects.put(&key::<T>(name, stem), sealed(value)?).await
+    }
+
+    /// Has other nodes look sooner than they would.
+    async fn note_change(&self) {
+        let id = uuid::Uuid::now_v7().to_string();
+        if let Err(error) = self.objects.put(CHANGED, id.into()).await {
+            tracing::warn!("other nodes see the change later: {error}");
+        }
+    }
+}
+
+/// The artefacts that versions have.
+fn named(contents: &Contents) -> HashSet<&str> {
+    contents.values().flat_map(Function::versions).map(|version| version.artefact.as_str()).collect()
+}
+
+fn sealed<T: Stored>(value: &T) -> Result<Vec<u8>, StoreError> {
+    let unfit = |error: serde_json::Error| StoreError::Unfit { key: T::FOLDER.to_owned(), reason: error.to_string() };
+    Ok(checked::seal(&serde_json::to_vec_pretty(value).map_err(unfit)?))
+}
+
+#[cfg(test)]
+#[path = "repository_tests.rs"]
+mod tests;

@@ -1,0 +1,391 @@
+//! The repository, with a backend that stops or fails after any number of steps.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+use super::*;
+use crate::compile::inspect::Kind;
+use crate::store::alias::ACTIVE;
+use crate::store::objects::directory::Directory;
+use crate::store::objects::{Answer, Listed};
+use crate::store::options::Options;
+
+/// A folder whose changes all fail after the first few, as when a node is killed there: nothing is tidied up either.
+#[derive(Debug)]
+struct Dying {
+    folder: Directory,
+    steps_left: AtomicUsize,
+}
+
+impl Dying {
+    fn step<'a, T>(&'a self, key: &str, done: Answer<'a, T>) -> Answer<'a, T> {
+        let alive = self.steps_left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
+        let reason = key.to_owned();
+        if alive { done } else { Box::pin(async { Err(StoreError::Ended { reason }) }) }
+    }
+}
+
+impl Objects for Dying {
+    fn name(&self) -> String {
+        self.folder.name()
+    }
+    fn get<'a>(&'a self, key: &'a str, bytes_max: usize) -> Answer<'a, Option<Vec<u8>>> {
+        self.folder.get(key, bytes_max)
+    }
+    fn get_range<'a>(&'a self, key: &'a str, start: u64, bytes: usize) -> Answer<'a, Option<Vec<u8>>> {
+        self.folder.get_range(key, start, bytes)
+    }
+    fn put<'a>(&'a self, key: &'a str, contents: Vec<u8>) -> Answer<'a, ()> {
+        self.step(key, self.folder.put(key, contents))
+    }
+    fn download<'a>(&'a self, key: &'a str, to: &'a Path) -> Answer<'a, bool> {
+        self.folder.download(key, to)
+    }
+    fn upload<'a>(&'a self, key: &'a str, from: &'a Path) -> Answer<'a, ()> {
+        self.step(key, self.folder.upload(key, from))
+    }
+    fn list<'a>(&'a self, prefix: &'a str, after: &'a str) -> Answer<'a, Vec<Listed>> {
+        self.folder.list(prefix, after)
+    }
+    fn delete<'a>(&'a self, key: &'a str) -> Answer<'a, ()> {
+        self.step(key, self.folder.delete(key))
+    }
+}
+
+/// A store in a folder of its own.
+struct Place {
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn store(&self) -> PathBuf {
+        self.folder.path().join("store")
+    }
+
+    fn repository(&self, objects: Arc<dyn Objects>) -> Repository {
+        let artefacts = Artefacts::open(Arc::clone(&objects), self.folder.path().join("artefacts")).unwrap();
+        Repository::new(objects, Arc::new(artefacts))
+    }
+
+    /// As another node, or this one after a restart, opens it.
+    fn open(&self) -> Repository {
+        self.repository(Arc::new(Directory::open(self.store()).unwrap()))
+    }
+
+    /// One that does not survive more than `steps` changes.
+    fn dying(&self, steps: usize) -> Repository {
+        let folder = Directory::open(self.store()).unwrap();
+        self.repository(Arc::new(Dying { folder, steps_left: AtomicUsize::new(steps) }))
+    }
+
+    fn has_artefact(&self, digest: &str) -> bool {
+        self.store().join("artefacts").join(digest).exists()
+    }
+
+    fn age(&self, digest: &str) {
+        let artefact = std::fs::File::open(self.store().join("artefacts").join(digest)).unwrap();
+        artefact.set_modified(SystemTime::now() - 2 * UNUSED_ARTEFACT_AGE).unwrap();
+    }
+
+    /// Every file of the store.
+    async fn picture(&self) -> Vec<String> {
+        let store = Directory::open(self.store()).unwrap();
+        store.list("", "").await.unwrap().into_iter().map(|listed| listed.key).collect()
+    }
+}
+
+fn received(repository: &Repository, contents: &str) -> (Temporary, String) {
+    let received = repository.artefacts().receive().unwrap();
+    std::fs::write(received.path(), contents).unwrap();
+    let digest = files::hex(&files::digest_of(received.path()).unwrap().0);
+    (received, digest)
+}
+
+/// Deploys a version of `name` with this artefact, as a node does.
+async fn deploy(repository: &Repository, name: &str, artefact: &str) -> Result<Arc<Manifest>, StoreError> {
+    repository.prepare().await?;
+    let before = repository.read_all(&Contents::new()).await?;
+    let function = before.get(name).cloned().unwrap_or_default();
+    let (received, digest) = received(repository, artefact);
+    let version = Manifest::new(name, Kind::Http02, Options::default(), digest, 1);
+    let version = Arc::new(Manifest { number: function.next_number(), ..version });
+    let alias = Alias::of(name, ACTIVE, &version.version);
+    let alias = function.active().map_or(alias.clone(), |active| active.pointed_at(alias.targets));
+    repository.keep_version(&version, &received, Some(&alias), &before).await?;
+    Ok(version)
+}
+
+/// What is served by each function; panics where that is half there.
+async fn served(repository: &Repository) -> Vec<(String, Arc<Manifest>)> {
+    let contents = repository.read_all(&Contents::new()).await.unwrap();
+    let mut served = Vec::new();
+    for (name, function) in &contents {
+        let Some(active) = function.active() else { continue };
+        for target in &active.targets {
+            let version = function.version(&target.version).expect("an alias's version is there");
+            repository.artefacts().local(&version.artefact).await.expect("and its artefact");
+            served.push((name.clone(), Arc::clone(version)));
+        }
+    }
+    served
+}
+
+#[tokio::test]
+async fn what_is_deployed_is_read_back_and_what_is_removed_is_gone() {
+    let place = Place::new();
+    let first = deploy(&place.open(), "a", "one").await.unwrap();
+    let second = deploy(&place.open(), "a", "two").await.unwrap();
+    assert_eq!((first.number, second.number), (1, 2));
+    let repository = place.open();
+    assert_eq!(served(&repository).await, [("a".to_owned(), Arc::clone(&second))]);
+    let contents = repository.read_all(&Contents::new()).await.unwrap();
+    assert_eq!(contents["a"].active().unwrap().previous[0].version, first.version);
+    // Only what has changed is read again; what has not is the same, in memory too.
+    deploy(&place.open(), "b", "one").await.unwrap();
+    let later = repository.read_all(&contents).await.unwrap();
+    assert!(Arc::ptr_eq(later["a"].active().unwrap(), contents["a"].active().unwrap()));
+    assert_eq!(later.len(), 2);
+    repository.remove_function("a").await.unwrap();
+    assert_eq!(served(&repository).await.len(), 1);
+    assert!(repository.read_function("a", &later).await.unwrap().is_empty());
+    repository.remove_function("never-there").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_deploy_that_dies_anywhere_leaves_the_old_version_or_the_new() {
+    let mut whole = false;
+    for steps in 0.. {
+        let place = Place::new();
+        let old = deploy(&place.open(), "a", "one").await.unwrap();
+        let done = deploy(&place.dying(steps), "a", "two").await;
+        let repository = place.open();
+        repository.prepare().await.unwrap();
+        let [(_, active)] = &served(&repository).await[..] else { panic!("after {steps} steps") };
+        assert!(active.version == old.version || active.number == 2, "after {steps} steps");
+        assert!(done.is_err() || active.number == 2, "after {steps} steps");
+        // And whatever was left is in nobody's way.
+        let next = deploy(&repository, "a", "two").await.unwrap();
+        assert_eq!(served(&repository).await, [("a".to_owned(), next)]);
+        if done.is_ok() {
+            whole = true;
+            break;
+        }
+    }
+    assert!(whole);
+}
+
+#[tokio::test]
+async fn a_deploy_that_fails_leaves_nothing() {
+    let place = Place::new();
+    deploy(&place.open(), "a", "one").await.unwrap();
+    let before = place.picture().await;
+    std::fs::create_dir_all(place.store().join("aliases/b/active.json/in-the-way")).unwrap();
+    deploy(&place.open(), "b", "two").await.unwrap_err();
+    std::fs::remove_dir_all(place.store().join("aliases/b")).unwrap();
+    assert_eq!(place.picture().await, before);
+}
+
+#[tokio::test]
+async fn a_removal_that_dies_anywhere_leaves_all_or_nothing_to_be_served() {
+    for steps in 0..20 {
+        let place = Place::new();
+        for artefact in ["one", "two", "three"] {
+            deploy(&place.open(), "a", artefact).await.unwrap();
+        }
+        let done = place.dying(steps).remove_function("a").await;
+        let served = served(&place.open()).await;
+        assert_eq!(served.is_empty(), steps > 0, "after {steps} steps");
+        place.open().remove_function("a").await.unwrap();
+        assert!(place.open().read_all(&Contents::new()).await.unwrap().is_empty());
+        if done.is_ok() {
+            return;
+        }
+    }
+    panic!("it never ends");
+}
+
+#[tokio::test]
+async fn only_artefacts_that_are_unused_and_old_are_removed() {
+    let place = Place::new();
+    let repository = place.open();
+    let used = deploy(&repository, "a", "one").await.unwrap();
+    let mut digests = Vec::new();
+    for contents in ["left", "just written"] {
+        let (file, digest) = received(&repository, contents);
+        repository.artefacts().upload(&digest, &file).await.unwrap();
+        digests.push(digest);
+    }
+    place.age(&digests[0]);
+    place.age(&used.artefact);
+    // What this node last read tells nothing of the version: another one has made it.
+    repository.remove_unused_artefacts(&Contents::new()).await.unwrap();
+    assert!(place.has_artefact(&used.artefact));
+    assert!(!place.has_artefact(&digests[0]));
+    assert!(place.has_artefact(&digests[1]));
+    // A version that cannot be read may be of any of them.
+    place.age(&digests[1]);
+    let version = place.store().join(format!("versions/a/{}.json", used.version));
+    std::fs::write(version, "damaged").unwrap();
+    repository.remove_unused_artefacts(&Contents::new()).await.unwrap();
+    assert!(place.has_artefact(&used.artefact) && place.has_artefact(&digests[1]));
+}
+
+#[tokio::test]
+async fn what_another_node_tidies_away_meanwhile_is_put_back() {
+    let place = Place::new();
+    let repository = place.open();
+    let (first, _) = (deploy(&repository, "a", "one").await.unwrap(), deploy(&repository, "a", "two").await.unwrap());
+    place.open().remove_version(&first).await.unwrap();
+    let alias = Alias::of("a", "staging", &first.version);
+    repository.put_alias(&alias, std::slice::from_ref(&first)).await.unwrap();
+    let contents = place.open().read_all(&Contents::new()).await.unwrap();
+    assert_eq!(contents["a"].version(&first.version), Some(&first));
+}
+
+#[tokio::test]
+async fn a_damaged_object_is_left_out_or_as_it_was() {
+    let place = Place::new();
+    let repository = place.open();
+    deploy(&repository, "a", "one").await.unwrap();
+    let kept = deploy(&repository, "b", "two").await.unwrap();
+    let before = repository.read_all(&Contents::new()).await.unwrap();
+    std::fs::write(place.store().join("aliases/a/active.json"), "damaged").unwrap();
+    let afresh = place.open().read_all(&Contents::new()).await.unwrap();
+    assert!(afresh["a"].active().is_none());
+    assert!(afresh["b"].version(&kept.version).is_some());
+    // A node that has read it goes on with what it was.
+    let after = repository.read_all(&before).await.unwrap();
+    assert_eq!(after["a"].active(), before["a"].active());
+    // Objects where they do not belong are left out too.
+    let [a, b] = ["a", "b"].map(|name| place.store().join(format!("aliases/{name}/active.json")));
+    std::fs::copy(b, a).unwrap();
+    assert!(place.open().read_all(&Contents::new()).await.unwrap()["a"].active().is_none());
+}
+
+/// Writes a store as the first format had it: two versions of `a`, the second served.
+fn first_format_in(place: &Place) -> Vec<Manifest> {
+    let store = place.store();
+    let (versions, artefacts) = (store.join("functions/a/versions"), store.join("artefacts"));
+    std::fs::create_dir_all(&versions).unwrap();
+    std::fs::create_dir_all(&artefacts).unwrap();
+    std::fs::create_dir_all(store.join("functions/half/versions")).unwrap();
+    std::fs::write(store.join("format"), FIRST_FORMAT).unwrap();
+    let made: Vec<Manifest> = ["one", "two"]
+        .into_iter()
+        .map(|artefact| {
+            let path = store.join(artefact);
+            std::fs::write(&path, artefact).unwrap();
+            let digest = files::hex(&files::digest_of(&path).unwrap().0);
+            std::fs::rename(&path, artefacts.join(&digest)).unwrap();
+            let version = Manifest::new("a", Kind::Http02, Options::default(), digest, 3);
+            let mut json = serde_json::to_value(&version).unwrap();
+            json.as_object_mut().unwrap().remove("number");
+            std::fs::write(versions.join(format!("{}.json", version.version)), json.to_string()).unwrap();
+            version
+        })
+        .collect();
+    std::fs::write(store.join("functions/a/active"), &made[1].version).unwrap();
+    // A deploy that did not get so far.
+    let half = Manifest::new("half", Kind::Http02, Options::default(), files::hex(&[7; 32]), 3);
+    let path = store.join(format!("functions/half/versions/{}.json", half.version));
+    std::fs::write(path, serde_json::to_vec(&half).unwrap()).unwrap();
+    made
+}
+
+#[tokio::test]
+async fn a_store_of_the_first_format_is_read_and_becomes_todays_wherever_that_is_cut_short() {
+    for steps in 0.. {
+        let place = Place::new();
+        let made = first_format_in(&place);
+        let expected = [("a".to_owned(), Arc::new(Manifest { number: 2, ..made[1].clone() }))];
+        // Reading changes nothing: an engine of the build before may still serve from it.
+        let before = std::fs::read(place.store().join("format")).unwrap();
+        assert_eq!(served(&place.open()).await, expected);
+        assert_eq!(std::fs::read(place.store().join("format")).unwrap(), before);
+        let done = place.dying(steps).prepare().await;
+        assert_eq!(served(&place.open()).await, expected, "after {steps} steps");
+        let repository = place.open();
+        repository.prepare().await.unwrap();
+        assert_eq!(served(&repository).await, expected, "after {steps} steps");
+        let contents = repository.read_all(&Contents::new()).await.unwrap();
+        assert_eq!(contents["a"].versions().map(|version| version.number).collect::<Vec<_>>(), [1, 2]);
+        assert!(!contents.contains_key("half"));
+        assert!(!place.store().join("functions").exists(), "after {steps} steps");
+        assert_eq!(std::fs::read_to_string(place.store().join("format")).unwrap(), FORMAT);
+        assert_eq!(deploy(&repository, "a", "three").await.unwrap().number, 3);
+        if done.is_ok() {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_store_of_a_newer_format_is_refused_and_left_alone() {
+    let place = Place::new();
+    std::fs::create_dir_all(place.store()).unwrap();
+    for found in ["sockhop-store 9\n", "something else"] {
+        std::fs::write(place.store().join("format"), found).unwrap();
+        for refused in
+            [place.open().prepare().await.unwrap_err(), place.open().read_all(&Contents::new()).await.unwrap_err()]
+        {
+            let refused = refused.to_string();
+            assert!(refused.contains(found.trim()) && refused.contains("newer"), "{refused}");
+        }
+        assert_eq!(std::fs::read_to_string(place.store().join("format")).unwrap(), found);
+    }
+}
+
+/// A backend whose objects are no files, as a bucket's are not.
+#[derive(Debug)]
+struct Elsewhere(Directory);
+
+impl Objects for Elsewhere {
+    fn name(&self) -> String {
+        self.0.name()
+    }
+    fn get<'a>(&'a self, key: &'a str, bytes_max: usize) -> Answer<'a, Option<Vec<u8>>> {
+        self.0.get(key, bytes_max)
+    }
+    fn get_range<'a>(&'a self, key: &'a str, start: u64, bytes: usize) -> Answer<'a, Option<Vec<u8>>> {
+        self.0.get_range(key, start, bytes)
+    }
+    fn put<'a>(&'a self, key: &'a str, contents: Vec<u8>) -> Answer<'a, ()> {
+        self.0.put(key, contents)
+    }
+    fn download<'a>(&'a self, key: &'a str, to: &'a Path) -> Answer<'a, bool> {
+        self.0.download(key, to)
+    }
+    fn upload<'a>(&'a self, key: &'a str, from: &'a Path) -> Answer<'a, ()> {
+        self.0.upload(key, from)
+    }
+    fn list<'a>(&'a self, prefix: &'a str, after: &'a str) -> Answer<'a, Vec<Listed>> {
+        self.0.list(prefix, after)
+    }
+    fn delete<'a>(&'a self, key: &'a str) -> Answer<'a, ()> {
+        self.0.delete(key)
+    }
+}
+
+#[tokio::test]
+async fn an_artefact_from_elsewhere_is_copied_here_and_checked() {
+    let place = Place::new();
+    let repository = place.repository(Arc::new(Elsewhere(Directory::open(place.store()).unwrap())));
+    let version = deploy(&repository, "a", "one").await.unwrap();
+    let (artefacts, digest) = (repository.artefacts(), version.artefact.as_str());
+    let copy = artefacts.local(digest).await.unwrap();
+    assert!(copy.starts_with(place.folder.path().join("artefacts")));
+    // A copy that is spoilt is fetched again; without the store it serves while it is whole.
+    std::fs::write(&copy, "spoilt").unwrap();
+    assert_eq!(std::fs::read(artefacts.local(digest).await.unwrap()).unwrap(), b"one");
+    let stored = place.store().join("artefacts").join(digest);
+    std::fs::write(&stored, "spoilt").unwrap();
+    assert!(artefacts.local(digest).await.is_ok());
+    artefacts.keep_copies_only(|_| false);
+    assert!(matches!(artefacts.local(digest).await, Err(StoreError::Damaged { .. })));
+    std::fs::remove_file(stored).unwrap();
+    assert!(matches!(artefacts.local(digest).await, Err(StoreError::Missing { .. })));
+}
