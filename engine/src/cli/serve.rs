@@ -7,6 +7,8 @@ use clap::Args;
 
 use crate::host::cores;
 use crate::settings::{Flags, Resolved, Sources, misspelt};
+use crate::store::objects::s3::Access;
+use crate::store::place::Place;
 use crate::{log, node};
 
 #[derive(Debug, Args)]
@@ -63,7 +65,12 @@ pub(super) fn check_config(check: CheckConfig) -> anyhow::Result<()> {
 
 fn warnings(resolved: &Resolved) -> Vec<String> {
     let settings = &resolved.settings;
-    let folders = [("data", Some(&settings.data)), ("store", settings.store.as_ref())];
+    let store = settings.store.as_ref().and_then(|store| match store {
+        Place::Folder(folder) => Some(folder),
+        Place::Bucket(_) => None,
+    });
+    let folders =
+        [("data", Some(&settings.data)), ("store", store), ("s3_credentials", settings.s3_credentials.as_ref())];
     let relative = folders.into_iter().filter_map(|(key, path)| {
         let path = path.filter(|path| path.is_relative())?;
         Some(format!(
@@ -75,10 +82,11 @@ fn warnings(resolved: &Resolved) -> Vec<String> {
         let error = address.to_socket_addrs().err()?;
         Some(format!("{}: {address:?} is no address now: {error}", resolved.whence("listen")))
     });
+    let bucket = Access::of(settings).err().map(|error| format!("{}: {error}", resolved.whence("store")));
     let chosen = cores::allowed().and_then(|allowed| cores::choose(settings.cores.clone(), allowed));
     let cores = chosen.err().map(|error| format!("{}: {error}", resolved.whence("cores")));
     let variables = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     let misspelt = misspelt(variables).into_iter();
     let misspelt = misspelt.map(|(variable, meant)| format!("{variable} is no setting; did you mean {meant}?"));
-    relative.chain(unresolved).chain(cores).chain(misspelt).collect()
+    relative.chain(unresolved).chain(bucket).chain(cores).chain(misspelt).collect()
 }

@@ -11,6 +11,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::layer::{Given, Origin, Place, definition, is_list};
 use super::mistake::Mistake;
+use crate::store;
 
 /// Reads the text of the file at `path`.
 pub(super) fn read(path: &Path, text: &str) -> (Vec<Given>, Vec<Mistake>) {
@@ -76,7 +77,9 @@ fn text(setting: &Arg, value: &DeValue<'_>) -> Result<OsString, String> {
 /// Any text will do for these, so a number that slipped in is told by its type or not at all.
 pub(super) fn only_text(setting: &Arg) -> bool {
     let takes = setting.get_value_parser().type_id();
-    takes == TypeId::of::<String>() || takes == TypeId::of::<PathBuf>()
+    [TypeId::of::<String>(), TypeId::of::<PathBuf>(), TypeId::of::<store::place::Place>()]
+        .into_iter()
+        .any(|text| takes == text)
 }
 
 fn place(path: &Arc<PathBuf>, text: &str, offset: usize) -> Place {

@@ -17,7 +17,7 @@ mod value;
 use std::path::PathBuf;
 
 use abi::limits;
-use clap::Args;
+use clap::{ArgAction, Args};
 
 pub(crate) use self::layer::Flags;
 pub(crate) use self::mistake::{Mistakes, misspelt};
@@ -25,6 +25,7 @@ pub(crate) use self::resolve::{Resolved, Sources};
 pub(crate) use self::value::address;
 use crate::host::cores;
 use crate::log;
+use crate::store::place::{self, Place};
 
 /// What a node is started with, and keeps.
 const FIXED: &str = "Settings";
@@ -43,9 +44,21 @@ pub(crate) struct Settings {
     /// Folder of the node: control socket, module cache and, unless --store says otherwise, the store
     #[arg(long, default_value = "./sockhop-data", value_name = "DIR", help_heading = FIXED)]
     pub(crate) data: PathBuf,
-    /// Folder of deployed functions (default: store in --data)
-    #[arg(long, value_name = "DIR", help_heading = FIXED)]
-    pub(crate) store: Option<PathBuf>,
+    /// Where deployed functions are kept: a folder, or s3://BUCKET/PREFIX (default: store in --data)
+    #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX", help_heading = FIXED)]
+    pub(crate) store: Option<Place>,
+    /// Server of the bucket, for example https://ACCOUNT.r2.cloudflarestorage.com (default: Amazon's of --s3-region)
+    #[arg(long, value_name = "URL", value_parser = place::endpoint, help_heading = FIXED)]
+    pub(crate) s3_endpoint: Option<String>,
+    /// Region of the bucket; auto for Cloudflare R2, the server's s3_region for Garage
+    #[arg(long, default_value = "us-east-1", value_name = "REGION", value_parser = value::region, help_heading = FIXED)]
+    pub(crate) s3_region: String,
+    /// Whether the bucket's name stands in the path; otherwise it stands before the server's name
+    #[arg(long, action = ArgAction::Set, default_value_t = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", help_heading = FIXED)]
+    pub(crate) s3_path_style: bool,
+    /// File with the bucket's credentials, as of AWS's tools, which nobody else may read (default: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)
+    #[arg(long, value_name = "FILE", help_heading = FIXED)]
+    pub(crate) s3_credentials: Option<PathBuf>,
     /// Where to serve the control API over TCP, for those who show the token in DATA/admin.token (port 0 takes a free one)
     #[arg(long, value_name = "ADDR", value_parser = value::address, help_heading = FIXED)]
     pub(crate) admin: Option<String>,

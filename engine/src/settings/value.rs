@@ -7,6 +7,9 @@ use abi::limits::{SETTING_TIMEOUT_MAX, WORKERS_PER_CORE_MAX};
 /// The longest that a DNS name can be (RFC 1035 2.3.4, without the root's label).
 const NAME_BYTES_MAX: usize = 253;
 
+/// Far longer than any region's name.
+const REGION_BYTES_MAX: usize = 64;
+
 /// How many workers a core has.
 pub(super) fn workers_per_core(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|number| (1..=WORKERS_PER_CORE_MAX).contains(number));
@@ -23,6 +26,15 @@ pub(crate) fn address(text: &str) -> Result<String, String> {
     match text.rsplit_once(':') {
         Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(text.to_owned()),
         _ => Err("expected HOST:PORT, for example 127.0.0.1:8080".into()),
+    }
+}
+
+/// A region, as it stands in every request's signature.
+pub(super) fn region(text: &str) -> Result<String, String> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    match !text.is_empty() && text.len() <= REGION_BYTES_MAX && text.bytes().all(fits) {
+        true => Ok(text.to_owned()),
+        false => Err("expected the name of a region, for example eu-central-1".into()),
     }
 }
 

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::objects::s3::credentials::CredentialsError;
+
 /// The reasons.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
@@ -20,6 +22,16 @@ pub(crate) enum StoreError {
         "the object {key:?} in the store is damaged: {reason}; something else than sockhop has changed it, or it was cut short"
     )]
     Damaged { key: String, reason: String },
+    #[error(
+        "the store {name} is away: {endpoint}: {reason}; if this lasts, see that the server runs, that --s3-endpoint is its address, and that the network lets this machine reach it"
+    )]
+    Away { name: String, endpoint: String, reason: String },
+    #[error("the store {name} at {endpoint} refuses: {reason}; {hint}")]
+    Refused { name: String, endpoint: String, reason: String, hint: String },
+    #[error("what answers for the store {name} at {endpoint} is no S3: {reason}; check --s3-endpoint")]
+    Foreign { name: String, endpoint: String, reason: String },
+    #[error("the store {name} cannot be opened: {source}")]
+    Credentials { name: String, source: CredentialsError },
     #[error("the store's thread has ended: {reason}")]
     Ended { reason: String },
 }
@@ -39,6 +51,11 @@ impl StoreError {
 
     pub(super) fn too_large(key: &str, bytes_max: usize) -> Self {
         Self::Damaged { key: key.to_owned(), reason: format!("it has more than {bytes_max} bytes") }
+    }
+
+    /// Whether the store cannot be reached, which may pass by itself; it has not refused.
+    pub(crate) fn is_away(&self) -> bool {
+        matches!(self, Self::Away { .. })
     }
 
     /// Whether what was to be done has surely not been done: of a file system that is known, of a network not.

@@ -1,4 +1,4 @@
-//! What nodes keep and share. [`objects`] is what keeps it, and all that is asked of that; [`repository`] what of functions is there
+//! What nodes keep and share. [`objects`] is what keeps it, and all that is asked of that, [`place`] says which and where; [`repository`] what of functions is there
 //! and how it changes, [`first_format`] how it once was, [`artefacts`] deployed files where the compiler can read them. [`contents`]
 //! is what was read, [`manifest`] what a version is, with its [`mod@limits`], [`alias`] what names versions, and [`options`] what a
 //! deployer may choose. [`files`] is how files are written so that a crash leaves the old or the new.
@@ -13,4 +13,5 @@ pub(crate) mod limits;
 pub(crate) mod manifest;
 pub(crate) mod objects;
 pub(crate) mod options;
+pub(crate) mod place;
 pub(crate) mod repository;

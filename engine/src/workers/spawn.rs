@@ -16,6 +16,7 @@ use nix::unistd::{Pid, getpid, getppid};
 use tokio::process::{Child, Command};
 
 use crate::host::systemd;
+use crate::store::objects::s3::credentials;
 
 /// Why there is no worker.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +59,10 @@ pub(crate) fn spawn(binary: &Path, channel: BorrowedFd<'_>, core: usize) -> Resu
     command.envs(crate::log::worker_environment());
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
     systemd::hide_from(&mut command);
+    // A worker runs what others wrote, and has no business with the store.
+    for variable in credentials::VARIABLES {
+        command.env_remove(variable);
+    }
     // SAFETY: between fork and exec only system calls are made; nothing allocates or takes a lock.
     unsafe { command.pre_exec(move || prepare(fds, &cpus, parent)) };
     let child = command.spawn().map_err(failed);

@@ -6,14 +6,35 @@
 
 pub(crate) mod checked;
 pub(crate) mod directory;
+pub(crate) mod s3;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use futures_util::future::BoxFuture;
 
+use self::directory::Directory;
+use self::s3::{Access, S3};
 use super::error::StoreError;
+use super::place::Place;
+use crate::settings::Settings;
+
+/// Opens what the settings name; a bucket is not asked anything yet.
+///
+/// # Errors
+/// When a folder cannot be made, or there are no credentials for a bucket.
+pub(crate) fn open(settings: &Settings) -> Result<Arc<dyn Objects>, StoreError> {
+    if let Some(access) = Access::of(settings)? {
+        return Ok(Arc::new(S3::open(access)?));
+    }
+    let folder = match &settings.store {
+        Some(Place::Folder(folder)) => folder.clone(),
+        _ => settings.data.join("store"),
+    };
+    Ok(Arc::new(Directory::open(folder)?))
+}
 
 /// What a backend answers.
 pub(crate) type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;

@@ -1,0 +1,85 @@
+//! When a request to a bucket is worth another try, and after how long. Exponential backoff with full jitter: many nodes that
+//! lost the same server do not all come back at once. Pure: what is random is handed in. Owns no fds.
+
+use std::time::Duration;
+
+use abi::limits::{S3_ATTEMPTS_MAX, S3_BACKOFF_FIRST, S3_BACKOFF_MAX, S3_RETRY_TIMEOUT};
+
+/// What an attempt came to that did not succeed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// It may go better next time: no connection, no answer in time, a cut answer, a server that is busy or broken.
+    Passing,
+    /// The same request gets the same answer.
+    Lasting,
+}
+
+/// Whether to try again after the `attempt`th attempt (the first is 1), `elapsed` after the first began, and after which
+/// pause. `random` is from 0 to 1.
+pub(super) fn pause(ended: Ended, attempt: u32, elapsed: Duration, random: f64) -> Option<Duration> {
+    if ended == Ended::Lasting || attempt >= S3_ATTEMPTS_MAX {
+        return None;
+    }
+    let doublings = attempt.saturating_sub(1).min(16);
+    let most = S3_BACKOFF_FIRST.saturating_mul(1 << doublings).min(S3_BACKOFF_MAX);
+    let pause = most.mul_f64(random.clamp(0.0, 1.0));
+    (elapsed + pause < S3_RETRY_TIMEOUT).then_some(pause)
+}
+
+/// Whether a server that answers so may answer otherwise next time. `code` is S3's own word for it, which counts when the status
+/// is that of a mistake: a request that timed out on its way in is a 400.
+pub(super) fn ended(status: u16, code: &str) -> Ended {
+    let passing = matches!(status, 408 | 429 | 500 | 502 | 503 | 504)
+        || matches!(code, "SlowDown" | "InternalError" | "RequestTimeout" | "ServiceUnavailable" | "OperationAborted");
+    if passing { Ended::Passing } else { Ended::Lasting }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_passes_is_tried_again_and_what_lasts_is_not() {
+        for (status, code) in [(500, ""), (503, "SlowDown"), (429, ""), (408, ""), (504, ""), (400, "RequestTimeout")] {
+            assert_eq!(ended(status, code), Ended::Passing, "{status} {code}");
+        }
+        for (status, code) in
+            [(403, "SignatureDoesNotMatch"), (404, "NoSuchKey"), (400, ""), (501, "NotImplemented"), (301, "")]
+        {
+            assert_eq!(ended(status, code), Ended::Lasting, "{status} {code}");
+        }
+        assert_eq!(pause(Ended::Lasting, 1, Duration::ZERO, 0.5), None);
+    }
+
+    /// The pauses of one request that never succeeds, by a seed.
+    fn pauses(seed: u64) -> Vec<Duration> {
+        let (mut random, mut elapsed, mut pauses) = (fastrand::Rng::with_seed(seed), Duration::ZERO, Vec::new());
+        while let Some(next) = pause(Ended::Passing, pauses.len() as u32 + 1, elapsed, random.f64()) {
+            elapsed += next;
+            pauses.push(next);
+        }
+        pauses
+    }
+
+    #[test]
+    fn a_seed_gives_the_same_pauses_and_seeds_differ() {
+        assert_eq!(pauses(7), pauses(7));
+        assert_ne!(pauses(7), pauses(8));
+    }
+
+    proptest! {
+        #[test]
+        fn attempts_and_pauses_are_bounded(seed: u64, attempt: u32, elapsed_ms: u64, random: f64) {
+            let all = pauses(seed);
+            prop_assert_eq!(all.len() as u32 + 1, S3_ATTEMPTS_MAX);
+            for (at, pause) in all.iter().enumerate() {
+                prop_assert!(*pause <= S3_BACKOFF_MAX && *pause <= S3_BACKOFF_FIRST * (1 << at));
+            }
+            let elapsed = Duration::from_millis(elapsed_ms);
+            if let Some(pause) = pause(Ended::Passing, attempt, elapsed, random) {
+                prop_assert!(pause <= S3_BACKOFF_MAX && elapsed < S3_RETRY_TIMEOUT);
+            }
+        }
+    }
+}
