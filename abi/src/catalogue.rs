@@ -143,6 +143,8 @@ pub struct Function {
     pub output: Output,
     /// Where its outgoing requests may go, as [`crate::outbound`] reads it.
     pub allow_outbound: Vec<String>,
+    /// Names what its secrets are ([`crate::secrets`]) and tells nothing of them; 0 when there are none.
+    pub secrets: u64,
 }
 
 /// The whole catalogue.
@@ -299,6 +301,7 @@ pub(crate) mod tests {
             args: Vec::new(),
             output: Output::Raw,
             allow_outbound: Vec::new(),
+            secrets: 0,
         }
     }
 

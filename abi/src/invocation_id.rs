@@ -24,6 +24,12 @@ impl InvocationId {
         Self(Builder::from_unix_timestamp_millis(millis, &ten).into_uuid())
     }
 
+    /// The id's bytes, the first the most significant.
+    #[must_use]
+    pub fn bytes(&self) -> [u8; 16] {
+        self.0.into_bytes()
+    }
+
     /// The id in its usual form, 36 characters, without allocating.
     #[must_use]
     pub fn text(&self) -> [u8; 36] {

@@ -18,6 +18,7 @@ pub mod outbound;
 pub mod problem;
 pub mod route;
 pub mod sealed;
+pub mod secrets;
 
 /// Version of the wire between engine and worker. Raise it when the meaning of a message changes.
 pub const VERSION: u32 = 1;

@@ -28,6 +28,14 @@ pub const ENV_VARIABLES_MAX: usize = 256;
 pub const ENV_BYTES_MAX: usize = 32 * 1024;
 /// Arguments of a command; names and values together have [`ENV_BYTES_MAX`] too.
 pub const ARGS_MAX: usize = 256;
+/// Secrets of one function.
+pub const SECRETS_MAX: usize = 64;
+/// A secret's key, which is a variable's name.
+pub const SECRET_KEY_BYTES_MAX: usize = 128;
+/// A secret's value.
+pub const SECRET_BYTES_MAX: usize = 32 * 1024;
+/// The values of one function's secrets together.
+pub const SECRETS_BYTES_MAX: usize = 64 * 1024;
 /// The catalogue's archive.
 pub const CATALOGUE_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// The module-cache index's archive.

@@ -122,6 +122,18 @@ pub enum ToWorker {
         /// Why, for the log.
         reason: String,
     },
+    /// Carries the sealed memfd of the secrets that were asked for ([`crate::secrets`]).
+    Secrets {
+        /// Whose they are.
+        function: String,
+    },
+    /// The secrets that were asked for cannot be had.
+    SecretsMissing {
+        /// Whose they are.
+        function: String,
+        /// Why, for the log.
+        reason: String,
+    },
     /// Carries a client's socket. `read` holds what others have taken from it already.
     Connection {
         /// Bytes that belong before what the socket still holds.
@@ -163,6 +175,11 @@ pub enum ToEngine {
         /// The key of its compilation.
         key: Digest,
     },
+    /// The worker needs this function's secrets.
+    WantSecrets {
+        /// Its name.
+        function: String,
+    },
     /// Carries a client's socket whose next request this worker must not run, or does not stay to run.
     Return {
         /// What the worker has read from the socket and not used.
@@ -175,8 +192,12 @@ pub enum ToEngine {
 impl Message for ToWorker {
     fn fd_count(&self) -> usize {
         match self {
-            Self::Start { .. } | Self::Catalogue | Self::Module { .. } | Self::Connection { .. } => 1,
-            Self::Settings { .. } | Self::ModuleMissing { .. } | Self::Drain { .. } => 0,
+            Self::Start { .. }
+            | Self::Catalogue
+            | Self::Module { .. }
+            | Self::Secrets { .. }
+            | Self::Connection { .. } => 1,
+            Self::Settings { .. } | Self::ModuleMissing { .. } | Self::SecretsMissing { .. } | Self::Drain { .. } => 0,
         }
     }
 
@@ -198,7 +219,11 @@ impl Message for ToEngine {
     fn fd_count(&self) -> usize {
         match self {
             Self::Return { .. } => 1,
-            Self::Hello { .. } | Self::Applied { .. } | Self::Draining | Self::Want { .. } => 0,
+            Self::Hello { .. }
+            | Self::Applied { .. }
+            | Self::Draining
+            | Self::Want { .. }
+            | Self::WantSecrets { .. } => 0,
         }
     }
 
@@ -206,6 +231,9 @@ impl Message for ToEngine {
         match self {
             Self::Return { read, .. } if read.len() > limits::RETURNED_BYTES_MAX => {
                 Err("Return.read is longer than RETURNED_BYTES_MAX")
+            }
+            Self::WantSecrets { function } if function.len() > limits::NAME_BYTES_MAX => {
+                Err("WantSecrets.function is longer than NAME_BYTES_MAX")
             }
             Self::Hello { build_id, .. } if build_id.len() > 256 => Err("Hello.build_id is longer than 256 bytes"),
             _ => Ok(()),

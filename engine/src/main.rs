@@ -12,6 +12,7 @@ mod log;
 mod metrics;
 mod node;
 mod reconfigure;
+mod secrets;
 mod settings;
 mod shard;
 mod store;

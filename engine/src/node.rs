@@ -33,6 +33,7 @@ use crate::host::lock::{self, DataLock};
 use crate::host::{cores, fds, place, probe, systemd};
 use crate::metrics::Metrics;
 use crate::reconfigure::{self, Fixed};
+use crate::secrets::{KeyFile, Secrets};
 use crate::settings::{Resolved, Sources};
 use crate::shard::{self, Backlog, Shard, Shared, listen};
 use crate::store::artefacts::Artefacts;
@@ -155,11 +156,15 @@ impl Node {
         let cache = config.data.join("cache");
         let artefacts = Arc::new(Artefacts::open(Arc::clone(&objects), cache.join("artefacts"))?);
         let cache = Arc::new(Cache::open(cache, Arc::clone(&artefacts))?);
+        let key = KeyFile::open(config.secrets_key.as_deref(), &config.data);
+        let key = key.with_context(|| resolved.whence("secrets_key"))?;
+        let secrets = Arc::new(Secrets::new(Arc::clone(&objects), key));
         let repository = Repository::new(objects, artefacts);
         let (commands, received): (UnboundedSender<Command>, UnboundedReceiver<Command>) = unbounded_channel();
         let shared_workers: Vec<usize> =
             (0..config.workers_per_core).flat_map(|_| cores.iter().copied()).take(WORKERS_MAX).collect();
-        let loaded = Functions::load(repository, Arc::clone(&cache), commands.clone(), shared_workers.len()).await;
+        let parts = (repository, Arc::clone(&cache), Arc::clone(&secrets));
+        let loaded = Functions::load(parts, commands.clone(), shared_workers.len()).await;
         let (functions, catalogue) = loaded?;
 
         let (parking, parked) = parking();
@@ -183,7 +188,8 @@ impl Node {
             drain_timeout: *config.drain_timeout,
         };
         let (board, to_itself) = ((board, board_fd), (commands.clone(), received));
-        let mut supervisor = Supervisor::new(plan, Arc::clone(&shared), cache, board, catalogue, parked, to_itself);
+        let mut supervisor =
+            Supervisor::new(plan, Arc::clone(&shared), (cache, secrets), board, catalogue, parked, to_itself);
         // Workers before shards: nothing is accepted that nobody can serve.
         supervisor.start().await.context("the workers did not start; what they said is above")?;
         let shards = start_shards(cores, listen::distribute(&sockets, cores.len())?, &shared)?;

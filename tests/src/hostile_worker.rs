@@ -53,6 +53,20 @@ fn main() {
                 );
             });
         }
+        "asks for another's secrets" => {
+            let asked = |channel: &Channel| {
+                let _ = channel.send(&ToEngine::WantSecrets { function: "shop".to_owned() }, None);
+            };
+            let told = own.with_file_name("told");
+            obey(&Channel::from(socket), asked, |_, received| {
+                let what = match received.message {
+                    ToWorker::Secrets { function } => format!("the secrets of {function}"),
+                    ToWorker::SecretsMissing { reason, .. } => reason,
+                    _ => return,
+                };
+                let _ = std::fs::write(&told, what);
+            });
+        }
         "closes what it gets" => serve(&Channel::from(socket), |_, _| {}),
         other => panic!("{other:?} is no mischief"),
     }
@@ -62,6 +76,19 @@ fn main() {
 
 /// Behaves until it gets a connection.
 fn serve(channel: &Channel, on_connection: impl Fn(&Channel, OwnedFd)) {
+    obey(
+        channel,
+        |_| {},
+        |channel, received| {
+            if let (ToWorker::Connection { .. }, Some(fd)) = (received.message, received.fd) {
+                on_connection(channel, fd);
+            }
+        },
+    );
+}
+
+/// Takes over each catalogue, does `applied` then, and hands on everything else.
+fn obey(channel: &Channel, applied: impl Fn(&Channel), on_message: impl Fn(&Channel, Received<ToWorker>)) {
     let hello = ToEngine::Hello { version: abi::VERSION, build_id: abi::BUILD_ID.to_owned() };
     channel.send(&hello, None).expect("the engine listens");
     let mut buffer = ReceiveBuffer::default();
@@ -70,9 +97,9 @@ fn serve(channel: &Channel, on_connection: impl Fn(&Channel, OwnedFd)) {
             Ok(Received { message: ToWorker::Catalogue, fd: Some(fd) }) => {
                 let generation = CatalogueView::new(fd).expect("the engine's own").generation();
                 channel.send(&ToEngine::Applied { generation }, None).expect("the engine listens");
+                applied(channel);
             }
-            Ok(Received { message: ToWorker::Connection { .. }, fd: Some(fd) }) => on_connection(channel, fd),
-            Ok(_) => {}
+            Ok(received) => on_message(channel, received),
             Err(ReceiveError::Empty) => thread::sleep(Duration::from_millis(1)),
             Err(_) => return,
         }

@@ -1,6 +1,7 @@
 //! Starts a real node on free ports and a folder of its own, drives it with its own command line, and ends it.
 
 use std::ffi::OsStr;
+use std::io::{Seek as _, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -276,6 +277,15 @@ impl Node {
         let (command, rest) = arguments.split_first().expect("a command");
         let data = self.data.to_str().expect("the tests use plain names");
         run([*command, "--data", data].iter().chain(rest))
+    }
+
+    /// Runs a command of the CLI with subcommands against this node, with this on its stdin.
+    pub fn cli_fed(&self, arguments: &[&str], stdin: &[u8]) -> Finished {
+        let mut file = tempfile::tempfile().expect("a temporary file");
+        file.write_all(stdin).and_then(|()| file.rewind()).expect("room for it");
+        let mut command = sockhop();
+        command.args(arguments).arg("--data").arg(&self.data);
+        Running::spawn_with(&mut command, file.into()).finish(COMMAND)
     }
 
     /// Deploys a guest, which must work.

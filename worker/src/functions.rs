@@ -1,8 +1,9 @@
 //! The functions this worker can run: the catalogue, and the modules it has loaded for it.
 //!
 //! A module is asked of the engine when its function is first called, and loaded once from the sealed memfd that
-//! comes back; whoever calls meanwhile waits for that one load. A new catalogue drops what it no longer names. The
-//! received fd is closed after that; wasmtime keeps one of its own while the module lives.
+//! comes back; whoever calls meanwhile waits for that one load. Its secrets, if it has any, are asked for beside it. A new
+//! catalogue drops what it no longer names, and functions whose secrets are others by now. The received fds are closed after
+//! that; wasmtime keeps one of its own while the module lives.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -15,6 +16,7 @@ use abi::catalogue::{ArchivedFunction, ArchivedKind, ArchivedOutput, CatalogueVi
 use abi::limits::MODULE_BYTES_MAX;
 use abi::message::{Digest, ToEngine};
 use abi::outbound::AllowList;
+use abi::secrets::Secrets;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use wasmtime_wasi_config::WasiConfigVariables;
@@ -30,6 +32,8 @@ pub(crate) struct Function {
     pub(crate) name: Arc<str>,
     /// Names all there is to it: another deploy is another version.
     version: String,
+    /// Names the secrets that it has; 0 if it has none.
+    secrets: u64,
     pub(crate) module: Module,
     pub(crate) place: Place,
     pub(crate) limits: FunctionLimits,
@@ -62,13 +66,27 @@ impl From<&ArchivedFunction> for Place {
 
 /// Why a function cannot be run, for the log.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("the module of function {function:?} cannot be loaded: {reason}; deploy it again")]
-pub(crate) struct LoadError {
-    function: String,
-    reason: String,
+pub(crate) enum LoadError {
+    #[error("the module of function {function:?} cannot be loaded: {reason}; deploy it again")]
+    Module { function: String, reason: String },
+    #[error("the function {function:?} cannot run without its secrets: {reason}")]
+    Secrets { function: String, reason: String },
+}
+
+impl LoadError {
+    /// What a client is told. Where a node keeps its key is nobody's business.
+    pub(crate) fn told(&self) -> String {
+        match self {
+            Self::Module { .. } => self.to_string(),
+            Self::Secrets { function, .. } => {
+                format!("the secrets of function {function:?} cannot be read; the node's log says why")
+            }
+        }
+    }
 }
 
 type Loaded = Result<Module, String>;
+type Told = Result<Rc<Secrets>, String>;
 
 enum Entry {
     Asked(Kind, Vec<oneshot::Sender<Loaded>>),
@@ -82,6 +100,8 @@ pub(crate) struct Functions {
     /// By position in the catalogue.
     ready: RefCell<HashMap<usize, Rc<Function>>>,
     modules: RefCell<HashMap<Digest, Entry>>,
+    /// Who waits for a function's secrets.
+    secrets: RefCell<HashMap<String, Vec<oneshot::Sender<Told>>>>,
     budget: Budget,
 }
 
@@ -93,6 +113,7 @@ impl Functions {
             catalogue: RefCell::new(Rc::new(catalogue)),
             ready: RefCell::default(),
             modules: RefCell::default(),
+            secrets: RefCell::default(),
             budget: Budget::default(),
         }
     }
@@ -119,7 +140,8 @@ impl Functions {
     pub(crate) fn replace(&self, catalogue: CatalogueView) {
         let ready = self.ready.take().into_values().filter_map(|function| {
             let index = catalogue.find(&function.name)?;
-            let same = catalogue.function(index)?.version == *function.version;
+            let spec = catalogue.function(index)?;
+            let same = spec.version == *function.version && spec.secrets == function.secrets;
             same.then_some((index, function))
         });
         self.ready.replace(ready.collect());
@@ -141,11 +163,22 @@ impl Functions {
             return Ok(Rc::clone(function));
         }
         let Some(spec) = catalogue.function(index) else {
-            return Err(LoadError { function: format!("#{index}"), reason: "it is not in the catalogue".into() });
+            let reason = "it is not in the catalogue".into();
+            return Err(LoadError::Module { function: format!("#{index}"), reason });
         };
+        let name = || spec.name.as_str().to_owned();
+        // Asked for before the module is waited for: they come together.
+        let secrets = (spec.secrets != 0).then(|| self.ask_for_secrets(&spec.name));
         let module = self.module(spec.module, kind(spec.kind)).await;
-        let module = module.map_err(|reason| LoadError { function: spec.name.as_str().to_owned(), reason })?;
-        let function = Rc::new(function(spec, module, self.budget.clone()));
+        let module = module.map_err(|reason| LoadError::Module { function: name(), reason })?;
+        let secrets = match secrets {
+            None => None,
+            Some(secrets) => {
+                let told = secrets.await.unwrap_or_else(|_| Err("the engine did not send them".into()));
+                Some(told.map_err(|reason| LoadError::Secrets { function: name(), reason })?)
+            }
+        };
+        let function = Rc::new(function(spec, module, secrets.as_deref(), self.budget.clone()));
         // The catalogue may have been replaced while the module came.
         if Rc::ptr_eq(catalogue, &self.catalogue.borrow()) {
             self.ready.borrow_mut().insert(index, Rc::clone(&function));
@@ -186,6 +219,35 @@ impl Functions {
         self.settle(key, Err(reason.to_owned()));
     }
 
+    /// Asks the engine for a function's secrets, unless it has been asked already.
+    fn ask_for_secrets(&self, function: &str) -> oneshot::Receiver<Told> {
+        let (sender, receiver) = oneshot::channel();
+        let mut waiting = self.secrets.borrow_mut();
+        if let Some(waiting) = waiting.get_mut(function) {
+            waiting.push(sender);
+        } else {
+            waiting.insert(function.to_owned(), vec![sender]);
+            self.outbox.send(ToEngine::WantSecrets { function: function.to_owned() }, None);
+        }
+        receiver
+    }
+
+    /// The engine has sent the secrets it was asked for.
+    pub(crate) fn secrets_arrived(&self, function: &str, fd: &OwnedFd) {
+        self.tell_secrets(function, &Secrets::read(fd).map(Rc::new).map_err(|error| error.to_string()));
+    }
+
+    /// The engine cannot send them.
+    pub(crate) fn secrets_missing(&self, function: &str, reason: String) {
+        self.tell_secrets(function, &Err(reason));
+    }
+
+    fn tell_secrets(&self, function: &str, told: &Told) {
+        for waiter in self.secrets.borrow_mut().remove(function).into_iter().flatten() {
+            let _ = waiter.send(told.clone());
+        }
+    }
+
     fn settle(&self, key: Digest, loaded: Loaded) {
         let before = match &loaded {
             Ok(module) => self.modules.borrow_mut().insert(key, Entry::Ready(module.clone())),
@@ -216,10 +278,13 @@ fn kind(kind: ArchivedKind) -> Kind {
     }
 }
 
-fn function(spec: &ArchivedFunction, module: Module, budget: Budget) -> Function {
+fn function(spec: &ArchivedFunction, module: Module, secrets: Option<&Secrets>, budget: Budget) -> Function {
     let limits = FunctionLimits::from(&spec.limits);
+    let secret = secrets.map_or(&[][..], |secrets| &secrets.values);
+    // A secret wins over what the function was deployed with under the same name.
     let pairs = |pairs: &abi::catalogue::ArchivedPairs| -> Vec<(String, String)> {
-        pairs.iter().map(|pair| (pair.0.as_str().to_owned(), pair.1.as_str().to_owned())).collect()
+        let pairs = pairs.iter().map(|pair| (pair.0.as_str().to_owned(), pair.1.as_str().to_owned()));
+        pairs.filter(|(name, _)| !secret.iter().any(|(key, _)| key == name)).chain(secret.iter().cloned()).collect()
     };
     let allow = AllowList::new(spec.allow_outbound.iter().map(|pattern| pattern.as_str()));
     let outbound = allow.ok().filter(|_| !spec.allow_outbound.is_empty()).map(Outbound::new);
@@ -227,6 +292,7 @@ fn function(spec: &ArchivedFunction, module: Module, budget: Budget) -> Function
         outbound,
         name: spec.name.as_str().into(),
         version: spec.version.as_str().to_owned(),
+        secrets: secrets.map_or(0, |secrets| secrets.revision),
         module,
         place: spec.into(),
         timeout: Duration::from_millis(u64::from(limits.timeout_ms)),

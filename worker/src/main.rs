@@ -13,6 +13,7 @@ mod link;
 mod log;
 mod outbound;
 mod start;
+mod trace;
 mod wasm;
 mod worker;
 

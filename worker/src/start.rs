@@ -114,6 +114,8 @@ fn handle(worker: &Rc<Worker>, filter: &log::Filter, received: Received<ToWorker
             worker.count_modules();
         }
         (ToWorker::ModuleMissing { key, reason }, None) => worker.functions.module_missing(key, &reason),
+        (ToWorker::Secrets { function }, Some(fd)) => worker.functions.secrets_arrived(&function, &fd),
+        (ToWorker::SecretsMissing { function, reason }, None) => worker.functions.secrets_missing(&function, reason),
         (ToWorker::Drain { ending, deadline_ms }, None) => {
             worker.drain(ending, Duration::from_millis(u64::from(deadline_ms)));
             worker.outbox.send(ToEngine::Draining, None);

@@ -123,5 +123,6 @@ fn function(input: &mut Unstructured<'_>) -> Result<Function> {
         args: input.arbitrary()?,
         output: if input.arbitrary()? { Output::Raw } else { Output::Cgi },
         allow_outbound: input.arbitrary()?,
+        secrets: input.arbitrary()?,
     })
 }

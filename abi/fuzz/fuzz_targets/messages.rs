@@ -85,7 +85,7 @@ fn deliver<M: Message + PartialEq + Debug>(
 }
 
 fn to_worker(input: &mut Unstructured<'_>) -> Result<ToWorker> {
-    Ok(match input.int_in_range(0..=6)? {
+    Ok(match input.int_in_range(0..=8)? {
         0 => ToWorker::Start { row: input.arbitrary()?, settings: settings(input)? },
         1 => ToWorker::Catalogue,
         2 => ToWorker::Module { key: input.arbitrary()? },
@@ -96,6 +96,8 @@ fn to_worker(input: &mut Unstructured<'_>) -> Result<ToWorker> {
             accepted_at_us: input.arbitrary()?,
         },
         5 => ToWorker::Settings { settings: settings(input)? },
+        6 => ToWorker::Secrets { function: input.arbitrary()? },
+        7 => ToWorker::SecretsMissing { function: input.arbitrary()?, reason: input.arbitrary()? },
         _ => {
             let ending = if input.arbitrary()? { Ending::Close } else { Ending::GiveBack };
             ToWorker::Drain { ending, deadline_ms: input.arbitrary()? }
@@ -118,11 +120,12 @@ fn settings(input: &mut Unstructured<'_>) -> Result<Settings> {
 }
 
 fn to_engine(input: &mut Unstructured<'_>) -> Result<ToEngine> {
-    Ok(match input.int_in_range(0..=4)? {
+    Ok(match input.int_in_range(0..=5)? {
         0 => ToEngine::Hello { version: input.arbitrary()?, build_id: input.arbitrary()? },
         1 => ToEngine::Applied { generation: input.arbitrary()? },
         2 => ToEngine::Want { key: input.arbitrary()? },
         3 => ToEngine::Draining,
+        4 => ToEngine::WantSecrets { function: input.arbitrary()? },
         _ => ToEngine::Return { read: input.arbitrary()?, awaits: awaits(input)? },
     })
 }

@@ -32,6 +32,7 @@ static CATALOGUE: LazyLock<CatalogueView> = LazyLock::new(|| {
         args: Vec::new(),
         output: Output::Raw,
         allow_outbound: Vec::new(),
+        secrets: 0,
     };
     let functions = NAMES.map(function).to_vec();
     let fd = Catalogue { generation: 1, functions }.seal().expect("the catalogue can be sealed");

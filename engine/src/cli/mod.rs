@@ -1,10 +1,11 @@
 //! The command line. [`serve`] runs a node, [`mod@client`] talks to the control API of one, [`deploy`] sends a function,
-//! [`show`] prints what there is, [`mod@top`] shows it as it changes, [`shell`] is for packagers.
+//! [`show`] prints what there is, [`secret`] is for secrets, [`mod@top`] shows it as it changes, [`shell`] is for packagers.
 //!
 //! Names and defaults are part of what users rely on (see README). Owns no fds.
 
 mod client;
 mod deploy;
+mod secret;
 mod serve;
 mod shell;
 mod show;
@@ -50,6 +51,9 @@ pub(crate) enum Command {
         #[command(flatten)]
         target: Target,
     },
+    /// Set, list and remove the secrets of a function
+    #[command(subcommand)]
+    Secret(secret::Secret),
     /// Call a function
     Invoke(show::Invoke),
     /// Show what the node and its workers do
@@ -116,6 +120,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
         Command::List(show) => client::block_on(show::list(show)),
         Command::Inspect { name, show } => client::block_on(show::inspect(name, show)),
         Command::Remove { name, target } => client::block_on(async move { Node::new(&target).remove(&name).await }),
+        Command::Secret(secret) => client::block_on(secret::run(secret)),
         Command::Invoke(invoke) => client::block_on(show::invoke(invoke)),
         Command::Status(show) => client::block_on(show::status(show)),
         Command::Top(top) => client::block_on(top::run(top)),

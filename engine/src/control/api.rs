@@ -8,6 +8,7 @@
 //! GET    /v1/functions/NAME
 //! PUT    /v1/functions/NAME           multipart: `options` (JSON, first), `artefact` (the file)
 //! DELETE /v1/functions/NAME
+//! ...    /v1/functions/NAME/secrets      see [`secrets`]
 //! ANY    /v1/functions/NAME/invoke/PATH?QUERY
 //! GET    /metrics, /healthz, /readyz
 //! ```
@@ -25,7 +26,7 @@ use axum::extract::{DefaultBodyLimit, Multipart, Path, State};
 use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderValue, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get};
+use axum::routing::{any, get, put};
 use axum::{Json, Router, middleware};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixListener;
@@ -37,7 +38,7 @@ use super::functions::{ChangeError, Functions};
 use super::invoke::{self, InvokeError};
 use super::status::{NodeStatus, Status, WorkerStatus};
 use super::tcp::{self, Admin};
-use super::{health, top};
+use super::{health, secrets, top};
 use crate::host::place;
 use crate::metrics::memory;
 use crate::shard::Shared;
@@ -134,6 +135,8 @@ pub(crate) async fn serve(listener: UnixListener, admin: Option<Admin>, control:
         .route("/v1/top", get(top::top))
         .route("/v1/functions", get(list))
         .route("/v1/functions/{name}", get(inspect).put(deploy).delete(remove))
+        .route("/v1/functions/{name}/secrets", get(secrets::list))
+        .route("/v1/functions/{name}/secrets/{key}", put(secrets::set).delete(secrets::remove))
         .route("/v1/functions/{name}/invoke", any(call))
         .route("/v1/functions/{name}/invoke/", any(call))
         .route("/v1/functions/{name}/invoke/{*path}", any(call))
@@ -178,7 +181,7 @@ impl From<ChangeError> for Failed {
     }
 }
 
-fn bad_request(what: impl std::fmt::Display) -> Failed {
+pub(super) fn bad_request(what: impl std::fmt::Display) -> Failed {
     Failed::new(StatusCode::BAD_REQUEST, what)
 }
 

@@ -18,6 +18,7 @@ use crate::compile::cache::{Cache, CacheError};
 use crate::compile::child::CompileError;
 use crate::compile::inspect::{InspectError, Kind, inspect};
 use crate::core::fleet::PublishError;
+use crate::secrets::{Listed, RuleError, SecretError, Secrets};
 use crate::store::alias::{ACTIVE, Alias};
 use crate::store::contents::Contents;
 use crate::store::error::StoreError;
@@ -40,6 +41,8 @@ pub(crate) enum ChangeError {
     Cache(#[from] CacheError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
     #[error(transparent)]
@@ -72,7 +75,10 @@ impl ChangeError {
             Self::Cache(CacheError::Compile(
                 CompileError::Refused(_) | CompileError::Failed(_) | CompileError::TooSlow,
             )) => 422,
-            Self::Store(error) if error.is_full() => 507,
+            Self::Secret(SecretError::Rule(RuleError::TooMany | RuleError::TooMuch { .. })) => 409,
+            Self::Secret(SecretError::Rule(_)) => 400,
+            Self::Secret(SecretError::Unknown { .. }) => 404,
+            Self::Store(error) | Self::Secret(SecretError::Store(error)) if error.is_full() => 507,
             Self::TooMany | Self::NoWorkerLeft(_) => 409,
             Self::Stopping | Self::TakenOver | Self::Publish(_) => 503,
             _ => 500,
@@ -102,6 +108,7 @@ type Deployed = BTreeMap<String, Arc<Manifest>>;
 pub(crate) struct Functions {
     repository: Repository,
     cache: Arc<Cache>,
+    secrets: Arc<Secrets>,
     supervisor: UnboundedSender<Command>,
     /// What the store has, as it was last read.
     contents: Mutex<Contents>,
@@ -123,11 +130,11 @@ impl Functions {
     /// # Errors
     /// When the store cannot be read. A function that does not compile any more is told and left out.
     pub(crate) async fn load(
-        repository: Repository,
-        cache: Arc<Cache>,
+        (repository, cache, secrets): (Repository, Arc<Cache>, Arc<Secrets>),
         supervisor: UnboundedSender<Command>,
         cores: usize,
     ) -> Result<(Self, SealedCatalogue), ChangeError> {
+        secrets.refresh().await?;
         let contents = repository.read_all(&Contents::new()).await?;
         let (mut deployed, mut modules) = (Deployed::new(), Vec::new());
         for (name, function) in &contents {
@@ -148,6 +155,7 @@ impl Functions {
         let functions = Self {
             repository,
             cache,
+            secrets,
             supervisor,
             contents: Mutex::new(contents),
             deployed: Mutex::default(),
@@ -295,9 +303,44 @@ impl Functions {
         }
         self.repository.remove_function(name).await?;
         *self.contents.lock().await = contents;
+        // Should this fail, they are those of a function that is yet to come, and can be removed one by one.
+        let removed = self.secrets.remove_all(name).await;
         self.publish(changed.clone()).await?;
+        removed?;
         self.forget_unused(&changed);
         Ok(())
+    }
+
+    /// Sets a secret, and returns when no request begins without it any more. The function may come later.
+    pub(crate) async fn set_secret(&self, name: &str, key: &str, value: &[u8]) -> Result<(), ChangeError> {
+        abi::name::check(name)?;
+        let _one_at_a_time = self.turn_to_change().await?;
+        self.repository.prepare().await?;
+        self.secrets.set(name, key, value).await?;
+        tracing::info!("secret {key} of function {name:?} is set");
+        self.publish_secrets(name).await
+    }
+
+    /// Removes a secret, and returns when no request begins with it any more.
+    pub(crate) async fn remove_secret(&self, name: &str, key: &str) -> Result<(), ChangeError> {
+        abi::name::check(name)?;
+        let _one_at_a_time = self.turn_to_change().await?;
+        self.repository.prepare().await?;
+        self.secrets.remove(name, key).await?;
+        tracing::info!("secret {key} of function {name:?} is removed");
+        self.publish_secrets(name).await
+    }
+
+    /// The keys of a function's secrets.
+    pub(crate) fn secrets(&self, name: &str) -> Result<Vec<Listed>, ChangeError> {
+        abi::name::check(name)?;
+        Ok(self.secrets.list(name))
+    }
+
+    async fn publish_secrets(&self, name: &str) -> Result<(), ChangeError> {
+        self.repository.note_change().await;
+        let deployed = self.deployed.lock().await.clone();
+        if deployed.contains_key(name) { self.publish(deployed).await } else { Ok(()) }
     }
 
     pub(crate) async fn list(&self) -> Vec<Arc<Manifest>> {
@@ -365,6 +408,7 @@ impl Functions {
                 Output::Cgi => catalogue::Output::Cgi,
             },
             allow_outbound: manifest.allow_outbound.clone(),
+            secrets: self.secrets.revision(&manifest.name),
         })
     }
 

@@ -2,13 +2,14 @@
 //!
 //! axum on a Unix socket, and on TCP if asked, on a thread and runtime of its own, so that uploads and disks never hold up the
 //! supervisor. [`api`] is the wire, [`tcp`] the way in from elsewhere and [`token`] its key, [`functions`] what is deployed and how
-//! that changes, [`slots`] their places on the board, [`invoke`] a call through the front door, [`status`] what is told of
-//! workers, [`health`] what probes and Prometheus ask, [`top`] what `sockhop top` does.
+//! that changes, [`secrets`] the wire of secrets, [`slots`] functions' places on the board, [`invoke`] a call through the front
+//! door, [`status`] what is told of workers, [`health`] what probes and Prometheus ask, [`top`] what `sockhop top` does.
 
 pub(crate) mod api;
 pub(crate) mod functions;
 mod health;
 mod invoke;
+mod secrets;
 mod slots;
 pub(crate) mod status;
 pub(crate) mod tcp;

@@ -57,6 +57,7 @@ mod tests {
             args: Vec::new(),
             output: Output::Raw,
             allow_outbound: Vec::new(),
+            secrets: 0,
         };
         let functions = vec![function("a", Isolation::Shared), function("own", Isolation::Process)];
         CatalogueView::new(Catalogue { generation: 1, functions }.seal().unwrap()).unwrap()

@@ -156,6 +156,7 @@ mod tests {
             args: Vec::new(),
             output: Output::Raw,
             allow_outbound: Vec::new(),
+            secrets: 0,
         };
         let functions = functions.iter().map(function).collect();
         CatalogueView::new(Catalogue { generation: 1, functions }.seal().unwrap()).unwrap()

@@ -59,6 +59,9 @@ pub(crate) struct Settings {
     /// File with the bucket's credentials, as of AWS's tools, which nobody else may read (default: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)
     #[arg(long, value_name = "FILE", help_heading = FIXED)]
     pub(crate) s3_credentials: Option<PathBuf>,
+    /// File with the key that secrets are encrypted with, one for all nodes that share a store (default: secrets.key in --data)
+    #[arg(long, value_name = "FILE", help_heading = FIXED)]
+    pub(crate) secrets_key: Option<PathBuf>,
     /// Where to serve the control API over TCP, for those who show the token in DATA/admin.token (port 0 takes a free one)
     #[arg(long, value_name = "ADDR", value_parser = value::address, help_heading = FIXED)]
     pub(crate) admin: Option<String>,

@@ -132,6 +132,13 @@ pub(crate) fn unhex(text: &str) -> Option<[u8; 32]> {
     Some(digest)
 }
 
+/// The bytes of hexadecimal digits in either case, or none.
+pub(crate) fn unhex_all(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| u8::try_from(char::from(byte).to_digit(16)?).ok();
+    let pairs = text.as_bytes().chunks(2);
+    pairs.map(|pair| if let [high, low] = pair { Some(digit(*high)? << 4 | digit(*low)?) } else { None }).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,5 +172,8 @@ mod tests {
         assert_eq!(unhex(&hex(&digest)), Some(digest));
         assert_eq!(unhex("xyz"), None);
         assert_eq!(unhex(&"é".repeat(32)), None);
+        assert_eq!(unhex(&format!("+{}", &hex(&digest)[1..])), None);
+        assert_eq!(unhex_all("00fFa"), None);
+        assert_eq!(unhex_all("00fF").as_deref(), Some(&[0, 255][..]));
     }
 }

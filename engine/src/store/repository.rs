@@ -5,6 +5,7 @@
 //! artefacts/<sha256>                  deployed files, never changed
 //! versions/<name>/<id>.json           immutable versions (a checked object)
 //! aliases/<name>/<alias>.json         what an alias means (a checked object, overwritten whole: the last write wins)
+//! secrets/<name>/<KEY>                what is encrypted of a function's secrets (see [`crate::secrets`])
 //! changed                             a random id, another one after every change: a hint to look, never the truth
 //! ```
 //! A version is written before an alias names it, and aliases are read before versions, so whoever reads meanwhile sees the old or
@@ -409,7 +410,7 @@ impl Repository {
     }
 
     /// Has other nodes look sooner than they would.
-    async fn note_change(&self) {
+    pub(crate) async fn note_change(&self) {
         let id = uuid::Uuid::now_v7().to_string();
         if let Err(error) = self.objects.put(CHANGED, id.into()).await {
             tracing::warn!("other nodes see the change later: {error}");

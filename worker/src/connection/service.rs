@@ -75,7 +75,7 @@ async fn run(
     let function = worker.functions.get(&catalogue, index).await.map_err(|error| {
         count(Reason::Module);
         tracing::error!("{error}");
-        Problem::new(500, error.to_string())
+        Problem::new(500, error.told())
     })?;
     wire.lock().incoming.limit(function.limits.request_body_bytes_max).map_err(too_large)?;
     if let Module::Command(_) = function.module

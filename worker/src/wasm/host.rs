@@ -25,6 +25,7 @@ use super::limits::Limits;
 use crate::functions::Function;
 use crate::guest_log::{GuestLog, GuestStream};
 use crate::outbound::Outbound;
+use crate::trace::Trace;
 
 /// Resources an instance may hold between two requests, its handles on stdout and the like; more is a leak of the guest's.
 const RESOURCES_KEPT_MAX: usize = 64;
@@ -49,7 +50,7 @@ impl Host {
     pub(crate) fn new(function: &Function, id: InvocationId, log: &GuestLog) -> Self {
         let streams = ["stdout", "stderr"].map(|stream| GuestStream::new(log.clone(), function, id, stream));
         let [stdout, stderr] = streams.clone();
-        let hooks = Hooks { outbound: function.outbound.clone(), stderr: stderr.clone() };
+        let hooks = Hooks { outbound: function.outbound.clone(), trace: None, stderr: stderr.clone() };
         let mut wasi = WasiCtx::builder();
         wasi.stdout(stdout).stderr(stderr).envs(&function.env);
         Self {
@@ -96,6 +97,11 @@ impl Host {
         self.limits.forget_refusal();
     }
 
+    /// What the requests are part of that the invocation sends.
+    pub(super) fn belong_to(&mut self, trace: Option<Trace>) {
+        self.hooks.trace = trace;
+    }
+
     /// The invocation has ended well. Says whether the instance is fit for another: it holds nothing of the request any
     /// more, and has not grown to near its limit.
     pub(crate) fn end(&mut self) -> bool {
@@ -128,6 +134,8 @@ impl WasiHttpView for Host {
 struct Hooks {
     /// None when the function may not send requests.
     outbound: Option<Outbound>,
+    /// What the invocation's requests are part of.
+    trace: Option<Trace>,
     stderr: GuestStream,
 }
 
@@ -137,7 +145,7 @@ type SentRequest =
 impl WasiHttpHooks for Hooks {
     fn send_request(
         &mut self,
-        request: http::Request<WasiBody>,
+        mut request: http::Request<WasiBody>,
         options: Option<RequestOptions>,
         // How the guest fared with the response's body: nobody asks.
         _: Box<dyn Future<Output = Result<(), HttpError>> + Send>,
@@ -149,6 +157,7 @@ impl WasiHttpHooks for Hooks {
             ));
             return Box::new(std::future::ready(Err(HttpError::HttpRequestDenied)));
         };
+        Trace::pass_on(self.trace.as_ref(), request.headers_mut());
         let log = self.stderr.clone();
         outbound.send(request, options, move |why| log.note(why))
     }

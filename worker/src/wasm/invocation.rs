@@ -32,6 +32,7 @@ use super::{command, http02, http03};
 use crate::admission::{self, Full};
 use crate::connection::request_body::RequestBody;
 use crate::functions::Function;
+use crate::trace::Trace;
 use crate::worker::{RunningInvocation, Worker};
 
 /// A reply's bytes that are held back in the hope that the guest ends with them, so that they can be sent whole.
@@ -134,7 +135,7 @@ impl Guest {
 pub(crate) async fn run(
     worker: &Rc<Worker>,
     function: Rc<Function>,
-    request: Request<RequestBody>,
+    mut request: Request<RequestBody>,
     id: InvocationId,
     now: u64,
 ) -> Result<Response<ReplyBody>, Failure> {
@@ -144,9 +145,10 @@ pub(crate) async fn run(
         }
         Full::Node => Failure::NodeFull,
     })?;
+    let trace = Trace::enter(request.headers_mut(), id);
     let head_only = request.method() == http::Method::HEAD;
     let (reply, mut replied) = oneshot::channel();
-    let call = call(Rc::clone(worker), Rc::clone(&function), request, reply, id);
+    let call = call(Rc::clone(worker), Rc::clone(&function), request, reply, (id, trace));
     let deadline_ms = (begun_us / 1000).saturating_add(u64::from(function.limits.timeout_ms));
     let mut guest = Guest { running: Some((Box::pin(call), running)), used: Duration::ZERO, deadline_ms };
 
@@ -274,9 +276,10 @@ async fn call(
     function: Rc<Function>,
     request: Request<RequestBody>,
     reply: Reply,
-    id: InvocationId,
+    (id, trace): (InvocationId, Option<Trace>),
 ) -> Result<(), Failure> {
     let mut instance = function.kept.take(&function, id, &worker.log);
+    instance.store.data_mut().belong_to(trace);
     worker.row().counts.instances.count(instance.origin() as usize);
     worker.standby.called(&function);
     let run = async {

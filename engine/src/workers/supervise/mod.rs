@@ -35,6 +35,7 @@ use crate::dispatch::hop::Connection;
 use crate::dispatch::parking::Parked;
 use crate::dispatch::refuse::answer;
 use crate::dispatch::{Snapshot, WorkerHandle};
+use crate::secrets::Secrets;
 use crate::shard::Shared;
 use crate::takeover::Handed;
 
@@ -86,6 +87,7 @@ pub(crate) struct Supervisor {
     plan: Plan,
     shared: Arc<Shared>,
     cache: Arc<Cache>,
+    secrets: Arc<Secrets>,
     board: Arc<Board>,
     board_fd: Arc<OwnedFd>,
     fleet: Fleet,
@@ -110,7 +112,7 @@ impl Supervisor {
     pub(crate) fn new(
         plan: Plan,
         shared: Arc<Shared>,
-        cache: Arc<Cache>,
+        (cache, secrets): (Arc<Cache>, Arc<Secrets>),
         board: (Arc<Board>, OwnedFd),
         catalogue: (Arc<OwnedFd>, Arc<CatalogueView>),
         parking: UnboundedReceiver<Parked>,
@@ -121,6 +123,7 @@ impl Supervisor {
             plan,
             shared,
             cache,
+            secrets,
             board: board.0,
             board_fd: Arc::new(board.1),
             manned: HashMap::new(),
@@ -402,6 +405,7 @@ impl Supervisor {
             }
             (ToEngine::Draining, None) => self.on(Event::Draining(worker)),
             (ToEngine::Want { key }, None) if serves => self.on_want(worker, key),
+            (ToEngine::WantSecrets { function }, None) if serves => self.on_want_secrets(worker, function),
             (ToEngine::Return { read, awaits }, Some(socket)) if serves && is_stream(&socket) => {
                 self.route_again(Handed { socket, read, awaits });
             }
@@ -422,6 +426,36 @@ impl Supervisor {
             let module = cache.provide(key).await.map_err(|error| error.to_string());
             let _ = commands.send(Command::Module { worker, key, module });
         });
+    }
+
+    /// Secrets go to workers that run their function, and to no others.
+    fn on_want_secrets(&mut self, worker: WorkerId, function: String) {
+        let sealed = if self.runs(worker, &function) {
+            self.secrets.for_worker(&function).map_err(|error| error.to_string())
+        } else {
+            Err("this worker does not run the function any more".to_owned())
+        };
+        match sealed {
+            Ok(fd) => self.send(worker, ToWorker::Secrets { function }, Some(Arc::new(fd))),
+            Err(reason) => {
+                tracing::error!("a worker asked for the secrets of function {function:?}, and gets none: {reason}");
+                self.send(worker, ToWorker::SecretsMissing { function, reason }, None)
+            }
+        };
+    }
+
+    /// Whether it may run `function`, by the newest catalogue or the one that is on its way out.
+    fn runs(&self, worker: WorkerId, function: &str) -> bool {
+        let Some((_, seat)) = self.fleet.seats().find(|(row, _)| *row == worker.seat) else { return false };
+        let routed = self.shared.snapshot.load();
+        [&self.catalogue.1, &routed.catalogue].into_iter().any(|catalogue| {
+            let function = catalogue.find(function).and_then(|index| catalogue.function(index));
+            function.is_some_and(|function| match (&function.isolation, &seat.pool) {
+                (ArchivedIsolation::Shared, Pool::Shared) => true,
+                (ArchivedIsolation::Process, Pool::Function(name)) => *name == *function.name,
+                _ => false,
+            })
+        })
     }
 
     fn on_command(&mut self, command: Command) {

@@ -1,0 +1,197 @@
+//! `sockhop secret`: sets, lists and removes a function's secrets. A value comes on stdin and is never printed.
+//!
+//! One line end at the end of what stdin gives is not part of the value, unless `--exact`; at a terminal, the value is one line,
+//! which is not shown. Owns no fds.
+
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::time::{Duration, UNIX_EPOCH};
+
+use abi::limits::SECRET_BYTES_MAX;
+use anyhow::Context as _;
+use bytes::Bytes;
+use clap::{Args, Subcommand};
+use hyper::Method;
+use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use super::client::Node;
+use super::show::{table, text};
+use super::{Show, Target};
+use crate::secrets::{check_key, check_value};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Secret {
+    /// Set a secret of a function, over the one that has this key; its value is read from stdin
+    Set {
+        #[command(flatten)]
+        place: Place,
+        /// Keep a line end at the end of the value
+        #[arg(long)]
+        exact: bool,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// List the keys of a function's secrets, and when each was set
+    List {
+        /// The function
+        name: String,
+        #[command(flatten)]
+        show: Show,
+    },
+    /// Remove a secret of a function
+    Remove {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        target: Target,
+    },
+}
+
+/// Which secret.
+#[derive(Debug, Args)]
+pub(crate) struct Place {
+    /// The function, which need not be there yet
+    name: String,
+    /// What the function finds it by: the name of a variable
+    key: String,
+}
+
+impl Place {
+    /// Its path in the control API.
+    fn path(&self) -> anyhow::Result<String> {
+        abi::name::check(&self.name)?;
+        check_key(&self.key)?;
+        Ok(format!("/v1/functions/{}/secrets/{}", self.name, self.key))
+    }
+}
+
+pub(super) async fn run(secret: Secret) -> anyhow::Result<()> {
+    match secret {
+        Secret::Set { place, exact, target } => set(place, exact, &target).await,
+        Secret::List { name, show } => list(&name, show).await,
+        Secret::Remove { place, target } => {
+            Node::new(&target).json(Method::DELETE, &place.path()?, &[], Bytes::new()).await?;
+            println!("removed the secret {} of {}", place.key, place.name);
+            Ok(())
+        }
+    }
+}
+
+async fn set(place: Place, exact: bool, target: &Target) -> anyhow::Result<()> {
+    let path = place.path()?;
+    let value = if io::stdin().is_terminal() { typed(&place).await? } else { piped(exact)? };
+    // The node looks again; here it costs nothing, and the value stays here.
+    check_value(&value)?;
+    Node::new(target).json(Method::PUT, &path, &[], Bytes::copy_from_slice(&value)).await?;
+    println!("set the secret {} of {}", place.key, place.name);
+    Ok(())
+}
+
+/// All that stdin gives, without the line end that `echo` and editors add.
+fn piped(exact: bool) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+    // One more than there may be, and a line end.
+    let limit = SECRET_BYTES_MAX + 3;
+    let mut value = Zeroizing::new(Vec::with_capacity(limit));
+    io::stdin().take(limit as u64).read_to_end(&mut value).context("stdin cannot be read")?;
+    if !exact {
+        let length = without_line_end(&value).len();
+        value.truncate(length);
+    }
+    Ok(value)
+}
+
+fn without_line_end(value: &[u8]) -> &[u8] {
+    let value = value.strip_suffix(b"\n").unwrap_or(value);
+    value.strip_suffix(b"\r").unwrap_or(value)
+}
+
+/// A line that is typed and not shown.
+async fn typed(place: &Place) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+    let hidden = Hidden::begin().context("the terminal cannot be kept from showing what is typed; use a pipe")?;
+    eprint!("value of {} for {}: ", place.key, place.name);
+    let _ = io::stderr().flush();
+    let line = tokio::task::spawn_blocking(|| {
+        let mut line = Zeroizing::new(String::with_capacity(SECRET_BYTES_MAX));
+        io::stdin().read_line(&mut line).map(|_| line)
+    });
+    let line = tokio::select! {
+        line = line => line?.context("the terminal cannot be read")?,
+        _ = tokio::signal::ctrl_c() => {
+            drop(hidden);
+            eprintln!();
+            // As a shell tells it; the thread that reads would keep us.
+            std::process::exit(130);
+        }
+    };
+    drop(hidden);
+    eprintln!();
+    Ok(Zeroizing::new(without_line_end(line.as_bytes()).to_vec()))
+}
+
+/// A terminal that does not show what is typed, until this is dropped.
+struct Hidden(Termios);
+
+impl Hidden {
+    fn begin() -> nix::Result<Self> {
+        let before = tcgetattr(io::stdin())?;
+        let mut hidden = before.clone();
+        hidden.local_flags.remove(LocalFlags::ECHO);
+        tcsetattr(io::stdin(), SetArg::TCSAFLUSH, &hidden)?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, &self.0);
+    }
+}
+
+async fn list(name: &str, show: Show) -> anyhow::Result<()> {
+    abi::name::check(name)?;
+    let secrets = Node::new(&show.target).get(&format!("/v1/functions/{name}/secrets")).await?;
+    if show.json {
+        println!("{secrets:#}");
+        return Ok(());
+    }
+    let secrets = secrets.as_array().map_or(&[][..], Vec::as_slice);
+    if secrets.is_empty() {
+        println!("{name} has no secrets; set one with: sockhop secret set {name} KEY");
+        return Ok(());
+    }
+    let rows: Vec<_> = secrets.iter().map(|secret| vec![text(secret, "key").to_owned(), time(secret)]).collect();
+    table(&["KEY", "SET"], &rows);
+    for error in secrets.iter().filter_map(|secret| secret.get("error")?.as_str()) {
+        println!("{error}");
+    }
+    Ok(())
+}
+
+fn time(secret: &Value) -> String {
+    let set =
+        secret.get("set_ms").and_then(Value::as_u64).and_then(|ms| UNIX_EPOCH.checked_add(Duration::from_millis(ms)));
+    // Later years than 9999 have no form (RFC 3339 1).
+    let set = set.filter(|set| set.duration_since(UNIX_EPOCH).is_ok_and(|since| since.as_secs() < 253_402_300_800));
+    set.map_or_else(|| "-".to_owned(), |set| humantime::format_rfc3339_seconds(set).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_end_is_not_part_of_a_value() {
+        for (given, value) in [("a", "a"), ("a\n", "a"), ("a\r\n", "a"), ("a\n\n", "a\n"), ("\n", ""), ("a\rb", "a\rb")]
+        {
+            assert_eq!(without_line_end(given.as_bytes()), value.as_bytes(), "{given:?}");
+        }
+    }
+
+    #[test]
+    fn any_time_a_node_tells_can_be_shown() {
+        let shown = |ms: u64| time(&serde_json::json!({ "set_ms": ms }));
+        assert_eq!(shown(0), "1970-01-01T00:00:00Z");
+        assert_eq!((shown(u64::MAX).as_str(), time(&Value::Null).as_str()), ("-", "-"));
+    }
+}

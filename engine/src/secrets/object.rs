@@ -1,0 +1,190 @@
+//! A secret as it stands in the store: XChaCha20-Poly1305 under the node's key, with its place as associated data.
+//!
+//! JSON in a [checked](crate::store::objects::checked) object: `format`, `key` (whose id), `set_ms`, `nonce` and `ciphertext`.
+//! What is bound to the ciphertext (function, key and time) cannot be changed, nor the object moved, without it failing to open.
+//! Pure but for the nonce's randomness; owns no fds.
+
+use chacha20poly1305::XNonce;
+use chacha20poly1305::aead::{Aead as _, Generate as _, Payload};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::key::Key;
+use crate::store::error::StoreError;
+use crate::store::files;
+use crate::store::objects::checked;
+
+/// Of the object.
+const FORMAT: u32 = 1;
+/// More than the largest secret has as an object: twice its digits, and a few words.
+pub(super) const OBJECT_BYTES_MAX: usize = 2 * abi::limits::SECRET_BYTES_MAX + 4096;
+
+/// Whose secret it is, and which.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) function: &'a str,
+    pub(super) key: &'a str,
+}
+
+impl Place<'_> {
+    /// The object's key in the store.
+    pub(super) fn object(self) -> String {
+        format!("secrets/{}/{}", self.function, self.key)
+    }
+
+    /// What the ciphertext is bound to. Neither name nor key can have a zero byte.
+    fn associated(self, set_ms: u64) -> Vec<u8> {
+        format!("sockhop secret {FORMAT}\0{}\0{}\0{set_ms}", self.function, self.key).into_bytes()
+    }
+}
+
+/// The JSON.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    format: u32,
+    key: String,
+    set_ms: u64,
+    nonce: String,
+    ciphertext: String,
+}
+
+/// An encrypted secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Sealed {
+    /// The id of the key it is encrypted with.
+    pub(super) key: String,
+    /// When it was set, in milliseconds since 1970.
+    pub(super) set_ms: u64,
+    nonce: [u8; 24],
+    ciphertext: Vec<u8>,
+}
+
+/// A secret does not open: the key is another, or the object is not what was written there.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Unfit;
+
+impl Sealed {
+    /// Encrypts a value.
+    ///
+    /// # Errors
+    /// When the kernel gives no randomness.
+    pub(super) fn new(key: &Key, place: Place<'_>, value: &str, set_ms: u64) -> Result<Self, std::io::Error> {
+        let nonce = <[u8; 24]>::try_generate().map_err(std::io::Error::other)?;
+        let payload = Payload { msg: value.as_bytes(), aad: &place.associated(set_ms) };
+        let ciphertext = key.cipher.encrypt(&XNonce::from(nonce), payload);
+        let ciphertext = ciphertext.map_err(|_| std::io::Error::other("the value is too long to encrypt"))?;
+        Ok(Self { key: key.id().to_owned(), set_ms, nonce, ciphertext })
+    }
+
+    /// Decrypts it. Whether `key` is the right one shows in [`Self::key`].
+    pub(super) fn open(&self, key: &Key, place: Place<'_>) -> Result<Zeroizing<String>, Unfit> {
+        let payload = Payload { msg: &self.ciphertext[..], aad: &place.associated(self.set_ms) };
+        let value = key.cipher.decrypt(&XNonce::from(self.nonce), payload).map_err(|_| Unfit)?;
+        String::from_utf8(value).map(Zeroizing::new).map_err(|_| Unfit)
+    }
+
+    /// Bytes of the value.
+    pub(super) fn value_bytes(&self) -> usize {
+        self.ciphertext.len().saturating_sub(16)
+    }
+
+    /// The object's contents.
+    pub(super) fn to_object(&self) -> Vec<u8> {
+        let Self { key, set_ms, nonce, ciphertext } = self;
+        let (nonce, ciphertext) = (files::hex(nonce), files::hex(ciphertext));
+        let written = Written { format: FORMAT, key: key.clone(), set_ms: *set_ms, nonce, ciphertext };
+        // Strings and numbers alone cannot fail.
+        checked::seal(&serde_json::to_vec(&written).unwrap_or_default())
+    }
+
+    /// Reads the contents of the object at `place`.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] naming the object.
+    pub(super) fn read(place: Place<'_>, object: Vec<u8>) -> Result<Self, StoreError> {
+        let json = checked::open(&place.object(), object)?;
+        let damaged = |reason: String| StoreError::Damaged { key: place.object(), reason };
+        let format = serde_json::from_slice::<serde_json::Value>(&json).ok();
+        let format = format.and_then(|json| json.get("format")?.as_u64());
+        if format.is_some_and(|format| format > u64::from(FORMAT)) {
+            let format = format.unwrap_or_default();
+            return Err(damaged(format!("its format is {format}, this build reads {FORMAT}: a newer sockhop set it")));
+        }
+        let written: Written = serde_json::from_slice(&json).map_err(|error| damaged(error.to_string()))?;
+        let bytes = |what: &str, text: &str| {
+            files::unhex_all(text).ok_or_else(|| damaged(format!("its {what} is not hexadecimal")))
+        };
+        let nonce = bytes("nonce", &written.nonce)?;
+        let nonce = nonce.try_into().map_err(|_| damaged("its nonce has not 24 bytes".to_owned()))?;
+        let ciphertext = bytes("ciphertext", &written.ciphertext)?;
+        Ok(Self { key: written.key, set_ms: written.set_ms, nonce, ciphertext })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const PLACE: Place<'_> = Place { function: "shop", key: "API_KEY" };
+
+    fn key(byte: u8) -> Key {
+        Key::new(&[byte; 32])
+    }
+
+    #[test]
+    fn a_value_opens_at_its_place_and_time_under_its_key_alone() {
+        let sealed = Sealed::new(&key(1), PLACE, "hush", 7).unwrap();
+        assert_eq!(*sealed.open(&key(1), PLACE).unwrap(), "hush");
+        assert_eq!((sealed.value_bytes(), sealed.key.as_str()), (4, key(1).id()));
+        assert_eq!(sealed.open(&key(2), PLACE), Err(Unfit));
+        for place in [Place { function: "shop2", ..PLACE }, Place { key: "API_KEY2", ..PLACE }] {
+            assert_eq!(sealed.open(&key(1), place), Err(Unfit));
+        }
+        assert_eq!(Sealed { set_ms: 8, ..sealed.clone() }.open(&key(1), PLACE), Err(Unfit));
+        assert_ne!(Sealed::new(&key(1), PLACE, "hush", 7).unwrap().ciphertext, sealed.ciphertext);
+    }
+
+    #[test]
+    fn an_object_of_a_newer_format_and_one_that_is_none_are_told_apart() {
+        let read = |json: &str| Sealed::read(PLACE, checked::seal(json.as_bytes())).unwrap_err().to_string();
+        assert!(read(r#"{"format": 2, "other": 1}"#).contains("a newer sockhop"));
+        assert!(read(r#"{"format": 1}"#).contains("missing field"));
+        let json = |nonce: &str, text: &str| {
+            format!(r#"{{"format":1,"key":"k","set_ms":1,"nonce":"{nonce}","ciphertext":"{text}"}}"#)
+        };
+        assert!(read(&json("00", "00")).contains("24 bytes"));
+        assert!(read(&json(&"00".repeat(24), "0")).contains("ciphertext"));
+        // Too short to have been encrypted.
+        let short = Sealed::read(PLACE, checked::seal(json(&"00".repeat(24), "00").as_bytes())).unwrap();
+        assert_eq!((short.open(&key(1), PLACE), short.value_bytes()), (Err(Unfit), 0));
+    }
+
+    proptest! {
+        #[test]
+        fn any_value_is_read_back(value in "\\PC{0,300}", set_ms: u64) {
+            let sealed = Sealed::new(&key(1), PLACE, &value, set_ms).unwrap();
+            let object = sealed.to_object();
+            prop_assert!(value.len() < 4 || !object.windows(value.len()).any(|part| part == value.as_bytes()));
+            let read = Sealed::read(PLACE, object).unwrap();
+            prop_assert_eq!(&read, &sealed);
+            prop_assert_eq!(&*read.open(&key(1), PLACE).unwrap(), &value);
+        }
+
+        /// Whatever is changed behind our back, even with a fresh check in front: an error, never another value.
+        #[test]
+        fn damage_is_an_error(at: prop::sample::Index, to: u8, cut: prop::sample::Index) {
+            let sealed = Sealed::new(&key(1), PLACE, "correct horse", 7).unwrap();
+            let json = checked::open("k", sealed.to_object()).unwrap();
+            let mut damaged = json.clone();
+            damaged[at.index(json.len())] = to;
+            for json in [damaged, json[..cut.index(json.len())].to_vec()] {
+                if let Ok(read) = Sealed::read(PLACE, checked::seal(&json))
+                    && let Ok(value) = read.open(&key(1), PLACE)
+                {
+                    prop_assert_eq!(&*value, "correct horse");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! The trace that an invocation belongs to, as the W3C's Trace Context (level 1) has it, in `traceparent` and `tracestate`.
+//!
+//! A request that belongs to one is seen by its function as this node's own span of it, and so are the requests that the
+//! function sends, unless it names a span itself. What is not well formed is not passed on: the trace begins here. A request
+//! that says nothing of any trace is left alone. The span's id is the second half of the invocation's, and a trace that begins
+//! here has the whole of that for its own, so that each leads to the other. Pure; owns no fds.
+
+use std::fmt::Write as _;
+
+use abi::invocation_id::InvocationId;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// Of version 00, and the least of any: version, trace, span and flags with hyphens between.
+const TRACEPARENT_BYTES: usize = 55;
+/// Entries of a tracestate.
+const STATE_ENTRIES_MAX: usize = 32;
+/// The flag that says that whoever sent the request may have recorded it.
+const SAMPLED: u8 = 1;
+
+/// What others are told of an invocation's span.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Trace {
+    traceparent: HeaderValue,
+    tracestate: Vec<HeaderValue>,
+}
+
+/// A span of somebody's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Span {
+    trace: [u8; 16],
+    id: [u8; 8],
+    sampled: bool,
+}
+
+impl Trace {
+    /// The trace that a request belongs to; none when it says nothing of any. The request's headers name the invocation's
+    /// own span from now on.
+    pub(crate) fn enter(headers: &mut HeaderMap, invocation: InvocationId) -> Option<Self> {
+        let mut values = headers.get_all(&TRACEPARENT).iter();
+        let first = values.next()?;
+        let caller = if values.next().is_none() { Span::read(first.as_bytes()) } else { None };
+        let span = Span::of(invocation, caller);
+        if caller.is_none() || !is_state(headers.get_all(&TRACESTATE).iter().map(HeaderValue::as_bytes)) {
+            headers.remove(&TRACESTATE);
+        }
+        let traceparent = span.write();
+        headers.insert(&TRACEPARENT, traceparent.clone());
+        Some(Self { traceparent, tracestate: headers.get_all(&TRACESTATE).iter().cloned().collect() })
+    }
+
+    /// What of it a request says that the function sends. One span is the function's to name; two are nobody's.
+    pub(crate) fn pass_on(trace: Option<&Self>, headers: &mut HeaderMap) {
+        let named = headers.get_all(&TRACEPARENT).iter().count();
+        if named == 1 || named == 0 && trace.is_none() {
+            return;
+        }
+        headers.remove(&TRACEPARENT);
+        headers.remove(&TRACESTATE);
+        if let Some(Self { traceparent, tracestate }) = trace {
+            headers.insert(&TRACEPARENT, traceparent.clone());
+            headers.extend(tracestate.iter().map(|state| (TRACESTATE.clone(), state.clone())));
+        }
+    }
+}
+
+impl Span {
+    /// An invocation's own, in its caller's trace or in one that begins with it.
+    fn of(invocation: InvocationId, caller: Option<Self>) -> Self {
+        let bytes = invocation.bytes();
+        let [.., a, b, c, d, e, f, g, h] = bytes;
+        let (trace, sampled) = caller.map_or((bytes, false), |caller| (caller.trace, caller.sampled));
+        Self { trace, id: [a, b, c, d, e, f, g, h], sampled }
+    }
+
+    /// Reads a traceparent, of this version or a later one, which begins the same. None when it is not well formed.
+    fn read(value: &[u8]) -> Option<Self> {
+        let (known, rest) = value.split_at_checked(TRACEPARENT_BYTES)?;
+        let mut parts = known.split(|byte| *byte == b'-');
+        let [version] = hex(parts.next()?)?;
+        let (trace, id, [flags]) = (hex(parts.next()?)?, hex(parts.next()?)?, hex(parts.next()?)?);
+        let ends = match version {
+            0 => rest.is_empty(),
+            0xff => false,
+            _ => matches!(rest, [] | [b'-', ..]),
+        };
+        let fits = ends && parts.next().is_none() && trace != [0; 16] && id != [0; 8];
+        fits.then_some(Self { trace, id, sampled: flags & SAMPLED != 0 })
+    }
+
+    fn write(self) -> HeaderValue {
+        let mut text = String::with_capacity(TRACEPARENT_BYTES);
+        let Self { trace, id, sampled } = self;
+        let (trace, id, flags) = (u128::from_be_bytes(trace), u64::from_be_bytes(id), u8::from(sampled) * SAMPLED);
+        // Writing to a String cannot fail, and digits are a value.
+        let _ = write!(text, "00-{trace:032x}-{id:016x}-{flags:02x}");
+        HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).unwrap_or(HeaderValue::from_static(""))
+    }
+}
+
+/// Bytes from so many lower-case digits.
+fn hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let mut bytes = [0; N];
+    if text.len() != 2 * N {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Some(bytes)
+}
+
+/// Whether these are the headers of one well-formed tracestate: a list of entries, none of them twice.
+fn is_state<'a>(values: impl Iterator<Item = &'a [u8]>) -> bool {
+    let mut keys: Vec<&[u8]> = Vec::new();
+    for value in values {
+        for entry in value.split(|byte| *byte == b',').map(trim) {
+            if entry.is_empty() {
+                continue;
+            }
+            let Some(equals) = entry.iter().position(|byte| *byte == b'=') else { return false };
+            let (key, value) = (&entry[..equals], &entry[equals + 1..]);
+            if !is_key(key) || !is_value(value) || keys.contains(&key) || keys.len() == STATE_ENTRIES_MAX {
+                return false;
+            }
+            keys.push(key);
+        }
+    }
+    true
+}
+
+fn trim(entry: &[u8]) -> &[u8] {
+    let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let begin = entry.iter().position(|byte| !blank(byte)).unwrap_or(entry.len());
+    let end = entry.iter().rposition(|byte| !blank(byte)).map_or(begin, |last| last + 1);
+    &entry[begin..end]
+}
+
+/// `vendor`, or `tenant@vendor`.
+fn is_key(key: &[u8]) -> bool {
+    let rest =
+        |part: &[u8]| part.iter().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'*' | b'/'));
+    let named = |part: &[u8], length_max: usize| {
+        part.first().is_some_and(u8::is_ascii_lowercase) && part.len() <= length_max && rest(part)
+    };
+    match key.iter().position(|byte| *byte == b'@') {
+        None => named(key, 256),
+        Some(at) => {
+            let (tenant, vendor) = (&key[..at], &key[at + 1..]);
+            let begins = tenant.first().is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+            begins && tenant.len() <= 241 && rest(tenant) && named(vendor, 14)
+        }
+    }
+}
+
+fn is_value(value: &[u8]) -> bool {
+    // Blanks around it are trimmed.
+    let fits = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b',' | b'=');
+    (1..=256).contains(&value.len()) && value.iter().all(fits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const GOOD: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
+        lines.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect()
+    }
+
+    fn all(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
+        headers.get_all(name).iter().map(|value| value.to_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn a_request_goes_on_in_its_trace_as_the_nodes_own_span() {
+        let id = InvocationId::new();
+        let span: String = id.to_string().replace('-', "")[16..].to_owned();
+        for (flags, ours) in [("01", "01"), ("00", "00"), ("ff", "01"), ("fe", "00")] {
+            let mut map = headers(&[
+                ("traceparent", &format!("{}{flags}", &GOOD[..53])),
+                ("tracestate", "a=1, b@c=x y"),
+                ("tracestate", "z=2"),
+                ("x-other", "o"),
+            ]);
+            let trace = Trace::enter(&mut map, id).unwrap();
+            let expected = format!("{}{span}-{ours}", &GOOD[..36]);
+            assert_eq!(all(&map, &TRACEPARENT), [expected.as_str()]);
+            assert_eq!(all(&map, &TRACESTATE), ["a=1, b@c=x y", "z=2"]);
+            assert_eq!((map.len(), trace.traceparent.to_str().unwrap()), (4, expected.as_str()));
+        }
+    }
+
+    #[test]
+    fn what_is_malformed_begins_a_trace_and_what_says_nothing_is_left_alone() {
+        let id = InvocationId::new();
+        let digits = id.to_string().replace('-', "");
+        let ours = format!("00-{digits}-{}-00", &digits[16..]);
+        for bad in [
+            "",
+            "x",
+            &GOOD[1..],
+            &GOOD.to_uppercase(),
+            &format!("{GOOD}-"),
+            &format!("{GOOD}0"),
+            &format!("ff{}", &GOOD[2..]),
+            &format!("01{}x", &GOOD[2..]),
+            &format!("0g{}", &GOOD[2..]),
+            &format!("{}0g", &GOOD[..53]),
+            &GOOD.replace("0af7651916cd43dd8448eb211c80319c", &"0".repeat(32)),
+            &GOOD.replace("b7ad6b7169203331", &"0".repeat(16)),
+            &GOOD.replace('-', "_"),
+            &GOOD.replace("b7ad6b71", "b7ad-b71"),
+        ] {
+            let mut map = headers(&[("traceparent", bad), ("tracestate", "a=1")]);
+            assert!(Trace::enter(&mut map, id).is_some());
+            assert_eq!((all(&map, &TRACEPARENT), map.len()), (vec![ours.clone()], 1), "{bad:?}");
+        }
+        let mut map = headers(&[("traceparent", GOOD), ("traceparent", GOOD)]);
+        assert!(Trace::enter(&mut map, id).is_some());
+        assert_eq!(all(&map, &TRACEPARENT), [ours]);
+        let mut map = headers(&[("tracestate", "a=1")]);
+        assert_eq!(Trace::enter(&mut map, id), None);
+        assert_eq!(map, headers(&[("tracestate", "a=1")]));
+    }
+
+    #[test]
+    fn a_later_version_may_have_more_and_is_answered_by_ours() {
+        for later in [format!("01{}", &GOOD[2..]), format!("cc{}-more", &GOOD[2..])] {
+            assert_eq!(Span::read(later.as_bytes()), Span::read(GOOD.as_bytes()));
+        }
+        assert_eq!(Span::read(GOOD.as_bytes()).unwrap().write(), GOOD);
+    }
+
+    #[test]
+    fn a_state_that_is_malformed_is_dropped_and_its_trace_goes_on() {
+        let many: String = (0..33).map(|number| format!("k{number}=v,")).collect();
+        let long = format!("a={}", "x".repeat(257));
+        for bad in ["a", "=1", "a=", "A=1", "a=1,a=2", "a=b=c", "1=2", "a@=1", "@a=1", "a@1=1", "a=\t1", &many, &long] {
+            let mut map = headers(&[("traceparent", GOOD), ("tracestate", bad)]);
+            assert!(Trace::enter(&mut map, InvocationId::new()).unwrap().tracestate.is_empty(), "{bad:?}");
+            assert!(all(&map, &TRACEPARENT)[0].starts_with(&GOOD[..36]) && map.len() == 1, "{bad:?}");
+        }
+        for good in ["", " , a=1 ,,", "1@a=1", "a*/-_0=!~", &many[..many.len() - "k32=v,".len()]] {
+            assert!(is_state([good.as_bytes()].into_iter()), "{good:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_function_sends_names_one_span_at_most() {
+        let mut called = headers(&[("traceparent", GOOD), ("tracestate", "a=1"), ("tracestate", "z=2")]);
+        let trace = Trace::enter(&mut called, InvocationId::new());
+        let ours = trace.clone().unwrap().traceparent;
+        let sent = |trace: Option<&Trace>, lines: &[(&'static str, &str)]| {
+            let mut map = headers(lines);
+            Trace::pass_on(trace, &mut map);
+            (all(&map, &TRACEPARENT), all(&map, &TRACESTATE))
+        };
+        let with_ours = (vec![ours.to_str().unwrap().to_owned()], vec!["a=1".to_owned(), "z=2".to_owned()]);
+        assert_eq!(sent(trace.as_ref(), &[]), with_ours);
+        assert_eq!(sent(trace.as_ref(), &[("tracestate", "b=2")]), with_ours);
+        assert_eq!(
+            sent(trace.as_ref(), &[("traceparent", "x"), ("traceparent", "y"), ("tracestate", "b=2")]),
+            with_ours
+        );
+        let own = [("traceparent", "x"), ("tracestate", "b=2")];
+        assert_eq!(sent(trace.as_ref(), &own), (vec!["x".to_owned()], vec!["b=2".to_owned()]));
+        assert_eq!(sent(None, &own), (vec!["x".to_owned()], vec!["b=2".to_owned()]));
+        assert_eq!(sent(None, &[("traceparent", "x"), ("traceparent", "y")]), (vec![], vec![]));
+        assert_eq!(sent(None, &[]), (vec![], vec![]));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_can_be_sent_panics_and_what_leaves_is_well_formed(
+            parent in "[ -~]{0,60}", state in "[ -~\t]{0,80}", cut in 0usize..56, to in "[ -~]",
+        ) {
+            let mut damaged = GOOD.to_owned();
+            damaged.truncate(cut.min(GOOD.len()));
+            damaged.push_str(&to);
+            for parent in [parent, damaged] {
+                let mut map = headers(&[("traceparent", &parent), ("tracestate", &state)]);
+                let trace = Trace::enter(&mut map, InvocationId::new()).unwrap();
+                prop_assert!(Span::read(trace.traceparent.as_bytes()).is_some());
+                prop_assert!(is_state(trace.tracestate.iter().map(HeaderValue::as_bytes)));
+            }
+        }
+    }
+}
