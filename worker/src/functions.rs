@@ -203,15 +203,17 @@ impl Functions {
         waiting.await.unwrap_or_else(|_| Err("the engine did not send it".into()))
     }
 
-    /// The engine has sent the module it was asked for.
-    pub(crate) fn module_arrived(&self, key: Digest, fd: OwnedFd) {
+    /// The engine has sent the module it was asked for; whether it could be loaded.
+    pub(crate) fn module_arrived(&self, key: Digest, fd: OwnedFd) -> bool {
         let kind = match self.modules.borrow().get(&key) {
             Some(Entry::Asked(kind, _)) => *kind,
             // Nobody waits for it.
-            _ => return,
+            _ => return false,
         };
         let loaded = self.load(kind, &fd);
+        let is_loaded = loaded.is_ok();
         self.settle(key, loaded);
+        is_loaded
     }
 
     /// The engine cannot send it.

@@ -109,8 +109,9 @@ fn handle(worker: &Rc<Worker>, filter: &log::Filter, received: Received<ToWorker
             worker.report_applied();
         }
         (ToWorker::Module { key }, Some(fd)) => {
-            worker.functions.module_arrived(key, fd);
-            worker.row().counts.cold_loads.add(1);
+            if worker.functions.module_arrived(key, fd) {
+                worker.row().counts.cold_loads.add(1);
+            }
             worker.count_modules();
         }
         (ToWorker::ModuleMissing { key, reason }, None) => worker.functions.module_missing(key, &reason),
