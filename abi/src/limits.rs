@@ -54,6 +54,10 @@ pub const ALIAS_WEIGHT_MAX: u32 = 10_000;
 /// A compiled module.
 pub const MODULE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
+/// How often a node looks for what other nodes have changed in their store (setting `--sync-interval`).
+pub const SYNC_INTERVAL_DEFAULT: Duration = Duration::from_secs(2);
+/// How often it looks at all that the store has, without a hint that something has changed.
+pub const SYNC_LOOK_INTERVAL: Duration = Duration::from_secs(60);
 /// Attempts at one request to a bucket.
 pub const S3_ATTEMPTS_MAX: u32 = 4;
 /// The pause after the first of them is at most this, and each later one at most twice the one before,

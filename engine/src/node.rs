@@ -21,11 +21,11 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
 use crate::compile::cache::Cache;
-use crate::control::Life;
 use crate::control::api::{self, Control};
 use crate::control::functions::Functions;
 use crate::control::tcp::Admin;
 use crate::control::token::{self, Token};
+use crate::control::{Life, sync};
 use crate::core::fleet;
 use crate::dispatch::Snapshot;
 use crate::dispatch::parking::parking;
@@ -38,6 +38,7 @@ use crate::settings::{Resolved, Sources};
 use crate::shard::{self, Backlog, Shard, Shared, listen};
 use crate::store::artefacts::Artefacts;
 use crate::store::files;
+use crate::store::known::Known;
 use crate::store::objects;
 use crate::store::repository::Repository;
 use crate::takeover::{self, Door, Giver, Successor};
@@ -159,12 +160,13 @@ impl Node {
         let key = KeyFile::open(config.secrets_key.as_deref(), &config.data);
         let key = key.with_context(|| resolved.whence("secrets_key"))?;
         let secrets = Arc::new(Secrets::new(Arc::clone(&objects), key));
-        let repository = Repository::new(objects, artefacts);
+        let known = Known::new(&config.data.join("cache"), objects.name());
+        let repository = (Repository::new(objects, artefacts), known);
         let (commands, received): (UnboundedSender<Command>, UnboundedReceiver<Command>) = unbounded_channel();
         let shared_workers: Vec<usize> =
             (0..config.workers_per_core).flat_map(|_| cores.iter().copied()).take(WORKERS_MAX).collect();
-        let parts = (repository, Arc::clone(&cache), Arc::clone(&secrets));
-        let loaded = Functions::load(parts, commands.clone(), shared_workers.len()).await;
+        let local = (Arc::clone(&cache), Arc::clone(&secrets));
+        let loaded = Functions::load(repository, local, commands.clone(), shared_workers.len()).await;
         let (functions, catalogue) = loaded?;
 
         let (parking, parked) = parking();
@@ -206,7 +208,7 @@ impl Node {
             started_s: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
             life: life.subscribe(),
         };
-        start_control(api::bind(&control)?, admin, api)?;
+        start_control(api::bind(&control)?, admin, api, *config.sync_interval)?;
         Ok(Self { life, door, sockets, addresses, functions, fixed, shared, commands, supervisor, shards })
     }
 
@@ -311,10 +313,12 @@ fn start_control(
     listener: std::os::unix::net::UnixListener,
     admin: Option<Admin>,
     control: Control,
+    sync_interval: Duration,
 ) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name("control".into()).spawn(move || {
         runtime.block_on(async move {
+            tokio::spawn(sync::keep_up(Arc::clone(&control.functions), sync_interval));
             match tokio::net::UnixListener::from_std(listener) {
                 Ok(listener) => api::serve(listener, admin, Arc::new(control)).await,
                 Err(error) => tracing::error!("the control API cannot start: {error}"),

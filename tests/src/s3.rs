@@ -36,12 +36,14 @@ pub struct Server {
     folder: TempDir,
 }
 
-/// The program that the variable names.
-fn binary(variable: &str) -> PathBuf {
-    let named = std::env::var_os(variable);
-    let path =
-        PathBuf::from(named.unwrap_or_else(|| panic!("{variable} names no server: run scripts/test, which does")));
-    assert!(path.is_file(), "{variable} is {}, where no file is", path.display());
+/// The program that the variable names, or else where scripts/test has put it.
+fn binary(variable: &str, name: &str, version: &str) -> PathBuf {
+    let named = std::env::var_os(variable).map(PathBuf::from);
+    let cache = || std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = || cache().or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    let installed = || Some(cache()?.join(format!("sockhop/{name}-{version}/bin/{name}")));
+    let path = named.or_else(installed).expect("a home folder");
+    assert!(path.is_file(), "{} is not there: run scripts/test, which installs it", path.display());
     path
 }
 
@@ -49,7 +51,7 @@ impl Server {
     /// Garage, as one node.
     #[must_use]
     pub fn garage() -> Self {
-        let binary = binary("SOCKHOP_TEST_GARAGE");
+        let binary = binary("SOCKHOP_TEST_GARAGE", "garage", "2.5.0");
         (0..PORT_TRIES).find_map(|_| Self::try_garage(&binary)).expect("a port that stays free for a moment")
     }
 
@@ -87,7 +89,7 @@ impl Server {
     pub fn s3s_fs() -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         fs::create_dir_all(folder.path().join("root").join(BUCKET)).expect("room for a folder");
-        let mut command = Command::new(binary("SOCKHOP_TEST_S3S_FS"));
+        let mut command = Command::new(binary("SOCKHOP_TEST_S3S_FS", "s3s-fs", "0.14.1"));
         command.args(["--host", "127.0.0.1", "--port", "0", "--access-key", KEY, "--secret-key", SECRET]);
         let mut running = Running::spawn(command.arg(folder.path().join("root")).env("RUST_LOG", "s3s_fs=info"));
         let address = wait::until("s3s-fs says where it serves", START, || {

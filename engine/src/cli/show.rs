@@ -15,6 +15,7 @@ use serde_json::Value;
 use super::client::Node;
 use super::{Show, Target};
 use crate::compile::inspect::Kind;
+use crate::control::sync::Away;
 use crate::store::limits::Limits;
 
 #[derive(Debug, Args)]
@@ -138,6 +139,9 @@ pub(super) async fn status(show: Show) -> anyhow::Result<()> {
     let listeners: Vec<&str> =
         node.get("listeners").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
     println!("node {} on {}: {} functions", number(node, "pid"), listeners.join(" "), number(node, "functions"));
+    if let Some(away) = node.get("store_away").and_then(|away| serde_json::from_value::<Away>(away.clone()).ok()) {
+        println!("{away}");
+    }
     let counters = ["connections_open", "connections_taken", "returns", "requests", "in_flight", "modules", "restarts"];
     let row = |worker: &Value| {
         let mut row = vec![text(worker, "pool").to_owned(), text(worker, "state").to_owned()];

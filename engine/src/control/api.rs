@@ -101,6 +101,7 @@ impl Control {
             functions: self.functions.list().await.len(),
             compilations: self.functions.compilations(),
             draining: self.is_draining(),
+            store_away: self.functions.store().away(),
             started_s: self.started_s,
         }
     }

@@ -14,6 +14,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 
 use super::slots::Slots;
+use super::sync::StoreState;
 use crate::compile::cache::{Cache, CacheError};
 use crate::compile::child::CompileError;
 use crate::compile::inspect::{InspectError, Kind, inspect};
@@ -23,6 +24,7 @@ use crate::store::alias::{ACTIVE, Alias};
 use crate::store::contents::Contents;
 use crate::store::error::StoreError;
 use crate::store::files::{self, Temporary};
+use crate::store::known::Known;
 use crate::store::manifest::{Isolation, Manifest, Output};
 use crate::store::options::{Options, OptionsError};
 use crate::store::repository::Repository;
@@ -79,6 +81,13 @@ impl ChangeError {
             Self::Secret(SecretError::Rule(_)) => 400,
             Self::Secret(SecretError::Unknown { .. }) => 404,
             Self::Store(error) | Self::Secret(SecretError::Store(error)) if error.is_full() => 507,
+            Self::Store(error)
+            | Self::Cache(CacheError::Artefact(error))
+            | Self::Secret(SecretError::Store(error))
+                if error.is_away() =>
+            {
+                503
+            }
             Self::TooMany | Self::NoWorkerLeft(_) => 409,
             Self::Stopping | Self::TakenOver | Self::Publish(_) => 503,
             _ => 500,
@@ -107,6 +116,11 @@ type Deployed = BTreeMap<String, Arc<Manifest>>;
 
 pub(crate) struct Functions {
     repository: Repository,
+    /// What is remembered of the store while it is away.
+    known: Known,
+    /// What was remembered last.
+    remembered: Mutex<Contents>,
+    store: StoreState,
     cache: Arc<Cache>,
     secrets: Arc<Secrets>,
     supervisor: UnboundedSender<Command>,
@@ -127,33 +141,35 @@ pub(crate) struct Functions {
 impl Functions {
     /// Reads what is deployed, compiles what is not in the cache, and makes the first catalogue.
     ///
+    /// While the store is away, what is known of it counts.
+    ///
     /// # Errors
-    /// When the store cannot be read. A function that does not compile any more is told and left out.
+    /// When the store cannot be read, or is away and was never seen. A function that does not compile any more is told and
+    /// left out.
     pub(crate) async fn load(
-        (repository, cache, secrets): (Repository, Arc<Cache>, Arc<Secrets>),
+        (repository, known): (Repository, Known),
+        (cache, secrets): (Arc<Cache>, Arc<Secrets>),
         supervisor: UnboundedSender<Command>,
         cores: usize,
     ) -> Result<(Self, SealedCatalogue), ChangeError> {
-        secrets.refresh().await?;
-        let contents = repository.read_all(&Contents::new()).await?;
-        let (mut deployed, mut modules) = (Deployed::new(), Vec::new());
-        for (name, function) in &contents {
-            let Some(target) = function.active().and_then(|active| active.targets.first()) else { continue };
-            let Some(version) = function.version(&target.version) else {
-                tracing::error!("function {name:?} is not served: its version {} is not in the store", target.version);
-                continue;
+        let remembered = known.read();
+        let (contents, away) =
+            match (repository.read_all(remembered.as_ref().unwrap_or(&Contents::new())).await, &remembered) {
+                (Ok(contents), _) => (contents, None),
+                (Err(error), Some(remembered)) if error.is_away() => (remembered.clone(), Some(error)),
+                (Err(error), _) => return Err(error.into()),
             };
-            let Some(digest) = files::unhex(&version.artefact) else { continue };
-            match cache.ensure(&digest, version.kind).await {
-                Ok(key) => {
-                    modules.push(key);
-                    deployed.insert(name.clone(), Arc::clone(version));
-                }
-                Err(error) => tracing::error!("function {name:?} is not served: {error}"),
-            }
+        match secrets.refresh().await {
+            Err(error) if error.is_away() => tracing::warn!("functions run without their secrets for now: {error}"),
+            refreshed => refreshed?,
         }
+        let store = StoreState::new(repository.name(), away.as_ref());
+        let (deployed, modules) = served(&cache, &contents, &Deployed::new()).await;
         let functions = Self {
             repository,
+            known,
+            remembered: Mutex::new(remembered.unwrap_or_default()),
+            store,
             cache,
             secrets,
             supervisor,
@@ -199,8 +215,57 @@ impl Functions {
     /// Makes the store one that can be written to, and clears away what a crash left unfinished. For a start, before anything
     /// else is written.
     pub(crate) async fn prepare(&self) -> Result<(), ChangeError> {
-        self.repository.prepare().await?;
+        match self.repository.prepare().await {
+            // Whoever changes something has it prepared then.
+            Err(error) if error.is_away() => tracing::debug!("the store is not prepared yet: {error}"),
+            prepared => prepared?,
+        }
         Ok(self.repository.clear_unfinished().await?)
+    }
+
+    /// The hint that the store has changed, which is another one after every change.
+    pub(super) async fn hint(&self) -> Result<Option<Vec<u8>>, ChangeError> {
+        Ok(self.repository.hint().await?)
+    }
+
+    /// Takes over what other nodes have changed in the store, and returns when every worker serves it. What cannot be served
+    /// here is told, and is as it was before.
+    pub(super) async fn catch_up(&self) -> Result<(), ChangeError> {
+        let _one_at_a_time = self.turn_to_change().await?;
+        let before = self.contents.lock().await.clone();
+        let contents = self.repository.read_all(&before).await?;
+        let deployed = self.deployed.lock().await.clone();
+        let revisions = || deployed.keys().map(|name| self.secrets.revision(name)).collect::<Vec<_>>();
+        let secrets = revisions();
+        self.secrets.refresh().await?;
+        let (changed, modules) = served(&self.cache, &contents, &deployed).await;
+        *self.contents.lock().await = contents;
+        if changed == deployed && revisions() == secrets {
+            return Ok(());
+        }
+        modules.iter().for_each(|module| self.cache.make_ready(module));
+        self.publish(changed.clone()).await?;
+        self.cache.keep_ready_only(&self.keys(&changed));
+        self.forget_unused(&changed);
+        Ok(())
+    }
+
+    /// Has what is known of the store on disk, for a start while that is away.
+    pub(super) async fn remember(&self) {
+        let contents = self.contents.lock().await.clone();
+        let mut remembered = self.remembered.lock().await;
+        if *remembered == contents {
+            return;
+        }
+        match self.known.write(&contents) {
+            Ok(()) => *remembered = contents,
+            Err(error) => tracing::warn!("should the store be away at the next start, what is new is missing: {error}"),
+        }
+    }
+
+    /// Whether the store is there.
+    pub(crate) fn store(&self) -> &StoreState {
+        &self.store
     }
 
     /// Clears away what no function has any more. Not while another engine serves from the same folders.
@@ -424,4 +489,42 @@ impl Functions {
         let key = |manifest: &Arc<Manifest>| Some(self.cache.key(&files::unhex(&manifest.artefact)?, manifest.kind));
         deployed.values().filter_map(key).collect()
     }
+}
+
+/// What of `contents` can be served, with the modules of what `before` did not have. What cannot is told, and stays as it was.
+async fn served(cache: &Cache, contents: &Contents, before: &Deployed) -> (Deployed, Vec<[u8; 32]>) {
+    let (mut deployed, mut modules) = (Deployed::new(), Vec::new());
+    for (name, function) in contents {
+        let Some(target) = function.active().and_then(|active| active.targets.first()) else { continue };
+        let old = before.get(name);
+        if let Some(same) = old.filter(|old| old.version == target.version) {
+            deployed.insert(name.clone(), Arc::clone(same));
+            continue;
+        }
+        match servable(cache, function.version(&target.version), &target.version).await {
+            Ok((version, module)) => {
+                modules.push(module);
+                deployed.insert(name.clone(), version);
+            }
+            Err(reason) => match old {
+                None => tracing::error!("function {name:?} is not served: {reason}"),
+                Some(old) => {
+                    tracing::error!("function {name:?} is served in its version {} still: {reason}", old.version);
+                    deployed.insert(name.clone(), Arc::clone(old));
+                }
+            },
+        }
+    }
+    (deployed, modules)
+}
+
+async fn servable(
+    cache: &Cache,
+    version: Option<&Arc<Manifest>>,
+    id: &str,
+) -> Result<(Arc<Manifest>, [u8; 32]), String> {
+    let version = version.ok_or_else(|| format!("its version {id} is not in the store"))?;
+    let digest = files::unhex(&version.artefact).ok_or_else(|| format!("its version {id} has no artefact"))?;
+    let module = cache.ensure(&digest, version.kind).await.map_err(|error| error.to_string())?;
+    Ok((Arc::clone(version), module))
 }

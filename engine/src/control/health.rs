@@ -22,7 +22,11 @@ pub(super) async fn healthz() -> &'static str {
 pub(super) async fn readyz(State(control): State<Arc<Control>>) -> Response {
     let ready = control.shared.snapshot.load().pool(&Pool::Shared).len();
     match reason(control.is_draining(), ready) {
-        None => "ready\n".into_response(),
+        // It serves what it has, whatever its store does.
+        None => match control.functions.store().away() {
+            None => "ready\n".into_response(),
+            Some(away) => format!("ready; {away}\n").into_response(),
+        },
         Some(reason) => {
             (StatusCode::SERVICE_UNAVAILABLE, Json(serde_json::json!({ "reason": reason }))).into_response()
         }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::sync::Away;
+
 /// The node as a whole.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct NodeStatus {
@@ -16,6 +18,8 @@ pub(crate) struct NodeStatus {
     /// Runs of the compiler since the node started.
     pub(crate) compilations: u64,
     pub(crate) draining: bool,
+    /// Since when and why the store is away, if it is.
+    pub(crate) store_away: Option<Away>,
     /// When it started, in seconds since 1970.
     pub(crate) started_s: u64,
 }

@@ -66,6 +66,8 @@ impl Exposition {
         let info = [("version", node.version)];
         families.family("build", "The build that runs", None, MetricType::Info)?.encode_info(&info)?;
         families.gauge_alone("start_time", "When the node started, since 1970", Some(Unit::Seconds), node.started_s)?;
+        let away = u64::from(node.store_away.is_some());
+        families.gauge_alone("store_away", "Whether the store cannot be reached", None, away)?;
         families.gauge_alone("draining", "Whether the node is stopping", None, u64::from(node.draining))?;
         families.gauge_alone("functions", "Functions that are deployed", None, node.functions as u64)?;
         families.counter_alone("compilations", "Runs of the compiler", node.compilations)?;
@@ -267,6 +269,7 @@ mod tests {
             functions: 2,
             compilations: 3,
             draining: false,
+            store_away: None,
             started_s: 9,
         };
         let mut tally = FunctionTally { outcomes: [0, 5, 0, 0, 1, 0], sent_bytes: 600, ..FunctionTally::default() };

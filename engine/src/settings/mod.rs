@@ -62,6 +62,9 @@ pub(crate) struct Settings {
     /// File with the key that secrets are encrypted with, one for all nodes that share a store (default: secrets.key in --data)
     #[arg(long, value_name = "FILE", help_heading = FIXED)]
     pub(crate) secrets_key: Option<PathBuf>,
+    /// How often to look for what other nodes on the same store have changed
+    #[arg(long, default_value_t = limits::SYNC_INTERVAL_DEFAULT.into(), value_name = "TIME", value_parser = value::wait, help_heading = FIXED)]
+    pub(crate) sync_interval: humantime::Duration,
     /// Where to serve the control API over TCP, for those who show the token in DATA/admin.token (port 0 takes a free one)
     #[arg(long, value_name = "ADDR", value_parser = value::address, help_heading = FIXED)]
     pub(crate) admin: Option<String>,

@@ -36,6 +36,7 @@ use super::{alias, first_format};
 pub(super) const FORMAT: &str = "sockhop-store 2\n";
 pub(super) const FIRST_FORMAT: &str = "sockhop-store 1\n";
 const FORMAT_BYTES_MAX: usize = 1024;
+const HINT_BYTES_MAX: usize = 1024;
 /// Objects that are read at a time.
 pub(super) const READS_AT_ONCE: usize = 32;
 /// An artefact that no version names is left alone for so long: the node that wrote it may be about to.
@@ -137,6 +138,19 @@ impl Repository {
 
     pub(crate) fn artefacts(&self) -> &Arc<Artefacts> {
         &self.artefacts
+    }
+
+    /// What the store is called.
+    pub(crate) fn name(&self) -> String {
+        self.objects.name()
+    }
+
+    /// The hint that something has changed: another one after every change.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub(crate) async fn hint(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.objects.get(CHANGED, HINT_BYTES_MAX).await
     }
 
     async fn format(&self) -> Result<Format, StoreError> {

@@ -1,0 +1,202 @@
+//! Any number of nodes on one store: what is deployed on one is served by all, and none needs the store, or another node, to
+//! serve what it has.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use harness::answer::Answer;
+use harness::client::request;
+use harness::faults::{Fault, Proxy};
+use harness::s3::Server;
+use harness::{Connection, Node, NodeBuilder, wait};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How often the nodes of these tests look for what others have changed.
+const INTERVAL: &str = "100ms";
+/// For a change to be served elsewhere, on a machine that is busy with other tests.
+const SOON: Duration = Duration::from_secs(20);
+/// For what takes as long as a store that does not answer is waited for.
+const PATIENTLY: Duration = Duration::from_secs(60);
+
+fn node() -> NodeBuilder {
+    Node::build().option("--sync-interval", INTERVAL)
+}
+
+/// Deploys the guest that tells its environment, as that version.
+fn deploy(node: &Node, name: &str, version: u64) {
+    node.deploy("inspect", name, &["--env", &format!("VERSION={version}")]);
+}
+
+/// Which version a node serves; none when it has no such function.
+fn served(node: &Node, name: &str) -> Option<u64> {
+    let reply = node.get(&format!("/{name}/"));
+    if reply.status() == 404 {
+        return None;
+    }
+    assert_eq!(reply.status(), 200, "{}", reply.text());
+    let seen: Value = serde_json::from_slice(&reply.body).unwrap();
+    Some(seen.pointer("/environment/VERSION").and_then(Value::as_str).unwrap().parse().unwrap())
+}
+
+fn until_served(node: &Node, name: &str, version: Option<u64>) {
+    wait::for_value(&format!("{name} {version:?} is served"), SOON, || served(node, name), |now| *now == version);
+}
+
+/// What a probe is told, with its status.
+fn readyz(admin: SocketAddr) -> (u16, String) {
+    let mut connection = Connection::open(admin);
+    connection.send(request("GET", "/readyz", &[("connection", "close")], b""));
+    let answer = Answer::read("GET", &connection.rest());
+    (answer.status.unwrap(), answer.text())
+}
+
+fn admin(node: &Node) -> SocketAddr {
+    node.status().node.admin.unwrap().strip_prefix("http://").unwrap().parse().unwrap()
+}
+
+/// What two nodes do with one store, whatever that is.
+fn two_nodes_agree(with_store: impl Fn(NodeBuilder) -> NodeBuilder) {
+    let (one, other) = (with_store(node()).start(), with_store(node()).start());
+    deploy(&one, "it", 1);
+    until_served(&other, "it", Some(1));
+    deploy(&other, "it", 2);
+    until_served(&one, "it", Some(2));
+    // Both at once, and again: in the end both have one and the same.
+    for round in 1..=3 {
+        thread::scope(|scope| {
+            scope.spawn(|| deploy(&one, "it", 10 * round + 1));
+            scope.spawn(|| deploy(&other, "it", 10 * round + 2));
+        });
+        let look = || [served(&one, "it"), served(&other, "it")];
+        let wanted = |[one, other]: &[Option<u64>; 2]| one == other && one.is_some_and(|version| version / 10 == round);
+        wait::for_value("both serve the same of two versions", SOON, look, wanted);
+    }
+    other.cli(&["remove", "it"]).expect_code(0);
+    until_served(&one, "it", None);
+    one.stop();
+    other.stop();
+}
+
+#[test]
+fn two_nodes_on_one_bucket_serve_the_same() {
+    let server = Server::garage();
+    two_nodes_agree(|node| node.bucket(&server, "shared", server.address()));
+}
+
+#[test]
+fn so_they_do_on_another_server() {
+    let server = Server::s3s_fs();
+    two_nodes_agree(|node| node.bucket(&server, "shared", server.address()));
+}
+
+#[test]
+fn two_nodes_on_one_folder_serve_the_same() {
+    let folder = TempDir::new().unwrap();
+    let store = folder.path().join("store");
+    two_nodes_agree(|node| node.option("--store", &store));
+}
+
+#[test]
+fn a_node_that_was_killed_and_one_that_is_new_serve_everything() {
+    let (server, folder) = (Server::garage(), TempDir::new().unwrap());
+    let start = |data: &Path| node().bucket(&server, "", server.address()).data(data).start();
+    let [one, two, three] = ["one", "two", "three"].map(|name| folder.path().join(name));
+    let (first, mut second) = (start(&one), start(&two));
+    deploy(&first, "a", 1);
+    until_served(&second, "a", Some(1));
+    second.kill_engine();
+    drop(second);
+    deploy(&first, "a", 2);
+    deploy(&first, "b", 3);
+    let second = start(&two);
+    assert_eq!([served(&second, "a"), served(&second, "b")], [Some(2), Some(3)], "from its first moment on");
+    deploy(&second, "c", 4);
+    until_served(&first, "c", Some(4));
+    first.stop();
+    let third = start(&three);
+    let look = || ["a", "b", "c"].map(|name| served(&third, name));
+    assert_eq!(look(), [Some(2), Some(3), Some(4)]);
+    second.cli(&["remove", "b"]).expect_code(0);
+    until_served(&third, "b", None);
+    second.stop();
+    third.stop();
+}
+
+#[test]
+fn a_node_whose_store_is_away_starts_serves_and_says_so_and_catches_up() {
+    let (server, folder) = (Server::garage(), TempDir::new().unwrap());
+    let proxy = Proxy::before(server.address());
+    let start = || {
+        let node = node().option("--admin", "127.0.0.1:0").data(&folder.path().join("data"));
+        node.bucket(&server, "p", proxy.address()).start()
+    };
+    let node = start();
+    deploy(&node, "it", 1);
+    // What it knows is on its disk once it has looked again.
+    wait::until("the node has noted it", SOON, || {
+        let known = std::fs::read(folder.path().join("data/cache/known")).ok()?;
+        String::from_utf8_lossy(&known).contains("VERSION").then_some(())
+    });
+    node.stop();
+
+    proxy.always(Fault::Drop);
+    let node = start();
+    let (admin, begun) = (admin(&node), Instant::now());
+    assert_eq!(served(&node, "it"), Some(1));
+    let (status, said) = readyz(admin);
+    assert_eq!(status, 200, "it serves: {said}");
+    assert!(said.starts_with("ready") && said.contains("s3://sockhop-tests/p") && said.contains("since 20"), "{said}");
+    let told = node.cli(&["status"]).expect_code(0).stdout;
+    assert!(told.contains("s3://sockhop-tests/p") && told.contains("away"), "{told}");
+    let file = harness::guests::path("hello");
+    let refused =
+        node.cli(&["deploy", file.to_str().unwrap(), "--name", "new"]).expect_error(&["s3://sockhop-tests/p", "away"]);
+    assert!(!refused.stderr.contains(harness::s3::SECRET));
+    assert!(begun.elapsed() < PATIENTLY);
+    assert_eq!(served(&node, "new"), None);
+
+    // Another node, which reaches the store, deploys meanwhile.
+    let other = self::node().bucket(&server, "p", server.address()).start();
+    deploy(&other, "it", 2);
+    assert_eq!(served(&node, "it"), Some(1));
+    proxy.always(Fault::None);
+    until_served(&node, "it", Some(2));
+    wait::for_value("it is ready without a but", SOON, || readyz(admin).1, |said| said == "ready\n");
+    other.stop();
+    node.stop();
+}
+
+#[test]
+fn a_store_that_falls_silent_costs_no_request() {
+    let server = Server::garage();
+    let proxy = Proxy::before(server.address());
+    let node = node().bucket(&server, "p", proxy.address()).start();
+    deploy(&node, "it", 1);
+    proxy.always(Fault::Silence);
+    let asked = proxy.requests();
+    wait::until("the node waits for its store", SOON, || (proxy.requests() > asked).then_some(()));
+    let begun = Instant::now();
+    for _ in 0..200 {
+        assert_eq!(served(&node, "it"), Some(1));
+    }
+    assert!(begun.elapsed() < Duration::from_secs(10), "nobody waits with it: {:?}", begun.elapsed());
+    proxy.always(Fault::None);
+    deploy(&node, "it", 2);
+    assert_eq!(served(&node, "it"), Some(2));
+    node.stop();
+}
+
+#[test]
+fn a_node_that_has_never_seen_its_store_does_not_start_without_it() {
+    let nobody = harness::nobody::Closed::start();
+    let (server, folder) = (Server::s3s_fs(), TempDir::new().unwrap());
+    let data = folder.path().join("data");
+    let mut arguments =
+        ["serve", "--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()].map(str::to_owned).to_vec();
+    arguments.extend(server.options("p", nobody.address()));
+    harness::node::run(&arguments).expect_error(&["s3://sockhop-tests/p", "away", "--s3-endpoint"]);
+}
