@@ -47,6 +47,7 @@ package_of() {
         wasm-ld) echo lld ;;
         dpkg-deb) echo dpkg ;;
         qemu-system-aarch64) echo qemu-system-arm ;;
+        rsvg-convert) echo librsvg2-bin ;;
         *) echo "$1" ;;
     esac
 }

@@ -6,10 +6,10 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::environment::Environment;
+use crate::environment::{Binary, Environment};
 use crate::server::{self, Instances, Kind, Node};
 use crate::target::Fetched;
-use crate::{compare, copies, cpu, interrupt, load, metrics, output, process_tree, quiet, smaps, target};
+use crate::{copies, cpu, interrupt, load, metrics, output, process_tree, quiet, smaps, target};
 
 /// What the kernel calls the process that runs functions.
 const WORKER: &str = "sockhop-worker";
@@ -32,9 +32,6 @@ pub enum Error {
     /// The load as a whole.
     #[error(transparent)]
     Load(#[from] load::Error),
-    /// The rounds against a peer.
-    #[error(transparent)]
-    Compare(#[from] compare::Error),
     /// A function that does not work, or not always alike.
     #[error(
         "function {name} answers with status {status} and {bytes} bytes; is the component one that replies 200 to GET, and always the same?"
@@ -93,6 +90,8 @@ pub struct Provenance {
     pub environment: Environment,
     /// What the binary says.
     pub version: String,
+    /// What was run.
+    pub binaries: Vec<Binary>,
     /// How the node was started, and the first deploy.
     pub commands: Vec<String>,
     /// What makes the numbers doubtful.
@@ -103,9 +102,11 @@ impl Provenance {
     /// Looks around. Call before any load.
     pub fn of(binary: &Path) -> Self {
         let environment = Environment::look();
-        let version = Kind::Sockhop { binary: binary.to_owned(), instances: Instances::Fresh }.version();
-        let warnings = environment.warnings();
-        Self { environment, version, commands: Vec::new(), warnings }
+        let binaries = [binary.to_owned(), binary.with_file_name("sockhop-worker")].map(|path| Binary::look(&path));
+        let version = Kind::Sockhop { binary: binary.to_owned(), label: None, instances: Instances::Fresh }.version();
+        let mut warnings = environment.warnings();
+        warnings.extend(binaries.iter().filter_map(Binary::warning));
+        Self { environment, version, binaries: binaries.to_vec(), commands: Vec::new(), warnings }
     }
 }
 

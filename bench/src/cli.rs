@@ -1,9 +1,12 @@
 //! The command line: names, defaults and help texts. Holds no file descriptor.
 
-use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+
+use crate::client::Rate;
+use crate::peers::Measure;
+use crate::server::LOAD_CORE;
 
 /// The smallest function there is.
 const HELLO: &str = "tests/guests/target/guests/hello.wasm";
@@ -22,16 +25,17 @@ pub struct Cli {
 pub enum Command {
     /// Drive load at one URL and report rate, latency and errors.
     Load(LoadArguments),
-    /// Compare sockhop with its peers on a hello function, in interleaved rounds.
-    Hello(HelloArguments),
-    /// Compare sockhop with `wasmtime serve` on bodies that are echoed and streamed, in interleaved rounds.
-    Echo(EchoArguments),
+    /// Measure sockhop and every peer that is found, in interleaved rounds, with the same guests, load and cores.
+    Peers(PeersArguments),
+    /// Say what differs between two results beyond noise.
+    Compare(CompareArguments),
+    /// Answer every request with the same bytes, at once or after a set time.
+    NullServer(NullServerArguments),
     /// Time the first request to functions that a fresh node has not loaded yet, beside the second.
     Cold(ColdArguments),
     /// Measure what deployed functions that nobody calls add to a worker's memory.
     Memory(MemoryArguments),
-    /// Measure what a new connection's way into a worker takes, by the node's own account, and compare the rate
-    /// of connections with nginx's.
+    /// Measure what a new connection's way into a worker takes, by the node's own account.
     Hop(HopArguments),
     /// Measure how many requests sockhop serves in a second of CPU time, over the number of connections.
     Cpu(CpuArguments),
@@ -44,29 +48,58 @@ pub enum Command {
 pub struct LoadArguments {
     /// Where to send requests: http://HOST:PORT/PATH (port and path may be left out).
     pub url: String,
-    /// Send POST with a body of so many bytes (byte i is i % 251) instead of GET. The reply must have the same
-    /// body, unless told otherwise; it is read while the request is still being sent.
+    /// The method [default: GET, or POST with a body].
+    #[arg(long)]
+    pub method: Option<String>,
+    /// A header, NAME:VALUE (repeatable).
+    #[arg(long = "header", short = 'H', value_name = "NAME:VALUE")]
+    pub headers: Vec<String>,
+    /// A body.
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["body_file", "post_bytes"])]
+    pub body: Option<String>,
+    /// A body from a file.
+    #[arg(long, value_name = "FILE", conflicts_with = "post_bytes")]
+    pub body_file: Option<PathBuf>,
+    /// A body of so many bytes (byte i is i % 251), for a server that sends it back: the reply must have the same
+    /// body, unless told otherwise. It is read while the request is still being sent.
     #[arg(long, value_parser = clap::value_parser!(u32).range(0..=1_073_741_824))]
     pub post_bytes: Option<u32>,
-    /// Connections held open at a time.
+    /// Ask so many functions instead of one; `{}` in the URL's path is their number, from 0.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub functions: u32,
+    /// How unlike their shares are: number i, from 1, is asked in proportion to 1 / i^ZIPF, at random. 0 asks all alike.
+    #[arg(long, default_value_t = 1.0, value_parser = exponent)]
+    pub zipf: f64,
+    /// Connections held open at a time, over all threads.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub connections: u32,
     /// Length of the measured window.
     #[arg(long, default_value_t = 10.0, value_parser = window_seconds)]
     pub seconds: f64,
-    /// Requests per second, sent at intended times whether or not replies come back (open loop).
+    /// Requests per second, sent at intended times whether or not replies come back (open loop): steady (5000), in steps
+    /// of equal length (1000,2000,4000), as a ramp (1000..5000) or both (1000..5000,5000).
     /// Without it, each connection sends as soon as it has its reply (closed loop).
     #[arg(long)]
-    pub rate: Option<NonZeroU64>,
+    pub rate: Option<Rate>,
     /// Load before the measured window, not reported.
     #[arg(long, default_value_t = 1.0, value_parser = seconds)]
     pub warmup_seconds: f64,
-    /// One connection per request; latency then includes the connect.
+    /// A request without a whole reply by then has failed.
+    #[arg(long, default_value_t = 5.0, value_parser = window_seconds)]
+    pub timeout_seconds: f64,
+    /// Of 100 requests, so many leave their connection open for the next, chosen at random; the others say so and close it.
+    /// Below 100, latency includes the connects.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u8).range(0..=100))]
+    keep_alive_percent: u8,
+    /// One connection per request: --keep-alive-percent 0.
+    #[arg(long, conflicts_with = "keep_alive_percent")]
+    no_keep_alive: bool,
+    /// One client thread for each of these cores, pinned to it; without it, one thread that is not pinned.
+    #[arg(long, alias = "core", value_delimiter = ',')]
+    pub cores: Vec<usize>,
+    /// Never sleep. A server on this machine is then spared the work of waking the client, as if it were on another.
     #[arg(long)]
-    pub no_keep_alive: bool,
-    /// Pin the client's thread to this core.
-    #[arg(long)]
-    pub core: Option<usize>,
+    pub spin: bool,
     /// Count every other reply body as bad. Without it the first reply, fetched before the load, says
     /// what the body is.
     #[arg(long)]
@@ -79,15 +112,11 @@ pub struct LoadArguments {
     pub json: bool,
 }
 
-/// Where the servers are.
-#[derive(Debug, Args)]
-pub struct Peers {
-    /// Folder with `sockhop` and `sockhop-worker` [default: beside this binary, else on PATH].
-    #[arg(long)]
-    pub sockhop_bin: Option<PathBuf>,
-    /// The `wasmtime` binary [default: on PATH].
-    #[arg(long)]
-    pub wasmtime: Option<PathBuf>,
+impl LoadArguments {
+    /// Either option says it.
+    pub fn keep_alive_percent(&self) -> u8 {
+        if self.no_keep_alive { 0 } else { self.keep_alive_percent }
+    }
 }
 
 /// How often and how long.
@@ -104,46 +133,100 @@ pub struct Rounds {
     pub warmup_seconds: f64,
 }
 
-/// What `hello` takes.
+/// What `peers` takes.
 #[derive(Debug, Args)]
-pub struct HelloArguments {
-    #[command(flatten)]
-    pub peers: Peers,
-    /// The `nginx` binary [default: on PATH].
-    #[arg(long)]
-    pub nginx: Option<PathBuf>,
-    /// The hello component (a wasi:http 0.2 handler) that sockhop and wasmtime serve.
-    #[arg(long, default_value = HELLO)]
-    pub component: PathBuf,
+pub struct PeersArguments {
+    /// What is asked of the servers [default: all there is]: hello, connections, json, page, echo, upstream, cpu, beside-cpu,
+    /// zipf, c, go.
+    #[arg(long, value_delimiter = ',')]
+    pub scenarios: Vec<String>,
+    /// Who takes part, by the names in the tables (sockhop, wasmtime+tuned, nginx, null, …) [default: all that are found].
+    #[arg(long, value_delimiter = ',')]
+    pub servers: Vec<String>,
+    /// What is measured.
+    #[arg(long, value_delimiter = ',', default_values = ["rate", "latency", "start", "memory"])]
+    pub measures: Vec<Measure>,
+    /// Folder with `sockhop` and `sockhop-worker` [default: beside this binary, else on PATH]. Repeatable, with names:
+    /// `old=DIR` and `new=DIR` run as sockhop:old and sockhop:new in the same rounds.
+    #[arg(long, value_name = "[NAME=]DIR")]
+    pub sockhop_bin: Vec<String>,
+    /// Folder with peers' binaries, looked into before PATH; scripts/install-peers fills it.
+    #[arg(long, default_value = "target/peers/bin")]
+    pub peers_dir: PathBuf,
+    /// The `spin` binary; without it Spin takes no part.
+    #[arg(long, value_name = "FILE")]
+    pub spin_bin: Option<PathBuf>,
+    /// Folder with the guests.
+    #[arg(long, default_value = "tests/guests/target/guests")]
+    pub guests: PathBuf,
     #[command(flatten)]
     pub rounds: Rounds,
-    /// Connections held open at a time.
-    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=65_536))]
-    pub connections: u32,
-    /// Write everything, every round included, to this file as JSON.
+    /// Rounds, of all, in which memory is measured.
+    #[arg(long, default_value_t = 2)]
+    pub memory_rounds: u32,
+    /// Functions while their memory is measured; a process each for servers of one function.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub functions: u32,
+    /// Functions of the scenario zipf.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub zipf_functions: u32,
+    /// Idle connections while their memory is measured.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    pub idle_connections: u32,
+    /// Cores of the client, a thread on each; servers have core 0.
+    #[arg(long, value_delimiter = ',', default_values_t = [LOAD_CORE])]
+    pub client_cores: Vec<usize>,
+    /// The client never sleeps, so that servers are spared the work of waking it, as if it were on another machine.
+    #[arg(long)]
+    pub spin: bool,
+    /// Write everything, every round included, to this file as JSON: what `compare` reads.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+    /// Write a chart for each measure (SVG) into this folder.
+    #[arg(long, value_name = "DIR")]
+    pub charts: Option<PathBuf>,
+}
+
+/// What `compare` takes.
+#[derive(Debug, Args)]
+pub struct CompareArguments {
+    /// Results of `peers --json` or `cpu --json`: before.
+    pub before: PathBuf,
+    /// After. Without it, two --servers of one file are compared, round by round.
+    pub after: Option<PathBuf>,
+    /// Of these servers only. Of one file: the one before and the one after.
+    #[arg(long, value_delimiter = ',', required_unless_present = "after")]
+    pub servers: Vec<String>,
+    /// First turn each value into one in parts of this server's of the same round, which takes a slower day of the
+    /// machine out of it.
+    #[arg(long, value_name = "SERVER", requires = "after")]
+    pub relative_to: Option<String>,
+    /// How sure an interval must be.
+    #[arg(long, default_value_t = 0.99, value_parser = confidence)]
+    pub confidence: f64,
+    /// A difference that may be as small as this does not count.
+    #[arg(long, default_value_t = 0.5, value_parser = percent)]
+    pub tolerance_percent: f64,
+    /// End with exit code 3 if a figure is worse beyond noise.
+    #[arg(long)]
+    pub fail_on_regression: bool,
+    /// Write everything to this file as JSON.
     #[arg(long)]
     pub json: Option<PathBuf>,
 }
 
-/// What `echo` takes.
+/// What `null-server` takes.
 #[derive(Debug, Args)]
-pub struct EchoArguments {
-    #[command(flatten)]
-    pub peers: Peers,
-    /// The echo component (a wasi:http 0.2 handler that streams its request's body back).
-    #[arg(long, default_value = "tests/guests/target/guests/echo.wasm")]
-    pub component: PathBuf,
-    /// Bytes of each body; at most what sockhop lets a function take by default.
-    #[arg(long, default_value_t = 1_048_576, value_parser = clap::value_parser!(u32).range(1..=10_485_760))]
-    pub bytes: u32,
-    #[command(flatten)]
-    pub rounds: Rounds,
-    /// Connections held open at a time.
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=65_536))]
-    pub connections: u32,
-    /// Write everything, every round included, to this file as JSON.
-    #[arg(long)]
-    pub json: Option<PathBuf>,
+pub struct NullServerArguments {
+    /// What every reply says.
+    #[arg(long, default_value = "Hello, world!", conflicts_with = "body_file")]
+    pub body: String,
+    /// The same from a file.
+    #[arg(long, value_name = "FILE")]
+    pub body_file: Option<PathBuf>,
+    /// How long every reply takes.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=60_000))]
+    pub delay_ms: u64,
 }
 
 /// What `cold` takes.
@@ -192,15 +275,12 @@ pub struct HopArguments {
     /// Folder with `sockhop` and `sockhop-worker` [default: beside this binary, else on PATH].
     #[arg(long)]
     pub sockhop_bin: Option<PathBuf>,
-    /// The `nginx` binary [default: on PATH].
-    #[arg(long)]
-    pub nginx: Option<PathBuf>,
     /// The hello component (a wasi:http 0.2 handler).
     #[arg(long, default_value = HELLO)]
     pub component: PathBuf,
     /// Connections per second of the low rate, one request on each.
-    #[arg(long, default_value = "200")]
-    pub rate: NonZeroU64,
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub rate: u64,
     #[command(flatten)]
     pub rounds: Rounds,
     /// Connections at a time; at saturation each is followed by the next at once.
@@ -258,8 +338,8 @@ pub struct PressureArguments {
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(0..=100_000))]
     pub resets: u32,
     /// Requests per second of the healthy client (open loop).
-    #[arg(long, default_value = "500")]
-    pub rate: NonZeroU64,
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub rate: u64,
     /// Connections of the healthy client, kept alive.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub connections: u32,
@@ -279,6 +359,28 @@ fn seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if (0.0..=86_400.0).contains(&value) => Ok(value),
         _ => Err("want a number of seconds between 0 and 86400".to_owned()),
+    }
+}
+
+/// Beyond a few, only the first is ever asked.
+fn exponent(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if (0.0..=10.0).contains(&value) => Ok(value),
+        _ => Err("want a number from 0 to 10".to_owned()),
+    }
+}
+
+fn confidence(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if (0.5..=0.999).contains(&value) => Ok(value),
+        _ => Err("want a number from 0.5 to 0.999".to_owned()),
+    }
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if (0.0..=100.0).contains(&value) => Ok(value),
+        _ => Err("want a number from 0 to 100".to_owned()),
     }
 }
 

@@ -69,9 +69,14 @@ impl Copies {
     /// Writes one; it takes the place of the last, whose bytes the server has by now.
     pub fn make(&self, counter: u32) -> Result<PathBuf, Error> {
         let path = self.folder.path().join("copy.wasm");
-        let bytes = [&*self.original, &section(counter)].concat();
-        fs::write(&path, bytes).map_err(|source| Error::Write { path: path.clone(), source })?;
+        self.write(counter, &path)?;
         Ok(path)
+    }
+
+    /// Writes one to a place of the caller's.
+    pub fn write(&self, counter: u32, path: &Path) -> Result<(), Error> {
+        let bytes = [&*self.original, &section(counter)].concat();
+        fs::write(path, bytes).map_err(|source| Error::Write { path: path.to_owned(), source })
     }
 }
 

@@ -2,17 +2,18 @@
 //! over the number of connections. A node whose figure falls as connections come has work that grows with them.
 //! Holds no file descriptor; `server` has the node, `client` the sockets.
 
-use std::fmt;
-use std::time::Duration;
-
 use serde::Serialize;
+use std::fmt;
 
 use crate::alone::{Error, Provenance, expect_ok};
-use crate::cli::CpuArguments;
-use crate::compare::Spread;
+use crate::cli::{CpuArguments, Rounds};
+use crate::client::Asks;
 use crate::load::{self, Load};
 use crate::report::Report;
+use crate::series::{Better, Series};
 use crate::server::{self, Instances, LOAD_CORE, Node, SERVER_CORE};
+use crate::stats::Spread;
+use crate::target::Request;
 use crate::{output, process_tree};
 
 const FUNCTION: &str = "hello";
@@ -29,6 +30,8 @@ struct CpuCost {
     load_core: usize,
     /// One entry a number of connections.
     rows: Vec<Row>,
+    /// The same as `compare` reads it.
+    series: Vec<Series>,
     /// The least median of all rows, in parts of the largest: 1 is flat.
     least_to_largest: f64,
 }
@@ -60,24 +63,17 @@ pub fn command(arguments: &CpuArguments) -> Result<(), Error> {
     let instances = if arguments.reuse { Instances::Reuse } else { Instances::Fresh };
     provenance.commands = vec![node.child.command().to_owned(), node.deploy(&component, FUNCTION, instances)?];
     let target = node.target(FUNCTION)?;
-    let fetched = target.fetch(None)?;
+    let fetched = target.fetch(&Request::get())?;
     expect_ok(FUNCTION, &fetched)?;
 
     let mut visits: Vec<Vec<Visit>> = arguments.connections.iter().map(|_| Vec::new()).collect();
     for round in 1..=arguments.rounds.rounds {
         for (&connections, visits) in arguments.connections.iter().zip(&mut visits) {
-            let load = Load {
-                connections,
-                rate: None,
-                warmup: Duration::from_secs_f64(arguments.rounds.warmup_seconds),
-                window: Duration::from_secs_f64(arguments.rounds.seconds),
-                keep_alive: true,
-                core: Some(LOAD_CORE),
-                post: None,
-                expected_body: Some(fetched.body.clone()),
-            };
+            let Rounds { warmup_seconds, seconds, .. } = arguments.rounds;
+            let load = Load::closed(connections, warmup_seconds, seconds);
+            let asks = Asks::one(target.ask(&Request::get(), Some(fetched.body.clone())));
             let before = process_tree::cpu_time(node.child.id())?;
-            let report = load::run(&target, &load)?;
+            let report = load::run(&target, asks, None, &load)?;
             let used = process_tree::cpu_time(node.child.id())?.saturating_sub(before);
             let visit = Visit { cpu_seconds: used.as_secs_f64(), requests: report.requests_in_run, report };
             let rate = visit.requests_per_cpu_second();
@@ -106,6 +102,18 @@ impl Row {
             rounds,
         }
     }
+
+    fn series(&self) -> Series {
+        Series {
+            scenario: format!("{} connections", self.connections),
+            server: "sockhop".to_owned(),
+            measure: "rate by CPU time".to_owned(),
+            unit: "requests/s".to_owned(),
+            better: Better::Higher,
+            client_saturated: false,
+            rounds: self.rounds.iter().map(Visit::requests_per_cpu_second).collect(),
+        }
+    }
 }
 
 impl CpuCost {
@@ -129,6 +137,7 @@ impl CpuCost {
             reuse: arguments.reuse,
             server_core: SERVER_CORE,
             load_core: LOAD_CORE,
+            series: rows.iter().map(Row::series).collect(),
             least_to_largest: least_to_largest(rows.iter().map(|row| row.requests_per_cpu_second.median)),
             rows,
         }

@@ -1,29 +1,25 @@
 //! The `hop` command: what a connection's way from the engine's accept to the worker's first byte takes, by the
-//! node's own account, and how many connections with one request each a second takes beside nginx.
+//! node's own account. How many connections a second takes beside nginx, the scenario `connections` of `peers` says.
 //! Holds no file descriptor; `server` has the node, `client` the sockets.
 
 use std::fmt;
-use std::num::NonZeroU64;
 use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::alone::{Error, Provenance, expect_ok};
-use crate::cli::HopArguments;
-use crate::compare::{Comparison, Contest, Missing, Spread};
+use crate::cli::{HopArguments, Rounds};
+use crate::client::{Asks, Rate};
 use crate::load::{self, Load};
 use crate::metrics::{Histogram, Quantile};
 use crate::output;
 use crate::report::Report;
-use crate::server::{self, Instances, Kind, LOAD_CORE, Node};
+use crate::server::{self, Instances, Node};
+use crate::target::Request;
 
 const FUNCTION: &str = "hello";
-/// Both servers must answer it: nginx is configured with it, and the guest has it built in.
-const BODY: &[u8] = b"Hello, world!";
 const HISTOGRAM: &str = "sockhop_hop_seconds";
-/// Of nginx's rate, what sockhop should have at least.
-const WANTED: f64 = 0.6;
 
 /// Everything.
 #[derive(Debug, Serialize)]
@@ -32,10 +28,6 @@ struct Hop {
     provenance: Provenance,
     /// One entry a kind of load.
     hops: Vec<Hops>,
-    /// Against nginx.
-    comparison: Comparison,
-    /// Rate in parts of nginx's, round against round; none without nginx.
-    of_nginx: Option<Spread>,
 }
 
 /// Hops under one load.
@@ -54,31 +46,11 @@ pub fn command(arguments: &HopArguments) -> Result<(), Error> {
     let component = output::component(&arguments.component)?;
     let binary = server::find_sockhop(arguments.sockhop_bin.as_deref()).ok_or(server::Error::NoSockhop)?;
     let mut provenance = Provenance::of(&binary);
-    let saturation = Load {
-        connections: arguments.connections,
-        rate: None,
-        warmup: Duration::from_secs_f64(arguments.rounds.warmup_seconds),
-        window: Duration::from_secs_f64(arguments.rounds.seconds),
-        keep_alive: false,
-        core: Some(LOAD_CORE),
-        post: None,
-        expected_body: Some(BODY.to_vec()),
-    };
+    let Rounds { warmup_seconds, seconds, .. } = arguments.rounds;
+    let saturation = Load { kept_share: 0.0, ..Load::closed(arguments.connections, warmup_seconds, seconds) };
     let hops = hops(&binary, &component, &saturation, arguments.rate, &mut provenance)?;
 
-    let (mut kinds, mut missing) = (vec![Kind::Sockhop { binary, instances: Instances::Reuse }], Vec::new());
-    match server::find(arguments.nginx.as_deref(), "nginx") {
-        Some(binary) => kinds.push(Kind::Nginx { binary }),
-        None => missing.push(Missing { name: "nginx", option: "--nginx" }),
-    }
-    let rounds = arguments.rounds.rounds;
-    let contest = Contest { kinds, missing, component, load: saturation, measure: FUNCTION, rounds };
-    let comparison = contest.rounds()?;
-    let of_nginx = match &comparison.servers[..] {
-        [ours, nginx] => Some(nginx.times_as_fast(ours)),
-        _ => None,
-    };
-    let hop = Hop { provenance, hops, comparison, of_nginx };
+    let hop = Hop { provenance, hops };
     print!("{hop}");
     Ok(output::write(arguments.json.as_deref(), &hop)?)
 }
@@ -88,24 +60,28 @@ fn hops(
     binary: &Path,
     component: &Path,
     saturation: &Load,
-    rate: NonZeroU64,
+    rate: u64,
     provenance: &mut Provenance,
 ) -> Result<Vec<Hops>, Error> {
     let node = Node::start_with(binary, &["--admin", "127.0.0.1:0"])?;
     let deployed = node.deploy(component, FUNCTION, Instances::Reuse)?;
     provenance.commands = vec![node.child.command().to_owned(), deployed];
     let target = node.target(FUNCTION)?;
-    expect_ok(FUNCTION, &target.fetch(None)?)?;
-    let low = Load { rate: Some(rate), ..saturation.clone() };
+    let fetched = target.fetch(&Request::get())?;
+    expect_ok(FUNCTION, &fetched)?;
+    let asks = Asks::one(target.ask(&Request::get(), Some(fetched.body)));
+    let low = Load { rate: Some(Rate::steady(rate)), ..saturation.clone() };
     let mut all = Vec::new();
     for (name, load) in [(format!("{rate} connections/s"), &low), ("saturation".to_owned(), saturation)] {
         // The histogram counts the warm-up too, so it has a load of its own, before the first reading.
         load::run(
             &target,
+            asks.clone(),
+            None,
             &Load { window: load.warmup.max(Duration::from_millis(100)), warmup: Duration::ZERO, ..load.clone() },
         )?;
         let before = Histogram::of(&node, HISTOGRAM)?;
-        let report = load::run(&target, &Load { warmup: Duration::ZERO, ..load.clone() })?;
+        let report = load::run(&target, asks.clone(), None, &Load { warmup: Duration::ZERO, ..load.clone() })?;
         let histogram = Histogram::of(&node, HISTOGRAM)?.since(&before);
         let errors = report.errors.total();
         if errors > 0 {
@@ -130,15 +106,7 @@ impl fmt::Display for Hop {
             let rate = report.requests_per_second;
             writeln!(f, "{load:<24}{count:>10.0}{:>26}{:>26}{rate:>12.0}", shown(p50.as_ref()), shown(p99.as_ref()))?;
         }
-        write!(f, "{}", self.provenance)?;
-        write!(f, "{}", self.comparison)?;
-        match self.of_nginx {
-            Some(Spread { median, min, max }) => {
-                let holds = if median >= WANTED { "holds" } else { "missed" };
-                writeln!(f, "sockhop, reuse is {median:.2} ({min:.2}..{max:.2}) of nginx; wanted >= {WANTED}: {holds}")
-            }
-            None => Ok(()),
-        }
+        write!(f, "{}", self.provenance)
     }
 }
 

@@ -57,7 +57,7 @@ impl Histogram {
     /// Fetches one from a node that was started with an admin listener.
     pub fn of(node: &Node, name: &'static str) -> Result<Self, Error> {
         let target = Target::parse(&format!("{}/metrics", node.admin()?))?;
-        let fetched = Session::open(&target)?.exchange(&target.request(true, None))?;
+        let fetched = Session::open(&target)?.exchange(&target.get())?;
         let text = String::from_utf8_lossy(&fetched.body);
         Self::parse(&text, name).ok_or(Error::Missing { status: fetched.status, name })
     }

@@ -1,12 +1,12 @@
-//! What one load found, as figures, text and JSON. Holds no file descriptor.
+//! What one load found, as figures and JSON; `report_text` shows it. Holds no file descriptor.
 
-use std::fmt;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::client::{ErrorCounts, Record};
+use crate::client::{ClientThread, ErrorCounts, Record, Section};
 
 /// Above this share of its core the client, not the server, may set the rate.
 const SATURATED_PERCENT: f64 = 95.0;
@@ -17,6 +17,8 @@ const WAITED_PERCENT_MAX: f64 = 5.0;
 /// Latency in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Latency {
+    /// How many requests it is of.
+    pub count: u64,
     /// Mean.
     pub mean_us: f64,
     /// Median.
@@ -27,6 +29,8 @@ pub struct Latency {
     pub p99_us: f64,
     /// 99.9 %.
     pub p999_us: f64,
+    /// 99.99 %.
+    pub p9999_us: f64,
     /// The longest.
     pub max_us: f64,
 }
@@ -46,6 +50,8 @@ pub struct Report {
     pub latency_corrected: Option<Latency>,
     /// By kind, inside the window.
     pub errors: ErrorCounts,
+    /// Every status that was not good, inside the window.
+    pub bad_statuses: BTreeMap<u16, u64>,
     /// All kinds, before the window.
     pub errors_in_warmup: u64,
     /// Sent, but without a reply at the end: one per busy connection is usual.
@@ -54,9 +60,14 @@ pub struct Report {
     pub oldest_unanswered_us: f64,
     /// Due, but without a free connection until the end; open loop only.
     pub never_sent: u64,
-    /// The client's own CPU time, in percent of the run.
+    /// One entry a step or part of a ramp; none when the rate was the same all the time.
+    pub sections: Vec<SectionReport>,
+    /// One entry a thread.
+    pub client: Vec<ThreadReport>,
+    /// The client's own CPU time, in percent of the run; of its busiest thread.
     pub client_cpu_percent: f64,
-    /// How long the client was ready to run while something else had its core, in percent of the run.
+    /// How long the client was ready to run while something else had its core, in percent of the run; of the thread
+    /// that waited longest.
     pub client_waited_percent: f64,
     /// The client was the bottleneck, or close to it: the server may be faster than this report says.
     pub client_saturated: bool,
@@ -65,40 +76,106 @@ pub struct Report {
     pub requests_in_run: u64,
 }
 
+/// What one step of the rate found.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SectionReport {
+    /// The rate that was wanted.
+    pub rate: String,
+    /// Good replies per second.
+    pub requests_per_second: f64,
+    /// From the send.
+    pub latency: Latency,
+    /// From the intended send.
+    pub latency_corrected: Option<Latency>,
+    /// By kind.
+    pub errors: ErrorCounts,
+    /// Due in it, but without a free connection until the end.
+    pub never_sent: u64,
+}
+
+/// One of the client's threads, in percent of the run.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct ThreadReport {
+    /// Where it was pinned.
+    pub core: Option<usize>,
+    /// It ran.
+    pub cpu_percent: f64,
+    /// It was ready to run while something else had its core.
+    pub waited_percent: f64,
+    /// It had work to do; less than it ran where it spins.
+    pub busy_percent: f64,
+}
+
 impl Latency {
     fn of(histogram: &Histogram<u64>) -> Self {
         let at = |quantile| us(histogram.value_at_quantile(quantile));
         Self {
+            count: histogram.len(),
             mean_us: histogram.mean() / 1000.0,
             p50_us: at(0.5),
             p90_us: at(0.9),
             p99_us: at(0.99),
             p999_us: at(0.999),
+            p9999_us: at(0.9999),
             max_us: us(histogram.max()),
         }
     }
 }
 
-impl Report {
-    /// Of a finished run.
-    pub fn of(record: &Record, window: Duration, payload_bytes: Option<usize>) -> Self {
-        let requests_per_second = record.completed as f64 / window.as_secs_f64();
-        let percent = |time: Duration| 100.0 * time.as_secs_f64() / record.wall.as_secs_f64();
-        let client_cpu_percent = percent(record.client_cpu.ran);
+impl ThreadReport {
+    fn of(thread: &ClientThread) -> Self {
+        let percent = |time: Duration| 100.0 * time.as_secs_f64() / thread.wall.as_secs_f64();
         Self {
-            requests: record.completed,
+            core: thread.core,
+            cpu_percent: percent(thread.cpu.ran),
+            waited_percent: percent(thread.cpu.waited),
+            busy_percent: percent(thread.busy),
+        }
+    }
+}
+
+impl SectionReport {
+    fn of(section: &Section, rate: String) -> Self {
+        Self {
+            rate,
+            requests_per_second: per_second(section),
+            latency: Latency::of(&section.uncorrected),
+            latency_corrected: section.corrected.as_ref().map(Latency::of),
+            errors: section.errors,
+            never_sent: section.never_sent,
+        }
+    }
+}
+
+impl Report {
+    /// Of a finished run; `rates` names its sections where there are several, and `payload_bytes` is a body's length.
+    pub fn of(record: &Record, rates: Vec<String>, payload_bytes: Option<usize>) -> Self {
+        let whole = record.whole();
+        let requests_per_second = per_second(&whole);
+        let client: Vec<ThreadReport> = record.threads.iter().map(ThreadReport::of).collect();
+        let most = |figure: fn(&ThreadReport) -> f64| client.iter().map(figure).fold(0.0, f64::max);
+        Self {
+            requests: whole.completed,
             requests_per_second,
             payload_megabytes_per_second: payload_bytes.map(|bytes| requests_per_second * bytes as f64 / 1e6),
-            latency: Latency::of(&record.uncorrected),
-            latency_corrected: record.corrected.as_ref().map(Latency::of),
-            errors: record.errors,
+            latency: Latency::of(&whole.uncorrected),
+            latency_corrected: whole.corrected.as_ref().map(Latency::of),
+            errors: whole.errors,
+            bad_statuses: record.bad_statuses.clone(),
             errors_in_warmup: record.errors_in_warmup,
             unanswered: record.unanswered,
             oldest_unanswered_us: record.oldest_unanswered.as_secs_f64() * 1e6,
-            never_sent: record.never_sent,
-            client_cpu_percent,
-            client_waited_percent: percent(record.client_cpu.waited),
-            client_saturated: client_cpu_percent > SATURATED_PERCENT,
+            never_sent: whole.never_sent,
+            sections: record
+                .sections
+                .iter()
+                .zip(rates)
+                .map(|(section, rate)| SectionReport::of(section, rate))
+                .collect(),
+            client_cpu_percent: most(|thread| thread.cpu_percent),
+            client_waited_percent: most(|thread| thread.waited_percent),
+            client_saturated: most(|thread| thread.busy_percent) > SATURATED_PERCENT,
+            client,
             requests_in_run: record.completed_in_run,
         }
     }
@@ -112,60 +189,23 @@ impl Report {
         }
     }
 
+    /// Latency as a client that does not wait for anybody sees it: corrected, where the loop was open.
+    pub fn felt(&self) -> &Latency {
+        self.latency_corrected.as_ref().unwrap_or(&self.latency)
+    }
+
     /// Whether other programs had so much of the client's core that the figures tell of them, too.
     pub fn client_was_robbed(&self) -> bool {
         self.client_waited_percent > WAITED_PERCENT_MAX
     }
 }
 
+fn per_second(section: &Section) -> f64 {
+    let length = Duration::from_nanos(section.time.end.saturating_sub(section.time.start));
+    if length.is_zero() { 0.0 } else { section.completed as f64 / length.as_secs_f64() }
+}
+
 /// Nanoseconds as microseconds.
 fn us(ns: u64) -> f64 {
     ns as f64 / 1000.0
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} ({} good replies)", self.rate(), self.requests)?;
-        writeln!(
-            f,
-            "{:<32}{:>10}{:>10}{:>10}{:>10}{:>10}{:>10}",
-            "latency, µs", "mean", "p50", "p90", "p99", "p99.9", "max"
-        )?;
-        match &self.latency_corrected {
-            None => latency_line(f, "from send to reply", &self.latency)?,
-            Some(corrected) => {
-                latency_line(f, "corrected (from intended send)", corrected)?;
-                latency_line(f, "uncorrected (from actual send)", &self.latency)?;
-            }
-        }
-        write!(f, "errors: {}", self.errors.total())?;
-        for (name, count) in self.errors.named().iter().filter(|(_, count)| *count > 0) {
-            write!(f, ", {name} {count}")?;
-        }
-        writeln!(f, "; in the warm-up: {}", self.errors_in_warmup)?;
-        write!(f, "unanswered at the end: {}", self.unanswered)?;
-        if self.unanswered > 0 {
-            write!(f, " (oldest {:.0} µs)", self.oldest_unanswered_us)?;
-        }
-        if self.never_sent > 0 {
-            write!(f, "; due but never sent: {} (more connections, or a lower rate)", self.never_sent)?;
-        }
-        writeln!(
-            f,
-            "\nclient: ran {:.0} % of the time, waited {:.0} % for its core",
-            self.client_cpu_percent, self.client_waited_percent
-        )?;
-        if self.client_was_robbed() {
-            writeln!(f, "warning: other programs ran on the client's core; latencies hold its wait too")?;
-        }
-        if self.client_saturated {
-            writeln!(f, "warning: the client was the bottleneck; the server may be faster than this")?;
-        }
-        Ok(())
-    }
-}
-
-fn latency_line(f: &mut fmt::Formatter<'_>, name: &str, latency: &Latency) -> fmt::Result {
-    let Latency { mean_us, p50_us, p90_us, p99_us, p999_us, max_us } = latency;
-    writeln!(f, "{name:<32}{mean_us:>10.1}{p50_us:>10.1}{p90_us:>10.1}{p99_us:>10.1}{p999_us:>10.1}{max_us:>10.1}")
 }

@@ -157,16 +157,15 @@ impl Node {
         let cache = config.data.join("cache");
         let artefacts = Arc::new(Artefacts::open(Arc::clone(&objects), cache.join("artefacts"))?);
         let cache = Arc::new(Cache::open(cache, Arc::clone(&artefacts))?);
+        let known = Known::new(&config.data.join("cache"), objects.name());
         let key = KeyFile::open(config.secrets_key.as_deref(), &config.data);
         let key = key.with_context(|| resolved.whence("secrets_key"))?;
-        let secrets = Arc::new(Secrets::new(Arc::clone(&objects), key));
-        let known = Known::new(&config.data.join("cache"), objects.name());
-        let repository = (Repository::new(objects, artefacts), known);
+        let secrets = Arc::new(Secrets::new(Arc::clone(&objects), key, &config.data.join("cache")));
+        let stored = (Repository::new(objects, artefacts), known, Arc::clone(&secrets));
         let (commands, received): (UnboundedSender<Command>, UnboundedReceiver<Command>) = unbounded_channel();
         let shared_workers: Vec<usize> =
             (0..config.workers_per_core).flat_map(|_| cores.iter().copied()).take(WORKERS_MAX).collect();
-        let local = (Arc::clone(&cache), Arc::clone(&secrets));
-        let loaded = Functions::load(repository, local, commands.clone(), shared_workers.len()).await;
+        let loaded = Functions::load(stored, Arc::clone(&cache), commands.clone(), shared_workers.len()).await;
         let (functions, catalogue) = loaded?;
 
         let (parking, parked) = parking();

@@ -294,12 +294,18 @@ fn json_logs_are_one_object_a_line_from_the_node_and_its_guests() {
     assert_eq!((&why["level"], why["message"].is_string()), (&"ERROR".into(), true), "{why}");
 }
 
-/// What `sockhop --help` lists.
-fn commands() -> Vec<String> {
-    let help = node::run(["--help"]).expect_code(0).stdout;
-    let list = help.split("Commands:").nth(1).unwrap().split("\n\n").next().unwrap();
-    let names = list.lines().filter_map(|line| line.split_whitespace().next());
-    names.filter(|name| *name != "help").map(str::to_owned).collect()
+/// The commands of `sockhop`, and those of its commands that have some, with hyphens between.
+fn commands(above: &[&str]) -> BTreeSet<String> {
+    let help = node::run([above, &["--help"]].concat()).expect_code(0).stdout;
+    let list = help.split("Commands:").nth(1).and_then(|rest| rest.split("\n\n").next()).unwrap_or_default();
+    let names = list.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    let names = names.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help");
+    names
+        .flat_map(|name| {
+            let whole = [above, &[name]].concat();
+            commands(&whole).into_iter().chain([whole.join("-")])
+        })
+        .collect()
 }
 
 #[test]
@@ -327,7 +333,7 @@ fn there_is_a_man_page_for_every_command() {
     node::run(["man", "--out", pages.to_str().unwrap()]).expect_code(0);
     let found: BTreeSet<String> =
         fs::read_dir(&pages).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    let commands = commands();
+    let commands = commands(&[]);
     assert!(commands.len() >= 10, "{commands:?}");
     let wanted = commands.iter().map(|command| format!("sockhop-{command}.1")).chain(["sockhop.1".to_owned()]);
     assert_eq!(found, wanted.collect());

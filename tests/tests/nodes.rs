@@ -136,10 +136,13 @@ fn a_node_whose_store_is_away_starts_serves_and_says_so_and_catches_up() {
     };
     let node = start();
     deploy(&node, "it", 1);
+    node.cli_fed(&["secret", "set", "private", "TOKEN"], b"hush").expect_code(0);
+    node.deploy("inspect", "private", &[]);
     // What it knows is on its disk once it has looked again.
     wait::until("the node has noted it", SOON, || {
         let known = std::fs::read(folder.path().join("data/cache/known")).ok()?;
-        String::from_utf8_lossy(&known).contains("VERSION").then_some(())
+        let known = String::from_utf8_lossy(&known);
+        ["VERSION", "private"].iter().all(|part| known.contains(part)).then_some(())
     });
     node.stop();
 
@@ -147,6 +150,7 @@ fn a_node_whose_store_is_away_starts_serves_and_says_so_and_catches_up() {
     let node = start();
     let (admin, begun) = (admin(&node), Instant::now());
     assert_eq!(served(&node, "it"), Some(1));
+    assert_eq!(node.get("/private/").json()["environment"]["TOKEN"], "hush", "no function runs without its secrets");
     let (status, said) = readyz(admin);
     assert_eq!(status, 200, "it serves: {said}");
     assert!(said.starts_with("ready") && said.contains("s3://sockhop-tests/p") && said.contains("since 20"), "{said}");

@@ -11,6 +11,8 @@ use std::thread;
 use std::time::Duration;
 
 use harness::client::request;
+use harness::faults::{Fault, Proxy};
+use harness::s3::Server;
 use harness::{Connection, Node, Running, node, wait};
 use serde_json::{Value, json};
 
@@ -273,6 +275,45 @@ fn a_secret_changed_under_load_loses_no_request_and_is_never_late() {
 }
 
 #[test]
+fn nodes_that_share_store_and_key_share_secrets_too_and_keep_them_while_the_store_is_away() {
+    let (server, folder) = (Server::s3s_fs(), tempfile::tempdir().unwrap());
+    let proxy = Proxy::before(server.address());
+    let key = key_file(folder.path(), &"0123456789abcdef".repeat(4), 0o600);
+    let start = |data: &str| {
+        let node = Node::build().option("--sync-interval", "100ms").option("--secrets-key", &key);
+        node.data(&folder.path().join(data)).bucket(&server, "p", proxy.address()).start()
+    };
+    let (one, other) = (start("one"), start("other"));
+    one.deploy("inspect", "shop", &[]);
+    let until = |node: &Node, wanted: Value| {
+        let look = || {
+            let reply = node.get("/shop/");
+            (reply.status() == 200).then(|| reply.json()["environment"].clone())
+        };
+        wait::for_value("it has the change", SOON, look, |seen| *seen == Some(wanted.clone()));
+    };
+    set(&one, "shop", "A", MARK);
+    until(&other, json!({"A": MARK}));
+    set(&other, "shop", "B", "2");
+    until(&one, json!({"A": MARK, "B": "2"}));
+    other.cli_fed(&["secret", "remove", "shop", "B"], b"").expect_code(0);
+    until(&one, json!({"A": MARK}));
+    other.stop();
+
+    // It starts with what it had, and what it had is nowhere in clear.
+    let copied = || fs::read_to_string(folder.path().join("one/cache/secrets")).unwrap_or_default();
+    wait::for_value("the node has noted it", SOON, copied, |copy| copy.contains("\"A\"") && !copy.contains("\"B\""));
+    one.stop();
+    proxy.always(Fault::Drop);
+    let one = start("one");
+    assert_eq!(environment(&one, "shop"), json!({"A": MARK}));
+    one.cli_fed(&["secret", "set", "shop", "A"], b"x").expect_error(&["s3://", "away"]);
+    assert_eq!(environment(&one, "shop"), json!({"A": MARK}));
+    assert_eq!(files_with(folder.path(), MARK), Vec::<PathBuf>::new());
+    one.stop();
+}
+
+#[test]
 fn what_is_no_secret_is_refused_and_says_why() {
     let node = Node::build().option("--admin", "127.0.0.1:0").start();
     let large = "x".repeat(32 * 1024 + 1);
@@ -288,8 +329,8 @@ fn what_is_no_secret_is_refused_and_says_why() {
         node.cli_fed(&["secret", "set", "shop", key], value).expect_error(words);
     }
     node.cli_fed(&["secret", "set", "No_Name", "A"], b"x").expect_error(&["No_Name"]);
-    node.cli_fed(&["secret", "set", "shop", "A", "--exact"], large[1..].as_bytes()).expect_code(0);
-    node.cli_fed(&["secret", "set", "shop", "B", "--exact"], large[1..].as_bytes()).expect_code(0);
+    node.cli_fed(&["secret", "set", "shop", "A", "--exact"], &large.as_bytes()[1..]).expect_code(0);
+    node.cli_fed(&["secret", "set", "shop", "B", "--exact"], &large.as_bytes()[1..]).expect_code(0);
     node.cli_fed(&["secret", "set", "shop", "C"], b"x").expect_error(&["65536", "remove some"]);
 
     // The API says the same by itself.

@@ -10,15 +10,28 @@ use std::net::SocketAddr;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
+use super::asks::{Ask, Asks};
 use crate::reply::{Head, ReplyParser};
 
 /// What all connections share.
 #[derive(Debug)]
-pub struct Job {
+pub struct Job<'a> {
     pub address: SocketAddr,
-    pub request: Vec<u8>,
-    pub expected_body: Option<Vec<u8>>,
-    pub keep_alive: bool,
+    pub asks: &'a Asks,
+    /// Whether the connect is part of a request's latency, as it is where connections end with their requests; else it is
+    /// set-up.
+    pub connect_counts: bool,
+}
+
+/// A request to start.
+#[derive(Debug, Clone, Copy)]
+pub struct Turn {
+    /// What is asked, by its number in [`Job::asks`].
+    pub ask: usize,
+    /// Whether it is the connection's last.
+    pub last: bool,
+    /// When it should start.
+    pub intended: u64,
 }
 
 /// How a request ended.
@@ -68,6 +81,7 @@ pub struct Connection {
     body_bytes: usize,
     body_is_right: bool,
     times: Times,
+    turn: Turn,
 }
 
 impl Connection {
@@ -81,7 +95,18 @@ impl Connection {
             body_bytes: 0,
             body_is_right: true,
             times: Times::default(),
+            turn: Turn { ask: 0, last: false, intended: 0 },
         }
+    }
+
+    fn ask<'a>(&self, job: &'a Job<'_>) -> &'a Ask {
+        job.asks.get(self.turn.ask)
+    }
+
+    /// The whole request in hand.
+    fn request<'a>(&self, job: &'a Job<'_>) -> &'a [u8] {
+        let ask = self.ask(job);
+        if self.turn.last { &ask.close } else { &ask.keep }
     }
 
     /// Times of the request in hand, or of the last one.
@@ -95,16 +120,20 @@ impl Connection {
     }
 
     /// Starts a request, on the socket at hand or on a new one.
-    pub fn start(&mut self, job: &Job, registry: &Registry, intended: u64, now: u64) -> Option<Ended> {
-        self.times = Times { intended, sent: now };
+    pub fn start(&mut self, job: &Job<'_>, registry: &Registry, turn: Turn, now: u64) -> Option<Ended> {
+        self.times = Times { intended: turn.intended, sent: now };
+        self.turn = turn;
         self.sent_bytes = 0;
         self.body_bytes = 0;
         self.body_is_right = true;
+        let head_only = self.ask(job).head_only;
         if self.stream.is_some() {
+            self.parser.expect(head_only);
             self.phase = Phase::Sending;
             return self.send(job);
         }
         self.parser = ReplyParser::default();
+        self.parser.expect(head_only);
         self.phase = Phase::Connecting;
         match open(job.address, registry, self.token) {
             Ok(stream) => {
@@ -119,15 +148,14 @@ impl Connection {
     /// the request ended and when, if it did.
     pub fn on_event(
         &mut self,
-        job: &Job,
+        job: &Job<'_>,
         closed: bool,
         buffer: &mut [u8],
         now: &impl Fn() -> u64,
     ) -> Option<(Ended, u64)> {
         match self.phase {
             Phase::Connecting => {
-                if job.keep_alive {
-                    // With keep-alive the connect is set-up; without it, it is part of each request.
+                if !job.connect_counts {
                     self.times.sent = now();
                 }
                 // No reply can be here yet, so there is nothing to read: its coming is another event.
@@ -159,8 +187,8 @@ impl Connection {
         expired
     }
 
-    fn send(&mut self, job: &Job) -> Option<Ended> {
-        while let Some(rest) = job.request.get(self.sent_bytes..).filter(|rest| !rest.is_empty()) {
+    fn send(&mut self, job: &Job<'_>) -> Option<Ended> {
+        while let Some(rest) = self.request(job).get(self.sent_bytes..).filter(|rest| !rest.is_empty()) {
             let stream = self.stream.as_mut()?;
             match stream.write(rest) {
                 Ok(count) => {
@@ -182,7 +210,13 @@ impl Connection {
         None
     }
 
-    fn receive(&mut self, job: &Job, closed: bool, buffer: &mut [u8], now: &impl Fn() -> u64) -> Option<(Ended, u64)> {
+    fn receive(
+        &mut self,
+        job: &Job<'_>,
+        closed: bool,
+        buffer: &mut [u8],
+        now: &impl Fn() -> u64,
+    ) -> Option<(Ended, u64)> {
         loop {
             let stream = self.stream.as_mut()?;
             let count = match stream.read(buffer) {
@@ -197,9 +231,10 @@ impl Connection {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(_) => return Some((self.fail(Failure::Reset), now())),
             };
+            let expected_body = &self.ask(job).expected_body;
             let Self { parser, body_bytes, body_is_right, .. } = self;
             let parsed = parser.feed(&buffer[..count], &mut |part| {
-                if let Some(expected) = &job.expected_body {
+                if let Some(expected) = expected_body {
                     *body_is_right &= expected.get(*body_bytes..*body_bytes + part.len()) == Some(part);
                 }
                 *body_bytes += part.len();
@@ -208,8 +243,8 @@ impl Connection {
                 Ok((used, Some(head))) if used == count => {
                     let at = now();
                     // A reply that came before the request had left leaves no room for another.
-                    let sent = self.sent_bytes == job.request.len();
-                    if closed || !(sent && job.keep_alive && head.keep_alive) {
+                    let sent = self.sent_bytes == self.request(job).len();
+                    if closed || self.turn.last || !(sent && head.keep_alive) {
                         self.stream = None;
                     }
                     return Some((self.complete(job, head), at));
@@ -226,7 +261,7 @@ impl Connection {
         }
     }
 
-    fn at_end(&mut self, job: &Job, head: Result<Head, crate::reply::Error>) -> Ended {
+    fn at_end(&mut self, job: &Job<'_>, head: Result<Head, crate::reply::Error>) -> Ended {
         match head {
             Ok(head) => self.complete(job, head),
             Err(crate::reply::Error::NoReply) => self.fail(Failure::Reset),
@@ -234,9 +269,9 @@ impl Connection {
         }
     }
 
-    fn complete(&mut self, job: &Job, head: Head) -> Ended {
+    fn complete(&mut self, job: &Job<'_>, head: Head) -> Ended {
         self.phase = Phase::Idle;
-        let length_is_right = job.expected_body.as_ref().is_none_or(|body| body.len() == self.body_bytes);
+        let length_is_right = self.ask(job).expected_body.as_ref().is_none_or(|body| body.len() == self.body_bytes);
         Ended::Reply { status: head.status, body_is_right: self.body_is_right && length_is_right }
     }
 

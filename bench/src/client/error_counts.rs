@@ -31,6 +31,18 @@ impl ErrorCounts {
         self.named().iter().map(|(_, count)| count).sum()
     }
 
+    /// Adds what another count found.
+    pub fn add(&mut self, other: &Self) {
+        self.connect += other.connect;
+        self.reset += other.reset;
+        self.timeout += other.timeout;
+        self.malformed += other.malformed;
+        self.status_4xx += other.status_4xx;
+        self.status_5xx += other.status_5xx;
+        self.status_other += other.status_other;
+        self.bad_body += other.bad_body;
+    }
+
     /// Every kind with its name.
     pub fn named(&self) -> [(&'static str, u64); 8] {
         [

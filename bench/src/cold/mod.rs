@@ -65,7 +65,7 @@ fn name(counter: u32) -> String {
 fn measure(node: &Node, functions: u32) -> Result<Vec<[Duration; 2]>, Error> {
     let warm = node.target(WARM)?;
     let mut session = Session::open(&warm)?;
-    let request = warm.request(true, None);
+    let request = warm.get();
     let expected = session.exchange(&request)?;
     check(WARM, &expected, &expected)?;
     for _ in 0..WARMING_REQUESTS {
@@ -74,7 +74,7 @@ fn measure(node: &Node, functions: u32) -> Result<Vec<[Duration; 2]>, Error> {
     let mut times = Vec::new();
     for counter in 0..functions {
         let name = name(counter);
-        let request = node.target(&name)?.request(true, None);
+        let request = node.target(&name)?.get();
         let mut timed = || {
             let sent = Instant::now();
             let fetched = session.exchange(&request)?;

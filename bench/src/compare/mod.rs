@@ -1,132 +1,225 @@
-//! Rounds over several servers: what `hello` and `echo` have in common.
+//! The `compare` command: what differs between two files of results, or between two servers of one, beyond noise.
 //!
-//! One server is alive at a time, on core 0, with the client on core 1; a round visits each once, so that
-//! whatever slows the machine down for a while slows all of them. Each visit starts the server afresh: an
-//! idle server still ticks, and a fresh process has a fresh memory layout, which is part of the spread.
-//! Processes and their files belong to `server`; this module holds one `Server` at a time.
+//! * Two servers of one file ran in the same rounds: their values are compared round by round, and what slowed the machine
+//!   down for a while slowed both.
+//! * Two files were made at different times. Their medians are compared; with `--relative-to`, each value first becomes
+//!   one in parts of a server's that ran in the same round, so that a machine that is slower today is no difference.
+//!
+//! Opens the files for the length of one read only.
 
-mod peers;
-mod result;
-mod table;
+mod verdict;
 
-use std::path::{Path, PathBuf};
+use std::fmt;
+use std::path::Path;
 
-use crate::environment::Environment;
-use crate::load::{self, Load};
-use crate::output;
-use crate::process_tree;
-use crate::server::{self, Kind, LOAD_CORE, Server};
-use result::Round;
-pub use result::{Comparison, Measured, Missing, Settings, Spread};
+use serde::Serialize;
+
+use crate::cli::CompareArguments;
+use crate::series::{self, File, Series};
+use crate::stats::{self, Interval};
+use verdict::Verdict;
 
 /// What goes wrong here.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Nothing to measure at all.
-    #[error("none of the servers was found; install one, or say where: --sockhop-bin, --wasmtime, --nginx")]
-    Nothing,
-    /// Something else answers.
-    #[error(
-        "{name} answers `{body}` with status {status} instead of 200 and the expected body; is {} the right component?",
-        component.display()
-    )]
-    Answer {
-        /// Which server.
-        name: &'static str,
-        /// Its status.
-        status: u16,
-        /// The start of its body.
-        body: String,
-        /// What it serves.
-        component: PathBuf,
+    /// No file.
+    #[error(transparent)]
+    Series(#[from] series::Error),
+    /// Nothing in common.
+    #[error("there is no figure that both sides have; sides: {0}")]
+    Nothing(String),
+    /// No report file.
+    #[error(transparent)]
+    Output(#[from] crate::output::Error),
+    /// As asked: the exit code says so.
+    #[error("{count} of {of} figures are worse beyond noise")]
+    Regression {
+        /// How many.
+        count: usize,
+        /// Of so many.
+        of: usize,
     },
-    /// A server did not start.
-    #[error(transparent)]
-    Server(#[from] server::Error),
-    /// The load failed as a whole.
-    #[error(transparent)]
-    Load(#[from] load::Error),
-    /// The server died under load, or /proc is not there.
-    #[error("cannot tell the CPU time of {name} ({source})")]
-    CpuTime {
-        /// Which server.
-        name: &'static str,
-        /// Why.
-        source: process_tree::Error,
-    },
-    /// No component, or no report file.
-    #[error(transparent)]
-    Output(#[from] output::Error),
 }
 
-/// What to compare, and how.
-#[derive(Debug)]
-pub struct Contest {
-    /// The servers.
-    pub kinds: Vec<Kind>,
-    /// Those that were not found.
-    pub missing: Vec<Missing>,
-    /// What they serve.
-    pub component: PathBuf,
-    /// How they are loaded, the body of every reply included.
-    pub load: Load,
-    /// What the report calls it.
-    pub measure: &'static str,
-    /// In each, every server is visited once.
-    pub rounds: u32,
+/// All differences.
+#[derive(Debug, Serialize)]
+struct Comparison {
+    before: String,
+    after: String,
+    confidence: f64,
+    tolerance_percent: f64,
+    rows: Vec<Row>,
+    warnings: Vec<String>,
 }
 
-impl Contest {
-    /// Runs all rounds and reports, as JSON to a file as well.
-    pub fn run(self, json: Option<&Path>) -> Result<(), Error> {
-        let comparison = self.rounds()?;
-        print!("{comparison}");
-        Ok(output::write(json, &comparison)?)
+/// One figure on both sides.
+#[derive(Debug, Serialize)]
+struct Row {
+    scenario: String,
+    server: String,
+    measure: String,
+    unit: String,
+    before: f64,
+    after: f64,
+    rounds: [usize; 2],
+    /// After in parts of before; none when there were too few rounds.
+    ratio: Option<Interval>,
+    verdict: Verdict,
+}
+
+/// The command.
+pub fn command(arguments: &CompareArguments) -> Result<(), Error> {
+    let comparison = compare(arguments)?;
+    print!("{comparison}");
+    crate::output::write(arguments.json.as_deref(), &comparison)?;
+    let count = comparison.rows.iter().filter(|row| row.verdict == Verdict::Worse).count();
+    if arguments.fail_on_regression && count > 0 {
+        return Err(Error::Regression { count, of: comparison.rows.len() });
     }
+    Ok(())
+}
 
-    /// Runs all rounds.
-    pub fn rounds(self) -> Result<Comparison, Error> {
-        let environment = Environment::look();
-        if self.kinds.is_empty() {
-            return Err(Error::Nothing);
-        }
-        let mut servers: Vec<Measured> = self.kinds.iter().map(Measured::new).collect();
-        for round in 1..=self.rounds {
-            for (kind, measured) in self.kinds.iter().zip(&mut servers) {
-                let started = kind.start(&self.component, self.measure)?;
-                measured.rounds.push(self.visit(kind.name(), &started)?);
-                if measured.commands.is_empty() {
-                    measured.commands.clone_from(&started.commands);
+fn compare(arguments: &CompareArguments) -> Result<Comparison, Error> {
+    let before = File::read(&arguments.before)?;
+    let after = arguments.after.as_deref().map(File::read).transpose()?;
+    let mut warnings = Vec::new();
+    let mut rows = Vec::new();
+    let names = match (&after, &arguments.servers[..]) {
+        // Two servers of one file.
+        (None, [one, other]) => {
+            for series in before.series.iter().filter(|series| series.server == *one) {
+                let found = before.series.iter().find(|found| found.server == *other && found.is_like(series));
+                if let Some(found) = found {
+                    let ratio = stats::paired(&series.rounds, &found.rounds, arguments.confidence);
+                    rows.push(Row::of(series, found, ratio, arguments));
                 }
-                drop(started);
-                eprintln!("round {round}/{}: {}", self.rounds, measured.last_line());
             }
+            [one.clone(), other.clone()]
         }
-        let settings = Settings {
-            measure: self.measure,
-            rounds: self.rounds,
-            seconds: self.load.window.as_secs_f64(),
-            warmup_seconds: self.load.warmup.as_secs_f64(),
-            connections: self.load.connections,
-            keep_alive: self.load.keep_alive,
-            payload_bytes: self.load.post.as_ref().map(Vec::len),
-            server_core: server::SERVER_CORE,
-            load_core: LOAD_CORE,
-        };
-        Ok(Comparison::new(environment, settings, servers, self.missing))
+        _ => {
+            let after = after.as_ref().unwrap_or(&before);
+            for (path, file) in [(Some(&arguments.before), &before), (arguments.after.as_ref(), after)] {
+                let name = path.map_or_else(String::new, |path| path.display().to_string());
+                warnings.extend(file.warnings.iter().map(|warning| format!("{name}: {warning}")));
+            }
+            warnings.extend(differences(&before, after));
+            let sides = [&before, after].map(|file| side(file, arguments));
+            for series in &sides[0] {
+                let found = sides[1].iter().find(|found| found.server == series.server && found.is_like(series));
+                if let Some(found) = found {
+                    let ratio = stats::unpaired(&series.rounds, &found.rounds, arguments.confidence);
+                    rows.push(Row::of(series, found, ratio, arguments));
+                }
+            }
+            let name = |path: &Path| path.display().to_string();
+            [name(&arguments.before), arguments.after.as_deref().map_or_else(String::new, name)]
+        }
+    };
+    let [before, after] = names;
+    if rows.is_empty() {
+        return Err(Error::Nothing(format!("{before}; {after}")));
     }
+    let few = rows.iter().filter(|row| row.verdict == Verdict::TooFewRounds).count();
+    if few > 0 {
+        warnings.push(format!(
+            "{few} figures have fewer than {} rounds on a side, and nothing is said of them",
+            stats::ROUNDS_MIN
+        ));
+    }
+    let (confidence, tolerance_percent) = (arguments.confidence, arguments.tolerance_percent);
+    Ok(Comparison { before, after, confidence, tolerance_percent, rows, warnings })
+}
 
-    /// Loads one server once.
-    fn visit(&self, name: &'static str, server: &Server) -> Result<Round, Error> {
-        let fetched = server.target.fetch(self.load.post.as_deref()).map_err(load::Error::from)?;
-        if fetched.status != 200 || self.load.expected_body.as_ref().is_some_and(|body| *body != fetched.body) {
-            let body = String::from_utf8_lossy(&fetched.body).chars().take(80).collect();
-            return Err(Error::Answer { name, status: fetched.status, body, component: self.component.clone() });
+/// A file's figures, those of the servers asked for, in parts of another server's if that was asked for.
+fn side(file: &File, arguments: &CompareArguments) -> Vec<Series> {
+    let wanted = |series: &&Series| arguments.servers.is_empty() || arguments.servers.contains(&series.server);
+    let Some(reference) = &arguments.relative_to else {
+        return file.series.iter().filter(wanted).cloned().collect();
+    };
+    let relative = |series: &Series| {
+        let found = file.series.iter().find(|found| found.server == *reference && found.is_like(series))?;
+        let rounds = series.rounds.iter().zip(&found.rounds).map(|(value, by)| value / by);
+        let unit = format!("of {reference}");
+        Some(Series { rounds: rounds.filter(|value| value.is_finite()).collect(), unit, ..series.clone() })
+    };
+    file.series.iter().filter(wanted).filter(|series| series.server != *reference).filter_map(relative).collect()
+}
+
+/// Where two measurements were not made alike.
+fn differences(before: &File, after: &File) -> Vec<String> {
+    let text = |file: &File, key: &str| match file.environment.get(key) {
+        None => String::new(),
+        Some(serde_json::Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    };
+    ["cpu", "cores", "kernel", "governor", "mitigations"]
+        .iter()
+        .filter(|key| text(before, key) != text(after, key))
+        .map(|key| format!("the {key} differs: {} and {}", text(before, key), text(after, key)))
+        .collect()
+}
+
+impl Row {
+    fn of(before: &Series, after: &Series, ratio: Option<Interval>, arguments: &CompareArguments) -> Self {
+        let server = if before.server == after.server { before.server.clone() } else { String::new() };
+        Self {
+            scenario: before.scenario.clone(),
+            server,
+            measure: before.measure.clone(),
+            unit: before.unit.clone(),
+            before: before.spread().median,
+            after: after.spread().median,
+            rounds: [before.rounds.len(), after.rounds.len()],
+            verdict: Verdict::of(ratio, before.better, arguments.tolerance_percent),
+            ratio,
         }
-        let cpu_time = || process_tree::cpu_time(server.child.id()).map_err(|source| Error::CpuTime { name, source });
-        let before = cpu_time()?;
-        let report = load::run(&server.target, &self.load)?;
-        let cpu = cpu_time()?.saturating_sub(before);
-        Ok(Round::new(report, cpu, fetched.wire_bytes))
     }
 }
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "before: {}\nafter:  {}", self.before, self.after)?;
+        writeln!(
+            f,
+            "ratio: after in parts of before, medians over the rounds, with the {} % interval of a bootstrap; a difference counts beyond {} %\n",
+            self.confidence * 100.0,
+            self.tolerance_percent
+        )?;
+        writeln!(
+            f,
+            "{:<16}{:<30}{:<24}{:>12}{:>12}  {:<26}verdict",
+            "scenario", "server", "measure", "before", "after", "ratio"
+        )?;
+        for row in &self.rows {
+            let ratio =
+                row.ratio.map_or_else(String::new, |it| format!("{:.3} ({:.3}..{:.3})", it.ratio, it.low, it.high));
+            writeln!(
+                f,
+                "{:<16}{:<30}{:<24}{:>12}{:>12}  {ratio:<26}{}",
+                row.scenario,
+                row.server,
+                format!("{}, {}", row.measure, row.unit),
+                figure(row.before),
+                figure(row.after),
+                row.verdict
+            )?;
+        }
+        for warning in &self.warnings {
+            writeln!(f, "warning: {warning}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Large figures whole, small ones with what matters of them.
+pub fn figure(value: f64) -> String {
+    match value.abs() {
+        size if size >= 1000.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        size if size >= 0.1 || size == 0.0 => format!("{value:.3}"),
+        _ => format!("{value:.5}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,7 @@ use crate::cli::MemoryArguments;
 use crate::copies::Copies;
 use crate::server::{self, Instances, Node, SERVER_CORE};
 use crate::smaps::Sample;
-use crate::target::Session;
+use crate::target::{Request, Session};
 use crate::{output, quiet};
 use result::{Memory, Settings, Step};
 
@@ -95,7 +95,7 @@ impl Subject {
     /// On a connection of its own, so that none stays open and counts as memory.
     fn get(&self, name: &str) -> Result<(), Error> {
         let target = self.node.target(name)?;
-        let fetched = Session::open(&target)?.exchange(&target.request(false, None))?;
+        let fetched = Session::open(&target)?.exchange(&target.bytes(&Request::get(), false))?;
         expect_ok(name, &fetched)
     }
 

@@ -18,10 +18,11 @@ use nix::unistd::{SysconfVar, sysconf};
 
 use crate::alone::{Error, Provenance, expect_ok, worker};
 use crate::cli::PressureArguments;
+use crate::client::{Asks, Rate};
 use crate::load::{self, Load};
 use crate::server::{self, Instances, LOAD_CORE, Node, SERVER_CORE};
 use crate::smaps::Sample;
-use crate::target::Target;
+use crate::target::{Request, Target};
 use crate::{client, cpu, output, quiet};
 use crowd::{Behaviour, Crowd};
 use result::{Footprint, Pressure, Row, Settings};
@@ -117,7 +118,7 @@ impl Subject {
             provenance.commands = vec![node.child.command().to_owned(), hello, flood];
         }
         let healthy = node.target(HEALTHY)?;
-        let fetched = healthy.fetch(None)?;
+        let fetched = healthy.fetch(&Request::get())?;
         expect_ok(HEALTHY, &fetched)?;
         Ok(Self { worker: worker(&node)?, node, healthy, body: fetched.body })
     }
@@ -125,16 +126,12 @@ impl Subject {
     /// Alone, then beside the crowd.
     fn visit(&self, behaviour: Behaviour, count: u32, arguments: &PressureArguments) -> Result<Row, Error> {
         let load = Load {
-            connections: arguments.connections,
-            rate: Some(arguments.rate),
-            warmup: Duration::from_secs_f64(arguments.warmup_seconds),
-            window: Duration::from_secs_f64(arguments.seconds),
-            keep_alive: true,
-            core: Some(LOAD_CORE),
-            post: None,
-            expected_body: Some(self.body.clone()),
+            rate: Some(Rate::steady(arguments.rate)),
+            ..Load::closed(arguments.connections, arguments.warmup_seconds, arguments.seconds)
         };
-        let alone = load::run(&self.healthy, &load)?;
+        let ask = self.healthy.ask(&Request::get(), Some(self.body.clone()));
+        let healthy = || load::run(&self.healthy, Asks::one(ask.clone()), None, &load);
+        let alone = healthy()?;
         let (_, before) = self.look()?;
         let SocketAddr::V4(address) = self.healthy.resolve()? else {
             unreachable!("the node was told to listen on 127.0.0.1")
@@ -144,7 +141,7 @@ impl Subject {
         let stop = AtomicBool::new(false);
         let (beside, happened) = thread::scope(|scope| {
             let pressing = scope.spawn(|| cpu::pin(crowd_core()).map(|()| crowd.press(&stop)));
-            let beside = load::run(&self.healthy, &load);
+            let beside = healthy();
             stop.store(true, Ordering::Relaxed);
             (beside, pressing.join().unwrap_or(Err(cpu::Error::Panicked { core: crowd_core() })))
         });

@@ -1,7 +1,6 @@
 //! What `pressure` found, as figures, text and JSON. Holds no file descriptor.
 
 use std::fmt;
-use std::num::NonZeroU64;
 
 use serde::Serialize;
 
@@ -28,7 +27,7 @@ pub struct Pressure {
 #[derive(Debug, Serialize)]
 pub struct Settings {
     /// Its requests per second.
-    pub rate: NonZeroU64,
+    pub rate: u64,
     /// Its connections, kept alive.
     pub connections: u32,
     /// Each window.
@@ -108,7 +107,7 @@ impl Row {
         [before, after]: [Footprint; 2],
         settled: bool,
     ) -> Self {
-        let ratio = |figure: fn(&Latency) -> f64| figure(latency(&beside)) / figure(latency(&alone));
+        let ratio = |figure: fn(&Latency) -> f64| figure(beside.felt()) / figure(alone.felt());
         let each = |from: u64, to: u64| (to as f64 - from as f64) / f64::from(count.max(1));
         let buffers = before.socket_buffers.zip(after.socket_buffers);
         Self {
@@ -132,11 +131,6 @@ impl Row {
             settled,
         }
     }
-}
-
-/// From the intended send: a request that had to wait for its turn has waited, too.
-fn latency(report: &Report) -> &Latency {
-    report.latency_corrected.as_ref().unwrap_or(&report.latency)
 }
 
 impl Pressure {
@@ -172,7 +166,7 @@ impl Pressure {
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (alone, beside) = (latency(&self.alone), latency(&self.beside));
+        let (alone, beside) = (self.alone.felt(), self.beside.felt());
         write!(
             f,
             "{:<24}{:>8}{:>8}{:>8}{:>9}",

@@ -52,6 +52,8 @@ pub struct ReplyParser {
     state: State,
     /// Bytes of a head that came in pieces; empty in the usual case, where it is parsed in place.
     partial: Vec<u8>,
+    /// Whether the reply ends with its head, because the request was a HEAD (RFC 9110 9.3.2).
+    head_only: bool,
 }
 
 #[derive(Debug, Default)]
@@ -69,6 +71,11 @@ enum Framing {
 }
 
 impl ReplyParser {
+    /// Says what the next request is. Call it between two replies only.
+    pub fn expect(&mut self, head_only: bool) {
+        self.head_only = head_only;
+    }
+
     /// Takes the next bytes off the socket. Returns how many belong to this reply and, once it is whole,
     /// its head; the parser is then ready for the next reply. `on_body` sees the body's bytes.
     pub fn feed(&mut self, bytes: &[u8], on_body: &mut impl FnMut(&[u8])) -> Result<(usize, Option<Head>), Error> {
@@ -115,7 +122,7 @@ impl ReplyParser {
     pub fn end(&mut self) -> Result<Head, Error> {
         match std::mem::take(self) {
             Self { state: State::Body(head, Framing::UntilClose), .. } => Ok(head),
-            Self { state: State::Head, partial } if partial.is_empty() => Err(Error::NoReply),
+            Self { state: State::Head, partial, .. } if partial.is_empty() => Err(Error::NoReply),
             _ => Err(Error::Truncated),
         }
     }
@@ -138,6 +145,7 @@ impl ReplyParser {
         self.partial.clear();
         // An interim reply (100, 103) announces the one that counts.
         if !(100..200).contains(&head.status) {
+            let framing = if self.head_only { Framing::Sized { left: 0 } } else { framing };
             self.state = State::Body(head, framing);
         }
         Ok(Some(length - before))

@@ -21,7 +21,8 @@ use crate::{cpu, interrupt};
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 /// From SIGTERM to the end; then SIGKILL.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
-const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+/// How long a start takes is a figure of its own, so this is its grain.
+const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 const LOG_LINES_SHOWN: usize = 12;
 
 /// What goes wrong here.

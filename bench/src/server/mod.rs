@@ -1,18 +1,27 @@
-//! The servers that are compared: how each is found, started on a free loopback port, and ended.
+//! The servers that are measured: how each is found, prepared, started on a free loopback port, and ended.
 //!
 //! `child` owns the processes and their files. The modules named after servers hold only what differs:
-//! flags, configuration, and how each says that it is ready.
+//! flags, configuration, and how each says that it is ready. `kind` says which there are.
 
 mod child;
+mod kind;
 mod nginx;
+mod null;
 mod sockhop;
+mod spin;
 mod wasmtime;
+mod workerd;
 
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::time::Duration;
 
+use crate::process_tree;
+use crate::smaps::{self, Sample};
 use crate::target::{self, Target};
 pub use child::{Child, Error as ChildError, scratch};
+pub use kind::{Kind, Places, Prepared};
+pub use null::upstream;
 pub use sockhop::Node;
 
 /// Where every measured server runs: one core each, one after the other.
@@ -48,6 +57,20 @@ pub enum Error {
         /// What it printed.
         output: String,
     },
+    /// A file of its own that a server needs.
+    #[error("cannot write {} ({source}); is the temporary folder full?", path.display())]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+    /// Many functions.
+    #[error(transparent)]
+    Copies(#[from] crate::copies::Error),
+    /// This program.
+    #[error("cannot find this program's own file ({0})")]
+    Own(std::io::Error),
     /// No binary.
     #[error("sockhop was not found beside this program or on PATH; say where its folder is: --sockhop-bin")]
     NoSockhop,
@@ -65,81 +88,67 @@ pub enum Instances {
     Reuse,
 }
 
-/// Something to compare.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kind {
-    /// The product: `sockhop serve` and one deployed function.
-    Sockhop {
-        /// The `sockhop` binary.
-        binary: PathBuf,
-        /// Requests one instance serves.
-        instances: Instances,
-    },
-    /// `wasmtime serve`.
-    Wasmtime {
-        /// The `wasmtime` binary.
-        binary: PathBuf,
-        /// With flags that make it faster, or as it comes.
-        tuned: bool,
-        /// Requests one instance serves.
-        instances: Instances,
-    },
-    /// nginx with one worker and a constant reply: what HTTP itself costs.
-    Nginx {
-        /// The `nginx` binary.
-        binary: PathBuf,
-    },
+/// What a server is to serve.
+#[derive(Debug, Clone)]
+pub struct Serving {
+    /// What servers of components run.
+    pub component: PathBuf,
+    /// What workerd runs instead, if anybody wrote it: it knows no components.
+    pub script: Option<&'static str>,
+    /// What servers without functions reply.
+    pub fixed: Vec<u8>,
+    /// So many of them, all alike but each a file of its own.
+    pub functions: u32,
+    /// Options of `sockhop deploy`.
+    pub options: Vec<String>,
 }
 
 /// A server that answers. Ends with this value.
 #[derive(Debug)]
 pub struct Server {
-    /// Its process.
-    pub child: Child,
-    /// Where it answers.
-    pub target: Target,
+    /// Its processes: one, or one a function.
+    pub children: Vec<Child>,
+    /// Where each function answers.
+    pub targets: Vec<Target>,
     /// Commands that brought it there, for the report.
     pub commands: Vec<String>,
 }
 
-impl Kind {
-    /// What the report calls it.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Sockhop { instances: Instances::Fresh, .. } => "sockhop",
-            Self::Sockhop { instances: Instances::Reuse, .. } => "sockhop, reuse",
-            Self::Wasmtime { tuned: false, instances: Instances::Fresh, .. } => "wasmtime serve",
-            Self::Wasmtime { tuned: true, instances: Instances::Fresh, .. } => "wasmtime serve, tuned",
-            Self::Wasmtime { tuned: false, instances: Instances::Reuse, .. } => "wasmtime serve, reuse",
-            Self::Wasmtime { tuned: true, instances: Instances::Reuse, .. } => "wasmtime serve, tuned, reuse",
-            Self::Nginx { .. } => "nginx",
-        }
+impl Server {
+    /// Of one process.
+    fn one(child: Child, targets: Vec<Target>) -> Self {
+        let commands = vec![child.command().to_owned()];
+        Self { children: vec![child], targets, commands }
     }
 
-    /// Starts it and waits until it answers.
-    ///
-    /// `name` is what sockhop calls the function; a peer has one function, without a name.
-    pub fn start(&self, component: &Path, name: &str) -> Result<Server, Error> {
-        match self {
-            Self::Sockhop { binary, instances } => sockhop::start(binary, component, name, *instances),
-            Self::Wasmtime { binary, tuned, instances } => wasmtime::start(binary, *tuned, *instances, component),
-            Self::Nginx { binary } => nginx::start(binary),
-        }
+    /// Where its first function answers.
+    pub fn target(&self) -> &Target {
+        let Some(target) = self.targets.first() else { unreachable!("every server has one") };
+        target
     }
 
-    /// What the binary says its version is, in one line.
-    pub fn version(&self) -> String {
-        let (binary, flag) = match self {
-            Self::Sockhop { binary, .. } | Self::Wasmtime { binary, .. } => (binary, "--version"),
-            Self::Nginx { binary } => (binary, "-v"),
-        };
-        let mut command = Command::new(binary);
-        command.arg(flag);
-        match child::run(self.name(), SERVER_CORE, command) {
-            Ok((_, text)) => text.lines().next().unwrap_or("unknown").to_owned(),
-            Err(_) => "unknown".to_owned(),
-        }
+    /// User and system time of all its processes.
+    pub fn cpu_time(&self) -> Result<Duration, process_tree::Error> {
+        self.children.iter().map(|child| process_tree::cpu_time(child.id())).sum()
     }
+
+    /// What no kernel could take from all its processes without swapping, in bytes.
+    pub fn memory(&self) -> Result<u64, smaps::Error> {
+        let mut sum = 0;
+        for child in &self.children {
+            for process in process_tree::tree(child.id()).unwrap_or_default() {
+                sum += Sample::of(process.pid)?.kept();
+            }
+        }
+        Ok(sum)
+    }
+}
+
+/// Addresses that were free a moment ago, all of them different.
+fn free_addresses(count: usize) -> Result<Vec<SocketAddr>, Error> {
+    let listeners: Result<Vec<TcpListener>, _> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect();
+    let addresses = listeners.and_then(|all| all.iter().map(TcpListener::local_addr).collect());
+    addresses.map_err(Error::Port)
 }
 
 /// The `sockhop` binary: in the folder given, else beside this program, else on PATH.
@@ -158,6 +167,8 @@ pub fn find(given: Option<&Path>, name: &str) -> Option<PathBuf> {
     match given {
         Some(path) => path.is_file().then(|| path.to_owned()),
         None => std::env::split_paths(&std::env::var_os("PATH")?)
+            // Where Debian has servers, and a user's PATH has not.
+            .chain(["/usr/sbin".into()])
             .map(|folder| folder.join(name))
             .find(|path| path.is_file()),
     }

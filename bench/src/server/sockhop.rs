@@ -3,8 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use tempfile::TempDir;
+
 use super::child::{self, Child, url_after};
-use super::{Error, Instances, REUSE, SERVER_CORE, Server};
+use super::{Error, Instances, REUSE, SERVER_CORE, Server, Serving};
+use crate::copies::Copies;
 use crate::target::Target;
 
 /// A node with one worker, on one core. Ends with this value.
@@ -27,6 +30,11 @@ impl Node {
     pub fn start_with(binary: &Path, options: &[&str]) -> Result<Self, Error> {
         let scratch = child::scratch("sockhop")?;
         let data = scratch.path().join("data");
+        Self::start_in(binary, options, scratch, data)
+    }
+
+    /// The same with a data folder that may outlive it.
+    fn start_in(binary: &Path, options: &[&str], scratch: TempDir, data: PathBuf) -> Result<Self, Error> {
         let mut serve = Command::new(binary);
         serve.args(["serve", "--listen", "127.0.0.1:0", "--cores"]).arg(SERVER_CORE.to_string());
         serve.arg("--data").arg(&data).args(options);
@@ -73,8 +81,39 @@ impl Node {
     }
 }
 
-pub fn start(binary: &Path, component: &Path, name: &str, instances: Instances) -> Result<Server, Error> {
-    let node = Node::start(binary)?;
-    let commands = vec![node.child.command().to_owned(), node.deploy(component, name, instances)?];
-    Ok(Server { target: node.target(name)?, child: node.child, commands })
+/// Deploys all functions in a data folder below `folder`; returns the first commands.
+pub fn prepare(binary: &Path, serving: &Serving, instances: Instances, folder: &Path) -> Result<Vec<String>, Error> {
+    let node = Node::start_in(binary, &[], child::scratch("sockhop")?, folder.join("data"))?;
+    let reuse = format!("reuse={REUSE}");
+    let mut options: Vec<&str> = serving.options.iter().map(String::as_str).collect();
+    if instances == Instances::Reuse {
+        options.extend(["--instances", &reuse]);
+    }
+    let mut commands = vec![node.child.command().to_owned()];
+    if serving.functions == 1 {
+        commands.push(node.deploy_with(&serving.component, &name(0), &options)?);
+        return Ok(commands);
+    }
+    let copies = Copies::of(&serving.component)?;
+    for number in 0..serving.functions {
+        let deployed = node.deploy_with(&copies.make(number)?, &name(number), &options)?;
+        if number == 0 {
+            commands.push(deployed);
+        }
+        if (number + 1) % 100 == 0 {
+            eprintln!("deployed {} of {}", number + 1, serving.functions);
+        }
+    }
+    Ok(commands)
+}
+
+/// A node that finds its functions where they were deployed.
+pub fn start(binary: &Path, functions: u32, folder: &Path) -> Result<Server, Error> {
+    let node = Node::start_in(binary, &[], child::scratch("sockhop")?, folder.join("data"))?;
+    let targets: Result<Vec<_>, _> = (0..functions).map(|number| node.target(&name(number))).collect();
+    Ok(Server::one(node.child, targets?))
+}
+
+fn name(number: u32) -> String {
+    format!("f-{number}")
 }

@@ -1,6 +1,6 @@
 //! Starts `wasmtime serve`, as it comes or tuned. The process belongs to `child`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::child::{self, Child, url_after};
@@ -15,18 +15,26 @@ const TUNED: [&str; 1] = [
     "-Opooling-allocator=y,pooling-pagemap-scan=y,pooling-memory-keep-resident=1048576,pooling-table-keep-resident=1048576",
 ];
 
-pub fn start(binary: &Path, tuned: bool, instances: Instances, component: &Path) -> Result<Server, Error> {
-    let mut serve = Command::new(binary);
-    serve.args(["serve", NEEDED, "--addr", "127.0.0.1:0"]);
-    if tuned {
-        serve.args(TUNED);
+/// It serves one component; for several there are several of it.
+pub fn start(binary: &Path, tuned: bool, instances: Instances, components: &[PathBuf]) -> Result<Server, Error> {
+    let (mut children, mut targets, mut commands) = (Vec::new(), Vec::new(), Vec::new());
+    for component in components {
+        let mut serve = Command::new(binary);
+        serve.args(["serve", NEEDED, "--addr", "127.0.0.1:0"]);
+        if tuned {
+            serve.args(TUNED);
+        }
+        if instances == Instances::Reuse {
+            serve.arg("--max-instance-reuse-count").arg(REUSE.to_string());
+        }
+        serve.arg(component);
+        let mut child = Child::start("wasmtime", SERVER_CORE, serve, child::scratch("wasmtime")?)?;
+        let url = child.wait_until(|log| url_after(log, "Serving HTTP on "))?;
+        if commands.is_empty() {
+            commands.push(child.command().to_owned());
+        }
+        targets.push(Target::parse(&url)?);
+        children.push(child);
     }
-    if instances == Instances::Reuse {
-        serve.arg("--max-instance-reuse-count").arg(REUSE.to_string());
-    }
-    serve.arg(component);
-    let mut child = Child::start("wasmtime", SERVER_CORE, serve, child::scratch("wasmtime")?)?;
-    let url = child.wait_until(|log| url_after(log, "Serving HTTP on "))?;
-    let commands = vec![child.command().to_owned()];
-    Ok(Server { target: Target::parse(&url)?, child, commands })
+    Ok(Server { children, targets, commands })
 }

@@ -2,12 +2,15 @@
 //! Opens one connection to find out which address answers, and closes it again; `session` owns those that
 //! carry single requests.
 
+mod request;
 mod session;
 
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
+use crate::client::Ask;
 use crate::reply;
+pub use request::{Error as RequestError, Request};
 pub use session::{Fetched, Session};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -97,16 +100,34 @@ impl Target {
         Ok(Self { authority, host: host.to_owned(), path })
     }
 
-    /// The bytes of one request: GET, or with a body POST.
-    pub fn request(&self, keep_alive: bool, body: Option<&[u8]>) -> Vec<u8> {
-        // HTTP/1.1 stays open unless told otherwise, so the usual request has no Connection header at all.
-        let close = if keep_alive { "" } else { "Connection: close\r\n" };
-        let (method, length) = match body {
-            Some(body) => ("POST", format!("Content-Length: {}\r\n", body.len())),
-            None => ("GET", String::new()),
-        };
-        let head = format!("{method} {} HTTP/1.1\r\nHost: {}\r\n{length}{close}\r\n", self.path, self.host);
-        [head.as_bytes(), body.unwrap_or_default()].concat()
+    /// The bytes of one request to it.
+    pub fn bytes(&self, request: &Request, keep_alive: bool) -> Vec<u8> {
+        request.bytes(&self.path, &self.host, keep_alive)
+    }
+
+    /// The bytes of a GET on a connection that stays.
+    pub fn get(&self) -> Vec<u8> {
+        self.bytes(&Request::get(), true)
+    }
+
+    /// One request to it for a load, and the body that its replies must have.
+    pub fn ask(&self, request: &Request, expected_body: Option<Vec<u8>>) -> Ask {
+        Ask {
+            keep: self.bytes(request, true),
+            close: self.bytes(request, false),
+            expected_body,
+            head_only: request.head_only(),
+        }
+    }
+
+    /// Host and port.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// The same with something behind it: `?name=value`.
+    pub fn with_query(&self, query: &str) -> Result<Self, Error> {
+        Self::parse(&format!("http://{}{}{query}", self.host, self.path))
     }
 
     /// The first address of the host that accepts a connection: `localhost` often has one that does not.
@@ -115,8 +136,8 @@ impl Target {
     }
 
     /// Fetches one reply, blocking, on a connection of its own: what the load will then expect.
-    pub fn fetch(&self, body: Option<&[u8]>) -> Result<Fetched, Error> {
-        Session::open(self)?.exchange(&self.request(true, body))
+    pub fn fetch(&self, request: &Request) -> Result<Fetched, Error> {
+        Session::open(self)?.exchange(&self.bytes(request, true))
     }
 
     fn connect(&self) -> Result<TcpStream, Error> {
@@ -172,24 +193,11 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_request_says_close_only_when_it_means_it() {
-        let target = Target::parse("http://a/x").unwrap();
-        assert_eq!(target.request(true, None), b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n");
-        assert!(String::from_utf8(target.request(false, None)).unwrap().contains("Connection: close\r\n"));
-    }
-
-    #[test]
-    fn a_body_makes_it_a_post() {
-        let target = Target::parse("http://a/x").unwrap();
-        assert_eq!(target.request(true, Some(b"ab")), b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab");
-    }
-
     proptest! {
         #[test]
         fn no_url_breaks_the_request(url in "http://.{0,40}") {
             if let Ok(target) = Target::parse(&url) {
-                let request = String::from_utf8(target.request(true, None)).unwrap();
+                let request = String::from_utf8(target.get()).unwrap();
                 prop_assert_eq!(request.matches("\r\n").count(), 3);
                 prop_assert_eq!(request.lines().next().unwrap().split(' ').count(), 3);
             }

@@ -48,21 +48,22 @@ impl Session {
     pub fn exchange(&mut self, request: &[u8]) -> Result<Fetched, Error> {
         if request.len() <= SHORT_REQUEST_BYTES {
             self.stream.write_all(request).map_err(|source| self.broken(source))?;
-            return self.read();
+            return self.read(request);
         }
         thread::scope(|scope| {
             let mut writer = &self.stream;
             scope.spawn(move || writer.write_all(request));
-            let read = self.read();
+            let read = self.read(request);
             // Wakes the writer, should nobody want the rest. Already closed is as good.
             let _ = self.stream.shutdown(Shutdown::Both);
             read
         })
     }
 
-    fn read(&self) -> Result<Fetched, Error> {
+    fn read(&self, request: &[u8]) -> Result<Fetched, Error> {
         let unreadable = |source| Error::Reply { authority: self.authority.clone(), source };
         let (mut parser, mut body, mut wire_bytes) = (ReplyParser::default(), Vec::new(), 0);
+        parser.expect(request.starts_with(b"HEAD "));
         let mut buffer = [0; 16 * 1024];
         loop {
             let count = (&self.stream).read(&mut buffer).map_err(|source| self.broken(source))?;

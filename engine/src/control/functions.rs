@@ -81,9 +81,7 @@ impl ChangeError {
             Self::Secret(SecretError::Rule(_)) => 400,
             Self::Secret(SecretError::Unknown { .. }) => 404,
             Self::Store(error) | Self::Secret(SecretError::Store(error)) if error.is_full() => 507,
-            Self::Store(error)
-            | Self::Cache(CacheError::Artefact(error))
-            | Self::Secret(SecretError::Store(error))
+            Self::Store(error) | Self::Secret(SecretError::Store(error)) | Self::Cache(CacheError::Artefact(error))
                 if error.is_away() =>
             {
                 503
@@ -119,10 +117,12 @@ pub(crate) struct Functions {
     /// What is remembered of the store while it is away.
     known: Known,
     /// What was remembered last.
-    remembered: Mutex<Contents>,
+    remembered: Mutex<Option<Contents>>,
     store: StoreState,
     cache: Arc<Cache>,
     secrets: Arc<Secrets>,
+    /// Their revisions as the last catalogue has them.
+    published_secrets: std::sync::Mutex<BTreeMap<String, u64>>,
     supervisor: UnboundedSender<Command>,
     /// What the store has, as it was last read.
     contents: Mutex<Contents>,
@@ -147,31 +147,33 @@ impl Functions {
     /// When the store cannot be read, or is away and was never seen. A function that does not compile any more is told and
     /// left out.
     pub(crate) async fn load(
-        (repository, known): (Repository, Known),
-        (cache, secrets): (Arc<Cache>, Arc<Secrets>),
+        (repository, known, secrets): (Repository, Known, Arc<Secrets>),
+        cache: Arc<Cache>,
         supervisor: UnboundedSender<Command>,
         cores: usize,
     ) -> Result<(Self, SealedCatalogue), ChangeError> {
         let remembered = known.read();
+        match secrets.load().await {
+            // There were none: whatever this node remembers of functions, it remembers of their secrets first.
+            Err(error) if error.is_away() && remembered.is_some() => {}
+            loaded => loaded?,
+        }
         let (contents, away) =
             match (repository.read_all(remembered.as_ref().unwrap_or(&Contents::new())).await, &remembered) {
                 (Ok(contents), _) => (contents, None),
                 (Err(error), Some(remembered)) if error.is_away() => (remembered.clone(), Some(error)),
                 (Err(error), _) => return Err(error.into()),
             };
-        match secrets.refresh().await {
-            Err(error) if error.is_away() => tracing::warn!("functions run without their secrets for now: {error}"),
-            refreshed => refreshed?,
-        }
         let store = StoreState::new(repository.name(), away.as_ref());
         let (deployed, modules) = served(&cache, &contents, &Deployed::new()).await;
         let functions = Self {
             repository,
             known,
-            remembered: Mutex::new(remembered.unwrap_or_default()),
+            remembered: Mutex::new(remembered),
             store,
             cache,
             secrets,
+            published_secrets: std::sync::Mutex::default(),
             supervisor,
             contents: Mutex::new(contents),
             deployed: Mutex::default(),
@@ -234,13 +236,11 @@ impl Functions {
         let _one_at_a_time = self.turn_to_change().await?;
         let before = self.contents.lock().await.clone();
         let contents = self.repository.read_all(&before).await?;
-        let deployed = self.deployed.lock().await.clone();
-        let revisions = || deployed.keys().map(|name| self.secrets.revision(name)).collect::<Vec<_>>();
-        let secrets = revisions();
         self.secrets.refresh().await?;
+        let deployed = self.deployed.lock().await.clone();
         let (changed, modules) = served(&self.cache, &contents, &deployed).await;
         *self.contents.lock().await = contents;
-        if changed == deployed && revisions() == secrets {
+        if changed == deployed && self.published_secrets() == self.secrets.revisions() {
             return Ok(());
         }
         modules.iter().for_each(|module| self.cache.make_ready(module));
@@ -252,15 +252,21 @@ impl Functions {
 
     /// Has what is known of the store on disk, for a start while that is away.
     pub(super) async fn remember(&self) {
+        self.secrets.remember().await;
         let contents = self.contents.lock().await.clone();
         let mut remembered = self.remembered.lock().await;
-        if *remembered == contents {
+        if remembered.as_ref() == Some(&contents) {
             return;
         }
         match self.known.write(&contents) {
-            Ok(()) => *remembered = contents,
+            Ok(()) => *remembered = Some(contents),
             Err(error) => tracing::warn!("should the store be away at the next start, what is new is missing: {error}"),
         }
+    }
+
+    /// The revisions of secrets that the last catalogue was made with.
+    fn published_secrets(&self) -> BTreeMap<String, u64> {
+        self.published_secrets.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether the store is there.
@@ -439,14 +445,22 @@ impl Functions {
         let generation = self.generation.load(SeqCst) + 1;
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         slots.assign(deployed.keys().map(String::as_str));
-        let functions = deployed.values().filter_map(|manifest| self.function(manifest, &slots)).collect();
+        let secrets = self.secrets.revisions();
+        let function = |manifest: &Arc<Manifest>| self.function(manifest, &slots, &secrets);
+        let functions = deployed.values().filter_map(function).collect();
         let fd = Catalogue { generation, functions }.seal()?;
         let view = CatalogueView::new(&fd)?;
         self.generation.store(generation, SeqCst);
+        *self.published_secrets.lock().unwrap_or_else(PoisonError::into_inner) = secrets;
         Ok((Arc::new(fd), Arc::new(view)))
     }
 
-    fn function(&self, manifest: &Manifest, slots: &Slots) -> Option<catalogue::Function> {
+    fn function(
+        &self,
+        manifest: &Manifest,
+        slots: &Slots,
+        secrets: &BTreeMap<String, u64>,
+    ) -> Option<catalogue::Function> {
         let slot = slots.of(&manifest.name)?;
         Some(catalogue::Function {
             name: manifest.name.clone(),
@@ -473,7 +487,7 @@ impl Functions {
                 Output::Cgi => catalogue::Output::Cgi,
             },
             allow_outbound: manifest.allow_outbound.clone(),
-            secrets: self.secrets.revision(&manifest.name),
+            secrets: secrets.get(&manifest.name).copied().unwrap_or(0),
         })
     }
 

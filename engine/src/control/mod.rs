@@ -2,9 +2,9 @@
 //!
 //! axum on a Unix socket, and on TCP if asked, on a thread and runtime of its own, so that uploads and disks never hold up the
 //! supervisor. [`api`] is the wire, [`tcp`] the way in from elsewhere and [`token`] its key, [`functions`] what is deployed and how
-//! that changes, [`sync`] how a node keeps up with what others deploy, [`secrets`] the wire of secrets, [`slots`] functions' places on
-//! the board, [`invoke`] a call through the front door, [`status`] what is told of workers, [`health`] what probes and Prometheus
-//! ask, [`top`] what `sockhop top` does.
+//! that changes, [`sync`] how a node keeps up with what others deploy, [`secrets`] the wire of secrets, [`slots`] functions' places
+//! on the board, [`invoke`] a call through the front door, [`status`] what is told of workers, [`health`] what probes and
+//! Prometheus ask, [`top`] what `sockhop top` does.
 
 pub(crate) mod api;
 pub(crate) mod functions;

@@ -1,29 +1,32 @@
 //! Secrets of functions: encrypted in the store, in the engine's memory as they are there, and opened only for a worker that
 //! asks for those of a function it runs.
 //!
-//! [`key`] is the node's key, [`object`] a secret in the store, [`rules`] what a secret may be. A [`Secrets`] holds all that
-//! there are; whoever changes one publishes the function's [revision](Secrets::revision) with the next catalogue. Owns no fds;
+//! [`key`] is the node's key, [`object`] a secret in the store, [`copy`] what the node has of them while that is away, [`rules`]
+//! what a secret may be. A [`Secrets`] holds all that
+//! there are; whoever changes one publishes the functions' [revisions](Secrets::revisions) with the next catalogue. Owns no fds;
 //! a function's opened secrets leave as a sealed memfd.
 
+mod copy;
 mod key;
 mod object;
 mod rules;
 
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 
+use self::copy::Copy;
 pub(crate) use self::key::{KeyError, KeyFile};
-use self::object::{OBJECT_BYTES_MAX, Place, Sealed};
+use self::object::{OBJECT_BYTES_MAX, Place, Sealed, digits};
 pub(crate) use self::rules::{RuleError, check_key, check_value};
 use crate::store::error::StoreError;
-use crate::store::objects::Objects;
+use crate::store::objects::{Objects, checked};
 
 const PREFIX: &str = "secrets/";
 /// Objects that are read at a time.
@@ -66,10 +69,11 @@ pub(crate) struct Listed {
 }
 
 /// A secret as it was read from the store.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Held {
     /// Of the object; empty when this node wrote it and has not seen it listed since.
     tag: String,
+    #[serde(with = "digits")]
     digest: [u8; 32],
     sealed: Result<Sealed, String>,
 }
@@ -93,15 +97,49 @@ type All = BTreeMap<String, BTreeMap<String, Held>>;
 pub(crate) struct Secrets {
     objects: Arc<dyn Objects>,
     key: KeyFile,
+    copy: Copy,
+    /// What the copy has.
+    copied: Mutex<All>,
     held: RwLock<All>,
     /// One change or reading at a time.
     changing: Mutex<()>,
 }
 
 impl Secrets {
-    /// The secrets of a store, none read yet.
-    pub(crate) fn new(objects: Arc<dyn Objects>, key: KeyFile) -> Self {
-        Self { objects, key, held: RwLock::default(), changing: Mutex::default() }
+    /// The secrets of a store, none read yet. `cache` is the folder that the node's copy is kept in.
+    pub(crate) fn new(objects: Arc<dyn Objects>, key: KeyFile, cache: &Path) -> Self {
+        let copy = Copy::new(cache, objects.name());
+        Self { objects, key, copy, copied: Mutex::default(), held: RwLock::default(), changing: Mutex::default() }
+    }
+
+    /// Reads them all for the first time: from the store, and while that is away from the node's copy.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or is away and there is no copy.
+    pub(crate) async fn load(&self) -> Result<(), StoreError> {
+        let copy = self.copy.read();
+        let known = copy.is_some();
+        *self.copied.lock().await = copy.clone().unwrap_or_default();
+        *self.write() = copy.unwrap_or_default();
+        match self.refresh().await {
+            Err(error) if error.is_away() && known => Ok(()),
+            refreshed => refreshed,
+        }
+    }
+
+    /// Has the node's copy as they are now.
+    pub(crate) async fn remember(&self) {
+        let mut copied = self.copied.lock().await;
+        let held = match self.read() {
+            same if *copied == *same => return,
+            other => other.clone(),
+        };
+        match self.copy.write(&held) {
+            Ok(()) => *copied = held,
+            Err(error) => {
+                tracing::warn!("should the store be away at the next start, new secrets are missing: {error}")
+            }
+        }
     }
 
     /// Reads what has changed in the store since the last time.
@@ -120,9 +158,9 @@ impl Secrets {
             }
         }
         let mut read = stream::iter(changed).map(|listed| async {
-            let object = self.objects.get(&listed.key, OBJECT_BYTES_MAX).await;
+            let object = checked::get(&*self.objects, &listed.key, OBJECT_BYTES_MAX).await;
             let object = match object {
-                // Larger than one of ours, say.
+                // Larger than one of ours, say, or changed by somebody.
                 Err(StoreError::Damaged { .. }) => Some(Vec::new()),
                 object => object?,
             };
@@ -210,9 +248,9 @@ impl Secrets {
         held.get(function).into_iter().flatten().map(told).collect()
     }
 
-    /// Names what a function's secrets are by now; 0 when it has none. Tells nothing of them.
-    pub(crate) fn revision(&self, function: &str) -> u64 {
-        revision(self.read().get(function))
+    /// Names what each function's secrets are by now, and tells nothing of them. Those that have none are not there.
+    pub(crate) fn revisions(&self) -> BTreeMap<String, u64> {
+        self.read().iter().map(|(function, keys)| (function.clone(), revision(Some(keys)))).collect()
     }
 
     /// A function's secrets for a worker, opened.

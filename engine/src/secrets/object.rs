@@ -11,7 +11,6 @@ use zeroize::Zeroizing;
 
 use super::key::Key;
 use crate::store::error::StoreError;
-use crate::store::files;
 use crate::store::objects::checked;
 
 /// Of the object.
@@ -40,23 +39,41 @@ impl Place<'_> {
 
 /// The JSON.
 #[derive(Serialize, Deserialize)]
-struct Written {
+struct Written<S> {
     format: u32,
-    key: String,
-    set_ms: u64,
-    nonce: String,
-    ciphertext: String,
+    #[serde(flatten)]
+    sealed: S,
 }
 
 /// An encrypted secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Sealed {
     /// The id of the key it is encrypted with.
     pub(super) key: String,
     /// When it was set, in milliseconds since 1970.
     pub(super) set_ms: u64,
+    #[serde(with = "digits")]
     nonce: [u8; 24],
+    #[serde(with = "digits")]
     ciphertext: Vec<u8>,
+}
+
+/// Bytes as hexadecimal digits.
+pub(super) mod digits {
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    use crate::store::files;
+
+    pub(crate) fn serialize<S: Serializer>(bytes: &impl AsRef<[u8]>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&files::hex(bytes.as_ref()))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>, T: TryFrom<Vec<u8>>>(deserializer: D) -> Result<T, D::Error> {
+        let bytes = files::unhex_all(&String::deserialize(deserializer)?);
+        let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
+        bytes.ok_or_else(|| D::Error::custom("expected hexadecimal digits, and no fewer or more than there should be"))
+    }
 }
 
 /// A secret does not open: the key is another, or the object is not what was written there.
@@ -90,11 +107,8 @@ impl Sealed {
 
     /// The object's contents.
     pub(super) fn to_object(&self) -> Vec<u8> {
-        let Self { key, set_ms, nonce, ciphertext } = self;
-        let (nonce, ciphertext) = (files::hex(nonce), files::hex(ciphertext));
-        let written = Written { format: FORMAT, key: key.clone(), set_ms: *set_ms, nonce, ciphertext };
         // Strings and numbers alone cannot fail.
-        checked::seal(&serde_json::to_vec(&written).unwrap_or_default())
+        checked::seal(&serde_json::to_vec(&Written { format: FORMAT, sealed: self }).unwrap_or_default())
     }
 
     /// Reads the contents of the object at `place`.
@@ -110,14 +124,8 @@ impl Sealed {
             let format = format.unwrap_or_default();
             return Err(damaged(format!("its format is {format}, this build reads {FORMAT}: a newer sockhop set it")));
         }
-        let written: Written = serde_json::from_slice(&json).map_err(|error| damaged(error.to_string()))?;
-        let bytes = |what: &str, text: &str| {
-            files::unhex_all(text).ok_or_else(|| damaged(format!("its {what} is not hexadecimal")))
-        };
-        let nonce = bytes("nonce", &written.nonce)?;
-        let nonce = nonce.try_into().map_err(|_| damaged("its nonce has not 24 bytes".to_owned()))?;
-        let ciphertext = bytes("ciphertext", &written.ciphertext)?;
-        Ok(Self { key: written.key, set_ms: written.set_ms, nonce, ciphertext })
+        let written = serde_json::from_slice::<Written<Self>>(&json);
+        written.map(|written| written.sealed).map_err(|error| damaged(error.to_string()))
     }
 }
 
@@ -153,8 +161,9 @@ mod tests {
         let json = |nonce: &str, text: &str| {
             format!(r#"{{"format":1,"key":"k","set_ms":1,"nonce":"{nonce}","ciphertext":"{text}"}}"#)
         };
-        assert!(read(&json("00", "00")).contains("24 bytes"));
-        assert!(read(&json(&"00".repeat(24), "0")).contains("ciphertext"));
+        for (nonce, ciphertext) in [("00", "00"), (&*"00".repeat(24), "0"), (&*"00".repeat(24), "xy")] {
+            assert!(read(&json(nonce, ciphertext)).contains("hexadecimal digits"), "{nonce} {ciphertext}");
+        }
         // Too short to have been encrypted.
         let short = Sealed::read(PLACE, checked::seal(json(&"00".repeat(24), "00").as_bytes())).unwrap();
         assert_eq!((short.open(&key(1), PLACE), short.value_bytes()), (Err(Unfit), 0));

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::error::StoreError;
 use super::files::{self, Temporary};
 use super::objects::Objects;
+use super::objects::checked::READS_OF_DAMAGED;
 
 /// Artefacts of a store.
 #[derive(Debug)]
@@ -64,14 +65,17 @@ impl Artefacts {
             return Ok(path);
         }
         let copy = self.receive()?;
-        if !self.objects.download(&key, copy.path()).await? {
-            return Err(missing());
+        // It may be damaged on its way alone.
+        for _ in 0..READS_OF_DAMAGED {
+            if !self.objects.download(&key, copy.path()).await? {
+                return Err(missing());
+            }
+            if is_whole(digest, copy.path()).await == Some(true) {
+                copy.become_file(&path).map_err(StoreError::io("write", &path))?;
+                return Ok(path);
+            }
         }
-        if is_whole(digest, copy.path()).await != Some(true) {
-            return Err(damaged(&key));
-        }
-        copy.become_file(&path).map_err(StoreError::io("write", &path))?;
-        Ok(path)
+        Err(damaged(&key))
     }
 
     /// Whether the store has the artefact.

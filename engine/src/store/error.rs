@@ -37,7 +37,7 @@ pub(crate) enum StoreError {
 }
 
 impl StoreError {
-    pub(super) fn io(what: &'static str, path: &Path) -> impl Fn(io::Error) -> Self {
+    pub(crate) fn io(what: &'static str, path: &Path) -> impl Fn(io::Error) -> Self {
         move |source| {
             let hint = match source.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; free some space and try again",

@@ -293,7 +293,7 @@ impl Repository {
     }
 
     async fn get<T: Stored>(&self, key: &str) -> Result<Option<T>, StoreError> {
-        let Some(object) = self.objects.get(key, STORED_OBJECT_BYTES_MAX).await? else { return Ok(None) };
+        let Some(object) = checked::get(&*self.objects, key, STORED_OBJECT_BYTES_MAX).await? else { return Ok(None) };
         let json = checked::open(key, object)?;
         let (name, stem) = parts(key).unwrap_or_default();
         T::read(name, stem, &json).map(Some).map_err(|reason| StoreError::Unfit { key: key.to_owned(), reason })

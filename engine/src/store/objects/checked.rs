@@ -1,14 +1,17 @@
 //! Small objects that say what they should be: a line with the digest of what follows it.
 //!
 //! `sockhop 1 sha256=<64 hexadecimal digits>\n`, then the contents. Whatever happened to an object on its way or in its place,
-//! what is read is what was written or an error. Pure; owns no fds.
+//! what is read is what was written or an error. Owns no fds.
 
 use sha2::{Digest as _, Sha256};
 
 use crate::store::error::StoreError;
 use crate::store::files;
+use crate::store::objects::Objects;
 
 const BEFORE: &str = "sockhop 1 sha256=";
+/// How often an object is read that comes damaged.
+pub(crate) const READS_OF_DAMAGED: u32 = 3;
 /// Of the first line.
 pub(crate) const HEADER_BYTES: usize = BEFORE.len() + 64 + 1;
 
@@ -32,6 +35,21 @@ pub(crate) fn open(key: &str, mut object: Vec<u8>) -> Result<Vec<u8>, StoreError
         return Err(damaged("its SHA-256 is not the one it was written with"));
     }
     Ok(contents)
+}
+
+/// Reads an object and checks it, with its line. What comes damaged is read again: it may be so on its way alone.
+///
+/// # Errors
+/// [`StoreError::Damaged`] when it is so in the store, and whatever the store answers else.
+pub(crate) async fn get(objects: &dyn Objects, key: &str, bytes_max: usize) -> Result<Option<Vec<u8>>, StoreError> {
+    for _ in 1..READS_OF_DAMAGED {
+        let Some(object) = objects.get(key, bytes_max).await? else { return Ok(None) };
+        if open(key, object.clone()).is_ok() {
+            return Ok(Some(object));
+        }
+    }
+    let Some(object) = objects.get(key, bytes_max).await? else { return Ok(None) };
+    open(key, object.clone()).map(|_| Some(object))
 }
 
 #[cfg(test)]

@@ -54,12 +54,13 @@ mod tests {
 
     /// The pauses of one request that never succeeds, by a seed.
     fn pauses(seed: u64) -> Vec<Duration> {
-        let (mut random, mut elapsed, mut pauses) = (fastrand::Rng::with_seed(seed), Duration::ZERO, Vec::new());
-        while let Some(next) = pause(Ended::Passing, pauses.len() as u32 + 1, elapsed, random.f64()) {
+        let (mut random, mut elapsed) = (fastrand::Rng::with_seed(seed), Duration::ZERO);
+        let next = |attempt| {
+            let next = pause(Ended::Passing, attempt, elapsed, random.f64())?;
             elapsed += next;
-            pauses.push(next);
-        }
-        pauses
+            Some(next)
+        };
+        (1..).map_while(next).collect()
     }
 
     #[test]
@@ -72,7 +73,7 @@ mod tests {
         #[test]
         fn attempts_and_pauses_are_bounded(seed: u64, attempt: u32, elapsed_ms: u64, random: f64) {
             let all = pauses(seed);
-            prop_assert_eq!(all.len() as u32 + 1, S3_ATTEMPTS_MAX);
+            prop_assert_eq!(all.len() + 1, S3_ATTEMPTS_MAX as usize);
             for (at, pause) in all.iter().enumerate() {
                 prop_assert!(*pause <= S3_BACKOFF_MAX && *pause <= S3_BACKOFF_FIRST * (1 << at));
             }

@@ -1,7 +1,10 @@
-//! What a number was measured on: machine, kernel, commit, date. A number without it is hearsay.
+//! What a number was measured on: machine, kernel, builds, commit, date. A number without it is hearsay.
 //! Opens files of /proc and /sys for the length of one read only.
 //!
 //! Nothing here fails: a thing that cannot be learned is reported as such, and the numbers still stand.
+
+mod build;
+mod neighbours;
 
 use std::fmt;
 use std::fs;
@@ -10,9 +13,13 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
+pub use build::{Binary, Build};
+pub use neighbours::{Moment, Neighbours};
+
 /// With more than this to run besides us, numbers wander.
 const LOAD_AVERAGE_MAX: f64 = 0.5;
 const UNKNOWN: &str = "unknown";
+const VULNERABILITIES: &str = "/sys/devices/system/cpu/vulnerabilities";
 
 /// The surroundings of a measurement.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -21,16 +28,26 @@ pub struct Environment {
     pub cpu: String,
     /// Those this process may use.
     pub cores: usize,
+    /// Their numbers.
+    pub allowed_cores: String,
+    /// Of the machine, in MiB.
+    pub memory_mib: Option<u64>,
     /// The frequency governor of core 0, or `none` where the guest of a hypervisor sees no such thing.
     pub governor: String,
     /// Release of the kernel.
     pub kernel: String,
+    /// What the kernel does about flaws of the CPU, where it does anything: each makes system calls slower.
+    pub mitigations: Vec<String>,
+    /// The harness itself.
+    pub harness: Build,
     /// What is checked out where the harness runs, and whether files differ from it.
     pub commit: String,
     /// When, in UTC.
     pub date: String,
     /// Over the last minute, before we added to it.
     pub load_average: Option<f64>,
+    /// What ran in the moment before we began, in cores.
+    pub neighbours: Option<Neighbours>,
     /// How the harness was called.
     pub command: String,
 }
@@ -41,12 +58,17 @@ impl Environment {
         Self {
             cpu: read("/proc/cpuinfo").and_then(|text| cpu_name(&text)).unwrap_or_else(|| UNKNOWN.to_owned()),
             cores: std::thread::available_parallelism().map_or(0, usize::from),
+            allowed_cores: field("/proc/self/status", "Cpus_allowed_list").unwrap_or_else(|| UNKNOWN.to_owned()),
+            memory_mib: field("/proc/meminfo", "MemTotal").and_then(|text| megabytes(&text)),
             governor: read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
                 .unwrap_or_else(|| "none".to_owned()),
             kernel: read("/proc/sys/kernel/osrelease").unwrap_or_else(|| UNKNOWN.to_owned()),
+            mitigations: mitigations(),
+            harness: Build::of_this(),
             commit: commit().unwrap_or_else(|| UNKNOWN.to_owned()),
             date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             load_average: read("/proc/loadavg").and_then(|text| text.split(' ').next()?.parse().ok()),
+            neighbours: Neighbours::look(),
             command: std::env::args().collect::<Vec<_>>().join(" "),
         }
     }
@@ -59,6 +81,13 @@ impl Environment {
                 "load average was {load} at the start: something else was running, so numbers are low and wander"
             ));
         }
+        if let Some(neighbours) = self.neighbours.filter(Neighbours::are_felt) {
+            warnings.push(format!(
+                "other programs used {:.2} cores just before the start, and the hypervisor took {:.2}",
+                neighbours.programs, neighbours.stolen
+            ));
+        }
+        warnings.extend(self.harness.warning());
         if self.cores < 2 {
             warnings.push("fewer than two cores: server and client share one, and each slows the other".to_owned());
         }
@@ -74,8 +103,20 @@ impl Environment {
 
 impl fmt::Display for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "cpu:      {} ({} cores, governor {})", self.cpu, self.cores, self.governor)?;
+        let memory = self.memory_mib.map_or_else(String::new, |memory| format!(", {memory} MiB"));
+        writeln!(
+            f,
+            "cpu:      {} ({} cores: {}, governor {}{memory})",
+            self.cpu, self.cores, self.allowed_cores, self.governor
+        )?;
         writeln!(f, "kernel:   {}", self.kernel)?;
+        writeln!(
+            f,
+            "flaws:    {}",
+            if self.mitigations.is_empty() { "none mitigated".to_owned() } else { self.mitigations.join("; ") }
+        )?;
+        let flags = if self.harness.flags.is_empty() { "no flags" } else { self.harness.flags };
+        writeln!(f, "harness:  {}, {flags}", self.harness.profile)?;
         writeln!(f, "commit:   {}", self.commit)?;
         writeln!(f, "date:     {}", self.date)?;
         writeln!(f, "command:  {}", self.command)
@@ -84,6 +125,32 @@ impl fmt::Display for Environment {
 
 fn read(path: &str) -> Option<String> {
     fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
+}
+
+/// A line `NAME: VALUE` of a file.
+fn field(path: &str, name: &str) -> Option<String> {
+    let text = read(path)?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    Some(line.trim().to_owned())
+}
+
+fn megabytes(text: &str) -> Option<u64> {
+    Some(text.split(' ').next()?.parse::<u64>().ok()? / 1024)
+}
+
+/// What the kernel does about each flaw that this CPU has, by name; in order, so that two machines can be compared.
+fn mitigations() -> Vec<String> {
+    let mut found: Vec<String> = fs::read_dir(VULNERABILITIES)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let state = read(path.to_str()?)?;
+            (state != "Not affected").then(|| format!("{}: {state}", path.file_name().unwrap_or_default().display()))
+        })
+        .collect();
+    found.sort_unstable();
+    found
 }
 
 /// x86 has a name in words; arm64 has numbers only, which still tell two machines apart.

@@ -1,0 +1,122 @@
+//! The paths that `scripts/check-instructions` counts the instructions of: runs one of them so many times.
+//!
+//!   instructions PATH TIMES      PATH is one of those below; without arguments their names are printed
+//!
+//! Counts of two runs are subtracted, so that what happens once does not count. Everything here is deterministic, or the
+//! counts would not be. Owns the memfd of its catalogue; closed on drop.
+#![expect(clippy::unwrap_used, reason = "whatever fails here fails the check")]
+
+use std::hint::black_box;
+
+use abi::cache_index::{CacheIndex, CacheIndexView, Entry};
+use abi::catalogue::{Catalogue, CatalogueView, Function, FunctionLimits, Isolation, Kind, Output};
+use abi::message::{ArchivedToEngine, ArchivedToWorker, Awaits, ToEngine, ToWorker};
+use abi::{envelope, head, route};
+
+/// Functions of the catalogue: a node of some size, whose look-up takes ten steps.
+const FUNCTIONS: u32 = 1000;
+
+const REQUEST: &[u8] = b"GET /function-0731/some/path?with=query HTTP/1.1\r\nHost: node.example.com\r\nUser-Agent: curl/8.5.0\r\nAccept: */*\r\nAccept-Encoding: gzip, deflate, br\r\nX-Request-Id: 0f8fad5b-d9cb-469f-a165-70867728950e\r\n\r\n";
+
+type Path = (&'static str, fn(u32));
+
+const PATHS: [Path; 6] = [
+    ("peek-and-route-by-path", |times| peek_and_route(None, times)),
+    ("peek-and-route-by-host", |times| peek_and_route(Some("example.com"), times)),
+    ("catalogue-look-up", catalogue_look_up),
+    ("cache-index-look-up", cache_index_look_up),
+    ("message-to-worker", message_to_worker),
+    ("message-to-engine", message_to_engine),
+];
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let path = arguments.first().and_then(|name| PATHS.iter().find(|(known, _)| known == name));
+    match (path, arguments.get(1)) {
+        (Some((_, run)), Some(times)) => run(times.parse().unwrap()),
+        _ => PATHS.iter().for_each(|(name, _)| println!("{name}")),
+    }
+}
+
+fn name(number: u32) -> String {
+    format!("function-{number:04}")
+}
+
+fn function(number: u32) -> Function {
+    Function {
+        name: name(number),
+        version: format!("0190f3c0-0000-7000-8000-{number:012}"),
+        module: [7; 32],
+        isolation: Isolation::Shared,
+        kind: Kind::Http02,
+        slot: number,
+        slot_life: 1,
+        limits: FunctionLimits::default(),
+        requests_per_instance_max: 1,
+        env: Vec::new(),
+        config: Vec::new(),
+        args: Vec::new(),
+        output: Output::Raw,
+        allow_outbound: Vec::new(),
+    }
+}
+
+fn catalogue() -> CatalogueView {
+    let mut functions: Vec<Function> = (0..FUNCTIONS).map(function).collect();
+    // By host the name is the first label: `node`.
+    functions.push(Function { name: "node".to_owned(), ..function(FUNCTIONS) });
+    let sealed = Catalogue { generation: 1, functions }.seal().unwrap();
+    CatalogueView::new(sealed).unwrap()
+}
+
+/// What a shard does with the bytes it has peeked at, and a worker with those of each later request.
+fn peek_and_route(domain: Option<&str>, times: u32) {
+    let catalogue = catalogue();
+    for _ in 0..times {
+        let head::Parsed::Complete(head) = head::parse(black_box(REQUEST)).unwrap() else {
+            panic!("the head is whole")
+        };
+        black_box(route::route(&catalogue, domain, head.host, head.target).unwrap());
+    }
+}
+
+fn catalogue_look_up(times: u32) {
+    let catalogue = catalogue();
+    for number in 0..times {
+        // Different ones, or the processor's caches alone would be measured on real machines.
+        let found = catalogue.find(black_box(&*LOOKED_FOR[number as usize % LOOKED_FOR.len()]));
+        black_box(catalogue.function(found.unwrap()).unwrap());
+    }
+}
+
+const LOOKED_FOR: [&str; 4] = ["function-0003", "function-0250", "function-0731", "function-0999"];
+
+fn cache_index_look_up(times: u32) {
+    let key = |number: u32| {
+        let mut key = [0; 32];
+        key[..4].copy_from_slice(&number.wrapping_mul(0x9E37_79B9).to_be_bytes());
+        key
+    };
+    let entries = (0..FUNCTIONS).map(|number| Entry { key: key(number), module_digest: [1; 32], module_bytes: 1 });
+    let view = CacheIndexView::new(CacheIndex { entries: entries.collect() }.pack().unwrap()).unwrap();
+    for number in 0..times {
+        black_box(view.find(black_box(&key(number % FUNCTIONS))).unwrap());
+    }
+}
+
+/// A connection with the bytes that were read from it: packed by one side, opened by the other.
+fn message_to_worker(times: u32) {
+    for _ in 0..times {
+        let message = ToWorker::Connection { read: REQUEST.to_vec(), accepted_at_us: 1, awaits: Awaits::First };
+        let bytes = envelope::pack(black_box(&message)).unwrap();
+        black_box(envelope::open::<ArchivedToWorker>(black_box(&bytes)).unwrap());
+    }
+}
+
+fn message_to_engine(times: u32) {
+    for _ in 0..times {
+        let message = ToEngine::Return { read: REQUEST.to_vec(), awaits: Awaits::Next };
+        let bytes = envelope::pack(black_box(&message)).unwrap();
+        black_box(envelope::open::<ArchivedToEngine>(black_box(&bytes)).unwrap());
+    }
+}

@@ -1,0 +1,269 @@
+//! What is asked of the servers, and what is measured while they answer. Constants, and what follows from them; no file
+//! descriptor.
+
+use crate::server::Kind;
+
+/// How many turns the function takes that computes: a few milliseconds.
+const TURNS: &str = "?turns=10000";
+/// Orders that make up about 10 KiB.
+const ORDERS: u32 = 41;
+/// How long the slow upstream takes.
+pub const UPSTREAM_MS: u64 = 100;
+
+/// A figure, or some that come from one load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Measure {
+    /// Requests a second at saturation, its latencies, and CPU time a request.
+    Rate,
+    /// Latency at a rate that all servers can hold.
+    Latency,
+    /// From the start of a server to its first reply.
+    Start,
+    /// What functions and connections take up.
+    Memory,
+}
+
+/// What a request carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Payload {
+    None,
+    /// So many bytes.
+    Bytes(usize),
+    /// JSON for the guest of that name.
+    Orders,
+}
+
+/// Something that servers are for.
+#[derive(Debug, Clone, Copy)]
+pub struct Scenario {
+    /// What it is called.
+    pub name: &'static str,
+    /// What it is, in a line.
+    pub about: &'static str,
+    /// The component's file, without its extension.
+    pub guest: &'static str,
+    /// The same for workerd.
+    pub script: Option<&'static str>,
+    /// Whether a server that only gives out bytes may take part: where giving out bytes is all there is to do.
+    pub fixed: bool,
+    /// Whether servers of `wasi:http` components may: else it is a program, which only sockhop serves.
+    pub component: bool,
+    /// Behind the function's URL.
+    pub query: &'static str,
+    pub payload: Payload,
+    /// At saturation.
+    pub connections: u32,
+    /// Of all requests, the share that leaves its connection open.
+    pub kept_share: f64,
+    /// Requests per second while latency is measured.
+    pub latency_rate: u64,
+    /// What four other connections ask for meanwhile, in a closed loop.
+    pub beside: Option<&'static str>,
+    /// Whether it is called by a function that calls out.
+    pub upstream: bool,
+    /// Whether there are as many functions as `--zipf-functions` says, asked by Zipf's law.
+    pub zipf: bool,
+    pub measures: &'static [Measure],
+}
+
+const HELLO: Scenario = Scenario {
+    name: "hello",
+    about: "the smallest function there is, connections kept alive",
+    guest: "hello",
+    script: Some(include_str!("scripts/hello.js")),
+    fixed: true,
+    component: true,
+    query: "",
+    payload: Payload::None,
+    connections: 32,
+    kept_share: 1.0,
+    latency_rate: 1000,
+    beside: None,
+    upstream: false,
+    zipf: false,
+    measures: &[Measure::Rate, Measure::Latency, Measure::Start, Measure::Memory],
+};
+
+const BOTH: &[Measure] = &[Measure::Rate, Measure::Latency];
+
+/// All of them.
+pub const SCENARIOS: [Scenario; 11] = [
+    HELLO,
+    Scenario {
+        name: "connections",
+        about: "hello, one connection a request",
+        kept_share: 0.0,
+        latency_rate: 500,
+        measures: BOTH,
+        ..HELLO
+    },
+    Scenario {
+        name: "json",
+        about: "10 KiB of JSON parsed, changed and printed",
+        guest: "json",
+        script: Some(include_str!("scripts/json.js")),
+        fixed: false,
+        payload: Payload::Orders,
+        latency_rate: 200,
+        measures: BOTH,
+        ..HELLO
+    },
+    Scenario {
+        name: "page",
+        about: "a template filled, 50 KiB of HTML; nginx gives out the same bytes as a file",
+        guest: "page",
+        script: Some(include_str!("scripts/page.js")),
+        latency_rate: 50,
+        measures: BOTH,
+        ..HELLO
+    },
+    Scenario {
+        name: "echo",
+        about: "a body of 1 MiB, streamed back while it comes",
+        guest: "echo",
+        script: Some(include_str!("scripts/echo.js")),
+        fixed: false,
+        payload: Payload::Bytes(1 << 20),
+        connections: 4,
+        latency_rate: 50,
+        measures: BOTH,
+        ..HELLO
+    },
+    Scenario {
+        name: "upstream",
+        about: "a call to a server that takes 100 ms, with 1,000 in flight",
+        guest: "fetch",
+        script: Some(include_str!("scripts/upstream.js")),
+        fixed: false,
+        connections: 1000,
+        latency_rate: 200,
+        upstream: true,
+        measures: BOTH,
+        ..HELLO
+    },
+    Scenario {
+        name: "cpu",
+        about: "a function that computes for a few milliseconds",
+        guest: "cpu",
+        script: None,
+        fixed: false,
+        query: TURNS,
+        latency_rate: 20,
+        measures: BOTH,
+        ..HELLO
+    },
+    Scenario {
+        name: "beside-cpu",
+        about: "the same function with nothing to compute, beside four connections on which it computes",
+        guest: "cpu",
+        script: None,
+        fixed: false,
+        query: "?turns=0",
+        latency_rate: 200,
+        beside: Some(TURNS),
+        measures: &[Measure::Latency],
+        ..HELLO
+    },
+    Scenario {
+        name: "zipf",
+        about: "1,000 functions, each a file of its own, asked by Zipf's law",
+        fixed: false,
+        zipf: true,
+        measures: BOTH,
+        ..HELLO
+    },
+    Scenario {
+        name: "c",
+        about: "hello as a program in C (WASI preview 1)",
+        guest: "c-hello",
+        script: None,
+        fixed: false,
+        component: false,
+        latency_rate: 200,
+        measures: BOTH,
+        ..HELLO
+    },
+    Scenario {
+        name: "go",
+        about: "hello as a program in Go (WASI preview 1)",
+        guest: "go-stdin",
+        script: None,
+        fixed: false,
+        component: false,
+        latency_rate: 200,
+        measures: BOTH,
+        ..HELLO
+    },
+];
+
+impl Scenario {
+    /// Why a server cannot take part; nothing if it can.
+    pub fn bars(&self, kind: &Kind) -> Option<&'static str> {
+        match kind {
+            Kind::Sockhop { .. } => None,
+            Kind::Null => {
+                (self.upstream || self.beside.is_some()).then_some("does not work, so there is nothing to compare")
+            }
+            Kind::Nginx { .. } => (!self.fixed).then_some("runs no functions"),
+            Kind::Workerd { .. } if self.script.is_none() => Some("would need another program than the others"),
+            Kind::Wasmtime { .. } | Kind::Spin { .. } if !self.component => Some("serves no preview-1 programs"),
+            Kind::Wasmtime { .. } if self.zipf => Some("serves one function a process"),
+            Kind::Workerd { .. } | Kind::Spin { .. } if self.zipf => Some("is asked for one function only"),
+            _ => None,
+        }
+    }
+
+    /// The body of its requests.
+    pub fn body(&self) -> Option<Vec<u8>> {
+        match self.payload {
+            Payload::None => None,
+            Payload::Bytes(bytes) => Some(crate::load::payload(bytes)),
+            Payload::Orders => Some(orders(ORDERS).into_bytes()),
+        }
+    }
+}
+
+/// Orders with a few items each, as the guest takes them.
+fn orders(count: u32) -> String {
+    let item = |number: u32| {
+        format!(
+            r#"{{"sku":"M{}-{:05}","quantity":{},"cents":{}}}"#,
+            number % 20,
+            number,
+            number % 9 + 1,
+            number * 37 % 5000
+        )
+    };
+    let order = |number: u32| {
+        let items: Vec<String> = (0..4).map(|part| item(number * 4 + part)).collect();
+        format!(
+            r#"{{"id":{number},"customer":"Jane Doe the {number}th, \"bolts\" only","items":[{}]}}"#,
+            items.join(",")
+        )
+    };
+    format!(r#"{{"orders":[{}]}}"#, (1..=count).map(order).collect::<Vec<_>>().join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    #[test]
+    fn the_orders_are_json_of_about_ten_kibibytes() {
+        let text = orders(ORDERS);
+        assert!((9_500..11_000).contains(&text.len()), "{}", text.len());
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value["orders"].as_array().unwrap().len(), ORDERS as usize);
+    }
+
+    #[test]
+    fn names_differ_and_sockhop_takes_part_in_all() {
+        let mut names: Vec<&str> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), SCENARIOS.len());
+        let sockhop = Kind::Sockhop { binary: PathBuf::new(), label: None, instances: crate::server::Instances::Fresh };
+        assert!(SCENARIOS.iter().all(|scenario| scenario.bars(&sockhop).is_none()));
+    }
+}

@@ -1,0 +1,268 @@
+//! Which servers there are, what each is called, and which of them are on this machine. Owns the folder of what was
+//! prepared; removed on drop.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use super::{Error, Instances, SERVER_CORE, Server, Serving, child, find, find_sockhop};
+use super::{nginx, null, sockhop, spin, wasmtime, workerd};
+
+/// Something to measure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// The product: `sockhop serve` and its deployed functions.
+    Sockhop {
+        /// The `sockhop` binary.
+        binary: PathBuf,
+        /// Which build, where several are compared.
+        label: Option<String>,
+        /// Requests one instance serves.
+        instances: Instances,
+    },
+    /// `wasmtime serve`: a process a function.
+    Wasmtime {
+        /// The `wasmtime` binary.
+        binary: PathBuf,
+        /// With flags that make it faster, or as it comes.
+        tuned: bool,
+        /// Requests one instance serves.
+        instances: Instances,
+    },
+    /// `spin up`.
+    Spin {
+        /// The `spin` binary.
+        binary: PathBuf,
+    },
+    /// workerd, with a script of the same meaning.
+    Workerd {
+        /// The `workerd` binary.
+        binary: PathBuf,
+    },
+    /// nginx with one worker and a constant reply: what HTTP itself costs.
+    Nginx {
+        /// The `nginx` binary.
+        binary: PathBuf,
+    },
+    /// The harness's own, which does nothing: what the harness costs.
+    Null,
+}
+
+/// Where to look for servers.
+#[derive(Debug, Clone, Default)]
+pub struct Places {
+    /// Folders of sockhop's binaries, each with the build's name if it has one; beside this program and on PATH if there
+    /// are none.
+    pub sockhop: Vec<(Option<String>, PathBuf)>,
+    /// Of the others' binaries, looked into before PATH.
+    pub peers: PathBuf,
+    /// The one that no registry has.
+    pub spin: Option<PathBuf>,
+}
+
+/// The servers of this machine.
+#[derive(Debug, Clone, Default)]
+pub struct Found {
+    /// Those that are there.
+    pub kinds: Vec<Kind>,
+    /// The names of those that are not.
+    pub missing: Vec<&'static str>,
+}
+
+impl Places {
+    /// Looks.
+    pub fn look(&self) -> Found {
+        let mut found = Found::default();
+        let builds: Vec<(Option<String>, PathBuf)> = if self.sockhop.is_empty() {
+            find_sockhop(None).map(|binary| (None, binary)).into_iter().collect()
+        } else {
+            let binary =
+                |(label, folder): &(Option<String>, PathBuf)| Some((label.clone(), find_sockhop(Some(folder))?));
+            self.sockhop.iter().filter_map(binary).collect()
+        };
+        if builds.len() < self.sockhop.len().max(1) {
+            found.missing.push("sockhop");
+        }
+        let peer = |name| find(Some(&self.peers.join(name)), name).or_else(|| find(None, name));
+        let wasmtime = peer("wasmtime");
+        for instances in [Instances::Fresh, Instances::Reuse] {
+            for (label, binary) in &builds {
+                found.kinds.push(Kind::Sockhop { binary: binary.clone(), label: label.clone(), instances });
+            }
+            for tuned in [false, true] {
+                found.kinds.extend(wasmtime.clone().map(|binary| Kind::Wasmtime { binary, tuned, instances }));
+            }
+        }
+        if wasmtime.is_none() {
+            found.missing.push("wasmtime");
+        }
+        let spin = self.spin.as_deref().and_then(|path| find(Some(path), "spin"));
+        let kinds = [
+            ("spin", spin.map(|binary| Kind::Spin { binary })),
+            ("workerd", peer("workerd").map(|binary| Kind::Workerd { binary })),
+            ("nginx", peer("nginx").map(|binary| Kind::Nginx { binary })),
+        ];
+        for (name, kind) in kinds {
+            match kind {
+                Some(kind) => found.kinds.push(kind),
+                None => found.missing.push(name),
+            }
+        }
+        found.kinds.push(Kind::Null);
+        found
+    }
+}
+
+impl Kind {
+    /// What the report calls it.
+    pub fn name(&self) -> String {
+        let with = |name: &str, parts: &[(bool, &str)]| {
+            let parts = parts.iter().filter(|(there, _)| *there).map(|(_, part)| format!("+{part}"));
+            parts.fold(name.to_owned(), |name, part| name + &part)
+        };
+        match self {
+            Self::Sockhop { label, instances, .. } => {
+                let name = label.as_ref().map_or_else(|| "sockhop".to_owned(), |label| format!("sockhop:{label}"));
+                with(&name, &[(*instances == Instances::Reuse, "reuse")])
+            }
+            Self::Wasmtime { tuned, instances, .. } => {
+                with("wasmtime", &[(*tuned, "tuned"), (*instances == Instances::Reuse, "reuse")])
+            }
+            Self::Spin { .. } => "spin".to_owned(),
+            Self::Workerd { .. } => "workerd".to_owned(),
+            Self::Nginx { .. } => "nginx".to_owned(),
+            Self::Null => "null".to_owned(),
+        }
+    }
+
+    /// Whether it runs components: then what it replies is computed.
+    pub fn runs_components(&self) -> bool {
+        matches!(self, Self::Sockhop { .. } | Self::Wasmtime { .. } | Self::Spin { .. })
+    }
+
+    /// The product's binaries, or the peer's.
+    pub fn binaries(&self) -> Vec<PathBuf> {
+        match self {
+            Self::Sockhop { binary, .. } => vec![binary.clone(), binary.with_file_name("sockhop-worker")],
+            Self::Wasmtime { binary, .. }
+            | Self::Spin { binary }
+            | Self::Workerd { binary }
+            | Self::Nginx { binary } => vec![binary.clone()],
+            Self::Null => Vec::new(),
+        }
+    }
+
+    /// Whatever has to be done once: for sockhop, deploying.
+    pub fn prepare(&self, serving: &Serving) -> Result<Prepared, Error> {
+        let folder = child::scratch("prepared")?;
+        let mut commands = Vec::new();
+        match self {
+            Self::Sockhop { binary, instances, .. } => {
+                commands = sockhop::prepare(binary, serving, *instances, folder.path())?;
+            }
+            Self::Wasmtime { .. } | Self::Spin { .. } => copies(serving, folder.path())?,
+            Self::Workerd { .. } | Self::Nginx { .. } => {}
+            Self::Null => {
+                let path = null::body(folder.path());
+                std::fs::write(&path, &serving.fixed).map_err(|source| Error::Write { path, source })?;
+            }
+        }
+        Ok(Prepared { kind: self.clone(), serving: serving.clone(), commands, folder })
+    }
+
+    /// What the binary says its version is, in one line.
+    pub fn version(&self) -> String {
+        let (binary, flag) = match self {
+            Self::Sockhop { binary, .. }
+            | Self::Wasmtime { binary, .. }
+            | Self::Spin { binary }
+            | Self::Workerd { binary } => (binary, "--version"),
+            Self::Nginx { binary } => (binary, "-v"),
+            Self::Null => return format!("sockhop-bench {}", env!("CARGO_PKG_VERSION")),
+        };
+        let mut command = Command::new(binary);
+        command.arg(flag);
+        match child::run("version", SERVER_CORE, command) {
+            Ok((_, text)) => text.lines().next().unwrap_or("unknown").to_owned(),
+            Err(_) => "unknown".to_owned(),
+        }
+    }
+}
+
+/// A server that only has to be started.
+#[derive(Debug)]
+pub struct Prepared {
+    kind: Kind,
+    serving: Serving,
+    /// How it was prepared.
+    commands: Vec<String>,
+    folder: TempDir,
+}
+
+impl Prepared {
+    /// Starts it and waits until it says that it is ready.
+    pub fn start(&self) -> Result<Server, Error> {
+        let Self { serving, folder, .. } = self;
+        let folder = folder.path();
+        let mut server = match &self.kind {
+            Kind::Sockhop { binary, .. } => sockhop::start(binary, serving.functions, folder),
+            Kind::Wasmtime { binary, tuned, instances } => {
+                wasmtime::start(binary, *tuned, *instances, &files(serving, folder))
+            }
+            Kind::Spin { binary } => spin::start(binary, &files(serving, folder)),
+            Kind::Workerd { binary } => workerd::start(binary, serving.script.unwrap_or_default(), serving.functions),
+            Kind::Nginx { binary } => nginx::start(binary, &serving.fixed),
+            Kind::Null => null::start(folder),
+        }?;
+        server.commands.splice(..0, self.commands.iter().cloned());
+        Ok(server)
+    }
+}
+
+/// Where the components are of a server that reads them at its start.
+fn files(serving: &Serving, folder: &Path) -> Vec<PathBuf> {
+    match serving.functions {
+        1 => vec![serving.component.clone()],
+        many => (0..many).map(|number| folder.join(format!("f-{number}.wasm"))).collect(),
+    }
+}
+
+fn copies(serving: &Serving, folder: &Path) -> Result<(), Error> {
+    if serving.functions == 1 {
+        return Ok(());
+    }
+    let copies = crate::copies::Copies::of(&serving.component)?;
+    for (number, path) in (0..).zip(files(serving, folder)) {
+        copies.write(number, &path)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_say_what_differs() {
+        let binary = PathBuf::from("x");
+        let sockhop = |label: Option<&str>, instances| Kind::Sockhop {
+            binary: binary.clone(),
+            label: label.map(str::to_owned),
+            instances,
+        };
+        assert_eq!(sockhop(None, Instances::Fresh).name(), "sockhop");
+        assert_eq!(sockhop(Some("new"), Instances::Reuse).name(), "sockhop:new+reuse");
+        let wasmtime = Kind::Wasmtime { binary: binary.clone(), tuned: true, instances: Instances::Reuse };
+        assert_eq!(wasmtime.name(), "wasmtime+tuned+reuse");
+    }
+
+    #[test]
+    fn what_is_not_there_is_said() {
+        let nowhere = PathBuf::from("/nonexistent");
+        let places = Places { sockhop: vec![(None, nowhere.clone())], peers: nowhere.clone(), spin: Some(nowhere) };
+        let found = places.look();
+        assert!(found.missing.contains(&"sockhop") && found.missing.contains(&"spin"));
+        assert!(found.kinds.contains(&Kind::Null));
+    }
+}

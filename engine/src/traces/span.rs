@@ -1,0 +1,172 @@
+//! An invocation's record as OpenTelemetry's spans, in the JSON of OTLP 1.x: one for the request, and one for each part of it.
+//!
+//! ```text
+//! request                 from the accept, or for a later request on its connection from its head, to the reply's last byte
+//!   accept                from the accept to the whole head; only the first request of a connection has one
+//!     hop                 from the accept until the worker has the connection
+//!   queue                 until it has its turn
+//!   instantiate           until it has an instance
+//!   run                   until the guest is done
+//! ```
+//! Ids of the parts follow that of the request. Pure; owns no fds.
+
+use abi::invocation_id::InvocationId;
+use abi::spool::{Invocation, Trace};
+use serde::Serialize;
+
+use crate::store::files::hex;
+
+/// SPAN_KIND_INTERNAL, SPAN_KIND_SERVER.
+const INTERNAL: u8 = 1;
+const SERVER: u8 = 2;
+/// STATUS_CODE_ERROR.
+const FAILED: u8 = 2;
+/// The W3C's flag, and OTLP's: whether a parent is remote is known, and it is.
+const SAMPLED: u32 = 0x01;
+const REMOTE_KNOWN: u32 = 0x100;
+const REMOTE: u32 = 0x200;
+
+/// A span.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Span {
+    trace_id: String,
+    span_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent_span_id: Option<String>,
+    flags: u32,
+    name: String,
+    kind: u8,
+    start_time_unix_nano: String,
+    end_time_unix_nano: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    attributes: Vec<Attribute>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Status>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Status {
+    code: u8,
+    message: String,
+}
+
+/// A key and its value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Attribute {
+    key: &'static str,
+    value: Value,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+enum Value {
+    StringValue(String),
+    /// A number of 64 bits is text in protobuf's JSON.
+    IntValue(String),
+}
+
+pub(super) fn text(key: &'static str, value: impl Into<String>) -> Attribute {
+    Attribute { key, value: Value::StringValue(value.into()) }
+}
+
+fn number(key: &'static str, value: u64) -> Attribute {
+    Attribute { key, value: Value::IntValue(value.to_string()) }
+}
+
+/// The spans of an invocation; none unless it belongs to a trace that is recorded.
+pub(super) fn spans(of: &Invocation<'_>) -> Vec<Span> {
+    let Some(trace) = of.trace.filter(|trace| trace.sampled) else { return Vec::new() };
+    let id = |part: u64| files_id(of.id, part);
+    let begun_us = of.arrival.map_or(of.started_us, |arrival| arrival.accepted_us.min(of.started_us));
+    let part = |number: u64, parent: u64, name: &str, from_us: u64, to_us: u64| Span {
+        trace_id: hex(&trace.id),
+        span_id: id(number),
+        parent_span_id: Some(id(parent)),
+        flags: SAMPLED | REMOTE_KNOWN,
+        name: name.to_owned(),
+        kind: INTERNAL,
+        start_time_unix_nano: nanos(from_us),
+        end_time_unix_nano: nanos(to_us.max(from_us)),
+        attributes: Vec::new(),
+        status: None,
+    };
+    let mut spans = vec![Span {
+        parent_span_id: trace.parent.map(|parent| hex(&parent)),
+        flags: SAMPLED | REMOTE_KNOWN | if trace.parent.is_some() { REMOTE } else { 0 },
+        name: name(of, trace),
+        kind: SERVER,
+        attributes: attributes(of, trace),
+        status: status(of),
+        ..part(0, 0, "", begun_us, of.ended_us())
+    }];
+    if let Some(arrival) = of.arrival {
+        spans.push(part(1, 0, "accept", begun_us, of.started_us));
+        spans.push(part(2, 1, "hop", begun_us, arrival.received_us.min(of.started_us)));
+    }
+    let mut at_us = of.started_us;
+    for (number, name, length_us) in
+        [(3, "queue", of.queue_us), (4, "instantiate", of.instantiate_us), (5, "run", of.run_us)]
+    {
+        let from_us = std::mem::replace(&mut at_us, at_us.saturating_add(length_us));
+        spans.push(part(number, 0, name, from_us, at_us));
+    }
+    spans
+}
+
+/// The id of the request's span, which the guest was told ([`InvocationId::span`]), or of one of its parts.
+fn files_id(id: InvocationId, part: u64) -> String {
+    format!("{:016x}", u64::from_be_bytes(id.span()).wrapping_add(part))
+}
+
+fn nanos(us: u64) -> String {
+    us.saturating_mul(1000).to_string()
+}
+
+/// As HTTP's conventions have it for a server whose routes are functions.
+fn name(of: &Invocation<'_>, trace: Trace<'_>) -> String {
+    match trace.method {
+        "" => of.function.to_owned(),
+        method => format!("{method} {}", of.function),
+    }
+}
+
+fn attributes(of: &Invocation<'_>, trace: Trace<'_>) -> Vec<Attribute> {
+    let mut attributes = vec![
+        text("faas.name", of.function),
+        text("faas.version", of.version),
+        text("faas.invocation_id", of.id.to_string()),
+        text("faas.trigger", "http"),
+        text("sockhop.outcome", of.outcome),
+        text("url.scheme", "http"),
+        number("http.request.body.size", of.received_bytes),
+        number("http.response.size", of.sent_bytes),
+        number("sockhop.cpu_time_us", of.cpu_us),
+        number("sockhop.memory_bytes", of.memory_bytes),
+    ];
+    if !trace.method.is_empty() {
+        attributes.extend([text("http.request.method", trace.method), text("url.path", trace.path)]);
+    }
+    if of.status > 0 {
+        attributes.push(number("http.response.status_code", of.status.into()));
+    }
+    if let Some(error) = error(of) {
+        attributes.push(text("error.type", error));
+    }
+    attributes
+}
+
+/// Why it failed: a client's mistake is no failure of the server's.
+fn error(of: &Invocation<'_>) -> Option<String> {
+    match (of.outcome, of.status) {
+        ("ok", 500..) => Some(of.status.to_string()),
+        ("ok", _) => None,
+        (outcome, 0 | 500..) => Some(outcome.to_owned()),
+        ("cut", _) => Some("cut".to_owned()),
+        _ => None,
+    }
+}
+
+fn status(of: &Invocation<'_>) -> Option<Status> {
+    error(of).map(|_| Status { code: FAILED, message: of.outcome.to_owned() })
+}
