@@ -86,6 +86,26 @@ pub enum Origin {
 /// What [`Origin`] is called, in the order in which it is counted.
 pub const ORIGINS: [&str; 3] = ["new", "standby", "reused"];
 
+/// What one worker has logged ([`crate::spool`]).
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct LogCounts {
+    /// Invocations.
+    pub records: Counter,
+    /// Lines.
+    pub lines: Counter,
+    /// Records of either kind that could not be written.
+    pub dropped: Counter,
+    /// Bytes that were written.
+    pub written_bytes: Counter,
+}
+
+impl LogCounts {
+    fn clear(&self) {
+        [&self.records, &self.lines, &self.dropped, &self.written_bytes].into_iter().for_each(Counter::clear);
+    }
+}
+
 /// A worker's counters that only ever grow.
 #[derive(Debug, Default)]
 #[repr(C)]
@@ -98,6 +118,8 @@ pub struct RowCounts {
     pub refused: Counters<{ REFUSED_STATUSES.len() }>,
     /// From a connection's accept to the worker's first request of it, by [`HOP_BOUNDS_US`].
     pub hop: Histogram<{ HOP_BOUNDS_US.len() }>,
+    /// What went to the log, and what of it was lost.
+    pub log: LogCounts,
     /// Slots of this row that are in use.
     slots_used: Counter,
 }
@@ -108,6 +130,7 @@ impl RowCounts {
         self.instances.clear();
         self.refused.clear();
         self.hop.clear();
+        self.log.clear();
         self.slots_used.clear();
     }
 }

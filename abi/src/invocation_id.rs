@@ -24,10 +24,22 @@ impl InvocationId {
         Self(Builder::from_unix_timestamp_millis(millis, &ten).into_uuid())
     }
 
-    /// The id's bytes, the first the most significant.
+    /// Its 16 bytes, the first of which are its time.
     #[must_use]
     pub fn bytes(&self) -> [u8; 16] {
-        self.0.into_bytes()
+        *self.0.as_bytes()
+    }
+
+    /// The id of these bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+
+    /// When it was made, in milliseconds since 1970.
+    #[must_use]
+    pub fn unix_ms(&self) -> u64 {
+        u64::try_from(self.0.as_u128() >> 80).unwrap_or_default()
     }
 
     /// The id in its usual form, 36 characters, without allocating.
@@ -42,6 +54,20 @@ impl InvocationId {
 impl Default for InvocationId {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// Why a text is no invocation's id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected an invocation id, as replies have it in sockhop-invocation-id")]
+pub struct NoInvocationId;
+
+impl std::str::FromStr for InvocationId {
+    type Err = NoInvocationId;
+
+    fn from_str(text: &str) -> Result<Self, NoInvocationId> {
+        let id = Uuid::try_parse(text).ok().filter(|id| id.get_version_num() == 7 && text.len() == 36);
+        id.map(Self).ok_or(NoInvocationId)
     }
 }
 
@@ -67,5 +93,11 @@ mod tests {
         assert_eq!(uuid.get_version_num(), 7);
         let (first, last) = (ids[0].0.as_u128() >> 80, ids[999].0.as_u128() >> 80);
         assert!(first <= last);
+        let (id, now_ms) = (ids[0], SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis());
+        assert!(u128::from(id.unix_ms()).abs_diff(now_ms) < 60_000);
+        assert_eq!((id.to_string().parse(), InvocationId::from_bytes(id.bytes())), (Ok(id), id));
+        for other in ["hello", "", "6ba7b810-9dad-11d1-80b4-00c04fd430c8"] {
+            assert_eq!(other.parse::<InvocationId>(), Err(NoInvocationId));
+        }
     }
 }

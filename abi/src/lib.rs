@@ -1,7 +1,7 @@
 //! What engine and worker both know, and nothing else.
 //!
 //! Messages and the channel that carries them, the catalogue, the module-cache index, the board of shared
-//! counters, the reading of a request's head and its routing, and every limit by name. No I/O loops, no
+//! counters, the reading of a request's head and its routing, the log's records, and every limit by name. No I/O loops, no
 //! wasmtime, no glommio, no tokio: both sides bring their own. Every fd in here is an `OwnedFd` or borrowed.
 
 pub mod board;
@@ -19,6 +19,7 @@ pub mod problem;
 pub mod route;
 pub mod sealed;
 pub mod secrets;
+pub mod spool;
 
 /// Version of the wire between engine and worker. Raise it when the meaning of a message changes.
 pub const VERSION: u32 = 1;

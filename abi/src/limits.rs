@@ -139,6 +139,31 @@ pub const LOG_LINE_BYTES_MAX: usize = 8 * 1024;
 pub const LOG_BYTES_DEFAULT: u32 = 256 * 1024;
 /// The most of it.
 pub const LOG_BYTES_MAX: u32 = 64 * 1024 * 1024;
+/// Lines that one invocation may write to each of the two, however short.
+pub const LOG_LINES_MAX: usize = 10_000;
+/// A record of the log, which holds a line and whose it is.
+pub const RECORD_BYTES_MAX: usize = LOG_LINE_BYTES_MAX + 1024;
+/// What a worker gathers of its log before it writes it.
+pub const SPOOL_CHUNK_BYTES: usize = 64 * 1024;
+/// How long the first of that waits for more.
+pub const SPOOL_FLUSH_INTERVAL: Duration = Duration::from_millis(100);
+/// Chunks that wait in a worker for a disk that is slow or full; what does not fit is dropped, counted and marked in the log.
+pub const SPOOL_CHUNKS_MAX: usize = 64;
+/// A segment of the log; the engine gives its worker the next one long before.
+pub const SEGMENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// A segment is sealed, and another begun, when it has so much in it ...
+pub const SEGMENT_SEAL_BYTES: u64 = 32 * 1024 * 1024;
+/// ... or when it has had something in it for so long.
+pub const SEGMENT_SEAL_AGE: Duration = Duration::from_secs(10);
+/// What segments may take on the node's disk (setting `--spool-size`).
+pub const SPOOL_BYTES_DEFAULT: u64 = 1024 * 1024 * 1024;
+/// The least of it.
+pub const SPOOL_BYTES_MIN: u64 = 16 * 1024 * 1024;
+/// How long logs are kept in the store (setting `--logs-kept-for`).
+pub const LOGS_KEPT_FOR_DEFAULT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// How much of them is kept there (setting `--logs-kept-size`).
+pub const LOGS_KEPT_BYTES_DEFAULT: u64 = 10 * 1024 * 1024 * 1024;
+
 /// How long a worker may be stuck in one invocation beyond that invocation's time limit before the engine kills it.
 pub const STUCK_GRACE: Duration = Duration::from_secs(1);
 /// How long a worker may go without a beat before the engine kills it; within a second of the last it gets no more

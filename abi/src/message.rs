@@ -57,6 +57,10 @@ pub struct Settings {
     pub write_timeout_ms: u32,
     /// The line an invocation.
     pub access_log: AccessLog,
+    /// Whether invocations and their lines are logged to the spool ([`crate::spool`]).
+    pub logs: bool,
+    /// Whether guests' lines go to stderr.
+    pub guest_stderr: bool,
     /// What the worker logs, in the words of `tracing-subscriber`'s filters.
     pub log_filter: String,
 }
@@ -108,6 +112,8 @@ pub enum ToWorker {
         /// All of them; what is fixed for the worker's life is as it was at the start.
         settings: Settings,
     },
+    /// Carries a new segment of the log, opened to append. From here on the worker writes to this one, and closes the one before.
+    Spool,
     /// Carries the sealed memfd of a catalogue, which replaces the one before.
     Catalogue,
     /// Carries the sealed memfd of the compiled module that was asked for.
@@ -193,6 +199,7 @@ impl Message for ToWorker {
     fn fd_count(&self) -> usize {
         match self {
             Self::Start { .. }
+            | Self::Spool
             | Self::Catalogue
             | Self::Module { .. }
             | Self::Secrets { .. }

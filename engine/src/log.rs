@@ -36,6 +36,26 @@ pub(crate) enum Access {
     Json,
 }
 
+/// Whether invocations and their lines are logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Logs {
+    On,
+    Off,
+}
+
+impl Logs {
+    pub(crate) fn is_on(self) -> bool {
+        self == Self::On
+    }
+}
+
+/// Where else guests' lines go than to the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Guest {
+    Off,
+    Stderr,
+}
+
 impl From<Access> for AccessLog {
     fn from(access: Access) -> Self {
         match access {

@@ -9,6 +9,7 @@ mod core;
 mod dispatch;
 mod host;
 mod log;
+mod logs;
 mod metrics;
 mod node;
 mod reconfigure;

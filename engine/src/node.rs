@@ -31,10 +31,11 @@ use crate::dispatch::Snapshot;
 use crate::dispatch::parking::parking;
 use crate::host::lock::{self, DataLock};
 use crate::host::{cores, fds, place, probe, systemd};
+use crate::logs::{self, Logs};
 use crate::metrics::Metrics;
 use crate::reconfigure::{self, Fixed};
 use crate::secrets::{KeyFile, Secrets};
-use crate::settings::{Resolved, Sources};
+use crate::settings::{Resolved, Settings, Sources};
 use crate::shard::{self, Backlog, Shard, Shared, listen};
 use crate::store::artefacts::Artefacts;
 use crate::store::files;
@@ -119,6 +120,7 @@ async fn run(
             () = stop.asked() => return Ok(()),
         };
         node.functions.prepare().await?;
+        node.logs.0.clear_unfinished();
         node.functions.clear_unused().await;
         (node, lock)
     };
@@ -139,6 +141,7 @@ struct Node {
     commands: UnboundedSender<Command>,
     supervisor: Supervisor,
     shards: Vec<Shard>,
+    logs: (Arc<Logs>, logs::Keeper),
 }
 
 impl Node {
@@ -161,8 +164,9 @@ impl Node {
         let key = KeyFile::open(config.secrets_key.as_deref(), &config.data);
         let key = key.with_context(|| resolved.whence("secrets_key"))?;
         let secrets = Arc::new(Secrets::new(Arc::clone(&objects), key, &config.data.join("cache")));
-        let stored = (Repository::new(objects, artefacts), known, Arc::clone(&secrets));
         let (commands, received): (UnboundedSender<Command>, UnboundedReceiver<Command>) = unbounded_channel();
+        let (logs, keeper) = start_logs(config, Arc::clone(&objects), commands.clone())?;
+        let stored = (Repository::new(objects, artefacts), known, Arc::clone(&secrets));
         let shared_workers: Vec<usize> =
             (0..config.workers_per_core).flat_map(|_| cores.iter().copied()).take(WORKERS_MAX).collect();
         let loaded = Functions::load(stored, Arc::clone(&cache), commands.clone(), shared_workers.len()).await;
@@ -187,6 +191,7 @@ impl Node {
             fleet: fleet::Plan { shared: shared_workers, own_idle_timeout: *config.own_worker_idle_timeout },
             connections_max: fds::connections_max(),
             drain_timeout: *config.drain_timeout,
+            logs: keeper.clone(),
         };
         let (board, to_itself) = ((board, board_fd), (commands.clone(), received));
         let mut supervisor =
@@ -202,13 +207,15 @@ impl Node {
             functions: Arc::clone(&functions),
             supervisor: commands.clone(),
             shared: Arc::clone(&shared),
+            logs: Arc::clone(&logs),
             listeners: addresses.clone(),
             admin: admin.as_ref().map(|admin| admin.address),
             started_s: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
             life: life.subscribe(),
         };
         start_control(api::bind(&control)?, admin, api, *config.sync_interval)?;
-        Ok(Self { life, door, sockets, addresses, functions, fixed, shared, commands, supervisor, shards })
+        let logs = (logs, keeper);
+        Ok(Self { life, door, sockets, addresses, functions, fixed, shared, commands, supervisor, shards, logs })
     }
 
     /// Serves to the end.
@@ -219,7 +226,7 @@ impl Node {
         (successor, upgrade): (&Successor, &mut Signal),
         stop: &mut Stop,
     ) -> anyhow::Result<()> {
-        let Self { life, door, sockets, addresses, functions, commands, mut supervisor, shards, .. } = self;
+        let Self { life, door, sockets, addresses, functions, commands, mut supervisor, shards, logs, .. } = self;
         shards.iter().for_each(Shard::accept);
         for place in places(data) {
             // Clients are served already, and must not suffer from it.
@@ -263,6 +270,7 @@ impl Node {
         let _lock = giver.end();
         shards.into_iter().for_each(|shard| shard.stop(Backlog::Take));
         supervisor.stop(stop.asked()).await;
+        logs.1.end().await;
         for place in places(data) {
             let _ = std::fs::remove_file(place);
         }
@@ -305,6 +313,20 @@ fn start_shards(
             .map_err(|error| anyhow::anyhow!("the shard on core {core} cannot be started: {error}"))
     };
     cores.iter().zip(listeners).map(start).collect()
+}
+
+/// Starts what keeps the log, with its spool in the data folder.
+fn start_logs(
+    config: &Settings,
+    store: Arc<dyn objects::Objects>,
+    commands: UnboundedSender<Command>,
+) -> anyhow::Result<(Arc<Logs>, logs::Keeper)> {
+    let kept = logs::Kept {
+        age_ms: u64::try_from(config.logs_kept_for.as_millis()).unwrap_or(u64::MAX),
+        bytes: config.logs_kept_size.as_u64(),
+    };
+    let plan = logs::Plan { on: config.logs.is_on(), spool_bytes: config.spool_size.as_u64(), kept };
+    logs::start(plan, config.data.join("spool"), store, commands)
 }
 
 /// Starts the control API on a thread and runtime of its own. It ends with the process.

@@ -27,6 +27,8 @@ pub(crate) fn of_workers(settings: &Settings, fixed: Fixed) -> OfWorkers {
         idle_timeout_ms: millis(settings.idle_timeout),
         write_timeout_ms: millis(settings.write_timeout),
         access_log: settings.access_log.into(),
+        logs: settings.logs.is_on(),
+        guest_stderr: settings.guest_log == log::Guest::Stderr,
         log_filter: settings.log.to_string(),
     }
 }

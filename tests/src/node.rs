@@ -147,6 +147,10 @@ impl NodeBuilder {
         if !arguments.iter().any(|a| a == "--cores") {
             arguments.extend(["--cores".to_owned(), two_cores()]);
         }
+        if !arguments.iter().any(|a| a == "--guest-log") {
+            // What guests write is looked for on stderr by many tests.
+            arguments.extend(["--guest-log", "stderr"].map(str::to_owned));
+        }
         for _ in 0..self.listeners.max(1) {
             arguments.extend(["--listen", "127.0.0.1:0"].map(str::to_owned));
         }

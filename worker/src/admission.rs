@@ -12,6 +12,7 @@ use abi::board::{Reason, now_us};
 use abi::limits::INVOCATIONS_PER_WORKER_MAX;
 use tokio::time::{Instant, timeout_at};
 
+use crate::facts::Facts;
 use crate::functions::Function;
 use crate::worker::{RunningInvocation, Worker};
 
@@ -48,7 +49,18 @@ fn decide(running: u32, concurrency_max: u32, in_worker: u64) -> Result<(), Full
 ///
 /// # Errors
 /// What was full, when there is no room to wait either, or no turn came in time.
-pub(crate) async fn admit(worker: &Rc<Worker>, function: &Rc<Function>, now: u64) -> Result<Admitted, Full> {
+pub(crate) async fn admit(
+    worker: &Rc<Worker>,
+    function: &Rc<Function>,
+    now: u64,
+    facts: &Facts,
+) -> Result<Admitted, Full> {
+    let refused = |full: Full, queue| {
+        let reason = full.reason(queue);
+        worker.count_reason(function.place, reason);
+        facts.reason.set(Some(reason));
+        Err(full)
+    };
     let others_wait = function.turns.waiting.get() > 0;
     let full = match try_now(worker, function) {
         // Those who came before go first.
@@ -57,8 +69,7 @@ pub(crate) async fn admit(worker: &Rc<Worker>, function: &Rc<Function>, now: u64
         Err(full) => full,
     };
     let Some(_waiting) = Waiting::begin(worker, function) else {
-        worker.count_reason(function.place, full.reason(Reason::Queue));
-        return Err(full);
+        return refused(full, Reason::Queue);
     };
     let deadline = Instant::now() + Duration::from_millis(u64::from(function.limits.queue_timeout_ms));
     let mut full = full;
@@ -70,8 +81,7 @@ pub(crate) async fn admit(worker: &Rc<Worker>, function: &Rc<Function>, now: u64
             Err(why) => full = why,
         }
     }
-    worker.count_reason(function.place, full.reason(Reason::QueueTimeout));
-    Err(full)
+    refused(full, Reason::QueueTimeout)
 }
 
 impl Full {

@@ -1,18 +1,22 @@
-//! Guests' stdout and stderr, a line at a time, to the node's stderr; the access log goes the same way.
+//! Guests' stdout and stderr, a line at a time: to the [spool](crate::spool), and to the node's stderr if it is to be there, too. The
+//! access log goes to stderr the same way.
 //!
-//! In the form of the rest of the log, text or JSON. Lines are written by a thread of their own, through a bounded queue: a stderr that nobody reads must not hold up
-//! requests. What does not fit is dropped and counted. Owns that thread and no fds (stderr is the process's).
+//! On stderr in the form of the rest of the log, text or JSON. Lines are written there by a thread of their own, through a bounded
+//! queue: a stderr that nobody reads must not hold up requests. What does not fit is dropped and counted. Owns that thread and
+//! no fds (stderr is the process's).
 
 use std::borrow::Cow;
 use std::io::Write as _;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::functions::Function;
 use crate::log::Format;
+use crate::spool::{Spool, time_us};
 use abi::invocation_id::InvocationId;
-use abi::limits::LOG_LINE_BYTES_MAX;
+use abi::limits::{LOG_LINE_BYTES_MAX, LOG_LINES_MAX};
+use abi::spool::{Line, Record, Stream};
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
 use tracing_subscriber::fmt::format::Writer;
@@ -28,20 +32,25 @@ const QUEUE_LINES: usize = 4096;
 const WRITE_BYTES: usize = 4096;
 
 /// Where lines go. Cheap to clone.
-#[derive(Clone, Debug)]
-pub(crate) struct GuestLog {
+#[derive(Clone)]
+pub(crate) struct GuestLog(Arc<Places>);
+
+struct Places {
     format: Format,
+    /// None when nothing is logged.
+    spool: Option<Spool>,
+    /// Whether guests' lines go to stderr.
+    stderr: AtomicBool,
     lines: SyncSender<String>,
-    dropped: Arc<AtomicU64>,
+    dropped: AtomicU64,
 }
 
-/// Starts the thread that writes.
-pub(crate) fn start(format: Format) -> std::io::Result<GuestLog> {
-    let (lines, queue) = sync_channel(QUEUE_LINES);
-    let dropped = Arc::new(AtomicU64::new(0));
-    let theirs = Arc::clone(&dropped);
-    std::thread::Builder::new().name("guest-log".into()).spawn(move || write(&queue, &theirs))?;
-    Ok(GuestLog { format, lines, dropped })
+/// Starts the thread that writes to stderr.
+pub(crate) fn start(format: Format, guest_stderr: bool, spool: Option<Spool>) -> std::io::Result<GuestLog> {
+    let (log, queue) = GuestLog::new(format, guest_stderr, spool);
+    let theirs = log.clone();
+    std::thread::Builder::new().name("guest-log".into()).spawn(move || write(&queue, &theirs.0.dropped))?;
+    Ok(log)
 }
 
 fn write(queue: &Receiver<String>, dropped: &AtomicU64) {
@@ -65,18 +74,44 @@ fn write(queue: &Receiver<String>, dropped: &AtomicU64) {
 }
 
 impl GuestLog {
-    /// Writes one line about an invocation.
-    pub(crate) fn line(&self, function: &str, id: InvocationId, stream: &str, text: &str) {
-        self.put(match self.format {
-            Format::Text => format!("function={function} invocation={id} stream={stream} {}\n", printable(text)),
-            Format::Json => json(function, id, stream, text),
-        });
+    /// The log, and where its lines for stderr come out.
+    fn new(format: Format, guest_stderr: bool, spool: Option<Spool>) -> (Self, Receiver<String>) {
+        let (lines, queue) = sync_channel(QUEUE_LINES);
+        let stderr = AtomicBool::new(guest_stderr);
+        (Self(Arc::new(Places { format, spool, stderr, lines, dropped: AtomicU64::new(0) })), queue)
     }
 
-    /// Writes a line that ends in a newline and has no other.
+    /// Whether guests' lines go to stderr from now on.
+    pub(crate) fn tell_stderr(&self, guest_stderr: bool) {
+        self.0.stderr.store(guest_stderr, Relaxed);
+    }
+
+    /// Where invocations and lines are logged; none when they are not.
+    pub(crate) fn spool(&self) -> Option<&Spool> {
+        self.0.spool.as_ref()
+    }
+
+    /// Writes one line about an invocation.
+    pub(crate) fn line(&self, function: &str, id: InvocationId, stream: Stream, text: &[u8]) {
+        if let Some(spool) = &self.0.spool {
+            spool.put(&Record::Line(Line { id, time_us: time_us(), stream, function, text }));
+        }
+        if self.0.stderr.load(Relaxed) {
+            let text = String::from_utf8_lossy(text);
+            self.put(match self.0.format {
+                Format::Text => {
+                    let (stream, text) = (stream.name(), printable(&text));
+                    format!("function={function} invocation={id} stream={stream} {text}\n")
+                }
+                Format::Json => json(function, id, stream, &text),
+            });
+        }
+    }
+
+    /// Writes a line to stderr that ends in a newline and has no other.
     pub(crate) fn put(&self, line: String) {
-        if self.lines.try_send(line).is_err() {
-            self.dropped.fetch_add(1, Relaxed);
+        if self.0.lines.try_send(line).is_err() {
+            self.0.dropped.fetch_add(1, Relaxed);
         }
     }
 }
@@ -89,39 +124,42 @@ struct Lines {
     log: GuestLog,
     function: Arc<str>,
     id: InvocationId,
-    stream: &'static str,
+    stream: Stream,
+    /// The beginning of a line that has not ended.
     partial: Vec<u8>,
     taken_bytes: usize,
     bytes_max: usize,
+    lines: usize,
+    /// It has come to a limit, and was told so.
+    cut: bool,
 }
 
 impl GuestStream {
-    pub(crate) fn new(log: GuestLog, function: &Function, id: InvocationId, stream: &'static str) -> Self {
+    pub(crate) fn new(log: GuestLog, function: &Function, id: InvocationId, stream: Stream) -> Self {
         let bytes_max = usize::try_from(function.limits.log_bytes_max).unwrap_or(usize::MAX);
         Self::limited(log, Arc::clone(&function.name), id, stream, bytes_max)
     }
 
-    fn limited(log: GuestLog, function: Arc<str>, id: InvocationId, stream: &'static str, bytes_max: usize) -> Self {
-        let (partial, taken_bytes) = (Vec::new(), 0);
-        Self(Arc::new(Mutex::new(Lines { log, function, id, stream, partial, taken_bytes, bytes_max })))
+    fn limited(log: GuestLog, function: Arc<str>, id: InvocationId, stream: Stream, bytes_max: usize) -> Self {
+        let (partial, cut) = (Vec::new(), bytes_max == 0);
+        let lines = Lines { log, function, id, stream, partial, taken_bytes: 0, bytes_max, lines: 0, cut };
+        Self(Arc::new(Mutex::new(lines)))
     }
-}
 
-impl GuestStream {
     /// What is written from now on belongs to the invocation `id`.
     pub(crate) fn begin(&self, id: InvocationId) {
         let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         lines.end_partial();
         lines.id = id;
-        lines.taken_bytes = 0;
+        (lines.taken_bytes, lines.lines, lines.cut) = (0, 0, lines.bytes_max == 0);
     }
 
     /// Writes a line of the node's own about the invocation. It counts as the guest's: the guest has caused it.
     pub(crate) fn note(&self, text: &str) {
         let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if lines.taken_bytes <= lines.bytes_max {
+        if !lines.cut {
             lines.taken_bytes += text.len();
-            lines.log.line(&lines.function, lines.id, "node", text);
+            lines.log.line(&lines.function, lines.id, Stream::Node, text.as_bytes());
         }
     }
 
@@ -134,38 +172,64 @@ impl GuestStream {
 impl Lines {
     fn end_partial(&mut self) {
         if !self.partial.is_empty() {
-            self.end_line();
+            self.end_line(b"");
         }
     }
 
     fn take(&mut self, bytes: &[u8]) {
-        if self.taken_bytes > self.bytes_max {
+        if self.cut {
             return;
         }
-        self.taken_bytes += bytes.len();
-        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+        let room = self.bytes_max - self.taken_bytes.min(self.bytes_max);
+        let taken = &bytes[..bytes.len().min(room)];
+        self.taken_bytes += taken.len();
+        for part in taken.split_inclusive(|byte| *byte == b'\n') {
             let (text, whole) = part.strip_suffix(b"\n").map_or((part, false), |text| (text, true));
-            for piece in text.chunks(LOG_LINE_BYTES_MAX) {
-                if self.partial.len() + piece.len() > LOG_LINE_BYTES_MAX {
-                    self.end_line();
-                }
-                self.partial.extend_from_slice(piece);
+            let mut rest = text;
+            // What does not fit a line begins another.
+            while self.partial.len() + rest.len() > LOG_LINE_BYTES_MAX {
+                let (fits, over) = rest.split_at(LOG_LINE_BYTES_MAX - self.partial.len());
+                self.end_line(fits);
+                rest = over;
             }
             if whole {
-                self.end_line();
+                self.end_line(rest);
+            } else {
+                self.partial.extend_from_slice(rest);
+            }
+            if self.cut {
+                return;
             }
         }
-        if self.taken_bytes > self.bytes_max {
-            self.end_line();
-            let note = format!("[cut: more than {} bytes]", self.bytes_max);
-            self.log.line(&self.function, self.id, self.stream, &note);
+        if taken.len() < bytes.len() {
+            self.end_partial();
+            self.cut_off(&format!("[cut: more than {} bytes]", self.bytes_max));
         }
     }
 
-    fn end_line(&mut self) {
-        let text = String::from_utf8_lossy(self.partial.strip_suffix(b"\r").unwrap_or(&self.partial));
-        self.log.line(&self.function, self.id, self.stream, &text);
+    /// Logs the line that `partial` has begun and `rest` ends.
+    fn end_line(&mut self, rest: &[u8]) {
+        if self.lines >= LOG_LINES_MAX {
+            return self.cut_off(&format!("[cut: more than {LOG_LINES_MAX} lines]"));
+        }
+        self.lines += 1;
+        let joined;
+        let text = if self.partial.is_empty() {
+            rest
+        } else {
+            self.partial.extend_from_slice(rest);
+            joined = std::mem::take(&mut self.partial);
+            &joined
+        };
+        self.log.line(&self.function, self.id, self.stream, text.strip_suffix(b"\r").unwrap_or(text));
+    }
+
+    /// The rest of the invocation's lines is dropped.
+    fn cut_off(&mut self, why: &str) {
         self.partial.clear();
+        if !std::mem::replace(&mut self.cut, true) {
+            self.log.line(&self.function, self.id, self.stream, why.as_bytes());
+        }
     }
 }
 
@@ -184,7 +248,7 @@ fn printable(text: &str) -> Cow<'_, str> {
 }
 
 /// A line with the fields that the node's own have, and those of the invocation.
-fn json(function: &str, id: InvocationId, stream: &str, text: &str) -> String {
+fn json(function: &str, id: InvocationId, stream: Stream, text: &str) -> String {
     let mut timestamp = String::new();
     // Writing to a String cannot fail.
     let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
@@ -194,7 +258,7 @@ fn json(function: &str, id: InvocationId, stream: &str, text: &str) -> String {
         "target": "guest",
         "function": function,
         "invocation": id.to_string(),
-        "stream": stream,
+        "stream": stream.name(),
         "message": text,
     });
     format!("{line}\n")
@@ -273,9 +337,12 @@ mod tests {
     }
 
     fn written(format: Format, writes: &[&[u8]]) -> Vec<String> {
-        let (lines, queue) = sync_channel(QUEUE_LINES);
-        let log = GuestLog { format, lines, dropped: Arc::default() };
-        let stream = GuestStream::limited(log, "f".into(), InvocationId::new(), "stdout", BYTES_MAX);
+        limited(format, writes, BYTES_MAX)
+    }
+
+    fn limited(format: Format, writes: &[&[u8]], bytes_max: usize) -> Vec<String> {
+        let (log, queue) = GuestLog::new(format, true, None);
+        let stream = GuestStream::limited(log, "f".into(), InvocationId::new(), Stream::Stdout, bytes_max);
         for bytes in writes {
             stream.0.lock().unwrap().take(bytes);
         }
@@ -313,5 +380,22 @@ mod tests {
         let lines = lines_of(&flood);
         assert!(lines.last().unwrap().starts_with("[cut"), "{:?}", lines.last());
         assert!(lines.iter().map(String::len).sum::<usize>() < 2 * BYTES_MAX);
+    }
+
+    #[test]
+    fn no_bytes_are_no_lines_and_short_lines_have_a_limit_too() {
+        assert!(limited(Format::Text, &[b"a\nb", b"\n"], 0).is_empty());
+        let (log, queue) = GuestLog::new(Format::Text, true, None);
+        let stream = GuestStream::limited(log, "f".into(), InvocationId::new(), Stream::Stdout, BYTES_MAX);
+        let mut told = Vec::new();
+        for _ in 0..LOG_LINES_MAX + 5 {
+            stream.0.lock().unwrap().take(b"\n");
+            told.extend(queue.try_iter());
+        }
+        assert_eq!(told.len(), LOG_LINES_MAX + 1);
+        assert!(told[LOG_LINES_MAX].contains("[cut: more than 10000 lines]"), "{}", told[LOG_LINES_MAX]);
+        stream.begin(InvocationId::new());
+        stream.0.lock().unwrap().take(b"again\n");
+        assert!(queue.try_recv().unwrap().contains("again"));
     }
 }

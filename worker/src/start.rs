@@ -4,6 +4,7 @@
 //! runtime; the channel goes to the link.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use abi::board::Board;
@@ -15,10 +16,13 @@ use tokio::task::LocalSet;
 
 use crate::functions::Functions;
 use crate::worker::Worker;
-use crate::{connection, epoch, guest_log, link, log, wasm};
+use crate::{connection, epoch, guest_log, link, log, spool, wasm};
 
 /// How often the worker shows the engine that it lives.
 const BEAT_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long the end of the log may take to be written when the worker has nothing else to do.
+const SPOOL_END_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Runs the worker until it is told to drain or the engine is gone.
 pub(crate) fn run(channel: Channel, filter: log::Filter) -> anyhow::Result<()> {
@@ -40,7 +44,11 @@ async fn serve(channel: Channel, filter: log::Filter) -> anyhow::Result<()> {
     let ticker = epoch::Ticker::start().context("starting the epoch thread")?;
     let engines = wasm::engine::Engines::new(ticker);
     let engines = engines.map_err(anyhow::Error::from).context("wasmtime refuses the worker's settings")?;
-    let log_of_guests = guest_log::start(log::Format::from_environment()).context("starting the guest-log thread")?;
+    let board = Arc::new(board);
+    let spool = settings.logs.then(|| spool::start(Arc::clone(&board), row)).transpose();
+    let spool = spool.context("starting the spool's thread")?;
+    let log_of_guests = guest_log::start(log::Format::from_environment(), settings.guest_stderr, spool);
+    let log_of_guests = log_of_guests.context("starting the guest-log thread")?;
     let functions = Functions::new(engines, outbox.clone(), catalogue);
     let worker = Worker::new(settings, functions, outbox, log_of_guests, board, row);
 
@@ -66,6 +74,9 @@ async fn serve(channel: Channel, filter: log::Filter) -> anyhow::Result<()> {
     }
     beats.abort();
     standby.abort();
+    if let Some(spool) = worker.log.spool() {
+        spool.end(SPOOL_END_TIMEOUT);
+    }
     Ok(())
 }
 
@@ -101,12 +112,18 @@ fn handle(worker: &Rc<Worker>, filter: &log::Filter, received: Received<ToWorker
         }
         (ToWorker::Settings { settings }, None) => {
             filter.change(&settings.log_filter);
+            worker.log.tell_stderr(settings.guest_stderr);
             *worker.settings.borrow_mut() = settings;
             tracing::debug!("the node's new settings are taken over");
         }
         (ToWorker::Catalogue, Some(fd)) => {
             worker.functions.replace(CatalogueView::new(fd)?);
             worker.report_applied();
+        }
+        (ToWorker::Spool, Some(segment)) => {
+            if let Some(spool) = worker.log.spool() {
+                spool.switch(segment);
+            }
         }
         (ToWorker::Module { key }, Some(fd)) => {
             if worker.functions.module_arrived(key, fd) {

@@ -6,6 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::ops::Range;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ pub(crate) struct Worker {
     pub(crate) log: GuestLog,
     pub(crate) standby: Standby,
     pub(crate) spent: Spent,
-    board: Board,
+    board: Arc<Board>,
     row: usize,
     started: Instant,
     connections_open: Cell<u32>,
@@ -46,7 +47,7 @@ impl Worker {
         functions: Functions,
         outbox: Outbox,
         log: GuestLog,
-        board: Board,
+        board: Arc<Board>,
         row: usize,
     ) -> Rc<Self> {
         Rc::new(Self {

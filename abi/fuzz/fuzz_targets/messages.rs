@@ -85,7 +85,7 @@ fn deliver<M: Message + PartialEq + Debug>(
 }
 
 fn to_worker(input: &mut Unstructured<'_>) -> Result<ToWorker> {
-    Ok(match input.int_in_range(0..=8)? {
+    Ok(match input.int_in_range(0..=9)? {
         0 => ToWorker::Start { row: input.arbitrary()?, settings: settings(input)? },
         1 => ToWorker::Catalogue,
         2 => ToWorker::Module { key: input.arbitrary()? },
@@ -98,6 +98,7 @@ fn to_worker(input: &mut Unstructured<'_>) -> Result<ToWorker> {
         5 => ToWorker::Settings { settings: settings(input)? },
         6 => ToWorker::Secrets { function: input.arbitrary()? },
         7 => ToWorker::SecretsMissing { function: input.arbitrary()?, reason: input.arbitrary()? },
+        8 => ToWorker::Spool,
         _ => {
             let ending = if input.arbitrary()? { Ending::Close } else { Ending::GiveBack };
             ToWorker::Drain { ending, deadline_ms: input.arbitrary()? }
@@ -115,6 +116,8 @@ fn settings(input: &mut Unstructured<'_>) -> Result<Settings> {
         idle_timeout_ms: input.arbitrary()?,
         write_timeout_ms: input.arbitrary()?,
         access_log: *input.choose(&[AccessLog::Off, AccessLog::Text, AccessLog::Json])?,
+        logs: input.arbitrary()?,
+        guest_stderr: input.arbitrary()?,
         log_filter: input.arbitrary()?,
     })
 }

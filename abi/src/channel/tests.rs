@@ -148,6 +148,8 @@ fn settings_beyond_their_limits_are_refused() {
         idle_timeout_ms: 1,
         write_timeout_ms: 1,
         access_log: AccessLog::Off,
+        logs: true,
+        guest_stderr: false,
         log_filter: "x".repeat(log_bytes),
     };
     let timeout_ms_max = u32::try_from(crate::limits::SETTING_TIMEOUT_MAX.as_millis()).unwrap();

@@ -1,10 +1,12 @@
 //! The command line. [`serve`] runs a node, [`mod@client`] talks to the control API of one, [`deploy`] sends a function,
-//! [`show`] prints what there is, [`secret`] is for secrets, [`mod@top`] shows it as it changes, [`shell`] is for packagers.
+//! [`show`] prints what there is, [`logs`] what was logged, [`secret`] is for secrets, [`mod@top`] shows it as it changes, [`shell`]
+//! is for packagers.
 //!
 //! Names and defaults are part of what users rely on (see README). Owns no fds.
 
 mod client;
 mod deploy;
+mod logs;
 mod secret;
 mod serve;
 mod shell;
@@ -58,6 +60,8 @@ pub(crate) enum Command {
     Invoke(show::Invoke),
     /// Show what the node and its workers do
     Status(Show),
+    /// Show what an invocation or a function has logged
+    Logs(logs::Logs),
     /// Watch what functions and workers do
     Top(top::Top),
     /// Print a script that completes the command line
@@ -123,6 +127,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
         Command::Secret(secret) => client::block_on(secret::run(secret)),
         Command::Invoke(invoke) => client::block_on(show::invoke(invoke)),
         Command::Status(show) => client::block_on(show::status(show)),
+        Command::Logs(wanted) => client::block_on(logs::run(wanted)),
         Command::Top(top) => client::block_on(top::run(top)),
     }
 }

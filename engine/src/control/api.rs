@@ -10,6 +10,7 @@
 //! DELETE /v1/functions/NAME
 //! ...    /v1/functions/NAME/secrets      see [`secrets`]
 //! ANY    /v1/functions/NAME/invoke/PATH?QUERY
+//! GET    /v1/logs?QUERY, /v1/invocations/ID      see `logs`
 //! GET    /metrics, /healthz, /readyz
 //! ```
 //! Errors are JSON with `error`. Owns the socket, and removes its file when the node stops.
@@ -38,8 +39,9 @@ use super::functions::{ChangeError, Functions};
 use super::invoke::{self, InvokeError};
 use super::status::{NodeStatus, Status, WorkerStatus};
 use super::tcp::{self, Admin};
-use super::{health, secrets, top};
+use super::{health, logs, secrets, top};
 use crate::host::place;
+use crate::logs::Logs;
 use crate::metrics::memory;
 use crate::shard::Shared;
 use crate::store::manifest::Manifest;
@@ -51,6 +53,7 @@ pub(crate) struct Control {
     pub(crate) functions: Arc<Functions>,
     pub(crate) supervisor: UnboundedSender<Command>,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) logs: Arc<Logs>,
     pub(crate) listeners: Vec<SocketAddr>,
     pub(crate) admin: Option<SocketAddr>,
     /// When the node started, in seconds since 1970.
@@ -134,6 +137,8 @@ pub(crate) async fn serve(listener: UnixListener, admin: Option<Admin>, control:
     let guarded = Router::new()
         .route("/v1/status", get(status))
         .route("/v1/top", get(top::top))
+        .route("/v1/logs", get(logs::logs))
+        .route("/v1/invocations/{id}", get(logs::invocation))
         .route("/v1/functions", get(list))
         .route("/v1/functions/{name}", get(inspect).put(deploy).delete(remove))
         .route("/v1/functions/{name}/secrets", get(secrets::list))

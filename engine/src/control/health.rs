@@ -47,7 +47,8 @@ pub(super) async fn metrics(State(control): State<Arc<Control>>) -> Result<Respo
     let (node, workers) = (control.node().await, control.workers().await?);
     let reading = control.shared.metrics.read(&control.shared.snapshot.load().catalogue);
     let (engine_memory_bytes, parked) = (memory::resident_bytes(node.pid), control.shared.parking.len());
-    let text = text::write(Exposition { node, workers, reading, engine_memory_bytes, parked });
+    let logs = control.logs.reading();
+    let text = text::write(Exposition { node, workers, reading, engine_memory_bytes, parked, logs });
     let text = text.map_err(|error| Failed::new(StatusCode::INTERNAL_SERVER_ERROR, error))?;
     Ok(([(CONTENT_TYPE, text::CONTENT_TYPE)], text).into_response())
 }

@@ -4,12 +4,13 @@
 //! supervisor. [`api`] is the wire, [`tcp`] the way in from elsewhere and [`token`] its key, [`functions`] what is deployed and how
 //! that changes, [`sync`] how a node keeps up with what others deploy, [`secrets`] the wire of secrets, [`slots`] functions' places
 //! on the board, [`invoke`] a call through the front door, [`status`] what is told of workers, [`health`] what probes and
-//! Prometheus ask, [`top`] what `sockhop top` does.
+//! Prometheus ask, [`top`] what `sockhop top` does, [`logs`] what `sockhop logs` does.
 
 pub(crate) mod api;
 pub(crate) mod functions;
 mod health;
 mod invoke;
+pub(crate) mod logs;
 mod secrets;
 mod slots;
 pub(crate) mod status;

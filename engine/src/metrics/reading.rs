@@ -22,6 +22,11 @@ pub(crate) struct WorkerTally {
     pub(crate) refused: [u64; REFUSED_STATUSES.len()],
     /// By [`HOP_BOUNDS_US`].
     pub(crate) hop: Durations<{ HOP_BOUNDS_US.len() }>,
+    /// Invocations and lines that were logged, records of either kind that could not be, and the bytes of those that were.
+    pub(crate) log_records: u64,
+    pub(crate) log_lines: u64,
+    pub(crate) log_dropped: u64,
+    pub(crate) log_bytes: u64,
     /// Processes that have ended unasked.
     pub(crate) restarts: u64,
 }
@@ -36,6 +41,10 @@ impl WorkerTally {
             instances: row.counts.instances.get(),
             refused: row.counts.refused.get(),
             hop: row.counts.hop.get(),
+            log_records: row.counts.log.records.get(),
+            log_lines: row.counts.log.lines.get(),
+            log_dropped: row.counts.log.dropped.get(),
+            log_bytes: row.counts.log.written_bytes.get(),
             restarts: 0,
         }
     }
@@ -50,6 +59,10 @@ impl std::ops::AddAssign<&Self> for WorkerTally {
         add(&mut self.instances, &other.instances);
         add(&mut self.refused, &other.refused);
         self.hop += &other.hop;
+        self.log_records += other.log_records;
+        self.log_lines += other.log_lines;
+        self.log_dropped += other.log_dropped;
+        self.log_bytes += other.log_bytes;
         self.restarts += other.restarts;
     }
 }

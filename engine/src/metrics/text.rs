@@ -15,6 +15,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::reading::{FunctionReading, Reading, WorkerTally};
 use crate::control::status::{NodeStatus, WorkerState, WorkerStatus};
+use crate::logs::LogsReading;
 
 /// The media type of what [`write()`] writes.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -28,6 +29,7 @@ pub(crate) struct Exposition {
     pub(crate) engine_memory_bytes: Option<u64>,
     /// Connections for which no worker is free now.
     pub(crate) parked: usize,
+    pub(crate) logs: LogsReading,
 }
 
 /// Writes it as text.
@@ -49,6 +51,7 @@ impl Collector for Exposition {
         self.dispatch(&mut families)?;
         self.workers_now(&mut families)?;
         self.workers_ever(&mut families)?;
+        self.logs(&mut families)?;
         self.functions(&mut families)
     }
 }
@@ -141,6 +144,31 @@ impl Exposition {
         let hops = self.reading.workers.iter().map(|(row, tally)| (worker(*row), &tally.hop));
         let help = "From accept to the worker's first request, where that had arrived by then";
         families.histograms("hop", help, &HOP_BOUNDS_US, hops)
+    }
+
+    fn logs(&self, families: &mut Families<'_>) -> Result<(), Error> {
+        let each = |of: fn(&WorkerTally) -> u64| {
+            self.reading.workers.iter().map(move |(row, tally)| (worker(*row), of(tally)))
+        };
+        families.counters("log_records", "Invocations that were logged", each(|tally| tally.log_records))?;
+        families.counters("log_lines", "Lines that were logged", each(|tally| tally.log_lines))?;
+        let dropped = each(|tally| tally.log_dropped);
+        families.counters("log_dropped", "Invocations and lines that could not be logged", dropped)?;
+        families.counters("log_written_bytes", "Bytes written to the spool", each(|tally| tally.log_bytes))?;
+        let logs = &self.logs;
+        for (name, help, count) in [
+            ("log_segments_sealed", "Segments of the log that were ended", logs.sealed),
+            ("log_segments_shipped", "Segments that the store has taken", logs.shipped),
+            ("log_shipped_bytes", "Bytes of these, as they are in the store", logs.shipped_bytes),
+            ("log_ship_failures", "Tries to ship that failed", logs.failures),
+            ("log_segments_lost", "Segments dropped because the spool was full", logs.lost),
+            ("log_damaged", "Places in segments where a record was torn or damaged", logs.damaged),
+        ] {
+            families.counter_alone(name, help, count)?;
+        }
+        let (segments, bytes) = (logs.waiting.segments, logs.waiting.bytes);
+        families.gauge_alone("log_spool_segments", "Segments on this node's disk", None, segments)?;
+        families.gauge_alone("log_spool", "What they take there", Some(Unit::Bytes), bytes)
     }
 
     fn functions(&self, families: &mut Families<'_>) -> Result<(), Error> {
@@ -257,6 +285,7 @@ mod tests {
     use abi::board::FunctionTally;
 
     use super::*;
+    use crate::logs::Waiting;
     use crate::metrics::reading::DispatchReading;
 
     fn exposition(name: &str) -> Exposition {
@@ -279,9 +308,10 @@ mod tests {
         let function = FunctionReading { name: name.to_owned(), in_flight: 1, queued: 2, tally };
         let dispatch =
             DispatchReading { accepted: vec![(0, 11)], hops: BTreeMap::from([(1, 10)]), ..DispatchReading::default() };
-        let worker = WorkerTally { connections_taken: 10, restarts: 1, ..WorkerTally::default() };
+        let worker = WorkerTally { connections_taken: 10, log_lines: 4, restarts: 1, ..WorkerTally::default() };
+        let logs = LogsReading { lost: 3, waiting: Waiting { segments: 2, bytes: 99 }, ..LogsReading::default() };
         let reading = Reading { dispatch, workers: BTreeMap::from([(1, worker)]), functions: vec![function] };
-        Exposition { node, workers: Vec::new(), reading, engine_memory_bytes: Some(4096), parked: 0 }
+        Exposition { node, workers: Vec::new(), reading, engine_memory_bytes: Some(4096), parked: 0, logs }
     }
 
     #[test]
@@ -303,6 +333,9 @@ mod tests {
             "sockhop_queue_depth{function=\"hello\"} 2",
             "sockhop_limits_hit_total{function=\"hello\",limit=\"timeout\"} 1",
             "sockhop_failures_total{function=\"hello\",reason=\"trap\"} 2",
+            "sockhop_log_lines_total{worker=\"1\"} 4",
+            "sockhop_log_segments_lost_total 3",
+            "sockhop_log_spool_bytes 99",
             "sockhop_engine_resident_memory_bytes 4096",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in:\n{text}");

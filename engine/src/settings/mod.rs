@@ -17,6 +17,7 @@ mod value;
 use std::path::PathBuf;
 
 use abi::limits;
+use bytesize::ByteSize;
 use clap::{ArgAction, Args};
 
 pub(crate) use self::layer::Flags;
@@ -86,6 +87,21 @@ pub(crate) struct Settings {
     /// Whether to write a line to stderr for each invocation, and how
     #[arg(long, default_value = "off", value_name = "FORM", help_heading = RELOADED)]
     pub(crate) access_log: log::Access,
+    /// Whether guests' lines go to stderr too, beside the log that `sockhop logs` reads
+    #[arg(long, default_value = "off", value_name = "WHERE", help_heading = RELOADED)]
+    pub(crate) guest_log: log::Guest,
+    /// Whether invocations and their lines are logged: see `sockhop logs`
+    #[arg(long, default_value = "on", value_name = "ON|OFF", help_heading = FIXED)]
+    pub(crate) logs: log::Logs,
+    /// How much of the log may wait on this node's disk for a store that is away; beyond it the oldest is dropped
+    #[arg(long, default_value_t = ByteSize(limits::SPOOL_BYTES_DEFAULT), value_name = "SIZE", value_parser = value::spool_size, help_heading = FIXED)]
+    pub(crate) spool_size: ByteSize,
+    /// How long logs are kept in the store
+    #[arg(long, default_value_t = limits::LOGS_KEPT_FOR_DEFAULT.into(), value_name = "TIME", value_parser = value::age, help_heading = FIXED)]
+    pub(crate) logs_kept_for: humantime::Duration,
+    /// How much of them is kept there; beyond it the oldest are deleted
+    #[arg(long, default_value_t = ByteSize(limits::LOGS_KEPT_BYTES_DEFAULT), value_name = "SIZE", value_parser = value::size, help_heading = FIXED)]
+    pub(crate) logs_kept_size: ByteSize,
     /// How many connections there may be at a time
     #[arg(long, default_value_t = limits::CONNECTIONS_MAX_DEFAULT, value_name = "N", value_parser = value::count, help_heading = RELOADED)]
     pub(crate) connections_max: u32,

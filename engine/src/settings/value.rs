@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use abi::limits::{SETTING_TIMEOUT_MAX, WORKERS_PER_CORE_MAX};
+use abi::limits::{SETTING_TIMEOUT_MAX, SPOOL_BYTES_MIN, WORKERS_PER_CORE_MAX};
+use bytesize::ByteSize;
 
 /// The longest that a DNS name can be (RFC 1035 2.3.4, without the root's label).
 const NAME_BYTES_MAX: usize = 253;
@@ -52,6 +53,24 @@ pub(super) fn time(text: &str) -> Result<humantime::Duration, String> {
     match *time <= SETTING_TIMEOUT_MAX {
         true => Ok(time),
         false => Err(format!("at most {} is possible", humantime::format_duration(SETTING_TIMEOUT_MAX))),
+    }
+}
+
+/// A time of any length.
+pub(super) fn age(text: &str) -> Result<humantime::Duration, String> {
+    text.parse().map_err(|error: humantime::DurationError| error.to_string())
+}
+
+/// A number of bytes.
+pub(super) fn size(text: &str) -> Result<ByteSize, String> {
+    text.parse().map_err(|_| "expected a size, for example 64MiB".to_owned())
+}
+
+/// What the spool may take: enough for some segments.
+pub(super) fn spool_size(text: &str) -> Result<ByteSize, String> {
+    match size(text)? {
+        size if size.as_u64() < SPOOL_BYTES_MIN => Err(format!("at least {} are needed", ByteSize(SPOOL_BYTES_MIN))),
+        size => Ok(size),
     }
 }
 

@@ -1,15 +1,20 @@
 //! The account of one invocation: what is counted and told of it when it is over. Owns no fds.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use abi::board::{LATENCY_BOUNDS_US, Outcome, now_us};
+use abi::catalogue::CatalogueView;
 use abi::invocation_id::InvocationId;
 use abi::message::AccessLog;
+use abi::spool::{Arrival, Invocation, Record};
 
 use super::access::{self, Access};
 use super::service::{Destination, Routed};
 use super::wire::SharedWire;
+use crate::facts::{Facts, Parts};
 use crate::functions::Place;
+use crate::spool::time_us;
 use crate::worker::Worker;
 
 /// One request from its head to the last byte of its reply.
@@ -19,8 +24,19 @@ pub(super) struct Account {
     pub(super) begun_us: u64,
     /// Where its function is counted; none when there is no such function.
     pub(super) place: Option<Place>,
+    pub(super) facts: Rc<Facts>,
+    /// The function, for the invocation's record in the log.
+    function: Option<(Rc<CatalogueView>, usize)>,
+    arrived: Option<Arrived>,
     /// For its line in the access log, if there is one.
     access: Option<Box<Access>>,
+}
+
+/// When a connection came that begins with the request, by [`now_us`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Arrived {
+    pub(super) accepted_us: u64,
+    pub(super) received_us: u64,
 }
 
 /// What became of a reply.
@@ -34,13 +50,21 @@ pub(super) enum Sent {
     Nothing,
 }
 
+/// Bytes of a request's body and of its reply.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moved {
+    pub(super) received_bytes: u64,
+    pub(super) sent_bytes: u64,
+}
+
 impl Account {
     /// Opens the account of a request that has just come.
-    pub(super) fn open(worker: &Worker, routed: &Routed, wire: &SharedWire) -> Self {
-        let function = match &routed.destination {
-            Destination::Function { catalogue, index } => catalogue.function(*index),
+    pub(super) fn open(worker: &Worker, routed: &Routed, wire: &SharedWire, arrived: Option<Arrived>) -> Self {
+        let found = match &routed.destination {
+            Destination::Function { catalogue, index } => Some((Rc::clone(catalogue), *index)),
             Destination::Problem(_) => None,
         };
+        let function = found.as_ref().and_then(|(catalogue, index)| catalogue.function(*index));
         let place = function.map(Place::from);
         // From here on the engine sees it in flight.
         let _ = place.and_then(|place| worker.counts(place));
@@ -48,22 +72,26 @@ impl Account {
             let client = wire.lock().socket().peer_addr().ok();
             Box::new(Access::note(function, &routed.message.request, client))
         });
-        Self { id: InvocationId::new(), begun_us: now_us(), place, access }
+        let facts = Rc::default();
+        Self { id: InvocationId::new(), begun_us: now_us(), place, facts, function: found, arrived, access }
     }
 
-    /// Closes it: the last of `sent_bytes` has left, or nothing more will.
-    pub(super) fn close(self, worker: &Worker, sent: Sent, sent_bytes: u64) {
+    /// Closes it: the last byte that is sent has left, or nothing more will.
+    pub(super) fn close(self, worker: &Worker, sent: Sent, moved: Moved) {
         let Some(place) = self.place else { return };
-        let duration_us = now_us().saturating_sub(self.begun_us);
+        let now = now_us();
+        let duration_us = now.saturating_sub(self.begun_us);
         let (outcome, status) = match sent {
             Sent::Whole(status) | Sent::Cut(status) => (Outcome::Status(status), Some(status)),
             Sent::Nothing => (Outcome::NoReply, None),
         };
+        let sent_bytes = moved.sent_bytes;
         if let Some(counts) = worker.counts(place) {
             counts.outcomes.count(outcome.index());
             counts.latency.record(&LATENCY_BOUNDS_US, duration_us);
             counts.sent_bytes.add(sent_bytes);
         }
+        self.log(worker, sent, moved, now);
         if let Some(access) = self.access {
             let (cut, duration) = (!matches!(sent, Sent::Whole(_)), Duration::from_micros(duration_us));
             let end = access::End { status, cut, sent_bytes, duration };
@@ -72,5 +100,42 @@ impl Account {
                 .into_iter()
                 .for_each(|line| worker.log.put(line));
         }
+    }
+
+    /// Logs the invocation, which is over at `now`.
+    fn log(&self, worker: &Worker, sent: Sent, moved: Moved, now: u64) {
+        let function = self.function.as_ref().and_then(|(catalogue, index)| catalogue.function(*index));
+        let (Some(spool), Some(function)) = (worker.log.spool(), function) else { return };
+        // Intervals by the clock that is never set, from one look at the time of day.
+        let (time_now, facts) = (time_us(), &self.facts);
+        let time_of = |at: u64| time_now.saturating_sub(now.saturating_sub(at));
+        let (status, outcome) = match (sent, facts.reason.get()) {
+            (Sent::Nothing, None) => (0, "client-gone"),
+            (Sent::Nothing, Some(reason)) => (0, reason.name()),
+            (Sent::Whole(status) | Sent::Cut(status), Some(reason)) => (status, reason.name()),
+            (Sent::Cut(status), None) => (status, "cut"),
+            (Sent::Whole(status), None) => (status, "ok"),
+        };
+        let Parts { queue_us, instantiate_us, run_us } = facts.parts(self.begun_us, now);
+        spool.put(&Record::Invocation(Invocation {
+            id: self.id,
+            started_us: time_of(self.begun_us),
+            duration_us: now.saturating_sub(self.begun_us),
+            cpu_us: u64::try_from(facts.cpu.get().as_micros()).unwrap_or(u64::MAX),
+            memory_bytes: facts.memory_bytes.get() as u64,
+            status,
+            received_bytes: moved.received_bytes,
+            sent_bytes: moved.sent_bytes,
+            queue_us,
+            instantiate_us,
+            run_us,
+            outcome,
+            function: function.name.as_str(),
+            version: function.version.as_str(),
+            arrival: self.arrived.map(|arrived| Arrival {
+                accepted_us: time_of(arrived.accepted_us),
+                received_us: time_of(arrived.received_us),
+            }),
+        }));
     }
 }

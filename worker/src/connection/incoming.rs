@@ -99,6 +99,11 @@ impl Incoming {
         }
     }
 
+    /// So many bytes of it have been taken.
+    pub(super) fn taken_bytes(&self) -> u64 {
+        self.taken
+    }
+
     /// All of it has been taken.
     pub(super) fn is_done(&self) -> bool {
         matches!(self.stage, Stage::Done)

@@ -26,11 +26,12 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use abi::board::now_us;
 use abi::message::{Awaits, Ending};
 use bytes::BytesMut;
 use tokio::net::TcpStream;
 
-use self::account::{Account, Sent};
+use self::account::{Account, Arrived, Moved, Sent};
 use self::end::End;
 use self::incoming::Continue;
 use self::next::{Next, Waiting};
@@ -55,6 +56,7 @@ pub(crate) struct Addresses {
 /// Takes over a client's socket, with the bytes that others have read from it already. `accepted_at_us` is when it was accepted,
 /// or 0 when that tells nothing of how long its hop took.
 pub(crate) fn take(worker: &Rc<Worker>, fd: OwnedFd, read: Vec<u8>, awaits: Awaits, accepted_at_us: u64) {
+    let arrived = (accepted_at_us > 0).then(|| Arrived { accepted_us: accepted_at_us, received_us: now_us() });
     let socket = std::net::TcpStream::from(fd);
     let open = worker.connection_taken(socket.peer_addr().ok().map(|peer| peer.ip()));
     let socket = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
@@ -62,7 +64,7 @@ pub(crate) fn take(worker: &Rc<Worker>, fd: OwnedFd, read: Vec<u8>, awaits: Awai
         Ok(socket) => {
             let worker = Rc::clone(worker);
             tokio::task::spawn_local(async move {
-                serve(worker, socket, BytesMut::from(&read[..]), awaits, accepted_at_us).await;
+                serve(worker, socket, BytesMut::from(&read[..]), awaits, arrived).await;
                 drop(open);
             });
         }
@@ -70,7 +72,7 @@ pub(crate) fn take(worker: &Rc<Worker>, fd: OwnedFd, read: Vec<u8>, awaits: Awai
     }
 }
 
-async fn serve(worker: Rc<Worker>, socket: TcpStream, read: BytesMut, awaits: Awaits, mut accepted_at_us: u64) {
+async fn serve(worker: Rc<Worker>, socket: TcpStream, read: BytesMut, awaits: Awaits, mut arrived: Option<Arrived>) {
     let wire = SharedWire::new(Wire::new(socket, read, worker.write_timeout()));
     let mut connection = Connection { wire, outgoing: Outgoing::default(), client: Client::default() };
     let end = {
@@ -79,13 +81,11 @@ async fn serve(worker: Rc<Worker>, socket: TcpStream, read: BytesMut, awaits: Aw
         loop {
             match poll_fn(|cx| waiting.poll(cx, &worker, &connection.wire, drain.as_mut())).await {
                 Next::Request(routed) => {
-                    match std::mem::take(&mut accepted_at_us) {
-                        0 => {}
-                        at => worker.count_hop(at),
-                    }
+                    let arrived = arrived.take();
+                    arrived.into_iter().for_each(|arrived| worker.count_hop(arrived.accepted_us));
                     // The setting may have changed since the last one.
                     connection.wire.lock().set_write_timeout(worker.write_timeout());
-                    if let Err(end) = connection.exchange(&worker, *routed).await {
+                    if let Err(end) = connection.exchange(&worker, *routed, arrived).await {
                         break end;
                     }
                 }
@@ -133,8 +133,8 @@ impl Client {
 
 impl Connection {
     /// Has a request answered and its reply sent. `Ok` when the connection may serve another.
-    async fn exchange(&mut self, worker: &Rc<Worker>, routed: Routed) -> Result<(), End> {
-        let account = Account::open(worker, &routed, &self.wire);
+    async fn exchange(&mut self, worker: &Rc<Worker>, routed: Routed, arrived: Option<Arrived>) -> Result<(), End> {
+        let account = Account::open(worker, &routed, &self.wire, arrived);
         let mut asked = routed.asked();
         let reply = {
             let wire = self.wire.clone();
@@ -153,7 +153,7 @@ impl Connection {
             .await
         };
         let Some(reply) = reply else {
-            account.close(worker, Sent::Nothing, self.outgoing.take_sent_bytes());
+            account.close(worker, Sent::Nothing, self.moved());
             return Err(End::Close { unread: false });
         };
         // A guest may have begun its reply before it asked for the body: the client is told before it sees the reply.
@@ -167,13 +167,19 @@ impl Connection {
         let status = reply.status().as_u16();
         let sent = self.send(worker, reply, asked, account.id).await;
         let told = if sent.is_ok() { Sent::Whole(status) } else { Sent::Cut(status) };
-        account.close(worker, told, self.outgoing.take_sent_bytes());
+        account.close(worker, told, self.moved());
         worker.spent.unmake();
         let kept = sent?;
         if !kept {
             return Err(End::Close { unread: !self.wire.lock().incoming.is_done() });
         }
         self.rest_of_body().await
+    }
+
+    /// What the request and its reply have moved.
+    fn moved(&mut self) -> Moved {
+        let received_bytes = self.wire.lock().incoming.taken_bytes();
+        Moved { received_bytes, sent_bytes: self.outgoing.take_sent_bytes() }
     }
 
     /// Reads away what the guest has left of the request's body, so that the next request comes after it.

@@ -67,7 +67,10 @@ async fn run(
             return Err(problem);
         }
     };
-    let count = |reason| account.place.into_iter().for_each(|place| worker.count_reason(place, reason));
+    let count = |reason| {
+        account.facts.reason.set(Some(reason));
+        account.place.into_iter().for_each(|place| worker.count_reason(place, reason));
+    };
     let too_large = |error: BodyError| {
         count(Reason::RequestBody);
         Problem::new(413, error.to_string())
@@ -88,7 +91,7 @@ async fn run(
         Framing::Length(length) => RequestBody::on(wire, Some(length)),
         Framing::Chunked => RequestBody::on(wire, None),
     });
-    let reply = invocation::run(worker, function, request, account.id, account.begun_us).await;
+    let reply = invocation::run(worker, function, request, account.id, account.begun_us, &account.facts).await;
     // Whatever the guest made of a body that was cut off under it: the client has to know why.
     match wire.lock().incoming.failure() {
         Some(error @ BodyError::TooLarge { .. }) => Err(too_large(error)),

@@ -8,6 +8,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use abi::invocation_id::InvocationId;
+use abi::spool::Stream;
 use http::HeaderName;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::p1::WasiP1Ctx;
@@ -48,7 +49,8 @@ pub(crate) struct Host {
 
 impl Host {
     pub(crate) fn new(function: &Function, id: InvocationId, log: &GuestLog) -> Self {
-        let streams = ["stdout", "stderr"].map(|stream| GuestStream::new(log.clone(), function, id, stream));
+        let streams =
+            [Stream::Stdout, Stream::Stderr].map(|stream| GuestStream::new(log.clone(), function, id, stream));
         let [stdout, stderr] = streams.clone();
         let hooks = Hooks { outbound: function.outbound.clone(), trace: None, stderr: stderr.clone() };
         let mut wasi = WasiCtx::builder();

@@ -10,6 +10,7 @@ use super::host::Host;
 use super::instances::{Exports, Instance};
 use super::invocation::Reply;
 use crate::connection::request_body::RequestBody;
+use crate::facts::Facts;
 
 /// Calls the handler and returns when it has returned; its reply goes its own way before that.
 pub(super) async fn handle(
@@ -17,6 +18,7 @@ pub(super) async fn handle(
     pre: &ProxyPre<Host>,
     request: Request<RequestBody>,
     reply: Reply,
+    facts: &Facts,
 ) -> wasmtime::Result<()> {
     let Instance { store, exports, .. } = instance;
     let mut http = store.data_mut().http();
@@ -31,6 +33,7 @@ pub(super) async fn handle(
         Some(Exports::Http02(proxy)) => proxy,
         _ => pre.instantiate_async(&mut *store).await?,
     };
+    facts.ready();
     let ended = proxy.wasi_http_incoming_handler().call_handle(store, request, outparam).await;
     *exports = Some(Exports::Http02(proxy));
     ended

@@ -25,6 +25,7 @@ use super::host::Host;
 use super::instances::{Exports, Instance};
 use super::invocation::Reply;
 use crate::connection::request_body::RequestBody;
+use crate::facts::Facts;
 
 /// Tasks, streams and the like that an instance may hold between two requests; more is a leak of the guest's.
 const CONCURRENT_KEPT_MAX: usize = 64;
@@ -40,12 +41,14 @@ pub(super) async fn handle(
     pre: &ServicePre<Host>,
     request: Request<RequestBody>,
     reply: Reply,
+    facts: &Facts,
 ) -> wasmtime::Result<()> {
     let Instance { store, exports, .. } = instance;
     let service = match exports.take() {
         Some(Exports::Http03(service)) => service,
         _ => pre.instantiate_async(&mut *store).await?,
     };
+    facts.ready();
     let held = Arc::new(());
     let request = incoming(store.data_mut(), request, Arc::clone(&held));
     store.run_concurrent(async |guest| call(guest, &service, request, reply).await).await??;

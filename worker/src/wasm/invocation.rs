@@ -13,6 +13,7 @@ use std::time::Duration;
 use abi::board::Reason;
 use abi::invocation_id::InvocationId;
 use abi::problem::Problem;
+use abi::spool::Stream;
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::response::Parts;
@@ -31,6 +32,7 @@ use super::reply::{GuestBody, ReplyBody};
 use super::{command, http02, http03};
 use crate::admission::{self, Full};
 use crate::connection::request_body::RequestBody;
+use crate::facts::Facts;
 use crate::functions::Function;
 use crate::trace::Trace;
 use crate::worker::{RunningInvocation, Worker};
@@ -108,6 +110,7 @@ pub(crate) struct Guest {
     used: Duration,
     /// When its time limit passes, as the board tells it.
     deadline_ms: u64,
+    facts: Rc<Facts>,
 }
 
 impl Guest {
@@ -117,6 +120,7 @@ impl Guest {
         running.guest_has_thread_until(self.deadline_ms);
         let ended = cpu_time::measured(&mut self.used, || future.as_mut().poll(cx));
         running.guest_left_thread();
+        self.facts.cpu.set(self.used);
         let ended = std::task::ready!(ended);
         // Its place is free again here; its instance is kept, or unmade once the reply has left.
         self.running = None;
@@ -138,19 +142,22 @@ pub(crate) async fn run(
     mut request: Request<RequestBody>,
     id: InvocationId,
     now: u64,
+    facts: &Rc<Facts>,
 ) -> Result<Response<ReplyBody>, Failure> {
-    let (running, begun_us) = admission::admit(worker, &function, now).await.map_err(|full| match full {
+    let (running, begun_us) = admission::admit(worker, &function, now, facts).await.map_err(|full| match full {
         Full::Function => {
             Failure::FunctionFull { function: function.name.to_string(), limit: function.limits.concurrency_max }
         }
         Full::Node => Failure::NodeFull,
     })?;
     let trace = Trace::enter(request.headers_mut(), id);
+    facts.admitted(begun_us);
     let head_only = request.method() == http::Method::HEAD;
     let (reply, mut replied) = oneshot::channel();
-    let call = call(Rc::clone(worker), Rc::clone(&function), request, reply, (id, trace));
+    let call = call(Rc::clone(worker), Rc::clone(&function), request, reply, (id, trace), Rc::clone(facts));
     let deadline_ms = (begun_us / 1000).saturating_add(u64::from(function.limits.timeout_ms));
-    let mut guest = Guest { running: Some((Box::pin(call), running)), used: Duration::ZERO, deadline_ms };
+    let (running, facts_of_guest) = (Some::<(Run, _)>((Box::pin(call), running)), Rc::clone(facts));
+    let mut guest = Guest { running, used: Duration::ZERO, deadline_ms, facts: facts_of_guest };
 
     let name = || function.name.to_string();
     let replied = poll_fn(|cx| {
@@ -180,7 +187,7 @@ pub(crate) async fn run(
         }
         Err(failure) => Err(failure),
     };
-    reply.inspect_err(|failure| tell(worker, &function, id, failure))
+    reply.inspect_err(|failure| tell(worker, &function, id, failure, facts))
 }
 
 /// Holds a reply's head to what HTTP and the function's limits allow. (The guest's own view of headers has refused the
@@ -277,6 +284,7 @@ async fn call(
     request: Request<RequestBody>,
     reply: Reply,
     (id, trace): (InvocationId, Option<Trace>),
+    facts: Rc<Facts>,
 ) -> Result<(), Failure> {
     let mut instance = function.kept.take(&function, id, &worker.log);
     instance.store.data_mut().belong_to(trace);
@@ -284,12 +292,14 @@ async fn call(
     worker.standby.called(&function);
     let run = async {
         match &function.module {
-            Module::Http02(pre) => http02::handle(&mut instance, pre, request, reply).await,
-            Module::Http03(pre) => http03::handle(&mut instance, pre, request, reply).await,
-            Module::Command(pre) => command::handle(&mut instance, pre, &function, request, reply).await,
+            Module::Http02(pre) => http02::handle(&mut instance, pre, request, reply, &facts).await,
+            Module::Http03(pre) => http03::handle(&mut instance, pre, request, reply, &facts).await,
+            Module::Command(pre) => command::handle(&mut instance, pre, &function, request, reply, &facts).await,
         }
     };
     let ended = tokio::time::timeout(function.timeout, run).await;
+    facts.ended();
+    facts.memory_bytes.set(instance.store.data().limits.memory_bytes());
     let name = || function.name.to_string();
     let refused = instance.store.data().limits.refused();
     let failure = match ended {
@@ -321,18 +331,19 @@ async fn call(
             (None, None) => Failure::Trapped { function: name(), reason: format!("{error:#}") },
         },
     };
-    tell(&worker, &function, id, &failure);
+    tell(&worker, &function, id, &failure, &facts);
     Err(failure)
 }
 
 /// Counts how an invocation failed, and tells the function's log.
-fn tell(worker: &Worker, function: &Function, id: InvocationId, failure: &Failure) {
+fn tell(worker: &Worker, function: &Function, id: InvocationId, failure: &Failure, facts: &Facts) {
     let text = match failure {
         Failure::Trapped { reason, .. } => format!("[trap: {}]", reason.replace('\n', " ")),
         other => format!("[{other}]"),
     };
     worker.count_reason(function.place, failure.into());
-    worker.log.line(&function.name, id, "node", &text);
+    facts.reason.set(Some(failure.into()));
+    worker.log.line(&function.name, id, Stream::Node, text.as_bytes());
 }
 
 /// Lets a guest whose reply is complete finish what it is still doing, on its own time limit.

@@ -47,7 +47,7 @@ impl Limits {
     }
 
     /// Linear memory of the instance.
-    pub(super) fn memory_bytes(&self) -> usize {
+    pub(crate) fn memory_bytes(&self) -> usize {
         self.memory_bytes
     }
 

@@ -35,6 +35,7 @@ use crate::dispatch::hop::Connection;
 use crate::dispatch::parking::Parked;
 use crate::dispatch::refuse::answer;
 use crate::dispatch::{Snapshot, WorkerHandle};
+use crate::logs;
 use crate::secrets::Secrets;
 use crate::shard::Shared;
 use crate::takeover::Handed;
@@ -53,6 +54,8 @@ pub(crate) enum Command {
     Reconfigure { settings: Settings, drain_timeout: Duration, done: oneshot::Sender<()> },
     /// Tell what the workers do.
     Status { answer: oneshot::Sender<Vec<WorkerStatus>> },
+    /// Give a worker a new segment of the log to write to.
+    Spool { worker: WorkerId, segment: Arc<OwnedFd> },
     /// Internal: a module a worker asked for has been fetched.
     Module { worker: WorkerId, key: Digest, module: Result<Arc<OwnedFd>, String> },
     /// Take a connection that another engine has begun to serve.
@@ -74,6 +77,8 @@ pub(crate) struct Plan {
     pub(crate) connections_max: u64,
     /// What requests in flight get to end, when their worker is to go.
     pub(crate) drain_timeout: Duration,
+    /// Who gives workers what they log to.
+    pub(crate) logs: logs::Keeper,
 }
 
 /// A worker's process, and how it ended once it has.
@@ -247,6 +252,7 @@ impl Supervisor {
                 let row = u16::try_from(worker.seat).unwrap_or(u16::MAX);
                 let settings = self.settings_of(pool);
                 self.send(worker, ToWorker::Start { row, settings }, Some(Arc::clone(&self.board_fd)));
+                self.plan.logs.tell(logs::Event::Born(worker));
                 self.send(worker, ToWorker::Catalogue, Some(Arc::clone(&self.catalogue.0)))
             }
             Action::SendCatalogue(worker) => {
@@ -335,6 +341,7 @@ impl Supervisor {
     /// What it held of its functions' limits is free again at once, and what it never received goes to others.
     fn bury(&mut self, worker: WorkerId) {
         let Some(Manned { link, ended, .. }) = self.manned.remove(&worker.seat) else { return };
+        self.plan.logs.tell(logs::Event::Died(worker));
         tracing::info!("worker {} on core {} has ended: {}", link.pid, link.handle.core, ended.unwrap_or_default());
         self.shared.metrics.retire(worker.seat, &self.catalogue.1);
         for received in link.unreceived() {
@@ -467,6 +474,9 @@ impl Supervisor {
             }
             Command::Status { answer } => {
                 let _ = answer.send(self.told());
+            }
+            Command::Spool { worker, segment } => {
+                self.send(worker, ToWorker::Spool, Some(segment));
             }
             Command::Take(handed) => self.route_again(handed),
             Command::Turn { turned } => {

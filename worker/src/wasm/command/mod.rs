@@ -26,6 +26,7 @@ use super::host::Host;
 use super::instances::Instance;
 use super::invocation::Reply;
 use crate::connection::request_body::RequestBody;
+use crate::facts::Facts;
 use crate::functions::Function;
 
 /// Runs the command and returns when it has exited; its reply begins as soon as its stdout says how.
@@ -35,6 +36,7 @@ pub(super) async fn handle(
     function: &Function,
     request: Request<RequestBody>,
     reply: Reply,
+    facts: &Facts,
 ) -> wasmtime::Result<()> {
     let (request, body) = request.into_parts();
     let limit = usize::try_from(function.limits.reply_head_bytes_max).unwrap_or(usize::MAX);
@@ -45,9 +47,9 @@ pub(super) async fn handle(
     wasi.stdin(Stdin::new(body)).stdout(stdout.clone());
     wasi.envs(&environment::make(&function.env, &request)).arg(&*function.name).args(&function.args);
     let ended = match command {
-        Command::Component(pre) => run_component(&mut instance.store, pre, wasi).await,
+        Command::Component(pre) => run_component(&mut instance.store, pre, wasi, facts).await,
         // wasmtime's preview 1 makes a span of each call, and tells the node's log of some: that is not the guest's.
-        Command::Core(pre) => run_core(&mut instance.store, pre, wasi).with_subscriber(Dispatch::none()).await,
+        Command::Core(pre) => run_core(&mut instance.store, pre, wasi, facts).with_subscriber(Dispatch::none()).await,
     };
     match ended {
         Err(error) if !matches!(error.downcast_ref(), Some(I32Exit(0))) => Err(error),
@@ -55,15 +57,27 @@ pub(super) async fn handle(
     }
 }
 
-async fn run_component(store: &mut Store<Host>, pre: &CommandPre<Host>, wasi: WasiCtxBuilder) -> wasmtime::Result<()> {
+async fn run_component(
+    store: &mut Store<Host>,
+    pre: &CommandPre<Host>,
+    wasi: WasiCtxBuilder,
+    facts: &Facts,
+) -> wasmtime::Result<()> {
     store.data_mut().become_command(wasi);
     let command = pre.instantiate_async(&mut *store).await?;
+    facts.ready();
     command.wasi_cli_run().call_run(store).await?.map_err(|()| I32Exit(1).into())
 }
 
-async fn run_core(store: &mut Store<Host>, pre: &InstancePre<Host>, wasi: WasiCtxBuilder) -> wasmtime::Result<()> {
+async fn run_core(
+    store: &mut Store<Host>,
+    pre: &InstancePre<Host>,
+    wasi: WasiCtxBuilder,
+    facts: &Facts,
+) -> wasmtime::Result<()> {
     store.data_mut().become_core_command(wasi);
     let instance = pre.instantiate_async(&mut *store).await?;
+    facts.ready();
     let start = instance.get_typed_func::<(), ()>(&mut *store, "_start")?;
     start.call_async(store, ()).await
 }

@@ -1,0 +1,180 @@
+//! The log as workers write it: segments of records, each with its length and checksum.
+//!
+//! The bytes of a segment are kept in the store for as long as logs are, and are read by later builds. So this is no archive of
+//! this build's types but a format of its own, little-endian throughout:
+//!
+//! ```text
+//! segment    = "sockhop spool\n" version:u16 record*
+//! record     = crc32:u32 length:u32 payload          the checksum is that of length and payload
+//! payload    = 1 id:16 time_us:u64 stream:u8 function:name text             a line; its text is the rest
+//!            | 2 id:16 started_us:u64 duration_us:u64 cpu_us:u64 memory_bytes:u64 status:u16
+//!              received_bytes:u64 sent_bytes:u64 queue_us:u64 instantiate_us:u64 run_us:u64
+//!              outcome:name function:name version:name field*                an invocation that is over
+//!            | 3 time_us:u64 records:u64 reason:name                         what was lost here
+//! name       = length:u8 bytes
+//! field      = tag:u8 length:u8 bytes                                        1: accepted_us:u64 received_us:u64
+//! stream     = 0 stdout | 1 stderr | 2 what the node says of the invocation
+//! ```
+//!
+//! Times of day count microseconds since 1970. A payload of another kind, and a field of another tag, is passed over: later builds
+//! may add both. What a crash has torn, or a disk has damaged, is skipped up to the next record that is whole, and counted:
+//! [`Records`]. Pure; owns no fds.
+
+mod read;
+mod write;
+
+pub use self::read::{Found, Records, read, record, skip_damage};
+pub use self::write::append;
+
+use crate::invocation_id::InvocationId;
+
+/// What a segment begins with: its magic and the version of the format.
+pub const HEADER: [u8; 16] = *b"sockhop spool\n\x01\x00";
+
+/// Before a record's payload: its checksum and its length.
+pub const FRAME_BYTES: usize = 8;
+
+/// Which of an invocation's streams a line is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// The guest's stdout.
+    Stdout,
+    /// The guest's stderr.
+    Stderr,
+    /// What the node says of the invocation.
+    Node,
+}
+
+impl Stream {
+    /// All of them, by their numbers.
+    pub const ALL: [Self; 3] = [Self::Stdout, Self::Stderr, Self::Node];
+
+    /// What it is called.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+            Self::Node => "node",
+        }
+    }
+}
+
+/// A line that a guest wrote, or the node about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Line<'a> {
+    /// Whose it is.
+    pub id: InvocationId,
+    /// When it was written.
+    pub time_us: u64,
+    /// To which stream.
+    pub stream: Stream,
+    /// The function that the invocation is of.
+    pub function: &'a str,
+    /// The line without its end, as the guest wrote it.
+    pub text: &'a [u8],
+}
+
+/// How the first request of a connection has come to its worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrival {
+    /// When a shard accepted the connection.
+    pub accepted_us: u64,
+    /// When the worker received it.
+    pub received_us: u64,
+}
+
+/// An invocation that is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Invocation<'a> {
+    /// Which.
+    pub id: InvocationId,
+    /// When the head of its request was there.
+    pub started_us: u64,
+    /// From there to the last byte of its reply.
+    pub duration_us: u64,
+    /// Processor time of its guest.
+    pub cpu_us: u64,
+    /// The most linear memory that its instance had.
+    pub memory_bytes: u64,
+    /// Of its reply; 0 when there was none.
+    pub status: u16,
+    /// Of its request's body.
+    pub received_bytes: u64,
+    /// Of its reply, with its head.
+    pub sent_bytes: u64,
+    /// How long it waited for its turn.
+    pub queue_us: u64,
+    /// How long it took to have an instance.
+    pub instantiate_us: u64,
+    /// From there to the guest's end.
+    pub run_us: u64,
+    /// `ok`, `cut`, `client-gone`, or the name of the [`crate::board::Reason`] for which it failed.
+    pub outcome: &'a str,
+    /// The function.
+    pub function: &'a str,
+    /// Its version's id.
+    pub version: &'a str,
+    /// None for one that did not begin its connection.
+    pub arrival: Option<Arrival>,
+}
+
+impl Invocation<'_> {
+    /// When it was over.
+    #[must_use]
+    pub fn ended_us(&self) -> u64 {
+        self.started_us.saturating_add(self.duration_us)
+    }
+}
+
+/// What could not be written is missing here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gap<'a> {
+    /// When that ended.
+    pub time_us: u64,
+    /// So many records.
+    pub records: u64,
+    /// Why.
+    pub reason: &'a str,
+}
+
+/// What a segment consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Record<'a> {
+    /// A line.
+    Line(Line<'a>),
+    /// An invocation that is over.
+    Invocation(Invocation<'a>),
+    /// Missing records.
+    Gap(Gap<'a>),
+}
+
+impl Record<'_> {
+    /// Which invocation it is of.
+    #[must_use]
+    pub fn id(&self) -> Option<InvocationId> {
+        match self {
+            Self::Line(line) => Some(line.id),
+            Self::Invocation(invocation) => Some(invocation.id),
+            Self::Gap(_) => None,
+        }
+    }
+
+    /// When it was written.
+    #[must_use]
+    pub fn time_us(&self) -> u64 {
+        match self {
+            Self::Line(line) => line.time_us,
+            Self::Invocation(invocation) => invocation.ended_us(),
+            Self::Gap(gap) => gap.time_us,
+        }
+    }
+}
+
+const LINE: u8 = 1;
+const INVOCATION: u8 = 2;
+const GAP: u8 = 3;
+const FIELD_ARRIVAL: u8 = 1;
+
+#[cfg(test)]
+mod tests;

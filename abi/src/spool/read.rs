@@ -1,0 +1,173 @@
+//! Reading records back, past whatever is damaged. Any bytes are survived.
+
+use super::{
+    Arrival, FIELD_ARRIVAL, FRAME_BYTES, GAP, Gap, HEADER, INVOCATION, Invocation, LINE, Line, Record, Stream,
+};
+use crate::invocation_id::InvocationId;
+use crate::limits::RECORD_BYTES_MAX;
+
+/// What stands at the beginning of some bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found<'a> {
+    /// A whole record; none when it is of a kind that this build does not know.
+    Record {
+        /// What it says.
+        record: Option<Record<'a>>,
+        /// How many bytes it takes.
+        bytes: usize,
+    },
+    /// The beginning of a record, or nothing at all.
+    Incomplete,
+    /// No record.
+    Damaged,
+}
+
+/// Looks at the record that `bytes` begin with.
+#[must_use]
+pub fn read(bytes: &[u8]) -> Found<'_> {
+    let Some((frame, rest)) = bytes.split_first_chunk::<FRAME_BYTES>() else { return Found::Incomplete };
+    let [a, b, c, d, length @ ..] = *frame;
+    let length = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
+    if length == 0 || length > RECORD_BYTES_MAX {
+        return Found::Damaged;
+    }
+    let Some(payload) = rest.get(..length) else { return Found::Incomplete };
+    let end = FRAME_BYTES + length;
+    if crc32fast::hash(&bytes[4..end]) != u32::from_le_bytes([a, b, c, d]) {
+        return Found::Damaged;
+    }
+    Found::Record { record: Fields(payload).record(), bytes: end }
+}
+
+/// What the record says whose bytes these are, all of which [`read`] has found whole. None when this build does not know its kind.
+#[must_use]
+pub fn record(bytes: &[u8]) -> Option<Record<'_>> {
+    Fields(bytes.get(FRAME_BYTES..)?).record()
+}
+
+/// How many bytes to pass over until the next whole record; none when there is none in `bytes`, which do not begin with one.
+#[must_use]
+pub fn skip_damage(bytes: &[u8]) -> Option<usize> {
+    let is_record = |at: &usize| matches!(bytes.get(*at..).map(read), Some(Found::Record { .. }));
+    // Where its length says first: then nothing that stands within it is taken for a record.
+    let said = bytes.get(4..FRAME_BYTES).and_then(|length| length.try_into().ok()).map(u32::from_le_bytes);
+    let said = said.and_then(|length| usize::try_from(length).ok()).filter(|length| *length <= RECORD_BYTES_MAX);
+    said.map(|length| FRAME_BYTES + length).filter(is_record).or_else(|| (1..bytes.len()).find(is_record))
+}
+
+/// The records of a whole segment, or of a part of one.
+#[derive(Debug, Clone)]
+pub struct Records<'a> {
+    rest: &'a [u8],
+    damaged: u64,
+}
+
+impl<'a> Records<'a> {
+    /// The records of a segment; none when it does not begin as one of this format.
+    #[must_use]
+    pub fn of_segment(bytes: &'a [u8]) -> Option<Self> {
+        bytes.strip_prefix(&HEADER).map(Self::of)
+    }
+
+    /// Records one after another.
+    #[must_use]
+    pub fn of(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes, damaged: 0 }
+    }
+
+    /// How many places were passed over by now where a record should have been; a torn end is one.
+    #[must_use]
+    pub fn damaged(&self) -> u64 {
+        self.damaged
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    /// None for a record of a kind that this build does not know.
+    type Item = Option<Record<'a>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.rest.is_empty() {
+            if let Found::Record { record, bytes } = read(self.rest) {
+                self.rest = &self.rest[bytes..];
+                return Some(record);
+            }
+            self.damaged += 1;
+            self.rest = skip_damage(self.rest).map_or(&[], |at| &self.rest[at..]);
+        }
+        None
+    }
+}
+
+/// What is left of a payload. It has passed its checksum, and is not believed for that.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    /// None for what this build does not understand.
+    fn record(mut self) -> Option<Record<'a>> {
+        match self.byte()? {
+            LINE => Some(Record::Line(Line {
+                id: self.id()?,
+                time_us: self.number()?,
+                stream: *Stream::ALL.get(usize::from(self.byte()?))?,
+                function: self.name()?,
+                text: self.0,
+            })),
+            INVOCATION => self.invocation().map(Record::Invocation),
+            GAP => Some(Record::Gap(Gap { time_us: self.number()?, records: self.number()?, reason: self.name()? })),
+            _ => None,
+        }
+    }
+
+    fn invocation(&mut self) -> Option<Invocation<'a>> {
+        // In the order of the format.
+        let mut invocation = Invocation {
+            id: self.id()?,
+            started_us: self.number()?,
+            duration_us: self.number()?,
+            cpu_us: self.number()?,
+            memory_bytes: self.number()?,
+            status: u16::from_le_bytes(self.take()?),
+            received_bytes: self.number()?,
+            sent_bytes: self.number()?,
+            queue_us: self.number()?,
+            instantiate_us: self.number()?,
+            run_us: self.number()?,
+            outcome: self.name()?,
+            function: self.name()?,
+            version: self.name()?,
+            arrival: None,
+        };
+        while let Some(tag) = self.byte() {
+            let length = usize::from(self.byte()?);
+            let mut field = Fields(self.0.split_off(..length)?);
+            if tag == FIELD_ARRIVAL {
+                invocation.arrival = Some(Arrival { accepted_us: field.number()?, received_us: field.number()? });
+            }
+        }
+        Some(invocation)
+    }
+
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (taken, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*taken)
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        self.take::<1>().map(|[byte]| byte)
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        self.take().map(u64::from_le_bytes)
+    }
+
+    fn id(&mut self) -> Option<InvocationId> {
+        self.take().map(InvocationId::from_bytes)
+    }
+
+    fn name(&mut self) -> Option<&'a str> {
+        let length = usize::from(self.byte()?);
+        std::str::from_utf8(self.0.split_off(..length)?).ok()
+    }
+}

@@ -1,0 +1,170 @@
+//! What is written is read, and what is damaged is passed over, whatever else is there.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::limits::RECORD_BYTES_MAX;
+
+/// A record that owns what it says.
+#[derive(Debug, Clone)]
+struct Owned {
+    kind: u8,
+    id: [u8; 16],
+    numbers: [u64; 12],
+    status: u16,
+    text: Vec<u8>,
+    names: [String; 3],
+    arrival: bool,
+}
+
+impl Owned {
+    fn record(&self) -> Record<'_> {
+        let (id, n) = (InvocationId::from_bytes(self.id), self.numbers);
+        let [outcome, function, version] = self.names.each_ref().map(String::as_str);
+        match self.kind {
+            0..3 => {
+                let stream = Stream::ALL[usize::from(self.kind)];
+                Record::Line(Line { id, time_us: n[0], stream, function, text: &self.text })
+            }
+            3 => Record::Gap(Gap { time_us: n[0], records: n[1], reason: outcome }),
+            _ => Record::Invocation(Invocation {
+                id,
+                started_us: n[0],
+                duration_us: n[1],
+                cpu_us: n[2],
+                memory_bytes: n[3],
+                status: self.status,
+                received_bytes: n[4],
+                sent_bytes: n[5],
+                queue_us: n[6],
+                instantiate_us: n[7],
+                run_us: n[8],
+                outcome,
+                function,
+                version,
+                arrival: self.arrival.then_some(Arrival { accepted_us: n[9], received_us: n[10] }),
+            }),
+        }
+    }
+}
+
+fn record() -> impl Strategy<Value = Owned> {
+    let names = proptest::array::uniform3("[a-zé-]{0,70}");
+    let text = proptest::collection::vec(any::<u8>(), 0..200);
+    (0u8..6, any::<[u8; 16]>(), any::<[u64; 12]>(), any::<u16>(), text, names, any::<bool>()).prop_map(
+        |(kind, id, numbers, status, text, names, arrival)| Owned { kind, id, numbers, status, text, names, arrival },
+    )
+}
+
+fn segment(records: &[Owned]) -> (Vec<u8>, Vec<usize>) {
+    let (mut bytes, mut starts) = (HEADER.to_vec(), Vec::new());
+    for record in records {
+        starts.push(bytes.len());
+        append(&mut bytes, &record.record());
+    }
+    (bytes, starts)
+}
+
+fn records(bytes: &[u8]) -> (Vec<Record<'_>>, u64) {
+    let mut records = Records::of_segment(bytes).unwrap();
+    let found = records.by_ref().flatten().collect();
+    (found, records.damaged())
+}
+
+#[test]
+fn the_format_is_what_its_description_says() {
+    let line = Record::Line(Line {
+        id: InvocationId::from_bytes([7; 16]),
+        time_us: 0x0102,
+        stream: Stream::Stderr,
+        function: "f",
+        text: b"hi",
+    });
+    let mut bytes = Vec::new();
+    append(&mut bytes, &line);
+    let mut expected = [&[30, 0, 0, 0, 1][..], &[7; 16], &[2, 1, 0, 0, 0, 0, 0, 0], &[1, 1, b'f'], b"hi"].concat();
+    expected.splice(..0, crc32fast::hash(&expected).to_le_bytes());
+    assert_eq!(bytes, expected);
+    assert_eq!(&HEADER, b"sockhop spool\n\x01\x00");
+}
+
+#[test]
+fn what_a_later_build_adds_is_passed_over() {
+    let known = Owned {
+        kind: 4,
+        id: [1; 16],
+        numbers: [9; 12],
+        status: 200,
+        text: Vec::new(),
+        names: ["ok", "f", "v"].map(str::to_owned),
+        arrival: true,
+    };
+    let (bytes, starts) = segment(&[known.clone(), known.clone()]);
+    let framed = |payload: &[u8]| {
+        let mut frame = [&u32::try_from(payload.len()).unwrap().to_le_bytes()[..], payload].concat();
+        frame.splice(..0, crc32fast::hash(&frame).to_le_bytes());
+        frame
+    };
+    let payload = [&bytes[starts[0] + FRAME_BYTES..starts[1]], &[200, 3, 1, 2, 3]].concat();
+    let later = [&HEADER[..], &framed(&payload), &framed(&[99, 1, 2]), &bytes[starts[1]..]].concat();
+    assert_eq!(records(&later), (vec![known.record(), known.record()], 0));
+}
+
+#[test]
+fn the_longest_line_fits_a_record() {
+    let mut long = Owned {
+        kind: 1,
+        id: [1; 16],
+        numbers: [u64::MAX; 12],
+        status: 0,
+        text: vec![b'x'; crate::limits::LOG_LINE_BYTES_MAX + 5],
+        names: [(); 3].map(|()| "é".repeat(200)),
+        arrival: true,
+    };
+    for kind in 0..6 {
+        long.kind = kind;
+        let mut bytes = Vec::new();
+        append(&mut bytes, &long.record());
+        assert!(bytes.len() <= FRAME_BYTES + RECORD_BYTES_MAX);
+        assert!(matches!(read(&bytes), Found::Record { record: Some(_), .. }), "{kind}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read(all in proptest::collection::vec(record(), 0..20)) {
+        let (bytes, _) = segment(&all);
+        prop_assert_eq!(records(&bytes), (all.iter().map(Owned::record).collect::<Vec<_>>(), 0));
+    }
+
+    /// However a crash has torn the end, everything before is there, and the torn part is counted once.
+    #[test]
+    fn a_torn_end_costs_what_it_tore(all in proptest::collection::vec(record(), 1..10), cut: prop::sample::Index) {
+        let (bytes, starts) = segment(&all);
+        let cut = HEADER.len() + cut.index(bytes.len() - HEADER.len());
+        let whole = starts.iter().filter(|start| **start <= cut).count().saturating_sub(1);
+        let (found, damaged) = records(&bytes[..cut]);
+        let expected: Vec<_> = all[..whole].iter().map(Owned::record).collect();
+        prop_assert_eq!(found, expected);
+        prop_assert_eq!(damaged, u64::from(!starts.contains(&cut)));
+    }
+
+    /// A damaged byte costs its record, and no other.
+    #[test]
+    fn a_damaged_record_costs_itself(all in proptest::collection::vec(record(), 1..10), at: prop::sample::Index, by in 1u8..) {
+        let (mut bytes, starts) = segment(&all);
+        let at = HEADER.len() + at.index(bytes.len() - HEADER.len());
+        bytes[at] ^= by;
+        let hit = starts.iter().filter(|start| **start <= at).count() - 1;
+        let mut expected: Vec<_> = all.iter().map(Owned::record).collect();
+        expected.remove(hit);
+        let (found, damaged) = records(&bytes);
+        prop_assert_eq!(found, expected);
+        prop_assert_eq!(damaged, 1);
+    }
+
+    #[test]
+    fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
+        let _ = Records::of(&bytes).flatten().count();
+    }
+}

@@ -1,0 +1,211 @@
+//! A record of the log as it is told: to people, and as JSON. Pure; owns no fds.
+
+use std::time::{Duration, SystemTime};
+
+use abi::spool::{Record, Stream};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Where a record is in the order of all of them: by time, and those of one moment by where they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key {
+    pub(crate) time_us: u64,
+    pub(crate) segment: Uuid,
+    /// Records before it in its segment.
+    pub(crate) at: u64,
+}
+
+/// `TIME-AT-SEGMENT`.
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}-{}", self.time_us, self.at, self.segment.simple())
+    }
+}
+
+impl std::str::FromStr for Key {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parse = || {
+            let (time, rest) = text.split_once('-')?;
+            let (at, segment) = rest.split_once('-')?;
+            let (time_us, at) = (time.parse().ok()?, at.parse().ok()?);
+            Some(Self { time_us, at, segment: Uuid::try_parse(segment).ok()? })
+        };
+        parse().ok_or_else(|| format!("{text:?} is no place in the log; expected what `next` of an answer says"))
+    }
+}
+
+/// A record as it is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub(crate) enum Entry {
+    Line(Line),
+    Invocation(Box<Invocation>),
+    /// Records are missing here.
+    Gap {
+        time: String,
+        records: u64,
+        reason: String,
+    },
+}
+
+/// A line of an invocation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Line {
+    pub(crate) time: String,
+    pub(crate) function: String,
+    pub(crate) invocation: String,
+    /// `stdout`, `stderr`, or `node` for what the node says of it.
+    pub(crate) stream: String,
+    pub(crate) text: String,
+}
+
+/// An invocation that is over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Invocation {
+    /// When it was over.
+    pub(crate) time: String,
+    pub(crate) function: String,
+    pub(crate) version: String,
+    pub(crate) invocation: String,
+    /// None when there was no reply.
+    pub(crate) status: Option<u16>,
+    /// `ok`, `cut`, `client-gone`, or why it failed.
+    pub(crate) outcome: String,
+    pub(crate) started: String,
+    pub(crate) duration_us: u64,
+    pub(crate) cpu_us: u64,
+    pub(crate) memory_bytes: u64,
+    pub(crate) received_bytes: u64,
+    pub(crate) sent_bytes: u64,
+    /// When its connection was accepted, for the first on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) accepted: Option<String>,
+    /// When the worker received that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) received: Option<String>,
+    pub(crate) queue_us: u64,
+    pub(crate) instantiate_us: u64,
+    pub(crate) run_us: u64,
+}
+
+/// A time of day as it is told.
+pub(crate) fn time(time_us: u64) -> String {
+    // 9999 is the last year of the form.
+    let time = SystemTime::UNIX_EPOCH + Duration::from_micros(time_us.min(253_402_300_799_000_000));
+    humantime::format_rfc3339_micros(time).to_string()
+}
+
+impl From<&Record<'_>> for Entry {
+    fn from(record: &Record<'_>) -> Self {
+        match record {
+            Record::Line(line) => Self::Line(Line {
+                time: time(line.time_us),
+                function: line.function.to_owned(),
+                invocation: line.id.to_string(),
+                stream: line.stream.name().to_owned(),
+                text: String::from_utf8_lossy(line.text).into_owned(),
+            }),
+            Record::Invocation(of) => Self::Invocation(Box::new(Invocation {
+                time: time(of.ended_us()),
+                function: of.function.to_owned(),
+                version: of.version.to_owned(),
+                invocation: of.id.to_string(),
+                status: (of.status > 0).then_some(of.status),
+                outcome: of.outcome.to_owned(),
+                started: time(of.started_us),
+                duration_us: of.duration_us,
+                cpu_us: of.cpu_us,
+                memory_bytes: of.memory_bytes,
+                received_bytes: of.received_bytes,
+                sent_bytes: of.sent_bytes,
+                accepted: of.arrival.map(|arrival| time(arrival.accepted_us)),
+                received: of.arrival.map(|arrival| time(arrival.received_us)),
+                queue_us: of.queue_us,
+                instantiate_us: of.instantiate_us,
+                run_us: of.run_us,
+            })),
+            Record::Gap(gap) => {
+                Self::Gap { time: time(gap.time_us), records: gap.records, reason: gap.reason.to_owned() }
+            }
+        }
+    }
+}
+
+impl Entry {
+    /// What it takes in memory, about.
+    pub(crate) fn bytes(&self) -> usize {
+        const OTHERS: usize = 400;
+        OTHERS + if let Self::Line(line) = self { line.text.len() + line.function.len() } else { 0 }
+    }
+}
+
+/// What a guest wrote must not move the cursor of whoever reads it, nor forge a second line.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\t' { c.escape_default().to_string() } else { c.into() }).collect()
+}
+
+impl Line {
+    /// For a person: the stream and what was said.
+    pub(crate) fn said(&self) -> String {
+        let stream = if self.stream == Stream::Node.name() { "node" } else { &self.stream };
+        format!("{stream:<6}  {}", printable(&self.text))
+    }
+}
+
+impl Invocation {
+    /// For a person: how it went, in one line.
+    pub(crate) fn summary(&self) -> String {
+        let size = |bytes| bytesize::ByteSize(bytes).display().iec().to_string();
+        let took = |micros| humantime::format_duration(Duration::from_micros(micros)).to_string();
+        let status = self.status.map_or_else(|| "no reply".to_owned(), |status| status.to_string());
+        format!(
+            "{status} {} in {} (queued {}, instance {}, ran {}), cpu {}, memory {}, received {}, sent {}, version {}",
+            printable(&self.outcome),
+            took(self.duration_us),
+            took(self.queue_us),
+            took(self.instantiate_us),
+            took(self.run_us),
+            took(self.cpu_us),
+            size(self.memory_bytes),
+            size(self.received_bytes),
+            size(self.sent_bytes),
+            printable(&self.version),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use abi::invocation_id::InvocationId;
+    use abi::spool;
+
+    #[test]
+    fn a_key_is_written_and_read_and_sorts_by_time_first() {
+        let key = |time_us, segment, at| Key { time_us, segment: Uuid::from_u128(segment), at };
+        let all = [key(1, 9, 9), key(2, 1, 3), key(2, 1, 10), key(2, 2, 0), key(11, 0, 0)];
+        assert!(all.is_sorted());
+        for key in all {
+            assert_eq!(key.to_string().parse(), Ok(key));
+        }
+        for other in ["", "1", "1-2", "1-2-x", "x-2-00000000000000000000000000000001"] {
+            assert!(other.parse::<Key>().is_err(), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_line_is_one_line_whatever_a_guest_writes() {
+        let id = InvocationId::new();
+        let text = b"\x1b[2Jx\rstderr\tz\xff";
+        let line = spool::Line { id, time_us: 1_795_337_940_000_001, stream: Stream::Stdout, function: "f", text };
+        let entry = Entry::from(&Record::Line(line));
+        let json = serde_json::to_value(&entry).unwrap();
+        assert_eq!((&json["kind"], &json["time"]), (&"line".into(), &"2026-11-22T09:39:00.000001Z".into()));
+        assert_eq!(json["invocation"], id.to_string());
+        assert_eq!(serde_json::from_value::<Entry>(json).unwrap(), entry);
+        let Entry::Line(line) = entry else { panic!("it is a line") };
+        assert_eq!(line.said(), "stdout  \\u{1b}[2Jx\\rstderr\tz\u{fffd}");
+    }
+}

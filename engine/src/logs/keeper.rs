@@ -1,0 +1,210 @@
+//! What runs the log: three loops on one thread, which only ever wait for each other at the end. Owns segments' files until
+//! workers have them.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::sync::watch;
+
+use super::rotate::{Rotation, backoff};
+use super::ship::{self, ShipError};
+use super::spool::{Sealed, Spool};
+use super::{Event, Logs, count, now_ms, retain};
+use crate::core::fleet::WorkerId;
+use crate::store::error::StoreError;
+use crate::workers::supervise::Command;
+
+/// How often segments are looked at.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+/// How often the store is looked through for what is too old, and how soon again when it could not be.
+const RETAIN_INTERVAL: Duration = Duration::from_secs(60 * 60);
+const RETAIN_RETRY_INTERVAL: Duration = Duration::from_secs(5 * 60);
+
+/// Runs the log until it is told that nobody writes any more.
+pub(super) async fn run(logs: &Logs, mut events: UnboundedReceiver<Event>, commands: &UnboundedSender<Command>) {
+    let (finish, finishing) = watch::channel(false);
+    let writing = async {
+        let done = give(logs, &mut events, commands).await;
+        let _ = finish.send(true);
+        done
+    };
+    let work = async { tokio::join!(writing, ship_all(logs, finishing)) };
+    let done = tokio::select! {
+        (done, ()) = work => done,
+        never = retain_all(logs) => match never {},
+    };
+    let _ = done.map(|done| done.send(()));
+}
+
+/// The segment that a worker writes to.
+struct Given {
+    rotation: Rotation,
+    /// None while there is none that could be made.
+    path: Option<PathBuf>,
+}
+
+/// Gives workers their segments. Ends with whom to tell when all is done; none when nobody is left to tell anything.
+async fn give(
+    logs: &Logs,
+    events: &mut UnboundedReceiver<Event>,
+    commands: &UnboundedSender<Command>,
+) -> Option<tokio::sync::oneshot::Sender<()>> {
+    let mut given: HashMap<WorkerId, Given> = HashMap::new();
+    let mut look = tokio::time::interval(LOOK_INTERVAL);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut failed = false;
+    loop {
+        tokio::select! {
+            event = events.recv() => match event? {
+                Event::Born(worker) if logs.plan.on => {
+                    given.insert(worker, Given { rotation: Rotation::new(logs.plan.spool_bytes), path: None });
+                    try_give(logs, &mut given, commands, &mut failed);
+                }
+                Event::Born(_) => {}
+                Event::Died(worker) => count(&logs.counts.sealed, u64::from(given.remove(&worker).is_some())),
+                Event::End(done) => return Some(done),
+            },
+            _ = look.tick() => {
+                try_give(logs, &mut given, commands, &mut failed);
+                bound(logs);
+            }
+        }
+    }
+}
+
+/// Gives a new segment to each worker that has none, or for which another is due.
+fn try_give(logs: &Logs, given: &mut HashMap<WorkerId, Given>, commands: &UnboundedSender<Command>, failed: &mut bool) {
+    let (now, ships) = (Instant::now(), logs.ships.load(Relaxed));
+    for (worker, Given { rotation, path }) in given {
+        // One that is not there was sealed by a worker that has closed it, and shipped: it is to have another.
+        let bytes = path.as_ref().and_then(|path| path.metadata().ok()).map(|metadata| metadata.len());
+        if bytes.is_some_and(|bytes| !rotation.is_due(bytes, now, ships)) {
+            continue;
+        }
+        match logs.spool.create() {
+            Ok((created, file)) => {
+                count(&logs.counts.sealed, u64::from(path.is_some()));
+                (*rotation, *path, *failed) = (Rotation::new(logs.plan.spool_bytes), Some(created), false);
+                let _ = commands.send(Command::Spool { worker: *worker, segment: Arc::new(file) });
+            }
+            Err(error) => {
+                if !std::mem::replace(failed, true) {
+                    let folder = logs.spool.path();
+                    tracing::error!("no segment of the log can be made in {folder:?}: {error}; free some space there");
+                }
+            }
+        }
+    }
+}
+
+/// Keeps the spool within its bound.
+fn bound(logs: &Logs) {
+    match logs.spool.bound(logs.plan.spool_bytes) {
+        Ok(gone) if gone.is_empty() => {}
+        Ok(gone) => {
+            count(&logs.counts.lost, gone.len() as u64);
+            let bytes: u64 = gone.iter().map(|segment| segment.bytes).sum();
+            tracing::error!(
+                "{} of the oldest segments of the log, {bytes} bytes, are dropped: the spool is full (--spool-size {}), and the \
+                 store {} does not take them",
+                gone.len(),
+                logs.plan.spool_bytes,
+                logs.store.name(),
+            );
+        }
+        Err(error) => tracing::warn!("the log's spool {:?} cannot be looked at: {error}", logs.spool.path()),
+    }
+}
+
+/// Ships what is sealed, until it is to finish and there is no more.
+async fn ship_all(logs: &Logs, mut finishing: watch::Receiver<bool>) {
+    let mut failures = 0;
+    loop {
+        let last = *finishing.borrow_and_update();
+        let wait = match ship_sealed(logs).await {
+            Ok(()) => {
+                if failures > 0 {
+                    tracing::info!("the store {} takes the log again", logs.store.name());
+                }
+                failures = 0;
+                LOOK_INTERVAL
+            }
+            Err(error) => {
+                count(&logs.counts.failures, 1);
+                if failures == 0 {
+                    tracing::warn!("{error}; it is tried again, and the log waits in {:?}", logs.spool.path());
+                }
+                failures += 1;
+                backoff(failures)
+            }
+        };
+        logs.ships.store(failures == 0, Relaxed);
+        if last {
+            return;
+        }
+        let _ = tokio::time::timeout(wait, finishing.changed()).await;
+    }
+}
+
+/// Ships every segment that nobody writes to.
+async fn ship_sealed(logs: &Logs) -> Result<(), ShipError> {
+    for segment in logs.spool.segments().map_err(ShipError::Read)? {
+        let Some(sealed) = Spool::seal(&segment).map_err(ShipError::Read)? else { continue };
+        match ship::ship(sealed, &logs.node, &*logs.store).await {
+            Ok(shipped) => {
+                let counts = &logs.counts;
+                count(&counts.shipped, u64::from(shipped.key.is_some()));
+                count(&counts.shipped_bytes, shipped.packed_bytes);
+                count(&counts.damaged, shipped.damaged);
+                if shipped.damaged > 0 {
+                    tracing::warn!(
+                        "a segment of the log had {} places where a record was torn or damaged; the others are shipped",
+                        shipped.damaged
+                    );
+                }
+                tracing::debug!("a segment of the log is shipped: {shipped:?}");
+            }
+            Err(ShipError::Read(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                let aside = Sealed::set_aside(&segment.path).map_err(ShipError::Read)?;
+                tracing::error!("{:?} in the log's spool: {error}; it is left as {aside:?}", segment.path);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Deletes what is too old, again and again.
+async fn retain_all(logs: &Logs) -> Infallible {
+    loop {
+        let wait = match retain_once(logs).await {
+            Ok(0) => RETAIN_INTERVAL,
+            Ok(deleted) => {
+                tracing::info!(
+                    "{deleted} segments of the log were deleted: --logs-kept-for and --logs-kept-size say so"
+                );
+                RETAIN_INTERVAL
+            }
+            Err(error) => {
+                tracing::debug!("the log in the store cannot be looked through for what is too old: {error}");
+                RETAIN_RETRY_INTERVAL
+            }
+        };
+        tokio::time::sleep(wait).await;
+    }
+}
+
+async fn retain_once(logs: &Logs) -> Result<usize, StoreError> {
+    let listed = logs.store.list(super::name::PREFIX, "").await?;
+    let gone = retain::beyond(listed, logs.plan.kept, now_ms());
+    for key in &gone {
+        logs.store.delete(key).await?;
+    }
+    Ok(gone.len())
+}

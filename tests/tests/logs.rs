@@ -1,0 +1,337 @@
+//! Every invocation can be looked up, with its lines, by the id that its reply has: while its worker writes, when its segment is
+//! shipped, on another node, and whatever was killed meanwhile.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use harness::disk::SmallDisk;
+use harness::node::sockhop;
+use harness::running::{Running, is_root, kill_now};
+use harness::{Node, NodeBuilder, wait};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Until what was logged can be read.
+const SOON: Duration = Duration::from_secs(10);
+/// Until a segment is shipped because of its age.
+const SHIPPED: Duration = Duration::from_secs(30);
+
+/// A node with guests, each under its own name.
+fn node_with(builder: NodeBuilder, guests: &[&str]) -> Node {
+    let node = builder.start();
+    guests.iter().for_each(|guest| node.deploy(guest, guest, &[]));
+    node
+}
+
+/// The id of a new invocation.
+fn invoke(node: &Node, target: &str) -> String {
+    node.get(target).head.invocation_id().to_owned()
+}
+
+/// What `logs ID` finds, once it finds a record.
+fn find(node: &Node, id: &str) -> Value {
+    wait::until("the invocation is found", SOON, || {
+        let found = node.cli(&["logs", id, "--json"]);
+        let value: Option<Value> = serde_json::from_str(&found.stdout).ok();
+        value.filter(|value| !value["record"].is_null())
+    })
+}
+
+/// Checks that an invocation of `inspect` has its two lines and its record, each once.
+fn expect_inspected(node: &Node, id: &str) {
+    let found = find(node, id);
+    let lines: Vec<(&str, &str)> = found["lines"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| (line["stream"].as_str().unwrap(), line["text"].as_str().unwrap()))
+        .collect();
+    assert_eq!(lines, [("stdout", "inspect stdout line"), ("stderr", "inspect stderr line")], "{found:#}");
+    let record = &found["record"];
+    assert_eq!(
+        (&record["function"], &record["status"], &record["outcome"]),
+        (&"inspect".into(), &200.into(), &"ok".into())
+    );
+    assert_eq!((&record["invocation"], &found["notes"]), (&id.into(), &Value::Array(Vec::new())));
+    assert!(record["cpu_us"].as_u64() > Some(0) && record["memory_bytes"].as_u64() > Some(0), "{record:#}");
+}
+
+/// Segments in a folder and below.
+fn segments(folder: &Path) -> Vec<PathBuf> {
+    let (mut found, mut folders) = (Vec::new(), vec![folder.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                true => folders.push(entry.path()),
+                false => found.push(entry.path()),
+            }
+        }
+    }
+    found.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
+    found
+}
+
+/// Those that have something in them.
+fn written(folder: &Path) -> Vec<PathBuf> {
+    let mut found = segments(&folder.join("spool"));
+    found.retain(|path| path.metadata().is_ok_and(|metadata| metadata.len() > 16));
+    found
+}
+
+fn shipped(store: &Path) -> Vec<PathBuf> {
+    segments(&store.join("logs"))
+}
+
+fn metric(node: &Node, name: &str) -> u64 {
+    let socket = node.data().join("control.sock");
+    let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    let text = std::io::read_to_string(stream).unwrap();
+    let of = |line: &&str| line.split(['{', ' ']).next() == Some(name);
+    text.lines().filter(of).filter_map(|line| line.rsplit_once(' ')?.1.trim().parse::<u64>().ok()).sum()
+}
+
+#[test]
+fn an_invocation_is_found_while_it_is_written_when_it_is_shipped_and_on_the_node_restarted() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    let node = node_with(Node::build().data(&data), &["inspect"]);
+    let id = invoke(&node, "/inspect/");
+    expect_inspected(&node, &id);
+    assert!(shipped(&data.join("store")).is_empty(), "it is still being written to");
+    wait::until("its segment is shipped", SHIPPED, || (!shipped(&data.join("store")).is_empty()).then_some(()));
+    wait::until("and removed here", SOON, || written(&data).is_empty().then_some(()));
+    expect_inspected(&node, &id);
+    let later = invoke(&node, "/inspect/");
+    expect_inspected(&node, &later);
+    node.stop();
+    assert!(segments(&data.join("spool")).is_empty(), "a node that stops ships the rest");
+    let node = Node::build().data(&data).start();
+    expect_inspected(&node, &id);
+    expect_inspected(&node, &later);
+    let text = node.cli(&["logs", &id]).expect_code(0).stdout;
+    let ends = ["stdout  inspect stdout line", "stderr  inspect stderr line"];
+    assert!(text.lines().zip(ends).all(|(line, end)| line.ends_with(end)), "{text}");
+    assert!(text.lines().last().unwrap().contains("inspect  200 ok in "), "{text}");
+    node.stop();
+}
+
+#[test]
+fn what_was_written_survives_a_killed_worker_and_a_killed_engine() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    let mut node = node_with(Node::build().data(&data), &["inspect"]);
+    let first = invoke(&node, "/inspect/");
+    expect_inspected(&node, &first);
+    node.status().workers.iter().for_each(|worker| kill_now(worker.pid));
+    wait::until("a dead worker's segment is shipped at once", SOON, || {
+        (!shipped(&data.join("store")).is_empty()).then_some(())
+    });
+    expect_inspected(&node, &first);
+    node.until_status("others take their place", SOON, |status| status.workers.iter().all(|w| w.state == "ready"));
+    let second = invoke(&node, "/inspect/");
+    expect_inspected(&node, &second);
+    node.kill_engine();
+    drop(node);
+    // A power cut could have torn the end, or damaged what was in the middle.
+    for path in written(&data) {
+        fs::OpenOptions::new().append(true).open(path).unwrap().write_all(&[7; 100]).unwrap();
+    }
+    let node = Node::build().data(&data).start();
+    expect_inspected(&node, &second);
+    expect_inspected(&node, &first);
+    wait::until("what was left is shipped", SOON, || written(&data).is_empty().then_some(()));
+    assert!(metric(&node, "sockhop_log_damaged_total") >= 1);
+    expect_inspected(&node, &second);
+    node.stop();
+}
+
+#[test]
+fn another_node_finds_it_in_the_store_they_share() {
+    let folder = TempDir::new().unwrap();
+    let store = folder.path().join("store");
+    let one = node_with(Node::build().option("--store", &store), &["inspect"]);
+    let id = invoke(&one, "/inspect/");
+    find(&one, &id);
+    one.stop();
+    let other = Node::build().option("--store", &store).start();
+    expect_inspected(&other, &id);
+    other.stop();
+}
+
+#[test]
+fn a_take_over_loses_no_line() {
+    let node = node_with(Node::build(), &["inspect"]);
+    let before = invoke(&node, "/inspect/");
+    find(&node, &before);
+    let node = node.taken_over();
+    let after = invoke(&node, "/inspect/");
+    expect_inspected(&node, &after);
+    expect_inspected(&node, &before);
+    let store = node.data().join("store");
+    wait::until("the old engine's segments are shipped", SOON, || (!shipped(&store).is_empty()).then_some(()));
+    expect_inspected(&node, &before);
+    node.stop();
+}
+
+#[test]
+fn a_functions_log_is_in_order_and_can_be_chosen_by_time_status_and_number() {
+    let node = node_with(Node::build(), &["status", "inspect", "panic"]);
+    let codes = [200, 404, 500, 503, 200];
+    let ids: Vec<String> = codes.iter().map(|code| invoke(&node, &format!("/status/?code={code}"))).collect();
+    invoke(&node, "/inspect/");
+    let panicked = node.get("/panic/");
+    panicked.expect_problem(500);
+    ids.iter().for_each(|id| drop(find(&node, id)));
+    let entries = |arguments: &[&str]| -> Vec<Value> {
+        let printed = node.cli(&[&["logs", "status", "--json"], arguments].concat()).expect_code(0).stdout;
+        printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let of = |entries: Vec<Value>| -> Vec<String> {
+        entries.iter().map(|entry| entry["invocation"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(of(entries(&[])), ids);
+    assert_eq!(of(entries(&["--since", "1h"])), ids);
+    assert_eq!(of(entries(&["--status", "5xx"])), ids[2..4]);
+    assert_eq!(of(entries(&["--status", "404", "--since", "10m"])), ids[1..2]);
+    assert_eq!(of(entries(&["--limit", "2"])), ids[3..]);
+    assert_eq!(of(entries(&["--until", "1h"])), [""; 0]);
+    let times: Vec<String> = entries(&[]).iter().map(|entry| entry["time"].as_str().unwrap().to_owned()).collect();
+    assert!(times.is_sorted(), "{times:?}");
+    assert_eq!(of(entries(&["--since", &times[3]])), ids[3..]);
+    let text = node.cli(&["logs", "panic"]).expect_code(0).stdout;
+    let id = panicked.head.invocation_id();
+    assert!(text.contains(&format!("{id}  stderr  the guest panics before its reply")), "{text}");
+    assert!(
+        text.contains(&format!("{id}  node    [trap: ")) && text.contains(&format!("{id}  500 trap in ")),
+        "{text}"
+    );
+    node.stop();
+}
+
+#[test]
+fn a_follower_is_told_what_comes_from_every_worker() {
+    let node = node_with(Node::build(), &["inspect", "hello"]);
+    let before = invoke(&node, "/inspect/");
+    find(&node, &before);
+    let data = node.data().to_str().unwrap();
+    let follower = Running::spawn(sockhop().args(["logs", "inspect", "--follow", "--data", data]));
+    wait::until("what there was is shown first", SOON, || follower.stdout().contains(&before).then_some(()));
+    let mut ids = Vec::new();
+    node.until_status("both workers have served", SOON, |status| {
+        ids.push(invoke(&node, "/inspect/"));
+        invoke(&node, "/hello/");
+        status.workers.iter().all(|worker| worker.requests > 2)
+    });
+    for id in ids.iter().chain([&before]) {
+        let of = |line: &&str| line.contains(id.as_str());
+        let lines = || follower.stdout().lines().filter(of).count();
+        wait::for_value("each has its two lines and its summary", SOON, lines, |count| *count == 3);
+    }
+    assert!(!follower.stdout().contains("hello"), "another function's are not shown");
+    node.stop();
+    let ended = follower.finish(SOON).expect_error(&["the node"]);
+    assert!(!ended.stderr.contains("note:"), "{ended:#?}");
+}
+
+#[test]
+fn what_does_not_fit_is_cut_and_marked_and_a_size_of_0_logs_nothing() {
+    let node = Node::start();
+    node.deploy("cmd", "cmd", &["--log-size", "10KB"]);
+    node.deploy("cmd", "mute", &["--log-size", "0"]);
+    let query = vec![format!("eprint={}", "e".repeat(1000)); 20].join("&");
+    let found = find(&node, &invoke(&node, &format!("/cmd/?{query}")));
+    let lines = found["lines"].as_array().unwrap();
+    let bytes: usize = lines.iter().map(|line| line["text"].as_str().unwrap().len()).sum();
+    assert!(bytes < 10_200, "{bytes}");
+    assert_eq!(lines.last().unwrap()["text"], "[cut: more than 10000 bytes]", "{found:#}");
+    let found = find(&node, &invoke(&node, &format!("/mute/?{query}")));
+    assert_eq!(found["lines"], Value::Array(Vec::new()));
+    node.stop();
+}
+
+#[test]
+fn a_full_disk_holds_up_no_request_and_its_gap_is_marked() {
+    if !is_root() {
+        eprintln!("SKIPPED: only root may mount a disk to fill");
+        return;
+    }
+    let disk = SmallDisk::mount(64);
+    let one_core = harness::node::two_cores().split(['-', ',']).next().unwrap().to_owned();
+    let node = Node::build().data(&disk.path().join("data")).option("--cores", one_core).start();
+    node.deploy("cmd", "cmd", &[]);
+    find(&node, &invoke(&node, "/cmd/?eprint=before"));
+    let filler = disk.fill();
+    let query = vec![format!("eprint={}", "e".repeat(2000)); 20].join("&");
+    let mut connection = node.connect();
+    wait::until("more is logged than can wait", Duration::from_secs(60), || {
+        assert_eq!(connection.get(&format!("/cmd/?{query}")).status(), 200, "requests go on");
+        (metric(&node, "sockhop_log_dropped_total") > 0).then_some(())
+    });
+    fs::remove_file(filler).unwrap();
+    find(&node, &invoke(&node, "/cmd/?eprint=after"));
+    let text = node.cli(&["logs", "cmd", "--since", "1h"]).expect_code(0).stdout;
+    assert!(text.contains("records are missing here: the disk did not keep up]"), "{}", text.len());
+    assert!(text.contains("before") && text.contains("after"));
+    node.stop();
+}
+
+#[test]
+fn what_is_damaged_in_the_store_is_told_and_the_rest_is_shown() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let node = Node::build().data(&data).start();
+        node.deploy("inspect", "inspect", &[]);
+        ids.push(invoke(&node, "/inspect/"));
+        find(&node, ids.last().unwrap());
+        node.stop();
+    }
+    let mut all = shipped(&data.join("store"));
+    all.sort();
+    assert_eq!(all.len(), 2, "one worker has written in each of the two");
+    let mut bytes = fs::read(&all[0]).unwrap();
+    bytes[20] ^= 1;
+    fs::write(&all[0], bytes).unwrap();
+    let node = Node::build().data(&data).start();
+    let shown = node.cli(&["logs", "inspect"]).expect_code(0);
+    assert!(shown.stderr.contains("note: the segment") && shown.stderr.contains("SHA-256"), "{shown:#?}");
+    assert!(shown.stdout.contains(&ids[1]) && !shown.stdout.contains(&ids[0]), "{shown:#?}");
+    node.cli(&["logs", &ids[0]]).expect_error(&["nothing of invocation", "SHA-256"]);
+    expect_inspected(&node, &ids[1]);
+    node.stop();
+}
+
+#[test]
+fn logs_go_when_they_are_too_old_and_what_is_not_found_is_explained() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    let node = node_with(Node::build().data(&data), &["inspect"]);
+    let id = invoke(&node, "/inspect/");
+    find(&node, &id);
+    node.stop();
+    assert_eq!(shipped(&data.join("store")).len(), 1);
+    let node = Node::build().data(&data).option("--logs-kept-for", "1ms").start();
+    wait::until("it is deleted", SOON, || shipped(&data.join("store")).is_empty().then_some(()));
+    node.cli(&["logs", &id]).expect_error(&["nothing of invocation", &id, "kept for 1ms", "100 ms"]);
+    let nothing = node.cli(&["logs", "inspect"]).expect_code(0);
+    assert!(nothing.stdout.is_empty() && nothing.stderr.contains("nothing to show of inspect"), "{nothing:#?}");
+    node.cli(&["logs", "No Name"]).expect_error(&["no invocation's id"]);
+    assert_eq!(node.cli(&["logs", "inspect", "--status", "never"]).code, Some(2));
+    node.cli(&["logs", "inspect", "--since", "yesterday"]).expect_error(&["yesterday", "10m"]);
+    node.stop();
+}
+
+#[test]
+fn without_logs_nothing_is_written_and_by_default_nothing_is_on_stderr() {
+    let node = node_with(Node::build().option("--logs", "off").option("--guest-log", "off"), &["inspect"]);
+    let id = invoke(&node, "/inspect/");
+    node.cli(&["logs", &id]).expect_error(&["nothing of invocation"]);
+    assert!(segments(&node.data().join("spool")).is_empty());
+    assert!(!node.stderr().contains("inspect stdout line"), "{}", node.stderr());
+    node.stop();
+}

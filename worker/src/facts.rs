@@ -1,0 +1,72 @@
+//! What becomes known of an invocation while it runs: for its record in the log. Owns no fds.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use abi::board::{Reason, now_us};
+
+/// Filled in by whoever sees it happen. Times are by [`now_us`], and 0 before they have come.
+#[derive(Debug, Default)]
+pub(crate) struct Facts {
+    /// It had its turn.
+    admitted_us: Cell<u64>,
+    /// It had an instance.
+    ready_us: Cell<u64>,
+    /// Its guest was done.
+    ended_us: Cell<u64>,
+    pub(crate) cpu: Cell<Duration>,
+    pub(crate) memory_bytes: Cell<usize>,
+    /// Why it was refused or failed.
+    pub(crate) reason: Cell<Option<Reason>>,
+}
+
+/// How long the parts of an invocation took, in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Parts {
+    pub(crate) queue_us: u64,
+    pub(crate) instantiate_us: u64,
+    pub(crate) run_us: u64,
+}
+
+impl Facts {
+    pub(crate) fn admitted(&self, at_us: u64) {
+        self.admitted_us.set(at_us);
+    }
+
+    pub(crate) fn ready(&self) {
+        self.ready_us.set(now_us());
+    }
+
+    pub(crate) fn ended(&self) {
+        self.ended_us.set(now_us());
+    }
+
+    /// The parts of an invocation that began at `begun_us` and is over at `over_us`. What has not come is counted to the end.
+    pub(crate) fn parts(&self, begun_us: u64, over_us: u64) -> Parts {
+        let at = |time: &Cell<u64>| if time.get() == 0 { over_us } else { time.get() };
+        let (admitted, ready) = (at(&self.admitted_us), at(&self.ready_us));
+        Parts {
+            queue_us: admitted.saturating_sub(begun_us),
+            instantiate_us: ready.saturating_sub(admitted),
+            run_us: at(&self.ended_us).saturating_sub(ready),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_follow_one_another_as_far_as_it_came() {
+        let facts = Facts::default();
+        let parts = |queue_us, instantiate_us, run_us| Parts { queue_us, instantiate_us, run_us };
+        assert_eq!(facts.parts(10, 50), parts(40, 0, 0));
+        facts.admitted(15);
+        assert_eq!(facts.parts(10, 50), parts(5, 35, 0));
+        facts.ready_us.set(20);
+        assert_eq!(facts.parts(10, 50), parts(5, 5, 30));
+        facts.ended_us.set(27);
+        assert_eq!(facts.parts(10, 50), parts(5, 5, 7));
+    }
+}

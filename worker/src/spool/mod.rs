@@ -1,0 +1,192 @@
+//! The worker's part of the log: records are gathered in memory and appended to the segment that the engine has given.
+//!
+//! Whoever logs puts a record into a chunk of memory and goes on. A thread of its own writes chunks, when they are full or
+//! [`SPOOL_FLUSH_INTERVAL`] old: a slow disk holds up that thread and no request. What the disk cannot take waits, up to
+//! [`SPOOL_CHUNKS_MAX`] chunks; beyond that records are dropped, counted on the board, and marked in the log where they are
+//! missing. [`queue`] decides all that and is pure, [`segment`] is the file. That thread owns the segment's fd; the kernel's lock on
+//! it, which tells the engine that somebody still writes there, goes when it is closed.
+
+mod queue;
+mod segment;
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use abi::board::{Board, LogCounts};
+use abi::limits::SPOOL_FLUSH_INTERVAL;
+use abi::spool::Record;
+
+use self::queue::{Next, Queue};
+use self::segment::{Segment, Written};
+
+/// How soon a disk that has failed is tried again.
+const RETRY_INTERVAL: Duration = SPOOL_FLUSH_INTERVAL;
+
+/// Where records go. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Spool(Arc<Shared>);
+
+struct Shared {
+    board: Arc<Board>,
+    row: usize,
+    state: Mutex<State>,
+    /// Told when there is something to write, and when everything has been.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    queue: Queue,
+    /// A segment that waits to be written to.
+    given: Option<File>,
+    /// The thread waits to be told, and not only for a time.
+    idle: bool,
+    ending: bool,
+    ended: bool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What this worker has counted. One thread counts at a time: whoever holds the state.
+    fn counts(&self) -> &LogCounts {
+        &self.board.rows()[self.row].counts.log
+    }
+}
+
+/// The time of day, as records have it.
+pub(crate) fn time_us() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Starts the thread that writes, for the worker of `row`.
+pub(crate) fn start(board: Arc<Board>, row: usize) -> std::io::Result<Spool> {
+    let shared = Arc::new(Shared { board, row, state: Mutex::default(), changed: Condvar::new() });
+    let theirs = Arc::clone(&shared);
+    std::thread::Builder::new().name("spool".into()).spawn(move || write(&theirs))?;
+    Ok(Spool(shared))
+}
+
+impl Spool {
+    /// Logs a record. Never waits for a disk.
+    pub(crate) fn put(&self, record: &Record<'_>) {
+        let shared = &*self.0;
+        let mut state = shared.lock();
+        let counts = shared.counts();
+        let put = state.queue.put(record, time_us, Instant::now);
+        match (put.taken, record) {
+            (false, _) => counts.dropped.add(1),
+            (true, Record::Line(_)) => counts.lines.add(1),
+            (true, _) => counts.records.add(1),
+        }
+        if put.wake && std::mem::take(&mut state.idle) {
+            shared.changed.notify_all();
+        }
+    }
+
+    /// What follows goes to this segment.
+    pub(crate) fn switch(&self, segment: OwnedFd) {
+        let mut state = self.0.lock();
+        state.queue.begin_segment();
+        // One that was given before and never written to is closed, and empty.
+        state.given = Some(segment.into());
+        state.idle = false;
+        self.0.changed.notify_all();
+    }
+
+    /// Waits until everything is written, or for as long as `limit`. Nothing may be logged afterwards.
+    pub(crate) fn end(&self, limit: Duration) {
+        let mut state = self.0.lock();
+        (state.ending, state.idle) = (true, false);
+        self.0.changed.notify_all();
+        let ended = self.0.changed.wait_timeout_while(state, limit, |state| !state.ended);
+        let (_state, waited) = ended.unwrap_or_else(PoisonError::into_inner);
+        if waited.timed_out() {
+            tracing::error!("the end of this worker's log is lost: the disk did not take it in {limit:?}");
+        }
+    }
+}
+
+/// The thread's life.
+fn write(shared: &Shared) {
+    let mut segment: Option<Segment> = None;
+    let mut told = false;
+    loop {
+        let Some(mut chunk) = next(shared, &mut segment) else { break };
+        loop {
+            let written = match &mut segment {
+                Some(segment) => segment.write(&mut chunk),
+                None => Written::NeedsSegment,
+            };
+            match written {
+                Written::All { bytes } => {
+                    told = false;
+                    let mut state = shared.lock();
+                    shared.counts().written_bytes.add(bytes);
+                    state.queue.give_back(chunk);
+                    break;
+                }
+                Written::NeedsSegment => {}
+                Written::Failed(error) => {
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::error!(
+                            "the log cannot be written: {error}; what waits too long is dropped and counted \
+                             (free some space; the spool is in the node's --data)"
+                        );
+                    }
+                }
+            }
+            // Another segment may be on another footing; else the disk gets a moment.
+            let mut state = shared.lock();
+            if state.given.is_none() && !state.ending {
+                let waited = shared.changed.wait_timeout(state, RETRY_INTERVAL);
+                state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            }
+            if let Some(given) = state.given.take() {
+                segment = Some(Segment::new(given));
+                chunk.begin_anew();
+            } else if state.ending {
+                let lost = chunk.records() + state.queue.records();
+                shared.counts().dropped.add(lost);
+                tracing::error!("the last {lost} records of this worker's log are lost with it");
+                state.ended = true;
+                shared.changed.notify_all();
+                return;
+            }
+        }
+    }
+}
+
+/// Waits for the next chunk that is to be written, and takes over the segment that it is for. None at the end.
+fn next(shared: &Shared, segment: &mut Option<Segment>) -> Option<queue::Chunk> {
+    let mut state = shared.lock();
+    loop {
+        let ending = state.ending;
+        match state.queue.next(Instant::now(), ending) {
+            Next::Chunk(chunk) => return Some(chunk),
+            Next::Segment => {
+                if let Some(given) = state.given.take() {
+                    *segment = Some(Segment::new(given));
+                }
+            }
+            Next::Wait(_) | Next::Nothing if ending => {
+                state.ended = true;
+                shared.changed.notify_all();
+                return None;
+            }
+            Next::Wait(wait) => {
+                let waited = shared.changed.wait_timeout(state, wait);
+                state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            }
+            Next::Nothing => {
+                state.idle = true;
+                state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+}
