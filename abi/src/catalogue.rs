@@ -1,7 +1,8 @@
 //! The catalogue: every function of the node, as one archive that shards and workers read in place.
 //!
 //! The engine builds a new one at each change, under the next generation, and passes it as a sealed memfd. It is
-//! validated once when mapped; a look-up is then a binary search over archived names, without parsing or locks.
+//! validated once when mapped; a look-up is then a binary search over archived names, without parsing or locks. A version is some
+//! 60 bytes in it: how versions are run is written once for all that are run alike.
 //! A [`CatalogueView`] owns its mapping and no fd.
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -12,6 +13,7 @@ use crate::envelope::{self, EnvelopeError};
 use crate::limits;
 use crate::message::Digest;
 use crate::name;
+use crate::reference;
 use crate::sealed::{self, Mapping, SealedError};
 
 const WHAT: &str = "catalogue";
@@ -27,7 +29,7 @@ pub enum Isolation {
 }
 
 /// What a function's code is, and so how it is called.
-#[derive(Archive, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[rkyv(derive(Debug, Clone, Copy, PartialEq, Eq))]
 pub enum Kind {
     /// A component that exports `wasi:http/incoming-handler@0.2`.
@@ -39,7 +41,7 @@ pub enum Kind {
 }
 
 /// How a command's stdout becomes a reply.
-#[derive(Archive, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[rkyv(derive(Debug, Clone, Copy, PartialEq, Eq))]
 pub enum Output {
     /// All of it is the body.
@@ -49,7 +51,8 @@ pub enum Output {
 }
 
 /// What one function may use. Everything here is enforced by the worker.
-#[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq, Eq, Hash)]
+#[rkyv(derive(PartialEq))]
 pub struct FunctionLimits {
     /// Linear memory of one instance, all its memories together.
     pub memory_bytes_max: u64,
@@ -112,23 +115,12 @@ impl From<&ArchivedFunctionLimits> for FunctionLimits {
     }
 }
 
-/// One function as shards and workers need it.
-#[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
-pub struct Function {
-    /// One DNS label.
-    pub name: String,
-    /// The active version's id.
-    pub version: String,
-    /// Key of its compiled module.
-    pub module: Digest,
-    /// Where it runs.
-    pub isolation: Isolation,
+/// How a version is run, apart from its code. Versions and aliases that are run alike share one.
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq, Eq, Hash)]
+#[rkyv(derive(PartialEq))]
+pub struct Spec {
     /// What its code is.
     pub kind: Kind,
-    /// Its place among the board's counters; no other function has it.
-    pub slot: u32,
-    /// Which of those that have had the slot it is: what they count is told apart by it. Greater than those before, never 0.
-    pub slot_life: u32,
     /// What it may use.
     pub limits: FunctionLimits,
     /// Requests that one instance serves, one after another: 1 is a fresh instance for each.
@@ -143,8 +135,58 @@ pub struct Function {
     pub output: Output,
     /// Where its outgoing requests may go, as [`crate::outbound`] reads it.
     pub allow_outbound: Vec<String>,
+}
+
+/// A version of a function.
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    /// What people call it by.
+    pub number: u32,
+    /// What it is called by: no other version has it.
+    pub id: [u8; 16],
+    /// Key of its compiled module.
+    pub module: Digest,
+    /// The position of its own specification.
+    pub spec: u32,
+}
+
+/// A version that an alias means.
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Its position among the function's versions.
+    pub version: u32,
+    /// The position of its specification, with what the alias lays over it.
+    pub spec: u32,
+    /// Its share of the requests.
+    pub weight: u32,
+}
+
+/// What a name behind a function's `@` means.
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+pub struct Alias {
+    /// One label.
+    pub name: String,
+    /// At least one.
+    pub targets: Vec<Target>,
+}
+
+/// One function as shards and workers need it.
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+pub struct Function {
+    /// One DNS label.
+    pub name: String,
+    /// Where it runs, whichever of its versions.
+    pub isolation: Isolation,
+    /// Its place among the board's counters; no other function has it.
+    pub slot: u32,
+    /// Which of those that have had the slot it is: what they count is told apart by it. Greater than those before, never 0.
+    pub slot_life: u32,
     /// Names what its secrets are ([`crate::secrets`]) and tells nothing of them; 0 when there are none.
     pub secrets: u64,
+    /// Sorted by name; names are unique.
+    pub aliases: Vec<Alias>,
+    /// Sorted by id; ids are unique.
+    pub versions: Vec<Version>,
 }
 
 /// The whole catalogue.
@@ -154,6 +196,8 @@ pub struct Catalogue {
     pub generation: u64,
     /// Sorted by name; names are unique.
     pub functions: Vec<Function>,
+    /// What versions and targets point at.
+    pub specs: Vec<Spec>,
 }
 
 /// Why a catalogue cannot be used.
@@ -228,7 +272,7 @@ impl CatalogueView {
 }
 
 fn check(catalogue: &ArchivedCatalogue) -> Result<(), CatalogueError> {
-    let functions = &catalogue.functions;
+    let (functions, specs) = (&catalogue.functions, catalogue.specs.len());
     if functions.len() > limits::FUNCTIONS_MAX {
         return Err(CatalogueError::Rule(format!("{} functions, at most {}", functions.len(), limits::FUNCTIONS_MAX)));
     }
@@ -243,32 +287,63 @@ fn check(catalogue: &ArchivedCatalogue) -> Result<(), CatalogueError> {
     }
     for function in functions.iter() {
         name::check(&function.name).map_err(|error| CatalogueError::Rule(error.to_string()))?;
-        if !fits(function) {
-            return Err(CatalogueError::Rule(format!("the function {:?} passes a limit", function.name.as_str())));
+        let breaks = |what: &str| CatalogueError::Rule(format!("the function {:?} {what}", function.name.as_str()));
+        if !function_fits(function) {
+            return Err(breaks("passes a limit"));
+        }
+        if !versions_fit(function, specs) {
+            return Err(breaks("has versions or aliases that are out of order, or point at nothing"));
         }
     }
-    Ok(())
+    match catalogue.specs.iter().all(spec_fits) {
+        true => Ok(()),
+        false => Err(CatalogueError::Rule("a specification passes a limit".to_owned())),
+    }
 }
 
-fn fits(function: &ArchivedFunction) -> bool {
-    let ArchivedFunctionLimits { memory_bytes_max, timeout_ms, cpu_time_ms, queue_timeout_ms, .. } = &function.limits;
+fn function_fits(function: &ArchivedFunction) -> bool {
+    usize::try_from(function.slot.to_native()).is_ok_and(|slot| slot < limits::FUNCTIONS_MAX)
+        && function.slot_life != 0
+        && function.versions.len() <= limits::VERSIONS_PER_FUNCTION_MAX
+        && function.aliases.len() <= limits::ALIASES_PER_FUNCTION_MAX
+}
+
+fn versions_fit(function: &ArchivedFunction, specs: usize) -> bool {
+    let within = |position: u32, length: usize| usize::try_from(position).is_ok_and(|position| position < length);
+    let target = |target: &ArchivedTarget| {
+        within(target.version.to_native(), function.versions.len())
+            && within(target.spec.to_native(), specs)
+            && (1..=limits::ALIAS_WEIGHT_MAX).contains(&target.weight.to_native())
+    };
+    let alias = |alias: &ArchivedAlias| {
+        (1..=limits::ALIAS_TARGETS_MAX).contains(&alias.targets.len())
+            && reference::check_alias(&alias.name).is_ok()
+            && alias.targets.iter().all(target)
+    };
+    function.versions.iter().all(|version| within(version.spec.to_native(), specs))
+        && function.versions.windows(2).all(|pair| pair[0].id < pair[1].id)
+        && function.aliases.iter().all(alias)
+        && function.aliases.windows(2).all(|pair| pair[0].name.as_str() < pair[1].name.as_str())
+}
+
+fn spec_fits(spec: &ArchivedSpec) -> bool {
+    let ArchivedFunctionLimits { memory_bytes_max, timeout_ms, cpu_time_ms, queue_timeout_ms, .. } = &spec.limits;
     let pairs = |pairs: &ArchivedPairs| {
         let bytes: usize = pairs.iter().map(pair_bytes).sum();
-        pairs.len() <= limits::ENV_VARIABLES_MAX && bytes <= limits::ENV_BYTES_MAX
+        // An alias may lay as much over what a version has.
+        pairs.len() <= 2 * limits::ENV_VARIABLES_MAX && bytes <= 2 * limits::ENV_BYTES_MAX
     };
-    let args_bytes: usize = function.args.iter().map(|arg| arg.len()).sum();
+    let args_bytes: usize = spec.args.iter().map(|arg| arg.len()).sum();
     memory_bytes_max.to_native() <= limits::MEMORY_BYTES_MAX
         && [timeout_ms, cpu_time_ms, queue_timeout_ms]
             .iter()
             .all(|millis| u128::from(millis.to_native()) <= limits::TIMEOUT_MAX.as_millis())
-        && (1..=limits::REQUESTS_PER_INSTANCE_MAX).contains(&function.requests_per_instance_max.to_native())
-        && usize::try_from(function.slot.to_native()).is_ok_and(|slot| slot < limits::FUNCTIONS_MAX)
-        && function.slot_life != 0
-        && pairs(&function.env)
-        && pairs(&function.config)
-        && function.args.len() <= limits::ARGS_MAX
+        && (1..=limits::REQUESTS_PER_INSTANCE_MAX).contains(&spec.requests_per_instance_max.to_native())
+        && pairs(&spec.env)
+        && pairs(&spec.config)
+        && spec.args.len() <= limits::ARGS_MAX
         && args_bytes <= limits::ENV_BYTES_MAX
-        && function.allow_outbound.len() <= limits::OUTBOUND_PATTERNS_MAX
+        && spec.allow_outbound.len() <= limits::OUTBOUND_PATTERNS_MAX
 }
 
 /// Names and values, archived.
@@ -285,15 +360,9 @@ pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    pub(crate) fn function(name: &str) -> Function {
-        Function {
-            name: name.to_owned(),
-            version: "v".to_owned(),
-            module: [7; 32],
-            isolation: Isolation::Shared,
+    pub(crate) fn spec() -> Spec {
+        Spec {
             kind: Kind::Http02,
-            slot: 0,
-            slot_life: 1,
             limits: FunctionLimits::default(),
             requests_per_instance_max: 1,
             env: vec![("K".to_owned(), "V".to_owned())],
@@ -301,13 +370,28 @@ pub(crate) mod tests {
             args: Vec::new(),
             output: Output::Raw,
             allow_outbound: Vec::new(),
+        }
+    }
+
+    /// With two versions, the second active and beside the first in `canary`.
+    pub(crate) fn function(name: &str) -> Function {
+        let version = |number: u8| Version { number: number.into(), id: [number; 16], module: [7; 32], spec: 0 };
+        let target = |version, weight| Target { version, spec: 0, weight };
+        let alias = |name: &str, targets| Alias { name: name.to_owned(), targets };
+        Function {
+            name: name.to_owned(),
+            isolation: Isolation::Shared,
+            slot: 0,
+            slot_life: 1,
             secrets: 0,
+            aliases: vec![alias("active", vec![target(1, 1)]), alias("canary", vec![target(0, 3), target(1, 1)])],
+            versions: vec![version(1), version(2)],
         }
     }
 
     pub(crate) fn view(names: &[&str]) -> CatalogueView {
         let functions = names.iter().map(|name| function(name)).collect();
-        let fd = Catalogue { generation: 3, functions }.seal().unwrap();
+        let fd = Catalogue { generation: 3, functions, specs: vec![spec()] }.seal().unwrap();
         CatalogueView::new(fd).unwrap()
     }
 
@@ -324,34 +408,91 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn what_is_meant_is_chosen() {
+        let view = view(&["a"]);
+        let function = view.function(0).unwrap();
+        let chosen = |reference, random| {
+            let choice = view.choose(0, function.meant(reference)?, random)?;
+            view.chosen(choice).map(|(_, version, _)| version.number.to_native())
+        };
+        assert_eq!(chosen(None, 0), Some(2));
+        for (reference, number) in [("v1", 1), ("2", 2), ("02020202", 2), ("01010101-0101", 1), ("active", 2)] {
+            assert_eq!(chosen(Some(reference), 7), Some(number), "{reference}");
+        }
+        assert_eq!((chosen(Some("canary"), 0), chosen(Some("canary"), u32::MAX)), (Some(1), Some(2)));
+        for reference in ["v3", "03030303", "nope", "", "a@b"] {
+            assert_eq!(chosen(Some(reference), 0), None, "{reference}");
+        }
+    }
+
+    #[test]
+    fn what_means_two_versions_means_none() {
+        let mut twice = function("a");
+        twice.versions[0].number = 2;
+        twice.versions[0].id = [2; 16];
+        twice.versions[0].id[15] = 1;
+        let fd = Catalogue { generation: 1, functions: vec![twice], specs: vec![spec()] }.seal().unwrap();
+        let view = CatalogueView::new(fd).unwrap();
+        let function = view.function(0).unwrap();
+        assert_eq!((function.meant(Some("v2")), function.meant(Some("02020202"))), (None, None));
+        assert!(function.meant(Some("02020202-0202-0202-0202-020202020201")).is_some());
+    }
+
+    #[test]
     fn rules_are_checked_when_mapped() {
-        let sealed = |functions| Catalogue { generation: 1, functions }.seal().unwrap();
-        let limited = |limits| Function { limits, ..function("a") };
+        let seal = |functions, specs| Catalogue { generation: 1, functions, specs }.seal().unwrap();
+        let with = |change: &dyn Fn(&mut Function)| {
+            let mut function = function("a");
+            change(&mut function);
+            vec![function]
+        };
         for broken in [
             vec![function("a"), function("a")],
             vec![function("../a")],
-            vec![limited(FunctionLimits { memory_bytes_max: u64::MAX, ..FunctionLimits::default() })],
-            vec![limited(FunctionLimits { timeout_ms: u32::MAX, ..FunctionLimits::default() })],
-            vec![Function { slot: u32::MAX, ..function("a") }],
-            vec![Function { slot_life: 0, ..function("a") }],
-            vec![Function { requests_per_instance_max: 0, ..function("a") }],
-            vec![Function { env: vec![(String::new(), "x".repeat(1 << 20))], ..function("a") }],
+            with(&|function| function.slot = u32::MAX),
+            with(&|function| function.slot_life = 0),
+            with(&|function| function.versions.swap(0, 1)),
+            with(&|function| function.versions[1].id = function.versions[0].id),
+            with(&|function| function.versions[1].spec = 1),
+            with(&|function| function.aliases.swap(0, 1)),
+            with(&|function| function.aliases[1].name = "active".to_owned()),
+            with(&|function| function.aliases[1].name = "v1".to_owned()),
+            with(&|function| function.aliases[1].targets.clear()),
+            with(&|function| function.aliases[1].targets[0].version = 2),
+            with(&|function| function.aliases[1].targets[0].spec = 1),
+            with(&|function| function.aliases[1].targets[0].weight = 0),
         ] {
-            assert!(matches!(CatalogueView::new(sealed(broken)), Err(CatalogueError::Rule(_))));
+            assert!(matches!(CatalogueView::new(seal(broken, vec![spec()])), Err(CatalogueError::Rule(_))));
         }
-        assert!(CatalogueView::new(sealed(Vec::new())).is_ok());
+        let limited = |limits| Spec { limits, ..spec() };
+        for broken in [
+            limited(FunctionLimits { memory_bytes_max: u64::MAX, ..FunctionLimits::default() }),
+            limited(FunctionLimits { timeout_ms: u32::MAX, ..FunctionLimits::default() }),
+            Spec { requests_per_instance_max: 0, ..spec() },
+            Spec { env: vec![(String::new(), "x".repeat(1 << 20))], ..spec() },
+        ] {
+            assert!(matches!(CatalogueView::new(seal(Vec::new(), vec![broken])), Err(CatalogueError::Rule(_))));
+        }
+        assert!(CatalogueView::new(seal(Vec::new(), Vec::new())).is_ok());
     }
 
     proptest! {
         /// A damaged catalogue is refused or still obeys every rule; mapping it never panics.
         #[test]
-        fn any_flipped_byte_is_survived(at in 0usize..4096, to: u8) {
-            let whole = envelope::pack(&Catalogue { generation: 1, functions: vec![function("a"), function("b")] }).unwrap();
+        fn any_flipped_byte_is_survived(at in 0usize..4096, to: u8, random: u32) {
+            let functions = vec![function("a"), function("b")];
+            let whole = envelope::pack(&Catalogue { generation: 1, functions, specs: vec![spec()] }).unwrap();
             let mut bytes = whole.to_vec();
             let at = at % bytes.len();
             bytes[at] = to;
             if let Ok(view) = CatalogueView::new(sealed::create(WHAT, &bytes).unwrap()) {
                 prop_assert!(view.find("zz").is_none());
+                for (at, function) in view.get().functions.iter().enumerate() {
+                    for reference in [None, Some("canary"), Some("v1")] {
+                        let choice = function.meant(reference).map(|meant| view.choose(at, meant, random).unwrap());
+                        prop_assert!(choice.is_none_or(|choice| view.chosen(choice).is_some()));
+                    }
+                }
             }
         }
     }

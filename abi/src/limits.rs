@@ -47,6 +47,20 @@ pub const ARTEFACT_BYTES_MAX: usize = 256 * 1024 * 1024;
 pub const MANIFEST_BYTES_MAX: usize = 256 * 1024;
 /// An object of the store that says what a version is, or an alias.
 pub const STORED_OBJECT_BYTES_MAX: usize = 1024 * 1024;
+/// Versions of one function.
+pub const VERSIONS_PER_FUNCTION_MAX: usize = 1000;
+/// So many of a function's newest versions stay (setting `--versions-kept`).
+pub const VERSIONS_KEPT_DEFAULT: u32 = 10;
+/// And those that are not older (setting `--versions-kept-for`).
+pub const VERSIONS_KEPT_FOR_DEFAULT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// Aliases of one function, `active` among them.
+pub const ALIASES_PER_FUNCTION_MAX: usize = 64;
+/// An alias's name: a label in a host name, like a function's.
+pub const ALIAS_BYTES_MAX: usize = NAME_BYTES_MAX;
+/// What of a version's id names it, if it is the only one that begins so: at least so many digits.
+pub const VERSION_ID_PREFIX_BYTES_MIN: usize = 8;
+/// What a worker says of a version that it could not instantiate.
+pub const TRIAL_REASON_BYTES_MAX: usize = 4096;
 /// Versions that one alias names, each with its weight.
 pub const ALIAS_TARGETS_MAX: usize = 16;
 /// The most that such a weight can be.

@@ -116,6 +116,12 @@ pub enum ToWorker {
     Spool,
     /// Carries the sealed memfd of a catalogue, which replaces the one before.
     Catalogue,
+    /// Carries the sealed memfd of a catalogue with one function of one version, which is to be instantiated and let go again; it
+    /// is not served.
+    Try {
+        /// What the answer is to bear.
+        ticket: u64,
+    },
     /// Carries the sealed memfd of the compiled module that was asked for.
     Module {
         /// Which module: the key of its compilation.
@@ -186,6 +192,13 @@ pub enum ToEngine {
         /// Its name.
         function: String,
     },
+    /// What came of a [`ToWorker::Try`].
+    Tried {
+        /// That of the question.
+        ticket: u64,
+        /// Why there is no instance; none when there was one.
+        failure: Option<String>,
+    },
     /// Carries a client's socket whose next request this worker must not run, or does not stay to run.
     Return {
         /// What the worker has read from the socket and not used.
@@ -201,6 +214,7 @@ impl Message for ToWorker {
             Self::Start { .. }
             | Self::Spool
             | Self::Catalogue
+            | Self::Try { .. }
             | Self::Module { .. }
             | Self::Secrets { .. }
             | Self::Connection { .. } => 1,
@@ -230,6 +244,7 @@ impl Message for ToEngine {
             | Self::Applied { .. }
             | Self::Draining
             | Self::Want { .. }
+            | Self::Tried { .. }
             | Self::WantSecrets { .. } => 0,
         }
     }
@@ -241,6 +256,9 @@ impl Message for ToEngine {
             }
             Self::WantSecrets { function } if function.len() > limits::NAME_BYTES_MAX => {
                 Err("WantSecrets.function is longer than NAME_BYTES_MAX")
+            }
+            Self::Tried { failure: Some(reason), .. } if reason.len() > limits::TRIAL_REASON_BYTES_MAX => {
+                Err("Tried.failure is longer than TRIAL_REASON_BYTES_MAX")
             }
             Self::Hello { build_id, .. } if build_id.len() > 256 => Err("Hello.build_id is longer than 256 bytes"),
             _ => Ok(()),

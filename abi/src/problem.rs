@@ -37,7 +37,12 @@ impl Problem {
         }
         // The name is the client's: show it, but not all of a long one.
         let shown: String = name.chars().take(80).collect();
-        Self::new(404, format!("there is no function {shown:?} here"))
+        match name.contains('@') {
+            true => {
+                Self::new(404, format!("{shown:?} is no version or alias of a function here, or more than one version"))
+            }
+            false => Self::new(404, format!("there is no function {shown:?} here")),
+        }
     }
 
     /// What the status is called (RFC 9110 15).

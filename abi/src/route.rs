@@ -1,15 +1,20 @@
 //! From a request's host and target to a function of the catalogue. Pure; owns no fds.
 //!
 //! Shards route first requests and workers every later one, so the rule is one function in the crate both know:
-//! with a domain, host `NAME.domain` is the function NAME with the path whole; else `/NAME/rest` is NAME with `/rest`.
+//! with a domain, host `NAME.domain` is the function NAME with the path whole; else `/NAME/rest` is NAME with `/rest`. What is
+//! meant of it may stand behind its name: `/NAME@v12/rest`, `/NAME@staging/rest`, `NAME--staging.domain`.
 
 use crate::catalogue::CatalogueView;
+use crate::choice::Meant;
+use crate::reference::split;
 
 /// Where a request goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Route {
     /// The function's position in the catalogue that was asked.
     pub function: usize,
+    /// Which of its versions may serve it.
+    pub meant: Meant,
     /// How many bytes at the start of the target's path name the function and are not the function's to see:
     /// 0 when the host named it.
     pub prefix_length: usize,
@@ -18,19 +23,34 @@ pub struct Route {
 /// Routes by `host` (with or without a port) and `target` (origin or absolute form). `Err` names what was looked for.
 ///
 /// # Errors
-/// The name for which the catalogue has no function; empty when the path names none.
+/// What names nothing in the catalogue; empty when the path names no function.
 pub fn route<'a>(
     catalogue: &CatalogueView,
     domain: Option<&str>,
     host: Option<&'a str>,
     target: &'a str,
 ) -> Result<Route, &'a str> {
-    if let Some(name) = domain.and_then(|domain| name_in_host(host?, domain)) {
-        let lower = name.to_ascii_lowercase();
-        return catalogue.find(&lower).map(|function| Route { function, prefix_length: 0 }).ok_or(name);
+    if let Some(label) = domain.and_then(|domain| name_in_host(host?, domain)) {
+        return by_label(catalogue, &label.to_ascii_lowercase()).ok_or(label);
     }
-    let name = name_in_path(path_of(target));
-    catalogue.find(name).map(|function| Route { function, prefix_length: name.len() + 1 }).ok_or(name)
+    let segment = name_in_path(path_of(target));
+    let (name, reference) = split(segment);
+    let found = find(catalogue, name, reference, segment.len() + 1);
+    found.ok_or(segment)
+}
+
+fn find(catalogue: &CatalogueView, name: &str, reference: Option<&str>, prefix_length: usize) -> Option<Route> {
+    let function = catalogue.find(name)?;
+    Some(Route { function, meant: catalogue.function(function)?.meant(reference)?, prefix_length })
+}
+
+/// A label in front of the domain: a function's name, or one and what is meant of it. Both may have a `--`, aliases may not.
+fn by_label(catalogue: &CatalogueView, label: &str) -> Option<Route> {
+    if catalogue.find(label).is_some() {
+        return find(catalogue, label, None, 0);
+    }
+    let (name, reference) = label.rsplit_once("--")?;
+    find(catalogue, name, Some(reference), 0)
 }
 
 /// `NAME` of `NAME.domain[:port]`; hosts are compared without regard to case (RFC 9110 4.2.3).
@@ -73,6 +93,34 @@ mod tests {
         route(&view, domain, host, target)
             .map(|route| (view.function(route.function).unwrap().name.as_str().to_owned(), route.prefix_length))
             .map_err(str::to_owned)
+    }
+
+    #[test]
+    fn what_is_meant_stands_behind_the_name() {
+        let view = view(&["a", "a--b"]);
+        let meant = |domain: Option<&str>, host: &str, target: &str| {
+            let found = route(&view, domain, Some(host), target).map_err(str::to_owned)?;
+            Ok((found.function, found.meant, found.prefix_length))
+        };
+        let (active, canary, first) = (Meant::Alias(0), Meant::Alias(1), Meant::Version(0));
+        assert_eq!(meant(None, "h", "/a/x"), Ok((0, active, 2)));
+        assert_eq!(meant(None, "h", "/a@canary/x"), Ok((0, canary, 9)));
+        assert_eq!(meant(None, "h", "/a@v1?q"), Ok((0, first, 5)));
+        for unknown in ["a@v3", "a@nope", "a@", "b@v1", "a@v1@v1"] {
+            assert_eq!(meant(None, "h", &format!("/{unknown}/x")), Err(unknown.to_owned()));
+        }
+        let domain = Some("example.com");
+        for (label, expected) in [
+            ("a", Ok((0, active, 0))),
+            ("A--Canary", Ok((0, canary, 0))),
+            ("a--v1", Ok((0, first, 0))),
+            ("a--b", Ok((1, active, 0))),
+            ("a--b--canary", Ok((1, canary, 0))),
+            ("a--c", Err("a--c".to_owned())),
+            ("a--", Err("a--".to_owned())),
+        ] {
+            assert_eq!(meant(domain, &format!("{label}.example.com"), "/b@v1/"), expected, "{label}");
+        }
     }
 
     #[test]

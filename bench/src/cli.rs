@@ -29,6 +29,8 @@ pub enum Command {
     Peers(PeersArguments),
     /// Say what differs between two results beyond noise.
     Compare(CompareArguments),
+    /// Measure what the load generator itself can do, beside wrk on the same core.
+    Client(ClientArguments),
     /// Answer every request with the same bytes, at once or after a set time.
     NullServer(NullServerArguments),
     /// Time the first request to functions that a fresh node has not loaded yet, beside the second.
@@ -136,8 +138,8 @@ pub struct Rounds {
 /// What `peers` takes.
 #[derive(Debug, Args)]
 pub struct PeersArguments {
-    /// What is asked of the servers [default: all there is]: hello, connections, json, page, echo, upstream, cpu, beside-cpu,
-    /// zipf, c, go.
+    /// What is asked of the servers [default: all there is]: hello, connections, json, page, echo, upstream, upstream-1000,
+    /// cpu, beside-cpu, zipf, c, go.
     #[arg(long, value_delimiter = ',')]
     pub scenarios: Vec<String>,
     /// Who takes part, by the names in the tables (sockhop, wasmtime+tuned, nginx, null, …) [default: all that are found].
@@ -211,6 +213,19 @@ pub struct CompareArguments {
     #[arg(long)]
     pub fail_on_regression: bool,
     /// Write everything to this file as JSON.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+}
+
+/// What `client` takes.
+#[derive(Debug, Args)]
+pub struct ClientArguments {
+    #[command(flatten)]
+    pub rounds: Rounds,
+    /// Connections held open at a time.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub connections: u32,
+    /// Write everything, every round included, to this file as JSON.
     #[arg(long)]
     pub json: Option<PathBuf>,
 }

@@ -111,6 +111,7 @@ impl Row {
             unit: "requests/s".to_owned(),
             better: Better::Higher,
             client_saturated: false,
+            failed: self.rounds.iter().map(|visit| visit.report.errors.total()).sum(),
             rounds: self.rounds.iter().map(Visit::requests_per_cpu_second).collect(),
         }
     }

@@ -6,7 +6,7 @@
 //! Code map: `client` is the load generator (threads, each non-blocking), with `reply` as its parser
 //! without I/O; `load` is the command around it and `report` its result. `server` starts and ends what is
 //! measured, `null_server` is one of those. `peers` runs the rounds over all of them; `compare` says what differs between
-//! two `series` of rounds, with what `stats` knows. `cold`, `memory`, `hop`, `cpu_cost` and
+//! two `series` of rounds, with what `stats` knows; `own_cost` measures the client itself. `cold`, `memory`, `hop`, `cpu_cost` and
 //! `pressure` look at sockhop `alone`: the first two with many functions of `copies`, once it is `quiet`, `hop`
 //! at the node's own `metrics`, too. File descriptors belong to `client::connection`, `target::session`,
 //! `null_server::peer` and `pressure::crowd` (sockets), `client::timer` (the timer) and `server` (child processes and
@@ -29,6 +29,7 @@ mod memory;
 mod metrics;
 mod null_server;
 mod output;
+mod own_cost;
 mod peers;
 mod pressure;
 mod process_tree;
@@ -71,6 +72,7 @@ fn run() -> anyhow::Result<()> {
         cli::Command::Load(arguments) => load::command(&arguments)?,
         cli::Command::Peers(arguments) => peers::command(&arguments)?,
         cli::Command::Compare(arguments) => compare::command(&arguments)?,
+        cli::Command::Client(arguments) => own_cost::command(&arguments)?,
         cli::Command::NullServer(arguments) => null_server::command(&arguments)?,
         cli::Command::Cold(arguments) => cold::command(&arguments)?,
         cli::Command::Memory(arguments) => memory::command(&arguments)?,

@@ -66,6 +66,8 @@ pub struct Report {
     pub client: Vec<ThreadReport>,
     /// The client's own CPU time, in percent of the run; of its busiest thread.
     pub client_cpu_percent: f64,
+    /// How long it had work to do; of its busiest thread. Less than it ran where it spins.
+    pub client_busy_percent: f64,
     /// How long the client was ready to run while something else had its core, in percent of the run; of the thread
     /// that waited longest.
     pub client_waited_percent: f64,
@@ -174,6 +176,7 @@ impl Report {
                 .collect(),
             client_cpu_percent: most(|thread| thread.cpu_percent),
             client_waited_percent: most(|thread| thread.waited_percent),
+            client_busy_percent: most(|thread| thread.busy_percent),
             client_saturated: most(|thread| thread.busy_percent) > SATURATED_PERCENT,
             client,
             requests_in_run: record.completed_in_run,

@@ -54,6 +54,9 @@ pub struct Series {
     /// The client was the bottleneck in a round, so that the server may be better than this.
     #[serde(default)]
     pub client_saturated: bool,
+    /// Requests that failed while it was measured; the values are of the rest.
+    #[serde(default)]
+    pub failed: u64,
     /// The values, in the rounds' order.
     pub rounds: Vec<f64>,
 }

@@ -22,9 +22,10 @@ use tokio::sync::watch;
 
 use crate::compile::cache::Cache;
 use crate::control::api::{self, Control};
-use crate::control::functions::Functions;
+use crate::control::functions::{Functions, Surroundings};
 use crate::control::tcp::Admin;
 use crate::control::token::{self, Token};
+use crate::control::versions::Keep;
 use crate::control::{Life, sync};
 use crate::core::fleet;
 use crate::dispatch::Snapshot;
@@ -169,7 +170,15 @@ impl Node {
         let stored = (Repository::new(objects, artefacts), known, Arc::clone(&secrets));
         let shared_workers: Vec<usize> =
             (0..config.workers_per_core).flat_map(|_| cores.iter().copied()).take(WORKERS_MAX).collect();
-        let loaded = Functions::load(stored, Arc::clone(&cache), commands.clone(), shared_workers.len()).await;
+        let surroundings = Surroundings {
+            workers: shared_workers.len(),
+            front_door: listen::addresses(&sockets)?.first().copied(),
+            keep: Keep {
+                count: usize::try_from(config.versions_kept).unwrap_or(usize::MAX),
+                age: *config.versions_kept_for,
+            },
+        };
+        let loaded = Functions::load(stored, Arc::clone(&cache), commands.clone(), surroundings).await;
         let (functions, catalogue) = loaded?;
 
         let (parking, parked) = parking();

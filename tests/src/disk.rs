@@ -6,6 +6,7 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 /// A tmpfs of a few MiB. Unmounted when dropped.
@@ -69,4 +70,10 @@ pub fn picture(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         }
     }
     picture
+}
+
+/// A small object of a store, as the node writes it: a line with the digest of what follows it.
+pub fn checked(contents: &str) -> String {
+    let digest: String = Sha256::digest(contents).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sockhop 1 sha256={digest}\n{contents}")
 }

@@ -33,6 +33,8 @@ pub enum Fault {
     Page(u16),
     /// No answer at all, for as long as the client waits.
     Silence,
+    /// The answer's head and half of its body, and then nothing for as long as the client waits.
+    Stall,
 }
 
 type Plan = Arc<Mutex<Box<dyn FnMut(&str) -> Fault + Send>>>;
@@ -128,6 +130,11 @@ fn serve(mut client: TcpStream, server: SocketAddr, plan: &Plan, count: &AtomicU
         Fault::Cut if body_at < reply.len() => reply.truncate(body_at + (reply.len() - body_at) / 2),
         Fault::Cut => reply.truncate(body_at / 2),
         Fault::Falsify => falsify(&mut reply[body_at..]),
+        Fault::Stall => {
+            client.write_all(&reply[..body_at + (reply.len() - body_at) / 2])?;
+            while client.read(&mut [0])? > 0 {}
+            return Ok(());
+        }
         _ => {}
     }
     client.write_all(&reply)?;

@@ -82,6 +82,7 @@ pub struct NodeBuilder {
     arguments: Vec<String>,
     variables: Vec<(String, String)>,
     listeners: usize,
+    in_folder: bool,
 }
 
 impl NodeBuilder {
@@ -114,6 +115,13 @@ impl NodeBuilder {
         self
     }
 
+    /// Keeps its store in its data folder, where the test wants to look at it, whatever `SOCKHOP_TEST_STORE` says.
+    #[must_use]
+    pub fn in_folder(mut self) -> Self {
+        self.in_folder = true;
+        self
+    }
+
     /// Keeps its store under `prefix` in the bucket of `server`, reached at `address`.
     #[must_use]
     pub fn bucket(mut self, server: &Server, prefix: &str, address: SocketAddr) -> Self {
@@ -141,7 +149,7 @@ impl NodeBuilder {
         let own_data = self.data.is_none().then(|| TempDir::new().expect("a temporary folder"));
         let data = self.data.or_else(|| Some(own_data.as_ref()?.path().join("data"))).expect("one of both");
         let mut arguments = self.arguments;
-        if !arguments.iter().any(|a| a == "--store") {
+        if !self.in_folder && !arguments.iter().any(|a| a == "--store") {
             arguments.extend(s3::options_of_this_test(&data));
         }
         if !arguments.iter().any(|a| a == "--cores") {
@@ -278,9 +286,11 @@ impl Node {
 
     /// Runs a command of the CLI against this node.
     pub fn cli(&self, arguments: &[&str]) -> Finished {
-        let (command, rest) = arguments.split_first().expect("a command");
         let data = self.data.to_str().expect("the tests use plain names");
-        run([*command, "--data", data].iter().chain(rest))
+        // Behind the words that choose the command, and before what only looks like an option.
+        let end = arguments.iter().position(|argument| *argument == "--").unwrap_or(arguments.len());
+        let (own, rest) = arguments.split_at(end);
+        run(own.iter().chain(&["--data", data]).chain(rest))
     }
 
     /// Runs a command of the CLI with subcommands against this node, with this on its stdin.

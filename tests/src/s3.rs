@@ -147,18 +147,18 @@ pub fn write_credentials(path: &Path, key: &str, secret: &str) {
 
 thread_local! {
     /// The server of a test whose nodes are to keep their stores in buckets. It ends with the test's thread.
-    static OF_THIS_TEST: Server = Server::garage();
+    static OF_THIS_TEST: Option<Server> = match std::env::var("SOCKHOP_TEST_STORE").as_deref() {
+        Err(_) | Ok("directory") => None,
+        Ok("s3") => Some(Server::garage()),
+        Ok("s3s-fs") => Some(Server::s3s_fs()),
+        Ok(other) => panic!("SOCKHOP_TEST_STORE is {other:?}; expected directory, s3 or s3s-fs"),
+    };
 }
 
 /// The options that the nodes of a test are started with when `SOCKHOP_TEST_STORE` says that their stores are to be in
-/// buckets. A node that is started again on the same data folder finds its store again.
+/// buckets: `s3` means Garage's. A node that is started again on the same data folder finds its store again.
 pub fn options_of_this_test(data: &Path) -> Vec<String> {
-    match std::env::var("SOCKHOP_TEST_STORE").as_deref() {
-        Err(_) | Ok("directory") => Vec::new(),
-        Ok("s3") => {
-            let prefix: String = data.to_string_lossy().chars().filter(char::is_ascii_alphanumeric).collect();
-            OF_THIS_TEST.with(|server| server.options(&prefix, server.address()))
-        }
-        Ok(other) => panic!("SOCKHOP_TEST_STORE is {other:?}; expected directory or s3"),
-    }
+    let prefix: String = data.to_string_lossy().chars().filter(char::is_ascii_alphanumeric).collect();
+    let options = |server: &Server| server.options(&prefix, server.address());
+    OF_THIS_TEST.with(|server| server.as_ref().map(options).unwrap_or_default())
 }

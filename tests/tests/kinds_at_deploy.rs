@@ -177,7 +177,7 @@ fn every_choice_is_shown() {
 #[test]
 fn a_store_of_the_first_build_is_served() {
     let data = TempDir::new().unwrap();
-    let node = Node::build().data(data.path()).start();
+    let node = Node::build().data(data.path()).in_folder().start();
     node.deploy("hello", "hello", &["--timeout", "9s"]);
     let version = inspected(&node, "hello")["version"].as_str().unwrap().to_owned();
     node.stop();
@@ -205,7 +205,7 @@ fn a_store_of_the_first_build_is_served() {
     let path = store.join(format!("functions/hello/versions/{version}.json"));
     fs::write(&path, serde_json::to_vec(&manifest).unwrap()).unwrap();
 
-    let node = Node::build().data(data.path()).start();
+    let node = Node::build().data(data.path()).in_folder().start();
     node.get("/hello/").expect_hello();
     assert!(!store.join("functions").exists(), "it is of today's format now");
     let shown = inspected(&node, "hello");

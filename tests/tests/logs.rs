@@ -221,10 +221,10 @@ fn a_follower_is_told_what_comes_from_every_worker() {
     let follower = Running::spawn(sockhop().args(["logs", "inspect", "--follow", "--data", data]));
     wait::until("what there was is shown first", SOON, || follower.stdout().contains(&before).then_some(()));
     let mut ids = Vec::new();
-    node.until_status("both workers have served", SOON, |status| {
+    wait::until("both workers have served", SOON, || {
         ids.push(invoke(&node, "/inspect/"));
         invoke(&node, "/hello/");
-        status.workers.iter().all(|worker| worker.requests > 2)
+        node.status().workers.iter().all(|worker| worker.requests > 2).then_some(())
     });
     for id in ids.iter().chain([&before]) {
         let of = |line: &&str| line.contains(id.as_str());
@@ -261,7 +261,8 @@ fn a_full_disk_holds_up_no_request_and_its_gap_is_marked() {
     }
     let disk = SmallDisk::mount(64);
     let one_core = harness::node::two_cores().split(['-', ',']).next().unwrap().to_owned();
-    let node = Node::build().data(&disk.path().join("data")).option("--cores", one_core).start();
+    let node = Node::build().data(&disk.path().join("data")).option("--cores", one_core).option("--guest-log", "off");
+    let node = node.start();
     node.deploy("cmd", "cmd", &[]);
     find(&node, &invoke(&node, "/cmd/?eprint=before"));
     let filler = disk.fill();
@@ -272,7 +273,10 @@ fn a_full_disk_holds_up_no_request_and_its_gap_is_marked() {
         (metric(&node, "sockhop_log_dropped_total") > 0).then_some(())
     });
     fs::remove_file(filler).unwrap();
-    find(&node, &invoke(&node, "/cmd/?eprint=after"));
+    wait::until("there is room again for what is logged", SOON, || {
+        invoke(&node, "/cmd/?eprint=after");
+        node.cli(&["logs", "cmd", "--limit", "9"]).stdout.contains("stderr  after").then_some(())
+    });
     let text = node.cli(&["logs", "cmd", "--since", "1h"]).expect_code(0).stdout;
     assert!(text.contains("records are missing here: the disk did not keep up]"), "{}", text.len());
     assert!(text.contains("before") && text.contains("after"));

@@ -188,6 +188,27 @@ fn a_store_that_falls_silent_costs_no_request() {
         assert_eq!(served(&node, "it"), Some(1));
     }
     assert!(begun.elapsed() < Duration::from_secs(10), "nobody waits with it: {:?}", begun.elapsed());
+    wait::until("the node gives up waiting", PATIENTLY, || {
+        node.stderr().contains("has not answered within 10s").then_some(())
+    });
+    assert_eq!(served(&node, "it"), Some(1));
+    proxy.always(Fault::None);
+    deploy(&node, "it", 2);
+    assert_eq!(served(&node, "it"), Some(2));
+    node.stop();
+}
+
+#[test]
+fn a_store_that_stalls_in_an_answer_is_away() {
+    let server = Server::garage();
+    let proxy = Proxy::before(server.address());
+    let node = node().bucket(&server, "p", proxy.address()).start();
+    deploy(&node, "it", 1);
+    proxy.always(Fault::Stall);
+    wait::until("the node gives up waiting", PATIENTLY, || {
+        node.stderr().contains("sent nothing for 10s").then_some(())
+    });
+    assert_eq!(served(&node, "it"), Some(1));
     proxy.always(Fault::None);
     deploy(&node, "it", 2);
     assert_eq!(served(&node, "it"), Some(2));

@@ -126,7 +126,7 @@ fn contains(bytes: &[u8], text: &str) -> bool {
 
 #[test]
 fn a_value_is_nowhere_but_with_its_function() {
-    let node = Node::build().option("--log", "trace").option("--access-log", "json").start();
+    let node = Node::build().option("--log", "trace").option("--access-log", "json").in_folder().start();
     node.deploy("inspect", "shop", &[]);
     node.deploy("hello", "alone", &["--isolation", "process"]);
     let said = node.cli_fed(&["secret", "set", "shop", "API_KEY"], MARK.as_bytes()).expect_code(0);

@@ -35,7 +35,8 @@ fn a_node_whose_stderr_is_full_serves_deploys_replaces_workers_and_ends() {
     let folder = TempDir::new().unwrap();
     let data = folder.path().join("data");
     let mut command = node::sockhop();
-    command.args(["serve", "--listen", "127.0.0.1:0", "--cores", &node::two_cores(), "--data"]).arg(&data);
+    command.args(["serve", "--listen", "127.0.0.1:0", "--cores", &node::two_cores(), "--guest-log", "stderr"]);
+    command.arg("--data").arg(&data);
     let mut node = Unread(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
     let mut ready = String::new();
     BufReader::new(node.0.stdout.take().unwrap()).read_line(&mut ready).unwrap();

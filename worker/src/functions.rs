@@ -1,9 +1,10 @@
 //! The functions this worker can run: the catalogue, and the modules it has loaded for it.
 //!
-//! A module is asked of the engine when its function is first called, and loaded once from the sealed memfd that
-//! comes back; whoever calls meanwhile waits for that one load. Its secrets, if it has any, are asked for beside it. A new
-//! catalogue drops what it no longer names, and functions whose secrets are others by now. The received fds are closed after
-//! that; wasmtime keeps one of its own while the module lives.
+//! A module is asked of the engine when a version of it is first called, and loaded once from the sealed memfd that
+//! comes back; whoever calls meanwhile waits for that one load. Its function's secrets, if it has any, are asked for beside it.
+//! What is ready is a version with the specification to run it by: two aliases with environments of their own share its module,
+//! never an instance. A new catalogue drops what no alias names, and functions whose secrets are others by now. The received fds
+//! are closed after that; wasmtime keeps one of its own while the module lives.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -12,7 +13,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use abi::catalogue::{ArchivedFunction, ArchivedKind, ArchivedOutput, CatalogueView, FunctionLimits, Kind, Output};
+use abi::catalogue::{
+    ArchivedFunction, ArchivedKind, ArchivedOutput, ArchivedSpec, ArchivedVersion, CatalogueView, FunctionLimits, Kind,
+    Output,
+};
+use abi::choice::Choice;
 use abi::limits::MODULE_BYTES_MAX;
 use abi::message::{Digest, ToEngine};
 use abi::outbound::AllowList;
@@ -30,8 +35,6 @@ use crate::wasm::instances::{Budget, Kept};
 /// A function ready to be run.
 pub(crate) struct Function {
     pub(crate) name: Arc<str>,
-    /// Names all there is to it: another deploy is another version.
-    version: String,
     /// Names the secrets that it has; 0 if it has none.
     secrets: u64,
     pub(crate) module: Module,
@@ -45,8 +48,8 @@ pub(crate) struct Function {
     /// How it sends requests, when it may.
     pub(crate) outbound: Option<Outbound>,
     pub(crate) kept: Kept,
-    /// Those who wait for one of its invocations to end.
-    pub(crate) turns: Turns,
+    /// Those who wait for one of the function's invocations to end, whichever its version.
+    pub(crate) turns: Rc<Turns>,
 }
 
 /// A function's place among the board's counters.
@@ -83,6 +86,13 @@ impl LoadError {
             }
         }
     }
+
+    /// Why, without what is to be done.
+    pub(crate) fn reason(&self) -> &str {
+        match self {
+            Self::Module { reason, .. } | Self::Secrets { reason, .. } => reason,
+        }
+    }
 }
 
 type Loaded = Result<Module, String>;
@@ -98,7 +108,7 @@ pub(crate) struct Functions {
     outbox: Outbox,
     catalogue: RefCell<Rc<CatalogueView>>,
     /// By position in the catalogue.
-    ready: RefCell<HashMap<usize, Rc<Function>>>,
+    ready: RefCell<HashMap<Choice, Rc<Function>>>,
     modules: RefCell<HashMap<Digest, Entry>>,
     /// Who waits for a function's secrets.
     secrets: RefCell<HashMap<String, Vec<oneshot::Sender<Told>>>>,
@@ -138,14 +148,16 @@ impl Functions {
     /// Serves by `catalogue` from now on. Invocations in flight keep what they began with.
     /// Functions that are as they were keep their instances and their connections.
     pub(crate) fn replace(&self, catalogue: CatalogueView) {
-        let ready = self.ready.take().into_values().filter_map(|function| {
-            let index = catalogue.find(&function.name)?;
-            let spec = catalogue.function(index)?;
-            let same = spec.version == *function.version && spec.secrets == function.secrets;
-            same.then_some((index, function))
+        let before = self.catalogue();
+        let ready = self.ready.take().into_iter().filter_map(|(choice, function)| {
+            let choice = unchanged(&before, choice, &catalogue)?;
+            let same = catalogue.function(choice.function)?.secrets == function.secrets;
+            same.then_some((choice, function))
         });
         self.ready.replace(ready.collect());
-        let named: HashSet<Digest> = catalogue.get().functions.iter().map(|function| function.module).collect();
+        let functions = catalogue.get().functions.iter();
+        let named: HashSet<Digest> =
+            functions.flat_map(|function| targets(function).map(|(_, version, _)| version.module)).collect();
         self.modules.borrow_mut().retain(|key, module| matches!(module, Entry::Asked(..)) || named.contains(key));
         *self.catalogue.borrow_mut() = Rc::new(catalogue);
     }
@@ -156,20 +168,20 @@ impl Functions {
         self.ready.borrow().values().for_each(|function| function.kept.expire(now));
     }
 
-    /// The function at `index` of `catalogue`, loaded if need be.
-    pub(crate) async fn get(&self, catalogue: &Rc<CatalogueView>, index: usize) -> Result<Rc<Function>, LoadError> {
+    /// What was chosen of `catalogue`, loaded if need be.
+    pub(crate) async fn get(&self, catalogue: &Rc<CatalogueView>, choice: Choice) -> Result<Rc<Function>, LoadError> {
         let current = Rc::ptr_eq(catalogue, &self.catalogue.borrow());
-        if current && let Some(function) = self.ready.borrow().get(&index) {
+        if current && let Some(function) = self.ready.borrow().get(&choice) {
             return Ok(Rc::clone(function));
         }
-        let Some(spec) = catalogue.function(index) else {
-            let reason = "it is not in the catalogue".into();
-            return Err(LoadError::Module { function: format!("#{index}"), reason });
+        let Some((entry, version, spec)) = catalogue.chosen(choice) else {
+            let (function, reason) = (format!("#{}", choice.function), "it is not in the catalogue".into());
+            return Err(LoadError::Module { function, reason });
         };
-        let name = || spec.name.as_str().to_owned();
+        let name = || entry.name.as_str().to_owned();
         // Asked for before the module is waited for: they come together.
-        let secrets = (spec.secrets != 0).then(|| self.ask_for_secrets(&spec.name));
-        let module = self.module(spec.module, kind(spec.kind)).await;
+        let secrets = (entry.secrets != 0).then(|| self.ask_for_secrets(&entry.name));
+        let module = self.module(version.module, kind(spec.kind)).await;
         let module = module.map_err(|reason| LoadError::Module { function: name(), reason })?;
         let secrets = match secrets {
             None => None,
@@ -178,12 +190,20 @@ impl Functions {
                 Some(told.map_err(|reason| LoadError::Secrets { function: name(), reason })?)
             }
         };
-        let function = Rc::new(function(spec, module, secrets.as_deref(), self.budget.clone()));
+        let turns = self.turns_of(&entry.name);
+        let function = Rc::new(function((entry, spec), module, secrets.as_deref(), (turns, self.budget.clone())));
         // The catalogue may have been replaced while the module came.
         if Rc::ptr_eq(catalogue, &self.catalogue.borrow()) {
-            self.ready.borrow_mut().insert(index, Rc::clone(&function));
+            self.ready.borrow_mut().insert(choice, Rc::clone(&function));
         }
         Ok(function)
+    }
+
+    /// The turns of a function: those of any of its versions.
+    fn turns_of(&self, name: &str) -> Rc<Turns> {
+        let another =
+            self.ready.borrow().values().find(|other| *other.name == *name).map(|other| Rc::clone(&other.turns));
+        another.unwrap_or_default()
     }
 
     async fn module(&self, key: Digest, kind: Kind) -> Loaded {
@@ -272,6 +292,26 @@ impl Functions {
     }
 }
 
+/// What a function's aliases name: the version's position and the version, and the specification's position.
+fn targets(function: &ArchivedFunction) -> impl Iterator<Item = (usize, &ArchivedVersion, usize)> {
+    function.aliases.iter().flat_map(|alias| alias.targets.iter()).filter_map(|target| {
+        let [version, spec] = [target.version, target.spec].map(|at| usize::try_from(at.to_native()));
+        let (version, spec) = (version.ok()?, spec.ok()?);
+        Some((version, function.versions.get(version)?, spec))
+    })
+}
+
+/// Where what was chosen `before` is `now`, if an alias names the same version to be run in the same way.
+fn unchanged(before: &CatalogueView, choice: Choice, now: &CatalogueView) -> Option<Choice> {
+    let (entry, version, spec) = before.chosen(choice)?;
+    let function = now.find(&entry.name)?;
+    let same = |(_, other, at): &(usize, &ArchivedVersion, usize)| {
+        other.id == version.id && now.get().specs.get(*at).is_some_and(|other| other == spec)
+    };
+    let (version, _, spec) = targets(now.function(function)?).find(same)?;
+    Some(Choice { function, version, spec })
+}
+
 fn kind(kind: ArchivedKind) -> Kind {
     match kind {
         ArchivedKind::Http02 => Kind::Http02,
@@ -280,7 +320,12 @@ fn kind(kind: ArchivedKind) -> Kind {
     }
 }
 
-fn function(spec: &ArchivedFunction, module: Module, secrets: Option<&Secrets>, budget: Budget) -> Function {
+fn function(
+    (entry, spec): (&ArchivedFunction, &ArchivedSpec),
+    module: Module,
+    secrets: Option<&Secrets>,
+    (turns, budget): (Rc<Turns>, Budget),
+) -> Function {
     let limits = FunctionLimits::from(&spec.limits);
     let secret = secrets.map_or(&[][..], |secrets| &secrets.values);
     // A secret wins over what the function was deployed with under the same name.
@@ -292,11 +337,10 @@ fn function(spec: &ArchivedFunction, module: Module, secrets: Option<&Secrets>, 
     let outbound = allow.ok().filter(|_| !spec.allow_outbound.is_empty()).map(Outbound::new);
     Function {
         outbound,
-        name: spec.name.as_str().into(),
-        version: spec.version.as_str().to_owned(),
+        name: entry.name.as_str().into(),
         secrets: secrets.map_or(0, |secrets| secrets.revision),
         module,
-        place: spec.into(),
+        place: entry.into(),
         timeout: Duration::from_millis(u64::from(limits.timeout_ms)),
         limits,
         env: pairs(&spec.env),
@@ -307,6 +351,6 @@ fn function(spec: &ArchivedFunction, module: Module, secrets: Option<&Secrets>, 
             ArchivedOutput::Cgi => Output::Cgi,
         },
         kept: Kept::new(spec.requests_per_instance_max.to_native(), budget),
-        turns: Turns::default(),
+        turns,
     }
 }

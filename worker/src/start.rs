@@ -120,6 +120,9 @@ fn handle(worker: &Rc<Worker>, filter: &log::Filter, received: Received<ToWorker
             worker.functions.replace(CatalogueView::new(fd)?);
             worker.report_applied();
         }
+        (ToWorker::Try { ticket }, Some(fd)) => {
+            tokio::task::spawn_local(wasm::trial::run(Rc::clone(worker), ticket, CatalogueView::new(fd)?));
+        }
         (ToWorker::Spool, Some(segment)) => {
             if let Some(spool) = worker.log.spool() {
                 spool.switch(segment);

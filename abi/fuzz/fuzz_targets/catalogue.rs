@@ -8,17 +8,20 @@ use std::fs::File;
 use std::io::Write;
 
 use abi::catalogue::{
-    ArchivedIsolation, Catalogue, CatalogueError, CatalogueView, Function, FunctionLimits, Isolation, Kind, Output,
+    Alias, ArchivedIsolation, Catalogue, CatalogueError, CatalogueView, Function, FunctionLimits, Isolation, Kind, Output,
+    Spec, Target, Version,
 };
 use abi::limits;
 use abi::outbound::AllowList;
 use abi::sealed::{self, SealedError};
-use abi::{envelope, name};
+use abi::{envelope, name, reference};
 use fuzz::{FdWatch, Origin};
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 
 const FUNCTIONS_MAX: usize = 4;
+const SPECS_MAX: usize = 3;
+const VERSIONS_MAX: u8 = 4;
 
 const NAMES: [&str; 6] = ["a", "b-1", "b-12", "hello", "longer-than-what-rkyv-stores-inline", "zz"];
 
@@ -40,7 +43,8 @@ fn run(input: &mut Unstructured<'_>) -> Result<()> {
             functions.sort_by(|a: &Function, b| a.name.cmp(&b.name));
             functions.dedup_by(|a, b| a.name == b.name);
         }
-        let catalogue = Catalogue { generation: input.arbitrary()?, functions };
+        let specs = (0..input.int_in_range(1..=SPECS_MAX)?).map(|_| spec(input)).collect::<Result<_>>()?;
+        let catalogue = Catalogue { generation: input.arbitrary()?, functions, specs };
         Ok(envelope::pack(&catalogue).expect("a catalogue can be packed"))
     })?;
     let mut memory = File::from(sealed::unsealed("fuzz").expect("there is memory left"));
@@ -67,28 +71,40 @@ fn look_up(view: &CatalogueView, needle: &str) {
         assert_eq!(name::check(called), Ok(()));
         assert_eq!(view.find(called), Some(index), "{called:?}");
         assert!(std::ptr::eq(view.function(index).expect("it was found"), function));
-        let env = function.env.iter().map(|pair| pair.0.chars().count() + pair.1.chars().count());
-        assert!(env.sum::<usize>() <= limits::ENV_BYTES_MAX);
-        let held_to = FunctionLimits::from(&function.limits);
+        assert!(usize::try_from(function.slot.to_native()).is_ok_and(|slot| slot < limits::FUNCTIONS_MAX));
+        for version in function.versions.iter() {
+            // All are read here, whatever they are.
+            assert_eq!((version.module.as_slice().len(), version.id_text().len()), (32, 36));
+            let by_id = function.meant(Some(&version.id_text()));
+            let choice = by_id.and_then(|meant| view.choose(index, meant, 0)).expect("an id means its version");
+            let (_, chosen, _) = view.chosen(choice).expect("which is there");
+            assert_eq!(chosen.id, version.id);
+        }
+        for alias in function.aliases.iter() {
+            assert!(reference::check_alias(&alias.name).is_ok());
+            let meant = function.meant(Some(&alias.name)).expect("an alias means something");
+            for random in [0, u32::MAX / 3, u32::MAX] {
+                let choice = view.choose(index, meant, random).expect("namely a version");
+                assert!(view.chosen(choice).is_some_and(|(chosen, ..)| std::ptr::eq(chosen, function)));
+            }
+        }
+        assert!(matches!(function.isolation, ArchivedIsolation::Shared | ArchivedIsolation::Process));
+    }
+    for spec in catalogue.specs.iter() {
+        let env = spec.env.iter().map(|pair| pair.0.chars().count() + pair.1.chars().count());
+        assert!(env.sum::<usize>() <= 2 * limits::ENV_BYTES_MAX);
+        let held_to = FunctionLimits::from(&spec.limits);
         for millis in [held_to.timeout_ms, held_to.cpu_time_ms, held_to.queue_timeout_ms] {
             assert!(u128::from(millis) <= limits::TIMEOUT_MAX.as_millis());
         }
         assert!(held_to.memory_bytes_max <= limits::MEMORY_BYTES_MAX);
-        assert!(usize::try_from(function.slot.to_native()).is_ok_and(|slot| slot < limits::FUNCTIONS_MAX));
-        assert!(function.args.len() <= limits::ARGS_MAX && function.config.len() <= limits::ENV_VARIABLES_MAX);
-        let patterns = function.allow_outbound.iter().map(|pattern| pattern.as_str());
+        assert!(spec.args.len() <= limits::ARGS_MAX && spec.config.len() <= 2 * limits::ENV_VARIABLES_MAX);
+        let patterns = spec.allow_outbound.iter().map(|pattern| pattern.as_str());
         if let Ok(allowed) = AllowList::new(patterns) {
-            assert!(
-                !allowed.allows_address("example.test", [127, 0, 0, 1].into(), 80)
-                    || !function.allow_outbound.is_empty()
-            );
+            let allows = allowed.allows_address("example.test", [127, 0, 0, 1].into(), 80);
+            assert!(!allows || !spec.allow_outbound.is_empty());
         }
-        let requests = function.requests_per_instance_max.to_native();
-        assert!((1..=limits::REQUESTS_PER_INSTANCE_MAX).contains(&requests));
-        assert_eq!(function.version.chars().map(char::len_utf8).sum::<usize>(), function.version.len());
-        // Both are read here, whatever they are.
-        assert_eq!(function.module.as_slice().len(), 32);
-        assert!(matches!(function.isolation, ArchivedIsolation::Shared | ArchivedIsolation::Process));
+        assert!((1..=limits::REQUESTS_PER_INSTANCE_MAX).contains(&spec.requests_per_instance_max.to_native()));
     }
     assert!(view.function(functions.len()).is_none());
     let expected = functions.iter().position(|function| function.name.as_str() == needle);
@@ -98,14 +114,45 @@ fn look_up(view: &CatalogueView, needle: &str) {
 /// Mostly one that is accepted.
 fn function(input: &mut Unstructured<'_>) -> Result<Function> {
     let good = !input.ratio(1, 8)?;
-    Ok(Function {
+    let versions = input.int_in_range(0..=VERSIONS_MAX)?;
+    let version = |number: u8| Version { number: number.into(), id: [number; 16], module: [number; 32], spec: 0 };
+    let mut function = Function {
         name: if good { (*input.choose(&NAMES)?).to_owned() } else { input.arbitrary()? },
-        version: input.arbitrary()?,
-        module: input.arbitrary()?,
         isolation: if input.arbitrary()? { Isolation::Shared } else { Isolation::Process },
-        kind: *input.choose(&[Kind::Http02, Kind::Http03, Kind::Command])?,
         slot: if good { 7 } else { input.arbitrary()? },
         slot_life: if good { 1 } else { input.arbitrary()? },
+        secrets: input.arbitrary()?,
+        aliases: Vec::new(),
+        versions: (0..versions).map(version).collect(),
+    };
+    if versions > 0 {
+        let weighted = |input: &mut Unstructured<'_>| {
+            let version = input.int_in_range(0..=versions - 1)?.into();
+            Ok(Target { version, spec: 0, weight: input.int_in_range(1..=limits::ALIAS_WEIGHT_MAX)? })
+        };
+        for name in ["active", "canary"] {
+            let targets = (0..input.int_in_range(1..=3)?).map(|_| weighted(input)).collect::<Result<_>>()?;
+            function.aliases.push(Alias { name: name.to_owned(), targets });
+        }
+        if !good {
+            function.versions[0] = Version {
+                number: input.arbitrary()?,
+                id: input.arbitrary()?,
+                module: input.arbitrary()?,
+                spec: input.arbitrary()?,
+            };
+            let target = Target { version: input.arbitrary()?, spec: input.arbitrary()?, weight: input.arbitrary()? };
+            function.aliases[1] = Alias { name: input.arbitrary()?, targets: vec![target] };
+        }
+    }
+    Ok(function)
+}
+
+/// The same.
+fn spec(input: &mut Unstructured<'_>) -> Result<Spec> {
+    let good = !input.ratio(1, 8)?;
+    Ok(Spec {
+        kind: *input.choose(&[Kind::Http02, Kind::Http03, Kind::Command])?,
         limits: if good {
             FunctionLimits::default()
         } else {
@@ -123,6 +170,5 @@ fn function(input: &mut Unstructured<'_>) -> Result<Function> {
         args: input.arbitrary()?,
         output: if input.arbitrary()? { Output::Raw } else { Output::Cgi },
         allow_outbound: input.arbitrary()?,
-        secrets: input.arbitrary()?,
     })
 }

@@ -97,6 +97,7 @@ fn to_worker(input: &mut Unstructured<'_>) -> Result<ToWorker> {
         },
         5 => ToWorker::Settings { settings: settings(input)? },
         6 => ToWorker::Secrets { function: input.arbitrary()? },
+        8 => ToWorker::Try { ticket: input.arbitrary()? },
         7 => ToWorker::SecretsMissing { function: input.arbitrary()?, reason: input.arbitrary()? },
         8 => ToWorker::Spool,
         _ => {
@@ -123,11 +124,12 @@ fn settings(input: &mut Unstructured<'_>) -> Result<Settings> {
 }
 
 fn to_engine(input: &mut Unstructured<'_>) -> Result<ToEngine> {
-    Ok(match input.int_in_range(0..=5)? {
+    Ok(match input.int_in_range(0..=6)? {
         0 => ToEngine::Hello { version: input.arbitrary()?, build_id: input.arbitrary()? },
         1 => ToEngine::Applied { generation: input.arbitrary()? },
         2 => ToEngine::Want { key: input.arbitrary()? },
         3 => ToEngine::Draining,
+        5 => ToEngine::Tried { ticket: input.arbitrary()?, failure: input.arbitrary()? },
         4 => ToEngine::WantSecrets { function: input.arbitrary()? },
         _ => ToEngine::Return { read: input.arbitrary()?, awaits: awaits(input)? },
     })

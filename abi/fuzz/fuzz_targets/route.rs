@@ -1,6 +1,6 @@
 //! Routing: `abi::route::route` over a fixed catalogue, by any domain, host and target.
 //!
-//! The function exists and bears the name that the host or the path says; the prefix that is cut off the path is a
+//! The function exists and bears the name that the host or the path says, and there is a version to choose; the prefix that is cut off the path is a
 //! part of it, as the worker's HTTP library understands the path; and the reply to an unknown name is good HTTP.
 //!
 //! An input is three lines: domain, host, and target, which may have more. `-` is no domain or no host.
@@ -8,23 +8,31 @@
 
 use std::sync::LazyLock;
 
-use abi::catalogue::{Catalogue, CatalogueView, Function, FunctionLimits, Isolation, Kind, Output};
+use abi::catalogue::{
+    Alias, Catalogue, CatalogueView, Function, FunctionLimits, Isolation, Kind, Output, Spec, Target, Version,
+};
 use abi::invocation_id::InvocationId;
 use abi::problem::Problem;
 use abi::route::{Route, route};
 use libfuzzer_sys::fuzz_target;
 
-const NAMES: [&str; 5] = ["a", "hello", "hello-2", "http", "x"];
+const NAMES: [&str; 6] = ["a", "a--b", "hello", "hello-2", "http", "x"];
 
 static CATALOGUE: LazyLock<CatalogueView> = LazyLock::new(|| {
+    let version = |number: u8| Version { number: number.into(), id: [number; 16], module: [0; 32], spec: 0 };
+    let target = |version, weight| Target { version, spec: 0, weight };
+    let alias = |name: &str, targets| Alias { name: name.to_owned(), targets };
     let function = |name: &str| Function {
         name: name.to_owned(),
-        version: "1".to_owned(),
-        module: [0; 32],
         isolation: Isolation::Shared,
-        kind: Kind::Http02,
         slot: 0,
         slot_life: 1,
+        secrets: 0,
+        aliases: vec![alias("active", vec![target(0, 1)]), alias("canary", vec![target(0, 9), target(1, 1)])],
+        versions: vec![version(1), version(2)],
+    };
+    let spec = Spec {
+        kind: Kind::Http02,
         limits: FunctionLimits::default(),
         requests_per_instance_max: 1,
         env: Vec::new(),
@@ -32,10 +40,9 @@ static CATALOGUE: LazyLock<CatalogueView> = LazyLock::new(|| {
         args: Vec::new(),
         output: Output::Raw,
         allow_outbound: Vec::new(),
-        secrets: 0,
     };
     let functions = NAMES.map(function).to_vec();
-    let fd = Catalogue { generation: 1, functions }.seal().expect("the catalogue can be sealed");
+    let fd = Catalogue { generation: 1, functions, specs: vec![spec] }.seal().expect("the catalogue can be sealed");
     CatalogueView::new(fd).expect("the catalogue is good")
 });
 
@@ -53,23 +60,30 @@ fuzz_target!(|text: &str| {
     }
 });
 
-fn check(Route { function, prefix_length }: Route, domain: Option<&str>, host: Option<&str>, target: &str) {
+fn check(found: Route, domain: Option<&str>, host: Option<&str>, target: &str) {
+    let Route { function, meant, prefix_length } = found;
+    for random in [0, u32::MAX / 2, u32::MAX] {
+        let choice = CATALOGUE.choose(function, meant, random).expect("what is meant can be chosen");
+        assert!(CATALOGUE.chosen(choice).is_some_and(|_| choice.function == function));
+    }
     let name = CATALOGUE.function(function).expect("the function exists").name.as_str();
     if prefix_length == 0 {
         let (domain, host) = (domain.expect("only with a domain"), host.expect("only with a host"));
-        let named = format!("{name}.{domain}").to_ascii_lowercase();
-        let rest = host.to_ascii_lowercase();
-        let rest = rest.strip_prefix(&named).expect("the host is the name and the domain");
+        let host = host.to_ascii_lowercase();
+        let rest = host.strip_prefix(name).expect("the host begins with the name");
+        let (reference, rest) = rest.split_once('.').expect("and then there is the domain");
+        assert!(reference.is_empty() || reference.starts_with("--"), "{host:?}");
+        let rest = rest.strip_prefix(&domain.to_ascii_lowercase()).expect("which is this one");
         assert!(rest.is_empty() || rest == "." || rest.starts_with(':') || rest.starts_with(".:"), "{host:?}");
         return;
     }
-    assert_eq!(prefix_length, name.len() + 1);
-    assert!(target.len() >= prefix_length);
+    assert!(prefix_length > name.len() && target.len() >= prefix_length);
     // Only targets that are URIs get past the reading of the head. The worker cuts the prefix off the path that its
     // HTTP library sees.
     if let Ok(uri) = target.parse::<http::Uri>() {
         let (prefix, rest) = uri.path().split_at_checked(prefix_length).expect("the prefix is within the path");
-        assert_eq!(prefix.strip_prefix('/'), Some(name));
+        let named = prefix.strip_prefix('/').and_then(|prefix| prefix.strip_prefix(name)).expect("it names the function");
+        assert!(named.is_empty() || named.starts_with('@'), "{prefix:?}");
         assert!(rest.is_empty() || rest.starts_with('/'), "{rest:?} is in the same segment as {name:?}");
     }
 }

@@ -116,7 +116,8 @@ fn row(svg: &mut String, y: f64, series: &Series, scale: f64) {
         (true, Better::Higher) => "≥ ",
         (true, Better::Lower) => "≤ ",
     };
-    let label = format!("{bound}{}", figure(spread.median));
+    let failed = if series.failed > 0 { " (requests failed)" } else { "" };
+    let label = format!("{bound}{}{failed}", figure(spread.median));
     text(svg, LEFT + length.max(to - LEFT) + 6.0, middle + 4.0, "start", "fill=\"#0f172a\"", &label);
 }
 

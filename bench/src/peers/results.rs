@@ -132,6 +132,7 @@ impl Results {
             match found {
                 Some(series) => {
                     series.client_saturated |= value.client_saturated;
+                    series.failed += value.failed;
                     series.rounds.push(value.value);
                 }
                 None => self.series.push(Series {
@@ -141,6 +142,7 @@ impl Results {
                     unit: value.unit.to_owned(),
                     better: value.better,
                     client_saturated: value.client_saturated,
+                    failed: value.failed,
                     rounds: vec![value.value],
                 }),
             }

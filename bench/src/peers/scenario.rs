@@ -57,6 +57,8 @@ pub struct Scenario {
     pub kept_share: f64,
     /// Requests per second while latency is measured.
     pub latency_rate: u64,
+    /// And on so many connections.
+    pub latency_connections: u32,
     /// What four other connections ask for meanwhile, in a closed loop.
     pub beside: Option<&'static str>,
     /// Whether it is called by a function that calls out.
@@ -78,16 +80,30 @@ const HELLO: Scenario = Scenario {
     connections: 32,
     kept_share: 1.0,
     latency_rate: 1000,
+    latency_connections: 8,
     beside: None,
     upstream: false,
     zipf: false,
     measures: &[Measure::Rate, Measure::Latency, Measure::Start, Measure::Memory],
 };
 
+const UPSTREAM: Scenario = Scenario {
+    guest: "fetch",
+    script: Some(include_str!("scripts/upstream.js")),
+    fixed: false,
+    connections: 50,
+    // Some twenty of them are under way at a time.
+    latency_rate: 200,
+    latency_connections: 50,
+    upstream: true,
+    measures: BOTH,
+    ..HELLO
+};
+
 const BOTH: &[Measure] = &[Measure::Rate, Measure::Latency];
 
 /// All of them.
-pub const SCENARIOS: [Scenario; 11] = [
+pub const SCENARIOS: [Scenario; 12] = [
     HELLO,
     Scenario {
         name: "connections",
@@ -129,17 +145,13 @@ pub const SCENARIOS: [Scenario; 11] = [
         measures: BOTH,
         ..HELLO
     },
+    Scenario { name: "upstream", about: "a call to a server that takes 100 ms, with 50 in flight", ..UPSTREAM },
     Scenario {
-        name: "upstream",
-        about: "a call to a server that takes 100 ms, with 1,000 in flight",
-        guest: "fetch",
-        script: Some(include_str!("scripts/upstream.js")),
-        fixed: false,
+        name: "upstream-1000",
+        about: "the same with 1,000 in flight",
         connections: 1000,
-        latency_rate: 200,
-        upstream: true,
-        measures: BOTH,
-        ..HELLO
+        measures: &[Measure::Rate],
+        ..UPSTREAM
     },
     Scenario {
         name: "cpu",

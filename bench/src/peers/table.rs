@@ -75,10 +75,11 @@ fn value(series: &Series) -> String {
         (true, crate::series::Better::Higher) => "≥ ",
         (true, crate::series::Better::Lower) => "≤ ",
     };
+    let failed = if series.failed > 0 { format!("; {} failed", series.failed) } else { String::new() };
     if series.rounds.len() < 2 {
-        return format!("{bound}{}", figure(spread.median));
+        return format!("{bound}{}{failed}", figure(spread.median));
     }
-    format!("{bound}{} ({} to {})", figure(spread.median), figure(spread.min), figure(spread.max))
+    format!("{bound}{} ({} to {}){failed}", figure(spread.median), figure(spread.min), figure(spread.max))
 }
 
 /// How many times this server's figure ours is.

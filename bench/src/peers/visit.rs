@@ -14,8 +14,7 @@ use crate::series::Better;
 use crate::server::{Kind, Prepared, Server, Serving};
 use crate::target::{Request, Session, Target};
 
-/// Connections while latency is measured, and those beside.
-const LATENCY_CONNECTIONS: u32 = 8;
+/// Connections beside those on which latency is measured.
 const BESIDE_CONNECTIONS: u32 = 4;
 const WARMING_REQUESTS: u32 = 100;
 /// How long a server must do nothing before its memory is looked at.
@@ -30,6 +29,8 @@ pub struct Value {
     pub value: f64,
     /// Whether the client was the bottleneck.
     pub client_saturated: bool,
+    /// Requests of the load that failed in its window.
+    pub failed: u64,
 }
 
 /// All that one visit found.
@@ -64,7 +65,7 @@ impl Visitor<'_> {
         let start = started.elapsed();
         let mut visit = Visit { commands: server.commands.clone(), ..Visit::default() };
         if self.wants(Measure::Start) {
-            visit.add("start", "ms", Better::Lower, start.as_secs_f64() * 1e3, false);
+            visit.add("start", "ms", Better::Lower, start.as_secs_f64() * 1e3);
         }
         let (before, used) = (Moment::now(), server.cpu_time()?);
         if self.wants(Measure::Latency) {
@@ -125,20 +126,22 @@ impl Visitor<'_> {
         let (before, load) = (server.cpu_time()?, self.load(self.scenario.connections));
         let report = load::run(server.target(), self.asks(server)?, self.payload_bytes(), &load)?;
         let cpu = server.cpu_time()?.saturating_sub(before).as_secs_f64() * 1e6;
-        let saturated = report.client_saturated;
-        visit.add("rate", "requests/s", Better::Higher, report.requests_per_second, saturated);
-        visit.add("saturated p50", "µs", Better::Lower, report.latency.p50_us, saturated);
-        visit.add("saturated p99", "µs", Better::Lower, report.latency.p99_us, saturated);
+        visit.add_of(&report, "rate", "requests/s", Better::Higher, report.requests_per_second);
+        visit.add_of(&report, "saturated p50", "µs", Better::Lower, report.latency.p50_us);
+        visit.add_of(&report, "saturated p99", "µs", Better::Lower, report.latency.p99_us);
         // All of the run's time, and all of its requests: warm-up is work, too.
         let each = cpu / report.requests_in_run.max(1) as f64;
-        visit.add("CPU a request", "µs", Better::Lower, each, false);
+        visit.add_of(&report, "CPU a request", "µs", Better::Lower, each);
         visit.reports.push(("rate", report));
         Ok(())
     }
 
     /// At a rate that all can hold, from the intended send.
     fn latency(&self, server: &Server, visit: &mut Visit) -> Result<(), Error> {
-        let load = Load { rate: Some(Rate::steady(self.scenario.latency_rate)), ..self.load(LATENCY_CONNECTIONS) };
+        let load = Load {
+            rate: Some(Rate::steady(self.scenario.latency_rate)),
+            ..self.load(self.scenario.latency_connections)
+        };
         let run = || Ok::<_, Error>(load::run(server.target(), self.asks(server)?, self.payload_bytes(), &load)?);
         let report = match self.scenario.beside {
             None => run()?,
@@ -151,15 +154,15 @@ impl Visitor<'_> {
                     let other = scope.spawn(|| load::run(&beside, asks, None, &other));
                     let report = run()?;
                     let other = other.join().unwrap_or(Err(crate::client::Error::Panicked.into()))?;
-                    visit.add("rate beside", "requests/s", Better::Higher, other.requests_per_second, false);
+                    visit.add_of(&other, "rate beside", "requests/s", Better::Higher, other.requests_per_second);
                     visit.reports.push(("beside", other));
                     Ok::<_, Error>(report)
                 })?
             }
         };
         let felt = *report.felt();
-        visit.add("p50", "µs", Better::Lower, felt.p50_us, report.client_saturated);
-        visit.add("p99", "µs", Better::Lower, felt.p99_us, report.client_saturated);
+        visit.add_of(&report, "p50", "µs", Better::Lower, felt.p50_us);
+        visit.add_of(&report, "p99", "µs", Better::Lower, felt.p99_us);
         visit.reports.push(("latency", report));
         Ok(())
     }
@@ -182,8 +185,8 @@ impl Visitor<'_> {
             }
             let beside = at_rest(&server)?;
             let each = (beside - alone) / f64::from(self.settings.idle_connections.max(1));
-            visit.add("memory at rest", "MiB", Better::Lower, alone / 1_048_576.0, false);
-            visit.add("memory a connection", "KiB", Better::Lower, each / 1024.0, false);
+            visit.add("memory at rest", "MiB", Better::Lower, alone / 1_048_576.0);
+            visit.add("memory a connection", "KiB", Better::Lower, each / 1024.0);
             alone
         };
         let functions = self.settings.functions;
@@ -195,7 +198,7 @@ impl Visitor<'_> {
                 self.check(target)?;
             }
             let each = (at_rest(&server)? - one) / f64::from(functions - 1);
-            visit.add("memory a function", "KiB", Better::Lower, each / 1024.0, false);
+            visit.add("memory a function", "KiB", Better::Lower, each / 1024.0);
         }
         Ok(visit)
     }
@@ -217,8 +220,15 @@ fn at_rest(server: &Server) -> Result<f64, Error> {
 }
 
 impl Visit {
-    fn add(&mut self, measure: &'static str, unit: &'static str, better: Better, value: f64, client_saturated: bool) {
-        self.values.push(Value { measure, unit, better, value, client_saturated });
+    /// A value that comes from no load.
+    fn add(&mut self, measure: &'static str, unit: &'static str, better: Better, value: f64) {
+        self.values.push(Value { measure, unit, better, value, client_saturated: false, failed: 0 });
+    }
+
+    /// A value that a load gave.
+    fn add_of(&mut self, report: &Report, measure: &'static str, unit: &'static str, better: Better, value: f64) {
+        let (client_saturated, failed) = (report.client_saturated, report.errors.total());
+        self.values.push(Value { measure, unit, better, value, client_saturated, failed });
     }
 
     /// Requests that failed in any load.

@@ -19,7 +19,7 @@ use std::time::Duration;
 use crate::process_tree;
 use crate::smaps::{self, Sample};
 use crate::target::{self, Target};
-pub use child::{Child, Error as ChildError, scratch};
+pub use child::{Child, Error as ChildError, run, scratch};
 pub use kind::{Kind, Places, Prepared};
 pub use null::upstream;
 pub use sockhop::Node;

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::Target;
 use super::client::Node;
+use super::show::{number, text};
 use crate::compile::inspect::inspect;
 use crate::store::options::Options;
 
@@ -20,6 +21,9 @@ pub(crate) struct Deploy {
     file: PathBuf,
     #[command(flatten)]
     options: Options,
+    /// Keep the version without making it active: it can be called as NAME@VERSION
+    #[arg(long)]
+    no_activate: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -42,16 +46,20 @@ pub(super) async fn run(deploy: Deploy) -> anyhow::Result<()> {
     let boundary = format!("sockhop-{}", uuid::Uuid::now_v7().simple());
     let form = form(&boundary, &serde_json::to_vec(&options)?, &artefact);
     let node = Node::new(&deploy.target);
-    let manifest = node.put_form(&format!("/v1/functions/{name}"), &boundary, form.into()).await?;
+    let activation = if deploy.no_activate { "?activate=false" } else { "" };
+    let path = format!("/v1/functions/{name}{activation}");
+    let manifest = node.put_form(&path, &boundary, form.into()).await?;
     if deploy.json {
         println!("{manifest:#}");
         return Ok(());
     }
-    let version = manifest.get("version").and_then(Value::as_str).unwrap_or("?");
-    println!("deployed {name}, version {version}, in {:.2} s", started.elapsed().as_secs_f64());
+    let (version, number) = (text(&manifest, "version"), number(&manifest, "number"));
+    let active = if deploy.no_activate { ", not active" } else { "" };
+    println!("deployed {name}, version v{number} {version}{active}, in {:.2} s", started.elapsed().as_secs_f64());
     let status = node.get("/v1/status").await?;
     if let Some(listener) = status.pointer("/node/listeners/0").and_then(Value::as_str) {
-        println!("{listener}/{name}/");
+        let reference = if deploy.no_activate { format!("@v{number}") } else { String::new() };
+        println!("{listener}/{name}{reference}/");
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The command line. [`serve`] runs a node, [`mod@client`] talks to the control API of one, [`deploy`] sends a function,
-//! [`show`] prints what there is, [`logs`] what was logged, [`secret`] is for secrets, [`mod@top`] shows it as it changes, [`shell`]
-//! is for packagers.
+//! [`show`] prints what there is, [`logs`] what was logged, [`secret`] is for secrets, [`versions`] for versions and aliases,
+//! [`mod@top`] shows it as it changes, [`shell`] is for packagers.
 //!
 //! Names and defaults are part of what users rely on (see README). Owns no fds.
 
@@ -12,6 +12,7 @@ mod serve;
 mod shell;
 mod show;
 mod top;
+mod versions;
 
 use std::path::PathBuf;
 
@@ -53,6 +54,18 @@ pub(crate) enum Command {
         #[command(flatten)]
         target: Target,
     },
+    /// List the versions of a function
+    Versions {
+        /// The function
+        name: String,
+        #[command(flatten)]
+        show: Show,
+    },
+    /// Have a function's bare name mean the version that was active before, or another one
+    Rollback(versions::Rollback),
+    /// Set, remove and list names for versions of a function
+    #[command(subcommand)]
+    Alias(versions::Alias),
     /// Set, list and remove the secrets of a function
     #[command(subcommand)]
     Secret(secret::Secret),
@@ -124,6 +137,9 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
         Command::List(show) => client::block_on(show::list(show)),
         Command::Inspect { name, show } => client::block_on(show::inspect(name, show)),
         Command::Remove { name, target } => client::block_on(async move { Node::new(&target).remove(&name).await }),
+        Command::Versions { name, show } => client::block_on(async move { versions::versions(&name, &show).await }),
+        Command::Rollback(rollback) => client::block_on(versions::roll_back(rollback)),
+        Command::Alias(alias) => client::block_on(versions::alias(alias)),
         Command::Secret(secret) => client::block_on(secret::run(secret)),
         Command::Invoke(invoke) => client::block_on(show::invoke(invoke)),
         Command::Status(show) => client::block_on(show::status(show)),

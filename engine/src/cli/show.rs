@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
+use abi::reference::split;
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use bytesize::ByteSize;
@@ -13,6 +14,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use serde_json::Value;
 
 use super::client::Node;
+use super::versions::targets;
 use super::{Show, Target};
 use crate::compile::inspect::Kind;
 use crate::control::sync::Away;
@@ -20,7 +22,7 @@ use crate::store::limits::Limits;
 
 #[derive(Debug, Args)]
 pub(crate) struct Invoke {
-    /// The function
+    /// The function; NAME@ALIAS or NAME@VERSION for one of its versions
     name: String,
     /// Path and query
     #[arg(long, default_value = "/", value_name = "PATH")]
@@ -49,7 +51,7 @@ pub(super) fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value.get(key).and_then(Value::as_str).unwrap_or("-")
 }
 
-fn number(value: &Value, key: &str) -> u64 {
+pub(super) fn number(value: &Value, key: &str) -> u64 {
     value.get(key).and_then(Value::as_u64).unwrap_or_default()
 }
 
@@ -92,7 +94,8 @@ pub(super) async fn list(show: Show) -> anyhow::Result<()> {
         let cell = |key| text(function, key).to_owned();
         let mut row = ["name", "kind", "isolation", "instances"].map(cell).to_vec();
         row.extend(["memory", "timeout", "concurrency"].map(limit));
-        row.push(cell("version"));
+        let active = function.pointer("/aliases/active").map(|active| targets(active, "targets"));
+        row.push(active.unwrap_or_else(|| format!("v{}, not active", number(function, "number"))));
         row
     };
     let rows: Vec<_> = functions.iter().map(row).collect();
@@ -108,7 +111,9 @@ pub(super) async fn inspect(name: String, show: Show) -> anyhow::Result<()> {
         return Ok(());
     }
     let line = |key: &str, value: &str| println!("{key:<15} {value}");
-    for key in ["name", "version", "kind", "isolation", "instances"] {
+    line("name", text(&function, "name"));
+    line("version", &format!("v{} {}", number(&function, "number"), text(&function, "version")));
+    for key in ["kind", "isolation", "instances"] {
         line(key, text(&function, key));
     }
     if text(&function, "kind") == Kind::Command.name() {
@@ -126,6 +131,12 @@ pub(super) async fn inspect(name: String, show: Show) -> anyhow::Result<()> {
             line(key, &format!("{name}={}", value.as_str().unwrap_or_default()));
         }
     }
+    for (name, alias) in function.get("aliases").and_then(Value::as_object).into_iter().flatten() {
+        line("alias", &format!("{name}: {}", targets(alias, "targets")));
+    }
+    let versions = function.get("versions").and_then(Value::as_array).into_iter().flatten();
+    let numbers: Vec<String> = versions.map(|version| format!("v{}", number(version, "number"))).collect();
+    line("versions", &numbers.join(" "));
     Ok(())
 }
 
@@ -163,7 +174,7 @@ pub(super) async fn status(show: Show) -> anyhow::Result<()> {
 }
 
 pub(super) async fn invoke(invoke: Invoke) -> anyhow::Result<()> {
-    abi::name::check(&invoke.name)?;
+    abi::name::check(split(&invoke.name).0)?;
     let body = match invoke.body.as_deref().map(|body| (body, body.strip_prefix('@'))) {
         None => Bytes::new(),
         Some((_, Some(file))) => {

@@ -44,10 +44,13 @@ pub(crate) enum CacheError {
     Unknown,
 }
 
+/// What modules are made of: the artefact, and how it is run; by their keys.
+pub(crate) type Sources = HashMap<Digest, (Digest, Kind)>;
+
 struct State {
     index: CacheIndexView,
-    /// The artefact that each module comes from, to compile it again when its file is damaged.
-    sources: HashMap<Digest, (Digest, Kind)>,
+    /// Of modules that may be asked for: to compile them, should that be the first time or their file be damaged.
+    sources: Sources,
 }
 
 pub(crate) struct Cache {
@@ -101,7 +104,8 @@ impl Cache {
     /// # Errors
     /// [`CacheError`] when it does not compile or cannot be kept, or there is no such artefact.
     pub(crate) async fn ensure(&self, artefact: &Digest, kind: Kind) -> Result<Digest, CacheError> {
-        let key = self.name(artefact, kind);
+        let key = self.key(artefact, kind);
+        self.name([(key, (*artefact, kind))]);
         if !self.has(&key) {
             self.compile(&key, kind, &self.artefacts.local(&files::hex(artefact)).await?).await?;
         }
@@ -113,18 +117,17 @@ impl Cache {
     /// # Errors
     /// [`CacheError`] when it does not compile or cannot be kept.
     pub(crate) async fn ensure_from(&self, artefact: &Digest, kind: Kind, path: &Path) -> Result<Digest, CacheError> {
-        let key = self.name(artefact, kind);
+        let key = self.key(artefact, kind);
+        self.name([(key, (*artefact, kind))]);
         if !self.has(&key) {
             self.compile(&key, kind, path).await?;
         }
         Ok(key)
     }
 
-    /// Remembers what the module of `artefact` is made of, should it be asked for.
-    fn name(&self, artefact: &Digest, kind: Kind) -> Digest {
-        let key = self.key(artefact, kind);
-        self.state().sources.insert(key, (*artefact, kind));
-        key
+    /// Remembers what modules are made of, should they be asked for.
+    pub(crate) fn name(&self, sources: impl IntoIterator<Item = (Digest, (Digest, Kind))>) {
+        self.state().sources.extend(sources);
     }
 
     /// Has the module under `key` ready before a worker asks for it. Should that fail, it is tried again when one does.
@@ -160,7 +163,11 @@ impl Cache {
             return Ok(sealed);
         }
         if let Err(error) = Arc::clone(&self).seal_elsewhere(key).await {
-            tracing::warn!("a cached module is compiled again: {error}");
+            match error {
+                // It is called for the first time here, and no alias names it.
+                CacheError::Unknown => {}
+                error => tracing::warn!("a cached module is compiled again: {error}"),
+            }
             let (artefact, kind) = self.state().sources.get(&key).copied().ok_or(CacheError::Unknown)?;
             self.compile(&key, kind, &self.artefacts.local(&files::hex(&artefact)).await?).await?;
             Arc::clone(&self).seal_elsewhere(key).await?;
@@ -175,16 +182,17 @@ impl Cache {
 
     /// Lets go of what is ready for versions that are not served any more. Should one be wanted after all, its file is there.
     pub(crate) fn keep_ready_only(&self, keys: &std::collections::HashSet<Digest>) {
-        self.lock_sealed().retain(keys);
+        self.lock_sealed().retain(|key| keys.contains(key));
     }
 
-    /// Forgets modules that no function has any more.
-    pub(crate) fn retain(&self, keys: &std::collections::HashSet<Digest>) {
-        self.keep_ready_only(keys);
+    /// Forgets all modules but these.
+    pub(crate) fn retain(&self, sources: &Sources) {
+        self.lock_sealed().retain(|key| sources.contains_key(key));
         let mut state = self.state();
-        state.sources.retain(|key, _| keys.contains(key));
+        state.sources.retain(|key, _| sources.contains_key(key));
         let mut index = state.index.to_owned();
-        let (kept, gone): (Vec<Entry>, Vec<Entry>) = index.entries.into_iter().partition(|e| keys.contains(&e.key));
+        let (kept, gone): (Vec<Entry>, Vec<Entry>) =
+            index.entries.into_iter().partition(|e| sources.contains_key(&e.key));
         if gone.is_empty() {
             return;
         }
@@ -318,7 +326,7 @@ mod tests {
         cache.make_ready_while_room(&[key]);
         std::fs::remove_file(cache.path(&key)).unwrap();
         assert!(cache.sealed(&key).is_some());
-        cache.retain(&std::collections::HashSet::new());
+        cache.retain(&Sources::new());
         assert!(cache.sealed(&key).is_none());
     }
 

@@ -3,7 +3,7 @@
 //! Each costs its size in memory and one fd. Where a worker has the module loaded too, that is the same memory; so what
 //! this adds to a node is at most [`BYTES_MAX`], for functions that nobody calls.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use abi::message::Digest;
 
@@ -65,9 +65,9 @@ impl<T: Clone> Sealed<T> {
         }
     }
 
-    /// Lets go of all but these.
-    pub(super) fn retain(&mut self, keys: &HashSet<Digest>) {
-        self.modules.retain(|key, _| keys.contains(key));
+    /// Lets go of all but those that are to be kept.
+    pub(super) fn retain(&mut self, keep: impl Fn(&Digest) -> bool) {
+        self.modules.retain(|key, _| keep(key));
         self.bytes = self.modules.values().map(|module| module.bytes).sum();
     }
 }
@@ -88,7 +88,7 @@ mod tests {
         sealed.insert([5; 32], 5, 1);
         let there: Vec<u8> = (1..=5).filter(|key| sealed.get(&[*key; 32]).is_some()).collect();
         assert_eq!(there, [1, 3, 4, 5]);
-        sealed.retain(&[[5; 32]].into());
+        sealed.retain(|key| *key == [5; 32]);
         assert!(sealed.has_room(BYTES_MAX - 1));
     }
 

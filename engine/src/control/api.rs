@@ -6,10 +6,10 @@
 //! GET    /v1/top
 //! GET    /v1/functions
 //! GET    /v1/functions/NAME
-//! PUT    /v1/functions/NAME           multipart: `options` (JSON, first), `artefact` (the file)
+//! PUT    /v1/functions/NAME           multipart: `options` (JSON, first), `artefact` (the file); with ?activate=false it is only kept
 //! DELETE /v1/functions/NAME
 //! ...    /v1/functions/NAME/secrets      see [`secrets`]
-//! ANY    /v1/functions/NAME/invoke/PATH?QUERY
+//! ANY    /v1/functions/NAME/invoke/PATH?QUERY      NAME may be NAME@ALIAS or NAME@VERSION
 //! GET    /v1/logs?QUERY, /v1/invocations/ID      see `logs`
 //! GET    /metrics, /healthz, /readyz
 //! ```
@@ -22,10 +22,11 @@ use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
 use abi::limits::{ARTEFACT_BYTES_MAX, MANIFEST_BYTES_MAX};
+use abi::reference::split;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Multipart, Path, State};
 use axum::http::header::RETRY_AFTER;
-use axum::http::{HeaderValue, Request, StatusCode};
+use axum::http::{HeaderValue, Request, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, put};
 use axum::{Json, Router, middleware};
@@ -35,16 +36,15 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{oneshot, watch};
 
 use super::Life;
-use super::functions::{ChangeError, Functions};
+use super::functions::{Activation, ChangeError, Functions};
 use super::invoke::{self, InvokeError};
 use super::status::{NodeStatus, Status, WorkerStatus};
 use super::tcp::{self, Admin};
-use super::{health, logs, secrets, top};
+use super::{health, logs, secrets, top, versions_api};
 use crate::host::place;
 use crate::logs::Logs;
 use crate::metrics::memory;
 use crate::shard::Shared;
-use crate::store::manifest::Manifest;
 use crate::store::options::{Options, OptionsError};
 use crate::workers::supervise::Command;
 
@@ -101,7 +101,7 @@ impl Control {
             listeners: self.listeners.iter().map(url).collect(),
             admin: self.admin.as_ref().map(url),
             generation: self.functions.generation(),
-            functions: self.functions.list().await.len(),
+            functions: self.functions.count().await,
             compilations: self.functions.compilations(),
             draining: self.is_draining(),
             store_away: self.functions.store().away(),
@@ -146,7 +146,8 @@ pub(crate) async fn serve(listener: UnixListener, admin: Option<Admin>, control:
         .route("/v1/functions/{name}/invoke", any(call))
         .route("/v1/functions/{name}/invoke/", any(call))
         .route("/v1/functions/{name}/invoke/{*path}", any(call))
-        .layer(DefaultBodyLimit::disable());
+        .layer(DefaultBodyLimit::disable())
+        .merge(versions_api::routes());
     let (guarded, life) = (guarded.with_state(Arc::clone(&control)), control.life.clone());
     if let Some(admin) = admin {
         let guarded = guarded.clone().layer(middleware::from_fn_with_state(Arc::clone(&admin.token), tcp::check));
@@ -196,12 +197,11 @@ async fn status(State(control): State<Arc<Control>>) -> Result<Json<Status>, Fai
 }
 
 async fn list(State(control): State<Arc<Control>>) -> Response {
-    let functions = control.functions.list().await;
-    Json(functions.iter().map(AsRef::as_ref).collect::<Vec<&Manifest>>()).into_response()
+    Json(control.functions.list().await).into_response()
 }
 
 async fn inspect(State(control): State<Arc<Control>>, Path(name): Path<String>) -> Result<Response, Failed> {
-    Ok(Json(control.functions.get(&name).await?.as_ref()).into_response())
+    Ok(Json(control.functions.inspect(&name).await?).into_response())
 }
 
 async fn remove(State(control): State<Arc<Control>>, Path(name): Path<String>) -> Result<StatusCode, Failed> {
@@ -212,9 +212,11 @@ async fn remove(State(control): State<Arc<Control>>, Path(name): Path<String>) -
 async fn deploy(
     State(control): State<Arc<Control>>,
     Path(name): Path<String>,
+    uri: Uri,
     mut form: Multipart,
 ) -> Result<Response, Failed> {
-    let deployed = deploy_form(&control, &name, &mut form).await;
+    let activation = if uri.query() == Some("activate=false") { Activation::Keep } else { Activation::Activate };
+    let deployed = deploy_form(&control, &name, activation, &mut form).await;
     if deployed.is_err() {
         // Read the rest away: closing on a client that is still sending would lose it the reason.
         while let Ok(Some(_)) = form.next_field().await {}
@@ -222,7 +224,12 @@ async fn deploy(
     deployed
 }
 
-async fn deploy_form(control: &Control, name: &str, form: &mut Multipart) -> Result<Response, Failed> {
+async fn deploy_form(
+    control: &Control,
+    name: &str,
+    activation: Activation,
+    form: &mut Multipart,
+) -> Result<Response, Failed> {
     // The cheapest refusals first, before anything is written.
     abi::name::check(name).map_err(ChangeError::from)?;
     let mut options = Options::default();
@@ -244,7 +251,7 @@ async fn deploy_form(control: &Control, name: &str, form: &mut Multipart) -> Res
             Some("artefact") => {
                 let received = control.functions.receive()?;
                 receive(&mut field, received.path()).await?;
-                let manifest = control.functions.deploy(name, options, received).await?;
+                let manifest = control.functions.deploy(name, options, activation, received).await?;
                 return Ok((StatusCode::CREATED, Json(manifest.as_ref())).into_response());
             }
             other => {
@@ -285,7 +292,8 @@ async fn call(State(control): State<Arc<Control>>, request: Request<Body>) -> Re
         .and_then(|rest| rest.split_once("/invoke"))
         .map(|(name, rest)| (name.to_owned(), rest.to_owned()))
         .ok_or_else(unfit)?;
-    control.functions.get(&name).await?;
+    let (function, reference) = split(&name);
+    control.functions.find(function, reference).await?;
     let listener = control.listeners.first().copied().ok_or_else(unfit)?;
     invoke::invoke(listener, &name, &rest, request).await.map_err(|error| match error {
         InvokeError::Path(_) => bad_request(error),

@@ -4,31 +4,41 @@
 //! Owns the repository; a catalogue's fd goes to the supervisor.
 
 use std::collections::{BTreeMap, HashSet};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
-use abi::catalogue::{self, Catalogue, CatalogueError, CatalogueView};
-use abi::limits::{FUNCTIONS_MAX, WORKERS_MAX};
+use abi::catalogue::{CatalogueError, CatalogueView};
+use abi::choice::ACTIVE;
+use abi::limits::{ALIASES_PER_FUNCTION_MAX, FUNCTIONS_MAX, VERSIONS_PER_FUNCTION_MAX, WORKERS_MAX};
+use abi::message::Digest;
 use abi::name::NameError;
+use abi::reference::AliasNameError;
+use axum::body::Body;
+use axum::http::Request;
+use http_body_util::BodyExt as _;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 
 use super::slots::Slots;
 use super::sync::StoreState;
-use crate::compile::cache::{Cache, CacheError};
+use super::versions::Keep;
+use super::{catalogue, invoke};
+use crate::compile::cache::{Cache, CacheError, Sources};
 use crate::compile::child::CompileError;
-use crate::compile::inspect::{InspectError, Kind, inspect};
+use crate::compile::inspect::{InspectError, inspect};
 use crate::core::fleet::PublishError;
 use crate::secrets::{Listed, RuleError, SecretError, Secrets};
-use crate::store::alias::{ACTIVE, Alias};
-use crate::store::contents::Contents;
+use crate::store::alias::{Alias, AliasError};
+use crate::store::contents::{Contents, Function, VersionError};
 use crate::store::error::StoreError;
 use crate::store::files::{self, Temporary};
 use crate::store::known::Known;
-use crate::store::manifest::{Isolation, Manifest, Output};
+use crate::store::manifest::{Isolation, Manifest};
 use crate::store::options::{Options, OptionsError};
 use crate::store::repository::Repository;
-use crate::workers::supervise::Command;
+use crate::workers::supervise::{Command, TrialError};
 
 /// Why a change was not made.
 #[derive(Debug, thiserror::Error)]
@@ -49,8 +59,36 @@ pub(crate) enum ChangeError {
     Catalogue(#[from] CatalogueError),
     #[error(transparent)]
     Publish(#[from] PublishError),
+    #[error(transparent)]
+    Version(#[from] VersionError),
+    #[error(transparent)]
+    Alias(#[from] AliasError),
+    #[error(transparent)]
+    AliasName(#[from] AliasNameError),
+    #[error(transparent)]
+    Trial(#[from] TrialError),
+    #[error(
+        "the version does not answer well at --health-path {path}: {reason}; it is not deployed, and what was active stays so"
+    )]
+    Unhealthy { path: String, reason: String },
     #[error("there is no function {0:?}; `sockhop list` shows those there are")]
     Unknown(String),
+    #[error("function {name:?} has no alias {alias:?}; `sockhop alias list {name}` shows those it has")]
+    UnknownAlias { name: String, alias: String },
+    #[error("function {name:?} has no alias {alias:?} yet; say which version it is to mean")]
+    NewAlias { name: String, alias: String },
+    #[error("no version of function {0:?} is active; choose one with `sockhop rollback {0} VERSION`")]
+    NotActive(String),
+    #[error("no other version of function {0:?} was active before; say which: `sockhop rollback {0} VERSION`")]
+    NoPrevious(String),
+    #[error("what the name {0:?} alone means cannot be removed; have it mean another version, or remove the function")]
+    ActiveStays(String),
+    #[error(
+        "function {0:?} has {VERSIONS_PER_FUNCTION_MAX} versions, and can have no more; have old ones removed sooner with --versions-kept-for"
+    )]
+    TooManyVersions(String),
+    #[error("function {0:?} has {ALIASES_PER_FUNCTION_MAX} aliases, and can have no more; remove some")]
+    TooManyAliases(String),
     #[error("the node has {FUNCTIONS_MAX} functions, and can have no more; remove some")]
     TooMany,
     #[error(
@@ -71,9 +109,10 @@ impl ChangeError {
     /// Whose fault it is, as an HTTP status.
     pub(crate) fn status(&self) -> u16 {
         match self {
-            Self::Name(_) | Self::Options(_) => 400,
-            Self::Unknown(_) => 404,
-            Self::Inspect(_) => 422,
+            Self::Name(_) | Self::Options(_) | Self::Alias(_) | Self::AliasName(_) | Self::NewAlias { .. } => 400,
+            Self::Unknown(_) | Self::UnknownAlias { .. } | Self::Version(VersionError::Unknown { .. }) => 404,
+            Self::Inspect(_) | Self::Unhealthy { .. } | Self::Trial(TrialError::Failed(_) | TrialError::Died) => 422,
+            Self::Trial(TrialError::NoWorker | TrialError::Slow(_)) => 503,
             Self::Cache(CacheError::Compile(
                 CompileError::Refused(_) | CompileError::Failed(_) | CompileError::TooSlow,
             )) => 422,
@@ -81,12 +120,19 @@ impl ChangeError {
             Self::Secret(SecretError::Rule(_)) => 400,
             Self::Secret(SecretError::Unknown { .. }) => 404,
             Self::Store(error) | Self::Secret(SecretError::Store(error)) if error.is_full() => 507,
-            Self::Store(error) | Self::Secret(SecretError::Store(error)) | Self::Cache(CacheError::Artefact(error))
+            Self::Store(error) | Self::Cache(CacheError::Artefact(error)) | Self::Secret(SecretError::Store(error))
                 if error.is_away() =>
             {
                 503
             }
-            Self::TooMany | Self::NoWorkerLeft(_) => 409,
+            Self::TooMany
+            | Self::NoWorkerLeft(_)
+            | Self::Version(VersionError::Ambiguous { .. })
+            | Self::NotActive(_)
+            | Self::NoPrevious(_)
+            | Self::ActiveStays(_)
+            | Self::TooManyVersions(_)
+            | Self::TooManyAliases(_) => 409,
             Self::Stopping | Self::TakenOver | Self::Publish(_) => 503,
             _ => 500,
         }
@@ -109,25 +155,47 @@ impl Drop for Closed {
     }
 }
 
-/// Versions that are served, by their functions' names.
-type Deployed = BTreeMap<String, Arc<Manifest>>;
+/// What a worker gets to instantiate a version beyond the function's own time limit: it may have other things to do.
+const TRIAL_GRACE: Duration = Duration::from_secs(30);
+/// So much of an unhealthy version's answer is told.
+const ANSWER_BYTES_MAX: usize = 300;
+
+/// What a deployer wants of a version beyond its options.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Activation {
+    /// The bare name means it from then on.
+    Activate,
+    /// It is there to be called by number or id.
+    Keep,
+}
+
+/// What the node is, as far as it matters here.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Surroundings {
+    /// Shared workers.
+    pub(crate) workers: usize,
+    /// A listener of the node's own.
+    pub(crate) front_door: Option<SocketAddr>,
+    /// How long old versions stay.
+    pub(crate) keep: Keep,
+}
 
 pub(crate) struct Functions {
-    repository: Repository,
+    pub(super) repository: Repository,
     /// What is remembered of the store while it is away.
     known: Known,
     /// What was remembered last.
     remembered: Mutex<Option<Contents>>,
     store: StoreState,
-    cache: Arc<Cache>,
+    pub(super) cache: Arc<Cache>,
     secrets: Arc<Secrets>,
     /// Their revisions as the last catalogue has them.
     published_secrets: std::sync::Mutex<BTreeMap<String, u64>>,
     supervisor: UnboundedSender<Command>,
     /// What the store has, as it was last read.
-    contents: Mutex<Contents>,
-    /// What of it is served: the active version of each function.
-    deployed: Mutex<Deployed>,
+    pub(super) contents: Mutex<Contents>,
+    /// What of it is served: all but aliases whose versions cannot be, which are as they were before or not there.
+    pub(super) served: Mutex<Contents>,
     /// Held through a whole change, so that none tidies away what another has just made.
     changing: Arc<Mutex<()>>,
     /// No change is begun, because another engine takes over.
@@ -135,7 +203,9 @@ pub(crate) struct Functions {
     /// Each function's place on the board.
     slots: std::sync::Mutex<Slots>,
     generation: AtomicU64,
-    cores: usize,
+    workers: usize,
+    front_door: Option<SocketAddr>,
+    pub(super) keep: Keep,
 }
 
 impl Functions {
@@ -150,7 +220,7 @@ impl Functions {
         (repository, known, secrets): (Repository, Known, Arc<Secrets>),
         cache: Arc<Cache>,
         supervisor: UnboundedSender<Command>,
-        cores: usize,
+        surroundings: Surroundings,
     ) -> Result<(Self, SealedCatalogue), ChangeError> {
         let remembered = known.read();
         match secrets.load().await {
@@ -165,7 +235,7 @@ impl Functions {
                 (Err(error), _) => return Err(error.into()),
             };
         let store = StoreState::new(repository.name(), away.as_ref());
-        let (deployed, modules) = served(&cache, &contents, &Deployed::new()).await;
+        let (served, modules) = servable(&cache, &contents, &Contents::new(), &Contents::new()).await;
         let functions = Self {
             repository,
             known,
@@ -176,16 +246,18 @@ impl Functions {
             published_secrets: std::sync::Mutex::default(),
             supervisor,
             contents: Mutex::new(contents),
-            deployed: Mutex::default(),
+            served: Mutex::default(),
             changing: Arc::default(),
             closed: AtomicBool::new(false),
             slots: std::sync::Mutex::default(),
             generation: AtomicU64::new(0),
-            cores,
+            workers: surroundings.workers,
+            front_door: surroundings.front_door,
+            keep: surroundings.keep,
         };
-        let sealed = functions.seal(&deployed)?;
+        let sealed = functions.seal(&served)?;
         functions.make_ready(modules)?;
-        *functions.deployed.lock().await = deployed;
+        *functions.served.lock().await = served;
         Ok((functions, sealed))
     }
 
@@ -206,7 +278,7 @@ impl Functions {
     }
 
     /// Waits for those who changed something before.
-    async fn turn_to_change(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, ChangeError> {
+    pub(super) async fn turn_to_change(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, ChangeError> {
         let open = || if self.closed.load(SeqCst) { Err(ChangeError::TakenOver) } else { Ok(()) };
         open()?;
         let turn = self.changing.lock().await;
@@ -237,15 +309,14 @@ impl Functions {
         let before = self.contents.lock().await.clone();
         let contents = self.repository.read_all(&before).await?;
         self.secrets.refresh().await?;
-        let deployed = self.deployed.lock().await.clone();
-        let (changed, modules) = served(&self.cache, &contents, &deployed).await;
+        let served = self.served.lock().await.clone();
+        let (changed, modules) = servable(&self.cache, &contents, &before, &served).await;
         *self.contents.lock().await = contents;
-        if changed == deployed && self.published_secrets() == self.secrets.revisions() {
+        if changed == served && self.published_secrets() == self.secrets.revisions() {
             return Ok(());
         }
         modules.iter().for_each(|module| self.cache.make_ready(module));
         self.publish(changed.clone()).await?;
-        self.cache.keep_ready_only(&self.keys(&changed));
         self.forget_unused(&changed);
         Ok(())
     }
@@ -258,9 +329,14 @@ impl Functions {
         if remembered.as_ref() == Some(&contents) {
             return;
         }
-        match self.known.write(&contents) {
-            Ok(()) => *remembered = Some(contents),
-            Err(error) => tracing::warn!("should the store be away at the next start, what is new is missing: {error}"),
+        let (known, writing) = (self.known.clone(), contents.clone());
+        match tokio::task::spawn_blocking(move || known.write(&writing)).await {
+            Ok(Ok(())) => *remembered = Some(contents),
+            Ok(Err(error)) => {
+                tracing::warn!("should the store be away at the next start, what is new is missing: {error}");
+            }
+            // The node stops.
+            Err(_) => {}
         }
     }
 
@@ -285,7 +361,7 @@ impl Functions {
         if let Err(error) = cleared.await {
             tracing::warn!("unused files stay in the store: {error}");
         }
-        self.forget_unused(&self.deployed.lock().await.clone());
+        self.forget_unused(&self.served.lock().await.clone());
     }
 
     /// A file to receive an artefact in.
@@ -296,11 +372,13 @@ impl Functions {
         Ok(self.repository.artefacts().receive()?)
     }
 
-    /// Deploys a received and synced file under `name`, and returns when every worker serves it.
+    /// Deploys a received and synced file under `name`, and returns when every worker serves it. It has been instantiated here by
+    /// then, and has answered at its health path if it has one.
     pub(crate) async fn deploy(
         &self,
         name: &str,
         options: Options,
+        activation: Activation,
         received: Temporary,
     ) -> Result<Arc<Manifest>, ChangeError> {
         abi::name::check(name)?;
@@ -310,42 +388,117 @@ impl Functions {
         };
         options.check(kind)?;
         let (digest, bytes) = files::digest_of(received.path()).map_err(ChangeError::Received)?;
+        let health_path = options.health_path.clone();
         let version = Manifest::new(name, kind, options, files::hex(&digest), bytes);
         let _one_at_a_time = self.turn_to_change().await?;
-        let deployed = self.deployed.lock().await.clone();
         let key = self.cache.ensure_from(&digest, kind, received.path()).await?;
-        let kept = async {
-            let mut contents = self.contents_for(name).await?;
-            let function = contents.entry(name.to_owned()).or_default();
-            let version = Arc::new(Manifest { number: function.next_number(), ..version });
-            let mut changed = deployed.clone();
-            changed.insert(name.to_owned(), Arc::clone(&version));
-            self.check_limits(name, &changed)?;
-            let alias = Alias::of(name, ACTIVE, &version.version);
-            let alias = function.active().map_or(alias.clone(), |active| active.pointed_at(alias.targets));
-            self.repository.keep_version(&version, &received, Some(&alias), &contents).await?;
-            let function = contents.entry(name.to_owned()).or_default();
-            function.put_version(Arc::clone(&version));
-            function.put_alias(Arc::new(alias));
-            Ok((version, changed, contents))
-        };
-        let (version, changed, contents) = match kept.await {
-            Ok(kept) => kept,
-            Err(error) => {
-                self.forget_unused(&deployed);
-                return Err(error);
-            }
-        };
-        self.repository.artefacts().keep_copy(&version.artefact, received);
         self.cache.make_ready(&key);
+        match self.keep(version, activation, health_path.as_deref(), &received).await {
+            Ok(version) => {
+                self.repository.artefacts().keep_copy(&version.artefact, received);
+                if let Err(error) = self.prune(name).await {
+                    tracing::warn!("old versions of function {name:?} stay for now: {error}");
+                }
+                Ok(version)
+            }
+            Err(error) => {
+                self.forget_unused(&self.served.lock().await.clone());
+                Err(error)
+            }
+        }
+    }
+
+    /// Tries a version, and keeps it.
+    async fn keep(
+        &self,
+        version: Manifest,
+        activation: Activation,
+        health_path: Option<&str>,
+        received: &Temporary,
+    ) -> Result<Arc<Manifest>, ChangeError> {
+        let name = version.name.clone();
+        let mut contents = self.contents_for(&name).await?;
+        let function = contents.get(&name).cloned().unwrap_or_default();
+        if function.versions().count() >= VERSIONS_PER_FUNCTION_MAX {
+            return Err(ChangeError::TooManyVersions(name));
+        }
+        let version = Arc::new(Manifest { number: function.next_number(), ..version });
+        let mut changed = function.as_ref().clone();
+        changed.put_version(Arc::clone(&version));
+        let alias = Alias::of(&name, ACTIVE, &version.version);
+        let alias = function.active().map_or(alias.clone(), |active| active.pointed_at(alias.targets));
+        let alias = (activation == Activation::Activate).then_some(alias);
+        self.try_out(&version, alias.as_ref()).await?;
+        if let Some(path) = health_path {
+            self.try_health(&version, &changed, path).await?;
+        }
+        if let Some(alias) = &alias {
+            changed.put_alias(Arc::new(alias.clone()));
+        }
+        let served = self.served_with(&name, &changed).await;
+        self.check_limits(&name, &served)?;
+        self.repository.keep_version(&version, received, alias.as_ref(), &contents).await?;
+        contents.insert(name, Arc::new(changed));
         *self.contents.lock().await = contents;
-        self.publish(changed.clone()).await?;
-        self.cache.keep_ready_only(&self.keys(&changed));
+        self.publish(served).await?;
         Ok(version)
     }
 
+    /// Has a worker instantiate a version, with what `alias` lays over it.
+    pub(super) async fn try_out(&self, version: &Manifest, alias: Option<&Alias>) -> Result<(), ChangeError> {
+        let catalogue = catalogue::of_one(version, alias, &|artefact, kind| self.cache.key(artefact, kind)).seal()?;
+        let (done, tried) = oneshot::channel();
+        let command = Command::Try { catalogue: Arc::new(catalogue), done };
+        self.supervisor.send(command).map_err(|_| ChangeError::Stopping)?;
+        let within = Duration::from_millis(version.limits.timeout_ms.into()) + TRIAL_GRACE;
+        let tried = tokio::time::timeout(within, tried).await.map_err(|_| TrialError::Slow(within))?;
+        Ok(tried.map_err(|_| ChangeError::Stopping)??)
+    }
+
+    /// Asks a version, which nothing names yet, through the front door whether it is well. `changed` is its function with it.
+    async fn try_health(&self, version: &Manifest, changed: &Function, path: &str) -> Result<(), ChangeError> {
+        let Some(front_door) = self.front_door else { return Ok(()) };
+        let before = self.served.lock().await.clone();
+        let served = self.served_with(&version.name, changed).await;
+        self.check_limits(&version.name, &served)?;
+        let well = async {
+            self.publish(served).await?;
+            let unhealthy = |reason| ChangeError::Unhealthy { path: path.to_owned(), reason };
+            let (address, within) = (
+                format!("{}@{}", version.name, version.version),
+                Duration::from_millis(version.limits.timeout_ms.into()),
+            );
+            let asked = invoke::invoke(front_door, &address, path, Request::new(Body::empty()));
+            let late = || unhealthy(format!("there was no answer within its --timeout of {within:?}"));
+            let answer = tokio::time::timeout(within, asked).await.map_err(|_| late())?;
+            let answer = answer.map_err(|error| unhealthy(error.to_string()))?;
+            if answer.status().is_success() {
+                return Ok(());
+            }
+            let status = answer.status();
+            let body = tokio::time::timeout(within, answer.into_body().collect()).await.map_err(|_| late())?;
+            let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+            let said = String::from_utf8_lossy(&body[..body.len().min(ANSWER_BYTES_MAX)]).into_owned();
+            Err(unhealthy(format!("it answered {status}: {}", said.trim())))
+        };
+        let well = well.await;
+        if well.is_err() {
+            // Should this fail too, the next change takes it away.
+            self.publish(before).await?;
+        }
+        well
+    }
+
+    /// What is served once the function `name` is as it is in `changed`.
+    pub(super) async fn served_with(&self, name: &str, changed: &Function) -> Contents {
+        let mut served = self.served.lock().await.clone();
+        let (function, _) = servable_function(&self.cache, changed, served.get(name).map(AsRef::as_ref)).await;
+        served.insert(name.to_owned(), function);
+        served
+    }
+
     /// What the store has, with what it has of the function `name` read anew: another node may have changed it.
-    async fn contents_for(&self, name: &str) -> Result<Contents, ChangeError> {
+    pub(super) async fn contents_for(&self, name: &str) -> Result<Contents, ChangeError> {
         self.repository.prepare().await?;
         let mut contents = self.contents.lock().await.clone();
         match self.repository.read_function(name, &contents).await? {
@@ -355,11 +508,11 @@ impl Functions {
         Ok(contents)
     }
 
-    fn check_limits(&self, name: &str, changed: &Deployed) -> Result<(), ChangeError> {
-        let isolated = changed.values().filter(|manifest| manifest.isolation == Isolation::Process).count();
+    pub(super) fn check_limits(&self, name: &str, served: &Contents) -> Result<(), ChangeError> {
+        let own = served.values().filter(|function| catalogue::isolation(function) == Isolation::Process).count();
         match () {
-            () if changed.len() > FUNCTIONS_MAX => Err(ChangeError::TooMany),
-            () if isolated + self.cores > WORKERS_MAX => Err(ChangeError::NoWorkerLeft(name.to_owned())),
+            () if served.len() > FUNCTIONS_MAX => Err(ChangeError::TooMany),
+            () if own + self.workers > WORKERS_MAX => Err(ChangeError::NoWorkerLeft(name.to_owned())),
             () => Ok(()),
         }
     }
@@ -368,7 +521,7 @@ impl Functions {
     pub(crate) async fn remove(&self, name: &str) -> Result<(), ChangeError> {
         let _one_at_a_time = self.turn_to_change().await?;
         let mut contents = self.contents_for(name).await?;
-        let mut changed = self.deployed.lock().await.clone();
+        let mut changed = self.served.lock().await.clone();
         if contents.remove(name).is_none() & changed.remove(name).is_none() {
             return Err(ChangeError::Unknown(name.to_owned()));
         }
@@ -410,16 +563,13 @@ impl Functions {
 
     async fn publish_secrets(&self, name: &str) -> Result<(), ChangeError> {
         self.repository.note_change().await;
-        let deployed = self.deployed.lock().await.clone();
-        if deployed.contains_key(name) { self.publish(deployed).await } else { Ok(()) }
+        let served = self.served.lock().await.clone();
+        if served.contains_key(name) { self.publish(served).await } else { Ok(()) }
     }
 
-    pub(crate) async fn list(&self) -> Vec<Arc<Manifest>> {
-        self.deployed.lock().await.values().cloned().collect()
-    }
-
-    pub(crate) async fn get(&self, name: &str) -> Result<Arc<Manifest>, ChangeError> {
-        self.deployed.lock().await.get(name).cloned().ok_or_else(|| ChangeError::Unknown(name.to_owned()))
+    /// How many functions are served.
+    pub(crate) async fn count(&self) -> usize {
+        self.served.lock().await.len()
     }
 
     pub(crate) fn generation(&self) -> u64 {
@@ -430,115 +580,112 @@ impl Functions {
         self.cache.compilations()
     }
 
-    /// Makes `changed` what is served. The store has it already: this node's memory follows, whatever its workers do.
-    async fn publish(&self, changed: Deployed) -> Result<(), ChangeError> {
+    /// Makes `changed` what is served, and returns when every worker does.
+    pub(super) async fn publish(&self, changed: Contents) -> Result<(), ChangeError> {
         let (catalogue, view) = self.seal(&changed)?;
-        *self.deployed.lock().await = changed;
+        let ready = self.keys(&changed, Function::is_named);
+        *self.served.lock().await = changed;
         let (done, published) = oneshot::channel();
         let command = Command::Publish { catalogue, view, done };
         self.supervisor.send(command).map_err(|_| ChangeError::Stopping)?;
-        Ok(published.await.map_err(|_| ChangeError::Stopping)??)
+        published.await.map_err(|_| ChangeError::Stopping)??;
+        self.cache.keep_ready_only(&ready.into_keys().collect());
+        Ok(())
     }
 
-    /// Makes the next catalogue.
-    fn seal(&self, deployed: &Deployed) -> Result<SealedCatalogue, ChangeError> {
+    /// Makes the next catalogue. Whatever it names can be asked for.
+    fn seal(&self, served: &Contents) -> Result<SealedCatalogue, ChangeError> {
+        self.cache.name(self.keys(served, |_, _| true));
         let generation = self.generation.load(SeqCst) + 1;
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        slots.assign(deployed.keys().map(String::as_str));
+        slots.assign(served.keys().map(String::as_str));
         let secrets = self.secrets.revisions();
-        let function = |manifest: &Arc<Manifest>| self.function(manifest, &slots, &secrets);
-        let functions = deployed.values().filter_map(function).collect();
-        let fd = Catalogue { generation, functions }.seal()?;
+        let key = |artefact: &Digest, kind| self.cache.key(artefact, kind);
+        let revision = |name: &str| secrets.get(name).copied().unwrap_or(0);
+        let fd = catalogue::catalogue(generation, served, &slots, (&key, &revision)).seal()?;
         let view = CatalogueView::new(&fd)?;
         self.generation.store(generation, SeqCst);
         *self.published_secrets.lock().unwrap_or_else(PoisonError::into_inner) = secrets;
         Ok((Arc::new(fd), Arc::new(view)))
     }
 
-    fn function(
-        &self,
-        manifest: &Manifest,
-        slots: &Slots,
-        secrets: &BTreeMap<String, u64>,
-    ) -> Option<catalogue::Function> {
-        let slot = slots.of(&manifest.name)?;
-        Some(catalogue::Function {
-            name: manifest.name.clone(),
-            version: manifest.version.clone(),
-            module: self.cache.key(&files::unhex(&manifest.artefact)?, manifest.kind),
-            isolation: match manifest.isolation {
-                Isolation::Shared => catalogue::Isolation::Shared,
-                Isolation::Process => catalogue::Isolation::Process,
-            },
-            kind: match manifest.kind {
-                Kind::Http02 => catalogue::Kind::Http02,
-                Kind::Http03 => catalogue::Kind::Http03,
-                Kind::Command => catalogue::Kind::Command,
-            },
-            slot: slot.number,
-            slot_life: slot.life,
-            limits: (&manifest.limits).into(),
-            requests_per_instance_max: manifest.instances.requests_max(),
-            env: manifest.env.clone().into_iter().collect(),
-            config: manifest.config.clone().into_iter().collect(),
-            args: manifest.args.clone(),
-            output: match manifest.output {
-                Output::Raw => catalogue::Output::Raw,
-                Output::Cgi => catalogue::Output::Cgi,
-            },
-            allow_outbound: manifest.allow_outbound.clone(),
-            secrets: secrets.get(&manifest.name).copied().unwrap_or(0),
-        })
-    }
-
-    /// What nothing refers to any more goes from this node.
-    fn forget_unused(&self, deployed: &Deployed) {
-        self.cache.retain(&self.keys(deployed));
-        let used: HashSet<&str> = deployed.values().map(|version| version.artefact.as_str()).collect();
+    /// What no version that is served has any more goes from this node.
+    pub(super) fn forget_unused(&self, served: &Contents) {
+        self.cache.retain(&self.keys(served, |_, _| true));
+        let versions = served.values().flat_map(|function| function.versions());
+        let used: HashSet<&str> = versions.map(|version| version.artefact.as_str()).collect();
         self.repository.artefacts().keep_copies_only(|digest| used.contains(digest));
     }
 
-    /// The keys of all modules that are served.
-    fn keys(&self, deployed: &Deployed) -> HashSet<[u8; 32]> {
-        let key = |manifest: &Arc<Manifest>| Some(self.cache.key(&files::unhex(&manifest.artefact)?, manifest.kind));
-        deployed.values().filter_map(key).collect()
-    }
-}
-
-/// What of `contents` can be served, with the modules of what `before` did not have. What cannot is told, and stays as it was.
-async fn served(cache: &Cache, contents: &Contents, before: &Deployed) -> (Deployed, Vec<[u8; 32]>) {
-    let (mut deployed, mut modules) = (Deployed::new(), Vec::new());
-    for (name, function) in contents {
-        let Some(target) = function.active().and_then(|active| active.targets.first()) else { continue };
-        let old = before.get(name);
-        if let Some(same) = old.filter(|old| old.version == target.version) {
-            deployed.insert(name.clone(), Arc::clone(same));
-            continue;
-        }
-        match servable(cache, function.version(&target.version), &target.version).await {
-            Ok((version, module)) => {
-                modules.push(module);
-                deployed.insert(name.clone(), version);
-            }
-            Err(reason) => match old {
-                None => tracing::error!("function {name:?} is not served: {reason}"),
-                Some(old) => {
-                    tracing::error!("function {name:?} is served in its version {} still: {reason}", old.version);
-                    deployed.insert(name.clone(), Arc::clone(old));
+    /// The keys of the modules of those versions that are wanted, and what they are made of.
+    fn keys(&self, served: &Contents, wanted: impl Fn(&Function, &str) -> bool) -> Sources {
+        let mut keys = Sources::new();
+        for function in served.values() {
+            for version in function.versions().filter(|version| wanted(function, &version.version)) {
+                if let Some(artefact) = files::unhex(&version.artefact) {
+                    keys.insert(self.cache.key(&artefact, version.kind), (artefact, version.kind));
                 }
-            },
+            }
         }
+        keys
     }
-    (deployed, modules)
 }
 
-async fn servable(
+/// What of `contents` can be served, with the modules that were not ready. What is as it was when `before` was read is taken over
+/// from what is `served`.
+async fn servable(cache: &Cache, contents: &Contents, before: &Contents, served: &Contents) -> (Contents, Vec<Digest>) {
+    let (mut servable, mut modules) = (Contents::new(), Vec::new());
+    for (name, function) in contents {
+        let old = served.get(name);
+        let function = match old {
+            Some(old) if before.get(name) == Some(function) => Arc::clone(old),
+            old => {
+                let (function, keys) = servable_function(cache, function, old.map(AsRef::as_ref)).await;
+                modules.extend(keys);
+                function
+            }
+        };
+        servable.insert(name.clone(), function);
+    }
+    (servable, modules)
+}
+
+/// The function with those of its aliases whose versions are there and compile. The others are told, and are as they were `before`.
+async fn servable_function(
     cache: &Cache,
-    version: Option<&Arc<Manifest>>,
-    id: &str,
-) -> Result<(Arc<Manifest>, [u8; 32]), String> {
-    let version = version.ok_or_else(|| format!("its version {id} is not in the store"))?;
-    let digest = files::unhex(&version.artefact).ok_or_else(|| format!("its version {id} has no artefact"))?;
-    let module = cache.ensure(&digest, version.kind).await.map_err(|error| error.to_string())?;
-    Ok((Arc::clone(version), module))
+    function: &Function,
+    before: Option<&Function>,
+) -> (Arc<Function>, Vec<Digest>) {
+    let (mut servable, mut modules) = (function.clone(), Vec::new());
+    for alias in function.aliases() {
+        let mut failed = None;
+        for target in &alias.targets {
+            match module(cache, function.version(&target.version)).await {
+                Ok(key) => modules.push(key),
+                Err(reason) => failed = Some(format!("its version {}: {reason}", target.version)),
+            }
+        }
+        let Some(reason) = failed else { continue };
+        let (name, alias) = (&alias.name, &alias.alias);
+        let old = before.and_then(|before| Some((before, before.alias(alias)?)));
+        match old {
+            Some((before, old)) => {
+                tracing::error!("alias {alias:?} of function {name:?} means what it did before: {reason}");
+                let versions = old.targets.iter().filter_map(|target| before.version(&target.version));
+                versions.for_each(|version| servable.put_version(Arc::clone(version)));
+                servable.put_alias(Arc::clone(old));
+            }
+            None => {
+                tracing::error!("alias {alias:?} of function {name:?} is not served: {reason}");
+                servable.drop_alias(alias);
+            }
+        }
+    }
+    (Arc::new(servable), modules)
+}
+
+async fn module(cache: &Cache, version: Option<&Arc<Manifest>>) -> Result<Digest, String> {
+    let version = version.ok_or("it is not in the store")?;
+    let digest = files::unhex(&version.artefact).ok_or("it has no artefact")?;
+    cache.ensure(&digest, version.kind).await.map_err(|error| error.to_string())
 }

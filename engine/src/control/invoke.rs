@@ -22,7 +22,7 @@ pub(crate) enum InvokeError {
 const CONNECTION_HEADERS: [HeaderName; 4] =
     [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE, header::HOST];
 
-/// Calls the function `name` at `path_and_query` with the method, headers and body of `request`.
+/// Calls the function `name`, which may have what is meant of it behind an `@`, at `path_and_query` with the method, headers and body of `request`.
 pub(super) async fn invoke(
     listener: SocketAddr,
     name: &str,

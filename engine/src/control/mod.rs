@@ -2,11 +2,13 @@
 //!
 //! axum on a Unix socket, and on TCP if asked, on a thread and runtime of its own, so that uploads and disks never hold up the
 //! supervisor. [`api`] is the wire, [`tcp`] the way in from elsewhere and [`token`] its key, [`functions`] what is deployed and how
-//! that changes, [`sync`] how a node keeps up with what others deploy, [`secrets`] the wire of secrets, [`slots`] functions' places
-//! on the board, [`invoke`] a call through the front door, [`status`] what is told of workers, [`health`] what probes and
+//! that changes, [`sync`] how a node keeps up with what others deploy, [`mod@versions`] versions and aliases with their
+//! [wire](versions_api), [`catalogue`] what workers are told of all functions, [`secrets`] the wire of secrets, [`slots`] functions'
+//! places on the board, [`invoke`] a call through the front door, [`status`] what is told of workers, [`health`] what probes and
 //! Prometheus ask, [`top`] what `sockhop top` does, [`logs`] what `sockhop logs` does.
 
 pub(crate) mod api;
+mod catalogue;
 pub(crate) mod functions;
 mod health;
 mod invoke;
@@ -18,6 +20,8 @@ pub(crate) mod sync;
 pub(crate) mod tcp;
 pub(crate) mod token;
 pub(crate) mod top;
+pub(crate) mod versions;
+mod versions_api;
 
 /// What becomes of the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

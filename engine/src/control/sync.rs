@@ -97,16 +97,26 @@ impl StoreState {
     }
 }
 
+/// How often what no function has any more is cleared away.
+const TIDY_INTERVAL: Duration = Duration::from_secs(60 * 60);
+
 /// Keeps up with the store, until the process ends.
 pub(crate) async fn keep_up(functions: Arc<Functions>, interval: Duration) {
     let (mut watch, state) = (Watch::default(), functions.store());
+    let mut tidied = Instant::now();
     loop {
         tokio::time::sleep(interval).await;
+        if tidied.elapsed() >= TIDY_INTERVAL {
+            functions.clear_unused().await;
+            tidied = Instant::now();
+        }
         match step(&functions, &mut watch).await {
             Ok(()) => state.answered(),
             // Another engine does it from now on.
             Err(ChangeError::TakenOver | ChangeError::Stopping) => {}
-            Err(error) => state.failed(&error.to_string()),
+            Err(ChangeError::Store(error)) => state.failed(&error.to_string()),
+            // The store has it, and some of this node has not: another look may help.
+            Err(error) => tracing::error!("what other nodes have deployed is not served everywhere yet: {error}"),
         }
     }
 }

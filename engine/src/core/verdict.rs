@@ -38,18 +38,24 @@ pub(crate) fn verdict(bytes: &[u8], catalogue: &CatalogueView, domain: Option<&s
 #[cfg(test)]
 mod tests {
     use super::*;
-    use abi::catalogue::{Catalogue, Function, FunctionLimits, Isolation, Kind, Output};
+    use abi::catalogue::{Alias, Catalogue, Function, FunctionLimits, Isolation, Kind, Output, Spec, Target, Version};
+    use abi::choice::ACTIVE;
     use proptest::prelude::*;
 
     fn catalogue() -> CatalogueView {
+        let version = Version { number: 1, id: [1; 16], module: [0; 32], spec: 0 };
+        let active = Alias { name: ACTIVE.into(), targets: vec![Target { version: 0, spec: 0, weight: 1 }] };
         let function = |name: &str, isolation| Function {
             name: name.into(),
-            version: "v".into(),
-            module: [0; 32],
             isolation,
-            kind: Kind::Http02,
             slot: 0,
             slot_life: 1,
+            secrets: 0,
+            aliases: vec![active.clone()],
+            versions: vec![version.clone()],
+        };
+        let spec = Spec {
+            kind: Kind::Http02,
             limits: FunctionLimits::default(),
             requests_per_instance_max: 1,
             env: Vec::new(),
@@ -57,10 +63,9 @@ mod tests {
             args: Vec::new(),
             output: Output::Raw,
             allow_outbound: Vec::new(),
-            secrets: 0,
         };
         let functions = vec![function("a", Isolation::Shared), function("own", Isolation::Process)];
-        CatalogueView::new(Catalogue { generation: 1, functions }.seal().unwrap()).unwrap()
+        CatalogueView::new(Catalogue { generation: 1, functions, specs: vec![spec] }.seal().unwrap()).unwrap()
     }
 
     fn of(text: &str) -> Verdict {
@@ -72,6 +77,8 @@ mod tests {
         assert_eq!(of("GET /a/ HTTP/1.1\r\nHost: h\r\n\r\n"), Verdict::Hop(Pool::Shared));
         assert_eq!(of("GET /own/ HTTP/1.1\r\nHost: h\r\n\r\n"), Verdict::Hop(Pool::Function("own".into())));
         assert_eq!(of("GET / HTTP/1.1\r\nHost: own.example.com\r\n\r\n"), Verdict::Hop(Pool::Function("own".into())));
+        // Whichever of its versions.
+        assert_eq!(of("GET /own@v1/ HTTP/1.1\r\nHost: h\r\n\r\n"), Verdict::Hop(Pool::Function("own".into())));
         assert_eq!(of("GET /own/ HTT"), Verdict::Hop(Pool::Shared));
         assert_eq!(of(""), Verdict::Hop(Pool::Shared));
     }
@@ -83,6 +90,7 @@ mod tests {
             hop => panic!("{hop:?}"),
         };
         assert_eq!(status("GET /b/ HTTP/1.1\r\nHost: h\r\n\r\n"), 404);
+        assert_eq!(status("GET /a@v2/ HTTP/1.1\r\nHost: h\r\n\r\n"), 404);
         assert_eq!(status("GET /a/ HTTP/1.1\r\n\r\n"), 400);
         assert_eq!(status("\x16\x03\x01"), 400);
     }

@@ -202,7 +202,7 @@ mod tests {
         let line = spool::Line { id, time_us: 1_795_337_940_000_001, stream: Stream::Stdout, function: "f", text };
         let entry = Entry::from(&Record::Line(line));
         let json = serde_json::to_value(&entry).unwrap();
-        assert_eq!((&json["kind"], &json["time"]), (&"line".into(), &"2026-11-22T09:39:00.000001Z".into()));
+        assert_eq!((&json["kind"], &json["time"]), (&"line".into(), &"2026-11-22T08:59:00.000001Z".into()));
         assert_eq!(json["invocation"], id.to_string());
         assert_eq!(serde_json::from_value::<Entry>(json).unwrap(), entry);
         let Entry::Line(line) = entry else { panic!("it is a line") };

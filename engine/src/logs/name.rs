@@ -73,7 +73,7 @@ mod tests {
     fn a_key_is_found_by_its_first_hour() {
         let id = Uuid::from_u128(7);
         let name = SegmentName { first_ms: 1_795_337_940_123, last_ms: 1_795_337_950_456, node: node("Host.1 "), id };
-        let key = "logs/2026-11-22/09/1795337940123-1795337950456-host-1-00000000-0000-0000-0000-000000000007.log";
+        let key = "logs/2026-11-22/08/1795337940123-1795337950456-host-1-00000000-0000-0000-0000-000000000007.log";
         assert_eq!(name.key(), key);
         assert_eq!(SegmentName::parse(key), Some(name));
         assert_eq!((node(""), node("--")), ("node".to_owned(), "node".to_owned()));

@@ -149,30 +149,22 @@ mod tests {
     use std::sync::Arc;
 
     use abi::board::{Board, Outcome};
-    use abi::catalogue::{Catalogue, Function, FunctionLimits, Isolation, Kind, Output};
+    use abi::catalogue::{Catalogue, Function, Isolation};
 
     use super::*;
 
     fn catalogue(functions: &[(&str, u32, u32)]) -> CatalogueView {
         let function = |(name, slot, slot_life): &(&str, u32, u32)| Function {
             name: (*name).to_owned(),
-            version: "v".into(),
-            module: [0; 32],
             isolation: Isolation::Shared,
-            kind: Kind::Http02,
             slot: *slot,
             slot_life: *slot_life,
-            limits: FunctionLimits::default(),
-            requests_per_instance_max: 1,
-            env: Vec::new(),
-            config: Vec::new(),
-            args: Vec::new(),
-            output: Output::Raw,
-            allow_outbound: Vec::new(),
             secrets: 0,
+            aliases: Vec::new(),
+            versions: Vec::new(),
         };
         let functions = functions.iter().map(function).collect();
-        CatalogueView::new(Catalogue { generation: 1, functions }.seal().unwrap()).unwrap()
+        CatalogueView::new(Catalogue { generation: 1, functions, specs: Vec::new() }.seal().unwrap()).unwrap()
     }
 
     struct Bench {

@@ -66,6 +66,12 @@ pub(crate) struct Settings {
     /// How often to look for what other nodes on the same store have changed
     #[arg(long, default_value_t = limits::SYNC_INTERVAL_DEFAULT.into(), value_name = "TIME", value_parser = value::wait, help_heading = FIXED)]
     pub(crate) sync_interval: humantime::Duration,
+    /// So many of each function's newest versions stay
+    #[arg(long, default_value_t = limits::VERSIONS_KEPT_DEFAULT, value_name = "N", value_parser = value::count, help_heading = FIXED)]
+    pub(crate) versions_kept: u32,
+    /// Versions that are not older than this stay, too, and those that an alias means or a rollback goes to
+    #[arg(long, default_value_t = limits::VERSIONS_KEPT_FOR_DEFAULT.into(), value_name = "TIME", value_parser = value::age, help_heading = FIXED)]
+    pub(crate) versions_kept_for: humantime::Duration,
     /// Where to serve the control API over TCP, for those who show the token in DATA/admin.token (port 0 takes a free one)
     #[arg(long, value_name = "ADDR", value_parser = value::address, help_heading = FIXED)]
     pub(crate) admin: Option<String>,

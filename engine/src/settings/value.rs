@@ -56,7 +56,7 @@ pub(super) fn time(text: &str) -> Result<humantime::Duration, String> {
     }
 }
 
-/// A time of any length.
+/// How long something is kept, which may be for years.
 pub(super) fn age(text: &str) -> Result<humantime::Duration, String> {
     text.parse().map_err(|error: humantime::DurationError| error.to_string())
 }

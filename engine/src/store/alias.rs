@@ -7,9 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use super::options::{OptionsError, check_pairs};
 
-/// The alias that a function's bare name means.
-pub(crate) const ACTIVE: &str = "active";
-
 /// A version, and how many of all requests are its.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Target {
@@ -72,6 +69,11 @@ impl Alias {
         Self { targets, previous, changed_ms: now_ms(), ..self.clone() }
     }
 
+    /// Whether the version `id` must be there for it, now or after a rollback.
+    pub(crate) fn holds(&self, id: &str) -> bool {
+        self.targets.iter().chain(&self.previous).any(|target| target.version == id)
+    }
+
     /// Checks it against its limits.
     ///
     /// # Errors
@@ -104,12 +106,14 @@ pub(crate) fn now_ms() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use abi::choice::ACTIVE;
 
     #[test]
     fn it_remembers_what_it_meant_before() {
         let first = Alias::of("a", ACTIVE, "1");
         let second = first.pointed_at(Alias::of("a", ACTIVE, "2").targets);
         assert_eq!((second.targets[0].version.as_str(), second.previous[0].version.as_str()), ("2", "1"));
+        assert!(second.holds("1") && second.holds("2") && !second.holds("3"));
         // Said again, it still goes back to where it went before.
         assert_eq!(second.pointed_at(second.targets.clone()).previous, second.previous);
     }

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::alias::{ACTIVE, Alias};
+use abi::choice::ACTIVE;
+use abi::reference::Reference;
+
+use super::alias::Alias;
 use super::manifest::Manifest;
 
 /// All functions, by name.
-pub(crate) type Contents = BTreeMap<String, Function>;
+pub(crate) type Contents = BTreeMap<String, Arc<Function>>;
 
 /// An object as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +29,15 @@ pub(super) type Objects<T> = BTreeMap<String, Seen<T>>;
 pub(crate) struct Function {
     pub(super) versions: Objects<Manifest>,
     pub(super) aliases: Objects<Alias>,
+}
+
+/// Why a reference means no version.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum VersionError {
+    #[error("function {name:?} has no version {reference:?}; `sockhop versions {name}` shows those there are")]
+    Unknown { name: String, reference: String },
+    #[error("{reference:?} means two versions of function {name:?}: {one} and {other}; say more of the id of one")]
+    Ambiguous { name: String, reference: String, one: String, other: String },
 }
 
 impl Function {
@@ -53,9 +65,51 @@ impl Function {
         self.alias(ACTIVE)
     }
 
+    /// What stands for the function where one version must: the active one, the likelier of several, or else the newest.
+    pub(crate) fn foremost(&self) -> Option<&Arc<Manifest>> {
+        let targets = self.active().into_iter().flat_map(|active| &active.targets);
+        let active = targets.max_by_key(|target| target.weight).and_then(|target| self.version(&target.version));
+        active.or_else(|| self.versions().next_back())
+    }
+
+    /// The version that `reference` means: a number, an id or its beginning.
+    ///
+    /// # Errors
+    /// [`VersionError`] naming what there is instead.
+    pub(crate) fn find(&self, name: &str, reference: &str) -> Result<&Arc<Manifest>, VersionError> {
+        let fits = |version: &&Arc<Manifest>| match Reference::read(reference) {
+            Some(Reference::Number(number)) => version.number == number,
+            Some(Reference::Id(prefix)) => version.version.starts_with(prefix),
+            Some(Reference::Alias(_)) | None => false,
+        };
+        let mut fitting = self.versions().filter(fits);
+        let (name, reference) = (name.to_owned(), reference.to_owned());
+        match (fitting.next(), fitting.next()) {
+            (Some(found), None) => Ok(found),
+            (Some(one), Some(other)) => {
+                let (one, other) = (one.version.clone(), other.version.clone());
+                Err(VersionError::Ambiguous { name, reference, one, other })
+            }
+            _ => Err(VersionError::Unknown { name, reference }),
+        }
+    }
+
+    /// Versions that may go: beyond the newest `count`, older than `age_ms` at `now_ms`, and held by no alias.
+    pub(crate) fn to_prune(&self, count: usize, age_ms: u64, now_ms: u64) -> Vec<Arc<Manifest>> {
+        let held = |version: &Manifest| self.aliases().any(|alias| alias.holds(&version.version));
+        let old = |version: &Manifest| now_ms.saturating_sub(version.created_ms) > age_ms;
+        let beyond = self.versions().rev().skip(count);
+        beyond.filter(|version| old(version) && !held(version)).cloned().collect()
+    }
+
     /// The number of the version that is made next.
     pub(crate) fn next_number(&self) -> u32 {
         self.versions().map(|version| version.number).max().unwrap_or(0).saturating_add(1)
+    }
+
+    /// Whether an alias means the version with this id.
+    pub(crate) fn is_named(&self, id: &str) -> bool {
+        self.aliases().any(|alias| alias.targets.iter().any(|target| target.version == id))
     }
 
     /// Whether nothing is left of it.
@@ -68,8 +122,82 @@ impl Function {
         self.versions.insert(version.version.clone(), Seen { tag: String::new(), value: Some(version) });
     }
 
+    /// This node has removed a version.
+    pub(crate) fn drop_version(&mut self, id: &str) {
+        self.versions.remove(id);
+    }
+
+    /// This node has removed an alias.
+    pub(crate) fn drop_alias(&mut self, name: &str) {
+        self.aliases.remove(name);
+    }
+
     /// This node has written an alias.
     pub(crate) fn put_alias(&mut self, alias: Arc<Alias>) {
         self.aliases.insert(alias.alias.clone(), Seen { tag: String::new(), value: Some(alias) });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compile::inspect::Kind;
+    use crate::store::options::Options;
+
+    /// Versions 1 to `count`, a minute apart from the first minute on.
+    fn function(count: u32) -> Function {
+        let mut function = Function::default();
+        for number in 1..=count {
+            let version = Manifest::new("a", Kind::Http02, Options::default(), "00".to_owned(), 1);
+            let (id, created_ms) = (format!("{number:08x}-0000-7000-8000-000000000000"), u64::from(number) * 60_000);
+            function.put_version(Arc::new(Manifest { version: id, number, created_ms, ..version }));
+        }
+        function
+    }
+
+    fn numbers<'a>(versions: impl IntoIterator<Item = &'a Arc<Manifest>>) -> Vec<u32> {
+        versions.into_iter().map(|version| version.number).collect()
+    }
+
+    #[test]
+    fn versions_are_found_by_number_and_id() {
+        let mut function = function(12);
+        for (reference, number) in [("v12", 12), ("3", 3), ("0000000c", 12), ("00000003-0000", 3)] {
+            assert_eq!(function.find("a", reference).unwrap().number, number, "{reference}");
+        }
+        let why = |function: &Function, reference| function.find("a", reference).unwrap_err().to_string();
+        assert!(why(&function, "v13").contains("sockhop versions a"));
+        assert!(why(&function, "staging").contains("no version"));
+        let twice =
+            Manifest { version: "0000000c-1".to_owned(), ..function.find("a", "v12").unwrap().as_ref().clone() };
+        function.put_version(Arc::new(twice));
+        for reference in ["v12", "0000000c"] {
+            let why = why(&function, reference);
+            assert!(why.contains("0000000c-0000-7000-8000-000000000000") && why.contains("0000000c-1"), "{why}");
+        }
+    }
+
+    #[test]
+    fn what_is_beyond_count_and_age_goes_unless_an_alias_holds_it() {
+        let mut function = function(12);
+        let id = |number| format!("{number:08x}-0000-7000-8000-000000000000");
+        let now_ms = 12 * 60_000;
+        assert_eq!(numbers(&function.to_prune(10, 0, now_ms)), [2, 1]);
+        assert_eq!(numbers(&function.to_prune(10, 10 * 60_000, now_ms)), [1]);
+        assert_eq!(numbers(&function.to_prune(12, 0, now_ms)), Vec::<u32>::new());
+        // It was active before: a rollback goes there.
+        let before = Alias::of("a", ACTIVE, &id(1));
+        function.put_alias(Arc::new(before.pointed_at(Alias::of("a", ACTIVE, &id(3)).targets)));
+        function.put_alias(Arc::new(Alias::of("a", "staging", &id(5))));
+        assert_eq!(numbers(&function.to_prune(0, 0, u64::MAX)), [12, 11, 10, 9, 8, 7, 6, 4, 2]);
+    }
+
+    #[test]
+    fn the_foremost_is_the_active_one_or_the_newest() {
+        let mut function = function(3);
+        assert_eq!(function.foremost().unwrap().number, 3);
+        function.put_alias(Arc::new(Alias::of("a", ACTIVE, "00000002-0000-7000-8000-000000000000")));
+        assert_eq!(function.foremost().unwrap().number, 2);
+        assert!(Function::default().foremost().is_none());
     }
 }

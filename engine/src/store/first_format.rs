@@ -11,11 +11,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use abi::choice::ACTIVE;
 use abi::limits::STORED_OBJECT_BYTES_MAX;
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::alias::{ACTIVE, Alias};
+use super::alias::Alias;
 use super::contents::Contents;
 use super::error::StoreError;
 use super::files;
@@ -47,7 +48,7 @@ pub(super) async fn read(objects: &dyn Objects) -> Result<Contents, StoreError> 
         let Some((name, id)) = version_key(key) else { continue };
         match manifest(name, id, object) {
             Ok(manifest) => {
-                let function = contents.entry(name.to_owned()).or_default();
+                let function = Arc::make_mut(contents.entry(name.to_owned()).or_default());
                 let number = function.next_number();
                 function.put_version(Arc::new(Manifest { number, ..manifest }));
             }
@@ -58,7 +59,7 @@ pub(super) async fn read(objects: &dyn Objects) -> Result<Contents, StoreError> 
         let active = read.get(&format!("{FOLDER}{name}/active")).map(|id| String::from_utf8_lossy(id));
         match active {
             Some(id) if function.version(&id).is_some() => {
-                function.put_alias(Arc::new(Alias::of(name, ACTIVE, &id)));
+                Arc::make_mut(function).put_alias(Arc::new(Alias::of(name, ACTIVE, &id)));
             }
             Some(id) => tracing::error!("function {name:?} is not served: its version {id:?} is not there"),
             // A deploy that did not get so far, or a removal that got no further.

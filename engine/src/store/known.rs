@@ -15,7 +15,7 @@ use super::manifest::Manifest;
 use super::objects::checked;
 
 /// The file that this is kept in.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Known {
     path: PathBuf,
     /// The store that it is about.
@@ -94,7 +94,7 @@ fn contents(written: Written) -> Contents {
     let function = |(name, of): (String, OfFunction)| {
         let function =
             super::contents::Function { versions: read(of.versions, manifest), aliases: read(of.aliases, alias) };
-        (name, function)
+        (name, Arc::new(function))
     };
     written.functions.into_iter().map(function).collect()
 }
@@ -102,14 +102,15 @@ fn contents(written: Written) -> Contents {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use abi::choice::ACTIVE;
+
     use crate::compile::inspect::Kind;
-    use crate::store::alias::ACTIVE;
     use crate::store::options::Options;
 
     fn some() -> Contents {
         let version = Manifest::new("a", Kind::Http02, Options::default(), files::hex(&[7; 32]), 3);
         let mut contents = Contents::new();
-        let function = contents.entry("a".to_owned()).or_default();
+        let function = Arc::make_mut(contents.entry("a".to_owned()).or_default());
         function.put_alias(Arc::new(Alias::of("a", ACTIVE, &version.version)));
         function.put_version(Arc::new(version));
         contents

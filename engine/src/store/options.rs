@@ -87,6 +87,9 @@ pub(crate) struct Options {
     /// How long each may wait (default 10s)
     #[arg(long, value_name = "TIME")]
     pub(crate) queue_timeout: Option<Time>,
+    /// A path that must answer 2xx before the version becomes active (default: it must only be instantiated)
+    #[arg(long, value_name = "PATH")]
+    pub(crate) health_path: Option<String>,
 }
 
 /// The crate's own form is for reading, and rounds.
@@ -110,6 +113,8 @@ pub(crate) enum OptionsError {
     Pair { option: &'static str, name: String },
     #[error("--arg {arg:?} has a zero byte in it, which no argument can have")]
     Arg { arg: String },
+    #[error("--health-path {0:?} is no path; expected for example /health")]
+    HealthPath(String),
     #[error("--allow-outbound: {0}")]
     Outbound(#[from] PatternError),
     #[error("--{option} is for commands, and this file handles requests itself (kind {kind}); leave it out")]
@@ -147,6 +152,7 @@ impl Options {
             concurrency: self.concurrency.or(file.concurrency),
             queue: self.queue.or(file.queue),
             queue_timeout: self.queue_timeout.or(file.queue_timeout),
+            health_path: self.health_path.or(file.health_path),
         }
     }
 
@@ -185,6 +191,9 @@ impl Options {
             return Err(OptionsError::Arg { arg: arg.clone() });
         }
         AllowList::new(self.allow_outbound.iter().map(String::as_str))?;
+        if let Some(path) = self.health_path.as_ref().filter(|path| !is_path(path)) {
+            return Err(OptionsError::HealthPath(path.clone()));
+        }
         let command = kind == Kind::Command;
         match self.instances {
             Some(given) if command && given.requests_max() > 1 => {
@@ -202,6 +211,11 @@ impl Options {
             () => Ok(()),
         }
     }
+}
+
+/// Whether it can stand in a request line, behind a function's name.
+fn is_path(text: &str) -> bool {
+    text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
 }
 
 fn check_size(option: &'static str, count: usize, bytes: usize, count_max: usize) -> Result<(), OptionsError> {
@@ -268,7 +282,7 @@ impl From<Time> for String {
 }
 
 /// NAME=VALUE on the command line.
-fn pair(text: &str) -> Result<(String, String), String> {
+pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("expected NAME=VALUE".into()),

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, SystemTime};
 
+use abi::choice::ACTIVE;
 use abi::limits::STORED_OBJECT_BYTES_MAX;
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -28,9 +29,9 @@ use super::artefacts::{self, Artefacts};
 use super::contents::{Contents, Function, Objects as Kept, Seen};
 use super::error::StoreError;
 use super::files::{self, Temporary};
+use super::first_format;
 use super::manifest::Manifest;
 use super::objects::{Objects, checked};
-use super::{alias, first_format};
 
 /// What this build writes, and what it reads besides.
 pub(super) const FORMAT: &str = "sockhop-store 2\n";
@@ -182,9 +183,9 @@ impl Repository {
             Format::First => {
                 let contents = first_format::read(&*self.objects).await?;
                 tracing::info!("{}: {} functions are brought to the new format", self.objects.name(), contents.len());
-                let versions = contents.values().flat_map(Function::versions);
+                let versions = contents.values().flat_map(|function| function.versions());
                 self.put_all(versions.map(|version| (&version.name, &version.version, version))).await?;
-                let aliases = contents.values().flat_map(Function::aliases);
+                let aliases = contents.values().flat_map(|function| function.aliases());
                 self.put_all(aliases.map(|alias| (&alias.name, &alias.alias, alias))).await?;
                 // Until here it was a store of the first format, and nothing of that was touched.
                 self.objects.put("format", FORMAT.into()).await?;
@@ -235,7 +236,7 @@ impl Repository {
     ///
     /// # Errors
     /// When the store does not answer.
-    pub(crate) async fn read_function(&self, name: &str, before: &Contents) -> Result<Function, StoreError> {
+    pub(crate) async fn read_function(&self, name: &str, before: &Contents) -> Result<Arc<Function>, StoreError> {
         Ok(self.read(Some(name), before).await?.remove(name).unwrap_or_default())
     }
 
@@ -262,7 +263,8 @@ impl Repository {
             match known {
                 Some(seen) if seen.tag == listed.tag || (T::IMMUTABLE && seen.value.is_some()) => {
                     let seen = Seen { tag: listed.tag.clone(), value: seen.value.clone() };
-                    T::of_mut(contents.entry(name.to_owned()).or_default()).insert(stem.to_owned(), seen);
+                    T::of_mut(Arc::make_mut(contents.entry(name.to_owned()).or_default()))
+                        .insert(stem.to_owned(), seen);
                 }
                 known => {
                     let value = known.and_then(|seen| seen.value.clone());
@@ -286,7 +288,7 @@ impl Repository {
         while let Some((key, seen)) = reads.try_next().await? {
             // Without one it was removed meanwhile.
             if let (Some((name, stem)), Some(seen)) = (parts(&key), seen) {
-                T::of_mut(contents.entry(name.to_owned()).or_default()).insert(stem.to_owned(), seen);
+                T::of_mut(Arc::make_mut(contents.entry(name.to_owned()).or_default())).insert(stem.to_owned(), seen);
             }
         }
         Ok(())
@@ -382,12 +384,36 @@ impl Repository {
         Ok(())
     }
 
+    /// Removes an alias.
+    ///
+    /// # Errors
+    /// When the store does not do it.
+    pub(crate) async fn remove_alias(&self, name: &str, alias: &str) -> Result<(), StoreError> {
+        self.objects.delete(&key::<Alias>(name, alias)).await?;
+        self.note_change().await;
+        Ok(())
+    }
+
+    /// Removes a version that nothing names any more; should another node name it meanwhile, it is put back.
+    ///
+    /// # Errors
+    /// When the store does not do it.
+    pub(crate) async fn prune(&self, version: &Manifest) -> Result<(), StoreError> {
+        self.remove_version(version).await?;
+        let function = self.read_function(&version.name, &Contents::new()).await?;
+        let held = function.aliases().any(|alias| alias.holds(&version.version));
+        if held {
+            self.put(&version.name, &version.version, version).await?;
+        }
+        Ok(())
+    }
+
     /// Removes a function: first what makes it visible, then the rest.
     ///
     /// # Errors
     /// When the store does not do it all. What it has done already, stays done.
     pub(crate) async fn remove_function(&self, name: &str) -> Result<(), StoreError> {
-        self.objects.delete(&key::<Alias>(name, alias::ACTIVE)).await?;
+        self.objects.delete(&key::<Alias>(name, ACTIVE)).await?;
         for folder in [folder::<Alias>(name), folder::<Manifest>(name)] {
             for listed in self.objects.list(&folder, "").await? {
                 self.objects.delete(&listed.key).await?;
@@ -434,7 +460,7 @@ impl Repository {
 
 /// The artefacts that versions have.
 fn named(contents: &Contents) -> HashSet<&str> {
-    contents.values().flat_map(Function::versions).map(|version| version.artefact.as_str()).collect()
+    contents.values().flat_map(|function| function.versions()).map(|version| version.artefact.as_str()).collect()
 }
 
 fn sealed<T: Stored>(value: &T) -> Result<Vec<u8>, StoreError> {

@@ -1,11 +1,11 @@
 //! The repository, with a backend that stops or fails after any number of steps.
 
+use abi::choice::ACTIVE;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use super::*;
 use crate::compile::inspect::Kind;
-use crate::store::alias::ACTIVE;
 use crate::store::objects::directory::Directory;
 use crate::store::objects::{Answer, Listed};
 use crate::store::options::Options;

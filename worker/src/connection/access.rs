@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
-use abi::catalogue::ArchivedFunction;
+use abi::catalogue::{ArchivedFunction, ArchivedVersion};
 use abi::invocation_id::InvocationId;
 use abi::message::AccessLog;
 use http::Request;
@@ -39,13 +39,17 @@ pub(super) struct End {
 
 impl Access {
     /// Notes a request as its client made it: the path with the function's name in it, without the query, which may hold secrets.
-    pub(super) fn note(function: &ArchivedFunction, request: &Request<()>, client: Option<SocketAddr>) -> Self {
+    pub(super) fn note(
+        (function, version): (&ArchivedFunction, &ArchivedVersion),
+        request: &Request<()>,
+        client: Option<SocketAddr>,
+    ) -> Self {
         let prefix = request.headers().get(&FORWARDED_PREFIX).and_then(|prefix| prefix.to_str().ok());
         let path = [prefix.unwrap_or_default(), request.uri().path()].concat();
         Self {
             time: SystemTime::now(),
             function: function.name.as_str().to_owned(),
-            version: function.version.as_str().to_owned(),
+            version: version.id_text().to_string(),
             method: shortened(request.method().as_str(), METHOD_BYTES_MAX),
             path: shortened(&path, PATH_BYTES_MAX),
             client,

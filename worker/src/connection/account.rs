@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use abi::board::{LATENCY_BOUNDS_US, Outcome, now_us};
 use abi::catalogue::CatalogueView;
+use abi::choice::Choice;
 use abi::invocation_id::InvocationId;
 use abi::message::AccessLog;
 use abi::spool::{Arrival, Invocation, Record};
@@ -26,7 +27,7 @@ pub(super) struct Account {
     pub(super) place: Option<Place>,
     pub(super) facts: Rc<Facts>,
     /// The function, for the invocation's record in the log.
-    function: Option<(Rc<CatalogueView>, usize)>,
+    chosen: Option<(Rc<CatalogueView>, Choice)>,
     arrived: Option<Arrived>,
     /// For its line in the access log, if there is one.
     access: Option<Box<Access>>,
@@ -61,19 +62,20 @@ impl Account {
     /// Opens the account of a request that has just come.
     pub(super) fn open(worker: &Worker, routed: &Routed, wire: &SharedWire, arrived: Option<Arrived>) -> Self {
         let found = match &routed.destination {
-            Destination::Function { catalogue, index } => Some((Rc::clone(catalogue), *index)),
+            Destination::Function { catalogue, choice } => Some((Rc::clone(catalogue), *choice)),
             Destination::Problem(_) => None,
         };
-        let function = found.as_ref().and_then(|(catalogue, index)| catalogue.function(*index));
-        let place = function.map(Place::from);
+        let chosen = found.as_ref().and_then(|(catalogue, choice)| catalogue.chosen(*choice));
+        let place = chosen.map(|(function, ..)| Place::from(function));
         // From here on the engine sees it in flight.
         let _ = place.and_then(|place| worker.counts(place));
-        let access = function.filter(|_| worker.settings.borrow().access_log != AccessLog::Off).map(|function| {
-            let client = wire.lock().socket().peer_addr().ok();
-            Box::new(Access::note(function, &routed.message.request, client))
-        });
+        let access =
+            chosen.filter(|_| worker.settings.borrow().access_log != AccessLog::Off).map(|(function, version, _)| {
+                let client = wire.lock().socket().peer_addr().ok();
+                Box::new(Access::note((function, version), &routed.message.request, client))
+            });
         let facts = Rc::default();
-        Self { id: InvocationId::new(), begun_us: now_us(), place, facts, function: found, arrived, access }
+        Self { id: InvocationId::new(), begun_us: now_us(), place, facts, chosen: found, arrived, access }
     }
 
     /// Closes it: the last byte that is sent has left, or nothing more will.
@@ -104,8 +106,8 @@ impl Account {
 
     /// Logs the invocation, which is over at `now`.
     fn log(&self, worker: &Worker, sent: Sent, moved: Moved, now: u64) {
-        let function = self.function.as_ref().and_then(|(catalogue, index)| catalogue.function(*index));
-        let (Some(spool), Some(function)) = (worker.log.spool(), function) else { return };
+        let chosen = self.chosen.as_ref().and_then(|(catalogue, choice)| catalogue.chosen(*choice));
+        let (Some(spool), Some((function, version, _))) = (worker.log.spool(), chosen) else { return };
         // Intervals by the clock that is never set, from one look at the time of day.
         let (time_now, facts) = (time_us(), &self.facts);
         let time_of = |at: u64| time_now.saturating_sub(now.saturating_sub(at));
@@ -131,7 +133,7 @@ impl Account {
             run_us,
             outcome,
             function: function.name.as_str(),
-            version: function.version.as_str(),
+            version: &version.id_text(),
             arrival: self.arrived.map(|arrived| Arrival {
                 accepted_us: time_of(arrived.accepted_us),
                 received_us: time_of(arrived.received_us),

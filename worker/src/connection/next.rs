@@ -12,7 +12,7 @@ use abi::head::{Parsed, header_room, parse_into};
 use abi::limits::{HEAD_BYTES_MAX, RETURNED_BYTES_MAX};
 use abi::message::{Awaits, Ending};
 use abi::problem::Problem;
-use abi::route::route;
+use abi::route::{Route, route};
 
 use super::end::End;
 use super::message::Outline;
@@ -123,12 +123,12 @@ fn decide(worker: &Rc<Worker>, wire: &mut Wire, awaits: Awaits) -> Option<Next> 
     let catalogue = worker.functions.catalogue();
     let (destination, prefix_length) =
         match route(&catalogue, worker.settings.borrow().domain.as_deref(), head.host, head.target) {
-            Ok(route) => {
-                let function = catalogue.function(route.function);
-                if !function.is_some_and(|function| is_ours(worker, function)) {
+            Ok(Route { function, meant, prefix_length }) => {
+                let ours = catalogue.function(function).is_some_and(|function| is_ours(worker, function));
+                let Some(choice) = catalogue.choose(function, meant, fastrand::u32(..)).filter(|_| ours) else {
                     return Some(Next::End(End::GiveBack(awaits)));
-                }
-                (Destination::Function { catalogue, index: route.function }, route.prefix_length)
+                };
+                (Destination::Function { catalogue, choice }, prefix_length)
             }
             Err(name) => (Destination::Problem(Problem::unknown_function(name)), 0),
         };

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use abi::board::Reason;
 use abi::catalogue::CatalogueView;
+use abi::choice::Choice;
 use abi::head::Framing;
 use abi::invocation_id::InvocationId;
 use abi::problem::{self, Problem};
@@ -25,7 +26,7 @@ use crate::worker::Worker;
 /// Where a request goes.
 pub(super) enum Destination {
     /// A function of the catalogue that routed it.
-    Function { catalogue: Rc<CatalogueView>, index: usize },
+    Function { catalogue: Rc<CatalogueView>, choice: Choice },
     /// No function: the answer is the node's own.
     Problem(Problem),
 }
@@ -60,8 +61,8 @@ async fn run(
     account: &Account,
 ) -> Result<Response<ReplyBody>, Problem> {
     let Routed { message: Message { mut request, .. }, framing, destination } = routed;
-    let (catalogue, index) = match destination {
-        Destination::Function { catalogue, index } => (catalogue, index),
+    let (catalogue, choice) = match destination {
+        Destination::Function { catalogue, choice } => (catalogue, choice),
         Destination::Problem(problem) => {
             worker.count_refused(problem.status);
             return Err(problem);
@@ -75,7 +76,7 @@ async fn run(
         count(Reason::RequestBody);
         Problem::new(413, error.to_string())
     };
-    let function = worker.functions.get(&catalogue, index).await.map_err(|error| {
+    let function = worker.functions.get(&catalogue, choice).await.map_err(|error| {
         count(Reason::Module);
         tracing::error!("{error}");
         Problem::new(500, error.told())

@@ -116,8 +116,7 @@ impl Spool {
 fn write(shared: &Shared) {
     let mut segment: Option<Segment> = None;
     let mut told = false;
-    loop {
-        let Some(mut chunk) = next(shared, &mut segment) else { break };
+    while let Some(mut chunk) = next(shared, &mut segment) {
         loop {
             let written = match &mut segment {
                 Some(segment) => segment.write(&mut chunk),

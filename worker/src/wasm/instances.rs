@@ -19,9 +19,9 @@ use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline};
 use wasmtime_wasi_http::p2::bindings::Proxy;
 use wasmtime_wasi_http::p3::bindings::Service;
 
-use super::cpu_time;
 use super::engine::Module;
 use super::host::Host;
+use super::{command, cpu_time};
 use crate::functions::Function;
 use crate::guest_log::GuestLog;
 
@@ -42,7 +42,7 @@ pub(super) struct Instance {
 
 impl Instance {
     /// A store for `function`, without an instance yet.
-    fn new(function: &Function, id: InvocationId, log: &GuestLog) -> Self {
+    pub(super) fn new(function: &Function, id: InvocationId, log: &GuestLog) -> Self {
         let mut store = Store::new(function.module.engine(), Host::new(function, id, log));
         store.limiter(|host| &mut host.limits);
         let limit = Duration::from_millis(u64::from(function.limits.cpu_time_ms));
@@ -54,6 +54,20 @@ impl Instance {
             Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
         });
         Self { store, exports: None, served: 0, leaks: false }
+    }
+
+    /// Makes the instance in the store. What a command finds around it is its request's: without one, only its environment.
+    pub(super) async fn instantiate(&mut self, function: &Function) -> wasmtime::Result<()> {
+        let store = &mut self.store;
+        self.exports = match &function.module {
+            Module::Http02(pre) => Some(Exports::Http02(pre.instantiate_async(store).await?)),
+            Module::Http03(pre) => Some(Exports::Http03(pre.instantiate_async(store).await?)),
+            Module::Command(pre) => {
+                command::instantiate(store, pre, function).await?;
+                None
+            }
+        };
+        Ok(())
     }
 
     /// Where it came from, for the invocation that has just taken it.
@@ -155,30 +169,25 @@ impl Kept {
 
     /// Makes an instance ready.
     pub(super) async fn make_standby(&self, function: &Function, log: &GuestLog) {
+        // What a command is given is the request's.
+        if let Module::Command(_) = &function.module {
+            return self.never_standby.set(true);
+        }
         let mut instance = Instance::new(function, InvocationId::new(), log);
         instance.store.set_epoch_deadline(1);
         let made = {
-            let store = &mut instance.store;
-            let made = async {
-                Ok::<_, wasmtime::Error>(match &function.module {
-                    Module::Http02(pre) => Some(Exports::Http02(pre.instantiate_async(store).await?)),
-                    Module::Http03(pre) => Some(Exports::Http03(pre.instantiate_async(store).await?)),
-                    // Its environment is the request's.
-                    Module::Command(_) => None,
-                })
-            };
+            let made = instance.instantiate(function);
             // A guest may run code of its own here: within its limits, like any.
             let (mut made, mut used) = (pin!(tokio::time::timeout(function.timeout, made)), Duration::ZERO);
             poll_fn(|cx| cpu_time::measured(&mut used, || made.as_mut().poll(cx))).await
         };
         match made {
-            Ok(Ok(Some(exports))) if self.wants_standby() => {
-                instance.exports = Some(exports);
+            Ok(Ok(())) if self.wants_standby() => {
                 self.count(1);
                 self.count_standby(1, &instance);
                 self.standby.borrow_mut().push((Instant::now(), instance));
             }
-            Ok(Ok(Some(_))) => {}
+            Ok(Ok(())) => {}
             // The pool is full for the moment; any other failure is the guest's.
             Ok(Err(error)) if error.is::<PoolConcurrencyLimitError>() => {}
             _ => self.never_standby.set(true),

@@ -20,6 +20,7 @@ use http::response::Parts;
 use http::{Request, Response, StatusCode};
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
+use tokio::time::error::Elapsed;
 use wasmtime::PoolConcurrencyLimitError;
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi_http::WasiBody;
@@ -27,6 +28,7 @@ use wasmtime_wasi_http::WasiBody;
 use super::command::HeadError;
 use super::cpu_time::{self, CpuTimeExceeded};
 use super::engine::Module;
+use super::instances::Instance;
 use super::limits::Refused;
 use super::reply::{GuestBody, ReplyBody};
 use super::{command, http02, http03};
@@ -300,39 +302,51 @@ async fn call(
     let ended = tokio::time::timeout(function.timeout, run).await;
     facts.ended();
     facts.memory_bytes.set(instance.store.data().limits.memory_bytes());
-    let name = || function.name.to_string();
-    let refused = instance.store.data().limits.refused();
-    let failure = match ended {
-        Ok(Ok(())) => {
-            function.kept.give_back(instance, &worker.spent);
-            return Ok(());
-        }
-        Err(_) => Failure::TimedOut { function: name(), limit: function.timeout },
-        Ok(Err(error)) if error.is::<PoolConcurrencyLimitError>() => Failure::NodeFull,
-        Ok(Err(error)) if error.is::<CpuTimeExceeded>() => {
-            let limit = Duration::from_millis(u64::from(function.limits.cpu_time_ms));
-            Failure::OutOfCpuTime { function: name(), limit }
-        }
-        Ok(Err(error)) if error.is::<http03::BadReply>() => {
-            Failure::BadReply { function: name(), reason: error.to_string() }
-        }
-        Ok(Err(ref error)) if let Some(reason) = error.downcast_ref::<HeadError>() => {
-            Failure::BadReply { function: name(), reason: reason.to_string() }
-        }
-        Ok(Err(error)) => match (error.downcast_ref::<I32Exit>(), refused) {
-            (Some(I32Exit(0)), _) => return Ok(()),
-            (Some(I32Exit(code)), _) => Failure::Exited { function: name(), code: *code },
-            (None, Some(Refused::Memory)) => {
-                Failure::OutOfMemory { function: name(), limit_bytes: function.limits.memory_bytes_max }
-            }
-            (None, Some(Refused::TableElements)) => {
-                Failure::OutOfTable { function: name(), limit: function.limits.table_elements_max }
-            }
-            (None, None) => Failure::Trapped { function: name(), reason: format!("{error:#}") },
-        },
-    };
+    if let Ok(Ok(())) = ended {
+        function.kept.give_back(instance, &worker.spent);
+        return Ok(());
+    }
+    let Some(failure) = failure(&function, &instance, ended) else { return Ok(()) };
     tell(&worker, &function, id, &failure, &facts);
     Err(failure)
+}
+
+/// Why what an instance did came to no good end; none when it did, or the guest says so.
+pub(super) fn failure(
+    function: &Function,
+    instance: &Instance,
+    ended: Result<wasmtime::Result<()>, Elapsed>,
+) -> Option<Failure> {
+    let name = || function.name.to_string();
+    let error = match ended {
+        Ok(Ok(())) => return None,
+        Err(_) => return Some(Failure::TimedOut { function: name(), limit: function.timeout }),
+        Ok(Err(error)) => error,
+    };
+    if error.is::<PoolConcurrencyLimitError>() {
+        return Some(Failure::NodeFull);
+    }
+    if error.is::<CpuTimeExceeded>() {
+        let limit = Duration::from_millis(u64::from(function.limits.cpu_time_ms));
+        return Some(Failure::OutOfCpuTime { function: name(), limit });
+    }
+    if error.is::<http03::BadReply>() {
+        return Some(Failure::BadReply { function: name(), reason: error.to_string() });
+    }
+    if let Some(reason) = error.downcast_ref::<HeadError>() {
+        return Some(Failure::BadReply { function: name(), reason: reason.to_string() });
+    }
+    Some(match (error.downcast_ref::<I32Exit>(), instance.store.data().limits.refused()) {
+        (Some(I32Exit(0)), _) => return None,
+        (Some(I32Exit(code)), _) => Failure::Exited { function: name(), code: *code },
+        (None, Some(Refused::Memory)) => {
+            Failure::OutOfMemory { function: name(), limit_bytes: function.limits.memory_bytes_max }
+        }
+        (None, Some(Refused::TableElements)) => {
+            Failure::OutOfTable { function: name(), limit: function.limits.table_elements_max }
+        }
+        (None, None) => Failure::Trapped { function: name(), reason: format!("{error:#}") },
+    })
 }
 
 /// Counts how an invocation failed, and tells the function's log.

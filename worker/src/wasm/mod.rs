@@ -12,3 +12,4 @@ pub(crate) mod invocation;
 mod limits;
 pub(crate) mod reply;
 pub(crate) mod standby;
+pub(crate) mod trial;

@@ -84,7 +84,7 @@ impl Seat {
     }
 
     /// Whether it is to be sent connections.
-    pub(super) fn takes_connections(&self) -> bool {
+    pub(crate) fn takes_connections(&self) -> bool {
         let fit =
             |running: &Running| running.applied.is_some() && !running.silent && !running.killed && !running.leaving;
         !self.retiring && matches!(&self.phase, Phase::Running(running) if fit(running))

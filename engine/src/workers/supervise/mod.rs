@@ -7,6 +7,7 @@
 
 mod reroute;
 mod told;
+mod trial;
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
@@ -24,6 +25,8 @@ use nix::sys::socket::{SockType, getsockopt, sockopt};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
+pub(crate) use self::trial::TrialError;
+use self::trial::{Trials, Tried};
 use super::link::{self, Link, What};
 use crate::compile::cache::Cache;
 use crate::control::status::WorkerStatus;
@@ -50,6 +53,8 @@ const DRAIN_GRACE: Duration = Duration::from_millis(500);
 pub(crate) enum Command {
     /// Serve by this catalogue; answered when every worker does.
     Publish { catalogue: Arc<OwnedFd>, view: Arc<CatalogueView>, done: Done },
+    /// Have a shared worker instantiate the one version of this catalogue.
+    Try { catalogue: Arc<OwnedFd>, done: Tried },
     /// Serve by these settings; answered when they are in every worker's queue.
     Reconfigure { settings: Settings, drain_timeout: Duration, done: oneshot::Sender<()> },
     /// Tell what the workers do.
@@ -104,6 +109,7 @@ pub(crate) struct Supervisor {
     catalogue: (Arc<OwnedFd>, Arc<CatalogueView>),
     tickets: HashMap<Ticket, Done>,
     next_ticket: Ticket,
+    trials: Trials,
     waiting: Waiting<Parked>,
     parking: UnboundedReceiver<Parked>,
     events: (UnboundedSender<link::Event>, UnboundedReceiver<link::Event>),
@@ -136,6 +142,7 @@ impl Supervisor {
             catalogue,
             tickets: HashMap::new(),
             next_ticket: 0,
+            trials: Trials::default(),
             waiting: Waiting::default(),
             parking,
             events: unbounded_channel(),
@@ -344,6 +351,7 @@ impl Supervisor {
         self.plan.logs.tell(logs::Event::Died(worker));
         tracing::info!("worker {} on core {} has ended: {}", link.pid, link.handle.core, ended.unwrap_or_default());
         self.shared.metrics.retire(worker.seat, &self.catalogue.1);
+        self.trials.bury(worker);
         for received in link.unreceived() {
             if let (ToWorker::Connection { read, awaits, .. }, Some(socket)) = (received.message, received.fd) {
                 self.route_again(Handed { socket, read, awaits });
@@ -412,6 +420,11 @@ impl Supervisor {
             }
             (ToEngine::Draining, None) => self.on(Event::Draining(worker)),
             (ToEngine::Want { key }, None) if serves => self.on_want(worker, key),
+            (ToEngine::Tried { ticket, failure }, None) => {
+                if !self.trials.answered(worker, ticket, failure) {
+                    self.on(Event::Broke { worker, why: "it answered a trial that it was not asked for".to_owned() });
+                }
+            }
             (ToEngine::WantSecrets { function }, None) if serves => self.on_want_secrets(worker, function),
             (ToEngine::Return { read, awaits }, Some(socket)) if serves && is_stream(&socket) => {
                 self.route_again(Handed { socket, read, awaits });
@@ -467,6 +480,7 @@ impl Supervisor {
 
     fn on_command(&mut self, command: Command) {
         match command {
+            Command::Try { catalogue, done } => self.try_out(catalogue, done),
             Command::Publish { catalogue, view, done } => self.publish(catalogue, view, done),
             Command::Reconfigure { settings, drain_timeout, done } => {
                 self.reconfigure(settings, drain_timeout);

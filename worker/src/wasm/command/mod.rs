@@ -57,6 +57,26 @@ pub(super) async fn handle(
     }
 }
 
+/// Makes an instance that is not run.
+pub(super) async fn instantiate(
+    store: &mut Store<Host>,
+    command: &Command,
+    function: &Function,
+) -> wasmtime::Result<()> {
+    let mut wasi = WasiCtx::builder();
+    wasi.envs(&function.env).arg(&*function.name).args(&function.args);
+    match command {
+        Command::Component(pre) => {
+            store.data_mut().become_command(wasi);
+            pre.instantiate_async(store).await.map(drop)
+        }
+        Command::Core(pre) => {
+            store.data_mut().become_core_command(wasi);
+            pre.instantiate_async(store).with_subscriber(Dispatch::none()).await.map(drop)
+        }
+    }
+}
+
 async fn run_component(
     store: &mut Store<Host>,
     pre: &CommandPre<Host>,

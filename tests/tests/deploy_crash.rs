@@ -1,0 +1,71 @@
+//! An engine that is killed in the middle of deploys leaves a store that the next one reads: what a deploy has returned with is
+//! served, and no version is there by half. (The steps of a deploy are walked one by one in the engine's own tests.)
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
+
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::thread;
+use std::time::Duration;
+
+use harness::node::run;
+use harness::{Node, guests, wait};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// As many as there are moments to be killed at.
+const ROUNDS: u32 = 16;
+
+fn variable(node: &Node, target: &str) -> u64 {
+    let reply = node.get(target);
+    assert_eq!(reply.status(), 200, "{target}: {}", reply.text());
+    reply.json()["environment"]["VERSION"].as_str().unwrap().parse().unwrap()
+}
+
+#[test]
+fn an_engine_killed_at_any_moment_of_a_deploy_leaves_a_store_that_is_whole() {
+    let data = TempDir::new().unwrap();
+    let (path, guest) = (data.path().to_str().unwrap(), guests::path("inspect"));
+    let guest = guest.to_str().unwrap();
+    let deploy = |number: u64| {
+        let version = format!("VERSION={number}");
+        run(["deploy", "--data", path, guest, "--name", "it", "--env", &version])
+    };
+    let (mut begun, mut promised) = (1, 1);
+    let node = Node::build().data(data.path()).start();
+    deploy(1).expect_code(0);
+    node.stop();
+    for round in 0..ROUNDS {
+        let mut node = Node::build().data(data.path()).start();
+        let (next, done) = (AtomicU64::new(begun), AtomicU64::new(promised));
+        thread::scope(|scope| {
+            let deploys = scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, SeqCst) + 1;
+                    if deploy(number).code != Some(0) {
+                        return;
+                    }
+                    done.store(number, SeqCst);
+                }
+            });
+            wait::until("a deploy has begun", Duration::from_secs(10), || (next.load(SeqCst) > begun).then_some(()));
+            // Not to wait for anything: this is the moment, another one each round.
+            thread::sleep(Duration::from_millis(u64::from(round) * 13));
+            node.kill_engine();
+            deploys.join().unwrap();
+        });
+        (begun, promised) = (next.load(SeqCst), done.load(SeqCst));
+        let node = Node::build().data(data.path()).start();
+        let active = variable(&node, "/it/");
+        assert!((promised..=begun).contains(&active), "{active} is active, of {promised} promised and {begun} begun");
+        let versions: Value = node.cli(&["versions", "it", "--json"]).expect_code(0).stdout.parse().unwrap();
+        let versions = versions.as_array().unwrap();
+        let mut numbers: Vec<u64> = versions.iter().map(|version| version["number"].as_u64().unwrap()).collect();
+        assert!(numbers.is_sorted_by(|one, other| one > other), "each number once: {numbers:?}");
+        numbers.truncate(3);
+        for number in numbers {
+            variable(&node, &format!("/it@v{number}/"));
+        }
+        assert!(!node.stderr().contains("damaged"), "{}", node.stderr());
+        node.stop();
+        promised = active;
+    }
+}

@@ -1,0 +1,124 @@
+//! As many invocations as `SOCKHOP_TEST_LOGS` says (20,000 without it; 1,000,000 is the real thing), with a line each, as fast as they
+//! go: all of them are found afterwards by count, and any of them by its id; the node's memory stays bounded.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::Stdio;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use harness::node::sockhop;
+use harness::{Node, wait};
+use serde_json::Value;
+
+/// Without the variable.
+const INVOCATIONS: usize = 20_000;
+/// Clients, each on a connection of its own.
+const CLIENTS: usize = 16;
+/// Of all ids, so many are looked up one by one.
+const LOOK_UPS: usize = 1000;
+/// What the engine may take beyond what it had before: a page of an answer, a segment on its way, and what the allocator keeps.
+const ENGINE_BYTES_MAX: u64 = 400 * 1024 * 1024;
+
+/// Resident memory of a process.
+fn memory(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+}
+
+/// Invokes the function so often, and returns some of the ids, evenly spread.
+fn invoke(node: &Node, times: usize) -> Vec<String> {
+    thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|_| {
+                scope.spawn(|| {
+                    let (mut connection, mut ids) = (node.connect(), Vec::new());
+                    let times = times / CLIENTS;
+                    let step = (times * CLIENTS / LOOK_UPS).max(1);
+                    for at in 0..times {
+                        let reply = connection.get("/line/");
+                        assert_eq!(reply.status(), 200);
+                        if at % step == 0 {
+                            ids.push(reply.head.invocation_id().to_owned());
+                        }
+                    }
+                    ids
+                })
+            })
+            .collect();
+        clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
+    })
+}
+
+/// How many lines of `logs line --since 1h` there are, and how many of them are summaries. They are not kept.
+fn count(node: &Node) -> (usize, usize) {
+    let mut command = sockhop();
+    command.args(["logs", "line", "--since", "1h", "--data"]).arg(node.data());
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let (mut lines, mut summaries, mut before) = (0, 0, String::new());
+    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        let line = line.unwrap();
+        let time = line.split(' ').next().unwrap().to_owned();
+        assert!(time >= before, "{time} behind {before}");
+        before = time;
+        if line.contains("  stdout  a line of the log") {
+            lines += 1;
+        } else if line.contains("  200 ok in ") {
+            summaries += 1;
+        } else {
+            panic!("{line}");
+        }
+    }
+    assert!(child.wait().unwrap().success());
+    (lines, summaries)
+}
+
+/// Segments that wait in the spool with something in them.
+fn waiting(data: &Path) -> usize {
+    let entries = fs::read_dir(data.join("spool")).unwrap().flatten();
+    entries.filter(|entry| entry.metadata().is_ok_and(|metadata| metadata.len() > 16)).count()
+}
+
+#[test]
+fn every_invocation_is_found_by_count_and_any_by_its_id() {
+    let wanted = std::env::var("SOCKHOP_TEST_LOGS").map_or(INVOCATIONS, |text| text.parse().unwrap());
+    let node = Node::build().option("--guest-log", "off").start();
+    node.deploy("line", "line", &[]);
+    let before = memory(node.pid());
+    let start = Instant::now();
+    let ids = invoke(&node, wanted);
+    let times = wanted / CLIENTS * CLIENTS;
+    eprintln!("{times} invocations in {:?}", start.elapsed());
+    // Here, before much of it is shipped, and when all of it is.
+    wait::for_value(
+        "all are found while they are written",
+        Duration::from_secs(60),
+        || count(&node),
+        |found| *found == (times, times),
+    );
+    wait::for_value("all is shipped", Duration::from_secs(60), || waiting(node.data()), |waiting| *waiting == 0);
+    let start = Instant::now();
+    assert_eq!(count(&node), (times, times));
+    eprintln!("counted in {:?}", start.elapsed());
+    let mut took: Vec<Duration> = ids
+        .iter()
+        .map(|id| {
+            let start = Instant::now();
+            let found = node.cli(&["logs", id, "--json"]).expect_code(0).stdout;
+            let found: Value = serde_json::from_str(&found).unwrap();
+            let lines = found["lines"].as_array().unwrap();
+            assert_eq!((lines.len(), &lines[0]["text"]), (1, &"a line of the log".into()), "{found:#}");
+            assert_eq!(found["record"]["status"], 200, "{found:#}");
+            start.elapsed()
+        })
+        .collect();
+    took.sort_unstable();
+    let (median, longest) = (took[took.len() / 2], took[took.len() - 1]);
+    let grown = memory(node.pid()).saturating_sub(before);
+    eprintln!("{} look-ups: median {median:?}, longest {longest:?}; the engine has grown by {grown} bytes", took.len());
+    assert!(grown < ENGINE_BYTES_MAX, "{grown}");
+    node.stop();
+}

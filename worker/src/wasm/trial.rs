@@ -1,0 +1,66 @@
+//! A trial of a version before it is deployed: one instance, made as for a request and let go again. Owns no fds.
+
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use abi::board::now_us;
+use abi::catalogue::CatalogueView;
+use abi::choice::Choice;
+use abi::invocation_id::InvocationId;
+use abi::limits::TRIAL_REASON_BYTES_MAX;
+use abi::message::ToEngine;
+
+use super::cpu_time;
+use super::instances::Instance;
+use super::invocation::{Failure, failure};
+use crate::functions::Function;
+use crate::worker::Worker;
+
+/// Instantiates the one version of `catalogue`, and tells the engine what came of it.
+pub(crate) async fn run(worker: Rc<Worker>, ticket: u64, catalogue: CatalogueView) {
+    let made = instantiate(&worker, catalogue).await;
+    let failure = made.err().map(|mut reason| {
+        reason.truncate(reason.floor_char_boundary(TRIAL_REASON_BYTES_MAX));
+        reason
+    });
+    worker.outbox.send(ToEngine::Tried { ticket, failure }, None);
+}
+
+async fn instantiate(worker: &Rc<Worker>, catalogue: CatalogueView) -> Result<(), String> {
+    let only = Choice { function: 0, version: 0, spec: 0 };
+    let loaded = worker.functions.get(&Rc::new(catalogue), only).await;
+    let function = loaded.map_err(|error| error.reason().to_owned())?;
+    let mut instance = Instance::new(&function, InvocationId::new(), &worker.log);
+    instance.store.set_epoch_deadline(1);
+    worker.functions.engines().ticker().begin();
+    let ended = {
+        let made = tokio::time::timeout(function.timeout, instance.instantiate(&function));
+        let (mut made, mut used) = (pin!(made), Duration::ZERO);
+        let deadline_ms = (now_us() / 1000).saturating_add(u64::from(function.limits.timeout_ms));
+        poll_fn(|cx| {
+            // Code of the guest's may run here: the engine watches over that as over any.
+            worker.row().guest_deadline_ms.store(deadline_ms, Relaxed);
+            let polled = cpu_time::measured(&mut used, || made.as_mut().poll(cx));
+            worker.row().guest_deadline_ms.store(0, Relaxed);
+            polled
+        })
+        .await
+    };
+    worker.functions.engines().ticker().end();
+    failure(&function, &instance, ended).map_or(Ok(()), |failure| Err(reason(&function, failure)))
+}
+
+/// What keeps it from being instantiated, for whoever deploys it.
+fn reason(function: &Function, failure: Failure) -> String {
+    match failure {
+        Failure::Trapped { reason, .. } => format!("it trapped before its first request: {reason}"),
+        Failure::OutOfMemory { .. } => format!(
+            "it needs more than its --memory of {} bytes before its first request",
+            function.limits.memory_bytes_max
+        ),
+        other => other.to_string(),
+    }
+}
