@@ -10,7 +10,9 @@ use std::hint::black_box;
 
 use abi::cache_index::{CacheIndex, CacheIndexView, Entry};
 use abi::catalogue::{Catalogue, CatalogueView, Function, FunctionLimits, Isolation, Kind, Output};
+use abi::invocation_id::InvocationId;
 use abi::message::{ArchivedToEngine, ArchivedToWorker, Awaits, ToEngine, ToWorker};
+use abi::spool::{self, Invocation, Line, Record, Stream};
 use abi::{envelope, head, route};
 
 /// Functions of the catalogue: a node of some size, whose look-up takes ten steps.
@@ -20,13 +22,14 @@ const REQUEST: &[u8] = b"GET /function-0731/some/path?with=query HTTP/1.1\r\nHos
 
 type Path = (&'static str, fn(u32));
 
-const PATHS: [Path; 6] = [
+const PATHS: [Path; 7] = [
     ("peek-and-route-by-path", |times| peek_and_route(None, times)),
     ("peek-and-route-by-host", |times| peek_and_route(Some("example.com"), times)),
     ("catalogue-look-up", catalogue_look_up),
     ("cache-index-look-up", cache_index_look_up),
     ("message-to-worker", message_to_worker),
     ("message-to-engine", message_to_engine),
+    ("log-an-invocation", log_an_invocation),
 ];
 
 fn main() {
@@ -58,6 +61,7 @@ fn function(number: u32) -> Function {
         args: Vec::new(),
         output: Output::Raw,
         allow_outbound: Vec::new(),
+        secrets: 0,
     }
 }
 
@@ -84,7 +88,7 @@ fn catalogue_look_up(times: u32) {
     let catalogue = catalogue();
     for number in 0..times {
         // Different ones, or the processor's caches alone would be measured on real machines.
-        let found = catalogue.find(black_box(&*LOOKED_FOR[number as usize % LOOKED_FOR.len()]));
+        let found = catalogue.find(black_box(LOOKED_FOR[number as usize % LOOKED_FOR.len()]));
         black_box(catalogue.function(found.unwrap()).unwrap());
     }
 }
@@ -118,5 +122,35 @@ fn message_to_engine(times: u32) {
         let message = ToEngine::Return { read: REQUEST.to_vec(), awaits: Awaits::Next };
         let bytes = envelope::pack(black_box(&message)).unwrap();
         black_box(envelope::open::<ArchivedToEngine>(black_box(&bytes)).unwrap());
+    }
+}
+
+/// An invocation's record and one line of it, as a worker gathers them.
+fn log_an_invocation(times: u32) {
+    let (mut buffer, id) = (Vec::with_capacity(64 * 1024), InvocationId::from_bytes([7; 16]));
+    let line = Line { id, time_us: 1, stream: Stream::Stdout, function: "function-0731", text: b"a line of the log" };
+    let invocation = Invocation {
+        id,
+        started_us: 1,
+        duration_us: 2,
+        cpu_us: 3,
+        memory_bytes: 4,
+        status: 200,
+        received_bytes: 5,
+        sent_bytes: 6,
+        queue_us: 7,
+        instantiate_us: 8,
+        run_us: 9,
+        outcome: "ok",
+        function: "function-0731",
+        version: "0190f3c0-0000-7000-8000-000000000731",
+        arrival: None,
+        trace: None,
+    };
+    for _ in 0..times {
+        buffer.clear();
+        spool::append(&mut buffer, black_box(&Record::Line(line)));
+        spool::append(&mut buffer, black_box(&Record::Invocation(invocation)));
+        black_box(&buffer);
     }
 }

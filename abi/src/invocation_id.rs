@@ -30,6 +30,13 @@ impl InvocationId {
         *self.0.as_bytes()
     }
 
+    /// The id of the invocation's span in a trace: its second half, most of it random and never 0.
+    #[must_use]
+    pub fn span(&self) -> [u8; 8] {
+        let [.., a, b, c, d, e, f, g, h] = self.bytes();
+        [a, b, c, d, e, f, g, h]
+    }
+
     /// The id of these bytes.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 16]) -> Self {

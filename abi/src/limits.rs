@@ -206,6 +206,19 @@ pub const SETTING_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// What is logged (setting `--log`), as text.
 pub const LOG_FILTER_BYTES_MAX: usize = 4096;
 
+/// Traces of a million that begin here and are recorded (setting `--otlp-sample`).
+pub const TRACE_SAMPLE_MAX: u32 = 1_000_000;
+/// Invocations whose spans wait to be sent; those of more are dropped.
+pub const TRACE_QUEUE_MAX: usize = 8192;
+/// What is sent at a time, as JSON.
+pub const TRACE_BATCH_BYTES_MAX: usize = 512 * 1024;
+/// How long the first span of a batch waits for others.
+pub const TRACE_BATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// How long an endpoint may take for a batch.
+pub const TRACE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a batch is tried.
+pub const TRACE_TRIES_MAX: u32 = 5;
+
 /// Destinations that a function's outgoing requests may be allowed.
 pub const OUTBOUND_PATTERNS_MAX: usize = 256;
 /// One of them: `*.`, a DNS name of 253 bytes, a colon and a port.

@@ -61,6 +61,8 @@ pub struct Settings {
     pub logs: bool,
     /// Whether guests' lines go to stderr.
     pub guest_stderr: bool,
+    /// Of a million traces that begin here, how many are recorded; with 0 none begins where a request names none.
+    pub trace_sample: u32,
     /// What the worker logs, in the words of `tracing-subscriber`'s filters.
     pub log_filter: String,
 }
@@ -71,6 +73,9 @@ impl Settings {
         let long = |timeout_ms: &u32| u128::from(*timeout_ms) > limits::SETTING_TIMEOUT_MAX.as_millis();
         match () {
             () if timeouts_ms.iter().any(long) => Err("a timeout of Settings is beyond SETTING_TIMEOUT_MAX"),
+            () if self.trace_sample > limits::TRACE_SAMPLE_MAX => {
+                Err("Settings.trace_sample is beyond TRACE_SAMPLE_MAX")
+            }
             () if self.log_filter.len() > limits::LOG_FILTER_BYTES_MAX => {
                 Err("Settings.log_filter is longer than LOG_FILTER_BYTES_MAX")
             }

@@ -13,6 +13,7 @@
 //!            | 3 time_us:u64 records:u64 reason:name                         what was lost here
 //! name       = length:u8 bytes
 //! field      = tag:u8 length:u8 bytes                                        1: accepted_us:u64 received_us:u64
+//!                                                                            2: trace:16 parent:8 flags:u8 method:name path
 //! stream     = 0 stdout | 1 stderr | 2 what the node says of the invocation
 //! ```
 //!
@@ -84,6 +85,21 @@ pub struct Arrival {
     pub received_us: u64,
 }
 
+/// Whose trace an invocation belongs to, as the W3C's Trace Context has it. Its own span is [`InvocationId::span`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trace<'a> {
+    /// The trace.
+    pub id: [u8; 16],
+    /// The caller's span; none when the trace begins here.
+    pub parent: Option<[u8; 8]>,
+    /// It is to be recorded.
+    pub sampled: bool,
+    /// The request's method; empty unless it is.
+    pub method: &'a str,
+    /// Its path without the query, as far as it fits.
+    pub path: &'a str,
+}
+
 /// An invocation that is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Invocation<'a> {
@@ -117,6 +133,8 @@ pub struct Invocation<'a> {
     pub version: &'a str,
     /// None for one that did not begin its connection.
     pub arrival: Option<Arrival>,
+    /// None for one that belongs to no trace.
+    pub trace: Option<Trace<'a>>,
 }
 
 impl Invocation<'_> {
@@ -175,6 +193,8 @@ const LINE: u8 = 1;
 const INVOCATION: u8 = 2;
 const GAP: u8 = 3;
 const FIELD_ARRIVAL: u8 = 1;
+const FIELD_TRACE: u8 = 2;
+const SAMPLED: u8 = 1;
 
 #[cfg(test)]
 mod tests;

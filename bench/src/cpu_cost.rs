@@ -83,7 +83,7 @@ pub fn command(arguments: &CpuArguments) -> Result<(), Error> {
     }
     let rows = arguments.connections.iter().zip(visits).map(|(&connections, rounds)| Row::of(connections, rounds));
     let cost = CpuCost::of(provenance, arguments, rows.collect());
-    print!("{cost}");
+    output::show(&cost);
     Ok(output::write(arguments.json.as_deref(), &cost)?)
 }
 

@@ -51,7 +51,7 @@ pub fn command(arguments: &HopArguments) -> Result<(), Error> {
     let hops = hops(&binary, &component, &saturation, arguments.rate, &mut provenance)?;
 
     let hop = Hop { provenance, hops };
-    print!("{hop}");
+    output::show(&hop);
     Ok(output::write(arguments.json.as_deref(), &hop)?)
 }
 

@@ -1,6 +1,9 @@
-//! Files the commands are told of: the component that goes in and the report that comes out.
+//! Files the commands are told of: the component that goes in and the report that comes out,
+//! there and on stdout.
 //! Opens each for the length of one read or write only.
 
+use std::fmt::Display;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -28,6 +31,12 @@ pub enum Error {
 pub fn component(path: &Path) -> Result<PathBuf, Error> {
     let whole = path.canonicalize().ok().filter(|path| path.is_file());
     whole.ok_or_else(|| Error::Component { path: path.to_owned() })
+}
+
+/// Prints a report. Who has stopped reading, as `head` does, has read enough: that is no error.
+pub fn show(report: &impl Display) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = write!(stdout, "{report}").and_then(|()| stdout.flush());
 }
 
 /// Writes a report as JSON, if it was asked for.

@@ -118,7 +118,7 @@ pub fn command(arguments: &ClientArguments) -> Result<(), Error> {
         series,
         warnings,
     };
-    print!("{cost}");
+    output::show(&cost);
     Ok(output::write(arguments.json.as_deref(), &cost)?)
 }
 

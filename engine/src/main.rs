@@ -18,6 +18,7 @@ mod settings;
 mod shard;
 mod store;
 mod takeover;
+mod traces;
 mod workers;
 
 use std::process::ExitCode;

@@ -36,7 +36,7 @@ use crate::logs::{self, Logs};
 use crate::metrics::Metrics;
 use crate::reconfigure::{self, Fixed};
 use crate::secrets::{KeyFile, Secrets};
-use crate::settings::{Resolved, Settings, Sources};
+use crate::settings::{Resolved, Sources};
 use crate::shard::{self, Backlog, Shard, Shared, listen};
 use crate::store::artefacts::Artefacts;
 use crate::store::files;
@@ -44,6 +44,7 @@ use crate::store::known::Known;
 use crate::store::objects;
 use crate::store::repository::Repository;
 use crate::takeover::{self, Door, Giver, Successor};
+use crate::traces::Traces;
 use crate::workers::supervise::{Command, Plan, Supervisor};
 use crate::workers::worker_binary;
 
@@ -166,7 +167,7 @@ impl Node {
         let key = key.with_context(|| resolved.whence("secrets_key"))?;
         let secrets = Arc::new(Secrets::new(Arc::clone(&objects), key, &config.data.join("cache")));
         let (commands, received): (UnboundedSender<Command>, UnboundedReceiver<Command>) = unbounded_channel();
-        let (logs, keeper) = start_logs(config, Arc::clone(&objects), commands.clone())?;
+        let (logs, keeper) = start_logs(resolved, Arc::clone(&objects), commands.clone())?;
         let stored = (Repository::new(objects, artefacts), known, Arc::clone(&secrets));
         let shared_workers: Vec<usize> =
             (0..config.workers_per_core).flat_map(|_| cores.iter().copied()).take(WORKERS_MAX).collect();
@@ -269,6 +270,7 @@ impl Node {
             shards.into_iter().for_each(|shard| shard.stop(Backlog::Leave));
             supervisor.stop(stop.asked()).await;
             drop(supervisor);
+            end_traces(&logs.0).await;
             forwarded.await.context("the connections' task has ended badly")?;
             tracing::info!("another engine has taken over; this one has ended");
             return Ok(());
@@ -280,6 +282,7 @@ impl Node {
         shards.into_iter().for_each(|shard| shard.stop(Backlog::Take));
         supervisor.stop(stop.asked()).await;
         logs.1.end().await;
+        end_traces(&logs.0).await;
         for place in places(data) {
             let _ = std::fs::remove_file(place);
         }
@@ -324,18 +327,32 @@ fn start_shards(
     cores.iter().zip(listeners).map(start).collect()
 }
 
-/// Starts what keeps the log, with its spool in the data folder.
+/// Sends the spans of what has ended last.
+async fn end_traces(logs: &Logs) {
+    if let Some(traces) = &logs.traces {
+        traces.end().await;
+    }
+}
+
+/// Starts what keeps the log, and what sends spans of it, with its spool in the data folder.
 fn start_logs(
-    config: &Settings,
+    resolved: &Resolved,
     store: Arc<dyn objects::Objects>,
     commands: UnboundedSender<Command>,
 ) -> anyhow::Result<(Arc<Logs>, logs::Keeper)> {
+    let config = &resolved.settings;
     let kept = logs::Kept {
         age_ms: u64::try_from(config.logs_kept_for.as_millis()).unwrap_or(u64::MAX),
         bytes: config.logs_kept_size.as_u64(),
     };
+    let instance = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let traces = config.otlp_endpoint.as_deref().map(|endpoint| {
+        anyhow::ensure!(config.logs.is_on(), "spans are made of what is logged: leave --logs on");
+        Ok(Traces::start(endpoint, config.otlp_headers_file.as_deref(), instance.trim())?)
+    });
+    let traces = traces.transpose().with_context(|| resolved.whence("otlp_endpoint"))?;
     let plan = logs::Plan { on: config.logs.is_on(), spool_bytes: config.spool_size.as_u64(), kept };
-    logs::start(plan, config.data.join("spool"), store, commands)
+    logs::start(plan, config.data.join("spool"), store, traces, commands)
 }
 
 /// Starts the control API on a thread and runtime of its own. It ends with the process.

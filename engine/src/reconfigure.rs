@@ -29,6 +29,7 @@ pub(crate) fn of_workers(settings: &Settings, fixed: Fixed) -> OfWorkers {
         access_log: settings.access_log.into(),
         logs: settings.logs.is_on(),
         guest_stderr: settings.guest_log == log::Guest::Stderr,
+        trace_sample: if settings.otlp_endpoint.is_some() { settings.otlp_sample.0 } else { 0 },
         log_filter: settings.log.to_string(),
     }
 }

@@ -10,6 +10,7 @@
 pub mod answer;
 pub mod bytes;
 pub mod client;
+pub mod collector;
 pub mod disk;
 pub mod faults;
 pub mod guests;

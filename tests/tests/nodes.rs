@@ -74,7 +74,16 @@ fn two_nodes_agree(with_store: impl Fn(NodeBuilder) -> NodeBuilder) {
         let look = || [served(&one, "it"), served(&other, "it")];
         let wanted = |[one, other]: &[Option<u64>; 2]| one == other && one.is_some_and(|version| version / 10 == round);
         wait::for_value("both serve the same of two versions", SOON, look, wanted);
+        let look = || [&one, &other].map(|node| node.cli(&["versions", "it", "--json"]).expect_code(0).stdout);
+        let both = wait::for_value("both know the same versions", SOON, look, |[one, other]| one == other);
+        let versions: Value = serde_json::from_str(&both[0]).unwrap();
+        assert_eq!(versions.as_array().unwrap().len() as u64, 2 + 2 * round, "{versions:#}");
     }
+    let before = served(&one, "it");
+    one.cli(&["rollback", "it"]).expect_code(0);
+    let back = served(&one, "it");
+    assert_ne!(back, before);
+    until_served(&other, "it", back);
     other.cli(&["remove", "it"]).expect_code(0);
     until_served(&one, "it", None);
     one.stop();

@@ -1,12 +1,20 @@
 //! Traces (W3C Trace Context): a function sees its request as the node's own span of its caller's trace, and so do those whom
-//! it calls.
+//! it calls; and an OpenTelemetry receiver gets the spans of what is sampled.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
 
+use std::fs;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use harness::answer::Answer;
 use harness::client::request;
+use harness::collector::{Collector, Span};
 use harness::upstream::Upstream;
-use harness::{Node, Reply};
+use harness::{Connection, Node, NodeBuilder, Reply, node, wait};
 use serde_json::{Value, json};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+/// For spans, which are sent a moment after their invocation.
+const SOON: Duration = Duration::from_secs(20);
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 /// The span's id of the invocation that made this reply.
@@ -76,4 +84,155 @@ fn what_a_function_sends_is_part_of_its_invocations_trace() {
     let (_, sent) = ask("&header=traceparent:a&header=traceparent:b", &[]);
     assert_eq!(sent, Vec::<String>::new());
     node.stop();
+}
+
+fn exporting(collector: &Collector, sample: &str) -> NodeBuilder {
+    Node::build().option("--otlp-endpoint", collector.url()).option("--otlp-sample", sample)
+}
+
+/// The spans of an invocation, once they have come: its own, and its parts.
+fn spans(collector: &Collector, reply: &Reply) -> (Span, Vec<Span>) {
+    let id = span(reply);
+    let own = wait::until("its spans come", SOON, || collector.spans().into_iter().find(|span| span.id == id));
+    let mut parts: Vec<Span> = collector.spans().into_iter().filter(|part| part.trace == own.trace).collect();
+    parts.retain(|part| part.id != own.id && part.start >= own.start && part.end <= own.end);
+    (own, parts)
+}
+
+fn now_ns() -> u64 {
+    u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos()).unwrap()
+}
+
+fn metric(node: &Node, series: &str) -> u64 {
+    let admin = node.status().node.admin.unwrap();
+    let mut connection = Connection::open(admin.strip_prefix("http://").unwrap().parse().unwrap());
+    connection.send(request("GET", "/metrics", &[("connection", "close")], b""));
+    let text = Answer::read("GET", &connection.rest()).text();
+    let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {series} in\n{text}")).parse().unwrap()
+}
+
+#[test]
+fn a_sampled_request_is_a_span_with_its_parts() {
+    let collector = Collector::start();
+    let node = exporting(&collector, "0").option("--admin", "127.0.0.1:0").start();
+    node.deploy("sleep", "nap", &[]);
+    node.deploy("panic", "panic", &[]);
+    let before = now_ns();
+    let reply = call(&node, "/nap/50?secret=1", &[("traceparent", PARENT)]);
+    let after = now_ns();
+    let (own, parts) = spans(&collector, &reply);
+    assert_eq!((own.trace.as_str(), own.parent.as_deref()), (TRACE, Some("b7ad6b7169203331")));
+    assert_eq!((own.name.as_str(), own.json["kind"].as_u64(), own.json.get("status")), ("GET nap", Some(2), None));
+    assert!(before / 1000 <= own.start / 1000 && own.end <= after, "{before} {own:?} {after}");
+    assert!(own.end - own.start >= 50_000_000, "{own:?}");
+    for (key, value) in [
+        ("http.request.method", "GET"),
+        ("url.path", "/50"),
+        ("http.response.status_code", "200"),
+        ("faas.name", "nap"),
+        ("faas.invocation_id", reply.head.invocation_id()),
+        ("sockhop.outcome", "ok"),
+    ] {
+        assert_eq!(own.attribute(key).as_deref(), Some(value), "{key}");
+    }
+    assert!(!own.json.to_string().contains("secret"), "{own:?}");
+    let names: Vec<&str> = parts.iter().map(|part| part.name.as_str()).collect();
+    assert_eq!(names, ["accept", "hop", "queue", "instantiate", "run"]);
+    let part = |name: &str| parts.iter().find(|part| part.name == name).unwrap();
+    for name in ["accept", "queue", "instantiate", "run"] {
+        assert_eq!(part(name).parent.as_deref(), Some(own.id.as_str()), "{name}");
+    }
+    assert_eq!(part("hop").parent.as_deref(), Some(part("accept").id.as_str()));
+    assert_eq!((part("accept").start, part("accept").end), (own.start, part("queue").start));
+    assert_eq!((part("queue").end, part("instantiate").end), (part("instantiate").start, part("run").start));
+    assert!(part("run").end - part("run").start >= 49_000_000, "{parts:?}");
+
+    // A failure is one; the second on a connection was not accepted; without a flag, or a trace, there is nothing.
+    let mut connection = node.connect();
+    connection.get("/nap/1");
+    connection.send(request("GET", "/panic/", &[("traceparent", PARENT)], b""));
+    let failed = connection.reply();
+    assert_eq!(failed.status(), 500);
+    call(&node, "/nap/1", &[("traceparent", &format!("{}0", &PARENT[..54]))]);
+    let (own, parts) = spans(&collector, &failed);
+    assert_eq!(own.json["status"]["code"].as_u64(), Some(2));
+    assert_eq!(
+        (own.attribute("error.type"), own.attribute("sockhop.outcome")),
+        (Some("trap".into()), Some("trap".into()))
+    );
+    assert_eq!(parts.iter().map(|part| part.name.as_str()).collect::<Vec<_>>(), ["queue", "instantiate", "run"]);
+    assert_eq!(collector.spans().len(), 6 + 4);
+    assert_eq!(metric(&node, "sockhop_spans_exported_total"), 10);
+    node.stop();
+}
+
+#[test]
+fn a_trace_begins_here_for_the_share_that_is_asked_for_and_the_last_spans_leave_with_the_node() {
+    let collector = Collector::start();
+    let folder = tempfile::tempdir().unwrap();
+    let headers = folder.path().join("headers");
+    fs::write(&headers, "api-key=hush%2Chush\n").unwrap();
+    let node = exporting(&collector, "1").option("--otlp-headers-file", &headers).start();
+    node.deploy("inspect", "inspect", &[]);
+    let reply = node.get("/inspect/");
+    let id = reply.head.invocation_id().replace('-', "");
+    assert_eq!(seen(&reply), (json!([format!("00-{id}-{}-01", span(&reply))]), Value::Null));
+    // Not waited for: the node does that.
+    node.stop();
+    let (own, _) = spans(&collector, &reply);
+    assert_eq!((own.trace, own.parent), (id, None));
+    assert!(collector.headers().iter().any(|line| line == "api-key: hush,hush"), "{:?}", collector.headers());
+}
+
+#[test]
+fn an_endpoint_that_is_away_costs_nothing_but_spans() {
+    let collector = Collector::start();
+    let node = exporting(&collector, "1").option("--admin", "127.0.0.1:0").start();
+    node.deploy("hello", "hello", &[]);
+    collector.answer(400);
+    node.get("/hello/").expect_hello();
+    let refused = "sockhop_spans_dropped_total{reason=\"refused\"}";
+    wait::for_value("they are refused", SOON, || metric(&node, refused), |count| *count == 6);
+    // Busy: the batch is tried again and comes at last.
+    collector.answer(503);
+    let asked = collector.requests();
+    let reply = node.get("/hello/");
+    wait::until("it is asked again", SOON, || (collector.requests() >= asked + 2).then_some(()));
+    assert!(collector.spans().is_empty());
+    collector.answer(200);
+    let (own, parts) = spans(&collector, &reply);
+    assert_eq!((own.name.as_str(), parts.len()), ("GET hello", 5));
+    wait::for_value("it says so", SOON, || node.stderr(), |log| log.contains("takes spans again"));
+    node.stop();
+
+    let nobody = harness::nobody::Closed::start();
+    let node =
+        Node::build().option("--otlp-endpoint", format!("http://{}", nobody.address())).option("--otlp-sample", "1");
+    let node = node.start();
+    node.deploy("hello", "hello", &[]);
+    for _ in 0..100 {
+        node.get("/hello/").expect_hello();
+    }
+    node.stop();
+}
+
+#[test]
+fn settings_of_the_endpoint_that_are_wrong_say_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, headers) = (folder.path().join("data"), folder.path().join("headers"));
+    fs::write(&headers, "api-key hush").unwrap();
+    let serve = |more: &[&str]| {
+        node::run([&["serve", "--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()], more].concat())
+    };
+    for url in ["localhost:4318", "ftp://a", "http://a?b", "http://u:p@a"] {
+        serve(&["--otlp-endpoint", url]).expect_code(2);
+    }
+    serve(&["--otlp-endpoint", "http://127.0.0.1:1", "--otlp-sample", "2"]).expect_code(2);
+    let with_headers = ["--otlp-endpoint", "http://127.0.0.1:1", "--otlp-headers-file"];
+    let said = serve(&[&with_headers[..], &[headers.to_str().unwrap()]].concat());
+    let said = said.expect_error(&["--otlp-headers-file", "entry 1", "NAME=VALUE"]);
+    assert!(!said.stderr.contains("hush"), "{}", said.stderr);
+    serve(&[&with_headers[..], &["/nowhere"]].concat()).expect_error(&["/nowhere", "cannot be read"]);
+    serve(&["--otlp-endpoint", "http://127.0.0.1:1", "--logs", "off"]).expect_error(&["--otlp-endpoint", "--logs on"]);
 }

@@ -1,9 +1,11 @@
 //! What becomes known of an invocation while it runs: for its record in the log. Owns no fds.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::time::Duration;
 
 use abi::board::{Reason, now_us};
+
+use crate::trace::Entered;
 
 /// Filled in by whoever sees it happen. Times are by [`now_us`], and 0 before they have come.
 #[derive(Debug, Default)]
@@ -18,6 +20,8 @@ pub(crate) struct Facts {
     pub(crate) memory_bytes: Cell<usize>,
     /// Why it was refused or failed.
     pub(crate) reason: Cell<Option<Reason>>,
+    /// The trace that it belongs to.
+    trace: OnceCell<Entered>,
 }
 
 /// How long the parts of an invocation took, in microseconds.
@@ -31,6 +35,14 @@ pub(crate) struct Parts {
 impl Facts {
     pub(crate) fn admitted(&self, at_us: u64) {
         self.admitted_us.set(at_us);
+    }
+
+    pub(crate) fn entered(&self, trace: Entered) {
+        let _ = self.trace.set(trace);
+    }
+
+    pub(crate) fn trace(&self) -> Option<&Entered> {
+        self.trace.get()
     }
 
     pub(crate) fn ready(&self) {

@@ -2,13 +2,14 @@
 //!
 //! A request that belongs to one is seen by its function as this node's own span of it, and so are the requests that the
 //! function sends, unless it names a span itself. What is not well formed is not passed on: the trace begins here. A request
-//! that says nothing of any trace is left alone. The span's id is the second half of the invocation's, and a trace that begins
+//! that says nothing of any trace is left alone, unless the node records traces and this one's lot is drawn. The span's id is the second half of the invocation's, and a trace that begins
 //! here has the whole of that for its own, so that each leads to the other. Pure; owns no fds.
 
 use std::fmt::Write as _;
 
 use abi::invocation_id::InvocationId;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use abi::limits::TRACE_SAMPLE_MAX;
+use http::{HeaderMap, HeaderName, HeaderValue, Request};
 
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
@@ -27,6 +28,17 @@ pub(crate) struct Trace {
     tracestate: Vec<HeaderValue>,
 }
 
+/// What is recorded of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Entered {
+    trace: [u8; 16],
+    parent: Option<[u8; 8]>,
+    sampled: bool,
+    /// Empty unless it is sampled.
+    method: String,
+    path: String,
+}
+
 /// A span of somebody's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Span {
@@ -36,19 +48,33 @@ struct Span {
 }
 
 impl Trace {
-    /// The trace that a request belongs to; none when it says nothing of any. The request's headers name the invocation's
-    /// own span from now on.
-    pub(crate) fn enter(headers: &mut HeaderMap, invocation: InvocationId) -> Option<Self> {
+    /// The trace that a request belongs to, for the function and for the log; none when it says nothing of any, and none is
+    /// to begin here: of a million, `sample` do. The request's headers name the invocation's own span from now on.
+    pub(crate) fn enter(request: &mut Request<()>, invocation: InvocationId, sample: u32) -> Option<(Self, Entered)> {
+        let headers = request.headers_mut();
         let mut values = headers.get_all(&TRACEPARENT).iter();
-        let first = values.next()?;
-        let caller = if values.next().is_none() { Span::read(first.as_bytes()) } else { None };
-        let span = Span::of(invocation, caller);
+        let (first, second) = (values.next(), values.next());
+        let caller = first.filter(|_| second.is_none()).and_then(|only| Span::read(only.as_bytes()));
+        let drawn = caller.is_none() && is_drawn(sample);
+        if first.is_none() && !drawn {
+            return None;
+        }
+        let span = Span::of(invocation, caller, drawn);
         if caller.is_none() || !is_state(headers.get_all(&TRACESTATE).iter().map(HeaderValue::as_bytes)) {
             headers.remove(&TRACESTATE);
         }
         let traceparent = span.write();
         headers.insert(&TRACEPARENT, traceparent.clone());
-        Some(Self { traceparent, tracestate: headers.get_all(&TRACESTATE).iter().cloned().collect() })
+        let trace = Self { traceparent, tracestate: headers.get_all(&TRACESTATE).iter().cloned().collect() };
+        let recorded = |text: &str| if span.sampled { text.to_owned() } else { String::new() };
+        let entered = Entered {
+            trace: span.trace,
+            parent: caller.map(|caller| caller.id),
+            sampled: span.sampled,
+            method: recorded(request.method().as_str()),
+            path: recorded(request.uri().path()),
+        };
+        Some((trace, entered))
     }
 
     /// What of it a request says that the function sends. One span is the function's to name; two are nobody's.
@@ -66,13 +92,25 @@ impl Trace {
     }
 }
 
+impl Entered {
+    /// As the log has it.
+    pub(crate) fn record(&self) -> abi::spool::Trace<'_> {
+        let Self { trace: id, parent, sampled, method, path } = self;
+        abi::spool::Trace { id: *id, parent: *parent, sampled: *sampled, method, path }
+    }
+}
+
+/// Whether a trace that begins here is recorded.
+fn is_drawn(sample: u32) -> bool {
+    sample > 0 && fastrand::u32(..TRACE_SAMPLE_MAX) < sample
+}
+
 impl Span {
-    /// An invocation's own, in its caller's trace or in one that begins with it.
-    fn of(invocation: InvocationId, caller: Option<Self>) -> Self {
-        let bytes = invocation.bytes();
-        let [.., a, b, c, d, e, f, g, h] = bytes;
-        let (trace, sampled) = caller.map_or((bytes, false), |caller| (caller.trace, caller.sampled));
-        Self { trace, id: [a, b, c, d, e, f, g, h], sampled }
+    /// An invocation's own, in its caller's trace or in one that begins with it, and then is sampled if its lot was drawn.
+    fn of(invocation: InvocationId, caller: Option<Self>, drawn: bool) -> Self {
+        let begun = || (invocation.bytes(), drawn);
+        let (trace, sampled) = caller.map_or_else(begun, |caller| (caller.trace, caller.sampled));
+        Self { trace, id: invocation.span(), sampled }
     }
 
     /// Reads a traceparent, of this version or a later one, which begins the same. None when it is not well formed.
@@ -177,6 +215,16 @@ mod tests {
         lines.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect()
     }
 
+    /// Enters a request with these headers, which are changed as its own would be.
+    fn enter(headers: &mut HeaderMap, id: InvocationId, sample: u32) -> Option<(Trace, Entered)> {
+        let mut request = Request::new(());
+        *request.uri_mut() = "/path?query".parse().unwrap();
+        std::mem::swap(request.headers_mut(), headers);
+        let entered = Trace::enter(&mut request, id, sample);
+        std::mem::swap(request.headers_mut(), headers);
+        entered
+    }
+
     fn all(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
         headers.get_all(name).iter().map(|value| value.to_str().unwrap().to_owned()).collect()
     }
@@ -192,7 +240,10 @@ mod tests {
                 ("tracestate", "z=2"),
                 ("x-other", "o"),
             ]);
-            let trace = Trace::enter(&mut map, id).unwrap();
+            let (trace, entered) = enter(&mut map, id, TRACE_SAMPLE_MAX).unwrap();
+            let sampled = ours == "01";
+            assert_eq!((entered.sampled, entered.parent), (sampled, Span::read(GOOD.as_bytes()).map(|span| span.id)));
+            assert_eq!((entered.path.as_str(), entered.method.len()), if sampled { ("/path", 3) } else { ("", 0) });
             let expected = format!("{}{span}-{ours}", &GOOD[..36]);
             assert_eq!(all(&map, &TRACEPARENT), [expected.as_str()]);
             assert_eq!(all(&map, &TRACESTATE), ["a=1, b@c=x y", "z=2"]);
@@ -222,15 +273,22 @@ mod tests {
             &GOOD.replace("b7ad6b71", "b7ad-b71"),
         ] {
             let mut map = headers(&[("traceparent", bad), ("tracestate", "a=1")]);
-            assert!(Trace::enter(&mut map, id).is_some());
+            assert_eq!(
+                enter(&mut map, id, 0).map(|(_, entered)| (entered.trace, entered.parent)),
+                Some((id.bytes(), None))
+            );
             assert_eq!((all(&map, &TRACEPARENT), map.len()), (vec![ours.clone()], 1), "{bad:?}");
         }
         let mut map = headers(&[("traceparent", GOOD), ("traceparent", GOOD)]);
-        assert!(Trace::enter(&mut map, id).is_some());
-        assert_eq!(all(&map, &TRACEPARENT), [ours]);
+        assert!(enter(&mut map, id, 0).is_some());
+        assert_eq!(all(&map, &TRACEPARENT), [ours.clone()]);
         let mut map = headers(&[("tracestate", "a=1")]);
-        assert_eq!(Trace::enter(&mut map, id), None);
+        assert_eq!(enter(&mut map, id, 0), None);
         assert_eq!(map, headers(&[("tracestate", "a=1")]));
+        // Where traces are recorded, one begins with the request.
+        let (_, entered) = enter(&mut map, id, TRACE_SAMPLE_MAX).unwrap();
+        assert_eq!((entered.sampled, entered.parent, entered.path.as_str()), (true, None, "/path"));
+        assert_eq!((all(&map, &TRACEPARENT), map.len()), (vec![format!("{}01", &ours[..53])], 1));
     }
 
     #[test]
@@ -247,7 +305,7 @@ mod tests {
         let long = format!("a={}", "x".repeat(257));
         for bad in ["a", "=1", "a=", "A=1", "a=1,a=2", "a=b=c", "1=2", "a@=1", "@a=1", "a@1=1", "a=\t1", &many, &long] {
             let mut map = headers(&[("traceparent", GOOD), ("tracestate", bad)]);
-            assert!(Trace::enter(&mut map, InvocationId::new()).unwrap().tracestate.is_empty(), "{bad:?}");
+            assert!(enter(&mut map, InvocationId::new(), 0).unwrap().0.tracestate.is_empty(), "{bad:?}");
             assert!(all(&map, &TRACEPARENT)[0].starts_with(&GOOD[..36]) && map.len() == 1, "{bad:?}");
         }
         for good in ["", " , a=1 ,,", "1@a=1", "a*/-_0=!~", &many[..many.len() - "k32=v,".len()]] {
@@ -258,7 +316,7 @@ mod tests {
     #[test]
     fn what_a_function_sends_names_one_span_at_most() {
         let mut called = headers(&[("traceparent", GOOD), ("tracestate", "a=1"), ("tracestate", "z=2")]);
-        let trace = Trace::enter(&mut called, InvocationId::new());
+        let trace = enter(&mut called, InvocationId::new(), 0).map(|(trace, _)| trace);
         let ours = trace.clone().unwrap().traceparent;
         let sent = |trace: Option<&Trace>, lines: &[(&'static str, &str)]| {
             let mut map = headers(lines);
@@ -289,7 +347,7 @@ mod tests {
             damaged.push_str(&to);
             for parent in [parent, damaged] {
                 let mut map = headers(&[("traceparent", &parent), ("tracestate", &state)]);
-                let trace = Trace::enter(&mut map, InvocationId::new()).unwrap();
+                let (trace, _) = enter(&mut map, InvocationId::new(), 0).unwrap();
                 prop_assert!(Span::read(trace.traceparent.as_bytes()).is_some());
                 prop_assert!(is_state(trace.tracestate.iter().map(HeaderValue::as_bytes)));
             }

@@ -119,6 +119,7 @@ fn settings(input: &mut Unstructured<'_>) -> Result<Settings> {
         access_log: *input.choose(&[AccessLog::Off, AccessLog::Text, AccessLog::Json])?,
         logs: input.arbitrary()?,
         guest_stderr: input.arbitrary()?,
+        trace_sample: input.arbitrary()?,
         log_filter: input.arbitrary()?,
     })
 }

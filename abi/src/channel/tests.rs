@@ -150,6 +150,7 @@ fn settings_beyond_their_limits_are_refused() {
         access_log: AccessLog::Off,
         logs: true,
         guest_stderr: false,
+        trace_sample: 0,
         log_filter: "x".repeat(log_bytes),
     };
     let timeout_ms_max = u32::try_from(crate::limits::SETTING_TIMEOUT_MAX.as_millis()).unwrap();

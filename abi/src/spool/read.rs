@@ -1,7 +1,8 @@
 //! Reading records back, past whatever is damaged. Any bytes are survived.
 
 use super::{
-    Arrival, FIELD_ARRIVAL, FRAME_BYTES, GAP, Gap, HEADER, INVOCATION, Invocation, LINE, Line, Record, Stream,
+    Arrival, FIELD_ARRIVAL, FIELD_TRACE, FRAME_BYTES, GAP, Gap, HEADER, INVOCATION, Invocation, LINE, Line, Record,
+    SAMPLED, Stream, Trace,
 };
 use crate::invocation_id::InvocationId;
 use crate::limits::RECORD_BYTES_MAX;
@@ -137,15 +138,30 @@ impl<'a> Fields<'a> {
             function: self.name()?,
             version: self.name()?,
             arrival: None,
+            trace: None,
         };
         while let Some(tag) = self.byte() {
             let length = usize::from(self.byte()?);
             let mut field = Fields(self.0.split_off(..length)?);
-            if tag == FIELD_ARRIVAL {
-                invocation.arrival = Some(Arrival { accepted_us: field.number()?, received_us: field.number()? });
+            match tag {
+                FIELD_ARRIVAL => {
+                    invocation.arrival = Some(Arrival { accepted_us: field.number()?, received_us: field.number()? });
+                }
+                FIELD_TRACE => invocation.trace = Some(field.trace()?),
+                _ => {}
             }
         }
         Some(invocation)
+    }
+
+    fn trace(mut self) -> Option<Trace<'a>> {
+        Some(Trace {
+            id: self.take()?,
+            parent: self.take().map(|parent| (parent != [0; 8]).then_some(parent))?,
+            sampled: self.byte()? & SAMPLED != 0,
+            method: self.name()?,
+            path: std::str::from_utf8(self.0).ok()?,
+        })
     }
 
     fn take<const N: usize>(&mut self) -> Option<[u8; N]> {

@@ -15,6 +15,7 @@ struct Owned {
     text: Vec<u8>,
     names: [String; 3],
     arrival: bool,
+    traced: bool,
 }
 
 impl Owned {
@@ -43,6 +44,13 @@ impl Owned {
                 function,
                 version,
                 arrival: self.arrival.then_some(Arrival { accepted_us: n[9], received_us: n[10] }),
+                trace: self.traced.then_some(Trace {
+                    id: self.id,
+                    parent: Some(n[11].to_le_bytes()).filter(|parent| *parent != [0; 8]),
+                    sampled: n[11] % 2 == 0,
+                    method: &version[..version.floor_char_boundary(32)],
+                    path: function,
+                }),
             }),
         }
     }
@@ -51,8 +59,18 @@ impl Owned {
 fn record() -> impl Strategy<Value = Owned> {
     let names = proptest::array::uniform3("[a-zé-]{0,70}");
     let text = proptest::collection::vec(any::<u8>(), 0..200);
-    (0u8..6, any::<[u8; 16]>(), any::<[u64; 12]>(), any::<u16>(), text, names, any::<bool>()).prop_map(
-        |(kind, id, numbers, status, text, names, arrival)| Owned { kind, id, numbers, status, text, names, arrival },
+    let fields = any::<[bool; 2]>();
+    (0u8..6, any::<[u8; 16]>(), any::<[u64; 12]>(), any::<u16>(), text, names, fields).prop_map(
+        |(kind, id, numbers, status, text, names, [arrival, traced])| Owned {
+            kind,
+            id,
+            numbers,
+            status,
+            text,
+            names,
+            arrival,
+            traced,
+        },
     )
 }
 
@@ -98,6 +116,7 @@ fn what_a_later_build_adds_is_passed_over() {
         text: Vec::new(),
         names: ["ok", "f", "v"].map(str::to_owned),
         arrival: true,
+        traced: true,
     };
     let (bytes, starts) = segment(&[known.clone(), known.clone()]);
     let framed = |payload: &[u8]| {
@@ -120,6 +139,7 @@ fn the_longest_line_fits_a_record() {
         text: vec![b'x'; crate::limits::LOG_LINE_BYTES_MAX + 5],
         names: [(); 3].map(|()| "é".repeat(200)),
         arrival: true,
+        traced: true,
     };
     for kind in 0..6 {
         long.kind = kind;

@@ -53,7 +53,7 @@ pub fn command(arguments: &ColdArguments) -> Result<(), Error> {
         provenance.warnings.push("the node was still busy when the first request was sent".to_owned());
     }
     let cold = Cold::new(provenance, settings, &times);
-    print!("{cold}");
+    output::show(&cold);
     Ok(output::write(arguments.json.as_deref(), &cold)?)
 }
 

@@ -28,6 +28,9 @@ pub enum Error {
     /// Nothing in common.
     #[error("there is no figure that both sides have; sides: {0}")]
     Nothing(String),
+    /// One file, and not two servers.
+    #[error("one file alone has two sides only as two servers: --servers BEFORE,AFTER; {0} were named")]
+    Sides(usize),
     /// No report file.
     #[error(transparent)]
     Output(#[from] crate::output::Error),
@@ -70,7 +73,7 @@ struct Row {
 /// The command.
 pub fn command(arguments: &CompareArguments) -> Result<(), Error> {
     let comparison = compare(arguments)?;
-    print!("{comparison}");
+    crate::output::show(&comparison);
     crate::output::write(arguments.json.as_deref(), &comparison)?;
     let count = comparison.rows.iter().filter(|row| row.verdict == Verdict::Worse).count();
     if arguments.fail_on_regression && count > 0 {
@@ -96,8 +99,8 @@ fn compare(arguments: &CompareArguments) -> Result<Comparison, Error> {
             }
             [one.clone(), other.clone()]
         }
-        _ => {
-            let after = after.as_ref().unwrap_or(&before);
+        (None, servers) => return Err(Error::Sides(servers.len())),
+        (Some(after), _) => {
             for (path, file) in [(Some(&arguments.before), &before), (arguments.after.as_ref(), after)] {
                 let name = path.map_or_else(String::new, |path| path.display().to_string());
                 warnings.extend(file.warnings.iter().map(|warning| format!("{name}: {warning}")));

@@ -75,4 +75,6 @@ fn what_cannot_be_compared_is_said() {
     assert_eq!(run(&few, &[]).0.unwrap().rows[0].verdict, Verdict::TooFewRounds);
     let strangers = [vec![series("a", vec![1.0; 9])], vec![series("b", vec![1.0; 9])]];
     assert!(matches!(run(&strangers, &[]).0, Err(Error::Nothing(_))));
+    let alone = [vec![series("a", vec![1.0; 9])]];
+    assert!(matches!(run(&alone, &["--servers", "a"]).0, Err(Error::Sides(1))));
 }

@@ -6,6 +6,7 @@ use super::{Error, Load, payload, run_live};
 use crate::cli::LoadArguments;
 use crate::client::{Ask, Asks};
 use crate::environment::Build;
+use crate::output;
 use crate::target::{Request, Session, Target};
 
 /// Where a URL has the number of a function.
@@ -32,11 +33,11 @@ pub fn command(arguments: &LoadArguments) -> Result<(), Error> {
     let payload_bytes = request.body.as_ref().map(Vec::len);
     let report = run_live(first, asks, payload_bytes, &load, true)?;
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        output::show(&(serde_json::to_string_pretty(&report)? + "\n"));
     } else {
-        print!("{report}");
+        output::show(&report);
         if let Some(warning) = Build::of_this().warning() {
-            println!("warning: {warning}");
+            output::show(&format!("warning: {warning}\n"));
         }
     }
     if report.requests == 0 { Err(Error::NothingGood) } else { Ok(()) }

@@ -52,7 +52,7 @@ pub fn command(arguments: &MemoryArguments) -> Result<(), Error> {
     provenance.commands.push(node.child.command().to_owned());
     drop(node);
     let memory = Memory::new(provenance, settings, vec![same, distinct]);
-    print!("{memory}");
+    output::show(&memory);
     Ok(output::write(arguments.json.as_deref(), &memory)?)
 }
 

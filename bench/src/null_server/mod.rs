@@ -18,7 +18,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::cli::NullServerArguments;
 use crate::interrupt;
-use peer::{Peer, Wants};
+use peer::{Peer, Reply, Wants};
 
 const LISTENER: Token = Token(0);
 const READ_BUFFER_BYTES: usize = 64 * 1024;
@@ -66,8 +66,7 @@ pub fn command(arguments: &NullServerArguments) -> Result<(), Error> {
 struct Server {
     poll: Poll,
     listener: TcpListener,
-    reply: Vec<u8>,
-    closing_reply: Vec<u8>,
+    reply: Reply,
     delay: Duration,
     peers: HashMap<usize, Peer>,
     /// Never used twice, so that no late reply finds another peer.
@@ -91,8 +90,7 @@ impl Server {
         Ok(Self {
             poll,
             listener,
-            reply: reply(""),
-            closing_reply: reply("Connection: close\r\n"),
+            reply: Reply { keep: reply(""), close: reply("Connection: close\r\n"), body_bytes: body.len() },
             delay,
             peers: HashMap::new(),
             next: 1,
@@ -143,7 +141,7 @@ impl Server {
     /// Reads what has come, and goes on with what did not fit before.
     fn serve(&mut self, id: usize) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        match peer.advance(&self.reply, &self.closing_reply, &mut self.buffer) {
+        match peer.advance(&self.reply, &mut self.buffer) {
             Wants::Nothing => {}
             Wants::End => drop(self.peers.remove(&id)),
             Wants::Reply if self.delay.is_zero() => self.reply(id),
@@ -179,6 +177,8 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(session.exchange(&target.get()).unwrap().body, b"fixed");
         }
+        let head = Request::new(Some("HEAD"), &[], None).unwrap();
+        assert!(target.fetch(&head).unwrap().body.is_empty());
         let post = Request::post(crate::load::payload(300_000));
         let fetched = target.fetch(&post).unwrap();
         assert_eq!((fetched.status, &*fetched.body), (200, &b"fixed"[..]));

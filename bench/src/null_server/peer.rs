@@ -7,6 +7,17 @@ use mio::net::TcpStream;
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 const HEADERS_MAX: usize = 64;
 
+/// What is replied, always.
+#[derive(Debug)]
+pub struct Reply {
+    /// On a connection that stays.
+    pub keep: Vec<u8>,
+    /// On one that ends with it.
+    pub close: Vec<u8>,
+    /// Of either, what a HEAD does not get.
+    pub body_bytes: usize,
+}
+
 /// What a connection has come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wants {
@@ -37,20 +48,23 @@ pub struct Peer {
     input: Vec<u8>,
     /// Whether the client asked for the connection's end.
     close: bool,
+    /// Whether it asked for the head alone.
+    head_only: bool,
 }
 
 impl Peer {
     pub fn new(stream: TcpStream) -> Self {
-        Self { stream, state: State::Head, input: Vec::new(), close: false }
+        Self { stream, state: State::Head, input: Vec::new(), close: false, head_only: false }
     }
 
     /// Goes as far as it goes.
-    pub fn advance(&mut self, reply: &[u8], closing_reply: &[u8], buffer: &mut [u8]) -> Wants {
+    pub fn advance(&mut self, reply: &Reply, buffer: &mut [u8]) -> Wants {
         loop {
             match self.state {
                 State::Waiting => return Wants::Nothing,
                 State::Replying(sent) => {
-                    let whole = if self.close { closing_reply } else { reply };
+                    let whole = if self.close { &reply.close } else { &reply.keep };
+                    let whole = &whole[..whole.len() - if self.head_only { reply.body_bytes } else { 0 }];
                     let Some(rest) = whole.get(sent..).filter(|rest| !rest.is_empty()) else {
                         if self.close {
                             return Wants::End;
@@ -93,6 +107,7 @@ impl Peer {
                 Ok(httparse::Status::Partial) if self.input.len() < HEAD_BYTES_MAX => return None,
                 Ok(httparse::Status::Partial) | Err(_) => return Some(Wants::End),
             };
+            self.head_only = request.method == Some("HEAD");
             let mut body = 0;
             for header in request.headers.iter() {
                 if header.name.eq_ignore_ascii_case("content-length") {

@@ -131,7 +131,7 @@ pub fn command(arguments: &PeersArguments) -> Result<(), Error> {
         output::write(arguments.json.as_deref(), &results)?;
     }
     results.finish();
-    print!("{results}");
+    output::show(&results);
     output::write(arguments.json.as_deref(), &results)?;
     if let Some(folder) = &arguments.charts {
         chart::write(folder, &results)?;
@@ -173,7 +173,8 @@ fn run(
     eprintln!("{}: {}", scenario.name, scenario.about);
 
     let mut ready: Vec<(&Kind, Prepared)> = Vec::new();
-    let mut visitor = Visitor { scenario, settings, query: &query, request, expected: Vec::new() };
+    let upstream = upstream.as_ref().map(|(child, _)| child);
+    let mut visitor = Visitor { scenario, settings, query: &query, request, expected: Vec::new(), upstream };
     for kind in kinds {
         if let Some(why) = scenario.bars(kind) {
             results.bar(scenario.name, kind.name(), why.to_owned());

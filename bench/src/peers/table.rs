@@ -9,8 +9,8 @@ use crate::series::Series;
 use crate::stats;
 
 const CONFIDENCE: f64 = 0.95;
-/// Whose ratio to the others stands beside them.
-const OURS: [&str; 2] = ["sockhop", "sockhop+reuse"];
+/// What the names of those begin with whose ratio to the others stands beside them.
+const OURS: &str = "sockhop";
 
 impl fmt::Display for Results {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -28,8 +28,8 @@ impl fmt::Display for Results {
         )?;
         for (measure, unit) in self.measures() {
             writeln!(f, "\n### {measure}, {unit}\n")?;
-            let ours: Vec<&str> =
-                OURS.into_iter().filter(|name| self.servers.iter().any(|it| it.name == *name)).collect();
+            let ours = self.servers.iter().map(|server| &*server.name).filter(|name| name.starts_with(OURS));
+            let ours: Vec<&str> = ours.collect();
             write!(f, "| scenario | server | {unit} |")?;
             ours.iter().try_for_each(|name| write!(f, " {name} is |"))?;
             writeln!(f, "\n|---|---|---|{}", "---|".repeat(ours.len()))?;
@@ -57,6 +57,10 @@ impl fmt::Display for Results {
         writeln!(f, "\n{}", self.environment)?;
         for server in &self.servers {
             writeln!(f, "{}: {}", server.name, server.version)?;
+            for binary in &server.binaries {
+                let modified = binary.modified.as_deref().unwrap_or("unknown");
+                writeln!(f, "    {}: {} bytes, written {modified}", binary.path.display(), binary.bytes.unwrap_or(0))?;
+            }
             for command in &server.commands {
                 writeln!(f, "    {command}")?;
             }

@@ -8,11 +8,11 @@ use super::{Error, Settings};
 use crate::client::{Ask, Asks, Rate};
 use crate::environment::{Moment, Neighbours};
 use crate::load::{self, Load};
-use crate::quiet;
 use crate::report::Report;
 use crate::series::Better;
-use crate::server::{Kind, Prepared, Server, Serving};
+use crate::server::{Child, Kind, Prepared, Server, Serving};
 use crate::target::{Request, Session, Target};
+use crate::{process_tree, quiet};
 
 /// Connections beside those on which latency is measured.
 const BESIDE_CONNECTIONS: u32 = 4;
@@ -54,6 +54,8 @@ pub struct Visitor<'a> {
     pub request: Request,
     /// What every reply must be.
     pub expected: Vec<u8>,
+    /// What the functions call, if they call something: it is no part of what is measured, and no neighbour either.
+    pub upstream: Option<&'a Child>,
 }
 
 impl Visitor<'_> {
@@ -67,14 +69,16 @@ impl Visitor<'_> {
         if self.wants(Measure::Start) {
             visit.add("start", "ms", Better::Lower, start.as_secs_f64() * 1e3);
         }
-        let (before, used) = (Moment::now(), server.cpu_time()?);
+        let upstream = || self.upstream.map_or(Ok(Duration::ZERO), |child| process_tree::cpu_time(child.id()));
+        let ours = || Ok::<_, Error>(server.cpu_time()? + upstream()?);
+        let (before, used) = (Moment::now(), ours()?);
         if self.wants(Measure::Latency) {
             self.latency(&server, &mut visit)?;
         }
         if self.wants(Measure::Rate) {
             self.rate(&server, &mut visit)?;
         }
-        let used = server.cpu_time()?.saturating_sub(used);
+        let used = ours()?.saturating_sub(used);
         visit.neighbours = before.and_then(|moment| moment.until_now(used)).unwrap_or_default();
         Ok(visit)
     }

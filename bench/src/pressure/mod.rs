@@ -66,7 +66,7 @@ pub fn command(arguments: &PressureArguments) -> Result<(), Error> {
         crowd_core: crowd_core(),
     };
     let pressure = Pressure::new(provenance, settings, rows);
-    print!("{pressure}");
+    output::show(&pressure);
     Ok(output::write(arguments.json.as_deref(), &pressure)?)
 }
 

@@ -14,13 +14,15 @@ use serde_json::Value;
 use super::Show;
 use super::client::Node;
 use crate::control::logs::LIMIT_MAX;
-use crate::logs::entry::{self, Entry, Invocation, Line};
-use crate::logs::query::Status;
+use crate::logs::entry::{self, Entry};
+use crate::logs::query::{Answer, OneInvocation, Status};
 
 /// How many of the newest entries are shown when nothing says since when.
 const NEWEST: usize = 100;
 /// How far they are looked for.
 const NEWEST_SINCE: &str = "1day";
+/// Why an answer is not understood.
+const OTHER_BUILD: &str = "the node is of another build, and its answer is not understood";
 
 #[derive(Debug, Args)]
 pub(crate) struct Logs {
@@ -64,18 +66,17 @@ pub(super) async fn run(logs: Logs) -> anyhow::Result<()> {
 
 async fn one(id: InvocationId, Show { json, target }: &Show) -> anyhow::Result<()> {
     let found = Node::new(target).get(&format!("/v1/invocations/{id}")).await?;
-    notes(&found);
     let mut out = io::stdout().lock();
     if *json {
         writeln!(out, "{found:#}")?;
         return Ok(());
     }
-    let lines: Vec<Line> = serde_json::from_value(found["lines"].clone()).context("the node is of another build")?;
-    for line in lines {
+    let found: OneInvocation = serde_json::from_value(found).context(OTHER_BUILD)?;
+    notes(&found.notes);
+    for line in found.lines {
         writeln!(out, "{}  {}", line.time, line.said())?;
     }
-    let record: Option<Invocation> = serde_json::from_value(found["record"].clone())?;
-    match record {
+    match found.record {
         Some(record) => writeln!(out, "{}  {}  {}", record.time, record.function, record.summary())?,
         None => writeln!(out, "it has no end in the log: it still runs, or its worker died over it")?,
     }
@@ -83,10 +84,8 @@ async fn one(id: InvocationId, Show { json, target }: &Show) -> anyhow::Result<(
 }
 
 /// What could not be read.
-fn notes(answer: &Value) {
-    for note in answer["notes"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-        eprintln!("note: {}", entry::printable(note));
-    }
+fn notes(notes: &[String]) {
+    notes.iter().for_each(|note| eprintln!("note: {}", entry::printable(note)));
 }
 
 /// `key=value`, as a query has it.
@@ -104,7 +103,7 @@ async fn many(logs: &Logs) -> anyhow::Result<()> {
     // What comes is listened for before what there is is shown, so that nothing is between.
     let (live, until) = if logs.follow {
         let mut events = Events::open(&node, &asked).await?;
-        let from = events.next().await?.filter(|(name, _)| name == "from").context("the node is of another build")?;
+        let from = events.next().await?.filter(|(name, _)| name == "from").context(OTHER_BUILD)?;
         // The time it begins at belongs to what comes.
         let before = humantime::parse_rfc3339(&from.1)? - std::time::Duration::from_micros(1);
         (Some(events), Some(humantime::format_rfc3339_micros(before).to_string()))
@@ -122,13 +121,14 @@ async fn many(logs: &Logs) -> anyhow::Result<()> {
     match limit {
         Some(limit) => {
             asked.extend([pair("newest", "true"), pair("limit", &limit.to_string())]);
-            shown.page(&node.get(&format!("/v1/logs?{}", asked.join("&"))).await?)?;
+            shown.page(node.get(&format!("/v1/logs?{}", asked.join("&"))).await?)?;
         }
         None => {
-            let mut next = shown.page(&node.get(&format!("/v1/logs?{}&limit={LIMIT_MAX}", asked.join("&"))).await?)?;
+            asked.push(pair("limit", &LIMIT_MAX.to_string()));
+            let asked = asked.join("&");
+            let mut next = shown.page(node.get(&format!("/v1/logs?{asked}")).await?)?;
             while let Some(after) = next {
-                let asked = [asked.join("&"), pair("after", &after)].join("&");
-                next = shown.page(&node.get(&format!("/v1/logs?{asked}&limit={LIMIT_MAX}")).await?)?;
+                next = shown.page(node.get(&format!("/v1/logs?{asked}&{}", pair("after", &after))).await?)?;
             }
         }
     }
@@ -154,23 +154,22 @@ struct Shown {
 
 impl Shown {
     /// Shows a page, and says where the next begins.
-    fn page(&mut self, answer: &Value) -> anyhow::Result<Option<String>> {
-        notes(answer);
-        let mut out = io::stdout().lock();
-        for entry in answer["entries"].as_array().into_iter().flatten() {
-            self.entry(&mut out, entry)?;
-        }
+    fn page(&mut self, answer: Value) -> anyhow::Result<Option<String>> {
+        let answer: Answer = serde_json::from_value(answer).context(OTHER_BUILD)?;
+        notes(&answer.notes);
+        let mut out = io::BufWriter::new(io::stdout().lock());
+        answer.entries.into_iter().try_for_each(|entry| self.entry(&mut out, entry))?;
         out.flush()?;
-        Ok(answer["next"].as_str().map(str::to_owned))
+        Ok(answer.next)
     }
 
-    fn entry(&mut self, out: &mut impl io::Write, value: &Value) -> anyhow::Result<()> {
+    fn entry(&mut self, out: &mut impl io::Write, entry: Entry) -> anyhow::Result<()> {
         self.entries += 1;
         if self.json {
-            writeln!(out, "{value}")?;
+            writeln!(out, "{}", serde_json::to_string(&entry)?)?;
             return Ok(());
         }
-        match serde_json::from_value(value.clone()).context("the node is of another build")? {
+        match entry {
             Entry::Line(line) => writeln!(out, "{}  {}  {}", line.time, line.invocation, line.said())?,
             Entry::Invocation(of) => writeln!(out, "{}  {}  {}", of.time, of.invocation, of.summary())?,
             Entry::Gap { time, records, reason } => {
@@ -184,7 +183,7 @@ impl Shown {
         let mut out = io::stdout().lock();
         while let Some((name, data)) = events.next().await? {
             match name.as_str() {
-                "" => self.entry(&mut out, &serde_json::from_str(&data)?)?,
+                "" => self.entry(&mut out, serde_json::from_str(&data).context(OTHER_BUILD)?)?,
                 "missed" => eprintln!("note: {data} entries came faster than they were read here; they are in the log"),
                 _ => eprintln!("note: {}", entry::printable(&data)),
             }

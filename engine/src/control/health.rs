@@ -12,6 +12,7 @@ use super::api::{Control, Failed};
 use crate::core::Pool;
 use crate::metrics::memory;
 use crate::metrics::text::{self, Exposition};
+use crate::traces::Traces;
 
 /// 200 while the process answers.
 pub(super) async fn healthz() -> &'static str {
@@ -48,7 +49,8 @@ pub(super) async fn metrics(State(control): State<Arc<Control>>) -> Result<Respo
     let reading = control.shared.metrics.read(&control.shared.snapshot.load().catalogue);
     let (engine_memory_bytes, parked) = (memory::resident_bytes(node.pid), control.shared.parking.len());
     let logs = control.logs.reading();
-    let text = text::write(Exposition { node, workers, reading, engine_memory_bytes, parked, logs });
+    let traces = control.logs.traces.as_ref().map(Traces::reading);
+    let text = text::write(Exposition { node, workers, reading, engine_memory_bytes, parked, logs, traces });
     let text = text.map_err(|error| Failed::new(StatusCode::INTERNAL_SERVER_ERROR, error))?;
     Ok(([(CONTENT_TYPE, text::CONTENT_TYPE)], text).into_response())
 }

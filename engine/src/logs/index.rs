@@ -361,6 +361,7 @@ mod tests {
             function: "f",
             version: "v",
             arrival: None,
+            trace: None,
         };
         let (_, index) = build(&[Record::Invocation(invocation)]);
         let has = |index: &Index| [0, 2, 5].map(|hundreds| Index::has_status(&index.blocks[0], hundreds));

@@ -90,6 +90,7 @@ fn try_give(logs: &Logs, given: &mut HashMap<WorkerId, Given>, commands: &Unboun
         match logs.spool.create() {
             Ok((created, file)) => {
                 count(&logs.counts.sealed, u64::from(path.is_some()));
+                logs.traces.iter().for_each(|traces| traces.follow(&created));
                 (*rotation, *path, *failed) = (Rotation::new(logs.plan.spool_bytes), Some(created), false);
                 let _ = commands.send(Command::Spool { worker: *worker, segment: Arc::new(file) });
             }

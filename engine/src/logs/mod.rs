@@ -19,7 +19,7 @@ mod index;
 mod keeper;
 mod name;
 pub(crate) mod query;
-mod reader;
+pub(crate) mod reader;
 mod retain;
 mod rotate;
 mod ship;
@@ -40,6 +40,7 @@ pub(crate) use self::retain::Kept;
 use self::spool::Spool;
 use crate::core::fleet::WorkerId;
 use crate::store::objects::Objects;
+use crate::traces::Traces;
 use crate::workers::supervise::Command;
 
 /// How long a node that stops waits for the store to take the rest of its log.
@@ -114,6 +115,8 @@ pub(crate) struct Logs {
     store: Arc<dyn Objects>,
     /// This node in segments' names.
     node: String,
+    /// What reads on in every segment that this engine makes.
+    pub(crate) traces: Option<Traces>,
     /// The store has taken the last segment that it was given.
     ships: AtomicBool,
     counts: Counts,
@@ -151,6 +154,7 @@ pub(crate) fn start(
     plan: Plan,
     folder: PathBuf,
     store: Arc<dyn Objects>,
+    traces: Option<Traces>,
     commands: UnboundedSender<Command>,
 ) -> anyhow::Result<(Arc<Logs>, Keeper)> {
     let spool = Spool::open(folder.clone()).with_context(|| format!("the log's spool {folder:?} cannot be made"))?;
@@ -161,6 +165,7 @@ pub(crate) fn start(
         spool,
         store,
         node: name::node(&host),
+        traces,
         ships,
         counts,
         followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)),

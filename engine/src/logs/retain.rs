@@ -28,16 +28,24 @@ pub(crate) fn beyond(listed: Vec<Listed>, kept: Kept, now_ms: u64) -> Vec<String
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::SystemTime;
+
     use uuid::Uuid;
+
+    use super::*;
 
     fn listed(last_ms: u64, bytes: u64) -> Listed {
         let name = SegmentName { first_ms: 0, last_ms, node: "n".into(), id: Uuid::nil() };
-        Listed { key: name.key(), bytes, tag: String::new() }
+        Listed { key: name.key(), bytes, tag: String::new(), modified: SystemTime::UNIX_EPOCH }
     }
 
     fn gone(kept: Kept, now_ms: u64) -> Vec<u64> {
-        let other = Listed { key: "logs/readme.txt".into(), bytes: 1 << 40, tag: String::new() };
+        let other = Listed {
+            key: "logs/readme.txt".into(),
+            bytes: 1 << 40,
+            tag: String::new(),
+            modified: SystemTime::UNIX_EPOCH,
+        };
         let all = vec![listed(300, 30), other, listed(100, 10), listed(200, 20)];
         let keys = beyond(all, kept, now_ms);
         keys.iter().map(|key| SegmentName::parse(key).unwrap().last_ms).collect()

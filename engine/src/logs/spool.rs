@@ -32,11 +32,6 @@ impl Segment {
     pub(crate) fn is_empty(&self) -> bool {
         self.bytes <= HEADER.len() as u64
     }
-
-    /// When it was made, in milliseconds since 1970.
-    pub(crate) fn made_ms(&self) -> u64 {
-        u64::try_from(self.id.as_u128() >> 80).unwrap_or_default()
-    }
 }
 
 /// A segment to which nobody writes any more, and that nobody else handles.

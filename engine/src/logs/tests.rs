@@ -82,6 +82,7 @@ fn logs(folder: &Path, from: u32, after: bool) -> Logs {
         spool: Spool::open(folder.join("spool")).unwrap(),
         store: Arc::new(store),
         node: "node".into(),
+        traces: None,
         ships: AtomicBool::new(true),
         counts: Counts::default(),
         followers: Arc::new(Semaphore::new(1)),
@@ -119,6 +120,7 @@ fn write(logs: &Logs, function: &str, status: u16, count: usize) -> Vec<Invocati
             function,
             version: "v",
             arrival: None,
+            trace: None,
         };
         abi::spool::append(&mut bytes, &Record::Invocation(invocation));
     }

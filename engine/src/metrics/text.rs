@@ -16,6 +16,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::reading::{FunctionReading, Reading, WorkerTally};
 use crate::control::status::{NodeStatus, WorkerState, WorkerStatus};
 use crate::logs::LogsReading;
+use crate::traces::TracesReading;
 
 /// The media type of what [`write()`] writes.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -30,6 +31,8 @@ pub(crate) struct Exposition {
     /// Connections for which no worker is free now.
     pub(crate) parked: usize,
     pub(crate) logs: LogsReading,
+    /// None without an endpoint for spans.
+    pub(crate) traces: Option<TracesReading>,
 }
 
 /// Writes it as text.
@@ -52,6 +55,7 @@ impl Collector for Exposition {
         self.workers_now(&mut families)?;
         self.workers_ever(&mut families)?;
         self.logs(&mut families)?;
+        self.traces(&mut families)?;
         self.functions(&mut families)
     }
 }
@@ -169,6 +173,13 @@ impl Exposition {
         let (segments, bytes) = (logs.waiting.segments, logs.waiting.bytes);
         families.gauge_alone("log_spool_segments", "Segments on this node's disk", None, segments)?;
         families.gauge_alone("log_spool", "What they take there", Some(Unit::Bytes), bytes)
+    }
+
+    fn traces(&self, families: &mut Families<'_>) -> Result<(), Error> {
+        let Some(TracesReading { exported, dropped }) = &self.traces else { return Ok(()) };
+        families.counter_alone("spans_exported", "Spans that --otlp-endpoint has taken", *exported)?;
+        let dropped = dropped.iter().map(|(reason, count)| ([("reason", (*reason).to_owned())], *count));
+        families.counters("spans_dropped", "Spans that were lost, by why", dropped)
     }
 
     fn functions(&self, families: &mut Families<'_>) -> Result<(), Error> {
@@ -310,8 +321,18 @@ mod tests {
             DispatchReading { accepted: vec![(0, 11)], hops: BTreeMap::from([(1, 10)]), ..DispatchReading::default() };
         let worker = WorkerTally { connections_taken: 10, log_lines: 4, restarts: 1, ..WorkerTally::default() };
         let logs = LogsReading { lost: 3, waiting: Waiting { segments: 2, bytes: 99 }, ..LogsReading::default() };
+        let dropped = [("refused", 0), ("unreachable", 7), ("queue", 1)];
+        let traces = TracesReading { exported: 5, dropped };
         let reading = Reading { dispatch, workers: BTreeMap::from([(1, worker)]), functions: vec![function] };
-        Exposition { node, workers: Vec::new(), reading, engine_memory_bytes: Some(4096), parked: 0, logs }
+        Exposition {
+            node,
+            workers: Vec::new(),
+            reading,
+            engine_memory_bytes: Some(4096),
+            parked: 0,
+            logs,
+            traces: Some(traces),
+        }
     }
 
     #[test]
@@ -336,6 +357,8 @@ mod tests {
             "sockhop_log_lines_total{worker=\"1\"} 4",
             "sockhop_log_segments_lost_total 3",
             "sockhop_log_spool_bytes 99",
+            "sockhop_spans_exported_total 5",
+            "sockhop_spans_dropped_total{reason=\"unreachable\"} 7",
             "sockhop_engine_resident_memory_bytes 4096",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in:\n{text}");

@@ -79,9 +79,9 @@ struct Held {
 }
 
 impl Held {
-    fn new(place: Place<'_>, tag: String, object: Vec<u8>) -> Self {
-        let digest = Sha256::digest(&object).into();
-        let sealed = Sealed::read(place, object).map_err(|error| error.to_string());
+    fn new(place: Place<'_>, tag: String, object: Result<Vec<u8>, StoreError>) -> Self {
+        let digest = Sha256::digest(object.as_deref().unwrap_or_default()).into();
+        let sealed = object.and_then(|object| Sealed::read(place, object)).map_err(|error| error.to_string());
         if let Err(reason) = &sealed {
             tracing::error!("a secret of function {:?} is unreadable: {reason}", place.function);
         }
@@ -158,11 +158,10 @@ impl Secrets {
             }
         }
         let mut read = stream::iter(changed).map(|listed| async {
-            let object = checked::get(&*self.objects, &listed.key, OBJECT_BYTES_MAX).await;
-            let object = match object {
+            let object = match checked::get(&*self.objects, &listed.key, OBJECT_BYTES_MAX).await {
                 // Larger than one of ours, say, or changed by somebody.
-                Err(StoreError::Damaged { .. }) => Some(Vec::new()),
-                object => object?,
+                Err(error @ StoreError::Damaged { .. }) => Some(Err(error)),
+                object => object?.map(Ok),
             };
             Ok::<_, StoreError>((listed, object))
         });
@@ -193,7 +192,7 @@ impl Secrets {
         let sealed = Sealed::new(self.key.get_or_make()?, place, value, now_ms()).map_err(failed)?;
         let object = sealed.to_object();
         self.objects.put(&place.object(), object.clone()).await?;
-        insert(&mut self.write(), function, key, Held::new(place, String::new(), object));
+        insert(&mut self.write(), function, key, Held::new(place, String::new(), Ok(object)));
         Ok(())
     }
 

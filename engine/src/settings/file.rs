@@ -64,6 +64,7 @@ fn text(setting: &Arg, value: &DeValue<'_>) -> Result<OsString, String> {
             let number = i64::from_str_radix(number.as_str(), number.radix());
             return number.map(|number| number.to_string().into()).map_err(|error| error.to_string());
         }
+        DeValue::Float(number) if !only_text => return Ok(number.as_str().into()),
         DeValue::Boolean(flag) if !only_text => return Ok(flag.to_string().into()),
         DeValue::Integer(_) | DeValue::Float(_) => "a number",
         DeValue::Boolean(_) => "true or false",

@@ -102,6 +102,15 @@ pub(crate) struct Settings {
     /// How much of the log may wait on this node's disk for a store that is away; beyond it the oldest is dropped
     #[arg(long, default_value_t = ByteSize(limits::SPOOL_BYTES_DEFAULT), value_name = "SIZE", value_parser = value::spool_size, help_heading = FIXED)]
     pub(crate) spool_size: ByteSize,
+    /// Base URL of an OTLP receiver that spans of traced invocations are sent to
+    #[arg(long, value_name = "URL", value_parser = value::endpoint, help_heading = FIXED)]
+    pub(crate) otlp_endpoint: Option<String>,
+    /// File with headers for it, NAME=VALUE a line (default: OTEL_EXPORTER_OTLP_HEADERS)
+    #[arg(long, value_name = "FILE", help_heading = FIXED)]
+    pub(crate) otlp_headers_file: Option<PathBuf>,
+    /// Which share of requests that come without a trace begin one, from 0 to 1, where there is a receiver
+    #[arg(long, default_value = "0.01", value_name = "SHARE", help_heading = RELOADED)]
+    pub(crate) otlp_sample: value::Share,
     /// How long logs are kept in the store
     #[arg(long, default_value_t = limits::LOGS_KEPT_FOR_DEFAULT.into(), value_name = "TIME", value_parser = value::age, help_heading = FIXED)]
     pub(crate) logs_kept_for: humantime::Duration,

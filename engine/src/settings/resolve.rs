@@ -133,6 +133,10 @@ pub(super) fn as_toml(setting: &Arg, values: &[OsString]) -> Value {
         let text = text.to_string_lossy();
         let number = text.parse::<i64>().ok().filter(|number| number.to_string() == text).map(Value::Integer);
         let number = number.or_else(|| text.parse().ok().map(Value::Boolean));
+        let number = number.or_else(|| {
+            let float = text.parse::<f64>().ok().filter(|float| float.to_string() == text && text.contains('.'));
+            float.map(Value::Float)
+        });
         number.filter(|_| !file::only_text(setting)).unwrap_or_else(|| Value::String(text.into_owned()))
     };
     match values {

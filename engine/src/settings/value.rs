@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use abi::limits::{SETTING_TIMEOUT_MAX, SPOOL_BYTES_MIN, WORKERS_PER_CORE_MAX};
+use abi::limits::{SETTING_TIMEOUT_MAX, SPOOL_BYTES_MIN, TRACE_SAMPLE_MAX, WORKERS_PER_CORE_MAX};
 use bytesize::ByteSize;
 
 /// The longest that a DNS name can be (RFC 1035 2.3.4, without the root's label).
@@ -27,6 +27,39 @@ pub(crate) fn address(text: &str) -> Result<String, String> {
     match text.rsplit_once(':') {
         Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(text.to_owned()),
         _ => Err("expected HOST:PORT, for example 127.0.0.1:8080".into()),
+    }
+}
+
+/// The base URL of an OTLP receiver.
+pub(super) fn endpoint(text: &str) -> Result<String, String> {
+    let url = reqwest::Url::parse(text).ok();
+    let fits = |url: &reqwest::Url| {
+        matches!(url.scheme(), "http" | "https") && url.has_host() && url.query().is_none() && url.fragment().is_none()
+    };
+    match url.is_some_and(|url| fits(&url) && url.username().is_empty() && url.password().is_none()) {
+        true => Ok(text.to_owned()),
+        false => Err("expected the base URL of an OTLP receiver, for example http://127.0.0.1:4318".into()),
+    }
+}
+
+/// A share of all, in millionths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Share(pub(crate) u32);
+
+impl std::str::FromStr for Share {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let share = text.parse().ok().filter(|share: &f64| (0.0..=1.0).contains(share));
+        let share = share.ok_or_else(|| "expected a number from 0 to 1, for example 0.01".to_owned())?;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is from 0 to a million")]
+        Ok(Self((share * f64::from(TRACE_SAMPLE_MAX)).round() as u32))
+    }
+}
+
+impl std::fmt::Display for Share {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", f64::from(self.0) / f64::from(TRACE_SAMPLE_MAX))
     }
 }
 

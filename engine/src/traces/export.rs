@@ -183,7 +183,12 @@ impl Exporter {
         let mut response = match self.client.post(&self.url).body(body).send().await {
             Ok(response) => response,
             // Without the URL, which is said already.
-            Err(error) => return (Verdict::Again(None), format!("cannot be reached: {:#}", anyhow::Error::new(error.without_url()))),
+            Err(error) => {
+                return (
+                    Verdict::Again(None),
+                    format!("cannot be reached: {:#}", anyhow::Error::new(error.without_url())),
+                );
+            }
         };
         let (status, retry_after) = (response.status(), response.headers().get(RETRY_AFTER).cloned());
         let mut answer = Vec::new();
@@ -224,7 +229,8 @@ mod tests {
 
     #[test]
     fn pauses_grow_and_end() {
-        let seconds = |tries, asked: Option<u64>, chance| pause(tries, asked.map(Duration::from_secs), chance).as_secs_f64();
+        let seconds =
+            |tries, asked: Option<u64>, chance| pause(tries, asked.map(Duration::from_secs), chance).as_secs_f64();
         assert_eq!((seconds(1, None, 0.0), seconds(2, None, 0.0), seconds(40, None, 0.0)), (1.0, 2.0, 30.0));
         assert_eq!((seconds(1, None, 1.0), seconds(1, Some(9), 0.5), seconds(1, Some(4000), 0.5)), (0.5, 9.0, 30.0));
     }

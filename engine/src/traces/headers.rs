@@ -15,7 +15,9 @@ const VARIABLE: &str = "OTEL_EXPORTER_OTLP_HEADERS";
 pub(crate) enum HeadersError {
     #[error("--otlp-headers-file {path:?} cannot be read: {source}")]
     Read { path: PathBuf, source: std::io::Error },
-    #[error("entry {number} of {place} is no header; expected NAME=VALUE, the value percent-encoded where it has to be")]
+    #[error(
+        "entry {number} of {place} is no header; expected NAME=VALUE, the value percent-encoded where it has to be"
+    )]
     Entry { place: String, number: usize },
 }
 

@@ -15,13 +15,14 @@ mod tail;
 
 use std::fs::File;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use abi::limits::TRACE_QUEUE_MAX;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Sender, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
+use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use self::export::{Exporter, Piece};
@@ -47,23 +48,32 @@ pub(crate) enum TracesError {
 
 /// What became of spans.
 #[derive(Debug, Default)]
-pub(crate) struct Counts {
+struct Counts {
     /// The endpoint has taken them.
-    pub(crate) exported: AtomicU64,
+    exported: AtomicU64,
     /// It will not.
-    pub(crate) refused: AtomicU64,
+    refused: AtomicU64,
     /// It could not be reached, again and again.
-    pub(crate) unreachable: AtomicU64,
+    unreachable: AtomicU64,
     /// Too many waited for it.
-    pub(crate) overflowed: AtomicU64,
+    overflowed: AtomicU64,
+}
+
+/// What these stand at.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TracesReading {
+    pub(crate) exported: u64,
+    /// Those that were lost, by why.
+    pub(crate) dropped: [(&'static str, u64); 3],
 }
 
 /// The spans' way out.
 #[derive(Debug)]
 pub(crate) struct Traces {
-    pub(crate) counts: Arc<Counts>,
-    segments: UnboundedSender<File>,
-    ended: tokio::sync::watch::Receiver<()>,
+    counts: Arc<Counts>,
+    /// None once no more are to be read.
+    segments: Mutex<Option<UnboundedSender<File>>>,
+    ended: watch::Receiver<()>,
 }
 
 impl Traces {
@@ -75,7 +85,7 @@ impl Traces {
     pub(crate) fn start(endpoint: &str, headers_file: Option<&Path>, instance: &str) -> Result<Self, TracesError> {
         let exporter = Exporter::new(endpoint, headers::read(headers_file)?, instance)?;
         let (counts, (segments, given)) = (Arc::<Counts>::default(), unbounded_channel());
-        let (running, ended) = tokio::sync::watch::channel(());
+        let (running, ended) = watch::channel(());
         let failed = |source| TracesError::Thread { source };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let shared = Arc::clone(&counts);
@@ -87,26 +97,41 @@ impl Traces {
             drop(running);
         };
         std::thread::Builder::new().name("traces".into()).spawn(work).map_err(failed)?;
-        Ok(Self { counts, segments, ended })
+        Ok(Self { counts, segments: Mutex::new(Some(segments)), ended })
     }
 
     /// Has the segment that a worker is about to write to read as it grows.
     pub(crate) fn follow(&self, segment: &Path) {
-        match File::open(segment) {
-            Ok(file) => drop(self.segments.send(file)),
-            Err(error) => tracing::warn!("no spans of the segment {segment:?} are sent: it cannot be read: {error}"),
+        match (File::open(segment), &*self.segments()) {
+            // Its other end goes after this one.
+            (Ok(file), Some(segments)) => drop(segments.send(file)),
+            (Ok(_), None) => {}
+            (Err(error), _) => tracing::warn!("no spans of {segment:?} are sent: it cannot be read: {error}"),
         }
     }
 
     /// Sends what there is, for a while. Call it when every worker has ended.
-    pub(crate) async fn end(self) {
-        let Self { counts, segments, mut ended } = self;
-        drop(segments);
+    pub(crate) async fn end(&self) {
+        drop(self.segments().take());
         // Its other end is dropped when all is done.
+        let mut ended = self.ended.clone();
         if tokio::time::timeout(LAST_EXPORT_TIMEOUT, ended.changed()).await.is_err() {
-            tracing::warn!("the last spans are lost: --otlp-endpoint has not taken them within {LAST_EXPORT_TIMEOUT:?}");
+            tracing::warn!(
+                "the last spans are lost: --otlp-endpoint has not taken them within {LAST_EXPORT_TIMEOUT:?}"
+            );
         }
-        drop(counts);
+    }
+
+    /// What is counted now.
+    pub(crate) fn reading(&self) -> TracesReading {
+        let Counts { exported, refused, unreachable, overflowed } = &*self.counts;
+        let dropped = [("refused", refused), ("unreachable", unreachable), ("queue", overflowed)];
+        let dropped = dropped.map(|(reason, count)| (reason, count.load(Relaxed)));
+        TracesReading { exported: exported.load(Relaxed), dropped }
+    }
+
+    fn segments(&self) -> MutexGuard<'_, Option<UnboundedSender<File>>> {
+        self.segments.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -77,7 +77,7 @@ fn number(key: &'static str, value: u64) -> Attribute {
 /// The spans of an invocation; none unless it belongs to a trace that is recorded.
 pub(super) fn spans(of: &Invocation<'_>) -> Vec<Span> {
     let Some(trace) = of.trace.filter(|trace| trace.sampled) else { return Vec::new() };
-    let id = |part: u64| files_id(of.id, part);
+    let id = |part: u64| id_of(of.id, part);
     let begun_us = of.arrival.map_or(of.started_us, |arrival| arrival.accepted_us.min(of.started_us));
     let part = |number: u64, parent: u64, name: &str, from_us: u64, to_us: u64| Span {
         trace_id: hex(&trace.id),
@@ -108,14 +108,15 @@ pub(super) fn spans(of: &Invocation<'_>) -> Vec<Span> {
     for (number, name, length_us) in
         [(3, "queue", of.queue_us), (4, "instantiate", of.instantiate_us), (5, "run", of.run_us)]
     {
-        let from_us = std::mem::replace(&mut at_us, at_us.saturating_add(length_us));
-        spans.push(part(number, 0, name, from_us, at_us));
+        let to_us = at_us.saturating_add(length_us);
+        spans.push(part(number, 0, name, at_us, to_us));
+        at_us = to_us;
     }
     spans
 }
 
 /// The id of the request's span, which the guest was told ([`InvocationId::span`]), or of one of its parts.
-fn files_id(id: InvocationId, part: u64) -> String {
+fn id_of(id: InvocationId, part: u64) -> String {
     format!("{:016x}", u64::from_be_bytes(id.span()).wrapping_add(part))
 }
 
@@ -169,4 +170,76 @@ fn error(of: &Invocation<'_>) -> Option<String> {
 
 fn status(of: &Invocation<'_>) -> Option<Status> {
     error(of).map(|_| Status { code: FAILED, message: of.outcome.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use abi::spool::Arrival;
+
+    fn invocation(outcome: &'static str, status: u16) -> Invocation<'static> {
+        let id = InvocationId::from_bytes([0x81; 16]);
+        Invocation {
+            id,
+            started_us: 1_000,
+            duration_us: 900,
+            cpu_us: 1,
+            memory_bytes: 2,
+            status,
+            received_bytes: 3,
+            sent_bytes: 4,
+            queue_us: 100,
+            instantiate_us: 200,
+            run_us: 300,
+            outcome,
+            function: "shop",
+            version: "v",
+            arrival: None,
+            trace: Some(Trace { id: [7; 16], parent: Some([9; 8]), sampled: true, method: "PUT", path: "/a" }),
+        }
+    }
+
+    #[test]
+    fn parts_follow_each_other_and_ids_are_their_own() {
+        let arrival = Some(Arrival { accepted_us: 500, received_us: 700 });
+        let spans = spans(&Invocation { arrival, ..invocation("ok", 200) });
+        let told: Vec<_> = spans
+            .iter()
+            .map(|span| (span.name.as_str(), span.start_time_unix_nano.as_str(), span.end_time_unix_nano.as_str()))
+            .collect();
+        let expected = [
+            ("PUT shop", "500000", "1900000"),
+            ("accept", "500000", "1000000"),
+            ("hop", "500000", "700000"),
+            ("queue", "1000000", "1100000"),
+            ("instantiate", "1100000", "1300000"),
+            ("run", "1300000", "1600000"),
+        ];
+        assert_eq!(told, expected);
+        let ids: std::collections::HashSet<_> = spans.iter().map(|span| &span.span_id).collect();
+        assert_eq!(ids.len(), spans.len());
+        assert_eq!((spans[0].parent_span_id.as_deref(), spans[0].flags), (Some("0909090909090909"), 0x301));
+        assert!(spans[1..].iter().all(|span| span.parent_span_id.is_some() && span.flags == 0x101));
+        let json = serde_json::to_value(&spans[0]).unwrap();
+        assert_eq!((&json["spanId"], &json["kind"]), (&"8181818181818181".into(), &2.into()));
+    }
+
+    #[test]
+    fn what_is_not_sampled_has_no_spans_and_what_failed_says_why() {
+        let of = invocation("ok", 200);
+        assert!(spans(&Invocation { trace: None, ..of }).is_empty());
+        let unsampled = of.trace.map(|trace| Trace { sampled: false, ..trace });
+        assert!(spans(&Invocation { trace: unsampled, ..of }).is_empty());
+        for (outcome, status, expected) in [
+            ("ok", 200, None),
+            ("ok", 404, None),
+            ("queue", 429, None),
+            ("ok", 500, Some("500")),
+            ("trap", 500, Some("trap")),
+            ("client-gone", 0, Some("client-gone")),
+            ("cut", 200, Some("cut")),
+        ] {
+            assert_eq!(error(&invocation(outcome, status)).as_deref(), expected, "{outcome} {status}");
+        }
+    }
 }

@@ -16,6 +16,7 @@ use super::wire::SharedWire;
 use crate::facts::{Facts, Parts};
 use crate::functions::Place;
 use crate::spool::time_us;
+use crate::trace::Entered;
 use crate::worker::Worker;
 
 /// One request from its head to the last byte of its reply.
@@ -138,6 +139,7 @@ impl Account {
                 accepted_us: time_of(arrived.accepted_us),
                 received_us: time_of(arrived.received_us),
             }),
+            trace: facts.trace().map(Entered::record),
         }));
     }
 }

@@ -18,6 +18,7 @@ use super::incoming::BodyError;
 use super::message::Message;
 use super::request_body::RequestBody;
 use super::wire::SharedWire;
+use crate::trace::Trace;
 use crate::wasm::engine::Module;
 use crate::wasm::invocation;
 use crate::wasm::reply::ReplyBody;
@@ -68,6 +69,11 @@ async fn run(
             return Err(problem);
         }
     };
+    let sample = worker.settings.borrow().trace_sample;
+    let trace = Trace::enter(&mut request, account.id, sample).map(|(trace, entered)| {
+        account.facts.entered(entered);
+        trace
+    });
     let count = |reason| {
         account.facts.reason.set(Some(reason));
         account.place.into_iter().for_each(|place| worker.count_reason(place, reason));
@@ -92,7 +98,8 @@ async fn run(
         Framing::Length(length) => RequestBody::on(wire, Some(length)),
         Framing::Chunked => RequestBody::on(wire, None),
     });
-    let reply = invocation::run(worker, function, request, account.id, account.begun_us, &account.facts).await;
+    let id = (account.id, trace);
+    let reply = invocation::run(worker, function, request, id, account.begun_us, &account.facts).await;
     // Whatever the guest made of a body that was cut off under it: the client has to know why.
     match wire.lock().incoming.failure() {
         Some(error @ BodyError::TooLarge { .. }) => Err(too_large(error)),

@@ -141,8 +141,8 @@ impl Guest {
 pub(crate) async fn run(
     worker: &Rc<Worker>,
     function: Rc<Function>,
-    mut request: Request<RequestBody>,
-    id: InvocationId,
+    request: Request<RequestBody>,
+    (id, trace): (InvocationId, Option<Trace>),
     now: u64,
     facts: &Rc<Facts>,
 ) -> Result<Response<ReplyBody>, Failure> {
@@ -152,7 +152,6 @@ pub(crate) async fn run(
         }
         Full::Node => Failure::NodeFull,
     })?;
-    let trace = Trace::enter(request.headers_mut(), id);
     facts.admitted(begun_us);
     let head_only = request.method() == http::Method::HEAD;
     let (reply, mut replied) = oneshot::channel();

@@ -14,7 +14,7 @@ use std::collections::HashSet;
 
 use abi::invocation_id::InvocationId;
 use abi::spool::Record;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use self::select::Selection;
@@ -33,7 +33,7 @@ const HOURS_BEFORE: [u64; 2] = [1, 24];
 const HOUR_MS: u64 = 60 * 60 * 1000;
 
 /// A part of the log.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Answer {
     pub(crate) entries: Vec<Entry>,
     /// Where the next page begins; none when this is the last.
@@ -43,7 +43,7 @@ pub(crate) struct Answer {
 }
 
 /// All there is of one invocation.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct OneInvocation {
     pub(crate) id: String,
     /// None while it runs, or when its worker died over it.
@@ -85,13 +85,6 @@ impl Wanted {
 }
 
 impl Source {
-    fn of_spool(segment: Segment) -> Self {
-        // What is written may be a moment old, longer where the disk is slow; a clock may have been set.
-        const BEFORE_MS: u64 = 10 * 60 * 1000;
-        let times = Times { first_us: segment.made_ms().saturating_sub(BEFORE_MS) * 1000, last_us: u64::MAX };
-        Self { id: segment.id, times, place: Place::Spool(segment) }
-    }
-
     fn of_store(key: String, bytes: u64) -> Option<Self> {
         let name = SegmentName::parse(&key)?;
         let times = Times { first_us: name.first_ms * 1000, last_us: name.last_ms.saturating_mul(1000) };
@@ -114,14 +107,10 @@ struct LookUp<'a> {
 impl Logs {
     /// Everything of one invocation.
     pub(crate) async fn invocation(&self, id: InvocationId) -> OneInvocation {
-        let (mut look_up, local) = LookUp::begin(self, Wanted::Invocation(id), Page::all());
-        // Its records are written after it has begun; clocks of disks are coarse.
-        let later = |source: &Source| match &source.place {
-            Place::Spool(segment) => changed_ms(segment).saturating_add(HOUR_MS / 60) >= id.unix_ms(),
-            Place::Store { .. } => true,
-        };
-        look_up.through(local.into_iter().filter(later).collect()).await;
+        let (mut look_up, local) = LookUp::begin(self, Wanted::Invocation(id), Page::all()).await;
+        // Its records are written after it has begun, however long it takes.
         let (mut hours, at_us) = (0, id.unix_ms().saturating_mul(1000));
+        look_up.through(local.into_iter().filter(|source| source.times.last_us >= at_us).collect()).await;
         for before in HOURS_BEFORE {
             let from_ms = id.unix_ms().saturating_sub(before * HOUR_MS);
             let to_ms = id.unix_ms().saturating_sub(hours * HOUR_MS);
@@ -154,11 +143,11 @@ impl Logs {
     /// A page of what the filter takes.
     pub(crate) async fn entries(&self, filter: Filter, page: Page) -> Answer {
         let within = page.within(filter.times);
-        let (mut look_up, local) = LookUp::begin(self, Wanted::Entries(Filter { times: within, ..filter }), page);
+        let wanted = Wanted::Entries(Filter { times: within, ..filter });
+        let (mut look_up, mut local) = LookUp::begin(self, wanted, page).await;
         // What was in a segment's first hour may have begun long before, and ended within.
         let from_ms = (within.first_us / 1000).saturating_sub(HOUR_MS);
         let mut hours = Hour::all(from_ms, (within.last_us / 1000).min(super::now_ms()));
-        let mut local = local;
         local.retain(|source| source.times.overlaps(within));
         // In this order, a page is full soon, and the rest need not be looked at.
         if page.order == Order::Newest {
@@ -210,14 +199,12 @@ impl Hour {
 
 impl<'a> LookUp<'a> {
     /// Begins one, with the segments of the spool: what leaves that meanwhile is in the store by then.
-    fn begin(logs: &'a Logs, wanted: Wanted, page: Page) -> (Self, Vec<Source>) {
-        let mut notes = Vec::new();
-        let local = logs.spool.segments().unwrap_or_else(|error| {
-            notes.push(format!("the spool of this node cannot be read: {error}"));
-            Vec::new()
-        });
-        let local = local.into_iter().filter(|segment| !segment.is_empty());
-        let local: Vec<_> = local.map(Source::of_spool).collect();
+    async fn begin(logs: &'a Logs, wanted: Wanted, page: Page) -> (Self, Vec<Source>) {
+        let (segments, notes) = match logs.spool.segments() {
+            Ok(segments) => (segments, Vec::new()),
+            Err(error) => (Vec::new(), vec![format!("the spool of this node cannot be read: {error}")]),
+        };
+        let local = local::sources(segments).await;
         let here = local.iter().map(|source| source.id).collect();
         let selection = Selection::new(page, ANSWER_BYTES_MAX);
         (Self { logs, wanted, selection, notes, here, gone: HashSet::new() }, local)
@@ -266,11 +253,6 @@ impl<'a> LookUp<'a> {
         }
         (self.selection, self.notes)
     }
-}
-
-fn changed_ms(segment: &Segment) -> u64 {
-    let since = segment.changed.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Offers a record to the selection, if it is wanted. Its key is where it stands.
