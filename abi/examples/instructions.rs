@@ -9,7 +9,10 @@
 use std::hint::black_box;
 
 use abi::cache_index::{CacheIndex, CacheIndexView, Entry};
-use abi::catalogue::{Catalogue, CatalogueView, Function, FunctionLimits, Isolation, Kind, Output};
+use abi::catalogue::{
+    Alias, Catalogue, CatalogueView, Function, FunctionLimits, Isolation, Kind, Output, Spec, Target, Version,
+};
+use abi::choice::ACTIVE;
 use abi::invocation_id::InvocationId;
 use abi::message::{ArchivedToEngine, ArchivedToWorker, Awaits, ToEngine, ToWorker};
 use abi::spool::{self, Invocation, Line, Record, Stream};
@@ -46,14 +49,22 @@ fn name(number: u32) -> String {
 }
 
 fn function(number: u32) -> Function {
+    let target = Target { version: 0, spec: 0, weight: 1 };
     Function {
         name: name(number),
-        version: format!("0190f3c0-0000-7000-8000-{number:012}"),
-        module: [7; 32],
         isolation: Isolation::Shared,
-        kind: Kind::Http02,
         slot: number,
         slot_life: 1,
+        secrets: 0,
+        aliases: vec![Alias { name: ACTIVE.to_owned(), targets: vec![target] }],
+        versions: vec![Version { number: 1, id: u128::from(number).to_be_bytes(), module: [7; 32], spec: 0 }],
+    }
+}
+
+/// What all of them share.
+fn spec() -> Spec {
+    Spec {
+        kind: Kind::Http02,
         limits: FunctionLimits::default(),
         requests_per_instance_max: 1,
         env: Vec::new(),
@@ -61,7 +72,6 @@ fn function(number: u32) -> Function {
         args: Vec::new(),
         output: Output::Raw,
         allow_outbound: Vec::new(),
-        secrets: 0,
     }
 }
 
@@ -69,7 +79,7 @@ fn catalogue() -> CatalogueView {
     let mut functions: Vec<Function> = (0..FUNCTIONS).map(function).collect();
     // By host the name is the first label: `node`.
     functions.push(Function { name: "node".to_owned(), ..function(FUNCTIONS) });
-    let sealed = Catalogue { generation: 1, functions }.seal().unwrap();
+    let sealed = Catalogue { generation: 1, functions, specs: vec![spec()] }.seal().unwrap();
     CatalogueView::new(sealed).unwrap()
 }
 

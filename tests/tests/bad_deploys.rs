@@ -46,7 +46,13 @@ impl Place {
     #[track_caller]
     fn refuses(&self, what: &str, arguments: &[&str], words: &[&str]) {
         println!("{what}");
-        let state = || (self.node.list(), self.node.status().node.generation, picture(self.store.path()));
+        // What was logged comes there in its own time.
+        let stored = || {
+            let mut stored = picture(self.store.path());
+            stored.retain(|path, _| !path.starts_with(self.store.path().join("logs")));
+            stored
+        };
+        let state = || (self.node.list(), self.node.status().node.generation, stored());
         let before = state();
         let refused = self.node.cli(&[&["deploy"], arguments].concat());
         let code = refused.code;

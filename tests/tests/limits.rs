@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use harness::client::{head, request};
-use harness::{Connection, Node, Reply, wait};
+use harness::{Connection, Node, Reply, guests, wait};
 use nix::sys::signal::Signal;
 
 /// Sends a GET without waiting for its reply.
@@ -206,9 +206,11 @@ fn what_a_guest_writes_is_cut_at_its_limit() {
 #[test]
 fn tables_and_core_instances_have_limits() {
     let node = Node::start();
-    for option in ["--table-elements", "--core-instances"] {
-        node.deploy("hello", "small", &[option, "1"]);
-        node.get("/small/").expect_problem(500);
+    let hello = guests::path("hello");
+    // The version is tried before it is served, and says which limit it does not fit in.
+    for (option, limit) in [("--table-elements", "1 table elements"), ("--core-instances", "instance count")] {
+        let deploy = ["deploy", hello.to_str().unwrap(), "--name", "small", option, "1"];
+        node.cli(&deploy).expect_error(&["instantiated", limit]);
     }
     node.deploy("hello", "small", &[]);
     node.get("/small/").expect_hello();

@@ -10,6 +10,7 @@ use std::time::Duration;
 use harness::disk::SmallDisk;
 use harness::node::sockhop;
 use harness::running::{Running, is_root, kill_now};
+use harness::s3::Server;
 use harness::{Node, NodeBuilder, wait};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -98,7 +99,7 @@ fn metric(node: &Node, name: &str) -> u64 {
 fn an_invocation_is_found_while_it_is_written_when_it_is_shipped_and_on_the_node_restarted() {
     let folder = TempDir::new().unwrap();
     let data = folder.path().join("data");
-    let node = node_with(Node::build().data(&data), &["inspect"]);
+    let node = node_with(Node::build().data(&data).in_folder(), &["inspect"]);
     let id = invoke(&node, "/inspect/");
     expect_inspected(&node, &id);
     assert!(shipped(&data.join("store")).is_empty(), "it is still being written to");
@@ -109,7 +110,7 @@ fn an_invocation_is_found_while_it_is_written_when_it_is_shipped_and_on_the_node
     expect_inspected(&node, &later);
     node.stop();
     assert!(segments(&data.join("spool")).is_empty(), "a node that stops ships the rest");
-    let node = Node::build().data(&data).start();
+    let node = Node::build().data(&data).in_folder().start();
     expect_inspected(&node, &id);
     expect_inspected(&node, &later);
     let text = node.cli(&["logs", &id]).expect_code(0).stdout;
@@ -123,7 +124,7 @@ fn an_invocation_is_found_while_it_is_written_when_it_is_shipped_and_on_the_node
 fn what_was_written_survives_a_killed_worker_and_a_killed_engine() {
     let folder = TempDir::new().unwrap();
     let data = folder.path().join("data");
-    let mut node = node_with(Node::build().data(&data), &["inspect"]);
+    let mut node = node_with(Node::build().data(&data).in_folder(), &["inspect"]);
     let first = invoke(&node, "/inspect/");
     expect_inspected(&node, &first);
     node.status().workers.iter().for_each(|worker| kill_now(worker.pid));
@@ -140,7 +141,7 @@ fn what_was_written_survives_a_killed_worker_and_a_killed_engine() {
     for path in written(&data) {
         fs::OpenOptions::new().append(true).open(path).unwrap().write_all(&[7; 100]).unwrap();
     }
-    let node = Node::build().data(&data).start();
+    let node = Node::build().data(&data).in_folder().start();
     expect_inspected(&node, &second);
     expect_inspected(&node, &first);
     wait::until("what was left is shipped", SOON, || written(&data).is_empty().then_some(()));
@@ -149,22 +150,33 @@ fn what_was_written_survives_a_killed_worker_and_a_killed_engine() {
     node.stop();
 }
 
-#[test]
-fn another_node_finds_it_in_the_store_they_share() {
-    let folder = TempDir::new().unwrap();
-    let store = folder.path().join("store");
-    let one = node_with(Node::build().option("--store", &store), &["inspect"]);
+/// What one node has shipped to a store, another one finds there.
+fn another_node_finds(with_store: impl Fn(NodeBuilder) -> NodeBuilder) {
+    let one = node_with(with_store(Node::build()), &["inspect"]);
     let id = invoke(&one, "/inspect/");
     find(&one, &id);
     one.stop();
-    let other = Node::build().option("--store", &store).start();
+    let other = with_store(Node::build()).start();
     expect_inspected(&other, &id);
     other.stop();
 }
 
 #[test]
+fn another_node_finds_it_in_the_folder_they_share() {
+    let folder = TempDir::new().unwrap();
+    let store = folder.path().join("store");
+    another_node_finds(|node| node.option("--store", &store));
+}
+
+#[test]
+fn another_node_finds_it_in_the_bucket_they_share() {
+    let server = Server::garage();
+    another_node_finds(|node| node.bucket(&server, "shared", server.address()));
+}
+
+#[test]
 fn a_take_over_loses_no_line() {
-    let node = node_with(Node::build(), &["inspect"]);
+    let node = node_with(Node::build().in_folder(), &["inspect"]);
     let before = invoke(&node, "/inspect/");
     find(&node, &before);
     let node = node.taken_over();
@@ -289,7 +301,7 @@ fn what_is_damaged_in_the_store_is_told_and_the_rest_is_shown() {
     let data = folder.path().join("data");
     let mut ids = Vec::new();
     for _ in 0..2 {
-        let node = Node::build().data(&data).start();
+        let node = Node::build().data(&data).in_folder().start();
         node.deploy("inspect", "inspect", &[]);
         ids.push(invoke(&node, "/inspect/"));
         find(&node, ids.last().unwrap());
@@ -301,7 +313,7 @@ fn what_is_damaged_in_the_store_is_told_and_the_rest_is_shown() {
     let mut bytes = fs::read(&all[0]).unwrap();
     bytes[20] ^= 1;
     fs::write(&all[0], bytes).unwrap();
-    let node = Node::build().data(&data).start();
+    let node = Node::build().data(&data).in_folder().start();
     let shown = node.cli(&["logs", "inspect"]).expect_code(0);
     assert!(shown.stderr.contains("note: the segment") && shown.stderr.contains("SHA-256"), "{shown:#?}");
     assert!(shown.stdout.contains(&ids[1]) && !shown.stdout.contains(&ids[0]), "{shown:#?}");
@@ -314,12 +326,12 @@ fn what_is_damaged_in_the_store_is_told_and_the_rest_is_shown() {
 fn logs_go_when_they_are_too_old_and_what_is_not_found_is_explained() {
     let folder = TempDir::new().unwrap();
     let data = folder.path().join("data");
-    let node = node_with(Node::build().data(&data), &["inspect"]);
+    let node = node_with(Node::build().data(&data).in_folder(), &["inspect"]);
     let id = invoke(&node, "/inspect/");
     find(&node, &id);
     node.stop();
     assert_eq!(shipped(&data.join("store")).len(), 1);
-    let node = Node::build().data(&data).option("--logs-kept-for", "1ms").start();
+    let node = Node::build().data(&data).in_folder().option("--logs-kept-for", "1ms").start();
     wait::until("it is deleted", SOON, || shipped(&data.join("store")).is_empty().then_some(()));
     node.cli(&["logs", &id]).expect_error(&["nothing of invocation", &id, "kept for 1ms", "100 ms"]);
     let nothing = node.cli(&["logs", "inspect"]).expect_code(0);

@@ -17,8 +17,12 @@ use serde_json::Value;
 const INVOCATIONS: usize = 20_000;
 /// Clients, each on a connection of its own.
 const CLIENTS: usize = 16;
-/// Of all ids, so many are looked up one by one.
+/// Of all ids, so many are looked up one by one in a run of 1,000,000; of each client's, one in as many at least as ...
 const LOOK_UPS: usize = 1000;
+/// ... this.
+const STEP_MIN: usize = 200;
+/// Until all are found: to count 1,000,000 takes minutes on a busy machine.
+const FOUND: Duration = Duration::from_secs(600);
 /// What the engine may take beyond what it had before: a page of an answer, a segment on its way, and what the allocator keeps.
 const ENGINE_BYTES_MAX: u64 = 400 * 1024 * 1024;
 
@@ -37,7 +41,7 @@ fn invoke(node: &Node, times: usize) -> Vec<String> {
                 scope.spawn(|| {
                     let (mut connection, mut ids) = (node.connect(), Vec::new());
                     let times = times / CLIENTS;
-                    let step = (times * CLIENTS / LOOK_UPS).max(1);
+                    let step = (times * CLIENTS / LOOK_UPS).max(STEP_MIN);
                     for at in 0..times {
                         let reply = connection.get("/line/");
                         assert_eq!(reply.status(), 200);
@@ -93,13 +97,8 @@ fn every_invocation_is_found_by_count_and_any_by_its_id() {
     let times = wanted / CLIENTS * CLIENTS;
     eprintln!("{times} invocations in {:?}", start.elapsed());
     // Here, before much of it is shipped, and when all of it is.
-    wait::for_value(
-        "all are found while they are written",
-        Duration::from_secs(60),
-        || count(&node),
-        |found| *found == (times, times),
-    );
-    wait::for_value("all is shipped", Duration::from_secs(60), || waiting(node.data()), |waiting| *waiting == 0);
+    wait::for_value("all are found while they are written", FOUND, || count(&node), |found| *found == (times, times));
+    wait::for_value("all is shipped", FOUND, || waiting(node.data()), |waiting| *waiting == 0);
     let start = Instant::now();
     assert_eq!(count(&node), (times, times));
     eprintln!("counted in {:?}", start.elapsed());

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
@@ -109,6 +109,14 @@ fn what_is_not_active_is_called_by_its_number_alone_and_survives_a_restart() {
     assert_eq!(node.status().node.compilations, 0);
     node.cli(&["rollback", "it", "2"]).expect_code(0);
     assert_eq!((served(&node, "/it/"), served(&node, "/it@v1/")), (2, 1));
+    node.deploy("hello", "it", &["--no-activate"]);
+    node.stop();
+    // Without its cache a node compiles what is named at its start, and the rest when that is called.
+    fs::remove_dir_all(data.path().join("cache")).unwrap();
+    let node = Node::build().data(data.path()).start();
+    assert_eq!((served(&node, "/it/"), node.status().node.compilations), (2, 1));
+    node.get("/it@v3/").expect_hello();
+    assert_eq!(node.status().node.compilations, 2);
     node.cli(&["remove", "it"]).expect_code(0);
     node.get("/it@v1/").expect_problem(404);
     node.stop();
@@ -280,9 +288,12 @@ fn module_that_starts_with(code: &[u8], pages: u8) -> Vec<u8> {
     [guests::EMPTY_MODULE, &sections.concat()].concat()
 }
 
-/// What the store has but for the hint that it has changed.
-fn stored(store: &Path) -> Vec<std::path::PathBuf> {
-    picture(store).into_keys().filter(|path| !path.ends_with("changed")).collect()
+/// What the store has of functions.
+fn stored(store: &Path) -> Vec<PathBuf> {
+    ["artefacts", "versions", "aliases"]
+        .into_iter()
+        .flat_map(|folder| picture(&store.join(folder)).into_keys())
+        .collect()
 }
 
 #[test]

@@ -8,8 +8,8 @@ use std::fs::File;
 use std::io::Write;
 
 use abi::catalogue::{
-    Alias, ArchivedIsolation, Catalogue, CatalogueError, CatalogueView, Function, FunctionLimits, Isolation, Kind, Output,
-    Spec, Target, Version,
+    Alias, ArchivedIsolation, Catalogue, CatalogueError, CatalogueView, Function, FunctionLimits, Isolation, Kind,
+    Output, Spec, Target, Version,
 };
 use abi::limits;
 use abi::outbound::AllowList;

@@ -85,7 +85,7 @@ fn deliver<M: Message + PartialEq + Debug>(
 }
 
 fn to_worker(input: &mut Unstructured<'_>) -> Result<ToWorker> {
-    Ok(match input.int_in_range(0..=9)? {
+    Ok(match input.int_in_range(0..=10)? {
         0 => ToWorker::Start { row: input.arbitrary()?, settings: settings(input)? },
         1 => ToWorker::Catalogue,
         2 => ToWorker::Module { key: input.arbitrary()? },
@@ -97,9 +97,9 @@ fn to_worker(input: &mut Unstructured<'_>) -> Result<ToWorker> {
         },
         5 => ToWorker::Settings { settings: settings(input)? },
         6 => ToWorker::Secrets { function: input.arbitrary()? },
-        8 => ToWorker::Try { ticket: input.arbitrary()? },
         7 => ToWorker::SecretsMissing { function: input.arbitrary()?, reason: input.arbitrary()? },
-        8 => ToWorker::Spool,
+        8 => ToWorker::Try { ticket: input.arbitrary()? },
+        9 => ToWorker::Spool,
         _ => {
             let ending = if input.arbitrary()? { Ending::Close } else { Ending::GiveBack };
             ToWorker::Drain { ending, deadline_ms: input.arbitrary()? }
@@ -130,8 +130,8 @@ fn to_engine(input: &mut Unstructured<'_>) -> Result<ToEngine> {
         1 => ToEngine::Applied { generation: input.arbitrary()? },
         2 => ToEngine::Want { key: input.arbitrary()? },
         3 => ToEngine::Draining,
-        5 => ToEngine::Tried { ticket: input.arbitrary()?, failure: input.arbitrary()? },
         4 => ToEngine::WantSecrets { function: input.arbitrary()? },
+        5 => ToEngine::Tried { ticket: input.arbitrary()?, failure: input.arbitrary()? },
         _ => ToEngine::Return { read: input.arbitrary()?, awaits: awaits(input)? },
     })
 }

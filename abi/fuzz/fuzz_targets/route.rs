@@ -82,7 +82,8 @@ fn check(found: Route, domain: Option<&str>, host: Option<&str>, target: &str) {
     // HTTP library sees.
     if let Ok(uri) = target.parse::<http::Uri>() {
         let (prefix, rest) = uri.path().split_at_checked(prefix_length).expect("the prefix is within the path");
-        let named = prefix.strip_prefix('/').and_then(|prefix| prefix.strip_prefix(name)).expect("it names the function");
+        let named =
+            prefix.strip_prefix('/').and_then(|prefix| prefix.strip_prefix(name)).expect("it names the function");
         assert!(named.is_empty() || named.starts_with('@'), "{prefix:?}");
         assert!(rest.is_empty() || rest.starts_with('/'), "{rest:?} is in the same segment as {name:?}");
     }

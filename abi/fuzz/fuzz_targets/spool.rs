@@ -44,7 +44,9 @@ fn damaged(input: &mut Unstructured<'_>) -> Result<()> {
         starts.push(segment.len());
         let record = match input.arbitrary()? {
             true => Record::Gap(Gap { time_us: input.arbitrary()?, records: input.arbitrary()?, reason: "reason" }),
-            false => Record::Line(Line { id, time_us: input.arbitrary()?, stream: Stream::Stderr, function: "f", text }),
+            false => {
+                Record::Line(Line { id, time_us: input.arbitrary()?, stream: Stream::Stderr, function: "f", text })
+            }
         };
         spool::append(&mut segment, &record);
     }

@@ -9,6 +9,7 @@ use crate::limits::RECORD_BYTES_MAX;
 
 /// What stands at the beginning of some bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is not kept")]
 pub enum Found<'a> {
     /// A whole record; none when it is of a kind that this build does not know.
     Record {

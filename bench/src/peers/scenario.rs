@@ -213,9 +213,8 @@ impl Scenario {
     pub fn bars(&self, kind: &Kind) -> Option<&'static str> {
         match kind {
             Kind::Sockhop { .. } => None,
-            Kind::Null => {
-                (self.upstream || self.beside.is_some()).then_some("does not work, so there is nothing to compare")
-            }
+            // Its bar would be all there is to see beside theirs.
+            Kind::Null => (self.upstream || self.guest == "cpu").then_some("does none of what takes the time here"),
             Kind::Nginx { .. } => (!self.fixed).then_some("runs no functions"),
             Kind::Workerd { .. } if self.script.is_none() => Some("would need another program than the others"),
             Kind::Wasmtime { .. } | Kind::Spin { .. } if !self.component => Some("serves no preview-1 programs"),

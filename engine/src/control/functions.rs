@@ -235,7 +235,7 @@ impl Functions {
                 (Err(error), _) => return Err(error.into()),
             };
         let store = StoreState::new(repository.name(), away.as_ref());
-        let (served, modules) = servable(&cache, &contents, &Contents::new(), &Contents::new()).await;
+        let (served, modules) = servable(&cache, &contents, &Contents::new()).await;
         let functions = Self {
             repository,
             known,
@@ -310,7 +310,7 @@ impl Functions {
         let contents = self.repository.read_all(&before).await?;
         self.secrets.refresh().await?;
         let served = self.served.lock().await.clone();
-        let (changed, modules) = servable(&self.cache, &contents, &before, &served).await;
+        let (changed, modules) = servable(&self.cache, &contents, &served).await;
         *self.contents.lock().await = contents;
         if changed == served && self.published_secrets() == self.secrets.revisions() {
             return Ok(());
@@ -631,14 +631,13 @@ impl Functions {
     }
 }
 
-/// What of `contents` can be served, with the modules that were not ready. What is as it was when `before` was read is taken over
-/// from what is `served`.
-async fn servable(cache: &Cache, contents: &Contents, before: &Contents, served: &Contents) -> (Contents, Vec<Digest>) {
+/// What of `contents` can be served, with the modules of what was not `served` so before.
+async fn servable(cache: &Cache, contents: &Contents, served: &Contents) -> (Contents, Vec<Digest>) {
     let (mut servable, mut modules) = (Contents::new(), Vec::new());
     for (name, function) in contents {
         let old = served.get(name);
         let function = match old {
-            Some(old) if before.get(name) == Some(function) => Arc::clone(old),
+            Some(old) if old == function => Arc::clone(old),
             old => {
                 let (function, keys) = servable_function(cache, function, old.map(AsRef::as_ref)).await;
                 modules.extend(keys);

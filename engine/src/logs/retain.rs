@@ -28,7 +28,7 @@ pub(crate) fn beyond(listed: Vec<Listed>, kept: Kept, now_ms: u64) -> Vec<String
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
+    use std::time::UNIX_EPOCH;
 
     use uuid::Uuid;
 
@@ -36,16 +36,11 @@ mod tests {
 
     fn listed(last_ms: u64, bytes: u64) -> Listed {
         let name = SegmentName { first_ms: 0, last_ms, node: "n".into(), id: Uuid::nil() };
-        Listed { key: name.key(), bytes, tag: String::new(), modified: SystemTime::UNIX_EPOCH }
+        Listed { key: name.key(), bytes, tag: String::new(), modified: UNIX_EPOCH }
     }
 
     fn gone(kept: Kept, now_ms: u64) -> Vec<u64> {
-        let other = Listed {
-            key: "logs/readme.txt".into(),
-            bytes: 1 << 40,
-            tag: String::new(),
-            modified: SystemTime::UNIX_EPOCH,
-        };
+        let other = Listed { key: "logs/readme.txt".into(), ..listed(0, 1 << 40) };
         let all = vec![listed(300, 30), other, listed(100, 10), listed(200, 20)];
         let keys = beyond(all, kept, now_ms);
         keys.iter().map(|key| SegmentName::parse(key).unwrap().last_ms).collect()

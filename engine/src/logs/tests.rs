@@ -10,6 +10,7 @@ use abi::spool::{Invocation, Line, Record, Stream};
 
 use super::entry::Entry;
 use super::index::Times;
+use super::query::follow::{Told, follow};
 use super::query::{Answer, Filter, Order, Page};
 use super::*;
 use crate::store::error::StoreError;
@@ -255,4 +256,38 @@ async fn what_is_damaged_or_gone_is_noted_and_the_rest_is_found() {
     }
     std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
     assert!(logs.invocation(found[3]).await.record.is_some());
+}
+
+/// The next that a follower is told.
+async fn told(follower: &mut tokio::sync::mpsc::Receiver<Told>) -> Told {
+    tokio::time::timeout(Duration::from_secs(20), follower.recv()).await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn a_follower_is_told_everything_once_and_how_much_it_has_missed() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = Arc::new(healthy(folder.path()));
+    let mut follower = follow(Arc::clone(&logs), filter("f"));
+    write(&logs, "g", 200, 5);
+    let mut ids = write(&logs, "f", 200, 20);
+    let mut lines = Vec::new();
+    while lines.len() < 20 {
+        if let Told::Entry(Entry::Line(line)) = told(&mut follower).await {
+            lines.push(line.invocation);
+        }
+    }
+    assert_eq!(lines, ids.iter().map(ToString::to_string).collect::<Vec<_>>());
+    ship_all(&logs).await.unwrap();
+    // More than can wait, and nobody reads.
+    ids = write(&logs, "f", 200, 6000);
+    let mut counted = 0;
+    while counted < 2 * ids.len() as u64 {
+        match told(&mut follower).await {
+            Told::Entry(Entry::Line(_) | Entry::Invocation(_)) => counted += 1,
+            Told::Missed(missed) => counted += missed,
+            other => panic!("{other:?}"),
+        }
+    }
+    // The last of those before was told when its line was, or comes first of these.
+    assert!(counted <= 2 * ids.len() as u64 + 20, "{counted}");
 }

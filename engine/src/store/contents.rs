@@ -13,13 +13,22 @@ use super::manifest::Manifest;
 pub(crate) type Contents = BTreeMap<String, Arc<Function>>;
 
 /// An object as it was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Seen<T> {
     /// The listing's tag then; empty for what this node has written itself.
     pub(super) tag: String,
     /// None when it could not be used, which was told.
     pub(super) value: Option<Arc<T>>,
 }
+
+/// Two are the same that say the same: a tag tells nothing else.
+impl<T: PartialEq> PartialEq for Seen<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.value == other.value
+    }
+}
+
+impl<T: Eq> Eq for Seen<T> {}
 
 /// Objects of one kind and function, by the last part of their keys.
 pub(super) type Objects<T> = BTreeMap<String, Seen<T>>;

@@ -13,7 +13,6 @@ use std::sync::Arc;
 
 use abi::choice::ACTIVE;
 use abi::limits::STORED_OBJECT_BYTES_MAX;
-use futures_util::future::BoxFuture;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::alias::Alias;
@@ -21,10 +20,13 @@ use super::contents::Contents;
 use super::error::StoreError;
 use super::files;
 use super::manifest::Manifest;
-use super::objects::Objects;
+use super::objects::{Answer, Objects};
 use super::repository::READS_AT_ONCE;
 
 const FOLDER: &str = "functions/";
+
+/// An object that is being read, with its key.
+type Reading<'a> = Answer<'a, (String, Vec<u8>)>;
 
 /// What such a store has, as it is to be in today's. What cannot be read is told and left out.
 ///
@@ -32,7 +34,7 @@ const FOLDER: &str = "functions/";
 /// When the store does not answer.
 pub(super) async fn read(objects: &dyn Objects) -> Result<Contents, StoreError> {
     let keys = objects.list(FOLDER, "").await?.into_iter().map(|listed| listed.key);
-    let reads: Vec<BoxFuture<'_, Result<(String, Vec<u8>), StoreError>>> = keys
+    let reads: Vec<Reading<'_>> = keys
         .map(|key| {
             let read = async move {
                 let object = objects.get(&key, STORED_OBJECT_BYTES_MAX).await?;

@@ -20,7 +20,6 @@ use std::time::{Duration, SystemTime};
 
 use abi::choice::ACTIVE;
 use abi::limits::STORED_OBJECT_BYTES_MAX;
-use futures_util::future::BoxFuture;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Serialize;
 
@@ -31,7 +30,7 @@ use super::error::StoreError;
 use super::files::{self, Temporary};
 use super::first_format;
 use super::manifest::Manifest;
-use super::objects::{Objects, checked};
+use super::objects::{Answer, Objects, checked};
 
 /// What this build writes, and what it reads besides.
 pub(super) const FORMAT: &str = "sockhop-store 2\n";
@@ -132,6 +131,9 @@ fn parts(key: &str) -> Option<(&str, &str)> {
     (abi::name::check(name).is_ok() && !stem.contains('/')).then_some((name, stem))
 }
 
+/// An object that is being read, by its place in its function; none when it is gone again.
+type Reading<'a, T> = Answer<'a, (String, Option<Seen<T>>)>;
+
 impl Repository {
     pub(crate) fn new(objects: Arc<dyn Objects>, artefacts: Arc<Artefacts>) -> Self {
         Self { objects, artefacts, prepared: AtomicBool::new(false) }
@@ -200,7 +202,7 @@ impl Repository {
         &self,
         all: impl Iterator<Item = (&'a String, &'a String, &'a Arc<T>)>,
     ) -> Result<(), StoreError> {
-        let puts: Vec<BoxFuture<'_, Result<(), StoreError>>> = all
+        let puts: Vec<Answer<'_, ()>> = all
             .map(|(name, stem, value)| {
                 let object = sealed(value.as_ref());
                 let key = key::<T>(name, stem);
@@ -256,7 +258,7 @@ impl Repository {
     ) -> Result<(), StoreError> {
         let prefix = name.map_or_else(|| format!("{}/", T::FOLDER), folder::<T>);
         let listed = self.objects.list(&prefix, "").await?;
-        let mut reads: Vec<BoxFuture<'_, Result<(String, Option<Seen<T>>), StoreError>>> = Vec::new();
+        let mut reads: Vec<Reading<'_, T>> = Vec::new();
         for listed in listed {
             let Some((name, stem)) = parts(&listed.key) else { continue };
             let known = before.get(name).and_then(|function| T::of(function).get(stem));

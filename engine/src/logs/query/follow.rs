@@ -55,12 +55,7 @@ pub(crate) fn follow(logs: Arc<Logs>, filter: Filter) -> Receiver<Told> {
             });
             let Ok((same, found)) = looked.await else { return };
             follower = same;
-            for what in found {
-                if !tell(&told, what, &mut missed) {
-                    return;
-                }
-            }
-            if told.is_closed() {
+            if !found.into_iter().all(|what| tell(&told, what, &mut missed)) || !tell_missed(&told, &mut missed) {
                 return;
             }
             tokio::time::sleep(LOOK_INTERVAL).await;
@@ -69,14 +64,18 @@ pub(crate) fn follow(logs: Arc<Logs>, filter: Filter) -> Receiver<Told> {
     listen
 }
 
-/// Whether anybody listens still.
+/// Tells what was missed, as soon as there is room for it. Whether anybody listens still.
+fn tell_missed(to: &Sender<Told>, missed: &mut u64) -> bool {
+    if *missed > 0 && to.try_send(Told::Missed(*missed)).is_ok() {
+        *missed = 0;
+    }
+    !to.is_closed()
+}
+
+/// Tells something, behind what was missed before it. Whether anybody listens still.
 fn tell(to: &Sender<Told>, what: Told, missed: &mut u64) -> bool {
-    if *missed > 0 {
-        match to.try_send(Told::Missed(*missed)) {
-            Ok(()) => *missed = 0,
-            Err(TrySendError::Full(_)) => {}
-            Err(TrySendError::Closed(_)) => return false,
-        }
+    if !tell_missed(to, missed) {
+        return false;
     }
     match to.try_send(what) {
         Err(TrySendError::Full(Told::Missed(more))) => *missed += more,

@@ -172,13 +172,11 @@ impl S3 {
             let Got::Reply(response) = requests.attempt("/", list, 0).await? else {
                 return Err(requests.foreign("it has no listing of the bucket".into()));
             };
-            let status = response.status().as_u16();
+            let came = request::came(&response);
             let body = requests.body(response, "listing", S3_REPLY_BYTES_MAX).await?;
             let page = std::str::from_utf8(&body).map_err(|error| error.to_string());
             let page = page.and_then(|text| listing::read(text, &requests.prefix));
-            page.map_err(|reason| {
-                requests.foreign(format!("it answered {status} with a listing that cannot be read: {reason}"))
-            })
+            page.map_err(|reason| requests.foreign(format!("{came}, which is no listing: {reason}")))
         })
     }
 }

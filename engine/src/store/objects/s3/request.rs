@@ -106,12 +106,7 @@ impl Requests {
 
     /// That an object was read or written by S3: it gives each an ETag, and a page of something else has none.
     pub(super) fn expect_object(&self, response: &reqwest::Response) -> Result<(), Failure> {
-        let headers = response.headers();
-        if headers.contains_key(ETAG) {
-            return Ok(());
-        }
-        let content_type = text(headers, &CONTENT_TYPE).unwrap_or_default();
-        Err(self.foreign(reply::foreign(response.status().as_u16(), content_type)))
+        if response.headers().contains_key(ETAG) { Ok(()) } else { Err(self.foreign(came(response))) }
     }
 
     /// A whole body; that of an object `key` which is longer than `bytes_max` is an error.
@@ -209,6 +204,12 @@ impl Requests {
         }
         self.away(reason)
     }
+}
+
+/// What an answer is by its head, for a message.
+pub(super) fn came(response: &reqwest::Response) -> String {
+    let content_type = text(response.headers(), &CONTENT_TYPE).unwrap_or_default();
+    reply::foreign(response.status().as_u16(), content_type)
 }
 
 /// How long a request may take that moves so many bytes.
