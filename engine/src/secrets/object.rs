@@ -1,6 +1,6 @@
 //! A secret as it stands in the store: XChaCha20-Poly1305 under the node's key, with its place as associated data.
 //!
-//! JSON in a [checked](crate::store::objects::checked) object: `format`, `key` (whose id), `set_ms`, `nonce` and `ciphertext`.
+//! JSON in a [`checked`] object: `format`, `key` (whose id), `set_ms`, `nonce` and `ciphertext`.
 //! What is bound to the ciphertext (function, key and time) cannot be changed, nor the object moved, without it failing to open.
 //! Pure but for the nonce's randomness; owns no fds.
 

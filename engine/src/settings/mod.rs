@@ -48,7 +48,7 @@ pub(crate) struct Settings {
     /// Where deployed functions are kept: a folder, or s3://BUCKET/PREFIX (default: store in --data)
     #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX", help_heading = FIXED)]
     pub(crate) store: Option<Place>,
-    /// Server of the bucket, for example https://ACCOUNT.r2.cloudflarestorage.com (default: Amazon's of --s3-region)
+    /// URL of the bucket's server: that of Cloudflare R2, MinIO, Garage (default: Amazon's of --s3-region)
     #[arg(long, value_name = "URL", value_parser = place::endpoint, help_heading = FIXED)]
     pub(crate) s3_endpoint: Option<String>,
     /// Region of the bucket; auto for Cloudflare R2, the server's s3_region for Garage

@@ -2,7 +2,7 @@
 //!
 //! Whoever logs puts a record into a chunk of memory and goes on. A thread of its own writes chunks, when they are full or
 //! [`SPOOL_FLUSH_INTERVAL`] old: a slow disk holds up that thread and no request. What the disk cannot take waits, up to
-//! [`SPOOL_CHUNKS_MAX`] chunks; beyond that records are dropped, counted on the board, and marked in the log where they are
+//! [`SPOOL_CHUNKS_MAX`](abi::limits::SPOOL_CHUNKS_MAX) chunks; beyond that records are dropped, counted on the board, and marked in the log where they are
 //! missing. [`queue`] decides all that and is pure, [`segment`] is the file. That thread owns the segment's fd; the kernel's lock on
 //! it, which tells the engine that somebody still writes there, goes when it is closed.
 
