@@ -1,7 +1,8 @@
 //! What `/proc` says of the processes of a node: file descriptors, children, CPU time, memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -30,6 +31,18 @@ pub fn fds(pid: u32) -> BTreeMap<u32, String> {
             Some((number, target.to_string_lossy().into_owned()))
         })
         .collect()
+}
+
+/// The sockets that are connected to `address`, as [`fds`] calls them. Those alone that the tests use: of IPv4.
+///
+/// Source: `Documentation/networking/proc_net_tcp.rst` of the kernel.
+pub fn sockets_to(address: SocketAddr) -> BTreeSet<String> {
+    let IpAddr::V4(ip) = address.ip() else { panic!("{address} is not of IPv4") };
+    // The address is four bytes as they lie in memory, taken for a number; the port is a number.
+    let remote = format!("{:08X}:{:04X}", u32::from_ne_bytes(ip.octets()), address.port());
+    let table = fs::read_to_string("/proc/net/tcp").expect("the kernel's table of connections");
+    let lines = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    lines.filter(|fields| fields[2] == remote).map(|fields| format!("socket:[{}]", fields[9])).collect()
 }
 
 /// Parent and state of a process, `None` when there is none.

@@ -162,3 +162,8 @@ pub fn options_of_this_test(data: &Path) -> Vec<String> {
     let options = |server: &Server| server.options(&prefix, server.address());
     OF_THIS_TEST.with(|server| server.as_ref().map(options).unwrap_or_default())
 }
+
+/// Where the server of buckets of this test listens, if it has one because of `SOCKHOP_TEST_STORE`.
+pub fn server_of_this_test() -> Option<SocketAddr> {
+    OF_THIS_TEST.with(|server| server.as_ref().map(Server::address))
+}

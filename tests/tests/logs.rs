@@ -151,12 +151,12 @@ fn what_was_written_survives_a_killed_worker_and_a_killed_engine() {
 }
 
 /// What one node has shipped to a store, another one finds there.
-fn another_node_finds(with_store: impl Fn(NodeBuilder) -> NodeBuilder) {
-    let one = node_with(with_store(Node::build()), &["inspect"]);
+fn another_node_finds([one, other]: [NodeBuilder; 2]) {
+    let one = node_with(one, &["inspect"]);
     let id = invoke(&one, "/inspect/");
     find(&one, &id);
     one.stop();
-    let other = with_store(Node::build()).start();
+    let other = other.start();
     expect_inspected(&other, &id);
     other.stop();
 }
@@ -165,13 +165,13 @@ fn another_node_finds(with_store: impl Fn(NodeBuilder) -> NodeBuilder) {
 fn another_node_finds_it_in_the_folder_they_share() {
     let folder = TempDir::new().unwrap();
     let store = folder.path().join("store");
-    another_node_finds(|node| node.option("--store", &store));
+    another_node_finds([(); 2].map(|()| Node::build().option("--store", &store)));
 }
 
 #[test]
 fn another_node_finds_it_in_the_bucket_they_share() {
     let server = Server::garage();
-    another_node_finds(|node| node.bucket(&server, "shared", server.address()));
+    another_node_finds([(); 2].map(|()| Node::build().bucket(&server, "shared", server.address())));
 }
 
 #[test]
