@@ -18,6 +18,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::bloom;
 use crate::store::files::{hex, unhex};
+use crate::store::objects::packed;
 
 /// What an object begins with: its magic and the version of the format.
 pub(crate) const HEADER: [u8; 16] = *b"sockhop logs\n\x01\x00\n";
@@ -31,8 +32,6 @@ const BLOCK_BYTES_MAX: usize = 2 * BLOCK_BYTES;
 /// The most that an index can be, as it is stored and unpacked.
 pub(crate) const INDEX_BYTES_MAX: usize = 8 * 1024 * 1024;
 const INDEX_JSON_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Costs a hundredth of what the invocations cost that filled the segment.
-const LEVEL: i32 = 3;
 
 /// Why an object cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -197,7 +196,7 @@ impl Builder {
         if self.raw.is_empty() {
             return Ok(());
         }
-        let packed = zstd::bulk::compress(&self.raw, LEVEL)?;
+        let packed = packed::pack(&self.raw)?;
         self.ids.sort_unstable();
         self.ids.dedup();
         self.index.blocks.push(Block {
@@ -233,7 +232,7 @@ impl Builder {
             return Ok(None);
         }
         let json = serde_json::to_vec(&self.index)?;
-        let packed = zstd::bulk::compress(&json, LEVEL)?;
+        let packed = packed::pack(&json)?;
         let Self { mut object, index, .. } = self;
         object.extend_from_slice(&packed);
         object.extend_from_slice(&(packed.len() as u64).to_le_bytes());
@@ -265,7 +264,7 @@ pub(crate) fn open(packed: &[u8], digest: [u8; 32]) -> Result<Index, Damaged> {
     if <[u8; 32]>::from(Sha256::digest(packed)) != digest {
         return Err(Damaged("the SHA-256 of its index is another"));
     }
-    let json = unpack(packed, INDEX_JSON_BYTES_MAX).ok_or(Damaged("its index cannot be unpacked"))?;
+    let json = packed::unpack(packed, INDEX_JSON_BYTES_MAX).ok_or(Damaged("its index cannot be unpacked"))?;
     serde_json::from_slice(&json).map_err(|_| Damaged("its index is not understood"))
 }
 
@@ -274,13 +273,7 @@ pub(crate) fn open_block(block: &Block, packed: &[u8]) -> Result<Vec<u8>, Damage
     if unhex(&block.sha256) != Some(Sha256::digest(packed).into()) {
         return Err(Damaged("the SHA-256 of a block is another"));
     }
-    unpack(packed, BLOCK_BYTES_MAX).ok_or(Damaged("a block cannot be unpacked"))
-}
-
-fn unpack(packed: &[u8], bytes_max: usize) -> Option<Vec<u8>> {
-    let bytes = zstd::zstd_safe::get_frame_content_size(packed).ok()??;
-    let bytes = usize::try_from(bytes).ok().filter(|bytes| *bytes <= bytes_max)?;
-    zstd::bulk::decompress(packed, bytes).ok()
+    packed::unpack(packed, BLOCK_BYTES_MAX).ok_or(Damaged("a block cannot be unpacked"))
 }
 
 #[cfg(test)]

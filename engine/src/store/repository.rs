@@ -7,12 +7,14 @@
 //! aliases/<name>/<alias>.json         what an alias means (a checked object, overwritten whole: the last write wins)
 //! secrets/<name>/<KEY>                what is encrypted of a function's secrets (see [`crate::secrets`])
 //! changed                             a random id, another one after every change: a hint to look, never the truth
+//! summary                             what many versions and aliases said, for nodes that are new (see [`super::summary`])
 //! ```
 //! A version is written before an alias names it, and aliases are read before versions, so whoever reads meanwhile sees the old or
 //! the new. Writing the alias `active` is the one step that makes a deploy visible. There are no conditional writes: where two
 //! nodes may be in each other's way (one tidies away what another is about to name), each does its step, looks again, and puts
 //! back what is missing. Owns no fds.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -21,16 +23,17 @@ use std::time::{Duration, SystemTime};
 use abi::choice::ACTIVE;
 use abi::limits::STORED_OBJECT_BYTES_MAX;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use serde::Serialize;
 
 use super::alias::Alias;
 use super::artefacts::{self, Artefacts};
-use super::contents::{Contents, Function, Objects as Kept, Seen};
+use super::contents::{Contents, Function, Seen};
 use super::error::StoreError;
 use super::files::{self, Temporary};
 use super::first_format;
 use super::manifest::Manifest;
-use super::objects::{Answer, Objects, checked};
+use super::objects::{Answer, Listed, Objects, checked};
+use super::stored::{Stored, folder, key, parts, sealed};
+use super::summary;
 
 /// What this build writes, and what it reads besides.
 pub(super) const FORMAT: &str = "sockhop-store 2\n";
@@ -59,76 +62,6 @@ enum Format {
     New,
     First,
     Today,
-}
-
-/// What is kept as an object of its own.
-trait Stored: Serialize + Sized {
-    const FOLDER: &str;
-
-    /// Reads it; `name` and `stem` are what its key says it is.
-    fn read(name: &str, stem: &str, json: &[u8]) -> Result<Self, String>;
-
-    fn of(function: &Function) -> &Kept<Self>;
-
-    fn of_mut(function: &mut Function) -> &mut Kept<Self>;
-
-    /// What was read once is as it was.
-    const IMMUTABLE: bool;
-}
-
-impl Stored for Manifest {
-    const FOLDER: &str = "versions";
-    const IMMUTABLE: bool = true;
-
-    fn read(name: &str, stem: &str, json: &[u8]) -> Result<Self, String> {
-        let manifest = Self::read(json)?;
-        let fits = manifest.name == name && manifest.version == stem && files::unhex(&manifest.artefact).is_some();
-        fits.then_some(manifest).ok_or_else(|| "its contents do not belong there".to_owned())
-    }
-
-    fn of(function: &Function) -> &Kept<Self> {
-        &function.versions
-    }
-
-    fn of_mut(function: &mut Function) -> &mut Kept<Self> {
-        &mut function.versions
-    }
-}
-
-impl Stored for Alias {
-    const FOLDER: &str = "aliases";
-    const IMMUTABLE: bool = false;
-
-    fn read(name: &str, stem: &str, json: &[u8]) -> Result<Self, String> {
-        let alias: Self = serde_json::from_slice(json).map_err(|error| error.to_string())?;
-        alias.check().map_err(|error| error.to_string())?;
-        let fits = alias.name == name && alias.alias == stem;
-        fits.then_some(alias).ok_or_else(|| "its contents do not belong there".to_owned())
-    }
-
-    fn of(function: &Function) -> &Kept<Self> {
-        &function.aliases
-    }
-
-    fn of_mut(function: &mut Function) -> &mut Kept<Self> {
-        &mut function.aliases
-    }
-}
-
-fn folder<T: Stored>(name: &str) -> String {
-    format!("{}/{name}/", T::FOLDER)
-}
-
-fn key<T: Stored>(name: &str, stem: &str) -> String {
-    format!("{}/{name}/{stem}.json", T::FOLDER)
-}
-
-/// Function and stem of a key; none for what is no function's.
-fn parts(key: &str) -> Option<(&str, &str)> {
-    let (_, rest) = key.split_once('/')?;
-    let (name, file) = rest.split_once('/')?;
-    let stem = file.strip_suffix(".json")?;
-    (abi::name::check(name).is_ok() && !stem.contains('/')).then_some((name, stem))
 }
 
 /// An object that is being read, by its place in its function; none when it is gone again.
@@ -242,28 +175,42 @@ impl Repository {
         Ok(self.read(Some(name), before).await?.remove(name).unwrap_or_default())
     }
 
-    /// Aliases first: the versions that they name were there before them.
+    /// Aliases first: the versions that they name were there before them. With many to read it begins with the summary, and
+    /// writes a new one when many were missing in it.
     async fn read(&self, name: Option<&str>, before: &Contents) -> Result<Contents, StoreError> {
-        let mut contents = Contents::new();
-        self.read_kind::<Alias>(name, before, &mut contents).await?;
-        self.read_kind::<Manifest>(name, before, &mut contents).await?;
+        let (mut known, mut contents) = (Cow::Borrowed(before), Contents::new());
+        let aliases = self.read_kind::<Alias>(name, &mut known, &mut contents).await?;
+        let versions = self.read_kind::<Manifest>(name, &mut known, &mut contents).await?;
+        if name.is_none() && summary::is_due(aliases.max(versions)) {
+            summary::write(&*self.objects, &contents).await;
+        }
         Ok(contents)
     }
 
+    /// Reads those that are not `known` as they are now, and tells how many those were.
     async fn read_kind<T: Stored + Send + Sync>(
         &self,
         name: Option<&str>,
-        before: &Contents,
+        known: &mut Cow<'_, Contents>,
         contents: &mut Contents,
-    ) -> Result<(), StoreError> {
+    ) -> Result<usize, StoreError> {
         let prefix = name.map_or_else(|| format!("{}/", T::FOLDER), folder::<T>);
         let listed = self.objects.list(&prefix, "").await?;
+        let is_known = |known: &Contents, listed: &Listed| {
+            let seen = |(name, stem)| T::of(known.get(name)?).get(stem);
+            parts(&listed.key).and_then(seen).is_some_and(|seen| is_as_it_was(seen, listed))
+        };
+        if summary::is_due(listed.iter().filter(|listed| !is_known(known, listed)).count()) {
+            let summary = summary::read(&*self.objects).await;
+            let known = known.to_mut();
+            summary.into_iter().for_each(|(name, function)| drop(known.entry(name).or_insert(function)));
+        }
         let mut reads: Vec<Reading<'_, T>> = Vec::new();
         for listed in listed {
             let Some((name, stem)) = parts(&listed.key) else { continue };
-            let known = before.get(name).and_then(|function| T::of(function).get(stem));
+            let known = known.get(name).and_then(|function| T::of(function).get(stem));
             match known {
-                Some(seen) if seen.tag == listed.tag || (T::IMMUTABLE && seen.value.is_some()) => {
+                Some(seen) if is_as_it_was(seen, &listed) => {
                     let seen = Seen { tag: listed.tag.clone(), value: seen.value.clone() };
                     T::of_mut(Arc::make_mut(contents.entry(name.to_owned()).or_default()))
                         .insert(stem.to_owned(), seen);
@@ -286,6 +233,7 @@ impl Repository {
                 }
             }
         }
+        let count = reads.len();
         let mut reads = stream::iter(reads).buffer_unordered(READS_AT_ONCE);
         while let Some((key, seen)) = reads.try_next().await? {
             // Without one it was removed meanwhile.
@@ -293,7 +241,7 @@ impl Repository {
                 T::of_mut(Arc::make_mut(contents.entry(name.to_owned()).or_default())).insert(stem.to_owned(), seen);
             }
         }
-        Ok(())
+        Ok(count)
     }
 
     async fn get<T: Stored>(&self, key: &str) -> Result<Option<T>, StoreError> {
@@ -460,14 +408,14 @@ impl Repository {
     }
 }
 
+/// Whether what was seen needs not be read again.
+fn is_as_it_was<T: Stored>(seen: &Seen<T>, listed: &Listed) -> bool {
+    seen.tag == listed.tag || (T::IMMUTABLE && seen.value.is_some())
+}
+
 /// The artefacts that versions have.
 fn named(contents: &Contents) -> HashSet<&str> {
     contents.values().flat_map(|function| function.versions()).map(|version| version.artefact.as_str()).collect()
-}
-
-fn sealed<T: Stored>(value: &T) -> Result<Vec<u8>, StoreError> {
-    let unfit = |error: serde_json::Error| StoreError::Unfit { key: T::FOLDER.to_owned(), reason: error.to_string() };
-    Ok(checked::seal(&serde_json::to_vec_pretty(value).map_err(unfit)?))
 }
 
 #[cfg(test)]

@@ -15,6 +15,8 @@ use crate::store::options::Options;
 struct Dying {
     folder: Directory,
     steps_left: AtomicUsize,
+    /// Whole objects that were read.
+    reads: AtomicUsize,
 }
 
 impl Dying {
@@ -30,6 +32,7 @@ impl Objects for Dying {
         self.folder.name()
     }
     fn get<'a>(&'a self, key: &'a str, bytes_max: usize) -> Answer<'a, Option<Vec<u8>>> {
+        self.reads.fetch_add(1, SeqCst);
         self.folder.get(key, bytes_max)
     }
     fn get_range<'a>(&'a self, key: &'a str, start: u64, bytes: usize) -> Answer<'a, Option<Vec<u8>>> {
@@ -78,8 +81,12 @@ impl Place {
 
     /// One that does not survive more than `steps` changes.
     fn dying(&self, steps: usize) -> Repository {
+        self.repository(self.counting(steps))
+    }
+
+    fn counting(&self, steps: usize) -> Arc<Dying> {
         let folder = Directory::open(self.store()).unwrap();
-        self.repository(Arc::new(Dying { folder, steps_left: AtomicUsize::new(steps) }))
+        Arc::new(Dying { folder, steps_left: AtomicUsize::new(steps), reads: AtomicUsize::new(0) })
     }
 
     fn has_artefact(&self, digest: &str) -> bool {
@@ -388,4 +395,46 @@ async fn an_artefact_from_elsewhere_is_copied_here_and_checked() {
     assert!(matches!(artefacts.local(digest).await, Err(StoreError::Damaged { .. })));
     std::fs::remove_file(stored).unwrap();
     assert!(matches!(artefacts.local(digest).await, Err(StoreError::Missing { .. })));
+}
+
+#[tokio::test]
+async fn a_new_node_reads_the_summary_and_what_has_changed_since() {
+    const FUNCTIONS: usize = 600;
+    let (place, nothing) = (Place::new(), Contents::new());
+    let version = deploy(&place.open(), "f-0", "one").await.unwrap();
+    for number in 1..FUNCTIONS {
+        let name = format!("f-{number}");
+        let (version, alias) =
+            (Manifest { name: name.clone(), ..version.as_ref().clone() }, Alias::of(&name, ACTIVE, &version.version));
+        for (key, object) in [
+            (key::<Manifest>(&name, &version.version), sealed(&version)),
+            (key::<Alias>(&name, ACTIVE), sealed(&alias)),
+        ] {
+            let path = place.store().join(key);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, object.unwrap()).unwrap();
+        }
+    }
+    // What a new node reads, and how many objects it takes it.
+    let read_anew = async |steps| {
+        let objects = place.counting(steps);
+        let contents = place.repository(Arc::clone(&objects) as _).read_all(&nothing).await.unwrap();
+        (contents, objects.reads.load(SeqCst))
+    };
+    // One that may not write is as well off, and the next one as badly.
+    let (contents, reads) = read_anew(0).await;
+    assert_eq!(contents.len(), FUNCTIONS);
+    assert!(reads > 2 * FUNCTIONS, "{reads}");
+    assert!(read_anew(1).await.1 > 2 * FUNCTIONS);
+    assert_eq!(read_anew(0).await, (contents.clone(), 2), "the format and the summary");
+    // What has changed is read, what is gone is not there.
+    let second = deploy(&place.open(), "f-7", "two").await.unwrap();
+    place.open().remove_function("f-8").await.unwrap();
+    let (now, reads) = read_anew(0).await;
+    assert_eq!((now.len(), reads), (FUNCTIONS - 1, 4), "an alias and a version more");
+    assert_eq!(now["f-7"].active().unwrap().targets[0].version, second.version);
+    // A damaged one is as none, and another one is written.
+    std::fs::write(place.store().join(summary::SUMMARY), "nonsense").unwrap();
+    assert_eq!(read_anew(1).await.0, now);
+    assert_eq!(read_anew(0).await, (now, 2));
 }

@@ -6,6 +6,7 @@
 
 pub(crate) mod checked;
 pub(crate) mod directory;
+pub(crate) mod packed;
 pub(crate) mod s3;
 
 use std::fmt;
