@@ -76,6 +76,8 @@ pub struct FunctionLimits {
     pub queue_max: u32,
     /// How long each may wait.
     pub queue_timeout_ms: u32,
+    /// Its outgoing requests at a time, in one worker.
+    pub outbound_requests_max: u32,
 }
 
 impl Default for FunctionLimits {
@@ -93,6 +95,7 @@ impl Default for FunctionLimits {
             concurrency_max: limits::CONCURRENCY_DEFAULT,
             queue_max: limits::QUEUE_DEFAULT,
             queue_timeout_ms: millis(limits::QUEUE_TIMEOUT_DEFAULT),
+            outbound_requests_max: limits::OUTBOUND_REQUESTS_DEFAULT,
         }
     }
 }
@@ -111,6 +114,7 @@ impl From<&ArchivedFunctionLimits> for FunctionLimits {
             concurrency_max: archived.concurrency_max.to_native(),
             queue_max: archived.queue_max.to_native(),
             queue_timeout_ms: archived.queue_timeout_ms.to_native(),
+            outbound_requests_max: archived.outbound_requests_max.to_native(),
         }
     }
 }

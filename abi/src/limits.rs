@@ -223,10 +223,11 @@ pub const TRACE_TRIES_MAX: u32 = 5;
 pub const OUTBOUND_PATTERNS_MAX: usize = 256;
 /// One of them: `*.`, a DNS name of 253 bytes, a colon and a port.
 pub const OUTBOUND_PATTERN_BYTES_MAX: usize = 261;
-/// A function's outgoing requests in flight in one worker, until their replies' bodies have ended; more fail at once.
-pub const OUTBOUND_REQUESTS_MAX: usize = 64;
-/// Their connections in one worker, with those that are kept: as many again.
-pub const OUTBOUND_CONNECTIONS_MAX: usize = 2 * OUTBOUND_REQUESTS_MAX;
+/// A function's outgoing requests in flight in one worker, until their replies' bodies have ended; more fail at once. As many
+/// connections again may be kept.
+pub const OUTBOUND_REQUESTS_DEFAULT: u32 = 64;
+/// The most that a function can be given.
+pub const OUTBOUND_REQUESTS_MAX: u32 = 10_000;
 /// Connections that are kept for the next request to the same host.
 pub const OUTBOUND_IDLE_PER_HOST_MAX: usize = 8;
 /// How long they are kept.

@@ -6,11 +6,11 @@ use harness::bytes::assert_same;
 use harness::client::head;
 use harness::nobody::Closed;
 use harness::upstream::{Upstream, large};
-use harness::{Node, Reply, wait};
+use harness::{Node, Reply, guests, wait};
 
 /// For what the node has to notice without being asked.
 const SOON: Duration = Duration::from_secs(10);
-/// Requests in flight that one function may have in one worker (`OUTBOUND_REQUESTS_MAX`).
+/// Requests in flight that a function may have in one worker by default (`OUTBOUND_REQUESTS_DEFAULT`).
 const IN_FLIGHT_MAX: usize = 64;
 /// Connections to one address that are kept (`OUTBOUND_IDLE_PER_HOST_MAX`).
 const KEPT_MAX: usize = 8;
@@ -157,6 +157,16 @@ fn so_many_at_a_time_and_no_more() {
         wait::until("no more connections are kept than may be", SOON, || (upstream.open() <= KEPT_MAX).then_some(()));
     }
     drop(connection);
+    // Another function may have more, or fewer.
+    let address = upstream.address().to_string();
+    for (name, limit) in [("few", 2), ("many", 130)] {
+        node.deploy("fetch", name, &["--allow-outbound", &address, "--outbound-requests", &limit.to_string()]);
+        let target = format!("/{name}/?parallel={}&{}", limit + beyond, upstream.query(&format!("/together/{limit}")));
+        let report = node.get(&target).text();
+        assert_eq!(report.matches("body: ok\n").count(), limit, "{report}");
+    }
+    let refused = node.cli(&["deploy", guests::path("fetch").to_str().unwrap(), "--outbound-requests", "0"]);
+    assert!(refused.stderr.contains("--outbound-requests is 0; expected 1 to 10000"), "{}", refused.stderr);
     node.stop();
 }
 

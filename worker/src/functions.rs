@@ -334,7 +334,8 @@ fn function(
         pairs.filter(|(name, _)| !secret.iter().any(|(key, _)| key == name)).chain(secret.iter().cloned()).collect()
     };
     let allow = AllowList::new(spec.allow_outbound.iter().map(|pattern| pattern.as_str()));
-    let outbound = allow.ok().filter(|_| !spec.allow_outbound.is_empty()).map(Outbound::new);
+    let allow = allow.ok().filter(|_| !spec.allow_outbound.is_empty());
+    let outbound = allow.map(|allow| Outbound::new(allow, limits.outbound_requests_max));
     Function {
         outbound,
         name: entry.name.as_str().into(),

@@ -164,7 +164,9 @@ fn run(
         let authority = target.authority();
         query = format!("?stream=1&url=http%3A%2F%2F{}%2F", authority.replace(':', "%3A"));
         let connections = scenario.connections.to_string();
-        options = ["--allow-outbound", authority, "--concurrency", &connections].map(str::to_owned).to_vec();
+        options = ["--allow-outbound", authority, "--concurrency", &connections, "--outbound-requests", &connections]
+            .map(str::to_owned)
+            .to_vec();
     }
     let request = scenario.body().map_or_else(Request::get, Request::post);
     let functions = if scenario.zipf { settings.zipf_functions } else { 1 };

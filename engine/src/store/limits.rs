@@ -27,6 +27,7 @@ pub(crate) struct Limits {
     pub(crate) concurrency_max: u32,
     pub(crate) queue_max: u32,
     pub(crate) queue_timeout_ms: u32,
+    pub(crate) outbound_requests_max: u32,
 }
 
 impl Default for Limits {
@@ -44,6 +45,7 @@ impl Default for Limits {
             concurrency_max: limits.concurrency_max,
             queue_max: limits.queue_max,
             queue_timeout_ms: limits.queue_timeout_ms,
+            outbound_requests_max: limits.outbound_requests_max,
         }
     }
 }
@@ -62,6 +64,7 @@ impl From<&Limits> for FunctionLimits {
             concurrency_max: limits.concurrency_max,
             queue_max: limits.queue_max,
             queue_timeout_ms: limits.queue_timeout_ms,
+            outbound_requests_max: limits.outbound_requests_max,
         }
     }
 }
@@ -109,7 +112,7 @@ type Described = (&'static str, Unit, u64, RangeInclusive<u64>);
 
 impl Limits {
     /// Every limit, in the order in which they are shown.
-    pub(crate) fn describe(&self) -> [Described; 11] {
+    pub(crate) fn describe(&self) -> [Described; 12] {
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let time = millis(limits::TIMEOUT_MIN)..=millis(limits::TIMEOUT_MAX);
         let number = |least: u64, most: u32| least..=u64::from(most);
@@ -130,6 +133,12 @@ impl Limits {
             ("concurrency", Unit::Number, self.concurrency_max.into(), number(1, limits::CONCURRENCY_MAX)),
             ("queue", Unit::Number, self.queue_max.into(), number(0, limits::QUEUE_MAX)),
             ("queue-timeout", Unit::Milliseconds, self.queue_timeout_ms.into(), time),
+            (
+                "outbound-requests",
+                Unit::Number,
+                self.outbound_requests_max.into(),
+                number(1, limits::OUTBOUND_REQUESTS_MAX),
+            ),
         ]
     }
 

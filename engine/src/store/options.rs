@@ -87,6 +87,9 @@ pub(crate) struct Options {
     /// How long each may wait (default 10s)
     #[arg(long, value_name = "TIME")]
     pub(crate) queue_timeout: Option<Time>,
+    /// Outgoing requests at a time, in each worker (default 64)
+    #[arg(long, value_name = "N")]
+    pub(crate) outbound_requests: Option<u32>,
     /// A path that must answer 2xx before the version becomes active (default: it must only be instantiated)
     #[arg(long, value_name = "PATH")]
     pub(crate) health_path: Option<String>,
@@ -152,6 +155,7 @@ impl Options {
             concurrency: self.concurrency.or(file.concurrency),
             queue: self.queue.or(file.queue),
             queue_timeout: self.queue_timeout.or(file.queue_timeout),
+            outbound_requests: self.outbound_requests.or(file.outbound_requests),
             health_path: self.health_path.or(file.health_path),
         }
     }
@@ -173,6 +177,7 @@ impl Options {
             concurrency_max: self.concurrency.unwrap_or(default.concurrency_max),
             queue_max: self.queue.unwrap_or(default.queue_max),
             queue_timeout_ms: self.queue_timeout.map_or(default.queue_timeout_ms, Time::millis),
+            outbound_requests_max: self.outbound_requests.unwrap_or(default.outbound_requests_max),
         }
     }
 

@@ -203,7 +203,9 @@ impl Repository {
         if summary::is_due(listed.iter().filter(|listed| !is_known(known, listed)).count()) {
             let summary = summary::read(&*self.objects).await;
             let known = known.to_mut();
-            summary.into_iter().for_each(|(name, function)| drop(known.entry(name).or_insert(function)));
+            for (name, function) in summary {
+                known.entry(name).or_insert(function);
+            }
         }
         let mut reads: Vec<Reading<'_, T>> = Vec::new();
         for listed in listed {

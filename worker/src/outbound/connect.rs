@@ -11,9 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use abi::limits::{
-    OUTBOUND_ADDRESSES_MAX, OUTBOUND_CONNECT_TIMEOUT_DEFAULT, OUTBOUND_CONNECTIONS_MAX, OUTBOUND_REQUESTS_MAX,
-};
+use abi::limits::{OUTBOUND_ADDRESSES_MAX, OUTBOUND_CONNECT_TIMEOUT_DEFAULT};
 use abi::outbound::AllowList;
 use http::Uri;
 use hyper_util::rt::TokioIo;
@@ -42,13 +40,15 @@ struct Inner {
     allow: Arc<AllowList>,
     tls: Tls,
     resolver: Resolver,
+    requests_max: usize,
+    /// Places for connections: one for every request, and as many for those that are kept.
     connections: Arc<Semaphore>,
 }
 
 impl Connector {
-    pub(super) fn new(allow: Arc<AllowList>, tls: Tls) -> Self {
-        let connections = Arc::new(Semaphore::new(OUTBOUND_CONNECTIONS_MAX));
-        Self(Arc::new(Inner { allow, tls, resolver: Resolver::new(), connections }))
+    pub(super) fn new(allow: Arc<AllowList>, requests_max: usize, tls: Tls) -> Self {
+        let connections = Arc::new(Semaphore::new(2 * requests_max));
+        Self(Arc::new(Inner { allow, tls, resolver: Resolver::new(), requests_max, connections }))
     }
 }
 
@@ -79,7 +79,7 @@ impl Inner {
         let target = Target::of(uri).ok_or(ConnectError::Uri)?;
         let place = Arc::clone(&self.connections).try_acquire_owned().map_err(|_| ConnectError::Limit)?;
         // Kept ones take half of the places at most, so that there is one for every request that may be in flight.
-        let crowded = self.connections.available_permits() < OUTBOUND_CONNECTIONS_MAX - OUTBOUND_REQUESTS_MAX;
+        let crowded = self.connections.available_permits() < self.requests_max;
         let afterwards = if crowded { Afterwards::Close } else { Afterwards::Keep };
         let addresses = allowed(&self.allow, &target, self.resolver.addresses(&target).await?)?;
         let tcp = first_of(&addresses, deadline).await?;

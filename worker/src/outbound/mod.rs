@@ -23,7 +23,6 @@ use std::sync::Arc;
 
 use abi::limits::{
     OUTBOUND_IDLE_PER_HOST_MAX, OUTBOUND_IDLE_TIMEOUT, OUTBOUND_REPLY_HEAD_BYTES_MAX, OUTBOUND_REPLY_HEADERS_MAX,
-    OUTBOUND_REQUESTS_MAX,
 };
 use abi::outbound::AllowList;
 use http::header::HOST;
@@ -54,13 +53,13 @@ struct Inner {
 }
 
 impl Outbound {
-    /// Trusts whom the system trusts.
-    pub(crate) fn new(allow: AllowList) -> Self {
-        Self::with_tls(allow, Tls::system())
+    /// So many at a time and no more. Trusts whom the system trusts.
+    pub(crate) fn new(allow: AllowList, requests_max: u32) -> Self {
+        Self::with_tls(allow, requests_max, Tls::system())
     }
 
-    fn with_tls(allow: AllowList, tls: Tls) -> Self {
-        let allow = Arc::new(allow);
+    fn with_tls(allow: AllowList, requests_max: u32, tls: Tls) -> Self {
+        let (allow, requests_max) = (Arc::new(allow), requests_max as usize);
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(OUTBOUND_IDLE_TIMEOUT)
@@ -69,8 +68,8 @@ impl Outbound {
             .http1_max_headers(OUTBOUND_REPLY_HEADERS_MAX)
             .retry_canceled_requests(true)
             .set_host(false)
-            .build(Connector::new(Arc::clone(&allow), tls));
-        Self(Arc::new(Inner { allow, client, requests: Arc::new(Semaphore::new(OUTBOUND_REQUESTS_MAX)) }))
+            .build(Connector::new(Arc::clone(&allow), requests_max, tls));
+        Self(Arc::new(Inner { allow, client, requests: Arc::new(Semaphore::new(requests_max)) }))
     }
 
     /// Sends a guest's request. `on_denied` is told in a sentence, for the function's log, when the destination is not

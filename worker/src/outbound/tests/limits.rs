@@ -3,7 +3,7 @@
 use std::task::{Waker, ready};
 use std::time::Duration;
 
-use abi::limits::{OUTBOUND_REPLY_HEAD_BYTES_MAX, OUTBOUND_REPLY_HEADERS_MAX, OUTBOUND_REQUESTS_MAX};
+use abi::limits::{OUTBOUND_REPLY_HEAD_BYTES_MAX, OUTBOUND_REPLY_HEADERS_MAX};
 
 use super::*;
 
@@ -49,7 +49,7 @@ async fn a_server_that_stops_within_a_body_takes_the_between_bytes_timeout() {
 #[tokio::test]
 async fn more_requests_in_flight_than_allowed_fail_at_once() {
     let (listener, address, outbound) = server().await;
-    let mut flying: Vec<Sending> = (0..OUTBOUND_REQUESTS_MAX).map(|_| get(&outbound, address)).collect();
+    let mut flying: Vec<Sending> = (0..REQUESTS_MAX).map(|_| get(&outbound, address)).collect();
     let error = outcome(get(&outbound, address)).await.unwrap_err();
     assert!(matches!(error, Error::ConnectionLimitReached), "{error:?}");
     drop(flying.pop());

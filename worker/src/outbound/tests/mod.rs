@@ -24,10 +24,12 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
 use super::{Outbound, Sent};
 
+/// What the functions of these tests may have in flight.
+const REQUESTS_MAX: u32 = 24;
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
 fn outbound(patterns: &[&str]) -> Outbound {
-    Outbound::new(AllowList::new(patterns.iter().copied()).unwrap())
+    Outbound::new(AllowList::new(patterns.iter().copied()).unwrap(), REQUESTS_MAX)
 }
 
 /// A server, and a function that may reach it.

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::sync::Arc;
 
-use abi::limits::{OUTBOUND_CONNECTIONS_MAX, OUTBOUND_IDLE_PER_HOST_MAX, OUTBOUND_REQUESTS_MAX};
+use abi::limits::OUTBOUND_IDLE_PER_HOST_MAX;
 use tower_service::Service;
 
 use super::super::connect::Connector;
@@ -56,7 +56,7 @@ async fn a_kept_connection_is_closed_when_nobody_wants_it() {
 async fn kept_connections_leave_room_for_every_request() {
     let any = outbound(&["127.0.0.1:*"]);
     let mut kept = Vec::new();
-    for _ in 0..(OUTBOUND_CONNECTIONS_MAX - OUTBOUND_REQUESTS_MAX) / OUTBOUND_IDLE_PER_HOST_MAX {
+    for _ in 0..REQUESTS_MAX as usize / OUTBOUND_IDLE_PER_HOST_MAX {
         let (listener, _, _) = server().await;
         kept.extend(at_once(&any, &listener, OUTBOUND_IDLE_PER_HOST_MAX).await);
     }
@@ -64,17 +64,17 @@ async fn kept_connections_leave_room_for_every_request() {
     let (listener, _, _) = server().await;
     let mut one_more = at_once(&any, &listener, 1).await;
     closed(&mut one_more[0]).await;
-    assert_eq!(open(&kept), OUTBOUND_CONNECTIONS_MAX - OUTBOUND_REQUESTS_MAX);
+    assert_eq!(open(&kept), REQUESTS_MAX as usize);
 }
 
 #[tokio::test]
 async fn there_are_no_more_connections_than_allowed() {
     let (_listener, address, _) = server().await;
     let allow = Arc::new(AllowList::new(["127.0.0.1:*"]).unwrap());
-    let mut connector = Connector::new(allow, Tls::system());
+    let mut connector = Connector::new(allow, REQUESTS_MAX as usize, Tls::system());
     let uri: http::Uri = format!("http://{address}").parse().unwrap();
     let mut connections = Vec::new();
-    for _ in 0..OUTBOUND_CONNECTIONS_MAX {
+    for _ in 0..2 * REQUESTS_MAX {
         connections.push(connector.call(uri.clone()).await.map_err(|error| error.to_string()).unwrap());
     }
     assert!(matches!(connector.call(uri.clone()).await, Err(ConnectError::Limit)));

@@ -39,7 +39,7 @@ impl Authority {
 fn trusting(authority: &Authority, pattern: &str) -> Outbound {
     let mut roots = RootCertStore::empty();
     roots.add(authority.certificate.clone()).unwrap();
-    Outbound::with_tls(AllowList::new([pattern]).unwrap(), Tls::trusting(roots))
+    Outbound::with_tls(AllowList::new([pattern]).unwrap(), REQUESTS_MAX, Tls::trusting(roots))
 }
 
 /// One request to a server whose certificate is for `name` and signed by `signer`.
