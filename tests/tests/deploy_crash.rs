@@ -1,5 +1,5 @@
 //! An engine that is killed in the middle of deploys leaves a store that the next one reads: what a deploy has returned with is
-//! served, and no version is there by half. (The steps of a deploy are walked one by one in the engine's own tests.)
+//! served, and no version is there by half. (Its steps are walked one by one in `killed_at_every_step.rs`, and in the engine's own tests.)
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
 
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};

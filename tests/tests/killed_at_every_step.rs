@@ -1,0 +1,219 @@
+//! Engine and workers are killed at every step that a deploy, and the shipping of logs, takes in the bucket: before the server
+//! hears of it, and when it has done it. Whatever the step, the next engine and a node that is new read the store, serve the old
+//! version or the new one, and find every invocation once. A proxy before the server counts the steps and kills.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::Duration;
+
+use harness::faults::{Fault, Proxy};
+use harness::running::kill_now;
+use harness::s3::Server;
+use harness::{Node, guests, process, wait};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// More steps than there are.
+const STEPS_MAX: usize = 60;
+/// Until a worker that was killed is replaced, and a segment shipped.
+const SOON: Duration = Duration::from_secs(20);
+
+/// Who is killed, and when.
+#[derive(Debug, Clone, Copy)]
+enum Killed {
+    /// The engine; the server never hears of the step.
+    EngineBefore,
+    /// The engine; the server has taken the step, and nobody is there to be told.
+    EngineAfter,
+    /// All workers; the step is taken.
+    Workers,
+}
+
+const WAYS: [Killed; 3] = [Killed::EngineBefore, Killed::EngineAfter, Killed::Workers];
+
+/// A bucket behind a proxy, and what it takes to have nodes on it.
+struct Place {
+    server: Server,
+    proxy: Proxy,
+    folder: TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let server = Server::s3s_fs();
+        let proxy = Proxy::before(server.address());
+        Self { server, proxy, folder: TempDir::new().unwrap() }
+    }
+
+    fn node_in(&self, folder: &Path) -> Node {
+        Node::build().data(folder).bucket(&self.server, "walk", self.proxy.address()).start()
+    }
+
+    /// The node that is killed again and again.
+    fn node(&self) -> Node {
+        self.node_in(&self.folder.path().join("data"))
+    }
+
+    /// Has `way` happen at the step of this number; tells whether it has come to that.
+    fn kill_at(
+        &self,
+        number: usize,
+        way: Killed,
+        node: &Node,
+        is_step: impl Fn(&str) -> bool + Send + 'static,
+    ) -> Arc<AtomicBool> {
+        let done = Arc::new(AtomicBool::new(false));
+        let engine = node.pid();
+        let (mut steps, killing) = (0, Arc::clone(&done));
+        self.proxy.plan(move |line| {
+            if !is_step(line) {
+                return Fault::None;
+            }
+            steps += 1;
+            if steps - 1 != number {
+                return Fault::None;
+            }
+            killing.store(true, SeqCst);
+            match way {
+                Killed::Workers => process::descendants(engine).into_iter().for_each(kill_now),
+                Killed::EngineBefore | Killed::EngineAfter => kill_now(engine),
+            }
+            match way {
+                Killed::EngineBefore => Fault::Drop,
+                Killed::EngineAfter => Fault::Lose,
+                Killed::Workers => Fault::None,
+            }
+        });
+        done
+    }
+
+    /// A node whose engine was killed, once it is gone; the others stop as they should.
+    fn end(&self, mut node: Node, way: Killed, killed: bool) {
+        match way {
+            Killed::EngineBefore | Killed::EngineAfter if killed => node.kill_engine(),
+            _ => node.stop(),
+        }
+        self.proxy.always(Fault::None);
+    }
+}
+
+/// Walks through the steps in one of the ways until there are no more; `step` tells whether it has come to the step.
+fn walk(way: Killed, mut step: impl FnMut(usize) -> bool) {
+    let steps = (0..STEPS_MAX).find(|number| !step(*number)).expect("an end");
+    assert!(steps >= 2, "{way:?}: there are more steps than {steps}");
+}
+
+/// The version that a node serves.
+fn version(node: &Node, target: &str) -> u64 {
+    let reply = node.get(target);
+    assert_eq!(reply.status(), 200, "{target}: {}", reply.text());
+    reply.json()["environment"]["VERSION"].as_str().unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_deploy_leaves_the_old_version_or_the_new() {
+    let place = Place::new();
+    let deploy = |node: &Node, number: u64| {
+        let (guest, version) = (guests::path("inspect"), format!("VERSION={number}"));
+        node.cli(&["deploy", guest.to_str().unwrap(), "--name", "it", "--env", &version])
+    };
+    let first = place.node();
+    deploy(&first, 1).expect_code(0);
+    first.stop();
+    let (mut active, mut last) = (1, 1);
+    for way in WAYS {
+        walk(way, |number| {
+            let node = place.node();
+            let killed =
+                place.kill_at(number, way, &node, |line| !line.starts_with("GET ") && !line.contains("/logs/"));
+            last += 1;
+            let deployed = deploy(&node, last).code == Some(0);
+            let killed = killed.load(SeqCst);
+            if let Killed::Workers = way {
+                node.until_status("others take their place", SOON, |status| {
+                    status.workers.iter().all(|worker| worker.state == "ready")
+                });
+            }
+            place.end(node, way, killed);
+            let look = |node: &Node| {
+                let served = version(node, "/it/");
+                assert!(served == last || (served == active && !deployed), "{way:?} {number}: {served} of {last}");
+                let versions = node.cli(&["versions", "it", "--json"]).expect_code(0).stdout;
+                let versions: Value = versions.parse().unwrap();
+                for known in versions.as_array().unwrap().iter().take(3) {
+                    version(node, &format!("/it@v{}/", known["number"]));
+                }
+                assert!(!node.stderr().contains("damaged"), "{}", node.stderr());
+                served
+            };
+            let (again, elsewhere) = (place.node(), TempDir::new().unwrap());
+            let new = place.node_in(elsewhere.path());
+            let served = look(&again);
+            assert_eq!(look(&new), served, "{way:?} {number}: every node serves the same");
+            again.stop();
+            new.stop();
+            active = served;
+            killed
+        });
+    }
+}
+
+#[test]
+fn shipping_loses_no_invocation_and_doubles_none() {
+    let place = Place::new();
+    let first = place.node();
+    first.deploy("inspect", "it", &[]);
+    first.stop();
+    let mut ids: Vec<String> = Vec::new();
+    for way in WAYS {
+        walk(way, |number| {
+            let node = place.node();
+            let id = node.get("/it/").head.invocation_id().to_owned();
+            wait::until("it is in the log", SOON, || node.cli(&["logs", &id]).stdout.contains("200 ok").then_some(()));
+            ids.push(id);
+            let killed = place.kill_at(number, way, &node, |line| line.contains("/logs/"));
+            // What a dead worker has written is shipped at once.
+            node.status().workers.iter().for_each(|worker| kill_now(worker.pid));
+            let spool = place.folder.path().join("data/spool");
+            wait::until("it is shipped, or comes to the step", SOON, || {
+                (killed.load(SeqCst) || written(&spool) == 0).then_some(())
+            });
+            let killed = killed.load(SeqCst);
+            place.end(node, way, killed);
+            let node = place.node();
+            expect_each_once(&node, &ids);
+            node.stop();
+            assert_eq!(written(&spool), 0, "a node that stops ships what there is");
+            let elsewhere = TempDir::new().unwrap();
+            let new = place.node_in(elsewhere.path());
+            expect_each_once(&new, &ids);
+            new.stop();
+            killed
+        });
+    }
+}
+
+/// Segments here with something in them.
+fn written(spool: &Path) -> usize {
+    let files = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let nested = files(spool).flat_map(|entry| match entry.path().is_dir() {
+        true => files(&entry.path()).map(|entry| entry.path()).collect(),
+        false => vec![entry.path()],
+    });
+    let segment = |path: &Path| path.extension().is_some_and(|extension| extension == "log");
+    nested.filter(|path| segment(path) && path.metadata().is_ok_and(|metadata| metadata.len() > 16)).count()
+}
+
+/// Checks that a node finds these invocations and no others, each with its two lines and its record once.
+fn expect_each_once(node: &Node, ids: &[String]) {
+    let printed = node.cli(&["logs", "it", "--json", "--limit", "1000"]).expect_code(0).stdout;
+    let entries: Vec<Value> = printed.lines().map(|line| line.parse().unwrap()).collect();
+    let told: Vec<[&str; 2]> =
+        entries.iter().map(|entry| ["kind", "invocation"].map(|key| entry[key].as_str().unwrap())).collect();
+    let expected: Vec<[&str; 2]> =
+        ids.iter().flat_map(|id| ["line", "line", "invocation"].map(|kind| [kind, id.as_str()])).collect();
+    assert_eq!(told, expected, "{printed}");
+    assert!(node.cli(&["logs", ids.last().unwrap()]).expect_code(0).stdout.contains("it  200 ok in "));
+}
