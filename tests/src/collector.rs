@@ -88,6 +88,11 @@ impl Collector {
         Self { address, shared }
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Its base URL.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
@@ -138,10 +143,11 @@ fn serve(mut stream: TcpStream, shared: &Shared) {
         if status == 200 {
             take(&body, shared);
         }
+        let last = lines.iter().any(|line| line == "connection: close");
         *shared.headers.lock().expect("no holder panics") = lines;
         shared.requests.fetch_add(1, SeqCst);
         let answer = format!("HTTP/1.1 {status} So\r\ncontent-length: 2\r\ncontent-type: application/json\r\n\r\n{{}}");
-        if stream.write_all(answer.as_bytes()).is_err() {
+        if stream.write_all(answer.as_bytes()).is_err() || last {
             return;
         }
     }

@@ -1,7 +1,7 @@
 //! A proxy between a node and the server of its bucket that does harm as it is told: it drops, delays, cuts and falsifies.
 //!
 //! It takes one request a connection and whole, has the server answer it on a connection of its own, and does the harm to that.
-//! A thread a connection, which ends with it.
+//! A thread a connection, which ends with it. To its clients it can speak TLS.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -9,6 +9,10 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
+
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+use crate::tls::Authority;
 
 /// What happens to one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +63,16 @@ impl Proxy {
     /// Starts one before `server`, on a free port of 127.0.0.1; it does no harm yet.
     #[must_use]
     pub fn before(server: SocketAddr) -> Self {
+        Self::start(server, None)
+    }
+
+    /// The same, and its clients speak TLS with it: it is `localhost` by this authority.
+    #[must_use]
+    pub fn with_tls(server: SocketAddr, authority: &Authority) -> Self {
+        Self::start(server, Some(authority.server("localhost")))
+    }
+
+    fn start(server: SocketAddr, tls: Option<Arc<ServerConfig>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("a bound socket");
         let plan: Plan = Arc::new(Mutex::new(Box::new(|_| Fault::None)));
@@ -66,10 +80,10 @@ impl Proxy {
         let (ours, count) = (Arc::clone(&plan), Arc::clone(&requests));
         thread::spawn(move || {
             for client in listener.incoming() {
-                let (plan, count) = (Arc::clone(&ours), Arc::clone(&count));
+                let (plan, count, tls) = (Arc::clone(&ours), Arc::clone(&count), tls.clone());
                 let client = client.expect("an fd to spare");
                 // That somebody goes away in the middle is what this is for.
-                thread::spawn(move || drop(serve(client, server, &plan, &count)));
+                thread::spawn(move || drop(serve(client, tls, server, &plan, &count)));
             }
         });
         Self { address, plan, requests }
@@ -96,8 +110,34 @@ impl Proxy {
     }
 }
 
-fn serve(mut client: TcpStream, server: SocketAddr, plan: &Plan, count: &AtomicUsize) -> std::io::Result<()> {
-    let Some((head, mut body)) = read_request(&mut client)? else { return Ok(()) };
+/// Serves one client, and ends its connection.
+fn serve(
+    mut client: TcpStream,
+    tls: Option<Arc<ServerConfig>>,
+    server: SocketAddr,
+    plan: &Plan,
+    count: &AtomicUsize,
+) -> std::io::Result<()> {
+    match tls {
+        None => pass_on(&mut client, server, plan, count)?,
+        Some(tls) => {
+            let connection = ServerConnection::new(tls).expect("a configuration that works");
+            let mut stream = StreamOwned::new(connection, client.try_clone()?);
+            pass_on(&mut stream, server, plan, count)?;
+            stream.conn.send_close_notify();
+            stream.flush()?;
+        }
+    }
+    client.shutdown(Shutdown::Both)
+}
+
+fn pass_on(
+    client: &mut (impl Read + Write),
+    server: SocketAddr,
+    plan: &Plan,
+    count: &AtomicUsize,
+) -> std::io::Result<()> {
+    let Some((head, mut body)) = read_request(client)? else { return Ok(()) };
     count.fetch_add(1, SeqCst);
     let line = head.lines().next().unwrap_or_default().to_owned();
     let fault = plan.lock().expect("no holder panics")(&line);
@@ -110,9 +150,9 @@ fn serve(mut client: TcpStream, server: SocketAddr, plan: &Plan, count: &AtomicU
         Fault::Answer(status, code) => {
             let body =
                 format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>by the test</Message></Error>");
-            return answer(&mut client, status, "application/xml", &body);
+            return answer(client, status, "application/xml", &body);
         }
-        Fault::Page(status) => return answer(&mut client, status, "text/html", "<html><body>It works!</body></html>"),
+        Fault::Page(status) => return answer(client, status, "text/html", "<html><body>It works!</body></html>"),
         Fault::FalsifyRequest => falsify(&mut body),
         _ => {}
     }
@@ -137,8 +177,7 @@ fn serve(mut client: TcpStream, server: SocketAddr, plan: &Plan, count: &AtomicU
         }
         _ => {}
     }
-    client.write_all(&reply)?;
-    client.shutdown(Shutdown::Both)
+    client.write_all(&reply)
 }
 
 fn falsify(bytes: &mut [u8]) {
@@ -148,17 +187,16 @@ fn falsify(bytes: &mut [u8]) {
     }
 }
 
-fn answer(client: &mut TcpStream, status: u16, content_type: &str, body: &str) -> std::io::Result<()> {
+fn answer(client: &mut impl Write, status: u16, content_type: &str, body: &str) -> std::io::Result<()> {
     let length = body.len();
     let head = format!(
         "HTTP/1.1 {status} So\r\ncontent-type: {content_type}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
     );
-    client.write_all((head + body).as_bytes())?;
-    client.shutdown(Shutdown::Both)
+    client.write_all((head + body).as_bytes())
 }
 
 /// A request's head, and its body by Content-Length. None when the client has left instead.
-fn read_request(client: &mut TcpStream) -> std::io::Result<Option<(String, Vec<u8>)>> {
+fn read_request(client: &mut impl Read) -> std::io::Result<Option<(String, Vec<u8>)>> {
     let mut bytes = Vec::new();
     let end = loop {
         if let Some(at) = bytes.windows(4).position(|end| end == b"\r\n\r\n") {

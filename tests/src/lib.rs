@@ -22,6 +22,7 @@ pub mod s3;
 pub mod seccomp;
 pub mod status;
 pub mod take_over;
+pub mod tls;
 pub mod upstream;
 pub mod wait;
 pub mod wasmtime;

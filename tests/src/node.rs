@@ -163,11 +163,12 @@ impl NodeBuilder {
             arguments.extend(["--listen", "127.0.0.1:0"].map(str::to_owned));
         }
         let mut command = sockhop_in(&self.binaries.unwrap_or_else(binaries));
-        command.envs(self.variables);
+        command.envs(self.variables.iter().cloned());
         if let Some(limit) = self.open_files {
             process::limit_fds(&mut command, limit);
         }
-        let node = Node::spawn(command, arguments, data, own_data);
+        let mut node = Node::spawn(command, arguments, data, own_data);
+        node.variables = self.variables;
         assert_eq!(node.addresses.len(), self.listeners.max(1), "one URL a listener: {:?}", node.ready);
         node
     }
@@ -198,6 +199,7 @@ struct Offspring(Vec<Identity>);
 pub struct Node {
     running: Running,
     arguments: Vec<String>,
+    variables: Vec<(String, String)>,
     ready: String,
     data: PathBuf,
     addresses: Vec<SocketAddr>,
@@ -213,10 +215,10 @@ impl Node {
         let mut running = Running::spawn(command.arg("serve").arg("--data").arg(&data).args(&arguments));
         let (ready, addresses) = ready_line(&mut running);
         let offspring = Offspring::default();
-        Self { running, arguments, ready, data, addresses, ended: false, offspring, own_data }
+        Self { running, arguments, variables: Vec::new(), ready, data, addresses, ended: false, offspring, own_data }
     }
 
-    /// Starts another node with the same options, but perhaps on other cores, which takes over from this one and has its folder
+    /// Starts another node with the same options and variables, but perhaps on other cores, which takes over from this one and has its folder
     /// from now on. This one is on its way out then: [`Self::expect_ended`].
     #[must_use]
     pub fn successor(&mut self, cores: Option<&str>) -> Self {
@@ -228,8 +230,11 @@ impl Node {
             cores.clone_into(&mut arguments[at + 1]);
         }
         let all = arguments.iter().cloned().chain(["--take-over".to_owned()]).collect();
-        let mut successor = Self::spawn(sockhop(), all, self.data.clone(), self.own_data.take());
+        let mut command = sockhop();
+        command.envs(self.variables.iter().cloned());
+        let mut successor = Self::spawn(command, all, self.data.clone(), self.own_data.take());
         successor.arguments = arguments;
+        successor.variables.clone_from(&self.variables);
         successor
     }
 

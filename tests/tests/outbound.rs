@@ -238,7 +238,7 @@ fn a_reply_streams_through() {
 #[test]
 fn what_is_no_destination_is_refused_at_deploy() {
     let node = Node::with(&["fetch"]);
-    let file = harness::guests::path("fetch");
+    let file = guests::path("fetch");
     let file = file.to_str().expect("the tests use plain names");
     let list = node.list();
     for (pattern, words) in [

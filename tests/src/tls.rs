@@ -1,0 +1,55 @@
+//! An authority of the tests' own, which nobody trusts who is not told to.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::ServerConfig;
+use rustls::crypto::ring;
+use rustls::pki_types::PrivateKeyDer;
+use tempfile::TempDir;
+
+/// An authority, with a file that has its certificate.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    folder: TempDir,
+}
+
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authority").field("folder", &self.folder).finish_non_exhaustive()
+    }
+}
+
+impl Default for Authority {
+    fn default() -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).expect("our own key");
+        fs::write(folder.path().join("authority.pem"), certificate.pem()).expect("room for a file");
+        Self { issuer: Issuer::new(params, key), folder }
+    }
+}
+
+impl Authority {
+    /// The file, as `SSL_CERT_FILE` names one.
+    #[must_use]
+    pub fn file(&self) -> PathBuf {
+        Path::new(self.folder.path()).join("authority.pem")
+    }
+
+    /// How a server proves that it is `name`.
+    #[must_use]
+    pub fn server(&self, name: &str) -> Arc<ServerConfig> {
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new([name.to_owned()]).expect("a name");
+        let certificate = params.signed_by(&key, &self.issuer).expect("our own key");
+        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key that was just made");
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
+        let config = config.with_safe_default_protocol_versions().expect("ring has them").with_no_client_auth();
+        Arc::new(config.with_single_cert(vec![certificate.der().clone()], key).expect("a key and its certificate"))
+    }
+}
