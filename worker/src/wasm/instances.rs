@@ -19,9 +19,10 @@ use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline};
 use wasmtime_wasi_http::p2::bindings::Proxy;
 use wasmtime_wasi_http::p3::bindings::Service;
 
+use super::command;
+use super::cpu_time::{self, Turn};
 use super::engine::Module;
 use super::host::Host;
-use super::{command, cpu_time};
 use crate::functions::Function;
 use crate::guest_log::GuestLog;
 
@@ -49,9 +50,11 @@ impl Instance {
         // Not less than its wall time is no limit.
         let limit = if limit < function.timeout { limit } else { Duration::MAX };
         store.epoch_deadline_callback(move |_| {
-            cpu_time::check(limit)?;
-            // tokio's own yield lets it look at sockets and timers too, the time limit's among them; a bare one would not.
-            Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+            Ok(match cpu_time::at_epoch(limit)? {
+                Turn::GoOn => UpdateDeadline::Continue(1),
+                // tokio's own yield lets it look at sockets and timers too, the time limit's among them; a bare one would not.
+                Turn::LetOthers => UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())),
+            })
         });
         Self { store, exports: None, served: 0, leaks: false }
     }

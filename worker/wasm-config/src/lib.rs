@@ -24,7 +24,8 @@ pub fn config_03() -> Config {
 
 fn common() -> Config {
     let mut config = Config::new();
-    // Guests yield at every epoch, so that one that loops holds up its neighbours for one tick at most.
+    // Guests are asked at every epoch whether they have had the thread for long enough, so that one that loops lets its
+    // neighbours have their turns.
     config.epoch_interruption(true);
     config.wasm_component_model(true);
     // Registering unwind tables costs at every load, and only debuggers and profilers of the host read them.
