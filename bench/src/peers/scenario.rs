@@ -1,7 +1,7 @@
 //! What is asked of the servers, and what is measured while they answer. Constants, and what follows from them; no file
 //! descriptor.
 
-use crate::server::Kind;
+use crate::server::{Instances, Kind};
 
 /// How many turns the function takes that computes: a few milliseconds.
 const TURNS: &str = "?turns=10000";
@@ -212,6 +212,9 @@ impl Scenario {
     /// Why a server cannot take part; nothing if it can.
     pub fn bars(&self, kind: &Kind) -> Option<&'static str> {
         match kind {
+            Kind::Sockhop { instances: Instances::Reuse, .. } if !self.component => {
+                Some("a preview-1 program ends with each request")
+            }
             Kind::Sockhop { .. } => None,
             // Its bar would be all there is to see beside theirs.
             Kind::Null => (self.upstream || self.guest == "cpu").then_some("does none of what takes the time here"),
@@ -274,7 +277,9 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), SCENARIOS.len());
-        let sockhop = Kind::Sockhop { binary: PathBuf::new(), label: None, instances: crate::server::Instances::Fresh };
-        assert!(SCENARIOS.iter().all(|scenario| scenario.bars(&sockhop).is_none()));
+        let sockhop = |instances| Kind::Sockhop { binary: PathBuf::new(), label: None, instances };
+        let takes_part = |scenario: &Scenario, instances| scenario.bars(&sockhop(instances)).is_none();
+        assert!(SCENARIOS.iter().all(|scenario| takes_part(scenario, Instances::Fresh)));
+        assert!(SCENARIOS.iter().all(|scenario| takes_part(scenario, Instances::Reuse) == scenario.component));
     }
 }

@@ -4,27 +4,19 @@
 //! and when it leaves it, and at every epoch between, where a guest over its limit is stopped. What the host does for a guest
 //! meanwhile counts as the guest's. Owns no fds.
 //!
-//! Others get their turn when a guest has had the thread for [`SLICE`], at the next epoch: most requests are over by then. Were
-//! one to leave at whatever epoch comes first, each request of a millisecond that happens to meet one would wait for all others
-//! in the middle of its work, and their memories would push each other out of the processor's cache.
+//! A guest that has had the thread for [`SHORT`] lets others have it at every epoch; most requests are over by then. Were one to
+//! leave at whatever epoch comes first, each request of a millisecond that happens to meet one would wait for all others in
+//! the middle of its work.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-/// What a guest has the thread for before others get their turn, if it does not wait before: up to an epoch longer.
-const SLICE: Duration = Duration::from_millis(2);
-
-/// The guest that has the thread.
-#[derive(Clone, Copy)]
-struct Running {
-    /// When it would have begun, had it never waited.
-    begun: Instant,
-    /// Since when it has the thread.
-    since: Instant,
-}
+/// A request that takes no longer is not interrupted for others.
+const SHORT: Duration = Duration::from_millis(2);
 
 thread_local! {
-    static RUNNING: Cell<Option<Running>> = const { Cell::new(None) };
+    /// When the guest that has the thread would have begun, had it never waited.
+    static BEGUN: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
 /// What a guest is to do at an epoch.
@@ -42,11 +34,10 @@ pub(super) struct CpuTimeExceeded;
 /// Gives the thread to a guest that has used `used` of it so far, for as long as `poll` takes, and adds that.
 pub(super) fn measured<T>(used: &mut Duration, poll: impl FnOnce() -> T) -> T {
     let now = Instant::now();
-    let running = Running { begun: now.checked_sub(*used).unwrap_or(now), since: now };
-    let before = RUNNING.replace(Some(running));
+    let before = BEGUN.replace(Some(now.checked_sub(*used).unwrap_or(now)));
     let polled = poll();
     *used += now.elapsed();
-    RUNNING.set(before);
+    BEGUN.set(before);
     polled
 }
 
@@ -55,17 +46,14 @@ pub(super) fn measured<T>(used: &mut Duration, poll: impl FnOnce() -> T) -> T {
 /// # Errors
 /// [`CpuTimeExceeded`] when it has had it for longer than `limit`.
 pub(super) fn at_epoch(limit: Duration) -> Result<Turn, CpuTimeExceeded> {
-    let Some(running) = RUNNING.get() else { return Ok(Turn::LetOthers) };
-    running.at_epoch(limit, Instant::now())
+    BEGUN.get().map_or(Ok(Turn::LetOthers), |begun| turn(begun.elapsed(), limit))
 }
 
-impl Running {
-    fn at_epoch(self, limit: Duration, now: Instant) -> Result<Turn, CpuTimeExceeded> {
-        if now.saturating_duration_since(self.begun) > limit {
-            return Err(CpuTimeExceeded);
-        }
-        let slice = now.saturating_duration_since(self.since);
-        Ok(if slice < SLICE { Turn::GoOn } else { Turn::LetOthers })
+fn turn(used: Duration, limit: Duration) -> Result<Turn, CpuTimeExceeded> {
+    match used {
+        used if used > limit => Err(CpuTimeExceeded),
+        used if used < SHORT => Ok(Turn::GoOn),
+        _ => Ok(Turn::LetOthers),
     }
 }
 
@@ -85,13 +73,15 @@ mod tests {
     }
 
     #[test]
-    fn others_get_their_turn_once_a_slice_is_used_up() {
-        let since = Instant::now();
-        let running = Running { begun: since.checked_sub(10 * SLICE).unwrap(), since };
-        let turn = |after: Duration| running.at_epoch(11 * SLICE, since + after).map_err(|error| error.to_string());
-        assert_eq!(turn(Duration::ZERO), Ok(Turn::GoOn));
-        assert_eq!(turn(SLICE - Duration::from_nanos(1)), Ok(Turn::GoOn));
-        assert_eq!(turn(SLICE), Ok(Turn::LetOthers));
-        assert!(turn(SLICE + Duration::from_nanos(1)).is_err());
+    fn what_is_short_goes_on_what_is_not_lets_others_and_what_is_too_long_ends() {
+        let (limit, instant) = (10 * SHORT, Duration::from_nanos(1));
+        for used in [Duration::ZERO, SHORT - instant] {
+            assert_eq!(turn(used, limit).unwrap(), Turn::GoOn);
+        }
+        for used in [SHORT, limit] {
+            assert_eq!(turn(used, limit).unwrap(), Turn::LetOthers);
+        }
+        assert!(turn(limit + instant, limit).is_err());
+        assert!(turn(SHORT / 2, SHORT / 4).is_err(), "its limit may be shorter");
     }
 }

@@ -24,8 +24,7 @@ pub fn config_03() -> Config {
 
 fn common() -> Config {
     let mut config = Config::new();
-    // Guests are asked at every epoch whether they have had the thread for long enough, so that one that loops lets its
-    // neighbours have their turns.
+    // At every epoch guests that take long let their neighbours have a turn.
     config.epoch_interruption(true);
     config.wasm_component_model(true);
     // Registering unwind tables costs at every load, and only debuggers and profilers of the host read them.
