@@ -131,6 +131,7 @@ fn every_choice_is_shown() {
         "--concurrency=5",
         "--queue=6",
         "--queue-timeout=2s",
+        "--outbound-requests=7",
         "--arg=-v",
         "--arg=x y",
         "--output=cgi",
@@ -152,6 +153,7 @@ fn every_choice_is_shown() {
         "concurrency_max": 5,
         "queue_max": 6,
         "queue_timeout_ms": 2000,
+        "outbound_requests_max": 7,
     });
     assert_eq!(shown["limits"], limits);
     assert_eq!(shown["args"], serde_json::json!(["-v", "x y"]));
