@@ -24,7 +24,7 @@ const STEP_MIN: usize = 200;
 /// Until all are found: to count 1,000,000 takes minutes on a busy machine.
 const FOUND: Duration = Duration::from_secs(600);
 /// What the engine may take beyond what it had before: a page of an answer, a segment on its way, and what the allocator keeps.
-const ENGINE_BYTES_MAX: u64 = 400 * 1024 * 1024;
+const ENGINE_BYTES_MAX: u64 = 200 * 1024 * 1024;
 
 /// Resident memory of a process.
 fn memory(pid: u32) -> u64 {
