@@ -101,7 +101,7 @@ impl Place {
 
 /// Walks through the steps in one of the ways until there are no more; `step` tells whether it has come to the step.
 fn walk(way: Killed, mut step: impl FnMut(usize) -> bool) {
-    let steps = (0..STEPS_MAX).find(|number| !step(*number)).expect("an end");
+    let steps = (0..STEPS_MAX).find(|number| !step(*number)).unwrap();
     assert!(steps >= 2, "{way:?}: there are more steps than {steps}");
 }
 

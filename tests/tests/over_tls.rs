@@ -1,6 +1,5 @@
 //! What the node reaches over TLS, it reaches when it trusts who signed, and says what to do when it does not: the bucket of its
 //! store, and the receiver of its traces.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
 
 use std::net::SocketAddr;
 use std::time::Duration;

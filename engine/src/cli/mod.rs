@@ -37,7 +37,7 @@ pub(crate) enum Command {
     /// Check the settings that `serve` would run with, and print them
     CheckConfig(serve::CheckConfig),
     /// Deploy a WebAssembly file as a function
-    Deploy(deploy::Deploy),
+    Deploy(Box<deploy::Deploy>),
     /// List the functions of the node
     List(Show),
     /// Show one function
@@ -133,7 +133,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
             }
             Ok(())
         }
-        Command::Deploy(deploy) => client::block_on(deploy::run(deploy)),
+        Command::Deploy(deploy) => client::block_on(deploy::run(*deploy)),
         Command::List(show) => client::block_on(show::list(show)),
         Command::Inspect { name, show } => client::block_on(show::inspect(name, show)),
         Command::Remove { name, target } => client::block_on(async move { Node::new(&target).remove(&name).await }),
