@@ -115,9 +115,14 @@ pub fn parse_into<'h, 'a>(
     Ok((Parsed::Complete(head), request.headers))
 }
 
-/// The authority of a target that is no path, borrowed from the target itself.
+/// The authority of a target that is no path, borrowed from the target itself. An authority alone is for CONNECT only (RFC 9112
+/// 3.2.3): taken for one here, it would be a host that whoever reads the Host header does not know of.
 fn authority(target: &str) -> Result<Option<&str>, HeadError> {
-    let uri: http::Uri = target.parse().map_err(|_| Malformed("the request's target is not a path or a URL"))?;
+    let no_target = Malformed("the request's target is not a path or a URL");
+    let uri: http::Uri = target.parse().map_err(|_| no_target)?;
+    if uri.scheme().is_none() && target != "*" {
+        return Err(no_target);
+    }
     let Some(authority) = uri.authority() else { return Ok(None) };
     if authority.as_str().contains('@') {
         return Err(Malformed("the target names a user, which no request to a server does"));
@@ -223,6 +228,8 @@ mod tests {
             ("CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", "CONNECT"),
             ("GET / HTTP/1.1\r\nHost: a\r\n x: y\r\n\r\n", "header"),
             ("GET http://a.example:80@b/ HTTP/1.1\r\nHost: b\r\n\r\n", "user"),
+            ("PUT a.example HTTP/1.1\r\nHost: b\r\n\r\n", "a path or a URL"),
+            ("GET a.example:80 HTTP/1.1\r\nHost: b\r\n\r\n", "a path or a URL"),
             ("GET / HTTP/3.0\r\n\r\n", "version"),
             ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "version"),
             ("\x16\x03\x01\x02\x00\x01", "request line"),

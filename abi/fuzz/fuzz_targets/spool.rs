@@ -58,6 +58,7 @@ fn damaged(input: &mut Unstructured<'_>) -> Result<()> {
     let mut records = Records::of_segment(&segment).expect("its header is as it was");
     let left = records.by_ref().flatten().count();
     assert_eq!(left, starts.len() - usize::from(changed), "damage at {at}");
-    assert_eq!(records.damaged(), u64::from(changed));
+    // What was damaged may have the beginning of a record in its middle, and then counts as often.
+    assert_eq!(records.damaged() > 0, changed);
     Ok(())
 }
