@@ -333,7 +333,12 @@ fn whatever_happens_for_however_long_no_request_is_lost_but_in_a_killed_worker()
     });
 
     let count = failures.len();
-    let lost: Vec<String> = excuse(&mut kills, failures).into_iter().map(|failure| failure.what).collect();
+    let unexcused = excuse(&mut kills, failures);
+    let since_kill = |failure: &Failure| kills.iter().rev().find_map(|kill| failure.at.checked_duration_since(kill.at));
+    let lost: Vec<String> = unexcused
+        .iter()
+        .map(|failure| format!("{}, {:?} after the last kill", failure.what, since_kill(failure)))
+        .collect();
     let most = kills.iter().max_by_key(|kill| kill.failures).expect("every run has a kill");
     // The first quarter is the warm-up.
     let later = &memory[memory.len() / 4..];
