@@ -54,6 +54,28 @@ impl Drop for SmallDisk {
     }
 }
 
+/// Segments of the log in a folder and below.
+pub fn segments(folder: &Path) -> Vec<PathBuf> {
+    let (mut found, mut folders) = (Vec::new(), vec![folder.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                true => folders.push(entry.path()),
+                false => found.push(entry.path()),
+            }
+        }
+    }
+    found.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
+    found
+}
+
+/// Those that wait in the spool of a node with something in them: more than what a segment begins with.
+pub fn spooled(data: &Path) -> Vec<PathBuf> {
+    let mut found = segments(&data.join("spool"));
+    found.retain(|path| path.metadata().is_ok_and(|metadata| metadata.len() > 16));
+    found
+}
+
 /// Every file below `folder` with its content, to be compared with a later picture.
 pub fn picture(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut picture = BTreeMap::new();

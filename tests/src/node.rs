@@ -163,12 +163,10 @@ impl NodeBuilder {
             arguments.extend(["--listen", "127.0.0.1:0"].map(str::to_owned));
         }
         let mut command = sockhop_in(&self.binaries.unwrap_or_else(binaries));
-        command.envs(self.variables.iter().cloned());
         if let Some(limit) = self.open_files {
             process::limit_fds(&mut command, limit);
         }
-        let mut node = Node::spawn(command, arguments, data, own_data);
-        node.variables = self.variables;
+        let node = Node::spawn(command, (arguments, self.variables), data, own_data);
         assert_eq!(node.addresses.len(), self.listeners.max(1), "one URL a listener: {:?}", node.ready);
         node
     }
@@ -211,11 +209,17 @@ pub struct Node {
 }
 
 impl Node {
-    fn spawn(mut command: Command, arguments: Vec<String>, data: PathBuf, own_data: Option<TempDir>) -> Self {
+    fn spawn(
+        mut command: Command,
+        (arguments, variables): (Vec<String>, Vec<(String, String)>),
+        data: PathBuf,
+        own_data: Option<TempDir>,
+    ) -> Self {
+        command.envs(variables.iter().cloned());
         let mut running = Running::spawn(command.arg("serve").arg("--data").arg(&data).args(&arguments));
         let (ready, addresses) = ready_line(&mut running);
         let offspring = Offspring::default();
-        Self { running, arguments, variables: Vec::new(), ready, data, addresses, ended: false, offspring, own_data }
+        Self { running, arguments, variables, ready, data, addresses, ended: false, offspring, own_data }
     }
 
     /// Starts another node with the same options and variables, but perhaps on other cores, which takes over from this one and has its folder
@@ -230,11 +234,9 @@ impl Node {
             cores.clone_into(&mut arguments[at + 1]);
         }
         let all = arguments.iter().cloned().chain(["--take-over".to_owned()]).collect();
-        let mut command = sockhop();
-        command.envs(self.variables.iter().cloned());
-        let mut successor = Self::spawn(command, all, self.data.clone(), self.own_data.take());
+        let mut successor =
+            Self::spawn(sockhop(), (all, self.variables.clone()), self.data.clone(), self.own_data.take());
         successor.arguments = arguments;
-        successor.variables.clone_from(&self.variables);
         successor
     }
 
@@ -305,6 +307,16 @@ impl Node {
         let mut command = sockhop();
         command.args(arguments).arg("--data").arg(&self.data);
         Running::spawn_with(&mut command, file.into()).finish(COMMAND)
+    }
+
+    /// The number that `inspect` was deployed with as `VERSION` and tells at `target`, which must work.
+    #[track_caller]
+    pub fn version_at(&self, target: &str) -> u64 {
+        let reply = self.get(target);
+        assert_eq!(reply.status(), 200, "{target}: {}", reply.text());
+        let seen = reply.json();
+        let version = seen["environment"]["VERSION"].as_str().and_then(|text| text.parse().ok());
+        version.unwrap_or_else(|| panic!("{target}: no VERSION in {seen}"))
     }
 
     /// Deploys a guest, which must work.

@@ -1,6 +1,5 @@
 //! An engine that is killed in the middle of deploys leaves a store that the next one reads: what a deploy has returned with is
 //! served, and no version is there by half. (Its steps are walked one by one in `killed_at_every_step.rs`, and in the engine's own tests.)
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
 
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::thread;
@@ -13,12 +12,6 @@ use tempfile::TempDir;
 
 /// As many as there are moments to be killed at.
 const ROUNDS: u32 = 16;
-
-fn variable(node: &Node, target: &str) -> u64 {
-    let reply = node.get(target);
-    assert_eq!(reply.status(), 200, "{target}: {}", reply.text());
-    reply.json()["environment"]["VERSION"].as_str().unwrap().parse().unwrap()
-}
 
 #[test]
 fn an_engine_killed_at_any_moment_of_a_deploy_leaves_a_store_that_is_whole() {
@@ -54,7 +47,7 @@ fn an_engine_killed_at_any_moment_of_a_deploy_leaves_a_store_that_is_whole() {
         });
         (begun, promised) = (next.load(SeqCst), done.load(SeqCst));
         let node = Node::build().data(data.path()).start();
-        let active = variable(&node, "/it/");
+        let active = node.version_at("/it/");
         assert!((promised..=begun).contains(&active), "{active} is active, of {promised} promised and {begun} begun");
         let versions: Value = node.cli(&["versions", "it", "--json"]).expect_code(0).stdout.parse().unwrap();
         let versions = versions.as_array().unwrap();
@@ -62,7 +55,7 @@ fn an_engine_killed_at_any_moment_of_a_deploy_leaves_a_store_that_is_whole() {
         assert!(numbers.is_sorted_by(|one, other| one > other), "each number once: {numbers:?}");
         numbers.truncate(3);
         for number in numbers {
-            variable(&node, &format!("/it@v{number}/"));
+            node.version_at(&format!("/it@v{number}/"));
         }
         assert!(!node.stderr().contains("damaged"), "{}", node.stderr());
         node.stop();

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
+use harness::disk::spooled;
 use harness::faults::{Fault, Proxy};
 use harness::running::kill_now;
 use harness::s3::Server;
@@ -105,13 +106,6 @@ fn walk(way: Killed, mut step: impl FnMut(usize) -> bool) {
     assert!(steps >= 2, "{way:?}: there are more steps than {steps}");
 }
 
-/// The version that a node serves.
-fn version(node: &Node, target: &str) -> u64 {
-    let reply = node.get(target);
-    assert_eq!(reply.status(), 200, "{target}: {}", reply.text());
-    reply.json()["environment"]["VERSION"].as_str().unwrap().parse().unwrap()
-}
-
 #[test]
 fn a_deploy_leaves_the_old_version_or_the_new() {
     let place = Place::new();
@@ -138,12 +132,12 @@ fn a_deploy_leaves_the_old_version_or_the_new() {
             }
             place.end(node, way, killed);
             let look = |node: &Node| {
-                let served = version(node, "/it/");
+                let served = node.version_at("/it/");
                 assert!(served == last || (served == active && !deployed), "{way:?} {number}: {served} of {last}");
                 let versions = node.cli(&["versions", "it", "--json"]).expect_code(0).stdout;
                 let versions: Value = versions.parse().unwrap();
                 for known in versions.as_array().unwrap().iter().take(3) {
-                    version(node, &format!("/it@v{}/", known["number"]));
+                    node.version_at(&format!("/it@v{}/", known["number"]));
                 }
                 assert!(!node.stderr().contains("damaged"), "{}", node.stderr());
                 served
@@ -176,16 +170,16 @@ fn shipping_loses_no_invocation_and_doubles_none() {
             let killed = place.kill_at(number, way, &node, |line| line.contains("/logs/"));
             // What a dead worker has written is shipped at once.
             node.status().workers.iter().for_each(|worker| kill_now(worker.pid));
-            let spool = place.folder.path().join("data/spool");
+            let data = place.folder.path().join("data");
             wait::until("it is shipped, or comes to the step", SOON, || {
-                (killed.load(SeqCst) || written(&spool) == 0).then_some(())
+                (killed.load(SeqCst) || spooled(&data).is_empty()).then_some(())
             });
             let killed = killed.load(SeqCst);
             place.end(node, way, killed);
             let node = place.node();
             expect_each_once(&node, &ids);
             node.stop();
-            assert_eq!(written(&spool), 0, "a node that stops ships what there is");
+            assert!(spooled(&data).is_empty(), "a node that stops ships what there is");
             let elsewhere = TempDir::new().unwrap();
             let new = place.node_in(elsewhere.path());
             expect_each_once(&new, &ids);
@@ -193,17 +187,6 @@ fn shipping_loses_no_invocation_and_doubles_none() {
             killed
         });
     }
-}
-
-/// Segments here with something in them.
-fn written(spool: &Path) -> usize {
-    let files = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let nested = files(spool).flat_map(|entry| match entry.path().is_dir() {
-        true => files(&entry.path()).map(|entry| entry.path()).collect(),
-        false => vec![entry.path()],
-    });
-    let segment = |path: &Path| path.extension().is_some_and(|extension| extension == "log");
-    nested.filter(|path| segment(path) && path.metadata().is_ok_and(|metadata| metadata.len() > 16)).count()
 }
 
 /// Checks that a node finds these invocations and no others, each with its two lines and its record once.

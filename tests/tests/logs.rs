@@ -7,7 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use harness::disk::SmallDisk;
+use harness::disk::{SmallDisk, segments, spooled};
 use harness::node::sockhop;
 use harness::running::{Running, is_root, kill_now};
 use harness::s3::Server;
@@ -60,28 +60,6 @@ fn expect_inspected(node: &Node, id: &str) {
     assert!(record["cpu_us"].as_u64() > Some(0) && record["memory_bytes"].as_u64() > Some(0), "{record:#}");
 }
 
-/// Segments in a folder and below.
-fn segments(folder: &Path) -> Vec<PathBuf> {
-    let (mut found, mut folders) = (Vec::new(), vec![folder.to_owned()]);
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                true => folders.push(entry.path()),
-                false => found.push(entry.path()),
-            }
-        }
-    }
-    found.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
-    found
-}
-
-/// Those that have something in them.
-fn written(folder: &Path) -> Vec<PathBuf> {
-    let mut found = segments(&folder.join("spool"));
-    found.retain(|path| path.metadata().is_ok_and(|metadata| metadata.len() > 16));
-    found
-}
-
 fn shipped(store: &Path) -> Vec<PathBuf> {
     segments(&store.join("logs"))
 }
@@ -104,7 +82,7 @@ fn an_invocation_is_found_while_it_is_written_when_it_is_shipped_and_on_the_node
     expect_inspected(&node, &id);
     assert!(shipped(&data.join("store")).is_empty(), "it is still being written to");
     wait::until("its segment is shipped", SHIPPED, || (!shipped(&data.join("store")).is_empty()).then_some(()));
-    wait::until("and removed here", SOON, || written(&data).is_empty().then_some(()));
+    wait::until("and removed here", SOON, || spooled(&data).is_empty().then_some(()));
     expect_inspected(&node, &id);
     let later = invoke(&node, "/inspect/");
     expect_inspected(&node, &later);
@@ -138,13 +116,13 @@ fn what_was_written_survives_a_killed_worker_and_a_killed_engine() {
     node.kill_engine();
     drop(node);
     // A power cut could have torn the end, or damaged what was in the middle.
-    for path in written(&data) {
+    for path in spooled(&data) {
         fs::OpenOptions::new().append(true).open(path).unwrap().write_all(&[7; 100]).unwrap();
     }
     let node = Node::build().data(&data).in_folder().start();
     expect_inspected(&node, &second);
     expect_inspected(&node, &first);
-    wait::until("what was left is shipped", SOON, || written(&data).is_empty().then_some(()));
+    wait::until("what was left is shipped", SOON, || spooled(&data).is_empty().then_some(()));
     assert!(metric(&node, "sockhop_log_damaged_total") >= 1);
     expect_inspected(&node, &second);
     node.stop();

@@ -4,11 +4,11 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
 use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use harness::disk::spooled;
 use harness::node::sockhop;
 use harness::{Node, wait};
 use serde_json::Value;
@@ -80,12 +80,6 @@ fn count(node: &Node) -> (usize, usize) {
     (lines, summaries)
 }
 
-/// Segments that wait in the spool with something in them.
-fn waiting(data: &Path) -> usize {
-    let entries = fs::read_dir(data.join("spool")).unwrap().flatten();
-    entries.filter(|entry| entry.metadata().is_ok_and(|metadata| metadata.len() > 16)).count()
-}
-
 #[test]
 fn every_invocation_is_found_by_count_and_any_by_its_id() {
     let wanted = std::env::var("SOCKHOP_TEST_LOGS").map_or(INVOCATIONS, |text| text.parse().unwrap());
@@ -98,7 +92,7 @@ fn every_invocation_is_found_by_count_and_any_by_its_id() {
     eprintln!("{times} invocations in {:?}", start.elapsed());
     // Here, before much of it is shipped, and when all of it is.
     wait::for_value("all are found while they are written", FOUND, || count(&node), |found| *found == (times, times));
-    wait::for_value("all is shipped", FOUND, || waiting(node.data()), |waiting| *waiting == 0);
+    wait::for_value("all is shipped", FOUND, || spooled(node.data()), Vec::is_empty);
     let start = Instant::now();
     assert_eq!(count(&node), (times, times));
     eprintln!("counted in {:?}", start.elapsed());
