@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
@@ -57,6 +58,14 @@ fn parent_and_state(pid: u32) -> Option<(u32, char)> {
 /// Sends a signal to a process that must be there.
 pub fn signal(pid: u32, signal: Signal) {
     kill(nix_pid(pid), signal).unwrap_or_else(|errno| panic!("{signal} to {pid}: {errno}"));
+}
+
+/// Sends a signal to a process that may have ended in the meantime.
+pub fn signal_if_there(pid: u32, signal: Signal) {
+    match kill(nix_pid(pid), signal) {
+        Ok(()) | Err(Errno::ESRCH) => {}
+        Err(errno) => panic!("{signal} to {pid}: {errno}"),
+    }
 }
 
 /// Whether the process exists and is no zombie.

@@ -179,6 +179,11 @@ pub fn kill_now(pid: u32) {
     process::signal(pid, Signal::SIGKILL);
 }
 
+/// The same to one that may have ended since it was listed.
+pub fn kill_if_there(pid: u32) {
+    process::signal_if_there(pid, Signal::SIGKILL);
+}
+
 /// Whether the tests run as root, which some of them need.
 pub fn is_root() -> bool {
     geteuid().is_root()

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use harness::disk::spooled;
 use harness::faults::{Fault, Proxy};
-use harness::running::kill_now;
+use harness::running::{kill_if_there, kill_now};
 use harness::s3::Server;
 use harness::{Node, guests, process, wait};
 use serde_json::Value;
@@ -78,7 +78,8 @@ impl Place {
             }
             killing.store(true, SeqCst);
             match way {
-                Killed::Workers => process::descendants(engine).into_iter().for_each(kill_now),
+                // One may be dead already, and waited for by the engine a moment after it was listed.
+                Killed::Workers => process::descendants(engine).into_iter().for_each(kill_if_there),
                 Killed::EngineBefore | Killed::EngineAfter => kill_now(engine),
             }
             match way {
