@@ -15,7 +15,7 @@ use std::sync::Arc;
 use abi::channel::{Channel, ReceiveBuffer, ReceiveError, Received, SendError};
 use abi::message::{ToEngine, ToWorker};
 use tokio::io::Interest;
-use tokio::net::UnixDatagram;
+use tokio::io::unix::AsyncFd;
 use tokio::process::Child;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Notify, oneshot};
@@ -50,7 +50,7 @@ type Outgoing = (ToWorker, Option<Arc<OwnedFd>>);
 
 struct Queue {
     handle: Arc<WorkerHandle>,
-    ready: UnixDatagram,
+    readable: AsyncFd<OwnedFd>,
     waiting: RefCell<VecDeque<Outgoing>>,
     changed: Notify,
 }
@@ -75,12 +75,15 @@ impl Link {
         events: &UnboundedSender<Event>,
     ) -> Result<Self, SpawnError> {
         let failed = |source| SpawnError::Spawn { core: handle.core, source };
-        let ready = handle.channel.readiness().and_then(UnixDatagram::from_std).map_err(failed)?;
+        let socket = handle.channel.readiness().map_err(failed)?.into();
+        // SAFETY: the fd goes with what it is registered for, and nobody else closes it.
+        let readable = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) };
+        let readable = readable.map_err(|error| failed(error.into()))?;
         let mut child = spawn::spawn(binary, worker_end.as_fd(), handle.core)?;
         let last_words = last_words::listen(child.stderr.take());
         let pid = child.id().unwrap_or_default();
         let (waiting, changed) = (RefCell::default(), Notify::new());
-        let queue = Rc::new(Queue { handle: Arc::clone(&handle), ready, waiting, changed });
+        let queue = Rc::new(Queue { handle: Arc::clone(&handle), readable, waiting, changed });
         let (kill, killed) = oneshot::channel();
         let report = Report { worker, events: events.clone() };
         tokio::task::spawn_local(wait(child, last_words.clone(), killed, Rc::clone(&queue), report.clone()));
@@ -174,20 +177,15 @@ async fn wait(
 async fn listen(queue: Rc<Queue>, report: Report) {
     let mut buffer = ReceiveBuffer::default();
     loop {
-        let received = queue.ready.try_io(Interest::READABLE, || match queue.handle.channel.receive(&mut buffer) {
+        let receive = |_: &OwnedFd| match queue.handle.channel.receive(&mut buffer) {
             Err(ReceiveError::Empty) => Err(ErrorKind::WouldBlock.into()),
             received => Ok(received),
-        });
-        match received {
+        };
+        match queue.readable.async_io(Interest::READABLE, receive).await {
             Ok(Ok(received)) => report.send(What::Said(received)),
-            Ok(Err(ReceiveError::Gone)) => return,
             Ok(Err(error @ ReceiveError::FdLost)) => tracing::error!("a connection that came back is lost: {error}"),
+            Ok(Err(ReceiveError::Gone)) | Err(_) => return,
             Ok(Err(error)) => return report.send(What::Broke(error)),
-            Err(_) => {
-                if queue.ready.readable().await.is_err() {
-                    return;
-                }
-            }
         }
         tokio::task::consume_budget().await;
     }
@@ -212,17 +210,21 @@ fn send_waiting(queue: &Queue) -> Result<(), StillWaiting> {
 async fn flush(queue: Rc<Queue>, report: Report) {
     loop {
         queue.changed.notified().await;
-        loop {
-            let sent = queue.ready.try_io(Interest::WRITABLE, || {
-                send_waiting(&queue).map_err(|StillWaiting| ErrorKind::WouldBlock.into())
-            });
-            if sent.is_ok() {
-                report.send(What::Flushed);
-                break;
-            }
-            if queue.ready.writable().await.is_err() {
-                return;
+        match until_sent(&queue).await {
+            Ok(()) => report.send(What::Flushed),
+            Err(error) => {
+                return tracing::error!("the worker on core {} cannot be waited for: {error}", queue.handle.core);
             }
         }
     }
+}
+
+/// Sends what waits as the worker reads on. Only meanwhile is its reading listened for: the kernel tells of every message
+/// that it takes, also of the shards', and this thread would wake once a connection for nothing.
+async fn until_sent(queue: &Queue) -> std::io::Result<()> {
+    let socket = queue.handle.channel.as_fd();
+    // SAFETY: the fd is borrowed for as long as it is registered.
+    let writable = unsafe { AsyncFd::register_with_interest(socket, Interest::WRITABLE)? };
+    let send = |_: &_| send_waiting(queue).map_err(|StillWaiting| ErrorKind::WouldBlock.into());
+    writable.async_io(Interest::WRITABLE, send).await
 }
