@@ -90,6 +90,25 @@ fn a_deploy_waits_for_a_worker_that_stands_still_or_for_its_successor() {
 }
 
 #[test]
+fn a_deploy_outlives_the_workers_that_it_is_tried_on() {
+    let node = Node::with(&["hello"]);
+    let pids: Vec<u32> = node.status().workers.iter().map(|worker| worker.pid).collect();
+    // Whichever is asked says nothing, is killed for it, and another is asked once there is one.
+    pids.iter().for_each(|pid| process::signal(*pid, Signal::SIGSTOP));
+    node.deploy("inspect", "first", &[]);
+    let status = node.status();
+    assert!(status.workers.iter().any(|worker| worker.restarts > 0), "{status:#?}");
+    assert!(pids.iter().any(|pid| !process::alive(*pid)));
+    assert_eq!(node.get("/first/").status(), 200);
+    // None is there at first.
+    node.until_status("all serve", SOON, |status| status.workers.iter().all(|worker| worker.state == "ready"));
+    node.status().workers.iter().for_each(|worker| kill_now(worker.pid));
+    node.deploy("inspect", "second", &[]);
+    assert_eq!(node.get("/second/").status(), 200);
+    node.stop();
+}
+
+#[test]
 fn a_worker_that_cannot_start_is_told_with_its_last_words_and_costs_nothing() {
     let folder = node::binaries_of_its_own();
     let node = Node::build().binaries(folder.path()).start();

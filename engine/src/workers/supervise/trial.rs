@@ -15,7 +15,7 @@ use crate::core::Pool;
 pub(crate) enum TrialError {
     #[error("the version cannot be instantiated: {0}")]
     Failed(String),
-    #[error("the worker that was to instantiate the version died of it; the node's log says how")]
+    #[error("the workers that were to instantiate the version died; the node's log says how")]
     Died,
     #[error("no worker serves at the moment to instantiate the version; try again in a moment")]
     NoWorker,

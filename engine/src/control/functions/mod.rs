@@ -3,11 +3,12 @@
 //! Each step before an alias is written leaves nothing visible behind when it fails. Changes are made one at a time.
 //! Owns the repository; a catalogue's fd goes to the supervisor.
 
+mod trial;
+
 use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
 
 use abi::catalogue::{CatalogueError, CatalogueView};
 use abi::choice::ACTIVE;
@@ -15,16 +16,13 @@ use abi::limits::{ALIASES_PER_FUNCTION_MAX, FUNCTIONS_MAX, VERSIONS_PER_FUNCTION
 use abi::message::Digest;
 use abi::name::NameError;
 use abi::reference::AliasNameError;
-use axum::body::Body;
-use axum::http::Request;
-use http_body_util::BodyExt as _;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 
+use super::catalogue;
 use super::slots::Slots;
 use super::sync::StoreState;
 use super::versions::Keep;
-use super::{catalogue, invoke};
 use crate::compile::cache::{Cache, CacheError, Sources};
 use crate::compile::child::CompileError;
 use crate::compile::inspect::{InspectError, inspect};
@@ -154,11 +152,6 @@ impl Drop for Closed {
         self.turn = None;
     }
 }
-
-/// What a worker gets to instantiate a version beyond the function's own time limit: it may have other things to do.
-const TRIAL_GRACE: Duration = Duration::from_secs(30);
-/// So much of an unhealthy version's answer is told.
-const ANSWER_BYTES_MAX: usize = 300;
 
 /// What a deployer wants of a version beyond its options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -442,51 +435,6 @@ impl Functions {
         *self.contents.lock().await = contents;
         self.publish(served).await?;
         Ok(version)
-    }
-
-    /// Has a worker instantiate a version, with what `alias` lays over it.
-    pub(super) async fn try_out(&self, version: &Manifest, alias: Option<&Alias>) -> Result<(), ChangeError> {
-        let catalogue = catalogue::of_one(version, alias, &|artefact, kind| self.cache.key(artefact, kind)).seal()?;
-        let (done, tried) = oneshot::channel();
-        let command = Command::Try { catalogue: Arc::new(catalogue), done };
-        self.supervisor.send(command).map_err(|_| ChangeError::Stopping)?;
-        let within = Duration::from_millis(version.limits.timeout_ms.into()) + TRIAL_GRACE;
-        let tried = tokio::time::timeout(within, tried).await.map_err(|_| TrialError::Slow(within))?;
-        Ok(tried.map_err(|_| ChangeError::Stopping)??)
-    }
-
-    /// Asks a version, which nothing names yet, through the front door whether it is well. `changed` is its function with it.
-    async fn try_health(&self, version: &Manifest, changed: &Function, path: &str) -> Result<(), ChangeError> {
-        let Some(front_door) = self.front_door else { return Ok(()) };
-        let before = self.served.lock().await.clone();
-        let served = self.served_with(&version.name, changed).await;
-        self.check_limits(&version.name, &served)?;
-        let well = async {
-            self.publish(served).await?;
-            let unhealthy = |reason| ChangeError::Unhealthy { path: path.to_owned(), reason };
-            let (address, within) = (
-                format!("{}@{}", version.name, version.version),
-                Duration::from_millis(version.limits.timeout_ms.into()),
-            );
-            let asked = invoke::invoke(front_door, &address, path, Request::new(Body::empty()));
-            let late = || unhealthy(format!("there was no answer within its --timeout of {within:?}"));
-            let answer = tokio::time::timeout(within, asked).await.map_err(|_| late())?;
-            let answer = answer.map_err(|error| unhealthy(error.to_string()))?;
-            if answer.status().is_success() {
-                return Ok(());
-            }
-            let status = answer.status();
-            let body = tokio::time::timeout(within, answer.into_body().collect()).await.map_err(|_| late())?;
-            let body = body.map(|body| body.to_bytes()).unwrap_or_default();
-            let said = String::from_utf8_lossy(&body[..body.len().min(ANSWER_BYTES_MAX)]).into_owned();
-            Err(unhealthy(format!("it answered {status}: {}", said.trim())))
-        };
-        let well = well.await;
-        if well.is_err() {
-            // Should this fail too, the next change takes it away.
-            self.publish(before).await?;
-        }
-        well
     }
 
     /// What is served once the function `name` is as it is in `changed`.
