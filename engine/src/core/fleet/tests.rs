@@ -110,7 +110,7 @@ fn a_functions_own_worker_comes_when_it_is_wanted_and_goes_when_it_is_idle() {
     assert_eq!(story.on(Event::Wanted(Pool::Function("own".into()))), []);
     assert_eq!(ready(&story.all_serve()), Some(vec![0, 1]));
 
-    let beating = |beat| Look { seen: Seen { heartbeat_ms: beat, guest_deadline_ms: 0 }, busy: false };
+    let beating = |beat| Look { seen: Seen { heartbeat_ms: beat, ..Seen::default() }, busy: false };
     assert_eq!(story.looks(worker(1, 1), beating(1), 1), []);
     story.now += IDLE;
     let leaves = story.looks(worker(1, 1), beating(2), 1);
@@ -128,9 +128,9 @@ fn a_functions_own_worker_comes_when_it_is_wanted_and_goes_when_it_is_idle() {
 fn a_silent_worker_gets_no_connections_until_it_beats_and_is_killed_in_the_end() {
     let mut story = Story::new(2);
     story.all_serve();
-    let still = Look { seen: Seen { heartbeat_ms: 7, guest_deadline_ms: 0 }, busy: true };
+    let still = Look { seen: Seen { heartbeat_ms: 7, ..Seen::default() }, busy: true };
     assert_eq!(ready(&story.looks(worker(0, 1), still, 4)), Some(vec![1]));
-    let moved = Look { seen: Seen { heartbeat_ms: 8, guest_deadline_ms: 0 }, busy: true };
+    let moved = Look { seen: Seen { heartbeat_ms: 8, ..Seen::default() }, busy: true };
     assert_eq!(ready(&story.looks(worker(0, 1), moved, 1)), Some(vec![0, 1]));
     let given_up = story.looks(worker(0, 1), moved, 100);
     assert_eq!(given_up.iter().filter(|action| matches!(action, Action::Kill { .. })).count(), 1, "{given_up:?}");

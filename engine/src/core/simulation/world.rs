@@ -337,7 +337,7 @@ impl World {
                 if process.moves() {
                     process.beats += 1;
                 }
-                let seen = Seen { heartbeat_ms: process.beats, guest_deadline_ms: 0 };
+                let seen = Seen { heartbeat_ms: process.beats, ..Seen::default() };
                 let look = Look { seen, busy: process.load() > 0 };
                 self.fleet.look(worker, look, 0, self.now);
             }

@@ -28,6 +28,7 @@ use tokio::sync::oneshot;
 pub(crate) use self::trial::TrialError;
 use self::trial::{Trials, Tried};
 use super::link::{self, Link, What};
+use super::process;
 use crate::compile::cache::Cache;
 use crate::control::status::WorkerStatus;
 use crate::core::Pool;
@@ -383,10 +384,10 @@ impl Supervisor {
         for worker in self.fleet.running_workers() {
             let Some(Manned { link, .. }) = self.manned.get(&worker.seat) else { continue };
             let row = &self.board.rows()[worker.seat];
-            let seen = Seen {
-                heartbeat_ms: row.heartbeat_ms.load(Relaxed),
-                guest_deadline_ms: row.guest_deadline_ms.load(Relaxed),
-            };
+            let heartbeat_ms = row.heartbeat_ms.load(Relaxed);
+            let silent = self.fleet.seats().any(|(row, seat)| row == worker.seat && seat.is_silent());
+            let process = if silent { process::look(link.pid) } else { None };
+            let seen = Seen { heartbeat_ms, guest_deadline_ms: row.guest_deadline_ms.load(Relaxed), process };
             let busy = link.handle.load() > 0 || row.in_flight.load(Relaxed) > 0;
             self.fleet.look(worker, Look { seen, busy }, now_ms(), now);
         }

@@ -1,0 +1,36 @@
+//! How a worker's process is, as the kernel tells it (proc_pid_stat(5)). Owns no fds.
+
+use std::time::Duration;
+
+use crate::core::watch::Process;
+
+/// The kernel counts processor time for programs in hundredths of a second, on every architecture that we run on (time(7)).
+const TICK: Duration = Duration::from_millis(10);
+
+/// Looks at a process; none when it has gone.
+pub(super) fn look(pid: u32) -> Option<Process> {
+    parse(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+fn parse(stat: &str) -> Option<Process> {
+    // The name in brackets may hold anything, so read from its end. The state is the field behind it, user and system time the 12th and 13th.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let runnable = fields.next()? == "R";
+    let [user, system]: [u32; 2] = [fields.nth(10)?.parse().ok()?, fields.next()?.parse().ok()?];
+    Some(Process { runnable, cpu: TICK.saturating_mul(user.saturating_add(system)) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_read_from_what_the_kernel_says() {
+        let stat = "7 (a) R (b) S 1 7 7 0 -1 4194304 1 2 3 4 250 50 0 0 20 0 5 0 99";
+        assert_eq!(parse(stat), Some(Process { runnable: false, cpu: Duration::from_secs(3) }));
+        assert!(parse(&stat.replace(") S", ") R")).is_some_and(|process| process.runnable));
+        assert_eq!(parse("7 (sockhop-worker) R 1"), None);
+        assert!(look(std::process::id()).is_some());
+        assert_eq!(look(u32::MAX), None);
+    }
+}
