@@ -41,7 +41,7 @@ const PACE: Duration = Duration::from_millis(20);
 /// Of those that take up room.
 const ROOM: usize = 20;
 /// What the allocator may keep: what the engine's resident memory wandered by while its live heap grew by 0.3 MB in 420 s, a kilobyte or so a
-/// deploy. 60 bytes a request that are never freed are more than this in the ten minutes of the real thing.
+/// deploy. 75 bytes a request that are never freed are more than this in the ten minutes of the real thing.
 const NOISE_BYTES: f64 = 32.0 * 1024.0 * 1024.0;
 
 /// Name and isolation.
