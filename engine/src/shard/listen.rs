@@ -126,8 +126,8 @@ fn socket(address: SocketAddr, share_port: bool) -> Result<TcpListener, ListenEr
             // An IPv4 listener on the same port is a socket of its own.
             socket.set_only_v6(true)?;
         }
-        set_options(&socket)?;
         socket.bind(&address.into())?;
+        set_options(&socket)?;
         socket.listen(BACKLOG)?;
         Ok(socket.into())
     };
@@ -142,6 +142,11 @@ fn set_options(socket: &Socket) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     // So is this: what a client does not take stays in the guest, not in megabytes of the kernel's memory.
     socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
+    if socket.local_addr()?.as_socket().is_some_and(|address| address.ip().is_loopback()) {
+        // Within this machine there is no network to go easy on, and pacing, as BBR does it, sets a timer for every piece of a
+        // large reply. Every kernel has Reno; one that refuses it loses us no more than time.
+        let _ = socket.set_tcp_congestion(b"reno");
+    }
     defer_accept(socket)
 }
 
@@ -179,6 +184,18 @@ mod tests {
         assert!(taken.contains("another program has this port"), "{taken}");
         let nonsense = open(&["nonsense".into()], 1).unwrap_err().to_string();
         assert!(nonsense.contains("HOST:PORT"), "{nonsense}");
+    }
+
+    #[test]
+    fn nothing_is_paced_within_this_machine() {
+        let congestion_of = |address: &str| {
+            let sockets = open(&[address.into()], 1).unwrap();
+            let name = Socket::from(sockets[0].try_clone().unwrap()).tcp_congestion().unwrap();
+            String::from_utf8(name).unwrap().trim_end_matches('\0').to_owned()
+        };
+        assert_eq!(congestion_of("127.0.0.1:0"), "reno");
+        let of_the_machine = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control").unwrap();
+        assert_eq!(congestion_of("0.0.0.0:0"), of_the_machine.trim());
     }
 
     #[test]
