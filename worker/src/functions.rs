@@ -29,6 +29,7 @@ use wasmtime_wasi_config::WasiConfigVariables;
 use crate::admission::Turns;
 use crate::link::Outbox;
 use crate::outbound::Outbound;
+use crate::wasm::cpu_time::TypicalTurn;
 use crate::wasm::engine::{Engines, Module};
 use crate::wasm::instances::{Budget, Kept};
 
@@ -48,6 +49,7 @@ pub(crate) struct Function {
     /// How it sends requests, when it may.
     pub(crate) outbound: Option<Outbound>,
     pub(crate) kept: Kept,
+    pub(crate) typical_turn: TypicalTurn,
     /// Those who wait for one of the function's invocations to end, whichever its version.
     pub(crate) turns: Rc<Turns>,
 }
@@ -352,6 +354,7 @@ fn function(
             ArchivedOutput::Cgi => Output::Cgi,
         },
         kept: Kept::new(spec.requests_per_instance_max.to_native(), budget),
+        typical_turn: TypicalTurn::default(),
         turns,
     }
 }

@@ -56,6 +56,8 @@ async fn serve(channel: Channel, filter: log::Filter) -> anyhow::Result<()> {
     worker.report_applied();
     let beats = tokio::task::spawn_local(beat(Rc::clone(&worker)));
     let standing_by = Rc::clone(&worker);
+    let sending = Rc::clone(&worker);
+    let sender = tokio::task::spawn_local(async move { sending.send_batch.run().await });
     let standby = tokio::task::spawn_local(async move { standing_by.standby.run(&standing_by.log).await });
     loop {
         tokio::select! {
@@ -74,6 +76,7 @@ async fn serve(channel: Channel, filter: log::Filter) -> anyhow::Result<()> {
     }
     beats.abort();
     standby.abort();
+    sender.abort();
     if let Some(spool) = worker.log.spool() {
         spool.end(SPOOL_END_TIMEOUT);
     }

@@ -15,6 +15,7 @@ use abi::message::{Ending, Settings, ToEngine};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::connection::send_batch::SendBatch;
 use crate::functions::{Function, Functions, Place};
 use crate::guest_log::GuestLog;
 use crate::link::Outbox;
@@ -29,6 +30,7 @@ pub(crate) struct Worker {
     pub(crate) log: GuestLog,
     pub(crate) standby: Standby,
     pub(crate) spent: Spent,
+    pub(crate) send_batch: SendBatch,
     board: Arc<Board>,
     row: usize,
     started: Instant,
@@ -57,6 +59,7 @@ impl Worker {
             log,
             standby: Standby::default(),
             spent: Spent::default(),
+            send_batch: SendBatch::default(),
             board,
             row,
             started: Instant::now(),
@@ -269,13 +272,18 @@ impl RunningInvocation {
         self
     }
 
-    /// Tells the engine that a guest has the thread, and until when it may.
+    /// The guest gets the thread: replies that would wait too long for it leave first. Tells the engine until when the guest may
+    /// have it.
     pub(crate) fn guest_has_thread_until(&self, deadline_ms: u64) {
+        self.worker.send_batch.guest_begins(self.function.typical_turn.get());
         self.worker.row().guest_deadline_ms.store(deadline_ms, Relaxed);
     }
 
-    pub(crate) fn guest_left_thread(&self) {
+    /// The guest has had the thread for `turn`.
+    pub(crate) fn guest_left_thread(&self, turn: Duration) {
         self.worker.row().guest_deadline_ms.store(0, Relaxed);
+        self.worker.send_batch.guest_ran(turn);
+        self.function.typical_turn.add(turn);
     }
 }
 

@@ -15,6 +15,7 @@ mod message;
 mod next;
 pub(crate) mod request_body;
 mod send;
+pub(crate) mod send_batch;
 mod service;
 mod wire;
 
@@ -36,7 +37,7 @@ use self::end::End;
 use self::incoming::Continue;
 use self::next::{Next, Waiting};
 use self::service::{Routed, answer};
-use self::wire::{Outgoing, SharedWire, Wire};
+use self::wire::{SharedWire, Wire};
 use crate::clock::Deadline;
 use crate::worker::Worker;
 
@@ -74,7 +75,7 @@ pub(crate) fn take(worker: &Rc<Worker>, fd: OwnedFd, read: Vec<u8>, awaits: Awai
 
 async fn serve(worker: Rc<Worker>, socket: TcpStream, read: BytesMut, awaits: Awaits, mut arrived: Option<Arrived>) {
     let wire = SharedWire::new(Wire::new(socket, read, worker.write_timeout()));
-    let mut connection = Connection { wire, outgoing: Outgoing::default(), client: Client::default() };
+    let mut connection = Connection { wire, client: Client::default() };
     let end = {
         let mut drain = pin!(worker.drain_begun());
         let mut waiting = Waiting::new(awaits);
@@ -99,7 +100,6 @@ async fn serve(worker: Rc<Worker>, socket: TcpStream, read: BytesMut, awaits: Aw
 
 struct Connection {
     wire: SharedWire,
-    outgoing: Outgoing,
     client: Client,
 }
 
@@ -139,13 +139,13 @@ impl Connection {
         let reply = {
             let wire = self.wire.clone();
             let mut answer = pin!(answer(worker, routed, &wire, &account));
-            let (client, outgoing) = (&mut self.client, &mut self.outgoing);
+            let client = &mut self.client;
             poll_fn(|cx| {
                 if let Poll::Ready(reply) = answer.as_mut().poll(cx) {
                     return Poll::Ready(Some(reply));
                 }
                 let mut wire = wire.lock();
-                if poll_continue(cx, &mut wire, outgoing).is_pending() || client.poll_gone(cx, &mut wire).is_pending() {
+                if poll_continue(cx, &mut wire).is_pending() || client.poll_gone(cx, &mut wire).is_pending() {
                     return Poll::Pending;
                 }
                 Poll::Ready(None)
@@ -157,7 +157,7 @@ impl Connection {
             return Err(End::Close { unread: false });
         };
         // A guest may have begun its reply before it asked for the body: the client is told before it sees the reply.
-        poll_fn(|cx| poll_continue(cx, &mut self.wire.lock(), &mut self.outgoing)).await;
+        poll_fn(|cx| poll_continue(cx, &mut self.wire.lock())).await;
         {
             let incoming = &self.wire.lock().incoming;
             // A client that was never told to send its body may send it or not: what follows cannot be told from it.
@@ -177,9 +177,9 @@ impl Connection {
     }
 
     /// What the request and its reply have moved.
-    fn moved(&mut self) -> Moved {
-        let received_bytes = self.wire.lock().incoming.taken_bytes();
-        Moved { received_bytes, sent_bytes: self.outgoing.take_sent_bytes() }
+    fn moved(&self) -> Moved {
+        let mut wire = self.wire.lock();
+        Moved { received_bytes: wire.incoming.taken_bytes(), sent_bytes: wire.outgoing.take_sent_bytes() }
     }
 
     /// Reads away what the guest has left of the request's body, so that the next request comes after it.
@@ -210,13 +210,13 @@ impl Connection {
 
 /// Tells a client to send its body, once somebody asks for it (RFC 9110 10.1.1). Resolves when there is nothing to tell; a
 /// client that cannot be told is found gone by others.
-fn poll_continue(cx: &mut Context<'_>, wire: &mut Wire, outgoing: &mut Outgoing) -> Poll<()> {
+fn poll_continue(cx: &mut Context<'_>, wire: &mut Wire) -> Poll<()> {
     if wire.incoming.continues == Continue::Wanted {
         wire.incoming.continues = Continue::Settled;
-        outgoing.own.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+        wire.outgoing.own.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
     }
-    if outgoing.is_empty() {
+    if wire.outgoing.is_empty() {
         return Poll::Ready(());
     }
-    wire.poll_send(cx, outgoing).map(drop)
+    wire.poll_send(cx).map(drop)
 }

@@ -38,12 +38,16 @@ impl Connection {
         let framing = encode::framing(asked, head.status, declared, whole);
         let asked = Asked { keep_alive: asked.keep_alive && framing != Framing::UntilClose, ..asked };
         let id = id.text();
-        encode::head(&mut self.outgoing.own, asked, head.status, &head.headers, framing, &id, &worker.date());
-        if let (ReplyBody::Whole(bytes), Framing::Length(_)) = (&mut body, framing) {
-            put(&mut self.outgoing, std::mem::take(bytes), b"");
+        {
+            let outgoing = &mut self.wire.lock().outgoing;
+            encode::head(&mut outgoing.own, asked, head.status, &head.headers, framing, &id, &worker.date());
+            if let (ReplyBody::Whole(bytes), Framing::Length(_)) = (&mut body, framing) {
+                put(outgoing, std::mem::take(bytes), b"");
+            }
         }
         if matches!((&body, framing), (ReplyBody::Whole(_), _) | (_, Framing::Bodiless { .. })) {
-            poll_fn(|cx| self.wire.lock().poll_send(cx, &mut self.outgoing)).await.map_err(|_| End::Cut)?;
+            worker.send_batch.send(&self.wire).await;
+            poll_fn(|cx| self.wire.lock().poll_send(cx)).await.map_err(|_| End::Cut)?;
             return Ok(asked.keep_alive);
         }
         let mut sending =
@@ -79,15 +83,19 @@ impl Sending {
         connection: &mut Connection,
         body: &mut ReplyBody,
     ) -> Poll<Result<(), End>> {
-        let Connection { wire, outgoing, client } = connection;
+        let Connection { wire, client } = connection;
         loop {
-            if self.ended || outgoing.is_large() {
-                ready!(wire.lock().poll_send(cx, outgoing)).map_err(|_| End::Cut)?;
+            if self.ended || wire.lock().outgoing.is_large() {
+                ready!(wire.lock().poll_send(cx)).map_err(|_| End::Cut)?;
             }
             if self.ended {
                 return Poll::Ready(Ok(()));
             }
-            match Pin::new(&mut *body).poll_frame(cx) {
+            // The guest runs here, and may read its request's body off the same wire.
+            let frame = Pin::new(&mut *body).poll_frame(cx);
+            let mut locked = wire.lock();
+            let outgoing = &mut locked.outgoing;
+            match frame {
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                     Ok(data) => self.data(data, outgoing)?,
                     Err(frame) => self.end(frame.into_trailers().ok().as_ref(), outgoing)?,
@@ -95,13 +103,12 @@ impl Sending {
                 Poll::Ready(None) => self.end(None, outgoing)?,
                 Poll::Ready(Some(Err(_))) => {
                     // What was made before the failure still goes, as far as it can.
-                    let _ = wire.lock().poll_send(cx, outgoing);
+                    let _ = locked.poll_send(cx);
                     return Poll::Ready(Err(End::Cut));
                 }
                 Poll::Pending => {
-                    let mut wire = wire.lock();
-                    ready!(wire.poll_send(cx, outgoing)).map_err(|_| End::Cut)?;
-                    ready!(client.poll_gone(cx, &mut wire));
+                    ready!(locked.poll_send(cx)).map_err(|_| End::Cut)?;
+                    ready!(client.poll_gone(cx, &mut locked));
                     return Poll::Ready(Err(End::Cut));
                 }
             }

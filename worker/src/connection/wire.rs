@@ -55,6 +55,8 @@ pub(super) struct Wire {
     pub(super) buffer: BytesMut,
     /// The body of the request at hand.
     pub(super) incoming: Incoming,
+    /// To be sent.
+    pub(super) outgoing: Outgoing,
     /// Whoever waits for the request's body to be let go.
     released: Option<Waker>,
     write_deadline: Deadline,
@@ -63,8 +65,8 @@ pub(super) struct Wire {
 
 impl Wire {
     pub(super) fn new(socket: TcpStream, read: BytesMut, write_timeout: Duration) -> Self {
-        let (incoming, write_deadline) = (Incoming::default(), Deadline::default());
-        Self { socket, buffer: read, incoming, released: None, write_deadline, write_timeout }
+        let (incoming, outgoing, write_deadline) = Default::default();
+        Self { socket, buffer: read, incoming, outgoing, released: None, write_deadline, write_timeout }
     }
 
     pub(super) fn set_write_timeout(&mut self, write_timeout: Duration) {
@@ -136,11 +138,25 @@ impl Wire {
         Poll::Pending
     }
 
-    /// Sends all of `outgoing`, as the client takes it.
+    /// Sends what the socket takes at once of what is to be sent. What it does not take, and what it says, is for
+    /// [`Self::poll_send`] to see.
+    pub(super) fn try_send(&mut self) {
+        while !self.outgoing.is_empty() {
+            let written = match self.outgoing.only() {
+                Some(bytes) => self.socket.try_write(bytes),
+                None => self.socket.try_write_vectored(&self.outgoing.slices()),
+            };
+            let Ok(written @ 1..) = written else { return };
+            self.outgoing.advance(written);
+        }
+    }
+
+    /// Sends all that is to be sent, as the client takes it.
     ///
     /// # Errors
     /// What the socket says, or that the client has taken nothing for too long.
-    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>, outgoing: &mut Outgoing) -> Poll<io::Result<()>> {
+    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let outgoing = &mut self.outgoing;
         while !outgoing.is_empty() {
             let socket = Pin::new(&mut self.socket);
             let written = match outgoing.only() {

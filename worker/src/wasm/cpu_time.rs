@@ -31,6 +31,28 @@ pub(super) enum Turn {
 #[error("the limit on processor time is reached")]
 pub(super) struct CpuTimeExceeded;
 
+/// How long a function's guests have the thread at a time, as a rule.
+pub(crate) struct TypicalTurn(Cell<Duration>);
+
+impl Default for TypicalTurn {
+    /// Before anything is known of it: long.
+    fn default() -> Self {
+        Self(Cell::new(Duration::MAX))
+    }
+}
+
+impl TypicalTurn {
+    /// The mean of the last turns, the later ones counting for more.
+    pub(crate) fn get(&self) -> Duration {
+        self.0.get()
+    }
+
+    pub(crate) fn add(&self, turn: Duration) {
+        let before = if self.0.get() == Duration::MAX { turn } else { self.0.get() };
+        self.0.set(before - before / 8 + turn / 8);
+    }
+}
+
 /// Gives the thread to a guest that has used `used` of it so far, for as long as `poll` takes, and adds that.
 pub(super) fn measured<T>(used: &mut Duration, poll: impl FnOnce() -> T) -> T {
     let now = Instant::now();
@@ -70,6 +92,18 @@ mod tests {
         });
         assert!(used >= Duration::from_secs(5) && used < Duration::from_secs(30), "{used:?}");
         assert!(at_epoch(Duration::ZERO).is_ok(), "no guest has the thread");
+    }
+
+    #[test]
+    fn a_typical_turn_follows_the_last_ones() {
+        let typical = TypicalTurn::default();
+        let (short, long) = (Duration::from_micros(20), Duration::from_millis(2));
+        typical.add(short);
+        assert!(typical.get() <= short);
+        (0..20).for_each(|_| typical.add(long));
+        assert!(typical.get() > long * 9 / 10 && typical.get() <= long, "{:?}", typical.get());
+        (0..50).for_each(|_| typical.add(short));
+        assert!(typical.get() < short * 2, "{:?}", typical.get());
     }
 
     #[test]

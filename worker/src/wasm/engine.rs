@@ -16,6 +16,7 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 
 use super::host::Host;
+use super::instances::SPENT_INSTANCES_MAX;
 use crate::epoch::Ticker;
 
 /// A component is a handful of core modules: the program, the adapters of its toolchain, and shims between them.
@@ -23,8 +24,6 @@ const CORE_INSTANCES_PER_COMPONENT: u32 = 4;
 /// Most have one memory; composed ones have more.
 const MEMORIES_PER_COMPONENT: u32 = 2;
 const STACKS_PER_INSTANCE: u32 = 2;
-/// Instances that have served and are not unmade yet.
-const SPENT_INSTANCES: u32 = 64;
 /// Bytes of a memory that are cleared in place when its slot is used again, rather than given back to the kernel.
 const MEMORY_KEEP_RESIDENT_BYTES: usize = 1024 * 1024;
 /// The same for a table.
@@ -125,7 +124,7 @@ impl Engines {
 /// An engine of compiled code as `config` has it, instances from pools sized for what one worker runs at once.
 fn engine(config: Config) -> Result<Engine> {
     let mut pool = PoolingAllocationConfig::new();
-    let instances = INVOCATIONS_PER_WORKER_MAX + KEPT_INSTANCES_PER_WORKER_MAX + SPENT_INSTANCES;
+    let instances = INVOCATIONS_PER_WORKER_MAX + KEPT_INSTANCES_PER_WORKER_MAX + SPENT_INSTANCES_MAX;
     pool.total_component_instances(instances)
         .total_core_instances(instances * CORE_INSTANCES_PER_COMPONENT)
         .total_memories(instances * MEMORIES_PER_COMPONENT)

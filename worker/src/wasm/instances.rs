@@ -83,11 +83,21 @@ impl Instance {
     }
 }
 
+/// So many that have served wait to be unmade: as many as a batch of replies, and some.
+pub(super) const SPENT_INSTANCES_MAX: u32 = 64;
+
 /// Instances that have served. Unmaking one takes longer than sending a small reply, so the reply goes first.
 #[derive(Default)]
 pub(crate) struct Spent(RefCell<Vec<Instance>>);
 
 impl Spent {
+    /// Keeps one until [`Self::unmake`], if there is room; else it is unmade here.
+    fn put(&self, instance: Instance) {
+        if self.0.borrow().len() < SPENT_INSTANCES_MAX as usize {
+            self.0.borrow_mut().push(instance);
+        }
+    }
+
     /// Unmakes them.
     pub(crate) fn unmake(&self) {
         // Each on its own: what a guest holds is dropped with it, and must find the list free.
@@ -157,7 +167,7 @@ impl Kept {
             self.count(1);
             self.used.borrow_mut().push((Instant::now(), instance));
         } else {
-            spent.0.borrow_mut().push(instance);
+            spent.put(instance);
         }
     }
 

@@ -120,8 +120,9 @@ impl Guest {
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let Some((future, running)) = &mut self.running else { return Poll::Ready(Ok(())) };
         running.guest_has_thread_until(self.deadline_ms);
+        let before = self.used;
         let ended = cpu_time::measured(&mut self.used, || future.as_mut().poll(cx));
-        running.guest_left_thread();
+        running.guest_left_thread(self.used.saturating_sub(before));
         self.facts.cpu.set(self.used);
         let ended = std::task::ready!(ended);
         // Its place is free again here; its instance is kept, or unmade once the reply has left.
@@ -154,6 +155,8 @@ pub(crate) async fn run(
     })?;
     facts.admitted(begun_us);
     let head_only = request.method() == http::Method::HEAD;
+    // Its reply may still wait for its batch; the memory that it had is warm, and the next to be used.
+    worker.spent.unmake();
     let (reply, mut replied) = oneshot::channel();
     let call = call(Rc::clone(worker), Rc::clone(&function), request, reply, (id, trace), Rc::clone(facts));
     let deadline_ms = (begun_us / 1000).saturating_add(u64::from(function.limits.timeout_ms));
@@ -294,8 +297,11 @@ async fn call(
     let run = async {
         match &function.module {
             Module::Http02(pre) => http02::handle(&mut instance, pre, request, reply, &facts).await,
-            Module::Http03(pre) => http03::handle(&mut instance, pre, request, reply, &facts).await,
-            Module::Command(pre) => command::handle(&mut instance, pre, &function, request, reply, &facts).await,
+            // Boxed, as every invocation would have room for the largest.
+            Module::Http03(pre) => Box::pin(http03::handle(&mut instance, pre, request, reply, &facts)).await,
+            Module::Command(pre) => {
+                Box::pin(command::handle(&mut instance, pre, &function, request, reply, &facts)).await
+            }
         }
     };
     let ended = tokio::time::timeout(function.timeout, run).await;

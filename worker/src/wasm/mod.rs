@@ -2,7 +2,7 @@
 //! reply.
 
 mod command;
-mod cpu_time;
+pub(crate) mod cpu_time;
 pub(crate) mod engine;
 pub(crate) mod host;
 mod http02;
