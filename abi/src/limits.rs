@@ -120,7 +120,7 @@ pub const TIMEOUT_MIN: Duration = Duration::from_millis(10);
 
 /// Requests that one instance may be made to serve (`--instances reuse=N`).
 pub const REQUESTS_PER_INSTANCE_MAX: u32 = 1_000_000;
-/// Instances that a worker makes ready for a function that was called lately.
+/// Instances that a worker makes ready for a function that was called lately, as many times or more.
 pub const STANDBY_PER_FUNCTION_MAX: usize = 4;
 /// Linear memory of all instances made ready in a worker; the kernel has given as much of it as was written.
 pub const STANDBY_BYTES_PER_WORKER_MAX: usize = 512 * 1024 * 1024;

@@ -130,18 +130,21 @@ pub(crate) struct Kept {
     used: RefCell<Vec<(Instant, Instance)>>,
     /// Have been made ready and have not served.
     standby: RefCell<Vec<(Instant, Instance)>>,
+    /// So many of those are worth having: as many as it was called lately.
+    wanted: Cell<usize>,
     /// Making one ready has failed: whoever needs one sees why.
     never_standby: Cell<bool>,
 }
 
 impl Kept {
     pub(crate) fn new(requests_per_instance_max: u32, budget: Budget) -> Self {
-        let (used, standby) = (RefCell::default(), RefCell::default());
-        Self { requests_per_instance_max, budget, used, standby, never_standby: Cell::new(false) }
+        let (used, standby, wanted) = (RefCell::default(), RefCell::default(), Cell::new(0));
+        Self { requests_per_instance_max, budget, used, standby, wanted, never_standby: Cell::new(false) }
     }
 
     /// An instance for the invocation `id`: a used one, one made ready, or a new one.
     pub(super) fn take(&self, function: &Function, id: InvocationId, log: &GuestLog) -> Instance {
+        self.wanted.set((self.wanted.get() + 1).min(STANDBY_PER_FUNCTION_MAX));
         let used = self.used.borrow_mut().pop();
         let ready = if used.is_some() { None } else { self.standby.borrow_mut().pop() };
         if let Some((_, instance)) = &ready {
@@ -171,11 +174,11 @@ impl Kept {
         }
     }
 
-    /// Whether another is to be made ready: there are not as many as there may be of this function and in this worker.
+    /// Whether another is to be made ready: there are not as many as this function wants, nor as there may be in this worker.
     pub(super) fn wants_standby(&self) -> bool {
         !self.never_standby.get()
             && self.used.borrow().is_empty()
-            && self.standby.borrow().len() < STANDBY_PER_FUNCTION_MAX
+            && self.standby.borrow().len() < self.wanted.get()
             && self.has_room()
             && self.budget.0.standby_bytes.get() < STANDBY_BYTES_PER_WORKER_MAX
     }
@@ -213,6 +216,9 @@ impl Kept {
         let gone: Vec<_> = self.used.borrow_mut().extract_if(.., |kept| !lately(kept)).collect();
         let unused: Vec<_> = self.standby.borrow_mut().extract_if(.., |kept| !lately(kept)).collect();
         unused.iter().for_each(|(_, instance)| self.count_standby(-1, instance));
+        if !unused.is_empty() {
+            self.wanted.set(self.standby.borrow().len());
+        }
         self.count(-i32::try_from(gone.len() + unused.len()).unwrap_or(i32::MAX));
     }
 
