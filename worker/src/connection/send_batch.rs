@@ -32,6 +32,8 @@ pub(crate) struct SendBatch {
     waiting: RefCell<Vec<(SharedWire, Waker)>>,
     /// How long guests have run since the first of them began to wait.
     waited: Cell<Duration>,
+    /// How long the guest has run that ran last.
+    last_turn: Cell<Duration>,
     /// Batches so far.
     sent: Cell<u64>,
     begun: Notify,
@@ -48,10 +50,16 @@ impl SendBatch {
     /// A guest has run for so long.
     pub(crate) fn guest_ran(&self, took: Duration) {
         self.waited.set(self.waited.get().saturating_add(took));
+        self.last_turn.set(took);
     }
 
-    /// Sends what is to be sent on `wire` with what others have, as far as its socket takes it at once.
+    /// Sends what is to be sent on `wire` with what others have, as far as its socket takes it at once. Of a guest that took long
+    /// nothing is sent: its reply is not to wait.
     pub(super) async fn send(&self, wire: &SharedWire) {
+        // Where guests take so long, waking the client is little beside it, and the client has waited enough.
+        if self.last_turn.get() > WAIT_MAX {
+            return;
+        }
         let mut joined = None;
         poll_fn(|cx| {
             match joined {
@@ -173,6 +181,17 @@ mod tests {
             _ = async { tokio::join!(batch.send(&first), batch.send(&second)) } => {}
         }
         assert_eq!(read(&mut one, 5), "first");
+    }
+
+    #[tokio::test]
+    async fn the_reply_of_a_long_guest_waits_for_nobody() {
+        let batch = SendBatch::default();
+        let (wire, client) = wire("late").await;
+        batch.guest_ran(WAIT_MAX * 2);
+        batch.send(&wire).await;
+        assert!(nothing_came(&client), "whoever has it sends it");
+        batch.guest_ran(WAIT_MAX / 2);
+        assert!(pin!(batch.send(&wire)).poll(&mut Context::from_waker(Waker::noop())).is_pending());
     }
 
     #[tokio::test]
