@@ -275,7 +275,7 @@ build_go() {
         "$go" -C "$1" build -trimpath -buildvcs=false -ldflags '-s -w' -o "$2" .
 }
 
-# Has cargo optimise a binary as one unit: as_one_unit COMMAND... That is for the worker, which every request pays for: 6 to 9 % more
+# Has cargo optimise a binary as one unit: as_one_unit COMMAND... That is for the worker, which every request pays for: 5 to 9 % more
 # requests for two minutes more of building. Deploys, the engine's part, would not show it.
 as_one_unit() {
     CARGO_PROFILE_RELEASE_LTO=fat CARGO_PROFILE_RELEASE_CODEGEN_UNITS=1 "$@"
