@@ -55,9 +55,9 @@ async fn serve(channel: Channel, filter: log::Filter) -> anyhow::Result<()> {
     own_stderr();
     worker.report_applied();
     let beats = tokio::task::spawn_local(beat(Rc::clone(&worker)));
-    let standing_by = Rc::clone(&worker);
     let sending = Rc::clone(&worker);
     let sender = tokio::task::spawn_local(async move { sending.send_batch.run().await });
+    let standing_by = Rc::clone(&worker);
     let standby = tokio::task::spawn_local(async move { standing_by.standby.run(&standing_by.log).await });
     loop {
         tokio::select! {

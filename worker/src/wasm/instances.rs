@@ -86,7 +86,8 @@ impl Instance {
 /// So many that have served wait to be unmade: as many as a batch of replies, and some.
 pub(super) const SPENT_INSTANCES_MAX: u32 = 64;
 
-/// Instances that have served. Unmaking one takes longer than sending a small reply, so the reply goes first.
+/// Instances that have served. Unmaking one takes longer than sending a small reply, so the reply goes first, unless another
+/// invocation begins before.
 #[derive(Default)]
 pub(crate) struct Spent(RefCell<Vec<Instance>>);
 

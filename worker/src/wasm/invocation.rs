@@ -125,7 +125,7 @@ impl Guest {
         running.guest_left_thread(self.used.saturating_sub(before));
         self.facts.cpu.set(self.used);
         let ended = std::task::ready!(ended);
-        // Its place is free again here; its instance is kept, or unmade once the reply has left.
+        // Its place is free again here; its instance is kept, or unmade once the reply has left or another is to be made.
         self.running = None;
         Poll::Ready(ended)
     }
@@ -155,7 +155,7 @@ pub(crate) async fn run(
     })?;
     facts.admitted(begun_us);
     let head_only = request.method() == http::Method::HEAD;
-    // Its reply may still wait for its batch; the memory that it had is warm, and the next to be used.
+    // The replies of those that have served may still wait for their batch; their memory is warm, and the next to be used.
     worker.spent.unmake();
     let (reply, mut replied) = oneshot::channel();
     let call = call(Rc::clone(worker), Rc::clone(&function), request, reply, (id, trace), Rc::clone(facts));
