@@ -114,6 +114,25 @@ fn a_guest_without_a_reply_is_a_500() {
 }
 
 #[test]
+fn what_a_guest_says_of_its_error_is_its_logs_and_not_the_clients() {
+    let node = Node::with(&["no-reply", "echo-p3"]);
+    let mut connection = node.connect();
+    for (target, own) in [("/no-reply/?error=my-own-error", "my-own-error"), ("/echo-p3/error", "asked to")] {
+        let reply = connection.get(target);
+        let detail = reply.expect_problem(500);
+        assert!(!detail.contains(own) && !detail.contains("InternalError"), "{target}: {detail}");
+        let id = reply.head.invocation_id();
+        wait::until("the log has the guest's own text", Duration::from_secs(5), || {
+            let stderr = node.stderr();
+            let mut lines = stderr.lines().filter(|line| line.contains(id) && line.contains("stream=node"));
+            lines.any(|line| line.contains(own)).then_some(())
+        });
+    }
+    drop(connection);
+    node.stop();
+}
+
+#[test]
 fn an_endless_loop_is_a_504_at_its_time_limit() {
     let node = Node::with(&["hello"]);
     node.deploy("spin", "spin", &["--timeout", "500ms"]);

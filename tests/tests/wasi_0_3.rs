@@ -126,7 +126,7 @@ fn events_arrive_one_by_one() {
 fn a_failure_before_the_head_is_a_500_with_a_reason() {
     let node = Node::with(&["echo-p3"]);
     let mut connection = node.connect();
-    for (target, told) in [("/echo-p3/error", "asked to"), ("/echo-p3/trap-at-once", "trapped")] {
+    for (target, told) in [("/echo-p3/error", "its log has it"), ("/echo-p3/trap-at-once", "trapped")] {
         let detail = connection.get(target).expect_problem(500);
         assert!(detail.contains(told), "{target}: {detail}");
     }

@@ -79,10 +79,12 @@ pub(crate) enum LoadError {
 }
 
 impl LoadError {
-    /// What a client is told. Where a node keeps its key is nobody's business.
+    /// What a client is told. What a node's files are and where it keeps its key is nobody's business.
     pub(crate) fn told(&self) -> String {
         match self {
-            Self::Module { .. } => self.to_string(),
+            Self::Module { function, .. } => {
+                format!("the module of function {function:?} cannot be loaded; the node's log says why")
+            }
             Self::Secrets { function, .. } => {
                 format!("the secrets of function {function:?} cannot be read; the node's log says why")
             }

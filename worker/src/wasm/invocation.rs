@@ -42,7 +42,12 @@ use crate::worker::{RunningInvocation, Worker};
 /// A reply's bytes that are held back in the hope that the guest ends with them, so that they can be sent whole.
 pub(super) const GATHERED_BYTES_MAX: usize = 64 * 1024;
 
+/// What the log says of a failure at most.
+const FAILURE_BYTES_MAX: usize = 4 * 1024;
+
 /// Why an invocation failed. Decides the status while the reply's head has not left; after that the reply is cut.
+///
+/// Its text is the public client's, so nothing that the guest wrote is in it. That is in [`Failure::logged`].
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error("function {function:?} ran into its time limit of {limit:?}")]
@@ -59,16 +64,38 @@ pub(crate) enum Failure {
     Trapped { function: String, reason: String },
     #[error("function {function:?} ended without a reply")]
     NoReply { function: String },
-    #[error("function {function:?} answered with an error: {code}")]
+    #[error("function {function:?} answered with an error; its log has it")]
     Refused { function: String, code: String },
-    #[error("function {function:?} made a reply that HTTP does not allow: {reason}")]
+    #[error("function {function:?} made a reply that HTTP does not allow; its log has the reason")]
     BadReply { function: String, reason: String },
-    #[error("the body that function {function:?} made broke off, or is not as long as its head says: {reason}")]
+    #[error(
+        "the body that function {function:?} made broke off, or is not as long as its head says; \
+         its log has the reason"
+    )]
     BrokenBody { function: String, reason: String },
     #[error("function {function:?} runs {limit} requests at a time, and no more wait; try again")]
     FunctionFull { function: String, limit: u32 },
     #[error("this worker runs as many invocations as it can; try again")]
     NodeFull,
+}
+
+impl Failure {
+    /// The same for the function's log and for whoever deploys it, with what the guest said.
+    pub(super) fn logged(&self) -> String {
+        match self {
+            Self::Trapped { reason, .. } => format!("trap: {}", reason.replace('\n', " ")),
+            Self::Refused { function, code: reason } => {
+                format!("function {function:?} answered with an error: {reason}")
+            }
+            Self::BadReply { function, reason } => {
+                format!("function {function:?} made a reply that HTTP does not allow: {reason}")
+            }
+            Self::BrokenBody { function, reason } => format!(
+                "the body that function {function:?} made broke off, or is not as long as its head says: {reason}"
+            ),
+            other => other.to_string(),
+        }
+    }
 }
 
 impl From<&Failure> for Reason {
@@ -356,13 +383,12 @@ pub(super) fn failure(
 
 /// Counts how an invocation failed, and tells the function's log.
 fn tell(worker: &Worker, function: &Function, id: InvocationId, failure: &Failure, facts: &Facts) {
-    let text = match failure {
-        Failure::Trapped { reason, .. } => format!("[trap: {}]", reason.replace('\n', " ")),
-        other => format!("[{other}]"),
-    };
+    let mut text = failure.logged();
+    // The guest may have written any of it.
+    text.truncate(text.floor_char_boundary(FAILURE_BYTES_MAX));
     worker.count_reason(function.place, failure.into());
     facts.reason.set(Some(failure.into()));
-    worker.log.line(&function.name, id, Stream::Node, text.as_bytes());
+    worker.log.line(&function.name, id, Stream::Node, format!("[{text}]").as_bytes());
 }
 
 /// Lets a guest whose reply is complete finish what it is still doing, on its own time limit.

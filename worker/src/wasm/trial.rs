@@ -61,6 +61,6 @@ fn reason(function: &Function, failure: Failure) -> String {
             "it needs more than its --memory of {} bytes before its first request",
             function.limits.memory_bytes_max
         ),
-        other => other.to_string(),
+        other => other.logged(),
     }
 }

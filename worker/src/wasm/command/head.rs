@@ -11,7 +11,7 @@ pub(super) struct Head {
     pub(super) headers: HeaderMap,
 }
 
-/// Why a program's stdout is no CGI reply. The texts reach the client, so they quote nothing.
+/// Why a program's stdout is no CGI reply, for the function's log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum HeadError {
     #[error("line {line} of its CGI header is not of the form `Name: value`")]
