@@ -15,7 +15,7 @@ use abi::catalogue::{
 use abi::choice::ACTIVE;
 use abi::invocation_id::InvocationId;
 use abi::message::{ArchivedToEngine, ArchivedToWorker, Awaits, ToEngine, ToWorker};
-use abi::spool::{self, Invocation, Line, Record, Stream};
+use abi::spool::{self, Invocation, Line, Record, Request, Stream};
 use abi::{envelope, head, route};
 
 /// Functions of the catalogue: a node of some size, whose look-up takes ten steps.
@@ -154,6 +154,10 @@ fn log_an_invocation(times: u32) {
         outcome: "ok",
         function: "function-0731",
         version: "0190f3c0-0000-7000-8000-000000000731",
+        number: 1,
+        alias: "active",
+        request: Request { method: "GET", prefix: "/f", path: "/" },
+        goes_on: false,
         arrival: None,
         trace: None,
     };

@@ -9,16 +9,21 @@
 //! payload    = 1 id:16 time_us:u64 stream:u8 function:name text             a line; its text is the rest
 //!            | 2 id:16 started_us:u64 duration_us:u64 cpu_us:u64 memory_bytes:u64 status:u16
 //!              received_bytes:u64 sent_bytes:u64 queue_us:u64 instantiate_us:u64 run_us:u64
-//!              outcome:name function:name version:name field*                an invocation that is over
+//!              outcome:name function:name version:name field*                an invocation whose reply has left
 //!            | 3 time_us:u64 records:u64 reason:name                         what was lost here
+//!            | 4 id:16 time_us:u64 after_us:u64 cpu_us:u64 memory_bytes:u64
+//!              outcome:name function:name field*                             what it did after its reply
 //! name       = length:u8 bytes
 //! field      = tag:u8 length:u8 bytes                                        1: accepted_us:u64 received_us:u64
 //!                                                                            2: trace:16 parent:8 flags:u8 method:name path
+//!                                                                            3: method:name prefix:name path
+//!                                                                            4: number:u32 alias
+//!                                                                            5: its guest goes on, a 4 follows
 //! stream     = 0 stdout | 1 stderr | 2 what the node says of the invocation
 //! ```
 //!
 //! Times of day count microseconds since 1970. A payload of another kind, and a field of another tag, is passed over: later builds
-//! may add both. What a crash has torn, or a disk has damaged, is skipped up to the next record that is whole, and counted:
+//! may add both. Method and path of a trace are from builds that knew them of a trace only. What a crash has torn, or a disk has damaged, is skipped up to the next record that is whole, and counted:
 //! [`Records`]. Pure; owns no fds.
 
 mod read;
@@ -87,20 +92,27 @@ pub struct Arrival {
 
 /// Whose trace an invocation belongs to, as the W3C's Trace Context has it. Its own span is [`InvocationId::span`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Trace<'a> {
+pub struct Trace {
     /// The trace.
     pub id: [u8; 16],
     /// The caller's span; none when the trace begins here.
     pub parent: Option<[u8; 8]>,
     /// It is to be recorded.
     pub sampled: bool,
-    /// The request's method; empty unless it is.
+}
+
+/// What an invocation was asked, without the query, which may hold secrets.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Request<'a> {
+    /// The method.
     pub method: &'a str,
-    /// Its path without the query, as far as it fits.
+    /// What of the path named the function; empty when the host did.
+    pub prefix: &'a str,
+    /// The path as the function saw it. One that does not fit ends in `...`.
     pub path: &'a str,
 }
 
-/// An invocation that is over.
+/// An invocation whose reply has left, or that ended without one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Invocation<'a> {
     /// Which.
@@ -109,7 +121,7 @@ pub struct Invocation<'a> {
     pub started_us: u64,
     /// From there to the last byte of its reply.
     pub duration_us: u64,
-    /// Processor time of its guest.
+    /// Processor time of its guest until then.
     pub cpu_us: u64,
     /// The most linear memory that its instance had.
     pub memory_bytes: u64,
@@ -123,7 +135,7 @@ pub struct Invocation<'a> {
     pub queue_us: u64,
     /// How long it took to have an instance.
     pub instantiate_us: u64,
-    /// From there to the guest's end.
+    /// From there to the guest's end, or to that of the reply when the guest goes on.
     pub run_us: u64,
     /// `ok`, `cut`, `client-gone`, or the name of the [`crate::board::Reason`] for which it failed.
     pub outcome: &'a str,
@@ -131,10 +143,37 @@ pub struct Invocation<'a> {
     pub function: &'a str,
     /// Its version's id.
     pub version: &'a str,
+    /// Its version's number; 0 when the build that wrote it did not say.
+    pub number: u32,
+    /// The alias that it was called by; empty when it was called by its version.
+    pub alias: &'a str,
+    /// What was asked; empty when the build that wrote it did not say.
+    pub request: Request<'a>,
+    /// Its guest has not ended: an [`After`] follows when it has.
+    pub goes_on: bool,
     /// None for one that did not begin its connection.
     pub arrival: Option<Arrival>,
     /// None for one that belongs to no trace.
-    pub trace: Option<Trace<'a>>,
+    pub trace: Option<Trace>,
+}
+
+/// What a guest did after its reply had left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct After<'a> {
+    /// Which invocation.
+    pub id: InvocationId,
+    /// When it ended.
+    pub time_us: u64,
+    /// From the end of its reply to there.
+    pub after_us: u64,
+    /// Processor time of the whole invocation.
+    pub cpu_us: u64,
+    /// The most linear memory that its instance had.
+    pub memory_bytes: u64,
+    /// `ok`, or the name of the [`crate::board::Reason`] for which it failed.
+    pub outcome: &'a str,
+    /// The function.
+    pub function: &'a str,
 }
 
 impl Invocation<'_> {
@@ -161,8 +200,10 @@ pub struct Gap<'a> {
 pub enum Record<'a> {
     /// A line.
     Line(Line<'a>),
-    /// An invocation that is over.
+    /// An invocation whose reply has left.
     Invocation(Invocation<'a>),
+    /// What it did after that.
+    After(After<'a>),
     /// Missing records.
     Gap(Gap<'a>),
 }
@@ -174,6 +215,7 @@ impl Record<'_> {
         match self {
             Self::Line(line) => Some(line.id),
             Self::Invocation(invocation) => Some(invocation.id),
+            Self::After(after) => Some(after.id),
             Self::Gap(_) => None,
         }
     }
@@ -184,6 +226,7 @@ impl Record<'_> {
         match self {
             Self::Line(line) => line.time_us,
             Self::Invocation(invocation) => invocation.ended_us(),
+            Self::After(after) => after.time_us,
             Self::Gap(gap) => gap.time_us,
         }
     }
@@ -192,8 +235,12 @@ impl Record<'_> {
 const LINE: u8 = 1;
 const INVOCATION: u8 = 2;
 const GAP: u8 = 3;
+const AFTER: u8 = 4;
 const FIELD_ARRIVAL: u8 = 1;
 const FIELD_TRACE: u8 = 2;
+const FIELD_REQUEST: u8 = 3;
+const FIELD_CALLED: u8 = 4;
+const FIELD_GOES_ON: u8 = 5;
 const SAMPLED: u8 = 1;
 
 #[cfg(test)]

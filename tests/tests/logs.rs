@@ -7,6 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use harness::client::request;
 use harness::disk::{SmallDisk, segments, spooled};
 use harness::node::sockhop;
 use harness::running::{Running, is_root, kill_now};
@@ -95,6 +96,82 @@ fn an_invocation_is_found_while_it_is_written_when_it_is_shipped_and_on_the_node
     let ends = ["stdout  inspect stdout line", "stderr  inspect stderr line"];
     assert!(text.lines().zip(ends).all(|(line, end)| line.ends_with(end)), "{text}");
     assert!(text.lines().last().unwrap().contains("inspect  200 ok in "), "{text}");
+    node.stop();
+}
+
+#[test]
+fn a_record_says_what_was_asked_of_which_version_and_by_which_alias() {
+    let node = node_with(Node::build(), &["inspect"]);
+    node.cli(&["alias", "set", "inspect@canary", "v1"]).expect_code(0);
+    let long = format!("/inspect/{}", "x".repeat(2000));
+    for (target, path, alias) in [
+        ("/inspect/a/b%20c?key=secret", "/inspect/a/b%20c", Some("active")),
+        ("/inspect@canary/a", "/inspect@canary/a", Some("canary")),
+        (&long, "/inspect/xxx", Some("active")),
+    ] {
+        let mut connection = node.connect();
+        connection.send(request("PUT", target, &[], b""));
+        let id = connection.reply().head.invocation_id().to_owned();
+        let found = find(&node, &id);
+        let record = &found["record"];
+        assert_eq!((&record["method"], &record["number"]), (&"PUT".into(), &1.into()), "{record:#}");
+        assert_eq!(record["alias"].as_str(), alias, "{record:#}");
+        let told = record["path"].as_str().unwrap();
+        if target.len() < 100 {
+            assert_eq!(told, path);
+        } else {
+            assert!(told.starts_with(path) && told.ends_with("...") && told.len() < 300, "{told}");
+        }
+        let text = node.cli(&["logs", &id]).expect_code(0).stdout;
+        let last = text.lines().last().unwrap();
+        assert!(last.contains(&format!("  PUT {told}  (")) && last.contains(" version v1 "), "{text}");
+        assert!(!text.contains("secret"), "a query is in no record: {text}");
+    }
+    node.stop();
+}
+
+#[test]
+fn what_a_guest_does_after_its_reply_is_recorded() {
+    let node = Node::start();
+    node.deploy("spin", "spin", &["--cpu-time", "300ms"]);
+    node.deploy("echo-p3", "echo-p3", &[]);
+    node.deploy("echo-p3", "short", &["--timeout", "500ms"]);
+    for (target, reply, outcome, after_us) in [
+        ("/spin/after", "replied", "cpu-time", 200_000),
+        ("/echo-p3/after?ms=300", "replied", "ok", 200_000),
+        ("/short/after?ms=20000", "replied", "timeout", 300_000),
+    ] {
+        let answer = node.get(target);
+        assert_eq!((answer.status(), answer.text().as_str()), (200, reply), "{target}");
+        let id = answer.head.invocation_id();
+        let found = wait::until("what it did after its reply", SOON, || {
+            let found: Value = serde_json::from_str(&node.cli(&["logs", id, "--json"]).stdout).ok()?;
+            (!found["after"].is_null()).then_some(found)
+        });
+        let (record, after) = (&found["record"], &found["after"]);
+        assert_eq!((&record["status"], &record["outcome"]), (&200.into(), &"ok".into()), "{found:#}");
+        assert_eq!((&record["goes_on"], &after["outcome"]), (&true.into(), &outcome.into()), "{found:#}");
+        assert!(after["after_us"].as_u64() > Some(after_us), "{found:#}");
+        if outcome == "cpu-time" {
+            assert!(after["cpu_us"].as_u64() >= Some(300_000), "that of the whole call: {found:#}");
+        }
+        let text = node.cli(&["logs", id]).expect_code(0).stdout;
+        let last = text.lines().last().unwrap();
+        assert!(last.contains(&format!("  {outcome} ")) && last.contains(" after its reply, cpu "), "{text}");
+        let name = target.split('/').nth(1).unwrap();
+        let all = node.cli(&["logs", name, "--json"]).expect_code(0).stdout;
+        assert_eq!(all.matches("\"kind\":\"after\"").count(), 1, "{all}");
+    }
+    node.stop();
+}
+
+#[test]
+fn an_invocation_is_one_line_of_json() {
+    let node = node_with(Node::build(), &["inspect"]);
+    let id = invoke(&node, "/inspect/");
+    find(&node, &id);
+    let json = node.cli(&["logs", &id, "--json"]).expect_code(0).stdout;
+    assert_eq!(json.lines().count(), 1, "{json}");
     node.stop();
 }
 

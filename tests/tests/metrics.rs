@@ -394,6 +394,7 @@ fn the_access_log_has_one_line_an_invocation_and_no_client_forges_one() {
     assert_eq!((&hello["function"], &hello["method"], &hello["status"]), (&"hello".into(), &"GET".into(), &200.into()));
     assert_eq!((&hello["path"], &hello["cut"]), (&"/hello/a%0a%22x".into(), &false.into()));
     assert_eq!(hello["invocation"], reply.head.invocation_id());
+    assert_eq!((&hello["number"], &hello["alias"]), (&1.into(), &"active".into()));
     assert!(hello["client"].as_str().is_some_and(|client| client.starts_with("127.0.0.1:")), "{hello}");
     assert!(hello["sent_bytes"].as_u64().is_some_and(|bytes| bytes > 100), "{hello}");
     assert!(hello["duration_us"].as_u64().is_some_and(|duration| duration < 5_000_000), "{hello}");

@@ -130,7 +130,7 @@ fn a_sampled_request_is_a_span_with_its_parts() {
     assert!(own.end - own.start >= 50_000_000, "{own:?}");
     for (key, value) in [
         ("http.request.method", "GET"),
-        ("url.path", "/50"),
+        ("url.path", "/nap/50"),
         ("http.response.status_code", "200"),
         ("faas.name", "nap"),
         ("faas.invocation_id", reply.head.invocation_id()),

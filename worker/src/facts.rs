@@ -18,6 +18,10 @@ pub(crate) struct Facts {
     ended_us: Cell<u64>,
     pub(crate) cpu: Cell<Duration>,
     pub(crate) memory_bytes: Cell<usize>,
+    /// Its guest goes on although the reply is complete.
+    pub(crate) goes_on: Cell<bool>,
+    /// Its record was written before its guest had ended.
+    recorded_us: Cell<u64>,
     /// Why it was refused or failed.
     pub(crate) reason: Cell<Option<Reason>>,
     /// The trace that it belongs to.
@@ -53,6 +57,20 @@ impl Facts {
         self.ended_us.set(now_us());
     }
 
+    /// Its record is written at `at_us`. Says whether what its guest does from here on is to be recorded, too.
+    pub(crate) fn record(&self, at_us: u64) -> bool {
+        if self.goes_on.get() {
+            self.recorded_us.set(at_us);
+        }
+        self.goes_on.get()
+    }
+
+    /// For how long its guest has gone on at `now_us` after its record was written; none when it has ended before.
+    pub(crate) fn went_on(&self, now_us: u64) -> Option<u64> {
+        let recorded_us = self.recorded_us.get();
+        (recorded_us > 0).then(|| now_us.saturating_sub(recorded_us))
+    }
+
     /// The parts of an invocation that began at `begun_us` and is over at `over_us`. What has not come is counted to the end.
     pub(crate) fn parts(&self, begun_us: u64, over_us: u64) -> Parts {
         let at = |time: &Cell<u64>| if time.get() == 0 { over_us } else { time.get() };
@@ -68,6 +86,17 @@ impl Facts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_guest_that_goes_on_behind_its_record_has_an_after() {
+        let facts = Facts::default();
+        assert!(!facts.record(5));
+        assert_eq!(facts.went_on(9), None);
+        facts.goes_on.set(true);
+        assert_eq!(facts.went_on(9), None, "it ends before its record is written");
+        assert!(facts.record(5));
+        assert_eq!(facts.went_on(9), Some(4));
+    }
 
     #[test]
     fn parts_follow_one_another_as_far_as_it_came() {

@@ -34,9 +34,6 @@ pub(crate) struct Entered {
     trace: [u8; 16],
     parent: Option<[u8; 8]>,
     sampled: bool,
-    /// Empty unless it is sampled.
-    method: String,
-    path: String,
 }
 
 /// A span of somebody's.
@@ -66,14 +63,8 @@ impl Trace {
         let traceparent = span.write();
         headers.insert(&TRACEPARENT, traceparent.clone());
         let trace = Self { traceparent, tracestate: headers.get_all(&TRACESTATE).iter().cloned().collect() };
-        let recorded = |text: &str| if span.sampled { text.to_owned() } else { String::new() };
-        let entered = Entered {
-            trace: span.trace,
-            parent: caller.map(|caller| caller.id),
-            sampled: span.sampled,
-            method: recorded(request.method().as_str()),
-            path: recorded(request.uri().path()),
-        };
+        let parent = caller.map(|caller| caller.id);
+        let entered = Entered { trace: span.trace, parent, sampled: span.sampled };
         Some((trace, entered))
     }
 
@@ -94,9 +85,9 @@ impl Trace {
 
 impl Entered {
     /// As the log has it.
-    pub(crate) fn record(&self) -> abi::spool::Trace<'_> {
-        let Self { trace: id, parent, sampled, method, path } = self;
-        abi::spool::Trace { id: *id, parent: *parent, sampled: *sampled, method, path }
+    pub(crate) fn record(&self) -> abi::spool::Trace {
+        let Self { trace: id, parent, sampled } = *self;
+        abi::spool::Trace { id, parent, sampled }
     }
 }
 
@@ -243,7 +234,6 @@ mod tests {
             let (trace, entered) = enter(&mut map, id, TRACE_SAMPLE_MAX).unwrap();
             let sampled = ours == "01";
             assert_eq!((entered.sampled, entered.parent), (sampled, Span::read(GOOD.as_bytes()).map(|span| span.id)));
-            assert_eq!((entered.path.as_str(), entered.method.len()), if sampled { ("/path", 3) } else { ("", 0) });
             let expected = format!("{}{span}-{ours}", &GOOD[..36]);
             assert_eq!(all(&map, &TRACEPARENT), [expected.as_str()]);
             assert_eq!(all(&map, &TRACESTATE), ["a=1, b@c=x y", "z=2"]);
@@ -287,7 +277,7 @@ mod tests {
         assert_eq!(map, headers(&[("tracestate", "a=1")]));
         // Where traces are recorded, one begins with the request.
         let (_, entered) = enter(&mut map, id, TRACE_SAMPLE_MAX).unwrap();
-        assert_eq!((entered.sampled, entered.parent, entered.path.as_str()), (true, None, "/path"));
+        assert_eq!((entered.sampled, entered.parent), (true, None));
         assert_eq!((all(&map, &TRACEPARENT), map.len()), (vec![format!("{}01", &ours[..53])], 1));
     }
 

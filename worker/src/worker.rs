@@ -11,14 +11,18 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::Duration;
 
 use abi::board::{Addresses, Board, Counts, HOP_BOUNDS_US, Places, Reason, Row, Slot, now_us, refused_index};
+use abi::invocation_id::InvocationId;
 use abi::message::{Ending, Settings, ToEngine};
+use abi::spool::{After, Record};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::connection::send_batch::SendBatch;
+use crate::facts::Facts;
 use crate::functions::{Function, Functions, Place};
 use crate::guest_log::GuestLog;
 use crate::link::Outbox;
+use crate::spool::time_us;
 use crate::wasm::instances::Spent;
 use crate::wasm::standby::Standby;
 
@@ -277,6 +281,20 @@ impl RunningInvocation {
     pub(crate) fn guest_has_thread_until(&self, deadline_ms: u64) {
         self.worker.send_batch.guest_begins(self.function.typical_turn.get());
         self.worker.row().guest_deadline_ms.store(deadline_ms, Relaxed);
+    }
+
+    /// Its guest has ended. What it did after the invocation was recorded is a record of its own.
+    pub(crate) fn log_after(&self, id: InvocationId, facts: &Facts) {
+        let (Some(after_us), Some(spool)) = (facts.went_on(now_us()), self.worker.log.spool()) else { return };
+        spool.put(&Record::After(After {
+            id,
+            time_us: time_us(),
+            after_us,
+            cpu_us: u64::try_from(facts.cpu.get().as_micros()).unwrap_or(u64::MAX),
+            memory_bytes: facts.memory_bytes.get() as u64,
+            outcome: facts.reason.get().map_or("ok", Reason::name),
+            function: &self.function.name,
+        }));
     }
 
     /// The guest has had the thread for `turn`.

@@ -1,8 +1,8 @@
 //! Reading records back, past whatever is damaged. Any bytes are survived.
 
 use super::{
-    Arrival, FIELD_ARRIVAL, FIELD_TRACE, FRAME_BYTES, GAP, Gap, HEADER, INVOCATION, Invocation, LINE, Line, Record,
-    SAMPLED, Stream, Trace,
+    AFTER, After, Arrival, FIELD_ARRIVAL, FIELD_CALLED, FIELD_GOES_ON, FIELD_REQUEST, FIELD_TRACE, FRAME_BYTES, GAP,
+    Gap, HEADER, INVOCATION, Invocation, LINE, Line, Record, Request, SAMPLED, Stream, Trace,
 };
 use crate::invocation_id::InvocationId;
 use crate::limits::RECORD_BYTES_MAX;
@@ -117,6 +117,15 @@ impl<'a> Fields<'a> {
             })),
             INVOCATION => self.invocation().map(Record::Invocation),
             GAP => Some(Record::Gap(Gap { time_us: self.number()?, records: self.number()?, reason: self.name()? })),
+            AFTER => Some(Record::After(After {
+                id: self.id()?,
+                time_us: self.number()?,
+                after_us: self.number()?,
+                cpu_us: self.number()?,
+                memory_bytes: self.number()?,
+                outcome: self.name()?,
+                function: self.name()?,
+            })),
             _ => None,
         }
     }
@@ -138,6 +147,10 @@ impl<'a> Fields<'a> {
             outcome: self.name()?,
             function: self.name()?,
             version: self.name()?,
+            number: 0,
+            alias: "",
+            request: Request::default(),
+            goes_on: false,
             arrival: None,
             trace: None,
         };
@@ -148,21 +161,40 @@ impl<'a> Fields<'a> {
                 FIELD_ARRIVAL => {
                     invocation.arrival = Some(Arrival { accepted_us: field.number()?, received_us: field.number()? });
                 }
-                FIELD_TRACE => invocation.trace = Some(field.trace()?),
+                FIELD_TRACE => {
+                    let (trace, request) = field.trace()?;
+                    invocation.trace = Some(trace);
+                    // Earlier builds have it here, and nowhere else.
+                    if invocation.request == Request::default() {
+                        invocation.request = request;
+                    }
+                }
+                FIELD_REQUEST => {
+                    invocation.request = Request { method: field.name()?, prefix: field.name()?, path: field.rest()? };
+                }
+                FIELD_CALLED => {
+                    invocation.number = u32::from_le_bytes(field.take()?);
+                    invocation.alias = field.rest()?;
+                }
+                FIELD_GOES_ON => invocation.goes_on = true,
                 _ => {}
             }
         }
         Some(invocation)
     }
 
-    fn trace(mut self) -> Option<Trace<'a>> {
-        Some(Trace {
+    fn trace(mut self) -> Option<(Trace, Request<'a>)> {
+        let trace = Trace {
             id: self.take()?,
             parent: self.take().map(|parent| (parent != [0; 8]).then_some(parent))?,
             sampled: self.byte()? & SAMPLED != 0,
-            method: self.name()?,
-            path: std::str::from_utf8(self.0).ok()?,
-        })
+        };
+        Some((trace, Request { method: self.name()?, prefix: "", path: self.rest()? }))
+    }
+
+    /// What is left, as text.
+    fn rest(&self) -> Option<&'a str> {
+        std::str::from_utf8(self.0).ok()
     }
 
     fn take<const N: usize>(&mut self) -> Option<[u8; N]> {

@@ -16,6 +16,8 @@ struct Owned {
     names: [String; 3],
     arrival: bool,
     traced: bool,
+    asked: bool,
+    goes_on: bool,
 }
 
 impl Owned {
@@ -28,6 +30,15 @@ impl Owned {
                 Record::Line(Line { id, time_us: n[0], stream, function, text: &self.text })
             }
             3 => Record::Gap(Gap { time_us: n[0], records: n[1], reason: outcome }),
+            4 => Record::After(After {
+                id,
+                time_us: n[0],
+                after_us: n[1],
+                cpu_us: n[2],
+                memory_bytes: n[3],
+                outcome,
+                function,
+            }),
             _ => Record::Invocation(Invocation {
                 id,
                 started_us: n[0],
@@ -43,13 +54,19 @@ impl Owned {
                 outcome,
                 function,
                 version,
+                number: u32::from(self.status),
+                alias: if self.status > 0 { &outcome[..outcome.floor_char_boundary(60)] } else { "" },
+                request: if self.asked {
+                    Request { method: &version[..version.floor_char_boundary(32)], prefix: function, path: outcome }
+                } else {
+                    Request::default()
+                },
+                goes_on: self.goes_on,
                 arrival: self.arrival.then_some(Arrival { accepted_us: n[9], received_us: n[10] }),
                 trace: self.traced.then_some(Trace {
                     id: self.id,
                     parent: Some(n[11].to_le_bytes()).filter(|parent| *parent != [0; 8]),
                     sampled: n[11] % 2 == 0,
-                    method: &version[..version.floor_char_boundary(32)],
-                    path: function,
                 }),
             }),
         }
@@ -57,11 +74,11 @@ impl Owned {
 }
 
 fn record() -> impl Strategy<Value = Owned> {
-    let names = proptest::array::uniform3("[a-zé-]{0,70}");
+    let names = proptest::array::uniform3("[a-zé-]{0,60}");
     let text = proptest::collection::vec(any::<u8>(), 0..200);
-    let fields = any::<[bool; 2]>();
-    (0u8..6, any::<[u8; 16]>(), any::<[u64; 12]>(), any::<u16>(), text, names, fields).prop_map(
-        |(kind, id, numbers, status, text, names, [arrival, traced])| Owned {
+    let fields = any::<[bool; 4]>();
+    (0u8..7, any::<[u8; 16]>(), any::<[u64; 12]>(), any::<u16>(), text, names, fields).prop_map(
+        |(kind, id, numbers, status, text, names, [arrival, traced, asked, goes_on])| Owned {
             kind,
             id,
             numbers,
@@ -70,6 +87,8 @@ fn record() -> impl Strategy<Value = Owned> {
             names,
             arrival,
             traced,
+            asked,
+            goes_on,
         },
     )
 }
@@ -109,7 +128,7 @@ fn the_format_is_what_its_description_says() {
 #[test]
 fn what_a_later_build_adds_is_passed_over() {
     let known = Owned {
-        kind: 4,
+        kind: 5,
         id: [1; 16],
         numbers: [9; 12],
         status: 200,
@@ -117,6 +136,8 @@ fn what_a_later_build_adds_is_passed_over() {
         names: ["ok", "f", "v"].map(str::to_owned),
         arrival: true,
         traced: true,
+        asked: true,
+        goes_on: true,
     };
     let (bytes, starts) = segment(&[known.clone(), known.clone()]);
     let framed = |payload: &[u8]| {
@@ -140,14 +161,62 @@ fn the_longest_line_fits_a_record() {
         names: [(); 3].map(|()| "é".repeat(200)),
         arrival: true,
         traced: true,
+        asked: true,
+        goes_on: true,
     };
-    for kind in 0..6 {
+    for kind in 0..7 {
         long.kind = kind;
         let mut bytes = Vec::new();
         append(&mut bytes, &long.record());
         assert!(bytes.len() <= FRAME_BYTES + RECORD_BYTES_MAX);
         assert!(matches!(read(&bytes), Found::Record { record: Some(_), .. }), "{kind}");
     }
+}
+
+fn invocation<'a>(request: Request<'a>, trace: Option<Trace>) -> Invocation<'a> {
+    let owned = Owned {
+        kind: 5,
+        id: [1; 16],
+        numbers: [9; 12],
+        status: 0,
+        text: Vec::new(),
+        names: [const { String::new() }; 3],
+        arrival: false,
+        traced: false,
+        asked: false,
+        goes_on: false,
+    };
+    let Record::Invocation(invocation) = owned.record() else { panic!("it is one") };
+    Invocation { request, trace, outcome: "", function: "", version: "", alias: "", ..invocation }
+}
+
+#[test]
+fn a_path_that_does_not_fit_is_marked_as_cut() {
+    let path = format!("/{}", "é".repeat(300));
+    let mut bytes = Vec::new();
+    let request = Request { method: "PROPFIND", prefix: "/f@canary", path: &path };
+    append(&mut bytes, &Record::Invocation(invocation(request, None)));
+    let Some(Record::Invocation(read)) = super::record(&bytes) else { panic!("it is one") };
+    assert_eq!((read.request.method, read.request.prefix), (request.method, request.prefix));
+    let cut = read.request.path.strip_suffix("...").unwrap();
+    assert!(path.starts_with(cut) && cut.len() > 200, "{cut}");
+}
+
+#[test]
+fn a_trace_of_an_earlier_build_says_what_was_asked() {
+    let mut bytes = Vec::new();
+    let trace = Trace { id: [3; 16], parent: None, sampled: true };
+    append(&mut bytes, &Record::Invocation(invocation(Request::default(), Some(trace))));
+    // As it was written: a method and a path in the trace's field, and no field for the request.
+    let mut payload = bytes[FRAME_BYTES..].to_vec();
+    assert_eq!((payload.pop(), payload.len()), (Some(0), bytes.len() - FRAME_BYTES - 1));
+    payload.extend_from_slice(b"\x03PUT/a/b");
+    let length_at = payload.len() - b"\x03PUT/a/b".len() - 16 - 8 - 1 - 1;
+    payload[length_at] += u8::try_from(b"PUT/a/b".len()).unwrap();
+    let whole = [&[0; FRAME_BYTES][..], &payload].concat();
+    let Some(Record::Invocation(read)) = super::record(&whole) else { panic!("it is one") };
+    assert_eq!(read.trace, Some(trace));
+    assert_eq!(read.request, Request { method: "PUT", prefix: "", path: "/a/b" });
 }
 
 proptest! {

@@ -1,6 +1,9 @@
 //! Putting a record behind others in memory. Allocates nothing but what the buffer grows by.
 
-use super::{FIELD_ARRIVAL, FIELD_TRACE, FRAME_BYTES, GAP, INVOCATION, LINE, Record, SAMPLED, Trace};
+use super::{
+    AFTER, FIELD_ARRIVAL, FIELD_CALLED, FIELD_GOES_ON, FIELD_REQUEST, FIELD_TRACE, FRAME_BYTES, GAP, INVOCATION, LINE,
+    Record, Request, SAMPLED,
+};
 use crate::invocation_id::InvocationId;
 use crate::limits::{LOG_LINE_BYTES_MAX, NAME_BYTES_MAX};
 
@@ -8,6 +11,10 @@ use crate::limits::{LOG_LINE_BYTES_MAX, NAME_BYTES_MAX};
 const NAME_MAX: usize = 255;
 /// More than any method that is in use.
 const METHOD_MAX: usize = 32;
+/// A function's name and what is meant of it, with what stands around them.
+const PREFIX_MAX: usize = 130;
+/// What a path that was cut ends in.
+const CUT: &str = "...";
 const _: () = assert!(NAME_BYTES_MAX <= NAME_MAX);
 
 /// Puts `record` behind what is in `buffer`. A line beyond [`LOG_LINE_BYTES_MAX`] and a name beyond 255 bytes are cut.
@@ -35,14 +42,37 @@ pub fn append(buffer: &mut Vec<u8>, record: &Record<'_>) {
                 buffer.extend_from_slice(&[FIELD_ARRIVAL, 16]);
                 numbers(buffer, [arrival.accepted_us, arrival.received_us]);
             }
-            if let Some(of) = of.trace {
-                trace(buffer, of);
+            if let Some(trace) = of.trace {
+                field(buffer, FIELD_TRACE, |buffer| {
+                    buffer.extend_from_slice(&trace.id);
+                    buffer.extend_from_slice(&trace.parent.unwrap_or_default());
+                    // No method and no path: FIELD_REQUEST has them.
+                    buffer.extend_from_slice(&[if trace.sampled { SAMPLED } else { 0 }, 0]);
+                });
+            }
+            if of.request != Request::default() {
+                field(buffer, FIELD_REQUEST, |buffer| request(buffer, of.request));
+            }
+            if of.number > 0 {
+                field(buffer, FIELD_CALLED, |buffer| {
+                    buffer.extend_from_slice(&of.number.to_le_bytes());
+                    buffer.extend_from_slice(&of.alias.as_bytes()[..of.alias.floor_char_boundary(NAME_BYTES_MAX)]);
+                });
+            }
+            if of.goes_on {
+                field(buffer, FIELD_GOES_ON, |_| ());
             }
         }
         Record::Gap(gap) => {
             buffer.push(GAP);
             numbers(buffer, [gap.time_us, gap.records]);
             name(buffer, gap.reason);
+        }
+        Record::After(after) => {
+            buffer.push(AFTER);
+            id(buffer, after.id);
+            numbers(buffer, [after.time_us, after.after_us, after.cpu_us, after.memory_bytes]);
+            [after.outcome, after.function].into_iter().for_each(|text| name(buffer, text));
         }
     }
     // No record is longer than RECORD_BYTES_MAX: everything in it is cut above.
@@ -52,17 +82,25 @@ pub fn append(buffer: &mut Vec<u8>, record: &Record<'_>) {
     buffer[start..start + 4].copy_from_slice(&checksum.to_le_bytes());
 }
 
-fn trace(buffer: &mut Vec<u8>, of: Trace<'_>) {
-    buffer.extend_from_slice(&[FIELD_TRACE, 0]);
+/// A field with what `put` puts into it, which is no more than a length can say.
+fn field(buffer: &mut Vec<u8>, tag: u8, put: impl FnOnce(&mut Vec<u8>)) {
+    buffer.extend_from_slice(&[tag, 0]);
     let start = buffer.len();
-    buffer.extend_from_slice(&of.id);
-    buffer.extend_from_slice(&of.parent.unwrap_or_default());
-    buffer.push(if of.sampled { SAMPLED } else { 0 });
-    name(buffer, &of.method[..of.method.floor_char_boundary(METHOD_MAX)]);
-    let left = NAME_MAX - (buffer.len() - start);
-    buffer.extend_from_slice(&of.path.as_bytes()[..of.path.floor_char_boundary(left)]);
-    // A field has as many bytes at most as its length can say.
+    put(buffer);
     buffer[start - 1] = u8::try_from(buffer.len() - start).unwrap_or(u8::MAX);
+}
+
+fn request(buffer: &mut Vec<u8>, of: Request<'_>) {
+    let start = buffer.len();
+    name(buffer, &of.method[..of.method.floor_char_boundary(METHOD_MAX)]);
+    name(buffer, &of.prefix[..of.prefix.floor_char_boundary(PREFIX_MAX)]);
+    let left = NAME_MAX - (buffer.len() - start);
+    let (path, cut) = match of.path.len() <= left {
+        true => (of.path, ""),
+        false => (&of.path[..of.path.floor_char_boundary(left - CUT.len())], CUT),
+    };
+    buffer.extend_from_slice(path.as_bytes());
+    buffer.extend_from_slice(cut.as_bytes());
 }
 
 fn id(buffer: &mut Vec<u8>, id: InvocationId) {

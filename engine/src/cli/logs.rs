@@ -68,7 +68,7 @@ async fn one(id: InvocationId, Show { json, target }: &Show) -> anyhow::Result<(
     let found = Node::new(target).get(&format!("/v1/invocations/{id}")).await?;
     let mut out = io::stdout().lock();
     if *json {
-        writeln!(out, "{found:#}")?;
+        writeln!(out, "{found}")?;
         return Ok(());
     }
     let found: OneInvocation = serde_json::from_value(found).context(OTHER_BUILD)?;
@@ -79,6 +79,9 @@ async fn one(id: InvocationId, Show { json, target }: &Show) -> anyhow::Result<(
     match found.record {
         Some(record) => writeln!(out, "{}  {}  {}", record.time, record.function, record.summary())?,
         None => writeln!(out, "it has no end in the log: it still runs, or its worker died over it")?,
+    }
+    if let Some(after) = found.after {
+        writeln!(out, "{}  {}  {}", after.time, after.function, after.summary())?;
     }
     Ok(())
 }
@@ -172,6 +175,7 @@ impl Shown {
         match entry {
             Entry::Line(line) => writeln!(out, "{}  {}  {}", line.time, line.invocation, line.said())?,
             Entry::Invocation(of) => writeln!(out, "{}  {}  {}", of.time, of.invocation, of.summary())?,
+            Entry::After(of) => writeln!(out, "{}  {}  {}", of.time, of.invocation, of.summary())?,
             Entry::Gap { time, records, reason } => {
                 writeln!(out, "{time}  [{records} records are missing here: {}]", entry::printable(&reason))?;
             }

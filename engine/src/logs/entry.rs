@@ -42,6 +42,7 @@ impl std::str::FromStr for Key {
 pub(crate) enum Entry {
     Line(Line),
     Invocation(Box<Invocation>),
+    After(After),
     /// Records are missing here.
     Gap {
         time: String,
@@ -61,13 +62,39 @@ pub(crate) struct Line {
     pub(crate) text: String,
 }
 
-/// An invocation that is over.
+/// What a guest did after its reply had left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct After {
+    /// When it ended.
+    pub(crate) time: String,
+    pub(crate) function: String,
+    pub(crate) invocation: String,
+    /// `ok`, or why it failed.
+    pub(crate) outcome: String,
+    pub(crate) after_us: u64,
+    /// Of the whole invocation.
+    pub(crate) cpu_us: u64,
+    pub(crate) memory_bytes: u64,
+}
+
+/// An invocation whose reply has left.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Invocation {
-    /// When it was over.
+    /// When it had left.
     pub(crate) time: String,
     pub(crate) function: String,
     pub(crate) version: String,
+    /// The version's; none in what an earlier build wrote, as with all that may be missing here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) number: Option<u32>,
+    /// None when it was called by its version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) alias: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) method: Option<String>,
+    /// As its client had it, without the query.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) path: Option<String>,
     pub(crate) invocation: String,
     /// None when there was no reply.
     pub(crate) status: Option<u16>,
@@ -88,6 +115,9 @@ pub(crate) struct Invocation {
     pub(crate) queue_us: u64,
     pub(crate) instantiate_us: u64,
     pub(crate) run_us: u64,
+    /// Its guest had not ended: an entry of the kind `after` follows when it has.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) goes_on: bool,
 }
 
 /// A time of day as it is told.
@@ -95,6 +125,10 @@ pub(crate) fn time(time_us: u64) -> String {
     // 9999 is the last year of the form.
     let time = SystemTime::UNIX_EPOCH + Duration::from_micros(time_us.min(253_402_300_799_000_000));
     humantime::format_rfc3339_micros(time).to_string()
+}
+
+fn some(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
 impl From<&Record<'_>> for Entry {
@@ -111,6 +145,10 @@ impl From<&Record<'_>> for Entry {
                 time: time(of.ended_us()),
                 function: of.function.to_owned(),
                 version: of.version.to_owned(),
+                number: (of.number > 0).then_some(of.number),
+                alias: some(of.alias),
+                method: some(of.request.method),
+                path: some(&[of.request.prefix, of.request.path].concat()),
                 invocation: of.id.to_string(),
                 status: (of.status > 0).then_some(of.status),
                 outcome: of.outcome.to_owned(),
@@ -125,7 +163,17 @@ impl From<&Record<'_>> for Entry {
                 queue_us: of.queue_us,
                 instantiate_us: of.instantiate_us,
                 run_us: of.run_us,
+                goes_on: of.goes_on,
             })),
+            Record::After(after) => Self::After(After {
+                time: time(after.time_us),
+                function: after.function.to_owned(),
+                invocation: after.id.to_string(),
+                outcome: after.outcome.to_owned(),
+                after_us: after.after_us,
+                cpu_us: after.cpu_us,
+                memory_bytes: after.memory_bytes,
+            }),
             Record::Gap(gap) => {
                 Self::Gap { time: time(gap.time_us), records: gap.records, reason: gap.reason.to_owned() }
             }
@@ -137,7 +185,12 @@ impl Entry {
     /// What it takes in memory, about.
     pub(crate) fn bytes(&self) -> usize {
         const OTHERS: usize = 400;
-        OTHERS + if let Self::Line(line) = self { line.text.len() + line.function.len() } else { 0 }
+        let more = match self {
+            Self::Line(line) => line.text.len() + line.function.len(),
+            Self::Invocation(invocation) => invocation.path.as_ref().map_or(0, String::len),
+            Self::After(_) | Self::Gap { .. } => 0,
+        };
+        OTHERS + more
     }
 }
 
@@ -154,14 +207,36 @@ impl Line {
     }
 }
 
+fn size(bytes: u64) -> String {
+    bytesize::ByteSize(bytes).display().iec().to_string()
+}
+
+fn took(micros: u64) -> String {
+    humantime::format_duration(Duration::from_micros(micros)).to_string()
+}
+
+impl After {
+    /// For a person, in one line.
+    pub(crate) fn summary(&self) -> String {
+        let (outcome, after) = (printable(&self.outcome), took(self.after_us));
+        format!("{outcome} {after} after its reply, cpu {}, memory {}", took(self.cpu_us), size(self.memory_bytes))
+    }
+}
+
 impl Invocation {
     /// For a person: how it went, in one line.
     pub(crate) fn summary(&self) -> String {
-        let size = |bytes| bytesize::ByteSize(bytes).display().iec().to_string();
-        let took = |micros| humantime::format_duration(Duration::from_micros(micros)).to_string();
+        let asked = match (&self.method, &self.path) {
+            (Some(method), Some(path)) => format!("  {} {}  ", printable(method), printable(path)),
+            _ => " ".to_owned(),
+        };
+        let number = self.number.map_or_else(String::new, |number| format!("v{number} "));
+        let alias = self.alias.as_ref().map_or_else(String::new, |alias| format!(", alias {}", printable(alias)));
+        let goes_on = if self.goes_on { ", its guest goes on" } else { "" };
         let status = self.status.map_or_else(|| "no reply".to_owned(), |status| status.to_string());
         format!(
-            "{status} {} in {} (queued {}, instance {}, ran {}), cpu {}, memory {}, received {}, sent {}, version {}",
+            "{status} {} in {}{asked}(queued {}, instance {}, ran {}), cpu {}, memory {}, received {}, sent {}, \
+             version {number}{}{alias}{goes_on}",
             printable(&self.outcome),
             took(self.duration_us),
             took(self.queue_us),

@@ -173,6 +173,7 @@ impl Builder {
             }
             match record {
                 Record::Line(line) => self.add_function(line.function),
+                Record::After(after) => self.add_function(after.function),
                 Record::Invocation(invocation) => {
                     self.add_function(invocation.function);
                     self.statuses |= bit(invocation.status / 100);
@@ -279,7 +280,7 @@ pub(crate) fn open_block(block: &Block, packed: &[u8]) -> Result<Vec<u8>, Damage
 #[cfg(test)]
 mod tests {
     use super::*;
-    use abi::spool::{self, Gap, Invocation, Line, Records, Stream};
+    use abi::spool::{self, Gap, Invocation, Line, Records, Request, Stream};
     use proptest::prelude::*;
 
     fn line<'a>(id: InvocationId, function: &'a str, text: &'a [u8]) -> Record<'a> {
@@ -353,6 +354,10 @@ mod tests {
             outcome: "timeout",
             function: "f",
             version: "v",
+            number: 1,
+            alias: "active",
+            request: Request { method: "GET", prefix: "/f", path: "/" },
+            goes_on: false,
             arrival: None,
             trace: None,
         };

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::SeqCst;
 
 use abi::invocation_id::InvocationId;
-use abi::spool::{Invocation, Line, Record, Stream};
+use abi::spool::{Invocation, Line, Record, Request, Stream};
 
 use super::entry::Entry;
 use super::index::Times;
@@ -120,6 +120,10 @@ fn write(logs: &Logs, function: &str, status: u16, count: usize) -> Vec<Invocati
             outcome: "ok",
             function,
             version: "v",
+            number: 1,
+            alias: "active",
+            request: Request { method: "GET", prefix: "/f", path: "/" },
+            goes_on: false,
             arrival: None,
             trace: None,
         };
@@ -222,6 +226,7 @@ async fn entries_come_in_order_by_pages_of_any_size_from_everywhere() {
     let time = |entry: &Entry| match entry {
         Entry::Line(line) => line.time.clone(),
         Entry::Invocation(invocation) => invocation.time.clone(),
+        Entry::After(after) => after.time.clone(),
         Entry::Gap { time, .. } => time.clone(),
     };
     assert!(whole.iter().map(time).is_sorted());

@@ -11,7 +11,7 @@
 //! Ids of the parts follow that of the request. Pure; owns no fds.
 
 use abi::invocation_id::InvocationId;
-use abi::spool::{Invocation, Trace};
+use abi::spool::{Invocation, Request};
 use serde::Serialize;
 
 use crate::store::files::hex;
@@ -94,9 +94,9 @@ pub(super) fn spans(of: &Invocation<'_>) -> Vec<Span> {
     let mut spans = vec![Span {
         parent_span_id: trace.parent.map(|parent| hex(&parent)),
         flags: SAMPLED | REMOTE_KNOWN | if trace.parent.is_some() { REMOTE } else { 0 },
-        name: name(of, trace),
+        name: name(of),
         kind: SERVER,
-        attributes: attributes(of, trace),
+        attributes: attributes(of),
         status: status(of),
         ..part(0, 0, "", begun_us, of.ended_us())
     }];
@@ -125,14 +125,14 @@ fn nanos(us: u64) -> String {
 }
 
 /// As HTTP's conventions have it for a server whose routes are functions.
-fn name(of: &Invocation<'_>, trace: Trace<'_>) -> String {
-    match trace.method {
+fn name(of: &Invocation<'_>) -> String {
+    match of.request.method {
         "" => of.function.to_owned(),
         method => format!("{method} {}", of.function),
     }
 }
 
-fn attributes(of: &Invocation<'_>, trace: Trace<'_>) -> Vec<Attribute> {
+fn attributes(of: &Invocation<'_>) -> Vec<Attribute> {
     let mut attributes = vec![
         text("faas.name", of.function),
         text("faas.version", of.version),
@@ -145,8 +145,15 @@ fn attributes(of: &Invocation<'_>, trace: Trace<'_>) -> Vec<Attribute> {
         number("sockhop.cpu_time_us", of.cpu_us),
         number("sockhop.memory_bytes", of.memory_bytes),
     ];
-    if !trace.method.is_empty() {
-        attributes.extend([text("http.request.method", trace.method), text("url.path", trace.path)]);
+    let Request { method, prefix, path } = of.request;
+    if !method.is_empty() {
+        attributes.extend([text("http.request.method", method), text("url.path", [prefix, path].concat())]);
+    }
+    if of.number > 0 {
+        attributes.push(number("sockhop.version_number", of.number.into()));
+    }
+    if !of.alias.is_empty() {
+        attributes.push(text("sockhop.alias", of.alias));
     }
     if of.status > 0 {
         attributes.push(number("http.response.status_code", of.status.into()));
@@ -175,7 +182,7 @@ fn status(of: &Invocation<'_>) -> Option<Status> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use abi::spool::Arrival;
+    use abi::spool::{Arrival, Trace};
 
     fn invocation(outcome: &'static str, status: u16) -> Invocation<'static> {
         let id = InvocationId::from_bytes([0x81; 16]);
@@ -194,8 +201,12 @@ mod tests {
             outcome,
             function: "shop",
             version: "v",
+            number: 3,
+            alias: "active",
+            request: Request { method: "PUT", prefix: "/shop", path: "/a" },
+            goes_on: false,
             arrival: None,
-            trace: Some(Trace { id: [7; 16], parent: Some([9; 8]), sampled: true, method: "PUT", path: "/a" }),
+            trace: Some(Trace { id: [7; 16], parent: Some([9; 8]), sampled: true }),
         }
     }
 

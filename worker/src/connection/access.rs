@@ -22,6 +22,9 @@ pub(super) struct Access {
     time: SystemTime,
     function: String,
     version: String,
+    number: u32,
+    /// Empty when it was called by its version.
+    alias: String,
     method: String,
     path: String,
     client: Option<SocketAddr>,
@@ -40,7 +43,7 @@ pub(super) struct End {
 impl Access {
     /// Notes a request as its client made it: the path with the function's name in it, without the query, which may hold secrets.
     pub(super) fn note(
-        (function, version): (&ArchivedFunction, &ArchivedVersion),
+        (function, version, alias): (&ArchivedFunction, &ArchivedVersion, &str),
         request: &Request<()>,
         client: Option<SocketAddr>,
     ) -> Self {
@@ -50,6 +53,8 @@ impl Access {
             time: SystemTime::now(),
             function: function.name.as_str().to_owned(),
             version: version.id_text().to_string(),
+            number: version.number.to_native(),
+            alias: alias.to_owned(),
             method: shortened(request.method().as_str(), METHOD_BYTES_MAX),
             path: shortened(&path, PATH_BYTES_MAX),
             client,
@@ -59,7 +64,7 @@ impl Access {
     /// The line, with its newline; none when there is to be none.
     pub(super) fn line(&self, format: AccessLog, id: InvocationId, end: &End) -> Option<String> {
         let time = humantime::format_rfc3339_micros(self.time);
-        let Self { function, version, method, path, client, .. } = self;
+        let Self { function, version, number, alias, method, path, client, .. } = self;
         let End { status, cut, sent_bytes, duration } = end;
         let duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         let client = client.map(|client| client.to_string());
@@ -67,10 +72,11 @@ impl Access {
             AccessLog::Off => None,
             AccessLog::Text => {
                 let status = status.map_or_else(|| "-".to_owned(), |status| status.to_string());
+                let alias = if alias.is_empty() { "-" } else { alias };
                 let (client, cut) = (client.unwrap_or_else(|| "-".to_owned()), if *cut { " cut" } else { "" });
                 Some(format!(
-                    "{time} access function={function} version={version} invocation={id} client={client} method={method} \
-                     path={path:?} status={status} duration_us={duration_us} sent_bytes={sent_bytes}{cut}\n"
+                    "{time} access function={function} version={version} number={number} alias={alias} invocation={id} \
+                     client={client} method={method} path={path:?} status={status} duration_us={duration_us} sent_bytes={sent_bytes}{cut}\n"
                 ))
             }
             AccessLog::Json => {
@@ -79,6 +85,8 @@ impl Access {
                     "time": time.to_string(),
                     "function": function,
                     "version": version,
+                    "number": number,
+                    "alias": (!alias.is_empty()).then_some(alias),
                     "invocation": id.to_string(),
                     "client": client,
                     "method": method,
@@ -110,7 +118,8 @@ mod tests {
         let client = Some("192.0.2.1:99".parse().unwrap());
         let (function, version) = ("hello".to_owned(), "v1".to_owned());
         let path = shortened(path, PATH_BYTES_MAX);
-        Access { time: SystemTime::UNIX_EPOCH, function, version, method: "GET".to_owned(), path, client }
+        let (time, alias, method) = (SystemTime::UNIX_EPOCH, "active".to_owned(), "GET".to_owned());
+        Access { time, function, version, number: 1, alias, method, path, client }
     }
 
     const END: End = End { status: Some(200), cut: false, sent_bytes: 7, duration: Duration::from_micros(1234) };
@@ -121,8 +130,8 @@ mod tests {
         assert_eq!(access.line(AccessLog::Off, id, &END), None);
         let text = access.line(AccessLog::Text, id, &END).unwrap();
         let expected = format!(
-            "1970-01-01T00:00:00.000000Z access function=hello version=v1 invocation={id} client=192.0.2.1:99 method=GET \
-             path=\"/hello/x\" status=200 duration_us=1234 sent_bytes=7\n"
+            "1970-01-01T00:00:00.000000Z access function=hello version=v1 number=1 alias=active invocation={id} \
+             client=192.0.2.1:99 method=GET path=\"/hello/x\" status=200 duration_us=1234 sent_bytes=7\n"
         );
         assert_eq!(text, expected);
         let gone = End { status: None, cut: true, ..END };

@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use abi::board::{LATENCY_BOUNDS_US, Outcome, now_us};
 use abi::catalogue::CatalogueView;
-use abi::choice::Choice;
+use abi::choice::{Choice, Meant};
 use abi::invocation_id::InvocationId;
 use abi::message::AccessLog;
 use abi::spool::{Arrival, Invocation, Record};
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method};
 
 use super::access::{self, Access};
+use super::message::FORWARDED_PREFIX;
 use super::service::{Destination, Routed};
 use super::wire::SharedWire;
 use crate::facts::{Facts, Parts};
@@ -27,11 +30,38 @@ pub(super) struct Account {
     /// Where its function is counted; none when there is no such function.
     pub(super) place: Option<Place>,
     pub(super) facts: Rc<Facts>,
-    /// The function, for the invocation's record in the log.
-    chosen: Option<(Rc<CatalogueView>, Choice)>,
+    /// For the invocation's record in the log.
+    chosen: Option<Chosen>,
     arrived: Option<Arrived>,
     /// For its line in the access log, if there is one.
     access: Option<Box<Access>>,
+}
+
+/// What was asked of which version. Shares the request's bytes.
+struct Chosen {
+    catalogue: Rc<CatalogueView>,
+    choice: Choice,
+    meant: Meant,
+    method: Method,
+    prefix: Option<HeaderValue>,
+    path: Option<PathAndQuery>,
+}
+
+impl Chosen {
+    /// The alias that the version was called by; empty when it was called by its own name.
+    fn alias(&self) -> &str {
+        let Meant::Alias(alias) = self.meant else { return "" };
+        let function = self.catalogue.function(self.choice.function);
+        function.and_then(|function| function.aliases.get(alias)).map_or("", |alias| &alias.name)
+    }
+
+    fn request(&self) -> abi::spool::Request<'_> {
+        abi::spool::Request {
+            method: self.method.as_str(),
+            prefix: self.prefix.as_ref().and_then(|prefix| prefix.to_str().ok()).unwrap_or_default(),
+            path: self.path.as_ref().map_or("", PathAndQuery::path),
+        }
+    }
 }
 
 /// When a connection came that begins with the request, by [`now_us`].
@@ -62,18 +92,27 @@ pub(super) struct Moved {
 impl Account {
     /// Opens the account of a request that has just come.
     pub(super) fn open(worker: &Worker, routed: &Routed, wire: &SharedWire, arrived: Option<Arrived>) -> Self {
+        let request = &routed.message.request;
         let found = match &routed.destination {
-            Destination::Function { catalogue, choice } => Some((Rc::clone(catalogue), *choice)),
+            Destination::Function { catalogue, choice, meant } => Some(Chosen {
+                catalogue: Rc::clone(catalogue),
+                choice: *choice,
+                meant: *meant,
+                method: request.method().clone(),
+                prefix: request.headers().get(&FORWARDED_PREFIX).cloned(),
+                path: request.uri().path_and_query().cloned(),
+            }),
             Destination::Problem(_) => None,
         };
-        let chosen = found.as_ref().and_then(|(catalogue, choice)| catalogue.chosen(*choice));
+        let chosen = found.as_ref().and_then(|found| found.catalogue.chosen(found.choice));
         let place = chosen.map(|(function, ..)| Place::from(function));
         // From here on the engine sees it in flight.
         let _ = place.and_then(|place| worker.counts(place));
+        let alias = found.as_ref().map_or("", Chosen::alias);
         let access =
             chosen.filter(|_| worker.settings.borrow().access_log != AccessLog::Off).map(|(function, version, _)| {
                 let client = wire.lock().socket().peer_addr().ok();
-                Box::new(Access::note((function, version), &routed.message.request, client))
+                Box::new(Access::note((function, version, alias), request, client))
             });
         let facts = Rc::default();
         Self { id: InvocationId::new(), begun_us: now_us(), place, facts, chosen: found, arrived, access }
@@ -107,8 +146,8 @@ impl Account {
 
     /// Logs the invocation, which is over at `now`.
     fn log(&self, worker: &Worker, sent: Sent, moved: Moved, now: u64) {
-        let chosen = self.chosen.as_ref().and_then(|(catalogue, choice)| catalogue.chosen(*choice));
-        let (Some(spool), Some((function, version, _))) = (worker.log.spool(), chosen) else { return };
+        let (Some(spool), Some(chosen)) = (worker.log.spool(), &self.chosen) else { return };
+        let Some((function, version, _)) = chosen.catalogue.chosen(chosen.choice) else { return };
         // Intervals by the clock that is never set, from one look at the time of day.
         let (time_now, facts) = (time_us(), &self.facts);
         let time_of = |at: u64| time_now.saturating_sub(now.saturating_sub(at));
@@ -135,6 +174,10 @@ impl Account {
             outcome,
             function: function.name.as_str(),
             version: &version.id_text(),
+            number: version.number.to_native(),
+            alias: chosen.alias(),
+            request: chosen.request(),
+            goes_on: facts.record(now),
             arrival: self.arrived.map(|arrived| Arrival {
                 accepted_us: time_of(arrived.accepted_us),
                 received_us: time_of(arrived.received_us),

@@ -128,7 +128,7 @@ fn decide(worker: &Rc<Worker>, wire: &mut Wire, awaits: Awaits) -> Option<Next> 
                 let Some(choice) = catalogue.choose(function, meant, fastrand::u32(..)).filter(|_| ours) else {
                     return Some(Next::End(End::GiveBack(awaits)));
                 };
-                (Destination::Function { catalogue, choice }, prefix_length)
+                (Destination::Function { catalogue, choice, meant }, prefix_length)
             }
             Err(name) => (Destination::Problem(Problem::unknown_function(name)), 0),
         };

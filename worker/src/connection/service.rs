@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use abi::board::Reason;
 use abi::catalogue::CatalogueView;
-use abi::choice::Choice;
+use abi::choice::{Choice, Meant};
 use abi::head::Framing;
 use abi::invocation_id::InvocationId;
 use abi::problem::{self, Problem};
@@ -27,7 +27,7 @@ use crate::worker::Worker;
 /// Where a request goes.
 pub(super) enum Destination {
     /// A function of the catalogue that routed it.
-    Function { catalogue: Rc<CatalogueView>, choice: Choice },
+    Function { catalogue: Rc<CatalogueView>, choice: Choice, meant: Meant },
     /// No function: the answer is the node's own.
     Problem(Problem),
 }
@@ -63,7 +63,7 @@ async fn run(
 ) -> Result<Response<ReplyBody>, Problem> {
     let Routed { message: Message { mut request, .. }, framing, destination } = routed;
     let (catalogue, choice) = match destination {
-        Destination::Function { catalogue, choice } => (catalogue, choice),
+        Destination::Function { catalogue, choice, .. } => (catalogue, choice),
         Destination::Problem(problem) => {
             worker.count_refused(problem.status);
             return Err(problem);

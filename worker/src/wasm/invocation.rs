@@ -139,6 +139,7 @@ pub(crate) struct Guest {
     used: Duration,
     /// When its time limit passes, as the board tells it.
     deadline_ms: u64,
+    id: InvocationId,
     facts: Rc<Facts>,
 }
 
@@ -152,6 +153,8 @@ impl Guest {
         running.guest_left_thread(self.used.saturating_sub(before));
         self.facts.cpu.set(self.used);
         let ended = std::task::ready!(ended);
+        self.facts.goes_on.set(false);
+        running.log_after(self.id, &self.facts);
         // Its place is free again here; its instance is kept, or unmade once the reply has left or another is to be made.
         self.running = None;
         Poll::Ready(ended)
@@ -188,7 +191,7 @@ pub(crate) async fn run(
     let call = call(Rc::clone(worker), Rc::clone(&function), request, reply, (id, trace), Rc::clone(facts));
     let deadline_ms = (begun_us / 1000).saturating_add(u64::from(function.limits.timeout_ms));
     let (running, facts_of_guest) = (Some::<(Run, _)>((Box::pin(call), running)), Rc::clone(facts));
-    let mut guest = Guest { running, used: Duration::ZERO, deadline_ms, facts: facts_of_guest };
+    let mut guest = Guest { running, used: Duration::ZERO, deadline_ms, id, facts: facts_of_guest };
 
     let name = || function.name.to_string();
     let replied = poll_fn(|cx| {
@@ -394,7 +397,8 @@ fn tell(worker: &Worker, function: &Function, id: InvocationId, failure: &Failur
 /// Lets a guest whose reply is complete finish what it is still doing, on its own time limit.
 pub(crate) fn linger(mut guest: Guest) {
     if !guest.has_ended() {
-        // Its reply has been sent: nobody is left to be told how it ends but the log, which `call` writes.
+        guest.facts.goes_on.set(true);
+        // Its reply is complete: nobody is left to be told how it ends but the log.
         tokio::task::spawn_local(async move { drop(poll_fn(|cx| guest.poll(cx)).await) });
     }
 }

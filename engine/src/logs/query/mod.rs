@@ -48,6 +48,9 @@ pub(crate) struct OneInvocation {
     pub(crate) id: String,
     /// None while it runs, or when its worker died over it.
     pub(crate) record: Option<super::entry::Invocation>,
+    /// What it did after its reply; none when it did nothing, or is not done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) after: Option<super::entry::After>,
     pub(crate) lines: Vec<Line>,
     pub(crate) notes: Vec<String>,
 }
@@ -125,7 +128,7 @@ impl Logs {
             hours = before + 1;
         }
         let (selection, notes) = look_up.end().await;
-        let mut found = OneInvocation { id: id.to_string(), record: None, lines: Vec::new(), notes };
+        let mut found = OneInvocation { id: id.to_string(), record: None, after: None, lines: Vec::new(), notes };
         let (entries, more) = selection.into_entries();
         if more.is_some() {
             found.notes.push(format!("these are the first {} bytes; there is more", ANSWER_BYTES_MAX));
@@ -134,6 +137,7 @@ impl Logs {
             match entry {
                 Entry::Line(line) => found.lines.push(line),
                 Entry::Invocation(invocation) => found.record = Some(*invocation),
+                Entry::After(after) => found.after = Some(after),
                 Entry::Gap { .. } => {}
             }
         }

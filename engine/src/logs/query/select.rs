@@ -78,6 +78,7 @@ impl Filter {
         let function = match record {
             Record::Line(line) => Some(line.function),
             Record::Invocation(invocation) => Some(invocation.function),
+            Record::After(after) => Some(after.function),
             // Whose the missing ones are nobody knows.
             Record::Gap(_) => None,
         };
