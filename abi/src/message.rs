@@ -119,6 +119,11 @@ pub enum ToWorker {
     },
     /// Carries a new segment of the log, opened to append. From here on the worker writes to this one, and closes the one before.
     Spool,
+    /// Write to the segment what is logged by now; someone is about to read it.
+    WriteLog {
+        /// What the answer is to bear.
+        ticket: u64,
+    },
     /// Carries the sealed memfd of a catalogue, which replaces the one before.
     Catalogue,
     /// Carries the sealed memfd of a catalogue with one function of one version, which is to be instantiated and let go again; it
@@ -204,6 +209,11 @@ pub enum ToEngine {
         /// Why there is no instance; none when there was one.
         failure: Option<String>,
     },
+    /// What a [`ToWorker::WriteLog`] asked for is done.
+    LogWritten {
+        /// That of the question.
+        ticket: u64,
+    },
     /// Carries a client's socket whose next request this worker must not run, or does not stay to run.
     Return {
         /// What the worker has read from the socket and not used.
@@ -223,7 +233,11 @@ impl Message for ToWorker {
             | Self::Module { .. }
             | Self::Secrets { .. }
             | Self::Connection { .. } => 1,
-            Self::Settings { .. } | Self::ModuleMissing { .. } | Self::SecretsMissing { .. } | Self::Drain { .. } => 0,
+            Self::Settings { .. }
+            | Self::WriteLog { .. }
+            | Self::ModuleMissing { .. }
+            | Self::SecretsMissing { .. }
+            | Self::Drain { .. } => 0,
         }
     }
 
@@ -250,6 +264,7 @@ impl Message for ToEngine {
             | Self::Draining
             | Self::Want { .. }
             | Self::Tried { .. }
+            | Self::LogWritten { .. }
             | Self::WantSecrets { .. } => 0,
         }
     }

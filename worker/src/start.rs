@@ -131,6 +131,16 @@ fn handle(worker: &Rc<Worker>, filter: &log::Filter, received: Received<ToWorker
                 spool.switch(segment);
             }
         }
+        (ToWorker::WriteLog { ticket }, None) => {
+            let worker = Rc::clone(worker);
+            // Behind all tasks that are ready to run: what they log of replies that have left is to be written, too.
+            tokio::task::spawn_local(async move {
+                if let Some(spool) = worker.log.spool() {
+                    spool.written().await;
+                }
+                worker.outbox.send(ToEngine::LogWritten { ticket }, None);
+            });
+        }
         (ToWorker::Module { key }, Some(fd)) => {
             if worker.functions.module_arrived(key, fd) {
                 worker.row().counts.cold_loads.add(1);

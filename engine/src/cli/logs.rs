@@ -140,7 +140,7 @@ async fn many(logs: &Logs) -> anyhow::Result<()> {
         None => {
             if shown.entries == 0 {
                 eprintln!(
-                    "nothing to show of {} (what was written in the last 100 ms may not be readable yet)",
+                    "nothing to show of {} (what another node has logged can be read some 10 s later)",
                     logs.what
                 );
             }

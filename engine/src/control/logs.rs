@@ -21,16 +21,21 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use serde::Deserialize;
+use tokio::sync::oneshot;
 
 use super::api::{Control, Failed, bad_request};
 use crate::logs::entry;
 use crate::logs::query::follow::{Told, follow};
 use crate::logs::query::{Filter, Order, Page, Times};
+use crate::workers::supervise::Command;
 
 /// Entries in one answer, and without another word.
 pub(crate) const LIMIT_MAX: usize = 10_000;
 /// How long before it is asked for a live stream begins: longer than workers gather what they write.
 const FOLLOW_BEFORE: Duration = Duration::from_secs(1);
+
+/// How long workers get to write what they have logged, before what is there is read without it. A disk may be slow.
+const WRITE_WAIT: Duration = Duration::from_secs(1);
 
 /// What is asked for.
 #[derive(Debug, Default, Deserialize)]
@@ -78,18 +83,28 @@ impl Asked {
     }
 }
 
+/// Has workers write what they gather for a moment, so that an invocation is found as soon as its reply has arrived.
+async fn write(control: &Control) {
+    let (written, is_written) = oneshot::channel();
+    if control.supervisor.send(Command::WriteLog { written }).is_ok() {
+        // A worker that does not write in time has the rest of its log read without it.
+        let _ = tokio::time::timeout(WRITE_WAIT, is_written).await;
+    }
+}
+
 pub(super) async fn invocation(
     State(control): State<Arc<Control>>,
     Path(id): Path<String>,
 ) -> Result<Response, Failed> {
     let id: InvocationId = id.parse().map_err(bad_request)?;
+    write(&control).await;
     let found = control.logs.invocation(id).await;
     if found.record.is_none() && found.lines.is_empty() {
         let kept = humantime::format_duration(control.logs.kept_for());
         let notes: String = found.notes.iter().map(|note| format!("; {note}")).collect();
         let error = format!(
-            "there is nothing of invocation {id} in the log; it is kept for {kept} (--logs-kept-for), and what was written in the \
-             last 100 ms may not be readable yet{notes}"
+            "there is nothing of invocation {id} in the log; it is kept for {kept} (--logs-kept-for), and what another \
+             node has logged can be read when it is in the store, 10 s later as a rule{notes}"
         );
         return Err(Failed::new(StatusCode::NOT_FOUND, error));
     }
@@ -103,6 +118,9 @@ pub(super) async fn logs(State(control): State<Arc<Control>>, Query(asked): Quer
         return live(&control, filter, now);
     }
     let page = asked.page().map_err(bad_request)?;
+    if page.after.is_none() {
+        write(&control).await;
+    }
     Ok(Json(control.logs.entries(filter, page).await).into_response())
 }
 

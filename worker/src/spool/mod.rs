@@ -17,6 +17,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use abi::board::{Board, LogCounts};
 use abi::limits::SPOOL_FLUSH_INTERVAL;
 use abi::spool::Record;
+use tokio::sync::oneshot;
 
 use self::queue::{Next, Queue};
 use self::segment::{Segment, Written};
@@ -99,6 +100,22 @@ impl Spool {
         self.0.changed.notify_all();
     }
 
+    /// Resolves when what is logged by now is written, or never will be.
+    pub(crate) async fn written(&self) {
+        let (written, is_written) = oneshot::channel();
+        {
+            let mut state = self.0.lock();
+            if state.ended {
+                return;
+            }
+            state.queue.write_now(written);
+            state.idle = false;
+        }
+        self.0.changed.notify_all();
+        // Without an answer, the thread has ended.
+        let _ = is_written.await;
+    }
+
     /// Waits until everything is written, or for as long as `limit`. Nothing may be logged afterwards.
     pub(crate) fn end(&self, limit: Duration) {
         let mut state = self.0.lock();
@@ -168,6 +185,8 @@ fn next(shared: &Shared, segment: &mut Option<Segment>) -> Option<queue::Chunk> 
         let ending = state.ending;
         match state.queue.next(Instant::now(), ending) {
             Next::Chunk(chunk) => return Some(chunk),
+            // Whoever asked may have gone.
+            Next::Written(written) => drop(written.send(())),
             Next::Segment => {
                 if let Some(given) = state.given.take() {
                     *segment = Some(Segment::new(given));

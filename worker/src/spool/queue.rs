@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use abi::limits::{SPOOL_CHUNK_BYTES, SPOOL_CHUNKS_MAX, SPOOL_FLUSH_INTERVAL};
 use abi::spool::{self, Found, Gap, Record, Records};
+use tokio::sync::oneshot;
 
 /// Why records are missing, in the words of the log.
 const DROPPED: &str = "the disk did not keep up";
@@ -50,6 +51,8 @@ enum Entry {
     Chunk(Vec<u8>),
     /// What follows is for another segment.
     Segment,
+    /// Someone waits for what is before this to be written.
+    Awaited(oneshot::Sender<()>),
 }
 
 /// What is to be done next.
@@ -59,6 +62,8 @@ pub(super) enum Next {
     Chunk(Chunk),
     /// Take over the segment that was given.
     Segment,
+    /// Say that everything is written that was put before this was asked for.
+    Written(oneshot::Sender<()>),
     /// Nothing for so long, unless something is added.
     Wait(Duration),
     /// Nothing until something is added.
@@ -129,6 +134,12 @@ impl Queue {
         self.entries.push_back(Entry::Segment);
     }
 
+    /// What is put by now is to be written at once, and `written` to be told.
+    pub(super) fn write_now(&mut self, written: oneshot::Sender<()>) {
+        self.close_current();
+        self.entries.push_back(Entry::Awaited(written));
+    }
+
     fn close_current(&mut self) {
         if !self.current.is_empty() {
             self.entries.push_back(Entry::Chunk(std::mem::take(&mut self.current)));
@@ -151,6 +162,7 @@ impl Queue {
         match self.entries.pop_front() {
             None => Next::Nothing,
             Some(Entry::Segment) => Next::Segment,
+            Some(Entry::Awaited(written)) => Next::Written(written),
             Some(Entry::Chunk(bytes)) => {
                 self.chunks -= 1;
                 Next::Chunk(Chunk { bytes, written: 0 })
@@ -232,6 +244,23 @@ mod tests {
         assert!(matches!(queue.next(now, false), Next::Chunk(_)));
         assert!(matches!(queue.next(now, false), Next::Segment));
         assert!(matches!(queue.next(now, false), Next::Wait(_)));
+    }
+
+    #[test]
+    fn what_is_awaited_is_written_at_once_and_what_comes_behind_it_is_not() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        put(&mut queue, b"a", now);
+        let (written, mut is_written) = oneshot::channel();
+        queue.write_now(written);
+        put(&mut queue, b"b", now);
+        let Next::Chunk(chunk) = queue.next(now, false) else { panic!("it is awaited") };
+        assert_eq!(Records::of(chunk.left()).flatten().collect::<Vec<_>>(), [line(b"a")]);
+        assert!(is_written.try_recv().is_err());
+        let Next::Written(written) = queue.next(now, false) else { panic!("everything before it was taken") };
+        written.send(()).unwrap();
+        assert!(matches!(queue.next(now, false), Next::Wait(_)), "what came later has its time");
+        let (written, _) = oneshot::channel();
+        Queue::default().write_now(written);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 mod reroute;
 mod told;
 mod trial;
+mod write_log;
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
@@ -27,6 +28,7 @@ use tokio::sync::oneshot;
 
 pub(crate) use self::trial::TrialError;
 use self::trial::{Trials, Tried};
+use self::write_log::LogWrites;
 use super::link::{self, Link, What};
 use super::process;
 use crate::compile::cache::Cache;
@@ -56,6 +58,8 @@ pub(crate) enum Command {
     Publish { catalogue: Arc<OwnedFd>, view: Arc<CatalogueView>, done: Done },
     /// Have a shared worker instantiate the one version of this catalogue.
     Try { catalogue: Arc<OwnedFd>, done: Tried },
+    /// Have every worker write what it has logged by now.
+    WriteLog { written: oneshot::Sender<()> },
     /// Serve by these settings; answered when they are in every worker's queue.
     Reconfigure { settings: Settings, drain_timeout: Duration, done: oneshot::Sender<()> },
     /// Tell what the workers do.
@@ -111,6 +115,7 @@ pub(crate) struct Supervisor {
     tickets: HashMap<Ticket, Done>,
     next_ticket: Ticket,
     trials: Trials,
+    log_writes: LogWrites,
     waiting: Waiting<Parked>,
     parking: UnboundedReceiver<Parked>,
     events: (UnboundedSender<link::Event>, UnboundedReceiver<link::Event>),
@@ -144,6 +149,7 @@ impl Supervisor {
             tickets: HashMap::new(),
             next_ticket: 0,
             trials: Trials::default(),
+            log_writes: LogWrites::default(),
             waiting: Waiting::default(),
             parking,
             events: unbounded_channel(),
@@ -353,6 +359,7 @@ impl Supervisor {
         tracing::info!("worker {} on core {} has ended: {}", link.pid, link.handle.core, ended.unwrap_or_default());
         self.shared.metrics.retire(worker.seat, &self.catalogue.1);
         self.trials.bury(worker);
+        self.log_writes.ended(worker);
         for received in link.unreceived() {
             if let (ToWorker::Connection { read, awaits, .. }, Some(socket)) = (received.message, received.fd) {
                 self.route_again(Handed { socket, read, awaits });
@@ -426,6 +433,11 @@ impl Supervisor {
                     self.on(Event::Broke { worker, why: "it answered a trial that it was not asked for".to_owned() });
                 }
             }
+            (ToEngine::LogWritten { ticket }, None) => {
+                if !self.log_writes.answered(worker, ticket) {
+                    self.on(Event::Broke { worker, why: "it wrote a log that it was not asked for".to_owned() });
+                }
+            }
             (ToEngine::WantSecrets { function }, None) if serves => self.on_want_secrets(worker, function),
             (ToEngine::Return { read, awaits }, Some(socket)) if serves && is_stream(&socket) => {
                 self.route_again(Handed { socket, read, awaits });
@@ -482,6 +494,7 @@ impl Supervisor {
     fn on_command(&mut self, command: Command) {
         match command {
             Command::Try { catalogue, done } => self.try_out(catalogue, done),
+            Command::WriteLog { written } => self.write_log(written),
             Command::Publish { catalogue, view, done } => self.publish(catalogue, view, done),
             Command::Reconfigure { settings, drain_timeout, done } => {
                 self.reconfigure(settings, drain_timeout);
