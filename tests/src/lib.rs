@@ -17,6 +17,7 @@ pub mod guests;
 pub mod nobody;
 pub mod node;
 pub mod process;
+pub mod prometheus;
 pub mod running;
 pub mod s3;
 pub mod seccomp;

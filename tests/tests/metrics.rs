@@ -72,7 +72,7 @@ fn admin(node: &Node) -> SocketAddr {
 fn ask(admin: SocketAddr, method: &str, path: &str, token: Option<&str>) -> harness::answer::Answer {
     let mut connection = Connection::open(admin);
     let token = token.map(|token| format!("Bearer {token}"));
-    let mut headers = vec![("connection", "close")];
+    let mut headers = vec![("connection", "close"), ("accept", "application/openmetrics-text")];
     headers.extend(token.as_deref().map(|token| ("authorization", token)));
     connection.send(request(method, path, &headers, b""));
     harness::answer::Answer::read(method, &connection.rest())

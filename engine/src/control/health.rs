@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{ACCEPT, CONTENT_TYPE, VARY};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::api::{Control, Failed};
 use crate::core::Pool;
+use crate::metrics::format::Format;
 use crate::metrics::memory;
 use crate::metrics::text::{self, Exposition};
 use crate::traces::Traces;
@@ -44,7 +45,7 @@ fn reason(draining: bool, ready: usize) -> Option<&'static str> {
 }
 
 /// Everything that is counted.
-pub(super) async fn metrics(State(control): State<Arc<Control>>) -> Result<Response, Failed> {
+pub(super) async fn metrics(State(control): State<Arc<Control>>, headers: HeaderMap) -> Result<Response, Failed> {
     let (node, workers) = (control.node().await, control.workers().await?);
     let reading = control.shared.metrics.read(&control.shared.snapshot.load().catalogue);
     let (engine_memory_bytes, parked) = (memory::resident_bytes(node.pid), control.shared.parking.len());
@@ -52,7 +53,9 @@ pub(super) async fn metrics(State(control): State<Arc<Control>>) -> Result<Respo
     let traces = control.logs.traces.as_ref().map(Traces::reading);
     let text = text::write(Exposition { node, workers, reading, engine_memory_bytes, parked, logs, traces });
     let text = text.map_err(|error| Failed::new(StatusCode::INTERNAL_SERVER_ERROR, error))?;
-    Ok(([(CONTENT_TYPE, text::CONTENT_TYPE)], text).into_response())
+    let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let format = Format::accepted(accepted);
+    Ok(([(CONTENT_TYPE, format.content_type()), (VARY, "accept")], format.write(text)).into_response())
 }
 
 #[cfg(test)]

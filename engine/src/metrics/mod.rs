@@ -5,6 +5,7 @@
 //! is kept when its process ends, so that no number falls until the node ends. A removed function's numbers go with it.
 //! Owns no fds.
 
+pub(crate) mod format;
 pub(crate) mod memory;
 pub(crate) mod reading;
 pub(crate) mod text;

@@ -1,4 +1,5 @@
-//! Metrics as Prometheus reads them: the OpenMetrics text format 1.0, written by the library `prometheus-client`.
+//! Metrics as Prometheus reads them: the OpenMetrics text format 1.0, written by the library `prometheus-client`. For scrapers that
+//! know only Prometheus' own text format, [`super::format`] makes that of it.
 //!
 //! Names are `sockhop_*`, with base units. A function has series once it was called, and of outcomes and reasons those that
 //! there were. Pure; owns no fds.
@@ -17,9 +18,6 @@ use super::reading::{FunctionReading, Reading, WorkerTally};
 use crate::control::status::{NodeStatus, WorkerState, WorkerStatus};
 use crate::logs::LogsReading;
 use crate::traces::TracesReading;
-
-/// The media type of what [`write()`] writes.
-pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Everything there is to tell.
 #[derive(Debug)]
