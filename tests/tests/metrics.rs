@@ -313,6 +313,43 @@ fn the_api_over_tcp_needs_the_token_and_probes_do_not() {
     node.stop();
 }
 
+/// A function sees a caller's authorization to itself, and the node's token never.
+#[test]
+fn invoke_gives_a_function_everything_but_the_token() {
+    let node = admin_node();
+    node.deploy("inspect", "inspect", &[]);
+    let token = std::fs::read_to_string(node.data().join("admin.token")).unwrap();
+    let (address, bearer) = (admin(&node), format!("Bearer {}", token.trim()));
+    let seen = |headers: &[(&str, &str)]| {
+        let mut connection = Connection::open(address);
+        let headers = [headers, &[("connection", "close")]].concat();
+        connection.send(request("GET", "/v1/functions/inspect/invoke/", &headers, b""));
+        let answer = harness::answer::Answer::read("GET", &connection.rest());
+        assert_eq!(answer.status, Some(200), "{answer:?}");
+        let json: serde_json::Value = serde_json::from_str(&answer.text()).unwrap();
+        assert!(!json.to_string().contains(token.trim()), "{json}");
+        json["headers"].clone()
+    };
+    assert_eq!(seen(&[("authorization", &bearer), ("x-other", "1")])["x-other"][0], "1");
+    let headers = seen(&[("sockhop-authorization", &bearer), ("authorization", "Bearer theirs")]);
+    assert_eq!(headers["authorization"], serde_json::json!(["Bearer theirs"]));
+    assert_eq!(
+        seen(&[("sockhop-authorization", &bearer), ("authorization", &bearer)])["authorization"],
+        serde_json::Value::Null
+    );
+
+    let url = format!("http://{address}");
+    let ours = ["invoke", "inspect", "--header", "authorization: Bearer theirs"];
+    for node_option in [&["--node", &url][..], &[]] {
+        let mut command = harness::node::sockhop();
+        command.args(ours).args(node_option).arg("--data").arg(node.data()).env_remove("SOCKHOP_TOKEN");
+        let said = harness::Running::spawn(&mut command).finish(SOON).expect_code(0).stdout;
+        assert!(said.contains("Bearer theirs") && !said.contains(token.trim()), "{said}");
+    }
+    assert!(!node.stderr().contains(token.trim()));
+    node.stop();
+}
+
 #[test]
 fn a_node_that_drains_is_alive_and_not_ready() {
     let mut node = admin_node();

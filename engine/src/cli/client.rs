@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -137,7 +137,7 @@ impl Node {
         let host = if let Place::Tcp(address) = &self.place { address.as_str() } else { "localhost" };
         let mut request = Request::builder().method(method).uri(path).header(HOST, host);
         if let Some(authorization) = authorization {
-            request = request.header(AUTHORIZATION, authorization);
+            request = request.header(token::HEADER, authorization);
         }
         for (name, value) in headers {
             request = request.header(name, value);

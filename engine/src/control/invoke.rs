@@ -9,6 +9,8 @@ use axum::http::{HeaderName, HeaderValue, Request, Response, Uri, header};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use super::token;
+
 /// Why the call did not get through.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InvokeError {
@@ -18,9 +20,9 @@ pub(crate) enum InvokeError {
     Listener { address: SocketAddr, reason: String },
 }
 
-/// Headers that belong to the connection to the control API, not to the call.
-const CONNECTION_HEADERS: [HeaderName; 4] =
-    [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE, header::HOST];
+/// Headers that belong to the request to the control API, not to the call. On the Unix socket nothing has taken the token out.
+const OWN_HEADERS: [HeaderName; 5] =
+    [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE, header::HOST, token::HEADER];
 
 /// Calls the function `name`, which may have what is meant of it behind an `@`, at `path_and_query` with the method, headers and body of `request`.
 pub(super) async fn invoke(
@@ -34,7 +36,7 @@ pub(super) async fn invoke(
     let (mut parts, body) = request.into_parts();
     let target = format!("/{name}{path_and_query}");
     parts.uri = target.parse::<Uri>().map_err(|_| InvokeError::Path(path_and_query.to_owned()))?;
-    CONNECTION_HEADERS.iter().for_each(|header| drop(parts.headers.remove(header)));
+    OWN_HEADERS.iter().for_each(|header| drop(parts.headers.remove(header)));
     parts.headers.insert(header::HOST, HeaderValue::from_static("localhost"));
 
     let stream = TcpStream::connect(address).await.map_err(|error| failed(&error))?;

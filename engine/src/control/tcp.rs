@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use axum::http::header::WWW_AUTHENTICATE;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -77,9 +77,9 @@ impl Admin {
     }
 }
 
-/// Lets a request through that shows the token.
-pub(super) async fn check(State(token): State<Arc<Token>>, request: Request, next: Next) -> Response {
-    if token.is_in(request.headers().get(AUTHORIZATION).map(|value| value.as_bytes())) {
+/// Lets a request through that shows the token, without it.
+pub(super) async fn check(State(token): State<Arc<Token>>, mut request: Request, next: Next) -> Response {
+    if token.take_from(request.headers_mut()) {
         return next.run(request).await;
     }
     let what = "expected `Authorization: Bearer TOKEN`; the token is in admin.token in the node's data folder";

@@ -1,12 +1,16 @@
 //! The token of the control API over TCP: 32 random bytes, in a file that only the node's user can read.
 //!
-//! Made once and kept, so that a client has it as long as the data folder lives. Owns no fds beyond a call.
+//! Made once and kept, so that a client has it as long as the data folder lives. A request shows it in a header of its own, or in
+//! `Authorization`; it is taken out of the request where it is checked, so that nothing behind the check has it. Owns no fds
+//! beyond a call.
 
 use std::fs::{File, Permissions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use subtle::ConstantTimeEq as _;
 
 use crate::store::files;
@@ -15,6 +19,11 @@ use crate::store::files;
 const TOKEN_BYTES: usize = 32;
 /// Its file in the data folder.
 const FILE: &str = "admin.token";
+
+/// The header that is only ever for the node: where it is, `Authorization` is the function's.
+pub(crate) const HEADER: HeaderName = HeaderName::from_static("sockhop-authorization");
+/// How a header's value begins that has the token (RFC 6750 2.1).
+const SCHEME: &[u8] = b"Bearer ";
 
 /// Where a node's token stands.
 pub(crate) fn path(data: &Path) -> PathBuf {
@@ -60,11 +69,23 @@ impl Token {
         Ok(Self(text))
     }
 
-    /// Whether an Authorization header (RFC 6750 2.1) has it. How long this takes tells nothing of how much of it was right.
-    pub(crate) fn is_in(&self, header: Option<&[u8]>) -> bool {
-        let shown = header.and_then(|header| header.split_at_checked(7));
+    /// Takes the token out of a request's headers; whether it was there. [`HEADER`] alone decides where it is given. A copy of the
+    /// token in `Authorization` goes in any case, what else stands there stays.
+    pub(crate) fn take_from(&self, headers: &mut HeaderMap) -> bool {
+        let own = headers.remove(HEADER);
+        let shown = headers.get_all(AUTHORIZATION).iter().any(|value| self.is_in(value));
+        if shown {
+            headers.remove(AUTHORIZATION);
+        }
+        own.map_or(shown, |own| self.is_in(&own))
+    }
+
+    /// Whether a header's value has it. How long this takes tells nothing of how much of it was right.
+    fn is_in(&self, value: &HeaderValue) -> bool {
+        let shown = value.as_bytes().split_at_checked(SCHEME.len());
         shown.is_some_and(|(scheme, shown)| {
-            scheme.eq_ignore_ascii_case(b"Bearer ") && bool::from(shown.ct_eq(self.0.as_bytes()))
+            // The grammar has one space or more (RFC 9110 11.4).
+            scheme.eq_ignore_ascii_case(SCHEME) && bool::from(shown.trim_ascii_start().ct_eq(self.0.as_bytes()))
         })
     }
 }
@@ -93,11 +114,43 @@ mod tests {
     #[test]
     fn only_the_whole_token_is_taken() {
         let token = Token("a".repeat(64));
-        let shown = |text: &str| token.is_in(Some(text.as_bytes()));
-        assert!(shown(&format!("Bearer {}", "a".repeat(64))) && shown(&format!("bearer {}", "a".repeat(64))));
-        for wrong in ["", "Bearer ", "Bearer", "Basic x", &"a".repeat(64), &format!("Bearer {}", "a".repeat(63))] {
-            assert!(!shown(wrong), "{wrong:?}");
+        for name in [HEADER, AUTHORIZATION] {
+            let shown = |text: &str| {
+                let value = HeaderValue::from_str(text).unwrap();
+                token.take_from(&mut HeaderMap::from_iter([(name.clone(), value)]))
+            };
+            for right in ["Bearer ", "bearer ", "Bearer  "] {
+                assert!(shown(&format!("{right}{}", "a".repeat(64))), "{right:?}");
+            }
+            for wrong in ["", "Bearer ", "Bearer", "Basic x", &"a".repeat(64), &format!("Bearer {}", "a".repeat(63))] {
+                assert!(!shown(wrong), "{wrong:?}");
+            }
+            assert!(!shown(&format!("Bearer {}b", "a".repeat(63))));
         }
-        assert!(!shown(&format!("Bearer {}b", "a".repeat(63))) && !token.is_in(None));
+        assert!(!token.take_from(&mut HeaderMap::new()));
+    }
+
+    #[test]
+    fn it_is_gone_from_the_headers_and_what_is_anothers_stays() {
+        let (token, shown) = (Token("a".repeat(64)), format!("Bearer {}", "a".repeat(64)));
+        let left = |given: &[(HeaderName, &str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in given {
+                headers.append(name, HeaderValue::from_str(value).unwrap());
+            }
+            let taken = token.take_from(&mut headers);
+            assert!(
+                headers.values().all(|value| value != shown.as_str()) && !headers.contains_key(HEADER),
+                "{given:?}"
+            );
+            (taken, headers.get(AUTHORIZATION).map(|value| value.to_str().unwrap().to_owned()))
+        };
+        let guests = Some("Bearer guest".to_owned());
+        assert_eq!(left(&[(AUTHORIZATION, &shown)]), (true, None));
+        assert_eq!(left(&[(AUTHORIZATION, "Bearer guest"), (AUTHORIZATION, &shown)]), (true, None));
+        assert_eq!(left(&[(HEADER, &shown), (AUTHORIZATION, "Bearer guest")]), (true, guests.clone()));
+        assert_eq!(left(&[(HEADER, &shown), (HEADER, &shown), (AUTHORIZATION, &shown)]), (true, None));
+        assert_eq!(left(&[(HEADER, "Bearer no"), (AUTHORIZATION, &shown)]), (false, None));
+        assert_eq!(left(&[(AUTHORIZATION, "Bearer guest")]), (false, guests));
     }
 }
