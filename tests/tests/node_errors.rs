@@ -1,12 +1,15 @@
 //! A node that cannot start says which setting is in its way; a command that finds no node says how to start one.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use harness::client::request;
 use harness::running::is_root;
 use harness::{Finished, Node, Running, guests, node, seccomp};
 use nix::unistd::{Uid, chown};
@@ -133,4 +136,42 @@ fn too_little_locked_memory_is_named() {
     let ended = Running::spawn(&mut command).finish(LIMIT);
     assert_eq!(ended.stdout, "");
     ended.expect_error(&["memlock"]);
+}
+
+/// Whatever stands in a path where a name belongs is looked at before anything else, percent-encoded or not.
+#[test]
+fn what_is_no_name_is_refused_wherever_the_control_api_takes_one() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    let node = Node::build().data(&data).in_folder().start();
+    node.deploy("hello", "hello", &[]);
+    let outside = folder.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("x.json"), "kept").unwrap();
+    let bad = ["..%2F..%2F..%2Foutside", "%2e%2e", "..%2Fhello", "%2Fusr", "hello%00", "a.b", "a%20b"];
+    let paths = |bad: &str| {
+        let of_function =
+            ["", "/secrets", "/secrets/KEY", "/versions", "/rollback", "/aliases", "/aliases/x", "/invoke/"];
+        let mut paths = of_function.map(|rest| format!("/v1/functions/{bad}{rest}")).to_vec();
+        paths.push(format!("/v1/functions/hello@{bad}/invoke/"));
+        paths.extend(["aliases", "secrets"].map(|kind| format!("/v1/functions/hello/{kind}/{bad}")));
+        paths
+    };
+    for path in bad.iter().flat_map(|bad| paths(bad)) {
+        for method in ["GET", "PUT", "DELETE", "POST"] {
+            let mut socket = UnixStream::connect(data.join("control.sock")).unwrap();
+            socket.write_all(&request(method, &path, &[("connection", "close")], b"")).unwrap();
+            let mut answer = Vec::new();
+            socket.read_to_end(&mut answer).unwrap();
+            let answer = harness::answer::Answer::read(method, &answer);
+            assert_eq!(answer.status, Some(400), "{method} {path}: {answer:?}");
+        }
+    }
+    assert_eq!(fs::read_to_string(outside.join("x.json")).unwrap(), "kept");
+    for command in
+        [&["remove", "../x"][..], &["inspect", "../x"], &["invoke", "hello@../x"], &["secret", "list", "../x"]]
+    {
+        node.cli(command).expect_code(1);
+    }
+    node.stop();
 }

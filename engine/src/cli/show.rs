@@ -3,7 +3,6 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use abi::reference::split;
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use bytesize::ByteSize;
@@ -17,6 +16,7 @@ use super::client::Node;
 use super::versions::targets;
 use super::{Show, Target};
 use crate::compile::inspect::Kind;
+use crate::control::names::check_called;
 use crate::control::sync::Away;
 use crate::store::limits::Limits;
 
@@ -174,7 +174,7 @@ pub(super) async fn status(show: Show) -> anyhow::Result<()> {
 }
 
 pub(super) async fn invoke(invoke: Invoke) -> anyhow::Result<()> {
-    abi::name::check(split(&invoke.name).0)?;
+    check_called(&invoke.name)?;
     let body = match invoke.body.as_deref().map(|body| (body, body.strip_prefix('@'))) {
         None => Bytes::new(),
         Some((_, Some(file))) => {

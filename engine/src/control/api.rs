@@ -40,7 +40,7 @@ use super::functions::{Activation, ChangeError, Functions};
 use super::invoke::{self, InvokeError};
 use super::status::{NodeStatus, Status, WorkerStatus};
 use super::tcp::{self, Admin};
-use super::{health, logs, secrets, top, versions_api};
+use super::{health, logs, names, secrets, top, versions_api};
 use crate::host::place;
 use crate::logs::Logs;
 use crate::metrics::memory;
@@ -134,20 +134,24 @@ pub(crate) async fn serve(listener: UnixListener, admin: Option<Admin>, control:
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .with_state(Arc::clone(&control));
+    let named = Router::new()
+        .route("/v1/functions/{name}", get(inspect).put(deploy).delete(remove))
+        .route("/v1/functions/{name}/secrets", get(secrets::list))
+        .route("/v1/functions/{name}/secrets/{key}", put(secrets::set).delete(secrets::remove))
+        .layer(DefaultBodyLimit::disable())
+        .merge(versions_api::routes())
+        .layer(middleware::from_fn(names::check));
     let guarded = Router::new()
         .route("/v1/status", get(status))
         .route("/v1/top", get(top::top))
         .route("/v1/logs", get(logs::logs))
         .route("/v1/invocations/{id}", get(logs::invocation))
         .route("/v1/functions", get(list))
-        .route("/v1/functions/{name}", get(inspect).put(deploy).delete(remove))
-        .route("/v1/functions/{name}/secrets", get(secrets::list))
-        .route("/v1/functions/{name}/secrets/{key}", put(secrets::set).delete(secrets::remove))
         .route("/v1/functions/{name}/invoke", any(call))
         .route("/v1/functions/{name}/invoke/", any(call))
         .route("/v1/functions/{name}/invoke/{*path}", any(call))
         .layer(DefaultBodyLimit::disable())
-        .merge(versions_api::routes());
+        .merge(named);
     let (guarded, life) = (guarded.with_state(Arc::clone(&control)), control.life.clone());
     if let Some(admin) = admin {
         let guarded = guarded.clone().layer(middleware::from_fn_with_state(Arc::clone(&admin.token), tcp::check));
@@ -292,6 +296,7 @@ async fn call(State(control): State<Arc<Control>>, request: Request<Body>) -> Re
         .and_then(|rest| rest.split_once("/invoke"))
         .map(|(name, rest)| (name.to_owned(), rest.to_owned()))
         .ok_or_else(unfit)?;
+    names::check_called(&name).map_err(bad_request)?;
     let (function, reference) = split(&name);
     control.functions.find(function, reference).await?;
     let listener = control.listeners.first().copied().ok_or_else(unfit)?;

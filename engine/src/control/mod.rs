@@ -5,7 +5,7 @@
 //! that changes, [`sync`] how a node keeps up with what others deploy, [`mod@versions`] versions and aliases with their
 //! [wire](versions_api), [`catalogue`] what workers are told of all functions, [`secrets`] the wire of secrets, [`slots`] functions'
 //! places on the board, [`invoke`] a call through the front door, [`status`] what is told of workers, [`health`] what probes and
-//! Prometheus ask, [`top`] what `sockhop top` does, [`logs`] what `sockhop logs` does.
+//! Prometheus ask, [`top`] what `sockhop top` does, [`logs`] what `sockhop logs` does, [`names`] what a path may name.
 
 pub(crate) mod api;
 mod catalogue;
@@ -13,6 +13,7 @@ pub(crate) mod functions;
 mod health;
 mod invoke;
 pub(crate) mod logs;
+pub(crate) mod names;
 mod secrets;
 mod slots;
 pub(crate) mod status;

@@ -16,6 +16,10 @@ pub(crate) enum StoreError {
     Format { name: String, found: String, readable: String },
     #[error("the object {key:?} in the store is not understood: {reason}; deploy the function again")]
     Unfit { key: String, reason: String },
+    #[error(
+        "the key {key:?} leads out of the store's folder, so nothing was read or written; it is made of a name that was not checked, please report it"
+    )]
+    Outside { key: String },
     #[error("the store has no object {key:?}; deploy the function again")]
     Missing { key: String },
     #[error(

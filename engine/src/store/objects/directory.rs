@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use super::{Answer, Listed, Objects};
@@ -31,8 +31,15 @@ impl Directory {
         Ok(Self { root })
     }
 
-    fn path(&self, key: &str) -> PathBuf {
-        self.root.join(key)
+    /// Where an object is, or those whose keys begin so.
+    ///
+    /// # Errors
+    /// [`StoreError::Outside`] for a key that leads out of the folder.
+    fn path(&self, key: &str) -> Result<PathBuf, StoreError> {
+        match Path::new(key).components().all(|part| matches!(part, Component::Normal(_))) {
+            true => Ok(self.root.join(key)),
+            false => Err(StoreError::Outside { key: key.to_owned() }),
+        }
     }
 
     /// Runs `call` on a thread that may block.
@@ -43,6 +50,7 @@ impl Directory {
     ) -> Answer<'static, T> {
         let (store, path) = (self.clone(), self.path(key));
         Box::pin(async move {
+            let path = path?;
             let done = tokio::task::spawn_blocking(move || call(&store, &path)).await;
             done.unwrap_or_else(|error| Err(StoreError::Ended { reason: error.to_string() }))
         })
@@ -51,7 +59,7 @@ impl Directory {
     fn list_now(&self, prefix: &str, after: &str) -> Result<Vec<Listed>, StoreError> {
         let (mut listed, mut folders) = (Vec::new(), vec![prefix.trim_end_matches('/').to_owned()]);
         while let Some(folder) = folders.pop() {
-            let path = self.path(&folder);
+            let path = self.path(&folder)?;
             let entries = match std::fs::read_dir(&path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 entries => entries.map_err(StoreError::io("read", &path))?,
@@ -200,7 +208,7 @@ impl Objects for Directory {
     }
 
     fn local_path(&self, key: &str) -> Option<PathBuf> {
-        Some(self.path(key))
+        self.path(key).ok()
     }
 
     fn clear_unfinished(&self) -> Answer<'_, ()> {
