@@ -26,7 +26,7 @@ pub mod spool;
 /// Version of the wire between engine and worker. Raise it when the meaning of a message changes.
 pub const VERSION: u32 = 1;
 
-/// Identifies the build: the package's version and a hash of this crate's sources and compiler.
+/// Identifies the build: the package's version and a hash of this crate's sources, of rkyv's version and of the compiler.
 /// Engine and worker talk only when theirs are equal.
 pub const BUILD_ID: &str = concat!(env!("CARGO_PKG_VERSION"), "+", env!("SOCKHOP_SCHEMA_HASH"));
 
