@@ -9,6 +9,7 @@ pub mod cache_index;
 pub mod catalogue;
 pub mod channel;
 pub mod choice;
+pub mod dumps;
 pub mod envelope;
 pub mod head;
 pub mod invocation_id;

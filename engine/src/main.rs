@@ -30,6 +30,13 @@ use clap::Parser as _;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // Tokens and secrets are in the memory of every command, and in the engine's for good.
+    if let Err(error) = abi::dumps::forbid() {
+        log::say_failure(&format!(
+            "core dumps of this process cannot be forbidden: {error}; does a seccomp filter refuse prctl?"
+        ));
+        return ExitCode::FAILURE;
+    }
     let command = cli::Cli::parse().command;
     let code = match cli::run(command) {
         Ok(()) => ExitCode::SUCCESS,

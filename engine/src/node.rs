@@ -31,7 +31,7 @@ use crate::core::fleet;
 use crate::dispatch::Snapshot;
 use crate::dispatch::parking::parking;
 use crate::host::lock::{self, DataLock};
-use crate::host::{cores, fds, place, probe, systemd};
+use crate::host::{cores, fds, folder, place, probe, systemd};
 use crate::logs::{self, Logs};
 use crate::metrics::Metrics;
 use crate::reconfigure::{self, Fixed};
@@ -39,7 +39,6 @@ use crate::secrets::{KeyFile, Secrets};
 use crate::settings::{Resolved, Sources};
 use crate::shard::{self, Backlog, Shard, Shared, listen};
 use crate::store::artefacts::Artefacts;
-use crate::store::files;
 use crate::store::known::Known;
 use crate::store::objects;
 use crate::store::repository::Repository;
@@ -81,8 +80,7 @@ async fn run(
     let successor = Successor::remember().context("this process's own binary cannot be found")?;
     probe::diagnose(&probe::probe())?;
     let cores = cores::choose(config.cores.clone(), cores::allowed()?).with_context(|| resolved.whence("cores"))?;
-    files::create_folder(&config.data)
-        .with_context(|| format!("{}: the data folder {:?} cannot be made", resolved.whence("data"), config.data))?;
+    folder::take(&config.data).with_context(|| resolved.whence("data"))?;
     let mut stop = Stop::watch()?;
     let offered = match start {
         Start::Alone => None,

@@ -19,7 +19,7 @@ pub fn nix_pid(pid: u32) -> Pid {
     Pid::from_raw(i32::try_from(pid).expect("pids are small"))
 }
 
-/// The open file descriptors of a process and what they are.
+/// The open file descriptors of a process and what they are. A node's processes show them to root alone.
 pub fn fds(pid: u32) -> BTreeMap<u32, String> {
     let folder = format!("/proc/{pid}/fd");
     fs::read_dir(&folder)

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use harness::client::request;
 use harness::running::is_root;
-use harness::{Finished, Node, Running, guests, node, seccomp};
+use harness::{Connection, Finished, Node, Running, guests, node, process, seccomp};
+use nix::sys::signal::Signal;
 use nix::unistd::{Uid, chown};
 use tempfile::TempDir;
 
@@ -112,30 +113,100 @@ fn forbidden_io_uring_is_named() {
     ended.expect_error(&["io_uring", "seccomp"]);
 }
 
-#[test]
-fn too_little_locked_memory_is_named() {
+/// `serve` without privileges but with these limits, on the folder `data` in `folder`; none where it cannot be started.
+fn serve_as_nobody(folder: &Path, limits: &[&str]) -> Option<Command> {
     if !is_root() || !Path::new("/usr/bin/prlimit").exists() || !Path::new("/usr/bin/setpriv").exists() {
         eprintln!("skipped: needs root, prlimit and setpriv to start a node without privileges");
-        return;
+        return None;
     }
-    // Root is not held to the limit, so the node must run as somebody else, who must be able to read it.
-    let folder = TempDir::new().unwrap();
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    // Nobody must be able to read it.
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
     for name in ["sockhop", "sockhop-worker"] {
-        fs::copy(node::binaries().join(name), folder.path().join(name)).unwrap();
-        fs::set_permissions(folder.path().join(name), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::copy(node::binaries().join(name), folder.join(name)).unwrap();
+        fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o755)).unwrap();
     }
-    let data = folder.path().join("data");
+    let data = folder.join("data");
     fs::create_dir(&data).unwrap();
     chown(&data, Some(Uid::from_raw(UNPRIVILEGED)), None).unwrap();
 
     let mut command = Command::new("/usr/bin/prlimit");
-    command.args(["--memlock=65536:65536", "/usr/bin/setpriv", "--clear-groups"]);
+    command.args(limits).args(["/usr/bin/setpriv", "--clear-groups"]);
     command.args([format!("--reuid={UNPRIVILEGED}"), format!("--regid={UNPRIVILEGED}")]);
-    command.arg(folder.path().join("sockhop")).arg("serve").arg("--data").arg(&data).args(["--listen", "127.0.0.1:0"]);
+    command.arg(folder.join("sockhop")).arg("serve").arg("--data").arg(&data).args(["--listen", "127.0.0.1:0"]);
+    Some(command)
+}
+
+#[test]
+fn too_little_locked_memory_is_named() {
+    // Root is not held to the limit, so the node must run as somebody else.
+    let folder = TempDir::new().unwrap();
+    let Some(mut command) = serve_as_nobody(folder.path(), &["--memlock=65536:65536"]) else { return };
     let ended = Running::spawn(&mut command).finish(LIMIT);
     assert_eq!(ended.stdout, "");
     ended.expect_error(&["memlock"]);
+}
+
+/// What is in the memory of a node's processes is nobody's to read: no core dump, whatever the limit, and no debugger of the same
+/// user, to whom the kernel then shows nothing of them in /proc.
+#[test]
+fn a_nodes_processes_leave_no_core_and_show_nothing_to_their_own_user() {
+    let folder = TempDir::new().unwrap();
+    let Some(mut command) = serve_as_nobody(folder.path(), &["--core=1000000:1000000"]) else { return };
+    let mut node = Running::spawn(command.args(["--cores", &node::two_cores()]));
+    let (_, addresses) = node::ready_line(&mut node);
+    let (data, hello) = (folder.path().join("data"), guests::path("hello"));
+    for options in [&["--name", "hello"][..], &["--name", "alone", "--isolation", "process"]] {
+        let deploy = ["deploy", hello.to_str().unwrap(), "--data", data.to_str().unwrap()];
+        node::run(deploy.iter().chain(options)).expect_code(0);
+    }
+    for target in ["/hello/", "/alone/"] {
+        Connection::open(addresses[0]).get(target).expect_hello();
+    }
+    let workers = process::descendants(node.pid());
+    assert!(workers.len() >= 2, "shared ones and alone's: {workers:?}");
+    for pid in workers.into_iter().chain([node.pid()]) {
+        assert_eq!(fs::metadata(format!("/proc/{pid}")).unwrap().uid(), UNPRIVILEGED);
+        assert_eq!(fs::metadata(format!("/proc/{pid}/environ")).unwrap().uid(), 0, "{pid} is dumpable");
+        let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+        let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+        assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"], "{pid}");
+    }
+    let status = node::run(["status", "--json", "--data", data.to_str().unwrap()]).expect_code(0).stdout;
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    let memory = |worker: &serde_json::Value| worker["memory_bytes"].as_u64() > Some(100_000);
+    assert!(status["workers"].as_array().unwrap().iter().all(memory), "{status:#}");
+    node.signal(Signal::SIGTERM);
+    assert_eq!(node.wait_exit(LIMIT).code(), Some(0));
+}
+
+#[test]
+fn a_data_folder_that_is_not_its_users_alone_is_mended_or_refused() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    fs::create_dir(&data).unwrap();
+    let mode = || fs::metadata(&data).unwrap().permissions().mode() & 0o7777;
+    let set_mode = |mode| fs::set_permissions(&data, fs::Permissions::from_mode(mode)).unwrap();
+    // Nobody can have put anything there yet.
+    for loose in [0o777, 0o755] {
+        set_mode(loose);
+        let node = Node::build().data(&data).in_folder().start();
+        assert_eq!(mode(), 0o700);
+        assert!(node.stderr().contains("chmod 700"), "{}", node.stderr());
+        node.stop();
+        for entry in fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().path()).filter(|_| loose == 0o777) {
+            if entry.is_dir() { fs::remove_dir_all(entry).unwrap() } else { fs::remove_file(entry).unwrap() }
+        }
+    }
+    for loose in [0o770, 0o702, 0o1777] {
+        set_mode(loose);
+        serve(&data, &[]).expect_error(&[&format!("{loose:04o}"), "chmod 700", data.to_str().unwrap()]);
+        assert_eq!(mode(), loose);
+    }
+    if is_root() {
+        set_mode(0o700);
+        chown(&data, Some(Uid::from_raw(UNPRIVILEGED)), None).unwrap();
+        serve(&data, &[]).expect_error(&[&format!("belongs to user {UNPRIVILEGED}"), "chown -R 0"]);
+    }
 }
 
 /// Whatever stands in a path where a name belongs is looked at before anything else, percent-encoded or not.

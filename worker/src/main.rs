@@ -29,6 +29,11 @@ use abi::channel::Channel;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // Before there is anything in this memory that others gave.
+    if let Err(error) = abi::dumps::forbid() {
+        eprintln!("core dumps of this process cannot be forbidden: {error}; does a seccomp filter refuse prctl?");
+        return ExitCode::FAILURE;
+    }
     let filter = log::start();
     // A task's panic would leave a worker that has lost a connection without knowing. Better none, and a new one.
     let report = std::panic::take_hook();

@@ -91,8 +91,7 @@ pub(crate) fn run(kind: Kind, input: &PathBuf, output: &PathBuf) -> Result<(), S
 fn limit() -> nix::Result<()> {
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     setrlimit(Resource::RLIMIT_AS, ADDRESS_SPACE_BYTES_MAX, ADDRESS_SPACE_BYTES_MAX)?;
-    setrlimit(Resource::RLIMIT_CPU, CPU_TIME_MAX.as_secs(), CPU_TIME_MAX.as_secs())?;
-    setrlimit(Resource::RLIMIT_CORE, 0, 0)
+    setrlimit(Resource::RLIMIT_CPU, CPU_TIME_MAX.as_secs(), CPU_TIME_MAX.as_secs())
 }
 
 /// The compiler as workers expect it.
