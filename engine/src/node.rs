@@ -44,8 +44,8 @@ use crate::store::objects;
 use crate::store::repository::Repository;
 use crate::takeover::{self, Door, Giver, Successor};
 use crate::traces::Traces;
+use crate::workers::Binary;
 use crate::workers::supervise::{Command, Plan, Supervisor};
-use crate::workers::worker_binary;
 
 /// How a node begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,7 +153,7 @@ impl Node {
         sockets: Vec<TcpListener>,
     ) -> anyhow::Result<Self> {
         let config = &resolved.settings;
-        let binary = worker_binary()?;
+        let binary = Binary::open()?;
         let admin = config.admin.as_ref().map(|address| admin(address, &config.data, start));
         let admin = admin.transpose().with_context(|| resolved.whence("admin"))?;
         let objects = objects::open(config).with_context(|| resolved.whence("store"))?;

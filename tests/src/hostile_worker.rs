@@ -1,5 +1,6 @@
-//! A worker that does what no worker does: the file `mischief` beside the binary says which. It stands in for a worker that
-//! was broken into, or is of another build; `tests/hostile_worker.rs` puts it in the real one's place.
+//! A worker that does what no worker does: the file `mischief` beside the binary says which; without one it is the real worker,
+//! `real-worker` beside it. It stands in for a worker that was broken into, or is of another build; the engine is started with it
+//! in the real one's place (`node::binaries_with`), since an engine runs the binary that it has found at its start.
 //!
 //! Owns its end of the channel, at the number that every worker finds it under.
 #![expect(clippy::expect_used, reason = "it may end however it likes")]
@@ -7,6 +8,8 @@
 use std::fs::File;
 use std::io::IoSlice;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -17,7 +20,10 @@ use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
 fn main() {
     let own = std::env::current_exe().expect("it was started from a file");
-    let mischief = std::fs::read_to_string(own.with_file_name("mischief")).expect("the test says which");
+    let Ok(mischief) = std::fs::read_to_string(own.with_file_name("mischief")) else {
+        let error = Command::new(own.with_file_name("real-worker")).exec();
+        panic!("the real worker: {error}");
+    };
     // SAFETY: the engine put the channel at this number before `exec`, and nothing in this process has used it yet.
     let socket = unsafe { OwnedFd::from_raw_fd(abi::WORKER_CHANNEL_FD) };
     let raw = socket.as_raw_fd();
@@ -66,6 +72,10 @@ fn main() {
                 };
                 let _ = std::fs::write(&told, what);
             });
+        }
+        "a library is missing: libnothing.so" => {
+            eprintln!("{mischief}");
+            std::process::exit(127);
         }
         "closes what it gets" => serve(&Channel::from(socket), |_, _| {}),
         other => panic!("{other:?} is no mischief"),

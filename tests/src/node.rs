@@ -44,6 +44,16 @@ pub fn binaries_of_its_own() -> TempDir {
     folder
 }
 
+/// The same, with `worker` in the place of `sockhop-worker`, which is `real-worker` beside it. What is in the file `mischief`
+/// there is what each worker does that starts; one without that file is a real one.
+pub fn binaries_with(worker: &str) -> TempDir {
+    let folder = binaries_of_its_own();
+    let place = folder.path().join("sockhop-worker");
+    std::fs::rename(&place, folder.path().join("real-worker")).expect("it is there");
+    std::fs::copy(worker, place).expect("room for the binary");
+    folder
+}
+
 /// `sockhop` with nothing inherited that would tell it of another node.
 pub fn sockhop() -> Command {
     sockhop_in(&binaries())

@@ -11,32 +11,29 @@ use harness::{Connection, Node, node};
 /// Until a worker that is killed at once has been killed a few times.
 const NOTICED: Duration = Duration::from_secs(20);
 
-/// Replaces the worker's binary: every one that starts from now on is another.
-fn replace_worker(folder: &Path, by: &Path) {
-    let (new, old) = (folder.join("new"), folder.join("sockhop-worker"));
-    fs::copy(by, &new).unwrap();
-    fs::rename(new, old).unwrap();
-}
-
-fn hostile() -> &'static Path {
-    Path::new(env!("CARGO_BIN_EXE_hostile-worker"))
+/// Has every worker that starts from now on do this, or be a real one.
+fn make_mischief(folder: &Path, mischief: Option<&str>) {
+    let path = folder.join("mischief");
+    match mischief {
+        Some(mischief) => fs::write(path, mischief).unwrap(),
+        None => fs::remove_file(path).unwrap(),
+    }
 }
 
 /// The engine kills a worker that does this, says why, and serves on.
 fn is_killed(mischief: &str, said: &str) {
-    let folder = node::binaries_of_its_own();
+    let folder = node::binaries_with(env!("CARGO_BIN_EXE_hostile-worker"));
     let node = Node::build().binaries(folder.path()).start();
     node.deploy("hello", "hello", &[]);
     node.get("/hello/").expect_hello();
     let fds = node.fds().into_iter().filter(|(pid, _)| *pid == node.pid()).collect::<Vec<_>>();
-    fs::write(folder.path().join("mischief"), mischief).unwrap();
-    replace_worker(folder.path(), hostile());
+    make_mischief(folder.path(), Some(mischief));
     kill_now(node.status().workers[0].pid);
     node.until_status("it is killed more than once", NOTICED, |_| node.stderr().matches(said).count() > 1);
     for _ in 0..20 {
         node.get("/hello/").expect_hello();
     }
-    replace_worker(folder.path(), &node::binaries().join("sockhop-worker"));
+    make_mischief(folder.path(), None);
     node.until_status("a real one serves again", NOTICED, |status| {
         status.workers.iter().all(|worker| worker.state == "ready")
     });
@@ -77,7 +74,7 @@ fn a_catalogue_that_there_never_was() {
 
 #[test]
 fn a_worker_that_gives_back_other_things_than_sockets_harms_nobody_else() {
-    let folder = node::binaries_of_its_own();
+    let folder = node::binaries_with(env!("CARGO_BIN_EXE_hostile-worker"));
     let node = Node::build().binaries(folder.path()).start();
     node.deploy("hello", "hello", &[]);
     node.deploy("hello", "alone", &["--isolation", "process"]);
@@ -85,8 +82,7 @@ fn a_worker_that_gives_back_other_things_than_sockets_harms_nobody_else() {
     node.get("/alone/").expect_hello();
     let fds: Vec<_> = node.fds().into_iter().filter(|(pid, _)| *pid == node.pid()).collect();
     for mischief in ["returns what it was never given", "closes what it gets"] {
-        fs::write(folder.path().join("mischief"), mischief).unwrap();
-        replace_worker(folder.path(), hostile());
+        make_mischief(folder.path(), Some(mischief));
         node.status().pool("alone").filter(|worker| worker.pid != 0).for_each(|worker| kill_now(worker.pid));
         for _ in 0..5 {
             let mut connection = Connection::open(node.addresses()[0]);
@@ -99,7 +95,7 @@ fn a_worker_that_gives_back_other_things_than_sockets_harms_nobody_else() {
         }
         assert!(node.stderr().contains("no client's connection"), "{}", node.stderr());
         let own = node.status().pool("alone").next().expect("it has a seat").pid;
-        replace_worker(folder.path(), &node::binaries().join("sockhop-worker"));
+        make_mischief(folder.path(), None);
         if own != 0 {
             kill_now(own);
         }

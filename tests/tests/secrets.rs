@@ -165,15 +165,12 @@ fn a_value_is_nowhere_but_with_its_function() {
 
 #[test]
 fn a_worker_gets_no_secrets_of_functions_that_it_does_not_run() {
-    let folder = node::binaries_of_its_own();
+    let folder = node::binaries_with(env!("CARGO_BIN_EXE_hostile-worker"));
     let node = Node::build().binaries(folder.path()).start();
     node.deploy("inspect", "shop", &[]);
     set(&node, "shop", "A", MARK);
     node.deploy("hello", "alone", &["--isolation", "process"]);
     fs::write(folder.path().join("mischief"), "asks for another's secrets").unwrap();
-    let new = folder.path().join("new");
-    fs::copy(env!("CARGO_BIN_EXE_hostile-worker"), &new).unwrap();
-    fs::rename(new, folder.path().join("sockhop-worker")).unwrap();
     let mut connection = node.connect();
     connection.send("GET /alone/ HTTP/1.1\r\nHost: a\r\n\r\n");
     let told = wait::until("it is told", SOON, || {

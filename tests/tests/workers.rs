@@ -1,6 +1,6 @@
 //! Workers come when they are needed and go when they are not, and one that does not move is not waited for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
@@ -110,13 +110,11 @@ fn a_deploy_outlives_the_workers_that_it_is_tried_on() {
 
 #[test]
 fn a_worker_that_cannot_start_is_told_with_its_last_words_and_costs_nothing() {
-    let folder = node::binaries_of_its_own();
+    let folder = node::binaries_with(env!("CARGO_BIN_EXE_hostile-worker"));
     let node = Node::build().binaries(folder.path()).start();
     node.deploy("hello", "hello", &[]);
-    let worker = folder.path().join("sockhop-worker");
-    fs::remove_file(&worker).unwrap();
-    fs::write(&worker, "#!/bin/sh\necho 'a library is missing: libnothing.so' >&2\nexit 127\n").unwrap();
-    fs::set_permissions(&worker, fs::Permissions::from_mode(0o755)).unwrap();
+    let mischief = folder.path().join("mischief");
+    fs::write(&mischief, "a library is missing: libnothing.so").unwrap();
     kill_now(node.status().workers[0].pid);
     let failing = node.until_status("it fails over and over", SOON, |status| status.workers[0].failed_starts >= 4);
     let words = failing.workers[0].last_words.clone().unwrap_or_default();
@@ -131,11 +129,69 @@ fn a_worker_that_cannot_start_is_told_with_its_last_words_and_costs_nothing() {
     let starts = node.status().workers[0].failed_starts - failing.workers[0].failed_starts;
     assert!(starts <= 3, "{starts} starts in {:?}, {:?}", from.elapsed(), process::cpu_time(node.pid()) - before);
 
-    fs::remove_file(&worker).unwrap();
-    fs::copy(node::binaries().join("sockhop-worker"), &worker).unwrap();
+    fs::remove_file(&mischief).unwrap();
     let back =
         node.until_status("it starts again", Duration::from_secs(30), |status| status.workers[0].state == "ready");
     assert_eq!((back.workers[0].failed_starts, back.workers[0].last_words.clone()), (0, None), "{back:#?}");
+    node.stop();
+}
+
+/// What is installed while an engine runs is the next engine's, and worker and compiler are of one build with it until then.
+#[test]
+fn an_engine_runs_the_binaries_that_it_was_started_with() {
+    let folder = node::binaries_of_its_own();
+    let node = Node::build().binaries(folder.path()).start();
+    for name in ["sockhop", "sockhop-worker"] {
+        let path = folder.path().join(name);
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "#!/bin/sh\nexit 3\n").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let before = node.status();
+    before.workers.iter().for_each(|worker| kill_now(worker.pid));
+    node.until_status("all are replaced", SOON, |status| {
+        status
+            .workers
+            .iter()
+            .all(|worker| worker.state == "ready" && before.workers.iter().all(|w| w.pid != worker.pid))
+    });
+    fs::remove_file(folder.path().join("sockhop-worker")).unwrap();
+    node.deploy("hello", "hello", &[]);
+    node.deploy("hello", "alone", &["--isolation", "process"]);
+    node.get("/hello/").expect_hello();
+    node.get("/alone/").expect_hello();
+    for worker in node.status().workers {
+        let name = fs::read_to_string(format!("/proc/{}/comm", worker.pid)).unwrap();
+        assert_eq!(name.trim(), "sockhop-worker");
+    }
+    node.stop();
+}
+
+/// The operator's environment has tokens in it: a worker gets what it has use for.
+#[test]
+fn a_worker_gets_none_of_the_engines_environment_but_what_it_needs() {
+    const GIVEN: [(&str, &str); 4] = [
+        ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=hush"),
+        ("DATABASE_PASSWORD", "hush"),
+        ("SOCKHOP_TOKEN", "hush"),
+        ("SSL_CERT_DIR", "/etc/ssl/certs"),
+    ];
+    let node = GIVEN.iter().fold(Node::build(), |node, (name, value)| node.variable(name, value)).start();
+    node.deploy("inspect", "shared", &[]);
+    node.deploy("inspect", "alone", &["--isolation", "process"]);
+    for path in ["/shared/", "/alone/"] {
+        assert!(!node.get(path).text().contains("hush"));
+    }
+    let workers = node.status().workers;
+    assert!(workers.iter().filter(|worker| worker.pid != 0).count() >= 2, "{workers:?}");
+    for worker in workers.iter().filter(|worker| worker.pid != 0) {
+        let environment = fs::read(format!("/proc/{}/environ", worker.pid)).unwrap();
+        let environment = String::from_utf8(environment).unwrap();
+        let needed = ["RES_OPTIONS", "LOCALDOMAIN", "RUST_BACKTRACE", "WASMTIME_BACKTRACE_DETAILS"];
+        let names = environment.split_terminator('\0').map(|variable| variable.split('=').next().unwrap());
+        let names: BTreeSet<&str> = names.filter(|name| !needed.contains(name) && *name != "SSL_CERT_FILE").collect();
+        assert_eq!(names, ["SOCKHOP_LOG", "SOCKHOP_LOG_FORMAT", "SSL_CERT_DIR"].into());
+    }
     node.stop();
 }
 

@@ -19,6 +19,7 @@ mod trace;
 mod wasm;
 mod worker;
 
+use std::ffi::CStr;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::process::ExitCode;
 
@@ -28,12 +29,17 @@ use abi::channel::Channel;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// What the kernel calls this process; it was started by an fd's number.
+const NAME: &CStr = c"sockhop-worker";
+
 fn main() -> ExitCode {
     // Before there is anything in this memory that others gave.
     if let Err(error) = abi::dumps::forbid() {
         eprintln!("core dumps of this process cannot be forbidden: {error}; does a seccomp filter refuse prctl?");
         return ExitCode::FAILURE;
     }
+    // SAFETY: a plain system call about this thread alone; the name ends with a zero byte. One that fails leaves another name.
+    unsafe { libc::prctl(libc::PR_SET_NAME, NAME.as_ptr(), 0, 0, 0) };
     let filter = log::start();
     // A task's panic would leave a worker that has lost a connection without knowing. Better none, and a new one.
     let report = std::panic::take_hook();

@@ -13,8 +13,6 @@ use tokio::process::Command;
 const SOCKET_VARIABLES: [&str; 3] = ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"];
 /// The process that the watchdog watches.
 const WATCHED_VARIABLE: &str = "WATCHDOG_PID";
-/// About telling.
-const TELLING_VARIABLES: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", WATCHED_VARIABLE];
 
 /// The sockets that this process was started with. To be called once, before anything else opens a file.
 ///
@@ -25,13 +23,6 @@ pub(crate) fn sockets() -> std::io::Result<Vec<OwnedFd>> {
     // SAFETY: whoever started this process has put these fds here for it, they are open (listen_fds has set a flag of each),
     // and this is called once, so nobody else owns them.
     Ok(numbers.map(|number| unsafe { OwnedFd::from_raw_fd(number) }).collect())
-}
-
-/// For a process that is to know nothing of this.
-pub(crate) fn hide_from(command: &mut Command) {
-    for variable in SOCKET_VARIABLES.iter().chain(&TELLING_VARIABLES) {
-        command.env_remove(variable);
-    }
 }
 
 /// For a process that is to take this one's place.

@@ -22,7 +22,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 
 use super::last_words::{self, LastWords};
-use super::spawn::{self, SpawnError};
+use super::spawn::{self, Binary, SpawnError};
 use crate::core::fleet::WorkerId;
 use crate::dispatch::WorkerHandle;
 
@@ -69,7 +69,7 @@ pub(crate) struct Link {
 impl Link {
     /// Starts a worker and the tasks that listen to it. `handle` gets the engine's end of `pair`.
     pub(crate) fn start(
-        binary: &std::path::Path,
+        binary: &Binary,
         (handle, worker_end): (Arc<WorkerHandle>, Channel),
         worker: WorkerId,
         events: &UnboundedSender<Event>,

@@ -7,5 +7,5 @@ mod last_words;
 pub(crate) mod link;
 mod process;
 mod spawn;
-pub(crate) use spawn::binary as worker_binary;
+pub(crate) use spawn::Binary;
 pub(crate) mod supervise;

@@ -12,7 +12,6 @@ mod write_log;
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -30,7 +29,7 @@ pub(crate) use self::trial::TrialError;
 use self::trial::{Trials, Tried};
 use self::write_log::LogWrites;
 use super::link::{self, Link, What};
-use super::process;
+use super::{Binary, process};
 use crate::compile::cache::Cache;
 use crate::control::status::WorkerStatus;
 use crate::core::Pool;
@@ -79,7 +78,7 @@ type Done = oneshot::Sender<Result<(), PublishError>>;
 
 /// How workers are made.
 pub(crate) struct Plan {
-    pub(crate) binary: PathBuf,
+    pub(crate) binary: Binary,
     pub(crate) fleet: fleet::Plan,
     /// As every worker gets them, but for the function it is for.
     pub(crate) settings: Settings,
