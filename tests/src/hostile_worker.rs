@@ -18,12 +18,13 @@ use abi::channel::{Channel, ReceiveBuffer, ReceiveError, Received};
 use abi::message::{Awaits, ToEngine, ToWorker};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
+/// Longer than a worker may take to start, not counting what it waits for the machine.
+const LONGER_THAN_A_START: Duration = Duration::from_secs(12);
+
 fn main() {
     let own = std::env::current_exe().expect("it was started from a file");
-    let Ok(mischief) = std::fs::read_to_string(own.with_file_name("mischief")) else {
-        let error = Command::new(own.with_file_name("real-worker")).exec();
-        panic!("the real worker: {error}");
-    };
+    let become_real = || -> ! { panic!("the real worker: {}", Command::new(own.with_file_name("real-worker")).exec()) };
+    let Ok(mischief) = std::fs::read_to_string(own.with_file_name("mischief")) else { become_real() };
     // SAFETY: the engine put the channel at this number before `exec`, and nothing in this process has used it yet.
     let socket = unsafe { OwnedFd::from_raw_fd(abi::WORKER_CHANNEL_FD) };
     let raw = socket.as_raw_fd();
@@ -77,11 +78,28 @@ fn main() {
             eprintln!("{mischief}");
             std::process::exit(127);
         }
+        "is kept waiting by the machine" => {
+            wait_uninterruptibly(LONGER_THAN_A_START);
+            become_real();
+        }
         "closes what it gets" => serve(&Channel::from(socket), |_, _| {}),
         other => panic!("{other:?} is no mischief"),
     }
     // Whatever the engine thinks of it, it does not go by itself.
     thread::sleep(Duration::from_secs(3600));
+}
+
+/// Waits in the state in which the kernel has those that wait for a disk.
+fn wait_uninterruptibly(time: Duration) {
+    let (flags, none) = (libc::c_long::from(libc::CLONE_VFORK | libc::SIGCHLD), libc::c_long::default());
+    // SAFETY: without CLONE_VM the child has its own memory, as after fork, and it is this process's only thread; there it only
+    // sleeps and ends. CLONE_VFORK is what keeps the parent waiting (vfork(2)).
+    unsafe {
+        if libc::syscall(libc::SYS_clone, flags, none, none, none, none) == 0 {
+            thread::sleep(time);
+            libc::_exit(0);
+        }
+    }
 }
 
 /// Behaves until it gets a connection.

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use harness::bytes::Noise;
 use harness::client::request;
-use harness::node::{binaries, ready_line, sockhop, two_cores};
+use harness::node::{binaries, binaries_with, ready_line, sockhop, two_cores};
 use harness::process::Identity;
 use harness::take_over::{HELLO, Taker};
 use harness::{Connection, Node, Running, guests, process, wait};
@@ -395,6 +395,29 @@ fn a_signal_starts_the_binary_that_is_there_by_then() {
     process::signal(new, Signal::SIGTERM);
     wait::until("it ends", 10 * SECOND, || (!process::alive(new)).then_some(()));
     drop(guard);
+}
+
+/// Workers that the machine keeps waiting for longer than a start may take are waited for, and with them the take-over.
+#[test]
+fn a_busy_machine_delays_a_take_over_and_does_not_end_it() {
+    let (bin, data) = (binaries_with(env!("CARGO_BIN_EXE_hostile-worker")), TempDir::new().unwrap());
+    let start = |more: &[&str]| {
+        let mut command = std::process::Command::new(bin.path().join("sockhop"));
+        command.args(["serve", "--listen", "127.0.0.1:0", "--cores", &two_cores(), "--data"]).arg(data.path());
+        Running::spawn(command.args(more))
+    };
+    let mut old = start(&[]);
+    let (_, addresses) = ready_line(&mut old);
+    let hello = guests::path("hello");
+    let deploy = ["deploy", hello.to_str().unwrap(), "--name", "hello", "--data", data.path().to_str().unwrap()];
+    Running::spawn(sockhop().args(deploy)).finish(20 * SECOND).expect_code(0);
+    fs::write(bin.path().join("mischief"), "is kept waiting by the machine").unwrap();
+    let mut new = start(&["--take-over"]);
+    assert_eq!(ready_line(&mut new).1, addresses);
+    assert_eq!(old.wait_exit(10 * SECOND).code(), Some(0));
+    Connection::open(addresses[0]).get("/hello/").expect_hello();
+    new.signal(Signal::SIGTERM);
+    assert_eq!(new.wait_exit(10 * SECOND).code(), Some(0));
 }
 
 fn under_load_of_two(address: SocketAddr, during: impl FnOnce()) {

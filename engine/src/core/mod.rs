@@ -1,8 +1,8 @@
 //! Decisions, without I/O: each is a function of a state, an event and the time. Owns no fds.
 //!
 //! [`admit`] is whether a connection is taken, [`verdict`] what a head means, [`choose`] which worker gets a connection, [`waiting`] who waits for one,
-//! [`fleet`] which workers there are and what they serve by, [`restart`] when a dead one is replaced, [`watch`] when a living one
-//! counts as stuck. Shards and supervisor carry events in and actions out; the simulation in `simulation` (tests only) does
+//! [`fleet`] which workers there are and what they serve by, [`restart`] when a dead one is replaced, [`starting`] when one does not
+//! come to serve, [`watch`] when a living one counts as stuck. Shards and supervisor carry events in and actions out; the simulation in `simulation` (tests only) does
 //! the same with everything that can go wrong, by a seed.
 
 pub(crate) mod admit;
@@ -11,6 +11,7 @@ pub(crate) mod fleet;
 pub(crate) mod restart;
 #[cfg(test)]
 mod simulation;
+pub(crate) mod starting;
 pub(crate) mod verdict;
 pub(crate) mod waiting;
 pub(crate) mod watch;

@@ -23,7 +23,7 @@ const GIVEN_UP_LOOKS: u128 = WORKER_SILENT_TIMEOUT.as_millis() / LOOK_INTERVAL.a
 /// The same of one that is starved.
 const STARVED_LOOKS_MAX: u128 = 4 * GIVEN_UP_LOOKS;
 /// Processor time in which a worker beats, whatever it does.
-const STARVED_CPU: Duration = Duration::from_secs(2);
+pub(crate) const STARVED_CPU: Duration = Duration::from_secs(2);
 
 /// What stands in a worker's row.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub(crate) struct Seen {
 /// What the kernel says of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Process {
-    /// Its main thread runs, or would if it had a processor.
+    /// Its main thread runs, or would if the machine gave it a processor, or pages from its disk.
     pub(crate) runnable: bool,
     /// Processor time that all its threads have used so far.
     pub(crate) cpu: Duration,

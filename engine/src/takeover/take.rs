@@ -14,8 +14,9 @@ use super::message::Message;
 const FINISHING_MAX: Duration = Duration::from_secs(240);
 /// How often it is told that this one still starts.
 pub(super) const WORKING_INTERVAL: Duration = Duration::from_secs(5);
-/// How long it may take to say yours.
-const CLAIM_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long it may take to say yours: as long as it waits for a word of this one. Nobody is kept waiting meanwhile, and that it
+/// has ended is heard at once.
+const CLAIM_TIMEOUT: Duration = super::give::SILENCE_MAX;
 /// More listening sockets than any node has.
 const LISTENERS_MAX: usize = 4096;
 

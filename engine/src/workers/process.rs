@@ -15,7 +15,8 @@ pub(super) fn look(pid: u32) -> Option<Process> {
 fn parse(stat: &str) -> Option<Process> {
     // The name in brackets may hold anything, so read from its end. The state is the field behind it, user and system time the 12th and 13th.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    let runnable = fields.next()? == "R";
+    // D is a wait that nothing but the machine ends: for a page of the binary or of swapped memory, mostly.
+    let runnable = matches!(fields.next()?, "R" | "D");
     let [user, system]: [u32; 2] = [fields.nth(10)?.parse().ok()?, fields.next()?.parse().ok()?];
     Some(Process { runnable, cpu: TICK.saturating_mul(user.saturating_add(system)) })
 }
@@ -28,7 +29,9 @@ mod tests {
     fn it_is_read_from_what_the_kernel_says() {
         let stat = "7 (a) R (b) S 1 7 7 0 -1 4194304 1 2 3 4 250 50 0 0 20 0 5 0 99";
         assert_eq!(parse(stat), Some(Process { runnable: false, cpu: Duration::from_secs(3) }));
-        assert!(parse(&stat.replace(") S", ") R")).is_some_and(|process| process.runnable));
+        for state in ["R", "D"] {
+            assert!(parse(&stat.replace(") S", &format!(") {state}"))).is_some_and(|process| process.runnable));
+        }
         assert_eq!(parse("7 (sockhop-worker) R 1"), None);
         assert!(look(std::process::id()).is_some());
         assert_eq!(look(u32::MAX), None);

@@ -20,10 +20,8 @@ use self::publish::Publishing;
 use self::seat::Running;
 pub(crate) use self::seat::{Phase, Seat};
 use super::Pool;
+use super::starting::{START_TIMEOUT, Starting};
 use super::watch::{Health, LOOK_INTERVAL, Seen};
-
-/// How long a worker may take from its start to its first word.
-const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One process: the seat it has, which is its row on the board, and which of the processes that had it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -164,11 +162,6 @@ impl Fleet {
     /// Time has passed. Returns what is to be done.
     #[must_use]
     pub(crate) fn move_on(&mut self, now: Instant) -> Vec<Action> {
-        let late =
-            |seat: &Seat| matches!(&seat.phase, Phase::Running(r) if !r.said_hello && now >= r.since + START_TIMEOUT);
-        for worker in self.workers(late) {
-            self.kill(worker, format!("it has not said hello in {START_TIMEOUT:?}"));
-        }
         for (row, seat) in &mut self.seats {
             if let Some(life) = seat.start_if_due(now) {
                 self.actions.push(Action::Start { worker: WorkerId { seat: *row, life }, core: seat.core });
@@ -195,6 +188,10 @@ impl Fleet {
         let own = seat.pool != Pool::Shared;
         let Phase::Running(running) = &mut seat.phase else { return };
         if running.applied.is_none() {
+            if running.starting.look(look.seen.process) {
+                let what = if running.said_hello { "it does not come to serve" } else { "it has not said hello" };
+                self.kill(worker, format!("{what} in {START_TIMEOUT:?} that the machine gave it"));
+            }
             return;
         }
         if look.busy {
@@ -218,7 +215,6 @@ impl Fleet {
         let of_seats = self.seats.values().filter_map(|seat| match &seat.phase {
             Phase::Dormant => None,
             Phase::Resting { until } => Some(*until),
-            Phase::Running(running) if !running.said_hello => Some(running.since + START_TIMEOUT),
             Phase::Running(_) => Some(self.next_look),
         });
         of_seats.chain(self.publishing.iter().map(Publishing::deadline)).min()
@@ -275,6 +271,7 @@ impl Fleet {
                 .kill(worker, format!("it is not of the engine's build, {}; install both from one", abi::BUILD_ID));
         }
         running.said_hello = true;
+        running.starting = Starting::default();
         running.flushed = false;
         self.actions.push(Action::Welcome { worker, pool });
     }

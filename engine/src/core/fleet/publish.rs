@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use abi::limits::WORKERS_MAX;
 
 use super::seat::{Phase, Seat};
-use super::{Action, Fleet, Ticket, WorkerId};
+use super::{Action, Fleet, LOOK_INTERVAL, Ticket, WorkerId};
 use crate::core::Pool;
 
-/// How long every worker may take to serve by a new catalogue.
+/// How long every worker may take to serve by a new catalogue; one that starts is waited for as long as it is not given up.
 pub(super) const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why a catalogue is not served by everywhere.
@@ -104,6 +104,13 @@ impl Fleet {
         }
     }
 
+    /// Whether nobody keeps the change from being served but workers that start. The machine may be slow; whether they come to
+    /// serve, or are given up, is looked at elsewhere.
+    fn waits_for_starts_alone(&self, generation: u64) -> bool {
+        self.serving >= generation
+            && self.seats.values().filter(|seat| seat.is_behind(generation)).all(Seat::is_starting)
+    }
+
     /// Answers those who wait for a catalogue that everybody now serves by.
     pub(super) fn answer_publishing(&mut self, now: Instant) {
         for publishing in std::mem::take(&mut self.publishing) {
@@ -111,6 +118,8 @@ impl Fleet {
             let behind = self.serving < generation || self.seats.values().any(|seat| seat.is_behind(generation));
             if !behind {
                 self.actions.push(publishing.answer(Ok(())));
+            } else if now >= publishing.deadline && self.waits_for_starts_alone(generation) {
+                self.publishing.push(Publishing { deadline: now + LOOK_INTERVAL, ..publishing });
             } else if now >= publishing.deadline {
                 self.actions.push(publishing.answer(Err(PublishError::Slow)));
                 for worker in self.workers(|seat| seat.is_welcome() && seat.is_behind(generation)) {

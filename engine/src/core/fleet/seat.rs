@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use crate::core::Pool;
 use crate::core::restart::BackOff;
+use crate::core::starting::Starting;
 use crate::core::watch::Watch;
 
 /// What a seat is doing.
@@ -21,6 +22,8 @@ pub(crate) enum Phase {
 #[derive(Debug, Clone)]
 pub(crate) struct Running {
     pub(super) since: Instant,
+    /// Until it serves: what was seen of it since its start, or its first word.
+    pub(super) starting: Starting,
     pub(super) said_hello: bool,
     /// The generation that it serves by; none before it serves.
     pub(super) applied: Option<u64>,
@@ -70,6 +73,7 @@ impl Seat {
         self.wanted = false;
         self.phase = Phase::Running(Running {
             since: now,
+            starting: Starting::default(),
             said_hello: false,
             applied: None,
             flushed: true,
@@ -120,6 +124,11 @@ impl Seat {
     /// Processes in a row that did not come to serve.
     pub(crate) fn failed_starts(&self) -> u32 {
         self.back_off.failed_starts()
+    }
+
+    /// Whether its process is on the way to serve, and not given up.
+    pub(crate) fn is_starting(&self) -> bool {
+        matches!(&self.phase, Phase::Running(running) if running.applied.is_none() && !running.killed)
     }
 
     pub(crate) fn is_silent(&self) -> bool {

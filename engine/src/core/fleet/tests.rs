@@ -3,6 +3,8 @@
 use super::*;
 
 const IDLE: Duration = Duration::from_secs(60);
+/// Looks at a worker that waits for nothing of the machine's, until it is given up.
+const STARTING_LOOKS: u32 = 40;
 
 struct Story {
     fleet: Fleet,
@@ -171,7 +173,8 @@ fn nothing_that_a_worker_says_out_of_turn_is_believed() {
 fn a_worker_that_says_nothing_or_dies_at_once_is_replaced_ever_later() {
     let mut story = Story::new(1);
     story.wait(Duration::ZERO);
-    let late = story.wait(START_TIMEOUT);
+    assert_eq!(story.looks(worker(0, 1), Look::default(), STARTING_LOOKS - 1), []);
+    let late = story.looks(worker(0, 1), Look::default(), 1);
     assert!(matches!(&late[..], [.., Action::Kill { .. }]), "{late:?}");
     let died = story.on(Event::Ended(worker(0, 1)));
     assert!(matches!(died[0], Action::Died { failed_starts: 1, .. }), "{died:?}");
@@ -183,6 +186,36 @@ fn a_worker_that_says_nothing_or_dies_at_once_is_replaced_ever_later() {
         story.wait(Duration::from_secs(10));
     }
     assert_eq!(story.fleet.seats[&0].failed_starts(), 7);
+}
+
+/// One that the machine gives no processor is waited for, and so is who waits for it; one that has had its time is not.
+#[test]
+fn a_busy_machine_is_no_reason_to_give_up_a_worker_that_starts() {
+    let starved = Some(crate::core::watch::Process { runnable: true, cpu: Duration::ZERO });
+    let starved = Look { seen: Seen { process: starved, ..Seen::default() }, busy: false };
+    let mut story = Story::new(2);
+    let _ = story.on(publish(2, &[]));
+    let _ = story.on(Event::Hello { worker: worker(1, 1), same_build: true });
+    let _ = story.on(Event::Flushed(worker(1, 1)));
+    for starting in [worker(0, 1), worker(1, 1)] {
+        assert_eq!(story.looks(starting, starved, 2 * STARTING_LOOKS), [], "after {:?}", publish::PUBLISH_TIMEOUT);
+    }
+    let _ = story.on(Event::Hello { worker: worker(0, 1), same_build: true });
+    let _ = story.on(Event::Flushed(worker(0, 1)));
+    assert_eq!(answered(&story.on(Event::Applied { worker: worker(0, 1), generation: 2 })), []);
+    let served = story.on(Event::Applied { worker: worker(1, 1), generation: 2 });
+    assert_eq!(answered(&served), [(2, Ok(()))]);
+    // It says hello, and then waits for something that does not come.
+    let mut story = Story::new(1);
+    let _ = story.on(publish(2, &[]));
+    assert_eq!(story.looks(worker(0, 1), Look::default(), STARTING_LOOKS - 1), []);
+    let _ = story.on(Event::Hello { worker: worker(0, 1), same_build: true });
+    let _ = story.on(Event::Flushed(worker(0, 1)));
+    assert_eq!(answered(&story.looks(worker(0, 1), Look::default(), STARTING_LOOKS - 1)), []);
+    let late = story.looks(worker(0, 1), Look::default(), 1);
+    assert!(late.iter().any(|action| matches!(action, Action::Kill { .. })), "{late:?}");
+    story.wait(LOOK_INTERVAL);
+    assert_eq!(answered(&story.on(Event::Ended(worker(0, 1)))), [(2, Err(PublishError::Slow))]);
 }
 
 #[test]
