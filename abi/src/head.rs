@@ -9,6 +9,7 @@ use std::mem::MaybeUninit;
 pub use httparse::Header;
 use httparse::Status;
 
+use crate::authority::is_authority;
 use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX};
 
 /// Where a request's body ends (RFC 9112 6.3).
@@ -87,12 +88,22 @@ pub fn parse_into<'h, 'a>(
     bytes: &'a [u8],
     room: &'h mut HeaderRoom<'a>,
 ) -> Result<(Parsed<'a>, &'h [Header<'a>]), HeadError> {
+    match later_minor(bytes) {
+        Some(digit) => parse_later_minor(bytes, digit, room),
+        None => parse_known_minor(bytes, room),
+    }
+}
+
+fn parse_known_minor<'h, 'a>(
+    bytes: &'a [u8],
+    room: &'h mut HeaderRoom<'a>,
+) -> Result<(Parsed<'a>, &'h [Header<'a>]), HeadError> {
     let mut request = httparse::Request::new(&mut []);
     let length = match request.parse_with_uninit_headers(bytes, room) {
         Ok(Status::Complete(length)) if length <= HEAD_BYTES_MAX => length,
         Ok(Status::Partial) if bytes.len() < HEAD_BYTES_MAX => return Ok((Parsed::Partial, &[])),
         Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(HeadError::TooLarge),
-        Err(httparse::Error::Version) => return Err(Malformed("the version is not HTTP/1.0 or HTTP/1.1")),
+        Err(httparse::Error::Version) => return Err(Malformed("the version is not one of HTTP/1")),
         Err(httparse::Error::HeaderName | httparse::Error::HeaderValue) => {
             return Err(Malformed("a header is not well formed"));
         }
@@ -101,6 +112,9 @@ pub fn parse_into<'h, 'a>(
     let (Some(method), Some(target), Some(minor_version)) = (request.method, request.path, request.version) else {
         return Err(Malformed("the request line is not complete"));
     };
+    if has_bare_line_feed(&bytes[..length]) {
+        return Err(Malformed("a line of the request's head ends without CR"));
+    }
     if method == "CONNECT" {
         return Err(Malformed("CONNECT is not served: this is no proxy"));
     }
@@ -113,6 +127,47 @@ pub fn parse_into<'h, 'a>(
     let authority = if target.starts_with('/') { None } else { authority(target)? };
     let head = Head { length, method, minor_version, target, host: authority.or(named), framing };
     Ok((Parsed::Complete(head), request.headers))
+}
+
+/// RFC 9112 2.2 lets a reader take a line feed alone for a line's end; one that does not would see other lines.
+fn has_bare_line_feed(head: &[u8]) -> bool {
+    let pairs = head.iter().zip(head.iter().skip(1));
+    head.first() == Some(&b'\n')
+        || pairs.fold(false, |found, (before, byte)| found | (*byte == b'\n' && *before != b'\r'))
+}
+
+/// Parses a head of HTTP/1.2 to HTTP/1.9 as one of HTTP/1.1, the latest minor version known here (RFC 9110 2.5). Nobody
+/// sends them, so this may copy.
+fn parse_later_minor<'h, 'a>(
+    bytes: &'a [u8],
+    digit: usize,
+    room: &'h mut HeaderRoom<'a>,
+) -> Result<(Parsed<'a>, &'h [Header<'a>]), HeadError> {
+    let mut copy = bytes.to_vec();
+    copy[digit] = b'1';
+    let mut room_of_copy = header_room();
+    let (parsed, headers) = parse_known_minor(&copy, &mut room_of_copy)?;
+    let Parsed::Complete(head) = parsed else { return Ok((Parsed::Partial, &[])) };
+    // The same parts, of the bytes that were given. Where an empty one is does not matter.
+    let part = |part: &[u8]| -> &'a [u8] {
+        let start = part.as_ptr().addr().wrapping_sub(copy.as_ptr().addr());
+        bytes.get(start..start.saturating_add(part.len())).unwrap_or_default()
+    };
+    let text = |text: &str| std::str::from_utf8(part(text.as_bytes())).unwrap_or_default();
+    let headers = headers.iter().map(|header| Header { name: text(header.name), value: part(header.value) });
+    let headers: Vec<Header<'a>> = headers.collect();
+    let head = Head { method: text(head.method), target: text(head.target), host: head.host.map(text), ..head };
+    let headers = room[..headers.len()].write_copy_of_slice(&headers);
+    Ok((Parsed::Complete(head), headers))
+}
+
+/// Where the digit of a minor version above 1 is: at the end of the first line.
+fn later_minor(bytes: &[u8]) -> Option<usize> {
+    let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n'))?;
+    let mut words = bytes[start..].splitn(3, |byte| *byte == b' ');
+    let digit = start + words.next()?.len() + 1 + words.next()?.len() + 1 + b"HTTP/1.".len();
+    let version = bytes.get(digit - b"HTTP/1.".len()..=digit)?;
+    (version.starts_with(b"HTTP/1.") && matches!(version.last(), Some(b'2'..=b'9'))).then_some(digit)
 }
 
 /// The authority of a target that is no path, borrowed from the target itself. An authority alone is for CONNECT only (RFC 9112
@@ -128,7 +183,12 @@ fn authority(target: &str) -> Result<Option<&str>, HeadError> {
         return Err(Malformed("the target names a user, which no request to a server does"));
     }
     let start = target.find("://").map_or(0, |at| at + 3);
-    Ok(target.get(start..start + authority.as_str().len()))
+    let authority = target.get(start..start + authority.as_str().len());
+    // A URL of HTTP with an empty host is none (RFC 9110 4.2.1).
+    match authority.is_some_and(|authority| !authority.is_empty() && is_authority(authority)) {
+        true => Ok(authority),
+        false => Err(Malformed("the target's authority is not a host and its port")),
+    }
 }
 
 fn host<'a>(headers: &[Header<'a>]) -> Result<Option<&'a str>, HeadError> {
@@ -137,12 +197,8 @@ fn host<'a>(headers: &[Header<'a>]) -> Result<Option<&'a str>, HeadError> {
     if hosts.next().is_some() {
         return Err(Malformed("a request must not have two Host headers"));
     }
-    let value = std::str::from_utf8(header.value).map_err(|_| Malformed("the Host header is not ASCII"))?;
-    let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b'?' | b'#' | b'@' | b'\\');
-    if !value.bytes().all(plain) {
-        return Err(Malformed("the Host header has a character that no host has"));
-    }
-    Ok(Some(value))
+    let value = std::str::from_utf8(header.value).ok().filter(|value| is_authority(value));
+    value.map(Some).ok_or(Malformed("the Host header is not a host and its port"))
 }
 
 /// RFC 9112 6.3, with everything refused that two readers could take differently.
@@ -214,6 +270,30 @@ mod tests {
     }
 
     #[test]
+    fn a_later_minor_version_is_read_as_the_latest_known() {
+        for text in [
+            "GET /a?b HTTP/1.2\r\nHost: x:1\r\nX-A: b \r\nX-C:\r\n\r\nrest",
+            "\r\nPUT http://h/ HTTP/1.9\r\nHost: x\r\n\r\n",
+        ] {
+            let (mut room, mut known_room) = (header_room(), header_room());
+            let (parsed, headers) = parse_into(text.as_bytes(), &mut room).unwrap();
+            let known = text.replace("HTTP/1.2", "HTTP/1.1").replace("HTTP/1.9", "HTTP/1.1");
+            assert_eq!(
+                (parsed, &*headers),
+                parse_into(known.as_bytes(), &mut known_room).map(|(a, b)| (a, b)).unwrap()
+            );
+            // What is given back are parts of what was given.
+            let Parsed::Complete(head) = parsed else { panic!("{parsed:?}") };
+            let range = text.as_bytes().as_ptr_range();
+            assert!(range.contains(&head.target.as_ptr()) && range.contains(&head.host.unwrap().as_ptr()));
+            assert!(headers.iter().all(|header| range.contains(&header.name.as_ptr())));
+            for cut in 0..head.length {
+                assert_eq!(parse(&text.as_bytes()[..cut]), Ok(Parsed::Partial), "{cut}");
+            }
+        }
+    }
+
+    #[test]
     fn what_is_malformed() {
         for (text, part) in [
             ("GET / HTTP/1.1\r\n\r\n", "Host"),
@@ -230,6 +310,17 @@ mod tests {
             ("GET http://a.example:80@b/ HTTP/1.1\r\nHost: b\r\n\r\n", "user"),
             ("PUT a.example HTTP/1.1\r\nHost: b\r\n\r\n", "a path or a URL"),
             ("GET a.example:80 HTTP/1.1\r\nHost: b\r\n\r\n", "a path or a URL"),
+            ("GET / HTTP/1.1\r\nHost: [::1\r\n\r\n", "Host"),
+            ("GET / HTTP/1.1\r\nHost: a:b:c\r\n\r\n", "Host"),
+            ("GET http://a:b:c/ HTTP/1.1\r\nHost: a\r\n\r\n", "a path or a URL"),
+            ("GET http://:80/ HTTP/1.1\r\nHost: a\r\n\r\n", "host and its port"),
+            ("GET http://a:99999/ HTTP/1.1\r\nHost: a\r\n\r\n", "host and its port"),
+            ("GET / HTTP/1.1\nHost: a\r\n\r\n", "without CR"),
+            ("GET / HTTP/1.1\r\nHost: a\nX: y\r\n\r\n", "without CR"),
+            ("GET / HTTP/1.1\r\nHost: a\r\n\n", "without CR"),
+            ("\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", "without CR"),
+            ("GET / HTTP/1.12\r\nHost: a\r\n\r\n", "request line"),
+            ("GET / HTTP/1.2\r\n\r\n", "Host"),
             ("GET / HTTP/3.0\r\n\r\n", "version"),
             ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "version"),
             ("\x16\x03\x01\x02\x00\x01", "request line"),

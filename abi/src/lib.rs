@@ -4,6 +4,7 @@
 //! counters, the reading of a request's head and its routing, the log's records, and every limit by name. No I/O loops, no
 //! wasmtime, no glommio, no tokio: both sides bring their own. Every fd in here is an `OwnedFd` or borrowed.
 
+pub mod authority;
 pub mod board;
 pub mod cache_index;
 pub mod catalogue;

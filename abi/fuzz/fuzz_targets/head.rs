@@ -1,11 +1,12 @@
 //! Request heads: `abi::head::parse` on any bytes.
 //!
-//! Besides not panicking: a head is the same whatever follows it, every shorter part of it is incomplete, the limits
+//! Besides not panicking: no line ends without CR, a head is the same whatever follows it, every shorter part of it is incomplete, the limits
 //! hold, and a second reading of its lines, as plain as can be, agrees on host and framing.
 #![no_main]
 
 use std::sync::LazyLock;
 
+use abi::authority::is_authority;
 use abi::head::{Framing, Head, HeadError, Parsed, parse};
 use abi::limits::HEAD_BYTES_MAX;
 use libfuzzer_sys::fuzz_target;
@@ -20,6 +21,7 @@ fuzz_target!(|bytes: &[u8]| {
             for cut in [alone.len() / 4, alone.len() / 2, alone.len() - 1] {
                 assert_eq!(parse(&alone[..cut]), Ok(Parsed::Partial), "the first {cut} bytes of a good head");
             }
+            assert!(alone.split(|byte| *byte == b'\n').rev().skip(1).all(|line| line.ends_with(b"\r")), "a bare LF");
             check_lines(head, alone);
             check_limit(head, alone);
         }
@@ -74,7 +76,8 @@ fn check_lines(head: &Head<'_>, bytes: &[u8]) {
     let expected = authority.map(str::as_bytes).or(hosts.first().copied());
     assert_eq!(head.host.map(str::as_bytes), expected, "the host");
     if let Some(host) = head.host {
-        // What the Host header must not have, no host should: whoever it is from, it is routed by.
+        // Whoever it is from, it is routed by.
+        assert!(is_authority(host), "the host {host:?} is not a host and its port");
         assert!(!host.contains(['/', '?', '#', '@', '\\', ' ']), "the host {host:?} has more than a host in it");
     }
 }
@@ -82,12 +85,13 @@ fn check_lines(head: &Head<'_>, bytes: &[u8]) {
 /// A head of exactly the largest size is good, and one byte longer is refused. Empty lines before a head are skipped,
 /// which makes any head as long as wanted.
 fn check_limit(head: &Head<'_>, bytes: &[u8]) {
-    static EMPTY_LINES: LazyLock<Vec<u8>> = LazyLock::new(|| vec![b'\n'; HEAD_BYTES_MAX + 1]);
+    static EMPTY_LINES: LazyLock<Vec<u8>> = LazyLock::new(|| b"\r\n".repeat(HEAD_BYTES_MAX / 2 + 1));
     // Parsing so much for every input would take most of the time.
     if bytes.iter().fold(0, |sum: u8, byte| sum.wrapping_add(*byte)) % 16 != 0 {
         return;
     }
-    let longer = [&EMPTY_LINES[bytes.len()..], bytes].concat();
-    assert_eq!(parse(&longer), Err(HeadError::TooLarge));
-    assert_eq!(parse(&longer[1..]), Ok(Parsed::Complete(Head { length: HEAD_BYTES_MAX, ..*head })));
+    let room = HEAD_BYTES_MAX - bytes.len();
+    let longest = [&EMPTY_LINES[..room / 2 * 2], bytes].concat();
+    assert_eq!(parse(&longest), Ok(Parsed::Complete(Head { length: longest.len(), ..*head })));
+    assert_eq!(parse(&[b"\r\n", &longest[..]].concat()), Err(HeadError::TooLarge));
 }

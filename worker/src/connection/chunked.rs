@@ -1,7 +1,7 @@
 //! Decoding of a chunked body (RFC 9112 7.1).
 //!
-//! Strict where readers are known to differ about where a body ends: line ends are CRLF, sizes plain hexadecimal. Pure; owns no
-//! fds.
+//! Strict where readers are known to differ about where a body ends: line ends are CRLF, sizes plain hexadecimal, and only an
+//! extension, with its semicolon, may stand behind one. Pure; owns no fds.
 
 use bytes::{Buf as _, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -21,7 +21,9 @@ enum State {
     Size {
         digits: u8,
     },
-    /// Behind the size, up to the line's end.
+    /// White space behind the size: an extension must follow.
+    Space,
+    /// Behind the semicolon, up to the line's end.
     Extension,
     /// The line feed after a size line.
     SizeFeed,
@@ -112,9 +114,10 @@ impl Decoder {
                 Ok(State::Size { digits: digits + 1 })
             }
             (State::Size { digits: 1.. }, b'\r') => Ok(State::SizeFeed),
-            (State::Size { digits: 1.. }, b';' | b' ' | b'\t') => Ok(State::Extension),
+            (State::Size { digits: 1.. } | State::Space, b' ' | b'\t') => Ok(State::Space),
+            (State::Size { digits: 1.. } | State::Space, b';') => Ok(State::Extension),
             (State::Extension, b'\r') => Ok(State::SizeFeed),
-            (State::Extension, byte) if byte != b'\n' => Ok(State::Extension),
+            (State::Extension, byte) if byte == b'\t' || !byte.is_ascii_control() => Ok(State::Extension),
             (State::SizeFeed, b'\n') => {
                 self.line_bytes = 0;
                 Ok(if self.left == 0 { State::TrailerStart } else { State::Data })
@@ -158,7 +161,13 @@ mod tests {
 
     #[test]
     fn ends_are_found() {
-        for body in ["0\r\n\r\n", "5\r\nhello\r\n0\r\n\r\n", "a;x=\"y\"\r\n0123456789\r\n00\r\nA: b\r\nC: d\r\n\r\n"] {
+        for body in [
+            "0\r\n\r\n",
+            "0;x\r\n\r\n",
+            "3 ; x\r\nabc\r\n0 \t;\r\n\r\n",
+            "5\r\nhello\r\n0\r\n\r\n",
+            "a;x=\"y\"\r\n0123456789\r\n00\r\nA: b\r\nC: d\r\n\r\n",
+        ] {
             let more = format!("{body}GET / HTTP/1.1");
             let (_, ended, rest) = decode(more.as_bytes(), 7).unwrap();
             assert_eq!((ended, rest), (true, "GET / HTTP/1.1".len()), "{body:?}");
@@ -180,6 +189,13 @@ mod tests {
             "1\r\nx\n0\r\n\r\n",
             "0\n\n",
             "1;a\nb",
+            "1;a\0b\r\nx\r\n",
+            "3 zz\r\nabc\r\n",
+            "3\tzz\r\nabc\r\n",
+            "3 \r\nabc\r\n",
+            "3 3\r\nabc\r\n",
+            "3zz\r\nabc\r\n",
+            "3, 4\r\nabc\r\n",
             "0\r\nA: b\n\r\n",
             "1111111111111111\r\n",
             " 1\r\nx\r\n",

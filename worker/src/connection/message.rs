@@ -19,6 +19,8 @@ pub(super) struct Outline {
     method: Method,
     minor_version: u8,
     target: (usize, usize),
+    /// The target's authority, which is the request's host then, whatever the Host header says (RFC 9112 3.2.2).
+    authority: Option<(usize, usize)>,
     headers: Vec<[(usize, usize); 2]>,
     length: usize,
 }
@@ -35,6 +37,7 @@ impl Outline {
             method: Method::from_bytes(head.method.as_bytes()).ok()?,
             minor_version: head.minor_version,
             target: at(head.target.as_bytes()),
+            authority: head.host.filter(|_| !head.target.starts_with('/')).map(|host| at(host.as_bytes())),
             headers: headers.iter().map(|header| [at(header.name.as_bytes()), at(header.value)]).collect(),
             length: head.length,
         })
@@ -57,9 +60,13 @@ impl Outline {
         let asked = asked(&self.method, self.minor_version, &headers);
         let continues =
             if self.minor_version > 0 && expects_continue(&headers) { Continue::Awaited } else { Continue::Settled };
-        // HTTP/1.0 may come without a host; a component is promised one.
-        if !headers.contains_key(HOST) {
-            headers.insert(HOST, HeaderValue::from_static("localhost"));
+        // What a request was routed by is what its function is told. HTTP/1.0 may come without a host; a component is
+        // promised one.
+        match self.authority.map(part).map(HeaderValue::from_maybe_shared) {
+            Some(Ok(authority)) => _ = headers.insert(HOST, authority),
+            Some(Err(_)) => return Err(Problem::new(400, "the target's authority is not well formed")),
+            None if !headers.contains_key(HOST) => _ = headers.insert(HOST, HeaderValue::from_static("localhost")),
+            None => {}
         }
         headers.remove(&FORWARDED_PREFIX);
         let (uri, prefix) = seen(part(self.target), prefix_length)?;
@@ -160,6 +167,19 @@ mod tests {
             assert_eq!(prefix, (prefix_length > 0).then_some("/a"), "{target}");
         }
         assert!(message("GET /a<b HTTP/1.1\r\nHost: x\r\n\r\nrest", 2).is_err_and(|problem| problem.status == 400));
+    }
+
+    #[test]
+    fn the_host_is_that_which_the_request_was_routed_by() {
+        for (target, host) in
+            [("/a", "x:1"), ("http://u.test:8/a", "u.test:8"), ("http://u.test?b", "u.test"), ("*", "x:1")]
+        {
+            let request = message(&format!("GET {target} HTTP/1.1\r\nHost: x:1\r\n\r\nrest"), 0).unwrap().request;
+            let hosts: Vec<_> = request.headers().get_all(HOST).iter().collect();
+            assert_eq!(hosts, [host], "{target}");
+        }
+        let old = message("GET / HTTP/1.0\r\n\r\nrest", 0).unwrap().request;
+        assert_eq!(old.headers()[HOST], "localhost");
     }
 
     #[test]

@@ -1,0 +1,136 @@
+//! A host and its port, as a Host header or a target in absolute form has them (RFC 3986 3.2, RFC 9110 7.2).
+//!
+//! The grammar is the RFCs', and nothing beside it: a host that two readers could take differently is refused before
+//! anything is routed by it. Pure; owns no fds.
+
+use std::net::Ipv6Addr;
+
+/// Returns whether `text` is `uri-host [ ":" port ]`. An empty host is one (RFC 9112 3.2: the target has no authority).
+#[must_use]
+pub fn is_authority(text: &str) -> bool {
+    let (host_is_good, rest) = match text.strip_prefix('[') {
+        Some(literal) => match literal.split_once(']') {
+            Some((address, rest)) => (address.parse::<Ipv6Addr>().is_ok(), rest),
+            None => return false,
+        },
+        None => {
+            let end = text.find(':').unwrap_or(text.len());
+            let (name, rest) = text.split_at(end);
+            (is_registered_name(name.as_bytes()) && !(name.is_empty() && !rest.is_empty()), rest)
+        }
+    };
+    host_is_good && (rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port))
+}
+
+/// A port that a TCP connection can have. The grammar lets it be empty.
+fn is_port(digits: &str) -> bool {
+    digits.bytes().all(|byte| byte.is_ascii_digit()) && (digits.is_empty() || digits.parse::<u16>().is_ok())
+}
+
+/// `*( unreserved / pct-encoded / sub-delims )`; an IPv4 address is one, too.
+fn is_registered_name(mut name: &[u8]) -> bool {
+    loop {
+        name = match name {
+            [] => return true,
+            [b'%', high, low, rest @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => rest,
+            [byte, rest @ ..] if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(byte) => rest,
+            _ => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_is_an_authority() {
+        for good in [
+            "",
+            "a",
+            "a.example",
+            "A-b_c.example.",
+            "a:",
+            "a:80",
+            "a:65535",
+            "127.0.0.1:8080",
+            "[::1]",
+            "[::1]:80",
+            "[::ffff:192.0.2.1]:",
+            "xn--bcher-kva.example",
+            "a%2Db",
+        ] {
+            assert!(is_authority(good), "{good:?}");
+        }
+        for bad in [
+            "[::1",
+            "::1",
+            "a:b:c",
+            "a:b",
+            "a:80:80",
+            ":80",
+            ":",
+            "[]",
+            "[::1]80",
+            "[::1]x",
+            "[::1]:x",
+            "[::1%25eth0]",
+            "[a.example]",
+            "a]",
+            "a[",
+            "a@b",
+            "a/b",
+            "a?b",
+            "a#b",
+            "a\\b",
+            "a b",
+            "a%",
+            "a%2",
+            "a%zz",
+            "a:+80",
+            "a:65536",
+            "a:-1",
+            "b\u{fc}cher.example",
+            "a\"b",
+            "a<b",
+            "a^b",
+            "a|b",
+            "a\0b",
+            "user:pass@a:80",
+        ] {
+            assert!(!is_authority(bad), "{bad:?}");
+        }
+    }
+
+    proptest! {
+        /// What another reader of URIs takes for host and port is what was taken here.
+        #[test]
+        fn another_reader_agrees(text in "[a-c0-9.:@%\\[\\]_-]{1,12}") {
+            if is_authority(&text) {
+                let other = text.parse::<http::uri::Authority>();
+                // That reader knows of no empty port's end, nor of percent-encoding; it never finds another host.
+                if let Ok(other) = other {
+                    prop_assert_eq!(other.as_str(), &text);
+                    prop_assert!(text.starts_with(other.host()));
+                    let rest = &text[other.host().len()..];
+                    prop_assert!(rest.is_empty() || rest.starts_with(':'), "{rest:?}");
+                }
+            }
+        }
+
+        /// Every address and port is an authority, and so is every name of letters, digits, hyphens and dots.
+        #[test]
+        fn what_clients_send_is_one(v4: std::net::SocketAddrV4, v6: [u16; 8], port: u16, name in "[a-zA-Z0-9._-]{1,40}") {
+            let v6 = format!("[{}]:{port}", Ipv6Addr::from(v6));
+            for text in [v4.to_string(), v6, format!("{name}:{port}"), name] {
+                prop_assert!(is_authority(&text), "{}", text);
+            }
+        }
+
+        #[test]
+        fn any_text_is_survived(text in ".{0,40}") {
+            let _ = is_authority(&text);
+        }
+    }
+}
