@@ -11,6 +11,17 @@ pub const HEADERS_MAX: usize = 100;
 /// What a shard looks at before it decides. A longer head is decided by the worker.
 pub const PEEK_BYTES_MAX: usize = 8 * 1024;
 
+/// What of a request's body nobody reads is read away for the sake of the connection's next request; with more of it to
+/// come, the reply says that the connection closes.
+pub const UNREAD_BODY_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// A connection that is closed while its client may still be sending is read from until the client has ended it, so that the
+/// reply is not lost to a reset (RFC 9112 9.6): at most so long,
+pub const LINGER_TIMEOUT: Duration = Duration::from_secs(30);
+/// as long as nothing is silent for this,
+pub const LINGER_SILENT_TIMEOUT: Duration = Duration::from_secs(2);
+/// and at most so much.
+pub const LINGER_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
 /// One message between engine and worker. Holds a whole head and what a connection had read ahead of it.
 pub const MESSAGE_BYTES_MAX: usize = 160 * 1024;
 /// fds that travel with one message.

@@ -13,6 +13,25 @@ pub const INVOCATION_ID_HEADER: &str = "sockhop-invocation-id";
 /// After how many seconds a client refused with 503 may try again.
 pub const RETRY_AFTER_S: &str = "1";
 
+/// How much of a reply its request asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reply {
+    /// Head and body.
+    Whole,
+    /// The head alone, as the method is HEAD (RFC 9110 9.3.2).
+    HeadOnly,
+}
+
+impl Reply {
+    /// Returns what the request asks for that begins with `bytes`, as far as they tell: a request that is refused need not be
+    /// whole or well formed.
+    #[must_use]
+    pub fn to(bytes: &[u8]) -> Self {
+        let line = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).map_or(bytes, |start| &bytes[start..]);
+        if line.starts_with(b"HEAD ") { Self::HeadOnly } else { Self::Whole }
+    }
+}
+
 /// An error for a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -79,14 +98,15 @@ impl Problem {
         .to_string()
     }
 
-    /// The whole reply as it goes over the wire; the connection is closed behind it.
+    /// The reply as it goes over the wire; the connection is closed behind it.
     #[must_use]
-    pub fn reply(&self, id: InvocationId) -> Vec<u8> {
+    pub fn reply(&self, id: InvocationId, asked: Reply) -> Vec<u8> {
         let body = self.body(id);
+        let sent = if asked == Reply::HeadOnly { "" } else { &body };
         let retry = if self.retry_after() { format!("retry-after: {RETRY_AFTER_S}\r\n") } else { String::new() };
         format!(
             "HTTP/1.1 {} {}\r\ncontent-type: {CONTENT_TYPE}\r\ncontent-length: {}\r\n{INVOCATION_ID_HEADER}: {id}\r\n\
-             {retry}connection: close\r\n\r\n{body}",
+             {retry}connection: close\r\n\r\n{sent}",
             self.status,
             self.title(),
             body.len(),
@@ -112,7 +132,7 @@ mod tests {
     #[test]
     fn a_reply_is_well_formed_http_and_json() {
         let id = InvocationId::new();
-        let reply = Problem::unknown_function("a\"b\r\nX: y").reply(id);
+        let reply = Problem::unknown_function("a\"b\r\nX: y").reply(id, Reply::Whole);
         let mut headers = [httparse::EMPTY_HEADER; 16];
         let mut parsed = httparse::Response::new(&mut headers);
         let length = parsed.parse(&reply).unwrap().unwrap();
@@ -124,7 +144,19 @@ mod tests {
         let json: serde_json::Value = serde_json::from_slice(&reply[length..]).unwrap();
         assert_eq!(json["status"], 404);
         assert_eq!(json["invocation_id"], id.to_string());
-        let busy = Problem::new(503, "full").reply(id);
+        let busy = Problem::new(503, "full").reply(id, Reply::Whole);
         assert!(String::from_utf8(busy).unwrap().contains("\r\nretry-after: 1\r\n"));
+    }
+    #[test]
+    fn a_reply_to_head_is_the_head_of_the_whole_one() {
+        let (problem, id) = (Problem::new(404, "no"), InvocationId::new());
+        let (whole, head) = (problem.reply(id, Reply::Whole), problem.reply(id, Reply::HeadOnly));
+        assert!(head.ends_with(b"\r\n\r\n") && whole == [&head[..], problem.body(id).as_bytes()].concat());
+        for bytes in ["HEAD / HTTP/1.1\r\n", "\r\nHEAD /", "HEAD \0"] {
+            assert_eq!(Reply::to(bytes.as_bytes()), Reply::HeadOnly, "{bytes:?}");
+        }
+        for bytes in ["", "\r\n", "GET /HEAD / HTTP/1.1\r\n", "head / HTTP/1.1", "HEADS / HTTP/1.1", "HEAD"] {
+            assert_eq!(Reply::to(bytes.as_bytes()), Reply::Whole, "{bytes:?}");
+        }
     }
 }

@@ -32,7 +32,7 @@ fn refused(node: &Node, what: &str, bytes: &[u8], status: u16) {
 #[test]
 fn what_is_no_http_is_a_400() {
     let node = Node::with(&["hello"]);
-    let cases: [(&str, &[u8]); 9] = [
+    let cases: [(&str, &[u8]); 12] = [
         ("words", b"this is no HTTP at all\r\n\r\n"),
         ("a TLS hello", b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03\0\0\0\0\0\0\0\0\r\n\r\n"),
         ("an SSH banner", b"SSH-2.0-OpenSSH_9.6\r\n\r\n"),
@@ -42,6 +42,9 @@ fn what_is_no_http_is_a_400() {
         ("a header without a colon", b"GET /hello/ HTTP/1.1\r\nhost: a\r\nnonsense\r\n\r\n"),
         ("a space before the colon", b"GET /hello/ HTTP/1.1\r\nhost: a\r\nx-a : b\r\n\r\n"),
         ("a zero byte in a header", b"GET /hello/ HTTP/1.1\r\nhost: a\r\nx-a: b\0c\r\n\r\n"),
+        ("a line feed alone", b"GET /hello/ HTTP/1.1\nhost: a\n\n"),
+        ("a line feed alone behind a header", b"GET /hello/ HTTP/1.1\r\nhost: a\nx-a: b\r\n\r\n"),
+        ("a line feed alone at the end", b"GET /hello/ HTTP/1.1\r\nhost: a\r\n\n"),
     ];
     for (what, bytes) in cases {
         refused(&node, what, bytes, 400);
@@ -54,6 +57,19 @@ fn no_host_or_two_are_a_400() {
     let node = Node::with(&["hello"]);
     refused(&node, "no Host", b"GET /hello/ HTTP/1.1\r\n\r\n", 400);
     refused(&node, "two Hosts", b"GET /hello/ HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n", 400);
+    for host in ["[::1", "a:b:c", "::1", "a:b", ":80", "a:65536", "a%zz"] {
+        let bytes = format!("GET /hello/ HTTP/1.1\r\nhost: {host}\r\n\r\n");
+        refused(&node, host, bytes.as_bytes(), 400);
+        let bytes = format!("GET http://{host}/hello/ HTTP/1.1\r\nhost: a\r\n\r\n");
+        refused(&node, &format!("a target at {host}"), bytes.as_bytes(), 400);
+    }
+    for host in ["[::1]", "[::1]:80", "a:", "127.0.0.1:8080", "xn--bcher-kva.example.", ""] {
+        let mut connection = node.connect();
+        for _ in 0..2 {
+            connection.send(request("GET", "/hello/", &[("host", host)], b""));
+            connection.reply().expect_hello();
+        }
+    }
     // HTTP/1.0 knows no Host.
     let mut connection = node.connect();
     connection.send("GET /hello/ HTTP/1.0\r\n\r\n");
@@ -86,8 +102,15 @@ fn lengths_that_can_be_read_two_ways_are_a_400_and_smuggle_nothing() {
 #[test]
 fn a_spoilt_chunk_never_makes_a_whole_reply() {
     let node = Node::with(&["hello", "echo"]);
-    let cases =
-        ["zz\r\nabc\r\n0\r\n\r\n", "3\r\nabcdef\r\n0\r\n\r\n", "ffffffffffffffffff\r\nabc\r\n", "-1\r\nabc\r\n"];
+    let cases = [
+        "3 zz\r\nabc\r\n0\r\n\r\n",
+        "3 3\r\nabc\r\n0\r\n\r\n",
+        "3, 4\r\nabc\r\n0\r\n\r\n",
+        "zz\r\nabc\r\n0\r\n\r\n",
+        "3\r\nabcdef\r\n0\r\n\r\n",
+        "ffffffffffffffffff\r\nabc\r\n",
+        "-1\r\nabc\r\n",
+    ];
     for spoilt in cases {
         let mut connection = node.connect();
         connection.send(format!("POST /echo/ HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n{spoilt}"));
@@ -147,6 +170,69 @@ fn an_unknown_function_is_a_404_from_the_shard() {
 fn an_absolute_target_is_served_as_its_path() {
     let node = Node::with(&["hello"]);
     node.get("http://node.test/hello/").expect_hello();
+    node.stop();
+}
+
+#[test]
+fn the_host_of_an_absolute_target_is_the_one_that_functions_are_told() {
+    let node = Node::with(&["inspect", "cmd"]);
+    let mut connection = node.connect();
+    for _ in 0..2 {
+        let headers = [("host", "node.test")];
+        connection.send(request("GET", "http://other.example:81/cmd/env", &headers, b""));
+        let environment = connection.reply().text();
+        for line in ["HTTP_HOST=other.example:81", "SERVER_NAME=other.example", "SERVER_PORT=81"] {
+            assert!(environment.lines().any(|there| there == line), "{line}: {environment}");
+        }
+        connection.send(request("GET", "http://other.example:81/inspect/", &headers, b""));
+        assert_eq!(connection.reply().json()["authority"], "other.example:81");
+    }
+    node.stop();
+}
+
+#[test]
+fn a_later_minor_version_is_served_as_http_1_1() {
+    let node = Node::with(&["hello", "echo"]);
+    for version in ["1.2", "1.9"] {
+        let mut connection = node.connect();
+        for _ in 0..2 {
+            connection.send(format!("GET /hello/ HTTP/{version}\r\nhost: a\r\n\r\n"));
+            connection.reply().expect_hello();
+            connection.send(format!("POST /echo/ HTTP/{version}\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc"));
+            assert_eq!(connection.reply().text(), "abc");
+        }
+    }
+    node.stop();
+}
+
+#[test]
+fn an_error_in_answer_to_head_has_no_body() {
+    let node = Node::build().option("--head-timeout", "1s").start();
+    node.deploy("hello", "hello", &[]);
+    for (bytes, status) in [
+        ("HEAD /nobody/ HTTP/1.1\r\nhost: a\r\n\r\n", 404),
+        ("\r\nHEAD /nobody/ HTTP/1.1\r\nhost: a\r\n\r\n", 404),
+        ("HEAD /hello/ HTTP/1.1\r\n\r\n", 400),
+        ("HEAD /hello/ HTTP/1.1\r\nhost: a\r\nx y\r\n\r\n", 400),
+        ("HEAD /hello/<> HTTP/1.1\r\nhost: a\r\n\r\n", 400),
+        ("HEAD /hello/ HTTP/1.1\r\nhost: a\r\n", 408),
+    ] {
+        for kept in [false, true] {
+            let mut connection = node.connect();
+            if kept {
+                connection.get("/hello/").expect_hello();
+            }
+            connection.send(bytes);
+            if status != 408 {
+                // A connection that is kept behind it ends, too.
+                connection.end_sending_if_open();
+            }
+            let head = connection.head();
+            assert_eq!(head.status, status, "{bytes:?}");
+            assert!(head.get("content-length").is_some_and(|length| length != "0"), "{head:?}");
+            assert_eq!(connection.rest(), b"", "{bytes:?}, kept: {kept}");
+        }
+    }
     node.stop();
 }
 

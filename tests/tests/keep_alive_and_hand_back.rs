@@ -223,3 +223,71 @@ fn a_request_behind_a_large_body_goes_back_with_what_was_read() {
     assert!(node.status().workers.iter().all(|worker| worker.restarts == 0), "no worker was taken for a liar");
     node.stop();
 }
+
+#[test]
+fn an_empty_line_behind_a_body_is_no_head_that_has_begun() {
+    let node = Node::build().option("--head-timeout", "300ms").option("--idle-timeout", "2s").start();
+    node.deploy("echo", "echo", &[]);
+    for stray in ["\r\n", "\r\n\r\n", "\r"] {
+        let mut connection = node.connect();
+        assert_eq!(connection.post("/echo/", b"abc").text(), "abc");
+        let idle = std::time::Instant::now();
+        connection.send(stray);
+        assert_eq!(connection.rest(), b"", "it ends as an idle connection does, without a word");
+        assert!(idle.elapsed() > Duration::from_secs(1), "{stray:?}: after {:?}", idle.elapsed());
+    }
+    let mut connection = node.connect();
+    for _ in 0..3 {
+        assert_eq!(connection.post("/echo/", b"abc").text(), "abc");
+        connection.send("\r\n");
+    }
+    node.stop();
+}
+
+#[test]
+fn a_reply_that_its_connection_ends_behind_says_so() {
+    let node = Node::with(&["hello", "hello-p3", "echo"]);
+    node.deploy("echo", "small", &["--request-body", "1KiB"]);
+    let long = vec![b'x'; 9 * 1024 * 1024];
+    for target in ["/hello/", "/hello-p3/", "/small/", "/nobody/"] {
+        for chunked in [false, true] {
+            let mut connection = node.connect();
+            assert_eq!(connection.post("/echo/", b"abc").text(), "abc");
+            let bytes = if chunked { post_chunked(target, &long, 65_536) } else { request("POST", target, &[], &long) };
+            let reply = connection.exchange_unread(&bytes);
+            assert_eq!(reply.head.get("connection"), Some("close"), "{target} {chunked}: {reply:?}");
+            assert_eq!(connection.rest(), b"");
+        }
+        // What is short is read away, and the connection kept.
+        let mut connection = node.connect();
+        for _ in 0..2 {
+            let reply = connection.exchange_unread(&request("POST", target, &[], &long[..500_000]));
+            let kept = target != "/nobody/" || reply.head.get("connection").is_none();
+            if !kept {
+                break;
+            }
+            assert_eq!(reply.head.get("connection"), None, "{target}: {reply:?}");
+            assert_eq!(connection.post("/echo/", b"abc").text(), "abc");
+        }
+    }
+    node.stop();
+}
+
+#[test]
+fn a_client_that_sends_all_of_a_body_first_gets_its_error() {
+    let node = Node::with(&["hello"]);
+    node.deploy("echo", "small", &["--request-body", "1KiB"]);
+    let long = vec![b'x'; 64 * 1024 * 1024];
+    for (target, status) in [("/small/", 413), ("/nobody/", 404)] {
+        for kept in [false, true] {
+            let mut connection = node.connect();
+            if kept {
+                connection.get("/hello/").expect_hello();
+            }
+            // No byte of the reply is looked at before the last of the request is sent.
+            connection.send(request("POST", target, &[], &long));
+            connection.reply().expect_problem(status);
+        }
+    }
+    node.stop();
+}

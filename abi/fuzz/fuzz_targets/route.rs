@@ -12,7 +12,7 @@ use abi::catalogue::{
     Alias, Catalogue, CatalogueView, Function, FunctionLimits, Isolation, Kind, Output, Spec, Target, Version,
 };
 use abi::invocation_id::InvocationId;
-use abi::problem::Problem;
+use abi::problem::{Problem, Reply};
 use abi::route::{Route, route};
 use libfuzzer_sys::fuzz_target;
 
@@ -90,7 +90,7 @@ fn check(found: Route, domain: Option<&str>, host: Option<&str>, target: &str) {
 }
 
 fn check_problem(name: &str) {
-    let reply = Problem::unknown_function(name).reply(InvocationId::new());
+    let reply = Problem::unknown_function(name).reply(InvocationId::new(), Reply::Whole);
     let mut headers = [httparse::EMPTY_HEADER; 8];
     let mut parsed = httparse::Response::new(&mut headers);
     let length = parsed.parse(&reply).expect("the reply is HTTP").unwrap();

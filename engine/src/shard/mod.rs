@@ -213,10 +213,10 @@ fn take(core: usize, socket: OwnedFd, shared: &Arc<Shared>) {
         || peer(&socket).map_or(0, |peer| snapshot.connections_from(Places::of(peer, shared.address_seed)));
     if let Err(full) = admit(snapshot.connections_open(), from_address, **shared.limits.load()) {
         let problem = full.into();
-        return refused(counts, socket, &problem);
+        return refused(counts, socket, bytes, &problem);
     }
     match verdict(bytes, &snapshot.catalogue, shared.domain.load().as_deref().map(String::as_str)) {
-        Verdict::Refuse(problem) => refused(counts, socket, &problem),
+        Verdict::Refuse(problem) => refused(counts, socket, bytes, &problem),
         Verdict::Hop(pool) => {
             let connection = Connection { socket, read: Vec::new(), awaits: Awaits::First, pool, accepted_at_us };
             match hop(&snapshot, Some(core), connection) {
@@ -224,16 +224,16 @@ fn take(core: usize, socket: OwnedFd, shared: &Arc<Shared>) {
                 // No worker takes it now: one is being started, or all queues are full. The supervisor waits for it.
                 Err(connection) => match shared.parking.park(connection) {
                     Ok(()) => counts.parked.add(1),
-                    Err(connection) => refused(counts, connection.socket, &node_full()),
+                    Err(connection) => refused(counts, connection.socket, bytes, &node_full()),
                 },
             }
         }
     }
 }
 
-fn refused(counts: &Dispatcher, socket: OwnedFd, problem: &Problem) {
+fn refused(counts: &Dispatcher, socket: OwnedFd, read: &[u8], problem: &Problem) {
     counts.refused(problem.status);
-    refuse::refuse(socket, problem);
+    refuse::refuse(socket, read, problem);
 }
 
 /// The client's address.

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use abi::problem::Problem;
 
-use crate::dispatch::refuse::{Client, LINGER, LOOK_INTERVAL, answer, read_away};
+use crate::dispatch::refuse::{Client, LOOK_INTERVAL, Lingering, answer};
 
 /// How many refused clients a shard lingers for at once; beyond that they are closed as they are.
 const LINGERING_MAX: usize = 1024;
@@ -15,15 +15,18 @@ thread_local! {
     static LINGERING: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Answers `problem` and ends the connection. Must be called on a shard's executor.
-pub(super) fn refuse(socket: OwnedFd, problem: &Problem) {
-    if answer(socket.as_fd(), problem) == Client::Done || LINGERING.get() >= LINGERING_MAX {
+/// Answers `problem` to the request that begins with `read` and ends the connection. Must be called on a shard's executor.
+pub(super) fn refuse(socket: OwnedFd, read: &[u8], problem: &Problem) {
+    let mut lingering = Lingering::new(Instant::now());
+    if answer(socket.as_fd(), read, problem) == Client::Done
+        || lingering.look(socket.as_fd(), Instant::now()) == Client::Done
+        || LINGERING.get() >= LINGERING_MAX
+    {
         return;
     }
     LINGERING.set(LINGERING.get() + 1);
     glommio::spawn_local(async move {
-        let deadline = Instant::now() + LINGER;
-        while Instant::now() < deadline && read_away(socket.as_fd()) == Client::Sending {
+        while lingering.look(socket.as_fd(), Instant::now()) == Client::Sending {
             glommio::timer::sleep(LOOK_INTERVAL).await;
         }
         LINGERING.set(LINGERING.get() - 1);

@@ -5,19 +5,19 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use abi::invocation_id::InvocationId;
+use abi::limits::{LINGER_BYTES_MAX, LINGER_SILENT_TIMEOUT, LINGER_TIMEOUT};
 use abi::message::{Awaits, ToEngine};
-use abi::problem::Problem;
+use abi::problem::{Problem, Reply};
 use bytes::BytesMut;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use super::wire::SharedWire;
 use crate::worker::Worker;
 
-/// How long a client may take to send what nobody reads, before the connection is closed on it.
-pub(super) const UNREAD_TIMEOUT: Duration = Duration::from_secs(1);
-/// How much of it is read and thrown away meanwhile.
-pub(super) const UNREAD_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How long a client may take to take an error.
+const REFUSED_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How a connection ends.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub(super) enum End {
     /// At once, so that the reply looks cut.
     Cut,
     /// With an error of the node's, after which nothing more can be read.
-    Refuse(Problem),
+    Refuse(Problem, Reply),
     /// Not at all: it goes back to the engine.
     GiveBack(Awaits),
 }
@@ -46,11 +46,11 @@ pub(super) async fn finish(worker: &Rc<Worker>, wire: SharedWire, end: End) {
     match end {
         End::Cut => {}
         End::Close { unread } => close(socket, unread || !read.is_empty()).await,
-        End::Refuse(problem) => {
+        End::Refuse(problem, asked) => {
             worker.count_refused(problem.status);
-            let reply = problem.reply(InvocationId::new());
+            let reply = problem.reply(InvocationId::new(), asked);
             // It fits the socket's buffer unless the client takes nothing; then it gets nothing.
-            let _ = tokio::time::timeout(UNREAD_TIMEOUT, socket.write_all(&reply)).await;
+            let _ = timeout(REFUSED_TIMEOUT, socket.write_all(&reply)).await;
             close(socket, true).await;
         }
         End::GiveBack(awaits) => {
@@ -67,7 +67,7 @@ pub(super) async fn finish(worker: &Rc<Worker>, wire: SharedWire, end: End) {
 }
 
 /// Ends the stream. With bytes unread, closing would reset it and the client could lose the reply (RFC 9112 9.6): read
-/// on for a moment first.
+/// on first, within limits.
 async fn close(mut socket: TcpStream, unread: bool) {
     let _ = socket.shutdown().await;
     if !unread {
@@ -76,15 +76,18 @@ async fn close(mut socket: TcpStream, unread: bool) {
     let drained = async {
         let mut scrap = BytesMut::with_capacity(16 * 1024);
         let mut total = 0;
-        while socket.readable().await.is_ok() && total < UNREAD_BYTES_MAX {
+        while let Ok(Ok(())) = timeout(LINGER_SILENT_TIMEOUT, socket.readable()).await {
             scrap.clear();
             match socket.try_read_buf(&mut scrap) {
                 Ok(0) => return,
-                Ok(read) => total += read,
+                Ok(read) => total += read as u64,
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
                 Err(_) => return,
             }
+            if total > LINGER_BYTES_MAX {
+                return;
+            }
         }
     };
-    let _ = tokio::time::timeout(UNREAD_TIMEOUT, drained).await;
+    let _ = timeout(LINGER_TIMEOUT, drained).await;
 }

@@ -1,5 +1,6 @@
 //! The body of a request, taken out of the bytes that arrive: counted, chunked, or none. Pure; owns no fds.
 
+use abi::limits::UNREAD_BODY_BYTES_MAX;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 
@@ -109,6 +110,28 @@ impl Incoming {
         matches!(self.stage, Stage::Done)
     }
 
+    /// Returns whether the next request will be reached behind it, as far as can be known: nobody needs to read more than
+    /// [`UNREAD_BODY_BYTES_MAX`] for that. What has arrived of a body that nobody reads any more is taken off `buffer`.
+    pub(super) fn can_be_passed(&mut self, buffer: &mut BytesMut) -> bool {
+        if !self.held {
+            // It was the function's, for what the guest reads.
+            self.limit = u64::MAX;
+        }
+        while !self.held && !self.is_done() && !buffer.is_empty() {
+            match self.next(buffer) {
+                Ok(Piece::More { .. }) | Err(_) => break,
+                Ok(_) => {}
+            }
+        }
+        match self.stage {
+            Stage::Done => true,
+            Stage::Counted { left } => self.held || left <= UNREAD_BODY_BYTES_MAX,
+            // How much is to come of it only its client knows.
+            Stage::Chunked(_) => self.held,
+            Stage::Failed(_) => false,
+        }
+    }
+
     /// The limit that it has run into.
     pub(super) fn failure(&self) -> Option<BodyError> {
         if let Stage::Failed(error) = self.stage { Some(error) } else { None }
@@ -207,5 +230,25 @@ mod tests {
         assert_eq!(read(&mut incoming, "3\r\nabc\r\n2\r\nde\r\n").1, Err(why));
         assert_eq!((read(&mut incoming, "").1, incoming.failure()), (Err(why), Some(why)));
         assert_eq!(read(&mut begun(Framing::Chunked), "x").1, Err(BodyError::Malformed));
+    }
+
+    #[test]
+    fn a_body_that_nobody_reads_is_passed_when_its_end_is_near() {
+        let of = |framing, bytes: &str| {
+            let (mut incoming, mut buffer) = (begun(framing), BytesMut::from(bytes));
+            (incoming.can_be_passed(&mut buffer), buffer)
+        };
+        assert_eq!(of(Framing::None, "GET"), (true, "GET".into()));
+        assert_eq!(of(Framing::Length(3), "abcGET"), (true, "GET".into()));
+        assert_eq!(of(Framing::Length(UNREAD_BODY_BYTES_MAX), ""), (true, "".into()));
+        assert_eq!(of(Framing::Length(UNREAD_BODY_BYTES_MAX + 3), "abc"), (true, "".into()));
+        assert_eq!(of(Framing::Length(UNREAD_BODY_BYTES_MAX + 3), "ab"), (false, "".into()));
+        assert_eq!(of(Framing::Chunked, "3\r\nabc\r\n0\r\n\r\nGET"), (true, "GET".into()));
+        assert_eq!(of(Framing::Chunked, "3\r\nabc\r\n"), (false, "".into()));
+        assert!(!of(Framing::Chunked, "x").0);
+        // Who still reads it may read all of it.
+        let mut incoming = begun(Framing::Length(u64::MAX));
+        incoming.held = true;
+        assert!(incoming.can_be_passed(&mut "abc".into()));
     }
 }

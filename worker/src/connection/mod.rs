@@ -28,9 +28,11 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use abi::board::now_us;
+use abi::limits::{LINGER_SILENT_TIMEOUT, LINGER_TIMEOUT, UNREAD_BODY_BYTES_MAX};
 use abi::message::{Awaits, Ending};
 use bytes::BytesMut;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use self::account::{Account, Arrived, Moved, Sent};
 use self::end::End;
@@ -159,9 +161,10 @@ impl Connection {
         // A guest may have begun its reply before it asked for the body: the client is told before it sees the reply.
         poll_fn(|cx| poll_continue(cx, &mut self.wire.lock())).await;
         {
-            let incoming = &self.wire.lock().incoming;
+            let mut wire = self.wire.lock();
+            let Wire { incoming, buffer, .. } = &mut *wire;
             // A client that was never told to send its body may send it or not: what follows cannot be told from it.
-            asked.keep_alive &= incoming.continues != Continue::Awaited && incoming.failure().is_none();
+            asked.keep_alive &= incoming.continues != Continue::Awaited && incoming.can_be_passed(buffer);
         }
         asked.keep_alive &= worker.draining() != Some(Ending::Close);
         let status = reply.status().as_u16();
@@ -188,23 +191,19 @@ impl Connection {
         if self.wire.lock().incoming.is_done() {
             return Ok(());
         }
-        let mut bytes = 0;
-        let read_away = poll_fn(|cx| {
-            loop {
-                match ready!(self.wire.lock().poll_body(cx)) {
-                    Some(Ok(frame)) => bytes += frame.data_ref().map_or(0, bytes::Bytes::len),
-                    Some(Err(_)) => return Poll::Ready(Err(())),
-                    None => return Poll::Ready(Ok(())),
-                }
-                if bytes > end::UNREAD_BYTES_MAX {
-                    return Poll::Ready(Err(()));
+        let read_away = async {
+            let mut bytes = 0;
+            while bytes <= UNREAD_BODY_BYTES_MAX {
+                let piece = poll_fn(|cx| self.wire.lock().poll_body(cx));
+                match timeout(LINGER_SILENT_TIMEOUT, piece).await {
+                    Ok(Some(Ok(frame))) => bytes += frame.data_ref().map_or(0, |data| data.len() as u64),
+                    Ok(None) => return Ok(()),
+                    Ok(Some(Err(_))) | Err(_) => break,
                 }
             }
-        });
-        match tokio::time::timeout(end::UNREAD_TIMEOUT, read_away).await {
-            Ok(Ok(())) => Ok(()),
-            _ => Err(End::Close { unread: true }),
-        }
+            Err(End::Close { unread: true })
+        };
+        timeout(LINGER_TIMEOUT, read_away).await.unwrap_or(Err(End::Close { unread: true }))
     }
 }
 

@@ -11,8 +11,9 @@ use abi::catalogue::{ArchivedFunction, ArchivedIsolation};
 use abi::head::{Parsed, header_room, parse_into};
 use abi::limits::{HEAD_BYTES_MAX, RETURNED_BYTES_MAX};
 use abi::message::{Awaits, Ending};
-use abi::problem::Problem;
+use abi::problem::{Problem, Reply};
 use abi::route::{Route, route};
+use bytes::{Buf as _, BytesMut};
 
 use super::end::End;
 use super::message::Outline;
@@ -68,6 +69,7 @@ impl Waiting {
             if worker.draining() == Some(Ending::GiveBack) && wire.buffer.len() <= RETURNED_BYTES_MAX {
                 return Poll::Ready(Next::End(End::GiveBack(self.awaits)));
             }
+            skip_empty_lines(&mut wire.buffer);
             if worth_parsing(&wire.buffer, self.tried)
                 && let Some(next) = decide(worker, &mut wire, self.awaits)
             {
@@ -76,7 +78,7 @@ impl Waiting {
             self.tried = wire.buffer.len();
             if wire.buffer.is_empty() {
                 // An idle connection holds no buffer.
-                wire.buffer = bytes::BytesMut::new();
+                wire.buffer = BytesMut::new();
             }
             match wire.poll_fill(cx) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Next::End(End::Close { unread: false })),
@@ -90,13 +92,15 @@ impl Waiting {
                         };
                         return Poll::Ready(Next::End(end));
                     }
-                    return self.poll_late(cx, worker, wire.buffer.is_empty()).map(Next::End);
+                    return self.poll_late(cx, worker, &wire.buffer).map(Next::End);
                 }
             }
         }
     }
 
-    fn poll_late(&mut self, cx: &mut Context<'_>, worker: &Worker, empty: bool) -> Poll<End> {
+    fn poll_late(&mut self, cx: &mut Context<'_>, worker: &Worker, read: &[u8]) -> Poll<End> {
+        // Half an empty line begins no head, either.
+        let empty = matches!(read, [] | [b'\r']);
         let begun = self.begun || !empty;
         if !self.deadline.is_set() || begun != self.begun {
             self.begun = begun;
@@ -107,7 +111,10 @@ impl Waiting {
         let limit = self.limit;
         Poll::Ready(match empty {
             true => End::Close { unread: false },
-            false => End::Refuse(Problem::new(408, format!("the request's head took longer than {limit:?}"))),
+            false => {
+                let problem = Problem::new(408, format!("the request's head took longer than {limit:?}"));
+                End::Refuse(problem, Reply::to(read))
+            }
         })
     }
 }
@@ -118,7 +125,7 @@ fn decide(worker: &Rc<Worker>, wire: &mut Wire, awaits: Awaits) -> Option<Next> 
     let (head, headers) = match parse_into(&wire.buffer, &mut room) {
         Ok((Parsed::Complete(head), headers)) => (head, headers),
         Ok((Parsed::Partial, _)) => return None,
-        Err(error) => return Some(Next::End(End::Refuse(error.into()))),
+        Err(error) => return Some(Next::End(End::Refuse(error.into(), Reply::to(&wire.buffer)))),
     };
     let catalogue = worker.functions.catalogue();
     let (destination, prefix_length) =
@@ -134,14 +141,16 @@ fn decide(worker: &Rc<Worker>, wire: &mut Wire, awaits: Awaits) -> Option<Next> 
         };
     let framing = head.framing;
     let Some(outline) = Outline::new(&wire.buffer, &head, headers) else {
-        return Some(Next::End(End::Refuse(Problem::new(400, "the request's method is not well formed"))));
+        let problem = Problem::new(400, "the request's method is not well formed");
+        return Some(Next::End(End::Refuse(problem, Reply::to(&wire.buffer))));
     };
+    let refused = Reply::to(&wire.buffer);
     Some(match outline.take(&mut wire.buffer, prefix_length) {
         Ok(message) => {
             wire.incoming.begin(framing, message.continues);
             Next::Request(Box::new(Routed { message, framing, destination }))
         }
-        Err(problem) => Next::End(End::Refuse(problem)),
+        Err(problem) => Next::End(End::Refuse(problem, refused)),
     })
 }
 
@@ -149,6 +158,14 @@ fn is_ours(worker: &Worker, function: &ArchivedFunction) -> bool {
     match &worker.settings.borrow().only_function {
         Some(only) => function.isolation == ArchivedIsolation::Process && function.name == only.as_str(),
         None => function.isolation == ArchivedIsolation::Shared,
+    }
+}
+
+/// Takes off what clients have sent behind a request, and what is to be passed over before the next (RFC 9112 2.2). It does
+/// not make an idle connection one with a request under way.
+fn skip_empty_lines(buffer: &mut BytesMut) {
+    while buffer.starts_with(b"\r\n") {
+        buffer.advance(2);
     }
 }
 
@@ -167,7 +184,24 @@ fn worth_parsing(buffer: &[u8], tried: usize) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::worth_parsing;
+    use super::*;
+
+    #[test]
+    fn empty_lines_before_a_head_are_passed_over() {
+        for (bytes, left) in [
+            ("\r\n\r\nGET", "GET"),
+            ("\r\n", ""),
+            ("\r\n\r", "\r"),
+            ("\r", "\r"),
+            ("\nGET", "\nGET"),
+            ("", ""),
+            ("G\r\n", "G\r\n"),
+        ] {
+            let mut buffer = BytesMut::from(bytes);
+            skip_empty_lines(&mut buffer);
+            assert_eq!(buffer, left, "{bytes:?}");
+        }
+    }
 
     #[test]
     fn a_trickling_head_is_parsed_a_few_times_and_when_complete() {

@@ -222,7 +222,8 @@ impl Supervisor {
     /// Tells a client that waited for a worker that there will be none.
     fn refuse_stopping(&self, connection: &Connection) {
         self.shared.metrics.of_supervisor().refused(503);
-        let _ = answer(connection.socket.as_fd(), &Problem::new(503, "the node is stopping; try again"));
+        let problem = Problem::new(503, "the node is stopping; try again");
+        let _ = answer(connection.socket.as_fd(), &connection.read, &problem);
     }
 
     /// Waits for the next thing to happen, and does what follows. Safe to drop while it waits: nothing is lost.

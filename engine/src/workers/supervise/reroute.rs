@@ -12,7 +12,7 @@ use crate::core::fleet::Event;
 use crate::core::verdict::{Verdict, verdict};
 use crate::dispatch::hop::{Connection, hop};
 use crate::dispatch::parking::{Parked, node_full};
-use crate::dispatch::refuse::{Client, LINGER, LOOK_INTERVAL, answer, read_away};
+use crate::dispatch::refuse::{Client, LOOK_INTERVAL, Lingering, answer};
 use crate::takeover::Handed;
 
 impl Supervisor {
@@ -47,7 +47,9 @@ impl Supervisor {
             })
         };
         for mut late in self.waiting.retry(Instant::now(), place) {
-            late.take().into_iter().for_each(|connection| self.refuse(connection.socket, &node_full()));
+            late.take()
+                .into_iter()
+                .for_each(|Connection { socket, read, .. }| self.refuse(socket, &read, &node_full()));
         }
     }
 
@@ -61,32 +63,32 @@ impl Supervisor {
         let Handed { socket, read, awaits } = handed;
         let snapshot = self.shared.snapshot.load_full();
         match verdict(&read, &snapshot.catalogue, self.shared.domain.load().as_deref().map(String::as_str)) {
-            Verdict::Refuse(problem) => self.refuse(socket, &problem),
+            Verdict::Refuse(problem) => self.refuse(socket, &read, &problem),
             Verdict::Hop(pool) => {
                 let counts = self.shared.metrics.of_supervisor();
                 match hop(&snapshot, None, Connection { socket, read, awaits, pool, accepted_at_us: 0 }) {
                     Ok(row) => counts.hopped(row),
                     Err(connection) => match self.shared.parking.park(connection) {
                         Ok(()) => counts.parked.add(1),
-                        Err(connection) => self.refuse(connection.socket, &node_full()),
+                        Err(Connection { socket, read, .. }) => self.refuse(socket, &read, &node_full()),
                     },
                 }
             }
         }
     }
 
-    fn refuse(&self, socket: OwnedFd, problem: &Problem) {
+    fn refuse(&self, socket: OwnedFd, read: &[u8], problem: &Problem) {
         self.shared.metrics.of_supervisor().refused(problem.status);
-        refuse(socket, problem);
+        refuse(socket, read, problem);
     }
 }
 
 /// Answers an error on the main thread's runtime.
-fn refuse(socket: OwnedFd, problem: &Problem) {
-    if answer(socket.as_fd(), problem) == Client::Sending {
+fn refuse(socket: OwnedFd, read: &[u8], problem: &Problem) {
+    if answer(socket.as_fd(), read, problem) == Client::Sending {
         tokio::task::spawn_local(async move {
-            let deadline = Instant::now() + LINGER;
-            while Instant::now() < deadline && read_away(socket.as_fd()) == Client::Sending {
+            let mut lingering = Lingering::new(Instant::now());
+            while lingering.look(socket.as_fd(), Instant::now()) == Client::Sending {
                 tokio::time::sleep(LOOK_INTERVAL).await;
             }
         });
