@@ -81,6 +81,9 @@ fn the_request_is_in_the_environment() {
         ("cookie", "a=1"),
         ("cookie", "b=2"),
         ("proxy", "evil:3128"),
+        ("proxy-authorization", "Basic c2VjcmV0"),
+        ("keep-alive", "timeout=5"),
+        ("upgrade", "h2c"),
         ("x-mine", "theirs"),
         ("x_forwarded_prefix", "/evil"),
         ("x-forwarded-prefix", "/evil"),
@@ -235,6 +238,79 @@ fn a_cgi_reply_streams_both_ways_and_looks_cut_when_its_program_fails() {
         let cut = connection.try_reply().unwrap_err();
         assert_eq!(cut.head.map(|head| head.status), Some(418));
         assert!(cut.body.starts_with(b"a"), "{:?}", cut.body);
+    }
+    node.stop();
+}
+
+#[test]
+fn a_raw_reply_streams_both_ways_too() {
+    let node = Node::start();
+    for guest in ["cmd", "cmd-p1"] {
+        node.deploy(guest, guest, &["--timeout", "10s"]);
+        let mut connection = node.connect();
+        let mut writer = connection.writer();
+        let mut send = |text: &str| writer.write_all(text.as_bytes()).unwrap();
+        connection.send(head("POST", &format!("/{guest}/?echo"), &[("transfer-encoding", "chunked")]));
+        send("7\r\npiece-0\r\n");
+        // The head and the first piece come while the program waits for the second.
+        let first = connection.head();
+        assert_eq!((first.status, first.get("content-type")), (200, Some("text/plain; charset=utf-8")));
+        let mut seen = String::new();
+        let whole = connection.try_body(&first, |piece| {
+            seen += std::str::from_utf8(piece).unwrap();
+            if seen.len().is_multiple_of(7) {
+                match seen.len() / 7 {
+                    n @ 1..5 => send(&format!("7\r\npiece-{n}\r\n")),
+                    _ => send("0\r\n\r\n"),
+                }
+            }
+        });
+        assert_eq!((whole, seen.as_str()), (Ok(()), "piece-0piece-1piece-2piece-3piece-4"));
+        // What fails after that can only look cut.
+        connection.send(request("GET", &format!("/{guest}/?print=a&sleep=1000&exit=1"), &[], b""));
+        let cut = connection.try_reply().unwrap_err();
+        assert_eq!((cut.head.map(|head| head.status), &cut.body[..1]), (Some(200), &b"a"[..]));
+        // A program that computes is not held back either.
+        let mut connection = node.connect();
+        connection.send(request("GET", &format!("/{guest}/?print=a&spin"), &[], b""));
+        assert_eq!(connection.head().status, 200);
+    }
+    node.stop();
+}
+
+#[test]
+fn a_local_redirect_is_answered_by_the_function_itself() {
+    let node = Node::build().option("--domain", "example.com").start();
+    let location = |path: &str| format!("print=Location:%20{path}%0A%0A");
+    let encoded = |steps: &str| steps.replace('%', "%25").replace('&', "%26");
+    for guest in ["cmd", "cmd-p1"] {
+        node.deploy(guest, guest, &["--output", "cgi"]);
+        let mut connection = node.connect();
+        let host = format!("{guest}.example.com");
+        for (prefix, host) in [(format!("/{guest}"), "node.test"), (String::new(), host.as_str())] {
+            let headers = [("host", host), ("content-type", "text/x-form")];
+            // The target of the redirect prints what it was asked for.
+            let target = format!("{prefix}/there?{}", encoded("cgi&env"));
+            connection.send(request("POST", &format!("{prefix}/?{}", location(&target)), &headers, b"form"));
+            let reply = connection.reply();
+            let seen = reply.text();
+            assert_eq!((reply.status(), reply.head.get("location")), (418, None), "{seen}");
+            for line in ["REQUEST_METHOD=GET", "PATH_INFO=/there", "QUERY_STRING=cgi&env"] {
+                assert!(seen.lines().any(|there| there == line), "{line}: {seen}");
+            }
+            assert!(seen.contains(&format!("REQUEST_URI={prefix}/there?cgi&env\n")), "{seen}");
+            assert!(!seen.contains("CONTENT_LENGTH") && !seen.contains("CONTENT_TYPE"), "{seen}");
+            connection.send(request("HEAD", &format!("{prefix}/?{}", location(&target)), &headers[..1], b""));
+            assert_eq!(connection.head().status, 418);
+        }
+        // Another function's path is the client's to ask for.
+        connection.send(request("GET", &format!("/{guest}/?{}", location("/other/x")), &[], b""));
+        let reply = connection.reply();
+        assert_eq!((reply.status(), reply.head.get("location")), (302, Some("/other/x")));
+        // It ends, however often a program redirects.
+        node.deploy(guest, "loop", &["--output", "cgi", "--arg", &location("/loop/")]);
+        let detail = connection.get("/loop/").expect_problem(500);
+        assert!(detail.contains("local redirects"), "{detail}");
     }
     node.stop();
 }

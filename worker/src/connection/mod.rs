@@ -13,6 +13,7 @@ mod end;
 mod incoming;
 mod message;
 mod next;
+mod redirect;
 pub(crate) mod request_body;
 mod send;
 pub(crate) mod send_batch;

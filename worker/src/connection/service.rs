@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
-use abi::board::Reason;
-use abi::catalogue::CatalogueView;
+use abi::board::{Reason, now_us};
+use abi::catalogue::{CatalogueView, Output};
 use abi::choice::{Choice, Meant};
 use abi::head::Framing;
 use abi::invocation_id::InvocationId;
@@ -16,9 +16,11 @@ use super::account::Account;
 use super::encode::Asked;
 use super::incoming::BodyError;
 use super::message::Message;
+use super::redirect::{LOCAL_REDIRECTS_MAX, redirected};
 use super::request_body::RequestBody;
 use super::wire::SharedWire;
 use crate::trace::Trace;
+use crate::wasm::command::LocalRedirect;
 use crate::wasm::engine::Module;
 use crate::wasm::invocation;
 use crate::wasm::reply::ReplyBody;
@@ -93,19 +95,36 @@ async fn run(
     {
         request.extensions_mut().insert(addresses);
     }
-    let request = request.map(|()| match framing {
+    let may_redirect = matches!(function.module, Module::Command(_)) && function.output == Output::Cgi;
+    let mut head = may_redirect.then(|| request.clone());
+    let mut request = request.map(|()| match framing {
         Framing::None => RequestBody::none(),
         Framing::Length(length) => RequestBody::on(wire, Some(length)),
         Framing::Chunked => RequestBody::on(wire, None),
     });
-    let id = (account.id, trace);
-    let reply = invocation::run(worker, function, request, id, account.begun_us, &account.facts).await;
-    // Whatever the guest made of a body that was cut off under it: the client has to know why.
-    match wire.lock().incoming.failure() {
-        Some(error @ BodyError::TooLarge { .. }) => Err(too_large(error)),
-        Some(BodyError::Malformed) => Err(Problem::new(400, BodyError::Malformed.to_string())),
-        _ => reply.map_err(|failure| Problem::from(&failure)),
+    let mut came_us = account.begun_us;
+    for _ in 0..=LOCAL_REDIRECTS_MAX {
+        let id = (account.id, trace.clone());
+        let reply = invocation::run(worker, Rc::clone(&function), request, id, came_us, &account.facts).await;
+        // Whatever the guest made of a body that was cut off under it: the client has to know why.
+        let reply = match wire.lock().incoming.failure() {
+            Some(error @ BodyError::TooLarge { .. }) => return Err(too_large(error)),
+            Some(BodyError::Malformed) => return Err(Problem::new(400, BodyError::Malformed.to_string())),
+            _ => reply.map_err(|failure| Problem::from(&failure))?,
+        };
+        let target = reply.extensions().get::<LocalRedirect>();
+        let next = target.zip(head.as_ref()).and_then(|(LocalRedirect(target), head)| redirected(head, target));
+        let Some(next) = next else { return Ok(reply) };
+        head = Some(next.clone());
+        request = next.map(|()| RequestBody::none());
+        came_us = now_us();
     }
+    count(Reason::Reply);
+    let name = &function.name;
+    Err(Problem::new(
+        500,
+        format!("function {name:?} made more than {LOCAL_REDIRECTS_MAX} local redirects of one request"),
+    ))
 }
 
 fn addresses(wire: &SharedWire) -> Option<Addresses> {

@@ -25,7 +25,7 @@ use wasmtime::PoolConcurrencyLimitError;
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi_http::WasiBody;
 
-use super::command::HeadError;
+use super::command::{HeadError, LocalRedirect};
 use super::cpu_time::{self, CpuTimeExceeded};
 use super::engine::Module;
 use super::instances::Instance;
@@ -211,7 +211,9 @@ pub(crate) async fn run(
         Ok(response) => {
             let (head, body) = response.into_parts();
             // What is not sent is not waited for either.
-            let bodiless = head_only || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+            let bodiless = head_only
+                || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+                || head.extensions.get::<LocalRedirect>().is_some();
             match gather(GuestBody::new(Arc::clone(&function.name), guest, body, bodiless)).await {
                 Ok(body) => check_length(&function, &head, &body, bodiless).map(|()| Response::from_parts(head, body)),
                 Err(failure @ Failure::BrokenBody { .. }) => Err(failure),

@@ -1,7 +1,7 @@
 //! Running guests: the wasmtime engine, what a guest finds around it, its instances, and one invocation from request to
 //! reply.
 
-mod command;
+pub(crate) mod command;
 pub(crate) mod cpu_time;
 pub(crate) mod engine;
 pub(crate) mod host;

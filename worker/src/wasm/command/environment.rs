@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use wasmtime_wasi_http::DEFAULT_FORBIDDEN_HEADERS;
 
 use super::percent;
 use crate::connection::Addresses;
@@ -88,8 +89,12 @@ fn meta(request: &Parts, variables: &mut Variables) {
 
 /// `HTTP_*`, one for each name.
 fn headers(headers: &HeaderMap) -> impl Iterator<Item = (String, String)> {
-    // Transfer-Encoding tells of a form that stdin is no longer in.
-    let elsewhere = |name: &HeaderName| [&CONTENT_LENGTH, &CONTENT_TYPE, &PROXY, &TRANSFER_ENCODING].contains(&name);
+    // What is about the connection, or between the client and a proxy, is no more the program's than a handler's: a form that
+    // stdin is no longer in, and credentials.
+    let elsewhere = |name: &HeaderName| {
+        [&CONTENT_LENGTH, &CONTENT_TYPE, &PROXY].contains(&name)
+            || *name != HOST && DEFAULT_FORBIDDEN_HEADERS.contains(name)
+    };
     // Any other character would have to become `_` as well, and so one header could pass for another.
     let plain = |name: &&HeaderName| name.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     headers.keys().filter(move |name| !elsewhere(name)).filter(plain).map(|name| {

@@ -95,6 +95,12 @@ fn headers_are_joined_and_the_dangerous_ones_left_out() {
         ("content-type", "a/b"),
         ("content-length", "0"),
         ("transfer-encoding", "chunked"),
+        ("proxy-authorization", "Basic c2VjcmV0"),
+        ("proxy-connection", "keep-alive"),
+        ("connection", "close"),
+        ("keep-alive", "timeout=5"),
+        ("upgrade", "h2c"),
+        ("http2-settings", "AAMAAABk"),
         ("x_forwarded_prefix", "/evil"),
         ("x.y", "z"),
     ] {

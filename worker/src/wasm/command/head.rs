@@ -1,6 +1,7 @@
 //! The head of a CGI program's reply (RFC 3875 6), out of the bytes it writes. Pure; owns no fds.
 
 use http::header::{CONTENT_TYPE, LOCATION, TE, TRAILER};
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use wasmtime_wasi_http::DEFAULT_FORBIDDEN_HEADERS;
 
@@ -9,7 +10,14 @@ use wasmtime_wasi_http::DEFAULT_FORBIDDEN_HEADERS;
 pub(super) struct Head {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
+    /// The target of a local redirect.
+    pub(super) local_redirect: Option<PathAndQuery>,
 }
+
+/// Stands with a reply that is no reply but says which one is to be made instead: that to GET of this target, a path of the
+/// node's (RFC 3875 6.2.2).
+#[derive(Debug, Clone)]
+pub(crate) struct LocalRedirect(pub(crate) PathAndQuery);
 
 /// Why a program's stdout is no CGI reply, for the function's log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -104,14 +112,21 @@ impl Parser {
         let headers = std::mem::take(&mut self.headers);
         let status = match self.status {
             Some(status) => status,
-            // To a path of the node's own, too: it does not run a second function for one request (RFC 3875 6.2.2 would
-            // have it do so), the client asks for that itself.
             None if headers.contains_key(LOCATION) => StatusCode::FOUND,
             None if headers.contains_key(CONTENT_TYPE) => StatusCode::OK,
             None => return Err(HeadError::NoCgi),
         };
-        Ok(Head { status, headers })
+        let local_redirect = if self.status.is_none() { local_redirect(&headers) } else { None };
+        Ok(Head { status, headers, local_redirect })
     }
+}
+
+/// The target of a head that is a local redirect: it has a Location and nothing else, and that is a path of this server. With
+/// another field beside it, a cookie perhaps, it is the client's to follow.
+fn local_redirect(headers: &HeaderMap) -> Option<PathAndQuery> {
+    let location = headers.get(LOCATION).filter(|_| headers.len() == 1)?.as_bytes();
+    let local = location.starts_with(b"/") && !location.starts_with(b"//") && !location.contains(&b'#');
+    if local { PathAndQuery::try_from(location).ok() } else { None }
 }
 
 /// Three digits, and perhaps a reason, which HTTP has no use for.

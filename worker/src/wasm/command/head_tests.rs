@@ -38,6 +38,24 @@ fn a_status_is_what_it_says_and_a_location_alone_is_302() {
 }
 
 #[test]
+fn a_location_alone_that_is_a_path_is_a_local_redirect() {
+    let target = |text: &str| head(text).0.local_redirect.map(|target| target.to_string());
+    assert_eq!(target("Location: /elsewhere?x=%20\n\n").as_deref(), Some("/elsewhere?x=%20"));
+    for text in [
+        "Location: //other.example/x\n\n",
+        "Location: https://example.com/\n\n",
+        "Location: elsewhere\n\n",
+        "Location: /elsewhere#part\n\n",
+        "Location: /else where\n\n",
+        "Location: /elsewhere\nSet-Cookie: a\n\n",
+        "Location: /elsewhere\nStatus: 302\n\n",
+        "Status: 200\n\n",
+    ] {
+        assert_eq!(target(text), None, "{text}");
+    }
+}
+
+#[test]
 fn cookies_are_kept_apart() {
     let (head, _) = head("Content-Type: a/b\nSet-Cookie: a=1\nSet-Cookie: b=2\n\n");
     assert_eq!(head.headers.get_all("set-cookie").iter().collect::<Vec<_>>(), ["a=1", "b=2"]);

@@ -11,6 +11,9 @@ mod pipe;
 mod stdin;
 mod stdout;
 
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
+
 use http::Request;
 use tracing::dispatcher::Dispatch;
 use tracing::instrument::WithSubscriber as _;
@@ -19,12 +22,14 @@ use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxBuilder};
 
 pub(super) use self::head::HeadError;
+pub(crate) use self::head::LocalRedirect;
 use self::stdin::Stdin;
 use self::stdout::Stdout;
 use super::engine::Command;
 use super::host::Host;
 use super::instances::Instance;
 use super::invocation::Reply;
+use crate::clock::Deadline;
 use crate::connection::request_body::RequestBody;
 use crate::facts::Facts;
 use crate::functions::Function;
@@ -46,11 +51,24 @@ pub(super) async fn handle(
     let mut wasi = WasiCtx::builder();
     wasi.stdin(Stdin::new(body)).stdout(stdout.clone());
     wasi.envs(&environment::make(&function.env, &request)).arg(&*function.name).args(&function.args);
-    let ended = match command {
-        Command::Component(pre) => run_component(&mut instance.store, pre, wasi, facts).await,
-        // wasmtime's preview 1 makes a span of each call, and tells the node's log of some: that is not the guest's.
-        Command::Core(pre) => run_core(&mut instance.store, pre, wasi, facts).with_subscriber(Dispatch::none()).await,
-    };
+    let mut run = pin!(async {
+        match command {
+            Command::Component(pre) => run_component(&mut instance.store, pre, wasi, facts).await,
+            // wasmtime's preview 1 makes a span of each call, and tells the node's log of some: that is not the guest's.
+            Command::Core(pre) => {
+                run_core(&mut instance.store, pre, wasi, facts).with_subscriber(Dispatch::none()).await
+            }
+        }
+    });
+    let mut held = Deadline::default();
+    let ended = poll_fn(|cx| {
+        let ended = run.as_mut().poll(cx);
+        if ended.is_pending() {
+            stdout.poll_held(cx, &mut held);
+        }
+        ended
+    })
+    .await;
     match ended {
         Err(error) if !matches!(error.downcast_ref(), Some(I32Exit(0))) => Err(error),
         _ => stdout.finish().map_err(wasmtime::Error::from),

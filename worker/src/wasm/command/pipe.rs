@@ -1,6 +1,7 @@
 //! The pipe behind a command's stdout, and what decides when its reply begins. Owns no fds.
 
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use abi::catalogue::Output;
 use bytes::{Bytes, BytesMut};
@@ -14,6 +15,9 @@ use crate::wasm::invocation::{GATHERED_BYTES_MAX, Reply};
 pub(super) const PIPE_BYTES_MAX: usize = 2 * GATHERED_BYTES_MAX;
 /// What it may write at a time. WASI has no way to hold two handles on one stdout to a sum.
 const WRITE_BYTES_MAX: usize = GATHERED_BYTES_MAX;
+
+/// How long what a program has written raw is held back, in case it exits with an error that its client can still be told of.
+pub(super) const RAW_HELD_MAX: Duration = Duration::from_millis(100);
 
 /// What a program has written and nobody has read. One thread runs both ends; each waits by a waker.
 pub(super) struct Pipe {
@@ -49,7 +53,8 @@ impl Form {
 
 fn raw_head() -> Head {
     let text = HeaderValue::from_static("text/plain; charset=utf-8");
-    Head { status: StatusCode::OK, headers: HeaderMap::from_iter([(CONTENT_TYPE, text)]) }
+    let headers = HeaderMap::from_iter([(CONTENT_TYPE, text)]);
+    Head { status: StatusCode::OK, headers, local_redirect: None }
 }
 
 impl Pipe {
@@ -94,6 +99,16 @@ impl Pipe {
         let Some((head, length)) = form.head(&self.buffer)? else { return Ok(None) };
         drop(self.buffer.split_to(length));
         Ok(self.held.take().map(|(_, reply)| (head, reply)))
+    }
+
+    /// Whether it holds back bytes of a raw reply.
+    pub(super) fn holds_raw(&self) -> bool {
+        matches!(self.held, Some((Form::Raw, _))) && !self.buffer.is_empty()
+    }
+
+    /// Gives the head of a raw reply that was held back until now.
+    pub(super) fn begin_raw(&mut self) -> Option<(Head, Reply)> {
+        self.held.take_if(|(form, _)| matches!(form, Form::Raw)).map(|(_, reply)| (raw_head(), reply))
     }
 
     /// The program has exited well: gives the head of a reply that was held back until now.

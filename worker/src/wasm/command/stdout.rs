@@ -1,7 +1,8 @@
 //! A command's stdout: the program's handles on it, and its other end, the reply's body. Owns no fds.
 //!
-//! The reply begins when the program has written a whole CGI header, or more than is held back of a raw one; else when it
-//! has exited well. A program whose client does not read waits.
+//! The reply begins when the program has written a whole CGI header; a raw one begins when more is written than is held back,
+//! or what is written has been held back for long enough; else when the program has exited well. A program whose client does not
+//! read waits.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -18,8 +19,9 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 use wasmtime_wasi_http::Error as HttpError;
 
-use super::head::{Head, HeadError};
-use super::pipe::Pipe;
+use super::head::{Head, HeadError, LocalRedirect};
+use super::pipe::{Pipe, RAW_HELD_MAX};
+use crate::clock::Deadline;
 use crate::wasm::invocation::Reply;
 
 /// One handle on a program's stdout. Its lock is never waited for: one thread runs both sides.
@@ -49,9 +51,27 @@ impl Stdout {
         Ok(())
     }
 
+    /// Looks at a program that waits: a raw reply that has been held back until `deadline` begins, which is set when there is
+    /// one.
+    pub(super) fn poll_held(&self, cx: &mut Context<'_>, deadline: &mut Deadline) {
+        if !self.pipe().holds_raw() {
+            return;
+        }
+        if !deadline.is_set() {
+            deadline.set(RAW_HELD_MAX);
+        }
+        if deadline.poll_passed(cx).is_ready() {
+            let begins = self.pipe().begin_raw();
+            self.begin(begins);
+        }
+    }
+
     fn begin(&self, reply: Option<(Head, Reply)>) {
         let Some((head, reply)) = reply else { return };
         let mut response = Response::new(Unread(self.clone()).boxed_unsync());
+        if let Some(target) = head.local_redirect {
+            response.extensions_mut().insert(LocalRedirect(target));
+        }
         *response.status_mut() = head.status;
         *response.headers_mut() = head.headers;
         // Nobody waits for it any more when the client has gone.
