@@ -1,12 +1,15 @@
 //! From a request's host and target to a function of the catalogue. Pure; owns no fds.
 //!
 //! Shards route first requests and workers every later one, so the rule is one function in the crate both know:
-//! with a domain, host `NAME.domain` is the function NAME with the path whole; else `/NAME/rest` is NAME with `/rest`. What is
-//! meant of it may stand behind its name: `/NAME@v12/rest`, `/NAME@staging/rest`, `NAME--staging.domain`.
+//! host `NAME.localhost`, and with a domain `NAME.domain`, is the function NAME with the path whole; else `/NAME/rest` is NAME
+//! with `/rest`. What is meant of it may stand behind its name: `/NAME@v12/rest`, `/NAME@staging/rest`, `NAME--staging.domain`.
 
 use crate::catalogue::CatalogueView;
 use crate::choice::Meant;
 use crate::reference::split;
+
+/// Browsers and curl take every name below it for this machine, without asking a name server (RFC 6761 6.3).
+pub const LOCAL_DOMAIN: &str = "localhost";
 
 /// Where a request goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +33,8 @@ pub fn route<'a>(
     host: Option<&'a str>,
     target: &'a str,
 ) -> Result<Route, &'a str> {
-    if let Some(label) = domain.and_then(|domain| name_in_host(host?, domain)) {
+    let named_in = |domain: &str| name_in_host(host?, domain);
+    if let Some(label) = domain.and_then(named_in).or_else(|| named_in(LOCAL_DOMAIN)) {
         return by_label(catalogue, &label.to_ascii_lowercase()).ok_or(label);
     }
     let segment = name_in_path(path_of(target));
@@ -158,6 +162,19 @@ mod tests {
         assert_eq!(name(domain, Some("nope.example.com"), "/hello/"), Err("nope".into()));
         for host in ["example.com", "b.hello.example.com", "helloexample.com", ".example.com", "127.0.0.1:80"] {
             assert_eq!(name(domain, Some(host), "/x-1/y"), Ok(("x-1".into(), 4)), "{host}");
+        }
+    }
+
+    #[test]
+    fn by_a_host_below_localhost_without_any_setting() {
+        for domain in [None, Some("example.com"), Some("localhost")] {
+            for host in ["hello.localhost", "HELLO.LocalHost:8080", "hello.localhost."] {
+                assert_eq!(name(domain, Some(host), "/x-1/y"), Ok(("hello".into(), 0)), "{host}");
+            }
+            assert_eq!(name(domain, Some("nope.localhost"), "/hello/"), Err("nope".into()));
+            for host in ["localhost", "localhost:8080", "b.hello.localhost", "hello.localhost.example", ".localhost"] {
+                assert_eq!(name(domain, Some(host), "/x-1/y"), Ok(("x-1".into(), 4)), "{host}");
+            }
         }
     }
 

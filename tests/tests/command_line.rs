@@ -8,6 +8,21 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 #[test]
+fn deploy_prints_an_address_for_browsers_and_one_for_programs() {
+    let node = Node::start();
+    let port = node.addresses()[0].port();
+    let file = guests::path("hello");
+    let deploy = ["deploy", file.to_str().unwrap(), "--name", "page"];
+    let expected = [format!("http://page.localhost:{port}/"), format!("http://127.0.0.1:{port}/page/")];
+    let printed = node.cli(&deploy).expect_code(0).stdout;
+    assert_eq!(printed.lines().skip(1).collect::<Vec<_>>(), expected, "{printed}");
+    let printed = node.cli(&[&deploy[..], &["--json"]].concat()).expect_code(0).stdout;
+    let value: Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!((&value["url"], &value["urls"]), (&expected[0].clone().into(), &expected.to_vec().into()), "{printed}");
+    node.stop();
+}
+
+#[test]
 fn list_inspect_and_remove() {
     let node = Node::with(&["hello"]);
     node.deploy("echo", "second", &["--memory", "32MiB", "--timeout", "7s", "--env", "A=B"]);

@@ -12,8 +12,12 @@ use serde_json::Value;
 use super::Target;
 use super::client::Node;
 use super::show::{number, text};
+use super::urls::urls;
 use crate::compile::inspect::inspect;
 use crate::store::options::Options;
+
+/// A page for browsers, and one for everything else.
+const URLS_SHOWN: usize = 2;
 
 #[derive(Debug, Args)]
 pub(crate) struct Deploy {
@@ -48,18 +52,26 @@ pub(super) async fn run(deploy: Deploy) -> anyhow::Result<()> {
     let node = Node::new(&deploy.target);
     let activation = if deploy.no_activate { "?activate=false" } else { "" };
     let path = format!("/v1/functions/{name}{activation}");
-    let manifest = node.put_form(&path, &boundary, form.into()).await?;
+    let mut manifest = node.put_form(&path, &boundary, form.into()).await?;
+    let status = node.get("/v1/status").await?;
+    let listeners = status.pointer("/node/listeners").and_then(Value::as_array).into_iter().flatten();
+    let listeners: Vec<&str> = listeners.filter_map(Value::as_str).collect();
+    let number = number(&manifest, "number");
+    let reference = if deploy.no_activate { format!("@v{number}") } else { String::new() };
+    let urls = urls(&listeners, &name, &reference);
     if deploy.json {
+        if let Some(fields) = manifest.as_object_mut() {
+            fields.insert("url".to_owned(), urls.first().cloned().into());
+            fields.insert("urls".to_owned(), urls.into());
+        }
         println!("{manifest:#}");
         return Ok(());
     }
-    let (version, number) = (text(&manifest, "version"), number(&manifest, "number"));
+    let version = text(&manifest, "version");
     let active = if deploy.no_activate { ", not active" } else { "" };
     println!("deployed {name}, version v{number} {version}{active}, in {:.2} s", started.elapsed().as_secs_f64());
-    let status = node.get("/v1/status").await?;
-    if let Some(listener) = status.pointer("/node/listeners/0").and_then(Value::as_str) {
-        let reference = if deploy.no_activate { format!("@v{number}") } else { String::new() };
-        println!("{listener}/{name}{reference}/");
+    for url in urls.iter().take(URLS_SHOWN) {
+        println!("{url}");
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ mod serve;
 mod shell;
 mod show;
 mod top;
+mod urls;
 mod versions;
 
 use std::path::PathBuf;
