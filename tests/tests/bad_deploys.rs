@@ -96,6 +96,32 @@ fn files_that_are_no_function() {
     place.node.stop();
 }
 
+/// A deployer is told by name what guests here do not have, and nothing of what it looked like inside.
+#[test]
+fn proposals_that_guests_do_not_have_are_named() {
+    // A command: `_start` and a memory; and what a section of types and one of tags say.
+    let command = |types: &[u8], tags: &[u8]| {
+        let section = |id: u8, content: &[u8]| [&[id, u8::try_from(content.len()).unwrap()], content].concat();
+        let exports = [&[2, 6][..], b"_start", &[0, 0, 6], b"memory", &[2, 0]].concat();
+        let tags = if tags.is_empty() { Vec::new() } else { section(13, tags) };
+        let rest = [tags, section(7, &exports), section(10, &[1, 2, 0, 0x0b])].concat();
+        [guests::EMPTY_MODULE, &section(1, types), &section(3, &[1, 0]), &section(5, &[1, 0, 1]), &rest].concat()
+    };
+    let place = Place::new();
+    let cases: [(&str, &[u8], &[u8]); 3] = [
+        ("exception handling", &[1, 0x60, 0, 0], &[1, 0, 0]),
+        ("garbage collection", &[2, 0x60, 0, 0, 0x5f, 0], &[]),
+        ("externref", &[2, 0x60, 0, 0, 0x60, 1, 0x6f, 0], &[]),
+    ];
+    for (name, types, tags) in cases {
+        let file = place.file("needs.wasm", &command(types, tags));
+        place.refuses(name, &[&file, "--name", "bad"], &[name, "guests of this node do not have", "build it without"]);
+    }
+    let plain = place.file("plain.wasm", &command(&[1, 0x60, 0, 0], &[]));
+    place.node.cli(&["deploy", &plain, "--name", "plain"]).expect_code(0);
+    place.node.stop();
+}
+
 #[test]
 fn files_that_are_not_there_or_no_files() {
     let place = Place::new();

@@ -229,3 +229,34 @@ fn a_module_is_ready_before_its_first_call() {
     assert_eq!(node.status().node.compilations, 1, "it was compiled at its deploy and never again");
     node.stop();
 }
+
+/// A command whose `_start` calls another function in tail position, which writes to the second of two memories and reads from
+/// the second of two tables.
+#[test]
+fn modules_may_have_several_memories_and_tables_and_tail_calls() {
+    let section = |id: u8, content: &[u8]| [&[id, u8::try_from(content.len()).unwrap()], content].concat();
+    let exports = [&[2, 6][..], b"_start", &[0, 0, 6], b"memory", &[2, 0]].concat();
+    let tail_call = [4, 0, 0x12, 1, 0x0b];
+    // i32.store of 7 in memory 1, and the element 0 of table 1 dropped.
+    let body = [0, 0x41, 0, 0x41, 7, 0x36, 0x42, 1, 0, 0x41, 0, 0x25, 1, 0x1a, 0x0b];
+    let code = [&[2][..], &tail_call, &[u8::try_from(body.len()).unwrap()], &body].concat();
+    let sections = [
+        section(1, &[1, 0x60, 0, 0]),
+        section(3, &[2, 0, 0]),
+        section(4, &[2, 0x70, 0, 1, 0x70, 0, 1]),
+        section(5, &[2, 0, 1, 0, 1]),
+        section(7, &exports),
+        section(10, &code),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("several.wasm");
+    fs::write(&file, [guests::EMPTY_MODULE, &sections.concat()].concat()).unwrap();
+    let node = Node::start();
+    for options in [&["--name", "shared"][..], &["--name", "alone", "--isolation", "process"]] {
+        node.cli(&[&["deploy", file.to_str().unwrap()], options].concat()).expect_code(0);
+    }
+    for target in ["/shared/", "/alone/"] {
+        assert_eq!(node.get(target).status(), 200, "{}", node.stderr());
+    }
+    node.stop();
+}

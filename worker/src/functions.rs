@@ -292,7 +292,13 @@ impl Functions {
         let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
         // SAFETY: the bytes were compiled by this node's own engine for the kind in its catalogue, which checked their digest,
         // and the seals just checked keep anyone from changing them while they are mapped.
-        unsafe { self.engines.load(kind, &path) }.map_err(|error| format!("{error:#}"))
+        let loaded = unsafe { self.engines.load(kind, &path) };
+        // Where it was mapped from is of no use to anybody.
+        let reasons = |error: wasmtime::Error| {
+            let reasons = error.chain().map(ToString::to_string).filter(|reason| !reason.contains(&path));
+            reasons.collect::<Vec<_>>().join(": ")
+        };
+        loaded.map_err(reasons)
     }
 }
 

@@ -14,6 +14,7 @@ use nix::sys::signal::Signal;
 use wasmtime::Engine;
 
 use super::inspect::{Kind, is_core};
+use super::proposals;
 
 /// Address space of the child. Cranelift needs some hundred MiB for a component of 30 MB.
 const ADDRESS_SPACE_BYTES_MAX: u64 = 6 * 1024 * 1024 * 1024;
@@ -80,7 +81,13 @@ pub(crate) fn run(kind: Kind, input: &PathBuf, output: &PathBuf) -> Result<(), S
     let bytes = std::fs::read(input).map_err(|error| format!("{input:?} cannot be read: {error}"))?;
     let engine = engine(kind).map_err(|error| error.to_string())?;
     let compiled = if is_core(&bytes) { engine.precompile_module(&bytes) } else { engine.precompile_component(&bytes) };
-    let compiled = compiled.map_err(|error| format!("{error:#}"))?;
+    let compiled = compiled.map_err(|error| match proposals::lacking(&bytes, kind).join(", and ") {
+        lacking if lacking.is_empty() => format!("{error:#}"),
+        lacking => format!(
+            "it needs {lacking}, which guests of this node do not have; build it without (the manual says what guests have, \
+             under \"What guests can use\"): {error:#}"
+        ),
+    })?;
     let written = std::fs::File::create(output).and_then(|mut file| {
         io::Write::write_all(&mut file, &compiled)?;
         file.sync_all()

@@ -1,11 +1,12 @@
 //! From a deployed file to code that workers run: looked at, compiled once in a process with limits, kept by digest.
 //!
 //! [`inspect`] says what a file is and refuses what cannot run here, by the names in [`interfaces`] and [`preview1`];
-//! [`child`] compiles; [`cache`] keeps the results, and the latest ones ready in sealed memory ([`sealed`]).
+//! [`child`] compiles, and names the [`proposals`] that guests have not got; [`cache`] keeps the results, and the latest ones ready in sealed memory ([`sealed`]).
 
 pub(crate) mod cache;
 pub(crate) mod child;
 pub(crate) mod inspect;
 mod interfaces;
 mod preview1;
+mod proposals;
 mod sealed;

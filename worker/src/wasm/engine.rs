@@ -134,6 +134,9 @@ fn engine(config: Config) -> Result<Engine> {
         .max_core_instances_per_component(CORE_INSTANCES_MAX)
         .max_memories_per_component(CORE_INSTANCES_MAX)
         .max_tables_per_component(CORE_INSTANCES_MAX)
+        // A module may have all of them itself.
+        .max_memories_per_module(CORE_INSTANCES_MAX)
+        .max_tables_per_module(CORE_INSTANCES_MAX)
         // An instance has a field of some 32 bytes for each function that a table may name.
         .max_core_instance_size(usize::try_from(TABLE_ELEMENTS_MAX).unwrap_or(usize::MAX) * 40)
         .table_elements(usize::try_from(TABLE_ELEMENTS_MAX).unwrap_or(usize::MAX))
