@@ -214,8 +214,7 @@ fn a_busy_machine_is_no_reason_to_give_up_a_worker_that_starts() {
     assert_eq!(answered(&story.looks(worker(0, 1), Look::default(), STARTING_LOOKS - 1)), []);
     let late = story.looks(worker(0, 1), Look::default(), 1);
     assert!(late.iter().any(|action| matches!(action, Action::Kill { .. })), "{late:?}");
-    story.wait(LOOK_INTERVAL);
-    assert_eq!(answered(&story.on(Event::Ended(worker(0, 1)))), [(2, Err(PublishError::Slow))]);
+    assert_eq!(answered(&late), [(2, Err(PublishError::Slow))], "nobody is waited for any more");
 }
 
 #[test]
