@@ -2,8 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
 
-use harness::{Node, guests, node, process};
+use harness::{Node, Running, guests, node, process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -155,8 +160,37 @@ fn the_node_is_found_by_option_and_by_environment() {
     let listed = node::run(["list", "--json", "--node", socket]).expect_code(0).stdout;
     assert_eq!(listed, node.list());
     let mut command = node::sockhop();
-    let found = harness::Running::spawn(command.args(["list", "--json"]).env("SOCKHOP_NODE", socket));
-    assert_eq!(found.finish(std::time::Duration::from_secs(10)).expect_code(0).stdout, listed);
+    let found = Running::spawn(command.args(["list", "--json"]).env("SOCKHOP_NODE", socket));
+    assert_eq!(found.finish(Duration::from_secs(10)).expect_code(0).stdout, listed);
+    node.stop();
+}
+
+#[test]
+fn a_node_that_does_not_answer_is_told_with_the_reason() {
+    let folder = TempDir::new().unwrap();
+    let list = |command: &mut Command| {
+        Running::spawn(command.current_dir(folder.path()).arg("list")).finish(Duration::from_secs(10))
+    };
+    let missing = list(&mut node::sockhop());
+    // Unless this machine has a node of its own.
+    if !Path::new("/var/lib/sockhop").exists() {
+        missing.expect_error(&["./sockhop-data", "/var/lib/sockhop", "--data", "--node", "sockhop serve"]);
+    }
+    let data = folder.path().join("sockhop-data");
+    fs::create_dir(&data).unwrap();
+    list(&mut node::sockhop()).expect_error(&["sockhop serve --data ./sockhop-data", "/var/lib/sockhop"]);
+    let named = list(node::sockhop().env("SOCKHOP_DATA", &data)).expect_error(&[data.to_str().unwrap()]);
+    assert!(!named.stderr.contains("/var/lib/sockhop"), "{named:#?}");
+
+    let node = Node::build().data(&data).start();
+    list(&mut node::sockhop()).expect_code(0);
+    if harness::running::is_root() {
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let nobody = 65534;
+        let denied = list(node::sockhop().uid(nobody).gid(nobody));
+        let denied = denied.expect_error(&["permission denied", "sudo -u root"]);
+        assert!(!denied.stderr.contains("sockhop serve"), "a second node is no help: {denied:#?}");
+    }
     node.stop();
 }
 

@@ -80,3 +80,40 @@ fn spans_come_when_the_receiver_is_trusted_and_else_it_is_said_why_not() {
     wait::until("another span comes", SOON, || (collector.spans().len() > before).then_some(()));
     taken_over.stop();
 }
+
+#[test]
+fn a_command_reaches_a_node_behind_tls_and_else_it_is_said_how() {
+    let authority = Authority::default();
+    let node = Node::build().option("--admin", "127.0.0.1:0").start();
+    let admin = node.status().node.admin.unwrap();
+    let proxy = Proxy::with_tls(admin.strip_prefix("http://").unwrap().parse().unwrap(), &authority);
+    let token = std::fs::read_to_string(node.data().join("admin.token")).unwrap();
+    let (file, url) = (authority.file(), url(proxy.address()));
+    let run = |arguments: &[&str], variables: &[(&str, &str)]| {
+        let mut command = sockhop();
+        command.args(arguments).env("SOCKHOP_TOKEN", token.trim()).envs(variables.iter().copied());
+        Running::spawn(&mut command).finish(SOON)
+    };
+    let file = file.to_str().unwrap();
+    let guest = harness::guests::path("hello");
+    let deploy = ["deploy", guest.to_str().unwrap(), "--name", "hello", "--node", &url];
+    run(&[&deploy[..], &["--ca", file]].concat(), &[]).expect_code(0);
+    node.get("/hello/").expect_hello();
+    for trusting in [("SOCKHOP_CA", file), ("SSL_CERT_FILE", file)] {
+        let listed = run(&["list"], &[("SOCKHOP_NODE", &url), trusting]).expect_code(0);
+        assert!(listed.stdout.contains("hello"), "{listed:#?}");
+    }
+    assert!(proxy.requests() > 0);
+
+    let list = |url: &str, variables: &[(&str, &str)]| run(&["list", "--node", url], variables);
+    list(&url, &[]).expect_error(&["certificate", "--ca"]);
+    // By another name than the one it has its certificate for.
+    let by_address = format!("https://{}", proxy.address());
+    list(&by_address, &[("SOCKHOP_CA", file)]).expect_error(&["certificate", "127.0.0.1"]);
+    list(&admin.replace("http:", "https:"), &[("SOCKHOP_CA", file)]).expect_error(&["no TLS", "http://"]);
+    list(&url, &[("SOCKHOP_CA", "/nowhere.pem")]).expect_error(&["/nowhere.pem"]);
+    let refused = list(&url, &[("SOCKHOP_CA", file), ("SOCKHOP_TOKEN", "wrong")]);
+    let refused = refused.expect_error(&["refuses the token from the variable SOCKHOP_TOKEN", "admin.token"]);
+    assert!(!refused.stderr.contains("wrong"), "{refused:#?}");
+    node.stop();
+}

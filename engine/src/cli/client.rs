@@ -1,10 +1,11 @@
-//! The command line's end of the control API: HTTP over the node's Unix socket, or over TCP with its token. Owns one
+//! The command line's end of the control API: HTTP over the node's Unix socket, or over TCP or TLS with its token. Owns one
 //! connection a request.
 
 use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use abi::problem::INVOCATION_ID_HEADER;
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -16,47 +17,19 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::Target;
+use super::address::{Address, Attempt, NoNode, Target, existing, socket};
+use super::tls;
 use crate::control::token;
 
 /// What a client of the admin listener has its token in, instead of the node's data folder.
 const TOKEN_VARIABLE: &str = "SOCKHOP_TOKEN";
 
-/// Where a node's control API is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Place {
-    Socket(PathBuf),
-    /// HOST:PORT of an admin listener.
-    Tcp(String),
-}
-
-impl std::str::FromStr for Place {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text.starts_with("https://") {
-            return Err("a node speaks no TLS; reach it through a tunnel, or http:// through a proxy".into());
-        }
-        match text.strip_prefix("http://") {
-            Some(address) => crate::settings::address(address.trim_end_matches('/')).map(Self::Tcp),
-            None => Ok(Self::Socket(text.into())),
-        }
-    }
-}
-
-impl std::fmt::Display for Place {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Socket(path) => write!(f, "{path:?}"),
-            Self::Tcp(address) => write!(f, "http://{address}"),
-        }
-    }
-}
-
-/// Both kinds of connection.
+/// Every kind of connection.
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
+/// How long a connection over TCP may take to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// For how long a node that is being taken over is asked again: longer than workers take to start.
 const RETRY_FOR: Duration = Duration::from_secs(10);
 /// How often.
@@ -67,62 +40,73 @@ pub(super) fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> an
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future)
 }
 
-/// Why no node answers.
-#[derive(Debug, thiserror::Error)]
-enum NoNode {
-    #[error("no node answers at {place} ({source}); start one with: sockhop serve --data {}", data.display())]
-    Here { place: Place, data: PathBuf, source: io::Error },
-    #[error("no node answers at {place} ({source}); start it with --admin, and see that no firewall is in the way")]
-    There { place: Place, source: io::Error },
-}
-
 /// A node to talk to.
 pub(super) struct Node {
-    place: Place,
-    data: PathBuf,
+    /// None is the control socket in the first of `folders` that exists.
+    address: Option<Address>,
+    folders: Vec<PathBuf>,
+    ca: Option<PathBuf>,
+}
+
+/// What a node asks of those who come over TCP.
+struct Credential {
+    header: HeaderValue,
+    /// Where the token was found.
+    source: String,
 }
 
 impl Node {
     pub(super) fn new(target: &Target) -> Self {
-        let place = target.node.clone().unwrap_or_else(|| Place::Socket(target.data.join("control.sock")));
-        Self { place, data: target.data.clone() }
+        Self { address: target.node.clone(), folders: target.folders(), ca: target.ca.clone() }
     }
 
-    async fn connect(&self) -> Result<Box<dyn Stream>, NoNode> {
-        let place = self.place.clone();
-        match &self.place {
-            Place::Socket(path) => match UnixStream::connect(path).await {
-                Ok(stream) => Ok(Box::new(stream)),
-                Err(source) => Err(NoNode::Here { place, data: self.data.clone(), source }),
-            },
-            Place::Tcp(address) => match TcpStream::connect(address).await {
-                Ok(stream) => Ok(Box::new(stream)),
-                Err(source) => Err(NoNode::There { place, source }),
-            },
-        }
+    async fn connect(&self) -> anyhow::Result<Box<dyn Stream>> {
+        Ok(match &self.address {
+            None => Box::new(self.connect_to_folder().await?),
+            Some(Address::Socket(path)) => {
+                let refused = |source| NoNode::Socket { path: path.clone(), source };
+                Box::new(UnixStream::connect(path).await.map_err(refused)?)
+            }
+            Some(address @ Address::Http(authority)) => Box::new(tcp(address, authority).await?),
+            Some(address @ Address::Https(host, port)) => {
+                let stream = tcp(address, &format!("{host}:{port}")).await?;
+                Box::new(tls::connect(host, self.ca.as_deref(), stream).await?)
+            }
+        })
     }
 
-    /// What a node asks of those who come over TCP.
-    fn authorization(&self) -> anyhow::Result<Option<HeaderValue>> {
-        if matches!(self.place, Place::Socket(_)) {
-            return Ok(None);
+    async fn connect_to_folder(&self) -> Result<UnixStream, NoNode> {
+        let mut attempts = Vec::new();
+        for folder in &self.folders {
+            let connected = UnixStream::connect(socket(folder)).await;
+            match connected {
+                Ok(stream) if existing(&self.folders) == Some(folder) => return Ok(stream),
+                connected => attempts.push(Attempt { folder: folder.clone(), error: connected.err() }),
+            }
         }
-        let token = match std::env::var(TOKEN_VARIABLE) {
-            Ok(token) => token,
+        Err(NoNode::Folders(attempts))
+    }
+
+    /// The token for the node at `address`.
+    fn credential(&self, address: &Address) -> anyhow::Result<Credential> {
+        let (token, source) = match std::env::var(TOKEN_VARIABLE) {
+            Ok(token) => (token, format!("the variable {TOKEN_VARIABLE}")),
             Err(_) => {
-                let path = token::path(&self.data);
-                std::fs::read_to_string(&path).with_context(|| {
-                    format!("no token for {}: set {TOKEN_VARIABLE}, or --data to the node's folder ({path:?} cannot be read)", self.place)
-                })?
+                let paths: Vec<PathBuf> = self.folders.iter().map(|folder| token::path(folder)).collect();
+                let path = existing(&paths).or(paths.first()).cloned().unwrap_or_default();
+                let token = std::fs::read_to_string(&path).with_context(|| {
+                    format!("no token for {address}: set {TOKEN_VARIABLE}, or --data to the node's folder ({path:?} cannot be read)")
+                })?;
+                (token, format!("{path:?}"))
             }
         };
         let mut header = HeaderValue::from_str(&format!("Bearer {}", token.trim()))
-            .with_context(|| format!("the token for {} is not well formed", self.place))?;
+            .with_context(|| format!("the token for {address} in {source} is not well formed"))?;
         header.set_sensitive(true);
-        Ok(Some(header))
+        Ok(Credential { header, source })
     }
 
-    /// One request, whatever its status.
+    /// One request, whatever its status; but one that the node's door refuses is an error.
     pub(super) async fn request(
         &self,
         method: Method,
@@ -130,20 +114,39 @@ impl Node {
         headers: &[(HeaderName, HeaderValue)],
         body: Bytes,
     ) -> anyhow::Result<Response<Incoming>> {
-        let authorization = self.authorization()?;
+        let remote = self.address.as_ref().filter(|address| !matches!(address, Address::Socket(_)));
+        let credential = remote.map(|address| self.credential(address)).transpose()?;
         let stream = self.connect().await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
-        let host = if let Place::Tcp(address) = &self.place { address.as_str() } else { "localhost" };
+        let host = match remote {
+            Some(Address::Https(host, port)) => format!("{host}:{port}"),
+            Some(Address::Http(authority)) => authority.clone(),
+            _ => "localhost".to_owned(),
+        };
         let mut request = Request::builder().method(method).uri(path).header(HOST, host);
-        if let Some(authorization) = authorization {
-            request = request.header(token::HEADER, authorization);
+        if let Some(credential) = &credential {
+            request = request.header(token::HEADER, &credential.header);
         }
         for (name, value) in headers {
             request = request.header(name, value);
         }
         let request = request.body(Full::new(body)).with_context(|| format!("{path:?} is no path"))?;
-        sender.send_request(request).await.context("the node ended the connection; its log may say why")
+        let sent = sender.send_request(request).await;
+        let response = sent.context("the node ended the connection; its log may say why")?;
+        // A function has its own say about who may call it.
+        let of_function = response.headers().contains_key(INVOCATION_ID_HEADER);
+        match (response.status(), remote, credential) {
+            (StatusCode::UNAUTHORIZED, Some(address), Some(Credential { source, .. })) if !of_function => bail!(
+                "{address} refuses the token from {source}; the right one is in admin.token in the data folder of the \
+                 node there: set {TOKEN_VARIABLE} to it, or --data to that folder"
+            ),
+            (StatusCode::FORBIDDEN, Some(address), _) if !of_function => bail!(
+                "{address} answered 403 Forbidden, which no node does: what stands in front of it lets this request not \
+                 through; see its rules"
+            ),
+            _ => Ok(response),
+        }
     }
 
     /// A request whose answer is JSON; the node's own error becomes ours. One that passes by itself is waited for: another
@@ -194,15 +197,8 @@ impl Node {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_node_is_a_socket_or_a_url() {
-        assert_eq!("a/control.sock".parse(), Ok(Place::Socket("a/control.sock".into())));
-        assert_eq!("http://[::1]:9000/".parse(), Ok(Place::Tcp("[::1]:9000".into())));
-        assert!("http://host".parse::<Place>().is_err_and(|error| error.contains("HOST:PORT")));
-        assert!("https://host:1".parse::<Place>().is_err_and(|error| error.contains("TLS")));
-    }
+async fn tcp(address: &Address, authority: &str) -> Result<TcpStream, NoNode> {
+    let connected = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(authority)).await;
+    let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    connected.map_err(|source| NoNode::There { address: address.clone(), source })
 }

@@ -1,9 +1,11 @@
-//! The command line. [`serve`] runs a node, [`mod@client`] talks to the control API of one, [`deploy`] sends a function,
+//! The command line. [`serve`] runs a node, [`mod@client`] talks to the control API of one
+//! ([`address`] says where it is, [`tls`] how it is reached from afar), [`deploy`] sends a function,
 //! [`show`] prints what there is, [`logs`] what was logged, [`secret`] is for secrets, [`versions`] for versions and aliases,
 //! [`mod@top`] shows it as it changes, [`shell`] is for packagers.
 //!
 //! Names and defaults are part of what users rely on (see README). Owns no fds.
 
+mod address;
 mod client;
 mod deploy;
 mod logs;
@@ -11,6 +13,7 @@ mod secret;
 mod serve;
 mod shell;
 mod show;
+mod tls;
 mod top;
 mod urls;
 mod versions;
@@ -19,6 +22,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use self::address::Target;
 use self::client::Node;
 use crate::compile::child;
 use crate::compile::inspect::Kind;
@@ -90,17 +94,6 @@ pub(crate) enum Command {
         input: PathBuf,
         output: PathBuf,
     },
-}
-
-/// Which node a command talks to.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct Target {
-    /// The node's data folder
-    #[arg(long, env = "SOCKHOP_DATA", default_value = "./sockhop-data", value_name = "DIR")]
-    pub(crate) data: PathBuf,
-    /// The node's control socket, or http://HOST:PORT of its admin listener, instead of the socket in its data folder
-    #[arg(long, env = "SOCKHOP_NODE", value_name = "SOCKET|URL")]
-    pub(crate) node: Option<client::Place>,
 }
 
 /// Options of every command that prints something.
