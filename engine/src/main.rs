@@ -42,7 +42,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log::say_failure(&whole(&error));
-            ExitCode::FAILURE
+            // As clap has it.
+            if error.is::<cli::Misused>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     };
     log::end();

@@ -125,6 +125,94 @@ fn the_manifest_beside_the_file_is_read_and_options_come_first() {
 }
 
 #[test]
+fn a_project_is_deployed_from_its_folder() {
+    let node = Node::start();
+    let folder = TempDir::new().unwrap();
+    let source = "target/wasm32-wasip2/release/inspect.wasm";
+    let file = folder.path().join(source);
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(folder.path().join("Cargo.toml"), "").unwrap();
+    let toml = folder.path().join("sockhop.toml");
+    let describe = |rest: &str| fs::write(&toml, format!("name = \"shop\"\nsource = \"{source}\"\n{rest}")).unwrap();
+    let deploy = |given: &[&str]| {
+        let mut command = node::sockhop();
+        command.current_dir(folder.path()).arg("deploy").args(given).arg("--data").arg(node.data());
+        Running::spawn(&mut command).finish(Duration::from_secs(60))
+    };
+    let environment = || node.get("/shop/").json()["environment"].clone();
+
+    deploy(&[]).expect_code(2).expect_said(&["has no sockhop.toml", "FILE.wasm"]);
+    deploy(&["."]).expect_error(&["has no sockhop.toml", "source = "]);
+    describe("");
+    deploy(&[]).expect_error(&["does not exist", "cargo build --release --target wasm32-wasip2"]);
+    deploy(&[source]).expect_error(&["inspect.wasm", "does not exist"]);
+    fs::copy(guests::path("inspect"), &file).unwrap();
+    for (given, colour) in [(&[][..], "red"), (&["."], "green"), (&[source], "blue")] {
+        describe(&format!("[env]\nCOLOUR = \"{colour}\"\n"));
+        let deployed = deploy(given).expect_code(0);
+        assert!(deployed.stderr.contains("sockhop.toml"), "{deployed:#?}");
+        assert_eq!(environment(), serde_json::json!({ "COLOUR": colour }));
+    }
+    // What is taken out of it is gone, and what is said on the command line is for this once.
+    describe("memory = \"32MiB\"\n");
+    let deployed = deploy(&["--env", "SIZE=large"]).expect_code(0);
+    for line in ["memory: 64.0 MiB -> 32.0 MiB", "env.COLOUR: set -> not set", "env.SIZE: not set -> set"] {
+        assert!(deployed.stderr.contains(line), "{line}: {deployed:#?}");
+    }
+    deploy(&["--unset", "memory"]).expect_code(0);
+    assert_eq!(environment(), serde_json::json!({}));
+    assert!(node.cli(&["inspect", "shop"]).expect_code(0).stdout.contains("64.0 MiB"));
+    // The file of another project is no part of this one.
+    describe("[env]\nCOLOUR = \"red\"\n");
+    fs::copy(guests::path("hello"), folder.path().join("hello.wasm")).unwrap();
+    deploy(&["hello.wasm"]).expect_code(0);
+    node.get("/hello/").expect_hello();
+    node.stop();
+}
+
+#[test]
+fn a_version_starts_from_the_options_of_the_active_one() {
+    let node = Node::start();
+    let file = guests::path("inspect");
+    let deploy = |options: &[&str]| {
+        let all = [&["deploy", file.to_str().unwrap(), "--name", "it"], options].concat();
+        node.cli(&all).expect_code(0)
+    };
+    let inspect =
+        || -> Value { serde_json::from_str(&node.cli(&["inspect", "it", "--json"]).expect_code(0).stdout).unwrap() };
+    let memory = || inspect()["limits"]["memory_bytes_max"].clone();
+    let first = ["--env", "A=hidden", "--env", "B=2", "--memory", "32MiB", "--timeout", "20s"];
+    deploy(&[&first[..], &["--allow-outbound", "example.com:443", "--config", "C=3"]].concat());
+    let again = deploy(&[]);
+    assert!(again.stderr.contains("options: as in v1\n"), "{again:#?}");
+    assert_eq!(inspect()["env"], serde_json::json!({"A": "hidden", "B": "2"}));
+    assert_eq!(inspect()["allow_outbound"], serde_json::json!(["example.com:443"]));
+    assert_eq!((memory(), &inspect()["config"]["C"]), (Value::from(32 << 20), &Value::from("3")));
+
+    let changed = deploy(&["--env", "B=4", "--unset", "env.A", "--timeout", "5s", "--json"]);
+    let printed: Value = serde_json::from_str(&changed.stdout).unwrap();
+    assert_eq!(printed["before"]["number"], 2, "{printed:#}");
+    assert_eq!(printed["url"], format!("http://it.localhost:{}/", node.addresses()[0].port()), "{printed:#}");
+    assert_eq!(inspect()["env"], serde_json::json!({"B": "4"}));
+    // Processor time follows wall time as long as nobody says otherwise.
+    assert_eq!(inspect()["limits"]["cpu_time_ms"], 5000);
+    assert_eq!(memory(), 32 << 20);
+
+    deploy(&["--env", "A=hidden"]);
+    let fresh = deploy(&["--fresh-options", "--memory", "16MiB"]);
+    for line in ["memory: 32.0 MiB -> 16.0 MiB", "env.A: set -> not set", "allow-outbound: example.com:443 -> none"] {
+        assert!(fresh.stderr.contains(line), "{line}: {fresh:#?}");
+    }
+    assert!(!fresh.stderr.contains("hidden"), "values of variables may be sensitive: {fresh:#?}");
+    assert_eq!((inspect()["env"].clone(), memory()), (serde_json::json!({}), Value::from(16 << 20)));
+    // Rolled back, its options are what the next one starts from.
+    node.cli(&["rollback", "it", "v2"]).expect_code(0);
+    deploy(&[]);
+    assert_eq!(inspect()["env"], serde_json::json!({"A": "hidden", "B": "2"}));
+    node.stop();
+}
+
+#[test]
 fn without_a_name_the_file_gives_it() {
     let node = Node::start();
     let file = guests::path("hello-wstd");
@@ -203,6 +291,7 @@ fn wrong_usage_is_exit_code_2() {
         &["serve", "--cores", "many"],
         &["serve", "--head-timeout", "soon"],
         &["deploy"],
+        &["deploy", "x.wasm", "--unset", "memroy"],
         &["deploy", "x.wasm", "--memory", "much"],
         &["deploy", "x.wasm", "--timeout", "later"],
         &["deploy", "x.wasm", "--isolation", "somehow"],

@@ -45,8 +45,16 @@ fn every_kind_is_known_by_its_file() {
 #[test]
 fn what_is_both_is_a_handler_unless_said_and_is_compiled_for_each() {
     let node = Node::start();
-    for (option, kind, compiled) in [(&[][..], "http02", 1), (&["--kind", "command"], "command", 2), (&[], "http02", 2)]
-    {
+    for (option, kind, compiled) in [
+        (&[][..], "http02", 1),
+        (&["--kind", "command"], "command", 2),
+        // As the active version has it.
+        (&[], "command", 2),
+        (&["--kind", "http"], "http02", 2),
+        (&[], "http02", 2),
+        (&["--kind", "command"], "command", 2),
+        (&["--fresh-options"], "http02", 2),
+    ] {
         node.deploy("hello-wstd", "both", option);
         assert_eq!(inspected(&node, "both")["kind"], kind);
         assert_eq!(node.status().node.compilations, compiled, "{kind}");

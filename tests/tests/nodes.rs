@@ -91,6 +91,20 @@ fn two_nodes_agree(with_store: impl Fn(NodeBuilder) -> NodeBuilder) {
 }
 
 #[test]
+fn a_version_starts_from_the_options_that_another_node_has_just_deployed() {
+    let store = TempDir::new().unwrap();
+    // Neither looks for what the other does while this runs.
+    let node = || Node::build().option("--store", store.path().join("store")).option("--sync-interval", "1day").start();
+    let (one, other) = (node(), node());
+    one.deploy("inspect", "it", &["--env", "VERSION=1", "--env", "KEPT=yes"]);
+    other.deploy("inspect", "it", &["--env", "VERSION=2"]);
+    let seen = other.get("/it/").json();
+    assert_eq!(seen["environment"], serde_json::json!({"VERSION": "2", "KEPT": "yes"}));
+    one.stop();
+    other.stop();
+}
+
+#[test]
 fn two_nodes_on_one_bucket_serve_the_same() {
     let server = Server::garage();
     two_nodes_agree(|node| node.bucket(&server, "shared", server.address()));

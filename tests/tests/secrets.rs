@@ -48,7 +48,7 @@ fn a_function_finds_its_secrets_in_its_environment_and_its_configuration() {
     assert_eq!(keys(&node, "shop"), ["EARLY", "EXACT", "LINES"]);
 
     // Another version has them too; another function has not.
-    node.deploy("inspect", "shop", &["--isolation", "process"]);
+    node.deploy("inspect", "shop", &["--isolation", "process", "--unset", "env"]);
     assert_eq!(environment(&node, "shop"), json!({"EARLY": "one", "LINES": "a\nb", "EXACT": "two\n"}));
     node.deploy("inspect", "other", &[]);
     assert_eq!(environment(&node, "other"), json!({}));

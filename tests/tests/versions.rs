@@ -183,13 +183,13 @@ fn an_alias_has_an_environment_of_its_own_and_no_instance_serves_two() {
     node.get("/it@staging/").expect_problem(404);
     node.cli(&["alias", "remove", "it@staging"]).expect_error(&["no alias", "staging"]);
     node.cli(&["alias", "remove", "it@active"]).expect_error(&["cannot be removed"]);
-    node.cli(&["alias", "remove", "it"]).expect_error(&["NAME@ALIAS"]);
+    node.cli(&["alias", "remove", "it"]).expect_code(2).expect_said(&["NAME@ALIAS"]);
     for (alias, word) in
         [("it@v3", "looks like a version"), ("it@deadbeef", "looks like a version"), ("it@a--b", "single")]
     {
         node.cli(&["alias", "set", alias, "v1"]).expect_error(&[word]);
     }
-    node.cli(&["alias", "set", "it@new"]).expect_error(&["nothing is said"]);
+    node.cli(&["alias", "set", "it@new"]).expect_code(2).expect_said(&["nothing is said"]);
     node.cli(&["alias", "set", "it@new", "--env", "A=1"]).expect_error(&["which version"]);
     node.cli(&["alias", "set", "it@new", "v9"]).expect_error(&["v9"]);
     node.cli(&["alias", "set", "it@new", "--weights", "v1=1,v1=2"]).expect_error(&["twice"]);

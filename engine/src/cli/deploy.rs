@@ -1,19 +1,20 @@
-//! `sockhop deploy`: a file, what the command line says of it, and what `sockhop.toml` beside it says. Owns no fds.
+//! `sockhop deploy`: a file, what the command line says of it, and what its `sockhop.toml` says. Owns no fds.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use bytesize::ByteSize;
 use clap::Args;
 use serde_json::Value;
 
-use super::Target;
 use super::client::Node;
+use super::project::{self, Project, ProjectError};
 use super::show::{number, text};
 use super::urls::urls;
+use super::{Misused, Target};
 use crate::compile::inspect::inspect;
+use crate::store::inherit::Change;
 use crate::store::options::Options;
 
 /// A page for browsers, and one for everything else.
@@ -21,8 +22,10 @@ const URLS_SHOWN: usize = 2;
 
 #[derive(Debug, Args)]
 pub(crate) struct Deploy {
-    /// The function: a component or a core module with WASI preview 1, a .wasm file
-    file: PathBuf,
+    /// The function: a component or a core module with WASI preview 1, a .wasm file; or a folder with a sockhop.toml that
+    /// names it as `source` (default: this folder)
+    #[arg(value_name = "FILE|DIR")]
+    given: Option<PathBuf>,
     #[command(flatten)]
     options: Options,
     /// Keep the version without making it active: it can be called as NAME@VERSION
@@ -37,12 +40,26 @@ pub(crate) struct Deploy {
 
 /// Sends the function to the node.
 pub(super) async fn run(deploy: Deploy) -> anyhow::Result<()> {
-    let mut options = deploy.options.over(file_options(&deploy.file)?);
-    let name = options.name.take().unwrap_or_else(|| name_of(&deploy.file));
+    let Project { file, read, options: project } = match project::find(deploy.given.as_deref()) {
+        Err(error @ ProjectError::NoProject { .. }) if deploy.given.is_none() => {
+            return Err(Misused(error.to_string()).into());
+        }
+        found => found?,
+    };
+    let mut options = match &read {
+        // The file is the whole truth about a project: what was taken out of it is not to live on in the active version.
+        Some(path) => {
+            eprintln!("using {}", path.display());
+            let project = project.without(&deploy.options.unset)?;
+            Options { fresh_options: true, ..deploy.options.over(project) }
+        }
+        None => deploy.options,
+    };
+    let name = options.name.take().unwrap_or_else(|| name_of(&file));
     abi::name::check(&name)?;
-    let artefact = read_artefact(&deploy.file).map_err(anyhow::Error::msg)?;
+    let artefact = read_artefact(&file).map_err(anyhow::Error::msg)?;
     // The node looks again; here it costs nothing, and the answer needs no node.
-    let kind = inspect(&artefact, options.kind).with_context(|| format!("{:?} cannot be deployed", deploy.file))?;
+    let kind = inspect(&artefact, options.kind).with_context(|| format!("{file:?} cannot be deployed"))?;
     options.check(kind)?;
 
     eprintln!("deploying {name}: {} ...", ByteSize(artefact.len() as u64).display().iec());
@@ -52,28 +69,45 @@ pub(super) async fn run(deploy: Deploy) -> anyhow::Result<()> {
     let node = Node::new(&deploy.target);
     let activation = if deploy.no_activate { "?activate=false" } else { "" };
     let path = format!("/v1/functions/{name}{activation}");
-    let mut manifest = node.put_form(&path, &boundary, form.into()).await?;
+    let mut deployed = node.put_form(&path, &boundary, form.into()).await?;
+    let (version, number) = (text(&deployed, "version").to_owned(), number(&deployed, "number"));
+    let reference = if deploy.no_activate { format!("@v{number}") } else { String::new() };
     let status = node.get("/v1/status").await?;
     let listeners = status.pointer("/node/listeners").and_then(Value::as_array).into_iter().flatten();
     let listeners: Vec<&str> = listeners.filter_map(Value::as_str).collect();
-    let number = number(&manifest, "number");
-    let reference = if deploy.no_activate { format!("@v{number}") } else { String::new() };
     let urls = urls(&listeners, &name, &reference);
     if deploy.json {
-        if let Some(fields) = manifest.as_object_mut() {
+        if let Some(fields) = deployed.as_object_mut() {
             fields.insert("url".to_owned(), urls.first().cloned().into());
             fields.insert("urls".to_owned(), urls.into());
         }
-        println!("{manifest:#}");
+        println!("{deployed:#}");
         return Ok(());
     }
-    let version = text(&manifest, "version");
+    differences(&deployed).iter().for_each(|line| eprintln!("{line}"));
     let active = if deploy.no_activate { ", not active" } else { "" };
     println!("deployed {name}, version v{number} {version}{active}, in {:.2} s", started.elapsed().as_secs_f64());
     for url in urls.iter().take(URLS_SHOWN) {
         println!("{url}");
     }
     Ok(())
+}
+
+/// What the version has otherwise than the one before it, a line each. Nothing if that is a matter of course.
+fn differences(deployed: &Value) -> Vec<String> {
+    let Some(before) = deployed.get("before").filter(|before| before.is_object()) else { return Vec::new() };
+    let changed = deployed.get("changed").cloned().unwrap_or_default();
+    let changed: Vec<Change> = serde_json::from_value(changed).unwrap_or_default();
+    let before = number(before, "number");
+    let kept = deployed.get("options_kept").and_then(Value::as_bool).unwrap_or_default();
+    let heading = match (kept, changed.is_empty()) {
+        (true, true) => format!("options: as in v{before}"),
+        (true, false) => format!("options: as in v{before}, but for"),
+        (false, false) => format!("options: other than in v{before} are"),
+        (false, true) => return Vec::new(),
+    };
+    let lines = changed.iter().map(|Change { option, from, to }| format!("  {option}: {from} -> {to}"));
+    std::iter::once(heading).chain(lines).collect()
 }
 
 /// The file to deploy, looked at before it is sent anywhere.
@@ -88,18 +122,6 @@ fn read_artefact(path: &Path) -> Result<Vec<u8>, String> {
         return Err(format!("{path:?} has {} bytes; at most {limit} can be deployed", meta.len()));
     }
     std::fs::read(path).map_err(describe)
-}
-
-/// `sockhop.toml` in the file's folder, if there is one.
-fn file_options(file: &Path) -> anyhow::Result<Options> {
-    let path = file.with_file_name("sockhop.toml");
-    match std::fs::read_to_string(&path) {
-        Ok(text) => toml::from_str(&text).with_context(|| {
-            format!("{path:?} is not understood; expected the options of `sockhop deploy`, with _ for -")
-        }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Options::default()),
-        Err(error) => bail!("{path:?} cannot be read: {error}"),
-    }
 }
 
 /// A file's stem as a function's name, where it can be one.
@@ -133,17 +155,16 @@ mod tests {
     }
 
     #[test]
-    fn the_file_beside_it_is_read_and_mistakes_are_told() {
-        let folder = tempfile::tempdir().unwrap();
-        let wasm = folder.path().join("a.wasm");
-        assert!(file_options(&wasm).unwrap().name.is_none());
-        let toml = folder.path().join("sockhop.toml");
-        std::fs::write(&toml, "name = \"b\"\nmemory = \"32MiB\"\n[env]\nA = \"1\"\n").unwrap();
-        let options = file_options(&wasm).unwrap();
-        assert_eq!((options.name.as_deref(), options.memory), (Some("b"), Some(ByteSize::mib(32))));
-        assert_eq!(options.env, [("A".to_owned(), "1".to_owned())]);
-        std::fs::write(&toml, "memroy = 3\n").unwrap();
-        let error = format!("{:#}", file_options(&wasm).unwrap_err());
-        assert!(error.contains("memroy") && error.contains("expected"), "{error}");
+    fn what_differs_is_a_line_each() {
+        let deployed = |kept: bool, changed: Value| {
+            let before = serde_json::json!({ "version": "x", "number": 3 });
+            differences(&serde_json::json!({ "before": before, "options_kept": kept, "changed": changed }))
+        };
+        let memory = serde_json::json!([{ "option": "memory", "from": "64.0 MiB", "to": "32.0 MiB" }]);
+        let line = "  memory: 64.0 MiB -> 32.0 MiB".to_owned();
+        assert_eq!(deployed(true, memory.clone()), ["options: as in v3, but for".to_owned(), line.clone()]);
+        assert_eq!(deployed(false, memory), ["options: other than in v3 are".to_owned(), line]);
+        assert_eq!(deployed(true, Value::Array(Vec::new())), ["options: as in v3"]);
+        assert!(deployed(false, Value::Null).is_empty() && differences(&Value::Null).is_empty());
     }
 }

@@ -1,5 +1,6 @@
 //! The command line. [`serve`] runs a node, [`mod@client`] talks to the control API of one
-//! ([`address`] says where it is, [`tls`] how it is reached from afar), [`deploy`] sends a function,
+//! ([`address`] says where it is, [`tls`] how it is reached from afar), [`deploy`] sends a function ([`project`] reads its
+//! `sockhop.toml`),
 //! [`show`] prints what there is, [`logs`] what was logged, [`secret`] is for secrets, [`versions`] for versions and aliases,
 //! [`mod@top`] shows it as it changes, [`shell`] is for packagers.
 //!
@@ -9,6 +10,7 @@ mod address;
 mod client;
 mod deploy;
 mod logs;
+mod project;
 mod secret;
 mod serve;
 mod shell;
@@ -105,6 +107,11 @@ pub(crate) struct Show {
     #[command(flatten)]
     pub(crate) target: Target,
 }
+
+/// A command line that is in form and asks for nothing that can be done; the exit code says so.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Misused(String);
 
 /// Does what was asked.
 ///

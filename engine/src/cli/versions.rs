@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use abi::choice::ACTIVE;
 use abi::reference::{check_alias, split};
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use bytes::Bytes;
 use bytesize::ByteSize;
 use clap::{Args, Subcommand};
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::client::Node;
 use super::show::{number, table, text};
-use super::{Show, Target};
+use super::{Misused, Show, Target};
 use crate::store::options::pair;
 
 #[derive(Debug, Args)]
@@ -92,7 +92,9 @@ pub(super) async fn alias(alias: Alias) -> anyhow::Result<()> {
         Alias::Remove { alias, target } => {
             let (name, of) = named(&alias)?;
             if split(&alias).1.is_none() {
-                bail!("expected NAME@ALIAS; `sockhop remove {name}` removes the function");
+                return Err(
+                    Misused(format!("expected NAME@ALIAS; `sockhop remove {name}` removes the function")).into()
+                );
             }
             let path = format!("/v1/functions/{name}/aliases/{of}");
             Node::new(&target).json(Method::DELETE, &path, &[], Bytes::new()).await?;
@@ -122,7 +124,8 @@ async fn set(given: Set) -> anyhow::Result<()> {
         }
     }
     if said.is_empty() {
-        bail!("nothing is said of {}; expected a version, --weights, --env, --config or --clear", given.alias);
+        let expected = "expected a version, --weights, --env, --config or --clear";
+        return Err(Misused(format!("nothing is said of {}; {expected}", given.alias)).into());
     }
     let path = format!("/v1/functions/{name}/aliases/{alias}");
     let body = serde_json::to_vec(&said)?;

@@ -6,7 +6,9 @@
 //! GET    /v1/top
 //! GET    /v1/functions
 //! GET    /v1/functions/NAME
-//! PUT    /v1/functions/NAME           multipart: `options` (JSON, first), `artefact` (the file); with ?activate=false it is only kept
+//! PUT    /v1/functions/NAME           multipart: `options` (JSON, first), `artefact` (the file); with ?activate=false it is only kept.
+//!                                     What `options` leave out is as the active version has it, but for `unset` (a list of
+//!                                     options), or the default with `fresh_options: true`
 //! DELETE /v1/functions/NAME
 //! ...    /v1/functions/NAME/secrets      see [`secrets`]
 //! ANY    /v1/functions/NAME/invoke/PATH?QUERY      NAME may be NAME@ALIAS or NAME@VERSION
@@ -255,8 +257,8 @@ async fn deploy_form(
             Some("artefact") => {
                 let received = control.functions.receive()?;
                 receive(&mut field, received.path()).await?;
-                let manifest = control.functions.deploy(name, options, activation, received).await?;
-                return Ok((StatusCode::CREATED, Json(manifest.as_ref())).into_response());
+                let deployed = control.functions.deploy(name, options, activation, received).await?;
+                return Ok((StatusCode::CREATED, Json(deployed.describe())).into_response());
             }
             other => {
                 return Err(bad_request(format_args!("unexpected part {other:?}; expected `options`, `artefact`")));

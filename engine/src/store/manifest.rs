@@ -123,6 +123,9 @@ pub(crate) struct Manifest {
     pub(crate) output: Output,
     #[serde(default)]
     pub(crate) allow_outbound: Vec<String>,
+    /// What had to answer before it became active.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) health_path: Option<String>,
 }
 
 impl Manifest {
@@ -144,6 +147,7 @@ impl Manifest {
             args: options.args,
             output: options.output.unwrap_or_default(),
             allow_outbound: options.allow_outbound,
+            health_path: options.health_path,
         }
     }
 

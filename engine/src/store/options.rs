@@ -1,8 +1,9 @@
 //! What a deployer may choose: one struct for the command line, for `sockhop.toml` and for the control API's JSON.
 //!
-//! So a flag, its key and its field cannot come apart. Absent means the default. Pure; owns no fds.
+//! So a flag, its key and its field cannot come apart. Absent means what the active version has, or the default. Pure; owns no fds.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use abi::outbound::{AllowList, PatternError};
 use bytesize::ByteSize;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::inherit::unsettable;
 use super::limits::{Limits, OutOfRange};
 use super::manifest::{Instances, Isolation, Output};
 use crate::compile::inspect::{Kind, Wanted};
@@ -23,6 +25,19 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NAME")]
     #[serde(skip_serializing)]
     pub(crate) name: Option<String>,
+    /// The file to deploy, relative to `sockhop.toml`, which alone has it.
+    #[arg(skip)]
+    #[serde(skip_serializing)]
+    pub(crate) source: Option<PathBuf>,
+    /// Start from the defaults, instead of from the options of the active version
+    #[arg(long)]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) fresh_options: bool,
+    /// An option to leave at its default, whatever sockhop.toml or the active version has: memory, allow-outbound, env, or
+    /// one variable as env.NAME or config.NAME (repeatable)
+    #[arg(long, value_name = "OPTION", value_parser = unsettable)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) unset: Vec<String>,
     /// What the file is (default: what it exports; a handler if it exports both)
     #[arg(long, value_name = "KIND")]
     pub(crate) kind: Option<Wanted>,
@@ -118,6 +133,8 @@ pub(crate) enum OptionsError {
     Arg { arg: String },
     #[error("--health-path {0:?} is no path; expected for example /health")]
     HealthPath(String),
+    #[error("--unset {0:?} names no option; expected for example memory, or a variable as env.NAME")]
+    Unset(String),
     #[error("--allow-outbound: {0}")]
     Outbound(#[from] PatternError),
     #[error("--{option} is for commands, and this file handles requests itself (kind {kind}); leave it out")]
@@ -131,10 +148,15 @@ pub(crate) enum OptionsError {
 impl Options {
     /// These, and where they say nothing, those of `file`. Single variables too: each from where it is first found.
     pub(crate) fn over(self, file: Self) -> Self {
-        let pairs = |ours: Vec<_>, theirs: Vec<_>| theirs.into_iter().chain(ours).collect();
+        let pairs = |ours: Vec<(String, String)>, theirs: Vec<_>| {
+            theirs.into_iter().chain(ours).collect::<BTreeMap<_, _>>().into_iter().collect()
+        };
         let list = |ours: Vec<String>, theirs| if ours.is_empty() { theirs } else { ours };
         Self {
             name: self.name.or(file.name),
+            source: self.source.or(file.source),
+            fresh_options: self.fresh_options || file.fresh_options,
+            unset: list(self.unset, file.unset),
             kind: self.kind.or(file.kind),
             isolation: self.isolation.or(file.isolation),
             instances: self.instances.or(file.instances),
@@ -259,6 +281,10 @@ fn saturated(amount: u64) -> u32 {
 pub(crate) struct Time(Duration);
 
 impl Time {
+    pub(super) fn of_millis(millis: u32) -> Self {
+        Self(Duration::from_millis(millis.into()))
+    }
+
     fn millis(self) -> u32 {
         u32::try_from(self.0.as_millis()).unwrap_or(u32::MAX)
     }

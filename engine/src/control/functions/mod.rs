@@ -3,6 +3,7 @@
 //! Each step before an alias is written leaves nothing visible behind when it fails. Changes are made one at a time.
 //! Owns the repository; a catalogue's fd goes to the supervisor.
 
+mod deployed;
 mod trial;
 
 use std::collections::{BTreeMap, HashSet};
@@ -19,13 +20,15 @@ use abi::reference::AliasNameError;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 
+pub(super) use self::deployed::Deployed;
+use self::deployed::{File, inherited, kind_of};
 use super::catalogue;
 use super::slots::Slots;
 use super::sync::StoreState;
 use super::versions::Keep;
 use crate::compile::cache::{Cache, CacheError, Sources};
 use crate::compile::child::CompileError;
-use crate::compile::inspect::{InspectError, inspect};
+use crate::compile::inspect::InspectError;
 use crate::core::fleet::PublishError;
 use crate::secrets::{Listed, RuleError, SecretError, Secrets};
 use crate::store::alias::{Alias, AliasError};
@@ -373,26 +376,26 @@ impl Functions {
         options: Options,
         activation: Activation,
         received: Temporary,
-    ) -> Result<Arc<Manifest>, ChangeError> {
+    ) -> Result<Deployed, ChangeError> {
         abi::name::check(name)?;
+        let before = self.served.lock().await.get(name).and_then(|function| function.foremost().cloned());
         let kind = {
             let bytes = std::fs::read(received.path()).map_err(ChangeError::Received)?;
-            inspect(&bytes, options.kind)?
+            kind_of(&bytes, &options, before.as_deref())?
         };
         options.check(kind)?;
         let (digest, bytes) = files::digest_of(received.path()).map_err(ChangeError::Received)?;
-        let health_path = options.health_path.clone();
-        let version = Manifest::new(name, kind, options, files::hex(&digest), bytes);
         let _one_at_a_time = self.turn_to_change().await?;
         let key = self.cache.ensure_from(&digest, kind, received.path()).await?;
         self.cache.make_ready(&key);
-        match self.keep(version, activation, health_path.as_deref(), &received).await {
-            Ok(version) => {
-                self.repository.artefacts().keep_copy(&version.artefact, received);
+        let file = File { kind, digest, bytes, received: &received };
+        match self.keep(name, options, activation, &file).await {
+            Ok(deployed) => {
+                self.repository.artefacts().keep_copy(&deployed.version.artefact, received);
                 if let Err(error) = self.prune(name).await {
                     tracing::warn!("old versions of function {name:?} stay for now: {error}");
                 }
-                Ok(version)
+                Ok(deployed)
             }
             Err(error) => {
                 self.forget_unused(&self.served.lock().await.clone());
@@ -401,20 +404,24 @@ impl Functions {
         }
     }
 
-    /// Tries a version, and keeps it.
+    /// Makes a version of a file, tries it, and keeps it. It has the options of the active version where `options` say
+    /// nothing; those are as the store has them now, since another node may have changed them meanwhile.
     async fn keep(
         &self,
-        version: Manifest,
+        name: &str,
+        options: Options,
         activation: Activation,
-        health_path: Option<&str>,
-        received: &Temporary,
-    ) -> Result<Arc<Manifest>, ChangeError> {
-        let name = version.name.clone();
+        file: &File<'_>,
+    ) -> Result<Deployed, ChangeError> {
+        let name = name.to_owned();
         let mut contents = self.contents_for(&name).await?;
         let function = contents.get(&name).cloned().unwrap_or_default();
         if function.versions().count() >= VERSIONS_PER_FUNCTION_MAX {
             return Err(ChangeError::TooManyVersions(name));
         }
+        let before = function.foremost().cloned();
+        let (options, options_kept) = inherited(options, before.as_deref(), file.kind)?;
+        let version = Manifest::new(&name, file.kind, options, files::hex(&file.digest), file.bytes);
         let version = Arc::new(Manifest { number: function.next_number(), ..version });
         let mut changed = function.as_ref().clone();
         changed.put_version(Arc::clone(&version));
@@ -422,7 +429,7 @@ impl Functions {
         let alias = function.active().map_or(alias.clone(), |active| active.pointed_at(alias.targets));
         let alias = (activation == Activation::Activate).then_some(alias);
         self.try_out(&version, alias.as_ref()).await?;
-        if let Some(path) = health_path {
+        if let Some(path) = &version.health_path {
             self.try_health(&version, &changed, path).await?;
         }
         if let Some(alias) = &alias {
@@ -430,11 +437,11 @@ impl Functions {
         }
         let served = self.served_with(&name, &changed).await;
         self.check_limits(&name, &served)?;
-        self.repository.keep_version(&version, received, alias.as_ref(), &contents).await?;
+        self.repository.keep_version(&version, file.received, alias.as_ref(), &contents).await?;
         contents.insert(name, Arc::new(changed));
         *self.contents.lock().await = contents;
         self.publish(served).await?;
-        Ok(version)
+        Ok(Deployed { version, before, options_kept })
     }
 
     /// What is served once the function `name` is as it is in `changed`.

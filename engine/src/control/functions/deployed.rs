@@ -1,0 +1,71 @@
+//! What a deploy has made, and what it took over of the version before. Pure; owns no fds.
+
+use std::sync::Arc;
+
+use abi::message::Digest;
+use serde_json::{Value, json};
+
+use crate::compile::inspect::{InspectError, Kind, Wanted, inspect};
+use crate::store::files::Temporary;
+use crate::store::inherit::changes;
+use crate::store::manifest::Manifest;
+use crate::store::options::{Options, OptionsError};
+
+/// A received file that compiles.
+pub(super) struct File<'a> {
+    pub(super) kind: Kind,
+    pub(super) digest: Digest,
+    pub(super) bytes: u64,
+    pub(super) received: &'a Temporary,
+}
+
+/// A version that was made.
+#[derive(Debug)]
+pub(crate) struct Deployed {
+    pub(crate) version: Arc<Manifest>,
+    /// What was active, if anything was.
+    pub(super) before: Option<Arc<Manifest>>,
+    /// Whether some of its options are those of `before` because nothing else was asked for.
+    pub(super) options_kept: bool,
+}
+
+impl Deployed {
+    /// The version's manifest, with `before`, `options_kept`, and `changed`, a list of options that differ.
+    pub(crate) fn describe(&self) -> Value {
+        let mut described = serde_json::to_value(self.version.as_ref()).unwrap_or_default();
+        let before = self.before.as_ref();
+        let changed = before.map(|before| changes(before, &self.version)).unwrap_or_default();
+        if let Some(fields) = described.as_object_mut() {
+            let before = before.map(|before| json!({ "version": before.version, "number": before.number }));
+            fields.insert("before".to_owned(), before.into());
+            fields.insert("options_kept".to_owned(), self.options_kept.into());
+            fields.insert("changed".to_owned(), json!(changed));
+        }
+        described
+    }
+}
+
+/// What a file is. One that can be both stays what the version before it is, unless the options have it otherwise.
+pub(super) fn kind_of(bytes: &[u8], options: &Options, before: Option<&Manifest>) -> Result<Kind, InspectError> {
+    let command = before.is_some_and(|before| before.kind == Kind::Command);
+    match options.kind {
+        None if command && !options.fresh_options => {
+            inspect(bytes, Some(Wanted::Command)).or_else(|_| inspect(bytes, None))
+        }
+        wanted => inspect(bytes, wanted),
+    }
+}
+
+/// `options`, over those of the version before, and whether anything is taken over from it.
+pub(super) fn inherited(
+    options: Options,
+    before: Option<&Manifest>,
+    kind: Kind,
+) -> Result<(Options, bool), OptionsError> {
+    let before = before.filter(|_| !options.fresh_options).map(|before| Options::of(before, kind)).unwrap_or_default();
+    let kept = before.without(&options.unset)?;
+    let any = kept != Options::default();
+    let options = options.over(kept);
+    options.check(kind)?;
+    Ok((options, any))
+}
