@@ -86,16 +86,16 @@ impl Problem {
         matches!(self.status, 429 | 503)
     }
 
-    /// The reply's body.
+    /// The reply's body: JSON, and a line end for whoever reads it at a terminal.
     #[must_use]
     pub fn body(&self, id: InvocationId) -> String {
-        serde_json::json!({
+        let body = serde_json::json!({
             "status": self.status,
             "title": self.title(),
             "detail": self.detail,
             "invocation_id": id.to_string(),
-        })
-        .to_string()
+        });
+        format!("{body}\n")
     }
 
     /// The reply as it goes over the wire; the connection is closed behind it.

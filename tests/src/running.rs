@@ -174,6 +174,12 @@ impl Finished {
     }
 }
 
+/// The records that a command has printed with `--json`, a line each.
+pub fn records(printed: &str) -> Vec<serde_json::Value> {
+    let record = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {printed}"));
+    printed.lines().map(record).collect()
+}
+
 /// Sends SIGKILL to a process that belongs to a node this test started.
 pub fn kill_now(pid: u32) {
     process::signal(pid, Signal::SIGKILL);

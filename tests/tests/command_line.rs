@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -97,6 +98,74 @@ fn invoke_prints_the_reply_and_fails_with_it() {
     ] {
         let failed = node.cli(arguments).expect_code(1);
         assert!(failed.stderr.contains(said), "{failed:#?}");
+    }
+    node.stop();
+}
+
+#[test]
+fn invoke_takes_a_body_from_anywhere_and_shows_the_head() {
+    let node = Node::with(&["echo", "status"]);
+    let sent = node.cli_fed(&["invoke", "echo", "-d", "@-"], b"from stdin").expect_code(0);
+    assert_eq!(sent.stdout, "from stdin");
+    let head = node.cli(&["invoke", "echo", "-X", "PUT", "-d", "text", "-i"]).expect_code(0).stdout;
+    let (head, body) = head.split_once("\n\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 OK\n") && head.contains("\nsockhop-invocation-id: "), "{head}");
+    assert_eq!(body, "text");
+    let failed = node.cli(&["invoke", "status", "--path", "/?code=418", "-i"]).expect_code(1);
+    let id = failed.stdout.lines().find_map(|line| line.strip_prefix("sockhop-invocation-id: ")).unwrap();
+    assert!(failed.stdout.starts_with("HTTP/1.1 418 ") && failed.stderr.contains(id), "{failed:#?}");
+    node.stop();
+}
+
+#[test]
+fn remove_asks_at_a_terminal() {
+    let node = Node::with(&["hello", "echo"]);
+    let remove = |arguments: &[&str], typed: &[u8]| {
+        let terminal = nix::pty::openpty(None, None).unwrap();
+        let mut command = node::sockhop();
+        command.arg("remove").args(arguments).arg("--data").arg(node.data());
+        let running = Running::spawn_with(&mut command, terminal.slave.into());
+        fs::File::from(terminal.master.try_clone().unwrap()).write_all(typed).unwrap();
+        running.finish(Duration::from_secs(20))
+    };
+    for typed in [&b"\n"[..], b"n\n", b"hello\n"] {
+        let kept = remove(&["hello"], typed).expect_code(1);
+        assert!(kept.stderr.contains("remove hello with its 1 version and its secrets? [y/N]"), "{kept:#?}");
+        node.get("/hello/").expect_hello();
+    }
+    remove(&["hello"], b"y\n").expect_code(0);
+    node.get("/hello/").expect_problem(404);
+    let asked = remove(&["echo", "--yes"], b"").expect_code(0).stderr;
+    assert!(!asked.contains("[y/N]"), "{asked}");
+    remove(&["echo"], b"y\n").expect_error(&["no function", "echo"]);
+    node.stop();
+}
+
+#[test]
+fn records_are_a_line_each_and_one_is_one() {
+    let node = Node::with(&["hello"]);
+    let printed = |arguments: &[&str]| node.cli(arguments).expect_code(0).stdout;
+    assert!(printed(&["status"]).lines().next().unwrap().ends_with(": 1 function"));
+    assert!(printed(&["top", "--once"]).contains("1 function "));
+    node.deploy("hello", "other", &[]);
+    node.deploy("hello", "other", &["--no-activate"]);
+    node.cli_fed(&["secret", "set", "other", "A"], b"1").expect_code(0);
+    node.cli(&["alias", "set", "other@staging", "v1", "--json"]).expect_code(0);
+    for (arguments, count) in [
+        (&["list"][..], 2),
+        (&["versions", "other"], 2),
+        (&["alias", "list", "other"], 2),
+        (&["secret", "list", "other"], 1),
+        (&["inspect", "other"], 1),
+        (&["status"], 1),
+        (&["rollback", "other", "v2"], 1),
+    ] {
+        let printed = printed(&[arguments, &["--json"]].concat());
+        let records = harness::running::records(&printed);
+        assert!(records.len() == count && records.iter().all(Value::is_object), "{arguments:?}: {printed}");
+    }
+    for path in ["/nobody/", "/hello@v9/"] {
+        assert!(node.get(path).text().ends_with("}\n"), "{path}");
     }
     node.stop();
 }

@@ -6,8 +6,8 @@ use std::thread;
 use std::time::Duration;
 
 use harness::node::run;
+use harness::running::records;
 use harness::{Node, guests, wait};
-use serde_json::Value;
 use tempfile::TempDir;
 
 /// As many as there are moments to be killed at.
@@ -49,8 +49,7 @@ fn an_engine_killed_at_any_moment_of_a_deploy_leaves_a_store_that_is_whole() {
         let node = Node::build().data(data.path()).start();
         let active = node.version_at("/it/");
         assert!((promised..=begun).contains(&active), "{active} is active, of {promised} promised and {begun} begun");
-        let versions: Value = node.cli(&["versions", "it", "--json"]).expect_code(0).stdout.parse().unwrap();
-        let versions = versions.as_array().unwrap();
+        let versions = records(&node.cli(&["versions", "it", "--json"]).expect_code(0).stdout);
         let mut numbers: Vec<u64> = versions.iter().map(|version| version["number"].as_u64().unwrap()).collect();
         assert!(numbers.is_sorted_by(|one, other| one > other), "each number once: {numbers:?}");
         numbers.truncate(3);

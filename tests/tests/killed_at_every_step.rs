@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use harness::disk::spooled;
 use harness::faults::{Fault, Proxy};
-use harness::running::{kill_if_there, kill_now};
+use harness::running::{kill_if_there, kill_now, records};
 use harness::s3::Server;
 use harness::{Node, guests, process, wait};
 use serde_json::Value;
@@ -136,8 +136,7 @@ fn a_deploy_leaves_the_old_version_or_the_new() {
                 let served = node.version_at("/it/");
                 assert!(served == last || (served == active && !deployed), "{way:?} {number}: {served} of {last}");
                 let versions = node.cli(&["versions", "it", "--json"]).expect_code(0).stdout;
-                let versions: Value = versions.parse().unwrap();
-                for known in versions.as_array().unwrap().iter().take(3) {
+                for known in records(&versions).iter().take(3) {
                     node.version_at(&format!("/it@v{}/", known["number"]));
                 }
                 assert!(!node.stderr().contains("damaged"), "{}", node.stderr());

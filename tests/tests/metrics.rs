@@ -303,7 +303,13 @@ fn the_api_over_tcp_needs_the_token_and_probes_do_not() {
     assert!(list(&["--data", folder], None).expect_code(0).stdout.contains("\"hello\""));
     assert!(list(&[], Some(&token)).expect_code(0).stdout.contains("\"hello\""));
     let refused = list(&[], Some(&wrong)).expect_code(1).stderr;
-    assert!(refused.contains("token"), "{refused}");
+    assert!(refused.contains("the variable SOCKHOP_TOKEN") && refused.contains("admin.token"), "{refused}");
+    let answer = ask(address, "GET", "/v1/status", Some(&wrong)).text();
+    assert!(answer.contains("this is not the node's token") && answer.ends_with("}\n"), "{answer:?}");
+    let other = tempfile::TempDir::new().unwrap();
+    std::fs::write(other.path().join("admin.token"), &wrong).unwrap();
+    let refused = list(&["--data", other.path().to_str().unwrap()], None).expect_code(1).stderr;
+    assert!(refused.contains(other.path().to_str().unwrap()) && !refused.contains(&wrong), "{refused}");
     let none = list(&["--data", "/nonexistent"], None).expect_code(1).stderr;
     assert!(none.contains("SOCKHOP_TOKEN"), "{none}");
     node.stop();

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use harness::client::request;
 use harness::faults::{Fault, Proxy};
+use harness::running::records;
 use harness::s3::Server;
 use harness::{Connection, Node, Running, node, wait};
 use serde_json::{Value, json};
@@ -31,8 +32,7 @@ fn environment(node: &Node, name: &str) -> Value {
 
 fn keys(node: &Node, name: &str) -> Vec<String> {
     let listed = node.cli_fed(&["secret", "list", name, "--json"], b"").expect_code(0).stdout;
-    let listed: Vec<Value> = serde_json::from_str(&listed).unwrap();
-    listed.iter().map(|secret| secret["key"].as_str().unwrap().to_owned()).collect()
+    records(&listed).iter().map(|secret| secret["key"].as_str().unwrap().to_owned()).collect()
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use harness::client::request;
 use harness::disk::picture;
+use harness::running::records;
 use harness::{Connection, Node, guests, wait};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -41,9 +42,20 @@ fn served(node: &Node, target: &str) -> u64 {
     version(&mut node.connect(), target).unwrap()
 }
 
+/// What a command prints; of several records a list, and of aliases an object by their names.
 fn json(node: &Node, arguments: &[&str]) -> Value {
     let printed = node.cli(&[arguments, &["--json"]].concat()).expect_code(0).stdout;
-    serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{error}: {printed}"))
+    let mut records = records(&printed);
+    match arguments {
+        ["versions", ..] => records.into(),
+        ["alias", "list", ..] => {
+            records.into_iter().map(|record| (record["alias"].as_str().unwrap().to_owned(), record)).collect()
+        }
+        _ => {
+            assert_eq!(records.len(), 1, "{printed}");
+            records.remove(0)
+        }
+    }
 }
 
 #[test]

@@ -184,13 +184,6 @@ impl Node {
         self.json(Method::GET, path, &[], Bytes::new()).await
     }
 
-    pub(super) async fn remove(&self, name: &str) -> anyhow::Result<()> {
-        abi::name::check(name)?;
-        self.json(Method::DELETE, &format!("/v1/functions/{name}"), &[], Bytes::new()).await?;
-        println!("removed {name}");
-        Ok(())
-    }
-
     pub(super) async fn put_form(&self, path: &str, boundary: &str, form: Bytes) -> anyhow::Result<Value> {
         let content_type = HeaderValue::from_str(&format!("multipart/form-data; boundary={boundary}"))?;
         self.json(Method::PUT, path, &[(CONTENT_TYPE, content_type)], form).await

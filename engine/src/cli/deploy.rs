@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::client::Node;
 use super::project::{self, Project, ProjectError};
-use super::show::{number, text};
+use super::show::{number, print_json, text};
 use super::urls::urls;
 use super::{Misused, Target};
 use crate::compile::inspect::inspect;
@@ -81,7 +81,7 @@ pub(super) async fn run(deploy: Deploy) -> anyhow::Result<()> {
             fields.insert("url".to_owned(), urls.first().cloned().into());
             fields.insert("urls".to_owned(), urls.into());
         }
-        println!("{deployed:#}");
+        print_json(&deployed);
         return Ok(());
     }
     differences(&deployed).iter().for_each(|line| eprintln!("{line}"));

@@ -177,7 +177,8 @@ impl Shown {
             Entry::Invocation(of) => writeln!(out, "{}  {}  {}", of.time, of.invocation, of.summary())?,
             Entry::After(of) => writeln!(out, "{}  {}  {}", of.time, of.invocation, of.summary())?,
             Entry::Gap { time, records, reason } => {
-                writeln!(out, "{time}  [{records} records are missing here: {}]", entry::printable(&reason))?;
+                let are = if records == 1 { "record is" } else { "records are" };
+                writeln!(out, "{time}  [{records} {are} missing here: {}]", entry::printable(&reason))?;
             }
         }
         Ok(())

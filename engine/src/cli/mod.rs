@@ -1,7 +1,7 @@
 //! The command line. [`serve`] runs a node, [`mod@client`] talks to the control API of one
 //! ([`address`] says where it is, [`tls`] how it is reached from afar), [`deploy`] sends a function ([`project`] reads its
 //! `sockhop.toml`),
-//! [`show`] prints what there is, [`logs`] what was logged, [`secret`] is for secrets, [`versions`] for versions and aliases,
+//! [`show`] prints what there is, [`remove`] removes one, [`logs`] what was logged, [`secret`] is for secrets, [`versions`] for versions and aliases,
 //! [`mod@top`] shows it as it changes, [`shell`] is for packagers.
 //!
 //! Names and defaults are part of what users rely on (see README). Owns no fds.
@@ -11,6 +11,7 @@ mod client;
 mod deploy;
 mod logs;
 mod project;
+mod remove;
 mod secret;
 mod serve;
 mod shell;
@@ -25,7 +26,6 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::address::Target;
-use self::client::Node;
 use crate::compile::child;
 use crate::compile::inspect::Kind;
 use crate::log;
@@ -55,12 +55,7 @@ pub(crate) enum Command {
         show: Show,
     },
     /// Remove a function with all its versions
-    Remove {
-        /// The function
-        name: String,
-        #[command(flatten)]
-        target: Target,
-    },
+    Remove(remove::Remove),
     /// List the versions of a function
     Versions {
         /// The function
@@ -101,7 +96,7 @@ pub(crate) enum Command {
 /// Options of every command that prints something.
 #[derive(Debug, Args)]
 pub(crate) struct Show {
-    /// Print JSON
+    /// Print JSON, a line for each record
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
@@ -137,7 +132,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
         Command::Deploy(deploy) => client::block_on(deploy::run(*deploy)),
         Command::List(show) => client::block_on(show::list(show)),
         Command::Inspect { name, show } => client::block_on(show::inspect(name, show)),
-        Command::Remove { name, target } => client::block_on(async move { Node::new(&target).remove(&name).await }),
+        Command::Remove(remove) => client::block_on(remove::run(remove)),
         Command::Versions { name, show } => client::block_on(async move { versions::versions(&name, &show).await }),
         Command::Rollback(rollback) => client::block_on(versions::roll_back(rollback)),
         Command::Alias(alias) => client::block_on(versions::alias(alias)),

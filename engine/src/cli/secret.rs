@@ -16,7 +16,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::client::Node;
-use super::show::{table, text};
+use super::show::{print_json, table, text};
 use super::{Show, Target};
 use crate::secrets::{check_key, check_value};
 
@@ -152,7 +152,7 @@ async fn list(name: &str, show: Show) -> anyhow::Result<()> {
     abi::name::check(name)?;
     let secrets = Node::new(&show.target).get(&format!("/v1/functions/{name}/secrets")).await?;
     if show.json {
-        println!("{secrets:#}");
+        print_json(&secrets);
         return Ok(());
     }
     let secrets = secrets.as_array().map_or(&[][..], Vec::as_slice);

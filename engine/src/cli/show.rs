@@ -1,6 +1,6 @@
 //! `list`, `inspect`, `status` and `invoke`: what the node says, for people or as JSON. Owns no fds.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
@@ -8,8 +8,9 @@ use bytes::Bytes;
 use bytesize::ByteSize;
 use clap::Args;
 use http_body_util::BodyExt as _;
-use hyper::Method;
+use hyper::body::Incoming;
 use hyper::header::{HeaderName, HeaderValue};
+use hyper::{Method, Response};
 use serde_json::Value;
 
 use super::client::Node;
@@ -28,14 +29,17 @@ pub(crate) struct Invoke {
     #[arg(long, default_value = "/", value_name = "PATH")]
     path: String,
     /// Method (default GET, or POST with a body)
-    #[arg(long, value_name = "METHOD")]
+    #[arg(long, short = 'X', value_name = "METHOD")]
     method: Option<Method>,
     /// A header (repeatable)
-    #[arg(long, value_name = "NAME:VALUE", value_parser = header)]
+    #[arg(long, short = 'H', value_name = "NAME:VALUE", value_parser = header)]
     header: Vec<(HeaderName, HeaderValue)>,
-    /// The body, or @FILE
-    #[arg(long, value_name = "BODY")]
+    /// The body; @FILE for what is in a file, @- for what stdin gives
+    #[arg(long, short = 'd', value_name = "BODY|@FILE|@-")]
     body: Option<String>,
+    /// Print the reply's status and headers too, the invocation's id among them
+    #[arg(long, short)]
+    include: bool,
     #[command(flatten)]
     target: Target,
 }
@@ -53,6 +57,20 @@ pub(super) fn text<'a>(value: &'a Value, key: &str) -> &'a str {
 
 pub(super) fn number(value: &Value, key: &str) -> u64 {
     value.get(key).and_then(Value::as_u64).unwrap_or_default()
+}
+
+/// `1 function`, `2 functions`.
+pub(super) fn counted<N: std::fmt::Display + PartialEq + From<u8>>(number: N, what: &str) -> String {
+    let plural = if number == N::from(1) { "" } else { "s" };
+    format!("{number} {what}{plural}")
+}
+
+/// Prints JSON: each record of a list on a line of its own, so that tools can read on as they come.
+pub(super) fn print_json(value: &Value) {
+    match value {
+        Value::Array(records) => records.iter().for_each(|record| println!("{record}")),
+        record => println!("{record}"),
+    }
 }
 
 /// Prints rows under their headings, each column as wide as it needs.
@@ -80,7 +98,7 @@ fn limits(function: &Value) -> Vec<(&'static str, String)> {
 pub(super) async fn list(show: Show) -> anyhow::Result<()> {
     let functions = Node::new(&show.target).get("/v1/functions").await?;
     if show.json {
-        println!("{functions:#}");
+        print_json(&functions);
         return Ok(());
     }
     let functions = functions.as_array().map_or(&[][..], Vec::as_slice);
@@ -107,7 +125,7 @@ pub(super) async fn inspect(name: String, show: Show) -> anyhow::Result<()> {
     abi::name::check(&name)?;
     let function = Node::new(&show.target).get(&format!("/v1/functions/{name}")).await?;
     if show.json {
-        println!("{function:#}");
+        print_json(&function);
         return Ok(());
     }
     let line = |key: &str, value: &str| println!("{key:<15} {value}");
@@ -143,13 +161,14 @@ pub(super) async fn inspect(name: String, show: Show) -> anyhow::Result<()> {
 pub(super) async fn status(show: Show) -> anyhow::Result<()> {
     let status = Node::new(&show.target).get("/v1/status").await?;
     if show.json {
-        println!("{status:#}");
+        print_json(&status);
         return Ok(());
     }
     let node = status.get("node").unwrap_or(&Value::Null);
     let listeners: Vec<&str> =
         node.get("listeners").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
-    println!("node {} on {}: {} functions", number(node, "pid"), listeners.join(" "), number(node, "functions"));
+    let functions = counted(number(node, "functions"), "function");
+    println!("node {} on {}: {functions}", number(node, "pid"), listeners.join(" "));
     if let Some(away) = node.get("store_away").and_then(|away| serde_json::from_value::<Away>(away.clone()).ok()) {
         println!("{away}");
     }
@@ -166,8 +185,8 @@ pub(super) async fn status(show: Show) -> anyhow::Result<()> {
         ["POOL", "STATE", "PID", "CORE", "OPEN", "HOPS", "RETURNS", "REQUESTS", "RUNNING", "MODULES", "RESTARTS"];
     table(&headings, &workers.iter().map(row).collect::<Vec<_>>());
     for worker in workers.iter().filter(|worker| number(worker, "failed_starts") > 0) {
-        let (times, core) = (number(worker, "failed_starts"), number(worker, "core"));
-        println!("the {} worker on core {core} has failed to start {times} times:", text(worker, "pool"));
+        let (times, core) = (counted(number(worker, "failed_starts"), "time"), number(worker, "core"));
+        println!("the {} worker on core {core} has failed to start {times}:", text(worker, "pool"));
         println!("  {}", text(worker, "last_words").replace('\n', "\n  "));
     }
     Ok(())
@@ -175,27 +194,24 @@ pub(super) async fn status(show: Show) -> anyhow::Result<()> {
 
 pub(super) async fn invoke(invoke: Invoke) -> anyhow::Result<()> {
     check_called(&invoke.name)?;
-    let body = match invoke.body.as_deref().map(|body| (body, body.strip_prefix('@'))) {
-        None => Bytes::new(),
-        Some((_, Some(file))) => {
-            let file = PathBuf::from(file);
-            std::fs::read(&file).with_context(|| format!("{file:?} cannot be read"))?.into()
-        }
-        Some((body, None)) => body.to_owned().into(),
-    };
+    let body = body(invoke.body.as_deref())?;
     let method = invoke.method.unwrap_or(if invoke.body.is_some() { Method::POST } else { Method::GET });
     let slash = if invoke.path.starts_with('/') { "" } else { "/" };
     let path = format!("/v1/functions/{}/invoke{slash}{}", invoke.name, invoke.path);
     let response = Node::new(&invoke.target).request(method, &path, &invoke.header, body).await?;
     let status = response.status();
     // Without the mark of an invocation it is the control API that answers: there was no call.
-    if !response.headers().contains_key(abi::problem::INVOCATION_ID_HEADER) {
+    let id = response.headers().get(abi::problem::INVOCATION_ID_HEADER).cloned();
+    let Some(id) = id.as_ref().and_then(|id| id.to_str().ok()) else {
         let bytes = response.into_body().collect().await?.to_bytes();
         let error = serde_json::from_slice::<Value>(&bytes).unwrap_or_default();
         bail!("{}", error.get("error").and_then(Value::as_str).unwrap_or("the node gave no answer"));
+    };
+    let mut stdout = std::io::stdout();
+    if invoke.include {
+        stdout.write_all(&head(&response))?;
     }
     let mut body = response.into_body();
-    let mut stdout = std::io::stdout();
     while let Some(frame) = body.frame().await {
         let frame = frame.context("the reply was cut short")?;
         if let Some(data) = frame.data_ref() {
@@ -204,7 +220,37 @@ pub(super) async fn invoke(invoke: Invoke) -> anyhow::Result<()> {
     }
     stdout.flush()?;
     if status.is_client_error() || status.is_server_error() {
-        bail!("HTTP {}", status.as_u16());
+        bail!("HTTP {}; `sockhop logs {id}` shows what the function has written", status.as_u16());
     }
     Ok(())
+}
+
+/// What is given as a body, or where it is.
+fn body(given: Option<&str>) -> anyhow::Result<Bytes> {
+    Ok(match given.map(|given| (given, given.strip_prefix('@'))) {
+        None => Bytes::new(),
+        Some((_, Some("-"))) => {
+            let mut body = Vec::new();
+            std::io::stdin().read_to_end(&mut body).context("stdin cannot be read")?;
+            body.into()
+        }
+        Some((_, Some(file))) => {
+            let file = PathBuf::from(file);
+            std::fs::read(&file).with_context(|| format!("{file:?} cannot be read"))?.into()
+        }
+        Some((body, None)) => body.to_owned().into(),
+    })
+}
+
+/// A reply's head, as it came.
+fn head(response: &Response<Incoming>) -> Vec<u8> {
+    let mut head = format!("{:?} {}\n", response.version(), response.status()).into_bytes();
+    for (name, value) in response.headers() {
+        head.extend_from_slice(name.as_str().as_bytes());
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value.as_bytes());
+        head.push(b'\n');
+    }
+    head.push(b'\n');
+    head
 }

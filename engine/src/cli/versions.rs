@@ -13,7 +13,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::client::Node;
-use super::show::{number, table, text};
+use super::show::{number, print_json, table, text};
 use super::{Misused, Show, Target};
 use crate::store::options::pair;
 
@@ -137,7 +137,7 @@ async fn set(given: Set) -> anyhow::Result<()> {
 /// Prints what an alias means by now.
 fn say(show: &Show, told: &Value, line: impl FnOnce(String) -> String) {
     match show.json {
-        true => println!("{told:#}"),
+        true => print_json(told),
         false => println!("{}", line(targets(told, "targets"))),
     }
 }
@@ -156,7 +156,7 @@ pub(super) async fn versions(name: &str, show: &Show) -> anyhow::Result<()> {
     abi::name::check(name)?;
     let versions = Node::new(&show.target).get(&format!("/v1/functions/{name}/versions")).await?;
     if show.json {
-        println!("{versions:#}");
+        print_json(&versions);
         return Ok(());
     }
     let row = |version: &Value| {
@@ -183,7 +183,7 @@ async fn list(name: &str, show: &Show) -> anyhow::Result<()> {
     abi::name::check(name)?;
     let aliases = Node::new(&show.target).get(&format!("/v1/functions/{name}/aliases")).await?;
     if show.json {
-        println!("{aliases:#}");
+        print_json(&aliases.as_object().into_iter().flat_map(|aliases| aliases.values().cloned()).collect());
         return Ok(());
     }
     let count =

@@ -27,7 +27,7 @@ use abi::limits::{ARTEFACT_BYTES_MAX, MANIFEST_BYTES_MAX};
 use abi::reference::split;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Multipart, Path, State};
-use axum::http::header::RETRY_AFTER;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, Request, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, put};
@@ -179,7 +179,9 @@ impl Failed {
 
 impl IntoResponse for Failed {
     fn into_response(self) -> Response {
-        let mut response = (self.status, Json(serde_json::json!({ "error": self.error }))).into_response();
+        // A terminal's next prompt begins a line.
+        let body = format!("{}\n", serde_json::json!({ "error": self.error }));
+        let mut response = (self.status, [(CONTENT_TYPE, "application/json")], body).into_response();
         if self.retry {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(abi::problem::RETRY_AFTER_S));
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::http::header::WWW_AUTHENTICATE;
+use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -21,7 +21,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::Life;
 use super::api::Failed;
-use super::token::Token;
+use super::token::{HEADER, Token};
 use crate::node::Start;
 
 /// Connections of the admin listener at once; more wait in the kernel.
@@ -79,11 +79,13 @@ impl Admin {
 
 /// Lets a request through that shows the token, without it.
 pub(super) async fn check(State(token): State<Arc<Token>>, mut request: Request, next: Next) -> Response {
+    let shown = request.headers().contains_key(AUTHORIZATION) || request.headers().contains_key(HEADER);
     if token.take_from(request.headers_mut()) {
         return next.run(request).await;
     }
+    let wrong = if shown { "this is not the node's token; " } else { "" };
     let what = "expected `Authorization: Bearer TOKEN`; the token is in admin.token in the node's data folder";
-    let refused = Failed::new(StatusCode::UNAUTHORIZED, what);
+    let refused = Failed::new(StatusCode::UNAUTHORIZED, format_args!("{wrong}{what}"));
     ([(WWW_AUTHENTICATE, "Bearer")], refused).into_response()
 }
 

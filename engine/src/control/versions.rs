@@ -156,7 +156,7 @@ impl Functions {
             self.repository.prune(version).await?;
             changed.drop_version(&version.version);
         }
-        tracing::info!("function {name:?}: {} old versions are removed", gone.len());
+        tracing::info!("function {name:?}: old versions are removed ({})", gone.len());
         let served = self.served_with(name, &changed).await;
         contents.insert(name.to_owned(), Arc::new(changed));
         *self.contents.lock().await = contents;

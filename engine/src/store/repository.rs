@@ -117,7 +117,7 @@ impl Repository {
             Format::New => self.objects.put("format", FORMAT.into()).await?,
             Format::First => {
                 let contents = first_format::read(&*self.objects).await?;
-                tracing::info!("{}: {} functions are brought to the new format", self.objects.name(), contents.len());
+                tracing::info!("{}: functions are brought to the new format ({})", self.objects.name(), contents.len());
                 let versions = contents.values().flat_map(|function| function.versions());
                 self.put_all(versions.map(|version| (&version.name, &version.version, version))).await?;
                 let aliases = contents.values().flat_map(|function| function.aliases());

@@ -10,6 +10,7 @@ use ratatui::style::{Modifier, Style};
 use ratatui::text::Line;
 use ratatui::widgets::{Paragraph, Row, Table};
 
+use super::super::show::counted;
 use super::figures::{Figures, FunctionFigures, Sort, WorkerFigures};
 use crate::control::status::WorkerState;
 
@@ -80,10 +81,10 @@ pub(super) fn draw(frame: &mut Frame<'_>, figures: &Figures, choice: &Choice, no
 /// The node in two lines.
 pub(super) fn summary(figures: &Figures, now_s: u64) -> [String; 2] {
     let up = humantime::format_duration(Duration::from_secs(now_s.saturating_sub(figures.started_s)));
-    let (pid, functions) = (figures.pid, figures.functions_deployed);
+    let (pid, functions) = (figures.pid, counted(figures.functions_deployed, "function"));
     let draining = if figures.draining { "  STOPPING" } else { "" };
     [
-        format!("sockhop {pid}  up {up}  {functions} functions  memory {}{draining}", bytes(figures.memory_bytes)),
+        format!("sockhop {pid}  up {up}  {functions}  memory {}{draining}", bytes(figures.memory_bytes)),
         format!(
             "req/s {}  err/s {}  accepted/s {}  connections {}  running {}  queued {}",
             rate(figures.requests_per_s),
