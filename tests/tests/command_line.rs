@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use harness::{Node, Running, guests, node, process};
@@ -166,6 +166,25 @@ fn records_are_a_line_each_and_one_is_one() {
     }
     for path in ["/nobody/", "/hello@v9/"] {
         assert!(node.get(path).text().ends_with("}\n"), "{path}");
+    }
+    node.stop();
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_ends_a_command_without_a_word() {
+    let node = Node::with(&["hello"]);
+    for arguments in [&["list"][..], &["list", "--json"], &["inspect", "hello"], &["versions", "hello"], &["status"]] {
+        let run = |stdout: Stdio| {
+            let mut command = node::sockhop();
+            let output = command.args(arguments).arg("--data").arg(node.data()).stdout(stdout).output().unwrap();
+            (output.status.code(), String::from_utf8(output.stderr).unwrap())
+        };
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        assert_eq!(run(writer.into()), (Some(0), String::new()), "{arguments:?}");
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let (code, said) = run(full.into());
+        assert!(code == Some(1) && said.starts_with("error: stdout cannot be written to: No space"), "{said}");
     }
     node.stop();
 }

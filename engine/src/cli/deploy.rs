@@ -86,9 +86,9 @@ pub(super) async fn run(deploy: Deploy) -> anyhow::Result<()> {
     }
     differences(&deployed).iter().for_each(|line| eprintln!("{line}"));
     let active = if deploy.no_activate { ", not active" } else { "" };
-    println!("deployed {name}, version v{number} {version}{active}, in {:.2} s", started.elapsed().as_secs_f64());
+    say!("deployed {name}, version v{number} {version}{active}, in {:.2} s", started.elapsed().as_secs_f64());
     for url in urls.iter().take(URLS_SHOWN) {
-        println!("{url}");
+        say!("{url}");
     }
     Ok(())
 }
@@ -103,7 +103,7 @@ fn differences(deployed: &Value) -> Vec<String> {
     let heading = match (kept, changed.is_empty()) {
         (true, true) => format!("options: as in v{before}"),
         (true, false) => format!("options: as in v{before}, but for"),
-        (false, false) => format!("options: other than in v{before} are"),
+        (false, false) => format!("options that differ from v{before}:"),
         (false, true) => return Vec::new(),
     };
     let lines = changed.iter().map(|Change { option, from, to }| format!("  {option}: {from} -> {to}"));
@@ -163,7 +163,7 @@ mod tests {
         let memory = serde_json::json!([{ "option": "memory", "from": "64.0 MiB", "to": "32.0 MiB" }]);
         let line = "  memory: 64.0 MiB -> 32.0 MiB".to_owned();
         assert_eq!(deployed(true, memory.clone()), ["options: as in v3, but for".to_owned(), line.clone()]);
-        assert_eq!(deployed(false, memory), ["options: other than in v3 are".to_owned(), line]);
+        assert_eq!(deployed(false, memory), ["options that differ from v3:".to_owned(), line]);
         assert_eq!(deployed(true, Value::Array(Vec::new())), ["options: as in v3"]);
         assert!(deployed(false, Value::Null).is_empty() && differences(&Value::Null).is_empty());
     }

@@ -6,6 +6,11 @@
 //!
 //! Names and defaults are part of what users rely on (see README). Owns no fds.
 
+/// Prints a line to stdout, as `println!`, which would panic where this ends the command.
+macro_rules! say {
+    ($($text:tt)*) => { $crate::cli::print_line(format_args!($($text)*)) };
+}
+
 mod address;
 mod client;
 mod deploy;
@@ -21,6 +26,8 @@ mod top;
 mod urls;
 mod versions;
 
+use std::fmt;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -107,6 +114,16 @@ pub(crate) struct Show {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Misused(String);
+
+/// Prints a line. A reader that has seen enough, as `head` has, ends the command without a word.
+fn print_line(line: fmt::Arguments<'_>) {
+    let Err(error) = writeln!(io::stdout(), "{line}") else { return };
+    let enough = error.kind() == io::ErrorKind::BrokenPipe;
+    if !enough {
+        eprintln!("error: stdout cannot be written to: {error}");
+    }
+    std::process::exit(i32::from(!enough));
+}
 
 /// Does what was asked.
 ///

@@ -42,6 +42,6 @@ pub(super) async fn run(remove: Remove) -> anyhow::Result<()> {
         }
     }
     node.json(Method::DELETE, &path, &[], Bytes::new()).await?;
-    println!("removed {name}");
+    say!("removed {name}");
     Ok(())
 }

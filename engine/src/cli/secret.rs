@@ -72,7 +72,7 @@ pub(super) async fn run(secret: Secret) -> anyhow::Result<()> {
         Secret::List { name, show } => list(&name, show).await,
         Secret::Remove { place, target } => {
             Node::new(&target).json(Method::DELETE, &place.path()?, &[], Bytes::new()).await?;
-            println!("removed the secret {} of {}", place.key, place.name);
+            say!("removed the secret {} of {}", place.key, place.name);
             Ok(())
         }
     }
@@ -84,7 +84,7 @@ async fn set(place: Place, exact: bool, target: &Target) -> anyhow::Result<()> {
     // The node looks again; here it costs nothing, and the value stays here.
     check_value(&value)?;
     Node::new(target).json(Method::PUT, &path, &[], Bytes::copy_from_slice(&value)).await?;
-    println!("set the secret {} of {}", place.key, place.name);
+    say!("set the secret {} of {}", place.key, place.name);
     Ok(())
 }
 
@@ -157,13 +157,13 @@ async fn list(name: &str, show: Show) -> anyhow::Result<()> {
     }
     let secrets = secrets.as_array().map_or(&[][..], Vec::as_slice);
     if secrets.is_empty() {
-        println!("{name} has no secrets; set one with: sockhop secret set {name} KEY");
+        say!("{name} has no secrets; set one with: sockhop secret set {name} KEY");
         return Ok(());
     }
     let rows: Vec<_> = secrets.iter().map(|secret| vec![text(secret, "key").to_owned(), time(secret)]).collect();
     table(&["KEY", "SET"], &rows);
     for error in secrets.iter().filter_map(|secret| secret.get("error")?.as_str()) {
-        println!("{error}");
+        say!("{error}");
     }
     Ok(())
 }

@@ -59,7 +59,7 @@ pub(super) fn check_config(check: CheckConfig) -> anyhow::Result<()> {
     for warning in warnings(&resolved) {
         eprintln!("warning: {warning}");
     }
-    print!("{}", resolved.to_toml());
+    say!("{}", resolved.to_toml().trim_end());
     Ok(())
 }
 

@@ -68,8 +68,8 @@ pub(super) fn counted<N: std::fmt::Display + PartialEq + From<u8>>(number: N, wh
 /// Prints JSON: each record of a list on a line of its own, so that tools can read on as they come.
 pub(super) fn print_json(value: &Value) {
     match value {
-        Value::Array(records) => records.iter().for_each(|record| println!("{record}")),
-        record => println!("{record}"),
+        Value::Array(records) => records.iter().for_each(|record| say!("{record}")),
+        record => say!("{record}"),
     }
 }
 
@@ -82,7 +82,7 @@ pub(super) fn table(headings: &[&str], rows: &[Vec<String>]) {
     let widths: Vec<usize> = (0..headings.len()).map(width).collect();
     let print = |cells: &mut dyn Iterator<Item = &str>| {
         let line: Vec<String> = cells.zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        println!("{}", line.join("  ").trim_end());
+        say!("{}", line.join("  ").trim_end());
     };
     print(&mut headings.iter().copied());
     rows.iter().for_each(|row| print(&mut row.iter().map(String::as_str)));
@@ -103,7 +103,7 @@ pub(super) async fn list(show: Show) -> anyhow::Result<()> {
     }
     let functions = functions.as_array().map_or(&[][..], Vec::as_slice);
     if functions.is_empty() {
-        println!("no functions; deploy one with: sockhop deploy FILE.wasm");
+        say!("no functions; deploy one with: sockhop deploy FILE.wasm");
         return Ok(());
     }
     let row = |function: &Value| {
@@ -128,7 +128,7 @@ pub(super) async fn inspect(name: String, show: Show) -> anyhow::Result<()> {
         print_json(&function);
         return Ok(());
     }
-    let line = |key: &str, value: &str| println!("{key:<15} {value}");
+    let line = |key: &str, value: &str| say!("{key:<17} {value}");
     line("name", text(&function, "name"));
     line("version", &format!("v{} {}", number(&function, "number"), text(&function, "version")));
     for key in ["kind", "isolation", "instances"] {
@@ -168,9 +168,9 @@ pub(super) async fn status(show: Show) -> anyhow::Result<()> {
     let listeners: Vec<&str> =
         node.get("listeners").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
     let functions = counted(number(node, "functions"), "function");
-    println!("node {} on {}: {functions}", number(node, "pid"), listeners.join(" "));
+    say!("node {} on {}: {functions}", number(node, "pid"), listeners.join(" "));
     if let Some(away) = node.get("store_away").and_then(|away| serde_json::from_value::<Away>(away.clone()).ok()) {
-        println!("{away}");
+        say!("{away}");
     }
     let counters = ["connections_open", "connections_taken", "returns", "requests", "in_flight", "modules", "restarts"];
     let row = |worker: &Value| {
@@ -186,8 +186,8 @@ pub(super) async fn status(show: Show) -> anyhow::Result<()> {
     table(&headings, &workers.iter().map(row).collect::<Vec<_>>());
     for worker in workers.iter().filter(|worker| number(worker, "failed_starts") > 0) {
         let (times, core) = (counted(number(worker, "failed_starts"), "time"), number(worker, "core"));
-        println!("the {} worker on core {core} has failed to start {times}:", text(worker, "pool"));
-        println!("  {}", text(worker, "last_words").replace('\n', "\n  "));
+        say!("the {} worker on core {core} has failed to start {times}:", text(worker, "pool"));
+        say!("  {}", text(worker, "last_words").replace('\n', "\n  "));
     }
     Ok(())
 }

@@ -98,7 +98,7 @@ pub(super) async fn alias(alias: Alias) -> anyhow::Result<()> {
             }
             let path = format!("/v1/functions/{name}/aliases/{of}");
             Node::new(&target).json(Method::DELETE, &path, &[], Bytes::new()).await?;
-            println!("removed {alias}");
+            say!("removed {alias}");
             Ok(())
         }
         Alias::List { name, show } => list(&name, &show).await,
@@ -138,7 +138,7 @@ async fn set(given: Set) -> anyhow::Result<()> {
 fn say(show: &Show, told: &Value, line: impl FnOnce(String) -> String) {
     match show.json {
         true => print_json(told),
-        false => println!("{}", line(targets(told, "targets"))),
+        false => say!("{}", line(targets(told, "targets"))),
     }
 }
 

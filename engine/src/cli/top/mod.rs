@@ -115,13 +115,13 @@ fn press(key: KeyEvent, choice: &mut Choice, functions: usize) -> Then {
 }
 
 fn print(figures: &Figures) {
-    screen::summary(figures, now_s()).iter().for_each(|line| println!("{line}"));
+    screen::summary(figures, now_s()).iter().for_each(|line| say!("{line}"));
     print_table(&WORKER_COLUMNS, &figures.workers);
     print_table(&FUNCTION_COLUMNS, &figures.functions);
 }
 
 fn print_table<T>(columns: &[Column<T>], rows: &[T]) {
-    println!();
+    say!("");
     let titles: Vec<_> = columns.iter().map(|column| column.title).collect();
     let rows: Vec<Vec<String>> =
         rows.iter().map(|row| columns.iter().map(|column| (column.text)(row)).collect()).collect();
