@@ -133,6 +133,12 @@ pub const TIMEOUT_MIN: Duration = Duration::from_millis(10);
 pub const REQUESTS_PER_INSTANCE_MAX: u32 = 1_000_000;
 /// Instances that a worker makes ready for a function that was called lately, as many times or more.
 pub const STANDBY_PER_FUNCTION_MAX: usize = 4;
+/// How long making one ready may take, if the function's own time limit is not shorter. A language's runtime takes some 500 ms.
+pub const STANDBY_START_TIMEOUT: Duration = Duration::from_secs(10);
+/// After one could not be made ready, none of that function is for so many times as long as that took ...
+pub const STANDBY_PAUSE_FACTOR: u32 = 10;
+/// ... and at least so long.
+pub const STANDBY_PAUSE_MIN: Duration = Duration::from_secs(1);
 /// Linear memory of all instances made ready in a worker; the kernel has given as much of it as was written.
 pub const STANDBY_BYTES_PER_WORKER_MAX: usize = 512 * 1024 * 1024;
 /// Instances without a request in a worker, of all its functions together: those kept for their next, and those made ready.

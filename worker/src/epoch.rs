@@ -73,16 +73,21 @@ impl Ticker {
         self.shared.engines.lock().unwrap_or_else(PoisonError::into_inner).push(engine.weak());
     }
 
-    /// An invocation begins.
-    pub(crate) fn begin(&self) {
+    /// Counts epochs until the guard is dropped: a guest may run.
+    pub(crate) fn count(&self) -> Counting {
         self.shared.running.fetch_add(1, SeqCst);
         if self.shared.asleep.load(SeqCst) {
             self.thread.unpark();
         }
+        Counting(Arc::clone(&self.shared))
     }
+}
 
-    /// An invocation has ended.
-    pub(crate) fn end(&self) {
-        self.shared.running.fetch_sub(1, SeqCst);
+/// While there is one, epochs are counted.
+pub(crate) struct Counting(Arc<Shared>);
+
+impl Drop for Counting {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, SeqCst);
     }
 }

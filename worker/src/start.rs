@@ -58,7 +58,7 @@ async fn serve(channel: Channel, filter: log::Filter) -> anyhow::Result<()> {
     let sending = Rc::clone(&worker);
     let sender = tokio::task::spawn_local(async move { sending.send_batch.run().await });
     let standing_by = Rc::clone(&worker);
-    let standby = tokio::task::spawn_local(async move { standing_by.standby.run(&standing_by.log).await });
+    let standby = tokio::task::spawn_local(async move { standing_by.standby.run(&standing_by).await });
     loop {
         tokio::select! {
             received = inbox.next() => match received {

@@ -18,11 +18,13 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::connection::send_batch::SendBatch;
+use crate::epoch::Counting;
 use crate::facts::Facts;
 use crate::functions::{Function, Functions, Place};
 use crate::guest_log::GuestLog;
 use crate::link::Outbox;
 use crate::spool::time_us;
+use crate::wasm::cpu_time::TypicalTurn;
 use crate::wasm::instances::Spent;
 use crate::wasm::standby::Standby;
 
@@ -143,8 +145,22 @@ impl Worker {
         if let Some(slot) = self.slot(function) {
             slot.in_flight.fetch_add(1, SeqCst);
         }
-        self.functions.engines().ticker().begin();
-        RunningInvocation { worker: Rc::clone(self), function: Rc::clone(function), begun: false }
+        let epochs = self.functions.engines().ticker().count();
+        RunningInvocation { worker: Rc::clone(self), function: Rc::clone(function), begun: false, _epochs: epochs }
+    }
+
+    /// A guest gets the thread, for `typical` as a rule: replies that would wait too long for it leave first. Tells the engine
+    /// until when the guest may have it.
+    pub(crate) fn guest_has_thread_until(&self, deadline_ms: u64, typical: &TypicalTurn) {
+        self.send_batch.guest_begins(typical.get());
+        self.row().guest_deadline_ms.store(deadline_ms, Relaxed);
+    }
+
+    /// A guest has had the thread for `turn`.
+    pub(crate) fn guest_left_thread(&self, turn: Duration, typical: &TypicalTurn) {
+        self.row().guest_deadline_ms.store(0, Relaxed);
+        self.send_batch.guest_ran(turn);
+        typical.add(turn);
     }
 
     /// A function's counters in this worker that admission goes by.
@@ -261,6 +277,7 @@ pub(crate) struct RunningInvocation {
     worker: Rc<Worker>,
     function: Rc<Function>,
     begun: bool,
+    _epochs: Counting,
 }
 
 impl RunningInvocation {
@@ -276,11 +293,9 @@ impl RunningInvocation {
         self
     }
 
-    /// The guest gets the thread: replies that would wait too long for it leave first. Tells the engine until when the guest may
-    /// have it.
+    /// Its guest gets the thread.
     pub(crate) fn guest_has_thread_until(&self, deadline_ms: u64) {
-        self.worker.send_batch.guest_begins(self.function.typical_turn.get());
-        self.worker.row().guest_deadline_ms.store(deadline_ms, Relaxed);
+        self.worker.guest_has_thread_until(deadline_ms, &self.function.typical_turn);
     }
 
     /// Its guest has ended. What it did after the invocation was recorded is a record of its own.
@@ -297,11 +312,9 @@ impl RunningInvocation {
         }));
     }
 
-    /// The guest has had the thread for `turn`.
+    /// Its guest has had the thread for `turn`.
     pub(crate) fn guest_left_thread(&self, turn: Duration) {
-        self.worker.row().guest_deadline_ms.store(0, Relaxed);
-        self.worker.send_batch.guest_ran(turn);
-        self.function.typical_turn.add(turn);
+        self.worker.guest_left_thread(turn, &self.function.typical_turn);
     }
 }
 
@@ -315,7 +328,6 @@ impl Drop for RunningInvocation {
         if self.begun {
             self.function.turns.ended();
         }
-        worker.functions.engines().ticker().end();
         if worker.draining().is_some() {
             worker.changed.notify_waiters();
         }

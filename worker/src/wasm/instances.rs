@@ -4,27 +4,30 @@
 //! a request is bounded for the worker, and so is how long each stays. Owns no fds.
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future as _, poll_fn};
-use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use abi::board::Origin;
 use abi::invocation_id::InvocationId;
 use abi::limits::{
-    KEPT_INSTANCE_TIMEOUT, KEPT_INSTANCES_PER_WORKER_MAX, STANDBY_BYTES_PER_WORKER_MAX, STANDBY_PER_FUNCTION_MAX,
+    KEPT_INSTANCE_TIMEOUT, KEPT_INSTANCES_PER_WORKER_MAX, STANDBY_BYTES_PER_WORKER_MAX, STANDBY_PAUSE_FACTOR,
+    STANDBY_PAUSE_MIN, STANDBY_PER_FUNCTION_MAX, STANDBY_START_TIMEOUT,
 };
+use abi::spool::Stream;
 use tokio::time::Instant;
-use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline};
+use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi_http::p2::bindings::Proxy;
 use wasmtime_wasi_http::p3::bindings::Service;
 
-use super::command;
-use super::cpu_time::{self, Turn};
+use super::cpu_time::{self, Turn, TypicalTurn};
 use super::engine::Module;
 use super::host::Host;
+use super::invocation::{FAILURE_BYTES_MAX, Failure, failure};
+use super::let_others::LetOthers;
+use super::{command, start_code};
 use crate::functions::Function;
 use crate::guest_log::GuestLog;
+use crate::worker::Worker;
 
 /// What can be called of an instance.
 pub(super) enum Exports {
@@ -52,8 +55,7 @@ impl Instance {
         store.epoch_deadline_callback(move |_| {
             Ok(match cpu_time::at_epoch(limit)? {
                 Turn::GoOn => UpdateDeadline::Continue(1),
-                // tokio's own yield lets it look at sockets and timers too, the time limit's among them; a bare one would not.
-                Turn::LetOthers => UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())),
+                Turn::LetOthers => UpdateDeadline::YieldCustom(1, Box::pin(LetOthers::default())),
             })
         });
         Self { store, exports: None, served: 0, leaks: false }
@@ -133,14 +135,27 @@ pub(crate) struct Kept {
     standby: RefCell<Vec<(Instant, Instance)>>,
     /// So many of those are worth having: as many as it was called lately.
     wanted: Cell<usize>,
-    /// Making one ready has failed: whoever needs one sees why.
+    /// It is a command: what it is given is the request's.
     never_standby: Cell<bool>,
+    /// Making one ready has failed: none is made before this.
+    standby_from: Cell<Option<Instant>>,
+    /// How long making one ready has the thread at a time.
+    pub(super) typical_start: TypicalTurn,
 }
 
 impl Kept {
     pub(crate) fn new(requests_per_instance_max: u32, budget: Budget) -> Self {
         let (used, standby, wanted) = (RefCell::default(), RefCell::default(), Cell::new(0));
-        Self { requests_per_instance_max, budget, used, standby, wanted, never_standby: Cell::new(false) }
+        Self {
+            requests_per_instance_max,
+            budget,
+            used,
+            standby,
+            wanted,
+            never_standby: Cell::new(false),
+            standby_from: Cell::new(None),
+            typical_start: TypicalTurn::default(),
+        }
     }
 
     /// An instance for the invocation `id`: a used one, one made ready, or a new one.
@@ -178,36 +193,42 @@ impl Kept {
     /// Whether another is to be made ready: there are not as many as this function wants, nor as there may be in this worker.
     pub(super) fn wants_standby(&self) -> bool {
         !self.never_standby.get()
+            && self.standby_from.get().is_none_or(|from| from <= Instant::now())
             && self.used.borrow().is_empty()
             && self.standby.borrow().len() < self.wanted.get()
             && self.has_room()
             && self.budget.0.standby_bytes.get() < STANDBY_BYTES_PER_WORKER_MAX
     }
 
-    /// Makes an instance ready.
-    pub(super) async fn make_standby(&self, function: &Function, log: &GuestLog) {
-        // What a command is given is the request's.
+    /// Makes an instance ready. When that fails, whoever needs one sees why, and the next is tried after a pause.
+    pub(super) async fn make_standby(&self, function: &Function, worker: &Worker) {
         if let Module::Command(_) = &function.module {
             return self.never_standby.set(true);
         }
-        let mut instance = Instance::new(function, InvocationId::new(), log);
-        instance.store.set_epoch_deadline(1);
-        let made = {
-            let made = instance.instantiate(function);
-            // A guest may run code of its own here: within its limits, like any.
-            let (mut made, mut used) = (pin!(tokio::time::timeout(function.timeout, made)), Duration::ZERO);
-            poll_fn(|cx| cpu_time::measured(&mut used, || made.as_mut().poll(cx))).await
-        };
-        match made {
-            Ok(Ok(())) if self.wants_standby() => {
+        let (id, began) = (InvocationId::new(), Instant::now());
+        let mut instance = Instance::new(function, id, &worker.log);
+        let timeout = function.timeout.min(STANDBY_START_TIMEOUT);
+        let ended = start_code::run(worker, function, &mut instance, timeout).await;
+        let failure = failure(function, &instance, ended);
+        // A program that exits when it starts has not failed, and is not ready either.
+        if failure.is_none() && instance.exports.is_some() {
+            self.standby_from.set(None);
+            if self.wants_standby() {
                 self.count(1);
                 self.count_standby(1, &instance);
                 self.standby.borrow_mut().push((Instant::now(), instance));
             }
-            Ok(Ok(())) => {}
-            // The pool is full for the moment; any other failure is the guest's.
-            Ok(Err(error)) if error.is::<PoolConcurrencyLimitError>() => {}
-            _ => self.never_standby.set(true),
+            return;
+        }
+        let pause = pause(began.elapsed());
+        self.standby_from.set(Some(Instant::now() + pause));
+        // The pool is full for the moment; any other failure is the guest's.
+        if let Some(failure) = failure.filter(|failure| !matches!(failure, Failure::NodeFull)) {
+            worker.count_reason(function.place, (&failure).into());
+            let why = failure.logged();
+            let why = &why[..why.floor_char_boundary(FAILURE_BYTES_MAX)];
+            let line = format!("[no instance could be made ready for the next request: {why}; none is for {pause:?}]");
+            worker.log.line(&function.name, id, Stream::Node, line.as_bytes());
         }
     }
 
@@ -239,10 +260,27 @@ impl Kept {
     }
 }
 
+/// How long no instance is made ready after one could not be, for which `took` was spent: a small part of the time at most.
+fn pause(took: Duration) -> Duration {
+    took.saturating_mul(STANDBY_PAUSE_FACTOR).max(STANDBY_PAUSE_MIN)
+}
+
 impl Drop for Kept {
     fn drop(&mut self) {
         let (used, standby) = (std::mem::take(self.used.get_mut()), std::mem::take(self.standby.get_mut()));
         standby.iter().for_each(|(_, instance)| self.count_standby(-1, instance));
         self.count(-i32::try_from(used.len() + standby.len()).unwrap_or(i32::MAX));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_made_ready_takes_a_small_part_of_the_time() {
+        assert_eq!(pause(Duration::ZERO), STANDBY_PAUSE_MIN);
+        assert!(pause(STANDBY_START_TIMEOUT) >= 10 * STANDBY_START_TIMEOUT);
+        assert!(pause(Duration::MAX) >= STANDBY_PAUSE_MIN, "it does not overflow");
     }
 }

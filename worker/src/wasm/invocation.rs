@@ -43,7 +43,7 @@ use crate::worker::{RunningInvocation, Worker};
 pub(super) const GATHERED_BYTES_MAX: usize = 64 * 1024;
 
 /// What the log says of a failure at most.
-const FAILURE_BYTES_MAX: usize = 4 * 1024;
+pub(super) const FAILURE_BYTES_MAX: usize = 4 * 1024;
 
 /// Why an invocation failed. Decides the status while the reply's head has not left; after that the reply is cut.
 ///

@@ -10,7 +10,7 @@ use std::rc::{Rc, Weak};
 use tokio::sync::Notify;
 
 use crate::functions::Function;
-use crate::guest_log::GuestLog;
+use crate::worker::Worker;
 
 /// Functions that were called, in the order in which they get an instance made ready.
 #[derive(Default)]
@@ -35,7 +35,7 @@ impl Standby {
     }
 
     /// Makes instances ready, for as long as the worker lives.
-    pub(crate) async fn run(&self, log: &GuestLog) {
+    pub(crate) async fn run(&self, worker: &Worker) {
         loop {
             self.added.notified().await;
             loop {
@@ -44,7 +44,7 @@ impl Standby {
                 if let Some(function) = function.upgrade()
                     && function.kept.wants_standby()
                 {
-                    function.kept.make_standby(&function, log).await;
+                    function.kept.make_standby(&function, worker).await;
                     if function.kept.wants_standby() {
                         self.called.borrow_mut().push_back(Rc::downgrade(&function));
                     }

@@ -1,21 +1,16 @@
 //! A trial of a version before it is deployed: one instance, made as for a request and let go again. Owns no fds.
 
-use std::future::{Future as _, poll_fn};
-use std::pin::pin;
 use std::rc::Rc;
-use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
-use abi::board::now_us;
 use abi::catalogue::CatalogueView;
 use abi::choice::Choice;
 use abi::invocation_id::InvocationId;
 use abi::limits::TRIAL_REASON_BYTES_MAX;
 use abi::message::ToEngine;
 
-use super::cpu_time;
 use super::instances::Instance;
 use super::invocation::{Failure, failure};
+use super::start_code;
 use crate::functions::Function;
 use crate::worker::Worker;
 
@@ -34,22 +29,7 @@ async fn instantiate(worker: &Rc<Worker>, catalogue: CatalogueView) -> Result<()
     let loaded = worker.functions.get(&Rc::new(catalogue), only).await;
     let function = loaded.map_err(|error| error.reason().to_owned())?;
     let mut instance = Instance::new(&function, InvocationId::new(), &worker.log);
-    instance.store.set_epoch_deadline(1);
-    worker.functions.engines().ticker().begin();
-    let ended = {
-        let made = tokio::time::timeout(function.timeout, instance.instantiate(&function));
-        let (mut made, mut used) = (pin!(made), Duration::ZERO);
-        let deadline_ms = (now_us() / 1000).saturating_add(u64::from(function.limits.timeout_ms));
-        poll_fn(|cx| {
-            // Code of the guest's may run here: the engine watches over that as over any.
-            worker.row().guest_deadline_ms.store(deadline_ms, Relaxed);
-            let polled = cpu_time::measured(&mut used, || made.as_mut().poll(cx));
-            worker.row().guest_deadline_ms.store(0, Relaxed);
-            polled
-        })
-        .await
-    };
-    worker.functions.engines().ticker().end();
+    let ended = start_code::run(worker, &function, &mut instance, function.timeout).await;
     failure(&function, &instance, ended).map_or(Ok(()), |failure| Err(reason(&function, failure)))
 }
 

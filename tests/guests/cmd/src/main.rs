@@ -16,6 +16,7 @@
 //! | `exit=N`     | writes `stdout before exit` and `stderr before exit`, exits with N                  |
 //! | `abort`      | writes `stdout before abort`, panics                                                |
 //! | `spin`       | computes for ever                                                                   |
+//! | `work`       | computes for about a millisecond and prints two bytes, again and again, for ever     |
 //!
 //! The argument `--cgi` is the step `cgi`, before all others, and does not count as an argument. Without any step it
 //! prints `Hello, world!`. The node must pass stdin and stdout on as they come, and an exit with anything but 0 is a
@@ -91,6 +92,10 @@ fn step(name: &str, value: &[u8]) -> io::Result<()> {
                 turns = black_box(turns.wrapping_add(1));
             }
         }
+        "work" => loop {
+            (0..1_000_000_u64).for_each(|turn| _ = black_box(turn));
+            out.write_all(b"x\n")?;
+        },
         _ => panic!("there is no step {name}"),
     }
     out.flush()

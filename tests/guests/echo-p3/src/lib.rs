@@ -13,19 +13,26 @@
 //! | `/break`        | a head and `begin`, then the body ends in an error                                      |
 //! | `/error`        | nothing: the guest returns the error `internal-error`                                   |
 //! | `/spin`         | nothing: the guest computes for ever                                                    |
+//! | `/write`        | two bytes after about a millisecond of computing, again and again, for ever             |
+//! | `/fields`       | nothing: the guest keeps 5,000 `fields` of 120 kB each                                  |
+//! | `/waits`        | nothing: the guest begins to wait again and again, for ever                             |
+//! | `/streams`      | nothing: the guest makes streams until there are no more                                |
 //!
 //! The header `trailer` names the reply's trailers where the request had it: without it hosts may leave them out.
 
 mod reply;
 
 use std::cell::Cell;
+use std::future::Future as _;
 use std::hint::black_box;
+use std::mem::forget;
+use std::task::{Context, Waker};
 
 use wasip3::clocks::monotonic_clock::wait_for;
 use wasip3::exports::http::handler::Guest;
-use wasip3::http::types::{ErrorCode, Request, Response};
+use wasip3::http::types::{ErrorCode, Fields, Request, Response};
 use wasip3::wit_bindgen::rt::async_support::{StreamResult, StreamWriter};
-use wasip3::{spawn_local, wit_future};
+use wasip3::{spawn_local, wit_future, wit_stream};
 
 use reply::Reply;
 
@@ -91,6 +98,25 @@ impl Guest for Echo {
                     turns = black_box(turns.wrapping_add(1));
                 }
             }
+            "/write" => Ok(write()),
+            "/fields" => {
+                let value = vec![b'x'; 120_000];
+                for _ in 0..5_000 {
+                    let fields = Fields::new();
+                    fields.append("a", &value).expect("is well formed");
+                    forget(fields);
+                }
+                Ok(reply::text(&[], "kept".to_owned()))
+            }
+            "/waits" => loop {
+                let mut wait = Box::pin(wait_for(u64::MAX));
+                // Polled once, it has begun.
+                let _ = wait.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+                forget(wait);
+            },
+            "/streams" => loop {
+                forget(wit_stream::new::<u8>());
+            },
             "/copy" => Ok(copy(request)),
             _ => Ok(pass_on(request)),
         }
@@ -136,6 +162,19 @@ fn events(n: u64, ms: u64) -> Response {
         for number in 1..=n {
             wait_for(ms * NS_PER_MS).await;
             if !reply.body.write_all(format!("data: {number}\n\n").into_bytes()).await.is_empty() {
+                break;
+            }
+        }
+    });
+    reply.response
+}
+
+fn write() -> Response {
+    let mut reply = Reply::new(reply::headers(&[]));
+    spawn_local(async move {
+        loop {
+            (0..1_000_000_u64).for_each(|turn| _ = black_box(turn));
+            if !reply.body.write_all(b"x\n".to_vec()).await.is_empty() {
                 break;
             }
         }

@@ -1,0 +1,79 @@
+//! A guest that does its worst is ended by a limit of its, and costs its neighbours nothing.
+
+use std::thread;
+use std::time::Duration;
+
+use harness::client::head;
+use harness::{Node, wait};
+
+/// For what should take a moment, on a machine that is busy with other tests.
+const SOON: Duration = Duration::from_secs(20);
+
+/// A node with one worker, and `hello` on it.
+fn one_worker() -> Node {
+    let cores = harness::node::two_cores();
+    let node = Node::build().option("--cores", cores.split(['-', ',']).next().unwrap_or("0")).start();
+    node.deploy("hello", "hello", &[]);
+    node.get("/hello/").expect_hello();
+    node
+}
+
+fn worker(node: &Node) -> u32 {
+    node.status().workers[0].pid
+}
+
+/// The reply to `target`, which never ends by itself: others are served all the while, until the function's time limit ends it.
+fn others_are_served_while(node: &Node, target: &str) {
+    let mut connection = node.connect();
+    connection.send(head("GET", target, &[]));
+    let began = connection.head();
+    assert!([200, 418].contains(&began.status), "{target}");
+    let ended = thread::spawn(move || connection.try_body(&began, |_| ()));
+    let mut hello = node.connect();
+    let mut served = 0;
+    while !ended.is_finished() {
+        hello.get("/hello/").expect_hello();
+        served += 1;
+    }
+    assert!(ended.join().expect("the client does not panic").is_err(), "{target}: the reply is cut");
+    assert!(served >= 20, "{target}: {served} others were served meanwhile");
+}
+
+#[test]
+fn a_guest_that_computes_and_writes_lets_others_run_until_its_time_limit_ends_it() {
+    let node = one_worker();
+    let pid = worker(&node);
+    let limits = ["--timeout", "4s", "--cpu-time", "60s"];
+    node.deploy("hostile", "hostile", &limits);
+    node.deploy("echo-p3", "echo-p3", &limits);
+    for command in ["cmd", "cmd-p1"] {
+        node.deploy(command, command, &[&limits[..], &["--output", "cgi"]].concat());
+    }
+    for target in ["/hostile/write", "/echo-p3/write", "/cmd/?cgi&work", "/cmd-p1/?cgi&work"] {
+        others_are_served_while(&node, target);
+    }
+    assert_eq!(worker(&node), pid, "the worker was not killed");
+    node.stop();
+}
+
+#[test]
+fn start_code_that_spins_is_ended_by_a_limit_and_others_are_served_meanwhile() {
+    let node = one_worker();
+    let pid = worker(&node);
+    // Not every instance spins, or it could not be deployed, nor called so that the next one is made ready.
+    let file = harness::guests::path("hostile");
+    let file = file.to_str().expect("the tests use plain names");
+    let deploy = ["deploy", file, "--name", "hostile", "--cpu-time", "300ms", "--env", "SPIN_AT_START=2"];
+    wait::until("its trial does not spin", SOON, || (node.cli(&deploy).code == Some(0)).then_some(()));
+    let mut hello = node.connect();
+    let log = wait::until("one could not be made ready", 3 * SOON, || {
+        let reply = node.get("/hostile/");
+        assert!([200, 504].contains(&reply.status()), "{}", reply.text());
+        hello.get("/hello/").expect_hello();
+        let log = node.cli(&["logs", "hostile"]).stdout;
+        log.contains("made ready").then_some(log)
+    });
+    assert!(log.contains("processor time"), "{log}");
+    assert_eq!(worker(&node), pid, "the worker was not killed");
+    node.stop();
+}
