@@ -1,13 +1,15 @@
 //! A guest that does its worst is ended by a limit of its, and costs its neighbours nothing.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use harness::client::head;
 use harness::{Node, wait};
 
 /// For what should take a moment, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(20);
+/// How often a worker shows the engine that it lives; it does its housekeeping then.
+const BEAT: Duration = Duration::from_millis(100);
 
 /// A node with one worker, and `hello` on it.
 fn one_worker() -> Node {
@@ -75,5 +77,23 @@ fn start_code_that_spins_is_ended_by_a_limit_and_others_are_served_meanwhile() {
     });
     assert!(log.contains("processor time"), "{log}");
     assert_eq!(worker(&node), pid, "the worker was not killed");
+    node.stop();
+}
+
+#[test]
+fn a_body_that_is_left_unfinished_ends_with_its_guest() {
+    let node = Node::start();
+    node.deploy("hostile", "fresh", &[]);
+    node.deploy("hostile", "reused", &["--instances", "reuse=1000"]);
+    for function in ["fresh", "reused"] {
+        const REQUESTS: u32 = 40;
+        let mut connection = node.connect();
+        let began = Instant::now();
+        for _ in 0..REQUESTS {
+            assert_eq!(connection.get(&format!("/{function}/unfinished")).text(), "begin end");
+        }
+        // Each that waited for the worker's housekeeping would wait for the next round of it.
+        assert!(began.elapsed() < REQUESTS * BEAT / 2, "{function}: {:?}", began.elapsed());
+    }
     node.stop();
 }

@@ -15,7 +15,7 @@ use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::p2::DynInputStream;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
-use wasmtime_wasi_http::p2::body::HostIncomingBody;
+use wasmtime_wasi_http::p2::body::{HostIncomingBody, HostOutgoingBody};
 use wasmtime_wasi_http::p2::types::HostIncomingRequest;
 use wasmtime_wasi_http::{
     DEFAULT_FORBIDDEN_HEADERS, Error as HttpError, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView,
@@ -111,6 +111,7 @@ impl Host {
         let of_request = |entry: &mut (dyn Any + Send)| {
             entry.is::<HostIncomingRequest>()
                 || entry.is::<HostIncomingBody>()
+                || entry.is::<HostOutgoingBody>()
                 || entry.is::<DynInputStream>()
                 || entry.is::<p3::Request>()
                 || entry.is::<p3::Response>()

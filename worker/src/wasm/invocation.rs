@@ -141,6 +141,7 @@ pub(crate) struct Guest {
     deadline_ms: u64,
     id: InvocationId,
     facts: Rc<Facts>,
+    worker: Rc<Worker>,
 }
 
 impl Guest {
@@ -162,6 +163,13 @@ impl Guest {
 
     pub(crate) fn has_ended(&self) -> bool {
         self.running.is_none()
+    }
+
+    /// Unmakes its instance, if it has ended and its instance serves no other.
+    pub(super) fn unmake(&self) {
+        if self.has_ended() {
+            self.worker.spent.unmake();
+        }
     }
 }
 
@@ -191,7 +199,9 @@ pub(crate) async fn run(
     let call = call(Rc::clone(worker), Rc::clone(&function), request, reply, (id, trace), Rc::clone(facts));
     let deadline_ms = (begun_us / 1000).saturating_add(u64::from(function.limits.timeout_ms));
     let (running, facts_of_guest) = (Some::<(Run, _)>((Box::pin(call), running)), Rc::clone(facts));
-    let mut guest = Guest { running, used: Duration::ZERO, deadline_ms, id, facts: facts_of_guest };
+    let worker_of_guest = Rc::clone(worker);
+    let mut guest =
+        Guest { running, used: Duration::ZERO, deadline_ms, id, facts: facts_of_guest, worker: worker_of_guest };
 
     let name = || function.name.to_string();
     let replied = poll_fn(|cx| {

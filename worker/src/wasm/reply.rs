@@ -57,7 +57,13 @@ impl GuestBody {
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         loop {
             self.run_guest(cx);
-            let last = match std::task::ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            let mut polled = Pin::new(&mut self.body).poll_frame(cx);
+            if let (Poll::Pending, Some(guest)) = (&polled, &self.guest) {
+                // A guest that ended without finishing its body has left the other end of it in its instance.
+                guest.unmake();
+                polled = Pin::new(&mut self.body).poll_frame(cx);
+            }
+            let last = match std::task::ready!(polled) {
                 Some(Ok(frame)) if frame.data_ref().is_some_and(Bytes::is_empty) => continue,
                 Some(Ok(frame)) if frame.is_data() => return Poll::Ready(Some(Ok(frame))),
                 trailers_or_end => trailers_or_end,
