@@ -114,6 +114,17 @@ pub const MEMORY_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 pub const MEMORY_BYTES_MIN: u64 = 64 * 1024;
 /// The most memory a function can be given: what a 32-bit memory can address.
 pub const MEMORY_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+/// What the node holds for an instance besides its memory (the `fields`, requests, bodies and other resources that its handles
+/// name) may be as much as its memory may, and at least this.
+pub const HELD_BYTES_MIN: usize = 4 * 1024 * 1024;
+/// What each resource counts for at least, and so how many handles an instance may have.
+pub const RESOURCE_BYTES: usize = 1024;
+/// Names and values of one `fields` together.
+pub const FIELDS_BYTES_MAX: usize = 128 * 1024;
+/// What a guest may hand the node in one call.
+pub const HOST_CALL_BYTES_MAX: usize = 256 * 1024;
+/// What a guest may write at a time into the body of a reply or of an outgoing request; the body holds twice as much.
+pub const BODY_CHUNK_BYTES_MAX: usize = 64 * 1024;
 /// Elements of an instance's tables together, when the deployer names none. A table is the program's list of functions.
 pub const TABLE_ELEMENTS_DEFAULT: u32 = 20_000;
 /// The most of them.

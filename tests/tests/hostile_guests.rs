@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use harness::client::head;
-use harness::{Node, wait};
+use harness::{Node, process, wait};
 
 /// For what should take a moment, on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(20);
@@ -95,5 +95,33 @@ fn a_body_that_is_left_unfinished_ends_with_its_guest() {
         // Each that waited for the worker's housekeeping would wait for the next round of it.
         assert!(began.elapsed() < REQUESTS * BEAT / 2, "{function}: {:?}", began.elapsed());
     }
+    node.stop();
+}
+
+#[test]
+fn what_the_node_holds_for_a_guest_is_bounded_by_its_memory() {
+    const MAY_GROW_BYTES: u64 = 64 * 1024 * 1024;
+    let node = one_worker();
+    let pid = worker(&node);
+    for guest in ["hostile", "echo-p3"] {
+        node.deploy(guest, guest, &["--memory", "4MiB", "--cpu-time", "10s"]);
+    }
+    let before = process::resident(pid);
+    for (target, says) in [
+        ("/hostile/fields", "bytes held for it"),
+        ("/hostile/bodies", "bytes held for it"),
+        ("/hostile/paths", "bytes held for it"),
+        ("/hostile/handles", "trapped"),
+        ("/echo-p3/fields", "bytes held for it"),
+        ("/echo-p3/waits", "trapped"),
+        ("/echo-p3/streams", "trapped"),
+    ] {
+        let detail = node.get(target).expect_problem(500);
+        assert!(detail.contains(says), "{target}: {detail}");
+        let grown = process::resident(pid).saturating_sub(before);
+        assert!(grown < MAY_GROW_BYTES, "{target}: the worker has grown by {grown} bytes");
+        node.get("/hello/").expect_hello();
+    }
+    assert_eq!(worker(&node), pid, "the worker was not killed");
     node.stop();
 }

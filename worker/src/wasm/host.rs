@@ -8,6 +8,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use abi::invocation_id::InvocationId;
+use abi::limits::{BODY_CHUNK_BYTES_MAX, FIELDS_BYTES_MAX};
 use abi::spool::Stream;
 use http::HeaderName;
 use wasmtime::component::ResourceTable;
@@ -22,7 +23,8 @@ use wasmtime_wasi_http::{
     WasiHttpHooks, WasiHttpView, p3,
 };
 
-use super::limits::Limits;
+use super::held::Held;
+use super::limits::{Limits, Refused};
 use crate::functions::Function;
 use crate::guest_log::{GuestLog, GuestStream};
 use crate::outbound::Outbound;
@@ -44,6 +46,7 @@ pub(crate) struct Host {
     http: WasiHttpCtx,
     hooks: Hooks,
     streams: [GuestStream; 2],
+    held: Held,
     pub(crate) limits: Limits,
 }
 
@@ -55,14 +58,19 @@ impl Host {
         let hooks = Hooks { outbound: function.outbound.clone(), trace: None, stderr: stderr.clone() };
         let mut wasi = WasiCtx::builder();
         wasi.stdout(stdout).stderr(stderr).envs(&function.env);
+        let (held, mut table, mut http) =
+            (Held::new(function.limits.memory_bytes_max), ResourceTable::new(), WasiHttpCtx::new());
+        table.set_max_capacity(held.resources_max());
+        http.set_field_size_limit(FIELDS_BYTES_MAX);
         Self {
-            table: ResourceTable::new(),
+            table,
             wasi: wasi.build(),
             preview1: None,
             config: Arc::clone(&function.config),
-            http: WasiHttpCtx::new(),
+            http,
             hooks,
             streams,
+            held,
             limits: Limits::new(function),
         }
     }
@@ -86,6 +94,25 @@ impl Host {
     /// What a core module's calls are made on. Nothing is granted to one that was never made a command.
     pub(super) fn preview1(&mut self) -> &mut WasiP1Ctx {
         self.preview1.get_or_insert_with(|| Box::new(WasiCtx::builder().build_p1()))
+    }
+
+    /// The guest makes a call, on what this instance holds for it. If that is too much already, it is ended at the next epoch, and
+    /// before that if it makes another resource.
+    fn called(&mut self) {
+        if !self.held.is_within_limit(&mut self.table) {
+            self.limits.refuse_held();
+            self.table.set_max_capacity(0);
+        }
+    }
+
+    /// What may be held for the guest besides its memory.
+    pub(super) fn held_bytes_max(&self) -> usize {
+        self.held.bytes_max()
+    }
+
+    /// So many handles the guest may have.
+    pub(super) fn handles_max(&self) -> usize {
+        self.held.resources_max()
     }
 
     /// What the function was deployed with, as `wasi:config/store` has it.
@@ -117,18 +144,20 @@ impl Host {
                 || entry.is::<p3::Response>()
         };
         let leaks = self.table.iter_mut().enumerate().any(|(at, entry)| at >= RESOURCES_KEPT_MAX || of_request(entry));
-        !leaks && !self.limits.is_nearly_full()
+        !leaks && !self.limits.is_nearly_full() && self.limits.refused() != Some(Refused::Held)
     }
 }
 
 impl WasiView for Host {
     fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.called();
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
     }
 }
 
 impl WasiHttpView for Host {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
+        self.called();
         WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.hooks }
     }
 }
@@ -163,6 +192,14 @@ impl WasiHttpHooks for Hooks {
         Trace::pass_on(self.trace.as_ref(), request.headers_mut());
         let log = self.stderr.clone();
         outbound.send(request, options, move |why| log.note(why))
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_CHUNK_BYTES_MAX
+    }
+
+    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_CHUNK_BYTES_MAX
     }
 
     fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {

@@ -10,8 +10,8 @@ use std::time::Duration;
 use abi::board::Origin;
 use abi::invocation_id::InvocationId;
 use abi::limits::{
-    KEPT_INSTANCE_TIMEOUT, KEPT_INSTANCES_PER_WORKER_MAX, STANDBY_BYTES_PER_WORKER_MAX, STANDBY_PAUSE_FACTOR,
-    STANDBY_PAUSE_MIN, STANDBY_PER_FUNCTION_MAX, STANDBY_START_TIMEOUT,
+    HOST_CALL_BYTES_MAX, KEPT_INSTANCE_TIMEOUT, KEPT_INSTANCES_PER_WORKER_MAX, STANDBY_BYTES_PER_WORKER_MAX,
+    STANDBY_PAUSE_FACTOR, STANDBY_PAUSE_MIN, STANDBY_PER_FUNCTION_MAX, STANDBY_START_TIMEOUT,
 };
 use abi::spool::Stream;
 use tokio::time::Instant;
@@ -20,14 +20,20 @@ use wasmtime_wasi_http::p2::bindings::Proxy;
 use wasmtime_wasi_http::p3::bindings::Service;
 
 use super::cpu_time::{self, Turn, TypicalTurn};
-use super::engine::Module;
+use super::engine::{Command, Module};
 use super::host::Host;
 use super::invocation::{FAILURE_BYTES_MAX, Failure, failure};
 use super::let_others::LetOthers;
+use super::limits::Refused;
 use super::{command, start_code};
 use crate::functions::Function;
 use crate::guest_log::GuestLog;
 use crate::worker::Worker;
+
+/// The node holds more for the guest than it may.
+#[derive(Debug, thiserror::Error)]
+#[error("too much is held for it")]
+struct HeldTooMuch;
 
 /// What can be called of an instance.
 pub(super) enum Exports {
@@ -49,10 +55,19 @@ impl Instance {
     pub(super) fn new(function: &Function, id: InvocationId, log: &GuestLog) -> Self {
         let mut store = Store::new(function.module.engine(), Host::new(function, id, log));
         store.limiter(|host| &mut host.limits);
+        // A core module names a buffer as large as it likes to a call that fills or takes little of it; nothing is held of that.
+        if !matches!(function.module, Module::Command(Command::Core(_))) {
+            store.set_hostcall_fuel(HOST_CALL_BYTES_MAX);
+        }
+        let handles_max = store.data().handles_max();
+        store.set_max_component_handles(handles_max);
         let limit = Duration::from_millis(u64::from(function.limits.cpu_time_ms));
         // Not less than its wall time is no limit.
         let limit = if limit < function.timeout { limit } else { Duration::MAX };
-        store.epoch_deadline_callback(move |_| {
+        store.epoch_deadline_callback(move |store| {
+            if store.data().limits.refused() == Some(Refused::Held) {
+                return Err(HeldTooMuch.into());
+            }
             Ok(match cpu_time::at_epoch(limit)? {
                 Turn::GoOn => UpdateDeadline::Continue(1),
                 Turn::LetOthers => UpdateDeadline::YieldCustom(1, Box::pin(LetOthers::default())),

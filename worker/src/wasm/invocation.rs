@@ -58,6 +58,11 @@ pub(crate) enum Failure {
     OutOfMemory { function: String, limit_bytes: u64 },
     #[error("function {function:?} ran into its limit of {limit} table elements")]
     OutOfTable { function: String, limit: u32 },
+    #[error(
+        "function {function:?} ran into its limit of {limit_bytes} bytes held for it: \
+         headers, requests, bodies and other resources that it does not let go of"
+    )]
+    OutOfHeld { function: String, limit_bytes: usize },
     #[error("function {function:?} ended with exit code {code}; its log has what it wrote to stderr")]
     Exited { function: String, code: i32 },
     #[error("function {function:?} trapped; its log has the reason")]
@@ -103,7 +108,7 @@ impl From<&Failure> for Reason {
         match failure {
             Failure::TimedOut { .. } => Self::Timeout,
             Failure::OutOfCpuTime { .. } => Self::CpuTime,
-            Failure::OutOfMemory { .. } => Self::Memory,
+            Failure::OutOfMemory { .. } | Failure::OutOfHeld { .. } => Self::Memory,
             Failure::OutOfTable { .. } => Self::TableElements,
             Failure::Exited { .. } => Self::Exit,
             Failure::Trapped { .. } => Self::Trap,
@@ -391,6 +396,9 @@ pub(super) fn failure(
         }
         (None, Some(Refused::TableElements)) => {
             Failure::OutOfTable { function: name(), limit: function.limits.table_elements_max }
+        }
+        (None, Some(Refused::Held)) => {
+            Failure::OutOfHeld { function: name(), limit_bytes: instance.store.data().held_bytes_max() }
         }
         (None, None) => Failure::Trapped { function: name(), reason: format!("{error:#}") },
     })

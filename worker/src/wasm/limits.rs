@@ -21,6 +21,8 @@ pub(crate) struct Limits {
 pub(crate) enum Refused {
     Memory,
     TableElements,
+    /// What the node holds for it besides its memory.
+    Held,
 }
 
 impl Limits {
@@ -39,6 +41,11 @@ impl Limits {
     /// What the instance was last refused, if anything.
     pub(crate) fn refused(&self) -> Option<Refused> {
         self.refused
+    }
+
+    /// The node holds more for the instance than it may. There is no way on: unlike the others, no call of the guest's has failed.
+    pub(super) fn refuse_held(&mut self) {
+        self.refused = Some(Refused::Held);
     }
 
     /// The instance begins another invocation.

@@ -4,6 +4,7 @@
 pub(crate) mod command;
 pub(crate) mod cpu_time;
 pub(crate) mod engine;
+mod held;
 pub(crate) mod host;
 mod http02;
 mod http03;
