@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn the_client_gets_its_answer_and_an_end() {
-        for (method, ends_with) in [("GET", "}"), ("HEAD", "\r\n\r\n")] {
+        for (method, ends_with) in [("GET", "}\n"), ("HEAD", "\r\n\r\n")] {
             for read in ["", method] {
                 let (near, mut client) = UnixStream::pair().unwrap();
                 let request = format!("{method} / HTTP/1.1\r\n\r\n");
