@@ -66,6 +66,23 @@ fn nothing_can_be_reached_by_default() {
 }
 
 #[test]
+fn what_is_denied_over_and_over_is_told_once_with_a_sum() {
+    let node = node(&["api.example:443"]);
+    let reply = node.get("/fetch/?url=http://other.example/ok&count=500");
+    assert_eq!(reply.text().matches("error: ErrorCode::HttpRequestDenied").count(), 500);
+    let denied = || -> Vec<String> {
+        let stderr = node.stderr();
+        stderr.lines().filter(|line| line.contains("other.example:80 denied")).map(str::to_owned).collect()
+    };
+    let told = wait::until("the sum is told", SOON, || {
+        let told = denied();
+        told.last().is_some_and(|line| line.contains("[499 times more: ")).then_some(told)
+    });
+    assert_eq!(told.len(), 2, "{told:?}");
+    node.stop();
+}
+
+#[test]
 fn what_is_named_can_be_reached_and_nothing_beside_it() {
     let (node, upstream) = node_and_upstream();
     let beside = Upstream::start();

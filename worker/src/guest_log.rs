@@ -5,12 +5,15 @@
 //! queue: a stderr that nobody reads must not hold up requests. What does not fit is dropped and counted. Owns that thread and
 //! no fds (stderr is the process's).
 
+mod notes;
+
 use std::borrow::Cow;
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use self::notes::Notes;
 use crate::functions::Function;
 use crate::log::Format;
 use crate::spool::{Spool, time_us};
@@ -30,6 +33,9 @@ const QUEUE_LINES: usize = 4096;
 /// Lines are written together up to so many bytes: such a write to a pipe is never mixed with another worker's (PIPE_BUF,
 /// pipe(7)).
 const WRITE_BYTES: usize = 4096;
+
+/// One of the node's own lines about an invocation: what a guest asked for may be of any length.
+const NOTE_BYTES_MAX: usize = 1024;
 
 /// Where lines go. Cheap to clone.
 #[derive(Clone)]
@@ -132,6 +138,8 @@ struct Lines {
     lines: usize,
     /// It has come to a limit, and was told so.
     cut: bool,
+    /// What the node has noted.
+    notes: Notes,
 }
 
 impl GuestStream {
@@ -142,34 +150,70 @@ impl GuestStream {
 
     fn limited(log: GuestLog, function: Arc<str>, id: InvocationId, stream: Stream, bytes_max: usize) -> Self {
         let (partial, cut) = (Vec::new(), bytes_max == 0);
-        let lines = Lines { log, function, id, stream, partial, taken_bytes: 0, bytes_max, lines: 0, cut };
+        let lines = Lines {
+            log,
+            function,
+            id,
+            stream,
+            partial,
+            taken_bytes: 0,
+            bytes_max,
+            lines: 0,
+            cut,
+            notes: Notes::default(),
+        };
         Self(Arc::new(Mutex::new(lines)))
     }
 
     /// What is written from now on belongs to the invocation `id`.
     pub(crate) fn begin(&self, id: InvocationId) {
         let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.end_partial();
+        lines.end();
         lines.id = id;
         (lines.taken_bytes, lines.lines, lines.cut) = (0, 0, lines.bytes_max == 0);
     }
 
-    /// Writes a line of the node's own about the invocation. It counts as the guest's: the guest has caused it.
+    /// Writes a line of the node's own about the invocation. It counts as the guest's: the guest has
+    /// caused it. One that says what another has said is counted, and told with the sum at the end.
     pub(crate) fn note(&self, text: &str) {
         let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !lines.cut {
-            lines.taken_bytes += text.len();
-            lines.log.line(&lines.function, lines.id, Stream::Node, text.as_bytes());
+        let text = &text[..text.floor_char_boundary(NOTE_BYTES_MAX)];
+        if !lines.cut && lines.notes.is_new(text) {
+            lines.line(Stream::Node, text.as_bytes());
         }
     }
 
     /// The invocation is over, and with it its last line.
     pub(crate) fn end(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).end_partial();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).end();
     }
 }
 
 impl Lines {
+    /// The invocation's last line has ended, and nothing more is noted.
+    fn end(&mut self) {
+        self.end_partial();
+        for sum in self.notes.sums() {
+            self.line(Stream::Node, sum.as_bytes());
+        }
+    }
+
+    /// Writes a line whose bytes have not been counted yet.
+    fn line(&mut self, stream: Stream, text: &[u8]) {
+        if self.cut {
+            return;
+        }
+        self.taken_bytes += text.len();
+        if self.taken_bytes > self.bytes_max {
+            return self.cut_off(&format!("[cut: more than {} bytes]", self.bytes_max));
+        }
+        if self.lines >= LOG_LINES_MAX {
+            return self.cut_off(&format!("[cut: more than {LOG_LINES_MAX} lines]"));
+        }
+        self.lines += 1;
+        self.log.line(&self.function, self.id, stream, text);
+    }
+
     fn end_partial(&mut self) {
         if !self.partial.is_empty() {
             self.end_line(b"");
@@ -235,7 +279,7 @@ impl Lines {
 
 impl Drop for Lines {
     fn drop(&mut self) {
-        self.end_partial();
+        self.end();
     }
 }
 
@@ -380,6 +424,31 @@ mod tests {
         let lines = lines_of(&flood);
         assert!(lines.last().unwrap().starts_with("[cut"), "{:?}", lines.last());
         assert!(lines.iter().map(String::len).sum::<usize>() < 2 * BYTES_MAX);
+    }
+
+    #[test]
+    fn what_the_node_notes_is_held_to_the_guests_limits_and_summed_up() {
+        let noted = |bytes_max: usize, notes: &mut dyn Iterator<Item = String>| -> Vec<String> {
+            let (log, queue) = GuestLog::new(Format::Text, true, None);
+            let stream = GuestStream::limited(log, "f".into(), InvocationId::new(), Stream::Stderr, bytes_max);
+            let mut told = Vec::new();
+            for note in notes {
+                stream.note(&note);
+                told.extend(queue.try_iter());
+            }
+            drop(stream);
+            told.extend(queue.try_iter());
+            told
+        };
+        let same = noted(BYTES_MAX, &mut (0..100_000).map(|_| "denied".to_owned()));
+        assert_eq!(same.len(), 2, "{same:?}");
+        assert!(same[1].contains("stream=node [99999 times more: denied]"), "{}", same[1]);
+        let others = noted(10_000, &mut (0..100_000).map(|number| format!("denied: {number}")));
+        assert!(others.iter().map(String::len).sum::<usize>() < 200_000, "{}", others.len());
+        assert!(others.last().unwrap().contains("[cut: more than 10000 bytes]"), "{:?}", others.last());
+        let long = noted(BYTES_MAX, &mut std::iter::once("ä".repeat(100_000)));
+        assert!(long.len() == 1 && long[0].len() < 2 * NOTE_BYTES_MAX, "{}", long[0].len());
+        assert!(noted(0, &mut std::iter::once("denied".to_owned())).is_empty());
     }
 
     #[test]
