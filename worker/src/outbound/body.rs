@@ -1,5 +1,6 @@
 //! The two bodies of an exchange: the guest's on its way out, the server's on its way in. Owns no fds.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -8,10 +9,15 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Sleep, sleep, timeout};
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use super::error::{Phase, from_hyper};
+use super::stream::Exchanges;
+
+/// How long a body that does not say its length is waited for to begin, or to end without having begun. Most guests that have
+/// none say so right after they have sent the request.
+const BEGIN_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// A guest's body that failed, told to hyper; what failed goes to the guest.
 #[derive(Debug, thiserror::Error)]
@@ -20,15 +26,57 @@ pub(super) struct BodyFailed;
 
 /// What the guest sends. Its error would be lost in hyper's task; here it is kept.
 pub(super) struct RequestBody {
-    body: WasiBody,
+    /// None once it has ended.
+    body: Option<WasiBody>,
+    /// What has been taken of it already.
+    first: Option<Result<Frame<Bytes>, Error>>,
     failed: Option<oneshot::Sender<Error>>,
+}
+
+/// What is known of a body before it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Length {
+    Known(u64),
+    /// It has begun.
+    Unknown,
+    /// It may come or not.
+    NotBegun,
 }
 
 impl RequestBody {
     /// The receiver gets the error, or learns that there is none when hyper has let go of the body.
     pub(super) fn new(body: WasiBody) -> (Self, oneshot::Receiver<Error>) {
         let (failed, failure) = oneshot::channel();
-        (Self { body, failed: Some(failed) }, failure)
+        (Self { body: Some(body), first: None, failed: Some(failed) }, failure)
+    }
+
+    /// No body.
+    pub(super) fn empty() -> Self {
+        Self { body: None, first: None, failed: None }
+    }
+
+    /// How long it is, as far as that shows soon.
+    pub(super) async fn length(&mut self) -> Length {
+        let Some(body) = &mut self.body else { return Length::Known(0) };
+        if body.is_end_stream() {
+            self.body = None;
+            return Length::Known(0);
+        }
+        if let Some(length) = body.size_hint().exact() {
+            return Length::Known(length);
+        }
+        let begun = timeout(BEGIN_TIMEOUT, poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx))).await;
+        match begun {
+            Err(_) => Length::NotBegun,
+            Ok(None) => {
+                self.body = None;
+                Length::Known(0)
+            }
+            Ok(first) => {
+                self.first = first;
+                Length::Unknown
+            }
+        }
     }
 }
 
@@ -37,7 +85,11 @@ impl Body for RequestBody {
     type Error = BodyFailed;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFailed>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let first = self.first.take();
+        let frame = match (first, &mut self.body) {
+            (None, Some(body)) => ready!(Pin::new(body).poll_frame(cx)),
+            (first, _) => first,
+        };
         Poll::Ready(frame.map(|frame| {
             frame.map_err(|error| {
                 if let Some(failed) = self.failed.take() {
@@ -50,11 +102,16 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.first.is_none() && self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match (&self.first, &self.body) {
+            // Only what does not say its length has had something taken.
+            (Some(_), _) => SizeHint::default(),
+            (None, Some(body)) => body.size_hint(),
+            (None, None) => SizeHint::with_exact(0),
+        }
     }
 }
 
@@ -62,15 +119,30 @@ impl Body for RequestBody {
 pub(super) struct ReplyBody {
     /// `None` once it has ended, well or not: that frees the connection, whatever the guest still holds.
     live: Option<(Incoming, OwnedSemaphorePermit)>,
+    /// Of its connection.
+    exchanges: Option<Exchanges>,
     between_bytes: Duration,
     /// Runs while hyper has nothing; the guest's own pauses do not count against the server.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
 impl ReplyBody {
-    pub(super) fn new(incoming: Incoming, between_bytes: Duration, permit: OwnedSemaphorePermit) -> Self {
+    pub(super) fn new(
+        incoming: Incoming,
+        exchanges: Option<Exchanges>,
+        between_bytes: Duration,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
         let live = (!incoming.is_end_stream()).then_some((incoming, permit));
-        Self { live, between_bytes, waiting: None }
+        Self { live, exchanges, between_bytes, waiting: None }
+    }
+}
+
+impl Drop for ReplyBody {
+    fn drop(&mut self) {
+        if let Some(exchanges) = &self.exchanges {
+            exchanges.abandon();
+        }
     }
 }
 

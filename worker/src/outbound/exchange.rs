@@ -7,19 +7,22 @@ use abi::limits::{
     OUTBOUND_CONNECT_TIMEOUT_DEFAULT, OUTBOUND_CONNECT_TIMEOUT_MAX, OUTBOUND_READ_TIMEOUT_MAX,
     OUTBOUND_REPLY_HEAD_BYTES_MAX,
 };
-use http::{HeaderMap, Request, Response};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper_util::client::legacy::connect::capture_connection;
+use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use hyper_util::client::legacy::{self, Client};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
-use super::Sent;
-use super::body::{ReplyBody, RequestBody};
+use super::body::{Length, ReplyBody, RequestBody};
 use super::connect::{CONNECT_TIMEOUT, Connector};
 use super::error;
+use super::stream::Exchanges;
+use super::{Clients, Sent};
 
 struct Times {
     connect: Duration,
@@ -47,19 +50,33 @@ enum Failure {
 }
 
 pub(super) async fn exchange(
-    client: Client<Connector, RequestBody>,
+    clients: Clients,
     request: Request<WasiBody>,
     options: RequestOptions,
     permit: OwnedSemaphorePermit,
     on_denied: impl FnOnce(&str) + Send,
 ) -> Sent {
     let times = Times::of(options);
-    let (head, body) = request.into_parts();
-    let (body, mut failure) = RequestBody::new(body);
-    match respond(&client, Request::from_parts(head, body), &times).await {
+    let (mut head, body) = request.into_parts();
+    let (mut body, mut failure) = RequestBody::new(body);
+    let length = body.length().await;
+    frame(&mut head, length);
+    // What may be done twice, and can be sent twice.
+    let again = (length == Length::Known(0) && head.method.is_idempotent()).then(|| head.clone());
+    let (mut responded, mut connection) = respond(&clients.pooled, Request::from_parts(head, body), &times).await;
+    if let (Err(Failure::Client(error)), Some(head)) = (&responded, again)
+        && connection.reused
+        && matches!(error::from_client(error), Error::ConnectionTerminated)
+    {
+        // The server had closed the kept connection, or was about to (RFC 9110 9.2.2).
+        let request = Request::from_parts(head, RequestBody::empty());
+        (responded, connection) = respond(&clients.fresh, request, &times).await;
+    }
+    match responded {
         Ok(response) if head_bytes(response.headers()) > OUTBOUND_REPLY_HEAD_BYTES_MAX => Err(error::head_too_large()),
         Ok(response) => {
-            let response = response.map(|body| ReplyBody::new(body, times.between_bytes, permit).boxed_unsync());
+            let response = response
+                .map(|body| ReplyBody::new(body, connection.exchanges, times.between_bytes, permit).boxed_unsync());
             Ok((response, Box::new(async { failure.await.map_or(Ok(()), Err) })))
         }
         Err(Failure::TimedOut(error)) => Err(error),
@@ -73,18 +90,62 @@ pub(super) async fn exchange(
     }
 }
 
+/// Says how the body is framed (RFC 9112 6.3), where hyper would leave that to what a method mostly has.
+fn frame(head: &mut Parts, length: Length) {
+    let expects_body = matches!(head.method, Method::POST | Method::PUT | Method::PATCH);
+    match length {
+        // RFC 9110 8.6.
+        Length::Known(0) if expects_body => drop(head.headers.insert(CONTENT_LENGTH, HeaderValue::from(0))),
+        Length::Unknown if !head.headers.contains_key(CONTENT_LENGTH) => {
+            head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        // Not begun, a body is one by hyper's rule: none for GET and HEAD, whose guests often leave it open and mean none.
+        Length::Known(_) | Length::Unknown | Length::NotBegun => {}
+    }
+}
+
+/// The connection of an exchange.
+#[derive(Default)]
+struct Connection {
+    /// It had served another.
+    reused: bool,
+    exchanges: Option<Exchanges>,
+}
+
+impl Connection {
+    fn of(capture: &CaptureConnection) -> Self {
+        let mut extras = Extensions::new();
+        if let Some(connected) = &*capture.connection_metadata() {
+            connected.get_extras(&mut extras);
+        }
+        let exchanges = extras.remove::<Exchanges>();
+        Self { reused: exchanges.as_ref().is_some_and(Exchanges::count), exchanges }
+    }
+}
+
 /// hyper stops reading a head when its buffer is full, but lets pass what came whole with the last read.
 fn head_bytes(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len()).sum()
 }
 
-/// The response's head. The time for it begins when there is a connection, new or kept.
+/// The response's head, and what it came on.
 async fn respond(
     client: &Client<Connector, RequestBody>,
     mut request: Request<RequestBody>,
     times: &Times,
-) -> Result<Response<Incoming>, Failure> {
+) -> (Result<Response<Incoming>, Failure>, Connection) {
     let mut capture = capture_connection(&mut request);
+    let responded = respond_in_time(client, request, times, &mut capture).await;
+    (responded, Connection::of(&capture))
+}
+
+/// The response's head. The time for it begins when there is a connection, new or kept.
+async fn respond_in_time(
+    client: &Client<Connector, RequestBody>,
+    request: Request<RequestBody>,
+    times: &Times,
+    capture: &mut CaptureConnection,
+) -> Result<Response<Incoming>, Failure> {
     let connected = async { drop(capture.wait_for_connection_metadata().await) };
     let mut response = pin!(CONNECT_TIMEOUT.scope(times.connect, client.request(request)));
     let connecting = async {

@@ -6,8 +6,9 @@
 //! is up: idle ones by the pool's timer, stuck ones by [`stream`].
 //!
 //! hyper-util's client takes another connection when a kept one turns out to be closed, but only while the request has
-//! not been begun: hyper gives it back untouched (`retry_canceled_requests`). A request of which a byte may have left
-//! is never sent twice, whatever its method; the guest gets the error and decides.
+//! not been begun: hyper gives it back untouched (`retry_canceled_requests`). One of which a byte may have left is sent a second
+//! time only if its method is idempotent, it has no body, and a connection that had served before ended without a reply: then
+//! once, on a new connection (RFC 9110 9.2.2). With any other, the guest gets the error and decides.
 
 mod body;
 mod connect;
@@ -48,8 +49,16 @@ pub(crate) struct Outbound(Arc<Inner>);
 
 struct Inner {
     allow: Arc<AllowList>,
-    client: Client<Connector, RequestBody>,
+    clients: Clients,
     requests: Arc<Semaphore>,
+}
+
+/// How requests leave. Cheap to clone.
+#[derive(Clone)]
+struct Clients {
+    pooled: Client<Connector, RequestBody>,
+    /// Uses no kept connection, and keeps none.
+    fresh: Client<Connector, RequestBody>,
 }
 
 impl Outbound {
@@ -60,16 +69,20 @@ impl Outbound {
 
     fn with_tls(allow: AllowList, requests_max: u32, tls: Tls) -> Self {
         let (allow, requests_max) = (Arc::new(allow), requests_max as usize);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(OUTBOUND_IDLE_TIMEOUT)
-            .pool_max_idle_per_host(OUTBOUND_IDLE_PER_HOST_MAX)
-            .http1_max_buf_size(OUTBOUND_REPLY_HEAD_BYTES_MAX)
-            .http1_max_headers(OUTBOUND_REPLY_HEADERS_MAX)
-            .retry_canceled_requests(true)
-            .set_host(false)
-            .build(Connector::new(Arc::clone(&allow), requests_max, tls));
-        Self(Arc::new(Inner { allow, client, requests: Arc::new(Semaphore::new(requests_max)) }))
+        let connector = Connector::new(Arc::clone(&allow), requests_max, tls);
+        let client = |idle_per_host_max| {
+            Client::builder(TokioExecutor::new())
+                .pool_timer(TokioTimer::new())
+                .pool_idle_timeout(OUTBOUND_IDLE_TIMEOUT)
+                .pool_max_idle_per_host(idle_per_host_max)
+                .http1_max_buf_size(OUTBOUND_REPLY_HEAD_BYTES_MAX)
+                .http1_max_headers(OUTBOUND_REPLY_HEADERS_MAX)
+                .retry_canceled_requests(true)
+                .set_host(false)
+                .build(connector.clone())
+        };
+        let clients = Clients { pooled: client(OUTBOUND_IDLE_PER_HOST_MAX), fresh: client(0) };
+        Self(Arc::new(Inner { allow, clients, requests: Arc::new(Semaphore::new(requests_max)) }))
     }
 
     /// Sends a guest's request. `on_denied` is told in a sentence, for the function's log, when the destination is not
@@ -91,8 +104,8 @@ impl Outbound {
         let Ok(permit) = Arc::clone(&self.0.requests).try_acquire_owned() else {
             return Box::new(ready(Err(Error::ConnectionLimitReached)));
         };
-        let client = self.0.client.clone();
-        Box::new(exchange::exchange(client, request, options.unwrap_or_default(), permit, on_denied))
+        let clients = self.0.clients.clone();
+        Box::new(exchange::exchange(clients, request, options.unwrap_or_default(), permit, on_denied))
     }
 }
 

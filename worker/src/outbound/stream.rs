@@ -5,7 +5,9 @@
 
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use abi::limits::OUTBOUND_WRITE_TIMEOUT;
 use hyper_util::client::legacy::connect::{Connected, Connection};
@@ -14,6 +16,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Sleep, sleep};
 
 use super::error::WriteStalled;
+
+/// How long a server may take none of a request's bytes once the function has had the reply and is done with it, or has ended.
+const ABANDONED_WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
 trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 
@@ -26,9 +31,46 @@ pub(super) enum Afterwards {
     Close,
 }
 
+/// The exchanges on one connection, as they and it both see them.
+#[derive(Clone, Default)]
+pub(super) struct Exchanges(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    /// There was one.
+    any: bool,
+    /// Nobody waits any more for what the last one has left to send.
+    abandoned: bool,
+    /// Of the connection, while the server takes nothing.
+    stalled: Option<Waker>,
+}
+
+impl Exchanges {
+    /// Counts one in that has been had. Says whether there was one before it.
+    pub(super) fn count(&self) -> bool {
+        std::mem::replace(&mut self.state().any, true)
+    }
+
+    /// The guest is done with the last one. A server that then takes nothing of the rest of the request is given little time.
+    pub(super) fn abandon(&self) {
+        let mut state = self.state();
+        state.abandoned = true;
+        if let Some(stalled) = state.stalled.take() {
+            stalled.wake();
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 pub(super) struct Stream {
     io: Box<dyn Io>,
     afterwards: Afterwards,
+    exchanges: Exchanges,
+    /// The time that `stalled` has is the short one.
+    hurried: bool,
     /// Runs while the server takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
     _place: OwnedSemaphorePermit,
@@ -40,14 +82,23 @@ impl Stream {
         afterwards: Afterwards,
         place: OwnedSemaphorePermit,
     ) -> Self {
-        Self { io: Box::new(io), afterwards, stalled: None, _place: place }
+        let exchanges = Exchanges::default();
+        Self { io: Box::new(io), afterwards, exchanges, hurried: false, stalled: None, _place: place }
     }
 
     fn in_time<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        let mut state = self.exchanges.state();
         if polled.is_ready() {
-            self.stalled = None;
+            (self.stalled, self.hurried) = (None, false);
+            (state.abandoned, state.stalled) = (false, None);
             return polled;
         }
+        state.stalled = Some(cx.waker().clone());
+        if state.abandoned && !self.hurried {
+            self.hurried = true;
+            self.stalled = Some(Box::pin(sleep(ABANDONED_WRITE_TIMEOUT)));
+        }
+        drop(state);
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(OUTBOUND_WRITE_TIMEOUT)));
         stalled.as_mut().poll(cx).map(|()| Err(io::Error::new(ErrorKind::TimedOut, WriteStalled)))
     }
@@ -55,7 +106,7 @@ impl Stream {
 
 impl Connection for Stream {
     fn connected(&self) -> Connected {
-        let connected = Connected::new();
+        let connected = Connected::new().extra(self.exchanges.clone());
         if self.afterwards == Afterwards::Close {
             connected.poison();
         }

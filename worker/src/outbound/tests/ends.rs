@@ -42,7 +42,38 @@ async fn a_server_that_goes_away_or_speaks_no_http_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_request_that_may_have_been_read_is_not_sent_again() {
+async fn what_may_be_done_twice_is_sent_again_when_a_kept_connection_ends() {
+    let (listener, address, outbound) = server().await;
+    let (body, mut tcp) = tokio::join!(outcome(get(&outbound, address)), answer(&listener, OK));
+    assert_eq!(body.unwrap(), "ok");
+    settle().await;
+    let server = async {
+        read_head(&mut tcp).await;
+        drop(tcp);
+        answer(&listener, OK).await
+    };
+    let (body, _tcp) = tokio::join!(outcome(get(&outbound, address)), server);
+    assert_eq!(body.unwrap(), "ok");
+}
+
+#[tokio::test]
+async fn it_is_sent_again_once() {
+    let (listener, address, outbound) = server().await;
+    let (body, mut tcp) = tokio::join!(outcome(get(&outbound, address)), answer(&listener, OK));
+    assert_eq!(body.unwrap(), "ok");
+    settle().await;
+    let leaves_twice = async {
+        read_head(&mut tcp).await;
+        drop(tcp);
+        drop(accept(&listener).await);
+    };
+    let (body, ()) = tokio::join!(outcome(get(&outbound, address)), leaves_twice);
+    assert!(matches!(body, Err(Error::ConnectionTerminated)), "{body:?}");
+    assert!(tokio::time::timeout(std::time::Duration::ZERO, listener.accept()).await.is_err());
+}
+
+#[tokio::test]
+async fn a_request_with_an_effect_that_may_have_been_read_is_not_sent_again() {
     let (listener, address, outbound) = server().await;
     let (body, mut tcp) = tokio::join!(outcome(get(&outbound, address)), answer(&listener, OK));
     assert_eq!(body.unwrap(), "ok");
@@ -51,9 +82,27 @@ async fn a_request_that_may_have_been_read_is_not_sent_again() {
         read_head(&mut tcp).await;
         drop(tcp);
     };
-    let (body, ()) = tokio::join!(outcome(get(&outbound, address)), leaves);
+    let made = Request::post(format!("http://{address}/")).body(empty()).unwrap();
+    let (body, ()) = tokio::join!(outcome(send(&outbound, made, None)), leaves);
     assert!(matches!(body, Err(Error::ConnectionTerminated)), "{body:?}");
     assert!(tokio::time::timeout(std::time::Duration::ZERO, listener.accept()).await.is_err());
+}
+
+#[tokio::test]
+async fn a_server_that_answers_early_and_reads_nothing_does_not_keep_the_connection() {
+    const BYTES: usize = 64 * 1024 * 1024;
+    let (listener, address, outbound) = server().await;
+    let made = Request::post(format!("http://{address}/"));
+    let made = made.body(Full::from(vec![0; BYTES]).map_err(|never| match never {}).boxed_unsync()).unwrap();
+    let (body, mut tcp) = tokio::join!(outcome(send(&outbound, made, None)), answer(&listener, OK));
+    assert_eq!(body.unwrap(), "ok");
+    settle().await;
+    tokio::time::pause();
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    let mut rest = Vec::new();
+    // Reading now would have the client go on, if it was still there.
+    let _ = tcp.read_to_end(&mut rest).await;
+    assert!(rest.len() < BYTES, "{} of {BYTES}", rest.len());
 }
 
 #[tokio::test]

@@ -26,6 +26,40 @@ async fn a_request_leaves_as_it_was_made() {
     Box::into_pin(io).await.unwrap();
 }
 
+/// The framing of a request with such a method, whose body is of these parts.
+async fn framing(method: &str, parts: &[&'static str]) -> String {
+    let (listener, address, outbound) = server().await;
+    let (made, sender) = post(address);
+    let (mut head, body) = made.into_parts();
+    head.method = method.parse().unwrap();
+    parts.iter().for_each(|part| sender.send(Ok(Bytes::from_static(part.as_bytes()))).unwrap());
+    drop(sender);
+    let (body, (mut tcp, head)) =
+        tokio::join!(tokio::spawn(outcome(send(&outbound, Request::from_parts(head, body), None))), async {
+            let (mut tcp, head) = accept(&listener).await;
+            tcp.write_all(OK).await.unwrap();
+            (tcp, head)
+        });
+    assert_eq!(body.unwrap().unwrap(), "ok");
+    drop(outbound);
+    let mut rest = String::new();
+    tcp.read_to_string(&mut rest).await.unwrap();
+    let framed = head.lines().filter(|line| line.contains("-length") || line.contains("-encoding"));
+    framed.chain([rest.as_str()]).collect::<Vec<_>>().join("\n")
+}
+
+#[tokio::test]
+async fn a_body_is_framed_whatever_the_method() {
+    for method in ["GET", "DELETE", "POST"] {
+        let framed = framing(method, &["one", "two"]).await;
+        assert_eq!(framed, "transfer-encoding: chunked\n3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n", "{method}");
+    }
+    for method in ["POST", "PUT", "PATCH"] {
+        assert_eq!(framing(method, &[]).await, "content-length: 0\n", "{method}");
+    }
+    assert_eq!(framing("GET", &[]).await, "");
+}
+
 #[tokio::test]
 async fn redirects_are_the_guests_to_follow() {
     let (listener, address, outbound) = server().await;
