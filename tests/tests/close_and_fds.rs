@@ -6,8 +6,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use harness::bytes::Noise;
-use harness::client::request;
+use harness::client::{head, request};
 use harness::{Connection, Node, process};
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::Linger;
 
 /// Sends a request after which the node closes.
 type Ask = fn(&mut Connection);
@@ -83,6 +85,41 @@ fn a_client_that_ends_its_side_gets_a_quick_reply_and_ends_a_slow_guest() {
     node.until_status("the guest has ended", Duration::from_secs(5), |status| {
         status.workers.iter().all(|worker| worker.in_flight == 0)
     });
+    node.stop();
+}
+
+#[test]
+fn a_client_that_leaves_ends_its_guest_whatever_of_the_body_is_unread() {
+    let node = Node::with(&["hello"]);
+    node.deploy("sleep", "sleep", &[]);
+    let post =
+        |headers: &[(&str, &str)], body: &[u8]| [head("POST", "/sleep/?ms=25000", headers).as_slice(), body].concat();
+    let chunked = ("transfer-encoding", "chunked");
+    let requests = [
+        ("small", post(&[("content-length", "5")], b"hello")),
+        // More than is read ahead, and no more than the kernel takes: behind that, no end can be seen.
+        ("large", post(&[("content-length", "40000")], &[b'x'; 40_000])),
+        ("not whole", post(&[("content-length", "6")], b"hello")),
+        ("chunked", post(&[chunked], b"5\r\nhello\r\n0\r\n\r\n")),
+        ("asked for", post(&[("content-length", "5"), ("expect", "100-continue")], b"")),
+    ];
+    for (body, bytes) in requests {
+        for (kept, reset) in [(false, false), (true, false), (false, true), (true, true)] {
+            let mut connection = node.connect();
+            if kept {
+                connection.get("/hello/").expect_hello();
+            }
+            connection.send(&bytes);
+            node.until_status("its guest runs", Duration::from_secs(5), |status| status.in_flight() == 1);
+            if reset {
+                let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+                setsockopt(&connection.writer(), Linger, &linger).expect("an option that every socket has");
+            }
+            drop(connection);
+            let what = format!("its guest has ended: {body} body, kept: {kept}, reset: {reset}");
+            node.until_status(&what, Duration::from_secs(10), |status| status.in_flight() == 0);
+        }
+    }
     node.stop();
 }
 

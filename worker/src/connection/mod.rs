@@ -8,6 +8,7 @@
 mod access;
 mod account;
 mod chunked;
+mod client;
 mod encode;
 mod end;
 mod incoming;
@@ -25,8 +26,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::task::{Context, Poll};
 
 use abi::board::now_us;
 use abi::limits::{LINGER_SILENT_TIMEOUT, LINGER_TIMEOUT, UNREAD_BODY_BYTES_MAX};
@@ -36,19 +36,13 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use self::account::{Account, Arrived, Moved, Sent};
+use self::client::Client;
 use self::end::End;
 use self::incoming::Continue;
 use self::next::{Next, Waiting};
 use self::service::{Routed, answer};
 use self::wire::{SharedWire, Wire};
-use crate::clock::Deadline;
 use crate::worker::Worker;
-
-/// What is read ahead of a reply still under way, to notice that the client has gone.
-const READ_AHEAD_BYTES_MAX: usize = 16 * 1024;
-/// What a guest gets to finish its reply after the client has ended its side. A client that has gone and one that only has no
-/// more to say look the same (RFC 9293 3.6); this serves the one without running long for the other.
-const ENDED_GRACE: Duration = Duration::from_secs(1);
 
 /// The two ends of a connection's socket.
 #[derive(Debug, Clone, Copy)]
@@ -89,7 +83,9 @@ async fn serve(worker: Rc<Worker>, socket: TcpStream, read: BytesMut, awaits: Aw
                     arrived.into_iter().for_each(|arrived| worker.count_hop(arrived.accepted_us));
                     // The setting may have changed since the last one.
                     connection.wire.lock().set_write_timeout(worker.write_timeout());
-                    if let Err(end) = connection.exchange(&worker, *routed, arrived).await {
+                    let exchanged = connection.exchange(&worker, *routed, arrived).await;
+                    connection.client.request_over();
+                    if let Err(end) = exchanged {
                         break end;
                     }
                 }
@@ -104,34 +100,6 @@ async fn serve(worker: Rc<Worker>, socket: TcpStream, read: BytesMut, awaits: Aw
 struct Connection {
     wire: SharedWire,
     client: Client,
-}
-
-/// What is known of the client while its request is being answered.
-#[derive(Default)]
-struct Client {
-    /// It has ended its side.
-    ended: bool,
-    grace: Deadline,
-}
-
-impl Client {
-    /// Resolves when it has been gone for long enough to give its request up.
-    fn poll_gone(&mut self, cx: &mut Context<'_>, wire: &mut Wire) -> Poll<()> {
-        while !self.ended {
-            if !wire.incoming.is_done() || wire.buffer.len() >= READ_AHEAD_BYTES_MAX {
-                return Poll::Pending;
-            }
-            match ready!(wire.poll_fill(cx)) {
-                Ok(0) => {
-                    self.ended = true;
-                    self.grace.set(ENDED_GRACE);
-                }
-                Ok(_) => {}
-                Err(_) => return Poll::Ready(()),
-            }
-        }
-        self.grace.poll_passed(cx)
-    }
 }
 
 impl Connection {

@@ -83,7 +83,7 @@ impl Sending {
         connection: &mut Connection,
         body: &mut ReplyBody,
     ) -> Poll<Result<(), End>> {
-        let Connection { wire, client } = connection;
+        let Connection { wire, client, .. } = connection;
         loop {
             if self.ended || wire.lock().outgoing.is_large() {
                 ready!(wire.lock().poll_send(cx)).map_err(|_| End::Cut)?;
