@@ -33,6 +33,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const NAME: &CStr = c"sockhop-worker";
 
 fn main() -> ExitCode {
+    // Wasmtime keeps its page map open from the first time it asks for it, and a process that leaves no dumps may not open
+    // its own unless it is root's. Without it every instance is wiped whole, and not only where it was written to.
+    let _ = wasmtime::PoolingAllocationConfig::is_pagemap_scan_available();
     // Before there is anything in this memory that others gave.
     if let Err(error) = abi::dumps::forbid() {
         eprintln!("core dumps of this process cannot be forbidden: {error}; does a seccomp filter refuse prctl?");
