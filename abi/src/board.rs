@@ -309,6 +309,14 @@ impl Board {
         })
     }
 
+    /// One function's invocations in flight in the workers of `rows`, each of them taken to have `reserved` at least.
+    /// Sequentially consistent, as [`Self::sum`].
+    #[must_use]
+    pub fn in_flight(&self, rows: std::ops::Range<usize>, slot: usize, reserved: u32) -> u32 {
+        let slots = rows.filter_map(|row| self.slots(row).get(slot));
+        slots.fold(0, |sum: u32, slot| sum.saturating_add(slot.in_flight.load(SeqCst).max(reserved)))
+    }
+
     /// Forgets a dead worker's numbers before its successor gets the row: what it held is free again.
     pub fn clear(&self, row: usize) {
         let (Some(counters), Some(part)) = (self.rows().get(row), self.part(row)) else { return };
@@ -366,6 +374,7 @@ mod tests {
         assert_eq!(engine.sum(0..2, last), (4, 2));
         assert_eq!(engine.sum(0..WORKERS_MAX, last), (6, 3));
         assert_eq!(engine.sum(0..2, last - 1), (0, 0));
+        assert_eq!([0, 2, 3].map(|reserved| engine.in_flight(0..3, last, reserved)), [4, 6, 9]);
         engine.clear(1);
         assert_eq!(worker.sum(0..2, last), (2, 1));
         assert_eq!(engine.sum(0..2, FUNCTIONS_MAX), (0, 0));

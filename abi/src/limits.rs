@@ -105,8 +105,13 @@ pub const S3_KNOCK_BYTES_MIN: usize = 1024 * 1024;
 
 /// Workers of one node, and so rows of the board.
 pub const WORKERS_MAX: usize = 256;
-/// Invocations in flight in one worker; more wait as their function's queue allows, and are then answered 503.
+/// Invocations in flight in one worker; more wait as their function's queue allows, and are then answered 503. One of a
+/// component with more memories or tables than most counts as several.
 pub const INVOCATIONS_PER_WORKER_MAX: u32 = 1000;
+/// So many of these one function can have, unless the worker is its own, so that there are some for the others.
+pub const INVOCATIONS_PER_FUNCTION_AND_WORKER_MAX: u32 = INVOCATIONS_PER_WORKER_MAX / 4 * 3;
+/// So many of them one client's address can have; more are answered 429. A proxy in front is one address.
+pub const INVOCATIONS_PER_ADDRESS_AND_WORKER_MAX: u32 = INVOCATIONS_PER_WORKER_MAX / 8 * 7;
 
 /// Linear memory of an instance, when the deployer names none.
 pub const MEMORY_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
@@ -222,6 +227,8 @@ pub const WORKERS_PER_CORE_MAX: usize = 8;
 
 /// How long a head may take from its first byte (setting `--head-timeout`).
 pub const HEAD_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+/// How long a client may send nothing of a request's body that a guest waits for.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may be idle between requests (setting `--idle-timeout`).
 pub const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(75);
 /// How long a client may take none of the reply's bytes (setting `--write-timeout`).

@@ -131,6 +131,123 @@ fn a_chunked_body_that_turns_out_too_long_is_a_413_too() {
 }
 
 #[test]
+fn a_body_that_stops_coming_is_a_408() {
+    let node = Node::start();
+    node.deploy("status", "status", &[]);
+    let begun: [(&str, &str, &[u8]); 2] =
+        [("content-length", "10", b"hello"), ("transfer-encoding", "chunked", b"5\r\nhello\r\n")];
+    let mut all: Vec<Connection> = begun
+        .iter()
+        .map(|(name, value, body)| {
+            let mut connection = node.connect();
+            connection.send([head("POST", "/status/?code=200", &[(name, value)]).as_slice(), body].concat());
+            connection
+        })
+        .collect();
+    for connection in &mut all {
+        let detail = connection.reply().expect_problem(408);
+        assert!(detail.contains("nothing of its request's body for 10s"), "{detail}");
+        assert_eq!(connection.rest(), b"", "what comes later cannot be told from another request");
+    }
+    node.stop();
+}
+
+/// A node with one worker.
+fn node_with_one_worker() -> Node {
+    Node::build().option("--cores", harness::node::two_cores().split(['-', ',']).next().unwrap_or("0")).start()
+}
+
+#[test]
+fn bodies_that_never_come_leave_room_for_other_functions() {
+    harness::process::raise_fd_limit();
+    let node = node_with_one_worker();
+    node.deploy("echo", "echo", &[]);
+    node.deploy("hello", "hello", &[]);
+    let waiting: Vec<Connection> = (0..1100)
+        .map(|_| {
+            let mut connection = node.connect();
+            connection.send(head("POST", "/echo/", &[("content-length", "5")]));
+            connection
+        })
+        .collect();
+    node.until_status("as many run as may", Duration::from_secs(20), |status| status.in_flight() >= 750);
+    node.get("/hello/").expect_hello();
+    // Nor does it last: those bodies have a clock of their own.
+    node.until_status("none is waited for any more", Duration::from_secs(50), |status| status.in_flight() == 0);
+    drop(waiting);
+    node.stop();
+}
+
+#[test]
+fn a_component_with_many_memories_leaves_the_pool_to_others() {
+    let node = node_with_one_worker();
+    node.deploy("hello", "hello", &[]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("many.wasm");
+    std::fs::write(&file, with_memories(std::fs::read(guests::path("sleep")).unwrap(), 23)).unwrap();
+    node.cli(&["deploy", file.to_str().unwrap(), "--name", "many", "--core-instances", "60"]).expect_code(0);
+    let mut sleeping: Vec<Connection> = (0..120).map(|_| begin(&node, "/many/?ms=3000")).collect();
+    node.until_status("as many run as may", Duration::from_secs(10), |status| status.in_flight() >= 50);
+    for _ in 0..10 {
+        node.get("/hello/").expect_hello();
+    }
+    for connection in &mut sleeping {
+        assert_eq!(connection.reply().text(), "slept 3000 ms", "it had its turn");
+    }
+    node.stop();
+}
+
+/// The component with so many core modules behind it, each of them a memory of one page.
+fn with_memories(mut component: Vec<u8>, count: u8) -> Vec<u8> {
+    const MODULE: &[u8] = b"\0asm\x01\0\0\0\x05\x03\x01\0\x01";
+    let modules = core_modules(&component);
+    component.extend_from_slice(&[1, 13]);
+    component.extend_from_slice(MODULE);
+    // A section of core instances, each of that module and without arguments.
+    let instance = [0, modules, 0];
+    component.extend_from_slice(&[2, 1 + count * 3, count]);
+    (0..count).for_each(|_| component.extend_from_slice(&instance));
+    component
+}
+
+/// How many core modules a component defines: each is a section of its own.
+fn core_modules(component: &[u8]) -> u8 {
+    let (mut at, mut modules) = (8, 0);
+    while at < component.len() {
+        modules += u8::from(component[at] == 1);
+        let (mut size, mut shift) = (0, 0);
+        loop {
+            at += 1;
+            size |= usize::from(component[at] & 0x7f) << shift;
+            shift += 7;
+            if component[at] & 0x80 == 0 {
+                break;
+            }
+        }
+        at += 1 + size;
+    }
+    modules
+}
+
+#[test]
+fn waiting_for_a_turn_costs_next_to_nothing_however_many_wait() {
+    harness::process::raise_fd_limit();
+    let node = node_with_one_worker();
+    node.deploy("sleep", "sleep", &["--concurrency", "1", "--queue", "1000", "--queue-timeout", "60s"]);
+    let all: Vec<Connection> = (0..901).map(|_| begin(&node, "/sleep/?ms=25000")).collect();
+    let worker =
+        node.until_status("all have come", Duration::from_secs(20), |status| status.open() == 901).workers[0].pid;
+    // The time that passes is what is measured by, not waited for.
+    std::thread::sleep(Duration::from_secs(1));
+    let before = harness::process::cpu_time(worker);
+    std::thread::sleep(Duration::from_secs(4));
+    let used = harness::process::cpu_time(worker).saturating_sub(before);
+    assert!(used < Duration::from_millis(100), "2.5 % of a core: {used:?} in 4 s");
+    drop(all);
+    node.stop();
+}
+
+#[test]
 fn processor_time_ends_a_guest_that_computes_and_not_one_that_waits() {
     let node = Node::start();
     let options = ["--cpu-time", "200ms", "--timeout", "20s"];

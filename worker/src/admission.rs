@@ -2,24 +2,38 @@
 //!
 //! Each worker counts its own on the board and reads the others'. One that is about to begin counts itself first and looks
 //! then, so two can never both take the last place; at worst neither does, and both look again. Places of a worker that dies are
-//! free as soon as its row is cleared. Owns no fds.
+//! free as soon as its row is cleared.
+//!
+//! Of a large limit a part is [`reserved`] for each worker, which then begins so many without a look at the others.
+//!
+//! What one worker runs is limited, too, by what its pool of instances has. No function and no client's address can have all of
+//! that. Owns no fds.
 
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use abi::board::{Reason, now_us};
-use abi::limits::INVOCATIONS_PER_WORKER_MAX;
-use tokio::time::{Instant, timeout_at};
+use abi::board::{Places, Reason, now_us};
+use abi::limits::{INVOCATIONS_PER_ADDRESS_AND_WORKER_MAX, INVOCATIONS_PER_WORKER_MAX};
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::facts::Facts;
 use crate::functions::Function;
 use crate::worker::{RunningInvocation, Worker};
 
-/// How often those who wait look whether another worker has a place to give; places of this one's they are told of.
+/// How often the first of those who wait looks whether another worker has a place to give; of places of this one's it is told.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// How often two that stood in each other's way try again at once.
 const TRIES: u32 = 3;
+/// A function with a lower limit on its concurrency gets exactly that, on whichever workers its requests are.
+const RESERVED_CONCURRENCY_MIN: u32 = 256;
+/// The part of a limit that is reserved: one in so many.
+const RESERVED_PART: u32 = 8;
+/// While a worker runs no more than this, it does not count whose clients have it.
+const UNCOUNTED: u32 = INVOCATIONS_PER_WORKER_MAX / 4;
 
 /// An invocation's place, and since when it has it, by [`now_us`].
 pub(crate) type Admitted = (RunningInvocation, u64);
@@ -29,20 +43,49 @@ pub(crate) type Admitted = (RunningInvocation, u64);
 pub(crate) enum Full {
     /// The function has as many as its owner allows: 429.
     Function,
+    /// The function has as many of this worker as one may have: 503.
+    Share,
+    /// The client's address has as many of this worker as one may have: 429, at once.
+    Address,
     /// This worker runs as many as it can: 503.
     Node,
 }
 
-/// Whether an invocation may begin, with itself counted in: `running` of its function on all workers, `in_worker` of all functions
-/// in this one.
-fn decide(running: u32, concurrency_max: u32, in_worker: u64) -> Result<(), Full> {
-    if in_worker > u64::from(INVOCATIONS_PER_WORKER_MAX) {
+/// What an invocation finds that is about to begin, with itself counted in. All but the first are in this worker, and
+/// weighed ([`crate::wasm::engine::Module::weight`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Invocations of its function on all workers.
+    pub(crate) running: u32,
+    pub(crate) in_worker: u32,
+    pub(crate) of_function: u32,
+    /// Of its client's address, those among them whose address was not counted.
+    pub(crate) of_client: u32,
+}
+
+/// Whether it may begin: its function may have `concurrency_max` in all, and `share` of this worker.
+fn decide(found: Found, concurrency_max: u32, share: u32) -> Result<(), Full> {
+    if found.in_worker > INVOCATIONS_PER_WORKER_MAX {
         Err(Full::Node)
-    } else if running > concurrency_max {
+    } else if found.running > concurrency_max {
         Err(Full::Function)
+    } else if found.of_function > share {
+        Err(Full::Share)
+    } else if found.of_client > INVOCATIONS_PER_ADDRESS_AND_WORKER_MAX {
+        Err(Full::Address)
     } else {
         Ok(())
     }
+}
+
+/// How many of a function's invocations each of so many workers may begin without a look at the others. Whoever begins more
+/// takes each of the others to have as many, so that all together never have more than `concurrency_max`.
+pub(crate) fn reserved(concurrency_max: u32, workers: usize) -> u32 {
+    if concurrency_max < RESERVED_CONCURRENCY_MIN {
+        return 0;
+    }
+    let workers = u32::try_from(workers).unwrap_or(u32::MAX).max(1);
+    concurrency_max / RESERVED_PART / workers
 }
 
 /// Counts an invocation that came at `now` in, at once or when its turn has come.
@@ -61,27 +104,44 @@ pub(crate) async fn admit(
         facts.reason.set(Some(reason));
         Err(full)
     };
-    let others_wait = function.turns.waiting.get() > 0;
-    let full = match try_now(worker, function) {
-        // Those who came before go first.
-        Ok(running) if !others_wait => return Ok((running, now)),
-        Ok(_) => Full::Function,
-        Err(full) => full,
+    // Those who came before go first.
+    let full = match function.turns.waiting.get() {
+        0 => match try_now(worker, function, facts.client.get()) {
+            Ok(running) => return Ok((running, now)),
+            Err(full) => full,
+        },
+        _ => Full::Function,
     };
+    if full == Full::Address {
+        return refused(full, Reason::Worker);
+    }
     let Some(_waiting) = Waiting::begin(worker, function) else {
         return refused(full, Reason::Queue);
     };
     let deadline = Instant::now() + Duration::from_millis(u64::from(function.limits.queue_timeout_ms));
-    let mut full = full;
-    while Instant::now() < deadline {
-        let look = (Instant::now() + LOOK_INTERVAL).min(deadline);
-        let _ = timeout_at(look, function.turns.free.notified()).await;
-        match try_now(worker, function) {
-            Ok(running) => return Ok((running, now_us())),
-            Err(why) => full = why,
+    let last = Cell::new(full);
+    let turn = async {
+        // One of them looks, the one that has waited longest: what waiting costs does not grow with how many wait.
+        let _first = function.turns.first.acquire().await;
+        loop {
+            match try_now(worker, function, facts.client.get()) {
+                Err(Full::Address) => return Err(Full::Address),
+                Err(full) => last.set(full),
+                Ok(running) => return Ok((running, now_us())),
+            }
+            let free = function.turns.free.notified();
+            if last.get() == Full::Function && worker.runs_alone() {
+                free.await;
+            } else {
+                let _ = timeout(LOOK_INTERVAL, free).await;
+            }
         }
+    };
+    match timeout_at(deadline, turn).await {
+        Ok(Ok(admitted)) => Ok(admitted),
+        Ok(Err(full)) => refused(full, Reason::Worker),
+        Err(_) => refused(last.get(), Reason::QueueTimeout),
     }
-    refused(full, Reason::QueueTimeout)
 }
 
 impl Full {
@@ -89,33 +149,91 @@ impl Full {
     fn reason(self, queue: Reason) -> Reason {
         match self {
             Self::Function => queue,
-            Self::Node => Reason::Worker,
+            Self::Share | Self::Address | Self::Node => Reason::Worker,
         }
     }
 }
 
-fn try_now(worker: &Rc<Worker>, function: &Rc<Function>) -> Result<RunningInvocation, Full> {
+fn try_now(worker: &Rc<Worker>, function: &Rc<Function>, client: Option<Places>) -> Result<RunningInvocation, Full> {
     let mut full = Full::Function;
     for _ in 0..TRIES {
         // Counted in while it lives, so dropping it is what makes a refusal.
-        let running = worker.count_invocation(function);
-        match decide(worker.running_everywhere(function), function.limits.concurrency_max, running.in_worker()) {
+        let running = worker.count_invocation(function, client);
+        match decide(running.found(), function.limits.concurrency_max, worker.function_share()) {
             Ok(()) => return Ok(running.begun()),
             Err(why) => full = why,
         }
         drop(running);
-        if full == Full::Node || worker.running_everywhere(function) >= function.limits.concurrency_max {
+        if full != Full::Function || worker.running_everywhere(function) >= function.limits.concurrency_max {
             break;
         }
     }
     Err(full)
 }
 
-/// A function's turns in this worker.
+/// What runs in a worker, weighed, and of which clients' addresses.
 #[derive(Default)]
+pub(crate) struct Clients {
+    all: Cell<u32>,
+    /// What began while no more than [`UNCOUNTED`] ran: it may be anybody's.
+    uncounted: Cell<u32>,
+    /// What began later.
+    counted: RefCell<HashMap<Places, u32>>,
+}
+
+impl Clients {
+    /// Counts one in, and returns where to count it out again.
+    pub(crate) fn add(&self, client: Option<Places>, weight: u32) -> Option<Places> {
+        self.all.set(self.all.get().saturating_add(weight));
+        let Some(client) = client.filter(|_| self.all.get() > UNCOUNTED) else {
+            self.uncounted.set(self.uncounted.get().saturating_add(weight));
+            return None;
+        };
+        *self.counted.borrow_mut().entry(client).or_default() += weight;
+        Some(client)
+    }
+
+    pub(crate) fn remove(&self, client: Option<Places>, weight: u32) {
+        self.all.set(self.all.get().saturating_sub(weight));
+        let Some(client) = client else {
+            return self.uncounted.set(self.uncounted.get().saturating_sub(weight));
+        };
+        let mut counted = self.counted.borrow_mut();
+        if let Some(count) = counted.get_mut(&client) {
+            *count = count.saturating_sub(weight);
+            if *count == 0 {
+                counted.remove(&client);
+            }
+        }
+    }
+
+    pub(crate) fn all(&self) -> u32 {
+        self.all.get()
+    }
+
+    /// The most that a client can have of it.
+    pub(crate) fn of(&self, client: Option<Places>) -> u32 {
+        let counted = client.and_then(|client| self.counted.borrow().get(&client).copied());
+        counted.unwrap_or(0).saturating_add(self.uncounted.get())
+    }
+}
+
+/// A function's turns in this worker.
 pub(crate) struct Turns {
-    free: tokio::sync::Notify,
-    waiting: std::cell::Cell<u32>,
+    /// Told when one has ended.
+    free: Notify,
+    /// Had by the first of those who wait.
+    first: Semaphore,
+    waiting: Cell<u32>,
+    /// What runs of it in this worker, weighed.
+    running: Cell<u32>,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        let (waiting, running) = Default::default();
+        Self { free: Notify::new(), first: Semaphore::new(1), waiting, running }
+    }
 }
 
 impl Turns {
@@ -124,6 +242,18 @@ impl Turns {
         if self.waiting.get() > 0 {
             self.free.notify_one();
         }
+    }
+
+    pub(crate) fn add(&self, weight: u32) {
+        self.running.set(self.running.get().saturating_add(weight));
+    }
+
+    pub(crate) fn remove(&self, weight: u32) {
+        self.running.set(self.running.get().saturating_sub(weight));
+    }
+
+    pub(crate) fn running(&self) -> u32 {
+        self.running.get()
     }
 }
 
@@ -156,14 +286,74 @@ impl Drop for Waiting<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::Ipv4Addr;
+
+    const ALL: u32 = INVOCATIONS_PER_WORKER_MAX;
 
     #[test]
-    fn a_place_is_a_functions_own_limit_and_then_the_workers() {
-        let all = u64::from(INVOCATIONS_PER_WORKER_MAX);
-        assert_eq!(decide(1, 1, 1), Ok(()));
-        assert_eq!(decide(2, 1, 2), Err(Full::Function));
-        assert_eq!(decide(1, 0, 1), Err(Full::Function));
-        assert_eq!(decide(1, 1, all), Ok(()));
-        assert_eq!(decide(1, 1, all + 1), Err(Full::Node));
+    fn a_place_is_a_functions_own_limit_its_share_the_clients_and_the_workers() {
+        let found = Found { running: 1, in_worker: 1, of_function: 1, of_client: 1 };
+        assert_eq!(decide(found, 1, ALL), Ok(()));
+        assert_eq!(decide(Found { running: 2, ..found }, 1, ALL), Err(Full::Function));
+        assert_eq!(decide(found, 0, ALL), Err(Full::Function));
+        assert_eq!(decide(Found { in_worker: ALL, ..found }, 1, ALL), Ok(()));
+        assert_eq!(decide(Found { in_worker: ALL + 1, ..found }, 1, ALL), Err(Full::Node));
+        assert_eq!(decide(Found { of_function: 750, ..found }, 1, 750), Ok(()));
+        assert_eq!(decide(Found { of_function: 751, ..found }, 1, 750), Err(Full::Share));
+        assert_eq!(decide(Found { of_client: ALL, ..found }, 1, ALL), Err(Full::Address));
+    }
+
+    #[test]
+    fn one_address_cannot_have_all_of_a_worker_and_others_are_not_counted_with_it() {
+        let clients = Clients::default();
+        let [one, other] = [1, 2].map(|last| Some(Places::of(Ipv4Addr::new(10, 0, 0, last).into(), 7)));
+        let mut held = Vec::new();
+        let begins = |client| {
+            let counted = clients.add(client, 1);
+            let found = Found { running: 1, in_worker: clients.all(), of_function: 1, of_client: clients.of(counted) };
+            decide(found, ALL, ALL).map(|()| counted).inspect_err(|_| clients.remove(counted, 1))
+        };
+        let full = loop {
+            match begins(one) {
+                Ok(counted) => held.push(counted),
+                Err(full) => break full,
+            }
+        };
+        assert_eq!((full, clients.all()), (Full::Address, INVOCATIONS_PER_ADDRESS_AND_WORKER_MAX));
+        let others = begins(other).unwrap();
+        clients.remove(others, 1);
+        // Nor does it matter how long the first of them have gone.
+        held.drain(..200).for_each(|counted| clients.remove(counted, 1));
+        held.extend((0..200).map(|_| begins(one).unwrap()));
+        assert_eq!(begins(one), Err(Full::Address));
+        held.into_iter().for_each(|counted| clients.remove(counted, 1));
+        assert!(clients.all() == 0 && clients.counted.borrow().is_empty());
+    }
+
+    /// However many workers begin, and in whichever order, all together never have more than may be.
+    #[test]
+    fn what_is_reserved_never_lets_more_begin_than_may() {
+        for (limit, workers) in [(1000u32, 1usize), (1000, 2), (300, 3), (257, 64), (3, 2), (100_000, 256)] {
+            let reserved = reserved(limit, workers);
+            let mut running = vec![0u32; workers];
+            let mut order = 1u64;
+            for _ in 0..3 * limit.min(3000) {
+                order = order.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                // Mostly the first: the others' part is what it must leave.
+                let at = if order >> 62 == 0 { (order >> 33) as usize % workers } else { 0 };
+                let own = running[at] + 1;
+                let taken: u32 = running
+                    .iter()
+                    .enumerate()
+                    .map(|(row, other)| if row == at { own } else { *other }.max(reserved))
+                    .sum();
+                if own <= reserved || taken <= limit {
+                    running[at] = own;
+                }
+            }
+            assert!(running.iter().sum::<u32>() <= limit, "{limit} on {workers}");
+        }
+        assert_eq!(reserved(3, 2), 0, "a small limit is exact");
+        assert_eq!(reserved(1000, 64), 1);
     }
 }

@@ -3,7 +3,7 @@
 use std::cell::{Cell, OnceCell};
 use std::time::Duration;
 
-use abi::board::{Reason, now_us};
+use abi::board::{Places, Reason, now_us};
 
 use crate::trace::Entered;
 
@@ -24,6 +24,8 @@ pub(crate) struct Facts {
     recorded_us: Cell<u64>,
     /// Why it was refused or failed.
     pub(crate) reason: Cell<Option<Reason>>,
+    /// Where its client's address is counted.
+    pub(crate) client: Cell<Option<Places>>,
     /// The trace that it belongs to.
     trace: OnceCell<Entered>,
 }

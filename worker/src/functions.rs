@@ -39,6 +39,8 @@ pub(crate) struct Function {
     /// Names the secrets that it has; 0 if it has none.
     secrets: u64,
     pub(crate) module: Module,
+    /// What an invocation counts as, see [`Module::weight`].
+    pub(crate) weight: u32,
     pub(crate) place: Place,
     pub(crate) limits: FunctionLimits,
     pub(crate) timeout: Duration,
@@ -346,10 +348,12 @@ fn function(
     let allow = AllowList::new(spec.allow_outbound.iter().map(|pattern| pattern.as_str()));
     let allow = allow.ok().filter(|_| !spec.allow_outbound.is_empty());
     let outbound = allow.map(|allow| Outbound::new(allow, limits.outbound_requests_max));
+    let weight = module.weight();
     Function {
         outbound,
         name: entry.name.as_str().into(),
         secrets: secrets.map_or(0, |secrets| secrets.revision),
+        weight,
         module,
         place: entry.into(),
         timeout: Duration::from_millis(u64::from(limits.timeout_ms)),
@@ -361,7 +365,7 @@ fn function(
             ArchivedOutput::Raw => Output::Raw,
             ArchivedOutput::Cgi => Output::Cgi,
         },
-        kept: Kept::new(spec.requests_per_instance_max.to_native(), budget),
+        kept: Kept::new(spec.requests_per_instance_max.to_native(), budget, weight),
         typical_turn: TypicalTurn::default(),
         turns,
     }

@@ -12,11 +12,13 @@ use std::time::Duration;
 
 use abi::board::{Addresses, Board, Counts, HOP_BOUNDS_US, Places, Reason, Row, Slot, now_us, refused_index};
 use abi::invocation_id::InvocationId;
+use abi::limits::{INVOCATIONS_PER_FUNCTION_AND_WORKER_MAX, INVOCATIONS_PER_WORKER_MAX};
 use abi::message::{Ending, Settings, ToEngine};
 use abi::spool::{After, Record};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::admission::{self, Clients, Found};
 use crate::connection::send_batch::SendBatch;
 use crate::epoch::Counting;
 use crate::facts::Facts;
@@ -41,6 +43,7 @@ pub(crate) struct Worker {
     row: usize,
     started: Instant,
     connections_open: Cell<u32>,
+    clients: Clients,
     draining: Cell<Option<Ending>>,
     /// Told when draining begins, and when the last connection has gone.
     changed: Notify,
@@ -70,6 +73,7 @@ impl Worker {
             row,
             started: Instant::now(),
             connections_open: Cell::new(0),
+            clients: Clients::default(),
             draining: Cell::new(None),
             changed: Notify::new(),
             drain_deadline: Cell::new(None),
@@ -139,14 +143,21 @@ impl Worker {
         OpenConnection { worker: Rc::clone(self), places }
     }
 
-    /// Counts an invocation in until the guard is dropped; whether it may run is [`crate::admission`]'s to say.
-    pub(crate) fn count_invocation(self: &Rc<Self>, function: &Rc<Function>) -> RunningInvocation {
+    /// Counts an invocation of a client's in until the guard is dropped; whether it may run is [`crate::admission`]'s to say.
+    pub(crate) fn count_invocation(
+        self: &Rc<Self>,
+        function: &Rc<Function>,
+        client: Option<Places>,
+    ) -> RunningInvocation {
+        let client = self.clients.add(client, function.weight);
+        function.turns.add(function.weight);
         self.row().in_flight.fetch_add(1, Relaxed);
         if let Some(slot) = self.slot(function) {
             slot.in_flight.fetch_add(1, SeqCst);
         }
         let epochs = self.functions.engines().ticker().count();
-        RunningInvocation { worker: Rc::clone(self), function: Rc::clone(function), begun: false, _epochs: epochs }
+        let (worker, function) = (Rc::clone(self), Rc::clone(function));
+        RunningInvocation { worker, function, client, begun: false, _epochs: epochs }
     }
 
     /// A guest gets the thread, for `typical` as a rule: replies that would wait too long for it leave first. Tells the engine
@@ -168,14 +179,32 @@ impl Worker {
         self.board.slots(self.row).get(function.place.slot)
     }
 
-    /// Invocations of a function on all workers that may run it.
+    /// Invocations of a function on all workers that may run it, as far as they matter to whether this one may have as many
+    /// as it has: those that are reserved for another worker count as that worker's, and while this one has no more than are
+    /// reserved for it, the others are not looked at.
     pub(crate) fn running_everywhere(&self, function: &Function) -> u32 {
-        self.board.sum(self.rows(), function.place.slot).0
+        let rows = self.rows();
+        let own = self.slot(function).map_or(0, |slot| slot.in_flight.load(SeqCst));
+        let reserved = admission::reserved(function.limits.concurrency_max, rows.len());
+        if own <= reserved { own } else { self.board.in_flight(rows, function.place.slot, reserved) }
     }
 
     /// Requests of a function that wait for their turn, on all workers that may run it.
     pub(crate) fn queued_everywhere(&self, function: &Function) -> u32 {
         self.board.sum(self.rows(), function.place.slot).1
+    }
+
+    /// The most that one function can have of what this worker runs at a time: all of it, if the worker is its own.
+    pub(crate) fn function_share(&self) -> u32 {
+        match self.settings.borrow().only_function {
+            Some(_) => INVOCATIONS_PER_WORKER_MAX,
+            None => INVOCATIONS_PER_FUNCTION_AND_WORKER_MAX,
+        }
+    }
+
+    /// No other worker runs the functions that this one runs.
+    pub(crate) fn runs_alone(&self) -> bool {
+        self.rows().len() == 1
     }
 
     /// The rows of the workers that run the same functions as this one.
@@ -260,6 +289,13 @@ pub(crate) struct OpenConnection {
     places: Option<Places>,
 }
 
+impl OpenConnection {
+    /// Where its client's address is counted.
+    pub(crate) fn client(&self) -> Option<Places> {
+        self.places
+    }
+}
+
 impl Drop for OpenConnection {
     fn drop(&mut self) {
         let worker = &self.worker;
@@ -276,14 +312,21 @@ impl Drop for OpenConnection {
 pub(crate) struct RunningInvocation {
     worker: Rc<Worker>,
     function: Rc<Function>,
+    /// Its client's address, where that is counted.
+    client: Option<Places>,
     begun: bool,
     _epochs: Counting,
 }
 
 impl RunningInvocation {
-    /// How many are counted in in this worker.
-    pub(crate) fn in_worker(&self) -> u64 {
-        self.worker.row().in_flight.load(Relaxed)
+    /// What is counted in, this one included.
+    pub(crate) fn found(&self) -> Found {
+        Found {
+            running: self.worker.running_everywhere(&self.function),
+            in_worker: self.worker.clients.all(),
+            of_function: self.function.turns.running(),
+            of_client: self.worker.clients.of(self.client),
+        }
     }
 
     /// It does run.
@@ -322,6 +365,8 @@ impl Drop for RunningInvocation {
     fn drop(&mut self) {
         let worker = &self.worker;
         worker.row().in_flight.fetch_sub(1, Relaxed);
+        worker.clients.remove(self.client, self.function.weight);
+        self.function.turns.remove(self.function.weight);
         if let Some(slot) = worker.slot(&self.function) {
             slot.in_flight.fetch_sub(1, SeqCst);
         }

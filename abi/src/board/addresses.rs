@@ -10,7 +10,7 @@ const PLACES: usize = 16 * 1024;
 const TABLES: usize = 2;
 
 /// Where an address is counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Places([u16; TABLES]);
 
 impl Places {

@@ -1,5 +1,7 @@
 //! The body of a request, taken out of the bytes that arrive: counted, chunked, or none. Pure; owns no fds.
 
+use std::time::Duration;
+
 use abi::limits::UNREAD_BODY_BYTES_MAX;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
@@ -15,6 +17,8 @@ pub(crate) enum BodyError {
     Ended,
     #[error("the request's body has more than {limit} bytes")]
     TooLarge { limit: u64 },
+    #[error("the client sent nothing of its request's body for {limit:?}")]
+    Stalled { limit: Duration },
     #[error("reading the request's body failed: {0}")]
     Failed(std::io::ErrorKind),
 }
@@ -23,6 +27,7 @@ impl From<BodyError> for wasmtime_wasi_http::Error {
     fn from(error: BodyError) -> Self {
         match error {
             BodyError::Malformed => Self::HttpProtocolError,
+            BodyError::Stalled { .. } => Self::ConnectionReadTimeout,
             BodyError::Ended | BodyError::Failed(_) => Self::ConnectionTerminated,
             BodyError::TooLarge { limit } => Self::HttpRequestBodySize(Some(limit)),
         }

@@ -28,7 +28,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use abi::board::now_us;
+use abi::board::{Places, now_us};
 use abi::limits::{LINGER_SILENT_TIMEOUT, LINGER_TIMEOUT, UNREAD_BODY_BYTES_MAX};
 use abi::message::{Awaits, Ending};
 use bytes::BytesMut;
@@ -62,7 +62,7 @@ pub(crate) fn take(worker: &Rc<Worker>, fd: OwnedFd, read: Vec<u8>, awaits: Awai
         Ok(socket) => {
             let worker = Rc::clone(worker);
             tokio::task::spawn_local(async move {
-                serve(worker, socket, BytesMut::from(&read[..]), awaits, arrived).await;
+                serve(worker, socket, BytesMut::from(&read[..]), awaits, arrived, open.client()).await;
                 drop(open);
             });
         }
@@ -70,9 +70,16 @@ pub(crate) fn take(worker: &Rc<Worker>, fd: OwnedFd, read: Vec<u8>, awaits: Awai
     }
 }
 
-async fn serve(worker: Rc<Worker>, socket: TcpStream, read: BytesMut, awaits: Awaits, mut arrived: Option<Arrived>) {
+async fn serve(
+    worker: Rc<Worker>,
+    socket: TcpStream,
+    read: BytesMut,
+    awaits: Awaits,
+    mut arrived: Option<Arrived>,
+    address: Option<Places>,
+) {
     let wire = SharedWire::new(Wire::new(socket, read, worker.write_timeout()));
-    let mut connection = Connection { wire, client: Client::default() };
+    let mut connection = Connection { wire, client: Client::default(), address };
     let end = {
         let mut drain = pin!(worker.drain_begun());
         let mut waiting = Waiting::new(awaits);
@@ -100,12 +107,15 @@ async fn serve(worker: Rc<Worker>, socket: TcpStream, read: BytesMut, awaits: Aw
 struct Connection {
     wire: SharedWire,
     client: Client,
+    /// Where the client's address is counted.
+    address: Option<Places>,
 }
 
 impl Connection {
     /// Has a request answered and its reply sent. `Ok` when the connection may serve another.
     async fn exchange(&mut self, worker: &Rc<Worker>, routed: Routed, arrived: Option<Arrived>) -> Result<(), End> {
         let account = Account::open(worker, &routed, &self.wire, arrived);
+        account.facts.client.set(self.address);
         let mut asked = routed.asked();
         let reply = {
             let wire = self.wire.clone();

@@ -109,6 +109,10 @@ async fn run(
         // Whatever the guest made of a body that was cut off under it: the client has to know why.
         let reply = match wire.lock().incoming.failure() {
             Some(error @ BodyError::TooLarge { .. }) => return Err(too_large(error)),
+            Some(error @ BodyError::Stalled { .. }) => {
+                count(Reason::RequestBody);
+                return Err(Problem::new(408, error.to_string()));
+            }
             Some(BodyError::Malformed) => return Err(Problem::new(400, BodyError::Malformed.to_string())),
             _ => reply.map_err(|failure| Problem::from(&failure))?,
         };

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
+use abi::limits::BODY_TIMEOUT;
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use http_body::Frame;
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
@@ -60,13 +61,15 @@ pub(super) struct Wire {
     /// Whoever waits for the request's body to be let go.
     released: Option<Waker>,
     write_deadline: Deadline,
+    body_deadline: Deadline,
     write_timeout: Duration,
 }
 
 impl Wire {
     pub(super) fn new(socket: TcpStream, read: BytesMut, write_timeout: Duration) -> Self {
-        let (incoming, outgoing, write_deadline) = Default::default();
-        Self { socket, buffer: read, incoming, outgoing, released: None, write_deadline, write_timeout }
+        let (incoming, outgoing, write_deadline, body_deadline) = Default::default();
+        let released = None;
+        Self { socket, buffer: read, incoming, outgoing, released, write_deadline, body_deadline, write_timeout }
     }
 
     pub(super) fn set_write_timeout(&mut self, write_timeout: Duration) {
@@ -110,7 +113,13 @@ impl Wire {
                 Ok(Piece::More { bytes }) => {
                     self.incoming.want_continue();
                     let room = usize::try_from(bytes).unwrap_or(usize::MAX).clamp(READ_BYTES, BODY_READ_BYTES);
-                    match ready!(self.fill(cx, room)) {
+                    let Poll::Ready(filled) = self.fill(cx, room) else {
+                        ready!(self.poll_stalled(cx));
+                        self.incoming.fail(BodyError::Stalled { limit: BODY_TIMEOUT });
+                        continue;
+                    };
+                    self.body_deadline.clear();
+                    match filled {
                         Ok(0) => self.incoming.fail(BodyError::Ended),
                         Ok(_) => {}
                         Err(error) => self.incoming.fail(BodyError::Failed(error.kind())),
@@ -121,8 +130,17 @@ impl Wire {
         }
     }
 
+    /// Resolves when the client has sent nothing of a body for too long while somebody waited for it.
+    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.body_deadline.is_set() {
+            self.body_deadline.set(BODY_TIMEOUT);
+        }
+        self.body_deadline.poll_passed(cx)
+    }
+
     /// The request's body has been dropped by whoever read it.
     pub(super) fn release(&mut self) {
+        self.body_deadline.clear();
         self.incoming.held = false;
         if let Some(waker) = self.released.take() {
             waker.wake();

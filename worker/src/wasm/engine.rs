@@ -19,10 +19,10 @@ use super::host::Host;
 use super::instances::SPENT_INSTANCES_MAX;
 use crate::epoch::Ticker;
 
-/// A component is a handful of core modules: the program, the adapters of its toolchain, and shims between them.
-const CORE_INSTANCES_PER_COMPONENT: u32 = 4;
-/// Most have one memory; composed ones have more.
-const MEMORIES_PER_COMPONENT: u32 = 2;
+/// Tables that the pool has for each instance: of the program, the adapters of its toolchain, and shims between them.
+const TABLES_PER_INSTANCE: u32 = 4;
+/// The same for memories. Most have one; composed ones have more.
+const MEMORIES_PER_INSTANCE: u32 = 2;
 const STACKS_PER_INSTANCE: u32 = 2;
 /// Bytes of a memory that are cleared in place when its slot is used again, rather than given back to the kernel.
 const MEMORY_KEEP_RESIDENT_BYTES: usize = 1024 * 1024;
@@ -55,6 +55,23 @@ impl Module {
             Self::Command(Command::Core(pre)) => pre.module().engine(),
         }
     }
+
+    /// How many instances the pool has room for in place of one of this: more than 1 for a component with more memories or
+    /// tables than most have.
+    pub(crate) fn weight(&self) -> u32 {
+        let needs = match self {
+            Self::Http02(pre) => pre.instance_pre().component().resources_required(),
+            Self::Http03(pre) => pre.instance_pre().component().resources_required(),
+            Self::Command(Command::Component(pre)) => pre.instance_pre().component().resources_required(),
+            Self::Command(Command::Core(pre)) => Some(pre.module().resources_required()),
+        };
+        // None for what imports core modules, which is not linked here.
+        needs.map_or(1, |needs| weight(needs.num_memories, needs.num_tables))
+    }
+}
+
+fn weight(memories: u32, tables: u32) -> u32 {
+    memories.div_ceil(MEMORIES_PER_INSTANCE).max(tables.div_ceil(TABLES_PER_INSTANCE)).max(1)
 }
 
 /// An engine, and the imports that its guests find.
@@ -126,9 +143,10 @@ fn engine(config: Config) -> Result<Engine> {
     let mut pool = PoolingAllocationConfig::new();
     let instances = INVOCATIONS_PER_WORKER_MAX + KEPT_INSTANCES_PER_WORKER_MAX + SPENT_INSTANCES_MAX;
     pool.total_component_instances(instances)
-        .total_core_instances(instances * CORE_INSTANCES_PER_COMPONENT)
-        .total_memories(instances * MEMORIES_PER_COMPONENT)
-        .total_tables(instances * CORE_INSTANCES_PER_COMPONENT)
+        // The pool only counts them: no room is kept for one.
+        .total_core_instances(instances * CORE_INSTANCES_MAX)
+        .total_memories(instances * MEMORIES_PER_INSTANCE)
+        .total_tables(instances * TABLES_PER_INSTANCE)
         // An instance of WASI 0.3 keeps one between its requests, and may wait on a second.
         .total_stacks(instances * STACKS_PER_INSTANCE)
         .max_core_instances_per_component(CORE_INSTANCES_MAX)
@@ -175,4 +193,17 @@ fn linker_03(engine: &Engine) -> Result<Linker<Host>> {
     wasmtime_wasi::p3::add_to_linker(&mut linker)?;
     wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
     Ok(linker)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::weight;
+
+    #[test]
+    fn an_instance_weighs_what_it_takes_of_the_scarcest() {
+        let cases = [((0, 0), 1), ((1, 1), 1), ((2, 4), 1), ((3, 1), 2), ((24, 2), 12), ((1, 30), 8), ((100, 100), 50)];
+        for ((memories, tables), expected) in cases {
+            assert_eq!(weight(memories, tables), expected, "{memories} memories, {tables} tables");
+        }
+    }
 }

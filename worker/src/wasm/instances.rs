@@ -135,6 +135,7 @@ pub(crate) struct Budget(Rc<Taken>);
 
 #[derive(Default)]
 struct Taken {
+    /// Each as many as it weighs.
     instances: Cell<u32>,
     /// Linear memory of those made ready; the kernel has given as much of it as was written.
     standby_bytes: Cell<usize>,
@@ -144,6 +145,8 @@ struct Taken {
 pub(crate) struct Kept {
     requests_per_instance_max: u32,
     budget: Budget,
+    /// What each instance counts as, see [`Module::weight`].
+    weight: u32,
     /// Have served, and may serve again.
     used: RefCell<Vec<(Instant, Instance)>>,
     /// Have been made ready and have not served.
@@ -159,11 +162,12 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    pub(crate) fn new(requests_per_instance_max: u32, budget: Budget) -> Self {
+    pub(crate) fn new(requests_per_instance_max: u32, budget: Budget, weight: u32) -> Self {
         let (used, standby, wanted) = (RefCell::default(), RefCell::default(), Cell::new(0));
         Self {
             requests_per_instance_max,
             budget,
+            weight,
             used,
             standby,
             wanted,
@@ -200,7 +204,7 @@ impl Kept {
         if fits && !instance.leaks && instance.store.data_mut().end() {
             self.count(1);
             self.used.borrow_mut().push((Instant::now(), instance));
-        } else {
+        } else if self.weight == 1 {
             spent.put(instance);
         }
     }
@@ -260,11 +264,12 @@ impl Kept {
     }
 
     fn has_room(&self) -> bool {
-        self.budget.0.instances.get() < KEPT_INSTANCES_PER_WORKER_MAX
+        self.budget.0.instances.get() + self.weight <= KEPT_INSTANCES_PER_WORKER_MAX
     }
 
     fn count(&self, change: i32) {
         let instances = &self.budget.0.instances;
+        let change = change.saturating_mul(self.weight.cast_signed());
         instances.set(instances.get().saturating_add_signed(change));
     }
 

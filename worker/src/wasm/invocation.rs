@@ -80,6 +80,10 @@ pub(crate) enum Failure {
     BrokenBody { function: String, reason: String },
     #[error("function {function:?} runs {limit} requests at a time, and no more wait; try again")]
     FunctionFull { function: String, limit: u32 },
+    #[error("function {function:?} runs as many requests on this worker as one function may; try again")]
+    ShareFull { function: String },
+    #[error("this worker runs as many requests of your address as one address may have; try again")]
+    AddressFull,
     #[error("this worker runs as many invocations as it can; try again")]
     NodeFull,
 }
@@ -117,7 +121,7 @@ impl From<&Failure> for Reason {
             | Failure::BadReply { .. }
             | Failure::BrokenBody { .. } => Self::Reply,
             Failure::FunctionFull { .. } => Self::Queue,
-            Failure::NodeFull => Self::Worker,
+            Failure::ShareFull { .. } | Failure::AddressFull | Failure::NodeFull => Self::Worker,
         }
     }
 }
@@ -126,8 +130,8 @@ impl From<&Failure> for Problem {
     fn from(failure: &Failure) -> Self {
         let status = match failure {
             Failure::TimedOut { .. } | Failure::OutOfCpuTime { .. } => 504,
-            Failure::FunctionFull { .. } => 429,
-            Failure::NodeFull => 503,
+            Failure::FunctionFull { .. } | Failure::AddressFull => 429,
+            Failure::ShareFull { .. } | Failure::NodeFull => 503,
             _ => 500,
         };
         Self::new(status, failure.to_string())
@@ -194,6 +198,8 @@ pub(crate) async fn run(
         Full::Function => {
             Failure::FunctionFull { function: function.name.to_string(), limit: function.limits.concurrency_max }
         }
+        Full::Share => Failure::ShareFull { function: function.name.to_string() },
+        Full::Address => Failure::AddressFull,
         Full::Node => Failure::NodeFull,
     })?;
     facts.admitted(begun_us);
