@@ -2,7 +2,7 @@
 //! not work never becomes active.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -298,6 +298,48 @@ fn module_that_starts_with(code: &[u8], pages: u8) -> Vec<u8> {
         section(10, &[&[2][..], &body(&[]), &body(code)].concat()),
     ];
     [guests::EMPTY_MODULE, &sections.concat()].concat()
+}
+
+#[test]
+fn what_wants_a_worker_of_its_own_is_tried_in_one_and_never_in_a_shared_one() {
+    let files = TempDir::new().unwrap();
+    let node = Node::build().start();
+    let file = files.path().join("slow.wasm");
+    // It counts to 200 million in its memory: loop, i32.store 0 (i32.load 0) + 1, br_if (i32.load 0) < 200,000,000, end.
+    let counts =
+        b"\x03\x40\x41\0\x41\0\x28\x02\0\x41\x01\x6a\x36\x02\0\x41\0\x28\x02\0\x41\x80\x84\xaf\xdf\0\x49\x0d\0\x0b";
+    fs::write(&file, module_that_starts_with(counts, 1)).unwrap();
+    let file = file.to_str().unwrap();
+    let deploy = |isolation| ["deploy", file, "--name", "it", "--isolation", isolation];
+    // The workers that were there while the change was made.
+    let seen = |change: &[&str]| {
+        thread::scope(|scope| {
+            let change = scope.spawn(|| drop(node.cli(change).expect_code(0)));
+            let mut pools = BTreeSet::new();
+            while !change.is_finished() {
+                pools.extend(node.status().workers.into_iter().map(|worker| worker.pool));
+            }
+            change.join().unwrap();
+            pools
+        })
+    };
+    let trial = "trial of it";
+    assert!(!seen(&deploy("shared")).contains(trial));
+    for change in [
+        &deploy("process")[..],
+        &["rollback", "it", "v2"],
+        &["alias", "set", "it@staging", "v2"],
+        &["alias", "set", "it@staging", "v1"],
+    ] {
+        assert!(seen(change).contains(trial), "{change:?}");
+    }
+    // A version that wants a process is not run in a shared worker because somebody names it.
+    node.cli(&deploy("shared")).expect_code(0);
+    node.cli(&["alias", "set", "it@staging", "v3"]).expect_code(0);
+    node.cli(&["invoke", "it@v2"]).expect_error(&["worker of its own", "alias"]);
+    node.cli(&["invoke", "it@v1"]).expect_code(0);
+    assert!(seen(&["rollback", "it", "v2"]).contains(trial));
+    node.stop();
 }
 
 /// What the store has of functions.

@@ -75,6 +75,7 @@ pub(super) fn of_one(version: &Manifest, alias: Option<&Alias>, key: Key<'_>) ->
 fn entry(name: &str, function: &Function, slot: Slot, specs: &mut Specs, key: Key<'_>) -> catalogue::Function {
     let versions: Vec<(&str, Version)> = function
         .versions()
+        .filter(|version| runs_here(function, version))
         .filter_map(|version| {
             let position = specs.position(spec(version, None));
             Some((version.version.as_str(), self::version(version, position, key)?))
@@ -106,17 +107,18 @@ fn entry(name: &str, function: &Function, slot: Slot, specs: &mut Specs, key: Ke
     }
 }
 
-/// Where all of a function runs: in a worker of its own if any version wants one that an alias names, or, while none is named, the
-/// newest.
+/// Where all of a function runs: in a worker of its own if any version wants one that an alias names, or the newest.
 pub(super) fn isolation(function: &Function) -> Isolation {
-    let mut named = function.aliases().flat_map(|alias| &alias.targets).peekable();
-    let own = match named.peek() {
-        None => function.foremost().is_some_and(|version| version.isolation == Isolation::Process),
-        Some(_) => named
-            .filter_map(|target| function.version(&target.version))
-            .any(|version| version.isolation == Isolation::Process),
-    };
+    let named = function.aliases().flat_map(|alias| &alias.targets);
+    let named = named.filter_map(|target| function.version(&target.version));
+    let mut counted = named.chain(function.versions().next_back());
+    let own = counted.any(|version| version.isolation == Isolation::Process);
     if own { Isolation::Process } else { Isolation::Shared }
+}
+
+/// Whether the function's workers may run a version of it: what wants a worker of its own runs in no shared one.
+pub(super) fn runs_here(function: &Function, version: &Manifest) -> bool {
+    version.isolation == Isolation::Shared || isolation(function) == Isolation::Process
 }
 
 fn version(version: &Manifest, spec: u32, key: Key<'_>) -> Option<Version> {
@@ -216,7 +218,10 @@ mod tests {
         // Nothing is named: the newest is all there is to go by.
         assert_eq!(isolation(&function), Isolation::Process);
         function.put_alias(Arc::new(Alias::of("a", ACTIVE, &shared.version)));
+        assert_eq!(isolation(&function), Isolation::Process, "it may be called, or be about to become active");
+        function.put_version(made("a", 3, Isolation::Shared));
         assert_eq!(isolation(&function), Isolation::Shared);
+        assert!(runs_here(&function, &shared) && !runs_here(&function, &own));
         function.put_alias(Arc::new(Alias::of("a", "staging", &own.version)));
         assert_eq!(isolation(&function), Isolation::Process);
     }

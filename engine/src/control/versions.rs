@@ -10,6 +10,7 @@ use abi::reference::{Reference, check_alias};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::catalogue::runs_here;
 use super::functions::{ChangeError, Functions};
 use crate::store::alias::{Alias, Target, now_ms};
 use crate::store::contents::{Function, VersionError};
@@ -104,13 +105,13 @@ impl Functions {
         if function.alias(&alias.alias).is_none() && function.aliases().count() >= ALIASES_PER_FUNCTION_MAX {
             return Err(ChangeError::TooManyAliases(name.to_owned()));
         }
+        let mut changed = function.as_ref().clone();
+        changed.put_alias(Arc::new(alias.clone()));
         for version in &versions {
             let Some(digest) = files::unhex(&version.artefact) else { continue };
             self.cache.make_ready(&self.cache.ensure(&digest, version.kind).await?);
-            self.try_out(version, Some(&alias)).await?;
+            self.try_out(version, Some(&alias), &changed).await?;
         }
-        let mut changed = function.as_ref().clone();
-        changed.put_alias(Arc::new(alias.clone()));
         let served = self.served_with(name, &changed).await;
         self.check_limits(name, &served)?;
         self.repository.put_alias(&alias, &versions).await?;
@@ -204,7 +205,10 @@ impl Functions {
                     Err(ChangeError::UnknownAlias { name: name.to_owned(), alias: alias.to_owned() })
                 }
                 Some(Reference::Alias(_)) => Ok(()),
-                _ => Ok(function.find(name, reference).map(drop)?),
+                _ => match function.find(name, reference)? {
+                    version if runs_here(function, version) => Ok(()),
+                    _ => Err(ChangeError::NotHere { name: name.to_owned(), version: reference.to_owned() }),
+                },
             },
         }
     }

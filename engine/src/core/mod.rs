@@ -23,4 +23,6 @@ pub(crate) enum Pool {
     Shared,
     /// The one worker of this function.
     Function(String),
+    /// A worker that only tries versions of this function, and leaves when it has.
+    Trial(String),
 }

@@ -74,6 +74,11 @@ pub(crate) enum ChangeError {
     Unhealthy { path: String, reason: String },
     #[error("there is no function {0:?}; `sockhop list` shows those there are")]
     Unknown(String),
+    #[error(
+        "version {version:?} of function {name:?} wants a worker of its own, and the function runs in shared ones; have an \
+         alias mean it, which moves the whole function"
+    )]
+    NotHere { name: String, version: String },
     #[error("function {name:?} has no alias {alias:?}; `sockhop alias list {name}` shows those it has")]
     UnknownAlias { name: String, alias: String },
     #[error("function {name:?} has no alias {alias:?} yet; say which version it is to mean")]
@@ -129,6 +134,7 @@ impl ChangeError {
             Self::TooMany
             | Self::NoWorkerLeft(_)
             | Self::Version(VersionError::Ambiguous { .. })
+            | Self::NotHere { .. }
             | Self::NotActive(_)
             | Self::NoPrevious(_)
             | Self::ActiveStays(_)
@@ -428,12 +434,13 @@ impl Functions {
         let alias = Alias::of(&name, ACTIVE, &version.version);
         let alias = function.active().map_or(alias.clone(), |active| active.pointed_at(alias.targets));
         let alias = (activation == Activation::Activate).then_some(alias);
-        self.try_out(&version, alias.as_ref()).await?;
-        if let Some(path) = &version.health_path {
-            self.try_health(&version, &changed, path).await?;
-        }
+        let unnamed = changed.clone();
         if let Some(alias) = &alias {
             changed.put_alias(Arc::new(alias.clone()));
+        }
+        self.try_out(&version, alias.as_ref(), &changed).await?;
+        if let Some(path) = &version.health_path {
+            self.try_health(&version, &unnamed, path).await?;
         }
         let served = self.served_with(&name, &changed).await;
         self.check_limits(&name, &served)?;

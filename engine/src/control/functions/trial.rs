@@ -11,9 +11,10 @@ use tokio::sync::oneshot;
 
 use super::{ChangeError, Functions};
 use crate::control::{catalogue, invoke};
+use crate::core::Pool;
 use crate::store::alias::Alias;
 use crate::store::contents::Function;
-use crate::store::manifest::Manifest;
+use crate::store::manifest::{Isolation, Manifest};
 use crate::workers::supervise::{Command, TrialError};
 
 /// What a worker gets to instantiate a version beyond the function's own time limit: it may have other things to do.
@@ -27,17 +28,22 @@ const WORKER_PAUSE: Duration = Duration::from_millis(50);
 const ANSWER_BYTES_MAX: usize = 300;
 
 impl Functions {
-    /// Has a worker instantiate a version, with what `alias` lays over it. A worker that dies meanwhile may have been killed for
-    /// another reason, and the next one is asked.
+    /// Has a worker instantiate a version, with what `alias` lays over it; `changed` is its function as it is to be. A worker
+    /// that dies meanwhile may have been killed for another reason, and the next one is asked.
+    ///
+    /// What is to run in a worker of its own runs no code in a shared one, nor in the one that serves.
     pub(in crate::control) async fn try_out(
         &self,
         version: &Manifest,
         alias: Option<&Alias>,
+        changed: &Function,
     ) -> Result<(), ChangeError> {
+        let own = [version.isolation, catalogue::isolation(changed)].contains(&Isolation::Process);
+        let pool = if own { Pool::Trial(version.name.clone()) } else { Pool::Shared };
         let catalogue = catalogue::of_one(version, alias, &|artefact, kind| self.cache.key(artefact, kind)).seal()?;
         let (catalogue, began, mut deaths) = (Arc::new(catalogue), Instant::now(), 0);
         loop {
-            match self.try_out_once(version, Arc::clone(&catalogue)).await {
+            match self.try_out_once(version, Arc::clone(&catalogue), pool.clone()).await {
                 Err(ChangeError::Trial(TrialError::Died)) if deaths + 1 < DEATHS_MAX => deaths += 1,
                 Err(ChangeError::Trial(TrialError::NoWorker)) if began.elapsed() < WORKER_WAIT => {
                     tokio::time::sleep(WORKER_PAUSE).await;
@@ -47,9 +53,9 @@ impl Functions {
         }
     }
 
-    async fn try_out_once(&self, version: &Manifest, catalogue: Arc<OwnedFd>) -> Result<(), ChangeError> {
+    async fn try_out_once(&self, version: &Manifest, catalogue: Arc<OwnedFd>, pool: Pool) -> Result<(), ChangeError> {
         let (done, tried) = oneshot::channel();
-        self.supervisor.send(Command::Try { catalogue, done }).map_err(|_| ChangeError::Stopping)?;
+        self.supervisor.send(Command::Try { catalogue, pool, done }).map_err(|_| ChangeError::Stopping)?;
         let within = Duration::from_millis(version.limits.timeout_ms.into()) + GRACE;
         let tried = tokio::time::timeout(within, tried).await.map_err(|_| TrialError::Slow(within))?;
         Ok(tried.map_err(|_| ChangeError::Stopping)??)

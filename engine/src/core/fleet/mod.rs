@@ -1,6 +1,7 @@
 //! The fleet: which workers there are to be, which there are, and what each serves by. Pure; owns no fds.
 //!
-//! A *seat* is a place for a worker: so many a core for shared functions, one for each function with `isolation = "process"`.
+//! A *seat* is a place for a worker: so many a core for shared functions, one for each function with `isolation = "process"`,
+//! and one for a trial of such a function's version, as long as it takes.
 //! The processes that have a seat one after another are its *lives*. The supervisor tells the fleet what happens and does,
 //! in order, what it answers; the fleet never looks at anything itself. This file has what may happen and what follows;
 //! [`seat`] is one worker's place, [`publish`] changes what is served.
@@ -58,8 +59,10 @@ pub(crate) enum Event {
     Broke { worker: WorkerId, why: String },
     /// Its process has ended.
     Ended(WorkerId),
-    /// A connection waits for a worker of this pool.
+    /// A connection, or a trial, waits for a worker of this pool.
     Wanted(Pool),
+    /// A worker that was started for a trial has none left.
+    Tried(WorkerId),
     /// Serve by the catalogue of this generation, in which these functions have workers of their own.
     Publish { generation: u64, own: Vec<String>, ticket: Ticket },
     /// Everybody finishes and leaves.
@@ -152,6 +155,7 @@ impl Fleet {
             Event::Broke { worker, why } => self.kill(worker, why),
             Event::Ended(worker) => self.on_ended(worker, now),
             Event::Wanted(pool) => self.on_wanted(&pool, now),
+            Event::Tried(worker) => self.leave(worker),
             Event::Publish { generation, own, ticket } => self.publish(generation, own, ticket, now),
             Event::Drain => self.drain(),
             Event::Kill => self.kill_all("the time to finish is over"),
@@ -256,6 +260,8 @@ impl Fleet {
             seat.phase = Phase::Resting { until: now + delay };
             let failed_starts = seat.back_off.failed_starts();
             self.actions.push(Action::Died { worker, delay, failed_starts });
+            // Whoever wants the trial asks again.
+            self.seats.retain(|_, seat| !seat.is_trial() || matches!(seat.phase, Phase::Running(_)));
         }
     }
 
@@ -306,7 +312,7 @@ impl Fleet {
         let Phase::Running(running) = &seat.phase else { return };
         let (served, lived, leaving) = (running.applied.is_some(), now - running.since, running.leaving);
         let mut died = None;
-        if draining || seat.retiring {
+        if draining || seat.retiring || seat.is_trial() {
             self.seats.remove(&worker.seat);
             // Somebody may have waited for its row.
             self.arrange_seats();
@@ -334,6 +340,13 @@ impl Fleet {
                 Phase::Running(running) if running.leaving => seat.wanted = true,
                 Phase::Running(_) | Phase::Resting { .. } => {}
             }
+        }
+        if let Pool::Trial(_) = pool
+            && self.seats.values().all(|seat| seat.pool != *pool)
+            && let Some(row) = self.free_row()
+        {
+            let core = self.plan.shared[row % self.plan.shared.len()];
+            self.seats.insert(row, Seat::new(pool.clone(), core, Phase::Resting { until: now }));
         }
     }
 
@@ -384,7 +397,7 @@ impl Fleet {
 
     /// Tells who gets connections now.
     fn serve(&mut self) {
-        let ready = self.seats.iter().filter(|(_, seat)| seat.takes_connections());
+        let ready = self.seats.iter().filter(|(_, seat)| seat.takes_connections() && !seat.is_trial());
         let ready = ready.map(|(row, seat)| (seat.pool.clone(), WorkerId { seat: *row, life: seat.life })).collect();
         // Only the last one before other actions matters.
         if let Some(Action::Serve { .. }) = self.actions.last() {

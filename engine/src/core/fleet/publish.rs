@@ -60,7 +60,8 @@ impl Fleet {
         self.own = own.into_iter().map(Pool::Function).collect();
         self.arrange_seats();
         self.generation = generation;
-        for worker in self.workers(|seat| !seat.retiring && matches!(&seat.phase, Phase::Running(r) if r.said_hello)) {
+        let serves = |seat: &Seat| !seat.retiring && !seat.is_trial();
+        for worker in self.workers(|seat| serves(seat) && matches!(&seat.phase, Phase::Running(r) if r.said_hello)) {
             if let Some(running) = self.running(worker) {
                 running.flushed = false;
                 self.actions.push(Action::SendCatalogue(worker));
@@ -73,7 +74,9 @@ impl Fleet {
     pub(super) fn arrange_seats(&mut self) {
         let mut missing = self.own.clone();
         let mut retired = Vec::new();
-        for (row, seat) in self.seats.iter_mut().filter(|(_, seat)| seat.pool != Pool::Shared && !seat.retiring) {
+        for (row, seat) in
+            self.seats.iter_mut().filter(|(_, seat)| matches!(seat.pool, Pool::Function(_)) && !seat.retiring)
+        {
             if !missing.remove(&seat.pool) {
                 seat.retiring = true;
                 retired.push(WorkerId { seat: *row, life: seat.life });
@@ -95,7 +98,7 @@ impl Fleet {
             return;
         }
         let overdue = self.publishing.iter().any(|publishing| now >= publishing.deadline);
-        let unsent = self.workers(|seat| !seat.retiring && seat.has_unsent());
+        let unsent = self.workers(|seat| !seat.retiring && !seat.is_trial() && seat.has_unsent());
         if unsent.is_empty() {
             self.serving = self.generation;
             self.serve();

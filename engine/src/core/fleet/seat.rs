@@ -87,6 +87,11 @@ impl Seat {
         Some(self.life)
     }
 
+    /// Whether it is for a trial: no catalogue is served here.
+    pub(super) fn is_trial(&self) -> bool {
+        matches!(self.pool, Pool::Trial(_))
+    }
+
     /// Whether it is to be sent connections.
     pub(crate) fn takes_connections(&self) -> bool {
         let fit =
@@ -96,6 +101,9 @@ impl Seat {
 
     /// Whether it may yet begin a request by a catalogue before `generation`, or is to serve it and cannot yet.
     pub(super) fn is_behind(&self, generation: u64) -> bool {
+        if self.is_trial() {
+            return false;
+        }
         match &self.phase {
             // Its next process begins with the newest.
             Phase::Dormant => false,

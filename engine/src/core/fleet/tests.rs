@@ -232,3 +232,28 @@ fn draining_ends_with_nobody() {
     assert!(story.fleet.is_empty());
     assert_eq!(answered(&story.on(publish(3, &[]))), [(3, Err(PublishError::Stopping))]);
 }
+
+#[test]
+fn a_trial_has_a_worker_of_its_own_that_serves_nothing_and_goes_when_it_is_done() {
+    let mut story = Story::new(1);
+    story.all_serve();
+    let trial = Pool::Trial("own".into());
+    assert_eq!(story.on(Event::Wanted(trial.clone())), [Action::Start { worker: worker(1, 1), core: 0 }]);
+    assert_eq!(story.on(Event::Wanted(trial.clone())), []);
+    let welcomed = story.on(Event::Hello { worker: worker(1, 1), same_build: true });
+    assert_eq!(welcomed, [Action::Welcome { worker: worker(1, 1), pool: trial.clone() }]);
+    let applied = story.on(Event::Applied { worker: worker(1, 1), generation: 1 });
+    assert_eq!(ready(&applied), Some(vec![0]), "it gets no connections");
+    // What is published meanwhile does not wait for it, nor take it away.
+    assert_eq!(story.on(publish(2, &["other"])), [Action::SendCatalogue(worker(0, 1))]);
+    let _ = story.on(Event::Flushed(worker(0, 1)));
+    let done = story.on(Event::Applied { worker: worker(0, 1), generation: 2 });
+    assert_eq!(answered(&done), [(2, Ok(()))]);
+    let over = story.on(Event::Tried(worker(1, 1)));
+    assert!(over.contains(&Action::SendDrain(worker(1, 1))), "{over:?}");
+    let _ = story.on(Event::Draining(worker(1, 1)));
+    let gone = story.on(Event::Ended(worker(1, 1)));
+    assert!(gone.contains(&Action::Bury(worker(1, 1))), "{gone:?}");
+    assert!(story.fleet.seats().all(|(_, seat)| seat.pool != trial));
+    assert_eq!(story.wait(IDLE), []);
+}

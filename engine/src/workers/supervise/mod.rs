@@ -55,8 +55,8 @@ const DRAIN_GRACE: Duration = Duration::from_millis(500);
 pub(crate) enum Command {
     /// Serve by this catalogue; answered when every worker does.
     Publish { catalogue: Arc<OwnedFd>, view: Arc<CatalogueView>, done: Done },
-    /// Have a shared worker instantiate the one version of this catalogue.
-    Try { catalogue: Arc<OwnedFd>, done: Tried },
+    /// Have a worker of this pool instantiate the one version of this catalogue.
+    Try { catalogue: Arc<OwnedFd>, pool: Pool, done: Tried },
     /// Have every worker write what it has logged by now.
     WriteLog { written: oneshot::Sender<()> },
     /// Serve by these settings; answered when they are in every worker's queue.
@@ -396,7 +396,7 @@ impl Supervisor {
             let odd = self.fleet.seats().any(|(row, seat)| row == worker.seat && odd(seat));
             let process = if odd { process::look(link.pid) } else { None };
             let seen = Seen { heartbeat_ms, guest_deadline_ms: row.guest_deadline_ms.load(Relaxed), process };
-            let busy = link.handle.load() > 0 || row.in_flight.load(Relaxed) > 0;
+            let busy = link.handle.load() > 0 || row.in_flight.load(Relaxed) > 0 || self.trials.has(worker);
             self.fleet.look(worker, Look { seen, busy }, now_ms(), now);
         }
     }
@@ -432,6 +432,8 @@ impl Supervisor {
             (ToEngine::Tried { ticket, failure }, None) => {
                 if !self.trials.answered(worker, ticket, failure) {
                     self.on(Event::Broke { worker, why: "it answered a trial that it was not asked for".to_owned() });
+                } else if self.is_for_trials(worker) && !self.trials.has(worker) {
+                    self.on(Event::Tried(worker));
                 }
             }
             (ToEngine::LogWritten { ticket }, None) => {
@@ -494,7 +496,7 @@ impl Supervisor {
 
     fn on_command(&mut self, command: Command) {
         match command {
-            Command::Try { catalogue, done } => self.try_out(catalogue, done),
+            Command::Try { catalogue, pool, done } => self.try_out(catalogue, pool, done),
             Command::WriteLog { written } => self.write_log(written),
             Command::Publish { catalogue, view, done } => self.publish(catalogue, view, done),
             Command::Reconfigure { settings, drain_timeout, done } => {
@@ -541,7 +543,7 @@ impl Supervisor {
     fn settings_of(&self, pool: Pool) -> Settings {
         let only_function = match pool {
             Pool::Shared => None,
-            Pool::Function(name) => Some(name),
+            Pool::Function(name) | Pool::Trial(name) => Some(name),
         };
         Settings { only_function, ..self.plan.settings.clone() }
     }

@@ -29,6 +29,7 @@ impl Supervisor {
             pool: match &seat.pool {
                 Pool::Shared => "shared".to_owned(),
                 Pool::Function(name) => name.clone(),
+                Pool::Trial(name) => format!("trial of {name}"),
             },
             state,
             restarts: seat.restarts,

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::{Supervisor, WorkerId};
 use crate::core::Pool;
+use crate::core::fleet::Event;
 
 /// Why a version was not instantiated.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +53,11 @@ impl Trials {
         }
     }
 
+    /// Whether a worker has trials to answer.
+    pub(super) fn has(&self, worker: WorkerId) -> bool {
+        self.pending.values().any(|(asked, _)| *asked == worker)
+    }
+
     /// A worker has ended.
     pub(super) fn bury(&mut self, worker: WorkerId) {
         for (_, (_, tried)) in self.pending.extract_if(|_, (asked, _)| *asked == worker) {
@@ -61,21 +67,28 @@ impl Trials {
 }
 
 impl Supervisor {
-    /// Has a shared worker instantiate the one version of `catalogue`.
-    pub(super) fn try_out(&mut self, catalogue: Arc<OwnedFd>, tried: Tried) {
+    /// Has a worker of `pool` instantiate the one version of `catalogue`. When there is none, it is started if it is for
+    /// trials, and whoever asked asks again.
+    pub(super) fn try_out(&mut self, catalogue: Arc<OwnedFd>, pool: Pool, tried: Tried) {
         let workers = self.fleet.running_workers();
         let mut seats = self.fleet.seats();
-        let serves = seats.find(|(_, seat)| seat.pool == Pool::Shared && seat.takes_connections());
+        let serves = seats.find(|(_, seat)| seat.pool == pool && seat.takes_connections());
         let serving = serves.and_then(|(row, _)| workers.into_iter().find(|worker| worker.seat == row));
         drop(seats);
         let Some(worker) = serving else {
             let _ = tried.send(Err(TrialError::NoWorker));
-            return;
+            return self.on(Event::Wanted(pool));
         };
         let ticket = self.trials.begin(worker, tried);
         if let Some(event) = self.send(worker, ToWorker::Try { ticket }, Some(catalogue)) {
             self.on(event);
         }
+    }
+
+    /// Whether a worker was started for trials.
+    pub(super) fn is_for_trials(&self, worker: WorkerId) -> bool {
+        let mut seats = self.fleet.seats();
+        seats.any(|(row, seat)| row == worker.seat && matches!(seat.pool, Pool::Trial(_)))
     }
 }
 
