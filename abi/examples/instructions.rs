@@ -56,6 +56,7 @@ fn function(number: u32) -> Function {
         slot: number,
         slot_life: 1,
         secrets: 0,
+        previews: true,
         aliases: vec![Alias { name: ACTIVE.to_owned(), targets: vec![target] }],
         versions: vec![Version { number: 1, id: u128::from(number).to_be_bytes(), module: [7; 32], spec: 0 }],
     }
@@ -90,7 +91,7 @@ fn peek_and_route(domain: Option<&str>, times: u32) {
         let head::Parsed::Complete(head) = head::parse(black_box(REQUEST)).unwrap() else {
             panic!("the head is whole")
         };
-        black_box(route::route(&catalogue, domain, head.host, head.target).unwrap());
+        black_box(route::route(&catalogue, domain, head.host, head.target, route::Caller::Public).unwrap());
     }
 }
 

@@ -187,6 +187,8 @@ pub struct Function {
     pub slot_life: u32,
     /// Names what its secrets are ([`crate::secrets`]) and tells nothing of them; 0 when there are none.
     pub secrets: u64,
+    /// Anybody may name its versions and aliases; otherwise only the control API.
+    pub previews: bool,
     /// Sorted by name; names are unique.
     pub aliases: Vec<Alias>,
     /// Sorted by id; ids are unique.
@@ -388,15 +390,19 @@ pub(crate) mod tests {
             slot: 0,
             slot_life: 1,
             secrets: 0,
+            previews: true,
             aliases: vec![alias("active", vec![target(1, 1)]), alias("canary", vec![target(0, 3), target(1, 1)])],
             versions: vec![version(1), version(2)],
         }
     }
 
-    pub(crate) fn view(names: &[&str]) -> CatalogueView {
+    pub(crate) fn catalogue(names: &[&str]) -> Catalogue {
         let functions = names.iter().map(|name| function(name)).collect();
-        let fd = Catalogue { generation: 3, functions, specs: vec![spec()] }.seal().unwrap();
-        CatalogueView::new(fd).unwrap()
+        Catalogue { generation: 3, functions, specs: vec![spec()] }
+    }
+
+    pub(crate) fn view(names: &[&str]) -> CatalogueView {
+        CatalogueView::new(catalogue(names).seal().unwrap()).unwrap()
     }
 
     #[test]

@@ -91,6 +91,8 @@ pub enum Awaits {
     First,
     /// Another one: until its first byte, the connection is idle.
     Next,
+    /// Its first, which the control API sends: it may name versions and aliases that the public may not.
+    Admin,
 }
 
 /// What a worker that drains does with a connection whose requests are answered.

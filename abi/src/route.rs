@@ -2,14 +2,35 @@
 //!
 //! Shards route first requests and workers every later one, so the rule is one function in the crate both know:
 //! host `NAME.localhost`, and with a domain `NAME.domain`, is the function NAME with the path whole; else `/NAME/rest` is NAME
-//! with `/rest`. What is meant of it may stand behind its name: `/NAME@v12/rest`, `/NAME@staging/rest`, `NAME--staging.domain`.
+//! with `/rest`. What is meant of it may stand behind its name: `/NAME@v12/rest`, `/NAME@staging/rest`, `NAME--staging.domain`. That is
+//! for the control API alone unless the function allows it to all; a reference that is not allowed is answered as one that
+//! means nothing.
 
 use crate::catalogue::CatalogueView;
 use crate::choice::Meant;
+use crate::message::Awaits;
 use crate::reference::split;
 
 /// Browsers and curl take every name below it for this machine, without asking a name server (RFC 6761 6.3).
 pub const LOCAL_DOMAIN: &str = "localhost";
+
+/// Who sends a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caller {
+    /// Anybody.
+    Public,
+    /// The control API.
+    Admin,
+}
+
+impl From<Awaits> for Caller {
+    fn from(awaits: Awaits) -> Self {
+        match awaits {
+            Awaits::First | Awaits::Next => Self::Public,
+            Awaits::Admin => Self::Admin,
+        }
+    }
+}
 
 /// Where a request goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +44,8 @@ pub struct Route {
     pub prefix_length: usize,
 }
 
-/// Routes by `host` (with or without a port) and `target` (origin or absolute form). `Err` names what was looked for.
+/// Routes by `host` (with or without a port) and `target` (origin or absolute form) what `caller` sends. `Err` names what was
+/// looked for.
 ///
 /// # Errors
 /// What names nothing in the catalogue; empty when the path names no function.
@@ -32,29 +54,40 @@ pub fn route<'a>(
     domain: Option<&str>,
     host: Option<&'a str>,
     target: &'a str,
+    caller: Caller,
 ) -> Result<Route, &'a str> {
     let named_in = |domain: &str| name_in_host(host?, domain);
     if let Some(label) = domain.and_then(named_in).or_else(|| named_in(LOCAL_DOMAIN)) {
-        return by_label(catalogue, &label.to_ascii_lowercase()).ok_or(label);
+        return by_label(catalogue, &label.to_ascii_lowercase(), caller).ok_or(label);
     }
     let segment = name_in_path(path_of(target));
     let (name, reference) = split(segment);
-    let found = find(catalogue, name, reference, segment.len() + 1);
+    let found = find(catalogue, name, reference, segment.len() + 1, caller);
     found.ok_or(segment)
 }
 
-fn find(catalogue: &CatalogueView, name: &str, reference: Option<&str>, prefix_length: usize) -> Option<Route> {
-    let function = catalogue.find(name)?;
-    Some(Route { function, meant: catalogue.function(function)?.meant(reference)?, prefix_length })
+fn find(
+    catalogue: &CatalogueView,
+    name: &str,
+    reference: Option<&str>,
+    prefix_length: usize,
+    caller: Caller,
+) -> Option<Route> {
+    let at = catalogue.find(name)?;
+    let function = catalogue.function(at)?;
+    if reference.is_some() && caller == Caller::Public && !function.previews {
+        return None;
+    }
+    Some(Route { function: at, meant: function.meant(reference)?, prefix_length })
 }
 
 /// A label in front of the domain: a function's name, or one and what is meant of it. Both may have a `--`, aliases may not.
-fn by_label(catalogue: &CatalogueView, label: &str) -> Option<Route> {
+fn by_label(catalogue: &CatalogueView, label: &str, caller: Caller) -> Option<Route> {
     if catalogue.find(label).is_some() {
-        return find(catalogue, label, None, 0);
+        return find(catalogue, label, None, 0, caller);
     }
     let (name, reference) = label.rsplit_once("--")?;
-    find(catalogue, name, Some(reference), 0)
+    find(catalogue, name, Some(reference), 0, caller)
 }
 
 /// `NAME` of `NAME.domain[:port]`; hosts are compared without regard to case (RFC 9110 4.2.3).
@@ -94,7 +127,7 @@ mod tests {
 
     fn name(domain: Option<&str>, host: Option<&str>, target: &str) -> Result<(String, usize), String> {
         let view = view(&["a", "hello", "x-1"]);
-        route(&view, domain, host, target)
+        route(&view, domain, host, target, Caller::Public)
             .map(|route| (view.function(route.function).unwrap().name.as_str().to_owned(), route.prefix_length))
             .map_err(str::to_owned)
     }
@@ -103,7 +136,7 @@ mod tests {
     fn what_is_meant_stands_behind_the_name() {
         let view = view(&["a", "a--b"]);
         let meant = |domain: Option<&str>, host: &str, target: &str| {
-            let found = route(&view, domain, Some(host), target).map_err(str::to_owned)?;
+            let found = route(&view, domain, Some(host), target, Caller::Public).map_err(str::to_owned)?;
             Ok((found.function, found.meant, found.prefix_length))
         };
         let (active, canary, first) = (Meant::Alias(0), Meant::Alias(1), Meant::Version(0));
@@ -124,6 +157,23 @@ mod tests {
             ("a--", Err("a--".to_owned())),
         ] {
             assert_eq!(meant(domain, &format!("{label}.example.com"), "/b@v1/"), expected, "{label}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_allowed_to_all_is_nothing_to_them() {
+        let mut catalogue = crate::catalogue::tests::catalogue(&["a", "b"]);
+        catalogue.functions[0].previews = false;
+        let view = CatalogueView::new(catalogue.seal().unwrap()).unwrap();
+        let found = |target, caller| route(&view, Some("example.com"), None, target, caller).is_ok();
+        let by_host = |host, caller| route(&view, Some("example.com"), Some(host), "/", caller).is_ok();
+        for (caller, allowed) in [(Caller::Public, false), (Caller::Admin, true)] {
+            for target in ["/a@v1/", "/a@canary/", "/a@active/"] {
+                assert_eq!(found(target, caller), allowed, "{target}");
+            }
+            assert_eq!(by_host("a--canary.example.com", caller), allowed);
+            assert!(found("/a/", caller) && found("/b@v1/", caller) && by_host("a.example.com", caller));
+            assert!(!found("/a@v9/", caller));
         }
     }
 
@@ -182,7 +232,7 @@ mod tests {
         #[test]
         fn any_text_is_survived(host in ".{0,40}", target in ".{0,40}", domain in "[a-z.]{0,12}") {
             let view = view(&["a"]);
-            let _ = route(&view, Some(&domain), Some(&host), &target);
+            let _ = route(&view, Some(&domain), Some(&host), &target, Caller::Public);
         }
     }
 }

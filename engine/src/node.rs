@@ -171,7 +171,6 @@ impl Node {
             (0..config.workers_per_core).flat_map(|_| cores.iter().copied()).take(WORKERS_MAX).collect();
         let surroundings = Surroundings {
             workers: shared_workers.len(),
-            front_door: listen::addresses(&sockets)?.first().copied(),
             keep: Keep {
                 count: usize::try_from(config.versions_kept).unwrap_or(usize::MAX),
                 age: *config.versions_kept_for,

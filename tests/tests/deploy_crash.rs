@@ -20,7 +20,7 @@ fn an_engine_killed_at_any_moment_of_a_deploy_leaves_a_store_that_is_whole() {
     let guest = guest.to_str().unwrap();
     let deploy = |number: u64| {
         let version = format!("VERSION={number}");
-        run(["deploy", "--data", path, guest, "--name", "it", "--env", &version])
+        run(["deploy", "--data", path, guest, "--name", "it", "--previews", "--env", &version])
     };
     let (mut begun, mut promised) = (1, 1);
     let node = Node::build().data(data.path()).start();

@@ -112,7 +112,7 @@ fn a_deploy_leaves_the_old_version_or_the_new() {
     let place = Place::new();
     let deploy = |node: &Node, number: u64| {
         let (guest, version) = (guests::path("inspect"), format!("VERSION={number}"));
-        node.cli(&["deploy", guest.to_str().unwrap(), "--name", "it", "--env", &version])
+        node.cli(&["deploy", guest.to_str().unwrap(), "--name", "it", "--previews", "--env", &version])
     };
     let first = place.node();
     deploy(&first, 1).expect_code(0);

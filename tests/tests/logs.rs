@@ -24,7 +24,7 @@ const SHIPPED: Duration = Duration::from_secs(30);
 /// A node with guests, each under its own name.
 fn node_with(builder: NodeBuilder, guests: &[&str]) -> Node {
     let node = builder.start();
-    guests.iter().for_each(|guest| node.deploy(guest, guest, &[]));
+    guests.iter().for_each(|guest| node.deploy(guest, guest, &["--previews"]));
     node
 }
 

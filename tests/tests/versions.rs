@@ -16,9 +16,10 @@ use harness::{Connection, Node, guests, wait};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Deploys the guest that tells its environment, as that version.
+/// Deploys the guest that tells its environment, as that version, of which anybody may ask for any.
 fn deploy(node: &Node, version: u64, options: &[&str]) {
-    node.deploy("inspect", "it", &[&["--env", &format!("VERSION={version}")], options].concat());
+    let version = format!("VERSION={version}");
+    node.deploy("inspect", "it", &[&["--env", &version, "--previews"], options].concat());
 }
 
 /// A variable of the guest's that answers.
@@ -121,7 +122,7 @@ fn what_is_not_active_is_called_by_its_number_alone_and_survives_a_restart() {
     assert_eq!(node.status().node.compilations, 0);
     node.cli(&["rollback", "it", "2"]).expect_code(0);
     assert_eq!((served(&node, "/it/"), served(&node, "/it@v1/")), (2, 1));
-    node.deploy("hello", "it", &["--no-activate"]);
+    node.deploy("hello", "it", &["--no-activate", "--previews"]);
     node.stop();
     // Without its cache a node compiles what is named at its start, and the rest when that is called.
     fs::remove_dir_all(data.path().join("cache")).unwrap();
@@ -183,7 +184,7 @@ fn an_alias_has_an_environment_of_its_own_and_no_instance_serves_two() {
     assert_eq!((place("/it@staging/"), served(&node, "/it@staging/")), ("there".to_owned(), 2));
     drop(connection);
 
-    node.deploy("config", "config", &["--arg", "C", "--config", "C=own"]);
+    node.deploy("config", "config", &["--arg", "C", "--config", "C=own", "--previews"]);
     node.cli(&["alias", "set", "config@staging", "v1", "--config", "C=laid"]).expect_code(0);
     assert!(node.get("/config/").text().starts_with("C=own\n"));
     assert!(node.get("/config@staging/").text().starts_with("C=laid\n"));
@@ -298,6 +299,46 @@ fn module_that_starts_with(code: &[u8], pages: u8) -> Vec<u8> {
         section(10, &[&[2][..], &body(&[]), &body(code)].concat()),
     ];
     [guests::EMPTY_MODULE, &sections.concat()].concat()
+}
+
+#[test]
+fn strangers_name_versions_only_where_the_function_allows_it() {
+    let node = Node::build().option("--domain", "example.com").start();
+    let deploy = |version: u64, options: &[&str]| {
+        let version = format!("VERSION={version}");
+        node.deploy("inspect", "it", &[&["--env", &version], options].concat());
+    };
+    deploy(1, &[]);
+    deploy(2, &[]);
+    node.cli(&["alias", "set", "it@staging", "v1"]).expect_code(0);
+    let by_host = |host: &str| {
+        let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        node.connect().exchange(request.as_bytes(), 1)[0].status()
+    };
+    // What is there is not told from what is not.
+    let said = |reference: &str| node.get(&format!("/{reference}/")).expect_problem(404).replace(reference, "");
+    for reference in ["it@v1", "it@staging", "it@active", "it@v2"] {
+        assert_eq!(said(reference), said("it@v9"));
+    }
+    assert_eq!((by_host("it.example.com"), by_host("it--staging.example.com")), (200, 404));
+    // On a connection that is kept, too.
+    let mut kept = node.connect();
+    assert_eq!(version(&mut kept, "/it/"), Ok(2));
+    assert!(version(&mut kept, "/it@v1/").is_err_and(|error| error.contains("404")));
+    assert_eq!(version(&mut kept, "/it/"), Ok(2));
+    // The control API names what it likes.
+    for (reference, number) in [("it@v1", 1), ("it@staging", 1), ("it@v2", 2), ("it", 2)] {
+        let seen: Value = serde_json::from_str(&node.cli(&["invoke", reference]).expect_code(0).stdout).unwrap();
+        assert_eq!(seen["environment"]["VERSION"], number.to_string(), "{reference}");
+    }
+    // The active version says what the function allows.
+    deploy(3, &["--previews", "--isolation", "process"]);
+    assert_eq!((served(&node, "/it@v1/"), served(&node, "/it@staging/")), (1, 1));
+    assert_eq!(by_host("it--staging.example.com"), 200);
+    deploy(4, &["--previews=false", "--isolation", "process"]);
+    node.get("/it@v3/").expect_problem(404);
+    node.cli(&["invoke", "it@v3"]).expect_code(0);
+    node.stop();
 }
 
 #[test]

@@ -122,6 +122,7 @@ fn function(input: &mut Unstructured<'_>) -> Result<Function> {
         slot: if good { 7 } else { input.arbitrary()? },
         slot_life: if good { 1 } else { input.arbitrary()? },
         secrets: input.arbitrary()?,
+        previews: input.arbitrary()?,
         aliases: Vec::new(),
         versions: (0..versions).map(version).collect(),
     };

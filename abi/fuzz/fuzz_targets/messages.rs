@@ -137,5 +137,5 @@ fn to_engine(input: &mut Unstructured<'_>) -> Result<ToEngine> {
 }
 
 fn awaits(input: &mut Unstructured<'_>) -> Result<Awaits> {
-    Ok(if input.arbitrary()? { Awaits::First } else { Awaits::Next })
+    Ok(*input.choose(&[Awaits::First, Awaits::Next, Awaits::Admin])?)
 }

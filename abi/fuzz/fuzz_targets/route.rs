@@ -13,7 +13,7 @@ use abi::catalogue::{
 };
 use abi::invocation_id::InvocationId;
 use abi::problem::{Problem, Reply};
-use abi::route::{LOCAL_DOMAIN, Route, route};
+use abi::route::{Caller, LOCAL_DOMAIN, Route, route};
 use libfuzzer_sys::fuzz_target;
 
 const NAMES: [&str; 6] = ["a", "a--b", "hello", "hello-2", "http", "x"];
@@ -28,6 +28,7 @@ static CATALOGUE: LazyLock<CatalogueView> = LazyLock::new(|| {
         slot: 0,
         slot_life: 1,
         secrets: 0,
+        previews: true,
         aliases: vec![alias("active", vec![target(0, 1)]), alias("canary", vec![target(0, 9), target(1, 1)])],
         versions: vec![version(1), version(2)],
     };
@@ -51,7 +52,7 @@ fuzz_target!(|text: &str| {
     let (Some(domain), Some(host), Some(target)) = (parts.next(), parts.next(), parts.next()) else { return };
     let given = |text| Some(text).filter(|text| *text != "-");
     let (domain, host) = (given(domain), given(host));
-    match route(&CATALOGUE, domain, host, target) {
+    match route(&CATALOGUE, domain, host, target, Caller::Public) {
         Ok(found) => check(found, domain, host, target),
         Err(name) => {
             assert!(!NAMES.contains(&name), "there is a function {name:?}");

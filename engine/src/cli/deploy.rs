@@ -75,7 +75,8 @@ pub(super) async fn run(deploy: Deploy) -> anyhow::Result<()> {
     let status = node.get("/v1/status").await?;
     let listeners = status.pointer("/node/listeners").and_then(Value::as_array).into_iter().flatten();
     let listeners: Vec<&str> = listeners.filter_map(Value::as_str).collect();
-    let urls = urls(&listeners, &name, &reference);
+    let previews = deployed["previews"].as_bool().unwrap_or_default();
+    let urls = if deploy.no_activate && !previews { Vec::new() } else { urls(&listeners, &name, &reference) };
     if deploy.json {
         if let Some(fields) = deployed.as_object_mut() {
             fields.insert("url".to_owned(), urls.first().cloned().into());
@@ -89,6 +90,9 @@ pub(super) async fn run(deploy: Deploy) -> anyhow::Result<()> {
     say!("deployed {name}, version v{number} {version}{active}, in {:.2} s", started.elapsed().as_secs_f64());
     for url in urls.iter().take(URLS_SHOWN) {
         say!("{url}");
+    }
+    if urls.is_empty() {
+        say!("sockhop invoke {name}{reference}");
     }
     Ok(())
 }

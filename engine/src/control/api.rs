@@ -303,9 +303,8 @@ async fn call(State(control): State<Arc<Control>>, request: Request<Body>) -> Re
     names::check_called(&name).map_err(bad_request)?;
     let (function, reference) = split(&name);
     control.functions.find(function, reference).await?;
-    let listener = control.listeners.first().copied().ok_or_else(unfit)?;
-    invoke::invoke(listener, &name, &rest, request).await.map_err(|error| match error {
+    invoke::invoke(&control.supervisor, &name, &rest, request).await.map_err(|error| match error {
         InvokeError::Path(_) => bad_request(error),
-        InvokeError::Listener { .. } => Failed::new(StatusCode::BAD_GATEWAY, error),
+        InvokeError::Connection(_) => Failed::new(StatusCode::BAD_GATEWAY, error),
     })
 }

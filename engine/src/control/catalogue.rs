@@ -66,6 +66,7 @@ pub(super) fn of_one(version: &Manifest, alias: Option<&Alias>, key: Key<'_>) ->
         slot: 0,
         slot_life: 1,
         secrets: 0,
+        previews: false,
         aliases: Vec::new(),
         versions,
     };
@@ -102,6 +103,7 @@ fn entry(name: &str, function: &Function, slot: Slot, specs: &mut Specs, key: Ke
         slot: slot.number,
         slot_life: slot.life,
         secrets: 0,
+        previews: function.foremost().is_some_and(|version| version.previews),
         aliases,
         versions: versions.into_iter().map(|(_, version)| version).collect(),
     }

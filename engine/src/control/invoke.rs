@@ -1,13 +1,20 @@
-//! A call through the front door: the control API's `invoke` becomes an ordinary request to the node's own listener.
+//! A call by the control API: `invoke` becomes an ordinary request on a connection that goes where accepted ones do.
 //!
-//! So it takes the path every client's takes: accept, peek, hop. Owns the connection while it lasts.
+//! So it takes the path that every client's takes, but for the accept: workers know that the control API sent it, and so may it
+//! name any version. Owns both ends of the connection until the supervisor and hyper have them.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::io;
+use std::net::Ipv4Addr;
 
+use abi::message::Awaits;
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Request, Response, Uri, header};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::takeover::Handed;
+use crate::workers::supervise::Command;
 
 use super::token;
 
@@ -16,8 +23,8 @@ use super::token;
 pub(crate) enum InvokeError {
     #[error("{0:?} is no path")]
     Path(String),
-    #[error("the node's own listener {address} does not answer: {reason}")]
-    Listener { address: SocketAddr, reason: String },
+    #[error("the function is not reached: {0}")]
+    Connection(String),
 }
 
 /// Headers that belong to the request to the control API, not to the call. On the Unix socket nothing has taken the token out.
@@ -26,20 +33,22 @@ const OWN_HEADERS: [HeaderName; 5] =
 
 /// Calls the function `name`, which may have what is meant of it behind an `@`, at `path_and_query` with the method, headers and body of `request`.
 pub(super) async fn invoke(
-    listener: SocketAddr,
+    supervisor: &UnboundedSender<Command>,
     name: &str,
     path_and_query: &str,
     request: Request<Body>,
 ) -> Result<Response<Body>, InvokeError> {
-    let address = reachable(listener);
-    let failed = |error: &dyn std::fmt::Display| InvokeError::Listener { address, reason: error.to_string() };
+    let failed = |error: &dyn std::fmt::Display| InvokeError::Connection(error.to_string());
     let (mut parts, body) = request.into_parts();
     let target = format!("/{name}{path_and_query}");
     parts.uri = target.parse::<Uri>().map_err(|_| InvokeError::Path(path_and_query.to_owned()))?;
     OWN_HEADERS.iter().for_each(|header| drop(parts.headers.remove(header)));
     parts.headers.insert(header::HOST, HeaderValue::from_static("localhost"));
 
-    let stream = TcpStream::connect(address).await.map_err(|error| failed(&error))?;
+    let (stream, accepted) = pair().await.map_err(|error| failed(&error))?;
+    let accepted = accepted.into_std().map_err(|error| failed(&error))?;
+    let handed = Handed { socket: accepted.into(), read: Vec::new(), awaits: Awaits::Admin };
+    supervisor.send(Command::Take(handed)).map_err(|_| failed(&"the node is stopping"))?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
     tokio::spawn(connection);
@@ -47,12 +56,15 @@ pub(super) async fn invoke(
     Ok(response.map(Body::new))
 }
 
-/// Where a listener on every interface is reached from here.
-fn reachable(listener: SocketAddr) -> SocketAddr {
-    let ip = match listener.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, listener.port())
+/// A connection of this process with itself: the client's end, and the accepted one.
+async fn pair() -> io::Result<(TcpStream, TcpStream)> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let client = TcpStream::connect(listener.local_addr()?).await?;
+    loop {
+        let (accepted, peer) = listener.accept().await?;
+        // Anybody on this machine may have been quicker.
+        if peer == client.local_addr()? {
+            return Ok((client, accepted));
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use abi::catalogue::{ArchivedIsolation, CatalogueView};
 use abi::head::{self, Parsed};
 use abi::problem::Problem;
-use abi::route::route;
+use abi::route::{Caller, route};
 
 use super::Pool;
 
@@ -18,13 +18,13 @@ pub(crate) enum Verdict {
 
 /// Decides by the bytes at the front of the connection. A head that is not all there is the shared workers' to wait for:
 /// they have deadlines and readiness for it, and give the connection back should it turn out not to be theirs.
-pub(crate) fn verdict(bytes: &[u8], catalogue: &CatalogueView, domain: Option<&str>) -> Verdict {
+pub(crate) fn verdict(bytes: &[u8], catalogue: &CatalogueView, domain: Option<&str>, caller: Caller) -> Verdict {
     let head = match head::parse(bytes) {
         Ok(Parsed::Complete(head)) => head,
         Ok(Parsed::Partial) => return Verdict::Hop(Pool::Shared),
         Err(error) => return Verdict::Refuse(error.into()),
     };
-    match route(catalogue, domain, head.host, head.target) {
+    match route(catalogue, domain, head.host, head.target, caller) {
         Err(name) => Verdict::Refuse(Problem::unknown_function(name)),
         Ok(route) => Verdict::Hop(match catalogue.function(route.function) {
             Some(function) if function.isolation == ArchivedIsolation::Process => {
@@ -51,6 +51,7 @@ mod tests {
             slot: 0,
             slot_life: 1,
             secrets: 0,
+            previews: true,
             aliases: vec![active.clone()],
             versions: vec![version.clone()],
         };
@@ -69,7 +70,7 @@ mod tests {
     }
 
     fn of(text: &str) -> Verdict {
-        verdict(text.as_bytes(), &catalogue(), Some("example.com"))
+        verdict(text.as_bytes(), &catalogue(), Some("example.com"), Caller::Public)
     }
 
     #[test]
@@ -98,7 +99,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_get_a_verdict(bytes in proptest::collection::vec(any::<u8>(), 0..1024)) {
-            let _ = verdict(&bytes, &catalogue(), None);
+            let _ = verdict(&bytes, &catalogue(), None, Caller::Public);
         }
     }
 }

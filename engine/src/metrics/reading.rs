@@ -160,6 +160,7 @@ mod tests {
             slot: *slot,
             slot_life: *slot_life,
             secrets: 0,
+            previews: true,
             aliases: Vec::new(),
             versions: Vec::new(),
         };

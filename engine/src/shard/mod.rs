@@ -20,6 +20,7 @@ use abi::board::{Places, now_us};
 use abi::limits::PEEK_BYTES_MAX;
 use abi::message::Awaits;
 use abi::problem::Problem;
+use abi::route::Caller;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use futures_util::AsyncReadExt as _;
 use glommio::net::UnixStream as GlommioUnixStream;
@@ -215,7 +216,8 @@ fn take(core: usize, socket: OwnedFd, shared: &Arc<Shared>) {
         let problem = full.into();
         return refused(counts, socket, bytes, &problem);
     }
-    match verdict(bytes, &snapshot.catalogue, shared.domain.load().as_deref().map(String::as_str)) {
+    let domain = shared.domain.load();
+    match verdict(bytes, &snapshot.catalogue, domain.as_deref().map(String::as_str), Caller::Public) {
         Verdict::Refuse(problem) => refused(counts, socket, bytes, &problem),
         Verdict::Hop(pool) => {
             let connection = Connection { socket, read: Vec::new(), awaits: Awaits::First, pool, accepted_at_us };

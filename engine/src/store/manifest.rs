@@ -111,6 +111,9 @@ pub(crate) struct Manifest {
     pub(crate) artefact: String,
     pub(crate) artefact_bytes: u64,
     pub(crate) isolation: Isolation,
+    /// Anybody may name versions and aliases of the function while this one stands for it.
+    #[serde(default)]
+    pub(crate) previews: bool,
     #[serde(default)]
     pub(crate) instances: Instances,
     pub(crate) limits: Limits,
@@ -140,6 +143,7 @@ impl Manifest {
             artefact,
             artefact_bytes,
             isolation: options.isolation.unwrap_or_default(),
+            previews: options.previews.unwrap_or_default(),
             instances: options.instances.unwrap_or_default(),
             limits: options.limits(),
             env: options.env.into_iter().collect(),

@@ -105,6 +105,9 @@ pub(crate) struct Options {
     /// Outgoing requests at a time, in each worker (default 64)
     #[arg(long, value_name = "N")]
     pub(crate) outbound_requests: Option<u32>,
+    /// Let anybody name versions and aliases in addresses: NAME@v12, NAME@staging (default: only `sockhop invoke` may)
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) previews: Option<bool>,
     /// A path that must answer 2xx before the version becomes active (default: it must only be instantiated)
     #[arg(long, value_name = "PATH")]
     pub(crate) health_path: Option<String>,
@@ -178,6 +181,7 @@ impl Options {
             queue: self.queue.or(file.queue),
             queue_timeout: self.queue_timeout.or(file.queue_timeout),
             outbound_requests: self.outbound_requests.or(file.outbound_requests),
+            previews: self.previews.or(file.previews),
             health_path: self.health_path.or(file.health_path),
         }
     }

@@ -89,7 +89,10 @@ impl Message {
             Self::Listener => (Head::Listener, &[]),
             Self::Lock => (Head::Lock, &[]),
             Self::Yours => (Head::Yours, &[]),
-            Self::Connection { awaits: Awaits::First, read } => (Head::Connection { awaits: AwaitsHead::First }, read),
+            // The other engine may be of another build: what it does not know goes as what comes nearest.
+            Self::Connection { awaits: Awaits::First | Awaits::Admin, read } => {
+                (Head::Connection { awaits: AwaitsHead::First }, read)
+            }
             Self::Connection { awaits: Awaits::Next, read } => (Head::Connection { awaits: AwaitsHead::Next }, read),
             Self::Done => (Head::Done, &[]),
             Self::Refused { reason } => (Head::Refused { reason: short(reason) }, &[]),

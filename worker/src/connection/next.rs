@@ -43,7 +43,7 @@ pub(super) struct Waiting {
 impl Waiting {
     /// The wait for the request that a connection has come here with, or is to bring.
     pub(super) fn new(awaits: Awaits) -> Self {
-        let begun = awaits == Awaits::First;
+        let begun = awaits != Awaits::Next;
         Self { tried: 0, awaits, deadline: Deadline::default(), begun, limit: Duration::ZERO }
     }
 
@@ -129,7 +129,7 @@ fn decide(worker: &Rc<Worker>, wire: &mut Wire, awaits: Awaits) -> Option<Next> 
     };
     let catalogue = worker.functions.catalogue();
     let (destination, prefix_length) =
-        match route(&catalogue, worker.settings.borrow().domain.as_deref(), head.host, head.target) {
+        match route(&catalogue, worker.settings.borrow().domain.as_deref(), head.host, head.target, awaits.into()) {
             Ok(Route { function, meant, prefix_length }) => {
                 let ours = catalogue.function(function).is_some_and(|function| is_ours(worker, function));
                 let Some(choice) = catalogue.choose(function, meant, fastrand::u32(..)).filter(|_| ours) else {

@@ -7,7 +7,6 @@ mod deployed;
 mod trial;
 
 use std::collections::{BTreeMap, HashSet};
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, PoisonError};
 
@@ -176,8 +175,6 @@ pub(crate) enum Activation {
 pub(crate) struct Surroundings {
     /// Shared workers.
     pub(crate) workers: usize,
-    /// A listener of the node's own.
-    pub(crate) front_door: Option<SocketAddr>,
     /// How long old versions stay.
     pub(crate) keep: Keep,
 }
@@ -206,7 +203,6 @@ pub(crate) struct Functions {
     slots: std::sync::Mutex<Slots>,
     generation: AtomicU64,
     workers: usize,
-    front_door: Option<SocketAddr>,
     pub(super) keep: Keep,
 }
 
@@ -254,7 +250,6 @@ impl Functions {
             slots: std::sync::Mutex::default(),
             generation: AtomicU64::new(0),
             workers: surroundings.workers,
-            front_door: surroundings.front_door,
             keep: surroundings.keep,
         };
         let sealed = functions.seal(&served)?;

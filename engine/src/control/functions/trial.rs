@@ -61,14 +61,13 @@ impl Functions {
         Ok(tried.map_err(|_| ChangeError::Stopping)??)
     }
 
-    /// Asks a version, which nothing names yet, through the front door whether it is well. `changed` is its function with it.
+    /// Asks a version, which nothing names yet, whether it is well. `changed` is its function with it.
     pub(super) async fn try_health(
         &self,
         version: &Manifest,
         changed: &Function,
         path: &str,
     ) -> Result<(), ChangeError> {
-        let Some(front_door) = self.front_door else { return Ok(()) };
         let before = self.served.lock().await.clone();
         let served = self.served_with(&version.name, changed).await;
         self.check_limits(&version.name, &served)?;
@@ -79,7 +78,7 @@ impl Functions {
                 format!("{}@{}", version.name, version.version),
                 Duration::from_millis(version.limits.timeout_ms.into()),
             );
-            let asked = invoke::invoke(front_door, &address, path, Request::new(Body::empty()));
+            let asked = invoke::invoke(&self.supervisor, &address, path, Request::new(Body::empty()));
             let late = || unhealthy(format!("there was no answer within its --timeout of {within:?}"));
             let answer = tokio::time::timeout(within, asked).await.map_err(|_| late())?;
             let answer = answer.map_err(|error| unhealthy(error.to_string()))?;

@@ -62,7 +62,8 @@ impl Supervisor {
         }
         let Handed { socket, read, awaits } = handed;
         let snapshot = self.shared.snapshot.load_full();
-        match verdict(&read, &snapshot.catalogue, self.shared.domain.load().as_deref().map(String::as_str)) {
+        let domain = self.shared.domain.load();
+        match verdict(&read, &snapshot.catalogue, domain.as_deref().map(String::as_str), awaits.into()) {
             Verdict::Refuse(problem) => self.refuse(socket, &read, &problem),
             Verdict::Hop(pool) => {
                 let counts = self.shared.metrics.of_supervisor();
