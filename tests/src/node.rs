@@ -334,7 +334,7 @@ impl Node {
     pub fn deploy(&self, guest: &str, name: &str, options: &[&str]) {
         let file = guests::path(guest);
         let file = file.to_str().expect("the tests use plain names");
-        self.cli(&[&["deploy", file, "--name", name], options].concat()).expect_code(0);
+        self.cli(&[&["deploy", file, "--name", name, "--no-trial"], options].concat()).expect_code(0);
     }
 
     /// `sockhop list --json`, as printed.

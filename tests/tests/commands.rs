@@ -458,7 +458,7 @@ fn what_a_core_module_asks_in_vain_is_not_told_in_the_nodes_log() {
     let file = folder.path().join("asks.wasm");
     // And traps, which is told behind whatever else would be.
     fs::write(&file, module(&[0x41, 0, 0x41, 0, 0x10, 0, 0x1a, 0x00])).unwrap();
-    node.cli(&["deploy", file.to_str().unwrap()]).expect_code(0);
+    node.cli(&["deploy", file.to_str().unwrap(), "--no-trial"]).expect_code(0);
     node.get("/asks/").expect_problem(500);
     wait::until("the trap is told", Duration::from_secs(5), || node.stderr().contains("[trap: ").then_some(()));
     assert!(!node.stderr().contains("sock_shutdown"), "{}", node.stderr());
@@ -476,7 +476,7 @@ fn a_core_module_is_held_to_its_limits() {
     let waits = [0x41, 0, 0x41, 0, 0x41, 0x80, 0x10, 0x41, 0, 0x10, 1, 0x1a];
     let node = Node::with(&["hello"]);
     let folder = TempDir::new().unwrap();
-    let options = ["--memory", "2MiB", "--table-elements", "100"];
+    let options = ["--memory", "2MiB", "--table-elements", "100", "--no-trial"];
     for (name, code, word) in [
         ("memory", &grows_memory[..], "memory limit of 2097152 bytes"),
         ("table", &grows_table, "limit of 100 table elements"),

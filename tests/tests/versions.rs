@@ -302,6 +302,47 @@ fn module_that_starts_with(code: &[u8], pages: u8) -> Vec<u8> {
 }
 
 #[test]
+fn a_version_that_does_not_answer_a_request_is_not_deployed() {
+    let (store, files) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let node = Node::build().option("--store", store.path()).start();
+    // A command that traps when it is run, not when it is instantiated.
+    let traps = files.path().join("traps.wasm");
+    let traps_when_run = module_that_starts_with(&[], 1);
+    let at = traps_when_run.len() - 6;
+    assert_eq!(&traps_when_run[at..], [2, 0, 0x0b, 2, 0, 0x0b]);
+    let code = [&traps_when_run[..at - 3], &[10, 8, 2, 3, 0, 0, 0x0b, 2, 0, 0x0b][..]].concat();
+    fs::write(&traps, code).unwrap();
+    let guest = |name: &str| guests::path(name).to_str().unwrap().to_owned();
+    deploy(&node, 1, &[]);
+    let before = (node.list(), json(&node, &["versions", "it"]), stored(store.path()));
+    let (panic, spin) = (guest("panic"), guest("spin"));
+    let cases: [(&[&str], &[&str]); 4] = [
+        // With what it said of it.
+        (&[&panic], &["trial request", "GET /", "500", "panicked", "--no-trial"]),
+        (&[&spin, "--cpu-time", "200ms"], &["trial request", "504"]),
+        (&[&panic, "--isolation", "process"], &["trial request", "500"]),
+        (&[traps.to_str().unwrap()], &["trial request", "500", "unreachable"]),
+    ];
+    for (arguments, words) in cases {
+        for name in ["it", "new"] {
+            // A panic among it is the guest's.
+            let said = node.cli(&[&["deploy"], arguments, &["--name", name]].concat()).expect_code(1).stderr;
+            words.iter().for_each(|word| assert!(said.contains(word), "{word}: {said}"));
+        }
+        let after = (node.list(), json(&node, &["versions", "it"]), stored(store.path()));
+        assert_eq!(before, after, "{arguments:?}");
+        assert_eq!(served(&node, "/it/"), 1);
+        node.get("/it@v2/").expect_problem(404);
+        node.get("/new/").expect_problem(404);
+    }
+    node.cli(&["deploy", &guest("status"), "--name", "it"]).expect_code(0);
+    assert_eq!(node.get("/it/").status(), 204);
+    node.cli(&["deploy", &panic, "--name", "it", "--no-trial"]).expect_code(0);
+    node.get("/it/").expect_problem(500);
+    node.stop();
+}
+
+#[test]
 fn strangers_name_versions_only_where_the_function_allows_it() {
     let node = Node::build().option("--domain", "example.com").start();
     let deploy = |version: u64, options: &[&str]| {

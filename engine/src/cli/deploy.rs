@@ -31,6 +31,9 @@ pub(crate) struct Deploy {
     /// Keep the version without making it active: it can be called as NAME@VERSION
     #[arg(long)]
     no_activate: bool,
+    /// Deploy it though it may not answer: by default it must answer a GET / with less than 500, or as --health-path asks
+    #[arg(long)]
+    no_trial: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -67,8 +70,8 @@ pub(super) async fn run(deploy: Deploy) -> anyhow::Result<()> {
     let boundary = format!("sockhop-{}", uuid::Uuid::now_v7().simple());
     let form = form(&boundary, &serde_json::to_vec(&options)?, &artefact);
     let node = Node::new(&deploy.target);
-    let activation = if deploy.no_activate { "?activate=false" } else { "" };
-    let path = format!("/v1/functions/{name}{activation}");
+    let (activate, trial) = (!deploy.no_activate, !deploy.no_trial);
+    let path = format!("/v1/functions/{name}?activate={activate}&trial={trial}");
     let mut deployed = node.put_form(&path, &boundary, form.into()).await?;
     let (version, number) = (text(&deployed, "version").to_owned(), number(&deployed, "number"));
     let reference = if deploy.no_activate { format!("@v{number}") } else { String::new() };

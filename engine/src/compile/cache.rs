@@ -5,14 +5,16 @@
 //! Modules are sealed when they are deployed, and at start in a thread of their own, so that a worker that asks for
 //! one need not wait for a disk. Owns their memfds.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use abi::cache_index::{CacheIndex, CacheIndexView, Entry};
+use abi::cache_index::{self, CacheIndex, CacheIndexView};
 use abi::limits::{CACHE_INDEX_BYTES_MAX, MODULE_BYTES_MAX};
 use abi::message::Digest;
 use rkyv::util::AlignedVec;
@@ -20,6 +22,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::child::{self, CompileError};
 use super::inspect::Kind;
+use super::queue::{Purpose, Queue};
 use super::sealed::Sealed;
 use crate::store::artefacts::Artefacts;
 use crate::store::error::StoreError;
@@ -42,6 +45,31 @@ pub(crate) enum CacheError {
     Artefact(#[from] StoreError),
     #[error("no function that is deployed has this module any more")]
     Unknown,
+    #[error("{0}; it is compiled again when it is deployed or an alias is set, and otherwise after a while")]
+    Failed(String),
+    #[error(
+        "the version is not compiled on this node, and no alias means it; `sockhop invoke NAME@VERSION` compiles it"
+    )]
+    Unnamed,
+}
+
+impl CacheError {
+    /// Whether the file is the reason, and not what this node was doing at the time.
+    fn is_the_files(&self) -> bool {
+        let compiler = |error: &CompileError| !matches!(error, CompileError::Start(_) | CompileError::Settings(_));
+        match self {
+            Self::Compile(error) => compiler(error),
+            Self::TooLarge { .. } => true,
+            _ => false,
+        }
+    }
+}
+
+/// Where an artefact is.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    Store(&'a Digest),
+    File(&'a Path),
 }
 
 /// What modules are made of: the artefact, and how it is run; by their keys.
@@ -51,6 +79,28 @@ struct State {
     index: CacheIndexView,
     /// Of modules that may be asked for: to compile them, should that be the first time or their file be damaged.
     sources: Sources,
+    /// Those among them that an alias means: a call is reason enough to compile them.
+    named: HashSet<Digest>,
+    /// Modules of deploys under way, which nothing has yet: how many of each.
+    held: HashMap<Digest, usize>,
+}
+
+/// A module that stays though no version has it, until this is dropped.
+pub(crate) struct Held {
+    cache: Arc<Cache>,
+    key: Digest,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut state = self.cache.state();
+        if let Entry::Occupied(mut held) = state.held.entry(self.key) {
+            *held.get_mut() -= 1;
+            if *held.get() == 0 {
+                held.remove();
+            }
+        }
+    }
 }
 
 pub(crate) struct Cache {
@@ -60,6 +110,7 @@ pub(crate) struct Cache {
     state: Mutex<State>,
     /// Apart from `state`, which is held while the index is written: who asks for a module must not wait for that.
     sealed: Mutex<Sealed<Arc<OwnedFd>>>,
+    queue: Queue,
     compilations: AtomicU64,
 }
 
@@ -79,11 +130,12 @@ impl Cache {
             Err(error) if error.kind() == io::ErrorKind::NotFound => empty(),
             Err(error) => return Err(failed(error)),
         };
-        let state = Mutex::new(State { index, sources: HashMap::new() });
+        let (sources, named, held) = (HashMap::new(), HashSet::new(), HashMap::new());
+        let state = Mutex::new(State { index, sources, named, held });
         let compatibility = Kind::ALL.into_iter().map(|kind| Ok((kind, child::compatibility(kind)?)));
         let compatibility = compatibility.collect::<Result<_, CompileError>>()?;
-        let (sealed, compilations) = (Mutex::default(), AtomicU64::new(0));
-        Ok(Self { folder, artefacts, compatibility, state, sealed, compilations })
+        let (sealed, queue, compilations) = (Mutex::default(), Queue::default(), AtomicU64::new(0));
+        Ok(Self { folder, artefacts, compatibility, state, sealed, queue, compilations })
     }
 
     /// How many times the compiler has run since the node started.
@@ -103,31 +155,51 @@ impl Cache {
     ///
     /// # Errors
     /// [`CacheError`] when it does not compile or cannot be kept, or there is no such artefact.
-    pub(crate) async fn ensure(&self, artefact: &Digest, kind: Kind) -> Result<Digest, CacheError> {
+    pub(crate) async fn ensure(&self, artefact: &Digest, kind: Kind, purpose: Purpose) -> Result<Digest, CacheError> {
         let key = self.key(artefact, kind);
         self.name([(key, (*artefact, kind))]);
-        if !self.has(&key) {
-            self.compile(&key, kind, &self.artefacts.local(&files::hex(artefact)).await?).await?;
-        }
+        self.compile(&key, kind, Source::Store(artefact), purpose).await?;
         Ok(key)
     }
 
-    /// The same of an artefact that is not kept yet, but a file at `path`.
+    /// The same of an artefact that is not kept yet, but a file at `path`, for a deploy. Its module stays while it is held.
     ///
     /// # Errors
     /// [`CacheError`] when it does not compile or cannot be kept.
-    pub(crate) async fn ensure_from(&self, artefact: &Digest, kind: Kind, path: &Path) -> Result<Digest, CacheError> {
+    pub(crate) async fn ensure_from(
+        self: &Arc<Self>,
+        artefact: &Digest,
+        kind: Kind,
+        path: &Path,
+    ) -> Result<Held, CacheError> {
+        let key = self.key(artefact, kind);
+        *self.state().held.entry(key).or_default() += 1;
+        let held = Held { cache: Arc::clone(self), key };
+        self.name([(key, (*artefact, kind))]);
+        self.compile(&key, kind, Source::File(path), Purpose::Deploy).await?;
+        self.make_ready(&key);
+        Ok(held)
+    }
+
+    /// The key of a module that is in the cache.
+    ///
+    /// # Errors
+    /// Why it is not, and whether nobody was given that reason before.
+    pub(crate) fn compiled(&self, artefact: &Digest, kind: Kind) -> Result<Digest, (String, bool)> {
         let key = self.key(artefact, kind);
         self.name([(key, (*artefact, kind))]);
-        if !self.has(&key) {
-            self.compile(&key, kind, path).await?;
-        }
-        Ok(key)
+        let why = || self.queue.reason(&key).unwrap_or_else(|| ("it is not compiled here yet".to_owned(), true));
+        if self.has(&key) { Ok(key) } else { Err(why()) }
     }
 
     /// Remembers what modules are made of, should they be asked for.
     pub(crate) fn name(&self, sources: impl IntoIterator<Item = (Digest, (Digest, Kind))>) {
         self.state().sources.extend(sources);
+    }
+
+    /// Remembers which of them aliases mean.
+    pub(crate) fn set_named(&self, named: HashSet<Digest>) {
+        self.state().named = named;
     }
 
     /// Has the module under `key` ready before a worker asks for it. Should that fail, it is tried again when one does.
@@ -154,7 +226,8 @@ impl Cache {
         self.lock_sealed().get(key)
     }
 
-    /// The module under `key`, sealed, for a worker. Compiles it again should its file be damaged.
+    /// The module under `key`, sealed, for a worker. Compiles it should it be missing, or its file be damaged, unless no
+    /// alias means it: whoever called it may be anybody.
     ///
     /// # Errors
     /// [`CacheError`] when there is no such module and none can be made.
@@ -164,12 +237,22 @@ impl Cache {
         }
         if let Err(error) = Arc::clone(&self).seal_elsewhere(key).await {
             match error {
-                // It is called for the first time here, and no alias names it.
+                // It was never compiled here.
                 CacheError::Unknown => {}
-                error => tracing::warn!("a cached module is compiled again: {error}"),
+                error => {
+                    tracing::warn!("a cached module is compiled again: {error}");
+                    let _ = std::fs::remove_file(self.path(&key));
+                }
             }
-            let (artefact, kind) = self.state().sources.get(&key).copied().ok_or(CacheError::Unknown)?;
-            self.compile(&key, kind, &self.artefacts.local(&files::hex(&artefact)).await?).await?;
+            let (source, named) = {
+                let state = self.state();
+                (state.sources.get(&key).copied(), state.named.contains(&key) || state.held.contains_key(&key))
+            };
+            let (artefact, kind) = source.ok_or(CacheError::Unknown)?;
+            if !named {
+                return Err(CacheError::Unnamed);
+            }
+            self.compile(&key, kind, Source::Store(&artefact), Purpose::Serving).await?;
             Arc::clone(&self).seal_elsewhere(key).await?;
         }
         self.sealed(&key).ok_or(CacheError::Unknown)
@@ -181,18 +264,21 @@ impl Cache {
     }
 
     /// Lets go of what is ready for versions that are not served any more. Should one be wanted after all, its file is there.
-    pub(crate) fn keep_ready_only(&self, keys: &std::collections::HashSet<Digest>) {
+    pub(crate) fn keep_ready_only(&self, keys: &HashSet<Digest>) {
         self.lock_sealed().retain(|key| keys.contains(key));
     }
 
     /// Forgets all modules but these.
     pub(crate) fn retain(&self, sources: &Sources) {
-        self.lock_sealed().retain(|key| sources.contains_key(key));
         let mut state = self.state();
-        state.sources.retain(|key, _| sources.contains_key(key));
+        let held: HashSet<Digest> = state.held.keys().copied().collect();
+        let kept = |key: &Digest| sources.contains_key(key) || held.contains(key);
+        self.lock_sealed().retain(|key| kept(key));
+        self.queue.retain(kept);
+        state.sources.retain(|key, _| kept(key));
         let mut index = state.index.to_owned();
-        let (kept, gone): (Vec<Entry>, Vec<Entry>) =
-            index.entries.into_iter().partition(|e| sources.contains_key(&e.key));
+        let (kept, gone): (Vec<cache_index::Entry>, Vec<cache_index::Entry>) =
+            index.entries.into_iter().partition(|entry| kept(&entry.key));
         if gone.is_empty() {
             return;
         }
@@ -224,7 +310,41 @@ impl Cache {
         std::fs::metadata(self.path(key)).is_ok_and(|meta| meta.len() == entry.module_bytes)
     }
 
-    async fn compile(&self, key: &Digest, kind: Kind, source: &Path) -> Result<(), CacheError> {
+    /// Compiles a module unless it is there, once those have who came before.
+    async fn compile(&self, key: &Digest, kind: Kind, source: Source<'_>, purpose: Purpose) -> Result<(), CacheError> {
+        let asked = Instant::now();
+        let failed = || self.queue.failure(key, purpose, asked, Instant::now()).map(CacheError::Failed);
+        if self.has(key) {
+            return Ok(());
+        }
+        if let Some(error) = failed() {
+            return Err(error);
+        }
+        let _turn = self.queue.turn(key).await;
+        let _place = self.queue.place(purpose).await;
+        // Somebody may have been at it before.
+        if self.has(key) {
+            return Ok(());
+        }
+        if let Some(error) = failed() {
+            return Err(error);
+        }
+        let made = async {
+            let path = match source {
+                Source::File(path) => path.to_owned(),
+                Source::Store(artefact) => self.artefacts.local(&files::hex(artefact)).await?,
+            };
+            self.run_compiler(key, kind, &path).await
+        };
+        let made = made.await;
+        match &made {
+            Ok(()) => self.queue.compiled(key),
+            Err(error) => self.queue.failed(key, error.to_string(), error.is_the_files(), Instant::now()),
+        }
+        made
+    }
+
+    async fn run_compiler(&self, key: &Digest, kind: Kind, source: &Path) -> Result<(), CacheError> {
         let path = self.path(key);
         let failed = |what| {
             let path = path.clone();
@@ -241,7 +361,7 @@ impl Cache {
         let mut state = self.state();
         let mut index = state.index.to_owned();
         index.entries.retain(|entry| entry.key != *key);
-        index.entries.push(Entry { key: *key, module_digest, module_bytes });
+        index.entries.push(cache_index::Entry { key: *key, module_digest, module_bytes });
         self.write_index(&mut state, index)
     }
 
@@ -319,7 +439,7 @@ mod tests {
         let key = [1; 32];
         let module_digest = Sha256::digest(b"code").into();
         std::fs::write(cache.path(&key), b"code").unwrap();
-        let index = CacheIndex { entries: vec![Entry { key, module_digest, module_bytes: 4 }] };
+        let index = CacheIndex { entries: vec![cache_index::Entry { key, module_digest, module_bytes: 4 }] };
         cache.write_index(&mut cache.state(), index).unwrap();
         cache.state().sources.insert(key, ([2; 32], Kind::Http02));
         assert!(cache.sealed(&key).is_none());

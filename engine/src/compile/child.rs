@@ -23,6 +23,11 @@ const CPU_TIME_MAX: Duration = Duration::from_secs(300);
 /// Wall time of the child, kept by the parent.
 const WALL_TIME_MAX: Duration = Duration::from_secs(180);
 
+/// The child's priority (setpriority(2)), and how much sooner than others the kernel ends it when memory runs out
+/// (proc_pid_oom_score_adj(5)).
+const NICE: libc::c_int = 5;
+const OOM_SCORE_ADJ: &str = "500";
+
 /// What a Rust program ends with that panics.
 const PANICKED: i32 = 101;
 /// So much of what the child says is passed on.
@@ -98,7 +103,15 @@ pub(crate) fn run(kind: Kind, input: &PathBuf, output: &PathBuf) -> Result<(), S
 fn limit() -> nix::Result<()> {
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     setrlimit(Resource::RLIMIT_AS, ADDRESS_SPACE_BYTES_MAX, ADDRESS_SPACE_BYTES_MAX)?;
-    setrlimit(Resource::RLIMIT_CPU, CPU_TIME_MAX.as_secs(), CPU_TIME_MAX.as_secs())
+    setrlimit(Resource::RLIMIT_CPU, CPU_TIME_MAX.as_secs(), CPU_TIME_MAX.as_secs())?;
+    // What serves comes first, and when memory runs out this is what can be done again.
+    // The file is root's while the process cannot be dumped (proc(5)); there is no secret in this one.
+    prctl::set_dumpable(true)?;
+    let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJ);
+    prctl::set_dumpable(false)?;
+    // SAFETY: a plain system call about this process alone; a priority that cannot be lowered stays as it is.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
+    Ok(())
 }
 
 /// The compiler as workers expect it.

@@ -6,7 +6,8 @@
 //! GET    /v1/top
 //! GET    /v1/functions
 //! GET    /v1/functions/NAME
-//! PUT    /v1/functions/NAME           multipart: `options` (JSON, first), `artefact` (the file); with ?activate=false it is only kept.
+//! PUT    /v1/functions/NAME           multipart: `options` (JSON, first), `artefact` (the file); with ?activate=false it is only
+//!                                     kept, with trial=false it is asked nothing.
 //!                                     What `options` leave out is as the active version has it, but for `unset` (a list of
 //!                                     options), or the default with `fresh_options: true`
 //! DELETE /v1/functions/NAME
@@ -38,7 +39,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{oneshot, watch};
 
 use super::Life;
-use super::functions::{Activation, ChangeError, Functions};
+use super::functions::{Activation, ChangeError, Functions, TrialRequest};
 use super::invoke::{self, InvokeError};
 use super::status::{NodeStatus, Status, WorkerStatus};
 use super::tcp::{self, Admin};
@@ -49,6 +50,9 @@ use crate::metrics::memory;
 use crate::shard::Shared;
 use crate::store::options::{Options, OptionsError};
 use crate::workers::supervise::Command;
+
+/// So much of what a version logged during its trial is told.
+const TRIAL_LINES_MAX: usize = 50;
 
 /// Everything a handler needs.
 pub(crate) struct Control {
@@ -223,8 +227,10 @@ async fn deploy(
     uri: Uri,
     mut form: Multipart,
 ) -> Result<Response, Failed> {
-    let activation = if uri.query() == Some("activate=false") { Activation::Keep } else { Activation::Activate };
-    let deployed = deploy_form(&control, &name, activation, &mut form).await;
+    let asked = |what: &str| uri.query().unwrap_or_default().split('&').any(|asked| asked == what);
+    let activation = if asked("activate=false") { Activation::Keep } else { Activation::Activate };
+    let trial = if asked("trial=false") { TrialRequest::Skipped } else { TrialRequest::Made };
+    let deployed = deploy_form(&control, &name, (activation, trial), &mut form).await;
     if deployed.is_err() {
         // Read the rest away: closing on a client that is still sending would lose it the reason.
         while let Ok(Some(_)) = form.next_field().await {}
@@ -235,7 +241,7 @@ async fn deploy(
 async fn deploy_form(
     control: &Control,
     name: &str,
-    activation: Activation,
+    steps: (Activation, TrialRequest),
     form: &mut Multipart,
 ) -> Result<Response, Failed> {
     // The cheapest refusals first, before anything is written.
@@ -259,7 +265,11 @@ async fn deploy_form(
             Some("artefact") => {
                 let received = control.functions.receive()?;
                 receive(&mut field, received.path()).await?;
-                let deployed = control.functions.deploy(name, options, activation, received).await?;
+                let deployed = control.functions.deploy(name, options, steps, received).await;
+                let deployed = match deployed {
+                    Err(error @ ChangeError::TrialRequest { .. }) => return Err(with_log(control, error).await),
+                    deployed => deployed?,
+                };
                 return Ok((StatusCode::CREATED, Json(deployed.describe())).into_response());
             }
             other => {
@@ -268,6 +278,22 @@ async fn deploy_form(
         }
     }
     Err(bad_request("the part `artefact`, the file to deploy, is missing"))
+}
+
+/// Why a version did not answer, with what it said meanwhile.
+async fn with_log(control: &Control, error: ChangeError) -> Failed {
+    let id = match &error {
+        ChangeError::TrialRequest { invocation: Some(id), .. } => id.parse().ok(),
+        _ => None,
+    };
+    let mut failed = Failed::from(error);
+    if let Some(id) = id {
+        logs::write(control).await;
+        for line in control.logs.invocation(id).await.lines.into_iter().take(TRIAL_LINES_MAX) {
+            failed.error.extend(["\n  ", &line.stream, ": ", crate::logs::entry::printable(&line.text).trim_end()]);
+        }
+    }
+    failed
 }
 
 /// Streams a part to a file and syncs it.

@@ -84,7 +84,7 @@ impl Asked {
 }
 
 /// Has workers write what they gather for a moment, so that an invocation is found as soon as its reply has arrived.
-async fn write(control: &Control) {
+pub(super) async fn write(control: &Control) {
     let (written, is_written) = oneshot::channel();
     if control.supervisor.send(Command::WriteLog { written }).is_ok() {
         // A worker that does not write in time has the rest of its log read without it.

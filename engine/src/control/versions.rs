@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::catalogue::runs_here;
 use super::functions::{ChangeError, Functions};
+use crate::compile::queue::Purpose;
 use crate::store::alias::{Alias, Target, now_ms};
 use crate::store::contents::{Function, VersionError};
 use crate::store::files;
@@ -27,7 +28,7 @@ pub(crate) struct Keep {
 }
 
 /// What is said of an alias. What is not said stays as it is.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Said {
     targets: Option<Vec<SaidTarget>>,
@@ -36,7 +37,7 @@ pub(super) struct Said {
 }
 
 /// A version as a person names it.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SaidTarget {
     version: String,
@@ -73,7 +74,7 @@ impl Functions {
     /// Has an alias of the function `name` mean what is said, once all that it names has been instantiated here.
     pub(super) async fn set_alias(&self, name: &str, alias: &str, said: Said) -> Result<Value, ChangeError> {
         check_alias(alias)?;
-        self.change_alias(name, |function| said.of(name, alias, function)).await
+        self.change_alias(name, |function| said.clone().of(name, alias, function)).await
     }
 
     /// Has the bare name mean what it meant before, or a version that is said.
@@ -90,11 +91,25 @@ impl Functions {
         self.change_alias(name, make).await
     }
 
+    /// Has a version's module in the cache, before all others.
+    async fn compile(&self, version: &Manifest) -> Result<(), ChangeError> {
+        if let Some(digest) = files::unhex(&version.artefact) {
+            self.cache.make_ready(&self.cache.ensure(&digest, version.kind, Purpose::Back).await?);
+        }
+        Ok(())
+    }
+
     async fn change_alias(
         &self,
         name: &str,
-        make: impl FnOnce(&Function) -> Result<Alias, ChangeError>,
+        make: impl Fn(&Function) -> Result<Alias, ChangeError>,
     ) -> Result<Value, ChangeError> {
+        // Others do not wait while it is compiled, should it have to be.
+        let contents = self.contents_for(name).await?;
+        let function = contents.get(name).cloned().ok_or_else(|| ChangeError::Unknown(name.to_owned()))?;
+        for target in make(&function)?.targets {
+            self.compile(function.find(name, &target.version)?).await?;
+        }
         let _one_at_a_time = self.turn_to_change().await?;
         let mut contents = self.contents_for(name).await?;
         let function = contents.get(name).cloned().ok_or_else(|| ChangeError::Unknown(name.to_owned()))?;
@@ -108,8 +123,7 @@ impl Functions {
         let mut changed = function.as_ref().clone();
         changed.put_alias(Arc::new(alias.clone()));
         for version in &versions {
-            let Some(digest) = files::unhex(&version.artefact) else { continue };
-            self.cache.make_ready(&self.cache.ensure(&digest, version.kind).await?);
+            self.compile(version).await?;
             self.try_out(version, Some(&alias), &changed).await?;
         }
         let served = self.served_with(name, &changed).await;
@@ -193,10 +207,10 @@ impl Functions {
         served.get(name).map(|function| told_aliases(function)).ok_or_else(|| ChangeError::Unknown(name.to_owned()))
     }
 
-    /// Whether `reference` means something of the function `name`.
+    /// Whether `reference` means something of the function `name`. A version that no alias means is compiled.
     pub(super) async fn find(&self, name: &str, reference: Option<&str>) -> Result<(), ChangeError> {
-        let served = self.served.lock().await;
-        let function = served.get(name).ok_or_else(|| ChangeError::Unknown(name.to_owned()))?;
+        let function = self.served.lock().await.get(name).cloned();
+        let function = function.ok_or_else(|| ChangeError::Unknown(name.to_owned()))?;
         match reference {
             None if function.active().is_none() => Err(ChangeError::NotActive(name.to_owned())),
             None => Ok(()),
@@ -206,7 +220,12 @@ impl Functions {
                 }
                 Some(Reference::Alias(_)) => Ok(()),
                 _ => match function.find(name, reference)? {
-                    version if runs_here(function, version) => Ok(()),
+                    version if runs_here(&function, version) => {
+                        if let Some(digest) = files::unhex(&version.artefact) {
+                            self.cache.ensure(&digest, version.kind, Purpose::Deploy).await?;
+                        }
+                        Ok(())
+                    }
                     _ => Err(ChangeError::NotHere { name: name.to_owned(), version: reference.to_owned() }),
                 },
             },

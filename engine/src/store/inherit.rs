@@ -49,6 +49,7 @@ impl Options {
             queue: number(limits.queue_max, default.queue_max),
             queue_timeout: time(limits.queue_timeout_ms, default.queue_timeout_ms),
             outbound_requests: number(limits.outbound_requests_max, default.outbound_requests_max),
+            previews: version.previews.then_some(true),
             health_path: version.health_path.clone(),
             ..Self::default()
         }
@@ -91,6 +92,7 @@ impl Options {
                 "queue" => self.queue = None,
                 "queue-timeout" => self.queue_timeout = None,
                 "outbound-requests" => self.outbound_requests = None,
+                "previews" => self.previews = None,
                 "health-path" => self.health_path = None,
                 _ => return false,
             }
@@ -126,6 +128,7 @@ pub(crate) fn changes(before: &Manifest, version: &Manifest) -> Vec<Change> {
             ("output", word(output)),
             ("arg", list(&of.args)),
             ("allow-outbound", list(&of.allow_outbound)),
+            ("previews", of.previews.to_string()),
             ("health-path", path),
         ];
         others.into_iter().chain(limits).map(|(option, text)| (option.to_owned(), text)).collect()

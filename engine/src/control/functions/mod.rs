@@ -3,15 +3,17 @@
 //! Each step before an alias is written leaves nothing visible behind when it fails. Changes are made one at a time.
 //! Owns the repository; a catalogue's fd goes to the supervisor.
 
+mod deploy;
 mod deployed;
+mod servable;
 mod trial;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, PoisonError};
 
 use abi::catalogue::{CatalogueError, CatalogueView};
-use abi::choice::ACTIVE;
 use abi::limits::{ALIASES_PER_FUNCTION_MAX, FUNCTIONS_MAX, VERSIONS_PER_FUNCTION_MAX, WORKERS_MAX};
 use abi::message::Digest;
 use abi::name::NameError;
@@ -19,8 +21,6 @@ use abi::reference::AliasNameError;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 
-pub(super) use self::deployed::Deployed;
-use self::deployed::{File, inherited, kind_of};
 use super::catalogue;
 use super::slots::Slots;
 use super::sync::StoreState;
@@ -30,13 +30,13 @@ use crate::compile::child::CompileError;
 use crate::compile::inspect::InspectError;
 use crate::core::fleet::PublishError;
 use crate::secrets::{Listed, RuleError, SecretError, Secrets};
-use crate::store::alias::{Alias, AliasError};
+use crate::store::alias::AliasError;
 use crate::store::contents::{Contents, Function, VersionError};
 use crate::store::error::StoreError;
 use crate::store::files::{self, Temporary};
 use crate::store::known::Known;
 use crate::store::manifest::{Isolation, Manifest};
-use crate::store::options::{Options, OptionsError};
+use crate::store::options::OptionsError;
 use crate::store::repository::Repository;
 use crate::workers::supervise::{Command, TrialError};
 
@@ -71,6 +71,11 @@ pub(crate) enum ChangeError {
         "the version does not answer well at --health-path {path}: {reason}; it is not deployed, and what was active stays so"
     )]
     Unhealthy { path: String, reason: String },
+    #[error(
+        "the version does not answer its trial request, GET /: {reason}; it is not deployed, and what was active stays so. \
+         --no-trial deploys it without, --health-path asks another path"
+    )]
+    TrialRequest { reason: String, invocation: Option<String> },
     #[error("there is no function {0:?}; `sockhop list` shows those there are")]
     Unknown(String),
     #[error(
@@ -116,11 +121,15 @@ impl ChangeError {
         match self {
             Self::Name(_) | Self::Options(_) | Self::Alias(_) | Self::AliasName(_) | Self::NewAlias { .. } => 400,
             Self::Unknown(_) | Self::UnknownAlias { .. } | Self::Version(VersionError::Unknown { .. }) => 404,
-            Self::Inspect(_) | Self::Unhealthy { .. } | Self::Trial(TrialError::Failed(_) | TrialError::Died) => 422,
+            Self::Inspect(_)
+            | Self::Unhealthy { .. }
+            | Self::TrialRequest { .. }
+            | Self::Trial(TrialError::Failed(_) | TrialError::Died) => 422,
             Self::Trial(TrialError::NoWorker | TrialError::Slow(_)) => 503,
-            Self::Cache(CacheError::Compile(
-                CompileError::Refused(_) | CompileError::Failed(_) | CompileError::TooSlow,
-            )) => 422,
+            Self::Cache(
+                CacheError::Failed(_)
+                | CacheError::Compile(CompileError::Refused(_) | CompileError::Failed(_) | CompileError::TooSlow),
+            ) => 422,
             Self::Secret(SecretError::Rule(RuleError::TooMany | RuleError::TooMuch { .. })) => 409,
             Self::Secret(SecretError::Rule(_)) => 400,
             Self::Secret(SecretError::Unknown { .. }) => 404,
@@ -170,6 +179,13 @@ pub(crate) enum Activation {
     Keep,
 }
 
+/// Whether a version must answer a request before it is deployed, if it has no path for its health.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TrialRequest {
+    Made,
+    Skipped,
+}
+
 /// What the node is, as far as it matters here.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Surroundings {
@@ -195,8 +211,14 @@ pub(crate) struct Functions {
     pub(super) contents: Mutex<Contents>,
     /// What of it is served: all but aliases whose versions cannot be, which are as they were before or not there.
     pub(super) served: Mutex<Contents>,
-    /// Held through a whole change, so that none tidies away what another has just made.
+    /// Held while a change is made, so that none tidies away what another has just made. Nobody compiles or tries a version
+    /// with it.
     changing: Arc<Mutex<()>>,
+    /// Held by a deploy from its trial on.
+    deploying: Mutex<()>,
+    /// The version of a deploy under way that is to answer before anything names it: it is in the catalogue, and in nothing
+    /// else.
+    candidate: std::sync::Mutex<Option<Arc<Manifest>>>,
     /// No change is begun, because another engine takes over.
     closed: AtomicBool,
     /// Each function's place on the board.
@@ -233,7 +255,8 @@ impl Functions {
                 (Err(error), _) => return Err(error.into()),
             };
         let store = StoreState::new(repository.name(), away.as_ref());
-        let (served, modules) = servable(&cache, &contents, &Contents::new()).await;
+        servable::compile(&cache, &contents, &Contents::new()).await;
+        let (served, modules) = servable::servable(&cache, &contents, &Contents::new());
         let functions = Self {
             repository,
             known,
@@ -246,6 +269,8 @@ impl Functions {
             contents: Mutex::new(contents),
             served: Mutex::default(),
             changing: Arc::default(),
+            deploying: Mutex::default(),
+            candidate: std::sync::Mutex::default(),
             closed: AtomicBool::new(false),
             slots: std::sync::Mutex::default(),
             generation: AtomicU64::new(0),
@@ -302,12 +327,15 @@ impl Functions {
     /// Takes over what other nodes have changed in the store, and returns when every worker serves it. What cannot be served
     /// here is told, and is as it was before.
     pub(super) async fn catch_up(&self) -> Result<(), ChangeError> {
+        let before = self.contents.lock().await.clone();
+        let new = self.repository.read_all(&before).await?;
+        servable::compile(&self.cache, &new, &self.served.lock().await.clone()).await;
         let _one_at_a_time = self.turn_to_change().await?;
         let before = self.contents.lock().await.clone();
         let contents = self.repository.read_all(&before).await?;
         self.secrets.refresh().await?;
         let served = self.served.lock().await.clone();
-        let (changed, modules) = servable(&self.cache, &contents, &served).await;
+        let (changed, modules) = servable::servable(&self.cache, &contents, &served);
         *self.contents.lock().await = contents;
         if changed == served && self.published_secrets() == self.secrets.revisions() {
             return Ok(());
@@ -369,87 +397,10 @@ impl Functions {
         Ok(self.repository.artefacts().receive()?)
     }
 
-    /// Deploys a received and synced file under `name`, and returns when every worker serves it. It has been instantiated here by
-    /// then, and has answered at its health path if it has one.
-    pub(crate) async fn deploy(
-        &self,
-        name: &str,
-        options: Options,
-        activation: Activation,
-        received: Temporary,
-    ) -> Result<Deployed, ChangeError> {
-        abi::name::check(name)?;
-        let before = self.served.lock().await.get(name).and_then(|function| function.foremost().cloned());
-        let kind = {
-            let bytes = std::fs::read(received.path()).map_err(ChangeError::Received)?;
-            kind_of(&bytes, &options, before.as_deref())?
-        };
-        options.check(kind)?;
-        let (digest, bytes) = files::digest_of(received.path()).map_err(ChangeError::Received)?;
-        let _one_at_a_time = self.turn_to_change().await?;
-        let key = self.cache.ensure_from(&digest, kind, received.path()).await?;
-        self.cache.make_ready(&key);
-        let file = File { kind, digest, bytes, received: &received };
-        match self.keep(name, options, activation, &file).await {
-            Ok(deployed) => {
-                self.repository.artefacts().keep_copy(&deployed.version.artefact, received);
-                if let Err(error) = self.prune(name).await {
-                    tracing::warn!("old versions of function {name:?} stay for now: {error}");
-                }
-                Ok(deployed)
-            }
-            Err(error) => {
-                self.forget_unused(&self.served.lock().await.clone());
-                Err(error)
-            }
-        }
-    }
-
-    /// Makes a version of a file, tries it, and keeps it. It has the options of the active version where `options` say
-    /// nothing; those are as the store has them now, since another node may have changed them meanwhile.
-    async fn keep(
-        &self,
-        name: &str,
-        options: Options,
-        activation: Activation,
-        file: &File<'_>,
-    ) -> Result<Deployed, ChangeError> {
-        let name = name.to_owned();
-        let mut contents = self.contents_for(&name).await?;
-        let function = contents.get(&name).cloned().unwrap_or_default();
-        if function.versions().count() >= VERSIONS_PER_FUNCTION_MAX {
-            return Err(ChangeError::TooManyVersions(name));
-        }
-        let before = function.foremost().cloned();
-        let (options, options_kept) = inherited(options, before.as_deref(), file.kind)?;
-        let version = Manifest::new(&name, file.kind, options, files::hex(&file.digest), file.bytes);
-        let version = Arc::new(Manifest { number: function.next_number(), ..version });
-        let mut changed = function.as_ref().clone();
-        changed.put_version(Arc::clone(&version));
-        let alias = Alias::of(&name, ACTIVE, &version.version);
-        let alias = function.active().map_or(alias.clone(), |active| active.pointed_at(alias.targets));
-        let alias = (activation == Activation::Activate).then_some(alias);
-        let unnamed = changed.clone();
-        if let Some(alias) = &alias {
-            changed.put_alias(Arc::new(alias.clone()));
-        }
-        self.try_out(&version, alias.as_ref(), &changed).await?;
-        if let Some(path) = &version.health_path {
-            self.try_health(&version, &unnamed, path).await?;
-        }
-        let served = self.served_with(&name, &changed).await;
-        self.check_limits(&name, &served)?;
-        self.repository.keep_version(&version, file.received, alias.as_ref(), &contents).await?;
-        contents.insert(name, Arc::new(changed));
-        *self.contents.lock().await = contents;
-        self.publish(served).await?;
-        Ok(Deployed { version, before, options_kept })
-    }
-
     /// What is served once the function `name` is as it is in `changed`.
     pub(super) async fn served_with(&self, name: &str, changed: &Function) -> Contents {
         let mut served = self.served.lock().await.clone();
-        let (function, _) = servable_function(&self.cache, changed, served.get(name).map(AsRef::as_ref)).await;
+        let (function, _) = servable::servable_function(&self.cache, changed, served.get(name).map(AsRef::as_ref));
         served.insert(name.to_owned(), function);
         served
     }
@@ -540,7 +491,7 @@ impl Functions {
     /// Makes `changed` what is served, and returns when every worker does.
     pub(super) async fn publish(&self, changed: Contents) -> Result<(), ChangeError> {
         let (catalogue, view) = self.seal(&changed)?;
-        let ready = self.keys(&changed, Function::is_named);
+        let ready = self.keys(&self.with_candidate(&changed), Function::is_named);
         *self.served.lock().await = changed;
         let (done, published) = oneshot::channel();
         let command = Command::Publish { catalogue, view, done };
@@ -552,7 +503,9 @@ impl Functions {
 
     /// Makes the next catalogue. Whatever it names can be asked for.
     fn seal(&self, served: &Contents) -> Result<SealedCatalogue, ChangeError> {
+        let served = &*self.with_candidate(served);
         self.cache.name(self.keys(served, |_, _| true));
+        self.cache.set_named(self.keys(served, Function::is_named).into_keys().collect());
         let generation = self.generation.load(SeqCst) + 1;
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         slots.assign(served.keys().map(String::as_str));
@@ -564,6 +517,15 @@ impl Functions {
         self.generation.store(generation, SeqCst);
         *self.published_secrets.lock().unwrap_or_else(PoisonError::into_inner) = secrets;
         Ok((Arc::new(fd), Arc::new(view)))
+    }
+
+    /// What is served, and the version that is about to be asked.
+    fn with_candidate<'a>(&self, served: &'a Contents) -> Cow<'a, Contents> {
+        let candidate = self.candidate.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(candidate) = candidate else { return Cow::Borrowed(served) };
+        let mut served = served.clone();
+        Arc::make_mut(served.entry(candidate.name.clone()).or_default()).put_version(candidate);
+        Cow::Owned(served)
     }
 
     /// What no version that is served has any more goes from this node.
@@ -586,62 +548,4 @@ impl Functions {
         }
         keys
     }
-}
-
-/// What of `contents` can be served, with the modules of what was not `served` so before.
-async fn servable(cache: &Cache, contents: &Contents, served: &Contents) -> (Contents, Vec<Digest>) {
-    let (mut servable, mut modules) = (Contents::new(), Vec::new());
-    for (name, function) in contents {
-        let old = served.get(name);
-        let function = match old {
-            Some(old) if old == function => Arc::clone(old),
-            old => {
-                let (function, keys) = servable_function(cache, function, old.map(AsRef::as_ref)).await;
-                modules.extend(keys);
-                function
-            }
-        };
-        servable.insert(name.clone(), function);
-    }
-    (servable, modules)
-}
-
-/// The function with those of its aliases whose versions are there and compile. The others are told, and are as they were `before`.
-async fn servable_function(
-    cache: &Cache,
-    function: &Function,
-    before: Option<&Function>,
-) -> (Arc<Function>, Vec<Digest>) {
-    let (mut servable, mut modules) = (function.clone(), Vec::new());
-    for alias in function.aliases() {
-        let mut failed = None;
-        for target in &alias.targets {
-            match module(cache, function.version(&target.version)).await {
-                Ok(key) => modules.push(key),
-                Err(reason) => failed = Some(format!("its version {}: {reason}", target.version)),
-            }
-        }
-        let Some(reason) = failed else { continue };
-        let (name, alias) = (&alias.name, &alias.alias);
-        let old = before.and_then(|before| Some((before, before.alias(alias)?)));
-        match old {
-            Some((before, old)) => {
-                tracing::error!("alias {alias:?} of function {name:?} means what it did before: {reason}");
-                let versions = old.targets.iter().filter_map(|target| before.version(&target.version));
-                versions.for_each(|version| servable.put_version(Arc::clone(version)));
-                servable.put_alias(Arc::clone(old));
-            }
-            None => {
-                tracing::error!("alias {alias:?} of function {name:?} is not served: {reason}");
-                servable.drop_alias(alias);
-            }
-        }
-    }
-    (Arc::new(servable), modules)
-}
-
-async fn module(cache: &Cache, version: Option<&Arc<Manifest>>) -> Result<Digest, String> {
-    let version = version.ok_or("it is not in the store")?;
-    let digest = files::unhex(&version.artefact).ok_or("it has no artefact")?;
-    cache.ensure(&digest, version.kind).await.map_err(|error| error.to_string())
 }

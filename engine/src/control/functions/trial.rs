@@ -1,12 +1,13 @@
-//! Before a version counts: a worker instantiates it, and its health path answers.
+//! Before a version counts: a worker instantiates it, and it answers a request.
 
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use abi::problem::INVOCATION_ID_HEADER;
 use axum::body::Body;
-use axum::http::Request;
-use http_body_util::BodyExt as _;
+use axum::http::{Request, StatusCode};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::sync::oneshot;
 
 use super::{ChangeError, Functions};
@@ -24,8 +25,13 @@ const DEATHS_MAX: u32 = 2;
 /// How long a trial waits for a worker that serves, and how often it looks. One that was killed is replaced sooner.
 const WORKER_WAIT: Duration = Duration::from_secs(10);
 const WORKER_PAUSE: Duration = Duration::from_millis(50);
-/// So much of an unhealthy version's answer is told.
+/// So much of a bad answer is told.
 const ANSWER_BYTES_MAX: usize = 300;
+/// So much of an answer's body is read, and for so long.
+const ANSWER_BYTES_READ: usize = 64 * 1024;
+const ANSWER_WAIT: Duration = Duration::from_secs(1);
+/// Says to the guest that a request is a trial: it is asked nothing that should have effects.
+const TRIAL_HEADER: &str = "sockhop-trial";
 
 impl Functions {
     /// Has a worker instantiate a version, with what `alias` lays over it; `changed` is its function as it is to be. A worker
@@ -61,41 +67,107 @@ impl Functions {
         Ok(tried.map_err(|_| ChangeError::Stopping)??)
     }
 
-    /// Asks a version, which nothing names yet, whether it is well. `changed` is its function with it.
-    pub(super) async fn try_health(
-        &self,
-        version: &Manifest,
-        changed: &Function,
-        path: &str,
-    ) -> Result<(), ChangeError> {
-        let before = self.served.lock().await.clone();
-        let served = self.served_with(&version.name, changed).await;
-        self.check_limits(&version.name, &served)?;
-        let well = async {
-            self.publish(served).await?;
-            let unhealthy = |reason| ChangeError::Unhealthy { path: path.to_owned(), reason };
-            let (address, within) = (
-                format!("{}@{}", version.name, version.version),
-                Duration::from_millis(version.limits.timeout_ms.into()),
-            );
-            let asked = invoke::invoke(&self.supervisor, &address, path, Request::new(Body::empty()));
-            let late = || unhealthy(format!("there was no answer within its --timeout of {within:?}"));
-            let answer = tokio::time::timeout(within, asked).await.map_err(|_| late())?;
-            let answer = answer.map_err(|error| unhealthy(error.to_string()))?;
-            if answer.status().is_success() {
-                return Ok(());
-            }
-            let status = answer.status();
-            let body = tokio::time::timeout(within, answer.into_body().collect()).await.map_err(|_| late())?;
-            let body = body.map(|body| body.to_bytes()).unwrap_or_default();
-            let said = String::from_utf8_lossy(&body[..body.len().min(ANSWER_BYTES_MAX)]).into_owned();
-            Err(unhealthy(format!("it answered {status}: {}", said.trim())))
+    /// Asks a version that nothing names yet.
+    pub(super) async fn ask(&self, version: &Arc<Manifest>, question: &Question) -> Result<(), ChangeError> {
+        let answered = match self.set_candidate(Some(Arc::clone(version))).await {
+            Ok(()) => self.answer(version, question).await,
+            Err(error) => Err(error),
         };
-        let well = well.await;
-        if well.is_err() {
-            // Should this fail too, the next change takes it away.
-            self.publish(before).await?;
+        match &answered {
+            // It stays, as what is kept next.
+            Ok(()) => *self.candidate() = None,
+            // Should this fail, the next change takes it away.
+            Err(_) => drop(self.set_candidate(None).await),
         }
-        well
+        answered
+    }
+
+    fn candidate(&self) -> MutexGuard<'_, Option<Arc<Manifest>>> {
+        self.candidate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Serves this version beside all others, by its id alone.
+    async fn set_candidate(&self, version: Option<Arc<Manifest>>) -> Result<(), ChangeError> {
+        let turn = self.turn_to_change().await;
+        *self.candidate() = version;
+        let _one_at_a_time = turn?;
+        let served = self.served.lock().await.clone();
+        self.publish(served).await
+    }
+
+    async fn answer(&self, version: &Manifest, question: &Question) -> Result<(), ChangeError> {
+        let (reference, path) = (format!("{}@{}", version.name, version.version), question.path());
+        let failed = |invocation: Option<String>, reason: String| {
+            let path = path.to_owned();
+            match question {
+                Question::Health(_) => ChangeError::Unhealthy { path, reason },
+                Question::Trial => ChangeError::TrialRequest { reason, invocation },
+            }
+        };
+        let timeout = Duration::from_millis(version.limits.timeout_ms.into());
+        let within = if *question == Question::Trial { timeout + GRACE } else { timeout };
+        let late = || failed(None, format!("there was no answer within its --timeout of {timeout:?}"));
+        let request = Request::get("/").header(TRIAL_HEADER, "deploy").body(Body::empty()).unwrap_or_default();
+        let asked = invoke::invoke(&self.supervisor, &reference, path, request);
+        let answer = tokio::time::timeout(within, asked).await.map_err(|_| late())?;
+        let answer = answer.map_err(|error| failed(None, error.to_string()))?;
+        let (status, id) = (answer.status(), answer.headers().get(INVOCATION_ID_HEADER));
+        let id = id.and_then(|id| id.to_str().ok()).map(str::to_owned);
+        let body = Limited::new(answer.into_body(), ANSWER_BYTES_READ).collect();
+        let body = tokio::time::timeout(ANSWER_WAIT, body).await;
+        if question.is_well(status) {
+            return match body {
+                Ok(Err(cut)) if !cut.is::<LengthLimitError>() => {
+                    Err(failed(id, format!("its answer {status} was cut short: {cut}")))
+                }
+                // All of it, or what was read is fine so far.
+                _ => Ok(()),
+            };
+        }
+        let body = body.ok().and_then(Result::ok).map(|body| body.to_bytes()).unwrap_or_default();
+        let said = String::from_utf8_lossy(&body[..body.len().min(ANSWER_BYTES_MAX)]).into_owned();
+        Err(failed(id, format!("it answered {status}: {}", said.trim())))
+    }
+}
+
+/// What a version is asked before it becomes active.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Question {
+    /// Whether it is well, at this path.
+    Health(String),
+    /// Anything: that it answers at all is enough.
+    Trial,
+}
+
+impl Question {
+    fn path(&self) -> &str {
+        match self {
+            Self::Health(path) => path,
+            Self::Trial => "/",
+        }
+    }
+
+    /// Whether this status is a good answer. Who has no `/`, or wants a login for it, says so with 4xx, and works.
+    fn is_well(&self, status: StatusCode) -> bool {
+        match self {
+            Self::Health(_) => status.is_success(),
+            Self::Trial => !status.is_server_error(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trial_wants_an_answer_and_a_health_path_a_good_one() {
+        for (status, trial, health) in
+            [(200, true, true), (204, true, true), (302, true, false), (404, true, false), (500, false, false)]
+        {
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(Question::Trial.is_well(status), trial, "{status}");
+            assert_eq!(Question::Health("/x".to_owned()).is_well(status), health, "{status}");
+        }
     }
 }
