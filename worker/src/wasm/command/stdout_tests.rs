@@ -46,27 +46,29 @@ async fn a_small_raw_reply_begins_when_the_program_has_exited_well() {
     assert_eq!(body(response).await, "Hello, world!");
 }
 
+async fn poll_held(stdout: &Stdout, deadline: &mut Deadline) {
+    poll_fn(|cx| {
+        stdout.poll_held(cx, deadline);
+        Poll::Ready(())
+    })
+    .await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_raw_reply_of_a_program_that_waits_begins_when_it_has_been_held_back_for_long_enough() {
     let (mut stdout, mut replied) = stdout(Output::Raw);
     let mut deadline = Deadline::default();
-    let mut poll_held = |stdout: &Stdout| {
-        poll_fn(|cx| {
-            stdout.poll_held(cx, &mut deadline);
-            Poll::Ready(())
-        })
-    };
     tokio::time::advance(2 * RAW_HELD_MAX).await;
-    poll_held(&stdout).await;
+    poll_held(&stdout, &mut deadline).await;
     assert!(replied.try_recv().is_err(), "nothing is written yet");
     write(&mut stdout, "first");
-    poll_held(&stdout).await;
+    poll_held(&stdout, &mut deadline).await;
     assert!(replied.try_recv().is_err());
     tokio::time::advance(2 * RAW_HELD_MAX).await;
-    poll_held(&stdout).await;
+    poll_held(&stdout, &mut deadline).await;
     let mut response = replied.try_recv().unwrap().unwrap();
     assert_eq!(response.body_mut().frame().await.unwrap().unwrap().into_data().unwrap(), "first");
-    poll_held(&stdout).await;
+    poll_held(&stdout, &mut deadline).await;
     write(&mut stdout, "second");
     stdout.finish().unwrap();
     drop(stdout.end_on_drop());
