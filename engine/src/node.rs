@@ -40,7 +40,8 @@ use crate::settings::{Resolved, Sources};
 use crate::shard::{self, Backlog, Shard, Shared, listen};
 use crate::store::artefacts::Artefacts;
 use crate::store::known::Known;
-use crate::store::objects;
+use crate::store::objects::guarded::Guarded;
+use crate::store::objects::{self, Objects};
 use crate::store::repository::Repository;
 use crate::takeover::{self, Door, Giver, Successor};
 use crate::traces::Traces;
@@ -157,10 +158,13 @@ impl Node {
         let admin = config.admin.as_ref().map(|address| admin(address, &config.data, start));
         let admin = admin.transpose().with_context(|| resolved.whence("admin"))?;
         let objects = objects::open(config).with_context(|| resolved.whence("store"))?;
+        let known = Known::new(&config.data.join("cache"), objects.name());
+        let met = known.read().is_some_and(|contents| !contents.is_empty());
+        let objects: Arc<dyn Objects> = Arc::new(Guarded::new(objects, &config.data, met));
+        objects.make().with_context(|| resolved.whence("store"))?;
         let cache = config.data.join("cache");
         let artefacts = Arc::new(Artefacts::open(Arc::clone(&objects), cache.join("artefacts"))?);
         let cache = Arc::new(Cache::open(cache, Arc::clone(&artefacts))?);
-        let known = Known::new(&config.data.join("cache"), objects.name());
         let key = KeyFile::open(config.secrets_key.as_deref(), &config.data);
         let key = key.with_context(|| resolved.whence("secrets_key"))?;
         let secrets = Arc::new(Secrets::new(Arc::clone(&objects), key, &config.data.join("cache")));
@@ -334,7 +338,7 @@ async fn end_traces(logs: &Logs) {
 /// Starts what keeps the log, and what sends spans of it, with its spool in the data folder.
 fn start_logs(
     resolved: &Resolved,
-    store: Arc<dyn objects::Objects>,
+    store: Arc<dyn Objects>,
     commands: UnboundedSender<Command>,
 ) -> anyhow::Result<(Arc<Logs>, logs::Keeper)> {
     let config = &resolved.settings;

@@ -117,6 +117,11 @@ impl Server {
         self.folder.path().join("credentials")
     }
 
+    /// Where s3s-fs keeps what is in the bucket, as files.
+    pub fn objects(&self) -> PathBuf {
+        self.folder.path().join("root").join(BUCKET)
+    }
+
     /// The options of `serve` that have a node keep its store there, under `prefix`, reached at `address`: that of the server, or
     /// of somebody between.
     pub fn options(&self, prefix: &str, address: SocketAddr) -> Vec<String> {

@@ -2,6 +2,7 @@
 //! serve what it has.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
 
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::thread;
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use harness::answer::Answer;
 use harness::client::request;
+use harness::disk::picture;
 use harness::faults::{Fault, Proxy};
 use harness::s3::Server;
 use harness::{Connection, Node, NodeBuilder, wait};
@@ -247,4 +249,124 @@ fn a_node_that_has_never_seen_its_store_does_not_start_without_it() {
         ["serve", "--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()].map(str::to_owned).to_vec();
     arguments.extend(server.options("p", nobody.address()));
     harness::node::run(&arguments).expect_error(&["s3://sockhop-tests/p", "away", "--s3-endpoint"]);
+}
+
+/// `serve` on a store that is not one.
+fn refused(data: &Path, store: &Path, words: &[&str]) {
+    let arguments = ["serve", "--listen", "127.0.0.1:0", "--data"].map(AsRef::<OsStr>::as_ref);
+    let more = [data.as_os_str(), "--store".as_ref(), store.as_os_str()];
+    harness::node::run(arguments.into_iter().chain(more)).expect_error(words);
+}
+
+#[test]
+fn a_folder_that_is_no_store_is_refused_and_left_as_it_is() {
+    let folder = TempDir::new().unwrap();
+    let store = folder.path().join("project");
+    // The second and third are what a store of the first layout would have.
+    for name in ["README", "functions/mine/notes.txt", "functions/mine/active", "artefacts/x", ".hidden/.tmp-mine"] {
+        let path = store.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "of somebody else").unwrap();
+    }
+    let before = picture(&store);
+    refused(&folder.path().join("data"), &store, &["no store of sockhop", "README", "project"]);
+    assert_eq!(picture(&store), before);
+}
+
+#[test]
+fn a_new_file_system_is_empty_enough_for_a_store() {
+    let folder = TempDir::new().unwrap();
+    let store = folder.path().join("store");
+    std::fs::create_dir_all(store.join("lost+found")).unwrap();
+    let node = node().option("--store", &store).start();
+    deploy(&node, "it", 1);
+    node.stop();
+    assert!(store.join("lost+found").is_dir());
+}
+
+#[test]
+fn a_store_folder_that_goes_away_unpublishes_nothing_and_is_not_made_anew() {
+    let folder = TempDir::new().unwrap();
+    let [store, aside, other] = ["store", "aside", "other"].map(|name| folder.path().join(name));
+    let start = || {
+        let node = node().option("--admin", "127.0.0.1:0").data(&folder.path().join("data"));
+        node.option("--store", &store).start()
+    };
+    let node = start();
+    deploy(&node, "it", 1);
+    wait::until("the node has noted it", SOON, || {
+        let known = std::fs::read(folder.path().join("data/cache/known")).ok()?;
+        String::from_utf8_lossy(&known).contains("VERSION").then_some(())
+    });
+    let modules = || {
+        picture(&folder.path().join("data/cache"))
+            .keys()
+            .filter(|path| path.extension().is_some_and(|extension| extension == "cwasm"))
+            .count()
+    };
+    let compiled = modules();
+    assert!(compiled > 0);
+    let expect_away = |node: &Node, reason: &str| {
+        let look = || readyz(admin(node));
+        let (status, said) = wait::for_value("the store is away", SOON, look, |(_, said)| said.contains(reason));
+        assert_eq!(status, 200, "it serves what it has: {said}");
+        assert_eq!((served(node, "it"), modules()), (Some(1), compiled));
+        let file = harness::guests::path("hello");
+        node.cli(&["deploy", file.to_str().unwrap(), "--name", "new"]).expect_error(&["is away", reason]);
+    };
+    // Moved, and a mount point without its mount.
+    std::fs::rename(&store, &aside).unwrap();
+    expect_away(&node, "nothing of it is there");
+    assert!(!store.exists());
+    std::fs::create_dir(&store).unwrap();
+    expect_away(&node, "nothing of it is there");
+    assert!(node.stderr().contains("nothing of it is there"));
+    node.stop();
+    // So it is for a node that starts meanwhile.
+    let node = start();
+    expect_away(&node, "nothing of it is there");
+    assert_eq!(picture(&store).len(), 0);
+    // Another store.
+    let another = self::node().option("--store", &other).start();
+    deploy(&another, "else", 2);
+    another.stop();
+    std::fs::remove_dir(&store).unwrap();
+    std::fs::rename(&other, &store).unwrap();
+    let before = picture(&store);
+    expect_away(&node, "another store is in its place");
+    assert_eq!(served(&node, "else"), None);
+    assert_eq!(picture(&store), before);
+    // And back.
+    std::fs::remove_dir_all(&store).unwrap();
+    std::fs::rename(&aside, &store).unwrap();
+    wait::for_value("it is ready without a but", SOON, || readyz(admin(&node)).1, |said| said == "ready\n");
+    deploy(&node, "it", 2);
+    assert_eq!(served(&node, "it"), Some(2));
+    node.stop();
+}
+
+#[test]
+fn a_bucket_with_something_else_in_it_is_refused_and_one_that_is_emptied_is_away() {
+    let (server, folder) = (Server::s3s_fs(), TempDir::new().unwrap());
+    let start = |prefix: &str, data: &str| {
+        let node = node().option("--admin", "127.0.0.1:0").data(&folder.path().join(data));
+        node.bucket(&server, prefix, server.address()).start()
+    };
+    let node = start("p", "data");
+    deploy(&node, "it", 1);
+    // Without a prefix the bucket is not empty, and is no store.
+    let data = folder.path().join("other");
+    let mut arguments =
+        ["serve", "--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()].map(str::to_owned).to_vec();
+    arguments.extend(server.options("", server.address()));
+    harness::node::run(&arguments).expect_error(&["no store of sockhop", "p/"]);
+    assert_eq!(served(&node, "it"), Some(1));
+    let bucket = server.objects();
+    std::fs::rename(bucket.join("p"), folder.path().join("aside")).unwrap();
+    let look = || readyz(admin(&node)).1;
+    wait::for_value("the store is away", SOON, look, |said| said.contains("nothing of it is there"));
+    assert_eq!(served(&node, "it"), Some(1));
+    std::fs::rename(folder.path().join("aside"), bucket.join("p")).unwrap();
+    wait::for_value("it is ready without a but", SOON, look, |said| said == "ready\n");
+    node.stop();
 }

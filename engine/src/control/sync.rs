@@ -81,7 +81,7 @@ impl StoreState {
         match away.as_mut() {
             Some(away) => reason.clone_into(&mut away.reason),
             None => {
-                tracing::warn!("{reason}; the node goes on with what it has");
+                tracing::error!("{reason}; the node goes on with what it has");
                 let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 let (store, reason) = (self.name.clone(), reason.to_owned());
                 *away = Some(Away { store, since_s: since.as_secs(), reason });

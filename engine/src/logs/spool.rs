@@ -135,7 +135,9 @@ impl Spool {
     pub(crate) fn clear_unfinished(&self) -> io::Result<()> {
         for entry in std::fs::read_dir(&self.folder)? {
             let entry = entry?;
-            if entry.file_name().to_string_lossy().starts_with(".new-") {
+            let name = entry.file_name();
+            let id = name.to_str().and_then(|name| name.strip_prefix(".new-")?.strip_suffix(SUFFIX));
+            if id.is_some_and(|id| Uuid::try_parse(id).is_ok()) {
                 std::fs::remove_file(entry.path())?;
             }
         }
@@ -176,9 +178,11 @@ mod tests {
         assert!(Spool::seal(segment).unwrap().is_none(), "it is being shipped");
         sealed.remove().unwrap();
         assert!(spool.segments().unwrap().is_empty() && Spool::seal(segment).unwrap().is_none());
-        std::fs::write(spool.path().join(".new-x"), "").unwrap();
+        let [ours, other] =
+            [format!(".new-{}{SUFFIX}", Uuid::nil()), ".new-x".to_owned()].map(|name| spool.path().join(name));
+        [&ours, &other].map(|path| std::fs::write(path, "").unwrap());
         spool.clear_unfinished().unwrap();
-        assert_eq!(std::fs::read_dir(spool.path()).unwrap().count(), 0);
+        assert!(!ours.exists() && other.exists(), "what is not a segment is somebody else's");
     }
 
     #[test]

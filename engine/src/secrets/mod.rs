@@ -173,6 +173,7 @@ impl Secrets {
             }
         }
         drop(read);
+        self.objects.verify().await?;
         *self.write() = all;
         Ok(())
     }

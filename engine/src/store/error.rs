@@ -30,6 +30,14 @@ pub(crate) enum StoreError {
         "the store {name} is away: {endpoint}: {reason}; if this lasts, see that the server runs, that --s3-endpoint is its address, and that the network lets this machine reach it"
     )]
     Away { name: String, endpoint: String, reason: String },
+    #[error(
+        "the store {name} is away: {reason}; bring it back, or, if a new store is meant to be there, stop the node and remove {path:?} and what is in cache beside it"
+    )]
+    Gone { name: String, reason: &'static str, path: PathBuf },
+    #[error(
+        "{name} is no store of sockhop, and is not empty: {found:?} stands there; name an empty folder or a prefix of its own, such as {name}/sockhop"
+    )]
+    Occupied { name: String, found: String },
     #[error("the store {name} at {endpoint} refuses: {reason}; {hint}")]
     Refused { name: String, endpoint: String, reason: String, hint: String },
     #[error("what answers for the store {name} at {endpoint} is no S3: {reason}; check --s3-endpoint")]
@@ -59,12 +67,12 @@ impl StoreError {
 
     /// Whether the store cannot be reached, which may pass by itself; it has not refused.
     pub(crate) fn is_away(&self) -> bool {
-        matches!(self, Self::Away { .. })
+        matches!(self, Self::Away { .. } | Self::Gone { .. })
     }
 
     /// Whether what was to be done has surely not been done: of a file system that is known, of a network not.
     pub(crate) fn is_certain(&self) -> bool {
-        matches!(self, Self::Io { .. })
+        matches!(self, Self::Io { .. } | Self::Gone { .. })
     }
 
     /// Whether the disk is full.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-/// Temporary files begin so; what a crash left of them is removed at start.
+/// Temporary files are called so, and then by a UUID; what a crash left of them is removed at start.
 const TEMPORARY_PREFIX: &str = ".tmp-";
 
 /// A file being written.
@@ -48,9 +48,18 @@ impl Drop for Temporary {
     }
 }
 
-/// Makes a folder, and those above it, for this user only.
+/// Makes a folder, and those above it, durably and for this user only.
 pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
+    if path.is_dir() {
+        return Ok(());
+    }
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+    above.map_or(Ok(()), create_folder)?;
+    match DirBuilder::new().mode(0o700).create(path) {
+        // Somebody else has just made it.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        made => made.and_then(|()| File::open(above.unwrap_or(Path::new(".")))?.sync_all()),
+    }
 }
 
 /// Writes a whole file durably: whoever reads it sees the old contents or these.
@@ -81,7 +90,8 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 pub(crate) fn sweep(folder: &Path, age: Duration) -> io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX) {
+        let id = entry.file_name().to_string_lossy().strip_prefix(TEMPORARY_PREFIX).map(uuid::Uuid::try_parse);
+        if id.is_some_and(|id| id.is_ok()) {
             let written = entry.metadata().and_then(|metadata| metadata.modified());
             // Without an age it has gone already, or is left for the next time.
             if written.is_ok_and(|written| written.elapsed().unwrap_or_default() >= age) {

@@ -87,13 +87,24 @@ fn manifest(name: &str, id: &str, json: &[u8]) -> Result<Manifest, String> {
     }
 }
 
-/// Removes what is left of the first format.
+/// Whether such a store has an object of this key.
+fn is_ours(key: &str) -> bool {
+    let active = || key.strip_prefix(FOLDER)?.strip_suffix("/active");
+    match version_key(key) {
+        Some((name, id)) => abi::name::check(name).is_ok() && uuid::Uuid::try_parse(id).is_ok(),
+        None => active().is_some_and(|name| abi::name::check(name).is_ok()),
+    }
+}
+
+/// Removes what is left of the first format, and nothing else.
 ///
 /// # Errors
 /// When the store does not do it.
 pub(super) async fn clear(objects: &dyn Objects) -> Result<(), StoreError> {
     for listed in objects.list(FOLDER, "").await? {
-        objects.delete(&listed.key).await?;
+        if is_ours(&listed.key) {
+            objects.delete(&listed.key).await?;
+        }
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! format                              "sockhop-store 2"
+//! identity/<uuid>                     which store it is (see [`super::objects::guarded`])
 //! artefacts/<sha256>                  deployed files, never changed
 //! versions/<name>/<id>.json           immutable versions (a checked object)
 //! aliases/<name>/<alias>.json         what an alias means (a checked object, overwritten whole: the last write wins)
@@ -38,6 +39,8 @@ use super::summary;
 /// What this build writes, and what it reads besides.
 pub(super) const FORMAT: &str = "sockhop-store 2\n";
 pub(super) const FIRST_FORMAT: &str = "sockhop-store 1\n";
+/// Where that stands.
+pub(super) const FORMAT_KEY: &str = "format";
 const FORMAT_BYTES_MAX: usize = 1024;
 const HINT_BYTES_MAX: usize = 1024;
 /// Objects that are read at a time.
@@ -93,7 +96,16 @@ impl Repository {
         if self.prepared.load(SeqCst) {
             return Ok(Format::Today);
         }
-        let Some(found) = self.objects.get("format", FORMAT_BYTES_MAX).await? else { return Ok(Format::New) };
+        let Some(found) = self.objects.get(FORMAT_KEY, FORMAT_BYTES_MAX).await? else {
+            return match self.objects.occupant().await? {
+                // It may have become a store meanwhile.
+                Some(found) if self.objects.get(FORMAT_KEY, FORMAT_BYTES_MAX).await?.is_none() => {
+                    Err(StoreError::Occupied { name: self.objects.name(), found })
+                }
+                Some(_) => Ok(Format::Today),
+                None => Ok(Format::New),
+            };
+        };
         match String::from_utf8_lossy(&found).as_ref() {
             FORMAT => Ok(Format::Today),
             FIRST_FORMAT => Ok(Format::First),
@@ -112,9 +124,9 @@ impl Repository {
     /// When it cannot be read or written, or is of a newer format.
     pub(crate) async fn prepare(&self) -> Result<(), StoreError> {
         match self.format().await? {
-            Format::Today if self.prepared.load(SeqCst) => return Ok(()),
-            Format::Today => {}
-            Format::New => self.objects.put("format", FORMAT.into()).await?,
+            Format::Today if self.prepared.load(SeqCst) => return self.objects.verify().await,
+            Format::Today => first_format::clear(&*self.objects).await?,
+            Format::New => self.objects.put(FORMAT_KEY, FORMAT.into()).await?,
             Format::First => {
                 let contents = first_format::read(&*self.objects).await?;
                 tracing::info!("{}: functions are brought to the new format ({})", self.objects.name(), contents.len());
@@ -123,10 +135,11 @@ impl Repository {
                 let aliases = contents.values().flat_map(|function| function.aliases());
                 self.put_all(aliases.map(|alias| (&alias.name, &alias.alias, alias))).await?;
                 // Until here it was a store of the first format, and nothing of that was touched.
-                self.objects.put("format", FORMAT.into()).await?;
+                self.objects.put(FORMAT_KEY, FORMAT.into()).await?;
+                first_format::clear(&*self.objects).await?;
             }
         }
-        first_format::clear(&*self.objects).await?;
+        self.objects.identify().await?;
         self.prepared.store(true, SeqCst);
         Ok(())
     }
@@ -181,6 +194,8 @@ impl Repository {
         let (mut known, mut contents) = (Cow::Borrowed(before), Contents::new());
         let aliases = self.read_kind::<Alias>(name, &mut known, &mut contents).await?;
         let versions = self.read_kind::<Manifest>(name, &mut known, &mut contents).await?;
+        // What is not there any more is gone only by the store's own word.
+        self.objects.verify().await?;
         if name.is_none() && summary::is_due(aliases.max(versions)) {
             summary::write(&*self.objects, &contents).await;
         }
@@ -368,7 +383,9 @@ impl Repository {
         self.objects.delete(&key::<Alias>(name, ACTIVE)).await?;
         for folder in [folder::<Alias>(name), folder::<Manifest>(name)] {
             for listed in self.objects.list(&folder, "").await? {
-                self.objects.delete(&listed.key).await?;
+                if parts(&listed.key).is_some() {
+                    self.objects.delete(&listed.key).await?;
+                }
             }
         }
         self.note_change().await;

@@ -15,6 +15,8 @@ use crate::store::files::{self, Temporary, found};
 
 /// What has been unfinished for so long nobody is at any more. Another node may share the folder.
 const UNFINISHED_FOR: Duration = Duration::from_secs(60 * 60);
+/// What a new file system of the ext family has in it.
+const LOST_AND_FOUND: &str = "lost+found";
 /// How often a folder that goes while something is written into it is made again.
 const FOLDER_TRIES: u32 = 5;
 
@@ -25,10 +27,16 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
+    /// The folder `root`, which need not be there.
+    pub(crate) fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
     /// The folder `root`, made if need be.
+    #[cfg(test)]
     pub(crate) fn open(root: PathBuf) -> Result<Self, StoreError> {
-        files::create_folder(&root).map_err(StoreError::io("make", &root))?;
-        Ok(Self { root })
+        let directory = Self::new(root);
+        directory.make().map(|()| directory)
     }
 
     /// Where an object is, or those whose keys begin so.
@@ -95,7 +103,8 @@ impl Directory {
         while let Some(folder) = folders.pop() {
             files::sweep(&folder, UNFINISHED_FOR).map_err(StoreError::io("clear", &folder))?;
             for entry in std::fs::read_dir(&folder).map_err(StoreError::io("read", &folder))?.flatten() {
-                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+                if !hidden && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                     folders.push(entry.path());
                 }
             }
@@ -214,6 +223,20 @@ impl Objects for Directory {
     fn clear_unfinished(&self) -> Answer<'_, ()> {
         self.blocking("", |store, _| store.clear_unfinished_now())
     }
+
+    fn make(&self) -> Result<(), StoreError> {
+        files::create_folder(&self.root).map_err(StoreError::io("make", &self.root))
+    }
+
+    fn occupant(&self) -> Answer<'_, Option<String>> {
+        self.blocking("", |_, root| {
+            let Some(entries) = found(std::fs::read_dir(root)).map_err(StoreError::io("read", root))? else {
+                return Ok(None);
+            };
+            let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+            Ok(names.filter(|name| !name.starts_with('.') && name != LOST_AND_FOUND).min())
+        })
+    }
 }
 
 #[cfg(test)]
@@ -266,7 +289,8 @@ mod tests {
         assert!(store.download("x/y", &to).await.unwrap());
         assert_eq!(std::fs::read(&to).unwrap(), b"contents");
         assert!(!store.download("x/z", &to).await.unwrap());
-        let [left, fresh] = ["left", "fresh"].map(|name| folder.path().join(format!("store/x/.tmp-{name}")));
+        let [left, fresh] =
+            [1, 2].map(uuid::Uuid::from_u128).map(|id| folder.path().join(format!("store/x/.tmp-{id}")));
         std::fs::write(&fresh, "").unwrap();
         let long_ago = std::time::SystemTime::now() - 2 * UNFINISHED_FOR;
         File::create(&left).unwrap().set_modified(long_ago).unwrap();

@@ -6,6 +6,7 @@
 
 pub(crate) mod checked;
 pub(crate) mod directory;
+pub(crate) mod guarded;
 pub(crate) mod packed;
 pub(crate) mod s3;
 
@@ -22,10 +23,10 @@ use super::error::StoreError;
 use super::place::Place;
 use crate::settings::Settings;
 
-/// Opens what the settings name; a bucket is not asked anything yet.
+/// Opens what the settings name. A bucket is not asked anything yet, and a folder need not be there.
 ///
 /// # Errors
-/// When a folder cannot be made, or there are no credentials for a bucket.
+/// When there are no credentials for a bucket.
 pub(crate) fn open(settings: &Settings) -> Result<Arc<dyn Objects>, StoreError> {
     if let Some(access) = Access::of(settings)? {
         return Ok(Arc::new(S3::open(access)?));
@@ -34,7 +35,7 @@ pub(crate) fn open(settings: &Settings) -> Result<Arc<dyn Objects>, StoreError> 
         Some(Place::Folder(folder)) => folder.clone(),
         _ => settings.data.join("store"),
     };
-    Ok(Arc::new(Directory::open(folder)?))
+    Ok(Arc::new(Directory::new(folder)))
 }
 
 /// What a backend answers.
@@ -84,6 +85,29 @@ pub(crate) trait Objects: fmt::Debug + Send + Sync {
 
     /// Clears away what writers that crashed have left, and nothing that one may still be at.
     fn clear_unfinished(&self) -> Answer<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// Makes what is to hold the objects, where that is for the node to make.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    fn make(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// The name of something that stands there, whoever put it there; none when it is empty.
+    fn occupant(&self) -> Answer<'_, Option<String>> {
+        Box::pin(async { Ok(self.list("", "").await?.into_iter().next().map(|listed| listed.key)) })
+    }
+
+    /// Checks that it is the store that the node knows: after what was listed, before that counts.
+    fn verify(&self) -> Answer<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// Gives a store an id that has none, and remembers it.
+    fn identify(&self) -> Answer<'_, ()> {
         Box::pin(async { Ok(()) })
     }
 }

@@ -278,6 +278,15 @@ impl Objects for S3 {
         })
     }
 
+    fn occupant(&self) -> Answer<'_, Option<String>> {
+        Box::pin(async move {
+            // The first page is enough: a bucket without a prefix may have millions of others' objects.
+            let page = self.page("", "", None).await?;
+            let more = page.next.map(|_| "objects that sockhop does not name".to_owned());
+            Ok(page.objects.into_iter().next().map(|listed| listed.key).or(more))
+        })
+    }
+
     fn delete<'a>(&'a self, key: &'a str) -> Answer<'a, ()> {
         let path = self.requests.path(key);
         self.ask(async move |requests| requests.attempt(&path, Command::DeleteObject, 0).await.map(|_| ()))
