@@ -124,10 +124,13 @@ fn what_is_not_active_is_called_by_its_number_alone_and_survives_a_restart() {
     assert_eq!((served(&node, "/it/"), served(&node, "/it@v1/")), (2, 1));
     node.deploy("hello", "it", &["--no-activate", "--previews"]);
     node.stop();
-    // Without its cache a node compiles what is named at its start, and the rest when that is called.
+    // Without its cache a node compiles what is named at its start, and the rest when it is invoked: not for just anybody.
     fs::remove_dir_all(data.path().join("cache")).unwrap();
     let node = Node::build().data(data.path()).start();
     assert_eq!((served(&node, "/it/"), node.status().node.compilations), (2, 1));
+    node.get("/it@v3/").expect_problem(500);
+    assert_eq!(node.status().node.compilations, 1);
+    node.cli(&["invoke", "it@v3"]).expect_code(0);
     node.get("/it@v3/").expect_hello();
     assert_eq!(node.status().node.compilations, 2);
     node.cli(&["remove", "it"]).expect_code(0);
