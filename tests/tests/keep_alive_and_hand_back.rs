@@ -246,10 +246,10 @@ fn an_empty_line_behind_a_body_is_no_head_that_has_begun() {
 
 #[test]
 fn a_reply_that_its_connection_ends_behind_says_so() {
-    let node = Node::with(&["hello", "hello-p3", "echo"]);
+    let node = Node::with(&["hello", "hello-p3", "cmd", "cmd-p1", "echo"]);
     node.deploy("echo", "small", &["--request-body", "1KiB"]);
     let long = vec![b'x'; 9 * 1024 * 1024];
-    for target in ["/hello/", "/hello-p3/", "/small/", "/nobody/"] {
+    for target in ["/hello/", "/hello-p3/", "/cmd/?print=x", "/cmd-p1/?print=x", "/small/", "/nobody/"] {
         for chunked in [false, true] {
             let mut connection = node.connect();
             assert_eq!(connection.post("/echo/", b"abc").text(), "abc");

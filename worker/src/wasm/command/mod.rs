@@ -49,7 +49,8 @@ pub(super) async fn handle(
     // However the program ends: its reply's body must not wait for more.
     let _end = stdout.end_on_drop();
     let mut wasi = WasiCtx::builder();
-    wasi.stdin(Stdin::new(body)).stdout(stdout.clone());
+    let stdin = Stdin::new(body);
+    wasi.stdin(stdin.handle()).stdout(stdout.clone());
     wasi.envs(&environment::make(&function.env, &request)).arg(&*function.name).args(&function.args);
     let mut run = pin!(async {
         match command {
@@ -69,6 +70,7 @@ pub(super) async fn handle(
         ended
     })
     .await;
+    stdin.end();
     match ended {
         Err(error) if !matches!(error.downcast_ref(), Some(I32Exit(0))) => Err(error),
         _ => stdout.finish().map_err(wasmtime::Error::from),

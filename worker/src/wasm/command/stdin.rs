@@ -34,6 +34,17 @@ impl<B: Input> Stdin<B> {
         Self(Arc::new(Mutex::new(Source { body: Some(body), unread: Bytes::new(), failure: None })))
     }
 
+    /// Another handle.
+    pub(super) fn handle(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+
+    /// Lets go of what has not been read: its program has ended, and the rest is its connection's to read away.
+    pub(super) fn end(&self) {
+        let mut source = self.source();
+        (source.body, source.unread) = (None, Bytes::new());
+    }
+
     fn source(&self) -> MutexGuard<'_, Source<B>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -91,11 +102,11 @@ impl<B> IsTerminal for Stdin<B> {
 
 impl<B: Input> StdinStream for Stdin<B> {
     fn async_stream(&self) -> Box<dyn AsyncRead + Send + Sync> {
-        Box::new(Self(Arc::clone(&self.0)))
+        Box::new(self.handle())
     }
 
     fn p2_stream(&self) -> Box<dyn InputStream> {
-        Box::new(Self(Arc::clone(&self.0)))
+        Box::new(self.handle())
     }
 }
 
