@@ -299,9 +299,7 @@ fn a_reply_with_too_large_a_head_is_a_500_with_the_reason() {
     assert_eq!(connection.get("/headers/?size=1000&many=3").status(), 200);
     let detail = connection.get("/headers/?size=1000&many=5").expect_problem(500);
     assert!(detail.contains("its log has the reason"), "{detail}");
-    wait::until("it names the limit", Duration::from_secs(5), || {
-        node.stderr().contains("4096").then_some(())
-    });
+    wait::until("it names the limit", Duration::from_secs(5), || node.stderr().contains("4096").then_some(()));
     node.stop();
 }
 
