@@ -17,6 +17,7 @@ pub mod invocation_id;
 pub mod limits;
 pub mod message;
 pub mod name;
+pub mod network;
 pub mod outbound;
 pub mod problem;
 pub mod reference;

@@ -22,6 +22,9 @@ pub const LINGER_SILENT_TIMEOUT: Duration = Duration::from_secs(2);
 /// and at most so much.
 pub const LINGER_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
+/// Networks of proxies that are trusted (setting `--trusted-proxies`): each request's peer is looked for in all of them.
+pub const TRUSTED_PROXIES_MAX: usize = 64;
+
 /// One message between engine and worker. Holds a whole head and what a connection had read ahead of it.
 pub const MESSAGE_BYTES_MAX: usize = 160 * 1024;
 /// fds that travel with one message.

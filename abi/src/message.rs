@@ -9,6 +9,7 @@
 use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::limits;
+use crate::network::Network;
 
 /// A SHA-256 digest.
 pub type Digest = [u8; 32];
@@ -49,6 +50,8 @@ pub struct Settings {
     pub address_seed: u64,
     /// With `--domain example.com`: the suffix under which host names are functions' names.
     pub domain: Option<String>,
+    /// The proxies that are believed who a request is from.
+    pub trusted_proxies: Vec<Network>,
     /// From a head's first byte to its last.
     pub head_timeout_ms: u32,
     /// Between two requests on one connection.
@@ -75,6 +78,12 @@ impl Settings {
             () if timeouts_ms.iter().any(long) => Err("a timeout of Settings is beyond SETTING_TIMEOUT_MAX"),
             () if self.trace_sample > limits::TRACE_SAMPLE_MAX => {
                 Err("Settings.trace_sample is beyond TRACE_SAMPLE_MAX")
+            }
+            () if self.trusted_proxies.len() > limits::TRUSTED_PROXIES_MAX => {
+                Err("Settings.trusted_proxies has more than TRUSTED_PROXIES_MAX networks")
+            }
+            () if !self.trusted_proxies.iter().all(Network::is_good) => {
+                Err("a network of Settings.trusted_proxies has more bits than an address")
             }
             () if self.log_filter.len() > limits::LOG_FILTER_BYTES_MAX => {
                 Err("Settings.log_filter is longer than LOG_FILTER_BYTES_MAX")

@@ -23,6 +23,7 @@ pub(crate) fn of_workers(settings: &Settings, fixed: Fixed) -> OfWorkers {
         shared_rows: u16::try_from(fixed.shared_workers).unwrap_or(u16::MAX),
         address_seed: fixed.address_seed,
         domain: settings.domain.clone(),
+        trusted_proxies: settings.trusted_proxies.clone(),
         head_timeout_ms: millis(settings.head_timeout),
         idle_timeout_ms: millis(settings.idle_timeout),
         write_timeout_ms: millis(settings.write_timeout),
@@ -39,6 +40,7 @@ pub(crate) fn of_shards(settings: &Settings) -> ConnectionLimits {
     ConnectionLimits {
         connections_max: settings.connections_max,
         per_address_max: settings.connections_per_address_max,
+        proxies: settings.trusted_proxies.clone(),
     }
 }
 

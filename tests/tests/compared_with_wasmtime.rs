@@ -62,9 +62,14 @@ fn a_guest_sees_the_same_request() {
             continue;
         }
         let (mut ours, mut theirs): (Value, Value) = (parse(&ours.body), parse(&theirs.body));
-        // What each tells its guests of itself: here where the function is, there which instance it is.
-        let prefix = ours["headers"].as_object_mut().and_then(|headers| headers.remove("x-forwarded-prefix"));
-        assert_eq!(prefix, Some(serde_json::json!(["/inspect"])));
+        // What each tells its guests of itself: here where the function is and whom the request is from, there which instance
+        // it is.
+        for (name, value) in
+            [("x-forwarded-prefix", "/inspect"), ("x-forwarded-for", "127.0.0.1"), ("x-forwarded-proto", "http")]
+        {
+            let told = ours["headers"].as_object_mut().and_then(|headers| headers.remove(name));
+            assert_eq!(told, Some(serde_json::json!([value])), "{name}");
+        }
         let instance = theirs["environment"].as_object_mut().and_then(|environment| environment.remove("INSTANCE_ID"));
         assert!(instance.is_some(), "{theirs}");
         assert_eq!(ours, theirs, "the node (left) and wasmtime (right) for {asked:?}");

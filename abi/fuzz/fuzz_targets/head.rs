@@ -93,5 +93,5 @@ fn check_limit(head: &Head<'_>, bytes: &[u8]) {
     let room = HEAD_BYTES_MAX - bytes.len();
     let longest = [&EMPTY_LINES[..room / 2 * 2], bytes].concat();
     assert_eq!(parse(&longest), Ok(Parsed::Complete(Head { length: longest.len(), ..*head })));
-    assert_eq!(parse(&[b"\r\n", &longest[..]].concat()), Err(HeadError::TooLarge));
+    assert_eq!(parse(&[&b"\r\n"[..], &longest].concat()), Err(HeadError::TooLarge));
 }

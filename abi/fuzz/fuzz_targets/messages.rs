@@ -5,6 +5,7 @@
 #![no_main]
 
 use std::fmt::Debug;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
 
@@ -113,6 +114,12 @@ fn settings(input: &mut Unstructured<'_>) -> Result<Settings> {
         shared_rows: input.arbitrary()?,
         address_seed: input.arbitrary()?,
         domain: input.arbitrary()?,
+        trusted_proxies: (0..input.int_in_range(0..=3)?)
+            .map(|_| {
+                let (address, bits): (IpAddr, u8) = (input.arbitrary()?, input.int_in_range(0..=32)?);
+                Ok(format!("{address}/{bits}").parse().expect("a network"))
+            })
+            .collect::<Result<_>>()?,
         head_timeout_ms: input.arbitrary()?,
         idle_timeout_ms: input.arbitrary()?,
         write_timeout_ms: input.arbitrary()?,

@@ -1,13 +1,18 @@
 //! Whether a new connection is taken at all. Pure; owns no fds.
 
+use std::net::IpAddr;
+
+use abi::network::Network;
 use abi::problem::Problem;
 
 /// How many connections there may be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ConnectionLimits {
     pub(crate) connections_max: u32,
     /// From one address.
     pub(crate) per_address_max: u32,
+    /// The proxies that are trusted. Their connections are those of many clients, and only limited by their sum.
+    pub(crate) proxies: Vec<Network>,
 }
 
 /// Why there is no room.
@@ -28,12 +33,21 @@ impl From<Full> for Problem {
     }
 }
 
-/// Whether one more is taken, where there are `open`. `from_address` counts those from the same address; it is asked only when
-/// there could be too many of them.
-pub(crate) fn admit(open: u64, from_address: impl FnOnce() -> u32, limits: ConnectionLimits) -> Result<(), Full> {
+/// Whether one more is taken, where there are `open`. `peer` tells its address, and `from` counts those from it; they are asked only
+/// when there could be too many of them.
+pub(crate) fn admit(
+    open: u64,
+    peer: impl FnOnce() -> Option<IpAddr>,
+    from: impl FnOnce(IpAddr) -> u32,
+    limits: &ConnectionLimits,
+) -> Result<(), Full> {
+    let is_proxy = |peer: &IpAddr| limits.proxies.iter().any(|network| network.contains(*peer));
     if open >= u64::from(limits.connections_max) {
         Err(Full::Node)
-    } else if open >= u64::from(limits.per_address_max) && from_address() >= limits.per_address_max {
+    } else if open >= u64::from(limits.per_address_max)
+        && let Some(peer) = peer().filter(|peer| !is_proxy(peer))
+        && from(peer) >= limits.per_address_max
+    {
         Err(Full::Address)
     } else {
         Ok(())
@@ -46,11 +60,15 @@ mod tests {
 
     #[test]
     fn the_node_comes_first_and_addresses_are_only_counted_when_they_could_be_full() {
-        let limits = ConnectionLimits { connections_max: 10, per_address_max: 4 };
-        let not_asked = || -> u32 { panic!("nobody can have four of three") };
-        assert_eq!(admit(3, not_asked, limits), Ok(()));
-        assert_eq!(admit(10, not_asked, limits), Err(Full::Node));
-        assert_eq!(admit(9, || 3, limits), Ok(()));
-        assert_eq!(admit(4, || 4, limits), Err(Full::Address));
+        let proxies = vec!["10.0.0.0/8".parse().unwrap()];
+        let limits = ConnectionLimits { connections_max: 10, per_address_max: 4, proxies };
+        let (client, proxy) = (|| "192.0.2.1".parse().ok(), || "10.1.2.3".parse().ok());
+        let not_asked = |_| -> u32 { panic!("nobody can have four of three, and a proxy may have them") };
+        assert_eq!(admit(3, || panic!("nor is its address"), not_asked, &limits), Ok(()));
+        assert_eq!(admit(10, client, not_asked, &limits), Err(Full::Node));
+        assert_eq!(admit(9, client, |_| 3, &limits), Ok(()));
+        assert_eq!(admit(4, client, |_| 4, &limits), Err(Full::Address));
+        assert_eq!(admit(9, proxy, not_asked, &limits), Ok(()));
+        assert_eq!(admit(9, || None, not_asked, &limits), Ok(()));
     }
 }

@@ -17,6 +17,7 @@ mod value;
 use std::path::PathBuf;
 
 use abi::limits;
+use abi::network::Network;
 use bytesize::ByteSize;
 use clap::{ArgAction, Args};
 
@@ -126,6 +127,9 @@ pub(crate) struct Settings {
     /// With example.com, a request for host NAME.example.com is for function NAME
     #[arg(long, value_name = "DOMAIN", value_parser = value::domain, help_heading = RELOADED)]
     pub(crate) domain: Option<String>,
+    /// Addresses or networks of proxies that are believed who a request is from, for example 127.0.0.1,10.0.0.0/8
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', help_heading = RELOADED)]
+    pub(crate) trusted_proxies: Vec<Network>,
     /// How long a request's head may take
     #[arg(long, default_value_t = limits::HEAD_TIMEOUT_DEFAULT.into(), value_name = "TIME", value_parser = value::wait, help_heading = RELOADED)]
     pub(crate) head_timeout: humantime::Duration,

@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use abi::limits::TRUSTED_PROXIES_MAX;
 use clap::{Arg, FromArgMatches as _};
 use toml::Value;
 
@@ -80,6 +81,12 @@ impl Resolved {
         let matches = definition().try_get_matches_from(arguments);
         let settings = matches.and_then(|matches| Settings::from_arg_matches(&matches));
         let settings = settings.map_err(|error| Mistakes(vec![Mistake::Together(error.to_string())]))?;
+        let proxies = settings.trusted_proxies.len();
+        if proxies > TRUSTED_PROXIES_MAX {
+            let many =
+                format!("trusted_proxies has {proxies} networks, and may have {TRUSTED_PROXIES_MAX}; name larger ones");
+            return Err(Mistakes(vec![Mistake::Together(many)]));
+        }
         Ok(Self { settings, given })
     }
 

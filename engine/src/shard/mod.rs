@@ -210,9 +210,8 @@ fn take(core: usize, socket: OwnedFd, shared: &Arc<Shared>) {
     // A head that is not there yet is the client's time, not the hop's.
     let accepted_at_us = if bytes.windows(3).any(|three| three == b"\n\r\n") { now } else { 0 };
     let snapshot = shared.snapshot.load();
-    let from_address =
-        || peer(&socket).map_or(0, |peer| snapshot.connections_from(Places::of(peer, shared.address_seed)));
-    if let Err(full) = admit(snapshot.connections_open(), from_address, **shared.limits.load()) {
+    let from = |peer| snapshot.connections_from(Places::of(peer, shared.address_seed));
+    if let Err(full) = admit(snapshot.connections_open(), || peer(&socket), from, &shared.limits.load()) {
         let problem = full.into();
         return refused(counts, socket, bytes, &problem);
     }

@@ -2,7 +2,6 @@
 //!
 //! What the client chose is shortened and escaped: it can neither flood the log nor forge a line of it.
 
-use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use abi::catalogue::{ArchivedFunction, ArchivedVersion};
@@ -11,6 +10,7 @@ use abi::message::AccessLog;
 use http::Request;
 
 use super::message::FORWARDED_PREFIX;
+use super::origin::Origin;
 
 /// The longest path that is told whole.
 const PATH_BYTES_MAX: usize = 1024;
@@ -27,7 +27,7 @@ pub(super) struct Access {
     alias: String,
     method: String,
     path: String,
-    client: Option<SocketAddr>,
+    client: Origin,
 }
 
 /// What is known of it when it is over.
@@ -45,7 +45,7 @@ impl Access {
     pub(super) fn note(
         (function, version, alias): (&ArchivedFunction, &ArchivedVersion, &str),
         request: &Request<()>,
-        client: Option<SocketAddr>,
+        client: Origin,
     ) -> Self {
         let prefix = request.headers().get(&FORWARDED_PREFIX).and_then(|prefix| prefix.to_str().ok());
         let path = [prefix.unwrap_or_default(), request.uri().path()].concat();
@@ -67,13 +67,13 @@ impl Access {
         let Self { function, version, number, alias, method, path, client, .. } = self;
         let End { status, cut, sent_bytes, duration } = end;
         let duration_us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        let client = client.map(|client| client.to_string());
+        let client = client.to_string();
         match format {
             AccessLog::Off => None,
             AccessLog::Text => {
                 let status = status.map_or_else(|| "-".to_owned(), |status| status.to_string());
                 let alias = if alias.is_empty() { "-" } else { alias };
-                let (client, cut) = (client.unwrap_or_else(|| "-".to_owned()), if *cut { " cut" } else { "" });
+                let cut = if *cut { " cut" } else { "" };
                 Some(format!(
                     "{time} access function={function} version={version} number={number} alias={alias} invocation={id} \
                      client={client} method={method} path={path:?} status={status} duration_us={duration_us} sent_bytes={sent_bytes}{cut}\n"
@@ -115,7 +115,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn access(path: &str) -> Access {
-        let client = Some("192.0.2.1:99".parse().unwrap());
+        let client = Origin { address: "192.0.2.1".parse().unwrap(), port: Some(99), https: false };
         let (function, version) = ("hello".to_owned(), "v1".to_owned());
         let path = shortened(path, PATH_BYTES_MAX);
         let (time, alias, method) = (SystemTime::UNIX_EPOCH, "active".to_owned(), "GET".to_owned());

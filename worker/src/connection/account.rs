@@ -15,7 +15,6 @@ use http::{HeaderValue, Method};
 use super::access::{self, Access};
 use super::message::FORWARDED_PREFIX;
 use super::service::{Destination, Routed};
-use super::wire::SharedWire;
 use crate::facts::{Facts, Parts};
 use crate::functions::Place;
 use crate::spool::time_us;
@@ -91,7 +90,7 @@ pub(super) struct Moved {
 
 impl Account {
     /// Opens the account of a request that has just come.
-    pub(super) fn open(worker: &Worker, routed: &Routed, wire: &SharedWire, arrived: Option<Arrived>) -> Self {
+    pub(super) fn open(worker: &Worker, routed: &Routed, arrived: Option<Arrived>) -> Self {
         let request = &routed.message.request;
         let found = match &routed.destination {
             Destination::Function { catalogue, choice, meant } => Some(Chosen {
@@ -109,11 +108,9 @@ impl Account {
         // From here on the engine sees it in flight.
         let _ = place.and_then(|place| worker.counts(place));
         let alias = found.as_ref().map_or("", Chosen::alias);
-        let access =
-            chosen.filter(|_| worker.settings.borrow().access_log != AccessLog::Off).map(|(function, version, _)| {
-                let client = wire.lock().socket().peer_addr().ok();
-                Box::new(Access::note((function, version, alias), request, client))
-            });
+        let access = chosen
+            .filter(|_| worker.settings.borrow().access_log != AccessLog::Off)
+            .map(|(function, version, _)| Box::new(Access::note((function, version, alias), request, routed.origin)));
         let facts = Rc::default();
         Self { id: InvocationId::new(), begun_us: now_us(), place, facts, chosen: found, arrived, access }
     }

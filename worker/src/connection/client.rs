@@ -116,14 +116,15 @@ mod tests {
     use tokio::time::timeout;
 
     use super::super::incoming::Continue;
+    use super::super::wire::Peer;
     use super::*;
 
     /// The client's end of a connection, and the wire of ours, which has a body of so many bytes.
     async fn connected(body_bytes: u64) -> (TcpStream, Wire) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let theirs = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (ours, _) = listener.accept().await.unwrap();
-        let mut wire = Wire::new(ours, BytesMut::new(), Duration::from_secs(30));
+        let (ours, peer) = listener.accept().await.unwrap();
+        let mut wire = Wire::new(ours, Peer::new(peer), BytesMut::new(), Duration::from_secs(30));
         wire.incoming.begin(abi::head::Framing::Length(body_bytes), Continue::Settled);
         (theirs, wire)
     }

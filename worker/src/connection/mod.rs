@@ -14,6 +14,7 @@ mod end;
 mod incoming;
 mod message;
 mod next;
+pub(crate) mod origin;
 mod redirect;
 pub(crate) mod request_body;
 mod send;
@@ -40,14 +41,15 @@ use self::client::Client;
 use self::end::End;
 use self::incoming::Continue;
 use self::next::{Next, Waiting};
+use self::origin::Origin;
 use self::service::{Routed, answer};
-use self::wire::{SharedWire, Wire};
+use self::wire::{Peer, SharedWire, Wire};
 use crate::worker::Worker;
 
-/// The two ends of a connection's socket.
+/// Who a request is from, and the node's end of its connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Addresses {
-    pub(crate) peer: SocketAddr,
+    pub(crate) client: Origin,
     pub(crate) local: SocketAddr,
 }
 
@@ -56,13 +58,16 @@ pub(crate) struct Addresses {
 pub(crate) fn take(worker: &Rc<Worker>, fd: OwnedFd, read: Vec<u8>, awaits: Awaits, accepted_at_us: u64) {
     let arrived = (accepted_at_us > 0).then(|| Arrived { accepted_us: accepted_at_us, received_us: now_us() });
     let socket = std::net::TcpStream::from(fd);
-    let open = worker.connection_taken(socket.peer_addr().ok().map(|peer| peer.ip()));
+    let peer = socket.peer_addr();
+    let open = worker.connection_taken(peer.as_ref().ok().map(SocketAddr::ip));
+    // A socket without a peer is one whose client has gone.
+    let Ok(peer) = peer else { return };
     let socket = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
     match socket {
         Ok(socket) => {
             let worker = Rc::clone(worker);
             tokio::task::spawn_local(async move {
-                serve(worker, socket, BytesMut::from(&read[..]), awaits, arrived, open.client()).await;
+                serve(worker, (socket, peer), BytesMut::from(&read[..]), awaits, arrived, open.client()).await;
                 drop(open);
             });
         }
@@ -72,13 +77,13 @@ pub(crate) fn take(worker: &Rc<Worker>, fd: OwnedFd, read: Vec<u8>, awaits: Awai
 
 async fn serve(
     worker: Rc<Worker>,
-    socket: TcpStream,
+    (socket, peer): (TcpStream, SocketAddr),
     read: BytesMut,
     awaits: Awaits,
     mut arrived: Option<Arrived>,
     address: Option<Places>,
 ) {
-    let wire = SharedWire::new(Wire::new(socket, read, worker.write_timeout()));
+    let wire = SharedWire::new(Wire::new(socket, Peer::new(peer), read, worker.write_timeout()));
     let mut connection = Connection { wire, client: Client::default(), address };
     let end = {
         let mut drain = pin!(worker.drain_begun());
@@ -114,8 +119,8 @@ struct Connection {
 impl Connection {
     /// Has a request answered and its reply sent. `Ok` when the connection may serve another.
     async fn exchange(&mut self, worker: &Rc<Worker>, routed: Routed, arrived: Option<Arrived>) -> Result<(), End> {
-        let account = Account::open(worker, &routed, &self.wire, arrived);
-        account.facts.client.set(self.address);
+        let account = Account::open(worker, &routed, arrived);
+        account.facts.client.set(self.client_of(worker, &routed.origin));
         let mut asked = routed.asked();
         let reply = {
             let wire = self.wire.clone();
@@ -156,6 +161,14 @@ impl Connection {
             return Err(End::Close { unread: !self.wire.lock().incoming.is_done() });
         }
         self.rest_of_body().await
+    }
+
+    /// Whom a request counts for: its connection's address, or the client's that a trusted proxy has named.
+    fn client_of(&self, worker: &Worker, origin: &Origin) -> Option<Places> {
+        match origin.address == self.wire.lock().peer.address.ip().to_canonical() {
+            true => self.address,
+            false => Some(Places::of(origin.address, worker.settings.borrow().address_seed)),
+        }
     }
 
     /// What the request and its reply have moved.

@@ -17,8 +17,9 @@ use bytes::{Buf as _, BytesMut};
 
 use super::end::End;
 use super::message::Outline;
+use super::origin::settle;
 use super::service::{Destination, Routed};
-use super::wire::{SharedWire, Wire};
+use super::wire::{Peer, SharedWire, Wire};
 use crate::clock::Deadline;
 use crate::worker::Worker;
 
@@ -146,9 +147,11 @@ fn decide(worker: &Rc<Worker>, wire: &mut Wire, awaits: Awaits) -> Option<Next> 
     };
     let refused = Reply::to(&wire.buffer);
     Some(match outline.take(&mut wire.buffer, prefix_length) {
-        Ok(message) => {
+        Ok(mut message) => {
+            let (Peer { address, text }, settings) = (&wire.peer, worker.settings.borrow());
+            let origin = settle(message.request.headers_mut(), *address, text, &settings.trusted_proxies);
             wire.incoming.begin(framing, message.continues);
-            Next::Request(Box::new(Routed { message, framing, destination }))
+            Next::Request(Box::new(Routed { message, origin, framing, destination }))
         }
         Err(problem) => Next::End(End::Refuse(problem, refused)),
     })

@@ -116,7 +116,7 @@ mod tests {
     use bytes::BytesMut;
     use tokio::net::TcpListener;
 
-    use super::super::wire::Wire;
+    use super::super::wire::{Peer, Wire};
 
     #[test]
     fn a_reply_waits_for_few_and_for_short_ones_only() {
@@ -133,9 +133,9 @@ mod tests {
     async fn wire(reply: &str) -> (SharedWire, std::net::TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (socket, _) = listener.accept().await.unwrap();
+        let (socket, peer) = listener.accept().await.unwrap();
         socket.writable().await.unwrap();
-        let mut wire = Wire::new(socket, BytesMut::new(), Duration::from_secs(60));
+        let mut wire = Wire::new(socket, Peer::new(peer), BytesMut::new(), Duration::from_secs(60));
         wire.outgoing.own.extend_from_slice(reply.as_bytes());
         (SharedWire::new(wire), client)
     }

@@ -16,6 +16,7 @@ use super::account::Account;
 use super::encode::Asked;
 use super::incoming::BodyError;
 use super::message::Message;
+use super::origin::Origin;
 use super::redirect::{LOCAL_REDIRECTS_MAX, redirected};
 use super::request_body::RequestBody;
 use super::wire::SharedWire;
@@ -37,6 +38,7 @@ pub(super) enum Destination {
 /// A request, and where it goes.
 pub(super) struct Routed {
     pub(super) message: Message,
+    pub(super) origin: Origin,
     pub(super) framing: Framing,
     pub(super) destination: Destination,
 }
@@ -63,7 +65,7 @@ async fn run(
     wire: &SharedWire,
     account: &Account,
 ) -> Result<Response<ReplyBody>, Problem> {
-    let Routed { message: Message { mut request, .. }, framing, destination } = routed;
+    let Routed { message: Message { mut request, .. }, origin, framing, destination } = routed;
     let (catalogue, choice) = match destination {
         Destination::Function { catalogue, choice, .. } => (catalogue, choice),
         Destination::Problem(problem) => {
@@ -91,9 +93,9 @@ async fn run(
     })?;
     wire.lock().incoming.limit(function.limits.request_body_bytes_max).map_err(too_large)?;
     if let Module::Command(_) = function.module
-        && let Some(addresses) = addresses(wire)
+        && let Ok(local) = wire.lock().socket().local_addr()
     {
-        request.extensions_mut().insert(addresses);
+        request.extensions_mut().insert(Addresses { client: origin, local });
     }
     let may_redirect = matches!(function.module, Module::Command(_)) && function.output == Output::Cgi;
     let mut head = may_redirect.then(|| request.clone());
@@ -129,11 +131,6 @@ async fn run(
         500,
         format!("function {name:?} made more than {LOCAL_REDIRECTS_MAX} local redirects of one request"),
     ))
-}
-
-fn addresses(wire: &SharedWire) -> Option<Addresses> {
-    let wire = wire.lock();
-    Some(Addresses { peer: wire.socket().peer_addr().ok()?, local: wire.socket().local_addr().ok()? })
 }
 
 fn problem_response(problem: &Problem, id: InvocationId) -> Response<ReplyBody> {

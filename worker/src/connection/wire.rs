@@ -4,6 +4,7 @@
 //! waited for. Owns the socket.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use abi::limits::BODY_TIMEOUT;
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use http::HeaderValue;
 use http_body::Frame;
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
 use tokio::net::TcpStream;
@@ -50,8 +52,24 @@ impl SharedWire {
     }
 }
 
+/// Who is at the other end of the socket.
+pub(super) struct Peer {
+    pub(super) address: SocketAddr,
+    /// Its address without the port, as a header has it.
+    pub(super) text: HeaderValue,
+}
+
+impl Peer {
+    pub(super) fn new(address: SocketAddr) -> Self {
+        let text = HeaderValue::try_from(address.ip().to_canonical().to_string());
+        // An address has no character that a header may not have.
+        Self { address, text: text.unwrap_or_else(|_| HeaderValue::from_static("unknown")) }
+    }
+}
+
 pub(super) struct Wire {
     socket: TcpStream,
+    pub(super) peer: Peer,
     /// Read and not yet used.
     pub(super) buffer: BytesMut,
     /// The body of the request at hand.
@@ -66,10 +84,10 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) fn new(socket: TcpStream, read: BytesMut, write_timeout: Duration) -> Self {
+    pub(super) fn new(socket: TcpStream, peer: Peer, read: BytesMut, write_timeout: Duration) -> Self {
         let (incoming, outgoing, write_deadline, body_deadline) = Default::default();
         let released = None;
-        Self { socket, buffer: read, incoming, outgoing, released, write_deadline, body_deadline, write_timeout }
+        Self { socket, peer, buffer: read, incoming, outgoing, released, write_deadline, body_deadline, write_timeout }
     }
 
     pub(super) fn set_write_timeout(&mut self, write_timeout: Duration) {

@@ -9,6 +9,7 @@ use wasmtime_wasi_http::p2::types::HostResponseOutparam;
 use super::host::Host;
 use super::instances::{Exports, Instance};
 use super::invocation::Reply;
+use crate::connection::origin::is_https;
 use crate::connection::request_body::RequestBody;
 use crate::facts::Facts;
 
@@ -22,7 +23,8 @@ pub(super) async fn handle(
 ) -> wasmtime::Result<()> {
     let Instance { store, exports, .. } = instance;
     let mut http = store.data_mut().http();
-    let request = http.new_incoming_request(Scheme::Http, request)?;
+    let scheme = if is_https(request.headers()) { Scheme::Https } else { Scheme::Http };
+    let request = http.new_incoming_request(scheme, request)?;
     let send = Box::new(move |answer: Result<_, _>| {
         let answer = answer.map_err(|code: wasmtime_wasi_http::p2::bindings::http::types::ErrorCode| code.to_string());
         // Nobody waits for it any more when the client has gone.

@@ -24,6 +24,7 @@ use wasmtime_wasi_http::{Error as HttpError, FieldMap, WasiBody, WasiHttpView as
 use super::host::Host;
 use super::instances::{Exports, Instance};
 use super::invocation::Reply;
+use crate::connection::origin::is_https;
 use crate::connection::request_body::RequestBody;
 use crate::facts::Facts;
 
@@ -62,6 +63,7 @@ pub(super) async fn handle(
 fn incoming(host: &mut Host, request: Request<RequestBody>, held: Arc<()>) -> p3::Request {
     let (head, body) = request.into_parts();
     let authority = authority(&head.uri, &head.headers);
+    let scheme = if is_https(&head.headers) { Scheme::HTTPS } else { Scheme::HTTP };
     let headers = FieldMap::new_immutable(host.http().hooks, head.headers);
     let body = body.map_err(move |error| {
         let _ = &held;
@@ -69,7 +71,7 @@ fn incoming(host: &mut Host, request: Request<RequestBody>, held: Arc<()>) -> p3
     });
     let path = head.uri.into_parts().path_and_query;
     // How the guest fared with the body is of no use to anybody: HTTP/1.1 cannot tell the client.
-    let (request, _fared) = p3::Request::new(head.method, Some(Scheme::HTTP), authority, path, headers, None, body);
+    let (request, _fared) = p3::Request::new(head.method, Some(scheme), authority, path, headers, None, body);
     request
 }
 

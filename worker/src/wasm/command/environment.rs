@@ -15,11 +15,12 @@ type Variables = Vec<(String, String)>;
 
 /// What a request's meta variables are called. A function has none of these names for itself, not even when the request
 /// has nothing to say there: a program must be able to believe them.
-const META_VARIABLES: [&str; 16] = [
+const META_VARIABLES: [&str; 17] = [
     "AUTH_TYPE",
     "CONTENT_LENGTH",
     "CONTENT_TYPE",
     "GATEWAY_INTERFACE",
+    "HTTPS",
     "PATH_INFO",
     "PATH_TRANSLATED",
     "QUERY_STRING",
@@ -63,7 +64,9 @@ fn meta(request: &Parts, variables: &mut Variables) {
         (Some(name.to_owned()), port.map(str::to_owned))
     });
     let name = name.or_else(|| Some(server_name(local?.ip().to_canonical())));
-    let port = port.or_else(|| Some(local?.port().to_string()));
+    // Behind a proxy that speaks TLS, a host without a port is at the port of that.
+    let https = addresses.is_some_and(|addresses| addresses.client.https);
+    let port = port.or_else(|| Some(if https { "443".to_owned() } else { local?.port().to_string() }));
 
     let mut set = |name: &str, value: String| variables.push((name.to_owned(), value));
     set("GATEWAY_INTERFACE", "CGI/1.1".to_owned());
@@ -80,9 +83,12 @@ fn meta(request: &Parts, variables: &mut Variables) {
             set(name, text(value));
         }
     }
-    if let Some(Addresses { peer, .. }) = addresses {
-        set("REMOTE_ADDR", peer.ip().to_canonical().to_string());
-        set("REMOTE_PORT", peer.port().to_string());
+    if let Some(Addresses { client, .. }) = addresses {
+        set("REMOTE_ADDR", client.address.to_string());
+        client.port.into_iter().for_each(|port| set("REMOTE_PORT", port.to_string()));
+        if client.https {
+            set("HTTPS", "on".to_owned());
+        }
     }
     set("SCRIPT_NAME", prefix);
 }

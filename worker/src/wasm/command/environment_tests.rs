@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use http::Request;
 
+use crate::connection::origin::Origin;
+
 fn variables(own: &[(&str, &str)], request: http::request::Builder) -> BTreeMap<String, String> {
     let own: Vec<_> = own.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let (parts, ()) = request.body(()).unwrap().into_parts();
@@ -15,8 +17,8 @@ fn variables(own: &[(&str, &str)], request: http::request::Builder) -> BTreeMap<
 }
 
 fn request() -> http::request::Builder {
-    let addresses =
-        Addresses { peer: "[::ffff:192.0.2.7]:4711".parse().unwrap(), local: "[::1]:8080".parse().unwrap() };
+    let client = Origin { address: "192.0.2.7".parse().unwrap(), port: Some(4711), https: false };
+    let addresses = Addresses { client, local: "[::1]:8080".parse().unwrap() };
     Request::builder().extension(addresses).header("host", "shop.test")
 }
 
@@ -119,4 +121,14 @@ fn a_functions_own_variables_stand_before_headers_and_behind_meta_variables() {
     assert_eq!((seen["COLOUR"].as_str(), seen["HTTP_HOST"].as_str()), ("green", "mine"));
     assert_eq!(seen["PATH_INFO"], "/theirs");
     assert_eq!(seen.get("CONTENT_LENGTH"), None);
+}
+
+#[test]
+fn a_client_behind_a_proxy_is_the_one_that_is_told() {
+    let client = Origin { address: "2001:db8::1".parse().unwrap(), port: None, https: true };
+    let addresses = Addresses { client, local: "[::1]:8080".parse().unwrap() };
+    let seen = variables(&[("HTTPS", "off")], Request::builder().extension(addresses).header("host", "shop.test"));
+    assert_eq!((seen["REMOTE_ADDR"].as_str(), seen["HTTPS"].as_str()), ("2001:db8::1", "on"));
+    assert_eq!((seen.get("REMOTE_PORT"), seen["SERVER_PORT"].as_str()), (None, "443"));
+    assert_eq!(variables(&[("HTTPS", "on")], request()).get("HTTPS"), None);
 }

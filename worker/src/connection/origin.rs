@@ -1,0 +1,189 @@
+//! Who a request is from: the peer itself, or whom a proxy that is trusted names. Pure; owns no fds.
+//!
+//! A proxy adds the address that it was connected from at the end of `X-Forwarded-For` (or of `Forwarded`, RFC 7239); what stands
+//! before that came with the request, and anybody can have written it. So the list is read from its end, for as long as the
+//! address just read is a trusted proxy's. What functions are then told is what was found here, and nothing of what anybody else said.
+
+use std::net::{IpAddr, SocketAddr};
+
+use abi::authority::is_authority;
+use abi::network::Network;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+static FORWARDED: HeaderName = http::header::FORWARDED;
+static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+static FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// The client of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Origin {
+    pub(crate) address: IpAddr,
+    /// A proxy need not name it.
+    pub(crate) port: Option<u16>,
+    /// Its connection, which ended at a proxy, was TLS.
+    pub(crate) https: bool,
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.port {
+            Some(port) => SocketAddr::new(self.address, port).fmt(f),
+            None => self.address.fmt(f),
+        }
+    }
+}
+
+/// Finds out whom a request is from that `peer` has sent, and leaves in `headers` what its function is to be told of that:
+/// `X-Forwarded-For` with the client's address alone, `X-Forwarded-Proto`, and `X-Forwarded-Host` if a trusted proxy has set it.
+/// `peer_text` is the peer's address.
+pub(super) fn settle(
+    headers: &mut HeaderMap,
+    peer: SocketAddr,
+    peer_text: &HeaderValue,
+    trusted: &[Network],
+) -> Origin {
+    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
+    let itself = Origin { address: peer.ip().to_canonical(), port: Some(peer.port()), https: false };
+    let (origin, host) =
+        if !trusted.is_empty() && is_trusted(peer.ip()) { told(headers, itself, is_trusted) } else { (itself, None) };
+    for name in [&FORWARDED, &FORWARDED_HOST] {
+        headers.remove(name);
+    }
+    let address = if origin == itself {
+        peer_text.clone()
+    } else {
+        // An address has no character that a header may not have.
+        HeaderValue::try_from(origin.address.to_string()).unwrap_or_else(|_| peer_text.clone())
+    };
+    headers.insert(&FORWARDED_FOR, address);
+    headers.insert(&FORWARDED_PROTO, HeaderValue::from_static(if origin.https { "https" } else { "http" }));
+    if let Some(host) = host {
+        headers.insert(&FORWARDED_HOST, host);
+    }
+    origin
+}
+
+/// Whether a request came over TLS whose headers were [settled](settle).
+pub(crate) fn is_https(headers: &HeaderMap) -> bool {
+    headers.get(&FORWARDED_PROTO).is_some_and(|scheme| scheme == "https")
+}
+
+/// What a trusted peer says of the client, and of the host that it asked for.
+fn told(headers: &HeaderMap, itself: Origin, is_trusted: impl Fn(IpAddr) -> bool) -> (Origin, Option<HeaderValue>) {
+    let last = |name: &HeaderName| headers.get_all(name).iter().next_back()?.to_str().ok()?.rsplit(',').next();
+    if !headers.contains_key(&FORWARDED_FOR) && headers.contains_key(&FORWARDED) {
+        let mut elements = forwarded(headers);
+        elements.reverse();
+        let names = elements.iter().map(|element| element.client.as_deref().and_then(node));
+        let (mut origin, steps) = client(itself, names, is_trusted);
+        // What says who the client is was said by the proxy that it was connected to.
+        let element = steps.checked_sub(1).and_then(|at| elements.get(at));
+        origin.https = element.is_some_and(|element| element.https);
+        return (origin, element.and_then(|element| host(element.host.as_deref()?)));
+    }
+    let values = headers.get_all(&FORWARDED_FOR).iter().rev();
+    let names = values.flat_map(|value| value.to_str().unwrap_or("unknown").rsplit(',')).map(|name| node(name.trim()));
+    let (mut origin, _) = client(itself, names, is_trusted);
+    origin.https = last(&FORWARDED_PROTO).is_some_and(|scheme| scheme.trim().eq_ignore_ascii_case("https"));
+    (origin, last(&FORWARDED_HOST).and_then(|text| host(text.trim())))
+}
+
+/// The first that is no trusted proxy, of `itself` and then `names`, or else the last that is known; and how many of `names` that was.
+fn client(
+    itself: Origin,
+    names: impl Iterator<Item = Option<(IpAddr, Option<u16>)>>,
+    is_trusted: impl Fn(IpAddr) -> bool,
+) -> (Origin, usize) {
+    let (mut origin, mut steps) = (itself, 0);
+    for name in names {
+        let Some((address, port)) = name.filter(|_| is_trusted(origin.address)) else { break };
+        origin = Origin { address: address.to_canonical(), port, ..origin };
+        steps += 1;
+    }
+    (origin, steps)
+}
+
+/// An address, perhaps with a port; IPv6 in brackets or not. `None` for what hides one (RFC 7239 6.3).
+fn node(text: &str) -> Option<(IpAddr, Option<u16>)> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Some((address, None));
+    }
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Some((address.ip(), Some(address.port())));
+    }
+    let literal = text.strip_prefix('[')?.strip_suffix(']')?;
+    Some((IpAddr::V6(literal.parse().ok()?), None))
+}
+
+fn host(text: &str) -> Option<HeaderValue> {
+    if text.is_empty() || !is_authority(text) { None } else { HeaderValue::from_str(text).ok() }
+}
+
+/// What one proxy has added to `Forwarded`.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Element {
+    client: Option<String>,
+    https: bool,
+    host: Option<String>,
+}
+
+/// The elements of all `Forwarded` headers, in order. None of them counts if one is malformed, as then nobody knows which is whose.
+fn forwarded(headers: &HeaderMap) -> Vec<Element> {
+    let values = headers.get_all(&FORWARDED).iter();
+    let elements = values.map(|value| elements(value.to_str().ok()?)).collect::<Option<Vec<_>>>();
+    elements.into_iter().flatten().flatten().collect()
+}
+
+/// `1#( [ token "=" value ] *( ";" [ token "=" value ] ) )`, where a value is a token or a quoted string (RFC 7239 4).
+fn elements(text: &str) -> Option<Vec<Element>> {
+    let mut elements = vec![Element::default()];
+    let mut rest = text.trim();
+    while !rest.is_empty() {
+        let (name, behind) = rest.split_once('=')?;
+        let (value, behind) = value(behind)?;
+        let element = elements.last_mut()?;
+        match name.trim().to_ascii_lowercase().as_str() {
+            "for" => element.client = Some(value),
+            "proto" => element.https = value.eq_ignore_ascii_case("https"),
+            "host" => element.host = Some(value),
+            _ => {}
+        }
+        let behind = behind.trim_start();
+        rest = match behind.as_bytes().first() {
+            Some(b';') => behind[1..].trim_start(),
+            Some(b',') => {
+                elements.push(Element::default());
+                behind[1..].trim_start()
+            }
+            Some(_) => return None,
+            None => behind,
+        };
+    }
+    Some(elements)
+}
+
+/// A value at the front of `text`, and what is behind it.
+fn value(text: &str) -> Option<(String, &str)> {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let end = text.find([';', ',']).unwrap_or(text.len());
+        let value = text[..end].trim_end();
+        return (!value.contains('"')).then(|| (value.to_owned(), &text[end..]));
+    };
+    let (mut value, mut escaped) = (String::new(), false);
+    for (at, character) in quoted.char_indices() {
+        match character {
+            '"' if !escaped => return Some((value, &quoted[at + 1..])),
+            '\\' if !escaped => escaped = true,
+            _ => {
+                value.push(character);
+                escaped = false;
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+#[path = "origin_tests.rs"]
+mod tests;
