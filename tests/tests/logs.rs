@@ -12,7 +12,7 @@ use harness::disk::{SmallDisk, segments, spooled};
 use harness::node::sockhop;
 use harness::running::{Running, is_root, kill_now};
 use harness::s3::Server;
-use harness::{Node, NodeBuilder, wait};
+use harness::{Node, NodeBuilder, guests, wait};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -187,6 +187,31 @@ fn an_invocation_is_found_as_soon_as_its_reply_has_arrived() {
             assert!(all.lines().last().is_some_and(|line| line.contains(&id)), "{name}: {id} is not in {all}");
         }
     }
+    node.stop();
+}
+
+#[test]
+fn a_trap_is_told_a_frame_a_line_by_the_names_of_the_source() {
+    let node = Node::start();
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("trapping.wasm");
+    let names = ["_start", "_ZN4shop5order17h0123456789abcdefE", "_ZN2js9Interpret8EvaluateEPv", "no\nname\u{1b}"];
+    fs::write(&file, guests::trapping(&names)).unwrap();
+    node.cli(&["deploy", file.to_str().unwrap(), "--name", "trapping", "--no-trial"]).expect_code(0);
+    let reply = node.get("/trapping/");
+    let detail = reply.expect_problem(500);
+    assert!(!detail.contains("shop") && !detail.contains("unreachable"), "{detail}");
+    let id = reply.head.invocation_id();
+    let found = find(&node, id);
+    let lines: Vec<&str> =
+        found["lines"].as_array().unwrap().iter().map(|line| line["text"].as_str().unwrap()).collect();
+    let [why, frames @ ..] = &lines[..] else { panic!("{found:#}") };
+    assert_eq!(*why, "[trap: wasm `unreachable` instruction executed]");
+    let frames: Vec<&str> = frames.iter().map(|frame| frame.split(" at 0x").next().unwrap()).collect();
+    assert_eq!(frames, ["   0: no\nname\u{1b}", "   1: js::Interpret::Evaluate", "   2: shop::order", "   3: _start"]);
+    let text = node.cli(&["logs", id]).expect_code(0).stdout;
+    assert_eq!(text.lines().count(), 6, "a name is no second line: {text}");
+    assert!(text.contains("node       2: shop::order at 0x"), "{text}");
     node.stop();
 }
 

@@ -31,7 +31,7 @@ use super::engine::Module;
 use super::instances::Instance;
 use super::limits::Refused;
 use super::reply::{GuestBody, ReplyBody};
-use super::{command, http02, http03};
+use super::{command, http02, http03, trap};
 use crate::admission::{self, Full};
 use crate::connection::request_body::RequestBody;
 use crate::facts::Facts;
@@ -66,7 +66,7 @@ pub(crate) enum Failure {
     #[error("function {function:?} ended with exit code {code}; its log has what it wrote to stderr")]
     Exited { function: String, code: i32 },
     #[error("function {function:?} trapped; its log has the reason")]
-    Trapped { function: String, reason: String },
+    Trapped { function: String, reason: String, frames: Vec<String> },
     #[error("function {function:?} ended without a reply")]
     NoReply { function: String },
     #[error("function {function:?} answered with an error; its log has it")]
@@ -92,7 +92,7 @@ impl Failure {
     /// The same for the function's log and for whoever deploys it, with what the guest said.
     pub(super) fn logged(&self) -> String {
         match self {
-            Self::Trapped { reason, .. } => format!("trap: {}", reason.replace('\n', " ")),
+            Self::Trapped { reason, .. } => format!("trap: {reason}"),
             Self::Refused { function, code: reason } => {
                 format!("function {function:?} answered with an error: {reason}")
             }
@@ -406,7 +406,9 @@ pub(super) fn failure(
         (None, Some(Refused::Held)) => {
             Failure::OutOfHeld { function: name(), limit_bytes: instance.store.data().held_bytes_max() }
         }
-        (None, None) => Failure::Trapped { function: name(), reason: format!("{error:#}") },
+        (None, None) => {
+            Failure::Trapped { function: name(), reason: trap::reason(&error), frames: trap::frames(&error) }
+        }
     })
 }
 
@@ -417,7 +419,11 @@ fn tell(worker: &Worker, function: &Function, id: InvocationId, failure: &Failur
     text.truncate(text.floor_char_boundary(FAILURE_BYTES_MAX));
     worker.count_reason(function.place, failure.into());
     facts.reason.set(Some(failure.into()));
-    worker.log.line(&function.name, id, Stream::Node, format!("[{text}]").as_bytes());
+    let line = |text: &str| worker.log.line(&function.name, id, Stream::Node, text.as_bytes());
+    line(&format!("[{text}]"));
+    if let Failure::Trapped { frames, .. } = failure {
+        frames.iter().for_each(|frame| line(frame));
+    }
 }
 
 /// Lets a guest whose reply is complete finish what it is still doing, on its own time limit.

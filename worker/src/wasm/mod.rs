@@ -15,4 +15,5 @@ mod limits;
 pub(crate) mod reply;
 pub(crate) mod standby;
 mod start_code;
+mod trap;
 pub(crate) mod trial;

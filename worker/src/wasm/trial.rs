@@ -36,7 +36,10 @@ async fn instantiate(worker: &Rc<Worker>, catalogue: CatalogueView) -> Result<()
 /// What keeps it from being instantiated, for whoever deploys it.
 fn reason(function: &Function, failure: Failure) -> String {
     match failure {
-        Failure::Trapped { reason, .. } => format!("it trapped before its first request: {reason}"),
+        Failure::Trapped { reason, frames, .. } => {
+            let frames: String = frames.iter().map(|frame| format!("\n{frame}")).collect();
+            format!("it trapped before its first request: {reason}{frames}")
+        }
         Failure::OutOfMemory { .. } => format!(
             "it needs more than its --memory of {} bytes before its first request",
             function.limits.memory_bytes_max
