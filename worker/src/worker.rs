@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::Duration;
 
-use abi::board::{Addresses, Board, Counts, HOP_BOUNDS_US, Places, Reason, Row, Slot, now_us, refused_index};
+use abi::board::{Addresses, Board, Counts, HOP_BOUNDS_US, Places, Reason, Reuse, Row, Slot, now_us, refused_index};
 use abi::invocation_id::InvocationId;
 use abi::limits::{INVOCATIONS_PER_FUNCTION_AND_WORKER_MAX, INVOCATIONS_PER_WORKER_MAX};
 use abi::message::{Ending, Settings, ToEngine};
@@ -126,6 +126,13 @@ impl Worker {
     pub(crate) fn count_reason(&self, place: Place, reason: Reason) {
         if let Some(counts) = self.counts(place) {
             counts.reasons.count(reason as usize);
+        }
+    }
+
+    /// Counts what became of an instance that may serve several requests.
+    pub(crate) fn count_reuse(&self, place: Place, reuse: Reuse) {
+        if let Some(counts) = self.counts(place) {
+            counts.reuses.count(reuse as usize);
         }
     }
 

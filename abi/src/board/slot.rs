@@ -130,6 +130,25 @@ impl Reason {
     }
 }
 
+/// What becomes of an instance that may serve several requests, when it has served one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Reuse {
+    /// It is kept for another.
+    Kept,
+    /// It has served as many as it may.
+    Served,
+    /// It still holds something of its request.
+    Request,
+    /// It has grown to near its memory limit.
+    Memory,
+    /// Its worker keeps as many as it can.
+    Room,
+}
+
+/// What [`Reuse`] is called, in the order in which it is counted.
+pub const REUSES: [&str; 5] = ["kept", "served", "request", "memory", "room"];
+
 /// What admission goes by: one function in one worker.
 #[derive(Debug, Default)]
 #[repr(C)]
@@ -160,6 +179,8 @@ pub struct Counts {
     pub latency: Histogram<{ LATENCY_BOUNDS_US.len() }>,
     /// By [`Reason`].
     pub reasons: Counters<{ Reason::ALL.len() }>,
+    /// Instances that have served and may serve several, by [`Reuse`].
+    pub reuses: Counters<{ REUSES.len() }>,
 }
 
 impl Ledger {
@@ -187,6 +208,7 @@ impl Ledger {
             sent_bytes: counts.sent_bytes.get(),
             latency: counts.latency.get(),
             reasons: counts.reasons.get(),
+            reuses: counts.reuses.get(),
         };
         fence(Acquire);
         (life != 0 && self.life.load(Relaxed) == life).then_some((life, tally))
@@ -199,6 +221,7 @@ impl Counts {
         self.sent_bytes.clear();
         self.latency.clear();
         self.reasons.clear();
+        self.reuses.clear();
     }
 }
 
@@ -213,6 +236,8 @@ pub struct FunctionTally {
     pub latency: Durations<{ LATENCY_BOUNDS_US.len() }>,
     /// By [`Reason`].
     pub reasons: [u64; Reason::ALL.len()],
+    /// By [`Reuse`].
+    pub reuses: [u64; REUSES.len()],
 }
 
 impl std::ops::AddAssign<&Self> for FunctionTally {
@@ -221,6 +246,7 @@ impl std::ops::AddAssign<&Self> for FunctionTally {
         self.sent_bytes = self.sent_bytes.wrapping_add(other.sent_bytes);
         self.latency += &other.latency;
         counter::add_counts(&mut self.reasons, &other.reasons);
+        counter::add_counts(&mut self.reuses, &other.reuses);
     }
 }
 

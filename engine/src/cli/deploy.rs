@@ -91,6 +91,12 @@ pub(super) async fn run(deploy: Deploy) -> anyhow::Result<()> {
     differences(&deployed).iter().for_each(|line| eprintln!("{line}"));
     let active = if deploy.no_activate { ", not active" } else { "" };
     say!("deployed {name}, version v{number} {version}{active}, in {:.2} s", started.elapsed().as_secs_f64());
+    if text(&deployed, "instances").starts_with("reuse=") {
+        eprintln!(
+            "note: an instance that still holds its request is not reused, as those of JavaScript and Python are as a rule; \
+             after the first calls, `sockhop inspect {name}` says how many were"
+        );
+    }
     for url in urls.iter().take(URLS_SHOWN) {
         say!("{url}");
     }

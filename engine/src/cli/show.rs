@@ -134,6 +134,9 @@ pub(super) async fn inspect(name: String, show: Show) -> anyhow::Result<()> {
     for key in ["kind", "isolation", "instances"] {
         line(key, text(&function, key));
     }
+    if let Some(reuse) = function.get("reuse").and_then(Value::as_object) {
+        line("reuse", &reuse_text(reuse));
+    }
     if text(&function, "kind") == Kind::Command.name() {
         line("output", text(&function, "output"));
     }
@@ -156,6 +159,22 @@ pub(super) async fn inspect(name: String, show: Show) -> anyhow::Result<()> {
     let numbers: Vec<String> = versions.map(|version| format!("v{}", number(version, "number"))).collect();
     line("versions", &numbers.join(" "));
     Ok(())
+}
+
+/// What became of instances behind a request, in words.
+fn reuse_text(reuse: &serde_json::Map<String, Value>) -> String {
+    let words = |(outcome, count): (&String, &Value)| {
+        let count = count.as_u64().filter(|count| *count > 0)?;
+        Some(match outcome.as_str() {
+            "kept" => format!("{count} kept for another request"),
+            "served" => format!("{count} had served all they may"),
+            "request" => format!("{count} not kept: they still held their request"),
+            "memory" => format!("{count} not kept: they had grown to near --memory"),
+            "room" => format!("{count} not kept: the worker keeps as many as it can"),
+            other => format!("{count} {other}"),
+        })
+    };
+    reuse.iter().filter_map(words).collect::<Vec<_>>().join(", ")
 }
 
 pub(super) async fn status(show: Show) -> anyhow::Result<()> {

@@ -24,6 +24,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
+use abi::board::REUSES;
 use abi::limits::{ARTEFACT_BYTES_MAX, MANIFEST_BYTES_MAX};
 use abi::reference::split;
 use axum::body::Body;
@@ -213,7 +214,21 @@ async fn list(State(control): State<Arc<Control>>) -> Response {
 }
 
 async fn inspect(State(control): State<Arc<Control>>, Path(name): Path<String>) -> Result<Response, Failed> {
-    Ok(Json(control.functions.inspect(&name).await?).into_response())
+    let mut function = control.functions.inspect(&name).await?;
+    if let (Some(function), Some(reuse)) = (function.as_object_mut(), reuse(&control, &name)) {
+        function.insert("reuse".to_owned(), reuse);
+    }
+    Ok(Json(function).into_response())
+}
+
+/// What became of a function's instances that have served a request and may serve several; none when there were none.
+fn reuse(control: &Control, name: &str) -> Option<serde_json::Value> {
+    let reading = control.shared.metrics.read(&control.shared.snapshot.load().catalogue);
+    let function = reading.functions.iter().find(|function| function.name == name)?;
+    let counts = REUSES.into_iter().zip(function.tally.reuses);
+    let counts: serde_json::Map<_, _> =
+        counts.map(|(outcome, count)| (outcome.to_owned(), serde_json::Value::from(count))).collect();
+    (function.tally.reuses.iter().sum::<u64>() > 0).then_some(counts.into())
 }
 
 async fn remove(State(control): State<Arc<Control>>, Path(name): Path<String>) -> Result<StatusCode, Failed> {

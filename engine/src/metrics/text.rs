@@ -7,7 +7,7 @@
 use std::fmt::Error;
 
 use abi::board::{
-    Durations, HOP_BOUNDS_US, LATENCY_BOUNDS_US, ORIGINS, OUTCOMES, REFUSED_STATUSES, Reason, add_counts,
+    Durations, HOP_BOUNDS_US, LATENCY_BOUNDS_US, ORIGINS, OUTCOMES, REFUSED_STATUSES, REUSES, Reason, add_counts,
 };
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet, text};
@@ -209,7 +209,13 @@ impl Exposition {
             })
         };
         families.counters("limits_hit", "Invocations that ran into a limit", reasons("limit", true))?;
-        families.counters("failures", "Invocations that failed otherwise", reasons("reason", false))
+        families.counters("failures", "Invocations that failed otherwise", reasons("reason", false))?;
+        let reuses = functions.iter().flat_map(|function| {
+            let counts = REUSES.into_iter().zip(function.tally.reuses);
+            counts.map(move |(outcome, count)| (by(function, "outcome", outcome), count))
+        });
+        let help = "With reuse=N, instances that have served a request: kept for another, or why not";
+        families.counters("instance_reuse", help, reuses.filter(some))
     }
 }
 

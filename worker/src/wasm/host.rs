@@ -7,6 +7,7 @@ use std::any::Any;
 use std::future::Future;
 use std::sync::Arc;
 
+use abi::board::Reuse;
 use abi::invocation_id::InvocationId;
 use abi::limits::{BODY_CHUNK_BYTES_MAX, FIELDS_BYTES_MAX};
 use abi::spool::Stream;
@@ -133,7 +134,7 @@ impl Host {
 
     /// The invocation has ended well. Says whether the instance is fit for another: it holds nothing of the request any
     /// more, and has not grown to near its limit.
-    pub(crate) fn end(&mut self) -> bool {
+    pub(crate) fn end(&mut self) -> Reuse {
         self.streams.iter().for_each(GuestStream::end);
         let of_request = |entry: &mut (dyn Any + Send)| {
             entry.is::<HostIncomingRequest>()
@@ -144,7 +145,11 @@ impl Host {
                 || entry.is::<p3::Response>()
         };
         let leaks = self.table.iter_mut().enumerate().any(|(at, entry)| at >= RESOURCES_KEPT_MAX || of_request(entry));
-        !leaks && !self.limits.is_nearly_full() && self.limits.refused() != Some(Refused::Held)
+        match (leaks, self.limits.is_nearly_full() || self.limits.refused() == Some(Refused::Held)) {
+            (true, _) => Reuse::Request,
+            (false, true) => Reuse::Memory,
+            (false, false) => Reuse::Kept,
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use abi::board::Origin;
+use abi::board::{Origin, Reuse};
 use abi::invocation_id::InvocationId;
 use abi::limits::{
     HOST_CALL_BYTES_MAX, KEPT_INSTANCE_TIMEOUT, KEPT_INSTANCES_PER_WORKER_MAX, STANDBY_BYTES_PER_WORKER_MAX,
@@ -159,6 +159,8 @@ pub(crate) struct Kept {
     standby_from: Cell<Option<Instant>>,
     /// How long making one ready has the thread at a time.
     pub(super) typical_start: TypicalTurn,
+    /// One that had served still held its request.
+    held: Cell<bool>,
 }
 
 impl Kept {
@@ -174,6 +176,7 @@ impl Kept {
             never_standby: Cell::new(false),
             standby_from: Cell::new(None),
             typical_start: TypicalTurn::default(),
+            held: Cell::new(false),
         }
     }
 
@@ -198,15 +201,27 @@ impl Kept {
         instance
     }
 
-    /// An invocation has ended well: its instance is kept, if it may serve another, or goes to `spent`.
-    pub(super) fn give_back(&self, mut instance: Instance, spent: &Spent) {
-        let fits = instance.served < self.requests_per_instance_max && self.has_room();
-        if fits && !instance.leaks && instance.store.data_mut().end() {
+    /// An invocation has ended well: its instance is kept, if it may serve another, or goes to `spent`. Says which, and why,
+    /// unless each instance is to serve one request.
+    pub(super) fn give_back(&self, mut instance: Instance, spent: &Spent) -> Option<Reuse> {
+        let reuse = match () {
+            () if instance.served >= self.requests_per_instance_max => Reuse::Served,
+            () if !self.has_room() => Reuse::Room,
+            () if instance.leaks => Reuse::Request,
+            () => instance.store.data_mut().end(),
+        };
+        if reuse == Reuse::Kept {
             self.count(1);
             self.used.borrow_mut().push((Instant::now(), instance));
         } else if self.weight == 1 {
             spent.put(instance);
         }
+        (self.requests_per_instance_max > 1).then_some(reuse)
+    }
+
+    /// Whether it is the first time here that an instance still held its request.
+    pub(super) fn is_first_to_hold(&self) -> bool {
+        !self.held.replace(true)
     }
 
     /// Whether another is to be made ready: there are not as many as this function wants, nor as there may be in this worker.

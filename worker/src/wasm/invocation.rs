@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use abi::board::Reason;
+use abi::board::{Reason, Reuse};
 use abi::invocation_id::InvocationId;
 use abi::problem::Problem;
 use abi::spool::Stream;
@@ -42,6 +42,9 @@ use crate::worker::{RunningInvocation, Worker};
 /// A reply's bytes that are held back in the hope that the guest ends with them, so that they can be sent whole.
 pub(super) const GATHERED_BYTES_MAX: usize = 64 * 1024;
 
+/// What the log says of a function whose instances are not reused, once.
+const HOLDS_REQUEST: &str = "[its instance is not used again although reuse=N allows it: it still holds its request, as those of \
+                             JavaScript and Python do until they collect garbage; `sockhop inspect` counts how often]";
 /// What the log says of a failure at most.
 pub(super) const FAILURE_BYTES_MAX: usize = 4 * 1024;
 
@@ -361,7 +364,12 @@ async fn call(
     facts.ended();
     facts.memory_bytes.set(instance.store.data().limits.memory_bytes());
     if let Ok(Ok(())) = ended {
-        function.kept.give_back(instance, &worker.spent);
+        if let Some(reuse) = function.kept.give_back(instance, &worker.spent) {
+            worker.count_reuse(function.place, reuse);
+            if reuse == Reuse::Request && function.kept.is_first_to_hold() {
+                worker.log.line(&function.name, id, Stream::Node, HOLDS_REQUEST.as_bytes());
+            }
+        }
         return Ok(());
     }
     let Some(failure) = failure(&function, &instance, ended) else { return Ok(()) };
