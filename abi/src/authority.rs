@@ -27,13 +27,30 @@ fn is_port(digits: &str) -> bool {
     digits.bytes().all(|byte| byte.is_ascii_digit()) && (digits.is_empty() || digits.parse::<u16>().is_ok())
 }
 
+/// Whether a byte is one of `unreserved / sub-delims`, by the byte: every request asks for each of its host's.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let punctuation = b"-._~!$&'()*+,;=";
+    let mut at = 0;
+    while at < punctuation.len() {
+        plain[punctuation[at] as usize] = true;
+        at += 1;
+    }
+    let mut byte: u8 = 0;
+    while byte < 128 {
+        plain[byte as usize] |= byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    plain
+};
+
 /// `*( unreserved / pct-encoded / sub-delims )`; an IPv4 address is one, too.
 fn is_registered_name(mut name: &[u8]) -> bool {
     loop {
-        name = match name {
+        let plain = name.iter().take_while(|byte| PLAIN[usize::from(**byte)]).count();
+        name = match &name[plain..] {
             [] => return true,
             [b'%', high, low, rest @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => rest,
-            [byte, rest @ ..] if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(byte) => rest,
             _ => return false,
         }
     }
