@@ -313,6 +313,33 @@ fn nodes_that_share_store_and_key_share_secrets_too_and_keep_them_while_the_stor
 }
 
 #[test]
+fn a_removed_function_leaves_no_secret_to_the_next_of_its_name_whichever_node_set_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, key) = (folder.path().join("store"), key_file(folder.path(), &"01".repeat(32), 0o600));
+    let start = |data: &str| {
+        // Nodes look at the store when they start, and not again while the test runs.
+        let node = Node::build().option("--sync-interval", "1h").option("--secrets-key", &key);
+        node.option("--store", &store).data(&folder.path().join(data)).start()
+    };
+    let one = start("one");
+    one.deploy("inspect", "shop", &[]);
+    set(&one, "shop", "A", MARK);
+    let other = start("other");
+    set(&other, "shop", "B", MARK);
+    one.cli(&["remove", "shop"]).expect_code(0);
+    assert!(!store.join("secrets").exists(), "those that it has not seen are gone too");
+    // Nor does a node that has not seen the removal give them to it.
+    other.deploy("inspect", "shop", &[]);
+    assert_eq!(environment(&other, "shop"), json!({}));
+    set(&other, "shop", "C", "3");
+    let third = start("third");
+    assert_eq!(environment(&third, "shop"), json!({"C": "3"}));
+    for node in [one, other, third] {
+        node.stop();
+    }
+}
+
+#[test]
 fn what_is_no_secret_is_refused_and_says_why() {
     let node = Node::build().option("--admin", "127.0.0.1:0").start();
     let large = "x".repeat(32 * 1024 + 1);

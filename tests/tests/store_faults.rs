@@ -117,7 +117,7 @@ fn what_is_falsified_on_its_way_here_is_never_served() {
     let first = Node::build().bucket(&server, "p", server.address()).start();
     assert!(deploy(&first, 1));
     let proxy = Proxy::before(server.address());
-    let falsified = |line: &str| line.starts_with("GET ") && line.contains("/artefacts/");
+    let falsified = |line: &str| line.starts_with("GET ") && line.contains("/uploads/");
     proxy.plan(move |line| if falsified(line) { Fault::Falsify } else { Fault::None });
     let second = Node::build().bucket(&server, "p", proxy.address()).option("--sync-interval", "50ms").start();
     assert_eq!(second.get("/it/").status(), 404, "it is not what was deployed");

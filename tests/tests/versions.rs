@@ -429,10 +429,7 @@ fn what_wants_a_worker_of_its_own_is_tried_in_one_and_never_in_a_shared_one() {
 
 /// What the store has of functions.
 fn stored(store: &Path) -> Vec<PathBuf> {
-    ["artefacts", "versions", "aliases"]
-        .into_iter()
-        .flat_map(|folder| picture(&store.join(folder)).into_keys())
-        .collect()
+    ["uploads", "versions", "aliases"].into_iter().flat_map(|folder| picture(&store.join(folder)).into_keys()).collect()
 }
 
 #[test]

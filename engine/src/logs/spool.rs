@@ -180,7 +180,7 @@ mod tests {
         assert!(spool.segments().unwrap().is_empty() && Spool::seal(segment).unwrap().is_none());
         let [ours, other] =
             [format!(".new-{}{SUFFIX}", Uuid::nil()), ".new-x".to_owned()].map(|name| spool.path().join(name));
-        [&ours, &other].map(|path| std::fs::write(path, "").unwrap());
+        [&ours, &other].iter().for_each(|path| std::fs::write(path, "").unwrap());
         spool.clear_unfinished().unwrap();
         assert!(!ours.exists() && other.exists(), "what is not a segment is somebody else's");
     }

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::All;
+use super::identity::Identities;
+use super::{All, Known};
 use crate::store::error::StoreError;
 use crate::store::files;
 use crate::store::objects::checked;
@@ -22,9 +23,12 @@ pub(super) struct Copy {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Written<S, A> {
+struct Written<S, A, I> {
     store: S,
     secrets: A,
+    /// Earlier builds wrote none.
+    #[serde(default)]
+    identities: I,
 }
 
 impl Copy {
@@ -33,13 +37,17 @@ impl Copy {
     }
 
     /// What it has; none when there is none, or it is of another store.
-    pub(super) fn read(&self) -> Option<All> {
+    pub(super) fn read(&self) -> Option<Known> {
         let object = std::fs::read(&self.path).ok()?;
         let json = checked::open(&self.path.to_string_lossy(), object).map_err(|error| error.to_string());
-        let read = json
-            .and_then(|json| serde_json::from_slice::<Written<String, All>>(&json).map_err(|error| error.to_string()));
+        let read = json.and_then(|json| {
+            serde_json::from_slice::<Written<String, All, Identities>>(&json).map_err(|error| error.to_string())
+        });
         match read {
-            Ok(written) => (written.store == self.store).then_some(written.secrets),
+            Ok(written) => {
+                let known = Known { identities: written.identities, held: written.secrets };
+                (written.store == self.store).then_some(known)
+            }
             Err(error) => {
                 tracing::warn!("this node's copy of its functions' secrets is set aside: {error}");
                 None
@@ -47,9 +55,11 @@ impl Copy {
         }
     }
 
-    pub(super) fn write(&self, secrets: &All) -> Result<(), StoreError> {
+    pub(super) fn write(&self, known: &Known) -> Result<(), StoreError> {
         let failed = |error: serde_json::Error| StoreError::io("write", &self.path)(error.into());
-        let json = serde_json::to_vec(&Written { store: &self.store, secrets }).map_err(failed)?;
+        let json =
+            serde_json::to_vec(&Written { store: &self.store, secrets: &known.held, identities: &known.identities })
+                .map_err(failed)?;
         files::write(&self.path, &checked::seal(&json)).map_err(StoreError::io("write", &self.path))
     }
 }

@@ -1,12 +1,14 @@
 //! Secrets of functions: encrypted in the store, in the engine's memory as they are there, and opened only for a worker that
 //! asks for those of a function it runs.
 //!
-//! [`key`] is the node's key, [`object`] a secret in the store, [`copy`] what the node has of them while that is away, [`rules`]
-//! what a secret may be. A [`Secrets`] holds all that
+//! They belong to a function's [`identity`], not to its name. [`key`] is the node's key, [`object`] a
+//! secret in the store, [`copy`] what the node has of them while that is away, [`rules`] what a secret
+//! may be. A [`Secrets`] holds all that
 //! there are; whoever changes one publishes the functions' [revisions](Secrets::revisions) with the next catalogue. Owns no fds;
 //! a function's opened secrets leave as a sealed memfd.
 
 mod copy;
+mod identity;
 mod key;
 mod object;
 mod rules;
@@ -22,6 +24,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 
 use self::copy::Copy;
+use self::identity::Identities;
 pub(crate) use self::key::{KeyError, KeyFile};
 use self::object::{OBJECT_BYTES_MAX, Place, Sealed, digits};
 pub(crate) use self::rules::{RuleError, check_key, check_value};
@@ -51,6 +54,10 @@ pub(crate) enum SecretError {
         "secret {key:?} of function {function:?} does not open: the object was changed, or moved here from another place; set it again"
     )]
     Unfit { function: String, key: String },
+    #[error(
+        "function {function:?} was removed while its secret {key:?} was set, which is not kept; set it again for the next function of that name"
+    )]
+    Removed { function: String, key: String },
     #[error("secret {key:?} cannot be encrypted: {source}")]
     Encrypt { key: String, source: std::io::Error },
     #[error(transparent)]
@@ -83,14 +90,32 @@ impl Held {
         let digest = Sha256::digest(object.as_deref().unwrap_or_default()).into();
         let sealed = object.and_then(|object| Sealed::read(place, object)).map_err(|error| error.to_string());
         if let Err(reason) = &sealed {
-            tracing::error!("a secret of function {:?} is unreadable: {reason}", place.function);
+            tracing::error!("the secret {} is unreadable: {reason}", place.object());
         }
         Self { tag, digest, sealed }
     }
 }
 
-/// By function and key.
+/// By the identity that they belong to, and key.
 type All = BTreeMap<String, BTreeMap<String, Held>>;
+
+/// What is known of all secrets.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Known {
+    identities: Identities,
+    held: All,
+}
+
+impl Known {
+    /// What a function's secrets belong to: without an identity an earlier build gave it them.
+    fn owner<'a>(&'a self, function: &'a str) -> &'a str {
+        self.identities.get(function).map_or(function, String::as_str)
+    }
+
+    fn of(&self, function: &str) -> Option<&BTreeMap<String, Held>> {
+        self.held.get(self.owner(function))
+    }
+}
 
 /// Every secret of the node's functions, and of those that are not deployed yet.
 #[derive(Debug)]
@@ -99,8 +124,8 @@ pub(crate) struct Secrets {
     key: KeyFile,
     copy: Copy,
     /// What the copy has.
-    copied: Mutex<All>,
-    held: RwLock<All>,
+    copied: Mutex<Known>,
+    known: RwLock<Known>,
     /// One change or reading at a time.
     changing: Mutex<()>,
 }
@@ -109,7 +134,7 @@ impl Secrets {
     /// The secrets of a store, none read yet. `cache` is the folder that the node's copy is kept in.
     pub(crate) fn new(objects: Arc<dyn Objects>, key: KeyFile, cache: &Path) -> Self {
         let copy = Copy::new(cache, objects.name());
-        Self { objects, key, copy, copied: Mutex::default(), held: RwLock::default(), changing: Mutex::default() }
+        Self { objects, key, copy, copied: Mutex::default(), known: RwLock::default(), changing: Mutex::default() }
     }
 
     /// Reads them all for the first time: from the store, and while that is away from the node's copy.
@@ -130,12 +155,12 @@ impl Secrets {
     /// Has the node's copy as they are now.
     pub(crate) async fn remember(&self) {
         let mut copied = self.copied.lock().await;
-        let held = match self.read() {
+        let known = match self.read() {
             same if *copied == *same => return,
             other => other.clone(),
         };
-        match self.copy.write(&held) {
-            Ok(()) => *copied = held,
+        match self.copy.write(&known) {
+            Ok(()) => *copied = known,
             Err(error) => {
                 tracing::warn!("should the store be away at the next start, new secrets are missing: {error}")
             }
@@ -148,12 +173,13 @@ impl Secrets {
     /// When the store cannot be read: what was read before stays.
     pub(crate) async fn refresh(&self) -> Result<(), StoreError> {
         let _alone = self.changing.lock().await;
+        let identities = identity::read(&*self.objects).await?;
         let mut before: HashMap<(String, String), Held> = self.flattened();
         let (mut all, mut changed) = (All::new(), Vec::new());
         for listed in self.objects.list(PREFIX, "").await? {
-            let Some((function, key)) = place_of(&listed.key) else { continue };
-            match before.remove(&(function.to_owned(), key.to_owned())) {
-                Some(held) if held.tag == listed.tag => insert(&mut all, function, key, held),
+            let Some((owner, key)) = place_of(&listed.key) else { continue };
+            match before.remove(&(owner.to_owned(), key.to_owned())) {
+                Some(held) if held.tag == listed.tag => insert(&mut all, owner, key, held),
                 _ => changed.push(listed),
             }
         }
@@ -168,39 +194,60 @@ impl Secrets {
         let mut read = read.by_ref().buffer_unordered(READS_AT_ONCE);
         while let Some((listed, object)) = read.try_next().await? {
             // One that is gone by now is none.
-            if let (Some((function, key)), Some(object)) = (place_of(&listed.key), object) {
-                insert(&mut all, function, key, Held::new(Place { function, key }, listed.tag.clone(), object));
+            if let (Some((owner, key)), Some(object)) = (place_of(&listed.key), object) {
+                insert(&mut all, owner, key, Held::new(Place { owner, key }, listed.tag.clone(), object));
             }
         }
         drop(read);
         self.objects.verify().await?;
-        *self.write() = all;
+        *self.write() = Known { identities, held: all };
         Ok(())
     }
 
-    /// Encrypts and stores a secret, over the one that had its key before. The function need not be there.
+    /// Gives a function an identity, if it has none. `is_there` if it is deployed already.
     ///
     /// # Errors
-    /// [`SecretError`] when it breaks a rule, or the store cannot be written.
-    pub(crate) async fn set(&self, function: &str, key: &str, value: &[u8]) -> Result<(), SecretError> {
+    /// When the store does not answer.
+    pub(crate) async fn identify(&self, function: &str, is_there: bool) -> Result<String, StoreError> {
+        let _alone = self.changing.lock().await;
+        self.identify_alone(function, is_there).await
+    }
+
+    async fn identify_alone(&self, function: &str, is_there: bool) -> Result<String, StoreError> {
+        let id = identity::of_or_made(&*self.objects, function, is_there).await?;
+        self.write().identities.insert(function.to_owned(), id.clone());
+        Ok(id)
+    }
+
+    /// Encrypts and stores a secret, over the one that had its key before. The function need not be there; `is_there` if it is.
+    ///
+    /// # Errors
+    /// [`SecretError`] when it breaks a rule, the function was removed meanwhile, or the store cannot be written.
+    pub(crate) async fn set(&self, function: &str, is_there: bool, key: &str, value: &[u8]) -> Result<(), SecretError> {
         check_key(key)?;
         let value = check_value(value)?;
         let _alone = self.changing.lock().await;
+        let owner = self.identify_alone(function, is_there).await?;
         let (others, others_bytes) = self.others(function, key);
         rules::check_sum(others, others_bytes, value.len())?;
-        let place = Place { function, key };
+        let place = Place { owner: &owner, key };
         let failed = |source| SecretError::Encrypt { key: key.to_owned(), source };
         let sealed = Sealed::new(self.key.get_or_make()?, place, value, now_ms()).map_err(failed)?;
         let object = sealed.to_object();
         self.objects.put(&place.object(), object.clone()).await?;
-        insert(&mut self.write(), function, key, Held::new(place, String::new(), Ok(object)));
+        // Whoever removes a function takes its identity first, and then looks for its secrets.
+        if identity::of(&*self.objects, function).await?.as_ref() != Some(&owner) {
+            self.objects.delete(&place.object()).await?;
+            return Err(SecretError::Removed { function: function.to_owned(), key: key.to_owned() });
+        }
+        insert(&mut self.write().held, &owner, key, Held::new(place, String::new(), Ok(object)));
         Ok(())
     }
 
     /// How many secrets a function has beside this one, and their bytes.
     fn others(&self, function: &str, key: &str) -> (usize, usize) {
-        let held = self.read();
-        let others = held.get(function).into_iter().flatten().filter(|(other, _)| *other != key);
+        let known = self.read();
+        let others = known.of(function).into_iter().flatten().filter(|(other, _)| *other != key);
         others.fold((0, 0), |(count, bytes), (_, held)| {
             (count + 1, bytes + held.sealed.as_ref().map_or(0, Sealed::value_bytes))
         })
@@ -213,44 +260,76 @@ impl Secrets {
     pub(crate) async fn remove(&self, function: &str, key: &str) -> Result<(), SecretError> {
         check_key(key)?;
         let _alone = self.changing.lock().await;
-        if !self.read().get(function).is_some_and(|keys| keys.contains_key(key)) {
+        let owner = self.read().owner(function).to_owned();
+        if !self.read().of(function).is_some_and(|keys| keys.contains_key(key)) {
             return Err(SecretError::Unknown { function: function.to_owned(), key: key.to_owned() });
         }
-        self.objects.delete(&Place { function, key }.object()).await?;
-        self.forget(function, key);
+        self.objects.delete(&Place { owner: &owner, key }.object()).await?;
+        self.forget(&owner, key);
         Ok(())
     }
 
-    /// Removes all secrets of a function.
+    /// Removes a function's secrets, and takes its identity from it: those that another node sets
+    /// meanwhile are nobody's. Returns what they belong to.
+    ///
+    /// # Errors
+    /// When the store cannot be written; called again, it does the rest.
+    pub(crate) async fn release(&self, function: &str) -> Result<Vec<String>, StoreError> {
+        let _alone = self.changing.lock().await;
+        let mut owners = identity::all_of(&*self.objects, function).await?;
+        // Earlier builds know no other than its name.
+        owners.extend([function.to_owned(), self.read().owner(function).to_owned()]);
+        // First the secrets: nobody would find those of an identity that is gone.
+        for owner in &owners {
+            self.remove_all_alone(owner).await?;
+        }
+        owners.extend(identity::take(&*self.objects, function).await?);
+        self.write().identities.remove(function);
+        owners.sort();
+        owners.dedup();
+        Ok(owners)
+    }
+
+    /// Removes all secrets that belong to `owner`, whoever has set them.
     ///
     /// # Errors
     /// When the store cannot be written; those that are gone by then are gone.
-    pub(crate) async fn remove_all(&self, function: &str) -> Result<(), StoreError> {
+    pub(crate) async fn remove_all(&self, owner: &str) -> Result<(), StoreError> {
         let _alone = self.changing.lock().await;
-        let keys: Vec<String> = self.read().get(function).into_iter().flatten().map(|(key, _)| key.clone()).collect();
-        for key in keys {
-            self.objects.delete(&Place { function, key: &key }.object()).await?;
-            self.forget(function, &key);
+        self.remove_all_alone(owner).await
+    }
+
+    async fn remove_all_alone(&self, owner: &str) -> Result<(), StoreError> {
+        for listed in self.objects.list(&format!("{PREFIX}{owner}/"), "").await? {
+            if let Some((_, key)) = place_of(&listed.key) {
+                self.objects.delete(&listed.key).await?;
+                self.forget(owner, key);
+            }
         }
+        self.write().held.remove(owner);
         Ok(())
     }
 
     /// What a function has, by key.
     pub(crate) fn list(&self, function: &str) -> Vec<Listed> {
-        let held = self.read();
+        let known = self.read();
+        let owner = known.owner(function);
         let told = |(key, held): (&String, &Held)| {
             let error = match &held.sealed {
-                Ok(sealed) => self.open(Place { function, key }, sealed).err().map(|error| error.to_string()),
+                Ok(sealed) => self.open(function, Place { owner, key }, sealed).err().map(|error| error.to_string()),
                 Err(reason) => Some(reason.clone()),
             };
             Listed { key: key.clone(), set_ms: held.sealed.as_ref().ok().map(|sealed| sealed.set_ms), error }
         };
-        held.get(function).into_iter().flatten().map(told).collect()
+        known.of(function).into_iter().flatten().map(told).collect()
     }
 
     /// Names what each function's secrets are by now, and tells nothing of them. Those that have none are not there.
     pub(crate) fn revisions(&self) -> BTreeMap<String, u64> {
-        self.read().iter().map(|(function, keys)| (function.clone(), revision(Some(keys)))).collect()
+        let known = self.read();
+        let names = known.identities.keys().chain(known.held.keys());
+        let revisions = names.map(|function| (function.clone(), revision(known.of(function))));
+        revisions.filter(|(_, revision)| *revision != 0).collect()
     }
 
     /// A function's secrets for a worker, opened.
@@ -258,20 +337,25 @@ impl Secrets {
     /// # Errors
     /// [`SecretError`] when one of them does not open: a function does not run with some of its secrets.
     pub(crate) fn for_worker(&self, function: &str) -> Result<OwnedFd, SecretError> {
-        let held = self.read();
-        let keys = held.get(function);
+        let known = self.read();
+        let (owner, keys) = (known.owner(function), known.of(function));
         let mut secrets = abi::secrets::Secrets { revision: revision(keys), values: Vec::new() };
         for (key, held) in keys.into_iter().flatten() {
             let unfit = || SecretError::Unfit { function: function.to_owned(), key: key.clone() };
             let sealed = held.sealed.as_ref().map_err(|_| unfit())?;
-            let mut value = self.open(Place { function, key }, sealed)?;
+            let mut value = self.open(function, Place { owner, key }, sealed)?;
             secrets.values.push((key.clone(), std::mem::take(&mut *value)));
         }
         Ok(secrets.seal()?)
     }
 
-    fn open(&self, place: Place<'_>, sealed: &Sealed) -> Result<zeroize::Zeroizing<String>, SecretError> {
-        let (function, name) = (place.function.to_owned(), place.key.to_owned());
+    fn open(
+        &self,
+        function: &str,
+        place: Place<'_>,
+        sealed: &Sealed,
+    ) -> Result<zeroize::Zeroizing<String>, SecretError> {
+        let (function, name) = (function.to_owned(), place.key.to_owned());
         let key = self.key.get()?;
         match key.filter(|key| key.id() == sealed.key) {
             Some(key) => sealed.open(key, place).map_err(|_| SecretError::Unfit { function, key: name }),
@@ -285,41 +369,42 @@ impl Secrets {
         }
     }
 
-    fn forget(&self, function: &str, key: &str) {
-        let mut held = self.write();
-        if let Some(keys) = held.get_mut(function) {
+    fn forget(&self, owner: &str, key: &str) {
+        let mut known = self.write();
+        if let Some(keys) = known.held.get_mut(owner) {
             keys.remove(key);
             if keys.is_empty() {
-                held.remove(function);
+                known.held.remove(owner);
             }
         }
     }
 
     fn flattened(&self) -> HashMap<(String, String), Held> {
-        let held = self.read();
-        let flat = held.iter().flat_map(|(function, keys)| {
-            keys.iter().map(|(key, held)| ((function.clone(), key.clone()), held.clone()))
-        });
+        let known = self.read();
+        let flat = known
+            .held
+            .iter()
+            .flat_map(|(owner, keys)| keys.iter().map(|(key, held)| ((owner.clone(), key.clone()), held.clone())));
         flat.collect()
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, All> {
-        self.held.read().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, All> {
-        self.held.write().unwrap_or_else(PoisonError::into_inner)
+    fn write(&self) -> RwLockWriteGuard<'_, Known> {
+        self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn insert(all: &mut All, function: &str, key: &str, held: Held) {
-    all.entry(function.to_owned()).or_default().insert(key.to_owned(), held);
+fn insert(all: &mut All, owner: &str, key: &str, held: Held) {
+    all.entry(owner.to_owned()).or_default().insert(key.to_owned(), held);
 }
 
-/// Function and key of an object; none when it is not one of a secret.
+/// Whose an object is, and its key; none when it is not one of a secret. A UUID could be a name, too.
 fn place_of(object: &str) -> Option<(&str, &str)> {
-    let (function, key) = object.strip_prefix(PREFIX)?.split_once('/')?;
-    (abi::name::check(function).is_ok() && check_key(key).is_ok()).then_some((function, key))
+    let (owner, key) = object.strip_prefix(PREFIX)?.split_once('/')?;
+    (abi::name::check(owner).is_ok() && check_key(key).is_ok()).then_some((owner, key))
 }
 
 fn revision(keys: Option<&BTreeMap<String, Held>>) -> u64 {

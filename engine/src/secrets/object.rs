@@ -21,19 +21,20 @@ pub(super) const OBJECT_BYTES_MAX: usize = 2 * abi::limits::SECRET_BYTES_MAX + 4
 /// Whose secret it is, and which.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place<'a> {
-    pub(super) function: &'a str,
+    /// The function's identity, or its name if an earlier build set it.
+    pub(super) owner: &'a str,
     pub(super) key: &'a str,
 }
 
 impl Place<'_> {
     /// The object's key in the store.
     pub(super) fn object(self) -> String {
-        format!("secrets/{}/{}", self.function, self.key)
+        format!("secrets/{}/{}", self.owner, self.key)
     }
 
     /// What the ciphertext is bound to. Neither name nor key can have a zero byte.
     fn associated(self, set_ms: u64) -> Vec<u8> {
-        format!("sockhop secret {FORMAT}\0{}\0{}\0{set_ms}", self.function, self.key).into_bytes()
+        format!("sockhop secret {FORMAT}\0{}\0{}\0{set_ms}", self.owner, self.key).into_bytes()
     }
 }
 
@@ -134,7 +135,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const PLACE: Place<'_> = Place { function: "shop", key: "API_KEY" };
+    const PLACE: Place<'_> = Place { owner: "shop", key: "API_KEY" };
 
     fn key(byte: u8) -> Key {
         Key::new(&[byte; 32])
@@ -146,7 +147,7 @@ mod tests {
         assert_eq!(*sealed.open(&key(1), PLACE).unwrap(), "hush");
         assert_eq!((sealed.value_bytes(), sealed.key.as_str()), (4, key(1).id()));
         assert_eq!(sealed.open(&key(2), PLACE), Err(Unfit));
-        for place in [Place { function: "shop2", ..PLACE }, Place { key: "API_KEY2", ..PLACE }] {
+        for place in [Place { owner: "shop2", ..PLACE }, Place { key: "API_KEY2", ..PLACE }] {
             assert_eq!(sealed.open(&key(1), place), Err(Unfit));
         }
         assert_eq!(Sealed { set_ms: 8, ..sealed.clone() }.open(&key(1), PLACE), Err(Unfit));

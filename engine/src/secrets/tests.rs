@@ -1,7 +1,10 @@
 //! Secrets in a folder: set, listed, opened, seen by another node, and what is said of those that do not open. Owns no fds.
 
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
 use super::*;
 use crate::store::objects::directory::Directory;
+use crate::store::objects::{Answer, Listed as StoredObject};
 use abi::limits::{SECRET_BYTES_MAX, SECRETS_MAX};
 
 struct Folder(tempfile::TempDir);
@@ -40,20 +43,20 @@ async fn what_is_set_is_opened_until_it_is_removed() {
     let folder = Folder::new();
     let secrets = folder.node("a");
     assert_eq!((revision_of(&secrets, "shop"), secrets.list("shop")), (0, vec![]));
-    secrets.set("shop", "B", b"two").await.unwrap();
+    secrets.set("shop", false, "B", b"two").await.unwrap();
     let first = revision_of(&secrets, "shop");
-    secrets.set("shop", "A", b"one").await.unwrap();
-    secrets.set("other", "A", b"else").await.unwrap();
+    secrets.set("shop", false, "A", b"one").await.unwrap();
+    secrets.set("other", false, "A", b"else").await.unwrap();
     assert_eq!(opened(&secrets, "shop"), pairs(&[("A", "one"), ("B", "two")]));
     let second = revision_of(&secrets, "shop");
     assert!(first != 0 && second != first);
     // The same value again is another object, and so another revision.
-    secrets.set("shop", "A", b"one").await.unwrap();
+    secrets.set("shop", false, "A", b"one").await.unwrap();
     assert_ne!(revision_of(&secrets, "shop"), second);
     secrets.remove("shop", "A").await.unwrap();
     assert_eq!((opened(&secrets, "shop"), revision_of(&secrets, "shop")), (pairs(&[("B", "two")]), first));
     assert!(matches!(secrets.remove("shop", "A").await, Err(SecretError::Unknown { .. })));
-    secrets.remove_all("shop").await.unwrap();
+    secrets.release("shop").await.unwrap();
     assert_eq!((revision_of(&secrets, "shop"), secrets.list("shop").len(), secrets.list("other").len()), (0, 0, 1));
     assert_eq!(folder.objects().list("secrets/", "").await.unwrap().len(), 1);
 }
@@ -62,15 +65,15 @@ async fn what_is_set_is_opened_until_it_is_removed() {
 async fn another_node_with_the_key_sees_what_has_changed_and_one_without_says_so() {
     let folder = Folder::new();
     let first = folder.node("a");
-    first.set("shop", "A", b"one").await.unwrap();
-    first.set("shop", "B", b"two").await.unwrap();
+    first.set("shop", false, "A", b"one").await.unwrap();
+    first.set("shop", false, "B", b"two").await.unwrap();
     let (second, third) = (folder.node("a"), folder.node("c"));
     for node in [&second, &third] {
         node.refresh().await.unwrap();
         assert_eq!(revision_of(node, "shop"), revision_of(&first, "shop"));
     }
     assert_eq!(opened(&second, "shop"), pairs(&[("A", "one"), ("B", "two")]));
-    first.set("shop", "A", b"three").await.unwrap();
+    first.set("shop", false, "A", b"three").await.unwrap();
     first.remove("shop", "B").await.unwrap();
     for node in [&first, &second] {
         node.refresh().await.unwrap();
@@ -81,7 +84,7 @@ async fn another_node_with_the_key_sees_what_has_changed_and_one_without_says_so
     let error = third.for_worker("shop").unwrap_err().to_string();
     assert!(error.contains("--secrets-key") && error.contains("has none"), "{error}");
     assert!(third.list("shop")[0].error.as_ref().is_some_and(|error| error.contains("--secrets-key")));
-    third.set("other", "X", b"x").await.unwrap();
+    third.set("other", false, "X", b"x").await.unwrap();
     let error = third.for_worker("shop").unwrap_err();
     assert!(matches!(&error, SecretError::OtherKey { theirs, ours, .. } if theirs != ours), "{error}");
     assert!(first.list("shop")[0].error.is_none());
@@ -90,9 +93,12 @@ async fn another_node_with_the_key_sees_what_has_changed_and_one_without_says_so
 #[tokio::test]
 async fn objects_that_were_changed_or_moved_do_not_open_and_can_be_replaced() {
     let folder = Folder::new();
-    let secrets = folder.node("a");
-    secrets.set("shop", "A", b"one").await.unwrap();
-    let objects = folder.objects();
+    let (secrets, objects) = (folder.node("a"), folder.objects());
+    // By name, as earlier builds had them.
+    for name in ["shop", "cafe"] {
+        secrets.identify(name, true).await.unwrap();
+    }
+    secrets.set("shop", false, "A", b"one").await.unwrap();
     let object = objects.get("secrets/shop/A", OBJECT_BYTES_MAX).await.unwrap().unwrap();
     objects.put("secrets/shop/B", object.clone()).await.unwrap();
     objects.put("secrets/cafe/A", object[..object.len() - 1].to_vec()).await.unwrap();
@@ -111,7 +117,7 @@ async fn objects_that_were_changed_or_moved_do_not_open_and_can_be_replaced() {
     let errors: Vec<bool> = secrets.list("shop").iter().map(|listed| listed.error.is_some()).collect();
     assert_eq!(errors, [false, true]);
     assert_eq!(secrets.list("a").len() + secrets.list("Shop").len(), 0);
-    secrets.set("cafe", "A", b"new").await.unwrap();
+    secrets.set("cafe", false, "A", b"new").await.unwrap();
     assert_eq!(opened(&secrets, "cafe"), pairs(&[("A", "new")]));
     secrets.remove("shop", "B").await.unwrap();
     assert_eq!(opened(&secrets, "shop"), pairs(&[("A", "one")]));
@@ -123,16 +129,152 @@ async fn limits_hold_for_one_and_for_all_of_a_function() {
     let secrets = folder.node("a");
     let large = vec![b'x'; SECRET_BYTES_MAX];
     for key in ["A", "B"] {
-        secrets.set("shop", key, &large).await.unwrap();
+        secrets.set("shop", false, key, &large).await.unwrap();
     }
-    assert!(matches!(secrets.set("shop", "C", b"x").await, Err(SecretError::Rule(RuleError::TooMuch { .. }))));
+    assert!(matches!(secrets.set("shop", false, "C", b"x").await, Err(SecretError::Rule(RuleError::TooMuch { .. }))));
     // Over itself it counts once.
-    secrets.set("shop", "B", &large).await.unwrap();
+    secrets.set("shop", false, "B", &large).await.unwrap();
     for number in 0..SECRETS_MAX {
-        secrets.set("many", &format!("K{number}"), b"x").await.unwrap();
+        secrets.set("many", false, &format!("K{number}"), b"x").await.unwrap();
     }
-    assert!(matches!(secrets.set("many", "K", b"x").await, Err(SecretError::Rule(RuleError::TooMany))));
-    secrets.set("many", "K0", b"y").await.unwrap();
-    assert!(matches!(secrets.set("shop", "A-B", b"x").await, Err(SecretError::Rule(RuleError::Key { .. }))));
+    assert!(matches!(secrets.set("many", false, "K", b"x").await, Err(SecretError::Rule(RuleError::TooMany))));
+    secrets.set("many", false, "K0", b"y").await.unwrap();
+    assert!(matches!(secrets.set("shop", false, "A-B", b"x").await, Err(SecretError::Rule(RuleError::Key { .. }))));
     assert!(!format!("{secrets:?}").contains("xxxx"));
+}
+
+#[tokio::test]
+async fn the_next_function_of_a_name_does_not_come_by_the_secrets_of_the_one_before() {
+    let folder = Folder::new();
+    let (one, other) = (folder.node("a"), folder.node("a"));
+    one.set("shop", false, "A", b"one").await.unwrap();
+    other.refresh().await.unwrap();
+    // The one that removes it has not seen these yet.
+    other.set("shop", true, "B", b"two").await.unwrap();
+    let owners = one.release("shop").await.unwrap();
+    assert_eq!(folder.objects().list("secrets/", "").await.unwrap(), []);
+    // Those that another node set meanwhile are nobody's, and go when they are looked for again.
+    let identity = owners.iter().find(|owner| *owner != "shop").unwrap();
+    let late = Place { owner: identity, key: "C" }.object();
+    folder.objects().put(&late, b"of the other node".to_vec()).await.unwrap();
+    for node in [&one, &other, &folder.node("a")] {
+        node.refresh().await.unwrap();
+        node.identify("shop", false).await.unwrap();
+        assert_eq!((opened(node, "shop"), revision_of(node, "shop")), (vec![], 0));
+    }
+    for owner in &owners {
+        one.remove_all(owner).await.unwrap();
+    }
+    assert_eq!(folder.objects().list("secrets/", "").await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn secrets_of_an_earlier_build_stay_with_their_function_alone() {
+    let folder = Folder::new();
+    let (node, objects) = (folder.node("a"), folder.objects());
+    node.identify("shop", true).await.unwrap();
+    node.set("shop", true, "A", b"one").await.unwrap();
+    assert!(objects.get("secrets/shop/A", OBJECT_BYTES_MAX).await.unwrap().is_some());
+    // As that build had it: without an identity.
+    objects.delete("identities/shop/shop").await.unwrap();
+    let node = folder.node("a");
+    node.refresh().await.unwrap();
+    assert_eq!(opened(&node, "shop"), pairs(&[("A", "one")]));
+    // Its next deploy, or its next secret, gives it one that has what it had.
+    node.set("shop", false, "B", b"two").await.unwrap();
+    assert_eq!(opened(&node, "shop"), pairs(&[("A", "one"), ("B", "two")]));
+    let other = folder.node("a");
+    other.refresh().await.unwrap();
+    node.release("shop").await.unwrap();
+    // It has not seen that, and makes the next function of that name.
+    other.identify("shop", false).await.unwrap();
+    assert_eq!((opened(&other, "shop"), revision_of(&other, "shop")), (vec![], 0));
+    node.set("shop", false, "C", b"three").await.unwrap();
+    node.refresh().await.unwrap();
+    assert_eq!(opened(&node, "shop"), pairs(&[("C", "three")]));
+    assert_eq!(objects.list("secrets/shop/", "").await.unwrap(), []);
+}
+
+/// A store in which something happens at the wrong moment.
+#[derive(Debug)]
+struct Disturbed {
+    objects: Arc<dyn Objects>,
+    /// Somebody removes the function `shop` right behind a secret of it is put.
+    removed: bool,
+    /// After so many deletions the node dies.
+    deletions_left: AtomicUsize,
+}
+
+impl Disturbed {
+    fn node(folder: &Folder, removed: bool, deletions: usize) -> Secrets {
+        let key = KeyFile::open(None, folder.0.path()).unwrap();
+        let objects = Self { objects: folder.objects(), removed, deletions_left: AtomicUsize::new(deletions) };
+        Secrets::new(Arc::new(objects), key, folder.0.path())
+    }
+}
+
+impl Objects for Disturbed {
+    fn name(&self) -> String {
+        self.objects.name()
+    }
+    fn get<'a>(&'a self, key: &'a str, bytes_max: usize) -> Answer<'a, Option<Vec<u8>>> {
+        self.objects.get(key, bytes_max)
+    }
+    fn get_range<'a>(&'a self, key: &'a str, start: u64, bytes: usize) -> Answer<'a, Option<Vec<u8>>> {
+        self.objects.get_range(key, start, bytes)
+    }
+    fn put<'a>(&'a self, key: &'a str, contents: Vec<u8>) -> Answer<'a, ()> {
+        Box::pin(async move {
+            self.objects.put(key, contents).await?;
+            if self.removed && key.starts_with("secrets/") {
+                identity::take(&*self.objects, "shop").await?;
+            }
+            Ok(())
+        })
+    }
+    fn download<'a>(&'a self, key: &'a str, to: &'a Path) -> Answer<'a, bool> {
+        self.objects.download(key, to)
+    }
+    fn upload<'a>(&'a self, key: &'a str, from: &'a Path) -> Answer<'a, ()> {
+        self.objects.upload(key, from)
+    }
+    fn list<'a>(&'a self, prefix: &'a str, after: &'a str) -> Answer<'a, Vec<StoredObject>> {
+        self.objects.list(prefix, after)
+    }
+    fn delete<'a>(&'a self, key: &'a str) -> Answer<'a, ()> {
+        let alive = self.deletions_left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
+        let reason = key.to_owned();
+        if alive { self.objects.delete(key) } else { Box::pin(async { Err(StoreError::Ended { reason }) }) }
+    }
+}
+
+#[tokio::test]
+async fn a_secret_that_is_set_while_its_function_is_removed_is_refused_and_not_left() {
+    let folder = Folder::new();
+    let racing = Disturbed::node(&folder, true, usize::MAX);
+    let refused = racing.set("shop", true, "A", b"one").await.unwrap_err();
+    assert!(matches!(refused, SecretError::Removed { .. }), "{refused}");
+    assert_eq!(folder.objects().list("secrets/", "").await.unwrap(), []);
+    assert!(racing.list("shop").is_empty());
+}
+
+#[tokio::test]
+async fn a_removal_that_dies_anywhere_can_be_called_again_and_leaves_nothing() {
+    for deletions in 0.. {
+        let folder = Folder::new();
+        for key in ["A", "B"] {
+            folder.node("a").set("shop", false, key, b"one").await.unwrap();
+        }
+        let done = Disturbed::node(&folder, false, deletions).release("shop").await;
+        let next = folder.node("a");
+        next.refresh().await.unwrap();
+        next.release("shop").await.unwrap();
+        for prefix in ["secrets/", "identities/"] {
+            assert_eq!(folder.objects().list(prefix, "").await.unwrap(), [], "after {deletions} deletions");
+        }
+        if done.is_ok() {
+            assert_eq!(deletions, 3, "two secrets and an identity");
+            return;
+        }
+    }
 }

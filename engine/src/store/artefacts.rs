@@ -11,16 +11,13 @@ use super::error::StoreError;
 use super::files::{self, Temporary};
 use super::objects::Objects;
 use super::objects::checked::READS_OF_DAMAGED;
+use super::unused::{SHARED, UPLOADS, upload_key};
 
 /// Artefacts of a store.
 #[derive(Debug)]
 pub(crate) struct Artefacts {
     objects: Arc<dyn Objects>,
     folder: PathBuf,
-}
-
-pub(super) fn key(digest: &str) -> String {
-    format!("artefacts/{digest}")
 }
 
 impl Artefacts {
@@ -51,23 +48,39 @@ impl Artefacts {
     /// # Errors
     /// When there is none, it cannot be brought here, or is not what was deployed.
     pub(crate) async fn local(&self, digest: &str) -> Result<PathBuf, StoreError> {
-        let key = key(digest);
-        let missing = || StoreError::Missing { key: key.clone() };
-        if let Some(path) = self.objects.local_path(&key) {
+        let copy = self.folder.join(digest);
+        if !self.are_files() && is_whole(digest, &copy).await == Some(true) {
+            return Ok(copy);
+        }
+        // Whichever version uploaded it: what is in it is what counts.
+        let folder = format!("{UPLOADS}{digest}/");
+        let uploads = self.objects.list(&folder, "").await?.into_iter().map(|listed| listed.key);
+        let shared = format!("{SHARED}{digest}");
+        let mut missing = StoreError::Missing { key: shared.clone() };
+        for key in uploads.chain([shared]) {
+            match self.bring(digest, &key).await {
+                Err(StoreError::Missing { .. }) => {}
+                Err(error @ StoreError::Damaged { .. }) => missing = error,
+                brought => return brought,
+            }
+        }
+        Err(missing)
+    }
+
+    /// The artefact `digest` as it is under `key`, on this machine.
+    async fn bring(&self, digest: &str, key: &str) -> Result<PathBuf, StoreError> {
+        let missing = || StoreError::Missing { key: key.to_owned() };
+        if let Some(path) = self.objects.local_path(key) {
             return match is_whole(digest, &path).await {
                 None => Err(missing()),
-                Some(false) => Err(damaged(&key)),
+                Some(false) => Err(damaged(key)),
                 Some(true) => Ok(path),
             };
         }
-        let path = self.folder.join(digest);
-        if is_whole(digest, &path).await == Some(true) {
-            return Ok(path);
-        }
-        let copy = self.receive()?;
+        let (copy, path) = (self.receive()?, self.folder.join(digest));
         // It may be damaged on its way alone.
         for _ in 0..READS_OF_DAMAGED {
-            if !self.objects.download(&key, copy.path()).await? {
+            if !self.objects.download(key, copy.path()).await? {
                 return Err(missing());
             }
             if is_whole(digest, copy.path()).await == Some(true) {
@@ -75,22 +88,22 @@ impl Artefacts {
                 return Ok(path);
             }
         }
-        Err(damaged(&key))
+        Err(damaged(key))
     }
 
-    /// Whether the store has the artefact.
-    pub(super) async fn has(&self, digest: &str) -> Result<bool, StoreError> {
-        Ok(self.objects.get_range(&key(digest), 0, 1).await?.is_some())
+    /// Whether they are files of this machine wherever they are.
+    fn are_files(&self) -> bool {
+        self.objects.local_path(SHARED).is_some()
     }
 
-    /// Writes a received and synced file to the store. Also when it is there: what was written lately is not taken for unused.
-    pub(super) async fn upload(&self, digest: &str, received: &Temporary) -> Result<(), StoreError> {
-        self.objects.upload(&key(digest), received.path()).await
+    /// Writes a received and synced file to the store, under a key that no other version has.
+    pub(super) async fn upload(&self, digest: &str, version: &str, received: &Temporary) -> Result<(), StoreError> {
+        self.objects.upload(&upload_key(digest, version), received.path()).await
     }
 
     /// The received file stays as this node's copy, where it needs one.
     pub(crate) fn keep_copy(&self, digest: &str, received: Temporary) {
-        if self.objects.local_path(&key(digest)).is_none()
+        if !self.are_files()
             && let Err(error) = received.become_file(&self.folder.join(digest))
         {
             tracing::warn!("an artefact will be brought here again should it be needed: {error}");

@@ -3,38 +3,41 @@
 //! ```text
 //! format                              "sockhop-store 2"
 //! identity/<uuid>                     which store it is (see [`super::objects::guarded`])
-//! artefacts/<sha256>                  deployed files, never changed
+//! uploads/<sha256>/<id>               the file that a version was deployed with, never changed
+//! artefacts/<sha256>                  the same, as earlier builds have it (see [`super::unused`])
 //! versions/<name>/<id>.json           immutable versions (a checked object)
 //! aliases/<name>/<alias>.json         what an alias means (a checked object, overwritten whole: the last write wins)
-//! secrets/<name>/<KEY>                what is encrypted of a function's secrets (see [`crate::secrets`])
+//! identities/<name>/<identity>        what a function's secrets belong to (see [`crate::secrets`])
+//! secrets/<identity>/<KEY>            what is encrypted of them
 //! changed                             a random id, another one after every change: a hint to look, never the truth
 //! summary                             what many versions and aliases said, for nodes that are new (see [`super::summary`])
 //! ```
 //! A version is written before an alias names it, and aliases are read before versions, so whoever reads meanwhile sees the old or
 //! the new. Writing the alias `active` is the one step that makes a deploy visible. There are no conditional writes: where two
-//! nodes may be in each other's way (one tidies away what another is about to name), each does its step, looks again, and puts
+//! nodes may be in each other's way (one removes a version that another is about to name), each does its step, looks again, and puts
 //! back what is missing. Owns no fds.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::time::{Duration, SystemTime};
+use std::time::Instant;
 
 use abi::choice::ACTIVE;
 use abi::limits::STORED_OBJECT_BYTES_MAX;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::sync::Mutex;
 
 use super::alias::Alias;
-use super::artefacts::{self, Artefacts};
+use super::artefacts::Artefacts;
 use super::contents::{Contents, Function, Seen};
 use super::error::StoreError;
-use super::files::{self, Temporary};
+use super::files::Temporary;
 use super::first_format;
 use super::manifest::Manifest;
 use super::objects::{Answer, Listed, Objects, checked};
 use super::stored::{Stored, folder, key, parts, sealed};
 use super::summary;
+use super::unused::{Marks, Named, SHARED, UPLOADS, upload_key};
 
 /// What this build writes, and what it reads besides.
 pub(super) const FORMAT: &str = "sockhop-store 2\n";
@@ -45,8 +48,6 @@ const FORMAT_BYTES_MAX: usize = 1024;
 const HINT_BYTES_MAX: usize = 1024;
 /// Objects that are read at a time.
 pub(super) const READS_AT_ONCE: usize = 32;
-/// An artefact that no version names is left alone for so long: the node that wrote it may be about to.
-const UNUSED_ARTEFACT_AGE: Duration = Duration::from_secs(60 * 60);
 /// A hint to other nodes that something has changed.
 pub(crate) const CHANGED: &str = "changed";
 
@@ -57,6 +58,8 @@ pub(crate) struct Repository {
     artefacts: Arc<Artefacts>,
     /// It has been seen to be of today's format, with nothing left of another.
     prepared: AtomicBool,
+    /// Artefacts that nothing named lately.
+    marks: Mutex<Marks>,
 }
 
 /// What a store was found to be.
@@ -72,7 +75,7 @@ type Reading<'a, T> = Answer<'a, (String, Option<Seen<T>>)>;
 
 impl Repository {
     pub(crate) fn new(objects: Arc<dyn Objects>, artefacts: Arc<Artefacts>) -> Self {
-        Self { objects, artefacts, prepared: AtomicBool::new(false) }
+        Self { objects, artefacts, prepared: AtomicBool::new(false), marks: Mutex::default() }
     }
 
     pub(crate) fn artefacts(&self) -> &Arc<Artefacts> {
@@ -268,8 +271,7 @@ impl Repository {
         T::read(name, stem, &json).map(Some).map_err(|reason| StoreError::Unfit { key: key.to_owned(), reason })
     }
 
-    /// Keeps a version with its artefact, and has an alias mean it, if one is given. When this fails, nothing of it stays;
-    /// `before` is what was read last.
+    /// Keeps a version with its artefact, and has an alias mean it, if one is given. When this fails, nothing of it stays.
     ///
     /// # Errors
     /// When the store does not take it.
@@ -278,19 +280,12 @@ impl Repository {
         version: &Arc<Manifest>,
         received: &Temporary,
         alias: Option<&Alias>,
-        before: &Contents,
     ) -> Result<(), StoreError> {
-        let digest = &version.artefact;
-        let new = !self.artefacts.has(digest).await?;
         // An alias that could not be written, but may have been after all, must find its version.
         let mut may_be_named = false;
         let kept = async {
-            self.artefacts.upload(digest, received).await?;
+            self.artefacts.upload(&version.artefact, &version.version, received).await?;
             self.put(&version.name, &version.version, version.as_ref()).await?;
-            // Another node's deploy of the same file may have failed, and taken it away again.
-            if !self.artefacts.has(digest).await? {
-                self.artefacts.upload(digest, received).await?;
-            }
             if let Some(alias) = alias {
                 let put = self.put_alias(alias, std::slice::from_ref(version)).await;
                 may_be_named = put.as_ref().is_err_and(|error| !error.is_certain());
@@ -302,28 +297,16 @@ impl Repository {
         if may_be_named {
             return Err(error);
         }
-        if let Err(why) = self.take_back(version, new.then_some(received), before).await {
+        if let Err(why) = self.take_back(version).await {
             tracing::warn!("what a failed deploy has left in the store stays there for now: {why}");
         }
         Err(error)
     }
 
-    /// Undoes what there may be of a version that nothing names. `received` is its artefact, if that was not there before.
-    async fn take_back(
-        &self,
-        version: &Manifest,
-        received: Option<&Temporary>,
-        before: &Contents,
-    ) -> Result<(), StoreError> {
+    /// Undoes what there may be of a version that nothing names.
+    async fn take_back(&self, version: &Manifest) -> Result<(), StoreError> {
         self.remove_version(version).await?;
-        let Some(received) = received else { return Ok(()) };
-        self.objects.delete(&artefacts::key(&version.artefact)).await?;
-        // Another node may have deployed the same file just now.
-        let others = self.read_all(before).await?;
-        if named(&others).contains(version.artefact.as_str()) {
-            self.artefacts.upload(&version.artefact, received).await?;
-        }
-        Ok(())
+        self.objects.delete(&upload_key(&version.artefact, &version.version)).await
     }
 
     /// Removes a version.
@@ -375,41 +358,55 @@ impl Repository {
         Ok(())
     }
 
-    /// Removes a function: first what makes it visible, then the rest.
+    /// Removes what makes a function visible: its aliases.
     ///
     /// # Errors
     /// When the store does not do it all. What it has done already, stays done.
-    pub(crate) async fn remove_function(&self, name: &str) -> Result<(), StoreError> {
+    pub(crate) async fn remove_aliases(&self, name: &str) -> Result<(), StoreError> {
         self.objects.delete(&key::<Alias>(name, ACTIVE)).await?;
-        for folder in [folder::<Alias>(name), folder::<Manifest>(name)] {
-            for listed in self.objects.list(&folder, "").await? {
-                if parts(&listed.key).is_some() {
-                    self.objects.delete(&listed.key).await?;
-                }
-            }
-        }
+        self.remove_all::<Alias>(name).await
+    }
+
+    /// Removes the rest of a function.
+    ///
+    /// # Errors
+    /// When the store does not do it all. What it has done already, stays done.
+    pub(crate) async fn remove_versions(&self, name: &str) -> Result<(), StoreError> {
+        self.remove_all::<Manifest>(name).await?;
         self.note_change().await;
         Ok(())
     }
 
-    /// Removes the artefacts that no version of any function has, and that nobody has written lately.
+    async fn remove_all<T: Stored>(&self, name: &str) -> Result<(), StoreError> {
+        for listed in self.objects.list(&folder::<T>(name), "").await? {
+            if parts(&listed.key).is_some() {
+                self.objects.delete(&listed.key).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the artefacts that no version has had since an earlier call, longer ago than any change takes.
     ///
     /// # Errors
     /// When the store does not answer.
-    pub(crate) async fn remove_unused_artefacts(&self, before: &Contents) -> Result<(), StoreError> {
-        let artefacts = self.objects.list("artefacts/", "").await?;
+    pub(crate) async fn remove_unused_artefacts(&self, before: &Contents, now: Instant) -> Result<(), StoreError> {
+        let mut marks = self.marks.lock().await;
+        let mut listed = self.objects.list(UPLOADS, "").await?;
+        listed.extend(self.objects.list(SHARED, "").await?);
+        // Read after they were listed: what a version had by then is named.
         let contents = self.read_all(before).await?;
         if contents.values().any(|function| function.versions.values().any(|seen| seen.value.is_none())) {
             tracing::warn!("a version in the store cannot be read: artefacts stay, as one may be its");
             return Ok(());
         }
-        let named = named(&contents);
-        let old = |modified: SystemTime| modified.elapsed().is_ok_and(|age| age >= UNUSED_ARTEFACT_AGE);
-        for artefact in artefacts {
-            let digest = artefact.key.strip_prefix("artefacts/").filter(|digest| files::unhex(digest).is_some());
-            if digest.is_some_and(|digest| !named.contains(digest)) && old(artefact.modified) {
-                self.objects.delete(&artefact.key).await?;
-            }
+        let mut named = Named::default();
+        for version in contents.values().flat_map(|function| function.versions()) {
+            named.versions.insert(&version.version);
+            named.artefacts.insert(&version.artefact);
+        }
+        for key in marks.look(&listed, &named, now) {
+            self.objects.delete(&key).await?;
         }
         Ok(())
     }
@@ -432,11 +429,9 @@ fn is_as_it_was<T: Stored>(seen: &Seen<T>, listed: &Listed) -> bool {
     seen.tag == listed.tag || (T::IMMUTABLE && seen.value.is_some())
 }
 
-/// The artefacts that versions have.
-fn named(contents: &Contents) -> HashSet<&str> {
-    contents.values().flat_map(|function| function.versions()).map(|version| version.artefact.as_str()).collect()
-}
-
+#[cfg(test)]
+#[path = "interleaving_tests.rs"]
+mod interleaving_tests;
 #[cfg(test)]
 #[path = "repository_tests.rs"]
 mod tests;

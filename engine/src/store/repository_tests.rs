@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use super::*;
 use crate::compile::inspect::Kind;
+use crate::store::files;
 use crate::store::objects::directory::Directory;
 use crate::store::objects::{Answer, Listed};
 use crate::store::options::Options;
+use crate::store::unused::CHANGE_MAX;
 
 /// A folder whose changes all fail after the first few, as when a node is killed there: nothing is tidied up either.
 #[derive(Debug)]
@@ -89,13 +91,9 @@ impl Place {
         Arc::new(Dying { folder, steps_left: AtomicUsize::new(steps), reads: AtomicUsize::new(0) })
     }
 
+    /// Whether anything is there of an artefact, as a version uploaded it or as earlier builds had it.
     fn has_artefact(&self, digest: &str) -> bool {
-        self.store().join("artefacts").join(digest).exists()
-    }
-
-    fn age(&self, digest: &str) {
-        let artefact = std::fs::File::open(self.store().join("artefacts").join(digest)).unwrap();
-        artefact.set_modified(SystemTime::now() - 2 * UNUSED_ARTEFACT_AGE).unwrap();
+        ["uploads", "artefacts"].iter().any(|folder| self.store().join(folder).join(digest).exists())
     }
 
     /// Every file of the store.
@@ -113,7 +111,7 @@ fn received(repository: &Repository, contents: &str) -> (Temporary, String) {
 }
 
 /// Deploys a version of `name` with this artefact, as a node does.
-async fn deploy(repository: &Repository, name: &str, artefact: &str) -> Result<Arc<Manifest>, StoreError> {
+pub(super) async fn deploy(repository: &Repository, name: &str, artefact: &str) -> Result<Arc<Manifest>, StoreError> {
     repository.prepare().await?;
     let before = repository.read_all(&Contents::new()).await?;
     let function = before.get(name).cloned().unwrap_or_default();
@@ -122,8 +120,14 @@ async fn deploy(repository: &Repository, name: &str, artefact: &str) -> Result<A
     let version = Arc::new(Manifest { number: function.next_number(), ..version });
     let alias = Alias::of(name, ACTIVE, &version.version);
     let alias = function.active().map_or(alias.clone(), |active| active.pointed_at(alias.targets));
-    repository.keep_version(&version, &received, Some(&alias), &before).await?;
+    repository.keep_version(&version, &received, Some(&alias)).await?;
     Ok(version)
+}
+
+/// Removes a function, as a node does.
+async fn remove(repository: &Repository, name: &str) -> Result<(), StoreError> {
+    repository.remove_aliases(name).await?;
+    repository.remove_versions(name).await
 }
 
 /// What is served by each function; panics where that is half there.
@@ -156,10 +160,10 @@ async fn what_is_deployed_is_read_back_and_what_is_removed_is_gone() {
     let later = repository.read_all(&contents).await.unwrap();
     assert!(Arc::ptr_eq(later["a"].active().unwrap(), contents["a"].active().unwrap()));
     assert_eq!(later.len(), 2);
-    repository.remove_function("a").await.unwrap();
+    remove(&repository, "a").await.unwrap();
     assert_eq!(served(&repository).await.len(), 1);
     assert!(repository.read_function("a", &later).await.unwrap().is_empty());
-    repository.remove_function("never-there").await.unwrap();
+    remove(&repository, "never-there").await.unwrap();
 }
 
 #[tokio::test]
@@ -203,10 +207,10 @@ async fn a_removal_that_dies_anywhere_leaves_all_or_nothing_to_be_served() {
         for artefact in ["one", "two", "three"] {
             deploy(&place.open(), "a", artefact).await.unwrap();
         }
-        let done = place.dying(steps).remove_function("a").await;
+        let done = remove(&place.dying(steps), "a").await;
         let served = served(&place.open()).await;
         assert_eq!(served.is_empty(), steps > 0, "after {steps} steps");
-        place.open().remove_function("a").await.unwrap();
+        remove(&place.open(), "a").await.unwrap();
         assert!(place.open().read_all(&Contents::new()).await.unwrap().is_empty());
         if done.is_ok() {
             return;
@@ -216,29 +220,38 @@ async fn a_removal_that_dies_anywhere_leaves_all_or_nothing_to_be_served() {
 }
 
 #[tokio::test]
-async fn only_artefacts_that_are_unused_and_old_are_removed() {
+async fn only_artefacts_that_nothing_has_named_for_long_are_removed() {
     let place = Place::new();
     let repository = place.open();
     let used = deploy(&repository, "a", "one").await.unwrap();
-    let mut digests = Vec::new();
-    for contents in ["left", "just written"] {
-        let (file, digest) = received(&repository, contents);
-        repository.artefacts().upload(&digest, &file).await.unwrap();
-        digests.push(digest);
+    let (file, left) = received(&repository, "left");
+    repository.artefacts().upload(&left, &uuid::Uuid::now_v7().to_string(), &file).await.unwrap();
+    // As an earlier build had them: one that a version has, and one that none has any more.
+    let shared = place.store().join("artefacts");
+    std::fs::create_dir_all(&shared).unwrap();
+    let (_, unused) = received(&repository, "unused");
+    for digest in [&used.artefact, &unused] {
+        std::fs::write(shared.join(digest), "whatever").unwrap();
     }
-    place.age(&digests[0]);
-    place.age(&used.artefact);
-    // What this node last read tells nothing of the version: another one has made it.
-    repository.remove_unused_artefacts(&Contents::new()).await.unwrap();
-    assert!(place.has_artefact(&used.artefact));
-    assert!(!place.has_artefact(&digests[0]));
-    assert!(place.has_artefact(&digests[1]));
+    let now = Instant::now();
+    let tidy = async |round: u32| {
+        // What this node last read tells nothing of the version: another one has made it.
+        repository.remove_unused_artefacts(&Contents::new(), now + round * CHANGE_MAX).await.unwrap();
+    };
+    tidy(0).await;
+    assert!(place.has_artefact(&left) && shared.join(&unused).exists(), "they may be about to be named");
+    tidy(1).await;
+    assert!(!place.has_artefact(&left) && !shared.join(&unused).exists());
+    assert!(shared.join(&used.artefact).exists());
+    assert_eq!(served(&repository).await.len(), 1);
     // A version that cannot be read may be of any of them.
-    place.age(&digests[1]);
+    let (file, left) = received(&repository, "left");
+    repository.artefacts().upload(&left, &uuid::Uuid::now_v7().to_string(), &file).await.unwrap();
+    tidy(2).await;
     let version = place.store().join(format!("versions/a/{}.json", used.version));
     std::fs::write(version, "damaged").unwrap();
-    repository.remove_unused_artefacts(&Contents::new()).await.unwrap();
-    assert!(place.has_artefact(&used.artefact) && place.has_artefact(&digests[1]));
+    tidy(3).await;
+    assert!(place.has_artefact(&used.artefact) && place.has_artefact(&left));
 }
 
 #[tokio::test]
@@ -388,7 +401,7 @@ async fn an_artefact_from_elsewhere_is_copied_here_and_checked() {
     // A copy that is spoilt is fetched again; without the store it serves while it is whole.
     std::fs::write(&copy, "spoilt").unwrap();
     assert_eq!(std::fs::read(artefacts.local(digest).await.unwrap()).unwrap(), b"one");
-    let stored = place.store().join("artefacts").join(digest);
+    let stored = place.store().join(upload_key(digest, &version.version));
     std::fs::write(&stored, "spoilt").unwrap();
     assert!(artefacts.local(digest).await.is_ok());
     artefacts.keep_copies_only(|_| false);
@@ -429,7 +442,7 @@ async fn a_new_node_reads_the_summary_and_what_has_changed_since() {
     assert_eq!(read_anew(0).await, (contents.clone(), 2), "the format and the summary");
     // What has changed is read, what is gone is not there.
     let second = deploy(&place.open(), "f-7", "two").await.unwrap();
-    place.open().remove_function("f-8").await.unwrap();
+    remove(&place.open(), "f-8").await.unwrap();
     let (now, reads) = read_anew(0).await;
     assert_eq!((now.len(), reads), (FUNCTIONS - 1, 4), "an alias and a version more");
     assert_eq!(now["f-7"].active().unwrap().targets[0].version, second.version);

@@ -128,7 +128,8 @@ impl Functions {
         let mut contents = self.contents_for(&name).await?;
         let served = self.served_with(&name, &changed).await;
         self.check_limits(&name, &served)?;
-        self.repository.keep_version(&version, file.received, alias.as_ref(), &contents).await?;
+        self.secrets.identify(&name, contents.contains_key(&name)).await?;
+        self.repository.keep_version(&version, file.received, alias.as_ref()).await?;
         contents.insert(name.clone(), Arc::new(changed));
         *self.contents.lock().await = contents;
         self.publish(served).await?;

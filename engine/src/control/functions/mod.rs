@@ -12,6 +12,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use abi::catalogue::{CatalogueError, CatalogueView};
 use abi::limits::{ALIASES_PER_FUNCTION_MAX, FUNCTIONS_MAX, VERSIONS_PER_FUNCTION_MAX, WORKERS_MAX};
@@ -130,7 +131,9 @@ impl ChangeError {
                 CacheError::Failed(_)
                 | CacheError::Compile(CompileError::Refused(_) | CompileError::Failed(_) | CompileError::TooSlow),
             ) => 422,
-            Self::Secret(SecretError::Rule(RuleError::TooMany | RuleError::TooMuch { .. })) => 409,
+            Self::Secret(
+                SecretError::Rule(RuleError::TooMany | RuleError::TooMuch { .. }) | SecretError::Removed { .. },
+            ) => 409,
             Self::Secret(SecretError::Rule(_)) => 400,
             Self::Secret(SecretError::Unknown { .. }) => 404,
             Self::Store(error) | Self::Secret(SecretError::Store(error)) if error.is_full() => 507,
@@ -381,7 +384,7 @@ impl Functions {
         let before = self.contents.lock().await.clone();
         let cleared = async {
             self.repository.prepare().await?;
-            self.repository.remove_unused_artefacts(&before).await
+            self.repository.remove_unused_artefacts(&before, Instant::now()).await
         };
         if let Err(error) = cleared.await {
             tracing::warn!("unused files stay in the store: {error}");
@@ -433,10 +436,19 @@ impl Functions {
         if contents.remove(name).is_none() & changed.remove(name).is_none() {
             return Err(ChangeError::Unknown(name.to_owned()));
         }
-        self.repository.remove_function(name).await?;
+        // Its versions are the last to go: until then, `remove` can be called again for the rest.
+        self.repository.remove_aliases(name).await?;
+        let owners = self.secrets.release(name).await?;
+        self.repository.remove_versions(name).await?;
         *self.contents.lock().await = contents;
-        // Should this fail, they are those of a function that is yet to come, and can be removed one by one.
-        let removed = self.secrets.remove_all(name).await;
+        // Whoever has set one meanwhile and still saw the function leaves it here.
+        let removed = async {
+            for owner in &owners {
+                self.secrets.remove_all(owner).await?;
+            }
+            Ok::<_, StoreError>(())
+        };
+        let removed = removed.await;
         self.publish(changed.clone()).await?;
         removed?;
         self.forget_unused(&changed);
@@ -447,8 +459,13 @@ impl Functions {
     pub(crate) async fn set_secret(&self, name: &str, key: &str, value: &[u8]) -> Result<(), ChangeError> {
         abi::name::check(name)?;
         let _one_at_a_time = self.turn_to_change().await?;
-        self.repository.prepare().await?;
-        self.secrets.set(name, key, value).await?;
+        let is_there = self.contents_for(name).await?.contains_key(name);
+        self.secrets.set(name, is_there, key, value).await?;
+        if is_there && !self.contents_for(name).await?.contains_key(name) {
+            // Another node has removed it meanwhile, perhaps without seeing this.
+            self.secrets.remove(name, key).await?;
+            return Err(SecretError::Removed { function: name.to_owned(), key: key.to_owned() }.into());
+        }
         tracing::info!("secret {key} of function {name:?} is set");
         self.publish_secrets(name).await
     }
