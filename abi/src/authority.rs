@@ -16,7 +16,7 @@ pub fn is_authority(text: &str) -> bool {
         None => {
             let end = text.find(':').unwrap_or(text.len());
             let (name, rest) = text.split_at(end);
-            (is_registered_name(name.as_bytes()) && !(name.is_empty() && !rest.is_empty()), rest)
+            ((!name.is_empty() || rest.is_empty()) && is_registered_name(name.as_bytes()), rest)
         }
     };
     host_is_good && (rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port))

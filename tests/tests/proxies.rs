@@ -1,5 +1,4 @@
 //! Behind a proxy: what functions, limits and access lines know of the client, and that nobody but the proxy can say it.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
