@@ -202,7 +202,7 @@ need_prometheus() {
     rm -rf "$folder.part"
     mkdir -p "$folder.part"
     (
-        cd "$folder.part"
+        cd "$folder.part" || exit 1
         # Where packages were never listed, they have to be first.
         apt-get download -q prometheus || { apt-get update -q && apt-get download -q prometheus; }
         dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb
