@@ -79,6 +79,8 @@ fn nobody_waits_for_the_compiler_of_a_deploy_but_those_who_want_the_same() {
 fn damage(store: &Path, name: &str) {
     let sha256 = |bytes: &[u8]| Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let bytes = b"\0asm\x01\0\0\0\x01\x7f";
+    // Where earlier builds kept what is deployed.
+    fs::create_dir_all(store.join("artefacts")).unwrap();
     fs::write(store.join("artefacts").join(sha256(bytes)), bytes).unwrap();
     let mut versions = fs::read_dir(store.join("versions").join(name)).unwrap();
     let version = versions.next().unwrap().unwrap().path();

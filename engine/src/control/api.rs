@@ -254,7 +254,7 @@ async fn deploy(
 }
 
 async fn deploy_form(
-    control: &Control,
+    control: &Arc<Control>,
     name: &str,
     steps: (Activation, TrialRequest),
     form: &mut Multipart,
@@ -280,8 +280,12 @@ async fn deploy_form(
             Some("artefact") => {
                 let received = control.functions.receive()?;
                 receive(&mut field, received.path()).await?;
-                let deployed = control.functions.deploy(name, options, steps, received).await;
-                let deployed = match deployed {
+                // A client that leaves now has asked for it all the same: what is begun comes to an end.
+                let deploying = tokio::spawn({
+                    let (control, name) = (Arc::clone(control), name.to_owned());
+                    async move { control.functions.deploy(&name, options, steps, received).await }
+                });
+                let deployed = match deploying.await.unwrap_or(Err(ChangeError::Stopping)) {
                     Err(error @ ChangeError::TrialRequest { .. }) => return Err(with_log(control, error).await),
                     deployed => deployed?,
                 };

@@ -53,6 +53,7 @@ impl Functions {
         match &deployed {
             Ok(deployed) => self.repository.artefacts().keep_copy(&deployed.version.artefact, received),
             Err(_) => {
+                self.give_up_candidate().await;
                 let _no_change = self.changing.lock().await;
                 self.forget_unused(&self.served.lock().await.clone());
             }
@@ -132,6 +133,7 @@ impl Functions {
         self.repository.keep_version(&version, file.received, alias.as_ref()).await?;
         contents.insert(name.clone(), Arc::new(changed));
         *self.contents.lock().await = contents;
+        *self.candidate() = None;
         self.publish(served).await?;
         if let Err(error) = self.prune(&name).await {
             tracing::warn!("old versions of function {name:?} stay for now: {error}");

@@ -4,9 +4,10 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use abi::problem::INVOCATION_ID_HEADER;
+use abi::problem::{CONTENT_TYPE as PROBLEM_CONTENT_TYPE, INVOCATION_ID_HEADER};
 use axum::body::Body;
-use axum::http::{Request, StatusCode};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::sync::oneshot;
 
@@ -18,6 +19,9 @@ use crate::store::contents::Function;
 use crate::store::manifest::{Isolation, Manifest};
 use crate::workers::supervise::{Command, TrialError};
 
+/// How long a version is asked again that the node itself could not ask, as it is full.
+const ROOM_WAIT: Duration = Duration::from_secs(10);
+const ROOM_PAUSE: Duration = Duration::from_millis(250);
 /// What a worker gets to instantiate a version beyond the function's own time limit: it may have other things to do.
 const GRACE: Duration = Duration::from_secs(30);
 /// Workers that have to die before the version is blamed.
@@ -67,22 +71,22 @@ impl Functions {
         Ok(tried.map_err(|_| ChangeError::Stopping)??)
     }
 
-    /// Asks a version that nothing names yet.
+    /// Asks a version that nothing names yet. It is served from then on, until it is kept or given up.
     pub(super) async fn ask(&self, version: &Arc<Manifest>, question: &Question) -> Result<(), ChangeError> {
-        let answered = match self.set_candidate(Some(Arc::clone(version))).await {
-            Ok(()) => self.answer(version, question).await,
-            Err(error) => Err(error),
-        };
-        match &answered {
-            // It stays, as what is kept next.
-            Ok(()) => *self.candidate() = None,
-            // Should this fail, the next change takes it away.
-            Err(_) => drop(self.set_candidate(None).await),
-        }
-        answered
+        self.set_candidate(Some(Arc::clone(version))).await?;
+        self.answer(version, question).await
     }
 
-    fn candidate(&self) -> MutexGuard<'_, Option<Arc<Manifest>>> {
+    /// Serves no candidate any more, if there is one.
+    pub(super) async fn give_up_candidate(&self) {
+        if self.candidate().is_some()
+            && let Err(error) = self.set_candidate(None).await
+        {
+            tracing::warn!("a version that was not kept is served by its id until the next change: {error}");
+        }
+    }
+
+    pub(super) fn candidate(&self) -> MutexGuard<'_, Option<Arc<Manifest>>> {
         self.candidate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -107,10 +111,26 @@ impl Functions {
         let timeout = Duration::from_millis(version.limits.timeout_ms.into());
         let within = if *question == Question::Trial { timeout + GRACE } else { timeout };
         let late = || failed(None, format!("there was no answer within its --timeout of {timeout:?}"));
-        let request = Request::get("/").header(TRIAL_HEADER, "deploy").body(Body::empty()).unwrap_or_default();
-        let asked = invoke::invoke(&self.supervisor, &reference, path, request);
-        let answer = tokio::time::timeout(within, asked).await.map_err(|_| late())?;
-        let answer = answer.map_err(|error| failed(None, error.to_string()))?;
+        let began = Instant::now();
+        let answer = loop {
+            let request = Request::get("/").header(TRIAL_HEADER, "deploy").body(Body::empty()).unwrap_or_default();
+            let asked = invoke::invoke(&self.supervisor, &reference, path, request);
+            let answer = tokio::time::timeout(within, asked).await.map_err(|_| late())?;
+            let answer = answer.map_err(|error| failed(None, error.to_string()))?;
+            // The node's own refusal says nothing of the version.
+            if !is_full(&answer) {
+                break answer;
+            }
+            if began.elapsed() >= ROOM_WAIT {
+                let status = answer.status();
+                let reason = format!(
+                    "the node could not ask it, as it or the function is full ({status}); try again, or deploy with \
+                     --no-trial"
+                );
+                return Err(failed(None, reason));
+            }
+            tokio::time::sleep(ROOM_PAUSE).await;
+        };
         let (status, id) = (answer.status(), answer.headers().get(INVOCATION_ID_HEADER));
         let id = id.and_then(|id| id.to_str().ok()).map(str::to_owned);
         let body = Limited::new(answer.into_body(), ANSWER_BYTES_READ).collect();
@@ -128,6 +148,13 @@ impl Functions {
         let said = String::from_utf8_lossy(&body[..body.len().min(ANSWER_BYTES_MAX)]).into_owned();
         Err(failed(id, format!("it answered {status}: {}", said.trim())))
     }
+}
+
+/// Whether the node has refused to run the function for now.
+fn is_full<B>(answer: &Response<B>) -> bool {
+    let problem = answer.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == PROBLEM_CONTENT_TYPE);
+    let refused = matches!(answer.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+    refused && problem && answer.headers().contains_key(RETRY_AFTER)
 }
 
 /// What a version is asked before it becomes active.

@@ -75,7 +75,7 @@ impl Directory {
             for entry in entries {
                 let entry = entry.map_err(StoreError::io("read", &path))?;
                 let Ok(name) = entry.file_name().into_string() else { continue };
-                if name.starts_with('.') {
+                if name.starts_with('.') || name == LOST_AND_FOUND {
                     continue;
                 }
                 let key = if folder.is_empty() { name } else { format!("{folder}/{name}") };
@@ -103,8 +103,9 @@ impl Directory {
         while let Some(folder) = folders.pop() {
             files::sweep(&folder, UNFINISHED_FOR).map_err(StoreError::io("clear", &folder))?;
             for entry in std::fs::read_dir(&folder).map_err(StoreError::io("read", &folder))?.flatten() {
-                let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
-                if !hidden && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                let name = entry.file_name();
+                let others = name.as_encoded_bytes().starts_with(b".") || name == LOST_AND_FOUND;
+                if !others && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                     folders.push(entry.path());
                 }
             }
