@@ -26,6 +26,8 @@ use crate::worker::{RunningInvocation, Worker};
 
 /// How often the first of those who wait looks whether another worker has a place to give; of places of this one's it is told.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+/// The same where what frees a place is heard of, but for what a change has replaced.
+const LOOK_INTERVAL_ALONE: Duration = Duration::from_millis(100);
 /// How often two that stood in each other's way try again at once.
 const TRIES: u32 = 3;
 /// A function with a lower limit on its concurrency gets exactly that, on whichever workers its requests are.
@@ -130,11 +132,9 @@ pub(crate) async fn admit(
                 Ok(running) => return Ok((running, now_us())),
             }
             let free = function.turns.free.notified();
-            if last.get() == Full::Function && worker.runs_alone() {
-                free.await;
-            } else {
-                let _ = timeout(LOOK_INTERVAL, free).await;
-            }
+            // What ends here wakes whoever waits, but for what runs by a version that a change has replaced.
+            let alone = last.get() == Full::Function && worker.runs_alone();
+            let _ = timeout(if alone { LOOK_INTERVAL_ALONE } else { LOOK_INTERVAL }, free).await;
         }
     };
     match timeout_at(deadline, turn).await {

@@ -34,6 +34,8 @@ pub(super) struct Client {
     ended: bool,
     /// When to begin watching, and then until when the guest may run on without the client.
     deadline: Deadline,
+    /// What had been taken of the request's body when the deadline was last set.
+    taken_bytes: u64,
     watch: Option<Watch>,
 }
 
@@ -57,7 +59,16 @@ impl Client {
                 self.ended();
             }
         }
-        self.deadline.poll_passed(cx)
+        loop {
+            ready!(self.deadline.poll_passed(cx));
+            // What it had sent before is still being read: it may well wait for the reply.
+            let taken = wire.incoming.taken_bytes();
+            if wire.incoming.is_done() || taken == self.taken_bytes {
+                return Poll::Ready(());
+            }
+            self.taken_bytes = taken;
+            self.deadline.set(ENDED_GRACE);
+        }
     }
 
     /// The request is over: what was only for it goes.

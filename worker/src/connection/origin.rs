@@ -71,10 +71,9 @@ pub(crate) fn is_https(headers: &HeaderMap) -> bool {
 
 /// What a trusted peer says of the client, and of the host that it asked for.
 fn told(headers: &HeaderMap, itself: Origin, is_trusted: impl Fn(IpAddr) -> bool) -> (Origin, Option<HeaderValue>) {
-    let last = |name: &HeaderName| headers.get_all(name).iter().next_back()?.to_str().ok()?.rsplit(',').next();
+    let last = |name: &HeaderName| headers.get_all(name).iter().next_back().and_then(|value| parts(value).next_back());
     if !headers.contains_key(&FORWARDED_FOR) && headers.contains_key(&FORWARDED) {
-        let mut elements = forwarded(headers);
-        elements.reverse();
+        let elements = forwarded(headers);
         let names = elements.iter().map(|element| element.client.as_deref().and_then(node));
         let (mut origin, steps) = client(itself, names, is_trusted);
         // What says who the client is was said by the proxy that it was connected to.
@@ -83,10 +82,16 @@ fn told(headers: &HeaderMap, itself: Origin, is_trusted: impl Fn(IpAddr) -> bool
         return (origin, element.and_then(|element| host(element.host.as_deref()?)));
     }
     let values = headers.get_all(&FORWARDED_FOR).iter().rev();
-    let names = values.flat_map(|value| value.to_str().unwrap_or("unknown").rsplit(',')).map(|name| node(name.trim()));
+    let names = values.flat_map(|value| parts(value).rev()).map(|name| node(name.trim()));
     let (mut origin, _) = client(itself, names, is_trusted);
     origin.https = last(&FORWARDED_PROTO).is_some_and(|scheme| scheme.trim().eq_ignore_ascii_case("https"));
     (origin, last(&FORWARDED_HOST).and_then(|text| host(text.trim())))
+}
+
+/// What stands between the commas of a value. Each is text by itself: a client's bytes, which a proxy has put its own behind,
+/// must not hide these. One that is no text names nobody.
+fn parts(value: &HeaderValue) -> impl DoubleEndedIterator<Item = &str> {
+    value.as_bytes().split(|byte| *byte == b',').map(|part| std::str::from_utf8(part).unwrap_or_default())
 }
 
 /// The first that is no trusted proxy, of `itself` and then `names`, or else the last that is known; and how many of `names` that was.
@@ -128,11 +133,11 @@ struct Element {
     host: Option<String>,
 }
 
-/// The elements of all `Forwarded` headers, in order. None of them counts if one is malformed, as then nobody knows which is whose.
+/// The elements of the `Forwarded` headers, the last one first. Of those before a malformed header nobody knows which is whose.
 fn forwarded(headers: &HeaderMap) -> Vec<Element> {
-    let values = headers.get_all(&FORWARDED).iter();
-    let elements = values.map(|value| elements(value.to_str().ok()?)).collect::<Option<Vec<_>>>();
-    elements.into_iter().flatten().flatten().collect()
+    let values = headers.get_all(&FORWARDED).iter().rev();
+    let lines = values.map_while(|value| elements(value.to_str().ok()?));
+    lines.flat_map(|line| line.into_iter().rev()).collect()
 }
 
 /// `1#( [ token "=" value ] *( ";" [ token "=" value ] ) )`, where a value is a token or a quoted string (RFC 7239 4).

@@ -11,7 +11,7 @@ fn networks(list: &[&str]) -> Vec<Network> {
 fn settled(peer: &str, trusted: &[&str], lines: &[(&str, &str)]) -> (String, bool, Vec<String>) {
     let mut headers = HeaderMap::new();
     for (name, value) in lines {
-        headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+        headers.append(name.parse::<HeaderName>().unwrap(), HeaderValue::from_bytes(value.as_bytes()).unwrap());
     }
     let peer = SocketAddr::new(peer.parse().unwrap(), 99);
     let text = HeaderValue::try_from(peer.ip().to_canonical().to_string()).unwrap();
@@ -51,6 +51,9 @@ fn a_trusted_proxy_names_the_last_that_is_not_trusted() {
     assert_eq!(client(&["[2001:db9::1]:4711, [2001:db8::2]"]), "[2001:db9::1]:4711");
     assert_eq!(client(&["2001:db9::1"]), "2001:db9::1");
     assert_eq!(client(&["10.0.0.9, 10.0.0.2"]), "10.0.0.9", "all of them are trusted");
+    assert_eq!(client(&["\u{e9}, 192.0.2.1"]), "192.0.2.1", "what is no ASCII hides nobody");
+    let lines = [("forwarded", "for=\""), ("forwarded", "for=192.0.2.1")];
+    assert_eq!(settled("10.0.0.1", &["10.0.0.0/8"], &lines).0, "192.0.2.1", "nor does a header of the client's own");
     for hidden in ["unknown", "_hidden", "", "192.0.2.1.example", "192.0.2.1:x", "-"] {
         assert_eq!(client(&[&format!("192.0.2.1, {hidden}, 10.0.0.2")]), "10.0.0.2", "{hidden:?}");
     }

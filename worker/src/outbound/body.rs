@@ -165,6 +165,10 @@ impl Body for ReplyBody {
         this.waiting = None;
         if !matches!(frame, Some(Ok(_))) {
             this.live = None;
+            // Said now, not when the guest lets go of it: its connection may have another exchange by then.
+            if let Some(exchanges) = this.exchanges.take() {
+                exchanges.abandon();
+            }
         }
         Poll::Ready(frame)
     }

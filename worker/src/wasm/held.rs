@@ -12,6 +12,8 @@ use wasmtime_wasi_http::p2::bindings::http::types::{Method, Scheme};
 use wasmtime_wasi_http::p2::types::{HostIncomingResponse, HostOutgoingRequest, HostOutgoingResponse};
 use wasmtime_wasi_http::{FieldMap, p3};
 
+/// So many resources are looked at for one call. What calls may add in between is a quarter of the limit at most.
+const RESOURCES_PER_CALL: usize = 1024;
 /// A header takes so much besides its name and its value.
 const HEADER_BYTES: usize = 64;
 /// A body that nobody takes: what was written last, what waits behind it, and its trailers.
@@ -46,8 +48,12 @@ impl Held {
             self.calls_left = left;
             return true;
         }
-        let held = table.iter_mut().fold(0_usize, |held, entry| held.saturating_add(bytes(entry)));
-        self.calls_left = self.bytes_max.saturating_sub(held) / HOST_CALL_BYTES_MAX;
+        let (held, entries) = table
+            .iter_mut()
+            .fold((0_usize, 0_usize), |(held, entries), entry| (held.saturating_add(bytes(entry)), entries + 1));
+        // Looking costs a step for each: at the limit, too, many calls pay for one look.
+        let by_room = self.bytes_max.saturating_sub(held) / HOST_CALL_BYTES_MAX;
+        self.calls_left = by_room.max(entries / RESOURCES_PER_CALL);
         held <= self.bytes_max
     }
 }

@@ -188,7 +188,9 @@ impl WasiHttpHooks for Hooks {
         _: Box<dyn Future<Output = Result<(), HttpError>> + Send>,
     ) -> Box<dyn Future<Output = SentRequest> + Send> {
         let Some(outbound) = &self.outbound else {
+            // The host and the port of it alone: before them a name and a password may stand.
             let authority = request.uri().authority().map_or("?", |authority| authority.as_str());
+            let authority = authority.rsplit('@').next().unwrap_or(authority);
             self.stderr.note(&format!(
                 "[an outgoing request to {authority:?} was refused: the function was deployed without --allow-outbound]"
             ));
