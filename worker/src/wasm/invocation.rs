@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use abi::board::{Reason, Reuse};
 use abi::invocation_id::InvocationId;
@@ -29,6 +29,7 @@ use super::command::{HeadError, LocalRedirect};
 use super::cpu_time::{self, CpuTimeExceeded};
 use super::engine::Module;
 use super::instances::Instance;
+use super::let_others::waited_for_a_turn;
 use super::limits::Refused;
 use super::reply::{GuestBody, ReplyBody};
 use super::{command, http02, http03, trap};
@@ -45,6 +46,9 @@ pub(super) const GATHERED_BYTES_MAX: usize = 64 * 1024;
 /// What the log says of a function whose instances are not reused, once.
 const HOLDS_REQUEST: &str = "[its instance is not used again although reuse=N allows it: it still holds its request, as those of \
                              JavaScript and Python do until they collect garbage; `sockhop inspect` counts how often]";
+/// The same for a guest that computes, and only lets others run now and then.
+const GATHERED_FOR_MAX: Duration = Duration::from_millis(100);
+
 /// What the log says of a failure at most.
 pub(super) const FAILURE_BYTES_MAX: usize = 4 * 1024;
 
@@ -284,12 +288,15 @@ fn check_length(function: &Function, head: &Parts, body: &ReplyBody, bodiless: b
     Ok(())
 }
 
-/// Takes what the guest has of its body by now. A guest that ends soon, with a small reply, gives it whole.
+/// Takes what the guest has of its body by now. A guest that ends soon, with a small reply, gives it whole; that it had to
+/// let others run meanwhile, after a turn of 2 ms, makes no stream of it.
 async fn gather(body: GuestBody) -> Result<ReplyBody, Failure> {
     let mut body = body;
     let mut gathered = Vec::<Bytes>::new();
     let mut length = 0;
+    let began = Instant::now();
     poll_fn(|cx| {
+        let _ = waited_for_a_turn();
         loop {
             match body.poll_next(cx) {
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
@@ -307,6 +314,7 @@ async fn gather(body: GuestBody) -> Result<ReplyBody, Failure> {
                 },
                 Poll::Ready(Some(Err(failure))) => return Poll::Ready(Err(failure)),
                 Poll::Ready(None) => return Poll::Ready(Ok(true)),
+                Poll::Pending if waited_for_a_turn() && began.elapsed() < GATHERED_FOR_MAX => return Poll::Pending,
                 Poll::Pending => return Poll::Ready(Ok(false)),
             }
         }

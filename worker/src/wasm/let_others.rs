@@ -1,5 +1,6 @@
 //! How a guest that has had the thread for long enough lets others have it. Owns no fds.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -11,6 +12,16 @@ use std::task::{Context, Poll, Wake, Waker};
 /// once: the guest would go on without anybody else having had a turn.
 #[derive(Default)]
 pub(super) struct LetOthers(Option<Arc<Round>>);
+
+thread_local! {
+    /// A guest waits for nothing but its next turn: said whenever one is polled in vain for that.
+    static WAITING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Returns whether a guest that was polled since this was last asked waits for its next turn, and for nothing else.
+pub(super) fn waited_for_a_turn() -> bool {
+    WAITING.take()
+}
 
 /// A round of the runtime that has begun.
 struct Round {
@@ -41,6 +52,7 @@ impl Future for LetOthers {
                 self.0 = Some(round);
             }
         }
+        WAITING.set(true);
         Poll::Pending
     }
 }
