@@ -170,6 +170,14 @@ impl Both {
         asked.exchange(self.wasmtime.connect(), "")
     }
 
+    /// Waits until the node says `text` of an invocation in the function's log.
+    pub fn expect_logged(&self, text: &str) {
+        wait::until(text, Duration::from_secs(5), || {
+            let stderr = self.node.stderr();
+            stderr.lines().any(|line| line.contains("stream=node") && line.contains(text)).then_some(())
+        });
+    }
+
     /// Panics unless both answer the same, but for what servers add; returns the node's answer as it came.
     #[track_caller]
     pub fn same(&self, asked: &Asked) -> Answer {

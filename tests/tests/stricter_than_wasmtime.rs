@@ -71,7 +71,8 @@ fn an_informational_status_is_no_reply() {
     // wasmtime: 101 goes out and nothing after it, the others are a 500 without a word.
     for (status, theirs) in [(100, Some(500)), (101, None), (103, Some(500)), (199, Some(500))] {
         let asked = asking(&format!("status={status}"));
-        expect_problem(&both.ours(&asked), 500, &status.to_string());
+        expect_problem(&both.ours(&asked), 500, "its log has the reason");
+        both.expect_logged(&status.to_string());
         assert_eq!(both.theirs(&asked).status, theirs, "{status}");
     }
 }
@@ -80,7 +81,8 @@ fn an_informational_status_is_no_reply() {
 fn a_head_beyond_its_limit_is_a_500() {
     let both = Both::serving("headers", &[]);
     for query in ["size=7000&many=10", "size=70000&many=1"] {
-        expect_problem(&both.ours(&asking(query)), 500, "65536");
+        expect_problem(&both.ours(&asking(query)), 500, "its log has the reason");
+        both.expect_logged("65536");
         // wasmtime has a limit on each list of headers a guest makes (128 KiB), and none on what it sends.
         assert_eq!(both.theirs(&asking(query)).status, Some(200), "{query}");
     }
