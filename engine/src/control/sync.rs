@@ -1,7 +1,8 @@
 //! Keeping up with the store that other nodes write too.
 //!
 //! Every so often the node reads one small object, the hint that something has changed, and looks at what the store has when
-//! the hint is another one than before, when it has not looked for a while, or when the last look failed. [`Watch`] decides, and is
+//! the hint is another one than before, or is missing where there are functions, when it has not looked for a while, or when
+//! the last look failed. [`Watch`] decides, and is
 //! pure; [`keep_up`] does it. While the store is away the node serves what it has; [`StoreState`] tells for how long that
 //! has been so. Owns no fds.
 
@@ -24,8 +25,13 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Whether to look now, with this for a hint.
-    fn wants_look(&self, hint: Option<&[u8]>, now: Instant) -> bool {
+    /// Whether to look now, with this for a hint. A store that `has_functions` has a hint too,
+    /// since every deploy leaves one: without it the store has gone away, however lately that was
+    /// looked at.
+    fn wants_look(&self, hint: Option<&[u8]>, has_functions: bool, now: Instant) -> bool {
+        if has_functions && hint.is_none() {
+            return true;
+        }
         let same = self.seen.as_ref().is_some_and(|seen| seen.as_deref() == hint);
         let lately = self.looked.is_some_and(|looked| now.duration_since(looked) < SYNC_LOOK_INTERVAL);
         !(same && lately)
@@ -124,7 +130,7 @@ pub(crate) async fn keep_up(functions: Arc<Functions>, interval: Duration) {
 async fn step(functions: &Functions, watch: &mut Watch) -> Result<(), ChangeError> {
     // The hint first: what changes after it is there at the next.
     let hint = functions.hint().await?;
-    if watch.wants_look(hint.as_deref(), Instant::now()) {
+    if watch.wants_look(hint.as_deref(), functions.has_any().await, Instant::now()) {
         functions.catch_up().await?;
         watch.looked(hint, Instant::now());
     }
@@ -139,16 +145,18 @@ mod tests {
     #[test]
     fn a_look_is_taken_at_first_at_each_new_hint_and_every_so_often() {
         let (mut watch, now) = (Watch::default(), Instant::now());
-        assert!(watch.wants_look(None, now));
+        assert!(watch.wants_look(None, false, now));
         watch.looked(None, now);
-        assert!(!watch.wants_look(None, now));
-        assert!(watch.wants_look(Some(b"1"), now));
+        assert!(!watch.wants_look(None, false, now));
+        // Something was deployed and taken away with the whole store, all since the last look.
+        assert!(watch.wants_look(None, true, now));
+        assert!(watch.wants_look(Some(b"1"), true, now));
         // A look that fails is not noted.
-        assert!(watch.wants_look(Some(b"1"), now));
+        assert!(watch.wants_look(Some(b"1"), true, now));
         watch.looked(Some(b"1".to_vec()), now);
-        assert!(!watch.wants_look(Some(b"1"), now + SYNC_LOOK_INTERVAL / 2));
-        assert!(watch.wants_look(Some(b"1"), now + SYNC_LOOK_INTERVAL));
-        assert!(watch.wants_look(None, now));
+        assert!(!watch.wants_look(Some(b"1"), true, now + SYNC_LOOK_INTERVAL / 2));
+        assert!(watch.wants_look(Some(b"1"), true, now + SYNC_LOOK_INTERVAL));
+        assert!(watch.wants_look(None, false, now));
     }
 
     #[test]

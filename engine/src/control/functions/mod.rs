@@ -327,6 +327,11 @@ impl Functions {
         Ok(self.repository.hint().await?)
     }
 
+    /// Whether this node knows of any function in the store.
+    pub(super) async fn has_any(&self) -> bool {
+        !self.contents.lock().await.is_empty()
+    }
+
     /// Takes over what other nodes have changed in the store, and returns when every worker serves it. What cannot be served
     /// here is told, and is as it was before.
     pub(super) async fn catch_up(&self) -> Result<(), ChangeError> {
