@@ -13,7 +13,6 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Method};
 
 use super::access::{self, Access};
-use super::message::FORWARDED_PREFIX;
 use super::service::{Destination, Routed};
 use crate::facts::{Facts, Parts};
 use crate::functions::Place;
@@ -98,7 +97,7 @@ impl Account {
                 choice: *choice,
                 meant: *meant,
                 method: request.method().clone(),
-                prefix: request.headers().get(&FORWARDED_PREFIX).cloned(),
+                prefix: routed.message.prefix.clone(),
                 path: request.uri().path_and_query().cloned(),
             }),
             Destination::Problem(_) => None,

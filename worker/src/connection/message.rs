@@ -3,7 +3,7 @@
 use abi::head::{Head, Header};
 use abi::problem::Problem;
 use bytes::{Bytes, BytesMut};
-use http::header::{CONNECTION, EXPECT, HOST, TE};
+use http::header::{CONNECTION, EXPECT, FORWARDED, HOST, TE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 
@@ -48,13 +48,16 @@ impl Outline {
     pub(super) fn take(self, buffer: &mut BytesMut, prefix_length: usize) -> Result<Message, Problem> {
         let bytes = buffer.split_to(self.length).freeze();
         let part = |(start, length): (usize, usize)| bytes.slice(start..start + length);
-        let mut headers = HeaderMap::with_capacity(self.headers.len() + 2);
+        // Room for the prefix, for what `origin` adds, and for a host.
+        let mut headers = HeaderMap::with_capacity(self.headers.len() + 4);
+        let mut forwarded = false;
         for [name, value] in self.headers {
             let name = HeaderName::from_bytes(&part(name));
             let value = HeaderValue::from_maybe_shared(part(value));
             let (Ok(name), Ok(value)) = (name, value) else {
                 return Err(Problem::new(400, "a header is not well formed"));
             };
+            forwarded |= name == FORWARDED || name.as_str().starts_with("x-forwarded-");
             headers.append(name, value);
         }
         let asked = asked(&self.method, self.minor_version, &headers);
@@ -68,17 +71,19 @@ impl Outline {
             None if !headers.contains_key(HOST) => _ = headers.insert(HOST, HeaderValue::from_static("localhost")),
             None => {}
         }
-        headers.remove(&FORWARDED_PREFIX);
+        if forwarded {
+            headers.remove(&FORWARDED_PREFIX);
+        }
         let (uri, prefix) = seen(part(self.target), prefix_length)?;
-        if let Some(prefix) = prefix {
-            headers.insert(FORWARDED_PREFIX.clone(), prefix);
+        if let Some(prefix) = &prefix {
+            headers.insert(&FORWARDED_PREFIX, prefix.clone());
         }
         let mut request = Request::new(());
         *request.method_mut() = self.method;
         *request.uri_mut() = uri;
         *request.version_mut() = if self.minor_version == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
         *request.headers_mut() = headers;
-        Ok(Message { request, asked, continues })
+        Ok(Message { request, asked, continues, prefix, forwarded })
     }
 }
 
@@ -87,6 +92,10 @@ pub(super) struct Message {
     pub(super) request: Request<()>,
     pub(super) asked: Asked,
     pub(super) continues: Continue,
+    /// What was taken off the path.
+    pub(super) prefix: Option<HeaderValue>,
+    /// Some header says who the request was forwarded for, by what and how.
+    pub(super) forwarded: bool,
 }
 
 fn asked(method: &Method, minor_version: u8, headers: &HeaderMap) -> Asked {
@@ -180,6 +189,17 @@ mod tests {
         }
         let old = message("GET / HTTP/1.0\r\n\r\nrest", 0).unwrap().request;
         assert_eq!(old.headers()[HOST], "localhost");
+    }
+
+    #[test]
+    fn headers_that_say_whom_a_request_is_from_are_noticed_however_they_are_written() {
+        let forwarded =
+            |line: &str| message(&format!("GET /f/a HTTP/1.1\r\nHost: x\r\n{line}\r\n\r\nrest"), 2).unwrap();
+        for line in ["Forwarded: for=a", "X-FORWARDED-FOR: a", "x-forwarded-host: a", "X-Forwarded-Prefix: /b"] {
+            assert!(forwarded(line).forwarded, "{line}");
+        }
+        assert_eq!(forwarded("X-Forwarded-Prefix: /b").request.headers()[&FORWARDED_PREFIX], "/f");
+        assert!(!forwarded("Accept: */*").forwarded);
     }
 
     #[test]

@@ -149,7 +149,8 @@ fn decide(worker: &Rc<Worker>, wire: &mut Wire, awaits: Awaits) -> Option<Next> 
     Some(match outline.take(&mut wire.buffer, prefix_length) {
         Ok(mut message) => {
             let (Peer { address, text }, settings) = (&wire.peer, worker.settings.borrow());
-            let origin = settle(message.request.headers_mut(), *address, text, &settings.trusted_proxies);
+            let headers = message.request.headers_mut();
+            let origin = settle(headers, message.forwarded, (*address, text), &settings.trusted_proxies);
             wire.incoming.begin(framing, message.continues);
             Next::Request(Box::new(Routed { message, origin, framing, destination }))
         }

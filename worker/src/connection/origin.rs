@@ -36,19 +36,22 @@ impl std::fmt::Display for Origin {
 
 /// Finds out whom a request is from that `peer` has sent, and leaves in `headers` what its function is to be told of that:
 /// `X-Forwarded-For` with the client's address alone, `X-Forwarded-Proto`, and `X-Forwarded-Host` if a trusted proxy has set it.
-/// `peer_text` is the peer's address.
+/// `peer_text` is the peer's address. Without any such header in the request, `forwarded` may be
+/// false, and none is looked for.
 pub(super) fn settle(
     headers: &mut HeaderMap,
-    peer: SocketAddr,
-    peer_text: &HeaderValue,
+    forwarded: bool,
+    (peer, peer_text): (SocketAddr, &HeaderValue),
     trusted: &[Network],
 ) -> Origin {
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
     let itself = Origin { address: peer.ip().to_canonical(), port: Some(peer.port()), https: false };
     let (origin, host) =
-        if !trusted.is_empty() && is_trusted(peer.ip()) { told(headers, itself, is_trusted) } else { (itself, None) };
-    for name in [&FORWARDED, &FORWARDED_HOST] {
-        headers.remove(name);
+        if forwarded && is_trusted(peer.ip()) { told(headers, itself, is_trusted) } else { (itself, None) };
+    if forwarded {
+        for name in [&FORWARDED, &FORWARDED_HOST] {
+            headers.remove(name);
+        }
     }
     let address = if origin == itself {
         peer_text.clone()

@@ -15,7 +15,7 @@ fn settled(peer: &str, trusted: &[&str], lines: &[(&str, &str)]) -> (String, boo
     }
     let peer = SocketAddr::new(peer.parse().unwrap(), 99);
     let text = HeaderValue::try_from(peer.ip().to_canonical().to_string()).unwrap();
-    let origin = settle(&mut headers, peer, &text, &networks(trusted));
+    let origin = settle(&mut headers, true, (peer, &text), &networks(trusted));
     let mut told: Vec<_> = headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
     told.sort();
     (origin.to_string(), origin.https, told)

@@ -294,7 +294,7 @@ async fn gather(body: GuestBody) -> Result<ReplyBody, Failure> {
     let mut body = body;
     let mut gathered = Vec::<Bytes>::new();
     let mut length = 0;
-    let began = Instant::now();
+    let mut began = None;
     poll_fn(|cx| {
         let _ = waited_for_a_turn();
         loop {
@@ -314,8 +314,11 @@ async fn gather(body: GuestBody) -> Result<ReplyBody, Failure> {
                 },
                 Poll::Ready(Some(Err(failure))) => return Poll::Ready(Err(failure)),
                 Poll::Ready(None) => return Poll::Ready(Ok(true)),
-                Poll::Pending if waited_for_a_turn() && began.elapsed() < GATHERED_FOR_MAX => return Poll::Pending,
-                Poll::Pending => return Poll::Ready(Ok(false)),
+                Poll::Pending => {
+                    let since = began.get_or_insert_with(Instant::now).elapsed();
+                    let waits = waited_for_a_turn() && since < GATHERED_FOR_MAX;
+                    return if waits { Poll::Pending } else { Poll::Ready(Ok(false)) };
+                }
             }
         }
     })
