@@ -168,7 +168,7 @@ fn parse_later_minor<'h, 'a>(
 fn later_minor(bytes: &[u8]) -> Option<usize> {
     let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n'))?;
     let line = &bytes[start..];
-    let line = &line[..line.iter().position(|byte| *byte == b'\r').unwrap_or(line.len())];
+    let line = &line[..memchr::memchr(b'\r', line).unwrap_or(line.len())];
     let (digit, before) = line.split_last()?;
     (matches!(digit, b'2'..=b'9') && before.ends_with(b" HTTP/1.")).then_some(start + before.len())
 }
