@@ -1,6 +1,6 @@
 //! The two bodies of an exchange: the guest's on its way out, the server's on its way in. Owns no fds.
 
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -53,6 +53,11 @@ impl RequestBody {
     /// No body.
     pub(super) fn empty() -> Self {
         Self { body: None, first: None, failed: None }
+    }
+
+    /// Sends none instead, and returns the guest's, which has not begun.
+    pub(super) fn set_aside(&mut self) -> Option<WasiBody> {
+        self.body.take()
     }
 
     /// How long it is, as far as that shows soon.
@@ -113,6 +118,17 @@ impl Body for RequestBody {
             (None, None) => SizeHint::with_exact(0),
         }
     }
+}
+
+/// Resolves when a body begins that was [set aside](RequestBody::set_aside), and never if there is
+/// none or it ends empty.
+pub(super) async fn begins(body: Option<WasiBody>) {
+    if let Some(mut body) = body
+        && let Some(Ok(_)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await
+    {
+        return;
+    }
+    pending().await
 }
 
 /// What the server sends. The request counts as in flight until this has ended.

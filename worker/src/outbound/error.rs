@@ -85,6 +85,12 @@ pub(super) fn head_too_large() -> Error {
     Error::HttpResponseHeaderSectionSize(u32::try_from(OUTBOUND_REPLY_HEAD_BYTES_MAX).ok())
 }
 
+/// A GET's body began after the request had been sent without one.
+pub(super) fn body_too_late() -> Error {
+    let why = "the body began too late and was not sent: write it sooner, or give a Content-Length";
+    Error::InternalError(Some(why.to_owned()))
+}
+
 pub(super) fn from_hyper(error: &hyper::Error, phase: Phase) -> Error {
     if error.is_parse_too_large() {
         return head_too_large();

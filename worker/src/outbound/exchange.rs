@@ -18,7 +18,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
-use super::body::{Length, ReplyBody, RequestBody};
+use super::body::{Length, ReplyBody, RequestBody, begins};
 use super::connect::{CONNECT_TIMEOUT, Connector};
 use super::error;
 use super::stream::Exchanges;
@@ -61,9 +61,16 @@ pub(super) async fn exchange(
     let (mut body, mut failure) = RequestBody::new(body);
     let length = body.length().await;
     frame(&mut head, length);
+    // A GET's body that has not begun is most often none, and its guest waits for the response with
+    // it open: it is not sent. Should it begin after all, its guest learns that it was not.
+    let unsent = (length == Length::NotBegun && sent_without_body(&head)).then(|| body.set_aside());
     // What may be done twice, and can be sent twice.
     let again = (length == Length::Known(0) && head.method.is_idempotent()).then(|| head.clone());
-    let (mut responded, mut connection) = respond(&clients.pooled, Request::from_parts(head, body), &times).await;
+    let (mut responded, mut connection) = tokio::select! {
+        biased;
+        responded = respond(&clients.pooled, Request::from_parts(head, body), &times) => responded,
+        () = begins(unsent.flatten()) => return Err(error::body_too_late()),
+    };
     if let (Err(Failure::Client(error)), Some(head)) = (&responded, again)
         && connection.reused
         && matches!(error::from_client(error), Error::ConnectionTerminated)
@@ -92,16 +99,28 @@ pub(super) async fn exchange(
 
 /// Says how the body is framed (RFC 9112 6.3), where hyper would leave that to what a method mostly has.
 fn frame(head: &mut Parts, length: Length) {
-    let expects_body = matches!(head.method, Method::POST | Method::PUT | Method::PATCH);
     match length {
         // RFC 9110 8.6.
-        Length::Known(0) if expects_body => drop(head.headers.insert(CONTENT_LENGTH, HeaderValue::from(0))),
+        Length::Known(0) if expects_body(&head.method) => {
+            drop(head.headers.insert(CONTENT_LENGTH, HeaderValue::from(0)))
+        }
         Length::Unknown if !head.headers.contains_key(CONTENT_LENGTH) => {
             head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
-        // Not begun, a body is one by hyper's rule: none for GET and HEAD, whose guests often leave it open and mean none.
+        // Not begun, the body of a method that has one is chunked, by hyper's rule.
         Length::Known(_) | Length::Unknown | Length::NotBegun => {}
     }
+}
+
+/// Whether a request of this method mostly has a body.
+fn expects_body(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
+}
+
+/// Whether hyper sends a request with this head without its body, unless that says its length.
+fn sent_without_body(head: &Parts) -> bool {
+    let framed = [CONTENT_LENGTH, TRANSFER_ENCODING].iter().any(|name| head.headers.contains_key(name));
+    matches!(head.method, Method::GET | Method::HEAD) && !framed
 }
 
 /// The connection of an exchange.

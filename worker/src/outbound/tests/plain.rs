@@ -1,6 +1,6 @@
 //! Requests that work: what is sent, what comes back, streamed both ways. Sockets are the test servers'.
 
-use http::header;
+use http::{Method, header};
 
 use super::*;
 
@@ -58,6 +58,37 @@ async fn a_body_is_framed_whatever_the_method() {
         assert_eq!(framing(method, &[]).await, "content-length: 0\n", "{method}");
     }
     assert_eq!(framing("GET", &[]).await, "");
+}
+
+#[tokio::test]
+async fn a_gets_body_that_begins_too_late_is_an_error_and_one_that_stays_open_is_none() {
+    for (late, header) in [(true, None), (false, None), (true, Some("8"))] {
+        let (listener, address, outbound) = server().await;
+        let (made, parts) = post(address);
+        let (mut head, body) = made.into_parts();
+        head.method = Method::GET;
+        header
+            .into_iter()
+            .for_each(|length| drop(head.headers.insert(header::CONTENT_LENGTH, length.parse().unwrap())));
+        let client = tokio::spawn(outcome(send(&outbound, Request::from_parts(head, body), None)));
+        // The request is there, so its body is too late, or its length was given.
+        let (mut tcp, _) = accept(&listener).await;
+        if late {
+            parts.send(Ok("the body".into())).unwrap();
+        }
+        if late && header.is_none() {
+            let error = client.await.unwrap().unwrap_err();
+            assert!(matches!(&error, Error::InternalError(Some(why)) if why.contains("too late")), "{error:?}");
+        } else {
+            if late {
+                let mut body = [0; 8];
+                tcp.read_exact(&mut body).await.unwrap();
+                assert_eq!(&body, b"the body");
+            }
+            tcp.write_all(OK).await.unwrap();
+            assert_eq!(client.await.unwrap().unwrap(), "ok");
+        }
+    }
 }
 
 #[tokio::test]
