@@ -133,8 +133,11 @@ fn remove_asks_at_a_terminal() {
         assert!(kept.stderr.contains("remove hello with its 1 version and its secrets? [y/N]"), "{kept:#?}");
         node.get("/hello/").expect_hello();
     }
-    remove(&["hello"], b"y\n").expect_code(0);
+    let removed = remove(&["hello"], b"y\n").expect_code(0);
+    assert!(removed.stderr.contains("sockhop restore hello"), "{removed:#?}");
     node.get("/hello/").expect_problem(404);
+    let asked = remove(&["hello", "--for-good"], b"y\n").expect_code(0).stderr;
+    assert!(asked.contains("remove what is kept of hello for good? [y/N]"), "{asked}");
     let asked = remove(&["echo", "--yes"], b"").expect_code(0).stderr;
     assert!(!asked.contains("[y/N]"), "{asked}");
     remove(&["echo"], b"y\n").expect_error(&["no function", "echo"]);
@@ -173,7 +176,14 @@ fn records_are_a_line_each_and_one_is_one() {
 #[test]
 fn a_reader_that_has_seen_enough_ends_a_command_without_a_word() {
     let node = Node::with(&["hello"]);
-    for arguments in [&["list"][..], &["list", "--json"], &["inspect", "hello"], &["versions", "hello"], &["status"]] {
+    for arguments in [
+        &["list"][..],
+        &["list", "--json"],
+        &["inspect", "hello"],
+        &["versions", "hello"],
+        &["status"],
+        &["invoke", "hello"],
+    ] {
         let run = |stdout: Stdio| {
             let mut command = node::sockhop();
             let output = command.args(arguments).arg("--data").arg(node.data()).stdout(stdout).output().unwrap();
@@ -256,6 +266,62 @@ fn a_project_is_deployed_from_its_folder() {
     deploy(&["hello.wasm"]).expect_code(0);
     node.get("/hello/").expect_hello();
     node.stop();
+}
+
+#[test]
+fn a_project_of_several_functions_is_deployed_in_its_order() {
+    let node = Node::start();
+    let folder = TempDir::new().unwrap();
+    fs::copy(guests::path("inspect"), folder.path().join("inspect.wasm")).unwrap();
+    fs::copy(guests::path("hello"), folder.path().join("hello.wasm")).unwrap();
+    let describe = |text: &str| fs::write(folder.path().join("sockhop.toml"), text).unwrap();
+    let deploy = |given: &[&str]| {
+        let mut command = node::sockhop();
+        command.current_dir(folder.path()).arg("deploy").args(given).arg("--data").arg(node.data());
+        Running::spawn(&mut command).finish(Duration::from_secs(60))
+    };
+    let shared = "timeout = \"5s\"\n[env]\nCOLOUR = \"green\"\n[function.web]\nsource = \"inspect.wasm\"\n";
+    describe(&format!("{shared}[function.api]\nsource = \"hello.wasm\"\nmemory = \"32MiB\"\n"));
+    let deployed = deploy(&["--json"]).expect_code(0);
+    let [web, api] = &harness::running::records(&deployed.stdout)[..] else { panic!("{deployed:#?}") };
+    assert_eq!((&web["name"], &api["name"]), (&"web".into(), &"api".into()));
+    assert_eq!((&web["limits"]["timeout_ms"], &api["limits"]["memory_bytes_max"]), (&5000.into(), &(32 << 20).into()));
+    assert_eq!(node.get("/web/").json()["environment"], serde_json::json!({"COLOUR": "green"}));
+    node.get("/api/").expect_hello();
+
+    // One alone, by its name or by its file.
+    for given in [&["--name", "web"][..], &[".", "--name", "web"], &["inspect.wasm"]] {
+        let deployed = deploy(&[given, &["--env", "SIZE=large"]].concat()).expect_code(0);
+        assert!(deployed.stdout.contains("deployed web, ") && !deployed.stdout.contains(" api"), "{deployed:#?}");
+        assert_eq!(node.get("/web/").json()["environment"]["SIZE"], "large");
+    }
+    deploy(&["--name", "nobody"]).expect_error(&["[function.nobody]", "web, api"]);
+
+    // All are looked at before the first is sent, and the first that the node refuses is the last that is sent.
+    let versions = || harness::running::records(&node.cli(&["versions", "web", "--json"]).stdout).len();
+    let before = versions();
+    describe(&format!("{shared}[function.api]\nsource = \"gone.wasm\"\n"));
+    deploy(&[]).expect_error(&["[function.api]", "gone.wasm"]);
+    assert_eq!(versions(), before);
+    fs::copy(guests::path("no-reply"), folder.path().join("no-reply.wasm")).unwrap();
+    let bad = "[function.bad]\nsource = \"no-reply.wasm\"\n";
+    describe(&format!("{shared}{bad}[function.api]\nsource = \"hello.wasm\"\n"));
+    deploy(&[]).expect_error(&["bad: ", "deployed: web; not deployed: bad, api"]);
+    assert_eq!(versions(), before + 1);
+    node.stop();
+}
+
+#[test]
+fn help_is_no_wider_than_it_can_be_read() {
+    let help = |arguments: &[&str]| node::run(arguments.iter().chain(&["--help"])).expect_code(0).stdout;
+    let whole = help(&[]);
+    let commands = whole.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let commands: Vec<String> = commands.map_while(|line| line.split_whitespace().next()).map(str::to_owned).collect();
+    assert!(commands.len() > 15 && commands.iter().any(|command| command == "restore"), "{commands:?}");
+    for command in commands.iter().filter(|command| *command != "help") {
+        let widest = help(&[command]).lines().map(|line| line.chars().count()).max().unwrap();
+        assert!(widest <= 100, "{command}: {widest}");
+    }
 }
 
 #[test]

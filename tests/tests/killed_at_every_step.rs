@@ -1,6 +1,6 @@
-//! Engine and workers are killed at every step that a deploy, and the shipping of logs, takes in the bucket: before the server
-//! hears of it, and when it has done it. Whatever the step, the next engine and a node that is new read the store, serve the old
-//! version or the new one, and find every invocation once. A proxy before the server counts the steps and kills.
+//! Engine and workers are killed at every step that a deploy, a removal, a restoring, and the shipping of logs, takes in the
+//! bucket: before the server hears of it, and when it has done it. Whatever the step, the next engine and a node that is new read
+//! the store, serve the old version or the new one, restore what was being removed, and find every invocation once. A proxy before the server counts the steps and kills.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
 
 use std::path::Path;
@@ -149,6 +149,48 @@ fn a_deploy_leaves_the_old_version_or_the_new() {
             again.stop();
             new.stop();
             active = served;
+            killed
+        });
+    }
+}
+
+#[test]
+fn a_function_whose_removal_or_restoring_is_cut_short_is_there_or_is_restored() {
+    let place = Place::new();
+    let first = place.node();
+    for version in ["VERSION=1", "VERSION=2"] {
+        first.deploy("inspect", "it", &["--env", version, "--previews"]);
+    }
+    first.cli(&["alias", "set", "it@staging", "v1"]).expect_code(0);
+    first.cli_fed(&["secret", "set", "it", "KEY"], b"hush").expect_code(0);
+    first.stop();
+    let is_step = |line: &str| !line.starts_with("GET ") && !line.contains("/logs/");
+    let way = Killed::EngineAfter;
+    for command in ["remove", "restore"] {
+        walk(way, |number| {
+            let node = place.node();
+            if command == "restore" {
+                node.cli(&["remove", "it"]).expect_code(0);
+            }
+            let killed = place.kill_at(number, way, &node, is_step);
+            let done = node.cli(&[command, "it"]).code == Some(0);
+            let killed = killed.load(SeqCst);
+            assert!(done || killed, "{command} {number}: {}", node.stderr());
+            place.end(node, way, killed);
+
+            let node = place.node();
+            if node.get("/it/").status() == 404 {
+                node.cli(&["restore", "it"]).expect_code(0);
+            }
+            assert_eq!([node.version_at("/it/"), node.version_at("/it@staging/")], [2, 1], "{command} {number}");
+            assert_eq!(node.get("/it/").json()["environment"]["KEY"], "hush", "{command} {number}");
+            assert!(!node.stderr().contains("damaged"), "{}", node.stderr());
+            // And what was removed by half is removed whole.
+            node.cli(&["remove", "it"]).expect_code(0);
+            node.get("/it@v1/").expect_problem(404);
+            node.cli(&["restore", "it"]).expect_code(0);
+            assert_eq!([node.version_at("/it/"), node.version_at("/it@staging/")], [2, 1], "{command} {number}");
+            node.stop();
             killed
         });
     }

@@ -20,13 +20,13 @@ const HTTPS_PORT: u16 = 443;
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Target {
     /// The node's data folder (default: ./sockhop-data if it exists, else /var/lib/sockhop)
-    #[arg(long, env = "SOCKHOP_DATA", value_name = "DIR")]
+    #[arg(long, env = "SOCKHOP_DATA", hide_env_values = true, value_name = "DIR")]
     pub(super) data: Option<PathBuf>,
     /// The node's control socket, or the URL of its admin listener, instead of the socket in its data folder
-    #[arg(long, env = "SOCKHOP_NODE", value_name = "SOCKET|URL")]
+    #[arg(long, env = "SOCKHOP_NODE", hide_env_values = true, value_name = "SOCKET|URL")]
     pub(super) node: Option<Address>,
     /// A PEM file with the certificates to trust for an https:// URL, instead of the system's
-    #[arg(long, env = "SOCKHOP_CA", value_name = "FILE")]
+    #[arg(long, env = "SOCKHOP_CA", hide_env_values = true, value_name = "FILE")]
     pub(super) ca: Option<PathBuf>,
 }
 

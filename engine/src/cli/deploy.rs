@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use bytesize::ByteSize;
 use clap::Args;
 use serde_json::Value;
@@ -23,7 +23,7 @@ const URLS_SHOWN: usize = 2;
 #[derive(Debug, Args)]
 pub(crate) struct Deploy {
     /// The function: a component or a core module with WASI preview 1, a .wasm file; or a folder with a sockhop.toml that
-    /// names it as `source` (default: this folder)
+    /// names it as `source`, or several in tables [function.NAME] (default: this folder)
     #[arg(value_name = "FILE|DIR")]
     given: Option<PathBuf>,
     #[command(flatten)]
@@ -41,45 +41,75 @@ pub(crate) struct Deploy {
     target: Target,
 }
 
-/// Sends the function to the node.
+/// A function that is ready to be sent.
+struct Ready {
+    name: String,
+    options: Options,
+    artefact: Vec<u8>,
+}
+
+/// Sends what is to be deployed to the node: one function, or all of a project one after another. All are looked at before the
+/// first is sent.
 pub(super) async fn run(deploy: Deploy) -> anyhow::Result<()> {
-    let Project { file, read, options: project } = match project::find(deploy.given.as_deref()) {
+    let projects = match project::find(deploy.given.as_deref(), deploy.options.name.as_deref()) {
         Err(error @ ProjectError::NoProject { .. }) if deploy.given.is_none() => {
             return Err(Misused(error.to_string()).into());
         }
         found => found?,
     };
-    let mut options = match &read {
-        // The file is the whole truth about a project: what was taken out of it is not to live on in the active version.
-        Some(path) => {
-            eprintln!("using {}", path.display());
-            let project = project.without(&deploy.options.unset)?;
-            Options { fresh_options: true, ..deploy.options.over(project) }
+    if let Some(path) = projects.iter().find_map(|project| project.read.as_ref()) {
+        eprintln!("using {}", path.display());
+    }
+    let several = projects.len() > 1;
+    let ready = projects.into_iter().map(|project| ready(project, &deploy.options));
+    let ready: Vec<Ready> = ready.collect::<anyhow::Result<_>>()?;
+    let names: Vec<String> = ready.iter().map(|function| function.name.clone()).collect();
+    let node = Node::new(&deploy.target);
+    for (at, function) in ready.into_iter().enumerate() {
+        match send(&deploy, &node, function).await {
+            Err(error) if several => {
+                let (done, left) = names.split_at(at);
+                let done = if done.is_empty() { "none".to_owned() } else { done.join(", ") };
+                bail!("{}: {error:#}\ndeployed: {done}; not deployed: {}", names[at], left.join(", "));
+            }
+            sent => sent?,
         }
-        None => deploy.options,
+    }
+    Ok(())
+}
+
+/// Looks at a function here: that costs nothing, and the answer needs no node, which looks again.
+fn ready(project: Project, given: &Options) -> anyhow::Result<Ready> {
+    let Project { file, read, options } = project;
+    let mut options = match read {
+        // The file is the whole truth about a project: what was taken out of it is not to live on in the active version.
+        Some(_) => Options { fresh_options: true, ..given.clone().over(options.without(&given.unset)?) },
+        None => given.clone(),
     };
     let name = options.name.take().unwrap_or_else(|| name_of(&file));
     abi::name::check(&name)?;
     let artefact = read_artefact(&file).map_err(anyhow::Error::msg)?;
-    // The node looks again; here it costs nothing, and the answer needs no node.
     let kind = inspect(&artefact, options.kind).with_context(|| format!("{file:?} cannot be deployed"))?;
-    options.check(kind)?;
+    options.check(kind).with_context(|| format!("function {name:?}"))?;
+    Ok(Ready { name, options, artefact })
+}
 
+async fn send(deploy: &Deploy, node: &Node, function: Ready) -> anyhow::Result<()> {
+    let Ready { name, options, artefact } = function;
     eprintln!("deploying {name}: {} ...", ByteSize(artefact.len() as u64).display().iec());
     let started = Instant::now();
     let boundary = format!("sockhop-{}", uuid::Uuid::now_v7().simple());
     let form = form(&boundary, &serde_json::to_vec(&options)?, &artefact);
-    let node = Node::new(&deploy.target);
     let (activate, trial) = (!deploy.no_activate, !deploy.no_trial);
     let path = format!("/v1/functions/{name}?activate={activate}&trial={trial}");
     let mut deployed = node.put_form(&path, &boundary, form.into()).await?;
     let (version, number) = (text(&deployed, "version").to_owned(), number(&deployed, "number"));
     let reference = if deploy.no_activate { format!("@v{number}") } else { String::new() };
-    let status = node.get("/v1/status").await?;
-    let listeners = status.pointer("/node/listeners").and_then(Value::as_array).into_iter().flatten();
-    let listeners: Vec<&str> = listeners.filter_map(Value::as_str).collect();
     let previews = deployed["previews"].as_bool().unwrap_or_default();
-    let urls = if deploy.no_activate && !previews { Vec::new() } else { urls(&listeners, &name, &reference) };
+    let urls = match deploy.no_activate && !previews {
+        true => Vec::new(),
+        false => urls_at(node, &name, &reference).await?,
+    };
     if deploy.json {
         if let Some(fields) = deployed.as_object_mut() {
             fields.insert("url".to_owned(), urls.first().cloned().into());
@@ -103,6 +133,20 @@ pub(super) async fn run(deploy: Deploy) -> anyhow::Result<()> {
     if urls.is_empty() {
         say!("sockhop invoke {name}{reference}");
     }
+    Ok(())
+}
+
+/// Where a function can be called on this node.
+async fn urls_at(node: &Node, name: &str, reference: &str) -> anyhow::Result<Vec<String>> {
+    let status = node.get("/v1/status").await?;
+    let listeners = status.pointer("/node/listeners").and_then(Value::as_array).into_iter().flatten();
+    let listeners: Vec<&str> = listeners.filter_map(Value::as_str).collect();
+    Ok(urls(&listeners, name, reference))
+}
+
+/// Prints where a function can be called.
+pub(super) async fn print_urls(node: &Node, name: &str) -> anyhow::Result<()> {
+    urls_at(node, name, "").await?.iter().take(URLS_SHOWN).for_each(|url| say!("{url}"));
     Ok(())
 }
 

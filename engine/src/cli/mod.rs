@@ -1,7 +1,7 @@
 //! The command line. [`serve`] runs a node, [`mod@client`] talks to the control API of one
 //! ([`address`] says where it is, [`tls`] how it is reached from afar), [`deploy`] sends a function ([`project`] reads its
 //! `sockhop.toml`),
-//! [`show`] prints what there is, [`remove`] removes one, [`logs`] what was logged, [`secret`] is for secrets, [`versions`] for versions and aliases,
+//! [`show`] prints what there is, [`remove`] removes one and restores it, [`logs`] what was logged, [`secret`] is for secrets, [`versions`] for versions and aliases,
 //! [`mod@top`] shows it as it changes, [`shell`] is for packagers.
 //!
 //! Names and defaults are part of what users rely on (see README). Owns no fds.
@@ -37,8 +37,12 @@ use crate::compile::child;
 use crate::compile::inspect::Kind;
 use crate::log;
 
+/// Help is as wide as the terminal, and no wider than this.
+const HELP_COLUMNS_MAX: usize = 100;
+
 #[derive(Debug, Parser)]
 #[command(name = "sockhop", version, about = "A self-hosted serverless node", propagate_version = true)]
+#[command(max_term_width = HELP_COLUMNS_MAX)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -53,7 +57,7 @@ pub(crate) enum Command {
     /// Deploy a WebAssembly file as a function
     Deploy(Box<deploy::Deploy>),
     /// List the functions of the node
-    List(Show),
+    List(show::List),
     /// Show one function
     Inspect {
         /// The function
@@ -61,8 +65,10 @@ pub(crate) enum Command {
         #[command(flatten)]
         show: Show,
     },
-    /// Remove a function with all its versions
+    /// Remove a function with all its versions and secrets
     Remove(remove::Remove),
+    /// Bring a removed function back, within a day
+    Restore(remove::Restore),
     /// List the versions of a function
     Versions {
         /// The function
@@ -117,7 +123,17 @@ pub(crate) struct Misused(String);
 
 /// Prints a line. A reader that has seen enough, as `head` has, ends the command without a word.
 fn print_line(line: fmt::Arguments<'_>) {
-    let Err(error) = writeln!(io::stdout(), "{line}") else { return };
+    end_if_unwritten(writeln!(io::stdout(), "{line}"));
+}
+
+/// Prints bytes as they are, in the same way.
+fn print_bytes(bytes: &[u8]) {
+    let mut stdout = io::stdout();
+    end_if_unwritten(stdout.write_all(bytes).and_then(|()| stdout.flush()));
+}
+
+fn end_if_unwritten(written: io::Result<()>) {
+    let Err(error) = written else { return };
     let enough = error.kind() == io::ErrorKind::BrokenPipe;
     if !enough {
         eprintln!("error: stdout cannot be written to: {error}");
@@ -150,6 +166,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
         Command::List(show) => client::block_on(show::list(show)),
         Command::Inspect { name, show } => client::block_on(show::inspect(name, show)),
         Command::Remove(remove) => client::block_on(remove::run(remove)),
+        Command::Restore(restore) => client::block_on(remove::restore(restore)),
         Command::Versions { name, show } => client::block_on(async move { versions::versions(&name, &show).await }),
         Command::Rollback(rollback) => client::block_on(versions::roll_back(rollback)),
         Command::Alias(alias) => client::block_on(versions::alias(alias)),

@@ -3,15 +3,25 @@
 //! A folder's is the one in it, which names the file to deploy as `source`. A file's is the nearest one in its folder or
 //! above, as cargo and git look for theirs: a build puts the file far below. One that names another file as its `source`
 //! is that file's, and says nothing of this one.
+//!
+//! One with tables `[function.NAME]` is of several functions; what stands above the tables is said of each of them.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+
+use abi::name::NameError;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use toml::Spanned;
 
 use crate::store::options::Options;
 
 const FILE: &str = "sockhop.toml";
+/// The key whose tables are functions.
+const FUNCTION: &str = "function";
 
-/// What is to be deployed.
+/// A function to be deployed.
 #[derive(Debug)]
 pub(super) struct Project {
     /// The file with the function.
@@ -22,6 +32,15 @@ pub(super) struct Project {
     pub(super) options: Options,
 }
 
+/// What a `sockhop.toml` says.
+#[derive(Debug)]
+enum Said {
+    /// Of one function.
+    One(Options),
+    /// Of several, whose names are in their options, in the order of the file.
+    Several(Vec<Options>),
+}
+
 /// Why it is not known what to deploy, or how.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ProjectError {
@@ -30,38 +49,75 @@ pub(super) enum ProjectError {
          source = \"FILE.wasm\""
     )]
     NoProject { folder: PathBuf },
-    #[error("{path:?} does not say what to deploy; write for example source = {example:?}, relative to it")]
-    NoSource { path: PathBuf, example: &'static str },
-    #[error("the file {file:?}, the source in {path:?}, does not exist; {next}")]
-    Missing { file: PathBuf, path: PathBuf, next: String },
+    #[error("{path:?} does not say what to deploy{of}; write for example source = {example:?}, relative to it")]
+    NoSource { path: PathBuf, of: String, example: &'static str },
+    #[error("the file {file:?}, the source in {path:?}{of}, does not exist; {next}")]
+    Missing { file: PathBuf, path: PathBuf, of: String, next: String },
     #[error("{0:?} does not exist; expected a .wasm file, or a folder with a {FILE}")]
     NoFile(PathBuf),
     #[error("{path:?} cannot be read: {source}")]
     Unreadable { path: PathBuf, source: io::Error },
     #[error("{path:?} is not understood; expected the options of `sockhop deploy`, with _ for -: {source}")]
     Unknown { path: PathBuf, source: toml::de::Error },
-    #[error("{path:?} has the key unset, which is for the command line: leave the option itself out")]
-    Unset { path: PathBuf },
+    #[error(
+        "{path:?} is not understood in [function.{table}]; expected the options of `sockhop deploy`, with _ for -: {source}"
+    )]
+    Table { path: PathBuf, table: String, source: toml::de::Error },
+    #[error("{path:?} has the key unset{of}, which is for the command line: leave the option itself out")]
+    Unset { path: PathBuf, of: String },
+    #[error("{path:?} has the key name{of}; where there are tables [function.NAME], these name the functions")]
+    Named { path: PathBuf, of: String },
+    #[error("{path:?} has a table [function.{table}]: {source}")]
+    BadName { path: PathBuf, table: String, source: NameError },
+    #[error("{path:?} has the key function, and no table [function.NAME]")]
+    NoTable { path: PathBuf },
+    #[error("{path:?} has no table [function.{name}]; it has {there}")]
+    NotThere { path: PathBuf, name: String, there: String },
+    #[error("{file:?} is the source of several functions in {path:?}: {names}; say which with --name")]
+    Which { file: PathBuf, path: PathBuf, names: String },
 }
 
-/// What `sockhop deploy` means with `given`, a file or folder, or without: then it is this folder.
-pub(super) fn find(given: Option<&Path>) -> Result<Project, ProjectError> {
+/// What `sockhop deploy` means with `given`, a file or folder, or without: then it is this folder. `name` is a function that
+/// is asked for: of several, it is the only one.
+pub(super) fn find(given: Option<&Path>, name: Option<&str>) -> Result<Vec<Project>, ProjectError> {
     let given = given.unwrap_or(Path::new("."));
     match std::fs::metadata(given) {
-        Ok(meta) if meta.is_dir() => of_folder(given),
-        Ok(_) => of_file(given),
+        Ok(meta) if meta.is_dir() => of_folder(given, name),
+        Ok(_) => Ok(vec![of_file(given, name)?]),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(ProjectError::NoFile(given.to_owned())),
         Err(source) => Err(ProjectError::Unreadable { path: given.to_owned(), source }),
     }
 }
 
-fn of_folder(folder: &Path) -> Result<Project, ProjectError> {
+fn of_folder(folder: &Path, name: Option<&str>) -> Result<Vec<Project>, ProjectError> {
     let path = if folder == Path::new(".") { PathBuf::from(FILE) } else { folder.join(FILE) };
-    let options = read(&path)?.ok_or_else(|| ProjectError::NoProject { folder: folder.to_owned() })?;
+    let said = read(&path)?.ok_or_else(|| ProjectError::NoProject { folder: folder.to_owned() })?;
+    let all = match said {
+        Said::One(options) => return Ok(vec![sourced(folder, &path, options, String::new())?]),
+        Said::Several(all) => all,
+    };
+    let there = names(&all);
+    let wanted: Vec<Options> =
+        all.into_iter().filter(|options| name.is_none() || options.name.as_deref() == name).collect();
+    match name {
+        Some(name) if wanted.is_empty() => Err(ProjectError::NotThere { path, name: name.to_owned(), there }),
+        _ => {
+            let one = |options: Options| {
+                let of = in_table(options.name.as_deref().unwrap_or_default());
+                sourced(folder, &path, options, of)
+            };
+            wanted.into_iter().map(one).collect()
+        }
+    }
+}
+
+/// A function with its source, which is there. `of` says where in the file it is told.
+fn sourced(folder: &Path, path: &Path, options: Options, of: String) -> Result<Project, ProjectError> {
+    let path = path.to_owned();
     let cargo = folder.join("Cargo.toml").exists();
     let Some(source) = &options.source else {
         let example = if cargo { "target/wasm32-wasip2/release/NAME.wasm" } else { "NAME.wasm" };
-        return Err(ProjectError::NoSource { path, example });
+        return Err(ProjectError::NoSource { path, of, example });
     };
     let file = path.with_file_name(source);
     if !file.exists() {
@@ -71,9 +127,17 @@ fn of_folder(folder: &Path) -> Result<Project, ProjectError> {
             }
             _ => "build it first, or mend the key source".to_owned(),
         };
-        return Err(ProjectError::Missing { file, path, next });
+        return Err(ProjectError::Missing { file, path, of, next });
     }
     Ok(Project { file, read: Some(path), options })
+}
+
+fn in_table(name: &str) -> String {
+    format!(" in [function.{name}]")
+}
+
+fn names(all: &[Options]) -> String {
+    all.iter().filter_map(|options| options.name.as_deref()).collect::<Vec<_>>().join(", ")
 }
 
 /// The target that cargo's path to a file names.
@@ -81,7 +145,7 @@ fn build_target(source: &Path) -> Option<&str> {
     source.iter().filter_map(|part| part.to_str()).find(|part| part.starts_with("wasm32-"))
 }
 
-fn of_file(file: &Path) -> Result<Project, ProjectError> {
+fn of_file(file: &Path, name: Option<&str>) -> Result<Project, ProjectError> {
     let unreadable = |source| ProjectError::Unreadable { path: file.to_owned(), source };
     let mut path = file.with_file_name(FILE);
     let mut read_there = read(&path)?;
@@ -95,14 +159,23 @@ fn of_file(file: &Path) -> Result<Project, ProjectError> {
             }
         }
     }
-    let own = |options: &Options| match &options.source {
-        Some(source) => same(&path.with_file_name(source), file),
-        None => true,
+    let is_source =
+        |options: &Options| options.source.as_ref().is_some_and(|source| same(&path.with_file_name(source), file));
+    let own = match read_there {
+        Some(Said::One(options)) if options.source.is_none() || is_source(&options) => Some(options),
+        Some(Said::Several(all)) => {
+            let of_this = all.into_iter().filter(is_source);
+            let mut of_this: Vec<Options> =
+                of_this.filter(|options| name.is_none() || options.name.as_deref() == name).collect();
+            if of_this.len() > 1 {
+                return Err(ProjectError::Which { file: file.to_owned(), names: names(&of_this), path });
+            }
+            of_this.pop()
+        }
+        _ => None,
     };
-    Ok(match read_there {
-        Some(options) if own(&options) => Project { file: file.to_owned(), read: Some(path), options },
-        _ => Project { file: file.to_owned(), read: None, options: Options::default() },
-    })
+    let read = own.is_some().then_some(path);
+    Ok(Project { file: file.to_owned(), read, options: own.unwrap_or_default() })
 }
 
 fn same(one: &Path, other: &Path) -> bool {
@@ -110,18 +183,64 @@ fn same(one: &Path, other: &Path) -> bool {
 }
 
 /// None if there is no such file.
-fn read(path: &Path) -> Result<Option<Options>, ProjectError> {
+fn read(path: &Path) -> Result<Option<Said>, ProjectError> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(ProjectError::Unreadable { path: path.to_owned(), source }),
     };
-    let options: Options =
-        toml::from_str(&text).map_err(|source| ProjectError::Unknown { path: path.to_owned(), source })?;
-    if !options.unset.is_empty() {
-        return Err(ProjectError::Unset { path: path.to_owned() });
+    let unknown = |source| ProjectError::Unknown { path: path.to_owned(), source };
+    let Some(tables) = toml::from_str::<Tables>(&text).map_err(unknown)?.function else {
+        let options: Options = toml::from_str(&text).map_err(unknown)?;
+        return without_unset(path, options, String::new()).map(|options| Some(Said::One(options)));
+    };
+    let mut order: Vec<(usize, String)> = tables.into_iter().map(|(name, table)| (table.span().start, name)).collect();
+    order.sort_unstable();
+    let mut shared: toml::Table = toml::from_str(&text).map_err(unknown)?;
+    let mut tables = match shared.remove(FUNCTION) {
+        Some(toml::Value::Table(tables)) if !tables.is_empty() => tables,
+        _ => return Err(ProjectError::NoTable { path: path.to_owned() }),
+    };
+    let shared: Options = shared.try_into().map_err(unknown)?;
+    let shared = unnamed(path, without_unset(path, shared, String::new())?, String::new())?;
+    let mut all = Vec::with_capacity(order.len());
+    for (_, name) in order {
+        let Some(table) = tables.remove(&name) else { continue };
+        let of = in_table(&name);
+        abi::name::check(&name).map_err(|source| ProjectError::BadName {
+            path: path.to_owned(),
+            table: name.clone(),
+            source,
+        })?;
+        let own: Options = table.try_into().map_err(|source| ProjectError::Table {
+            path: path.to_owned(),
+            table: name.clone(),
+            source,
+        })?;
+        let own = unnamed(path, without_unset(path, own, of.clone())?, of)?;
+        all.push(Options { name: Some(name), ..own.over(shared.clone()) });
     }
-    Ok(Some(options))
+    Ok(Some(Said::Several(all)))
+}
+
+/// Which functions a file is of, and where in it each is.
+#[derive(Deserialize)]
+struct Tables {
+    function: Option<BTreeMap<String, Spanned<IgnoredAny>>>,
+}
+
+fn without_unset(path: &Path, options: Options, of: String) -> Result<Options, ProjectError> {
+    match options.unset.is_empty() {
+        true => Ok(options),
+        false => Err(ProjectError::Unset { path: path.to_owned(), of }),
+    }
+}
+
+fn unnamed(path: &Path, options: Options, of: String) -> Result<Options, ProjectError> {
+    match options.name {
+        None => Ok(options),
+        Some(_) => Err(ProjectError::Named { path: path.to_owned(), of }),
+    }
 }
 
 #[cfg(test)]
@@ -139,7 +258,7 @@ mod tests {
         fs::create_dir_all(&built).unwrap();
         let wasm = built.join("a.wasm");
         fs::write(&wasm, "").unwrap();
-        let found = || find(Some(&wasm)).unwrap();
+        let found = || find(Some(&wasm), None).unwrap().remove(0);
         assert_eq!(found().options, Options::default());
         let above = folder.path().join(FILE);
         fs::write(&above, "name = \"b\"\nmemory = \"32MiB\"\n[env]\nA = \"1\"\n").unwrap();
@@ -157,7 +276,7 @@ mod tests {
     #[test]
     fn a_folder_says_what_to_deploy() {
         let folder = tempfile::tempdir().unwrap();
-        let why = || find(Some(folder.path())).unwrap_err().to_string();
+        let why = || find(Some(folder.path()), None).unwrap_err().to_string();
         assert!(why().contains("has no sockhop.toml") && why().contains("source = "), "{}", why());
         let toml = folder.path().join(FILE);
         fs::write(&toml, "name = \"b\"\n").unwrap();
@@ -169,18 +288,81 @@ mod tests {
         fs::create_dir_all(folder.path().join("target/wasm32-wasip2/release")).unwrap();
         let wasm = folder.path().join("target/wasm32-wasip2/release/a.wasm");
         fs::write(&wasm, "").unwrap();
-        assert_eq!(find(Some(folder.path())).unwrap().file, wasm);
+        assert_eq!(find(Some(folder.path()), None).unwrap()[0].file, wasm);
     }
 
     #[test]
     fn mistakes_are_told() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(FILE), "memroy = 3\n").unwrap();
-        let error = find(Some(folder.path())).unwrap_err().to_string();
+        let error = find(Some(folder.path()), None).unwrap_err().to_string();
         assert!(error.contains("memroy") && error.contains("expected"), "{error}");
         fs::write(folder.path().join(FILE), "unset = [\"memory\"]\n").unwrap();
-        assert!(find(Some(folder.path())).unwrap_err().to_string().contains("unset"));
+        assert!(find(Some(folder.path()), None).unwrap_err().to_string().contains("unset"));
         let missing = folder.path().join("x.wasm");
-        assert!(find(Some(&missing)).unwrap_err().to_string().contains("x.wasm"));
+        assert!(find(Some(&missing), None).unwrap_err().to_string().contains("x.wasm"));
+    }
+
+    /// A folder with these files and a `sockhop.toml` that says `text`.
+    fn project(text: &str, files: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        files.iter().for_each(|file| fs::write(folder.path().join(file), "").unwrap());
+        fs::write(folder.path().join(FILE), text).unwrap();
+        folder
+    }
+
+    #[test]
+    fn a_project_of_several_functions_has_them_in_its_order_with_what_they_share() {
+        let folder = project(
+            "memory = \"32MiB\"\nsource = \"a.wasm\"\n[env]\nA = \"1\"\nB = \"1\"\n\
+             [function.web]\n[function.web.env]\nB = \"2\"\n\
+             [function.jobs]\nsource = \"b.wasm\"\nmemory = \"16MiB\"\n[function.admin]\n",
+            &["a.wasm", "b.wasm", "c.wasm"],
+        );
+        let at = |file: &str| folder.path().join(file);
+        let all = find(Some(folder.path()), None).unwrap();
+        let told = all.iter().map(|one| (one.options.name.as_deref().unwrap(), one.file.clone(), one.options.memory));
+        let (small, large) = (Some(ByteSize::mib(16)), Some(ByteSize::mib(32)));
+        let expected = [("web", at("a.wasm"), large), ("jobs", at("b.wasm"), small), ("admin", at("a.wasm"), large)];
+        assert_eq!(told.collect::<Vec<_>>(), expected);
+        let env = |at: usize| {
+            let pairs = all[at].options.env.iter().map(|(name, value)| format!("{name}={value}"));
+            pairs.collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!([env(0), env(1)], ["A=1 B=2", "A=1 B=1"]);
+        let one = find(Some(folder.path()), Some("jobs")).unwrap();
+        assert_eq!((one.len(), &one[0].file), (1, &at("b.wasm")));
+        // A file's table is the one that has it for its source.
+        let of = |file: &str, name| find(Some(&at(file)), name).map(|found| found[0].options.name.clone());
+        assert_eq!(of("b.wasm", None).unwrap().as_deref(), Some("jobs"));
+        assert_eq!(of("c.wasm", None).unwrap(), None);
+        assert_eq!(of("a.wasm", Some("admin")).unwrap().as_deref(), Some("admin"));
+        let why = of("a.wasm", None).unwrap_err().to_string();
+        assert!(why.contains("web, admin") && why.contains("--name"), "{why}");
+    }
+
+    #[test]
+    fn mistakes_in_a_table_are_told_with_it() {
+        for (text, words) in [
+            ("[function.a]\nmemroy = 3\n", &["[function.a]", "memroy"][..]),
+            ("[function.a]\nmemory = true\n", &["[function.a]", "memory"]),
+            ("[function.a]\ntimeout = \"x\"\n", &["[function.a]", "timeout"]),
+            ("[function.a]\nmemory = \"32MiB\"\n", &["[function.a]", "source = "]),
+            ("[function.a]\nsource = \"x.wasm\"\n", &["[function.a]", "x.wasm", "does not exist"]),
+            ("[function.a]\nname = \"b\"\n", &["[function.a]", "key name"]),
+            ("[function.a]\nunset = [\"memory\"]\n", &["[function.a]", "unset"]),
+            ("[function.A]\nsource = \"a.wasm\"\n", &["[function.A]", "\"A\""]),
+            ("name = \"b\"\n[function.a]\nsource = \"a.wasm\"\n", &["key name", "tables"]),
+            ("memroy = 3\n[function.a]\nsource = \"a.wasm\"\n", &["memroy"]),
+            ("[function]\n", &["[function.NAME]"]),
+            ("function = 3\n", &["function"]),
+        ] {
+            let folder = project(text, &["a.wasm"]);
+            let why = find(Some(folder.path()), None).unwrap_err().to_string();
+            assert!(why.contains(FILE) && words.iter().all(|word| why.contains(word)), "{text}: {why}");
+        }
+        let folder = project("source = \"a.wasm\"\n[function.a]\n[function.b]\n", &["a.wasm"]);
+        let why = find(Some(folder.path()), Some("c")).unwrap_err().to_string();
+        assert!(why.contains("[function.c]") && why.contains("a, b"), "{why}");
     }
 }

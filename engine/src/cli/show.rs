@@ -1,6 +1,6 @@
 //! `list`, `inspect`, `status` and `invoke`: what the node says, for people or as JSON. Owns no fds.
 
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::client::Node;
 use super::versions::targets;
-use super::{Show, Target};
+use super::{Show, Target, print_bytes};
 use crate::compile::inspect::Kind;
 use crate::control::names::check_called;
 use crate::control::sync::Away;
@@ -95,7 +95,19 @@ fn limits(function: &Value) -> Vec<(&'static str, String)> {
     described.into_iter().flatten().map(|(option, unit, amount, _)| (option, unit.text(amount))).collect()
 }
 
-pub(super) async fn list(show: Show) -> anyhow::Result<()> {
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Those that were removed and can be restored
+    #[arg(long)]
+    removed: bool,
+    #[command(flatten)]
+    show: Show,
+}
+
+pub(super) async fn list(List { removed, show }: List) -> anyhow::Result<()> {
+    if removed {
+        return super::remove::list(&show).await;
+    }
     let functions = Node::new(&show.target).get("/v1/functions").await?;
     if show.json {
         print_json(&functions);
@@ -226,18 +238,16 @@ pub(super) async fn invoke(invoke: Invoke) -> anyhow::Result<()> {
         let error = serde_json::from_slice::<Value>(&bytes).unwrap_or_default();
         bail!("{}", error.get("error").and_then(Value::as_str).unwrap_or("the node gave no answer"));
     };
-    let mut stdout = std::io::stdout();
     if invoke.include {
-        stdout.write_all(&head(&response))?;
+        print_bytes(&head(&response));
     }
     let mut body = response.into_body();
     while let Some(frame) = body.frame().await {
         let frame = frame.context("the reply was cut short")?;
         if let Some(data) = frame.data_ref() {
-            stdout.write_all(data)?;
+            print_bytes(data);
         }
     }
-    stdout.flush()?;
     if status.is_client_error() || status.is_server_error() {
         bail!("HTTP {}; `sockhop logs {id}` shows what the function has written", status.as_u16());
     }

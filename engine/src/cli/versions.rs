@@ -222,7 +222,7 @@ pub(super) fn targets(alias: &Value, key: &str) -> String {
 }
 
 /// A time in milliseconds since 1970, as people read it.
-fn when(millis: u64) -> String {
+pub(super) fn when(millis: u64) -> String {
     humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(millis)).to_string()
 }
 

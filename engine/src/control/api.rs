@@ -10,7 +10,9 @@
 //!                                     kept, with trial=false it is asked nothing.
 //!                                     What `options` leave out is as the active version has it, but for `unset` (a list of
 //!                                     options), or the default with `fresh_options: true`
-//! DELETE /v1/functions/NAME
+//! DELETE /v1/functions/NAME           it can be restored for a day, but with ?for-good=true
+//! POST   /v1/functions/NAME/restore   {"id": "..."}, or without for what was removed last
+//! GET    /v1/removed                  what can be restored
 //! ...    /v1/functions/NAME/secrets      see [`secrets`]
 //! ANY    /v1/functions/NAME/invoke/PATH?QUERY      NAME may be NAME@ALIAS or NAME@VERSION
 //! GET    /v1/logs?QUERY, /v1/invocations/ID      see `logs`
@@ -32,7 +34,7 @@ use axum::extract::{DefaultBodyLimit, Multipart, Path, State};
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, Request, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get, put};
+use axum::routing::{any, get, post, put};
 use axum::{Json, Router, middleware};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixListener;
@@ -44,6 +46,7 @@ use super::functions::{Activation, ChangeError, Functions, TrialRequest};
 use super::invoke::{self, InvokeError};
 use super::status::{NodeStatus, Status, WorkerStatus};
 use super::tcp::{self, Admin};
+use super::versions_api::read;
 use super::{health, logs, names, secrets, top, versions_api};
 use crate::host::place;
 use crate::logs::Logs;
@@ -143,6 +146,7 @@ pub(crate) async fn serve(listener: UnixListener, admin: Option<Admin>, control:
         .with_state(Arc::clone(&control));
     let named = Router::new()
         .route("/v1/functions/{name}", get(inspect).put(deploy).delete(remove))
+        .route("/v1/functions/{name}/restore", post(restore))
         .route("/v1/functions/{name}/secrets", get(secrets::list))
         .route("/v1/functions/{name}/secrets/{key}", put(secrets::set).delete(secrets::remove))
         .layer(DefaultBodyLimit::disable())
@@ -154,6 +158,7 @@ pub(crate) async fn serve(listener: UnixListener, admin: Option<Admin>, control:
         .route("/v1/logs", get(logs::logs))
         .route("/v1/invocations/{id}", get(logs::invocation))
         .route("/v1/functions", get(list))
+        .route("/v1/removed", get(removed))
         .route("/v1/functions/{name}/invoke", any(call))
         .route("/v1/functions/{name}/invoke/", any(call))
         .route("/v1/functions/{name}/invoke/{*path}", any(call))
@@ -231,9 +236,41 @@ fn reuse(control: &Control, name: &str) -> Option<serde_json::Value> {
     (function.tally.reuses.iter().sum::<u64>() > 0).then_some(counts.into())
 }
 
-async fn remove(State(control): State<Arc<Control>>, Path(name): Path<String>) -> Result<StatusCode, Failed> {
-    control.functions.remove(&name).await?;
-    Ok(StatusCode::NO_CONTENT)
+async fn removed(State(control): State<Arc<Control>>) -> Result<Response, Failed> {
+    Ok(Json(control.functions.removed().await?).into_response())
+}
+
+async fn remove(State(control): State<Arc<Control>>, Path(name): Path<String>, uri: Uri) -> Result<Response, Failed> {
+    let for_good = asks(&uri, "for-good=true");
+    // A client that leaves now has asked for it all the same: what is begun comes to an end.
+    let removing = tokio::spawn(async move { control.functions.remove(&name, for_good).await });
+    Ok(match removing.await.unwrap_or(Err(ChangeError::Stopping))? {
+        Some(removed) => Json(removed).into_response(),
+        None => StatusCode::NO_CONTENT.into_response(),
+    })
+}
+
+/// What is to be restored, if not what was removed last.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Wanted {
+    id: Option<String>,
+}
+
+async fn restore(
+    State(control): State<Arc<Control>>,
+    Path(name): Path<String>,
+    body: axum::body::Bytes,
+) -> Result<Response, Failed> {
+    let wanted: Wanted = read(&body)?;
+    let restoring = tokio::spawn(async move { control.functions.restore(&name, wanted.id.as_deref()).await });
+    let restored = restoring.await.unwrap_or(Err(ChangeError::Stopping))?;
+    Ok(Json(restored).into_response())
+}
+
+/// Whether a query has this part.
+fn asks(uri: &Uri, what: &str) -> bool {
+    uri.query().unwrap_or_default().split('&').any(|asked| asked == what)
 }
 
 async fn deploy(
@@ -242,9 +279,8 @@ async fn deploy(
     uri: Uri,
     mut form: Multipart,
 ) -> Result<Response, Failed> {
-    let asked = |what: &str| uri.query().unwrap_or_default().split('&').any(|asked| asked == what);
-    let activation = if asked("activate=false") { Activation::Keep } else { Activation::Activate };
-    let trial = if asked("trial=false") { TrialRequest::Skipped } else { TrialRequest::Made };
+    let activation = if asks(&uri, "activate=false") { Activation::Keep } else { Activation::Activate };
+    let trial = if asks(&uri, "trial=false") { TrialRequest::Skipped } else { TrialRequest::Made };
     let deployed = deploy_form(&control, &name, (activation, trial), &mut form).await;
     if deployed.is_err() {
         // Read the rest away: closing on a client that is still sending would lose it the reason.

@@ -92,7 +92,7 @@ impl Functions {
     }
 
     /// Has a version's module in the cache, before all others.
-    async fn compile(&self, version: &Manifest) -> Result<(), ChangeError> {
+    pub(super) async fn compile(&self, version: &Manifest) -> Result<(), ChangeError> {
         if let Some(digest) = files::unhex(&version.artefact) {
             self.cache.make_ready(&self.cache.ensure(&digest, version.kind, Purpose::Back).await?);
         }
@@ -234,10 +234,20 @@ impl Functions {
 }
 
 /// A function as its foremost version, with its aliases; none when it has no version.
-fn told(function: &Function) -> Option<Value> {
+pub(super) fn told(function: &Function) -> Option<Value> {
     let mut told = serde_json::to_value(function.foremost()?.as_ref()).ok()?;
     told.as_object_mut()?.insert("aliases".to_owned(), told_aliases(function));
     Some(told)
+}
+
+/// `v3 active, of 3 versions`: what there is of a function, in a few words.
+pub(super) fn summed_up(function: &Function) -> String {
+    let foremost = function.foremost().map_or(0, |version| version.number);
+    let active = if function.active().is_some() { "active" } else { "not active" };
+    match function.versions().count() {
+        1 => format!("v{foremost}, {active}"),
+        several => format!("v{foremost}, {active}, of {several} versions"),
+    }
 }
 
 fn told_versions(function: &Function) -> Value {

@@ -37,7 +37,8 @@ struct Back {
     version: Option<String>,
 }
 
-fn read<T: DeserializeOwned + Default>(body: &Bytes) -> Result<T, Failed> {
+/// What a body says; without one, nothing.
+pub(super) fn read<T: DeserializeOwned + Default>(body: &Bytes) -> Result<T, Failed> {
     if body.is_empty() {
         return Ok(T::default());
     }

@@ -63,11 +63,21 @@ pub(super) async fn all_of(objects: &dyn Objects, name: &str) -> Result<Vec<Stri
     Ok(listed.iter().filter_map(|listed| Some(parts(&listed.key)?.1.to_owned())).collect())
 }
 
+/// Gives a function an identity that it had before.
+pub(super) async fn give(objects: &dyn Objects, name: &str, id: &str) -> Result<(), StoreError> {
+    objects.put(&format!("{FOLDER}{name}/{id}"), Vec::new()).await
+}
+
+/// Takes one of several from it.
+pub(super) async fn take_one(objects: &dyn Objects, name: &str, id: &str) -> Result<(), StoreError> {
+    objects.delete(&format!("{FOLDER}{name}/{id}")).await
+}
+
 /// Takes a function's identity from it; the ids that it had.
 pub(super) async fn take(objects: &dyn Objects, name: &str) -> Result<Vec<String>, StoreError> {
     let ids = all_of(objects, name).await?;
     for id in &ids {
-        objects.delete(&format!("{FOLDER}{name}/{id}")).await?;
+        take_one(objects, name, id).await?;
     }
     Ok(ids)
 }

@@ -30,6 +30,7 @@ use self::object::{OBJECT_BYTES_MAX, Place, Sealed, digits};
 pub(crate) use self::rules::{RuleError, check_key, check_value};
 use crate::store::error::StoreError;
 use crate::store::objects::{Objects, checked};
+use crate::store::removed::KeptSecrets;
 
 const PREFIX: &str = "secrets/";
 /// Objects that are read at a time.
@@ -58,6 +59,10 @@ pub(crate) enum SecretError {
         "function {function:?} was removed while its secret {key:?} was set, which is not kept; set it again for the next function of that name"
     )]
     Removed { function: String, key: String },
+    #[error(
+        "secrets are set for the next function {function:?} ({keys}), and the removed one has its own; remove them first: `sockhop secret remove {function} KEY`"
+    )]
+    InTheWay { function: String, keys: String },
     #[error("secret {key:?} cannot be encrypted: {source}")]
     Encrypt { key: String, source: std::io::Error },
     #[error(transparent)]
@@ -288,6 +293,51 @@ impl Secrets {
         owners.sort();
         owners.dedup();
         Ok(owners)
+    }
+
+    /// A function's secrets as the store has them now, to be kept while it is removed: encrypted, as they are.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(crate) async fn kept(&self, function: &str) -> Result<KeptSecrets, StoreError> {
+        self.refresh().await?;
+        let known = self.read();
+        let owner = known.of(function).map(|_| known.owner(function).to_owned());
+        let sealed = known.of(function).into_iter().flatten().filter_map(|(key, held)| {
+            // One that is unreadable here is so after it was restored.
+            Some((key.clone(), serde_json::to_value(held.sealed.as_ref().ok()?).ok()?))
+        });
+        Ok(KeptSecrets { owner: owner.or_else(|| known.identities.get(function).cloned()), sealed: sealed.collect() })
+    }
+
+    /// Gives a function that is restored its identity and its secrets again.
+    ///
+    /// # Errors
+    /// [`SecretError::InTheWay`] when others have been set meanwhile for the next function of that name.
+    pub(crate) async fn restore(&self, function: &str, kept: &KeptSecrets) -> Result<(), SecretError> {
+        self.refresh().await?;
+        let _alone = self.changing.lock().await;
+        let Some(owner) = &kept.owner else { return Ok(()) };
+        let standing = identity::all_of(&*self.objects, function).await?;
+        for other in standing.iter().filter(|id| *id != owner) {
+            if let Some(keys) = self.read().held.get(other) {
+                let keys = keys.keys().cloned().collect::<Vec<_>>().join(", ");
+                return Err(SecretError::InTheWay { function: function.to_owned(), keys });
+            }
+            // A deploy that got no further has left it.
+            identity::take_one(&*self.objects, function, other).await?;
+        }
+        identity::give(&*self.objects, function, owner).await?;
+        self.write().identities.insert(function.to_owned(), owner.clone());
+        for (key, sealed) in &kept.sealed {
+            let place = Place { owner, key };
+            let unfit = |_| SecretError::Unfit { function: function.to_owned(), key: key.clone() };
+            check_key(key)?;
+            let object = serde_json::from_value::<Sealed>(sealed.clone()).map_err(unfit)?.to_object();
+            self.objects.put(&place.object(), object.clone()).await?;
+            insert(&mut self.write().held, owner, key, Held::new(place, String::new(), Ok(object)));
+        }
+        Ok(())
     }
 
     /// Removes all secrets that belong to `owner`, whoever has set them.

@@ -278,3 +278,38 @@ async fn a_removal_that_dies_anywhere_can_be_called_again_and_leaves_nothing() {
         }
     }
 }
+
+#[tokio::test]
+async fn what_was_kept_of_a_function_is_restored_and_the_next_one_has_nothing_of_it() {
+    let folder = Folder::new();
+    // As it is today, and as an earlier build had it: by name.
+    for (name, is_there) in [("shop", false), ("cafe", true)] {
+        let (secrets, other) = (folder.node("a"), folder.node("without-key"));
+        secrets.identify(name, is_there).await.unwrap();
+        secrets.set(name, is_there, "A", b"one").await.unwrap();
+        other.refresh().await.unwrap();
+        secrets.set(name, is_there, "B", b"two").await.unwrap();
+        let before = revision_of(&secrets, name);
+        // A node needs no key for this, nor to have seen them.
+        let kept = other.kept(name).await.unwrap();
+        assert!(!serde_json::to_string(&kept).unwrap().contains("one"));
+        other.release(name).await.unwrap();
+        let prefix = format!("{PREFIX}{}/", kept.owner.as_ref().unwrap());
+        assert!(folder.objects().list(&prefix, "").await.unwrap().is_empty());
+        secrets.refresh().await.unwrap();
+        assert_eq!(secrets.list(name), vec![]);
+        secrets.set(name, false, "NEXT", b"else").await.unwrap();
+        assert_eq!(opened(&secrets, name), pairs(&[("NEXT", "else")]));
+        let why = other.restore(name, &kept).await.unwrap_err().to_string();
+        assert!(why.contains("NEXT") && why.contains("sockhop secret remove"), "{why}");
+        secrets.remove(name, "NEXT").await.unwrap();
+        // Ended anywhere, it is done again.
+        for _ in 0..2 {
+            other.restore(name, &kept).await.unwrap();
+        }
+        secrets.refresh().await.unwrap();
+        assert_eq!(opened(&secrets, name), pairs(&[("A", "one"), ("B", "two")]));
+        assert_eq!(revision_of(&secrets, name), before);
+        assert_eq!(secrets.kept(name).await.unwrap(), kept);
+    }
+}

@@ -91,6 +91,19 @@ impl Artefacts {
         Err(damaged(key))
     }
 
+    /// Checks that the store has the artefact, without reading it.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`] when it has not.
+    pub(super) async fn expect(&self, digest: &str) -> Result<(), StoreError> {
+        let shared = format!("{SHARED}{digest}");
+        let uploads = self.objects.list(&format!("{UPLOADS}{digest}/"), "").await?;
+        if uploads.is_empty() && self.objects.get_range(&shared, 0, 1).await?.is_none() {
+            return Err(StoreError::Missing { key: shared });
+        }
+        Ok(())
+    }
+
     /// Whether they are files of this machine wherever they are.
     fn are_files(&self) -> bool {
         self.objects.local_path(SHARED).is_some()

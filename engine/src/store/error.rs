@@ -20,6 +20,10 @@ pub(crate) enum StoreError {
         "the key {key:?} leads out of the store's folder, so nothing was read or written; it is made of a name that was not checked, please report it"
     )]
     Outside { key: String },
+    #[error(
+        "function {name:?} with all its versions has more than {bytes_max} bytes, which is too much to keep; --for-good removes it all the same"
+    )]
+    TooLargeToKeep { name: String, bytes_max: usize },
     #[error("the store has no object {key:?}; deploy the function again")]
     Missing { key: String },
     #[error(

@@ -1,8 +1,9 @@
 //! Several nodes on one store, one step of one of them at a time, in an order that a seed chooses.
-//! Whoever deploys the same file, removes old versions and tidies away meanwhile, however slowly:
-//! no version is ever without its artefact, and what an alias names is there in the end.
+//! Whoever deploys the same file, removes old versions or whole functions, restores them and tidies
+//! away meanwhile, however slowly: no version is ever without its artefact, nor is one that is kept of
+//! a removed function, and what an alias names is there in the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
 use std::path::Path;
 use std::pin::Pin;
@@ -11,17 +12,20 @@ use std::sync::atomic::AtomicU64;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 
-use super::tests::deploy;
+use super::tests::{deploy, remove, restore};
 use super::*;
+use crate::store::removed::REMOVED;
 use crate::store::unused::CHANGE_MAX;
 
 const SEEDS: u64 = 60;
-const STEPS: u32 = 1200;
+const STEPS: u32 = 3000;
 const NODES: usize = 4;
 /// Steps that a change takes at most: then it goes first. Tidying may take for ever.
-const CHANGE_STEPS: u32 = 250;
+const CHANGE_STEPS: u32 = 600;
 /// What a step takes, so that no change takes longer than [`CHANGE_MAX`].
-const STEP: Duration = Duration::from_secs(CHANGE_MAX.as_secs() / (CHANGE_STEPS as u64 + 100));
+const STEP: Duration = Duration::from_secs(CHANGE_MAX.as_secs() / (CHANGE_STEPS as u64 + 300));
+/// How long a removed function is kept: no shorter than any change takes.
+const KEPT_FOR: Duration = CHANGE_MAX;
 
 /// Numbers that look random and are the same in each run (the constants of Knuth's MMIX generator).
 struct Random(u64);
@@ -48,6 +52,8 @@ async fn step() {
 struct Bucket {
     objects: std::sync::Mutex<BTreeMap<String, (Vec<u8>, u64)>>,
     writes: AtomicU64,
+    /// The versions that each removed function has.
+    kept: std::sync::Mutex<BTreeMap<String, Vec<String>>>,
     /// The first version that was there without its artefact.
     incomplete: OnceLock<String>,
 }
@@ -66,15 +72,18 @@ impl Bucket {
         })
     }
 
-    /// Remembers a version that is there without its artefact.
+    /// Remembers a version that is there, or kept, without its artefact.
     fn look(&self) {
         let all = self.all();
+        let uploads = all.keys().filter(|key| key.starts_with(UPLOADS));
+        let uploads: BTreeSet<&str> = uploads.filter_map(|key| key.rsplit('/').next()).collect();
         let versions = all.keys().filter(|key| key.starts_with("versions/"));
-        for version in versions {
-            let id = version.rsplit(['/', '.']).nth(1).unwrap();
-            if !all.keys().any(|key| key.starts_with(UPLOADS) && key.ends_with(id)) {
-                let _ = self.incomplete.set(format!("{version} was there without its artefact"));
-            }
+        let versions = versions.map(|key| (key, key.rsplit(['/', '.']).nth(1).unwrap()));
+        let mut kept = self.kept.lock().unwrap();
+        kept.retain(|key, _| all.contains_key(key));
+        let kept = kept.iter().flat_map(|(key, ids)| ids.iter().map(move |id| (key, id.as_str())));
+        if let Some((key, id)) = versions.chain(kept).find(|(_, id)| !uploads.contains(id)) {
+            let _ = self.incomplete.set(format!("{key} was there without the artefact of {id}"));
         }
     }
 
@@ -117,6 +126,11 @@ impl Objects for Bucket {
     fn put<'a>(&'a self, key: &'a str, contents: Vec<u8>) -> Answer<'a, ()> {
         self.request(|bucket| {
             let write = bucket.writes.fetch_add(1, SeqCst);
+            if key.starts_with(REMOVED) {
+                let versions = Removed::read(key, contents.clone()).unwrap().function;
+                let ids = versions.versions().map(|version| version.version.clone()).collect();
+                bucket.kept.lock().unwrap().insert(key.to_owned(), ids);
+            }
             drop(bucket.all().insert(key.to_owned(), (contents, write)));
             bucket.look();
         })
@@ -165,12 +179,18 @@ async fn prune_oldest(repository: &Repository, name: &str) {
 fn begin<'a>(repository: &'a Repository, random: &mut Random, begun: u32, now: Instant) -> Task<'a> {
     let name = ["a", "b"][random.below(2)];
     let file = ["one", "two"][random.below(2)];
-    let (is_change, done): (bool, Pin<Box<dyn Future<Output = ()> + 'a>>) = match random.below(4) {
+    let (is_change, done): (bool, Pin<Box<dyn Future<Output = ()> + 'a>>) = match random.below(7) {
         0 => {
-            let tidied = async move { repository.remove_unused_artefacts(&Contents::new(), now).await.unwrap() };
+            let tidied = async move {
+                repository.clear_removed(KEPT_FOR, now).await.unwrap();
+                repository.remove_unused_artefacts(&Contents::new(), now).await.unwrap();
+            };
             (false, Box::pin(tidied))
         }
-        1 => (true, Box::pin(prune_oldest(repository, name))),
+        1 => (true, Box::pin(async move { remove(repository, name).await.unwrap() })),
+        // What was kept may have been cleared away meanwhile.
+        2 | 3 => (true, Box::pin(async move { drop(restore(repository, name).await) })),
+        4 => (true, Box::pin(prune_oldest(repository, name))),
         _ => (true, Box::pin(async move { drop(deploy(repository, name, file).await.unwrap()) })),
     };
     Task { begun, is_change, done }

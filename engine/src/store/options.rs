@@ -21,7 +21,8 @@ use crate::compile::inspect::{Kind, Wanted};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Options {
-    /// The function's name (default: from sockhop.toml, or the file's name)
+    /// The function's name (default: from sockhop.toml, or the file's name); of several in sockhop.toml, the only one to
+    /// deploy
     #[arg(long, value_name = "NAME")]
     #[serde(skip_serializing)]
     pub(crate) name: Option<String>,
@@ -108,7 +109,7 @@ pub(crate) struct Options {
     /// Let anybody name versions and aliases in addresses: NAME@v12, NAME@staging (default: only `sockhop invoke` may)
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) previews: Option<bool>,
-    /// A path that must answer 2xx before the version becomes active (default: it must only be instantiated)
+    /// A path that must answer 2xx before the version becomes active (default: / must, with less than 500)
     #[arg(long, value_name = "PATH")]
     pub(crate) health_path: Option<String>,
 }

@@ -9,6 +9,7 @@
 //! aliases/<name>/<alias>.json         what an alias means (a checked object, overwritten whole: the last write wins)
 //! identities/<name>/<identity>        what a function's secrets belong to (see [`crate::secrets`])
 //! secrets/<identity>/<KEY>            what is encrypted of them
+//! removed/<name>/<id>                 what was removed, for a day (see [`super::removed`])
 //! changed                             a random id, another one after every change: a hint to look, never the truth
 //! summary                             what many versions and aliases said, for nodes that are new (see [`super::summary`])
 //! ```
@@ -35,9 +36,10 @@ use super::files::Temporary;
 use super::first_format;
 use super::manifest::Manifest;
 use super::objects::{Answer, Listed, Objects, checked};
+use super::removed::{AllRemoved, Removed};
 use super::stored::{Stored, folder, key, parts, sealed};
 use super::summary;
-use super::unused::{Marks, Named, SHARED, UPLOADS, upload_key};
+use super::unused::{CHANGE_MAX, Marks, Named, SHARED, UPLOADS, upload_key};
 
 /// What this build writes, and what it reads besides.
 pub(super) const FORMAT: &str = "sockhop-store 2\n";
@@ -54,12 +56,14 @@ pub(crate) const CHANGED: &str = "changed";
 /// A store of functions.
 #[derive(Debug)]
 pub(crate) struct Repository {
-    objects: Arc<dyn Objects>,
+    pub(super) objects: Arc<dyn Objects>,
     artefacts: Arc<Artefacts>,
     /// It has been seen to be of today's format, with nothing left of another.
     prepared: AtomicBool,
     /// Artefacts that nothing named lately.
     marks: Mutex<Marks>,
+    /// Removed functions that are still kept.
+    pub(super) removed_marks: Mutex<Marks>,
 }
 
 /// What a store was found to be.
@@ -75,7 +79,13 @@ type Reading<'a, T> = Answer<'a, (String, Option<Seen<T>>)>;
 
 impl Repository {
     pub(crate) fn new(objects: Arc<dyn Objects>, artefacts: Arc<Artefacts>) -> Self {
-        Self { objects, artefacts, prepared: AtomicBool::new(false), marks: Mutex::default() }
+        Self {
+            objects,
+            artefacts,
+            prepared: AtomicBool::new(false),
+            marks: Mutex::default(),
+            removed_marks: Mutex::default(),
+        }
     }
 
     pub(crate) fn artefacts(&self) -> &Arc<Artefacts> {
@@ -147,7 +157,7 @@ impl Repository {
         Ok(())
     }
 
-    async fn put_all<'a, T: Stored + 'a>(
+    pub(super) async fn put_all<'a, T: Stored + 'a>(
         &self,
         all: impl Iterator<Item = (&'a String, &'a String, &'a Arc<T>)>,
     ) -> Result<(), StoreError> {
@@ -325,6 +335,11 @@ impl Repository {
     pub(crate) async fn put_alias(&self, alias: &Alias, versions: &[Arc<Manifest>]) -> Result<(), StoreError> {
         self.put(&alias.name, &alias.alias, alias).await?;
         self.note_change().await;
+        self.put_back(versions).await
+    }
+
+    /// Writes those of the versions that are not there.
+    pub(super) async fn put_back(&self, versions: &[Arc<Manifest>]) -> Result<(), StoreError> {
         for version in versions {
             let key = key::<Manifest>(&version.name, &version.version);
             if self.objects.get_range(&key, 0, 1).await?.is_none() {
@@ -367,14 +382,26 @@ impl Repository {
         self.remove_all::<Alias>(name).await
     }
 
-    /// Removes the rest of a function.
+    /// Removes the rest of a function: the versions with these ids. Should another node name one of
+    /// them meanwhile, it is put back as it was kept.
     ///
     /// # Errors
     /// When the store does not do it all. What it has done already, stays done.
-    pub(crate) async fn remove_versions(&self, name: &str) -> Result<(), StoreError> {
-        self.remove_all::<Manifest>(name).await?;
+    pub(crate) async fn remove_versions(
+        &self,
+        name: &str,
+        ids: &[String],
+        kept: Option<&Removed>,
+    ) -> Result<(), StoreError> {
+        for id in ids {
+            self.objects.delete(&key::<Manifest>(name, id)).await?;
+        }
         self.note_change().await;
-        Ok(())
+        let Some(kept) = kept else { return Ok(()) };
+        let function = self.read_function(name, &Contents::new()).await?;
+        let is_held = |id: &str| function.aliases().any(|alias| alias.holds(id));
+        let held = kept.function.versions().filter(|version| is_held(&version.version));
+        self.put_all(held.map(|version| (&version.name, &version.version, version))).await
     }
 
     async fn remove_all<T: Stored>(&self, name: &str) -> Result<(), StoreError> {
@@ -394,18 +421,23 @@ impl Repository {
         let mut marks = self.marks.lock().await;
         let mut listed = self.objects.list(UPLOADS, "").await?;
         listed.extend(self.objects.list(SHARED, "").await?);
-        // Read after they were listed: what a version had by then is named.
+        // Read after they were listed: what a version had by then is named. A removal keeps its versions
+        // before they go, a restored one has them before that goes: whichever is under way, one of these has them.
+        let removed = self.read_removed(None, AllRemoved::new()).await?;
         let contents = self.read_all(before).await?;
+        let removed = self.read_removed(None, removed).await?;
         if contents.values().any(|function| function.versions.values().any(|seen| seen.value.is_none())) {
             tracing::warn!("a version in the store cannot be read: artefacts stay, as one may be its");
             return Ok(());
         }
         let mut named = Named::default();
-        for version in contents.values().flat_map(|function| function.versions()) {
+        let kept = removed.values().flat_map(|(_, removed)| removed.function.versions());
+        for version in contents.values().flat_map(|function| function.versions()).chain(kept) {
             named.versions.insert(&version.version);
             named.artefacts.insert(&version.artefact);
         }
-        for key in marks.look(&listed, &named, now) {
+        listed.retain(|listed| named.lacks(&listed.key));
+        for key in marks.look(&listed, CHANGE_MAX, now) {
             self.objects.delete(&key).await?;
         }
         Ok(())

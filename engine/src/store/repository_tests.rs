@@ -3,6 +3,7 @@
 use abi::choice::ACTIVE;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
 
 use super::*;
 use crate::compile::inspect::Kind;
@@ -10,6 +11,7 @@ use crate::store::files;
 use crate::store::objects::directory::Directory;
 use crate::store::objects::{Answer, Listed};
 use crate::store::options::Options;
+use crate::store::removed::{KEPT_FOR, KeptSecrets};
 use crate::store::unused::CHANGE_MAX;
 
 /// A folder whose changes all fail after the first few, as when a node is killed there: nothing is tidied up either.
@@ -125,9 +127,13 @@ pub(super) async fn deploy(repository: &Repository, name: &str, artefact: &str) 
 }
 
 /// Removes a function, as a node does.
-async fn remove(repository: &Repository, name: &str) -> Result<(), StoreError> {
+pub(super) async fn remove(repository: &Repository, name: &str) -> Result<(), StoreError> {
+    repository.prepare().await?;
+    let function = repository.read_function(name, &Contents::new()).await?;
+    let mut kept = repository.begin_removal(name, &function, KeptSecrets::default()).await?;
     repository.remove_aliases(name).await?;
-    repository.remove_versions(name).await
+    let ids = repository.go_on_with_removal(name, kept.as_mut(), KeptSecrets::default()).await?;
+    repository.remove_versions(name, &ids, kept.as_ref()).await
 }
 
 /// What is served by each function; panics where that is half there.
@@ -209,7 +215,7 @@ async fn a_removal_that_dies_anywhere_leaves_all_or_nothing_to_be_served() {
         }
         let done = remove(&place.dying(steps), "a").await;
         let served = served(&place.open()).await;
-        assert_eq!(served.is_empty(), steps > 0, "after {steps} steps");
+        assert_eq!(served.is_empty(), steps > 1, "after {steps} steps: it is kept, and then goes");
         remove(&place.open(), "a").await.unwrap();
         assert!(place.open().read_all(&Contents::new()).await.unwrap().is_empty());
         if done.is_ok() {
@@ -217,6 +223,143 @@ async fn a_removal_that_dies_anywhere_leaves_all_or_nothing_to_be_served() {
         }
     }
     panic!("it never ends");
+}
+
+/// Restores the function that was removed last, as a node does, unless something is in the way.
+pub(super) async fn restore(repository: &Repository, name: &str) -> Result<(), StoreError> {
+    repository.prepare().await?;
+    let Some(removed) = repository.removed(Some(name)).await?.into_iter().next() else { return Ok(()) };
+    let standing = repository.read_function(name, &Contents::new()).await?;
+    if removed.is_blocked_by(&standing) {
+        return Ok(());
+    }
+    repository.restore_versions(&removed).await?;
+    repository.restore_aliases(&removed).await
+}
+
+/// A function of three versions, with an alias beside the active one.
+async fn function_in(place: &Place) -> Arc<Function> {
+    let repository = place.open();
+    let first = deploy(&repository, "a", "one").await.unwrap();
+    for artefact in ["two", "three"] {
+        deploy(&repository, "a", artefact).await.unwrap();
+    }
+    let staging = Alias::of("a", "staging", &first.version);
+    let staging = Alias { env: [("A".to_owned(), "1".to_owned())].into(), ..staging };
+    repository.put_alias(&staging, &[first]).await.unwrap();
+    repository.read_function("a", &Contents::new()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_removed_function_is_restored_as_it_was_until_it_is_cleared_away() {
+    let place = Place::new();
+    let function = function_in(&place).await;
+    remove(&place.open(), "a").await.unwrap();
+    let (repository, now) = (place.open(), Instant::now());
+    assert!(repository.read_all(&Contents::new()).await.unwrap().is_empty());
+    let tidy = async |after| {
+        repository.clear_removed(KEPT_FOR, now + after).await.unwrap();
+        repository.remove_unused_artefacts(&Contents::new(), now + after).await.unwrap();
+    };
+    // However old it is by any clock, it goes only when it has been seen for so long.
+    tidy(Duration::ZERO).await;
+    tidy(KEPT_FOR - Duration::from_secs(1)).await;
+    restore(&repository, "a").await.unwrap();
+    assert_eq!(repository.read_function("a", &Contents::new()).await.unwrap(), function);
+    assert_eq!(served(&repository).await.len(), 1, "with its artefacts");
+    // What is restored is in the way of restoring it again, and removed again it is kept again.
+    assert!(repository.removed(Some("a")).await.unwrap()[0].is_blocked_by(&function));
+    remove(&repository, "a").await.unwrap();
+    let [last, _] = &repository.removed(None).await.unwrap()[..] else { panic!("one for each removal") };
+    assert_eq!(last.function, *function);
+    tidy(KEPT_FOR).await;
+    assert_eq!(repository.removed(None).await.unwrap().len(), 1, "the later one");
+    tidy(KEPT_FOR * 2).await;
+    assert!(repository.removed(None).await.unwrap().is_empty());
+    tidy(KEPT_FOR * 2 + CHANGE_MAX).await;
+    assert!(!place.has_artefact(&function.foremost().unwrap().artefact));
+}
+
+#[tokio::test]
+async fn a_removal_that_dies_anywhere_can_be_undone_and_can_be_ended_and_undone() {
+    for steps in 0..20 {
+        let mut done = false;
+        for end_it in [false, true] {
+            let place = Place::new();
+            let function = function_in(&place).await;
+            done = remove(&place.dying(steps), "a").await.is_ok();
+            if end_it {
+                remove(&place.open(), "a").await.unwrap();
+                let left = place.open().read_function("a", &Contents::new()).await.unwrap();
+                assert!(left.is_empty(), "after {steps} steps");
+            }
+            restore(&place.open(), "a").await.unwrap();
+            let restored = place.open().read_function("a", &Contents::new()).await.unwrap();
+            assert_eq!(restored, function, "after {steps} steps");
+        }
+        if done {
+            return;
+        }
+    }
+    panic!("it never ends");
+}
+
+#[tokio::test]
+async fn a_restoring_that_dies_anywhere_can_be_done_again() {
+    for steps in 0..20 {
+        let place = Place::new();
+        let function = function_in(&place).await;
+        remove(&place.open(), "a").await.unwrap();
+        let done = restore(&place.dying(steps), "a").await.is_ok();
+        let is_there = !served(&place.open()).await.is_empty();
+        assert!(is_there || !done, "after {steps} steps");
+        restore(&place.open(), "a").await.unwrap();
+        let restored = place.open().read_function("a", &Contents::new()).await.unwrap();
+        assert_eq!(restored, function, "after {steps} steps");
+        if done {
+            return;
+        }
+    }
+    panic!("it never ends");
+}
+
+#[tokio::test]
+async fn a_new_function_is_in_the_way_of_a_removed_one_and_nothing_is_lost() {
+    let place = Place::new();
+    let (repository, function) = (place.open(), function_in(&place).await);
+    remove(&repository, "a").await.unwrap();
+    let new = deploy(&repository, "a", "one").await.unwrap();
+    assert_eq!(new.number, 1, "it has nothing of the removed one");
+    restore(&repository, "a").await.unwrap();
+    assert_eq!(served(&repository).await, [("a".to_owned(), Arc::clone(&new))]);
+    remove(&repository, "a").await.unwrap();
+    let removed = repository.removed(Some("a")).await.unwrap();
+    let counts: Vec<usize> = removed.iter().map(|removed| removed.function.versions().count()).collect();
+    assert_eq!(counts, [1, 3]);
+    assert_eq!(removed[1].function, *function);
+    assert!(repository.forget_removed("a").await.unwrap() && !repository.forget_removed("a").await.unwrap());
+}
+
+#[tokio::test]
+async fn a_removal_that_cannot_be_read_is_an_error_and_its_artefacts_stay() {
+    let place = Place::new();
+    let (repository, function) = (place.open(), function_in(&place).await);
+    remove(&repository, "a").await.unwrap();
+    let kept = place.picture().await.into_iter().find(|key| key.starts_with("removed/")).unwrap();
+    std::fs::write(place.store().join(kept), "damaged").unwrap();
+    assert!(matches!(repository.removed(None).await, Err(StoreError::Damaged { .. })));
+    let now = Instant::now();
+    for round in 0..3 {
+        assert!(repository.remove_unused_artefacts(&Contents::new(), now + round * CHANGE_MAX).await.is_err());
+    }
+    assert!(place.has_artefact(&function.foremost().unwrap().artefact));
+    // An artefact that is gone is told before anything is written.
+    deploy(&repository, "b", "else").await.unwrap();
+    remove(&repository, "b").await.unwrap();
+    std::fs::remove_dir_all(place.store().join("uploads")).unwrap();
+    let before = place.picture().await;
+    assert!(matches!(restore(&repository, "b").await, Err(StoreError::Missing { .. })));
+    assert_eq!(place.picture().await, before);
 }
 
 #[tokio::test]

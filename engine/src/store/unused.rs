@@ -33,7 +33,7 @@ pub(super) struct Named<'a> {
 
 impl Named<'_> {
     /// Whether the object under `key` is an artefact of ours that nothing names.
-    fn lacks(&self, key: &str) -> bool {
+    pub(super) fn lacks(&self, key: &str) -> bool {
         let digest = |text: &str| files::unhex(text).is_some();
         let upload = key.strip_prefix(UPLOADS).and_then(|rest| rest.split_once('/'));
         match (upload, key.strip_prefix(SHARED)) {
@@ -44,7 +44,7 @@ impl Named<'_> {
     }
 }
 
-/// Artefacts that nothing named when they were last looked at.
+/// Objects that were to go when they were last looked at, unless something changes.
 #[derive(Debug, Default)]
 pub(super) struct Marks {
     /// With their tags then, and when that began.
@@ -52,17 +52,17 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    /// Looks at all artefacts anew; the keys of those that go. `named` was read after they were
-    /// listed.
-    pub(super) fn look(&mut self, listed: &[Listed], named: &Named<'_>, now: Instant) -> Vec<String> {
+    /// Looks at all of them anew, and returns the keys of those that go: they were there unchanged at
+    /// every look for so long.
+    pub(super) fn look(&mut self, listed: &[Listed], after: Duration, now: Instant) -> Vec<String> {
         let mut marked = BTreeMap::new();
-        for listed in listed.iter().filter(|listed| named.lacks(&listed.key)) {
+        for listed in listed {
             let before = self.marked.get(&listed.key).filter(|(tag, _)| *tag == listed.tag);
             let since = before.map_or(now, |(_, since)| *since);
             marked.insert(listed.key.clone(), (listed.tag.clone(), since));
         }
         self.marked = marked;
-        let ripe = |(_, since): &(String, Instant)| now.duration_since(*since) >= CHANGE_MAX;
+        let ripe = |(_, since): &(String, Instant)| now.duration_since(*since) >= after;
         self.marked.iter().filter(|(_, mark)| ripe(mark)).map(|(key, _)| key.clone()).collect()
     }
 }
@@ -77,6 +77,12 @@ mod tests {
         Listed { key, bytes: 1, tag: tag.to_owned(), modified: SystemTime::UNIX_EPOCH }
     }
 
+    /// Looks at those artefacts that nothing names.
+    fn look(marks: &mut Marks, listed: &[Listed], named: &Named<'_>, now: Instant) -> Vec<String> {
+        let unnamed: Vec<Listed> = listed.iter().filter(|listed| named.lacks(&listed.key)).cloned().collect();
+        marks.look(&unnamed, CHANGE_MAX, now)
+    }
+
     #[test]
     fn what_nothing_names_goes_at_the_second_look_if_it_is_the_same() {
         let (digest, now) = (files::hex(&[7; 32]), Instant::now());
@@ -86,12 +92,12 @@ mod tests {
         let [none, versions] = [Named::default(), Named { versions: [id.as_str()].into(), ..Named::default() }];
         let mut marks = Marks::default();
         // Old as it may be: by its first look nobody knows for how long nothing has named it.
-        assert!(marks.look(&[listed(key.clone(), "1")], &none, now).is_empty());
-        assert!(marks.look(&[listed(key.clone(), "1")], &none, later - Duration::from_secs(1)).is_empty());
-        assert!(marks.look(&[listed(key.clone(), "2")], &none, later).is_empty(), "written anew");
-        assert!(marks.look(&[listed(key.clone(), "2")], &versions, later + CHANGE_MAX).is_empty());
-        assert!(marks.look(&[listed(key.clone(), "2")], &none, later + CHANGE_MAX).is_empty(), "named meanwhile");
-        assert_eq!(marks.look(&[listed(key.clone(), "2")], &none, later + 2 * CHANGE_MAX), [key]);
+        assert!(look(&mut marks, &[listed(key.clone(), "1")], &none, now).is_empty());
+        assert!(look(&mut marks, &[listed(key.clone(), "1")], &none, later - Duration::from_secs(1)).is_empty());
+        assert!(look(&mut marks, &[listed(key.clone(), "2")], &none, later).is_empty(), "written anew");
+        assert!(look(&mut marks, &[listed(key.clone(), "2")], &versions, later + CHANGE_MAX).is_empty());
+        assert!(look(&mut marks, &[listed(key.clone(), "2")], &none, later + CHANGE_MAX).is_empty(), "named meanwhile");
+        assert_eq!(look(&mut marks, &[listed(key.clone(), "2")], &none, later + 2 * CHANGE_MAX), [key]);
     }
 
     #[test]
@@ -106,8 +112,8 @@ mod tests {
         ];
         let all = keys.map(|key| listed(key, "1"));
         let mut marks = Marks::default();
-        marks.look(&all, &Named::default(), now);
-        assert!(marks.look(&all, &Named::default(), now + 2 * CHANGE_MAX).is_empty());
+        look(&mut marks, &all, &Named::default(), now);
+        assert!(look(&mut marks, &all, &Named::default(), now + 2 * CHANGE_MAX).is_empty());
     }
 
     #[test]
@@ -119,7 +125,7 @@ mod tests {
         for (round, named, gone) in
             [(0, &named, false), (1, &named, false), (2, &Named::default(), false), (3, &Named::default(), true)]
         {
-            let looked = marks.look(&[listed(key.clone(), "1")], named, now + round * CHANGE_MAX);
+            let looked = look(&mut marks, &[listed(key.clone(), "1")], named, now + round * CHANGE_MAX);
             assert_eq!(!looked.is_empty(), gone, "{round}");
         }
     }

@@ -21,7 +21,7 @@ struct OfFunction {
 }
 
 /// A tag, and what was read with it: as JSON of its own, so that one of another build's is left out and not all.
-type Object = (String, serde_json::Value);
+pub(super) type Object = (String, serde_json::Value);
 
 /// Writes down what was read of `store`.
 ///
@@ -48,7 +48,7 @@ pub(super) fn read(json: &[u8]) -> serde_json::Result<(String, Contents)> {
     Ok((written.store, written.functions.into_iter().map(function).collect()))
 }
 
-fn objects<T: Stored>(objects: &Objects<T>) -> BTreeMap<String, Object> {
+pub(super) fn objects<T: Stored>(objects: &Objects<T>) -> BTreeMap<String, Object> {
     let one = |(stem, seen): (&String, &Seen<T>)| {
         let value = serde_json::to_value(seen.value.as_deref()?).ok()?;
         Some((stem.clone(), (seen.tag.clone(), value)))
@@ -56,7 +56,7 @@ fn objects<T: Stored>(objects: &Objects<T>) -> BTreeMap<String, Object> {
     objects.iter().filter_map(one).collect()
 }
 
-fn seen<T: Stored>(name: &str, objects: BTreeMap<String, Object>) -> Objects<T> {
+pub(super) fn seen<T: Stored>(name: &str, objects: BTreeMap<String, Object>) -> Objects<T> {
     let one = |(stem, (tag, json)): (String, Object)| {
         let value = T::read(name, &stem, json.to_string().as_bytes()).ok()?;
         Some((stem, Seen { tag, value: Some(Arc::new(value)) }))

@@ -5,6 +5,7 @@
 
 mod deploy;
 mod deployed;
+mod removal;
 mod servable;
 mod trial;
 
@@ -38,6 +39,7 @@ use crate::store::files::{self, Temporary};
 use crate::store::known::Known;
 use crate::store::manifest::{Isolation, Manifest};
 use crate::store::options::OptionsError;
+use crate::store::removed::KEPT_FOR;
 use crate::store::repository::Repository;
 use crate::workers::supervise::{Command, TrialError};
 
@@ -79,6 +81,21 @@ pub(crate) enum ChangeError {
     TrialRequest { reason: String, invocation: Option<String> },
     #[error("there is no function {0:?}; `sockhop list` shows those there are")]
     Unknown(String),
+    #[error("function {0:?} is removed already; `sockhop restore {0}` brings it back")]
+    Removed(String),
+    #[error(
+        "nothing that was removed is kept under the name {0:?}; `sockhop list --removed` shows what can be restored"
+    )]
+    NothingRemoved(String),
+    #[error("no removal of function {name:?} has the id {id:?}; `sockhop list --removed` shows what can be restored")]
+    NoSuchRemoval { name: String, id: String },
+    #[error("function {0:?} is not removed; there is nothing to restore")]
+    NotRemoved(String),
+    #[error(
+        "another function {name:?} is deployed ({there}); to have the removed one instead: \
+         `sockhop remove {name}`, then `sockhop restore {name} {id}`"
+    )]
+    InTheWay { name: String, there: String, id: String },
     #[error(
         "version {version:?} of function {name:?} wants a worker of its own, and the function runs in shared ones; have an \
          alias mean it, which moves the whole function"
@@ -121,7 +138,12 @@ impl ChangeError {
     pub(crate) fn status(&self) -> u16 {
         match self {
             Self::Name(_) | Self::Options(_) | Self::Alias(_) | Self::AliasName(_) | Self::NewAlias { .. } => 400,
-            Self::Unknown(_) | Self::UnknownAlias { .. } | Self::Version(VersionError::Unknown { .. }) => 404,
+            Self::Unknown(_)
+            | Self::Removed(_)
+            | Self::NothingRemoved(_)
+            | Self::NoSuchRemoval { .. }
+            | Self::UnknownAlias { .. }
+            | Self::Version(VersionError::Unknown { .. }) => 404,
             Self::Inspect(_)
             | Self::Unhealthy { .. }
             | Self::TrialRequest { .. }
@@ -132,7 +154,9 @@ impl ChangeError {
                 | CacheError::Compile(CompileError::Refused(_) | CompileError::Failed(_) | CompileError::TooSlow),
             ) => 422,
             Self::Secret(
-                SecretError::Rule(RuleError::TooMany | RuleError::TooMuch { .. }) | SecretError::Removed { .. },
+                SecretError::Rule(RuleError::TooMany | RuleError::TooMuch { .. })
+                | SecretError::Removed { .. }
+                | SecretError::InTheWay { .. },
             ) => 409,
             Self::Secret(SecretError::Rule(_)) => 400,
             Self::Secret(SecretError::Unknown { .. }) => 404,
@@ -146,6 +170,8 @@ impl ChangeError {
             | Self::NoWorkerLeft(_)
             | Self::Version(VersionError::Ambiguous { .. })
             | Self::NotHere { .. }
+            | Self::NotRemoved(_)
+            | Self::InTheWay { .. }
             | Self::NotActive(_)
             | Self::NoPrevious(_)
             | Self::ActiveStays(_)
@@ -389,6 +415,7 @@ impl Functions {
         let before = self.contents.lock().await.clone();
         let cleared = async {
             self.repository.prepare().await?;
+            self.repository.clear_removed(KEPT_FOR, Instant::now()).await?;
             self.repository.remove_unused_artefacts(&before, Instant::now()).await
         };
         if let Err(error) = cleared.await {
@@ -431,33 +458,6 @@ impl Functions {
             () if own + self.workers > WORKERS_MAX => Err(ChangeError::NoWorkerLeft(name.to_owned())),
             () => Ok(()),
         }
-    }
-
-    /// Removes a function, and returns when no worker serves it any more.
-    pub(crate) async fn remove(&self, name: &str) -> Result<(), ChangeError> {
-        let _one_at_a_time = self.turn_to_change().await?;
-        let mut contents = self.contents_for(name).await?;
-        let mut changed = self.served.lock().await.clone();
-        if contents.remove(name).is_none() & changed.remove(name).is_none() {
-            return Err(ChangeError::Unknown(name.to_owned()));
-        }
-        // Its versions are the last to go: until then, `remove` can be called again for the rest.
-        self.repository.remove_aliases(name).await?;
-        let owners = self.secrets.release(name).await?;
-        self.repository.remove_versions(name).await?;
-        *self.contents.lock().await = contents;
-        // Whoever has set one meanwhile and still saw the function leaves it here.
-        let removed = async {
-            for owner in &owners {
-                self.secrets.remove_all(owner).await?;
-            }
-            Ok::<_, StoreError>(())
-        };
-        let removed = removed.await;
-        self.publish(changed.clone()).await?;
-        removed?;
-        self.forget_unused(&changed);
-        Ok(())
     }
 
     /// Sets a secret, and returns when no request begins without it any more. The function may come later.
