@@ -97,7 +97,7 @@ fn limits(function: &Value) -> Vec<(&'static str, String)> {
 
 #[derive(Debug, Args)]
 pub(crate) struct List {
-    /// Those that were removed and can be restored
+    /// List those that were removed and can be restored
     #[arg(long)]
     removed: bool,
     #[command(flatten)]

@@ -310,21 +310,33 @@ impl Secrets {
         Ok(KeptSecrets { owner: owner.or_else(|| known.identities.get(function).cloned()), sealed: sealed.collect() })
     }
 
-    /// Gives a function that is restored its identity and its secrets again.
+    /// Checks that a function's secrets can be restored, before anything else of it is.
     ///
     /// # Errors
     /// [`SecretError::InTheWay`] when others have been set meanwhile for the next function of that name.
-    pub(crate) async fn restore(&self, function: &str, kept: &KeptSecrets) -> Result<(), SecretError> {
+    pub(crate) async fn expect_restorable(&self, function: &str, kept: &KeptSecrets) -> Result<(), SecretError> {
         self.refresh().await?;
-        let _alone = self.changing.lock().await;
         let Some(owner) = &kept.owner else { return Ok(()) };
         let standing = identity::all_of(&*self.objects, function).await?;
-        for other in standing.iter().filter(|id| *id != owner) {
-            if let Some(keys) = self.read().held.get(other) {
-                let keys = keys.keys().cloned().collect::<Vec<_>>().join(", ");
-                return Err(SecretError::InTheWay { function: function.to_owned(), keys });
-            }
-            // A deploy that got no further has left it.
+        let known = self.read();
+        let keys = standing.iter().filter(|id| *id != owner).filter_map(|id| known.held.get(id));
+        let keys: Vec<&str> = keys.flat_map(|keys| keys.keys().map(String::as_str)).collect();
+        match keys.is_empty() {
+            true => Ok(()),
+            false => Err(SecretError::InTheWay { function: function.to_owned(), keys: keys.join(", ") }),
+        }
+    }
+
+    /// Gives a function that is restored its identity and its secrets again.
+    ///
+    /// # Errors
+    /// As [`Self::expect_restorable`], and when the store cannot be written; called again, it does the rest.
+    pub(crate) async fn restore(&self, function: &str, kept: &KeptSecrets) -> Result<(), SecretError> {
+        self.expect_restorable(function, kept).await?;
+        let _alone = self.changing.lock().await;
+        let Some(owner) = &kept.owner else { return Ok(()) };
+        for other in identity::all_of(&*self.objects, function).await?.iter().filter(|id| *id != owner) {
+            // A deploy that got no further has left it, and it has no secrets.
             identity::take_one(&*self.objects, function, other).await?;
         }
         identity::give(&*self.objects, function, owner).await?;

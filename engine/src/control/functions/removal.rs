@@ -83,6 +83,7 @@ impl Functions {
             }
         }
         self.check_limits(name, &self.served_with(name, function).await)?;
+        self.secrets.expect_restorable(name, &removed.secrets).await?;
         self.repository.restore_versions(&removed).await?;
         self.secrets.restore(name, &removed.secrets).await?;
         self.repository.restore_aliases(&removed).await?;
