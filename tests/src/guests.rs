@@ -48,7 +48,7 @@ pub fn trapping(names: &[&str]) -> Vec<u8> {
 }
 
 /// Bytes behind their length, as WebAssembly has it (LEB128).
-fn sized(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn sized(bytes: &[u8]) -> Vec<u8> {
     let (mut sized, mut left) = (Vec::new(), bytes.len());
     loop {
         let byte = u8::try_from(left % 128).expect("7 bits");

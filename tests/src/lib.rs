@@ -27,6 +27,7 @@ pub mod tls;
 pub mod upstream;
 pub mod wait;
 pub mod wasmtime;
+pub mod wat;
 
 pub use client::{Connection, Cut, Head, Reply};
 pub use node::{Node, NodeBuilder};

@@ -99,25 +99,27 @@ fn files_that_are_no_function() {
 /// A deployer is told by name what guests here do not have, and nothing of what it looked like inside.
 #[test]
 fn proposals_that_guests_do_not_have_are_named() {
-    // A command: `_start` and a memory; and what a section of types and one of tags say.
-    let command = |types: &[u8], tags: &[u8]| {
+    // A command: `_start`, which does what `code` says, and a memory of `memory`.
+    let command = |types: &[u8], memory: &[u8], code: &[u8]| {
         let section = |id: u8, content: &[u8]| [&[id, u8::try_from(content.len()).unwrap()], content].concat();
         let exports = [&[2, 6][..], b"_start", &[0, 0, 6], b"memory", &[2, 0]].concat();
-        let tags = if tags.is_empty() { Vec::new() } else { section(13, tags) };
-        let rest = [tags, section(7, &exports), section(10, &[1, 2, 0, 0x0b])].concat();
-        [guests::EMPTY_MODULE, &section(1, types), &section(3, &[1, 0]), &section(5, &[1, 0, 1]), &rest].concat()
+        let body = [&[1, u8::try_from(code.len() + 2).unwrap(), 0], code, &[0x0b]].concat();
+        let rest = [section(5, memory), section(7, &exports), section(10, &body)].concat();
+        [guests::EMPTY_MODULE, &section(1, types), &section(3, &[1, 0]), &rest].concat()
     };
     let place = Place::new();
-    let cases: [(&str, &[u8], &[u8]); 3] = [
-        ("exception handling", &[1, 0x60, 0, 0], &[1, 0, 0]),
-        ("garbage collection", &[2, 0x60, 0, 0, 0x5f, 0], &[]),
-        ("externref", &[2, 0x60, 0, 0, 0x60, 1, 0x6f, 0], &[]),
+    let (plain, one_page): (&[u8], &[u8]) = (&[1, 0x60, 0, 0], &[1, 0, 1]);
+    let cases: [(&str, &[u8], &[u8], &[u8]); 4] = [
+        ("legacy exception handling", plain, one_page, &[0x06, 0x40, 0x0b]),
+        ("custom page sizes", plain, &[1, 8, 1, 0], &[]),
+        ("stack switching", &[2, 0x60, 0, 0, 0x5d, 0], one_page, &[]),
+        ("wide arithmetic", plain, one_page, &[0x42, 0, 0x42, 0, 0x42, 0, 0x42, 0, 0xfc, 0x13, 0x1a, 0x1a]),
     ];
-    for (name, types, tags) in cases {
-        let file = place.file("needs.wasm", &command(types, tags));
+    for (name, types, memory, code) in cases {
+        let file = place.file("needs.wasm", &command(types, memory, code));
         place.refuses(name, &[&file, "--name", "bad"], &[name, "guests of this node do not have", "build it without"]);
     }
-    let plain = place.file("plain.wasm", &command(&[1, 0x60, 0, 0], &[]));
+    let plain = place.file("plain.wasm", &command(plain, one_page, &[]));
     place.node.cli(&["deploy", &plain, "--name", "plain"]).expect_code(0);
     place.node.stop();
 }

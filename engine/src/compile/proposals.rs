@@ -6,9 +6,7 @@ use wasmparser::{Validator, WasmFeatures};
 use super::inspect::Kind;
 
 /// What wasmtime knows and guests here do not have, under the names of the proposals.
-const LACKING: [(&str, WasmFeatures); 15] = [
-    ("garbage collection (gc)", WasmFeatures::GC),
-    ("exception handling", WasmFeatures::EXCEPTIONS),
+const LACKING: [(&str, WasmFeatures); 13] = [
     ("legacy exception handling", WasmFeatures::LEGACY_EXCEPTIONS),
     ("threads", WasmFeatures::THREADS),
     ("shared-everything threads", WasmFeatures::SHARED_EVERYTHING_THREADS),
@@ -26,8 +24,6 @@ const LACKING: [(&str, WasmFeatures); 15] = [
 /// Components of WASI 0.3 have it.
 const ASYNC: (&str, WasmFeatures) =
     ("the component model's async functions, outside of WASI 0.3", WasmFeatures::CM_ASYNC);
-/// What is left of reference types without a garbage collector has functions alone.
-const HOST_REFERENCES: &str = "references to the host's values (externref)";
 
 /// The proposals that the file, which is of `kind`, needs and has not got. None when it is refused for another reason.
 pub(super) fn lacking(bytes: &[u8], kind: Kind) -> Vec<&'static str> {
@@ -37,15 +33,11 @@ pub(super) fn lacking(bytes: &[u8], kind: Kind) -> Vec<&'static str> {
     if !is_valid(every) {
         return Vec::new();
     }
-    let mut lacking: Vec<&str> = LACKING
+    LACKING
         .iter()
         .filter(|(name, proposal)| (*name != ASYNC.0 || kind != Kind::Http03) && !is_valid(every - *proposal))
         .map(|(name, _)| *name)
-        .collect();
-    if lacking.is_empty() && !is_valid(every - WasmFeatures::GC_TYPES) {
-        lacking.push(HOST_REFERENCES);
-    }
-    lacking
+        .collect()
 }
 
 #[cfg(test)]
@@ -63,6 +55,8 @@ mod tests {
     fn what_the_compiler_refuses_is_named() {
         const NOTHING: (u8, &[u8]) = (1, &[1, 0x60, 0, 0]);
         const WIDE: &[u8] = &[1, 14, 0, 0x20, 0, 0x20, 0, 0x20, 0, 0x20, 0, 0xfc, 0x13, 0x1a, 0x1a, 0x0b];
+        // try, end, end.
+        const TRY: &[u8] = &[1, 5, 0, 0x06, 0x40, 0x0b, 0x0b];
         for (what, sections, named) in [
             ("nothing", &[][..], &[][..]),
             ("a tail call", &[NOTHING, (3, &[1, 0]), (10, &[1, 4, 0, 0x12, 0, 0x0b])], &[]),
@@ -70,14 +64,15 @@ mod tests {
             ("two tables", &[(4, &[2, 0x70, 0, 1, 0x70, 0, 1])], &[]),
             ("a 64-bit memory", &[(5, &[1, 4, 1])], &[]),
             ("a typed function reference", &[(1, &[2, 0x60, 0, 0, 0x60, 1, 0x63, 0, 0])], &[]),
-            ("a tag", &[NOTHING, (13, &[1, 0, 0])], &["exception handling"]),
-            ("a struct", &[(1, &[1, 0x5f, 0])], &["garbage collection (gc)"]),
+            ("a tag", &[NOTHING, (13, &[1, 0, 0])], &[]),
+            ("a struct", &[(1, &[1, 0x5f, 0])], &[]),
+            ("an externref", &[(1, &[1, 0x60, 1, 0x6f, 0])], &[]),
+            ("a try of before", &[NOTHING, (3, &[1, 0]), (10, TRY)], &["legacy exception handling"]),
             (
-                "a struct and a tag",
-                &[(1, &[2, 0x60, 0, 0, 0x5f, 0]), (13, &[1, 0, 0])],
-                &["garbage collection (gc)", "exception handling"],
+                "a shared memory and a page of one byte",
+                &[(5, &[2, 3, 1, 1, 8, 1, 0])],
+                &["threads", "custom page sizes"],
             ),
-            ("an externref", &[(1, &[1, 0x60, 1, 0x6f, 0])], &[HOST_REFERENCES]),
             ("a shared memory", &[(5, &[1, 3, 1, 1])], &["threads"]),
             ("a page of one byte", &[(5, &[1, 8, 1, 0])], &["custom page sizes"]),
             ("a continuation", &[(1, &[2, 0x60, 0, 0, 0x5d, 0])], &["stack switching"]),

@@ -13,9 +13,9 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 /// What glommio insists on being able to lock, per process.
 const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
 
-/// What a worker's pools of memories reserve, rounded up: 2,640 slots of 4 GiB and their guards for each of its two
-/// engines.
-const ADDRESS_SPACE_BYTES_MIN: usize = 24 << 40;
+/// What a worker's pools of memories reserve, rounded up: 3,960 slots of 4 GiB and their guards for
+/// each of its two engines.
+const ADDRESS_SPACE_BYTES_MIN: usize = 36 << 40;
 
 /// Answers of the kernel and its settings.
 #[derive(Debug, Clone, PartialEq, Eq)]

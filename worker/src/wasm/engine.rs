@@ -23,6 +23,9 @@ use crate::epoch::Ticker;
 const TABLES_PER_INSTANCE: u32 = 4;
 /// The same for memories. Most have one; composed ones have more.
 const MEMORIES_PER_INSTANCE: u32 = 2;
+/// One more memory, with which no instance is weighed: the heap of an instance whose modules have
+/// garbage-collected objects or exceptions. Address space is all that it costs the others.
+const GC_HEAPS_PER_INSTANCE: u32 = 1;
 const STACKS_PER_INSTANCE: u32 = 2;
 /// Bytes of a memory that are cleared in place when its slot is used again, rather than given back to the kernel.
 const MEMORY_KEEP_RESIDENT_BYTES: usize = 1024 * 1024;
@@ -145,7 +148,8 @@ fn engine(config: Config) -> Result<Engine> {
     pool.total_component_instances(instances)
         // The pool only counts them: no room is kept for one.
         .total_core_instances(instances * CORE_INSTANCES_MAX)
-        .total_memories(instances * MEMORIES_PER_INSTANCE)
+        .total_memories(instances * (MEMORIES_PER_INSTANCE + GC_HEAPS_PER_INSTANCE))
+        .total_gc_heaps(instances * GC_HEAPS_PER_INSTANCE)
         .total_tables(instances * TABLES_PER_INSTANCE)
         // An instance of WASI 0.3 keeps one between its requests, and may wait on a second.
         .total_stacks(instances * STACKS_PER_INSTANCE)

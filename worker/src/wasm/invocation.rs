@@ -21,7 +21,7 @@ use http::{Request, Response, StatusCode};
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::time::error::Elapsed;
-use wasmtime::PoolConcurrencyLimitError;
+use wasmtime::{GcHeapOutOfMemory, PoolConcurrencyLimitError};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi_http::WasiBody;
 
@@ -412,6 +412,11 @@ pub(super) fn failure(
     }
     if let Some(reason) = error.downcast_ref::<HeadError>() {
         return Some(Failure::BadReply { function: name(), reason: reason.to_string() });
+    }
+    // Of the heap's growth the limiter is not asked where a heap cannot grow at all.
+    if error.is::<GcHeapOutOfMemory<()>>() {
+        let limit_bytes = function.limits.memory_bytes_max;
+        return Some(Failure::OutOfMemory { function: name(), limit_bytes });
     }
     Some(match (error.downcast_ref::<I32Exit>(), instance.store.data().limits.refused()) {
         (Some(I32Exit(0)), _) => return None,

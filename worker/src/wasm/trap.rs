@@ -4,13 +4,16 @@
 
 use std::fmt::Write as _;
 
-use wasmtime::{FrameInfo, WasmBacktrace};
+use wasmtime::{FrameInfo, ThrownException, WasmBacktrace};
 
 /// The longest that a name is told.
 const NAME_BYTES_MAX: usize = 200;
 
 /// Why a guest's call ended in an error.
 pub(super) fn reason(error: &wasmtime::Error) -> String {
+    if error.is::<ThrownException>() {
+        return "it threw an exception that nothing caught".to_owned();
+    }
     // One of the causes is the backtrace, which is told by frames.
     let causes = error.chain().map(ToString::to_string).filter(|cause| !cause.contains("wasm backtrace:"));
     let reason = causes.collect::<Vec<_>>().join(": ").replace('\n', " ");
@@ -129,6 +132,14 @@ mod tests {
             assert_eq!(demangled(name), expected, "{name}");
         }
         assert_eq!(demangled(&"x".repeat(1000)).len(), NAME_BYTES_MAX);
+    }
+
+    #[test]
+    fn an_exception_that_leaves_the_guest_is_said_in_plain_words() {
+        let error = wasmtime::Error::from(ThrownException).context("a call");
+        assert_eq!(reason(&error), "it threw an exception that nothing caught");
+        let trap = wasmtime::Trap::UnreachableCodeReached.into();
+        assert_eq!(reason(&trap), "wasm `unreachable` instruction executed");
     }
 
     proptest! {

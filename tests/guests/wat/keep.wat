@@ -1,0 +1,15 @@
+  ;; Makes 8 MiB of rings that nothing holds, and keeps 1 MiB more than before.
+  (type $node (struct (field $next (mut (ref null $node)))
+    (field i64) (field i64) (field i64) (field i64)))
+  (type $bytes (array (mut i8)))
+  (type $page (struct (field $next (ref null $page)) (field $bytes (ref $bytes))))
+  (global $kept (mut (ref null $page)) (ref.null $page))
+  (func $work (result i32) (local $left i32) (local $node (ref $node))
+    (local.set $left (i32.const 180000))
+    (loop $more
+      (local.set $node (struct.new_default $node))
+      (struct.set $node $next (local.get $node) (local.get $node))
+      (br_if $more (local.tee $left (i32.sub (local.get $left) (i32.const 1)))))
+    (global.set $kept (struct.new $page (global.get $kept)
+      (array.new $bytes (i32.const 1) (i32.const 1048576))))
+    (i32.const 200))
