@@ -216,6 +216,7 @@ impl Node {
         let door = Door::open(&take_over).with_context(|| format!("the socket {take_over:?} cannot be opened"))?;
         let api = Control {
             functions: Arc::clone(&functions),
+            deploys: Arc::default(),
             supervisor: commands.clone(),
             shared: Arc::clone(&shared),
             logs: Arc::clone(&logs),

@@ -11,6 +11,7 @@ pub mod answer;
 pub mod bytes;
 pub mod client;
 pub mod collector;
+pub mod compilers;
 pub mod disk;
 pub mod faults;
 pub mod guests;

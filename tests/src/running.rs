@@ -1,5 +1,6 @@
 //! A child process with both streams captured and a guard that ends it.
 
+use std::fs::File;
 use std::io::Read;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::geteuid;
 
@@ -66,6 +68,24 @@ impl Running {
         let stdout = Capture::of(child.stdout.take().expect("piped above"));
         let stderr = Capture::of(child.stderr.take().expect("piped above"));
         Self { child, what, stdout, stderr, status: None }
+    }
+
+    /// Starts `command` with a terminal of this type (`TERM`) for its stderr, and stdout captured apart from it.
+    pub fn at_terminal(command: &mut Command, kind: &str) -> Self {
+        let size = Winsize { ws_row: 24, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
+        let terminal = openpty(&size, None).expect("the kernel has a terminal for us");
+        let what = format!("{command:?}");
+        let started = command
+            .env("TERM", kind)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::from(terminal.slave))
+            .spawn();
+        let mut child = started.unwrap_or_else(|e| panic!("cannot start {what}: {e}"));
+        // The command has kept its copy of the terminal, which would never end.
+        command.stderr(Stdio::null());
+        let stdout = Capture::of(child.stdout.take().expect("piped above"));
+        Self { child, what, stdout, stderr: Capture::of(File::from(terminal.master)), status: None }
     }
 
     /// The child's pid.

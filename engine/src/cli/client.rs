@@ -1,25 +1,31 @@
 //! The command line's end of the control API: HTTP over the node's Unix socket, or over TCP or TLS with its token. Owns one
 //! connection a request.
 
+use std::convert::Infallible;
 use std::io;
 use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant};
 
 use abi::problem::INVOCATION_ID_HEADER;
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
+use http_body_util::BodyExt as _;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use uuid::Uuid;
 
 use super::address::{Address, Attempt, NoNode, Target, existing, socket};
 use super::tls;
-use crate::control::token;
+use crate::control::{deploys, token};
 
 /// What a client of the admin listener has its token in, instead of the node's data folder.
 const TOKEN_VARIABLE: &str = "SOCKHOP_TOKEN";
@@ -32,6 +38,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// For how long a node that is being taken over is asked again: longer than workers take to start.
 const RETRY_FOR: Duration = Duration::from_secs(10);
+/// A body leaves in pieces of this size at most, so that it can be told how much of it has left.
+const PIECE_BYTES_MAX: usize = 64 * 1024;
 /// How often.
 const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -46,6 +54,46 @@ pub(super) struct Node {
     address: Option<Address>,
     folders: Vec<PathBuf>,
     ca: Option<PathBuf>,
+}
+
+/// A body, and how much of it has been taken by the connection.
+pub(super) struct Upload {
+    rest: Bytes,
+    sent: Arc<AtomicUsize>,
+}
+
+impl Upload {
+    /// A body of `bytes`; what of it has left is counted in `sent`.
+    fn new(bytes: Bytes, sent: Arc<AtomicUsize>) -> Self {
+        sent.store(0, Relaxed);
+        Self { rest: bytes, sent }
+    }
+}
+
+impl From<Bytes> for Upload {
+    fn from(bytes: Bytes) -> Self {
+        Self::new(bytes, Arc::default())
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut TaskContext<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let length = self.rest.len().min(PIECE_BYTES_MAX);
+        self.sent.fetch_add(length, Relaxed);
+        let piece = self.rest.split_to(length);
+        Poll::Ready((length > 0).then_some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.rest.len() as u64)
+    }
 }
 
 /// What a node asks of those who come over TCP.
@@ -112,7 +160,7 @@ impl Node {
         method: Method,
         path: &str,
         headers: &[(HeaderName, HeaderValue)],
-        body: Bytes,
+        body: impl Into<Upload>,
     ) -> anyhow::Result<Response<Incoming>> {
         let remote = self.address.as_ref().filter(|address| !matches!(address, Address::Socket(_)));
         let credential = remote.map(|address| self.credential(address)).transpose()?;
@@ -135,7 +183,7 @@ impl Node {
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        let request = request.body(Full::new(body)).with_context(|| format!("{path:?} is no path"))?;
+        let request = request.body(body.into()).with_context(|| format!("{path:?} is no path"))?;
         let sent = sender.send_request(request).await;
         let response = sent.context("the node ended the connection; its log may say why")?;
         // A function has its own say about who may call it.
@@ -162,9 +210,22 @@ impl Node {
         headers: &[(HeaderName, HeaderValue)],
         body: Bytes,
     ) -> anyhow::Result<Value> {
+        self.upload(method, path, headers, body, &Arc::default()).await
+    }
+
+    /// The same; what of the body has left is counted in `sent`.
+    async fn upload(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(HeaderName, HeaderValue)],
+        body: Bytes,
+        sent: &Arc<AtomicUsize>,
+    ) -> anyhow::Result<Value> {
         let give_up = Instant::now() + RETRY_FOR;
         let response = loop {
-            let response = self.request(method.clone(), path, headers, body.clone()).await?;
+            let upload = Upload::new(body.clone(), Arc::clone(sent));
+            let response = self.request(method.clone(), path, headers, upload).await?;
             if !response.headers().contains_key(RETRY_AFTER) || Instant::now() >= give_up {
                 break response;
             }
@@ -188,9 +249,17 @@ impl Node {
         self.json(Method::GET, path, &[], Bytes::new()).await
     }
 
-    pub(super) async fn put_form(&self, path: &str, boundary: &str, form: Bytes) -> anyhow::Result<Value> {
+    /// Sends a deploy, which is called `id` while it is under way; what of the form has left is counted in `sent`.
+    pub(super) async fn deploy(
+        &self,
+        path: &str,
+        id: &Uuid,
+        (boundary, form): (&str, Bytes),
+        sent: &Arc<AtomicUsize>,
+    ) -> anyhow::Result<Value> {
         let content_type = HeaderValue::from_str(&format!("multipart/form-data; boundary={boundary}"))?;
-        self.json(Method::PUT, path, &[(CONTENT_TYPE, content_type)], form).await
+        let id = (HeaderName::from_static(deploys::ID_HEADER), HeaderValue::from_str(&id.to_string())?);
+        self.upload(Method::PUT, path, &[(CONTENT_TYPE, content_type), id], form, sent).await
     }
 }
 

@@ -1,14 +1,17 @@
 //! `sockhop deploy`: a file, what the command line says of it, and what its `sockhop.toml` says. Owns no fds.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use bytesize::ByteSize;
 use clap::Args;
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::client::Node;
+use super::progress;
 use super::project::{self, Project, ProjectError};
 use super::show::{number, print_json, text};
 use super::urls::urls;
@@ -98,11 +101,15 @@ async fn send(deploy: &Deploy, node: &Node, function: Ready) -> anyhow::Result<(
     let Ready { name, options, artefact } = function;
     eprintln!("deploying {name}: {} ...", ByteSize(artefact.len() as u64).display().iec());
     let started = Instant::now();
-    let boundary = format!("sockhop-{}", uuid::Uuid::now_v7().simple());
+    let id = Uuid::now_v7();
+    let boundary = format!("sockhop-{}", id.simple());
     let form = form(&boundary, &serde_json::to_vec(&options)?, &artefact);
     let (activate, trial) = (!deploy.no_activate, !deploy.no_trial);
     let path = format!("/v1/functions/{name}?activate={activate}&trial={trial}");
-    let mut deployed = node.put_form(&path, &boundary, form.into()).await?;
+    let sent = Arc::default();
+    let upload = progress::Upload { bytes: form.len(), sent: Arc::clone(&sent) };
+    let deploying = node.deploy(&path, &id, (&boundary, form.into()), &sent);
+    let mut deployed = progress::shown(&node, &id, &upload, !deploy.json, deploying).await?;
     let (version, number) = (text(&deployed, "version").to_owned(), number(&deployed, "number"));
     let reference = if deploy.no_activate { format!("@v{number}") } else { String::new() };
     let previews = deployed["previews"].as_bool().unwrap_or_default();

@@ -1,6 +1,6 @@
 //! The command line. [`serve`] runs a node, [`mod@client`] talks to the control API of one
 //! ([`address`] says where it is, [`tls`] how it is reached from afar), [`deploy`] sends a function ([`project`] reads its
-//! `sockhop.toml`),
+//! `sockhop.toml`, [`progress`] shows how far it is),
 //! [`show`] prints what there is, [`remove`] removes one and restores it, [`logs`] what was logged, [`secret`] is for secrets, [`versions`] for versions and aliases,
 //! [`mod@top`] shows it as it changes, [`shell`] is for packagers.
 //!
@@ -15,6 +15,7 @@ mod address;
 mod client;
 mod deploy;
 mod logs;
+mod progress;
 mod project;
 mod remove;
 mod secret;

@@ -22,7 +22,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::child::{self, CompileError};
 use super::inspect::Kind;
-use super::queue::{Purpose, Queue};
+use super::queue::{Purpose, Queue, Step};
 use super::sealed::Sealed;
 use crate::store::artefacts::Artefacts;
 use crate::store::error::StoreError;
@@ -143,6 +143,11 @@ impl Cache {
         self.compilations.load(Relaxed)
     }
 
+    /// How many are before `number` in the line for a compiler.
+    pub(crate) fn ahead(&self, number: u64) -> usize {
+        self.queue.ahead(number)
+    }
+
     /// The key of an artefact's module on this machine. What can be run in two ways has two.
     pub(crate) fn key(&self, artefact: &Digest, kind: Kind) -> Digest {
         let compatibility = self.compatibility.get(&kind).map_or(&[][..], Vec::as_slice);
@@ -158,11 +163,12 @@ impl Cache {
     pub(crate) async fn ensure(&self, artefact: &Digest, kind: Kind, purpose: Purpose) -> Result<Digest, CacheError> {
         let key = self.key(artefact, kind);
         self.name([(key, (*artefact, kind))]);
-        self.compile(&key, kind, Source::Store(artefact), purpose).await?;
+        self.compile(&key, kind, Source::Store(artefact), purpose, &|_| {}).await?;
         Ok(key)
     }
 
     /// The same of an artefact that is not kept yet, but a file at `path`, for a deploy. Its module stays while it is held.
+    /// `tell` hears how far it is.
     ///
     /// # Errors
     /// [`CacheError`] when it does not compile or cannot be kept.
@@ -171,12 +177,13 @@ impl Cache {
         artefact: &Digest,
         kind: Kind,
         path: &Path,
+        tell: &(dyn Fn(Step) + Sync),
     ) -> Result<Held, CacheError> {
         let key = self.key(artefact, kind);
         *self.state().held.entry(key).or_default() += 1;
         let held = Held { cache: Arc::clone(self), key };
         self.name([(key, (*artefact, kind))]);
-        self.compile(&key, kind, Source::File(path), Purpose::Deploy).await?;
+        self.compile(&key, kind, Source::File(path), Purpose::Deploy, tell).await?;
         self.make_ready(&key);
         Ok(held)
     }
@@ -252,7 +259,7 @@ impl Cache {
             if !named {
                 return Err(CacheError::Unnamed);
             }
-            self.compile(&key, kind, Source::Store(&artefact), Purpose::Serving).await?;
+            self.compile(&key, kind, Source::Store(&artefact), Purpose::Serving, &|_| {}).await?;
             Arc::clone(&self).seal_elsewhere(key).await?;
         }
         self.sealed(&key).ok_or(CacheError::Unknown)
@@ -311,7 +318,14 @@ impl Cache {
     }
 
     /// Compiles a module unless it is there, once those have who came before.
-    async fn compile(&self, key: &Digest, kind: Kind, source: Source<'_>, purpose: Purpose) -> Result<(), CacheError> {
+    async fn compile(
+        &self,
+        key: &Digest,
+        kind: Kind,
+        source: Source<'_>,
+        purpose: Purpose,
+        tell: &(dyn Fn(Step) + Sync),
+    ) -> Result<(), CacheError> {
         let asked = Instant::now();
         let failed = || self.queue.failure(key, purpose, asked, Instant::now()).map(CacheError::Failed);
         if self.has(key) {
@@ -320,6 +334,8 @@ impl Cache {
         if let Some(error) = failed() {
             return Err(error);
         }
+        let ticket = self.queue.ticket();
+        tell(Step::Waiting { number: ticket.number });
         let _turn = self.queue.turn(key).await;
         let _place = self.queue.place(purpose).await;
         // Somebody may have been at it before.
@@ -334,7 +350,7 @@ impl Cache {
                 Source::File(path) => path.to_owned(),
                 Source::Store(artefact) => self.artefacts.local(&files::hex(artefact)).await?,
             };
-            self.run_compiler(key, kind, &path).await
+            self.run_compiler(key, kind, &path, tell).await
         };
         let made = made.await;
         match &made {
@@ -344,13 +360,20 @@ impl Cache {
         made
     }
 
-    async fn run_compiler(&self, key: &Digest, kind: Kind, source: &Path) -> Result<(), CacheError> {
+    async fn run_compiler(
+        &self,
+        key: &Digest,
+        kind: Kind,
+        source: &Path,
+        tell: &(dyn Fn(Step) + Sync),
+    ) -> Result<(), CacheError> {
         let path = self.path(key);
         let failed = |what| {
             let path = path.clone();
             move |source| CacheError::Module { what, path, source }
         };
         let temporary = files::Temporary::new(&self.folder).map_err(failed("written"))?;
+        tell(Step::Compiling);
         self.compilations.fetch_add(1, Relaxed);
         child::compile(kind, source, temporary.path()).await?;
         let (module_digest, module_bytes) = files::digest_of(temporary.path()).map_err(failed("read"))?;

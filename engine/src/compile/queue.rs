@@ -3,7 +3,7 @@
 //! Whoever asks for a module that is being compiled waits for that. A way back has a place of its own, which no deploy can take.
 //! Owns no fds.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,34 @@ pub(crate) enum Purpose {
     Serving,
 }
 
+/// How far it is with a module that somebody waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Others are before it, as [`ahead`](super::cache::Cache::ahead) of this number says.
+    Waiting { number: u64 },
+    /// Its compiler runs.
+    Compiling,
+}
+
+/// Those who want a compiler or have one, by numbers that grow.
+#[derive(Debug, Default)]
+struct Line {
+    next: u64,
+    numbers: BTreeSet<u64>,
+}
+
+/// A place in that line, until this is dropped.
+pub(super) struct Ticket<'a> {
+    queue: &'a Queue,
+    pub(super) number: u64,
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        lock(&self.queue.line).numbers.remove(&self.number);
+    }
+}
+
 /// A module that did not compile.
 #[derive(Debug)]
 struct Failed {
@@ -45,6 +73,7 @@ pub(super) struct Queue {
     /// Of modules that somebody compiles or waits for.
     turns: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
     failed: Mutex<HashMap<Digest, Failed>>,
+    line: Mutex<Line>,
     places: Semaphore,
     place_back: Semaphore,
 }
@@ -54,6 +83,7 @@ impl Default for Queue {
         Self {
             turns: Mutex::default(),
             failed: Mutex::default(),
+            line: Mutex::default(),
             places: Semaphore::new(COMPILERS_MAX),
             place_back: Semaphore::new(1),
         }
@@ -61,6 +91,20 @@ impl Default for Queue {
 }
 
 impl Queue {
+    /// The last place in the line.
+    pub(super) fn ticket(&self) -> Ticket<'_> {
+        let mut line = lock(&self.line);
+        let number = line.next;
+        line.next += 1;
+        line.numbers.insert(number);
+        Ticket { queue: self, number }
+    }
+
+    /// How many are before `number` in the line: they wait, or their compilers run.
+    pub(super) fn ahead(&self, number: u64) -> usize {
+        lock(&self.line).numbers.range(..number).count()
+    }
+
     /// Waits for whoever compiles this module.
     pub(super) async fn turn(&self, key: &Digest) -> OwnedMutexGuard<()> {
         let turn = {
@@ -155,6 +199,17 @@ mod tests {
         queue.failed(&KEY, "the disk".to_owned(), false, now);
         let later = now + Duration::from_millis(1);
         assert_eq!(queue.failure(&KEY, Purpose::Serving, later, later), None);
+    }
+
+    #[test]
+    fn who_comes_later_counts_those_before() {
+        let queue = Queue::default();
+        let (first, second, third) = (queue.ticket(), queue.ticket(), queue.ticket());
+        assert_eq!([&first, &second, &third].map(|ticket| queue.ahead(ticket.number)), [0, 1, 2]);
+        drop(second);
+        assert_eq!(queue.ahead(third.number), 1);
+        drop((first, third));
+        assert!(lock(&queue.line).numbers.is_empty(), "nothing is left behind");
     }
 
     #[tokio::test(flavor = "current_thread")]

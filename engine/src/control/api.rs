@@ -10,6 +10,7 @@
 //!                                     kept, with trial=false it is asked nothing.
 //!                                     What `options` leave out is as the active version has it, but for `unset` (a list of
 //!                                     options), or the default with `fresh_options: true`
+//! GET    /v1/deploys/ID               how far the deploy is that came with the header `sockhop-deploy-id: ID`, see [`deploys`]
 //! DELETE /v1/functions/NAME           it can be restored for a day, but with ?for-good=true
 //! POST   /v1/functions/NAME/restore   {"id": "..."}, or without for what was removed last
 //! GET    /v1/removed                  what can be restored
@@ -32,7 +33,7 @@ use abi::reference::split;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Multipart, Path, State};
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
-use axum::http::{HeaderValue, Request, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post, put};
 use axum::{Json, Router, middleware};
@@ -42,6 +43,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{oneshot, watch};
 
 use super::Life;
+use super::deploys::{self, Deploys, Underway};
 use super::functions::{Activation, ChangeError, Functions, TrialRequest};
 use super::invoke::{self, InvokeError};
 use super::status::{NodeStatus, Status, WorkerStatus};
@@ -61,6 +63,7 @@ const TRIAL_LINES_MAX: usize = 50;
 /// Everything a handler needs.
 pub(crate) struct Control {
     pub(crate) functions: Arc<Functions>,
+    pub(crate) deploys: Arc<Deploys>,
     pub(crate) supervisor: UnboundedSender<Command>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) logs: Arc<Logs>,
@@ -157,6 +160,7 @@ pub(crate) async fn serve(listener: UnixListener, admin: Option<Admin>, control:
         .route("/v1/top", get(top::top))
         .route("/v1/logs", get(logs::logs))
         .route("/v1/invocations/{id}", get(logs::invocation))
+        .route("/v1/deploys/{id}", get(deploys::progress))
         .route("/v1/functions", get(list))
         .route("/v1/removed", get(removed))
         .route("/v1/functions/{name}/invoke", any(call))
@@ -277,11 +281,13 @@ async fn deploy(
     State(control): State<Arc<Control>>,
     Path(name): Path<String>,
     uri: Uri,
+    headers: HeaderMap,
     mut form: Multipart,
 ) -> Result<Response, Failed> {
     let activation = if asks(&uri, "activate=false") { Activation::Keep } else { Activation::Activate };
     let trial = if asks(&uri, "trial=false") { TrialRequest::Skipped } else { TrialRequest::Made };
-    let deployed = deploy_form(&control, &name, (activation, trial), &mut form).await;
+    let underway = control.deploys.begin(&headers);
+    let deployed = deploy_form(&control, &name, (activation, trial), &mut form, underway).await;
     if deployed.is_err() {
         // Read the rest away: closing on a client that is still sending would lose it the reason.
         while let Ok(Some(_)) = form.next_field().await {}
@@ -294,6 +300,7 @@ async fn deploy_form(
     name: &str,
     steps: (Activation, TrialRequest),
     form: &mut Multipart,
+    underway: Underway,
 ) -> Result<Response, Failed> {
     // The cheapest refusals first, before anything is written.
     abi::name::check(name).map_err(ChangeError::from)?;
@@ -319,7 +326,7 @@ async fn deploy_form(
                 // A client that leaves now has asked for it all the same: what is begun comes to an end.
                 let deploying = tokio::spawn({
                     let (control, name) = (Arc::clone(control), name.to_owned());
-                    async move { control.functions.deploy(&name, options, steps, received).await }
+                    async move { control.functions.deploy(&name, options, steps, received, &underway.progress).await }
                 });
                 let deployed = match deploying.await.unwrap_or(Err(ChangeError::Stopping)) {
                     Err(error @ ChangeError::TrialRequest { .. }) => return Err(with_log(control, error).await),

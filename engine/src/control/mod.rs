@@ -2,13 +2,14 @@
 //!
 //! axum on a Unix socket, and on TCP if asked, on a thread and runtime of its own, so that uploads and disks never hold up the
 //! supervisor. [`api`] is the wire, [`tcp`] the way in from elsewhere and [`token`] its key, [`functions`] what is deployed and how
-//! that changes, [`sync`] how a node keeps up with what others deploy, [`mod@versions`] versions and aliases with their
+//! that changes, [`deploys`] how far that is, [`sync`] how a node keeps up with what others deploy, [`mod@versions`] versions and aliases with their
 //! [wire](versions_api), [`catalogue`] what workers are told of all functions, [`secrets`] the wire of secrets, [`slots`] functions'
 //! places on the board, [`invoke`] a call through the front door, [`status`] what is told of workers, [`health`] what probes and
 //! Prometheus ask, [`top`] what `sockhop top` does, [`logs`] what `sockhop logs` does, [`names`] what a path may name.
 
 pub(crate) mod api;
 mod catalogue;
+pub(crate) mod deploys;
 pub(crate) mod functions;
 mod health;
 mod invoke;

@@ -10,7 +10,8 @@ use abi::limits::VERSIONS_PER_FUNCTION_MAX;
 
 use super::deployed::{Deployed, File, inherited, kind_of};
 use super::trial::Question;
-use super::{Activation, ChangeError, Functions, TrialRequest};
+use super::{Activation, ChangeError, Functions, Phase, Progress, TrialRequest};
+use crate::compile::queue::Step;
 use crate::store::alias::Alias;
 use crate::store::contents::Function;
 use crate::store::files::{self, Temporary};
@@ -29,13 +30,14 @@ struct Planned {
 
 impl Functions {
     /// Deploys a received and synced file under `name`, and returns when every worker serves it. It has been instantiated here by
-    /// then, and has answered.
+    /// then, and has answered. `progress` is told each step.
     pub(crate) async fn deploy(
         &self,
         name: &str,
         options: Options,
         (activation, trial): (Activation, TrialRequest),
         received: Temporary,
+        progress: &Progress,
     ) -> Result<Deployed, ChangeError> {
         abi::name::check(name)?;
         let before = self.served.lock().await.get(name).and_then(|function| function.foremost().cloned());
@@ -45,9 +47,11 @@ impl Functions {
         };
         options.check(kind)?;
         let (digest, bytes) = files::digest_of(received.path()).map_err(ChangeError::Received)?;
-        let module = self.cache.ensure_from(&digest, kind, received.path()).await?;
+        let tell = |step: Step| progress.enter(step.into());
+        let module = self.cache.ensure_from(&digest, kind, received.path(), &tell).await?;
+        progress.enter(Phase::WaitingForTrial);
         let _one_at_a_time = self.deploying.lock().await;
-        let file = File { kind, digest, bytes, received: &received };
+        let file = File { kind, digest, bytes, received: &received, progress };
         let deployed = self.try_and_keep(name, &options, (activation, trial), &file).await;
         drop(module);
         match &deployed {
@@ -70,8 +74,10 @@ impl Functions {
         file: &File<'_>,
     ) -> Result<Deployed, ChangeError> {
         loop {
+            file.progress.enter(Phase::Trying);
             let tried = self.plan(name, options, activation, file).await?;
             self.try_planned(&tried, trial).await?;
+            file.progress.enter(Phase::Storing);
             let _no_change = self.turn_to_change().await?;
             let planned = self.plan(name, options, activation, file).await?;
             // Somebody went back, or deployed on another node: it may have other options now.
@@ -134,6 +140,7 @@ impl Functions {
         contents.insert(name.clone(), Arc::new(changed));
         *self.contents.lock().await = contents;
         *self.candidate() = None;
+        file.progress.enter(Phase::Publishing { workers: self.workers });
         self.publish(served).await?;
         if let Err(error) = self.prune(&name).await {
             tracing::warn!("old versions of function {name:?} stay for now: {error}");

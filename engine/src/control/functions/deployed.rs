@@ -5,18 +5,20 @@ use std::sync::Arc;
 use abi::message::Digest;
 use serde_json::{Value, json};
 
+use super::Progress;
 use crate::compile::inspect::{InspectError, Kind, Wanted, inspect};
 use crate::store::files::Temporary;
 use crate::store::inherit::changes;
 use crate::store::manifest::Manifest;
 use crate::store::options::{Options, OptionsError};
 
-/// A received file that compiles.
+/// A received file that compiles, and whom its deploy tells how far it is.
 pub(super) struct File<'a> {
     pub(super) kind: Kind,
     pub(super) digest: Digest,
     pub(super) bytes: u64,
     pub(super) received: &'a Temporary,
+    pub(super) progress: &'a Progress,
 }
 
 /// A version that was made.

@@ -5,6 +5,7 @@
 
 mod deploy;
 mod deployed;
+mod progress;
 mod removal;
 mod servable;
 mod trial;
@@ -23,6 +24,7 @@ use abi::reference::AliasNameError;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 
+pub(crate) use self::progress::{Phase, Progress};
 use super::catalogue;
 use super::slots::Slots;
 use super::sync::StoreState;
@@ -508,6 +510,11 @@ impl Functions {
 
     pub(crate) fn compilations(&self) -> u64 {
         self.cache.compilations()
+    }
+
+    /// How many are before this number in the line for a compiler.
+    pub(super) fn compilers_ahead(&self, number: u64) -> usize {
+        self.cache.ahead(number)
     }
 
     /// Makes `changed` what is served, and returns when every worker does.

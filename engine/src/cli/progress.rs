@@ -1,0 +1,178 @@
+//! How far a deploy is, in one line at a terminal that is gone at the end; without a terminal,
+//! nothing. Owns no fds.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use bytesize::ByteSize;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::client::Node;
+
+/// How often the line is drawn, and so what a deploy must last to be seen.
+const DRAW_INTERVAL: Duration = Duration::from_millis(100);
+/// How often the node is asked.
+const ASK_INTERVAL: Duration = Duration::from_millis(250);
+/// Upload, compiler, trial, store, workers.
+const STEPS: u64 = 5;
+/// Of a step, for the bar.
+const PARTS: u64 = 4;
+
+/// What is sent, and how much of it has left.
+pub(super) struct Upload {
+    pub(super) bytes: usize,
+    pub(super) sent: Arc<AtomicUsize>,
+}
+
+/// What a node says of a deploy. Another build's may have phases that this one does not know.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(tag = "phase", rename_all = "kebab-case")]
+enum Phase {
+    WaitingForCompiler {
+        ahead: u64,
+    },
+    Compiling,
+    WaitingForTrial,
+    Trying,
+    Storing,
+    Publishing {
+        workers: u64,
+    },
+    /// Its file comes, or it is at something new.
+    #[serde(other)]
+    Other,
+}
+
+/// The phase that was told last, and when it began.
+struct Told {
+    phase: Phase,
+    began: Instant,
+}
+
+/// Waits for `deploying`, and shows meanwhile how far it is, if it is `wanted` and there is a
+/// terminal.
+pub(super) async fn shown<T>(
+    node: &Node,
+    id: &Uuid,
+    upload: &Upload,
+    wanted: bool,
+    deploying: impl Future<Output = T>,
+) -> T {
+    // It is hidden where there is no terminal, or a dumb one; it has no colours.
+    let target = if wanted { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let line = ProgressBar::with_draw_target(Some(STEPS * PARTS), target);
+    if line.is_hidden() {
+        return deploying.await;
+    }
+    if let Ok(style) = ProgressStyle::with_template("{spinner} [{bar:20}] {wide_msg}") {
+        line.set_style(style.progress_chars("=> ").tick_chars("|/-\\ "));
+    }
+    let told = RefCell::new(None);
+    let path = format!("/v1/deploys/{id}");
+    let asking = async {
+        loop {
+            tokio::time::sleep(ASK_INTERVAL).await;
+            if upload.sent.load(Relaxed) < upload.bytes {
+                continue;
+            }
+            // A node of an earlier build does not know; nor does one that has just ended it.
+            if let Ok(said) = node.get(&path).await {
+                let age = said["seconds"].as_f64().and_then(|age| Duration::try_from_secs_f64(age).ok());
+                let began = Instant::now().checked_sub(age.unwrap_or_default()).unwrap_or_else(Instant::now);
+                told.replace(serde_json::from_value(said).ok().map(|phase| Told { phase, began }));
+            }
+        }
+    };
+    let began = Instant::now();
+    let drawing = async {
+        loop {
+            tokio::time::sleep(DRAW_INTERVAL).await;
+            let (position, message) = describe(upload, told.borrow().as_ref(), began, Instant::now());
+            line.set_message(message);
+            line.set_position(position);
+            line.tick();
+        }
+    };
+    let deployed = tokio::select! {
+        biased;
+        deployed = deploying => deployed,
+        never = drawing => never,
+        never = asking => never,
+    };
+    line.finish_and_clear();
+    deployed
+}
+
+/// Where the bar is, and what stands behind it.
+fn describe(upload: &Upload, told: Option<&Told>, began: Instant, now: Instant) -> (u64, String) {
+    let sent = upload.sent.load(Relaxed);
+    let size = |bytes: usize| ByteSize(bytes as u64).display().iec();
+    if sent < upload.bytes {
+        let part = sent as u64 * PARTS / upload.bytes as u64;
+        return (part, format!("uploading, {} of {}", size(sent), size(upload.bytes)));
+    }
+    let since = |began| Seconds(now.saturating_duration_since(began));
+    let Some(Told { phase, began }) = told else {
+        return (PARTS, format!("uploaded, the node is at it, {}", since(began)));
+    };
+    let (step, what) = match phase {
+        Phase::Other => (1, "the node is at it".to_owned()),
+        Phase::WaitingForCompiler { ahead } => (1, format!("waiting for a compiler, {ahead} before it")),
+        Phase::Compiling => (1, "compiling".to_owned()),
+        Phase::WaitingForTrial => (2, "waiting for another deploy's trial".to_owned()),
+        Phase::Trying => (2, "trying it".to_owned()),
+        Phase::Storing => (3, "storing it".to_owned()),
+        Phase::Publishing { workers } => {
+            (4, format!("publishing it to {workers} worker{}", if *workers == 1 { "" } else { "s" }))
+        }
+    };
+    (step * PARTS, format!("{what}, {}", since(*began)))
+}
+
+/// Whole seconds that have passed.
+struct Seconds(Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} s", self.0.as_secs())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn line(sent: usize, told: Option<serde_json::Value>) -> (u64, String) {
+        let upload = Upload { bytes: 4 << 20, sent: Arc::new(sent.into()) };
+        let began = Instant::now();
+        let told = told.map(|told| Told { phase: serde_json::from_value(told).unwrap(), began });
+        describe(&upload, told.as_ref(), began, began + Duration::from_millis(12_900))
+    }
+
+    #[test]
+    fn each_phase_has_its_line() {
+        assert_eq!(line(2 << 20, None), (2, "uploading, 2.0 MiB of 4.0 MiB".to_owned()));
+        let sent = |told| line(4 << 20, told);
+        // A node of an earlier build does not say.
+        assert_eq!(sent(None), (4, "uploaded, the node is at it, 12 s".to_owned()));
+        for (told, position, said) in [
+            (json!({ "phase": "receiving", "seconds": 1 }), 4, "the node is at it, 12 s"),
+            (json!({ "phase": "of a later build", "more": {} }), 4, "the node is at it, 12 s"),
+            (json!({ "phase": "waiting-for-compiler", "ahead": 2 }), 4, "waiting for a compiler, 2 before it, 12 s"),
+            (json!({ "phase": "compiling", "seconds": 12.9 }), 4, "compiling, 12 s"),
+            (json!({ "phase": "waiting-for-trial" }), 8, "waiting for another deploy's trial, 12 s"),
+            (json!({ "phase": "trying" }), 8, "trying it, 12 s"),
+            (json!({ "phase": "storing" }), 12, "storing it, 12 s"),
+            (json!({ "phase": "publishing", "workers": 1 }), 16, "publishing it to 1 worker, 12 s"),
+            (json!({ "phase": "publishing", "workers": 2 }), 16, "publishing it to 2 workers, 12 s"),
+        ] {
+            assert_eq!(sent(Some(told)), (position, said.to_owned()));
+        }
+    }
+}
