@@ -6,40 +6,14 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use harness::process::{children, signal};
+use harness::compilers::{Stopped, compilers};
+use harness::process::signal;
 use harness::{Node, wait};
 use nix::sys::signal::Signal;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 const PATIENTLY: Duration = Duration::from_secs(60);
-
-/// The compilers that run.
-fn compilers(node: &Node) -> Vec<u32> {
-    let is_compiler = |pid: &u32| {
-        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        line.split(|byte| *byte == 0).nth(1) == Some(b"compile")
-    };
-    children(node.pid()).into_iter().filter(is_compiler).collect()
-}
-
-/// Goes on with what it stopped, whatever becomes of the test.
-struct Stopped(u32);
-
-impl Stopped {
-    /// The next compiler that is found.
-    fn one(node: &Node) -> Self {
-        let pid = wait::until("a compiler runs", PATIENTLY, || compilers(node).first().copied());
-        signal(pid, Signal::SIGSTOP);
-        Self(pid)
-    }
-}
-
-impl Drop for Stopped {
-    fn drop(&mut self) {
-        harness::process::signal_if_there(self.0, Signal::SIGCONT);
-    }
-}
 
 #[test]
 fn nobody_waits_for_the_compiler_of_a_deploy_but_those_who_want_the_same() {
@@ -61,17 +35,34 @@ fn nobody_waits_for_the_compiler_of_a_deploy_but_those_who_want_the_same() {
         changed.join().unwrap();
         assert_eq!(node.version_at("/it/"), 2);
         assert!(!first.is_finished() && !second.is_finished());
-        assert_eq!(compilers(&node), [stopped.0], "a second deploy of the same file waits for the first");
+        assert_eq!(compilers(&node), [stopped.pid()], "a second deploy of the same file waits for the first");
         // It is the last to run, and the first to go when memory runs out.
-        let about = |what: &str| fs::read_to_string(format!("/proc/{}/{what}", stopped.0)).unwrap();
+        let about = |what: &str| fs::read_to_string(format!("/proc/{}/{what}", stopped.pid())).unwrap();
         let nice = || about("stat").rsplit_once(')').unwrap().1.split_whitespace().nth(16) == Some("5");
-        signal(stopped.0, Signal::SIGCONT);
+        signal(stopped.pid(), Signal::SIGCONT);
         wait::until("its priority is low", PATIENTLY, || nice().then_some(()));
         assert_eq!(about("oom_score_adj").trim(), "500");
         first.join().unwrap();
         second.join().unwrap();
     });
     assert_eq!(node.status().node.compilations, 3);
+    node.stop();
+}
+
+#[test]
+fn a_compiler_that_somebody_else_kills_is_told_as_one_without_memory() {
+    let node = Node::start();
+    let page = harness::guests::path("page");
+    let arguments = ["deploy", page.to_str().unwrap(), "--name", "it"];
+    let failed = thread::scope(|scope| {
+        let deploy = scope.spawn(|| node.cli(&arguments));
+        let stopped = Stopped::one(&node);
+        signal(stopped.pid(), Signal::SIGKILL);
+        deploy.join().unwrap()
+    });
+    // As the kernel does: nothing but the signal tells.
+    failed.expect_error(&["killed", "most likely by the kernel", "takes some", "MiB", "free", "add swap"]);
+    node.cli(&arguments).expect_code(0);
     node.stop();
 }
 

@@ -109,7 +109,7 @@ async fn send(deploy: &Deploy, node: &Node, function: Ready) -> anyhow::Result<(
     let sent = Arc::default();
     let upload = progress::Upload { bytes: form.len(), sent: Arc::clone(&sent) };
     let deploying = node.deploy(&path, &id, (&boundary, form.into()), &sent);
-    let mut deployed = progress::shown(&node, &id, &upload, !deploy.json, deploying).await?;
+    let mut deployed = progress::shown(node, &id, &upload, !deploy.json, deploying).await?;
     let (version, number) = (text(&deployed, "version").to_owned(), number(&deployed, "number"));
     let reference = if deploy.no_activate { format!("@v{number}") } else { String::new() };
     let previews = deployed["previews"].as_bool().unwrap_or_default();

@@ -22,6 +22,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::child::{self, CompileError};
 use super::inspect::Kind;
+use super::memory::{Budget, Size};
 use super::queue::{Purpose, Queue, Step};
 use super::sealed::Sealed;
 use crate::store::artefacts::Artefacts;
@@ -111,6 +112,7 @@ pub(crate) struct Cache {
     /// Apart from `state`, which is held while the index is written: who asks for a module must not wait for that.
     sealed: Mutex<Sealed<Arc<OwnedFd>>>,
     queue: Queue,
+    budget: Budget,
     compilations: AtomicU64,
 }
 
@@ -135,7 +137,8 @@ impl Cache {
         let compatibility = Kind::ALL.into_iter().map(|kind| Ok((kind, child::compatibility(kind)?)));
         let compatibility = compatibility.collect::<Result<_, CompileError>>()?;
         let (sealed, queue, compilations) = (Mutex::default(), Queue::default(), AtomicU64::new(0));
-        Ok(Self { folder, artefacts, compatibility, state, sealed, queue, compilations })
+        let budget = Budget::default();
+        Ok(Self { folder, artefacts, compatibility, state, sealed, queue, budget, compilations })
     }
 
     /// How many times the compiler has run since the node started.
@@ -350,7 +353,7 @@ impl Cache {
                 Source::File(path) => path.to_owned(),
                 Source::Store(artefact) => self.artefacts.local(&files::hex(artefact)).await?,
             };
-            self.run_compiler(key, kind, &path, tell).await
+            self.run_compiler(key, kind, &path, (purpose, tell)).await
         };
         let made = made.await;
         match &made {
@@ -365,17 +368,25 @@ impl Cache {
         key: &Digest,
         kind: Kind,
         source: &Path,
-        tell: &(dyn Fn(Step) + Sync),
+        (purpose, tell): (Purpose, &(dyn Fn(Step) + Sync)),
     ) -> Result<(), CacheError> {
         let path = self.path(key);
         let failed = |what| {
             let path = path.clone();
             move |source| CacheError::Module { what, path, source }
         };
+        let size = Size::of_file(source).await.map_err(|error| CacheError::Module {
+            what: "made, as what it is made of cannot be read",
+            path: path.clone(),
+            source: error,
+        })?;
+        // Until the compiler has ended, what it takes is not there for others.
+        let share = self.budget.share(size, purpose).await.map_err(CompileError::from)?;
         let temporary = files::Temporary::new(&self.folder).map_err(failed("written"))?;
         tell(Step::Compiling);
         self.compilations.fetch_add(1, Relaxed);
-        child::compile(kind, source, temporary.path()).await?;
+        child::compile(kind, source, temporary.path(), &share.plan).await?;
+        drop(share);
         let (module_digest, module_bytes) = files::digest_of(temporary.path()).map_err(failed("read"))?;
         if module_bytes > MODULE_BYTES_MAX {
             return Err(CacheError::TooLarge { bytes: module_bytes });

@@ -4,8 +4,9 @@
 //! reads one file and writes another, both by path.
 
 use std::io;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use nix::sys::prctl;
@@ -14,12 +15,15 @@ use nix::sys::signal::Signal;
 use wasmtime::Engine;
 
 use super::inspect::{Kind, is_core};
+use super::memory::{Plan, Short};
 use super::proposals;
 
-/// Address space of the child. Cranelift needs some hundred MiB for a component of 30 MB.
+/// Address space of the child. What it really takes, [`memory`](super::memory) estimates.
 const ADDRESS_SPACE_BYTES_MAX: u64 = 6 * 1024 * 1024 * 1024;
 /// Processor time of the child.
 const CPU_TIME_MAX: Duration = Duration::from_secs(300);
+/// So much later comes SIGKILL, which could not be told from that of a kernel without memory; SIGXCPU is sent before.
+const CPU_TIME_GRACE: Duration = Duration::from_secs(10);
 /// Wall time of the child, kept by the parent.
 const WALL_TIME_MAX: Duration = Duration::from_secs(180);
 
@@ -30,6 +34,10 @@ const OOM_SCORE_ADJ: &str = "500";
 
 /// What a Rust program ends with that panics.
 const PANICKED: i32 = 101;
+/// What one says that is given no memory, before it ends with SIGABRT.
+const NO_MEMORY: &str = "memory allocation of ";
+/// How many threads rayon makes, and so wasmtime.
+const THREADS_VARIABLE: &str = "RAYON_NUM_THREADS";
 /// So much of what the child says is passed on.
 const SAID_BYTES_MAX: usize = 2048;
 
@@ -44,32 +52,57 @@ pub(crate) enum CompileError {
         "compiling took longer than {WALL_TIME_MAX:?} and was stopped; the component or module is too large for this machine"
     )]
     TooSlow,
-    #[error("the compiler ended with {status}, likely at its limit of {} MiB of memory or {CPU_TIME_MAX:?} of processor time", ADDRESS_SPACE_BYTES_MAX >> 20)]
-    Ended { status: std::process::ExitStatus },
+    #[error(
+        "the compiler took more than {CPU_TIME_MAX:?} of processor time, its limit, and was stopped; the component or module is too large for this node"
+    )]
+    TooMuchTime,
+    #[error(
+        "the compiler could not have the memory it asked for, within its limit of {} MiB of address space: {plan}", ADDRESS_SPACE_BYTES_MAX >> 20
+    )]
+    TooMuchMemory { plan: Plan },
+    #[error(
+        "the compiler was killed, not by this node, most likely by the kernel for want of memory: {plan}. Give it more \
+         memory, or add swap; the kernel's log (`dmesg`) tells whom it killed"
+    )]
+    Killed { plan: Plan },
+    #[error(transparent)]
+    Short(#[from] Short),
+    #[error("the compiler ended with {status}: {said}")]
+    Ended { status: ExitStatus, said: String },
     #[error("the compiler cannot be started: {0}")]
     Start(#[source] io::Error),
     #[error("wasmtime refuses its settings: {0}")]
     Settings(String),
 }
 
-/// Compiles `input`, which is of `kind`, into `output` in a child process.
+/// Compiles `input`, which is of `kind`, into `output` in a child process, as planned.
 ///
 /// # Errors
 /// [`CompileError`]; `output` is then incomplete or missing.
-pub(crate) async fn compile(kind: Kind, input: &Path, output: &Path) -> Result<(), CompileError> {
+pub(crate) async fn compile(kind: Kind, input: &Path, output: &Path, plan: &Plan) -> Result<(), CompileError> {
     // By this name it is the binary that runs, even when its file has been replaced by another build.
     let mut command = tokio::process::Command::new("/proc/self/exe");
     command.arg0("sockhop").args(["compile", "--kind", kind.name()]).arg(input).arg(output);
-    command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    command.env_clear().env(THREADS_VARIABLE, plan.threads.to_string());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
     let child = command.spawn().map_err(CompileError::Start)?;
     let ended = tokio::time::timeout(WALL_TIME_MAX, child.wait_with_output()).await;
     let ended = ended.map_err(|_| CompileError::TooSlow)?.map_err(CompileError::Start)?;
-    match ended.status.code() {
-        Some(0) => Ok(()),
-        Some(1) => Err(CompileError::Refused(said(&ended.stderr))),
-        Some(PANICKED) => Err(CompileError::Failed(said(&ended.stderr))),
-        _ => Err(CompileError::Ended { status: ended.status }),
-    }
+    verdict(ended.status, said(&ended.stderr), plan)
+}
+
+/// What it means that the child ended so.
+fn verdict(status: ExitStatus, said: String, plan: &Plan) -> Result<(), CompileError> {
+    Err(match (status.code(), status.signal()) {
+        (Some(0), _) => return Ok(()),
+        (Some(1), _) => CompileError::Refused(said),
+        (Some(PANICKED), _) => CompileError::Failed(said),
+        (_, Some(libc::SIGXCPU)) => CompileError::TooMuchTime,
+        // Ours comes with the time limit, which is told before, or when nobody is there to be told.
+        (_, Some(libc::SIGKILL)) => CompileError::Killed { plan: plan.clone() },
+        (_, Some(libc::SIGABRT)) if said.contains(NO_MEMORY) => CompileError::TooMuchMemory { plan: plan.clone() },
+        _ => CompileError::Ended { status, said },
+    })
 }
 
 /// What the child said, which may quote the file.
@@ -103,7 +136,7 @@ pub(crate) fn run(kind: Kind, input: &PathBuf, output: &PathBuf) -> Result<(), S
 fn limit() -> nix::Result<()> {
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     setrlimit(Resource::RLIMIT_AS, ADDRESS_SPACE_BYTES_MAX, ADDRESS_SPACE_BYTES_MAX)?;
-    setrlimit(Resource::RLIMIT_CPU, CPU_TIME_MAX.as_secs(), CPU_TIME_MAX.as_secs())?;
+    setrlimit(Resource::RLIMIT_CPU, CPU_TIME_MAX.as_secs(), (CPU_TIME_MAX + CPU_TIME_GRACE).as_secs())?;
     // What serves comes first, and when memory runs out this is what can be done again.
     // The file is root's while the process cannot be dumped (proc(5)); there is no secret in this one.
     prctl::set_dumpable(true)?;
@@ -141,4 +174,25 @@ pub(crate) fn compatibility(kind: Kind) -> Result<Vec<u8>, CompileError> {
     let mut bytes = Bytes(Vec::new());
     std::hash::Hash::hash(&engine(kind)?.precompile_compatibility_hash(), &mut bytes);
     Ok(bytes.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_told_by_its_cause() {
+        let plan = Plan::for_tests(2, 300 << 20);
+        let end = |raw: i32, said: &str| verdict(ExitStatus::from_raw(raw), said.to_owned(), &plan).unwrap_err();
+        let killed = end(libc::SIGKILL, "").to_string();
+        assert!(killed.contains("by the kernel") && killed.contains("300.0 MiB"), "{killed}");
+        assert!(!killed.contains("6144"), "it was no limit of ours: {killed}");
+        assert!(end(libc::SIGXCPU, "").to_string().contains("300s of processor time"));
+        let no_memory = end(libc::SIGABRT, "memory allocation of 4096 bytes failed").to_string();
+        assert!(no_memory.contains("6144 MiB of address space"), "{no_memory}");
+        assert!(matches!(end(libc::SIGABRT, "stack overflow"), CompileError::Ended { .. }));
+        assert!(matches!(end(1 << 8, "why"), CompileError::Refused(why) if why == "why"));
+        assert!(matches!(end(PANICKED << 8, "why"), CompileError::Failed(_)));
+        assert!(verdict(ExitStatus::from_raw(0), String::new(), &plan).is_ok());
+    }
 }

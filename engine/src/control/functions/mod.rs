@@ -153,8 +153,14 @@ impl ChangeError {
             Self::Trial(TrialError::NoWorker | TrialError::Slow(_)) => 503,
             Self::Cache(
                 CacheError::Failed(_)
-                | CacheError::Compile(CompileError::Refused(_) | CompileError::Failed(_) | CompileError::TooSlow),
+                | CacheError::Compile(
+                    CompileError::Refused(_)
+                    | CompileError::Failed(_)
+                    | CompileError::TooSlow
+                    | CompileError::TooMuchTime,
+                ),
             ) => 422,
+            Self::Cache(CacheError::Compile(CompileError::Short(_) | CompileError::Killed { .. })) => 503,
             Self::Secret(
                 SecretError::Rule(RuleError::TooMany | RuleError::TooMuch { .. })
                 | SecretError::Removed { .. }
