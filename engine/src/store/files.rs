@@ -6,7 +6,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use sha2::{Digest as _, Sha256};
 
@@ -93,13 +93,22 @@ pub(crate) fn sweep(folder: &Path, age: Duration) -> io::Result<()> {
         let id = entry.file_name().to_string_lossy().strip_prefix(TEMPORARY_PREFIX).map(uuid::Uuid::try_parse);
         if id.is_some_and(|id| id.is_ok()) {
             let written = entry.metadata().and_then(|metadata| metadata.modified());
+            let is_old = |written| {
+                let now = now_in(folder);
+                age.is_zero() || now.is_ok_and(|now| now.duration_since(written).unwrap_or_default() >= age)
+            };
             // Without an age it has gone already, or is left for the next time.
-            if written.is_ok_and(|written| written.elapsed().unwrap_or_default() >= age) {
+            if written.is_ok_and(is_old) {
                 found(std::fs::remove_file(entry.path()))?;
             }
         }
     }
     Ok(())
+}
+
+/// The time by the clock that files in `folder` are written by, which may be another machine's.
+fn now_in(folder: &Path) -> io::Result<SystemTime> {
+    std::fs::metadata(Temporary::new(folder)?.path())?.modified()
 }
 
 /// None for what is not there.

@@ -1,10 +1,13 @@
 //! A page of a bucket's listing (Amazon S3 API, ListObjectsV2), as XML. Pure; owns no fds.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
 
 use crate::store::objects::Listed;
+
+/// Since 1970.
+const YEAR_9999: Duration = Duration::from_secs(253_370_764_800);
 
 /// A page: the objects on it, and how to ask for the next one, if there is one.
 #[derive(Debug, PartialEq, Eq)]
@@ -48,8 +51,8 @@ pub(super) fn read(text: &str, prefix: &str) -> Result<Page, String> {
         let key = object.key.strip_prefix(prefix)?;
         let unfinished = key.is_empty() || key.split('/').any(|part| part.is_empty() || part.starts_with('.'));
         let tag = format!("{} {}", object.etag, object.modified);
-        // What has no time is as if it were new: it is not tidied away.
-        let modified = humantime::parse_rfc3339(&object.modified).unwrap_or_else(|_| SystemTime::now());
+        // What has no time is newer than anything, by whatever clock: it is not tidied away.
+        let modified = humantime::parse_rfc3339(&object.modified).unwrap_or(SystemTime::UNIX_EPOCH + YEAR_9999);
         (!unfinished).then(|| Listed { key: key.to_owned(), bytes: object.bytes, tag, modified })
     };
     let next = body.next.filter(|token| body.is_truncated && !token.is_empty());
