@@ -25,7 +25,6 @@ use crate::control::api::{self, Control};
 use crate::control::functions::{Functions, Surroundings};
 use crate::control::tcp::Admin;
 use crate::control::token::{self, Token};
-use crate::control::versions::Keep;
 use crate::control::{Life, sync};
 use crate::core::fleet;
 use crate::dispatch::Snapshot;
@@ -43,6 +42,7 @@ use crate::store::known::Known;
 use crate::store::objects::guarded::Guarded;
 use crate::store::objects::{self, Objects};
 use crate::store::repository::Repository;
+use crate::store::retention::{Policy, Retention};
 use crate::takeover::{self, Door, Giver, Successor};
 use crate::traces::Traces;
 use crate::workers::Binary;
@@ -142,6 +142,7 @@ struct Node {
     commands: UnboundedSender<Command>,
     supervisor: Supervisor,
     shards: Vec<Shard>,
+    retention: Arc<Retention>,
     logs: (Arc<Logs>, logs::Keeper),
 }
 
@@ -169,17 +170,14 @@ impl Node {
         let key = key.with_context(|| resolved.whence("secrets_key"))?;
         let secrets = Arc::new(Secrets::new(Arc::clone(&objects), key, &config.data.join("cache")));
         let (commands, received): (UnboundedSender<Command>, UnboundedReceiver<Command>) = unbounded_channel();
-        let (logs, keeper) = start_logs(resolved, Arc::clone(&objects), commands.clone())?;
+        let (of_node, interval) = ((config.data.as_path(), &*logs::node_name()), *config.retention_interval);
+        let retention = Retention::new(Arc::clone(&objects), of_node, Policy::of(config), interval)?;
+        let retention = Arc::new(retention);
+        let (logs, keeper) = start_logs(resolved, (Arc::clone(&objects), Arc::clone(&retention)), commands.clone())?;
         let stored = (Repository::new(objects, artefacts), known, Arc::clone(&secrets));
         let shared_workers: Vec<usize> =
             (0..config.workers_per_core).flat_map(|_| cores.iter().copied()).take(WORKERS_MAX).collect();
-        let surroundings = Surroundings {
-            workers: shared_workers.len(),
-            keep: Keep {
-                count: usize::try_from(config.versions_kept).unwrap_or(usize::MAX),
-                age: *config.versions_kept_for,
-            },
-        };
+        let surroundings = Surroundings { workers: shared_workers.len(), retention: Arc::clone(&retention) };
         let loaded = Functions::load(stored, Arc::clone(&cache), commands.clone(), surroundings).await;
         let (functions, catalogue) = loaded?;
 
@@ -227,7 +225,20 @@ impl Node {
         };
         start_control(api::bind(&control)?, admin, api, *config.sync_interval)?;
         let logs = (logs, keeper);
-        Ok(Self { life, door, sockets, addresses, functions, fixed, shared, commands, supervisor, shards, logs })
+        Ok(Self {
+            life,
+            door,
+            sockets,
+            addresses,
+            functions,
+            fixed,
+            shared,
+            commands,
+            supervisor,
+            shards,
+            retention,
+            logs,
+        })
     }
 
     /// Serves to the end.
@@ -238,7 +249,9 @@ impl Node {
         (successor, upgrade): (&Successor, &mut Signal),
         stop: &mut Stop,
     ) -> anyhow::Result<()> {
-        let Self { life, door, sockets, addresses, functions, commands, mut supervisor, shards, logs, .. } = self;
+        let Self {
+            life, door, sockets, addresses, functions, commands, mut supervisor, shards, retention, logs, ..
+        } = self;
         shards.iter().for_each(Shard::accept);
         for place in places(data) {
             // Clients are served already, and must not suffer from it.
@@ -267,6 +280,7 @@ impl Node {
         let given = supervisor.run_until(std::pin::pin!(until)).await;
         if let Some(given) = given {
             life.send_replace(Life::Replaced);
+            retention.hand_over();
             let (connections, forwarded) = given.forward();
             supervisor.hand_over_to(connections);
             shards.into_iter().for_each(|shard| shard.stop(Backlog::Leave));
@@ -339,21 +353,17 @@ async fn end_traces(logs: &Logs) {
 /// Starts what keeps the log, and what sends spans of it, with its spool in the data folder.
 fn start_logs(
     resolved: &Resolved,
-    store: Arc<dyn Objects>,
+    store: (Arc<dyn Objects>, Arc<Retention>),
     commands: UnboundedSender<Command>,
 ) -> anyhow::Result<(Arc<Logs>, logs::Keeper)> {
     let config = &resolved.settings;
-    let kept = logs::Kept {
-        age_ms: u64::try_from(config.logs_kept_for.as_millis()).unwrap_or(u64::MAX),
-        bytes: config.logs_kept_size.as_u64(),
-    };
     let instance = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let traces = config.otlp_endpoint.as_deref().map(|endpoint| {
         anyhow::ensure!(config.logs.is_on(), "spans are made of what is logged: leave --logs on");
         Ok(Traces::start(endpoint, config.otlp_headers_file.as_deref(), instance.trim())?)
     });
     let traces = traces.transpose().with_context(|| resolved.whence("otlp_endpoint"))?;
-    let plan = logs::Plan { on: config.logs.is_on(), spool_bytes: config.spool_size.as_u64(), kept };
+    let plan = logs::Plan { on: config.logs.is_on(), spool_bytes: config.spool_size.as_u64() };
     logs::start(plan, config.data.join("spool"), store, traces, commands)
 }
 

@@ -436,7 +436,9 @@ fn logs_go_when_they_are_too_old_and_what_is_not_found_is_explained() {
     find(&node, &id);
     node.stop();
     assert_eq!(shipped(&data.join("store")).len(), 1);
-    let node = Node::build().data(&data).in_folder().option("--logs-kept-for", "1ms").start();
+    let node = Node::build().data(&data).in_folder().option("--logs-kept-for", "1ms");
+    // By the second look at the store's clock.
+    let node = node.option("--retention-interval", "1s").start();
     wait::until("it is deleted", SOON, || shipped(&data.join("store")).is_empty().then_some(()));
     node.cli(&["logs", &id]).expect_error(&["nothing of invocation", &id, "kept for 1ms", "another node"]);
     let nothing = node.cli(&["logs", "inspect"]).expect_code(0);

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use abi::choice::ACTIVE;
 use abi::limits::ALIASES_PER_FUNCTION_MAX;
@@ -13,19 +12,10 @@ use serde_json::{Value, json};
 use super::catalogue::runs_here;
 use super::functions::{ChangeError, Functions};
 use crate::compile::queue::Purpose;
-use crate::store::alias::{Alias, Target, now_ms};
+use crate::store::alias::{Alias, Target};
 use crate::store::contents::{Function, VersionError};
 use crate::store::files;
 use crate::store::manifest::Manifest;
-
-/// How long versions stay that no alias names.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Keep {
-    /// So many of each function's newest.
-    pub(crate) count: usize,
-    /// And those that are not older.
-    pub(crate) age: Duration,
-}
 
 /// What is said of an alias. What is not said stays as it is.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -156,13 +146,18 @@ impl Functions {
         self.publish(served).await
     }
 
-    /// Removes the versions of the function `name` that are neither among its newest nor young, and that no alias holds.
+    /// Removes the versions of the function `name` that are neither among its newest nor young, as the most generous node has
+    /// it, and that no alias holds.
     /// The caller has the turn to change. What cannot be removed now goes another time.
     pub(super) async fn prune(&self, name: &str) -> Result<(), ChangeError> {
         let mut contents = self.contents_for(name).await?;
         let Some(function) = contents.get(name).cloned() else { return Ok(()) };
-        let age_ms = u64::try_from(self.keep.age.as_millis()).unwrap_or(u64::MAX);
-        let gone = function.to_prune(self.keep.count, age_ms, now_ms());
+        // Most deploys make nothing too old: by what was last found, which is not old itself, they
+        // need not ask the store.
+        if self.retention.last().is_some_and(|last| function.to_prune(&last).is_empty()) {
+            return Ok(());
+        }
+        let gone = function.to_prune(&self.retention.look().await?);
         if gone.is_empty() {
             return Ok(());
         }

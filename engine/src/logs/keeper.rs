@@ -15,15 +15,14 @@ use tokio::sync::watch;
 use super::rotate::{Rotation, backoff};
 use super::ship::{self, ShipError};
 use super::spool::{Sealed, Spool};
-use super::{Event, Logs, count, now_ms, retain};
+use super::{Event, Logs, count, retain};
 use crate::core::fleet::WorkerId;
-use crate::store::error::StoreError;
+use crate::store::retention::RetentionError;
 use crate::workers::supervise::Command;
 
 /// How often segments are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
-/// How often the store is looked through for what is too old, and how soon again when it could not be.
-const RETAIN_INTERVAL: Duration = Duration::from_secs(60 * 60);
+/// How soon the store is looked through for what is too old when it could not be.
 const RETAIN_RETRY_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
 /// Runs the log until it is told that nobody writes any more.
@@ -181,29 +180,40 @@ async fn ship_sealed(logs: &Logs) -> Result<(), ShipError> {
     Ok(())
 }
 
-/// Deletes what is too old, again and again.
+/// Writes what this node keeps anew, and deletes what is too old, again and again.
 async fn retain_all(logs: &Logs) -> Infallible {
+    let (interval, refresh_interval) = (logs.retention.interval(), logs.retention.refresh_interval());
+    let mut retained: Option<Instant> = None;
     loop {
-        let wait = match retain_once(logs).await {
-            Ok(0) => RETAIN_INTERVAL,
+        let is_due = retained.is_none_or(|retained| retained.elapsed() >= interval);
+        let done = match is_due {
+            true => retain_once(logs).await,
+            false => logs.retention.look().await.map(|_| 0),
+        };
+        let wait = match done {
             Ok(deleted) => {
-                tracing::info!(
-                    "{deleted} segments of the log were deleted: --logs-kept-for and --logs-kept-size say so"
-                );
-                RETAIN_INTERVAL
+                if deleted > 0 {
+                    tracing::info!(
+                        "{deleted} segments of the log were deleted: --logs-kept-for and --logs-kept-size \
+                         of all nodes say so"
+                    );
+                }
+                retained = if is_due { Some(Instant::now()) } else { retained };
+                refresh_interval
             }
             Err(error) => {
                 tracing::debug!("the log in the store cannot be looked through for what is too old: {error}");
-                RETAIN_RETRY_INTERVAL
+                refresh_interval.min(RETAIN_RETRY_INTERVAL)
             }
         };
         tokio::time::sleep(wait).await;
     }
 }
 
-async fn retain_once(logs: &Logs) -> Result<usize, StoreError> {
+async fn retain_once(logs: &Logs) -> Result<usize, RetentionError> {
     let listed = logs.store.list(super::name::PREFIX, "").await?;
-    let gone = retain::beyond(listed, logs.plan.kept, now_ms());
+    // What other nodes keep is read last, right before it counts.
+    let gone = retain::beyond(listed, &logs.retention.look().await?);
     for key in &gone {
         logs.store.delete(key).await?;
     }

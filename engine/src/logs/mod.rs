@@ -20,7 +20,7 @@ mod keeper;
 mod name;
 pub(crate) mod query;
 pub(crate) mod reader;
-mod retain;
+pub(crate) mod retain;
 mod rotate;
 mod ship;
 mod spool;
@@ -36,10 +36,10 @@ use anyhow::Context as _;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::{Semaphore, oneshot};
 
-pub(crate) use self::retain::Kept;
 use self::spool::Spool;
 use crate::core::fleet::WorkerId;
 use crate::store::objects::Objects;
+use crate::store::retention::Retention;
 use crate::traces::Traces;
 use crate::workers::supervise::Command;
 
@@ -55,7 +55,6 @@ pub(crate) struct Plan {
     /// Whether workers log at all. What there is can be read all the same.
     pub(crate) on: bool,
     pub(crate) spool_bytes: u64,
-    pub(crate) kept: Kept,
 }
 
 /// What happens to those who write.
@@ -113,6 +112,7 @@ pub(crate) struct Logs {
     plan: Plan,
     spool: Spool,
     store: Arc<dyn Objects>,
+    retention: Arc<Retention>,
     /// This node in segments' names.
     node: String,
     /// What reads on in every segment that this engine makes.
@@ -153,18 +153,18 @@ impl Keeper {
 pub(crate) fn start(
     plan: Plan,
     folder: PathBuf,
-    store: Arc<dyn Objects>,
+    (store, retention): (Arc<dyn Objects>, Arc<Retention>),
     traces: Option<Traces>,
     commands: UnboundedSender<Command>,
 ) -> anyhow::Result<(Arc<Logs>, Keeper)> {
     let spool = Spool::open(folder.clone()).with_context(|| format!("the log's spool {folder:?} cannot be made"))?;
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let (ships, counts) = (AtomicBool::new(true), Counts::default());
     let logs = Arc::new(Logs {
         plan,
         spool,
         store,
-        node: name::node(&host),
+        retention,
+        node: node_name(),
         traces,
         ships,
         counts,
@@ -180,9 +180,9 @@ pub(crate) fn start(
 }
 
 impl Logs {
-    /// How long logs are kept in the store.
+    /// How long logs are kept in the store, by the node that keeps them longest.
     pub(crate) fn kept_for(&self) -> Duration {
-        Duration::from_millis(self.plan.kept.age_ms)
+        Duration::from_millis(self.retention.policy().logs_kept_for_ms)
     }
 
     /// What is counted now.
@@ -207,6 +207,11 @@ impl Logs {
             tracing::warn!("the log's spool {:?} cannot be cleared: {error}", self.spool.path());
         }
     }
+}
+
+/// This machine's host name, as it can stand in a key.
+pub(crate) fn node_name() -> String {
+    name::node(&std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default())
 }
 
 /// The time of day in milliseconds since 1970.

@@ -16,6 +16,7 @@ use super::*;
 use crate::store::error::StoreError;
 use crate::store::objects::directory::Directory;
 use crate::store::objects::{Answer as Answered, Listed};
+use crate::store::retention::{Policy, Retention};
 
 /// A store that fails from one of its calls on: before it has done what was asked, or after.
 #[derive(Debug)]
@@ -78,10 +79,14 @@ impl Objects for Failing {
 fn logs(folder: &Path, from: u32, after: bool) -> Logs {
     let store =
         Failing { store: Directory::open(folder.join("store")).unwrap(), calls: AtomicU32::new(0), from, after };
+    let store: Arc<dyn Objects> = Arc::new(store);
+    let policy = Policy { logs_kept_for_ms: 1000, logs_kept_bytes: 1 << 30, versions_kept: 1, versions_kept_for_ms: 0 };
+    let retention = Retention::new(Arc::clone(&store), (folder, "node"), policy, Duration::from_secs(3600)).unwrap();
     Logs {
-        plan: Plan { on: true, spool_bytes: 1 << 30, kept: Kept { age_ms: 1000, bytes: 1 << 30 } },
+        plan: Plan { on: true, spool_bytes: 1 << 30 },
         spool: Spool::open(folder.join("spool")).unwrap(),
-        store: Arc::new(store),
+        store,
+        retention: Arc::new(retention),
         node: "node".into(),
         traces: None,
         ships: AtomicBool::new(true),

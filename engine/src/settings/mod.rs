@@ -15,6 +15,7 @@ mod tests;
 mod value;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use abi::limits;
 use abi::network::Network;
@@ -28,6 +29,9 @@ pub(crate) use self::value::address;
 use crate::host::cores;
 use crate::log;
 use crate::store::place::{self, Place};
+
+/// How often logs are looked for that are too old or too many.
+const RETENTION_INTERVAL_DEFAULT: Duration = Duration::from_secs(60 * 60);
 
 /// What a node is started with, and keeps.
 const FIXED: &str = "Settings";
@@ -73,6 +77,9 @@ pub(crate) struct Settings {
     /// Versions that are not older than this stay, too, and those that an alias means or a rollback goes to
     #[arg(long, default_value_t = limits::VERSIONS_KEPT_FOR_DEFAULT.into(), value_name = "TIME", value_parser = value::age, help_heading = FIXED)]
     pub(crate) versions_kept_for: humantime::Duration,
+    /// How often to look for what is to go; by its age nothing goes before the store's clock has gone evenly for so long
+    #[arg(long, default_value_t = RETENTION_INTERVAL_DEFAULT.into(), value_name = "TIME", value_parser = value::interval, help_heading = FIXED)]
+    pub(crate) retention_interval: humantime::Duration,
     /// Where to serve the control API over TCP, for those who show the token in DATA/admin.token (port 0 takes a free one)
     #[arg(long, value_name = "ADDR", value_parser = value::address, help_heading = FIXED)]
     pub(crate) admin: Option<String>,

@@ -107,6 +107,14 @@ pub(super) fn spool_size(text: &str) -> Result<ByteSize, String> {
     }
 }
 
+/// How often the whole store is looked through.
+pub(super) fn interval(text: &str) -> Result<humantime::Duration, String> {
+    match time(text)? {
+        time if *time < Duration::from_secs(1) => Err("at least 1s is needed".into()),
+        time => Ok(time),
+    }
+}
+
 /// A time that a client gets for something: with none, nobody could be served.
 pub(super) fn wait(text: &str) -> Result<humantime::Duration, String> {
     match time(text)? {

@@ -1,13 +1,16 @@
 //! What the store has of functions, as it was last read: their versions and aliases. Pure; owns no fds.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use abi::choice::ACTIVE;
 use abi::reference::Reference;
 
 use super::alias::Alias;
 use super::manifest::Manifest;
+use super::retention::{Policy, Verdict};
 
 /// All functions, by name.
 pub(crate) type Contents = BTreeMap<String, Arc<Function>>;
@@ -17,11 +20,20 @@ pub(crate) type Contents = BTreeMap<String, Arc<Function>>;
 pub(crate) struct Seen<T> {
     /// The listing's tag then; empty for what this node has written itself.
     pub(super) tag: String,
+    /// When it was written, by the store's clock; none until it was listed.
+    pub(super) modified: Option<SystemTime>,
     /// None when it could not be used, which was told.
     pub(super) value: Option<Arc<T>>,
 }
 
-/// Two are the same that say the same: a tag tells nothing else.
+impl<T> Seen<T> {
+    /// What this node has just written.
+    fn written(value: Arc<T>) -> Self {
+        Self { tag: String::new(), modified: None, value: Some(value) }
+    }
+}
+
+/// Two are the same that say the same: tag and time tell nothing else.
 impl<T: PartialEq> PartialEq for Seen<T> {
     fn eq(&self, other: &Self) -> bool {
         self.value == other.value
@@ -103,12 +115,23 @@ impl Function {
         }
     }
 
-    /// Versions that may go: beyond the newest `count`, older than `age_ms` at `now_ms`, and held by no alias.
-    pub(crate) fn to_prune(&self, count: usize, age_ms: u64, now_ms: u64) -> Vec<Arc<Manifest>> {
+    /// Versions that may go: beyond the newest, older than they are kept, and held by no alias.
+    /// The newest are those with the highest numbers: ids and what a version says of its time are
+    /// by the clock of the node that made it. How old one is, the store says.
+    pub(crate) fn to_prune(&self, verdict: &Verdict) -> Vec<Arc<Manifest>> {
+        let Policy { versions_kept, versions_kept_for_ms, .. } = verdict.policy;
         let held = |version: &Manifest| self.aliases().any(|alias| alias.holds(&version.version));
-        let old = |version: &Manifest| now_ms.saturating_sub(version.created_ms) > age_ms;
-        let beyond = self.versions().rev().skip(count);
-        beyond.filter(|version| old(version) && !held(version)).cloned().collect()
+        // What this node has written since the store was listed is new.
+        let old = |seen: &Seen<Manifest>| {
+            let written = seen.modified;
+            written.is_some_and(|written| verdict.is_older(written, versions_kept_for_ms))
+        };
+        let value = |seen: &'_ Seen<Manifest>| Some((seen.value.clone()?, old(seen)));
+        let mut versions: Vec<_> = self.versions.values().rev().filter_map(value).collect();
+        versions.sort_by_key(|(version, _)| Reverse(version.number));
+        let beyond = versions.into_iter().skip(usize::try_from(versions_kept).unwrap_or(usize::MAX));
+        let gone = beyond.filter(|(version, old)| *old && !held(version));
+        gone.map(|(version, _)| version).collect()
     }
 
     /// The number of the version that is made next.
@@ -128,7 +151,7 @@ impl Function {
 
     /// This node has written a version.
     pub(crate) fn put_version(&mut self, version: Arc<Manifest>) {
-        self.versions.insert(version.version.clone(), Seen { tag: String::new(), value: Some(version) });
+        self.versions.insert(version.version.clone(), Seen::written(version));
     }
 
     /// This node has removed a version.
@@ -143,12 +166,14 @@ impl Function {
 
     /// This node has written an alias.
     pub(crate) fn put_alias(&mut self, alias: Arc<Alias>) {
-        self.aliases.insert(alias.alias.clone(), Seen { tag: String::new(), value: Some(alias) });
+        self.aliases.insert(alias.alias.clone(), Seen::written(alias));
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::compile::inspect::Kind;
     use crate::store::options::Options;
@@ -159,9 +184,20 @@ mod tests {
         for number in 1..=count {
             let version = Manifest::new("a", Kind::Http02, Options::default(), "00".to_owned(), 1);
             let (id, created_ms) = (format!("{number:08x}-0000-7000-8000-000000000000"), u64::from(number) * 60_000);
-            function.put_version(Arc::new(Manifest { version: id, number, created_ms, ..version }));
+            function.put_version(Arc::new(Manifest { version: id.clone(), number, created_ms, ..version }));
+            function.versions.get_mut(&id).unwrap().modified = minute(number);
         }
         function
+    }
+
+    fn minute(number: u32) -> Option<SystemTime> {
+        Some(SystemTime::UNIX_EPOCH + Duration::from_secs(60 * u64::from(number)))
+    }
+
+    fn verdict(versions_kept: u32, minutes: u64, now: Option<SystemTime>) -> Verdict {
+        let versions_kept_for_ms = 60_000 * minutes;
+        let policy = Policy { logs_kept_for_ms: 0, logs_kept_bytes: 0, versions_kept, versions_kept_for_ms };
+        Verdict { policy, now }
     }
 
     fn numbers<'a>(versions: impl IntoIterator<Item = &'a Arc<Manifest>>) -> Vec<u32> {
@@ -190,15 +226,35 @@ mod tests {
     fn what_is_beyond_count_and_age_goes_unless_an_alias_holds_it() {
         let mut function = function(12);
         let id = |number| format!("{number:08x}-0000-7000-8000-000000000000");
-        let now_ms = 12 * 60_000;
-        assert_eq!(numbers(&function.to_prune(10, 0, now_ms)), [2, 1]);
-        assert_eq!(numbers(&function.to_prune(10, 10 * 60_000, now_ms)), [1]);
-        assert_eq!(numbers(&function.to_prune(12, 0, now_ms)), Vec::<u32>::new());
+        let now = minute(12);
+        assert_eq!(numbers(&function.to_prune(&verdict(10, 0, now))), [2, 1]);
+        assert_eq!(numbers(&function.to_prune(&verdict(10, 10, now))), [1]);
+        assert_eq!(numbers(&function.to_prune(&verdict(12, 0, now))), Vec::<u32>::new());
+        // Without a clock that is believed nothing is too old, and what is not kept for any time goes.
+        assert_eq!(numbers(&function.to_prune(&verdict(10, 1, None))), Vec::<u32>::new());
+        assert_eq!(numbers(&function.to_prune(&verdict(10, 0, None))), [2, 1]);
         // It was active before: a rollback goes there.
         let before = Alias::of("a", ACTIVE, &id(1));
         function.put_alias(Arc::new(before.pointed_at(Alias::of("a", ACTIVE, &id(3)).targets)));
         function.put_alias(Arc::new(Alias::of("a", "staging", &id(5))));
-        assert_eq!(numbers(&function.to_prune(0, 0, u64::MAX)), [12, 11, 10, 9, 8, 7, 6, 4, 2]);
+        assert_eq!(numbers(&function.to_prune(&verdict(0, 0, now))), [12, 11, 10, 9, 8, 7, 6, 4, 2]);
+        // This node has just written it.
+        let last = function.find("a", "v12").unwrap().clone();
+        function.put_version(last);
+        assert_eq!(numbers(&function.to_prune(&verdict(0, 0, now))), [11, 10, 9, 8, 7, 6, 4, 2]);
+    }
+
+    #[test]
+    fn what_a_node_with_a_wrong_clock_has_made_is_as_new_as_any() {
+        let mut function = function(3);
+        // Its id and its time are of 1970, and it is the last one by its number and by the store.
+        let version = Manifest::new("a", Kind::Http02, Options::default(), "00".to_owned(), 1);
+        let id = "00000000-0000-7000-8000-000000000000".to_owned();
+        let version = Manifest { version: id.clone(), number: 4, created_ms: 0, ..version };
+        function.put_version(Arc::new(version));
+        function.versions.get_mut(&id).unwrap().modified = minute(4);
+        assert_eq!(numbers(&function.to_prune(&verdict(2, 0, minute(5)))), [2, 1]);
+        assert_eq!(numbers(&function.to_prune(&verdict(0, 1, minute(5)))), [3, 2, 1]);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime};
 use super::tests::{deploy, remove, restore};
 use super::*;
 use crate::store::removed::REMOVED;
+use crate::store::retention::{Policy, Verdict};
 use crate::store::unused::CHANGE_MAX;
 
 const SEEDS: u64 = 60;
@@ -171,7 +172,8 @@ struct Task<'a> {
 
 async fn prune_oldest(repository: &Repository, name: &str) {
     let function = repository.read_function(name, &Contents::new()).await.unwrap();
-    for version in function.to_prune(1, 0, u64::MAX) {
+    let policy = Policy { logs_kept_for_ms: 0, logs_kept_bytes: 0, versions_kept: 1, versions_kept_for_ms: 0 };
+    for version in function.to_prune(&Verdict { policy, now: None }) {
         repository.prune(&version).await.unwrap();
     }
 }

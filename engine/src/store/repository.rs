@@ -10,6 +10,7 @@
 //! identities/<name>/<identity>        what a function's secrets belong to (see [`crate::secrets`])
 //! secrets/<identity>/<KEY>            what is encrypted of them
 //! removed/<name>/<id>                 what was removed, for a day (see [`super::removed`])
+//! retention/<host>-<uuid>             what a node keeps of logs and old versions (see [`super::retention`])
 //! changed                             a random id, another one after every change: a hint to look, never the truth
 //! summary                             what many versions and aliases said, for nodes that are new (see [`super::summary`])
 //! ```
@@ -46,7 +47,7 @@ pub(super) const FORMAT: &str = "sockhop-store 2\n";
 pub(super) const FIRST_FORMAT: &str = "sockhop-store 1\n";
 /// Where that stands.
 pub(super) const FORMAT_KEY: &str = "format";
-const FORMAT_BYTES_MAX: usize = 1024;
+pub(super) const FORMAT_BYTES_MAX: usize = 1024;
 const HINT_BYTES_MAX: usize = 1024;
 /// Objects that are read at a time.
 pub(super) const READS_AT_ONCE: usize = 32;
@@ -241,20 +242,21 @@ impl Repository {
             let known = known.get(name).and_then(|function| T::of(function).get(stem));
             match known {
                 Some(seen) if is_as_it_was(seen, &listed) => {
-                    let seen = Seen { tag: listed.tag.clone(), value: seen.value.clone() };
+                    let (tag, modified) = (listed.tag.clone(), Some(listed.modified));
+                    let seen = Seen { tag, modified, value: seen.value.clone() };
                     T::of_mut(Arc::make_mut(contents.entry(name.to_owned()).or_default()))
                         .insert(stem.to_owned(), seen);
                 }
                 known => {
                     let value = known.and_then(|seen| seen.value.clone());
-                    let (key, tag) = (listed.key, listed.tag);
+                    let (key, tag, modified) = (listed.key, listed.tag, Some(listed.modified));
                     reads.push(Box::pin(async move {
                         let seen = match self.get::<T>(&key).await {
                             Ok(None) => None,
-                            Ok(Some(read)) => Some(Seen { tag, value: Some(Arc::new(read)) }),
+                            Ok(Some(read)) => Some(Seen { tag, modified, value: Some(Arc::new(read)) }),
                             Err(error @ (StoreError::Damaged { .. } | StoreError::Unfit { .. })) => {
                                 tracing::error!("{error}");
-                                Some(Seen { tag, value })
+                                Some(Seen { tag, modified, value })
                             }
                             Err(error) => return Err(error),
                         };

@@ -59,7 +59,7 @@ pub(super) fn objects<T: Stored>(objects: &Objects<T>) -> BTreeMap<String, Objec
 pub(super) fn seen<T: Stored>(name: &str, objects: BTreeMap<String, Object>) -> Objects<T> {
     let one = |(stem, (tag, json)): (String, Object)| {
         let value = T::read(name, &stem, json.to_string().as_bytes()).ok()?;
-        Some((stem, Seen { tag, value: Some(Arc::new(value)) }))
+        Some((stem, Seen { tag, modified: None, value: Some(Arc::new(value)) }))
     };
     objects.into_iter().filter_map(one).collect()
 }

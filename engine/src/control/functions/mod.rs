@@ -28,7 +28,6 @@ pub(crate) use self::progress::{Phase, Progress};
 use super::catalogue;
 use super::slots::Slots;
 use super::sync::StoreState;
-use super::versions::Keep;
 use crate::compile::cache::{Cache, CacheError, Sources};
 use crate::compile::child::CompileError;
 use crate::compile::inspect::InspectError;
@@ -43,6 +42,7 @@ use crate::store::manifest::{Isolation, Manifest};
 use crate::store::options::OptionsError;
 use crate::store::removed::KEPT_FOR;
 use crate::store::repository::Repository;
+use crate::store::retention::{Retention, RetentionError};
 use crate::workers::supervise::{Command, TrialError};
 
 /// Why a change was not made.
@@ -58,6 +58,8 @@ pub(crate) enum ChangeError {
     Cache(#[from] CacheError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Retention(#[from] RetentionError),
     #[error(transparent)]
     Secret(#[from] SecretError),
     #[error(transparent)]
@@ -114,7 +116,7 @@ pub(crate) enum ChangeError {
     #[error("what the name {0:?} alone means cannot be removed; have it mean another version, or remove the function")]
     ActiveStays(String),
     #[error(
-        "function {0:?} has {VERSIONS_PER_FUNCTION_MAX} versions, and can have no more; have old ones removed sooner with --versions-kept-for"
+        "function {0:?} has {VERSIONS_PER_FUNCTION_MAX} versions, and can have no more; have old ones removed sooner with --versions-kept-for, on every node of the store"
     )]
     TooManyVersions(String),
     #[error("function {0:?} has {ALIASES_PER_FUNCTION_MAX} aliases, and can have no more; remove some")]
@@ -224,12 +226,12 @@ pub(crate) enum TrialRequest {
 }
 
 /// What the node is, as far as it matters here.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Surroundings {
     /// Shared workers.
     pub(crate) workers: usize,
-    /// How long old versions stay.
-    pub(crate) keep: Keep,
+    /// Which old versions go.
+    pub(crate) retention: Arc<Retention>,
 }
 
 pub(crate) struct Functions {
@@ -262,7 +264,7 @@ pub(crate) struct Functions {
     slots: std::sync::Mutex<Slots>,
     generation: AtomicU64,
     workers: usize,
-    pub(super) keep: Keep,
+    pub(super) retention: Arc<Retention>,
 }
 
 impl Functions {
@@ -312,7 +314,7 @@ impl Functions {
             slots: std::sync::Mutex::default(),
             generation: AtomicU64::new(0),
             workers: surroundings.workers,
-            keep: surroundings.keep,
+            retention: surroundings.retention,
         };
         let sealed = functions.seal(&served)?;
         functions.make_ready(modules)?;
@@ -351,7 +353,13 @@ impl Functions {
         match self.repository.prepare().await {
             // Whoever changes something has it prepared then.
             Err(error) if error.is_away() => tracing::debug!("the store is not prepared yet: {error}"),
-            prepared => prepared?,
+            prepared => {
+                prepared?;
+                // Other nodes are to know from the start what this one keeps.
+                if let Err(error) = self.retention.look().await {
+                    tracing::warn!("other nodes see later what this one keeps: {error}");
+                }
+            }
         }
         Ok(self.repository.clear_unfinished().await?)
     }
