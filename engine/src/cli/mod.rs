@@ -4,7 +4,9 @@
 //! [`show`] prints what there is, [`remove`] removes one and restores it, [`logs`] what was logged, [`secret`] is for secrets, [`versions`] for versions and aliases,
 //! [`mod@top`] shows it as it changes, [`shell`] is for packagers.
 //!
-//! Names and defaults are part of what users rely on (see README). Owns no fds.
+//! [`guide`] shows the manual.
+//!
+//! Names and defaults are part of what users rely on (see the guide). Owns no fds.
 
 /// Prints a line to stdout, as `println!`, which would panic where this ends the command.
 macro_rules! say {
@@ -14,6 +16,7 @@ macro_rules! say {
 mod address;
 mod client;
 mod deploy;
+mod guide;
 mod logs;
 mod progress;
 mod project;
@@ -93,6 +96,8 @@ pub(crate) enum Command {
     Logs(logs::Logs),
     /// Watch what functions and workers do
     Top(top::Top),
+    /// Show the manual, or a page of it
+    Guide(guide::Guide),
     /// Print a script that completes the command line
     Completions(shell::Completions),
     /// Print the man page
@@ -153,6 +158,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve(serve) => serve::serve(serve),
         Command::CheckConfig(check) => serve::check_config(check),
+        Command::Guide(guide) => guide::run(&guide),
         Command::Completions(wanted) => shell::completions(&wanted),
         Command::Man(wanted) => shell::man(&wanted),
         Command::Compile { kind, input, output } => {

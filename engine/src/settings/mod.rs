@@ -1,7 +1,7 @@
 //! What `sockhop serve` can be told: one struct is its flags, its environment variables and the keys of its file.
 //!
 //! A field `head_timeout` is the flag `--head-timeout`, the variable `SOCKHOP_HEAD_TIMEOUT` and the key `head_timeout`, so a
-//! new setting is a new field here and a line in README's table. Its heading says whether a running node can take it
+//! new setting is a new field here and a line in the table of the guide's page. Its heading says whether a running node can take it
 //! over. [`layer`] knows what was given where, [`file`](mod@file) reads the file, [`resolve`] weighs the layers, [`reload`] compares two
 //! readings, [`mistake`] is what can be wrong, [`value`] what single values may be. Owns no fds.
 

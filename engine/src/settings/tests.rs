@@ -1,4 +1,4 @@
-//! Settings from all layers at once: which one counts, what is said of mistakes, and that README tells the same.
+//! Settings from all layers at once: which one counts, what is said of mistakes, and that the guide says the same.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -12,7 +12,7 @@ use super::layer::{Flags, Given, Origin, definition, environment, variable_of};
 use super::mistake::{Mistake, Mistakes, check, nearest};
 use super::resolve::{Resolved, merge};
 
-const README: &str = include_str!("../../../README.md");
+const GUIDE: &str = include_str!("../../guide/settings.md");
 
 /// Resolves what would stand on the command line, in the environment and in a file.
 fn resolve(flags: &[&str], variables: &[(&str, &str)], file: &str) -> Result<Resolved, String> {
@@ -144,22 +144,22 @@ fn a_reading_takes_over_what_can_change_and_names_the_rest() {
 }
 
 #[test]
-fn the_file_in_the_readme_is_one() {
-    let block = README.split("```toml\n# sockhop serve --config").nth(1).unwrap().split("```").next().unwrap();
+fn the_file_in_the_guide_is_one() {
+    let block = GUIDE.split("```toml\n# sockhop serve --config").nth(1).unwrap().split("```").next().unwrap();
     let file = block.split_once('\n').unwrap().1;
-    let (given, mistakes) = read(Path::new("README.md"), file);
+    let (given, mistakes) = read(Path::new("settings.md"), file);
     assert!(mistakes.is_empty(), "{}", Mistakes(mistakes));
     assert!(given.len() >= 5, "{given:?}");
     resolve(&[], &[], file).unwrap();
 }
 
 #[test]
-fn the_readme_has_every_setting_with_its_flag_variable_default_and_whether_it_can_change() {
+fn the_guide_has_every_setting_with_its_flag_variable_default_and_whether_it_can_change() {
     for setting in definition().get_arguments() {
         let key = setting.get_id().as_str();
         let start = format!("| `{key}` | `--{}` | `{}` |", key.replace('_', "-"), variable_of(key));
-        let line = README.lines().find(|line| line.starts_with(&start));
-        let line = line.unwrap_or_else(|| panic!("README has no line {start:?}"));
+        let line = GUIDE.lines().find(|line| line.starts_with(&start));
+        let line = line.unwrap_or_else(|| panic!("the guide has no line {start:?}"));
         for default in setting.get_default_values() {
             assert!(line.contains(&format!("| `{}` |", default.to_str().unwrap())), "{line}");
         }

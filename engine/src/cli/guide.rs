@@ -1,0 +1,213 @@
+//! `sockhop guide`: the manual, whose pages are compiled into the binary. Owns no fds, but for the
+//! pipe to a pager while a page is shown.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::process::{Command, Stdio};
+
+use clap::Args;
+use termimad::MadSkin;
+
+use super::Misused;
+
+/// A page of the manual: the name that it is asked for by, and its text as Markdown, whose first
+/// line is `# TITLE: SUMMARY`.
+type Page = (&'static str, &'static str);
+
+const PAGES: [Page; 14] = [
+    ("installing", include_str!("../../guide/installing.md")),
+    ("functions", include_str!("../../guide/functions.md")),
+    ("deploying", include_str!("../../guide/deploying.md")),
+    ("http", include_str!("../../guide/http.md")),
+    ("commands", include_str!("../../guide/commands.md")),
+    ("settings", include_str!("../../guide/settings.md")),
+    ("limits", include_str!("../../guide/limits.md")),
+    ("errors", include_str!("../../guide/errors.md")),
+    ("logs", include_str!("../../guide/logs.md")),
+    ("metrics", include_str!("../../guide/metrics.md")),
+    ("secrets", include_str!("../../guide/secrets.md")),
+    ("storage", include_str!("../../guide/storage.md")),
+    ("upgrading", include_str!("../../guide/upgrading.md")),
+    ("security", include_str!("../../guide/security.md")),
+];
+
+/// Lines longer than this are hard to read, however wide the terminal is.
+const COLUMNS_MAX: u16 = 100;
+
+#[derive(Debug, Args)]
+pub(crate) struct Guide {
+    /// The page to show; without it, the topics are listed
+    topic: Option<String>,
+    /// Show the lines that contain this text instead, of the topic or of all
+    #[arg(long, value_name = "TEXT")]
+    search: Option<String>,
+}
+
+pub(super) fn run(guide: &Guide) -> anyhow::Result<()> {
+    let pages = match &guide.topic {
+        Some(topic) => vec![find(topic).ok_or_else(|| Misused(unknown(topic)))?],
+        None => PAGES.to_vec(),
+    };
+    match (&guide.search, &guide.topic) {
+        (Some(wanted), _) => {
+            let found = search(&pages, wanted);
+            if found.is_empty() {
+                anyhow::bail!("the guide has no {wanted:?}; `sockhop guide` lists its topics");
+            }
+            found.iter().for_each(|line| say!("{line}"));
+        }
+        (None, None) => list(),
+        (None, Some(_)) => pages.iter().try_for_each(|(_, text)| show(text))?,
+    }
+    Ok(())
+}
+
+fn find(topic: &str) -> Option<Page> {
+    PAGES.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(topic))
+}
+
+/// Why there is no such page, with the topic that was probably meant.
+fn unknown(topic: &str) -> String {
+    let likeness = |name: &str| strsim::jaro_winkler(&topic.to_ascii_lowercase(), name);
+    let nearest = PAGES.into_iter().map(|(name, _)| (likeness(name), name));
+    match nearest.max_by(|one, other| one.0.total_cmp(&other.0)) {
+        Some((likeness, name)) if likeness > 0.75 => {
+            format!("the guide has no topic {topic:?}; did you mean {name:?}?")
+        }
+        _ => format!(
+            "the guide has no topic {topic:?}; `sockhop guide` lists them, `sockhop guide --search TEXT` searches"
+        ),
+    }
+}
+
+fn list() {
+    for (name, text) in PAGES {
+        say!("{name:<12} {}", summary(text));
+    }
+    say!("");
+    say!("sockhop guide TOPIC shows one; sockhop guide --search TEXT searches all.");
+}
+
+/// What a page is about: what follows the colon in its title.
+fn summary(text: &str) -> &str {
+    let title = text.lines().next().unwrap_or_default();
+    title.split_once(": ").map_or(title, |(_, summary)| summary)
+}
+
+/// The lines with `wanted` in them, in any case, each with its topic and the heading above it.
+fn search(pages: &[Page], wanted: &str) -> Vec<String> {
+    let wanted = wanted.to_lowercase();
+    let mut found = Vec::new();
+    for (name, text) in pages {
+        let (mut heading, mut in_code) = ("", false);
+        for line in text.lines() {
+            in_code ^= line.starts_with("```");
+            if let Some(title) = line.trim_start_matches('#').strip_prefix(' ')
+                && line.starts_with('#')
+                && !in_code
+            {
+                heading = title.split(": ").next().unwrap_or(title);
+            }
+            if line.to_lowercase().contains(&wanted) {
+                found.push(format!("{name} ({heading}): {}", line.trim()));
+            }
+        }
+    }
+    found
+}
+
+/// Shows a page: rendered and in a pager at a terminal, as it is elsewhere.
+fn show(text: &str) -> io::Result<()> {
+    if !io::stdout().is_terminal() {
+        text.lines().for_each(|line| say!("{line}"));
+        return Ok(());
+    }
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let skin = if plain { MadSkin::no_style() } else { MadSkin::default() };
+    let columns = termimad::terminal_size().0.min(COLUMNS_MAX);
+    let rendered = skin.text(text, Some(usize::from(columns))).to_string();
+    if page(&rendered)? {
+        return Ok(());
+    }
+    rendered.lines().for_each(|line| say!("{line}"));
+    Ok(())
+}
+
+/// Hands `text` to the pager that the user has chosen, or to less. Returns false when there is none.
+fn page(text: &str) -> io::Result<bool> {
+    let pager = std::env::var("PAGER").unwrap_or_else(|_| "less".to_owned());
+    if pager.trim().is_empty() {
+        return Ok(false);
+    }
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("exec {pager}")]).stdin(Stdio::piped());
+    if std::env::var_os("LESS").is_none() {
+        // Colours as they are, and no pager for what fits on the screen.
+        command.env("LESS", "FRX");
+    }
+    let mut child = command.spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A reader that has seen enough closes it.
+        match stdin.write_all(text.as_bytes()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error),
+            _ => {}
+        }
+    }
+    // The shell says 126 or 127 when it cannot run what was named.
+    Ok(!matches!(child.wait()?.code(), Some(126 | 127)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn every_page_is_in_the_binary_and_has_a_title_with_a_summary() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("guide");
+        let files: BTreeSet<String> =
+            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let pages: BTreeSet<String> = PAGES.into_iter().map(|(name, _)| format!("{name}.md")).collect();
+        assert_eq!(files, pages);
+        for (name, text) in PAGES {
+            let title = text.lines().next().unwrap();
+            assert!(title.starts_with("# ") && title.contains(": "), "{name}: {title}");
+        }
+    }
+
+    #[test]
+    fn the_readme_lists_the_pages_as_they_are() {
+        let readme = include_str!("../../../README.md");
+        for (name, text) in PAGES {
+            let line = format!("* [{name}](engine/guide/{name}.md): {}", summary(text));
+            assert!(readme.lines().any(|other| other == line), "README.md has no line {line:?}");
+        }
+        assert!(readme.len() <= 10 * 1024, "README.md has {} bytes", readme.len());
+    }
+
+    #[test]
+    fn what_is_referred_to_is_there() {
+        for (name, text) in PAGES {
+            for topic in text.split("sockhop guide ").skip(1) {
+                let topic: String = topic.chars().take_while(char::is_ascii_lowercase).collect();
+                assert!(topic.is_empty() || find(&topic).is_some(), "{name} refers to {topic:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_search_finds_lines_with_their_headings() {
+        let page = ("p", "# Title: all of it\n\nsome Text\n\n## Below\n\n```sh\n# text\n```\n");
+        assert_eq!(search(&[page], "TEXT"), ["p (Title): some Text", "p (Below): # text"]);
+        assert!(search(&[page], "nothing").is_empty());
+        assert!(!search(&PAGES, "--queue-timeout").is_empty());
+    }
+
+    #[test]
+    fn a_topic_that_is_not_there_is_refused_with_the_nearest() {
+        assert!(find("LIMITS").is_some());
+        assert!(unknown("limit").contains("\"limits\""));
+        assert!(unknown("qqqq").contains("--search"));
+    }
+}
