@@ -52,8 +52,8 @@ fn nobody_waits_for_the_compiler_of_a_deploy_but_those_who_want_the_same() {
 #[test]
 fn a_compiler_that_somebody_else_kills_is_told_as_one_without_memory() {
     let node = Node::start();
-    let page = harness::guests::path("page");
-    let arguments = ["deploy", page.to_str().unwrap(), "--name", "it"];
+    let file = harness::guests::path("json");
+    let arguments = ["deploy", file.to_str().unwrap(), "--name", "it"];
     let failed = thread::scope(|scope| {
         let deploy = scope.spawn(|| node.cli(&arguments));
         let stopped = Stopped::one(&node);

@@ -42,22 +42,22 @@ fn threads(node: &Node, guest: &str, name: &str) -> String {
 #[test]
 fn a_compiler_has_the_threads_that_there_is_memory_for() {
     let folder = TempDir::new().unwrap();
-    let node = on_a_host_of(&folder, 150);
-    assert_eq!(threads(&node, "page", "one"), "RAYON_NUM_THREADS=1");
+    let node = on_a_host_of(&folder, 95);
+    assert_eq!(threads(&node, "json", "one"), "RAYON_NUM_THREADS=1");
     say(&folder.path().join("meminfo"), 4096);
     let all = thread::available_parallelism().unwrap();
-    assert_eq!(threads(&node, "json", "all"), format!("RAYON_NUM_THREADS={all}"));
+    assert_eq!(threads(&node, "echo", "all"), format!("RAYON_NUM_THREADS={all}"));
     node.stop();
 }
 
 #[test]
 fn what_cannot_be_compiled_is_refused_with_what_it_takes_and_what_there_is() {
     let folder = TempDir::new().unwrap();
-    let node = on_a_host_of(&folder, 50);
-    let file = guests::path("go-stdin");
+    let node = on_a_host_of(&folder, 38);
+    let file = guests::path("json");
     let arguments = ["deploy", file.to_str().unwrap(), "--name", "it", "--no-trial"];
     let words =
-        ["takes some 12", "with one thread", "512.0 MiB of memory on the host, 50.0 MiB of it free, and no swap"];
+        ["takes some ", "MiB with one thread", "512.0 MiB of memory on the host, 38.0 MiB of it free, and no swap"];
     node.cli(&arguments).expect_error(&[&words[..], &["add swap"]].concat());
     assert_eq!(node.status().node.compilations, 0, "no compiler was started");
     node.deploy("hello", "small", &[]);
