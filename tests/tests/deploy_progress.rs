@@ -1,5 +1,4 @@
 //! At a terminal, a deploy shows how far it is; without one it says what it always has.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
 
 use std::fs;
 use std::process::Command;
