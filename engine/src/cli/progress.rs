@@ -48,8 +48,8 @@ enum Phase {
     Other,
 }
 
-/// The phase that was told last, and when it began.
-struct Told {
+/// The phase that the node reported last, and when it began.
+struct Report {
     phase: Phase,
     began: Instant,
 }
@@ -72,7 +72,7 @@ pub(super) async fn shown<T>(
     if let Ok(style) = ProgressStyle::with_template("{spinner} [{bar:20}] {wide_msg}") {
         line.set_style(style.progress_chars("=> ").tick_chars("|/-\\ "));
     }
-    let told = RefCell::new(None);
+    let report = RefCell::new(None);
     let path = format!("/v1/deploys/{id}");
     let asking = async {
         loop {
@@ -84,7 +84,7 @@ pub(super) async fn shown<T>(
             if let Ok(said) = node.get(&path).await {
                 let age = said["seconds"].as_f64().and_then(|age| Duration::try_from_secs_f64(age).ok());
                 let began = Instant::now().checked_sub(age.unwrap_or_default()).unwrap_or_else(Instant::now);
-                told.replace(serde_json::from_value(said).ok().map(|phase| Told { phase, began }));
+                report.replace(serde_json::from_value(said).ok().map(|phase| Report { phase, began }));
             }
         }
     };
@@ -92,7 +92,7 @@ pub(super) async fn shown<T>(
     let drawing = async {
         loop {
             tokio::time::sleep(DRAW_INTERVAL).await;
-            let (position, message) = describe(upload, told.borrow().as_ref(), began, Instant::now());
+            let (position, message) = describe(upload, report.borrow().as_ref(), began, Instant::now());
             line.set_message(message);
             line.set_position(position);
             line.tick();
@@ -109,7 +109,7 @@ pub(super) async fn shown<T>(
 }
 
 /// Where the bar is, and what stands behind it.
-fn describe(upload: &Upload, told: Option<&Told>, began: Instant, now: Instant) -> (u64, String) {
+fn describe(upload: &Upload, report: Option<&Report>, began: Instant, now: Instant) -> (u64, String) {
     let sent = upload.sent.load(Relaxed);
     let size = |bytes: usize| ByteSize(bytes as u64).display().iec();
     if sent < upload.bytes {
@@ -117,7 +117,7 @@ fn describe(upload: &Upload, told: Option<&Told>, began: Instant, now: Instant) 
         return (part, format!("uploading, {} of {}", size(sent), size(upload.bytes)));
     }
     let since = |began| Seconds(now.saturating_duration_since(began));
-    let Some(Told { phase, began }) = told else {
+    let Some(Report { phase, began }) = report else {
         return (PARTS, format!("uploaded, the node is at it, {}", since(began)));
     };
     let (step, what) = match phase {
@@ -148,20 +148,20 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn line(sent: usize, told: Option<serde_json::Value>) -> (u64, String) {
+    fn line(sent: usize, report: Option<serde_json::Value>) -> (u64, String) {
         let upload = Upload { bytes: 4 << 20, sent: Arc::new(sent.into()) };
         let began = Instant::now();
-        let told = told.map(|told| Told { phase: serde_json::from_value(told).unwrap(), began });
-        describe(&upload, told.as_ref(), began, began + Duration::from_millis(12_900))
+        let report = report.map(|report| Report { phase: serde_json::from_value(report).unwrap(), began });
+        describe(&upload, report.as_ref(), began, began + Duration::from_millis(12_900))
     }
 
     #[test]
     fn each_phase_has_its_line() {
         assert_eq!(line(2 << 20, None), (2, "uploading, 2.0 MiB of 4.0 MiB".to_owned()));
-        let sent = |told| line(4 << 20, told);
+        let sent = |report| line(4 << 20, report);
         // A node of an earlier build does not say.
         assert_eq!(sent(None), (4, "uploaded, the node is at it, 12 s".to_owned()));
-        for (told, position, said) in [
+        for (report, position, said) in [
             (json!({ "phase": "receiving", "seconds": 1 }), 4, "the node is at it, 12 s"),
             (json!({ "phase": "of a later build", "more": {} }), 4, "the node is at it, 12 s"),
             (json!({ "phase": "waiting-for-compiler", "ahead": 2 }), 4, "waiting for a compiler, 2 before it, 12 s"),
@@ -172,7 +172,7 @@ mod tests {
             (json!({ "phase": "publishing", "workers": 1 }), 16, "publishing it to 1 worker, 12 s"),
             (json!({ "phase": "publishing", "workers": 2 }), 16, "publishing it to 2 workers, 12 s"),
         ] {
-            assert_eq!(sent(Some(told)), (position, said.to_owned()));
+            assert_eq!(sent(Some(report)), (position, said.to_owned()));
         }
     }
 }
