@@ -214,8 +214,8 @@ impl Repository {
         Ok(Some(removed))
     }
 
-    /// Keeps what other nodes have made of it since, once nothing names it any more. Returns the
-    /// ids of all versions that are to go.
+    /// Keeps what other nodes have made of it since, once nothing names it any more. Returns
+    /// what of it is to go.
     ///
     /// # Errors
     /// When the store does not do it.
@@ -224,14 +224,14 @@ impl Repository {
         name: &str,
         removed: Option<&mut Removed>,
         secrets: KeptSecrets,
-    ) -> Result<Vec<String>, StoreError> {
+    ) -> Result<Arc<Function>, StoreError> {
         let function = self.read_function(name, &Contents::new()).await?;
         if let Some(removed) = removed
             && removed.take_in(&function, secrets)
         {
             self.objects.put(&removed.key(), removed.to_object()?).await?;
         }
-        Ok(function.versions.keys().cloned().collect())
+        Ok(function)
     }
 
     /// Writes the versions of a function that was removed. Nothing names them yet.

@@ -384,25 +384,26 @@ impl Repository {
         self.remove_all::<Alias>(name).await
     }
 
-    /// Removes the rest of a function: the versions with these ids. Should another node name one of
-    /// them meanwhile, it is put back as it was kept.
+    /// Removes the rest of a function: the versions of `going`. Should another node name one of
+    /// them meanwhile, it is put back.
     ///
     /// # Errors
     /// When the store does not do it all. What it has done already, stays done.
     pub(crate) async fn remove_versions(
         &self,
         name: &str,
-        ids: &[String],
+        going: &Function,
         kept: Option<&Removed>,
     ) -> Result<(), StoreError> {
-        for id in ids {
+        for id in going.versions.keys() {
             self.objects.delete(&key::<Manifest>(name, id)).await?;
         }
         self.note_change().await;
-        let Some(kept) = kept else { return Ok(()) };
         let function = self.read_function(name, &Contents::new()).await?;
         let is_held = |id: &str| function.aliases().any(|alias| alias.holds(id));
-        let held = kept.function.versions().filter(|version| is_held(&version.version));
+        // A deploy may have made one since the removal began, when there was nothing to keep.
+        let kept = kept.into_iter().flat_map(|kept| kept.function.versions());
+        let held = going.versions().chain(kept).filter(|version| is_held(&version.version));
         self.put_all(held.map(|version| (&version.name, &version.version, version))).await
     }
 
