@@ -109,7 +109,8 @@ fn proposals_that_guests_do_not_have_are_named() {
     };
     let place = Place::new();
     let (plain, one_page): (&[u8], &[u8]) = (&[1, 0x60, 0, 0], &[1, 0, 1]);
-    let cases: [(&str, &[u8], &[u8], &[u8]); 4] = [
+    type Case<'a> = (&'a str, &'a [u8], &'a [u8], &'a [u8]);
+    let cases: [Case<'_>; 4] = [
         ("legacy exception handling", plain, one_page, &[0x06, 0x40, 0x0b]),
         ("custom page sizes", plain, &[1, 8, 1, 0], &[]),
         ("stack switching", &[2, 0x60, 0, 0, 0x5d, 0], one_page, &[]),

@@ -1,5 +1,6 @@
 //! Proposals of WebAssembly that need a heap beside the memory: garbage collection and exceptions,
 //! in every kind of function.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -52,8 +53,8 @@ impl Place {
     fn outcome(&self, name: &str) -> String {
         let printed = self.node.cli(&["logs", name, "--json"]).expect_code(0).stdout;
         let records = harness::running::records(&printed);
-        let outcomes = records.iter().filter_map(|record| record["outcome"].as_str());
-        outcomes.last().unwrap_or_default().to_owned()
+        let mut outcomes = records.iter().filter_map(|record| record["outcome"].as_str());
+        outcomes.next_back().unwrap_or_default().to_owned()
     }
 }
 

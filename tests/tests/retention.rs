@@ -23,9 +23,9 @@ const SOON: Duration = Duration::from_secs(30);
 /// Where a node's policy is in a store of which `objects` are the files.
 fn policy(objects: &Path, node: &Node) -> PathBuf {
     let id = fs::read_to_string(node.data().join("node-id")).unwrap();
-    let policies = fs::read_dir(objects.join("retention")).unwrap().map(|entry| entry.unwrap().path());
+    let mut policies = fs::read_dir(objects.join("retention")).unwrap().map(|entry| entry.unwrap().path());
     let of_node = |path: &PathBuf| path.to_string_lossy().ends_with(&id);
-    policies.filter(of_node).next().unwrap()
+    policies.find(of_node).unwrap()
 }
 
 /// Waits until a node has looked again and again, and would have deleted what is to go.

@@ -36,7 +36,7 @@ pub(super) struct Project {
 #[derive(Debug)]
 enum Said {
     /// Of one function.
-    One(Options),
+    One(Box<Options>),
     /// Of several, whose names are in their options, in the order of the file.
     Several(Vec<Options>),
 }
@@ -58,11 +58,11 @@ pub(super) enum ProjectError {
     #[error("{path:?} cannot be read: {source}")]
     Unreadable { path: PathBuf, source: io::Error },
     #[error("{path:?} is not understood; expected the options of `sockhop deploy`, with _ for -: {source}")]
-    Unknown { path: PathBuf, source: toml::de::Error },
+    Unknown { path: PathBuf, source: Box<toml::de::Error> },
     #[error(
         "{path:?} is not understood in [function.{table}]; expected the options of `sockhop deploy`, with _ for -: {source}"
     )]
-    Table { path: PathBuf, table: String, source: toml::de::Error },
+    Table { path: PathBuf, table: String, source: Box<toml::de::Error> },
     #[error("{path:?} has the key unset{of}, which is for the command line: leave the option itself out")]
     Unset { path: PathBuf, of: String },
     #[error("{path:?} has the key name{of}; where there are tables [function.NAME], these name the functions")]
@@ -93,7 +93,7 @@ fn of_folder(folder: &Path, name: Option<&str>) -> Result<Vec<Project>, ProjectE
     let path = if folder == Path::new(".") { PathBuf::from(FILE) } else { folder.join(FILE) };
     let said = read(&path)?.ok_or_else(|| ProjectError::NoProject { folder: folder.to_owned() })?;
     let all = match said {
-        Said::One(options) => return Ok(vec![sourced(folder, &path, options, String::new())?]),
+        Said::One(options) => return Ok(vec![sourced(folder, &path, *options, String::new())?]),
         Said::Several(all) => all,
     };
     let there = names(&all);
@@ -162,7 +162,7 @@ fn of_file(file: &Path, name: Option<&str>) -> Result<Project, ProjectError> {
     let is_source =
         |options: &Options| options.source.as_ref().is_some_and(|source| same(&path.with_file_name(source), file));
     let own = match read_there {
-        Some(Said::One(options)) if options.source.is_none() || is_source(&options) => Some(options),
+        Some(Said::One(options)) if options.source.is_none() || is_source(&options) => Some(*options),
         Some(Said::Several(all)) => {
             let of_this = all.into_iter().filter(is_source);
             let mut of_this: Vec<Options> =
@@ -189,10 +189,10 @@ fn read(path: &Path) -> Result<Option<Said>, ProjectError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(ProjectError::Unreadable { path: path.to_owned(), source }),
     };
-    let unknown = |source| ProjectError::Unknown { path: path.to_owned(), source };
+    let unknown = |source| ProjectError::Unknown { path: path.to_owned(), source: Box::new(source) };
     let Some(tables) = toml::from_str::<Tables>(&text).map_err(unknown)?.function else {
         let options: Options = toml::from_str(&text).map_err(unknown)?;
-        return without_unset(path, options, String::new()).map(|options| Some(Said::One(options)));
+        return without_unset(path, options, String::new()).map(|options| Some(Said::One(Box::new(options))));
     };
     let mut order: Vec<(usize, String)> = tables.into_iter().map(|(name, table)| (table.span().start, name)).collect();
     order.sort_unstable();
@@ -215,7 +215,7 @@ fn read(path: &Path) -> Result<Option<Said>, ProjectError> {
         let own: Options = table.try_into().map_err(|source| ProjectError::Table {
             path: path.to_owned(),
             table: name.clone(),
-            source,
+            source: Box::new(source),
         })?;
         let own = unnamed(path, without_unset(path, own, of.clone())?, of)?;
         all.push(Options { name: Some(name), ..own.over(shared.clone()) });
