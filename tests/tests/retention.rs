@@ -18,7 +18,7 @@ const INTERVAL: &str = "1s";
 /// Three of those, in which a node has seen that the store's clock can be believed.
 const LOOKS: Duration = Duration::from_secs(3);
 /// For a few looks, on a machine that is busy with other tests.
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(120);
 
 /// Where a node's policy is in a store of which `objects` are the files.
 fn policy(objects: &Path, node: &Node) -> PathBuf {

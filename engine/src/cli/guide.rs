@@ -124,12 +124,33 @@ fn show(text: &str) -> io::Result<()> {
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let skin = if plain { MadSkin::no_style() } else { MadSkin::default() };
     let columns = termimad::terminal_size().0.min(COLUMNS_MAX);
-    let rendered = skin.text(text, Some(usize::from(columns))).to_string();
+    let rendered = skin.text(&joined(text), Some(usize::from(columns))).to_string();
     if page(&rendered)? {
         return Ok(());
     }
     rendered.lines().for_each(|line| say!("{line}"));
     Ok(())
+}
+
+/// The page with each paragraph and list item on one line: the renderer keeps line breaks, which
+/// are for wider lines than the terminal's.
+fn joined(text: &str) -> String {
+    let (mut joined, mut in_code, mut in_paragraph) = (String::new(), false, false);
+    for line in text.lines() {
+        let is_fence = line.starts_with("```");
+        let is_prose = !in_code && !is_fence && !line.is_empty() && !line.starts_with(['#', '|']);
+        if is_prose && in_paragraph && !line.starts_with("* ") {
+            joined.truncate(joined.trim_end_matches('\n').len());
+            joined.push(' ');
+            joined.push_str(line.trim_start());
+        } else {
+            joined.push_str(line);
+        }
+        joined.push('\n');
+        in_paragraph = is_prose;
+        in_code ^= is_fence;
+    }
+    joined
 }
 
 /// Hands `text` to the pager that the user has chosen, or to less. Returns false when there is none.
@@ -202,6 +223,13 @@ mod tests {
         assert_eq!(search(&[page], "TEXT"), ["p (Title): some Text", "p (Below): # text"]);
         assert!(search(&[page], "nothing").is_empty());
         assert!(!search(&PAGES, "--queue-timeout").is_empty());
+    }
+
+    #[test]
+    fn paragraphs_and_items_are_one_line_each_and_the_rest_is_as_it_was() {
+        let page = "# T\n\none\ntwo\n* item\n  more\n* other\n\n```sh\na\nb\n```\n\n| x |\n|---|\nend\n";
+        let lines = "# T\n\none two\n* item more\n* other\n\n```sh\na\nb\n```\n\n| x |\n|---|\nend\n";
+        assert_eq!(joined(page), lines);
     }
 
     #[test]
