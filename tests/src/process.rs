@@ -60,10 +60,11 @@ pub fn signal(pid: u32, signal: Signal) {
     kill(nix_pid(pid), signal).unwrap_or_else(|errno| panic!("{signal} to {pid}: {errno}"));
 }
 
-/// Sends a signal to a process that may have ended in the meantime.
-pub fn signal_if_there(pid: u32, signal: Signal) {
+/// Sends a signal to a process that may have ended in the meantime, and returns whether it had not.
+pub fn signal_if_there(pid: u32, signal: Signal) -> bool {
     match kill(nix_pid(pid), signal) {
-        Ok(()) | Err(Errno::ESRCH) => {}
+        Ok(()) => true,
+        Err(Errno::ESRCH) => false,
         Err(errno) => panic!("{signal} to {pid}: {errno}"),
     }
 }

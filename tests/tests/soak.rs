@@ -16,7 +16,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use harness::client::request;
-use harness::running::kill_now;
 use harness::status::Status;
 use harness::{Connection, Node, process, wait};
 use libc::linger;
@@ -233,25 +232,29 @@ fn back(status: &Status, victim: u32) -> bool {
 
 /// Kills a worker, and waits until there is another. They take turns.
 fn kill(node: &Node, round: usize) -> Kill {
-    let status = node.until_status("all workers are ready", BACK, |status| back(status, 0));
-    let victim = &status.workers[round % status.workers.len()];
-    let kill = Kill {
-        at: Instant::now(),
-        connections: victim.connections_open + (FUNCTIONS.len() * RENEWING) as u64,
-        failures: 0,
-    };
-    kill_now(victim.pid);
-    node.until_status("a new worker is ready", BACK, |status| back(status, victim.pid));
-    kill
+    loop {
+        let status = node.until_status("all workers are ready", BACK, |status| back(status, 0));
+        let victim = &status.workers[round % status.workers.len()];
+        let kill = Kill {
+            at: Instant::now(),
+            connections: victim.connections_open + (FUNCTIONS.len() * RENEWING) as u64,
+            failures: 0,
+        };
+        // One that was there to try a version has ended with its trial.
+        if process::signal_if_there(victim.pid, Signal::SIGKILL) {
+            node.until_status("a new worker is ready", BACK, |status| back(status, victim.pid));
+            return kill;
+        }
+    }
 }
 
 /// Lets a worker do nothing for a while.
 fn stop(node: &Node, round: usize) {
     let status = node.status();
     let worker = &status.workers[round % status.workers.len()];
-    process::signal(worker.pid, Signal::SIGSTOP);
+    process::signal_if_there(worker.pid, Signal::SIGSTOP);
     wait::throughout("the engine lives", STOPPED, || process::alive(node.pid()));
-    process::signal(worker.pid, Signal::SIGCONT);
+    process::signal_if_there(worker.pid, Signal::SIGCONT);
 }
 
 /// Gives each failure to a kill that excuses it, and returns the others.
