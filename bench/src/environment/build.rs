@@ -9,6 +9,9 @@ use serde::Serialize;
 /// The standard library's own checks: a program has their message if, and only if, it was built with debug assertions.
 const DEBUG_MARK: &[u8] = b"unsafe precondition(s) violated";
 
+/// What `sockhop --version` says of itself, and only that, where it was built in the profile `quick`.
+const QUICK_MARK: &[u8] = b"quick build: not optimised";
+
 /// A binary that is measured.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Binary {
@@ -20,26 +23,34 @@ pub struct Binary {
     pub modified: Option<String>,
     /// Whether it is a build of Rust's that checks itself, and so a slow one.
     pub debug: bool,
+    /// Whether it says that it was not optimised.
+    pub quick: bool,
 }
 
 impl Binary {
     /// Looks at it. What cannot be read is not known, and no error: the server that needs it will say why.
     pub fn look(path: &Path) -> Self {
         let content = fs::read(path).unwrap_or_default();
+        let has = |mark: &[u8]| content.windows(mark.len()).any(|part| part == mark);
         let metadata = fs::metadata(path).ok();
         let modified = metadata.as_ref().and_then(|metadata| metadata.modified().ok());
         Self {
             path: path.to_owned(),
             bytes: metadata.map(|metadata| metadata.len()),
             modified: modified.map(|time: SystemTime| humantime::format_rfc3339_seconds(time).to_string()),
-            debug: content.windows(DEBUG_MARK.len()).any(|part| part == DEBUG_MARK),
+            debug: has(DEBUG_MARK),
+            quick: has(QUICK_MARK),
         }
     }
 
     /// What is wrong with it.
     pub fn warning(&self) -> Option<String> {
-        self.debug
-            .then(|| format!("{} is a debug build: its figures say nothing; build with --release", self.path.display()))
+        let kind = match (self.debug, self.quick) {
+            (true, _) => "debug",
+            (_, true) => "quick",
+            _ => return None,
+        };
+        Some(format!("{} is a {kind} build: its figures say nothing; build with --release", self.path.display()))
     }
 }
 

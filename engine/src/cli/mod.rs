@@ -41,11 +41,17 @@ use crate::compile::child;
 use crate::compile::inspect::Kind;
 use crate::log;
 
+/// What `--version` prints behind the name.
+const VERSION: &str = match abi::OPTIMISED {
+    true => env!("CARGO_PKG_VERSION"),
+    false => concat!(env!("CARGO_PKG_VERSION"), " (quick build: not optimised, not for measuring)"),
+};
+
 /// Help is as wide as the terminal, and no wider than this.
 const HELP_COLUMNS_MAX: usize = 100;
 
 #[derive(Debug, Parser)]
-#[command(name = "sockhop", version, about = "A self-hosted serverless node", propagate_version = true)]
+#[command(name = "sockhop", version = VERSION, about = "A self-hosted serverless node", propagate_version = true)]
 #[command(max_term_width = HELP_COLUMNS_MAX)]
 pub(crate) struct Cli {
     #[command(subcommand)]

@@ -49,6 +49,12 @@ pub(super) fn serve(serve: Serve) -> anyhow::Result<()> {
     let sources = Sources::from(sources);
     let resolved = sources.resolve()?;
     log::start(resolved.settings.log_format, resolved.settings.log.clone());
+    if !abi::OPTIMISED {
+        tracing::warn!(
+            "this is a quick build, for trying out and for tests: it is several times slower than an optimised one \
+             (`sockhop guide installing` says how that is built)"
+        );
+    }
     let start = if take_over { node::Start::TakeOver } else { node::Start::Alone };
     node::serve(start, resolved, sources)
 }
