@@ -15,6 +15,7 @@ use abi::catalogue::{
 use abi::choice::ACTIVE;
 use abi::invocation_id::InvocationId;
 use abi::message::{ArchivedToEngine, ArchivedToWorker, Awaits, ToEngine, ToWorker};
+use abi::outcome::Outcome;
 use abi::spool::{self, Invocation, Line, Record, Request, Stream};
 use abi::{envelope, head, route};
 
@@ -152,7 +153,7 @@ fn log_an_invocation(times: u32) {
         queue_us: 7,
         instantiate_us: 8,
         run_us: 9,
-        outcome: "ok",
+        outcome: Outcome::Ok,
         function: "function-0731",
         version: "0190f3c0-0000-7000-8000-000000000731",
         number: 1,

@@ -28,7 +28,7 @@ pub use self::addresses::{Addresses, Places};
 use self::slot::Ledger;
 
 pub use self::counter::{Counter, Counters, Durations, Histogram, add_counts};
-pub use self::slot::{Counts, FunctionTally, LATENCY_BOUNDS_US, OUTCOMES, Outcome, REUSES, Reason, Reuse, Slot};
+pub use self::slot::{Counts, FunctionTally, LATENCY_BOUNDS_US, REUSES, Reason, Reuse, Slot};
 
 const WHAT: &str = "board";
 

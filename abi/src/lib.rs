@@ -19,6 +19,7 @@ pub mod message;
 pub mod name;
 pub mod network;
 pub mod outbound;
+pub mod outcome;
 pub mod problem;
 pub mod reference;
 pub mod route;

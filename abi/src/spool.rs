@@ -33,6 +33,7 @@ pub use self::read::{Found, Records, read, record, skip_damage};
 pub use self::write::append;
 
 use crate::invocation_id::InvocationId;
+use crate::outcome::Outcome;
 
 /// What a segment begins with: its magic and the version of the format.
 pub const HEADER: [u8; 16] = *b"sockhop spool\n\x01\x00";
@@ -137,8 +138,8 @@ pub struct Invocation<'a> {
     pub instantiate_us: u64,
     /// From there to the guest's end, or to that of the reply when the guest goes on.
     pub run_us: u64,
-    /// `ok`, `cut`, `client-gone`, or the name of the [`crate::board::Reason`] for which it failed.
-    pub outcome: &'a str,
+    /// How it ended.
+    pub outcome: Outcome<'a>,
     /// The function.
     pub function: &'a str,
     /// Its version's id.
@@ -170,8 +171,8 @@ pub struct After<'a> {
     pub cpu_us: u64,
     /// The most linear memory that its instance had.
     pub memory_bytes: u64,
-    /// `ok`, or the name of the [`crate::board::Reason`] for which it failed.
-    pub outcome: &'a str,
+    /// How it ended: [`Outcome::Ok`], or why it failed.
+    pub outcome: Outcome<'a>,
     /// The function.
     pub function: &'a str,
 }

@@ -14,18 +14,13 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use self::notes::Notes;
-use crate::functions::Function;
 use crate::log::Format;
 use crate::spool::{Spool, time_us};
 use abi::invocation_id::InvocationId;
 use abi::limits::{LOG_LINE_BYTES_MAX, LOG_LINES_MAX};
 use abi::spool::{Line, Record, Stream};
-use bytes::Bytes;
-use tokio::io::AsyncWrite;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
-use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
-use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 /// Lines that may wait for stderr.
 const QUEUE_LINES: usize = 4096;
@@ -88,7 +83,7 @@ impl GuestLog {
     }
 
     /// Whether guests' lines go to stderr from now on.
-    pub(crate) fn tell_stderr(&self, guest_stderr: bool) {
+    pub(crate) fn set_stderr(&self, guest_stderr: bool) {
         self.0.stderr.store(guest_stderr, Relaxed);
     }
 
@@ -122,7 +117,7 @@ impl GuestLog {
     }
 }
 
-/// One of an invocation's two streams, as wasi sees it.
+/// One of an invocation's two streams.
 #[derive(Clone)]
 pub(crate) struct GuestStream(Arc<Mutex<Lines>>);
 
@@ -143,12 +138,15 @@ struct Lines {
 }
 
 impl GuestStream {
-    pub(crate) fn new(log: GuestLog, function: &Function, id: InvocationId, stream: Stream) -> Self {
-        let bytes_max = usize::try_from(function.limits.log_bytes_max).unwrap_or(usize::MAX);
-        Self::limited(log, Arc::clone(&function.name), id, stream, bytes_max)
-    }
-
-    fn limited(log: GuestLog, function: Arc<str>, id: InvocationId, stream: Stream, bytes_max: usize) -> Self {
+    /// The stream of the invocation `id` of `function`, of which `bytes_max` bytes are logged.
+    pub(crate) fn new(
+        log: GuestLog,
+        function: Arc<str>,
+        id: InvocationId,
+        stream: Stream,
+        bytes_max: impl TryInto<usize>,
+    ) -> Self {
+        let bytes_max = bytes_max.try_into().unwrap_or(usize::MAX);
         let (partial, cut) = (Vec::new(), bytes_max == 0);
         let lines = Lines {
             log,
@@ -181,6 +179,11 @@ impl GuestStream {
         if !lines.cut && lines.notes.is_new(text) {
             lines.line(Stream::Node, text.as_bytes());
         }
+    }
+
+    /// The guest writes.
+    pub(crate) fn write(&self, bytes: &[u8]) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take(bytes);
     }
 
     /// The invocation is over, and with it its last line.
@@ -308,67 +311,6 @@ fn json(function: &str, id: InvocationId, stream: Stream, text: &str) -> String 
     format!("{line}\n")
 }
 
-impl OutputStream for GuestStream {
-    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take(&bytes);
-        Ok(())
-    }
-
-    fn flush(&mut self) -> StreamResult<()> {
-        Ok(())
-    }
-
-    fn check_write(&mut self) -> StreamResult<usize> {
-        Ok(64 * 1024)
-    }
-}
-
-#[wasmtime_wasi::async_trait]
-impl Pollable for GuestStream {
-    async fn ready(&mut self) {}
-}
-
-impl IsTerminal for GuestStream {
-    fn is_terminal(&self) -> bool {
-        false
-    }
-}
-
-impl StdoutStream for GuestStream {
-    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        Box::new(self.clone())
-    }
-
-    fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(self.clone())
-    }
-}
-
-impl AsyncWrite for GuestStream {
-    fn poll_write(
-        self: std::pin::Pin<&mut Self>,
-        _: &mut std::task::Context<'_>,
-        bytes: &[u8],
-    ) -> std::task::Poll<std::io::Result<usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take(bytes);
-        std::task::Poll::Ready(Ok(bytes.len()))
-    }
-
-    fn poll_flush(
-        self: std::pin::Pin<&mut Self>,
-        _: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<std::io::Result<()>> {
-        std::task::Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(
-        self: std::pin::Pin<&mut Self>,
-        _: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<std::io::Result<()>> {
-        std::task::Poll::Ready(Ok(()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -386,7 +328,7 @@ mod tests {
 
     fn limited(format: Format, writes: &[&[u8]], bytes_max: usize) -> Vec<String> {
         let (log, queue) = GuestLog::new(format, true, None);
-        let stream = GuestStream::limited(log, "f".into(), InvocationId::new(), Stream::Stdout, bytes_max);
+        let stream = GuestStream::new(log, "f".into(), InvocationId::new(), Stream::Stdout, bytes_max);
         for bytes in writes {
             stream.0.lock().unwrap().take(bytes);
         }
@@ -430,7 +372,7 @@ mod tests {
     fn what_the_node_notes_is_held_to_the_guests_limits_and_summed_up() {
         let noted = |bytes_max: usize, notes: &mut dyn Iterator<Item = String>| -> Vec<String> {
             let (log, queue) = GuestLog::new(Format::Text, true, None);
-            let stream = GuestStream::limited(log, "f".into(), InvocationId::new(), Stream::Stderr, bytes_max);
+            let stream = GuestStream::new(log, "f".into(), InvocationId::new(), Stream::Stderr, bytes_max);
             let mut told = Vec::new();
             for note in notes {
                 stream.note(&note);
@@ -455,7 +397,7 @@ mod tests {
     fn no_bytes_are_no_lines_and_short_lines_have_a_limit_too() {
         assert!(limited(Format::Text, &[b"a\nb", b"\n"], 0).is_empty());
         let (log, queue) = GuestLog::new(Format::Text, true, None);
-        let stream = GuestStream::limited(log, "f".into(), InvocationId::new(), Stream::Stdout, BYTES_MAX);
+        let stream = GuestStream::new(log, "f".into(), InvocationId::new(), Stream::Stdout, BYTES_MAX);
         let mut told = Vec::new();
         for _ in 0..LOG_LINES_MAX + 5 {
             stream.0.lock().unwrap().take(b"\n");

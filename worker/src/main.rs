@@ -3,21 +3,20 @@
 //! Started by `sockhop serve` with its end of the channel at a known fd; it is of no use alone. This file owns that
 //! fd until the link takes it over. A panic anywhere ends the process: the engine starts another.
 
-mod admission;
-mod clock;
-mod connection;
-mod epoch;
+mod counters;
+mod deadline;
+mod drain;
+mod edge;
 mod facts;
-mod functions;
 mod guest_log;
 mod link;
 mod log;
-mod outbound;
+mod origin;
+mod run;
+mod serve;
 mod spool;
 mod start;
 mod trace;
-mod wasm;
-mod worker;
 
 use std::ffi::CStr;
 use std::os::fd::{FromRawFd, OwnedFd};

@@ -5,18 +5,26 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use abi::board::Board;
 use abi::catalogue::CatalogueView;
 use abi::channel::{Channel, ReceiveError, Received};
+use abi::limits::TRIAL_REASON_BYTES_MAX;
 use abi::message::{Settings, ToEngine, ToWorker};
 use anyhow::{Context as _, bail};
 use tokio::task::LocalSet;
+use tokio::time::Instant;
 
-use crate::functions::Functions;
-use crate::worker::Worker;
-use crate::{connection, epoch, guest_log, link, log, spool, wasm};
+use crate::counters::Counters;
+use crate::drain::Drain;
+use crate::edge::h1::{Connections, SendBatch};
+use crate::link::Outbox;
+use crate::run::thread::GuestThread;
+use crate::run::{Runtimes, Shared};
+use crate::serve::{Functions, Pipeline};
+use crate::{guest_log, link, log, spool};
 
 /// How often the worker shows the engine that it lives.
 const BEAT_INTERVAL: Duration = Duration::from_millis(100);
@@ -41,24 +49,35 @@ async fn serve(channel: Channel, filter: log::Filter) -> anyhow::Result<()> {
     let (row, settings, board) = started(inbox.next().await.context("waiting for Start")?)?;
     let catalogue = first_catalogue(inbox.next().await.context("waiting for the catalogue")?)?;
 
-    let ticker = epoch::Ticker::start().context("starting the epoch thread")?;
-    let engines = wasm::engine::Engines::new(ticker);
-    let engines = engines.map_err(anyhow::Error::from).context("wasmtime refuses the worker's settings")?;
-    let board = Arc::new(board);
+    let (board, drain) = (Arc::new(board), Rc::<Drain>::default());
     let spool = settings.logs.then(|| spool::start(Arc::clone(&board), row)).transpose();
     let spool = spool.context("starting the spool's thread")?;
-    let log_of_guests = guest_log::start(log::Format::from_environment(), settings.guest_stderr, spool);
-    let log_of_guests = log_of_guests.context("starting the guest-log thread")?;
-    let functions = Functions::new(engines, outbox.clone(), catalogue);
-    let worker = Worker::new(settings, functions, outbox, log_of_guests, board, row);
+    let guest_log = guest_log::start(log::Format::from_environment(), settings.guest_stderr, spool);
+    let guest_log = guest_log.context("starting the guest-log thread")?;
+    let (counters, send_batch) = (Rc::new(Counters::new(board, row)), Rc::<SendBatch>::default());
+    let thread = GuestThread::new(Rc::clone(&counters), Rc::clone(&send_batch) as _);
+    let shared = Rc::new(Shared { counters: Rc::clone(&counters), log: guest_log, thread });
+    let runtimes = Runtimes::new(&shared).map_err(anyhow::Error::from);
+    let runtimes = runtimes.context("wasmtime refuses the worker's settings, or no thread can be started")?;
+    let functions = Functions::new(Box::new(runtimes), outbox.clone(), catalogue);
+    let pipeline = Pipeline::new(settings, functions, shared, Rc::clone(&drain));
+    let connections =
+        Connections::new(Rc::clone(&pipeline), Rc::clone(&counters), Rc::clone(&drain), outbox.clone(), send_batch);
+    let worker = Rc::new(Worker { pipeline, connections, counters, drain, outbox, started: Instant::now() });
 
     own_stderr();
     worker.report_applied();
-    let beats = tokio::task::spawn_local(beat(Rc::clone(&worker)));
-    let sending = Rc::clone(&worker);
-    let sender = tokio::task::spawn_local(async move { sending.send_batch.run().await });
-    let standing_by = Rc::clone(&worker);
-    let standby = tokio::task::spawn_local(async move { standing_by.standby.run(&standing_by).await });
+    let tasks = [
+        tokio::task::spawn_local(beat(Rc::clone(&worker))),
+        tokio::task::spawn_local({
+            let connections = Rc::clone(&worker.connections);
+            async move { connections.send_batches().await }
+        }),
+        tokio::task::spawn_local({
+            let pipeline = Rc::clone(&worker.pipeline);
+            async move { pipeline.stand_by().await }
+        }),
+    ];
     loop {
         tokio::select! {
             received = inbox.next() => match received {
@@ -74,13 +93,45 @@ async fn serve(channel: Channel, filter: log::Filter) -> anyhow::Result<()> {
             }
         }
     }
-    beats.abort();
-    standby.abort();
-    sender.abort();
-    if let Some(spool) = worker.log.spool() {
+    tasks.iter().for_each(tokio::task::JoinHandle::abort);
+    if let Some(spool) = worker.log().spool() {
         spool.end(SPOOL_END_TIMEOUT);
     }
     Ok(())
+}
+
+/// All parts of a running worker.
+struct Worker {
+    pipeline: Rc<Pipeline>,
+    connections: Rc<Connections>,
+    counters: Rc<Counters>,
+    drain: Rc<Drain>,
+    outbox: Outbox,
+    started: Instant,
+}
+
+impl Worker {
+    fn log(&self) -> &guest_log::GuestLog {
+        &self.pipeline.shared().log
+    }
+
+    /// Has the engine know which catalogue is served.
+    fn report_applied(&self) {
+        self.outbox.send(ToEngine::Applied { generation: self.pipeline.functions.generation() }, None);
+        self.count_modules();
+    }
+
+    fn count_modules(&self) {
+        self.counters.row().modules.store(self.pipeline.functions.module_count() as u64, Relaxed);
+    }
+
+    /// Resolves when nothing is left to do after a drain has begun, or its deadline has come.
+    async fn drained(&self) {
+        let is_idle = || self.connections.open() == 0 && self.pipeline.in_flight() == 0;
+        if !self.drain.over(is_idle).await {
+            tracing::warn!(connections = self.connections.open(), "drain deadline: requests are cut off");
+        }
+    }
 }
 
 /// From here on what this worker says is its own affair: its stderr becomes the engine's, instead of the pipe that the engine
@@ -111,23 +162,23 @@ fn first_catalogue(received: Received<ToWorker>) -> anyhow::Result<CatalogueView
 fn handle(worker: &Rc<Worker>, filter: &log::Filter, received: Received<ToWorker>) -> anyhow::Result<()> {
     match (received.message, received.fd) {
         (ToWorker::Connection { read, awaits, accepted_at_us }, Some(fd)) => {
-            connection::take(worker, fd, read, awaits, accepted_at_us);
+            worker.connections.take(fd, read, awaits, accepted_at_us);
         }
         (ToWorker::Settings { settings }, None) => {
             filter.change(&settings.log_filter);
-            worker.log.tell_stderr(settings.guest_stderr);
-            *worker.settings.borrow_mut() = settings;
+            worker.log().set_stderr(settings.guest_stderr);
+            worker.pipeline.set_settings(settings);
             tracing::debug!("the node's new settings are taken over");
         }
         (ToWorker::Catalogue, Some(fd)) => {
-            worker.functions.replace(CatalogueView::new(fd)?);
+            worker.pipeline.functions.replace(CatalogueView::new(fd)?);
             worker.report_applied();
         }
         (ToWorker::Try { ticket }, Some(fd)) => {
-            tokio::task::spawn_local(wasm::trial::run(Rc::clone(worker), ticket, CatalogueView::new(fd)?));
+            tokio::task::spawn_local(try_start(Rc::clone(worker), ticket, CatalogueView::new(fd)?));
         }
         (ToWorker::Spool, Some(segment)) => {
-            if let Some(spool) = worker.log.spool() {
+            if let Some(spool) = worker.log().spool() {
                 spool.switch(segment);
             }
         }
@@ -135,23 +186,25 @@ fn handle(worker: &Rc<Worker>, filter: &log::Filter, received: Received<ToWorker
             let worker = Rc::clone(worker);
             // Behind all tasks that are ready to run: what they log of replies that have left is to be written, too.
             tokio::task::spawn_local(async move {
-                if let Some(spool) = worker.log.spool() {
+                if let Some(spool) = worker.log().spool() {
                     spool.written().await;
                 }
                 worker.outbox.send(ToEngine::LogWritten { ticket }, None);
             });
         }
         (ToWorker::Module { key }, Some(fd)) => {
-            if worker.functions.module_arrived(key, fd) {
-                worker.row().counts.cold_loads.add(1);
+            if worker.pipeline.functions.module_arrived(key, fd) {
+                worker.counters.row().counts.cold_loads.add(1);
             }
             worker.count_modules();
         }
-        (ToWorker::ModuleMissing { key, reason }, None) => worker.functions.module_missing(key, &reason),
-        (ToWorker::Secrets { function }, Some(fd)) => worker.functions.secrets_arrived(&function, &fd),
-        (ToWorker::SecretsMissing { function, reason }, None) => worker.functions.secrets_missing(&function, reason),
+        (ToWorker::ModuleMissing { key, reason }, None) => worker.pipeline.functions.module_missing(key, &reason),
+        (ToWorker::Secrets { function }, Some(fd)) => worker.pipeline.functions.secrets_arrived(&function, &fd),
+        (ToWorker::SecretsMissing { function, reason }, None) => {
+            worker.pipeline.functions.secrets_missing(&function, reason)
+        }
         (ToWorker::Drain { ending, deadline_ms }, None) => {
-            worker.drain(ending, Duration::from_millis(u64::from(deadline_ms)));
+            worker.drain.begin(ending, Duration::from_millis(u64::from(deadline_ms)));
             worker.outbox.send(ToEngine::Draining, None);
         }
         (other, _) => bail!("the engine sent {other:?} to a running worker"),
@@ -159,13 +212,24 @@ fn handle(worker: &Rc<Worker>, filter: &log::Filter, received: Received<ToWorker
     Ok(())
 }
 
+/// Starts the one version of `catalogue`, and tells the engine what came of it.
+async fn try_start(worker: Rc<Worker>, ticket: u64, catalogue: CatalogueView) {
+    let failure = worker.pipeline.try_start(catalogue).await.err().map(|mut reason| {
+        reason.truncate(reason.floor_char_boundary(TRIAL_REASON_BYTES_MAX));
+        reason
+    });
+    worker.outbox.send(ToEngine::Tried { ticket, failure }, None);
+}
+
 async fn beat(worker: Rc<Worker>) {
     let mut interval = tokio::time::interval(BEAT_INTERVAL);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
         interval.tick().await;
-        worker.beat();
-        worker.functions.expire_instances();
-        worker.spent.unmake();
+        let millis = u64::try_from(worker.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        worker.counters.row().heartbeat_ms.store(millis, Relaxed);
+        worker.connections.beat();
+        worker.pipeline.functions.expire();
+        worker.pipeline.drop_retired();
     }
 }

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU32, fence};
 
 use super::counter::{self, Counter, Counters, Durations, Histogram};
+use crate::outcome::CLASSES;
 
 /// Upper bounds of the buckets that invocations are counted in by how long they took. A hello takes 40 µs and the longest
 /// function 15 minutes; 1-2-5 in each decade puts a quantile within a factor of 2.5, and people can read it.
@@ -33,29 +34,6 @@ pub const LATENCY_BOUNDS_US: [u64; 18] = [
     10_000_000,
     u64::MAX,
 ];
-
-/// How an invocation ended for its client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// With a status of that class; what is none of HTTP's five is in the fifth.
-    Status(u16),
-    /// The client had gone before there was a reply.
-    NoReply,
-}
-
-/// What [`Outcome`] is called, in the order in which it is counted.
-pub const OUTCOMES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "none"];
-
-impl Outcome {
-    /// Its place in [`OUTCOMES`].
-    #[must_use]
-    pub fn index(self) -> usize {
-        match self {
-            Self::Status(status) => usize::from((status / 100).clamp(1, 5)) - 1,
-            Self::NoReply => 5,
-        }
-    }
-}
 
 /// Why an invocation was refused or failed. The first are limits, see [`Reason::is_limit`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,7 +150,7 @@ pub(super) struct Ledger {
 #[repr(C)]
 pub struct Counts {
     /// Invocations that are over, by [`Outcome`].
-    pub outcomes: Counters<{ OUTCOMES.len() }>,
+    pub outcomes: Counters<{ CLASSES.len() }>,
     /// Bytes of replies that the kernel has taken.
     pub sent_bytes: Counter,
     /// From a request's head to the last byte of its reply, by [`LATENCY_BOUNDS_US`].
@@ -229,7 +207,7 @@ impl Counts {
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct FunctionTally {
     /// By [`Outcome`].
-    pub outcomes: [u64; OUTCOMES.len()],
+    pub outcomes: [u64; CLASSES.len()],
     /// Bytes of replies that the kernel has taken.
     pub sent_bytes: u64,
     /// By [`LATENCY_BOUNDS_US`].
@@ -253,14 +231,15 @@ impl std::ops::AddAssign<&Self> for FunctionTally {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outcome::ReplyEnd;
 
     #[test]
     fn a_later_function_finds_nothing_of_an_earlier_and_gets_nothing_from_it() {
         let slot = Ledger::default();
         assert_eq!(slot.get(), None);
         let mut lives = 0;
-        slot.counts(3, || lives += 1).unwrap().outcomes.count(Outcome::Status(200).index());
-        slot.counts(3, || lives += 1).unwrap().outcomes.count(Outcome::Status(503).index());
+        slot.counts(3, || lives += 1).unwrap().outcomes.count(ReplyEnd::Whole(200).class());
+        slot.counts(3, || lives += 1).unwrap().outcomes.count(ReplyEnd::Whole(503).class());
         let (life, tally) = slot.get().unwrap();
         assert_eq!((life, lives, tally.outcomes), (3, 1, [0, 1, 0, 0, 1, 0]));
         slot.counts(7, || lives += 1).unwrap().sent_bytes.add(9);
@@ -271,13 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn every_status_and_reason_has_its_place() {
-        let of = |status| OUTCOMES[Outcome::Status(status).index()];
-        assert_eq!(
-            [of(99), of(100), of(204), of(399), of(404), of(504), of(999)],
-            ["1xx", "1xx", "2xx", "3xx", "4xx", "5xx", "5xx"]
-        );
-        assert_eq!(OUTCOMES[Outcome::NoReply.index()], "none");
+    fn every_reason_has_its_place() {
         for (at, reason) in Reason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, at, "{reason:?}");
         }

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::invocation_id::InvocationId;
 use crate::limits::RECORD_BYTES_MAX;
+use crate::outcome::Outcome;
 
 /// What stands at the beginning of some bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,7 +124,7 @@ impl<'a> Fields<'a> {
                 after_us: self.number()?,
                 cpu_us: self.number()?,
                 memory_bytes: self.number()?,
-                outcome: self.name()?,
+                outcome: Outcome::of_name(self.name()?),
                 function: self.name()?,
             })),
             _ => None,
@@ -144,7 +145,7 @@ impl<'a> Fields<'a> {
             queue_us: self.number()?,
             instantiate_us: self.number()?,
             run_us: self.number()?,
-            outcome: self.name()?,
+            outcome: Outcome::of_name(self.name()?),
             function: self.name()?,
             version: self.name()?,
             number: 0,

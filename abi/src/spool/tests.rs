@@ -36,7 +36,7 @@ impl Owned {
                 after_us: n[1],
                 cpu_us: n[2],
                 memory_bytes: n[3],
-                outcome,
+                outcome: Outcome::of_name(outcome),
                 function,
             }),
             _ => Record::Invocation(Invocation {
@@ -51,7 +51,7 @@ impl Owned {
                 queue_us: n[6],
                 instantiate_us: n[7],
                 run_us: n[8],
-                outcome,
+                outcome: Outcome::of_name(outcome),
                 function,
                 version,
                 number: u32::from(self.status),
@@ -187,7 +187,7 @@ fn invocation<'a>(request: Request<'a>, trace: Option<Trace>) -> Invocation<'a> 
         goes_on: false,
     };
     let Record::Invocation(invocation) = owned.record() else { panic!("it is one") };
-    Invocation { request, trace, outcome: "", function: "", version: "", alias: "", ..invocation }
+    Invocation { request, trace, outcome: Outcome::Unknown(""), function: "", version: "", alias: "", ..invocation }
 }
 
 #[test]

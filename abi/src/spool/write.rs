@@ -37,7 +37,7 @@ pub fn append(buffer: &mut Vec<u8>, record: &Record<'_>) {
             numbers(buffer, [of.started_us, of.duration_us, of.cpu_us, of.memory_bytes]);
             buffer.extend_from_slice(&of.status.to_le_bytes());
             numbers(buffer, [of.received_bytes, of.sent_bytes, of.queue_us, of.instantiate_us, of.run_us]);
-            [of.outcome, of.function, of.version].into_iter().for_each(|text| name(buffer, text));
+            [of.outcome.name(), of.function, of.version].into_iter().for_each(|text| name(buffer, text));
             if let Some(arrival) = of.arrival {
                 buffer.extend_from_slice(&[FIELD_ARRIVAL, 16]);
                 numbers(buffer, [arrival.accepted_us, arrival.received_us]);
@@ -72,7 +72,7 @@ pub fn append(buffer: &mut Vec<u8>, record: &Record<'_>) {
             buffer.push(AFTER);
             id(buffer, after.id);
             numbers(buffer, [after.time_us, after.after_us, after.cpu_us, after.memory_bytes]);
-            [after.outcome, after.function].into_iter().for_each(|text| name(buffer, text));
+            [after.outcome.name(), after.function].into_iter().for_each(|text| name(buffer, text));
         }
     }
     // No record is longer than RECORD_BYTES_MAX: everything in it is cut above.

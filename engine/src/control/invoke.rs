@@ -1,16 +1,14 @@
 //! A call by the control API: `invoke` becomes an ordinary request on a connection that goes where accepted ones do.
 //!
-//! So it takes the path that every client's takes, but for the accept: workers know that the control API sent it, and so may it
-//! name any version. Owns both ends of the connection until the supervisor and hyper have them.
-
-use std::io;
-use std::net::Ipv4Addr;
+//! It is one end of a pair of sockets, so nobody dials anybody, and takes the path that every client's connection takes, but for
+//! the accept: workers know that the control API sent it, and so may it name any version. Owns both ends until the
+//! supervisor and hyper have them.
 
 use abi::message::Awaits;
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Request, Response, Uri, header};
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::UnixStream;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::takeover::Handed;
@@ -45,26 +43,13 @@ pub(super) async fn invoke(
     OWN_HEADERS.iter().for_each(|header| drop(parts.headers.remove(header)));
     parts.headers.insert(header::HOST, HeaderValue::from_static("localhost"));
 
-    let (stream, accepted) = pair().await.map_err(|error| failed(&error))?;
-    let accepted = accepted.into_std().map_err(|error| failed(&error))?;
-    let handed = Handed { socket: accepted.into(), read: Vec::new(), awaits: Awaits::Admin };
+    let (stream, handed) = UnixStream::pair().map_err(|error| failed(&error))?;
+    let handed = handed.into_std().map_err(|error| failed(&error))?;
+    let handed = Handed { socket: handed.into(), read: Vec::new(), awaits: Awaits::Admin };
     supervisor.send(Command::Take(handed)).map_err(|_| failed(&"the node is stopping"))?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
     tokio::spawn(connection);
     let response = sender.send_request(Request::from_parts(parts, body)).await.map_err(|error| failed(&error))?;
     Ok(response.map(Body::new))
-}
-
-/// A connection of this process with itself: the client's end, and the accepted one.
-async fn pair() -> io::Result<(TcpStream, TcpStream)> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-    let client = TcpStream::connect(listener.local_addr()?).await?;
-    loop {
-        let (accepted, peer) = listener.accept().await?;
-        // Anybody on this machine may have been quicker.
-        if peer == client.local_addr()? {
-            return Ok((client, accepted));
-        }
-    }
 }

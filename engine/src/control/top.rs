@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use abi::board::{FunctionTally, LATENCY_BOUNDS_US, OUTCOMES, now_us};
+use abi::board::{FunctionTally, LATENCY_BOUNDS_US, now_us};
+use abi::outcome::CLASSES;
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
@@ -58,7 +59,7 @@ pub(crate) struct FunctionSample {
     pub(crate) in_flight: u64,
     pub(crate) queued: u64,
     /// Invocations so far, by how they ended.
-    pub(crate) outcomes: [u64; OUTCOMES.len()],
+    pub(crate) outcomes: [u64; CLASSES.len()],
     /// And by how long they took.
     pub(crate) latency: [u64; LATENCY_BOUNDS_US.len()],
 }

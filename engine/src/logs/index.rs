@@ -280,6 +280,7 @@ pub(crate) fn open_block(block: &Block, packed: &[u8]) -> Result<Vec<u8>, Damage
 #[cfg(test)]
 mod tests {
     use super::*;
+    use abi::outcome::Outcome;
     use abi::spool::{self, Gap, Invocation, Line, Records, Request, Stream};
     use proptest::prelude::*;
 
@@ -351,7 +352,7 @@ mod tests {
             queue_us: 0,
             instantiate_us: 0,
             run_us: 0,
-            outcome: "timeout",
+            outcome: Outcome::of_name("timeout"),
             function: "f",
             version: "v",
             number: 1,

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::SeqCst;
 
 use abi::invocation_id::InvocationId;
+use abi::outcome::Outcome;
 use abi::spool::{Invocation, Line, Record, Request, Stream};
 
 use super::entry::Entry;
@@ -122,7 +123,7 @@ fn write(logs: &Logs, function: &str, status: u16, count: usize) -> Vec<Invocati
             queue_us: 1,
             instantiate_us: 1,
             run_us: 1,
-            outcome: "ok",
+            outcome: Outcome::Ok,
             function,
             version: "v",
             number: 1,

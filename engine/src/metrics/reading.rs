@@ -148,8 +148,9 @@ impl Metrics {
 mod tests {
     use std::sync::Arc;
 
-    use abi::board::{Board, Outcome};
+    use abi::board::Board;
     use abi::catalogue::{Catalogue, Function, Isolation};
+    use abi::outcome::ReplyEnd;
 
     use super::*;
 
@@ -183,7 +184,7 @@ mod tests {
         fn invoke(&self, row: usize, slot: usize, life: u32) {
             self.board.rows()[row].requests.fetch_add(1, Relaxed);
             let counts = self.board.counts(row, slot, life);
-            counts.into_iter().for_each(|counts| counts.outcomes.count(Outcome::Status(200).index()));
+            counts.into_iter().for_each(|counts| counts.outcomes.count(ReplyEnd::Whole(200).class()));
         }
 
         fn read(&self, catalogue: &CatalogueView) -> Vec<(String, u64)> {

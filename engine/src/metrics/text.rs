@@ -6,9 +6,8 @@
 
 use std::fmt::Error;
 
-use abi::board::{
-    Durations, HOP_BOUNDS_US, LATENCY_BOUNDS_US, ORIGINS, OUTCOMES, REFUSED_STATUSES, REUSES, Reason, add_counts,
-};
+use abi::board::{Durations, HOP_BOUNDS_US, LATENCY_BOUNDS_US, ORIGINS, REFUSED_STATUSES, REUSES, Reason, add_counts};
+use abi::outcome::CLASSES;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
@@ -187,7 +186,7 @@ impl Exposition {
             [("function", function.name.clone()), (key, value.to_owned())]
         };
         let requests = functions.iter().flat_map(|function| {
-            let counts = OUTCOMES.into_iter().zip(function.tally.outcomes);
+            let counts = CLASSES.into_iter().zip(function.tally.outcomes);
             counts.map(move |(outcome, count)| (by(function, "status", outcome), count))
         });
         let help = "Invocations that are over, by the class of their status; none if the client had gone before";

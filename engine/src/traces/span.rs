@@ -11,6 +11,7 @@
 //! Ids of the parts follow that of the request. Pure; owns no fds.
 
 use abi::invocation_id::InvocationId;
+use abi::outcome::Outcome;
 use abi::spool::{Invocation, Request};
 use serde::Serialize;
 
@@ -138,7 +139,7 @@ fn attributes(of: &Invocation<'_>) -> Vec<Attribute> {
         text("faas.version", of.version),
         text("faas.invocation_id", of.id.to_string()),
         text("faas.trigger", "http"),
-        text("sockhop.outcome", of.outcome),
+        text("sockhop.outcome", of.outcome.name()),
         text("url.scheme", "http"),
         number("http.request.body.size", of.received_bytes),
         number("http.response.size", of.sent_bytes),
@@ -167,16 +168,16 @@ fn attributes(of: &Invocation<'_>) -> Vec<Attribute> {
 /// Why it failed: a client's mistake is no failure of the server's.
 fn error(of: &Invocation<'_>) -> Option<String> {
     match (of.outcome, of.status) {
-        ("ok", 500..) => Some(of.status.to_string()),
-        ("ok", _) => None,
-        (outcome, 0 | 500..) => Some(outcome.to_owned()),
-        ("cut", _) => Some("cut".to_owned()),
-        _ => None,
+        (Outcome::Ok, 500..) => Some(of.status.to_string()),
+        (Outcome::Ok, _) => None,
+        (outcome, 0 | 500..) => Some(outcome.to_string()),
+        (Outcome::Cut, _) => Some(Outcome::Cut.to_string()),
+        (Outcome::ClientGone | Outcome::Failed(_) | Outcome::Unknown(_), _) => None,
     }
 }
 
 fn status(of: &Invocation<'_>) -> Option<Status> {
-    error(of).map(|_| Status { code: FAILED, message: of.outcome.to_owned() })
+    error(of).map(|_| Status { code: FAILED, message: of.outcome.to_string() })
 }
 
 #[cfg(test)]
@@ -198,7 +199,7 @@ mod tests {
             queue_us: 100,
             instantiate_us: 200,
             run_us: 300,
-            outcome,
+            outcome: Outcome::of_name(outcome),
             function: "shop",
             version: "v",
             number: 3,

@@ -4,7 +4,8 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use abi::board::{LATENCY_BOUNDS_US, Outcome};
+use abi::board::LATENCY_BOUNDS_US;
+use abi::outcome::ReplyEnd;
 
 use crate::control::status::WorkerState;
 use crate::control::top::{FunctionSample, Sample};
@@ -172,7 +173,7 @@ impl Difference {
         });
         let zero = FunctionSample::default();
         let before = before.unwrap_or(&zero);
-        let failed = Outcome::Status(500).index();
+        let failed = ReplyEnd::Whole(500).class();
         let latency = std::array::from_fn(|at| now.latency[at] - before.latency[at]);
         let errors = now.outcomes[failed].saturating_sub(before.outcomes[failed]);
         Self { requests: ended(now) - ended(before), errors, latency }

@@ -1,0 +1,92 @@
+//! How a connection ends: closed, refused, or given back to the engine. Owns the socket to its end.
+
+use std::future::poll_fn;
+use std::time::Duration;
+
+use abi::invocation_id::InvocationId;
+use abi::limits::{LINGER_BYTES_MAX, LINGER_SILENT_TIMEOUT, LINGER_TIMEOUT};
+use abi::message::{Awaits, ToEngine};
+use abi::problem::{Problem, Reply};
+use bytes::BytesMut;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::Connections;
+use super::wire::SharedWire;
+
+/// How long a client may take to take an error.
+const REFUSED_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How a connection ends.
+#[derive(Debug)]
+pub(super) enum End {
+    /// With a FIN; `unread` when the client may still be sending.
+    Close { unread: bool },
+    /// At once, so that the reply looks cut.
+    Cut,
+    /// With an error of the node's, after which nothing more can be read.
+    Refuse(Problem, Reply),
+    /// Not at all: it goes back to the engine.
+    GiveBack(Awaits),
+}
+
+/// Ends a connection.
+pub(super) async fn finish(connections: &Connections, wire: SharedWire, end: End) {
+    let (mut socket, read) = match wire.into_inner() {
+        Ok(wire) => wire.into_parts(),
+        Err(shared) => {
+            // A guest that has replied goes on, and may still read its request: the client sees the end now, the socket goes
+            // with the guest.
+            let _ = poll_fn(|cx| shared.lock().poll_shutdown(cx)).await;
+            return;
+        }
+    };
+    match end {
+        End::Cut => {}
+        End::Close { unread } => close(socket, unread || !read.is_empty()).await,
+        End::Refuse(problem, asked) => {
+            connections.counters.count_refused(problem.status);
+            let reply = problem.reply(InvocationId::new(), asked);
+            // It fits the socket's buffer unless the client takes nothing; then it gets nothing.
+            let _ = timeout(REFUSED_TIMEOUT, socket.write_all(&reply)).await;
+            close(socket, true).await;
+        }
+        End::GiveBack(awaits) => {
+            connections.counters.row().returns.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            match socket.into_std() {
+                Ok(socket) => {
+                    let read = read.to_vec();
+                    connections.outbox.send(ToEngine::Return { read, awaits }, Some(socket.into()));
+                }
+                Err(error) => tracing::error!("a connection could not be given back: {error}"),
+            }
+        }
+    }
+}
+
+/// Ends the stream. With bytes unread, closing would reset it and the client could lose the reply (RFC 9112 9.6): read
+/// on first, within limits.
+async fn close(mut socket: TcpStream, unread: bool) {
+    let _ = socket.shutdown().await;
+    if !unread {
+        return;
+    }
+    let drained = async {
+        let mut scrap = BytesMut::with_capacity(16 * 1024);
+        let mut total = 0;
+        while let Ok(Ok(())) = timeout(LINGER_SILENT_TIMEOUT, socket.readable()).await {
+            scrap.clear();
+            match socket.try_read_buf(&mut scrap) {
+                Ok(0) => return,
+                Ok(read) => total += read as u64,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+            if total > LINGER_BYTES_MAX {
+                return;
+            }
+        }
+    };
+    let _ = timeout(LINGER_TIMEOUT, drained).await;
+}

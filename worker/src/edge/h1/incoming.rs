@@ -1,0 +1,218 @@
+//! The body of a request, taken out of the bytes that arrive: counted, chunked, or none. Pure; owns no fds.
+
+use abi::limits::UNREAD_BODY_BYTES_MAX;
+use bytes::BytesMut;
+
+use super::chunked::{Decoder, Malformed, Piece};
+use crate::run::body::BodyError;
+
+enum Stage {
+    Done,
+    Counted { left: u64 },
+    Chunked(Box<Decoder>),
+    Failed(BodyError),
+}
+
+/// Whether the client waits to be told to send its body (RFC 9110 10.1.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Continue {
+    /// It does not, or has been told.
+    Settled,
+    /// It does, and nobody has asked for the body.
+    Awaited,
+    /// It does, and somebody has.
+    Wanted,
+}
+
+pub(super) struct Incoming {
+    stage: Stage,
+    taken: u64,
+    /// The most that may be taken.
+    limit: u64,
+    pub(super) continues: Continue,
+    /// Somebody may still read it.
+    pub(super) held: bool,
+}
+
+impl Default for Incoming {
+    fn default() -> Self {
+        Self { stage: Stage::Done, taken: 0, limit: u64::MAX, continues: Continue::Settled, held: false }
+    }
+}
+
+impl Incoming {
+    /// A request whose body is framed so has begun.
+    pub(super) fn begin(&mut self, framing: abi::head::Framing, continues: Continue) {
+        use abi::head::Framing;
+        let stage = match framing {
+            Framing::None => Stage::Done,
+            Framing::Length(left) => Stage::Counted { left },
+            Framing::Chunked => Stage::Chunked(Box::default()),
+        };
+        *self = Self { stage, taken: 0, limit: u64::MAX, continues, held: false };
+    }
+
+    /// Holds what is left of it to `limit` bytes in all.
+    ///
+    /// # Errors
+    /// When it is known already to have more.
+    pub(super) fn limit(&mut self, limit: u64) -> Result<(), BodyError> {
+        self.limit = limit;
+        match self.stage {
+            Stage::Counted { left } if left > limit => Err(BodyError::TooLarge { limit }),
+            _ => Ok(()),
+        }
+    }
+
+    /// So many bytes of it have been taken.
+    pub(super) fn taken_bytes(&self) -> u64 {
+        self.taken
+    }
+
+    /// All of it has been taken.
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self.stage, Stage::Done)
+    }
+
+    /// Returns whether the next request will be reached behind it, as far as can be known: nobody needs to read more than
+    /// [`UNREAD_BODY_BYTES_MAX`] for that. What has arrived of a body that nobody reads any more is taken off `buffer`.
+    pub(super) fn can_be_passed(&mut self, buffer: &mut BytesMut) -> bool {
+        if !self.held {
+            // It was the function's, for what the guest reads.
+            self.limit = u64::MAX;
+        }
+        while !self.held && !self.is_done() && !buffer.is_empty() {
+            match self.next(buffer) {
+                Ok(Piece::More { .. }) | Err(_) => break,
+                Ok(_) => {}
+            }
+        }
+        match self.stage {
+            Stage::Done => true,
+            Stage::Counted { left } => self.held || left <= UNREAD_BODY_BYTES_MAX,
+            // How much is to come of it only its client knows.
+            Stage::Chunked(_) => self.held,
+            Stage::Failed(_) => false,
+        }
+    }
+
+    /// The limit that it has run into.
+    pub(super) fn failure(&self) -> Option<BodyError> {
+        if let Stage::Failed(error) = self.stage { Some(error) } else { None }
+    }
+
+    pub(super) fn fail(&mut self, error: BodyError) {
+        self.stage = Stage::Failed(error);
+    }
+
+    /// Somebody asks for the body.
+    pub(super) fn want_continue(&mut self) {
+        if self.continues == Continue::Awaited {
+            self.continues = Continue::Wanted;
+        }
+    }
+
+    /// Takes the next piece off the front of `buffer`.
+    pub(super) fn next(&mut self, buffer: &mut BytesMut) -> Result<Piece, BodyError> {
+        let piece = match &mut self.stage {
+            Stage::Failed(error) => return Err(*error),
+            Stage::Done => Piece::End,
+            Stage::Counted { left } if buffer.is_empty() => Piece::More { bytes: *left },
+            Stage::Counted { left } => {
+                let most = usize::try_from(*left).unwrap_or(usize::MAX);
+                let data = buffer.split_to(buffer.len().min(most)).freeze();
+                *left -= data.len() as u64;
+                Piece::Data(data)
+            }
+            Stage::Chunked(decoder) => decoder.next(buffer).unwrap_or_else(|Malformed| {
+                self.stage = Stage::Failed(BodyError::Malformed);
+                Piece::End
+            }),
+        };
+        match &piece {
+            Piece::Data(data) => {
+                self.taken = self.taken.saturating_add(data.len() as u64);
+                self.continues = Continue::Settled;
+                if self.taken > self.limit {
+                    self.stage = Stage::Failed(BodyError::TooLarge { limit: self.limit });
+                } else if matches!(self.stage, Stage::Counted { left: 0 }) {
+                    self.stage = Stage::Done;
+                }
+            }
+            Piece::End | Piece::Trailers(_) if !matches!(self.stage, Stage::Failed(_)) => self.stage = Stage::Done,
+            _ => {}
+        }
+        if let Stage::Failed(error) = self.stage { Err(error) } else { Ok(piece) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use abi::head::Framing;
+
+    fn read(incoming: &mut Incoming, bytes: &str) -> (String, Result<Piece, BodyError>, String) {
+        let mut buffer = BytesMut::from(bytes);
+        let mut data = String::new();
+        loop {
+            match incoming.next(&mut buffer) {
+                Ok(Piece::Data(bytes)) => data.push_str(std::str::from_utf8(&bytes).unwrap()),
+                other => return (data, other, String::from_utf8(buffer.to_vec()).unwrap()),
+            }
+        }
+    }
+
+    fn begun(framing: Framing) -> Incoming {
+        let mut incoming = Incoming::default();
+        incoming.begin(framing, Continue::Awaited);
+        incoming
+    }
+
+    #[test]
+    fn a_counted_body_ends_after_its_bytes() {
+        let mut incoming = begun(Framing::Length(5));
+        incoming.limit(5).unwrap();
+        assert_eq!(read(&mut incoming, "hel"), ("hel".into(), Ok(Piece::More { bytes: 2 }), String::new()));
+        assert!(!incoming.is_done() && incoming.continues == Continue::Settled);
+        assert_eq!(read(&mut incoming, "loGET /"), ("lo".into(), Ok(Piece::End), "GET /".into()));
+        assert!(incoming.is_done());
+        assert_eq!(begun(Framing::Length(6)).limit(5), Err(BodyError::TooLarge { limit: 5 }));
+    }
+
+    #[test]
+    fn a_chunked_body_ends_with_its_trailers_and_is_held_to_its_limit() {
+        let mut incoming = begun(Framing::Chunked);
+        let (data, end, rest) = read(&mut incoming, "3\r\nabc\r\n2;x\r\nde\r\n0\r\nT: u\r\n\r\nGET");
+        let mut trailers = http::HeaderMap::new();
+        trailers.insert("t", "u".parse().unwrap());
+        assert_eq!((data.as_str(), end, rest.as_str()), ("abcde", Ok(Piece::Trailers(trailers)), "GET"));
+        assert_eq!(read(&mut incoming, "GET").1, Ok(Piece::End));
+
+        let mut incoming = begun(Framing::Chunked);
+        incoming.limit(4).unwrap();
+        let why = BodyError::TooLarge { limit: 4 };
+        assert_eq!(read(&mut incoming, "3\r\nabc\r\n2\r\nde\r\n").1, Err(why));
+        assert_eq!((read(&mut incoming, "").1, incoming.failure()), (Err(why), Some(why)));
+        assert_eq!(read(&mut begun(Framing::Chunked), "x").1, Err(BodyError::Malformed));
+    }
+
+    #[test]
+    fn a_body_that_nobody_reads_is_passed_when_its_end_is_near() {
+        let of = |framing, bytes: &str| {
+            let (mut incoming, mut buffer) = (begun(framing), BytesMut::from(bytes));
+            (incoming.can_be_passed(&mut buffer), buffer)
+        };
+        assert_eq!(of(Framing::None, "GET"), (true, "GET".into()));
+        assert_eq!(of(Framing::Length(3), "abcGET"), (true, "GET".into()));
+        assert_eq!(of(Framing::Length(UNREAD_BODY_BYTES_MAX), ""), (true, "".into()));
+        assert_eq!(of(Framing::Length(UNREAD_BODY_BYTES_MAX + 3), "abc"), (true, "".into()));
+        assert_eq!(of(Framing::Length(UNREAD_BODY_BYTES_MAX + 3), "ab"), (false, "".into()));
+        assert_eq!(of(Framing::Chunked, "3\r\nabc\r\n0\r\n\r\nGET"), (true, "GET".into()));
+        assert_eq!(of(Framing::Chunked, "3\r\nabc\r\n"), (false, "".into()));
+        assert!(!of(Framing::Chunked, "x").0);
+        // Who still reads it may read all of it.
+        let mut incoming = begun(Framing::Length(u64::MAX));
+        incoming.held = true;
+        assert!(incoming.can_be_passed(&mut "abc".into()));
+    }
+}

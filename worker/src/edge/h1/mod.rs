@@ -1,0 +1,305 @@
+//! A client's connection, from the engine's hand-off to its end.
+//!
+//! [`Connections::take`] makes the received fd a socket and gives it a task: [`next`] waits for a request and decides whose it
+//! is, [`crate::serve`] answers it, [`send`] sends the answer, and so on until the connection [ends](end). No byte behind a
+//! request is looked at before its reply has left, so the socket can go back to the engine between any two requests with every
+//! byte that was read and not used. The task owns the socket.
+
+mod chunked;
+mod client;
+mod encode;
+mod end;
+mod forwarded;
+mod incoming;
+mod message;
+mod next;
+mod request_body;
+mod send;
+mod send_batch;
+mod wire;
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
+
+use abi::board::{Places, now_us};
+use abi::limits::{LINGER_SILENT_TIMEOUT, LINGER_TIMEOUT, UNREAD_BODY_BYTES_MAX};
+use abi::message::{Awaits, Ending};
+use abi::outcome::ReplyEnd;
+use bytes::BytesMut;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use self::client::ClientWatch;
+use self::end::End;
+use self::incoming::Continue;
+use self::next::{Next, Parsed, Waiting};
+use self::request_body::OnWire;
+pub(crate) use self::send_batch::SendBatch;
+use self::wire::{Peer, SharedWire, Wire};
+use crate::counters::Counters;
+use crate::drain::Drain;
+use crate::link::Outbox;
+use crate::origin::{Client, Origin};
+use crate::serve::{Account, Arrived, Moved, Pipeline};
+
+/// The connections of a worker, and what they share.
+pub(crate) struct Connections {
+    pipeline: Rc<Pipeline>,
+    counters: Rc<Counters>,
+    drain: Rc<Drain>,
+    outbox: Outbox,
+    send_batch: Rc<SendBatch>,
+    open: Cell<u32>,
+    /// The time of day as replies tell it (RFC 9110 6.6.1), as of the last beat.
+    date: Cell<[u8; 29]>,
+}
+
+impl Connections {
+    pub(crate) fn new(
+        pipeline: Rc<Pipeline>,
+        counters: Rc<Counters>,
+        drain: Rc<Drain>,
+        outbox: Outbox,
+        send_batch: Rc<SendBatch>,
+    ) -> Rc<Self> {
+        let (open, date) = (Cell::new(0), Cell::new(date()));
+        Rc::new(Self { pipeline, counters, drain, outbox, send_batch, open, date })
+    }
+
+    /// How many there are.
+    pub(crate) fn open(&self) -> u32 {
+        self.open.get()
+    }
+
+    /// Reads the time of day for the replies that come.
+    pub(crate) fn beat(&self) {
+        self.date.set(date());
+    }
+
+    /// Sends replies that wait for one another, for as long as the worker lives.
+    pub(crate) async fn send_batches(&self) {
+        self.send_batch.run().await;
+    }
+
+    /// Takes over a client's socket, with the bytes that others have read from it already. `accepted_at_us` is when it was
+    /// accepted, or 0 when that tells nothing of how long its hop took.
+    pub(crate) fn take(self: &Rc<Self>, fd: OwnedFd, read: Vec<u8>, awaits: Awaits, accepted_at_us: u64) {
+        let arrived = (accepted_at_us > 0).then(|| Arrived { accepted_us: accepted_at_us, received_us: now_us() });
+        // One end of a pair of the node's own, too: what is called of it is the same for every stream socket.
+        let socket = std::net::TcpStream::from(fd);
+        let origin = match awaits {
+            Awaits::Admin => Some(Origin::NODE),
+            Awaits::First | Awaits::Next => origin(&socket),
+        };
+        let open = self.count(origin.map(|origin| origin.client.address));
+        // A socket without a peer is one whose client has gone.
+        let Some(origin) = origin else { return };
+        let socket = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
+        match socket {
+            Ok(socket) => {
+                let connections = Rc::clone(self);
+                tokio::task::spawn_local(async move {
+                    let read = BytesMut::from(&read[..]);
+                    let wire = Wire::new(socket, Peer::new(origin), read, connections.pipeline.write_timeout());
+                    serve(connections, wire, awaits, arrived, open.address).await;
+                    drop(open);
+                });
+            }
+            Err(error) => tracing::error!("a connection is lost: its socket cannot be watched: {error}"),
+        }
+    }
+
+    /// Counts a connection in until the guard is dropped.
+    fn count(self: &Rc<Self>, peer: Option<IpAddr>) -> Open {
+        self.counters.row().connections_taken.fetch_add(1, Relaxed);
+        self.open.set(self.open.get() + 1);
+        let address = peer.map(|peer| Places::of(peer, self.pipeline.settings().address_seed));
+        if let (Some(addresses), Some(address)) = (self.counters.addresses(), address) {
+            addresses.add(address);
+        }
+        Open { connections: Rc::clone(self), address }
+    }
+}
+
+/// Whom a client's socket is connected with. Returns `None` when it has gone.
+fn origin(socket: &std::net::TcpStream) -> Option<Origin> {
+    let (peer, local) = (socket.peer_addr().ok()?, socket.local_addr().ok()?);
+    let client = Client { address: peer.ip().to_canonical(), port: Some(peer.port()), https: false };
+    Some(Origin { client, local })
+}
+
+fn date() -> [u8; 29] {
+    let text = httpdate::fmt_http_date(std::time::SystemTime::now());
+    text.as_bytes().try_into().unwrap_or(*b"Thu, 01 Jan 1970 00:00:00 GMT")
+}
+
+/// A connection that is counted.
+struct Open {
+    connections: Rc<Connections>,
+    /// Where its client's address is counted.
+    address: Option<Places>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let Connections { counters, open, drain, .. } = &*self.connections;
+        counters.row().connections_done.fetch_add(1, Relaxed);
+        if let (Some(addresses), Some(address)) = (counters.addresses(), self.address) {
+            addresses.remove(address);
+        }
+        open.set(open.get() - 1);
+        drain.one_ended();
+    }
+}
+
+async fn serve(
+    connections: Rc<Connections>,
+    wire: Wire,
+    awaits: Awaits,
+    mut arrived: Option<Arrived>,
+    address: Option<Places>,
+) {
+    let pipeline = &connections.pipeline;
+    let mut connection = Connection { wire: SharedWire::new(wire), client: ClientWatch::default(), address };
+    let end = {
+        let mut drain = pin!(connections.drain.begun());
+        let mut waiting = Waiting::new(awaits);
+        loop {
+            match poll_fn(|cx| waiting.poll(cx, &connections, &connection.wire, drain.as_mut())).await {
+                Next::Request(parsed) => {
+                    let arrived = arrived.take();
+                    if let Some(arrived) = arrived {
+                        connections.counters.count_hop(arrived.accepted_us);
+                    }
+                    // The setting may have changed since the last one.
+                    connection.wire.lock().set_write_timeout(pipeline.write_timeout());
+                    let exchanged = connection.exchange(&connections, *parsed, arrived).await;
+                    connection.client.request_over();
+                    if let Err(end) = exchanged {
+                        break end;
+                    }
+                }
+                Next::End(end) => break end,
+            }
+            waiting.again();
+        }
+    };
+    end::finish(&connections, connection.wire, end).await;
+}
+
+struct Connection {
+    wire: SharedWire,
+    client: ClientWatch,
+    /// Where the client's address is counted.
+    address: Option<Places>,
+}
+
+impl Connection {
+    /// Has a request answered and its reply sent. `Ok` when the connection may serve another.
+    async fn exchange(
+        &mut self,
+        connections: &Connections,
+        parsed: Parsed,
+        arrived: Option<Arrived>,
+    ) -> Result<(), End> {
+        let pipeline = &connections.pipeline;
+        let Parsed { mut exchange, mut asked, framing } = parsed;
+        exchange.arrived = arrived;
+        exchange.client = self.address_of(pipeline, exchange.origin.client.address);
+        let account = Account::open(pipeline, &exchange);
+        let reply = {
+            let wire = self.wire.clone();
+            let source = OnWire { wire: &wire, framing };
+            let mut answer = pin!(pipeline.answer(exchange, &source, &account));
+            let client = &mut self.client;
+            poll_fn(|cx| {
+                if let Poll::Ready(reply) = answer.as_mut().poll(cx) {
+                    return Poll::Ready(Some(reply));
+                }
+                let mut wire = wire.lock();
+                if poll_continue(cx, &mut wire).is_pending() || client.poll_gone(cx, &mut wire).is_pending() {
+                    return Poll::Pending;
+                }
+                Poll::Ready(None)
+            })
+            .await
+        };
+        let Some(reply) = reply else {
+            account.close(pipeline, ReplyEnd::None, self.moved());
+            return Err(End::Close { unread: false });
+        };
+        // A guest may have begun its reply before it asked for the body: the client is told before it sees the reply.
+        poll_fn(|cx| poll_continue(cx, &mut self.wire.lock())).await;
+        {
+            let mut wire = self.wire.lock();
+            let Wire { incoming, buffer, .. } = &mut *wire;
+            // A client that was never told to send its body may send it or not: what follows cannot be told from it.
+            asked.keep_alive &= incoming.continues != Continue::Awaited && incoming.can_be_passed(buffer);
+        }
+        asked.keep_alive &= connections.drain.ending() != Some(Ending::Close);
+        let status = reply.status().as_u16();
+        let sent = self.send(connections, reply, asked, account.id).await;
+        let outcome = if sent.is_ok() { ReplyEnd::Whole(status) } else { ReplyEnd::Cut(status) };
+        account.close(pipeline, outcome, self.moved());
+        pipeline.drop_retired();
+        let kept = sent?;
+        if !kept {
+            return Err(End::Close { unread: !self.wire.lock().incoming.is_done() });
+        }
+        self.rest_of_body().await
+    }
+
+    /// Where a request is counted: at its connection's address, or at the client's that a trusted proxy has named.
+    fn address_of(&self, pipeline: &Pipeline, client: IpAddr) -> Option<Places> {
+        if client == self.wire.lock().peer.origin.client.address {
+            return self.address;
+        }
+        Some(Places::of(client, pipeline.settings().address_seed))
+    }
+
+    /// What the request and its reply have moved.
+    fn moved(&self) -> Moved {
+        let mut wire = self.wire.lock();
+        Moved { received_bytes: wire.incoming.taken_bytes(), sent_bytes: wire.outgoing.take_sent_bytes() }
+    }
+
+    /// Reads away what the guest has left of the request's body, so that the next request comes after it.
+    async fn rest_of_body(&mut self) -> Result<(), End> {
+        poll_fn(|cx| self.wire.lock().poll_released(cx)).await;
+        if self.wire.lock().incoming.is_done() {
+            return Ok(());
+        }
+        let read_away = async {
+            let mut bytes = 0;
+            while bytes <= UNREAD_BODY_BYTES_MAX {
+                let piece = poll_fn(|cx| self.wire.lock().poll_body(cx));
+                match timeout(LINGER_SILENT_TIMEOUT, piece).await {
+                    Ok(Some(Ok(frame))) => bytes += frame.data_ref().map_or(0, |data| data.len() as u64),
+                    Ok(None) => return Ok(()),
+                    Ok(Some(Err(_))) | Err(_) => break,
+                }
+            }
+            Err(End::Close { unread: true })
+        };
+        timeout(LINGER_TIMEOUT, read_away).await.unwrap_or(Err(End::Close { unread: true }))
+    }
+}
+
+/// Tells a client to send its body, once somebody asks for it (RFC 9110 10.1.1). Resolves when there is nothing to tell; a
+/// client that cannot be told is found gone by others.
+fn poll_continue(cx: &mut Context<'_>, wire: &mut Wire) -> Poll<()> {
+    if wire.incoming.continues == Continue::Wanted {
+        wire.incoming.continues = Continue::Settled;
+        wire.outgoing.own.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+    }
+    if wire.outgoing.is_empty() {
+        return Poll::Ready(());
+    }
+    wire.poll_send(cx).map(drop)
+}

@@ -1,0 +1,219 @@
+//! Waiting for the next request of a connection, and deciding what it is: for a function of this worker's, for another
+//! worker, or to be refused. Deadlines for heads and idle connections live here. Owns no fds.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use abi::head::{self, Framing, header_room, parse_into};
+use abi::limits::{HEAD_BYTES_MAX, RETURNED_BYTES_MAX};
+use abi::message::{Awaits, Ending};
+use abi::problem::{Problem, Reply};
+use bytes::{Buf as _, BytesMut};
+
+use super::Connections;
+use super::encode::Asked;
+use super::end::End;
+use super::forwarded::settle;
+use super::message::{Message, Outline};
+use super::wire::{Peer, SharedWire, Wire};
+use crate::deadline::Deadline;
+use crate::origin::Origin;
+use crate::serve::Exchange;
+
+/// What came of waiting.
+pub(super) enum Next {
+    Request(Box<Parsed>),
+    End(End),
+}
+
+/// A request, and what of it is the connection's own affair.
+pub(super) struct Parsed {
+    pub(super) exchange: Exchange,
+    pub(super) asked: Asked,
+    pub(super) framing: Framing,
+}
+
+/// The wait for a request's head.
+pub(super) struct Waiting {
+    /// So many bytes have been parsed in vain.
+    tried: usize,
+    awaits: Awaits,
+    deadline: Deadline,
+    /// The deadline is that of a head under way, not of an idle connection.
+    begun: bool,
+    /// What the deadline is of.
+    limit: Duration,
+}
+
+impl Waiting {
+    /// The wait for the request that a connection has come here with, or is to bring.
+    pub(super) fn new(awaits: Awaits) -> Self {
+        let begun = awaits != Awaits::Next;
+        Self { tried: 0, awaits, deadline: Deadline::default(), begun, limit: Duration::ZERO }
+    }
+
+    /// The wait for the next.
+    pub(super) fn again(&mut self) {
+        self.tried = 0;
+        self.awaits = Awaits::Next;
+        self.begun = false;
+        self.deadline.clear();
+    }
+
+    /// Resolves when a request has begun, or the connection is to end.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        connections: &Connections,
+        wire: &SharedWire,
+        drain: Pin<&mut impl Future<Output = ()>>,
+    ) -> Poll<Next> {
+        let mut wire = wire.lock();
+        loop {
+            // Whatever was read is served where the connection goes.
+            if connections.drain.ending() == Some(Ending::GiveBack) && wire.buffer.len() <= RETURNED_BYTES_MAX {
+                return Poll::Ready(Next::End(End::GiveBack(self.awaits)));
+            }
+            skip_empty_lines(&mut wire.buffer);
+            if worth_parsing(&wire.buffer, self.tried)
+                && let Some(next) = decide(connections, &mut wire, self.awaits)
+            {
+                return Poll::Ready(next);
+            }
+            self.tried = wire.buffer.len();
+            if wire.buffer.is_empty() {
+                // An idle connection holds no buffer.
+                wire.buffer = BytesMut::new();
+            }
+            match wire.poll_fill(cx) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Next::End(End::Close { unread: false })),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Pending => {
+                    // What has come whole is answered first, even while the worker drains.
+                    if drain.poll(cx).is_ready() {
+                        let end = match connections.drain.ending() {
+                            Some(Ending::GiveBack) => End::GiveBack(self.awaits),
+                            _ => End::Close { unread: false },
+                        };
+                        return Poll::Ready(Next::End(end));
+                    }
+                    return self.poll_late(cx, connections, &wire.buffer).map(Next::End);
+                }
+            }
+        }
+    }
+
+    fn poll_late(&mut self, cx: &mut Context<'_>, connections: &Connections, read: &[u8]) -> Poll<End> {
+        // Half an empty line begins no head, either.
+        let empty = matches!(read, [] | [b'\r']);
+        let begun = self.begun || !empty;
+        if !self.deadline.is_set() || begun != self.begun {
+            let pipeline = &connections.pipeline;
+            self.begun = begun;
+            self.limit = if begun { pipeline.head_timeout() } else { pipeline.idle_timeout() };
+            self.deadline.set(self.limit);
+        }
+        ready!(self.deadline.poll_passed(cx));
+        let limit = self.limit;
+        Poll::Ready(match empty {
+            true => End::Close { unread: false },
+            false => {
+                let problem = Problem::new(408, format!("the request's head took longer than {limit:?}"));
+                End::Refuse(problem, Reply::to(read))
+            }
+        })
+    }
+}
+
+/// Reads what is in the buffer. None when the head is not all there.
+fn decide(connections: &Connections, wire: &mut Wire, awaits: Awaits) -> Option<Next> {
+    let mut room = header_room();
+    let (head, headers) = match parse_into(&wire.buffer, &mut room) {
+        Ok((head::Parsed::Complete(head), headers)) => (head, headers),
+        Ok((head::Parsed::Partial, _)) => return None,
+        Err(error) => return Some(Next::End(End::Refuse(error.into(), Reply::to(&wire.buffer)))),
+    };
+    let Some((destination, prefix_length)) = connections.pipeline.find(head.host, head.target, awaits) else {
+        return Some(Next::End(End::GiveBack(awaits)));
+    };
+    let framing = head.framing;
+    let Some(outline) = Outline::new(&wire.buffer, &head, headers) else {
+        let problem = Problem::new(400, "the request's method is not well formed");
+        return Some(Next::End(End::Refuse(problem, Reply::to(&wire.buffer))));
+    };
+    let refused = Reply::to(&wire.buffer);
+    Some(match outline.take(&mut wire.buffer, prefix_length) {
+        Ok(mut message) => {
+            let (Peer { origin: peer, text }, settings) = (&wire.peer, connections.pipeline.settings());
+            let headers = message.request.headers_mut();
+            let client = settle(headers, message.forwarded, (peer.client, text), &settings.trusted_proxies);
+            let origin = Origin { client, local: peer.local };
+            wire.incoming.begin(framing, message.continues);
+            let Message { request, asked, prefix, .. } = message;
+            let exchange = Exchange { request, prefix, origin, client: None, destination, arrived: None };
+            Next::Request(Box::new(Parsed { exchange, asked, framing }))
+        }
+        Err(problem) => Next::End(End::Refuse(problem, refused)),
+    })
+}
+
+/// Takes off what clients have sent behind a request, and what is to be passed over before the next (RFC 9112 2.2). It does
+/// not make an idle connection one with a request under way.
+fn skip_empty_lines(buffer: &mut BytesMut) {
+    while buffer.starts_with(b"\r\n") {
+        buffer.advance(2);
+    }
+}
+
+/// Parsing again at every byte of a head that trickles in would cost the square of its length: parse when it may be
+/// complete, or has doubled, or is too long.
+fn worth_parsing(buffer: &[u8], tried: usize) -> bool {
+    if buffer.is_empty() || buffer.len() <= tried {
+        return false;
+    }
+    let fresh = &buffer[tried.saturating_sub(3)..];
+    buffer.len() >= tried.saturating_mul(2)
+        || buffer.len() >= HEAD_BYTES_MAX
+        || fresh.windows(2).any(|pair| pair == b"\n\n")
+        || fresh.windows(3).any(|three| three == b"\n\r\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn empty_lines_before_a_head_are_passed_over() {
+        for (bytes, left) in [
+            ("\r\n\r\nGET", "GET"),
+            ("\r\n", ""),
+            ("\r\n\r", "\r"),
+            ("\r", "\r"),
+            ("\nGET", "\nGET"),
+            ("", ""),
+            ("G\r\n", "G\r\n"),
+        ] {
+            let mut buffer = BytesMut::from(bytes);
+            skip_empty_lines(&mut buffer);
+            assert_eq!(buffer, left, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_trickling_head_is_parsed_a_few_times_and_when_complete() {
+        let head = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "y".repeat(5000));
+        let (mut tried, mut parses) = (0, 0);
+        for end in 1..=head.len() {
+            if worth_parsing(&head.as_bytes()[..end], tried) {
+                parses += 1;
+                tried = end;
+            }
+        }
+        assert_eq!(tried, head.len());
+        assert!(parses < 20, "{parses}");
+        assert!(worth_parsing(b"GET / HTTP/1.0\n\n", 15));
+        assert!(!worth_parsing(b"", 0));
+    }
+}

@@ -1,0 +1,299 @@
+//! The socket of one connection, with what was read from it and not used, and the body of the request at hand.
+//!
+//! The connection's task and the guest that reads the body share it; both run on the worker's one thread, so its lock is never
+//! waited for. Owns the socket.
+
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use abi::limits::BODY_TIMEOUT;
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use http::HeaderValue;
+use http_body::Frame;
+use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
+use tokio::net::TcpStream;
+
+use super::chunked::Piece;
+use super::incoming::Incoming;
+use crate::deadline::Deadline;
+use crate::origin::Origin;
+use crate::run::body::BodyError;
+
+/// How much is read at a time of what is no body.
+const READ_BYTES: usize = 4 * 1024;
+/// How much is read at a time of a body: each piece costs the guest a round of calls.
+const BODY_READ_BYTES: usize = 1024 * 1024;
+/// Room that is still worth reading into.
+const BODY_ROOM_BYTES_MIN: usize = 64 * 1024;
+
+/// What a connection keeps to write its next reply's head into.
+const KEPT_BYTES_MAX: usize = 1024;
+/// Small pieces are collected up to so many bytes before they are sent.
+const LARGE_BYTES: usize = 32 * 1024;
+
+/// A wire that the connection's task and a request's body have in common.
+#[derive(Clone)]
+pub(super) struct SharedWire(Arc<Mutex<Wire>>);
+
+impl SharedWire {
+    pub(super) fn new(wire: Wire) -> Self {
+        Self(Arc::new(Mutex::new(wire)))
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Wire> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The wire itself, when nothing else has a hold on it any more.
+    pub(super) fn into_inner(self) -> Result<Wire, Self> {
+        let mutex = Arc::try_unwrap(self.0).map_err(Self)?;
+        Ok(mutex.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Who is at the other end of the socket, and where this end is.
+pub(super) struct Peer {
+    pub(super) origin: Origin,
+    /// Its address without the port, as a header has it.
+    pub(super) text: HeaderValue,
+}
+
+impl Peer {
+    pub(super) fn new(origin: Origin) -> Self {
+        let text = HeaderValue::try_from(origin.client.address.to_string());
+        // An address has no character that a header may not have.
+        Self { origin, text: text.unwrap_or_else(|_| HeaderValue::from_static("unknown")) }
+    }
+}
+
+pub(super) struct Wire {
+    socket: TcpStream,
+    pub(super) peer: Peer,
+    /// Read and not yet used.
+    pub(super) buffer: BytesMut,
+    /// The body of the request at hand.
+    pub(super) incoming: Incoming,
+    /// To be sent.
+    pub(super) outgoing: Outgoing,
+    /// Whoever waits for the request's body to be let go.
+    released: Option<Waker>,
+    write_deadline: Deadline,
+    body_deadline: Deadline,
+    write_timeout: Duration,
+}
+
+impl Wire {
+    pub(super) fn new(socket: TcpStream, peer: Peer, read: BytesMut, write_timeout: Duration) -> Self {
+        let (incoming, outgoing, write_deadline, body_deadline) = Default::default();
+        let released = None;
+        Self { socket, peer, buffer: read, incoming, outgoing, released, write_deadline, body_deadline, write_timeout }
+    }
+
+    pub(super) fn set_write_timeout(&mut self, write_timeout: Duration) {
+        self.write_timeout = write_timeout;
+    }
+
+    pub(super) fn into_parts(self) -> (TcpStream, BytesMut) {
+        (self.socket, self.buffer)
+    }
+
+    pub(super) fn socket(&self) -> &TcpStream {
+        &self.socket
+    }
+
+    /// Ends our side of the stream.
+    pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+
+    /// Reads more into the buffer; 0 bytes are the end of the stream. An idle connection waits without a buffer.
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        ready!(self.socket.poll_read_ready(cx))?;
+        self.fill(cx, READ_BYTES)
+    }
+
+    fn fill(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
+        if self.buffer.capacity() - self.buffer.len() < room.min(BODY_ROOM_BYTES_MIN) {
+            self.buffer.reserve(room);
+        }
+        // The buffer may have more room than was asked for. What is read beyond a body could then be more than can be given back.
+        pin!(self.socket.read_buf(&mut (&mut self.buffer).limit(room))).poll(cx)
+    }
+
+    /// The next piece of the request's body.
+    pub(super) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        loop {
+            match self.incoming.next(&mut self.buffer) {
+                Ok(Piece::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Ok(Piece::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+                Ok(Piece::End) => return Poll::Ready(None),
+                Ok(Piece::More { bytes }) => {
+                    self.incoming.want_continue();
+                    let room = usize::try_from(bytes).unwrap_or(usize::MAX).clamp(READ_BYTES, BODY_READ_BYTES);
+                    let Poll::Ready(filled) = self.fill(cx, room) else {
+                        ready!(self.poll_stalled(cx));
+                        self.incoming.fail(BodyError::Stalled { limit: BODY_TIMEOUT });
+                        continue;
+                    };
+                    self.body_deadline.clear();
+                    match filled {
+                        Ok(0) => self.incoming.fail(BodyError::Ended),
+                        Ok(_) => {}
+                        Err(error) => self.incoming.fail(BodyError::Failed(error.kind())),
+                    }
+                }
+                Err(error) => return Poll::Ready(Some(Err(error))),
+            }
+        }
+    }
+
+    /// Resolves when the client has sent nothing of a body for too long while somebody waited for it.
+    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.body_deadline.is_set() {
+            self.body_deadline.set(BODY_TIMEOUT);
+        }
+        self.body_deadline.poll_passed(cx)
+    }
+
+    /// The request's body has been dropped by whoever read it.
+    pub(super) fn release(&mut self) {
+        self.body_deadline.clear();
+        self.incoming.held = false;
+        if let Some(waker) = self.released.take() {
+            waker.wake();
+        }
+    }
+
+    /// Waits until nobody reads the request's body any more.
+    pub(super) fn poll_released(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.incoming.held {
+            return Poll::Ready(());
+        }
+        self.released = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Sends what the socket takes at once of what is to be sent. What it does not take, and what it says, is for
+    /// [`Self::poll_send`] to see.
+    pub(super) fn try_send(&mut self) {
+        while !self.outgoing.is_empty() {
+            let written = match self.outgoing.only() {
+                Some(bytes) => self.socket.try_write(bytes),
+                None => self.socket.try_write_vectored(&self.outgoing.slices()),
+            };
+            let Ok(written @ 1..) = written else { return };
+            self.outgoing.advance(written);
+        }
+    }
+
+    /// Sends all that is to be sent, as the client takes it.
+    ///
+    /// # Errors
+    /// What the socket says, or that the client has taken nothing for too long.
+    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let outgoing = &mut self.outgoing;
+        while !outgoing.is_empty() {
+            let socket = Pin::new(&mut self.socket);
+            let written = match outgoing.only() {
+                Some(bytes) => socket.poll_write(cx, bytes),
+                None => socket.poll_write_vectored(cx, &outgoing.slices()),
+            };
+            let Poll::Ready(written) = written else {
+                if !self.write_deadline.is_set() {
+                    self.write_deadline.set(self.write_timeout);
+                }
+                ready!(self.write_deadline.poll_passed(cx));
+                let why = "the client takes none of the reply";
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, why)));
+            };
+            self.write_deadline.clear();
+            outgoing.advance(written?);
+        }
+        outgoing.clear();
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// What is to be sent next: bytes of our own making, then a guest's, then what ends those.
+#[derive(Default)]
+pub(super) struct Outgoing {
+    pub(super) own: Vec<u8>,
+    sent: usize,
+    /// All that has left since it was last asked for.
+    sent_bytes: u64,
+    data: Bytes,
+    end: &'static [u8],
+}
+
+impl Outgoing {
+    /// Puts a guest's bytes behind our own, and `end` behind them. Only when no others are waiting.
+    pub(super) fn put(&mut self, data: Bytes, end: &'static [u8]) {
+        (self.data, self.end) = (data, end);
+    }
+
+    /// How many bytes have left since this was last asked.
+    pub(super) fn take_sent_bytes(&mut self) -> u64 {
+        std::mem::take(&mut self.sent_bytes)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.sent == self.own.len() && self.data.is_empty() && self.end.is_empty()
+    }
+
+    /// It has bytes that nothing may be put behind, or as many as are worth sending.
+    pub(super) fn is_large(&self) -> bool {
+        !self.data.is_empty() || self.own.len() - self.sent >= LARGE_BYTES
+    }
+
+    /// The bytes, when they are all our own.
+    fn only(&self) -> Option<&[u8]> {
+        (self.data.is_empty() && self.end.is_empty()).then(|| &self.own[self.sent..])
+    }
+
+    fn slices(&self) -> [IoSlice<'_>; 3] {
+        [IoSlice::new(&self.own[self.sent..]), IoSlice::new(&self.data), IoSlice::new(self.end)]
+    }
+
+    fn advance(&mut self, written: usize) {
+        let own = written.min(self.own.len() - self.sent);
+        self.sent += own;
+        self.sent_bytes += written as u64;
+        let data = (written - own).min(self.data.len());
+        self.data.advance(data);
+        self.end = self.end.get(written - own - data..).unwrap_or_default();
+    }
+
+    fn clear(&mut self) {
+        self.own.clear();
+        // A connection that is idle next must not hold what one large reply took.
+        self.own.shrink_to(KEPT_BYTES_MAX);
+        self.sent = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// However a socket takes the bytes, they leave in order and once.
+        #[test]
+        fn what_is_put_leaves_in_order(own in "[a-z]{0,9}", data in "[A-Z]{0,9}", steps in proptest::collection::vec(1usize..5, 30)) {
+            let mut outgoing = Outgoing { own: own.clone().into_bytes(), ..Outgoing::default() };
+            outgoing.put(Bytes::from(data.clone()), b"\r\n");
+            let mut left = Vec::new();
+            for step in steps {
+                if outgoing.is_empty() { break }
+                let bytes: Vec<u8> = outgoing.slices().iter().flat_map(|slice| slice.iter().copied()).take(step).collect();
+                outgoing.advance(bytes.len());
+                left.extend(bytes);
+            }
+            prop_assert!(outgoing.is_empty());
+            prop_assert_eq!(String::from_utf8(left).unwrap(), format!("{own}{data}\r\n"));
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! A way in without a socket: a request that is in memory, and its whole reply. What a way in looks like, for tests of what
+//! stands below it. Owns no fds.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use abi::message::Awaits;
+use abi::outcome::ReplyEnd;
+use bytes::Bytes;
+use http::Request;
+use http::header::HOST;
+use http_body_util::{BodyExt as _, Full};
+
+use crate::origin::Origin;
+use crate::run::body::{BodyError, RequestBody};
+use crate::serve::{Account, BodySource, Exchange, Moved, Pipeline};
+
+/// A reply's status and body. `None` when another worker has to answer.
+pub(crate) type Answer = Option<(u16, String)>;
+
+struct InMemory {
+    bytes: Bytes,
+    failure: Cell<Option<BodyError>>,
+}
+
+impl BodySource for InMemory {
+    fn limit(&self, bytes_max: u64) -> Result<(), BodyError> {
+        let fits = self.bytes.len() as u64 <= bytes_max;
+        fits.then_some(()).ok_or(BodyError::TooLarge { limit: bytes_max })
+    }
+
+    fn body(&self) -> RequestBody {
+        RequestBody::new(Full::new(self.bytes.clone()).map_err(|never| match never {}))
+    }
+
+    fn failure(&self) -> Option<BodyError> {
+        self.failure.get()
+    }
+}
+
+/// Has `pipeline` answer a request.
+pub(crate) async fn request(pipeline: &Rc<Pipeline>, request: Request<&'static str>) -> Answer {
+    let (parts, body) = request.into_parts();
+    let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
+    let (destination, _) = pipeline.find(host, &parts.uri.to_string(), Awaits::Admin)?;
+    let source = InMemory { bytes: Bytes::from(body), failure: Cell::new(None) };
+    let (prefix, client, arrived) = Default::default();
+    let request = Request::from_parts(parts, ());
+    let exchange = Exchange { request, prefix, origin: Origin::NODE, client, destination, arrived };
+    let account = Account::open(pipeline, &exchange);
+    let reply = pipeline.answer(exchange, &source, &account).await;
+    let status = reply.status().as_u16();
+    let collected = reply.into_body().collect().await;
+    let (sent, bytes) = match collected {
+        Ok(whole) => (ReplyEnd::Whole(status), whole.to_bytes()),
+        Err(_) => (ReplyEnd::Cut(status), Bytes::new()),
+    };
+    let moved = Moved { received_bytes: source.bytes.len() as u64, sent_bytes: bytes.len() as u64 };
+    account.close(pipeline, sent, moved);
+    Some((status, String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use abi::board::{Board, Reason};
+    use abi::catalogue::{
+        Alias, Catalogue, CatalogueView, Function, FunctionLimits, Isolation, Kind, Output, Spec, Target, Version,
+    };
+    use abi::channel::{Channel, ReceiveBuffer};
+    use abi::message::{AccessLog, Settings, ToEngine};
+
+    use crate::counters::Counters;
+    use crate::drain::Drain;
+    use crate::log::Format;
+    use crate::run::Shared;
+    use crate::run::table::{NEVER, Table, TableRuntime};
+    use crate::run::thread::{GuestThread, TurnObserver};
+    use crate::serve::Functions;
+    use crate::{guest_log, link};
+
+    const TABLE: Table = &[("/hello", 200, "Hello, "), ("/teapot", 418, "short and stout"), ("/never", NEVER, "")];
+
+    struct NobodyWaits;
+
+    impl TurnObserver for NobodyWaits {
+        fn turn_begins(&self, _: Duration) {}
+        fn turn_ended(&self, _: Duration) {}
+    }
+
+    fn settings() -> Settings {
+        Settings {
+            only_function: None,
+            shared_rows: 1,
+            address_seed: 1,
+            domain: None,
+            trusted_proxies: Vec::new(),
+            head_timeout_ms: 1000,
+            idle_timeout_ms: 1000,
+            write_timeout_ms: 1000,
+            access_log: AccessLog::Off,
+            logs: false,
+            guest_stderr: false,
+            trace_sample: 0,
+            log_filter: "info".to_owned(),
+        }
+    }
+
+    /// One function, `table`.
+    fn catalogue(limits: FunctionLimits) -> CatalogueView {
+        let (env, config, args, allow_outbound) = Default::default();
+        let (kind, output, requests_per_instance_max) = (Kind::Command, Output::Raw, 1);
+        let spec = Spec { kind, limits, requests_per_instance_max, env, config, args, output, allow_outbound };
+        let target = Target { version: 0, spec: 0, weight: 1 };
+        let function = Function {
+            name: "table".to_owned(),
+            isolation: Isolation::Shared,
+            slot: 0,
+            slot_life: 1,
+            secrets: 0,
+            previews: false,
+            aliases: vec![Alias { name: "active".to_owned(), targets: vec![target] }],
+            versions: vec![Version { number: 1, id: [1; 16], module: [7; 32], spec: 0 }],
+        };
+        let sealed = Catalogue { generation: 1, functions: vec![function], specs: vec![spec] }.seal().unwrap();
+        CatalogueView::new(sealed).unwrap()
+    }
+
+    struct Worker {
+        pipeline: Rc<Pipeline>,
+        counters: Rc<Counters>,
+        engine: Channel,
+    }
+
+    impl Worker {
+        fn start(limits: FunctionLimits) -> Self {
+            let (engine, own) = Channel::pair().unwrap();
+            let (_, outbox) = link::open(own).unwrap();
+            let counters = Rc::new(Counters::new(Arc::new(Board::create().unwrap().0), 0));
+            let thread = GuestThread::new(Rc::clone(&counters), Rc::new(NobodyWaits));
+            let log = guest_log::start(Format::Text, false, None).unwrap();
+            let shared = Rc::new(Shared { counters: Rc::clone(&counters), log, thread });
+            let functions = Functions::new(Box::new(TableRuntime(TABLE)), outbox, catalogue(limits));
+            let pipeline = Pipeline::new(settings(), functions, shared, Rc::<Drain>::default());
+            Self { pipeline, counters, engine }
+        }
+
+        /// Asks for a path; whoever is the engine sends the code once it is wanted.
+        async fn request(&self, target: &str, body: &'static str) -> Answer {
+            let built = Request::post(target).header(HOST, "table.localhost").body(body).unwrap();
+            let asking = request(&self.pipeline, built);
+            let sending = async {
+                let mut buffer = ReceiveBuffer::default();
+                loop {
+                    if let Ok(received) = self.engine.receive::<ToEngine>(&mut buffer)
+                        && let ToEngine::Want { key } = received.message
+                    {
+                        let memory = abi::sealed::create("module", b"a table").unwrap();
+                        self.pipeline.functions.module_arrived(key, memory);
+                    }
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::select! {
+                answer = asking => answer,
+                () = sending => unreachable!("it sends for ever"),
+            }
+        }
+    }
+
+    fn run(test: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, test);
+    }
+
+    #[test]
+    fn a_request_from_memory_is_run_by_a_table_and_counted_like_any_other() {
+        run(async {
+            let worker = Worker::start(FunctionLimits::default());
+            assert_eq!(worker.request("/hello", "you").await, Some((200, "Hello, you".to_owned())));
+            assert_eq!(worker.request("/teapot", "").await, Some((418, "short and stout".to_owned())));
+            let counts = worker.counters.function(crate::counters::FunctionSlot { index: 0, incarnation: 1 }).unwrap();
+            assert_eq!(counts.outcomes.get().iter().sum::<u64>(), 2);
+            assert_eq!(counts.sent_bytes.get(), 10 + 15);
+            assert_eq!(worker.pipeline.in_flight(), 0);
+        });
+    }
+
+    #[test]
+    fn what_holds_for_every_way_of_running_holds_for_a_table() {
+        run(async {
+            let limits = FunctionLimits { timeout_ms: 50, request_body_bytes_max: 3, ..FunctionLimits::default() };
+            let worker = Worker::start(limits);
+            let status = async |target: &str, body| worker.request(target, body).await.unwrap().0;
+            assert_eq!(status("/hello", "four").await, 413);
+            assert_eq!(status("/never", "").await, 504);
+            assert_eq!(status("/none", "").await, 500);
+            let counts = worker.counters.function(crate::counters::FunctionSlot { index: 0, incarnation: 1 }).unwrap();
+            for reason in [Reason::RequestBody, Reason::Timeout, Reason::Reply] {
+                assert_eq!(counts.reasons.get()[reason as usize], 1, "{reason:?}");
+            }
+        });
+    }
+
+    #[test]
+    fn a_version_is_tried_before_it_is_served() {
+        run(async {
+            let worker = Worker::start(FunctionLimits::default());
+            assert_eq!(worker.request("/hello", "").await.unwrap().0, 200);
+            let tried = worker.pipeline.try_start(catalogue(FunctionLimits::default())).await;
+            assert_eq!(tried, Ok(()));
+        });
+    }
+}

@@ -1,0 +1,38 @@
+//! Whom a request is from, and where it was received. Owns no fds.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// The client of a request, and the node's end of its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Origin {
+    pub(crate) client: Client,
+    /// The address that its connection was accepted on.
+    pub(crate) local: SocketAddr,
+}
+
+/// A client, as far as it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Client {
+    pub(crate) address: IpAddr,
+    /// `None` where a proxy did not name it.
+    pub(crate) port: Option<u16>,
+    /// Its own connection, which may have ended at a proxy, was TLS.
+    pub(crate) https: bool,
+}
+
+impl Origin {
+    /// The node itself, which no connection of a client's stands behind.
+    pub(crate) const NODE: Self = Self {
+        client: Client { address: IpAddr::V4(Ipv4Addr::LOCALHOST), port: None, https: false },
+        local: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
+    };
+}
+
+impl std::fmt::Display for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.port {
+            Some(port) => SocketAddr::new(self.address, port).fmt(f),
+            None => self.address.fmt(f),
+        }
+    }
+}

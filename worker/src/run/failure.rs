@@ -1,0 +1,98 @@
+//! Why a function failed to answer a request: what its client is told, and what its log says. Pure; owns no fds.
+
+use std::time::Duration;
+
+use abi::board::Reason;
+use abi::problem::Problem;
+
+/// What the log says of a failure at most.
+const LOGGED_BYTES_MAX: usize = 4 * 1024;
+
+/// Why an invocation failed. Decides the status while the reply's head has not left; after that the reply is cut.
+///
+/// Its text is the public client's, so nothing that the guest wrote is in it. That is in [`Failure::logged`].
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("function {function:?} ran into its time limit of {limit:?}")]
+    TimedOut { function: String, limit: Duration },
+    #[error("function {function:?} used up its processor time of {limit:?}")]
+    OutOfCpuTime { function: String, limit: Duration },
+    #[error("function {function:?} ran into its memory limit of {limit_bytes} bytes")]
+    OutOfMemory { function: String, limit_bytes: u64 },
+    #[error("function {function:?} ran into its limit of {limit} table elements")]
+    OutOfTable { function: String, limit: u32 },
+    #[error(
+        "function {function:?} ran into its limit of {limit_bytes} bytes held for it: \
+         headers, requests, bodies and other resources that it does not let go of"
+    )]
+    OutOfHeld { function: String, limit_bytes: usize },
+    #[error("function {function:?} ended with exit code {code}; its log has what it wrote to stderr")]
+    Exited { function: String, code: i32 },
+    #[error("function {function:?} trapped; its log has the reason")]
+    Trapped { function: String, reason: String, frames: Vec<String> },
+    #[error("function {function:?} ended without a reply")]
+    NoReply { function: String },
+    #[error("function {function:?} answered with an error; its log has it")]
+    Refused { function: String, code: String },
+    #[error("function {function:?} made a reply that HTTP does not allow; its log has the reason")]
+    BadReply { function: String, reason: String },
+    #[error(
+        "the body that function {function:?} made broke off, or is not as long as its head says; \
+         its log has the reason"
+    )]
+    BrokenBody { function: String, reason: String },
+    #[error("this worker runs as many invocations as it can; try again")]
+    WorkerFull,
+}
+
+impl Failure {
+    /// The same for the function's log and for whoever deploys it, with what the guest said, and no longer than a line of the log
+    /// may be.
+    pub(crate) fn logged(&self) -> String {
+        let mut text = match self {
+            Self::Trapped { reason, .. } => format!("trap: {reason}"),
+            Self::Refused { function, code: reason } => {
+                format!("function {function:?} answered with an error: {reason}")
+            }
+            Self::BadReply { function, reason } => {
+                format!("function {function:?} made a reply that HTTP does not allow: {reason}")
+            }
+            Self::BrokenBody { function, reason } => format!(
+                "the body that function {function:?} made broke off, or is not as long as its head says: {reason}"
+            ),
+            other => other.to_string(),
+        };
+        // The guest may have written any of it.
+        text.truncate(text.floor_char_boundary(LOGGED_BYTES_MAX));
+        text
+    }
+}
+
+impl From<&Failure> for Reason {
+    fn from(failure: &Failure) -> Self {
+        match failure {
+            Failure::TimedOut { .. } => Self::Timeout,
+            Failure::OutOfCpuTime { .. } => Self::CpuTime,
+            Failure::OutOfMemory { .. } | Failure::OutOfHeld { .. } => Self::Memory,
+            Failure::OutOfTable { .. } => Self::TableElements,
+            Failure::Exited { .. } => Self::Exit,
+            Failure::Trapped { .. } => Self::Trap,
+            Failure::NoReply { .. }
+            | Failure::Refused { .. }
+            | Failure::BadReply { .. }
+            | Failure::BrokenBody { .. } => Self::Reply,
+            Failure::WorkerFull => Self::Worker,
+        }
+    }
+}
+
+impl From<&Failure> for Problem {
+    fn from(failure: &Failure) -> Self {
+        let status = match failure {
+            Failure::TimedOut { .. } | Failure::OutOfCpuTime { .. } => 504,
+            Failure::WorkerFull => 503,
+            _ => 500,
+        };
+        Self::new(status, failure.to_string())
+    }
+}

@@ -1,0 +1,87 @@
+//! Functions that answer from a table: what a way of running looks like, for tests of what stands above it. Owns no fds.
+
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use abi::catalogue::Kind;
+use bytes::Bytes;
+use http::Response;
+use http_body_util::{BodyExt as _, Full};
+use tokio::time::Instant;
+
+use super::failure::Failure;
+use super::{Call, Code, Local, Runner, Runtime, Spec};
+
+/// What is answered to a path: a status, and what stands before the body that the request had.
+pub(crate) type Table = &'static [(&'static str, u16, &'static str)];
+
+/// Answers of status 0 never come.
+pub(crate) const NEVER: u16 = 0;
+
+pub(crate) struct TableRuntime(pub(crate) Table);
+
+impl Runtime for TableRuntime {
+    fn load(&self, _: Kind, _: &OwnedFd) -> Result<Rc<dyn Code>, String> {
+        Ok(Rc::new(TableCode(self.0)))
+    }
+
+    fn drop_retired(&self) {}
+}
+
+struct TableCode(Table);
+
+impl Code for TableCode {
+    fn runner(&self, spec: Rc<Spec>) -> Rc<dyn Runner> {
+        Rc::new(TableRunner { table: self.0, spec })
+    }
+}
+
+struct TableRunner {
+    table: Table,
+    spec: Rc<Spec>,
+}
+
+impl Runner for TableRunner {
+    fn call(self: Rc<Self>, call: Call) -> Local<'static, Result<(), Failure>> {
+        Box::pin(async move {
+            call.facts.ready();
+            let (head, body) = call.request.into_parts();
+            let function = || self.spec.name.to_string();
+            let Some((_, status, text)) = self.table.iter().find(|(path, ..)| *path == head.uri.path()) else {
+                return Err(Failure::NoReply { function: function() });
+            };
+            if *status == NEVER {
+                tokio::time::sleep(Duration::MAX).await;
+            }
+            let sent = body.collect().await.map(|sent| sent.to_bytes()).unwrap_or_default();
+            let body = Bytes::from([text.as_bytes(), &sent].concat());
+            let mut response = Response::new(Full::new(body).map_err(|never| match never {}).boxed_unsync());
+            *response.status_mut() = (*status).try_into().map_err(|_| Failure::NoReply { function: function() })?;
+            drop(call.reply.send(Ok(response)));
+            Ok(())
+        })
+    }
+
+    fn try_start(&self) -> Local<'_, Result<(), String>> {
+        Box::pin(async { if self.table.is_empty() { Err("its table is empty".to_owned()) } else { Ok(()) } })
+    }
+
+    fn weight(&self) -> u32 {
+        1
+    }
+
+    fn wants_preparing(&self) -> bool {
+        false
+    }
+
+    fn prepare(&self) -> Local<'_, ()> {
+        Box::pin(async {})
+    }
+
+    fn expire(&self, _: Instant) {}
+
+    fn may_redirect(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,217 @@
+//! What a guest finds around it: its environment, its streams, its limits. One a store, so one an invocation.
+//!
+//! No files, no sockets, and outgoing requests only to where the function's list allows: what is not granted is refused when
+//! asked for. Owns no fds.
+
+use std::any::Any;
+use std::future::Future;
+use std::sync::Arc;
+
+use abi::board::Reuse;
+use abi::invocation_id::InvocationId;
+use abi::limits::{BODY_CHUNK_BYTES_MAX, FIELDS_BYTES_MAX};
+use abi::spool::Stream;
+use http::HeaderName;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::p2::DynInputStream;
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
+use wasmtime_wasi_http::p2::body::{HostIncomingBody, HostOutgoingBody};
+use wasmtime_wasi_http::p2::types::HostIncomingRequest;
+use wasmtime_wasi_http::{
+    DEFAULT_FORBIDDEN_HEADERS, Error as HttpError, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView,
+    WasiHttpHooks, WasiHttpView, p3,
+};
+
+use super::WasmRunner;
+use super::held::Held;
+use super::limits::{Limits, Refused};
+use super::outbound::Outbound;
+use crate::guest_log::GuestStream;
+use crate::trace::Trace;
+
+/// Resources an instance may hold between two requests, its handles on stdout and the like; more is a leak of the guest's.
+const RESOURCES_KEPT_MAX: usize = 64;
+/// What a core module may wait for in one call, which holds up the worker while it is put together. It has a clock and three
+/// streams to wait for.
+const PREVIEW_1_RESOURCES_MAX: usize = 1024;
+
+/// A store's data.
+pub(crate) struct Host {
+    table: ResourceTable,
+    wasi: WasiCtx,
+    /// The same for a core module, which has no use for the rest.
+    preview1: Option<Box<WasiP1Ctx>>,
+    config: Arc<WasiConfigVariables>,
+    http: WasiHttpCtx,
+    hooks: Hooks,
+    streams: [GuestStream; 2],
+    held: Held,
+    pub(super) limits: Limits,
+}
+
+impl Host {
+    pub(super) fn new(runner: &WasmRunner, id: InvocationId) -> Self {
+        let (spec, log) = (&runner.spec, &runner.shared.log);
+        let streams = [Stream::Stdout, Stream::Stderr]
+            .map(|stream| GuestStream::new(log.clone(), Arc::clone(&spec.name), id, stream, spec.limits.log_bytes_max));
+        let [stdout, stderr] = streams.clone();
+        let hooks = Hooks { outbound: runner.outbound.clone(), trace: None, stderr: stderr.clone() };
+        let mut wasi = WasiCtx::builder();
+        wasi.stdout(stdout).stderr(stderr).envs(&spec.env);
+        let (held, mut table, mut http) =
+            (Held::new(spec.limits.memory_bytes_max), ResourceTable::new(), WasiHttpCtx::new());
+        table.set_max_capacity(held.resources_max());
+        http.set_field_size_limit(FIELDS_BYTES_MAX);
+        Self {
+            table,
+            wasi: wasi.build(),
+            preview1: None,
+            config: Arc::clone(&runner.config),
+            http,
+            hooks,
+            streams,
+            held,
+            limits: Limits::new(&spec.limits),
+        }
+    }
+}
+
+impl Host {
+    /// The instance is to run a command, with what `wasi` has for it. Its stderr goes to the log, as with other kinds.
+    pub(super) fn become_command(&mut self, mut wasi: WasiCtxBuilder) {
+        let [_, stderr] = &self.streams;
+        self.wasi = wasi.stderr(stderr.clone()).build();
+    }
+
+    /// The same for a command that is a core module.
+    pub(super) fn become_core_command(&mut self, mut wasi: WasiCtxBuilder) {
+        let [_, stderr] = &self.streams;
+        let mut preview1 = Box::new(wasi.stderr(stderr.clone()).build_p1());
+        preview1.ctx().table.set_max_capacity(PREVIEW_1_RESOURCES_MAX);
+        self.preview1 = Some(preview1);
+    }
+
+    /// What a core module's calls are made on. Nothing is granted to one that was never made a command.
+    pub(super) fn preview1(&mut self) -> &mut WasiP1Ctx {
+        self.preview1.get_or_insert_with(|| Box::new(WasiCtx::builder().build_p1()))
+    }
+
+    /// The guest makes a call, on what this instance holds for it. If that is too much already, it is ended at the next epoch, and
+    /// before that if it makes another resource.
+    fn called(&mut self) {
+        if !self.held.is_within_limit(&mut self.table) {
+            self.limits.refuse_held();
+            self.table.set_max_capacity(0);
+        }
+    }
+
+    /// What may be held for the guest besides its memory.
+    pub(super) fn held_bytes_max(&self) -> usize {
+        self.held.bytes_max()
+    }
+
+    /// So many handles the guest may have.
+    pub(super) fn handles_max(&self) -> usize {
+        self.held.resources_max()
+    }
+
+    /// What the function was deployed with, as `wasi:config/store` has it.
+    pub(super) fn config(&mut self) -> WasiConfig<'_> {
+        WasiConfig::from(&*self.config)
+    }
+
+    /// The instance begins another invocation.
+    pub(super) fn begin(&mut self, id: InvocationId) {
+        self.streams.iter().for_each(|stream| stream.begin(id));
+        self.limits.forget_refusal();
+    }
+
+    /// What the requests are part of that the invocation sends.
+    pub(super) fn belong_to(&mut self, trace: Option<Trace>) {
+        self.hooks.trace = trace;
+    }
+
+    /// The invocation has ended well. Says whether the instance is fit for another: it holds nothing of the request any
+    /// more, and has not grown to near its limit.
+    pub(super) fn end(&mut self) -> Reuse {
+        self.streams.iter().for_each(GuestStream::end);
+        let of_request = |entry: &mut (dyn Any + Send)| {
+            entry.is::<HostIncomingRequest>()
+                || entry.is::<HostIncomingBody>()
+                || entry.is::<HostOutgoingBody>()
+                || entry.is::<DynInputStream>()
+                || entry.is::<p3::Request>()
+                || entry.is::<p3::Response>()
+        };
+        let leaks = self.table.iter_mut().enumerate().any(|(at, entry)| at >= RESOURCES_KEPT_MAX || of_request(entry));
+        match (leaks, self.limits.is_nearly_full() || self.limits.refused() == Some(Refused::Held)) {
+            (true, _) => Reuse::Request,
+            (false, true) => Reuse::Memory,
+            (false, false) => Reuse::Kept,
+        }
+    }
+}
+
+impl WasiView for Host {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.called();
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for Host {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        self.called();
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.hooks }
+    }
+}
+
+/// How wasi:http asks for what only the node can do.
+struct Hooks {
+    /// None when the function may not send requests.
+    outbound: Option<Outbound>,
+    /// What the invocation's requests are part of.
+    trace: Option<Trace>,
+    stderr: GuestStream,
+}
+
+type SentRequest =
+    Result<(http::Response<WasiBody>, Box<dyn Future<Output = Result<(), HttpError>> + Send>), HttpError>;
+
+impl WasiHttpHooks for Hooks {
+    fn send_request(
+        &mut self,
+        mut request: http::Request<WasiBody>,
+        options: Option<RequestOptions>,
+        // How the guest fared with the response's body: nobody asks.
+        _: Box<dyn Future<Output = Result<(), HttpError>> + Send>,
+    ) -> Box<dyn Future<Output = SentRequest> + Send> {
+        let Some(outbound) = &self.outbound else {
+            // The host and the port of it alone: before them a name and a password may stand.
+            let authority = request.uri().authority().map_or("?", |authority| authority.as_str());
+            let authority = authority.rsplit('@').next().unwrap_or(authority);
+            self.stderr.note(&format!(
+                "[an outgoing request to {authority:?} was refused: the function was deployed without --allow-outbound]"
+            ));
+            return Box::new(std::future::ready(Err(HttpError::HttpRequestDenied)));
+        };
+        Trace::pass_on(self.trace.as_ref(), request.headers_mut());
+        let log = self.stderr.clone();
+        outbound.send(request, options, move |why| log.note(why))
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_CHUNK_BYTES_MAX
+    }
+
+    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_CHUNK_BYTES_MAX
+    }
+
+    fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {
+        // As the default has it, without making a filter for each header.
+        DEFAULT_FORBIDDEN_HEADERS.contains(name)
+    }
+}

@@ -1,0 +1,164 @@
+//! The account of one invocation: what is counted and told of it when it is over. Owns no fds.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use abi::board::{LATENCY_BOUNDS_US, now_us};
+use abi::catalogue::CatalogueView;
+use abi::choice::{Choice, Meant};
+use abi::invocation_id::InvocationId;
+use abi::message::AccessLog;
+use abi::outcome::{Outcome, ReplyEnd};
+use abi::spool::{Arrival, Invocation, Record};
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method};
+
+use super::access::{self, Access};
+use super::{Destination, Exchange, Pipeline};
+use crate::counters::FunctionSlot;
+use crate::facts::{Facts, Parts};
+use crate::spool::time_us;
+use crate::trace::Entered;
+
+/// One request from its head to the last byte of its reply.
+pub(crate) struct Account {
+    pub(crate) id: InvocationId,
+    /// When its head was there, by [`now_us`].
+    pub(super) begun_us: u64,
+    /// Where its function is counted; none when there is no such function.
+    pub(super) slot: Option<FunctionSlot>,
+    pub(super) facts: Rc<Facts>,
+    /// For the invocation's record in the log.
+    chosen: Option<Chosen>,
+    arrived: Option<Arrived>,
+    /// For its line in the access log, if there is one.
+    access: Option<Box<Access>>,
+}
+
+/// What was asked of which version. Shares the request's bytes.
+struct Chosen {
+    catalogue: Rc<CatalogueView>,
+    choice: Choice,
+    meant: Meant,
+    method: Method,
+    prefix: Option<HeaderValue>,
+    path: Option<PathAndQuery>,
+}
+
+impl Chosen {
+    /// The alias that the version was called by; empty when it was called by its own name.
+    fn alias(&self) -> &str {
+        let Meant::Alias(alias) = self.meant else { return "" };
+        let function = self.catalogue.function(self.choice.function);
+        function.and_then(|function| function.aliases.get(alias)).map_or("", |alias| &alias.name)
+    }
+
+    fn request(&self) -> abi::spool::Request<'_> {
+        abi::spool::Request {
+            method: self.method.as_str(),
+            prefix: self.prefix.as_ref().and_then(|prefix| prefix.to_str().ok()).unwrap_or_default(),
+            path: self.path.as_ref().map_or("", PathAndQuery::path),
+        }
+    }
+}
+
+/// When a connection came that begins with the request, by [`now_us`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arrived {
+    pub(crate) accepted_us: u64,
+    pub(crate) received_us: u64,
+}
+
+/// Bytes of a request's body and of its reply.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moved {
+    pub(crate) received_bytes: u64,
+    pub(crate) sent_bytes: u64,
+}
+
+impl Account {
+    /// Opens the account of a request that has just come.
+    pub(crate) fn open(pipeline: &Pipeline, exchange: &Exchange) -> Self {
+        let request = &exchange.request;
+        let counters = &pipeline.shared().counters;
+        let found = match &exchange.destination {
+            Destination::Function { catalogue, choice, meant } => Some(Chosen {
+                catalogue: Rc::clone(catalogue),
+                choice: *choice,
+                meant: *meant,
+                method: request.method().clone(),
+                prefix: exchange.prefix.clone(),
+                path: request.uri().path_and_query().cloned(),
+            }),
+            Destination::Problem(_) => None,
+        };
+        let chosen = found.as_ref().and_then(|found| found.catalogue.chosen(found.choice));
+        let slot = chosen.map(|(function, ..)| FunctionSlot::from(function));
+        // From here on the engine sees it in flight.
+        let _ = slot.and_then(|slot| counters.function(slot));
+        let alias = found.as_ref().map_or("", Chosen::alias);
+        let access =
+            chosen.filter(|_| pipeline.settings().access_log != AccessLog::Off).map(|(function, version, _)| {
+                Box::new(Access::note((function, version, alias), request, exchange.origin.client))
+            });
+        let (facts, arrived) = (Rc::<Facts>::default(), exchange.arrived);
+        facts.client.set(exchange.client);
+        Self { id: InvocationId::new(), begun_us: now_us(), slot, facts, chosen: found, arrived, access }
+    }
+
+    /// Closes it: the last byte that is sent has left, or nothing more will.
+    pub(crate) fn close(self, pipeline: &Pipeline, reply: ReplyEnd, moved: Moved) {
+        let Some(slot) = self.slot else { return };
+        let now = now_us();
+        let duration_us = now.saturating_sub(self.begun_us);
+        let sent_bytes = moved.sent_bytes;
+        if let Some(counts) = pipeline.shared().counters.function(slot) {
+            counts.outcomes.count(reply.class());
+            counts.latency.record(&LATENCY_BOUNDS_US, duration_us);
+            counts.sent_bytes.add(sent_bytes);
+        }
+        self.log(pipeline, reply, moved, now);
+        if let Some(access) = self.access {
+            let (cut, duration) = (!matches!(reply, ReplyEnd::Whole(_)), Duration::from_micros(duration_us));
+            let end = access::End { status: reply.status(), cut, sent_bytes, duration };
+            if let Some(line) = access.line(pipeline.settings().access_log, self.id, &end) {
+                pipeline.shared().log.put(line);
+            }
+        }
+    }
+
+    /// Logs the invocation, which is over at `now`.
+    fn log(&self, pipeline: &Pipeline, reply: ReplyEnd, moved: Moved, now: u64) {
+        let (Some(spool), Some(chosen)) = (pipeline.shared().log.spool(), &self.chosen) else { return };
+        let Some((function, version, _)) = chosen.catalogue.chosen(chosen.choice) else { return };
+        // Intervals by the clock that is never set, from one look at the time of day.
+        let (time_now, facts) = (time_us(), &self.facts);
+        let time_of = |at: u64| time_now.saturating_sub(now.saturating_sub(at));
+        let Parts { queue_us, instantiate_us, run_us } = facts.parts(self.begun_us, now);
+        spool.put(&Record::Invocation(Invocation {
+            id: self.id,
+            started_us: time_of(self.begun_us),
+            duration_us: now.saturating_sub(self.begun_us),
+            cpu_us: u64::try_from(facts.cpu.get().as_micros()).unwrap_or(u64::MAX),
+            memory_bytes: facts.memory_bytes.get() as u64,
+            status: reply.status().unwrap_or(0),
+            received_bytes: moved.received_bytes,
+            sent_bytes: moved.sent_bytes,
+            queue_us,
+            instantiate_us,
+            run_us,
+            outcome: Outcome::new(reply, facts.reason.get()),
+            function: function.name.as_str(),
+            version: &version.id_text(),
+            number: version.number.to_native(),
+            alias: chosen.alias(),
+            request: chosen.request(),
+            goes_on: facts.record(now),
+            arrival: self.arrived.map(|arrived| Arrival {
+                accepted_us: time_of(arrived.accepted_us),
+                received_us: time_of(arrived.received_us),
+            }),
+            trace: facts.trace().map(Entered::record),
+        }));
+    }
+}

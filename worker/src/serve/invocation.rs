@@ -1,0 +1,241 @@
+//! One invocation: admitted, run, and its reply taken as far as it is there.
+//!
+//! The guest runs inside the task of the way in, polled by whoever waits for its reply: a guest that does not wait runs
+//! through in one poll, and a client that goes away drops it. No task, no channel between tasks. Owns no fds.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use abi::invocation_id::InvocationId;
+use abi::problem::Problem;
+use abi::spool::Stream;
+use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
+use http::response::Parts;
+use http::{Response, StatusCode};
+use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
+use tokio::time::timeout;
+
+use super::Pipeline;
+use super::account::Account;
+use super::admission::{self, Admitted};
+use super::functions::Function;
+use super::guest::Guest;
+use super::reply::{PendingBody, ReplyBody};
+use crate::facts::Facts;
+use crate::origin::Origin;
+use crate::run::body::{GuestBody, RequestBody};
+use crate::run::failure::Failure;
+use crate::run::let_others::waited_for_a_turn;
+use crate::run::thread::ThreadTime;
+use crate::run::{Call, GATHERED_BYTES_MAX, LocalRedirect, Shared};
+use crate::trace::Trace;
+
+/// How long bytes are held back of a guest that computes, and only lets others run now and then.
+const GATHERED_FOR_MAX: Duration = Duration::from_millis(100);
+
+/// What is to be run.
+pub(super) struct Request {
+    pub(super) request: http::Request<RequestBody>,
+    pub(super) origin: Origin,
+    pub(super) trace: Option<Trace>,
+    /// When it came, by [`abi::board::now_us`].
+    pub(super) came_us: u64,
+}
+
+/// Runs `function` on a request, and returns the head of its reply, with a body that drives the guest further.
+///
+/// # Errors
+/// What its client is told when it was not admitted, or failed before its reply's head has left.
+pub(super) async fn run(
+    pipeline: &Rc<Pipeline>,
+    function: &Rc<Function>,
+    request: Request,
+    account: &Account,
+) -> Result<Response<ReplyBody>, Problem> {
+    let facts = &account.facts;
+    let (admitted, begun_us) = admission::admit(pipeline, function, request.came_us, facts)
+        .await
+        .map_err(|full| full.problem(&function.spec))?;
+    facts.admitted(begun_us);
+    let reply = start(pipeline, function, request, account, admitted, begun_us).await;
+    reply.map_err(|failure| Problem::from(&failure))
+}
+
+async fn start(
+    pipeline: &Rc<Pipeline>,
+    function: &Rc<Function>,
+    request: Request,
+    account: &Account,
+    admitted: Admitted,
+    begun_us: u64,
+) -> Result<Response<ReplyBody>, Failure> {
+    let Request { request, origin, trace, .. } = request;
+    let (id, facts) = (account.id, &account.facts);
+    let head_only = request.method() == http::Method::HEAD;
+    // The replies of those that have served may still wait for their batch; their memory is warm, and the next to be used.
+    pipeline.drop_retired();
+    let (reply, mut replied) = oneshot::channel();
+    let call = Call { id, request, origin, trace, reply, facts: Rc::clone(facts) };
+    let run = run_limited(Rc::clone(pipeline), Rc::clone(function), call);
+    let deadline_ms = (begun_us / 1000).saturating_add(u64::from(function.spec.limits.timeout_ms));
+    let mut guest = Guest {
+        running: Some((Box::pin(run), admitted)),
+        function: Rc::clone(function),
+        time: ThreadTime { used: Duration::ZERO, deadline_ms },
+        id,
+        facts: Rc::clone(facts),
+        pipeline: Rc::clone(pipeline),
+    };
+
+    let name = || function.spec.name.to_string();
+    let replied = poll_fn(|cx| {
+        let ended = guest.poll(cx);
+        Poll::Ready(match (replied.try_recv(), ended) {
+            // Failed before anything has left, so the client can still be told.
+            (_, Poll::Ready(Err(failure))) => Err(failure),
+            (Ok(Ok(response)), _) => return Poll::Ready(Ok(Ok(response))),
+            (Ok(Err(code)), _) => Ok(Err(Failure::Refused { function: name(), code })),
+            (Err(_), Poll::Ready(Ok(()))) => Ok(Err(Failure::NoReply { function: name() })),
+            // The guest dropped its way to reply and still runs: see how it ends.
+            (Err(TryRecvError::Empty | TryRecvError::Closed), Poll::Pending) => return Poll::Pending,
+        })
+    })
+    .await?;
+    let reply = match replied.and_then(|response| check_head(function, response)) {
+        Ok(response) => {
+            let (head, body) = response.into_parts();
+            // What is not sent is not waited for either.
+            let bodiless = head_only
+                || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+                || head.extensions.get::<LocalRedirect>().is_some();
+            match gather(PendingBody::new(Arc::clone(&function.spec.name), guest, body, bodiless)).await {
+                Ok(body) => check_length(function, &head, &body, bodiless).map(|()| Response::from_parts(head, body)),
+                Err(failure @ Failure::BrokenBody { .. }) => Err(failure),
+                // The call has reported its own.
+                Err(failure) => return Err(failure),
+            }
+        }
+        Err(failure) => Err(failure),
+    };
+    reply.inspect_err(|failure| report(pipeline.shared(), function, id, failure, facts))
+}
+
+/// The guest's whole run, within its time limit; how it failed is reported here, also when its reply has left.
+async fn run_limited(pipeline: Rc<Pipeline>, function: Rc<Function>, call: Call) -> Result<(), Failure> {
+    let (id, facts, limit) = (call.id, Rc::clone(&call.facts), function.spec.timeout);
+    pipeline.standby.called(&function.runner);
+    let ended = timeout(limit, Rc::clone(&function.runner).call(call)).await;
+    facts.ended();
+    let timed_out = || Failure::TimedOut { function: function.spec.name.to_string(), limit };
+    ended
+        .unwrap_or_else(|_| Err(timed_out()))
+        .inspect_err(|failure| report(pipeline.shared(), &function, id, failure, &facts))
+}
+
+/// Holds a reply's head to what HTTP and the function's limits allow. (The guest's own view of headers has refused the
+/// malformed and the forbidden ones already.)
+fn check_head(function: &Function, response: Response<GuestBody>) -> Result<Response<GuestBody>, Failure> {
+    let bad = |reason: String| Err(Failure::BadReply { function: function.spec.name.to_string(), reason });
+    if response.status().is_informational() {
+        return bad(format!("a status of {} is not a reply", response.status().as_u16()));
+    }
+    let bytes: usize = response.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let limit = function.spec.limits.reply_head_bytes_max;
+    if bytes > usize::try_from(limit).unwrap_or(usize::MAX) {
+        return bad(format!("its headers have {bytes} bytes, and may have {limit}"));
+    }
+    let mut lengths = response.headers().get_all(CONTENT_LENGTH).iter();
+    match (lengths.next(), lengths.next()) {
+        (Some(_), Some(_)) => bad("it has more than one Content-Length".to_owned()),
+        (Some(length), None) if length.to_str().ok().and_then(|text| text.parse::<u64>().ok()).is_none() => {
+            bad("its Content-Length is not a number".to_owned())
+        }
+        _ => Ok(response),
+    }
+}
+
+/// A body that is whole must be as long as its head says.
+fn check_length(function: &Function, head: &Parts, body: &ReplyBody, bodiless: bool) -> Result<(), Failure> {
+    let ReplyBody::Whole(bytes) = body else { return Ok(()) };
+    let declared = head.headers.get(CONTENT_LENGTH).filter(|_| !bodiless);
+    let declared = declared.and_then(|declared| declared.to_str().ok()?.parse::<usize>().ok());
+    if declared.is_some_and(|declared| declared != bytes.len()) {
+        let reason = "its Content-Length is not its length".to_owned();
+        return Err(Failure::BadReply { function: function.spec.name.to_string(), reason });
+    }
+    Ok(())
+}
+
+/// Takes what the guest has of its body by now. A guest that ends soon, with a small reply, gives it whole; that it had to
+/// let others run meanwhile, after a turn of 2 ms, makes no stream of it.
+async fn gather(body: PendingBody) -> Result<ReplyBody, Failure> {
+    let mut body = body;
+    let mut gathered = Vec::<Bytes>::new();
+    let mut length = 0;
+    let mut began = None;
+    poll_fn(|cx| {
+        let _ = waited_for_a_turn();
+        loop {
+            match body.poll_next(cx) {
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => {
+                        length += data.len();
+                        gathered.push(data);
+                        if length > GATHERED_BYTES_MAX {
+                            return Poll::Ready(Ok(false));
+                        }
+                    }
+                    Err(trailers) => {
+                        body.put_back(trailers);
+                        return Poll::Ready(Ok(false));
+                    }
+                },
+                Poll::Ready(Some(Err(failure))) => return Poll::Ready(Err(failure)),
+                Poll::Ready(None) => return Poll::Ready(Ok(true)),
+                Poll::Pending => {
+                    let since = began.get_or_insert_with(Instant::now).elapsed();
+                    let waits = waited_for_a_turn() && since < GATHERED_FOR_MAX;
+                    return if waits { Poll::Pending } else { Poll::Ready(Ok(false)) };
+                }
+            }
+        }
+    })
+    .await
+    .map(|ended| {
+        if ended {
+            ReplyBody::Whole(concat(gathered, length))
+        } else {
+            body.put_before(gathered);
+            ReplyBody::Pending(Box::new(body))
+        }
+    })
+}
+
+fn concat(mut parts: Vec<Bytes>, length: usize) -> Bytes {
+    match parts.len() {
+        0 => Bytes::new(),
+        1 => parts.swap_remove(0),
+        _ => {
+            let mut whole = Vec::with_capacity(length);
+            parts.iter().for_each(|part| whole.extend_from_slice(part));
+            whole.into()
+        }
+    }
+}
+
+/// Counts how an invocation failed, and has the function's log say so.
+fn report(shared: &Shared, function: &Function, id: InvocationId, failure: &Failure, facts: &Facts) {
+    let spec = &function.spec;
+    shared.counters.count_reason(spec.slot, failure.into());
+    facts.reason.set(Some(failure.into()));
+    let line = |text: &str| shared.log.line(&spec.name, id, Stream::Node, text.as_bytes());
+    line(&format!("[{}]", failure.logged()));
+    if let Failure::Trapped { frames, .. } = failure {
+        frames.iter().for_each(|frame| line(frame));
+    }
+}

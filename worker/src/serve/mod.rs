@@ -1,0 +1,266 @@
+//! The one way of every request through a worker: find the version, admit, run, account, log, trace. It knows no sockets.
+//!
+//! A way in ([`crate::edge`]) has an [`Exchange`] [answered](Pipeline::answer) and closes its [`Account`] when the reply has left;
+//! what runs it is a [`crate::run::Runner`]. Owns no fds.
+
+mod access;
+mod account;
+mod admission;
+mod functions;
+mod guest;
+mod invocation;
+mod redirect;
+mod reply;
+mod standby;
+mod turns;
+
+use std::cell::{Ref, RefCell};
+use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use abi::board::{Places, Reason, now_us};
+use abi::catalogue::{ArchivedFunction, ArchivedIsolation, CatalogueView};
+use abi::choice::{Choice, Meant};
+use abi::invocation_id::InvocationId;
+use abi::message::{Awaits, Settings};
+use abi::problem::{self, Problem};
+use abi::route::{Route, route};
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Request, Response, StatusCode};
+
+pub(crate) use self::account::{Account, Arrived, Moved};
+use self::admission::Clients;
+pub(crate) use self::functions::Functions;
+use self::redirect::{LOCAL_REDIRECTS_MAX, redirected};
+pub(crate) use self::reply::ReplyBody;
+use self::standby::Standby;
+use crate::drain::Drain;
+use crate::origin::Origin;
+use crate::run::body::{BodyError, RequestBody};
+use crate::run::{LocalRedirect, Shared};
+use crate::trace::Trace;
+
+/// The header that says which part of a path named the function. The node's own: a client's is taken out.
+pub(crate) static FORWARDED_PREFIX: http::HeaderName = http::HeaderName::from_static("x-forwarded-prefix");
+
+/// A request, and where it goes.
+pub(crate) struct Exchange {
+    pub(crate) request: Request<()>,
+    /// What of its path named the function.
+    pub(crate) prefix: Option<HeaderValue>,
+    pub(crate) origin: Origin,
+    /// Where its client's address is counted.
+    pub(crate) client: Option<Places>,
+    pub(crate) destination: Destination,
+    /// When its connection came, if it is the first one's.
+    pub(crate) arrived: Option<Arrived>,
+}
+
+/// Where a request goes.
+pub(crate) enum Destination {
+    /// A function of the catalogue that routed it.
+    Function { catalogue: Rc<CatalogueView>, choice: Choice, meant: Meant },
+    /// No function: the answer is the node's own.
+    Problem(Problem),
+}
+
+/// What its way in has of a request's body.
+pub(crate) trait BodySource {
+    /// Holds the body to so many bytes.
+    ///
+    /// # Errors
+    /// When it is known already to have more.
+    fn limit(&self, bytes_max: u64) -> Result<(), BodyError>;
+
+    /// The body, for whoever runs the request.
+    fn body(&self) -> RequestBody;
+
+    /// Why the body ended before it was whole, if it did.
+    fn failure(&self) -> Option<BodyError>;
+}
+
+/// What every request of this worker passes through.
+pub(crate) struct Pipeline {
+    settings: RefCell<Settings>,
+    pub(crate) functions: Functions,
+    shared: Rc<Shared>,
+    clients: Clients,
+    standby: Standby,
+    drain: Rc<Drain>,
+}
+
+impl Pipeline {
+    pub(crate) fn new(settings: Settings, functions: Functions, shared: Rc<Shared>, drain: Rc<Drain>) -> Rc<Self> {
+        let (clients, standby) = (Clients::default(), Standby::default());
+        Rc::new(Self { settings: RefCell::new(settings), functions, shared, clients, standby, drain })
+    }
+
+    /// The node's settings. To be let go of before anything is awaited.
+    pub(crate) fn settings(&self) -> Ref<'_, Settings> {
+        self.settings.borrow()
+    }
+
+    pub(crate) fn set_settings(&self, settings: Settings) {
+        *self.settings.borrow_mut() = settings;
+    }
+
+    /// What all runners share: counters, log, thread.
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// Invocations that are under way or wait for their turn.
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.shared.counters.row().in_flight.load(Relaxed)
+    }
+
+    /// Finds where a request goes that was made of `host` for `target`, and how many bytes at the start of its path name the
+    /// function. Returns `None` when it is another worker's to answer.
+    pub(crate) fn find(&self, host: Option<&str>, target: &str, awaits: Awaits) -> Option<(Destination, usize)> {
+        let catalogue = self.functions.catalogue();
+        let settings = self.settings();
+        match route(&catalogue, settings.domain.as_deref(), host, target, awaits.into()) {
+            Ok(Route { function, meant, prefix_length }) => {
+                let is_ours = catalogue.function(function).is_some_and(|function| is_ours(&settings, function));
+                let choice = catalogue.choose(function, meant, fastrand::u32(..)).filter(|_| is_ours)?;
+                Some((Destination::Function { catalogue, choice, meant }, prefix_length))
+            }
+            Err(name) => Some((Destination::Problem(Problem::unknown_function(name)), 0)),
+        }
+    }
+
+    /// Answers a request: with the function's reply, or with the node's own error.
+    pub(crate) async fn answer(
+        self: &Rc<Self>,
+        exchange: Exchange,
+        source: &impl BodySource,
+        account: &Account,
+    ) -> Response<ReplyBody> {
+        let answer = self.run(exchange, source, account).await;
+        answer.unwrap_or_else(|problem| problem_response(&problem, account.id))
+    }
+
+    async fn run(
+        self: &Rc<Self>,
+        exchange: Exchange,
+        source: &impl BodySource,
+        account: &Account,
+    ) -> Result<Response<ReplyBody>, Problem> {
+        let Exchange { mut request, origin, destination, .. } = exchange;
+        let (catalogue, choice) = match destination {
+            Destination::Function { catalogue, choice, .. } => (catalogue, choice),
+            Destination::Problem(problem) => {
+                self.shared.counters.count_refused(problem.status);
+                return Err(problem);
+            }
+        };
+        let sample = self.settings().trace_sample;
+        let trace = Trace::enter(&mut request, account.id, sample).map(|(trace, entered)| {
+            account.facts.entered(entered);
+            trace
+        });
+        let count = |reason| {
+            account.facts.reason.set(Some(reason));
+            if let Some(slot) = account.slot {
+                self.shared.counters.count_reason(slot, reason);
+            }
+        };
+        let too_large = |error: BodyError| {
+            count(Reason::RequestBody);
+            Problem::new(413, error.to_string())
+        };
+        let function = self.functions.get(&catalogue, choice).await.map_err(|error| {
+            count(Reason::Module);
+            tracing::error!("{error}");
+            Problem::new(500, error.for_client())
+        })?;
+        source.limit(function.spec.limits.request_body_bytes_max).map_err(too_large)?;
+        let mut head = function.runner.may_redirect().then(|| request.clone());
+        let mut request = request.map(|()| source.body());
+        let mut came_us = account.begun_us;
+        for _ in 0..=LOCAL_REDIRECTS_MAX {
+            let call = invocation::Request { request, origin, trace: trace.clone(), came_us };
+            let reply = invocation::run(self, &function, call, account).await;
+            // Whatever the guest made of a body that was cut off under it: the client has to know why.
+            let reply = match source.failure() {
+                Some(error @ BodyError::TooLarge { .. }) => return Err(too_large(error)),
+                Some(error @ BodyError::Stalled { .. }) => {
+                    count(Reason::RequestBody);
+                    return Err(Problem::new(408, error.to_string()));
+                }
+                Some(BodyError::Malformed) => return Err(Problem::new(400, BodyError::Malformed.to_string())),
+                _ => reply?,
+            };
+            let target = reply.extensions().get::<LocalRedirect>();
+            let next = target.zip(head.as_ref()).and_then(|(LocalRedirect(target), head)| redirected(head, target));
+            let Some(next) = next else { return Ok(reply) };
+            head = Some(next.clone());
+            request = next.map(|()| RequestBody::none());
+            came_us = now_us();
+        }
+        count(Reason::Reply);
+        let name = &function.spec.name;
+        Err(Problem::new(
+            500,
+            format!("function {name:?} made more than {LOCAL_REDIRECTS_MAX} local redirects of one request"),
+        ))
+    }
+
+    /// Starts the one version of `catalogue`, which is not served, and ends it again.
+    ///
+    /// # Errors
+    /// What keeps it from starting, for whoever deploys it.
+    pub(crate) async fn try_start(&self, catalogue: CatalogueView) -> Result<(), String> {
+        let only = Choice { function: 0, version: 0, spec: 0 };
+        let loaded = self.functions.get(&Rc::new(catalogue), only).await;
+        let function = loaded.map_err(|error| error.reason().to_owned())?;
+        function.runner.try_start().await
+    }
+
+    /// Makes functions that were called lately ready for their next call, for as long as the worker lives.
+    pub(crate) async fn stand_by(&self) {
+        self.standby.run().await;
+    }
+
+    /// Drops what is kept of invocations whose replies have left.
+    pub(crate) fn drop_retired(&self) {
+        self.functions.runtime().drop_retired();
+    }
+
+    /// How long a request's head may take.
+    pub(crate) fn head_timeout(&self) -> Duration {
+        millis(self.settings().head_timeout_ms)
+    }
+
+    /// How long a connection may be idle between requests.
+    pub(crate) fn idle_timeout(&self) -> Duration {
+        millis(self.settings().idle_timeout_ms)
+    }
+
+    /// How long a client may take none of its reply.
+    pub(crate) fn write_timeout(&self) -> Duration {
+        millis(self.settings().write_timeout_ms)
+    }
+}
+
+fn millis(millis: u32) -> Duration {
+    Duration::from_millis(u64::from(millis))
+}
+
+fn is_ours(settings: &Settings, function: &ArchivedFunction) -> bool {
+    match &settings.only_function {
+        Some(only) => function.isolation == ArchivedIsolation::Process && function.name == only.as_str(),
+        None => function.isolation == ArchivedIsolation::Shared,
+    }
+}
+
+fn problem_response(problem: &Problem, id: InvocationId) -> Response<ReplyBody> {
+    let mut response = Response::new(ReplyBody::Whole(problem.body(id).into()));
+    *response.status_mut() = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(problem::CONTENT_TYPE));
+    if problem.retry_after() {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(problem::RETRY_AFTER_S));
+    }
+    response
+}

@@ -1,0 +1,66 @@
+//! Makes functions that were called lately ready for their next call, while the worker has nothing else to do.
+//!
+//! One task. It gives way to everything: before each function it waits until a whole round of the runtime has gone by in which no
+//! request came. Owns no fds.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::{Rc, Weak};
+
+use tokio::sync::Notify;
+
+use crate::run::Runner;
+
+/// Functions that were called, in the order in which they are prepared.
+#[derive(Default)]
+pub(super) struct Standby {
+    called: RefCell<VecDeque<Weak<dyn Runner>>>,
+    /// Calls so far.
+    calls: Cell<u64>,
+    added: Notify,
+}
+
+impl Standby {
+    /// A function was called, and has taken what was ready.
+    pub(super) fn called(&self, runner: &Rc<dyn Runner>) {
+        self.calls.set(self.calls.get().wrapping_add(1));
+        if runner.wants_preparing() {
+            let mut called = self.called.borrow_mut();
+            if !called.iter().any(|other| std::ptr::addr_eq(other.as_ptr(), Rc::as_ptr(runner))) {
+                called.push_back(Rc::downgrade(runner));
+                self.added.notify_one();
+            }
+        }
+    }
+
+    /// Prepares them, for as long as the worker lives.
+    pub(super) async fn run(&self) {
+        loop {
+            self.added.notified().await;
+            loop {
+                self.idle().await;
+                let Some(runner) = self.called.borrow_mut().pop_front() else { break };
+                if let Some(runner) = runner.upgrade()
+                    && runner.wants_preparing()
+                {
+                    runner.prepare().await;
+                    if runner.wants_preparing() {
+                        self.called.borrow_mut().push_back(Rc::downgrade(&runner));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for a round in which no request came.
+    async fn idle(&self) {
+        loop {
+            let before = self.calls.get();
+            // Goes to the end of the queue, behind a look at the sockets.
+            tokio::task::yield_now().await;
+            if self.calls.get() == before {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The worker's modules import one another in one direction: edge → serve → run → what all stand on. Read from the sources.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// From the lowest to the highest; what is not named stands below all of them.
+const LAYERS: [&str; 4] = ["run", "serve", "edge", "start"];
+
+/// The modules that each module names, tests left out.
+fn imports() -> BTreeMap<Vec<String>, BTreeSet<Vec<String>>> {
+    let mut sources = Vec::new();
+    collect(Path::new("src"), &mut Vec::new(), &mut sources);
+    let modules: BTreeSet<Vec<String>> = sources.iter().map(|(module, _)| module.clone()).collect();
+    sources.iter().map(|(module, text)| (module.clone(), named(module, text, &modules))).collect()
+}
+
+fn collect(folder: &Path, module: &mut Vec<String>, sources: &mut Vec<(Vec<String>, String)>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        if name == "tests" || name.ends_with("_tests") {
+            continue;
+        }
+        if path.is_dir() {
+            module.push(name);
+            collect(&path, module, sources);
+            module.pop();
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        let mut own = module.clone();
+        if name != "mod" && name != "main" {
+            own.push(name);
+        }
+        sources.push((own, text));
+    }
+}
+
+/// What `text`, the source of `module`, names of `modules`: paths from `crate` and `super`, in whatever place of the code.
+fn named(module: &[String], text: &str, modules: &BTreeSet<Vec<String>>) -> BTreeSet<Vec<String>> {
+    let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+    let code: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let mut found = BTreeSet::new();
+    for (keyword, base) in [("crate::", &[][..]), ("super::", &module[..module.len().saturating_sub(1)])] {
+        let starts = code.match_indices(keyword).filter(|(at, _)| {
+            let before = code[..*at].chars().next_back();
+            !before.is_some_and(|before| before.is_alphanumeric() || before == '_' || before == ':')
+        });
+        for (at, _) in starts {
+            let mut base = base.to_vec();
+            let mut rest = &code[at + keyword.len()..];
+            while let Some(higher) = rest.strip_prefix("super::") {
+                base.pop();
+                rest = higher;
+            }
+            paths(&mut base, rest, &mut found);
+        }
+    }
+    // A path ends in what a module has: the longest beginning of it that is a module is what is named.
+    found
+        .into_iter()
+        .filter_map(|path| {
+            (0..=path.len()).rev().map(|length| path[..length].to_vec()).find(|path| modules.contains(path))
+        })
+        .collect()
+}
+
+/// The paths at the front of `rest` below `base`: one, or those of a list in braces.
+fn paths(base: &mut Vec<String>, rest: &str, found: &mut BTreeSet<Vec<String>>) {
+    let depth = base.len();
+    let mut rest = rest;
+    loop {
+        let end = rest.find(|next: char| !next.is_alphanumeric() && next != '_').unwrap_or(rest.len());
+        if end > 0 {
+            base.push(rest[..end].to_owned());
+            rest = &rest[end..];
+        }
+        if let Some(list) = rest.strip_prefix("::{").or_else(|| rest.strip_prefix('{')) {
+            for part in items(list) {
+                paths(base, part.trim_start(), found);
+            }
+            break;
+        }
+        match rest.strip_prefix("::") {
+            Some(further) => rest = further,
+            None => {
+                found.insert(base.clone());
+                break;
+            }
+        }
+    }
+    base.truncate(depth);
+}
+
+/// The items of a list whose opening brace has been read.
+fn items(list: &str) -> Vec<&str> {
+    let (mut depth, mut start, mut items) = (0, 0, Vec::new());
+    for (at, character) in list.char_indices() {
+        match character {
+            '{' => depth += 1,
+            '}' if depth == 0 => {
+                items.push(&list[start..at]);
+                break;
+            }
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                items.push(&list[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    items.into_iter().filter(|item| !item.trim().is_empty()).collect()
+}
+
+#[test]
+fn edge_imports_serve_and_serve_imports_run_and_none_the_other_way() {
+    let height = |module: &[String]| {
+        let room = module.first().map_or("start", String::as_str);
+        LAYERS.iter().position(|layer| *layer == room).map_or(0, |layer| layer + 1)
+    };
+    let imports = imports();
+    assert!(imports.keys().any(|module| height(module) == 4), "nothing was read");
+    let upwards: Vec<String> = imports
+        .iter()
+        .flat_map(|(module, named)| named.iter().map(move |named| (module, named)))
+        .filter(|(module, named)| height(module) < height(named))
+        .map(|(module, named)| format!("{} imports {}", module.join("::"), named.join("::")))
+        .collect();
+    assert!(upwards.is_empty(), "{upwards:#?}");
+}
+
+/// Of the modules beside one another in a folder, and all below them.
+#[test]
+fn no_modules_import_each_other_in_a_circle() {
+    let mut siblings: BTreeMap<Vec<String>, BTreeSet<(String, String)>> = BTreeMap::new();
+    for (module, named) in imports() {
+        for other in named {
+            let common = module.iter().zip(&other).take_while(|(one, another)| one == another).count();
+            if let (Some(from), Some(to)) = (module.get(common), other.get(common)) {
+                siblings.entry(module[..common].to_vec()).or_default().insert((from.clone(), to.clone()));
+            }
+        }
+    }
+    let mut circles = Vec::new();
+    for (folder, arrows) in &siblings {
+        let names: BTreeSet<&String> = arrows.iter().flat_map(|(from, to)| [from, to]).collect();
+        // What nobody imports, and then what nobody else does, is in no circle.
+        let mut left = names;
+        loop {
+            let into = |name: &&String| arrows.iter().any(|(from, to)| to == *name && left.contains(from));
+            let out = |name: &&String| arrows.iter().any(|(from, to)| from == *name && left.contains(to));
+            let inner: BTreeSet<&String> = left.iter().copied().filter(|name| into(name) && out(name)).collect();
+            if inner.len() == left.len() {
+                break;
+            }
+            left = inner;
+        }
+        if !left.is_empty() {
+            let arrows = arrows.iter().filter(|(from, to)| left.contains(from) && left.contains(to));
+            let arrows: Vec<String> = arrows.map(|(from, to)| format!("{from} → {to}")).collect();
+            circles.push(format!("in {}: {}", folder.join("::"), arrows.join(", ")));
+        }
+    }
+    assert!(circles.is_empty(), "{circles:#?}");
+}
