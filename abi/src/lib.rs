@@ -13,6 +13,7 @@ pub mod choice;
 pub mod dumps;
 pub mod envelope;
 pub mod head;
+pub mod huge_pages;
 pub mod invocation_id;
 pub mod limits;
 pub mod message;

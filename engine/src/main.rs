@@ -23,6 +23,7 @@ mod workers;
 
 use std::process::ExitCode;
 
+use abi::huge_pages::{self, Pages};
 use clap::Parser as _;
 
 /// Small allocations dominate here too.
@@ -37,6 +38,8 @@ fn main() -> ExitCode {
         ));
         return ExitCode::FAILURE;
     }
+    // Where that is refused, memory is only larger than it need be.
+    let _ = huge_pages::set(Pages::Small);
     let command = cli::Cli::parse().command;
     let code = match cli::run(command) {
         Ok(()) => ExitCode::SUCCESS,

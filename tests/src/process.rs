@@ -139,11 +139,25 @@ fn thread_time(task: &Path) -> Option<u64> {
 
 /// Resident memory of a process in bytes.
 pub fn resident(pid: u32) -> u64 {
-    let path = format!("/proc/{pid}/status");
+    field(pid, "status", "VmRSS:") * 1024
+}
+
+/// Whether the kernel may back a process's memory by huge pages (proc_pid_status(5)).
+pub fn may_have_huge_pages(pid: u32) -> bool {
+    field(pid, "status", "THP_enabled:") == 1
+}
+
+/// Memory of a process that is backed by huge pages, in bytes.
+pub fn huge_pages(pid: u32) -> u64 {
+    field(pid, "smaps_rollup", "AnonHugePages:") * 1024
+}
+
+/// The number behind a name in one of a process's files.
+fn field(pid: u32, file: &str, name: &str) -> u64 {
+    let path = format!("/proc/{pid}/{file}");
     let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
-    let line = text.lines().find(|line| line.starts_with("VmRSS:")).expect("a live process has VmRSS");
-    let kib: u64 = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("VmRSS in kB");
-    kib * 1024
+    let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name} in {path}"));
+    line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number")
 }
 
 /// The cores a process may run on.

@@ -23,6 +23,7 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::process::ExitCode;
 
 use abi::channel::Channel;
+use abi::huge_pages::{self, Pages};
 
 /// Small allocations from one thread are the worker's daily bread; mimalloc is measurably cheaper at them.
 #[global_allocator]
@@ -40,6 +41,8 @@ fn main() -> ExitCode {
         eprintln!("core dumps of this process cannot be forbidden: {error}; does a seccomp filter refuse prctl?");
         return ExitCode::FAILURE;
     }
+    // The engine has none for itself.
+    let _ = huge_pages::set(Pages::Huge);
     // SAFETY: a plain system call about this thread alone; the name ends with a zero byte. One that fails leaves another name.
     unsafe { libc::prctl(libc::PR_SET_NAME, NAME.as_ptr(), 0, 0, 0) };
     let filter = log::start();

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use abi::huge_pages::{self, Pages};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
@@ -116,6 +117,8 @@ fn said(stderr: &[u8]) -> String {
 /// A sentence for whoever deployed the file.
 pub(crate) fn run(kind: Kind, input: &PathBuf, output: &PathBuf) -> Result<(), String> {
     limit().map_err(|errno| format!("the compiler's limits cannot be set: {errno}"))?;
+    // The engine has none for itself; this process is short and computes.
+    let _ = huge_pages::set(Pages::Huge);
     let bytes = std::fs::read(input).map_err(|error| format!("{input:?} cannot be read: {error}"))?;
     let engine = engine(kind).map_err(|error| error.to_string())?;
     let compiled = if is_core(&bytes) { engine.precompile_module(&bytes) } else { engine.precompile_component(&bytes) };

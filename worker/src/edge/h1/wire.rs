@@ -5,7 +5,7 @@
 
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -43,8 +43,15 @@ impl SharedWire {
         Self(Arc::new(Mutex::new(wire)))
     }
 
+    /// Whoever has the wire calls nothing but its own methods, and it has no hold on itself: so it is never locked twice, and
+    /// never waited for.
     pub(super) fn lock(&self) -> MutexGuard<'_, Wire> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        match self.0.try_lock() {
+            Ok(wire) => wire,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // Better another worker than one that stands still for good.
+            Err(TryLockError::WouldBlock) => unreachable!("a wire is locked by who has it already"),
+        }
     }
 
     /// The wire itself, when nothing else has a hold on it any more.
