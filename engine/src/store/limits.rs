@@ -167,6 +167,36 @@ mod tests {
         assert_eq!(read, limits);
     }
 
+    /// `| --option VALUE | what | default | least | most | what happens |`, for every option that is a limit, and in that order.
+    #[test]
+    fn the_guide_has_every_limit_with_its_default_and_its_range() {
+        let guide = include_str!("../../guide/limits.md");
+        let rows = guide.lines().filter_map(|line| {
+            let cells: Vec<&str> = line.strip_prefix("| `--")?.split('|').map(str::trim).collect();
+            let option = cells.first()?.split([' ', '`']).next()?;
+            Some((option, [*cells.get(2)?, *cells.get(3)?, *cells.get(4)?]))
+        });
+        let rows: Vec<_> = rows.collect();
+        // As the page writes it: with a space before the unit and commas between thousands.
+        let plain = |text: &str| text.replace([' ', ','], "").replace(".0", "").replace("min", "m");
+        let described = Limits::default().describe();
+        for (option, unit, default, range) in &described {
+            let found: Vec<_> = rows.iter().filter(|(named, _)| named == option).collect();
+            let [(_, [default_cell, least, most])] = found[..] else { panic!("--{option} has {} rows", found.len()) };
+            let text = |amount: u64| match amount {
+                0 => "0".to_owned(),
+                u64::MAX => "none".to_owned(),
+                amount => plain(&unit.text(amount)),
+            };
+            let default = if *option == "cpu-time" { "as`--timeout`".to_owned() } else { text(*default) };
+            let expected = [default, text(*range.start()), text(*range.end())];
+            assert_eq!([default_cell, least, most].map(plain), expected, "--{option}");
+        }
+        let order = rows.iter().filter(|(named, _)| described.iter().any(|(option, ..)| option == named));
+        let order: Vec<_> = order.map(|(option, _)| *option).collect();
+        assert_eq!(order, described.map(|(option, ..)| option));
+    }
+
     #[test]
     fn what_is_out_of_range_is_told_with_the_range() {
         let why = |limits: Limits| limits.check().unwrap_err().to_string();
