@@ -131,9 +131,9 @@ impl Account {
     fn log(&self, pipeline: &Pipeline, reply: ReplyEnd, moved: Moved, now: u64) {
         let (Some(spool), Some(chosen)) = (pipeline.shared().log.spool(), &self.chosen) else { return };
         let Some((function, version, _)) = chosen.catalogue.chosen(chosen.choice) else { return };
-        // Intervals by the clock that is never set, from one look at the time of day.
-        let (time_now, facts) = (time_us(), &self.facts);
-        let time_of = |at: u64| time_now.saturating_sub(now.saturating_sub(at));
+        // Intervals by the clock that is never set, from one look at both clocks, right behind one another.
+        let (time_us, look_us, facts) = (time_us(), now_us(), &self.facts);
+        let time_of = |at: u64| time_us.saturating_sub(look_us.saturating_sub(at));
         let Parts { queue_us, instantiate_us, run_us } = facts.parts(self.begun_us, now);
         spool.put(&Record::Invocation(Invocation {
             id: self.id,
