@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicU32, fence};
 use super::counter::{self, Counter, Counters, Durations, Histogram};
 use crate::outcome::CLASSES;
 
-/// Upper bounds of the buckets that invocations are counted in by how long they took. A hello takes 40 µs and the longest
-/// function 15 minutes; 1-2-5 in each decade puts a quantile within a factor of 2.5, and people can read it.
+/// Upper bounds of the buckets that invocations are counted in by how long they took. The quickest take less than the first
+/// and the longest 15 minutes; 1-2-5 in each decade puts a quantile within a factor of 2.5, and people can read it.
 pub const LATENCY_BOUNDS_US: [u64; 18] = [
     50,
     100,
