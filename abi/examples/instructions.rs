@@ -55,7 +55,7 @@ fn function(number: u32) -> Function {
         name: name(number),
         isolation: Isolation::Shared,
         slot: number,
-        slot_life: 1,
+        slot_incarnation: 1,
         secrets: 0,
         previews: true,
         aliases: vec![Alias { name: ACTIVE.to_owned(), targets: vec![target] }],

@@ -261,12 +261,12 @@ impl Board {
         self.part(row).map_or(&[], |part| &part.slots)
     }
 
-    /// The counters for an invocation, in the worker of `row`, of the function that has `slot` for its `life`. None when
+    /// The counters for an invocation, in the worker of `row`, of the function that has `slot` for its `incarnation`. None when
     /// another function has the slot by now. Only that worker may ask.
     #[must_use]
-    pub fn counts(&self, row: usize, slot: usize, life: u32) -> Option<&Counts> {
+    pub fn counts(&self, row: usize, slot: usize, incarnation: u32) -> Option<&Counts> {
         let part = self.part(row)?;
-        part.ledgers.get(slot)?.counts(life, || {
+        part.ledgers.get(slot)?.counts(incarnation, || {
             let (word, bit) = (&part.used[slot / 64], 1 << (slot % 64));
             if word.load(Relaxed) & bit == 0 {
                 word.store(word.load(Relaxed) | bit, Relaxed);
@@ -275,12 +275,12 @@ impl Board {
         })
     }
 
-    /// What has been counted of each life in the row, with the slot that it has.
+    /// What has been counted of each incarnation in the row, with the slot that it has.
     pub fn tallies(&self, row: usize) -> impl Iterator<Item = (u32, FunctionTally, &Slot)> {
         self.used_slots(row).filter_map(move |at| {
             let part = self.part(row)?;
-            let (life, tally) = part.ledgers.get(at)?.get()?;
-            Some((life, tally, part.slots.get(at)?))
+            let (incarnation, tally) = part.ledgers.get(at)?.get()?;
+            Some((incarnation, tally, part.slots.get(at)?))
         })
     }
 
@@ -392,8 +392,8 @@ mod tests {
         }
         assert_eq!(used(2), [0, 63, 64, FUNCTIONS_MAX - 1]);
         assert!(used(1).is_empty());
-        let (life, tally, _) = engine.tallies(2).nth(2).unwrap();
-        assert_eq!((life, tally.sent_bytes), (5, 2));
+        let (incarnation, tally, _) = engine.tallies(2).nth(2).unwrap();
+        assert_eq!((incarnation, tally.sent_bytes), (5, 2));
         assert!(worker.counts(2, FUNCTIONS_MAX, 5).is_none() && worker.counts(WORKERS_MAX, 0, 5).is_none());
         engine.clear(2);
         assert!(used(2).is_empty());

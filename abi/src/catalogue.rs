@@ -184,7 +184,7 @@ pub struct Function {
     /// Its place among the board's counters; no other function has it.
     pub slot: u32,
     /// Which of those that have had the slot it is: what they count is told apart by it. Greater than those before, never 0.
-    pub slot_life: u32,
+    pub slot_incarnation: u32,
     /// Names what its secrets are ([`crate::secrets`]) and tells nothing of them; 0 when there are none.
     pub secrets: u64,
     /// Anybody may name its versions and aliases; otherwise only the control API.
@@ -309,7 +309,7 @@ fn check(catalogue: &ArchivedCatalogue) -> Result<(), CatalogueError> {
 
 fn function_fits(function: &ArchivedFunction) -> bool {
     usize::try_from(function.slot.to_native()).is_ok_and(|slot| slot < limits::FUNCTIONS_MAX)
-        && function.slot_life != 0
+        && function.slot_incarnation != 0
         && function.versions.len() <= limits::VERSIONS_PER_FUNCTION_MAX
         && function.aliases.len() <= limits::ALIASES_PER_FUNCTION_MAX
 }
@@ -388,7 +388,7 @@ pub(crate) mod tests {
             name: name.to_owned(),
             isolation: Isolation::Shared,
             slot: 0,
-            slot_life: 1,
+            slot_incarnation: 1,
             secrets: 0,
             previews: true,
             aliases: vec![alias("active", vec![target(1, 1)]), alias("canary", vec![target(0, 3), target(1, 1)])],
@@ -422,7 +422,7 @@ pub(crate) mod tests {
         let view = view(&["a"]);
         let function = view.function(0).unwrap();
         let chosen = |reference, random| {
-            let choice = view.choose(0, function.meant(reference)?, random)?;
+            let choice = view.choose(0, function.select(reference)?, random)?;
             view.chosen(choice).map(|(_, version, _)| version.number.to_native())
         };
         assert_eq!(chosen(None, 0), Some(2));
@@ -444,8 +444,8 @@ pub(crate) mod tests {
         let fd = Catalogue { generation: 1, functions: vec![twice], specs: vec![spec()] }.seal().unwrap();
         let view = CatalogueView::new(fd).unwrap();
         let function = view.function(0).unwrap();
-        assert_eq!((function.meant(Some("v2")), function.meant(Some("02020202"))), (None, None));
-        assert!(function.meant(Some("02020202-0202-0202-0202-020202020201")).is_some());
+        assert_eq!((function.select(Some("v2")), function.select(Some("02020202"))), (None, None));
+        assert!(function.select(Some("02020202-0202-0202-0202-020202020201")).is_some());
     }
 
     #[test]
@@ -460,7 +460,7 @@ pub(crate) mod tests {
             vec![function("a"), function("a")],
             vec![function("../a")],
             with(&|function| function.slot = u32::MAX),
-            with(&|function| function.slot_life = 0),
+            with(&|function| function.slot_incarnation = 0),
             with(&|function| function.versions.swap(0, 1)),
             with(&|function| function.versions[1].id = function.versions[0].id),
             with(&|function| function.versions[1].spec = 1),
@@ -499,7 +499,7 @@ pub(crate) mod tests {
                 prop_assert!(view.find("zz").is_none());
                 for (at, function) in view.get().functions.iter().enumerate() {
                     for reference in [None, Some("canary"), Some("v1")] {
-                        let choice = function.meant(reference).map(|meant| view.choose(at, meant, random).unwrap());
+                        let choice = function.select(reference).map(|selector| view.choose(at, selector, random).unwrap());
                         prop_assert!(choice.is_none_or(|choice| view.chosen(choice).is_some()));
                     }
                 }

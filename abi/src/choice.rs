@@ -1,7 +1,7 @@
 //! Which version of a function a request gets. Pure; owns no fds.
 //!
 //! A request names a function and, behind its `@`, an alias or a version; without one it means the alias `active`. What it
-//! [means](Meant) is looked up by shard and worker alike. Where an alias means several versions, each request gets one of them by
+//! [means](Selector) is looked up by shard and worker alike. Where an alias means several versions, each request gets one of them by
 //! weight, and only the worker chooses: all versions of a function run in the same workers.
 
 use crate::catalogue::{ArchivedFunction, ArchivedSpec, ArchivedVersion, CatalogueView};
@@ -12,7 +12,7 @@ pub const ACTIVE: &str = "active";
 
 /// A function, and which of its versions may be run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Meant {
+pub enum Selector {
     /// The alias at this position of its function's.
     Alias(usize),
     /// The version at this position.
@@ -33,10 +33,10 @@ pub struct Choice {
 impl ArchivedFunction {
     /// What `reference` means of it; none when that is nothing, or more than one version.
     #[must_use]
-    pub fn meant(&self, reference: Option<&str>) -> Option<Meant> {
+    pub fn select(&self, reference: Option<&str>) -> Option<Selector> {
         let alias = |name: &str| {
             let found = self.aliases.binary_search_by(|alias| alias.name.as_str().cmp(name));
-            found.ok().map(Meant::Alias)
+            found.ok().map(Selector::Alias)
         };
         match reference {
             None => alias(ACTIVE),
@@ -49,10 +49,10 @@ impl ArchivedFunction {
     }
 
     /// The one version that fits.
-    fn version(&self, fits: impl Fn(&ArchivedVersion) -> bool) -> Option<Meant> {
+    fn version(&self, fits: impl Fn(&ArchivedVersion) -> bool) -> Option<Selector> {
         let mut fitting = self.versions.iter().enumerate().filter(|(_, version)| fits(version));
         let (found, _) = fitting.next()?;
-        fitting.next().is_none().then_some(Meant::Version(found))
+        fitting.next().is_none().then_some(Selector::Version(found))
     }
 }
 
@@ -80,14 +80,14 @@ impl std::ops::Deref for IdText {
 }
 
 impl CatalogueView {
-    /// The version that a request gets which means `meant` of the function at `function`; `random` is any number, all as likely.
+    /// The version that a request gets that is meant by `selector` of the function at `function`; `random` is any number, all as likely.
     #[must_use]
-    pub fn choose(&self, function: usize, meant: Meant, random: u32) -> Option<Choice> {
+    pub fn choose(&self, function: usize, selector: Selector, random: u32) -> Option<Choice> {
         let entry = self.function(function)?;
         let choice = |version, spec: u32| Some(Choice { function, version, spec: usize::try_from(spec).ok()? });
-        match meant {
-            Meant::Version(version) => choice(version, entry.versions.get(version)?.spec.to_native()),
-            Meant::Alias(alias) => {
+        match selector {
+            Selector::Version(version) => choice(version, entry.versions.get(version)?.spec.to_native()),
+            Selector::Alias(alias) => {
                 let targets = &entry.aliases.get(alias)?.targets;
                 let chosen = by_weight(targets.iter().map(|target| target.weight.to_native()), random);
                 let target = targets.get(chosen)?;

@@ -204,12 +204,12 @@ pub enum ToEngine {
     /// The worker was told to drain, and begins no more requests.
     Draining,
     /// The worker needs this compiled module.
-    Want {
+    RequestModule {
         /// The key of its compilation.
         key: Digest,
     },
     /// The worker needs this function's secrets.
-    WantSecrets {
+    RequestSecrets {
         /// Its name.
         function: String,
     },
@@ -273,10 +273,10 @@ impl Message for ToEngine {
             Self::Hello { .. }
             | Self::Applied { .. }
             | Self::Draining
-            | Self::Want { .. }
+            | Self::RequestModule { .. }
             | Self::Tried { .. }
             | Self::LogWritten { .. }
-            | Self::WantSecrets { .. } => 0,
+            | Self::RequestSecrets { .. } => 0,
         }
     }
 
@@ -285,8 +285,8 @@ impl Message for ToEngine {
             Self::Return { read, .. } if read.len() > limits::RETURNED_BYTES_MAX => {
                 Err("Return.read is longer than RETURNED_BYTES_MAX")
             }
-            Self::WantSecrets { function } if function.len() > limits::NAME_BYTES_MAX => {
-                Err("WantSecrets.function is longer than NAME_BYTES_MAX")
+            Self::RequestSecrets { function } if function.len() > limits::NAME_BYTES_MAX => {
+                Err("RequestSecrets.function is longer than NAME_BYTES_MAX")
             }
             Self::Tried { failure: Some(reason), .. } if reason.len() > limits::TRIAL_REASON_BYTES_MAX => {
                 Err("Tried.failure is longer than TRIAL_REASON_BYTES_MAX")

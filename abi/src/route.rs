@@ -7,7 +7,7 @@
 //! means nothing.
 
 use crate::catalogue::CatalogueView;
-use crate::choice::Meant;
+use crate::choice::Selector;
 use crate::message::Awaits;
 use crate::reference::split;
 
@@ -38,7 +38,7 @@ pub struct Route {
     /// The function's position in the catalogue that was asked.
     pub function: usize,
     /// Which of its versions may serve it.
-    pub meant: Meant,
+    pub selector: Selector,
     /// How many bytes at the start of the target's path name the function and are not the function's to see:
     /// 0 when the host named it.
     pub prefix_length: usize,
@@ -78,7 +78,7 @@ fn find(
     if reference.is_some() && caller == Caller::Public && !function.previews {
         return None;
     }
-    Some(Route { function: at, meant: function.meant(reference)?, prefix_length })
+    Some(Route { function: at, selector: function.select(reference)?, prefix_length })
 }
 
 /// A label in front of the domain: a function's name, or one and what is meant of it. Both may have a `--`, aliases may not.
@@ -137,9 +137,9 @@ mod tests {
         let view = view(&["a", "a--b"]);
         let meant = |domain: Option<&str>, host: &str, target: &str| {
             let found = route(&view, domain, Some(host), target, Caller::Public).map_err(str::to_owned)?;
-            Ok((found.function, found.meant, found.prefix_length))
+            Ok((found.function, found.selector, found.prefix_length))
         };
-        let (active, canary, first) = (Meant::Alias(0), Meant::Alias(1), Meant::Version(0));
+        let (active, canary, first) = (Selector::Alias(0), Selector::Alias(1), Selector::Version(0));
         assert_eq!(meant(None, "h", "/a/x"), Ok((0, active, 2)));
         assert_eq!(meant(None, "h", "/a@canary/x"), Ok((0, canary, 9)));
         assert_eq!(meant(None, "h", "/a@v1?q"), Ok((0, first, 5)));

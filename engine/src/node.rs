@@ -80,8 +80,8 @@ async fn run(
     let config = resolved.settings.clone();
     let successor = Successor::remember().context("this process's own binary cannot be found")?;
     probe::diagnose(&probe::probe())?;
-    let cores = cores::choose(config.cores.clone(), cores::allowed()?).with_context(|| resolved.whence("cores"))?;
-    folder::take(&config.data).with_context(|| resolved.whence("data"))?;
+    let cores = cores::choose(config.cores.clone(), cores::allowed()?).with_context(|| resolved.source_of("cores"))?;
+    folder::take(&config.data).with_context(|| resolved.source_of("data"))?;
     let mut stop = Stop::watch()?;
     let offered = match start {
         Start::Alone => None,
@@ -113,7 +113,7 @@ async fn run(
             tracing::info!("no engine runs on {:?} to take over from: this one starts by itself", config.data);
         }
         let sockets = match inherited.is_empty() {
-            true => listen::open(&config.listen, cores.len()).with_context(|| resolved.whence("listen"))?,
+            true => listen::open(&config.listen, cores.len()).with_context(|| resolved.source_of("listen"))?,
             false => inherited,
         };
         let node = tokio::select! {
@@ -157,17 +157,17 @@ impl Node {
         let config = &resolved.settings;
         let binary = Binary::open()?;
         let admin = config.admin.as_ref().map(|address| admin(address, &config.data, start));
-        let admin = admin.transpose().with_context(|| resolved.whence("admin"))?;
-        let objects = objects::open(config).with_context(|| resolved.whence("store"))?;
+        let admin = admin.transpose().with_context(|| resolved.source_of("admin"))?;
+        let objects = objects::open(config).with_context(|| resolved.source_of("store"))?;
         let known = Known::new(&config.data.join("cache"), objects.name());
         let met = known.read().is_some_and(|contents| !contents.is_empty());
         let objects: Arc<dyn Objects> = Arc::new(Guarded::new(objects, &config.data, met));
-        objects.make().with_context(|| resolved.whence("store"))?;
+        objects.make().with_context(|| resolved.source_of("store"))?;
         let cache = config.data.join("cache");
         let artefacts = Arc::new(Artefacts::open(Arc::clone(&objects), cache.join("artefacts"))?);
         let cache = Arc::new(Cache::open(cache, Arc::clone(&artefacts))?);
         let key = KeyFile::open(config.secrets_key.as_deref(), &config.data);
-        let key = key.with_context(|| resolved.whence("secrets_key"))?;
+        let key = key.with_context(|| resolved.source_of("secrets_key"))?;
         let secrets = Arc::new(Secrets::new(Arc::clone(&objects), key, &config.data.join("cache")));
         let (commands, received): (UnboundedSender<Command>, UnboundedReceiver<Command>) = unbounded_channel();
         let (of_node, interval) = ((config.data.as_path(), &*logs::node_name()), *config.retention_interval);
@@ -362,7 +362,7 @@ fn start_logs(
         anyhow::ensure!(config.logs.is_on(), "spans are made of what is logged: leave --logs on");
         Ok(Traces::start(endpoint, config.otlp_headers_file.as_deref(), instance.trim())?)
     });
-    let traces = traces.transpose().with_context(|| resolved.whence("otlp_endpoint"))?;
+    let traces = traces.transpose().with_context(|| resolved.source_of("otlp_endpoint"))?;
     let plan = logs::Plan { on: config.logs.is_on(), spool_bytes: config.spool_size.as_u64() };
     logs::start(plan, config.data.join("spool"), store, traces, commands)
 }

@@ -62,7 +62,7 @@ fn main() {
         }
         "asks for another's secrets" => {
             let asked = |channel: &Channel| {
-                let _ = channel.send(&ToEngine::WantSecrets { function: "shop".to_owned() }, None);
+                let _ = channel.send(&ToEngine::RequestSecrets { function: "shop".to_owned() }, None);
             };
             let told = own.with_file_name("told");
             obey(&Channel::from(socket), asked, |_, received| {

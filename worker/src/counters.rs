@@ -20,7 +20,7 @@ pub(crate) struct FunctionSlot {
 impl From<&ArchivedFunction> for FunctionSlot {
     fn from(function: &ArchivedFunction) -> Self {
         let index = usize::try_from(function.slot.to_native()).unwrap_or(usize::MAX);
-        Self { index, incarnation: function.slot_life.to_native() }
+        Self { index, incarnation: function.slot_incarnation.to_native() }
     }
 }
 

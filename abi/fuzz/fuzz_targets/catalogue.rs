@@ -75,16 +75,16 @@ fn look_up(view: &CatalogueView, needle: &str) {
         for version in function.versions.iter() {
             // All are read here, whatever they are.
             assert_eq!((version.module.as_slice().len(), version.id_text().len()), (32, 36));
-            let by_id = function.meant(Some(&version.id_text()));
-            let choice = by_id.and_then(|meant| view.choose(index, meant, 0)).expect("an id means its version");
+            let by_id = function.select(Some(&version.id_text()));
+            let choice = by_id.and_then(|selector| view.choose(index, selector, 0)).expect("an id means its version");
             let (_, chosen, _) = view.chosen(choice).expect("which is there");
             assert_eq!(chosen.id, version.id);
         }
         for alias in function.aliases.iter() {
             assert!(reference::check_alias(&alias.name).is_ok());
-            let meant = function.meant(Some(&alias.name)).expect("an alias means something");
+            let selector = function.select(Some(&alias.name)).expect("an alias means something");
             for random in [0, u32::MAX / 3, u32::MAX] {
-                let choice = view.choose(index, meant, random).expect("namely a version");
+                let choice = view.choose(index, selector, random).expect("namely a version");
                 assert!(view.chosen(choice).is_some_and(|(chosen, ..)| std::ptr::eq(chosen, function)));
             }
         }
@@ -120,7 +120,7 @@ fn function(input: &mut Unstructured<'_>) -> Result<Function> {
         name: if good { (*input.choose(&NAMES)?).to_owned() } else { input.arbitrary()? },
         isolation: if input.arbitrary()? { Isolation::Shared } else { Isolation::Process },
         slot: if good { 7 } else { input.arbitrary()? },
-        slot_life: if good { 1 } else { input.arbitrary()? },
+        slot_incarnation: if good { 1 } else { input.arbitrary()? },
         secrets: input.arbitrary()?,
         previews: input.arbitrary()?,
         aliases: Vec::new(),

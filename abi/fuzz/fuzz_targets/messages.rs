@@ -135,9 +135,9 @@ fn to_engine(input: &mut Unstructured<'_>) -> Result<ToEngine> {
     Ok(match input.int_in_range(0..=6)? {
         0 => ToEngine::Hello { version: input.arbitrary()?, build_id: input.arbitrary()? },
         1 => ToEngine::Applied { generation: input.arbitrary()? },
-        2 => ToEngine::Want { key: input.arbitrary()? },
+        2 => ToEngine::RequestModule { key: input.arbitrary()? },
         3 => ToEngine::Draining,
-        4 => ToEngine::WantSecrets { function: input.arbitrary()? },
+        4 => ToEngine::RequestSecrets { function: input.arbitrary()? },
         5 => ToEngine::Tried { ticket: input.arbitrary()?, failure: input.arbitrary()? },
         _ => ToEngine::Return { read: input.arbitrary()?, awaits: awaits(input)? },
     })

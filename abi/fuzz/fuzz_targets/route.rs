@@ -26,7 +26,7 @@ static CATALOGUE: LazyLock<CatalogueView> = LazyLock::new(|| {
         name: name.to_owned(),
         isolation: Isolation::Shared,
         slot: 0,
-        slot_life: 1,
+        slot_incarnation: 1,
         secrets: 0,
         previews: true,
         aliases: vec![alias("active", vec![target(0, 1)]), alias("canary", vec![target(0, 9), target(1, 1)])],
@@ -62,9 +62,9 @@ fuzz_target!(|text: &str| {
 });
 
 fn check(found: Route, domain: Option<&str>, host: Option<&str>, target: &str) {
-    let Route { function, meant, prefix_length } = found;
+    let Route { function, selector, prefix_length } = found;
     for random in [0, u32::MAX / 2, u32::MAX] {
-        let choice = CATALOGUE.choose(function, meant, random).expect("what is meant can be chosen");
+        let choice = CATALOGUE.choose(function, selector, random).expect("what is meant can be chosen");
         assert!(CATALOGUE.chosen(choice).is_some_and(|_| choice.function == function));
     }
     let name = CATALOGUE.function(function).expect("the function exists").name.as_str();

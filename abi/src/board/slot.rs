@@ -1,9 +1,9 @@
 //! One function's counters in one worker.
 //!
 //! A slot outlives the function that has it: when that is removed, another may get its slot. So what is counted belongs to a
-//! *life*, a number that every function gets with its slot and none gets twice: the first invocation of a later life begins the
-//! counters anew, what an earlier one still has to tell is dropped, and a reader gets numbers only of the life it asks for.
-//! What admission goes by is not counted by life: places are taken and given back by whoever runs. It stands apart, because all
+//! *incarnation*, a number that every function gets with its slot and none gets twice: the first invocation of a later incarnation begins the
+//! counters anew, what an earlier one still has to tell is dropped, and a reader gets numbers only of the incarnation it asks for.
+//! What admission goes by is not counted by incarnation: places are taken and given back by whoever runs. It stands apart, because all
 //! workers look at it: a function's many counters then take memory only where the function runs. Owns no fds.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -141,11 +141,11 @@ pub struct Slot {
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
 pub(super) struct Ledger {
-    life: AtomicU32,
+    incarnation: AtomicU32,
     counts: Counts,
 }
 
-/// What is counted of one life.
+/// What is counted of one incarnation.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct Counts {
@@ -162,24 +162,24 @@ pub struct Counts {
 }
 
 impl Ledger {
-    /// The counters for an invocation of `life` to count in; none when a later life has the slot by now. Only the slot's own
-    /// worker may ask. `first` is called when the life is new here.
-    pub(super) fn counts(&self, life: u32, first: impl FnOnce()) -> Option<&Counts> {
-        let current = self.life.load(Relaxed);
-        if current < life {
-            // No life while the numbers are nobody's.
-            self.life.store(0, Relaxed);
+    /// The counters for an invocation of `incarnation` to count in; none when a later incarnation has the slot by now. Only the slot's own
+    /// worker may ask. `first` is called when the incarnation is new here.
+    pub(super) fn counts(&self, incarnation: u32, first: impl FnOnce()) -> Option<&Counts> {
+        let current = self.incarnation.load(Relaxed);
+        if current < incarnation {
+            // No incarnation while the numbers are nobody's.
+            self.incarnation.store(0, Relaxed);
             fence(Release);
             self.counts.clear();
-            self.life.store(life, Release);
+            self.incarnation.store(incarnation, Release);
             first();
         }
-        (current <= life).then_some(&self.counts)
+        (current <= incarnation).then_some(&self.counts)
     }
 
-    /// Which life the numbers are of, and what they are; none while that changes, or when there was no life yet.
+    /// Which incarnation the numbers are of, and what they are; none while that changes, or when there was no incarnation yet.
     pub(super) fn get(&self) -> Option<(u32, FunctionTally)> {
-        let life = self.life.load(Acquire);
+        let incarnation = self.incarnation.load(Acquire);
         let counts = &self.counts;
         let tally = FunctionTally {
             outcomes: counts.outcomes.get(),
@@ -189,7 +189,7 @@ impl Ledger {
             reuses: counts.reuses.get(),
         };
         fence(Acquire);
-        (life != 0 && self.life.load(Relaxed) == life).then_some((life, tally))
+        (incarnation != 0 && self.incarnation.load(Relaxed) == incarnation).then_some((incarnation, tally))
     }
 }
 
@@ -237,15 +237,15 @@ mod tests {
     fn a_later_function_finds_nothing_of_an_earlier_and_gets_nothing_from_it() {
         let slot = Ledger::default();
         assert_eq!(slot.get(), None);
-        let mut lives = 0;
-        slot.counts(3, || lives += 1).unwrap().outcomes.count(ReplyEnd::Whole(200).class());
-        slot.counts(3, || lives += 1).unwrap().outcomes.count(ReplyEnd::Whole(503).class());
-        let (life, tally) = slot.get().unwrap();
-        assert_eq!((life, lives, tally.outcomes), (3, 1, [0, 1, 0, 0, 1, 0]));
-        slot.counts(7, || lives += 1).unwrap().sent_bytes.add(9);
-        assert!(slot.counts(3, || lives += 1).is_none(), "it has come too late");
-        let (life, tally) = slot.get().unwrap();
-        assert_eq!((life, lives), (7, 2));
+        let mut incarnations = 0;
+        slot.counts(3, || incarnations += 1).unwrap().outcomes.count(ReplyEnd::Whole(200).class());
+        slot.counts(3, || incarnations += 1).unwrap().outcomes.count(ReplyEnd::Whole(503).class());
+        let (incarnation, tally) = slot.get().unwrap();
+        assert_eq!((incarnation, incarnations, tally.outcomes), (3, 1, [0, 1, 0, 0, 1, 0]));
+        slot.counts(7, || incarnations += 1).unwrap().sent_bytes.add(9);
+        assert!(slot.counts(3, || incarnations += 1).is_none(), "it has come too late");
+        let (incarnation, tally) = slot.get().unwrap();
+        assert_eq!((incarnation, incarnations), (7, 2));
         assert_eq!(tally, FunctionTally { sent_bytes: 9, ..FunctionTally::default() });
     }
 

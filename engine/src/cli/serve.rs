@@ -81,16 +81,16 @@ fn warnings(resolved: &Resolved) -> Vec<String> {
         let path = path.filter(|path| path.is_relative())?;
         Some(format!(
             "{}: {path:?} is relative: it depends on the folder that the node is started in",
-            resolved.whence(key)
+            resolved.source_of(key)
         ))
     });
     let unresolved = settings.listen.iter().filter_map(|address| {
         let error = address.to_socket_addrs().err()?;
-        Some(format!("{}: {address:?} is no address now: {error}", resolved.whence("listen")))
+        Some(format!("{}: {address:?} is no address now: {error}", resolved.source_of("listen")))
     });
-    let bucket = Access::of(settings).err().map(|error| format!("{}: {error}", resolved.whence("store")));
+    let bucket = Access::of(settings).err().map(|error| format!("{}: {error}", resolved.source_of("store")));
     let chosen = cores::allowed().and_then(|allowed| cores::choose(settings.cores.clone(), allowed));
-    let cores = chosen.err().map(|error| format!("{}: {error}", resolved.whence("cores")));
+    let cores = chosen.err().map(|error| format!("{}: {error}", resolved.source_of("cores")));
     let variables = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     let misspelt = misspelt(variables).into_iter();
     let misspelt = misspelt.map(|(variable, meant)| format!("{variable} is no setting; did you mean {meant}?"));

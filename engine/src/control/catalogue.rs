@@ -64,7 +64,7 @@ pub(super) fn of_one(version: &Manifest, alias: Option<&Alias>, key: Key<'_>) ->
         name: version.name.clone(),
         isolation: catalogue::Isolation::Shared,
         slot: 0,
-        slot_life: 1,
+        slot_incarnation: 1,
         secrets: 0,
         previews: false,
         aliases: Vec::new(),
@@ -101,7 +101,7 @@ fn entry(name: &str, function: &Function, slot: Slot, specs: &mut Specs, key: Ke
             Isolation::Process => catalogue::Isolation::Process,
         },
         slot: slot.number,
-        slot_life: slot.life,
+        slot_incarnation: slot.incarnation,
         secrets: 0,
         previews: function.foremost().is_some_and(|version| version.previews),
         aliases,
@@ -204,7 +204,7 @@ mod tests {
         let fd = catalogue(1, &contents, &slots(&contents), (&key, &|_| 0)).seal().unwrap();
         let view = CatalogueView::new(fd).unwrap();
         let function = view.function(0).unwrap();
-        let chosen = |reference| view.choose(0, function.meant(reference).unwrap(), 0).unwrap();
+        let chosen = |reference| view.choose(0, function.select(reference).unwrap(), 0).unwrap();
         assert_eq!(chosen(None), chosen(Some("v2")));
         let (active, staging) = (view.chosen(chosen(None)).unwrap(), view.chosen(chosen(Some("staging"))).unwrap());
         assert_eq!(active.1.id, staging.1.id);

@@ -1,24 +1,24 @@
 //! Each function's place among the board's counters: the lowest free number, kept while the function is deployed.
 //!
 //! Low numbers keep the counters that are in use together on few pages. A number is given again once its function is removed;
-//! the life that comes with it never is, so that what one function counted is not taken for another's. Neither means anything
+//! the incarnation that comes with it never is, so that what one function counted is not taken for another's. Neither means anything
 //! beyond the node's life. Pure; owns no fds.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-/// A function's number, and its life.
+/// A function's number, and its incarnation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Slot {
     pub(crate) number: u32,
-    pub(crate) life: u32,
+    pub(crate) incarnation: u32,
 }
 
 /// Who has which number.
 #[derive(Debug, Default)]
 pub(crate) struct Slots {
     by_name: HashMap<String, Slot>,
-    /// The last life that was given.
-    lives: u32,
+    /// The last incarnation that was given.
+    incarnations: u32,
     /// Numbers below `next` that nobody has.
     free: BTreeSet<u32>,
     next: u32,
@@ -33,8 +33,8 @@ impl Slots {
         self.by_name.retain(|name, slot| kept.contains(name.as_str()) || !free.insert(slot.number));
         for name in deployed {
             if !self.by_name.contains_key(name) {
-                self.lives += 1;
-                let slot = Slot { number: self.take(), life: self.lives };
+                self.incarnations += 1;
+                let slot = Slot { number: self.take(), incarnation: self.incarnations };
                 self.by_name.insert(name.to_owned(), slot);
             }
         }
@@ -73,7 +73,7 @@ mod tests {
         assert_eq!(of(&slots, &["aa", "b", "c", "d"]), [0, 1, 2, 3]);
         slots.assign(std::iter::empty());
         slots.assign(["z"].into_iter());
-        assert_eq!(slots.of("z"), Some(Slot { number: 0, life: 6 }));
+        assert_eq!(slots.of("z"), Some(Slot { number: 0, incarnation: 6 }));
     }
 
     proptest! {

@@ -24,7 +24,7 @@ pub(crate) struct NodeStatus {
     pub(crate) started_s: u64,
 }
 
-/// What a worker's seat is doing.
+/// What a worker's slot is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum WorkerState {

@@ -19,7 +19,7 @@ pub(crate) struct BackOff {
 
 impl BackOff {
     /// The worker has died after `lived`. How long to wait before the next one.
-    pub(crate) fn died(&mut self, lived: Duration) -> Duration {
+    pub(crate) fn exited(&mut self, lived: Duration) -> Duration {
         if lived >= SETTLED_AFTER {
             self.young_deaths = 0;
         }
@@ -29,7 +29,7 @@ impl BackOff {
     /// It had not come to serve. How long to wait before the next one: never none, as what kept it from that is still there.
     pub(crate) fn did_not_start(&mut self, lived: Duration) -> Duration {
         self.failed_starts = self.failed_starts.saturating_add(1);
-        self.died(lived).max(FIRST_DELAY)
+        self.exited(lived).max(FIRST_DELAY)
     }
 
     /// A worker has come to serve.
@@ -60,10 +60,10 @@ mod tests {
     fn delays_grow_while_it_dies_young_and_start_anew_when_it_has_lived() {
         let mut back_off = BackOff::default();
         let young = Duration::from_millis(50);
-        let delays: Vec<u128> = (0..10).map(|_| back_off.died(young).as_millis()).collect();
+        let delays: Vec<u128> = (0..10).map(|_| back_off.exited(young).as_millis()).collect();
         assert_eq!(delays, [0, 100, 200, 400, 800, 1600, 3200, 5000, 5000, 5000]);
-        assert_eq!(back_off.died(Duration::from_secs(60)), Duration::ZERO);
-        assert_eq!(back_off.died(young).as_millis(), 100);
+        assert_eq!(back_off.exited(Duration::from_secs(60)), Duration::ZERO);
+        assert_eq!(back_off.exited(young).as_millis(), 100);
     }
 
     #[test]

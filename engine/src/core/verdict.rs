@@ -49,7 +49,7 @@ mod tests {
             name: name.into(),
             isolation,
             slot: 0,
-            slot_life: 1,
+            slot_incarnation: 1,
             secrets: 0,
             previews: true,
             aliases: vec![active.clone()],

@@ -64,7 +64,7 @@ pub(crate) struct Metrics {
 struct Kept {
     /// By row.
     workers: BTreeMap<usize, WorkerTally>,
-    /// By life.
+    /// By incarnation.
     functions: HashMap<u32, FunctionTally>,
 }
 
@@ -91,13 +91,14 @@ impl Metrics {
         let mut kept = self.kept();
         let Some(counts) = self.board.rows().get(row) else { return };
         *kept.workers.entry(row).or_default() += &WorkerTally::read(counts);
-        for (life, tally, _) in self.board.tallies(row) {
-            *kept.functions.entry(life).or_default() += &tally;
+        for (incarnation, tally, _) in self.board.tallies(row) {
+            *kept.functions.entry(incarnation).or_default() += &tally;
         }
         let functions = &catalogue.get().functions;
         if kept.functions.len() > functions.len() {
-            let lives: HashSet<u32> = functions.iter().map(|function| function.slot_life.to_native()).collect();
-            kept.functions.retain(|life, _| lives.contains(life));
+            let incarnations: HashSet<u32> =
+                functions.iter().map(|function| function.slot_incarnation.to_native()).collect();
+            kept.functions.retain(|incarnation, _| incarnations.contains(incarnation));
         }
         self.board.clear(row);
     }

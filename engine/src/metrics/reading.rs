@@ -101,9 +101,9 @@ pub(crate) struct Reading {
 impl Metrics {
     /// Reads everything, of the functions of `catalogue`.
     pub(crate) fn read(&self, catalogue: &CatalogueView) -> Reading {
-        let (workers, mut by_life) = self.read_board();
+        let (workers, mut by_incarnation) = self.read_board();
         let called = catalogue.get().functions.iter().filter_map(|function| {
-            let found = by_life.remove(&function.slot_life.to_native())?;
+            let found = by_incarnation.remove(&function.slot_incarnation.to_native())?;
             Some(FunctionReading { name: function.name.as_str().to_owned(), ..found })
         });
         Reading { functions: called.collect(), dispatch: self.read_dispatchers(), workers }
@@ -113,21 +113,21 @@ impl Metrics {
         let kept = self.kept();
         let mut workers = kept.workers.clone();
         let read = |tally: &FunctionTally| FunctionReading { tally: tally.clone(), ..FunctionReading::default() };
-        let mut by_life: HashMap<u32, FunctionReading> =
-            kept.functions.iter().map(|(life, tally)| (*life, read(tally))).collect();
+        let mut by_incarnation: HashMap<u32, FunctionReading> =
+            kept.functions.iter().map(|(incarnation, tally)| (*incarnation, read(tally))).collect();
         for (at, row) in self.board.rows().iter().enumerate() {
             let tally = WorkerTally::read(row);
             if tally != WorkerTally::default() {
                 *workers.entry(at).or_default() += &tally;
             }
-            for (life, tally, slot) in self.board.tallies(at) {
-                let function = by_life.entry(life).or_default();
+            for (incarnation, tally, slot) in self.board.tallies(at) {
+                let function = by_incarnation.entry(incarnation).or_default();
                 function.tally += &tally;
                 function.in_flight += u64::from(slot.in_flight.load(SeqCst));
                 function.queued += u64::from(slot.queued.load(SeqCst));
             }
         }
-        (workers, by_life)
+        (workers, by_incarnation)
     }
 
     fn read_dispatchers(&self) -> DispatchReading {
@@ -155,11 +155,11 @@ mod tests {
     use super::*;
 
     fn catalogue(functions: &[(&str, u32, u32)]) -> CatalogueView {
-        let function = |(name, slot, slot_life): &(&str, u32, u32)| Function {
+        let function = |(name, slot, slot_incarnation): &(&str, u32, u32)| Function {
             name: (*name).to_owned(),
             isolation: Isolation::Shared,
             slot: *slot,
-            slot_life: *slot_life,
+            slot_incarnation: *slot_incarnation,
             secrets: 0,
             previews: true,
             aliases: Vec::new(),
@@ -181,9 +181,9 @@ mod tests {
         }
 
         /// An invocation in the worker of `row`.
-        fn invoke(&self, row: usize, slot: usize, life: u32) {
+        fn invoke(&self, row: usize, slot: usize, incarnation: u32) {
             self.board.rows()[row].requests.fetch_add(1, Relaxed);
-            let counts = self.board.counts(row, slot, life);
+            let counts = self.board.counts(row, slot, incarnation);
             counts.into_iter().for_each(|counts| counts.outcomes.count(ReplyEnd::Whole(200).class()));
         }
 
@@ -196,8 +196,8 @@ mod tests {
     #[test]
     fn what_a_dead_worker_has_counted_is_counted_still() {
         let (bench, catalogue) = (Bench::new(), catalogue(&[("a", 0, 1), ("b", 1, 2), ("never", 2, 3)]));
-        for (row, slot, life) in [(0, 0, 1), (0, 0, 1), (1, 0, 1), (1, 1, 2)] {
-            bench.invoke(row, slot, life);
+        for (row, slot, incarnation) in [(0, 0, 1), (0, 0, 1), (1, 0, 1), (1, 1, 2)] {
+            bench.invoke(row, slot, incarnation);
         }
         let before = [("a".to_owned(), 3), ("b".to_owned(), 1)];
         assert_eq!(bench.read(&catalogue), before);

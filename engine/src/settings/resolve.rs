@@ -91,7 +91,7 @@ impl Resolved {
     }
 
     /// Where a setting came from, to begin a message with that is about its value.
-    pub(crate) fn whence(&self, key: &str) -> String {
+    pub(crate) fn source_of(&self, key: &str) -> String {
         let default = || Given { key: key.to_owned(), values: Vec::new(), origin: Origin::Default };
         self.given.get(key).cloned().unwrap_or_else(default).to_string()
     }

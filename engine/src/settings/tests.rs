@@ -52,13 +52,13 @@ fn each_layer_wins_over_those_below_and_says_so() {
     assert_eq!(seconds, [6, 5, 3]);
     assert_eq!(*settings.drain_timeout, abi::limits::DRAIN_TIMEOUT_DEFAULT);
     assert_eq!(settings.domain, None, "a variable without text is not set");
-    for (key, whence) in [
+    for (key, source) in [
         ("head_timeout", "--head-timeout"),
         ("idle_timeout", "SOCKHOP_IDLE_TIMEOUT"),
         ("write_timeout", "write_timeout in \"/etc/sockhop.toml\" line 3 column 17"),
         ("drain_timeout", "the default of drain_timeout"),
     ] {
-        assert_eq!(resolved.whence(key), whence);
+        assert_eq!(resolved.source_of(key), source);
     }
 }
 

@@ -190,7 +190,7 @@ mod tests {
             };
             let default = if *option == "cpu-time" { "as`--timeout`".to_owned() } else { text(*default) };
             let expected = [default, text(*range.start()), text(*range.end())];
-            assert_eq!([default_cell, least, most].map(plain), expected, "--{option}");
+            assert_eq!([default_cell, least, most].map(|cell| plain(cell)), expected, "--{option}");
         }
         let order = rows.iter().filter(|(named, _)| described.iter().any(|(option, ..)| option == named));
         let order: Vec<_> = order.map(|(option, _)| *option).collect();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use abi::board::{LATENCY_BOUNDS_US, now_us};
 use abi::catalogue::CatalogueView;
-use abi::choice::{Choice, Meant};
+use abi::choice::{Choice, Selector};
 use abi::invocation_id::InvocationId;
 use abi::message::AccessLog;
 use abi::outcome::{Outcome, ReplyEnd};
@@ -39,7 +39,7 @@ pub(crate) struct Account {
 struct Chosen {
     catalogue: Rc<CatalogueView>,
     choice: Choice,
-    meant: Meant,
+    selector: Selector,
     method: Method,
     prefix: Option<HeaderValue>,
     path: Option<PathAndQuery>,
@@ -48,7 +48,7 @@ struct Chosen {
 impl Chosen {
     /// The alias that the version was called by; empty when it was called by its own name.
     fn alias(&self) -> &str {
-        let Meant::Alias(alias) = self.meant else { return "" };
+        let Selector::Alias(alias) = self.selector else { return "" };
         let function = self.catalogue.function(self.choice.function);
         function.and_then(|function| function.aliases.get(alias)).map_or("", |alias| &alias.name)
     }
@@ -82,10 +82,10 @@ impl Account {
         let request = &exchange.request;
         let counters = &pipeline.shared().counters;
         let found = match &exchange.destination {
-            Destination::Function { catalogue, choice, meant } => Some(Chosen {
+            Destination::Function { catalogue, choice, selector } => Some(Chosen {
                 catalogue: Rc::clone(catalogue),
                 choice: *choice,
-                meant: *meant,
+                selector: *selector,
                 method: request.method().clone(),
                 prefix: exchange.prefix.clone(),
                 path: request.uri().path_and_query().cloned(),

@@ -198,7 +198,7 @@ impl Functions {
                 Some(Entry::Requested(_, waiters)) => waiters.push(sender),
                 None => {
                     modules.insert(key, Entry::Requested(kind, vec![sender]));
-                    self.outbox.send(ToEngine::Want { key }, None);
+                    self.outbox.send(ToEngine::RequestModule { key }, None);
                 }
             }
             receiver
@@ -232,7 +232,7 @@ impl Functions {
             waiting.push(sender);
         } else {
             waiting.insert(function.to_owned(), vec![sender]);
-            self.outbox.send(ToEngine::WantSecrets { function: function.to_owned() }, None);
+            self.outbox.send(ToEngine::RequestSecrets { function: function.to_owned() }, None);
         }
         receiver
     }

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use abi::board::{Places, Reason, now_us};
 use abi::catalogue::{ArchivedFunction, ArchivedIsolation, CatalogueView};
-use abi::choice::{Choice, Meant};
+use abi::choice::{Choice, Selector};
 use abi::invocation_id::InvocationId;
 use abi::message::{Awaits, Settings};
 use abi::problem::{self, Problem};
@@ -60,7 +60,7 @@ pub(crate) struct Exchange {
 /// Where a request goes.
 pub(crate) enum Destination {
     /// A function of the catalogue that routed it.
-    Function { catalogue: Rc<CatalogueView>, choice: Choice, meant: Meant },
+    Function { catalogue: Rc<CatalogueView>, choice: Choice, selector: Selector },
     /// No function: the answer is the node's own.
     Problem(Problem),
 }
@@ -121,10 +121,10 @@ impl Pipeline {
         let catalogue = self.functions.catalogue();
         let settings = self.settings();
         match route(&catalogue, settings.domain.as_deref(), host, target, awaits.into()) {
-            Ok(Route { function, meant, prefix_length }) => {
+            Ok(Route { function, selector, prefix_length }) => {
                 let is_ours = catalogue.function(function).is_some_and(|function| is_ours(&settings, function));
-                let choice = catalogue.choose(function, meant, fastrand::u32(..)).filter(|_| is_ours)?;
-                Some((Destination::Function { catalogue, choice, meant }, prefix_length))
+                let choice = catalogue.choose(function, selector, fastrand::u32(..)).filter(|_| is_ours)?;
+                Some((Destination::Function { catalogue, choice, selector }, prefix_length))
             }
             Err(name) => Some((Destination::Problem(Problem::unknown_function(name)), 0)),
         }

@@ -1,13 +1,13 @@
 //! The fleet: which workers there are to be, which there are, and what each serves by. Pure; owns no fds.
 //!
-//! A *seat* is a place for a worker: so many a core for shared functions, one for each function with `isolation = "process"`,
+//! A *slot* is a place for a worker: so many a core for shared functions, one for each function with `isolation = "process"`,
 //! and one for a trial of such a function's version, as long as it takes.
-//! The processes that have a seat one after another are its *lives*. The supervisor tells the fleet what happens and does,
+//! The processes that have a slot one after another are its *incarnations*. The supervisor tells the fleet what happens and does,
 //! in order, what it answers; the fleet never looks at anything itself. This file has what may happen and what follows;
-//! [`seat`] is one worker's place, [`publish`] changes what is served.
+//! [`slot`] is one worker's place, [`publish`] changes what is served.
 
 mod publish;
-mod seat;
+mod slot;
 #[cfg(test)]
 mod tests;
 
@@ -18,17 +18,17 @@ use abi::limits::WORKERS_MAX;
 
 pub(crate) use self::publish::PublishError;
 use self::publish::Publishing;
-use self::seat::Running;
-pub(crate) use self::seat::{Phase, Seat};
+use self::slot::Running;
+pub(crate) use self::slot::{Phase, WorkerSlot};
 use super::Pool;
 use super::starting::{START_TIMEOUT, Starting};
 use super::watch::{Health, LOOK_INTERVAL, Seen};
 
-/// One process: the seat it has, which is its row on the board, and which of the processes that had it.
+/// One process: the slot it has, which is its row on the board, and which of the processes that had it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct WorkerId {
-    pub(crate) seat: usize,
-    pub(crate) life: u64,
+    pub(crate) slot: usize,
+    pub(crate) incarnation: u64,
 }
 
 /// Somebody who waits for a change to be served everywhere.
@@ -77,7 +77,7 @@ pub(crate) enum Action {
     /// Make a process.
     Start { worker: WorkerId, core: usize },
     /// Tell it its settings and the newest catalogue.
-    Welcome { worker: WorkerId, pool: Pool },
+    Accept { worker: WorkerId, pool: Pool },
     /// Send it the newest catalogue.
     SendCatalogue(WorkerId),
     /// Tell it to finish what it has and leave.
@@ -85,9 +85,9 @@ pub(crate) enum Action {
     /// End its process now.
     Kill { worker: WorkerId, why: String },
     /// It has died unasked; the next one starts after `delay`. It was the `failed_starts`th in a row that had not served, or 0.
-    Died { worker: WorkerId, delay: Duration, failed_starts: u32 },
+    Exited { worker: WorkerId, delay: Duration, failed_starts: u32 },
     /// Its process has ended: its row is free, and what it never received goes to others.
-    Bury(WorkerId),
+    Reap(WorkerId),
     /// From now on these workers get connections, routed by the catalogue of this generation.
     Serve { generation: u64, ready: Vec<(Pool, WorkerId)> },
     /// Answer somebody who waits.
@@ -103,11 +103,11 @@ pub(crate) struct Plan {
     pub(crate) own_idle_timeout: Duration,
 }
 
-/// All seats, and what is served.
+/// All slots, and what is served.
 #[derive(Debug)]
 pub(crate) struct Fleet {
     plan: Plan,
-    seats: BTreeMap<usize, Seat>,
+    slots: BTreeMap<usize, WorkerSlot>,
     /// The functions that are to have workers of their own.
     own: BTreeSet<Pool>,
     /// The newest catalogue.
@@ -121,14 +121,15 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    /// Seats for the shared workers, and no process yet. `generation` is of the catalogue that is served from the start.
+    /// Slots for the shared workers, and no process yet. `generation` is of the catalogue that is served from the start.
     pub(crate) fn new(plan: Plan, generation: u64, now: Instant) -> Self {
-        let seats = plan.shared.iter().enumerate();
-        let seats =
-            seats.map(|(row, core)| (row, Seat::new(Pool::Shared, *core, Phase::Resting { until: now }))).collect();
+        let slots = plan.shared.iter().enumerate();
+        let slots = slots
+            .map(|(row, core)| (row, WorkerSlot::new(Pool::Shared, *core, Phase::Resting { until: now })))
+            .collect();
         Self {
             plan,
-            seats,
+            slots,
             own: BTreeSet::new(),
             generation,
             serving: generation,
@@ -166,9 +167,9 @@ impl Fleet {
     /// Time has passed. Returns what is to be done.
     #[must_use]
     pub(crate) fn move_on(&mut self, now: Instant) -> Vec<Action> {
-        for (row, seat) in &mut self.seats {
-            if let Some(life) = seat.start_if_due(now) {
-                self.actions.push(Action::Start { worker: WorkerId { seat: *row, life }, core: seat.core });
+        for (row, slot) in &mut self.slots {
+            if let Some(incarnation) = slot.start_if_due(now) {
+                self.actions.push(Action::Start { worker: WorkerId { slot: *row, incarnation }, core: slot.core });
             }
         }
         self.serve_newest(now);
@@ -188,9 +189,9 @@ impl Fleet {
     /// A worker's row, as of now. `now_ms` is by the board's clock.
     pub(crate) fn look(&mut self, worker: WorkerId, look: Look, now_ms: u64, now: Instant) {
         let idle_timeout = self.plan.own_idle_timeout;
-        let Some(seat) = self.seat(worker) else { return };
-        let own = seat.pool != Pool::Shared;
-        let Phase::Running(running) = &mut seat.phase else { return };
+        let Some(slot) = self.slot(worker) else { return };
+        let own = slot.pool != Pool::Shared;
+        let Phase::Running(running) = &mut slot.phase else { return };
         if running.applied.is_none() {
             if running.starting.look(look.seen.process) {
                 let what = if running.said_hello { "it does not come to serve" } else { "it has not said hello" };
@@ -216,12 +217,12 @@ impl Fleet {
 
     /// When to look again though nothing happens.
     pub(crate) fn next_wake(&self) -> Option<Instant> {
-        let of_seats = self.seats.values().filter_map(|seat| match &seat.phase {
+        let of_slots = self.slots.values().filter_map(|slot| match &slot.phase {
             Phase::Dormant => None,
             Phase::Resting { until } => Some(*until),
             Phase::Running(_) => Some(self.next_look),
         });
-        of_seats.chain(self.publishing.iter().map(Publishing::deadline)).min()
+        of_slots.chain(self.publishing.iter().map(Publishing::deadline)).min()
     }
 
     /// Every process there is.
@@ -236,12 +237,12 @@ impl Fleet {
 
     /// Whether a worker may ask for modules and give connections back: it has said hello and serves.
     pub(crate) fn serves(&self, worker: WorkerId) -> bool {
-        matches!(self.seats.get(&worker.seat), Some(Seat { life, phase: Phase::Running(Running { applied: Some(_), .. }), .. }) if *life == worker.life)
+        matches!(self.slots.get(&worker.slot), Some(WorkerSlot { incarnation, phase: Phase::Running(Running { applied: Some(_), .. }), .. }) if *incarnation == worker.incarnation)
     }
 
-    /// Every seat there is, by its row.
-    pub(crate) fn seats(&self) -> impl Iterator<Item = (usize, &Seat)> {
-        self.seats.iter().map(|(row, seat)| (*row, seat))
+    /// Every slot there is, by its row.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = (usize, &WorkerSlot)> {
+        self.slots.iter().map(|(row, slot)| (*row, slot))
     }
 
     /// After [`Event::Drain`].
@@ -251,24 +252,24 @@ impl Fleet {
 
     /// Nobody is left after [`Event::Drain`].
     pub(crate) fn is_empty(&self) -> bool {
-        self.seats.is_empty()
+        self.slots.is_empty()
     }
 
     fn on_not_started(&mut self, worker: WorkerId, now: Instant) {
-        if let Some(seat) = self.seat(worker) {
-            let delay = seat.back_off.did_not_start(Duration::ZERO);
-            seat.phase = Phase::Resting { until: now + delay };
-            let failed_starts = seat.back_off.failed_starts();
-            self.actions.push(Action::Died { worker, delay, failed_starts });
+        if let Some(slot) = self.slot(worker) {
+            let delay = slot.back_off.did_not_start(Duration::ZERO);
+            slot.phase = Phase::Resting { until: now + delay };
+            let failed_starts = slot.back_off.failed_starts();
+            self.actions.push(Action::Exited { worker, delay, failed_starts });
             // Whoever wants the trial asks again.
-            self.seats.retain(|_, seat| !seat.is_trial() || matches!(seat.phase, Phase::Running(_)));
+            self.slots.retain(|_, slot| !slot.is_trial() || matches!(slot.phase, Phase::Running(_)));
         }
     }
 
     fn on_hello(&mut self, worker: WorkerId, same_build: bool) {
-        let Some(seat) = self.seat(worker) else { return };
-        let pool = seat.pool.clone();
-        let Phase::Running(running) = &mut seat.phase else { return };
+        let Some(slot) = self.slot(worker) else { return };
+        let pool = slot.pool.clone();
+        let Phase::Running(running) = &mut slot.phase else { return };
         if running.said_hello || running.killed {
             return self.kill(worker, "it said hello twice".to_owned());
         }
@@ -279,7 +280,7 @@ impl Fleet {
         running.said_hello = true;
         running.starting = Starting::default();
         running.flushed = false;
-        self.actions.push(Action::Welcome { worker, pool });
+        self.actions.push(Action::Accept { worker, pool });
     }
 
     fn on_applied(&mut self, worker: WorkerId, generation: u64) {
@@ -290,15 +291,15 @@ impl Fleet {
         }
         if running.applied.replace(generation).is_none() {
             self.serve();
-            self.seats.entry(worker.seat).and_modify(|seat| seat.back_off.served());
+            self.slots.entry(worker.slot).and_modify(|slot| slot.back_off.served());
         }
     }
 
     fn on_draining(&mut self, worker: WorkerId) {
         let draining = self.draining;
-        let Some(seat) = self.seat(worker) else { return };
-        let retiring = seat.retiring;
-        let Phase::Running(running) = &mut seat.phase else { return };
+        let Some(slot) = self.slot(worker) else { return };
+        let retiring = slot.retiring;
+        let Phase::Running(running) = &mut slot.phase else { return };
         if draining || retiring || running.leaving {
             running.begins_no_more = true;
         } else {
@@ -308,52 +309,52 @@ impl Fleet {
 
     fn on_ended(&mut self, worker: WorkerId, now: Instant) {
         let draining = self.draining;
-        let Some(seat) = self.seat(worker) else { return };
-        let Phase::Running(running) = &seat.phase else { return };
+        let Some(slot) = self.slot(worker) else { return };
+        let Phase::Running(running) = &slot.phase else { return };
         let (served, lived, leaving) = (running.applied.is_some(), now - running.since, running.leaving);
         let mut died = None;
-        if draining || seat.retiring || seat.is_trial() {
-            self.seats.remove(&worker.seat);
+        if draining || slot.retiring || slot.is_trial() {
+            self.slots.remove(&worker.slot);
             // Somebody may have waited for its row.
-            self.arrange_seats();
+            self.arrange_slots();
         } else if leaving {
-            seat.phase = if seat.wanted { Phase::Resting { until: now } } else { Phase::Dormant };
+            slot.phase = if slot.wanted { Phase::Resting { until: now } } else { Phase::Dormant };
         } else {
-            let delay = if served { seat.back_off.died(lived) } else { seat.back_off.did_not_start(lived) };
-            seat.restarts += 1;
-            seat.phase = Phase::Resting { until: now + delay };
-            died = Some(Action::Died { worker, delay, failed_starts: seat.back_off.failed_starts() });
+            let delay = if served { slot.back_off.exited(lived) } else { slot.back_off.did_not_start(lived) };
+            slot.restarts += 1;
+            slot.phase = Phase::Resting { until: now + delay };
+            died = Some(Action::Exited { worker, delay, failed_starts: slot.back_off.failed_starts() });
         }
         self.actions.extend(died);
         // First nobody chooses it any more; what is in its queue then is all there will be.
         self.serve();
-        self.actions.push(Action::Bury(worker));
+        self.actions.push(Action::Reap(worker));
     }
 
     fn on_wanted(&mut self, pool: &Pool, now: Instant) {
         if self.draining {
             return;
         }
-        for seat in self.seats.values_mut().filter(|seat| seat.pool == *pool && !seat.retiring) {
-            match &seat.phase {
-                Phase::Dormant => seat.phase = Phase::Resting { until: now },
-                Phase::Running(running) if running.leaving => seat.wanted = true,
+        for slot in self.slots.values_mut().filter(|slot| slot.pool == *pool && !slot.retiring) {
+            match &slot.phase {
+                Phase::Dormant => slot.phase = Phase::Resting { until: now },
+                Phase::Running(running) if running.leaving => slot.wanted = true,
                 Phase::Running(_) | Phase::Resting { .. } => {}
             }
         }
         if let Pool::Trial(_) = pool
-            && self.seats.values().all(|seat| seat.pool != *pool)
+            && self.slots.values().all(|slot| slot.pool != *pool)
             && let Some(row) = self.free_row()
         {
             let core = self.plan.shared[row % self.plan.shared.len()];
-            self.seats.insert(row, Seat::new(pool.clone(), core, Phase::Resting { until: now }));
+            self.slots.insert(row, WorkerSlot::new(pool.clone(), core, Phase::Resting { until: now }));
         }
     }
 
     fn drain(&mut self) {
         self.draining = true;
         self.own.clear();
-        self.seats.retain(|_, seat| matches!(seat.phase, Phase::Running(_)));
+        self.slots.retain(|_, slot| matches!(slot.phase, Phase::Running(_)));
         self.running_workers().into_iter().for_each(|worker| self.dismiss(worker));
         for publishing in std::mem::take(&mut self.publishing) {
             self.actions.push(publishing.answer(Err(PublishError::Stopping)));
@@ -397,8 +398,10 @@ impl Fleet {
 
     /// Tells who gets connections now.
     fn serve(&mut self) {
-        let ready = self.seats.iter().filter(|(_, seat)| seat.takes_connections() && !seat.is_trial());
-        let ready = ready.map(|(row, seat)| (seat.pool.clone(), WorkerId { seat: *row, life: seat.life })).collect();
+        let ready = self.slots.iter().filter(|(_, slot)| slot.takes_connections() && !slot.is_trial());
+        let ready = ready
+            .map(|(row, slot)| (slot.pool.clone(), WorkerId { slot: *row, incarnation: slot.incarnation }))
+            .collect();
         // Only the last one before other actions matters.
         if let Some(Action::Serve { .. }) = self.actions.last() {
             self.actions.pop();
@@ -406,26 +409,26 @@ impl Fleet {
         self.actions.push(Action::Serve { generation: self.serving, ready });
     }
 
-    /// The seat of a worker, if that is the process it has now.
-    fn seat(&mut self, worker: WorkerId) -> Option<&mut Seat> {
-        self.seats.get_mut(&worker.seat).filter(|seat| seat.life == worker.life)
+    /// The slot of a worker, if that is the process it has now.
+    fn slot(&mut self, worker: WorkerId) -> Option<&mut WorkerSlot> {
+        self.slots.get_mut(&worker.slot).filter(|slot| slot.incarnation == worker.incarnation)
     }
 
     fn running(&mut self, worker: WorkerId) -> Option<&mut Running> {
-        match &mut self.seat(worker)?.phase {
+        match &mut self.slot(worker)?.phase {
             Phase::Running(running) => Some(running),
             Phase::Dormant | Phase::Resting { .. } => None,
         }
     }
 
-    /// The processes in the seats that fit.
-    fn workers(&self, fits: impl Fn(&Seat) -> bool) -> Vec<WorkerId> {
-        let running = self.seats.iter().filter(|(_, seat)| matches!(seat.phase, Phase::Running(_)) && fits(seat));
-        running.map(|(row, seat)| WorkerId { seat: *row, life: seat.life }).collect()
+    /// The processes in the slots that fit.
+    fn workers(&self, fits: impl Fn(&WorkerSlot) -> bool) -> Vec<WorkerId> {
+        let running = self.slots.iter().filter(|(_, slot)| matches!(slot.phase, Phase::Running(_)) && fits(slot));
+        running.map(|(row, slot)| WorkerId { slot: *row, incarnation: slot.incarnation }).collect()
     }
 
     /// The lowest row that nobody has. Workers look for each other's counters in the first ones.
     fn free_row(&self) -> Option<usize> {
-        (self.plan.shared.len()..WORKERS_MAX).find(|row| !self.seats.contains_key(row))
+        (self.plan.shared.len()..WORKERS_MAX).find(|row| !self.slots.contains_key(row))
     }
 }

@@ -1,4 +1,4 @@
-//! Changing what is served: seats first, then every worker, then what connections are routed by; and telling whoever waits.
+//! Changing what is served: slots first, then every worker, then what connections are routed by; and telling whoever waits.
 //!
 //! The order is the point: no worker gets a connection that was routed by a catalogue it has not got before. Pure; owns no fds.
 
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use abi::limits::WORKERS_MAX;
 
-use super::seat::{Phase, Seat};
+use super::slot::{Phase, WorkerSlot};
 use super::{Action, Fleet, LOOK_INTERVAL, Ticket, WorkerId};
 use crate::core::Pool;
 
@@ -58,10 +58,10 @@ impl Fleet {
             return self.actions.push(publishing.answer(Err(PublishError::TooManyWorkers { wanted })));
         }
         self.own = own.into_iter().map(Pool::Function).collect();
-        self.arrange_seats();
+        self.arrange_slots();
         self.generation = generation;
-        let serves = |seat: &Seat| !seat.retiring && !seat.is_trial();
-        for worker in self.workers(|seat| serves(seat) && matches!(&seat.phase, Phase::Running(r) if r.said_hello)) {
+        let serves = |slot: &WorkerSlot| !slot.retiring && !slot.is_trial();
+        for worker in self.workers(|slot| serves(slot) && matches!(&slot.phase, Phase::Running(r) if r.said_hello)) {
             if let Some(running) = self.running(worker) {
                 running.flushed = false;
                 self.actions.push(Action::SendCatalogue(worker));
@@ -70,25 +70,25 @@ impl Fleet {
         self.publishing.push(publishing);
     }
 
-    /// A seat for each function that is to have one; the others finish and go.
-    pub(super) fn arrange_seats(&mut self) {
+    /// A slot for each function that is to have one; the others finish and go.
+    pub(super) fn arrange_slots(&mut self) {
         let mut missing = self.own.clone();
         let mut retired = Vec::new();
-        for (row, seat) in
-            self.seats.iter_mut().filter(|(_, seat)| matches!(seat.pool, Pool::Function(_)) && !seat.retiring)
+        for (row, slot) in
+            self.slots.iter_mut().filter(|(_, slot)| matches!(slot.pool, Pool::Function(_)) && !slot.retiring)
         {
-            if !missing.remove(&seat.pool) {
-                seat.retiring = true;
-                retired.push(WorkerId { seat: *row, life: seat.life });
+            if !missing.remove(&slot.pool) {
+                slot.retiring = true;
+                retired.push(WorkerId { slot: *row, incarnation: slot.incarnation });
             }
         }
-        self.seats.retain(|_, seat| !seat.retiring || matches!(seat.phase, Phase::Running(_)));
+        self.slots.retain(|_, slot| !slot.retiring || matches!(slot.phase, Phase::Running(_)));
         retired.into_iter().for_each(|worker| self.dismiss(worker));
         for pool in missing {
             // Those that are about to go have their rows a little longer.
             let Some(row) = self.free_row() else { break };
             let core = self.plan.shared[row % self.plan.shared.len()];
-            self.seats.insert(row, Seat::new(pool, core, Phase::Dormant));
+            self.slots.insert(row, WorkerSlot::new(pool, core, Phase::Dormant));
         }
     }
 
@@ -98,7 +98,7 @@ impl Fleet {
             return;
         }
         let overdue = self.publishing.iter().any(|publishing| now >= publishing.deadline);
-        let unsent = self.workers(|seat| !seat.retiring && !seat.is_trial() && seat.has_unsent());
+        let unsent = self.workers(|slot| !slot.retiring && !slot.is_trial() && slot.has_unsent());
         if unsent.is_empty() {
             self.serving = self.generation;
             self.serve();
@@ -111,21 +111,21 @@ impl Fleet {
     /// serve, or are given up, is looked at elsewhere.
     fn waits_for_starts_alone(&self, generation: u64) -> bool {
         self.serving >= generation
-            && self.seats.values().filter(|seat| seat.is_behind(generation)).all(Seat::is_starting)
+            && self.slots.values().filter(|slot| slot.is_behind(generation)).all(WorkerSlot::is_starting)
     }
 
     /// Answers those who wait for a catalogue that everybody now serves by.
     pub(super) fn answer_publishing(&mut self, now: Instant) {
         for publishing in std::mem::take(&mut self.publishing) {
             let generation = publishing.generation;
-            let behind = self.serving < generation || self.seats.values().any(|seat| seat.is_behind(generation));
+            let behind = self.serving < generation || self.slots.values().any(|slot| slot.is_behind(generation));
             if !behind {
                 self.actions.push(publishing.answer(Ok(())));
             } else if now >= publishing.deadline && self.waits_for_starts_alone(generation) {
                 self.publishing.push(Publishing { deadline: now + LOOK_INTERVAL, ..publishing });
             } else if now >= publishing.deadline {
                 self.actions.push(publishing.answer(Err(PublishError::Slow)));
-                for worker in self.workers(|seat| seat.is_welcome() && seat.is_behind(generation)) {
+                for worker in self.workers(|slot| slot.is_accepted() && slot.is_behind(generation)) {
                     self.kill(worker, "it does not take over the node's change".to_owned());
                 }
             } else {

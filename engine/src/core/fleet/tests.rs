@@ -53,8 +53,8 @@ impl Story {
     }
 }
 
-fn worker(seat: usize, life: u64) -> WorkerId {
-    WorkerId { seat, life }
+fn worker(slot: usize, incarnation: u64) -> WorkerId {
+    WorkerId { slot, incarnation }
 }
 
 fn publish(generation: u64, own: &[&str]) -> Event {
@@ -72,7 +72,7 @@ fn answered(actions: &[Action]) -> Vec<(Ticket, Result<(), PublishError>)> {
 /// Who gets connections, as of the last word.
 fn ready(actions: &[Action]) -> Option<Vec<usize>> {
     actions.iter().rev().find_map(|action| match action {
-        Action::Serve { ready, .. } => Some(ready.iter().map(|(_, worker)| worker.seat).collect()),
+        Action::Serve { ready, .. } => Some(ready.iter().map(|(_, worker)| worker.slot).collect()),
         _ => None,
     })
 }
@@ -122,8 +122,8 @@ fn a_functions_own_worker_comes_when_it_is_wanted_and_goes_when_it_is_idle() {
     assert_eq!(story.on(Event::Wanted(Pool::Function("own".into()))), []);
     let again = story.on(Event::Ended(worker(1, 1)));
     assert!(again.contains(&Action::Start { worker: worker(1, 2), core: 0 }), "{again:?}");
-    assert!(again.contains(&Action::Bury(worker(1, 1))), "{again:?}");
-    assert!(!again.iter().any(|action| matches!(action, Action::Died { .. })), "{again:?}");
+    assert!(again.contains(&Action::Reap(worker(1, 1))), "{again:?}");
+    assert!(!again.iter().any(|action| matches!(action, Action::Exited { .. })), "{again:?}");
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn a_removed_function_takes_its_worker_along() {
     assert_eq!(ready(&gone), Some(vec![0]));
     assert!(!gone.contains(&Action::SendCatalogue(worker(1, 1))), "it serves what it has to its end");
     let _ = story.on(Event::Ended(worker(1, 1)));
-    assert_eq!(story.fleet.seats().count(), 1);
+    assert_eq!(story.fleet.slots().count(), 1);
 }
 
 #[test]
@@ -177,15 +177,15 @@ fn a_worker_that_says_nothing_or_dies_at_once_is_replaced_ever_later() {
     let late = story.looks(worker(0, 1), Look::default(), 1);
     assert!(matches!(&late[..], [.., Action::Kill { .. }]), "{late:?}");
     let died = story.on(Event::Ended(worker(0, 1)));
-    assert!(matches!(died[0], Action::Died { failed_starts: 1, .. }), "{died:?}");
+    assert!(matches!(died[0], Action::Exited { failed_starts: 1, .. }), "{died:?}");
     assert_eq!(story.wait(Duration::from_millis(99)), []);
     story.wait(Duration::from_millis(1));
-    for life in 2..8 {
-        let _ = story.on(Event::Ended(worker(0, life)));
-        assert_eq!(story.wait(Duration::from_millis(50)), [], "the next after the {life}th came too soon");
+    for incarnation in 2..8 {
+        let _ = story.on(Event::Ended(worker(0, incarnation)));
+        assert_eq!(story.wait(Duration::from_millis(50)), [], "the next after the {incarnation}th came too soon");
         story.wait(Duration::from_secs(10));
     }
-    assert_eq!(story.fleet.seats[&0].failed_starts(), 7);
+    assert_eq!(story.fleet.slots[&0].failed_starts(), 7);
 }
 
 /// One that the machine gives no processor is waited for, and so is who waits for it; one that has had its time is not.
@@ -240,8 +240,8 @@ fn a_trial_has_a_worker_of_its_own_that_serves_nothing_and_goes_when_it_is_done(
     let trial = Pool::Trial("own".into());
     assert_eq!(story.on(Event::Wanted(trial.clone())), [Action::Start { worker: worker(1, 1), core: 0 }]);
     assert_eq!(story.on(Event::Wanted(trial.clone())), []);
-    let welcomed = story.on(Event::Hello { worker: worker(1, 1), same_build: true });
-    assert_eq!(welcomed, [Action::Welcome { worker: worker(1, 1), pool: trial.clone() }]);
+    let accepted = story.on(Event::Hello { worker: worker(1, 1), same_build: true });
+    assert_eq!(accepted, [Action::Accept { worker: worker(1, 1), pool: trial.clone() }]);
     let applied = story.on(Event::Applied { worker: worker(1, 1), generation: 1 });
     assert_eq!(ready(&applied), Some(vec![0]), "it gets no connections");
     // What is published meanwhile does not wait for it, nor take it away.
@@ -253,7 +253,7 @@ fn a_trial_has_a_worker_of_its_own_that_serves_nothing_and_goes_when_it_is_done(
     assert!(over.contains(&Action::SendDrain(worker(1, 1))), "{over:?}");
     let _ = story.on(Event::Draining(worker(1, 1)));
     let gone = story.on(Event::Ended(worker(1, 1)));
-    assert!(gone.contains(&Action::Bury(worker(1, 1))), "{gone:?}");
-    assert!(story.fleet.seats().all(|(_, seat)| seat.pool != trial));
+    assert!(gone.contains(&Action::Reap(worker(1, 1))), "{gone:?}");
+    assert!(story.fleet.slots().all(|(_, slot)| slot.pool != trial));
     assert_eq!(story.wait(IDLE), []);
 }

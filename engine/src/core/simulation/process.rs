@@ -18,7 +18,7 @@ pub(super) struct Socket {
 /// Engine to worker.
 #[derive(Debug)]
 pub(super) enum ToWorker {
-    Welcome {
+    Accept {
         generation: u64,
     },
     Catalogue {
@@ -119,7 +119,7 @@ impl Process {
         self.unsent.is_empty()
     }
 
-    /// A connection, now or not at all. One whose process has ended still has its queue, until it is buried.
+    /// A connection, now or not at all. One whose process has ended still has its queue, until it is reaped.
     pub(super) fn try_send(&mut self, socket: Socket, routed_by: u64) -> Result<(), Socket> {
         if self.queue.len() >= QUEUE_MAX {
             return Err(socket);
@@ -147,7 +147,7 @@ impl Process {
     pub(super) fn receive(&mut self, catalogues: &Catalogues, promised: u64) -> Result<(), String> {
         let Some(message) = self.queue.pop_front() else { return Ok(()) };
         match message {
-            ToWorker::Welcome { generation } | ToWorker::Catalogue { generation } => {
+            ToWorker::Accept { generation } | ToWorker::Catalogue { generation } => {
                 if self.generation.is_some_and(|before| before > generation) {
                     return Err(format!("catalogue {generation} after {:?}", self.generation));
                 }

@@ -162,14 +162,14 @@ impl World {
         let cores = self.shards.len();
         let candidate = |worker: &WorkerId| Candidate {
             load: self.processes.get(worker).map_or(0, Process::load),
-            own_core: Some(worker.seat % cores) == core,
+            own_core: Some(worker.slot % cores) == core,
             refused: false,
         };
         let mut candidates: Vec<Candidate> = workers.iter().map(candidate).collect();
         let mut socket = Some(socket);
         let processes = &mut self.processes;
         let send = |at: usize| {
-            // A buried one's channel refuses.
+            // A reaped one's channel refuses.
             let Some(process) = processes.get_mut(&workers[at]) else { return false };
             let Some(taken) = socket.take() else { return false };
             match process.try_send(taken, snapshot.generation) {
@@ -374,17 +374,17 @@ impl World {
         let newest = self.fleet.generation();
         match action {
             Action::Start { worker, .. } => return self.start(worker),
-            Action::Welcome { worker, .. } => return Ok(self.send(worker, ToWorker::Welcome { generation: newest })),
+            Action::Accept { worker, .. } => return Ok(self.send(worker, ToWorker::Accept { generation: newest })),
             Action::SendCatalogue(worker) => {
                 return Ok(self.send(worker, ToWorker::Catalogue { generation: newest }));
             }
             Action::SendDrain(worker) => return Ok(self.send(worker, ToWorker::Drain)),
             Action::Kill { worker, .. } => self.dies(worker),
-            Action::Died { .. } => {}
-            Action::Bury(worker) => self.bury(worker)?,
+            Action::Exited { .. } => {}
+            Action::Reap(worker) => self.reap(worker)?,
             Action::Serve { generation, ready } => {
                 if let Some((_, worker)) = ready.iter().find(|(_, worker)| !self.processes.contains_key(worker)) {
-                    return Err(format!("{worker:?} is to get connections and is buried"));
+                    return Err(format!("{worker:?} is to get connections and is reaped"));
                 }
                 self.snapshot = Rc::new(Snapshot { generation, ready });
             }
@@ -401,17 +401,17 @@ impl World {
     }
 
     fn start(&mut self, worker: WorkerId) -> Result<Option<Event>, String> {
-        if let Some(other) = self.processes.keys().find(|other| other.seat == worker.seat) {
-            return Err(format!("{worker:?} is started while {other:?} has its seat"));
+        if let Some(other) = self.processes.keys().find(|other| other.slot == worker.slot) {
+            return Err(format!("{worker:?} is started while {other:?} has its slot"));
         }
         if self.random.once_in(20) {
             return Ok(Some(Event::NotStarted(worker)));
         }
-        let Some((_, seat)) = self.fleet.seats().find(|(row, _)| *row == worker.seat) else {
-            return Err(format!("{worker:?} is started and has no seat"));
+        let Some((_, slot)) = self.fleet.slots().find(|(row, _)| *row == worker.slot) else {
+            return Err(format!("{worker:?} is started and has no slot"));
         };
         let mute = self.random.once_in(30);
-        self.processes.insert(worker, Process::new(seat.pool.clone(), mute));
+        self.processes.insert(worker, Process::new(slot.pool.clone(), mute));
         Ok(None)
     }
 
@@ -421,12 +421,12 @@ impl World {
         process.unsent.is_empty().then_some(Event::Flushed(worker))
     }
 
-    fn bury(&mut self, worker: WorkerId) -> Result<(), String> {
+    fn reap(&mut self, worker: WorkerId) -> Result<(), String> {
         let Some(process) = self.processes.remove(&worker) else {
-            return Err(format!("{worker:?} is buried twice"));
+            return Err(format!("{worker:?} is reaped twice"));
         };
         if process.alive {
-            return Err(format!("{worker:?} is buried alive"));
+            return Err(format!("{worker:?} is reaped while it runs"));
         }
         for message in process.queue {
             if let ToWorker::Connection { socket, .. } = message {
@@ -474,7 +474,7 @@ impl World {
 
     /// Everybody is well, and nothing is left to do.
     pub(super) fn is_settled(&self) -> bool {
-        let shared_serve = self.fleet.seats().all(|(_, seat)| seat.pool != Pool::Shared || seat.serves());
+        let shared_serve = self.fleet.slots().all(|(_, slot)| slot.pool != Pool::Shared || slot.serves());
         shared_serve
             && u64::try_from(self.ends.len()) == Ok(self.accepted)
             && self.tickets.values().all(Option::is_some)

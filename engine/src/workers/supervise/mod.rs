@@ -33,7 +33,7 @@ use super::{Binary, process};
 use crate::compile::cache::Cache;
 use crate::control::status::WorkerStatus;
 use crate::core::Pool;
-use crate::core::fleet::{self, Action, Event, Fleet, Look, PublishError, Seat, Ticket, WorkerId};
+use crate::core::fleet::{self, Action, Event, Fleet, Look, PublishError, Ticket, WorkerId, WorkerSlot};
 use crate::core::waiting::Waiting;
 use crate::core::watch::Seen;
 use crate::dispatch::hop::Connection;
@@ -91,9 +91,9 @@ pub(crate) struct Plan {
 }
 
 /// A worker's process, and how it ended once it has.
-struct Manned {
+struct Occupied {
     link: Link,
-    life: u64,
+    incarnation: u64,
     ended: Option<String>,
 }
 
@@ -105,9 +105,9 @@ pub(crate) struct Supervisor {
     board: Arc<Board>,
     board_fd: Arc<OwnedFd>,
     fleet: Fleet,
-    /// By seat.
-    manned: HashMap<usize, Manned>,
-    /// What the last process of a seat said before it died.
+    /// By slot.
+    occupied: HashMap<usize, Occupied>,
+    /// What the last process of a slot said before it died.
     last_words: HashMap<usize, String>,
     /// The newest.
     catalogue: (Arc<OwnedFd>, Arc<CatalogueView>),
@@ -142,7 +142,7 @@ impl Supervisor {
             secrets,
             board: board.0,
             board_fd: Arc::new(board.1),
-            manned: HashMap::new(),
+            occupied: HashMap::new(),
             last_words: HashMap::new(),
             catalogue,
             tickets: HashMap::new(),
@@ -157,7 +157,7 @@ impl Supervisor {
         }
     }
 
-    /// Starts a worker in every seat for shared functions and returns when all of them serve.
+    /// Starts a worker in every slot for shared functions and returns when all of them serve.
     ///
     /// # Errors
     /// When they do not in time.
@@ -262,8 +262,8 @@ impl Supervisor {
     fn perform_one(&mut self, action: Action) -> Option<Event> {
         match action {
             Action::Start { worker, core } => self.start_worker(worker, core),
-            Action::Welcome { worker, pool } => {
-                let row = u16::try_from(worker.seat).unwrap_or(u16::MAX);
+            Action::Accept { worker, pool } => {
+                let row = u16::try_from(worker.slot).unwrap_or(u16::MAX);
                 let settings = self.settings_of(pool);
                 self.send(worker, ToWorker::Start { row, settings }, Some(Arc::clone(&self.board_fd)));
                 self.plan.logs.tell(logs::Event::Born(worker));
@@ -279,18 +279,18 @@ impl Supervisor {
                 self.send(worker, ToWorker::Drain { ending, deadline_ms }, None)
             }
             Action::Kill { worker, why } => {
-                if let Some(Manned { link, .. }) = self.manned(worker) {
+                if let Some(Occupied { link, .. }) = self.occupied(worker) {
                     tracing::error!("worker {} on core {} is killed: {why}", link.pid, link.handle.core);
                     link.kill();
                 }
                 None
             }
-            Action::Died { worker, delay, failed_starts } => {
+            Action::Exited { worker, delay, failed_starts } => {
                 self.tell_death(worker, delay, failed_starts);
                 None
             }
-            Action::Bury(worker) => {
-                self.bury(worker);
+            Action::Reap(worker) => {
+                self.reap(worker);
                 None
             }
             Action::Serve { generation, ready } => {
@@ -311,7 +311,7 @@ impl Supervisor {
             let handle = Arc::new(WorkerHandle {
                 channel,
                 core,
-                row: worker.seat,
+                row: worker.slot,
                 board,
                 sent,
                 connections_max: self.plan.connections_max,
@@ -321,19 +321,19 @@ impl Supervisor {
         });
         match started {
             Ok(link) => {
-                self.manned.insert(worker.seat, Manned { link, life: worker.life, ended: None });
+                self.occupied.insert(worker.slot, Occupied { link, incarnation: worker.incarnation, ended: None });
                 None
             }
             Err(error) => {
                 tracing::error!("{error}");
-                self.last_words.insert(worker.seat, error);
+                self.last_words.insert(worker.slot, error);
                 Some(Event::NotStarted(worker))
             }
         }
     }
 
     fn send(&mut self, worker: WorkerId, message: ToWorker, fd: Option<Arc<OwnedFd>>) -> Option<Event> {
-        let Manned { link, .. } = self.manned(worker)?;
+        let Occupied { link, .. } = self.occupied(worker)?;
         link.send(message, fd);
         link.is_flushed().then_some(Event::Flushed(worker))
     }
@@ -345,7 +345,7 @@ impl Supervisor {
         let catalogue = if newest.generation() == generation { newest } else { &before.catalogue };
         let mut workers: HashMap<Pool, Vec<Arc<WorkerHandle>>> = HashMap::new();
         for (pool, worker) in ready {
-            if let Some(Manned { link, .. }) = self.manned.get(&worker.seat) {
+            if let Some(Occupied { link, .. }) = self.occupied.get(&worker.slot) {
                 workers.entry(pool).or_default().push(Arc::clone(&link.handle));
             }
         }
@@ -353,12 +353,12 @@ impl Supervisor {
     }
 
     /// What it held of its functions' limits is free again at once, and what it never received goes to others.
-    fn bury(&mut self, worker: WorkerId) {
-        let Some(Manned { link, ended, .. }) = self.manned.remove(&worker.seat) else { return };
+    fn reap(&mut self, worker: WorkerId) {
+        let Some(Occupied { link, ended, .. }) = self.occupied.remove(&worker.slot) else { return };
         self.plan.logs.tell(logs::Event::Died(worker));
         tracing::info!("worker {} on core {} has ended: {}", link.pid, link.handle.core, ended.unwrap_or_default());
-        self.shared.metrics.retire(worker.seat, &self.catalogue.1);
-        self.trials.bury(worker);
+        self.shared.metrics.retire(worker.slot, &self.catalogue.1);
+        self.trials.reap(worker);
         self.log_writes.ended(worker);
         for received in link.unreceived() {
             if let (ToWorker::Connection { read, awaits, .. }, Some(socket)) = (received.message, received.fd) {
@@ -368,8 +368,8 @@ impl Supervisor {
     }
 
     fn tell_death(&mut self, worker: WorkerId, delay: Duration, failed_starts: u32) {
-        self.shared.metrics.count_restart(worker.seat);
-        let Some(Manned { link, ended, .. }) = self.manned.get(&worker.seat) else { return };
+        self.shared.metrics.count_restart(worker.slot);
+        let Some(Occupied { link, ended, .. }) = self.occupied.get(&worker.slot) else { return };
         let words = link.last_words();
         let (pid, core, how) = (link.pid, link.handle.core, ended.as_deref().unwrap_or("?"));
         let before = match failed_starts {
@@ -379,7 +379,7 @@ impl Supervisor {
         };
         let said = if words.is_empty() { String::new() } else { format!("; its last words: {words}") };
         tracing::error!("worker {pid} on core {core} died{before}: {how}{said}; the next one starts in {delay:?}");
-        self.last_words.insert(worker.seat, words);
+        self.last_words.insert(worker.slot, words);
     }
 
     /// Looks at the rows of all workers, when it is time to.
@@ -389,11 +389,11 @@ impl Supervisor {
             return;
         }
         for worker in self.fleet.running_workers() {
-            let Some(Manned { link, .. }) = self.manned.get(&worker.seat) else { continue };
-            let row = &self.board.rows()[worker.seat];
+            let Some(Occupied { link, .. }) = self.occupied.get(&worker.slot) else { continue };
+            let row = &self.board.rows()[worker.slot];
             let heartbeat_ms = row.heartbeat_ms.load(Relaxed);
-            let odd = |seat: &Seat| seat.is_silent() || seat.is_starting();
-            let odd = self.fleet.seats().any(|(row, seat)| row == worker.seat && odd(seat));
+            let odd = |slot: &WorkerSlot| slot.is_silent() || slot.is_starting();
+            let odd = self.fleet.slots().any(|(row, slot)| row == worker.slot && odd(slot));
             let process = if odd { process::look(link.pid) } else { None };
             let seen = Seen { heartbeat_ms, guest_deadline_ms: row.guest_deadline_ms.load(Relaxed), process };
             let busy = link.handle.load() > 0 || row.in_flight.load(Relaxed) > 0 || self.trials.has(worker);
@@ -402,15 +402,15 @@ impl Supervisor {
     }
 
     fn on_link(&mut self, link::Event { worker, what }: link::Event) {
-        let Some(manned) = self.manned(worker) else { return };
+        let Some(occupied) = self.occupied(worker) else { return };
         match what {
             What::Said(received) => self.on_message(worker, received),
             What::Broke(error) => self.on(Event::Broke { worker, why: error.to_string() }),
             // Something may have been put behind what was flushed.
-            What::Flushed if manned.link.is_flushed() => self.on(Event::Flushed(worker)),
+            What::Flushed if occupied.link.is_flushed() => self.on(Event::Flushed(worker)),
             What::Flushed => {}
             What::Ended(status) => {
-                manned.ended = Some(status.map_or_else(|error| error.to_string(), |status| status.to_string()));
+                occupied.ended = Some(status.map_or_else(|error| error.to_string(), |status| status.to_string()));
                 self.on(Event::Ended(worker));
             }
         }
@@ -424,11 +424,11 @@ impl Supervisor {
                 self.on(Event::Hello { worker, same_build });
             }
             (ToEngine::Applied { generation }, None) => {
-                self.last_words.remove(&worker.seat);
+                self.last_words.remove(&worker.slot);
                 self.on(Event::Applied { worker, generation });
             }
             (ToEngine::Draining, None) => self.on(Event::Draining(worker)),
-            (ToEngine::Want { key }, None) if serves => self.on_want(worker, key),
+            (ToEngine::RequestModule { key }, None) if serves => self.on_module_request(worker, key),
             (ToEngine::Tried { ticket, failure }, None) => {
                 if !self.trials.answered(worker, ticket, failure) {
                     self.on(Event::Broke { worker, why: "it answered a trial that it was not asked for".to_owned() });
@@ -441,7 +441,7 @@ impl Supervisor {
                     self.on(Event::Broke { worker, why: "it wrote a log that it was not asked for".to_owned() });
                 }
             }
-            (ToEngine::WantSecrets { function }, None) if serves => self.on_want_secrets(worker, function),
+            (ToEngine::RequestSecrets { function }, None) if serves => self.on_secrets_request(worker, function),
             (ToEngine::Return { read, awaits }, Some(socket)) if serves && is_stream(&socket) => {
                 self.route_again(Handed { socket, read, awaits });
             }
@@ -452,7 +452,7 @@ impl Supervisor {
         }
     }
 
-    fn on_want(&mut self, worker: WorkerId, key: Digest) {
+    fn on_module_request(&mut self, worker: WorkerId, key: Digest) {
         if let Some(module) = self.cache.sealed(&key) {
             self.send(worker, ToWorker::Module { key }, Some(module));
             return;
@@ -465,7 +465,7 @@ impl Supervisor {
     }
 
     /// Secrets go to workers that run their function, and to no others.
-    fn on_want_secrets(&mut self, worker: WorkerId, function: String) {
+    fn on_secrets_request(&mut self, worker: WorkerId, function: String) {
         let sealed = if self.runs(worker, &function) {
             self.secrets.for_worker(&function).map_err(|error| error.to_string())
         } else {
@@ -482,11 +482,11 @@ impl Supervisor {
 
     /// Whether it may run `function`, by the newest catalogue or the one that is on its way out.
     fn runs(&self, worker: WorkerId, function: &str) -> bool {
-        let Some((_, seat)) = self.fleet.seats().find(|(row, _)| *row == worker.seat) else { return false };
+        let Some((_, slot)) = self.fleet.slots().find(|(row, _)| *row == worker.slot) else { return false };
         let routed = self.shared.snapshot.load();
         [&self.catalogue.1, &routed.catalogue].into_iter().any(|catalogue| {
             let function = catalogue.find(function).and_then(|index| catalogue.function(index));
-            function.is_some_and(|function| match (&function.isolation, &seat.pool) {
+            function.is_some_and(|function| match (&function.isolation, &slot.pool) {
                 (ArchivedIsolation::Shared, Pool::Shared) => true,
                 (ArchivedIsolation::Process, Pool::Function(name)) => *name == *function.name,
                 _ => false,
@@ -527,11 +527,11 @@ impl Supervisor {
     /// Every worker that has its settings gets the new ones; those to come begin with them.
     fn reconfigure(&mut self, settings: Settings, drain_timeout: Duration) {
         (self.plan.settings, self.plan.drain_timeout) = (settings, drain_timeout);
-        let welcomed = self.fleet.seats().filter(|(_, seat)| seat.is_welcome());
-        let welcomed: Vec<(usize, Pool)> = welcomed.map(|(row, seat)| (row, seat.pool.clone())).collect();
-        for (row, pool) in welcomed {
+        let accepted = self.fleet.slots().filter(|(_, slot)| slot.is_accepted());
+        let accepted: Vec<(usize, Pool)> = accepted.map(|(row, slot)| (row, slot.pool.clone())).collect();
+        for (row, pool) in accepted {
             let settings = self.settings_of(pool);
-            if let Some(Manned { link, .. }) = self.manned.get(&row) {
+            if let Some(Occupied { link, .. }) = self.occupied.get(&row) {
                 link.send(ToWorker::Settings { settings }, None);
             }
         }
@@ -561,9 +561,9 @@ impl Supervisor {
         self.perform(actions);
     }
 
-    /// The process of `worker`, if it is the one that its seat has now.
-    fn manned(&mut self, worker: WorkerId) -> Option<&mut Manned> {
-        self.manned.get_mut(&worker.seat).filter(|manned| manned.life == worker.life)
+    /// The process of `worker`, if it is the one that its slot has now.
+    fn occupied(&mut self, worker: WorkerId) -> Option<&mut Occupied> {
+        self.occupied.get_mut(&worker.slot).filter(|occupied| occupied.incarnation == worker.incarnation)
     }
 }
 

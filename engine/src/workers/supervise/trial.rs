@@ -59,7 +59,7 @@ impl Trials {
     }
 
     /// A worker has ended.
-    pub(super) fn bury(&mut self, worker: WorkerId) {
+    pub(super) fn reap(&mut self, worker: WorkerId) {
         for (_, (_, tried)) in self.pending.extract_if(|_, (asked, _)| *asked == worker) {
             let _ = tried.send(Err(TrialError::Died));
         }
@@ -71,10 +71,10 @@ impl Supervisor {
     /// trials, and whoever asked asks again.
     pub(super) fn try_out(&mut self, catalogue: Arc<OwnedFd>, pool: Pool, tried: Tried) {
         let workers = self.fleet.running_workers();
-        let mut seats = self.fleet.seats();
-        let serves = seats.find(|(_, seat)| seat.pool == pool && seat.takes_connections());
-        let serving = serves.and_then(|(row, _)| workers.into_iter().find(|worker| worker.seat == row));
-        drop(seats);
+        let mut slots = self.fleet.slots();
+        let serves = slots.find(|(_, slot)| slot.pool == pool && slot.takes_connections());
+        let serving = serves.and_then(|(row, _)| workers.into_iter().find(|worker| worker.slot == row));
+        drop(slots);
         let Some(worker) = serving else {
             let _ = tried.send(Err(TrialError::NoWorker));
             return self.on(Event::Wanted(pool));
@@ -87,8 +87,8 @@ impl Supervisor {
 
     /// Whether a worker was started for trials.
     pub(super) fn is_for_trials(&self, worker: WorkerId) -> bool {
-        let mut seats = self.fleet.seats();
-        seats.any(|(row, seat)| row == worker.seat && matches!(seat.pool, Pool::Trial(_)))
+        let mut slots = self.fleet.slots();
+        slots.any(|(row, slot)| row == worker.slot && matches!(slot.pool, Pool::Trial(_)))
     }
 }
 
@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn a_trial_is_answered_by_its_worker_or_by_its_end() {
         let mut trials = Trials::default();
-        let worker = |seat| WorkerId { seat, life: 1 };
+        let worker = |slot| WorkerId { slot, incarnation: 1 };
         let (done, mut failed) = oneshot::channel();
         let ticket = trials.begin(worker(0), done);
         assert!(!trials.answered(worker(0), ticket + 1, None));
@@ -108,9 +108,9 @@ mod tests {
         assert!(!trials.answered(worker(0), ticket, None));
         let (done, mut died) = oneshot::channel();
         trials.begin(worker(1), done);
-        trials.bury(worker(0));
+        trials.reap(worker(0));
         assert!(died.try_recv().is_err());
-        trials.bury(worker(1));
+        trials.reap(worker(1));
         assert!(matches!(died.try_recv(), Ok(Err(TrialError::Died))));
     }
 }

@@ -52,9 +52,9 @@ impl LogWrites {
 impl Supervisor {
     /// Has every worker write what it has logged by now.
     pub(super) fn write_log(&mut self, written: Written) {
-        let welcome: HashSet<usize> =
-            self.fleet.seats().filter(|(_, seat)| seat.is_welcome()).map(|(row, _)| row).collect();
-        let workers = self.fleet.running_workers().into_iter().filter(|worker| welcome.contains(&worker.seat));
+        let accepted: HashSet<usize> =
+            self.fleet.slots().filter(|(_, slot)| slot.is_accepted()).map(|(row, _)| row).collect();
+        let workers = self.fleet.running_workers().into_iter().filter(|worker| accepted.contains(&worker.slot));
         let workers: HashSet<WorkerId> = workers.collect();
         let ticket = self.log_writes.begin(workers.clone(), written);
         for worker in workers {
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn it_is_written_when_every_worker_has_answered_or_ended() {
-        let worker = |seat| WorkerId { seat, life: 1 };
+        let worker = |slot| WorkerId { slot, incarnation: 1 };
         let mut writes = LogWrites::default();
         let (written, mut is_written) = oneshot::channel();
         let ticket = writes.begin([0, 1, 2].map(worker).into(), written);

@@ -119,7 +119,7 @@ mod tests {
             name: "table".to_owned(),
             isolation: Isolation::Shared,
             slot: 0,
-            slot_life: 1,
+            slot_incarnation: 1,
             secrets: 0,
             previews: false,
             aliases: vec![Alias { name: "active".to_owned(), targets: vec![target] }],
@@ -156,7 +156,7 @@ mod tests {
                 let mut buffer = ReceiveBuffer::default();
                 loop {
                     if let Ok(received) = self.engine.receive::<ToEngine>(&mut buffer)
-                        && let ToEngine::Want { key } = received.message
+                        && let ToEngine::RequestModule { key } = received.message
                     {
                         let memory = abi::sealed::create("module", b"a table").unwrap();
                         self.pipeline.functions.module_arrived(key, memory);

@@ -1,4 +1,4 @@
-//! A seat: the place of one worker, and how far the process in it has come. Pure; owns no fds.
+//! A slot: the place of one worker, and how far the process in it has come. Pure; owns no fds.
 
 use std::time::Instant;
 
@@ -7,7 +7,7 @@ use crate::core::restart::BackOff;
 use crate::core::starting::Starting;
 use crate::core::watch::Watch;
 
-/// What a seat is doing.
+/// What a slot is doing.
 #[derive(Debug, Clone)]
 pub(crate) enum Phase {
     /// Nobody needs it: a function's own worker, before its first call and after the last one for a while.
@@ -18,7 +18,7 @@ pub(crate) enum Phase {
     Running(Running),
 }
 
-/// A process in its seat.
+/// A process in its slot.
 #[derive(Debug, Clone)]
 pub(crate) struct Running {
     pub(super) since: Instant,
@@ -33,7 +33,7 @@ pub(crate) struct Running {
     pub(super) silent: bool,
     /// Its end has been asked of the kernel.
     pub(super) killed: bool,
-    /// It has been told to leave its seat for now.
+    /// It has been told to leave its slot for now.
     pub(super) leaving: bool,
     /// It has said that it begins no more requests.
     pub(super) begins_no_more: bool,
@@ -43,11 +43,11 @@ pub(crate) struct Running {
 
 /// One worker's place.
 #[derive(Debug, Clone)]
-pub(crate) struct Seat {
+pub(crate) struct WorkerSlot {
     pub(crate) pool: Pool,
     pub(crate) core: usize,
     /// Counts the processes that have had it.
-    pub(super) life: u64,
+    pub(super) incarnation: u64,
     pub(crate) restarts: u32,
     pub(super) back_off: BackOff,
     pub(crate) phase: Phase,
@@ -57,19 +57,19 @@ pub(crate) struct Seat {
     pub(super) wanted: bool,
 }
 
-impl Seat {
+impl WorkerSlot {
     pub(super) fn new(pool: Pool, core: usize, phase: Phase) -> Self {
         let back_off = BackOff::default();
-        Self { pool, core, life: 0, restarts: 0, back_off, phase, retiring: false, wanted: false }
+        Self { pool, core, incarnation: 0, restarts: 0, back_off, phase, retiring: false, wanted: false }
     }
 
-    /// The next process has this life; none when it is not to be started now.
+    /// The next process has this incarnation; none when it is not to be started now.
     pub(super) fn start_if_due(&mut self, now: Instant) -> Option<u64> {
         let Phase::Resting { until } = self.phase else { return None };
         if now < until {
             return None;
         }
-        self.life += 1;
+        self.incarnation += 1;
         self.wanted = false;
         self.phase = Phase::Running(Running {
             since: now,
@@ -84,7 +84,7 @@ impl Seat {
             idle_since: None,
             watch: Watch::default(),
         });
-        Some(self.life)
+        Some(self.incarnation)
     }
 
     /// Whether it is for a trial: no catalogue is served here.
@@ -121,7 +121,7 @@ impl Seat {
     }
 
     /// Whether it has been told its settings.
-    pub(crate) fn is_welcome(&self) -> bool {
+    pub(crate) fn is_accepted(&self) -> bool {
         matches!(&self.phase, Phase::Running(running) if running.said_hello)
     }
 
