@@ -74,21 +74,18 @@ impl Settings {
     fn check(&self) -> Result<(), &'static str> {
         let timeouts_ms = [self.head_timeout_ms, self.idle_timeout_ms, self.write_timeout_ms];
         let long = |timeout_ms: &u32| u128::from(*timeout_ms) > limits::SETTING_TIMEOUT_MAX.as_millis();
-        match () {
-            () if timeouts_ms.iter().any(long) => Err("a timeout of Settings is beyond SETTING_TIMEOUT_MAX"),
-            () if self.trace_sample > limits::TRACE_SAMPLE_MAX => {
-                Err("Settings.trace_sample is beyond TRACE_SAMPLE_MAX")
-            }
-            () if self.trusted_proxies.len() > limits::TRUSTED_PROXIES_MAX => {
-                Err("Settings.trusted_proxies has more than TRUSTED_PROXIES_MAX networks")
-            }
-            () if !self.trusted_proxies.iter().all(Network::is_good) => {
-                Err("a network of Settings.trusted_proxies has more bits than an address")
-            }
-            () if self.log_filter.len() > limits::LOG_FILTER_BYTES_MAX => {
-                Err("Settings.log_filter is longer than LOG_FILTER_BYTES_MAX")
-            }
-            () => Ok(()),
+        if timeouts_ms.iter().any(long) {
+            Err("a timeout of Settings is beyond SETTING_TIMEOUT_MAX")
+        } else if self.trace_sample > limits::TRACE_SAMPLE_MAX {
+            Err("Settings.trace_sample is beyond TRACE_SAMPLE_MAX")
+        } else if self.trusted_proxies.len() > limits::TRUSTED_PROXIES_MAX {
+            Err("Settings.trusted_proxies has more than TRUSTED_PROXIES_MAX networks")
+        } else if !self.trusted_proxies.iter().all(Network::is_good) {
+            Err("a network of Settings.trusted_proxies has more bits than an address")
+        } else if self.log_filter.len() > limits::LOG_FILTER_BYTES_MAX {
+            Err("Settings.log_filter is longer than LOG_FILTER_BYTES_MAX")
+        } else {
+            Ok(())
         }
     }
 }

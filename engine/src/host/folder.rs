@@ -76,11 +76,14 @@ pub(crate) fn take(folder: &Path) -> Result<(), FolderError> {
 
 /// `mode` is the folder's, which may be ours, and empty.
 fn judge(ours: bool, mode: u32, empty: bool) -> Verdict {
-    match () {
-        () if !ours => Verdict::Owner,
-        () if mode & OTHERS_WRITE != 0 && !empty => Verdict::Writable,
-        () if mode & OTHERS != 0 => Verdict::Mend,
-        () => Verdict::Fine,
+    if !ours {
+        Verdict::Owner
+    } else if mode & OTHERS_WRITE != 0 && !empty {
+        Verdict::Writable
+    } else if mode & OTHERS != 0 {
+        Verdict::Mend
+    } else {
+        Verdict::Fine
     }
 }
 

@@ -233,14 +233,12 @@ impl Options {
             }
             _ => {}
         }
-        match () {
-            () if !command && !self.args.is_empty() => {
-                Err(OptionsError::OnlyCommands { option: "arg", kind: kind.name() })
-            }
-            () if !command && self.output.is_some() => {
-                Err(OptionsError::OnlyCommands { option: "output", kind: kind.name() })
-            }
-            () => Ok(()),
+        if !command && !self.args.is_empty() {
+            Err(OptionsError::OnlyCommands { option: "arg", kind: kind.name() })
+        } else if !command && self.output.is_some() {
+            Err(OptionsError::OnlyCommands { option: "output", kind: kind.name() })
+        } else {
+            Ok(())
         }
     }
 }

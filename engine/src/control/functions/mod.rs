@@ -469,10 +469,12 @@ impl Functions {
 
     pub(super) fn check_limits(&self, name: &str, served: &Contents) -> Result<(), ChangeError> {
         let own = served.values().filter(|function| catalogue::isolation(function) == Isolation::Process).count();
-        match () {
-            () if served.len() > FUNCTIONS_MAX => Err(ChangeError::TooMany),
-            () if own + self.workers > WORKERS_MAX => Err(ChangeError::NoWorkerLeft(name.to_owned())),
-            () => Ok(()),
+        if served.len() > FUNCTIONS_MAX {
+            Err(ChangeError::TooMany)
+        } else if own + self.workers > WORKERS_MAX {
+            Err(ChangeError::NoWorkerLeft(name.to_owned()))
+        } else {
+            Ok(())
         }
     }
 

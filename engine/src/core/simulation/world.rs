@@ -248,7 +248,9 @@ impl World {
         if process.is_finished() {
             self.dies(worker);
         }
-        message.into_iter().for_each(|message| self.note(|| message));
+        if let Some(message) = message {
+            self.note(|| message);
+        }
         Ok(())
     }
 

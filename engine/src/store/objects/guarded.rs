@@ -45,10 +45,12 @@ enum Verdict {
 }
 
 fn judge(remembered: &Ids, found: &Ids) -> Verdict {
-    match () {
-        () if remembered.is_empty() || !remembered.is_disjoint(found) => Verdict::Same,
-        () if found.is_empty() => Verdict::Gone,
-        () => Verdict::Other,
+    if remembered.is_empty() || !remembered.is_disjoint(found) {
+        Verdict::Same
+    } else if found.is_empty() {
+        Verdict::Gone
+    } else {
+        Verdict::Other
     }
 }
 

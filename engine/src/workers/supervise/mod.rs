@@ -215,7 +215,9 @@ impl Supervisor {
             self.on_parked(parked);
         }
         for mut parked in self.waiting.drain() {
-            parked.take().into_iter().for_each(|connection| self.refuse_stopping(&connection));
+            if let Some(connection) = parked.take() {
+                self.refuse_stopping(&connection);
+            }
         }
     }
 

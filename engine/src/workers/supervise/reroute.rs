@@ -47,9 +47,9 @@ impl Supervisor {
             })
         };
         for mut late in self.waiting.retry(Instant::now(), place) {
-            late.take()
-                .into_iter()
-                .for_each(|Connection { socket, read, .. }| self.refuse(socket, &read, &node_full()));
+            if let Some(Connection { socket, read, .. }) = late.take() {
+                self.refuse(socket, &read, &node_full());
+            }
         }
     }
 

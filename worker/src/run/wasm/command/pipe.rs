@@ -148,5 +148,7 @@ impl Pipe {
 }
 
 fn wake(waker: &mut Option<Waker>) {
-    waker.take().into_iter().for_each(Waker::wake);
+    if let Some(waker) = waker.take() {
+        waker.wake();
+    }
 }
