@@ -8,7 +8,6 @@
 
 use std::hint::black_box;
 
-use abi::cache_index::{CacheIndex, CacheIndexView, Entry};
 use abi::catalogue::{
     Alias, Catalogue, CatalogueView, Function, FunctionLimits, Isolation, Kind, Output, Spec, Target, Version,
 };
@@ -30,7 +29,6 @@ const PATHS: [Path; 7] = [
     ("peek-and-route-by-path", |times| peek_and_route(None, times)),
     ("peek-and-route-by-host", |times| peek_and_route(Some("example.com"), times)),
     ("catalogue-look-up", catalogue_look_up),
-    ("cache-index-look-up", cache_index_look_up),
     ("message-to-worker", message_to_worker),
     ("message-to-engine", message_to_engine),
     ("log-an-invocation", log_an_invocation),
@@ -106,19 +104,6 @@ fn catalogue_look_up(times: u32) {
 }
 
 const LOOKED_FOR: [&str; 4] = ["function-0003", "function-0250", "function-0731", "function-0999"];
-
-fn cache_index_look_up(times: u32) {
-    let key = |number: u32| {
-        let mut key = [0; 32];
-        key[..4].copy_from_slice(&number.wrapping_mul(0x9E37_79B9).to_be_bytes());
-        key
-    };
-    let entries = (0..FUNCTIONS).map(|number| Entry { key: key(number), module_digest: [1; 32], module_bytes: 1 });
-    let view = CacheIndexView::new(CacheIndex { entries: entries.collect() }.pack().unwrap()).unwrap();
-    for number in 0..times {
-        black_box(view.find(black_box(&key(number % FUNCTIONS))).unwrap());
-    }
-}
 
 /// A connection with the bytes that were read from it: packed by one side, opened by the other.
 fn message_to_worker(times: u32) {

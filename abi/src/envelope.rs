@@ -1,7 +1,7 @@
 //! The 16 bytes in front of every archive: magic, version and schema hash.
 //!
 //! rkyv archives are readable only by a program with the same definitions. Whatever crosses a process or a
-//! restart (messages, catalogue, cache index) starts with this header, and what does not match is refused before
+//! restart (messages, catalogue) starts with this header, and what does not match is refused before
 //! a byte of the archive is looked at. The header is 16 bytes so that the archive behind it stays aligned.
 //! Owns no fds.
 

@@ -1,12 +1,11 @@
 //! What engine and worker both know, and nothing else.
 //!
-//! Messages and the channel that carries them, the catalogue, the module-cache index, the board of shared
+//! Messages and the channel that carries them, the catalogue, the board of shared
 //! counters, the reading of a request's head and its routing, the log's records, and every limit by name. No I/O loops, no
 //! wasmtime, no glommio, no tokio: both sides bring their own. Every fd in here is an `OwnedFd` or borrowed.
 
 pub mod authority;
 pub mod board;
-pub mod cache_index;
 pub mod catalogue;
 pub mod channel;
 pub mod choice;

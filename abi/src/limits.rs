@@ -52,8 +52,6 @@ pub const SECRET_BYTES_MAX: usize = 32 * 1024;
 pub const SECRETS_BYTES_MAX: usize = 64 * 1024;
 /// The catalogue's archive.
 pub const CATALOGUE_BYTES_MAX: usize = 512 * 1024 * 1024;
-/// The module-cache index's archive.
-pub const CACHE_INDEX_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// A deployed file.
 pub const ARTEFACT_BYTES_MAX: usize = 256 * 1024 * 1024;

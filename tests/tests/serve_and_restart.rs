@@ -4,6 +4,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use harness::{Connection, Node, disk, process};
 use tempfile::TempDir;
@@ -96,9 +97,23 @@ fn a_spoilt_compiled_module_is_made_anew() {
     restart_with_spoilt_cache(|path| path.extension().is_some_and(|e| e == "cwasm"));
 }
 
+/// What a node has compiled costs nothing when something else is compiled: there is nothing beside it to be written again.
 #[test]
-fn a_spoilt_cache_index_is_made_anew() {
-    restart_with_spoilt_cache(|path| path.file_name().is_some_and(|n| n.to_string_lossy().contains("index")));
+fn a_compilation_writes_its_own_module_and_nothing_else() {
+    let node = Node::with(&["hello"]);
+    let files = || -> Vec<(PathBuf, SystemTime)> {
+        let listed = fs::read_dir(cache(node.data())).unwrap().map(|entry| entry.unwrap());
+        let mut files: Vec<_> =
+            listed.map(|file| (file.path(), file.metadata().unwrap().modified().unwrap())).collect();
+        files.sort();
+        files
+    };
+    let before = files();
+    node.deploy("inspect", "inspect", &[]);
+    let after = files();
+    assert_eq!(after.len(), before.len() + 1, "{after:?}");
+    assert!(before.iter().all(|file| after.contains(file)), "{before:?} {after:?}");
+    node.stop();
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
-use abi::cache_index::CacheIndex;
+use abi::catalogue::Catalogue;
 use abi::envelope::{self, HEADER_BYTES};
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use rkyv::util::AlignedVec;
@@ -56,7 +56,7 @@ impl Origin {
 
 /// The header of this build, which stands in front of everything it packs.
 fn header() -> [u8; HEADER_BYTES] {
-    let packed = envelope::pack(&CacheIndex::default()).expect("an empty index can be packed");
+    let packed = envelope::pack(&Catalogue::default()).expect("an empty catalogue can be packed");
     packed[..HEADER_BYTES].try_into().expect("every archive has a header")
 }
 

@@ -1,4 +1,4 @@
-//! The module cache: compiled modules by key, an index of their digests, and sealed copies for workers.
+//! The module cache: compiled modules by key, and sealed copies for workers.
 //!
 //! The key is a digest of the artefact, of its kind, and of what its code must be compatible with, so another wasmtime or
 //! processor finds nothing and compiles anew. Nothing here is precious: whatever is missing or damaged is compiled again.
@@ -7,22 +7,21 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
-use std::io::{self, Read as _};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use abi::cache_index::{self, CacheIndex, CacheIndexView};
-use abi::limits::{CACHE_INDEX_BYTES_MAX, MODULE_BYTES_MAX};
+use abi::limits::MODULE_BYTES_MAX;
 use abi::message::Digest;
-use rkyv::util::AlignedVec;
 use sha2::{Digest as _, Sha256};
 
 use super::child::{self, CompileError};
 use super::inspect::Kind;
 use super::memory::{Budget, Size};
+use super::modules::Modules;
 use super::queue::{Purpose, Queue, Step};
 use super::sealed::Sealed;
 use crate::store::artefacts::Artefacts;
@@ -77,7 +76,6 @@ enum Source<'a> {
 pub(crate) type Sources = HashMap<Digest, (Digest, Kind)>;
 
 struct State {
-    index: CacheIndexView,
     /// Of modules that may be asked for: to compile them, should that be the first time or their file be damaged.
     sources: Sources,
     /// Those among them that an alias means: a call is reason enough to compile them.
@@ -105,11 +103,10 @@ impl Drop for Held {
 }
 
 pub(crate) struct Cache {
-    folder: PathBuf,
+    modules: Modules,
     artefacts: Arc<Artefacts>,
     compatibility: HashMap<Kind, Vec<u8>>,
     state: Mutex<State>,
-    /// Apart from `state`, which is held while the index is written: who asks for a module must not wait for that.
     sealed: Mutex<Sealed<Arc<OwnedFd>>>,
     queue: Queue,
     budget: Budget,
@@ -117,28 +114,20 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
-    /// Opens the cache of what `artefacts` are compiled to, in `folder`. An index that cannot be read is an empty one.
+    /// Opens the cache of what `artefacts` are compiled to, in `folder`.
     ///
     /// # Errors
     /// [`CacheError`] when the folder cannot be made or wasmtime does not run here.
     pub(crate) fn open(folder: PathBuf, artefacts: Arc<Artefacts>) -> Result<Self, CacheError> {
         let failed = |source| CacheError::Folder { path: folder.clone(), source };
-        files::create_folder(&folder).map_err(failed)?;
-        let index = match read_aligned(&folder.join("index")) {
-            Ok(bytes) => CacheIndexView::new(bytes).unwrap_or_else(|error| {
-                tracing::warn!("the module cache's index is set aside, and functions are compiled again: {error}");
-                empty()
-            }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => empty(),
-            Err(error) => return Err(failed(error)),
-        };
+        let modules = Modules::open(folder.clone()).map_err(failed)?;
         let (sources, named, held) = (HashMap::new(), HashSet::new(), HashMap::new());
-        let state = Mutex::new(State { index, sources, named, held });
+        let state = Mutex::new(State { sources, named, held });
         let compatibility = Kind::ALL.into_iter().map(|kind| Ok((kind, child::compatibility(kind)?)));
         let compatibility = compatibility.collect::<Result<_, CompileError>>()?;
         let (sealed, queue, compilations) = (Mutex::default(), Queue::default(), AtomicU64::new(0));
         let budget = Budget::default();
-        Ok(Self { folder, artefacts, compatibility, state, sealed, queue, budget, compilations })
+        Ok(Self { modules, artefacts, compatibility, state, sealed, queue, budget, compilations })
     }
 
     /// How many times the compiler has run since the node started.
@@ -224,7 +213,7 @@ impl Cache {
     /// Has as many of these modules ready as there is room for. Reads them all: not for a thread that others wait for.
     pub(crate) fn make_ready_while_room(&self, keys: &[Digest]) {
         for key in keys {
-            let bytes = self.state().index.find(key).map_or(0, |entry| entry.module_bytes.to_native());
+            let bytes = self.modules.bytes(key).unwrap_or(0);
             if self.lock_sealed().has_room(bytes) {
                 self.make_ready(key);
             }
@@ -251,7 +240,7 @@ impl Cache {
                 CacheError::Unknown => {}
                 error => {
                     tracing::warn!("a cached module is compiled again: {error}");
-                    let _ = std::fs::remove_file(self.path(&key));
+                    self.modules.remove(&key);
                 }
             }
             let (source, named) = {
@@ -286,19 +275,8 @@ impl Cache {
         self.lock_sealed().retain(|key| kept(key));
         self.queue.retain(kept);
         state.sources.retain(|key, _| kept(key));
-        let mut index = state.index.to_owned();
-        let (kept, gone): (Vec<cache_index::Entry>, Vec<cache_index::Entry>) =
-            index.entries.into_iter().partition(|entry| kept(&entry.key));
-        if gone.is_empty() {
-            return;
-        }
-        index = CacheIndex { entries: kept };
-        if let Err(error) = self.write_index(&mut state, index) {
-            tracing::warn!("{error}");
-        }
-        for entry in gone {
-            let _ = std::fs::remove_file(self.path(&entry.key));
-        }
+        drop(state);
+        self.modules.retain(kept);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -309,15 +287,9 @@ impl Cache {
         self.sealed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn path(&self, key: &Digest) -> PathBuf {
-        self.folder.join(format!("{}.cwasm", files::hex(key)))
-    }
-
     /// A look at name and size; the digest is checked when the module is first used.
     fn has(&self, key: &Digest) -> bool {
-        let state = self.state();
-        let Some(entry) = state.index.find(key) else { return false };
-        std::fs::metadata(self.path(key)).is_ok_and(|meta| meta.len() == entry.module_bytes)
+        self.modules.bytes(key).is_some()
     }
 
     /// Compiles a module unless it is there, once those have who came before.
@@ -370,7 +342,7 @@ impl Cache {
         source: &Path,
         (purpose, tell): (Purpose, &(dyn Fn(Step) + Sync)),
     ) -> Result<(), CacheError> {
-        let path = self.path(key);
+        let path = self.modules.path(key);
         let failed = |what| {
             let path = path.clone();
             move |source| CacheError::Module { what, path, source }
@@ -382,7 +354,7 @@ impl Cache {
         })?;
         // Until the compiler has ended, what it takes is not there for others.
         let share = self.budget.share(size, purpose).await.map_err(CompileError::from)?;
-        let temporary = files::Temporary::new(&self.folder).map_err(failed("written"))?;
+        let temporary = files::Temporary::new(self.modules.folder()).map_err(failed("written"))?;
         tell(Step::Compiling);
         self.compilations.fetch_add(1, Relaxed);
         child::compile(kind, source, temporary.path(), &share.plan).await?;
@@ -391,32 +363,13 @@ impl Cache {
         if module_bytes > MODULE_BYTES_MAX {
             return Err(CacheError::TooLarge { bytes: module_bytes });
         }
-        temporary.become_file(&path).map_err(failed("written"))?;
-        let mut state = self.state();
-        let mut index = state.index.to_owned();
-        index.entries.retain(|entry| entry.key != *key);
-        index.entries.push(cache_index::Entry { key: *key, module_digest, module_bytes });
-        self.write_index(&mut state, index)
+        self.modules.put(key, module_digest, module_bytes, temporary).map_err(failed("written"))
     }
 
-    fn write_index(&self, state: &mut State, mut index: CacheIndex) -> Result<(), CacheError> {
-        let path = self.folder.join("index");
-        let failed = |source| CacheError::Folder { path: path.clone(), source };
-        let bytes = index.pack().map_err(|error| failed(io::Error::other(error)))?;
-        files::write(&path, &bytes).map_err(failed)?;
-        state.index = CacheIndexView::new(bytes).map_err(|error| failed(io::Error::other(error)))?;
-        Ok(())
-    }
-
-    /// Reads a module, checks it against the index, and keeps a sealed copy.
+    /// Reads a module, checks its digest, and keeps a sealed copy.
     fn seal(&self, key: &Digest) -> Result<(), CacheError> {
-        let path = self.path(key);
-        let expected = self.state().index.find(key).map(|entry| entry.module_digest).ok_or(CacheError::Unknown)?;
-        let failed = |source| CacheError::Module { what: "read", path: path.clone(), source };
-        let bytes = std::fs::read(&path).map_err(failed)?;
-        if Digest::from(Sha256::digest(&bytes)) != expected {
-            return Err(failed(io::Error::new(io::ErrorKind::InvalidData, "it is not what was compiled")));
-        }
+        let failed = |source| CacheError::Module { what: "read", path: self.modules.path(key), source };
+        let bytes = self.modules.read(key).map_err(failed)?.ok_or(CacheError::Unknown)?;
         let sealed = Arc::new(abi::sealed::create("module", &bytes)?);
         self.lock_sealed().insert(*key, sealed, bytes.len() as u64);
         if !self.state().sources.contains_key(key) {
@@ -425,20 +378,6 @@ impl Cache {
         }
         Ok(())
     }
-}
-
-fn empty() -> CacheIndexView {
-    // An empty index always packs; should it not, there is no memory left to go on with.
-    let packed = CacheIndex::default().pack().and_then(CacheIndexView::new);
-    packed.unwrap_or_else(|error| panic!("an empty index cannot be made: {error}"))
-}
-
-/// Reads a whole file into memory that an archive can be used in.
-fn read_aligned(path: &Path) -> io::Result<AlignedVec> {
-    let mut bytes = AlignedVec::new();
-    let file = std::fs::File::open(path)?;
-    bytes.extend_from_reader(&mut file.take(CACHE_INDEX_BYTES_MAX as u64))?;
-    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -471,24 +410,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cache = open(folder.path());
         let key = [1; 32];
-        let module_digest = Sha256::digest(b"code").into();
-        std::fs::write(cache.path(&key), b"code").unwrap();
-        let index = CacheIndex { entries: vec![cache_index::Entry { key, module_digest, module_bytes: 4 }] };
-        cache.write_index(&mut cache.state(), index).unwrap();
+        let file = files::Temporary::new(folder.path()).unwrap();
+        std::fs::write(file.path(), b"code").unwrap();
+        cache.modules.put(&key, Sha256::digest(b"code").into(), 4, file).unwrap();
         cache.state().sources.insert(key, ([2; 32], Kind::Http02));
         assert!(cache.sealed(&key).is_none());
         cache.make_ready_while_room(&[key]);
-        std::fs::remove_file(cache.path(&key)).unwrap();
+        std::fs::remove_file(cache.modules.path(&key)).unwrap();
         assert!(cache.sealed(&key).is_some());
         cache.retain(&Sources::new());
         assert!(cache.sealed(&key).is_none());
-    }
-
-    #[test]
-    fn a_damaged_index_is_an_empty_one() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("index"), b"nonsense").unwrap();
-        let cache = open(folder.path());
-        assert!(!cache.has(&[0; 32]));
     }
 }

@@ -9,6 +9,7 @@ pub(crate) mod child;
 pub(crate) mod inspect;
 mod interfaces;
 mod memory;
+mod modules;
 mod preview1;
 mod proposals;
 pub(crate) mod queue;
