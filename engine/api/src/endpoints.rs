@@ -1,0 +1,126 @@
+//! All endpoints of the API, each with its types. The node routes by this list, clients call by it,
+//! and the OpenAPI document is made of it.
+
+use crate::deploys::{DeployOptions, DeployProgress, DeployQuery, DeployedVersion};
+use crate::endpoint::{AnswerBody, AnyObject, Call, Description, Endpoint, Method, RequestBody};
+use crate::functions::{Aliases, Function, InspectedFunction};
+use crate::logs::{Entries, LogsQuery, OneInvocation};
+use crate::removed::{RemoveQuery, RemovedFunction, Restore, RestoredFunction};
+use crate::secrets::ListedSecret;
+use crate::status::Status;
+use crate::top::Sample;
+use crate::versions::{Alias, AliasChange, ListedVersion, Rollback};
+
+/// The path of [`Invoke`] for a function's own root: without anything behind it, or with a slash.
+pub const INVOKE_ROOT_PATHS: [&str; 2] =
+    ["/v1/functions/{name}/invoke", "/v1/functions/{name}/invoke/"];
+
+/// Declares endpoints: `NAME = METHOD PATH (PARAMETERS), QUERY, BODY TYPE => BODY TYPE;`.
+macro_rules! endpoints {
+    ($(
+        #[doc = $summary:literal]
+        $name:ident = $method:ident $path:literal ($($parameter:ident),*), $query:ty,
+            $sent:ident $request:ty => $answered:ident $answer:ty;
+    )*) => {
+        $(
+            #[doc = $summary]
+            #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+            pub struct $name;
+
+            impl $name {
+                /// Returns the endpoint with the parameters of its path filled in.
+                #[must_use]
+                pub fn at($($parameter: &str),*) -> Call<Self> {
+                    Call::new(format!($path))
+                }
+            }
+
+            impl Endpoint for $name {
+                const NAME: &'static str = stringify!($name);
+                const SUMMARY: &'static str = $summary;
+                const METHOD: Method = Method::$method;
+                const PATH: &'static str = $path;
+                type Query = $query;
+                type Request = $request;
+                const REQUEST: RequestBody = RequestBody::$sent;
+                type Answer = $answer;
+                const ANSWER: AnswerBody = AnswerBody::$answered;
+            }
+        )*
+
+        /// All endpoints.
+        pub const ENDPOINTS: &[Description] = &[$(Description::of::<$name>()),*];
+    };
+}
+
+endpoints! {
+    /// Shows the node and its workers.
+    GetStatus = Get "/v1/status" (), (), Nothing () => Json Status;
+    /// Reads the counters that `sockhop top` makes rates from.
+    GetTop = Get "/v1/top" (), (), Nothing () => Json Sample;
+    /// Lists all functions.
+    ListFunctions = Get "/v1/functions" (), (), Nothing () => Json Vec<Function>;
+    /// Shows one function with its versions.
+    GetFunction = Get "/v1/functions/{name}" (name), (), Nothing () => Json InspectedFunction;
+    /// Deploys a version of a function.
+    Deploy = Put "/v1/functions/{name}" (name), DeployQuery,
+        DeployForm DeployOptions => Created DeployedVersion;
+    /// Shows how far a deploy is that was sent with an id of its client's.
+    GetDeploy = Get "/v1/deploys/{id}" (id), (), Nothing () => Json DeployProgress;
+    /// Removes a function. If it can be restored, the answer says until when.
+    RemoveFunction = Delete "/v1/functions/{name}" (name), RemoveQuery,
+        Nothing () => JsonOrNothing Option<RemovedFunction>;
+    /// Restores a removed function.
+    RestoreFunction = Post "/v1/functions/{name}/restore" (name), (),
+        Json Restore => Json RestoredFunction;
+    /// Lists the removed functions that can be restored, the last removal first.
+    ListRemoved = Get "/v1/removed" (), (), Nothing () => Json Vec<RemovedFunction>;
+    /// Lists the versions of a function, the newest first.
+    ListVersions = Get "/v1/functions/{name}/versions" (name), (), Nothing () => Json Vec<ListedVersion>;
+    /// Has a function's bare name mean the version that was active before, or another one.
+    RollBack = Post "/v1/functions/{name}/rollback" (name), (), Json Rollback => Json Alias;
+    /// Lists the aliases of a function, by name.
+    ListAliases = Get "/v1/functions/{name}/aliases" (name), (), Nothing () => Json Aliases;
+    /// Sets an alias.
+    SetAlias = Put "/v1/functions/{name}/aliases/{alias}" (name, alias), (),
+        Json AliasChange => Json Alias;
+    /// Removes an alias. The versions that it names stay.
+    RemoveAlias = Delete "/v1/functions/{name}/aliases/{alias}" (name, alias), (),
+        Nothing () => Nothing ();
+    /// Lists the keys of a function's secrets.
+    ListSecrets = Get "/v1/functions/{name}/secrets" (name), (), Nothing () => Json Vec<ListedSecret>;
+    /// Sets a secret. The body is its value.
+    SetSecret = Put "/v1/functions/{name}/secrets/{key}" (name, key), (), Bytes () => Nothing ();
+    /// Removes a secret.
+    RemoveSecret = Delete "/v1/functions/{name}/secrets/{key}" (name, key), (), Nothing () => Nothing ();
+    /// Calls a function, which may be named as NAME@ALIAS or NAME@VERSION.
+    Invoke = Any "/v1/functions/{name}/invoke/{path}" (name, path), (), Bytes () => OfFunction ();
+    /// Reads what functions have logged, or follows it.
+    GetLogs = Get "/v1/logs" (), LogsQuery, Nothing () => JsonOrEvents Entries;
+    /// Shows one invocation with its log.
+    GetInvocation = Get "/v1/invocations/{id}" (id), (), Nothing () => Json OneInvocation;
+    /// Describes this API as an OpenAPI document.
+    GetOpenApi = Get "/v1/openapi.json" (), (), Nothing () => Json AnyObject;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_filled_in() {
+        let call = SetAlias::at("hello", "staging");
+        assert_eq!(call.path(), "/v1/functions/hello/aliases/staging");
+        let call = RemoveFunction::at("hello").with(&RemoveQuery { for_good: true });
+        assert_eq!(call.path(), "/v1/functions/hello?for-good=true");
+    }
+
+    #[test]
+    fn each_endpoint_is_there_once() {
+        for (at, one) in ENDPOINTS.iter().enumerate() {
+            assert!(one.path.starts_with("/v1/"), "{}", one.path);
+            let again = |other: &&Description| (other.path, other.method) == (one.path, one.method);
+            assert!(!ENDPOINTS[..at].iter().any(|other| again(&other)), "{}", one.path);
+        }
+    }
+}

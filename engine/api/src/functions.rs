@@ -1,0 +1,186 @@
+//! Functions: the answers of `GET /v1/functions` and `GET /v1/functions/NAME`.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::versions::{Alias, ListedVersion};
+
+/// The aliases of a function, by name.
+pub type Aliases = BTreeMap<String, Alias>;
+
+/// A function: the version that stands for it, and its aliases.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Function {
+    /// The version that is active, or else the newest.
+    #[serde(flatten)]
+    pub version: VersionDetails,
+    /// Its aliases; `active` is what the bare name means.
+    #[serde(default)]
+    pub aliases: Aliases,
+}
+
+/// A function with all its versions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct InspectedFunction {
+    /// The same as in the list of functions.
+    #[serde(flatten)]
+    pub function: Function,
+    /// Its versions, the newest first.
+    #[serde(default)]
+    pub versions: Vec<ListedVersion>,
+    /// What became of its instances. Absent if none could have served several requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reuse: Option<Reuse>,
+}
+
+/// A version with all its options.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct VersionDetails {
+    /// The function's name.
+    pub name: String,
+    /// The version's id, a UUID that sorts by time.
+    pub version: String,
+    /// The version's number, as in `v12`.
+    pub number: u32,
+    /// When it was deployed, in milliseconds since 1970.
+    pub created_ms: u64,
+    /// What its code is.
+    pub kind: Kind,
+    /// The SHA-256 of the deployed file, in hexadecimal.
+    pub artefact: String,
+    /// The size of the deployed file.
+    pub artefact_bytes: u64,
+    /// Where it runs.
+    pub isolation: Isolation,
+    /// Whether anybody may name versions and aliases of the function in addresses.
+    pub previews: bool,
+    /// `fresh` if an instance serves one request, `reuse=N` if it serves N.
+    pub instances: String,
+    /// What one invocation and the function may use.
+    pub limits: Limits,
+    /// Environment variables.
+    pub env: BTreeMap<String, String>,
+    /// What the function reads through `wasi:config/store`.
+    pub config: BTreeMap<String, String>,
+    /// Arguments of a command, after its own name.
+    pub args: Vec<String>,
+    /// What a command's stdout is.
+    pub output: Output,
+    /// Where its outgoing requests may go.
+    pub allow_outbound: Vec<String>,
+    /// The path that had to answer 2xx before it became active. Absent if none was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_path: Option<String>,
+}
+
+/// What a function's code is, and so how it is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A component that exports `wasi:http/incoming-handler@0.2`.
+    Http02,
+    /// A component that exports `wasi:http/handler@0.3`.
+    Http03,
+    /// A component that exports `wasi:cli/run@0.2`, or a core module with a preview-1 `_start`.
+    Command,
+}
+
+/// Where a function runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Isolation {
+    /// In any worker, beside other functions.
+    Shared,
+    /// In a worker process of its own.
+    Process,
+}
+
+/// What a command's stdout is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Output {
+    /// The reply's body.
+    Raw,
+    /// Headers, an empty line, and the body (RFC 3875 6).
+    Cgi,
+}
+
+/// What a version may use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Limits {
+    /// Memory of one instance.
+    pub memory_bytes_max: u64,
+    /// Elements of one instance's tables together.
+    pub table_elements_max: u32,
+    /// Core instances in one instance.
+    pub core_instances_max: u32,
+    /// Wall time of one invocation.
+    pub timeout_ms: u32,
+    /// Processor time of one invocation.
+    pub cpu_time_ms: u32,
+    /// The body of one request.
+    pub request_body_bytes_max: u64,
+    /// The status line and headers of one reply.
+    pub reply_head_bytes_max: u32,
+    /// What one invocation may write to stdout and to stderr.
+    pub log_bytes_max: u32,
+    /// Invocations at a time, on all workers together.
+    pub concurrency_max: u32,
+    /// Requests that may wait for one of them to end.
+    pub queue_max: u32,
+    /// How long each may wait.
+    pub queue_timeout_ms: u32,
+    /// Outgoing requests at a time, in each worker.
+    pub outbound_requests_max: u32,
+}
+
+/// What became of instances that have served a request and may serve several.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Reuse {
+    /// Kept for another request.
+    pub kept: u64,
+    /// Not kept: they had grown to near their memory limit.
+    pub memory: u64,
+    /// Not kept: they still held their request.
+    pub request: u64,
+    /// Not kept: the worker keeps as many as it can.
+    pub room: u64,
+    /// Not kept: they had served all that they may.
+    pub served: u64,
+}
+
+impl Kind {
+    /// Returns the kind as JSON has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Http02 => "http02",
+            Self::Http03 => "http03",
+            Self::Command => "command",
+        }
+    }
+}
+
+impl Isolation {
+    /// Returns the isolation as JSON has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Shared => "shared",
+            Self::Process => "process",
+        }
+    }
+}
+
+impl Output {
+    /// Returns the output as JSON has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Cgi => "cgi",
+        }
+    }
+}

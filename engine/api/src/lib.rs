@@ -1,0 +1,24 @@
+//! The control API as types: each request and answer of `/v1`, in a module for each area.
+//!
+//! The node builds these types and the command line reads them, so that a field that is renamed on
+//! one side only does not compile. [`endpoints`] lists which paths there are and which types belong
+//! to each; the node's router, its clients and the OpenAPI document of [`openapi`] are all made
+//! from that list.
+//!
+//! The types say how JSON looks and nothing else: what the node keeps in its store has types of its
+//! own, so that either can change without the other. Owns no fds.
+
+#![forbid(unsafe_code)]
+
+pub mod deploys;
+pub mod endpoint;
+pub mod endpoints;
+pub mod errors;
+pub mod functions;
+pub mod logs;
+pub mod openapi;
+pub mod removed;
+pub mod secrets;
+pub mod status;
+pub mod top;
+pub mod versions;
