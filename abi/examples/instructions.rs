@@ -25,7 +25,7 @@ const REQUEST: &[u8] = b"GET /function-0731/some/path?with=query HTTP/1.1\r\nHos
 
 type Path = (&'static str, fn(u32));
 
-const PATHS: [Path; 7] = [
+const PATHS: [Path; 6] = [
     ("peek-and-route-by-path", |times| peek_and_route(None, times)),
     ("peek-and-route-by-host", |times| peek_and_route(Some("example.com"), times)),
     ("catalogue-look-up", catalogue_look_up),

@@ -11,9 +11,12 @@ use crate::status::Status;
 use crate::top::Sample;
 use crate::versions::{Alias, AliasChange, ListedVersion, Rollback};
 
-/// The path of [`Invoke`] for a function's own root: without anything behind it, or with a slash.
-pub const INVOKE_ROOT_PATHS: [&str; 2] =
-    ["/v1/functions/{name}/invoke", "/v1/functions/{name}/invoke/"];
+/// The paths at which a router serves [`Invoke`]: with anything behind the function, or nothing.
+pub const INVOKE_PATHS: [&str; 3] = [
+    "/v1/functions/{name}/invoke",
+    "/v1/functions/{name}/invoke/",
+    "/v1/functions/{name}/invoke/{*path}",
+];
 
 /// Declares endpoints: `NAME = METHOD PATH (PARAMETERS), QUERY, BODY TYPE => BODY TYPE;`.
 macro_rules! endpoints {

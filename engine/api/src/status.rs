@@ -98,3 +98,17 @@ pub struct WorkerStatus {
     /// The resident memory of its process. Null while that is unknown.
     pub memory_bytes: Option<u64>,
 }
+
+impl WorkerState {
+    /// Returns the state as JSON has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Silent => "silent",
+            Self::Dormant => "dormant",
+            Self::Restarting => "restarting",
+        }
+    }
+}

@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 use super::address::{Address, Attempt, NoNode, Target, existing, socket};
 use super::tls;
-use crate::control::{deploys, token};
+use crate::control::token;
 
 /// What a client of the admin listener has its token in, instead of the node's data folder.
 const TOKEN_VARIABLE: &str = "SOCKHOP_TOKEN";
@@ -258,7 +258,7 @@ impl Node {
         sent: &Arc<AtomicUsize>,
     ) -> anyhow::Result<Value> {
         let content_type = HeaderValue::from_str(&format!("multipart/form-data; boundary={boundary}"))?;
-        let id = (HeaderName::from_static(deploys::ID_HEADER), HeaderValue::from_str(&id.to_string())?);
+        let id = (HeaderName::from_static(api::deploys::ID_HEADER), HeaderValue::from_str(&id.to_string())?);
         self.upload(Method::PUT, path, &[(CONTENT_TYPE, content_type), id], form, sent).await
     }
 }

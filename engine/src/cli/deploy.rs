@@ -17,8 +17,8 @@ use super::show::{number, print_json, text};
 use super::urls::urls;
 use super::{Misused, Target};
 use crate::compile::inspect::inspect;
-use crate::store::inherit::Change;
 use crate::store::options::Options;
+use api::deploys::OptionChange;
 
 /// A page for browsers, and one for everything else.
 const URLS_SHOWN: usize = 2;
@@ -161,7 +161,7 @@ pub(super) async fn print_urls(node: &Node, name: &str) -> anyhow::Result<()> {
 fn differences(deployed: &Value) -> Vec<String> {
     let Some(before) = deployed.get("before").filter(|before| before.is_object()) else { return Vec::new() };
     let changed = deployed.get("changed").cloned().unwrap_or_default();
-    let changed: Vec<Change> = serde_json::from_value(changed).unwrap_or_default();
+    let changed: Vec<OptionChange> = serde_json::from_value(changed).unwrap_or_default();
     let before = number(before, "number");
     let kept = deployed.get("options_kept").and_then(Value::as_bool).unwrap_or_default();
     let heading = match (kept, changed.is_empty()) {
@@ -170,7 +170,7 @@ fn differences(deployed: &Value) -> Vec<String> {
         (false, false) => format!("options that differ from v{before}:"),
         (false, true) => return Vec::new(),
     };
-    let lines = changed.iter().map(|Change { option, from, to }| format!("  {option}: {from} -> {to}"));
+    let lines = changed.iter().map(|OptionChange { option, from, to }| format!("  {option}: {from} -> {to}"));
     std::iter::once(heading).chain(lines).collect()
 }
 

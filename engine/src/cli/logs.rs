@@ -13,9 +13,9 @@ use serde_json::Value;
 
 use super::Show;
 use super::client::Node;
-use crate::control::logs::LIMIT_MAX;
-use crate::logs::entry::{self, Entry};
-use crate::logs::query::{Answer, OneInvocation, Status};
+use crate::logs::entry;
+use crate::logs::query::Status;
+use api::logs::{Entries, Entry, LIMIT_MAX, OneInvocation};
 
 /// How many of the newest entries are shown when nothing says since when.
 const NEWEST: usize = 100;
@@ -74,14 +74,14 @@ async fn one(id: InvocationId, Show { json, target }: &Show) -> anyhow::Result<(
     let found: OneInvocation = serde_json::from_value(found).context(OTHER_BUILD)?;
     notes(&found.notes);
     for line in found.lines {
-        writeln!(out, "{}  {}", line.time, line.said())?;
+        writeln!(out, "{}  {}", line.time, entry::line_text(&line))?;
     }
     match found.record {
-        Some(record) => writeln!(out, "{}  {}  {}", record.time, record.function, record.summary())?,
+        Some(record) => writeln!(out, "{}  {}  {}", record.time, record.function, entry::invocation_text(&record))?,
         None => writeln!(out, "it has no end in the log: it still runs, or its worker died over it")?,
     }
     if let Some(after) = found.after {
-        writeln!(out, "{}  {}  {}", after.time, after.function, after.summary())?;
+        writeln!(out, "{}  {}  {}", after.time, after.function, entry::after_text(&after))?;
     }
     Ok(())
 }
@@ -158,7 +158,7 @@ struct Shown {
 impl Shown {
     /// Shows a page, and says where the next begins.
     fn page(&mut self, answer: Value) -> anyhow::Result<Option<String>> {
-        let answer: Answer = serde_json::from_value(answer).context(OTHER_BUILD)?;
+        let answer: Entries = serde_json::from_value(answer).context(OTHER_BUILD)?;
         notes(&answer.notes);
         let mut out = io::BufWriter::new(io::stdout().lock());
         answer.entries.into_iter().try_for_each(|entry| self.entry(&mut out, entry))?;
@@ -173,9 +173,9 @@ impl Shown {
             return Ok(());
         }
         match entry {
-            Entry::Line(line) => writeln!(out, "{}  {}  {}", line.time, line.invocation, line.said())?,
-            Entry::Invocation(of) => writeln!(out, "{}  {}  {}", of.time, of.invocation, of.summary())?,
-            Entry::After(of) => writeln!(out, "{}  {}  {}", of.time, of.invocation, of.summary())?,
+            Entry::Line(line) => writeln!(out, "{}  {}  {}", line.time, line.invocation, entry::line_text(&line))?,
+            Entry::Invocation(of) => writeln!(out, "{}  {}  {}", of.time, of.invocation, entry::invocation_text(&of))?,
+            Entry::After(of) => writeln!(out, "{}  {}  {}", of.time, of.invocation, entry::after_text(&of))?,
             Entry::Gap { time, records, reason } => {
                 let are = if records == 1 { "record is" } else { "records are" };
                 writeln!(out, "{time}  [{records} {are} missing here: {}]", entry::printable(&reason))?;

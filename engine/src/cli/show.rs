@@ -18,8 +18,9 @@ use super::versions::targets;
 use super::{Show, Target, print_bytes};
 use crate::compile::inspect::Kind;
 use crate::control::names::check_called;
-use crate::control::sync::Away;
+use crate::control::sync::away_text;
 use crate::store::limits::Limits;
+use api::status::StoreAway;
 
 #[derive(Debug, Args)]
 pub(crate) struct Invoke {
@@ -200,8 +201,8 @@ pub(super) async fn status(show: Show) -> anyhow::Result<()> {
         node.get("listeners").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
     let functions = counted(number(node, "functions"), "function");
     say!("node {} on {}: {functions}", number(node, "pid"), listeners.join(" "));
-    if let Some(away) = node.get("store_away").and_then(|away| serde_json::from_value::<Away>(away.clone()).ok()) {
-        say!("{away}");
+    if let Some(away) = node.get("store_away").and_then(|away| serde_json::from_value::<StoreAway>(away.clone()).ok()) {
+        say!("{}", away_text(&away));
     }
     let counters = ["connections_open", "connections_taken", "returns", "requests", "in_flight", "modules", "restarts"];
     let row = |worker: &Value| {

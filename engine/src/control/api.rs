@@ -17,6 +17,7 @@
 //! ...    /v1/functions/NAME/secrets      see [`secrets`]
 //! ANY    /v1/functions/NAME/invoke/PATH?QUERY      NAME may be NAME@ALIAS or NAME@VERSION
 //! GET    /v1/logs?QUERY, /v1/invocations/ID      see `logs`
+//! GET    /v1/openapi.json     what of this is under /v1, as an OpenAPI document
 //! GET    /metrics, /healthz, /readyz
 //! ```
 //! Errors are JSON with `error`. Owns the socket, and removes its file when the node stops.
@@ -27,16 +28,26 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
-use abi::board::REUSES;
+use abi::board;
 use abi::limits::{ARTEFACT_BYTES_MAX, MANIFEST_BYTES_MAX};
 use abi::reference::split;
+use api::deploys::{ARTEFACT_PART, DeployQuery, OPTIONS_PART};
+use api::endpoint::Endpoint;
+use api::endpoints::{
+    Deploy, GetDeploy, GetFunction, GetInvocation, GetLogs, GetOpenApi, GetStatus, GetTop, INVOKE_PATHS, ListFunctions,
+    ListRemoved, ListSecrets, RemoveFunction, RemoveSecret, RestoreFunction, SetSecret,
+};
+use api::errors::ErrorAnswer;
+use api::functions::{InspectedFunction, Reuse};
+use api::removed::{RemoveQuery, Restore};
+use api::status::{NodeStatus, Status, WorkerStatus};
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Multipart, Path, State};
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
-use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get, post, put};
-use axum::{Json, Router, middleware};
+use axum::routing::{any, get};
+use axum::{Json, middleware};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixListener;
 use tokio::sync::mpsc::UnboundedSender;
@@ -46,7 +57,7 @@ use super::Life;
 use super::deploys::{self, Deploys, Underway};
 use super::functions::{Activation, ChangeError, Functions, TrialRequest};
 use super::invoke::{self, InvokeError};
-use super::status::{NodeStatus, Status, WorkerStatus};
+use super::routes::{Answered, QueryOf, Router, Routes as _};
 use super::tcp::{self, Admin};
 use super::versions_api::read;
 use super::{health, logs, names, secrets, top, versions_api};
@@ -110,7 +121,7 @@ impl Control {
         let url = |address: &SocketAddr| format!("http://{address}");
         NodeStatus {
             pid: std::process::id(),
-            version: abi::BUILD_ID,
+            version: abi::BUILD_ID.to_owned(),
             listeners: self.listeners.iter().map(url).collect(),
             admin: self.admin.as_ref().map(url),
             generation: self.functions.generation(),
@@ -142,30 +153,34 @@ impl Control {
 
 /// Serves the API until the process ends.
 pub(crate) async fn serve(listener: UnixListener, admin: Option<Admin>, control: Arc<Control>) {
-    let open = Router::new()
+    let open = axum::Router::new()
         .route("/metrics", get(health::metrics))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .with_state(Arc::clone(&control));
     let named = Router::new()
-        .route("/v1/functions/{name}", get(inspect).put(deploy).delete(remove))
-        .route("/v1/functions/{name}/restore", post(restore))
-        .route("/v1/functions/{name}/secrets", get(secrets::list))
-        .route("/v1/functions/{name}/secrets/{key}", put(secrets::set).delete(secrets::remove))
+        .serve(GetFunction, inspect)
+        .serve(Deploy, deploy)
+        .serve(RemoveFunction, remove)
+        .serve(RestoreFunction, restore)
+        .serve(ListSecrets, secrets::list)
+        .serve(SetSecret, secrets::set)
+        .serve(RemoveSecret, secrets::remove)
         .layer(DefaultBodyLimit::disable())
         .merge(versions_api::routes())
         .layer(middleware::from_fn(names::check));
+    let invoke = |router: Router, path: &&str| router.route(path, any(call));
+    let calls = INVOKE_PATHS.iter().fold(Router::new(), invoke);
     let guarded = Router::new()
-        .route("/v1/status", get(status))
-        .route("/v1/top", get(top::top))
-        .route("/v1/logs", get(logs::logs))
-        .route("/v1/invocations/{id}", get(logs::invocation))
-        .route("/v1/deploys/{id}", get(deploys::progress))
-        .route("/v1/functions", get(list))
-        .route("/v1/removed", get(removed))
-        .route("/v1/functions/{name}/invoke", any(call))
-        .route("/v1/functions/{name}/invoke/", any(call))
-        .route("/v1/functions/{name}/invoke/{*path}", any(call))
+        .serve(GetStatus, status)
+        .serve(GetTop, top::top)
+        .serve(GetLogs, logs::logs)
+        .serve(GetInvocation, logs::invocation)
+        .serve(GetDeploy, deploys::progress)
+        .serve(ListFunctions, list)
+        .serve(ListRemoved, removed)
+        .serve(GetOpenApi, open_api)
+        .merge(calls)
         .layer(DefaultBodyLimit::disable())
         .merge(named);
     let (guarded, life) = (guarded.with_state(Arc::clone(&control)), control.life.clone());
@@ -194,7 +209,8 @@ impl Failed {
 impl IntoResponse for Failed {
     fn into_response(self) -> Response {
         // A terminal's next prompt begins a line.
-        let body = format!("{}\n", serde_json::json!({ "error": self.error }));
+        let error = serde_json::to_string(&ErrorAnswer { error: self.error });
+        let body = format!("{}\n", error.unwrap_or_default());
         let mut response = (self.status, [(CONTENT_TYPE, "application/json")], body).into_response();
         if self.retry {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(abi::problem::RETRY_AFTER_S));
@@ -214,80 +230,81 @@ pub(super) fn bad_request(what: impl std::fmt::Display) -> Failed {
     Failed::new(StatusCode::BAD_REQUEST, what)
 }
 
-async fn status(State(control): State<Arc<Control>>) -> Result<Json<Status>, Failed> {
+async fn status(State(control): State<Arc<Control>>) -> Answered<GetStatus> {
     Ok(Json(Status { node: control.node().await, workers: control.workers().await? }))
 }
 
-async fn list(State(control): State<Arc<Control>>) -> Response {
-    Json(control.functions.list().await).into_response()
+async fn list(State(control): State<Arc<Control>>) -> Answered<ListFunctions> {
+    Ok(Json(control.functions.list().await))
 }
 
-async fn inspect(State(control): State<Arc<Control>>, Path(name): Path<String>) -> Result<Response, Failed> {
-    let mut function = control.functions.inspect(&name).await?;
-    if let (Some(function), Some(reuse)) = (function.as_object_mut(), reuse(&control, &name)) {
-        function.insert("reuse".to_owned(), reuse);
-    }
-    Ok(Json(function).into_response())
+async fn inspect(State(control): State<Arc<Control>>, Path(name): Path<String>) -> Answered<GetFunction> {
+    let function = control.functions.inspect(&name).await?;
+    Ok(Json(InspectedFunction { reuse: reuse(&control, &name), ..function }))
 }
 
 /// What became of a function's instances that have served a request and may serve several; none when there were none.
-fn reuse(control: &Control, name: &str) -> Option<serde_json::Value> {
+fn reuse(control: &Control, name: &str) -> Option<Reuse> {
     let reading = control.shared.metrics.read(&control.shared.snapshot.load().catalogue);
     let function = reading.functions.iter().find(|function| function.name == name)?;
-    let counts = REUSES.into_iter().zip(function.tally.reuses);
-    let counts: serde_json::Map<_, _> =
-        counts.map(|(outcome, count)| (outcome.to_owned(), serde_json::Value::from(count))).collect();
-    (function.tally.reuses.iter().sum::<u64>() > 0).then_some(counts.into())
+    let count = |outcome: board::Reuse| function.tally.reuses[outcome as usize];
+    let reuse = Reuse {
+        kept: count(board::Reuse::Kept),
+        memory: count(board::Reuse::Memory),
+        request: count(board::Reuse::Request),
+        room: count(board::Reuse::Room),
+        served: count(board::Reuse::Served),
+    };
+    (reuse != Reuse::default()).then_some(reuse)
 }
 
-async fn removed(State(control): State<Arc<Control>>) -> Result<Response, Failed> {
-    Ok(Json(control.functions.removed().await?).into_response())
+async fn removed(State(control): State<Arc<Control>>) -> Answered<ListRemoved> {
+    Ok(Json(control.functions.removed().await?))
 }
 
-async fn remove(State(control): State<Arc<Control>>, Path(name): Path<String>, uri: Uri) -> Result<Response, Failed> {
-    let for_good = asks(&uri, "for-good=true");
+async fn open_api() -> Answered<GetOpenApi> {
+    Ok(Json(api::openapi::document(abi::BUILD_ID)))
+}
+
+async fn remove(
+    State(control): State<Arc<Control>>,
+    Path(name): Path<String>,
+    QueryOf(RemoveQuery { for_good }): QueryOf<RemoveFunction>,
+) -> Result<Response, Failed> {
     // A client that leaves now has asked for it all the same: what is begun comes to an end.
     let removing = tokio::spawn(async move { control.functions.remove(&name, for_good).await });
-    Ok(match removing.await.unwrap_or(Err(ChangeError::Stopping))? {
+    let removed: <RemoveFunction as Endpoint>::Answer = removing.await.unwrap_or(Err(ChangeError::Stopping))?;
+    Ok(match removed {
         Some(removed) => Json(removed).into_response(),
         None => StatusCode::NO_CONTENT.into_response(),
     })
-}
-
-/// What is to be restored, if not what was removed last.
-#[derive(Debug, Default, serde::Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Wanted {
-    id: Option<String>,
 }
 
 async fn restore(
     State(control): State<Arc<Control>>,
     Path(name): Path<String>,
     body: axum::body::Bytes,
-) -> Result<Response, Failed> {
-    let wanted: Wanted = read(&body)?;
-    let restoring = tokio::spawn(async move { control.functions.restore(&name, wanted.id.as_deref()).await });
-    let restored = restoring.await.unwrap_or(Err(ChangeError::Stopping))?;
-    Ok(Json(restored).into_response())
+) -> Answered<RestoreFunction> {
+    let Restore { id } = read(&body)?;
+    let restoring = tokio::spawn(async move { control.functions.restore(&name, id.as_deref()).await });
+    Ok(Json(restoring.await.unwrap_or(Err(ChangeError::Stopping))?))
 }
 
-/// Whether a query has this part.
-fn asks(uri: &Uri, what: &str) -> bool {
-    uri.query().unwrap_or_default().split('&').any(|asked| asked == what)
-}
+/// What is answered to a deploy that went well.
+type Deployed = (StatusCode, Json<<Deploy as Endpoint>::Answer>);
 
 async fn deploy(
     State(control): State<Arc<Control>>,
     Path(name): Path<String>,
-    uri: Uri,
+    query: Result<QueryOf<Deploy>, Failed>,
     headers: HeaderMap,
     mut form: Multipart,
-) -> Result<Response, Failed> {
-    let activation = if asks(&uri, "activate=false") { Activation::Keep } else { Activation::Activate };
-    let trial = if asks(&uri, "trial=false") { TrialRequest::Skipped } else { TrialRequest::Made };
+) -> Result<Deployed, Failed> {
     let underway = control.deploys.begin(&headers);
-    let deployed = deploy_form(&control, &name, (activation, trial), &mut form, underway).await;
+    let deployed = match query {
+        Ok(QueryOf(query)) => deploy_form(&control, &name, &query, &mut form, underway).await,
+        Err(failed) => Err(failed),
+    };
     if deployed.is_err() {
         // Read the rest away: closing on a client that is still sending would lose it the reason.
         while let Ok(Some(_)) = form.next_field().await {}
@@ -298,16 +315,19 @@ async fn deploy(
 async fn deploy_form(
     control: &Arc<Control>,
     name: &str,
-    steps: (Activation, TrialRequest),
+    query: &DeployQuery,
     form: &mut Multipart,
     underway: Underway,
-) -> Result<Response, Failed> {
+) -> Result<Deployed, Failed> {
+    let activation = if query.activate { Activation::Activate } else { Activation::Keep };
+    let trial = if query.trial { TrialRequest::Made } else { TrialRequest::Skipped };
+    let steps = (activation, trial);
     // The cheapest refusals first, before anything is written.
     abi::name::check(name).map_err(ChangeError::from)?;
     let mut options = Options::default();
     while let Some(mut field) = form.next_field().await.map_err(bad_request)? {
         match field.name() {
-            Some("options") => {
+            Some(OPTIONS_PART) => {
                 let mut json = Vec::new();
                 while let Some(chunk) = field.chunk().await.map_err(bad_request)? {
                     json.extend_from_slice(&chunk);
@@ -320,7 +340,7 @@ async fn deploy_form(
                 options = serde_json::from_slice(&json).map_err(bad_request)?;
                 options.limits().check().map_err(OptionsError::from).map_err(ChangeError::from)?;
             }
-            Some("artefact") => {
+            Some(ARTEFACT_PART) => {
                 let received = control.functions.receive()?;
                 receive(&mut field, received.path()).await?;
                 // A client that leaves now has asked for it all the same: what is begun comes to an end.
@@ -332,7 +352,7 @@ async fn deploy_form(
                     Err(error @ ChangeError::TrialRequest { .. }) => return Err(with_log(control, error).await),
                     deployed => deployed?,
                 };
-                return Ok((StatusCode::CREATED, Json(deployed.describe())).into_response());
+                return Ok((StatusCode::CREATED, Json(deployed.describe())));
             }
             other => {
                 return Err(bad_request(format_args!("unexpected part {other:?}; expected `options`, `artefact`")));

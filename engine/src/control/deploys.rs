@@ -6,17 +6,17 @@ use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use api::deploys::ID_HEADER;
+use api::endpoints::GetDeploy;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
-use serde_json::Value;
 use uuid::Uuid;
 
 use super::api::{Control, Failed};
 use super::functions::Progress;
+use super::routes::Answered;
 
-/// What a client calls its deploy by, a UUID.
-pub(crate) const ID_HEADER: &str = "sockhop-deploy-id";
 /// So many deploys at a time can be asked about; others are made all the same.
 const DEPLOYS_MAX: usize = 64;
 
@@ -65,10 +65,7 @@ impl Deploys {
 }
 
 /// Answers `GET /v1/deploys/ID`.
-pub(super) async fn progress(
-    State(control): State<Arc<Control>>,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, Failed> {
+pub(super) async fn progress(State(control): State<Arc<Control>>, Path(id): Path<String>) -> Answered<GetDeploy> {
     let found = id.parse().ok().and_then(|id| control.deploys.find(&id));
     let unknown = || Failed::new(StatusCode::NOT_FOUND, "no deploy of this id is under way");
     let progress = found.ok_or_else(unknown)?;
@@ -95,7 +92,7 @@ mod tests {
         let underway = deploys.begin(&with_id(&id.to_string()));
         underway.progress.enter(Phase::Trying);
         let told = deploys.find(&id).unwrap().describe(|_| 0, Instant::now());
-        assert_eq!(told["phase"], "trying");
+        assert_eq!(told.phase, api::deploys::DeployPhase::Trying);
         drop(deploys.begin(&with_id(&id.to_string())));
         assert!(deploys.find(&id).is_some(), "another one with its id takes nothing from it");
         drop(underway);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use api::errors::NotReady;
 use axum::Json;
 use axum::extract::State;
 use axum::http::header::{ACCEPT, CONTENT_TYPE, VARY};
@@ -9,6 +10,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::api::{Control, Failed};
+use super::sync::away_text;
 use crate::core::Pool;
 use crate::metrics::format::Format;
 use crate::metrics::memory;
@@ -27,10 +29,11 @@ pub(super) async fn readyz(State(control): State<Arc<Control>>) -> Response {
         // It serves what it has, whatever its store does.
         None => match control.functions.store().away() {
             None => "ready\n".into_response(),
-            Some(away) => format!("ready; {away}\n").into_response(),
+            Some(away) => format!("ready; {}\n", away_text(&away)).into_response(),
         },
         Some(reason) => {
-            (StatusCode::SERVICE_UNAVAILABLE, Json(serde_json::json!({ "reason": reason }))).into_response()
+            let reason = reason.to_owned();
+            (StatusCode::SERVICE_UNAVAILABLE, Json(NotReady { reason })).into_response()
         }
     }
 }

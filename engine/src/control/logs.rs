@@ -14,42 +14,29 @@ use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use abi::invocation_id::InvocationId;
+use api::endpoint::Endpoint;
+use api::endpoints::{GetInvocation, GetLogs};
+use api::logs::{FROM_EVENT, LIMIT_MAX, LogsQuery, MISSED_EVENT, NOTE_EVENT};
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
-use serde::Deserialize;
 use tokio::sync::oneshot;
 
 use super::api::{Control, Failed, bad_request};
+use super::routes::{Answered, QueryOf};
 use crate::logs::entry;
 use crate::logs::query::follow::{Told, follow};
 use crate::logs::query::{Filter, Order, Page, Times};
 use crate::workers::supervise::Command;
 
-/// Entries in one answer, and without another word.
-pub(crate) const LIMIT_MAX: usize = 10_000;
 /// How long before it is asked for a live stream begins: longer than workers gather what they write.
 const FOLLOW_BEFORE: Duration = Duration::from_secs(1);
 
 /// How long workers get to write what they have logged, before what is there is read without it. A disk may be slow.
 const WRITE_WAIT: Duration = Duration::from_secs(1);
-
-/// What is asked for.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Asked {
-    function: Option<String>,
-    since: Option<String>,
-    until: Option<String>,
-    status: Option<String>,
-    limit: Option<usize>,
-    after: Option<String>,
-    newest: bool,
-    follow: bool,
-}
 
 /// When that was, in microseconds since 1970: a time of day, or so long ago.
 fn moment(text: &str, now: SystemTime) -> Result<u64, String> {
@@ -62,25 +49,25 @@ fn moment(text: &str, now: SystemTime) -> Result<u64, String> {
     Ok(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
 }
 
-impl Asked {
-    fn filter(&self, now: SystemTime) -> Result<Filter, String> {
-        self.function.as_deref().map(abi::name::check).transpose().map_err(|error| error.to_string())?;
-        let moment = |text: &Option<String>| text.as_deref().map(|text| moment(text, now)).transpose();
-        let times =
-            Times { first_us: moment(&self.since)?.unwrap_or(0), last_us: moment(&self.until)?.unwrap_or(u64::MAX) };
-        let status = self.status.as_deref().map(str::parse).transpose()?;
-        Ok(Filter { function: self.function.clone(), status, times })
-    }
+/// Returns which entries a query asks for.
+fn filter(query: &LogsQuery, now: SystemTime) -> Result<Filter, String> {
+    query.function.as_deref().map(abi::name::check).transpose().map_err(|error| error.to_string())?;
+    let moment = |text: &Option<String>| text.as_deref().map(|text| moment(text, now)).transpose();
+    let first_us = moment(&query.since)?.unwrap_or(0);
+    let times = Times { first_us, last_us: moment(&query.until)?.unwrap_or(u64::MAX) };
+    let status = query.status.as_deref().map(str::parse).transpose()?;
+    Ok(Filter { function: query.function.clone(), status, times })
+}
 
-    fn page(&self) -> Result<Page, String> {
-        let limit = self.limit.unwrap_or(LIMIT_MAX);
-        if !(1..=LIMIT_MAX).contains(&limit) {
-            return Err(format!("a limit of {limit} is not possible; expected 1 to {LIMIT_MAX}"));
-        }
-        let order = if self.newest { Order::Newest } else { Order::OldestFirst };
-        let after = self.after.as_deref().map(str::parse).transpose()?;
-        Ok(Page { order, limit, after })
+/// Returns which page of them.
+fn page(query: &LogsQuery) -> Result<Page, String> {
+    let limit = query.limit.unwrap_or(LIMIT_MAX);
+    if !(1..=LIMIT_MAX).contains(&limit) {
+        return Err(format!("a limit of {limit} is not possible; expected 1 to {LIMIT_MAX}"));
     }
+    let order = if query.newest { Order::Newest } else { Order::OldestFirst };
+    let after = query.after.as_deref().map(str::parse).transpose()?;
+    Ok(Page { order, limit, after })
 }
 
 /// Has workers write what they gather for a moment, so that an invocation is found as soon as its reply has arrived.
@@ -92,10 +79,7 @@ pub(super) async fn write(control: &Control) {
     }
 }
 
-pub(super) async fn invocation(
-    State(control): State<Arc<Control>>,
-    Path(id): Path<String>,
-) -> Result<Response, Failed> {
+pub(super) async fn invocation(State(control): State<Arc<Control>>, Path(id): Path<String>) -> Answered<GetInvocation> {
     let id: InvocationId = id.parse().map_err(bad_request)?;
     write(&control).await;
     let found = control.logs.invocation(id).await;
@@ -108,20 +92,24 @@ pub(super) async fn invocation(
         );
         return Err(Failed::new(StatusCode::NOT_FOUND, error));
     }
-    Ok(Json(found).into_response())
+    Ok(Json(found))
 }
 
-pub(super) async fn logs(State(control): State<Arc<Control>>, Query(asked): Query<Asked>) -> Result<Response, Failed> {
+pub(super) async fn logs(
+    State(control): State<Arc<Control>>,
+    QueryOf(query): QueryOf<GetLogs>,
+) -> Result<Response, Failed> {
     let now = SystemTime::now();
-    let filter = asked.filter(now).map_err(bad_request)?;
-    if asked.follow {
+    let filter = filter(&query, now).map_err(bad_request)?;
+    if query.follow {
         return live(&control, filter, now);
     }
-    let page = asked.page().map_err(bad_request)?;
+    let page = page(&query).map_err(bad_request)?;
     if page.after.is_none() {
         write(&control).await;
     }
-    Ok(Json(control.logs.entries(filter, page).await).into_response())
+    let entries: <GetLogs as Endpoint>::Answer = control.logs.entries(filter, page).await;
+    Ok(Json(entries).into_response())
 }
 
 /// What comes from now on.
@@ -134,7 +122,7 @@ fn live(control: &Control, filter: Filter, now: SystemTime) -> Result<Response, 
     let first_us = u64::try_from(from.as_micros()).unwrap_or(u64::MAX);
     let filter = Filter { times: Times { first_us, last_us: u64::MAX }, ..filter };
     let mut told = follow(Arc::clone(&control.logs), filter);
-    let mut first = Some(Event::default().event("from").data(entry::time(first_us)));
+    let mut first = Some(Event::default().event(FROM_EVENT).data(entry::time(first_us)));
     let events = stream::poll_fn(move |cx| {
         let _ = &place;
         if let Some(first) = first.take() {
@@ -149,8 +137,8 @@ fn event(told: Told) -> Event {
     match told {
         // What is told has no values that JSON has not.
         Told::Entry(entry) => Event::default().json_data(entry).unwrap_or_default(),
-        Told::Missed(entries) => Event::default().event("missed").data(entries.to_string()),
-        Told::Note(note) => Event::default().event("note").data(entry::printable(&note)),
+        Told::Missed(entries) => Event::default().event(MISSED_EVENT).data(entries.to_string()),
+        Told::Note(note) => Event::default().event(NOTE_EVENT).data(entry::printable(&note)),
     }
 }
 
@@ -171,13 +159,17 @@ mod tests {
 
     #[test]
     fn what_is_asked_wrongly_is_said() {
-        let asked = |asked: Asked| asked.filter(SystemTime::now()).map(drop).and(asked.page().map(drop));
-        assert_eq!(asked(Asked::default()), Ok(()));
+        let asked = |query: LogsQuery| filter(&query, SystemTime::now()).map(drop).and(page(&query).map(drop));
+        assert_eq!(asked(LogsQuery::default()), Ok(()));
         let text = |text: &str| Some(text.to_owned());
-        assert!(asked(Asked { function: text("No Name"), ..Asked::default() }).is_err());
-        assert!(asked(Asked { status: text("bad"), ..Asked::default() }).is_err_and(|error| error.contains("5xx")));
-        assert!(asked(Asked { limit: Some(0), ..Asked::default() }).is_err());
-        assert!(asked(Asked { limit: Some(LIMIT_MAX + 1), ..Asked::default() }).is_err());
-        assert!(asked(Asked { after: text("x"), ..Asked::default() }).is_err_and(|error| error.contains("`next`")));
+        assert!(asked(LogsQuery { function: text("No Name"), ..LogsQuery::default() }).is_err());
+        assert!(
+            asked(LogsQuery { status: text("bad"), ..LogsQuery::default() }).is_err_and(|error| error.contains("5xx"))
+        );
+        assert!(asked(LogsQuery { limit: Some(0), ..LogsQuery::default() }).is_err());
+        assert!(asked(LogsQuery { limit: Some(LIMIT_MAX + 1), ..LogsQuery::default() }).is_err());
+        assert!(
+            asked(LogsQuery { after: text("x"), ..LogsQuery::default() }).is_err_and(|error| error.contains("`next`"))
+        );
     }
 }

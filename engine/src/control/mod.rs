@@ -4,9 +4,13 @@
 //! supervisor. [`api`] is the wire, [`tcp`] the way in from elsewhere and [`token`] its key, [`functions`] what is deployed and how
 //! that changes, [`deploys`] how far that is, [`sync`] how a node keeps up with what others deploy, [`mod@versions`] versions and aliases with their
 //! [wire](versions_api), [`catalogue`] what workers are told of all functions, [`secrets`] the wire of secrets, [`slots`] functions'
-//! places on the board, [`invoke`] a call through the front door, [`status`] what is told of workers, [`health`] what probes and
+//! places on the board, [`invoke`] a call through the front door, [`health`] what probes and
 //! Prometheus ask, [`top`] what `sockhop top` does, [`logs`] what `sockhop logs` does, [`names`] what a path may name.
+//!
+//! What is sent and answered has its types in the crate `api`; [`answers`] makes them of what is stored, and [`routes`] has
+//! handlers answer at the paths that are listed there.
 
+mod answers;
 pub(crate) mod api;
 mod catalogue;
 pub(crate) mod deploys;
@@ -15,9 +19,9 @@ mod health;
 mod invoke;
 pub(crate) mod logs;
 pub(crate) mod names;
+mod routes;
 mod secrets;
 mod slots;
-pub(crate) mod status;
 pub(crate) mod sync;
 pub(crate) mod tcp;
 pub(crate) mod token;

@@ -9,6 +9,7 @@
 use std::sync::Arc;
 
 use abi::limits::SECRET_BYTES_MAX;
+use api::endpoints::ListSecrets;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -18,12 +19,10 @@ use zeroize::Zeroizing;
 
 use super::api::{Control, Failed, bad_request};
 use super::functions::ChangeError;
-use crate::secrets::{Listed, RuleError, SecretError};
+use super::routes::Answered;
+use crate::secrets::{RuleError, SecretError};
 
-pub(super) async fn list(
-    State(control): State<Arc<Control>>,
-    Path(name): Path<String>,
-) -> Result<Json<Vec<Listed>>, Failed> {
+pub(super) async fn list(State(control): State<Arc<Control>>, Path(name): Path<String>) -> Answered<ListSecrets> {
     Ok(Json(control.functions.secrets(&name)?))
 }
 

@@ -6,12 +6,11 @@
 //! pure; [`keep_up`] does it. While the store is away the node serves what it has; [`StoreState`] tells for how long that
 //! has been so. Owns no fds.
 
-use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use abi::limits::SYNC_LOOK_INTERVAL;
-use serde::{Deserialize, Serialize};
+use api::status::StoreAway;
 
 use super::functions::{ChangeError, Functions};
 use crate::store::error::StoreError;
@@ -47,24 +46,13 @@ impl Watch {
 #[derive(Debug)]
 pub(crate) struct StoreState {
     name: String,
-    away: Mutex<Option<Away>>,
+    away: Mutex<Option<StoreAway>>,
 }
 
-/// A store that is not there, or does not let itself be read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Away {
-    pub(crate) store: String,
-    /// In seconds since 1970.
-    pub(crate) since_s: u64,
-    pub(crate) reason: String,
-}
-
-/// `the store s3://bucket is away since 2026-01-02T03:04:05Z: ...`.
-impl fmt::Display for Away {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let since = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(self.since_s));
-        write!(f, "the store {} is away since {since}: {}", self.store, self.reason)
-    }
+/// Returns `the store s3://bucket is away since 2026-01-02T03:04:05Z: ...`.
+pub(crate) fn away_text(away: &StoreAway) -> String {
+    let since = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(away.since_s));
+    format!("the store {} is away since {since}: {}", away.store, away.reason)
 }
 
 impl StoreState {
@@ -78,7 +66,7 @@ impl StoreState {
     }
 
     /// What is told of a store that is not there.
-    pub(crate) fn away(&self) -> Option<Away> {
+    pub(crate) fn away(&self) -> Option<StoreAway> {
         self.away.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -90,7 +78,7 @@ impl StoreState {
                 tracing::error!("{reason}; the node goes on with what it has");
                 let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 let (store, reason) = (self.name.clone(), reason.to_owned());
-                *away = Some(Away { store, since_s: since.as_secs(), reason });
+                *away = Some(StoreAway { store, since_s: since.as_secs(), reason });
             }
         }
     }

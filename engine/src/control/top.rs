@@ -2,70 +2,18 @@
 
 use std::sync::Arc;
 
-use abi::board::{FunctionTally, LATENCY_BOUNDS_US, now_us};
-use abi::outcome::CLASSES;
+use abi::board::{FunctionTally, now_us};
+use api::endpoints::GetTop;
+use api::top::{FunctionSample, NodeSample, Sample, WorkerSample};
 use axum::Json;
 use axum::extract::State;
-use serde::{Deserialize, Serialize};
 
-use super::api::{Control, Failed};
-use super::status::WorkerState;
+use super::api::Control;
+use super::routes::Answered;
 use crate::metrics::memory;
 
-/// Everything at one moment.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(crate) struct Sample {
-    /// By the node's monotonic clock.
-    pub(crate) at_us: u64,
-    pub(crate) node: NodeSample,
-    pub(crate) workers: Vec<WorkerSample>,
-    /// Those that were called.
-    pub(crate) functions: Vec<FunctionSample>,
-}
-
-/// The node as a whole.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(crate) struct NodeSample {
-    pub(crate) pid: u32,
-    pub(crate) functions: usize,
-    pub(crate) draining: bool,
-    /// When it started, in seconds since 1970.
-    pub(crate) started_s: u64,
-    /// Connections accepted so far.
-    pub(crate) accepted: u64,
-    pub(crate) memory_bytes: u64,
-}
-
-/// One worker.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct WorkerSample {
-    pub(crate) index: usize,
-    pub(crate) pid: Option<u32>,
-    pub(crate) core: usize,
-    pub(crate) pool: String,
-    pub(crate) state: WorkerState,
-    pub(crate) restarts: u32,
-    pub(crate) connections: u64,
-    pub(crate) in_flight: u64,
-    /// Begun so far, by all processes that were in its place.
-    pub(crate) requests: u64,
-    pub(crate) memory_bytes: u64,
-}
-
-/// One function.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(crate) struct FunctionSample {
-    pub(crate) name: String,
-    pub(crate) in_flight: u64,
-    pub(crate) queued: u64,
-    /// Invocations so far, by how they ended.
-    pub(crate) outcomes: [u64; CLASSES.len()],
-    /// And by how long they took.
-    pub(crate) latency: [u64; LATENCY_BOUNDS_US.len()],
-}
-
 /// Takes a sample.
-pub(super) async fn top(State(control): State<Arc<Control>>) -> Result<Json<Sample>, Failed> {
+pub(super) async fn top(State(control): State<Arc<Control>>) -> Answered<GetTop> {
     let (node, workers) = (control.node().await, control.workers().await?);
     let reading = control.shared.metrics.read(&control.shared.snapshot.load().catalogue);
     let workers = workers.into_iter().map(|status| WorkerSample {

@@ -1,14 +1,14 @@
 //! Versions and aliases of what is deployed: which there are, what aliases mean, the way back, and what goes in time. Owns no fds.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use abi::choice::ACTIVE;
 use abi::limits::ALIASES_PER_FUNCTION_MAX;
 use abi::reference::{Reference, check_alias};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use api::functions::{Aliases, InspectedFunction};
+use api::versions::{AliasChange, ListedVersion, TargetChange};
 
+use super::answers;
 use super::catalogue::runs_here;
 use super::functions::{ChangeError, Functions};
 use crate::compile::queue::Purpose;
@@ -17,58 +17,46 @@ use crate::store::contents::{Function, VersionError};
 use crate::store::files;
 use crate::store::manifest::Manifest;
 
-/// What is said of an alias. What is not said stays as it is.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Said {
-    targets: Option<Vec<SaidTarget>>,
-    env: Option<BTreeMap<String, String>>,
-    config: Option<BTreeMap<String, String>>,
-}
-
-/// A version as a person names it.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SaidTarget {
-    version: String,
-    #[serde(default = "one")]
-    weight: u32,
-}
-
-fn one() -> u32 {
-    1
-}
-
-impl Said {
-    /// The alias as it is to be.
-    fn of(self, name: &str, alias: &str, function: &Function) -> Result<Alias, ChangeError> {
-        let before = function.alias(alias);
-        let targets = self.targets.map(|targets| {
-            let target = |said: SaidTarget| {
-                let version = function.find(name, &said.version)?.version.clone();
-                Ok(Target { version, weight: said.weight })
-            };
-            targets.into_iter().map(target).collect::<Result<Vec<_>, VersionError>>()
-        });
-        let said = match (before, targets.transpose()?) {
-            (Some(before), Some(targets)) => before.pointed_at(targets),
-            (Some(before), None) => before.pointed_at(before.targets.clone()),
-            (None, Some(targets)) => Alias { targets, ..Alias::of(name, alias, "") },
-            (None, None) => return Err(ChangeError::NewAlias { name: name.to_owned(), alias: alias.to_owned() }),
+/// Returns the alias of `function` as it is to be.
+fn changed(function: &Function, (name, alias): (&str, &str), change: AliasChange) -> Result<Alias, ChangeError> {
+    let before = function.alias(alias);
+    let targets = change.targets.map(|targets| {
+        let target = |wanted: TargetChange| {
+            let version = function.find(name, &wanted.version)?.version.clone();
+            Ok(Target { version, weight: wanted.weight })
         };
-        Ok(Alias { env: self.env.unwrap_or(said.env), config: self.config.unwrap_or(said.config), ..said })
-    }
+        targets.into_iter().map(target).collect::<Result<Vec<_>, VersionError>>()
+    });
+    let kept = match (before, targets.transpose()?) {
+        (Some(before), Some(targets)) => before.pointed_at(targets),
+        (Some(before), None) => before.pointed_at(before.targets.clone()),
+        (None, Some(targets)) => Alias { targets, ..Alias::of(name, alias, "") },
+        (None, None) => {
+            return Err(ChangeError::NewAlias { name: name.to_owned(), alias: alias.to_owned() });
+        }
+    };
+    let env = change.env.unwrap_or(kept.env);
+    Ok(Alias { env, config: change.config.unwrap_or(kept.config), ..kept })
 }
 
 impl Functions {
-    /// Has an alias of the function `name` mean what is said, once all that it names has been instantiated here.
-    pub(super) async fn set_alias(&self, name: &str, alias: &str, said: Said) -> Result<Value, ChangeError> {
+    /// Changes an alias of the function `name`, once all that it names has been instantiated here.
+    pub(super) async fn set_alias(
+        &self,
+        name: &str,
+        alias: &str,
+        change: AliasChange,
+    ) -> Result<api::versions::Alias, ChangeError> {
         check_alias(alias)?;
-        self.change_alias(name, |function| said.clone().of(name, alias, function)).await
+        self.change_alias(name, |function| changed(function, (name, alias), change.clone())).await
     }
 
     /// Has the bare name mean what it meant before, or a version that is said.
-    pub(super) async fn roll_back(&self, name: &str, version: Option<&str>) -> Result<Value, ChangeError> {
+    pub(super) async fn roll_back(
+        &self,
+        name: &str,
+        version: Option<&str>,
+    ) -> Result<api::versions::Alias, ChangeError> {
         let make = |function: &Function| match (function.active(), version) {
             (Some(active), Some(version)) => {
                 let id = function.find(name, version)?.version.clone();
@@ -93,7 +81,7 @@ impl Functions {
         &self,
         name: &str,
         make: impl Fn(&Function) -> Result<Alias, ChangeError>,
-    ) -> Result<Value, ChangeError> {
+    ) -> Result<api::versions::Alias, ChangeError> {
         // Others do not wait while it is compiled, should it have to be.
         let contents = self.contents_for(name).await?;
         let function = contents.get(name).cloned().ok_or_else(|| ChangeError::Unknown(name.to_owned()))?;
@@ -119,11 +107,11 @@ impl Functions {
         let served = self.served_with(name, &changed).await;
         self.check_limits(name, &served)?;
         self.repository.put_alias(&alias, &versions).await?;
-        let told = told_alias(&changed, &alias);
+        let answer = answers::alias(&changed, &alias);
         contents.insert(name.to_owned(), Arc::new(changed));
         *self.contents.lock().await = contents;
         self.publish(served).await?;
-        Ok(told)
+        Ok(answer)
     }
 
     /// Removes an alias; the versions that it named stay.
@@ -174,32 +162,30 @@ impl Functions {
         self.publish(served).await
     }
 
-    /// Every function, as its foremost version, with its aliases.
-    pub(super) async fn list(&self) -> Vec<Value> {
-        self.served.lock().await.values().filter_map(|function| told(function)).collect()
+    /// Returns every function, as its foremost version, with its aliases.
+    pub(super) async fn list(&self) -> Vec<api::functions::Function> {
+        self.served.lock().await.values().filter_map(|function| answers::function(function)).collect()
     }
 
-    /// One function: the same, and its versions.
-    pub(super) async fn inspect(&self, name: &str) -> Result<Value, ChangeError> {
+    /// Returns one function: the same, and its versions.
+    pub(super) async fn inspect(&self, name: &str) -> Result<InspectedFunction, ChangeError> {
         let served = self.served.lock().await;
-        let function = served.get(name).ok_or_else(|| ChangeError::Unknown(name.to_owned()))?;
-        let mut told = told(function).ok_or_else(|| ChangeError::Unknown(name.to_owned()))?;
-        if let Some(fields) = told.as_object_mut() {
-            fields.insert("versions".to_owned(), told_versions(function));
-        }
-        Ok(told)
+        let inspected = served.get(name).and_then(|function| answers::inspected(function));
+        inspected.ok_or_else(|| ChangeError::Unknown(name.to_owned()))
     }
 
-    /// The versions of a function, the newest first.
-    pub(super) async fn versions(&self, name: &str) -> Result<Value, ChangeError> {
+    /// Returns the versions of a function, the newest first.
+    pub(super) async fn versions(&self, name: &str) -> Result<Vec<ListedVersion>, ChangeError> {
         let served = self.served.lock().await;
-        served.get(name).map(|function| told_versions(function)).ok_or_else(|| ChangeError::Unknown(name.to_owned()))
+        let versions = served.get(name).map(|function| answers::versions(function));
+        versions.ok_or_else(|| ChangeError::Unknown(name.to_owned()))
     }
 
-    /// The aliases of a function, by name.
-    pub(super) async fn aliases(&self, name: &str) -> Result<Value, ChangeError> {
+    /// Returns the aliases of a function, by name.
+    pub(super) async fn aliases(&self, name: &str) -> Result<Aliases, ChangeError> {
         let served = self.served.lock().await;
-        served.get(name).map(|function| told_aliases(function)).ok_or_else(|| ChangeError::Unknown(name.to_owned()))
+        let aliases = served.get(name).map(|function| answers::aliases(function));
+        aliases.ok_or_else(|| ChangeError::Unknown(name.to_owned()))
     }
 
     /// Whether `reference` means something of the function `name`. A version that no alias means is compiled.
@@ -228,13 +214,6 @@ impl Functions {
     }
 }
 
-/// A function as its foremost version, with its aliases; none when it has no version.
-pub(super) fn told(function: &Function) -> Option<Value> {
-    let mut told = serde_json::to_value(function.foremost()?.as_ref()).ok()?;
-    told.as_object_mut()?.insert("aliases".to_owned(), told_aliases(function));
-    Some(told)
-}
-
 /// `v3 active, of 3 versions`: what there is of a function, in a few words.
 pub(super) fn summed_up(function: &Function) -> String {
     let foremost = function.foremost().map_or(0, |version| version.number);
@@ -243,50 +222,4 @@ pub(super) fn summed_up(function: &Function) -> String {
         1 => format!("v{foremost}, {active}"),
         several => format!("v{foremost}, {active}, of {several} versions"),
     }
-}
-
-fn told_versions(function: &Function) -> Value {
-    let told = |version: &Arc<Manifest>| {
-        let named = function.aliases().filter_map(|alias| {
-            let target = alias.targets.iter().find(|target| target.version == version.version)?;
-            let total: u32 = alias.targets.iter().map(|target| target.weight).sum();
-            Some(json!({ "alias": alias.alias, "weight": target.weight, "of": total }))
-        });
-        json!({
-            "number": version.number,
-            "version": version.version,
-            "created_ms": version.created_ms,
-            "kind": version.kind,
-            "artefact": version.artefact,
-            "artefact_bytes": version.artefact_bytes,
-            "aliases": named.collect::<Vec<_>>(),
-        })
-    };
-    function.versions().rev().map(told).collect()
-}
-
-fn told_aliases(function: &Function) -> Value {
-    function
-        .aliases()
-        .map(|alias| (alias.alias.clone(), told_alias(function, alias)))
-        .collect::<serde_json::Map<_, _>>()
-        .into()
-}
-
-fn told_alias(function: &Function, alias: &Alias) -> Value {
-    let targets = |targets: &[Target]| -> Value {
-        let told = |target: &Target| {
-            let number = function.version(&target.version).map(|version| version.number);
-            json!({ "version": target.version, "number": number, "weight": target.weight })
-        };
-        targets.iter().map(told).collect()
-    };
-    json!({
-        "alias": alias.alias,
-        "targets": targets(&alias.targets),
-        "env": alias.env,
-        "config": alias.config,
-        "previous": targets(&alias.previous),
-        "changed_ms": alias.changed_ms,
-    })
 }

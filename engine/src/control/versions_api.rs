@@ -10,31 +10,25 @@
 
 use std::sync::Arc;
 
+use api::endpoints::{ListAliases, ListVersions, RemoveAlias, RollBack, SetAlias};
+use api::versions::{AliasChange, Rollback};
+use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::routing::{get, post, put};
-use axum::{Json, Router};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 use super::api::{Control, Failed, bad_request};
-use super::versions::Said;
+use super::routes::{Answered, Router, Routes as _};
 
 /// The paths, with what answers them.
-pub(super) fn routes() -> Router<Arc<Control>> {
+pub(super) fn routes() -> Router {
     Router::new()
-        .route("/v1/functions/{name}/versions", get(versions))
-        .route("/v1/functions/{name}/rollback", post(roll_back))
-        .route("/v1/functions/{name}/aliases", get(aliases))
-        .route("/v1/functions/{name}/aliases/{alias}", put(set_alias).delete(remove_alias))
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Back {
-    version: Option<String>,
+        .serve(ListVersions, versions)
+        .serve(RollBack, roll_back)
+        .serve(ListAliases, aliases)
+        .serve(SetAlias, set_alias)
+        .serve(RemoveAlias, remove_alias)
 }
 
 /// What a body says; without one, nothing.
@@ -45,20 +39,16 @@ pub(super) fn read<T: DeserializeOwned + Default>(body: &Bytes) -> Result<T, Fai
     serde_json::from_slice(body).map_err(bad_request)
 }
 
-async fn versions(State(control): State<Arc<Control>>, Path(name): Path<String>) -> Result<Json<Value>, Failed> {
+async fn versions(State(control): State<Arc<Control>>, Path(name): Path<String>) -> Answered<ListVersions> {
     Ok(Json(control.functions.versions(&name).await?))
 }
 
-async fn aliases(State(control): State<Arc<Control>>, Path(name): Path<String>) -> Result<Json<Value>, Failed> {
+async fn aliases(State(control): State<Arc<Control>>, Path(name): Path<String>) -> Answered<ListAliases> {
     Ok(Json(control.functions.aliases(&name).await?))
 }
 
-async fn roll_back(
-    State(control): State<Arc<Control>>,
-    Path(name): Path<String>,
-    body: Bytes,
-) -> Result<Json<Value>, Failed> {
-    let Back { version } = read(&body)?;
+async fn roll_back(State(control): State<Arc<Control>>, Path(name): Path<String>, body: Bytes) -> Answered<RollBack> {
+    let Rollback { version } = read(&body)?;
     Ok(Json(control.functions.roll_back(&name, version.as_deref()).await?))
 }
 
@@ -66,9 +56,9 @@ async fn set_alias(
     State(control): State<Arc<Control>>,
     Path((name, alias)): Path<(String, String)>,
     body: Bytes,
-) -> Result<Json<Value>, Failed> {
-    let said: Said = read(&body)?;
-    Ok(Json(control.functions.set_alias(&name, &alias, said).await?))
+) -> Answered<SetAlias> {
+    let change: AliasChange = read(&body)?;
+    Ok(Json(control.functions.set_alias(&name, &alias, change).await?))
 }
 
 async fn remove_alias(

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use abi::spool::{Record, Stream};
-use serde::{Deserialize, Serialize};
+use api::logs::{After, Entry, Invocation, Line};
 use uuid::Uuid;
 
 /// Where a record is in the order of all of them: by time, and those of one moment by where they are.
@@ -36,90 +36,6 @@ impl std::str::FromStr for Key {
     }
 }
 
-/// A record as it is told.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase")]
-pub(crate) enum Entry {
-    Line(Line),
-    Invocation(Box<Invocation>),
-    After(After),
-    /// Records are missing here.
-    Gap {
-        time: String,
-        records: u64,
-        reason: String,
-    },
-}
-
-/// A line of an invocation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Line {
-    pub(crate) time: String,
-    pub(crate) function: String,
-    pub(crate) invocation: String,
-    /// `stdout`, `stderr`, or `node` for what the node says of it.
-    pub(crate) stream: String,
-    pub(crate) text: String,
-}
-
-/// What a guest did after its reply had left.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct After {
-    /// When it ended.
-    pub(crate) time: String,
-    pub(crate) function: String,
-    pub(crate) invocation: String,
-    /// `ok`, or why it failed.
-    pub(crate) outcome: String,
-    pub(crate) after_us: u64,
-    /// Of the whole invocation.
-    pub(crate) cpu_us: u64,
-    pub(crate) memory_bytes: u64,
-}
-
-/// An invocation whose reply has left.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Invocation {
-    /// When it had left.
-    pub(crate) time: String,
-    pub(crate) function: String,
-    pub(crate) version: String,
-    /// The version's; none in what an earlier build wrote, as with all that may be missing here.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) number: Option<u32>,
-    /// None when it was called by its version.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) alias: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) method: Option<String>,
-    /// As its client had it, without the query.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) path: Option<String>,
-    pub(crate) invocation: String,
-    /// None when there was no reply.
-    pub(crate) status: Option<u16>,
-    /// `ok`, `cut`, `client-gone`, or why it failed.
-    pub(crate) outcome: String,
-    pub(crate) started: String,
-    pub(crate) duration_us: u64,
-    pub(crate) cpu_us: u64,
-    pub(crate) memory_bytes: u64,
-    pub(crate) received_bytes: u64,
-    pub(crate) sent_bytes: u64,
-    /// When its connection was accepted, for the first on it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) accepted: Option<String>,
-    /// When the worker received that.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) received: Option<String>,
-    pub(crate) queue_us: u64,
-    pub(crate) instantiate_us: u64,
-    pub(crate) run_us: u64,
-    /// Its guest had not ended: an entry of the kind `after` follows when it has.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(crate) goes_on: bool,
-}
-
 /// A time of day as it is told.
 pub(crate) fn time(time_us: u64) -> String {
     // 9999 is the last year of the form.
@@ -131,67 +47,62 @@ fn some(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-impl From<&Record<'_>> for Entry {
-    fn from(record: &Record<'_>) -> Self {
-        match record {
-            Record::Line(line) => Self::Line(Line {
-                time: time(line.time_us),
-                function: line.function.to_owned(),
-                invocation: line.id.to_string(),
-                stream: line.stream.name().to_owned(),
-                text: String::from_utf8_lossy(line.text).into_owned(),
-            }),
-            Record::Invocation(of) => Self::Invocation(Box::new(Invocation {
-                time: time(of.ended_us()),
-                function: of.function.to_owned(),
-                version: of.version.to_owned(),
-                number: (of.number > 0).then_some(of.number),
-                alias: some(of.alias),
-                method: some(of.request.method),
-                path: some(&[of.request.prefix, of.request.path].concat()),
-                invocation: of.id.to_string(),
-                status: (of.status > 0).then_some(of.status),
-                outcome: of.outcome.to_string(),
-                started: time(of.started_us),
-                duration_us: of.duration_us,
-                cpu_us: of.cpu_us,
-                memory_bytes: of.memory_bytes,
-                received_bytes: of.received_bytes,
-                sent_bytes: of.sent_bytes,
-                accepted: of.arrival.map(|arrival| time(arrival.accepted_us)),
-                received: of.arrival.map(|arrival| time(arrival.received_us)),
-                queue_us: of.queue_us,
-                instantiate_us: of.instantiate_us,
-                run_us: of.run_us,
-                goes_on: of.goes_on,
-            })),
-            Record::After(after) => Self::After(After {
-                time: time(after.time_us),
-                function: after.function.to_owned(),
-                invocation: after.id.to_string(),
-                outcome: after.outcome.to_string(),
-                after_us: after.after_us,
-                cpu_us: after.cpu_us,
-                memory_bytes: after.memory_bytes,
-            }),
-            Record::Gap(gap) => {
-                Self::Gap { time: time(gap.time_us), records: gap.records, reason: gap.reason.to_owned() }
-            }
-        }
+/// Returns a record as the control API answers it.
+pub(crate) fn of(record: &Record<'_>) -> Entry {
+    match record {
+        Record::Line(line) => Entry::Line(Line {
+            time: time(line.time_us),
+            function: line.function.to_owned(),
+            invocation: line.id.to_string(),
+            stream: line.stream.name().to_owned(),
+            text: String::from_utf8_lossy(line.text).into_owned(),
+        }),
+        Record::Invocation(of) => Entry::Invocation(Box::new(Invocation {
+            time: time(of.ended_us()),
+            function: of.function.to_owned(),
+            version: of.version.to_owned(),
+            number: (of.number > 0).then_some(of.number),
+            alias: some(of.alias),
+            method: some(of.request.method),
+            path: some(&[of.request.prefix, of.request.path].concat()),
+            invocation: of.id.to_string(),
+            status: (of.status > 0).then_some(of.status),
+            outcome: of.outcome.to_string(),
+            started: time(of.started_us),
+            duration_us: of.duration_us,
+            cpu_us: of.cpu_us,
+            memory_bytes: of.memory_bytes,
+            received_bytes: of.received_bytes,
+            sent_bytes: of.sent_bytes,
+            accepted: of.arrival.map(|arrival| time(arrival.accepted_us)),
+            received: of.arrival.map(|arrival| time(arrival.received_us)),
+            queue_us: of.queue_us,
+            instantiate_us: of.instantiate_us,
+            run_us: of.run_us,
+            goes_on: of.goes_on,
+        })),
+        Record::After(after) => Entry::After(After {
+            time: time(after.time_us),
+            function: after.function.to_owned(),
+            invocation: after.id.to_string(),
+            outcome: after.outcome.to_string(),
+            after_us: after.after_us,
+            cpu_us: after.cpu_us,
+            memory_bytes: after.memory_bytes,
+        }),
+        Record::Gap(gap) => Entry::Gap { time: time(gap.time_us), records: gap.records, reason: gap.reason.to_owned() },
     }
 }
 
-impl Entry {
-    /// What it takes in memory, about.
-    pub(crate) fn bytes(&self) -> usize {
-        const OTHERS: usize = 400;
-        let more = match self {
-            Self::Line(line) => line.text.len() + line.function.len(),
-            Self::Invocation(invocation) => invocation.path.as_ref().map_or(0, String::len),
-            Self::After(_) | Self::Gap { .. } => 0,
-        };
-        OTHERS + more
-    }
+/// Returns what an entry takes in memory, about.
+pub(crate) fn bytes(entry: &Entry) -> usize {
+    const OTHERS: usize = 400;
+    let more = match entry {
+        Entry::Line(line) => line.text.len() + line.function.len(),
+        Entry::Invocation(invocation) => invocation.path.as_ref().map_or(0, String::len),
+        Entry::After(_) | Entry::Gap { .. } => 0,
+    };
+    OTHERS + more
 }
 
 /// What a guest wrote must not move the cursor of whoever reads it, nor forge a second line.
@@ -199,12 +110,10 @@ pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\t' { c.escape_default().to_string() } else { c.into() }).collect()
 }
 
-impl Line {
-    /// For a person: the stream and what was said.
-    pub(crate) fn said(&self) -> String {
-        let stream = if self.stream == Stream::Node.name() { "node" } else { &self.stream };
-        format!("{stream:<6}  {}", printable(&self.text))
-    }
+/// Returns a line for a person: its stream and its text.
+pub(crate) fn line_text(line: &Line) -> String {
+    let stream = if line.stream == Stream::Node.name() { "node" } else { &line.stream };
+    format!("{stream:<6}  {}", printable(&line.text))
 }
 
 fn size(bytes: u64) -> String {
@@ -215,40 +124,37 @@ fn took(micros: u64) -> String {
     humantime::format_duration(Duration::from_micros(micros)).to_string()
 }
 
-impl After {
-    /// For a person, in one line.
-    pub(crate) fn summary(&self) -> String {
-        let (outcome, after) = (printable(&self.outcome), took(self.after_us));
-        format!("{outcome} {after} after its reply, cpu {}, memory {}", took(self.cpu_us), size(self.memory_bytes))
-    }
+/// Returns what a guest did after its reply, for a person, in one line.
+pub(crate) fn after_text(after: &After) -> String {
+    let (outcome, later) = (printable(&after.outcome), took(after.after_us));
+    let (cpu, memory) = (took(after.cpu_us), size(after.memory_bytes));
+    format!("{outcome} {later} after its reply, cpu {cpu}, memory {memory}")
 }
 
-impl Invocation {
-    /// For a person: how it went, in one line.
-    pub(crate) fn summary(&self) -> String {
-        let asked = match (&self.method, &self.path) {
-            (Some(method), Some(path)) => format!("  {} {}  ", printable(method), printable(path)),
-            _ => " ".to_owned(),
-        };
-        let number = self.number.map_or_else(String::new, |number| format!("v{number} "));
-        let alias = self.alias.as_ref().map_or_else(String::new, |alias| format!(", alias {}", printable(alias)));
-        let goes_on = if self.goes_on { ", its guest goes on" } else { "" };
-        let status = self.status.map_or_else(|| "no reply".to_owned(), |status| status.to_string());
-        format!(
-            "{status} {} in {}{asked}(queued {}, instance {}, ran {}), cpu {}, memory {}, received {}, sent {}, \
-             version {number}{}{alias}{goes_on}",
-            printable(&self.outcome),
-            took(self.duration_us),
-            took(self.queue_us),
-            took(self.instantiate_us),
-            took(self.run_us),
-            took(self.cpu_us),
-            size(self.memory_bytes),
-            size(self.received_bytes),
-            size(self.sent_bytes),
-            printable(&self.version),
-        )
-    }
+/// Returns how an invocation went, for a person, in one line.
+pub(crate) fn invocation_text(of: &Invocation) -> String {
+    let asked = match (&of.method, &of.path) {
+        (Some(method), Some(path)) => format!("  {} {}  ", printable(method), printable(path)),
+        _ => " ".to_owned(),
+    };
+    let number = of.number.map_or_else(String::new, |number| format!("v{number} "));
+    let alias = of.alias.as_ref().map_or_else(String::new, |alias| format!(", alias {}", printable(alias)));
+    let goes_on = if of.goes_on { ", its guest goes on" } else { "" };
+    let status = of.status.map_or_else(|| "no reply".to_owned(), |status| status.to_string());
+    format!(
+        "{status} {} in {}{asked}(queued {}, instance {}, ran {}), cpu {}, memory {}, received {}, sent {}, \
+         version {number}{}{alias}{goes_on}",
+        printable(&of.outcome),
+        took(of.duration_us),
+        took(of.queue_us),
+        took(of.instantiate_us),
+        took(of.run_us),
+        took(of.cpu_us),
+        size(of.memory_bytes),
+        size(of.received_bytes),
+        size(of.sent_bytes),
+        printable(&of.version),
+    )
 }
 
 #[cfg(test)]
@@ -275,12 +181,12 @@ mod tests {
         let id = InvocationId::new();
         let text = b"\x1b[2Jx\rstderr\tz\xff";
         let line = spool::Line { id, time_us: 1_795_337_940_000_001, stream: Stream::Stdout, function: "f", text };
-        let entry = Entry::from(&Record::Line(line));
+        let entry = of(&Record::Line(line));
         let json = serde_json::to_value(&entry).unwrap();
         assert_eq!((&json["kind"], &json["time"]), (&"line".into(), &"2026-11-22T08:59:00.000001Z".into()));
         assert_eq!(json["invocation"], id.to_string());
         assert_eq!(serde_json::from_value::<Entry>(json).unwrap(), entry);
         let Entry::Line(line) = entry else { panic!("it is a line") };
-        assert_eq!(line.said(), "stdout  \\u{1b}[2Jx\\rstderr\tz\u{fffd}");
+        assert_eq!(line_text(&line), "stdout  \\u{1b}[2Jx\\rstderr\tz\u{fffd}");
     }
 }

@@ -8,11 +8,11 @@ use std::sync::atomic::Ordering::SeqCst;
 use abi::invocation_id::InvocationId;
 use abi::outcome::Outcome;
 use abi::spool::{Invocation, Line, Record, Request, Stream};
+use api::logs::{Entries, Entry};
 
-use super::entry::Entry;
 use super::index::Times;
 use super::query::follow::{Told, follow};
-use super::query::{Answer, Filter, Order, Page};
+use super::query::{Filter, Order, Page};
 use super::*;
 use crate::store::error::StoreError;
 use crate::store::objects::directory::Directory;
@@ -148,7 +148,7 @@ async fn all(logs: &Logs, filter: &Filter, limit: usize) -> Vec<Entry> {
     let (mut entries, mut after) = (Vec::new(), None);
     loop {
         let page = Page { order: Order::OldestFirst, limit, after };
-        let Answer { entries: more, next, notes } = logs.entries(filter.clone(), page).await;
+        let Entries { entries: more, next, notes } = logs.entries(filter.clone(), page).await;
         assert_eq!(notes, Vec::<String>::new());
         entries.extend(more);
         match next {

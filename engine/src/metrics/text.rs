@@ -8,13 +8,13 @@ use std::fmt::Error;
 
 use abi::board::{Durations, HOP_BOUNDS_US, LATENCY_BOUNDS_US, ORIGINS, REFUSED_STATUSES, REUSES, Reason, add_counts};
 use abi::outcome::CLASSES;
+use api::status::{NodeStatus, WorkerState, WorkerStatus};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::reading::{FunctionReading, Reading, WorkerTally};
-use crate::control::status::{NodeStatus, WorkerState, WorkerStatus};
 use crate::logs::LogsReading;
 use crate::traces::TracesReading;
 
@@ -67,7 +67,7 @@ fn worker(row: usize) -> Label {
 impl Exposition {
     fn node(&self, families: &mut Families<'_>) -> Result<(), Error> {
         let node = &self.node;
-        let info = [("version", node.version)];
+        let info = [("version", node.version.as_str())];
         families.family("build", "The build that runs", None, MetricType::Info)?.encode_info(&info)?;
         families.gauge_alone("start_time", "When the node started, since 1970", Some(Unit::Seconds), node.started_s)?;
         let away = u64::from(node.store_away.is_some());
@@ -305,7 +305,7 @@ mod tests {
     fn exposition(name: &str) -> Exposition {
         let node = NodeStatus {
             pid: 7,
-            version: "0.1",
+            version: "0.1".to_owned(),
             listeners: Vec::new(),
             admin: None,
             generation: 1,

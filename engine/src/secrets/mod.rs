@@ -18,6 +18,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use api::secrets::ListedSecret;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -67,17 +68,6 @@ pub(crate) enum SecretError {
     Encrypt { key: String, source: std::io::Error },
     #[error(transparent)]
     Pass(#[from] abi::secrets::SecretsError),
-}
-
-/// What is told of a secret: never its value.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Listed {
-    pub(crate) key: String,
-    /// When it was set, in milliseconds since 1970; none when its object is unreadable.
-    pub(crate) set_ms: Option<u64>,
-    /// Why the function cannot have it, if it cannot.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) error: Option<String>,
 }
 
 /// A secret as it was read from the store.
@@ -373,7 +363,7 @@ impl Secrets {
     }
 
     /// What a function has, by key.
-    pub(crate) fn list(&self, function: &str) -> Vec<Listed> {
+    pub(crate) fn list(&self, function: &str) -> Vec<ListedSecret> {
         let known = self.read();
         let owner = known.owner(function);
         let told = |(key, held): (&String, &Held)| {
@@ -381,7 +371,7 @@ impl Secrets {
                 Ok(sealed) => self.open(function, Place { owner, key }, sealed).err().map(|error| error.to_string()),
                 Err(reason) => Some(reason.clone()),
             };
-            Listed { key: key.clone(), set_ms: held.sealed.as_ref().ok().map(|sealed| sealed.set_ms), error }
+            ListedSecret { key: key.clone(), set_ms: held.sealed.as_ref().ok().map(|sealed| sealed.set_ms), error }
         };
         known.of(function).into_iter().flatten().map(told).collect()
     }

@@ -2,22 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use api::deploys::OptionChange;
 use bytesize::ByteSize;
-use serde::{Deserialize, Serialize};
 
 use super::limits::Limits;
 use super::manifest::Manifest;
 use super::options::{Options, OptionsError, Time};
 use crate::compile::inspect::Kind;
-
-/// An option that a version has otherwise than the version before it, as people read it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Change {
-    /// As its flag is called, or `env.NAME`.
-    pub(crate) option: String,
-    pub(crate) from: String,
-    pub(crate) to: String,
-}
 
 impl Options {
     /// The options that `version` was made with, as far as a file of the kind `kind` can have them. What is the default is
@@ -113,7 +104,7 @@ pub(crate) fn unsettable(text: &str) -> Result<String, String> {
 }
 
 /// What `version` has otherwise than `before`. Values of variables may be sensitive and are not among it.
-pub(crate) fn changes(before: &Manifest, version: &Manifest) -> Vec<Change> {
+pub(crate) fn changes(before: &Manifest, version: &Manifest) -> Vec<OptionChange> {
     let rows = |of: &Manifest| -> Vec<(String, String)> {
         let list = |list: &[String]| if list.is_empty() { "none".to_owned() } else { list.join(" ") };
         let path = of.health_path.clone().unwrap_or_else(|| "none".to_owned());
@@ -134,14 +125,15 @@ pub(crate) fn changes(before: &Manifest, version: &Manifest) -> Vec<Change> {
         others.into_iter().chain(limits).map(|(option, text)| (option.to_owned(), text)).collect()
     };
     let changed = rows(before).into_iter().zip(rows(version)).filter(|(from, to)| from != to);
-    let mut changes: Vec<Change> = changed.map(|((option, from), (_, to))| Change { option, from, to }).collect();
+    let mut changes: Vec<OptionChange> =
+        changed.map(|((option, from), (_, to))| OptionChange { option, from, to }).collect();
     for (kind, from, to) in [("env", &before.env, &version.env), ("config", &before.config, &version.config)] {
         let names: BTreeSet<&String> = from.keys().chain(to.keys()).collect();
         let state = |value: Option<&String>| if value.is_some() { "set" } else { "not set" }.to_owned();
         changes.extend(names.into_iter().filter(|name| from.get(*name) != to.get(*name)).map(|name| {
             let (was, is) = (from.get(name), to.get(name));
             let is = if was.is_some() && is.is_some() { "set to another value".to_owned() } else { state(is) };
-            Change { option: format!("{kind}.{name}"), from: state(was), to: is }
+            OptionChange { option: format!("{kind}.{name}"), from: state(was), to: is }
         }));
     }
     changes
@@ -234,7 +226,7 @@ mod tests {
         );
         let lines: Vec<String> = changes(&before, &now)
             .into_iter()
-            .map(|Change { option, from, to }| format!("{option}: {from} -> {to}"))
+            .map(|OptionChange { option, from, to }| format!("{option}: {from} -> {to}"))
             .collect();
         let expected = [
             "kind: http02 -> http03",

@@ -7,8 +7,8 @@ use std::time::Duration;
 use abi::board::LATENCY_BOUNDS_US;
 use abi::outcome::ReplyEnd;
 
-use crate::control::status::WorkerState;
-use crate::control::top::{FunctionSample, Sample};
+use api::status::WorkerState;
+use api::top::{FunctionSample, Sample};
 
 /// What functions are sorted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +110,7 @@ impl Figures {
         });
         let functions: Vec<_> = functions.collect();
         let workers = now.workers.iter().map(|worker| {
-            let same = |old: &&crate::control::top::WorkerSample| old.index == worker.index && old.pool == worker.pool;
+            let same = |old: &&api::top::WorkerSample| old.index == worker.index && old.pool == worker.pool;
             let old = before.and_then(|before| before.workers.iter().find(same)).map_or(0, |old| old.requests);
             WorkerFigures {
                 pid: worker.pid,
@@ -223,7 +223,7 @@ fn quantile(counts: &[u64; LATENCY_BOUNDS_US.len()], percent: u64) -> Option<Dur
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::top::{NodeSample, WorkerSample};
+    use api::top::{NodeSample, WorkerSample};
     use proptest::prelude::*;
 
     fn function(name: &str, ok: u64, failed: u64) -> FunctionSample {

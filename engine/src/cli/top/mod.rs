@@ -18,7 +18,7 @@ use self::screen::{Choice, Column, FUNCTION_COLUMNS, WORKER_COLUMNS};
 use super::Target;
 use super::client::Node;
 use super::show::table;
-use crate::control::top::Sample;
+use api::top::Sample;
 
 /// Between two samples.
 const INTERVAL: Duration = Duration::from_secs(1);

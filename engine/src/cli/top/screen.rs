@@ -12,7 +12,7 @@ use ratatui::widgets::{Paragraph, Row, Table};
 
 use super::super::show::counted;
 use super::figures::{Figures, FunctionFigures, Sort, WorkerFigures};
-use crate::control::status::WorkerState;
+use api::status::WorkerState;
 
 /// What the user has chosen, and what went wrong.
 #[derive(Debug, Clone)]

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use abi::message::Digest;
-use serde_json::{Value, json};
+use api::deploys::{DeployedVersion, VersionBefore};
 
 use super::Progress;
 use crate::compile::inspect::{InspectError, Kind, Wanted, inspect};
+use crate::control::answers;
 use crate::store::files::Temporary;
 use crate::store::inherit::changes;
 use crate::store::manifest::Manifest;
@@ -32,18 +33,15 @@ pub(crate) struct Deployed {
 }
 
 impl Deployed {
-    /// The version's manifest, with `before`, `options_kept`, and `changed`, a list of options that differ.
-    pub(crate) fn describe(&self) -> Value {
-        let mut described = serde_json::to_value(self.version.as_ref()).unwrap_or_default();
-        let before = self.before.as_ref();
-        let changed = before.map(|before| changes(before, &self.version)).unwrap_or_default();
-        if let Some(fields) = described.as_object_mut() {
-            let before = before.map(|before| json!({ "version": before.version, "number": before.number }));
-            fields.insert("before".to_owned(), before.into());
-            fields.insert("options_kept".to_owned(), self.options_kept.into());
-            fields.insert("changed".to_owned(), json!(changed));
+    /// Returns what is answered to whoever has deployed it.
+    pub(crate) fn describe(&self) -> DeployedVersion {
+        let before = self.before.as_deref();
+        DeployedVersion {
+            version: answers::version(&self.version),
+            before: before.map(|before| VersionBefore { version: before.version.clone(), number: before.number }),
+            options_kept: self.options_kept,
+            changed: before.map(|before| changes(before, &self.version)).unwrap_or_default(),
         }
-        described
     }
 }
 

@@ -21,6 +21,7 @@ use abi::limits::{ALIASES_PER_FUNCTION_MAX, FUNCTIONS_MAX, VERSIONS_PER_FUNCTION
 use abi::message::Digest;
 use abi::name::NameError;
 use abi::reference::AliasNameError;
+use api::secrets::ListedSecret;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 
@@ -32,7 +33,7 @@ use crate::compile::cache::{Cache, CacheError, Sources};
 use crate::compile::child::CompileError;
 use crate::compile::inspect::InspectError;
 use crate::core::fleet::PublishError;
-use crate::secrets::{Listed, RuleError, SecretError, Secrets};
+use crate::secrets::{RuleError, SecretError, Secrets};
 use crate::store::alias::AliasError;
 use crate::store::contents::{Contents, Function, VersionError};
 use crate::store::error::StoreError;
@@ -504,7 +505,7 @@ impl Functions {
     }
 
     /// The keys of a function's secrets.
-    pub(crate) fn secrets(&self, name: &str) -> Result<Vec<Listed>, ChangeError> {
+    pub(crate) fn secrets(&self, name: &str) -> Result<Vec<ListedSecret>, ChangeError> {
         abi::name::check(name)?;
         Ok(self.secrets.list(name))
     }

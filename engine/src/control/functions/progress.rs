@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use serde_json::{Value, json};
+use api::deploys::{DeployPhase, DeployProgress};
 
 use crate::compile::queue::Step;
 
@@ -52,21 +52,18 @@ impl Progress {
     }
 
     /// As it is told; `ahead` says how many are before a number in the line for a compiler.
-    pub(in crate::control) fn describe(&self, ahead: impl Fn(u64) -> usize, now: Instant) -> Value {
+    pub(in crate::control) fn describe(&self, ahead: impl Fn(u64) -> usize, now: Instant) -> DeployProgress {
         let (phase, since) = *self.lock();
-        let mut described = match phase {
-            Phase::Receiving => json!({ "phase": "receiving" }),
-            Phase::WaitingForCompiler { number } => {
-                json!({ "phase": "waiting-for-compiler", "ahead": ahead(number) })
-            }
-            Phase::Compiling => json!({ "phase": "compiling" }),
-            Phase::WaitingForTrial => json!({ "phase": "waiting-for-trial" }),
-            Phase::Trying => json!({ "phase": "trying" }),
-            Phase::Storing => json!({ "phase": "storing" }),
-            Phase::Publishing { workers } => json!({ "phase": "publishing", "workers": workers }),
+        let phase = match phase {
+            Phase::Receiving => DeployPhase::Receiving,
+            Phase::WaitingForCompiler { number } => DeployPhase::WaitingForCompiler { ahead: ahead(number) as u64 },
+            Phase::Compiling => DeployPhase::Compiling,
+            Phase::WaitingForTrial => DeployPhase::WaitingForTrial,
+            Phase::Trying => DeployPhase::Trying,
+            Phase::Storing => DeployPhase::Storing,
+            Phase::Publishing { workers } => DeployPhase::Publishing { workers: workers as u64 },
         };
-        described["seconds"] = now.saturating_duration_since(since).as_secs_f64().into();
-        described
+        DeployProgress { phase, seconds: now.saturating_duration_since(since).as_secs_f64() }
     }
 
     fn lock(&self) -> MutexGuard<'_, (Phase, Instant)> {
@@ -84,11 +81,11 @@ mod tests {
     fn a_phase_is_told_with_its_age_and_with_how_many_are_before() {
         let progress = Progress::default();
         let told = || progress.describe(|number| usize::from(number == 7) * 2, Instant::now() + Duration::from_secs(5));
-        assert_eq!(told()["phase"], "receiving");
+        assert_eq!(told().phase, DeployPhase::Receiving);
         progress.enter(Step::Waiting { number: 7 }.into());
-        assert_eq!((&told()["phase"], &told()["ahead"]), (&json!("waiting-for-compiler"), &json!(2)));
-        assert!(told()["seconds"].as_f64().is_some_and(|seconds| (5.0..6.0).contains(&seconds)));
+        assert_eq!(told().phase, DeployPhase::WaitingForCompiler { ahead: 2 });
+        assert!((5.0..6.0).contains(&told().seconds));
         progress.enter(Phase::Publishing { workers: 3 });
-        assert_eq!((&told()["phase"], &told()["workers"]), (&json!("publishing"), &json!(3)));
+        assert_eq!(told().phase, DeployPhase::Publishing { workers: 3 });
     }
 }

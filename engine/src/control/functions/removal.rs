@@ -6,10 +6,11 @@
 use std::sync::Arc;
 
 use abi::choice::ACTIVE;
-use serde_json::{Value, json};
+use api::removed::{RemovedFunction, RestoredFunction};
 
 use super::{ChangeError, Functions};
-use crate::control::versions::{summed_up, told};
+use crate::control::answers;
+use crate::control::versions::summed_up;
 use crate::store::contents::Function;
 use crate::store::error::StoreError;
 use crate::store::removed::{KEPT_FOR, Removed};
@@ -18,7 +19,7 @@ impl Functions {
     /// Removes a function, and returns when no worker serves it any more. It can be restored for a
     /// day, unless it goes `for_good`: then nothing is kept, of earlier removals neither. Returns
     /// what is told of it if it can be restored.
-    pub(crate) async fn remove(&self, name: &str, for_good: bool) -> Result<Option<Value>, ChangeError> {
+    pub(crate) async fn remove(&self, name: &str, for_good: bool) -> Result<Option<RemovedFunction>, ChangeError> {
         let _one_at_a_time = self.turn_to_change().await?;
         let mut contents = self.contents_for(name).await?;
         let mut changed = self.served.lock().await.clone();
@@ -67,7 +68,7 @@ impl Functions {
 
     /// Restores the function `name` as it was when it was removed last, or by the removal `id`, and
     /// returns when every worker serves it.
-    pub(crate) async fn restore(&self, name: &str, id: Option<&str>) -> Result<Value, ChangeError> {
+    pub(crate) async fn restore(&self, name: &str, id: Option<&str>) -> Result<RestoredFunction, ChangeError> {
         // Others do not wait while it is compiled, should it have to be.
         let removed = self.to_restore(name, id).await?;
         self.compile_active(&removed.function).await?;
@@ -91,15 +92,14 @@ impl Functions {
         *self.contents.lock().await = contents;
         self.publish(self.served_with(name, function).await).await?;
         tracing::info!("function {name:?} is restored, with its versions ({})", function.versions().count());
-        let mut told = told(function).unwrap_or_default();
-        if let Some(fields) = told.as_object_mut() {
-            fields.insert("secrets".to_owned(), removed.secrets.sealed.keys().cloned().collect());
-        }
-        Ok(told)
+        // A removal without a version is never kept.
+        let nothing = || ChangeError::NothingRemoved(name.to_owned());
+        let function = answers::function(function).ok_or_else(nothing)?;
+        Ok(RestoredFunction { function, secrets: removed.secrets.sealed.keys().cloned().collect() })
     }
 
     /// Every function that was removed and can be restored, the last one first.
-    pub(crate) async fn removed(&self) -> Result<Vec<Value>, ChangeError> {
+    pub(crate) async fn removed(&self) -> Result<Vec<RemovedFunction>, ChangeError> {
         let contents = self.contents.lock().await.clone();
         let mut shown: Vec<Removed> = Vec::new();
         for removed in self.repository.removed(None).await? {
@@ -160,15 +160,15 @@ fn is_restored(removed: &Removed, function: &Function) -> bool {
 }
 
 /// What is told of a removal.
-fn described(removed: &Removed) -> Value {
+fn described(removed: &Removed) -> RemovedFunction {
     let kept_ms = u64::try_from(KEPT_FOR.as_millis()).unwrap_or(u64::MAX);
-    json!({
-        "name": removed.name,
-        "id": removed.id,
-        "version": summed_up(&removed.function),
-        "versions": removed.function.versions().count(),
-        "secrets": removed.secrets.sealed.keys().collect::<Vec<_>>(),
-        "removed_ms": removed.removed_ms,
-        "restorable_until_ms": removed.removed_ms.saturating_add(kept_ms),
-    })
+    RemovedFunction {
+        name: removed.name.clone(),
+        id: removed.id.clone(),
+        version: summed_up(&removed.function),
+        versions: removed.function.versions().count(),
+        secrets: removed.secrets.sealed.keys().cloned().collect(),
+        removed_ms: removed.removed_ms,
+        restorable_until_ms: removed.removed_ms.saturating_add(kept_ms),
+    }
 }

@@ -10,13 +10,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::logs::Entry;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use uuid::Uuid;
 
 use super::select::Filter;
 use crate::logs::Logs;
-use crate::logs::entry::{Entry, Key};
+use crate::logs::entry::{self, Key};
 use crate::logs::reader::{End, Reader};
 
 /// How often segments are looked at.
@@ -151,7 +152,7 @@ impl Tail {
             match record.filter(|record| filter.takes(record)) {
                 Some(_) if found.len() >= WAITING_MAX => *beyond += 1,
                 Some(record) => {
-                    found.push((Key { time_us: record.time_us(), segment: id, at: self.at }, Entry::from(&record)));
+                    found.push((Key { time_us: record.time_us(), segment: id, at: self.at }, entry::of(&record)));
                 }
                 None => {}
             }

@@ -14,13 +14,13 @@ use std::collections::HashSet;
 
 use abi::invocation_id::InvocationId;
 use abi::spool::Record;
-use serde::{Deserialize, Serialize};
+use api::logs::{Entries, Entry, OneInvocation};
 use uuid::Uuid;
 
 use self::select::Selection;
 pub(crate) use self::select::{Filter, Order, Page, Status};
 use super::Logs;
-use super::entry::{Entry, Key, Line};
+use super::entry::{self, Key};
 pub(crate) use super::index::Times;
 use super::name::{self, SegmentName};
 use super::spool::Segment;
@@ -31,29 +31,6 @@ const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// looked for at first, and when nothing was found there.
 const HOURS_BEFORE: [u64; 2] = [1, 24];
 const HOUR_MS: u64 = 60 * 60 * 1000;
-
-/// A part of the log.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Answer {
-    pub(crate) entries: Vec<Entry>,
-    /// Where the next page begins; none when this is the last.
-    pub(crate) next: Option<String>,
-    /// What could not be read.
-    pub(crate) notes: Vec<String>,
-}
-
-/// All there is of one invocation.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct OneInvocation {
-    pub(crate) id: String,
-    /// None while it runs, or when its worker died over it.
-    pub(crate) record: Option<super::entry::Invocation>,
-    /// What it did after its reply; none when it did nothing, or is not done.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) after: Option<super::entry::After>,
-    pub(crate) lines: Vec<Line>,
-    pub(crate) notes: Vec<String>,
-}
 
 /// Where a segment is.
 #[derive(Debug, Clone)]
@@ -145,7 +122,7 @@ impl Logs {
     }
 
     /// A page of what the filter takes.
-    pub(crate) async fn entries(&self, filter: Filter, page: Page) -> Answer {
+    pub(crate) async fn entries(&self, filter: Filter, page: Page) -> Entries {
         let within = page.within(filter.times);
         let wanted = Wanted::Entries(Filter { times: within, ..filter });
         let (mut look_up, mut local) = LookUp::begin(self, wanted, page).await;
@@ -173,7 +150,7 @@ impl Logs {
         look_up.through(local).await;
         let (selection, notes) = look_up.end().await;
         let (entries, next) = selection.into_entries();
-        Answer { entries, next: next.map(|key| key.to_string()), notes }
+        Entries { entries, next: next.map(|key| key.to_string()), notes }
     }
 }
 
@@ -263,6 +240,6 @@ impl<'a> LookUp<'a> {
 fn offer(selection: &mut Selection, wanted: &Wanted, record: &Record<'_>, segment: Uuid, at: u64) {
     let key = Key { time_us: record.time_us(), segment, at };
     if wanted.takes(record) && selection.wants(key) {
-        selection.add(key, Entry::from(record));
+        selection.add(key, entry::of(record));
     }
 }

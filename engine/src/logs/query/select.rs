@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use abi::spool::Record;
+use api::logs::Entry;
 
-use crate::logs::entry::{Entry, Key};
+use crate::logs::entry::{self, Key};
 use crate::logs::index::Times;
 
 /// Which records are wanted.
@@ -167,17 +168,17 @@ impl Selection {
     }
 
     pub(crate) fn add(&mut self, key: Key, entry: Entry) {
-        self.bytes += entry.bytes();
+        self.bytes += entry::bytes(&entry);
         if let Some(known) = self.entries.insert(key, entry) {
             // The same record, found twice.
-            self.bytes -= known.bytes();
+            self.bytes -= entry::bytes(&known);
         }
         while self.entries.len() > self.page.limit || (self.bytes > self.bytes_max && self.entries.len() > 1) {
             let gone = match self.page.order {
                 Order::OldestFirst => self.entries.pop_last(),
                 Order::Newest => self.entries.pop_first(),
             };
-            self.bytes -= gone.map_or(0, |(_, entry)| entry.bytes());
+            self.bytes -= gone.map_or(0, |(_, entry)| entry::bytes(&entry));
             self.more = true;
         }
     }

@@ -2,8 +2,9 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use api::status::{WorkerState, WorkerStatus};
+
 use super::Supervisor;
-use crate::control::status::{WorkerState, WorkerStatus};
 use crate::core::Pool;
 use crate::core::fleet::{Phase, WorkerSlot};
 
