@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,12 +13,18 @@ use std::time::{Duration, Instant};
 
 use abi::problem::INVOCATION_ID_HEADER;
 use anyhow::{Context as _, bail};
+use api::deploys::{DeployedVersion, ID_HEADER};
+use api::endpoint::{self, Call, Endpoint};
+use api::endpoints::Deploy;
+use api::errors::ErrorAnswer;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use serde::Deserialize as _;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -26,6 +33,10 @@ use uuid::Uuid;
 use super::address::{Address, Attempt, NoNode, Target, existing, socket};
 use super::tls;
 use crate::control::token;
+
+/// Why an answer is not understood.
+pub(super) const OTHER_BUILD: &str =
+    "the node is of another build than this command, and its answer is not understood; install both from one";
 
 /// What a client of the admin listener has its token in, instead of the node's data folder.
 const TOKEN_VARIABLE: &str = "SOCKHOP_TOKEN";
@@ -201,31 +212,53 @@ impl Node {
         }
     }
 
-    /// A request whose answer is JSON; the node's own error becomes ours. One that passes by itself is waited for: another
-    /// engine is taking over, and answers at the same place.
-    pub(super) async fn json(
-        &self,
-        method: Method,
-        path: &str,
-        headers: &[(HeaderName, HeaderValue)],
-        body: Bytes,
-    ) -> anyhow::Result<Value> {
-        self.upload(method, path, headers, body, &Arc::default()).await
+    /// Sends what has no body to an endpoint.
+    ///
+    /// The node's own error becomes ours. One that passes by itself is waited for: another engine
+    /// is taking over, and answers at the same place.
+    pub(super) async fn get<E: Endpoint<Request = ()>>(&self, call: Call<E>) -> anyhow::Result<Answer<E::Answer>> {
+        self.bytes(call, Bytes::new()).await
     }
 
-    /// The same; what of the body has left is counted in `sent`.
-    async fn upload(
+    /// Sends JSON to an endpoint.
+    pub(super) async fn send<E: Endpoint>(
         &self,
-        method: Method,
-        path: &str,
+        call: Call<E>,
+        request: &E::Request,
+    ) -> anyhow::Result<Answer<E::Answer>> {
+        self.bytes(call, serde_json::to_vec(request)?.into()).await
+    }
+
+    /// Sends bytes to an endpoint.
+    pub(super) async fn bytes<E: Endpoint>(&self, call: Call<E>, body: Bytes) -> anyhow::Result<Answer<E::Answer>> {
+        self.upload(&call, &[], body, &Arc::default()).await
+    }
+
+    /// Sends a deploy, which is called `id` while it is under way; what of the form has left is counted in `sent`.
+    pub(super) async fn deploy(
+        &self,
+        call: Call<Deploy>,
+        id: &Uuid,
+        (boundary, form): (&str, Bytes),
+        sent: &Arc<AtomicUsize>,
+    ) -> anyhow::Result<Answer<DeployedVersion>> {
+        let content_type = HeaderValue::from_str(&format!("multipart/form-data; boundary={boundary}"))?;
+        let id = (HeaderName::from_static(ID_HEADER), HeaderValue::from_str(&id.to_string())?);
+        self.upload(&call, &[(CONTENT_TYPE, content_type), id], form, sent).await
+    }
+
+    /// Sends a body to an endpoint; what of it has left is counted in `sent`.
+    async fn upload<E: Endpoint>(
+        &self,
+        call: &Call<E>,
         headers: &[(HeaderName, HeaderValue)],
         body: Bytes,
         sent: &Arc<AtomicUsize>,
-    ) -> anyhow::Result<Value> {
+    ) -> anyhow::Result<Answer<E::Answer>> {
         let give_up = Instant::now() + RETRY_FOR;
         let response = loop {
             let upload = Upload::new(body.clone(), Arc::clone(sent));
-            let response = self.request(method.clone(), path, headers, upload).await?;
+            let response = self.request(method::<E>(), call.path(), headers, upload).await?;
             if !response.headers().contains_key(RETRY_AFTER) || Instant::now() >= give_up {
                 break response;
             }
@@ -234,33 +267,55 @@ impl Node {
         let status = response.status();
         let bytes = response.into_body().collect().await?.to_bytes();
         if status == StatusCode::NO_CONTENT {
-            return Ok(Value::Null);
+            return Ok(Answer::new(Value::Null));
         }
-        let value: Value = serde_json::from_slice(&bytes)
+        let json: Value = serde_json::from_slice(&bytes)
             .with_context(|| format!("the node answered {status} with something else than JSON"))?;
-        match value.get("error").and_then(Value::as_str) {
-            Some(error) => bail!("{error}"),
-            None if status.is_success() => Ok(value),
-            None => bail!("the node answered {status}"),
+        if status.is_success() {
+            return Ok(Answer::new(json));
+        }
+        match ErrorAnswer::deserialize(&json) {
+            Ok(ErrorAnswer { error }) => bail!("{error}"),
+            Err(_) => bail!("the node answered {status}"),
         }
     }
+}
 
-    pub(super) async fn get(&self, path: &str) -> anyhow::Result<Value> {
-        self.json(Method::GET, path, &[], Bytes::new()).await
+/// The method of an endpoint; GET if it takes any.
+fn method<E: Endpoint>() -> Method {
+    match E::METHOD {
+        endpoint::Method::Get | endpoint::Method::Any => Method::GET,
+        endpoint::Method::Put => Method::PUT,
+        endpoint::Method::Post => Method::POST,
+        endpoint::Method::Delete => Method::DELETE,
+    }
+}
+
+/// What a node has answered: JSON, and the type that it is read as.
+#[derive(Debug)]
+pub(super) struct Answer<T> {
+    /// As it came, also what a node of a later build says more.
+    pub(super) json: Value,
+    of: PhantomData<T>,
+}
+
+impl<T: DeserializeOwned> Answer<T> {
+    fn new(json: Value) -> Self {
+        Self { json, of: PhantomData }
     }
 
-    /// Sends a deploy, which is called `id` while it is under way; what of the form has left is counted in `sent`.
-    pub(super) async fn deploy(
-        &self,
-        path: &str,
-        id: &Uuid,
-        (boundary, form): (&str, Bytes),
-        sent: &Arc<AtomicUsize>,
-    ) -> anyhow::Result<Value> {
-        let content_type = HeaderValue::from_str(&format!("multipart/form-data; boundary={boundary}"))?;
-        let id = (HeaderName::from_static(api::deploys::ID_HEADER), HeaderValue::from_str(&id.to_string())?);
-        self.upload(Method::PUT, path, &[(CONTENT_TYPE, content_type), id], form, sent).await
+    /// Reads it.
+    ///
+    /// # Errors
+    /// When it is something else, since the node is of another build.
+    pub(super) fn read(&self) -> anyhow::Result<T> {
+        T::deserialize(&self.json).context(OTHER_BUILD)
     }
+}
+
+/// The node's reason for refusing a request, if its body has one.
+pub(super) fn reason(body: &[u8]) -> Option<String> {
+    serde_json::from_slice(body).ok().map(|ErrorAnswer { error }| error)
 }
 
 async fn tcp(address: &Address, authority: &str) -> Result<TcpStream, NoNode> {

@@ -5,20 +5,21 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
+use api::deploys::{ARTEFACT_PART, DeployQuery, DeployedVersion, OPTIONS_PART, OptionChange, VersionBefore};
+use api::endpoints::{self, GetStatus};
+use api::functions::VersionDetails;
 use bytesize::ByteSize;
 use clap::Args;
-use serde_json::Value;
 use uuid::Uuid;
 
 use super::client::Node;
 use super::progress;
 use super::project::{self, Project, ProjectError};
-use super::show::{number, print_json, text};
+use super::show::print_json;
 use super::urls::urls;
 use super::{Misused, Target};
 use crate::compile::inspect::inspect;
 use crate::store::options::Options;
-use api::deploys::OptionChange;
 
 /// A page for browsers, and one for everything else.
 const URLS_SHOWN: usize = 2;
@@ -105,30 +106,31 @@ async fn send(deploy: &Deploy, node: &Node, function: Ready) -> anyhow::Result<(
     let boundary = format!("sockhop-{}", id.simple());
     let form = form(&boundary, &serde_json::to_vec(&options)?, &artefact);
     let (activate, trial) = (!deploy.no_activate, !deploy.no_trial);
-    let path = format!("/v1/functions/{name}?activate={activate}&trial={trial}");
+    let call = endpoints::Deploy::at(&name).with(&DeployQuery { activate, trial });
     let sent = Arc::default();
     let upload = progress::Upload { bytes: form.len(), sent: Arc::clone(&sent) };
-    let deploying = node.deploy(&path, &id, (&boundary, form.into()), &sent);
-    let mut deployed = progress::shown(node, &id, &upload, !deploy.json, deploying).await?;
-    let (version, number) = (text(&deployed, "version").to_owned(), number(&deployed, "number"));
+    let deploying = node.deploy(call, &id, (&boundary, form.into()), &sent);
+    let answer = progress::shown(node, &id, &upload, !deploy.json, deploying).await?;
+    let deployed = answer.read()?;
+    let VersionDetails { version, number, previews, instances, .. } = &deployed.version;
     let reference = if deploy.no_activate { format!("@v{number}") } else { String::new() };
-    let previews = deployed["previews"].as_bool().unwrap_or_default();
-    let urls = match deploy.no_activate && !previews {
+    let urls = match deploy.no_activate && !*previews {
         true => Vec::new(),
         false => urls_at(node, &name, &reference).await?,
     };
     if deploy.json {
-        if let Some(fields) = deployed.as_object_mut() {
+        let mut json = answer.json;
+        if let Some(fields) = json.as_object_mut() {
             fields.insert("url".to_owned(), urls.first().cloned().into());
             fields.insert("urls".to_owned(), urls.into());
         }
-        print_json(&deployed);
+        print_json(&json);
         return Ok(());
     }
     differences(&deployed).iter().for_each(|line| eprintln!("{line}"));
     let active = if deploy.no_activate { ", not active" } else { "" };
     say!("deployed {name}, version v{number} {version}{active}, in {:.2} s", started.elapsed().as_secs_f64());
-    if text(&deployed, "instances").starts_with("reuse=") {
+    if instances.starts_with("reuse=") {
         eprintln!(
             "note: an instance that still holds its request is not reused, as those of JavaScript and Python are as a rule; \
              after the first calls, `sockhop inspect {name}` says how many were"
@@ -145,10 +147,8 @@ async fn send(deploy: &Deploy, node: &Node, function: Ready) -> anyhow::Result<(
 
 /// Where a function can be called on this node.
 async fn urls_at(node: &Node, name: &str, reference: &str) -> anyhow::Result<Vec<String>> {
-    let status = node.get("/v1/status").await?;
-    let listeners = status.pointer("/node/listeners").and_then(Value::as_array).into_iter().flatten();
-    let listeners: Vec<&str> = listeners.filter_map(Value::as_str).collect();
-    Ok(urls(&listeners, name, reference))
+    let status = node.get(GetStatus::at()).await?.read()?;
+    Ok(urls(&status.node.listeners, name, reference))
 }
 
 /// Prints where a function can be called.
@@ -158,13 +158,10 @@ pub(super) async fn print_urls(node: &Node, name: &str) -> anyhow::Result<()> {
 }
 
 /// What the version has otherwise than the one before it, a line each. Nothing if that is a matter of course.
-fn differences(deployed: &Value) -> Vec<String> {
-    let Some(before) = deployed.get("before").filter(|before| before.is_object()) else { return Vec::new() };
-    let changed = deployed.get("changed").cloned().unwrap_or_default();
-    let changed: Vec<OptionChange> = serde_json::from_value(changed).unwrap_or_default();
-    let before = number(before, "number");
-    let kept = deployed.get("options_kept").and_then(Value::as_bool).unwrap_or_default();
-    let heading = match (kept, changed.is_empty()) {
+fn differences(deployed: &DeployedVersion) -> Vec<String> {
+    let DeployedVersion { before, options_kept, changed, .. } = deployed;
+    let Some(VersionBefore { number: before, .. }) = before else { return Vec::new() };
+    let heading = match (*options_kept, changed.is_empty()) {
         (true, true) => format!("options: as in v{before}"),
         (true, false) => format!("options: as in v{before}, but for"),
         (false, false) => format!("options that differ from v{before}:"),
@@ -196,7 +193,9 @@ fn name_of(file: &Path) -> String {
 /// multipart/form-data (RFC 7578) with the two parts the node expects. The boundary is random enough not to be in them.
 fn form(boundary: &str, options: &[u8], artefact: &[u8]) -> Vec<u8> {
     let mut form = Vec::with_capacity(artefact.len() + options.len() + 512);
-    for (name, kind, bytes) in [("options", "application/json", options), ("artefact", "application/wasm", artefact)] {
+    for (name, kind, bytes) in
+        [(OPTIONS_PART, "application/json", options), (ARTEFACT_PART, "application/wasm", artefact)]
+    {
         let head =
             format!("--{boundary}\r\ncontent-disposition: form-data; name=\"{name}\"\r\ncontent-type: {kind}\r\n\r\n");
         form.extend_from_slice(head.as_bytes());
@@ -210,6 +209,7 @@ fn form(boundary: &str, options: &[u8], artefact: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::limits::Limits;
 
     #[test]
     fn names_come_from_files() {
@@ -218,17 +218,29 @@ mod tests {
         }
     }
 
+    fn made(before: Option<VersionBefore>, options_kept: bool, changed: Vec<OptionChange>) -> DeployedVersion {
+        let json = serde_json::json!({
+            "name": "a", "version": "y", "number": 4, "created_ms": 1, "kind": "command",
+            "artefact": "00", "artefact_bytes": 1, "isolation": "shared", "previews": false,
+            "instances": "fresh", "limits": Limits::default(), "env": {}, "config": {}, "args": [],
+            "output": "raw", "allow_outbound": [],
+        });
+        let version = serde_json::from_value(json).unwrap();
+        DeployedVersion { version, before, options_kept, changed }
+    }
+
     #[test]
     fn what_differs_is_a_line_each() {
-        let deployed = |kept: bool, changed: Value| {
-            let before = serde_json::json!({ "version": "x", "number": 3 });
-            differences(&serde_json::json!({ "before": before, "options_kept": kept, "changed": changed }))
+        let deployed = |kept: bool, changed: Vec<OptionChange>| {
+            let before = Some(VersionBefore { version: "x".to_owned(), number: 3 });
+            differences(&made(before, kept, changed))
         };
-        let memory = serde_json::json!([{ "option": "memory", "from": "64.0 MiB", "to": "32.0 MiB" }]);
+        let [option, from, to] = ["memory", "64.0 MiB", "32.0 MiB"].map(str::to_owned);
+        let memory = vec![OptionChange { option, from, to }];
         let line = "  memory: 64.0 MiB -> 32.0 MiB".to_owned();
         assert_eq!(deployed(true, memory.clone()), ["options: as in v3, but for".to_owned(), line.clone()]);
         assert_eq!(deployed(false, memory), ["options that differ from v3:".to_owned(), line]);
-        assert_eq!(deployed(true, Value::Array(Vec::new())), ["options: as in v3"]);
-        assert!(deployed(false, Value::Null).is_empty() && differences(&Value::Null).is_empty());
+        assert_eq!(deployed(true, Vec::new()), ["options: as in v3"]);
+        assert!(deployed(false, Vec::new()).is_empty() && differences(&made(None, false, Vec::new())).is_empty());
     }
 }

@@ -4,26 +4,23 @@ use std::io::{self, Write as _};
 
 use abi::invocation_id::InvocationId;
 use anyhow::{Context as _, bail};
+use api::endpoints::{GetInvocation, GetLogs};
+use api::logs::{Entries, Entry, FROM_EVENT, LIMIT_MAX, LogsQuery, MISSED_EVENT};
 use bytes::Bytes;
 use clap::Args;
 use http_body_util::BodyExt as _;
 use hyper::Method;
 use hyper::body::Incoming;
-use serde_json::Value;
 
 use super::Show;
-use super::client::Node;
+use super::client::{Answer, Node, OTHER_BUILD, reason};
 use crate::logs::entry;
 use crate::logs::query::Status;
-use api::logs::{Entries, Entry, LIMIT_MAX, OneInvocation};
 
 /// How many of the newest entries are shown when nothing says since when.
 const NEWEST: usize = 100;
 /// How far they are looked for.
 const NEWEST_SINCE: &str = "1day";
-/// Why an answer is not understood.
-const OTHER_BUILD: &str = "the node is of another build, and its answer is not understood";
-
 #[derive(Debug, Args)]
 pub(crate) struct Logs {
     /// An invocation, by the id that its reply has in sockhop-invocation-id; or a function
@@ -65,13 +62,13 @@ pub(super) async fn run(logs: Logs) -> anyhow::Result<()> {
 }
 
 async fn one(id: InvocationId, Show { json, target }: &Show) -> anyhow::Result<()> {
-    let found = Node::new(target).get(&format!("/v1/invocations/{id}")).await?;
+    let answer = Node::new(target).get(GetInvocation::at(&id.to_string())).await?;
     let mut out = io::stdout().lock();
     if *json {
-        writeln!(out, "{found}")?;
+        writeln!(out, "{}", answer.json)?;
         return Ok(());
     }
-    let found: OneInvocation = serde_json::from_value(found).context(OTHER_BUILD)?;
+    let found = answer.read()?;
     notes(&found.notes);
     for line in found.lines {
         writeln!(out, "{}  {}", line.time, entry::line_text(&line))?;
@@ -91,47 +88,41 @@ fn notes(notes: &[String]) {
     notes.iter().for_each(|note| eprintln!("note: {}", entry::printable(note)));
 }
 
-/// `key=value`, as a query has it.
-fn pair(key: &str, value: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte);
-    let escaped = |byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
-    format!("{key}={}", value.bytes().map(escaped).collect::<String>())
-}
-
 async fn many(logs: &Logs) -> anyhow::Result<()> {
     abi::name::check(&logs.what).with_context(|| format!("{:?} is no invocation's id either", logs.what))?;
     let node = Node::new(&logs.show.target);
-    let mut asked = vec![pair("function", &logs.what)];
-    asked.extend(logs.status.map(|status| pair("status", &status.to_string())));
+    let status = logs.status.map(|status| status.to_string());
+    let mut query = LogsQuery { function: Some(logs.what.clone()), status, ..LogsQuery::default() };
     // What comes is listened for before what there is is shown, so that nothing is between.
     let (live, until) = if logs.follow {
-        let mut events = Events::open(&node, &asked).await?;
-        let from = events.next().await?.filter(|(name, _)| name == "from").context(OTHER_BUILD)?;
+        let mut events = Events::open(&node, LogsQuery { follow: true, ..query.clone() }).await?;
+        let from = events.next().await?.filter(|(name, _)| name == FROM_EVENT).context(OTHER_BUILD)?;
         // The time it begins at belongs to what comes.
         let before = humantime::parse_rfc3339(&from.1)? - std::time::Duration::from_micros(1);
         (Some(events), Some(humantime::format_rfc3339_micros(before).to_string()))
     } else {
         (None, logs.until.clone())
     };
-    asked.extend(until.map(|until| pair("until", &until)));
+    query.until = until;
     let limit = match (logs.limit, &logs.since) {
         (Some(limit), _) => Some(limit),
         (None, None) => Some(NEWEST),
         (None, Some(_)) => None,
     };
-    asked.push(pair("since", logs.since.as_deref().unwrap_or(NEWEST_SINCE)));
+    query.since = Some(logs.since.as_deref().unwrap_or(NEWEST_SINCE).to_owned());
     let mut shown = Shown { json: logs.show.json, entries: 0 };
     match limit {
         Some(limit) => {
-            asked.extend([pair("newest", "true"), pair("limit", &limit.to_string())]);
-            shown.page(node.get(&format!("/v1/logs?{}", asked.join("&"))).await?)?;
+            let query = LogsQuery { newest: true, limit: Some(limit), ..query };
+            shown.page(&node.get(GetLogs::at().with(&query)).await?)?;
         }
         None => {
-            asked.push(pair("limit", &LIMIT_MAX.to_string()));
-            let asked = asked.join("&");
-            let mut next = shown.page(node.get(&format!("/v1/logs?{asked}")).await?)?;
-            while let Some(after) = next {
-                next = shown.page(node.get(&format!("/v1/logs?{asked}&{}", pair("after", &after))).await?)?;
+            query.limit = Some(LIMIT_MAX);
+            loop {
+                query.after = shown.page(&node.get(GetLogs::at().with(&query)).await?)?;
+                if query.after.is_none() {
+                    break;
+                }
             }
         }
     }
@@ -157,28 +148,28 @@ struct Shown {
 
 impl Shown {
     /// Shows a page, and says where the next begins.
-    fn page(&mut self, answer: Value) -> anyhow::Result<Option<String>> {
-        let answer: Entries = serde_json::from_value(answer).context(OTHER_BUILD)?;
-        notes(&answer.notes);
+    fn page(&mut self, answer: &Answer<Entries>) -> anyhow::Result<Option<String>> {
+        let page = answer.read()?;
+        notes(&page.notes);
         let mut out = io::BufWriter::new(io::stdout().lock());
-        answer.entries.into_iter().try_for_each(|entry| self.entry(&mut out, entry))?;
+        page.entries.iter().try_for_each(|entry| self.entry(&mut out, entry))?;
         out.flush()?;
-        Ok(answer.next)
+        Ok(page.next)
     }
 
-    fn entry(&mut self, out: &mut impl io::Write, entry: Entry) -> anyhow::Result<()> {
+    fn entry(&mut self, out: &mut impl io::Write, entry: &Entry) -> anyhow::Result<()> {
         self.entries += 1;
         if self.json {
-            writeln!(out, "{}", serde_json::to_string(&entry)?)?;
+            writeln!(out, "{}", serde_json::to_string(entry)?)?;
             return Ok(());
         }
         match entry {
-            Entry::Line(line) => writeln!(out, "{}  {}  {}", line.time, line.invocation, entry::line_text(&line))?,
-            Entry::Invocation(of) => writeln!(out, "{}  {}  {}", of.time, of.invocation, entry::invocation_text(&of))?,
-            Entry::After(of) => writeln!(out, "{}  {}  {}", of.time, of.invocation, entry::after_text(&of))?,
+            Entry::Line(line) => writeln!(out, "{}  {}  {}", line.time, line.invocation, entry::line_text(line))?,
+            Entry::Invocation(of) => writeln!(out, "{}  {}  {}", of.time, of.invocation, entry::invocation_text(of))?,
+            Entry::After(of) => writeln!(out, "{}  {}  {}", of.time, of.invocation, entry::after_text(of))?,
             Entry::Gap { time, records, reason } => {
-                let are = if records == 1 { "record is" } else { "records are" };
-                writeln!(out, "{time}  [{records} {are} missing here: {}]", entry::printable(&reason))?;
+                let are = if *records == 1 { "record is" } else { "records are" };
+                writeln!(out, "{time}  [{records} {are} missing here: {}]", entry::printable(reason))?;
             }
         }
         Ok(())
@@ -188,8 +179,10 @@ impl Shown {
         let mut out = io::stdout().lock();
         while let Some((name, data)) = events.next().await? {
             match name.as_str() {
-                "" => self.entry(&mut out, serde_json::from_str(&data).context(OTHER_BUILD)?)?,
-                "missed" => eprintln!("note: {data} entries came faster than they were read here; they are in the log"),
+                "" => self.entry(&mut out, &serde_json::from_str(&data).context(OTHER_BUILD)?)?,
+                MISSED_EVENT => {
+                    eprintln!("note: {data} entries came faster than they were read here; they are in the log")
+                }
                 _ => eprintln!("note: {}", entry::printable(&data)),
             }
             out.flush()?;
@@ -205,13 +198,12 @@ struct Events {
 }
 
 impl Events {
-    async fn open(node: &Node, asked: &[String]) -> anyhow::Result<Self> {
-        let path = format!("/v1/logs?{}&follow=true", asked.join("&"));
-        let response = node.request(Method::GET, &path, &[], Bytes::new()).await?;
+    async fn open(node: &Node, query: LogsQuery) -> anyhow::Result<Self> {
+        let call = GetLogs::at().with(&query);
+        let response = node.request(Method::GET, call.path(), &[], Bytes::new()).await?;
         if !response.status().is_success() {
             let bytes = response.into_body().collect().await?.to_bytes();
-            let error: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-            bail!("{}", error["error"].as_str().unwrap_or("the node does not tell what comes"));
+            bail!("{}", reason(&bytes).unwrap_or_else(|| "the node does not tell what comes".to_owned()));
         }
         Ok(Self { body: response.into_body(), text: Vec::new() })
     }
@@ -261,10 +253,5 @@ mod tests {
         assert_eq!(read("data: {\"a\": 1}\n\n"), Some((String::new(), "{\"a\": 1}".to_owned())));
         assert_eq!(read("event: missed\ndata:7\n\n"), Some(("missed".to_owned(), "7".to_owned())));
         assert_eq!(read(":\n\n"), None);
-    }
-
-    #[test]
-    fn a_query_has_no_character_with_a_meaning() {
-        assert_eq!(pair("since", "2026-01-01 00:00&x=+"), "since=2026-01-01%2000:00%26x%3D%2B");
     }
 }

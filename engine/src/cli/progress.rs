@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use api::deploys::{DeployPhase, DeployProgress};
+use api::endpoints::GetDeploy;
 use bytesize::ByteSize;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde::Deserialize;
 use uuid::Uuid;
 
 use super::client::Node;
@@ -29,29 +30,18 @@ pub(super) struct Upload {
     pub(super) sent: Arc<AtomicUsize>,
 }
 
-/// What a node says of a deploy. Another build's may have phases that this one does not know.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(tag = "phase", rename_all = "kebab-case")]
-enum Phase {
-    WaitingForCompiler {
-        ahead: u64,
-    },
-    Compiling,
-    WaitingForTrial,
-    Trying,
-    Storing,
-    Publishing {
-        workers: u64,
-    },
-    /// Its file comes, or it is at something new.
-    #[serde(other)]
-    Other,
-}
-
 /// The phase that the node reported last, and when it began.
 struct Report {
-    phase: Phase,
+    phase: DeployPhase,
     began: Instant,
+}
+
+impl Report {
+    /// A report that has just come.
+    fn now(DeployProgress { phase, seconds }: DeployProgress) -> Self {
+        let age = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+        Self { phase, began: Instant::now().checked_sub(age).unwrap_or_else(Instant::now) }
+    }
 }
 
 /// Waits for `deploying`, and shows meanwhile how far it is, if it is `wanted` and there is a
@@ -73,7 +63,7 @@ pub(super) async fn shown<T>(
         line.set_style(style.progress_chars("=> ").tick_chars("|/-\\ "));
     }
     let report = RefCell::new(None);
-    let path = format!("/v1/deploys/{id}");
+    let id = id.to_string();
     let asking = async {
         loop {
             tokio::time::sleep(ASK_INTERVAL).await;
@@ -81,10 +71,8 @@ pub(super) async fn shown<T>(
                 continue;
             }
             // A node of an earlier build does not know; nor does one that has just ended it.
-            if let Ok(said) = node.get(&path).await {
-                let age = said["seconds"].as_f64().and_then(|age| Duration::try_from_secs_f64(age).ok());
-                let began = Instant::now().checked_sub(age.unwrap_or_default()).unwrap_or_else(Instant::now);
-                report.replace(serde_json::from_value(said).ok().map(|phase| Report { phase, began }));
+            if let Ok(answer) = node.get(GetDeploy::at(&id)).await {
+                report.replace(answer.read().ok().map(Report::now));
             }
         }
     };
@@ -121,13 +109,13 @@ fn describe(upload: &Upload, report: Option<&Report>, began: Instant, now: Insta
         return (PARTS, format!("uploaded, the node is at it, {}", since(began)));
     };
     let (step, what) = match phase {
-        Phase::Other => (1, "the node is at it".to_owned()),
-        Phase::WaitingForCompiler { ahead } => (1, format!("waiting for a compiler, {ahead} before it")),
-        Phase::Compiling => (1, "compiling".to_owned()),
-        Phase::WaitingForTrial => (2, "waiting for another deploy's trial".to_owned()),
-        Phase::Trying => (2, "trying it".to_owned()),
-        Phase::Storing => (3, "storing it".to_owned()),
-        Phase::Publishing { workers } => {
+        DeployPhase::Receiving | DeployPhase::Other => (1, "the node is at it".to_owned()),
+        DeployPhase::WaitingForCompiler { ahead } => (1, format!("waiting for a compiler, {ahead} before it")),
+        DeployPhase::Compiling => (1, "compiling".to_owned()),
+        DeployPhase::WaitingForTrial => (2, "waiting for another deploy's trial".to_owned()),
+        DeployPhase::Trying => (2, "trying it".to_owned()),
+        DeployPhase::Storing => (3, "storing it".to_owned()),
+        DeployPhase::Publishing { workers } => {
             (4, format!("publishing it to {workers} worker{}", if *workers == 1 { "" } else { "s" }))
         }
     };
@@ -151,7 +139,8 @@ mod tests {
     fn line(sent: usize, report: Option<serde_json::Value>) -> (u64, String) {
         let upload = Upload { bytes: 4 << 20, sent: Arc::new(sent.into()) };
         let began = Instant::now();
-        let report = report.map(|report| Report { phase: serde_json::from_value(report).unwrap(), began });
+        let read = |report| serde_json::from_value::<DeployProgress>(report).unwrap();
+        let report = report.map(|report| Report { phase: read(report).phase, began });
         describe(&upload, report.as_ref(), began, began + Duration::from_millis(12_900))
     }
 

@@ -4,16 +4,16 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
+use abi::choice::ACTIVE;
 use anyhow::{Context as _, bail};
-use bytes::Bytes;
+use api::endpoints::{GetFunction, ListRemoved, RemoveFunction, RestoreFunction};
+use api::removed::{RemoveQuery, RemovedFunction, RestoredFunction};
 use clap::Args;
-use hyper::Method;
-use serde_json::{Value, json};
 
 use super::client::Node;
 use super::deploy::print_urls;
-use super::show::{counted, number, print_json, table, text};
-use super::versions::when;
+use super::show::{counted, print_json, table};
+use super::versions::{targets, when};
 use super::{Show, Target};
 
 /// So much of an id tells removals of one function apart: its time, to the millisecond.
@@ -46,11 +46,11 @@ pub(crate) struct Restore {
 pub(super) async fn run(remove: Remove) -> anyhow::Result<()> {
     let Remove { name, yes, for_good, target } = remove;
     abi::name::check(&name)?;
-    let (node, path) = (Node::new(&target), format!("/v1/functions/{name}"));
+    let node = Node::new(&target);
     if !yes && io::stdin().is_terminal() {
-        let what = match node.get(&path).await {
+        let what = match node.get(GetFunction::at(&name)).await {
             Ok(function) => {
-                let versions = function.get("versions").and_then(Value::as_array).map_or(0, Vec::len);
+                let versions = function.read()?.versions.len();
                 format!("{name} with its {} and its secrets", counted(versions, "version"))
             }
             // It may be removed already.
@@ -66,11 +66,10 @@ pub(super) async fn run(remove: Remove) -> anyhow::Result<()> {
             bail!("nothing is removed");
         }
     }
-    let query = if for_good { "?for-good=true" } else { "" };
-    let removed = node.json(Method::DELETE, &format!("{path}{query}"), &[], Bytes::new()).await?;
+    let removed = node.get(RemoveFunction::at(&name).with(&RemoveQuery { for_good })).await?;
     say!("removed {name}");
-    if removed.is_object() {
-        let until = when(number(&removed, "restorable_until_ms"));
+    if let Some(removed) = removed.read()? {
+        let until = when(removed.restorable_until_ms);
         eprintln!("until {until}, this brings it back: sockhop restore {name}");
     }
     Ok(())
@@ -80,18 +79,17 @@ pub(super) async fn restore(restore: Restore) -> anyhow::Result<()> {
     let Restore { name, id, show } = restore;
     abi::name::check(&name)?;
     let node = Node::new(&show.target);
-    let wanted = id.map_or(json!({}), |id| json!({ "id": id }));
-    let path = format!("/v1/functions/{name}/restore");
-    let restored = node.json(Method::POST, &path, &[], wanted.to_string().into()).await?;
+    let answer = node.send(RestoreFunction::at(&name), &api::removed::Restore { id }).await?;
     if show.json {
-        print_json(&restored);
+        print_json(&answer.json);
         return Ok(());
     }
-    let secrets = restored.get("secrets").and_then(Value::as_array).map_or(0, Vec::len);
+    let RestoredFunction { function, secrets } = answer.read()?;
+    let secrets = secrets.len();
     let and_secrets = if secrets == 0 { String::new() } else { format!(", with {}", counted(secrets, "secret")) };
-    match restored.pointer("/aliases/active") {
+    match function.aliases.get(ACTIVE) {
         Some(active) => {
-            say!("restored {name}, {}{and_secrets}", super::versions::targets(active, "targets"));
+            say!("restored {name}, {}{and_secrets}", targets(&active.targets));
             print_urls(&node, &name).await
         }
         None => {
@@ -103,26 +101,25 @@ pub(super) async fn restore(restore: Restore) -> anyhow::Result<()> {
 
 /// Shows what can be restored.
 pub(super) async fn list(show: &Show) -> anyhow::Result<()> {
-    let removed = Node::new(&show.target).get("/v1/removed").await?;
+    let answer = Node::new(&show.target).get(ListRemoved::at()).await?;
     if show.json {
-        print_json(&removed);
+        print_json(&answer.json);
         return Ok(());
     }
-    let removed = removed.as_array().map_or(&[][..], Vec::as_slice);
+    let removed = answer.read()?;
     if removed.is_empty() {
         say!("no removed function is kept");
         return Ok(());
     }
-    let row = |removed: &Value| {
-        let secrets = removed.get("secrets").and_then(Value::as_array).map_or(0, Vec::len);
-        let times = ["removed_ms", "restorable_until_ms"].map(|key| when(number(removed, key)));
-        let mut row = ["name", "version"].map(|key| text(removed, key).to_owned()).to_vec();
-        row.push(secrets.to_string());
+    let row = |removed: RemovedFunction| {
+        let id = removed.id.get(..ID_SHOWN).unwrap_or("-").to_owned();
+        let times = [removed.removed_ms, removed.restorable_until_ms].map(when);
+        let mut row = vec![removed.name, removed.version, removed.secrets.len().to_string()];
         row.extend(times);
-        row.push(text(removed, "id").get(..ID_SHOWN).unwrap_or("-").to_owned());
+        row.push(id);
         row
     };
-    let rows: Vec<_> = removed.iter().map(row).collect();
+    let rows: Vec<_> = removed.into_iter().map(row).collect();
     table(&["NAME", "VERSION", "SECRETS", "REMOVED", "KEPT UNTIL", "ID"], &rows);
     Ok(())
 }

@@ -8,15 +8,15 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use abi::limits::SECRET_BYTES_MAX;
 use anyhow::Context as _;
+use api::endpoints::{ListSecrets, RemoveSecret, SetSecret};
+use api::secrets::ListedSecret;
 use bytes::Bytes;
 use clap::{Args, Subcommand};
-use hyper::Method;
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
-use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::client::Node;
-use super::show::{print_json, table, text};
+use super::show::{print_json, table};
 use super::{Show, Target};
 use crate::secrets::{check_key, check_value};
 
@@ -58,11 +58,10 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Its path in the control API.
-    fn path(&self) -> anyhow::Result<String> {
+    /// Checks that its names can be ones.
+    fn check(&self) -> anyhow::Result<()> {
         abi::name::check(&self.name)?;
-        check_key(&self.key)?;
-        Ok(format!("/v1/functions/{}/secrets/{}", self.name, self.key))
+        Ok(check_key(&self.key)?)
     }
 }
 
@@ -71,7 +70,8 @@ pub(super) async fn run(secret: Secret) -> anyhow::Result<()> {
         Secret::Set { place, exact, target } => set(place, exact, &target).await,
         Secret::List { name, show } => list(&name, show).await,
         Secret::Remove { place, target } => {
-            Node::new(&target).json(Method::DELETE, &place.path()?, &[], Bytes::new()).await?;
+            place.check()?;
+            Node::new(&target).get(RemoveSecret::at(&place.name, &place.key)).await?;
             say!("removed the secret {} of {}", place.key, place.name);
             Ok(())
         }
@@ -79,11 +79,12 @@ pub(super) async fn run(secret: Secret) -> anyhow::Result<()> {
 }
 
 async fn set(place: Place, exact: bool, target: &Target) -> anyhow::Result<()> {
-    let path = place.path()?;
+    place.check()?;
     let value = if io::stdin().is_terminal() { typed(&place).await? } else { piped(exact)? };
     // The node looks again; here it costs nothing, and the value stays here.
     check_value(&value)?;
-    Node::new(target).json(Method::PUT, &path, &[], Bytes::copy_from_slice(&value)).await?;
+    let call = SetSecret::at(&place.name, &place.key);
+    Node::new(target).bytes(call, Bytes::copy_from_slice(&value)).await?;
     say!("set the secret {} of {}", place.key, place.name);
     Ok(())
 }
@@ -150,27 +151,28 @@ impl Drop for Hidden {
 
 async fn list(name: &str, show: Show) -> anyhow::Result<()> {
     abi::name::check(name)?;
-    let secrets = Node::new(&show.target).get(&format!("/v1/functions/{name}/secrets")).await?;
+    let answer = Node::new(&show.target).get(ListSecrets::at(name)).await?;
     if show.json {
-        print_json(&secrets);
+        print_json(&answer.json);
         return Ok(());
     }
-    let secrets = secrets.as_array().map_or(&[][..], Vec::as_slice);
+    let secrets = answer.read()?;
     if secrets.is_empty() {
         say!("{name} has no secrets; set one with: sockhop secret set {name} KEY");
         return Ok(());
     }
-    let rows: Vec<_> = secrets.iter().map(|secret| vec![text(secret, "key").to_owned(), time(secret)]).collect();
+    let row = |secret: &ListedSecret| vec![secret.key.clone(), time(secret.set_ms)];
+    let rows: Vec<_> = secrets.iter().map(row).collect();
     table(&["KEY", "SET"], &rows);
-    for error in secrets.iter().filter_map(|secret| secret.get("error")?.as_str()) {
+    for error in secrets.iter().filter_map(|secret| secret.error.as_ref()) {
         say!("{error}");
     }
     Ok(())
 }
 
-fn time(secret: &Value) -> String {
-    let set =
-        secret.get("set_ms").and_then(Value::as_u64).and_then(|ms| UNIX_EPOCH.checked_add(Duration::from_millis(ms)));
+/// A time in milliseconds since 1970, as people read it.
+fn time(set_ms: Option<u64>) -> String {
+    let set = set_ms.and_then(|ms| UNIX_EPOCH.checked_add(Duration::from_millis(ms)));
     // Later years than 9999 have no form (RFC 3339 1).
     let set = set.filter(|set| set.duration_since(UNIX_EPOCH).is_ok_and(|since| since.as_secs() < 253_402_300_800));
     set.map_or_else(|| "-".to_owned(), |set| humantime::format_rfc3339_seconds(set).to_string())
@@ -190,8 +192,7 @@ mod tests {
 
     #[test]
     fn any_time_a_node_tells_can_be_shown() {
-        let shown = |ms: u64| time(&serde_json::json!({ "set_ms": ms }));
-        assert_eq!(shown(0), "1970-01-01T00:00:00Z");
-        assert_eq!((shown(u64::MAX).as_str(), time(&Value::Null).as_str()), ("-", "-"));
+        assert_eq!(time(Some(0)), "1970-01-01T00:00:00Z");
+        assert_eq!((time(Some(u64::MAX)).as_str(), time(None).as_str()), ("-", "-"));
     }
 }

@@ -3,7 +3,11 @@
 use std::io::Read as _;
 use std::path::PathBuf;
 
+use abi::choice::ACTIVE;
 use anyhow::{Context as _, bail};
+use api::endpoints::{self, GetFunction, GetStatus, ListFunctions};
+use api::functions::{self, Function, InspectedFunction, Kind, Reuse};
+use api::status::{Status, WorkerStatus};
 use bytes::Bytes;
 use bytesize::ByteSize;
 use clap::Args;
@@ -13,14 +17,12 @@ use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Method, Response};
 use serde_json::Value;
 
-use super::client::Node;
+use super::client::{Node, reason};
 use super::versions::targets;
 use super::{Show, Target, print_bytes};
-use crate::compile::inspect::Kind;
 use crate::control::names::check_called;
 use crate::control::sync::away_text;
 use crate::store::limits::Limits;
-use api::status::StoreAway;
 
 #[derive(Debug, Args)]
 pub(crate) struct Invoke {
@@ -52,14 +54,6 @@ fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     Ok((name, value))
 }
 
-pub(super) fn text<'a>(value: &'a Value, key: &str) -> &'a str {
-    value.get(key).and_then(Value::as_str).unwrap_or("-")
-}
-
-pub(super) fn number(value: &Value, key: &str) -> u64 {
-    value.get(key).and_then(Value::as_u64).unwrap_or_default()
-}
-
 /// `1 function`, `2 functions`.
 pub(super) fn counted<N: std::fmt::Display + PartialEq + From<u8>>(number: N, what: &str) -> String {
     let plural = if number == N::from(1) { "" } else { "s" };
@@ -89,11 +83,10 @@ pub(super) fn table(headings: &[&str], rows: &[Vec<String>]) {
     rows.iter().for_each(|row| print(&mut row.iter().map(String::as_str)));
 }
 
-/// The limits of a function as people write them, by their options' names. A node of another build may tell none.
-fn limits(function: &Value) -> Vec<(&'static str, String)> {
-    let limits = function.get("limits").cloned().and_then(|limits| serde_json::from_value::<Limits>(limits).ok());
-    let described = limits.map(|limits| limits.describe());
-    described.into_iter().flatten().map(|(option, unit, amount, _)| (option, unit.text(amount))).collect()
+/// The limits of a version as people write them, by their options' names.
+fn limits(limits: &functions::Limits) -> Vec<(&'static str, String)> {
+    let described = Limits::from(limits).describe();
+    described.into_iter().map(|(option, unit, amount, _)| (option, unit.text(amount))).collect()
 }
 
 #[derive(Debug, Args)]
@@ -109,135 +102,132 @@ pub(super) async fn list(List { removed, show }: List) -> anyhow::Result<()> {
     if removed {
         return super::remove::list(&show).await;
     }
-    let functions = Node::new(&show.target).get("/v1/functions").await?;
+    let answer = Node::new(&show.target).get(ListFunctions::at()).await?;
     if show.json {
-        print_json(&functions);
+        print_json(&answer.json);
         return Ok(());
     }
-    let functions = functions.as_array().map_or(&[][..], Vec::as_slice);
+    let functions = answer.read()?;
     if functions.is_empty() {
         say!("no functions; deploy one with: sockhop deploy FILE.wasm");
         return Ok(());
     }
-    let row = |function: &Value| {
-        let limits = limits(function);
+    let row = |Function { version, aliases }: Function| {
+        let limits = limits(&version.limits);
         let limit = |name| limits.iter().find(|(option, _)| *option == name).map_or("-", |(_, text)| text).to_owned();
-        let cell = |key| text(function, key).to_owned();
-        let mut row = ["name", "kind", "isolation", "instances"].map(cell).to_vec();
+        let (kind, isolation) = (version.kind.name(), version.isolation.name());
+        let mut row = vec![version.name, kind.to_owned(), isolation.to_owned(), version.instances];
         row.extend(["memory", "timeout", "concurrency"].map(limit));
-        let active = function.pointer("/aliases/active").map(|active| targets(active, "targets"));
-        row.push(active.unwrap_or_else(|| format!("v{}, not active", number(function, "number"))));
+        let active = aliases.get(ACTIVE).map(|active| targets(&active.targets));
+        row.push(active.unwrap_or_else(|| format!("v{}, not active", version.number)));
         row
     };
-    let rows: Vec<_> = functions.iter().map(row).collect();
+    let rows: Vec<_> = functions.into_iter().map(row).collect();
     table(&["NAME", "KIND", "ISOLATION", "INSTANCES", "MEMORY", "TIMEOUT", "CONCURRENCY", "VERSION"], &rows);
     Ok(())
 }
 
 pub(super) async fn inspect(name: String, show: Show) -> anyhow::Result<()> {
     abi::name::check(&name)?;
-    let function = Node::new(&show.target).get(&format!("/v1/functions/{name}")).await?;
+    let answer = Node::new(&show.target).get(GetFunction::at(&name)).await?;
     if show.json {
-        print_json(&function);
+        print_json(&answer.json);
         return Ok(());
     }
+    let InspectedFunction { function: Function { version, aliases }, versions, reuse } = answer.read()?;
     let line = |key: &str, value: &str| say!("{key:<17} {value}");
-    line("name", text(&function, "name"));
-    line("version", &format!("v{} {}", number(&function, "number"), text(&function, "version")));
-    for key in ["kind", "isolation", "instances"] {
-        line(key, text(&function, key));
+    line("name", &version.name);
+    line("version", &format!("v{} {}", version.number, version.version));
+    line("kind", version.kind.name());
+    line("isolation", version.isolation.name());
+    line("instances", &version.instances);
+    if let Some(reuse) = reuse {
+        line("reuse", &reuse_text(&reuse));
     }
-    if let Some(reuse) = function.get("reuse").and_then(Value::as_object) {
-        line("reuse", &reuse_text(reuse));
+    if version.kind == Kind::Command {
+        line("output", version.output.name());
     }
-    if text(&function, "kind") == Kind::Command.name() {
-        line("output", text(&function, "output"));
+    limits(&version.limits).iter().for_each(|(option, value)| line(option, value));
+    let size = ByteSize(version.artefact_bytes);
+    line("artefact", &format!("sha256:{} ({})", version.artefact, size.display().iec()));
+    for (key, values) in [("arg", &version.args), ("allow-outbound", &version.allow_outbound)] {
+        values.iter().for_each(|value| line(key, value));
     }
-    limits(&function).iter().for_each(|(option, value)| line(option, value));
-    let size = ByteSize(number(&function, "artefact_bytes"));
-    line("artefact", &format!("sha256:{} ({})", text(&function, "artefact"), size.display().iec()));
-    for (key, list) in [("arg", "args"), ("allow-outbound", "allow_outbound")] {
-        let values = function.get(list).and_then(Value::as_array).into_iter().flatten();
-        values.for_each(|value| line(key, value.as_str().unwrap_or_default()));
+    for (key, values) in [("env", &version.env), ("config", &version.config)] {
+        values.iter().for_each(|(name, value)| line(key, &format!("{name}={value}")));
     }
-    for key in ["env", "config"] {
-        for (name, value) in function.get(key).and_then(Value::as_object).into_iter().flatten() {
-            line(key, &format!("{name}={}", value.as_str().unwrap_or_default()));
-        }
+    for (name, alias) in &aliases {
+        line("alias", &format!("{name}: {}", targets(&alias.targets)));
     }
-    for (name, alias) in function.get("aliases").and_then(Value::as_object).into_iter().flatten() {
-        line("alias", &format!("{name}: {}", targets(alias, "targets")));
-    }
-    let versions = function.get("versions").and_then(Value::as_array).into_iter().flatten();
-    let numbers: Vec<String> = versions.map(|version| format!("v{}", number(version, "number"))).collect();
+    let numbers: Vec<String> = versions.iter().map(|version| format!("v{}", version.number)).collect();
     line("versions", &numbers.join(" "));
     Ok(())
 }
 
 /// What became of instances behind a request, in words.
-fn reuse_text(reuse: &serde_json::Map<String, Value>) -> String {
-    let words = |(outcome, count): (&String, &Value)| {
-        let count = count.as_u64().filter(|count| *count > 0)?;
-        Some(match outcome.as_str() {
-            "kept" => format!("{count} kept for another request"),
-            "served" => format!("{count} had served all they may"),
-            "request" => format!("{count} not kept: they still held their request"),
-            "memory" => format!("{count} not kept: they had grown to near --memory"),
-            "room" => format!("{count} not kept: the worker keeps as many as it can"),
-            other => format!("{count} {other}"),
-        })
-    };
-    reuse.iter().filter_map(words).collect::<Vec<_>>().join(", ")
+fn reuse_text(Reuse { kept, memory, request, room, served }: &Reuse) -> String {
+    let words = [
+        (kept, "kept for another request"),
+        (memory, "not kept: they had grown to near --memory"),
+        (request, "not kept: they still held their request"),
+        (room, "not kept: the worker keeps as many as it can"),
+        (served, "had served all they may"),
+    ];
+    let words = words.into_iter().filter(|(count, _)| **count > 0);
+    words.map(|(count, words)| format!("{count} {words}")).collect::<Vec<_>>().join(", ")
 }
 
 pub(super) async fn status(show: Show) -> anyhow::Result<()> {
-    let status = Node::new(&show.target).get("/v1/status").await?;
+    let answer = Node::new(&show.target).get(GetStatus::at()).await?;
     if show.json {
-        print_json(&status);
+        print_json(&answer.json);
         return Ok(());
     }
-    let node = status.get("node").unwrap_or(&Value::Null);
-    let listeners: Vec<&str> =
-        node.get("listeners").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
-    let functions = counted(number(node, "functions"), "function");
-    say!("node {} on {}: {functions}", number(node, "pid"), listeners.join(" "));
-    if let Some(away) = node.get("store_away").and_then(|away| serde_json::from_value::<StoreAway>(away.clone()).ok()) {
-        say!("{}", away_text(&away));
+    let Status { node, workers } = answer.read()?;
+    let functions = counted(node.functions, "function");
+    say!("node {} on {}: {functions}", node.pid, node.listeners.join(" "));
+    if let Some(away) = &node.store_away {
+        say!("{}", away_text(away));
     }
-    let counters = ["connections_open", "connections_taken", "returns", "requests", "in_flight", "modules", "restarts"];
-    let row = |worker: &Value| {
-        let mut row = vec![text(worker, "pool").to_owned(), text(worker, "state").to_owned()];
-        row.push(worker.get("pid").and_then(Value::as_u64).map_or("-".to_owned(), |pid| pid.to_string()));
-        row.push(number(worker, "core").to_string());
-        row.extend(counters.iter().map(|key| number(worker, key).to_string()));
-        row
-    };
-    let workers = status.get("workers").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let headings =
         ["POOL", "STATE", "PID", "CORE", "OPEN", "HOPS", "RETURNS", "REQUESTS", "RUNNING", "MODULES", "RESTARTS"];
-    table(&headings, &workers.iter().map(row).collect::<Vec<_>>());
-    for worker in workers.iter().filter(|worker| number(worker, "failed_starts") > 0) {
-        let (times, core) = (counted(number(worker, "failed_starts"), "time"), number(worker, "core"));
-        say!("the {} worker on core {core} has failed to start {times}:", text(worker, "pool"));
-        say!("  {}", text(worker, "last_words").replace('\n', "\n  "));
+    table(&headings, &workers.iter().map(worker_row).collect::<Vec<_>>());
+    for worker in workers.iter().filter(|worker| worker.failed_starts > 0) {
+        let (times, core) = (counted(u64::from(worker.failed_starts), "time"), worker.core);
+        say!("the {} worker on core {core} has failed to start {times}:", worker.pool);
+        say!("  {}", worker.last_words.as_deref().unwrap_or("-").replace('\n', "\n  "));
     }
     Ok(())
+}
+
+fn worker_row(worker: &WorkerStatus) -> Vec<String> {
+    vec![
+        worker.pool.clone(),
+        worker.state.name().to_owned(),
+        worker.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
+        worker.core.to_string(),
+        worker.connections_open.to_string(),
+        worker.connections_taken.to_string(),
+        worker.returns.to_string(),
+        worker.requests.to_string(),
+        worker.in_flight.to_string(),
+        worker.modules.to_string(),
+        worker.restarts.to_string(),
+    ]
 }
 
 pub(super) async fn invoke(invoke: Invoke) -> anyhow::Result<()> {
     check_called(&invoke.name)?;
     let body = body(invoke.body.as_deref())?;
     let method = invoke.method.unwrap_or(if invoke.body.is_some() { Method::POST } else { Method::GET });
-    let slash = if invoke.path.starts_with('/') { "" } else { "/" };
-    let path = format!("/v1/functions/{}/invoke{slash}{}", invoke.name, invoke.path);
-    let response = Node::new(&invoke.target).request(method, &path, &invoke.header, body).await?;
+    let call = endpoints::Invoke::at(&invoke.name, invoke.path.strip_prefix('/').unwrap_or(&invoke.path));
+    let response = Node::new(&invoke.target).request(method, call.path(), &invoke.header, body).await?;
     let status = response.status();
     // Without the mark of an invocation it is the control API that answers: there was no call.
     let id = response.headers().get(abi::problem::INVOCATION_ID_HEADER).cloned();
     let Some(id) = id.as_ref().and_then(|id| id.to_str().ok()) else {
         let bytes = response.into_body().collect().await?.to_bytes();
-        let error = serde_json::from_slice::<Value>(&bytes).unwrap_or_default();
-        bail!("{}", error.get("error").and_then(Value::as_str).unwrap_or("the node gave no answer"));
+        bail!("{}", reason(&bytes).unwrap_or_else(|| "the node gave no answer".to_owned()));
     };
     if invoke.include {
         print_bytes(&head(&response));

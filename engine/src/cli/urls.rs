@@ -6,8 +6,8 @@ use abi::route::LOCAL_DOMAIN;
 
 /// Returns the URLs of function `name` on a node with `listeners`, the best first. `reference` is empty, or `@` and a version,
 /// which no host can name.
-pub(super) fn urls(listeners: &[&str], name: &str, reference: &str) -> Vec<String> {
-    let local = |listener: &&str| {
+pub(super) fn urls(listeners: &[String], name: &str, reference: &str) -> Vec<String> {
+    let local = |listener: &String| {
         let address: SocketAddr = listener.strip_prefix("http://")?.parse().ok()?;
         // What resolves a name below localhost gives these two (RFC 6761 6.3).
         let found = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)].contains(&address.ip());
@@ -23,7 +23,10 @@ mod tests {
 
     #[test]
     fn a_page_that_a_browser_can_use_comes_first() {
-        let of = |listeners: &[&str], reference| urls(listeners, "shop", reference).join(" ");
+        let of = |listeners: &[&str], reference| {
+            let listeners: Vec<String> = listeners.iter().copied().map(str::to_owned).collect();
+            urls(&listeners, "shop", reference).join(" ")
+        };
         assert_eq!(of(&["http://127.0.0.1:8080"], ""), "http://shop.localhost:8080/ http://127.0.0.1:8080/shop/");
         assert_eq!(of(&["http://[::1]:81"], ""), "http://shop.localhost:81/ http://[::1]:81/shop/");
         assert_eq!(of(&["http://127.0.0.1:8080"], "@v2"), "http://127.0.0.1:8080/shop@v2/");

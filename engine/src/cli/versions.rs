@@ -5,15 +5,13 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use abi::choice::ACTIVE;
 use abi::reference::{check_alias, split};
-use anyhow::Context as _;
-use bytes::Bytes;
+use api::endpoints::{ListAliases, ListVersions, RemoveAlias, RollBack, SetAlias};
+use api::versions::{AliasChange, AliasShare, AliasTarget, ListedVersion, TargetChange};
 use bytesize::ByteSize;
 use clap::{Args, Subcommand};
-use hyper::Method;
-use serde_json::{Value, json};
 
-use super::client::Node;
-use super::show::{number, print_json, table, text};
+use super::client::{Answer, Node};
+use super::show::{print_json, table};
 use super::{Misused, Show, Target};
 use crate::store::options::pair;
 
@@ -96,8 +94,7 @@ pub(super) async fn alias(alias: Alias) -> anyhow::Result<()> {
                     Misused(format!("expected NAME@ALIAS; `sockhop remove {name}` removes the function")).into()
                 );
             }
-            let path = format!("/v1/functions/{name}/aliases/{of}");
-            Node::new(&target).json(Method::DELETE, &path, &[], Bytes::new()).await?;
+            Node::new(&target).get(RemoveAlias::at(name, of)).await?;
             say!("removed {alias}");
             Ok(())
         }
@@ -108,114 +105,106 @@ pub(super) async fn alias(alias: Alias) -> anyhow::Result<()> {
 async fn set(given: Set) -> anyhow::Result<()> {
     let (name, alias) = named(&given.alias)?;
     let one = given.version.map(|version| (version, 1));
-    let targets: Vec<Value> = given
-        .weights
-        .into_iter()
-        .chain(one)
-        .map(|(version, weight)| json!({ "version": version, "weight": weight }))
-        .collect();
-    let mut said = serde_json::Map::new();
-    if !targets.is_empty() {
-        said.insert("targets".to_owned(), targets.into());
-    }
-    for (key, pairs) in [("env", given.env), ("config", given.config)] {
-        if given.clear || !pairs.is_empty() {
-            said.insert(key.to_owned(), serde_json::to_value(pairs.into_iter().collect::<BTreeMap<_, _>>())?);
-        }
-    }
-    if said.is_empty() {
+    let targets = given.weights.into_iter().chain(one);
+    let targets: Vec<TargetChange> = targets.map(|(version, weight)| TargetChange { version, weight }).collect();
+    let laid_over = |pairs: Vec<(String, String)>| {
+        (given.clear || !pairs.is_empty()).then(|| pairs.into_iter().collect::<BTreeMap<_, _>>())
+    };
+    let change = AliasChange {
+        targets: (!targets.is_empty()).then_some(targets),
+        env: laid_over(given.env),
+        config: laid_over(given.config),
+    };
+    if change == AliasChange::default() {
         let expected = "expected a version, --weights, --env, --config or --clear";
         return Err(Misused(format!("nothing is said of {}; {expected}", given.alias)).into());
     }
-    let path = format!("/v1/functions/{name}/aliases/{alias}");
-    let body = serde_json::to_vec(&said)?;
-    let told = Node::new(&given.show.target).json(Method::PUT, &path, &[], body.into()).await?;
-    say(&given.show, &told, |targets| format!("{name}@{alias} means {targets}"));
-    Ok(())
+    let answer = Node::new(&given.show.target).send(SetAlias::at(name, alias), &change).await?;
+    print(&given.show, &answer, |targets| format!("{name}@{alias} means {targets}"))
 }
 
 /// Prints what an alias means by now.
-fn say(show: &Show, told: &Value, line: impl FnOnce(String) -> String) {
+fn print(
+    show: &Show,
+    answer: &Answer<api::versions::Alias>,
+    line: impl FnOnce(String) -> String,
+) -> anyhow::Result<()> {
     match show.json {
-        true => print_json(told),
-        false => say!("{}", line(targets(told, "targets"))),
+        true => print_json(&answer.json),
+        false => say!("{}", line(targets(&answer.read()?.targets))),
     }
+    Ok(())
 }
 
 pub(super) async fn roll_back(given: Rollback) -> anyhow::Result<()> {
-    let name = &given.name;
-    abi::name::check(name)?;
-    let body = given.version.map_or(json!({}), |version| json!({ "version": version }));
-    let path = format!("/v1/functions/{name}/rollback");
-    let told = Node::new(&given.show.target).json(Method::POST, &path, &[], body.to_string().into()).await?;
-    say(&given.show, &told, |targets| format!("{name} means {targets}"));
-    Ok(())
+    let Rollback { name, version, show } = given;
+    abi::name::check(&name)?;
+    let wanted = api::versions::Rollback { version };
+    let answer = Node::new(&show.target).send(RollBack::at(&name), &wanted).await?;
+    print(&show, &answer, |targets| format!("{name} means {targets}"))
 }
 
 pub(super) async fn versions(name: &str, show: &Show) -> anyhow::Result<()> {
     abi::name::check(name)?;
-    let versions = Node::new(&show.target).get(&format!("/v1/functions/{name}/versions")).await?;
+    let answer = Node::new(&show.target).get(ListVersions::at(name)).await?;
     if show.json {
-        print_json(&versions);
+        print_json(&answer.json);
         return Ok(());
     }
-    let row = |version: &Value| {
-        let aliases = version.get("aliases").and_then(Value::as_array).into_iter().flatten();
-        let named = |alias: &Value| match (number(alias, "weight"), number(alias, "of")) {
-            (weight, of) if weight == of => text(alias, "alias").to_owned(),
-            (weight, of) => format!("{} {weight}/{of}", text(alias, "alias")),
-        };
+    let share = |AliasShare { alias, weight, of }: AliasShare| match weight == of {
+        true => alias,
+        false => format!("{alias} {weight}/{of}"),
+    };
+    let row = |version: ListedVersion| {
+        let aliases: Vec<String> = version.aliases.into_iter().map(share).collect();
         vec![
-            format!("v{}", number(version, "number")),
-            text(version, "version").to_owned(),
-            when(number(version, "created_ms")),
-            text(version, "kind").to_owned(),
-            ByteSize(number(version, "artefact_bytes")).display().iec().to_string(),
-            aliases.map(named).collect::<Vec<_>>().join(", "),
+            format!("v{}", version.number),
+            version.version,
+            when(version.created_ms),
+            version.kind.name().to_owned(),
+            ByteSize(version.artefact_bytes).display().iec().to_string(),
+            aliases.join(", "),
         ]
     };
-    let rows: Vec<_> = versions.as_array().into_iter().flatten().map(row).collect();
+    let rows: Vec<_> = answer.read()?.into_iter().map(row).collect();
     table(&["NUMBER", "ID", "DEPLOYED", "KIND", "SIZE", "ALIASES"], &rows);
     Ok(())
 }
 
 async fn list(name: &str, show: &Show) -> anyhow::Result<()> {
     abi::name::check(name)?;
-    let aliases = Node::new(&show.target).get(&format!("/v1/functions/{name}/aliases")).await?;
+    let answer = Node::new(&show.target).get(ListAliases::at(name)).await?;
     if show.json {
-        print_json(&aliases.as_object().into_iter().flat_map(|aliases| aliases.values().cloned()).collect());
+        let aliases = answer.json.as_object().into_iter().flatten();
+        aliases.for_each(|(_, alias)| print_json(alias));
         return Ok(());
     }
-    let count =
-        |alias: &Value, key| alias.get(key).and_then(Value::as_object).map_or(0, serde_json::Map::len).to_string();
-    let row = |(name, alias): (&String, &Value)| {
-        let changed = when(number(alias, "changed_ms"));
+    let row = |(name, alias): (String, api::versions::Alias)| {
         vec![
-            name.clone(),
-            targets(alias, "targets"),
-            targets(alias, "previous"),
-            count(alias, "env"),
-            count(alias, "config"),
-            changed,
+            name,
+            targets(&alias.targets),
+            targets(&alias.previous),
+            alias.env.len().to_string(),
+            alias.config.len().to_string(),
+            when(alias.changed_ms),
         ]
     };
-    let rows: Vec<_> = aliases.as_object().context("the node's answer is no object")?.iter().map(row).collect();
+    let rows: Vec<_> = answer.read()?.into_iter().map(row).collect();
     table(&["ALIAS", "MEANS", "BEFORE", "ENV", "CONFIG", "CHANGED"], &rows);
     Ok(())
 }
 
 /// `v12 90, v13 10`; without the weight where there is one version.
-pub(super) fn targets(alias: &Value, key: &str) -> String {
-    let targets = alias.get(key).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    let name = |target: &Value| match target.get("number").and_then(Value::as_u64) {
+pub(super) fn targets(targets: &[AliasTarget]) -> String {
+    let name = |target: &AliasTarget| match target.number {
         Some(number) => format!("v{number}"),
-        None => text(target, "version").to_owned(),
+        None => target.version.clone(),
     };
     match targets {
         [] => "-".to_owned(),
         [only] => name(only),
         several => {
-            let several = several.iter().map(|target| format!("{} {}", name(target), number(target, "weight")));
+            let several = several.iter().map(|target| format!("{} {}", name(target), target.weight));
             several.collect::<Vec<_>>().join(", ")
         }
     }
@@ -245,10 +234,9 @@ mod tests {
 
     #[test]
     fn what_an_alias_means_is_said_shortly() {
-        let told = json!({ "targets": [{ "version": "x", "number": 12, "weight": 1 }] });
-        assert_eq!((targets(&told, "targets"), targets(&told, "previous")), ("v12".to_owned(), "-".to_owned()));
-        let told =
-            json!({ "targets": [{ "version": "x", "number": 1, "weight": 90 }, { "version": "gone", "weight": 10 }] });
-        assert_eq!(targets(&told, "targets"), "v1 90, gone 10");
+        let target = |version: &str, number, weight| AliasTarget { version: version.to_owned(), number, weight };
+        assert_eq!((targets(&[target("x", Some(12), 1)]).as_str(), targets(&[]).as_str()), ("v12", "-"));
+        let two = [target("x", Some(1), 90), target("gone", None, 10)];
+        assert_eq!(targets(&two), "v1 90, gone 10");
     }
 }

@@ -10,6 +10,8 @@ use std::io::IsTerminal as _;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
+use api::endpoints::GetTop;
+use api::top::Sample;
 use clap::Args;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
@@ -18,7 +20,6 @@ use self::screen::{Choice, Column, FUNCTION_COLUMNS, WORKER_COLUMNS};
 use super::Target;
 use super::client::Node;
 use super::show::table;
-use api::top::Sample;
 
 /// Between two samples.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -60,9 +61,8 @@ impl Drop for Restored {
 }
 
 async fn sample(node: &Node) -> anyhow::Result<Sample> {
-    let answer = tokio::time::timeout(ANSWER_TIMEOUT, node.get("/v1/top")).await;
-    let answer = answer.with_context(|| format!("the node has not answered in {ANSWER_TIMEOUT:?}"))??;
-    serde_json::from_value(answer).context("the node is of another build than this command; install both from one")
+    let answer = tokio::time::timeout(ANSWER_TIMEOUT, node.get(GetTop::at())).await;
+    answer.with_context(|| format!("the node has not answered in {ANSWER_TIMEOUT:?}"))??.read()
 }
 
 async fn watch(node: &Node, first: Sample, terminal: &mut ratatui::DefaultTerminal) -> anyhow::Result<()> {

@@ -12,7 +12,6 @@ use ratatui::widgets::{Paragraph, Row, Table};
 
 use super::super::show::counted;
 use super::figures::{Figures, FunctionFigures, Sort, WorkerFigures};
-use api::status::WorkerState;
 
 /// What the user has chosen, and what went wrong.
 #[derive(Debug, Clone)]
@@ -37,7 +36,7 @@ pub(super) const WORKER_COLUMNS: [Column<WorkerFigures>; 9] = [
     Column { title: "PID", width: 8, spare: 1, text: |worker| worker.pid.map_or("-".into(), |pid| pid.to_string()) },
     Column { title: "CORE", width: 4, spare: 3, text: |worker| worker.core.to_string() },
     Column { title: "POOL", width: 14, spare: 0, text: |worker| worker.pool.clone() },
-    Column { title: "STATE", width: 10, spare: 0, text: |worker| state(worker.state).into() },
+    Column { title: "STATE", width: 10, spare: 0, text: |worker| worker.state.name().into() },
     Column { title: "RUN", width: 5, spare: 0, text: |worker| worker.in_flight.to_string() },
     Column { title: "CONNS", width: 6, spare: 1, text: |worker| worker.connections.to_string() },
     Column { title: "REQ/S", width: 8, spare: 0, text: |worker| rate(worker.requests_per_s) },
@@ -143,16 +142,6 @@ fn fitting<T>(columns: &[Column<T>], width: u16) -> Vec<&Column<T>> {
     shown
 }
 
-fn state(state: WorkerState) -> &'static str {
-    match state {
-        WorkerState::Starting => "starting",
-        WorkerState::Ready => "ready",
-        WorkerState::Silent => "silent",
-        WorkerState::Dormant => "dormant",
-        WorkerState::Restarting => "restarting",
-    }
-}
-
 fn bytes(bytes: u64) -> String {
     ByteSize(bytes).display().iec().to_string()
 }
@@ -183,6 +172,7 @@ fn time(time: Option<Duration>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use api::status::WorkerState;
     use proptest::prelude::*;
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
