@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::functions::VersionDetails;
+use crate::functions::{Isolation, Output, VersionDetails};
 
 /// The header in which a client gives its deploy an id, a UUID, to ask about it.
 pub const ID_HEADER: &str = "sockhop-deploy-id";
@@ -119,10 +119,10 @@ pub struct DeployOptions {
     /// Options to leave at their defaults: `memory`, `env`, or one variable as `env.NAME`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unset: Vec<String>,
-    /// What the file is: `http` or `command`. By default, what it exports.
-    pub kind: Option<String>,
-    /// Where it runs: `shared` or `process`.
-    pub isolation: Option<String>,
+    /// What the file is. By default, what it exports.
+    pub kind: Option<FileKind>,
+    /// Where it runs.
+    pub isolation: Option<Isolation>,
     /// `fresh` for an instance for each request, `reuse=N` for one that serves N.
     pub instances: Option<String>,
     /// Environment variables.
@@ -131,8 +131,8 @@ pub struct DeployOptions {
     pub config: BTreeMap<String, String>,
     /// Arguments of a command, after its own name.
     pub args: Vec<String>,
-    /// What a command's stdout is: `raw` or `cgi`.
-    pub output: Option<String>,
+    /// What a command's stdout is.
+    pub output: Option<Output>,
     /// Where its outgoing requests may go: `HOST:PORT`, or `*.DOMAIN:PORT` for all below a domain.
     pub allow_outbound: Vec<String>,
     /// Memory of one instance.
@@ -165,9 +165,19 @@ pub struct DeployOptions {
     pub health_path: Option<String>,
 }
 
+/// What a deployer says that a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum FileKind {
+    /// It handles requests.
+    Http,
+    /// It is a program: a request on stdin, its reply on stdout.
+    Command,
+}
+
 /// A size.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a size, in bytes or for example as \"64MiB\"")]
 pub enum Size {
     /// In bytes.
     Bytes(u64),

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
-use api::deploys::{ARTEFACT_PART, DeployQuery, DeployedVersion, OPTIONS_PART, OptionChange, VersionBefore};
+use api::deploys::{
+    ARTEFACT_PART, DeployOptions, DeployQuery, DeployedVersion, OPTIONS_PART, OptionChange, VersionBefore,
+};
 use api::endpoints::{self, GetStatus};
 use api::functions::VersionDetails;
 use bytesize::ByteSize;
@@ -104,7 +106,7 @@ async fn send(deploy: &Deploy, node: &Node, function: Ready) -> anyhow::Result<(
     let started = Instant::now();
     let id = Uuid::now_v7();
     let boundary = format!("sockhop-{}", id.simple());
-    let form = form(&boundary, &serde_json::to_vec(&options)?, &artefact);
+    let form = form(&boundary, &serde_json::to_vec(&DeployOptions::from(&options))?, &artefact);
     let (activate, trial) = (!deploy.no_activate, !deploy.no_trial);
     let call = endpoints::Deploy::at(&name).with(&DeployQuery { activate, trial });
     let sent = Arc::default();

@@ -31,7 +31,7 @@ use std::sync::Arc;
 use abi::board;
 use abi::limits::{ARTEFACT_BYTES_MAX, MANIFEST_BYTES_MAX};
 use abi::reference::split;
-use api::deploys::{ARTEFACT_PART, DeployQuery, OPTIONS_PART};
+use api::deploys::{ARTEFACT_PART, DeployOptions, DeployQuery, OPTIONS_PART};
 use api::endpoint::Endpoint;
 use api::endpoints::{
     Deploy, GetDeploy, GetFunction, GetInvocation, GetLogs, GetOpenApi, GetStatus, GetTop, INVOKE_PATHS, ListFunctions,
@@ -337,7 +337,8 @@ async fn deploy_form(
                         )));
                     }
                 }
-                options = serde_json::from_slice(&json).map_err(bad_request)?;
+                let sent: DeployOptions = serde_json::from_slice(&json).map_err(bad_request)?;
+                options = Options::try_from(sent).map_err(bad_request)?;
                 options.limits().check().map_err(OptionsError::from).map_err(ChangeError::from)?;
             }
             Some(ARTEFACT_PART) => {

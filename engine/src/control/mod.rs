@@ -7,7 +7,7 @@
 //! places on the board, [`invoke`] a call through the front door, [`health`] what probes and
 //! Prometheus ask, [`top`] what `sockhop top` does, [`logs`] what `sockhop logs` does, [`names`] what a path may name.
 //!
-//! What is sent and answered has its types in the crate `api`; [`answers`] makes them of what is stored, and [`routes`] has
+//! What is sent and answered has its types in the crate `api`; [`answers`] makes them of what is stored, and [`options`] reads what is deployed with, and [`routes`] has
 //! handlers answer at the paths that are listed there.
 
 mod answers;
@@ -19,6 +19,7 @@ mod health;
 mod invoke;
 pub(crate) mod logs;
 pub(crate) mod names;
+mod options;
 mod routes;
 mod secrets;
 mod slots;

@@ -1,6 +1,7 @@
-//! What a deployer may choose: one struct for the command line, for `sockhop.toml` and for the control API's JSON.
+//! What a deployer may choose: one struct for the command line and for `sockhop.toml`. `control::options` makes it the control
+//! API's JSON and back.
 //!
-//! So a flag, its key and its field cannot come apart. Absent means what the active version has, or the default. Pure; owns no fds.
+//! So a flag and its key cannot come apart. Absent means what the active version has, or the default. Pure; owns no fds.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use abi::limits;
 use abi::outbound::{AllowList, PatternError};
 use bytesize::ByteSize;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer};
 
 use super::inherit::unsettable;
 use super::limits::{Limits, OutOfRange};
@@ -18,26 +19,22 @@ use super::manifest::{Instances, Isolation, Output};
 use crate::compile::inspect::{Kind, Wanted};
 
 /// The choices.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, clap::Args)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Options {
     /// The function's name (default: from sockhop.toml, or the file's name); of several in sockhop.toml, the only one to
     /// deploy
     #[arg(long, value_name = "NAME")]
-    #[serde(skip_serializing)]
     pub(crate) name: Option<String>,
     /// The file to deploy, relative to `sockhop.toml`, which alone has it.
     #[arg(skip)]
-    #[serde(skip_serializing)]
     pub(crate) source: Option<PathBuf>,
     /// Start from the defaults, instead of from the options of the active version
     #[arg(long)]
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) fresh_options: bool,
     /// An option to leave at its default, whatever sockhop.toml or the active version has: memory, allow-outbound, env, or
     /// one variable as env.NAME or config.NAME (repeatable)
     #[arg(long, value_name = "OPTION", value_parser = unsettable)]
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) unset: Vec<String>,
     /// What the file is (default: what it exports; a handler if it exports both)
     #[arg(long, value_name = "KIND")]
@@ -50,11 +47,11 @@ pub(crate) struct Options {
     pub(crate) instances: Option<Instances>,
     /// An environment variable for the function (repeatable)
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
-    #[serde(with = "pairs")]
+    #[serde(deserialize_with = "pairs")]
     pub(crate) env: Vec<(String, String)>,
     /// A value that the function reads through wasi:config/store (repeatable)
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
-    #[serde(with = "pairs")]
+    #[serde(deserialize_with = "pairs")]
     pub(crate) config: Vec<(String, String)>,
     /// An argument of a command, after its own name (repeatable)
     #[arg(long = "arg", value_name = "ARG", allow_hyphen_values = true)]
@@ -68,7 +65,6 @@ pub(crate) struct Options {
     pub(crate) allow_outbound: Vec<String>,
     /// Memory of one instance (default 64MiB)
     #[arg(long, value_name = "SIZE")]
-    #[serde(serialize_with = "to_the_byte")]
     pub(crate) memory: Option<ByteSize>,
     /// Wall time of one invocation (default 30s)
     #[arg(long, value_name = "TIME")]
@@ -84,15 +80,12 @@ pub(crate) struct Options {
     pub(crate) core_instances: Option<u32>,
     /// A request's body (default 10MiB)
     #[arg(long, value_name = "SIZE")]
-    #[serde(serialize_with = "to_the_byte")]
     pub(crate) request_body: Option<ByteSize>,
     /// A reply's status line and headers (default 64KiB)
     #[arg(long, value_name = "SIZE")]
-    #[serde(serialize_with = "to_the_byte")]
     pub(crate) reply_head: Option<ByteSize>,
     /// What one invocation may write to stdout and to stderr (default 256KiB)
     #[arg(long, value_name = "SIZE")]
-    #[serde(serialize_with = "to_the_byte")]
     pub(crate) log_size: Option<ByteSize>,
     /// Invocations at a time, on all workers together (default 1000)
     #[arg(long, value_name = "N")]
@@ -112,12 +105,6 @@ pub(crate) struct Options {
     /// A path that must answer 2xx before the version becomes active (default: / must, with less than 500)
     #[arg(long, value_name = "PATH")]
     pub(crate) health_path: Option<String>,
-}
-
-/// The crate's own form is for reading, and rounds.
-#[expect(clippy::ref_option, reason = "serde's signature")]
-fn to_the_byte<S: Serializer>(size: &Option<ByteSize>, serializer: S) -> Result<S::Ok, S::Error> {
-    size.map(|size| size.as_u64()).serialize(serializer)
 }
 
 /// Why options are refused.
@@ -279,8 +266,8 @@ fn saturated(amount: u64) -> u32 {
 }
 
 /// A time as people write it ("1m 30s").
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub(crate) struct Time(Duration);
 
 impl Time {
@@ -323,17 +310,9 @@ pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// Pairs as a map, which is what they are in TOML and JSON.
-mod pairs {
-    use super::{BTreeMap, Deserialize, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(pairs: &[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(pairs.iter().map(|(name, value)| (name, value)).collect::<BTreeMap<_, _>>())
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, String)>, D::Error> {
-        Ok(BTreeMap::<String, String>::deserialize(deserializer)?.into_iter().collect())
-    }
+/// Reads pairs from a map, which is what they are in TOML.
+fn pairs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, String)>, D::Error> {
+    Ok(BTreeMap::<String, String>::deserialize(deserializer)?.into_iter().collect())
 }
 
 #[cfg(test)]
