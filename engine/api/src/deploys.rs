@@ -113,6 +113,12 @@ pub enum DeployPhase {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DeployOptions {
+    /// Ignored, so that what is in a `sockhop.toml` can be sent as it is: the path has the name.
+    #[serde(skip_serializing)]
+    pub name: Option<String>,
+    /// Ignored likewise: the file itself is sent.
+    #[serde(skip_serializing)]
+    pub source: Option<String>,
     /// Start from the defaults, instead of from the options of the active version.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub fresh_options: bool,

@@ -7,6 +7,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+/// The header that a client of a node's TCP address has its token in, as `Bearer TOKEN`. Unlike
+/// `authorization`, it is not one that a function's own callers use.
+pub const TOKEN_HEADER: &str = "sockhop-authorization";
+
 /// A method of HTTP, as far as the API uses it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {

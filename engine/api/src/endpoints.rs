@@ -79,7 +79,8 @@ endpoints! {
     /// Lists the removed functions that can be restored, the last removal first.
     ListRemoved = Get "/v1/removed" (), (), Nothing () => Json Vec<RemovedFunction>;
     /// Lists the versions of a function, the newest first.
-    ListVersions = Get "/v1/functions/{name}/versions" (name), (), Nothing () => Json Vec<ListedVersion>;
+    ListVersions = Get "/v1/functions/{name}/versions" (name), (),
+        Nothing () => Json Vec<ListedVersion>;
     /// Has a function's bare name mean the version that was active before, or another one.
     RollBack = Post "/v1/functions/{name}/rollback" (name), (), Json Rollback => Json Alias;
     /// Lists the aliases of a function, by name.
@@ -91,11 +92,13 @@ endpoints! {
     RemoveAlias = Delete "/v1/functions/{name}/aliases/{alias}" (name, alias), (),
         Nothing () => Nothing ();
     /// Lists the keys of a function's secrets.
-    ListSecrets = Get "/v1/functions/{name}/secrets" (name), (), Nothing () => Json Vec<ListedSecret>;
+    ListSecrets = Get "/v1/functions/{name}/secrets" (name), (),
+        Nothing () => Json Vec<ListedSecret>;
     /// Sets a secret. The body is its value.
     SetSecret = Put "/v1/functions/{name}/secrets/{key}" (name, key), (), Bytes () => Nothing ();
     /// Removes a secret.
-    RemoveSecret = Delete "/v1/functions/{name}/secrets/{key}" (name, key), (), Nothing () => Nothing ();
+    RemoveSecret = Delete "/v1/functions/{name}/secrets/{key}" (name, key), (),
+        Nothing () => Nothing ();
     /// Calls a function, which may be named as NAME@ALIAS or NAME@VERSION.
     Invoke = Any "/v1/functions/{name}/invoke/{path}" (name, path), (), Bytes () => OfFunction ();
     /// Reads what functions have logged, or follows it.

@@ -5,6 +5,9 @@
 //! to each; the node's router, its clients and the OpenAPI document of [`openapi`] are all made
 //! from that list.
 //!
+//! A command may talk to a node of an earlier build, so a field that is added to an answer later is
+//! an `Option`, or has a default (`#[serde(default)]`).
+//!
 //! The types say how JSON looks and nothing else: what the node keeps in its store has types of its
 //! own, so that either can change without the other. Owns no fds.
 

@@ -8,7 +8,7 @@ use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use crate::deploys::{ARTEFACT_PART, ID_HEADER, OPTIONS_PART};
-use crate::endpoint::{AnswerBody, AnyObject, Description, Method, RequestBody};
+use crate::endpoint::{AnswerBody, AnyObject, Description, Method, RequestBody, TOKEN_HEADER};
 use crate::endpoints::{Deploy, ENDPOINTS};
 use crate::errors::ErrorAnswer;
 
@@ -16,8 +16,6 @@ use crate::errors::ErrorAnswer;
 const SCHEMAS: &str = "/components/schemas";
 /// The methods that a function may be called with.
 const ANY: [&str; 7] = ["get", "put", "post", "delete", "options", "head", "patch"];
-/// The header that the token is looked for in at first. It is free of what a function's callers say.
-pub const TOKEN_HEADER: &str = "sockhop-authorization";
 
 /// Makes schemas: what is sent and what is answered are described differently, since what may be
 /// left out of one need not be absent from the other.
@@ -74,7 +72,7 @@ pub fn document(version: &str) -> AnyObject {
                     "type": "apiKey",
                     "in": "header",
                     "name": TOKEN_HEADER,
-                    "description": "`Bearer` and the token, where a function is to see `authorization`.",
+                    "description": "`Bearer TOKEN`, if a function is to have `authorization`.",
                 },
             },
         },

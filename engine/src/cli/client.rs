@@ -212,12 +212,12 @@ impl Node {
         }
     }
 
-    /// Sends what has no body to an endpoint.
+    /// Calls an endpoint that takes no body.
     ///
     /// The node's own error becomes ours. One that passes by itself is waited for: another engine
     /// is taking over, and answers at the same place.
-    pub(super) async fn get<E: Endpoint<Request = ()>>(&self, call: Call<E>) -> anyhow::Result<Answer<E::Answer>> {
-        self.bytes(call, Bytes::new()).await
+    pub(super) async fn call<E: Endpoint<Request = ()>>(&self, call: Call<E>) -> anyhow::Result<Answer<E::Answer>> {
+        self.send_bytes(call, Bytes::new()).await
     }
 
     /// Sends JSON to an endpoint.
@@ -226,11 +226,15 @@ impl Node {
         call: Call<E>,
         request: &E::Request,
     ) -> anyhow::Result<Answer<E::Answer>> {
-        self.bytes(call, serde_json::to_vec(request)?.into()).await
+        self.send_bytes(call, serde_json::to_vec(request)?.into()).await
     }
 
     /// Sends bytes to an endpoint.
-    pub(super) async fn bytes<E: Endpoint>(&self, call: Call<E>, body: Bytes) -> anyhow::Result<Answer<E::Answer>> {
+    pub(super) async fn send_bytes<E: Endpoint>(
+        &self,
+        call: Call<E>,
+        body: Bytes,
+    ) -> anyhow::Result<Answer<E::Answer>> {
         self.upload(&call, &[], body, &Arc::default()).await
     }
 

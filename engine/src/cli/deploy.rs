@@ -149,7 +149,7 @@ async fn send(deploy: &Deploy, node: &Node, function: Ready) -> anyhow::Result<(
 
 /// Where a function can be called on this node.
 async fn urls_at(node: &Node, name: &str, reference: &str) -> anyhow::Result<Vec<String>> {
-    let status = node.get(GetStatus::at()).await?.read()?;
+    let status = node.call(GetStatus::at()).await?.read()?;
     Ok(urls(&status.node.listeners, name, reference))
 }
 

@@ -62,7 +62,7 @@ pub(super) async fn run(logs: Logs) -> anyhow::Result<()> {
 }
 
 async fn one(id: InvocationId, Show { json, target }: &Show) -> anyhow::Result<()> {
-    let answer = Node::new(target).get(GetInvocation::at(&id.to_string())).await?;
+    let answer = Node::new(target).call(GetInvocation::at(&id.to_string())).await?;
     let mut out = io::stdout().lock();
     if *json {
         writeln!(out, "{}", answer.json)?;
@@ -114,12 +114,12 @@ async fn many(logs: &Logs) -> anyhow::Result<()> {
     match limit {
         Some(limit) => {
             let query = LogsQuery { newest: true, limit: Some(limit), ..query };
-            shown.page(&node.get(GetLogs::at().with(&query)).await?)?;
+            shown.page(&node.call(GetLogs::at().with(&query)).await?)?;
         }
         None => {
             query.limit = Some(LIMIT_MAX);
             loop {
-                query.after = shown.page(&node.get(GetLogs::at().with(&query)).await?)?;
+                query.after = shown.page(&node.call(GetLogs::at().with(&query)).await?)?;
                 if query.after.is_none() {
                     break;
                 }

@@ -71,7 +71,7 @@ pub(super) async fn shown<T>(
                 continue;
             }
             // A node of an earlier build does not know; nor does one that has just ended it.
-            if let Ok(answer) = node.get(GetDeploy::at(&id)).await {
+            if let Ok(answer) = node.call(GetDeploy::at(&id)).await {
                 report.replace(answer.read().ok().map(Report::now));
             }
         }

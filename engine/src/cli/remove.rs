@@ -48,7 +48,7 @@ pub(super) async fn run(remove: Remove) -> anyhow::Result<()> {
     abi::name::check(&name)?;
     let node = Node::new(&target);
     if !yes && io::stdin().is_terminal() {
-        let what = match node.get(GetFunction::at(&name)).await {
+        let what = match node.call(GetFunction::at(&name)).await {
             Ok(function) => {
                 let versions = function.read()?.versions.len();
                 format!("{name} with its {} and its secrets", counted(versions, "version"))
@@ -66,7 +66,7 @@ pub(super) async fn run(remove: Remove) -> anyhow::Result<()> {
             bail!("nothing is removed");
         }
     }
-    let removed = node.get(RemoveFunction::at(&name).with(&RemoveQuery { for_good })).await?;
+    let removed = node.call(RemoveFunction::at(&name).with(&RemoveQuery { for_good })).await?;
     say!("removed {name}");
     if let Some(removed) = removed.read()? {
         let until = when(removed.restorable_until_ms);
@@ -101,7 +101,7 @@ pub(super) async fn restore(restore: Restore) -> anyhow::Result<()> {
 
 /// Shows what can be restored.
 pub(super) async fn list(show: &Show) -> anyhow::Result<()> {
-    let answer = Node::new(&show.target).get(ListRemoved::at()).await?;
+    let answer = Node::new(&show.target).call(ListRemoved::at()).await?;
     if show.json {
         print_json(&answer.json);
         return Ok(());

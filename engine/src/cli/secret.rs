@@ -71,7 +71,7 @@ pub(super) async fn run(secret: Secret) -> anyhow::Result<()> {
         Secret::List { name, show } => list(&name, show).await,
         Secret::Remove { place, target } => {
             place.check()?;
-            Node::new(&target).get(RemoveSecret::at(&place.name, &place.key)).await?;
+            Node::new(&target).call(RemoveSecret::at(&place.name, &place.key)).await?;
             say!("removed the secret {} of {}", place.key, place.name);
             Ok(())
         }
@@ -84,7 +84,7 @@ async fn set(place: Place, exact: bool, target: &Target) -> anyhow::Result<()> {
     // The node looks again; here it costs nothing, and the value stays here.
     check_value(&value)?;
     let call = SetSecret::at(&place.name, &place.key);
-    Node::new(target).bytes(call, Bytes::copy_from_slice(&value)).await?;
+    Node::new(target).send_bytes(call, Bytes::copy_from_slice(&value)).await?;
     say!("set the secret {} of {}", place.key, place.name);
     Ok(())
 }
@@ -151,7 +151,7 @@ impl Drop for Hidden {
 
 async fn list(name: &str, show: Show) -> anyhow::Result<()> {
     abi::name::check(name)?;
-    let answer = Node::new(&show.target).get(ListSecrets::at(name)).await?;
+    let answer = Node::new(&show.target).call(ListSecrets::at(name)).await?;
     if show.json {
         print_json(&answer.json);
         return Ok(());

@@ -102,7 +102,7 @@ pub(super) async fn list(List { removed, show }: List) -> anyhow::Result<()> {
     if removed {
         return super::remove::list(&show).await;
     }
-    let answer = Node::new(&show.target).get(ListFunctions::at()).await?;
+    let answer = Node::new(&show.target).call(ListFunctions::at()).await?;
     if show.json {
         print_json(&answer.json);
         return Ok(());
@@ -129,7 +129,7 @@ pub(super) async fn list(List { removed, show }: List) -> anyhow::Result<()> {
 
 pub(super) async fn inspect(name: String, show: Show) -> anyhow::Result<()> {
     abi::name::check(&name)?;
-    let answer = Node::new(&show.target).get(GetFunction::at(&name)).await?;
+    let answer = Node::new(&show.target).call(GetFunction::at(&name)).await?;
     if show.json {
         print_json(&answer.json);
         return Ok(());
@@ -178,7 +178,7 @@ fn reuse_text(Reuse { kept, memory, request, room, served }: &Reuse) -> String {
 }
 
 pub(super) async fn status(show: Show) -> anyhow::Result<()> {
-    let answer = Node::new(&show.target).get(GetStatus::at()).await?;
+    let answer = Node::new(&show.target).call(GetStatus::at()).await?;
     if show.json {
         print_json(&answer.json);
         return Ok(());

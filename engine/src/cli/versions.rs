@@ -94,7 +94,7 @@ pub(super) async fn alias(alias: Alias) -> anyhow::Result<()> {
                     Misused(format!("expected NAME@ALIAS; `sockhop remove {name}` removes the function")).into()
                 );
             }
-            Node::new(&target).get(RemoveAlias::at(name, of)).await?;
+            Node::new(&target).call(RemoveAlias::at(name, of)).await?;
             say!("removed {alias}");
             Ok(())
         }
@@ -146,7 +146,7 @@ pub(super) async fn roll_back(given: Rollback) -> anyhow::Result<()> {
 
 pub(super) async fn versions(name: &str, show: &Show) -> anyhow::Result<()> {
     abi::name::check(name)?;
-    let answer = Node::new(&show.target).get(ListVersions::at(name)).await?;
+    let answer = Node::new(&show.target).call(ListVersions::at(name)).await?;
     if show.json {
         print_json(&answer.json);
         return Ok(());
@@ -173,7 +173,7 @@ pub(super) async fn versions(name: &str, show: &Show) -> anyhow::Result<()> {
 
 async fn list(name: &str, show: &Show) -> anyhow::Result<()> {
     abi::name::check(name)?;
-    let answer = Node::new(&show.target).get(ListAliases::at(name)).await?;
+    let answer = Node::new(&show.target).call(ListAliases::at(name)).await?;
     if show.json {
         let aliases = answer.json.as_object().into_iter().flatten();
         aliases.for_each(|(_, alias)| print_json(alias));

@@ -14,7 +14,7 @@ use crate::store::contents::Function;
 use crate::store::limits::Limits;
 use crate::store::manifest::{Isolation, Manifest, Output};
 
-/// Returns a function as its foremost version, with its aliases. Returns `None` if it has no version.
+/// Returns a function as its foremost version, with its aliases. Returns `None` if it has none.
 pub(super) fn function(function: &Function) -> Option<wire::Function> {
     Some(wire::Function { version: version(function.foremost()?), aliases: aliases(function) })
 }

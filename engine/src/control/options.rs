@@ -53,6 +53,8 @@ impl From<&Options> for DeployOptions {
             health_path,
         } = options.clone();
         Self {
+            name: None,
+            source: None,
             fresh_options,
             unset,
             kind: kind.map(Into::into),
@@ -86,6 +88,8 @@ impl TryFrom<DeployOptions> for Options {
 
     fn try_from(options: DeployOptions) -> Result<Self, UnreadableOption> {
         let DeployOptions {
+            name: _,
+            source: _,
             fresh_options,
             unset,
             kind,
@@ -206,7 +210,7 @@ mod tests {
     fn options_are_read_as_people_write_them() {
         let json = r#"{"memory": "64MiB", "request_body": 100001, "timeout": "1s 500ms",
             "kind": "command", "isolation": "process", "output": "cgi", "instances": "fresh",
-            "env": {"A": "1"}, "queue": null}"#;
+            "env": {"A": "1"}, "queue": null, "name": "of-the-toml", "source": "a.wasm"}"#;
         let options = read(json).unwrap();
         let sizes = (options.memory, options.request_body);
         assert_eq!(sizes, (Some(ByteSize::mib(64)), Some(ByteSize(100_001))));

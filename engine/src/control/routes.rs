@@ -1,10 +1,11 @@
-//! Routing by the list of endpoints in [`api::endpoints`]: what has a path here is in that list, and
-//! so in the OpenAPI document. Owns no fds.
+//! Routing by the list of endpoints in [`api::endpoints`]: what has a path here is in that list,
+//! and so in the OpenAPI document. Owns no fds.
 
 use std::sync::Arc;
 
 use api::endpoint::{Endpoint, Method};
 use axum::Json;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequestParts, Query};
 use axum::handler::Handler;
 use axum::http::request::Parts;
@@ -45,7 +46,7 @@ impl<E: Endpoint, S: Send + Sync> FromRequestParts<S> for QueryOf<E> {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failed> {
         let query = Query::try_from_uri(&parts.uri);
-        let refused = |rejection: axum::extract::rejection::QueryRejection| bad_request(rejection.body_text());
+        let refused = |rejection: QueryRejection| bad_request(rejection.body_text());
         query.map(|Query(query)| Self(query)).map_err(refused)
     }
 }

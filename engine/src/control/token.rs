@@ -9,6 +9,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use api::endpoint::TOKEN_HEADER;
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use subtle::ConstantTimeEq as _;
@@ -21,7 +22,7 @@ const TOKEN_BYTES: usize = 32;
 const FILE: &str = "admin.token";
 
 /// The header that is only ever for the node: where it is, `Authorization` is the function's.
-pub(crate) const HEADER: HeaderName = HeaderName::from_static("sockhop-authorization");
+pub(crate) const HEADER: HeaderName = HeaderName::from_static(TOKEN_HEADER);
 /// How a header's value begins that has the token (RFC 6750 2.1).
 const SCHEME: &[u8] = b"Bearer ";
 

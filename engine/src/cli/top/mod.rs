@@ -61,7 +61,7 @@ impl Drop for Restored {
 }
 
 async fn sample(node: &Node) -> anyhow::Result<Sample> {
-    let answer = tokio::time::timeout(ANSWER_TIMEOUT, node.get(GetTop::at())).await;
+    let answer = tokio::time::timeout(ANSWER_TIMEOUT, node.call(GetTop::at())).await;
     answer.with_context(|| format!("the node has not answered in {ANSWER_TIMEOUT:?}"))??.read()
 }
 
