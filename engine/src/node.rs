@@ -21,8 +21,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
 use crate::compile::cache::Cache;
-use crate::control::api::{self, Control};
 use crate::control::functions::{Functions, Surroundings};
+use crate::control::server::{self, Control};
 use crate::control::tcp::Admin;
 use crate::control::token::{self, Token};
 use crate::control::{Life, sync};
@@ -223,7 +223,7 @@ impl Node {
             started_s: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
             life: life.subscribe(),
         };
-        start_control(api::bind(&control)?, admin, api, *config.sync_interval)?;
+        start_control(server::bind(&control)?, admin, api, *config.sync_interval)?;
         let logs = (logs, keeper);
         Ok(Self {
             life,
@@ -379,7 +379,7 @@ fn start_control(
         runtime.block_on(async move {
             tokio::spawn(sync::keep_up(Arc::clone(&control.functions), sync_interval));
             match tokio::net::UnixListener::from_std(listener) {
-                Ok(listener) => api::serve(listener, admin, Arc::new(control)).await,
+                Ok(listener) => server::serve(listener, admin, Arc::new(control)).await,
                 Err(error) => tracing::error!("the control API cannot start: {error}"),
             }
         });

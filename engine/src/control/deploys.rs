@@ -13,9 +13,9 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use uuid::Uuid;
 
-use super::api::{Control, Failed};
 use super::functions::Progress;
 use super::routes::Answered;
+use super::server::{Control, Failed};
 
 /// So many deploys at a time can be asked about; others are made all the same.
 const DEPLOYS_MAX: usize = 64;

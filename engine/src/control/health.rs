@@ -9,7 +9,7 @@ use axum::http::header::{ACCEPT, CONTENT_TYPE, VARY};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use super::api::{Control, Failed};
+use super::server::{Control, Failed};
 use super::sync::away_text;
 use crate::core::Pool;
 use crate::metrics::format::Format;

@@ -25,8 +25,8 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use tokio::sync::oneshot;
 
-use super::api::{Control, Failed, bad_request};
 use super::routes::{Answered, QueryOf};
+use super::server::{Control, Failed, bad_request};
 use crate::logs::entry;
 use crate::logs::query::follow::{Told, follow};
 use crate::logs::query::{Filter, Order, Page, Times};

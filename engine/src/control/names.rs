@@ -6,8 +6,8 @@ use axum::extract::{RawPathParams, Request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
-use super::api::Failed;
 use super::functions::ChangeError;
+use super::server::Failed;
 use crate::secrets::{SecretError, check_key};
 
 /// Text that calls no function, whatever is deployed.

@@ -11,7 +11,7 @@ use axum::handler::Handler;
 use axum::http::request::Parts;
 use axum::routing::{MethodFilter, any, on};
 
-use super::api::{Control, Failed, bad_request};
+use super::server::{Control, Failed, bad_request};
 
 /// A router of the control API.
 pub(super) type Router = axum::Router<Arc<Control>>;

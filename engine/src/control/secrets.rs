@@ -17,9 +17,9 @@ use axum::http::StatusCode;
 use futures_util::StreamExt as _;
 use zeroize::Zeroizing;
 
-use super::api::{Control, Failed, bad_request};
 use super::functions::ChangeError;
 use super::routes::Answered;
+use super::server::{Control, Failed, bad_request};
 use crate::secrets::{RuleError, SecretError};
 
 pub(super) async fn list(State(control): State<Arc<Control>>, Path(name): Path<String>) -> Answered<ListSecrets> {

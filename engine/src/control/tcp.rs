@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
 use super::Life;
-use super::api::Failed;
+use super::server::Failed;
 use super::token::{HEADER, Token};
 use crate::node::Start;
 

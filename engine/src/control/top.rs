@@ -8,8 +8,8 @@ use api::top::{FunctionSample, NodeSample, Sample, WorkerSample};
 use axum::Json;
 use axum::extract::State;
 
-use super::api::Control;
 use super::routes::Answered;
+use super::server::Control;
 use crate::metrics::memory;
 
 /// Takes a sample.

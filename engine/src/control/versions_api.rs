@@ -18,8 +18,8 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::de::DeserializeOwned;
 
-use super::api::{Control, Failed, bad_request};
 use super::routes::{Answered, Router, Routes as _};
+use super::server::{Control, Failed, bad_request};
 
 /// The paths, with what answers them.
 pub(super) fn routes() -> Router {
