@@ -70,12 +70,15 @@ fn with_few_file_descriptors_the_node_serves_as_many_as_it_can_and_recovers() {
     let fds = node.fds();
     for _ in 0..3 {
         let mut connections: Vec<Connection> = (0..800).map(|_| node.connect()).collect();
-        let mut served = 0;
-        for connection in &mut connections {
-            // It may have been refused, and closed, before it says anything.
-            let asked = connection.try_send(request("GET", "/hello/", &[], b""));
-            served += usize::from(asked.is_ok() && connection.try_reply().is_ok_and(|reply| reply.status() == 200));
-        }
+        // It may have been refused, and closed, before it says anything. All ask before any is waited for: those that are
+        // not accepted yet wait together.
+        let ask = |connection: &mut Connection| connection.try_send(request("GET", "/hello/", &[], b"")).is_ok();
+        let asked: Vec<bool> = connections.iter_mut().map(ask).collect();
+        let replied = connections
+            .iter_mut()
+            .zip(asked)
+            .filter_map(|(connection, asked)| if asked { connection.try_reply().ok() } else { None });
+        let served = replied.filter(|reply| reply.status() == 200).count();
         assert!(served >= 100, "{served} of 800 were served");
         drop(connections);
         serves_again(&node);
