@@ -102,9 +102,10 @@ fn a_spoilt_compiled_module_is_made_anew() {
 fn a_compilation_writes_its_own_module_and_nothing_else() {
     let node = Node::with(&["hello"]);
     let files = || -> Vec<(PathBuf, SystemTime)> {
-        let listed = fs::read_dir(cache(node.data())).unwrap().map(|entry| entry.unwrap());
-        let mut files: Vec<_> =
-            listed.map(|file| (file.path(), file.metadata().unwrap().modified().unwrap())).collect();
+        let entries = fs::read_dir(cache(node.data())).unwrap().map(|entry| entry.unwrap());
+        let found = entries.map(|entry| (entry.path(), entry.metadata().unwrap()));
+        let found = found.filter(|(_, metadata)| metadata.is_file());
+        let mut files: Vec<_> = found.map(|(path, metadata)| (path, metadata.modified().unwrap())).collect();
         files.sort();
         files
     };

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
+use wasmtime_wasi_http::WasiBody;
 
 /// Why there is no more of a request's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -58,4 +59,29 @@ impl Body for RequestBody {
 }
 
 /// The body of a reply while its function still makes it. Its error is a sentence for the log.
-pub(crate) type GuestBody = UnsyncBoxBody<Bytes, String>;
+pub(crate) enum GuestBody {
+    /// As `wasi:http` has it, which is boxed already.
+    Wasi(WasiBody),
+    Other(UnsyncBoxBody<Bytes, String>),
+}
+
+impl GuestBody {
+    pub(crate) fn new(body: impl Body<Data = Bytes, Error = String> + Send + 'static) -> Self {
+        Self::Other(UnsyncBoxBody::new(body))
+    }
+}
+
+impl Body for GuestBody {
+    type Data = Bytes;
+    type Error = String;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, String>>> {
+        match &mut *self {
+            Self::Wasi(body) => {
+                let polled = Pin::new(body).poll_frame(cx);
+                polled.map(|frame| frame.map(|frame| frame.map_err(|error| error.to_string())))
+            }
+            Self::Other(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+}

@@ -10,6 +10,7 @@ use http::Response;
 use http_body_util::{BodyExt as _, Full};
 use tokio::time::Instant;
 
+use super::body::GuestBody;
 use super::failure::Failure;
 use super::{Call, Code, Local, Runner, Runtime, Spec};
 
@@ -56,7 +57,7 @@ impl Runner for TableRunner {
             }
             let sent = body.collect().await.map(|sent| sent.to_bytes()).unwrap_or_default();
             let body = Bytes::from([text.as_bytes(), &sent].concat());
-            let mut response = Response::new(Full::new(body).map_err(|never| match never {}).boxed_unsync());
+            let mut response = Response::new(GuestBody::new(Full::new(body).map_err(|never| match never {})));
             *response.status_mut() = (*status).try_into().map_err(|_| Failure::NoReply { function: function() })?;
             drop(call.reply.send(Ok(response)));
             Ok(())

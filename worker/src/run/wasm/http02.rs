@@ -1,7 +1,6 @@
 //! One call of a component of WASI 0.2: `wasi:http/incoming-handler@0.2`. Owns no fds.
 
 use http::{Request, Response};
-use http_body_util::BodyExt as _;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::types::HostResponseOutparam;
@@ -12,7 +11,7 @@ use super::instances::{Exports, Instance};
 use crate::facts::Facts;
 use crate::origin::Origin;
 use crate::run::ReplySender;
-use crate::run::body::RequestBody;
+use crate::run::body::{GuestBody, RequestBody};
 
 /// Calls the handler and returns when it has returned; its reply goes its own way before that.
 pub(super) async fn handle(
@@ -28,8 +27,7 @@ pub(super) async fn handle(
     let scheme = if origin.client.https { Scheme::Https } else { Scheme::Http };
     let request = http.new_incoming_request(scheme, request)?;
     let send = Box::new(move |answer: Result<Response<WasiBody>, ErrorCode>| {
-        let erased = |body: WasiBody| body.map_err(|error| error.to_string()).boxed_unsync();
-        let answer = answer.map(|response| response.map(erased)).map_err(|code| code.to_string());
+        let answer = answer.map(|response| response.map(GuestBody::Wasi)).map_err(|code| code.to_string());
         // Nobody waits for it any more when the client has gone.
         let _ = reply.send(answer);
     });

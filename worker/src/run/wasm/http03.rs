@@ -119,7 +119,7 @@ type Ended = Result<(), String>;
 /// The same response, and word of how its body ends.
 fn watched(response: Response<WasiBody>) -> (Response<GuestBody>, oneshot::Receiver<Ended>) {
     let (ended, body_ended) = oneshot::channel();
-    let response = response.map(|body| Watched(Some((body, ended))).boxed_unsync());
+    let response = response.map(|body| GuestBody::new(Watched(Some((body, ended)))));
     (response, body_ended)
 }
 

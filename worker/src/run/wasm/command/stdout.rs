@@ -13,7 +13,6 @@ use abi::catalogue::Output;
 use bytes::Bytes;
 use http::Response;
 use http_body::{Body, Frame};
-use http_body_util::BodyExt as _;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
@@ -21,6 +20,7 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 use super::head::{Head, HeadError};
 use super::pipe::{Pipe, RAW_HELD_MAX};
 use crate::deadline::Deadline;
+use crate::run::body::GuestBody;
 use crate::run::{LocalRedirect, ReplySender};
 
 /// One handle on a program's stdout. Its lock is never waited for: one thread runs both sides.
@@ -67,7 +67,7 @@ impl Stdout {
 
     fn begin(&self, reply: Option<(Head, ReplySender)>) {
         let Some((head, reply)) = reply else { return };
-        let mut response = Response::new(Unread(self.clone()).boxed_unsync());
+        let mut response = Response::new(GuestBody::new(Unread(self.clone())));
         if let Some(target) = head.local_redirect {
             response.extensions_mut().insert(LocalRedirect(target));
         }

@@ -6,6 +6,7 @@ use crate::run::wasm::command::pipe::PIPE_BYTES_MAX;
 
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
+use http_body_util::BodyExt as _;
 use tokio::sync::oneshot;
 
 use crate::run::body::GuestBody;
