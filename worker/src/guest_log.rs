@@ -131,7 +131,7 @@ struct Lines {
     taken_bytes: usize,
     bytes_max: usize,
     lines: usize,
-    /// It has come to a limit, and was told so.
+    /// It has come to a limit, and the log says so.
     cut: bool,
     /// What the node has noted.
     notes: Notes,

@@ -24,7 +24,8 @@ impl Origin {
     /// The node itself, which no connection of a client's stands behind.
     pub(crate) const NODE: Self = Self {
         client: Client { address: IpAddr::V4(Ipv4Addr::LOCALHOST), port: None, https: false },
-        local: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
+        // The port that `http` means where none is named (RFC 9110 4.2.1).
+        local: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 80),
     };
 }
 

@@ -238,6 +238,8 @@ impl Cache {
             match error {
                 // It was never compiled here.
                 CacheError::Unknown => {}
+                // Nothing is wrong with the file.
+                error @ CacheError::Sealed(_) => return Err(error),
                 error => {
                     tracing::warn!("a cached module is compiled again: {error}");
                     self.modules.remove(&key);
@@ -275,7 +277,7 @@ impl Cache {
         self.lock_sealed().retain(|key| kept(key));
         self.queue.retain(kept);
         state.sources.retain(|key, _| kept(key));
-        drop(state);
+        // Under the lock, or a deploy could begin to hold what goes.
         self.modules.retain(kept);
     }
 

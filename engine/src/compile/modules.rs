@@ -1,8 +1,9 @@
 //! The folder of compiled modules: files whose names say what they were made of and what is in them.
 //!
-//! `KEY-DIGEST.cwasm`: the key of the compilation, and the SHA-256 of the file, in hexadecimal digits. A file comes whole, by
-//! a rename, so there is no index beside it that could contradict it, nor one that every compilation would write again; and what
-//! another build of the node compiled is found for as long as its key is the same. Owns no fds beyond a call.
+//! `KEY-DIGEST-LENGTH.cwasm`: the key of the compilation and the SHA-256 of the file, in hexadecimal digits, and how many bytes it
+//! has. A file comes whole, by a rename, so there is no index beside it that could contradict it, nor one that every compilation
+//! would write again; and what another build of the node compiled is found for as long as its key is the same. Owns no fds
+//! beyond a call.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -15,6 +16,8 @@ use sha2::{Digest as _, Sha256};
 use crate::store::files::{self, Temporary, hex, unhex};
 
 const EXTENSION: &str = "cwasm";
+/// Digits of a length: none is longer than that of the largest module.
+const LENGTH_DIGITS_MAX: usize = 12;
 /// What earlier builds had beside modules, whose names were their keys alone.
 const FORMER_INDEX: &str = "index";
 
@@ -29,31 +32,34 @@ struct Module {
 pub(super) struct Modules {
     folder: PathBuf,
     found: Mutex<HashMap<Digest, Module>>,
+    /// Of an earlier build, or cut short: of no use to this one. They stay until it is sure that this one serves.
+    useless: Mutex<Vec<PathBuf>>,
 }
 
 impl Modules {
-    /// Looks which modules are in `folder`, which is made if need be. What an earlier build left there under other names goes.
+    /// Looks which modules are in `folder`, which is made if need be. Removes nothing: another engine may still serve by it.
     ///
     /// # Errors
     /// When the folder cannot be made or read.
     pub(super) fn open(folder: PathBuf) -> io::Result<Self> {
         files::create_folder(&folder)?;
-        let mut found = HashMap::new();
+        let (mut found, mut useless) = (HashMap::new(), Vec::new());
         for entry in std::fs::read_dir(&folder)? {
             let entry = entry?;
+            // One that has gone meanwhile was another engine's to remove.
+            let Ok(metadata) = entry.metadata() else { continue };
             match parse(&entry.path()) {
-                Name::Module(key, digest) => {
-                    let module = Module { digest, bytes: entry.metadata()?.len() };
+                Name::Module(key, module) if module.bytes == metadata.len() => {
                     if let Some(other) = found.insert(key, module) {
                         // Two of one key: a node was killed between the arrival of the later and the end of the earlier.
-                        let _ = std::fs::remove_file(path(&folder, &key, &other.digest));
+                        useless.push(path(&folder, &key, other));
                     }
                 }
-                Name::Former => drop(std::fs::remove_file(entry.path())),
+                Name::Module(..) | Name::Former => useless.push(entry.path()),
                 Name::Other => {}
             }
         }
-        Ok(Self { folder, found: Mutex::new(found) })
+        Ok(Self { folder, found: Mutex::new(found), useless: Mutex::new(useless) })
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -63,14 +69,15 @@ impl Modules {
     /// The length of the module under `key`, if it is there and as long as it was. Its bytes are checked when it is read.
     pub(super) fn bytes(&self, key: &Digest) -> Option<u64> {
         let module = *self.lock().get(key)?;
-        let metadata = std::fs::metadata(path(&self.folder, key, &module.digest)).ok()?;
+        let metadata = std::fs::metadata(path(&self.folder, key, module)).ok()?;
         (metadata.len() == module.bytes).then_some(module.bytes)
     }
 
     /// Where the module under `key` is, for messages.
     pub(super) fn path(&self, key: &Digest) -> PathBuf {
-        let digest = self.lock().get(key).map_or([0; 32], |module| module.digest);
-        path(&self.folder, key, &digest)
+        let found = self.lock().get(key).copied();
+        let unnamed = || self.folder.join(format!("{}.{EXTENSION}", hex(key)));
+        found.map_or_else(unnamed, |module| path(&self.folder, key, module))
     }
 
     /// Takes a file for the module under `key`, in place of the one before.
@@ -78,10 +85,11 @@ impl Modules {
     /// # Errors
     /// When it cannot be renamed or synced.
     pub(super) fn put(&self, key: &Digest, digest: Digest, bytes: u64, file: Temporary) -> io::Result<()> {
-        file.become_file(&path(&self.folder, key, &digest))?;
-        let before = self.lock().insert(*key, Module { digest, bytes });
-        if let Some(before) = before.filter(|before| before.digest != digest) {
-            let _ = std::fs::remove_file(path(&self.folder, key, &before.digest));
+        let module = Module { digest, bytes };
+        file.become_file(&path(&self.folder, key, module))?;
+        let before = self.lock().insert(*key, module);
+        if let Some(before) = before.filter(|before| *before != module) {
+            let _ = std::fs::remove_file(path(&self.folder, key, before));
         }
         Ok(())
     }
@@ -91,9 +99,9 @@ impl Modules {
     /// # Errors
     /// When it cannot be read, or is not what was compiled.
     pub(super) fn read(&self, key: &Digest) -> io::Result<Option<Vec<u8>>> {
-        let Some(Module { digest, .. }) = self.lock().get(key).copied() else { return Ok(None) };
-        let bytes = std::fs::read(path(&self.folder, key, &digest))?;
-        if Digest::from(Sha256::digest(&bytes)) != digest {
+        let Some(module) = self.lock().get(key).copied() else { return Ok(None) };
+        let bytes = std::fs::read(path(&self.folder, key, module))?;
+        if Digest::from(Sha256::digest(&bytes)) != module.digest {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not what was compiled"));
         }
         Ok(Some(bytes))
@@ -102,12 +110,17 @@ impl Modules {
     /// Removes the module under `key`.
     pub(super) fn remove(&self, key: &Digest) {
         if let Some(module) = self.lock().remove(key) {
-            let _ = std::fs::remove_file(path(&self.folder, key, &module.digest));
+            let _ = std::fs::remove_file(path(&self.folder, key, module));
         }
     }
 
-    /// Removes all modules that are not to be kept.
+    /// Removes all modules that are not to be kept, and what is of no use.
     pub(super) fn retain(&self, kept: impl Fn(&Digest) -> bool) {
+        let useless = std::mem::take(&mut *self.useless.lock().unwrap_or_else(PoisonError::into_inner));
+        // What was cut short may have been compiled again under the same name.
+        let found: HashSet<PathBuf> =
+            self.lock().iter().map(|(key, module)| path(&self.folder, key, *module)).collect();
+        useless.iter().filter(|path| !found.contains(*path)).for_each(|path| drop(std::fs::remove_file(path)));
         let gone: HashSet<Digest> = self.lock().keys().filter(|key| !kept(key)).copied().collect();
         gone.iter().for_each(|key| self.remove(key));
     }
@@ -119,7 +132,7 @@ impl Modules {
 
 /// What a file's name says.
 enum Name {
-    Module(Digest, Digest),
+    Module(Digest, Module),
     /// It is of an earlier build, and of no use.
     Former,
     Other,
@@ -131,15 +144,21 @@ fn parse(path: &Path) -> Name {
         return Name::Former;
     }
     let Some(stem) = name.strip_suffix(EXTENSION).and_then(|name| name.strip_suffix('.')) else { return Name::Other };
-    match stem.split_once('-').map(|(key, digest)| (unhex(key), unhex(digest))) {
-        Some((Some(key), Some(digest))) => Name::Module(key, digest),
-        None if unhex(stem).is_some() => Name::Former,
+    let mut parts = stem.split('-');
+    match (parts.next().and_then(unhex), parts.next().and_then(unhex), parts.next().and_then(length), parts.next()) {
+        (Some(key), Some(digest), Some(bytes), None) => Name::Module(key, Module { digest, bytes }),
+        (Some(_), None, None, None) if stem.len() == 2 * size_of::<Digest>() => Name::Former,
         _ => Name::Other,
     }
 }
 
-fn path(folder: &Path, key: &Digest, digest: &Digest) -> PathBuf {
-    folder.join(format!("{}-{}.{EXTENSION}", hex(key), hex(digest)))
+fn length(text: &str) -> Option<u64> {
+    let fits = text.len() <= LENGTH_DIGITS_MAX && text.bytes().all(|byte| byte.is_ascii_digit());
+    if fits { text.parse().ok() } else { None }
+}
+
+fn path(folder: &Path, key: &Digest, module: Module) -> PathBuf {
+    folder.join(format!("{}-{}-{}.{EXTENSION}", hex(key), hex(&module.digest), module.bytes))
 }
 
 #[cfg(test)]
@@ -181,10 +200,15 @@ mod tests {
         assert_eq!(modules.read(&[1; 32]).unwrap_err().kind(), io::ErrorKind::InvalidData);
         std::fs::write(&path, b"co").unwrap();
         assert_eq!(modules.bytes(&[1; 32]), None, "it is shorter than it was");
+        let again = Modules::open(folder.path().to_owned()).unwrap();
+        assert!(again.read(&[1; 32]).unwrap().is_none() && path.exists());
+        put(&again, 1, b"code");
+        again.retain(|_| true);
+        assert_eq!(again.read(&[1; 32]).unwrap().unwrap(), b"code", "it has the name of what was cut short");
     }
 
     #[test]
-    fn names_of_earlier_builds_go_and_others_stay() {
+    fn what_is_of_no_use_goes_once_it_is_said_what_is_and_the_rest_stays() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         let former = format!("{}.cwasm", "ab".repeat(32));
@@ -194,6 +218,8 @@ mod tests {
             std::fs::write(at(name), b"x").unwrap();
         }
         let modules = Modules::open(folder.path().to_owned()).unwrap();
+        assert!(at("index").exists() && at(&former).exists(), "an engine that is taken over from may need them");
+        modules.retain(|_| true);
         assert!(!at("index").exists() && !at(&former).exists());
         assert!(odd.iter().all(|name| at(name).exists()));
         assert!(modules.lock().is_empty());

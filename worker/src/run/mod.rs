@@ -84,8 +84,9 @@ pub(crate) struct LocalRedirect(pub(crate) PathAndQuery);
 
 /// A version of a function, ready to be called.
 pub(crate) trait Runner {
-    /// Runs the function on one request. Resolves when all of its work is done, behind its reply too; the reply goes its own way
-    /// before that. Dropped, the function is ended. Whoever polls it does so by [`GuestThread::poll`].
+    /// Runs the function on one request. What was made ready for it is taken here, before anything is polled. Resolves when all of
+    /// its work is done, behind its reply too, which goes its own way before that; says when by [`Facts::ended`]. Dropped, the
+    /// function is ended. Whoever polls it does so by [`GuestThread::poll`].
     fn call(self: Rc<Self>, call: Call) -> Local<'static, Result<(), Failure>>;
 
     /// Starts the function without a request and ends it again.

@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::cpu_time;
 use crate::counters::Counters;
 
-/// Who is told of guests' turns.
+/// Who hears of guests' turns.
 pub(crate) trait TurnObserver {
     /// A guest is about to have the thread, for `expected` as a rule.
     fn turn_begins(&self, expected: Duration);

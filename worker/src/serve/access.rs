@@ -12,7 +12,7 @@ use http::Request;
 use super::FORWARDED_PREFIX;
 use crate::origin::Client;
 
-/// The longest path that is told whole.
+/// The longest path that is logged whole.
 const PATH_BYTES_MAX: usize = 1024;
 /// The longest method.
 const METHOD_BYTES_MAX: usize = 32;

@@ -1,4 +1,4 @@
-//! The account of one invocation: what is counted and told of it when it is over. Owns no fds.
+//! The account of one invocation: what is counted and logged of it when it is over. Owns no fds.
 
 use std::rc::Rc;
 use std::time::Duration;

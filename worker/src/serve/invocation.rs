@@ -128,13 +128,14 @@ async fn start(
 /// The guest's whole run, within its time limit; how it failed is reported here, also when its reply has left.
 async fn run_limited(pipeline: Rc<Pipeline>, function: Rc<Function>, call: Call) -> Result<(), Failure> {
     let (id, facts, limit) = (call.id, Rc::clone(&call.facts), function.spec.timeout);
+    let run = Rc::clone(&function.runner).call(call);
+    // It has taken what was ready.
     pipeline.standby.called(&function.runner);
-    let ended = timeout(limit, Rc::clone(&function.runner).call(call)).await;
-    facts.ended();
-    let timed_out = || Failure::TimedOut { function: function.spec.name.to_string(), limit };
-    ended
-        .unwrap_or_else(|_| Err(timed_out()))
-        .inspect_err(|failure| report(pipeline.shared(), &function, id, failure, &facts))
+    let ended = timeout(limit, run).await.unwrap_or_else(|_| {
+        facts.ended();
+        Err(Failure::TimedOut { function: function.spec.name.to_string(), limit })
+    });
+    ended.inspect_err(|failure| report(pipeline.shared(), &function, id, failure, &facts))
 }
 
 /// Holds a reply's head to what HTTP and the function's limits allow. (The guest's own view of headers has refused the

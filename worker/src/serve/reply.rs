@@ -1,7 +1,7 @@
 //! The body of a reply, as its connection pulls it: whole already, or still being made by its guest.
 //!
 //! The streaming kind holds the guest itself and runs it whenever the connection asks for more, so the client's pace is the
-//! guest's. Its end is told only when the guest has not failed: a reply cut short by a trap must look cut. Owns no fds.
+//! guest's. Its end is passed on only when the guest has not failed: a reply cut short by a trap must look cut. Owns no fds.
 
 use std::collections::VecDeque;
 use std::pin::Pin;

@@ -132,7 +132,7 @@ impl Spool {
 /// The thread's life.
 fn write(shared: &Shared) {
     let mut segment: Option<Segment> = None;
-    let mut told = false;
+    let mut reported = false;
     while let Some(mut chunk) = next(shared, &mut segment) {
         loop {
             let written = match &mut segment {
@@ -141,7 +141,7 @@ fn write(shared: &Shared) {
             };
             match written {
                 Written::All { bytes } => {
-                    told = false;
+                    reported = false;
                     let mut state = shared.lock();
                     shared.counts().written_bytes.add(bytes);
                     state.queue.give_back(chunk);
@@ -149,7 +149,7 @@ fn write(shared: &Shared) {
                 }
                 Written::NeedsSegment => {}
                 Written::Failed(error) => {
-                    if !std::mem::replace(&mut told, true) {
+                    if !std::mem::replace(&mut reported, true) {
                         tracing::error!(
                             "the log cannot be written: {error}; what waits too long is dropped and counted \
                              (free some space; the spool is in the node's --data)"

@@ -23,9 +23,9 @@ pub(super) struct Asked {
 /// How a reply's body is framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Framing {
-    /// No bytes follow the head. What length it tells, if any, is that of what GET would give.
+    /// No bytes follow the head. The length that it declares, if any, is that of what GET would give.
     Bodiless {
-        told: Option<u64>,
+        length: Option<u64>,
     },
     /// So many bytes follow.
     Length(u64),
@@ -37,9 +37,9 @@ pub(super) enum Framing {
 /// Chooses the framing of a body of `whole` bytes, or of one whose length only its guest may know and have `declared`.
 pub(super) fn framing(asked: Asked, status: StatusCode, declared: Option<u64>, whole: Option<u64>) -> Framing {
     match status {
-        StatusCode::NO_CONTENT => Framing::Bodiless { told: None },
-        StatusCode::NOT_MODIFIED => Framing::Bodiless { told: declared },
-        _ if asked.head_only => Framing::Bodiless { told: declared.or(whole.filter(|length| *length > 0)) },
+        StatusCode::NO_CONTENT => Framing::Bodiless { length: None },
+        StatusCode::NOT_MODIFIED => Framing::Bodiless { length: declared },
+        _ if asked.head_only => Framing::Bodiless { length: declared.or(whole.filter(|length| *length > 0)) },
         _ => match (whole.or(declared), asked.minor_version) {
             (Some(length), _) => Framing::Length(length),
             (None, 0) => Framing::UntilClose,
@@ -74,13 +74,13 @@ pub(super) fn head(
         line(out, b"date", date);
     }
     match framing {
-        Framing::Bodiless { told: Some(length) } | Framing::Length(length) => {
+        Framing::Bodiless { length: Some(length) } | Framing::Length(length) => {
             out.extend_from_slice(b"content-length: ");
             decimal(out, length);
             out.extend_from_slice(b"\r\n");
         }
         Framing::Chunked => line(out, b"transfer-encoding", b"chunked"),
-        Framing::Bodiless { told: None } | Framing::UntilClose => {}
+        Framing::Bodiless { length: None } | Framing::UntilClose => {}
     }
     match (asked.keep_alive, asked.minor_version) {
         (false, _) => line(out, b"connection", b"close"),
@@ -159,7 +159,7 @@ mod tests {
             close,
             format!("HTTP/1.1 200 OK\r\n{common}transfer-encoding: chunked\r\nconnection: close\r\n\r\n")
         );
-        let old = text(Asked { minor_version: 0, ..ASKED }, &headers, Framing::Bodiless { told: None });
+        let old = text(Asked { minor_version: 0, ..ASKED }, &headers, Framing::Bodiless { length: None });
         assert_eq!(old, format!("HTTP/1.0 200 OK\r\n{common}connection: keep-alive\r\n\r\n"));
     }
 
@@ -173,10 +173,10 @@ mod tests {
             (ASKED, ok, None, None, Framing::Chunked),
             (old, ok, None, None, Framing::UntilClose),
             (old, ok, Some(7), None, Framing::Length(7)),
-            (head, ok, Some(7), Some(0), Framing::Bodiless { told: Some(7) }),
-            (head, ok, None, Some(0), Framing::Bodiless { told: None }),
-            (ASKED, StatusCode::NO_CONTENT, Some(0), Some(0), Framing::Bodiless { told: None }),
-            (ASKED, StatusCode::NOT_MODIFIED, Some(5), Some(0), Framing::Bodiless { told: Some(5) }),
+            (head, ok, Some(7), Some(0), Framing::Bodiless { length: Some(7) }),
+            (head, ok, None, Some(0), Framing::Bodiless { length: None }),
+            (ASKED, StatusCode::NO_CONTENT, Some(0), Some(0), Framing::Bodiless { length: None }),
+            (ASKED, StatusCode::NOT_MODIFIED, Some(5), Some(0), Framing::Bodiless { length: Some(5) }),
         ] {
             assert_eq!(framing(asked, status, declared, whole), expected, "{status} {declared:?} {whole:?}");
         }

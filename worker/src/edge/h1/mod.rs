@@ -93,10 +93,7 @@ impl Connections {
         let arrived = (accepted_at_us > 0).then(|| Arrived { accepted_us: accepted_at_us, received_us: now_us() });
         // One end of a pair of the node's own, too: what is called of it is the same for every stream socket.
         let socket = std::net::TcpStream::from(fd);
-        let origin = match awaits {
-            Awaits::Admin => Some(Origin::NODE),
-            Awaits::First | Awaits::Next => origin(&socket),
-        };
+        let origin = origin(&socket);
         let open = self.count(origin.map(|origin| origin.client.address));
         // A socket without a peer is one whose client has gone.
         let Some(origin) = origin else { return };
@@ -129,7 +126,13 @@ impl Connections {
 
 /// Whom a client's socket is connected with. Returns `None` when it has gone.
 fn origin(socket: &std::net::TcpStream) -> Option<Origin> {
-    let (peer, local) = (socket.peer_addr().ok()?, socket.local_addr().ok()?);
+    let peer = match socket.peer_addr() {
+        Ok(peer) => peer,
+        // The kernel has told an address, and it is none of TCP's: one of a pair of the node's own, whoever has handed it on.
+        Err(error) if error.raw_os_error().is_none() => return Some(Origin::NODE),
+        Err(_) => return None,
+    };
+    let local = socket.local_addr().ok()?;
     let client = Client { address: peer.ip().to_canonical(), port: Some(peer.port()), https: false };
     Some(Origin { client, local })
 }
@@ -302,4 +305,25 @@ fn poll_continue(cx: &mut Context<'_>, wire: &mut Wire) -> Poll<()> {
         return Poll::Ready(());
     }
     wire.poll_send(cx).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn a_client_is_told_from_the_node_itself_and_from_one_that_has_gone() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        assert_eq!(origin(&OwnedFd::from(ours).into()), Some(Origin::NODE));
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let client = std::net::TcpStream::connect(address).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        let port = Some(client.local_addr().unwrap().port());
+        let found = Client { address: address.ip(), port, https: false };
+        assert_eq!(origin(&accepted), Some(Origin { client: found, local: address }));
+        let without_a_peer = std::net::TcpStream::from(OwnedFd::from(listener));
+        assert_eq!(origin(&without_a_peer), None);
+    }
 }

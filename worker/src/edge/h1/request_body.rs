@@ -40,7 +40,7 @@ impl BodySource for OnWire<'_> {
 /// What a guest reads. Dropped early, the rest is left on the wire.
 struct WireBody {
     wire: SharedWire,
-    /// Its length, where the client has told it.
+    /// Its length, where the client has declared it.
     length: Option<u64>,
 }
 

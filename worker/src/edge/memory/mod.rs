@@ -77,7 +77,7 @@ mod tests {
     use crate::drain::Drain;
     use crate::log::Format;
     use crate::run::Shared;
-    use crate::run::table::{NEVER, Table, TableRuntime};
+    use crate::run::table::{NEVER, Ready, Table, TableRuntime};
     use crate::run::thread::{GuestThread, TurnObserver};
     use crate::serve::Functions;
     use crate::{guest_log, link};
@@ -132,6 +132,7 @@ mod tests {
     struct Worker {
         pipeline: Rc<Pipeline>,
         counters: Rc<Counters>,
+        ready: Rc<Ready>,
         engine: Channel,
     }
 
@@ -143,9 +144,11 @@ mod tests {
             let thread = GuestThread::new(Rc::clone(&counters), Rc::new(NobodyWaits));
             let log = guest_log::start(Format::Text, false, None).unwrap();
             let shared = Rc::new(Shared { counters: Rc::clone(&counters), log, thread });
-            let functions = Functions::new(Box::new(TableRuntime(TABLE)), outbox, catalogue(limits));
+            let ready = Rc::<Ready>::default();
+            let runtime = TableRuntime { table: TABLE, ready: Rc::clone(&ready) };
+            let functions = Functions::new(Box::new(runtime), outbox, catalogue(limits));
             let pipeline = Pipeline::new(settings(), functions, shared, Rc::<Drain>::default());
-            Self { pipeline, counters, engine }
+            Self { pipeline, counters, ready, engine }
         }
 
         /// Asks for a path; whoever is the engine sends the code once it is wanted.
@@ -201,6 +204,25 @@ mod tests {
             let counts = worker.counters.function(crate::counters::FunctionSlot { index: 0, incarnation: 1 }).unwrap();
             for reason in [Reason::RequestBody, Reason::Timeout, Reason::Reply] {
                 assert_eq!(counts.reasons.get()[reason as usize], 1, "{reason:?}");
+            }
+        });
+    }
+
+    #[test]
+    fn what_a_call_has_taken_is_made_ready_again_for_the_next() {
+        run(async {
+            let worker = Worker::start(FunctionLimits::default());
+            for calls in 1..=3 {
+                assert_eq!(worker.request("/hello", "").await.unwrap().0, 200);
+                let prepared = async {
+                    while worker.ready.prepared.get() < calls {
+                        tokio::task::yield_now().await;
+                    }
+                };
+                tokio::select! {
+                    () = worker.pipeline.stand_by() => unreachable!("it runs for ever"),
+                    ended = tokio::time::timeout(Duration::from_secs(10), prepared) => ended.unwrap(),
+                }
             }
         });
     }

@@ -1,5 +1,6 @@
 //! Functions that answer from a table: what a way of running looks like, for tests of what stands above it. Owns no fds.
 
+use std::cell::Cell;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
@@ -20,31 +21,46 @@ pub(crate) type Table = &'static [(&'static str, u16, &'static str)];
 /// Answers of status 0 never come.
 pub(crate) const NEVER: u16 = 0;
 
-pub(crate) struct TableRuntime(pub(crate) Table);
+pub(crate) struct TableRuntime {
+    pub(crate) table: Table,
+    pub(crate) ready: Rc<Ready>,
+}
+
+/// Whether something is ready for the next call, and how often it was prepared.
+#[derive(Default)]
+pub(crate) struct Ready {
+    taken: Cell<bool>,
+    pub(crate) prepared: Cell<u32>,
+}
 
 impl Runtime for TableRuntime {
     fn load(&self, _: Kind, _: &OwnedFd) -> Result<Rc<dyn Code>, String> {
-        Ok(Rc::new(TableCode(self.0)))
+        Ok(Rc::new(TableCode { table: self.table, ready: Rc::clone(&self.ready) }))
     }
 
     fn drop_retired(&self) {}
 }
 
-struct TableCode(Table);
+struct TableCode {
+    table: Table,
+    ready: Rc<Ready>,
+}
 
 impl Code for TableCode {
     fn runner(&self, spec: Rc<Spec>) -> Rc<dyn Runner> {
-        Rc::new(TableRunner { table: self.0, spec })
+        Rc::new(TableRunner { table: self.table, ready: Rc::clone(&self.ready), spec })
     }
 }
 
 struct TableRunner {
     table: Table,
+    ready: Rc<Ready>,
     spec: Rc<Spec>,
 }
 
 impl Runner for TableRunner {
     fn call(self: Rc<Self>, call: Call) -> Local<'static, Result<(), Failure>> {
+        self.ready.taken.set(true);
         Box::pin(async move {
             call.facts.ready();
             let (head, body) = call.request.into_parts();
@@ -60,6 +76,7 @@ impl Runner for TableRunner {
             let mut response = Response::new(GuestBody::new(Full::new(body).map_err(|never| match never {})));
             *response.status_mut() = (*status).try_into().map_err(|_| Failure::NoReply { function: function() })?;
             drop(call.reply.send(Ok(response)));
+            call.facts.ended();
             Ok(())
         })
     }
@@ -73,11 +90,14 @@ impl Runner for TableRunner {
     }
 
     fn wants_preparing(&self) -> bool {
-        false
+        self.ready.taken.get()
     }
 
     fn prepare(&self) -> Local<'_, ()> {
-        Box::pin(async {})
+        Box::pin(async {
+            self.ready.taken.set(false);
+            self.ready.prepared.set(self.ready.prepared.get() + 1);
+        })
     }
 
     fn expire(&self, _: Instant) {}

@@ -128,7 +128,12 @@ struct WasmRunner {
 
 impl Runner for WasmRunner {
     fn call(self: Rc<Self>, call: Call) -> Local<'static, Result<(), Failure>> {
-        Box::pin(async move { self.run(call).await })
+        // Now, and not when it is first polled: whoever looks next whether another is to be made ready finds this one gone.
+        let (epochs, instance) = (self.ticker.count(), self.kept.take(&self, call.id));
+        Box::pin(async move {
+            let _epochs = epochs;
+            self.run(instance, call).await
+        })
     }
 
     fn try_start(&self) -> Local<'_, Result<(), String>> {
@@ -160,7 +165,7 @@ impl Runner for WasmRunner {
     }
 }
 
-/// An instance in the middle of a call. However that ends, its memory is told.
+/// An instance in the middle of a call. However that ends, its memory is recorded.
 struct Running<'a> {
     instance: Option<Instance>,
     facts: &'a Facts,
@@ -175,11 +180,9 @@ impl Drop for Running<'_> {
 }
 
 impl WasmRunner {
-    /// One call: an instance made or taken, its handler called, the instance kept or dropped.
-    async fn run(&self, call: Call) -> Result<(), Failure> {
-        let _epochs = self.ticker.count();
+    /// One call on an instance that was taken for it: its handler called, the instance kept or dropped.
+    async fn run(&self, mut instance: Instance, call: Call) -> Result<(), Failure> {
         let Call { id, request, origin, trace, reply, facts } = call;
-        let mut instance = self.kept.take(self, id);
         instance.store.data_mut().belong_to(trace);
         self.shared.counters.row().counts.instances.count(instance.origin() as usize);
         let mut running = Running { instance: Some(instance), facts: &facts };
@@ -192,6 +195,7 @@ impl WasmRunner {
                 Box::pin(command::handle(&mut instance.store, pre, &self.spec, request, origin, reply, &facts)).await
             }
         };
+        facts.ended();
         match ended {
             Ok(()) => {
                 facts.memory_bytes.set(instance.store.data().limits.memory_bytes());

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use wasmtime::{FrameInfo, ThrownException, WasmBacktrace};
 
-/// The longest that a name is told.
+/// The longest name that is shown.
 const NAME_BYTES_MAX: usize = 200;
 
 /// Why a guest's call ended in an error.
@@ -60,7 +60,7 @@ impl std::fmt::Write for Limited {
 }
 
 /// The qualified name at the beginning of one of C++ (Itanium ABI 5.1), without parameters and template arguments: all that
-/// can be told in one pass, which a whole demangler does not promise of a name that means harm.
+/// can be read in one pass, which a whole demangler does not promise of a name that means harm.
 fn cpp(name: &str) -> Option<String> {
     let encoding = name.strip_prefix("_Z")?;
     let (mut rest, nested) = encoding.strip_prefix('N').map_or((encoding, false), |nested| (nested, true));
