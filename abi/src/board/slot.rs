@@ -149,7 +149,7 @@ pub(super) struct Ledger {
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct Counts {
-    /// Invocations that are over, by [`Outcome`].
+    /// Invocations that are over, by the [class](crate::outcome::ReplyEnd::class) of their reply.
     pub outcomes: Counters<{ CLASSES.len() }>,
     /// Bytes of replies that the kernel has taken.
     pub sent_bytes: Counter,
@@ -206,7 +206,7 @@ impl Counts {
 /// A function's counters as they were read, of one worker or of several.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct FunctionTally {
-    /// By [`Outcome`].
+    /// By the class of their reply.
     pub outcomes: [u64; CLASSES.len()],
     /// Bytes of replies that the kernel has taken.
     pub sent_bytes: u64,
