@@ -175,7 +175,7 @@ need_s3_servers() {
 install_server() {
     local root="$3/$1-$2"
     [ ! -x "$root/bin/$1" ] || return 0
-    say "installing $1 $2 in $root (cargo install; garage takes some six minutes)"
+    say "installing $1 $2 in $root (cargo install; garage takes up to ten minutes)"
     # What is built on the way goes, so that the folder holds the programs and nothing else.
     quickly cargo install "$1" --version "$2" --locked --root "$root" --target-dir "$root/target" "${@:4}"
     rm -rf "$root/target"
@@ -350,10 +350,10 @@ as_one_unit() {
 build_binaries() {
     # Two calls, and they must stay two. In one call cargo gives every crate the features that any of the packages asks
     # for: the worker would be linked with the engine's wasmtime, and so with Cranelift, which it must not have.
-    local engine_minutes=6 worker_minutes=4
-    [ "$profile" = quick ] || engine_minutes=12 worker_minutes=8
-    say "building sockhop, profile $profile (the first time some $engine_minutes minutes on two cores: wasmtime and its compiler)"
+    local takes="some minutes"
+    [ "$profile" = quick ] || takes="a quarter of an hour and more"
+    say "building sockhop, profile $profile (the first time $takes on two cores: wasmtime and its compiler)"
     cargo build --profile "$profile" --locked -p sockhop-engine
-    say "building sockhop-worker, profile $profile (some $worker_minutes minutes: wasmtime again, without its compiler)"
+    say "building sockhop-worker, profile $profile ($takes again: wasmtime, without its compiler)"
     as_one_unit cargo build --profile "$profile" --locked -p sockhop-worker
 }

@@ -11,7 +11,7 @@ use api::versions::{AliasShare, AliasTarget, ListedVersion};
 use crate::compile::inspect::Kind;
 use crate::store::alias::{Alias, Target};
 use crate::store::contents::Function;
-use crate::store::limits::Limits;
+use crate::store::limits::{Limits, copy_limits};
 use crate::store::manifest::{Isolation, Manifest, Output};
 
 /// Returns a function as its foremost version, with its aliases. Returns `None` if it has none.
@@ -119,30 +119,6 @@ impl From<Output> for wire::Output {
             Output::Cgi => Self::Cgi,
         }
     }
-}
-
-/// Copies all limits, which have the same names on both sides.
-macro_rules! copy_limits {
-    ($from:ty => $to:ty) => {
-        impl From<&$from> for $to {
-            fn from(limits: &$from) -> Self {
-                Self {
-                    memory_bytes_max: limits.memory_bytes_max,
-                    table_elements_max: limits.table_elements_max,
-                    core_instances_max: limits.core_instances_max,
-                    timeout_ms: limits.timeout_ms,
-                    cpu_time_ms: limits.cpu_time_ms,
-                    request_body_bytes_max: limits.request_body_bytes_max,
-                    reply_head_bytes_max: limits.reply_head_bytes_max,
-                    log_bytes_max: limits.log_bytes_max,
-                    concurrency_max: limits.concurrency_max,
-                    queue_max: limits.queue_max,
-                    queue_timeout_ms: limits.queue_timeout_ms,
-                    outbound_requests_max: limits.outbound_requests_max,
-                }
-            }
-        }
-    };
 }
 
 copy_limits!(Limits => wire::Limits);

@@ -32,42 +32,38 @@ pub(crate) struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        let limits = FunctionLimits::default();
-        Self {
-            memory_bytes_max: limits.memory_bytes_max,
-            table_elements_max: limits.table_elements_max,
-            core_instances_max: limits.core_instances_max,
-            timeout_ms: limits.timeout_ms,
-            cpu_time_ms: limits.cpu_time_ms,
-            request_body_bytes_max: limits.request_body_bytes_max,
-            reply_head_bytes_max: limits.reply_head_bytes_max,
-            log_bytes_max: limits.log_bytes_max,
-            concurrency_max: limits.concurrency_max,
-            queue_max: limits.queue_max,
-            queue_timeout_ms: limits.queue_timeout_ms,
-            outbound_requests_max: limits.outbound_requests_max,
-        }
+        Self::from(&FunctionLimits::default())
     }
 }
 
-impl From<&Limits> for FunctionLimits {
-    fn from(limits: &Limits) -> Self {
-        Self {
-            memory_bytes_max: limits.memory_bytes_max,
-            table_elements_max: limits.table_elements_max,
-            core_instances_max: limits.core_instances_max,
-            timeout_ms: limits.timeout_ms,
-            cpu_time_ms: limits.cpu_time_ms,
-            request_body_bytes_max: limits.request_body_bytes_max,
-            reply_head_bytes_max: limits.reply_head_bytes_max,
-            log_bytes_max: limits.log_bytes_max,
-            concurrency_max: limits.concurrency_max,
-            queue_max: limits.queue_max,
-            queue_timeout_ms: limits.queue_timeout_ms,
-            outbound_requests_max: limits.outbound_requests_max,
+/// Copies all limits from one type to another, which has them under the same names.
+macro_rules! copy_limits {
+    ($from:ty => $to:ty) => {
+        impl From<&$from> for $to {
+            fn from(limits: &$from) -> Self {
+                Self {
+                    memory_bytes_max: limits.memory_bytes_max,
+                    table_elements_max: limits.table_elements_max,
+                    core_instances_max: limits.core_instances_max,
+                    timeout_ms: limits.timeout_ms,
+                    cpu_time_ms: limits.cpu_time_ms,
+                    request_body_bytes_max: limits.request_body_bytes_max,
+                    reply_head_bytes_max: limits.reply_head_bytes_max,
+                    log_bytes_max: limits.log_bytes_max,
+                    concurrency_max: limits.concurrency_max,
+                    queue_max: limits.queue_max,
+                    queue_timeout_ms: limits.queue_timeout_ms,
+                    outbound_requests_max: limits.outbound_requests_max,
+                }
+            }
         }
-    }
+    };
 }
+
+pub(crate) use copy_limits;
+
+copy_limits!(FunctionLimits => Limits);
+copy_limits!(Limits => FunctionLimits);
 
 /// How an amount is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,8 +9,7 @@ use abi::invocation_id::InvocationId;
 use abi::message::AccessLog;
 use http::Request;
 
-use super::FORWARDED_PREFIX;
-use crate::origin::Client;
+use crate::origin::{Client, FORWARDED_PREFIX};
 
 /// The longest path that is logged whole.
 const PATH_BYTES_MAX: usize = 1024;

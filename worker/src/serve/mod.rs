@@ -41,9 +41,6 @@ use crate::run::body::{BodyError, RequestBody};
 use crate::run::{LocalRedirect, Shared};
 use crate::trace::Trace;
 
-/// The header that says which part of a path named the function. The node's own: a client's is taken out.
-pub(crate) static FORWARDED_PREFIX: http::HeaderName = http::HeaderName::from_static("x-forwarded-prefix");
-
 /// A request, and where it goes.
 pub(crate) struct Exchange {
     pub(crate) request: Request<()>,

@@ -8,7 +8,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, TRANS
 use http::uri::PathAndQuery;
 use http::{Method, Request, Uri};
 
-use super::FORWARDED_PREFIX;
+use crate::origin::FORWARDED_PREFIX;
 
 /// Local redirects that one request may take.
 pub(super) const LOCAL_REDIRECTS_MAX: u32 = 5;

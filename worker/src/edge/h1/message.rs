@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 
 use super::encode::Asked;
 use super::incoming::Continue;
-use crate::serve::FORWARDED_PREFIX;
+use crate::origin::FORWARDED_PREFIX;
 
 /// Where the parts of a head are in its bytes.
 ///

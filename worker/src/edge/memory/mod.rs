@@ -1,7 +1,6 @@
 //! A way in without a socket: a request that is in memory, and its whole reply. What a way in looks like, for tests of what
 //! stands below it. Owns no fds.
 
-use std::cell::Cell;
 use std::rc::Rc;
 
 use abi::message::Awaits;
@@ -18,23 +17,20 @@ use crate::serve::{Account, BodySource, Exchange, Moved, Pipeline};
 /// A reply's status and body. `None` when another worker has to answer.
 pub(crate) type Answer = Option<(u16, String)>;
 
-struct InMemory {
-    bytes: Bytes,
-    failure: Cell<Option<BodyError>>,
-}
+struct InMemory(Bytes);
 
 impl BodySource for InMemory {
     fn limit(&self, bytes_max: u64) -> Result<(), BodyError> {
-        let fits = self.bytes.len() as u64 <= bytes_max;
+        let fits = self.0.len() as u64 <= bytes_max;
         fits.then_some(()).ok_or(BodyError::TooLarge { limit: bytes_max })
     }
 
     fn body(&self) -> RequestBody {
-        RequestBody::new(Full::new(self.bytes.clone()).map_err(|never| match never {}))
+        RequestBody::new(Full::new(self.0.clone()).map_err(|never| match never {}))
     }
 
     fn failure(&self) -> Option<BodyError> {
-        self.failure.get()
+        None
     }
 }
 
@@ -43,7 +39,7 @@ pub(crate) async fn request(pipeline: &Rc<Pipeline>, request: Request<&'static s
     let (parts, body) = request.into_parts();
     let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
     let (destination, _) = pipeline.find(host, &parts.uri.to_string(), Awaits::Admin)?;
-    let source = InMemory { bytes: Bytes::from(body), failure: Cell::new(None) };
+    let source = InMemory(Bytes::from(body));
     let (prefix, client, arrived) = Default::default();
     let request = Request::from_parts(parts, ());
     let exchange = Exchange { request, prefix, origin: Origin::NODE, client, destination, arrived };
@@ -55,7 +51,7 @@ pub(crate) async fn request(pipeline: &Rc<Pipeline>, request: Request<&'static s
         Ok(whole) => (ReplyEnd::Whole(status), whole.to_bytes()),
         Err(_) => (ReplyEnd::Cut(status), Bytes::new()),
     };
-    let moved = Moved { received_bytes: source.bytes.len() as u64, sent_bytes: bytes.len() as u64 };
+    let moved = Moved { received_bytes: source.0.len() as u64, sent_bytes: bytes.len() as u64 };
     account.close(pipeline, sent, moved);
     Some((status, String::from_utf8_lossy(&bytes).into_owned()))
 }

@@ -171,11 +171,18 @@ struct Running<'a> {
     facts: &'a Facts,
 }
 
+impl Running<'_> {
+    /// Takes the instance out, its memory recorded.
+    fn take(&mut self) -> Option<Instance> {
+        let instance = self.instance.take()?;
+        self.facts.memory_bytes.set(instance.store.data().limits.memory_bytes());
+        Some(instance)
+    }
+}
+
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        if let Some(instance) = &self.instance {
-            self.facts.memory_bytes.set(instance.store.data().limits.memory_bytes());
-        }
+        drop(self.take());
     }
 }
 
@@ -185,8 +192,8 @@ impl WasmRunner {
         let Call { id, request, origin, trace, reply, facts } = call;
         instance.store.data_mut().belong_to(trace);
         self.shared.counters.row().counts.instances.count(instance.origin() as usize);
-        let mut running = Running { instance: Some(instance), facts: &facts };
-        let Some(instance) = &mut running.instance else { unreachable!("just put there") };
+        let mut running = Running { instance: None, facts: &facts };
+        let instance = running.instance.insert(instance);
         let ended = match &self.module {
             Module::Http02(pre) => http02::handle(instance, pre, request, origin, reply, &facts).await,
             // Boxed, as every invocation would have room for the largest.
@@ -198,8 +205,7 @@ impl WasmRunner {
         facts.ended();
         match ended {
             Ok(()) => {
-                facts.memory_bytes.set(instance.store.data().limits.memory_bytes());
-                if let Some(instance) = running.instance.take() {
+                if let Some(instance) = running.take() {
                     self.give_back(instance, id);
                 }
                 Ok(())

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use wasmtime_wasi_http::DEFAULT_FORBIDDEN_HEADERS;
 
 use super::percent;
-use crate::origin::Origin;
+use crate::origin::{FORWARDED_PREFIX, Origin};
 
 type Variables = Vec<(String, String)>;
 
@@ -35,8 +35,6 @@ const META_VARIABLES: [&str; 17] = [
     "SERVER_SOFTWARE",
 ];
 
-/// Where a path-routed function is mounted; the node's own word, a client's is taken out before.
-static FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 /// `HTTP_PROXY` is what half the world takes its outgoing proxy from ("httpoxy").
 static PROXY: HeaderName = HeaderName::from_static("proxy");
 
