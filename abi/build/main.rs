@@ -1,9 +1,9 @@
-//! Puts the [hash of what archives are made of](schema) into `SOCKHOP_SCHEMA_HASH`, and how far the compiler
-//! was told to optimise into `SOCKHOP_OPT_LEVEL`.
+//! Puts the [hash of what archives are made of](schema) into `SOCKHOP_SCHEMA_HASH`, and how far the
+//! compiler was told to optimise into `SOCKHOP_OPT_LEVEL`.
 //!
-//! rkyv archives have no schema of their own: two processes may only exchange them when both were built
-//! from the same definitions. The hash stands in every envelope, so that a mixed pair refuses each other
-//! instead of misreading memory. Owns no fds.
+//! rkyv archives have no schema of their own: two processes may only exchange them when both were
+//! built from the same definitions. The hash stands in every envelope, so that a mixed pair refuses
+//! each other instead of misreading memory. Owns no fds.
 
 mod schema;
 

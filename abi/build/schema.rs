@@ -1,6 +1,7 @@
-//! The hash of everything that shapes an archive or shared memory: every file below this crate's `src`, its `Cargo.toml` (rkyv's
-//! features), the versions of rkyv's crates in the lock file, and the compiler's version. The build script and the crate's
-//! tests both have this file. Owns no fds beyond a call.
+//! The hash of everything that shapes an archive or shared memory: every file below this crate's
+//! `src`, its `Cargo.toml` (rkyv's features), the versions of rkyv's crates in the lock file, and
+//! the compiler's version. The build script and the crate's tests both have this file. Owns no fds
+//! beyond a call.
 
 use std::path::Path;
 use std::{fs, io};
@@ -9,7 +10,8 @@ use std::{fs, io};
 const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const PRIME: u64 = 0x0100_0000_01b3;
 
-/// The hash of the crate in the folder `of`, built by the versions in the file `lock` with a compiler that says `compiler`.
+/// The hash of the crate in the folder `of`, built by the versions in the file `lock` with a
+/// compiler that says `compiler`.
 ///
 /// # Errors
 /// When a file cannot be read.
@@ -35,7 +37,8 @@ fn fnv1a(hash: u64, bytes: &[u8]) -> u64 {
 fn collect(folder: &Path, name: &str, files: &mut Vec<(String, Vec<u8>)>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        let (path, name) = (entry.path(), format!("{name}/{}", entry.file_name().to_string_lossy()));
+        let (path, name) =
+            (entry.path(), format!("{name}/{}", entry.file_name().to_string_lossy()));
         match path.is_dir() {
             true => collect(&path, &name, files)?,
             false => files.push((name, fs::read(path)?)),
@@ -44,7 +47,8 @@ fn collect(folder: &Path, name: &str, files: &mut Vec<(String, Vec<u8>)>) -> io:
     Ok(())
 }
 
-/// What a lock file says of rkyv and of the crates that it is made of: rkyv_derive makes the archived types, rend their numbers.
+/// What a lock file says of rkyv and of the crates that it is made of: rkyv_derive makes the
+/// archived types, rend their numbers.
 fn rkyv_packages(lock: &str) -> String {
     let is_ours = |package: &&str| {
         let name = package.lines().find_map(|line| line.strip_prefix("name = \""));

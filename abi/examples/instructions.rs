@@ -1,15 +1,18 @@
-//! The paths that `scripts/check-instructions` counts the instructions of: runs one of them so many times.
+//! The paths that `scripts/check-instructions` counts the instructions of: runs one of them so many
+//! times.
 //!
-//!   instructions PATH TIMES      PATH is one of those below; without arguments their names are printed
+//!   instructions PATH TIMES      PATH is one of those below; without arguments their names
+//!                                are printed
 //!
-//! Counts of two runs are subtracted, so that what happens once does not count. Everything here is deterministic, or the
-//! counts would not be. Owns the memfd of its catalogue; closed on drop.
+//! Counts of two runs are subtracted, so that what happens once does not count. Everything here is
+//! deterministic, or the counts would not be. Owns the memfd of its catalogue; closed on drop.
 #![expect(clippy::unwrap_used, reason = "whatever fails here fails the check")]
 
 use std::hint::black_box;
 
 use abi::catalogue::{
-    Alias, Catalogue, CatalogueView, Function, FunctionLimits, Isolation, Kind, Output, Spec, Target, Version,
+    Alias, Catalogue, CatalogueView, Function, FunctionLimits, Isolation, Kind, Output, Spec,
+    Target, Version,
 };
 use abi::choice::ACTIVE;
 use abi::invocation_id::InvocationId;
@@ -57,7 +60,12 @@ fn function(number: u32) -> Function {
         secrets: 0,
         previews: true,
         aliases: vec![Alias { name: ACTIVE.to_owned(), targets: vec![target] }],
-        versions: vec![Version { number: 1, id: u128::from(number).to_be_bytes(), module: [7; 32], spec: 0 }],
+        versions: vec![Version {
+            number: 1,
+            id: u128::from(number).to_be_bytes(),
+            module: [7; 32],
+            spec: 0,
+        }],
     }
 }
 
@@ -83,14 +91,18 @@ fn catalogue() -> CatalogueView {
     CatalogueView::new(sealed).unwrap()
 }
 
-/// What a shard does with the bytes it has peeked at, and a worker with those of each later request.
+/// What a shard does with the bytes it has peeked at, and a worker with those of each later
+/// request.
 fn peek_and_route(domain: Option<&str>, times: u32) {
     let catalogue = catalogue();
     for _ in 0..times {
         let head::Parsed::Complete(head) = head::parse(black_box(REQUEST)).unwrap() else {
             panic!("the head is whole")
         };
-        black_box(route::route(&catalogue, domain, head.host, head.target, route::Caller::Public).unwrap());
+        black_box(
+            route::route(&catalogue, domain, head.host, head.target, route::Caller::Public)
+                .unwrap(),
+        );
     }
 }
 
@@ -108,7 +120,11 @@ const LOOKED_FOR: [&str; 4] = ["function-0003", "function-0250", "function-0731"
 /// A connection with the bytes that were read from it: packed by one side, opened by the other.
 fn message_to_worker(times: u32) {
     for _ in 0..times {
-        let message = ToWorker::Connection { read: REQUEST.to_vec(), accepted_at_us: 1, awaits: Awaits::First };
+        let message = ToWorker::Connection {
+            read: REQUEST.to_vec(),
+            accepted_at_us: 1,
+            awaits: Awaits::First,
+        };
         let bytes = envelope::pack(black_box(&message)).unwrap();
         black_box(envelope::open::<ArchivedToWorker>(black_box(&bytes)).unwrap());
     }
@@ -125,7 +141,13 @@ fn message_to_engine(times: u32) {
 /// An invocation's record and one line of it, as a worker gathers them.
 fn log_an_invocation(times: u32) {
     let (mut buffer, id) = (Vec::with_capacity(64 * 1024), InvocationId::from_bytes([7; 16]));
-    let line = Line { id, time_us: 1, stream: Stream::Stdout, function: "function-0731", text: b"a line of the log" };
+    let line = Line {
+        id,
+        time_us: 1,
+        stream: Stream::Stdout,
+        function: "function-0731",
+        text: b"a line of the log",
+    };
     let invocation = Invocation {
         id,
         started_us: 1,

@@ -1,11 +1,13 @@
-//! A host and its port, as a Host header or a target in absolute form has them (RFC 3986 3.2, RFC 9110 7.2).
+//! A host and its port, as a Host header or a target in absolute form has them (RFC 3986 3.2, RFC
+//! 9110 7.2).
 //!
-//! The grammar is the RFCs', and nothing beside it: a host that two readers could take differently is refused before
-//! anything is routed by it. Pure; owns no fds.
+//! The grammar is the RFCs', and nothing beside it: a host that two readers could take differently
+//! is refused before anything is routed by it. Pure; owns no fds.
 
 use std::net::Ipv6Addr;
 
-/// Returns whether `text` is `uri-host [ ":" port ]`. An empty host is one (RFC 9112 3.2: the target has no authority).
+/// Returns whether `text` is `uri-host [ ":" port ]`. An empty host is one (RFC 9112 3.2: the
+/// target has no authority).
 #[must_use]
 pub fn is_authority(text: &str) -> bool {
     let (host_is_good, rest) = match text.strip_prefix('[') {
@@ -24,10 +26,12 @@ pub fn is_authority(text: &str) -> bool {
 
 /// A port that a TCP connection can have. The grammar lets it be empty.
 fn is_port(digits: &str) -> bool {
-    digits.bytes().all(|byte| byte.is_ascii_digit()) && (digits.is_empty() || digits.parse::<u16>().is_ok())
+    digits.bytes().all(|byte| byte.is_ascii_digit())
+        && (digits.is_empty() || digits.parse::<u16>().is_ok())
 }
 
-/// Whether a byte is one of `unreserved / sub-delims`, by the byte: every request asks for each of its host's.
+/// Whether a byte is one of `unreserved / sub-delims`, by the byte: every request asks for each of
+/// its host's.
 const PLAIN: [bool; 256] = {
     let mut plain = [false; 256];
     let punctuation = b"-._~!$&'()*+,;=";
@@ -50,7 +54,9 @@ fn is_registered_name(mut name: &[u8]) -> bool {
         let plain = name.iter().take_while(|byte| PLAIN[usize::from(**byte)]).count();
         name = match &name[plain..] {
             [] => return true,
-            [b'%', high, low, rest @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => rest,
+            [b'%', high, low, rest @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                rest
+            }
             _ => return false,
         }
     }
@@ -126,7 +132,8 @@ mod tests {
         fn another_reader_agrees(text in "[a-c0-9.:@%\\[\\]_-]{1,12}") {
             if is_authority(&text) {
                 let other = text.parse::<http::uri::Authority>();
-                // That reader knows of no empty port's end, nor of percent-encoding; it never finds another host.
+                // That reader knows of no empty port's end, nor of percent-encoding; it never finds
+                // another host.
                 if let Ok(other) = other {
                     prop_assert_eq!(other.as_str(), &text);
                     prop_assert!(text.starts_with(other.host()));
@@ -136,7 +143,8 @@ mod tests {
             }
         }
 
-        /// Every address and port is an authority, and so is every name of letters, digits, hyphens and dots.
+        /// Every address and port is an authority, and so is every name of letters, digits, hyphens
+        /// and dots.
         #[test]
         fn what_clients_send_is_one(v4: std::net::SocketAddrV4, v6: [u16; 8], port: u16, name in "[a-zA-Z0-9._-]{1,40}") {
             let v6 = format!("[{}]:{port}", Ipv6Addr::from(v6));

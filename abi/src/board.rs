@@ -1,10 +1,13 @@
-//! The board: shared memory with one row of counters a worker, and in each row a slot of counters for each function.
+//! The board: shared memory with one row of counters a worker, and in each row a slot of counters
+//! for each function.
 //!
-//! The engine makes it, every worker maps it and writes only its own row; the engine, its shards and the other workers
-//! read all of it for balancing, limits, metrics and status. A worker that lies gets more or fewer connections, lets more or
-//! fewer requests through, or tells wrong numbers, no more. The functions' slots take address space for every function there
-//! can be, and memory only for those that are called: even to look at a slot is to take memory for it, so which of them are
-//! in use stands beside them. The engine owns the memfd; a [`Board`] keeps a mapping and no fd.
+//! The engine makes it, every worker maps it and writes only its own row; the engine, its shards
+//! and the other workers read all of it for balancing, limits, metrics and status. A worker that
+//! lies gets more or fewer connections, lets more or fewer requests through, or tells wrong
+//! numbers, no more. The functions' slots take address space for every function there can be, and
+//! memory only for those that are called: even to look at a slot is to take memory for it, so which
+//! of them are in use stands beside them. The engine owns the memfd; a [`Board`] keeps a mapping
+//! and no fd.
 
 mod addresses;
 mod counter;
@@ -48,8 +51,9 @@ pub struct Row {
     pub requests: AtomicU64,
     /// Requests being run now.
     pub in_flight: AtomicU64,
-    /// When the guest that has the worker's thread now must be off it, in milliseconds of the machine's monotonic clock; 0
-    /// while none has it. A time long past says that the worker is stuck.
+    /// When the guest that has the worker's thread now must be off it, in milliseconds of the
+    /// machine's monotonic clock; 0 while none has it. A time long past says that the worker is
+    /// stuck.
     pub guest_deadline_ms: AtomicU64,
     /// Modules loaded.
     pub modules: AtomicU64,
@@ -57,10 +61,29 @@ pub struct Row {
     pub counts: RowCounts,
 }
 
-/// Upper bounds of the buckets that hops are counted in by how long they took. They are tens of microseconds on an idle
-/// machine and milliseconds where a worker is in the middle of a guest; beyond a second something is broken.
-pub const HOP_BOUNDS_US: [u64; 18] =
-    [5, 10, 20, 30, 50, 75, 100, 150, 200, 300, 500, 1_000, 2_000, 5_000, 10_000, 100_000, 1_000_000, u64::MAX];
+/// Upper bounds of the buckets that hops are counted in by how long they took. They are tens of
+/// microseconds on an idle machine and milliseconds where a worker is in the middle of a guest;
+/// beyond a second something is broken.
+pub const HOP_BOUNDS_US: [u64; 18] = [
+    5,
+    10,
+    20,
+    30,
+    50,
+    75,
+    100,
+    150,
+    200,
+    300,
+    500,
+    1_000,
+    2_000,
+    5_000,
+    10_000,
+    100_000,
+    1_000_000,
+    u64::MAX,
+];
 
 /// Statuses with which a request is refused before it has reached a function.
 pub const REFUSED_STATUSES: [u16; 7] = [400, 404, 408, 413, 429, 431, 503];
@@ -102,7 +125,9 @@ pub struct LogCounts {
 
 impl LogCounts {
     fn clear(&self) {
-        [&self.records, &self.lines, &self.dropped, &self.written_bytes].into_iter().for_each(Counter::clear);
+        [&self.records, &self.lines, &self.dropped, &self.written_bytes]
+            .into_iter()
+            .for_each(Counter::clear);
     }
 }
 
@@ -159,7 +184,8 @@ impl Row {
     }
 }
 
-/// The largest page of the machines we run on: each worker's part begins on one, so that it can be given back alone.
+/// The largest page of the machines we run on: each worker's part begins on one, so that it can be
+/// given back alone.
 const PAGE_BYTES: usize = 64 * 1024;
 const ROWS_BYTES: usize = (WORKERS_MAX * size_of::<Row>()).next_multiple_of(PAGE_BYTES);
 const PART_BYTES: usize = size_of::<Part>().next_multiple_of(PAGE_BYTES);
@@ -179,12 +205,14 @@ struct Part {
     ledgers: [Ledger; FUNCTIONS_MAX],
 }
 
-/// The machine's monotonic clock in microseconds (clock_gettime(2)): the same for engine and workers.
+/// The machine's monotonic clock in microseconds (clock_gettime(2)): the same for engine and
+/// workers.
 #[must_use]
 pub fn now_us() -> u64 {
     // The clock is there on every Linux; a time of 0 would only mean that nothing is ever late.
-    clock_gettime(ClockId::CLOCK_MONOTONIC)
-        .map_or(0, |time| u64::try_from(std::time::Duration::from(time).as_micros()).unwrap_or(u64::MAX))
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |time| {
+        u64::try_from(std::time::Duration::from(time).as_micros()).unwrap_or(u64::MAX)
+    })
 }
 
 /// The same clock in milliseconds.
@@ -210,7 +238,9 @@ impl Board {
     /// # Errors
     /// [`SealedError`] when memory or file descriptors run out.
     pub fn create() -> Result<(Self, OwnedFd), SealedError> {
-        let failed = |call| move |errno: nix::Error| SealedError::Call { what: WHAT, call, source: errno.into() };
+        let failed = |call| {
+            move |errno: nix::Error| SealedError::Call { what: WHAT, call, source: errno.into() }
+        };
         let fd = sealed::unsealed(WHAT)?;
         let length = i64::try_from(LENGTH.get()).unwrap_or(i64::MAX);
         ftruncate(&fd, length).map_err(failed("ftruncate"))?;
@@ -224,7 +254,9 @@ impl Board {
     /// # Errors
     /// [`SealedError`] when it has another size, could still shrink, or cannot be mapped.
     pub fn map(fd: impl AsFd) -> Result<Self, SealedError> {
-        let failed = |call| move |errno: nix::Error| SealedError::Call { what: WHAT, call, source: errno.into() };
+        let failed = |call| {
+            move |errno: nix::Error| SealedError::Call { what: WHAT, call, source: errno.into() }
+        };
         let seals = fcntl(&fd, FcntlArg::F_GET_SEALS).map_err(failed("fcntl(F_GET_SEALS)"))?;
         let found = SealFlag::from_bits_truncate(seals);
         if !found.contains(SealFlag::F_SEAL_SHRINK) {
@@ -236,9 +268,11 @@ impl Board {
             return Err(SealedError::Size { what: WHAT, length, limit: LENGTH.get() as u64 });
         }
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // SAFETY: a new shared mapping of exactly the file's length, which a seal keeps from shrinking. Zero bytes are
-        // valid rows of atomics, and a page's alignment is more than a row's.
-        let start = unsafe { mmap(None, LENGTH, access, MapFlags::MAP_SHARED, fd, 0) }.map_err(failed("mmap"))?;
+        // SAFETY: a new shared mapping of exactly the file's length, which a seal keeps from
+        // shrinking. Zero bytes are valid rows of atomics, and a page's alignment is more than a
+        // row's.
+        let start = unsafe { mmap(None, LENGTH, access, MapFlags::MAP_SHARED, fd, 0) }
+            .map_err(failed("mmap"))?;
         Ok(Self { rows: start.cast() })
     }
 
@@ -255,14 +289,15 @@ impl Board {
         self.part(row).map(|part| &part.addresses)
     }
 
-    /// What admission goes by, of all functions in the worker of `row`; none for a row that there is not.
+    /// What admission goes by, of all functions in the worker of `row`; none for a row that there
+    /// is not.
     #[must_use]
     pub fn slots(&self, row: usize) -> &[Slot] {
         self.part(row).map_or(&[], |part| &part.slots)
     }
 
-    /// The counters for an invocation, in the worker of `row`, of the function that has `slot` for its `incarnation`. None when
-    /// another function has the slot by now. Only that worker may ask.
+    /// The counters for an invocation, in the worker of `row`, of the function that has `slot` for
+    /// its `incarnation`. None when another function has the slot by now. Only that worker may ask.
     #[must_use]
     pub fn counts(&self, row: usize, slot: usize, incarnation: u32) -> Option<&Counts> {
         let part = self.part(row)?;
@@ -300,30 +335,40 @@ impl Board {
         })
     }
 
-    /// One function's counters in the workers of `rows`, added up: in flight, and queued. Sequentially consistent: of two
-    /// workers that count themselves in and then look, one at least sees both.
+    /// One function's counters in the workers of `rows`, added up: in flight, and queued.
+    /// Sequentially consistent: of two workers that count themselves in and then look, one at least
+    /// sees both.
     #[must_use]
     pub fn sum(&self, rows: std::ops::Range<usize>, slot: usize) -> (u32, u32) {
-        rows.filter_map(|row| self.slots(row).get(slot)).fold((0, 0), |(in_flight, queued): (u32, u32), slot| {
-            (in_flight.saturating_add(slot.in_flight.load(SeqCst)), queued.saturating_add(slot.queued.load(SeqCst)))
-        })
+        rows.filter_map(|row| self.slots(row).get(slot)).fold(
+            (0, 0),
+            |(in_flight, queued): (u32, u32), slot| {
+                (
+                    in_flight.saturating_add(slot.in_flight.load(SeqCst)),
+                    queued.saturating_add(slot.queued.load(SeqCst)),
+                )
+            },
+        )
     }
 
-    /// One function's invocations in flight in the workers of `rows`, each of them taken to have `reserved` at least.
-    /// Sequentially consistent, as [`Self::sum`].
+    /// One function's invocations in flight in the workers of `rows`, each of them taken to have
+    /// `reserved` at least. Sequentially consistent, as [`Self::sum`].
     #[must_use]
     pub fn in_flight(&self, rows: std::ops::Range<usize>, slot: usize, reserved: u32) -> u32 {
         let slots = rows.filter_map(|row| self.slots(row).get(slot));
-        slots.fold(0, |sum: u32, slot| sum.saturating_add(slot.in_flight.load(SeqCst).max(reserved)))
+        slots
+            .fold(0, |sum: u32, slot| sum.saturating_add(slot.in_flight.load(SeqCst).max(reserved)))
     }
 
-    /// Forgets a dead worker's numbers before its successor gets the row: what it held is free again.
+    /// Forgets a dead worker's numbers before its successor gets the row: what it held is free
+    /// again.
     pub fn clear(&self, row: usize) {
         let (Some(counters), Some(part)) = (self.rows().get(row), self.part(row)) else { return };
         counters.clear();
-        // SAFETY: exactly the part of `row`, page-aligned and within the mapping. Its pages read as zeros afterwards, which are
-        // valid atomics.
-        let removed = unsafe { madvise(NonNull::from(part).cast(), PART_BYTES, MmapAdvise::MADV_REMOVE) };
+        // SAFETY: exactly the part of `row`, page-aligned and within the mapping. Its pages read as
+        // zeros afterwards, which are valid atomics.
+        let removed =
+            unsafe { madvise(NonNull::from(part).cast(), PART_BYTES, MmapAdvise::MADV_REMOVE) };
         debug_assert!(removed.is_ok());
     }
 
@@ -332,9 +377,11 @@ impl Board {
         if row >= WORKERS_MAX {
             return None;
         }
-        // SAFETY: the part of `row` lies within the mapping (see LENGTH) and on a page's boundary, is of atomics alone, for which
-        // any bytes are valid, and lives until drop.
-        Some(unsafe { self.rows.cast::<u8>().add(ROWS_BYTES + row * PART_BYTES).cast::<Part>().as_ref() })
+        // SAFETY: the part of `row` lies within the mapping (see LENGTH) and on a page's boundary,
+        // is of atomics alone, for which any bytes are valid, and lives until drop.
+        Some(unsafe {
+            self.rows.cast::<u8>().add(ROWS_BYTES + row * PART_BYTES).cast::<Part>().as_ref()
+        })
     }
 }
 
@@ -394,7 +441,10 @@ mod tests {
         assert!(used(1).is_empty());
         let (incarnation, tally, _) = engine.tallies(2).nth(2).unwrap();
         assert_eq!((incarnation, tally.sent_bytes), (5, 2));
-        assert!(worker.counts(2, FUNCTIONS_MAX, 5).is_none() && worker.counts(WORKERS_MAX, 0, 5).is_none());
+        assert!(
+            worker.counts(2, FUNCTIONS_MAX, 5).is_none()
+                && worker.counts(WORKERS_MAX, 0, 5).is_none()
+        );
         engine.clear(2);
         assert!(used(2).is_empty());
     }

@@ -1,9 +1,9 @@
 //! The catalogue: every function of the node, as one archive that shards and workers read in place.
 //!
-//! The engine builds a new one at each change, under the next generation, and passes it as a sealed memfd. It is
-//! validated once when mapped; a look-up is then a binary search over archived names, without parsing or locks. A version is some
-//! 60 bytes in it: how versions are run is written once for all that are run alike.
-//! A [`CatalogueView`] owns its mapping and no fd.
+//! The engine builds a new one at each change, under the next generation, and passes it as a sealed
+//! memfd. It is validated once when mapped; a look-up is then a binary search over archived names,
+//! without parsing or locks. A version is some 60 bytes in it: how versions are run is written once
+//! for all that are run alike. A [`CatalogueView`] owns its mapping and no fd.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -36,7 +36,8 @@ pub enum Kind {
     Http02,
     /// A component that exports `wasi:http/handler@0.3`.
     Http03,
-    /// A component that exports `wasi:cli/run@0.2`, or was made of a core module with a preview-1 `_start`.
+    /// A component that exports `wasi:cli/run@0.2`, or was made of a core module with a preview-1
+    /// `_start`.
     Command,
 }
 
@@ -82,7 +83,8 @@ pub struct FunctionLimits {
 
 impl Default for FunctionLimits {
     fn default() -> Self {
-        let millis = |duration: std::time::Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
+        let millis =
+            |duration: std::time::Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
         Self {
             memory_bytes_max: limits::MEMORY_BYTES_DEFAULT,
             table_elements_max: limits::TABLE_ELEMENTS_DEFAULT,
@@ -183,9 +185,11 @@ pub struct Function {
     pub isolation: Isolation,
     /// Its place among the board's counters; no other function has it.
     pub slot: u32,
-    /// Which of those that have had the slot it is: what they count is told apart by it. Greater than those before, never 0.
+    /// Which of those that have had the slot it is: what they count is told apart by it. Greater
+    /// than those before, never 0.
     pub slot_incarnation: u32,
-    /// Names what its secrets are ([`crate::secrets`]) and tells nothing of them; 0 when there are none.
+    /// Names what its secrets are ([`crate::secrets`]) and tells nothing of them; 0 when there are
+    /// none.
     pub secrets: u64,
     /// Anybody may name its versions and aliases; otherwise only the control API.
     pub previews: bool,
@@ -253,8 +257,8 @@ impl CatalogueView {
     #[must_use]
     pub fn get(&self) -> &ArchivedCatalogue {
         let archive = &self.mapping.bytes()[envelope::HEADER_BYTES..];
-        // SAFETY: `new` validated exactly these bytes as an `ArchivedCatalogue`, and the memory is sealed: they have
-        // not changed since.
+        // SAFETY: `new` validated exactly these bytes as an `ArchivedCatalogue`, and the memory is
+        // sealed: they have not changed since.
         unsafe { rkyv::access_unchecked::<ArchivedCatalogue>(archive) }
     }
 
@@ -280,7 +284,11 @@ impl CatalogueView {
 fn check(catalogue: &ArchivedCatalogue) -> Result<(), CatalogueError> {
     let (functions, specs) = (&catalogue.functions, catalogue.specs.len());
     if functions.len() > limits::FUNCTIONS_MAX {
-        return Err(CatalogueError::Rule(format!("{} functions, at most {}", functions.len(), limits::FUNCTIONS_MAX)));
+        return Err(CatalogueError::Rule(format!(
+            "{} functions, at most {}",
+            functions.len(),
+            limits::FUNCTIONS_MAX
+        )));
     }
     for pair in functions.windows(2) {
         if pair[0].name.as_str() >= pair[1].name.as_str() {
@@ -293,12 +301,16 @@ fn check(catalogue: &ArchivedCatalogue) -> Result<(), CatalogueError> {
     }
     for function in functions.iter() {
         name::check(&function.name).map_err(|error| CatalogueError::Rule(error.to_string()))?;
-        let breaks = |what: &str| CatalogueError::Rule(format!("the function {:?} {what}", function.name.as_str()));
+        let breaks = |what: &str| {
+            CatalogueError::Rule(format!("the function {:?} {what}", function.name.as_str()))
+        };
         if !function_fits(function) {
             return Err(breaks("passes a limit"));
         }
         if !versions_fit(function, specs) {
-            return Err(breaks("has versions or aliases that are out of order, or point at nothing"));
+            return Err(breaks(
+                "has versions or aliases that are out of order, or point at nothing",
+            ));
         }
     }
     match catalogue.specs.iter().all(spec_fits) {
@@ -315,7 +327,9 @@ fn function_fits(function: &ArchivedFunction) -> bool {
 }
 
 fn versions_fit(function: &ArchivedFunction, specs: usize) -> bool {
-    let within = |position: u32, length: usize| usize::try_from(position).is_ok_and(|position| position < length);
+    let within = |position: u32, length: usize| {
+        usize::try_from(position).is_ok_and(|position| position < length)
+    };
     let target = |target: &ArchivedTarget| {
         within(target.version.to_native(), function.versions.len())
             && within(target.spec.to_native(), specs)
@@ -333,7 +347,9 @@ fn versions_fit(function: &ArchivedFunction, specs: usize) -> bool {
 }
 
 fn spec_fits(spec: &ArchivedSpec) -> bool {
-    let ArchivedFunctionLimits { memory_bytes_max, timeout_ms, cpu_time_ms, queue_timeout_ms, .. } = &spec.limits;
+    let ArchivedFunctionLimits {
+        memory_bytes_max, timeout_ms, cpu_time_ms, queue_timeout_ms, ..
+    } = &spec.limits;
     let pairs = |pairs: &ArchivedPairs| {
         let bytes: usize = pairs.iter().map(pair_bytes).sum();
         // An alias may lay as much over what a version has.
@@ -344,7 +360,8 @@ fn spec_fits(spec: &ArchivedSpec) -> bool {
         && [timeout_ms, cpu_time_ms, queue_timeout_ms]
             .iter()
             .all(|millis| u128::from(millis.to_native()) <= limits::TIMEOUT_MAX.as_millis())
-        && (1..=limits::REQUESTS_PER_INSTANCE_MAX).contains(&spec.requests_per_instance_max.to_native())
+        && (1..=limits::REQUESTS_PER_INSTANCE_MAX)
+            .contains(&spec.requests_per_instance_max.to_native())
         && pairs(&spec.env)
         && pairs(&spec.config)
         && spec.args.len() <= limits::ARGS_MAX
@@ -355,7 +372,8 @@ fn spec_fits(spec: &ArchivedSpec) -> bool {
 /// Names and values, archived.
 pub type ArchivedPairs = rkyv::vec::ArchivedVec<ArchivedPair>;
 /// A name and a value, archived.
-pub type ArchivedPair = rkyv::tuple::ArchivedTuple2<rkyv::string::ArchivedString, rkyv::string::ArchivedString>;
+pub type ArchivedPair =
+    rkyv::tuple::ArchivedTuple2<rkyv::string::ArchivedString, rkyv::string::ArchivedString>;
 
 fn pair_bytes(pair: &ArchivedPair) -> usize {
     pair.0.len() + pair.1.len()
@@ -381,7 +399,12 @@ pub(crate) mod tests {
 
     /// With two versions, the second active and beside the first in `canary`.
     pub(crate) fn function(name: &str) -> Function {
-        let version = |number: u8| Version { number: number.into(), id: [number; 16], module: [7; 32], spec: 0 };
+        let version = |number: u8| Version {
+            number: number.into(),
+            id: [number; 16],
+            module: [7; 32],
+            spec: 0,
+        };
         let target = |version, weight| Target { version, spec: 0, weight };
         let alias = |name: &str, targets| Alias { name: name.to_owned(), targets };
         Function {
@@ -391,7 +414,10 @@ pub(crate) mod tests {
             slot_incarnation: 1,
             secrets: 0,
             previews: true,
-            aliases: vec![alias("active", vec![target(1, 1)]), alias("canary", vec![target(0, 3), target(1, 1)])],
+            aliases: vec![
+                alias("active", vec![target(1, 1)]),
+                alias("canary", vec![target(0, 3), target(1, 1)]),
+            ],
             versions: vec![version(1), version(2)],
         }
     }
@@ -426,10 +452,15 @@ pub(crate) mod tests {
             view.chosen(choice).map(|(_, version, _)| version.number.to_native())
         };
         assert_eq!(chosen(None, 0), Some(2));
-        for (reference, number) in [("v1", 1), ("2", 2), ("02020202", 2), ("01010101-0101", 1), ("active", 2)] {
+        for (reference, number) in
+            [("v1", 1), ("2", 2), ("02020202", 2), ("01010101-0101", 1), ("active", 2)]
+        {
             assert_eq!(chosen(Some(reference), 7), Some(number), "{reference}");
         }
-        assert_eq!((chosen(Some("canary"), 0), chosen(Some("canary"), u32::MAX)), (Some(1), Some(2)));
+        assert_eq!(
+            (chosen(Some("canary"), 0), chosen(Some("canary"), u32::MAX)),
+            (Some(1), Some(2))
+        );
         for reference in ["v3", "03030303", "nope", "", "a@b"] {
             assert_eq!(chosen(Some(reference), 0), None, "{reference}");
         }
@@ -441,7 +472,9 @@ pub(crate) mod tests {
         twice.versions[0].number = 2;
         twice.versions[0].id = [2; 16];
         twice.versions[0].id[15] = 1;
-        let fd = Catalogue { generation: 1, functions: vec![twice], specs: vec![spec()] }.seal().unwrap();
+        let fd = Catalogue { generation: 1, functions: vec![twice], specs: vec![spec()] }
+            .seal()
+            .unwrap();
         let view = CatalogueView::new(fd).unwrap();
         let function = view.function(0).unwrap();
         assert_eq!((function.select(Some("v2")), function.select(Some("02020202"))), (None, None));
@@ -472,7 +505,10 @@ pub(crate) mod tests {
             with(&|function| function.aliases[1].targets[0].spec = 1),
             with(&|function| function.aliases[1].targets[0].weight = 0),
         ] {
-            assert!(matches!(CatalogueView::new(seal(broken, vec![spec()])), Err(CatalogueError::Rule(_))));
+            assert!(matches!(
+                CatalogueView::new(seal(broken, vec![spec()])),
+                Err(CatalogueError::Rule(_))
+            ));
         }
         let limited = |limits| Spec { limits, ..spec() };
         for broken in [
@@ -481,7 +517,10 @@ pub(crate) mod tests {
             Spec { requests_per_instance_max: 0, ..spec() },
             Spec { env: vec![(String::new(), "x".repeat(1 << 20))], ..spec() },
         ] {
-            assert!(matches!(CatalogueView::new(seal(Vec::new(), vec![broken])), Err(CatalogueError::Rule(_))));
+            assert!(matches!(
+                CatalogueView::new(seal(Vec::new(), vec![broken])),
+                Err(CatalogueError::Rule(_))
+            ));
         }
         assert!(CatalogueView::new(seal(Vec::new(), Vec::new())).is_ok());
     }

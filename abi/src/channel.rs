@@ -1,8 +1,9 @@
 //! The SEQPACKET channel between engine and worker, with fd passing.
 //!
-//! One message is one packet with its fd (SCM_RIGHTS, unix(7)): packets neither merge nor split. Sending never blocks:
-//! a full queue is [`SendError::Busy`] and the caller chooses what that means. A received fd is an `OwnedFd` before
-//! anything else is looked at, so every error path closes it. A [`Channel`] owns its socket.
+//! One message is one packet with its fd (SCM_RIGHTS, unix(7)): packets neither merge nor split.
+//! Sending never blocks: a full queue is [`SendError::Busy`] and the caller chooses what that
+//! means. A received fd is an `OwnedFd` before anything else is looked at, so every error path
+//! closes it. A [`Channel`] owns its socket.
 
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -10,8 +11,8 @@ use std::os::unix::net::UnixDatagram;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, MsgFlags, Shutdown, SockFlag, SockType, recvmsg, setsockopt, shutdown,
-    socketpair, sockopt,
+    AddressFamily, ControlMessageOwned, MsgFlags, Shutdown, SockFlag, SockType, recvmsg,
+    setsockopt, shutdown, socketpair, sockopt,
 };
 use rkyv::Portable;
 use rkyv::api::high::{HighDeserializer, HighSerializer, HighValidator};
@@ -74,9 +75,11 @@ pub enum ReceiveError {
     /// The peer broke the protocol: it must not be talked to any more.
     #[error("the peer sent a message that breaks the protocol: {0}")]
     Malformed(String),
-    /// A message came without its fd: this process has as many as it may. What the fd stood for is lost, the peer is not at
-    /// fault.
-    #[error("a message's file descriptor is lost, because this process has as many as it may; raise `ulimit -n`")]
+    /// A message came without its fd: this process has as many as it may. What the fd stood for is
+    /// lost, the peer is not at fault.
+    #[error(
+        "a message's file descriptor is lost, because this process has as many as it may; raise `ulimit -n`"
+    )]
     FdLost,
     /// Anything else the kernel said.
     #[error("receiving from the peer failed: {0}")]
@@ -86,7 +89,8 @@ pub enum ReceiveError {
 /// One end of the channel. Non-blocking. Any number of threads may send on one end.
 #[derive(Debug)]
 pub struct Channel {
-    // A SEQPACKET socket in a datagram's type: sendfd's trait is on the latter, and the calls are the same.
+    // A SEQPACKET socket in a datagram's type: sendfd's trait is on the latter, and the calls are
+    // the same.
     socket: UnixDatagram,
 }
 
@@ -108,7 +112,8 @@ impl Channel {
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
         let (a, b) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
         for end in [&a, &b] {
-            // Beyond net.core.wmem_max only with CAP_NET_ADMIN; without it the kernel's own limit has to do.
+            // Beyond net.core.wmem_max only with CAP_NET_ADMIN; without it the kernel's own limit
+            // has to do.
             let forced = setsockopt(end, sockopt::SndBufForce, &QUEUE_BYTES);
             forced.or_else(|_| setsockopt(end, sockopt::SndBuf, &QUEUE_BYTES))?;
         }
@@ -121,7 +126,8 @@ impl Channel {
     /// [`SendError`]; after [`SendError::Gone`] no later send succeeds.
     pub fn send<M>(&self, message: &M, fd: Option<BorrowedFd<'_>>) -> Result<(), SendError>
     where
-        M: Message + for<'a> rkyv::Serialize<HighSerializer<AlignedVec, ArenaHandle<'a>, ArchiveError>>,
+        M: Message
+            + for<'a> rkyv::Serialize<HighSerializer<AlignedVec, ArenaHandle<'a>, ArchiveError>>,
     {
         let (expected, given) = (message.fd_count(), usize::from(fd.is_some()));
         if expected != given {
@@ -145,9 +151,12 @@ impl Channel {
         match sent {
             Ok(_) => Ok(()),
             Err(error) => Err(match error.raw_os_error().map(Errno::from_raw) {
-                // ETOOMANYREFS: too many of this user's fds are in flight (unix(7)); it passes as they are received.
+                // ETOOMANYREFS: too many of this user's fds are in flight (unix(7)); it passes as
+                // they are received.
                 Some(Errno::EAGAIN | Errno::ENOBUFS | Errno::ETOOMANYREFS) => SendError::Busy,
-                Some(Errno::EPIPE | Errno::ECONNRESET | Errno::ENOTCONN | Errno::ECONNREFUSED) => SendError::Gone,
+                Some(Errno::EPIPE | Errno::ECONNRESET | Errno::ENOTCONN | Errno::ECONNREFUSED) => {
+                    SendError::Gone
+                }
                 _ => SendError::Io(error),
             }),
         }
@@ -179,13 +188,17 @@ impl Channel {
     ///
     /// # Errors
     /// As of [`Self::receive`].
-    pub fn receive_packet(&self, buffer: &mut ReceiveBuffer) -> Result<(usize, Option<OwnedFd>), ReceiveError> {
-        // Room for as many fds as the kernel passes at once: with less it truncates, and nix then gives none of those that
-        // were installed, which nobody would ever close.
+    pub fn receive_packet(
+        &self,
+        buffer: &mut ReceiveBuffer,
+    ) -> Result<(usize, Option<OwnedFd>), ReceiveError> {
+        // Room for as many fds as the kernel passes at once: with less it truncates, and nix then
+        // gives none of those that were installed, which nobody would ever close.
         let mut control = nix::cmsg_space!([i32; SCM_MAX_FDS]);
         let mut parts = [IoSliceMut::new(&mut buffer.bytes)];
         let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
-        let received = recvmsg::<()>(self.socket.as_raw_fd(), &mut parts, Some(&mut control), flags);
+        let received =
+            recvmsg::<()>(self.socket.as_raw_fd(), &mut parts, Some(&mut control), flags);
         let received = match received {
             Ok(received) => received,
             Err(Errno::EAGAIN) => return Err(ReceiveError::Empty),
@@ -197,18 +210,21 @@ impl Channel {
         if let Ok(messages) = received.cmsgs() {
             for message in messages {
                 if let ControlMessageOwned::ScmRights(raw) = message {
-                    // SAFETY: the kernel has just installed these fds in this process for us, and nobody else
-                    // knows of them.
+                    // SAFETY: the kernel has just installed these fds in this process for us, and
+                    // nobody else knows of them.
                     fds.extend(raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
                 }
             }
         }
-        // With room for all that can be sent, the kernel cuts fds short only where it could not give this process another.
+        // With room for all that can be sent, the kernel cuts fds short only where it could not
+        // give this process another.
         if received.flags.contains(MsgFlags::MSG_CTRUNC) && fds.is_empty() {
             return Err(ReceiveError::FdLost);
         }
         if received.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC) {
-            return Err(ReceiveError::Malformed("it is larger, or carries more fds, than any message of ours".into()));
+            return Err(ReceiveError::Malformed(
+                "it is larger, or carries more fds, than any message of ours".into(),
+            ));
         }
         if received.bytes == 0 && fds.is_empty() {
             return Err(ReceiveError::Gone);
@@ -229,7 +245,8 @@ impl Channel {
 }
 
 impl Channel {
-    /// A second fd for the same end, for an event loop to wait on. Everything is sent and received on the first.
+    /// A second fd for the same end, for an event loop to wait on. Everything is sent and received
+    /// on the first.
     ///
     /// # Errors
     /// When the process has no file descriptor left.
@@ -257,7 +274,8 @@ impl AsRawFd for Channel {
     }
 }
 
-/// Where messages are received into: aligned for the archive, one a receiver, used again for each message.
+/// Where messages are received into: aligned for the archive, one a receiver, used again for each
+/// message.
 #[derive(Debug)]
 pub struct ReceiveBuffer {
     bytes: AlignedVec,

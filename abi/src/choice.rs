@@ -1,8 +1,9 @@
 //! Which version of a function a request gets. Pure; owns no fds.
 //!
-//! A request names a function and, behind its `@`, an alias or a version; without one it means the alias `active`. What it
-//! [means](Selector) is looked up by shard and worker alike. Where an alias means several versions, each request gets one of them by
-//! weight, and only the worker chooses: all versions of a function run in the same workers.
+//! A request names a function and, behind its `@`, an alias or a version; without one it means the
+//! alias `active`. What it [means](Selector) is looked up by shard and worker alike. Where an alias
+//! means several versions, each request gets one of them by weight, and only the worker chooses:
+//! all versions of a function run in the same workers.
 
 use crate::catalogue::{ArchivedFunction, ArchivedSpec, ArchivedVersion, CatalogueView};
 use crate::reference::Reference;
@@ -43,7 +44,9 @@ impl ArchivedFunction {
             Some(reference) => match Reference::read(reference)? {
                 Reference::Alias(name) => alias(name),
                 Reference::Number(number) => self.version(|version| version.number == number),
-                Reference::Id(prefix) => self.version(|version| version.id_text().starts_with(prefix)),
+                Reference::Id(prefix) => {
+                    self.version(|version| version.id_text().starts_with(prefix))
+                }
             },
         }
     }
@@ -80,16 +83,22 @@ impl std::ops::Deref for IdText {
 }
 
 impl CatalogueView {
-    /// The version that a request gets that is meant by `selector` of the function at `function`; `random` is any number, all as likely.
+    /// The version that a request gets that is meant by `selector` of the function at `function`;
+    /// `random` is any number, all as likely.
     #[must_use]
     pub fn choose(&self, function: usize, selector: Selector, random: u32) -> Option<Choice> {
         let entry = self.function(function)?;
-        let choice = |version, spec: u32| Some(Choice { function, version, spec: usize::try_from(spec).ok()? });
+        let choice = |version, spec: u32| {
+            Some(Choice { function, version, spec: usize::try_from(spec).ok()? })
+        };
         match selector {
-            Selector::Version(version) => choice(version, entry.versions.get(version)?.spec.to_native()),
+            Selector::Version(version) => {
+                choice(version, entry.versions.get(version)?.spec.to_native())
+            }
             Selector::Alias(alias) => {
                 let targets = &entry.aliases.get(alias)?.targets;
-                let chosen = by_weight(targets.iter().map(|target| target.weight.to_native()), random);
+                let chosen =
+                    by_weight(targets.iter().map(|target| target.weight.to_native()), random);
                 let target = targets.get(chosen)?;
                 choice(usize::try_from(target.version.to_native()).ok()?, target.spec.to_native())
             }
@@ -98,13 +107,17 @@ impl CatalogueView {
 
     /// What is chosen: the function, its version and the specification to run it by.
     #[must_use]
-    pub fn chosen(&self, choice: Choice) -> Option<(&ArchivedFunction, &ArchivedVersion, &ArchivedSpec)> {
+    pub fn chosen(
+        &self,
+        choice: Choice,
+    ) -> Option<(&ArchivedFunction, &ArchivedVersion, &ArchivedSpec)> {
         let function = self.function(choice.function)?;
         Some((function, function.versions.get(choice.version)?, self.get().specs.get(choice.spec)?))
     }
 }
 
-/// The position that `random` falls on when each has its share of all numbers; 0 when there are no shares.
+/// The position that `random` falls on when each has its share of all numbers; 0 when there are no
+/// shares.
 #[must_use]
 pub fn by_weight(weights: impl Iterator<Item = u32> + Clone, random: u32) -> usize {
     let total: u64 = weights.clone().map(u64::from).sum();

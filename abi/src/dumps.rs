@@ -1,5 +1,6 @@
-//! Keeps a process's memory to itself: no core dump of it is written, and no other process of its user reads it (prctl(2),
-//! PR_SET_DUMPABLE). Root still can. `exec` undoes it, so each program does it first of all. Owns no fds.
+//! Keeps a process's memory to itself: no core dump of it is written, and no other process of its
+//! user reads it (prctl(2), PR_SET_DUMPABLE). Root still can. `exec` undoes it, so each program
+//! does it first of all. Owns no fds.
 
 use std::io;
 
@@ -11,7 +12,8 @@ pub fn forbid() -> io::Result<()> {
     let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: plain system calls about this process alone; the limit lives until the call returns.
     let forbidden = unsafe {
-        libc::setrlimit(libc::RLIMIT_CORE, &raw const none) == 0 && libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) == 0
+        libc::setrlimit(libc::RLIMIT_CORE, &raw const none) == 0
+            && libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) == 0
     };
     if forbidden { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

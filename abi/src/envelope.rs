@@ -1,9 +1,9 @@
 //! The 16 bytes in front of every archive: magic, version and schema hash.
 //!
-//! rkyv archives are readable only by a program with the same definitions. Whatever crosses a process or a
-//! restart (messages, catalogue) starts with this header, and what does not match is refused before
-//! a byte of the archive is looked at. The header is 16 bytes so that the archive behind it stays aligned.
-//! Owns no fds.
+//! rkyv archives are readable only by a program with the same definitions. Whatever crosses a
+//! process or a restart (messages, catalogue) starts with this header, and what does not match is
+//! refused before a byte of the archive is looked at. The header is 16 bytes so that the archive
+//! behind it stays aligned. Owns no fds.
 
 use rkyv::Portable;
 use rkyv::api::high::{HighSerializer, HighValidator};
@@ -21,7 +21,9 @@ const MAGIC: [u8; 4] = *b"skhp";
 #[derive(Debug, thiserror::Error)]
 pub enum EnvelopeError {
     /// Shorter than the header.
-    #[error("{length} bytes are too few for an archive of sockhop's: it was cut off, or is something else")]
+    #[error(
+        "{length} bytes are too few for an archive of sockhop's: it was cut off, or is something else"
+    )]
     TooShort {
         /// How many bytes there were.
         length: usize,

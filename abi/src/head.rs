@@ -1,8 +1,9 @@
 //! Reading a request's head far enough to route it and to find its end (RFC 9112).
 //!
-//! The engine looks at the target and Host of a first request; the worker does so for every request, and needs to know
-//! where the message ends, so that bytes of the next one are never given to the wrong function. Stricter than HTTP
-//! asks where leniency would let two readers disagree about where a message ends. Pure functions; owns no fds.
+//! The engine looks at the target and Host of a first request; the worker does so for every
+//! request, and needs to know where the message ends, so that bytes of the next one are never given
+//! to the wrong function. Stricter than HTTP asks where leniency would let two readers disagree
+//! about where a message ends. Pure functions; owns no fds.
 
 use std::mem::MaybeUninit;
 
@@ -34,8 +35,8 @@ pub struct Head<'a> {
     pub minor_version: u8,
     /// The request-target as sent.
     pub target: &'a str,
-    /// The Host header's value, or the authority of a target in absolute form, which wins (RFC 9112 3.2.2).
-    /// `None` only in HTTP/1.0.
+    /// The Host header's value, or the authority of a target in absolute form, which wins (RFC 9112
+    /// 3.2.2). `None` only in HTTP/1.0.
     pub host: Option<&'a str>,
     /// Where the body ends.
     pub framing: Framing,
@@ -57,7 +58,9 @@ pub enum HeadError {
     #[error("{0}")]
     Malformed(&'static str),
     /// Answered 431.
-    #[error("the request's head is larger than {HEAD_BYTES_MAX} bytes or has more than {HEADERS_MAX} headers")]
+    #[error(
+        "the request's head is larger than {HEAD_BYTES_MAX} bytes or has more than {HEADERS_MAX} headers"
+    )]
     TooLarge,
 }
 
@@ -109,7 +112,9 @@ fn parse_known_minor<'h, 'a>(
         }
         Err(_) => return Err(Malformed("the request line is not well formed")),
     };
-    let (Some(method), Some(target), Some(minor_version)) = (request.method, request.path, request.version) else {
+    let (Some(method), Some(target), Some(minor_version)) =
+        (request.method, request.path, request.version)
+    else {
         return Err(Malformed("the request line is not complete"));
     };
     if has_bare_line_feed(&bytes[..length]) {
@@ -138,8 +143,8 @@ fn has_bare_line_feed(head: &[u8]) -> bool {
     head.iter().zip(behind).fold(*first == b'\n', bare)
 }
 
-/// Parses a head of HTTP/1.2 to HTTP/1.9 as one of HTTP/1.1, the latest minor version known here (RFC 9110 2.5). Nobody
-/// sends them, so this may copy.
+/// Parses a head of HTTP/1.2 to HTTP/1.9 as one of HTTP/1.1, the latest minor version known here
+/// (RFC 9110 2.5). Nobody sends them, so this may copy.
 fn parse_later_minor<'h, 'a>(
     bytes: &'a [u8],
     digit: usize,
@@ -156,9 +161,15 @@ fn parse_later_minor<'h, 'a>(
         bytes.get(start..start.saturating_add(part.len())).unwrap_or_default()
     };
     let text = |text: &str| std::str::from_utf8(part(text.as_bytes())).unwrap_or_default();
-    let headers = headers.iter().map(|header| Header { name: text(header.name), value: part(header.value) });
+    let headers =
+        headers.iter().map(|header| Header { name: text(header.name), value: part(header.value) });
     let headers: Vec<Header<'a>> = headers.collect();
-    let head = Head { method: text(head.method), target: text(head.target), host: head.host.map(text), ..head };
+    let head = Head {
+        method: text(head.method),
+        target: text(head.target),
+        host: head.host.map(text),
+        ..head
+    };
     let headers = room[..headers.len()].write_copy_of_slice(&headers);
     Ok((Parsed::Complete(head), headers))
 }
@@ -173,8 +184,9 @@ fn later_minor(bytes: &[u8]) -> Option<usize> {
     (matches!(digit, b'2'..=b'9') && before.ends_with(b" HTTP/1.")).then_some(start + before.len())
 }
 
-/// The authority of a target that is no path, borrowed from the target itself. An authority alone is for CONNECT only (RFC 9112
-/// 3.2.3): taken for one here, it would be a host that whoever reads the Host header does not know of.
+/// The authority of a target that is no path, borrowed from the target itself. An authority alone
+/// is for CONNECT only (RFC 9112 3.2.3): taken for one here, it would be a host that whoever reads
+/// the Host header does not know of.
 fn authority(target: &str) -> Result<Option<&str>, HeadError> {
     let no_target = Malformed("the request's target is not a path or a URL");
     let uri: http::Uri = target.parse().map_err(|_| no_target)?;
@@ -211,8 +223,10 @@ fn framing(headers: &[Header<'_>], minor_version: u8) -> Result<Framing, HeadErr
     for header in headers {
         if header.name.eq_ignore_ascii_case("content-length") {
             let digits = !header.value.is_empty() && header.value.iter().all(u8::is_ascii_digit);
-            let value =
-                std::str::from_utf8(header.value).ok().filter(|_| digits).and_then(|text| text.parse::<u64>().ok());
+            let value = std::str::from_utf8(header.value)
+                .ok()
+                .filter(|_| digits)
+                .and_then(|text| text.parse::<u64>().ok());
             let value = value.ok_or(Malformed("Content-Length is not a number"))?;
             if length.is_some_and(|other| other != value) {
                 return Err(Malformed("a request must not have two different Content-Lengths"));
@@ -226,8 +240,12 @@ fn framing(headers: &[Header<'_>], minor_version: u8) -> Result<Framing, HeadErr
         }
     }
     match (chunked, length) {
-        (true, Some(_)) => Err(Malformed("a request must not have both Content-Length and Transfer-Encoding")),
-        (true, None) if minor_version == 0 => Err(Malformed("an HTTP/1.0 request cannot be chunked")),
+        (true, Some(_)) => {
+            Err(Malformed("a request must not have both Content-Length and Transfer-Encoding"))
+        }
+        (true, None) if minor_version == 0 => {
+            Err(Malformed("an HTTP/1.0 request cannot be chunked"))
+        }
         (true, None) => Ok(Framing::Chunked),
         (false, Some(0) | None) => Ok(Framing::None),
         (false, Some(length)) => Ok(Framing::Length(length)),
@@ -259,7 +277,10 @@ mod tests {
     fn framings() {
         let with = |lines: &str| format!("POST / HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
         assert_eq!(complete(&with("Content-Length: 5\r\n")).framing, Framing::Length(5));
-        assert_eq!(complete(&with("Content-Length: 5\r\nContent-Length: 5\r\n")).framing, Framing::Length(5));
+        assert_eq!(
+            complete(&with("Content-Length: 5\r\nContent-Length: 5\r\n")).framing,
+            Framing::Length(5)
+        );
         assert_eq!(complete(&with("Content-Length: 0\r\n")).framing, Framing::None);
         assert_eq!(complete(&with("Transfer-Encoding: Chunked\r\n")).framing, Framing::Chunked);
     }
@@ -285,7 +306,10 @@ mod tests {
             // What is given back are parts of what was given.
             let Parsed::Complete(head) = parsed else { panic!("{parsed:?}") };
             let range = text.as_bytes().as_ptr_range();
-            assert!(range.contains(&head.target.as_ptr()) && range.contains(&head.host.unwrap().as_ptr()));
+            assert!(
+                range.contains(&head.target.as_ptr())
+                    && range.contains(&head.host.unwrap().as_ptr())
+            );
             assert!(headers.iter().all(|header| range.contains(&header.name.as_ptr())));
             for cut in 0..head.length {
                 assert_eq!(parse(&text.as_bytes()[..cut]), Ok(Parsed::Partial), "{cut}");
@@ -299,10 +323,19 @@ mod tests {
             ("GET / HTTP/1.1\r\n\r\n", "Host"),
             ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "two Host"),
             ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", "Host"),
-            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", "both"),
-            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "two different"),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+                "both",
+            ),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+                "two different",
+            ),
             ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\n", "number"),
-            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n", "number"),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n",
+                "number",
+            ),
             ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", "chunked"),
             ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", "1.0"),
             ("CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", "CONNECT"),

@@ -1,8 +1,9 @@
 //! Whether the kernel backs a process's memory by huge pages (prctl(2), PR_SET_THP_DISABLE).
 //!
-//! mimalloc asks for them. A process that holds a few megabytes, here and there, is then given two for each place, and the
-//! kernel fills the gaps again that are given back: an engine with 6 MB in use grew to over 100. One that computes is
-//! faster with them. The setting is inherited, through `exec` too, so each program says what it wants. Owns no fds.
+//! mimalloc asks for them. A process that holds a few megabytes, here and there, is then given two
+//! for each place, and the kernel fills the gaps again that are given back: an engine with 6 MB in
+//! use grew to over 100. One that computes is faster with them. The setting is inherited, through
+//! `exec` too, so each program says what it wants. Owns no fds.
 
 use std::io;
 

@@ -1,7 +1,7 @@
 //! Invocation ids: UUIDv7 (RFC 9562 5.7), so that they sort by time.
 //!
-//! Made millions of times a second at best, hence from a cheap generator seeded by the kernel: ids are unique, not
-//! secret. Owns no fds.
+//! Made millions of times a second at best, hence from a cheap generator seeded by the kernel: ids
+//! are unique, not secret. Owns no fds.
 
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -73,7 +73,8 @@ impl std::str::FromStr for InvocationId {
     type Err = NoInvocationId;
 
     fn from_str(text: &str) -> Result<Self, NoInvocationId> {
-        let id = Uuid::try_parse(text).ok().filter(|id| id.get_version_num() == 7 && text.len() == 36);
+        let id =
+            Uuid::try_parse(text).ok().filter(|id| id.get_version_num() == 7 && text.len() == 36);
         id.map(Self).ok_or(NoInvocationId)
     }
 }
@@ -100,7 +101,8 @@ mod tests {
         assert_eq!(uuid.get_version_num(), 7);
         let (first, last) = (ids[0].0.as_u128() >> 80, ids[999].0.as_u128() >> 80);
         assert!(first <= last);
-        let (id, now_ms) = (ids[0], SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis());
+        let (id, now_ms) =
+            (ids[0], SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis());
         assert!(u128::from(id.unix_ms()).abs_diff(now_ms) < 60_000);
         assert_eq!((id.to_string().parse(), InvocationId::from_bytes(id.bytes())), (Ok(id), id));
         for other in ["hello", "", "6ba7b810-9dad-11d1-80b4-00c04fd430c8"] {

@@ -11,21 +11,23 @@ pub const HEADERS_MAX: usize = 100;
 /// What a shard looks at before it decides. A longer head is decided by the worker.
 pub const PEEK_BYTES_MAX: usize = 8 * 1024;
 
-/// What of a request's body nobody reads is read away for the sake of the connection's next request; with more of it to
-/// come, the reply says that the connection closes.
+/// What of a request's body nobody reads is read away for the sake of the connection's next
+/// request; with more of it to come, the reply says that the connection closes.
 pub const UNREAD_BODY_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// A connection that is closed while its client may still be sending is read from until the client has ended it, so that the
-/// reply is not lost to a reset (RFC 9112 9.6): at most so long,
+/// A connection that is closed while its client may still be sending is read from until the client
+/// has ended it, so that the reply is not lost to a reset (RFC 9112 9.6): at most so long,
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(30);
 /// as long as nothing is silent for this,
 pub const LINGER_SILENT_TIMEOUT: Duration = Duration::from_secs(2);
 /// and at most so much.
 pub const LINGER_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
-/// Networks of proxies that are trusted (setting `--trusted-proxies`): each request's peer is looked for in all of them.
+/// Networks of proxies that are trusted (setting `--trusted-proxies`): each request's peer is
+/// looked for in all of them.
 pub const TRUSTED_PROXIES_MAX: usize = 64;
 
-/// One message between engine and worker. Holds a whole head and what a connection had read ahead of it.
+/// One message between engine and worker. Holds a whole head and what a connection had read ahead
+/// of it.
 pub const MESSAGE_BYTES_MAX: usize = 160 * 1024;
 /// fds that travel with one message.
 pub const FDS_PER_MESSAGE_MAX: usize = 1;
@@ -80,20 +82,22 @@ pub const ALIAS_WEIGHT_MAX: u32 = 10_000;
 /// A compiled module.
 pub const MODULE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
-/// How often a node looks for what other nodes have changed in their store (setting `--sync-interval`).
+/// How often a node looks for what other nodes have changed in their store (setting
+/// `--sync-interval`).
 pub const SYNC_INTERVAL_DEFAULT: Duration = Duration::from_secs(2);
 /// How often it looks at all that the store has, without a hint that something has changed.
 pub const SYNC_LOOK_INTERVAL: Duration = Duration::from_secs(60);
 /// Attempts at one request to a bucket.
 pub const S3_ATTEMPTS_MAX: u32 = 4;
-/// The pause after the first of them is at most this, and each later one at most twice the one before,
+/// The pause after the first of them is at most this, and each later one at most twice the one
+/// before,
 pub const S3_BACKOFF_FIRST: Duration = Duration::from_millis(200);
 /// until it is this.
 pub const S3_BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// No further attempt begins so long after the first.
 pub const S3_RETRY_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long a bucket's server may take from the request, with the connection it may need, to the head of its reply; a body
-/// that is sent or read gets more, by [`S3_BYTES_PER_SECOND_MIN`].
+/// How long a bucket's server may take from the request, with the connection it may need, to the
+/// head of its reply; a body that is sent or read gets more, by [`S3_BYTES_PER_SECOND_MIN`].
 pub const S3_REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long it may send nothing of a body.
 pub const S3_STALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -106,12 +110,14 @@ pub const S3_KNOCK_BYTES_MIN: usize = 1024 * 1024;
 
 /// Workers of one node, and so rows of the board.
 pub const WORKERS_MAX: usize = 256;
-/// Invocations in flight in one worker; more wait as their function's queue allows, and are then answered 503. One of a
-/// component with more memories or tables than most counts as several.
+/// Invocations in flight in one worker; more wait as their function's queue allows, and are then
+/// answered 503. One of a component with more memories or tables than most counts as several.
 pub const INVOCATIONS_PER_WORKER_MAX: u32 = 1000;
-/// So many of these one function can have, unless the worker is its own, so that there are some for the others.
+/// So many of these one function can have, unless the worker is its own, so that there are some for
+/// the others.
 pub const INVOCATIONS_PER_FUNCTION_AND_WORKER_MAX: u32 = INVOCATIONS_PER_WORKER_MAX / 4 * 3;
-/// So many of them one client's address can have; more are answered 429. A proxy in front is one address.
+/// So many of them one client's address can have; more are answered 429. A proxy in front is one
+/// address.
 pub const INVOCATIONS_PER_ADDRESS_AND_WORKER_MAX: u32 = INVOCATIONS_PER_WORKER_MAX / 8 * 7;
 
 /// Linear memory of an instance, when the deployer names none.
@@ -120,8 +126,8 @@ pub const MEMORY_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 pub const MEMORY_BYTES_MIN: u64 = 64 * 1024;
 /// The most memory a function can be given: what a 32-bit memory can address.
 pub const MEMORY_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
-/// What the node holds for an instance besides its memory (the `fields`, requests, bodies and other resources that its handles
-/// name) may be as much as its memory may, and at least this.
+/// What the node holds for an instance besides its memory (the `fields`, requests, bodies and other
+/// resources that its handles name) may be as much as its memory may, and at least this.
 pub const HELD_BYTES_MIN: usize = 4 * 1024 * 1024;
 /// What each resource counts for at least, and so how many handles an instance may have.
 pub const RESOURCE_BYTES: usize = 1024;
@@ -129,9 +135,11 @@ pub const RESOURCE_BYTES: usize = 1024;
 pub const FIELDS_BYTES_MAX: usize = 128 * 1024;
 /// What a guest may hand the node in one call.
 pub const HOST_CALL_BYTES_MAX: usize = 256 * 1024;
-/// What a guest may write at a time into the body of a reply or of an outgoing request; the body holds twice as much.
+/// What a guest may write at a time into the body of a reply or of an outgoing request; the body
+/// holds twice as much.
 pub const BODY_CHUNK_BYTES_MAX: usize = 64 * 1024;
-/// Elements of an instance's tables together, when the deployer names none. A table is the program's list of functions.
+/// Elements of an instance's tables together, when the deployer names none. A table is the
+/// program's list of functions.
 pub const TABLE_ELEMENTS_DEFAULT: u32 = 20_000;
 /// The most of them.
 pub const TABLE_ELEMENTS_MAX: u32 = 100_000;
@@ -139,7 +147,8 @@ pub const TABLE_ELEMENTS_MAX: u32 = 100_000;
 pub const CORE_INSTANCES_DEFAULT: u32 = 30;
 /// The most of them.
 pub const CORE_INSTANCES_MAX: u32 = 100;
-/// Wall time of one invocation, when the deployer names none; the default of its processor time, too.
+/// Wall time of one invocation, when the deployer names none; the default of its processor time,
+/// too.
 pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 /// The longest wall time a function can be given.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(15 * 60);
@@ -148,17 +157,22 @@ pub const TIMEOUT_MIN: Duration = Duration::from_millis(10);
 
 /// Requests that one instance may be made to serve (`--instances reuse=N`).
 pub const REQUESTS_PER_INSTANCE_MAX: u32 = 1_000_000;
-/// Instances that a worker makes ready for a function that was called lately, as many times or more.
+/// Instances that a worker makes ready for a function that was called lately, as many times or
+/// more.
 pub const STANDBY_PER_FUNCTION_MAX: usize = 4;
-/// How long making one ready may take, if the function's own time limit is not shorter. A language's runtime takes some 500 ms.
+/// How long making one ready may take, if the function's own time limit is not shorter. A
+/// language's runtime takes some 500 ms.
 pub const STANDBY_START_TIMEOUT: Duration = Duration::from_secs(10);
-/// After one could not be made ready, none of that function is for so many times as long as that took ...
+/// After one could not be made ready, none of that function is for so many times as long as that
+/// took ...
 pub const STANDBY_PAUSE_FACTOR: u32 = 10;
 /// ... and at least so long.
 pub const STANDBY_PAUSE_MIN: Duration = Duration::from_secs(1);
-/// Linear memory of all instances made ready in a worker; the kernel has given as much of it as was written.
+/// Linear memory of all instances made ready in a worker; the kernel has given as much of it as was
+/// written.
 pub const STANDBY_BYTES_PER_WORKER_MAX: usize = 512 * 1024 * 1024;
-/// Instances without a request in a worker, of all its functions together: those kept for their next, and those made ready.
+/// Instances without a request in a worker, of all its functions together: those kept for their
+/// next, and those made ready.
 pub const KEPT_INSTANCES_PER_WORKER_MAX: u32 = 256;
 /// How long an instance is kept without a request.
 pub const KEPT_INSTANCE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -182,8 +196,8 @@ pub const QUEUE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 
 /// One line of a guest's stdout or stderr; a longer one is cut into several.
 pub const LOG_LINE_BYTES_MAX: usize = 8 * 1024;
-/// What one invocation may write to stdout and to stderr, when the deployer names no limit; the rest is dropped and said
-/// so.
+/// What one invocation may write to stdout and to stderr, when the deployer names no limit; the
+/// rest is dropped and said so.
 pub const LOG_BYTES_DEFAULT: u32 = 256 * 1024;
 /// The most of it.
 pub const LOG_BYTES_MAX: u32 = 64 * 1024 * 1024;
@@ -195,7 +209,8 @@ pub const RECORD_BYTES_MAX: usize = LOG_LINE_BYTES_MAX + 1024;
 pub const SPOOL_CHUNK_BYTES: usize = 64 * 1024;
 /// How long the first of that waits for more.
 pub const SPOOL_FLUSH_INTERVAL: Duration = Duration::from_millis(100);
-/// Chunks that wait in a worker for a disk that is slow or full; what does not fit is dropped, counted and marked in the log.
+/// Chunks that wait in a worker for a disk that is slow or full; what does not fit is dropped,
+/// counted and marked in the log.
 pub const SPOOL_CHUNKS_MAX: usize = 64;
 /// A segment of the log; the engine gives its worker the next one long before.
 pub const SEGMENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -212,16 +227,20 @@ pub const LOGS_KEPT_FOR_DEFAULT: Duration = Duration::from_secs(7 * 24 * 60 * 60
 /// How much of them is kept there (setting `--logs-kept-size`).
 pub const LOGS_KEPT_BYTES_DEFAULT: u64 = 10 * 1024 * 1024 * 1024;
 
-/// How long a worker may be stuck in one invocation beyond that invocation's time limit before the engine kills it.
+/// How long a worker may be stuck in one invocation beyond that invocation's time limit before the
+/// engine kills it.
 pub const STUCK_GRACE: Duration = Duration::from_secs(1);
-/// How long a worker may go without a beat before the engine kills it; within a second of the last it gets no more
-/// connections. Less than a change may take to be served everywhere, so that a worker that stands still does not fail a deploy.
+/// How long a worker may go without a beat before the engine kills it; within a second of the last
+/// it gets no more connections. Less than a change may take to be served everywhere, so that a
+/// worker that stands still does not fail a deploy.
 pub const WORKER_SILENT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a function's own worker may have nothing to do before it is stopped (setting `--own-worker-idle-timeout`).
+/// How long a function's own worker may have nothing to do before it is stopped (setting
+/// `--own-worker-idle-timeout`).
 pub const OWN_WORKER_IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 /// Connections of a node at a time (setting `--connections-max`).
 pub const CONNECTIONS_MAX_DEFAULT: u32 = 65_536;
-/// Of these, from one address (setting `--connections-per-address-max`). A proxy in front is one address.
+/// Of these, from one address (setting `--connections-per-address-max`). A proxy in front is one
+/// address.
 pub const CONNECTIONS_PER_ADDRESS_MAX_DEFAULT: u32 = 32_768;
 /// Workers a core, at most (setting `--workers-per-core`).
 pub const WORKERS_PER_CORE_MAX: usize = 8;
@@ -259,8 +278,8 @@ pub const TRACE_TRIES_MAX: u32 = 5;
 pub const OUTBOUND_PATTERNS_MAX: usize = 256;
 /// One of them: `*.`, a DNS name of 253 bytes, a colon and a port.
 pub const OUTBOUND_PATTERN_BYTES_MAX: usize = 261;
-/// A function's outgoing requests in flight in one worker, until their replies' bodies have ended; more fail at once. As many
-/// connections again may be kept.
+/// A function's outgoing requests in flight in one worker, until their replies' bodies have ended;
+/// more fail at once. As many connections again may be kept.
 pub const OUTBOUND_REQUESTS_DEFAULT: u32 = 64;
 /// The most that a function can be given.
 pub const OUTBOUND_REQUESTS_MAX: u32 = 10_000;
@@ -276,7 +295,8 @@ pub const OUTBOUND_ADDRESSES_MAX: usize = 16;
 pub const OUTBOUND_CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// The most that the guest can say.
 pub const OUTBOUND_CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(60);
-/// How long a reply's head, and then each part of its body, may be waited for: the default, and the most.
+/// How long a reply's head, and then each part of its body, may be waited for: the default, and the
+/// most.
 pub const OUTBOUND_READ_TIMEOUT_MAX: Duration = Duration::from_secs(600);
 /// How long a server may take none of a request's bytes.
 pub const OUTBOUND_WRITE_TIMEOUT: Duration = Duration::from_secs(60);

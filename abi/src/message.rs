@@ -1,10 +1,14 @@
 //! What engine and worker say to each other: one closed enum a direction.
 //!
-//! A message is an rkyv archive in an envelope, and at most one fd. Which message carries an fd is part of its
-//! type ([`Message::fd_count`]) and checked on receipt, so a peer cannot smuggle or withhold one. No message owns
-//! an fd: the channel takes a borrowed one to send and gives an owned one beside what it received.
+//! A message is an rkyv archive in an envelope, and at most one fd. Which message carries an fd is
+//! part of its type ([`Message::fd_count`]) and checked on receipt, so a peer cannot smuggle or
+//! withhold one. No message owns an fd: the channel takes a borrowed one to send and gives an owned
+//! one beside what it received.
 
-#![allow(missing_docs, reason = "rkyv's derives make resolvers without docs; every type of ours has them")]
+#![allow(
+    missing_docs,
+    reason = "rkyv's derives make resolvers without docs; every type of ours has them"
+)]
 
 use rkyv::{Archive, Deserialize, Serialize};
 
@@ -38,13 +42,15 @@ pub enum AccessLog {
     Json,
 }
 
-/// Settings of a worker. What it is for and its rows are fixed for its life, the rest is not ([`ToWorker::Settings`]).
+/// Settings of a worker. What it is for and its rows are fixed for its life, the rest is not
+/// ([`ToWorker::Settings`]).
 #[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// The function this worker exists for (`isolation = "process"`), or none: it runs all shared functions.
+    /// The function this worker exists for (`isolation = "process"`), or none: it runs all shared
+    /// functions.
     pub only_function: Option<String>,
-    /// The workers that run shared functions have the board's first rows, so many. A function's limits hold for all of
-    /// them together.
+    /// The workers that run shared functions have the board's first rows, so many. A function's
+    /// limits hold for all of them together.
     pub shared_rows: u16,
     /// The node's secret that clients' addresses are counted by (see [`crate::board::Places`]).
     pub address_seed: u64,
@@ -64,7 +70,8 @@ pub struct Settings {
     pub logs: bool,
     /// Whether guests' lines go to stderr.
     pub guest_stderr: bool,
-    /// Of a million traces that begin here, how many are recorded; with 0 none begins where a request names none.
+    /// Of a million traces that begin here, how many are recorded; with 0 none begins where a
+    /// request names none.
     pub trace_sample: u32,
     /// What the worker logs, in the words of `tracing-subscriber`'s filters.
     pub log_filter: String,
@@ -73,7 +80,8 @@ pub struct Settings {
 impl Settings {
     fn check(&self) -> Result<(), &'static str> {
         let timeouts_ms = [self.head_timeout_ms, self.idle_timeout_ms, self.write_timeout_ms];
-        let long = |timeout_ms: &u32| u128::from(*timeout_ms) > limits::SETTING_TIMEOUT_MAX.as_millis();
+        let long =
+            |timeout_ms: &u32| u128::from(*timeout_ms) > limits::SETTING_TIMEOUT_MAX.as_millis();
         if timeouts_ms.iter().any(long) {
             Err("a timeout of Settings is beyond SETTING_TIMEOUT_MAX")
         } else if self.trace_sample > limits::TRACE_SAMPLE_MAX {
@@ -90,14 +98,16 @@ impl Settings {
     }
 }
 
-/// Which request a connection waits for. A client that says nothing is a slow one before its first, an idle one after it.
+/// Which request a connection waits for. A client that says nothing is a slow one before its first,
+/// an idle one after it.
 #[derive(Archive, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Awaits {
     /// Its first: the head is under way from the start.
     First,
     /// Another one: until its first byte, the connection is idle.
     Next,
-    /// Its first, which the control API sends: it may name versions and aliases that the public may not.
+    /// Its first, which the control API sends: it may name versions and aliases that the public may
+    /// not.
     Admin,
 }
 
@@ -125,7 +135,8 @@ pub enum ToWorker {
         /// All of them; what is fixed for the worker's life is as it was at the start.
         settings: Settings,
     },
-    /// Carries a new segment of the log, opened to append. From here on the worker writes to this one, and closes the one before.
+    /// Carries a new segment of the log, opened to append. From here on the worker writes to this
+    /// one, and closes the one before.
     Spool,
     /// Write to the segment what is logged by now; someone is about to read it.
     WriteLog {
@@ -134,8 +145,8 @@ pub enum ToWorker {
     },
     /// Carries the sealed memfd of a catalogue, which replaces the one before.
     Catalogue,
-    /// Carries the sealed memfd of a catalogue with one function of one version, which is to be instantiated and let go again; it
-    /// is not served.
+    /// Carries the sealed memfd of a catalogue with one function of one version, which is to be
+    /// instantiated and let go again; it is not served.
     Try {
         /// What the answer is to bear.
         ticket: u64,
@@ -168,8 +179,9 @@ pub enum ToWorker {
     Connection {
         /// Bytes that belong before what the socket still holds.
         read: Vec<u8>,
-        /// When it was accepted, by [`crate::board::now_us`]; 0 when its first request had not arrived by then, or is not the
-        /// next: from here on the client's time is not to be told from ours.
+        /// When it was accepted, by [`crate::board::now_us`]; 0 when its first request had not
+        /// arrived by then, or is not the next: from here on the client's time is not to be told
+        /// from ours.
         accepted_at_us: u64,
         /// Whose they are.
         awaits: Awaits,
@@ -222,7 +234,8 @@ pub enum ToEngine {
         /// That of the question.
         ticket: u64,
     },
-    /// Carries a client's socket whose next request this worker must not run, or does not stay to run.
+    /// Carries a client's socket whose next request this worker must not run, or does not stay to
+    /// run.
     Return {
         /// What the worker has read from the socket and not used.
         read: Vec<u8>,
@@ -285,10 +298,14 @@ impl Message for ToEngine {
             Self::RequestSecrets { function } if function.len() > limits::NAME_BYTES_MAX => {
                 Err("RequestSecrets.function is longer than NAME_BYTES_MAX")
             }
-            Self::Tried { failure: Some(reason), .. } if reason.len() > limits::TRIAL_REASON_BYTES_MAX => {
+            Self::Tried { failure: Some(reason), .. }
+                if reason.len() > limits::TRIAL_REASON_BYTES_MAX =>
+            {
                 Err("Tried.failure is longer than TRIAL_REASON_BYTES_MAX")
             }
-            Self::Hello { build_id, .. } if build_id.len() > 256 => Err("Hello.build_id is longer than 256 bytes"),
+            Self::Hello { build_id, .. } if build_id.len() > 256 => {
+                Err("Hello.build_id is longer than 256 bytes")
+            }
             _ => Ok(()),
         }
     }

@@ -6,10 +6,12 @@ use std::str::FromStr;
 
 use rkyv::{Archive, Deserialize, Serialize};
 
-/// The bits of an address before those of an IPv4 address that is written as an IPv6 one (RFC 4291 2.5.5.2).
+/// The bits of an address before those of an IPv4 address that is written as an IPv6 one (RFC 4291
+/// 2.5.5.2).
 const MAPPED_BITS: u8 = 96;
 
-/// All addresses that begin with the same bits. IPv4 addresses are the IPv6 addresses that they are mapped to.
+/// All addresses that begin with the same bits. IPv4 addresses are the IPv6 addresses that they are
+/// mapped to.
 #[derive(Archive, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network {
     address: [u8; 16],
@@ -50,7 +52,8 @@ impl FromStr for Network {
     type Err = NetworkError;
 
     fn from_str(text: &str) -> Result<Self, NetworkError> {
-        let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+        let (address, bits) =
+            text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
         let address: IpAddr = address.parse().map_err(|_| NetworkError)?;
         let (all, before) = if address.is_ipv4() { (32, MAPPED_BITS) } else { (128, 0) };
         let bits: u8 = match bits {
@@ -98,7 +101,10 @@ mod tests {
         ] {
             let network: Network = network.parse().unwrap();
             assert!(network.contains(inside.parse().unwrap()), "{network} {inside}");
-            assert!(outside.parse().map_or(true, |outside| !network.contains(outside)), "{network} {outside}");
+            assert!(
+                outside.parse().map_or(true, |outside| !network.contains(outside)),
+                "{network} {outside}"
+            );
         }
     }
 

@@ -1,8 +1,10 @@
-//! Where a function's outgoing requests may go (`--allow-outbound`): read by the engine at deploy, obeyed by the worker.
+//! Where a function's outgoing requests may go (`--allow-outbound`): read by the engine at deploy,
+//! obeyed by the worker.
 //!
-//! Two questions, since a name is not an address and whoever runs the name decides what it resolves to: may this host
-//! be asked for at all, and may the address that it resolved to be connected to. A public address goes with its name;
-//! any other has to be named itself, so that no DNS name leads to the node's own network. Pure; owns no fds.
+//! Two questions, since a name is not an address and whoever runs the name decides what it resolves
+//! to: may this host be asked for at all, and may the address that it resolved to be connected to.
+//! A public address goes with its name; any other has to be named itself, so that no DNS name leads
+//! to the node's own network. Pure; owns no fds.
 
 mod address;
 mod error;
@@ -40,8 +42,8 @@ impl AllowList {
         self.patterns.is_empty()
     }
 
-    /// Whether a URL may have this host and port. An address in a URL has to be named as one, or be public where any
-    /// public host is allowed. IPv6 addresses may stand in brackets.
+    /// Whether a URL may have this host and port. An address in a URL has to be named as one, or be
+    /// public where any public host is allowed. IPv6 addresses may stand in brackets.
     pub fn allows_host(&self, host: &str, port: u16) -> bool {
         match literal(host) {
             Some(address) => {
@@ -72,7 +74,8 @@ impl AllowList {
     /// `localhost` means loopback to whoever writes it (RFC 6761 6.3), so it needs no second entry.
     fn names_localhost(&self, host: &str, port: u16) -> bool {
         let host = without_dot(host);
-        host.eq_ignore_ascii_case("localhost") && self.of_port(port).any(|pattern| pattern.is_name("localhost"))
+        host.eq_ignore_ascii_case("localhost")
+            && self.of_port(port).any(|pattern| pattern.is_name("localhost"))
     }
 }
 

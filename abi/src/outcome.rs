@@ -1,4 +1,5 @@
-//! What became of an invocation: one type for the board's counters, the log's records, the access log and spans. Pure; owns no fds.
+//! What became of an invocation: one type for the board's counters, the log's records, the access
+//! log and spans. Pure; owns no fds.
 
 use std::fmt;
 
@@ -46,8 +47,9 @@ impl<'a> Outcome<'a> {
     /// The outcome of this name.
     #[must_use]
     pub fn of_name(name: &'a str) -> Self {
-        let known =
-            [Self::Ok, Self::Cut, Self::ClientGone].into_iter().chain(Reason::ALL.into_iter().map(Self::Failed));
+        let known = [Self::Ok, Self::Cut, Self::ClientGone]
+            .into_iter()
+            .chain(Reason::ALL.into_iter().map(Self::Failed));
         known.into_iter().find(|outcome| outcome.name() == name).unwrap_or(Self::Unknown(name))
     }
 }
@@ -96,7 +98,12 @@ mod tests {
     #[test]
     fn a_name_means_what_it_was_made_of() {
         let outcomes = Reason::ALL.into_iter().map(Outcome::Failed);
-        for outcome in outcomes.chain([Outcome::Ok, Outcome::Cut, Outcome::ClientGone, Outcome::Unknown("later")]) {
+        for outcome in outcomes.chain([
+            Outcome::Ok,
+            Outcome::Cut,
+            Outcome::ClientGone,
+            Outcome::Unknown("later"),
+        ]) {
             assert_eq!(Outcome::of_name(outcome.name()), outcome);
         }
     }

@@ -1,7 +1,8 @@
-//! Errors that the node answers itself: `application/problem+json` (RFC 9457) with the invocation id.
+//! Errors that the node answers itself: `application/problem+json` (RFC 9457) with the invocation
+//! id.
 //!
-//! One place for what each error says, used by shards, which write the whole reply, and by workers, which need only its
-//! parts. Pure; owns no fds.
+//! One place for what each error says, used by shards, which write the whole reply, and by workers,
+//! which need only its parts. Pure; owns no fds.
 
 use crate::head::HeadError;
 use crate::invocation_id::InvocationId;
@@ -23,11 +24,14 @@ pub enum Reply {
 }
 
 impl Reply {
-    /// Returns what the request asks for that begins with `bytes`, as far as they tell: a request that is refused need not be
-    /// whole or well formed.
+    /// Returns what the request asks for that begins with `bytes`, as far as they tell: a request
+    /// that is refused need not be whole or well formed.
     #[must_use]
     pub fn to(bytes: &[u8]) -> Self {
-        let line = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).map_or(bytes, |start| &bytes[start..]);
+        let line = bytes
+            .iter()
+            .position(|byte| !matches!(byte, b'\r' | b'\n'))
+            .map_or(bytes, |start| &bytes[start..]);
         if line.starts_with(b"HEAD ") { Self::HeadOnly } else { Self::Whole }
     }
 }
@@ -57,9 +61,12 @@ impl Problem {
         // The name is the client's: show it, but not all of a long one.
         let shown: String = name.chars().take(80).collect();
         match name.contains('@') {
-            true => {
-                Self::new(404, format!("{shown:?} is no version or alias of a function here, or more than one version"))
-            }
+            true => Self::new(
+                404,
+                format!(
+                    "{shown:?} is no version or alias of a function here, or more than one version"
+                ),
+            ),
             false => Self::new(404, format!("there is no function {shown:?} here")),
         }
     }
@@ -103,7 +110,11 @@ impl Problem {
     pub fn reply(&self, id: InvocationId, asked: Reply) -> Vec<u8> {
         let body = self.body(id);
         let sent = if asked == Reply::HeadOnly { "" } else { &body };
-        let retry = if self.retry_after() { format!("retry-after: {RETRY_AFTER_S}\r\n") } else { String::new() };
+        let retry = if self.retry_after() {
+            format!("retry-after: {RETRY_AFTER_S}\r\n")
+        } else {
+            String::new()
+        };
         format!(
             "HTTP/1.1 {} {}\r\ncontent-type: {CONTENT_TYPE}\r\ncontent-length: {}\r\n{INVOCATION_ID_HEADER}: {id}\r\n\
              {retry}connection: close\r\n\r\n{sent}",
@@ -137,8 +148,12 @@ mod tests {
         let mut parsed = httparse::Response::new(&mut headers);
         let length = parsed.parse(&reply).unwrap().unwrap();
         assert_eq!(parsed.code, Some(404));
-        let header = |name: &str| parsed.headers.iter().find(|h| h.name == name).map(|h| h.value.to_vec());
-        assert_eq!(header("content-length").unwrap(), (reply.len() - length).to_string().as_bytes());
+        let header =
+            |name: &str| parsed.headers.iter().find(|h| h.name == name).map(|h| h.value.to_vec());
+        assert_eq!(
+            header("content-length").unwrap(),
+            (reply.len() - length).to_string().as_bytes()
+        );
         assert_eq!(header(INVOCATION_ID_HEADER).unwrap(), id.to_string().as_bytes());
         assert_eq!(header("retry-after"), None);
         let json: serde_json::Value = serde_json::from_slice(&reply[length..]).unwrap();
@@ -151,11 +166,16 @@ mod tests {
     fn a_reply_to_head_is_the_head_of_the_whole_one() {
         let (problem, id) = (Problem::new(404, "no"), InvocationId::new());
         let (whole, head) = (problem.reply(id, Reply::Whole), problem.reply(id, Reply::HeadOnly));
-        assert!(head.ends_with(b"\r\n\r\n") && whole == [&head[..], problem.body(id).as_bytes()].concat());
+        assert!(
+            head.ends_with(b"\r\n\r\n")
+                && whole == [&head[..], problem.body(id).as_bytes()].concat()
+        );
         for bytes in ["HEAD / HTTP/1.1\r\n", "\r\nHEAD /", "HEAD \0"] {
             assert_eq!(Reply::to(bytes.as_bytes()), Reply::HeadOnly, "{bytes:?}");
         }
-        for bytes in ["", "\r\n", "GET /HEAD / HTTP/1.1\r\n", "head / HTTP/1.1", "HEADS / HTTP/1.1", "HEAD"] {
+        for bytes in
+            ["", "\r\n", "GET /HEAD / HTTP/1.1\r\n", "head / HTTP/1.1", "HEADS / HTTP/1.1", "HEAD"]
+        {
             assert_eq!(Reply::to(bytes.as_bytes()), Reply::Whole, "{bytes:?}");
         }
     }

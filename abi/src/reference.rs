@@ -1,7 +1,8 @@
-//! How a function's version or alias is named: behind an `@`, by number (`v12`, `12`), by an id or its beginning, or by alias.
+//! How a function's version or alias is named: behind an `@`, by number (`v12`, `12`), by an id or
+//! its beginning, or by alias.
 //!
-//! Paths, host names, commands and the control API all read it here, so that what is an alias for one is no version for
-//! another. Pure; owns no fds.
+//! Paths, host names, commands and the control API all read it here, so that what is an alias for
+//! one is no version for another. Pure; owns no fds.
 
 use crate::limits::{ALIAS_BYTES_MAX, VERSION_ID_PREFIX_BYTES_MIN};
 use crate::name;
@@ -25,7 +26,9 @@ pub enum Reference<'a> {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum AliasNameError {
     /// It reads as a version.
-    #[error("the alias {0:?} looks like a version's number or id; choose another name, for example \"staging\"")]
+    #[error(
+        "the alias {0:?} looks like a version's number or id; choose another name, for example \"staging\""
+    )]
     Version(String),
     /// It is no label.
     #[error(
@@ -51,8 +54,8 @@ pub fn split(text: &str) -> (&str, Option<&str>) {
     text.split_once('@').map_or((text, None), |(name, reference)| (name, Some(reference)))
 }
 
-/// Checks what an alias is to be called: a name as functions have, without `--`, which ends a function's name in a host's, and
-/// nothing that reads as a version.
+/// Checks what an alias is to be called: a name as functions have, without `--`, which ends a
+/// function's name in a host's, and nothing that reads as a version.
 ///
 /// # Errors
 /// [`AliasNameError`] saying which.
@@ -78,7 +81,8 @@ fn version(text: &str) -> Option<Reference<'_>> {
         true => byte == b'-',
         false => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
     };
-    let id = (VERSION_ID_PREFIX_BYTES_MIN..=ID_BYTES).contains(&text.len()) && text.bytes().enumerate().all(fits);
+    let id = (VERSION_ID_PREFIX_BYTES_MIN..=ID_BYTES).contains(&text.len())
+        && text.bytes().enumerate().all(fits);
     id.then_some(Reference::Id(text))
 }
 
@@ -114,7 +118,10 @@ mod tests {
         for text in ["v1", "7", "deadbeef", "01a2b3c4-d5e6"] {
             assert_eq!(check_alias(text), Err(AliasNameError::Version(text.to_owned())));
         }
-        assert!(matches!(check_alias(&"x".repeat(ALIAS_BYTES_MAX + 1)), Err(AliasNameError::Form(_))));
+        assert!(matches!(
+            check_alias(&"x".repeat(ALIAS_BYTES_MAX + 1)),
+            Err(AliasNameError::Form(_))
+        ));
         assert_eq!(split("a@b@c"), ("a", Some("b@c")));
         assert_eq!(split("a"), ("a", None));
     }

@@ -1,17 +1,19 @@
 //! From a request's host and target to a function of the catalogue. Pure; owns no fds.
 //!
-//! Shards route first requests and workers every later one, so the rule is one function in the crate both know:
-//! host `NAME.localhost`, and with a domain `NAME.domain`, is the function NAME with the path whole; else `/NAME/rest` is NAME
-//! with `/rest`. What is meant of it may stand behind its name: `/NAME@v12/rest`, `/NAME@staging/rest`, `NAME--staging.domain`. That is
-//! for the control API alone unless the function allows it to all; a reference that is not allowed is answered as one that
-//! means nothing.
+//! Shards route first requests and workers every later one, so the rule is one function in the
+//! crate both know: host `NAME.localhost`, and with a domain `NAME.domain`, is the function NAME
+//! with the path whole; else `/NAME/rest` is NAME with `/rest`. What is meant of it may stand
+//! behind its name: `/NAME@v12/rest`, `/NAME@staging/rest`, `NAME--staging.domain`. That is for the
+//! control API alone unless the function allows it to all; a reference that is not allowed is
+//! answered as one that means nothing.
 
 use crate::catalogue::CatalogueView;
 use crate::choice::Selector;
 use crate::message::Awaits;
 use crate::reference::split;
 
-/// Browsers and curl take every name below it for this machine, without asking a name server (RFC 6761 6.3).
+/// Browsers and curl take every name below it for this machine, without asking a name server (RFC
+/// 6761 6.3).
 pub const LOCAL_DOMAIN: &str = "localhost";
 
 /// Who sends a request.
@@ -39,13 +41,13 @@ pub struct Route {
     pub function: usize,
     /// Which of its versions may serve it.
     pub selector: Selector,
-    /// How many bytes at the start of the target's path name the function and are not the function's to see:
-    /// 0 when the host named it.
+    /// How many bytes at the start of the target's path name the function and are not the
+    /// function's to see: 0 when the host named it.
     pub prefix_length: usize,
 }
 
-/// Routes by `host` (with or without a port) and `target` (origin or absolute form) what `caller` sends. `Err` names what was
-/// looked for.
+/// Routes by `host` (with or without a port) and `target` (origin or absolute form) what `caller`
+/// sends. `Err` names what was looked for.
 ///
 /// # Errors
 /// What names nothing in the catalogue; empty when the path names no function.
@@ -81,7 +83,8 @@ fn find(
     Some(Route { function: at, selector: function.select(reference)?, prefix_length })
 }
 
-/// A label in front of the domain: a function's name, or one and what is meant of it. Both may have a `--`, aliases may not.
+/// A label in front of the domain: a function's name, or one and what is meant of it. Both may have
+/// a `--`, aliases may not.
 fn by_label(catalogue: &CatalogueView, label: &str, caller: Caller) -> Option<Route> {
     if catalogue.find(label).is_some() {
         return find(catalogue, label, None, 0, caller);
@@ -99,7 +102,8 @@ fn name_in_host<'a>(host: &'a str, domain: &str) -> Option<&'a str> {
     (dotted.eq_ignore_ascii_case(domain) && !name.is_empty() && !name.contains('.')).then_some(name)
 }
 
-/// The path, and what follows it, of a target in origin or absolute form; what has neither has no path.
+/// The path, and what follows it, of a target in origin or absolute form; what has neither has no
+/// path.
 fn path_of(target: &str) -> &str {
     if target.starts_with('/') {
         return target;
@@ -125,10 +129,19 @@ mod tests {
     use crate::catalogue::tests::view;
     use proptest::prelude::*;
 
-    fn name(domain: Option<&str>, host: Option<&str>, target: &str) -> Result<(String, usize), String> {
+    fn name(
+        domain: Option<&str>,
+        host: Option<&str>,
+        target: &str,
+    ) -> Result<(String, usize), String> {
         let view = view(&["a", "hello", "x-1"]);
         route(&view, domain, host, target, Caller::Public)
-            .map(|route| (view.function(route.function).unwrap().name.as_str().to_owned(), route.prefix_length))
+            .map(|route| {
+                (
+                    view.function(route.function).unwrap().name.as_str().to_owned(),
+                    route.prefix_length,
+                )
+            })
             .map_err(str::to_owned)
     }
 
@@ -136,10 +149,12 @@ mod tests {
     fn what_is_meant_stands_behind_the_name() {
         let view = view(&["a", "a--b"]);
         let meant = |domain: Option<&str>, host: &str, target: &str| {
-            let found = route(&view, domain, Some(host), target, Caller::Public).map_err(str::to_owned)?;
+            let found =
+                route(&view, domain, Some(host), target, Caller::Public).map_err(str::to_owned)?;
             Ok((found.function, found.selector, found.prefix_length))
         };
-        let (active, canary, first) = (Selector::Alias(0), Selector::Alias(1), Selector::Version(0));
+        let (active, canary, first) =
+            (Selector::Alias(0), Selector::Alias(1), Selector::Version(0));
         assert_eq!(meant(None, "h", "/a/x"), Ok((0, active, 2)));
         assert_eq!(meant(None, "h", "/a@canary/x"), Ok((0, canary, 9)));
         assert_eq!(meant(None, "h", "/a@v1?q"), Ok((0, first, 5)));
@@ -156,7 +171,11 @@ mod tests {
             ("a--c", Err("a--c".to_owned())),
             ("a--", Err("a--".to_owned())),
         ] {
-            assert_eq!(meant(domain, &format!("{label}.example.com"), "/b@v1/"), expected, "{label}");
+            assert_eq!(
+                meant(domain, &format!("{label}.example.com"), "/b@v1/"),
+                expected,
+                "{label}"
+            );
         }
     }
 
@@ -165,14 +184,18 @@ mod tests {
         let mut catalogue = crate::catalogue::tests::catalogue(&["a", "b"]);
         catalogue.functions[0].previews = false;
         let view = CatalogueView::new(catalogue.seal().unwrap()).unwrap();
-        let found = |target, caller| route(&view, Some("example.com"), None, target, caller).is_ok();
-        let by_host = |host, caller| route(&view, Some("example.com"), Some(host), "/", caller).is_ok();
+        let found =
+            |target, caller| route(&view, Some("example.com"), None, target, caller).is_ok();
+        let by_host =
+            |host, caller| route(&view, Some("example.com"), Some(host), "/", caller).is_ok();
         for (caller, allowed) in [(Caller::Public, false), (Caller::Admin, true)] {
             for target in ["/a@v1/", "/a@canary/", "/a@active/"] {
                 assert_eq!(found(target, caller), allowed, "{target}");
             }
             assert_eq!(by_host("a--canary.example.com", caller), allowed);
-            assert!(found("/a/", caller) && found("/b@v1/", caller) && by_host("a.example.com", caller));
+            assert!(
+                found("/a/", caller) && found("/b@v1/", caller) && by_host("a.example.com", caller)
+            );
             assert!(!found("/a@v9/", caller));
         }
     }
@@ -210,7 +233,13 @@ mod tests {
             assert_eq!(name(domain, Some(host), "/x-1/y"), Ok(("hello".into(), 0)), "{host}");
         }
         assert_eq!(name(domain, Some("nope.example.com"), "/hello/"), Err("nope".into()));
-        for host in ["example.com", "b.hello.example.com", "helloexample.com", ".example.com", "127.0.0.1:80"] {
+        for host in [
+            "example.com",
+            "b.hello.example.com",
+            "helloexample.com",
+            ".example.com",
+            "127.0.0.1:80",
+        ] {
             assert_eq!(name(domain, Some(host), "/x-1/y"), Ok(("x-1".into(), 4)), "{host}");
         }
     }
@@ -222,7 +251,13 @@ mod tests {
                 assert_eq!(name(domain, Some(host), "/x-1/y"), Ok(("hello".into(), 0)), "{host}");
             }
             assert_eq!(name(domain, Some("nope.localhost"), "/hello/"), Err("nope".into()));
-            for host in ["localhost", "localhost:8080", "b.hello.localhost", "hello.localhost.example", ".localhost"] {
+            for host in [
+                "localhost",
+                "localhost:8080",
+                "b.hello.localhost",
+                "hello.localhost.example",
+                ".localhost",
+            ] {
                 assert_eq!(name(domain, Some(host), "/x-1/y"), Ok(("x-1".into(), 4)), "{host}");
             }
         }

@@ -1,8 +1,8 @@
 //! Sealed memory: a memfd nobody can change any more, and a read-only mapping of it.
 //!
-//! The catalogue and compiled modules travel from engine to worker this way. The seals are what makes it sound to
-//! validate once and read in place afterwards: they are checked before anything is mapped. [`create`] gives the
-//! fd to its caller; [`Mapping`] keeps memory only, never an fd.
+//! The catalogue and compiled modules travel from engine to worker this way. The seals are what
+//! makes it sound to validate once and read in place afterwards: they are checked before anything
+//! is mapped. [`create`] gives the fd to its caller; [`Mapping`] keeps memory only, never an fd.
 
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
@@ -18,7 +18,9 @@ use nix::sys::stat::fstat;
 #[derive(Debug, thiserror::Error)]
 pub enum SealedError {
     /// A system call failed.
-    #[error("sealed memory {what:?}: {call} failed: {source}; likely out of memory or file descriptors")]
+    #[error(
+        "sealed memory {what:?}: {call} failed: {source}; likely out of memory or file descriptors"
+    )]
     Call {
         /// What the memory is for.
         what: &'static str,
@@ -28,7 +30,9 @@ pub enum SealedError {
         source: io::Error,
     },
     /// The peer sent memory that it could still change.
-    #[error("{what} came in memory that is not sealed (seals {found:?}); the peer is broken or not sockhop")]
+    #[error(
+        "{what} came in memory that is not sealed (seals {found:?}); the peer is broken or not sockhop"
+    )]
     NotSealed {
         /// What the memory is for.
         what: &'static str,
@@ -55,7 +59,8 @@ fn call(what: &'static str, call: &'static str) -> impl Fn(nix::Error) -> Sealed
     move |errno| SealedError::Call { what, call, source: errno.into() }
 }
 
-/// Opens an empty memfd, close-on-exec and not executable as a file (`vm.memfd_noexec=2` refuses any other).
+/// Opens an empty memfd, close-on-exec and not executable as a file (`vm.memfd_noexec=2` refuses
+/// any other).
 ///
 /// # Errors
 /// [`SealedError::Call`] when the kernel gives none.
@@ -111,7 +116,8 @@ pub struct Mapping {
     length: NonZeroUsize,
 }
 
-// SAFETY: the mapping is read-only, private to this value, and the memory behind it is sealed: nobody writes it.
+// SAFETY: the mapping is read-only, private to this value, and the memory behind it is sealed:
+// nobody writes it.
 unsafe impl Send for Mapping {}
 // SAFETY: as above; shared reads of memory that never changes need no synchronisation.
 unsafe impl Sync for Mapping {}
@@ -124,22 +130,23 @@ impl Mapping {
     pub fn new(what: &'static str, fd: impl AsFd, limit: usize) -> Result<Self, SealedError> {
         let limit = limit as u64;
         let size = check(what, &fd, limit)?;
-        let length = usize::try_from(size).ok().and_then(NonZeroUsize::new).ok_or(SealedError::Size {
-            what,
-            length: size,
-            limit,
-        })?;
-        // SAFETY: a new read-only mapping at an address of the kernel's choice; the length is the file's own, and the
-        // seals checked above keep the file from shrinking under it.
-        let start = unsafe { mmap(None, length, ProtFlags::PROT_READ, MapFlags::MAP_SHARED, fd, 0) }
-            .map_err(call(what, "mmap"))?;
+        let length = usize::try_from(size)
+            .ok()
+            .and_then(NonZeroUsize::new)
+            .ok_or(SealedError::Size { what, length: size, limit })?;
+        // SAFETY: a new read-only mapping at an address of the kernel's choice; the length is the
+        // file's own, and the seals checked above keep the file from shrinking under it.
+        let start =
+            unsafe { mmap(None, length, ProtFlags::PROT_READ, MapFlags::MAP_SHARED, fd, 0) }
+                .map_err(call(what, "mmap"))?;
         Ok(Self { start: start.cast(), length })
     }
 
     /// The mapped bytes, page-aligned.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        // SAFETY: `start` is a live mapping of `length` readable bytes until drop, and sealed against change.
+        // SAFETY: `start` is a live mapping of `length` readable bytes until drop, and sealed
+        // against change.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.length.get()) }
     }
 }
@@ -171,9 +178,15 @@ mod tests {
         let open = unsealed("test").unwrap();
         assert!(matches!(Mapping::new("test", &open, 64), Err(SealedError::NotSealed { .. })));
         let empty = seal("test", open).unwrap();
-        assert!(matches!(Mapping::new("test", &empty, 64), Err(SealedError::Size { length: 0, .. })));
+        assert!(matches!(
+            Mapping::new("test", &empty, 64),
+            Err(SealedError::Size { length: 0, .. })
+        ));
         let large = create("test", &[0; 65]).unwrap();
-        assert!(matches!(Mapping::new("test", &large, 64), Err(SealedError::Size { length: 65, .. })));
+        assert!(matches!(
+            Mapping::new("test", &large, 64),
+            Err(SealedError::Size { length: 65, .. })
+        ));
         let pipe = nix::unistd::pipe().unwrap();
         assert!(matches!(Mapping::new("test", &pipe.0, 64), Err(SealedError::Call { .. })));
     }

@@ -1,10 +1,15 @@
-//! A function's secrets on their way from the engine to the worker that asked for them: one archive in a sealed memfd.
+//! A function's secrets on their way from the engine to the worker that asked for them: one archive
+//! in a sealed memfd.
 //!
-//! They are in no message and in no catalogue, so that nothing that prints or keeps one of those has them. The archive is
-//! wiped once it is in the memfd, whose pages the kernel takes back when the worker has read it. [`Secrets::seal`] gives the
-//! fd to its caller; [`Secrets::read`] keeps none.
+//! They are in no message and in no catalogue, so that nothing that prints or keeps one of those
+//! has them. The archive is wiped once it is in the memfd, whose pages the kernel takes back when
+//! the worker has read it. [`Secrets::seal`] gives the fd to its caller; [`Secrets::read`] keeps
+//! none.
 
-#![allow(missing_docs, reason = "rkyv's derives make resolvers without docs; every type of ours has them")]
+#![allow(
+    missing_docs,
+    reason = "rkyv's derives make resolvers without docs; every type of ours has them"
+)]
 
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
@@ -86,7 +91,9 @@ mod tests {
     use proptest::prelude::*;
 
     fn secrets() -> Secrets {
-        let values = [("A", "hush"), ("B", "")].map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
+        let values = [("A", "hush"), ("B", "")]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .to_vec();
         Secrets { revision: 7, values }
     }
 
@@ -99,7 +106,8 @@ mod tests {
     #[test]
     fn as_many_and_as_large_as_there_may_be_fit() {
         let value = "x".repeat(limits::SECRETS_BYTES_MAX / limits::SECRETS_MAX);
-        let key = |number: usize| format!("{number:0>width$}", width = limits::SECRET_KEY_BYTES_MAX);
+        let key =
+            |number: usize| format!("{number:0>width$}", width = limits::SECRET_KEY_BYTES_MAX);
         let values = (0..limits::SECRETS_MAX).map(|number| (key(number), value.clone())).collect();
         let most = Secrets { revision: 1, values };
         assert_eq!(Secrets::read(most.seal().unwrap()).unwrap(), most);

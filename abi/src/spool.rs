@@ -1,7 +1,8 @@
 //! The log as workers write it: segments of records, each with its length and checksum.
 //!
-//! The bytes of a segment are kept in the store for as long as logs are, and are read by later builds. So this is no archive of
-//! this build's types but a format of its own, little-endian throughout:
+//! The bytes of a segment are kept in the store for as long as logs are, and are read by later
+//! builds. So this is no archive of this build's types but a format of its own, little-endian
+//! throughout:
 //!
 //! ```text
 //! segment    = "sockhop spool\n" version:u16 record*
@@ -22,9 +23,10 @@
 //! stream     = 0 stdout | 1 stderr | 2 what the node says of the invocation
 //! ```
 //!
-//! Times of day count microseconds since 1970. A payload of another kind, and a field of another tag, is passed over: later builds
-//! may add both. Method and path of a trace are from builds that knew them of a trace only. What a crash has torn, or a disk has damaged, is skipped up to the next record that is whole, and counted:
-//! [`Records`]. Pure; owns no fds.
+//! Times of day count microseconds since 1970. A payload of another kind, and a field of another
+//! tag, is passed over: later builds may add both. Method and path of a trace are from builds that
+//! knew them of a trace only. What a crash has torn, or a disk has damaged, is skipped up to the
+//! next record that is whole, and counted: [`Records`]. Pure; owns no fds.
 
 mod read;
 mod write;
@@ -91,7 +93,8 @@ pub struct Arrival {
     pub received_us: u64,
 }
 
-/// Whose trace an invocation belongs to, as the W3C's Trace Context has it. Its own span is [`InvocationId::span`].
+/// Whose trace an invocation belongs to, as the W3C's Trace Context has it. Its own span is
+/// [`InvocationId::span`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trace {
     /// The trace.

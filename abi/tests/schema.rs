@@ -1,5 +1,9 @@
-//! The schema's hash is another one after any change that two builds could misunderstand each other by.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
+//! The schema's hash is another one after any change that two builds could misunderstand each other
+//! by.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails; helpers outside #[test] functions too"
+)]
 
 #[path = "../build/schema.rs"]
 mod schema;
@@ -42,7 +46,9 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
 fn any_file_at_any_depth_changes_it() {
     let before = hash(made().path());
     assert_eq!(before, hash(made().path()), "and nothing else does");
-    for path in ["src/lib.rs", "src/board.rs", "src/board/slot.rs", "src/board/deep/er.txt", "Cargo.toml"] {
+    for path in
+        ["src/lib.rs", "src/board.rs", "src/board/slot.rs", "src/board/deep/er.txt", "Cargo.toml"]
+    {
         let folder = made();
         fs::write(folder.path().join(path), "x").unwrap();
         assert_ne!(hash(folder.path()), before, "{path} was changed");
@@ -62,17 +68,24 @@ fn any_file_at_any_depth_changes_it() {
 fn the_versions_of_rkyv_and_of_the_compiler_change_it_and_other_crates_do_not() {
     let folder = made();
     let before = hash(folder.path());
-    for (from, to, changes) in
-        [("0.5.3", "0.5.4", true), ("0.8.10", "0.8.11", true), ("0.8.9", "0.8.8", true), ("1.0.1", "2", false)]
-    {
+    for (from, to, changes) in [
+        ("0.5.3", "0.5.4", true),
+        ("0.8.10", "0.8.11", true),
+        ("0.8.9", "0.8.8", true),
+        ("1.0.1", "2", false),
+    ] {
         fs::write(folder.path().join("Cargo.lock"), LOCK.replace(from, to)).unwrap();
         assert_eq!(hash(folder.path()) != before, changes, "{from} became {to}");
     }
     fs::write(folder.path().join("Cargo.lock"), LOCK).unwrap();
-    assert_ne!(schema::hash(folder.path(), &folder.path().join("Cargo.lock"), b"rustc 2").unwrap(), before);
+    assert_ne!(
+        schema::hash(folder.path(), &folder.path().join("Cargo.lock"), b"rustc 2").unwrap(),
+        before
+    );
 }
 
-/// The one that this build has is of this crate's files as they are, subfolders and lock file included.
+/// The one that this build has is of this crate's files as they are, subfolders and lock file
+/// included.
 #[test]
 fn this_build_has_the_hash_of_its_own_files() {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -84,7 +97,12 @@ fn this_build_has_the_hash_of_its_own_files() {
     }
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let compiler = std::process::Command::new(rustc).arg("--version").output().unwrap().stdout;
-    let hash = || format!("{:016x}", schema::hash(copy.path(), &own.join("../Cargo.lock"), &compiler).unwrap());
+    let hash = || {
+        format!(
+            "{:016x}",
+            schema::hash(copy.path(), &own.join("../Cargo.lock"), &compiler).unwrap()
+        )
+    };
     assert_eq!(hash(), env!("SOCKHOP_SCHEMA_HASH"));
     for file in files_below(&copy.path().join("src")) {
         let contents = fs::read(&file).unwrap();

@@ -1,5 +1,5 @@
-//! What the commands that look at sockhop alone have in common: what a number of theirs was measured on, the
-//! processes of a node, and what may go wrong. Holds no file descriptor.
+//! What the commands that look at sockhop alone have in common: what a number of theirs was
+//! measured on, the processes of a node, and what may go wrong. Holds no file descriptor.
 
 use std::fmt;
 use std::path::Path;
@@ -45,7 +45,9 @@ pub enum Error {
         bytes: usize,
     },
     /// No worker, or too many.
-    #[error("the node has {count} processes called {WORKER}, not one; on one core that is a node this does not know")]
+    #[error(
+        "the node has {count} processes called {WORKER}, not one; on one core that is a node this does not know"
+    )]
     Workers {
         /// How many.
         count: usize,
@@ -69,7 +71,9 @@ pub enum Error {
     #[error(transparent)]
     OpenFiles(#[from] crate::client::OpenFilesError),
     /// A client that is to press the node cannot even reach it.
-    #[error("cannot open connection {number} to {address} ({source}); is the node still up, and are there ports left?")]
+    #[error(
+        "cannot open connection {number} to {address} ({source}); is the node still up, and are there ports left?"
+    )]
     Crowd {
         /// How many came before it.
         number: usize,
@@ -102,8 +106,11 @@ impl Provenance {
     /// Looks around. Call before any load.
     pub fn of(binary: &Path) -> Self {
         let environment = Environment::look();
-        let binaries = [binary.to_owned(), binary.with_file_name("sockhop-worker")].map(|path| Binary::look(&path));
-        let version = Kind::Sockhop { binary: binary.to_owned(), label: None, instances: Instances::Fresh }.version();
+        let binaries = [binary.to_owned(), binary.with_file_name("sockhop-worker")]
+            .map(|path| Binary::look(&path));
+        let version =
+            Kind::Sockhop { binary: binary.to_owned(), label: None, instances: Instances::Fresh }
+                .version();
         let mut warnings = environment.warnings();
         warnings.extend(binaries.iter().filter_map(Binary::warning));
         Self { environment, version, binaries: binaries.to_vec(), commands: Vec::new(), warnings }
@@ -126,9 +133,12 @@ impl fmt::Display for Provenance {
 
 /// The one worker of a node on one core.
 pub fn worker(node: &Node) -> Result<u32, Error> {
-    let named = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == WORKER);
+    let named = |pid: u32| {
+        std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == WORKER)
+    };
     let tree = process_tree::tree(node.child.id())?;
-    let workers: Vec<u32> = tree.iter().map(|process| process.pid).filter(|&pid| named(pid)).collect();
+    let workers: Vec<u32> =
+        tree.iter().map(|process| process.pid).filter(|&pid| named(pid)).collect();
     match workers[..] {
         [worker] => Ok(worker),
         _ => Err(Error::Workers { count: workers.len() }),

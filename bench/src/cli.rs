@@ -25,7 +25,8 @@ pub struct Cli {
 pub enum Command {
     /// Drive load at one URL and report rate, latency and errors.
     Load(LoadArguments),
-    /// Measure sockhop and every peer that is found, in interleaved rounds, with the same guests, load and cores.
+    /// Measure sockhop and every peer that is found, in interleaved rounds, with the same guests,
+    /// load and cores.
     Peers(PeersArguments),
     /// Say what differs between two results beyond noise.
     Compare(CompareArguments),
@@ -39,7 +40,8 @@ pub enum Command {
     Memory(MemoryArguments),
     /// Measure what a new connection's way into a worker takes, by the node's own account.
     Hop(HopArguments),
-    /// Measure how many requests sockhop serves in a second of CPU time, over the number of connections.
+    /// Measure how many requests sockhop serves in a second of CPU time, over the number of
+    /// connections.
     Cpu(CpuArguments),
     /// Measure how a healthy client fares beside thousands of idle, slow, deaf and resetting ones.
     Pressure(PressureArguments),
@@ -62,14 +64,15 @@ pub struct LoadArguments {
     /// A body from a file.
     #[arg(long, value_name = "FILE", conflicts_with = "post_bytes")]
     pub body_file: Option<PathBuf>,
-    /// A body of so many bytes (byte i is i % 251), for a server that sends it back: the reply must have the same
-    /// body, unless told otherwise. It is read while the request is still being sent.
+    /// A body of so many bytes (byte i is i % 251), for a server that sends it back: the reply must
+    /// have the same body, unless told otherwise. It is read while the request is still being sent.
     #[arg(long, value_parser = clap::value_parser!(u32).range(0..=1_073_741_824))]
     pub post_bytes: Option<u32>,
     /// Ask so many functions instead of one; `{}` in the URL's path is their number, from 0.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub functions: u32,
-    /// How unlike their shares are: number i, from 1, is asked in proportion to 1 / i^ZIPF, at random. 0 asks all alike.
+    /// How unlike their shares are: number i, from 1, is asked in proportion to 1 / i^ZIPF, at
+    /// random. 0 asks all alike.
     #[arg(long, default_value_t = 1.0, value_parser = exponent)]
     pub zipf: f64,
     /// Connections held open at a time, over all threads.
@@ -78,9 +81,10 @@ pub struct LoadArguments {
     /// Length of the measured window.
     #[arg(long, default_value_t = 10.0, value_parser = window_seconds)]
     pub seconds: f64,
-    /// Requests per second, sent at intended times whether or not replies come back (open loop): steady (5000), in steps
-    /// of equal length (1000,2000,4000), as a ramp (1000..5000) or both (1000..5000,5000).
-    /// Without it, each connection sends as soon as it has its reply (closed loop).
+    /// Requests per second, sent at intended times whether or not replies come back (open loop):
+    /// steady (5000), in steps of equal length (1000,2000,4000), as a ramp (1000..5000) or both
+    /// (1000..5000,5000). Without it, each connection sends as soon as it has its reply (closed
+    /// loop).
     #[arg(long)]
     pub rate: Option<Rate>,
     /// Load before the measured window, not reported.
@@ -89,21 +93,23 @@ pub struct LoadArguments {
     /// A request without a whole reply by then has failed.
     #[arg(long, default_value_t = 5.0, value_parser = window_seconds)]
     pub timeout_seconds: f64,
-    /// Of 100 requests, so many leave their connection open for the next, chosen at random; the others say so and close it.
-    /// Below 100, latency includes the connects.
+    /// Of 100 requests, so many leave their connection open for the next, chosen at random; the
+    /// others say so and close it. Below 100, latency includes the connects.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u8).range(0..=100))]
     keep_alive_percent: u8,
     /// One connection per request: --keep-alive-percent 0.
     #[arg(long, conflicts_with = "keep_alive_percent")]
     no_keep_alive: bool,
-    /// One client thread for each of these cores, pinned to it; without it, one thread that is not pinned.
+    /// One client thread for each of these cores, pinned to it; without it, one thread that is not
+    /// pinned.
     #[arg(long, alias = "core", value_delimiter = ',')]
     pub cores: Vec<usize>,
-    /// Never sleep. A server on this machine is then spared the work of waking the client, as if it were on another.
+    /// Never sleep. A server on this machine is then spared the work of waking the client, as if it
+    /// were on another.
     #[arg(long)]
     pub spin: bool,
-    /// Count every other reply body as bad. Without it the first reply, fetched before the load, says
-    /// what the body is.
+    /// Count every other reply body as bad. Without it the first reply, fetched before the load,
+    /// says what the body is.
     #[arg(long)]
     pub expect_body: Option<String>,
     /// Do not check reply bodies at all, for a server whose replies differ.
@@ -138,18 +144,20 @@ pub struct Rounds {
 /// What `peers` takes.
 #[derive(Debug, Args)]
 pub struct PeersArguments {
-    /// What is asked of the servers [default: all there is]: hello, connections, json, page, echo, upstream, upstream-1000,
-    /// cpu, beside-cpu, zipf, c, go.
+    /// What is asked of the servers [default: all there is]: hello, connections, json, page, echo,
+    /// upstream, upstream-1000, cpu, beside-cpu, zipf, c, go.
     #[arg(long, value_delimiter = ',')]
     pub scenarios: Vec<String>,
-    /// Who takes part, by the names in the tables (sockhop, wasmtime+tuned, nginx, null, …) [default: all that are found].
+    /// Who takes part, by the names in the tables (sockhop, wasmtime+tuned, nginx, null, …)
+    /// [default: all that are found].
     #[arg(long, value_delimiter = ',')]
     pub servers: Vec<String>,
     /// What is measured.
     #[arg(long, value_delimiter = ',', default_values = ["rate", "latency", "start", "memory"])]
     pub measures: Vec<Measure>,
-    /// Folder with `sockhop` and `sockhop-worker` [default: beside this binary, else on PATH]. Repeatable, with names:
-    /// `old=DIR` and `new=DIR` run as sockhop:old and sockhop:new in the same rounds.
+    /// Folder with `sockhop` and `sockhop-worker` [default: beside this binary, else on PATH].
+    /// Repeatable, with names: `old=DIR` and `new=DIR` run as sockhop:old and sockhop:new in the
+    /// same rounds.
     #[arg(long, value_name = "[NAME=]DIR")]
     pub sockhop_bin: Vec<String>,
     /// Folder with peers' binaries, looked into before PATH; scripts/install-peers fills it.
@@ -178,7 +186,8 @@ pub struct PeersArguments {
     /// Cores of the client, a thread on each; servers have core 0.
     #[arg(long, value_delimiter = ',', default_values_t = [LOAD_CORE])]
     pub client_cores: Vec<usize>,
-    /// The client never sleeps, so that servers are spared the work of waking it, as if it were on another machine.
+    /// The client never sleeps, so that servers are spared the work of waking it, as if it were on
+    /// another machine.
     #[arg(long)]
     pub spin: bool,
     /// Write everything, every round included, to this file as JSON: what `compare` reads.
@@ -199,8 +208,8 @@ pub struct CompareArguments {
     /// Of these servers only. Of one file: the one before and the one after.
     #[arg(long, value_delimiter = ',', required_unless_present = "after")]
     pub servers: Vec<String>,
-    /// First turn each value into one in parts of this server's of the same round, which takes a slower day of the
-    /// machine out of it.
+    /// First turn each value into one in parts of this server's of the same round, which takes a
+    /// slower day of the machine out of it.
     #[arg(long, value_name = "SERVER", requires = "after")]
     pub relative_to: Option<String>,
     /// How sure an interval must be.
@@ -369,7 +378,8 @@ pub struct PressureArguments {
     pub json: Option<PathBuf>,
 }
 
-/// A length of time a person may ask for: `Duration::from_secs_f64` would panic on what this refuses.
+/// A length of time a person may ask for: `Duration::from_secs_f64` would panic on what this
+/// refuses.
 fn seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if (0.0..=86_400.0).contains(&value) => Ok(value),
@@ -402,7 +412,9 @@ fn percent(text: &str) -> Result<f64, String> {
 /// A window: long enough to hold something.
 fn window_seconds(text: &str) -> Result<f64, String> {
     match seconds(text) {
-        Ok(value) if value < 0.1 => Err("want at least 0.1 seconds; less measures nothing".to_owned()),
+        Ok(value) if value < 0.1 => {
+            Err("want at least 0.1 seconds; less measures nothing".to_owned())
+        }
         other => other,
     }
 }

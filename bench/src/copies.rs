@@ -1,5 +1,5 @@
-//! Components that differ in bytes but not in what they do: copies with a custom section of their own.
-//! Owns the folder the copies are in; removed on drop.
+//! Components that differ in bytes but not in what they do: copies with a custom section of their
+//! own. Owns the folder the copies are in; removed on drop.
 
 use std::fs;
 use std::io;
@@ -10,7 +10,8 @@ use tempfile::TempDir;
 use crate::server;
 
 const MAGIC: &[u8] = b"\0asm";
-/// Allowed anywhere between sections, the end included, in modules and in components; nobody has to read it.
+/// Allowed anywhere between sections, the end included, in modules and in components; nobody has to
+/// read it.
 const CUSTOM_SECTION: u8 = 0;
 const SECTION_NAME: &[u8] = b"sockhop-bench";
 
@@ -54,7 +55,8 @@ pub struct Copies {
 impl Copies {
     /// Reads the original.
     pub fn of(path: &Path) -> Result<Self, Error> {
-        let original = fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+        let original =
+            fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
         if !original.starts_with(MAGIC) {
             return Err(Error::NotBinary { path: path.to_owned() });
         }

@@ -27,7 +27,9 @@ pub enum Error {
     #[error("cannot start a thread ({0}); raise the limit on processes (ulimit -u)")]
     Thread(io::Error),
     /// The closure given to [`on_core`] panicked.
-    #[error("the thread pinned to core {core} panicked; this is a bug in sockhop-bench, its message is above")]
+    #[error(
+        "the thread pinned to core {core} panicked; this is a bug in sockhop-bench, its message is above"
+    )]
     Panicked {
         /// The core it ran on.
         core: usize,
@@ -40,13 +42,15 @@ pub enum Error {
 /// Pins the calling thread to one core.
 pub fn pin(core: usize) -> Result<(), Error> {
     let mut set = CpuSet::new();
-    set.set(core).and_then(|()| sched_setaffinity(Pid::from_raw(0), &set)).map_err(|source| Error::Pin { core, source })
+    set.set(core)
+        .and_then(|()| sched_setaffinity(Pid::from_raw(0), &set))
+        .map_err(|source| Error::Pin { core, source })
 }
 
 /// Runs `work` on a new thread pinned to `core`, and waits for it.
 ///
-/// A process started in `work` inherits the pinning, before its first instruction: no `pre_exec`, and no
-/// moment in which it sees more cores and starts a thread for each of them.
+/// A process started in `work` inherits the pinning, before its first instruction: no `pre_exec`,
+/// and no moment in which it sees more cores and starts a thread for each of them.
 pub fn on_core<T: Send>(core: usize, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
     thread::scope(|scope| {
         thread::Builder::new()
@@ -66,7 +70,8 @@ pub fn on_core<T: Send>(core: usize, work: impl FnOnce() -> T + Send) -> Result<
 pub struct ThreadTime {
     /// User and system time.
     pub ran: Duration,
-    /// Time it was ready to run while something else had the core. Zero on a kernel that does not say.
+    /// Time it was ready to run while something else had the core. Zero on a kernel that does not
+    /// say.
     pub waited: Duration,
 }
 
@@ -83,7 +88,10 @@ impl ThreadTime {
 
     /// What was added since `earlier`.
     pub fn since(self, earlier: Self) -> Self {
-        Self { ran: self.ran.saturating_sub(earlier.ran), waited: self.waited.saturating_sub(earlier.waited) }
+        Self {
+            ran: self.ran.saturating_sub(earlier.ran),
+            waited: self.waited.saturating_sub(earlier.waited),
+        }
     }
 }
 
@@ -97,7 +105,8 @@ mod tests {
         let before = thread::available_parallelism().unwrap();
         let own = sched_getaffinity(Pid::from_raw(0)).unwrap();
         let core = (0..CpuSet::count()).find(|&core| own.is_set(core).unwrap()).unwrap();
-        let child = on_core(core, || std::process::Command::new("nproc").output().unwrap()).unwrap();
+        let child =
+            on_core(core, || std::process::Command::new("nproc").output().unwrap()).unwrap();
         assert_eq!(String::from_utf8_lossy(&child.stdout).trim(), "1");
         assert_eq!(thread::available_parallelism().unwrap(), before);
     }

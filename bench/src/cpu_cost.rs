@@ -1,6 +1,6 @@
-//! The `cpu` command: how many requests the node serves in a second of CPU time, engine and worker together,
-//! over the number of connections. A node whose figure falls as connections come has work that grows with them.
-//! Holds no file descriptor; `server` has the node, `client` the sockets.
+//! The `cpu` command: how many requests the node serves in a second of CPU time, engine and worker
+//! together, over the number of connections. A node whose figure falls as connections come has work
+//! that grows with them. Holds no file descriptor; `server` has the node, `client` the sockets.
 
 use serde::Serialize;
 use std::fmt;
@@ -57,11 +57,13 @@ struct Visit {
 /// The command.
 pub fn command(arguments: &CpuArguments) -> Result<(), Error> {
     let component = output::component(&arguments.component)?;
-    let binary = server::find_sockhop(arguments.sockhop_bin.as_deref()).ok_or(server::Error::NoSockhop)?;
+    let binary =
+        server::find_sockhop(arguments.sockhop_bin.as_deref()).ok_or(server::Error::NoSockhop)?;
     let mut provenance = Provenance::of(&binary);
     let node = Node::start(&binary)?;
     let instances = if arguments.reuse { Instances::Reuse } else { Instances::Fresh };
-    provenance.commands = vec![node.child.command().to_owned(), node.deploy(&component, FUNCTION, instances)?];
+    provenance.commands =
+        vec![node.child.command().to_owned(), node.deploy(&component, FUNCTION, instances)?];
     let target = node.target(FUNCTION)?;
     let fetched = target.fetch(&Request::get())?;
     expect_ok(FUNCTION, &fetched)?;
@@ -75,13 +77,20 @@ pub fn command(arguments: &CpuArguments) -> Result<(), Error> {
             let before = process_tree::cpu_time(node.child.id())?;
             let report = load::run(&target, asks, None, &load)?;
             let used = process_tree::cpu_time(node.child.id())?.saturating_sub(before);
-            let visit = Visit { cpu_seconds: used.as_secs_f64(), requests: report.requests_in_run, report };
+            let visit =
+                Visit { cpu_seconds: used.as_secs_f64(), requests: report.requests_in_run, report };
             let rate = visit.requests_per_cpu_second();
-            eprintln!("round {round}: {connections} connections, {rate:.0} requests per CPU second");
+            eprintln!(
+                "round {round}: {connections} connections, {rate:.0} requests per CPU second"
+            );
             visits.push(visit);
         }
     }
-    let rows = arguments.connections.iter().zip(visits).map(|(&connections, rounds)| Row::of(connections, rounds));
+    let rows = arguments
+        .connections
+        .iter()
+        .zip(visits)
+        .map(|(&connections, rounds)| Row::of(connections, rounds));
     let cost = CpuCost::of(provenance, arguments, rows.collect());
     output::show(&cost);
     Ok(output::write(arguments.json.as_deref(), &cost)?)
@@ -98,7 +107,9 @@ impl Row {
         Self {
             connections,
             requests_per_cpu_second: Spread::of(rounds.iter().map(Visit::requests_per_cpu_second)),
-            requests_per_second: Spread::of(rounds.iter().map(|visit| visit.report.requests_per_second)),
+            requests_per_second: Spread::of(
+                rounds.iter().map(|visit| visit.report.requests_per_second),
+            ),
             rounds,
         }
     }
@@ -121,14 +132,18 @@ impl CpuCost {
     fn of(mut provenance: Provenance, arguments: &CpuArguments, rows: Vec<Row>) -> Self {
         for row in &rows {
             let reports = || row.rounds.iter().map(|visit| &visit.report);
-            let errors: u64 = reports().map(|report| report.errors.total() + report.errors_in_warmup).sum();
+            let errors: u64 =
+                reports().map(|report| report.errors.total() + report.errors_in_warmup).sum();
             if errors > 0 {
-                provenance.warnings.push(format!("{} connections: {errors} requests failed", row.connections));
-            }
-            if reports().any(Report::client_was_robbed) {
                 provenance
                     .warnings
-                    .push(format!("{} connections: other programs ran on the client's core", row.connections));
+                    .push(format!("{} connections: {errors} requests failed", row.connections));
+            }
+            if reports().any(Report::client_was_robbed) {
+                provenance.warnings.push(format!(
+                    "{} connections: other programs ran on the client's core",
+                    row.connections
+                ));
             }
         }
         Self {
@@ -139,7 +154,9 @@ impl CpuCost {
             server_core: SERVER_CORE,
             load_core: LOAD_CORE,
             series: rows.iter().map(Row::series).collect(),
-            least_to_largest: least_to_largest(rows.iter().map(|row| row.requests_per_cpu_second.median)),
+            least_to_largest: least_to_largest(
+                rows.iter().map(|row| row.requests_per_cpu_second.median),
+            ),
             rows,
         }
     }
@@ -164,11 +181,19 @@ impl fmt::Display for CpuCost {
         )?;
         writeln!(f, "medians over the rounds, with their range\n")?;
         writeln!(f, "{:<14}{:>12}{:>19}{:>12}", "connections", "req/CPU s", "min..max", "req/s")?;
-        for Row { connections, requests_per_cpu_second: Spread { median, min, max }, requests_per_second, .. } in
-            &self.rows
+        for Row {
+            connections,
+            requests_per_cpu_second: Spread { median, min, max },
+            requests_per_second,
+            ..
+        } in &self.rows
         {
             let range = format!("{min:.0}..{max:.0}");
-            writeln!(f, "{connections:<14}{median:>12.0}{range:>19}{:>12.0}", requests_per_second.median)?;
+            writeln!(
+                f,
+                "{connections:<14}{median:>12.0}{range:>19}{:>12.0}",
+                requests_per_second.median
+            )?;
         }
         writeln!(f, "\nthe least is {:.2} of the largest (1 is flat)", self.least_to_largest)?;
         write!(f, "{}", self.provenance)

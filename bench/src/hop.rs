@@ -1,6 +1,7 @@
-//! The `hop` command: what a connection's way from the engine's accept to the worker's first byte takes, by the
-//! node's own account. How many connections a second takes beside nginx, the scenario `connections` of `peers` says.
-//! Holds no file descriptor; `server` has the node, `client` the sockets.
+//! The `hop` command: what a connection's way from the engine's accept to the worker's first byte
+//! takes, by the node's own account. How many connections a second takes beside nginx, the scenario
+//! `connections` of `peers` says. Holds no file descriptor; `server` has the node, `client` the
+//! sockets.
 
 use std::fmt;
 use std::path::Path;
@@ -44,10 +45,12 @@ struct Hops {
 /// The command.
 pub fn command(arguments: &HopArguments) -> Result<(), Error> {
     let component = output::component(&arguments.component)?;
-    let binary = server::find_sockhop(arguments.sockhop_bin.as_deref()).ok_or(server::Error::NoSockhop)?;
+    let binary =
+        server::find_sockhop(arguments.sockhop_bin.as_deref()).ok_or(server::Error::NoSockhop)?;
     let mut provenance = Provenance::of(&binary);
     let Rounds { warmup_seconds, seconds, .. } = arguments.rounds;
-    let saturation = Load { kept_share: 0.0, ..Load::closed(arguments.connections, warmup_seconds, seconds) };
+    let saturation =
+        Load { kept_share: 0.0, ..Load::closed(arguments.connections, warmup_seconds, seconds) };
     let hops = hops(&binary, &component, &saturation, arguments.rate, &mut provenance)?;
 
     let hop = Hop { provenance, hops };
@@ -72,16 +75,28 @@ fn hops(
     let asks = Asks::one(target.ask(&Request::get(), Some(fetched.body)));
     let low = Load { rate: Some(Rate::steady(rate)), ..saturation.clone() };
     let mut all = Vec::new();
-    for (name, load) in [(format!("{rate} connections/s"), &low), ("saturation".to_owned(), saturation)] {
-        // The histogram counts the warm-up too, so it has a load of its own, before the first reading.
+    for (name, load) in
+        [(format!("{rate} connections/s"), &low), ("saturation".to_owned(), saturation)]
+    {
+        // The histogram counts the warm-up too, so it has a load of its own, before the first
+        // reading.
         load::run(
             &target,
             asks.clone(),
             None,
-            &Load { window: load.warmup.max(Duration::from_millis(100)), warmup: Duration::ZERO, ..load.clone() },
+            &Load {
+                window: load.warmup.max(Duration::from_millis(100)),
+                warmup: Duration::ZERO,
+                ..load.clone()
+            },
         )?;
         let before = Histogram::of(&node, HISTOGRAM)?;
-        let report = load::run(&target, asks.clone(), None, &Load { warmup: Duration::ZERO, ..load.clone() })?;
+        let report = load::run(
+            &target,
+            asks.clone(),
+            None,
+            &Load { warmup: Duration::ZERO, ..load.clone() },
+        )?;
         let histogram = Histogram::of(&node, HISTOGRAM)?.since(&before);
         let errors = report.errors.total();
         if errors > 0 {
@@ -99,12 +114,23 @@ fn hops(
 
 impl fmt::Display for Hop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "\nfrom accept to the worker's first byte, by {HISTOGRAM} of /metrics; one request a connection")?;
-        writeln!(f, "a histogram knows the bucket a value is in; ~ stands before a guess within it\n")?;
+        writeln!(
+            f,
+            "\nfrom accept to the worker's first byte, by {HISTOGRAM} of /metrics; one request a connection"
+        )?;
+        writeln!(
+            f,
+            "a histogram knows the bucket a value is in; ~ stands before a guess within it\n"
+        )?;
         writeln!(f, "{:<24}{:>10}{:>26}{:>26}{:>12}", "load", "hops", "p50 µs", "p99 µs", "req/s")?;
         for Hops { load, count, p50, p99, report, .. } in &self.hops {
             let rate = report.requests_per_second;
-            writeln!(f, "{load:<24}{count:>10.0}{:>26}{:>26}{rate:>12.0}", shown(p50.as_ref()), shown(p99.as_ref()))?;
+            writeln!(
+                f,
+                "{load:<24}{count:>10.0}{:>26}{:>26}{rate:>12.0}",
+                shown(p50.as_ref()),
+                shown(p99.as_ref())
+            )?;
         }
         write!(f, "{}", self.provenance)
     }

@@ -1,9 +1,9 @@
 //! Ctrl-C and its kin, turned into a flag that long loops look at. Holds no file descriptor.
 //!
-//! The default action would end this process without running a single `Drop`, and leave the servers it
-//! started behind. With the flag, an interrupted run unwinds as an error and every guard does its work.
-//! Handlers, not a blocked mask: a child would inherit the mask and be deaf to our own SIGTERM, while
-//! handlers end at its exec.
+//! The default action would end this process without running a single `Drop`, and leave the servers
+//! it started behind. With the flag, an interrupted run unwinds as an error and every guard does
+//! its work. Handlers, not a blocked mask: a child would inherit the mask and be deaf to our own
+//! SIGTERM, while handlers end at its exec.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};

@@ -1,16 +1,18 @@
-//! `sockhop-bench`: drives load at an HTTP server, and compares sockhop with its peers on one machine.
+//! `sockhop-bench`: drives load at an HTTP server, and compares sockhop with its peers on one
+//! machine.
 //!
 //! The harness is a bystander: it links nothing of the product and knows the servers only by their
 //! command lines and their sockets, so a number it prints is one that any user could have seen.
 //!
-//! Code map: `client` is the load generator (threads, each non-blocking), with `reply` as its parser
-//! without I/O; `load` is the command around it and `report` its result. `server` starts and ends what is
-//! measured, `null_server` is one of those. `peers` runs the rounds over all of them; `compare` says what differs between
-//! two `series` of rounds, with what `stats` knows; `own_cost` measures the client itself. `cold`, `memory`, `hop`, `cpu_cost` and
-//! `pressure` look at sockhop `alone`: the first two with many functions of `copies`, once it is `quiet`, `hop`
-//! at the node's own `metrics`, too. File descriptors belong to `client::connection`, `target::session`,
-//! `null_server::peer` and `pressure::crowd` (sockets), `client::timer` (the timer) and `server` (child processes and
-//! their log files); all of them close on drop.
+//! Code map: `client` is the load generator (threads, each non-blocking), with `reply` as its
+//! parser without I/O; `load` is the command around it and `report` its result. `server` starts and
+//! ends what is measured, `null_server` is one of those. `peers` runs the rounds over all of them;
+//! `compare` says what differs between two `series` of rounds, with what `stats` knows; `own_cost`
+//! measures the client itself. `cold`, `memory`, `hop`, `cpu_cost` and `pressure` look at sockhop
+//! `alone`: the first two with many functions of `copies`, once it is `quiet`, `hop` at the node's
+//! own `metrics`, too. File descriptors belong to `client::connection`, `target::session`,
+//! `null_server::peer` and `pressure::crowd` (sockets), `client::timer` (the timer) and `server`
+//! (child processes and their log files); all of them close on drop.
 #![forbid(unsafe_code)]
 
 mod alone;
@@ -47,7 +49,8 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-/// A script can tell a slower build from a comparison that did not work: 1 is that, 2 a wrong command line.
+/// A script can tell a slower build from a comparison that did not work: 1 is that, 2 a wrong
+/// command line.
 const REGRESSION: u8 = 3;
 
 fn main() -> ExitCode {

@@ -1,4 +1,5 @@
-//! A node's own histograms, as its /metrics gives them in text. Holds no file descriptor; `target` fetches.
+//! A node's own histograms, as its /metrics gives them in text. Holds no file descriptor; `target`
+//! fetches.
 //!
 //! Counts only grow, so what happened in a window is the difference of two readings.
 
@@ -17,7 +18,9 @@ pub enum Error {
     #[error(transparent)]
     Server(#[from] crate::server::Error),
     /// A node without it.
-    #[error("/metrics (status {status}) has no histogram {name}; is the node older than this harness?")]
+    #[error(
+        "/metrics (status {status}) has no histogram {name}; is the node older than this harness?"
+    )]
     Missing {
         /// Of the reply.
         status: u16,
@@ -26,7 +29,8 @@ pub enum Error {
     },
 }
 
-/// A histogram: bounds in microseconds, the last of them infinite, and how many values were at most that.
+/// A histogram: bounds in microseconds, the last of them infinite, and how many values were at most
+/// that.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Histogram {
     /// In rising order.
@@ -66,13 +70,18 @@ impl Histogram {
     fn parse(text: &str, name: &str) -> Option<Self> {
         let mut buckets: Vec<Bucket> = Vec::new();
         for line in text.lines() {
-            let Some(labels) = line.strip_prefix(name).and_then(|rest| rest.strip_prefix("_bucket{")) else {
+            let Some(labels) =
+                line.strip_prefix(name).and_then(|rest| rest.strip_prefix("_bucket{"))
+            else {
                 continue;
             };
             let (labels, value) = labels.rsplit_once("} ")?;
-            let bound = labels.split(',').find_map(|label| label.strip_prefix("le=\"")?.strip_suffix('"'))?;
+            let bound = labels
+                .split(',')
+                .find_map(|label| label.strip_prefix("le=\"")?.strip_suffix('"'))?;
             let count: f64 = value.parse().ok()?;
-            let at_most_us = if bound == "+Inf" { None } else { Some(bound.parse::<f64>().ok()? * 1e6) };
+            let at_most_us =
+                if bound == "+Inf" { None } else { Some(bound.parse::<f64>().ok()? * 1e6) };
             match buckets.iter_mut().find(|bucket| bucket.at_most_us == at_most_us) {
                 Some(bucket) => bucket.count += count,
                 None => buckets.push(Bucket { at_most_us, count }),
@@ -89,7 +98,8 @@ impl Histogram {
             let found = earlier.buckets.iter().find(|bucket| bucket.at_most_us == bound);
             found.map_or(0.0, |bucket| bucket.count)
         };
-        let added = |bucket: &Bucket| Bucket { count: bucket.count - before(bucket.at_most_us), ..*bucket };
+        let added =
+            |bucket: &Bucket| Bucket { count: bucket.count - before(bucket.at_most_us), ..*bucket };
         Self { buckets: self.buckets.iter().map(added).collect() }
     }
 
@@ -104,12 +114,15 @@ impl Histogram {
         if self.count() <= 0.0 {
             return None;
         }
-        let at = self.buckets.iter().position(|bucket| bucket.count > 0.0 && bucket.count >= rank)?;
+        let at =
+            self.buckets.iter().position(|bucket| bucket.count > 0.0 && bucket.count >= rank)?;
         let Bucket { at_most_us, count } = *self.buckets.get(at)?;
         let below = at.checked_sub(1).and_then(|at| self.buckets.get(at));
-        let (above_us, below) = below.map_or((0.0, 0.0), |bucket| (bucket.at_most_us.unwrap_or(0.0), bucket.count));
+        let (above_us, below) =
+            below.map_or((0.0, 0.0), |bucket| (bucket.at_most_us.unwrap_or(0.0), bucket.count));
         let part = if count > below { (rank - below) / (count - below) } else { 1.0 };
-        let about_us = at_most_us.map_or(above_us, |at_most| above_us + (at_most - above_us) * part.clamp(0.0, 1.0));
+        let about_us = at_most_us
+            .map_or(above_us, |at_most| above_us + (at_most - above_us) * part.clamp(0.0, 1.0));
         Some(Quantile { above_us, at_most_us, about_us })
     }
 }
@@ -127,7 +140,10 @@ mod tests {
     #[test]
     fn workers_are_added_up_and_readings_subtracted() {
         let read = Histogram::parse(TEXT, "h").unwrap();
-        assert_eq!(read.buckets.iter().map(|bucket| bucket.count).collect::<Vec<_>>(), [1.0, 3.0, 4.0]);
+        assert_eq!(
+            read.buckets.iter().map(|bucket| bucket.count).collect::<Vec<_>>(),
+            [1.0, 3.0, 4.0]
+        );
         assert_eq!(read.count(), 4.0);
         assert_eq!(read.since(&read).quantile(0.5), None);
         assert_eq!(Histogram::parse(TEXT, "nothing"), None);
@@ -137,7 +153,10 @@ mod tests {
     fn a_quantile_is_as_good_as_its_bucket() {
         let read = Histogram::parse(TEXT, "h").unwrap();
         let middle = read.quantile(0.5).unwrap();
-        assert_eq!((middle.above_us.round(), middle.at_most_us.map(f64::round)), (100.0, Some(200.0)));
+        assert_eq!(
+            (middle.above_us.round(), middle.at_most_us.map(f64::round)),
+            (100.0, Some(200.0))
+        );
         assert!((middle.about_us - 150.0).abs() < 1e-6, "{middle:?}");
         assert_eq!(read.quantile(0.99).unwrap().at_most_us, None);
     }

@@ -52,5 +52,6 @@ pub fn write(path: Option<&Path>, report: &impl Serialize) -> Result<(), Error> 
 /// Writes a text, in a folder that may have to be made.
 pub fn text(path: &Path, text: &str) -> Result<(), Error> {
     let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
-    made.and_then(|()| std::fs::write(path, text)).map_err(|source| Error::Write { path: path.to_owned(), source })
+    made.and_then(|()| std::fs::write(path, text))
+        .map_err(|source| Error::Write { path: path.to_owned(), source })
 }

@@ -1,8 +1,9 @@
 //! The `client` command: what the load generator itself can do, beside wrk on the same core.
 //!
-//! Against a server that does nothing and against nginx, in turn, closed loop: the rate, and the CPU time that the client
-//! spends on a request. Where the client is the bottleneck, the second sets the first; where the server is, the second
-//! says how far the client is from being one. Holds no file descriptor; `server` has the processes.
+//! Against a server that does nothing and against nginx, in turn, closed loop: the rate, and the
+//! CPU time that the client spends on a request. Where the client is the bottleneck, the second
+//! sets the first; where the server is, the second says how far the client is from being one. Holds
+//! no file descriptor; `server` has the processes.
 
 use std::fmt;
 use std::process::Command;
@@ -92,8 +93,13 @@ pub fn command(arguments: &ClientArguments) -> Result<(), Error> {
             warnings.push(format!("{name} was not found; scripts/install-peers gets it"));
         }
     }
-    let serving =
-        Serving { component: "none".into(), script: None, fixed: BODY.to_vec(), functions: 1, options: Vec::new() };
+    let serving = Serving {
+        component: "none".into(),
+        script: None,
+        fixed: BODY.to_vec(),
+        functions: 1,
+        options: Vec::new(),
+    };
     let mut series = Vec::new();
     for kind in &kinds {
         let server = kind.prepare(&serving)?.start()?;
@@ -136,7 +142,11 @@ fn ours(server: &Server, arguments: &ClientArguments, spin: bool) -> Result<Visi
     })
 }
 
-fn theirs(wrk: &std::path::Path, server: &Server, arguments: &ClientArguments) -> Result<Visit, Error> {
+fn theirs(
+    wrk: &std::path::Path,
+    server: &Server,
+    arguments: &ClientArguments,
+) -> Result<Visit, Error> {
     let children = || -> Result<i64, nix::Error> {
         let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
         Ok((usage.user_time() + usage.system_time()).num_microseconds())
@@ -145,7 +155,10 @@ fn theirs(wrk: &std::path::Path, server: &Server, arguments: &ClientArguments) -
     let seconds = Duration::from_secs_f64(arguments.rounds.seconds.ceil()).as_secs();
     let mut command = Command::new(wrk);
     command.args(["--threads", "1", "--connections", &arguments.connections.to_string()]);
-    command.arg("--duration").arg(format!("{seconds}s")).arg(format!("http://{}/", server.target().authority()));
+    command
+        .arg("--duration")
+        .arg(format!("{seconds}s"))
+        .arg(format!("http://{}/", server.target().authority()));
     let before = children()?;
     let (status, output) = server::run(WRK, LOAD_CORE, command).map_err(server::Error::from)?;
     let cpu = children()? - before;
@@ -160,17 +173,24 @@ fn theirs(wrk: &std::path::Path, server: &Server, arguments: &ClientArguments) -
 
 /// How many requests, and how many per second, of what wrk prints.
 fn parse(output: &str) -> Option<(f64, f64)> {
-    let requests = output.lines().find_map(|line| line.trim().split_once(" requests in ")?.0.parse().ok())?;
-    let rate = output.lines().find_map(|line| line.strip_prefix("Requests/sec:")?.trim().parse().ok())?;
+    let requests =
+        output.lines().find_map(|line| line.trim().split_once(" requests in ")?.0.parse().ok())?;
+    let rate =
+        output.lines().find_map(|line| line.strip_prefix("Requests/sec:")?.trim().parse().ok())?;
     Some((requests, rate))
 }
 
 fn add(all: &mut Vec<Series>, round: u32, server: &str, client: &str, visit: &Visit) {
-    eprintln!("round {round}, {client} at {server}: {:.0} requests/s, {:.2} µs CPU each", visit.rate, visit.cpu_us);
+    eprintln!(
+        "round {round}, {client} at {server}: {:.0} requests/s, {:.2} µs CPU each",
+        visit.rate, visit.cpu_us
+    );
     for (measure, unit, better, value) in
         [(RATE, "requests/s", Better::Higher, visit.rate), (CPU, "µs", Better::Lower, visit.cpu_us)]
     {
-        let found = all.iter().position(|it| it.scenario == server && it.server == client && it.measure == measure);
+        let found = all
+            .iter()
+            .position(|it| it.scenario == server && it.server == client && it.measure == measure);
         let at = found.unwrap_or_else(|| {
             all.push(Series {
                 scenario: server.to_owned(),
@@ -197,9 +217,14 @@ impl fmt::Display for OwnCost {
             "\nthe client itself, {} connections kept alive, closed loop, one thread on core {LOAD_CORE}, servers on core {SERVER_CORE}; medians of {} rounds of {} s (least to most)\n",
             self.connections, self.rounds, self.seconds
         )?;
-        writeln!(f, "| server | client | {RATE}, requests/s | {CPU}, µs | bottleneck |\n|---|---|---|---|---|")?;
+        writeln!(
+            f,
+            "| server | client | {RATE}, requests/s | {CPU}, µs | bottleneck |\n|---|---|---|---|---|"
+        )?;
         let find = |series: &Series, server: &str, measure: &str| {
-            self.series.iter().find(|it| it.scenario == series.scenario && it.server == server && it.measure == measure)
+            self.series.iter().find(|it| {
+                it.scenario == series.scenario && it.server == server && it.measure == measure
+            })
         };
         let rates = || self.series.iter().filter(|series| series.measure == RATE);
         for series in rates() {
@@ -219,7 +244,9 @@ impl fmt::Display for OwnCost {
         writeln!(f)?;
         for series in rates().filter(|series| series.server != WRK) {
             let Some(wrk) = find(series, WRK, RATE) else { continue };
-            let (Some(own), Some(theirs)) = (find(series, &series.server, CPU), find(series, WRK, CPU)) else {
+            let (Some(own), Some(theirs)) =
+                (find(series, &series.server, CPU), find(series, WRK, CPU))
+            else {
                 continue;
             };
             let shown = |ratio: Option<stats::Interval>| {

@@ -1,7 +1,8 @@
 //! A process and its descendants, as /proc shows them: who they are and what CPU time they used.
 //! Opens files of /proc for the length of one read only; signals are sent by `server`.
 //!
-//! The tree is found by parent ids over all of /proc: `task/*/children` is a kernel option that is often off.
+//! The tree is found by parent ids over all of /proc: `task/*/children` is a kernel option that is
+//! often off.
 
 use std::fs;
 use std::io;
@@ -35,7 +36,8 @@ pub struct Process {
     pub parent: u32,
     /// User and system time, its own and that of children it has waited for, in clock ticks.
     pub ticks: u64,
-    /// When it started, in ticks since boot: with `pid`, an identity that no later process can have.
+    /// When it started, in ticks since boot: with `pid`, an identity that no later process can
+    /// have.
     pub started: u64,
 }
 
@@ -46,7 +48,8 @@ pub fn tree(root: u32) -> Result<Vec<Process>, Error> {
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter_map(look)
         .collect();
-    let mut found: Vec<Process> = all.iter().copied().filter(|process| process.pid == root).collect();
+    let mut found: Vec<Process> =
+        all.iter().copied().filter(|process| process.pid == root).collect();
     if found.is_empty() {
         return Err(Error::Gone { pid: root });
     }
@@ -58,8 +61,8 @@ pub fn tree(root: u32) -> Result<Vec<Process>, Error> {
     Ok(found)
 }
 
-/// CPU time, user and system, of `root` and its descendants. A child that ends is not lost: its time moves
-/// into what its parent has waited for.
+/// CPU time, user and system, of `root` and its descendants. A child that ends is not lost: its
+/// time moves into what its parent has waited for.
 pub fn cpu_time(root: u32) -> Result<Duration, Error> {
     let ticks: u64 = tree(root)?.iter().map(|process| process.ticks).sum();
     let ticks_per_second = sysconf(SysconfVar::CLK_TCK)
@@ -76,8 +79,8 @@ pub fn look(pid: u32) -> Option<Process> {
     parse(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// The name stands in parentheses and may hold blanks and parentheses itself, so fields count from the
-/// last one: the first after it is the state, field 3 of proc(5).
+/// The name stands in parentheses and may hold blanks and parentheses itself, so fields count from
+/// the last one: the first after it is the state, field 3 of proc(5).
 fn parse(pid: u32, stat: &str) -> Option<Process> {
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
     let number = |proc_field: usize| fields.get(proc_field - 3)?.parse::<u64>().ok();

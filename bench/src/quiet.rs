@@ -1,5 +1,5 @@
-//! Waits until a server has come to rest: it uses next to no CPU time, and a figure of the caller's stands
-//! still. Holds no file descriptor.
+//! Waits until a server has come to rest: it uses next to no CPU time, and a figure of the caller's
+//! stands still. Holds no file descriptor.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -38,8 +38,13 @@ pub struct Quiet {
     pub waited: Duration,
 }
 
-/// Waits until the process `root` and its children have rested for as long as `quiet`, by `figure` too.
-pub fn wait(root: u32, quiet: Duration, mut figure: impl FnMut() -> Result<u64, Error>) -> Result<Quiet, Error> {
+/// Waits until the process `root` and its children have rested for as long as `quiet`, by `figure`
+/// too.
+pub fn wait(
+    root: u32,
+    quiet: Duration,
+    mut figure: impl FnMut() -> Result<u64, Error>,
+) -> Result<Quiet, Error> {
     let started = Instant::now();
     let mut since = Instant::now();
     let mut start = (process_tree::cpu_time(root)?, figure()?);

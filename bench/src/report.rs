@@ -42,7 +42,8 @@ pub struct Report {
     pub requests: u64,
     /// The same per second.
     pub requests_per_second: f64,
-    /// Bodies sent and come back, counted once, in millions of bytes; only where requests have bodies.
+    /// Bodies sent and come back, counted once, in millions of bytes; only where requests have
+    /// bodies.
     pub payload_megabytes_per_second: Option<f64>,
     /// From the send of each request.
     pub latency: Latency,
@@ -68,10 +69,11 @@ pub struct Report {
     pub client_cpu_percent: f64,
     /// How long it had work to do; of its busiest thread. Less than it ran where it spins.
     pub client_busy_percent: f64,
-    /// How long the client was ready to run while something else had its core, in percent of the run; of the thread
-    /// that waited longest.
+    /// How long the client was ready to run while something else had its core, in percent of the
+    /// run; of the thread that waited longest.
     pub client_waited_percent: f64,
-    /// The client was the bottleneck, or close to it: the server may be faster than this report says.
+    /// The client was the bottleneck, or close to it: the server may be faster than this report
+    /// says.
     pub client_saturated: bool,
     /// Good replies of the whole run, warm-up included.
     #[serde(skip)]
@@ -150,7 +152,8 @@ impl SectionReport {
 }
 
 impl Report {
-    /// Of a finished run; `rates` names its sections where there are several, and `payload_bytes` is a body's length.
+    /// Of a finished run; `rates` names its sections where there are several, and `payload_bytes`
+    /// is a body's length.
     pub fn of(record: &Record, rates: Vec<String>, payload_bytes: Option<usize>) -> Self {
         let whole = record.whole();
         let requests_per_second = per_second(&whole);
@@ -159,7 +162,8 @@ impl Report {
         Self {
             requests: whole.completed,
             requests_per_second,
-            payload_megabytes_per_second: payload_bytes.map(|bytes| requests_per_second * bytes as f64 / 1e6),
+            payload_megabytes_per_second: payload_bytes
+                .map(|bytes| requests_per_second * bytes as f64 / 1e6),
             latency: Latency::of(&whole.uncorrected),
             latency_corrected: whole.corrected.as_ref().map(Latency::of),
             errors: whole.errors,
@@ -192,7 +196,8 @@ impl Report {
         }
     }
 
-    /// Latency as a client that does not wait for anybody sees it: corrected, where the loop was open.
+    /// Latency as a client that does not wait for anybody sees it: corrected, where the loop was
+    /// open.
     pub fn felt(&self) -> &Latency {
         self.latency_corrected.as_ref().unwrap_or(&self.latency)
     }

@@ -23,7 +23,11 @@ impl fmt::Display for Report {
             }
         }
         if self.felt().count < COUNT_FOR_P9999 {
-            writeln!(f, "p99.99 of {} requests is little more than the longest of them", self.felt().count)?;
+            writeln!(
+                f,
+                "p99.99 of {} requests is little more than the longest of them",
+                self.felt().count
+            )?;
         }
         write!(f, "errors: {}", self.errors.total())?;
         for (name, count) in self.errors.named().iter().filter(|(_, count)| *count > 0) {
@@ -38,7 +42,11 @@ impl fmt::Display for Report {
             write!(f, " (oldest {:.0} µs)", self.oldest_unanswered_us)?;
         }
         if self.never_sent > 0 {
-            write!(f, "; due but never sent: {} (more connections, or a lower rate)", self.never_sent)?;
+            write!(
+                f,
+                "; due but never sent: {} (more connections, or a lower rate)",
+                self.never_sent
+            )?;
         }
         writeln!(f)?;
         self.sections(f)?;
@@ -54,7 +62,14 @@ impl Report {
         writeln!(
             f,
             "{:<18}{:>12}{:>10}{:>10}{:>10}{:>10}{:>10}{:>12}",
-            "wanted", "requests/s", "p50 µs", "p99 µs", "p99.9 µs", "max µs", "errors", "never sent"
+            "wanted",
+            "requests/s",
+            "p50 µs",
+            "p99 µs",
+            "p99.9 µs",
+            "max µs",
+            "errors",
+            "never sent"
         )?;
         for section in &self.sections {
             let latency = section.latency_corrected.as_ref().unwrap_or(&section.latency);
@@ -76,7 +91,8 @@ impl Report {
 
     fn client(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for thread in &self.client {
-            let place = thread.core.map_or_else(|| "not pinned".to_owned(), |core| format!("core {core}"));
+            let place =
+                thread.core.map_or_else(|| "not pinned".to_owned(), |core| format!("core {core}"));
             writeln!(
                 f,
                 "client, {place}: ran {:.0} % of the time, had work for {:.0} %, waited {:.0} % for its core",
@@ -84,7 +100,10 @@ impl Report {
             )?;
         }
         if self.client_was_robbed() {
-            writeln!(f, "warning: other programs ran on the client's core; latencies hold its wait too")?;
+            writeln!(
+                f,
+                "warning: other programs ran on the client's core; latencies hold its wait too"
+            )?;
         }
         if self.client_saturated {
             writeln!(

@@ -1,5 +1,5 @@
-//! The one form that figures of rounds have in a file, whichever command made them: what `compare` reads.
-//! Opens a file for the length of one read only.
+//! The one form that figures of rounds have in a file, whichever command made them: what `compare`
+//! reads. Opens a file for the length of one read only.
 
 use std::path::{Path, PathBuf};
 
@@ -89,7 +89,9 @@ impl Series {
 impl File {
     /// Reads one.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
-        serde_json::from_slice(&bytes).map_err(|source| Error::Parse { path: path.to_owned(), source })
+        let bytes =
+            std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+        serde_json::from_slice(&bytes)
+            .map_err(|source| Error::Parse { path: path.to_owned(), source })
     }
 }

@@ -36,8 +36,8 @@ pub struct Sample {
     pub pss_anonymous: u64,
     /// Its part of shared memory, memfds included.
     pub pss_shmem: u64,
-    /// File pages: program and mapped files, which the kernel can drop and read again. Not a part by Pss: that
-    /// one moves when another process runs the same program.
+    /// File pages: program and mapped files, which the kernel can drop and read again. Not a part
+    /// by Pss: that one moves when another process runs the same program.
     pub rss_file: u64,
     /// Of `pss_anonymous`, what stands in huge pages: it comes and goes 2 MiB at a time.
     pub huge: u64,
@@ -47,7 +47,11 @@ impl Sample {
     /// Of a process, now.
     pub fn of(pid: u32) -> Result<Self, Error> {
         let read = |file| {
-            fs::read_to_string(format!("/proc/{pid}/{file}")).map_err(|source| Error::Read { pid, file, source })
+            fs::read_to_string(format!("/proc/{pid}/{file}")).map_err(|source| Error::Read {
+                pid,
+                file,
+                source,
+            })
         };
         parse(&read("smaps_rollup")?, &read("status")?).ok_or(Error::Line { pid })
     }

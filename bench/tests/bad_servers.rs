@@ -1,5 +1,5 @@
-//! What `sockhop-bench load` shows of servers that do not do what they should: the real program against real sockets.
-//! Listeners belong to the server threads, which end with the test process.
+//! What `sockhop-bench load` shows of servers that do not do what they should: the real program
+//! against real sockets. Listeners belong to the server threads, which end with the test process.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -36,7 +36,11 @@ fn request(stream: &mut TcpStream) -> bool {
 fn load(address: SocketAddr, options: &[&str]) -> (bool, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_sockhop-bench"))
         .args(["load", &format!("http://{address}/"), "--warmup-seconds", "0"])
-        .args(if options.contains(&"--seconds") { &[][..] } else { &["--seconds", "0.5", "--connections", "2"] })
+        .args(if options.contains(&"--seconds") {
+            &[][..]
+        } else {
+            &["--seconds", "0.5", "--connections", "2"]
+        })
         .args(options)
         .output()
         .unwrap();
@@ -85,10 +89,15 @@ fn wrong_statuses_are_counted_each_for_itself() {
 #[test]
 fn a_server_with_nothing_good_fails_the_run() {
     let address = server(|mut stream| {
-        while request(&mut stream) && stream.write_all(b"HTTP/1.1 500 Oh\r\ncontent-length: 0\r\n\r\n").is_ok() {}
+        while request(&mut stream)
+            && stream.write_all(b"HTTP/1.1 500 Oh\r\ncontent-length: 0\r\n\r\n").is_ok()
+        {}
     });
     let (good, text) = load(address, &[]);
-    assert!(!good && text.contains("status 500: ") && text.contains("not one good reply"), "{text}");
+    assert!(
+        !good && text.contains("status 500: ") && text.contains("not one good reply"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -138,10 +147,12 @@ fn a_stall_of_a_second_is_seen_by_the_open_loop_and_hidden_by_the_closed() {
         report[which][percentile].as_f64().unwrap_or(f64::NAN)
     };
     let options = ["--connections", "1", "--seconds", "2.5"];
-    // Of 500 requests 200 were due while it stalled: two in five had to wait, half of these longer than half a second.
+    // Of 500 requests 200 were due while it stalled: two in five had to wait, half of these longer
+    // than half a second.
     let open = json(stalling(), &[&["--rate", "200"], &options[..]].concat());
     assert!(us(&open, "latency_corrected", "p90_us") > 400_000.0, "{open}");
-    // One request of many was slow; no percentile below the last knows of it, and nothing is there to correct it by.
+    // One request of many was slow; no percentile below the last knows of it, and nothing is there
+    // to correct it by.
     let closed = json(stalling(), &options);
     assert!(us(&closed, "latency", "p99_us") < 400_000.0, "{closed}");
     assert!(us(&closed, "latency", "max_us") > 900_000.0, "{closed}");

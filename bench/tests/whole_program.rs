@@ -1,5 +1,5 @@
-//! The real program, from its command line to its exit code: measuring itself, and comparing what it wrote.
-//! Each test owns a temporary folder.
+//! The real program, from its command line to its exit code: measuring itself, and comparing what
+//! it wrote. Each test owns a temporary folder.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,7 +7,11 @@ use std::process::Command;
 /// How it ended, and what it printed on stdout.
 #[expect(clippy::unwrap_used, reason = "a test whose program does not start has failed")]
 fn bench(arguments: &[&str], files: &[&Path]) -> (Option<i32>, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_sockhop-bench")).args(arguments).args(files).output().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_sockhop-bench"))
+        .args(arguments)
+        .args(files)
+        .output()
+        .unwrap();
     (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
@@ -26,10 +30,13 @@ fn it_measures_its_own_cost() {
     let (code, text) = bench(&["client", "--rounds", "2", "--seconds", "0.2", "--json"], &[&file]);
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("| null | sockhop-bench |") && text.contains("harness:"), "{text}");
-    let written: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let written: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     let rates: Vec<f64> = (written["series"].as_array().unwrap().iter())
         .filter(|series| series["scenario"] == "null" && series["measure"] == "rate")
-        .flat_map(|series| series["rounds"].as_array().unwrap().iter().filter_map(serde_json::Value::as_f64))
+        .flat_map(|series| {
+            series["rounds"].as_array().unwrap().iter().filter_map(serde_json::Value::as_f64)
+        })
         .collect();
     assert!(rates.len() >= 4 && rates.iter().all(|&rate| rate > 0.0), "{rates:?}");
     assert!(written["environment"]["harness"]["profile"].is_string());

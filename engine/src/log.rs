@@ -1,7 +1,8 @@
 //! The log on stderr, as text or JSON, and its filter, which can change while the node runs.
 //!
-//! Lines are written by a thread of their own: a stderr that nobody reads holds up nothing but itself. There is one log a process, so this has the only global state of the engine. Workers get theirs by environment and are told of
-//! changes by message. Owns no fds (stderr is the process's).
+//! Lines are written by a thread of their own: a stderr that nobody reads holds up nothing but
+//! itself. There is one log a process, so this has the only global state of the engine. Workers get
+//! theirs by environment and are told of changes by message. Owns no fds (stderr is the process's).
 
 use std::fmt;
 use std::io::Write as _;
@@ -77,7 +78,10 @@ impl FromStr for Filter {
         if text.len() > LOG_FILTER_BYTES_MAX {
             return Err(format!("at most {LOG_FILTER_BYTES_MAX} bytes are possible"));
         }
-        EnvFilter::builder().parse(text).map(|_| Self(text.to_owned())).map_err(|error| error.to_string())
+        EnvFilter::builder()
+            .parse(text)
+            .map(|_| Self(text.to_owned()))
+            .map_err(|error| error.to_string())
     }
 }
 
@@ -111,7 +115,9 @@ pub(crate) fn start(format: Format, filter: Filter) {
     let lines = form::layer().with_writer(stderr.clone()).with_ansi(false);
     let lines = match format {
         Format::Text => lines.boxed(),
-        Format::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
+        Format::Json => {
+            lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
+        }
     };
     if tracing_subscriber::registry().with(layer).with(lines).try_init().is_err() {
         return;
@@ -131,7 +137,8 @@ pub(crate) fn pass_on(bytes: &[u8]) {
     }
 }
 
-/// Waits a moment for what is not written yet. Call it when the process ends; nothing is logged afterwards.
+/// Waits a moment for what is not written yet. Call it when the process ends; nothing is logged
+/// afterwards.
 pub(crate) fn end() {
     if let Some(log) = LOG.get() {
         drop(log.writer.lock().unwrap_or_else(PoisonError::into_inner).take());

@@ -1,6 +1,7 @@
 //! `sockhop`: a self-hosted serverless node, and the commands that talk to one.
 //!
-//! This file only reads the command line and chooses the exit code: 0 done, 1 failed, 2 used wrongly. Owns no fds.
+//! This file only reads the command line and chooses the exit code: 0 done, 1 failed, 2 used
+//! wrongly. Owns no fds.
 
 mod cli;
 mod compile;

@@ -1,8 +1,9 @@
-//! A running node: takes the parts in the order in which they can fail, and apart again at the end; or gets some from the
-//! engine that it takes over from, and gives them to the one that takes over from it.
+//! A running node: takes the parts in the order in which they can fail, and apart again at the end;
+//! or gets some from the engine that it takes over from, and gives them to the one that takes over
+//! from it.
 //!
-//! This is the main thread's story; it ends with the process, as workers rely on. Owns the lock, the listening sockets, the
-//! shards and the supervisor.
+//! This is the main thread's story; it ends with the process, as workers rely on. Owns the lock,
+//! the listening sockets, the shards and the supervisor.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -63,9 +64,13 @@ pub(crate) enum Start {
 /// Whatever kept it from starting, as a sentence for the terminal.
 pub(crate) fn serve(start: Start, resolved: Resolved, sources: Sources) -> anyhow::Result<()> {
     // Before anything else opens a file.
-    let inherited = systemd::sockets().context("the sockets that this process was started with cannot be used")?;
+    let inherited = systemd::sockets()
+        .context("the sockets that this process was started with cannot be used")?;
     let inherited: Result<Vec<_>, _> = inherited.into_iter().map(listen::adopt).collect();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no tokio runtime")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("no tokio runtime")?;
     tokio::task::LocalSet::new().block_on(&runtime, run(start, (resolved, sources), inherited?))
 }
 
@@ -74,13 +79,16 @@ async fn run(
     (resolved, sources): (Resolved, Sources),
     inherited: Vec<TcpListener>,
 ) -> anyhow::Result<()> {
-    // First of all: from here on these signals do not end the process, and wait until they can be acted on.
+    // First of all: from here on these signals do not end the process, and wait until they can be
+    // acted on.
     let signals = (signal(SignalKind::hangup()), signal(SignalKind::user_defined2()));
-    let (hangup, mut upgrade) = (signals.0.context("SIGHUP cannot be watched")?, signals.1.context("nor SIGUSR2")?);
+    let (hangup, mut upgrade) =
+        (signals.0.context("SIGHUP cannot be watched")?, signals.1.context("nor SIGUSR2")?);
     let config = resolved.settings.clone();
     let successor = Successor::remember().context("this process's own binary cannot be found")?;
     probe::diagnose(&probe::probe())?;
-    let cores = cores::choose(config.cores.clone(), cores::allowed()?).with_context(|| resolved.source_of("cores"))?;
+    let cores = cores::choose(config.cores.clone(), cores::allowed()?)
+        .with_context(|| resolved.source_of("cores"))?;
     folder::take(&config.data).with_context(|| resolved.source_of("data"))?;
     let mut stop = Stop::watch()?;
     let offered = match start {
@@ -110,10 +118,14 @@ async fn run(
     } else {
         let lock = lock::lock(&config.data)?;
         if start == Start::TakeOver {
-            tracing::info!("no engine runs on {:?} to take over from: this one starts by itself", config.data);
+            tracing::info!(
+                "no engine runs on {:?} to take over from: this one starts by itself",
+                config.data
+            );
         }
         let sockets = match inherited.is_empty() {
-            true => listen::open(&config.listen, cores.len()).with_context(|| resolved.source_of("listen"))?,
+            true => listen::open(&config.listen, cores.len())
+                .with_context(|| resolved.source_of("listen"))?,
             false => inherited,
         };
         let node = tokio::select! {
@@ -169,22 +181,33 @@ impl Node {
         let key = KeyFile::open(config.secrets_key.as_deref(), &config.data);
         let key = key.with_context(|| resolved.source_of("secrets_key"))?;
         let secrets = Arc::new(Secrets::new(Arc::clone(&objects), key, &config.data.join("cache")));
-        let (commands, received): (UnboundedSender<Command>, UnboundedReceiver<Command>) = unbounded_channel();
-        let (of_node, interval) = ((config.data.as_path(), &*logs::node_name()), *config.retention_interval);
-        let retention = Retention::new(Arc::clone(&objects), of_node, Policy::of(config), interval)?;
+        let (commands, received): (UnboundedSender<Command>, UnboundedReceiver<Command>) =
+            unbounded_channel();
+        let (of_node, interval) =
+            ((config.data.as_path(), &*logs::node_name()), *config.retention_interval);
+        let retention =
+            Retention::new(Arc::clone(&objects), of_node, Policy::of(config), interval)?;
         let retention = Arc::new(retention);
-        let (logs, keeper) = start_logs(resolved, (Arc::clone(&objects), Arc::clone(&retention)), commands.clone())?;
+        let (logs, keeper) =
+            start_logs(resolved, (Arc::clone(&objects), Arc::clone(&retention)), commands.clone())?;
         let stored = (Repository::new(objects, artefacts), known, Arc::clone(&secrets));
-        let shared_workers: Vec<usize> =
-            (0..config.workers_per_core).flat_map(|_| cores.iter().copied()).take(WORKERS_MAX).collect();
-        let surroundings = Surroundings { workers: shared_workers.len(), retention: Arc::clone(&retention) };
-        let loaded = Functions::load(stored, Arc::clone(&cache), commands.clone(), surroundings).await;
+        let shared_workers: Vec<usize> = (0..config.workers_per_core)
+            .flat_map(|_| cores.iter().copied())
+            .take(WORKERS_MAX)
+            .collect();
+        let surroundings =
+            Surroundings { workers: shared_workers.len(), retention: Arc::clone(&retention) };
+        let loaded =
+            Functions::load(stored, Arc::clone(&cache), commands.clone(), surroundings).await;
         let (functions, catalogue) = loaded?;
 
         let (parking, parked) = parking();
         let (board, board_fd) = Board::create()?;
         let board = Arc::new(board);
-        let fixed = Fixed { shared_workers: shared_workers.len(), address_seed: RandomState::new().hash_one(0) };
+        let fixed = Fixed {
+            shared_workers: shared_workers.len(),
+            address_seed: RandomState::new().hash_one(0),
+        };
         let first = Snapshot { catalogue: Arc::clone(&catalogue.1), workers: HashMap::new() };
         let shared = Arc::new(Shared {
             snapshot: ArcSwap::from_pointee(first),
@@ -197,21 +220,32 @@ impl Node {
         let plan = Plan {
             binary,
             settings: reconfigure::of_workers(config, fixed),
-            fleet: fleet::Plan { shared: shared_workers, own_idle_timeout: *config.own_worker_idle_timeout },
+            fleet: fleet::Plan {
+                shared: shared_workers,
+                own_idle_timeout: *config.own_worker_idle_timeout,
+            },
             connections_max: fds::connections_max(),
             drain_timeout: *config.drain_timeout,
             logs: keeper.clone(),
         };
         let (board, to_itself) = ((board, board_fd), (commands.clone(), received));
-        let mut supervisor =
-            Supervisor::new(plan, Arc::clone(&shared), (cache, secrets), board, catalogue, parked, to_itself);
+        let mut supervisor = Supervisor::new(
+            plan,
+            Arc::clone(&shared),
+            (cache, secrets),
+            board,
+            catalogue,
+            parked,
+            to_itself,
+        );
         // Workers before shards: nothing is accepted that nobody can serve.
         supervisor.start().await.context("the workers did not start; what they said is above")?;
         let shards = start_shards(cores, listen::distribute(&sockets, cores.len())?, &shared)?;
         let addresses = listen::addresses(&sockets)?;
         let (functions, life) = (Arc::new(functions), watch::Sender::new(Life::Serving));
         let [control, take_over] = places(&config.data);
-        let door = Door::open(&take_over).with_context(|| format!("the socket {take_over:?} cannot be opened"))?;
+        let door = Door::open(&take_over)
+            .with_context(|| format!("the socket {take_over:?} cannot be opened"))?;
         let api = Control {
             functions: Arc::clone(&functions),
             deploys: Arc::default(),
@@ -250,18 +284,31 @@ impl Node {
         stop: &mut Stop,
     ) -> anyhow::Result<()> {
         let Self {
-            life, door, sockets, addresses, functions, commands, mut supervisor, shards, retention, logs, ..
+            life,
+            door,
+            sockets,
+            addresses,
+            functions,
+            commands,
+            mut supervisor,
+            shards,
+            retention,
+            logs,
+            ..
         } = self;
         shards.iter().for_each(Shard::accept);
         for place in places(data) {
             // Clients are served already, and must not suffer from it.
             if let Err(error) = place::publish(&place) {
-                tracing::error!("the socket {place:?} cannot be put in its place: {error}; commands do not find it");
+                tracing::error!(
+                    "the socket {place:?} cannot be put in its place: {error}; commands do not find it"
+                );
             }
         }
         let giver = Giver::new(door, sockets, lock, functions);
 
-        let urls: Vec<String> = addresses.iter().map(|address| format!("http://{address}")).collect();
+        let urls: Vec<String> =
+            addresses.iter().map(|address| format!("http://{address}")).collect();
         // Whoever started us may have closed stdout; that is no reason not to serve.
         let _ = writeln!(std::io::stdout(), "ready {}", urls.join(" "));
         tracing::info!("{} shards serve {}", shards.len(), urls.join(" "));
@@ -327,7 +374,11 @@ fn places(data: &Path) -> [PathBuf; 2] {
 /// Opens the control API's way in from elsewhere.
 fn admin(address: &str, data: &Path, start: Start) -> anyhow::Result<Admin> {
     let admin = Admin::listen(address, Token::of(data)?, start)?;
-    tracing::info!("the control API is served on http://{}, with the token in {:?}", admin.address, token::path(data));
+    tracing::info!(
+        "the control API is served on http://{}, with the token in {:?}",
+        admin.address,
+        token::path(data)
+    );
     Ok(admin)
 }
 
@@ -395,7 +446,10 @@ struct Stop {
 
 impl Stop {
     fn watch() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
 
     /// Resolves at the next such signal.

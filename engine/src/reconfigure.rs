@@ -1,4 +1,5 @@
-//! SIGHUP: the settings are read again, and what can change is taken over by the log, the shards and every worker.
+//! SIGHUP: the settings are read again, and what can change is taken over by the log, the shards
+//! and every worker.
 //!
 //! What is wrong is logged and changes nothing. Owns no fds.
 
@@ -17,7 +18,8 @@ use crate::workers::supervise::Command;
 
 /// What workers are told of the settings, but for what each is for.
 pub(crate) fn of_workers(settings: &Settings, fixed: Fixed) -> OfWorkers {
-    let millis = |duration: humantime::Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
+    let millis =
+        |duration: humantime::Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
     OfWorkers {
         only_function: None,
         shared_rows: u16::try_from(fixed.shared_workers).unwrap_or(u16::MAX),
@@ -51,11 +53,14 @@ pub(crate) struct Fixed {
     pub(crate) address_seed: u64,
 }
 
-/// Resolves the settings on a thread of its own: a file that cannot be read yet must not hold the supervisor up, nor the end.
+/// Resolves the settings on a thread of its own: a file that cannot be read yet must not hold the
+/// supervisor up, nor the end.
 async fn read_aside(sources: &Sources) -> anyhow::Result<Result<Resolved, Mistakes>> {
     let (sources, (read, result)) = (sources.clone(), oneshot::channel());
     // Nobody waits for it any more only when the node stops.
-    std::thread::Builder::new().name("settings".into()).spawn(move || drop(read.send(sources.resolve())))?;
+    std::thread::Builder::new()
+        .name("settings".into())
+        .spawn(move || drop(read.send(sources.resolve())))?;
     Ok(result.await?)
 }
 
@@ -89,7 +94,8 @@ pub(crate) async fn at_each(
         shared.limits.store(Arc::new(of_shards(&now.settings)));
         let settings = of_workers(&now.settings, fixed);
         let (done, taken) = oneshot::channel();
-        let command = Command::Reconfigure { settings, drain_timeout: *now.settings.drain_timeout, done };
+        let command =
+            Command::Reconfigure { settings, drain_timeout: *now.settings.drain_timeout, done };
         if supervisor.send(command).is_err() || taken.await.is_err() {
             // The node stops.
             return;

@@ -1,5 +1,6 @@
-//! An answer as its bytes came up to the end of the connection, whoever sent them: the node, or a server that it is
-//! compared with. Where [`Connection::reply`] insists on what every reply of the node's has, this only reads.
+//! An answer as its bytes came up to the end of the connection, whoever sent them: the node, or a
+//! server that it is compared with. Where [`Connection::reply`] insists on what every reply of the
+//! node's has, this only reads.
 //!
 //! [`Connection::reply`]: crate::Connection::reply
 
@@ -63,14 +64,16 @@ impl Answer {
     }
 
     fn read_body(&mut self, bodiless: bool, bytes: &[u8]) {
-        let length = self.all("content-length").next().map(|length| length.parse().expect("a length"));
+        let length =
+            self.all("content-length").next().map(|length| length.parse().expect("a length"));
         if bodiless {
             (self.whole, self.behind) = (true, bytes.to_vec());
         } else if self.all("transfer-encoding").any(|coding| coding == "chunked") {
             assert_eq!(length, None, "framed in two ways: {:#?}", self.headers);
             self.behind = self.read_chunks(bytes).to_vec();
         } else {
-            // Without either, the end of the connection is the end of the body, and no cut can be told from it.
+            // Without either, the end of the connection is the end of the body, and no cut can be
+            // told from it.
             let taken = length.unwrap_or(bytes.len()).min(bytes.len());
             self.whole = length.is_none_or(|length| length == taken);
             (self.body, self.behind) = (bytes[..taken].to_vec(), bytes[taken..].to_vec());
@@ -81,14 +84,17 @@ impl Answer {
     fn read_chunks<'a>(&mut self, mut bytes: &'a [u8]) -> &'a [u8] {
         loop {
             let (end, size) = match httparse::parse_chunk_size(bytes) {
-                Ok(httparse::Status::Complete((end, size))) => (end, usize::try_from(size).expect("a size")),
+                Ok(httparse::Status::Complete((end, size))) => {
+                    (end, usize::try_from(size).expect("a size"))
+                }
                 Ok(httparse::Status::Partial) => return &[],
                 Err(_) => panic!("no chunk size: {:?}", String::from_utf8_lossy(bytes)),
             };
             bytes = &bytes[end..];
             if size == 0 {
                 let mut trailers = vec![httparse::EMPTY_HEADER; HEADERS_MAX];
-                let Ok(httparse::Status::Complete((end, trailers))) = httparse::parse_headers(bytes, &mut trailers)
+                let Ok(httparse::Status::Complete((end, trailers))) =
+                    httparse::parse_headers(bytes, &mut trailers)
                 else {
                     return &[];
                 };

@@ -5,7 +5,8 @@ use std::iter::from_fn;
 /// A body in which no stretch looks like another, so that a comparison finds any shift.
 pub fn body(length: usize, seed: u64) -> Vec<u8> {
     let mut noise = Noise::new(seed);
-    let mut bytes: Vec<u8> = from_fn(|| Some(noise.next().to_le_bytes())).take(length.div_ceil(8)).flatten().collect();
+    let mut bytes: Vec<u8> =
+        from_fn(|| Some(noise.next().to_le_bytes())).take(length.div_ceil(8)).flatten().collect();
     bytes.truncate(length);
     bytes
 }
@@ -17,7 +18,11 @@ pub fn assert_same(got: &[u8], wanted: &[u8]) {
         return;
     }
     let at = got.iter().zip(wanted).position(|(a, b)| a != b);
-    panic!("bodies differ: got {} bytes, wanted {}; first difference at {at:?}", got.len(), wanted.len());
+    panic!(
+        "bodies differ: got {} bytes, wanted {}; first difference at {at:?}",
+        got.len(),
+        wanted.len()
+    );
 }
 
 /// SplitMix64: small, seedable, good enough to send rubbish.

@@ -59,12 +59,14 @@ impl Connection {
     pub fn open_from(source: Ipv4Addr, address: SocketAddr) -> Self {
         let SocketAddr::V4(target) = address else { panic!("{address} is no IPv4 address") };
         let open = || -> nix::Result<TcpStream> {
-            let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+            let socket =
+                socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
             bind(socket.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(source, 0)))?;
             connect(socket.as_raw_fd(), &SockaddrIn::from(target))?;
             Ok(socket.into())
         };
-        let stream = open().unwrap_or_else(|errno| panic!("connecting from {source} to {address}: {errno}"));
+        let stream =
+            open().unwrap_or_else(|errno| panic!("connecting from {source} to {address}: {errno}"));
         Self::on(stream).expect("options that every socket has")
     }
 
@@ -117,18 +119,23 @@ impl Connection {
         self.reply()
     }
 
-    /// Sends `bytes` from a second thread while this one reads `replies` replies, so that neither side can block the other.
+    /// Sends `bytes` from a second thread while this one reads `replies` replies, so that neither
+    /// side can block the other.
     pub fn exchange(&mut self, bytes: &[u8], replies: usize) -> Vec<Reply> {
         let mut writer = self.writer();
         thread::scope(|scope| {
             let sender = scope.spawn(move || writer.write_all(bytes));
             let replies = (0..replies).map(|_| self.reply()).collect();
-            sender.join().expect("the writer does not panic").expect("the node takes what a test sends");
+            sender
+                .join()
+                .expect("the writer does not panic")
+                .expect("the node takes what a test sends");
             replies
         })
     }
 
-    /// The same for a request whose body the node need not read to its end: that a write fails is no fault then.
+    /// The same for a request whose body the node need not read to its end: that a write fails is
+    /// no fault then.
     pub fn exchange_unread(&mut self, bytes: &[u8]) -> Reply {
         let mut writer = self.writer();
         thread::scope(|scope| {
@@ -173,11 +180,16 @@ impl Connection {
         loop {
             let mut headers = [httparse::EMPTY_HEADER; 100];
             let mut parsed = httparse::Response::new(&mut headers);
-            let end = parsed.parse(&self.ahead).map_err(|e| format!("{e}: {:?}", show(&self.ahead)))?;
+            let end =
+                parsed.parse(&self.ahead).map_err(|e| format!("{e}: {:?}", show(&self.ahead)))?;
             if let httparse::Status::Complete(end) = end {
                 let head = Head {
                     status: parsed.code.expect("complete"),
-                    headers: parsed.headers.iter().map(|h| (h.name.to_lowercase(), show(h.value))).collect(),
+                    headers: parsed
+                        .headers
+                        .iter()
+                        .map(|h| (h.name.to_lowercase(), show(h.value)))
+                        .collect(),
                 };
                 self.ahead.drain(..end);
                 if head.status != 100 {
@@ -201,8 +213,8 @@ impl Connection {
                 let length = length.parse().map_err(|_| format!("content-length {length:?}"))?;
                 self.exactly(length, &mut piece)
             }
-            // A body without either ends with the connection: no cut could be told from the end, so no node of
-            // ours may send one to an HTTP/1.1 client.
+            // A body without either ends with the connection: no cut could be told from the end, so
+            // no node of ours may send one to an HTTP/1.1 client.
             framing => Err(format!("framed by {framing:?}")),
         }
     }
@@ -211,7 +223,8 @@ impl Connection {
         loop {
             let line = self.line()?;
             let digits = line.split(';').next().unwrap_or_default().trim();
-            let size = usize::from_str_radix(digits, 16).map_err(|_| format!("chunk size {line:?}"))?;
+            let size =
+                usize::from_str_radix(digits, 16).map_err(|_| format!("chunk size {line:?}"))?;
             if size == 0 {
                 // Trailers, up to the empty line.
                 while !self.line()?.is_empty() {}
@@ -288,7 +301,8 @@ impl Head {
     /// A header that is there at most once.
     #[track_caller]
     pub fn get(&self, name: &str) -> Option<&str> {
-        let mut found = self.headers.iter().filter(|(n, _)| n == name).map(|(_, value)| value.as_str());
+        let mut found =
+            self.headers.iter().filter(|(n, _)| n == name).map(|(_, value)| value.as_str());
         let first = found.next();
         assert!(found.next().is_none(), "{name} twice: {self:#?}");
         first
@@ -324,14 +338,21 @@ impl Reply {
     /// The body as JSON.
     #[track_caller]
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("no JSON ({e}): {}", self.text()))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|e| panic!("no JSON ({e}): {}", self.text()))
     }
 
-    /// Checks that this is the node's own error `status`, as `application/problem+json`, and returns its detail.
+    /// Checks that this is the node's own error `status`, as `application/problem+json`, and
+    /// returns its detail.
     #[track_caller]
     pub fn expect_problem(&self, status: u16) -> String {
         assert_eq!(self.status(), status, "{:#?}\n{}", self.head, self.text());
-        assert_eq!(self.head.get("content-type"), Some("application/problem+json"), "{:#?}", self.head);
+        assert_eq!(
+            self.head.get("content-type"),
+            Some("application/problem+json"),
+            "{:#?}",
+            self.head
+        );
         let problem = self.json();
         assert_eq!(problem["status"], status, "{problem}");
         assert_eq!(problem["invocation_id"], self.head.invocation_id(), "{problem}");
@@ -359,7 +380,8 @@ pub fn request(method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]
     out
 }
 
-/// A request's head with a Host and the given headers, to be followed by a body the test frames itself.
+/// A request's head with a Host and the given headers, to be followed by a body the test frames
+/// itself.
 pub fn head(method: &str, target: &str, headers: &[(&str, &str)]) -> Vec<u8> {
     let mut out = format!("{method} {target} HTTP/1.1\r\n");
     if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {

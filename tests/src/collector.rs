@@ -1,6 +1,8 @@
-//! A receiver of OpenTelemetry's spans: OTLP over HTTP as JSON. It answers as the test wants it to, and keeps what it took.
+//! A receiver of OpenTelemetry's spans: OTLP over HTTP as JSON. It answers as the test wants it to,
+//! and keeps what it took.
 //!
-//! A thread a connection, which ends with it. What is not well formed panics there, and shows as spans that never come.
+//! A thread a connection, which ends with it. What is not well formed panics there, and shows as
+//! spans that never come.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -31,8 +33,12 @@ pub struct Span {
 
 impl Span {
     fn read(json: &Value) -> Self {
-        let text = |key: &str| json[key].as_str().unwrap_or_else(|| panic!("no {key} in {json}")).to_owned();
-        let number = |key: &str| text(key).parse().unwrap_or_else(|_| panic!("{key} is no number in {json}"));
+        let text = |key: &str| {
+            json[key].as_str().unwrap_or_else(|| panic!("no {key} in {json}")).to_owned()
+        };
+        let number = |key: &str| {
+            text(key).parse().unwrap_or_else(|_| panic!("{key} is no number in {json}"))
+        };
         let (start, end) = (number("startTimeUnixNano"), number("endTimeUnixNano"));
         let parent = json["parentSpanId"].as_str().map(str::to_owned);
         let (trace, id, name) = (text("traceId"), text("spanId"), text("name"));
@@ -45,7 +51,10 @@ impl Span {
         let attributes = self.json["attributes"].as_array()?;
         let value = &attributes.iter().find(|attribute| attribute["key"] == key)?["value"];
         let text = value["stringValue"].as_str().or_else(|| value["intValue"].as_str());
-        Some(text.unwrap_or_else(|| panic!("{key} has neither text nor a number: {value}")).to_owned())
+        Some(
+            text.unwrap_or_else(|| panic!("{key} has neither text nor a number: {value}"))
+                .to_owned(),
+        )
     }
 }
 
@@ -133,7 +142,8 @@ fn serve(mut stream: TcpStream, shared: &Shared) {
             }
         }
         assert_eq!(lines[0], "post /v1/traces http/1.1");
-        let length = lines.iter().find_map(|line| line.strip_prefix("content-length: ")).expect("a length");
+        let length =
+            lines.iter().find_map(|line| line.strip_prefix("content-length: ")).expect("a length");
         let mut body = vec![0; length.parse().expect("a number")];
         if reader.read_exact(&mut body).is_err() {
             return;
@@ -146,7 +156,9 @@ fn serve(mut stream: TcpStream, shared: &Shared) {
         let last = lines.iter().any(|line| line == "connection: close");
         *shared.headers.lock().expect("no holder panics") = lines;
         shared.requests.fetch_add(1, SeqCst);
-        let answer = format!("HTTP/1.1 {status} So\r\ncontent-length: 2\r\ncontent-type: application/json\r\n\r\n{{}}");
+        let answer = format!(
+            "HTTP/1.1 {status} So\r\ncontent-length: 2\r\ncontent-type: application/json\r\n\r\n{{}}"
+        );
         if stream.write_all(answer.as_bytes()).is_err() || last {
             return;
         }
@@ -157,7 +169,12 @@ fn take(body: &[u8], shared: &Shared) {
     let json: Value = serde_json::from_slice(body).expect("JSON");
     let resource = &json["resourceSpans"][0];
     let attributes = resource["resource"]["attributes"].as_array().expect("a resource");
-    assert!(attributes.iter().any(|a| a["key"] == "service.name" && a["value"]["stringValue"] == "sockhop"), "{json}");
+    assert!(
+        attributes
+            .iter()
+            .any(|a| a["key"] == "service.name" && a["value"]["stringValue"] == "sockhop"),
+        "{json}"
+    );
     let spans = resource["scopeSpans"][0]["spans"].as_array().expect("spans");
     let spans: Vec<Span> = spans.iter().map(Span::read).collect();
     shared.spans.lock().expect("no holder panics").extend(spans);

@@ -20,8 +20,14 @@ impl SmallDisk {
     pub fn mount(mebibytes: usize) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         let size = format!("size={mebibytes}m,mode=0700");
-        mount(Some("sockhop-test"), folder.path(), Some("tmpfs"), MsFlags::empty(), Some(size.as_str()))
-            .expect("root may mount a tmpfs");
+        mount(
+            Some("sockhop-test"),
+            folder.path(),
+            Some("tmpfs"),
+            MsFlags::empty(),
+            Some(size.as_str()),
+        )
+        .expect("root may mount a tmpfs");
         Self { folder }
     }
 
@@ -49,7 +55,8 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // A failing test may still have files open there; a detached mount goes with the last of them.
+        // A failing test may still have files open there; a detached mount goes with the last of
+        // them.
         let _ = umount2(self.path(), MntFlags::MNT_DETACH);
     }
 }
@@ -69,7 +76,8 @@ pub fn segments(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Those that wait in the spool of a node with something in them: more than what a segment begins with.
+/// Those that wait in the spool of a node with something in them: more than what a segment begins
+/// with.
 pub fn spooled(data: &Path) -> Vec<PathBuf> {
     let mut found = segments(&data.join("spool"));
     found.retain(|path| path.metadata().is_ok_and(|metadata| metadata.len() > 16));
@@ -87,7 +95,11 @@ pub fn picture(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
             if kind.is_dir() {
                 folders.push(entry.path());
             }
-            let content = if kind.is_file() { fs::read(entry.path()).expect("a file that stays") } else { Vec::new() };
+            let content = if kind.is_file() {
+                fs::read(entry.path()).expect("a file that stays")
+            } else {
+                Vec::new()
+            };
             picture.insert(entry.path(), content);
         }
     }
@@ -96,6 +108,7 @@ pub fn picture(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 
 /// A small object of a store, as the node writes it: a line with the digest of what follows it.
 pub fn checked(contents: &str) -> String {
-    let digest: String = Sha256::digest(contents).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest: String =
+        Sha256::digest(contents).iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sockhop 1 sha256={digest}\n{contents}")
 }

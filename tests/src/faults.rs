@@ -1,7 +1,9 @@
-//! A proxy between a node and the server of its bucket that does harm as it is told: it drops, delays, cuts and falsifies.
+//! A proxy between a node and the server of its bucket that does harm as it is told: it drops,
+//! delays, cuts and falsifies.
 //!
-//! It takes one request a connection and whole, has the server answer it on a connection of its own, and does the harm to that.
-//! A thread a connection, which ends with it. To its clients it can speak TLS.
+//! It takes one request a connection and whole, has the server answer it on a connection of its
+//! own, and does the harm to that. A thread a connection, which ends with it. To its clients it can
+//! speak TLS.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -148,11 +150,14 @@ fn pass_on(
             return Ok(());
         }
         Fault::Answer(status, code) => {
-            let body =
-                format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>by the test</Message></Error>");
+            let body = format!(
+                "<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>by the test</Message></Error>"
+            );
             return answer(client, status, "application/xml", &body);
         }
-        Fault::Page(status) => return answer(client, status, "text/html", "<html><body>It works!</body></html>"),
+        Fault::Page(status) => {
+            return answer(client, status, "text/html", "<html><body>It works!</body></html>");
+        }
         Fault::FalsifyRequest => falsify(&mut body),
         _ => {}
     }
@@ -163,11 +168,14 @@ fn pass_on(
     upstream.write_all(&body)?;
     let mut reply = Vec::new();
     upstream.read_to_end(&mut reply)?;
-    let body_at = reply.windows(4).position(|end| end == b"\r\n\r\n").map_or(reply.len(), |at| at + 4);
+    let body_at =
+        reply.windows(4).position(|end| end == b"\r\n\r\n").map_or(reply.len(), |at| at + 4);
     match fault {
         Fault::Lose => return Ok(()),
         Fault::Delay(time) => thread::sleep(time),
-        Fault::Cut if body_at < reply.len() => reply.truncate(body_at + (reply.len() - body_at) / 2),
+        Fault::Cut if body_at < reply.len() => {
+            reply.truncate(body_at + (reply.len() - body_at) / 2)
+        }
         Fault::Cut => reply.truncate(body_at / 2),
         Fault::Falsify => falsify(&mut reply[body_at..]),
         Fault::Stall => {
@@ -187,7 +195,12 @@ fn falsify(bytes: &mut [u8]) {
     }
 }
 
-fn answer(client: &mut impl Write, status: u16, content_type: &str, body: &str) -> std::io::Result<()> {
+fn answer(
+    client: &mut impl Write,
+    status: u16,
+    content_type: &str,
+    body: &str,
+) -> std::io::Result<()> {
     let length = body.len();
     let head = format!(
         "HTTP/1.1 {status} So\r\ncontent-type: {content_type}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
@@ -210,7 +223,9 @@ fn read_request(client: &mut impl Read) -> std::io::Result<Option<(String, Vec<u
         bytes.extend_from_slice(&piece[..read]);
     };
     let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
-    let length = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+    let length = head
+        .lines()
+        .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
     let mut body = bytes.split_off(end);
     let missing: u64 = length.unwrap_or(0_u64).saturating_sub(body.len() as u64);
     client.take(missing).read_to_end(&mut body)?;

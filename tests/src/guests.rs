@@ -2,9 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-/// Where the file of a guest is after its build: the scripts put all of them into one folder, whatever they are.
+/// Where the file of a guest is after its build: the scripts put all of them into one folder,
+/// whatever they are.
 pub fn path(name: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests/target/guests").join(format!("{name}.wasm"));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("guests/target/guests")
+        .join(format!("{name}.wasm"));
     assert!(path.is_file(), "{} is not there: run scripts/test, which builds it", path.display());
     path
 }
@@ -24,7 +27,8 @@ pub const MODULE_WITHOUT_ENTRY: &[u8] = &[
     0x0a, 0x04, 0x01, 0x02, 0x00, 0x0b, // code: an empty body
 ];
 
-/// A core module of WASI preview 1 whose functions have these names. Each calls the next, beginning with `_start`, and the last traps.
+/// A core module of WASI preview 1 whose functions have these names. Each calls the next, beginning
+/// with `_start`, and the last traps.
 #[must_use]
 pub fn trapping(names: &[&str]) -> Vec<u8> {
     let count = u8::try_from(names.len()).expect("a few functions");
@@ -39,9 +43,12 @@ pub fn trapping(names: &[&str]) -> Vec<u8> {
     section(5, vec![1, 0, 1]);
     section(7, [&[2][..], &sized(b"_start"), &[0, 0], &sized(b"memory"), &[2, 0]].concat());
     // No locals; `call` of the next one, or `unreachable`; `end`.
-    let code = |at: u8| if at + 1 < count { vec![4, 0, 0x10, at + 1, 0x0b] } else { vec![3, 0, 0x00, 0x0b] };
+    let code = |at: u8| {
+        if at + 1 < count { vec![4, 0, 0x10, at + 1, 0x0b] } else { vec![3, 0, 0x00, 0x0b] }
+    };
     section(10, std::iter::once(count).chain(numbers().flat_map(code)).collect());
-    let named = numbers().zip(names).flat_map(|(at, name)| [vec![at], sized(name.as_bytes())].concat());
+    let named =
+        numbers().zip(names).flat_map(|(at, name)| [vec![at], sized(name.as_bytes())].concat());
     let names: Vec<u8> = std::iter::once(count).chain(named).collect();
     section(0, [sized(b"name"), vec![1], sized(&names)].concat());
     module

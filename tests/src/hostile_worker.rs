@@ -1,6 +1,7 @@
-//! A worker that does what no worker does: the file `mischief` beside the binary says which; without one it is the real worker,
-//! `real-worker` beside it. It stands in for a worker that was broken into, or is of another build; the engine is started with it
-//! in the real one's place (`node::binaries_with`), since an engine runs the binary that it has found at its start.
+//! A worker that does what no worker does: the file `mischief` beside the binary says which;
+//! without one it is the real worker, `real-worker` beside it. It stands in for a worker that was
+//! broken into, or is of another build; the engine is started with it in the real one's place
+//! (`node::binaries_with`), since an engine runs the binary that it has found at its start.
 //!
 //! Owns its end of the channel, at the number that every worker finds it under.
 #![expect(clippy::expect_used, reason = "it may end however it likes")]
@@ -23,9 +24,14 @@ const LONGER_THAN_A_START: Duration = Duration::from_secs(12);
 
 fn main() {
     let own = std::env::current_exe().expect("it was started from a file");
-    let become_real = || -> ! { panic!("the real worker: {}", Command::new(own.with_file_name("real-worker")).exec()) };
-    let Ok(mischief) = std::fs::read_to_string(own.with_file_name("mischief")) else { become_real() };
-    // SAFETY: the engine put the channel at this number before `exec`, and nothing in this process has used it yet.
+    let become_real = || -> ! {
+        panic!("the real worker: {}", Command::new(own.with_file_name("real-worker")).exec())
+    };
+    let Ok(mischief) = std::fs::read_to_string(own.with_file_name("mischief")) else {
+        become_real()
+    };
+    // SAFETY: the engine put the channel at this number before `exec`, and nothing in this process
+    // has used it yet.
     let socket = unsafe { OwnedFd::from_raw_fd(abi::WORKER_CHANNEL_FD) };
     let raw = socket.as_raw_fd();
     let send = |bytes: &[u8], fds: &[i32]| {
@@ -33,14 +39,16 @@ fn main() {
         let rights = if fds.is_empty() { &rights[..0] } else { &rights[..] };
         let _ = sendmsg::<()>(raw, &[IoSlice::new(bytes)], rights, MsgFlags::empty(), None);
     };
-    let own_hello = || ToEngine::Hello { version: abi::VERSION, build_id: abi::BUILD_ID.to_owned() };
+    let own_hello =
+        || ToEngine::Hello { version: abi::VERSION, build_id: abi::BUILD_ID.to_owned() };
     let null = File::open("/dev/null").expect("every machine has it");
     match mischief.trim() {
         "garbage" => send(&[0xa5; 300], &[]),
         "oversized" => send(&vec![0; 190 * 1024], &[]),
         "fds without a message" => send(&[1], &[null.as_raw_fd(); 200]),
         "another build" => {
-            let hello = ToEngine::Hello { version: abi::VERSION + 1, build_id: "0.0.0+other".into() };
+            let hello =
+                ToEngine::Hello { version: abi::VERSION + 1, build_id: "0.0.0+other".into() };
             let _ = Channel::from(socket).send(&hello, None);
         }
         "out of turn" => {
@@ -62,7 +70,8 @@ fn main() {
         }
         "asks for another's secrets" => {
             let asked = |channel: &Channel| {
-                let _ = channel.send(&ToEngine::RequestSecrets { function: "shop".to_owned() }, None);
+                let _ =
+                    channel.send(&ToEngine::RequestSecrets { function: "shop".to_owned() }, None);
             };
             let told = own.with_file_name("told");
             obey(&Channel::from(socket), asked, |_, received| {
@@ -91,9 +100,11 @@ fn main() {
 
 /// Waits in the state in which the kernel has those that wait for a disk.
 fn wait_uninterruptibly(time: Duration) {
-    let (flags, none) = (libc::c_long::from(libc::CLONE_VFORK | libc::SIGCHLD), libc::c_long::default());
-    // SAFETY: without CLONE_VM the child has its own memory, as after fork, and it is this process's only thread; there it only
-    // sleeps and ends. CLONE_VFORK is what keeps the parent waiting (vfork(2)).
+    let (flags, none) =
+        (libc::c_long::from(libc::CLONE_VFORK | libc::SIGCHLD), libc::c_long::default());
+    // SAFETY: without CLONE_VM the child has its own memory, as after fork, and it is this
+    // process's only thread; there it only sleeps and ends. CLONE_VFORK is what keeps the parent
+    // waiting (vfork(2)).
     unsafe {
         if libc::syscall(libc::SYS_clone, flags, none, none, none, none) == 0 {
             thread::sleep(time);
@@ -116,7 +127,11 @@ fn serve(channel: &Channel, on_connection: impl Fn(&Channel, OwnedFd)) {
 }
 
 /// Takes over each catalogue, does `applied` then, and hands on everything else.
-fn obey(channel: &Channel, applied: impl Fn(&Channel), on_message: impl Fn(&Channel, Received<ToWorker>)) {
+fn obey(
+    channel: &Channel,
+    applied: impl Fn(&Channel),
+    on_message: impl Fn(&Channel, Received<ToWorker>),
+) {
     let hello = ToEngine::Hello { version: abi::VERSION, build_id: abi::BUILD_ID.to_owned() };
     channel.send(&hello, None).expect("the engine listens");
     let mut buffer = ReceiveBuffer::default();

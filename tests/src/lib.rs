@@ -1,7 +1,8 @@
-//! What every end-to-end test needs: start the real `sockhop`, talk raw HTTP/1.1 to it, look at its processes.
+//! What every end-to-end test needs: start the real `sockhop`, talk raw HTTP/1.1 to it, look at its
+//! processes.
 //!
-//! Nothing here imitates a part of the product. A test that cannot go on panics with what it saw; the guards then
-//! end the processes it started, by pid, and show what they wrote.
+//! Nothing here imitates a part of the product. A test that cannot go on panics with what it saw;
+//! the guards then end the processes it started, by pid, and show what they wrote.
 #![expect(
     clippy::expect_used,
     reason = "a harness that cannot go on has only one way to say so: fail the test that called it"

@@ -1,4 +1,5 @@
-//! Starts a real node on free ports and a folder of its own, drives it with its own command line, and ends it.
+//! Starts a real node on free ports and a folder of its own, drives it with its own command line,
+//! and ends it.
 
 use std::ffi::OsStr;
 use std::io::{Seek as _, Write as _};
@@ -26,11 +27,17 @@ const STOP: Duration = Duration::from_secs(10);
 
 /// The folder that holds `sockhop` and `sockhop-worker`.
 pub fn binaries() -> PathBuf {
-    let folder = std::env::var_os("SOCKHOP_BIN_DIR")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/quick"), PathBuf::from);
+    let folder = std::env::var_os("SOCKHOP_BIN_DIR").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/quick"),
+        PathBuf::from,
+    );
     for name in ["sockhop", "sockhop-worker"] {
         let path = folder.join(name);
-        assert!(path.is_file(), "{} is not there: run scripts/test, which builds them", path.display());
+        assert!(
+            path.is_file(),
+            "{} is not there: run scripts/test, which builds them",
+            path.display()
+        );
     }
     folder
 }
@@ -39,13 +46,15 @@ pub fn binaries() -> PathBuf {
 pub fn binaries_of_its_own() -> TempDir {
     let folder = TempDir::new().expect("a temporary folder");
     for name in ["sockhop", "sockhop-worker"] {
-        std::fs::copy(binaries().join(name), folder.path().join(name)).expect("room for the binaries");
+        std::fs::copy(binaries().join(name), folder.path().join(name))
+            .expect("room for the binaries");
     }
     folder
 }
 
-/// The same, with `worker` in the place of `sockhop-worker`, which is `real-worker` beside it. What is in the file `mischief`
-/// there is what each worker does that starts; one without that file is a real one.
+/// The same, with `worker` in the place of `sockhop-worker`, which is `real-worker` beside it. What
+/// is in the file `mischief` there is what each worker does that starts; one without that file is a
+/// real one.
 pub fn binaries_with(worker: &str) -> TempDir {
     let folder = binaries_of_its_own();
     let place = folder.path().join("sockhop-worker");
@@ -61,7 +70,9 @@ pub fn sockhop() -> Command {
 
 fn sockhop_in(folder: &Path) -> Command {
     let mut command = Command::new(folder.join("sockhop"));
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"SOCKHOP_")) {
+    for (name, _) in
+        std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"SOCKHOP_"))
+    {
         command.env_remove(name);
     }
     command
@@ -103,7 +114,8 @@ impl NodeBuilder {
         self
     }
 
-    /// Runs the binaries of this folder, which may be changed while the node runs: see [`binaries_of_its_own`].
+    /// Runs the binaries of this folder, which may be changed while the node runs: see
+    /// [`binaries_of_its_own`].
     #[must_use]
     pub fn binaries(mut self, folder: &Path) -> Self {
         self.binaries = Some(folder.to_owned());
@@ -125,7 +137,8 @@ impl NodeBuilder {
         self
     }
 
-    /// Keeps its store in its data folder, where the test wants to look at it, whatever `SOCKHOP_TEST_STORE` says.
+    /// Keeps its store in its data folder, where the test wants to look at it, whatever
+    /// `SOCKHOP_TEST_STORE` says.
     #[must_use]
     pub fn in_folder(mut self) -> Self {
         self.in_folder = true;
@@ -157,7 +170,10 @@ impl NodeBuilder {
     #[must_use]
     pub fn start(self) -> Node {
         let own_data = self.data.is_none().then(|| TempDir::new().expect("a temporary folder"));
-        let data = self.data.or_else(|| Some(own_data.as_ref()?.path().join("data"))).expect("one of both");
+        let data = self
+            .data
+            .or_else(|| Some(own_data.as_ref()?.path().join("data")))
+            .expect("one of both");
         let mut arguments = self.arguments;
         if !self.in_folder && !arguments.iter().any(|a| a == "--store") {
             arguments.extend(s3::options_of_this_test(&data));
@@ -177,7 +193,12 @@ impl NodeBuilder {
             process::limit_fds(&mut command, limit);
         }
         let node = Node::spawn(command, (arguments, self.variables), data, own_data);
-        assert_eq!(node.addresses.len(), self.listeners.max(1), "one URL a listener: {:?}", node.ready);
+        assert_eq!(
+            node.addresses.len(),
+            self.listeners.max(1),
+            "one URL a listener: {:?}",
+            node.ready
+        );
         node
     }
 }
@@ -188,7 +209,10 @@ pub fn ready_line(running: &mut Running) -> (String, Vec<SocketAddr>) {
         assert!(running.exited().is_none(), "the node ended before it was ready");
         running.stdout().contains('\n').then(|| running.stdout())
     });
-    let urls = ready.trim_end().strip_prefix("ready ").unwrap_or_else(|| panic!("no ready line: {ready:?}"));
+    let urls = ready
+        .trim_end()
+        .strip_prefix("ready ")
+        .unwrap_or_else(|| panic!("no ready line: {ready:?}"));
     let addresses = urls.split(' ').map(address).collect();
     (ready, addresses)
 }
@@ -202,7 +226,8 @@ fn address(url: &str) -> SocketAddr {
 #[derive(Debug, Default)]
 struct Offspring(Vec<Identity>);
 
-/// A running node. Dropped, it is stopped and checked as by [`Node::stop`]; in a failing test it is killed and shows its streams.
+/// A running node. Dropped, it is stopped and checked as by [`Node::stop`]; in a failing test it is
+/// killed and shows its streams.
 #[derive(Debug)]
 pub struct Node {
     running: Running,
@@ -226,26 +251,45 @@ impl Node {
         own_data: Option<TempDir>,
     ) -> Self {
         command.envs(variables.iter().cloned());
-        let mut running = Running::spawn(command.arg("serve").arg("--data").arg(&data).args(&arguments));
+        let mut running =
+            Running::spawn(command.arg("serve").arg("--data").arg(&data).args(&arguments));
         let (ready, addresses) = ready_line(&mut running);
         let offspring = Offspring::default();
-        Self { running, arguments, variables, ready, data, addresses, ended: false, offspring, own_data }
+        Self {
+            running,
+            arguments,
+            variables,
+            ready,
+            data,
+            addresses,
+            ended: false,
+            offspring,
+            own_data,
+        }
     }
 
-    /// Starts another node with the same options and variables, but perhaps on other cores, which takes over from this one and has its folder
-    /// from now on. This one is on its way out then: [`Self::expect_ended`].
+    /// Starts another node with the same options and variables, but perhaps on other cores, which
+    /// takes over from this one and has its folder from now on. This one is on its way out then:
+    /// [`Self::expect_ended`].
     #[must_use]
     pub fn successor(&mut self, cores: Option<&str>) -> Self {
         self.note_offspring();
         self.ended = true;
         let mut arguments = self.arguments.clone();
-        let at = arguments.iter().position(|a| a == "--cores").expect("every node of the tests has this option");
+        let at = arguments
+            .iter()
+            .position(|a| a == "--cores")
+            .expect("every node of the tests has this option");
         if let Some(cores) = cores {
             cores.clone_into(&mut arguments[at + 1]);
         }
         let all = arguments.iter().cloned().chain(["--take-over".to_owned()]).collect();
-        let mut successor =
-            Self::spawn(sockhop(), (all, self.variables.clone()), self.data.clone(), self.own_data.take());
+        let mut successor = Self::spawn(
+            sockhop(),
+            (all, self.variables.clone()),
+            self.data.clone(),
+            self.own_data.take(),
+        );
         successor.arguments = arguments;
         successor
     }
@@ -305,7 +349,8 @@ impl Node {
     pub fn cli(&self, arguments: &[&str]) -> Finished {
         let data = self.data.to_str().expect("the tests use plain names");
         // Behind the words that choose the command, and before what only looks like an option.
-        let end = arguments.iter().position(|argument| *argument == "--").unwrap_or(arguments.len());
+        let end =
+            arguments.iter().position(|argument| *argument == "--").unwrap_or(arguments.len());
         let (own, rest) = arguments.split_at(end);
         run(own.iter().chain(&["--data", data]).chain(rest))
     }
@@ -319,7 +364,8 @@ impl Node {
         Running::spawn_with(&mut command, file.into()).finish(COMMAND)
     }
 
-    /// The number that `inspect` was deployed with as `VERSION` and tells at `target`, which must work.
+    /// The number that `inspect` was deployed with as `VERSION` and tells at `target`, which must
+    /// work.
     #[track_caller]
     pub fn version_at(&self, target: &str) -> u64 {
         let reply = self.get(target);
@@ -334,7 +380,8 @@ impl Node {
     pub fn deploy(&self, guest: &str, name: &str, options: &[&str]) {
         let file = guests::path(guest);
         let file = file.to_str().expect("the tests use plain names");
-        self.cli(&[&["deploy", file, "--name", name, "--no-trial"], options].concat()).expect_code(0);
+        self.cli(&[&["deploy", file, "--name", name, "--no-trial"], options].concat())
+            .expect_code(0);
     }
 
     /// `sockhop list --json`, as printed.
@@ -351,7 +398,12 @@ impl Node {
     }
 
     /// Waits until status says what is wanted.
-    pub fn until_status(&self, what: &str, limit: Duration, wanted: impl Fn(&Status) -> bool) -> Status {
+    pub fn until_status(
+        &self,
+        what: &str,
+        limit: Duration,
+        wanted: impl Fn(&Status) -> bool,
+    ) -> Status {
         wait::for_value(what, limit, || self.status(), wanted)
     }
 
@@ -365,8 +417,8 @@ impl Node {
         self.connect().get(target)
     }
 
-    /// Open fds of the engine and of all workers at rest, by pid. Counted several times, the least counts: the
-    /// connection of a command that has just ended may still be closing.
+    /// Open fds of the engine and of all workers at rest, by pid. Counted several times, the least
+    /// counts: the connection of a command that has just ended may still be closing.
     pub fn fds(&self) -> Vec<(u32, usize)> {
         let count = |pid| {
             (0..20)
@@ -392,14 +444,20 @@ impl Node {
         self.processes().into_iter().map(process::cpu_time).sum()
     }
 
-    /// Waits until no process holds more fds than `before`, and shows which they are if it does not come to that.
+    /// Waits until no process holds more fds than `before`, and shows which they are if it does not
+    /// come to that.
     #[track_caller]
     pub fn expect_fds_back_at(&self, before: &[(u32, usize)], limit: Duration) {
         let grown = || -> Vec<_> {
             let open = before.iter().map(|(pid, count)| (*pid, *count, lasting_fds(*pid)));
             open.filter(|(_, count, now)| now.len() > *count).collect()
         };
-        wait::for_value("no process holds more fds than before (pid, before, now)", limit, grown, Vec::is_empty);
+        wait::for_value(
+            "no process holds more fds than before (pid, before, now)",
+            limit,
+            grown,
+            Vec::is_empty,
+        );
     }
 
     fn note_offspring(&mut self) {
@@ -437,7 +495,8 @@ impl Node {
         self.stop_within(STOP);
     }
 
-    /// Stops the node within `limit` and checks: exit code 0, no process left, one line on stdout, no panic of its own.
+    /// Stops the node within `limit` and checks: exit code 0, no process left, one line on stdout,
+    /// no panic of its own.
     pub fn stop_within(&mut self, limit: Duration) {
         let processes = self.processes();
         self.terminate();
@@ -450,14 +509,21 @@ impl Node {
         let status = self.running.wait_exit(limit);
         assert_eq!(status.code(), Some(0), "exit of a node that was asked to stop: {status}");
         for pid in processes {
-            assert!(!process::alive(*pid), "process {pid} outlives its engine, which had time to end it");
+            assert!(
+                !process::alive(*pid),
+                "process {pid} outlives its engine, which had time to end it"
+            );
         }
-        wait::until("the node's streams end with it", STOP, || self.running.streams_ended().then_some(()));
+        wait::until("the node's streams end with it", STOP, || {
+            self.running.streams_ended().then_some(())
+        });
         assert_eq!(self.running.stdout(), self.ready, "stdout has the ready line and nothing else");
         let stderr = self.running.stderr();
-        let own = stderr
-            .lines()
-            .find(|line| line.contains("panicked at") && !line.contains("stream=") && !line.contains("\"stream\":"));
+        let own = stderr.lines().find(|line| {
+            line.contains("panicked at")
+                && !line.contains("stream=")
+                && !line.contains("\"stream\":")
+        });
         assert_eq!(own, None, "a process of the node panicked");
     }
 }
@@ -476,8 +542,9 @@ impl Drop for Offspring {
     }
 }
 
-/// A process's fds but for loaded modules: those come with the first call, one a module (see `redeploys_leave_no_fd`); and but
-/// for connections to the test's server of buckets, of which the engine keeps as many as it had use for.
+/// A process's fds but for loaded modules: those come with the first call, one a module (see
+/// `redeploys_leave_no_fd`); and but for connections to the test's server of buckets, of which the
+/// engine keeps as many as it had use for.
 fn lasting_fds(pid: u32) -> std::collections::BTreeMap<u32, String> {
     let mut fds = process::fds(pid);
     let to_the_store = s3::server_of_this_test().map(process::sockets_to).unwrap_or_default();

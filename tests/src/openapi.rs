@@ -8,7 +8,8 @@ use std::process::{Command, Output, Stdio};
 fn folder() -> PathBuf {
     let named = std::env::var_os("SOCKHOP_TEST_OPENAPI_VALIDATOR").map(PathBuf::from);
     let cache = || std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = || cache().or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    let cache =
+        || cache().or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
     let installed = || Some(cache()?.join("sockhop/openapi-spec-validator"));
     let folder = named.or_else(installed).expect("a home folder");
     let there = folder.join("openapi_spec_validator").is_dir();

@@ -19,7 +19,8 @@ pub fn nix_pid(pid: u32) -> Pid {
     Pid::from_raw(i32::try_from(pid).expect("pids are small"))
 }
 
-/// The open file descriptors of a process and what they are. A node's processes show them to root alone.
+/// The open file descriptors of a process and what they are. A node's processes show them to root
+/// alone.
 pub fn fds(pid: u32) -> BTreeMap<u32, String> {
     let folder = format!("/proc/{pid}/fd");
     fs::read_dir(&folder)
@@ -34,7 +35,8 @@ pub fn fds(pid: u32) -> BTreeMap<u32, String> {
         .collect()
 }
 
-/// The sockets that are connected to `address`, as [`fds`] calls them. Those alone that the tests use: of IPv4.
+/// The sockets that are connected to `address`, as [`fds`] calls them. Those alone that the tests
+/// use: of IPv4.
 ///
 /// Source: `Documentation/networking/proc_net_tcp.rst` of the kernel.
 pub fn sockets_to(address: SocketAddr) -> BTreeSet<String> {
@@ -43,7 +45,10 @@ pub fn sockets_to(address: SocketAddr) -> BTreeSet<String> {
     let remote = format!("{:08X}:{:04X}", u32::from_ne_bytes(ip.octets()), address.port());
     let table = fs::read_to_string("/proc/net/tcp").expect("the kernel's table of connections");
     let lines = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
-    lines.filter(|fields| fields[2] == remote).map(|fields| format!("socket:[{}]", fields[9])).collect()
+    lines
+        .filter(|fields| fields[2] == remote)
+        .map(|fields| format!("socket:[{}]", fields[9]))
+        .collect()
 }
 
 /// Parent and state of a process, `None` when there is none.
@@ -156,7 +161,10 @@ pub fn huge_pages(pid: u32) -> u64 {
 fn field(pid: u32, file: &str, name: &str) -> u64 {
     let path = format!("/proc/{pid}/{file}");
     let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
-    let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("no {name} in {path}"));
+    let line = text
+        .lines()
+        .find(|line| line.starts_with(name))
+        .unwrap_or_else(|| panic!("no {name} in {path}"));
     line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number")
 }
 
@@ -168,7 +176,8 @@ pub fn cores(pid: u32) -> Vec<usize> {
 
 /// Lets `command`, and each process that it starts, have so many fds and no more.
 pub fn limit_fds(command: &mut Command, limit: u64) {
-    // SAFETY: between fork and exec the closure makes one system call: it allocates nothing and takes no lock.
+    // SAFETY: between fork and exec the closure makes one system call: it allocates nothing and
+    // takes no lock.
     unsafe { command.pre_exec(move || Ok(setrlimit(Resource::RLIMIT_NOFILE, limit, limit)?)) };
 }
 

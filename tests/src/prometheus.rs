@@ -1,5 +1,5 @@
-//! Prometheus itself, as Debian has it: the server that scrapes a node, and `promtool`, which finds fault with what it gets.
-//! Owns the process and its folder.
+//! Prometheus itself, as Debian has it: the server that scrapes a node, and `promtool`, which finds
+//! fault with what it gets. Owns the process and its folder.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -19,8 +19,10 @@ const START: Duration = Duration::from_secs(60);
 fn binary(name: &str) -> PathBuf {
     let named = std::env::var_os("SOCKHOP_TEST_PROMETHEUS").map(PathBuf::from);
     let cache = || std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = || cache().or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
-    let folder = named.or_else(|| Some(cache()?.join("sockhop/prometheus/usr/bin"))).expect("a home folder");
+    let cache =
+        || cache().or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    let folder =
+        named.or_else(|| Some(cache()?.join("sockhop/prometheus/usr/bin"))).expect("a home folder");
     let path = folder.join(name);
     assert!(path.is_file(), "{} is not there: run scripts/test, which installs it", path.display());
     path
@@ -30,7 +32,11 @@ fn binary(name: &str) -> PathBuf {
 #[must_use]
 pub fn promtool(metrics: &[u8]) -> Output {
     let mut command = Command::new(binary("promtool"));
-    command.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().expect("promtool starts");
     child.stdin.take().expect("it is piped").write_all(metrics).expect("promtool reads");
     child.wait_with_output().expect("promtool ends")

@@ -14,7 +14,8 @@ use nix::unistd::geteuid;
 
 use crate::{process, wait};
 
-/// What one stream has given so far, filled by a thread of its own so that the child never blocks on a full pipe.
+/// What one stream has given so far, filled by a thread of its own so that the child never blocks
+/// on a full pipe.
 #[derive(Debug, Clone, Default)]
 struct Capture {
     bytes: Arc<Mutex<Vec<u8>>>,
@@ -40,7 +41,8 @@ impl Capture {
     }
 }
 
-/// A running child. Dropped, it is killed by pid together with its children; in a failing test it shows its streams.
+/// A running child. Dropped, it is killed by pid together with its children; in a failing test it
+/// shows its streams.
 #[derive(Debug)]
 pub struct Running {
     child: Child,
@@ -70,7 +72,8 @@ impl Running {
         Self { child, what, stdout, stderr, status: None }
     }
 
-    /// Starts `command` with a terminal of this type (`TERM`) for its stderr, and stdout captured apart from it.
+    /// Starts `command` with a terminal of this type (`TERM`) for its stderr, and stdout captured
+    /// apart from it.
     pub fn at_terminal(command: &mut Command, kind: &str) -> Self {
         let size = Winsize { ws_row: 24, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
         let terminal = openpty(&size, None).expect("the kernel has a terminal for us");
@@ -127,7 +130,9 @@ impl Running {
     /// Waits for the end of the process and of its streams.
     pub fn finish(mut self, limit: Duration) -> Finished {
         let status = self.wait_exit(limit);
-        wait::until("the streams of an ended process end", limit, || self.streams_ended().then_some(()));
+        wait::until("the streams of an ended process end", limit, || {
+            self.streams_ended().then_some(())
+        });
         Finished { code: status.code(), stdout: self.stdout(), stderr: self.stderr() }
     }
 
@@ -175,17 +180,22 @@ impl Finished {
         self
     }
 
-    /// Panics unless it failed with exit code 1 and one clear `error: ` that holds every one of `words`.
+    /// Panics unless it failed with exit code 1 and one clear `error: ` that holds every one of
+    /// `words`.
     #[track_caller]
     pub fn expect_error(self, words: &[&str]) -> Self {
         self.expect_code(1).expect_said(words)
     }
 
-    /// Panics unless stderr holds an `error: ` with every one of `words` (letter case aside) and no panic.
+    /// Panics unless stderr holds an `error: ` with every one of `words` (letter case aside) and no
+    /// panic.
     #[track_caller]
     pub fn expect_said(self, words: &[&str]) -> Self {
         let said = self.stderr.to_lowercase();
-        assert!(said.lines().any(|line| line.starts_with("error: ")), "no line `error: ...` on stderr; {self:#?}");
+        assert!(
+            said.lines().any(|line| line.starts_with("error: ")),
+            "no line `error: ...` on stderr; {self:#?}"
+        );
         assert!(!said.contains("panicked at"), "a panic is no error message; {self:#?}");
         for word in words {
             assert!(said.contains(&word.to_lowercase()), "stderr does not say {word:?}; {self:#?}");
@@ -196,7 +206,8 @@ impl Finished {
 
 /// The records that a command has printed with `--json`, a line each.
 pub fn records(printed: &str) -> Vec<serde_json::Value> {
-    let record = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {printed}"));
+    let record =
+        |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {printed}"));
     printed.lines().map(record).collect()
 }
 

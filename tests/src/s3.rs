@@ -1,5 +1,5 @@
-//! Real servers of buckets for the node to keep its store in: Garage, and as a second opinion s3s-fs. Each is a process with a
-//! folder of its own, which goes with it.
+//! Real servers of buckets for the node to keep its store in: Garage, and as a second opinion
+//! s3s-fs. Each is a process with a folder of its own, which goes with it.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -40,7 +40,8 @@ pub struct Server {
 fn binary(variable: &str, name: &str, version: &str) -> PathBuf {
     let named = std::env::var_os(variable).map(PathBuf::from);
     let cache = || std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = || cache().or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    let cache =
+        || cache().or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
     let installed = || Some(cache()?.join(format!("sockhop/{name}-{version}/bin/{name}")));
     let path = named.or_else(installed).expect("a home folder");
     assert!(path.is_file(), "{} is not there: run scripts/test, which installs it", path.display());
@@ -52,14 +53,17 @@ impl Server {
     #[must_use]
     pub fn garage() -> Self {
         let binary = binary("SOCKHOP_TEST_GARAGE", "garage", "2.5.0");
-        (0..PORT_TRIES).find_map(|_| Self::try_garage(&binary)).expect("a port that stays free for a moment")
+        (0..PORT_TRIES)
+            .find_map(|_| Self::try_garage(&binary))
+            .expect("a port that stays free for a moment")
     }
 
     fn try_garage(binary: &Path) -> Option<Self> {
         let folder = TempDir::new().expect("a temporary folder");
         let free = || TcpListener::bind("127.0.0.1:0").expect("a free port");
         let (api, rpc) = (free(), free());
-        let [address, rpc_address] = [&api, &rpc].map(|listener| listener.local_addr().expect("a bound socket"));
+        let [address, rpc_address] =
+            [&api, &rpc].map(|listener| listener.local_addr().expect("a bound socket"));
         let root = folder.path().display();
         let configuration = format!(
             "metadata_dir = \"{root}/meta\"\ndata_dir = \"{root}/data\"\ndb_engine = \"sqlite\"\nreplication_factor = 1\n\
@@ -90,13 +94,24 @@ impl Server {
         let folder = TempDir::new().expect("a temporary folder");
         fs::create_dir_all(folder.path().join("root").join(BUCKET)).expect("room for a folder");
         let mut command = Command::new(binary("SOCKHOP_TEST_S3S_FS", "s3s-fs", "0.14.1"));
-        command.args(["--host", "127.0.0.1", "--port", "0", "--access-key", KEY, "--secret-key", SECRET]);
-        let mut running = Running::spawn(command.arg(folder.path().join("root")).env("RUST_LOG", "s3s_fs=info"));
+        command.args([
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "0",
+            "--access-key",
+            KEY,
+            "--secret-key",
+            SECRET,
+        ]);
+        let mut running =
+            Running::spawn(command.arg(folder.path().join("root")).env("RUST_LOG", "s3s_fs=info"));
         let address = wait::until("s3s-fs says where it serves", START, || {
             assert!(running.exited().is_none(), "s3s-fs ended before it served");
             let said = running.stdout();
             let (_, rest) = said.split_once("running at http://")?;
-            rest.split_once(char::is_whitespace).map(|(address, _)| address.parse().expect("an address"))
+            rest.split_once(char::is_whitespace)
+                .map(|(address, _)| address.parse().expect("an address"))
         });
         Self::new(running, address, "us-east-1", folder)
     }
@@ -122,8 +137,8 @@ impl Server {
         self.folder.path().join("root").join(BUCKET)
     }
 
-    /// The options of `serve` that have a node keep its store there, under `prefix`, reached at `address`: that of the server, or
-    /// of somebody between.
+    /// The options of `serve` that have a node keep its store there, under `prefix`, reached at
+    /// `address`: that of the server, or of somebody between.
     pub fn options(&self, prefix: &str, address: SocketAddr) -> Vec<String> {
         let credentials = self.credentials().display().to_string();
         [
@@ -151,7 +166,8 @@ pub fn write_credentials(path: &Path, key: &str, secret: &str) {
 }
 
 thread_local! {
-    /// The server of a test whose nodes are to keep their stores in buckets. It ends with the test's thread.
+    /// The server of a test whose nodes are to keep their stores in buckets. It ends with the
+    /// test's thread.
     static OF_THIS_TEST: Option<Server> = match std::env::var("SOCKHOP_TEST_STORE").as_deref() {
         Err(_) | Ok("directory") => None,
         Ok("s3") => Some(Server::garage()),
@@ -160,10 +176,12 @@ thread_local! {
     };
 }
 
-/// The options that the nodes of a test are started with when `SOCKHOP_TEST_STORE` says that their stores are to be in
-/// buckets: `s3` means Garage's. A node that is started again on the same data folder finds its store again.
+/// The options that the nodes of a test are started with when `SOCKHOP_TEST_STORE` says that their
+/// stores are to be in buckets: `s3` means Garage's. A node that is started again on the same data
+/// folder finds its store again.
 pub fn options_of_this_test(data: &Path) -> Vec<String> {
-    let prefix: String = data.to_string_lossy().chars().filter(char::is_ascii_alphanumeric).collect();
+    let prefix: String =
+        data.to_string_lossy().chars().filter(char::is_ascii_alphanumeric).collect();
     let options = |server: &Server| server.options(&prefix, server.address());
     OF_THIS_TEST.with(|server| server.as_ref().map(options).unwrap_or_default())
 }

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, connect, recvmsg,
-    sendmsg, setsockopt, socket, sockopt,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
+    connect, recvmsg, sendmsg, setsockopt, socket, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 
@@ -23,8 +23,10 @@ pub struct Taker {
 impl Taker {
     /// Knocks at a node's door.
     pub fn knock(data: &Path) -> Self {
-        let socket = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None).expect("a socket");
-        setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::seconds(20)).expect("a socket's option");
+        let socket = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)
+            .expect("a socket");
+        setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::seconds(20))
+            .expect("a socket's option");
         let address = UnixAddr::new(&data.join("take-over.sock")).expect("a short path");
         connect(socket.as_raw_fd(), &address).expect("a running node");
         Self { socket }
@@ -36,7 +38,8 @@ impl Taker {
         let rights = [ControlMessage::ScmRights(&fds)];
         let control = if fds.is_empty() { &[][..] } else { &rights };
         let part = [std::io::IoSlice::new(packet)];
-        sendmsg::<()>(self.socket.as_raw_fd(), &part, control, MsgFlags::MSG_NOSIGNAL, None).map(drop)
+        sendmsg::<()>(self.socket.as_raw_fd(), &part, control, MsgFlags::MSG_NOSIGNAL, None)
+            .map(drop)
     }
 
     /// Sends one packet.
@@ -50,15 +53,17 @@ impl Taker {
         let mut control = nix::cmsg_space!([i32; 8]);
         let mut parts = [IoSliceMut::new(&mut buffer)];
         let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-        let received = match recvmsg::<()>(self.socket.as_raw_fd(), &mut parts, Some(&mut control), flags) {
-            Ok(received) => received,
-            Err(Errno::ECONNRESET) => return (String::new(), Vec::new()),
-            Err(errno) => panic!("the node says nothing: {errno}"),
-        };
+        let received =
+            match recvmsg::<()>(self.socket.as_raw_fd(), &mut parts, Some(&mut control), flags) {
+                Ok(received) => received,
+                Err(Errno::ECONNRESET) => return (String::new(), Vec::new()),
+                Err(errno) => panic!("the node says nothing: {errno}"),
+            };
         let mut fds = Vec::new();
         for message in received.cmsgs().expect("room for its fds") {
             if let ControlMessageOwned::ScmRights(raw) = message {
-                // SAFETY: the kernel has just made these fds for this process, and nobody else knows of them.
+                // SAFETY: the kernel has just made these fds for this process, and nobody else
+                // knows of them.
                 fds.extend(raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
             }
         }

@@ -49,7 +49,14 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.issuer).expect("our own key");
         let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key that was just made");
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
-        let config = config.with_safe_default_protocol_versions().expect("ring has them").with_no_client_auth();
-        Arc::new(config.with_single_cert(vec![certificate.der().clone()], key).expect("a key and its certificate"))
+        let config = config
+            .with_safe_default_protocol_versions()
+            .expect("ring has them")
+            .with_no_client_auth();
+        Arc::new(
+            config
+                .with_single_cert(vec![certificate.der().clone()], key)
+                .expect("a key and its certificate"),
+        )
     }
 }

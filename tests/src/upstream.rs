@@ -1,4 +1,5 @@
-//! A server for guests that make requests: it answers by the path, when the test wants it to, and keeps count.
+//! A server for guests that make requests: it answers by the path, when the test wants it to, and
+//! keeps count.
 //!
 //! | path             | what it does                                                                        |
 //! |------------------|-------------------------------------------------------------------------------------|
@@ -18,8 +19,8 @@
 //! | `/no-http`       | what is not HTTP                                                                    |
 //! | `/early-hints`   | a 103, then `ok`                                                                    |
 //!
-//! A thread a connection, which ends with it. A request that this cannot read panics there, and the client then has
-//! no answer.
+//! A thread a connection, which ends with it. A request that this cannot read panics there, and the
+//! client then has no answer.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -37,7 +38,8 @@ pub fn large() -> Vec<u8> {
     body(LARGE, 77)
 }
 
-/// A running server. It lives as long as the test's process: whoever still talks to it has lost it then.
+/// A running server. It lives as long as the test's process: whoever still talks to it has lost it
+/// then.
 #[derive(Debug)]
 pub struct Upstream {
     address: SocketAddr,
@@ -131,14 +133,19 @@ impl Request {
     /// The next one on a connection, unless that has ended.
     fn read(from: &mut impl BufRead) -> Option<Self> {
         let line = read_line(from).filter(|line| !line.is_empty())?;
-        let headers: Vec<String> = std::iter::from_fn(|| read_line(from).filter(|line| !line.is_empty())).collect();
-        let header = |name| headers.iter().find_map(|h| h.to_lowercase().strip_prefix(name).map(str::to_owned));
+        let headers: Vec<String> =
+            std::iter::from_fn(|| read_line(from).filter(|line| !line.is_empty())).collect();
+        let header = |name| {
+            headers.iter().find_map(|h| h.to_lowercase().strip_prefix(name).map(str::to_owned))
+        };
         let mut body = Vec::new();
         if let Some(length) = header("content-length: ") {
             body.resize(length.parse().expect("a length"), 0);
             from.read_exact(&mut body).ok()?;
         } else if header("transfer-encoding: ").is_some() {
-            while let size @ 1.. = usize::from_str_radix(&read_line(from)?, 16).expect("a chunk's size") {
+            while let size @ 1.. =
+                usize::from_str_radix(&read_line(from)?, 16).expect("a chunk's size")
+            {
                 from.take(size as u64).read_to_end(&mut body).ok()?;
                 read_line(from)?;
             }
@@ -169,7 +176,8 @@ fn serve(mut stream: TcpStream, shared: &Shared) {
     }
 }
 
-/// `None` when the connection is to end: because the answer has it so, or because the client has left.
+/// `None` when the connection is to end: because the answer has it so, or because the client has
+/// left.
 fn answer(request: &Request, stream: &mut TcpStream, shared: &Shared) -> Option<()> {
     let mut send = |bytes: &[u8]| stream.write_all(bytes).ok();
     let path = request.path();

@@ -21,7 +21,12 @@ pub fn until<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>
 }
 
 /// Polls `look` until it gives what `wanted` accepts; the failure shows the last value seen.
-pub fn for_value<T: Debug>(what: &str, limit: Duration, mut look: impl FnMut() -> T, wanted: impl Fn(&T) -> bool) -> T {
+pub fn for_value<T: Debug>(
+    what: &str,
+    limit: Duration,
+    mut look: impl FnMut() -> T,
+    wanted: impl Fn(&T) -> bool,
+) -> T {
     let start = Instant::now();
     loop {
         let value = look();
@@ -33,7 +38,8 @@ pub fn for_value<T: Debug>(what: &str, limit: Duration, mut look: impl FnMut() -
     }
 }
 
-/// Looks again and again for the whole of `span` and panics as soon as `holds` says no: for what must *not* happen.
+/// Looks again and again for the whole of `span` and panics as soon as `holds` says no: for what
+/// must *not* happen.
 pub fn throughout(what: &str, span: Duration, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while start.elapsed() < span {

@@ -1,4 +1,5 @@
-//! `wasmtime serve`, to compare the node with: the same guest behind both, the same requests to both.
+//! `wasmtime serve`, to compare the node with: the same guest behind both, the same requests to
+//! both.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -14,11 +15,14 @@ use crate::node::Node;
 use crate::running::Running;
 use crate::{guests, wait};
 
-/// From the start to the line with the address, compiling the guest included, on a machine busy with other tests.
+/// From the start to the line with the address, compiling the guest included, on a machine busy
+/// with other tests.
 const START: Duration = Duration::from_secs(60);
 
-/// Headers that a server makes itself: they say nothing about the guest. Framing is compared by what it frames.
-const THE_SERVERS: [&str; 5] = ["connection", "content-length", "date", "sockhop-invocation-id", "transfer-encoding"];
+/// Headers that a server makes itself: they say nothing about the guest. Framing is compared by
+/// what it frames.
+const THE_SERVERS: [&str; 5] =
+    ["connection", "content-length", "date", "sockhop-invocation-id", "transfer-encoding"];
 
 /// The `wasmtime` to compare with: `SOCKHOP_TEST_WASMTIME`, else the one in PATH.
 pub fn binary() -> PathBuf {
@@ -28,7 +32,9 @@ pub fn binary() -> PathBuf {
         return path;
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|folder| folder.join("wasmtime")).find(|file| file.is_file());
+    let found = std::env::split_paths(&path)
+        .map(|folder| folder.join("wasmtime"))
+        .find(|file| file.is_file());
     found.expect("there is no wasmtime to compare with: run scripts/test, which installs it")
 }
 
@@ -40,7 +46,8 @@ pub struct Wasmtime {
 }
 
 impl Wasmtime {
-    /// Serves a guest with wasmtime's defaults, and with WASI 0.3 where the guest's name says that it takes it.
+    /// Serves a guest with wasmtime's defaults, and with WASI 0.3 where the guest's name says that
+    /// it takes it.
     #[must_use]
     pub fn serve(guest: &str) -> Self {
         let wasi = if guest.ends_with("-p3") { "-Scli,p3" } else { "-Scli" };
@@ -49,7 +56,8 @@ impl Wasmtime {
 
     fn start(file: &Path, wasi: &str) -> Self {
         let mut command = Command::new(binary());
-        let mut running = Running::spawn(command.args(["serve", wasi, "--addr", "127.0.0.1:0"]).arg(file));
+        let mut running =
+            Running::spawn(command.args(["serve", wasi, "--addr", "127.0.0.1:0"]).arg(file));
         let address = wait::until("wasmtime says where it serves", START, || {
             assert!(running.exited().is_none(), "wasmtime ended before it served");
             let said = running.stderr();
@@ -84,7 +92,12 @@ impl Asked {
     #[must_use]
     pub fn new(method: &str, path: &str) -> Self {
         let close = ("connection".to_owned(), "close".to_owned());
-        Self { method: method.to_owned(), path: path.to_owned(), headers: vec![close], body: Vec::new() }
+        Self {
+            method: method.to_owned(),
+            path: path.to_owned(),
+            headers: vec![close],
+            body: Vec::new(),
+        }
     }
 
     /// A GET.
@@ -121,7 +134,8 @@ impl Asked {
 
     /// The bytes to send to a server that serves the guest below `prefix`.
     fn bytes(&self, prefix: &str) -> Vec<u8> {
-        let headers: Vec<_> = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let headers: Vec<_> =
+            self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let mut bytes = head(&self.method, &format!("{prefix}{}", self.path), &headers);
         bytes.extend_from_slice(&self.body);
         bytes
@@ -174,16 +188,21 @@ impl Both {
     pub fn expect_logged(&self, text: &str) {
         wait::until(text, Duration::from_secs(5), || {
             let stderr = self.node.stderr();
-            stderr.lines().any(|line| line.contains("stream=node") && line.contains(text)).then_some(())
+            stderr
+                .lines()
+                .any(|line| line.contains("stream=node") && line.contains(text))
+                .then_some(())
         });
     }
 
-    /// Panics unless both answer the same, but for what servers add; returns the node's answer as it came.
+    /// Panics unless both answer the same, but for what servers add; returns the node's answer as
+    /// it came.
     #[track_caller]
     pub fn same(&self, asked: &Asked) -> Answer {
         let (ours, theirs) = (self.ours(asked), self.theirs(asked));
         let (our_rest, their_rest) = (guests_part(&ours), guests_part(&theirs));
-        let shown = String::from_utf8_lossy(&asked.bytes("")[..]).chars().take(1000).collect::<String>();
+        let shown =
+            String::from_utf8_lossy(&asked.bytes("")[..]).chars().take(1000).collect::<String>();
         assert_eq!(our_rest, their_rest, "the node (left) and wasmtime (right) for {shown}");
         assert_same(&ours.body, &theirs.body);
         assert_eq!(ours.behind, b"", "nothing comes behind an answer to {shown}");
@@ -191,7 +210,8 @@ impl Both {
     }
 }
 
-/// All but the body of what the guest has said. Names have no order between them; the values of one do.
+/// All but the body of what the guest has said. Names have no order between them; the values of one
+/// do.
 fn guests_part(answer: &Answer) -> Answer {
     let mut answer = answer.clone();
     answer.headers.retain(|(name, _)| !THE_SERVERS.contains(&name.as_str()));

@@ -1,5 +1,9 @@
-//! What cannot be deployed is refused with a clear word about what was expected, and nothing of it is stored.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
+//! What cannot be deployed is refused with a clear word about what was expected, and nothing of it
+//! is stored.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails; helpers outside #[test] functions too"
+)]
 
 use std::fs;
 use std::path::Path;
@@ -13,11 +17,17 @@ const PREVIEW_1: &str = "wasi_snapshot_preview1";
 
 /// A core module with a memory that imports a function and exports it as `_start`.
 fn module(module: &str, name: &str) -> Vec<u8> {
-    let section = |id: u8, content: &[u8]| [&[id, u8::try_from(content.len()).unwrap()], content].concat();
+    let section =
+        |id: u8, content: &[u8]| [&[id, u8::try_from(content.len()).unwrap()], content].concat();
     let sized = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
     let imports = [&[1][..], &sized(module), &sized(name), &[0, 0]].concat();
     let exports = [&[2][..], &sized("_start"), &[0, 0], &sized("memory"), &[2, 0]].concat();
-    let sections = [section(1, &[1, 0x60, 0, 0]), section(2, &imports), section(5, &[1, 0, 1]), section(7, &exports)];
+    let sections = [
+        section(1, &[1, 0x60, 0, 0]),
+        section(2, &imports),
+        section(5, &[1, 0, 1]),
+        section(7, &exports),
+    ];
     [guests::EMPTY_MODULE, &sections.concat()].concat()
 }
 
@@ -42,7 +52,8 @@ impl Place {
         path.to_str().unwrap().to_owned()
     }
 
-    /// Tries the deploy, expects `error: ` with `words`, and that list, generation and store stay as they are.
+    /// Tries the deploy, expects `error: ` with `words`, and that list, generation and store stay
+    /// as they are.
     #[track_caller]
     fn refuses(&self, what: &str, arguments: &[&str], words: &[&str]) {
         println!("{what}");
@@ -60,9 +71,13 @@ impl Place {
         refused.expect_said(words);
         let after = state();
         assert_eq!((before.0, before.1), (after.0, after.1), "{what}: list and generation");
-        let stored: Vec<_> = after.2.iter().filter(|(path, content)| before.2.get(*path) != Some(content)).collect();
+        let stored: Vec<_> =
+            after.2.iter().filter(|(path, content)| before.2.get(*path) != Some(content)).collect();
         let files: Vec<_> = stored.iter().map(|(path, _)| path).collect();
-        assert!(files.is_empty() && before.2.len() == after.2.len(), "{what}: the store changed: {files:?}");
+        assert!(
+            files.is_empty() && before.2.len() == after.2.len(),
+            "{what}: the store changed: {files:?}"
+        );
         self.node.get("/hello/").expect_hello();
     }
 }
@@ -77,9 +92,21 @@ fn files_that_are_no_function() {
         ("a text file", b"#!/bin/sh\necho this is no component\n", &["component"]),
         ("an empty file", b"", &["empty"]),
         ("a core module without exports", guests::EMPTY_MODULE, &["_start", "component"]),
-        ("a core module with no known entry", guests::MODULE_WITHOUT_ENTRY, &["_start", "component"]),
-        ("a core module that imports from a browser", &module("env", "now"), &["env.now", "component"]),
-        ("a core module with a preview-1 import that there is not", &module(PREVIEW_1, "fd_fly"), &["fd_fly"]),
+        (
+            "a core module with no known entry",
+            guests::MODULE_WITHOUT_ENTRY,
+            &["_start", "component"],
+        ),
+        (
+            "a core module that imports from a browser",
+            &module("env", "now"),
+            &["env.now", "component"],
+        ),
+        (
+            "a core module with a preview-1 import that there is not",
+            &module(PREVIEW_1, "fd_fly"),
+            &["fd_fly"],
+        ),
         ("a component for another world", guests::EMPTY_COMPONENT, &["wasi:http"]),
         ("half a component", &hello[..hello.len() / 2], &["component"]),
         ("a component without its last bytes", &hello[..hello.len() - 7], &["component"]),
@@ -96,12 +123,15 @@ fn files_that_are_no_function() {
     place.node.stop();
 }
 
-/// A deployer is told by name what guests here do not have, and nothing of what it looked like inside.
+/// A deployer is told by name what guests here do not have, and nothing of what it looked like
+/// inside.
 #[test]
 fn proposals_that_guests_do_not_have_are_named() {
     // A command: `_start`, which does what `code` says, and a memory of `memory`.
     let command = |types: &[u8], memory: &[u8], code: &[u8]| {
-        let section = |id: u8, content: &[u8]| [&[id, u8::try_from(content.len()).unwrap()], content].concat();
+        let section = |id: u8, content: &[u8]| {
+            [&[id, u8::try_from(content.len()).unwrap()], content].concat()
+        };
         let exports = [&[2, 6][..], b"_start", &[0, 0, 6], b"memory", &[2, 0]].concat();
         let body = [&[1, u8::try_from(code.len() + 2).unwrap(), 0], code, &[0x0b]].concat();
         let rest = [section(5, memory), section(7, &exports), section(10, &body)].concat();
@@ -114,11 +144,20 @@ fn proposals_that_guests_do_not_have_are_named() {
         ("legacy exception handling", plain, one_page, &[0x06, 0x40, 0x0b]),
         ("custom page sizes", plain, &[1, 8, 1, 0], &[]),
         ("stack switching", &[2, 0x60, 0, 0, 0x5d, 0], one_page, &[]),
-        ("wide arithmetic", plain, one_page, &[0x42, 0, 0x42, 0, 0x42, 0, 0x42, 0, 0xfc, 0x13, 0x1a, 0x1a]),
+        (
+            "wide arithmetic",
+            plain,
+            one_page,
+            &[0x42, 0, 0x42, 0, 0x42, 0, 0x42, 0, 0xfc, 0x13, 0x1a, 0x1a],
+        ),
     ];
     for (name, types, memory, code) in cases {
         let file = place.file("needs.wasm", &command(types, memory, code));
-        place.refuses(name, &[&file, "--name", "bad"], &[name, "guests of this node do not have", "build it without"]);
+        place.refuses(
+            name,
+            &[&file, "--name", "bad"],
+            &[name, "guests of this node do not have", "build it without"],
+        );
     }
     let plain = place.file("plain.wasm", &command(plain, one_page, &[]));
     place.node.cli(&["deploy", &plain, "--name", "plain"]).expect_code(0);
@@ -142,7 +181,10 @@ fn names_that_are_no_names() {
     let hello = guests::path("hello");
     let hello = hello.to_str().unwrap();
     let long = "x".repeat(300);
-    for name in ["a/b", "..", ".", "/", "a\\b", "", "-a", "a-", "Hello", "a b", "a.b", "a\nb", "ä", "%2e%2e", &long] {
+    for name in [
+        "a/b", "..", ".", "/", "a\\b", "", "-a", "a-", "Hello", "a b", "a.b", "a\nb", "ä",
+        "%2e%2e", &long,
+    ] {
         let option = format!("--name={name}");
         place.refuses(&format!("the name {name:?}"), &[hello, &option], &["name", "expected"]);
         // The manifest is no way around it.
@@ -150,7 +192,11 @@ fn names_that_are_no_names() {
         let file = folder.path().join("hello.wasm");
         fs::copy(hello, &file).unwrap();
         fs::write(folder.path().join("sockhop.toml"), format!("name = {name:?}\n")).unwrap();
-        place.refuses(&format!("the name {name:?} in the manifest"), &[file.to_str().unwrap()], &["name"]);
+        place.refuses(
+            &format!("the name {name:?} in the manifest"),
+            &[file.to_str().unwrap()],
+            &["name"],
+        );
     }
     // As long as a name may be is not too long.
     place.node.deploy("hello", &long[..63], &[]);
@@ -190,9 +236,10 @@ fn manifests_and_options_that_make_no_sense() {
     }
     let command = guests::path("cmd");
     let command = command.to_str().unwrap();
-    for (option, value, words) in
-        [("--kind", "http", &["kind http", "command"][..]), ("--instances", "reuse=2", &["reuse=2", "command"])]
-    {
+    for (option, value, words) in [
+        ("--kind", "http", &["kind http", "command"][..]),
+        ("--instances", "reuse=2", &["reuse=2", "command"]),
+    ] {
         place.refuses(option, &[command, "--name", "bad", option, value], words);
     }
     let folder = TempDir::new().unwrap();
@@ -247,7 +294,8 @@ fn a_full_data_folder_is_an_error_and_the_old_version_stays() {
 fn expect_full_is_survived(disk: &SmallDisk, node: &Node, stored: &Path) {
     node.deploy("hello", "hello", &[]);
     let mut before = (node.list(), node.status().node.generation);
-    // Who a name is, is known from the first time that something is deployed by it; nothing is of it yet.
+    // Who a name is, is known from the first time that something is deployed by it; nothing is of
+    // it yet.
     let identity = |path: &Path| {
         path.ends_with("identities/another")
             || path.parent().is_some_and(|folder| folder.ends_with("identities/another"))
@@ -260,7 +308,8 @@ fn expect_full_is_survived(disk: &SmallDisk, node: &Node, stored: &Path) {
         let deploy = ["deploy", file.to_str().unwrap(), "--name", name, "--no-trial"];
         node.cli(&deploy).expect_error(&["no space left"]);
         assert_eq!((node.list(), node.status().node.generation), before);
-        // To be tried, it is served by its id for a moment, which takes a generation and changes nothing else.
+        // To be tried, it is served by its id for a moment, which takes a generation and changes
+        // nothing else.
         node.cli(&deploy[..4]).expect_error(&["no space left"]);
         assert_eq!(node.list(), before.0);
         before.1 = node.status().node.generation;
@@ -269,5 +318,8 @@ fn expect_full_is_survived(disk: &SmallDisk, node: &Node, stored: &Path) {
     }
     fs::remove_file(filler).unwrap();
     node.deploy("echo", "hello", &[]);
-    assert_eq!(node.connect().post("/hello/", b"there is room again").text(), "there is room again");
+    assert_eq!(
+        node.connect().post("/hello/", b"there is room again").text(),
+        "there is room again"
+    );
 }

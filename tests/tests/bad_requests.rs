@@ -1,4 +1,5 @@
-//! What no client should send: each is refused clearly, costs next to nothing, and never reaches a guest half understood.
+//! What no client should send: each is refused clearly, costs next to nothing, and never reaches a
+//! guest half understood.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,8 +10,9 @@ use harness::{Connection, Node, process, wait};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Sends `bytes` as the first request (a shard sees them) and as the second of a kept connection (a worker does).
-/// Either way there must be the node's own error `status`, the end of the connection, and nothing more.
+/// Sends `bytes` as the first request (a shard sees them) and as the second of a kept connection (a
+/// worker does). Either way there must be the node's own error `status`, the end of the connection,
+/// and nothing more.
 fn refused(node: &Node, what: &str, bytes: &[u8], status: u16) {
     for kept in [false, true] {
         println!("{what}, kept: {kept}");
@@ -82,8 +84,16 @@ fn lengths_that_can_be_read_two_ways_are_a_400_and_smuggle_nothing() {
     let node = Node::with(&["hello", "echo"]);
     let smuggled = "GET /hello/ HTTP/1.1\r\nhost: b\r\n\r\n";
     for (what, headers, body) in [
-        ("length beside chunked", "content-length: 5\r\ntransfer-encoding: chunked\r\n", "0\r\n\r\n"),
-        ("chunked beside length", "transfer-encoding: chunked\r\ncontent-length: 5\r\n", "0\r\n\r\n"),
+        (
+            "length beside chunked",
+            "content-length: 5\r\ntransfer-encoding: chunked\r\n",
+            "0\r\n\r\n",
+        ),
+        (
+            "chunked beside length",
+            "transfer-encoding: chunked\r\ncontent-length: 5\r\n",
+            "0\r\n\r\n",
+        ),
         ("two lengths", "content-length: 5\r\ncontent-length: 6\r\n", "12345"),
         ("two lengths in one", "content-length: 5, 6\r\n", "12345"),
         ("a negative length", "content-length: -5\r\n", "12345"),
@@ -113,7 +123,9 @@ fn a_spoilt_chunk_never_makes_a_whole_reply() {
     ];
     for spoilt in cases {
         let mut connection = node.connect();
-        connection.send(format!("POST /echo/ HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n{spoilt}"));
+        connection.send(format!(
+            "POST /echo/ HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n{spoilt}"
+        ));
         if let Ok(reply) = connection.try_reply() {
             assert!(reply.status() >= 400, "{spoilt:?}: {reply:?}");
         }
@@ -130,7 +142,13 @@ fn a_head_of_a_mebibyte_is_a_431() {
     for (what, bytes) in [
         ("one long header", format!("GET /hello/ HTTP/1.1\r\nhost: a\r\nx-long: {filler}\r\n\r\n")),
         ("a long target", format!("GET /hello/{filler} HTTP/1.1\r\nhost: a\r\n\r\n")),
-        ("many headers", format!("GET /hello/ HTTP/1.1\r\nhost: a\r\n{}\r\n", "x-a: 0123456789\r\n".repeat(65_536))),
+        (
+            "many headers",
+            format!(
+                "GET /hello/ HTTP/1.1\r\nhost: a\r\n{}\r\n",
+                "x-a: 0123456789\r\n".repeat(65_536)
+            ),
+        ),
     ] {
         refused(&node, what, bytes.as_bytes(), 431);
     }
@@ -198,7 +216,9 @@ fn a_later_minor_version_is_served_as_http_1_1() {
         for _ in 0..2 {
             connection.send(format!("GET /hello/ HTTP/{version}\r\nhost: a\r\n\r\n"));
             connection.reply().expect_hello();
-            connection.send(format!("POST /echo/ HTTP/{version}\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc"));
+            connection.send(format!(
+                "POST /echo/ HTTP/{version}\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc"
+            ));
             assert_eq!(connection.reply().text(), "abc");
         }
     }
@@ -246,7 +266,12 @@ fn half_a_head_and_silence_ends_at_the_head_limit_and_costs_no_cpu() {
             if kept {
                 connection.get("/hello/").expect_hello();
             }
-            let halves = ["GET /hel", "GET /hello/ HTTP/1.1\r\nhost: a\r\n", "G", "GET /hello/ HTTP/1.1\r\nx: "];
+            let halves = [
+                "GET /hel",
+                "GET /hello/ HTTP/1.1\r\nhost: a\r\n",
+                "G",
+                "GET /hello/ HTTP/1.1\r\nx: ",
+            ];
             connection.send(halves[i % halves.len()]);
         }
         let (start, cpu) = (Instant::now(), node.cpu_time());
@@ -298,13 +323,21 @@ fn a_body_that_never_comes_ends_at_the_functions_time_limit() {
     node.deploy("status", "status", &["--timeout", "1s"]);
     for function in ["echo", "status"] {
         let mut connection = node.connect();
-        connection.send(format!("POST /{function}/ HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nshort"));
+        connection.send(format!(
+            "POST /{function}/ HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nshort"
+        ));
         let start = Instant::now();
         match connection.try_reply() {
             Ok(reply) => _ = reply.expect_problem(504),
-            Err(cut) => assert!(cut.head.is_none_or(|head| head.status == 200), "{function} was cut late"),
+            Err(cut) => {
+                assert!(cut.head.is_none_or(|head| head.status == 200), "{function} was cut late")
+            }
         }
-        assert_eq!(connection.rest(), b"", "the body bytes that are missing cannot be told from a new request");
+        assert_eq!(
+            connection.rest(),
+            b"",
+            "the body bytes that are missing cannot be told from a new request"
+        );
         assert!(start.elapsed() < SECOND * 4, "{function}: {:?}", start.elapsed());
     }
     node.until_status("nothing is in flight", SECOND * 5, |s| s.in_flight() == 0);

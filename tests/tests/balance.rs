@@ -1,5 +1,8 @@
 //! The kernel hashes clients over shards; the hop balances them over workers.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails; helpers outside #[test] functions too"
+)]
 
 use std::thread;
 
@@ -14,12 +17,13 @@ fn accepted(node: &Node) -> Vec<u64> {
     let mut connection = Connection::open(admin.strip_prefix("http://").unwrap().parse().unwrap());
     connection.send(request("GET", "/metrics", &[("connection", "close")], b""));
     let text = String::from_utf8(connection.rest()).unwrap();
-    let series = text.lines().filter(|line| line.starts_with("sockhop_connections_accepted_total{"));
+    let series =
+        text.lines().filter(|line| line.starts_with("sockhop_connections_accepted_total{"));
     series.map(|line| line.rsplit_once(' ').unwrap().1.parse().unwrap()).collect()
 }
 
-/// Connections of which `wanted` many came to each shard. The kernel chooses by the client's port: those that come to a shard
-/// that has its share are closed again.
+/// Connections of which `wanted` many came to each shard. The kernel chooses by the client's port:
+/// those that come to a shard that has its share are closed again.
 fn hashed(node: &Node, wanted: &[usize]) -> Vec<Connection> {
     let (mut left, mut kept) = (wanted.to_vec(), Vec::new());
     let mut before = accepted(node);
@@ -57,11 +61,17 @@ fn clients_hashed_48_to_16_end_evenly_on_the_workers() {
     assert!(within_a_tenth(&open), "connections: {open:?}");
     thread::scope(|scope| {
         for connection in &mut connections {
-            scope.spawn(move || (0..REQUESTS).for_each(|_| connection.get("/hello/").expect_hello()));
+            scope.spawn(move || {
+                (0..REQUESTS).for_each(|_| connection.get("/hello/").expect_hello())
+            });
         }
     });
     let after = node.status();
-    let requests = after.workers.iter().zip(&before.workers).map(|(after, before)| after.requests - before.requests);
+    let requests = after
+        .workers
+        .iter()
+        .zip(&before.workers)
+        .map(|(after, before)| after.requests - before.requests);
     let requests: Vec<u64> = requests.collect();
     assert!(within_a_tenth(&requests), "requests: {requests:?}");
     drop(connections);

@@ -1,6 +1,9 @@
-//! Deploys and removals under load: no request fails, none is served by an old version once the command has returned, and
-//! what was begun is finished.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
+//! Deploys and removals under load: no request fails, none is served by an old version once the
+//! command has returned, and what was begun is finished.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails; helpers outside #[test] functions too"
+)]
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
@@ -23,12 +26,19 @@ fn version(connection: &mut Connection, target: &str) -> Result<u64, String> {
         return Err(format!("{:?} {}", reply.head, reply.text()));
     }
     let seen: Value = serde_json::from_slice(&reply.body).map_err(|error| error.to_string())?;
-    let version = seen.pointer("/environment/VERSION").and_then(Value::as_str).and_then(|text| text.parse().ok());
+    let version = seen
+        .pointer("/environment/VERSION")
+        .and_then(Value::as_str)
+        .and_then(|text| text.parse().ok());
     version.ok_or_else(|| format!("no version in {seen}"))
 }
 
 fn deploy(node: &Node, version: u64, isolation: &str) {
-    node.deploy("inspect", "it", &["--env", &format!("VERSION={version}"), "--isolation", isolation]);
+    node.deploy(
+        "inspect",
+        "it",
+        &["--env", &format!("VERSION={version}"), "--isolation", isolation],
+    );
 }
 
 /// `isolations` are gone through, one a deploy.
@@ -44,7 +54,9 @@ fn deploys_lose_nothing(isolations: &[&str]) {
             let promised_before = promised.load(SeqCst);
             let seen = version(&mut connection, "/it/")?;
             if seen < promised_before {
-                return Err(format!("version {seen} answered after {promised_before} was deployed"));
+                return Err(format!(
+                    "version {seen} answered after {promised_before} was deployed"
+                ));
             }
             served.fetch_add(1, SeqCst);
         }
@@ -52,7 +64,9 @@ fn deploys_lose_nothing(isolations: &[&str]) {
     };
     let failures: Vec<String> = thread::scope(|scope| {
         let clients: Vec<_> = (0..CONNECTIONS)
-            .map(|_| thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, client).unwrap())
+            .map(|_| {
+                thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, client).unwrap()
+            })
             .collect();
         let _end = wait::StopOnDrop(&stop);
         for number in 2..2 + DEPLOYS {

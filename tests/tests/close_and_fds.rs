@@ -1,4 +1,5 @@
-//! A connection's end reaches the client at once, and no connection, however it ends, leaves an fd behind.
+//! A connection's end reaches the client at once, and no connection, however it ends, leaves an fd
+//! behind.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +21,8 @@ const CLOSE: (&str, &str) = ("connection", "close");
 fn the_client_sees_the_end_at_once() {
     let node = Node::with(&["hello"]);
     node.deploy("hello", "alone", &["--isolation", "process"]);
-    let one_hop: Ask = |connection: &mut Connection| connection.send(request("GET", "/hello/", &[CLOSE], b""));
+    let one_hop: Ask =
+        |connection: &mut Connection| connection.send(request("GET", "/hello/", &[CLOSE], b""));
     let kept: Ask = |connection: &mut Connection| {
         connection.get("/hello/").expect_hello();
         connection.send(request("GET", "/hello/", &[CLOSE], b""));
@@ -29,7 +31,9 @@ fn the_client_sees_the_end_at_once() {
         connection.get("/hello/").expect_hello();
         connection.send(request("GET", "/alone/", &[CLOSE], b""));
     };
-    let old: Ask = |connection: &mut Connection| connection.send("GET /hello/ HTTP/1.0\r\nhost: node.test\r\n\r\n");
+    let old: Ask = |connection: &mut Connection| {
+        connection.send("GET /hello/ HTTP/1.0\r\nhost: node.test\r\n\r\n")
+    };
     let ways: [(&str, Ask); 4] =
         [("one hop", one_hop), ("kept", kept), ("handed back", handed_back), ("HTTP/1.0", old)];
     for (way, ask) in ways {
@@ -44,8 +48,13 @@ fn the_client_sees_the_end_at_once() {
             })
             .collect();
         waits.sort_unstable();
-        // 50 ms is promised of each; on a machine busy with other things only the median is held to it.
-        assert!(waits[20] < Duration::from_millis(50), "{way}: median {:?} of {waits:?}", waits[20]);
+        // 50 ms is promised of each; on a machine busy with other things only the median is held to
+        // it.
+        assert!(
+            waits[20] < Duration::from_millis(50),
+            "{way}: median {:?} of {waits:?}",
+            waits[20]
+        );
     }
     node.stop();
 }
@@ -92,12 +101,14 @@ fn a_client_that_ends_its_side_gets_a_quick_reply_and_ends_a_slow_guest() {
 fn a_client_that_leaves_ends_its_guest_whatever_of_the_body_is_unread() {
     let node = Node::with(&["hello"]);
     node.deploy("sleep", "sleep", &[]);
-    let post =
-        |headers: &[(&str, &str)], body: &[u8]| [head("POST", "/sleep/?ms=25000", headers).as_slice(), body].concat();
+    let post = |headers: &[(&str, &str)], body: &[u8]| {
+        [head("POST", "/sleep/?ms=25000", headers).as_slice(), body].concat()
+    };
     let chunked = ("transfer-encoding", "chunked");
     let requests = [
         ("small", post(&[("content-length", "5")], b"hello")),
-        // More than is read ahead, and no more than the kernel takes: behind that, no end can be seen.
+        // More than is read ahead, and no more than the kernel takes: behind that, no end can be
+        // seen.
         ("large", post(&[("content-length", "40000")], &[b'x'; 40_000])),
         ("not whole", post(&[("content-length", "6")], b"hello")),
         ("chunked", post(&[chunked], b"5\r\nhello\r\n0\r\n\r\n")),
@@ -110,10 +121,13 @@ fn a_client_that_leaves_ends_its_guest_whatever_of_the_body_is_unread() {
                 connection.get("/hello/").expect_hello();
             }
             connection.send(&bytes);
-            node.until_status("its guest runs", Duration::from_secs(5), |status| status.in_flight() == 1);
+            node.until_status("its guest runs", Duration::from_secs(5), |status| {
+                status.in_flight() == 1
+            });
             if reset {
                 let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-                setsockopt(&connection.writer(), Linger, &linger).expect("an option that every socket has");
+                setsockopt(&connection.writer(), Linger, &linger)
+                    .expect("an option that every socket has");
             }
             drop(connection);
             let what = format!("its guest has ended: {body} body, kept: {kept}, reset: {reset}");
@@ -132,7 +146,10 @@ fn an_idle_connection_is_closed_at_its_limit() {
     let start = Instant::now();
     assert_eq!(connection.rest(), b"");
     let took = start.elapsed();
-    assert!((Duration::from_millis(800)..Duration::from_secs(4)).contains(&took), "limit 1 s, took {took:?}");
+    assert!(
+        (Duration::from_millis(800)..Duration::from_secs(4)).contains(&took),
+        "limit 1 s, took {took:?}"
+    );
     node.stop();
 }
 
@@ -150,8 +167,8 @@ fn ten_thousand_connections_leave_no_fd() {
     node.stop();
 }
 
-/// glommio 0.9 parked with runnable tasks when others had its core for too long; a shard then stalled once in some thousand
-/// connections (ARCHITECTURE.md, decision h).
+/// glommio 0.9 parked with runnable tasks when others had its core for too long; a shard then
+/// stalled once in some thousand connections (ARCHITECTURE.md, decision h).
 #[test]
 fn a_busy_machine_does_not_stall_a_shard() {
     process::raise_fd_limit();
@@ -199,7 +216,9 @@ fn connections_that_end_badly_leave_no_fd() {
                 connection.send(request("GET", "/flood/", &[], b""));
                 connection.head();
             }
-            4 => connection.send("POST /echo/ HTTP/1.1\r\nhost: node.test\r\ncontent-length: 1000\r\n\r\nnot 1000"),
+            4 => connection.send(
+                "POST /echo/ HTTP/1.1\r\nhost: node.test\r\ncontent-length: 1000\r\n\r\nnot 1000",
+            ),
             5 => {
                 connection.get("/hello/").expect_hello();
                 connection.send("GET /alone/ HTT");
@@ -219,10 +238,15 @@ fn connections_that_end_badly_leave_no_fd() {
     node.stop();
 }
 
-/// Makes some connections to warm up, notes the fds, makes `count` more from four threads, and compares.
+/// Makes some connections to warm up, notes the fds, makes `count` more from four threads, and
+/// compares.
 fn leaves_no_fd(node: &Node, count: usize, one: impl Fn(SocketAddr, &mut Noise) + Sync) {
     let address = node.addresses()[0];
-    let rest = || node.until_status("the node is at rest", Duration::from_secs(15), |s| s.open() + s.in_flight() == 0);
+    let rest = || {
+        node.until_status("the node is at rest", Duration::from_secs(15), |s| {
+            s.open() + s.in_flight() == 0
+        })
+    };
     let run = |count: usize| {
         thread::scope(|scope| {
             for thread in 0..4 {
@@ -246,7 +270,8 @@ fn a_thousand_connections_at_once_are_all_served() {
     process::raise_fd_limit();
     let node = Node::with(&["hello"]);
     node.get("/hello/").expect_hello();
-    let before = node.until_status("the node is at rest", Duration::from_secs(5), |s| s.open() == 0);
+    let before =
+        node.until_status("the node is at rest", Duration::from_secs(5), |s| s.open() == 0);
     let fds = node.fds();
     let mut connections: Vec<_> = (0..1000).map(|_| node.connect()).collect();
     for _ in 0..2 {
@@ -273,7 +298,8 @@ fn redeploys_leave_no_fd() {
     let node = Node::with(&["hello"]);
     let warm = || (0..8).for_each(|_| node.get("/hello/").expect_hello());
     let modules = || -> Vec<usize> {
-        let of = |pid| process::fds(pid).values().filter(|what| what.starts_with("/memfd:")).count();
+        let of =
+            |pid| process::fds(pid).values().filter(|what| what.starts_with("/memfd:")).count();
         node.processes().into_iter().map(of).collect()
     };
     warm();
@@ -285,7 +311,8 @@ fn redeploys_leave_no_fd() {
         warm();
     }
     let after = modules();
-    // One more for a worker that had not loaded it before, one for a module the engine keeps for an hour's worth of rounds.
+    // One more for a worker that had not loaded it before, one for a module the engine keeps for an
+    // hour's worth of rounds.
     let grown = before.iter().zip(&after).any(|(before, after)| *after > before + 2);
     assert!(!grown, "memfds by process: {before:?}, after 12 deploys {after:?}");
     node.stop();

@@ -19,12 +19,17 @@ fn deploy_prints_an_address_for_browsers_and_one_for_programs() {
     let port = node.addresses()[0].port();
     let file = guests::path("hello");
     let deploy = ["deploy", file.to_str().unwrap(), "--name", "page"];
-    let expected = [format!("http://page.localhost:{port}/"), format!("http://127.0.0.1:{port}/page/")];
+    let expected =
+        [format!("http://page.localhost:{port}/"), format!("http://127.0.0.1:{port}/page/")];
     let printed = node.cli(&deploy).expect_code(0).stdout;
     assert_eq!(printed.lines().skip(1).collect::<Vec<_>>(), expected, "{printed}");
     let printed = node.cli(&[&deploy[..], &["--json"]].concat()).expect_code(0).stdout;
     let value: Value = serde_json::from_str(&printed).unwrap();
-    assert_eq!((&value["url"], &value["urls"]), (&expected[0].clone().into(), &expected.to_vec().into()), "{printed}");
+    assert_eq!(
+        (&value["url"], &value["urls"]),
+        (&expected[0].clone().into(), &expected.to_vec().into()),
+        "{printed}"
+    );
     node.stop();
 }
 
@@ -76,7 +81,8 @@ fn status_tells_the_truth_about_the_processes() {
 fn invoke_prints_the_reply_and_fails_with_it() {
     let node = Node::with(&["hello", "echo", "inspect", "status", "panic"]);
     assert_eq!(node.cli(&["invoke", "hello"]).expect_code(0).stdout.trim_end(), "Hello, world!");
-    let echoed = node.cli(&["invoke", "echo", "--method", "POST", "--body", "some text"]).expect_code(0);
+    let echoed =
+        node.cli(&["invoke", "echo", "--method", "POST", "--body", "some text"]).expect_code(0);
     assert_eq!(echoed.stdout.trim_end(), "some text");
 
     let folder = TempDir::new().unwrap();
@@ -86,10 +92,17 @@ fn invoke_prints_the_reply_and_fails_with_it() {
     let echoed = node.cli(&["invoke", "echo", "--method", "POST", "--body", &at]).expect_code(0);
     assert_eq!(echoed.stdout.trim_end(), "from a file");
 
-    let arguments = ["invoke", "inspect", "--path", "/p?q=1", "--header", "x-one:1", "--header", "x-two: 2"];
+    let arguments =
+        ["invoke", "inspect", "--path", "/p?q=1", "--header", "x-one:1", "--header", "x-two: 2"];
     let seen: Value = serde_json::from_str(&node.cli(&arguments).expect_code(0).stdout).unwrap();
-    assert_eq!((&seen["path"], &seen["query"], &seen["method"]), (&"/p".into(), &"q=1".into(), &"GET".into()));
-    assert_eq!((&seen["headers"]["x-one"][0], &seen["headers"]["x-two"][0]), (&"1".into(), &"2".into()));
+    assert_eq!(
+        (&seen["path"], &seen["query"], &seen["method"]),
+        (&"/p".into(), &"q=1".into(), &"GET".into())
+    );
+    assert_eq!(
+        (&seen["headers"]["x-one"][0], &seen["headers"]["x-two"][0]),
+        (&"1".into(), &"2".into())
+    );
 
     for (arguments, said) in [
         (&["invoke", "panic"][..], "HTTP 500"),
@@ -109,11 +122,21 @@ fn invoke_takes_a_body_from_anywhere_and_shows_the_head() {
     assert_eq!(sent.stdout, "from stdin");
     let head = node.cli(&["invoke", "echo", "-X", "PUT", "-d", "text", "-i"]).expect_code(0).stdout;
     let (head, body) = head.split_once("\n\n").unwrap();
-    assert!(head.starts_with("HTTP/1.1 200 OK\n") && head.contains("\nsockhop-invocation-id: "), "{head}");
+    assert!(
+        head.starts_with("HTTP/1.1 200 OK\n") && head.contains("\nsockhop-invocation-id: "),
+        "{head}"
+    );
     assert_eq!(body, "text");
     let failed = node.cli(&["invoke", "status", "--path", "/?code=418", "-i"]).expect_code(1);
-    let id = failed.stdout.lines().find_map(|line| line.strip_prefix("sockhop-invocation-id: ")).unwrap();
-    assert!(failed.stdout.starts_with("HTTP/1.1 418 ") && failed.stderr.contains(id), "{failed:#?}");
+    let id = failed
+        .stdout
+        .lines()
+        .find_map(|line| line.strip_prefix("sockhop-invocation-id: "))
+        .unwrap();
+    assert!(
+        failed.stdout.starts_with("HTTP/1.1 418 ") && failed.stderr.contains(id),
+        "{failed:#?}"
+    );
     node.stop();
 }
 
@@ -130,7 +153,10 @@ fn remove_asks_at_a_terminal() {
     };
     for typed in [&b"\n"[..], b"n\n", b"hello\n"] {
         let kept = remove(&["hello"], typed).expect_code(1);
-        assert!(kept.stderr.contains("remove hello with its 1 version and its secrets? [y/N]"), "{kept:#?}");
+        assert!(
+            kept.stderr.contains("remove hello with its 1 version and its secrets? [y/N]"),
+            "{kept:#?}"
+        );
         node.get("/hello/").expect_hello();
     }
     let removed = remove(&["hello"], b"y\n").expect_code(0);
@@ -165,7 +191,10 @@ fn records_are_a_line_each_and_one_is_one() {
     ] {
         let printed = printed(&[arguments, &["--json"]].concat());
         let records = harness::running::records(&printed);
-        assert!(records.len() == count && records.iter().all(Value::is_object), "{arguments:?}: {printed}");
+        assert!(
+            records.len() == count && records.iter().all(Value::is_object),
+            "{arguments:?}: {printed}"
+        );
     }
     for path in ["/nobody/", "/hello@v9/"] {
         assert!(node.get(path).text().ends_with("}\n"), "{path}");
@@ -186,7 +215,13 @@ fn a_reader_that_has_seen_enough_ends_a_command_without_a_word() {
     ] {
         let run = |stdout: Stdio| {
             let mut command = node::sockhop();
-            let output = command.args(arguments).arg("--data").arg(node.data()).stdout(stdout).output().unwrap();
+            let output = command
+                .args(arguments)
+                .arg("--data")
+                .arg(node.data())
+                .stdout(stdout)
+                .output()
+                .unwrap();
             (output.status.code(), String::from_utf8(output.stderr).unwrap())
         };
         let (reader, writer) = std::io::pipe().unwrap();
@@ -194,7 +229,10 @@ fn a_reader_that_has_seen_enough_ends_a_command_without_a_word() {
         assert_eq!(run(writer.into()), (Some(0), String::new()), "{arguments:?}");
         let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
         let (code, said) = run(full.into());
-        assert!(code == Some(1) && said.starts_with("error: stdout cannot be written to: No space"), "{said}");
+        assert!(
+            code == Some(1) && said.starts_with("error: stdout cannot be written to: No space"),
+            "{said}"
+        );
     }
     node.stop();
 }
@@ -215,7 +253,17 @@ fn the_manifest_beside_the_file_is_read_and_options_come_first() {
     assert_eq!(seen["environment"], serde_json::json!({"COLOUR": "green", "SIZE": "small"}));
     assert_eq!(node.status().pool("from-file").count(), 1, "it has a worker of its own");
 
-    node.cli(&["deploy", file, "--name", "from-option", "--env", "SIZE=large", "--isolation", "shared"]).expect_code(0);
+    node.cli(&[
+        "deploy",
+        file,
+        "--name",
+        "from-option",
+        "--env",
+        "SIZE=large",
+        "--isolation",
+        "shared",
+    ])
+    .expect_code(0);
     let seen = node.get("/from-option/").json();
     assert_eq!(seen["environment"], serde_json::json!({"COLOUR": "green", "SIZE": "large"}));
     assert_eq!(node.status().pool("from-option").count(), 0, "it has no worker of its own");
@@ -231,7 +279,9 @@ fn a_project_is_deployed_from_its_folder() {
     fs::create_dir_all(file.parent().unwrap()).unwrap();
     fs::write(folder.path().join("Cargo.toml"), "").unwrap();
     let toml = folder.path().join("sockhop.toml");
-    let describe = |rest: &str| fs::write(&toml, format!("name = \"shop\"\nsource = \"{source}\"\n{rest}")).unwrap();
+    let describe = |rest: &str| {
+        fs::write(&toml, format!("name = \"shop\"\nsource = \"{source}\"\n{rest}")).unwrap()
+    };
     let deploy = |given: &[&str]| {
         let mut command = node::sockhop();
         command.current_dir(folder.path()).arg("deploy").args(given).arg("--data").arg(node.data());
@@ -254,7 +304,9 @@ fn a_project_is_deployed_from_its_folder() {
     // What is taken out of it is gone, and what is said on the command line is for this once.
     describe("memory = \"32MiB\"\n");
     let deployed = deploy(&["--env", "SIZE=large"]).expect_code(0);
-    for line in ["memory: 64.0 MiB -> 32.0 MiB", "env.COLOUR: set -> not set", "env.SIZE: not set -> set"] {
+    for line in
+        ["memory: 64.0 MiB -> 32.0 MiB", "env.COLOUR: set -> not set", "env.SIZE: not set -> set"]
+    {
         assert!(deployed.stderr.contains(line), "{line}: {deployed:#?}");
     }
     deploy(&["--unset", "memory"]).expect_code(0);
@@ -280,25 +332,36 @@ fn a_project_of_several_functions_is_deployed_in_its_order() {
         command.current_dir(folder.path()).arg("deploy").args(given).arg("--data").arg(node.data());
         Running::spawn(&mut command).finish(Duration::from_secs(60))
     };
-    let shared = "timeout = \"5s\"\n[env]\nCOLOUR = \"green\"\n[function.web]\nsource = \"inspect.wasm\"\n";
+    let shared =
+        "timeout = \"5s\"\n[env]\nCOLOUR = \"green\"\n[function.web]\nsource = \"inspect.wasm\"\n";
     describe(&format!("{shared}[function.api]\nsource = \"hello.wasm\"\nmemory = \"32MiB\"\n"));
     let deployed = deploy(&["--json"]).expect_code(0);
-    let [web, api] = &harness::running::records(&deployed.stdout)[..] else { panic!("{deployed:#?}") };
+    let [web, api] = &harness::running::records(&deployed.stdout)[..] else {
+        panic!("{deployed:#?}")
+    };
     assert_eq!((&web["name"], &api["name"]), (&"web".into(), &"api".into()));
-    assert_eq!((&web["limits"]["timeout_ms"], &api["limits"]["memory_bytes_max"]), (&5000.into(), &(32 << 20).into()));
+    assert_eq!(
+        (&web["limits"]["timeout_ms"], &api["limits"]["memory_bytes_max"]),
+        (&5000.into(), &(32 << 20).into())
+    );
     assert_eq!(node.get("/web/").json()["environment"], serde_json::json!({"COLOUR": "green"}));
     node.get("/api/").expect_hello();
 
     // One alone, by its name or by its file.
     for given in [&["--name", "web"][..], &[".", "--name", "web"], &["inspect.wasm"]] {
         let deployed = deploy(&[given, &["--env", "SIZE=large"]].concat()).expect_code(0);
-        assert!(deployed.stdout.contains("deployed web, ") && !deployed.stdout.contains(" api"), "{deployed:#?}");
+        assert!(
+            deployed.stdout.contains("deployed web, ") && !deployed.stdout.contains(" api"),
+            "{deployed:#?}"
+        );
         assert_eq!(node.get("/web/").json()["environment"]["SIZE"], "large");
     }
     deploy(&["--name", "nobody"]).expect_error(&["[function.nobody]", "web, api"]);
 
-    // All are looked at before the first is sent, and the first that the node refuses is the last that is sent.
-    let versions = || harness::running::records(&node.cli(&["versions", "web", "--json"]).stdout).len();
+    // All are looked at before the first is sent, and the first that the node refuses is the last
+    // that is sent.
+    let versions =
+        || harness::running::records(&node.cli(&["versions", "web", "--json"]).stdout).len();
     let before = versions();
     describe(&format!("{shared}[function.api]\nsource = \"gone.wasm\"\n"));
     deploy(&[]).expect_error(&["[function.api]", "gone.wasm"]);
@@ -313,11 +376,16 @@ fn a_project_of_several_functions_is_deployed_in_its_order() {
 
 #[test]
 fn help_is_no_wider_than_it_can_be_read() {
-    let help = |arguments: &[&str]| node::run(arguments.iter().chain(&["--help"])).expect_code(0).stdout;
+    let help =
+        |arguments: &[&str]| node::run(arguments.iter().chain(&["--help"])).expect_code(0).stdout;
     let whole = help(&[]);
     let commands = whole.lines().skip_while(|line| *line != "Commands:").skip(1);
-    let commands: Vec<String> = commands.map_while(|line| line.split_whitespace().next()).map(str::to_owned).collect();
-    assert!(commands.len() > 15 && commands.iter().any(|command| command == "restore"), "{commands:?}");
+    let commands: Vec<String> =
+        commands.map_while(|line| line.split_whitespace().next()).map(str::to_owned).collect();
+    assert!(
+        commands.len() > 15 && commands.iter().any(|command| command == "restore"),
+        "{commands:?}"
+    );
     for command in commands.iter().filter(|command| *command != "help") {
         let widest = help(&[command]).lines().map(|line| line.chars().count()).max().unwrap();
         assert!(widest <= 100, "{command}: {widest}");
@@ -332,8 +400,9 @@ fn a_version_starts_from_the_options_of_the_active_one() {
         let all = [&["deploy", file.to_str().unwrap(), "--name", "it"], options].concat();
         node.cli(&all).expect_code(0)
     };
-    let inspect =
-        || -> Value { serde_json::from_str(&node.cli(&["inspect", "it", "--json"]).expect_code(0).stdout).unwrap() };
+    let inspect = || -> Value {
+        serde_json::from_str(&node.cli(&["inspect", "it", "--json"]).expect_code(0).stdout).unwrap()
+    };
     let memory = || inspect()["limits"]["memory_bytes_max"].clone();
     let first = ["--env", "A=hidden", "--env", "B=2", "--memory", "32MiB", "--timeout", "20s"];
     deploy(&[&first[..], &["--allow-outbound", "example.com:443", "--config", "C=3"]].concat());
@@ -346,7 +415,11 @@ fn a_version_starts_from_the_options_of_the_active_one() {
     let changed = deploy(&["--env", "B=4", "--unset", "env.A", "--timeout", "5s", "--json"]);
     let printed: Value = serde_json::from_str(&changed.stdout).unwrap();
     assert_eq!(printed["before"]["number"], 2, "{printed:#}");
-    assert_eq!(printed["url"], format!("http://it.localhost:{}/", node.addresses()[0].port()), "{printed:#}");
+    assert_eq!(
+        printed["url"],
+        format!("http://it.localhost:{}/", node.addresses()[0].port()),
+        "{printed:#}"
+    );
     assert_eq!(inspect()["env"], serde_json::json!({"B": "4"}));
     // Processor time follows wall time as long as nobody says otherwise.
     assert_eq!(inspect()["limits"]["cpu_time_ms"], 5000);
@@ -354,11 +427,18 @@ fn a_version_starts_from_the_options_of_the_active_one() {
 
     deploy(&["--env", "A=hidden"]);
     let fresh = deploy(&["--fresh-options", "--memory", "16MiB"]);
-    for line in ["memory: 32.0 MiB -> 16.0 MiB", "env.A: set -> not set", "allow-outbound: example.com:443 -> none"] {
+    for line in [
+        "memory: 32.0 MiB -> 16.0 MiB",
+        "env.A: set -> not set",
+        "allow-outbound: example.com:443 -> none",
+    ] {
         assert!(fresh.stderr.contains(line), "{line}: {fresh:#?}");
     }
     assert!(!fresh.stderr.contains("hidden"), "values of variables may be sensitive: {fresh:#?}");
-    assert_eq!((inspect()["env"].clone(), memory()), (serde_json::json!({}), Value::from(16 << 20)));
+    assert_eq!(
+        (inspect()["env"].clone(), memory()),
+        (serde_json::json!({}), Value::from(16 << 20))
+    );
     // Rolled back, its options are what the next one starts from.
     node.cli(&["rollback", "it", "v2"]).expect_code(0);
     deploy(&[]);
@@ -411,17 +491,26 @@ fn the_node_is_found_by_option_and_by_environment() {
 fn a_node_that_does_not_answer_is_told_with_the_reason() {
     let folder = TempDir::new().unwrap();
     let list = |command: &mut Command| {
-        Running::spawn(command.current_dir(folder.path()).arg("list")).finish(Duration::from_secs(10))
+        Running::spawn(command.current_dir(folder.path()).arg("list"))
+            .finish(Duration::from_secs(10))
     };
     let missing = list(&mut node::sockhop());
     // Unless this machine has a node of its own.
     if !Path::new("/var/lib/sockhop").exists() {
-        missing.expect_error(&["./sockhop-data", "/var/lib/sockhop", "--data", "--node", "sockhop serve"]);
+        missing.expect_error(&[
+            "./sockhop-data",
+            "/var/lib/sockhop",
+            "--data",
+            "--node",
+            "sockhop serve",
+        ]);
     }
     let data = folder.path().join("sockhop-data");
     fs::create_dir(&data).unwrap();
-    list(&mut node::sockhop()).expect_error(&["sockhop serve --data ./sockhop-data", "/var/lib/sockhop"]);
-    let named = list(node::sockhop().env("SOCKHOP_DATA", &data)).expect_error(&[data.to_str().unwrap()]);
+    list(&mut node::sockhop())
+        .expect_error(&["sockhop serve --data ./sockhop-data", "/var/lib/sockhop"]);
+    let named =
+        list(node::sockhop().env("SOCKHOP_DATA", &data)).expect_error(&[data.to_str().unwrap()]);
     assert!(!named.stderr.contains("/var/lib/sockhop"), "{named:#?}");
 
     let node = Node::build().data(&data).start();
@@ -460,7 +549,10 @@ fn wrong_usage_is_exit_code_2() {
         &["invoke"],
     ] {
         let wrong = node::run(arguments).expect_code(2);
-        assert!(wrong.stderr.contains("error: ") || wrong.stderr.contains("Usage"), "{arguments:?}: {wrong:#?}");
+        assert!(
+            wrong.stderr.contains("error: ") || wrong.stderr.contains("Usage"),
+            "{arguments:?}: {wrong:#?}"
+        );
         assert_eq!(wrong.stdout, "", "{arguments:?}");
     }
     node::run(["--help"]).expect_code(0);

@@ -1,5 +1,8 @@
 //! Commands: programs with stdin, stdout and an environment, called as CGI has it.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails; helpers outside #[test] functions too"
+)]
 
 use std::fs;
 use std::io::Write as _;
@@ -12,10 +15,11 @@ use tempfile::TempDir;
 
 const MIB: usize = 1024 * 1024;
 
-/// A core module with a memory of 20 pages and a table of a place, which imports `sock_shutdown`, function 0, and
-/// `poll_oneoff`, function 1, and whose `_start`, function 2, is `code`.
+/// A core module with a memory of 20 pages and a table of a place, which imports `sock_shutdown`,
+/// function 0, and `poll_oneoff`, function 1, and whose `_start`, function 2, is `code`.
 fn module(code: &[u8]) -> Vec<u8> {
-    let section = |id: u8, content: &[u8]| [&[id, u8::try_from(content.len()).unwrap()], content].concat();
+    let section =
+        |id: u8, content: &[u8]| [&[id, u8::try_from(content.len()).unwrap()], content].concat();
     let body = [&[u8::try_from(code.len() + 2).unwrap(), 0], code, &[0x0b]].concat();
     let sections = [
         section(1, &[3, 0x60, 2, 0x7f, 0x7f, 1, 0x7f, 0x60, 4, 0x7f, 0x7f, 0x7f, 0x7f, 1, 0x7f, 0x60, 0, 0]),
@@ -38,15 +42,20 @@ fn the_body_is_stdin_and_stdout_is_the_reply() {
     let sent = body(MIB, 1);
     for name in ["cmd", "cmd-p1"] {
         let mut connection = node.connect();
-        let replies = connection.exchange(&request("POST", &format!("/{name}/?echo"), &[], &sent), 1);
+        let replies =
+            connection.exchange(&request("POST", &format!("/{name}/?echo"), &[], &sent), 1);
         assert_eq!(replies[0].status(), 200);
         assert_eq!(replies[0].head.get("content-type"), Some("text/plain; charset=utf-8"));
         assert_same(&replies[0].body, &sent);
 
-        let mut bytes = head("POST", &format!("/{name}/?count"), &[("transfer-encoding", "chunked")]);
+        let mut bytes =
+            head("POST", &format!("/{name}/?count"), &[("transfer-encoding", "chunked")]);
         bytes.extend(chunked(&sent, 10_007));
         let reply = connection.exchange(&bytes, 1).remove(0);
-        assert_eq!((reply.text().as_str(), reply.head.get("content-length")), ("1048576\n", Some("8")));
+        assert_eq!(
+            (reply.text().as_str(), reply.head.get("content-length")),
+            ("1048576\n", Some("8"))
+        );
 
         connection.get(&format!("/{name}/")).expect_hello();
     }
@@ -57,7 +66,8 @@ fn the_body_is_stdin_and_stdout_is_the_reply() {
 fn a_body_that_is_not_read_does_not_spoil_the_next_request() {
     let node = Node::with(&["cmd"]);
     let mut connection = node.connect();
-    let reply = connection.exchange_unread(&request("POST", "/cmd/?print=x", &[], &body(300_000, 3)));
+    let reply =
+        connection.exchange_unread(&request("POST", "/cmd/?print=x", &[], &body(300_000, 3)));
     assert_eq!((reply.status(), reply.text().as_str()), (200, "x"));
     if reply.head.get("connection") != Some("close") {
         assert_eq!(connection.get("/cmd/?print=y").text(), "y");
@@ -144,7 +154,9 @@ fn an_exit_with_anything_but_0_is_a_500_and_its_stderr_in_the_log() {
         wait::until("its stderr is in the log", Duration::from_secs(5), || {
             let stderr = node.stderr();
             let mut lines = stderr.lines().filter(|line| line.contains(&id));
-            lines.any(|line| line.contains("stream=stderr") && line.ends_with("stderr before exit")).then_some(())
+            lines
+                .any(|line| line.contains("stream=stderr") && line.ends_with("stderr before exit"))
+                .then_some(())
         });
         // WASI 0.2 makes a 1 of every code.
         for code in [3, 125, 126, 255] {
@@ -168,11 +180,19 @@ fn a_cgi_program_says_its_status_and_headers() {
         let mut connection = node.connect();
         let reply = connection.get(&format!("/{guest}/?cgi&print=tea"));
         assert_eq!((reply.status(), reply.text().as_str()), (418, "tea"));
-        assert_eq!((reply.head.get("content-type"), reply.head.get("x-cgi")), (Some("text/x-cgi"), Some("yes")));
+        assert_eq!(
+            (reply.head.get("content-type"), reply.head.get("x-cgi")),
+            (Some("text/x-cgi"), Some("yes"))
+        );
         assert_eq!(reply.head.get("content-length"), Some("3"));
 
         let fields = "Location:%20/there%0ASet-Cookie:%20a%0ASet-Cookie:%20b%0A%0A";
-        connection.send(request("GET", &format!("/{guest}/?print={fields}"), &[("connection", "close")], b""));
+        connection.send(request(
+            "GET",
+            &format!("/{guest}/?print={fields}"),
+            &[("connection", "close")],
+            b"",
+        ));
         let reply = String::from_utf8(connection.rest()).unwrap().to_lowercase();
         assert!(reply.starts_with("http/1.1 302 found\r\n"), "{reply}");
         for line in ["location: /there", "set-cookie: a", "set-cookie: b", "content-length: 0"] {
@@ -196,17 +216,28 @@ fn what_is_no_cgi_reply_is_a_500_with_the_reason_in_the_log() {
         ("print=X:%20y%0A%0A", "none of Content-Type, Location and Status"),
         ("print=Status:%20100%0A%0A", "no final reply"),
         ("print=Status:%20200%0ATransfer-Encoding:%20chunked%0A%0A", "the node's to say"),
-        ("print=Content-Type:%20a/b%0AContent-Length:%205%0A%0Aabc", "its Content-Length is not its length"),
+        (
+            "print=Content-Type:%20a/b%0AContent-Length:%205%0A%0Aabc",
+            "its Content-Length is not its length",
+        ),
         (&format!("print={}", "x".repeat(2000)), "does not end within 1024 bytes"),
         ("cgi&exit=1", "exit code 1"),
     ] {
         for guest in ["cmd", "cmd-p1"] {
             let detail = connection.get(&format!("/{guest}/?{print}")).expect_problem(500);
             // What the program wrote is its log's to say; the code of its exit quotes nothing.
-            assert_eq!(detail.contains(reason), reason == "exit code 1", "{guest}: {print}: {detail}");
+            assert_eq!(
+                detail.contains(reason),
+                reason == "exit code 1",
+                "{guest}: {print}: {detail}"
+            );
         }
-        let logged =
-            || node.stderr().lines().any(|line| line.contains("stream=node") && line.contains(reason)).then_some(());
+        let logged = || {
+            node.stderr()
+                .lines()
+                .any(|line| line.contains("stream=node") && line.contains(reason))
+                .then_some(())
+        };
         wait::until(reason, Duration::from_secs(5), logged);
     }
     node.stop();
@@ -220,7 +251,11 @@ fn a_cgi_reply_streams_both_ways_and_looks_cut_when_its_program_fails() {
         let mut connection = node.connect();
         let mut writer = connection.writer();
         let mut send = |text: &str| writer.write_all(text.as_bytes()).unwrap();
-        connection.send(head("POST", &format!("/{guest}/?cgi&echo"), &[("transfer-encoding", "chunked")]));
+        connection.send(head(
+            "POST",
+            &format!("/{guest}/?cgi&echo"),
+            &[("transfer-encoding", "chunked")],
+        ));
         send("7\r\npiece-0\r\n");
         let first = connection.head();
         let mut seen = String::new();
@@ -236,7 +271,12 @@ fn a_cgi_reply_streams_both_ways_and_looks_cut_when_its_program_fails() {
         });
         assert_eq!((whole, seen.as_str()), (Ok(()), "piece-0piece-1piece-2piece-3piece-4"));
 
-        connection.send(request("GET", &format!("/{guest}/?cgi&print=a&sleep=300&exit=1"), &[], b""));
+        connection.send(request(
+            "GET",
+            &format!("/{guest}/?cgi&print=a&sleep=300&exit=1"),
+            &[],
+            b"",
+        ));
         let cut = connection.try_reply().unwrap_err();
         assert_eq!(cut.head.map(|head| head.status), Some(418));
         assert!(cut.body.starts_with(b"a"), "{:?}", cut.body);
@@ -252,11 +292,18 @@ fn a_raw_reply_streams_both_ways_too() {
         let mut connection = node.connect();
         let mut writer = connection.writer();
         let mut send = |text: &str| writer.write_all(text.as_bytes()).unwrap();
-        connection.send(head("POST", &format!("/{guest}/?echo"), &[("transfer-encoding", "chunked")]));
+        connection.send(head(
+            "POST",
+            &format!("/{guest}/?echo"),
+            &[("transfer-encoding", "chunked")],
+        ));
         send("7\r\npiece-0\r\n");
         // The head and the first piece come while the program waits for the second.
         let first = connection.head();
-        assert_eq!((first.status, first.get("content-type")), (200, Some("text/plain; charset=utf-8")));
+        assert_eq!(
+            (first.status, first.get("content-type")),
+            (200, Some("text/plain; charset=utf-8"))
+        );
         let mut seen = String::new();
         let whole = connection.try_body(&first, |piece| {
             seen += std::str::from_utf8(piece).unwrap();
@@ -293,7 +340,12 @@ fn a_local_redirect_is_answered_by_the_function_itself() {
             let headers = [("host", host), ("content-type", "text/x-form")];
             // The target of the redirect prints what it was asked for.
             let target = format!("{prefix}/there?{}", encoded("cgi&env"));
-            connection.send(request("POST", &format!("{prefix}/?{}", location(&target)), &headers, b"form"));
+            connection.send(request(
+                "POST",
+                &format!("{prefix}/?{}", location(&target)),
+                &headers,
+                b"form",
+            ));
             let reply = connection.reply();
             let seen = reply.text();
             assert_eq!((reply.status(), reply.head.get("location")), (418, None), "{seen}");
@@ -302,7 +354,12 @@ fn a_local_redirect_is_answered_by_the_function_itself() {
             }
             assert!(seen.contains(&format!("REQUEST_URI={prefix}/there?cgi&env\n")), "{seen}");
             assert!(!seen.contains("CONTENT_LENGTH") && !seen.contains("CONTENT_TYPE"), "{seen}");
-            connection.send(request("HEAD", &format!("{prefix}/?{}", location(&target)), &headers[..1], b""));
+            connection.send(request(
+                "HEAD",
+                &format!("{prefix}/?{}", location(&target)),
+                &headers[..1],
+                b"",
+            ));
             assert_eq!(connection.head().status, 418);
         }
         // Another function's path is the client's to ask for.
@@ -326,7 +383,9 @@ fn head_has_no_body_and_its_program_ends() {
         assert_eq!(connection.head().status, 200);
     }
     connection.get("/cmd/").expect_hello();
-    node.until_status("the programs end", Duration::from_secs(10), |status| status.in_flight() == 0);
+    node.until_status("the programs end", Duration::from_secs(10), |status| {
+        status.in_flight() == 0
+    });
     assert!(!node.stderr().contains("time limit"), "{}", node.stderr());
     node.stop();
 }
@@ -361,7 +420,9 @@ fn a_flood_arrives_whole_and_a_client_that_does_not_read_holds_it_back() {
     assert!(used < passed / 2, "programs that wait have used {used:?} in {passed:?}");
     node.get("/hello/").expect_hello();
     drop(slow);
-    node.until_status("the floods end with their clients", Duration::from_secs(10), |s| s.in_flight() == 0);
+    node.until_status("the floods end with their clients", Duration::from_secs(10), |s| {
+        s.in_flight() == 0
+    });
     node.stop();
 }
 
@@ -414,7 +475,9 @@ fn go_programs_run_as_they_are() {
     let (kind, guest) = (reply.head.get("content-type"), reply.head.get("x-guest"));
     assert_eq!((reply.status(), kind, guest), (201, Some("text/plain"), Some("go-cgi")));
     let url = "http://shop.test/go-cgi/deep?q=1";
-    let text = format!("Hello from Go!\nmethod: POST\nurl: {url}\nhost: shop.test\nx-test: seen\nbody: the body\n");
+    let text = format!(
+        "Hello from Go!\nmethod: POST\nurl: {url}\nhost: shop.test\nx-test: seen\nbody: the body\n"
+    );
     assert_eq!(reply.text(), text);
     let reply = connection.get("/go-cgi/redirect");
     assert_eq!((reply.status(), reply.head.get("location")), (302, Some("/elsewhere")));
@@ -433,7 +496,9 @@ fn a_core_module_that_waits_for_stdin_takes_no_time_and_holds_up_nobody() {
         (connection, n)
     });
     let mut slow: Vec<_> = begun.collect();
-    node.until_status("all run", Duration::from_secs(20), |status| status.in_flight() == slow.len() as u64);
+    node.until_status("all run", Duration::from_secs(20), |status| {
+        status.in_flight() == slow.len() as u64
+    });
     let time = node.cpu_time();
     let mut connection = node.connect();
     for round in 0..20 {
@@ -444,7 +509,10 @@ fn a_core_module_that_waits_for_stdin_takes_no_time_and_holds_up_nobody() {
         std::thread::sleep(Duration::from_millis(100));
     }
     let used = node.cpu_time() - time;
-    assert!(used < Duration::from_millis(500), "programs that wait have used {used:?} in two seconds");
+    assert!(
+        used < Duration::from_millis(500),
+        "programs that wait have used {used:?} in two seconds"
+    );
     for (connection, n) in &mut slow {
         connection.send("0\r\n\r\n");
         let text = connection.reply().text().to_lowercase();
@@ -462,7 +530,9 @@ fn what_a_core_module_asks_in_vain_is_not_told_in_the_nodes_log() {
     fs::write(&file, module(&[0x41, 0, 0x41, 0, 0x10, 0, 0x1a, 0x00])).unwrap();
     node.cli(&["deploy", file.to_str().unwrap(), "--no-trial"]).expect_code(0);
     node.get("/asks/").expect_problem(500);
-    wait::until("the trap is told", Duration::from_secs(5), || node.stderr().contains("[trap: ").then_some(()));
+    wait::until("the trap is told", Duration::from_secs(5), || {
+        node.stderr().contains("[trap: ").then_some(())
+    });
     assert!(!node.stderr().contains("sock_shutdown"), "{}", node.stderr());
     node.stop();
 }
@@ -470,9 +540,12 @@ fn what_a_core_module_asks_in_vain_is_not_told_in_the_nodes_log() {
 #[test]
 fn a_core_module_is_held_to_its_limits() {
     // Both grow until they are refused, and then trap.
-    let grows_memory = [0x03, 0x40, 0x41, 1, 0x40, 0, 0x41, 0x7f, 0x46, 0x04, 0x40, 0x00, 0x0b, 0x0c, 0, 0x0b];
-    let grows_table =
-        [0x03, 0x40, 0xd0, 0x70, 0x41, 1, 0xfc, 0x0f, 0, 0x41, 0x7f, 0x46, 0x04, 0x40, 0x00, 0x0b, 0x0c, 0, 0x0b];
+    let grows_memory =
+        [0x03, 0x40, 0x41, 1, 0x40, 0, 0x41, 0x7f, 0x46, 0x04, 0x40, 0x00, 0x0b, 0x0c, 0, 0x0b];
+    let grows_table = [
+        0x03, 0x40, 0xd0, 0x70, 0x41, 1, 0xfc, 0x0f, 0, 0x41, 0x7f, 0x46, 0x04, 0x40, 0x00, 0x0b,
+        0x0c, 0, 0x0b,
+    ];
     let calls_itself = [0x10, 2];
     // For a clock, 2048 times in one call.
     let waits = [0x41, 0, 0x41, 0, 0x41, 0x80, 0x10, 0x41, 0, 0x10, 1, 0x1a];
@@ -501,7 +574,8 @@ fn a_core_module_is_held_to_its_limits() {
 #[test]
 fn a_functions_config_is_in_wasi_config() {
     let node = Node::start();
-    let options = ["--config", "colour=green", "--config", "empty=", "--arg", "colour", "--arg", "none"];
+    let options =
+        ["--config", "colour=green", "--config", "empty=", "--arg", "colour", "--arg", "none"];
     node.deploy("config", "config", &options);
     assert_eq!(node.get("/config/").text(), "colour=green\nnone?\n\ncolour=green\nempty=\n");
     node.stop();

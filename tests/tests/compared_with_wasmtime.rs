@@ -1,5 +1,6 @@
-//! The same guest behind the node and behind `wasmtime serve`, the same bytes to both: the guest sees the same, and what
-//! it says comes out the same. Where the node is stricter, or has to be better, the test says what wasmtime does there.
+//! The same guest behind the node and behind `wasmtime serve`, the same bytes to both: the guest
+//! sees the same, and what it says comes out the same. Where the node is stricter, or has to be
+//! better, the test says what wasmtime does there.
 
 use harness::bytes::{assert_same, body};
 use harness::wasmtime::{Asked, Both};
@@ -19,19 +20,26 @@ fn asking(query: &str) -> Asked {
 /// Chunks, and trailers behind them.
 fn with_trailers(path: &str, trailers: &str) -> Asked {
     let framed = format!("3\r\nabc\r\n0\r\n{trailers}\r\n");
-    post(path).header("transfer-encoding", "chunked").header("trailer", "x-sum").framed(framed.as_bytes())
+    post(path)
+        .header("transfer-encoding", "chunked")
+        .header("trailer", "x-sum")
+        .framed(framed.as_bytes())
 }
 
 #[test]
 fn a_guest_sees_the_same_request() {
     let both = Both::serving("inspect", &[]);
-    let methods = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "PURGE", "purge"];
+    let methods =
+        ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "PURGE", "purge"];
     let mut table: Vec<Asked> = methods.map(|method| Asked::new(method, "/a%20b/?q=%26")).into();
-    table.extend(["/", "/?", "/??", "//x//y/../z", "/a%2Fb%00", "/*?x=?y", "/~;=,@:!$'()+"].map(Asked::get));
+    table.extend(
+        ["/", "/?", "/??", "//x//y/../z", "/a%2Fb%00", "/*?x=?y", "/~;=,@:!$'()+"].map(Asked::get),
+    );
     table.push(Asked::get("/").header("host", "shop.test:81"));
     table.push(post("/").body(b"abc"));
     table.push(post("/").chunked(b"abc", 1));
-    let many = (0..90).fold(Asked::get("/"), |asked, number| asked.header(&format!("x-{number}"), "v"));
+    let many =
+        (0..90).fold(Asked::get("/"), |asked, number| asked.header(&format!("x-{number}"), "v"));
     table.push(many.header("x-long", &"v".repeat(40_000)));
     // Repeated, empty, not ASCII, and those that are about the connection and not for the guest.
     let fields = [
@@ -51,7 +59,9 @@ fn a_guest_sees_the_same_request() {
         ("upgrade", "websocket"),
         ("http2-settings", "AAMAAABkAAQAAP__"),
     ];
-    table.push(fields.iter().fold(Asked::get("/"), |asked, (name, value)| asked.header(name, value)));
+    table.push(
+        fields.iter().fold(Asked::get("/"), |asked, (name, value)| asked.header(name, value)),
+    );
 
     for asked in table {
         let (ours, theirs) = (both.ours(&asked), both.theirs(&asked));
@@ -62,22 +72,27 @@ fn a_guest_sees_the_same_request() {
             continue;
         }
         let (mut ours, mut theirs): (Value, Value) = (parse(&ours.body), parse(&theirs.body));
-        // What each tells its guests of itself: here where the function is and whom the request is from, there which instance
-        // it is.
-        for (name, value) in
-            [("x-forwarded-prefix", "/inspect"), ("x-forwarded-for", "127.0.0.1"), ("x-forwarded-proto", "http")]
-        {
+        // What each tells its guests of itself: here where the function is and whom the request is
+        // from, there which instance it is.
+        for (name, value) in [
+            ("x-forwarded-prefix", "/inspect"),
+            ("x-forwarded-for", "127.0.0.1"),
+            ("x-forwarded-proto", "http"),
+        ] {
             let told = ours["headers"].as_object_mut().and_then(|headers| headers.remove(name));
             assert_eq!(told, Some(serde_json::json!([value])), "{name}");
         }
-        let instance = theirs["environment"].as_object_mut().and_then(|environment| environment.remove("INSTANCE_ID"));
+        let instance = theirs["environment"]
+            .as_object_mut()
+            .and_then(|environment| environment.remove("INSTANCE_ID"));
         assert!(instance.is_some(), "{theirs}");
         assert_eq!(ours, theirs, "the node (left) and wasmtime (right) for {asked:?}");
     }
 }
 
 fn parse(json: &[u8]) -> Value {
-    serde_json::from_slice(json).unwrap_or_else(|e| panic!("no JSON ({e}): {}", String::from_utf8_lossy(json)))
+    serde_json::from_slice(json)
+        .unwrap_or_else(|e| panic!("no JSON ({e}): {}", String::from_utf8_lossy(json)))
 }
 
 #[test]
@@ -87,7 +102,11 @@ fn hello_to_every_method() {
         for method in ["GET", "HEAD", "DELETE", "OPTIONS", "PURGE"] {
             let answer = both.same(&Asked::new(method, "/"));
             let body = if method == "HEAD" { "" } else { "Hello, world!" };
-            assert_eq!((answer.status, answer.text().as_str()), (Some(200), body), "{guest}, {method}");
+            assert_eq!(
+                (answer.status, answer.text().as_str()),
+                (Some(200), body),
+                "{guest}, {method}"
+            );
         }
         both.same(&post("/any?path").body(b"unread"));
         both.same(&post("/").chunked(b"unread", 2));
@@ -137,22 +156,33 @@ fn headers_come_out_the_same_good_and_bad() {
     ] {
         let answer = both.same(&asking(query));
         assert!(answer.status.is_some() && answer.whole, "{query}: {answer:#?}");
-        assert_eq!(answer.all("x-b").next().is_some(), query.contains("header=x-b"), "{query}: {answer:#?}");
+        assert_eq!(
+            answer.all("x-b").next().is_some(),
+            query.contains("header=x-b"),
+            "{query}: {answer:#?}"
+        );
     }
 }
 
 #[test]
 fn statuses_come_out_the_same() {
     let both = Both::serving("status", &[]);
-    for code in [200, 201, 202, 204, 205, 206, 299, 301, 302, 304, 400, 404, 418, 500, 503, 599, 600, 999] {
+    for code in
+        [200, 201, 202, 204, 205, 206, 299, 301, 302, 304, 400, 404, 418, 500, 503, 599, 600, 999]
+    {
         let answer = both.same(&post(&format!("/?code={code}")).body(b"twelve bytes"));
         assert_eq!((answer.status, answer.all("x-body-bytes").next()), (Some(code), Some("12")));
     }
     let both = Both::serving("headers", &[]);
     // With a body, where there must be none; and such as no status can be.
-    for query in
-        ["status=204&body=hi", "status=304&body=hi", "status=205&body=hi", "status=0", "status=99", "status=1000"]
-    {
+    for query in [
+        "status=204&body=hi",
+        "status=304&body=hi",
+        "status=205&body=hi",
+        "status=0",
+        "status=99",
+        "status=1000",
+    ] {
         both.same(&asking(query));
     }
 }
@@ -166,7 +196,11 @@ fn bodies_come_back_the_same() {
             for path in paths {
                 for asked in [post(path).body(&sent), post(path).chunked(&sent, 70_001)] {
                     let answer = both.same(&asked.header("content-type", "text/x-test"));
-                    assert_eq!((answer.status, answer.whole), (Some(200), true), "{guest}, {length} bytes");
+                    assert_eq!(
+                        (answer.status, answer.whole),
+                        (Some(200), true),
+                        "{guest}, {length} bytes"
+                    );
                     assert_same(&answer.body, &sent);
                 }
             }
@@ -176,7 +210,8 @@ fn bodies_come_back_the_same() {
             both.same(&post(path).chunked(b"", 1));
         }
         let with_extensions = b"3;a=b\r\nabc\r\n2 ; c=\"d\"\r\nde\r\n0;e\r\n\r\n";
-        let answer = both.same(&post("/").header("transfer-encoding", "chunked").framed(with_extensions));
+        let answer =
+            both.same(&post("/").header("transfer-encoding", "chunked").framed(with_extensions));
         assert_eq!(answer.text(), "abcde");
     }
 }
@@ -197,9 +232,15 @@ fn trailers_pass_the_same_both_ways() {
     // A client that does not take them has none, nor has a reply without chunks.
     both.same(&Asked::get("/?header=trailer:x-sum&trailer=x-sum:1&body=hi"));
     both.same(&asking("header=trailer:x-sum&header=content-length:2&trailer=x-sum:1&body=hi"));
-    for trailers in ["x-sum: 7\r\n", "x-sum: 7\r\nx-other: \r\n", "content-length: 9\r\nhost: evil\r\n", ""] {
+    for trailers in
+        ["x-sum: 7\r\n", "x-sum: 7\r\nx-other: \r\n", "content-length: 9\r\nhost: evil\r\n", ""]
+    {
         let answer = both.same(&with_trailers("/", trailers));
-        assert_eq!(answer.text().contains("trailer: x-sum: 7"), trailers.contains("x-sum"), "{answer:#?}");
+        assert_eq!(
+            answer.text().contains("trailer: x-sum: 7"),
+            trailers.contains("x-sum"),
+            "{answer:#?}"
+        );
     }
 
     let both = Both::serving("echo-p3", &[]);
@@ -213,7 +254,8 @@ fn trailers_pass_the_same_both_ways() {
 #[test]
 fn a_promised_body_may_stay_away_where_none_is_sent() {
     let both = Both::serving("headers", &[]);
-    // The usual way to answer a HEAD, and a conditional GET: the head of the whole reply, and no body.
+    // The usual way to answer a HEAD, and a conditional GET: the head of the whole reply, and no
+    // body.
     for (method, query) in [
         ("HEAD", "header=content-length:9"),
         ("HEAD", "header=content-length:9&status=404"),

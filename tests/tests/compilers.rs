@@ -1,5 +1,9 @@
-//! Compilers: few at a time, of low priority, never in the way of a rollback, and not again and again for what does not compile.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
+//! Compilers: few at a time, of low priority, never in the way of a rollback, and not again and
+//! again for what does not compile.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails; helpers outside #[test] functions too"
+)]
 
 use std::fs;
 use std::path::Path;
@@ -23,22 +27,33 @@ fn nobody_waits_for_the_compiler_of_a_deploy_but_those_who_want_the_same() {
     }
     node.deploy("hello", "hello", &[]);
     // Of the same function, and of others.
-    let changes: [&[&str]; 4] =
-        [&["rollback", "it", "v1"], &["alias", "set", "it@staging", "v2"], &["rollback", "it"], &["remove", "hello"]];
+    let changes: [&[&str]; 4] = [
+        &["rollback", "it", "v1"],
+        &["alias", "set", "it@staging", "v2"],
+        &["rollback", "it"],
+        &["remove", "hello"],
+    ];
     let deploy = |name| node.deploy("page", name, &[]);
     thread::scope(|scope| {
         let first = scope.spawn(|| deploy("it"));
         let stopped = Stopped::one(&node);
         let second = scope.spawn(|| deploy("other"));
-        let changed = scope.spawn(|| changes.iter().for_each(|change| drop(node.cli(change).expect_code(0))));
+        let changed =
+            scope.spawn(|| changes.iter().for_each(|change| drop(node.cli(change).expect_code(0))));
         wait::until("the changes are made", PATIENTLY, || changed.is_finished().then_some(()));
         changed.join().unwrap();
         assert_eq!(node.version_at("/it/"), 2);
         assert!(!first.is_finished() && !second.is_finished());
-        assert_eq!(compilers(&node), [stopped.pid()], "a second deploy of the same file waits for the first");
+        assert_eq!(
+            compilers(&node),
+            [stopped.pid()],
+            "a second deploy of the same file waits for the first"
+        );
         // It is the last to run, and the first to go when memory runs out.
-        let about = |what: &str| fs::read_to_string(format!("/proc/{}/{what}", stopped.pid())).unwrap();
-        let nice = || about("stat").rsplit_once(')').unwrap().1.split_whitespace().nth(16) == Some("5");
+        let about =
+            |what: &str| fs::read_to_string(format!("/proc/{}/{what}", stopped.pid())).unwrap();
+        let nice =
+            || about("stat").rsplit_once(')').unwrap().1.split_whitespace().nth(16) == Some("5");
         signal(stopped.pid(), Signal::SIGCONT);
         wait::until("its priority is low", PATIENTLY, || nice().then_some(()));
         assert_eq!(about("oom_score_adj").trim(), "500");
@@ -61,14 +76,23 @@ fn a_compiler_that_somebody_else_kills_is_told_as_one_without_memory() {
         deploy.join().unwrap()
     });
     // As the kernel does: nothing but the signal tells.
-    failed.expect_error(&["killed", "most likely by the kernel", "takes some", "MiB", "free", "add swap"]);
+    failed.expect_error(&[
+        "killed",
+        "most likely by the kernel",
+        "takes some",
+        "MiB",
+        "free",
+        "add swap",
+    ]);
     node.cli(&arguments).expect_code(0);
     node.stop();
 }
 
 /// Has the one version of the function consist of a file that does not compile.
 fn damage(store: &Path, name: &str) {
-    let sha256 = |bytes: &[u8]| Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let sha256 = |bytes: &[u8]| {
+        Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    };
     let bytes = b"\0asm\x01\0\0\0\x01\x7f";
     // Where earlier builds kept what is deployed.
     fs::create_dir_all(store.join("artefacts")).unwrap();
@@ -97,7 +121,9 @@ fn what_does_not_compile_is_left_alone_for_a_while() {
         // Each is a look of the reader's at the store.
         let name = format!("hello-{number}");
         writer.deploy("hello", &name, &[]);
-        wait::until("it is served", PATIENTLY, || (reader.get(&format!("/{name}/")).status() == 200).then_some(()));
+        wait::until("it is served", PATIENTLY, || {
+            (reader.get(&format!("/{name}/")).status() == 200).then_some(())
+        });
     }
     assert_eq!(reader.status().node.compilations, compilations + 1, "that of hello");
     assert_eq!(reader.stderr().matches("is not served").count(), 1, "{}", reader.stderr());

@@ -1,6 +1,9 @@
-//! Configuration: what counts of flags, variables and file, what is said of mistakes, what a running node takes over at SIGHUP,
-//! logs as JSON, and what the command line says of itself.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
+//! Configuration: what counts of flags, variables and file, what is said of mistakes, what a
+//! running node takes over at SIGHUP, logs as JSON, and what the command line says of itself.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails; helpers outside #[test] functions too"
+)]
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -41,19 +44,32 @@ impl Config {
 
 fn check(path: &Path, variables: &[(&str, &str)], flags: &[&str]) -> Finished {
     let mut command = node::sockhop();
-    command.arg("check-config").arg("--config").arg(path).args(flags).envs(variables.iter().copied());
+    command
+        .arg("check-config")
+        .arg("--config")
+        .arg(path)
+        .args(flags)
+        .envs(variables.iter().copied());
     Running::spawn(&mut command).finish(LIMIT)
 }
 
 /// The lines without their comments.
 fn settings(printed: &str) -> BTreeSet<&str> {
-    printed.lines().map(|line| line.split_once("  # ").map_or(line, |(setting, _)| setting)).collect()
+    printed
+        .lines()
+        .map(|line| line.split_once("  # ").map_or(line, |(setting, _)| setting))
+        .collect()
 }
 
 /// Waits for a line of the log with every one of `parts`, the `count`th of its kind.
 fn until_logged(node: &Node, count: usize, parts: &[&str]) {
     let is = |line: &&str| parts.iter().all(|part| line.contains(part));
-    wait::for_value("the node logs it", LIMIT, || node.stderr(), |log| log.lines().filter(is).count() >= count);
+    wait::for_value(
+        "the node logs it",
+        LIMIT,
+        || node.stderr(),
+        |log| log.lines().filter(is).count() >= count,
+    );
 }
 
 /// A head that never ends, until the node says so.
@@ -65,11 +81,17 @@ fn slow_head(node: &Node) -> String {
 
 #[test]
 fn flags_win_over_variables_variables_over_the_file_and_each_is_named() {
-    let config = Config::new("head_timeout = \"1s\"\nidle_timeout = \"2s\"\ndata = \"/from/file\"\n");
-    let variables =
-        [("SOCKHOP_IDLE_TIMEOUT", "3s"), ("SOCKHOP_DATA", "/from/variable"), ("SOCKHOP_LISTEN", "127.0.0.1:1,[::1]:2")];
-    let printed = check(&config.path(), &variables, &["--data", "/from/flag"]).expect_code(0).stdout;
-    let from_file = format!("head_timeout = \"1s\"  # head_timeout in {:?} line 1 column 16", config.path());
+    let config =
+        Config::new("head_timeout = \"1s\"\nidle_timeout = \"2s\"\ndata = \"/from/file\"\n");
+    let variables = [
+        ("SOCKHOP_IDLE_TIMEOUT", "3s"),
+        ("SOCKHOP_DATA", "/from/variable"),
+        ("SOCKHOP_LISTEN", "127.0.0.1:1,[::1]:2"),
+    ];
+    let printed =
+        check(&config.path(), &variables, &["--data", "/from/flag"]).expect_code(0).stdout;
+    let from_file =
+        format!("head_timeout = \"1s\"  # head_timeout in {:?} line 1 column 16", config.path());
     for line in [
         from_file.as_str(),
         "idle_timeout = \"3s\"  # SOCKHOP_IDLE_TIMEOUT",
@@ -83,7 +105,10 @@ fn flags_win_over_variables_variables_over_the_file_and_each_is_named() {
     // The file may be named by a variable too; a file that is not named is not read.
     let named = |variables: &[(&str, &str)]| {
         let mut command = node::sockhop();
-        command.arg("check-config").current_dir(config.folder.path()).envs(variables.iter().copied());
+        command
+            .arg("check-config")
+            .current_dir(config.folder.path())
+            .envs(variables.iter().copied());
         Running::spawn(&mut command).finish(LIMIT).expect_code(0).stdout
     };
     assert!(named(&[("SOCKHOP_CONFIG", "node.toml")]).contains("data = \"/from/file\""));
@@ -106,7 +131,8 @@ fn what_check_config_prints_is_a_configuration_that_says_the_same() {
 
 #[test]
 fn check_config_warns_of_what_can_be_seen_without_a_node() {
-    let config = Config::new("data = \"here\"\nlisten = [\"no-such-host.invalid:80\"]\ncores = \"1000\"\n");
+    let config =
+        Config::new("data = \"here\"\nlisten = [\"no-such-host.invalid:80\"]\ncores = \"1000\"\n");
     let slip = [("SOCKHOP_HEAD_TIMOUT", "1s"), ("SOCKHOP_NODE", "x")];
     let warned = check(&config.path(), &slip, &[]).expect_code(0).stderr;
     for part in [
@@ -137,8 +163,11 @@ fn mistakes_keep_a_node_from_starting_and_name_place_and_remedy() {
     ];
     check(&config.path(), &[], &[]).expect_error(&told);
     let path = config.path();
-    let serve = |flags: &[&str]| node::run([&["serve", "--config", path.to_str().unwrap()], flags].concat());
-    let ended = serve(&["--data", config.folder.path().join("data").to_str().unwrap()]).expect_error(&told);
+    let serve = |flags: &[&str]| {
+        node::run([&["serve", "--config", path.to_str().unwrap()], flags].concat())
+    };
+    let ended =
+        serve(&["--data", config.folder.path().join("data").to_str().unwrap()]).expect_error(&told);
     assert_eq!(ended.stdout, "");
     assert!(!config.folder.path().join("data").exists(), "nothing has been begun");
 
@@ -156,7 +185,10 @@ fn mistakes_keep_a_node_from_starting_and_name_place_and_remedy() {
 #[test]
 fn a_node_takes_variables_and_file() {
     let config = Config::new("domain = \"example.com\"\nhead_timeout = \"1h\"\n");
-    let node = Node::build().option("--config", config.path()).variable("SOCKHOP_HEAD_TIMEOUT", "200ms").start();
+    let node = Node::build()
+        .option("--config", config.path())
+        .variable("SOCKHOP_HEAD_TIMEOUT", "200ms")
+        .start();
     node.deploy("hello", "hello", &[]);
     assert!(slow_head(&node).contains("200ms"));
     let mut connection = node.connect();
@@ -180,7 +212,12 @@ fn sighup_takes_over_what_can_change_and_names_what_cannot() {
     until_logged(
         &node,
         1,
-        &["WARN", "configuration re-read", "head_timeout 1h -> 200ms", "log_format text -> json needs a restart"],
+        &[
+            "WARN",
+            "configuration re-read",
+            "head_timeout 1h -> 200ms",
+            "log_format text -> json needs a restart",
+        ],
     );
     assert!(slow_head(&node).contains("200ms"));
     for host in ["hello.example.com", "alone.example.com"] {
@@ -194,8 +231,14 @@ fn sighup_takes_over_what_can_change_and_names_what_cannot() {
     // The mistakes are told in one line.
     config.write("head_timout = \"1s\"\ncore = 1\n");
     node.hang_up();
-    until_logged(&node, 1, &["ERROR", "the settings stay", "2 mistakes", "\"head_timout\"", "\"core\""]);
-    for (count, broken) in ["head_timeout = 1\n", "this is no TOML", "head_timout = \"1s\""].into_iter().enumerate() {
+    until_logged(
+        &node,
+        1,
+        &["ERROR", "the settings stay", "2 mistakes", "\"head_timout\"", "\"core\""],
+    );
+    for (count, broken) in
+        ["head_timeout = 1\n", "this is no TOML", "head_timout = \"1s\""].into_iter().enumerate()
+    {
         config.write(broken);
         node.hang_up();
         until_logged(&node, count + 2, &["ERROR", "the settings stay as they were", "line 1"]);
@@ -207,7 +250,12 @@ fn sighup_takes_over_what_can_change_and_names_what_cannot() {
     until_logged(
         &node,
         1,
-        &["INFO", "configuration re-read", "domain example.com -> none", "head_timeout 200ms -> 300ms"],
+        &[
+            "INFO",
+            "configuration re-read",
+            "domain example.com -> none",
+            "head_timeout 200ms -> 300ms",
+        ],
     );
     assert!(slow_head(&node).contains("300ms"));
     // A worker that starts later has them too.
@@ -246,7 +294,11 @@ fn sighup_changes_what_is_logged() {
     node.hang_up();
     until_logged(&node, 1, &["log error -> info,sockhop_worker=debug"]);
     // The workers too, and in the same form as ever.
-    until_logged(&node, node.status().workers.len(), &["DEBUG sockhop_worker", "new settings are taken over"]);
+    until_logged(
+        &node,
+        node.status().workers.len(),
+        &["DEBUG sockhop_worker", "new settings are taken over"],
+    );
     node.stop();
 }
 
@@ -277,8 +329,9 @@ fn json_logs_are_one_object_a_line_from_the_node_and_its_guests() {
     assert_eq!(second.code, Some(1), "{second:#?}");
     node.stop_within(LIMIT);
 
-    let parse =
-        |line: &str| -> Value { serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line:?}")) };
+    let parse = |line: &str| -> Value {
+        serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
+    };
     let lines: Vec<Value> = node.stderr().lines().map(parse).collect();
     for line in &lines {
         for field in ["timestamp", "level", "target", "message"] {
@@ -286,10 +339,21 @@ fn json_logs_are_one_object_a_line_from_the_node_and_its_guests() {
         }
     }
     let said = |wanted: &dyn Fn(&Value) -> bool| lines.iter().filter(|line| wanted(line)).count();
-    assert!(said(&|line| line["target"] == "guest" && line["stream"] == "stderr" && line["invocation"] == *id) > 0);
+    assert!(
+        said(&|line| line["target"] == "guest"
+            && line["stream"] == "stderr"
+            && line["invocation"] == *id)
+            > 0
+    );
     let of_cmd = lines.iter().filter(|line| line["target"] == "guest" && line["function"] == "cmd");
-    assert_eq!(of_cmd.map(|line| line["message"].as_str().unwrap()).collect::<String>(), long.repeat(20));
-    assert!(said(&|line| line["level"] == "ERROR" && line["message"].as_str().unwrap().contains("died")) == 1);
+    assert_eq!(
+        of_cmd.map(|line| line["message"].as_str().unwrap()).collect::<String>(),
+        long.repeat(20)
+    );
+    assert!(
+        said(&|line| line["level"] == "ERROR" && line["message"].as_str().unwrap().contains("died"))
+            == 1
+    );
     let why = parse(second.stderr.lines().last().unwrap());
     assert_eq!((&why["level"], why["message"].is_string()), (&"ERROR".into(), true), "{why}");
 }
@@ -297,9 +361,14 @@ fn json_logs_are_one_object_a_line_from_the_node_and_its_guests() {
 /// The commands of `sockhop`, and those of its commands that have some, with hyphens between.
 fn commands(above: &[&str]) -> BTreeSet<String> {
     let help = node::run([above, &["--help"]].concat()).expect_code(0).stdout;
-    let list = help.split("Commands:").nth(1).and_then(|rest| rest.split("\n\n").next()).unwrap_or_default();
+    let list = help
+        .split("Commands:")
+        .nth(1)
+        .and_then(|rest| rest.split("\n\n").next())
+        .unwrap_or_default();
     let names = list.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
-    let names = names.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help");
+    let names =
+        names.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help");
     names
         .flat_map(|name| {
             let whole = [above, &[name]].concat();
@@ -331,11 +400,16 @@ fn there_is_a_man_page_for_every_command() {
     let folder = TempDir::new().unwrap();
     let pages = folder.path().join("man");
     node::run(["man", "--out", pages.to_str().unwrap()]).expect_code(0);
-    let found: BTreeSet<String> =
-        fs::read_dir(&pages).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let found: BTreeSet<String> = fs::read_dir(&pages)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     let commands = commands(&[]);
     assert!(commands.len() >= 10, "{commands:?}");
-    let wanted = commands.iter().map(|command| format!("sockhop-{command}.1")).chain(["sockhop.1".to_owned()]);
+    let wanted = commands
+        .iter()
+        .map(|command| format!("sockhop-{command}.1"))
+        .chain(["sockhop.1".to_owned()]);
     assert_eq!(found, wanted.collect());
     let serve = fs::read_to_string(pages.join("sockhop-serve.1")).unwrap();
     assert!(serve.starts_with(".ie") || serve.contains(".TH"), "{serve}");

@@ -1,5 +1,6 @@
-//! An engine that is killed in the middle of deploys leaves a store that the next one reads: what a deploy has returned with is
-//! served, and no version is there by half. (Its steps are walked one by one in `killed_at_every_step.rs`, and in the engine's own tests.)
+//! An engine that is killed in the middle of deploys leaves a store that the next one reads: what a
+//! deploy has returned with is served, and no version is there by half. (Its steps are walked one
+//! by one in `killed_at_every_step.rs`, and in the engine's own tests.)
 
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::thread;
@@ -39,7 +40,9 @@ fn an_engine_killed_at_any_moment_of_a_deploy_leaves_a_store_that_is_whole() {
                     done.store(number, SeqCst);
                 }
             });
-            wait::until("a deploy has begun", Duration::from_secs(10), || (next.load(SeqCst) > begun).then_some(()));
+            wait::until("a deploy has begun", Duration::from_secs(10), || {
+                (next.load(SeqCst) > begun).then_some(())
+            });
             // Not to wait for anything: this is the moment, another one each round.
             thread::sleep(Duration::from_millis(u64::from(round) * 13));
             node.kill_engine();
@@ -48,9 +51,13 @@ fn an_engine_killed_at_any_moment_of_a_deploy_leaves_a_store_that_is_whole() {
         (begun, promised) = (next.load(SeqCst), done.load(SeqCst));
         let node = Node::build().data(data.path()).start();
         let active = node.version_at("/it/");
-        assert!((promised..=begun).contains(&active), "{active} is active, of {promised} promised and {begun} begun");
+        assert!(
+            (promised..=begun).contains(&active),
+            "{active} is active, of {promised} promised and {begun} begun"
+        );
         let versions = records(&node.cli(&["versions", "it", "--json"]).expect_code(0).stdout);
-        let mut numbers: Vec<u64> = versions.iter().map(|version| version["number"].as_u64().unwrap()).collect();
+        let mut numbers: Vec<u64> =
+            versions.iter().map(|version| version["number"].as_u64().unwrap()).collect();
         assert!(numbers.is_sorted_by(|one, other| one > other), "each number once: {numbers:?}");
         numbers.truncate(3);
         for number in numbers {

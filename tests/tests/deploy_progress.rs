@@ -39,7 +39,10 @@ fn a_terminal_shows_what_a_deploy_waits_for_over_the_socket_and_over_tcp() {
     let token = fs::read_to_string(node.data().join("admin.token")).unwrap();
     let mut here = Running::at_terminal(deploy("here").args(["--data", data]), "xterm");
     let stopped = Stopped::one(&node);
-    let there = Running::at_terminal(deploy("far").args(["--node", &url]).env("SOCKHOP_TOKEN", token.trim()), "xterm");
+    let there = Running::at_terminal(
+        deploy("far").args(["--node", &url]).env("SOCKHOP_TOKEN", token.trim()),
+        "xterm",
+    );
     until_said(&here, "compiling, 1 s");
     until_said(&there, "waiting for a compiler, 1 before it, 1 s");
     assert!(here.stderr().starts_with("deploying here: "), "{:?}", here.stderr());
@@ -81,8 +84,14 @@ fn without_a_terminal_and_at_a_dumb_one_nothing_is_shown() {
         assert!(size.is_some_and(|size| size.ends_with("iB") && size.len() < 12), "{finished:?}");
         let lines: Vec<&str> = finished.stdout.lines().collect();
         let port = node.addresses()[0].port();
-        let (local, address) = (format!("http://{name}.localhost:{port}/"), format!("http://127.0.0.1:{port}/{name}/"));
-        assert!(lines[0].starts_with(&format!("deployed {name}, version v1 ")) && lines[0].ends_with(" s"));
+        let (local, address) = (
+            format!("http://{name}.localhost:{port}/"),
+            format!("http://127.0.0.1:{port}/{name}/"),
+        );
+        assert!(
+            lines[0].starts_with(&format!("deployed {name}, version v1 "))
+                && lines[0].ends_with(" s")
+        );
         assert_eq!(lines[1..], [local, address], "{finished:?}");
     };
     let quiet = Running::spawn(deploy("quiet").args(["--data", data]));
@@ -90,7 +99,9 @@ fn without_a_terminal_and_at_a_dumb_one_nothing_is_shown() {
     let dumb = Running::at_terminal(deploy("dumb").args(["--data", data]), "dumb");
     until_said(&dumb, "deploying");
     // Long enough for a line, where there is one.
-    wait::throughout("it says nothing more", Duration::from_secs(1), || !dumb.stderr().contains(BAR));
+    wait::throughout("it says nothing more", Duration::from_secs(1), || {
+        !dumb.stderr().contains(BAR)
+    });
     drop(stopped);
     say_the_same(quiet.finish(PATIENTLY), "quiet", "\n");
     say_the_same(dumb.finish(PATIENTLY), "dumb", "\r\n");

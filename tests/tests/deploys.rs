@@ -1,4 +1,5 @@
-//! Deploys: several at once do not get in each other's way, and each is served when its command has returned.
+//! Deploys: several at once do not get in each other's way, and each is served when its command has
+//! returned.
 
 use std::thread;
 
@@ -8,7 +9,9 @@ use harness::Node;
 fn several_at_once_are_all_served() {
     let node = Node::with(&["hello"]);
     thread::scope(|scope| {
-        for (name, guest) in [("one", "hello"), ("two", "hello-wstd"), ("three", "status"), ("four", "hello")] {
+        for (name, guest) in
+            [("one", "hello"), ("two", "hello-wstd"), ("three", "status"), ("four", "hello")]
+        {
             let node = &node;
             scope.spawn(move || {
                 for _ in 0..6 {

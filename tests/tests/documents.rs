@@ -1,7 +1,11 @@
-//! The documents keep to their sizes, and what they point at is there: files, tests, parts of `scripts/bench`, counted paths.
+//! The documents keep to their sizes, and what they point at is there: files, tests, parts of
+//! `scripts/bench`, counted paths.
 //!
 //! Reads the repository's files and starts nothing.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails; helpers outside #[test] functions too"
+)]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,8 +18,14 @@ const PERFORMANCE_LINES_MAX: usize = 120;
 const COLUMNS_MAX: usize = 100;
 
 /// Those whose links are followed.
-const DOCUMENTS: [&str; 6] =
-    ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "PERFORMANCE.md", "bench/lab/README.md"];
+const DOCUMENTS: [&str; 6] = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "PERFORMANCE.md",
+    "bench/lab/README.md",
+];
 
 fn at(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
@@ -27,7 +37,11 @@ fn text(path: &str) -> String {
 
 /// The targets of the links in `markdown` that lead to files.
 fn links(markdown: &str) -> Vec<&str> {
-    let targets = markdown.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target);
+    let targets = markdown
+        .split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split_once(')'))
+        .map(|(target, _)| target);
     targets
         .filter(|target| !target.contains("://") && !target.starts_with('#'))
         .map(|target| target.split('#').next().unwrap())
@@ -40,7 +54,10 @@ fn spans(markdown: &str) -> Vec<&str> {
 }
 
 fn is_function(span: &str) -> bool {
-    span.contains('_') && span.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+    span.contains('_')
+        && span
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
 /// The part of `document` below `heading`.
@@ -58,12 +75,21 @@ fn rows(section: &str) -> Vec<Vec<&str>> {
 #[test]
 fn they_are_no_longer_than_they_may_be() {
     let bytes = text("README.md").len();
-    assert!(bytes <= README_BYTES_MAX, "README.md has {bytes} bytes; what is more belongs in engine/guide");
+    assert!(
+        bytes <= README_BYTES_MAX,
+        "README.md has {bytes} bytes; what is more belongs in engine/guide"
+    );
     let performance = text("PERFORMANCE.md");
     let lines = performance.lines().count();
-    assert!(lines <= PERFORMANCE_LINES_MAX, "PERFORMANCE.md has {lines} lines; notes belong in bench/lab");
+    assert!(
+        lines <= PERFORMANCE_LINES_MAX,
+        "PERFORMANCE.md has {lines} lines; notes belong in bench/lab"
+    );
     for (number, line) in (1..).zip(performance.lines()) {
-        assert!(line.chars().count() <= COLUMNS_MAX, "PERFORMANCE.md:{number} is longer than {COLUMNS_MAX} columns");
+        assert!(
+            line.chars().count() <= COLUMNS_MAX,
+            "PERFORMANCE.md:{number} is longer than {COLUMNS_MAX} columns"
+        );
     }
 }
 
@@ -83,7 +109,10 @@ fn the_laboratory_book_has_an_index_of_all_its_files() {
     let index = text("bench/lab/README.md");
     for entry in fs::read_dir(at("bench/lab")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        assert!(name == "README.md" || links(&index).contains(&&*name), "bench/lab/README.md has no line on {name}");
+        assert!(
+            name == "README.md" || links(&index).contains(&&*name),
+            "bench/lab/README.md has no line on {name}"
+        );
     }
 }
 
@@ -97,20 +126,32 @@ fn tests_that_watch_over_promises_are_there() {
             file = Some(span);
         } else if let (true, Some(file)) = (is_function(span), file) {
             let line = format!("fn {span}(");
-            assert!(text(file).contains(&line), "PERFORMANCE.md names {span} in {file}, which has no such function");
+            assert!(
+                text(file).contains(&line),
+                "PERFORMANCE.md names {span} in {file}, which has no such function"
+            );
             found += 1;
         } else {
             file = None;
         }
     }
-    assert!(found >= 10, "only {found} tests are named in PERFORMANCE.md: this test reads it wrongly");
+    assert!(
+        found >= 10,
+        "only {found} tests are named in PERFORMANCE.md: this test reads it wrongly"
+    );
 }
 
 #[test]
 fn every_promise_is_watched_over() {
     let performance = text("PERFORMANCE.md");
     let script = text("scripts/bench");
-    let parts = script.lines().rev().find_map(|line| line.split_once("parts=(")).unwrap().1.trim_end_matches(')');
+    let parts = script
+        .lines()
+        .rev()
+        .find_map(|line| line.split_once("parts=("))
+        .unwrap()
+        .1
+        .trim_end_matches(')');
     let itself = section(&performance, "\n## By itself\n");
     let promises = [rows(section(&performance, "\n## Beside peers\n")), rows(itself)].concat();
     assert!(promises.len() > 20, "only {} promises: this test reads them wrongly", promises.len());
@@ -126,7 +167,11 @@ fn every_promise_is_watched_over() {
                 Some(part) => parts.split(' ').any(|known| known == part.trim_end_matches('`')),
                 None => letters.contains(&watcher),
             };
-            assert!(is_there, "{}: neither a part of scripts/bench nor a test is {watcher:?}", cells[0]);
+            assert!(
+                is_there,
+                "{}: neither a part of scripts/bench nor a test is {watcher:?}",
+                cells[0]
+            );
         }
     }
 }
@@ -134,8 +179,11 @@ fn every_promise_is_watched_over() {
 #[test]
 fn instructions_are_as_recorded() {
     let recorded = text("abi/instructions");
-    let recorded: BTreeMap<&str, &str> =
-        recorded.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(' ')).collect();
+    let recorded: BTreeMap<&str, &str> = recorded
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split_once(' '))
+        .collect();
     let performance = text("PERFORMANCE.md");
     let rows = rows(section(&performance, "\n## Instructions of what every request does\n"));
     let cells: Vec<&str> = rows.concat().into_iter().filter(|cell| !cell.is_empty()).collect();
@@ -143,7 +191,11 @@ fn instructions_are_as_recorded() {
         cells.chunks(2).map(|pair| (pair[0].trim_matches('`'), pair[1].replace(',', ""))).collect();
     for (path, count) in &promised {
         let known = recorded.get(path);
-        assert_eq!(known, Some(&&**count), "PERFORMANCE.md says {count} of {path}; abi/instructions {known:?}");
+        assert_eq!(
+            known,
+            Some(&&**count),
+            "PERFORMANCE.md says {count} of {path}; abi/instructions {known:?}"
+        );
     }
     assert_eq!(promised.len(), recorded.len(), "each path is promised");
 }
@@ -153,7 +205,9 @@ fn figures_of_the_readme_stand_in_performance() {
     let (readme, performance) = (text("README.md"), text("PERFORMANCE.md"));
     let fast = readme.split_once("**Fast:**").unwrap().1.split("\n\n").next().unwrap();
     let words = |text: &str| -> Vec<String> {
-        text.split_whitespace().map(|word| word.trim_matches(|c: char| !c.is_ascii_digit()).to_owned()).collect()
+        text.split_whitespace()
+            .map(|word| word.trim_matches(|c: char| !c.is_ascii_digit()).to_owned())
+            .collect()
     };
     let promised = words(&performance);
     let figures: Vec<String> = words(fast).into_iter().filter(|word| !word.is_empty()).collect();

@@ -1,4 +1,5 @@
-//! Every guest behaves, the bad ones too: what it may do it can, what it may not ends it, and the next request is served.
+//! Every guest behaves, the bad ones too: what it may do it can, what it may not ends it, and the
+//! next request is served.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,11 @@ fn a_component_of_someone_elses_framework_runs_unchanged() {
 #[test]
 fn a_guest_sees_the_request_and_its_own_environment() {
     let node = Node::start();
-    node.deploy("inspect", "inspect", &["--env", "COLOUR=green", "--env", "EMPTY=", "--env", "PAIR=a=b"]);
+    node.deploy(
+        "inspect",
+        "inspect",
+        &["--env", "COLOUR=green", "--env", "EMPTY=", "--env", "PAIR=a=b"],
+    );
     let mut connection = node.connect();
     let headers = [("x-twice", "one"), ("x-twice", "two"), ("host", "shop.test:81")];
     connection.send(request("DELETE", "/inspect/deep/path%20here/?q=1&r=%26", &headers, b""));
@@ -30,12 +35,21 @@ fn a_guest_sees_the_request_and_its_own_environment() {
     assert_eq!(seen["headers"]["x-twice"], serde_json::json!(["one", "two"]));
     assert_eq!(seen["headers"]["x-forwarded-prefix"], serde_json::json!(["/inspect"]));
     let environment = serde_json::json!({"COLOUR": "green", "EMPTY": "", "PAIR": "a=b"});
-    assert_eq!(seen["environment"], environment, "what was deployed, and nothing of the node's own");
+    assert_eq!(
+        seen["environment"], environment,
+        "what was deployed, and nothing of the node's own"
+    );
 
     // The same connection, the edge cases of the rest.
-    for (target, path, query) in [("/inspect", "/", None), ("/inspect/", "/", None), ("/inspect?x", "/", Some("x"))] {
+    for (target, path, query) in
+        [("/inspect", "/", None), ("/inspect/", "/", None), ("/inspect?x", "/", Some("x"))]
+    {
         let seen = connection.get(target).json();
-        assert_eq!((seen["path"].as_str(), seen["query"].as_str()), (Some(path), query), "{target}");
+        assert_eq!(
+            (seen["path"].as_str(), seen["query"].as_str()),
+            (Some(path), query),
+            "{target}"
+        );
     }
     node.stop();
 }
@@ -57,10 +71,12 @@ fn a_guests_lines_reach_the_nodes_stderr_with_name_and_id() {
     let reply = node.get("/talker/");
     let id = reply.head.invocation_id();
     for (stream, text) in [("stdout", "inspect stdout line"), ("stderr", "inspect stderr line")] {
-        let marks = ["function=talker".to_owned(), format!("invocation={id}"), format!("stream={stream}")];
+        let marks =
+            ["function=talker".to_owned(), format!("invocation={id}"), format!("stream={stream}")];
         let found = || {
             let stderr = node.stderr();
-            let mut lines = stderr.lines().filter(|l| l.contains(text) && marks.iter().all(|m| l.contains(m)));
+            let mut lines =
+                stderr.lines().filter(|l| l.contains(text) && marks.iter().all(|m| l.contains(m)));
             lines.next().map(|_| assert_eq!(lines.next(), None, "once a request"))
         };
         wait::until(&format!("a line with {marks:?} and {text:?}"), Duration::from_secs(5), found);
@@ -79,7 +95,10 @@ fn a_panic_is_a_500_and_the_next_request_is_served() {
     wait::until("the panic's message is in the log", Duration::from_secs(5), || {
         node.stderr().contains("the guest panics before its reply").then_some(())
     });
-    assert!(node.status().workers.iter().all(|w| w.restarts == 0), "a guest's end is not its worker's");
+    assert!(
+        node.status().workers.iter().all(|w| w.restarts == 0),
+        "a guest's end is not its worker's"
+    );
     drop(connection);
     node.stop();
 }
@@ -117,14 +136,17 @@ fn a_guest_without_a_reply_is_a_500() {
 fn what_a_guest_says_of_its_error_is_its_logs_and_not_the_clients() {
     let node = Node::with(&["no-reply", "echo-p3"]);
     let mut connection = node.connect();
-    for (target, own) in [("/no-reply/?error=my-own-error", "my-own-error"), ("/echo-p3/error", "asked to")] {
+    for (target, own) in
+        [("/no-reply/?error=my-own-error", "my-own-error"), ("/echo-p3/error", "asked to")]
+    {
         let reply = connection.get(target);
         let detail = reply.expect_problem(500);
         assert!(!detail.contains(own) && !detail.contains("InternalError"), "{target}: {detail}");
         let id = reply.head.invocation_id();
         wait::until("the log has the guest's own text", Duration::from_secs(5), || {
             let stderr = node.stderr();
-            let mut lines = stderr.lines().filter(|line| line.contains(id) && line.contains("stream=node"));
+            let mut lines =
+                stderr.lines().filter(|line| line.contains(id) && line.contains("stream=node"));
             lines.any(|line| line.contains(own)).then_some(())
         });
     }
@@ -142,10 +164,16 @@ fn an_endless_loop_is_a_504_at_its_time_limit() {
         let detail = connection.get("/spin/").expect_problem(504);
         let took = start.elapsed();
         assert!(detail.contains("time limit"), "{detail}");
-        assert!((Duration::from_millis(450)..Duration::from_secs(3)).contains(&took), "limit 500 ms, took {took:?}");
+        assert!(
+            (Duration::from_millis(450)..Duration::from_secs(3)).contains(&took),
+            "limit 500 ms, took {took:?}"
+        );
         connection.get("/hello/").expect_hello();
     }
-    assert!(node.status().workers.iter().all(|w| w.restarts == 0), "a guest's end is not its worker's");
+    assert!(
+        node.status().workers.iter().all(|w| w.restarts == 0),
+        "a guest's end is not its worker's"
+    );
     drop(connection);
     node.stop();
 }
@@ -218,7 +246,10 @@ fn a_greedy_guest_is_a_500_that_names_the_limit() {
     }
     let detail = connection.get("/greedy-16/").expect_problem(500);
     assert!(detail.contains("16"), "the limit it was given: {detail}");
-    assert!(node.status().workers.iter().all(|w| w.restarts == 0), "a guest's end is not its worker's");
+    assert!(
+        node.status().workers.iter().all(|w| w.restarts == 0),
+        "a guest's end is not its worker's"
+    );
     drop(connection);
     node.stop();
 }
@@ -230,7 +261,11 @@ fn a_guests_own_status_and_headers_reach_the_client() {
     for code in [200, 201, 204, 304, 404, 418, 500, 503] {
         let reply = connection.post(&format!("/status/?code={code}"), b"twelve bytes");
         assert_eq!(reply.status(), code);
-        assert_eq!(reply.head.get("x-guest"), Some("status"), "the guest's own reply, not the node's: {code}");
+        assert_eq!(
+            reply.head.get("x-guest"),
+            Some("status"),
+            "the guest's own reply, not the node's: {code}"
+        );
         assert_eq!(reply.head.get("x-body-bytes"), Some("12"), "{code}");
         assert_eq!(reply.body, b"", "{code}");
     }

@@ -1,5 +1,9 @@
-//! The harness itself sees what the other tests rely on it to see. The far side here is a socket of the test's own.
-#![expect(clippy::expect_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
+//! The harness itself sees what the other tests rely on it to see. The far side here is a socket of
+//! the test's own.
+#![expect(
+    clippy::expect_used,
+    reason = "a test that cannot go on fails; helpers outside #[test] functions too"
+)]
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -12,7 +16,8 @@ use harness::bytes::{body, chunked};
 use harness::disk::{SmallDisk, picture};
 use harness::{Connection, Cut, Reply, Running, process, running, seccomp, wait};
 
-const HEAD: &str = "HTTP/1.1 200 OK\r\nsockhop-invocation-id: 01920000-0000-7000-8000-000000000000\r\n";
+const HEAD: &str =
+    "HTTP/1.1 200 OK\r\nsockhop-invocation-id: 01920000-0000-7000-8000-000000000000\r\n";
 
 /// What the client makes of `answer`, sent in packets of `piece` bytes and then closed.
 fn told(answer: &[u8], piece: usize) -> (Result<Reply, Cut>, Vec<u8>) {
@@ -21,7 +26,9 @@ fn told(answer: &[u8], piece: usize) -> (Result<Reply, Cut>, Vec<u8>) {
     let (mut far, _) = listener.accept().expect("connected");
     far.set_nodelay(true).expect("a socket");
     thread::scope(|scope| {
-        scope.spawn(move || answer.chunks(piece).for_each(|piece| far.write_all(piece).expect("read by the client")));
+        scope.spawn(move || {
+            answer.chunks(piece).for_each(|piece| far.write_all(piece).expect("read by the client"))
+        });
         let reply = connection.try_reply();
         (reply, connection.rest())
     })
@@ -30,7 +37,8 @@ fn told(answer: &[u8], piece: usize) -> (Result<Reply, Cut>, Vec<u8>) {
 #[test]
 fn a_reply_is_read_to_its_end_and_no_further() {
     let sent = body(5_000, 1);
-    let with_length = [format!("{HEAD}content-length: 5000\r\n\r\n").as_bytes(), &sent, b"next"].concat();
+    let with_length =
+        [format!("{HEAD}content-length: 5000\r\n\r\n").as_bytes(), &sent, b"next"].concat();
     let mut in_chunks = format!("{HEAD}transfer-encoding: chunked\r\n\r\n").into_bytes();
     in_chunks.extend(chunked(&sent, 999));
     in_chunks.extend(b"next");
@@ -90,7 +98,9 @@ fn fds_children_and_cpu_time_are_seen() {
     let child = Running::spawn(Command::new("sh").args(["-c", "sleep 60 & while :; do :; done"]));
     let pid = child.pid();
     assert!(process::children(own).contains(&pid));
-    wait::until("the shell has started its own child", Duration::from_secs(5), || process::children(pid).pop());
+    wait::until("the shell has started its own child", Duration::from_secs(5), || {
+        process::children(pid).pop()
+    });
     wait::until("the shell burns CPU", Duration::from_secs(20), || {
         (process::cpu_time(pid) > Duration::from_millis(100)).then_some(())
     });
@@ -105,7 +115,8 @@ fn fds_children_and_cpu_time_are_seen() {
 
 #[test]
 fn both_streams_and_the_exit_code_are_kept() {
-    let ended = Running::spawn(Command::new("sh").args(["-c", "echo out; echo error: bad >&2; exit 1"]));
+    let ended =
+        Running::spawn(Command::new("sh").args(["-c", "echo out; echo error: bad >&2; exit 1"]));
     let ended = ended.finish(Duration::from_secs(10)).expect_error(&["BAD"]);
     assert_eq!((ended.stdout.as_str(), ended.stderr.as_str()), ("out\n", "error: bad\n"));
 }

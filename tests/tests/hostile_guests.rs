@@ -1,5 +1,8 @@
 //! A guest that does its worst is ended by a limit of its, and costs its neighbours nothing.
-#![expect(clippy::expect_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
+#![expect(
+    clippy::expect_used,
+    reason = "a test that cannot go on fails; helpers outside #[test] functions too"
+)]
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,7 +18,8 @@ const BEAT: Duration = Duration::from_millis(100);
 /// A node with one worker, and `hello` on it.
 fn one_worker() -> Node {
     let cores = harness::node::two_cores();
-    let node = Node::build().option("--cores", cores.split(['-', ',']).next().unwrap_or("0")).start();
+    let node =
+        Node::build().option("--cores", cores.split(['-', ',']).next().unwrap_or("0")).start();
     node.deploy("hello", "hello", &[]);
     node.get("/hello/").expect_hello();
     node
@@ -25,7 +29,8 @@ fn worker(node: &Node) -> u32 {
     node.status().workers[0].pid
 }
 
-/// The reply to `target`, which never ends by itself: others are served all the while, until the function's time limit ends it.
+/// The reply to `target`, which never ends by itself: others are served all the while, until the
+/// function's time limit ends it.
 fn others_are_served_while(node: &Node, target: &str) {
     let mut connection = node.connect();
     connection.send(head("GET", target, &[]));
@@ -38,7 +43,10 @@ fn others_are_served_while(node: &Node, target: &str) {
         hello.get("/hello/").expect_hello();
         served += 1;
     }
-    assert!(ended.join().expect("the client does not panic").is_err(), "{target}: the reply is cut");
+    assert!(
+        ended.join().expect("the client does not panic").is_err(),
+        "{target}: the reply is cut"
+    );
     assert!(served >= 20, "{target}: {served} others were served meanwhile");
 }
 
@@ -63,11 +71,15 @@ fn a_guest_that_computes_and_writes_lets_others_run_until_its_time_limit_ends_it
 fn start_code_that_spins_is_ended_by_a_limit_and_others_are_served_meanwhile() {
     let node = one_worker();
     let pid = worker(&node);
-    // Not every instance spins, or it could not be deployed, nor called so that the next one is made ready.
+    // Not every instance spins, or it could not be deployed, nor called so that the next one is
+    // made ready.
     let file = harness::guests::path("hostile");
     let file = file.to_str().expect("the tests use plain names");
-    let deploy = ["deploy", file, "--name", "hostile", "--cpu-time", "300ms", "--env", "SPIN_AT_START=2"];
-    wait::until("its trial does not spin", SOON, || (node.cli(&deploy).code == Some(0)).then_some(()));
+    let deploy =
+        ["deploy", file, "--name", "hostile", "--cpu-time", "300ms", "--env", "SPIN_AT_START=2"];
+    wait::until("its trial does not spin", SOON, || {
+        (node.cli(&deploy).code == Some(0)).then_some(())
+    });
     let mut hello = node.connect();
     let log = wait::until("one could not be made ready", 3 * SOON, || {
         let reply = node.get("/hostile/");

@@ -1,5 +1,9 @@
-//! The engine trusts no worker: one that breaks the protocol is killed and replaced, and everybody else is served on.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
+//! The engine trusts no worker: one that breaks the protocol is killed and replaced, and everybody
+//! else is served on.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails; helpers outside #[test] functions too"
+)]
 
 use std::fs;
 use std::path::Path;
@@ -29,7 +33,9 @@ fn is_killed(mischief: &str, said: &str) {
     let fds = node.fds().into_iter().filter(|(pid, _)| *pid == node.pid()).collect::<Vec<_>>();
     make_mischief(folder.path(), Some(mischief));
     kill_now(node.status().workers[0].pid);
-    node.until_status("it is killed more than once", NOTICED, |_| node.stderr().matches(said).count() > 1);
+    node.until_status("it is killed more than once", NOTICED, |_| {
+        node.stderr().matches(said).count() > 1
+    });
     for _ in 0..20 {
         node.get("/hello/").expect_hello();
     }
@@ -83,7 +89,10 @@ fn a_worker_that_gives_back_other_things_than_sockets_harms_nobody_else() {
     let fds: Vec<_> = node.fds().into_iter().filter(|(pid, _)| *pid == node.pid()).collect();
     for mischief in ["returns what it was never given", "closes what it gets"] {
         make_mischief(folder.path(), Some(mischief));
-        node.status().pool("alone").filter(|worker| worker.pid != 0).for_each(|worker| kill_now(worker.pid));
+        node.status()
+            .pool("alone")
+            .filter(|worker| worker.pid != 0)
+            .for_each(|worker| kill_now(worker.pid));
         for _ in 0..5 {
             let mut connection = Connection::open(node.addresses()[0]);
             connection.send("GET /alone/ HTTP/1.1\r\nHost: a\r\n\r\n");

@@ -1,4 +1,5 @@
-//! Instances: a fresh one for every request, unless the function's owner says otherwise; then never a spoilt one.
+//! Instances: a fresh one for every request, unless the function's owner says otherwise; then never
+//! a spoilt one.
 
 use std::time::Duration;
 
@@ -54,29 +55,54 @@ fn what_becomes_of_instances_is_counted_by_reason_and_shown() {
     let node = Node::build().option("--admin", "127.0.0.1:0").start();
     let path = guests::path("counter");
     let deploy = |name: &str, instances: &str| {
-        node.cli(&["deploy", path.to_str().unwrap(), "--name", name, "--no-trial", "--instances", instances])
-            .expect_code(0)
-            .stderr
+        node.cli(&[
+            "deploy",
+            path.to_str().unwrap(),
+            "--name",
+            name,
+            "--no-trial",
+            "--instances",
+            instances,
+        ])
+        .expect_code(0)
+        .stderr
     };
-    assert!(deploy("many", "reuse=1000").contains("`sockhop inspect many`"), "what may not be reused is said");
+    assert!(
+        deploy("many", "reuse=1000").contains("`sockhop inspect many`"),
+        "what may not be reused is said"
+    );
     assert!(!deploy("one", "fresh").contains("inspect"));
     deploy("two", "reuse=2");
     let mut connection = node.connect();
-    for target in ["/many/", "/many/leak", "/many/leak", "/many/", "/many/grow", "/two/", "/two/", "/one/", "/one/leak"]
-    {
+    for target in [
+        "/many/",
+        "/many/leak",
+        "/many/leak",
+        "/many/",
+        "/many/grow",
+        "/two/",
+        "/two/",
+        "/one/",
+        "/one/leak",
+    ] {
         count(&mut connection, target);
     }
     let reuse = |name: &str| {
         let json = node.cli(&["inspect", name, "--json"]).expect_code(0).stdout;
         serde_json::from_str::<serde_json::Value>(&json).unwrap()["reuse"].clone()
     };
-    let expected = serde_json::json!({"kept": 2, "served": 0, "request": 2, "memory": 1, "room": 0});
+    let expected =
+        serde_json::json!({"kept": 2, "served": 0, "request": 2, "memory": 1, "room": 0});
     wait::for_value("all are counted", SOON, || reuse("many"), |reuse| *reuse == expected);
-    assert_eq!(reuse("two"), serde_json::json!({"kept": 1, "served": 1, "request": 0, "memory": 0, "room": 0}));
+    assert_eq!(
+        reuse("two"),
+        serde_json::json!({"kept": 1, "served": 1, "request": 0, "memory": 0, "room": 0})
+    );
     assert_eq!(reuse("one"), serde_json::Value::Null, "nothing was to be reused");
     let text = node.cli(&["inspect", "many"]).expect_code(0).stdout;
     assert!(
-        text.contains("2 kept for another request, ") && text.contains("2 not kept: they still held their"),
+        text.contains("2 kept for another request, ")
+            && text.contains("2 not kept: they still held their"),
         "{text}"
     );
     let told = node.cli(&["logs", "many"]).expect_code(0).stdout;

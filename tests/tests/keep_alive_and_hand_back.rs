@@ -1,4 +1,5 @@
-//! A connection crosses the engine once, stays with its worker, and comes back only for a function that worker must not run.
+//! A connection crosses the engine once, stays with its worker, and comes back only for a function
+//! that worker must not run.
 
 use std::time::Duration;
 
@@ -42,7 +43,8 @@ fn pipelined_requests_are_answered_in_order_in_one_hop() {
     let node = Node::with(&["echo"]);
     let before = node.status().hops();
     let bodies: Vec<Vec<u8>> = (0..50).map(|i| body(i * 40, i as u64)).collect();
-    let bytes: Vec<u8> = bodies.iter().flat_map(|body| request("POST", "/echo/", &[], body)).collect();
+    let bytes: Vec<u8> =
+        bodies.iter().flat_map(|body| request("POST", "/echo/", &[], body)).collect();
     let replies = node.connect().exchange(&bytes, bodies.len());
     for (reply, body) in replies.iter().zip(&bodies) {
         assert_eq!(reply.status(), 200);
@@ -56,7 +58,8 @@ fn pipelined_requests_are_answered_in_order_in_one_hop() {
 fn an_isolated_function_has_a_worker_of_its_own() {
     let node = node();
     node.get("/alone/");
-    let status = node.until_status("its worker counts", Duration::from_secs(5), |s| s.requests_in("alone") == 1);
+    let status = node
+        .until_status("its worker counts", Duration::from_secs(5), |s| s.requests_in("alone") == 1);
     let own: Vec<u32> = status.pool("alone").map(|w| w.pid).collect();
     assert!(!own.is_empty() && status.pool("shared").all(|w| !own.contains(&w.pid)), "{status:#?}");
     assert_eq!(status.returns(), 0, "a first request goes there straight: {status:#?}");
@@ -71,7 +74,8 @@ fn a_second_request_for_another_worker_comes_back_and_is_answered_there() {
     let mut connection = node.connect();
     connection.get("/hello/").expect_hello();
     assert_same(&connection.post("/alone/", &sent).body, &sent);
-    let after = node.until_status("its worker counts", Duration::from_secs(5), |s| s.requests_in("alone") == 1);
+    let after = node
+        .until_status("its worker counts", Duration::from_secs(5), |s| s.requests_in("alone") == 1);
     assert_eq!(after.hops(), before.hops() + 2);
     assert_eq!(after.returns(), before.returns() + 1);
     assert_eq!(after.open(), 1);
@@ -107,10 +111,12 @@ fn there_and_back_many_times_on_one_connection() {
 #[test]
 fn pipelined_with_the_first_in_one_packet_the_body_stays_whole() {
     let node = node();
-    // Less than a packet, more than one read, more than may be read ahead when a connection comes back.
+    // Less than a packet, more than one read, more than may be read ahead when a connection comes
+    // back.
     for length in [1, 100, 5_000, 60_000, 300_000] {
         let sent = body(length, length as u64);
-        for second in [request("POST", "/alone/", &[], &sent), post_chunked("/alone/", &sent, 1000)] {
+        for second in [request("POST", "/alone/", &[], &sent), post_chunked("/alone/", &sent, 1000)]
+        {
             let bytes = [request("GET", "/hello/", &[], b""), second].concat();
             let replies = node.connect().exchange(&bytes, 2);
             replies[0].expect_hello();
@@ -142,7 +148,11 @@ fn many_in_one_packet_for_both_workers_in_turn() {
     let mut bytes = Vec::new();
     for (i, body) in bodies.iter().enumerate() {
         let target = if i % 2 == 0 { "/echo/" } else { "/alone/" };
-        bytes.extend(if i % 3 == 0 { post_chunked(target, body, 64) } else { request("POST", target, &[], body) });
+        bytes.extend(if i % 3 == 0 {
+            post_chunked(target, body, 64)
+        } else {
+            request("POST", target, &[], body)
+        });
     }
     let before = node.status();
     let replies = node.connect().exchange(&bytes, bodies.len());
@@ -179,8 +189,10 @@ fn a_second_request_that_comes_in_pieces_is_put_together() {
 #[test]
 fn a_pipelined_request_to_nobody_is_a_404_in_its_turn() {
     let node = node();
-    let bytes =
-        [request("GET", "/hello/", &[], b""), request("POST", "/nobody/", &[], b"GET /hello/ HTTP/1.1\r\n\r\n")];
+    let bytes = [
+        request("GET", "/hello/", &[], b""),
+        request("POST", "/nobody/", &[], b"GET /hello/ HTTP/1.1\r\n\r\n"),
+    ];
     let mut connection = node.connect();
     connection.send(bytes.concat());
     connection.reply().expect_hello();
@@ -200,7 +212,10 @@ fn a_kept_connection_sees_what_is_deployed_and_removed_later() {
     let mut connection = node.connect();
     connection.get("/hello/").expect_hello();
     node.deploy("echo", "later", &[]);
-    assert_eq!(connection.post("/later/", b"newer than the connection").text(), "newer than the connection");
+    assert_eq!(
+        connection.post("/later/", b"newer than the connection").text(),
+        "newer than the connection"
+    );
     node.deploy("echo", "hello", &[]);
     assert_eq!(connection.post("/hello/", b"a new version").text(), "a new version");
     node.cli(&["remove", "later"]).expect_code(0);
@@ -215,18 +230,24 @@ fn a_request_behind_a_large_body_goes_back_with_what_was_read() {
     let second = body(400_000, 2);
     for length in (0..40).map(|step| 900_000 + step * 10_007) {
         let first = body(length, 1);
-        let both = [request("POST", "/hello/", &[], &first), request("POST", "/alone/", &[], &second)].concat();
+        let both =
+            [request("POST", "/hello/", &[], &first), request("POST", "/alone/", &[], &second)]
+                .concat();
         let replies = connection.exchange(&both, 2);
         replies[0].expect_hello();
         assert_same(&replies[1].body, &second);
     }
-    assert!(node.status().workers.iter().all(|worker| worker.restarts == 0), "no worker was taken for a liar");
+    assert!(
+        node.status().workers.iter().all(|worker| worker.restarts == 0),
+        "no worker was taken for a liar"
+    );
     node.stop();
 }
 
 #[test]
 fn an_empty_line_behind_a_body_is_no_head_that_has_begun() {
-    let node = Node::build().option("--head-timeout", "300ms").option("--idle-timeout", "2s").start();
+    let node =
+        Node::build().option("--head-timeout", "300ms").option("--idle-timeout", "2s").start();
     node.deploy("echo", "echo", &[]);
     for stray in ["\r\n", "\r\n\r\n", "\r"] {
         let mut connection = node.connect();
@@ -249,13 +270,23 @@ fn a_reply_that_its_connection_ends_behind_says_so() {
     let node = Node::with(&["hello", "hello-p3", "cmd", "cmd-p1", "echo"]);
     node.deploy("echo", "small", &["--request-body", "1KiB"]);
     let long = vec![b'x'; 9 * 1024 * 1024];
-    for target in ["/hello/", "/hello-p3/", "/cmd/?print=x", "/cmd-p1/?print=x", "/small/", "/nobody/"] {
+    for target in
+        ["/hello/", "/hello-p3/", "/cmd/?print=x", "/cmd-p1/?print=x", "/small/", "/nobody/"]
+    {
         for chunked in [false, true] {
             let mut connection = node.connect();
             assert_eq!(connection.post("/echo/", b"abc").text(), "abc");
-            let bytes = if chunked { post_chunked(target, &long, 65_536) } else { request("POST", target, &[], &long) };
+            let bytes = if chunked {
+                post_chunked(target, &long, 65_536)
+            } else {
+                request("POST", target, &[], &long)
+            };
             let reply = connection.exchange_unread(&bytes);
-            assert_eq!(reply.head.get("connection"), Some("close"), "{target} {chunked}: {reply:?}");
+            assert_eq!(
+                reply.head.get("connection"),
+                Some("close"),
+                "{target} {chunked}: {reply:?}"
+            );
             assert_eq!(connection.rest(), b"");
         }
         // What is short is read away, and the connection kept.

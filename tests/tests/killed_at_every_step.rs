@@ -1,7 +1,12 @@
-//! Engine and workers are killed at every step that a deploy, a removal, a restoring, and the shipping of logs, takes in the
-//! bucket: before the server hears of it, and when it has done it. Whatever the step, the next engine and a node that is new read
-//! the store, serve the old version or the new one, restore what was being removed, and find every invocation once. A proxy before the server counts the steps and kills.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
+//! Engine and workers are killed at every step that a deploy, a removal, a restoring, and the
+//! shipping of logs, takes in the bucket: before the server hears of it, and when it has done it.
+//! Whatever the step, the next engine and a node that is new read the store, serve the old version
+//! or the new one, restore what was being removed, and find every invocation once. A proxy before
+//! the server counts the steps and kills.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails; helpers outside #[test] functions too"
+)]
 
 use std::path::Path;
 use std::sync::Arc;
@@ -78,7 +83,8 @@ impl Place {
             }
             killing.store(true, SeqCst);
             match way {
-                // One may be dead already, and waited for by the engine a moment after it was listed.
+                // One may be dead already, and waited for by the engine a moment after it was
+                // listed.
                 Killed::Workers => process::descendants(engine).into_iter().for_each(kill_if_there),
                 Killed::EngineBefore | Killed::EngineAfter => kill_now(engine),
             }
@@ -101,7 +107,8 @@ impl Place {
     }
 }
 
-/// Walks through the steps in one of the ways until there are no more; `step` tells whether it has come to the step.
+/// Walks through the steps in one of the ways until there are no more; `step` tells whether it has
+/// come to the step.
 fn walk(way: Killed, mut step: impl FnMut(usize) -> bool) {
     let steps = (0..STEPS_MAX).find(|number| !step(*number)).unwrap();
     assert!(steps >= 2, "{way:?}: there are more steps than {steps}");
@@ -112,7 +119,15 @@ fn a_deploy_leaves_the_old_version_or_the_new() {
     let place = Place::new();
     let deploy = |node: &Node, number: u64| {
         let (guest, version) = (guests::path("inspect"), format!("VERSION={number}"));
-        node.cli(&["deploy", guest.to_str().unwrap(), "--name", "it", "--previews", "--env", &version])
+        node.cli(&[
+            "deploy",
+            guest.to_str().unwrap(),
+            "--name",
+            "it",
+            "--previews",
+            "--env",
+            &version,
+        ])
     };
     let first = place.node();
     deploy(&first, 1).expect_code(0);
@@ -121,8 +136,9 @@ fn a_deploy_leaves_the_old_version_or_the_new() {
     for way in WAYS {
         walk(way, |number| {
             let node = place.node();
-            let killed =
-                place.kill_at(number, way, &node, |line| !line.starts_with("GET ") && !line.contains("/logs/"));
+            let killed = place.kill_at(number, way, &node, |line| {
+                !line.starts_with("GET ") && !line.contains("/logs/")
+            });
             last += 1;
             let deployed = deploy(&node, last).code == Some(0);
             let killed = killed.load(SeqCst);
@@ -134,7 +150,10 @@ fn a_deploy_leaves_the_old_version_or_the_new() {
             place.end(node, way, killed);
             let look = |node: &Node| {
                 let served = node.version_at("/it/");
-                assert!(served == last || (served == active && !deployed), "{way:?} {number}: {served} of {last}");
+                assert!(
+                    served == last || (served == active && !deployed),
+                    "{way:?} {number}: {served} of {last}"
+                );
                 let versions = node.cli(&["versions", "it", "--json"]).expect_code(0).stdout;
                 for known in records(&versions).iter().take(3) {
                     node.version_at(&format!("/it@v{}/", known["number"]));
@@ -182,14 +201,22 @@ fn a_function_whose_removal_or_restoring_is_cut_short_is_there_or_is_restored() 
             if node.get("/it/").status() == 404 {
                 node.cli(&["restore", "it"]).expect_code(0);
             }
-            assert_eq!([node.version_at("/it/"), node.version_at("/it@staging/")], [2, 1], "{command} {number}");
+            assert_eq!(
+                [node.version_at("/it/"), node.version_at("/it@staging/")],
+                [2, 1],
+                "{command} {number}"
+            );
             assert_eq!(node.get("/it/").json()["environment"]["KEY"], "hush", "{command} {number}");
             assert!(!node.stderr().contains("damaged"), "{}", node.stderr());
             // And what was removed by half is removed whole.
             node.cli(&["remove", "it"]).expect_code(0);
             node.get("/it@v1/").expect_problem(404);
             node.cli(&["restore", "it"]).expect_code(0);
-            assert_eq!([node.version_at("/it/"), node.version_at("/it@staging/")], [2, 1], "{command} {number}");
+            assert_eq!(
+                [node.version_at("/it/"), node.version_at("/it@staging/")],
+                [2, 1],
+                "{command} {number}"
+            );
             node.stop();
             killed
         });
@@ -207,7 +234,9 @@ fn shipping_loses_no_invocation_and_doubles_none() {
         walk(way, |number| {
             let node = place.node();
             let id = node.get("/it/").head.invocation_id().to_owned();
-            wait::until("it is in the log", SOON, || node.cli(&["logs", &id]).stdout.contains("200 ok").then_some(()));
+            wait::until("it is in the log", SOON, || {
+                node.cli(&["logs", &id]).stdout.contains("200 ok").then_some(())
+            });
             ids.push(id);
             let killed = place.kill_at(number, way, &node, |line| line.contains("/logs/"));
             // What a dead worker has written is shipped at once.
@@ -231,14 +260,21 @@ fn shipping_loses_no_invocation_and_doubles_none() {
     }
 }
 
-/// Checks that a node finds these invocations and no others, each with its two lines and its record once.
+/// Checks that a node finds these invocations and no others, each with its two lines and its record
+/// once.
 fn expect_each_once(node: &Node, ids: &[String]) {
     let printed = node.cli(&["logs", "it", "--json", "--limit", "1000"]).expect_code(0).stdout;
     let entries: Vec<Value> = printed.lines().map(|line| line.parse().unwrap()).collect();
-    let told: Vec<[&str; 2]> =
-        entries.iter().map(|entry| ["kind", "invocation"].map(|key| entry[key].as_str().unwrap())).collect();
-    let expected: Vec<[&str; 2]> =
-        ids.iter().flat_map(|id| ["line", "line", "invocation"].map(|kind| [kind, id.as_str()])).collect();
+    let told: Vec<[&str; 2]> = entries
+        .iter()
+        .map(|entry| ["kind", "invocation"].map(|key| entry[key].as_str().unwrap()))
+        .collect();
+    let expected: Vec<[&str; 2]> = ids
+        .iter()
+        .flat_map(|id| ["line", "line", "invocation"].map(|kind| [kind, id.as_str()]))
+        .collect();
     assert_eq!(told, expected, "{printed}");
-    assert!(node.cli(&["logs", ids.last().unwrap()]).expect_code(0).stdout.contains("it  200 ok in "));
+    assert!(
+        node.cli(&["logs", ids.last().unwrap()]).expect_code(0).stdout.contains("it  200 ok in ")
+    );
 }

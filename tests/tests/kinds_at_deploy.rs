@@ -1,5 +1,9 @@
-//! What a file is decides how it is deployed: seen in `inspect`, in what is compiled, and in what is refused by name.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
+//! What a file is decides how it is deployed: seen in `inspect`, in what is compiled, and in what
+//! is refused by name.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails; helpers outside #[test] functions too"
+)]
 
 use std::fs;
 
@@ -17,7 +21,8 @@ fn inspected(node: &Node, name: &str) -> Value {
 
 /// A component that imports an empty instance and exports it under another name.
 fn component(import: &str, export: &str) -> Vec<u8> {
-    let section = |id: u8, content: &[u8]| [&[id, u8::try_from(content.len()).unwrap()], content].concat();
+    let section =
+        |id: u8, content: &[u8]| [&[id, u8::try_from(content.len()).unwrap()], content].concat();
     let named = |text: &str| [&[0, u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
     let types = section(7, &[1, 0x42, 0]);
     let imports = section(10, &[&[1][..], &named(import), &[5, 0]].concat());
@@ -79,10 +84,17 @@ fn imports_that_the_node_lacks_are_named() {
         let refused = node.cli(&["deploy", file.to_str().unwrap()]).expect_code(1);
         assert!(refused.stderr.contains(&format!("imports \"{import}\"")), "{refused:#?}");
     }
-    for export in ["wasi:cli/run@0.3.0", "wasi:http/handler@0.3.0-rc-2026-01-06", "wasi:http/incoming-handler@1.0.0"] {
+    for export in [
+        "wasi:cli/run@0.3.0",
+        "wasi:http/handler@0.3.0-rc-2026-01-06",
+        "wasi:http/incoming-handler@1.0.0",
+    ] {
         fs::write(&file, component("wasi:io/poll@0.2.0", export)).unwrap();
         let refused = node.cli(&["deploy", file.to_str().unwrap()]).expect_code(1);
-        assert!(refused.stderr.contains(&format!("exports {export}; expected wasi:http")), "{refused:#?}");
+        assert!(
+            refused.stderr.contains(&format!("exports {export}; expected wasi:http")),
+            "{refused:#?}"
+        );
     }
     assert_eq!(node.list(), "");
     node.stop();
@@ -90,11 +102,14 @@ fn imports_that_the_node_lacks_are_named() {
 
 #[test]
 fn all_of_preview_1_is_there() {
-    let leb = |number: usize| [u8::try_from(number % 128).unwrap() | 0x80, u8::try_from(number / 128).unwrap()];
+    let leb = |number: usize| {
+        [u8::try_from(number % 128).unwrap() | 0x80, u8::try_from(number / 128).unwrap()]
+    };
     let section = |id: u8, content: &[u8]| [&[id][..], &leb(content.len()), content].concat();
     let sized = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
     let values = |letters: &str| {
-        let types: Vec<u8> = letters.bytes().map(|letter| if letter == b'I' { 0x7e } else { 0x7f }).collect();
+        let types: Vec<u8> =
+            letters.bytes().map(|letter| if letter == b'I' { 0x7e } else { 0x7f }).collect();
         [&[u8::try_from(types.len()).unwrap()], &types[..]].concat()
     };
     let (mut types, mut imports) = (Vec::new(), Vec::new());
@@ -172,11 +187,19 @@ fn every_choice_is_shown() {
     assert_eq!(shown["allow_outbound"], serde_json::json!(["example.com:443"]));
 
     let printed = node.cli(&["inspect", "all"]).expect_code(0).stdout;
-    for line in ["output cgi", "memory 32.0 MiB", "cpu-time 3s", "queue 6", "arg x y", "config C=D", "log-size 1.0 KiB"]
-    {
+    for line in [
+        "output cgi",
+        "memory 32.0 MiB",
+        "cpu-time 3s",
+        "queue 6",
+        "arg x y",
+        "config C=D",
+        "log-size 1.0 KiB",
+    ] {
         let (key, value) = line.split_once(' ').unwrap();
-        let found =
-            printed.lines().any(|line| line.split_once(' ').is_some_and(|(k, v)| k == key && v.trim() == value));
+        let found = printed
+            .lines()
+            .any(|line| line.split_once(' ').is_some_and(|(k, v)| k == key && v.trim() == value));
         assert!(found, "{line}: {printed}");
     }
     let listed = node.cli(&["list"]).expect_code(0).stdout;
@@ -192,7 +215,8 @@ fn a_store_of_the_first_build_is_served() {
     let version = inspected(&node, "hello")["version"].as_str().unwrap().to_owned();
     node.stop();
 
-    // As that build wrote it: another layout, a manifest with fewer fields, and no checks around it.
+    // As that build wrote it: another layout, a manifest with fewer fields, and no checks around
+    // it.
     let store = data.path().join("store");
     let sealed = fs::read_to_string(store.join(format!("versions/hello/{version}.json"))).unwrap();
     let (_, written) = sealed.split_once('\n').unwrap();
@@ -238,11 +262,12 @@ fn a_module_is_ready_before_its_first_call() {
     node.stop();
 }
 
-/// A command whose `_start` calls another function in tail position, which writes to the second of two memories and reads from
-/// the second of two tables.
+/// A command whose `_start` calls another function in tail position, which writes to the second of
+/// two memories and reads from the second of two tables.
 #[test]
 fn modules_may_have_several_memories_and_tables_and_tail_calls() {
-    let section = |id: u8, content: &[u8]| [&[id, u8::try_from(content.len()).unwrap()], content].concat();
+    let section =
+        |id: u8, content: &[u8]| [&[id, u8::try_from(content.len()).unwrap()], content].concat();
     let exports = [&[2, 6][..], b"_start", &[0, 0, 6], b"memory", &[2, 0]].concat();
     let tail_call = [4, 0, 0x12, 1, 0x0b];
     // i32.store of 7 in memory 1, and the element 0 of table 1 dropped.

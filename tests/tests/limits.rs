@@ -105,8 +105,10 @@ fn a_request_body_that_is_too_long_is_a_413() {
     let mut connection = node.connect();
     assert_eq!(connection.exchange(&request("POST", "/echo/", &[], &fits), 1)[0].body, fits);
     // Told by its length, nothing is read of it; a client that asks first is told first.
-    let detail =
-        node.connect().exchange_unread(&request("POST", "/echo/", &[], &vec![b'x'; 100_001])).expect_problem(413);
+    let detail = node
+        .connect()
+        .exchange_unread(&request("POST", "/echo/", &[], &vec![b'x'; 100_001]))
+        .expect_problem(413);
     assert!(detail.contains("100000"), "{detail}");
     let mut asks = node.connect();
     asks.send(head("POST", "/echo/", &[("expect", "100-continue"), ("content-length", "100001")]));
@@ -140,7 +142,9 @@ fn a_body_that_stops_coming_is_a_408() {
         .iter()
         .map(|(name, value, body)| {
             let mut connection = node.connect();
-            connection.send([head("POST", "/status/?code=200", &[(name, value)]).as_slice(), body].concat());
+            connection.send(
+                [head("POST", "/status/?code=200", &[(name, value)]).as_slice(), body].concat(),
+            );
             connection
         })
         .collect();
@@ -154,7 +158,9 @@ fn a_body_that_stops_coming_is_a_408() {
 
 /// A node with one worker.
 fn node_with_one_worker() -> Node {
-    Node::build().option("--cores", harness::node::two_cores().split(['-', ',']).next().unwrap_or("0")).start()
+    Node::build()
+        .option("--cores", harness::node::two_cores().split(['-', ',']).next().unwrap_or("0"))
+        .start()
 }
 
 #[test]
@@ -170,10 +176,14 @@ fn bodies_that_never_come_leave_room_for_other_functions() {
             connection
         })
         .collect();
-    node.until_status("as many run as may", Duration::from_secs(20), |status| status.in_flight() >= 750);
+    node.until_status("as many run as may", Duration::from_secs(20), |status| {
+        status.in_flight() >= 750
+    });
     node.get("/hello/").expect_hello();
     // Nor does it last: those bodies have a clock of their own.
-    node.until_status("none is waited for any more", Duration::from_secs(50), |status| status.in_flight() == 0);
+    node.until_status("none is waited for any more", Duration::from_secs(50), |status| {
+        status.in_flight() == 0
+    });
     drop(waiting);
     node.stop();
 }
@@ -184,10 +194,14 @@ fn a_component_with_many_memories_leaves_the_pool_to_others() {
     node.deploy("hello", "hello", &[]);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("many.wasm");
-    std::fs::write(&file, with_memories(std::fs::read(guests::path("sleep")).unwrap(), 23)).unwrap();
-    node.cli(&["deploy", file.to_str().unwrap(), "--name", "many", "--core-instances", "60"]).expect_code(0);
+    std::fs::write(&file, with_memories(std::fs::read(guests::path("sleep")).unwrap(), 23))
+        .unwrap();
+    node.cli(&["deploy", file.to_str().unwrap(), "--name", "many", "--core-instances", "60"])
+        .expect_code(0);
     let mut sleeping: Vec<Connection> = (0..120).map(|_| begin(&node, "/many/?ms=3000")).collect();
-    node.until_status("as many run as may", Duration::from_secs(10), |status| status.in_flight() >= 50);
+    node.until_status("as many run as may", Duration::from_secs(10), |status| {
+        status.in_flight() >= 50
+    });
     for _ in 0..10 {
         node.get("/hello/").expect_hello();
     }
@@ -233,10 +247,16 @@ fn core_modules(component: &[u8]) -> u8 {
 fn waiting_for_a_turn_costs_next_to_nothing_however_many_wait() {
     harness::process::raise_fd_limit();
     let node = node_with_one_worker();
-    node.deploy("sleep", "sleep", &["--concurrency", "1", "--queue", "1000", "--queue-timeout", "60s"]);
+    node.deploy(
+        "sleep",
+        "sleep",
+        &["--concurrency", "1", "--queue", "1000", "--queue-timeout", "60s"],
+    );
     let all: Vec<Connection> = (0..901).map(|_| begin(&node, "/sleep/?ms=25000")).collect();
-    let worker =
-        node.until_status("all have come", Duration::from_secs(20), |status| status.open() == 901).workers[0].pid;
+    let worker = node
+        .until_status("all have come", Duration::from_secs(20), |status| status.open() == 901)
+        .workers[0]
+        .pid;
     // The time that passes is what is measured by, not waited for.
     std::thread::sleep(Duration::from_secs(1));
     let before = harness::process::cpu_time(worker);
@@ -278,7 +298,11 @@ fn a_worker_that_is_stuck_in_a_guest_is_killed_and_replaced() {
     node.deploy("hello", "hello", &[]);
     let mut stuck = begin(&node, "/spin/");
     let worker = wait::until("a worker runs it", Duration::from_secs(5), || {
-        node.status().workers.into_iter().find(|worker| worker.in_flight > 0).map(|worker| worker.pid)
+        node.status()
+            .workers
+            .into_iter()
+            .find(|worker| worker.in_flight > 0)
+            .map(|worker| worker.pid)
     });
     // Neither of the worker's own two lines of defence can act now.
     harness::process::signal(worker, Signal::SIGSTOP);
@@ -299,7 +323,9 @@ fn a_reply_with_too_large_a_head_is_a_500_with_the_reason() {
     assert_eq!(connection.get("/headers/?size=1000&many=3").status(), 200);
     let detail = connection.get("/headers/?size=1000&many=5").expect_problem(500);
     assert!(detail.contains("its log has the reason"), "{detail}");
-    wait::until("it names the limit", Duration::from_secs(5), || node.stderr().contains("4096").then_some(()));
+    wait::until("it names the limit", Duration::from_secs(5), || {
+        node.stderr().contains("4096").then_some(())
+    });
     node.stop();
 }
 
@@ -313,7 +339,8 @@ fn what_a_guest_writes_is_cut_at_its_limit() {
     wait::until("the cut is told", Duration::from_secs(5), || {
         node.stderr().contains("[cut: more than 10000 bytes]").then_some(())
     });
-    let written: usize = node.stderr().lines().filter(|line| line.contains("stream=stderr")).map(str::len).sum();
+    let written: usize =
+        node.stderr().lines().filter(|line| line.contains("stream=stderr")).map(str::len).sum();
     assert!(written < 20_000, "{written}");
     node.stop();
 }
@@ -323,7 +350,9 @@ fn tables_and_core_instances_have_limits() {
     let node = Node::start();
     let hello = guests::path("hello");
     // The version is tried before it is served, and says which limit it does not fit in.
-    for (option, limit) in [("--table-elements", "1 table elements"), ("--core-instances", "instance count")] {
+    for (option, limit) in
+        [("--table-elements", "1 table elements"), ("--core-instances", "instance count")]
+    {
         let deploy = ["deploy", hello.to_str().unwrap(), "--name", "small", option, "1"];
         node.cli(&deploy).expect_error(&["instantiated", limit]);
     }
@@ -334,8 +363,9 @@ fn tables_and_core_instances_have_limits() {
 
 #[test]
 fn a_guest_that_computes_does_not_hold_the_others_up() {
-    let node =
-        Node::build().option("--cores", harness::node::two_cores().split(['-', ',']).next().unwrap_or("0")).start();
+    let node = Node::build()
+        .option("--cores", harness::node::two_cores().split(['-', ',']).next().unwrap_or("0"))
+        .start();
     node.deploy("hello", "hello", &[]);
     node.deploy("spin", "spin", &["--timeout", "3s"]);
     let mut spinner = begin(&node, "/spin/");
@@ -348,7 +378,8 @@ fn a_guest_that_computes_does_not_hold_the_others_up() {
             served += 1;
         }
     }
-    // A turn of the spinner's is a few milliseconds: were others served only between its turns of seconds, there would be none.
+    // A turn of the spinner's is a few milliseconds: were others served only between its turns of
+    // seconds, there would be none.
     assert!(served > 20, "{served}");
     spinner.reply().expect_problem(504);
     node.stop();

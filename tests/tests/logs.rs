@@ -1,6 +1,9 @@
-//! Every invocation can be looked up, with its lines, by the id that its reply has: while its worker writes, when its segment is
-//! shipped, on another node, and whatever was killed meanwhile.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
+//! Every invocation can be looked up, with its lines, by the id that its reply has: while its
+//! worker writes, when its segment is shipped, on another node, and whatever was killed meanwhile.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails; helpers outside #[test] functions too"
+)]
 
 use std::fs;
 use std::io::Write;
@@ -51,14 +54,21 @@ fn expect_inspected(node: &Node, id: &str) {
         .iter()
         .map(|line| (line["stream"].as_str().unwrap(), line["text"].as_str().unwrap()))
         .collect();
-    assert_eq!(lines, [("stdout", "inspect stdout line"), ("stderr", "inspect stderr line")], "{found:#}");
+    assert_eq!(
+        lines,
+        [("stdout", "inspect stdout line"), ("stderr", "inspect stderr line")],
+        "{found:#}"
+    );
     let record = &found["record"];
     assert_eq!(
         (&record["function"], &record["status"], &record["outcome"]),
         (&"inspect".into(), &200.into(), &"ok".into())
     );
     assert_eq!((&record["invocation"], &found["notes"]), (&id.into(), &Value::Array(Vec::new())));
-    assert!(record["cpu_us"].as_u64() > Some(0) && record["memory_bytes"].as_u64() > Some(0), "{record:#}");
+    assert!(
+        record["cpu_us"].as_u64() > Some(0) && record["memory_bytes"].as_u64() > Some(0),
+        "{record:#}"
+    );
 }
 
 fn shipped(store: &Path) -> Vec<PathBuf> {
@@ -71,7 +81,10 @@ fn metric(node: &Node, name: &str) -> u64 {
     stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
     let text = std::io::read_to_string(stream).unwrap();
     let of = |line: &&str| line.split(['{', ' ']).next() == Some(name);
-    text.lines().filter(of).filter_map(|line| line.rsplit_once(' ')?.1.trim().parse::<u64>().ok()).sum()
+    text.lines()
+        .filter(of)
+        .filter_map(|line| line.rsplit_once(' ')?.1.trim().parse::<u64>().ok())
+        .sum()
 }
 
 #[test]
@@ -82,7 +95,9 @@ fn an_invocation_is_found_while_it_is_written_when_it_is_shipped_and_on_the_node
     let id = invoke(&node, "/inspect/");
     expect_inspected(&node, &id);
     assert!(shipped(&data.join("store")).is_empty(), "it is still being written to");
-    wait::until("its segment is shipped", SHIPPED, || (!shipped(&data.join("store")).is_empty()).then_some(()));
+    wait::until("its segment is shipped", SHIPPED, || {
+        (!shipped(&data.join("store")).is_empty()).then_some(())
+    });
     wait::until("and removed here", SOON, || spooled(&data).is_empty().then_some(()));
     expect_inspected(&node, &id);
     let later = invoke(&node, "/inspect/");
@@ -114,7 +129,11 @@ fn a_record_says_what_was_asked_of_which_version_and_by_which_alias() {
         let id = connection.reply().head.invocation_id().to_owned();
         let found = find(&node, &id);
         let record = &found["record"];
-        assert_eq!((&record["method"], &record["number"]), (&"PUT".into(), &1.into()), "{record:#}");
+        assert_eq!(
+            (&record["method"], &record["number"]),
+            (&"PUT".into(), &1.into()),
+            "{record:#}"
+        );
         assert_eq!(record["alias"].as_str(), alias, "{record:#}");
         let told = record["path"].as_str().unwrap();
         if target.len() < 100 {
@@ -124,7 +143,10 @@ fn a_record_says_what_was_asked_of_which_version_and_by_which_alias() {
         }
         let text = node.cli(&["logs", &id]).expect_code(0).stdout;
         let last = text.lines().last().unwrap();
-        assert!(last.contains(&format!("  PUT {told}  (")) && last.contains(" version v1 "), "{text}");
+        assert!(
+            last.contains(&format!("  PUT {told}  (")) && last.contains(" version v1 "),
+            "{text}"
+        );
         assert!(!text.contains("secret"), "a query is in no record: {text}");
     }
     node.stop();
@@ -145,19 +167,31 @@ fn what_a_guest_does_after_its_reply_is_recorded() {
         assert_eq!((answer.status(), answer.text().as_str()), (200, reply), "{target}");
         let id = answer.head.invocation_id();
         let found = wait::until("what it did after its reply", SOON, || {
-            let found: Value = serde_json::from_str(&node.cli(&["logs", id, "--json"]).stdout).ok()?;
+            let found: Value =
+                serde_json::from_str(&node.cli(&["logs", id, "--json"]).stdout).ok()?;
             (!found["after"].is_null()).then_some(found)
         });
         let (record, after) = (&found["record"], &found["after"]);
-        assert_eq!((&record["status"], &record["outcome"]), (&200.into(), &"ok".into()), "{found:#}");
-        assert_eq!((&record["goes_on"], &after["outcome"]), (&true.into(), &outcome.into()), "{found:#}");
+        assert_eq!(
+            (&record["status"], &record["outcome"]),
+            (&200.into(), &"ok".into()),
+            "{found:#}"
+        );
+        assert_eq!(
+            (&record["goes_on"], &after["outcome"]),
+            (&true.into(), &outcome.into()),
+            "{found:#}"
+        );
         assert!(after["after_us"].as_u64() > Some(after_us), "{found:#}");
         if outcome == "cpu-time" {
             assert!(after["cpu_us"].as_u64() >= Some(300_000), "that of the whole call: {found:#}");
         }
         let text = node.cli(&["logs", id]).expect_code(0).stdout;
         let last = text.lines().last().unwrap();
-        assert!(last.contains(&format!("  {outcome} ")) && last.contains(" after its reply, cpu "), "{text}");
+        assert!(
+            last.contains(&format!("  {outcome} ")) && last.contains(" after its reply, cpu "),
+            "{text}"
+        );
         let name = target.split('/').nth(1).unwrap();
         let all = node.cli(&["logs", name, "--json"]).expect_code(0).stdout;
         assert_eq!(all.matches("\"kind\":\"after\"").count(), 1, "{all}");
@@ -184,7 +218,10 @@ fn an_invocation_is_found_as_soon_as_its_reply_has_arrived() {
             assert_eq!(one["record"]["invocation"], id.as_str(), "{name}: {one:#}");
             let id = connection.get(&target).head.invocation_id().to_owned();
             let all = node.cli(&["logs", name]).expect_code(0).stdout;
-            assert!(all.lines().last().is_some_and(|line| line.contains(&id)), "{name}: {id} is not in {all}");
+            assert!(
+                all.lines().last().is_some_and(|line| line.contains(&id)),
+                "{name}: {id} is not in {all}"
+            );
         }
     }
     node.stop();
@@ -195,20 +232,39 @@ fn a_trap_is_told_a_frame_a_line_by_the_names_of_the_source() {
     let node = Node::start();
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("trapping.wasm");
-    let names = ["_start", "_ZN4shop5order17h0123456789abcdefE", "_ZN2js9Interpret8EvaluateEPv", "no\nname\u{1b}"];
+    let names = [
+        "_start",
+        "_ZN4shop5order17h0123456789abcdefE",
+        "_ZN2js9Interpret8EvaluateEPv",
+        "no\nname\u{1b}",
+    ];
     fs::write(&file, guests::trapping(&names)).unwrap();
-    node.cli(&["deploy", file.to_str().unwrap(), "--name", "trapping", "--no-trial"]).expect_code(0);
+    node.cli(&["deploy", file.to_str().unwrap(), "--name", "trapping", "--no-trial"])
+        .expect_code(0);
     let reply = node.get("/trapping/");
     let detail = reply.expect_problem(500);
     assert!(!detail.contains("shop") && !detail.contains("unreachable"), "{detail}");
     let id = reply.head.invocation_id();
     let found = find(&node, id);
-    let lines: Vec<&str> =
-        found["lines"].as_array().unwrap().iter().map(|line| line["text"].as_str().unwrap()).collect();
+    let lines: Vec<&str> = found["lines"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| line["text"].as_str().unwrap())
+        .collect();
     let [why, frames @ ..] = &lines[..] else { panic!("{found:#}") };
     assert_eq!(*why, "[trap: wasm `unreachable` instruction executed]");
-    let frames: Vec<&str> = frames.iter().map(|frame| frame.split(" at 0x").next().unwrap()).collect();
-    assert_eq!(frames, ["   0: no\nname\u{1b}", "   1: js::Interpret::Evaluate", "   2: shop::order", "   3: _start"]);
+    let frames: Vec<&str> =
+        frames.iter().map(|frame| frame.split(" at 0x").next().unwrap()).collect();
+    assert_eq!(
+        frames,
+        [
+            "   0: no\nname\u{1b}",
+            "   1: js::Interpret::Evaluate",
+            "   2: shop::order",
+            "   3: _start"
+        ]
+    );
     let text = node.cli(&["logs", id]).expect_code(0).stdout;
     assert_eq!(text.lines().count(), 6, "a name is no second line: {text}");
     assert!(text.contains("node       2: shop::order at 0x"), "{text}");
@@ -237,7 +293,9 @@ fn what_was_written_survives_a_killed_worker_and_a_killed_engine() {
         (!shipped(&data.join("store")).is_empty()).then_some(())
     });
     expect_inspected(&node, &first);
-    node.until_status("others take their place", SOON, |status| status.workers.iter().all(|w| w.state == "ready"));
+    node.until_status("others take their place", SOON, |status| {
+        status.workers.iter().all(|w| w.state == "ready")
+    });
     let second = invoke(&node, "/inspect/");
     expect_inspected(&node, &second);
     node.kill_engine();
@@ -289,7 +347,9 @@ fn a_take_over_loses_no_line() {
     expect_inspected(&node, &after);
     expect_inspected(&node, &before);
     let store = node.data().join("store");
-    wait::until("the old engine's segments are shipped", SOON, || (!shipped(&store).is_empty()).then_some(()));
+    wait::until("the old engine's segments are shipped", SOON, || {
+        (!shipped(&store).is_empty()).then_some(())
+    });
     expect_inspected(&node, &before);
     node.stop();
 }
@@ -298,13 +358,15 @@ fn a_take_over_loses_no_line() {
 fn a_functions_log_is_in_order_and_can_be_chosen_by_time_status_and_number() {
     let node = node_with(Node::build(), &["status", "inspect", "panic"]);
     let codes = [200, 404, 500, 503, 200];
-    let ids: Vec<String> = codes.iter().map(|code| invoke(&node, &format!("/status/?code={code}"))).collect();
+    let ids: Vec<String> =
+        codes.iter().map(|code| invoke(&node, &format!("/status/?code={code}"))).collect();
     invoke(&node, "/inspect/");
     let panicked = node.get("/panic/");
     panicked.expect_problem(500);
     ids.iter().for_each(|id| drop(find(&node, id)));
     let entries = |arguments: &[&str]| -> Vec<Value> {
-        let printed = node.cli(&[&["logs", "status", "--json"], arguments].concat()).expect_code(0).stdout;
+        let printed =
+            node.cli(&[&["logs", "status", "--json"], arguments].concat()).expect_code(0).stdout;
         printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     };
     let of = |entries: Vec<Value>| -> Vec<String> {
@@ -316,14 +378,16 @@ fn a_functions_log_is_in_order_and_can_be_chosen_by_time_status_and_number() {
     assert_eq!(of(entries(&["--status", "404", "--since", "10m"])), ids[1..2]);
     assert_eq!(of(entries(&["--limit", "2"])), ids[3..]);
     assert_eq!(of(entries(&["--until", "1h"])), [""; 0]);
-    let times: Vec<String> = entries(&[]).iter().map(|entry| entry["time"].as_str().unwrap().to_owned()).collect();
+    let times: Vec<String> =
+        entries(&[]).iter().map(|entry| entry["time"].as_str().unwrap().to_owned()).collect();
     assert!(times.is_sorted(), "{times:?}");
     assert_eq!(of(entries(&["--since", &times[3]])), ids[3..]);
     let text = node.cli(&["logs", "panic"]).expect_code(0).stdout;
     let id = panicked.head.invocation_id();
     assert!(text.contains(&format!("{id}  stderr  the guest panics before its reply")), "{text}");
     assert!(
-        text.contains(&format!("{id}  node    [trap: ")) && text.contains(&format!("{id}  500 trap in ")),
+        text.contains(&format!("{id}  node    [trap: "))
+            && text.contains(&format!("{id}  500 trap in ")),
         "{text}"
     );
     node.stop();
@@ -336,7 +400,9 @@ fn a_follower_is_told_what_comes_from_every_worker() {
     find(&node, &before);
     let data = node.data().to_str().unwrap();
     let follower = Running::spawn(sockhop().args(["logs", "inspect", "--follow", "--data", data]));
-    wait::until("what there was is shown first", SOON, || follower.stdout().contains(&before).then_some(()));
+    wait::until("what there was is shown first", SOON, || {
+        follower.stdout().contains(&before).then_some(())
+    });
     let mut ids = Vec::new();
     wait::until("both workers have served", SOON, || {
         ids.push(invoke(&node, "/inspect/"));
@@ -378,7 +444,10 @@ fn a_full_disk_holds_up_no_request_and_its_gap_is_marked() {
     }
     let disk = SmallDisk::mount(64);
     let one_core = harness::node::two_cores().split(['-', ',']).next().unwrap().to_owned();
-    let node = Node::build().data(&disk.path().join("data")).option("--cores", one_core).option("--guest-log", "off");
+    let node = Node::build()
+        .data(&disk.path().join("data"))
+        .option("--cores", one_core)
+        .option("--guest-log", "off");
     let node = node.start();
     node.deploy("cmd", "cmd", &[]);
     find(&node, &invoke(&node, "/cmd/?eprint=before"));
@@ -420,7 +489,10 @@ fn what_is_damaged_in_the_store_is_told_and_the_rest_is_shown() {
     fs::write(&all[0], bytes).unwrap();
     let node = Node::build().data(&data).in_folder().start();
     let shown = node.cli(&["logs", "inspect"]).expect_code(0);
-    assert!(shown.stderr.contains("note: the segment") && shown.stderr.contains("SHA-256"), "{shown:#?}");
+    assert!(
+        shown.stderr.contains("note: the segment") && shown.stderr.contains("SHA-256"),
+        "{shown:#?}"
+    );
     assert!(shown.stdout.contains(&ids[1]) && !shown.stdout.contains(&ids[0]), "{shown:#?}");
     node.cli(&["logs", &ids[0]]).expect_error(&["nothing of invocation", "SHA-256"]);
     expect_inspected(&node, &ids[1]);
@@ -440,9 +512,17 @@ fn logs_go_when_they_are_too_old_and_what_is_not_found_is_explained() {
     // By the second look at the store's clock.
     let node = node.option("--retention-interval", "1s").start();
     wait::until("it is deleted", SOON, || shipped(&data.join("store")).is_empty().then_some(()));
-    node.cli(&["logs", &id]).expect_error(&["nothing of invocation", &id, "kept for 1ms", "another node"]);
+    node.cli(&["logs", &id]).expect_error(&[
+        "nothing of invocation",
+        &id,
+        "kept for 1ms",
+        "another node",
+    ]);
     let nothing = node.cli(&["logs", "inspect"]).expect_code(0);
-    assert!(nothing.stdout.is_empty() && nothing.stderr.contains("nothing to show of inspect"), "{nothing:#?}");
+    assert!(
+        nothing.stdout.is_empty() && nothing.stderr.contains("nothing to show of inspect"),
+        "{nothing:#?}"
+    );
     node.cli(&["logs", "No Name"]).expect_error(&["no invocation's id"]);
     assert_eq!(node.cli(&["logs", "inspect", "--status", "never"]).code, Some(2));
     node.cli(&["logs", "inspect", "--since", "yesterday"]).expect_error(&["yesterday", "10m"]);
@@ -451,7 +531,8 @@ fn logs_go_when_they_are_too_old_and_what_is_not_found_is_explained() {
 
 #[test]
 fn without_logs_nothing_is_written_and_by_default_nothing_is_on_stderr() {
-    let node = node_with(Node::build().option("--logs", "off").option("--guest-log", "off"), &["inspect"]);
+    let node =
+        node_with(Node::build().option("--logs", "off").option("--guest-log", "off"), &["inspect"]);
     let id = invoke(&node, "/inspect/");
     node.cli(&["logs", &id]).expect_error(&["nothing of invocation"]);
     assert!(segments(&node.data().join("spool")).is_empty());

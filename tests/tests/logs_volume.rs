@@ -1,6 +1,10 @@
-//! As many invocations as `SOCKHOP_TEST_LOGS` says (20,000 without it; 1,000,000 is the real thing), with a line each, as fast as they
-//! go: all of them are found afterwards by count, and any of them by its id; the node's memory stays bounded.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
+//! As many invocations as `SOCKHOP_TEST_LOGS` says (20,000 without it; 1,000,000 is the real
+//! thing), with a line each, as fast as they go: all of them are found afterwards by count, and any
+//! of them by its id; the node's memory stays bounded.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails; helpers outside #[test] functions too"
+)]
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -17,13 +21,15 @@ use serde_json::Value;
 const INVOCATIONS: usize = 20_000;
 /// Clients, each on a connection of its own.
 const CLIENTS: usize = 16;
-/// Of all ids, so many are looked up one by one in a run of 1,000,000; of each client's, one in as many at least as ...
+/// Of all ids, so many are looked up one by one in a run of 1,000,000; of each client's, one in as
+/// many at least as ...
 const LOOK_UPS: usize = 1000;
 /// ... this.
 const STEP_MIN: usize = 200;
 /// Until all are found: to count 1,000,000 takes minutes on a busy machine.
 const FOUND: Duration = Duration::from_secs(600);
-/// What the engine may take beyond what it had before: a page of an answer, a segment on its way, and what the allocator keeps.
+/// What the engine may take beyond what it had before: a page of an answer, a segment on its way,
+/// and what the allocator keeps.
 const ENGINE_BYTES_MAX: u64 = 200 * 1024 * 1024;
 
 /// Resident memory of a process.
@@ -57,7 +63,8 @@ fn invoke(node: &Node, times: usize) -> Vec<String> {
     })
 }
 
-/// How many lines of `logs line --since 1h` there are, and how many of them are summaries. They are not kept.
+/// How many lines of `logs line --since 1h` there are, and how many of them are summaries. They are
+/// not kept.
 fn count(node: &Node) -> (usize, usize) {
     let mut command = sockhop();
     command.args(["logs", "line", "--since", "1h", "--data"]).arg(node.data());
@@ -82,7 +89,8 @@ fn count(node: &Node) -> (usize, usize) {
 
 #[test]
 fn every_invocation_is_found_by_count_and_any_by_its_id() {
-    let wanted = std::env::var("SOCKHOP_TEST_LOGS").map_or(INVOCATIONS, |text| text.parse().unwrap());
+    let wanted =
+        std::env::var("SOCKHOP_TEST_LOGS").map_or(INVOCATIONS, |text| text.parse().unwrap());
     let node = Node::build().option("--guest-log", "off").start();
     node.deploy("line", "line", &[]);
     let before = memory(node.pid());
@@ -91,7 +99,12 @@ fn every_invocation_is_found_by_count_and_any_by_its_id() {
     let times = wanted / CLIENTS * CLIENTS;
     eprintln!("{times} invocations in {:?}", start.elapsed());
     // Here, before much of it is shipped, and when all of it is.
-    wait::for_value("all are found while they are written", FOUND, || count(&node), |found| *found == (times, times));
+    wait::for_value(
+        "all are found while they are written",
+        FOUND,
+        || count(&node),
+        |found| *found == (times, times),
+    );
     wait::for_value("all is shipped", FOUND, || spooled(node.data()), Vec::is_empty);
     let start = Instant::now();
     assert_eq!(count(&node), (times, times));
@@ -103,7 +116,11 @@ fn every_invocation_is_found_by_count_and_any_by_its_id() {
             let found = node.cli(&["logs", id, "--json"]).expect_code(0).stdout;
             let found: Value = serde_json::from_str(&found).unwrap();
             let lines = found["lines"].as_array().unwrap();
-            assert_eq!((lines.len(), &lines[0]["text"]), (1, &"a line of the log".into()), "{found:#}");
+            assert_eq!(
+                (lines.len(), &lines[0]["text"]),
+                (1, &"a line of the log".into()),
+                "{found:#}"
+            );
             assert_eq!(found["record"]["status"], 200, "{found:#}");
             start.elapsed()
         })
@@ -111,7 +128,10 @@ fn every_invocation_is_found_by_count_and_any_by_its_id() {
     took.sort_unstable();
     let (median, longest) = (took[took.len() / 2], took[took.len() - 1]);
     let grown = memory(node.pid()).saturating_sub(before);
-    eprintln!("{} look-ups: median {median:?}, longest {longest:?}; the engine has grown by {grown} bytes", took.len());
+    eprintln!(
+        "{} look-ups: median {median:?}, longest {longest:?}; the engine has grown by {grown} bytes",
+        took.len()
+    );
     assert!(grown < ENGINE_BYTES_MAX, "{grown}");
     node.stop();
 }

@@ -1,5 +1,9 @@
-//! What the node counts is what happened: exact after known requests, never less than before, and told to who may know.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
+//! What the node counts is what happened: exact after known requests, never less than before, and
+//! told to who may know.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails; helpers outside #[test] functions too"
+)]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,7 +22,8 @@ const SOON: Duration = Duration::from_secs(5);
 struct Metrics(BTreeMap<String, f64>);
 
 impl Metrics {
-    /// Reads the format strictly: every sample belongs to the family described before it, and none comes twice.
+    /// Reads the format strictly: every sample belongs to the family described before it, and none
+    /// comes twice.
     fn parse(text: &str) -> Self {
         let (mut samples, mut family) = (BTreeMap::new(), String::new());
         let body = text.strip_suffix("# EOF\n").unwrap_or_else(|| panic!("no end: {text}"));
@@ -26,7 +31,10 @@ impl Metrics {
             if let Some(described) = line.strip_prefix("# ") {
                 let mut words = described.split(' ');
                 let (kind, name) = (words.next().unwrap(), words.next().unwrap());
-                assert!(["HELP", "TYPE", "UNIT"].contains(&kind) && name.starts_with("sockhop_"), "{line}");
+                assert!(
+                    ["HELP", "TYPE", "UNIT"].contains(&kind) && name.starts_with("sockhop_"),
+                    "{line}"
+                );
                 name.clone_into(&mut family);
                 continue;
             }
@@ -53,7 +61,11 @@ impl Metrics {
         for (series, value) in &before.0 {
             let name = series.split('{').next().unwrap();
             if ["_total", "_bucket", "_count", "_sum"].iter().any(|end| name.ends_with(end)) {
-                assert!(self.get(series) >= *value, "{series} fell from {value} to {}", self.get(series));
+                assert!(
+                    self.get(series) >= *value,
+                    "{series} fell from {value} to {}",
+                    self.get(series)
+                );
             }
         }
     }
@@ -68,8 +80,14 @@ fn admin(node: &Node) -> SocketAddr {
     url.strip_prefix("http://").unwrap().parse().unwrap()
 }
 
-/// A request of the admin listener; its replies bear no invocation id, so they are read as plain answers.
-fn ask(admin: SocketAddr, method: &str, path: &str, token: Option<&str>) -> harness::answer::Answer {
+/// A request of the admin listener; its replies bear no invocation id, so they are read as plain
+/// answers.
+fn ask(
+    admin: SocketAddr,
+    method: &str,
+    path: &str,
+    token: Option<&str>,
+) -> harness::answer::Answer {
     let mut connection = Connection::open(admin);
     let token = token.map(|token| format!("Bearer {token}"));
     let mut headers = vec![("connection", "close"), ("accept", "application/openmetrics-text")];
@@ -81,7 +99,10 @@ fn ask(admin: SocketAddr, method: &str, path: &str, token: Option<&str>) -> harn
 fn metrics(admin: SocketAddr) -> Metrics {
     let answer = ask(admin, "GET", "/metrics", None);
     assert_eq!(answer.status, Some(200), "{answer:?}");
-    assert!(answer.all("content-type").any(|kind| kind.starts_with("application/openmetrics-text")), "{answer:?}");
+    assert!(
+        answer.all("content-type").any(|kind| kind.starts_with("application/openmetrics-text")),
+        "{answer:?}"
+    );
     Metrics::parse(&answer.text())
 }
 
@@ -120,7 +141,9 @@ fn counts_are_those_of_the_requests_that_were_made() {
         }
     }
     node.get("/panic/").expect_problem(500);
-    node.connect().exchange_unread(&request("POST", "/echo/", &[], b"longer than ten")).expect_problem(413);
+    node.connect()
+        .exchange_unread(&request("POST", "/echo/", &[], b"longer than ten"))
+        .expect_problem(413);
     node.get("/sleep/?ms=5000").expect_problem(504);
     node.get("/spin/").expect_problem(504);
     node.get("/nothing/").expect_problem(404);
@@ -130,17 +153,23 @@ fn counts_are_those_of_the_requests_that_were_made() {
     malformed.reply().expect_problem(400);
 
     let all = 10.0 + f64::from(sent) + 4.0;
-    let read = until(admin, "everything is counted", |read| read.sum("sockhop_requests_total") == all);
+    let read =
+        until(admin, "everything is counted", |read| read.sum("sockhop_requests_total") == all);
     assert_eq!(read.get(&of("hello", "2xx")), 10.0);
     for (class, count) in [("2xx", 1.0), ("3xx", 2.0), ("4xx", 3.0), ("5xx", 4.0)] {
         assert_eq!(read.get(&of("status", class)), count, "{class}");
     }
     assert_eq!(read.get("sockhop_failures_total{function=\"panic\",reason=\"trap\"}"), 1.0);
-    for (function, limit) in [("echo", "request-body"), ("sleep", "timeout"), ("spin", "cpu-time")] {
-        let series = format!("sockhop_limits_hit_total{{function=\"{function}\",limit=\"{limit}\"}}");
+    for (function, limit) in [("echo", "request-body"), ("sleep", "timeout"), ("spin", "cpu-time")]
+    {
+        let series =
+            format!("sockhop_limits_hit_total{{function=\"{function}\",limit=\"{limit}\"}}");
         assert_eq!(read.get(&series), 1.0, "{series}");
     }
-    assert_eq!((read.sum("sockhop_limits_hit_total"), read.sum("sockhop_failures_total")), (3.0, 1.0));
+    assert_eq!(
+        (read.sum("sockhop_limits_hit_total"), read.sum("sockhop_failures_total")),
+        (3.0, 1.0)
+    );
     assert_eq!(read.get("sockhop_refused_total{by=\"engine\",status=\"404\"}"), 1.0);
     assert_eq!(read.get("sockhop_refused_total{by=\"worker\",status=\"404\"}"), 1.0);
     assert_eq!(read.get("sockhop_refused_total{by=\"engine\",status=\"400\"}"), 1.0);
@@ -149,7 +178,10 @@ fn counts_are_those_of_the_requests_that_were_made() {
     assert_eq!(read.sum("sockhop_connections_accepted_total"), 20.0);
     assert_eq!(read.sum("sockhop_hops_total"), 18.0);
     assert_eq!(read.sum("sockhop_worker_connections_taken_total"), 18.0);
-    assert!(read.sum("sockhop_hop_seconds_count") <= 18.0 && read.sum("sockhop_hop_seconds_count") > 0.0);
+    assert!(
+        read.sum("sockhop_hop_seconds_count") <= 18.0
+            && read.sum("sockhop_hop_seconds_count") > 0.0
+    );
     assert_eq!(read.sum("sockhop_worker_connections"), 1.0);
     let instances = read.sum("sockhop_instances_total");
     assert_eq!(instances, read.sum("sockhop_worker_requests_total"));
@@ -169,7 +201,9 @@ fn histograms_add_up_and_tell_how_long_it_took() {
     for _ in 0..4 {
         assert_eq!(node.get("/sleep/?ms=30").text(), "slept 30 ms");
     }
-    let bucket = |le: &str| format!("sockhop_request_duration_seconds_bucket{{le=\"{le}\",function=\"sleep\"}}");
+    let bucket = |le: &str| {
+        format!("sockhop_request_duration_seconds_bucket{{le=\"{le}\",function=\"sleep\"}}")
+    };
     let read = until(admin, "all are counted", |read| read.get(&bucket("+Inf")) == 4.0);
     assert_eq!(read.get("sockhop_request_duration_seconds_count{function=\"sleep\"}"), 4.0);
     assert_eq!(read.get(&bucket("0.02")), 0.0);
@@ -185,15 +219,22 @@ fn histograms_add_up_and_tell_how_long_it_took() {
 fn what_runs_and_what_waits_shows_while_it_does() {
     let node = admin_node();
     let admin = admin(&node);
-    node.deploy("sleep", "sleep", &["--concurrency", "1", "--queue", "1", "--queue-timeout", "30s"]);
+    node.deploy(
+        "sleep",
+        "sleep",
+        &["--concurrency", "1", "--queue", "1", "--queue-timeout", "30s"],
+    );
     let begin = || {
         let mut connection = node.connect();
         connection.send(head("GET", "/sleep/?ms=1500", &[]));
         connection
     };
     let mut both = [begin(), begin()];
-    let (running, waiting) = ("sockhop_in_flight{function=\"sleep\"}", "sockhop_queue_depth{function=\"sleep\"}");
-    until(admin, "one runs and one waits", |read| read.get(running) == 1.0 && read.get(waiting) == 1.0);
+    let (running, waiting) =
+        ("sockhop_in_flight{function=\"sleep\"}", "sockhop_queue_depth{function=\"sleep\"}");
+    until(admin, "one runs and one waits", |read| {
+        read.get(running) == 1.0 && read.get(waiting) == 1.0
+    });
     node.get("/sleep/?ms=1").expect_problem(429);
     until(admin, "the refusal is counted", |read| {
         read.get("sockhop_limits_hit_total{function=\"sleep\",limit=\"queue\"}") == 1.0
@@ -218,7 +259,8 @@ fn no_counter_falls_when_workers_are_killed() {
     };
     let counted = |times: f64| {
         until(admin, "all are counted", |read| {
-            (read.get(&of("hello", "2xx")), read.get(&of("alone", "2xx"))) == (6.0 * times, 4.0 * times)
+            (read.get(&of("hello", "2xx")), read.get(&of("alone", "2xx")))
+                == (6.0 * times, 4.0 * times)
         })
     };
     both();
@@ -266,15 +308,19 @@ fn a_removed_functions_numbers_go_with_it_and_nobody_else_gets_them() {
 #[test]
 fn the_api_over_tcp_needs_the_token_and_probes_do_not() {
     let data = tempfile::TempDir::new().unwrap();
-    let start = || NodeBuilder::default().data(data.path()).option("--admin", "127.0.0.1:0").start();
+    let start =
+        || NodeBuilder::default().data(data.path()).option("--admin", "127.0.0.1:0").start();
     let node = start();
     let address = admin(&node);
     let file = data.path().join("admin.token");
     let token = std::fs::read_to_string(&file).unwrap().trim().to_owned();
-    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
     assert_eq!((token.len(), mode & 0o777), (64, 0o600));
     let wrong = format!("{}{}", &token[1..], &token[..1]);
-    for path in ["/v1/status", "/v1/functions", "/v1/functions/hello", "/v1/functions/hello/invoke/"] {
+    for path in
+        ["/v1/status", "/v1/functions", "/v1/functions/hello", "/v1/functions/hello/invoke/"]
+    {
         for method in ["GET", "DELETE", "PUT"] {
             for shown in [None, Some(""), Some("x"), Some(&wrong), Some(&token[..63])] {
                 let answer = ask(address, method, path, shown);
@@ -289,11 +335,15 @@ fn the_api_over_tcp_needs_the_token_and_probes_do_not() {
     }
     node.deploy("hello", "hello", &[]);
 
-    // The commands, with the token from the data folder, from the environment, and without a right one.
+    // The commands, with the token from the data folder, from the environment, and without a right
+    // one.
     let url = format!("http://{address}");
     let list = |arguments: &[&str], token: Option<&str>| {
         let mut command = harness::node::sockhop();
-        command.args(["list", "--json", "--node", &url]).args(arguments).env_remove("SOCKHOP_TOKEN");
+        command
+            .args(["list", "--json", "--node", &url])
+            .args(arguments)
+            .env_remove("SOCKHOP_TOKEN");
         if let Some(token) = token {
             command.env("SOCKHOP_TOKEN", token);
         }
@@ -303,13 +353,22 @@ fn the_api_over_tcp_needs_the_token_and_probes_do_not() {
     assert!(list(&["--data", folder], None).expect_code(0).stdout.contains("\"hello\""));
     assert!(list(&[], Some(&token)).expect_code(0).stdout.contains("\"hello\""));
     let refused = list(&[], Some(&wrong)).expect_code(1).stderr;
-    assert!(refused.contains("the variable SOCKHOP_TOKEN") && refused.contains("admin.token"), "{refused}");
+    assert!(
+        refused.contains("the variable SOCKHOP_TOKEN") && refused.contains("admin.token"),
+        "{refused}"
+    );
     let answer = ask(address, "GET", "/v1/status", Some(&wrong)).text();
-    assert!(answer.contains("this is not the node's token") && answer.ends_with("}\n"), "{answer:?}");
+    assert!(
+        answer.contains("this is not the node's token") && answer.ends_with("}\n"),
+        "{answer:?}"
+    );
     let other = tempfile::TempDir::new().unwrap();
     std::fs::write(other.path().join("admin.token"), &wrong).unwrap();
     let refused = list(&["--data", other.path().to_str().unwrap()], None).expect_code(1).stderr;
-    assert!(refused.contains(other.path().to_str().unwrap()) && !refused.contains(&wrong), "{refused}");
+    assert!(
+        refused.contains(other.path().to_str().unwrap()) && !refused.contains(&wrong),
+        "{refused}"
+    );
     let none = list(&["--data", "/nonexistent"], None).expect_code(1).stderr;
     assert!(none.contains("SOCKHOP_TOKEN"), "{none}");
     node.stop();
@@ -348,7 +407,12 @@ fn invoke_gives_a_function_everything_but_the_token() {
     let ours = ["invoke", "inspect", "--header", "authorization: Bearer theirs"];
     for node_option in [&["--node", &url][..], &[]] {
         let mut command = harness::node::sockhop();
-        command.args(ours).args(node_option).arg("--data").arg(node.data()).env_remove("SOCKHOP_TOKEN");
+        command
+            .args(ours)
+            .args(node_option)
+            .arg("--data")
+            .arg(node.data())
+            .env_remove("SOCKHOP_TOKEN");
         let said = harness::Running::spawn(&mut command).finish(SOON).expect_code(0).stdout;
         assert!(said.contains("Bearer theirs") && !said.contains(token.trim()), "{said}");
     }
@@ -394,7 +458,9 @@ fn a_node_without_workers_is_not_ready() {
         Some(ready()).filter(|answer| answer.status == Some(503))
     });
     assert!(unready.text().contains("no worker"), "{unready:?}");
-    wait::for_value("it is ready again", Duration::from_secs(30), ready, |answer| answer.status == Some(200));
+    wait::for_value("it is ready again", Duration::from_secs(30), ready, |answer| {
+        answer.status == Some(200)
+    });
     node.stop();
 }
 
@@ -431,14 +497,21 @@ fn the_access_log_has_one_line_an_invocation_and_no_client_forges_one() {
     node.get("/nothing/").expect_problem(404);
     let lines = access_lines(&node, 2);
     assert_eq!(lines.len(), 2, "{lines:#?}");
-    let read =
-        |line: &String| serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+    let read = |line: &String| {
+        serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|e| panic!("{e}: {line}"))
+    };
     let (hello, sleep) = (read(&lines[0]), read(&lines[1]));
-    assert_eq!((&hello["function"], &hello["method"], &hello["status"]), (&"hello".into(), &"GET".into(), &200.into()));
+    assert_eq!(
+        (&hello["function"], &hello["method"], &hello["status"]),
+        (&"hello".into(), &"GET".into(), &200.into())
+    );
     assert_eq!((&hello["path"], &hello["cut"]), (&"/hello/a%0a%22x".into(), &false.into()));
     assert_eq!(hello["invocation"], reply.head.invocation_id());
     assert_eq!((&hello["number"], &hello["alias"]), (&1.into(), &"active".into()));
-    assert!(hello["client"].as_str().is_some_and(|client| client.starts_with("127.0.0.1:")), "{hello}");
+    assert!(
+        hello["client"].as_str().is_some_and(|client| client.starts_with("127.0.0.1:")),
+        "{hello}"
+    );
     assert!(hello["sent_bytes"].as_u64().is_some_and(|bytes| bytes > 100), "{hello}");
     assert!(hello["duration_us"].as_u64().is_some_and(|duration| duration < 5_000_000), "{hello}");
     assert_eq!((&sleep["status"], &sleep["sent_bytes"]), (&serde_json::Value::Null, &0.into()));
@@ -449,7 +522,10 @@ fn the_access_log_has_one_line_an_invocation_and_no_client_forges_one() {
     node.deploy("hello", "hello", &[]);
     node.get("/hello/").expect_hello();
     let lines = access_lines(&node, 1);
-    assert!(lines[0].contains("function=hello") && lines[0].contains(" path=\"/hello/\" status=200 "), "{lines:#?}");
+    assert!(
+        lines[0].contains("function=hello") && lines[0].contains(" path=\"/hello/\" status=200 "),
+        "{lines:#?}"
+    );
     node.stop();
     // Nothing unless asked.
     let node = Node::with(&["hello"]);

@@ -1,5 +1,9 @@
-//! A node that cannot start says which setting is in its way; a command that finds no node says how to start one.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
+//! A node that cannot start says which setting is in its way; a command that finds no node says how
+//! to start one.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails; helpers outside #[test] functions too"
+)]
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -99,7 +103,11 @@ fn an_engine_without_its_worker_says_which_file_is_missing() {
     let engine = folder.path().join("sockhop");
     fs::copy(node::binaries().join("sockhop"), &engine).unwrap();
     let mut command = Command::new(engine);
-    command.arg("serve").arg("--data").arg(folder.path().join("data")).args(["--listen", "127.0.0.1:0"]);
+    command
+        .arg("serve")
+        .arg("--data")
+        .arg(folder.path().join("data"))
+        .args(["--listen", "127.0.0.1:0"]);
     Running::spawn(&mut command).finish(LIMIT).expect_error(&["sockhop-worker"]);
 }
 
@@ -114,9 +122,13 @@ fn forbidden_io_uring_is_named() {
     ended.expect_error(&["io_uring", "seccomp"]);
 }
 
-/// `serve` without privileges but with these limits, on the folder `data` in `folder`; none where it cannot be started.
+/// `serve` without privileges but with these limits, on the folder `data` in `folder`; none where
+/// it cannot be started.
 fn serve_as_nobody(folder: &Path, limits: &[&str]) -> Option<Command> {
-    if !is_root() || !Path::new("/usr/bin/prlimit").exists() || !Path::new("/usr/bin/setpriv").exists() {
+    if !is_root()
+        || !Path::new("/usr/bin/prlimit").exists()
+        || !Path::new("/usr/bin/setpriv").exists()
+    {
         eprintln!("skipped: needs root, prlimit and setpriv to start a node without privileges");
         return None;
     }
@@ -133,7 +145,12 @@ fn serve_as_nobody(folder: &Path, limits: &[&str]) -> Option<Command> {
     let mut command = Command::new("/usr/bin/prlimit");
     command.args(limits).args(["/usr/bin/setpriv", "--clear-groups"]);
     command.args([format!("--reuid={UNPRIVILEGED}"), format!("--regid={UNPRIVILEGED}")]);
-    command.arg(folder.join("sockhop")).arg("serve").arg("--data").arg(&data).args(["--listen", "127.0.0.1:0"]);
+    command
+        .arg(folder.join("sockhop"))
+        .arg("serve")
+        .arg("--data")
+        .arg(&data)
+        .args(["--listen", "127.0.0.1:0"]);
     Some(command)
 }
 
@@ -141,18 +158,22 @@ fn serve_as_nobody(folder: &Path, limits: &[&str]) -> Option<Command> {
 fn too_little_locked_memory_is_named() {
     // Root is not held to the limit, so the node must run as somebody else.
     let folder = TempDir::new().unwrap();
-    let Some(mut command) = serve_as_nobody(folder.path(), &["--memlock=65536:65536"]) else { return };
+    let Some(mut command) = serve_as_nobody(folder.path(), &["--memlock=65536:65536"]) else {
+        return;
+    };
     let ended = Running::spawn(&mut command).finish(LIMIT);
     assert_eq!(ended.stdout, "");
     ended.expect_error(&["memlock"]);
 }
 
-/// What is in the memory of a node's processes is nobody's to read: no core dump, whatever the limit, and no debugger of the same
-/// user, to whom the kernel then shows nothing of them in /proc.
+/// What is in the memory of a node's processes is nobody's to read: no core dump, whatever the
+/// limit, and no debugger of the same user, to whom the kernel then shows nothing of them in /proc.
 #[test]
 fn a_nodes_processes_leave_no_core_and_show_nothing_to_their_own_user() {
     let folder = TempDir::new().unwrap();
-    let Some(mut command) = serve_as_nobody(folder.path(), &["--core=1000000:1000000"]) else { return };
+    let Some(mut command) = serve_as_nobody(folder.path(), &["--core=1000000:1000000"]) else {
+        return;
+    };
     let mut node = Running::spawn(command.args(["--cores", &node::two_cores()]));
     let (_, addresses) = node::ready_line(&mut node);
     let (data, hello) = (folder.path().join("data"), guests::path("hello"));
@@ -167,12 +188,21 @@ fn a_nodes_processes_leave_no_core_and_show_nothing_to_their_own_user() {
     assert!(workers.len() >= 2, "shared ones and alone's: {workers:?}");
     for pid in workers.into_iter().chain([node.pid()]) {
         assert_eq!(fs::metadata(format!("/proc/{pid}")).unwrap().uid(), UNPRIVILEGED);
-        assert_eq!(fs::metadata(format!("/proc/{pid}/environ")).unwrap().uid(), 0, "{pid} is dumpable");
+        assert_eq!(
+            fs::metadata(format!("/proc/{pid}/environ")).unwrap().uid(),
+            0,
+            "{pid} is dumpable"
+        );
         let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
         let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
-        assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"], "{pid}");
+        assert_eq!(
+            core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(),
+            ["0", "0"],
+            "{pid}"
+        );
     }
-    let status = node::run(["status", "--json", "--data", data.to_str().unwrap()]).expect_code(0).stdout;
+    let status =
+        node::run(["status", "--json", "--data", data.to_str().unwrap()]).expect_code(0).stdout;
     let status: serde_json::Value = serde_json::from_str(&status).unwrap();
     let memory = |worker: &serde_json::Value| worker["memory_bytes"].as_u64() > Some(100_000);
     assert!(status["workers"].as_array().unwrap().iter().all(memory), "{status:#}");
@@ -194,13 +224,25 @@ fn a_data_folder_that_is_not_its_users_alone_is_mended_or_refused() {
         assert_eq!(mode(), 0o700);
         assert!(node.stderr().contains("chmod 700"), "{}", node.stderr());
         node.stop();
-        for entry in fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().path()).filter(|_| loose == 0o777) {
-            if entry.is_dir() { fs::remove_dir_all(entry).unwrap() } else { fs::remove_file(entry).unwrap() }
+        for entry in fs::read_dir(&data)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|_| loose == 0o777)
+        {
+            if entry.is_dir() {
+                fs::remove_dir_all(entry).unwrap()
+            } else {
+                fs::remove_file(entry).unwrap()
+            }
         }
     }
     for loose in [0o770, 0o702, 0o1777] {
         set_mode(loose);
-        serve(&data, &[]).expect_error(&[&format!("{loose:04o}"), "chmod 700", data.to_str().unwrap()]);
+        serve(&data, &[]).expect_error(&[
+            &format!("{loose:04o}"),
+            "chmod 700",
+            data.to_str().unwrap(),
+        ]);
         assert_eq!(mode(), loose);
     }
     if is_root() {
@@ -210,7 +252,8 @@ fn a_data_folder_that_is_not_its_users_alone_is_mended_or_refused() {
     }
 }
 
-/// Whatever stands in a path where a name belongs is looked at before anything else, percent-encoded or not.
+/// Whatever stands in a path where a name belongs is looked at before anything else,
+/// percent-encoded or not.
 #[test]
 fn what_is_no_name_is_refused_wherever_the_control_api_takes_one() {
     let folder = TempDir::new().unwrap();
@@ -220,13 +263,23 @@ fn what_is_no_name_is_refused_wherever_the_control_api_takes_one() {
     let outside = folder.path().join("outside");
     fs::create_dir(&outside).unwrap();
     fs::write(outside.join("x.json"), "kept").unwrap();
-    let bad = ["..%2F..%2F..%2Foutside", "%2e%2e", "..%2Fhello", "%2Fusr", "hello%00", "a.b", "a%20b"];
+    let bad =
+        ["..%2F..%2F..%2Foutside", "%2e%2e", "..%2Fhello", "%2Fusr", "hello%00", "a.b", "a%20b"];
     let paths = |bad: &str| {
-        let of_function =
-            ["", "/secrets", "/secrets/KEY", "/versions", "/rollback", "/aliases", "/aliases/x", "/invoke/"];
+        let of_function = [
+            "",
+            "/secrets",
+            "/secrets/KEY",
+            "/versions",
+            "/rollback",
+            "/aliases",
+            "/aliases/x",
+            "/invoke/",
+        ];
         let mut paths = of_function.map(|rest| format!("/v1/functions/{bad}{rest}")).to_vec();
         paths.push(format!("/v1/functions/hello@{bad}/invoke/"));
-        paths.extend(["aliases", "secrets"].map(|kind| format!("/v1/functions/hello/{kind}/{bad}")));
+        paths
+            .extend(["aliases", "secrets"].map(|kind| format!("/v1/functions/hello/{kind}/{bad}")));
         paths
     };
     for path in bad.iter().flat_map(|bad| paths(bad)) {
@@ -240,9 +293,12 @@ fn what_is_no_name_is_refused_wherever_the_control_api_takes_one() {
         }
     }
     assert_eq!(fs::read_to_string(outside.join("x.json")).unwrap(), "kept");
-    for command in
-        [&["remove", "../x"][..], &["inspect", "../x"], &["invoke", "hello@../x"], &["secret", "list", "../x"]]
-    {
+    for command in [
+        &["remove", "../x"][..],
+        &["inspect", "../x"],
+        &["invoke", "hello@../x"],
+        &["secret", "list", "../x"],
+    ] {
         node.cli(command).expect_code(1);
     }
     node.stop();

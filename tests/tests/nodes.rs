@@ -1,6 +1,9 @@
-//! Any number of nodes on one store: what is deployed on one is served by all, and none needs the store, or another node, to
-//! serve what it has.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
+//! Any number of nodes on one store: what is deployed on one is served by all, and none needs the
+//! store, or another node, to serve what it has.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails; helpers outside #[test] functions too"
+)]
 
 use std::ffi::OsStr;
 use std::net::SocketAddr;
@@ -46,7 +49,12 @@ fn served(node: &Node, name: &str) -> Option<u64> {
 }
 
 fn until_served(node: &Node, name: &str, version: Option<u64>) {
-    wait::for_value(&format!("{name} {version:?} is served"), SOON, || served(node, name), |now| *now == version);
+    wait::for_value(
+        &format!("{name} {version:?} is served"),
+        SOON,
+        || served(node, name),
+        |now| *now == version,
+    );
 }
 
 /// What a probe is told, with its status.
@@ -75,10 +83,15 @@ fn two_nodes_agree(with_store: impl Fn(NodeBuilder) -> NodeBuilder) {
             scope.spawn(|| deploy(&other, "it", 10 * round + 2));
         });
         let look = || [served(&one, "it"), served(&other, "it")];
-        let wanted = |[one, other]: &[Option<u64>; 2]| one == other && one.is_some_and(|version| version / 10 == round);
+        let wanted = |[one, other]: &[Option<u64>; 2]| {
+            one == other && one.is_some_and(|version| version / 10 == round)
+        };
         wait::for_value("both serve the same of two versions", SOON, look, wanted);
-        let look = || [&one, &other].map(|node| node.cli(&["versions", "it", "--json"]).expect_code(0).stdout);
-        let both = wait::for_value("both know the same versions", SOON, look, |[one, other]| one == other);
+        let look = || {
+            [&one, &other].map(|node| node.cli(&["versions", "it", "--json"]).expect_code(0).stdout)
+        };
+        let both =
+            wait::for_value("both know the same versions", SOON, look, |[one, other]| one == other);
         let versions = records(&both[0]);
         assert_eq!(versions.len() as u64, 2 + 2 * round, "{versions:#?}");
     }
@@ -97,7 +110,12 @@ fn two_nodes_agree(with_store: impl Fn(NodeBuilder) -> NodeBuilder) {
 fn a_version_starts_from_the_options_that_another_node_has_just_deployed() {
     let store = TempDir::new().unwrap();
     // Neither looks for what the other does while this runs.
-    let node = || Node::build().option("--store", store.path().join("store")).option("--sync-interval", "1day").start();
+    let node = || {
+        Node::build()
+            .option("--store", store.path().join("store"))
+            .option("--sync-interval", "1day")
+            .start()
+    };
     let (one, other) = (node(), node());
     one.deploy("inspect", "it", &["--env", "VERSION=1", "--env", "KEPT=yes"]);
     other.deploy("inspect", "it", &["--env", "VERSION=2"]);
@@ -139,7 +157,11 @@ fn a_node_that_was_killed_and_one_that_is_new_serve_everything() {
     deploy(&first, "a", 2);
     deploy(&first, "b", 3);
     let second = start(&two);
-    assert_eq!([served(&second, "a"), served(&second, "b")], [Some(2), Some(3)], "from its first moment on");
+    assert_eq!(
+        [served(&second, "a"), served(&second, "b")],
+        [Some(2), Some(3)],
+        "from its first moment on"
+    );
     deploy(&second, "c", 4);
     until_served(&first, "c", Some(4));
     first.stop();
@@ -176,15 +198,25 @@ fn a_node_whose_store_is_away_starts_serves_and_says_so_and_catches_up() {
     let node = start();
     let (admin, begun) = (admin(&node), Instant::now());
     assert_eq!(served(&node, "it"), Some(1));
-    assert_eq!(node.get("/private/").json()["environment"]["TOKEN"], "hush", "no function runs without its secrets");
+    assert_eq!(
+        node.get("/private/").json()["environment"]["TOKEN"],
+        "hush",
+        "no function runs without its secrets"
+    );
     let (status, said) = readyz(admin);
     assert_eq!(status, 200, "it serves: {said}");
-    assert!(said.starts_with("ready") && said.contains("s3://sockhop-tests/p") && said.contains("since 20"), "{said}");
+    assert!(
+        said.starts_with("ready")
+            && said.contains("s3://sockhop-tests/p")
+            && said.contains("since 20"),
+        "{said}"
+    );
     let told = node.cli(&["status"]).expect_code(0).stdout;
     assert!(told.contains("s3://sockhop-tests/p") && told.contains("away"), "{told}");
     let file = harness::guests::path("hello");
-    let refused =
-        node.cli(&["deploy", file.to_str().unwrap(), "--name", "new"]).expect_error(&["s3://sockhop-tests/p", "away"]);
+    let refused = node
+        .cli(&["deploy", file.to_str().unwrap(), "--name", "new"])
+        .expect_error(&["s3://sockhop-tests/p", "away"]);
     assert!(!refused.stderr.contains(harness::s3::SECRET));
     assert!(begun.elapsed() < PATIENTLY);
     assert_eq!(served(&node, "new"), None);
@@ -195,7 +227,12 @@ fn a_node_whose_store_is_away_starts_serves_and_says_so_and_catches_up() {
     assert_eq!(served(&node, "it"), Some(1));
     proxy.always(Fault::None);
     until_served(&node, "it", Some(2));
-    wait::for_value("it is ready without a but", SOON, || readyz(admin).1, |said| said == "ready\n");
+    wait::for_value(
+        "it is ready without a but",
+        SOON,
+        || readyz(admin).1,
+        |said| said == "ready\n",
+    );
     other.stop();
     node.stop();
 }
@@ -213,7 +250,11 @@ fn a_store_that_falls_silent_costs_no_request() {
     for _ in 0..200 {
         assert_eq!(served(&node, "it"), Some(1));
     }
-    assert!(begun.elapsed() < Duration::from_secs(10), "nobody waits with it: {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(10),
+        "nobody waits with it: {:?}",
+        begun.elapsed()
+    );
     wait::until("the node gives up waiting", PATIENTLY, || {
         node.stderr().contains("has not answered within 10s").then_some(())
     });
@@ -246,8 +287,9 @@ fn a_node_that_has_never_seen_its_store_does_not_start_without_it() {
     let nobody = harness::nobody::Closed::start();
     let (server, folder) = (Server::s3s_fs(), TempDir::new().unwrap());
     let data = folder.path().join("data");
-    let mut arguments =
-        ["serve", "--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()].map(str::to_owned).to_vec();
+    let mut arguments = ["serve", "--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()]
+        .map(str::to_owned)
+        .to_vec();
     arguments.extend(server.options("p", nobody.address()));
     harness::node::run(&arguments).expect_error(&["s3://sockhop-tests/p", "away", "--s3-endpoint"]);
 }
@@ -264,7 +306,13 @@ fn a_folder_that_is_no_store_is_refused_and_left_as_it_is() {
     let folder = TempDir::new().unwrap();
     let store = folder.path().join("project");
     // The second and third are what a store of the first layout would have.
-    for name in ["README", "functions/mine/notes.txt", "functions/mine/active", "artefacts/x", ".hidden/.tmp-mine"] {
+    for name in [
+        "README",
+        "functions/mine/notes.txt",
+        "functions/mine/active",
+        "artefacts/x",
+        ".hidden/.tmp-mine",
+    ] {
         let path = store.join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, "of somebody else").unwrap();
@@ -309,11 +357,13 @@ fn a_store_folder_that_goes_away_unpublishes_nothing_and_is_not_made_anew() {
     assert!(compiled > 0);
     let expect_away = |node: &Node, reason: &str| {
         let look = || readyz(admin(node));
-        let (status, said) = wait::for_value("the store is away", SOON, look, |(_, said)| said.contains(reason));
+        let (status, said) =
+            wait::for_value("the store is away", SOON, look, |(_, said)| said.contains(reason));
         assert_eq!(status, 200, "it serves what it has: {said}");
         assert_eq!((served(node, "it"), modules()), (Some(1), compiled));
         let file = harness::guests::path("hello");
-        node.cli(&["deploy", file.to_str().unwrap(), "--name", "new"]).expect_error(&["is away", reason]);
+        node.cli(&["deploy", file.to_str().unwrap(), "--name", "new"])
+            .expect_error(&["is away", reason]);
     };
     // Moved, and a mount point without its mount.
     std::fs::rename(&store, &aside).unwrap();
@@ -340,7 +390,12 @@ fn a_store_folder_that_goes_away_unpublishes_nothing_and_is_not_made_anew() {
     // And back.
     std::fs::remove_dir_all(&store).unwrap();
     std::fs::rename(&aside, &store).unwrap();
-    wait::for_value("it is ready without a but", SOON, || readyz(admin(&node)).1, |said| said == "ready\n");
+    wait::for_value(
+        "it is ready without a but",
+        SOON,
+        || readyz(admin(&node)).1,
+        |said| said == "ready\n",
+    );
     deploy(&node, "it", 2);
     assert_eq!(served(&node, "it"), Some(2));
     node.stop();
@@ -357,15 +412,18 @@ fn a_bucket_with_something_else_in_it_is_refused_and_one_that_is_emptied_is_away
     deploy(&node, "it", 1);
     // Without a prefix the bucket is not empty, and is no store.
     let data = folder.path().join("other");
-    let mut arguments =
-        ["serve", "--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()].map(str::to_owned).to_vec();
+    let mut arguments = ["serve", "--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()]
+        .map(str::to_owned)
+        .to_vec();
     arguments.extend(server.options("", server.address()));
     harness::node::run(&arguments).expect_error(&["no store of sockhop", "p/"]);
     assert_eq!(served(&node, "it"), Some(1));
     let bucket = server.objects();
     std::fs::rename(bucket.join("p"), folder.path().join("aside")).unwrap();
     let look = || readyz(admin(&node)).1;
-    wait::for_value("the store is away", SOON, look, |said| said.contains("nothing of it is there"));
+    wait::for_value("the store is away", SOON, look, |said| {
+        said.contains("nothing of it is there")
+    });
     assert_eq!(served(&node, "it"), Some(1));
     std::fs::rename(folder.path().join("aside"), bucket.join("p")).unwrap();
     wait::for_value("it is ready without a but", SOON, look, |said| said == "ready\n");

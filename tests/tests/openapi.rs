@@ -1,5 +1,8 @@
 //! The control API as the node describes it: a valid document, of exactly what is served.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails; helpers outside #[test] functions too"
+)]
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -24,7 +27,8 @@ struct Served {
 impl Served {
     fn start() -> Self {
         let node = Node::build().option("--admin", "127.0.0.1:0").start();
-        let address = node.status().node.admin.unwrap().strip_prefix("http://").unwrap().parse().unwrap();
+        let address =
+            node.status().node.admin.unwrap().strip_prefix("http://").unwrap().parse().unwrap();
         let token = fs::read_to_string(node.data().join("admin.token")).unwrap();
         Self { node, address, token: format!("Bearer {}", token.trim()) }
     }
@@ -49,8 +53,11 @@ impl Served {
 
 /// A path with something in it for each parameter.
 fn filled(path: &str) -> String {
-    let values = [("name", "hello"), ("alias", "staging"), ("key", "KEY"), ("id", "1"), ("path", "x")];
-    values.iter().fold(path.to_owned(), |path, (name, value)| path.replace(&format!("{{{name}}}"), value))
+    let values =
+        [("name", "hello"), ("alias", "staging"), ("key", "KEY"), ("id", "1"), ("path", "x")];
+    values
+        .iter()
+        .fold(path.to_owned(), |path, (name, value)| path.replace(&format!("{{{name}}}"), value))
 }
 
 #[test]
@@ -101,7 +108,8 @@ fn answers_are_as_the_document_describes_them() {
     let document = served.document();
     let paths = document["paths"].as_object().unwrap();
     let schema = |path: &str, status: &str| {
-        let schema = &paths[path]["get"]["responses"][status]["content"]["application/json"]["schema"];
+        let schema =
+            &paths[path]["get"]["responses"][status]["content"]["application/json"]["schema"];
         assert!(schema.is_object(), "{path} {status}");
         schema.clone()
     };
@@ -135,10 +143,13 @@ fn expect_described(document: &Value, schema: &Value, answered: &Value, what: &s
                 assert!(fields.contains_key(name), "{what}: {name} is missing in {answered}");
             }
             // A schema without properties is a map, or one of several.
-            let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
+            let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
+                return;
+            };
             for (name, field) in fields {
                 let schema = properties.get(name);
-                let schema = schema.unwrap_or_else(|| panic!("{what}: {name} is not described in {schema:?}"));
+                let schema = schema
+                    .unwrap_or_else(|| panic!("{what}: {name} is not described in {schema:?}"));
                 expect_described(document, schema, field, &format!("{what}: {name}"));
             }
         }

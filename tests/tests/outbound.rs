@@ -1,4 +1,5 @@
-//! A function's outgoing requests: where they may go, that their connections are kept, and that none outlives its reason.
+//! A function's outgoing requests: where they may go, that their connections are kept, and that
+//! none outlives its reason.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,8 @@ use harness::{Node, Reply, guests, wait};
 
 /// For what the node has to notice without being asked.
 const SOON: Duration = Duration::from_secs(10);
-/// Requests in flight that a function may have in one worker by default (`OUTBOUND_REQUESTS_DEFAULT`).
+/// Requests in flight that a function may have in one worker by default
+/// (`OUTBOUND_REQUESTS_DEFAULT`).
 const IN_FLIGHT_MAX: usize = 64;
 /// Connections to one address that are kept (`OUTBOUND_IDLE_PER_HOST_MAX`).
 const KEPT_MAX: usize = 8;
@@ -23,7 +25,8 @@ fn node(allowed: &[&str]) -> Node {
 }
 
 fn deploy(node: &Node, name: &str, allowed: &[&str]) {
-    let options: Vec<&str> = allowed.iter().flat_map(|pattern| ["--allow-outbound", *pattern]).collect();
+    let options: Vec<&str> =
+        allowed.iter().flat_map(|pattern| ["--allow-outbound", *pattern]).collect();
     node.deploy("fetch", name, &options);
 }
 
@@ -40,16 +43,23 @@ fn fetch(node: &Node, url: &str) -> Reply {
 
 #[track_caller]
 fn expect_ok(reply: &Reply) {
-    assert_eq!(reply.text(), "status: 200\nheader: x-up: yes\nheader: content-length: 2\nbody-bytes: 2\nbody: ok\n");
+    assert_eq!(
+        reply.text(),
+        "status: 200\nheader: x-up: yes\nheader: content-length: 2\nbody-bytes: 2\nbody: ok\n"
+    );
 }
 
-/// Checks that the guest was refused, and that the function's log says why in a line with these words.
+/// Checks that the guest was refused, and that the function's log says why in a line with these
+/// words.
 #[track_caller]
 fn expect_denied(node: &Node, reply: &Reply, words: &[&str]) {
     assert_eq!(reply.text(), "error: ErrorCode::HttpRequestDenied\n");
     let marks = ["function=fetch", &format!("invocation={}", reply.head.invocation_id())];
     wait::until(&format!("the log has a line with {words:?}"), SOON, || {
-        node.stderr().lines().any(|line| marks.iter().chain(words).all(|word| line.contains(word))).then_some(())
+        node.stderr()
+            .lines()
+            .any(|line| marks.iter().chain(words).all(|word| line.contains(word)))
+            .then_some(())
     });
 }
 
@@ -72,7 +82,11 @@ fn what_is_denied_over_and_over_is_told_once_with_a_sum() {
     assert_eq!(reply.text().matches("error: ErrorCode::HttpRequestDenied").count(), 500);
     let denied = || -> Vec<String> {
         let stderr = node.stderr();
-        stderr.lines().filter(|line| line.contains("other.example:80 denied")).map(str::to_owned).collect()
+        stderr
+            .lines()
+            .filter(|line| line.contains("other.example:80 denied"))
+            .map(str::to_owned)
+            .collect()
     };
     let told = wait::until("the sum is told", SOON, || {
         let told = denied();
@@ -90,11 +104,20 @@ fn what_is_named_can_be_reached_and_nothing_beside_it() {
     expect_ok(&fetch(&node, &format!("http://{address}/ok")));
 
     let other = beside.address().to_string();
-    expect_denied(&node, &fetch(&node, &format!("http://{other}/ok")), &[&format!("--allow-outbound {other}")]);
-    // The same port of other addresses, the same address written otherwise, and HTTP's own port of it.
+    expect_denied(
+        &node,
+        &fetch(&node, &format!("http://{other}/ok")),
+        &[&format!("--allow-outbound {other}")],
+    );
+    // The same port of other addresses, the same address written otherwise, and HTTP's own port of
+    // it.
     let port = address.port();
     for host in ["localhost", "127.0.0.2", "[::1]", "0.0.0.0", "127.1", "2130706433"] {
-        expect_denied(&node, &fetch(&node, &format!("http://{host}:{port}/ok")), &["--allow-outbound"]);
+        expect_denied(
+            &node,
+            &fetch(&node, &format!("http://{host}:{port}/ok")),
+            &["--allow-outbound"],
+        );
     }
     expect_denied(&node, &fetch(&node, "http://127.0.0.1/ok"), &["--allow-outbound 127.0.0.1:80"]);
     assert_eq!((upstream.accepted(), beside.accepted()), (1, 0));
@@ -103,8 +126,12 @@ fn what_is_named_can_be_reached_and_nothing_beside_it() {
     let closed = Closed::start();
     let nobody = closed.address();
     deploy(&node, "fetch", &[&nobody.to_string()]);
-    assert_eq!(fetch(&node, &format!("http://{nobody}/ok")).text(), "error: ErrorCode::ConnectionRefused\n");
-    // What the version before was allowed, this one is not, and the connections of that one are gone.
+    assert_eq!(
+        fetch(&node, &format!("http://{nobody}/ok")).text(),
+        "error: ErrorCode::ConnectionRefused\n"
+    );
+    // What the version before was allowed, this one is not, and the connections of that one are
+    // gone.
     wait::until("the kept connection ends", SOON, || (upstream.open() == 0).then_some(()));
     expect_denied(&node, &fetch(&node, &format!("http://{address}/ok")), &["--allow-outbound"]);
     node.stop();
@@ -124,9 +151,21 @@ fn a_name_leads_to_the_nodes_own_network_only_when_it_says_so() {
         // The resolver takes numbers in all their old forms for names of the address that they are.
         for name in ["localhost", "127.1", "2130706433", "0x7f000001", "0177.0.0.1"] {
             let reply = fetch(&node, &format!("http://{name}:{port}/ok"));
-            expect_denied(&node, &reply, &["resolves to", "not a public address", "--allow-outbound"]);
+            expect_denied(
+                &node,
+                &reply,
+                &["resolves to", "not a public address", "--allow-outbound"],
+            );
         }
-        for address in ["127.0.0.1", "0.0.0.0", "[::1]", "[::]", "[::ffff:127.0.0.1]", "169.254.169.254", "10.0.0.1"] {
+        for address in [
+            "127.0.0.1",
+            "0.0.0.0",
+            "[::1]",
+            "[::]",
+            "[::ffff:127.0.0.1]",
+            "169.254.169.254",
+            "10.0.0.1",
+        ] {
             let reply = fetch(&node, &format!("http://{address}:{port}/ok"));
             expect_denied(&node, &reply, &["--allow-outbound"]);
         }
@@ -167,23 +206,43 @@ fn so_many_at_a_time_and_no_more() {
     let beyond = 6;
     for _ in 0..2 {
         let together = format!("/together/{IN_FLIGHT_MAX}");
-        let target = format!("/fetch/?parallel={}&{}", IN_FLIGHT_MAX + beyond, upstream.query(&together));
+        let target =
+            format!("/fetch/?parallel={}&{}", IN_FLIGHT_MAX + beyond, upstream.query(&together));
         let report = connection.get(&target).text();
         assert_eq!(report.matches("body: ok\n").count(), IN_FLIGHT_MAX, "{report}");
-        assert_eq!(report.matches("error: ErrorCode::ConnectionLimitReached\n").count(), beyond, "{report}");
-        wait::until("no more connections are kept than may be", SOON, || (upstream.open() <= KEPT_MAX).then_some(()));
+        assert_eq!(
+            report.matches("error: ErrorCode::ConnectionLimitReached\n").count(),
+            beyond,
+            "{report}"
+        );
+        wait::until("no more connections are kept than may be", SOON, || {
+            (upstream.open() <= KEPT_MAX).then_some(())
+        });
     }
     drop(connection);
     // Another function may have more, or fewer.
     let address = upstream.address().to_string();
     for (name, limit) in [("few", 2), ("many", 130)] {
-        node.deploy("fetch", name, &["--allow-outbound", &address, "--outbound-requests", &limit.to_string()]);
-        let target = format!("/{name}/?parallel={}&{}", limit + beyond, upstream.query(&format!("/together/{limit}")));
+        node.deploy(
+            "fetch",
+            name,
+            &["--allow-outbound", &address, "--outbound-requests", &limit.to_string()],
+        );
+        let target = format!(
+            "/{name}/?parallel={}&{}",
+            limit + beyond,
+            upstream.query(&format!("/together/{limit}"))
+        );
         let report = node.get(&target).text();
         assert_eq!(report.matches("body: ok\n").count(), limit, "{report}");
     }
-    let refused = node.cli(&["deploy", guests::path("fetch").to_str().unwrap(), "--outbound-requests", "0"]);
-    assert!(refused.stderr.contains("--outbound-requests is 0; expected 1 to 10000"), "{}", refused.stderr);
+    let refused =
+        node.cli(&["deploy", guests::path("fetch").to_str().unwrap(), "--outbound-requests", "0"]);
+    assert!(
+        refused.stderr.contains("--outbound-requests is 0; expected 1 to 10000"),
+        "{}",
+        refused.stderr
+    );
     node.stop();
 }
 
@@ -194,13 +253,18 @@ fn a_function_out_of_time_leaves_no_request_behind() {
     let address = upstream.address().to_string();
     node.deploy("fetch", "fetch", &["--timeout", "1s", "--allow-outbound", &address]);
     let started = Instant::now();
-    let detail = node.get(&format!("/fetch/?parallel=3&{}", upstream.query("/silent"))).expect_problem(504);
-    assert!(detail.contains("time limit") && started.elapsed() < Duration::from_secs(5), "{detail}");
+    let detail =
+        node.get(&format!("/fetch/?parallel=3&{}", upstream.query("/silent"))).expect_problem(504);
+    assert!(
+        detail.contains("time limit") && started.elapsed() < Duration::from_secs(5),
+        "{detail}"
+    );
     assert_eq!(upstream.accepted(), 3);
     wait::until("its connections end", SOON, || (upstream.open() == 0).then_some(()));
 
     // The guest's own time is shorter: it goes on after it.
-    let report = node.get(&format!("/fetch/?first-byte-ms=50&{}", upstream.query("/silent"))).text();
+    let report =
+        node.get(&format!("/fetch/?first-byte-ms=50&{}", upstream.query("/silent"))).text();
     assert_eq!(report, "error: ErrorCode::ConnectionReadTimeout\n");
     wait::until("its connection ends", SOON, || (upstream.open() == 0).then_some(()));
     node.stop();
@@ -218,7 +282,9 @@ fn a_client_that_leaves_takes_the_request_with_it() {
             wait::until("the reply begins", SOON, || (!connection.silent()).then_some(()));
         }
         drop(connection);
-        wait::until("the request ends with its client", SOON, || (upstream.open() == 0).then_some(()));
+        wait::until("the request ends with its client", SOON, || {
+            (upstream.open() == 0).then_some(())
+        });
         node.until_status("so does the function", SOON, |status| status.in_flight() == 0);
     }
     node.stop();

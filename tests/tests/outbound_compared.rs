@@ -1,5 +1,6 @@
-//! The guest `fetch` behind the node and behind `wasmtime serve`, against one server: the same requests reach it, and the
-//! guest is told the same of what came of them. Where the node does otherwise, on purpose, the test says what wasmtime does.
+//! The guest `fetch` behind the node and behind `wasmtime serve`, against one server: the same
+//! requests reach it, and the guest is told the same of what came of them. Where the node does
+//! otherwise, on purpose, the test says what wasmtime does.
 
 use std::time::Duration;
 
@@ -25,8 +26,8 @@ fn asked(query: &str) -> Asked {
 fn answers_are_reported_and_passed_on_the_same() {
     let upstream = Upstream::start();
     let both = both();
-    let statuses =
-        [200, 201, 204, 301, 302, 303, 304, 307, 308, 401, 404, 500, 503].map(|code| format!("/status/{code}"));
+    let statuses = [200, 201, 204, 301, 302, 303, 304, 307, 308, 401, 404, 500, 503]
+        .map(|code| format!("/status/{code}"));
     let paths = ["/ok", "/chunked", "/early-hints", "/large"].map(str::to_owned);
     for path in statuses.iter().chain(&paths) {
         let query = upstream.query(path);
@@ -34,7 +35,10 @@ fn answers_are_reported_and_passed_on_the_same() {
         let passed_on = both.same(&asked(&format!("stream=1&{query}")));
         if let Some(code) = path.strip_prefix("/status/") {
             // Redirects too are the guest's to follow.
-            assert!(reported.text().starts_with(&format!("status: {code}\nheader: location: /ok\n")), "{reported:#?}");
+            assert!(
+                reported.text().starts_with(&format!("status: {code}\nheader: location: /ok\n")),
+                "{reported:#?}"
+            );
             assert_eq!(passed_on.status, code.parse().ok());
         }
     }
@@ -67,13 +71,18 @@ fn the_same_requests_are_sent() {
     ] {
         let asked = asked(&format!("{url}{more}"));
         let (ours, theirs) = (both.ours(&asked), both.theirs(&asked));
-        // The node puts its Host behind the guest's headers, wasmtime before them: the order of names has no meaning.
+        // The node puts its Host behind the guest's headers, wasmtime before them: the order of
+        // names has no meaning.
         let sorted = |text: String| {
             let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
             lines.sort();
             lines
         };
-        assert_eq!(sorted(ours.text()), sorted(theirs.text()), "the node (left) and wasmtime (right) for {more}");
+        assert_eq!(
+            sorted(ours.text()),
+            sorted(theirs.text()),
+            "the node (left) and wasmtime (right) for {more}"
+        );
     }
 }
 
@@ -111,7 +120,10 @@ fn failures_and_timeouts_are_reported_the_same() {
     let both = both();
     for (query, error) in [
         (format!("first-byte-ms=100&{}", upstream.query("/silent")), "ConnectionReadTimeout"),
-        (format!("between-ms=100&{}", upstream.query("/stalled")), "body: begin\nerror: connection read timeout"),
+        (
+            format!("between-ms=100&{}", upstream.query("/stalled")),
+            "body: begin\nerror: connection read timeout",
+        ),
         (format!("connect-ms=100&url=http://{}/", full.address()), "ConnectionTimeout"),
         (format!("url=http://{}/", closed.address()), "ConnectionRefused"),
         // Too long for a label, so that the resolver knows without asking anybody.
@@ -126,13 +138,19 @@ fn failures_and_timeouts_are_reported_the_same() {
         assert!(answer.text().contains(error), "{query}: {}", answer.text());
         both.same(&asked(&format!("stream=1&{query}")));
     }
-    // A body that breaks off breaks off what it is passed on in. When the head has not left by then, which is chance, the
-    // node says what happened, and wasmtime hangs up.
+    // A body that breaks off breaks off what it is passed on in. When the head has not left by
+    // then, which is chance, the node says what happened, and wasmtime hangs up.
     for path in ["/cut", "/cut-chunked"] {
         let asked = asked(&format!("stream=1&{}", upstream.query(path)));
         let (ours, theirs) = (both.ours(&asked), both.theirs(&asked));
-        assert!(matches!((ours.status, ours.whole), (Some(200), false) | (Some(500), true)), "{path}: {ours:#?}");
-        assert!(matches!((theirs.status, theirs.whole), (Some(200) | None, false)), "{path}: {theirs:#?}");
+        assert!(
+            matches!((ours.status, ours.whole), (Some(200), false) | (Some(500), true)),
+            "{path}: {ours:#?}"
+        );
+        assert!(
+            matches!((theirs.status, theirs.whole), (Some(200) | None, false)),
+            "{path}: {theirs:#?}"
+        );
     }
     wait::until("no connection is left", SOON, || (upstream.open() == 0).then_some(()));
 }
@@ -143,19 +161,38 @@ fn the_node_is_more_exact_about_what_went_wrong() {
     let both = both();
     let user = upstream.query("/ok").replace("http://", "http://user@");
     for (query, ours, theirs) in [
-        (upstream.query("/cut"), "incomplete HTTP response", "hyper error: error reading a body from connection"),
+        (
+            upstream.query("/cut"),
+            "incomplete HTTP response",
+            "hyper error: error reading a body from connection",
+        ),
         (
             upstream.query("/cut-chunked"),
             "incomplete HTTP response",
             "hyper error: error reading a body from connection",
         ),
-        (upstream.query("/cut-head"), "ErrorCode::ConnectionTerminated", "ErrorCode::HttpProtocolError"),
-        (upstream.query("/no-head"), "ErrorCode::ConnectionTerminated", "ErrorCode::HttpProtocolError"),
-        // A user in a URL is no part of an HTTP request (RFC 9110 4.2.4); wasmtime takes it for the name of a host.
+        (
+            upstream.query("/cut-head"),
+            "ErrorCode::ConnectionTerminated",
+            "ErrorCode::HttpProtocolError",
+        ),
+        (
+            upstream.query("/no-head"),
+            "ErrorCode::ConnectionTerminated",
+            "ErrorCode::HttpProtocolError",
+        ),
+        // A user in a URL is no part of an HTTP request (RFC 9110 4.2.4); wasmtime takes it for the
+        // name of a host.
         (user, "ErrorCode::HttpRequestUriInvalid", "ErrorCode::DnsError"),
     ] {
-        for (answer, error) in [(both.ours(&asked(&query)), ours), (both.theirs(&asked(&query)), theirs)] {
-            assert!(answer.text().contains(&format!("error: {error}")), "{query}: {}", answer.text());
+        for (answer, error) in
+            [(both.ours(&asked(&query)), ours), (both.theirs(&asked(&query)), theirs)]
+        {
+            assert!(
+                answer.text().contains(&format!("error: {error}")),
+                "{query}: {}",
+                answer.text()
+            );
         }
     }
     // A tunnel would lead past the list of what is allowed. wasmtime has no list, and asks.
@@ -173,9 +210,12 @@ fn a_client_that_leaves_ends_what_was_asked_for_it() {
         connection.send(head("GET", target, &[]));
         wait::until("the reply begins", SOON, || (!connection.silent()).then_some(()));
     };
-    // wasmtime's guest waits on, for as long as the server lets it; so its connection stays and the node's goes.
+    // wasmtime's guest waits on, for as long as the server lets it; so its connection stays and the
+    // node's goes.
     leave(both.wasmtime.connect(), &target);
     leave(both.node.connect(), &format!("/fetch{target}"));
     assert_eq!(upstream.accepted(), 2);
-    wait::until("the node's request ends with its client", SOON, || (upstream.open() == 1).then_some(()));
+    wait::until("the node's request ends with its client", SOON, || {
+        (upstream.open() == 1).then_some(())
+    });
 }

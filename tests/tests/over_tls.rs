@@ -1,5 +1,5 @@
-//! What the node reaches over TLS, it reaches when it trusts who signed, and says what to do when it does not: the bucket of its
-//! store, and the receiver of its traces.
+//! What the node reaches over TLS, it reaches when it trusts who signed, and says what to do when
+//! it does not: the bucket of its store, and the receiver of its traces.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -30,14 +30,20 @@ fn a_bucket_is_used_when_its_server_is_trusted_and_else_it_is_said_how() {
 
     let data = TempDir::new().unwrap();
     let mut command = sockhop();
-    let untrusting = Running::spawn(command.arg("serve").arg("--data").arg(data.path()).args(&options));
+    let untrusting =
+        Running::spawn(command.arg("serve").arg("--data").arg(data.path()).args(&options));
     let said = ["certificate", "an authority that this machine trusts", "SSL_CERT_FILE"];
     untrusting.finish(SOON).expect_error(&said);
     // By another name than the one it has its certificate for, too.
     let mut by_address = options.clone();
     by_address[endpoint] = format!("https://{}", proxy.address());
     let mut command = sockhop();
-    command.env("SSL_CERT_FILE", authority.file()).arg("serve").arg("--data").arg(data.path()).args(&by_address);
+    command
+        .env("SSL_CERT_FILE", authority.file())
+        .arg("serve")
+        .arg("--data")
+        .arg(data.path())
+        .args(&by_address);
     Running::spawn(&mut command).finish(SOON).expect_error(&["certificate", "for this very name"]);
 
     let mut node = Node::build().variable("SSL_CERT_FILE", authority.file().to_str().unwrap());
@@ -65,14 +71,18 @@ fn spans_come_when_the_receiver_is_trusted_and_else_it_is_said_why_not() {
     let untrusting = node().start();
     untrusting.deploy("hello", "hello", &[]);
     call(&untrusting);
-    wait::until("it is said what is wrong", SOON, || untrusting.stderr().contains("certificate").then_some(()));
+    wait::until("it is said what is wrong", SOON, || {
+        untrusting.stderr().contains("certificate").then_some(())
+    });
     assert_eq!(collector.requests(), 0);
     untrusting.stop();
 
     let trusting = node().variable("SSL_CERT_FILE", authority.file().to_str().unwrap()).start();
     trusting.deploy("hello", "hello", &[]);
     call(&trusting);
-    wait::until("the span comes", SOON, || collector.spans().iter().any(|span| span.name == "GET hello").then_some(()));
+    wait::until("the span comes", SOON, || {
+        collector.spans().iter().any(|span| span.name == "GET hello").then_some(())
+    });
     // An engine that takes over goes on with it.
     let taken_over = trusting.taken_over();
     let before = collector.spans().len();
@@ -86,7 +96,8 @@ fn a_command_reaches_a_node_behind_tls_and_else_it_is_said_how() {
     let authority = Authority::default();
     let node = Node::build().option("--admin", "127.0.0.1:0").start();
     let admin = node.status().node.admin.unwrap();
-    let proxy = Proxy::with_tls(admin.strip_prefix("http://").unwrap().parse().unwrap(), &authority);
+    let proxy =
+        Proxy::with_tls(admin.strip_prefix("http://").unwrap().parse().unwrap(), &authority);
     let token = std::fs::read_to_string(node.data().join("admin.token")).unwrap();
     let (file, url) = (authority.file(), url(proxy.address()));
     let run = |arguments: &[&str], variables: &[(&str, &str)]| {
@@ -110,10 +121,12 @@ fn a_command_reaches_a_node_behind_tls_and_else_it_is_said_how() {
     // By another name than the one it has its certificate for.
     let by_address = format!("https://{}", proxy.address());
     list(&by_address, &[("SOCKHOP_CA", file)]).expect_error(&["certificate", "127.0.0.1"]);
-    list(&admin.replace("http:", "https:"), &[("SOCKHOP_CA", file)]).expect_error(&["no TLS", "http://"]);
+    list(&admin.replace("http:", "https:"), &[("SOCKHOP_CA", file)])
+        .expect_error(&["no TLS", "http://"]);
     list(&url, &[("SOCKHOP_CA", "/nowhere.pem")]).expect_error(&["/nowhere.pem"]);
     let refused = list(&url, &[("SOCKHOP_CA", file), ("SOCKHOP_TOKEN", "wrong")]);
-    let refused = refused.expect_error(&["refuses the token from the variable SOCKHOP_TOKEN", "admin.token"]);
+    let refused =
+        refused.expect_error(&["refuses the token from the variable SOCKHOP_TOKEN", "admin.token"]);
     assert!(!refused.stderr.contains("wrong"), "{refused:#?}");
     node.stop();
 }

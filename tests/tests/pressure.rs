@@ -1,5 +1,5 @@
-//! More clients than there is room for, and clients that take up room for nothing: each has its limit, and the others are
-//! served on.
+//! More clients than there is room for, and clients that take up room for nothing: each has its
+//! limit, and the others are served on.
 
 use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpStream};
@@ -23,7 +23,9 @@ fn kept(count: usize, mut open: impl FnMut() -> Connection) -> Vec<Connection> {
 
 /// A new client is served again.
 fn serves_again(node: &Node) {
-    wait::until("there is room again", SOON, || (node.get("/hello/").status() == 200).then_some(()));
+    wait::until("there is room again", SOON, || {
+        (node.get("/hello/").status() == 200).then_some(())
+    });
 }
 
 #[test]
@@ -70,14 +72,15 @@ fn with_few_file_descriptors_the_node_serves_as_many_as_it_can_and_recovers() {
     let fds = node.fds();
     for _ in 0..3 {
         let mut connections: Vec<Connection> = (0..800).map(|_| node.connect()).collect();
-        // It may have been refused, and closed, before it says anything. All ask before any is waited for: those that are
-        // not accepted yet wait together.
-        let ask = |connection: &mut Connection| connection.try_send(request("GET", "/hello/", &[], b"")).is_ok();
+        // It may have been refused, and closed, before it says anything. All ask before any is
+        // waited for: those that are not accepted yet wait together.
+        let ask = |connection: &mut Connection| {
+            connection.try_send(request("GET", "/hello/", &[], b"")).is_ok()
+        };
         let asked: Vec<bool> = connections.iter_mut().map(ask).collect();
-        let replied = connections
-            .iter_mut()
-            .zip(asked)
-            .filter_map(|(connection, asked)| if asked { connection.try_reply().ok() } else { None });
+        let replied = connections.iter_mut().zip(asked).filter_map(|(connection, asked)| {
+            if asked { connection.try_reply().ok() } else { None }
+        });
         let served = replied.filter(|reply| reply.status() == 200).count();
         assert!(served >= 100, "{served} of 800 were served");
         drop(connections);
@@ -106,10 +109,13 @@ fn clients_that_take_up_room_for_nothing_are_ended_and_the_others_served_meanwhi
         stream
     };
     let idle = kept(300, || node.connect());
-    let slow: Vec<TcpStream> = (0..500).map(|_| send(b"GET /hello/ HTTP/1.1\r\nHost: slow\r\nX-Y")).collect();
-    let silent: Vec<TcpStream> = (0..500).map(|_| TcpStream::connect(address).expect("the node accepts")).collect();
-    let deaf: Vec<TcpStream> =
-        (0..100).map(|_| send(b"GET /flood/?bytes=100000000 HTTP/1.1\r\nHost: deaf\r\n\r\n")).collect();
+    let slow: Vec<TcpStream> =
+        (0..500).map(|_| send(b"GET /hello/ HTTP/1.1\r\nHost: slow\r\nX-Y")).collect();
+    let silent: Vec<TcpStream> =
+        (0..500).map(|_| TcpStream::connect(address).expect("the node accepts")).collect();
+    let deaf: Vec<TcpStream> = (0..100)
+        .map(|_| send(b"GET /flood/?bytes=100000000 HTTP/1.1\r\nHost: deaf\r\n\r\n"))
+        .collect();
     let mut healthy = node.connect();
     wait::until("they are all ended", SOON, || {
         healthy.get("/hello/").expect_hello();

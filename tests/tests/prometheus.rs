@@ -1,5 +1,9 @@
-//! Metrics are told in the format that was asked for, and those who made the formats find no fault with them.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
+//! Metrics are told in the format that was asked for, and those who made the formats find no fault
+//! with them.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails; helpers outside #[test] functions too"
+)]
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -39,7 +43,9 @@ fn metrics(admin: SocketAddr, accept: Option<&str>) -> Answer {
 #[test]
 fn metrics_come_in_the_format_that_was_asked_for() {
     let (node, admin) = node();
-    for accept in [None, Some("*/*"), Some("text/plain;version=0.0.4"), Some("text/html, image/png")] {
+    for accept in
+        [None, Some("*/*"), Some("text/plain;version=0.0.4"), Some("text/html, image/png")]
+    {
         let answer = metrics(admin, accept);
         assert_eq!(
             answer.all("content-type").collect::<Vec<_>>(),
@@ -47,11 +53,17 @@ fn metrics_come_in_the_format_that_was_asked_for() {
             "{accept:?}"
         );
         let text = answer.text();
-        assert!(text.contains("# TYPE sockhop_build_info gauge\n") && !text.contains("# EOF"), "{accept:?}: {text}");
+        assert!(
+            text.contains("# TYPE sockhop_build_info gauge\n") && !text.contains("# EOF"),
+            "{accept:?}: {text}"
+        );
         let told = promtool(&answer.body);
         assert!(told.status.success(), "{accept:?}: {told:?}");
     }
-    let answer = metrics(admin, Some("application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"));
+    let answer = metrics(
+        admin,
+        Some("application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"),
+    );
     let kind: Vec<_> = answer.all("content-type").collect();
     assert_eq!(kind, ["application/openmetrics-text; version=1.0.0; charset=utf-8"]);
     assert!(answer.text().ends_with("# EOF\n"));
@@ -67,7 +79,9 @@ fn prometheus_scrapes_a_node_and_knows_what_it_has_counted() {
         data["result"][0]["value"][1].as_str().map(str::to_owned)
     };
     let by_status = "sockhop_requests_total%7Bfunction=%22hello%22,status=%222xx%22%7D";
-    wait::until("what was called is counted", SOON, || value(by_status).filter(|count| count == "3"));
+    wait::until("what was called is counted", SOON, || {
+        value(by_status).filter(|count| count == "3")
+    });
     for (query, expected) in [
         ("sockhop_request_duration_seconds_count%7Bfunction=%22hello%22%7D", "3"),
         ("sockhop_failures_total%7Bfunction=%22panic%22,reason=%22trap%22%7D", "1"),

@@ -1,6 +1,9 @@
 //! Proposals of WebAssembly that need a heap beside the memory: garbage collection and exceptions,
 //! in every kind of function.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails; helpers outside #[test] functions too"
+)]
 
 use std::fs;
 use std::time::{Duration, Instant};

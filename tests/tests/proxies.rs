@@ -1,4 +1,5 @@
-//! Behind a proxy: what functions, limits and access lines know of the client, and that nobody but the proxy can say it.
+//! Behind a proxy: what functions, limits and access lines know of the client, and that nobody but
+//! the proxy can say it.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -38,19 +39,32 @@ fn expect_line(text: &str, line: &str) {
 
 #[test]
 fn a_trusted_proxy_says_who_the_client_is() {
-    let node = Node::build().option("--trusted-proxies", "127.0.0.9,10.0.0.0/8").option("--access-log", "text").start();
+    let node = Node::build()
+        .option("--trusted-proxies", "127.0.0.9,10.0.0.0/8")
+        .option("--access-log", "text")
+        .start();
     node.deploy("cmd", "cmd", &[]);
     node.deploy("inspect", "inspect", &[]);
     let (environment, report) = seen(&node, PROXY);
-    for line in ["REMOTE_ADDR=192.0.2.1", "HTTPS=on", "SERVER_PORT=443", "HTTP_X_FORWARDED_HOST=public.test"] {
+    for line in [
+        "REMOTE_ADDR=192.0.2.1",
+        "HTTPS=on",
+        "SERVER_PORT=443",
+        "HTTP_X_FORWARDED_HOST=public.test",
+    ] {
         expect_line(&environment, line);
     }
-    assert!(!environment.contains("REMOTE_PORT") && !environment.contains("HTTP_FORWARDED="), "{environment}");
+    assert!(
+        !environment.contains("REMOTE_PORT") && !environment.contains("HTTP_FORWARDED="),
+        "{environment}"
+    );
     assert_eq!(report["scheme"], "https");
     assert_eq!(report["headers"]["x-forwarded-for"], serde_json::json!(["192.0.2.1"]));
     assert_eq!(report["headers"]["x-forwarded-proto"], serde_json::json!(["https"]));
     let lines = || node.stderr().lines().filter(|line| line.contains(" client=192.0.2.1 ")).count();
-    wait::until("the access lines have the client", Duration::from_secs(5), || (lines() == 4).then_some(()));
+    wait::until("the access lines have the client", Duration::from_secs(5), || {
+        (lines() == 4).then_some(())
+    });
     node.stop();
 }
 
@@ -66,7 +80,11 @@ fn nobody_else_does() {
         node.deploy("cmd", "cmd", &[]);
         node.deploy("inspect", "inspect", &[]);
         let (environment, report) = seen(&node, Ipv4Addr::new(127, 0, 0, 8));
-        for line in ["REMOTE_ADDR=127.0.0.8", "HTTP_X_FORWARDED_FOR=127.0.0.8", "HTTP_X_FORWARDED_PROTO=http"] {
+        for line in [
+            "REMOTE_ADDR=127.0.0.8",
+            "HTTP_X_FORWARDED_FOR=127.0.0.8",
+            "HTTP_X_FORWARDED_PROTO=http",
+        ] {
             expect_line(&environment, line);
         }
         for spoofed in ["192.0.2.1", "198.51.100", "public.test", "HTTPS=", "HTTP_FORWARDED="] {
@@ -81,8 +99,10 @@ fn nobody_else_does() {
 
 #[test]
 fn a_trusted_proxy_is_not_held_to_the_connections_of_one_address() {
-    let node =
-        Node::build().option("--trusted-proxies", "127.0.0.9").option("--connections-per-address-max", "4").start();
+    let node = Node::build()
+        .option("--trusted-proxies", "127.0.0.9")
+        .option("--connections-per-address-max", "4")
+        .start();
     node.deploy("hello", "hello", &[]);
     let mut open: Vec<_> = (0..12).map(|_| from(&node, PROXY)).collect();
     for connection in &mut open {
@@ -107,7 +127,11 @@ fn sighup_brings_other_proxies_and_mistakes_are_told() {
     let mut connection = from(&node, PROXY);
     let mut remote = || {
         connection.send(request("GET", "/cmd/env", &SAID, b""));
-        connection.reply().text().lines().find_map(|line| line.strip_prefix("REMOTE_ADDR=").map(str::to_owned))
+        connection
+            .reply()
+            .text()
+            .lines()
+            .find_map(|line| line.strip_prefix("REMOTE_ADDR=").map(str::to_owned))
     };
     assert_eq!(remote().as_deref(), Some("127.0.0.9"));
     std::fs::write(&file, "trusted_proxies = [\"127.0.0.0/8\"]\n").unwrap();

@@ -1,6 +1,10 @@
-//! What `sockhop remove` has removed: it is gone at once everywhere, and `sockhop restore` brings all of it back, on any node.
-//! (That this holds wherever either is cut short is in `killed_at_every_step.rs`, and in the engine's own tests.)
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
+//! What `sockhop remove` has removed: it is gone at once everywhere, and `sockhop restore` brings
+//! all of it back, on any node. (That this holds wherever either is cut short is in
+//! `killed_at_every_step.rs`, and in the engine's own tests.)
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails; helpers outside #[test] functions too"
+)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -40,7 +44,12 @@ fn environment(node: &Node, target: &str) -> Value {
 }
 
 fn until(node: &Node, target: &str, expected: &Value) {
-    wait::for_value(&format!("{target}: {expected}"), SOON, || environment(node, target), |now| now == expected);
+    wait::for_value(
+        &format!("{target}: {expected}"),
+        SOON,
+        || environment(node, target),
+        |now| now == expected,
+    );
 }
 
 /// What two nodes do with one store, whatever that is.
@@ -49,7 +58,10 @@ fn two_nodes_restore(with_store: impl Fn(NodeBuilder) -> NodeBuilder) {
     let key = folder.path().join("key");
     fs::write(&key, "01".repeat(32)).unwrap();
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
-    let start = || with_store(Node::build().option("--sync-interval", "100ms").option("--secrets-key", &key)).start();
+    let start = || {
+        with_store(Node::build().option("--sync-interval", "100ms").option("--secrets-key", &key))
+            .start()
+    };
     let (one, other) = (start(), start());
     for version in ["VERSION=1", "VERSION=2"] {
         one.deploy("inspect", "it", &["--env", version, "--previews"]);
@@ -64,7 +76,10 @@ fn two_nodes_restore(with_store: impl Fn(NodeBuilder) -> NodeBuilder) {
     for (remover, restorer) in [(&one, &other), (&other, &one), (&one, &one)] {
         let removed = remover.cli(&["remove", "it"]).expect_code(0);
         assert_eq!(removed.stdout, "removed it\n");
-        assert!(removed.stderr.contains("until ") && removed.stderr.contains("sockhop restore it"), "{removed:#?}");
+        assert!(
+            removed.stderr.contains("until ") && removed.stderr.contains("sockhop restore it"),
+            "{removed:#?}"
+        );
         for node in [remover, restorer] {
             for target in ["/it/", "/it@staging/", "/it@v1/"] {
                 until(node, target, &Value::Null);
@@ -72,12 +87,18 @@ fn two_nodes_restore(with_store: impl Fn(NodeBuilder) -> NodeBuilder) {
         }
         assert_eq!(done(restorer, &["list", "--json"]), "");
         let [kept] = &told(restorer, &["list", "--removed"])[..] else { panic!("one is removed") };
-        assert_eq!((&kept["name"], &kept["versions"], &kept["secrets"]), (&json!("it"), &json!(2), &json!(["KEY"])));
+        assert_eq!(
+            (&kept["name"], &kept["versions"], &kept["secrets"]),
+            (&json!("it"), &json!(2), &json!(["KEY"]))
+        );
         assert!(done(restorer, &["list", "--removed"]).contains("v2, active, of 2 versions"));
 
         let restored = done(restorer, &["restore", "it"]);
         assert!(restored.contains("restored it, v2, with 1 secret\n"), "{restored}");
-        assert!(restored.contains(&format!("http://{}/it/", restorer.addresses()[0])), "{restored}");
+        assert!(
+            restored.contains(&format!("http://{}/it/", restorer.addresses()[0])),
+            "{restored}"
+        );
         // Every worker of this node serves it by now, and those of others soon.
         assert_eq!(
             (environment(restorer, "/it/"), environment(restorer, "/it@staging/")),
@@ -134,11 +155,16 @@ fn a_function_of_any_kind_comes_back_with_its_options_after_a_restart_too() {
         node.deploy(name, name, options);
     }
     node.deploy("hello", "waiting", &["--no-activate"]);
-    let target = |name: &str| if name.starts_with("cmd") { format!("/{name}/?env") } else { format!("/{name}/") };
+    let target = |name: &str| {
+        if name.starts_with("cmd") { format!("/{name}/?env") } else { format!("/{name}/") }
+    };
     // Without the lines that tell ports, which are others for each connection.
     let text = |reply: &Reply| {
         let text = reply.text();
-        text.lines().filter(|line| !line.contains("_PORT=")).map(|line| format!("{line}\n")).collect::<String>()
+        text.lines()
+            .filter(|line| !line.contains("_PORT="))
+            .map(|line| format!("{line}\n"))
+            .collect::<String>()
     };
     let look = |node: &Node| {
         names.map(|name| {
@@ -146,7 +172,8 @@ fn a_function_of_any_kind_comes_back_with_its_options_after_a_restart_too() {
             (reply.status(), text(&reply))
         })
     };
-    let options = |node: &Node| names.map(|name| told(node, &["inspect", name])[0]["limits"].clone());
+    let options =
+        |node: &Node| names.map(|name| told(node, &["inspect", name])[0]["limits"].clone());
     let (before, limits) = (look(&node), options(&node));
     assert!(before.iter().all(|(status, _)| *status == 200), "{before:?}");
     for name in names.iter().chain(&["waiting"]) {
@@ -173,7 +200,8 @@ fn a_function_of_any_kind_comes_back_with_its_options_after_a_restart_too() {
 #[test]
 fn a_new_function_of_the_name_has_nothing_of_the_removed_one_and_is_in_its_way() {
     let data = TempDir::new().unwrap();
-    let (node, store) = (Node::build().in_folder().data(data.path()).start(), data.path().join("store"));
+    let (node, store) =
+        (Node::build().in_folder().data(data.path()).start(), data.path().join("store"));
     node_refuses(&node, "it", &["nothing", "sockhop list --removed"]);
     node.deploy("inspect", "it", &["--env", "VERSION=1"]);
     node_refuses(&node, "it", &["not removed"]);
@@ -182,10 +210,18 @@ fn a_new_function_of_the_name_has_nothing_of_the_removed_one_and_is_in_its_way()
     node.cli(&["remove", "it"]).expect_error(&["removed already", "sockhop restore it"]);
 
     node.deploy("inspect", "it", &["--env", "OTHER=1"]);
-    assert_eq!(environment(&node, "/it/"), json!({"OTHER": "1"}), "neither its options nor its secrets");
+    assert_eq!(
+        environment(&node, "/it/"),
+        json!({"OTHER": "1"}),
+        "neither its options nor its secrets"
+    );
     assert_eq!(told(&node, &["versions", "it"])[0]["number"], 1);
     let id = told(&node, &["list", "--removed"])[0]["id"].as_str().unwrap().to_owned();
-    node_refuses(&node, "it", &["v1, active", "sockhop remove it", &format!("sockhop restore it {id}")]);
+    node_refuses(
+        &node,
+        "it",
+        &["v1, active", "sockhop remove it", &format!("sockhop restore it {id}")],
+    );
     assert_eq!(environment(&node, "/it/"), json!({"OTHER": "1"}));
 
     // As it says.
@@ -197,7 +233,11 @@ fn a_new_function_of_the_name_has_nothing_of_the_removed_one_and_is_in_its_way()
     node.cli(&["restore", "it", "0"]).expect_error(&["is deployed", "v1, active"]);
     done(&node, &["remove", "it"]);
     done(&node, &["restore", "it"]);
-    assert_eq!(environment(&node, "/it/"), json!({"VERSION": "1", "KEY": "hush"}), "what was removed last");
+    assert_eq!(
+        environment(&node, "/it/"),
+        json!({"VERSION": "1", "KEY": "hush"}),
+        "what was removed last"
+    );
 
     // Secrets that are set for the next one are in its way too.
     done(&node, &["remove", "it"]);
@@ -243,7 +283,8 @@ fn what_is_kept_of_a_secret_is_neither_readable_nor_where_functions_look() {
     set_secret(&node, "it", "KEY", MARK);
     done(&node, &["remove", "it"]);
     for folder in ["secrets", "identities"] {
-        let left = fs::read_dir(data.path().join("store").join(folder)).into_iter().flatten().count();
+        let left =
+            fs::read_dir(data.path().join("store").join(folder)).into_iter().flatten().count();
         assert_eq!(left, 0, "{folder}");
     }
     let folder = data.path().join("store/removed/it");

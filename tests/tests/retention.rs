@@ -1,6 +1,9 @@
 //! Nodes that share a store delete of its logs and old versions only what none of them keeps, by
 //! the store's clock and not by the times that any node has written.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails; helpers outside #[test] functions too"
+)]
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -23,7 +26,8 @@ const SOON: Duration = Duration::from_secs(120);
 /// Where a node's policy is in a store of which `objects` are the files.
 fn policy(objects: &Path, node: &Node) -> PathBuf {
     let id = fs::read_to_string(node.data().join("node-id")).unwrap();
-    let mut policies = fs::read_dir(objects.join("retention")).unwrap().map(|entry| entry.unwrap().path());
+    let mut policies =
+        fs::read_dir(objects.join("retention")).unwrap().map(|entry| entry.unwrap().path());
     let of_node = |path: &PathBuf| path.to_string_lossy().ends_with(&id);
     policies.find(of_node).unwrap()
 }
@@ -130,15 +134,23 @@ fn how_old_something_is_the_store_says_and_no_nodes_clock() {
     // As a node would ship it whose clock stands in 1970.
     let shipped = segments(&store.join("logs")).remove(0);
     let name = shipped.file_name().unwrap().to_str().unwrap();
-    let wrong = store.join("logs/1970-01-01/00").join(format!("{:013}-{:013}-{}", 1, 2, &name[28..]));
+    let wrong =
+        store.join("logs/1970-01-01/00").join(format!("{:013}-{:013}-{}", 1, 2, &name[28..]));
     fs::create_dir_all(wrong.parent().unwrap()).unwrap();
     fs::copy(&shipped, &wrong).unwrap();
     until_looked(&store, &node);
     assert!(wrong.exists() && shipped.exists());
     // Two hours pass for one segment, and for one version.
-    let version = fs::read_dir(store.join("versions/it")).unwrap().map(|entry| entry.unwrap().path()).min().unwrap();
+    let version = fs::read_dir(store.join("versions/it"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .min()
+        .unwrap();
     for old in [&shipped, &version] {
-        File::open(old).unwrap().set_modified(SystemTime::now() - Duration::from_secs(7200)).unwrap();
+        File::open(old)
+            .unwrap()
+            .set_modified(SystemTime::now() - Duration::from_secs(7200))
+            .unwrap();
     }
     wait::until("the old segment goes", SOON, || (!shipped.exists()).then_some(()));
     assert!(wrong.exists());
@@ -168,6 +180,8 @@ fn nothing_is_deleted_while_a_policy_cannot_be_read_which_is_told_once() {
     let told = node.stderr().matches("retention/other-").count();
     assert_eq!(told, 1, "{}", node.stderr());
     fs::remove_file(unreadable).unwrap();
-    wait::until("the logs are deleted", SOON, || segments(&store.join("logs")).is_empty().then_some(()));
+    wait::until("the logs are deleted", SOON, || {
+        segments(&store.join("logs")).is_empty().then_some(())
+    });
     node.stop();
 }

@@ -1,6 +1,9 @@
-//! Secrets: the function has them, and nobody and nothing else; a change counts from when the command has returned; and what
-//! is said of keys and values that are none.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
+//! Secrets: the function has them, and nobody and nothing else; a change counts from when the
+//! command has returned; and what is said of keys and values that are none.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails; helpers outside #[test] functions too"
+)]
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -49,7 +52,10 @@ fn a_function_finds_its_secrets_in_its_environment_and_its_configuration() {
 
     // Another version has them too; another function has not.
     node.deploy("inspect", "shop", &["--isolation", "process", "--unset", "env"]);
-    assert_eq!(environment(&node, "shop"), json!({"EARLY": "one", "LINES": "a\nb", "EXACT": "two\n"}));
+    assert_eq!(
+        environment(&node, "shop"),
+        json!({"EARLY": "one", "LINES": "a\nb", "EXACT": "two\n"})
+    );
     node.deploy("inspect", "other", &[]);
     assert_eq!(environment(&node, "other"), json!({}));
 
@@ -60,7 +66,10 @@ fn a_function_finds_its_secrets_in_its_environment_and_its_configuration() {
     set(&node, "cmd", "TOKEN", "t");
     node.deploy("cmd", "cmd", &[]);
     let printed = node.get("/cmd/?env").text();
-    assert!(printed.contains("\nTOKEN=t\n") && printed.contains("\nQUERY_STRING=env\n"), "{printed}");
+    assert!(
+        printed.contains("\nTOKEN=t\n") && printed.contains("\nQUERY_STRING=env\n"),
+        "{printed}"
+    );
     node.stop();
 }
 
@@ -77,7 +86,8 @@ fn a_change_counts_when_the_command_has_returned_and_a_removal_too() {
     }
     node.cli_fed(&["secret", "remove", "shop", "A"], b"").expect_code(0);
     assert_eq!(connection.get("/shop/").json()["environment"], json!({}));
-    node.cli_fed(&["secret", "remove", "shop", "A"], b"").expect_error(&["no secret \"A\"", "secret list shop"]);
+    node.cli_fed(&["secret", "remove", "shop", "A"], b"")
+        .expect_error(&["no secret \"A\"", "secret list shop"]);
     // Nobody else has noticed: an instance that was kept goes on.
     assert_eq!((counted.as_str(), connection.get("/other/").text().as_str()), ("1", "2"));
 
@@ -126,7 +136,8 @@ fn contains(bytes: &[u8], text: &str) -> bool {
 
 #[test]
 fn a_value_is_nowhere_but_with_its_function() {
-    let node = Node::build().option("--log", "trace").option("--access-log", "json").in_folder().start();
+    let node =
+        Node::build().option("--log", "trace").option("--access-log", "json").in_folder().start();
     node.deploy("inspect", "shop", &[]);
     node.deploy("hello", "alone", &["--isolation", "process"]);
     let said = node.cli_fed(&["secret", "set", "shop", "API_KEY"], MARK.as_bytes()).expect_code(0);
@@ -134,9 +145,12 @@ fn a_value_is_nowhere_but_with_its_function() {
     assert_eq!(environment(&node, "shop"), json!({"API_KEY": MARK}));
     node.get("/alone/").expect_hello();
 
-    for command in
-        [&["inspect", "shop"][..], &["inspect", "shop", "--json"], &["list", "--json"], &["status", "--json"]]
-    {
+    for command in [
+        &["inspect", "shop"][..],
+        &["inspect", "shop", "--json"],
+        &["list", "--json"],
+        &["status", "--json"],
+    ] {
         assert!(!node.cli(command).expect_code(0).stdout.contains(MARK), "{command:?}");
     }
     for command in [&["secret", "list", "shop"][..], &["secret", "list", "shop", "--json"]] {
@@ -150,7 +164,10 @@ fn a_value_is_nowhere_but_with_its_function() {
     assert_eq!(files_with(&node.data().join("store"), "ciphertext").len(), 1);
     for pid in node.processes() {
         for file in ["environ", "cmdline"] {
-            assert!(!contains(&fs::read(format!("/proc/{pid}/{file}")).unwrap(), MARK), "{file} of {pid}");
+            assert!(
+                !contains(&fs::read(format!("/proc/{pid}/{file}")).unwrap(), MARK),
+                "{file} of {pid}"
+            );
         }
     }
     let key = node.data().join("secrets.key");
@@ -201,10 +218,18 @@ fn a_bad_key_file_keeps_a_node_from_starting_and_another_key_keeps_a_function_fr
     };
     let digits = "0123456789abcdef".repeat(4);
     start(&path).expect_error(&["--secrets-key", "cannot be read", path.to_str().unwrap()]);
-    start(&key_file(folder.path(), &digits[1..], 0o600)).expect_error(&["--secrets-key", "64 hexadecimal digits"]);
-    start(&key_file(folder.path(), &digits, 0o644)).expect_error(&["--secrets-key", "644", "chmod 600"]);
+    start(&key_file(folder.path(), &digits[1..], 0o600))
+        .expect_error(&["--secrets-key", "64 hexadecimal digits"]);
+    start(&key_file(folder.path(), &digits, 0o644)).expect_error(&[
+        "--secrets-key",
+        "644",
+        "chmod 600",
+    ]);
 
-    let node = Node::build().data(&data).option("--secrets-key", key_file(folder.path(), &digits, 0o600)).start();
+    let node = Node::build()
+        .data(&data)
+        .option("--secrets-key", key_file(folder.path(), &digits, 0o600))
+        .start();
     node.deploy("inspect", "shop", &[]);
     node.deploy("hello", "hello", &[]);
     set(&node, "shop", "A", MARK);
@@ -222,7 +247,9 @@ fn a_bad_key_file_keeps_a_node_from_starting_and_another_key_keeps_a_function_fr
         let reply = node.get("/shop/");
         let detail = reply.expect_problem(500);
         assert!(detail.contains("the node's log says why") && !detail.contains("key"), "{detail}");
-        wait::until("the log names the setting", SOON, || node.stderr().contains("--secrets-key").then_some(()));
+        wait::until("the log names the setting", SOON, || {
+            node.stderr().contains("--secrets-key").then_some(())
+        });
         assert!(!node.stderr().contains(MARK));
         node.get("/hello/").expect_hello();
         let listed = node.cli_fed(&["secret", "list", "shop"], b"").expect_code(0).stdout;
@@ -244,14 +271,18 @@ fn a_secret_changed_under_load_loses_no_request_and_is_never_late() {
         let node = Node::start();
         set(&node, "it", "VERSION", "1");
         node.deploy("inspect", "it", &["--isolation", isolation]);
-        let (promised, stop, served) = (AtomicU64::new(1), AtomicBool::new(false), AtomicU64::new(0));
+        let (promised, stop, served) =
+            (AtomicU64::new(1), AtomicBool::new(false), AtomicU64::new(0));
         let address = node.addresses()[0];
         let client = || {
             let mut connection = Connection::open(address);
             while !stop.load(SeqCst) {
                 let before = promised.load(SeqCst);
-                let seen: u64 =
-                    connection.get("/it/").json()["environment"]["VERSION"].as_str().unwrap().parse().unwrap();
+                let seen: u64 = connection.get("/it/").json()["environment"]["VERSION"]
+                    .as_str()
+                    .unwrap()
+                    .parse()
+                    .unwrap();
                 assert!(seen >= before, "{seen} after {before} was set");
                 served.fetch_add(1, SeqCst);
             }
@@ -301,7 +332,9 @@ fn nodes_that_share_store_and_key_share_secrets_too_and_keep_them_while_the_stor
 
     // It starts with what it had, and what it had is nowhere in clear.
     let copied = || fs::read_to_string(folder.path().join("one/cache/secrets")).unwrap_or_default();
-    wait::for_value("the node has noted it", SOON, copied, |copy| copy.contains("\"A\"") && !copy.contains("\"B\""));
+    wait::for_value("the node has noted it", SOON, copied, |copy| {
+        copy.contains("\"A\"") && !copy.contains("\"B\"")
+    });
     one.stop();
     proxy.always(Fault::Drop);
     let one = start("one");
@@ -315,7 +348,8 @@ fn nodes_that_share_store_and_key_share_secrets_too_and_keep_them_while_the_stor
 #[test]
 fn a_removed_function_leaves_no_secret_to_the_next_of_its_name_whichever_node_set_it() {
     let folder = tempfile::tempdir().unwrap();
-    let (store, key) = (folder.path().join("store"), key_file(folder.path(), &"01".repeat(32), 0o600));
+    let (store, key) =
+        (folder.path().join("store"), key_file(folder.path(), &"01".repeat(32), 0o600));
     let start = |data: &str| {
         // Nodes look at the store when they start, and not again while the test runs.
         let node = Node::build().option("--sync-interval", "1h").option("--secrets-key", &key);
@@ -363,7 +397,8 @@ fn what_is_no_secret_is_refused_and_says_why() {
     let admin = node.status().node.admin.unwrap();
     let token = fs::read_to_string(node.data().join("admin.token")).unwrap();
     let ask = |method: &str, path: &str, token: &str, body: &[u8]| {
-        let mut connection = Connection::open(admin.strip_prefix("http://").unwrap().parse().unwrap());
+        let mut connection =
+            Connection::open(admin.strip_prefix("http://").unwrap().parse().unwrap());
         let bearer = format!("Bearer {}", token.trim());
         let headers = [("authorization", bearer.as_str()), ("connection", "close")];
         connection.send(request(method, path, &headers, body));
@@ -400,11 +435,14 @@ fn what_is_typed_at_a_terminal_is_not_shown() {
     let mut command = node::sockhop();
     command.args(["secret", "set", "shop", "A", "--data"]).arg(node.data());
     let running = Running::spawn_with(&mut command, terminal.slave.into());
-    wait::until("it asks", SOON, || running.stderr().contains("value of A for shop: ").then_some(()));
+    wait::until("it asks", SOON, || {
+        running.stderr().contains("value of A for shop: ").then_some(())
+    });
     let mut keyboard = fs::File::from(terminal.master);
     keyboard.write_all(format!("{MARK}\n").as_bytes()).unwrap();
     running.finish(SOON).expect_code(0);
-    // The other end has gone with the command: what it would have shown is all that is left to read.
+    // The other end has gone with the command: what it would have shown is all that is left to
+    // read.
     drop(command);
     let mut shown = Vec::new();
     let mut piece = [0; 256];

@@ -1,5 +1,9 @@
-//! A node starts, says where it is, serves what was deployed, and serves it again after a restart by itself.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
+//! A node starts, says where it is, serves what was deployed, and serves it again after a restart
+//! by itself.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails; helpers outside #[test] functions too"
+)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -51,8 +55,8 @@ fn every_reply_has_an_id_of_its_own() {
     node.stop();
 }
 
-/// mimalloc asks for huge pages, and the kernel fills them up again after what was free in them was given back: an engine with
-/// 6 MB in use had 40 MB of them at its start, and more each day.
+/// mimalloc asks for huge pages, and the kernel fills them up again after what was free in them was
+/// given back: an engine with 6 MB in use had 40 MB of them at its start, and more each day.
 #[test]
 fn an_engine_takes_no_huge_pages_and_its_workers_may() {
     let node = Node::with(&["hello"]);
@@ -97,7 +101,8 @@ fn a_spoilt_compiled_module_is_made_anew() {
     restart_with_spoilt_cache(|path| path.extension().is_some_and(|e| e == "cwasm"));
 }
 
-/// What a node has compiled costs nothing when something else is compiled: there is nothing beside it to be written again.
+/// What a node has compiled costs nothing when something else is compiled: there is nothing beside
+/// it to be written again.
 #[test]
 fn a_compilation_writes_its_own_module_and_nothing_else() {
     let node = Node::with(&["hello"]);
@@ -105,7 +110,8 @@ fn a_compilation_writes_its_own_module_and_nothing_else() {
         let entries = fs::read_dir(cache(node.data())).unwrap().map(|entry| entry.unwrap());
         let found = entries.map(|entry| (entry.path(), entry.metadata().unwrap()));
         let found = found.filter(|(_, metadata)| metadata.is_file());
-        let mut files: Vec<_> = found.map(|(path, metadata)| (path, metadata.modified().unwrap())).collect();
+        let mut files: Vec<_> =
+            found.map(|(path, metadata)| (path, metadata.modified().unwrap())).collect();
         files.sort();
         files
     };
@@ -135,7 +141,8 @@ fn deployed_at(data: &Path) -> Node {
     node
 }
 
-/// Cut short, filled with noise, or empty: whatever a crash or a bad disk leaves of the chosen files.
+/// Cut short, filled with noise, or empty: whatever a crash or a bad disk leaves of the chosen
+/// files.
 fn restart_with_spoilt_cache(chosen: impl Fn(&Path) -> bool) {
     let data = TempDir::new().unwrap();
     deployed_at(data.path()).stop();
@@ -150,8 +157,15 @@ fn restart_with_spoilt_cache(chosen: impl Fn(&Path) -> bool) {
         },
     ];
     for spoil in spoils {
-        let files: Vec<_> = disk::picture(&cache(data.path())).into_iter().filter(|(path, _)| chosen(path)).collect();
-        assert!(!files.is_empty(), "no such file in the cache: {:?}", disk::picture(data.path()).keys());
+        let files: Vec<_> = disk::picture(&cache(data.path()))
+            .into_iter()
+            .filter(|(path, _)| chosen(path))
+            .collect();
+        assert!(
+            !files.is_empty(),
+            "no such file in the cache: {:?}",
+            disk::picture(data.path()).keys()
+        );
         for (path, content) in files {
             fs::write(path, spoil(content)).unwrap();
         }

@@ -1,6 +1,9 @@
 //! A host with little memory: compilers have fewer threads there, and what cannot be compiled is
 //! refused before it is tried.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails; helpers outside #[test] functions too"
+)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -14,7 +17,11 @@ use tempfile::TempDir;
 /// Says how much memory there is, as the kernel would.
 fn say(meminfo: &Path, mebibytes: u64) {
     let kibibytes = mebibytes * 1024;
-    fs::write(meminfo, format!("MemTotal: 524288 kB\nMemAvailable: {kibibytes} kB\nSwapFree: 0 kB\n")).unwrap();
+    fs::write(
+        meminfo,
+        format!("MemTotal: 524288 kB\nMemAvailable: {kibibytes} kB\nSwapFree: 0 kB\n"),
+    )
+    .unwrap();
 }
 
 /// A node whose kernel says what is in the file `meminfo` of `folder`: in a mount namespace of its
@@ -24,7 +31,11 @@ fn on_a_host_of(folder: &TempDir, mebibytes: u64) -> Node {
     say(&meminfo, mebibytes);
     let (meminfo, real) = (meminfo.display(), node::binaries().join("sockhop"));
     let mounted = format!("mount --bind {meminfo} /proc/meminfo && exec {} \"$@\"", real.display());
-    fs::write(&script, format!("#!/bin/sh\nexec unshare --mount sh -c '{mounted}' sockhop \"$@\"\n")).unwrap();
+    fs::write(
+        &script,
+        format!("#!/bin/sh\nexec unshare --mount sh -c '{mounted}' sockhop \"$@\"\n"),
+    )
+    .unwrap();
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
     Node::build().binaries(folder.path()).start()
 }
@@ -57,8 +68,11 @@ fn what_cannot_be_compiled_is_refused_with_what_it_takes_and_what_there_is() {
     let node = on_a_host_of(&folder, 38);
     let file = guests::path("json");
     let arguments = ["deploy", file.to_str().unwrap(), "--name", "it", "--no-trial"];
-    let words =
-        ["takes some ", "MiB with one thread", "512.0 MiB of memory on the host, 38.0 MiB of it free, and no swap"];
+    let words = [
+        "takes some ",
+        "MiB with one thread",
+        "512.0 MiB of memory on the host, 38.0 MiB of it free, and no swap",
+    ];
     node.cli(&arguments).expect_error(&[&words[..], &["add swap"]].concat());
     assert_eq!(node.status().node.compilations, 0, "no compiler was started");
     node.deploy("hello", "small", &[]);

@@ -1,4 +1,5 @@
-//! A node that is asked to stop finishes what it has begun and leaves nothing behind; one that is killed leaves no orphans.
+//! A node that is asked to stop finishes what it has begun and leaves nothing behind; one that is
+//! killed leaves no orphans.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,8 @@ fn sleeping(node: &Node, ms: u32) -> Connection {
     connection
 }
 
-/// Waits until a node that is draining takes no connection any more. None that it still takes may be served.
+/// Waits until a node that is draining takes no connection any more. None that it still takes may
+/// be served.
 fn expect_closed(node: &Node) {
     node.until_status("it drains", 2 * SECOND, |s| s.node.draining);
     wait::until("the port is closed", 2 * SECOND, || {

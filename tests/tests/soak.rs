@@ -1,12 +1,18 @@
-//! Everything at once, for as long as `SOCKHOP_SOAK_SECONDS` says (20 without it; 600 is the real thing): clients that keep
-//! their connections and clients that do not, on a function in shared workers and on one in its own; deploys; workers that are
-//! killed or stopped for a while; clients that reset, say nothing, say half, or send heads byte by byte.
+//! Everything at once, for as long as `SOCKHOP_SOAK_SECONDS` says (20 without it; 600 is the real
+//! thing): clients that keep their connections and clients that do not, on a function in shared
+//! workers and on one in its own; deploys; workers that are killed or stopped for a while; clients
+//! that reset, say nothing, say half, or send heads byte by byte.
 //!
-//! A request may fail in one way only: its connection ends without a whole reply, within [`EXCUSED`] after a worker was
-//! killed. Each kill excuses as many of them as the worker had connections, and those of the clients that open a new one for
-//! every request, which may have come to it since it was counted. A refusal, a status other than 200, a timeout or an older
-//! version is never excused. Afterwards the engine has the fds it had; in a long run its memory has not grown either.
-#![expect(clippy::expect_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
+//! A request may fail in one way only: its connection ends without a whole reply, within
+//! [`EXCUSED`] after a worker was killed. Each kill excuses as many of them as the worker had
+//! connections, and those of the clients that open a new one for every request, which may have come
+//! to it since it was counted. A refusal, a status other than 200, a timeout or an older version is
+//! never excused. Afterwards the engine has the fds it had; in a long run its memory has not grown
+//! either.
+#![expect(
+    clippy::expect_used,
+    reason = "a test that cannot go on fails; helpers outside #[test] functions too"
+)]
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -35,12 +41,14 @@ const STOPPED: Duration = Duration::from_millis(500);
 /// Of each kind, on each function.
 const KEEPING: usize = 8;
 const RENEWING: usize = 3;
-/// Between a client's requests: the guest writes two lines for each, and all of them are kept for a failure.
+/// Between a client's requests: the guest writes two lines for each, and all of them are kept for a
+/// failure.
 const PACE: Duration = Duration::from_millis(20);
 /// Of those that take up room.
 const ROOM: usize = 20;
-/// What the allocator may keep: what the engine's resident memory wandered by while its live heap grew by 0.3 MB in 420 s, a kilobyte or so a
-/// deploy. 75 bytes a request that are never freed are more than this in the ten minutes of the real thing.
+/// What the allocator may keep: what the engine's resident memory wandered by while its live heap
+/// grew by 0.3 MB in 420 s, a kilobyte or so a deploy. 75 bytes a request that are never freed are
+/// more than this in the ten minutes of the real thing.
 const NOISE_BYTES: f64 = 32.0 * 1024.0 * 1024.0;
 
 /// Name and isolation.
@@ -87,7 +95,11 @@ impl Soak {
             let mut connection = match opened {
                 Ok(connection) => connection,
                 Err(error) => {
-                    failures.push(Failure { at: Instant::now(), ended: false, what: format!("connecting: {error}") });
+                    failures.push(Failure {
+                        at: Instant::now(),
+                        ended: false,
+                        what: format!("connecting: {error}"),
+                    });
                     wait::pause();
                     continue;
                 }
@@ -106,7 +118,12 @@ impl Soak {
     }
 
     /// One request; else why it failed, and whether the end of its connection is all that is wrong.
-    fn ask(&self, connection: &mut Connection, function: usize, keeps: bool) -> Result<(), (bool, String)> {
+    fn ask(
+        &self,
+        connection: &mut Connection,
+        function: usize,
+        keeps: bool,
+    ) -> Result<(), (bool, String)> {
         let promised = self.promised[function].load(SeqCst);
         let target = format!("/{}/", FUNCTIONS[function].0);
         let headers: &[(&str, &str)] = if keeps { &[] } else { &[("connection", "close")] };
@@ -116,19 +133,27 @@ impl Soak {
             (ended, format!("{target}, sending: {error}"))
         })?;
         let reply = connection.try_reply().map_err(|cut| {
-            let ended = ["connection ended", "reset by peer"].iter().any(|end| cut.cause.contains(end));
+            let ended =
+                ["connection ended", "reset by peer"].iter().any(|end| cut.cause.contains(end));
             (ended, format!("{target}: {cut:?}"))
         })?;
         if reply.status() != 200 {
             return Err((false, format!("{target}: {:?} {}", reply.head, reply.text())));
         }
         let seen: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
-        let version = seen.pointer("/environment/VERSION").and_then(Value::as_str).and_then(|text| text.parse().ok());
+        let version = seen
+            .pointer("/environment/VERSION")
+            .and_then(Value::as_str)
+            .and_then(|text| text.parse().ok());
         match version {
             Some(version) if promised <= version => Ok(()),
-            _ => {
-                Err((false, format!("{target}: {version:?} answered after {promised} was deployed: {}", reply.text())))
-            }
+            _ => Err((
+                false,
+                format!(
+                    "{target}: {version:?} answered after {promised} was deployed: {}",
+                    reply.text()
+                ),
+            )),
         }
     }
 
@@ -147,14 +172,17 @@ impl Soak {
         }
     }
 
-    /// Connections that say nothing, or end their side in the middle of a request; the oldest go as new ones come.
+    /// Connections that say nothing, or end their side in the middle of a request; the oldest go as
+    /// new ones come.
     fn half_open(&self) {
         let mut open = VecDeque::new();
         while self.goes_on() {
             let mut stream = TcpStream::connect(self.address).expect("the node accepts");
             if open.len() % 2 == 0 {
                 // It may have been answered and closed by the time of the second step.
-                _ = stream.write_all(b"GET /alone/ HT").and_then(|()| stream.shutdown(Shutdown::Write));
+                _ = stream
+                    .write_all(b"GET /alone/ HT")
+                    .and_then(|()| stream.shutdown(Shutdown::Write));
             }
             open.push_back(stream);
             if open.len() > ROOM {
@@ -175,7 +203,8 @@ impl Soak {
         let mut streams: Vec<TcpStream> = (0..ROOM).map(|_| start()).collect();
         while self.goes_on() {
             for stream in &mut streams {
-                let closed = !matches!(stream.read(&mut [0]), Err(e) if e.kind() == ErrorKind::WouldBlock);
+                let closed =
+                    !matches!(stream.read(&mut [0]), Err(e) if e.kind() == ErrorKind::WouldBlock);
                 if closed || stream.write(b"a").is_err() {
                     *stream = start();
                 }
@@ -283,7 +312,9 @@ fn slope(samples: &[(f64, f64)]) -> f64 {
 }
 
 fn at_rest(node: &Node) {
-    node.until_status("all clients have gone", BACK, |status| status.open() + status.in_flight() == 0);
+    node.until_status("all clients have gone", BACK, |status| {
+        status.open() + status.in_flight() == 0
+    });
 }
 
 fn engine_fds(node: &Node) -> Vec<(u32, usize)> {
@@ -293,7 +324,8 @@ fn engine_fds(node: &Node) -> Vec<(u32, usize)> {
 #[test]
 fn whatever_happens_for_however_long_no_request_is_lost_but_in_a_killed_worker() {
     process::raise_fd_limit();
-    let seconds = std::env::var("SOCKHOP_SOAK_SECONDS").map_or(SECONDS, |text| text.parse().expect("a number"));
+    let seconds = std::env::var("SOCKHOP_SOAK_SECONDS")
+        .map_or(SECONDS, |text| text.parse().expect("a number"));
     let length = Duration::from_secs(seconds);
     let node = Node::build().option("--head-timeout", "2s").start();
     (0..FUNCTIONS.len()).for_each(|function| deploy(&node, function, 1));
@@ -317,7 +349,8 @@ fn whatever_happens_for_however_long_no_request_is_lost_but_in_a_killed_worker()
         let mut clients = Vec::new();
         for function in 0..FUNCTIONS.len() {
             clients.extend((0..KEEPING).map(|_| scope.spawn(move || soak.client(function, true))));
-            clients.extend((0..RENEWING).map(|_| scope.spawn(move || soak.client(function, false))));
+            clients
+                .extend((0..RENEWING).map(|_| scope.spawn(move || soak.client(function, false))));
         }
         scope.spawn(|| soak.reset());
         scope.spawn(|| soak.half_open());
@@ -332,13 +365,21 @@ fn whatever_happens_for_however_long_no_request_is_lost_but_in_a_killed_worker()
             soak.pass(due.saturating_duration_since(Instant::now()));
         }
         soak.stop.store(true, SeqCst);
-        let failures: Vec<_> = clients.into_iter().flat_map(|client| client.join().expect("no panic")).collect();
-        (kills, failures, deploys.join().expect("every deploy works"), memory.join().expect("no panic"))
+        let failures: Vec<_> =
+            clients.into_iter().flat_map(|client| client.join().expect("no panic")).collect();
+        (
+            kills,
+            failures,
+            deploys.join().expect("every deploy works"),
+            memory.join().expect("no panic"),
+        )
     });
 
     let count = failures.len();
     let unexcused = excuse(&mut kills, failures);
-    let since_kill = |failure: &Failure| kills.iter().rev().find_map(|kill| failure.at.checked_duration_since(kill.at));
+    let since_kill = |failure: &Failure| {
+        kills.iter().rev().find_map(|kill| failure.at.checked_duration_since(kill.at))
+    };
     let lost: Vec<String> = unexcused
         .iter()
         .map(|failure| format!("{}, {:?} after the last kill", failure.what, since_kill(failure)))
@@ -368,7 +409,8 @@ fn whatever_happens_for_however_long_no_request_is_lost_but_in_a_killed_worker()
     at_rest(&node);
     node.expect_fds_back_at(&fds, BACK);
     if length >= LONG {
-        let span = later.last().map_or(0.0, |last| last.0) - later.first().map_or(0.0, |first| first.0);
+        let span =
+            later.last().map_or(0.0, |last| last.0) - later.first().map_or(0.0, |first| first.0);
         assert!(growth * span < NOISE_BYTES, "the engine grows by {growth:.0} bytes a second");
     }
     node.stop();

@@ -1,6 +1,9 @@
-//! A bucket behind a bad network, and settings that are wrong: what is deployed is served or was refused plainly, what is read
-//! is right or an error, and the node goes on serving what it has.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
+//! A bucket behind a bad network, and settings that are wrong: what is deployed is served or was
+//! refused plainly, what is read is right or an error, and the node goes on serving what it has.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails; helpers outside #[test] functions too"
+)]
 
 use std::time::Duration;
 
@@ -39,7 +42,8 @@ struct Random(u64);
 
 impl Random {
     fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(self.0 >> 33).unwrap() % limit
     }
 }
@@ -61,7 +65,10 @@ const ALL: [Fault; 10] = [
 fn deploys_through_every_fault_are_served_or_refused_and_the_store_stays_readable() {
     let server = Server::garage();
     let proxy = Proxy::before(server.address());
-    let node = Node::build().bucket(&server, "p", proxy.address()).option("--sync-interval", "50ms").start();
+    let node = Node::build()
+        .bucket(&server, "p", proxy.address())
+        .option("--sync-interval", "50ms")
+        .start();
     assert!(deploy(&node, 1));
     let (mut number, mut well) = (1, 0);
     for (seed, fault) in (1..).zip(ALL) {
@@ -79,7 +86,11 @@ fn deploys_through_every_fault_are_served_or_refused_and_the_store_stays_readabl
                 // The store may have heard of it nevertheless; then all nodes come to serve it.
                 false => vec![before, number],
             };
-            assert!(now.contains(&served(&node)), "{fault:?}: {} is served, and not one of {now:?}", served(&node));
+            assert!(
+                now.contains(&served(&node)),
+                "{fault:?}: {} is served, and not one of {now:?}",
+                served(&node)
+            );
         }
     }
     assert!(well >= 20, "most deploys get through: {well} of 30");
@@ -98,7 +109,8 @@ fn deploys_through_every_fault_are_served_or_refused_and_the_store_stays_readabl
 fn a_request_that_is_busy_or_cut_is_made_again() {
     let server = Server::garage();
     let proxy = Proxy::before(server.address());
-    let node = Node::build().bucket(&server, "p", proxy.address()).option("--sync-interval", "1h").start();
+    let node =
+        Node::build().bucket(&server, "p", proxy.address()).option("--sync-interval", "1h").start();
     let fault = [Fault::Answer(503, "SlowDown"), Fault::Cut, Fault::Drop];
     let mut count = 0;
     // Of every two requests the first one fails.
@@ -119,9 +131,14 @@ fn what_is_falsified_on_its_way_here_is_never_served() {
     let proxy = Proxy::before(server.address());
     let falsified = |line: &str| line.starts_with("GET ") && line.contains("/uploads/");
     proxy.plan(move |line| if falsified(line) { Fault::Falsify } else { Fault::None });
-    let second = Node::build().bucket(&server, "p", proxy.address()).option("--sync-interval", "50ms").start();
+    let second = Node::build()
+        .bucket(&server, "p", proxy.address())
+        .option("--sync-interval", "50ms")
+        .start();
     assert_eq!(second.get("/it/").status(), 404, "it is not what was deployed");
-    wait::until("the node says what is wrong", PATIENTLY, || second.stderr().contains("SHA-256").then_some(()));
+    wait::until("the node says what is wrong", PATIENTLY, || {
+        second.stderr().contains("SHA-256").then_some(())
+    });
     second.stop();
     first.stop();
 }
@@ -132,7 +149,8 @@ fn what_is_wrong_with_a_bucket_is_told_with_its_setting() {
     let proxy = Proxy::before(server.address());
     let serve = |options: &[String], words: &[&str]| {
         let data = folder.path().join("data");
-        let mut arguments = ["serve", "--listen", "127.0.0.1:0", "--data"].map(str::to_owned).to_vec();
+        let mut arguments =
+            ["serve", "--listen", "127.0.0.1:0", "--data"].map(str::to_owned).to_vec();
         arguments.push(data.display().to_string());
         let finished = node::run(arguments.iter().chain(options)).expect_error(words);
         assert!(!finished.stderr.contains(SECRET), "{}", finished.stderr);
@@ -147,7 +165,10 @@ fn what_is_wrong_with_a_bucket_is_told_with_its_setting() {
 
     let wrong = folder.path().join("wrong");
     s3::write_credentials(&wrong, s3::KEY, "0000");
-    serve(&with("--s3-credentials", wrong.to_str().unwrap()), &[&bucket, "AWS_SECRET_ACCESS_KEY", "--s3-credentials"]);
+    serve(
+        &with("--s3-credentials", wrong.to_str().unwrap()),
+        &[&bucket, "AWS_SECRET_ACCESS_KEY", "--s3-credentials"],
+    );
     s3::write_credentials(&wrong, "GK00000000000000000000dead", SECRET);
     serve(&with("--s3-credentials", wrong.to_str().unwrap()), &[&bucket, "AWS_ACCESS_KEY_ID"]);
     serve(&with("--s3-credentials", "/nowhere"), &["--s3-credentials", "\"/nowhere\""]);
@@ -155,7 +176,10 @@ fn what_is_wrong_with_a_bucket_is_told_with_its_setting() {
     serve(&with("--store", "s3://no-such-bucket"), &["no-such-bucket", "--store"]);
     serve(&with("--s3-region", "elsewhere"), &["--s3-region"]);
     let nobody = harness::nobody::Closed::start();
-    serve(&server.options("p", nobody.address()), &["away", &nobody.address().to_string(), "--s3-endpoint"]);
+    serve(
+        &server.options("p", nobody.address()),
+        &["away", &nobody.address().to_string(), "--s3-endpoint"],
+    );
     serve(&with("--s3-endpoint", &format!("https://{}", server.address())), &["TLS", "http://"]);
 
     let through = server.options("p", proxy.address());
@@ -207,7 +231,10 @@ fn what_is_secret_is_neither_shown_nor_handed_on() {
     node.deploy("hello", "it", &[]);
     for worker in node.status().workers {
         let environment = std::fs::read(format!("/proc/{}/environ", worker.pid)).unwrap();
-        assert!(!String::from_utf8_lossy(&environment).contains(SECRET), "a worker has the store's credentials");
+        assert!(
+            !String::from_utf8_lossy(&environment).contains(SECRET),
+            "a worker has the store's credentials"
+        );
     }
     assert!(!node.stderr().contains(SECRET), "the log has the secret");
     node.stop();

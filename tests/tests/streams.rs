@@ -1,4 +1,5 @@
-//! Bodies stream: large ones arrive byte for byte, both ways at once, at the pace of the slower side.
+//! Bodies stream: large ones arrive byte for byte, both ways at once, at the pace of the slower
+//! side.
 
 use std::time::Duration;
 
@@ -49,7 +50,11 @@ fn eight_mib_in_chunks_come_back_whole() {
     let sent = body(8 * MIB, 2);
     let mut connection = node.connect();
     for chunk in [100_003, 777] {
-        let mut bytes = head("POST", "/echo/", &[("transfer-encoding", "chunked"), ("content-type", "text/x-test")]);
+        let mut bytes = head(
+            "POST",
+            "/echo/",
+            &[("transfer-encoding", "chunked"), ("content-type", "text/x-test")],
+        );
         bytes.extend(chunked(&sent, chunk));
         let replies = connection.exchange(&bytes, 1);
         assert_eq!(replies[0].status(), 200);
@@ -95,13 +100,16 @@ fn a_client_that_does_not_read_costs_no_memory() {
         connection.send(request("GET", "/flood/", &[], b""));
         assert_eq!(connection.head().status, 200);
     }
-    // 8 floods of 64 MiB. An instance with its stack and buffers takes some; a body held as a whole would take 512 MiB.
+    // 8 floods of 64 MiB. An instance with its stack and buffers takes some; a body held as a whole
+    // would take 512 MiB.
     wait::throughout("the node does not take up the bodies", Duration::from_secs(2), || {
         resident() < before + 96 * MIB as u64
     });
     node.get("/hello/").expect_hello();
     drop(slow);
-    node.until_status("the floods end with their clients", Duration::from_secs(10), |s| s.in_flight() == 0);
+    node.until_status("the floods end with their clients", Duration::from_secs(10), |s| {
+        s.in_flight() == 0
+    });
     node.stop();
 }
 
@@ -110,7 +118,8 @@ fn a_body_the_guest_does_not_read_does_not_spoil_the_next_request() {
     let node = Node::with(&["hello"]);
     let mut connection = node.connect();
     let sent = request("POST", "/hello/", &[], &body(300_000, 3));
-    // The node either reads the rest away or says that it closes; it must not take body bytes for a request.
+    // The node either reads the rest away or says that it closes; it must not take body bytes for a
+    // request.
     let reply = connection.exchange_unread(&sent);
     reply.expect_hello();
     if reply.head.get("connection") != Some("close") {

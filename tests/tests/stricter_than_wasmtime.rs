@@ -1,5 +1,6 @@
-//! Where the node and `wasmtime serve` differ for the same guest and the same bytes, on purpose: what goes wrong is said
-//! or cut, and never passed off as whole. wasmtime's side is asserted too, so that a change there is noticed.
+//! Where the node and `wasmtime serve` differ for the same guest and the same bytes, on purpose:
+//! what goes wrong is said or cut, and never passed off as whole. wasmtime's side is asserted too,
+//! so that a change there is noticed.
 
 use std::time::Duration;
 
@@ -28,7 +29,9 @@ fn trailers(answer: &Answer) -> String {
 
 #[test]
 fn a_guest_that_fails_before_its_reply_is_a_500_at_both() {
-    for (guest, path) in [("panic", "/"), ("no-reply", "/"), ("echo-p3", "/trap-at-once"), ("echo-p3", "/error")] {
+    for (guest, path) in
+        [("panic", "/"), ("no-reply", "/"), ("echo-p3", "/trap-at-once"), ("echo-p3", "/error")]
+    {
         let both = Both::serving(guest, &[]);
         let asked = Asked::get(path);
         expect_problem(&both.ours(&asked), 500, guest);
@@ -43,17 +46,26 @@ fn a_trap_in_the_middle_cuts_the_reply() {
         let both = Both::serving(guest, &[]);
         let asked = Asked::get(path);
         let ours = both.ours(&asked);
-        assert_eq!((ours.status, ours.text().as_str(), ours.whole), (Some(200), "begin", false), "{guest}");
+        assert_eq!(
+            (ours.status, ours.text().as_str(), ours.whole),
+            (Some(200), "begin", false),
+            "{guest}"
+        );
         // wasmtime ends the body in good order, and no client can tell.
         let theirs = both.theirs(&asked);
-        assert_eq!((theirs.status, theirs.text().as_str(), theirs.whole), (Some(200), "begin", true), "{guest}");
+        assert_eq!(
+            (theirs.status, theirs.text().as_str(), theirs.whole),
+            (Some(200), "begin", true),
+            "{guest}"
+        );
     }
 }
 
 #[test]
 fn a_body_that_is_not_as_long_as_promised_is_a_500() {
     let both = Both::serving("headers", &[]);
-    // wasmtime sends what fits into the promise, as if it were all; a body that is too short is no reply at all there.
+    // wasmtime sends what fits into the promise, as if it were all; a body that is too short is no
+    // reply at all there.
     for (query, theirs_whole) in [
         ("header=content-length:3&body=hello", true),
         ("header=content-length:9&body=hello", false),
@@ -83,7 +95,8 @@ fn a_head_beyond_its_limit_is_a_500() {
     for query in ["size=7000&many=10", "size=70000&many=1"] {
         expect_problem(&both.ours(&asking(query)), 500, "its log has the reason");
         both.expect_logged("65536");
-        // wasmtime has a limit on each list of headers a guest makes (128 KiB), and none on what it sends.
+        // wasmtime has a limit on each list of headers a guest makes (128 KiB), and none on what it
+        // sends.
         assert_eq!(both.theirs(&asking(query)).status, Some(200), "{query}");
     }
 }
@@ -91,11 +104,14 @@ fn a_head_beyond_its_limit_is_a_500() {
 #[test]
 fn a_request_that_is_not_well_formed_is_a_400() {
     let both = Both::serving("headers", &[]);
-    let broken = Asked::new("POST", "/").header("transfer-encoding", "chunked").framed(b"x\r\nabc\r\n0\r\n\r\n");
+    let broken = Asked::new("POST", "/")
+        .header("transfer-encoding", "chunked")
+        .framed(b"x\r\nabc\r\n0\r\n\r\n");
     expect_problem(&both.ours(&broken), 400, "not well formed");
     // wasmtime tells its guest alone, and what that says of it is the reply.
     assert_eq!(both.theirs(&broken).status, Some(200));
-    // Two lengths, and one beside chunks: bytes that the next reader could take for a second request.
+    // Two lengths, and one beside chunks: bytes that the next reader could take for a second
+    // request.
     for (name, value) in [("content-length", "4"), ("transfer-encoding", "chunked")] {
         let two_ways = Asked::new("POST", "/").body(b"abc").header(name, value);
         expect_problem(&both.ours(&two_ways), 400, "");
@@ -106,11 +122,20 @@ fn a_request_that_is_not_well_formed_is_a_400() {
 #[test]
 fn no_trailer_is_lost() {
     let both = Both::serving("headers", &[]);
-    // wasmtime sends those that the header `trailer` names, and of each name the last; and takes the last of each.
+    // wasmtime sends those that the header `trailer` names, and of each name the last; and takes
+    // the last of each.
     for (query, ours, theirs) in [
         ("trailer=x-sum:1&body=hi", "x-sum: 1\n", ""),
-        ("header=trailer:x-sum&trailer=x-sum:1&trailer=x-o:2&body=hi", "x-sum: 1\nx-o: 2\n", "x-sum: 1\n"),
-        ("header=trailer:x-sum&trailer=x-sum:1&trailer=x-sum:2&body=hi", "x-sum: 1\nx-sum: 2\n", "x-sum: 2\n"),
+        (
+            "header=trailer:x-sum&trailer=x-sum:1&trailer=x-o:2&body=hi",
+            "x-sum: 1\nx-o: 2\n",
+            "x-sum: 1\n",
+        ),
+        (
+            "header=trailer:x-sum&trailer=x-sum:1&trailer=x-sum:2&body=hi",
+            "x-sum: 1\nx-sum: 2\n",
+            "x-sum: 2\n",
+        ),
     ] {
         assert_eq!(trailers(&both.ours(&asking(query))), ours, "{query}");
         assert_eq!(trailers(&both.theirs(&asking(query))), theirs, "{query}");
@@ -127,7 +152,8 @@ fn a_client_that_does_not_wait_need_not_be_told_to_continue() {
     let asked = Asked::new("POST", "/").header("expect", "100-continue").body(b"hello");
     let (ours, theirs) = (both.ours(&asked), both.theirs(&asked));
     assert_eq!((ours.text(), theirs.text()), ("hello".to_owned(), "hello".to_owned()));
-    // RFC 9110 10.1.1 lets a server leave it out when the body is there, and whether it was there yet is chance.
+    // RFC 9110 10.1.1 lets a server leave it out when the body is there, and whether it was there
+    // yet is chance.
     for answer in [ours, theirs] {
         assert!(matches!(answer.interim[..], [] | [100]), "{answer:#?}");
     }
@@ -137,13 +163,19 @@ fn a_client_that_does_not_wait_need_not_be_told_to_continue() {
 fn a_client_that_leaves_early_takes_its_own_reply_with_it_and_nothing_else() {
     let both = Both::serving("flood", &[]);
     let asked = Asked::get("/?bytes=300000");
-    for (mut connection, target) in [(both.node.connect(), "/flood/"), (both.wasmtime.connect(), "/")] {
+    for (mut connection, target) in
+        [(both.node.connect(), "/flood/"), (both.wasmtime.connect(), "/")]
+    {
         connection.send(head("GET", target, &[]));
         // The first byte of 64 MiB: the reply is under way when its client goes.
-        wait::until("the reply begins", Duration::from_secs(10), || (!connection.silent()).then_some(()));
+        wait::until("the reply begins", Duration::from_secs(10), || {
+            (!connection.silent()).then_some(())
+        });
         drop(connection);
     }
     let answer = both.same(&asked);
     assert_eq!(answer.body.len(), 300_000);
-    both.node.until_status("the flood ends with its client", Duration::from_secs(10), |status| status.in_flight() == 0);
+    both.node.until_status("the flood ends with its client", Duration::from_secs(10), |status| {
+        status.in_flight() == 0
+    });
 }

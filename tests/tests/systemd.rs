@@ -1,4 +1,5 @@
-//! The engine under an init system that speaks as systemd does: sockets from it, and what it is told.
+//! The engine under an init system that speaks as systemd does: sockets from it, and what it is
+//! told.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fs;
@@ -24,7 +25,10 @@ fn activated(data: &TempDir, socket: OwnedFd, variables: &[(&str, &str)]) -> Run
         r#"exec 3<&0 0</dev/null; export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=web; exec "$@""#,
         "sh",
     ]);
-    command.arg(binaries().join("sockhop")).args(["serve", "--cores", &two_cores(), "--data"]).arg(data.path());
+    command
+        .arg(binaries().join("sockhop"))
+        .args(["serve", "--cores", &two_cores(), "--data"])
+        .arg(data.path());
     command.envs(variables.iter().copied());
     Running::spawn_with(&mut command, socket.into())
 }
@@ -54,8 +58,10 @@ impl Heard {
     fn until(&self, line: &str) -> Vec<String> {
         loop {
             let mut message = [0; 4096];
-            let length = self.socket.recv(&mut message).unwrap_or_else(|error| panic!("no {line}: {error}"));
-            let lines: Vec<String> = String::from_utf8_lossy(&message[..length]).lines().map(str::to_owned).collect();
+            let length =
+                self.socket.recv(&mut message).unwrap_or_else(|error| panic!("no {line}: {error}"));
+            let lines: Vec<String> =
+                String::from_utf8_lossy(&message[..length]).lines().map(str::to_owned).collect();
             if lines.iter().any(|said| said.starts_with(line)) {
                 return lines;
             }
@@ -68,7 +74,8 @@ fn a_socket_that_is_given_is_the_one_that_is_served() {
     let data = TempDir::new().unwrap();
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let address: SocketAddr = socket.local_addr().unwrap();
-    // It is asked before there is anybody to answer: that is what the init system's sockets are for.
+    // It is asked before there is anybody to answer: that is what the init system's sockets are
+    // for.
     let mut early = Connection::open(address);
     early.send("GET /nobody/ HTTP/1.1\r\nhost: node.test\r\n\r\n");
     let mut node = activated(&data, socket.try_clone().unwrap().into(), &[]);
@@ -85,7 +92,10 @@ fn a_socket_that_is_given_is_the_one_that_is_served() {
         assert!(!environment.contains("LISTEN_"), "{environment}");
         let listening = process::fds(node.pid())[&3].clone();
         assert!(listening.starts_with("socket:"), "{listening}");
-        assert!(!process::fds(worker).values().any(|what| *what == listening), "a worker has the listening socket");
+        assert!(
+            !process::fds(worker).values().any(|what| *what == listening),
+            "a worker has the listening socket"
+        );
     }
     node.signal(Signal::SIGTERM);
     assert_eq!(node.wait_exit(10 * SECOND).code(), Some(0));
@@ -105,7 +115,9 @@ fn a_socket_that_does_not_listen_is_named() {
     activated(&data, udp.into(), &[]).finish(10 * SECOND).expect_error(&["fd 3", "TCP socket"]);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    activated(&data, stream.into(), &[]).finish(10 * SECOND).expect_error(&["fd 3", "does not listen"]);
+    activated(&data, stream.into(), &[])
+        .finish(10 * SECOND)
+        .expect_error(&["fd 3", "does not listen"]);
 }
 
 #[test]
@@ -133,11 +145,18 @@ fn the_init_system_is_told() {
     for _ in 0..5 {
         heard.until("WATCHDOG=1");
     }
-    assert!(start.elapsed() >= SECOND * 3 / 10, "at half the time, not all the time: {:?}", start.elapsed());
+    assert!(
+        start.elapsed() >= SECOND * 3 / 10,
+        "at half the time, not all the time: {:?}",
+        start.elapsed()
+    );
     for worker in process::descendants(node.pid()) {
         let environment = fs::read(format!("/proc/{worker}/environ")).unwrap();
         let environment = String::from_utf8_lossy(&environment).into_owned();
-        assert!(!environment.contains("NOTIFY_SOCKET") && !environment.contains("WATCHDOG"), "{environment}");
+        assert!(
+            !environment.contains("NOTIFY_SOCKET") && !environment.contains("WATCHDOG"),
+            "{environment}"
+        );
     }
     node.signal(Signal::SIGTERM);
     heard.until("STOPPING=1");

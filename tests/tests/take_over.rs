@@ -1,4 +1,5 @@
-//! A new engine takes over from a running one, and no client can tell; one that does not get so far changes nothing.
+//! A new engine takes over from a running one, and no client can tell; one that does not get so far
+//! changes nothing.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fs;
@@ -45,7 +46,8 @@ fn connects(address: SocketAddr, stop: &AtomicBool, count: &AtomicU64) {
     }
 }
 
-/// Bodies both ways, several requests at a time, and two functions that have workers of their own each.
+/// Bodies both ways, several requests at a time, and two functions that have workers of their own
+/// each.
 fn pipelines(address: SocketAddr, stop: &AtomicBool, count: &AtomicU64) {
     let mut connection = Connection::open(address);
     let body = vec![b'x'; 20_000];
@@ -63,21 +65,40 @@ fn pipelines(address: SocketAddr, stop: &AtomicBool, count: &AtomicU64) {
     }
 }
 
-/// Runs clients of every kind while `during` does what they must not notice. It is given a function that returns when each
-/// of them has had some more answers.
+/// Runs clients of every kind while `during` does what they must not notice. It is given a function
+/// that returns when each of them has had some more answers.
 fn under_load<T>(address: SocketAddr, during: impl FnOnce(&dyn Fn()) -> T) -> T {
-    const CLIENTS: [Client; 9] =
-        [keeps_alive, keeps_alive, keeps_alive, keeps_alive, connects, connects, connects, pipelines, pipelines];
+    const CLIENTS: [Client; 9] = [
+        keeps_alive,
+        keeps_alive,
+        keeps_alive,
+        keeps_alive,
+        connects,
+        connects,
+        connects,
+        pipelines,
+        pipelines,
+    ];
     let stop = AtomicBool::new(false);
     let counts = [const { AtomicU64::new(0) }; CLIENTS.len()];
     thread::scope(|scope| {
-        let clients: Vec<_> =
-            CLIENTS.iter().zip(&counts).map(|(client, count)| scope.spawn(|| client(address, &stop, count))).collect();
+        let clients: Vec<_> = CLIENTS
+            .iter()
+            .zip(&counts)
+            .map(|(client, count)| scope.spawn(|| client(address, &stop, count)))
+            .collect();
         let served = || {
             let before: Vec<u64> = counts.iter().map(|count| count.load(Relaxed)).collect();
             wait::until("every client is served", 20 * SECOND, || {
-                assert!(!clients.iter().any(thread::ScopedJoinHandle::is_finished), "a client has met an error");
-                counts.iter().zip(&before).all(|(count, before)| count.load(Relaxed) > before + 10).then_some(())
+                assert!(
+                    !clients.iter().any(thread::ScopedJoinHandle::is_finished),
+                    "a client has met an error"
+                );
+                counts
+                    .iter()
+                    .zip(&before)
+                    .all(|(count, before)| count.load(Relaxed) > before + 10)
+                    .then_some(())
             });
         };
         let _stop = StopAtEnd(&stop);
@@ -102,7 +123,8 @@ fn node() -> Node {
     node
 }
 
-/// How many fds each process of a node has at rest: the engine's, then its workers', which are alike.
+/// How many fds each process of a node has at rest: the engine's, then its workers', which are
+/// alike.
 fn fds(node: &Node) -> Vec<usize> {
     node.until_status("the node is at rest", 5 * SECOND, |status| status.open() == 0);
     let mut fds: Vec<usize> = node.fds().into_iter().map(|(_, count)| count).collect();
@@ -134,7 +156,10 @@ fn under_load_nobody_notices_take_overs_in_a_row() {
     idle.iter_mut().for_each(|connection| connection.get("/hello/").expect_hello());
     drop(idle);
     let after = fds(&node);
-    assert!(before.iter().zip(&after).all(|(before, after)| after <= before), "{before:?} fds, then {after:?}");
+    assert!(
+        before.iter().zip(&after).all(|(before, after)| after <= before),
+        "{before:?} fds, then {after:?}"
+    );
     node.stop();
 }
 
@@ -212,11 +237,20 @@ fn the_number_of_shards_may_change() {
 fn with_nobody_to_take_over_from_it_starts_by_itself() {
     let data = TempDir::new().unwrap();
     let mut node = Node::build().data(data.path()).start();
-    let second = Running::spawn(sockhop().args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data.path()));
-    second.finish(10 * SECOND).expect_error(&["in use by another node", "--take-over", &node.pid().to_string()]);
+    let second = Running::spawn(
+        sockhop().args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data.path()),
+    );
+    second.finish(10 * SECOND).expect_error(&[
+        "in use by another node",
+        "--take-over",
+        &node.pid().to_string(),
+    ]);
     node.kill_engine();
-    let mut alone =
-        Running::spawn(sockhop().args(["serve", "--take-over", "--listen", "127.0.0.1:0", "--data"]).arg(data.path()));
+    let mut alone = Running::spawn(
+        sockhop()
+            .args(["serve", "--take-over", "--listen", "127.0.0.1:0", "--data"])
+            .arg(data.path()),
+    );
     ready_line(&mut alone);
     assert!(alone.stderr().contains("to take over from"), "{}", alone.stderr());
     alone.signal(Signal::SIGTERM);
@@ -227,7 +261,8 @@ fn with_nobody_to_take_over_from_it_starts_by_itself() {
 fn a_new_engine_that_fails_changes_nothing() {
     let node = node();
     let before = node.fds();
-    // The engine's binary without the worker's beside it: it fails after it has been given everything.
+    // The engine's binary without the worker's beside it: it fails after it has been given
+    // everything.
     let lonely = TempDir::new().unwrap();
     fs::copy(binaries().join("sockhop"), lonely.path().join("sockhop")).unwrap();
     let mut command = std::process::Command::new(lonely.path().join("sockhop"));
@@ -241,16 +276,21 @@ fn a_new_engine_that_fails_changes_nothing() {
     node.stop();
 }
 
-/// The node serves, deploys, has its lock, can be taken over from, and no fd is left of what was tried.
+/// The node serves, deploys, has its lock, can be taken over from, and no fd is left of what was
+/// tried.
 fn expect_it_goes_on(node: &Node, before: &[(u32, usize)]) {
-    wait::until("it says so", 5 * SECOND, || node.stderr().contains("this engine goes on").then_some(()));
+    wait::until("it says so", 5 * SECOND, || {
+        node.stderr().contains("this engine goes on").then_some(())
+    });
     node.get("/hello/").expect_hello();
     wait::until("functions can be deployed again", 5 * SECOND, || {
         let file = guests::path("hello");
         let said = node.cli(&["deploy", file.to_str().unwrap(), "--name", "hello"]);
         (said.code == Some(0)).then_some(())
     });
-    let second = Running::spawn(sockhop().args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(node.data()));
+    let second = Running::spawn(
+        sockhop().args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(node.data()),
+    );
     second.finish(10 * SECOND).expect_error(&["in use by another node"]);
     node.expect_fds_back_at(before, 5 * SECOND);
 }
@@ -280,7 +320,8 @@ fn garbage_changes_nothing() {
     for _ in 0..50 {
         let taker = Taker::knock(node.data());
         let length = noise.below(2000) + 1;
-        let packet: Vec<u8> = (0..length).map(|_| u8::try_from(noise.below(256)).unwrap()).collect();
+        let packet: Vec<u8> =
+            (0..length).map(|_| u8::try_from(noise.below(256)).unwrap()).collect();
         taker.try_say(&packet, &[]).unwrap();
         assert!(taker.hear().0.contains("refused"));
     }
@@ -298,7 +339,8 @@ fn garbage_changes_nothing() {
 /// One request to the control API.
 fn control(data: &Path, method: &str, path: &str) -> String {
     let mut socket = UnixStream::connect(data.join("control.sock")).unwrap();
-    write!(socket, "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
+    write!(socket, "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+        .unwrap();
     let mut reply = String::new();
     socket.read_to_string(&mut reply).unwrap();
     reply
@@ -311,10 +353,16 @@ fn nothing_is_deployed_meanwhile_and_everything_after() {
     taker.be_offered();
     let refused = control(node.data(), "DELETE", "/v1/functions/hello");
     assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
-    assert!(refused.contains("retry-after: 1\r\n") && refused.contains("being taken over"), "{refused}");
+    assert!(
+        refused.contains("retry-after: 1\r\n") && refused.contains("being taken over"),
+        "{refused}"
+    );
     let second = Taker::knock(node.data());
     assert!(second.hear().0.contains("already"), "one at a time");
-    assert!(control(node.data(), "GET", "/v1/functions/hello").starts_with("HTTP/1.1 200 "), "looking is allowed");
+    assert!(
+        control(node.data(), "GET", "/v1/functions/hello").starts_with("HTTP/1.1 200 "),
+        "looking is allowed"
+    );
     node.get("/hello/").expect_hello();
     thread::scope(|scope| {
         // The command waits, and its deploy is made once nothing has come of the take-over.
@@ -350,13 +398,17 @@ fn a_signal_starts_the_binary_that_is_there_by_then() {
     }
     let own = bin.path().join("sockhop");
     let mut command = std::process::Command::new(&own);
-    command.args(["serve", "--listen", "127.0.0.1:0", "--cores", &two_cores(), "--data"]).arg(data.path());
+    command
+        .args(["serve", "--listen", "127.0.0.1:0", "--cores", &two_cores(), "--data"])
+        .arg(data.path());
     let mut old = Running::spawn(&mut command);
     let (_, addresses) = ready_line(&mut old);
     let cli = |arguments: &[&str]| {
         let (command, rest) = arguments.split_first().unwrap();
-        Running::spawn(sockhop().args([command, "--data", data.path().to_str().unwrap()]).args(rest))
-            .finish(20 * SECOND)
+        Running::spawn(
+            sockhop().args([command, "--data", data.path().to_str().unwrap()]).args(rest),
+        )
+        .finish(20 * SECOND)
     };
     let deploy = |name: &str| {
         let file = guests::path("hello");
@@ -367,12 +419,15 @@ fn a_signal_starts_the_binary_that_is_there_by_then() {
     let replace = |contents: &[u8]| {
         let next = bin.path().join("next");
         fs::write(&next, contents).unwrap();
-        fs::set_permissions(&next, fs::metadata(binaries().join("sockhop")).unwrap().permissions()).unwrap();
+        fs::set_permissions(&next, fs::metadata(binaries().join("sockhop")).unwrap().permissions())
+            .unwrap();
         fs::rename(&next, &own).unwrap();
     };
     replace(b"#!/bin/sh\nexit 3\n");
     old.signal(Signal::SIGUSR2);
-    wait::until("it says so", 10 * SECOND, || old.stderr().contains("has ended before it did").then_some(()));
+    wait::until("it says so", 10 * SECOND, || {
+        old.stderr().contains("has ended before it did").then_some(())
+    });
     Connection::open(addresses[0]).get("/hello/").expect_hello();
     deploy("echo");
     // And one that does.
@@ -384,7 +439,9 @@ fn a_signal_starts_the_binary_that_is_there_by_then() {
     let mut guard = None;
     under_load_of_two(addresses[0], || {
         old.signal(Signal::SIGUSR2);
-        let new = wait::until("another process answers", 20 * SECOND, || Some(pid()).filter(|pid| *pid != old.pid()));
+        let new = wait::until("another process answers", 20 * SECOND, || {
+            Some(pid()).filter(|pid| *pid != old.pid())
+        });
         guard = Identity::of(new).map(Guard);
         assert_eq!(old.wait_exit(10 * SECOND).code(), Some(0));
     });
@@ -397,19 +454,30 @@ fn a_signal_starts_the_binary_that_is_there_by_then() {
     drop(guard);
 }
 
-/// Workers that the machine keeps waiting for longer than a start may take are waited for, and with them the take-over.
+/// Workers that the machine keeps waiting for longer than a start may take are waited for, and with
+/// them the take-over.
 #[test]
 fn a_busy_machine_delays_a_take_over_and_does_not_end_it() {
-    let (bin, data) = (binaries_with(env!("CARGO_BIN_EXE_hostile-worker")), TempDir::new().unwrap());
+    let (bin, data) =
+        (binaries_with(env!("CARGO_BIN_EXE_hostile-worker")), TempDir::new().unwrap());
     let start = |more: &[&str]| {
         let mut command = std::process::Command::new(bin.path().join("sockhop"));
-        command.args(["serve", "--listen", "127.0.0.1:0", "--cores", &two_cores(), "--data"]).arg(data.path());
+        command
+            .args(["serve", "--listen", "127.0.0.1:0", "--cores", &two_cores(), "--data"])
+            .arg(data.path());
         Running::spawn(command.args(more))
     };
     let mut old = start(&[]);
     let (_, addresses) = ready_line(&mut old);
     let hello = guests::path("hello");
-    let deploy = ["deploy", hello.to_str().unwrap(), "--name", "hello", "--data", data.path().to_str().unwrap()];
+    let deploy = [
+        "deploy",
+        hello.to_str().unwrap(),
+        "--name",
+        "hello",
+        "--data",
+        data.path().to_str().unwrap(),
+    ];
     Running::spawn(sockhop().args(deploy)).finish(20 * SECOND).expect_code(0);
     fs::write(bin.path().join("mischief"), "is kept waiting by the machine").unwrap();
     let mut new = start(&["--take-over"]);
@@ -428,7 +496,9 @@ fn under_load_of_two(address: SocketAddr, during: impl FnOnce()) {
         scope.spawn(|| connects(address, &stop, &count));
         let served = || {
             let before = count.load(Relaxed);
-            wait::until("clients are served", 20 * SECOND, || (count.load(Relaxed) > before + 20).then_some(()));
+            wait::until("clients are served", 20 * SECOND, || {
+                (count.load(Relaxed) > before + 20).then_some(())
+            });
         };
         let _stop = StopAtEnd(&stop);
         served();

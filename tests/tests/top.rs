@@ -25,15 +25,24 @@ fn one_reading_tells_what_runs_and_how_fast() {
     });
     let line = |start: &str| {
         let found = printed.lines().find(|line| line.starts_with(start));
-        found.unwrap_or_else(|| panic!("{start} is not in:\n{printed}")).split_whitespace().collect::<Vec<_>>()
+        found
+            .unwrap_or_else(|| panic!("{start} is not in:\n{printed}"))
+            .split_whitespace()
+            .collect::<Vec<_>>()
     };
     assert_eq!(line("FUNCTION"), ["FUNCTION", "REQ/S", "RUN", "QUEUED", "ERR%", "P50", "P99"]);
     let (hello, panic) = (line("hello"), line("panic"));
     assert!(hello[1].parse::<f64>().is_ok_and(|rate| rate > 1.0), "{printed}");
     assert_eq!((hello[4], panic[4]), ("0.0", "100.0"), "{printed}");
     assert!(["us", "ms", "s"].contains(&hello[6]), "{printed}");
-    assert!(!printed.lines().any(|line| line.starts_with("sleep")), "it was never called: {printed}");
-    assert_eq!(printed.lines().filter(|line| line.contains(" shared ")).count(), node.status().workers.len());
+    assert!(
+        !printed.lines().any(|line| line.starts_with("sleep")),
+        "it was never called: {printed}"
+    );
+    assert_eq!(
+        printed.lines().filter(|line| line.contains(" shared ")).count(),
+        node.status().workers.len()
+    );
     assert!(printed.starts_with(&format!("sockhop {} ", node.pid())), "{printed}");
     assert!(!printed.contains('\u{1b}'), "nothing for a terminal: {printed:?}");
     node.stop();
@@ -42,6 +51,7 @@ fn one_reading_tells_what_runs_and_how_fast() {
 #[test]
 fn without_a_node_it_says_so() {
     let nobody = tempfile::TempDir::new().unwrap();
-    let failed = harness::node::run(["top", "--data", nobody.path().to_str().unwrap()]).expect_code(1);
+    let failed =
+        harness::node::run(["top", "--data", nobody.path().to_str().unwrap()]).expect_code(1);
     assert!(failed.stderr.contains("no node answers") && failed.stdout.is_empty(), "{failed:?}");
 }

@@ -1,6 +1,10 @@
-//! Traces (W3C Trace Context): a function sees its request as the node's own span of its caller's trace, and so do those whom
-//! it calls; and an OpenTelemetry receiver gets the spans of what is sampled.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
+//! Traces (W3C Trace Context): a function sees its request as the node's own span of its caller's
+//! trace, and so do those whom it calls; and an OpenTelemetry receiver gets the spans of what is
+//! sampled.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails; helpers outside #[test] functions too"
+)]
 
 use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -43,15 +47,24 @@ fn a_function_sees_the_nodes_span_of_its_callers_trace() {
     assert_eq!(seen(&reply), (json!([ours]), json!(["vendor=1,other=2"])));
     assert_eq!(reply.head.get("traceparent"), None);
     // A trace that is none is begun anew, under the invocation's id; none at all is none.
-    for bad in [&[("traceparent", "00-nonsense")][..], &[("traceparent", PARENT), ("traceparent", PARENT)]] {
+    for bad in
+        [&[("traceparent", "00-nonsense")][..], &[("traceparent", PARENT), ("traceparent", PARENT)]]
+    {
         let reply = call(&node, "/inspect/", &[bad, &[state]].concat());
         let id = reply.head.invocation_id().replace('-', "");
-        assert_eq!(seen(&reply), (json!([format!("00-{id}-{}-00", span(&reply))]), Value::Null), "{bad:?}");
+        assert_eq!(
+            seen(&reply),
+            (json!([format!("00-{id}-{}-00", span(&reply))]), Value::Null),
+            "{bad:?}"
+        );
     }
     assert_eq!(seen(&node.get("/inspect/")), (Value::Null, Value::Null));
     let reply = call(&node, "/cmd/?env", &[("traceparent", PARENT), state]);
     let text = reply.text();
-    assert!(text.contains(&format!("\nHTTP_TRACEPARENT=00-{TRACE}-{}-01\n", span(&reply))), "{text}");
+    assert!(
+        text.contains(&format!("\nHTTP_TRACEPARENT=00-{TRACE}-{}-01\n", span(&reply))),
+        "{text}"
+    );
     assert!(text.contains("\nHTTP_TRACESTATE=vendor=1,other=2\n"), "{text}");
     node.stop();
 }
@@ -65,18 +78,22 @@ fn what_a_function_sends_is_part_of_its_invocations_trace() {
     let ask = |query: &str, headers: &[(&str, &str)]| {
         let reply = call(&node, &format!("/fetch/?{}{query}", upstream.query("/seen")), headers);
         let text = reply.text();
-        let mut sent: Vec<String> = text.lines().filter(|line| line.starts_with("trace")).map(str::to_owned).collect();
+        let mut sent: Vec<String> =
+            text.lines().filter(|line| line.starts_with("trace")).map(str::to_owned).collect();
         sent.sort();
         (span(&reply), sent)
     };
     let in_trace = [("traceparent", PARENT), ("tracestate", "vendor=1")];
     let (span, sent) = ask("", &in_trace);
-    let ours = |span: &str| vec![format!("traceparent: 00-{TRACE}-{span}-01"), "tracestate: vendor=1".to_owned()];
+    let ours = |span: &str| {
+        vec![format!("traceparent: 00-{TRACE}-{span}-01"), "tracestate: vendor=1".to_owned()]
+    };
     assert_eq!(sent, ours(&span));
     // What it says itself stands; of two spans neither does.
     let (_, sent) = ask("&header=traceparent:own", &in_trace);
     assert_eq!(sent, ["traceparent: own"]);
-    let (span, sent) = ask("&header=traceparent:a&header=traceparent:b&header=tracestate:c%3D1", &in_trace);
+    let (span, sent) =
+        ask("&header=traceparent:a&header=traceparent:b&header=tracestate:c%3D1", &in_trace);
     assert_eq!(sent, ours(&span));
     // The instance is used again, and the trace is not.
     let (_, sent) = ask("", &[]);
@@ -93,8 +110,11 @@ fn exporting(collector: &Collector, sample: &str) -> NodeBuilder {
 /// The spans of an invocation, once they have come: its own, and its parts.
 fn spans(collector: &Collector, reply: &Reply) -> (Span, Vec<Span>) {
     let id = span(reply);
-    let own = wait::until("its spans come", SOON, || collector.spans().into_iter().find(|span| span.id == id));
-    let mut parts: Vec<Span> = collector.spans().into_iter().filter(|part| part.trace == own.trace).collect();
+    let own = wait::until("its spans come", SOON, || {
+        collector.spans().into_iter().find(|span| span.id == id)
+    });
+    let mut parts: Vec<Span> =
+        collector.spans().into_iter().filter(|part| part.trace == own.trace).collect();
     parts.retain(|part| part.id != own.id && part.start >= own.start && part.end <= own.end);
     (own, parts)
 }
@@ -123,10 +143,16 @@ fn a_sampled_request_is_a_span_with_its_parts() {
     let after = now_ns();
     let (own, parts) = spans(&collector, &reply);
     assert_eq!((own.trace.as_str(), own.parent.as_deref()), (TRACE, Some("b7ad6b7169203331")));
-    assert_eq!((own.name.as_str(), own.json["kind"].as_u64(), own.json.get("status")), ("GET nap", Some(2), None));
+    assert_eq!(
+        (own.name.as_str(), own.json["kind"].as_u64(), own.json.get("status")),
+        ("GET nap", Some(2), None)
+    );
     // The reply is there a moment before the node has seen it leave.
     let slack = 1_000_000_000;
-    assert!(before / 1000 <= own.start / 1000 && own.end <= after + slack, "{before} {own:?} {after}");
+    assert!(
+        before / 1000 <= own.start / 1000 && own.end <= after + slack,
+        "{before} {own:?} {after}"
+    );
     assert!(own.end - own.start >= 50_000_000, "{own:?}");
     for (key, value) in [
         ("http.request.method", "GET"),
@@ -147,10 +173,14 @@ fn a_sampled_request_is_a_span_with_its_parts() {
     }
     assert_eq!(part("hop").parent.as_deref(), Some(part("accept").id.as_str()));
     assert_eq!((part("accept").start, part("accept").end), (own.start, part("queue").start));
-    assert_eq!((part("queue").end, part("instantiate").end), (part("instantiate").start, part("run").start));
+    assert_eq!(
+        (part("queue").end, part("instantiate").end),
+        (part("instantiate").start, part("run").start)
+    );
     assert!(part("run").end - part("run").start >= 49_000_000, "{parts:?}");
 
-    // A failure is one; the second on a connection was not accepted; without a flag, or a trace, there is nothing.
+    // A failure is one; the second on a connection was not accepted; without a flag, or a trace,
+    // there is nothing.
     let mut connection = node.connect();
     connection.get("/nap/1");
     connection.send(request("GET", "/panic/", &[("traceparent", PARENT)], b""));
@@ -163,7 +193,10 @@ fn a_sampled_request_is_a_span_with_its_parts() {
         (own.attribute("error.type"), own.attribute("sockhop.outcome")),
         (Some("trap".into()), Some("trap".into()))
     );
-    assert_eq!(parts.iter().map(|part| part.name.as_str()).collect::<Vec<_>>(), ["queue", "instantiate", "run"]);
+    assert_eq!(
+        parts.iter().map(|part| part.name.as_str()).collect::<Vec<_>>(),
+        ["queue", "instantiate", "run"]
+    );
     assert_eq!(collector.spans().len(), 6 + 4);
     assert_eq!(metric(&node, "sockhop_spans_exported_total"), 10);
     node.stop();
@@ -184,7 +217,11 @@ fn a_trace_begins_here_for_the_share_that_is_asked_for_and_the_last_spans_leave_
     node.stop();
     let (own, _) = spans(&collector, &reply);
     assert_eq!((own.trace, own.parent), (id, None));
-    assert!(collector.headers().iter().any(|line| line == "api-key: hush,hush"), "{:?}", collector.headers());
+    assert!(
+        collector.headers().iter().any(|line| line == "api-key: hush,hush"),
+        "{:?}",
+        collector.headers()
+    );
 }
 
 #[test]
@@ -209,8 +246,9 @@ fn an_endpoint_that_is_away_costs_nothing_but_spans() {
     node.stop();
 
     let nobody = harness::nobody::Closed::start();
-    let node =
-        Node::build().option("--otlp-endpoint", format!("http://{}", nobody.address())).option("--otlp-sample", "1");
+    let node = Node::build()
+        .option("--otlp-endpoint", format!("http://{}", nobody.address()))
+        .option("--otlp-sample", "1");
     let node = node.start();
     node.deploy("hello", "hello", &[]);
     for _ in 0..100 {
@@ -225,7 +263,10 @@ fn settings_of_the_endpoint_that_are_wrong_say_so() {
     let (data, headers) = (folder.path().join("data"), folder.path().join("headers"));
     fs::write(&headers, "api-key hush").unwrap();
     let serve = |more: &[&str]| {
-        node::run([&["serve", "--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()], more].concat())
+        node::run(
+            [&["serve", "--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()], more]
+                .concat(),
+        )
     };
     for url in ["localhost:4318", "ftp://a", "http://a?b", "http://u:p@a"] {
         serve(&["--otlp-endpoint", url]).expect_code(2);
@@ -235,6 +276,8 @@ fn settings_of_the_endpoint_that_are_wrong_say_so() {
     let said = serve(&[&with_headers[..], &[headers.to_str().unwrap()]].concat());
     let said = said.expect_error(&["--otlp-headers-file", "entry 1", "NAME=VALUE"]);
     assert!(!said.stderr.contains("hush"), "{}", said.stderr);
-    serve(&[&with_headers[..], &["/nowhere"]].concat()).expect_error(&["/nowhere", "cannot be read"]);
-    serve(&["--otlp-endpoint", "http://127.0.0.1:1", "--logs", "off"]).expect_error(&["--otlp-endpoint", "--logs on"]);
+    serve(&[&with_headers[..], &["/nowhere"]].concat())
+        .expect_error(&["/nowhere", "cannot be read"]);
+    serve(&["--otlp-endpoint", "http://127.0.0.1:1", "--logs", "off"])
+        .expect_error(&["--otlp-endpoint", "--logs on"]);
 }

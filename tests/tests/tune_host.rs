@@ -1,7 +1,8 @@
-//! `scripts/tune-host`: looks without touching, changes only what is worse, and puts back exactly what was there.
+//! `scripts/tune-host`: looks without touching, changes only what is worse, and puts back exactly
+//! what was there.
 //!
-//! Most of it in a folder that looks like the host's `/proc/sys` and `/sys`, so that no machine is tuned by its own tests;
-//! once on real settings, those of a network namespace of its own.
+//! Most of it in a folder that looks like the host's `/proc/sys` and `/sys`, so that no machine is
+//! tuned by its own tests; once on real settings, those of a network namespace of its own.
 #![expect(clippy::expect_used, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeMap;
@@ -18,7 +19,8 @@ fn script() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/tune-host")
 }
 
-/// A host whose every setting is worse than it should be, but for `fs.file-max`, which is far better.
+/// A host whose every setting is worse than it should be, but for `fs.file-max`, which is far
+/// better.
 fn poor_host() -> TempDir {
     let host = tempfile::tempdir().expect("a folder");
     for (path, value) in [
@@ -34,7 +36,10 @@ fn poor_host() -> TempDir {
         ("proc/sys/kernel/io_uring_disabled", "2\n"),
         ("sys/kernel/mm/transparent_hugepage/enabled", "[always] madvise never\n"),
         (GOVERNOR, "powersave\n"),
-        ("sys/devices/system/cpu/cpu0/cpufreq/scaling_available_governors", "performance powersave\n"),
+        (
+            "sys/devices/system/cpu/cpu0/cpufreq/scaling_available_governors",
+            "performance powersave\n",
+        ),
         ("sys/devices/system/cpu/cpu1/online", "1\n"),
         ("sys/class/net/eth0/device/vendor", "0x1af4\n"),
         ("sys/class/net/eth0/queues/rx-0/rps_cpus", "0\n"),
@@ -127,9 +132,16 @@ fn what_was_changed_comes_back_exactly() {
     assert_eq!(get(host.path(), "proc/sys/vm/overcommit_memory"), "2\n");
     // For the next boots and logins.
     let sysctls = get(host.path(), "etc/sysctl.d/90-sockhop.conf");
-    assert!(sysctls.contains("\nnet.core.somaxconn = 4096\n") && !sysctls.contains("file-max"), "{sysctls}");
+    assert!(
+        sysctls.contains("\nnet.core.somaxconn = 4096\n") && !sysctls.contains("file-max"),
+        "{sysctls}"
+    );
     let limits = get(host.path(), "etc/security/limits.d/90-sockhop.conf");
-    assert!(limits.contains("\n* hard nofile 524288\n") && limits.contains("\nroot hard nofile 524288\n"), "{limits}");
+    assert!(
+        limits.contains("\n* hard nofile 524288\n")
+            && limits.contains("\nroot hard nofile 524288\n"),
+        "{limits}"
+    );
     let boot = get(host.path(), "etc/tmpfiles.d/90-sockhop.conf");
     assert!(boot.contains(&format!("\nw /{GOVERNOR} - - - - performance\n")), "{boot}");
 
@@ -182,7 +194,10 @@ fn what_the_host_does_not_take_is_said_and_is_not_for_the_next_boot() {
     symlink("/proc/sys/kernel/ngroups_max", &stubborn).expect("a link");
     let output = tune(host.path(), &["--apply"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("nr_open does not take"), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("nr_open does not take"),
+        "{output:?}"
+    );
     assert_eq!(get(host.path(), "proc/sys/net/core/somaxconn"), "4096\n");
     assert!(!get(host.path(), "etc/sysctl.d/90-sockhop.conf").contains("nr_open"));
 }
@@ -190,13 +205,15 @@ fn what_the_host_does_not_take_is_said_and_is_not_for_the_next_boot() {
 #[test]
 fn the_kernel_takes_the_values() {
     let host = tempfile::tempdir().expect("a folder");
-    // These and no others: root in a user namespace of his own may still write what belongs to the whole machine.
+    // These and no others: root in a user namespace of his own may still write what belongs to the
+    // whole machine.
     for path in ["core/somaxconn", "ipv4/tcp_max_syn_backlog", "ipv4/ip_local_port_range"] {
         let link = host.path().join("proc/sys/net").join(path);
         fs::create_dir_all(link.parent().expect("a file's folder")).expect("a folder");
         symlink(Path::new("/proc/sys/net").join(path), link).expect("a link");
     }
-    // Settings of the network belong to a network namespace, and a user may change those of his own.
+    // Settings of the network belong to a network namespace, and a user may change those of his
+    // own.
     let script = format!(
         r#"set -e
         cd /proc/sys/net; echo 100 >core/somaxconn; echo 200 >ipv4/tcp_max_syn_backlog; echo "40000 50000" >ipv4/ip_local_port_range
@@ -205,14 +222,19 @@ fn the_kernel_takes_the_values() {
         script().display()
     );
     let mut command = Command::new("unshare");
-    command.args(["--user", "--map-root-user", "--net", "bash", "-c", &script]).env("TUNE_HOST_ROOT", host.path());
+    command
+        .args(["--user", "--map-root-user", "--net", "bash", "-c", &script])
+        .env("TUNE_HOST_ROOT", host.path());
     let Ok(output) = command.output() else {
         eprintln!("SKIPPED: there is no unshare(1)");
         return;
     };
     let said = String::from_utf8_lossy(&output.stdout).replace('\t', " ");
     if said.is_empty() {
-        eprintln!("SKIPPED: no network namespace for us: {}", String::from_utf8_lossy(&output.stderr));
+        eprintln!(
+            "SKIPPED: no network namespace for us: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         return;
     }
     let poor = "100\n200\n40000 50000\n";

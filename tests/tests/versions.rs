@@ -1,6 +1,9 @@
-//! Versions and aliases: what they are called by, how requests are split between them, the way back, and that a version which does
-//! not work never becomes active.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails; helpers outside #[test] functions too")]
+//! Versions and aliases: what they are called by, how requests are split between them, the way
+//! back, and that a version which does not work never becomes active.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails; helpers outside #[test] functions too"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -49,9 +52,10 @@ fn json(node: &Node, arguments: &[&str]) -> Value {
     let mut records = records(&printed);
     match arguments {
         ["versions", ..] => records.into(),
-        ["alias", "list", ..] => {
-            records.into_iter().map(|record| (record["alias"].as_str().unwrap().to_owned(), record)).collect()
-        }
+        ["alias", "list", ..] => records
+            .into_iter()
+            .map(|record| (record["alias"].as_str().unwrap().to_owned(), record))
+            .collect(),
         _ => {
             assert_eq!(records.len(), 1, "{printed}");
             records.remove(0)
@@ -68,7 +72,8 @@ fn every_deploy_makes_a_version_that_has_addresses_of_its_own() {
     deploy(&node, 4, &["--no-activate"]);
     assert_eq!(served(&node, "/it/"), 3);
     let versions = json(&node, &["versions", "it"]);
-    let numbers: Vec<u64> = versions.as_array().unwrap().iter().map(|v| v["number"].as_u64().unwrap()).collect();
+    let numbers: Vec<u64> =
+        versions.as_array().unwrap().iter().map(|v| v["number"].as_u64().unwrap()).collect();
     assert_eq!(numbers, [4, 3, 2, 1]);
     assert_eq!(versions[1]["aliases"][0]["alias"], "active");
     let id = versions[3]["version"].as_str().unwrap();
@@ -80,27 +85,35 @@ fn every_deploy_makes_a_version_that_has_addresses_of_its_own() {
     let seen = node.get("/it@staging/a/b?c=d").json();
     assert_eq!((&seen["path"], &seen["query"]), (&"/a/b".into(), &"c=d".into()));
     assert_eq!(seen["headers"]["x-forwarded-prefix"][0], "/it@staging");
-    for (host, expected) in [("it.example.com", 3), ("it--staging.example.com", 4), ("IT--v2.example.com", 2)] {
+    for (host, expected) in
+        [("it.example.com", 3), ("it--staging.example.com", 4), ("IT--v2.example.com", 2)]
+    {
         let mut connection = node.connect();
         connection.send(request("GET", "/p", &[("host", host)], b""));
         let seen = connection.reply().json();
         assert_eq!(seen["environment"]["VERSION"], expected.to_string(), "{host}");
         assert_eq!(seen["path"], "/p");
     }
-    for unknown in ["/it@v9/", "/it@nothing/", "/it@/", "/nobody@v1/", &format!("/it@{}/", &id[..8])] {
+    for unknown in
+        ["/it@v9/", "/it@nothing/", "/it@/", "/nobody@v1/", &format!("/it@{}/", &id[..8])]
+    {
         node.get(unknown).expect_problem(404);
     }
     let invoked = node.cli(&["invoke", "it@staging"]).expect_code(0).stdout;
     assert!(invoked.contains("\"VERSION\":\"4\""), "{invoked}");
     node.cli(&["invoke", "it@v9"]).expect_error(&["v9", "sockhop versions it"]);
     node.cli(&["invoke", "it@nothing"]).expect_error(&["nothing", "sockhop alias list it"]);
-    // Only what an alias names is made ready; the others are compiled when they are called, and stay through a restart.
+    // Only what an alias names is made ready; the others are compiled when they are called, and
+    // stay through a restart.
     let printed = node.cli(&["inspect", "it"]).expect_code(0).stdout;
     for line in ["v4 v3 v2 v1", "active: v3", "staging: v4"] {
         assert!(printed.contains(line), "{line}: {printed}");
     }
     let printed = node.cli(&["versions", "it"]).expect_code(0).stdout;
-    assert!(printed.contains("v1") && printed.contains("staging") && printed.contains(id), "{printed}");
+    assert!(
+        printed.contains("v1") && printed.contains("staging") && printed.contains(id),
+        "{printed}"
+    );
     node.stop();
 }
 
@@ -124,7 +137,8 @@ fn what_is_not_active_is_called_by_its_number_alone_and_survives_a_restart() {
     assert_eq!((served(&node, "/it/"), served(&node, "/it@v1/")), (2, 1));
     node.deploy("hello", "it", &["--no-activate", "--previews"]);
     node.stop();
-    // Without its cache a node compiles what is named at its start, and the rest when it is invoked: not for just anybody.
+    // Without its cache a node compiles what is named at its start, and the rest when it is
+    // invoked: not for just anybody.
     fs::remove_dir_all(data.path().join("cache")).unwrap();
     let node = Node::build().data(data.path()).start();
     assert_eq!((served(&node, "/it/"), node.status().node.compilations), (2, 1));
@@ -142,7 +156,8 @@ fn what_is_not_active_is_called_by_its_number_alone_and_survives_a_restart() {
 fn a_rollback_goes_to_what_was_active_before_and_back_again() {
     let node = Node::start();
     deploy(&node, 1, &[]);
-    node.cli(&["rollback", "it"]).expect_error(&["no other version", "sockhop rollback it VERSION"]);
+    node.cli(&["rollback", "it"])
+        .expect_error(&["no other version", "sockhop rollback it VERSION"]);
     deploy(&node, 2, &[]);
     deploy(&node, 3, &[]);
     for (arguments, expected) in [
@@ -171,12 +186,19 @@ fn an_alias_has_an_environment_of_its_own_and_no_instance_serves_two() {
     let mut connection = node.connect();
     let mut place = |target| variable(&mut connection, target, "PLACE").unwrap();
     for _ in 0..20 {
-        assert_eq!((place("/it/"), place("/it@staging/")), ("here".to_owned(), "staging".to_owned()));
+        assert_eq!(
+            (place("/it/"), place("/it@staging/")),
+            ("here".to_owned(), "staging".to_owned())
+        );
     }
     // What was kept of the environment before serves no more.
-    node.cli(&["alias", "set", "it@staging", "--env", "PLACE=elsewhere", "--env", "VERSION=7"]).expect_code(0);
+    node.cli(&["alias", "set", "it@staging", "--env", "PLACE=elsewhere", "--env", "VERSION=7"])
+        .expect_code(0);
     for _ in 0..20 {
-        assert_eq!((place("/it@staging/"), place("/it@v1/")), ("elsewhere".to_owned(), "here".to_owned()));
+        assert_eq!(
+            (place("/it@staging/"), place("/it@v1/")),
+            ("elsewhere".to_owned(), "here".to_owned())
+        );
     }
     assert_eq!(served(&node, "/it@staging/"), 7);
     // It stays when the alias means another version, and goes when that is said.
@@ -200,9 +222,11 @@ fn an_alias_has_an_environment_of_its_own_and_no_instance_serves_two() {
     node.cli(&["alias", "remove", "it@staging"]).expect_error(&["no alias", "staging"]);
     node.cli(&["alias", "remove", "it@active"]).expect_error(&["cannot be removed"]);
     node.cli(&["alias", "remove", "it"]).expect_code(2).expect_said(&["NAME@ALIAS"]);
-    for (alias, word) in
-        [("it@v3", "looks like a version"), ("it@deadbeef", "looks like a version"), ("it@a--b", "single")]
-    {
+    for (alias, word) in [
+        ("it@v3", "looks like a version"),
+        ("it@deadbeef", "looks like a version"),
+        ("it@a--b", "single"),
+    ] {
         node.cli(&["alias", "set", alias, "v1"]).expect_error(&[word]);
     }
     node.cli(&["alias", "set", "it@new"]).expect_code(2).expect_said(&["nothing is said"]);
@@ -231,12 +255,16 @@ fn requests_are_split_by_weight_on_one_connection() {
     }
     node.cli(&["alias", "set", "it", "--weights", "v1=90,v2=10"]).expect_code(0);
     let counts = counted(&node, "/it/", REQUESTS);
-    // Of 2,000 with a chance of one in ten: 200, and a standard deviation of 13.4. Six of them are missed once in 500 million.
+    // Of 2,000 with a chance of one in ten: 200, and a standard deviation of 13.4. Six of them are
+    // missed once in 500 million.
     let second = counts[&2];
     assert!((120..=280).contains(&second) && counts[&1] + second == REQUESTS, "{counts:?}");
     node.cli(&["alias", "set", "it@half", "--weights", "v2=7,v3=7"]).expect_code(0);
     let counts = counted(&node, "/it@half/", REQUESTS);
-    assert!((866..=1134).contains(&counts[&3]) && counts[&2] + counts[&3] == REQUESTS, "{counts:?}");
+    assert!(
+        (866..=1134).contains(&counts[&3]) && counts[&2] + counts[&3] == REQUESTS,
+        "{counts:?}"
+    );
     let printed = node.cli(&["versions", "it"]).expect_code(0).stdout;
     assert!(printed.contains("active 90/100"), "{printed}");
     // Both shares run where one of them must.
@@ -278,7 +306,11 @@ fn rollbacks_under_load_lose_no_request() {
                 (over || answered.load(SeqCst) >= goal).then_some(())
             });
             node.cli(&["rollback", "it"]).expect_code(0);
-            assert_eq!(served(&node, "/it/"), 1 + round % 2, "what a rollback has returned with is served everywhere");
+            assert_eq!(
+                served(&node, "/it/"),
+                1 + round % 2,
+                "what a rollback has returned with is served everywhere"
+            );
         }
         stop.store(true, SeqCst);
         clients.into_iter().filter_map(|client| client.join().unwrap().err()).collect()
@@ -289,7 +321,8 @@ fn rollbacks_under_load_lose_no_request() {
 
 /// A command of preview 1 whose start function is `code`, with a memory of `pages`.
 fn module_that_starts_with(code: &[u8], pages: u8) -> Vec<u8> {
-    let section = |id: u8, content: &[u8]| [&[id, u8::try_from(content.len()).unwrap()], content].concat();
+    let section =
+        |id: u8, content: &[u8]| [&[id, u8::try_from(content.len()).unwrap()], content].concat();
     let sized = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
     let body = |code: &[u8]| [&[u8::try_from(code.len() + 2).unwrap(), 0], code, &[0x0b]].concat();
     let exports = [&[2][..], &sized("_start"), &[0, 0], &sized("memory"), &[2, 0]].concat();
@@ -329,7 +362,10 @@ fn a_version_that_does_not_answer_a_request_is_not_deployed() {
     for (arguments, words) in cases {
         for name in ["it", "new"] {
             // A panic among it is the guest's.
-            let said = node.cli(&[&["deploy"], arguments, &["--name", name]].concat()).expect_code(1).stderr;
+            let said = node
+                .cli(&[&["deploy"], arguments, &["--name", name]].concat())
+                .expect_code(1)
+                .stderr;
             words.iter().for_each(|word| assert!(said.contains(word), "{word}: {said}"));
         }
         let after = (node.list(), json(&node, &["versions", "it"]), stored(store.path()));
@@ -360,7 +396,9 @@ fn strangers_name_versions_only_where_the_function_allows_it() {
         node.connect().exchange(request.as_bytes(), 1)[0].status()
     };
     // What is there is not told from what is not.
-    let said = |reference: &str| node.get(&format!("/{reference}/")).expect_problem(404).replace(reference, "");
+    let said = |reference: &str| {
+        node.get(&format!("/{reference}/")).expect_problem(404).replace(reference, "")
+    };
     for reference in ["it@v1", "it@staging", "it@active", "it@v2"] {
         assert_eq!(said(reference), said("it@v9"));
     }
@@ -372,7 +410,8 @@ fn strangers_name_versions_only_where_the_function_allows_it() {
     assert_eq!(version(&mut kept, "/it/"), Ok(2));
     // The control API names what it likes.
     for (reference, number) in [("it@v1", 1), ("it@staging", 1), ("it@v2", 2), ("it", 2)] {
-        let seen: Value = serde_json::from_str(&node.cli(&["invoke", reference]).expect_code(0).stdout).unwrap();
+        let seen: Value =
+            serde_json::from_str(&node.cli(&["invoke", reference]).expect_code(0).stdout).unwrap();
         assert_eq!(seen["environment"]["VERSION"], number.to_string(), "{reference}");
     }
     // The active version says what the function allows.
@@ -390,7 +429,8 @@ fn what_wants_a_worker_of_its_own_is_tried_in_one_and_never_in_a_shared_one() {
     let files = TempDir::new().unwrap();
     let node = Node::build().start();
     let file = files.path().join("slow.wasm");
-    // It counts to 200 million in its memory: loop, i32.store 0 (i32.load 0) + 1, br_if (i32.load 0) < 200,000,000, end.
+    // It counts to 200 million in its memory: loop, i32.store 0 (i32.load 0) + 1, br_if (i32.load
+    // 0) < 200,000,000, end.
     let counts =
         b"\x03\x40\x41\0\x41\0\x28\x02\0\x41\x01\x6a\x36\x02\0\x41\0\x28\x02\0\x41\x80\x84\xaf\xdf\0\x49\x0d\0\x0b";
     fs::write(&file, module_that_starts_with(counts, 1)).unwrap();
@@ -429,7 +469,10 @@ fn what_wants_a_worker_of_its_own_is_tried_in_one_and_never_in_a_shared_one() {
 
 /// What the store has of functions.
 fn stored(store: &Path) -> Vec<PathBuf> {
-    ["uploads", "versions", "aliases"].into_iter().flat_map(|folder| picture(&store.join(folder)).into_keys()).collect()
+    ["uploads", "versions", "aliases"]
+        .into_iter()
+        .flat_map(|folder| picture(&store.join(folder)).into_keys())
+        .collect()
 }
 
 #[test]
@@ -484,7 +527,9 @@ fn a_version_that_does_not_work_is_refused_and_the_old_one_stays() {
 #[test]
 fn old_versions_go_unless_an_alias_or_a_rollback_needs_them() {
     let store = TempDir::new().unwrap();
-    let keep = |node: harness::NodeBuilder| node.option("--versions-kept", "3").option("--versions-kept-for", "0s");
+    let keep = |node: harness::NodeBuilder| {
+        node.option("--versions-kept", "3").option("--versions-kept-for", "0s")
+    };
     let node = keep(Node::build().option("--store", store.path())).start();
     for number in 1..=6 {
         deploy(&node, number, &[]);
@@ -493,7 +538,12 @@ fn old_versions_go_unless_an_alias_or_a_rollback_needs_them() {
         }
     }
     let numbers = || -> Vec<u64> {
-        json(&node, &["versions", "it"]).as_array().unwrap().iter().map(|v| v["number"].as_u64().unwrap()).collect()
+        json(&node, &["versions", "it"])
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|v| v["number"].as_u64().unwrap())
+            .collect()
     };
     assert_eq!(numbers(), [6, 5, 4, 1]);
     node.cli(&["rollback", "it", "v4"]).expect_code(0);
@@ -521,7 +571,8 @@ fn a_number_that_two_nodes_gave_is_refused_by_its_ids() {
     let folder = store.path().join("versions/it");
     let versions = json(&node, &["versions", "it"]);
     let id = versions[0]["version"].as_str().unwrap();
-    let (other, object) = (format!("{}f", &id[..35]), fs::read_to_string(folder.join(format!("{id}.json"))).unwrap());
+    let (other, object) =
+        (format!("{}f", &id[..35]), fs::read_to_string(folder.join(format!("{id}.json"))).unwrap());
     let other = if other == id { format!("{}e", &id[..35]) } else { other };
     let (_, manifest) = object.split_once('\n').unwrap();
     let manifest = manifest.replace(id, &other);

@@ -1,4 +1,5 @@
-//! Components of WASI 0.3: bodies stream both ways at once, trailers pass, and a guest is held to its limits while it waits.
+//! Components of WASI 0.3: bodies stream both ways at once, trailers pass, and a guest is held to
+//! its limits while it waits.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -54,7 +55,11 @@ fn every_piece_comes_back_before_the_next_is_sent() {
             let chunk = [format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat();
             writer.write_all(&chunk).unwrap();
         };
-        connection.send(head("POST", target, &[("transfer-encoding", "chunked"), ("content-type", "text/x-test")]));
+        connection.send(head(
+            "POST",
+            target,
+            &[("transfer-encoding", "chunked"), ("content-type", "text/x-test")],
+        ));
         send_next();
         let head = connection.head();
         assert_eq!((head.status, head.get("content-type")), (200, Some("text/x-test")));
@@ -89,7 +94,8 @@ fn trailers_go_to_the_guest_and_come_back_to_those_who_take_them() {
     let node = Node::with(&["echo-p3"]);
     for target in ECHOES {
         let echo = |te: &[(&str, &str)]| {
-            let common = [("trailer", "x-sum"), ("transfer-encoding", "chunked"), ("connection", "close")];
+            let common =
+                [("trailer", "x-sum"), ("transfer-encoding", "chunked"), ("connection", "close")];
             let mut request = head("POST", target, &[te, &common].concat());
             request.extend_from_slice(b"3\r\nabc\r\n0\r\nx-sum: 42\r\n\r\n");
             raw(&node, request)
@@ -97,7 +103,10 @@ fn trailers_go_to_the_guest_and_come_back_to_those_who_take_them() {
         let reply = echo(&[("te", "trailers")]);
         assert!(reply.ends_with("3\r\nabc\r\n0\r\nx-sum: 42\r\n\r\n"), "{target}: {reply}");
         let reply = echo(&[]);
-        assert!(reply.ends_with("abc") || reply.ends_with("0\r\n\r\n"), "{target}, without TE: {reply}");
+        assert!(
+            reply.ends_with("abc") || reply.ends_with("0\r\n\r\n"),
+            "{target}, without TE: {reply}"
+        );
         assert!(!reply.contains("x-sum: 42"), "{target}, without TE: {reply}");
     }
     node.stop();
@@ -126,7 +135,9 @@ fn events_arrive_one_by_one() {
 fn a_failure_before_the_head_is_a_500_with_a_reason() {
     let node = Node::with(&["echo-p3"]);
     let mut connection = node.connect();
-    for (target, told) in [("/echo-p3/error", "its log has it"), ("/echo-p3/trap-at-once", "trapped")] {
+    for (target, told) in
+        [("/echo-p3/error", "its log has it"), ("/echo-p3/trap-at-once", "trapped")]
+    {
         let detail = connection.get(target).expect_problem(500);
         assert!(detail.contains(told), "{target}: {detail}");
     }
@@ -137,13 +148,16 @@ fn a_failure_before_the_head_is_a_500_with_a_reason() {
 #[test]
 fn a_failure_after_the_head_cuts_the_reply() {
     let node = Node::with(&["echo-p3"]);
-    for (target, logged) in [("/echo-p3/trap", "[trap: "), ("/echo-p3/break", "asked to break off")] {
+    for (target, logged) in [("/echo-p3/trap", "[trap: "), ("/echo-p3/break", "asked to break off")]
+    {
         let mut connection = node.connect();
         connection.send(request("GET", target, &[], b""));
         let cut = connection.try_reply().unwrap_err();
         assert_eq!(cut.head.map(|head| head.status), Some(200), "{target}");
         assert_eq!(cut.body, b"begin", "{target}");
-        wait::until("the log says why", SECOND * 5, || node.stderr().contains(logged).then_some(()));
+        wait::until("the log says why", SECOND * 5, || {
+            node.stderr().contains(logged).then_some(())
+        });
     }
     node.until_status("both are over", SECOND * 5, |s| s.in_flight() == 0);
     node.stop();
@@ -155,14 +169,21 @@ fn time_limits_hold_for_guests_that_wait_compute_or_reply() {
     node.deploy("echo-p3", "short", &["--timeout", "500ms"]);
     node.deploy("echo-p3", "cpu", &["--cpu-time", "300ms"]);
     let mut connection = node.connect();
-    for (target, told) in [("/short/wait?ms=20000", "time limit"), ("/short/spin", "time"), ("/cpu/spin", "processor")]
-    {
+    for (target, told) in [
+        ("/short/wait?ms=20000", "time limit"),
+        ("/short/spin", "time"),
+        ("/cpu/spin", "processor"),
+    ] {
         let begun = Instant::now();
         let detail = connection.get(target).expect_problem(504);
         assert!(detail.contains(told), "{target}: {detail}");
         assert!(begun.elapsed() < SECOND * 5, "{target} took {:?}", begun.elapsed());
     }
-    assert_eq!(connection.get("/cpu/wait?ms=600").text(), "waited 600 ms", "waiting takes no processor time");
+    assert_eq!(
+        connection.get("/cpu/wait?ms=600").text(),
+        "waited 600 ms",
+        "waiting takes no processor time"
+    );
     connection.send(request("GET", "/short/sse?n=100&ms=100", &[], b""));
     let cut = connection.try_reply().unwrap_err();
     assert!(cut.body.starts_with(b"data: 1\n\n"), "{cut:?}");
@@ -216,11 +237,17 @@ fn a_guest_finishes_what_it_does_after_its_reply() {
     for n in 1..=3 {
         let begun = Instant::now();
         assert_eq!(connection.get("/kept/after?ms=1000").text(), "replied");
-        assert!(begun.elapsed() < Duration::from_millis(800), "the reply waits for nothing: {:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < Duration::from_millis(800),
+            "the reply waits for nothing: {:?}",
+            begun.elapsed()
+        );
         // Whoever comes meanwhile gets an instance of its own.
         assert_eq!(connection.get("/kept/wait?ms=1").text(), "waited 1 ms");
         let lines = || node.stderr().matches("echo-p3 after").count();
-        wait::for_value("the line that comes after the reply", SECOND * 5, lines, |lines| *lines == n);
+        wait::for_value("the line that comes after the reply", SECOND * 5, lines, |lines| {
+            *lines == n
+        });
     }
     node.until_status("nothing runs on", SECOND * 5, |s| s.in_flight() == 0);
     node.stop();

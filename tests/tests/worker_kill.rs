@@ -1,4 +1,5 @@
-//! A worker that is killed takes its own connections with it and nothing else; a new one serves within 500 ms.
+//! A worker that is killed takes its own connections with it and nothing else; a new one serves
+//! within 500 ms.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,7 +17,9 @@ const BACK: Duration = Duration::from_millis(500);
 /// One request on a new connection; why it failed, if it did.
 fn ask(address: SocketAddr, target: &str) -> Result<(), String> {
     let mut connection = Connection::try_open(address).map_err(|e| e.to_string())?;
-    connection.try_send(request("GET", target, &[("connection", "close")], b"")).map_err(|e| e.to_string())?;
+    connection
+        .try_send(request("GET", target, &[("connection", "close")], b""))
+        .map_err(|e| e.to_string())?;
     let reply = connection.try_reply().map_err(|cut| format!("{cut:?}"))?;
     if reply.status() == 200 && reply.text() == "Hello, world!" {
         Ok(())
@@ -25,7 +28,8 @@ fn ask(address: SocketAddr, target: &str) -> Result<(), String> {
     }
 }
 
-/// Whether every worker is ready, and those that were `killed` are new processes started exactly once.
+/// Whether every worker is ready, and those that were `killed` are new processes started exactly
+/// once.
 fn back(status: &Status, killed: &[u32], restarts: u32) -> bool {
     let new = |w: &&WorkerStatus| w.restarts == restarts && !killed.contains(&w.pid);
     status.workers.iter().all(|w| w.state == "ready" && !killed.contains(&w.pid))
@@ -33,7 +37,9 @@ fn back(status: &Status, killed: &[u32], restarts: u32) -> bool {
 }
 
 fn rest(node: &Node) -> Status {
-    node.until_status("the node is at rest", Duration::from_secs(5), |s| s.open() + s.in_flight() == 0)
+    node.until_status("the node is at rest", Duration::from_secs(5), |s| {
+        s.open() + s.in_flight() == 0
+    })
 }
 
 fn engine_fds(node: &Node) -> Vec<(u32, usize)> {
@@ -76,14 +82,20 @@ fn under_load_a_new_worker_serves_within_half_a_second() {
         let ready = Instant::now();
         serve_more(1000);
         stop.store(true, Ordering::Relaxed);
-        let failures: Vec<_> = clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
+        let failures: Vec<_> =
+            clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
         (killed, ready, failures)
     });
 
     let late: Vec<_> = failures.iter().filter(|(start, _)| *start > ready).collect();
     assert!(late.is_empty(), "requests failed after the new worker was ready: {late:#?}");
-    // A client of the dead worker has one failure, perhaps another that was already on its way to it.
-    assert!(failures.len() <= 16, "{} failures after a kill at {killed:?}: {failures:#?}", failures.len());
+    // A client of the dead worker has one failure, perhaps another that was already on its way to
+    // it.
+    assert!(
+        failures.len() <= 16,
+        "{} failures after a kill at {killed:?}: {failures:#?}",
+        failures.len()
+    );
     let after = rest(&node);
     assert_eq!(after.workers.iter().map(|w| w.restarts).sum::<u32>(), 1, "{after:#?}");
     assert_eq!(after.node.pid, node.pid());
@@ -101,7 +113,9 @@ fn only_the_connections_of_the_killed_worker_end() {
         let mut connection = node.connect();
         connection.get("/hello/").expect_hello();
         let now = node.status();
-        let taken = |w: &&WorkerStatus| before.workers[w.index as usize].connections_taken < w.connections_taken;
+        let taken = |w: &&WorkerStatus| {
+            before.workers[w.index as usize].connections_taken < w.connections_taken
+        };
         let owner = now.workers.iter().find(taken).expect("one of them took it").pid;
         connections.push((owner, connection));
         before = now;
@@ -186,7 +200,9 @@ fn killed_again_and_again_it_comes_back_and_leaks_nothing() {
         let victim = status.workers[0].pid;
         kill_now(victim);
         // Each time it may wait longer before it tries again.
-        status = node.until_status("a new worker is ready", Duration::from_secs(20), |s| back(s, &[victim], restarts));
+        status = node.until_status("a new worker is ready", Duration::from_secs(20), |s| {
+            back(s, &[victim], restarts)
+        });
         (0..10).for_each(|_| node.get("/hello/").expect_hello());
     }
     assert_eq!(status.workers[0].restarts, 4, "{status:#?}");

@@ -1,4 +1,5 @@
-//! Workers come when they are needed and go when they are not, and one that does not move is not waited for.
+//! Workers come when they are needed and go when they are not, and one that does not move is not
+//! waited for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -26,12 +27,16 @@ fn the_worker_of_a_function_comes_with_its_first_call_and_goes_when_nobody_calls
         let status = node.status();
         assert_eq!(process::children(node.pid()).len(), shared + 1, "{status:#?}");
         node.until_status("its worker has gone", SOON, dormant);
-        wait::until("its process, too", SOON, || (process::children(node.pid()).len() == shared).then_some(()));
+        wait::until("its process, too", SOON, || {
+            (process::children(node.pid()).len() == shared).then_some(())
+        });
     }
     // A connection that stays keeps it, however little it says.
     let mut kept = node.connect();
     kept.get("/alone/").expect_hello();
-    wait::throughout("a worker with a connection stays", Duration::from_secs(1), || !dormant(&node.status()));
+    wait::throughout("a worker with a connection stays", Duration::from_secs(1), || {
+        !dormant(&node.status())
+    });
     kept.get("/alone/").expect_hello();
     drop(kept);
     let status = node.until_status("its worker has gone", SOON, dormant);
@@ -46,7 +51,8 @@ fn a_stopped_worker_gets_no_connections_and_is_replaced() {
     let victim = node.status().workers[0].clone();
     process::signal(victim.pid, Signal::SIGSTOP);
     let stopped = Instant::now();
-    let silent = node.until_status("it is noticed", SOON, |status| status.workers[0].state == "silent");
+    let silent =
+        node.until_status("it is noticed", SOON, |status| status.workers[0].state == "silent");
     let noticed = stopped.elapsed();
     assert!(noticed < Duration::from_secs(3), "noticed after {noticed:?}");
     let hops = silent.workers[0].connections_taken;
@@ -71,7 +77,8 @@ fn a_worker_that_goes_on_in_time_is_taken_back() {
     process::signal(pid, Signal::SIGSTOP);
     node.until_status("it is noticed", SOON, |status| status.workers[0].state == "silent");
     process::signal(pid, Signal::SIGCONT);
-    let status = node.until_status("it is taken back", SOON, |status| status.workers[0].state == "ready");
+    let status =
+        node.until_status("it is taken back", SOON, |status| status.workers[0].state == "ready");
     assert_eq!((status.workers[0].pid, status.workers[0].restarts), (pid, 0));
     kept.iter_mut().for_each(|connection| connection.get("/hello/").expect_hello());
     drop(kept);
@@ -85,7 +92,10 @@ fn a_deploy_waits_for_a_worker_that_stands_still_or_for_its_successor() {
     process::signal(pid, Signal::SIGSTOP);
     node.deploy("inspect", "inspect", &[]);
     let status = node.status();
-    assert!(status.workers.iter().all(|worker| worker.state == "ready" && worker.pid != pid), "{status:#?}");
+    assert!(
+        status.workers.iter().all(|worker| worker.state == "ready" && worker.pid != pid),
+        "{status:#?}"
+    );
     node.stop();
 }
 
@@ -101,7 +111,9 @@ fn a_deploy_outlives_the_workers_that_it_is_tried_on() {
     assert!(pids.iter().any(|pid| !process::alive(*pid)));
     assert_eq!(node.get("/first/").status(), 200);
     // None is there at first.
-    node.until_status("all serve", SOON, |status| status.workers.iter().all(|worker| worker.state == "ready"));
+    node.until_status("all serve", SOON, |status| {
+        status.workers.iter().all(|worker| worker.state == "ready")
+    });
     node.status().workers.iter().for_each(|worker| kill_now(worker.pid));
     node.deploy("inspect", "second", &[]);
     assert_eq!(node.get("/second/").status(), 200);
@@ -116,7 +128,9 @@ fn a_worker_that_cannot_start_is_told_with_its_last_words_and_costs_nothing() {
     let mischief = folder.path().join("mischief");
     fs::write(&mischief, "a library is missing: libnothing.so").unwrap();
     kill_now(node.status().workers[0].pid);
-    let failing = node.until_status("it fails over and over", SOON, |status| status.workers[0].failed_starts >= 4);
+    let failing = node.until_status("it fails over and over", SOON, |status| {
+        status.workers[0].failed_starts >= 4
+    });
     let words = failing.workers[0].last_words.clone().unwrap_or_default();
     assert!(words.contains("libnothing.so"), "{failing:#?}");
     assert!(node.stderr().contains("libnothing.so"), "{}", node.stderr());
@@ -124,19 +138,32 @@ fn a_worker_that_cannot_start_is_told_with_its_last_words_and_costs_nothing() {
     assert!(shown.contains("libnothing.so") && shown.contains("failed to start"), "{shown}");
     node.get("/hello/").expect_hello();
     let (before, from) = (process::cpu_time(node.pid()), Instant::now());
-    wait::throughout("the node serves", Duration::from_secs(1), || node.get("/hello/").status() == 200);
+    wait::throughout("the node serves", Duration::from_secs(1), || {
+        node.get("/hello/").status() == 200
+    });
     assert!(failing.workers[0].failed_starts < 12, "{failing:#?}");
     let starts = node.status().workers[0].failed_starts - failing.workers[0].failed_starts;
-    assert!(starts <= 3, "{starts} starts in {:?}, {:?}", from.elapsed(), process::cpu_time(node.pid()) - before);
+    assert!(
+        starts <= 3,
+        "{starts} starts in {:?}, {:?}",
+        from.elapsed(),
+        process::cpu_time(node.pid()) - before
+    );
 
     fs::remove_file(&mischief).unwrap();
-    let back =
-        node.until_status("it starts again", Duration::from_secs(30), |status| status.workers[0].state == "ready");
-    assert_eq!((back.workers[0].failed_starts, back.workers[0].last_words.clone()), (0, None), "{back:#?}");
+    let back = node.until_status("it starts again", Duration::from_secs(30), |status| {
+        status.workers[0].state == "ready"
+    });
+    assert_eq!(
+        (back.workers[0].failed_starts, back.workers[0].last_words.clone()),
+        (0, None),
+        "{back:#?}"
+    );
     node.stop();
 }
 
-/// What is installed while an engine runs is the next engine's, and worker and compiler are of one build with it until then.
+/// What is installed while an engine runs is the next engine's, and worker and compiler are of one
+/// build with it until then.
 #[test]
 fn an_engine_runs_the_binaries_that_it_was_started_with() {
     let folder = node::binaries_of_its_own();
@@ -150,10 +177,9 @@ fn an_engine_runs_the_binaries_that_it_was_started_with() {
     let before = node.status();
     before.workers.iter().for_each(|worker| kill_now(worker.pid));
     node.until_status("all are replaced", SOON, |status| {
-        status
-            .workers
-            .iter()
-            .all(|worker| worker.state == "ready" && before.workers.iter().all(|w| w.pid != worker.pid))
+        status.workers.iter().all(|worker| {
+            worker.state == "ready" && before.workers.iter().all(|w| w.pid != worker.pid)
+        })
     });
     fs::remove_file(folder.path().join("sockhop-worker")).unwrap();
     node.deploy("hello", "hello", &[]);
@@ -176,7 +202,8 @@ fn a_worker_gets_none_of_the_engines_environment_but_what_it_needs() {
         ("SOCKHOP_TOKEN", "hush"),
         ("SSL_CERT_DIR", "/etc/ssl/certs"),
     ];
-    let node = GIVEN.iter().fold(Node::build(), |node, (name, value)| node.variable(name, value)).start();
+    let node =
+        GIVEN.iter().fold(Node::build(), |node, (name, value)| node.variable(name, value)).start();
     node.deploy("inspect", "shared", &[]);
     node.deploy("inspect", "alone", &["--isolation", "process"]);
     for path in ["/shared/", "/alone/"] {
@@ -188,8 +215,10 @@ fn a_worker_gets_none_of_the_engines_environment_but_what_it_needs() {
         let environment = fs::read(format!("/proc/{}/environ", worker.pid)).unwrap();
         let environment = String::from_utf8(environment).unwrap();
         let needed = ["RES_OPTIONS", "LOCALDOMAIN", "RUST_BACKTRACE", "WASMTIME_BACKTRACE_DETAILS"];
-        let names = environment.split_terminator('\0').map(|variable| variable.split('=').next().unwrap());
-        let names: BTreeSet<&str> = names.filter(|name| !needed.contains(name) && *name != "SSL_CERT_FILE").collect();
+        let names =
+            environment.split_terminator('\0').map(|variable| variable.split('=').next().unwrap());
+        let names: BTreeSet<&str> =
+            names.filter(|name| !needed.contains(name) && *name != "SSL_CERT_FILE").collect();
         assert_eq!(names, ["SOCKHOP_LOG", "SOCKHOP_LOG_FORMAT", "SSL_CERT_DIR"].into());
     }
     node.stop();
@@ -203,11 +232,14 @@ fn a_core_can_have_several_workers() {
     let mut cores = BTreeMap::<u32, usize>::new();
     status.pool("shared").for_each(|worker| *cores.entry(worker.core).or_default() += 1);
     assert!(cores.values().all(|workers| *workers == 3), "{status:#?}");
-    status.pool("shared").for_each(|worker| assert_eq!(process::cores(worker.pid), [worker.core as usize]));
+    status
+        .pool("shared")
+        .for_each(|worker| assert_eq!(process::cores(worker.pid), [worker.core as usize]));
     // Connections that stay are spread over all of them.
     let mut kept: Vec<_> = (0..cores.len() * 3 * 12).map(|_| node.connect()).collect();
     kept.iter_mut().for_each(|connection| connection.get("/hello/").expect_hello());
-    let loads: Vec<u64> = node.status().pool("shared").map(|worker| worker.connections_open).collect();
+    let loads: Vec<u64> =
+        node.status().pool("shared").map(|worker| worker.connections_open).collect();
     assert!(loads.iter().all(|open| (10..=14).contains(open)), "{loads:?}");
     drop(kept);
     node.stop();

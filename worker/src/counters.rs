@@ -6,7 +6,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
-use abi::board::{Addresses, Board, Counts, HOP_BOUNDS_US, Reason, Reuse, Row, Slot, now_us, refused_index};
+use abi::board::{
+    Addresses, Board, Counts, HOP_BOUNDS_US, Reason, Reuse, Row, Slot, now_us, refused_index,
+};
 use abi::catalogue::ArchivedFunction;
 
 /// Where a function is counted on the board.
@@ -47,7 +49,8 @@ impl Counters {
         self.board.addresses(self.row)
     }
 
-    /// What is counted of a function in this worker. Returns `None` when the function was removed and another has its slot.
+    /// What is counted of a function in this worker. Returns `None` when the function was removed
+    /// and another has its slot.
     pub(crate) fn function(&self, slot: FunctionSlot) -> Option<&Counts> {
         self.board.counts(self.row, slot.index, slot.incarnation)
     }
@@ -81,14 +84,14 @@ impl Counters {
         }
     }
 
-    /// The rows of the workers that run the same functions as this one: its own where it is one function's, else those of all
-    /// `shared_rows` shared workers.
+    /// The rows of the workers that run the same functions as this one: its own where it is one
+    /// function's, else those of all `shared_rows` shared workers.
     pub(crate) fn peers(&self, is_own_worker: bool, shared_rows: u16) -> Range<usize> {
         if is_own_worker { self.row..self.row + 1 } else { 0..usize::from(shared_rows) }
     }
 
-    /// Invocations of a function in the workers of `rows`, of which each other one counts as at least `reserved`. While this one
-    /// runs no more than that, the others are not looked at.
+    /// Invocations of a function in the workers of `rows`, of which each other one counts as at
+    /// least `reserved`. While this one runs no more than that, the others are not looked at.
     pub(crate) fn running(&self, rows: Range<usize>, slot: FunctionSlot, reserved: u32) -> u32 {
         let own = self.slot(slot).map_or(0, |slot| slot.in_flight.load(SeqCst));
         if own <= reserved { own } else { self.board.in_flight(rows, slot.index, reserved) }

@@ -1,6 +1,7 @@
 //! A deadline that is moved at every request, for little.
 //!
-//! Moving a tokio timer outwards only stores the new time; the wheel is touched when the old one fires. Owns a timer.
+//! Moving a tokio timer outwards only stores the new time; the wheel is touched when the old one
+//! fires. Owns a timer.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

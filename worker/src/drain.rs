@@ -17,7 +17,8 @@ pub(crate) struct Drain {
 }
 
 impl Drain {
-    /// What becomes of connections after the request that they are on. Returns `None` while the worker does not drain.
+    /// What becomes of connections after the request that they are on. Returns `None` while the
+    /// worker does not drain.
     pub(crate) fn ending(&self) -> Option<Ending> {
         self.ending.get()
     }

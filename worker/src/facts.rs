@@ -59,7 +59,8 @@ impl Facts {
         self.ended_us.set(now_us());
     }
 
-    /// Its record is written at `at_us`. Says whether what its guest does from here on is to be recorded, too.
+    /// Its record is written at `at_us`. Says whether what its guest does from here on is to be
+    /// recorded, too.
     pub(crate) fn record(&self, at_us: u64) -> bool {
         if self.goes_on.get() {
             self.recorded_us.set(at_us);
@@ -67,13 +68,15 @@ impl Facts {
         self.goes_on.get()
     }
 
-    /// For how long its guest has gone on at `now_us` after its record was written; none when it has ended before.
+    /// For how long its guest has gone on at `now_us` after its record was written; none when it
+    /// has ended before.
     pub(crate) fn went_on(&self, now_us: u64) -> Option<u64> {
         let recorded_us = self.recorded_us.get();
         (recorded_us > 0).then(|| now_us.saturating_sub(recorded_us))
     }
 
-    /// The parts of an invocation that began at `begun_us` and is over at `over_us`. What has not come is counted to the end.
+    /// The parts of an invocation that began at `begun_us` and is over at `over_us`. What has not
+    /// come is counted to the end.
     pub(crate) fn parts(&self, begun_us: u64, over_us: u64) -> Parts {
         let at = |time: &Cell<u64>| if time.get() == 0 { over_us } else { time.get() };
         let (admitted, ready) = (at(&self.admitted_us), at(&self.ready_us));

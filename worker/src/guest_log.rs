@@ -1,9 +1,9 @@
-//! Guests' stdout and stderr, a line at a time: to the [spool](crate::spool), and to the node's stderr if it is to be there, too. The
-//! access log goes to stderr the same way.
+//! Guests' stdout and stderr, a line at a time: to the [spool](crate::spool), and to the node's
+//! stderr if it is to be there, too. The access log goes to stderr the same way.
 //!
-//! On stderr in the form of the rest of the log, text or JSON. Lines are written there by a thread of their own, through a bounded
-//! queue: a stderr that nobody reads must not hold up requests. What does not fit is dropped and counted. Owns that thread and
-//! no fds (stderr is the process's).
+//! On stderr in the form of the rest of the log, text or JSON. Lines are written there by a thread
+//! of their own, through a bounded queue: a stderr that nobody reads must not hold up requests.
+//! What does not fit is dropped and counted. Owns that thread and no fds (stderr is the process's).
 
 mod notes;
 
@@ -25,8 +25,8 @@ use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 /// Lines that may wait for stderr.
 const QUEUE_LINES: usize = 4096;
 
-/// Lines are written together up to so many bytes: such a write to a pipe is never mixed with another worker's (PIPE_BUF,
-/// pipe(7)).
+/// Lines are written together up to so many bytes: such a write to a pipe is never mixed with
+/// another worker's (PIPE_BUF, pipe(7)).
 const WRITE_BYTES: usize = 4096;
 
 /// One of the node's own lines about an invocation: what a guest asked for may be of any length.
@@ -47,10 +47,16 @@ struct Places {
 }
 
 /// Starts the thread that writes to stderr.
-pub(crate) fn start(format: Format, guest_stderr: bool, spool: Option<Spool>) -> std::io::Result<GuestLog> {
+pub(crate) fn start(
+    format: Format,
+    guest_stderr: bool,
+    spool: Option<Spool>,
+) -> std::io::Result<GuestLog> {
     let (log, queue) = GuestLog::new(format, guest_stderr, spool);
     let theirs = log.clone();
-    std::thread::Builder::new().name("guest-log".into()).spawn(move || write(&queue, &theirs.0.dropped))?;
+    std::thread::Builder::new()
+        .name("guest-log".into())
+        .spawn(move || write(&queue, &theirs.0.dropped))?;
     Ok(log)
 }
 
@@ -68,7 +74,9 @@ fn write(queue: &Receiver<String>, dropped: &AtomicU64) {
         let _ = std::io::stderr().write_all(text.as_bytes());
         let lost = dropped.swap(0, Relaxed);
         if lost > 0 {
-            tracing::warn!("guest log: {lost} lines were dropped because stderr was not read in time");
+            tracing::warn!(
+                "guest log: {lost} lines were dropped because stderr was not read in time"
+            );
         }
         next = next.or_else(|| queue.recv().ok());
     }
@@ -171,8 +179,9 @@ impl GuestStream {
         (lines.taken_bytes, lines.lines, lines.cut) = (0, 0, lines.bytes_max == 0);
     }
 
-    /// Writes a line of the node's own about the invocation. It counts as the guest's: the guest has
-    /// caused it. One that says what another has said is counted, and told with the sum at the end.
+    /// Writes a line of the node's own about the invocation. It counts as the guest's: the guest
+    /// has caused it. One that says what another has said is counted, and told with the sum at the
+    /// end.
     pub(crate) fn note(&self, text: &str) {
         let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let text = &text[..text.floor_char_boundary(NOTE_BYTES_MAX)];
@@ -268,7 +277,12 @@ impl Lines {
             joined = std::mem::take(&mut self.partial);
             &joined
         };
-        self.log.line(&self.function, self.id, self.stream, text.strip_suffix(b"\r").unwrap_or(text));
+        self.log.line(
+            &self.function,
+            self.id,
+            self.stream,
+            text.strip_suffix(b"\r").unwrap_or(text),
+        );
     }
 
     /// The rest of the invocation's lines is dropped.
@@ -291,7 +305,11 @@ fn printable(text: &str) -> Cow<'_, str> {
     if !text.chars().any(|c| c.is_control() && c != '\t') {
         return text.into();
     }
-    text.chars().map(|c| if c.is_control() && c != '\t' { c.escape_default().to_string() } else { c.into() }).collect()
+    text.chars()
+        .map(
+            |c| if c.is_control() && c != '\t' { c.escape_default().to_string() } else { c.into() },
+        )
+        .collect()
 }
 
 /// A line with the fields that the node's own have, and those of the invocation.
@@ -319,7 +337,10 @@ mod tests {
 
     fn lines_of(writes: &[&[u8]]) -> Vec<String> {
         let lines = written(Format::Text, writes);
-        lines.iter().map(|line| line.split_once("stdout ").unwrap().1.trim_end().to_owned()).collect()
+        lines
+            .iter()
+            .map(|line| line.split_once("stdout ").unwrap().1.trim_end().to_owned())
+            .collect()
     }
 
     fn written(format: Format, writes: &[&[u8]]) -> Vec<String> {
@@ -328,7 +349,8 @@ mod tests {
 
     fn limited(format: Format, writes: &[&[u8]], bytes_max: usize) -> Vec<String> {
         let (log, queue) = GuestLog::new(format, true, None);
-        let stream = GuestStream::new(log, "f".into(), InvocationId::new(), Stream::Stdout, bytes_max);
+        let stream =
+            GuestStream::new(log, "f".into(), InvocationId::new(), Stream::Stdout, bytes_max);
         for bytes in writes {
             stream.0.lock().unwrap().take(bytes);
         }
@@ -339,7 +361,8 @@ mod tests {
     #[test]
     fn json_lines_say_what_the_guest_did_and_are_one_each() {
         let lines = written(Format::Json, &[b"a\x1b\"\\\r\n\xffb"]);
-        let values: Vec<serde_json::Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let values: Vec<serde_json::Value> =
+            lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
         let said: Vec<_> = values.iter().map(|value| value["message"].as_str().unwrap()).collect();
         assert_eq!(said, ["a\u{1b}\"\\", "\u{fffd}b"]);
         assert!(lines.iter().all(|line| line.matches('\n').count() == 1), "{lines:?}");
@@ -372,7 +395,8 @@ mod tests {
     fn what_the_node_notes_is_held_to_the_guests_limits_and_summed_up() {
         let noted = |bytes_max: usize, notes: &mut dyn Iterator<Item = String>| -> Vec<String> {
             let (log, queue) = GuestLog::new(Format::Text, true, None);
-            let stream = GuestStream::new(log, "f".into(), InvocationId::new(), Stream::Stderr, bytes_max);
+            let stream =
+                GuestStream::new(log, "f".into(), InvocationId::new(), Stream::Stderr, bytes_max);
             let mut told = Vec::new();
             for note in notes {
                 stream.note(&note);
@@ -387,7 +411,11 @@ mod tests {
         assert!(same[1].contains("stream=node [99999 times more: denied]"), "{}", same[1]);
         let others = noted(10_000, &mut (0..100_000).map(|number| format!("denied: {number}")));
         assert!(others.iter().map(String::len).sum::<usize>() < 200_000, "{}", others.len());
-        assert!(others.last().unwrap().contains("[cut: more than 10000 bytes]"), "{:?}", others.last());
+        assert!(
+            others.last().unwrap().contains("[cut: more than 10000 bytes]"),
+            "{:?}",
+            others.last()
+        );
         let long = noted(BYTES_MAX, &mut std::iter::once("ä".repeat(100_000)));
         assert!(long.len() == 1 && long[0].len() < 2 * NOTE_BYTES_MAX, "{}", long[0].len());
         assert!(noted(0, &mut std::iter::once("denied".to_owned())).is_empty());
@@ -397,14 +425,19 @@ mod tests {
     fn no_bytes_are_no_lines_and_short_lines_have_a_limit_too() {
         assert!(limited(Format::Text, &[b"a\nb", b"\n"], 0).is_empty());
         let (log, queue) = GuestLog::new(Format::Text, true, None);
-        let stream = GuestStream::new(log, "f".into(), InvocationId::new(), Stream::Stdout, BYTES_MAX);
+        let stream =
+            GuestStream::new(log, "f".into(), InvocationId::new(), Stream::Stdout, BYTES_MAX);
         let mut told = Vec::new();
         for _ in 0..LOG_LINES_MAX + 5 {
             stream.0.lock().unwrap().take(b"\n");
             told.extend(queue.try_iter());
         }
         assert_eq!(told.len(), LOG_LINES_MAX + 1);
-        assert!(told[LOG_LINES_MAX].contains("[cut: more than 10000 lines]"), "{}", told[LOG_LINES_MAX]);
+        assert!(
+            told[LOG_LINES_MAX].contains("[cut: more than 10000 lines]"),
+            "{}",
+            told[LOG_LINES_MAX]
+        );
         stream.begin(InvocationId::new());
         stream.0.lock().unwrap().take(b"again\n");
         assert!(queue.try_recv().unwrap().contains("again"));

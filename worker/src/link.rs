@@ -1,7 +1,8 @@
 //! The worker's end of the channel: an inbox and an outbox over one socket.
 //!
-//! The inbox waits for messages; the outbox sends at once where it can and keeps the rest in order until the engine has
-//! read on. Both share the channel, which lives as long as either. The outbox owns the fds of unsent messages.
+//! The inbox waits for messages; the outbox sends at once where it can and keeps the rest in order
+//! until the engine has read on. Both share the channel, which lives as long as either. The outbox
+//! owns the fds of unsent messages.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -25,7 +26,11 @@ struct Link {
 pub(crate) fn open(channel: Channel) -> std::io::Result<(Inbox, Outbox)> {
     let ready = UnixDatagram::from_std(channel.readiness()?)?;
     let link = Rc::new(Link { channel, ready });
-    let queue = Rc::new(Queue { link: Rc::clone(&link), waiting: RefCell::default(), added: Notify::new() });
+    let queue = Rc::new(Queue {
+        link: Rc::clone(&link),
+        waiting: RefCell::default(),
+        added: Notify::new(),
+    });
     tokio::task::spawn_local(flush(Rc::clone(&queue)));
     Ok((Inbox { link, buffer: ReceiveBuffer::default() }, Outbox(queue)))
 }
@@ -43,10 +48,11 @@ impl Inbox {
         tokio::task::consume_budget().await;
         loop {
             let Link { channel, ready } = &*self.link;
-            let received = ready.try_io(Interest::READABLE, || match channel.receive(&mut self.buffer) {
-                Err(ReceiveError::Empty) => Err(ErrorKind::WouldBlock.into()),
-                received => Ok(received),
-            });
+            let received =
+                ready.try_io(Interest::READABLE, || match channel.receive(&mut self.buffer) {
+                    Err(ReceiveError::Empty) => Err(ErrorKind::WouldBlock.into()),
+                    received => Ok(received),
+                });
             match received {
                 Ok(received) => return received,
                 Err(_) => ready.readable().await.map_err(ReceiveError::Io)?,

@@ -1,5 +1,6 @@
-//! The worker's log on stderr: its form and filter come with the environment, and a new filter by message. Lines are written
-//! by a thread of their own: a stderr that nobody reads holds up nobody's request. Owns no fds.
+//! The worker's log on stderr: its form and filter come with the environment, and a new filter by
+//! message. Lines are written by a thread of their own: a stderr that nobody reads holds up
+//! nobody's request. Owns no fds.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -39,7 +40,9 @@ impl Filter {
     /// Filters by `filter` from now on. The engine has read it before, by the same rules.
     pub(crate) fn change(&self, filter: &str) {
         let parsed = EnvFilter::builder().parse(filter).map_err(|error| error.to_string());
-        if let Err(error) = parsed.and_then(|filter| self.0.reload(filter).map_err(|error| error.to_string())) {
+        if let Err(error) =
+            parsed.and_then(|filter| self.0.reload(filter).map_err(|error| error.to_string()))
+        {
             tracing::error!("the log's filter cannot be changed to {filter:?}: {error}");
         }
     }
@@ -54,13 +57,16 @@ pub(crate) fn start() -> Filter {
     let lines = fmt::layer().with_writer(stderr).with_ansi(false);
     let lines = match Format::from_environment() {
         Format::Text => lines.boxed(),
-        Format::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
+        Format::Json => {
+            lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
+        }
     };
     tracing_subscriber::registry().with(layer).with(lines).init();
     Filter(handle)
 }
 
-/// Waits a moment for what is not written yet. Call it when the process ends; nothing is logged afterwards.
+/// Waits a moment for what is not written yet. Call it when the process ends; nothing is logged
+/// afterwards.
 pub(crate) fn end() {
     drop(WRITER.lock().unwrap_or_else(PoisonError::into_inner).take());
 }

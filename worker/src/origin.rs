@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use http::HeaderName;
 
-/// The header that says where a function that is reached by path is mounted. The node's own word: a client's is taken out.
+/// The header that says where a function that is reached by path is mounted. The node's own word: a
+/// client's is taken out.
 pub(crate) static FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
 /// The client of a request, and the node's end of its connection.

@@ -1,7 +1,7 @@
 //! A worker's life: hello, start, first catalogue, ready, serve until drained.
 //!
-//! Order matters: everything that can fail does so before the engine is told that this worker is ready. Owns the
-//! runtime; the channel goes to the link.
+//! Order matters: everything that can fail does so before the engine is told that this worker is
+//! ready. Owns the runtime; the channel goes to the link.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -34,18 +34,22 @@ const SPOOL_END_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Runs the worker until it is told to drain or the engine is gone.
 pub(crate) fn run(channel: Channel, filter: log::Filter) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no tokio runtime")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("no tokio runtime")?;
     let local = LocalSet::new();
     local.block_on(&runtime, serve(channel, filter))?;
-    // What is left now was cut off by the drain's deadline. The kernel takes it down faster than destructors would, and
-    // those would run outside the runtime they rely on.
+    // What is left now was cut off by the drain's deadline. The kernel takes it down faster than
+    // destructors would, and those would run outside the runtime they rely on.
     log::end();
     std::process::exit(0)
 }
 
 async fn serve(channel: Channel, filter: log::Filter) -> anyhow::Result<()> {
     let (mut inbox, outbox) = link::open(channel).context("watching the channel")?;
-    outbox.send(ToEngine::Hello { version: abi::VERSION, build_id: abi::BUILD_ID.to_owned() }, None);
+    outbox
+        .send(ToEngine::Hello { version: abi::VERSION, build_id: abi::BUILD_ID.to_owned() }, None);
     let (row, settings, board) = started(inbox.next().await.context("waiting for Start")?)?;
     let catalogue = first_catalogue(inbox.next().await.context("waiting for the catalogue")?)?;
 
@@ -58,12 +62,19 @@ async fn serve(channel: Channel, filter: log::Filter) -> anyhow::Result<()> {
     let thread = GuestThread::new(Rc::clone(&counters), Rc::clone(&send_batch) as _);
     let shared = Rc::new(Shared { counters: Rc::clone(&counters), log: guest_log, thread });
     let runtimes = Runtimes::new(&shared).map_err(anyhow::Error::from);
-    let runtimes = runtimes.context("wasmtime refuses the worker's settings, or no thread can be started")?;
+    let runtimes =
+        runtimes.context("wasmtime refuses the worker's settings, or no thread can be started")?;
     let functions = Functions::new(Box::new(runtimes), outbox.clone(), catalogue);
     let pipeline = Pipeline::new(settings, functions, shared, Rc::clone(&drain));
-    let connections =
-        Connections::new(Rc::clone(&pipeline), Rc::clone(&counters), Rc::clone(&drain), outbox.clone(), send_batch);
-    let worker = Rc::new(Worker { pipeline, connections, counters, drain, outbox, started: Instant::now() });
+    let connections = Connections::new(
+        Rc::clone(&pipeline),
+        Rc::clone(&counters),
+        Rc::clone(&drain),
+        outbox.clone(),
+        send_batch,
+    );
+    let worker =
+        Rc::new(Worker { pipeline, connections, counters, drain, outbox, started: Instant::now() });
 
     own_stderr();
     worker.report_applied();
@@ -117,7 +128,8 @@ impl Worker {
 
     /// Has the engine know which catalogue is served.
     fn report_applied(&self) {
-        self.outbox.send(ToEngine::Applied { generation: self.pipeline.functions.generation() }, None);
+        self.outbox
+            .send(ToEngine::Applied { generation: self.pipeline.functions.generation() }, None);
         self.count_modules();
     }
 
@@ -129,16 +141,20 @@ impl Worker {
     async fn drained(&self) {
         let is_idle = || self.connections.open() == 0 && self.pipeline.in_flight() == 0;
         if !self.drain.over(is_idle).await {
-            tracing::warn!(connections = self.connections.open(), "drain deadline: requests are cut off");
+            tracing::warn!(
+                connections = self.connections.open(),
+                "drain deadline: requests are cut off"
+            );
         }
     }
 }
 
-/// From here on what this worker says is its own affair: its stderr becomes the engine's, instead of the pipe that the engine
-/// has listened to. Whatever stands in the way of that is no reason not to serve.
+/// From here on what this worker says is its own affair: its stderr becomes the engine's, instead
+/// of the pipe that the engine has listened to. Whatever stands in the way of that is no reason not
+/// to serve.
 fn own_stderr() {
-    // SAFETY: the engine put its stderr at this number before `exec`, for nobody but this function, which runs once; a number
-    // that is not open only makes both calls fail.
+    // SAFETY: the engine put its stderr at this number before `exec`, for nobody but this function,
+    // which runs once; a number that is not open only makes both calls fail.
     unsafe {
         libc::dup2(abi::WORKER_STDERR_FD, libc::STDERR_FILENO);
         libc::close(abi::WORKER_STDERR_FD);
@@ -147,7 +163,9 @@ fn own_stderr() {
 
 fn started(received: Received<ToWorker>) -> anyhow::Result<(usize, Settings, Board)> {
     match (received.message, received.fd) {
-        (ToWorker::Start { row, settings }, Some(fd)) => Ok((usize::from(row), settings, Board::map(fd)?)),
+        (ToWorker::Start { row, settings }, Some(fd)) => {
+            Ok((usize::from(row), settings, Board::map(fd)?))
+        }
         (other, _) => bail!("expected Start from the engine, got {other:?}"),
     }
 }
@@ -159,7 +177,11 @@ fn first_catalogue(received: Received<ToWorker>) -> anyhow::Result<CatalogueView
     }
 }
 
-fn handle(worker: &Rc<Worker>, filter: &log::Filter, received: Received<ToWorker>) -> anyhow::Result<()> {
+fn handle(
+    worker: &Rc<Worker>,
+    filter: &log::Filter,
+    received: Received<ToWorker>,
+) -> anyhow::Result<()> {
     match (received.message, received.fd) {
         (ToWorker::Connection { read, awaits, accepted_at_us }, Some(fd)) => {
             worker.connections.take(fd, read, awaits, accepted_at_us);
@@ -184,7 +206,8 @@ fn handle(worker: &Rc<Worker>, filter: &log::Filter, received: Received<ToWorker
         }
         (ToWorker::WriteLog { ticket }, None) => {
             let worker = Rc::clone(worker);
-            // Behind all tasks that are ready to run: what they log of replies that have left is to be written, too.
+            // Behind all tasks that are ready to run: what they log of replies that have left is to
+            // be written, too.
             tokio::task::spawn_local(async move {
                 if let Some(spool) = worker.log().spool() {
                     spool.written().await;
@@ -198,8 +221,12 @@ fn handle(worker: &Rc<Worker>, filter: &log::Filter, received: Received<ToWorker
             }
             worker.count_modules();
         }
-        (ToWorker::ModuleMissing { key, reason }, None) => worker.pipeline.functions.module_missing(key, &reason),
-        (ToWorker::Secrets { function }, Some(fd)) => worker.pipeline.functions.secrets_arrived(&function, &fd),
+        (ToWorker::ModuleMissing { key, reason }, None) => {
+            worker.pipeline.functions.module_missing(key, &reason)
+        }
+        (ToWorker::Secrets { function }, Some(fd)) => {
+            worker.pipeline.functions.secrets_arrived(&function, &fd)
+        }
         (ToWorker::SecretsMissing { function, reason }, None) => {
             worker.pipeline.functions.secrets_missing(&function, reason)
         }

@@ -1,9 +1,12 @@
-//! The trace that an invocation belongs to, as the W3C's Trace Context (level 1) has it, in `traceparent` and `tracestate`.
+//! The trace that an invocation belongs to, as the W3C's Trace Context (level 1) has it, in
+//! `traceparent` and `tracestate`.
 //!
-//! A request that belongs to one is seen by its function as this node's own span of it, and so are the requests that the
-//! function sends, unless it names a span itself. What is not well formed is not passed on: the trace begins here. A request
-//! that says nothing of any trace is left alone, unless the node records traces and this one's lot is drawn. The span's id is the second half of the invocation's, and a trace that begins
-//! here has the whole of that for its own, so that each leads to the other. Pure; owns no fds.
+//! A request that belongs to one is seen by its function as this node's own span of it, and so are
+//! the requests that the function sends, unless it names a span itself. What is not well formed is
+//! not passed on: the trace begins here. A request that says nothing of any trace is left alone,
+//! unless the node records traces and this one's lot is drawn. The span's id is the second half of
+//! the invocation's, and a trace that begins here has the whole of that for its own, so that each
+//! leads to the other. Pure; owns no fds.
 
 use std::fmt::Write as _;
 
@@ -45,30 +48,42 @@ struct Span {
 }
 
 impl Trace {
-    /// The trace that a request belongs to, for the function and for the log; none when it says nothing of any, and none is
-    /// to begin here: of a million, `sample` do. The request's headers name the invocation's own span from now on.
-    pub(crate) fn enter(request: &mut Request<()>, invocation: InvocationId, sample: u32) -> Option<(Self, Entered)> {
+    /// The trace that a request belongs to, for the function and for the log; none when it says
+    /// nothing of any, and none is to begin here: of a million, `sample` do. The request's headers
+    /// name the invocation's own span from now on.
+    pub(crate) fn enter(
+        request: &mut Request<()>,
+        invocation: InvocationId,
+        sample: u32,
+    ) -> Option<(Self, Entered)> {
         let headers = request.headers_mut();
         let mut values = headers.get_all(&TRACEPARENT).iter();
         let (first, second) = (values.next(), values.next());
-        let caller = first.filter(|_| second.is_none()).and_then(|only| Span::read(only.as_bytes()));
+        let caller =
+            first.filter(|_| second.is_none()).and_then(|only| Span::read(only.as_bytes()));
         let drawn = caller.is_none() && is_drawn(sample);
         if first.is_none() && !drawn {
             return None;
         }
         let span = Span::of(invocation, caller, drawn);
-        if caller.is_none() || !is_state(headers.get_all(&TRACESTATE).iter().map(HeaderValue::as_bytes)) {
+        if caller.is_none()
+            || !is_state(headers.get_all(&TRACESTATE).iter().map(HeaderValue::as_bytes))
+        {
             headers.remove(&TRACESTATE);
         }
         let traceparent = span.write();
         headers.insert(&TRACEPARENT, traceparent.clone());
-        let trace = Self { traceparent, tracestate: headers.get_all(&TRACESTATE).iter().cloned().collect() };
+        let trace = Self {
+            traceparent,
+            tracestate: headers.get_all(&TRACESTATE).iter().cloned().collect(),
+        };
         let parent = caller.map(|caller| caller.id);
         let entered = Entered { trace: span.trace, parent, sampled: span.sampled };
         Some((trace, entered))
     }
 
-    /// What of it a request says that the function sends. One span is the function's to name; two are nobody's.
+    /// What of it a request says that the function sends. One span is the function's to name; two
+    /// are nobody's.
     pub(crate) fn pass_on(trace: Option<&Self>, headers: &mut HeaderMap) {
         let named = headers.get_all(&TRACEPARENT).iter().count();
         if named == 1 || named == 0 && trace.is_none() {
@@ -97,14 +112,16 @@ fn is_drawn(sample: u32) -> bool {
 }
 
 impl Span {
-    /// An invocation's own, in its caller's trace or in one that begins with it, and then is sampled if its lot was drawn.
+    /// An invocation's own, in its caller's trace or in one that begins with it, and then is
+    /// sampled if its lot was drawn.
     fn of(invocation: InvocationId, caller: Option<Self>, drawn: bool) -> Self {
         let begun = || (invocation.bytes(), drawn);
         let (trace, sampled) = caller.map_or_else(begun, |caller| (caller.trace, caller.sampled));
         Self { trace, id: invocation.span(), sampled }
     }
 
-    /// Reads a traceparent, of this version or a later one, which begins the same. None when it is not well formed.
+    /// Reads a traceparent, of this version or a later one, which begins the same. None when it is
+    /// not well formed.
     fn read(value: &[u8]) -> Option<Self> {
         let (known, rest) = value.split_at_checked(TRACEPARENT_BYTES)?;
         let mut parts = known.split(|byte| *byte == b'-');
@@ -122,10 +139,12 @@ impl Span {
     fn write(self) -> HeaderValue {
         let mut text = String::with_capacity(TRACEPARENT_BYTES);
         let Self { trace, id, sampled } = self;
-        let (trace, id, flags) = (u128::from_be_bytes(trace), u64::from_be_bytes(id), u8::from(sampled) * SAMPLED);
+        let (trace, id, flags) =
+            (u128::from_be_bytes(trace), u64::from_be_bytes(id), u8::from(sampled) * SAMPLED);
         // Writing to a String cannot fail, and digits are a value.
         let _ = write!(text, "00-{trace:032x}-{id:016x}-{flags:02x}");
-        HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).unwrap_or(HeaderValue::from_static(""))
+        HeaderValue::from_maybe_shared(bytes::Bytes::from(text))
+            .unwrap_or(HeaderValue::from_static(""))
     }
 }
 
@@ -146,7 +165,8 @@ fn hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     Some(bytes)
 }
 
-/// Whether these are the headers of one well-formed tracestate: a list of entries, none of them twice.
+/// Whether these are the headers of one well-formed tracestate: a list of entries, none of them
+/// twice.
 fn is_state<'a>(values: impl Iterator<Item = &'a [u8]>) -> bool {
     let mut keys: Vec<&[u8]> = Vec::new();
     for value in values {
@@ -156,7 +176,11 @@ fn is_state<'a>(values: impl Iterator<Item = &'a [u8]>) -> bool {
             }
             let Some(equals) = entry.iter().position(|byte| *byte == b'=') else { return false };
             let (key, value) = (&entry[..equals], &entry[equals + 1..]);
-            if !is_key(key) || !is_value(value) || keys.contains(&key) || keys.len() == STATE_ENTRIES_MAX {
+            if !is_key(key)
+                || !is_value(value)
+                || keys.contains(&key)
+                || keys.len() == STATE_ENTRIES_MAX
+            {
                 return false;
             }
             keys.push(key);
@@ -174,8 +198,10 @@ fn trim(entry: &[u8]) -> &[u8] {
 
 /// `vendor`, or `tenant@vendor`.
 fn is_key(key: &[u8]) -> bool {
-    let rest =
-        |part: &[u8]| part.iter().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'*' | b'/'));
+    let rest = |part: &[u8]| {
+        part.iter()
+            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'*' | b'/'))
+    };
     let named = |part: &[u8], length_max: usize| {
         part.first().is_some_and(u8::is_ascii_lowercase) && part.len() <= length_max && rest(part)
     };
@@ -183,7 +209,9 @@ fn is_key(key: &[u8]) -> bool {
         None => named(key, 256),
         Some(at) => {
             let (tenant, vendor) = (&key[..at], &key[at + 1..]);
-            let begins = tenant.first().is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+            let begins = tenant
+                .first()
+                .is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
             begins && tenant.len() <= 241 && rest(tenant) && named(vendor, 14)
         }
     }
@@ -203,7 +231,10 @@ mod tests {
     const GOOD: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
     fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
-        lines.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect()
+        lines
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()))
+            .collect()
     }
 
     /// Enters a request with these headers, which are changed as its own would be.
@@ -233,7 +264,10 @@ mod tests {
             ]);
             let (trace, entered) = enter(&mut map, id, TRACE_SAMPLE_MAX).unwrap();
             let sampled = ours == "01";
-            assert_eq!((entered.sampled, entered.parent), (sampled, Span::read(GOOD.as_bytes()).map(|span| span.id)));
+            assert_eq!(
+                (entered.sampled, entered.parent),
+                (sampled, Span::read(GOOD.as_bytes()).map(|span| span.id))
+            );
             let expected = format!("{}{span}-{ours}", &GOOD[..36]);
             assert_eq!(all(&map, &TRACEPARENT), [expected.as_str()]);
             assert_eq!(all(&map, &TRACESTATE), ["a=1, b@c=x y", "z=2"]);
@@ -293,10 +327,19 @@ mod tests {
     fn a_state_that_is_malformed_is_dropped_and_its_trace_goes_on() {
         let many: String = (0..33).map(|number| format!("k{number}=v,")).collect();
         let long = format!("a={}", "x".repeat(257));
-        for bad in ["a", "=1", "a=", "A=1", "a=1,a=2", "a=b=c", "1=2", "a@=1", "@a=1", "a@1=1", "a=\t1", &many, &long] {
+        for bad in [
+            "a", "=1", "a=", "A=1", "a=1,a=2", "a=b=c", "1=2", "a@=1", "@a=1", "a@1=1", "a=\t1",
+            &many, &long,
+        ] {
             let mut map = headers(&[("traceparent", GOOD), ("tracestate", bad)]);
-            assert!(enter(&mut map, InvocationId::new(), 0).unwrap().0.tracestate.is_empty(), "{bad:?}");
-            assert!(all(&map, &TRACEPARENT)[0].starts_with(&GOOD[..36]) && map.len() == 1, "{bad:?}");
+            assert!(
+                enter(&mut map, InvocationId::new(), 0).unwrap().0.tracestate.is_empty(),
+                "{bad:?}"
+            );
+            assert!(
+                all(&map, &TRACEPARENT)[0].starts_with(&GOOD[..36]) && map.len() == 1,
+                "{bad:?}"
+            );
         }
         for good in ["", " , a=1 ,,", "1@a=1", "a*/-_0=!~", &many[..many.len() - "k32=v,".len()]] {
             assert!(is_state([good.as_bytes()].into_iter()), "{good:?}");
@@ -305,7 +348,8 @@ mod tests {
 
     #[test]
     fn what_a_function_sends_names_one_span_at_most() {
-        let mut called = headers(&[("traceparent", GOOD), ("tracestate", "a=1"), ("tracestate", "z=2")]);
+        let mut called =
+            headers(&[("traceparent", GOOD), ("tracestate", "a=1"), ("tracestate", "z=2")]);
         let trace = enter(&mut called, InvocationId::new(), 0).map(|(trace, _)| trace);
         let ours = trace.clone().unwrap().traceparent;
         let sent = |trace: Option<&Trace>, lines: &[(&'static str, &str)]| {
@@ -313,11 +357,15 @@ mod tests {
             Trace::pass_on(trace, &mut map);
             (all(&map, &TRACEPARENT), all(&map, &TRACESTATE))
         };
-        let with_ours = (vec![ours.to_str().unwrap().to_owned()], vec!["a=1".to_owned(), "z=2".to_owned()]);
+        let with_ours =
+            (vec![ours.to_str().unwrap().to_owned()], vec!["a=1".to_owned(), "z=2".to_owned()]);
         assert_eq!(sent(trace.as_ref(), &[]), with_ours);
         assert_eq!(sent(trace.as_ref(), &[("tracestate", "b=2")]), with_ours);
         assert_eq!(
-            sent(trace.as_ref(), &[("traceparent", "x"), ("traceparent", "y"), ("tracestate", "b=2")]),
+            sent(
+                trace.as_ref(),
+                &[("traceparent", "x"), ("traceparent", "y"), ("tracestate", "b=2")]
+            ),
             with_ours
         );
         let own = [("traceparent", "x"), ("tracestate", "b=2")];

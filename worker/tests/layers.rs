@@ -1,4 +1,5 @@
-//! The worker's modules import one another in one direction: edge → serve → run → what all stand on. Read from the sources.
+//! The worker's modules import one another in one direction: edge → serve → run → what all stand
+//! on. Read from the sources.
 #![expect(clippy::unwrap_used, reason = "a test that cannot read the sources fails")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,12 +38,19 @@ fn collect(folder: &Path, module: &mut Vec<String>, sources: &mut Vec<(Vec<Strin
     }
 }
 
-/// What `text`, the source of `module`, names of `modules`: paths from `crate` and `super`, in whatever place of the code.
+/// What `text`, the source of `module`, names of `modules`: paths from `crate` and `super`, in
+/// whatever place of the code.
 fn named(module: &[String], text: &str, modules: &BTreeSet<Vec<String>>) -> BTreeSet<Vec<String>> {
     let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
-    let code: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let code: String = code
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n");
     let mut found = BTreeSet::new();
-    for (keyword, base) in [("crate::", &[][..]), ("super::", &module[..module.len().saturating_sub(1)])] {
+    for (keyword, base) in
+        [("crate::", &[][..]), ("super::", &module[..module.len().saturating_sub(1)])]
+    {
         let starts = code.match_indices(keyword).filter(|(at, _)| {
             let before = code[..*at].chars().next_back();
             !before.is_some_and(|before| before.is_alphanumeric() || before == '_' || before == ':')
@@ -57,11 +65,15 @@ fn named(module: &[String], text: &str, modules: &BTreeSet<Vec<String>>) -> BTre
             paths(&mut base, rest, &mut found);
         }
     }
-    // A path ends in what a module has: the longest beginning of it that is a module is what is named.
+    // A path ends in what a module has: the longest beginning of it that is a module is what is
+    // named.
     found
         .into_iter()
         .filter_map(|path| {
-            (0..=path.len()).rev().map(|length| path[..length].to_vec()).find(|path| modules.contains(path))
+            (0..=path.len())
+                .rev()
+                .map(|length| path[..length].to_vec())
+                .find(|path| modules.contains(path))
         })
         .collect()
 }
@@ -71,7 +83,8 @@ fn paths(base: &mut Vec<String>, rest: &str, found: &mut BTreeSet<Vec<String>>) 
     let depth = base.len();
     let mut rest = rest;
     loop {
-        let end = rest.find(|next: char| !next.is_alphanumeric() && next != '_').unwrap_or(rest.len());
+        let end =
+            rest.find(|next: char| !next.is_alphanumeric() && next != '_').unwrap_or(rest.len());
         if end > 0 {
             base.push(rest[..end].to_owned());
             rest = &rest[end..];
@@ -137,9 +150,13 @@ fn no_modules_import_each_other_in_a_circle() {
     let mut siblings: BTreeMap<Vec<String>, BTreeSet<(String, String)>> = BTreeMap::new();
     for (module, named) in imports() {
         for other in named {
-            let common = module.iter().zip(&other).take_while(|(one, another)| one == another).count();
+            let common =
+                module.iter().zip(&other).take_while(|(one, another)| one == another).count();
             if let (Some(from), Some(to)) = (module.get(common), other.get(common)) {
-                siblings.entry(module[..common].to_vec()).or_default().insert((from.clone(), to.clone()));
+                siblings
+                    .entry(module[..common].to_vec())
+                    .or_default()
+                    .insert((from.clone(), to.clone()));
             }
         }
     }
@@ -149,16 +166,20 @@ fn no_modules_import_each_other_in_a_circle() {
         // What nobody imports, and then what nobody else does, is in no circle.
         let mut left = names;
         loop {
-            let into = |name: &&String| arrows.iter().any(|(from, to)| to == *name && left.contains(from));
-            let out = |name: &&String| arrows.iter().any(|(from, to)| from == *name && left.contains(to));
-            let inner: BTreeSet<&String> = left.iter().copied().filter(|name| into(name) && out(name)).collect();
+            let into =
+                |name: &&String| arrows.iter().any(|(from, to)| to == *name && left.contains(from));
+            let out =
+                |name: &&String| arrows.iter().any(|(from, to)| from == *name && left.contains(to));
+            let inner: BTreeSet<&String> =
+                left.iter().copied().filter(|name| into(name) && out(name)).collect();
             if inner.len() == left.len() {
                 break;
             }
             left = inner;
         }
         if !left.is_empty() {
-            let arrows = arrows.iter().filter(|(from, to)| left.contains(from) && left.contains(to));
+            let arrows =
+                arrows.iter().filter(|(from, to)| left.contains(from) && left.contains(to));
             let arrows: Vec<String> = arrows.map(|(from, to)| format!("{from} → {to}")).collect();
             circles.push(format!("in {}: {}", folder.join("::"), arrows.join(", ")));
         }

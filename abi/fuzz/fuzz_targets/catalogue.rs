@@ -1,15 +1,16 @@
-//! Catalogues: any memory, sealed or not, through `CatalogueView::new`, and then look-ups in what it accepts.
+//! Catalogues: any memory, sealed or not, through `CatalogueView::new`, and then look-ups in what
+//! it accepts.
 //!
-//! What is accepted keeps to every rule that look-ups rely on, all of it can be read, and every function is found by
-//! its name; memory that is not sealed is never accepted; and no fd is leaked.
+//! What is accepted keeps to every rule that look-ups rely on, all of it can be read, and every
+//! function is found by its name; memory that is not sealed is never accepted; and no fd is leaked.
 #![no_main]
 
 use std::fs::File;
 use std::io::Write;
 
 use abi::catalogue::{
-    Alias, ArchivedIsolation, Catalogue, CatalogueError, CatalogueView, Function, FunctionLimits, Isolation, Kind,
-    Output, Spec, Target, Version,
+    Alias, ArchivedIsolation, Catalogue, CatalogueError, CatalogueView, Function, FunctionLimits,
+    Isolation, Kind, Output, Spec, Target, Version,
 };
 use abi::limits;
 use abi::outbound::AllowList;
@@ -36,14 +37,16 @@ fn run(input: &mut Unstructured<'_>) -> Result<()> {
     let needle = if input.arbitrary()? { *input.choose(&NAMES)? } else { input.arbitrary()? };
     let seal = !input.ratio(1, 16)?;
     let archive = Origin::choose(input)?.archive(input, |input| {
-        let mut functions: Vec<_> =
-            (0..input.int_in_range(0..=FUNCTIONS_MAX)?).map(|_| function(input)).collect::<Result<_>>()?;
+        let mut functions: Vec<_> = (0..input.int_in_range(0..=FUNCTIONS_MAX)?)
+            .map(|_| function(input))
+            .collect::<Result<_>>()?;
         // Out of order, or with a name twice, none is accepted.
         if !input.ratio(1, 8)? {
             functions.sort_by(|a: &Function, b| a.name.cmp(&b.name));
             functions.dedup_by(|a, b| a.name == b.name);
         }
-        let specs = (0..input.int_in_range(1..=SPECS_MAX)?).map(|_| spec(input)).collect::<Result<_>>()?;
+        let specs =
+            (0..input.int_in_range(1..=SPECS_MAX)?).map(|_| spec(input)).collect::<Result<_>>()?;
         let catalogue = Catalogue { generation: input.arbitrary()?, functions, specs };
         Ok(envelope::pack(&catalogue).expect("a catalogue can be packed"))
     })?;
@@ -51,7 +54,10 @@ fn run(input: &mut Unstructured<'_>) -> Result<()> {
     memory.write_all(&archive).expect("there is memory left");
     if !seal {
         let refused = CatalogueView::new(&memory);
-        assert!(matches!(refused, Err(CatalogueError::Sealed(SealedError::NotSealed { .. }))), "{refused:?}");
+        assert!(
+            matches!(refused, Err(CatalogueError::Sealed(SealedError::NotSealed { .. }))),
+            "{refused:?}"
+        );
         return Ok(());
     }
     let memory = sealed::seal("fuzz", memory.into()).expect("nobody has it mapped");
@@ -71,12 +77,17 @@ fn look_up(view: &CatalogueView, needle: &str) {
         assert_eq!(name::check(called), Ok(()));
         assert_eq!(view.find(called), Some(index), "{called:?}");
         assert!(std::ptr::eq(view.function(index).expect("it was found"), function));
-        assert!(usize::try_from(function.slot.to_native()).is_ok_and(|slot| slot < limits::FUNCTIONS_MAX));
+        assert!(
+            usize::try_from(function.slot.to_native())
+                .is_ok_and(|slot| slot < limits::FUNCTIONS_MAX)
+        );
         for version in function.versions.iter() {
             // All are read here, whatever they are.
             assert_eq!((version.module.as_slice().len(), version.id_text().len()), (32, 36));
             let by_id = function.select(Some(&version.id_text()));
-            let choice = by_id.and_then(|selector| view.choose(index, selector, 0)).expect("an id means its version");
+            let choice = by_id
+                .and_then(|selector| view.choose(index, selector, 0))
+                .expect("an id means its version");
             let (_, chosen, _) = view.chosen(choice).expect("which is there");
             assert_eq!(chosen.id, version.id);
         }
@@ -85,10 +96,15 @@ fn look_up(view: &CatalogueView, needle: &str) {
             let selector = function.select(Some(&alias.name)).expect("an alias means something");
             for random in [0, u32::MAX / 3, u32::MAX] {
                 let choice = view.choose(index, selector, random).expect("namely a version");
-                assert!(view.chosen(choice).is_some_and(|(chosen, ..)| std::ptr::eq(chosen, function)));
+                assert!(
+                    view.chosen(choice).is_some_and(|(chosen, ..)| std::ptr::eq(chosen, function))
+                );
             }
         }
-        assert!(matches!(function.isolation, ArchivedIsolation::Shared | ArchivedIsolation::Process));
+        assert!(matches!(
+            function.isolation,
+            ArchivedIsolation::Shared | ArchivedIsolation::Process
+        ));
     }
     for spec in catalogue.specs.iter() {
         let env = spec.env.iter().map(|pair| pair.0.chars().count() + pair.1.chars().count());
@@ -98,13 +114,19 @@ fn look_up(view: &CatalogueView, needle: &str) {
             assert!(u128::from(millis) <= limits::TIMEOUT_MAX.as_millis());
         }
         assert!(held_to.memory_bytes_max <= limits::MEMORY_BYTES_MAX);
-        assert!(spec.args.len() <= limits::ARGS_MAX && spec.config.len() <= 2 * limits::ENV_VARIABLES_MAX);
+        assert!(
+            spec.args.len() <= limits::ARGS_MAX
+                && spec.config.len() <= 2 * limits::ENV_VARIABLES_MAX
+        );
         let patterns = spec.allow_outbound.iter().map(|pattern| pattern.as_str());
         if let Ok(allowed) = AllowList::new(patterns) {
             let allows = allowed.allows_address("example.test", [127, 0, 0, 1].into(), 80);
             assert!(!allows || !spec.allow_outbound.is_empty());
         }
-        assert!((1..=limits::REQUESTS_PER_INSTANCE_MAX).contains(&spec.requests_per_instance_max.to_native()));
+        assert!(
+            (1..=limits::REQUESTS_PER_INSTANCE_MAX)
+                .contains(&spec.requests_per_instance_max.to_native())
+        );
     }
     assert!(view.function(functions.len()).is_none());
     let expected = functions.iter().position(|function| function.name.as_str() == needle);
@@ -115,7 +137,12 @@ fn look_up(view: &CatalogueView, needle: &str) {
 fn function(input: &mut Unstructured<'_>) -> Result<Function> {
     let good = !input.ratio(1, 8)?;
     let versions = input.int_in_range(0..=VERSIONS_MAX)?;
-    let version = |number: u8| Version { number: number.into(), id: [number; 16], module: [number; 32], spec: 0 };
+    let version = |number: u8| Version {
+        number: number.into(),
+        id: [number; 16],
+        module: [number; 32],
+        spec: 0,
+    };
     let mut function = Function {
         name: if good { (*input.choose(&NAMES)?).to_owned() } else { input.arbitrary()? },
         isolation: if input.arbitrary()? { Isolation::Shared } else { Isolation::Process },
@@ -129,10 +156,15 @@ fn function(input: &mut Unstructured<'_>) -> Result<Function> {
     if versions > 0 {
         let weighted = |input: &mut Unstructured<'_>| {
             let version = input.int_in_range(0..=versions - 1)?.into();
-            Ok(Target { version, spec: 0, weight: input.int_in_range(1..=limits::ALIAS_WEIGHT_MAX)? })
+            Ok(Target {
+                version,
+                spec: 0,
+                weight: input.int_in_range(1..=limits::ALIAS_WEIGHT_MAX)?,
+            })
         };
         for name in ["active", "canary"] {
-            let targets = (0..input.int_in_range(1..=3)?).map(|_| weighted(input)).collect::<Result<_>>()?;
+            let targets =
+                (0..input.int_in_range(1..=3)?).map(|_| weighted(input)).collect::<Result<_>>()?;
             function.aliases.push(Alias { name: name.to_owned(), targets });
         }
         if !good {
@@ -142,7 +174,11 @@ fn function(input: &mut Unstructured<'_>) -> Result<Function> {
                 module: input.arbitrary()?,
                 spec: input.arbitrary()?,
             };
-            let target = Target { version: input.arbitrary()?, spec: input.arbitrary()?, weight: input.arbitrary()? };
+            let target = Target {
+                version: input.arbitrary()?,
+                spec: input.arbitrary()?,
+                weight: input.arbitrary()?,
+            };
             function.aliases[1] = Alias { name: input.arbitrary()?, targets: vec![target] };
         }
     }

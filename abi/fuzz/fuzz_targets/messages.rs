@@ -1,7 +1,8 @@
-//! Messages: any packet, with up to four fds, received through a real channel as either direction's message.
+//! Messages: any packet, with up to four fds, received through a real channel as either direction's
+//! message.
 //!
-//! It is refused, or it is a message that keeps to its limits and has the fd it needs; such a message survives being
-//! sent again; and whatever happens, no fd is leaked.
+//! It is refused, or it is a message that keeps to its limits and has the fd it needs; such a
+//! message survives being sent again; and whatever happens, no fd is leaked.
 #![no_main]
 
 use std::fmt::Debug;
@@ -20,7 +21,8 @@ use sendfd::SendWithFd;
 /// More than a message may carry, and more than the receiver has space for.
 const FDS_MAX: usize = 4;
 
-/// A peer that sends what it likes, and the honest end it sends to. Used again for each input, as in a long life.
+/// A peer that sends what it likes, and the honest end it sends to. Used again for each input, as
+/// in a long life.
 struct Ends {
     peer: Channel,
     /// The peer's socket, past the channel's own rules.
@@ -49,8 +51,11 @@ fuzz_target!(|bytes: &[u8]| {
 fn run(ends: &mut Ends, input: &mut Unstructured<'_>) -> Result<()> {
     let fds = input.int_in_range(0..=FDS_MAX)?;
     let packet = Origin::choose(input)?.archive(input, |input| {
-        let packed =
-            if input.arbitrary()? { envelope::pack(&to_worker(input)?) } else { envelope::pack(&to_engine(input)?) };
+        let packed = if input.arbitrary()? {
+            envelope::pack(&to_worker(input)?)
+        } else {
+            envelope::pack(&to_engine(input)?)
+        };
         Ok(packed.expect("a message can be packed"))
     })?;
     deliver(ends, &packet, fds, Channel::receive::<ToWorker>, Channel::send::<ToWorker>);
@@ -73,8 +78,10 @@ fn deliver<M: Message + PartialEq + Debug>(
             assert_eq!(fd.is_some(), fds == 1, "{fds} fds were sent");
             assert_eq!(message.fd_count(), fds, "{message:?}");
             assert_eq!(message.check(), Ok(()));
-            send(&ends.peer, &message, fd.as_ref().map(AsFd::as_fd)).expect("what was received can be sent");
-            let again = receive(&ends.honest, &mut ends.buffer).expect("what was sent can be received");
+            send(&ends.peer, &message, fd.as_ref().map(AsFd::as_fd))
+                .expect("what was received can be sent");
+            let again =
+                receive(&ends.honest, &mut ends.buffer).expect("what was sent can be received");
             assert_eq!(again.message, message);
         }
         Err(ReceiveError::Malformed(_)) => {}
@@ -116,7 +123,8 @@ fn settings(input: &mut Unstructured<'_>) -> Result<Settings> {
         domain: input.arbitrary()?,
         trusted_proxies: (0..input.int_in_range(0..=3)?)
             .map(|_| {
-                let (address, bits): (IpAddr, u8) = (input.arbitrary()?, input.int_in_range(0..=32)?);
+                let (address, bits): (IpAddr, u8) =
+                    (input.arbitrary()?, input.int_in_range(0..=32)?);
                 Ok(format!("{address}/{bits}").parse().expect("a network"))
             })
             .collect::<Result<_>>()?,

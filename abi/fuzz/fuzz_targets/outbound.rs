@@ -1,7 +1,7 @@
 //! `--allow-outbound`: `abi::outbound` on any patterns, hosts and addresses.
 //!
-//! Besides not panicking: what is listed decides, so an empty list allows nothing, and an address that is not public is
-//! reached only by naming it.
+//! Besides not panicking: what is listed decides, so an empty list allows nothing, and an address
+//! that is not public is reached only by naming it.
 #![no_main]
 
 use std::net::IpAddr;
@@ -11,7 +11,11 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: (Vec<String>, String, [u8; 16], bool, u16)| {
     let (patterns, host, bytes, short, port) = input;
-    let address = if short { IpAddr::from([bytes[0], bytes[1], bytes[2], bytes[3]]) } else { IpAddr::from(bytes) };
+    let address = if short {
+        IpAddr::from([bytes[0], bytes[1], bytes[2], bytes[3]])
+    } else {
+        IpAddr::from(bytes)
+    };
     assert!(!AllowList::default().allows_host(&host, port));
     assert!(!AllowList::default().allows_address(&host, address, port));
     if let IpAddr::V4(v4) = address {

@@ -1,7 +1,7 @@
 //! The log's records: `abi::spool` on any bytes, and on good segments that were damaged.
 //!
-//! Nothing panics or reads on for ever; what is found whole is found again when it is written again; and of a good segment, damage
-//! in one place costs no more than the records it touches.
+//! Nothing panics or reads on for ever; what is found whole is found again when it is written
+//! again; and of a good segment, damage in one place costs no more than the records it touches.
 #![no_main]
 
 use abi::invocation_id::InvocationId;
@@ -25,7 +25,11 @@ fn check(bytes: &[u8]) {
         count += 1;
     }
     let mut second = Records::of(&again);
-    assert_eq!(second.by_ref().flatten().count(), count, "what was read and written again is read again");
+    assert_eq!(
+        second.by_ref().flatten().count(),
+        count,
+        "what was read and written again is read again"
+    );
     assert_eq!(second.damaged(), 0);
     if let Found::Record { bytes: length, record } = spool::read(bytes) {
         assert!(length <= bytes.len());
@@ -43,14 +47,25 @@ fn damaged(input: &mut Unstructured<'_>) -> Result<()> {
         let text: &[u8] = input.arbitrary()?;
         starts.push(segment.len());
         let record = match input.arbitrary()? {
-            true => Record::Gap(Gap { time_us: input.arbitrary()?, records: input.arbitrary()?, reason: "reason" }),
-            false => {
-                Record::Line(Line { id, time_us: input.arbitrary()?, stream: Stream::Stderr, function: "f", text })
-            }
+            true => Record::Gap(Gap {
+                time_us: input.arbitrary()?,
+                records: input.arbitrary()?,
+                reason: "reason",
+            }),
+            false => Record::Line(Line {
+                id,
+                time_us: input.arbitrary()?,
+                stream: Stream::Stderr,
+                function: "f",
+                text,
+            }),
         };
         spool::append(&mut segment, &record);
     }
-    assert_eq!(Records::of_segment(&segment).expect("it has a header").flatten().count(), starts.len());
+    assert_eq!(
+        Records::of_segment(&segment).expect("it has a header").flatten().count(),
+        starts.len()
+    );
     let at = input.int_in_range(HEADER.len()..=segment.len() - 1)?;
     let to: u8 = input.arbitrary()?;
     let changed = segment[at] != to;

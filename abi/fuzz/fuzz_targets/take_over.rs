@@ -1,7 +1,8 @@
-//! What two engines of any builds say to each other: the packets of `engine/src/takeover/message.rs`.
+//! What two engines of any builds say to each other: the packets of
+//! `engine/src/takeover/message.rs`.
 //!
-//! Besides not panicking: whatever is read has as many fds as its kind, and packs to what reads back the same, once the sentences that
-//! are too long have been cut.
+//! Besides not panicking: whatever is read has as many fds as its kind, and packs to what reads
+//! back the same, once the sentences that are too long have been cut.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

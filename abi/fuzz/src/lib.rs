@@ -1,7 +1,9 @@
-//! What the fuzz targets share: archives as an attacker would send them, and a watch over file descriptors.
+//! What the fuzz targets share: archives as an attacker would send them, and a watch over file
+//! descriptors.
 //!
-//! Seeds of archives would be worthless after the next change to `abi`, whose hash stands in every header. So the
-//! targets make archives themselves, from this build's definitions, and damage them as the input says.
+//! Seeds of archives would be worthless after the next change to `abi`, whose hash stands in every
+//! header. So the targets make archives themselves, from this build's definitions, and damage them
+//! as the input says.
 
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
@@ -10,7 +12,8 @@ use abi::envelope::{self, HEADER_BYTES};
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use rkyv::util::AlignedVec;
 
-/// Bytes that are changed in one archive, at most: with more of them hardly anything gets past the validation.
+/// Bytes that are changed in one archive, at most: with more of them hardly anything gets past the
+/// validation.
 const CHANGES_MAX: usize = 4;
 
 /// Where the bytes of an archive come from.
@@ -75,9 +78,9 @@ fn damage(bytes: &mut AlignedVec, input: &mut Unstructured<'_>) -> Result<()> {
 
 /// Finds out whether file descriptors were lost between two moments.
 ///
-/// The kernel gives out the lowest free number. While one fd more is open than before, or one fewer, that number is
-/// another one; asking for it is much cheaper than listing `/proc/self/fd`, so that it can be done for every single
-/// input, and a leak is blamed on the input that caused it.
+/// The kernel gives out the lowest free number. While one fd more is open than before, or one
+/// fewer, that number is another one; asking for it is much cheaper than listing `/proc/self/fd`,
+/// so that it can be done for every single input, and a leak is blamed on the input that caused it.
 pub struct FdWatch {
     lowest_free: RawFd,
 }
@@ -93,12 +96,16 @@ impl FdWatch {
         let now = lowest_free();
         if now != self.lowest_free {
             let open = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
-            panic!("fds leaked: the lowest free one was {}, now it is {now}; {open} are open", self.lowest_free);
+            panic!(
+                "fds leaked: the lowest free one was {}, now it is {now}; {open} are open",
+                self.lowest_free
+            );
         }
     }
 }
 
 fn lowest_free() -> RawFd {
-    let copy = std::io::stderr().as_fd().try_clone_to_owned().expect("there are file descriptors left");
+    let copy =
+        std::io::stderr().as_fd().try_clone_to_owned().expect("there are file descriptors left");
     copy.as_raw_fd()
 }

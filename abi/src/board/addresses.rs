@@ -1,6 +1,7 @@
-//! How many connections a worker has from each client address, in a fixed room: each address counts in one place of two tables,
-//! and the smaller count is taken (a count-min sketch: Cormode and Muthukrishnan, 2005). So it is never too low, and too
-//! high only for one that shares both its places. Owns no fds.
+//! How many connections a worker has from each client address, in a fixed room: each address counts
+//! in one place of two tables, and the smaller count is taken (a count-min sketch: Cormode and
+//! Muthukrishnan, 2005). So it is never too low, and too high only for one that shares both its
+//! places. Owns no fds.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -14,15 +15,18 @@ const TABLES: usize = 2;
 pub struct Places([u16; TABLES]);
 
 impl Places {
-    /// Of one IPv4 address, or one IPv6 network of 64 bits, which is what one client has (RFC 6177). `seed` is the node's secret, so that
-    /// nobody can choose an address that shares another's places.
+    /// Of one IPv4 address, or one IPv6 network of 64 bits, which is what one client has (RFC
+    /// 6177). `seed` is the node's secret, so that nobody can choose an address that shares
+    /// another's places.
     #[must_use]
     pub fn of(address: IpAddr, seed: u64) -> Self {
         let bits = match address.to_canonical() {
             IpAddr::V4(address) => u64::from(address.to_bits()),
             IpAddr::V6(address) => u64::try_from(address.to_bits() >> 64).unwrap_or(0) ^ 1 << 63,
         };
-        let place = |table: u64| u16::try_from(mixed(mixed(bits ^ seed) ^ table) % PLACES as u64).unwrap_or(0);
+        let place = |table: u64| {
+            u16::try_from(mixed(mixed(bits ^ seed) ^ table) % PLACES as u64).unwrap_or(0)
+        };
         Self([place(1), place(2)])
     }
 }
@@ -85,7 +89,8 @@ mod tests {
             workers[number as usize % 2].add(address(number));
         }
         (0..500).for_each(|_| workers[0].add(address(3)));
-        let count = |number| Addresses::sum(workers.iter().map(|worker| &**worker), address(number));
+        let count =
+            |number| Addresses::sum(workers.iter().map(|worker| &**worker), address(number));
         assert!((501..=510).contains(&count(3)), "{}", count(3));
         let counts: Vec<u32> = (4..20_000).map(count).collect();
         assert!(counts.iter().all(|count| *count >= 1));
@@ -100,6 +105,9 @@ mod tests {
         assert_eq!(v6("2001:db8::1"), v6("2001:db8::ffff:1"));
         assert_ne!(v6("2001:db8::1"), v6("2001:db8:0:1::1"));
         assert_eq!(v6("::ffff:10.0.0.1"), Places::of(Ipv4Addr::new(10, 0, 0, 1).into(), 7));
-        assert_ne!(Places::of(Ipv4Addr::LOCALHOST.into(), 7), Places::of(Ipv4Addr::LOCALHOST.into(), 8));
+        assert_ne!(
+            Places::of(Ipv4Addr::LOCALHOST.into(), 7),
+            Places::of(Ipv4Addr::LOCALHOST.into(), 8)
+        );
     }
 }

@@ -1,7 +1,8 @@
-//! Counters on shared memory that one thread writes and others read: alone, in rows, and as histograms.
+//! Counters on shared memory that one thread writes and others read: alone, in rows, and as
+//! histograms.
 //!
-//! With one writer, counting is a load and a store: no locked instruction, no system call. A reader sees each
-//! counter at most a moment old, and counters of one event perhaps apart. Owns no fds.
+//! With one writer, counting is a load and a store: no locked instruction, no system call. A reader
+//! sees each counter at most a moment old, and counters of one event perhaps apart. Owns no fds.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -59,7 +60,8 @@ impl<const N: usize> Counters<N> {
     }
 }
 
-/// How often something took how long: by upper bounds in microseconds, the last of them [`u64::MAX`].
+/// How often something took how long: by upper bounds in microseconds, the last of them
+/// [`u64::MAX`].
 #[derive(Debug, Default)]
 #[repr(C)]
 pub struct Histogram<const N: usize> {
@@ -123,8 +125,13 @@ mod tests {
     #[test]
     fn a_bound_belongs_to_its_bucket() {
         let histogram = Histogram::<4>::default();
-        [0, 10, 11, 100, 1001, u64::MAX / 2].into_iter().for_each(|micros| histogram.record(&BOUNDS_US, micros));
-        assert_eq!(histogram.get(), Durations { counts: [2, 2, 0, 2], sum_us: 1122 + u64::MAX / 2 });
+        [0, 10, 11, 100, 1001, u64::MAX / 2]
+            .into_iter()
+            .for_each(|micros| histogram.record(&BOUNDS_US, micros));
+        assert_eq!(
+            histogram.get(),
+            Durations { counts: [2, 2, 0, 2], sum_us: 1122 + u64::MAX / 2 }
+        );
         histogram.clear();
         assert_eq!(histogram.get(), Durations::default());
     }

@@ -1,10 +1,12 @@
 //! One function's counters in one worker.
 //!
-//! A slot outlives the function that has it: when that is removed, another may get its slot. So what is counted belongs to a
-//! *incarnation*, a number that every function gets with its slot and none gets twice: the first invocation of a later incarnation begins the
-//! counters anew, what an earlier one still has to tell is dropped, and a reader gets numbers only of the incarnation it asks for.
-//! What admission goes by is not counted by incarnation: places are taken and given back by whoever runs. It stands apart, because all
-//! workers look at it: a function's many counters then take memory only where the function runs. Owns no fds.
+//! A slot outlives the function that has it: when that is removed, another may get its slot. So
+//! what is counted belongs to a *incarnation*, a number that every function gets with its slot and
+//! none gets twice: the first invocation of a later incarnation begins the counters anew, what an
+//! earlier one still has to tell is dropped, and a reader gets numbers only of the incarnation it
+//! asks for. What admission goes by is not counted by incarnation: places are taken and given back
+//! by whoever runs. It stands apart, because all workers look at it: a function's many counters
+//! then take memory only where the function runs. Owns no fds.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU32, fence};
@@ -12,8 +14,9 @@ use std::sync::atomic::{AtomicU32, fence};
 use super::counter::{self, Counter, Counters, Durations, Histogram};
 use crate::outcome::CLASSES;
 
-/// Upper bounds of the buckets that invocations are counted in by how long they took. The quickest take less than the first
-/// and the longest 15 minutes; 1-2-5 in each decade puts a quantile within a factor of 2.5, and people can read it.
+/// Upper bounds of the buckets that invocations are counted in by how long they took. The quickest
+/// take less than the first and the longest 15 minutes; 1-2-5 in each decade puts a quantile within
+/// a factor of 2.5, and people can read it.
 pub const LATENCY_BOUNDS_US: [u64; 18] = [
     50,
     100,
@@ -162,8 +165,9 @@ pub struct Counts {
 }
 
 impl Ledger {
-    /// The counters for an invocation of `incarnation` to count in; none when a later incarnation has the slot by now. Only the slot's own
-    /// worker may ask. `first` is called when the incarnation is new here.
+    /// The counters for an invocation of `incarnation` to count in; none when a later incarnation
+    /// has the slot by now. Only the slot's own worker may ask. `first` is called when the
+    /// incarnation is new here.
     pub(super) fn counts(&self, incarnation: u32, first: impl FnOnce()) -> Option<&Counts> {
         let current = self.incarnation.load(Relaxed);
         if current < incarnation {
@@ -177,7 +181,8 @@ impl Ledger {
         (current <= incarnation).then_some(&self.counts)
     }
 
-    /// Which incarnation the numbers are of, and what they are; none while that changes, or when there was no incarnation yet.
+    /// Which incarnation the numbers are of, and what they are; none while that changes, or when
+    /// there was no incarnation yet.
     pub(super) fn get(&self) -> Option<(u32, FunctionTally)> {
         let incarnation = self.incarnation.load(Acquire);
         let counts = &self.counts;
@@ -189,7 +194,8 @@ impl Ledger {
             reuses: counts.reuses.get(),
         };
         fence(Acquire);
-        (incarnation != 0 && self.incarnation.load(Relaxed) == incarnation).then_some((incarnation, tally))
+        (incarnation != 0 && self.incarnation.load(Relaxed) == incarnation)
+            .then_some((incarnation, tally))
     }
 }
 

@@ -17,7 +17,8 @@ fn open_fds() -> usize {
 fn a_message_and_its_fd_arrive_whole() {
     let (engine, worker) = Channel::pair().unwrap();
     let (socket, mut far) = UnixStream::pair().unwrap();
-    let sent = ToWorker::Connection { read: b"GET /".to_vec(), awaits: Awaits::Next, accepted_at_us: 7 };
+    let sent =
+        ToWorker::Connection { read: b"GET /".to_vec(), awaits: Awaits::Next, accepted_at_us: 7 };
     engine.send(&sent, Some(socket.as_fd())).unwrap();
     drop(socket);
     let received = worker.receive::<ToWorker>(&mut ReceiveBuffer::default()).unwrap();
@@ -65,7 +66,10 @@ fn what_was_sent_before_refuse_more_is_still_received_and_nothing_after() {
 #[test]
 fn fds_that_do_not_belong_are_refused_and_closed() {
     let (engine, worker) = Channel::pair().unwrap();
-    assert!(matches!(engine.send(&ToWorker::Catalogue, None), Err(SendError::Fds { expected: 1, given: 0 })));
+    assert!(matches!(
+        engine.send(&ToWorker::Catalogue, None),
+        Err(SendError::Fds { expected: 1, given: 0 })
+    ));
     let before = open_fds();
     // A peer that ignores our types: packets with several fds, and one of a kind that carries none.
     let bytes = envelope::pack(&ToWorker::Drain { ending: Ending::Close, deadline_ms: 1 }).unwrap();
@@ -84,17 +88,24 @@ fn an_oversized_packet_is_refused() {
     let received = worker.receive::<ToWorker>(&mut ReceiveBuffer::default());
     assert!(matches!(received, Err(ReceiveError::Malformed(_))), "{received:?}");
     let too_large = ToEngine::Return { read: vec![0; MESSAGE_BYTES_MAX], awaits: Awaits::Next };
-    assert!(matches!(worker.send(&too_large, Some(engine.as_fd())), Err(SendError::TooLarge { .. })));
+    assert!(matches!(
+        worker.send(&too_large, Some(engine.as_fd())),
+        Err(SendError::TooLarge { .. })
+    ));
 }
 
 #[test]
 fn another_builds_message_is_refused() {
     let (engine, worker) = Channel::pair().unwrap();
-    let mut bytes = envelope::pack(&ToWorker::Drain { ending: Ending::Close, deadline_ms: 1 }).unwrap();
+    let mut bytes =
+        envelope::pack(&ToWorker::Drain { ending: Ending::Close, deadline_ms: 1 }).unwrap();
     bytes[8] ^= 1;
     engine.socket.send(&bytes).unwrap();
     let received = worker.receive::<ToWorker>(&mut ReceiveBuffer::default());
-    assert!(matches!(&received, Err(ReceiveError::Malformed(why)) if why.contains("another build")), "{received:?}");
+    assert!(
+        matches!(&received, Err(ReceiveError::Malformed(why)) if why.contains("another build")),
+        "{received:?}"
+    );
 }
 
 #[test]
@@ -162,12 +173,23 @@ fn settings_beyond_their_limits_are_refused() {
         (1, crate::limits::LOG_FILTER_BYTES_MAX + 1, false),
     ] {
         let settings = settings(head_timeout_ms, log_bytes);
-        assert_eq!(ToWorker::Settings { settings: settings.clone() }.check().is_ok(), taken, "{settings:?}");
-        assert_eq!(ToWorker::Start { row: 0, settings: settings.clone() }.check().is_ok(), taken, "{settings:?}");
+        assert_eq!(
+            ToWorker::Settings { settings: settings.clone() }.check().is_ok(),
+            taken,
+            "{settings:?}"
+        );
+        assert_eq!(
+            ToWorker::Start { row: 0, settings: settings.clone() }.check().is_ok(),
+            taken,
+            "{settings:?}"
+        );
         if taken {
             let sent = ToWorker::Settings { settings };
             engine.send(&sent, None).unwrap();
-            assert_eq!(worker.receive::<ToWorker>(&mut ReceiveBuffer::default()).unwrap().message, sent);
+            assert_eq!(
+                worker.receive::<ToWorker>(&mut ReceiveBuffer::default()).unwrap().message,
+                sent
+            );
         }
     }
 }

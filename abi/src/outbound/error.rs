@@ -20,7 +20,9 @@ pub enum PatternError {
         length: usize,
     },
     /// A scheme or a path.
-    #[error("the allowed destination {0:?} is a URL; expected only its host and port, e.g. api.example.com:443")]
+    #[error(
+        "the allowed destination {0:?} is a URL; expected only its host and port, e.g. api.example.com:443"
+    )]
     Url(String),
     /// No colon, or nothing before it.
     #[error(
@@ -29,7 +31,9 @@ pub enum PatternError {
     )]
     NotHostAndPort(String),
     /// The port is not one.
-    #[error("the allowed destination {0:?} has no valid port; expected 1 to 65535 or *, e.g. api.example.com:443")]
+    #[error(
+        "the allowed destination {0:?} has no valid port; expected 1 to 65535 or *, e.g. api.example.com:443"
+    )]
     Port(String),
     /// An IPv6 address without brackets, or brackets around something else.
     #[error(
@@ -44,7 +48,9 @@ pub enum PatternError {
     )]
     V4(String),
     /// A network whose address goes beyond its prefix.
-    #[error("the allowed destination {given:?} names a host, not a network; expected e.g. {network}:443")]
+    #[error(
+        "the allowed destination {given:?} names a host, not a network; expected e.g. {network}:443"
+    )]
     HostBits {
         /// As it was written.
         given: String,

@@ -1,7 +1,8 @@
 //! One allowed destination, as it is written: `HOST:PORT`. Owns no fds.
 //!
-//! HOST is a DNS name, `*.NAME` (everything below NAME, but not NAME itself), `*` (any public host), an IPv4 address, an
-//! IPv6 address in brackets, or a network of either (`10.0.0.0/8`, `[fd00::/8]`). PORT is a number or `*`.
+//! HOST is a DNS name, `*.NAME` (everything below NAME, but not NAME itself), `*` (any public
+//! host), an IPv4 address, an IPv6 address in brackets, or a network of either (`10.0.0.0/8`,
+//! `[fd00::/8]`). PORT is a number or `*`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -40,7 +41,8 @@ impl Pattern {
         if text.contains("://") {
             return Err(PatternError::Url(text.to_owned()));
         }
-        let parts = text.rsplit_once(':').filter(|(host, _)| !host.is_empty() && !text.ends_with(']'));
+        let parts =
+            text.rsplit_once(':').filter(|(host, _)| !host.is_empty() && !text.ends_with(']'));
         let Some((host, port)) = parts else {
             return Err(PatternError::NotHostAndPort(text.to_owned()));
         };
@@ -98,7 +100,10 @@ fn read_port(text: &str, port: &str) -> Result<Option<u16>, PatternError> {
 fn read_host(text: &str, host: &str) -> Result<Host, PatternError> {
     if host.contains(['[', ']', ':']) {
         let inner = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-        return inner.and_then(read_v6).ok_or_else(|| PatternError::V6(text.to_owned())).and_then(|h| whole(text, h));
+        return inner
+            .and_then(read_v6)
+            .ok_or_else(|| PatternError::V6(text.to_owned()))
+            .and_then(|h| whole(text, h));
     }
     let v4 = read_v4(host);
     if v4.is_some() || host.contains('/') {
@@ -120,14 +125,17 @@ fn check_name(text: &str, name: &str) -> Result<(), PatternError> {
     }
     let good = |label: &str| {
         (1..=LABEL_BYTES_MAX).contains(&label.len())
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
     if name.len() > NAME_BYTES_MAX || !name.split('.').all(good) {
         return Err(PatternError::Name(text.to_owned()));
     }
-    // Resolvers read `10.1` and `0x7f.1` as addresses; no top-level domain is a number (RFC 3696 2).
+    // Resolvers read `10.1` and `0x7f.1` as addresses; no top-level domain is a number (RFC 3696
+    // 2).
     let last = name.rsplit('.').next().unwrap_or(name);
     if last.bytes().all(|byte| byte.is_ascii_digit()) || last.starts_with("0x") {
         return Err(PatternError::V4(text.to_owned()));
@@ -162,11 +170,13 @@ fn read_v6(text: &str) -> Option<Host> {
 fn whole(text: &str, host: Host) -> Result<Host, PatternError> {
     let (whole, network) = match host {
         Host::V4(address, prefix) => {
-            let base = Ipv4Addr::from(!u32::MAX.checked_shr(prefix).unwrap_or(0) & address.to_bits());
+            let base =
+                Ipv4Addr::from(!u32::MAX.checked_shr(prefix).unwrap_or(0) & address.to_bits());
             (base == address, format!("{base}/{prefix}"))
         }
         Host::V6(address, prefix) => {
-            let base = Ipv6Addr::from(!u128::MAX.checked_shr(prefix).unwrap_or(0) & address.to_bits());
+            let base =
+                Ipv6Addr::from(!u128::MAX.checked_shr(prefix).unwrap_or(0) & address.to_bits());
             (base == address, format!("[{base}/{prefix}]"))
         }
         _ => (true, String::new()),

@@ -18,7 +18,11 @@ fn ip(text: &str) -> IpAddr {
 #[test]
 fn nothing_is_allowed_by_default() {
     let none = AllowList::default();
-    assert!(none.is_empty() && !none.allows_host("example.com", 443) && !none.allows_host("8.8.8.8", 443));
+    assert!(
+        none.is_empty()
+            && !none.allows_host("example.com", 443)
+            && !none.allows_host("8.8.8.8", 443)
+    );
     assert!(!none.allows_address("example.com", ip("8.8.8.8"), 443));
 }
 
@@ -29,7 +33,14 @@ fn a_name_is_that_name_on_that_port() {
         assert!(list.allows_host(host, 443), "{host}");
         assert!(!list.allows_host(host, 80), "{host}");
     }
-    for host in ["example.com", "x.api.example.com", "api.example.com.evil.net", "xapi.example.com", "", "."] {
+    for host in [
+        "example.com",
+        "x.api.example.com",
+        "api.example.com.evil.net",
+        "xapi.example.com",
+        "",
+        ".",
+    ] {
         assert!(!list.allows_host(host, 443), "{host}");
     }
     assert!(list.allows_host("other.example", 1) && list.allows_host("other.example", 65535));
@@ -39,7 +50,14 @@ fn a_name_is_that_name_on_that_port() {
 fn a_star_in_front_is_everything_below() {
     let list = list(&["*.example.com:443"]);
     assert!(list.allows_host("a.example.com", 443) && list.allows_host("a.b.EXAMPLE.com.", 443));
-    for host in ["example.com", ".example.com", "aexample.com", "a.example.com.evil.net", "com", "\u{fc}example.com"] {
+    for host in [
+        "example.com",
+        ".example.com",
+        "aexample.com",
+        "a.example.com.evil.net",
+        "com",
+        "\u{fc}example.com",
+    ] {
         assert!(!list.allows_host(host, 443), "{host}");
     }
 }
@@ -49,7 +67,15 @@ fn a_star_alone_is_every_public_host() {
     let list = list(&["*:443"]);
     assert!(list.allows_host("anything.example", 443) && list.allows_host("8.8.8.8", 443));
     assert!(list.allows_host("[2606:4700::1]", 443));
-    for host in ["10.0.0.1", "127.0.0.1", "[::1]", "::1", "[::ffff:127.0.0.1]", "169.254.169.254", "168.63.129.16"] {
+    for host in [
+        "10.0.0.1",
+        "127.0.0.1",
+        "[::1]",
+        "::1",
+        "[::ffff:127.0.0.1]",
+        "169.254.169.254",
+        "168.63.129.16",
+    ] {
         assert!(!list.allows_host(host, 443), "{host}");
     }
     assert!(!list.allows_address("anything.example", ip("10.0.0.1"), 443));
@@ -66,7 +92,10 @@ fn an_address_that_is_not_public_has_to_be_named() {
         assert!(!list.allows_address("db.internal", ip(address), 5432), "{address}");
     }
     assert!(!list.allows_address("db.internal", ip("10.1.2.3"), 80), "another port");
-    assert!(!list.allows_address("other.internal", ip("10.1.2.3"), 5432), "naming an address allows no name");
+    assert!(
+        !list.allows_address("other.internal", ip("10.1.2.3"), 5432),
+        "naming an address allows no name"
+    );
     assert!(list.allows_host("10.9.9.9", 5432) && list.allows_host("[::ffff:10.9.9.9]", 5432));
     assert!(!list.allows_host("11.0.0.1", 5432));
 }
@@ -132,12 +161,24 @@ fn a_list_has_an_end() {
 
 #[test]
 fn what_is_public() {
-    for text in
-        ["1.1.1.1", "9.255.255.255", "100.63.255.255", "100.128.0.0", "172.32.0.0", "168.63.129.15", "198.20.0.0"]
-    {
+    for text in [
+        "1.1.1.1",
+        "9.255.255.255",
+        "100.63.255.255",
+        "100.128.0.0",
+        "172.32.0.0",
+        "168.63.129.15",
+        "198.20.0.0",
+    ] {
         assert!(is_public(ip(text)), "{text}");
     }
-    for text in ["2606:4700:4700::1111", "2a00::1", "2001:4860:4860::8888", "2002:808:808::1", "64:ff9b::8.8.8.8"] {
+    for text in [
+        "2606:4700:4700::1111",
+        "2a00::1",
+        "2001:4860:4860::8888",
+        "2002:808:808::1",
+        "64:ff9b::8.8.8.8",
+    ] {
         assert!(is_public(ip(text)), "{text}");
     }
     let v4 = "0.0.0.0 0.1.2.3 10.0.0.1 100.64.0.1 100.100.100.200 127.0.0.1 127.255.255.255 168.63.129.16 \
@@ -149,7 +190,10 @@ fn what_is_public() {
     for text in v4.split_whitespace().chain(v6.split_whitespace()) {
         assert!(!is_public(ip(text)), "{text}");
     }
-    assert!(is_public(ip("2001:0:808:808::f7f7:f7f7")), "Teredo, from one public address to another");
+    assert!(
+        is_public(ip("2001:0:808:808::f7f7:f7f7")),
+        "Teredo, from one public address to another"
+    );
 }
 
 proptest! {

@@ -1,8 +1,9 @@
 //! Reading records back, past whatever is damaged. Any bytes are survived.
 
 use super::{
-    AFTER, After, Arrival, FIELD_ARRIVAL, FIELD_CALLED, FIELD_GOES_ON, FIELD_REQUEST, FIELD_TRACE, FRAME_BYTES, GAP,
-    Gap, HEADER, INVOCATION, Invocation, LINE, Line, Record, Request, SAMPLED, Stream, Trace,
+    AFTER, After, Arrival, FIELD_ARRIVAL, FIELD_CALLED, FIELD_GOES_ON, FIELD_REQUEST, FIELD_TRACE,
+    FRAME_BYTES, GAP, Gap, HEADER, INVOCATION, Invocation, LINE, Line, Record, Request, SAMPLED,
+    Stream, Trace,
 };
 use crate::invocation_id::InvocationId;
 use crate::limits::RECORD_BYTES_MAX;
@@ -28,7 +29,9 @@ pub enum Found<'a> {
 /// Looks at the record that `bytes` begin with.
 #[must_use]
 pub fn read(bytes: &[u8]) -> Found<'_> {
-    let Some((frame, rest)) = bytes.split_first_chunk::<FRAME_BYTES>() else { return Found::Incomplete };
+    let Some((frame, rest)) = bytes.split_first_chunk::<FRAME_BYTES>() else {
+        return Found::Incomplete;
+    };
     let [a, b, c, d, length @ ..] = *frame;
     let length = usize::try_from(u32::from_le_bytes(length)).unwrap_or(usize::MAX);
     if length == 0 || length > RECORD_BYTES_MAX {
@@ -42,20 +45,27 @@ pub fn read(bytes: &[u8]) -> Found<'_> {
     Found::Record { record: Fields(payload).record(), bytes: end }
 }
 
-/// What the record says whose bytes these are, all of which [`read`] has found whole. None when this build does not know its kind.
+/// What the record says whose bytes these are, all of which [`read`] has found whole. None when
+/// this build does not know its kind.
 #[must_use]
 pub fn record(bytes: &[u8]) -> Option<Record<'_>> {
     Fields(bytes.get(FRAME_BYTES..)?).record()
 }
 
-/// How many bytes to pass over until the next whole record; none when there is none in `bytes`, which do not begin with one.
+/// How many bytes to pass over until the next whole record; none when there is none in `bytes`,
+/// which do not begin with one.
 #[must_use]
 pub fn skip_damage(bytes: &[u8]) -> Option<usize> {
     let is_record = |at: &usize| matches!(bytes.get(*at..).map(read), Some(Found::Record { .. }));
     // Where its length says first: then nothing that stands within it is taken for a record.
-    let said = bytes.get(4..FRAME_BYTES).and_then(|length| length.try_into().ok()).map(u32::from_le_bytes);
-    let said = said.and_then(|length| usize::try_from(length).ok()).filter(|length| *length <= RECORD_BYTES_MAX);
-    said.map(|length| FRAME_BYTES + length).filter(is_record).or_else(|| (1..bytes.len()).find(is_record))
+    let said =
+        bytes.get(4..FRAME_BYTES).and_then(|length| length.try_into().ok()).map(u32::from_le_bytes);
+    let said = said
+        .and_then(|length| usize::try_from(length).ok())
+        .filter(|length| *length <= RECORD_BYTES_MAX);
+    said.map(|length| FRAME_BYTES + length)
+        .filter(is_record)
+        .or_else(|| (1..bytes.len()).find(is_record))
 }
 
 /// The records of a whole segment, or of a part of one.
@@ -117,7 +127,11 @@ impl<'a> Fields<'a> {
                 text: self.0,
             })),
             INVOCATION => self.invocation().map(Record::Invocation),
-            GAP => Some(Record::Gap(Gap { time_us: self.number()?, records: self.number()?, reason: self.name()? })),
+            GAP => Some(Record::Gap(Gap {
+                time_us: self.number()?,
+                records: self.number()?,
+                reason: self.name()?,
+            })),
             AFTER => Some(Record::After(After {
                 id: self.id()?,
                 time_us: self.number()?,
@@ -160,7 +174,10 @@ impl<'a> Fields<'a> {
             let mut field = Fields(self.0.split_off(..length)?);
             match tag {
                 FIELD_ARRIVAL => {
-                    invocation.arrival = Some(Arrival { accepted_us: field.number()?, received_us: field.number()? });
+                    invocation.arrival = Some(Arrival {
+                        accepted_us: field.number()?,
+                        received_us: field.number()?,
+                    });
                 }
                 FIELD_TRACE => {
                     let (trace, request) = field.trace()?;
@@ -171,7 +188,11 @@ impl<'a> Fields<'a> {
                     }
                 }
                 FIELD_REQUEST => {
-                    invocation.request = Request { method: field.name()?, prefix: field.name()?, path: field.rest()? };
+                    invocation.request = Request {
+                        method: field.name()?,
+                        prefix: field.name()?,
+                        path: field.rest()?,
+                    };
                 }
                 FIELD_CALLED => {
                     invocation.number = u32::from_le_bytes(field.take()?);

@@ -55,9 +55,17 @@ impl Owned {
                 function,
                 version,
                 number: u32::from(self.status),
-                alias: if self.status > 0 { &outcome[..outcome.floor_char_boundary(60)] } else { "" },
+                alias: if self.status > 0 {
+                    &outcome[..outcome.floor_char_boundary(60)]
+                } else {
+                    ""
+                },
                 request: if self.asked {
-                    Request { method: &version[..version.floor_char_boundary(32)], prefix: function, path: outcome }
+                    Request {
+                        method: &version[..version.floor_char_boundary(32)],
+                        prefix: function,
+                        path: outcome,
+                    }
                 } else {
                     Request::default()
                 },
@@ -119,7 +127,8 @@ fn the_format_is_what_its_description_says() {
     });
     let mut bytes = Vec::new();
     append(&mut bytes, &line);
-    let mut expected = [&[30, 0, 0, 0, 1][..], &[7; 16], &[2, 1, 0, 0, 0, 0, 0, 0], &[1, 1, b'f'], b"hi"].concat();
+    let mut expected =
+        [&[30, 0, 0, 0, 1][..], &[7; 16], &[2, 1, 0, 0, 0, 0, 0, 0], &[1, 1, b'f'], b"hi"].concat();
     expected.splice(..0, crc32fast::hash(&expected).to_le_bytes());
     assert_eq!(bytes, expected);
     assert_eq!(&HEADER, b"sockhop spool\n\x01\x00");
@@ -141,12 +150,14 @@ fn what_a_later_build_adds_is_passed_over() {
     };
     let (bytes, starts) = segment(&[known.clone(), known.clone()]);
     let framed = |payload: &[u8]| {
-        let mut frame = [&u32::try_from(payload.len()).unwrap().to_le_bytes()[..], payload].concat();
+        let mut frame =
+            [&u32::try_from(payload.len()).unwrap().to_le_bytes()[..], payload].concat();
         frame.splice(..0, crc32fast::hash(&frame).to_le_bytes());
         frame
     };
     let payload = [&bytes[starts[0] + FRAME_BYTES..starts[1]], &[200, 3, 1, 2, 3]].concat();
-    let later = [&HEADER[..], &framed(&payload), &framed(&[99, 1, 2]), &bytes[starts[1]..]].concat();
+    let later =
+        [&HEADER[..], &framed(&payload), &framed(&[99, 1, 2]), &bytes[starts[1]..]].concat();
     assert_eq!(records(&later), (vec![known.record(), known.record()], 0));
 }
 
@@ -187,7 +198,15 @@ fn invocation<'a>(request: Request<'a>, trace: Option<Trace>) -> Invocation<'a> 
         goes_on: false,
     };
     let Record::Invocation(invocation) = owned.record() else { panic!("it is one") };
-    Invocation { request, trace, outcome: Outcome::Unknown(""), function: "", version: "", alias: "", ..invocation }
+    Invocation {
+        request,
+        trace,
+        outcome: Outcome::Unknown(""),
+        function: "",
+        version: "",
+        alias: "",
+        ..invocation
+    }
 }
 
 #[test]
@@ -226,7 +245,8 @@ proptest! {
         prop_assert_eq!(records(&bytes), (all.iter().map(Owned::record).collect::<Vec<_>>(), 0));
     }
 
-    /// However a crash has torn the end, everything before is there, and the torn part is counted once.
+    /// However a crash has torn the end, everything before is there, and the torn part is counted
+    /// once.
     #[test]
     fn a_torn_end_costs_what_it_tore(all in proptest::collection::vec(record(), 1..10), cut: prop::sample::Index) {
         let (bytes, starts) = segment(&all);

@@ -1,8 +1,8 @@
 //! Putting a record behind others in memory. Allocates nothing but what the buffer grows by.
 
 use super::{
-    AFTER, FIELD_ARRIVAL, FIELD_CALLED, FIELD_GOES_ON, FIELD_REQUEST, FIELD_TRACE, FRAME_BYTES, GAP, INVOCATION, LINE,
-    Record, Request, SAMPLED,
+    AFTER, FIELD_ARRIVAL, FIELD_CALLED, FIELD_GOES_ON, FIELD_REQUEST, FIELD_TRACE, FRAME_BYTES,
+    GAP, INVOCATION, LINE, Record, Request, SAMPLED,
 };
 use crate::invocation_id::InvocationId;
 use crate::limits::{LOG_LINE_BYTES_MAX, NAME_BYTES_MAX};
@@ -17,7 +17,8 @@ const PREFIX_MAX: usize = 130;
 const CUT: &str = "...";
 const _: () = assert!(NAME_BYTES_MAX <= NAME_MAX);
 
-/// Puts `record` behind what is in `buffer`. A line beyond [`LOG_LINE_BYTES_MAX`] and a name beyond 255 bytes are cut.
+/// Puts `record` behind what is in `buffer`. A line beyond [`LOG_LINE_BYTES_MAX`] and a name beyond
+/// 255 bytes are cut.
 pub fn append(buffer: &mut Vec<u8>, record: &Record<'_>) {
     let start = buffer.len();
     buffer.extend_from_slice(&[0; FRAME_BYTES]);
@@ -36,8 +37,13 @@ pub fn append(buffer: &mut Vec<u8>, record: &Record<'_>) {
             let of = invocation;
             numbers(buffer, [of.started_us, of.duration_us, of.cpu_us, of.memory_bytes]);
             buffer.extend_from_slice(&of.status.to_le_bytes());
-            numbers(buffer, [of.received_bytes, of.sent_bytes, of.queue_us, of.instantiate_us, of.run_us]);
-            [of.outcome.name(), of.function, of.version].into_iter().for_each(|text| name(buffer, text));
+            numbers(
+                buffer,
+                [of.received_bytes, of.sent_bytes, of.queue_us, of.instantiate_us, of.run_us],
+            );
+            [of.outcome.name(), of.function, of.version]
+                .into_iter()
+                .for_each(|text| name(buffer, text));
             if let Some(arrival) = of.arrival {
                 buffer.extend_from_slice(&[FIELD_ARRIVAL, 16]);
                 numbers(buffer, [arrival.accepted_us, arrival.received_us]);
@@ -56,7 +62,9 @@ pub fn append(buffer: &mut Vec<u8>, record: &Record<'_>) {
             if of.number > 0 {
                 field(buffer, FIELD_CALLED, |buffer| {
                     buffer.extend_from_slice(&of.number.to_le_bytes());
-                    buffer.extend_from_slice(&of.alias.as_bytes()[..of.alias.floor_char_boundary(NAME_BYTES_MAX)]);
+                    buffer.extend_from_slice(
+                        &of.alias.as_bytes()[..of.alias.floor_char_boundary(NAME_BYTES_MAX)],
+                    );
                 });
             }
             if of.goes_on {

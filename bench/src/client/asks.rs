@@ -27,7 +27,8 @@ impl Asks {
         Self { asks: vec![ask], cumulative: Vec::new() }
     }
 
-    /// By Zipf's law: number i is asked in proportion to 1 / i^exponent. With 0 all are asked alike. Nothing of nothing.
+    /// By Zipf's law: number i is asked in proportion to 1 / i^exponent. With 0 all are asked
+    /// alike. Nothing of nothing.
     pub fn zipf(asks: Vec<Ask>, exponent: f64) -> Option<Self> {
         let mut sum = 0.0;
         let mut cumulative: Vec<f64> = (1..=asks.len())
@@ -61,7 +62,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn asks(count: usize) -> Vec<Ask> {
-        vec![Ask { keep: Vec::new(), close: Vec::new(), expected_body: None, head_only: false }; count]
+        vec![
+            Ask { keep: Vec::new(), close: Vec::new(), expected_body: None, head_only: false };
+            count
+        ]
     }
 
     #[test]

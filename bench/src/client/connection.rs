@@ -1,8 +1,9 @@
-//! One connection of the load: it sends a request, reads the reply, and says how that ended. It reads while
-//! it still sends: a server that echoes a body would else wait for us to read, and we for it.
+//! One connection of the load: it sends a request, reads the reply, and says how that ended. It
+//! reads while it still sends: a server that echoes a body would else wait for us to read, and we
+//! for it.
 //!
-//! Owns its socket: opened in `start` when there is none, kept between requests when both sides keep it
-//! alive, closed by drop on every other way out.
+//! Owns its socket: opened in `start` when there is none, kept between requests when both sides
+//! keep it alive, closed by drop on every other way out.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::SocketAddr;
@@ -18,8 +19,8 @@ use crate::reply::{Head, ReplyParser};
 pub struct Job<'a> {
     pub address: SocketAddr,
     pub asks: &'a Asks,
-    /// Whether the connect is part of a request's latency, as it is where connections end with their requests; else it is
-    /// set-up.
+    /// Whether the connect is part of a request's latency, as it is where connections end with
+    /// their requests; else it is set-up.
     pub connect_counts: bool,
 }
 
@@ -120,7 +121,13 @@ impl Connection {
     }
 
     /// Starts a request, on the socket at hand or on a new one.
-    pub fn start(&mut self, job: &Job<'_>, registry: &Registry, turn: Turn, now: u64) -> Option<Ended> {
+    pub fn start(
+        &mut self,
+        job: &Job<'_>,
+        registry: &Registry,
+        turn: Turn,
+        now: u64,
+    ) -> Option<Ended> {
         self.times = Times { intended: turn.intended, sent: now };
         self.turn = turn;
         self.sent_bytes = 0;
@@ -144,8 +151,8 @@ impl Connection {
         }
     }
 
-    /// The socket is ready for something; `closed` says that the server has ended its side. Returns how
-    /// the request ended and when, if it did.
+    /// The socket is ready for something; `closed` says that the server has ended its side. Returns
+    /// how the request ended and when, if it did.
     pub fn on_event(
         &mut self,
         job: &Job<'_>,
@@ -158,7 +165,8 @@ impl Connection {
                 if !job.connect_counts {
                     self.times.sent = now();
                 }
-                // No reply can be here yet, so there is nothing to read: its coming is another event.
+                // No reply can be here yet, so there is nothing to read: its coming is another
+                // event.
                 self.send(job).map(|ended| (ended, now()))
             }
             Phase::Sending => match self.send(job) {
@@ -188,7 +196,9 @@ impl Connection {
     }
 
     fn send(&mut self, job: &Job<'_>) -> Option<Ended> {
-        while let Some(rest) = self.request(job).get(self.sent_bytes..).filter(|rest| !rest.is_empty()) {
+        while let Some(rest) =
+            self.request(job).get(self.sent_bytes..).filter(|rest| !rest.is_empty())
+        {
             let stream = self.stream.as_mut()?;
             match stream.write(rest) {
                 Ok(count) => {
@@ -196,7 +206,12 @@ impl Connection {
                     self.phase = Phase::Sending;
                 }
                 // Not connected yet, or no room: the next event tells.
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected) => {
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected
+                    ) =>
+                {
                     return None;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -235,7 +250,8 @@ impl Connection {
             let Self { parser, body_bytes, body_is_right, .. } = self;
             let parsed = parser.feed(&buffer[..count], &mut |part| {
                 if let Some(expected) = expected_body {
-                    *body_is_right &= expected.get(*body_bytes..*body_bytes + part.len()) == Some(part);
+                    *body_is_right &=
+                        expected.get(*body_bytes..*body_bytes + part.len()) == Some(part);
                 }
                 *body_bytes += part.len();
             });
@@ -253,8 +269,9 @@ impl Connection {
                 // Also more bytes than the reply has: nothing else was asked for.
                 Ok(_) | Err(_) => return Some((self.fail(Failure::Malformed), now())),
             }
-            // A short read has emptied the socket, and later bytes raise a new edge: see epoll(7). This
-            // saves the second read of every reply. An end that came with the bytes raises none, though.
+            // A short read has emptied the socket, and later bytes raise a new edge: see epoll(7).
+            // This saves the second read of every reply. An end that came with the bytes raises
+            // none, though.
             if count < buffer.len() && !closed {
                 return None;
             }
@@ -271,7 +288,8 @@ impl Connection {
 
     fn complete(&mut self, job: &Job<'_>, head: Head) -> Ended {
         self.phase = Phase::Idle;
-        let length_is_right = self.ask(job).expected_body.as_ref().is_none_or(|body| body.len() == self.body_bytes);
+        let length_is_right =
+            self.ask(job).expected_body.as_ref().is_none_or(|body| body.len() == self.body_bytes);
         Ended::Reply { status: head.status, body_is_right: self.body_is_right && length_is_right }
     }
 

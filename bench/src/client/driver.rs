@@ -1,11 +1,11 @@
 //! One thread of the load: one epoll, any number of connections.
 //!
-//! Owns its connections and timer, and through them its sockets; `connection` says when each opens and closes.
-//! The loop here decides only *when* a request starts; `record` decides what counts.
+//! Owns its connections and timer, and through them its sockets; `connection` says when each opens
+//! and closes. The loop here decides only *when* a request starts; `record` decides what counts.
 //!
-//! Closed loop: a connection starts its next request as soon as it has its reply. Open loop: requests
-//! start at intended times; one whose time has come while all connections are busy waits, and its wait
-//! counts.
+//! Closed loop: a connection starts its next request as soon as it has its reply. Open loop:
+//! requests start at intended times; one whose time has come while all connections are busy waits,
+//! and its wait counts.
 
 use std::collections::VecDeque;
 use std::io;
@@ -54,7 +54,8 @@ pub fn run(plan: &Plan, part: Part, progress: &Progress) -> Result<Record, Error
     let mut driver = Driver::new(plan, part)?;
     driver.drive(progress)?;
     let (cpu, wall) = (ThreadTime::now()?.since(cpu_before), part.started.elapsed());
-    let busy = if plan.spin { wall.saturating_sub(Duration::from_nanos(driver.spun)) } else { cpu.ran };
+    let busy =
+        if plan.spin { wall.saturating_sub(Duration::from_nanos(driver.spun)) } else { cpu.ran };
     let thread = ClientThread { core: part.core, cpu, busy, wall };
     let backlog = driver.schedule.map(|schedule| schedule.due_before(driver.window.end));
     let in_flight = driver.connections.iter().filter_map(Connection::in_flight);
@@ -68,7 +69,8 @@ struct Driver<'a> {
     window: Range<u64>,
     job: Job<'a>,
     connections: Vec<Connection>,
-    /// Connections with nothing to do, longest idle first, so that a low rate still uses all of them.
+    /// Connections with nothing to do, longest idle first, so that a low rate still uses all of
+    /// them.
     idle: VecDeque<usize>,
     /// Connections that failed to connect, and until when each rests; in order of time.
     resting: VecDeque<(u64, usize)>,
@@ -100,7 +102,11 @@ impl<'a> Driver<'a> {
         Ok(Self {
             poll,
             plan,
-            job: Job { address: plan.address, asks: &plan.asks, connect_counts: plan.kept_share < 1.0 },
+            job: Job {
+                address: plan.address,
+                asks: &plan.asks,
+                connect_counts: plan.kept_share < 1.0,
+            },
             connections: (0..part.connections).map(|index| Connection::new(Token(index))).collect(),
             idle: (0..part.connections).collect(),
             resting: VecDeque::new(),
@@ -138,10 +144,12 @@ impl<'a> Driver<'a> {
                 return Ok(());
             }
             self.start_due(now);
-            let mut wait = Duration::from_nanos(self.sweep_at.min(self.window.end).saturating_sub(now));
+            let mut wait =
+                Duration::from_nanos(self.sweep_at.min(self.window.end).saturating_sub(now));
             if self.plan.spin {
                 wait = Duration::ZERO;
-            } else if let Some(schedule) = self.schedule.as_ref().filter(|_| !self.idle.is_empty()) {
+            } else if let Some(schedule) = self.schedule.as_ref().filter(|_| !self.idle.is_empty())
+            {
                 // Poll waits in milliseconds; the timer hits the microsecond.
                 self.timer.arm(schedule.next().saturating_sub(now)).map_err(Error::Poll)?;
             }
@@ -188,7 +196,9 @@ impl<'a> Driver<'a> {
             share => self.random.f64() >= share,
         };
         let turn = Turn { ask, last, intended };
-        if let Some(ended) = self.connections[index].start(&self.job, self.poll.registry(), turn, now) {
+        if let Some(ended) =
+            self.connections[index].start(&self.job, self.poll.registry(), turn, now)
+        {
             self.ended(index, &ended, now);
         }
     }
@@ -208,7 +218,8 @@ impl<'a> Driver<'a> {
         if matches!(ended, Ended::Failed(Failure::Connect)) {
             self.resting.push_back((at + REST_NS, index));
         } else if self.schedule.is_none() && at < self.window.end {
-            // Straight on, without a turn through the idle list: the reply's arrival is the intended time.
+            // Straight on, without a turn through the idle list: the reply's arrival is the
+            // intended time.
             self.start(index, at, at);
         } else {
             self.idle.push_back(index);

@@ -1,8 +1,10 @@
-//! The load generator: a few threads, each with connections of its own, and what they found put together.
+//! The load generator: a few threads, each with connections of its own, and what they found put
+//! together.
 //!
-//! `driver` is what a thread does, `connection` what a connection does; `asks`, `rate` and `schedule` say what
-//! is asked and when, `record` what counts. None of the threads knows of the others: their parts of the rate, of
-//! the connections and of the figures only add up. Sockets and timers belong to the drivers.
+//! `driver` is what a thread does, `connection` what a connection does; `asks`, `rate` and
+//! `schedule` say what is asked and when, `record` what counts. None of the threads knows of the
+//! others: their parts of the rate, of the connections and of the figures only add up. Sockets and
+//! timers belong to the drivers.
 
 mod asks;
 mod connection;
@@ -59,7 +61,9 @@ pub enum Error {
     #[error("cannot start a thread of the client ({0}); raise the limit on processes (ulimit -u)")]
     Thread(io::Error),
     /// A driver panicked.
-    #[error("a thread of the client panicked; this is a bug in sockhop-bench, its message is above")]
+    #[error(
+        "a thread of the client panicked; this is a bug in sockhop-bench, its message is above"
+    )]
     Panicked,
 }
 
@@ -70,7 +74,8 @@ pub struct Plan {
     pub address: SocketAddr,
     /// What to ask.
     pub asks: Asks,
-    /// Of all requests, the share that leaves its connection open for the next: 1 for all, 0 for none.
+    /// Of all requests, the share that leaves its connection open for the next: 1 for all, 0 for
+    /// none.
     pub kept_share: f64,
     /// Connections at a time, of all threads together.
     pub connections: u32,
@@ -84,7 +89,8 @@ pub struct Plan {
     pub timeout: Duration,
     /// One thread for each core here, pinned to it; without any, one that is not pinned.
     pub cores: Vec<usize>,
-    /// Never sleep: a server on this machine is then spared the work of waking us, as if we were on another.
+    /// Never sleep: a server on this machine is then spared the work of waking us, as if we were on
+    /// another.
     pub spin: bool,
 }
 
@@ -101,8 +107,11 @@ pub fn run(plan: &Plan, live: bool) -> Result<Record, Error> {
     open_files::allow(plan.connections)?;
     // A thread without a connection would only leave its part of the rate undone.
     let threads = plan.connections as usize;
-    let cores: Vec<Option<usize>> =
-        if plan.cores.is_empty() { vec![None] } else { plan.cores.iter().copied().take(threads).map(Some).collect() };
+    let cores: Vec<Option<usize>> = if plan.cores.is_empty() {
+        vec![None]
+    } else {
+        plan.cores.iter().copied().take(threads).map(Some).collect()
+    };
     let (progress, started) = (Progress::default(), Instant::now());
     let (working, done) = mpsc::channel();
     thread::scope(|scope| {
@@ -126,8 +135,10 @@ pub fn run(plan: &Plan, live: bool) -> Result<Record, Error> {
                     .map_err(Error::Thread)
             })
             .collect();
-        let records: Result<Vec<Record>, Error> =
-            drivers?.into_iter().map(|driver| driver.join().map_err(|_| Error::Panicked)?).collect();
+        let records: Result<Vec<Record>, Error> = drivers?
+            .into_iter()
+            .map(|driver| driver.join().map_err(|_| Error::Panicked)?)
+            .collect();
         drop(working);
         let mut records = records?.into_iter();
         let mut whole = records.next().ok_or(Error::Panicked)?;

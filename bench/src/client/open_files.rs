@@ -1,5 +1,5 @@
-//! The limit on open files, raised in time: run out of it in mid-load and our own limit would be counted
-//! as the server's errors. Holds no file descriptor.
+//! The limit on open files, raised in time: run out of it in mid-load and our own limit would be
+//! counted as the server's errors. Holds no file descriptor.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 

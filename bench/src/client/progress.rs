@@ -27,8 +27,8 @@ impl Progress {
         *told = (good, bad, in_flight);
     }
 
-    /// Shows a line on stderr every second, each in place of the last, until the other end of `done` is dropped. Shows
-    /// nothing where stderr is no terminal: a log wants no such lines.
+    /// Shows a line on stderr every second, each in place of the last, until the other end of
+    /// `done` is dropped. Shows nothing where stderr is no terminal: a log wants no such lines.
     pub fn show(&self, warmup: Duration, window: Duration, done: &Receiver<()>) {
         let mut stderr = std::io::stderr();
         if !stderr.is_terminal() {
@@ -56,7 +56,14 @@ impl Progress {
     }
 }
 
-fn line(elapsed: Duration, warmup: Duration, window: Duration, rate: f64, bad: u64, in_flight: u64) -> String {
+fn line(
+    elapsed: Duration,
+    warmup: Duration,
+    window: Duration,
+    rate: f64,
+    bad: u64,
+    in_flight: u64,
+) -> String {
     let (part, of) = match elapsed.checked_sub(warmup) {
         Some(part) => (part.min(window), window),
         None => (elapsed, warmup),
@@ -88,7 +95,13 @@ mod tests {
     #[test]
     fn the_line_says_which_part_it_is() {
         let seconds = Duration::from_secs;
-        assert!(line(seconds(1), seconds(2), seconds(10), 9.6, 0, 1).starts_with("warm-up 1 of 2 s: 10 requests/s"));
-        assert!(line(seconds(13), seconds(2), seconds(10), 0.0, 3, 0).starts_with("measuring 10 of 10 s"));
+        assert!(
+            line(seconds(1), seconds(2), seconds(10), 9.6, 0, 1)
+                .starts_with("warm-up 1 of 2 s: 10 requests/s")
+        );
+        assert!(
+            line(seconds(13), seconds(2), seconds(10), 0.0, 3, 0)
+                .starts_with("measuring 10 of 10 s")
+        );
     }
 }

@@ -6,7 +6,8 @@ use std::ops::Range;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// A ramp is reported in so many parts: one figure of all of it would say nothing of where it broke.
+/// A ramp is reported in so many parts: one figure of all of it would say nothing of where it
+/// broke.
 const SECTIONS_PER_RAMP: u32 = 5;
 const STEPS_MAX: usize = 100;
 /// More than any client sends; it keeps times exact in an f64.
@@ -50,7 +51,9 @@ pub struct Stretch {
 impl Rate {
     /// The same all the time.
     pub fn steady(per_second: u64) -> Self {
-        Self { sections: vec![Section { from: per_second as f64, to: per_second as f64, weight: 1 }] }
+        Self {
+            sections: vec![Section { from: per_second as f64, to: per_second as f64, weight: 1 }],
+        }
     }
 
     /// Whether there is more than one section to report.
@@ -86,7 +89,11 @@ impl Stretch {
 
     /// What the report calls it.
     pub fn name(&self) -> String {
-        if self.from == self.to { format!("{:.0}/s", self.from) } else { format!("{:.0}..{:.0}/s", self.from, self.to) }
+        if self.from == self.to {
+            format!("{:.0}/s", self.from)
+        } else {
+            format!("{:.0}..{:.0}/s", self.from, self.to)
+        }
     }
 
     /// Its length.
@@ -117,9 +124,15 @@ impl FromStr for Rate {
                 }
                 Some((from, to)) => {
                     let (from, to) = (number(from)?, number(to)?);
-                    let at = |part: u32| from + (to - from) * f64::from(part) / f64::from(SECTIONS_PER_RAMP);
+                    let at = |part: u32| {
+                        from + (to - from) * f64::from(part) / f64::from(SECTIONS_PER_RAMP)
+                    };
                     let parts = 0..SECTIONS_PER_RAMP;
-                    sections.extend(parts.map(|part| Section { from: at(part), to: at(part + 1), weight: 1 }));
+                    sections.extend(parts.map(|part| Section {
+                        from: at(part),
+                        to: at(part + 1),
+                        weight: 1,
+                    }));
                 }
             }
         }
@@ -131,7 +144,11 @@ impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, Section { from, to, .. }) in self.sections.iter().enumerate() {
             let comma = if index > 0 { "," } else { "" };
-            if from == to { write!(f, "{comma}{from:.0}")? } else { write!(f, "{comma}{from:.0}..{to:.0}")? }
+            if from == to {
+                write!(f, "{comma}{from:.0}")?
+            } else {
+                write!(f, "{comma}{from:.0}..{to:.0}")?
+            }
         }
         Ok(())
     }

@@ -1,10 +1,12 @@
-//! What counts: which requests enter the figures, and how. Holds no file descriptor, and reads no clock.
+//! What counts: which requests enter the figures, and how. Holds no file descriptor, and reads no
+//! clock.
 //!
 //! * A reply counts towards the rate when it arrives inside the window.
-//! * *Uncorrected* latency runs from when the request was sent. A server that stalls delays the sends
-//!   too, so it sees few of its own worst moments: coordinated omission.
-//! * *Corrected* latency (open loop only) runs from when the request should have been sent. Requests not
-//!   answered by the end enter it with the time they had waited: too little, but not nothing.
+//! * *Uncorrected* latency runs from when the request was sent. A server that stalls delays the
+//!   sends too, so it sees few of its own worst moments: coordinated omission.
+//! * *Corrected* latency (open loop only) runs from when the request should have been sent.
+//!   Requests not answered by the end enter it with the time they had waited: too little, but not
+//!   nothing.
 //! * A time-out enters the latencies with the time waited; other failures, and replies with a wrong
 //!   status or body, are counted by kind and enter no latency.
 //!
@@ -86,8 +88,8 @@ impl Section {
         })
     }
 
-    /// Adds what another thread, or another section, found. Bounds are the same for all histograms, so that adding them
-    /// cannot fail.
+    /// Adds what another thread, or another section, found. Bounds are the same for all histograms,
+    /// so that adding them cannot fail.
     fn add(&mut self, other: &Self) {
         self.completed += other.completed;
         self.errors.add(&other.errors);
@@ -138,12 +140,18 @@ pub struct Recorder {
 
 impl Recorder {
     /// Of sections in order and without gaps.
-    pub fn new(sections: impl IntoIterator<Item = Range<u64>>, open_loop: bool) -> Result<Self, CreationError> {
+    pub fn new(
+        sections: impl IntoIterator<Item = Range<u64>>,
+        open_loop: bool,
+    ) -> Result<Self, CreationError> {
         let sections: Result<Vec<Section>, _> =
             sections.into_iter().map(|time| Section::new(time, open_loop)).collect();
         let sections = sections?;
-        let edge = |section: Option<&Section>, edge: fn(&Range<u64>) -> u64| section.map_or(0, |it| edge(&it.time));
-        let window = edge(sections.first(), |time| time.start)..edge(sections.last(), |time| time.end);
+        let edge = |section: Option<&Section>, edge: fn(&Range<u64>) -> u64| {
+            section.map_or(0, |it| edge(&it.time))
+        };
+        let window =
+            edge(sections.first(), |time| time.start)..edge(sections.last(), |time| time.end);
         let record = Record {
             sections,
             completed_in_run: 0,
@@ -183,9 +191,10 @@ impl Recorder {
                 *record.bad_statuses.entry(status).or_default() += 1;
             }
         }
-        // By the intended time, not the arrival: else a stall that spans the window's start would bring
-        // its queue in, and one that spans the end would take its queue out.
-        let corrected = section_at(&mut record.sections, times.intended).and_then(|section| section.corrected.as_mut());
+        // By the intended time, not the arrival: else a stall that spans the window's start would
+        // bring its queue in, and one that spans the end would take its queue out.
+        let corrected = section_at(&mut record.sections, times.intended)
+            .and_then(|section| section.corrected.as_mut());
         if let Some(corrected) = corrected.filter(|_| timed) {
             corrected.saturating_record(at.saturating_sub(times.intended).max(1));
         }
@@ -234,7 +243,11 @@ mod tests {
     const GOOD: Ended = Ended::Reply { status: 200, body_is_right: true };
 
     fn finish(recorder: Recorder, in_flight: &[Times], backlog: &[u64]) -> Record {
-        recorder.finish(in_flight.iter().copied(), Some(backlog.iter().copied()), ClientThread::default())
+        recorder.finish(
+            in_flight.iter().copied(),
+            Some(backlog.iter().copied()),
+            ClientThread::default(),
+        )
     }
 
     #[test]
@@ -302,7 +315,9 @@ mod tests {
         let figures: Vec<_> = record
             .sections
             .iter()
-            .map(|section| (section.completed, section.corrected.as_ref().unwrap().len(), section.never_sent))
+            .map(|section| {
+                (section.completed, section.corrected.as_ref().unwrap().len(), section.never_sent)
+            })
             .collect();
         assert_eq!(figures, [(0, 2, 1), (2, 1, 0)]);
         let whole = record.whole();

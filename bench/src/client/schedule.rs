@@ -6,7 +6,8 @@ use super::rate::Stretch;
 
 const NS_PER_SECOND: f64 = 1e9;
 
-/// Start times that follow a rate. Each is computed from its stretch's start, so that rounding never adds up.
+/// Start times that follow a rate. Each is computed from its stretch's start, so that rounding
+/// never adds up.
 ///
 /// Several threads share a rate by turns: of `share` of them, each takes every `share`-th time.
 #[derive(Debug, Clone)]
@@ -20,8 +21,11 @@ pub struct Schedule {
 impl Schedule {
     /// Of stretches without gaps; `turn` counts from 0.
     pub fn new(stretches: impl IntoIterator<Item = Stretch>, turn: usize, share: usize) -> Self {
-        let mut new =
-            Self { stretches: stretches.into_iter().collect(), ahead: turn as u64, share: share.max(1) as u64 };
+        let mut new = Self {
+            stretches: stretches.into_iter().collect(),
+            ahead: turn as u64,
+            share: share.max(1) as u64,
+        };
         new.settle();
         new
     }
@@ -41,7 +45,8 @@ impl Schedule {
         })
     }
 
-    /// The intended times not taken yet that lie before `end`: requests that never got a connection.
+    /// The intended times not taken yet that lie before `end`: requests that never got a
+    /// connection.
     pub fn due_before(mut self, end: u64) -> impl Iterator<Item = u64> {
         std::iter::from_fn(move || self.take_due(end.saturating_sub(1)))
     }
@@ -70,8 +75,13 @@ impl Stretch {
         ((self.from + self.to) / 2.0 * self.length().as_secs_f64()).round() as u64
     }
 
-    /// When its request number `index` should start: where so many have come up by the area below the rate.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time inside the stretch")]
+    /// When its request number `index` should start: where so many have come up by the area below
+    /// the rate.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a time inside the stretch"
+    )]
     fn at(&self, index: u64) -> u64 {
         let count = index as f64;
         let seconds = self.length().as_secs_f64();

@@ -40,7 +40,12 @@ fn plan(address: SocketAddr) -> Plan {
 }
 
 fn asks(request: Vec<u8>, body: Vec<u8>) -> Asks {
-    Asks::one(Ask { close: request.clone(), keep: request, expected_body: Some(body), head_only: false })
+    Asks::one(Ask {
+        close: request.clone(),
+        keep: request,
+        expected_body: Some(body),
+        head_only: false,
+    })
 }
 
 fn run(plan: &Plan) -> Result<Record, Error> {
@@ -81,12 +86,16 @@ fn an_open_loop_keeps_its_rate_and_sees_a_stall() {
     });
     let rate = Some(Rate::steady(200));
     let whole =
-        run(&Plan { rate, connections: 1, window: Duration::from_millis(500), ..plan(address) }).unwrap().whole();
+        run(&Plan { rate, connections: 1, window: Duration::from_millis(500), ..plan(address) })
+            .unwrap()
+            .whole();
     let corrected = whole.corrected.unwrap();
     assert!((95..=100).contains(&whole.completed), "{}", whole.completed);
     assert_eq!(corrected.len(), 100, "every intended request counts");
     // One request in a hundred was slow to answer, but about twenty were late.
-    let slow = |histogram: &hdrhistogram::Histogram<u64>| histogram.count_between(20_000_000, 1_000_000_000);
+    let slow = |histogram: &hdrhistogram::Histogram<u64>| {
+        histogram.count_between(20_000_000, 1_000_000_000)
+    };
     assert!(slow(&whole.uncorrected) <= 3, "{}", slow(&whole.uncorrected));
     assert!(slow(&corrected) >= 10, "{}", slow(&corrected));
 }
@@ -105,12 +114,17 @@ fn errors_are_told_apart() {
     assert!(run(&plan(cut)).unwrap().whole().errors.malformed > 0);
 
     let other = server(|mut stream| {
-        while request(&mut stream) && stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nok!").is_ok() {}
+        while request(&mut stream)
+            && stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nok!").is_ok()
+        {
+        }
     });
     assert!(run(&plan(other)).unwrap().whole().errors.bad_body > 0);
 
     let busy = server(|mut stream| {
-        while request(&mut stream) && stream.write_all(b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n").is_ok() {}
+        while request(&mut stream)
+            && stream.write_all(b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n").is_ok()
+        {}
     });
     let record = run(&plan(busy)).unwrap();
     let whole = record.whole();
@@ -152,7 +166,9 @@ fn a_body_is_read_back_while_it_is_sent() {
             while left > 0 {
                 let most = left.min(buffer.len());
                 match stream.read(&mut buffer[..most]) {
-                    Ok(count) if count > 0 && stream.write_all(&buffer[..count]).is_ok() => left -= count,
+                    Ok(count) if count > 0 && stream.write_all(&buffer[..count]).is_ok() => {
+                        left -= count
+                    }
                     _ => return,
                 }
             }
@@ -183,13 +199,22 @@ fn a_reply_before_the_request_has_left_is_the_connection_s_last() {
 fn several_threads_share_connections_and_rate() {
     let core = 0;
     let rate = Some("200,400".parse().unwrap());
-    let plan =
-        Plan { cores: vec![core; 3], connections: 8, rate, window: Duration::from_secs(1), ..plan(server(serve_ok)) };
+    let plan = Plan {
+        cores: vec![core; 3],
+        connections: 8,
+        rate,
+        window: Duration::from_secs(1),
+        ..plan(server(serve_ok))
+    };
     let record = run(&plan).unwrap();
     let completed: Vec<u64> = record.sections.iter().map(|section| section.completed).collect();
     assert_eq!(record.threads.len(), 3);
     // A request due at the end of a section may be answered in the next, or too late.
-    assert!((90..=102).contains(&completed[0]) && (185..=202).contains(&completed[1]), "{completed:?}");
-    let due: u64 = record.sections.iter().map(|section| section.corrected.as_ref().unwrap().len()).sum();
+    assert!(
+        (90..=102).contains(&completed[0]) && (185..=202).contains(&completed[1]),
+        "{completed:?}"
+    );
+    let due: u64 =
+        record.sections.iter().map(|section| section.corrected.as_ref().unwrap().len()).sum();
     assert_eq!(due, 300, "every intended request counts, whichever thread had it");
 }

@@ -17,12 +17,16 @@ pub struct Timer {
 
 impl Timer {
     pub fn new(registry: &Registry, token: Token) -> io::Result<Self> {
-        let fd = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)?;
+        let fd = TimerFd::new(
+            ClockId::CLOCK_MONOTONIC,
+            TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK,
+        )?;
         registry.register(&mut SourceFd(&fd.as_fd().as_raw_fd()), token, Interest::READABLE)?;
         Ok(Self { fd })
     }
 
-    /// Fires once after `ns`, in place of whatever it was set to; that also forgets an expiry nobody read.
+    /// Fires once after `ns`, in place of whatever it was set to; that also forgets an expiry
+    /// nobody read.
     pub fn arm(&self, ns: u64) -> io::Result<()> {
         // Zero would mean never.
         let after = TimeSpec::from(Duration::from_nanos(ns.max(1)));

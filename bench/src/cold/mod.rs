@@ -1,9 +1,10 @@
-//! The `cold` command: what the first request to a function costs that the worker has not loaded yet.
+//! The `cold` command: what the first request to a function costs that the worker has not loaded
+//! yet.
 //!
-//! A fresh node on one core has many functions, alike but for a counter in their files, so that nothing is
-//! shared between them. One connection, opened and warmed on a function of its own, then asks each of them
-//! twice, one after another and with no other load: what the first request takes longer than the second is
-//! the function's being cold, and nothing else.
+//! A fresh node on one core has many functions, alike but for a counter in their files, so that
+//! nothing is shared between them. One connection, opened and warmed on a function of its own, then
+//! asks each of them twice, one after another and with no other load: what the first request takes
+//! longer than the second is the function's being cold, and nothing else.
 
 mod result;
 
@@ -26,7 +27,8 @@ const QUIET: Duration = Duration::from_secs(1);
 /// The command.
 pub fn command(arguments: &ColdArguments) -> Result<(), Error> {
     let component = output::component(&arguments.component)?;
-    let binary = server::find_sockhop(arguments.sockhop_bin.as_deref()).ok_or(server::Error::NoSockhop)?;
+    let binary =
+        server::find_sockhop(arguments.sockhop_bin.as_deref()).ok_or(server::Error::NoSockhop)?;
     let mut provenance = Provenance::of(&binary);
     let copies = Copies::of(&component)?;
     let node = Node::start(&binary)?;
@@ -50,7 +52,9 @@ pub fn command(arguments: &ColdArguments) -> Result<(), Error> {
         load_core: LOAD_CORE,
     };
     if !settled {
-        provenance.warnings.push("the node was still busy when the first request was sent".to_owned());
+        provenance
+            .warnings
+            .push("the node was still busy when the first request was sent".to_owned());
     }
     let cold = Cold::new(provenance, settings, &times);
     output::show(&cold);

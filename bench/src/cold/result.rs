@@ -76,14 +76,22 @@ impl fmt::Display for Cold {
             f,
             "\ncold, {functions} distinct functions of {component_bytes} bytes, one after another on one warm connection, no load; node on core {server_core}, client on core {load_core}"
         )?;
-        writeln!(f, "their compiled modules were written at deploy, so they are in the page cache\n")?;
+        writeln!(
+            f,
+            "their compiled modules were written at deploy, so they are in the page cache\n"
+        )?;
         writeln!(f, "{:<28}{:>10}{:>10}{:>10}", "request to each, µs", "p50", "p90", "max")?;
         for (name, Figures { p50_us, p90_us, max_us, .. }) in
             [("first", &self.first), ("second (control)", &self.second)]
         {
             writeln!(f, "{name:<28}{p50_us:>10.1}{p90_us:>10.1}{max_us:>10.1}")?;
         }
-        writeln!(f, "{:<28}{:>10.1}", "being cold costs, medians", self.first.p50_us - self.second.p50_us)?;
+        writeln!(
+            f,
+            "{:<28}{:>10.1}",
+            "being cold costs, medians",
+            self.first.p50_us - self.second.p50_us
+        )?;
         write!(f, "{}", self.provenance)
     }
 }

@@ -1,9 +1,11 @@
-//! The `compare` command: what differs between two files of results, or between two servers of one, beyond noise.
+//! The `compare` command: what differs between two files of results, or between two servers of one,
+//! beyond noise.
 //!
-//! * Two servers of one file ran in the same rounds: their values are compared round by round, and what slowed the machine
-//!   down for a while slowed both.
-//! * Two files were made at different times. Their medians are compared; with `--relative-to`, each value first becomes
-//!   one in parts of a server's that ran in the same round, so that a machine that is slower today is no difference.
+//! * Two servers of one file ran in the same rounds: their values are compared round by round, and
+//!   what slowed the machine down for a while slowed both.
+//! * Two files were made at different times. Their medians are compared; with `--relative-to`, each
+//!   value first becomes one in parts of a server's that ran in the same round, so that a machine
+//!   that is slower today is no difference.
 //!
 //! Opens the files for the length of one read only.
 
@@ -29,7 +31,9 @@ pub enum Error {
     #[error("there is no figure that both sides have; sides: {0}")]
     Nothing(String),
     /// One file, and not two servers.
-    #[error("one file alone has two sides only as two servers: --servers BEFORE,AFTER; {0} were named")]
+    #[error(
+        "one file alone has two sides only as two servers: --servers BEFORE,AFTER; {0} were named"
+    )]
     Sides(usize),
     /// No report file.
     #[error(transparent)]
@@ -91,7 +95,10 @@ fn compare(arguments: &CompareArguments) -> Result<Comparison, Error> {
         // Two servers of one file.
         (None, [one, other]) => {
             for series in before.series.iter().filter(|series| series.server == *one) {
-                let found = before.series.iter().find(|found| found.server == *other && found.is_like(series));
+                let found = before
+                    .series
+                    .iter()
+                    .find(|found| found.server == *other && found.is_like(series));
                 if let Some(found) = found {
                     let ratio = stats::paired(&series.rounds, &found.rounds, arguments.confidence);
                     rows.push(Row::of(series, found, ratio, arguments));
@@ -101,16 +108,21 @@ fn compare(arguments: &CompareArguments) -> Result<Comparison, Error> {
         }
         (None, servers) => return Err(Error::Sides(servers.len())),
         (Some(after), _) => {
-            for (path, file) in [(Some(&arguments.before), &before), (arguments.after.as_ref(), after)] {
+            for (path, file) in
+                [(Some(&arguments.before), &before), (arguments.after.as_ref(), after)]
+            {
                 let name = path.map_or_else(String::new, |path| path.display().to_string());
                 warnings.extend(file.warnings.iter().map(|warning| format!("{name}: {warning}")));
             }
             warnings.extend(differences(&before, after));
             let sides = [&before, after].map(|file| side(file, arguments));
             for series in &sides[0] {
-                let found = sides[1].iter().find(|found| found.server == series.server && found.is_like(series));
+                let found = sides[1]
+                    .iter()
+                    .find(|found| found.server == series.server && found.is_like(series));
                 if let Some(found) = found {
-                    let ratio = stats::unpaired(&series.rounds, &found.rounds, arguments.confidence);
+                    let ratio =
+                        stats::unpaired(&series.rounds, &found.rounds, arguments.confidence);
                     rows.push(Row::of(series, found, ratio, arguments));
                 }
             }
@@ -133,19 +145,32 @@ fn compare(arguments: &CompareArguments) -> Result<Comparison, Error> {
     Ok(Comparison { before, after, confidence, tolerance_percent, rows, warnings })
 }
 
-/// A file's figures, those of the servers asked for, in parts of another server's if that was asked for.
+/// A file's figures, those of the servers asked for, in parts of another server's if that was asked
+/// for.
 fn side(file: &File, arguments: &CompareArguments) -> Vec<Series> {
-    let wanted = |series: &&Series| arguments.servers.is_empty() || arguments.servers.contains(&series.server);
+    let wanted = |series: &&Series| {
+        arguments.servers.is_empty() || arguments.servers.contains(&series.server)
+    };
     let Some(reference) = &arguments.relative_to else {
         return file.series.iter().filter(wanted).cloned().collect();
     };
     let relative = |series: &Series| {
-        let found = file.series.iter().find(|found| found.server == *reference && found.is_like(series))?;
+        let found =
+            file.series.iter().find(|found| found.server == *reference && found.is_like(series))?;
         let rounds = series.rounds.iter().zip(&found.rounds).map(|(value, by)| value / by);
         let unit = format!("of {reference}");
-        Some(Series { rounds: rounds.filter(|value| value.is_finite()).collect(), unit, ..series.clone() })
+        Some(Series {
+            rounds: rounds.filter(|value| value.is_finite()).collect(),
+            unit,
+            ..series.clone()
+        })
     };
-    file.series.iter().filter(wanted).filter(|series| series.server != *reference).filter_map(relative).collect()
+    file.series
+        .iter()
+        .filter(wanted)
+        .filter(|series| series.server != *reference)
+        .filter_map(relative)
+        .collect()
 }
 
 /// Where two measurements were not made alike.
@@ -163,8 +188,14 @@ fn differences(before: &File, after: &File) -> Vec<String> {
 }
 
 impl Row {
-    fn of(before: &Series, after: &Series, ratio: Option<Interval>, arguments: &CompareArguments) -> Self {
-        let server = if before.server == after.server { before.server.clone() } else { String::new() };
+    fn of(
+        before: &Series,
+        after: &Series,
+        ratio: Option<Interval>,
+        arguments: &CompareArguments,
+    ) -> Self {
+        let server =
+            if before.server == after.server { before.server.clone() } else { String::new() };
         Self {
             scenario: before.scenario.clone(),
             server,
@@ -194,8 +225,9 @@ impl fmt::Display for Comparison {
             "scenario", "server", "measure", "before", "after", "ratio"
         )?;
         for row in &self.rows {
-            let ratio =
-                row.ratio.map_or_else(String::new, |it| format!("{:.3} ({:.3}..{:.3})", it.ratio, it.low, it.high));
+            let ratio = row.ratio.map_or_else(String::new, |it| {
+                format!("{:.3} ({:.3}..{:.3})", it.ratio, it.low, it.high)
+            });
             writeln!(
                 f,
                 "{:<16}{:<30}{:<24}{:>12}{:>12}  {ratio:<26}{}",

@@ -14,7 +14,10 @@ fn series(server: &str, rounds: Vec<f64>) -> serde_json::Value {
     serde_json::json!({"scenario": "hello", "server": server, "measure": "rate", "unit": "requests/s", "better": "higher", "rounds": rounds})
 }
 
-fn run(files: &[Vec<serde_json::Value>], options: &[&str]) -> (Result<Comparison, Error>, Result<(), Error>) {
+fn run(
+    files: &[Vec<serde_json::Value>],
+    options: &[&str],
+) -> (Result<Comparison, Error>, Result<(), Error>) {
     let folder = tempfile::tempdir().unwrap();
     let paths: Vec<_> = (files.iter().enumerate())
         .map(|(index, series)| {
@@ -31,17 +34,22 @@ fn run(files: &[Vec<serde_json::Value>], options: &[&str]) -> (Result<Comparison
 
 #[test]
 fn a_planted_slowdown_is_found_and_fails_when_asked() {
-    let files = [vec![series("sockhop", rounds(1000.0, 1))], vec![series("sockhop", rounds(950.0, 2))]];
+    let files =
+        [vec![series("sockhop", rounds(1000.0, 1))], vec![series("sockhop", rounds(950.0, 2))]];
     let (found, quiet) = run(&files, &[]);
     assert_eq!(found.unwrap().rows[0].verdict, Verdict::Worse);
     assert!(quiet.is_ok());
-    assert!(matches!(run(&files, &["--fail-on-regression"]).1, Err(Error::Regression { count: 1, of: 1 })));
+    assert!(matches!(
+        run(&files, &["--fail-on-regression"]).1,
+        Err(Error::Regression { count: 1, of: 1 })
+    ));
     assert!(run(&files, &["--fail-on-regression", "--tolerance-percent", "8"]).1.is_ok());
 }
 
 #[test]
 fn equal_builds_are_alike() {
-    let files = [vec![series("sockhop", rounds(1000.0, 1))], vec![series("sockhop", rounds(1000.0, 2))]];
+    let files =
+        [vec![series("sockhop", rounds(1000.0, 1))], vec![series("sockhop", rounds(1000.0, 2))]];
     let (found, failed) = run(&files, &["--fail-on-regression"]);
     assert_eq!(found.unwrap().rows[0].verdict, Verdict::Alike);
     assert!(failed.is_ok());
@@ -49,8 +57,12 @@ fn equal_builds_are_alike() {
 
 #[test]
 fn a_slower_machine_is_no_difference_beside_a_reference() {
-    let day =
-        |factor: f64| vec![series("sockhop", rounds(1000.0 * factor, 1)), series("nginx", rounds(5000.0 * factor, 1))];
+    let day = |factor: f64| {
+        vec![
+            series("sockhop", rounds(1000.0 * factor, 1)),
+            series("nginx", rounds(5000.0 * factor, 1)),
+        ]
+    };
     let files = [day(1.0), day(0.7)];
     assert_eq!(run(&files, &[]).0.unwrap().rows[0].verdict, Verdict::Worse);
     let relative = run(&files, &["--relative-to", "nginx"]).0.unwrap();

@@ -22,8 +22,8 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// Of a ratio of after to before. All of the interval must lie beyond the tolerance: what may as well be within it is
-    /// alike.
+    /// Of a ratio of after to before. All of the interval must lie beyond the tolerance: what may
+    /// as well be within it is alike.
     pub fn of(ratio: Option<Interval>, better: Better, tolerance_percent: f64) -> Self {
         let Some(Interval { low, high, .. }) = ratio else {
             return Self::TooFewRounds;

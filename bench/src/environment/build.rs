@@ -6,10 +6,12 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-/// The standard library's own checks: a program has their message if, and only if, it was built with debug assertions.
+/// The standard library's own checks: a program has their message if, and only if, it was built
+/// with debug assertions.
 const DEBUG_MARK: &[u8] = b"unsafe precondition(s) violated";
 
-/// What `sockhop --version` says of itself, and only that, where it was built in the profile `quick`.
+/// What `sockhop --version` says of itself, and only that, where it was built in the profile
+/// `quick`.
 const QUICK_MARK: &[u8] = b"quick build: not optimised";
 
 /// A binary that is measured.
@@ -28,7 +30,8 @@ pub struct Binary {
 }
 
 impl Binary {
-    /// Looks at it. What cannot be read is not known, and no error: the server that needs it will say why.
+    /// Looks at it. What cannot be read is not known, and no error: the server that needs it will
+    /// say why.
     pub fn look(path: &Path) -> Self {
         let content = fs::read(path).unwrap_or_default();
         let has = |mark: &[u8]| content.windows(mark.len()).any(|part| part == mark);
@@ -37,7 +40,8 @@ impl Binary {
         Self {
             path: path.to_owned(),
             bytes: metadata.map(|metadata| metadata.len()),
-            modified: modified.map(|time: SystemTime| humantime::format_rfc3339_seconds(time).to_string()),
+            modified: modified
+                .map(|time: SystemTime| humantime::format_rfc3339_seconds(time).to_string()),
             debug: has(DEBUG_MARK),
             quick: has(QUICK_MARK),
         }
@@ -50,7 +54,10 @@ impl Binary {
             (_, true) => "quick",
             _ => return None,
         };
-        Some(format!("{} is a {kind} build: its figures say nothing; build with --release", self.path.display()))
+        Some(format!(
+            "{} is a {kind} build: its figures say nothing; build with --release",
+            self.path.display()
+        ))
     }
 }
 
@@ -77,7 +84,10 @@ impl Build {
 
     /// What is wrong with it.
     pub fn warning(&self) -> Option<String> {
-        self.debug.then(|| "sockhop-bench is a debug build: the client is slow, and latencies are its own".to_owned())
+        self.debug.then(|| {
+            "sockhop-bench is a debug build: the client is slow, and latencies are its own"
+                .to_owned()
+        })
     }
 }
 

@@ -1,7 +1,8 @@
-//! What a number was measured on: machine, kernel, builds, commit, date. A number without it is hearsay.
-//! Opens files of /proc and /sys for the length of one read only.
+//! What a number was measured on: machine, kernel, builds, commit, date. A number without it is
+//! hearsay. Opens files of /proc and /sys for the length of one read only.
 //!
-//! Nothing here fails: a thing that cannot be learned is reported as such, and the numbers still stand.
+//! Nothing here fails: a thing that cannot be learned is reported as such, and the numbers still
+//! stand.
 
 mod build;
 mod neighbours;
@@ -32,11 +33,13 @@ pub struct Environment {
     pub allowed_cores: String,
     /// Of the machine, in MiB.
     pub memory_mib: Option<u64>,
-    /// The frequency governor of core 0, or `none` where the guest of a hypervisor sees no such thing.
+    /// The frequency governor of core 0, or `none` where the guest of a hypervisor sees no such
+    /// thing.
     pub governor: String,
     /// Release of the kernel.
     pub kernel: String,
-    /// What the kernel does about flaws of the CPU, where it does anything: each makes system calls slower.
+    /// What the kernel does about flaws of the CPU, where it does anything: each makes system calls
+    /// slower.
     pub mitigations: Vec<String>,
     /// The harness itself.
     pub harness: Build,
@@ -56,9 +59,12 @@ impl Environment {
     /// Looks around. Call before any load.
     pub fn look() -> Self {
         Self {
-            cpu: read("/proc/cpuinfo").and_then(|text| cpu_name(&text)).unwrap_or_else(|| UNKNOWN.to_owned()),
+            cpu: read("/proc/cpuinfo")
+                .and_then(|text| cpu_name(&text))
+                .unwrap_or_else(|| UNKNOWN.to_owned()),
             cores: std::thread::available_parallelism().map_or(0, usize::from),
-            allowed_cores: field("/proc/self/status", "Cpus_allowed_list").unwrap_or_else(|| UNKNOWN.to_owned()),
+            allowed_cores: field("/proc/self/status", "Cpus_allowed_list")
+                .unwrap_or_else(|| UNKNOWN.to_owned()),
             memory_mib: field("/proc/meminfo", "MemTotal").and_then(|text| megabytes(&text)),
             governor: read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
                 .unwrap_or_else(|| "none".to_owned()),
@@ -67,7 +73,8 @@ impl Environment {
             harness: Build::of_this(),
             commit: commit().unwrap_or_else(|| UNKNOWN.to_owned()),
             date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
-            load_average: read("/proc/loadavg").and_then(|text| text.split(' ').next()?.parse().ok()),
+            load_average: read("/proc/loadavg")
+                .and_then(|text| text.split(' ').next()?.parse().ok()),
             neighbours: Neighbours::look(),
             command: std::env::args().collect::<Vec<_>>().join(" "),
         }
@@ -89,7 +96,10 @@ impl Environment {
         }
         warnings.extend(self.harness.warning());
         if self.cores < 2 {
-            warnings.push("fewer than two cores: server and client share one, and each slows the other".to_owned());
+            warnings.push(
+                "fewer than two cores: server and client share one, and each slows the other"
+                    .to_owned(),
+            );
         }
         if !matches!(&*self.governor, "none" | "performance") {
             warnings.push(format!(
@@ -113,7 +123,11 @@ impl fmt::Display for Environment {
         writeln!(
             f,
             "flaws:    {}",
-            if self.mitigations.is_empty() { "none mitigated".to_owned() } else { self.mitigations.join("; ") }
+            if self.mitigations.is_empty() {
+                "none mitigated".to_owned()
+            } else {
+                self.mitigations.join("; ")
+            }
         )?;
         let flags = if self.harness.flags.is_empty() { "no flags" } else { self.harness.flags };
         writeln!(f, "harness:  {}, {flags}", self.harness.profile)?;
@@ -138,7 +152,8 @@ fn megabytes(text: &str) -> Option<u64> {
     Some(text.split(' ').next()?.parse::<u64>().ok()? / 1024)
 }
 
-/// What the kernel does about each flaw that this CPU has, by name; in order, so that two machines can be compared.
+/// What the kernel does about each flaw that this CPU has, by name; in order, so that two machines
+/// can be compared.
 fn mitigations() -> Vec<String> {
     let mut found: Vec<String> = fs::read_dir(VULNERABILITIES)
         .into_iter()
@@ -146,7 +161,8 @@ fn mitigations() -> Vec<String> {
         .filter_map(|entry| {
             let path = entry.ok()?.path();
             let state = read(path.to_str()?)?;
-            (state != "Not affected").then(|| format!("{}: {state}", path.file_name().unwrap_or_default().display()))
+            (state != "Not affected")
+                .then(|| format!("{}: {state}", path.file_name().unwrap_or_default().display()))
         })
         .collect();
     found.sort_unstable();
@@ -156,11 +172,14 @@ fn mitigations() -> Vec<String> {
 /// x86 has a name in words; arm64 has numbers only, which still tell two machines apart.
 fn cpu_name(cpuinfo: &str) -> Option<String> {
     let value = |key: &str| {
-        let line = cpuinfo.lines().find(|line| line.split(':').next().is_some_and(|name| name.trim() == key))?;
+        let line = cpuinfo
+            .lines()
+            .find(|line| line.split(':').next().is_some_and(|name| name.trim() == key))?;
         Some(line.split_once(':')?.1.trim().to_owned())
     };
-    value("model name")
-        .or_else(|| Some(format!("arm implementer {} part {}", value("CPU implementer")?, value("CPU part")?)))
+    value("model name").or_else(|| {
+        Some(format!("arm implementer {} part {}", value("CPU implementer")?, value("CPU part")?))
+    })
 }
 
 fn commit() -> Option<String> {

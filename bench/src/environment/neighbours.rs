@@ -1,5 +1,5 @@
-//! What else ran on this machine meanwhile: the kernel's account of all cores, without what was ours.
-//! Opens files of /proc for the length of one read only.
+//! What else ran on this machine meanwhile: the kernel's account of all cores, without what was
+//! ours. Opens files of /proc for the length of one read only.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -37,22 +37,30 @@ impl Moment {
     /// Now; nothing where /proc is not there.
     pub fn now() -> Option<Self> {
         let (busy, stolen) = parse(&fs::read_to_string("/proc/stat").ok()?)?;
-        let per_second = sysconf(SysconfVar::CLK_TCK).ok().flatten().and_then(|ticks| u64::try_from(ticks).ok())?;
-        let time = |ticks: u64| Duration::from_micros(ticks.saturating_mul(1_000_000) / per_second.max(1));
+        let per_second = sysconf(SysconfVar::CLK_TCK)
+            .ok()
+            .flatten()
+            .and_then(|ticks| u64::try_from(ticks).ok())?;
+        let time =
+            |ticks: u64| Duration::from_micros(ticks.saturating_mul(1_000_000) / per_second.max(1));
         let usage = getrusage(UsageWho::RUSAGE_SELF).ok()?;
         let micros = (usage.user_time() + usage.system_time()).num_microseconds();
         let own = Duration::from_micros(u64::try_from(micros).unwrap_or(0));
         Some(Self { at: Instant::now(), busy: time(busy), stolen: time(stolen), own })
     }
 
-    /// What others had since, `ours` being the CPU time of the servers that were started meanwhile or before.
+    /// What others had since, `ours` being the CPU time of the servers that were started meanwhile
+    /// or before.
     pub fn until_now(self, ours: Duration) -> Option<Neighbours> {
         let now = Self::now()?;
         let wall = (now.at - self.at).as_secs_f64().max(1e-9);
         let busy = now.busy.saturating_sub(self.busy);
         let programs = busy.saturating_sub(now.own.saturating_sub(self.own)).saturating_sub(ours);
         let stolen = now.stolen.saturating_sub(self.stolen);
-        Some(Neighbours { programs: programs.as_secs_f64() / wall, stolen: stolen.as_secs_f64() / wall })
+        Some(Neighbours {
+            programs: programs.as_secs_f64() / wall,
+            stolen: stolen.as_secs_f64() / wall,
+        })
     }
 }
 
@@ -70,11 +78,12 @@ impl Neighbours {
     }
 }
 
-/// Ticks of all cores together: busy, and stolen. The line's numbers are user, nice, system, idle, iowait, irq, softirq, steal,
-/// and two that are parts of the first.
+/// Ticks of all cores together: busy, and stolen. The line's numbers are user, nice, system, idle,
+/// iowait, irq, softirq, steal, and two that are parts of the first.
 fn parse(stat: &str) -> Option<(u64, u64)> {
     let line = stat.lines().next()?.strip_prefix("cpu ")?;
-    let ticks: Option<Vec<u64>> = line.split_ascii_whitespace().map(|word| word.parse().ok()).collect();
+    let ticks: Option<Vec<u64>> =
+        line.split_ascii_whitespace().map(|word| word.parse().ok()).collect();
     let ticks = ticks.filter(|ticks| ticks.len() >= 8)?;
     Some((ticks[0] + ticks[1] + ticks[2] + ticks[5] + ticks[6], ticks[7]))
 }

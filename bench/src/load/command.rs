@@ -1,4 +1,5 @@
-//! `load` itself: what its arguments come to. Opens the file of a body for the length of one read only.
+//! `load` itself: what its arguments come to. Opens the file of a body for the length of one read
+//! only.
 
 use std::time::Duration;
 
@@ -17,8 +18,10 @@ pub fn command(arguments: &LoadArguments) -> Result<(), Error> {
     let request = Request::new(arguments.method.as_deref(), &arguments.headers, body(arguments)?)?;
     let targets = targets(arguments)?;
     let Some(first) = targets.first() else { unreachable!("there is at least one URL") };
-    let asks: Result<Vec<Ask>, Error> =
-        targets.iter().map(|target| Ok(target.ask(&request, expected_body(arguments, target, &request)?))).collect();
+    let asks: Result<Vec<Ask>, Error> = targets
+        .iter()
+        .map(|target| Ok(target.ask(&request, expected_body(arguments, target, &request)?)))
+        .collect();
     let Some(asks) = Asks::zipf(asks?, arguments.zipf) else { unreachable!("one for each target") };
     let load = Load {
         connections: arguments.connections,
@@ -45,7 +48,8 @@ pub fn command(arguments: &LoadArguments) -> Result<(), Error> {
 
 fn body(arguments: &LoadArguments) -> Result<Option<Vec<u8>>, Error> {
     if let Some(path) = &arguments.body_file {
-        let bytes = std::fs::read(path).map_err(|source| Error::Body { path: path.clone(), source })?;
+        let bytes =
+            std::fs::read(path).map_err(|source| Error::Body { path: path.clone(), source })?;
         return Ok(Some(bytes));
     }
     let counted = arguments.post_bytes.map(|bytes| payload(bytes as usize));
@@ -58,19 +62,29 @@ fn targets(arguments: &LoadArguments) -> Result<Vec<Target>, Error> {
         return Ok(vec![Target::parse(&arguments.url)?]);
     }
     // In the path only: all functions are behind one address.
-    let path = arguments.url.find("://").and_then(|at| arguments.url[at + 3..].find('/').map(|slash| at + 3 + slash));
-    let Some((base, path)) =
-        path.map(|at| arguments.url.split_at(at)).filter(|(base, path)| path.contains(PLACE) && !base.contains(PLACE))
+    let path = arguments
+        .url
+        .find("://")
+        .and_then(|at| arguments.url[at + 3..].find('/').map(|slash| at + 3 + slash));
+    let Some((base, path)) = path
+        .map(|at| arguments.url.split_at(at))
+        .filter(|(base, path)| path.contains(PLACE) && !base.contains(PLACE))
     else {
         return Err(Error::NoPlace { functions: arguments.functions });
     };
     (0..arguments.functions)
-        .map(|number| Ok(Target::parse(&format!("{base}{}", path.replace(PLACE, &number.to_string())))?))
+        .map(|number| {
+            Ok(Target::parse(&format!("{base}{}", path.replace(PLACE, &number.to_string())))?)
+        })
         .collect()
 }
 
 /// What was said, or what was sent, or what comes first.
-fn expected_body(arguments: &LoadArguments, target: &Target, request: &Request) -> Result<Option<Vec<u8>>, Error> {
+fn expected_body(
+    arguments: &LoadArguments,
+    target: &Target,
+    request: &Request,
+) -> Result<Option<Vec<u8>>, Error> {
     if arguments.any_body {
         return Ok(None);
     }

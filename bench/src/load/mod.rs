@@ -1,5 +1,6 @@
-//! The `load` command: runs the client once and reports. Also what every other command runs for each measurement.
-//! Holds no file descriptor; the client's sockets live and die inside `client::run`.
+//! The `load` command: runs the client once and reports. Also what every other command runs for
+//! each measurement. Holds no file descriptor; the client's sockets live and die inside
+//! `client::run`.
 
 mod command;
 
@@ -39,7 +40,9 @@ pub enum Error {
         source: std::io::Error,
     },
     /// Many functions, one URL.
-    #[error("{functions} functions need a URL with `{{}}` in its path, where the number goes: http://HOST/hello-{{}}/")]
+    #[error(
+        "{functions} functions need a URL with `{{}}` in its path, where the number goes: http://HOST/hello-{{}}/"
+    )]
     NoPlace {
         /// As given.
         functions: u32,
@@ -60,7 +63,8 @@ pub struct Load {
     pub warmup: Duration,
     /// The window.
     pub window: Duration,
-    /// Of all requests, the share that leaves its connection open: 1 for all, 0 for one request a connection.
+    /// Of all requests, the share that leaves its connection open: 1 for all, 0 for one request a
+    /// connection.
     pub kept_share: f64,
     /// How long a request may take.
     pub timeout: Duration,
@@ -71,7 +75,8 @@ pub struct Load {
 }
 
 impl Load {
-    /// A closed loop on connections that stay, from where clients run beside a server that is measured.
+    /// A closed loop on connections that stay, from where clients run beside a server that is
+    /// measured.
     pub fn closed(connections: u32, warmup_seconds: f64, seconds: f64) -> Self {
         Self {
             connections,
@@ -86,14 +91,19 @@ impl Load {
     }
 }
 
-/// A body to send. 251 is a prime: no buffer's length is a multiple of it, so bytes that went astray by a
-/// whole buffer do not look right.
+/// A body to send. 251 is a prime: no buffer's length is a multiple of it, so bytes that went
+/// astray by a whole buffer do not look right.
 pub fn payload(bytes: usize) -> Vec<u8> {
     (0..251).cycle().take(bytes).collect()
 }
 
 /// Loads a target once, on threads of the client's own so that the caller stays unpinned.
-pub fn run(target: &Target, asks: Asks, payload_bytes: Option<usize>, load: &Load) -> Result<Report, Error> {
+pub fn run(
+    target: &Target,
+    asks: Asks,
+    payload_bytes: Option<usize>,
+    load: &Load,
+) -> Result<Report, Error> {
     run_live(target, asks, payload_bytes, load, false)
 }
 
@@ -118,11 +128,9 @@ fn run_live(
         spin: load.spin,
     };
     let record = client::run(&plan, live)?;
-    let rates = load
-        .rate
-        .as_ref()
-        .filter(|rate| !rate.is_steady())
-        .map_or_else(Vec::new, |rate| rate.stretches(&plan.window()).iter().map(client::Stretch::name).collect());
+    let rates = load.rate.as_ref().filter(|rate| !rate.is_steady()).map_or_else(Vec::new, |rate| {
+        rate.stretches(&plan.window()).iter().map(client::Stretch::name).collect()
+    });
     Ok(Report::of(&record, rates, payload_bytes))
 }
 

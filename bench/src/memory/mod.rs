@@ -1,9 +1,9 @@
 //! The `memory` command: what a deployed function that nobody calls adds to a worker.
 //!
-//! Two fresh nodes, one after the other, each on one core and warmed with a function of its own, so that
-//! what the first function costs is not counted. One gets many functions of one file, never called; the
-//! other fewer functions of distinct files, and then each is called once. Between the steps the node has to
-//! come to rest, by CPU time and by memory.
+//! Two fresh nodes, one after the other, each on one core and warmed with a function of its own, so
+//! that what the first function costs is not counted. One gets many functions of one file, never
+//! called; the other fewer functions of distinct files, and then each is called once. Between the
+//! steps the node has to come to rest, by CPU time and by memory.
 
 mod result;
 
@@ -25,7 +25,8 @@ const WARMING_REQUESTS: u32 = 100;
 /// The command.
 pub fn command(arguments: &MemoryArguments) -> Result<(), Error> {
     let component = output::component(&arguments.component)?;
-    let binary = server::find_sockhop(arguments.sockhop_bin.as_deref()).ok_or(server::Error::NoSockhop)?;
+    let binary =
+        server::find_sockhop(arguments.sockhop_bin.as_deref()).ok_or(server::Error::NoSockhop)?;
     let mut provenance = Provenance::of(&binary);
     let copies = Copies::of(&component)?;
     let rest = Duration::from_secs_f64(arguments.quiet_seconds);
@@ -78,7 +79,11 @@ impl Subject {
         Ok(subject)
     }
 
-    fn deploy(&self, count: u32, file: impl Fn(u32) -> Result<std::path::PathBuf, Error>) -> Result<(), Error> {
+    fn deploy(
+        &self,
+        count: u32,
+        file: impl Fn(u32) -> Result<std::path::PathBuf, Error>,
+    ) -> Result<(), Error> {
         for counter in 0..count {
             self.node.deploy(&file(counter)?, &name(counter), Instances::Fresh)?;
             if (counter + 1) % 100 == 0 {
@@ -112,7 +117,11 @@ impl Subject {
             settled: quiet.settled,
             waited_seconds: quiet.waited.as_secs_f64(),
         };
-        eprintln!("{what}: {} KiB resident, at rest after {:.1} s", step.worker.rss / 1024, step.waited_seconds);
+        eprintln!(
+            "{what}: {} KiB resident, at rest after {:.1} s",
+            step.worker.rss / 1024,
+            step.waited_seconds
+        );
         self.steps.push(step);
         Ok(())
     }

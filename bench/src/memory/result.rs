@@ -70,7 +70,8 @@ pub struct Added {
 
 impl Added {
     fn between(before: &Step, after: &Step) -> Self {
-        let each = |from: u64, to: u64| (to as f64 - from as f64) / f64::from(after.functions.max(1));
+        let each =
+            |from: u64, to: u64| (to as f64 - from as f64) / f64::from(after.functions.max(1));
         Self {
             what: after.what,
             kept: each(before.worker.kept(), after.worker.kept()),
@@ -91,8 +92,10 @@ impl Memory {
             }
             huge |= steps.iter().any(|step| step.worker.huge > 0);
             for step in steps.iter().filter(|step| !step.settled) {
-                warnings
-                    .push(format!("{}: the node had not come to rest after {:.0} s", step.what, step.waited_seconds));
+                warnings.push(format!(
+                    "{}: the node had not come to rest after {:.0} s",
+                    step.what, step.waited_seconds
+                ));
             }
         }
         if huge {
@@ -140,7 +143,11 @@ impl fmt::Display for Memory {
             "bytes a function", "", "kept", "file", "Rss", "", "engine kept"
         )?;
         for Added { what, kept, file, rss, engine_kept } in &self.added {
-            writeln!(f, "{what:<42}{:>10}{kept:>10.0}{file:>10.0}{rss:>10.0}{:>10}{engine_kept:>13.0}", "", "")?;
+            writeln!(
+                f,
+                "{what:<42}{:>10}{kept:>10.0}{file:>10.0}{rss:>10.0}{:>10}{engine_kept:>13.0}",
+                "", ""
+            )?;
         }
         write!(f, "{}", self.provenance)
     }
@@ -151,23 +158,41 @@ mod tests {
     use super::*;
 
     fn step(functions: u32, bytes: u64, settled: bool) -> Step {
-        let worker = Sample { rss: 3 * bytes, pss_anonymous: bytes, pss_shmem: bytes, rss_file: bytes, huge: 0 };
+        let worker = Sample {
+            rss: 3 * bytes,
+            pss_anonymous: bytes,
+            pss_shmem: bytes,
+            rss_file: bytes,
+            huge: 0,
+        };
         Step { what: "x", functions, worker, engine: worker, settled, waited_seconds: 1.0 }
     }
 
     #[test]
     fn what_was_added_is_shared_among_the_functions() {
         let added = Added::between(&step(0, 1000, true), &step(10, 1500, true));
-        assert_eq!(added, Added { what: "x", kept: 100.0, file: 50.0, rss: 150.0, engine_kept: 100.0 });
+        assert_eq!(
+            added,
+            Added { what: "x", kept: 100.0, file: 50.0, rss: 150.0, engine_kept: 100.0 }
+        );
         assert_eq!(Added::between(&step(0, 1000, true), &step(10, 500, true)).file, -50.0);
     }
 
     #[test]
     fn a_restless_node_is_warned_of() {
-        let settings = Settings { functions: 10, distinct: 0, component_bytes: 1, quiet_seconds: 1.0, server_core: 0 };
+        let settings = Settings {
+            functions: 10,
+            distinct: 0,
+            component_bytes: 1,
+            quiet_seconds: 1.0,
+            server_core: 0,
+        };
         let nodes = vec![vec![step(0, 1, true), step(10, 2, false)]];
-        let memory = Memory::new(Provenance::of(std::path::Path::new("/no/such/file")), settings, nodes);
+        let memory =
+            Memory::new(Provenance::of(std::path::Path::new("/no/such/file")), settings, nodes);
         assert_eq!(memory.added.len(), 1);
-        assert!(memory.provenance.warnings.iter().any(|warning| warning.contains("not come to rest")));
+        assert!(
+            memory.provenance.warnings.iter().any(|warning| warning.contains("not come to rest"))
+        );
     }
 }

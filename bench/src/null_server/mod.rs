@@ -1,10 +1,12 @@
-//! The `null-server` command: answers every request with the same bytes, at once or after a set time.
+//! The `null-server` command: answers every request with the same bytes, at once or after a set
+//! time.
 //!
-//! It does the least that a server can do, so that a load on it costs what the harness and the kernel cost: the floor
-//! of every comparison, which shows it as a server of its own. With a delay it is the slow upstream of functions that
-//! call out. One thread, one epoll.
+//! It does the least that a server can do, so that a load on it costs what the harness and the
+//! kernel cost: the floor of every comparison, which shows it as a server of its own. With a delay
+//! it is the slow upstream of functions that call out. One thread, one epoll.
 //!
-//! Owns the listener and, in each `Peer`, a socket; closed by drop, when the other side has closed or asked for it.
+//! Owns the listener and, in each `Peer`, a socket; closed by drop, when the other side has closed
+//! or asked for it.
 
 mod peer;
 
@@ -48,7 +50,9 @@ pub enum Error {
 /// The command: serves until a signal ends it.
 pub fn command(arguments: &NullServerArguments) -> Result<(), Error> {
     let body = match &arguments.body_file {
-        Some(path) => std::fs::read(path).map_err(|source| Error::Body { path: path.clone(), source })?,
+        Some(path) => {
+            std::fs::read(path).map_err(|source| Error::Body { path: path.clone(), source })?
+        }
         None => arguments.body.clone().into_bytes(),
     };
     let most = crate::client::open_files_max()?;
@@ -83,14 +87,20 @@ impl Server {
         let mut listener = TcpListener::bind(std::net::SocketAddr::from(([127, 0, 0, 1], 0)))?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         let reply = |close: &str| {
-            let head =
-                format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n{close}Content-Length: {}\r\n\r\n", body.len());
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n{close}Content-Length: {}\r\n\r\n",
+                body.len()
+            );
             [head.as_bytes(), body].concat()
         };
         Ok(Self {
             poll,
             listener,
-            reply: Reply { keep: reply(""), close: reply("Connection: close\r\n"), body_bytes: body.len() },
+            reply: Reply {
+                keep: reply(""),
+                close: reply("Connection: close\r\n"),
+                body_bytes: body.len(),
+            },
             delay,
             peers: HashMap::new(),
             next: 1,
@@ -103,7 +113,8 @@ impl Server {
     /// Waits for something, and does what there is to do.
     fn turn(&mut self) -> io::Result<()> {
         let now = Instant::now();
-        let wait = self.due.front().map_or(LOOK, |(due, _)| due.saturating_duration_since(now).min(LOOK));
+        let wait =
+            self.due.front().map_or(LOOK, |(due, _)| due.saturating_duration_since(now).min(LOOK));
         let Some(mut events) = self.events.take() else { unreachable!("a turn gives them back") };
         let polled = self.poll.poll(&mut events, Some(wait));
         if let Err(error) = polled
@@ -165,7 +176,8 @@ mod tests {
     /// A server on a thread of its own, which ends with the test process.
     fn start(body: &'static [u8], delay: Duration) -> Target {
         let mut server = Server::new(body, delay).unwrap();
-        let target = Target::parse(&format!("http://{}/", server.listener.local_addr().unwrap())).unwrap();
+        let target =
+            Target::parse(&format!("http://{}/", server.listener.local_addr().unwrap())).unwrap();
         std::thread::spawn(move || while server.turn().is_ok() {});
         target
     }

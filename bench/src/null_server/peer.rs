@@ -64,7 +64,8 @@ impl Peer {
                 State::Waiting => return Wants::Nothing,
                 State::Replying(sent) => {
                     let whole = if self.close { &reply.close } else { &reply.keep };
-                    let whole = &whole[..whole.len() - if self.head_only { reply.body_bytes } else { 0 }];
+                    let whole =
+                        &whole[..whole.len() - if self.head_only { reply.body_bytes } else { 0 }];
                     let Some(rest) = whole.get(sent..).filter(|rest| !rest.is_empty()) else {
                         if self.close {
                             return Wants::End;
@@ -111,7 +112,8 @@ impl Peer {
             let mut body = 0;
             for header in request.headers.iter() {
                 if header.name.eq_ignore_ascii_case("content-length") {
-                    let Some(value) = std::str::from_utf8(header.value).ok().and_then(|value| value.parse().ok())
+                    let Some(value) =
+                        std::str::from_utf8(header.value).ok().and_then(|value| value.parse().ok())
                     else {
                         return Some(Wants::End);
                     };

@@ -1,8 +1,8 @@
-//! The results as pictures: one SVG a measure, a panel a scenario, a bar a server. Opens each file for the length of one
-//! write only.
+//! The results as pictures: one SVG a measure, a panel a scenario, a bar a server. Opens each file
+//! for the length of one write only.
 //!
-//! Bars begin at zero, and every panel has a scale of its own: a scenario's servers are to be compared, not scenarios. The
-//! thin line on a bar goes from the least round to the largest.
+//! Bars begin at zero, and every panel has a scale of its own: a scenario's servers are to be
+//! compared, not scenarios. The thin line on a bar goes from the least round to the largest.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -29,7 +29,9 @@ const FLOORS: &str = "#cbd5e1";
 /// Writes all of them.
 pub fn write(folder: &Path, results: &Results) -> Result<(), Error> {
     for (measure, unit) in results.measures() {
-        let name = measure.to_lowercase().replace(|character: char| !character.is_ascii_alphanumeric(), "-");
+        let name = measure
+            .to_lowercase()
+            .replace(|character: char| !character.is_ascii_alphanumeric(), "-");
         let path = folder.join(format!("{name}.svg"));
         output::text(&path, &chart(results, measure, unit))?;
         eprintln!("wrote {}", path.display());
@@ -44,7 +46,9 @@ fn chart(results: &Results, measure: &str, unit: &str) -> String {
         .map(|about| (about.name, results.rows(about.name, measure)))
         .filter(|(_, rows)| !rows.is_empty())
         .collect();
-    let height: f64 = HEAD + FOOT + panels.iter().map(|(_, rows)| PANEL_HEAD + ROW * rows.len() as f64).sum::<f64>();
+    let height: f64 = HEAD
+        + FOOT
+        + panels.iter().map(|(_, rows)| PANEL_HEAD + ROW * rows.len() as f64).sum::<f64>();
     let better = match panels.iter().flat_map(|(_, rows)| rows).next().map(|series| series.better) {
         Some(Better::Higher) => "more is better",
         _ => "less is better",
@@ -118,10 +122,20 @@ fn row(svg: &mut String, y: f64, series: &Series, scale: f64) {
     };
     let failed = if series.failed > 0 { " (requests failed)" } else { "" };
     let label = format!("{bound}{}{failed}", figure(spread.median));
-    text(svg, LEFT + length.max(to - LEFT) + 6.0, middle + 4.0, "start", "fill=\"#0f172a\"", &label);
+    text(
+        svg,
+        LEFT + length.max(to - LEFT) + 6.0,
+        middle + 4.0,
+        "start",
+        "fill=\"#0f172a\"",
+        &label,
+    );
 }
 
 fn text(svg: &mut String, x: f64, y: f64, anchor: &str, style: &str, text: &str) {
     let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    let _ = writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" {style}>{text}</text>");
+    let _ = writeln!(
+        svg,
+        "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" {style}>{text}</text>"
+    );
 }

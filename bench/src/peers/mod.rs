@@ -1,10 +1,12 @@
-//! The `peers` command: sockhop and every peer that is here, in the same rounds, with the same guest, load and cores.
+//! The `peers` command: sockhop and every peer that is here, in the same rounds, with the same
+//! guest, load and cores.
 //!
-//! One server is alive at a time, on core 0, with the client on other cores; a round visits each once, so that
-//! whatever slows the machine down for a while slows all of them, and begins with another one each time. Each visit starts
-//! the server afresh: an idle server still ticks, and a fresh process has a fresh memory layout, which is part of the
-//! spread. What takes long and is done once in a server's life, such as deploying, is done once before the rounds.
-//! Processes and their files belong to `server`.
+//! One server is alive at a time, on core 0, with the client on other cores; a round visits each
+//! once, so that whatever slows the machine down for a while slows all of them, and begins with
+//! another one each time. Each visit starts the server afresh: an idle server still ticks, and a
+//! fresh process has a fresh memory layout, which is part of the spread. What takes long and is
+//! done once in a server's life, such as deploying, is done once before the rounds. Processes and
+//! their files belong to `server`.
 
 mod chart;
 mod results;
@@ -44,7 +46,9 @@ pub enum Error {
     )]
     Nothing(String),
     /// Something else answers.
-    #[error("it answers with status {status} and {bytes} bytes (`{body}`) instead of 200 and what the others answer")]
+    #[error(
+        "it answers with status {status} and {bytes} bytes (`{body}`) instead of 200 and what the others answer"
+    )]
     Answer {
         /// Its status.
         status: u16,
@@ -115,7 +119,8 @@ pub fn command(arguments: &PeersArguments) -> Result<(), Error> {
     let scenarios = chosen(&arguments.scenarios)?;
     let environment = Environment::look();
     let found = arguments.places().look();
-    let wanted = |kind: &Kind| arguments.servers.is_empty() || arguments.servers.contains(&kind.name());
+    let wanted =
+        |kind: &Kind| arguments.servers.is_empty() || arguments.servers.contains(&kind.name());
     let kinds: Vec<Kind> = found.kinds.into_iter().filter(wanted).collect();
     if kinds.is_empty() {
         return Err(Error::Nothing(arguments.servers.join(",")));
@@ -123,7 +128,11 @@ pub fn command(arguments: &PeersArguments) -> Result<(), Error> {
     let settings = arguments.settings();
     let mut results = Results::new(environment, settings.clone(), found.missing);
     for kind in &kinds {
-        results.server(kind.name(), kind.version(), kind.binaries().iter().map(|path| Binary::look(path)).collect());
+        results.server(
+            kind.name(),
+            kind.version(),
+            kind.binaries().iter().map(|path| Binary::look(path)).collect(),
+        );
     }
     for scenario in &scenarios {
         run(scenario, &kinds, &settings, &arguments.guests, &mut results)?;
@@ -145,7 +154,10 @@ fn chosen(names: &[String]) -> Result<Vec<Scenario>, Error> {
     }
     let all = || SCENARIOS.map(|scenario| scenario.name).join(", ");
     let find = |name: &String| SCENARIOS.iter().find(|scenario| scenario.name == name).copied();
-    names.iter().map(|name| find(name).ok_or_else(|| Error::Scenario { name: name.clone(), all: all() })).collect()
+    names
+        .iter()
+        .map(|name| find(name).ok_or_else(|| Error::Scenario { name: name.clone(), all: all() }))
+        .collect()
 }
 
 /// All rounds of one scenario.
@@ -158,41 +170,64 @@ fn run(
 ) -> Result<(), Error> {
     let component = output::component(&guests.join(format!("{}.wasm", scenario.guest)))?;
     // It lives as long as the scenario.
-    let upstream = if scenario.upstream { Some(server::upstream(Duration::from_millis(UPSTREAM_MS))?) } else { None };
+    let upstream = if scenario.upstream {
+        Some(server::upstream(Duration::from_millis(UPSTREAM_MS))?)
+    } else {
+        None
+    };
     let (mut query, mut options) = (scenario.query.to_owned(), Vec::new());
     if let Some((_, target)) = &upstream {
         let authority = target.authority();
         query = format!("?stream=1&url=http%3A%2F%2F{}%2F", authority.replace(':', "%3A"));
         let connections = scenario.connections.to_string();
-        options = ["--allow-outbound", authority, "--concurrency", &connections, "--outbound-requests", &connections]
-            .map(str::to_owned)
-            .to_vec();
+        options = [
+            "--allow-outbound",
+            authority,
+            "--concurrency",
+            &connections,
+            "--outbound-requests",
+            &connections,
+        ]
+        .map(str::to_owned)
+        .to_vec();
     }
     let request = scenario.body().map_or_else(Request::get, Request::post);
     let functions = if scenario.zipf { settings.zipf_functions } else { 1 };
-    let mut serving = Serving { component, script: scenario.script, fixed: Vec::new(), functions, options };
+    let mut serving =
+        Serving { component, script: scenario.script, fixed: Vec::new(), functions, options };
     results.scenario(scenario.name, scenario.about);
     eprintln!("{}: {}", scenario.name, scenario.about);
 
     let mut ready: Vec<(&Kind, Prepared)> = Vec::new();
     let upstream = upstream.as_ref().map(|(child, _)| child);
-    let mut visitor = Visitor { scenario, settings, query: &query, request, expected: Vec::new(), upstream };
+    let mut visitor =
+        Visitor { scenario, settings, query: &query, request, expected: Vec::new(), upstream };
     for kind in kinds {
         if let Some(why) = scenario.bars(kind) {
             results.bar(scenario.name, kind.name(), why.to_owned());
             continue;
         }
-        // Those that run components come first; what the first of them replies is what all others must.
+        // Those that run components come first; what the first of them replies is what all others
+        // must.
         if serving.fixed.is_empty() && !kind.runs_components() {
-            results.bar(scenario.name, kind.name(), "no server is here that could say what it should reply".to_owned());
+            results.bar(
+                scenario.name,
+                kind.name(),
+                "no server is here that could say what it should reply".to_owned(),
+            );
             continue;
         }
         let prepared = kind.prepare(&serving).map_err(Error::from).and_then(|prepared| {
             if serving.fixed.is_empty() {
-                let fetched = prepared.start()?.target().with_query(&query)?.fetch(&visitor.request)?;
+                let fetched =
+                    prepared.start()?.target().with_query(&query)?.fetch(&visitor.request)?;
                 if fetched.status != 200 || fetched.body.is_empty() {
                     let body = String::from_utf8_lossy(&fetched.body).chars().take(80).collect();
-                    return Err(Error::Answer { status: fetched.status, bytes: fetched.body.len(), body });
+                    return Err(Error::Answer {
+                        status: fetched.status,
+                        bytes: fetched.body.len(),
+                        body,
+                    });
                 }
                 serving.fixed = fetched.body;
             }
@@ -212,10 +247,9 @@ fn run(
         for (index, (kind, prepared)) in ready.iter().enumerate() {
             interrupt::check()?;
             // A disturbed moment is no reason to lose a server's place; two in a row are.
-            match visitor
-                .visit(prepared)
-                .or_else(|_| interrupt::check().map_err(Error::from).and_then(|()| visitor.visit(prepared)))
-            {
+            match visitor.visit(prepared).or_else(|_| {
+                interrupt::check().map_err(Error::from).and_then(|()| visitor.visit(prepared))
+            }) {
                 Ok(visit) => results.add(scenario.name, &kind.name(), round, visit),
                 Err(error) => failed.push((index, error)),
             }
@@ -223,9 +257,11 @@ fn run(
                 match visitor.memory(kind, &serving, prepared) {
                     Ok(visit) => results.add(scenario.name, &kind.name(), round, visit),
                     Err(Error::Interrupted(error)) => return Err(error.into()),
-                    Err(error) => {
-                        results.warn(format!("{}, {}: memory not measured: {error}", scenario.name, kind.name()))
-                    }
+                    Err(error) => results.warn(format!(
+                        "{}, {}: memory not measured: {error}",
+                        scenario.name,
+                        kind.name()
+                    )),
                 }
             }
         }
@@ -240,7 +276,12 @@ fn run(
 }
 
 /// One server that fails is a finding; the others still count.
-fn give_up(scenario: &Scenario, kind: &Kind, error: Error, results: &mut Results) -> Result<(), Error> {
+fn give_up(
+    scenario: &Scenario,
+    kind: &Kind,
+    error: Error,
+    results: &mut Results,
+) -> Result<(), Error> {
     if interrupt::check().is_err() {
         return Err(error);
     }

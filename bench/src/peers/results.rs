@@ -1,4 +1,5 @@
-//! What the rounds found: every value of every round, and what makes them doubtful. Holds no file descriptor.
+//! What the rounds found: every value of every round, and what makes them doubtful. Holds no file
+//! descriptor.
 
 use std::fmt::Display;
 
@@ -125,9 +126,16 @@ impl Results {
         let errors = visit.errors();
         let mut line = String::new();
         for value in &visit.values {
-            line += &format!(" {} {} {},", value.measure, crate::compare::figure(value.value), value.unit);
+            line += &format!(
+                " {} {} {},",
+                value.measure,
+                crate::compare::figure(value.value),
+                value.unit
+            );
             let found = self.series.iter_mut().find(|series| {
-                series.scenario == scenario && series.server == server && series.measure == value.measure
+                series.scenario == scenario
+                    && series.server == server
+                    && series.measure == value.measure
             });
             match found {
                 Some(series) => {
@@ -193,7 +201,10 @@ impl Results {
         }
         let robbed = self.loads.iter().filter(|load| load.report.client_was_robbed()).count();
         if robbed > 0 {
-            warnings.push(format!("in {robbed} of {} loads the client had to wait for its own core", self.loads.len()));
+            warnings.push(format!(
+                "in {robbed} of {} loads the client had to wait for its own core",
+                self.loads.len()
+            ));
         }
         for about in &self.scenarios {
             for server in &self.servers {
@@ -232,9 +243,11 @@ impl Results {
     /// The figures of a measure in a scenario, in the servers' order.
     pub fn rows(&self, scenario: &str, measure: &str) -> Vec<&Series> {
         let of = |server: &Measured| {
-            self.series
-                .iter()
-                .find(|series| series.scenario == scenario && series.measure == measure && series.server == server.name)
+            self.series.iter().find(|series| {
+                series.scenario == scenario
+                    && series.measure == measure
+                    && series.server == server.name
+            })
         };
         self.servers.iter().filter_map(of).collect()
     }

@@ -1,5 +1,5 @@
-//! What is asked of the servers, and what is measured while they answer. Constants, and what follows from them; no file
-//! descriptor.
+//! What is asked of the servers, and what is measured while they answer. Constants, and what
+//! follows from them; no file descriptor.
 
 use crate::server::{Instances, Kind};
 
@@ -44,9 +44,11 @@ pub struct Scenario {
     pub guest: &'static str,
     /// The same for workerd.
     pub script: Option<&'static str>,
-    /// Whether a server that only gives out bytes may take part: where giving out bytes is all there is to do.
+    /// Whether a server that only gives out bytes may take part: where giving out bytes is all
+    /// there is to do.
     pub fixed: bool,
-    /// Whether servers of `wasi:http` components may: else it is a program, which only sockhop serves.
+    /// Whether servers of `wasi:http` components may: else it is a program, which only sockhop
+    /// serves.
     pub component: bool,
     /// Behind the function's URL.
     pub query: &'static str,
@@ -145,7 +147,11 @@ pub const SCENARIOS: [Scenario; 12] = [
         measures: BOTH,
         ..HELLO
     },
-    Scenario { name: "upstream", about: "a call to a server that takes 100 ms, with 50 in flight", ..UPSTREAM },
+    Scenario {
+        name: "upstream",
+        about: "a call to a server that takes 100 ms, with 50 in flight",
+        ..UPSTREAM
+    },
     Scenario {
         name: "upstream-1000",
         about: "the same with 1,000 in flight",
@@ -217,12 +223,19 @@ impl Scenario {
             }
             Kind::Sockhop { .. } => None,
             // Its bar would be all there is to see beside theirs.
-            Kind::Null => (self.upstream || self.guest == "cpu").then_some("does none of what takes the time here"),
+            Kind::Null => (self.upstream || self.guest == "cpu")
+                .then_some("does none of what takes the time here"),
             Kind::Nginx { .. } => (!self.fixed).then_some("runs no functions"),
-            Kind::Workerd { .. } if self.script.is_none() => Some("would need another program than the others"),
-            Kind::Wasmtime { .. } | Kind::Spin { .. } if !self.component => Some("serves no preview-1 programs"),
+            Kind::Workerd { .. } if self.script.is_none() => {
+                Some("would need another program than the others")
+            }
+            Kind::Wasmtime { .. } | Kind::Spin { .. } if !self.component => {
+                Some("serves no preview-1 programs")
+            }
             Kind::Wasmtime { .. } if self.zipf => Some("serves one function a process"),
-            Kind::Workerd { .. } | Kind::Spin { .. } if self.zipf => Some("is asked for one function only"),
+            Kind::Workerd { .. } | Kind::Spin { .. } if self.zipf => {
+                Some("is asked for one function only")
+            }
             _ => None,
         }
     }
@@ -278,8 +291,13 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), SCENARIOS.len());
         let sockhop = |instances| Kind::Sockhop { binary: PathBuf::new(), label: None, instances };
-        let takes_part = |scenario: &Scenario, instances| scenario.bars(&sockhop(instances)).is_none();
+        let takes_part =
+            |scenario: &Scenario, instances| scenario.bars(&sockhop(instances)).is_none();
         assert!(SCENARIOS.iter().all(|scenario| takes_part(scenario, Instances::Fresh)));
-        assert!(SCENARIOS.iter().all(|scenario| takes_part(scenario, Instances::Reuse) == scenario.component));
+        assert!(
+            SCENARIOS
+                .iter()
+                .all(|scenario| takes_part(scenario, Instances::Reuse) == scenario.component)
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! The results as text: one table a measure, in Markdown, so that it can stand in a document as it is.
-//! Holds no file descriptor.
+//! The results as text: one table a measure, in Markdown, so that it can stand in a document as it
+//! is. Holds no file descriptor.
 
 use std::fmt;
 
@@ -28,7 +28,11 @@ impl fmt::Display for Results {
         )?;
         for (measure, unit) in self.measures() {
             writeln!(f, "\n### {measure}, {unit}\n")?;
-            let ours = self.servers.iter().map(|server| &*server.name).filter(|name| name.starts_with(OURS));
+            let ours = self
+                .servers
+                .iter()
+                .map(|server| &*server.name)
+                .filter(|name| name.starts_with(OURS));
             let ours: Vec<&str> = ours.collect();
             write!(f, "| scenario | server | {unit} |")?;
             ours.iter().try_for_each(|name| write!(f, " {name} is |"))?;
@@ -38,7 +42,11 @@ impl fmt::Display for Results {
                 for series in &rows {
                     write!(f, "| {} | {} | {} |", about.name, series.server, value(series))?;
                     for name in &ours {
-                        write!(f, " {} |", ratio(series, rows.iter().find(|row| row.server == *name)))?;
+                        write!(
+                            f,
+                            " {} |",
+                            ratio(series, rows.iter().find(|row| row.server == *name))
+                        )?;
                     }
                     writeln!(f)?;
                 }
@@ -52,14 +60,22 @@ impl fmt::Display for Results {
             }
         }
         for missing in &self.missing {
-            writeln!(f, "missing: {missing} was not found; scripts/install-peers gets what registries have")?;
+            writeln!(
+                f,
+                "missing: {missing} was not found; scripts/install-peers gets what registries have"
+            )?;
         }
         writeln!(f, "\n{}", self.environment)?;
         for server in &self.servers {
             writeln!(f, "{}: {}", server.name, server.version)?;
             for binary in &server.binaries {
                 let modified = binary.modified.as_deref().unwrap_or("unknown");
-                writeln!(f, "    {}: {} bytes, written {modified}", binary.path.display(), binary.bytes.unwrap_or(0))?;
+                writeln!(
+                    f,
+                    "    {}: {} bytes, written {modified}",
+                    binary.path.display(),
+                    binary.bytes.unwrap_or(0)
+                )?;
             }
             for command in &server.commands {
                 writeln!(f, "    {command}")?;
@@ -79,11 +95,17 @@ fn value(series: &Series) -> String {
         (true, crate::series::Better::Higher) => "≥ ",
         (true, crate::series::Better::Lower) => "≤ ",
     };
-    let failed = if series.failed > 0 { format!("; {} failed", series.failed) } else { String::new() };
+    let failed =
+        if series.failed > 0 { format!("; {} failed", series.failed) } else { String::new() };
     if series.rounds.len() < 2 {
         return format!("{bound}{}{failed}", figure(spread.median));
     }
-    format!("{bound}{} ({} to {}){failed}", figure(spread.median), figure(spread.min), figure(spread.max))
+    format!(
+        "{bound}{} ({} to {}){failed}",
+        figure(spread.median),
+        figure(spread.min),
+        figure(spread.max)
+    )
 }
 
 /// How many times this server's figure ours is.

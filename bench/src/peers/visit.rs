@@ -1,5 +1,5 @@
-//! One visit of one server: it is started, measured and ended. Holds one `Server` at a time, and the idle connections
-//! while their memory is measured.
+//! One visit of one server: it is started, measured and ended. Holds one `Server` at a time, and
+//! the idle connections while their memory is measured.
 
 use std::time::{Duration, Instant};
 
@@ -54,7 +54,8 @@ pub struct Visitor<'a> {
     pub request: Request,
     /// What every reply must be.
     pub expected: Vec<u8>,
-    /// What the functions call, if they call something: it is no part of what is measured, and no neighbour either.
+    /// What the functions call, if they call something: it is no part of what is measured, and no
+    /// neighbour either.
     pub upstream: Option<&'a Child>,
 }
 
@@ -69,7 +70,8 @@ impl Visitor<'_> {
         if self.wants(Measure::Start) {
             visit.add("start", "ms", Better::Lower, start.as_secs_f64() * 1e3);
         }
-        let upstream = || self.upstream.map_or(Ok(Duration::ZERO), |child| process_tree::cpu_time(child.id()));
+        let upstream =
+            || self.upstream.map_or(Ok(Duration::ZERO), |child| process_tree::cpu_time(child.id()));
         let ours = || Ok::<_, Error>(server.cpu_time()? + upstream()?);
         let (before, used) = (Moment::now(), ours()?);
         if self.wants(Measure::Latency) {
@@ -146,7 +148,14 @@ impl Visitor<'_> {
             rate: Some(Rate::steady(self.scenario.latency_rate)),
             ..self.load(self.scenario.latency_connections)
         };
-        let run = || Ok::<_, Error>(load::run(server.target(), self.asks(server)?, self.payload_bytes(), &load)?);
+        let run = || {
+            Ok::<_, Error>(load::run(
+                server.target(),
+                self.asks(server)?,
+                self.payload_bytes(),
+                &load,
+            )?)
+        };
         let report = match self.scenario.beside {
             None => run()?,
             Some(query) => {
@@ -157,8 +166,15 @@ impl Visitor<'_> {
                 std::thread::scope(|scope| {
                     let other = scope.spawn(|| load::run(&beside, asks, None, &other));
                     let report = run()?;
-                    let other = other.join().unwrap_or(Err(crate::client::Error::Panicked.into()))?;
-                    visit.add_of(&other, "rate beside", "requests/s", Better::Higher, other.requests_per_second);
+                    let other =
+                        other.join().unwrap_or(Err(crate::client::Error::Panicked.into()))?;
+                    visit.add_of(
+                        &other,
+                        "rate beside",
+                        "requests/s",
+                        Better::Higher,
+                        other.requests_per_second,
+                    );
                     visit.reports.push(("beside", other));
                     Ok::<_, Error>(report)
                 })?
@@ -172,7 +188,12 @@ impl Visitor<'_> {
     }
 
     /// What connections and functions add to a server at rest.
-    pub fn memory(&self, kind: &Kind, serving: &Serving, prepared: &Prepared) -> Result<Visit, Error> {
+    pub fn memory(
+        &self,
+        kind: &Kind,
+        serving: &Serving,
+        prepared: &Prepared,
+    ) -> Result<Visit, Error> {
         let mut visit = Visit::default();
         let one = {
             let server = prepared.start()?;
@@ -226,11 +247,25 @@ fn at_rest(server: &Server) -> Result<f64, Error> {
 impl Visit {
     /// A value that comes from no load.
     fn add(&mut self, measure: &'static str, unit: &'static str, better: Better, value: f64) {
-        self.values.push(Value { measure, unit, better, value, client_saturated: false, failed: 0 });
+        self.values.push(Value {
+            measure,
+            unit,
+            better,
+            value,
+            client_saturated: false,
+            failed: 0,
+        });
     }
 
     /// A value that a load gave.
-    fn add_of(&mut self, report: &Report, measure: &'static str, unit: &'static str, better: Better, value: f64) {
+    fn add_of(
+        &mut self,
+        report: &Report,
+        measure: &'static str,
+        unit: &'static str,
+        better: Better,
+        value: f64,
+    ) {
         let (client_saturated, failed) = (report.client_saturated, report.errors.total());
         self.values.push(Value { measure, unit, better, value, client_saturated, failed });
     }

@@ -1,8 +1,9 @@
 //! Clients that take up room: idle, slow, deaf and resetting ones.
 //!
-//! Owns their sockets: opened in `gather` and `press`, bound to several addresses of 127.0.0.0/8 so that neither
-//! ports nor the node's limit on connections of one address run out, and closed by drop. One thread drives all of
-//! them, and spreads what it does evenly over time: a burst of its own would hold up the healthy client's core.
+//! Owns their sockets: opened in `gather` and `press`, bound to several addresses of 127.0.0.0/8 so
+//! that neither ports nor the node's limit on connections of one address run out, and closed by
+//! drop. One thread drives all of them, and spreads what it does evenly over time: a burst of its
+//! own would hold up the healthy client's core.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
@@ -12,7 +13,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::libc::linger;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket, sockopt};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket, sockopt,
+};
 use nix::sys::time::{TimeVal, TimeValLike as _};
 
 use crate::alone::Error;
@@ -57,8 +60,8 @@ impl Behaviour {
         matches!(self, Self::Idle | Self::Deaf)
     }
 
-    /// The time over which they come. Had the slow all come at once, their time for a head would be over in one moment,
-    /// again and again.
+    /// The time over which they come. Had the slow all come at once, their time for a head would be
+    /// over in one moment, again and again.
     pub fn spread(self) -> Duration {
         if self == Self::Slow { HEAD_TIMEOUT } else { Duration::ZERO }
     }
@@ -96,8 +99,9 @@ pub struct Crowd {
 }
 
 impl Crowd {
-    /// Opens all connections, evenly over `spread`, and brings each to where it stays. Where the node answers 503 to the next of the idle,
-    /// it has as many as it takes, and a few go to make room for others.
+    /// Opens all connections, evenly over `spread`, and brings each to where it stays. Where the
+    /// node answers 503 to the next of the idle, it has as many as it takes, and a few go to make
+    /// room for others.
     pub fn gather(
         behaviour: Behaviour,
         address: SocketAddrV4,
@@ -105,10 +109,12 @@ impl Crowd {
         count: u32,
         spread: Duration,
     ) -> Result<Self, Error> {
-        let [hello, flood] = paths.map(|path| format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n"));
+        let [hello, flood] =
+            paths.map(|path| format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n"));
         let bytes = if behaviour == Behaviour::Deaf { DEAF_BYTES } else { RESET_BYTES };
         let flood = flood.replacen(" HTTP/", &format!("?bytes={bytes} HTTP/"), 1);
-        let mut crowd = Self { behaviour, address, hello, flood, count: count as usize, members: Vec::new() };
+        let mut crowd =
+            Self { behaviour, address, hello, flood, count: count as usize, members: Vec::new() };
         let started = Instant::now();
         if behaviour != Behaviour::Resetting {
             for number in 0..crowd.count {
@@ -121,7 +127,13 @@ impl Crowd {
                         crowd.members.truncate(number.saturating_sub(ROOM));
                         break;
                     }
-                    Err(source) => return Err(Error::Crowd { number, address: SocketAddr::V4(address), source }),
+                    Err(source) => {
+                        return Err(Error::Crowd {
+                            number,
+                            address: SocketAddr::V4(address),
+                            source,
+                        });
+                    }
                 }
             }
         }
@@ -130,7 +142,8 @@ impl Crowd {
 
     /// Its connections, or its resets per second.
     pub fn count(&self) -> u32 {
-        let count = if self.behaviour == Behaviour::Resetting { self.count } else { self.members.len() };
+        let count =
+            if self.behaviour == Behaviour::Resetting { self.count } else { self.members.len() };
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 
@@ -143,7 +156,9 @@ impl Crowd {
                 Behaviour::Idle | Behaviour::Deaf => {}
                 Behaviour::Slow => done += self.turn(ticks as usize % TICKS_PER_TURN),
                 Behaviour::Resetting => {
-                    let due = count * u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX) / 1000;
+                    let due = count
+                        * u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)
+                        / 1000;
                     // Who cannot keep up does not owe the rest all at once.
                     let most = 1 + count / RESETS_PER_TICK_SHARE;
                     for _ in 0..due.saturating_sub(tried).min(most) {
@@ -158,7 +173,8 @@ impl Crowd {
         done
     }
 
-    /// Connections that the node has not ended, and among them those to which a reply of 200 has begun.
+    /// Connections that the node has not ended, and among them those to which a reply of 200 has
+    /// begun.
     pub fn open(&self) -> (usize, usize) {
         let mut start = [0; 12];
         let (mut open, mut ok) = (0, 0);
@@ -210,10 +226,12 @@ impl Crowd {
     }
 
     fn reset(&self, number: u64) -> io::Result<()> {
-        let mut stream = open(usize::try_from(number).unwrap_or(0) % CONNECTIONS_PER_SOURCE, self.address)?;
+        let mut stream =
+            open(usize::try_from(number).unwrap_or(0) % CONNECTIONS_PER_SOURCE, self.address)?;
         setsockopt(&stream, sockopt::Linger, &linger { l_onoff: 1, l_linger: 0 })?;
         match number % 3 {
-            0 => stream.write_all(self.hello.get(..self.hello.len() / 2).unwrap_or_default().as_bytes())?,
+            0 => stream
+                .write_all(self.hello.get(..self.hello.len() / 2).unwrap_or_default().as_bytes())?,
             1 => stream.write_all(self.hello.as_bytes())?,
             _ => {
                 stream.write_all(self.flood.as_bytes())?;
@@ -228,7 +246,9 @@ impl Crowd {
 fn open(number: usize, address: SocketAddrV4) -> io::Result<TcpStream> {
     // 127.0.0.1 is the healthy client's.
     let source = Ipv4Addr::from(
-        u32::from(Ipv4Addr::LOCALHOST) + 1 + u32::try_from(number / CONNECTIONS_PER_SOURCE).unwrap_or(0),
+        u32::from(Ipv4Addr::LOCALHOST)
+            + 1
+            + u32::try_from(number / CONNECTIONS_PER_SOURCE).unwrap_or(0),
     );
     let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
     let patience = TimeVal::seconds(PATIENCE_SECONDS);
@@ -265,16 +285,19 @@ mod tests {
 
     fn listener() -> (TcpListener, SocketAddrV4) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let SocketAddr::V4(address) = listener.local_addr().unwrap() else { panic!("bound to IPv4") };
+        let SocketAddr::V4(address) = listener.local_addr().unwrap() else {
+            panic!("bound to IPv4")
+        };
         (listener, address)
     }
 
     #[test]
     fn a_crowd_comes_from_several_addresses() {
         let (listener, address) = listener();
-        for (number, source) in
-            [(0, Ipv4Addr::new(127, 0, 0, 2)), (CONNECTIONS_PER_SOURCE, Ipv4Addr::new(127, 0, 0, 3))]
-        {
+        for (number, source) in [
+            (0, Ipv4Addr::new(127, 0, 0, 2)),
+            (CONNECTIONS_PER_SOURCE, Ipv4Addr::new(127, 0, 0, 3)),
+        ] {
             let stream = open(number, address).unwrap();
             assert_eq!(listener.accept().unwrap().1, stream.local_addr().unwrap());
             assert_eq!(stream.local_addr().unwrap().ip(), source);
@@ -284,7 +307,8 @@ mod tests {
     #[test]
     fn who_is_turned_away_is_not_open_and_comes_back_if_slow() {
         let (listener, address) = listener();
-        let mut crowd = Crowd::gather(Behaviour::Slow, address, ["/a", "/b"], 2, Duration::ZERO).unwrap();
+        let mut crowd =
+            Crowd::gather(Behaviour::Slow, address, ["/a", "/b"], 2, Duration::ZERO).unwrap();
         let (mut first, _) = listener.accept().unwrap();
         let second = listener.accept().unwrap();
         assert_eq!(crowd.open(), (2, 0));
@@ -293,14 +317,18 @@ mod tests {
         assert_eq!((0..TICKS_PER_TURN).map(|turn| crowd.turn(turn)).sum::<u64>(), 1);
         let mut head = [0; 64];
         let count = listener.accept().unwrap().0.read(&mut head).unwrap();
-        assert!(head[..count].starts_with(b"GET /a HTTP/1.1\r\nHost: ") && !head[..count].ends_with(b"\n"));
+        assert!(
+            head[..count].starts_with(b"GET /a HTTP/1.1\r\nHost: ")
+                && !head[..count].ends_with(b"\n")
+        );
         drop(second);
     }
 
     #[test]
     fn a_reset_is_one() {
         let (listener, address) = listener();
-        let crowd = Crowd::gather(Behaviour::Resetting, address, ["/a", "/b"], 1, Duration::ZERO).unwrap();
+        let crowd =
+            Crowd::gather(Behaviour::Resetting, address, ["/a", "/b"], 1, Duration::ZERO).unwrap();
         crowd.reset(1).unwrap();
         let mut request = Vec::new();
         let error = listener.accept().unwrap().0.read_to_end(&mut request).unwrap_err();

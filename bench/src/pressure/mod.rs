@@ -1,8 +1,10 @@
-//! The `pressure` command: a healthy client alone on a node, then beside a crowd that takes up room.
+//! The `pressure` command: a healthy client alone on a node, then beside a crowd that takes up
+//! room.
 //!
-//! Each crowd has a node of its own, with one worker on one core, and the healthy client is measured on it alone
-//! first: what is compared lies seconds apart. The healthy client is an open loop well below what the node can
-//! do, so its latency is the node's and not its own queue. File descriptors belong to `crowd`, `client`, `server`.
+//! Each crowd has a node of its own, with one worker on one core, and the healthy client is
+//! measured on it alone first: what is compared lies seconds apart. The healthy client is an open
+//! loop well below what the node can do, so its latency is the node's and not its own queue. File
+//! descriptors belong to `crowd`, `client`, `server`.
 
 mod crowd;
 mod result;
@@ -38,7 +40,8 @@ const OTHER_FILES: u32 = 1024;
 pub fn command(arguments: &PressureArguments) -> Result<(), Error> {
     let component = output::component(&arguments.component)?;
     let flood = output::component(&arguments.flood)?;
-    let binary = server::find_sockhop(arguments.sockhop_bin.as_deref()).ok_or(server::Error::NoSockhop)?;
+    let binary =
+        server::find_sockhop(arguments.sockhop_bin.as_deref()).ok_or(server::Error::NoSockhop)?;
     let mut provenance = Provenance::of(&binary);
     let mut rows = Vec::new();
     for (behaviour, asked) in [
@@ -51,7 +54,8 @@ pub fn command(arguments: &PressureArguments) -> Result<(), Error> {
             continue;
         }
         let count = possible(behaviour, asked, &mut provenance)?;
-        let subject = Subject::start(&binary, behaviour, [&component, &flood], count, &mut provenance)?;
+        let subject =
+            Subject::start(&binary, behaviour, [&component, &flood], count, &mut provenance)?;
         let row = subject.visit(behaviour, count, arguments)?;
         eprintln!("{row}");
         rows.push(row);
@@ -76,7 +80,8 @@ fn crowd_core() -> usize {
     if cores > LOAD_CORE + 1 { LOAD_CORE + 1 } else { LOAD_CORE }
 }
 
-/// As many of a crowd as there may be files for: the worker, too, needs one for each, under the same limit.
+/// As many of a crowd as there may be files for: the worker, too, needs one for each, under the
+/// same limit.
 fn possible(behaviour: Behaviour, asked: u32, provenance: &mut Provenance) -> Result<u32, Error> {
     if behaviour == Behaviour::Resetting {
         return Ok(asked);
@@ -113,7 +118,8 @@ impl Subject {
         let hello = node.deploy(component, HEALTHY, Instances::Fresh)?;
         // All of the deaf are to be served, not to wait for one another.
         let concurrency = count.max(1000).to_string();
-        let flood = node.deploy_with(flood, FLOOD, &["--concurrency", &concurrency, "--timeout", "5m"])?;
+        let flood =
+            node.deploy_with(flood, FLOOD, &["--concurrency", &concurrency, "--timeout", "5m"])?;
         if provenance.commands.is_empty() {
             provenance.commands = vec![node.child.command().to_owned(), hello, flood];
         }
@@ -124,7 +130,12 @@ impl Subject {
     }
 
     /// Alone, then beside the crowd.
-    fn visit(&self, behaviour: Behaviour, count: u32, arguments: &PressureArguments) -> Result<Row, Error> {
+    fn visit(
+        &self,
+        behaviour: Behaviour,
+        count: u32,
+        arguments: &PressureArguments,
+    ) -> Result<Row, Error> {
         let load = Load {
             rate: Some(Rate::steady(arguments.rate)),
             ..Load::closed(arguments.connections, arguments.warmup_seconds, arguments.seconds)
@@ -136,7 +147,8 @@ impl Subject {
         let SocketAddr::V4(address) = self.healthy.resolve()? else {
             unreachable!("the node was told to listen on 127.0.0.1")
         };
-        let mut crowd = Crowd::gather(behaviour, address, ["/hello/", "/flood/"], count, behaviour.spread())?;
+        let mut crowd =
+            Crowd::gather(behaviour, address, ["/hello/", "/flood/"], count, behaviour.spread())?;
         let (settled, after) = if behaviour.rests() { self.look()? } else { (true, before) };
         let stop = AtomicBool::new(false);
         let (beside, happened) = thread::scope(|scope| {
@@ -174,7 +186,8 @@ impl Subject {
     }
 }
 
-/// Bytes in the buffers of all TCP sockets of this network namespace; nothing where the kernel does not say.
+/// Bytes in the buffers of all TCP sockets of this network namespace; nothing where the kernel does
+/// not say.
 fn socket_buffers() -> Option<u64> {
     let pages = tcp_pages(&fs::read_to_string("/proc/net/sockstat").ok()?)?;
     let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten()?;
@@ -193,7 +206,10 @@ mod tests {
 
     #[test]
     fn the_kernel_s_pages_are_found() {
-        assert_eq!(tcp_pages("sockets: used 23\nTCP: inuse 1 orphan 0 tw 0 alloc 1 mem 33\n"), Some(33));
+        assert_eq!(
+            tcp_pages("sockets: used 23\nTCP: inuse 1 orphan 0 tw 0 alloc 1 mem 33\n"),
+            Some(33)
+        );
         assert_eq!(tcp_pages("UDP: inuse 0 mem 0\n"), None);
     }
 }

@@ -82,7 +82,8 @@ pub struct Row {
     pub after: Footprint,
     /// What each connection adds, in bytes.
     pub each: Each,
-    /// Whether the node was at rest when its memory was looked at; where it cannot be, this says true.
+    /// Whether the node was at rest when its memory was looked at; where it cannot be, this says
+    /// true.
     pub settled: bool,
 }
 
@@ -139,7 +140,10 @@ impl Pressure {
         for row in &rows {
             let mut warn = |what: String| warnings.push(format!("{}: {what}", row.crowd));
             if row.p99_ratio > WANTED {
-                warn(format!("the p99 is {:.1} times that alone; wanted is at most {WANTED}", row.p99_ratio));
+                warn(format!(
+                    "the p99 is {:.1} times that alone; wanted is at most {WANTED}",
+                    row.p99_ratio
+                ));
             }
             for (when, report) in [("alone", &row.alone), ("beside it", &row.beside)] {
                 let errors = report.errors.total() + report.errors_in_warmup;
@@ -147,7 +151,9 @@ impl Pressure {
                     warn(format!("{errors} requests of the healthy client failed {when}"));
                 }
                 if report.client_was_robbed() {
-                    warn(format!("other programs, or the crowd, ran on the healthy client's core {when}"));
+                    warn(format!(
+                        "other programs, or the crowd, ran on the healthy client's core {when}"
+                    ));
                 }
             }
             if row.count < row.tried {
@@ -157,7 +163,10 @@ impl Pressure {
                 ));
             }
             if !row.settled {
-                warn("the node had not come to rest, so what a connection adds is doubtful".to_owned());
+                warn(
+                    "the node had not come to rest, so what a connection adds is doubtful"
+                        .to_owned(),
+                );
             }
         }
         Self { provenance, settings, rows }
@@ -172,7 +181,11 @@ impl fmt::Display for Row {
             "{:<24}{:>8}{:>8}{:>8}{:>9}",
             self.crowd, self.count, self.open_at_the_end, self.answered, self.happened
         )?;
-        write!(f, "{:>9.0}{:>9.0}{:>9.0}{:>9.0}", alone.p50_us, beside.p50_us, alone.p99_us, beside.p99_us)?;
+        write!(
+            f,
+            "{:>9.0}{:>9.0}{:>9.0}{:>9.0}",
+            alone.p50_us, beside.p50_us, alone.p99_us, beside.p99_us
+        )?;
         write!(f, "{:>8.2}{:>8}", self.p99_ratio, self.beside.errors.total())?;
         if self.open_at_the_end > 0 {
             write!(f, "{:>10.0}{:>10.0}", self.each.worker, self.each.engine)?;
@@ -186,7 +199,15 @@ impl fmt::Display for Row {
 
 impl fmt::Display for Pressure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Settings { rate, connections, seconds, warmup_seconds, server_core, load_core, crowd_core } = self.settings;
+        let Settings {
+            rate,
+            connections,
+            seconds,
+            warmup_seconds,
+            server_core,
+            load_core,
+            crowd_core,
+        } = self.settings;
         writeln!(
             f,
             "\na healthy client of {rate} requests/s on {connections} connections kept alive, open loop, windows of {seconds} s after {warmup_seconds} s, alone and beside a crowd; node on core {server_core}, client on core {load_core}, crowd on core {crowd_core}"
@@ -197,7 +218,11 @@ impl fmt::Display for Pressure {
         )?;
         write!(f, "{:<24}{:>8}{:>8}{:>8}{:>9}", "crowd", "of", "open", "200", "renewed")?;
         write!(f, "{:>9}{:>9}{:>9}{:>9}", "p50 µs", "beside", "p99 µs", "beside")?;
-        writeln!(f, "{:>8}{:>8}{:>10}{:>10}{:>10}", "ratio", "errors", "worker B", "engine B", "kernel B")?;
+        writeln!(
+            f,
+            "{:>8}{:>8}{:>10}{:>10}{:>10}",
+            "ratio", "errors", "worker B", "engine B", "kernel B"
+        )?;
         for row in &self.rows {
             writeln!(f, "{row}")?;
         }

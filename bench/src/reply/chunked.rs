@@ -34,7 +34,11 @@ impl Default for Chunked {
 
 impl Chunked {
     /// Takes bytes until the body's end or theirs; returns how many, and whether the body is whole.
-    pub fn feed(&mut self, bytes: &[u8], on_body: &mut impl FnMut(&[u8])) -> Result<(usize, bool), Error> {
+    pub fn feed(
+        &mut self,
+        bytes: &[u8],
+        on_body: &mut impl FnMut(&[u8]),
+    ) -> Result<(usize, bool), Error> {
         let mut at = 0;
         while at < bytes.len() {
             if let Self::Data { left } = self {
@@ -63,7 +67,8 @@ impl Chunked {
         Some(match (self, byte) {
             (&Self::Size { value, digits }, _) if byte.is_ascii_hexdigit() => {
                 let digit = u64::from(char::from(byte).to_digit(16)?);
-                // Sixteen digits fill the 64 bits; leading zeros past that are an attack, not a size.
+                // Sixteen digits fill the 64 bits; leading zeros past that are an attack, not a
+                // size.
                 if digits == 16 {
                     return None;
                 }
@@ -71,7 +76,9 @@ impl Chunked {
             }
             (Self::Size { digits: 0, .. }, _) => return None,
             (&Self::Size { value, .. }, b';' | b' ' | b'\t') => Self::Extension { value },
-            (&(Self::Size { value, .. } | Self::Extension { value }), b'\r') => Self::SizeLf { value },
+            (&(Self::Size { value, .. } | Self::Extension { value }), b'\r') => {
+                Self::SizeLf { value }
+            }
             (&Self::Extension { value }, _) if byte != b'\n' => Self::Extension { value },
             (Self::SizeLf { value: 0 }, b'\n') => Self::TrailerStart,
             (&Self::SizeLf { value }, b'\n') => Self::Data { left: value },

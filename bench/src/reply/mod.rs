@@ -1,5 +1,5 @@
-//! An HTTP/1 reply, read from bytes as they come, in pieces of any size. No I/O and no file descriptor:
-//! whoever owns the socket feeds it.
+//! An HTTP/1 reply, read from bytes as they come, in pieces of any size. No I/O and no file
+//! descriptor: whoever owns the socket feeds it.
 //!
 //! Strict, as a referee should be: a reply that only a forgiving client accepts is an error here.
 
@@ -76,9 +76,14 @@ impl ReplyParser {
         self.head_only = head_only;
     }
 
-    /// Takes the next bytes off the socket. Returns how many belong to this reply and, once it is whole,
-    /// its head; the parser is then ready for the next reply. `on_body` sees the body's bytes.
-    pub fn feed(&mut self, bytes: &[u8], on_body: &mut impl FnMut(&[u8])) -> Result<(usize, Option<Head>), Error> {
+    /// Takes the next bytes off the socket. Returns how many belong to this reply and, once it is
+    /// whole, its head; the parser is then ready for the next reply. `on_body` sees the body's
+    /// bytes.
+    pub fn feed(
+        &mut self,
+        bytes: &[u8],
+        on_body: &mut impl FnMut(&[u8]),
+    ) -> Result<(usize, Option<Head>), Error> {
         let mut used = 0;
         while matches!(self.state, State::Head) {
             match self.feed_head(&bytes[used..])? {
@@ -127,7 +132,8 @@ impl ReplyParser {
         }
     }
 
-    /// Returns how many of `bytes` end the head, or nothing when all of them are in it and it goes on.
+    /// Returns how many of `bytes` end the head, or nothing when all of them are in it and it goes
+    /// on.
     fn feed_head(&mut self, bytes: &[u8]) -> Result<Option<usize>, Error> {
         let before = self.partial.len();
         let parsed = if before == 0 {
@@ -140,7 +146,11 @@ impl ReplyParser {
             if before == 0 {
                 self.partial.extend_from_slice(bytes);
             }
-            return if self.partial.len() > HEAD_BYTES_MAX { Err(Error::HeadTooLong) } else { Ok(None) };
+            return if self.partial.len() > HEAD_BYTES_MAX {
+                Err(Error::HeadTooLong)
+            } else {
+                Ok(None)
+            };
         };
         self.partial.clear();
         // An interim reply (100, 103) announces the one that counts.

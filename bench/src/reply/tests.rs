@@ -54,9 +54,10 @@ fn a_body_may_run_until_the_connection_ends() {
 fn the_reply_to_a_head_has_no_body() {
     let mut parser = ReplyParser::default();
     parser.expect(true);
-    for text in
-        ["HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"]
-    {
+    for text in [
+        "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+    ] {
         let (parsed, body) = feed_all(&mut parser, text.as_bytes());
         assert_eq!(parsed.unwrap(), (text.len(), Some(Head { status: 200, keep_alive: true })));
         assert!(body.is_empty());

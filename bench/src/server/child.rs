@@ -1,7 +1,7 @@
 //! A child process with its scratch folder and its log, ended by process id whatever happens.
 //!
-//! Owns the process, the folder, and through them the log file both of the child's streams write to. Drop
-//! ends the process and everything it started, waits for it, and removes the folder.
+//! Owns the process, the folder, and through them the log file both of the child's streams write
+//! to. Drop ends the process and everything it started, waits for it, and removes the folder.
 
 use std::fs::{self, File};
 use std::io;
@@ -29,7 +29,9 @@ const LOG_LINES_SHOWN: usize = 12;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No scratch folder or log.
-    #[error("cannot prepare a scratch folder for {name} ({source}); is the temporary folder writable, and not full?")]
+    #[error(
+        "cannot prepare a scratch folder for {name} ({source}); is the temporary folder writable, and not full?"
+    )]
     Scratch {
         /// Which server.
         name: &'static str,
@@ -72,12 +74,20 @@ pub struct Child {
 
 /// A new scratch folder; it lives as long as the value.
 pub fn scratch(name: &'static str) -> Result<TempDir, Error> {
-    tempfile::Builder::new().prefix("sockhop-bench-").tempdir().map_err(|source| Error::Scratch { name, source })
+    tempfile::Builder::new()
+        .prefix("sockhop-bench-")
+        .tempdir()
+        .map_err(|source| Error::Scratch { name, source })
 }
 
 /// Runs a command to its end; returns how it ended, and what it printed on either stream.
-pub fn run(name: &'static str, core: usize, command: Command) -> Result<(ExitStatus, String), Error> {
-    Child::start(name, core, command, scratch(name)?)?.watch(|ended, log| Some((ended?, log.trim().to_owned())))
+pub fn run(
+    name: &'static str,
+    core: usize,
+    command: Command,
+) -> Result<(ExitStatus, String), Error> {
+    Child::start(name, core, command, scratch(name)?)?
+        .watch(|ended, log| Some((ended?, log.trim().to_owned())))
 }
 
 /// A command as one would type it.
@@ -88,8 +98,14 @@ pub fn typed(command: &Command) -> String {
 
 impl Child {
     /// Starts `command` on one core, with its output in a log inside `scratch`.
-    pub fn start(name: &'static str, core: usize, mut command: Command, scratch: TempDir) -> Result<Self, Error> {
-        let log = File::create(log_path(scratch.path())).map_err(|source| Error::Scratch { name, source })?;
+    pub fn start(
+        name: &'static str,
+        core: usize,
+        mut command: Command,
+        scratch: TempDir,
+    ) -> Result<Self, Error> {
+        let log = File::create(log_path(scratch.path()))
+            .map_err(|source| Error::Scratch { name, source })?;
         let errors = log.try_clone().map_err(|source| Error::Scratch { name, source })?;
         command.stdin(Stdio::null()).stdout(log).stderr(errors);
         let typed = typed(&command);
@@ -113,7 +129,10 @@ impl Child {
         self.watch(|_, log| ready(log))
     }
 
-    fn watch<T>(&mut self, mut done: impl FnMut(Option<ExitStatus>, &str) -> Option<T>) -> Result<T, Error> {
+    fn watch<T>(
+        &mut self,
+        mut done: impl FnMut(Option<ExitStatus>, &str) -> Option<T>,
+    ) -> Result<T, Error> {
         let started = Instant::now();
         loop {
             interrupt::check()?;
@@ -151,7 +170,8 @@ fn log_path(scratch: &Path) -> PathBuf {
 
 /// The URL in the first whole line that starts with `start`.
 pub fn url_after(log: &str, start: &str) -> Option<String> {
-    let line = log.split_inclusive('\n').find(|line| line.starts_with(start) && line.ends_with('\n'))?;
+    let line =
+        log.split_inclusive('\n').find(|line| line.starts_with(start) && line.ends_with('\n'))?;
     line[start.len()..].split_ascii_whitespace().next().map(str::to_owned)
 }
 
@@ -179,7 +199,8 @@ impl Drop for Child {
     }
 }
 
-/// Ends a grandchild that outlived its parent; the start time says that it is still the same process.
+/// Ends a grandchild that outlived its parent; the start time says that it is still the same
+/// process.
 fn end_survivor(process: &Process) {
     let same = process_tree::look(process.pid).is_some_and(|now| now.started == process.started);
     if let (true, Ok(id)) = (same, i32::try_from(process.pid)) {
@@ -205,11 +226,15 @@ mod tests {
         let mut child = Child::start("sh", 0, command, scratch("sh").unwrap()).unwrap();
         let id = child.id();
         let folder = child.scratch.path().to_owned();
-        let grandchild: u32 = child.wait_until(|log| url_after(log, "ready ")).unwrap().parse().unwrap();
+        let grandchild: u32 =
+            child.wait_until(|log| url_after(log, "ready ")).unwrap().parse().unwrap();
         drop(child);
         assert_eq!(process_tree::look(id), None);
         // Its new parent may take a moment to wait for it.
-        let gone = || fs::read_to_string(format!("/proc/{grandchild}/stat")).map_or(true, |stat| stat.contains(") Z"));
+        let gone = || {
+            fs::read_to_string(format!("/proc/{grandchild}/stat"))
+                .map_or(true, |stat| stat.contains(") Z"))
+        };
         let started = Instant::now();
         while !gone() && started.elapsed() < Duration::from_secs(5) {
             thread::sleep(LOOK_INTERVAL);

@@ -1,5 +1,5 @@
-//! Which servers there are, what each is called, and which of them are on this machine. Owns the folder of what was
-//! prepared; removed on drop.
+//! Which servers there are, what each is called, and which of them are on this machine. Owns the
+//! folder of what was prepared; removed on drop.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -52,8 +52,8 @@ pub enum Kind {
 /// Where to look for servers.
 #[derive(Debug, Clone, Default)]
 pub struct Places {
-    /// Folders of sockhop's binaries, each with the build's name if it has one; beside this program and on PATH if there
-    /// are none.
+    /// Folders of sockhop's binaries, each with the build's name if it has one; beside this program
+    /// and on PATH if there are none.
     pub sockhop: Vec<(Option<String>, PathBuf)>,
     /// Of the others' binaries, looked into before PATH.
     pub peers: PathBuf,
@@ -77,8 +77,9 @@ impl Places {
         let builds: Vec<(Option<String>, PathBuf)> = if self.sockhop.is_empty() {
             find_sockhop(None).map(|binary| (None, binary)).into_iter().collect()
         } else {
-            let binary =
-                |(label, folder): &(Option<String>, PathBuf)| Some((label.clone(), find_sockhop(Some(folder))?));
+            let binary = |(label, folder): &(Option<String>, PathBuf)| {
+                Some((label.clone(), find_sockhop(Some(folder))?))
+            };
             self.sockhop.iter().filter_map(binary).collect()
         };
         if builds.len() < self.sockhop.len().max(1) {
@@ -88,10 +89,18 @@ impl Places {
         let wasmtime = peer("wasmtime");
         for instances in [Instances::Fresh, Instances::Reuse] {
             for (label, binary) in &builds {
-                found.kinds.push(Kind::Sockhop { binary: binary.clone(), label: label.clone(), instances });
+                found.kinds.push(Kind::Sockhop {
+                    binary: binary.clone(),
+                    label: label.clone(),
+                    instances,
+                });
             }
             for tuned in [false, true] {
-                found.kinds.extend(wasmtime.clone().map(|binary| Kind::Wasmtime { binary, tuned, instances }));
+                found.kinds.extend(wasmtime.clone().map(|binary| Kind::Wasmtime {
+                    binary,
+                    tuned,
+                    instances,
+                }));
             }
         }
         if wasmtime.is_none() {
@@ -118,12 +127,15 @@ impl Kind {
     /// What the report calls it.
     pub fn name(&self) -> String {
         let with = |name: &str, parts: &[(bool, &str)]| {
-            let parts = parts.iter().filter(|(there, _)| *there).map(|(_, part)| format!("+{part}"));
+            let parts =
+                parts.iter().filter(|(there, _)| *there).map(|(_, part)| format!("+{part}"));
             parts.fold(name.to_owned(), |name, part| name + &part)
         };
         match self {
             Self::Sockhop { label, instances, .. } => {
-                let name = label.as_ref().map_or_else(|| "sockhop".to_owned(), |label| format!("sockhop:{label}"));
+                let name = label
+                    .as_ref()
+                    .map_or_else(|| "sockhop".to_owned(), |label| format!("sockhop:{label}"));
                 with(&name, &[(*instances == Instances::Reuse, "reuse")])
             }
             Self::Wasmtime { tuned, instances, .. } => {
@@ -144,7 +156,9 @@ impl Kind {
     /// The product's binaries, or the peer's.
     pub fn binaries(&self) -> Vec<PathBuf> {
         match self {
-            Self::Sockhop { binary, .. } => vec![binary.clone(), binary.with_file_name("sockhop-worker")],
+            Self::Sockhop { binary, .. } => {
+                vec![binary.clone(), binary.with_file_name("sockhop-worker")]
+            }
             Self::Wasmtime { binary, .. }
             | Self::Spin { binary }
             | Self::Workerd { binary }
@@ -165,7 +179,8 @@ impl Kind {
             Self::Workerd { .. } | Self::Nginx { .. } => {}
             Self::Null => {
                 let path = null::body(folder.path());
-                std::fs::write(&path, &serving.fixed).map_err(|source| Error::Write { path, source })?;
+                std::fs::write(&path, &serving.fixed)
+                    .map_err(|source| Error::Write { path, source })?;
             }
         }
         Ok(Prepared { kind: self.clone(), serving: serving.clone(), commands, folder })
@@ -211,7 +226,9 @@ impl Prepared {
                 wasmtime::start(binary, *tuned, *instances, &files(serving, folder))
             }
             Kind::Spin { binary } => spin::start(binary, &files(serving, folder)),
-            Kind::Workerd { binary } => workerd::start(binary, serving.script.unwrap_or_default(), serving.functions),
+            Kind::Workerd { binary } => {
+                workerd::start(binary, serving.script.unwrap_or_default(), serving.functions)
+            }
             Kind::Nginx { binary } => nginx::start(binary, &serving.fixed),
             Kind::Null => null::start(folder),
         }?;
@@ -253,14 +270,19 @@ mod tests {
         };
         assert_eq!(sockhop(None, Instances::Fresh).name(), "sockhop");
         assert_eq!(sockhop(Some("new"), Instances::Reuse).name(), "sockhop:new+reuse");
-        let wasmtime = Kind::Wasmtime { binary: binary.clone(), tuned: true, instances: Instances::Reuse };
+        let wasmtime =
+            Kind::Wasmtime { binary: binary.clone(), tuned: true, instances: Instances::Reuse };
         assert_eq!(wasmtime.name(), "wasmtime+tuned+reuse");
     }
 
     #[test]
     fn what_is_not_there_is_said() {
         let nowhere = PathBuf::from("/nonexistent");
-        let places = Places { sockhop: vec![(None, nowhere.clone())], peers: nowhere.clone(), spin: Some(nowhere) };
+        let places = Places {
+            sockhop: vec![(None, nowhere.clone())],
+            peers: nowhere.clone(),
+            spin: Some(nowhere),
+        };
         let found = places.look();
         assert!(found.missing.contains(&"sockhop") && found.missing.contains(&"spin"));
         assert!(found.kinds.contains(&Kind::Null));

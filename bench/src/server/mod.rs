@@ -1,7 +1,8 @@
-//! The servers that are measured: how each is found, prepared, started on a free loopback port, and ended.
+//! The servers that are measured: how each is found, prepared, started on a free loopback port, and
+//! ended.
 //!
-//! `child` owns the processes and their files. The modules named after servers hold only what differs:
-//! flags, configuration, and how each says that it is ready. `kind` says which there are.
+//! `child` owns the processes and their files. The modules named after servers hold only what
+//! differs: flags, configuration, and how each says that it is ready. `kind` says which there are.
 
 mod child;
 mod kind;
@@ -52,7 +53,9 @@ pub enum Error {
         output: String,
     },
     /// No admin listener.
-    #[error("`sockhop status --json` names no admin listener, though the node was told to have one: {output}")]
+    #[error(
+        "`sockhop status --json` names no admin listener, though the node was told to have one: {output}"
+    )]
     NoAdmin {
         /// What it printed.
         output: String,
@@ -72,7 +75,9 @@ pub enum Error {
     #[error("cannot find this program's own file ({0})")]
     Own(std::io::Error),
     /// No binary.
-    #[error("sockhop was not found beside this program or on PATH; say where its folder is: --sockhop-bin")]
+    #[error(
+        "sockhop was not found beside this program or on PATH; say where its folder is: --sockhop-bin"
+    )]
     NoSockhop,
     /// The URL it printed.
     #[error(transparent)]
@@ -146,7 +151,8 @@ impl Server {
 
 /// Addresses that were free a moment ago, all of them different.
 fn free_addresses(count: usize) -> Result<Vec<SocketAddr>, Error> {
-    let listeners: Result<Vec<TcpListener>, _> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect();
+    let listeners: Result<Vec<TcpListener>, _> =
+        (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect();
     let addresses = listeners.and_then(|all| all.iter().map(TcpListener::local_addr).collect());
     addresses.map_err(Error::Port)
 }

@@ -1,5 +1,5 @@
-//! Starts nginx with one worker and a constant reply. The processes belong to `child`; the port is found by
-//! binding, so that it is free at least a moment before nginx asks for it.
+//! Starts nginx with one worker and a constant reply. The processes belong to `child`; the port is
+//! found by binding, so that it is free at least a moment before nginx asks for it.
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
@@ -30,7 +30,8 @@ pub fn start(binary: &Path, body: &[u8]) -> Result<Server, Error> {
     Ok(Server::one(child, vec![Target::parse(&format!("http://{address}/"))?]))
 }
 
-/// Everything nginx writes goes to the scratch folder, and its connections are never closed for their age.
+/// Everything nginx writes goes to the scratch folder, and its connections are never closed for
+/// their age.
 fn configuration(folder: &Path, address: SocketAddr, body: &[u8]) -> String {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b" ,.!".contains(byte);
     let short = body.len() <= SHORT_BODY_BYTES && body.iter().all(plain);

@@ -20,7 +20,8 @@ pub fn start(folder: &Path) -> Result<Server, Error> {
     Ok(Server::one(child, vec![target]))
 }
 
-/// A slow server that functions call out to; it runs where the client does, for it is no part of what is measured.
+/// A slow server that functions call out to; it runs where the client does, for it is no part of
+/// what is measured.
 pub fn upstream(delay: Duration) -> Result<(Child, Target), Error> {
     let mut serve = own()?;
     serve.arg("--delay-ms").arg(delay.as_millis().to_string());

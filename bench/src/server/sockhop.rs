@@ -34,25 +34,47 @@ impl Node {
     }
 
     /// The same with a data folder that may outlive it.
-    fn start_in(binary: &Path, options: &[&str], scratch: TempDir, data: PathBuf) -> Result<Self, Error> {
+    fn start_in(
+        binary: &Path,
+        options: &[&str],
+        scratch: TempDir,
+        data: PathBuf,
+    ) -> Result<Self, Error> {
         let mut serve = Command::new(binary);
         serve.args(["serve", "--listen", "127.0.0.1:0", "--cores"]).arg(SERVER_CORE.to_string());
         serve.arg("--data").arg(&data).args(options);
         let mut child = Child::start("sockhop", SERVER_CORE, serve, scratch)?;
         let base = child.wait_until(|log| url_after(log, "ready "))?;
-        Ok(Self { child, binary: binary.to_owned(), data, base: base.trim_end_matches('/').to_owned() })
+        Ok(Self {
+            child,
+            binary: binary.to_owned(),
+            data,
+            base: base.trim_end_matches('/').to_owned(),
+        })
     }
 
     /// Deploys a function; returns the command as typed.
-    pub fn deploy(&self, component: &Path, name: &str, instances: Instances) -> Result<String, Error> {
+    pub fn deploy(
+        &self,
+        component: &Path,
+        name: &str,
+        instances: Instances,
+    ) -> Result<String, Error> {
         match instances {
             Instances::Fresh => self.deploy_with(component, name, &[]),
-            Instances::Reuse => self.deploy_with(component, name, &["--instances", &format!("reuse={REUSE}")]),
+            Instances::Reuse => {
+                self.deploy_with(component, name, &["--instances", &format!("reuse={REUSE}")])
+            }
         }
     }
 
     /// The same with options of its own.
-    pub fn deploy_with(&self, component: &Path, name: &str, options: &[&str]) -> Result<String, Error> {
+    pub fn deploy_with(
+        &self,
+        component: &Path,
+        name: &str,
+        options: &[&str],
+    ) -> Result<String, Error> {
         let mut deploy = Command::new(&self.binary);
         deploy.arg("deploy").arg(component).args(["--name", name]).args(options);
         Ok(self.tell(deploy)?.0)
@@ -64,7 +86,11 @@ impl Node {
         status.args(["status", "--json"]);
         let (_, output) = self.tell(status)?;
         let status: serde_json::Value = serde_json::from_str(&output).unwrap_or_default();
-        status.pointer("/node/admin").and_then(|url| url.as_str()).map(str::to_owned).ok_or(Error::NoAdmin { output })
+        status
+            .pointer("/node/admin")
+            .and_then(|url| url.as_str())
+            .map(str::to_owned)
+            .ok_or(Error::NoAdmin { output })
     }
 
     /// Runs a command of the node's; returns it as typed, and what it printed.
@@ -72,7 +98,11 @@ impl Node {
         command.arg("--data").arg(&self.data);
         let typed = child::typed(&command);
         let (status, output) = child::run("sockhop", SERVER_CORE, command)?;
-        if status.success() { Ok((typed, output)) } else { Err(Error::Told { command: typed, status, output }) }
+        if status.success() {
+            Ok((typed, output))
+        } else {
+            Err(Error::Told { command: typed, status, output })
+        }
     }
 
     /// Where a function answers.
@@ -82,7 +112,12 @@ impl Node {
 }
 
 /// Deploys all functions in a data folder below `folder`; returns the first commands.
-pub fn prepare(binary: &Path, serving: &Serving, instances: Instances, folder: &Path) -> Result<Vec<String>, Error> {
+pub fn prepare(
+    binary: &Path,
+    serving: &Serving,
+    instances: Instances,
+    folder: &Path,
+) -> Result<Vec<String>, Error> {
     let node = Node::start_in(binary, &[], child::scratch("sockhop")?, folder.join("data"))?;
     let reuse = format!("reuse={REUSE}");
     let mut options: Vec<&str> = serving.options.iter().map(String::as_str).collect();
@@ -110,7 +145,8 @@ pub fn prepare(binary: &Path, serving: &Serving, instances: Instances, folder: &
 /// A node that finds its functions where they were deployed.
 pub fn start(binary: &Path, functions: u32, folder: &Path) -> Result<Server, Error> {
     let node = Node::start_in(binary, &[], child::scratch("sockhop")?, folder.join("data"))?;
-    let targets: Result<Vec<_>, _> = (0..functions).map(|number| node.target(&name(number))).collect();
+    let targets: Result<Vec<_>, _> =
+        (0..functions).map(|number| node.target(&name(number))).collect();
     Ok(Server::one(node.child, targets?))
 }
 

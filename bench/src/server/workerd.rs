@@ -21,7 +21,8 @@ pub fn start(binary: &Path, script: &str, functions: u32) -> Result<Server, Erro
     for (number, address) in addresses.iter().enumerate() {
         // Each a file of its own, like the functions of the others.
         let path = scratch.path().join(format!("f-{number}.js"));
-        fs::write(&path, format!("{script}\n// {number}\n")).map_err(|source| Error::Write { path, source })?;
+        fs::write(&path, format!("{script}\n// {number}\n"))
+            .map_err(|source| Error::Write { path, source })?;
         let _ = writeln!(
             services,
             "    (name = \"f-{number}\", worker = (modules = [(name = \"f-{number}.js\", esModule = embed \"f-{number}.js\")], compatibilityDate = \"{COMPATIBILITY_DATE}\", globalOutbound = \"network\")),"

@@ -1,13 +1,15 @@
-//! How sure a ratio of medians is: the bootstrap. What was measured is drawn from again and again, with replacement; the
-//! ratios of those draws spread as the ratio itself would, had everything been measured again.
+//! How sure a ratio of medians is: the bootstrap. What was measured is drawn from again and again,
+//! with replacement; the ratios of those draws spread as the ratio itself would, had everything
+//! been measured again.
 //!
-//! A few values repeat themselves in their draws, so that medians of these take a few values only and lie too close together:
-//! of equal builds more would be called different than the confidence says (3 to 4 in 100 instead of 1, with ten rounds).
-//! Each value is therefore drawn with a little noise of its own, as wide as the values' own spread makes reasonable: the
-//! smoothed bootstrap.
+//! A few values repeat themselves in their draws, so that medians of these take a few values only
+//! and lie too close together: of equal builds more would be called different than the confidence
+//! says (3 to 4 in 100 instead of 1, with ten rounds). Each value is therefore drawn with a little
+//! noise of its own, as wide as the values' own spread makes reasonable: the smoothed bootstrap.
 //!
-//! No shape of the noise is assumed, and there is no table of constants to get wrong. The generator's seed is a
-//! constant, so that the same files give the same answer. Pure; holds no file descriptor.
+//! No shape of the noise is assumed, and there is no table of constants to get wrong. The
+//! generator's seed is a constant, so that the same files give the same answer. Pure; holds no file
+//! descriptor.
 
 use serde::Serialize;
 
@@ -17,7 +19,8 @@ const DRAWS: usize = 2000;
 const SEED: u64 = 0x50c4_4095;
 /// The standard deviation of normal values, in parts of their median distance from the median.
 const DEVIATION_PER_DISTANCE: f64 = 1.4826;
-/// Fewer values than this are not drawn from: their resamples repeat the same few, and the interval comes out too narrow.
+/// Fewer values than this are not drawn from: their resamples repeat the same few, and the interval
+/// comes out too narrow.
 pub const ROUNDS_MIN: usize = 5;
 
 /// A ratio and where it may lie.
@@ -31,8 +34,8 @@ pub struct Interval {
     pub high: f64,
 }
 
-/// The ratio of the medians, `after` to `before`, of values that have nothing to do with one another. None where there is
-/// nothing to divide by, or too few values of either.
+/// The ratio of the medians, `after` to `before`, of values that have nothing to do with one
+/// another. None where there is nothing to divide by, or too few values of either.
 pub fn unpaired(before: &[f64], after: &[f64], confidence: f64) -> Option<Interval> {
     if before.len() < ROUNDS_MIN || after.len() < ROUNDS_MIN {
         return None;
@@ -43,10 +46,11 @@ pub fn unpaired(before: &[f64], after: &[f64], confidence: f64) -> Option<Interv
     interval(ratio, confidence, || divide(afters.median(&mut random), befores.median(&mut random)))
 }
 
-/// The median of the ratios, round by round: for values that were measured in the same rounds, whose drifts then cancel
-/// out. None where there is nothing to divide by, or too few rounds.
+/// The median of the ratios, round by round: for values that were measured in the same rounds,
+/// whose drifts then cancel out. None where there is nothing to divide by, or too few rounds.
 pub fn paired(before: &[f64], after: &[f64], confidence: f64) -> Option<Interval> {
-    let ratios: Option<Vec<f64>> = before.iter().zip(after).map(|(&before, &after)| divide(after, before)).collect();
+    let ratios: Option<Vec<f64>> =
+        before.iter().zip(after).map(|(&before, &after)| divide(after, before)).collect();
     let ratios = ratios.filter(|ratios| ratios.len() >= ROUNDS_MIN)?;
     let ratio = median(&mut ratios.clone());
     let mut random = fastrand::Rng::with_seed(SEED);
@@ -70,8 +74,11 @@ impl<'a> Draws<'a> {
     fn of(values: &'a [f64]) -> Self {
         let middle = median(&mut values.to_vec());
         let mut distances: Vec<f64> = values.iter().map(|value| (value - middle).abs()).collect();
-        // Silverman's rule for the width; the spread by distances from the median, which a disturbed round does not move.
-        let noise = median(&mut distances) * DEVIATION_PER_DISTANCE * (values.len().max(1) as f64).powf(-0.2);
+        // Silverman's rule for the width; the spread by distances from the median, which a
+        // disturbed round does not move.
+        let noise = median(&mut distances)
+            * DEVIATION_PER_DISTANCE
+            * (values.len().max(1) as f64).powf(-0.2);
         Self { values, noise, drawn: values.to_vec() }
     }
 
@@ -87,12 +94,20 @@ impl<'a> Draws<'a> {
 }
 
 /// The middle part of many draws.
-fn interval(ratio: f64, confidence: f64, mut draw: impl FnMut() -> Option<f64>) -> Option<Interval> {
+fn interval(
+    ratio: f64,
+    confidence: f64,
+    mut draw: impl FnMut() -> Option<f64>,
+) -> Option<Interval> {
     let draws: Option<Vec<f64>> = (0..DRAWS).map(|_| draw()).collect();
     let mut draws = draws?;
     draws.sort_unstable_by(f64::total_cmp);
     let tail = (1.0 - confidence.clamp(0.0, 1.0)) / 2.0;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of DRAWS, not below zero")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a part of DRAWS, not below zero"
+    )]
     let cut = ((DRAWS as f64 * tail) as usize).min(DRAWS / 2 - 1);
     Some(Interval { ratio, low: draws[cut].min(ratio), high: draws[DRAWS - 1 - cut].max(ratio) })
 }
@@ -105,9 +120,15 @@ mod tests {
     const CONFIDENCE: f64 = 0.99;
     const RUNS: usize = 300;
 
-    /// Rounds with noise of so many parts of the value, as the sum of uniform ones: about normal; and with the odd round
-    /// that something disturbed.
-    fn rounds(random: &mut fastrand::Rng, count: usize, value: f64, noise: f64, disturbed: f64) -> Vec<f64> {
+    /// Rounds with noise of so many parts of the value, as the sum of uniform ones: about normal;
+    /// and with the odd round that something disturbed.
+    fn rounds(
+        random: &mut fastrand::Rng,
+        count: usize,
+        value: f64,
+        noise: f64,
+        disturbed: f64,
+    ) -> Vec<f64> {
         (0..count)
             .map(|_| {
                 let normal = (0..12).map(|_| random.f64()).sum::<f64>() - 6.0;
@@ -122,7 +143,12 @@ mod tests {
         low > 1.0 || high < 1.0
     }
 
-    fn found(count: usize, slowdown: f64, noise: f64, how: fn(&[f64], &[f64], f64) -> Option<Interval>) -> usize {
+    fn found(
+        count: usize,
+        slowdown: f64,
+        noise: f64,
+        how: fn(&[f64], &[f64], f64) -> Option<Interval>,
+    ) -> usize {
         let mut random = fastrand::Rng::with_seed(7);
         (0..RUNS)
             .filter(|_| {
@@ -154,7 +180,10 @@ mod tests {
         let drift: Vec<f64> = (0..10).map(|round| 1000.0 - 30.0 * f64::from(round)).collect();
         let slower: Vec<f64> = drift.iter().map(|value| value * 0.95).collect();
         let interval = paired(&drift, &slower, CONFIDENCE).unwrap();
-        assert!(excludes_one(Some(interval)) && (interval.ratio - 0.95).abs() < 1e-9, "{interval:?}");
+        assert!(
+            excludes_one(Some(interval)) && (interval.ratio - 0.95).abs() < 1e-9,
+            "{interval:?}"
+        );
         assert!(!excludes_one(unpaired(&drift, &slower, CONFIDENCE)));
     }
 

@@ -1,5 +1,5 @@
-//! What may be said of a few measured values: their middle and range, and how sure a ratio of middles is.
-//! Pure; holds no file descriptor.
+//! What may be said of a few measured values: their middle and range, and how sure a ratio of
+//! middles is. Pure; holds no file descriptor.
 
 mod bootstrap;
 
@@ -12,8 +12,8 @@ const HIGH_SPREAD: f64 = 0.15;
 
 /// A middle and its range.
 ///
-/// The median, because one disturbed round should not move the figure; with the range, so that a reader sees how far
-/// to trust it.
+/// The median, because one disturbed round should not move the figure; with the range, so that a
+/// reader sees how far to trust it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     /// The middle.

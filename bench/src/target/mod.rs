@@ -1,6 +1,6 @@
-//! Where requests go: the URL, the address behind it, and the request's bytes.
-//! Opens one connection to find out which address answers, and closes it again; `session` owns those that
-//! carry single requests.
+//! Where requests go: the URL, the address behind it, and the request's bytes. Opens one connection
+//! to find out which address answers, and closes it again; `session` owns those that carry single
+//! requests.
 
 mod request;
 mod session;
@@ -35,7 +35,9 @@ pub enum Error {
         source: std::io::Error,
     },
     /// Nobody there.
-    #[error("nothing accepts connections at {authority} ({source}); is the server up and on that port?")]
+    #[error(
+        "nothing accepts connections at {authority} ({source}); is the server up and on that port?"
+    )]
     Connect {
         /// Host and port.
         authority: String,
@@ -130,7 +132,8 @@ impl Target {
         Self::parse(&format!("http://{}{}{query}", self.host, self.path))
     }
 
-    /// The first address of the host that accepts a connection: `localhost` often has one that does not.
+    /// The first address of the host that accepts a connection: `localhost` often has one that does
+    /// not.
     pub fn resolve(&self) -> Result<SocketAddr, Error> {
         self.connect()?.peer_addr().map_err(|source| self.connect_error(source))
     }

@@ -1,4 +1,5 @@
-//! What one request says beside where it goes: method, headers, body. No I/O and no file descriptor.
+//! What one request says beside where it goes: method, headers, body. No I/O and no file
+//! descriptor.
 
 /// What the harness says itself: the framing and the life of a connection are its business.
 const OURS: [&str; 3] = ["content-length", "transfer-encoding", "connection"];
@@ -16,7 +17,9 @@ pub enum Error {
     #[error("`{0}` is no header; want NAME:VALUE, without line breaks")]
     Header(String),
     /// One of [`OURS`].
-    #[error("the header {0} is the harness's own: it follows from the body and from --keep-alive-percent")]
+    #[error(
+        "the header {0} is the harness's own: it follows from the body and from --keep-alive-percent"
+    )]
     Ours(String),
 }
 
@@ -44,7 +47,11 @@ impl Request {
     }
 
     /// Any other. Without a method it is a GET, or with a body a POST.
-    pub fn new(method: Option<&str>, headers: &[String], body: Option<Vec<u8>>) -> Result<Self, Error> {
+    pub fn new(
+        method: Option<&str>,
+        headers: &[String],
+        body: Option<Vec<u8>>,
+    ) -> Result<Self, Error> {
         let method = method.unwrap_or(if body.is_some() { "POST" } else { "GET" });
         if method.is_empty() || !method.bytes().all(is_token) {
             return Err(Error::Method(method.to_owned()));
@@ -56,7 +63,9 @@ impl Request {
         for header in headers {
             let line = header.split_once(':').map(|(name, value)| (name.trim(), value.trim()));
             let Some((name, value)) = line.filter(|(name, value)| {
-                !name.is_empty() && name.bytes().all(is_token) && !value.bytes().any(|byte| byte.is_ascii_control())
+                !name.is_empty()
+                    && name.bytes().all(is_token)
+                    && !value.bytes().any(|byte| byte.is_ascii_control())
             }) else {
                 return Err(Error::Header(header.clone()));
             };
@@ -74,12 +83,20 @@ impl Request {
         self.method == "HEAD"
     }
 
-    /// Its bytes. Without a word in it HTTP/1.1 keeps a connection open, so only the last request on one has more to say.
+    /// Its bytes. Without a word in it HTTP/1.1 keeps a connection open, so only the last request
+    /// on one has more to say.
     pub fn bytes(&self, path: &str, host: &str, keep_alive: bool) -> Vec<u8> {
         let host = if self.has_host { String::new() } else { format!("Host: {host}\r\n") };
-        let length = self.body.as_ref().map_or_else(String::new, |body| format!("Content-Length: {}\r\n", body.len()));
+        let length = self
+            .body
+            .as_ref()
+            .map_or_else(String::new, |body| format!("Content-Length: {}\r\n", body.len()));
         let close = if keep_alive { "" } else { "Connection: close\r\n" };
-        let head = format!("{} {path} HTTP/1.1\r\n{host}{}{length}{close}\r\n", self.method, self.headers.concat());
+        let head = format!(
+            "{} {path} HTTP/1.1\r\n{host}{}{length}{close}\r\n",
+            self.method,
+            self.headers.concat()
+        );
         [head.as_bytes(), self.body.as_deref().unwrap_or_default()].concat()
     }
 }
@@ -98,21 +115,30 @@ mod tests {
     fn a_request_says_close_only_when_it_means_it() {
         let get = Request::get();
         assert_eq!(get.bytes("/x", "a", true), b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n");
-        assert_eq!(get.bytes("/x", "a", false), b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        assert_eq!(
+            get.bytes("/x", "a", false),
+            b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        );
     }
 
     #[test]
     fn a_body_makes_it_a_post() {
         let post = Request::new(None, &[], Some(b"ab".to_vec())).unwrap();
         assert_eq!(post, Request::post(b"ab".to_vec()));
-        assert_eq!(post.bytes("/x", "a", true), b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab");
+        assert_eq!(
+            post.bytes("/x", "a", true),
+            b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab"
+        );
     }
 
     #[test]
     fn method_and_headers_are_said_as_given() {
         let headers = ["X-A: 1".to_owned(), "host:b".to_owned()];
         let request = Request::new(Some("DELETE"), &headers, None).unwrap();
-        assert_eq!(request.bytes("/", "a", true), b"DELETE / HTTP/1.1\r\nX-A: 1\r\nhost: b\r\n\r\n");
+        assert_eq!(
+            request.bytes("/", "a", true),
+            b"DELETE / HTTP/1.1\r\nX-A: 1\r\nhost: b\r\n\r\n"
+        );
         assert!(Request::new(Some("HEAD"), &[], None).unwrap().head_only());
     }
 

@@ -1,5 +1,5 @@
-//! One blocking connection that carries one request after the other, for what is asked once or timed singly.
-//! Owns its socket; closed on drop.
+//! One blocking connection that carries one request after the other, for what is asked once or
+//! timed singly. Owns its socket; closed on drop.
 
 use std::io::{self, Read, Write as _};
 use std::net::{Shutdown, TcpStream};
@@ -35,7 +35,8 @@ impl Session {
     /// Connects.
     pub fn open(target: &Target) -> Result<Self, Error> {
         let stream = target.connect()?;
-        let set = stream.set_read_timeout(Some(READ_TIMEOUT)).and_then(|()| stream.set_nodelay(true));
+        let set =
+            stream.set_read_timeout(Some(READ_TIMEOUT)).and_then(|()| stream.set_nodelay(true));
         let authority = target.authority.clone();
         match set {
             Ok(()) => Ok(Self { stream, authority }),
@@ -43,8 +44,8 @@ impl Session {
         }
     }
 
-    /// Sends a request and reads its reply. A long request is the connection's last: its reply may come
-    /// before all of it has left, and then the rest stays unsent.
+    /// Sends a request and reads its reply. A long request is the connection's last: its reply may
+    /// come before all of it has left, and then the rest stays unsent.
     pub fn exchange(&mut self, request: &[u8]) -> Result<Fetched, Error> {
         if request.len() <= SHORT_REQUEST_BYTES {
             self.stream.write_all(request).map_err(|source| self.broken(source))?;
@@ -70,8 +71,9 @@ impl Session {
             let head = if count == 0 {
                 Some(parser.end().map_err(unreadable)?)
             } else {
-                let (used, head) =
-                    parser.feed(&buffer[..count], &mut |part| body.extend_from_slice(part)).map_err(unreadable)?;
+                let (used, head) = parser
+                    .feed(&buffer[..count], &mut |part| body.extend_from_slice(part))
+                    .map_err(unreadable)?;
                 wire_bytes += used;
                 head
             };

@@ -1,5 +1,5 @@
-//! Where a node is: the address that `--node` gives, or the first data folder that exists; and why none answers there.
-//! Owns no fds.
+//! Where a node is: the address that `--node` gives, or the first data folder that exists; and why
+//! none answers there. Owns no fds.
 
 use std::fmt;
 use std::io;
@@ -22,7 +22,8 @@ pub(crate) struct Target {
     /// The node's data folder (default: ./sockhop-data if it exists, else /var/lib/sockhop)
     #[arg(long, env = "SOCKHOP_DATA", hide_env_values = true, value_name = "DIR")]
     pub(super) data: Option<PathBuf>,
-    /// The node's control socket, or the URL of its admin listener, instead of the socket in its data folder
+    /// The node's control socket, or the URL of its admin listener, instead of the socket in its
+    /// data folder
     #[arg(long, env = "SOCKHOP_NODE", hide_env_values = true, value_name = "SOCKET|URL")]
     pub(super) node: Option<Address>,
     /// A PEM file with the certificates to trust for an https:// URL, instead of the system's
@@ -33,7 +34,9 @@ pub(crate) struct Target {
 impl Target {
     /// The data folders that may be the node's.
     pub(super) fn folders(&self) -> Vec<PathBuf> {
-        self.data.as_ref().map_or_else(|| DATA_FOLDERS.map(PathBuf::from).to_vec(), |data| vec![data.clone()])
+        self.data
+            .as_ref()
+            .map_or_else(|| DATA_FOLDERS.map(PathBuf::from).to_vec(), |data| vec![data.clone()])
     }
 }
 
@@ -42,8 +45,8 @@ pub(super) fn socket(folder: &Path) -> PathBuf {
     folder.join(SOCKET)
 }
 
-/// The first of `folders` that exists. Another one is not taken for it, even if the node there does not run: it is
-/// another node, with other functions.
+/// The first of `folders` that exists. Another one is not taken for it, even if the node there does
+/// not run: it is another node, with other functions.
 pub(super) fn existing(folders: &[PathBuf]) -> Option<&PathBuf> {
     let missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
     folders.iter().find(|folder| !std::fs::metadata(folder).is_err_and(|error| missing(&error)))
@@ -67,10 +70,14 @@ impl std::str::FromStr for Address {
             return Err("expected the path of a socket, or a URL".into());
         }
         if text.starts_with("https://") {
-            return https(text).ok_or_else(|| "expected https://HOST or https://HOST:PORT, without a path".into());
+            return https(text).ok_or_else(|| {
+                "expected https://HOST or https://HOST:PORT, without a path".into()
+            });
         }
         match text.strip_prefix("http://") {
-            Some(address) => crate::settings::address(address.trim_end_matches('/')).map(Self::Http),
+            Some(address) => {
+                crate::settings::address(address.trim_end_matches('/')).map(Self::Http)
+            }
             None => Ok(Self::Socket(text.into())),
         }
     }
@@ -80,7 +87,9 @@ fn https(text: &str) -> Option<Address> {
     let url = reqwest::Url::parse(text).ok()?;
     let plain = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
     let anonymous = url.username().is_empty() && url.password().is_none();
-    (plain && anonymous).then(|| Some(Address::Https(url.host_str()?.to_owned(), url.port().unwrap_or(HTTPS_PORT))))?
+    (plain && anonymous).then(|| {
+        Some(Address::Https(url.host_str()?.to_owned(), url.port().unwrap_or(HTTPS_PORT)))
+    })?
 }
 
 impl fmt::Display for Address {
@@ -101,7 +110,9 @@ pub(super) enum NoNode {
     Folders(Vec<Attempt>),
     #[error("no node answers at {path:?}: {reason}", reason = reason(path, path, source))]
     Socket { path: PathBuf, source: io::Error },
-    #[error("no node answers at {address} ({source}); start it with --admin, and see that no firewall is in the way")]
+    #[error(
+        "no node answers at {address} ({source}); start it with --admin, and see that no firewall is in the way"
+    )]
     There { address: Address, source: io::Error },
 }
 
@@ -118,15 +129,18 @@ impl fmt::Display for Attempt {
         let shown = self.folder.display();
         match &self.error {
             None => write!(f, "{shown}: a node answers here; choose it with --data {shown}"),
-            Some(error) => write!(f, "{shown}: {}", reason(&self.folder, &socket(&self.folder), error)),
+            Some(error) => {
+                write!(f, "{shown}: {}", reason(&self.folder, &socket(&self.folder), error))
+            }
         }
     }
 }
 
 fn lines(attempts: &[Attempt]) -> String {
     let lines: String = attempts.iter().map(|attempt| format!("\n  {attempt}")).collect();
-    let missing =
-        |attempt: &Attempt| attempt.error.as_ref().is_some_and(|error| error.kind() == io::ErrorKind::NotFound);
+    let missing = |attempt: &Attempt| {
+        attempt.error.as_ref().is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
+    };
     // A hint to start a node must not be one to start a second one.
     match attempts.iter().all(|attempt| missing(attempt) && !attempt.folder.exists()) {
         true => format!(
@@ -151,7 +165,9 @@ fn reason(place: &Path, socket: &Path, error: &io::Error) -> String {
         io::ErrorKind::PermissionDenied => {
             let owner = std::fs::metadata(place).ok().and_then(|meta| user(meta.uid()));
             match owner {
-                Some(owner) => format!("permission denied; run this as the node's user: sudo -u {owner} sockhop ..."),
+                Some(owner) => format!(
+                    "permission denied; run this as the node's user: sudo -u {owner} sockhop ..."
+                ),
                 None => "permission denied; run this as the node's user".to_owned(),
             }
         }
@@ -182,8 +198,13 @@ mod tests {
             assert_eq!(address, Address::Https(host.into(), port));
             assert_eq!(address.to_string().parse(), Ok(address), "{text}");
         }
-        for text in ["https://", "https://host/v1", "https://user@host", "https://host?x", "https://host:x"] {
-            assert!(text.parse::<Address>().is_err_and(|error| error.contains("https://HOST")), "{text}");
+        for text in
+            ["https://", "https://host/v1", "https://user@host", "https://host?x", "https://host:x"]
+        {
+            assert!(
+                text.parse::<Address>().is_err_and(|error| error.contains("https://HOST")),
+                "{text}"
+            );
         }
     }
 
@@ -200,16 +221,23 @@ mod tests {
     #[test]
     fn a_second_node_is_suggested_only_where_there_is_none() {
         let here = tempfile::tempdir().unwrap();
-        let attempt = |folder: PathBuf, kind: io::ErrorKind| Attempt { folder, error: Some(kind.into()) };
+        let attempt =
+            |folder: PathBuf, kind: io::ErrorKind| Attempt { folder, error: Some(kind.into()) };
         let missing = || attempt(here.path().join("missing"), io::ErrorKind::NotFound);
         let text = NoNode::Folders(vec![missing()]).to_string();
-        assert!(text.contains("does not exist") && text.contains("start one with: sockhop serve"), "{text}");
+        assert!(
+            text.contains("does not exist") && text.contains("start one with: sockhop serve"),
+            "{text}"
+        );
         let denied = attempt(here.path().to_owned(), io::ErrorKind::PermissionDenied);
         let text = NoNode::Folders(vec![missing(), denied]).to_string();
         assert!(text.contains("permission denied; run this as the node's user"), "{text}");
         assert!(!text.contains("start"), "{text}");
         let stopped = attempt(here.path().to_owned(), io::ErrorKind::ConnectionRefused);
         let text = NoNode::Folders(vec![stopped]).to_string();
-        assert!(text.contains(&format!("sockhop serve --data {}", here.path().display())), "{text}");
+        assert!(
+            text.contains(&format!("sockhop serve --data {}", here.path().display())),
+            "{text}"
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! The command line's end of the control API: HTTP over the node's Unix socket, or over TCP or TLS with its token. Owns one
-//! connection a request.
+//! The command line's end of the control API: HTTP over the node's Unix socket, or over TCP or TLS
+//! with its token. Owns one connection a request.
 
 use std::convert::Infallible;
 use std::io;
@@ -35,8 +35,7 @@ use super::tls;
 use crate::control::token;
 
 /// Why an answer is not understood.
-pub(super) const OTHER_BUILD: &str =
-    "the node is of another build than this command, and its answer is not understood; install both from one";
+pub(super) const OTHER_BUILD: &str = "the node is of another build than this command, and its answer is not understood; install both from one";
 
 /// What a client of the admin listener has its token in, instead of the node's data folder.
 const TOKEN_VARIABLE: &str = "SOCKHOP_TOKEN";
@@ -91,7 +90,10 @@ impl Body for Upload {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut TaskContext<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut TaskContext<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let length = self.rest.len().min(PIECE_BYTES_MAX);
         self.sent.fetch_add(length, Relaxed);
         let piece = self.rest.split_to(length);
@@ -140,7 +142,9 @@ impl Node {
             let connected = UnixStream::connect(socket(folder)).await;
             match connected {
                 Ok(stream) if existing(&self.folders) == Some(folder) => return Ok(stream),
-                connected => attempts.push(Attempt { folder: folder.clone(), error: connected.err() }),
+                connected => {
+                    attempts.push(Attempt { folder: folder.clone(), error: connected.err() })
+                }
             }
         }
         Err(NoNode::Folders(attempts))
@@ -151,7 +155,8 @@ impl Node {
         let (token, source) = match std::env::var(TOKEN_VARIABLE) {
             Ok(token) => (token, format!("the variable {TOKEN_VARIABLE}")),
             Err(_) => {
-                let paths: Vec<PathBuf> = self.folders.iter().map(|folder| token::path(folder)).collect();
+                let paths: Vec<PathBuf> =
+                    self.folders.iter().map(|folder| token::path(folder)).collect();
                 let path = existing(&paths).or(paths.first()).cloned().unwrap_or_default();
                 let token = std::fs::read_to_string(&path).with_context(|| {
                     format!("no token for {address}: set {TOKEN_VARIABLE}, or --data to the node's folder ({path:?} cannot be read)")
@@ -176,7 +181,8 @@ impl Node {
         let remote = self.address.as_ref().filter(|address| !matches!(address, Address::Socket(_)));
         let credential = remote.map(|address| self.credential(address)).transpose()?;
         let stream = self.connect().await?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         let host = match remote {
             Some(Address::Https(host, port)) => format!("{host}:{port}"),
@@ -186,7 +192,8 @@ impl Node {
         let mut request = Request::builder().method(method).uri(path).header(HOST, host);
         if let Some(credential) = &credential {
             request = request.header(token::HEADER, &credential.header);
-            // Where earlier builds look for it; a function's own caller may say something else there.
+            // Where earlier builds look for it; a function's own caller may say something else
+            // there.
             if headers.iter().all(|(name, _)| *name != AUTHORIZATION) {
                 request = request.header(AUTHORIZATION, &credential.header);
             }
@@ -200,10 +207,14 @@ impl Node {
         // A function has its own say about who may call it.
         let of_function = response.headers().contains_key(INVOCATION_ID_HEADER);
         match (response.status(), remote, credential) {
-            (StatusCode::UNAUTHORIZED, Some(address), Some(Credential { source, .. })) if !of_function => bail!(
-                "{address} refuses the token from {source}; the right one is in admin.token in the data folder of the \
+            (StatusCode::UNAUTHORIZED, Some(address), Some(Credential { source, .. }))
+                if !of_function =>
+            {
+                bail!(
+                    "{address} refuses the token from {source}; the right one is in admin.token in the data folder of the \
                  node there: set {TOKEN_VARIABLE} to it, or --data to that folder"
-            ),
+                )
+            }
             (StatusCode::FORBIDDEN, Some(address), _) if !of_function => bail!(
                 "{address} answered 403 Forbidden, which no node does: what stands in front of it lets this request not \
                  through; see its rules"
@@ -216,7 +227,10 @@ impl Node {
     ///
     /// The node's own error becomes ours. One that passes by itself is waited for: another engine
     /// is taking over, and answers at the same place.
-    pub(super) async fn call<E: Endpoint<Request = ()>>(&self, call: Call<E>) -> anyhow::Result<Answer<E::Answer>> {
+    pub(super) async fn call<E: Endpoint<Request = ()>>(
+        &self,
+        call: Call<E>,
+    ) -> anyhow::Result<Answer<E::Answer>> {
         self.send_bytes(call, Bytes::new()).await
     }
 
@@ -238,7 +252,8 @@ impl Node {
         self.upload(&call, &[], body, &Arc::default()).await
     }
 
-    /// Sends a deploy, which is called `id` while it is under way; what of the form has left is counted in `sent`.
+    /// Sends a deploy, which is called `id` while it is under way; what of the form has left is
+    /// counted in `sent`.
     pub(super) async fn deploy(
         &self,
         call: Call<Deploy>,
@@ -246,7 +261,8 @@ impl Node {
         (boundary, form): (&str, Bytes),
         sent: &Arc<AtomicUsize>,
     ) -> anyhow::Result<Answer<DeployedVersion>> {
-        let content_type = HeaderValue::from_str(&format!("multipart/form-data; boundary={boundary}"))?;
+        let content_type =
+            HeaderValue::from_str(&format!("multipart/form-data; boundary={boundary}"))?;
         let id = (HeaderName::from_static(ID_HEADER), HeaderValue::from_str(&id.to_string())?);
         self.upload(&call, &[(CONTENT_TYPE, content_type), id], form, sent).await
     }

@@ -1,4 +1,5 @@
-//! `sockhop deploy`: a file, what the command line says of it, and what its `sockhop.toml` says. Owns no fds.
+//! `sockhop deploy`: a file, what the command line says of it, and what its `sockhop.toml` says.
+//! Owns no fds.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,7 +7,8 @@ use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use api::deploys::{
-    ARTEFACT_PART, DeployOptions, DeployQuery, DeployedVersion, OPTIONS_PART, OptionChange, VersionBefore,
+    ARTEFACT_PART, DeployOptions, DeployQuery, DeployedVersion, OPTIONS_PART, OptionChange,
+    VersionBefore,
 };
 use api::endpoints::{self, GetStatus};
 use api::functions::VersionDetails;
@@ -28,8 +30,9 @@ const URLS_SHOWN: usize = 2;
 
 #[derive(Debug, Args)]
 pub(crate) struct Deploy {
-    /// The function: a component or a core module with WASI preview 1, a .wasm file; or a folder with a sockhop.toml that
-    /// names it as `source`, or several in tables [function.NAME] (default: this folder)
+    /// The function: a component or a core module with WASI preview 1, a .wasm file; or a folder
+    /// with a sockhop.toml that names it as `source`, or several in tables [function.NAME]
+    /// (default: this folder)
     #[arg(value_name = "FILE|DIR")]
     given: Option<PathBuf>,
     #[command(flatten)]
@@ -37,7 +40,8 @@ pub(crate) struct Deploy {
     /// Keep the version without making it active: it can be called as NAME@VERSION
     #[arg(long)]
     no_activate: bool,
-    /// Deploy it though it may not answer: by default it must answer a GET / with less than 500, or as --health-path asks
+    /// Deploy it though it may not answer: by default it must answer a GET / with less than 500, or
+    /// as --health-path asks
     #[arg(long)]
     no_trial: bool,
     /// Print JSON
@@ -54,8 +58,8 @@ struct Ready {
     artefact: Vec<u8>,
 }
 
-/// Sends what is to be deployed to the node: one function, or all of a project one after another. All are looked at before the
-/// first is sent.
+/// Sends what is to be deployed to the node: one function, or all of a project one after another.
+/// All are looked at before the first is sent.
 pub(super) async fn run(deploy: Deploy) -> anyhow::Result<()> {
     let projects = match project::find(deploy.given.as_deref(), deploy.options.name.as_deref()) {
         Err(error @ ProjectError::NoProject { .. }) if deploy.given.is_none() => {
@@ -76,7 +80,11 @@ pub(super) async fn run(deploy: Deploy) -> anyhow::Result<()> {
             Err(error) if several => {
                 let (done, left) = names.split_at(at);
                 let done = if done.is_empty() { "none".to_owned() } else { done.join(", ") };
-                bail!("{}: {error:#}\ndeployed: {done}; not deployed: {}", names[at], left.join(", "));
+                bail!(
+                    "{}: {error:#}\ndeployed: {done}; not deployed: {}",
+                    names[at],
+                    left.join(", ")
+                );
             }
             sent => sent?,
         }
@@ -88,14 +96,18 @@ pub(super) async fn run(deploy: Deploy) -> anyhow::Result<()> {
 fn ready(project: Project, given: &Options) -> anyhow::Result<Ready> {
     let Project { file, read, options } = project;
     let mut options = match read {
-        // The file is the whole truth about a project: what was taken out of it is not to live on in the active version.
-        Some(_) => Options { fresh_options: true, ..given.clone().over(options.without(&given.unset)?) },
+        // The file is the whole truth about a project: what was taken out of it is not to live on
+        // in the active version.
+        Some(_) => {
+            Options { fresh_options: true, ..given.clone().over(options.without(&given.unset)?) }
+        }
         None => given.clone(),
     };
     let name = options.name.take().unwrap_or_else(|| name_of(&file));
     abi::name::check(&name)?;
     let artefact = read_artefact(&file).map_err(anyhow::Error::msg)?;
-    let kind = inspect(&artefact, options.kind).with_context(|| format!("{file:?} cannot be deployed"))?;
+    let kind =
+        inspect(&artefact, options.kind).with_context(|| format!("{file:?} cannot be deployed"))?;
     options.check(kind).with_context(|| format!("function {name:?}"))?;
     Ok(Ready { name, options, artefact })
 }
@@ -131,7 +143,10 @@ async fn send(deploy: &Deploy, node: &Node, function: Ready) -> anyhow::Result<(
     }
     differences(&deployed).iter().for_each(|line| eprintln!("{line}"));
     let active = if deploy.no_activate { ", not active" } else { "" };
-    say!("deployed {name}, version v{number} {version}{active}, in {:.2} s", started.elapsed().as_secs_f64());
+    say!(
+        "deployed {name}, version v{number} {version}{active}, in {:.2} s",
+        started.elapsed().as_secs_f64()
+    );
     if instances.starts_with("reuse=") {
         eprintln!(
             "note: an instance that still holds its request is not reused, as those of JavaScript and Python are as a rule; \
@@ -159,7 +174,8 @@ pub(super) async fn print_urls(node: &Node, name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the version has otherwise than the one before it, a line each. Nothing if that is a matter of course.
+/// What the version has otherwise than the one before it, a line each. Nothing if that is a matter
+/// of course.
 fn differences(deployed: &DeployedVersion) -> Vec<String> {
     let DeployedVersion { before, options_kept, changed, .. } = deployed;
     let Some(VersionBefore { number: before, .. }) = before else { return Vec::new() };
@@ -169,7 +185,9 @@ fn differences(deployed: &DeployedVersion) -> Vec<String> {
         (false, false) => format!("options that differ from v{before}:"),
         (false, true) => return Vec::new(),
     };
-    let lines = changed.iter().map(|OptionChange { option, from, to }| format!("  {option}: {from} -> {to}"));
+    let lines = changed
+        .iter()
+        .map(|OptionChange { option, from, to }| format!("  {option}: {from} -> {to}"));
     std::iter::once(heading).chain(lines).collect()
 }
 
@@ -189,17 +207,23 @@ fn read_artefact(path: &Path) -> Result<Vec<u8>, String> {
 
 /// A file's stem as a function's name, where it can be one.
 fn name_of(file: &Path) -> String {
-    file.file_stem().unwrap_or_default().to_string_lossy().to_ascii_lowercase().replace(['_', '.'], "-")
+    file.file_stem()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .to_ascii_lowercase()
+        .replace(['_', '.'], "-")
 }
 
-/// multipart/form-data (RFC 7578) with the two parts the node expects. The boundary is random enough not to be in them.
+/// multipart/form-data (RFC 7578) with the two parts the node expects. The boundary is random
+/// enough not to be in them.
 fn form(boundary: &str, options: &[u8], artefact: &[u8]) -> Vec<u8> {
     let mut form = Vec::with_capacity(artefact.len() + options.len() + 512);
     for (name, kind, bytes) in
         [(OPTIONS_PART, "application/json", options), (ARTEFACT_PART, "application/wasm", artefact)]
     {
-        let head =
-            format!("--{boundary}\r\ncontent-disposition: form-data; name=\"{name}\"\r\ncontent-type: {kind}\r\n\r\n");
+        let head = format!(
+            "--{boundary}\r\ncontent-disposition: form-data; name=\"{name}\"\r\ncontent-type: {kind}\r\n\r\n"
+        );
         form.extend_from_slice(head.as_bytes());
         form.extend_from_slice(bytes);
         form.extend_from_slice(b"\r\n");
@@ -215,12 +239,18 @@ mod tests {
 
     #[test]
     fn names_come_from_files() {
-        for (file, name) in [("a/Hello_World.wasm", "hello-world"), ("x.component.wasm", "x-component")] {
+        for (file, name) in
+            [("a/Hello_World.wasm", "hello-world"), ("x.component.wasm", "x-component")]
+        {
             assert_eq!(name_of(Path::new(file)), name);
         }
     }
 
-    fn made(before: Option<VersionBefore>, options_kept: bool, changed: Vec<OptionChange>) -> DeployedVersion {
+    fn made(
+        before: Option<VersionBefore>,
+        options_kept: bool,
+        changed: Vec<OptionChange>,
+    ) -> DeployedVersion {
         let json = serde_json::json!({
             "name": "a", "version": "y", "number": 4, "created_ms": 1, "kind": "command",
             "artefact": "00", "artefact_bytes": 1, "isolation": "shared", "previews": false,
@@ -240,9 +270,15 @@ mod tests {
         let [option, from, to] = ["memory", "64.0 MiB", "32.0 MiB"].map(str::to_owned);
         let memory = vec![OptionChange { option, from, to }];
         let line = "  memory: 64.0 MiB -> 32.0 MiB".to_owned();
-        assert_eq!(deployed(true, memory.clone()), ["options: as in v3, but for".to_owned(), line.clone()]);
+        assert_eq!(
+            deployed(true, memory.clone()),
+            ["options: as in v3, but for".to_owned(), line.clone()]
+        );
         assert_eq!(deployed(false, memory), ["options that differ from v3:".to_owned(), line]);
         assert_eq!(deployed(true, Vec::new()), ["options: as in v3"]);
-        assert!(deployed(false, Vec::new()).is_empty() && differences(&made(None, false, Vec::new())).is_empty());
+        assert!(
+            deployed(false, Vec::new()).is_empty()
+                && differences(&made(None, false, Vec::new())).is_empty()
+        );
     }
 }

@@ -153,7 +153,8 @@ fn joined(text: &str) -> String {
     joined
 }
 
-/// Hands `text` to the pager that the user has chosen, or to less. Returns false when there is none.
+/// Hands `text` to the pager that the user has chosen, or to less. Returns false when there is
+/// none.
 fn page(text: &str) -> io::Result<bool> {
     let pager = std::env::var("PAGER").unwrap_or_else(|_| "less".to_owned());
     if pager.trim().is_empty() {
@@ -187,9 +188,12 @@ mod tests {
     #[test]
     fn every_page_is_in_the_binary_and_has_a_title_with_a_summary() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("guide");
-        let files: BTreeSet<String> =
-            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        let pages: BTreeSet<String> = PAGES.into_iter().map(|(name, _)| format!("{name}.md")).collect();
+        let files: BTreeSet<String> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        let pages: BTreeSet<String> =
+            PAGES.into_iter().map(|(name, _)| format!("{name}.md")).collect();
         assert_eq!(files, pages);
         for (name, text) in PAGES {
             let title = text.lines().next().unwrap();
@@ -227,8 +231,10 @@ mod tests {
 
     #[test]
     fn paragraphs_and_items_are_one_line_each_and_the_rest_is_as_it_was() {
-        let page = "# T\n\none\ntwo\n* item\n  more\n* other\n\n```sh\na\nb\n```\n\n| x |\n|---|\nend\n";
-        let lines = "# T\n\none two\n* item more\n* other\n\n```sh\na\nb\n```\n\n| x |\n|---|\nend\n";
+        let page =
+            "# T\n\none\ntwo\n* item\n  more\n* other\n\n```sh\na\nb\n```\n\n| x |\n|---|\nend\n";
+        let lines =
+            "# T\n\none two\n* item more\n* other\n\n```sh\na\nb\n```\n\n| x |\n|---|\nend\n";
         assert_eq!(joined(page), lines);
     }
 

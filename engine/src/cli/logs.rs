@@ -1,4 +1,5 @@
-//! `sockhop logs`: one invocation, a function's log, or what comes as it comes; for people or as JSON. Owns one connection a request.
+//! `sockhop logs`: one invocation, a function's log, or what comes as it comes; for people or as
+//! JSON. Owns one connection a request.
 
 use std::io::{self, Write as _};
 
@@ -32,7 +33,8 @@ pub(crate) struct Logs {
     /// Up to when
     #[arg(long, value_name = "1m|TIME")]
     until: Option<String>,
-    /// Only invocations that ended so, without their lines: 500, 5xx, or none for those without a reply
+    /// Only invocations that ended so, without their lines: 500, 5xx, or none for those without a
+    /// reply
     #[arg(long, value_name = "STATUS")]
     status: Option<Status>,
     /// At most so many, the newest
@@ -53,7 +55,9 @@ pub(super) async fn run(logs: Logs) -> anyhow::Result<()> {
     match shown {
         // Whoever read it has seen enough.
         Err(error)
-            if error.downcast_ref().is_some_and(|error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe) =>
+            if error
+                .downcast_ref()
+                .is_some_and(|error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe) =>
         {
             Ok(())
         }
@@ -74,8 +78,16 @@ async fn one(id: InvocationId, Show { json, target }: &Show) -> anyhow::Result<(
         writeln!(out, "{}  {}", line.time, entry::line_text(&line))?;
     }
     match found.record {
-        Some(record) => writeln!(out, "{}  {}  {}", record.time, record.function, entry::invocation_text(&record))?,
-        None => writeln!(out, "it has no end in the log: it still runs, or its worker died over it")?,
+        Some(record) => writeln!(
+            out,
+            "{}  {}  {}",
+            record.time,
+            record.function,
+            entry::invocation_text(&record)
+        )?,
+        None => {
+            writeln!(out, "it has no end in the log: it still runs, or its worker died over it")?
+        }
     }
     if let Some(after) = found.after {
         writeln!(out, "{}  {}  {}", after.time, after.function, entry::after_text(&after))?;
@@ -89,14 +101,16 @@ fn notes(notes: &[String]) {
 }
 
 async fn many(logs: &Logs) -> anyhow::Result<()> {
-    abi::name::check(&logs.what).with_context(|| format!("{:?} is no invocation's id either", logs.what))?;
+    abi::name::check(&logs.what)
+        .with_context(|| format!("{:?} is no invocation's id either", logs.what))?;
     let node = Node::new(&logs.show.target);
     let status = logs.status.map(|status| status.to_string());
     let mut query = LogsQuery { function: Some(logs.what.clone()), status, ..LogsQuery::default() };
     // What comes is listened for before what there is is shown, so that nothing is between.
     let (live, until) = if logs.follow {
         let mut events = Events::open(&node, LogsQuery { follow: true, ..query.clone() }).await?;
-        let from = events.next().await?.filter(|(name, _)| name == FROM_EVENT).context(OTHER_BUILD)?;
+        let from =
+            events.next().await?.filter(|(name, _)| name == FROM_EVENT).context(OTHER_BUILD)?;
         // The time it begins at belongs to what comes.
         let before = humantime::parse_rfc3339(&from.1)? - std::time::Duration::from_micros(1);
         (Some(events), Some(humantime::format_rfc3339_micros(before).to_string()))
@@ -164,12 +178,22 @@ impl Shown {
             return Ok(());
         }
         match entry {
-            Entry::Line(line) => writeln!(out, "{}  {}  {}", line.time, line.invocation, entry::line_text(line))?,
-            Entry::Invocation(of) => writeln!(out, "{}  {}  {}", of.time, of.invocation, entry::invocation_text(of))?,
-            Entry::After(of) => writeln!(out, "{}  {}  {}", of.time, of.invocation, entry::after_text(of))?,
+            Entry::Line(line) => {
+                writeln!(out, "{}  {}  {}", line.time, line.invocation, entry::line_text(line))?
+            }
+            Entry::Invocation(of) => {
+                writeln!(out, "{}  {}  {}", of.time, of.invocation, entry::invocation_text(of))?
+            }
+            Entry::After(of) => {
+                writeln!(out, "{}  {}  {}", of.time, of.invocation, entry::after_text(of))?
+            }
             Entry::Gap { time, records, reason } => {
                 let are = if *records == 1 { "record is" } else { "records are" };
-                writeln!(out, "{time}  [{records} {are} missing here: {}]", entry::printable(reason))?;
+                writeln!(
+                    out,
+                    "{time}  [{records} {are} missing here: {}]",
+                    entry::printable(reason)
+                )?;
             }
         }
         Ok(())
@@ -181,7 +205,9 @@ impl Shown {
             match name.as_str() {
                 "" => self.entry(&mut out, &serde_json::from_str(&data).context(OTHER_BUILD)?)?,
                 MISSED_EVENT => {
-                    eprintln!("note: {data} entries came faster than they were read here; they are in the log")
+                    eprintln!(
+                        "note: {data} entries came faster than they were read here; they are in the log"
+                    )
                 }
                 _ => eprintln!("note: {}", entry::printable(&data)),
             }
@@ -203,7 +229,10 @@ impl Events {
         let response = node.request(Method::GET, call.path(), &[], Bytes::new()).await?;
         if !response.status().is_success() {
             let bytes = response.into_body().collect().await?.to_bytes();
-            bail!("{}", reason(&bytes).unwrap_or_else(|| "the node does not tell what comes".to_owned()));
+            bail!(
+                "{}",
+                reason(&bytes).unwrap_or_else(|| "the node does not tell what comes".to_owned())
+            );
         }
         Ok(Self { body: response.into_body(), text: Vec::new() })
     }
@@ -220,7 +249,10 @@ impl Events {
             match self.body.frame().await {
                 None => return Ok(None),
                 Some(frame) => {
-                    let data = frame.context("the node's stream broke off")?.into_data().unwrap_or_default();
+                    let data = frame
+                        .context("the node's stream broke off")?
+                        .into_data()
+                        .unwrap_or_default();
                     self.text.extend_from_slice(&data);
                 }
             }
@@ -236,7 +268,9 @@ fn event_of(text: &str) -> Option<(String, String)> {
         let value = value.strip_prefix(' ').unwrap_or(value);
         match key {
             "event" => name = value.to_owned(),
-            "data" => data = Some(data.map_or_else(|| value.to_owned(), |before| before + "\n" + value)),
+            "data" => {
+                data = Some(data.map_or_else(|| value.to_owned(), |before| before + "\n" + value))
+            }
             _ => {}
         }
     }

@@ -1,8 +1,9 @@
 //! The command line. [`serve`] runs a node, [`mod@client`] talks to the control API of one
-//! ([`address`] says where it is, [`tls`] how it is reached from afar), [`deploy`] sends a function ([`project`] reads its
-//! `sockhop.toml`, [`progress`] shows how far it is),
-//! [`show`] prints what there is, [`remove`] removes one and restores it, [`logs`] what was logged, [`secret`] is for secrets, [`versions`] for versions and aliases,
-//! [`mod@top`] shows it as it changes, [`shell`] is for packagers.
+//! ([`address`] says where it is, [`tls`] how it is reached from afar), [`deploy`] sends a function
+//! ([`project`] reads its `sockhop.toml`, [`progress`] shows how far it is), [`show`] prints what
+//! there is, [`remove`] removes one and restores it, [`logs`] what was logged, [`secret`] is for
+//! secrets, [`versions`] for versions and aliases, [`mod@top`] shows it as it changes, [`shell`] is
+//! for packagers.
 //!
 //! [`guide`] shows the manual.
 //!
@@ -180,7 +181,9 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
         Command::Inspect { name, show } => client::block_on(show::inspect(name, show)),
         Command::Remove(remove) => client::block_on(remove::run(remove)),
         Command::Restore(restore) => client::block_on(remove::restore(restore)),
-        Command::Versions { name, show } => client::block_on(async move { versions::versions(&name, &show).await }),
+        Command::Versions { name, show } => {
+            client::block_on(async move { versions::versions(&name, &show).await })
+        }
         Command::Rollback(rollback) => client::block_on(versions::roll_back(rollback)),
         Command::Alias(alias) => client::block_on(versions::alias(alias)),
         Command::Secret(secret) => client::block_on(secret::run(secret)),

@@ -80,7 +80,8 @@ pub(super) async fn shown<T>(
     let drawing = async {
         loop {
             tokio::time::sleep(DRAW_INTERVAL).await;
-            let (position, message) = describe(upload, report.borrow().as_ref(), began, Instant::now());
+            let (position, message) =
+                describe(upload, report.borrow().as_ref(), began, Instant::now());
             line.set_message(message);
             line.set_position(position);
             line.tick();
@@ -97,7 +98,12 @@ pub(super) async fn shown<T>(
 }
 
 /// Where the bar is, and what stands behind it.
-fn describe(upload: &Upload, report: Option<&Report>, began: Instant, now: Instant) -> (u64, String) {
+fn describe(
+    upload: &Upload,
+    report: Option<&Report>,
+    began: Instant,
+    now: Instant,
+) -> (u64, String) {
     let sent = upload.sent.load(Relaxed);
     let size = |bytes: usize| ByteSize(bytes as u64).display().iec();
     if sent < upload.bytes {
@@ -110,14 +116,17 @@ fn describe(upload: &Upload, report: Option<&Report>, began: Instant, now: Insta
     };
     let (step, what) = match phase {
         DeployPhase::Receiving | DeployPhase::Other => (1, "the node is at it".to_owned()),
-        DeployPhase::WaitingForCompiler { ahead } => (1, format!("waiting for a compiler, {ahead} before it")),
+        DeployPhase::WaitingForCompiler { ahead } => {
+            (1, format!("waiting for a compiler, {ahead} before it"))
+        }
         DeployPhase::Compiling => (1, "compiling".to_owned()),
         DeployPhase::WaitingForTrial => (2, "waiting for another deploy's trial".to_owned()),
         DeployPhase::Trying => (2, "trying it".to_owned()),
         DeployPhase::Storing => (3, "storing it".to_owned()),
-        DeployPhase::Publishing { workers } => {
-            (4, format!("publishing it to {workers} worker{}", if *workers == 1 { "" } else { "s" }))
-        }
+        DeployPhase::Publishing { workers } => (
+            4,
+            format!("publishing it to {workers} worker{}", if *workers == 1 { "" } else { "s" }),
+        ),
     };
     (step * PARTS, format!("{what}, {}", since(*began)))
 }
@@ -153,13 +162,25 @@ mod tests {
         for (report, position, said) in [
             (json!({ "phase": "receiving", "seconds": 1 }), 4, "the node is at it, 12 s"),
             (json!({ "phase": "of a later build", "more": {} }), 4, "the node is at it, 12 s"),
-            (json!({ "phase": "waiting-for-compiler", "ahead": 2 }), 4, "waiting for a compiler, 2 before it, 12 s"),
+            (
+                json!({ "phase": "waiting-for-compiler", "ahead": 2 }),
+                4,
+                "waiting for a compiler, 2 before it, 12 s",
+            ),
             (json!({ "phase": "compiling", "seconds": 12.9 }), 4, "compiling, 12 s"),
-            (json!({ "phase": "waiting-for-trial" }), 8, "waiting for another deploy's trial, 12 s"),
+            (
+                json!({ "phase": "waiting-for-trial" }),
+                8,
+                "waiting for another deploy's trial, 12 s",
+            ),
             (json!({ "phase": "trying" }), 8, "trying it, 12 s"),
             (json!({ "phase": "storing" }), 12, "storing it, 12 s"),
             (json!({ "phase": "publishing", "workers": 1 }), 16, "publishing it to 1 worker, 12 s"),
-            (json!({ "phase": "publishing", "workers": 2 }), 16, "publishing it to 2 workers, 12 s"),
+            (
+                json!({ "phase": "publishing", "workers": 2 }),
+                16,
+                "publishing it to 2 workers, 12 s",
+            ),
         ] {
             assert_eq!(sent(Some(report)), (position, said.to_owned()));
         }

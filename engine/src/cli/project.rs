@@ -1,10 +1,11 @@
 //! `sockhop.toml`: which one belongs to what is deployed, and what it says. Owns no fds.
 //!
-//! A folder's is the one in it, which names the file to deploy as `source`. A file's is the nearest one in its folder or
-//! above, as cargo and git look for theirs: a build puts the file far below. One that names another file as its `source`
-//! is that file's, and says nothing of this one.
+//! A folder's is the one in it, which names the file to deploy as `source`. A file's is the nearest
+//! one in its folder or above, as cargo and git look for theirs: a build puts the file far below.
+//! One that names another file as its `source` is that file's, and says nothing of this one.
 //!
-//! One with tables `[function.NAME]` is of several functions; what stands above the tables is said of each of them.
+//! One with tables `[function.NAME]` is of several functions; what stands above the tables is said
+//! of each of them.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -49,7 +50,9 @@ pub(super) enum ProjectError {
          source = \"FILE.wasm\""
     )]
     NoProject { folder: PathBuf },
-    #[error("{path:?} does not say what to deploy{of}; write for example source = {example:?}, relative to it")]
+    #[error(
+        "{path:?} does not say what to deploy{of}; write for example source = {example:?}, relative to it"
+    )]
     NoSource { path: PathBuf, of: String, example: &'static str },
     #[error("the file {file:?}, the source in {path:?}{of}, does not exist; {next}")]
     Missing { file: PathBuf, path: PathBuf, of: String, next: String },
@@ -57,15 +60,21 @@ pub(super) enum ProjectError {
     NoFile(PathBuf),
     #[error("{path:?} cannot be read: {source}")]
     Unreadable { path: PathBuf, source: io::Error },
-    #[error("{path:?} is not understood; expected the options of `sockhop deploy`, with _ for -: {source}")]
+    #[error(
+        "{path:?} is not understood; expected the options of `sockhop deploy`, with _ for -: {source}"
+    )]
     Unknown { path: PathBuf, source: Box<toml::de::Error> },
     #[error(
         "{path:?} is not understood in [function.{table}]; expected the options of `sockhop deploy`, with _ for -: {source}"
     )]
     Table { path: PathBuf, table: String, source: Box<toml::de::Error> },
-    #[error("{path:?} has the key unset{of}, which is for the command line: leave the option itself out")]
+    #[error(
+        "{path:?} has the key unset{of}, which is for the command line: leave the option itself out"
+    )]
     Unset { path: PathBuf, of: String },
-    #[error("{path:?} has the key name{of}; where there are tables [function.NAME], these name the functions")]
+    #[error(
+        "{path:?} has the key name{of}; where there are tables [function.NAME], these name the functions"
+    )]
     Named { path: PathBuf, of: String },
     #[error("{path:?} has a table [function.{table}]: {source}")]
     BadName { path: PathBuf, table: String, source: NameError },
@@ -73,18 +82,22 @@ pub(super) enum ProjectError {
     NoTable { path: PathBuf },
     #[error("{path:?} has no table [function.{name}]; it has {there}")]
     NotThere { path: PathBuf, name: String, there: String },
-    #[error("{file:?} is the source of several functions in {path:?}: {names}; say which with --name")]
+    #[error(
+        "{file:?} is the source of several functions in {path:?}: {names}; say which with --name"
+    )]
     Which { file: PathBuf, path: PathBuf, names: String },
 }
 
-/// What `sockhop deploy` means with `given`, a file or folder, or without: then it is this folder. `name` is a function that
-/// is asked for: of several, it is the only one.
+/// What `sockhop deploy` means with `given`, a file or folder, or without: then it is this folder.
+/// `name` is a function that is asked for: of several, it is the only one.
 pub(super) fn find(given: Option<&Path>, name: Option<&str>) -> Result<Vec<Project>, ProjectError> {
     let given = given.unwrap_or(Path::new("."));
     match std::fs::metadata(given) {
         Ok(meta) if meta.is_dir() => of_folder(given, name),
         Ok(_) => Ok(vec![of_file(given, name)?]),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(ProjectError::NoFile(given.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(ProjectError::NoFile(given.to_owned()))
+        }
         Err(source) => Err(ProjectError::Unreadable { path: given.to_owned(), source }),
     }
 }
@@ -97,10 +110,14 @@ fn of_folder(folder: &Path, name: Option<&str>) -> Result<Vec<Project>, ProjectE
         Said::Several(all) => all,
     };
     let there = names(&all);
-    let wanted: Vec<Options> =
-        all.into_iter().filter(|options| name.is_none() || options.name.as_deref() == name).collect();
+    let wanted: Vec<Options> = all
+        .into_iter()
+        .filter(|options| name.is_none() || options.name.as_deref() == name)
+        .collect();
     match name {
-        Some(name) if wanted.is_empty() => Err(ProjectError::NotThere { path, name: name.to_owned(), there }),
+        Some(name) if wanted.is_empty() => {
+            Err(ProjectError::NotThere { path, name: name.to_owned(), there })
+        }
         _ => {
             let one = |options: Options| {
                 let of = in_table(options.name.as_deref().unwrap_or_default());
@@ -112,7 +129,12 @@ fn of_folder(folder: &Path, name: Option<&str>) -> Result<Vec<Project>, ProjectE
 }
 
 /// A function with its source, which is there. `of` says where in the file it is told.
-fn sourced(folder: &Path, path: &Path, options: Options, of: String) -> Result<Project, ProjectError> {
+fn sourced(
+    folder: &Path,
+    path: &Path,
+    options: Options,
+    of: String,
+) -> Result<Project, ProjectError> {
     let path = path.to_owned();
     let cargo = folder.join("Cargo.toml").exists();
     let Some(source) = &options.source else {
@@ -159,16 +181,24 @@ fn of_file(file: &Path, name: Option<&str>) -> Result<Project, ProjectError> {
             }
         }
     }
-    let is_source =
-        |options: &Options| options.source.as_ref().is_some_and(|source| same(&path.with_file_name(source), file));
+    let is_source = |options: &Options| {
+        options.source.as_ref().is_some_and(|source| same(&path.with_file_name(source), file))
+    };
     let own = match read_there {
-        Some(Said::One(options)) if options.source.is_none() || is_source(&options) => Some(*options),
+        Some(Said::One(options)) if options.source.is_none() || is_source(&options) => {
+            Some(*options)
+        }
         Some(Said::Several(all)) => {
             let of_this = all.into_iter().filter(is_source);
-            let mut of_this: Vec<Options> =
-                of_this.filter(|options| name.is_none() || options.name.as_deref() == name).collect();
+            let mut of_this: Vec<Options> = of_this
+                .filter(|options| name.is_none() || options.name.as_deref() == name)
+                .collect();
             if of_this.len() > 1 {
-                return Err(ProjectError::Which { file: file.to_owned(), names: names(&of_this), path });
+                return Err(ProjectError::Which {
+                    file: file.to_owned(),
+                    names: names(&of_this),
+                    path,
+                });
             }
             of_this.pop()
         }
@@ -189,12 +219,15 @@ fn read(path: &Path) -> Result<Option<Said>, ProjectError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(ProjectError::Unreadable { path: path.to_owned(), source }),
     };
-    let unknown = |source| ProjectError::Unknown { path: path.to_owned(), source: Box::new(source) };
+    let unknown =
+        |source| ProjectError::Unknown { path: path.to_owned(), source: Box::new(source) };
     let Some(tables) = toml::from_str::<Tables>(&text).map_err(unknown)?.function else {
         let options: Options = toml::from_str(&text).map_err(unknown)?;
-        return without_unset(path, options, String::new()).map(|options| Some(Said::One(Box::new(options))));
+        return without_unset(path, options, String::new())
+            .map(|options| Some(Said::One(Box::new(options))));
     };
-    let mut order: Vec<(usize, String)> = tables.into_iter().map(|(name, table)| (table.span().start, name)).collect();
+    let mut order: Vec<(usize, String)> =
+        tables.into_iter().map(|(name, table)| (table.span().start, name)).collect();
     order.sort_unstable();
     let mut shared: toml::Table = toml::from_str(&text).map_err(unknown)?;
     let mut tables = match shared.remove(FUNCTION) {
@@ -262,11 +295,16 @@ mod tests {
         assert_eq!(found().options, Options::default());
         let above = folder.path().join(FILE);
         fs::write(&above, "name = \"b\"\nmemory = \"32MiB\"\n[env]\nA = \"1\"\n").unwrap();
-        assert_eq!((found().read, found().options.name.as_deref()), (Some(above.clone()), Some("b")));
+        assert_eq!(
+            (found().read, found().options.name.as_deref()),
+            (Some(above.clone()), Some("b"))
+        );
         assert_eq!(found().options.memory, Some(ByteSize::mib(32)));
-        fs::write(&above, "name = \"b\"\nsource = \"target/wasm32-wasip2/release/a.wasm\"\n").unwrap();
+        fs::write(&above, "name = \"b\"\nsource = \"target/wasm32-wasip2/release/a.wasm\"\n")
+            .unwrap();
         assert_eq!(found().read, Some(above.clone()));
-        fs::write(&above, "name = \"b\"\nsource = \"target/wasm32-wasip2/release/other.wasm\"\n").unwrap();
+        fs::write(&above, "name = \"b\"\nsource = \"target/wasm32-wasip2/release/other.wasm\"\n")
+            .unwrap();
         assert_eq!((found().read, found().options), (None, Options::default()));
         let beside = built.join(FILE);
         fs::write(&beside, "").unwrap();
@@ -321,9 +359,15 @@ mod tests {
         );
         let at = |file: &str| folder.path().join(file);
         let all = find(Some(folder.path()), None).unwrap();
-        let told = all.iter().map(|one| (one.options.name.as_deref().unwrap(), one.file.clone(), one.options.memory));
+        let told = all.iter().map(|one| {
+            (one.options.name.as_deref().unwrap(), one.file.clone(), one.options.memory)
+        });
         let (small, large) = (Some(ByteSize::mib(16)), Some(ByteSize::mib(32)));
-        let expected = [("web", at("a.wasm"), large), ("jobs", at("b.wasm"), small), ("admin", at("a.wasm"), large)];
+        let expected = [
+            ("web", at("a.wasm"), large),
+            ("jobs", at("b.wasm"), small),
+            ("admin", at("a.wasm"), large),
+        ];
         assert_eq!(told.collect::<Vec<_>>(), expected);
         let env = |at: usize| {
             let pairs = all[at].options.env.iter().map(|(name, value)| format!("{name}={value}"));
@@ -333,7 +377,9 @@ mod tests {
         let one = find(Some(folder.path()), Some("jobs")).unwrap();
         assert_eq!((one.len(), &one[0].file), (1, &at("b.wasm")));
         // A file's table is the one that has it for its source.
-        let of = |file: &str, name| find(Some(&at(file)), name).map(|found| found[0].options.name.clone());
+        let of = |file: &str, name| {
+            find(Some(&at(file)), name).map(|found| found[0].options.name.clone())
+        };
         assert_eq!(of("b.wasm", None).unwrap().as_deref(), Some("jobs"));
         assert_eq!(of("c.wasm", None).unwrap(), None);
         assert_eq!(of("a.wasm", Some("admin")).unwrap().as_deref(), Some("admin"));
@@ -359,7 +405,10 @@ mod tests {
         ] {
             let folder = project(text, &["a.wasm"]);
             let why = find(Some(folder.path()), None).unwrap_err().to_string();
-            assert!(why.contains(FILE) && words.iter().all(|word| why.contains(word)), "{text}: {why}");
+            assert!(
+                why.contains(FILE) && words.iter().all(|word| why.contains(word)),
+                "{text}: {why}"
+            );
         }
         let folder = project("source = \"a.wasm\"\n[function.a]\n[function.b]\n", &["a.wasm"]);
         let why = find(Some(folder.path()), Some("c")).unwrap_err().to_string();

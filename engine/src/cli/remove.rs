@@ -1,4 +1,5 @@
-//! `sockhop remove`, which asks at a terminal, `restore`, and what `list --removed` shows. Owns no fds.
+//! `sockhop remove`, which asks at a terminal, `restore`, and what `list --removed` shows. Owns no
+//! fds.
 //!
 //! Without a terminal nobody is there to ask, and it goes on: scripts have always called it so.
 
@@ -86,7 +87,8 @@ pub(super) async fn restore(restore: Restore) -> anyhow::Result<()> {
     }
     let RestoredFunction { function, secrets } = answer.read()?;
     let secrets = secrets.len();
-    let and_secrets = if secrets == 0 { String::new() } else { format!(", with {}", counted(secrets, "secret")) };
+    let and_secrets =
+        if secrets == 0 { String::new() } else { format!(", with {}", counted(secrets, "secret")) };
     match function.aliases.get(ACTIVE) {
         Some(active) => {
             say!("restored {name}, {}{and_secrets}", targets(&active.targets));

@@ -1,7 +1,8 @@
-//! `sockhop secret`: sets, lists and removes a function's secrets. A value comes on stdin and is never printed.
+//! `sockhop secret`: sets, lists and removes a function's secrets. A value comes on stdin and is
+//! never printed.
 //!
-//! One line end at the end of what stdin gives is not part of the value, unless `--exact`; at a terminal, the value is one line,
-//! which is not shown. Owns no fds.
+//! One line end at the end of what stdin gives is not part of the value, unless `--exact`; at a
+//! terminal, the value is one line, which is not shown. Owns no fds.
 
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::time::{Duration, UNIX_EPOCH};
@@ -109,7 +110,8 @@ fn without_line_end(value: &[u8]) -> &[u8] {
 
 /// A line that is typed and not shown.
 async fn typed(place: &Place) -> anyhow::Result<Zeroizing<Vec<u8>>> {
-    let hidden = Hidden::begin().context("the terminal cannot be kept from showing what is typed; use a pipe")?;
+    let hidden = Hidden::begin()
+        .context("the terminal cannot be kept from showing what is typed; use a pipe")?;
     eprint!("value of {} for {}: ", place.key, place.name);
     let _ = io::stderr().flush();
     let line = tokio::task::spawn_blocking(|| {
@@ -174,7 +176,9 @@ async fn list(name: &str, show: Show) -> anyhow::Result<()> {
 fn time(set_ms: Option<u64>) -> String {
     let set = set_ms.and_then(|ms| UNIX_EPOCH.checked_add(Duration::from_millis(ms)));
     // Later years than 9999 have no form (RFC 3339 1).
-    let set = set.filter(|set| set.duration_since(UNIX_EPOCH).is_ok_and(|since| since.as_secs() < 253_402_300_800));
+    let set = set.filter(|set| {
+        set.duration_since(UNIX_EPOCH).is_ok_and(|since| since.as_secs() < 253_402_300_800)
+    });
     set.map_or_else(|| "-".to_owned(), |set| humantime::format_rfc3339_seconds(set).to_string())
 }
 
@@ -184,8 +188,14 @@ mod tests {
 
     #[test]
     fn one_line_end_is_not_part_of_a_value() {
-        for (given, value) in [("a", "a"), ("a\n", "a"), ("a\r\n", "a"), ("a\n\n", "a\n"), ("\n", ""), ("a\rb", "a\rb")]
-        {
+        for (given, value) in [
+            ("a", "a"),
+            ("a\n", "a"),
+            ("a\r\n", "a"),
+            ("a\n\n", "a\n"),
+            ("\n", ""),
+            ("a\rb", "a\rb"),
+        ] {
             assert_eq!(without_line_end(given.as_bytes()), value.as_bytes(), "{given:?}");
         }
     }

@@ -1,4 +1,5 @@
-//! `sockhop serve`, and `sockhop check-config`, which resolves the same settings and says what they are. Owns no fds.
+//! `sockhop serve`, and `sockhop check-config`, which resolves the same settings and says what they
+//! are. Owns no fds.
 
 use std::net::ToSocketAddrs as _;
 use std::path::PathBuf;
@@ -13,7 +14,8 @@ use crate::{log, node};
 
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
-    /// Take over from the engine that runs on the same data folder: its listening sockets, instead of --listen, and its connections
+    /// Take over from the engine that runs on the same data folder: its listening sockets, instead
+    /// of --listen, and its connections
     #[arg(long)]
     take_over: bool,
     #[command(flatten)]
@@ -59,7 +61,8 @@ pub(super) fn serve(serve: Serve) -> anyhow::Result<()> {
     node::serve(start, resolved, sources)
 }
 
-/// Prints the settings that `serve` would run with, and warns of what can be seen of them without running.
+/// Prints the settings that `serve` would run with, and warns of what can be seen of them without
+/// running.
 pub(super) fn check_config(check: CheckConfig) -> anyhow::Result<()> {
     let resolved = Sources::from(check.sources).resolve()?;
     for warning in warnings(&resolved) {
@@ -75,8 +78,11 @@ fn warnings(resolved: &Resolved) -> Vec<String> {
         Place::Folder(folder) => Some(folder),
         Place::Bucket(_) => None,
     });
-    let folders =
-        [("data", Some(&settings.data)), ("store", store), ("s3_credentials", settings.s3_credentials.as_ref())];
+    let folders = [
+        ("data", Some(&settings.data)),
+        ("store", store),
+        ("s3_credentials", settings.s3_credentials.as_ref()),
+    ];
     let relative = folders.into_iter().filter_map(|(key, path)| {
         let path = path.filter(|path| path.is_relative())?;
         Some(format!(
@@ -88,11 +94,14 @@ fn warnings(resolved: &Resolved) -> Vec<String> {
         let error = address.to_socket_addrs().err()?;
         Some(format!("{}: {address:?} is no address now: {error}", resolved.source_of("listen")))
     });
-    let bucket = Access::of(settings).err().map(|error| format!("{}: {error}", resolved.source_of("store")));
-    let chosen = cores::allowed().and_then(|allowed| cores::choose(settings.cores.clone(), allowed));
+    let bucket =
+        Access::of(settings).err().map(|error| format!("{}: {error}", resolved.source_of("store")));
+    let chosen =
+        cores::allowed().and_then(|allowed| cores::choose(settings.cores.clone(), allowed));
     let cores = chosen.err().map(|error| format!("{}: {error}", resolved.source_of("cores")));
     let variables = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     let misspelt = misspelt(variables).into_iter();
-    let misspelt = misspelt.map(|(variable, meant)| format!("{variable} is no setting; did you mean {meant}?"));
+    let misspelt = misspelt
+        .map(|(variable, meant)| format!("{variable} is no setting; did you mean {meant}?"));
     relative.chain(unresolved).chain(bucket).chain(cores).chain(misspelt).collect()
 }

@@ -17,7 +17,8 @@ pub(crate) struct Completions {
 
 #[derive(Debug, Args)]
 pub(crate) struct Man {
-    /// Write a page for sockhop and one for each of its commands into this folder, instead of sockhop's own to stdout
+    /// Write a page for sockhop and one for each of its commands into this folder, instead of
+    /// sockhop's own to stdout
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -43,8 +44,10 @@ pub(super) fn completions(wanted: &Completions) -> anyhow::Result<()> {
 pub(super) fn man(wanted: &Man) -> anyhow::Result<()> {
     match &wanted.out {
         Some(folder) => {
-            std::fs::create_dir_all(folder).with_context(|| format!("the folder {folder:?} cannot be made"))?;
-            clap_mangen::generate_to(public(), folder).with_context(|| format!("{folder:?} cannot be written to"))
+            std::fs::create_dir_all(folder)
+                .with_context(|| format!("the folder {folder:?} cannot be made"))?;
+            clap_mangen::generate_to(public(), folder)
+                .with_context(|| format!("{folder:?} cannot be written to"))
         }
         None => {
             let mut page = Vec::new();

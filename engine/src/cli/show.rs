@@ -1,4 +1,5 @@
-//! `list`, `inspect`, `status` and `invoke`: what the node says, for people or as JSON. Owns no fds.
+//! `list`, `inspect`, `status` and `invoke`: what the node says, for people or as JSON. Owns no
+//! fds.
 
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -55,7 +56,10 @@ fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
 }
 
 /// `1 function`, `2 functions`.
-pub(super) fn counted<N: std::fmt::Display + PartialEq + From<u8>>(number: N, what: &str) -> String {
+pub(super) fn counted<N: std::fmt::Display + PartialEq + From<u8>>(
+    number: N,
+    what: &str,
+) -> String {
     let plural = if number == N::from(1) { "" } else { "s" };
     format!("{number} {what}{plural}")
 }
@@ -76,7 +80,8 @@ pub(super) fn table(headings: &[&str], rows: &[Vec<String>]) {
     };
     let widths: Vec<usize> = (0..headings.len()).map(width).collect();
     let print = |cells: &mut dyn Iterator<Item = &str>| {
-        let line: Vec<String> = cells.zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let line: Vec<String> =
+            cells.zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         say!("{}", line.join("  ").trim_end());
     };
     print(&mut headings.iter().copied());
@@ -114,7 +119,13 @@ pub(super) async fn list(List { removed, show }: List) -> anyhow::Result<()> {
     }
     let row = |Function { version, aliases }: Function| {
         let limits = limits(&version.limits);
-        let limit = |name| limits.iter().find(|(option, _)| *option == name).map_or("-", |(_, text)| text).to_owned();
+        let limit = |name| {
+            limits
+                .iter()
+                .find(|(option, _)| *option == name)
+                .map_or("-", |(_, text)| text)
+                .to_owned()
+        };
         let (kind, isolation) = (version.kind.name(), version.isolation.name());
         let mut row = vec![version.name, kind.to_owned(), isolation.to_owned(), version.instances];
         row.extend(["memory", "timeout", "concurrency"].map(limit));
@@ -123,7 +134,10 @@ pub(super) async fn list(List { removed, show }: List) -> anyhow::Result<()> {
         row
     };
     let rows: Vec<_> = functions.into_iter().map(row).collect();
-    table(&["NAME", "KIND", "ISOLATION", "INSTANCES", "MEMORY", "TIMEOUT", "CONCURRENCY", "VERSION"], &rows);
+    table(
+        &["NAME", "KIND", "ISOLATION", "INSTANCES", "MEMORY", "TIMEOUT", "CONCURRENCY", "VERSION"],
+        &rows,
+    );
     Ok(())
 }
 
@@ -134,7 +148,8 @@ pub(super) async fn inspect(name: String, show: Show) -> anyhow::Result<()> {
         print_json(&answer.json);
         return Ok(());
     }
-    let InspectedFunction { function: Function { version, aliases }, versions, reuse } = answer.read()?;
+    let InspectedFunction { function: Function { version, aliases }, versions, reuse } =
+        answer.read()?;
     let line = |key: &str, value: &str| say!("{key:<17} {value}");
     line("name", &version.name);
     line("version", &format!("v{} {}", version.number, version.version));
@@ -159,7 +174,8 @@ pub(super) async fn inspect(name: String, show: Show) -> anyhow::Result<()> {
     for (name, alias) in &aliases {
         line("alias", &format!("{name}: {}", targets(&alias.targets)));
     }
-    let numbers: Vec<String> = versions.iter().map(|version| format!("v{}", version.number)).collect();
+    let numbers: Vec<String> =
+        versions.iter().map(|version| format!("v{}", version.number)).collect();
     line("versions", &numbers.join(" "));
     Ok(())
 }
@@ -189,8 +205,10 @@ pub(super) async fn status(show: Show) -> anyhow::Result<()> {
     if let Some(away) = &node.store_away {
         say!("{}", away_text(away));
     }
-    let headings =
-        ["POOL", "STATE", "PID", "CORE", "OPEN", "HOPS", "RETURNS", "REQUESTS", "RUNNING", "MODULES", "RESTARTS"];
+    let headings = [
+        "POOL", "STATE", "PID", "CORE", "OPEN", "HOPS", "RETURNS", "REQUESTS", "RUNNING",
+        "MODULES", "RESTARTS",
+    ];
     table(&headings, &workers.iter().map(worker_row).collect::<Vec<_>>());
     for worker in workers.iter().filter(|worker| worker.failed_starts > 0) {
         let (times, core) = (counted(u64::from(worker.failed_starts), "time"), worker.core);
@@ -219,9 +237,12 @@ fn worker_row(worker: &WorkerStatus) -> Vec<String> {
 pub(super) async fn invoke(invoke: Invoke) -> anyhow::Result<()> {
     check_called(&invoke.name)?;
     let body = body(invoke.body.as_deref())?;
-    let method = invoke.method.unwrap_or(if invoke.body.is_some() { Method::POST } else { Method::GET });
-    let call = endpoints::Invoke::at(&invoke.name, invoke.path.strip_prefix('/').unwrap_or(&invoke.path));
-    let response = Node::new(&invoke.target).request(method, call.path(), &invoke.header, body).await?;
+    let method =
+        invoke.method.unwrap_or(if invoke.body.is_some() { Method::POST } else { Method::GET });
+    let call =
+        endpoints::Invoke::at(&invoke.name, invoke.path.strip_prefix('/').unwrap_or(&invoke.path));
+    let response =
+        Node::new(&invoke.target).request(method, call.path(), &invoke.header, body).await?;
     let status = response.status();
     // Without the mark of an invocation it is the control API that answers: there was no call.
     let id = response.headers().get(abi::problem::INVOCATION_ID_HEADER).cloned();

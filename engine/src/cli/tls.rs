@@ -1,4 +1,5 @@
-//! TLS to what stands in front of an admin listener, as rustls with ring does it. Owns the connection that it is given.
+//! TLS to what stands in front of an admin listener, as rustls with ring does it. Owns the
+//! connection that it is given.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,9 +18,13 @@ use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 pub(super) enum TlsError {
     #[error("{host:?} is no name that a certificate can be for")]
     Name { host: String },
-    #[error("the certificates in {path:?} cannot be read: {reason}; expected PEM, `-----BEGIN CERTIFICATE-----`")]
+    #[error(
+        "the certificates in {path:?} cannot be read: {reason}; expected PEM, `-----BEGIN CERTIFICATE-----`"
+    )]
     Authority { path: PathBuf, reason: String },
-    #[error("the system has no certificates to trust; install ca-certificates, or name a file with --ca")]
+    #[error(
+        "the system has no certificates to trust; install ca-certificates, or name a file with --ca"
+    )]
     NoRoots,
     #[error(transparent)]
     Rustls(#[from] rustls::Error),
@@ -27,9 +32,13 @@ pub(super) enum TlsError {
     Handshake { host: String, source: io::Error, hint: &'static str },
 }
 
-/// Makes a TLS connection to `host` over `tcp`. Only the certificates in the file `ca` are trusted if there is one, else
-/// those that the system trusts.
-pub(super) async fn connect(host: &str, ca: Option<&Path>, tcp: TcpStream) -> Result<TlsStream<TcpStream>, TlsError> {
+/// Makes a TLS connection to `host` over `tcp`. Only the certificates in the file `ca` are trusted
+/// if there is one, else those that the system trusts.
+pub(super) async fn connect(
+    host: &str,
+    ca: Option<&Path>,
+    tcp: TcpStream,
+) -> Result<TlsStream<TcpStream>, TlsError> {
     let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let name = ServerName::try_from(bare).map_err(|_| TlsError::Name { host: host.to_owned() })?;
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -37,7 +46,11 @@ pub(super) async fn connect(host: &str, ca: Option<&Path>, tcp: TcpStream) -> Re
         .with_root_certificates(roots(ca)?)
         .with_no_client_auth();
     let connected = TlsConnector::from(Arc::new(config)).connect(name, tcp).await;
-    connected.map_err(|source| TlsError::Handshake { host: host.to_owned(), hint: hint(&source), source })
+    connected.map_err(|source| TlsError::Handshake {
+        host: host.to_owned(),
+        hint: hint(&source),
+        source,
+    })
 }
 
 fn roots(ca: Option<&Path>) -> Result<RootCertStore, TlsError> {
@@ -46,7 +59,8 @@ fn roots(ca: Option<&Path>) -> Result<RootCertStore, TlsError> {
         None => _ = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs),
         Some(path) => {
             let unfit = |reason: String| TlsError::Authority { path: path.to_owned(), reason };
-            let certificates = CertificateDer::pem_file_iter(path).map_err(|error| unfit(error.to_string()))?;
+            let certificates =
+                CertificateDer::pem_file_iter(path).map_err(|error| unfit(error.to_string()))?;
             for certificate in certificates {
                 roots.add(certificate.map_err(|error| unfit(error.to_string()))?)?;
             }
@@ -65,7 +79,9 @@ fn hint(error: &io::Error) -> &'static str {
         Some(rustls::Error::InvalidCertificate(UnknownIssuer)) => {
             "; if you trust it, name the certificate of its authority with --ca FILE"
         }
-        Some(rustls::Error::InvalidMessage(_)) => "; what listens there speaks no TLS: perhaps it is an http:// URL",
+        Some(rustls::Error::InvalidMessage(_)) => {
+            "; what listens there speaks no TLS: perhaps it is an http:// URL"
+        }
         _ => "",
     }
 }

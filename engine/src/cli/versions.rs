@@ -1,4 +1,5 @@
-//! `sockhop versions`, `rollback` and `alias`: which versions a function has, and what its names mean. Owns no fds.
+//! `sockhop versions`, `rollback` and `alias`: which versions a function has, and what its names
+//! mean. Owns no fds.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
@@ -55,7 +56,8 @@ pub(crate) struct Set {
     /// Versions with their shares of the requests, for example v12=90,v13=10
     #[arg(long, value_name = "VERSION=WEIGHT,...", value_delimiter = ',', value_parser = weight)]
     weights: Vec<(String, u32)>,
-    /// An environment variable laid over the version's own, instead of all that were there (repeatable)
+    /// An environment variable laid over the version's own, instead of all that were there
+    /// (repeatable)
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     env: Vec<(String, String)>,
     /// A value that the function reads through wasi:config/store, in the same way (repeatable)
@@ -69,9 +71,11 @@ pub(crate) struct Set {
 }
 
 fn weight(text: &str) -> Result<(String, u32), String> {
-    let (version, weight) = text.split_once('=').ok_or("expected VERSION=WEIGHT, for example v12=90")?;
-    let weight =
-        weight.parse().map_err(|_| format!("the weight {weight:?} is no number; expected for example v12=90"))?;
+    let (version, weight) =
+        text.split_once('=').ok_or("expected VERSION=WEIGHT, for example v12=90")?;
+    let weight = weight
+        .parse()
+        .map_err(|_| format!("the weight {weight:?} is no number; expected for example v12=90"))?;
     Ok((version.to_owned(), weight))
 }
 
@@ -90,9 +94,10 @@ pub(super) async fn alias(alias: Alias) -> anyhow::Result<()> {
         Alias::Remove { alias, target } => {
             let (name, of) = named(&alias)?;
             if split(&alias).1.is_none() {
-                return Err(
-                    Misused(format!("expected NAME@ALIAS; `sockhop remove {name}` removes the function")).into()
-                );
+                return Err(Misused(format!(
+                    "expected NAME@ALIAS; `sockhop remove {name}` removes the function"
+                ))
+                .into());
             }
             Node::new(&target).call(RemoveAlias::at(name, of)).await?;
             say!("removed {alias}");
@@ -106,7 +111,8 @@ async fn set(given: Set) -> anyhow::Result<()> {
     let (name, alias) = named(&given.alias)?;
     let one = given.version.map(|version| (version, 1));
     let targets = given.weights.into_iter().chain(one);
-    let targets: Vec<TargetChange> = targets.map(|(version, weight)| TargetChange { version, weight }).collect();
+    let targets: Vec<TargetChange> =
+        targets.map(|(version, weight)| TargetChange { version, weight }).collect();
     let laid_over = |pairs: Vec<(String, String)>| {
         (given.clear || !pairs.is_empty()).then(|| pairs.into_iter().collect::<BTreeMap<_, _>>())
     };
@@ -204,7 +210,8 @@ pub(super) fn targets(targets: &[AliasTarget]) -> String {
         [] => "-".to_owned(),
         [only] => name(only),
         several => {
-            let several = several.iter().map(|target| format!("{} {}", name(target), target.weight));
+            let several =
+                several.iter().map(|target| format!("{} {}", name(target), target.weight));
             several.collect::<Vec<_>>().join(", ")
         }
     }
@@ -234,8 +241,15 @@ mod tests {
 
     #[test]
     fn what_an_alias_means_is_said_shortly() {
-        let target = |version: &str, number, weight| AliasTarget { version: version.to_owned(), number, weight };
-        assert_eq!((targets(&[target("x", Some(12), 1)]).as_str(), targets(&[]).as_str()), ("v12", "-"));
+        let target = |version: &str, number, weight| AliasTarget {
+            version: version.to_owned(),
+            number,
+            weight,
+        };
+        assert_eq!(
+            (targets(&[target("x", Some(12), 1)]).as_str(), targets(&[]).as_str()),
+            ("v12", "-")
+        );
         let two = [target("x", Some(1), 90), target("gone", None, 10)];
         assert_eq!(targets(&two), "v1 90, gone 10");
     }

@@ -1,9 +1,10 @@
 //! The module cache: compiled modules by key, and sealed copies for workers.
 //!
-//! The key is a digest of the artefact, of its kind, and of what its code must be compatible with, so another wasmtime or
-//! processor finds nothing and compiles anew. Nothing here is precious: whatever is missing or damaged is compiled again.
-//! Modules are sealed when they are deployed, and at start in a thread of their own, so that a worker that asks for
-//! one need not wait for a disk. Owns their memfds.
+//! The key is a digest of the artefact, of its kind, and of what its code must be compatible with,
+//! so another wasmtime or processor finds nothing and compiles anew. Nothing here is precious:
+//! whatever is missing or damaged is compiled again. Modules are sealed when they are deployed, and
+//! at start in a thread of their own, so that a worker that asks for one need not wait for a disk.
+//! Owns their memfds.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -45,7 +46,9 @@ pub(crate) enum CacheError {
     Artefact(#[from] StoreError),
     #[error("no function that is deployed has this module any more")]
     Unknown,
-    #[error("{0}; it is compiled again when it is deployed or an alias is set, and otherwise after a while")]
+    #[error(
+        "{0}; it is compiled again when it is deployed or an alias is set, and otherwise after a while"
+    )]
     Failed(String),
     #[error(
         "the version is not compiled on this node, and no alias means it; `sockhop invoke NAME@VERSION` compiles it"
@@ -56,7 +59,9 @@ pub(crate) enum CacheError {
 impl CacheError {
     /// Whether the file is the reason, and not what this node was doing at the time.
     fn is_the_files(&self) -> bool {
-        let compiler = |error: &CompileError| !matches!(error, CompileError::Start(_) | CompileError::Settings(_));
+        let compiler = |error: &CompileError| {
+            !matches!(error, CompileError::Start(_) | CompileError::Settings(_))
+        };
         match self {
             Self::Compile(error) => compiler(error),
             Self::TooLarge { .. } => true,
@@ -76,7 +81,8 @@ enum Source<'a> {
 pub(crate) type Sources = HashMap<Digest, (Digest, Kind)>;
 
 struct State {
-    /// Of modules that may be asked for: to compile them, should that be the first time or their file be damaged.
+    /// Of modules that may be asked for: to compile them, should that be the first time or their
+    /// file be damaged.
     sources: Sources,
     /// Those among them that an alias means: a call is reason enough to compile them.
     named: HashSet<Digest>,
@@ -123,7 +129,8 @@ impl Cache {
         let modules = Modules::open(folder.clone()).map_err(failed)?;
         let (sources, named, held) = (HashMap::new(), HashSet::new(), HashMap::new());
         let state = Mutex::new(State { sources, named, held });
-        let compatibility = Kind::ALL.into_iter().map(|kind| Ok((kind, child::compatibility(kind)?)));
+        let compatibility =
+            Kind::ALL.into_iter().map(|kind| Ok((kind, child::compatibility(kind)?)));
         let compatibility = compatibility.collect::<Result<_, CompileError>>()?;
         let (sealed, queue, compilations) = (Mutex::default(), Queue::default(), AtomicU64::new(0));
         let budget = Budget::default();
@@ -145,22 +152,32 @@ impl Cache {
         let compatibility = self.compatibility.get(&kind).map_or(&[][..], Vec::as_slice);
         // The name ends where the next part begins.
         let kind = [kind.name().as_bytes(), b"\0"].concat();
-        Sha256::new().chain_update(artefact).chain_update(kind).chain_update(compatibility).finalize().into()
+        Sha256::new()
+            .chain_update(artefact)
+            .chain_update(kind)
+            .chain_update(compatibility)
+            .finalize()
+            .into()
     }
 
     /// Makes sure that the module of `artefact` is in the cache; compiles it unless it is.
     ///
     /// # Errors
     /// [`CacheError`] when it does not compile or cannot be kept, or there is no such artefact.
-    pub(crate) async fn ensure(&self, artefact: &Digest, kind: Kind, purpose: Purpose) -> Result<Digest, CacheError> {
+    pub(crate) async fn ensure(
+        &self,
+        artefact: &Digest,
+        kind: Kind,
+        purpose: Purpose,
+    ) -> Result<Digest, CacheError> {
         let key = self.key(artefact, kind);
         self.name([(key, (*artefact, kind))]);
         self.compile(&key, kind, Source::Store(artefact), purpose, &|_| {}).await?;
         Ok(key)
     }
 
-    /// The same of an artefact that is not kept yet, but a file at `path`, for a deploy. Its module stays while it is held.
-    /// `tell` hears how far it is.
+    /// The same of an artefact that is not kept yet, but a file at `path`, for a deploy. Its module
+    /// stays while it is held. `tell` hears how far it is.
     ///
     /// # Errors
     /// [`CacheError`] when it does not compile or cannot be kept.
@@ -187,7 +204,11 @@ impl Cache {
     pub(crate) fn compiled(&self, artefact: &Digest, kind: Kind) -> Result<Digest, (String, bool)> {
         let key = self.key(artefact, kind);
         self.name([(key, (*artefact, kind))]);
-        let why = || self.queue.reason(&key).unwrap_or_else(|| ("it is not compiled here yet".to_owned(), true));
+        let why = || {
+            self.queue
+                .reason(&key)
+                .unwrap_or_else(|| ("it is not compiled here yet".to_owned(), true))
+        };
         if self.has(&key) { Ok(key) } else { Err(why()) }
     }
 
@@ -201,7 +222,8 @@ impl Cache {
         self.state().named = named;
     }
 
-    /// Has the module under `key` ready before a worker asks for it. Should that fail, it is tried again when one does.
+    /// Has the module under `key` ready before a worker asks for it. Should that fail, it is tried
+    /// again when one does.
     pub(crate) fn make_ready(&self, key: &Digest) {
         if self.sealed(key).is_none()
             && let Err(error) = self.seal(key)
@@ -210,7 +232,8 @@ impl Cache {
         }
     }
 
-    /// Has as many of these modules ready as there is room for. Reads them all: not for a thread that others wait for.
+    /// Has as many of these modules ready as there is room for. Reads them all: not for a thread
+    /// that others wait for.
     pub(crate) fn make_ready_while_room(&self, keys: &[Digest]) {
         for key in keys {
             let bytes = self.modules.bytes(key).unwrap_or(0);
@@ -225,8 +248,8 @@ impl Cache {
         self.lock_sealed().get(key)
     }
 
-    /// The module under `key`, sealed, for a worker. Compiles it should it be missing, or its file be damaged, unless no
-    /// alias means it: whoever called it may be anybody.
+    /// The module under `key`, sealed, for a worker. Compiles it should it be missing, or its file
+    /// be damaged, unless no alias means it: whoever called it may be anybody.
     ///
     /// # Errors
     /// [`CacheError`] when there is no such module and none can be made.
@@ -247,7 +270,10 @@ impl Cache {
             }
             let (source, named) = {
                 let state = self.state();
-                (state.sources.get(&key).copied(), state.named.contains(&key) || state.held.contains_key(&key))
+                (
+                    state.sources.get(&key).copied(),
+                    state.named.contains(&key) || state.held.contains_key(&key),
+                )
             };
             let (artefact, kind) = source.ok_or(CacheError::Unknown)?;
             if !named {
@@ -261,10 +287,13 @@ impl Cache {
 
     /// [`Self::seal`] on a thread that nobody else waits for.
     async fn seal_elsewhere(self: Arc<Self>, key: Digest) -> Result<(), CacheError> {
-        tokio::task::spawn_blocking(move || self.seal(&key)).await.unwrap_or(Err(CacheError::Unknown))
+        tokio::task::spawn_blocking(move || self.seal(&key))
+            .await
+            .unwrap_or(Err(CacheError::Unknown))
     }
 
-    /// Lets go of what is ready for versions that are not served any more. Should one be wanted after all, its file is there.
+    /// Lets go of what is ready for versions that are not served any more. Should one be wanted
+    /// after all, its file is there.
     pub(crate) fn keep_ready_only(&self, keys: &HashSet<Digest>) {
         self.lock_sealed().retain(|key| keys.contains(key));
     }
@@ -304,7 +333,8 @@ impl Cache {
         tell: &(dyn Fn(Step) + Sync),
     ) -> Result<(), CacheError> {
         let asked = Instant::now();
-        let failed = || self.queue.failure(key, purpose, asked, Instant::now()).map(CacheError::Failed);
+        let failed =
+            || self.queue.failure(key, purpose, asked, Instant::now()).map(CacheError::Failed);
         if self.has(key) {
             return Ok(());
         }
@@ -332,7 +362,9 @@ impl Cache {
         let made = made.await;
         match &made {
             Ok(()) => self.queue.compiled(key),
-            Err(error) => self.queue.failed(key, error.to_string(), error.is_the_files(), Instant::now()),
+            Err(error) => {
+                self.queue.failed(key, error.to_string(), error.is_the_files(), Instant::now())
+            }
         }
         made
     }
@@ -361,7 +393,8 @@ impl Cache {
         self.compilations.fetch_add(1, Relaxed);
         child::compile(kind, source, temporary.path(), &share.plan).await?;
         drop(share);
-        let (module_digest, module_bytes) = files::digest_of(temporary.path()).map_err(failed("read"))?;
+        let (module_digest, module_bytes) =
+            files::digest_of(temporary.path()).map_err(failed("read"))?;
         if module_bytes > MODULE_BYTES_MAX {
             return Err(CacheError::TooLarge { bytes: module_bytes });
         }
@@ -370,7 +403,8 @@ impl Cache {
 
     /// Reads a module, checks its digest, and keeps a sealed copy.
     fn seal(&self, key: &Digest) -> Result<(), CacheError> {
-        let failed = |source| CacheError::Module { what: "read", path: self.modules.path(key), source };
+        let failed =
+            |source| CacheError::Module { what: "read", path: self.modules.path(key), source };
         let bytes = self.modules.read(key).map_err(failed)?.ok_or(CacheError::Unknown)?;
         let sealed = Arc::new(abi::sealed::create("module", &bytes)?);
         self.lock_sealed().insert(*key, sealed, bytes.len() as u64);
@@ -404,7 +438,11 @@ mod tests {
             assert_ne!(first, key(&cache, other.0, other.1), "{other:?}");
         }
         cache.compatibility.values_mut().for_each(|bytes| bytes.push(0));
-        assert_ne!(first, key(&cache, 1, Kind::Http02), "another wasmtime or processor must not find this module");
+        assert_ne!(
+            first,
+            key(&cache, 1, Kind::Http02),
+            "another wasmtime or processor must not find this module"
+        );
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! The compile child: Cranelift in a process of its own, with limits, so that a hostile file can harm only that.
+//! The compile child: Cranelift in a process of its own, with limits, so that a hostile file can
+//! harm only that.
 //!
-//! The parent's half starts it and reads its verdict; the child's half is the hidden command `sockhop compile`. The child
-//! reads one file and writes another, both by path.
+//! The parent's half starts it and reads its verdict; the child's half is the hidden command
+//! `sockhop compile`. The child reads one file and writes another, both by path.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
@@ -23,13 +24,14 @@ use super::proposals;
 const ADDRESS_SPACE_BYTES_MAX: u64 = 6 * 1024 * 1024 * 1024;
 /// Processor time of the child.
 const CPU_TIME_MAX: Duration = Duration::from_secs(300);
-/// So much later comes SIGKILL, which could not be told from that of a kernel without memory; SIGXCPU is sent before.
+/// So much later comes SIGKILL, which could not be told from that of a kernel without memory;
+/// SIGXCPU is sent before.
 const CPU_TIME_GRACE: Duration = Duration::from_secs(10);
 /// Wall time of the child, kept by the parent.
 const WALL_TIME_MAX: Duration = Duration::from_secs(180);
 
-/// The child's priority (setpriority(2)), and how much sooner than others the kernel ends it when memory runs out
-/// (proc_pid_oom_score_adj(5)).
+/// The child's priority (setpriority(2)), and how much sooner than others the kernel ends it when
+/// memory runs out (proc_pid_oom_score_adj(5)).
 const NICE: libc::c_int = 5;
 const OOM_SCORE_ADJ: &str = "500";
 
@@ -47,7 +49,9 @@ const SAID_BYTES_MAX: usize = 2048;
 pub(crate) enum CompileError {
     #[error("the component or module does not compile: {0}")]
     Refused(String),
-    #[error("the compiler failed on this file: {0}; this is a fault of the compiler's, please report it with the file")]
+    #[error(
+        "the compiler failed on this file: {0}; this is a fault of the compiler's, please report it with the file"
+    )]
     Failed(String),
     #[error(
         "compiling took longer than {WALL_TIME_MAX:?} and was stopped; the component or module is too large for this machine"
@@ -80,8 +84,14 @@ pub(crate) enum CompileError {
 ///
 /// # Errors
 /// [`CompileError`]; `output` is then incomplete or missing.
-pub(crate) async fn compile(kind: Kind, input: &Path, output: &Path, plan: &Plan) -> Result<(), CompileError> {
-    // By this name it is the binary that runs, even when its file has been replaced by another build.
+pub(crate) async fn compile(
+    kind: Kind,
+    input: &Path,
+    output: &Path,
+    plan: &Plan,
+) -> Result<(), CompileError> {
+    // By this name it is the binary that runs, even when its file has been replaced by another
+    // build.
     let mut command = tokio::process::Command::new("/proc/self/exe");
     command.arg0("sockhop").args(["compile", "--kind", kind.name()]).arg(input).arg(output);
     command.env_clear().env(THREADS_VARIABLE, plan.threads.to_string());
@@ -101,7 +111,9 @@ fn verdict(status: ExitStatus, said: String, plan: &Plan) -> Result<(), CompileE
         (_, Some(libc::SIGXCPU)) => CompileError::TooMuchTime,
         // Ours comes with the time limit, which is told before, or when nobody is there to be told.
         (_, Some(libc::SIGKILL)) => CompileError::Killed { plan: plan.clone() },
-        (_, Some(libc::SIGABRT)) if said.contains(NO_MEMORY) => CompileError::TooMuchMemory { plan: plan.clone() },
+        (_, Some(libc::SIGABRT)) if said.contains(NO_MEMORY) => {
+            CompileError::TooMuchMemory { plan: plan.clone() }
+        }
         _ => CompileError::Ended { status, said },
     })
 }
@@ -111,7 +123,8 @@ fn said(stderr: &[u8]) -> String {
     String::from_utf8_lossy(&stderr[..stderr.len().min(SAID_BYTES_MAX)]).trim().to_owned()
 }
 
-/// What the child does: limits on itself, then the work. Its error goes to stderr and so to the parent.
+/// What the child does: limits on itself, then the work. Its error goes to stderr and so to the
+/// parent.
 ///
 /// # Errors
 /// A sentence for whoever deployed the file.
@@ -119,9 +132,14 @@ pub(crate) fn run(kind: Kind, input: &PathBuf, output: &PathBuf) -> Result<(), S
     limit().map_err(|errno| format!("the compiler's limits cannot be set: {errno}"))?;
     // The engine has none for itself; this process is short and computes.
     let _ = huge_pages::set(Pages::Huge);
-    let bytes = std::fs::read(input).map_err(|error| format!("{input:?} cannot be read: {error}"))?;
+    let bytes =
+        std::fs::read(input).map_err(|error| format!("{input:?} cannot be read: {error}"))?;
     let engine = engine(kind).map_err(|error| error.to_string())?;
-    let compiled = if is_core(&bytes) { engine.precompile_module(&bytes) } else { engine.precompile_component(&bytes) };
+    let compiled = if is_core(&bytes) {
+        engine.precompile_module(&bytes)
+    } else {
+        engine.precompile_component(&bytes)
+    };
     let compiled = compiled.map_err(|error| match proposals::lacking(&bytes, kind).join(", and ") {
         lacking if lacking.is_empty() => format!("{error:#}"),
         lacking => format!(
@@ -139,13 +157,18 @@ pub(crate) fn run(kind: Kind, input: &PathBuf, output: &PathBuf) -> Result<(), S
 fn limit() -> nix::Result<()> {
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     setrlimit(Resource::RLIMIT_AS, ADDRESS_SPACE_BYTES_MAX, ADDRESS_SPACE_BYTES_MAX)?;
-    setrlimit(Resource::RLIMIT_CPU, CPU_TIME_MAX.as_secs(), (CPU_TIME_MAX + CPU_TIME_GRACE).as_secs())?;
-    // What serves comes first, and when memory runs out this is what can be done again.
-    // The file is root's while the process cannot be dumped (proc(5)); there is no secret in this one.
+    setrlimit(
+        Resource::RLIMIT_CPU,
+        CPU_TIME_MAX.as_secs(),
+        (CPU_TIME_MAX + CPU_TIME_GRACE).as_secs(),
+    )?;
+    // What serves comes first, and when memory runs out this is what can be done again. The file is
+    // root's while the process cannot be dumped (proc(5)); there is no secret in this one.
     prctl::set_dumpable(true)?;
     let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJ);
     prctl::set_dumpable(false)?;
-    // SAFETY: a plain system call about this process alone; a priority that cannot be lowered stays as it is.
+    // SAFETY: a plain system call about this process alone; a priority that cannot be lowered stays
+    // as it is.
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
     Ok(())
 }
@@ -159,7 +182,8 @@ fn engine(kind: Kind) -> Result<Engine, CompileError> {
     Engine::new(&config).map_err(|error| CompileError::Settings(format!("{error:#}")))
 }
 
-/// Says which compiled code this compiler's is compatible with: changes with wasmtime, its settings and the processor.
+/// Says which compiled code this compiler's is compatible with: changes with wasmtime, its settings
+/// and the processor.
 ///
 /// # Errors
 /// [`CompileError::Settings`] when wasmtime does not run on this machine.
@@ -186,7 +210,9 @@ mod tests {
     #[test]
     fn an_end_is_told_by_its_cause() {
         let plan = Plan::for_tests(2, 300 << 20);
-        let end = |raw: i32, said: &str| verdict(ExitStatus::from_raw(raw), said.to_owned(), &plan).unwrap_err();
+        let end = |raw: i32, said: &str| {
+            verdict(ExitStatus::from_raw(raw), said.to_owned(), &plan).unwrap_err()
+        };
         let killed = end(libc::SIGKILL, "").to_string();
         assert!(killed.contains("by the kernel") && killed.contains("300.0 MiB"), "{killed}");
         assert!(!killed.contains("6144"), "it was no limit of ours: {killed}");

@@ -1,4 +1,5 @@
-//! What a deployed file is, read from its own imports and exports; what cannot run here is refused by name.
+//! What a deployed file is, read from its own imports and exports; what cannot run here is refused
+//! by name.
 //!
 //! Looks only at the outermost level, without compiling anything. Pure; owns no fds.
 
@@ -8,10 +9,13 @@ use super::interfaces::{has, is_of};
 use super::preview1;
 
 /// What a function's code is, and so how it is called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, clap::ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {
-    /// A component that exports `wasi:http/incoming-handler@0.2`. The first manifests called it `http`.
+    /// A component that exports `wasi:http/incoming-handler@0.2`. The first manifests called it
+    /// `http`.
     #[serde(alias = "http")]
     Http02,
     /// A component that exports `wasi:http/handler@0.3`.
@@ -34,7 +38,9 @@ impl Kind {
 }
 
 /// What a deployer says that a file is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, clap::ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Wanted {
     /// It handles requests.
@@ -59,7 +65,9 @@ const QUOTED_CHARS_MAX: usize = 200;
 /// Why a file cannot be deployed. Every message says what was expected.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InspectError {
-    #[error("the file is empty; expected a WebAssembly component, or a core module that is a command")]
+    #[error(
+        "the file is empty; expected a WebAssembly component, or a core module that is a command"
+    )]
     Empty,
     #[error(
         "the file is not WebAssembly (it begins with {begins:?}); expected a component, for example from `cargo build --target wasm32-wasip2`"
@@ -90,15 +98,20 @@ pub(crate) enum InspectError {
         "the core module exports no function _start: it is a library or reactor, not a command; build it as a program with a main function, or as a component that handles requests"
     )]
     NoStart,
-    #[error("the core module's function _start has the type {found:?}; expected one without parameters and results")]
+    #[error(
+        "the core module's function _start has the type {found:?}; expected one without parameters and results"
+    )]
     StartType { found: String },
     #[error("the core module exports no memory under the name \"memory\"; WASI preview 1 needs it")]
     NoMemory,
-    #[error("the file has a shared memory (threads), which this node does not run; build it without threads")]
+    #[error(
+        "the file has a shared memory (threads), which this node does not run; build it without threads"
+    )]
     Threads,
 }
 
-/// Says which kind of function `bytes` are. What exports both a handler and `run` is http, unless a command is wanted.
+/// Says which kind of function `bytes` are. What exports both a handler and `run` is http, unless a
+/// command is wanted.
 ///
 /// # Errors
 /// [`InspectError`] when they are none that this node runs, or not what is wanted.
@@ -154,7 +167,10 @@ struct CoreTypes {
 impl CoreTypes {
     /// A function's type, written as in [`preview1::FUNCTIONS`].
     fn describe(&self, index: u32) -> String {
-        let function = usize::try_from(index).ok().and_then(|index| self.types.get(index)).and_then(Option::as_ref);
+        let function = usize::try_from(index)
+            .ok()
+            .and_then(|index| self.types.get(index))
+            .and_then(Option::as_ref);
         let letters = |types: &[ValType]| -> String {
             let letter = |value: &ValType| match value {
                 ValType::I32 => 'i',
@@ -163,7 +179,10 @@ impl CoreTypes {
             };
             types.iter().map(letter).collect()
         };
-        function.map_or_else(|| "?".to_owned(), |of| format!("{}>{}", letters(of.params()), letters(of.results())))
+        function.map_or_else(
+            || "?".to_owned(),
+            |of| format!("{}>{}", letters(of.params()), letters(of.results())),
+        )
     }
 
     fn describe_function(&self, index: u32) -> String {
@@ -190,10 +209,12 @@ fn outside(bytes: &[u8]) -> wasmparser::Result<Outside> {
             }
             Payload::TypeSection(section) if depth == 0 => {
                 for group in section {
-                    core.types.extend(group?.into_types().map(|of| match of.composite_type.inner {
-                        CompositeInnerType::Func(function) => Some(function),
-                        _ => None,
-                    }));
+                    core.types.extend(group?.into_types().map(
+                        |of| match of.composite_type.inner {
+                            CompositeInnerType::Func(function) => Some(function),
+                            _ => None,
+                        },
+                    ));
                 }
             }
             Payload::ImportSection(section) if depth == 0 => {
@@ -244,13 +265,16 @@ fn core_module(outside: &Outside, wanted: Option<Wanted>) -> Result<Kind, Inspec
         (None, _) => Err(InspectError::NoStart),
         (Some(found), _) if found != ">" => Err(InspectError::StartType { found: quoted(found) }),
         _ if !outside.has_memory => Err(InspectError::NoMemory),
-        (_, Some(wanted @ Wanted::Http)) => Err(InspectError::OtherKind { wanted, found: "command" }),
+        (_, Some(wanted @ Wanted::Http)) => {
+            Err(InspectError::OtherKind { wanted, found: "command" })
+        }
         _ => Ok(Kind::Command),
     }
 }
 
 fn core_import(CoreImport { module, name, function }: &CoreImport) -> Result<(), InspectError> {
-    let known = preview1::FUNCTIONS.iter().find(|(known, _)| module == preview1::MODULE && known == name);
+    let known =
+        preview1::FUNCTIONS.iter().find(|(known, _)| module == preview1::MODULE && known == name);
     let import = || quoted(&format!("{module}.{name}"));
     match (known, function) {
         (Some((_, expected)), Some(found)) if expected == found => Ok(()),
@@ -274,14 +298,17 @@ fn component(outside: &Outside, wanted: Option<Wanted>) -> Result<Kind, InspectE
         }
     }
     let kind = match (wanted, http, command) {
-        (None | Some(Wanted::Http), Some(kind), _) | (None | Some(Wanted::Command), _, Some(kind)) => kind,
+        (None | Some(Wanted::Http), Some(kind), _)
+        | (None | Some(Wanted::Command), _, Some(kind)) => kind,
         (Some(wanted), Some(found), _) | (Some(wanted), _, Some(found)) => {
             return Err(InspectError::OtherKind { wanted, found: found.name() });
         }
         (_, None, None) => {
             return Err(match other {
                 Some(export) => InspectError::OtherVersion { export: quoted(export) },
-                None if outside.exports.is_empty() => InspectError::OtherWorld { exports: "nothing".to_owned() },
+                None if outside.exports.is_empty() => {
+                    InspectError::OtherWorld { exports: "nothing".to_owned() }
+                }
                 None => InspectError::OtherWorld { exports: quoted(&outside.exports.join(", ")) },
             });
         }
@@ -292,7 +319,8 @@ fn component(outside: &Outside, wanted: Option<Wanted>) -> Result<Kind, InspectE
     }
 }
 
-/// For an export by which functions are called: the kind it makes, or none if it is of a version that does not run here.
+/// For an export by which functions are called: the kind it makes, or none if it is of a version
+/// that does not run here.
 fn entry(export: &str) -> Option<Option<Kind>> {
     let (interface, version) = export.split_once('@')?;
     match interface {

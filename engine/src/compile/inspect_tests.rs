@@ -26,15 +26,17 @@ fn sized(text: &str) -> Vec<u8> {
     [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat()
 }
 
-/// A core module with a memory, which imports `import` from `module` and exports its own function as `export`. An import
-/// is its name and what it is; the types are (0) a function of an i32 and (1) one of nothing.
+/// A core module with a memory, which imports `import` from `module` and exports its own function
+/// as `export`. An import is its name and what it is; the types are (0) a function of an i32 and
+/// (1) one of nothing.
 fn module(module: &str, (name, what): (&str, &[u8]), export: &str) -> Vec<u8> {
     let types = section(1, &[2, 0x60, 1, 0x7f, 0, 0x60, 0, 0]);
     let imports = section(2, &[&[1][..], &sized(module), &sized(name), what].concat());
     let functions = section(3, &[1, 1]);
     let memories = section(5, &[1, 0, 1]);
     let own = u8::from(what[0] == 0);
-    let exports = section(7, &[&[2][..], &sized(export), &[0, own], &sized("memory"), &[2, 0]].concat());
+    let exports =
+        section(7, &[&[2][..], &sized(export), &[0, own], &sized("memory"), &[2, 0]].concat());
     let code = section(10, &[1, 2, 0, 0x0b]);
     [EMPTY_MODULE, &types, &imports, &functions, &memories, &exports, &code].concat()
 }
@@ -42,7 +44,10 @@ fn module(module: &str, (name, what): (&str, &[u8]), export: &str) -> Vec<u8> {
 #[test]
 fn what_is_no_component_is_told_so() {
     assert!(why(b"").contains("empty"));
-    assert!(why(b"hello there, this is text").contains("not WebAssembly (it begins with \"hello there, thi\""));
+    assert!(
+        why(b"hello there, this is text")
+            .contains("not WebAssembly (it begins with \"hello there, thi\"")
+    );
     assert!(why(&EMPTY_COMPONENT[..6]).contains("damaged"));
     assert!(why(EMPTY_COMPONENT).contains("exports nothing"));
 }
@@ -59,12 +64,23 @@ fn core_modules_are_commands_of_preview_1() {
     assert!(why(&module(preview1::MODULE, EXIT, "_initialize")).contains("reactor"));
     assert!(why(&module("env", ("log", &[0, 0]), "_start")).contains("env.log"));
     assert!(why(&module("wasi_unstable", EXIT, "_start")).contains("wasi_unstable.proc_exit"));
-    assert!(why(&module("wasi", ("thread-spawn", &[0, 0]), "_start")).contains("wasi.thread-spawn"));
+    assert!(
+        why(&module("wasi", ("thread-spawn", &[0, 0]), "_start")).contains("wasi.thread-spawn")
+    );
     assert!(why(&module("env", ("memory", &[2, 3, 1, 1]), "_start")).contains("env.memory"));
-    assert!(why(&module(preview1::MODULE, ("fd_fly", &[0, 0]), "_start")).contains("wasi_snapshot_preview1.fd_fly"));
-    assert!(why(&module(preview1::MODULE, ("proc_exit", &[3, 0x7f, 0]), "_start")).contains("proc_exit"));
+    assert!(
+        why(&module(preview1::MODULE, ("fd_fly", &[0, 0]), "_start"))
+            .contains("wasi_snapshot_preview1.fd_fly")
+    );
+    assert!(
+        why(&module(preview1::MODULE, ("proc_exit", &[3, 0x7f, 0]), "_start"))
+            .contains("proc_exit")
+    );
     let other_type = why(&module(preview1::MODULE, ("proc_exit", &[0, 1]), "_start"));
-    assert!(other_type.contains("the type \">\"; in WASI preview 1 it has the type \"i>\""), "{other_type}");
+    assert!(
+        other_type.contains("the type \">\"; in WASI preview 1 it has the type \"i>\""),
+        "{other_type}"
+    );
     let mut with_parameter = command.clone();
     let at = command.windows(4).position(|bytes| bytes == section(3, &[1, 1])).unwrap();
     with_parameter[at + 3] = 0;
@@ -83,7 +99,8 @@ fn core_modules_are_commands_of_preview_1() {
 #[test]
 fn exports_decide_the_kind() {
     let kind = |exports: &[&str], wanted| component(&outside_of(&[], exports), wanted);
-    let (http2, http3, run) = ("wasi:http/incoming-handler@0.2.3", "wasi:http/handler@0.3.0", "wasi:cli/run@0.2.12");
+    let (http2, http3, run) =
+        ("wasi:http/incoming-handler@0.2.3", "wasi:http/handler@0.3.0", "wasi:cli/run@0.2.12");
     assert_eq!(kind(&[http2], None).unwrap(), Kind::Http02);
     assert_eq!(kind(&["a:b/c", http3], None).unwrap(), Kind::Http03);
     assert_eq!(kind(&[http2, http3], None).unwrap(), Kind::Http03);
@@ -94,7 +111,11 @@ fn exports_decide_the_kind() {
     let why = |exports: &[&str], wanted| kind(exports, wanted).unwrap_err().to_string();
     assert!(why(&[http2], Some(Wanted::Command)).contains("kind command was asked for"));
     assert!(why(&[run], Some(Wanted::Http)).contains("kind command"));
-    for other in ["wasi:cli/run@0.3.0", "wasi:http/incoming-handler@0.3.0", "wasi:http/handler@0.3.0-rc-2026-01-06"] {
+    for other in [
+        "wasi:cli/run@0.3.0",
+        "wasi:http/incoming-handler@0.3.0",
+        "wasi:http/handler@0.3.0-rc-2026-01-06",
+    ] {
         assert!(why(&[other], None).contains(&format!("exports {other}; expected")), "{other}");
     }
     assert!(why(&["a:b/c@1.0.0", "d"], None).contains("exports a:b/c@1.0.0, d; expected"));
@@ -103,10 +124,16 @@ fn exports_decide_the_kind() {
 
 #[test]
 fn imports_are_named_that_the_node_lacks() {
-    let with = |import, export| component(&outside_of(&["wasi:io/poll@0.2.0", import], &[export]), None);
+    let with =
+        |import, export| component(&outside_of(&["wasi:io/poll@0.2.0", import], &[export]), None);
     assert!(with("wasi:config/store@0.2.0-rc.1", "wasi:http/handler@0.3.0").is_ok());
     assert!(with("wasi:clocks/types@0.3.0", "wasi:http/handler@0.3.0").is_ok());
-    for import in ["wasi:clocks/types@0.3.0", "wasi:keyvalue/store@0.2.0-draft2", "wasi:nn/tensor@0.2.0", "env"] {
+    for import in [
+        "wasi:clocks/types@0.3.0",
+        "wasi:keyvalue/store@0.2.0-draft2",
+        "wasi:nn/tensor@0.2.0",
+        "env",
+    ] {
         let refused = with(import, "wasi:cli/run@0.2.0").unwrap_err().to_string();
         assert!(refused.contains(&format!("{import:?}")), "{refused}");
     }

@@ -1,11 +1,13 @@
 //! Which interfaces a worker has for what it runs, by name and version. Pure; owns no fds.
 //!
-//! Kept in step with the worker's linkers by hand, because the engine must not link them; a test deploys guests that
-//! import as many as there are. Unstable interfaces (`wasi:clocks/timezone`) are not there.
+//! Kept in step with the worker's linkers by hand, because the engine must not link them; a test
+//! deploys guests that import as many as there are. Unstable interfaces (`wasi:clocks/timezone`)
+//! are not there.
 
 use super::inspect::Kind;
 
-/// `wasi:config/store`, in the one version there is. A pre-release is compatible with nothing but itself.
+/// `wasi:config/store`, in the one version there is. A pre-release is compatible with nothing but
+/// itself.
 const CONFIG: &str = "wasi:config/store@0.2.0-rc.1";
 
 /// Packages and interfaces of WASI 0.2.
@@ -32,7 +34,15 @@ const WASI_0_2: [(&str, &[&str]); 7] = [
     ("wasi:random", &["insecure", "insecure-seed", "random"]),
     (
         "wasi:sockets",
-        &["instance-network", "ip-name-lookup", "network", "tcp", "tcp-create-socket", "udp", "udp-create-socket"],
+        &[
+            "instance-network",
+            "ip-name-lookup",
+            "network",
+            "tcp",
+            "tcp-create-socket",
+            "udp",
+            "udp-create-socket",
+        ],
     ),
 ];
 
@@ -73,10 +83,12 @@ pub(super) fn has(kind: Kind, import: &str) -> bool {
         || (kind == Kind::Http03 && is_of("0.3.", version) && in_table(&WASI_0_3))
 }
 
-/// Whether `version` is a release of `track` ("0.2."). Each is compatible with the one the worker has: wasmtime's linker
-/// matches them by semver, and pre-releases only with themselves.
+/// Whether `version` is a release of `track` ("0.2."). Each is compatible with the one the worker
+/// has: wasmtime's linker matches them by semver, and pre-releases only with themselves.
 pub(super) fn is_of(track: &str, version: &str) -> bool {
-    version.strip_prefix(track).is_some_and(|patch| !patch.is_empty() && patch.bytes().all(|b| b.is_ascii_digit()))
+    version
+        .strip_prefix(track)
+        .is_some_and(|patch| !patch.is_empty() && patch.bytes().all(|b| b.is_ascii_digit()))
 }
 
 #[cfg(test)]
@@ -86,8 +98,18 @@ mod tests {
 
     #[test]
     fn imports_are_those_of_wasi_0_2() {
-        for import in ["wasi:io/streams@0.2.0", "wasi:http/types@0.2.12", "wasi:cli/environment@0.2.3", CONFIG] {
-            assert!(has(Kind::Http02, import) && has(Kind::Command, import) && has(Kind::Http03, import), "{import}");
+        for import in [
+            "wasi:io/streams@0.2.0",
+            "wasi:http/types@0.2.12",
+            "wasi:cli/environment@0.2.3",
+            CONFIG,
+        ] {
+            assert!(
+                has(Kind::Http02, import)
+                    && has(Kind::Command, import)
+                    && has(Kind::Http03, import),
+                "{import}"
+            );
         }
         for import in [
             "wasi:keyvalue/store@0.2.0",
@@ -106,7 +128,9 @@ mod tests {
 
     #[test]
     fn only_a_component_of_0_3_has_its_imports() {
-        for import in ["wasi:http/client@0.3.0", "wasi:clocks/system-clock@0.3.1", "wasi:cli/types@0.3.0"] {
+        for import in
+            ["wasi:http/client@0.3.0", "wasi:clocks/system-clock@0.3.1", "wasi:cli/types@0.3.0"]
+        {
             assert!(has(Kind::Http03, import), "{import}");
             assert!(!has(Kind::Http02, import) && !has(Kind::Command, import), "{import}");
         }

@@ -54,7 +54,8 @@ impl Size {
     /// That of the file at `path`, read on a thread that nobody else waits for.
     pub(super) async fn of_file(path: &Path) -> io::Result<Self> {
         let path = path.to_owned();
-        let read = tokio::task::spawn_blocking(move || std::fs::read(path).map(|bytes| Self::of(&bytes)));
+        let read =
+            tokio::task::spawn_blocking(move || std::fs::read(path).map(|bytes| Self::of(&bytes)));
         read.await.unwrap_or_else(|_| Err(io::ErrorKind::Interrupted.into()))
     }
 
@@ -75,7 +76,10 @@ impl Size {
         let further = (threads as u64).saturating_sub(1);
         let file = self.file_bytes * BYTES_PER_FILE_BYTE;
         let code = self.code_bytes * BYTES_PER_CODE_BYTE + self.functions * BYTES_PER_FUNCTION;
-        BASE_BYTES + file + code + further * (THREAD_BYTES + self.code_bytes * THREAD_BYTES_PER_CODE_BYTE)
+        BASE_BYTES
+            + file
+            + code
+            + further * (THREAD_BYTES + self.code_bytes * THREAD_BYTES_PER_CODE_BYTE)
     }
 }
 
@@ -91,7 +95,8 @@ pub(crate) struct Plan {
 impl fmt::Display for Plan {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let need = ByteSize(self.need_bytes).display().iec();
-        let threads = if self.threads == 1 { "1 thread" } else { &format!("{} threads", self.threads) };
+        let threads =
+            if self.threads == 1 { "1 thread" } else { &format!("{} threads", self.threads) };
         write!(formatter, "compiling it takes some {need} with {threads}")?;
         self.room.map_or(Ok(()), |room| write!(formatter, ", and when it began there was {room}"))
     }
@@ -119,10 +124,19 @@ enum Decision {
 
 /// Decides how a file is compiled, with at most `threads_max` threads, while other compilers are to
 /// take `taken_bytes`.
-fn decide(size: Size, available: Option<Available>, taken_bytes: u64, threads_max: usize) -> Decision {
+fn decide(
+    size: Size,
+    available: Option<Available>,
+    taken_bytes: u64,
+    threads_max: usize,
+) -> Decision {
     let Some(Available { memory, with_swap }) = available else {
         let threads = threads_max.max(1);
-        return Decision::Compile(Plan { threads, need_bytes: size.need_bytes(threads), room: None });
+        return Decision::Compile(Plan {
+            threads,
+            need_bytes: size.need_bytes(threads),
+            room: None,
+        });
     };
     // Others may have begun to take it, and it then counts twice: at worst there are fewer threads,
     // or a wait.
@@ -130,7 +144,11 @@ fn decide(size: Size, available: Option<Available>, taken_bytes: u64, threads_ma
     let fitting = (1..=threads_max).rev().find(|threads| size.need_bytes(*threads) <= free_bytes);
     let need_bytes = size.need_bytes(1);
     match fitting {
-        Some(threads) => Decision::Compile(Plan { threads, need_bytes: size.need_bytes(threads), room: Some(memory) }),
+        Some(threads) => Decision::Compile(Plan {
+            threads,
+            need_bytes: size.need_bytes(threads),
+            room: Some(memory),
+        }),
         None if taken_bytes > 0 => Decision::Wait,
         None if with_swap.with_swap_bytes() < need_bytes / 100 * NEVER_WITHOUT_PERCENT => {
             Decision::Refuse(Short { need_bytes, room: with_swap })
@@ -180,7 +198,13 @@ impl Budget {
         }
     }
 
-    fn take(&self, size: Size, purpose: Purpose, available: Option<Available>, threads_max: usize) -> Decision {
+    fn take(
+        &self,
+        size: Size,
+        purpose: Purpose,
+        available: Option<Available>,
+        threads_max: usize,
+    ) -> Decision {
         let mut taken_bytes = self.taken();
         let counted = if purpose == Purpose::Back { 0 } else { *taken_bytes };
         let decision = decide(size, available, counted, threads_max);
@@ -252,20 +276,36 @@ mod tests {
         assert_eq!(with(LARGE, LARGE.need_bytes(3)), 3);
         assert_eq!(with(LARGE, LARGE.need_bytes(3) - 1), 2);
         assert_eq!(with(LARGE, LARGE.need_bytes(1)), 1);
-        assert_eq!(with(LARGE, LARGE.need_bytes(1) * 3 / 4), 1, "it is an estimate, and may do with less");
+        assert_eq!(
+            with(LARGE, LARGE.need_bytes(1) * 3 / 4),
+            1,
+            "it is an estimate, and may do with less"
+        );
         assert_eq!(with(SMALL, 300 * MIB), 8, "a small file takes little");
-        assert_eq!(threads(&decide(LARGE, None, 0, 4)), 4, "where nothing is known, nothing is held back");
+        assert_eq!(
+            threads(&decide(LARGE, None, 0, 4)),
+            4,
+            "where nothing is known, nothing is held back"
+        );
     }
 
     #[test]
     fn what_cannot_work_is_refused_and_says_what_it_takes_and_what_there_is() {
-        let Decision::Refuse(short) = decide(LARGE, having(100 * MIB, 0), 0, 2) else { panic!("it is taken") };
+        let Decision::Refuse(short) = decide(LARGE, having(100 * MIB, 0), 0, 2) else {
+            panic!("it is taken")
+        };
         let said = short.to_string();
         let need = ByteSize(LARGE.need_bytes(1)).display().iec().to_string();
-        for part in [need.as_str(), "with one thread", "100.0 MiB of it free, and no swap", "add swap"] {
+        for part in
+            [need.as_str(), "with one thread", "100.0 MiB of it free, and no swap", "add swap"]
+        {
             assert!(said.contains(part), "{part}: {said}");
         }
-        assert_eq!(threads(&decide(LARGE, having(100 * MIB, 1024 * MIB), 0, 2)), 1, "there is swap for it");
+        assert_eq!(
+            threads(&decide(LARGE, having(100 * MIB, 1024 * MIB), 0, 2)),
+            1,
+            "there is swap for it"
+        );
         assert_eq!(threads(&decide(SMALL, having(100 * MIB, 0), 0, 2)), 2);
     }
 
@@ -276,7 +316,9 @@ mod tests {
         let Decision::Compile(plan) = take(Purpose::Deploy) else { panic!("the first one fits") };
         let share = Share { budget: &budget, plan };
         assert!(matches!(take(Purpose::Deploy), Decision::Wait));
-        let Decision::Compile(back) = take(Purpose::Back) else { panic!("a way back waits for nobody") };
+        let Decision::Compile(back) = take(Purpose::Back) else {
+            panic!("a way back waits for nobody")
+        };
         drop(Share { budget: &budget, plan: back });
         let waiting = budget.given_back.notified();
         drop(share);
@@ -288,7 +330,10 @@ mod tests {
     #[test]
     fn code_is_counted_in_modules_and_in_components() {
         let module = b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x01\0\x0a\x04\x01\x02\0\x0b";
-        assert_eq!(Size::of(module), Size { file_bytes: module.len() as u64, code_bytes: 3, functions: 1 });
+        assert_eq!(
+            Size::of(module),
+            Size { file_bytes: module.len() as u64, code_bytes: 3, functions: 1 }
+        );
         let length = u8::try_from(module.len()).unwrap();
         let component = [&b"\0asm\x0d\0\x01\0\x01"[..], &[length], module].concat();
         assert_eq!(Size::of(&component).code_bytes, 3);

@@ -1,8 +1,10 @@
-//! The folder of compiled modules: files whose names say what they were made of and what is in them.
+//! The folder of compiled modules: files whose names say what they were made of and what is in
+//! them.
 //!
-//! `KEY-DIGEST-LENGTH.cwasm`: the key of the compilation and the SHA-256 of the file, in hexadecimal digits, and how many bytes it
-//! has. A file comes whole, by a rename, so there is no index beside it that could contradict it, nor one that every compilation
-//! would write again; and what another build of the node compiled is found for as long as its key is the same. Owns no fds
+//! `KEY-DIGEST-LENGTH.cwasm`: the key of the compilation and the SHA-256 of the file, in
+//! hexadecimal digits, and how many bytes it has. A file comes whole, by a rename, so there is no
+//! index beside it that could contradict it, nor one that every compilation would write again; and
+//! what another build of the node compiled is found for as long as its key is the same. Owns no fds
 //! beyond a call.
 
 use std::collections::{HashMap, HashSet};
@@ -32,12 +34,14 @@ struct Module {
 pub(super) struct Modules {
     folder: PathBuf,
     found: Mutex<HashMap<Digest, Module>>,
-    /// Of an earlier build, or cut short: of no use to this one. They stay until it is sure that this one serves.
+    /// Of an earlier build, or cut short: of no use to this one. They stay until it is sure that
+    /// this one serves.
     useless: Mutex<Vec<PathBuf>>,
 }
 
 impl Modules {
-    /// Looks which modules are in `folder`, which is made if need be. Removes nothing: another engine may still serve by it.
+    /// Looks which modules are in `folder`, which is made if need be. Removes nothing: another
+    /// engine may still serve by it.
     ///
     /// # Errors
     /// When the folder cannot be made or read.
@@ -51,7 +55,8 @@ impl Modules {
             match parse(&entry.path()) {
                 Name::Module(key, module) if module.bytes == metadata.len() => {
                     if let Some(other) = found.insert(key, module) {
-                        // Two of one key: a node was killed between the arrival of the later and the end of the earlier.
+                        // Two of one key: a node was killed between the arrival of the later and
+                        // the end of the earlier.
                         useless.push(path(&folder, &key, other));
                     }
                 }
@@ -66,7 +71,8 @@ impl Modules {
         &self.folder
     }
 
-    /// The length of the module under `key`, if it is there and as long as it was. Its bytes are checked when it is read.
+    /// The length of the module under `key`, if it is there and as long as it was. Its bytes are
+    /// checked when it is read.
     pub(super) fn bytes(&self, key: &Digest) -> Option<u64> {
         let module = *self.lock().get(key)?;
         let metadata = std::fs::metadata(path(&self.folder, key, module)).ok()?;
@@ -84,7 +90,13 @@ impl Modules {
     ///
     /// # Errors
     /// When it cannot be renamed or synced.
-    pub(super) fn put(&self, key: &Digest, digest: Digest, bytes: u64, file: Temporary) -> io::Result<()> {
+    pub(super) fn put(
+        &self,
+        key: &Digest,
+        digest: Digest,
+        bytes: u64,
+        file: Temporary,
+    ) -> io::Result<()> {
         let module = Module { digest, bytes };
         file.become_file(&path(&self.folder, key, module))?;
         let before = self.lock().insert(*key, module);
@@ -116,11 +128,15 @@ impl Modules {
 
     /// Removes all modules that are not to be kept, and what is of no use.
     pub(super) fn retain(&self, kept: impl Fn(&Digest) -> bool) {
-        let useless = std::mem::take(&mut *self.useless.lock().unwrap_or_else(PoisonError::into_inner));
+        let useless =
+            std::mem::take(&mut *self.useless.lock().unwrap_or_else(PoisonError::into_inner));
         // What was cut short may have been compiled again under the same name.
         let found: HashSet<PathBuf> =
             self.lock().iter().map(|(key, module)| path(&self.folder, key, *module)).collect();
-        useless.iter().filter(|path| !found.contains(*path)).for_each(|path| drop(std::fs::remove_file(path)));
+        useless
+            .iter()
+            .filter(|path| !found.contains(*path))
+            .for_each(|path| drop(std::fs::remove_file(path)));
         let gone: HashSet<Digest> = self.lock().keys().filter(|key| !kept(key)).copied().collect();
         gone.iter().for_each(|key| self.remove(key));
     }
@@ -143,9 +159,16 @@ fn parse(path: &Path) -> Name {
     if name == FORMER_INDEX {
         return Name::Former;
     }
-    let Some(stem) = name.strip_suffix(EXTENSION).and_then(|name| name.strip_suffix('.')) else { return Name::Other };
+    let Some(stem) = name.strip_suffix(EXTENSION).and_then(|name| name.strip_suffix('.')) else {
+        return Name::Other;
+    };
     let mut parts = stem.split('-');
-    match (parts.next().and_then(unhex), parts.next().and_then(unhex), parts.next().and_then(length), parts.next()) {
+    match (
+        parts.next().and_then(unhex),
+        parts.next().and_then(unhex),
+        parts.next().and_then(length),
+        parts.next(),
+    ) {
         (Some(key), Some(digest), Some(bytes), None) => Name::Module(key, Module { digest, bytes }),
         (Some(_), None, None, None) if stem.len() == 2 * size_of::<Digest>() => Name::Former,
         _ => Name::Other,
@@ -204,7 +227,11 @@ mod tests {
         assert!(again.read(&[1; 32]).unwrap().is_none() && path.exists());
         put(&again, 1, b"code");
         again.retain(|_| true);
-        assert_eq!(again.read(&[1; 32]).unwrap().unwrap(), b"code", "it has the name of what was cut short");
+        assert_eq!(
+            again.read(&[1; 32]).unwrap().unwrap(),
+            b"code",
+            "it has the name of what was cut short"
+        );
     }
 
     #[test]
@@ -212,13 +239,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         let former = format!("{}.cwasm", "ab".repeat(32));
-        let odd =
-            [format!("{}-{}.cwasm", "ab".repeat(32), "xy".repeat(32)), "notes.txt".to_owned(), "cwasm".to_owned()];
+        let odd = [
+            format!("{}-{}.cwasm", "ab".repeat(32), "xy".repeat(32)),
+            "notes.txt".to_owned(),
+            "cwasm".to_owned(),
+        ];
         for name in odd.iter().map(String::as_str).chain(["index", &former]) {
             std::fs::write(at(name), b"x").unwrap();
         }
         let modules = Modules::open(folder.path().to_owned()).unwrap();
-        assert!(at("index").exists() && at(&former).exists(), "an engine that is taken over from may need them");
+        assert!(
+            at("index").exists() && at(&former).exists(),
+            "an engine that is taken over from may need them"
+        );
         modules.retain(|_| true);
         assert!(!at("index").exists() && !at(&former).exists());
         assert!(odd.iter().all(|name| at(name).exists()));

@@ -1,7 +1,8 @@
-//! Who compiles when: one compiler a module, few at a time, and what did not compile is left alone for a while.
+//! Who compiles when: one compiler a module, few at a time, and what did not compile is left alone
+//! for a while.
 //!
-//! Whoever asks for a module that is being compiled waits for that. A way back has a place of its own, which no deploy can take.
-//! Owns no fds.
+//! Whoever asks for a module that is being compiled waits for that. A way back has a place of its
+//! own, which no deploy can take. Owns no fds.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +13,8 @@ use tokio::sync::{OwnedMutexGuard, Semaphore, SemaphorePermit};
 
 /// Compilers that run at a time, but for the one of a way back.
 const COMPILERS_MAX: usize = 2;
-/// What did not compile is compiled again after so long, then after twice as long each time, at most after so long.
+/// What did not compile is compiled again after so long, then after twice as long each time, at
+/// most after so long.
 const AGAIN_FIRST: Duration = Duration::from_secs(60);
 const AGAIN_MAX: Duration = Duration::from_secs(60 * 60);
 
@@ -23,7 +25,8 @@ pub(crate) enum Purpose {
     Back,
     /// A deploy, or a call by the control API.
     Deploy,
-    /// The node's own looks at its store, and calls. What did not compile lately is not tried again.
+    /// The node's own looks at its store, and calls. What did not compile lately is not tried
+    /// again.
     Serving,
 }
 
@@ -116,21 +119,30 @@ impl Queue {
         turn.lock_owned().await
     }
 
-    /// Waits for a place among those who compile. None when there will be none: the queue is never closed.
+    /// Waits for a place among those who compile. None when there will be none: the queue is never
+    /// closed.
     pub(super) async fn place(&self, purpose: Purpose) -> Option<SemaphorePermit<'_>> {
         let places = if purpose == Purpose::Back { &self.place_back } else { &self.places };
         places.acquire().await.ok()
     }
 
-    /// Why this module is not to be compiled now: it has failed since `since`, or, while the node only serves, lately.
-    pub(super) fn failure(&self, key: &Digest, purpose: Purpose, since: Instant, now: Instant) -> Option<String> {
+    /// Why this module is not to be compiled now: it has failed since `since`, or, while the node
+    /// only serves, lately.
+    pub(super) fn failure(
+        &self,
+        key: &Digest,
+        purpose: Purpose,
+        since: Instant,
+        now: Instant,
+    ) -> Option<String> {
         let failed = lock(&self.failed);
         let failed = failed.get(key)?;
         let left_alone = purpose == Purpose::Serving && now < failed.until;
         (left_alone || failed.at >= since).then(|| failed.reason.clone())
     }
 
-    /// A module did not compile. With `lasting`, the reason is its own and will be there the next time.
+    /// A module did not compile. With `lasting`, the reason is its own and will be there the next
+    /// time.
     pub(super) fn failed(&self, key: &Digest, reason: String, lasting: bool, now: Instant) {
         let mut failed = lock(&self.failed);
         let times = failed.get(key).map_or(0, |failed| failed.times) + u32::from(lasting);
@@ -178,15 +190,25 @@ mod tests {
         assert_eq!(queue.failure(&KEY, Purpose::Serving, later, later), Some("one".to_owned()));
         for insists in [Purpose::Deploy, Purpose::Back] {
             assert_eq!(queue.failure(&KEY, insists, later, later), None);
-            assert_eq!(queue.failure(&KEY, insists, start, later), Some("one".to_owned()), "it waited for that one");
+            assert_eq!(
+                queue.failure(&KEY, insists, start, later),
+                Some("one".to_owned()),
+                "it waited for that one"
+            );
         }
         assert_eq!(queue.failure(&KEY, Purpose::Serving, later, start + AGAIN_FIRST), None);
         queue.failed(&KEY, "two".to_owned(), true, later);
-        assert!(queue.failure(&KEY, Purpose::Serving, later + AGAIN_FIRST, later + AGAIN_FIRST).is_some());
+        assert!(
+            queue
+                .failure(&KEY, Purpose::Serving, later + AGAIN_FIRST, later + AGAIN_FIRST)
+                .is_some()
+        );
         for _ in 0..40 {
             queue.failed(&KEY, "more".to_owned(), true, later);
         }
-        assert!(queue.failure(&KEY, Purpose::Serving, later + AGAIN_MAX, later + AGAIN_MAX).is_none());
+        assert!(
+            queue.failure(&KEY, Purpose::Serving, later + AGAIN_MAX, later + AGAIN_MAX).is_none()
+        );
         assert_eq!(queue.reason(&KEY), Some(("more".to_owned(), true)));
         assert_eq!(queue.reason(&KEY), Some(("more".to_owned(), false)));
         queue.compiled(&KEY);

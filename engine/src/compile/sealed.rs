@@ -1,7 +1,9 @@
-//! Modules in sealed memory, ready to be given to a worker: as many as fit, the latest used. Pure but for what it holds.
+//! Modules in sealed memory, ready to be given to a worker: as many as fit, the latest used. Pure
+//! but for what it holds.
 //!
-//! Each costs its size in memory and one fd. Where a worker has the module loaded too, that is the same memory; so what
-//! this adds to a node is at most [`BYTES_MAX`], for functions that nobody calls.
+//! Each costs its size in memory and one fd. Where a worker has the module loaded too, that is the
+//! same memory; so what this adds to a node is at most [`BYTES_MAX`], for functions that nobody
+//! calls.
 
 use std::collections::HashMap;
 
@@ -45,12 +47,13 @@ impl<T: Clone> Sealed<T> {
         self.modules.len() < MODULES_MAX && self.bytes.saturating_add(bytes) <= BYTES_MAX
     }
 
-    /// Keeps a module, and lets go of those that were used longest ago until it fits. One too large for that is kept until
-    /// the next comes.
+    /// Keeps a module, and lets go of those that were used longest ago until it fits. One too large
+    /// for that is kept until the next comes.
     pub(super) fn insert(&mut self, key: Digest, module: T, bytes: u64) {
         self.remove(&key);
         while !self.has_room(bytes) {
-            let oldest = self.modules.iter().min_by_key(|(_, module)| module.used).map(|(key, _)| *key);
+            let oldest =
+                self.modules.iter().min_by_key(|(_, module)| module.used).map(|(key, _)| *key);
             let Some(oldest) = oldest else { break };
             self.remove(&oldest);
         }

@@ -1,7 +1,7 @@
 //! From what is served to the catalogue that workers read. Pure; owns no fds.
 //!
-//! How a version is run is written once for all versions, and aliases, that are run alike: most functions keep their options from one
-//! version to the next, and most have none of their own.
+//! How a version is run is written once for all versions, and aliases, that are run alike: most
+//! functions keep their options from one version to the next, and most have none of their own.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -49,13 +49,15 @@ pub(super) fn catalogue(
     let mut specs = Specs::default();
     let functions = served.iter().filter_map(|(name, function)| {
         let entry = entry(name, function, slots.of(name)?, &mut specs, key);
-        (!entry.versions.is_empty()).then(|| catalogue::Function { secrets: revision(name), ..entry })
+        (!entry.versions.is_empty())
+            .then(|| catalogue::Function { secrets: revision(name), ..entry })
     });
     let functions = functions.collect();
     Catalogue { generation, functions, specs: specs.in_order() }
 }
 
-/// A catalogue of one version alone, with what `alias` lays over it: for a trial, which has no secrets.
+/// A catalogue of one version alone, with what `alias` lays over it: for a trial, which has no
+/// secrets.
 pub(super) fn of_one(version: &Manifest, alias: Option<&Alias>, key: Key<'_>) -> Catalogue {
     let mut specs = Specs::default();
     let spec = specs.position(spec(version, alias));
@@ -73,7 +75,13 @@ pub(super) fn of_one(version: &Manifest, alias: Option<&Alias>, key: Key<'_>) ->
     Catalogue { generation: 0, functions: vec![function], specs: specs.in_order() }
 }
 
-fn entry(name: &str, function: &Function, slot: Slot, specs: &mut Specs, key: Key<'_>) -> catalogue::Function {
+fn entry(
+    name: &str,
+    function: &Function,
+    slot: Slot,
+    specs: &mut Specs,
+    key: Key<'_>,
+) -> catalogue::Function {
     let versions: Vec<(&str, Version)> = function
         .versions()
         .filter(|version| runs_here(function, version))
@@ -109,7 +117,8 @@ fn entry(name: &str, function: &Function, slot: Slot, specs: &mut Specs, key: Ke
     }
 }
 
-/// Where all of a function runs: in a worker of its own if any version wants one that an alias names, or the newest.
+/// Where all of a function runs: in a worker of its own if any version wants one that an alias
+/// names, or the newest.
 pub(super) fn isolation(function: &Function) -> Isolation {
     let named = function.aliases().flat_map(|alias| &alias.targets);
     let named = named.filter_map(|target| function.version(&target.version));
@@ -118,7 +127,8 @@ pub(super) fn isolation(function: &Function) -> Isolation {
     if own { Isolation::Process } else { Isolation::Shared }
 }
 
-/// Whether the function's workers may run a version of it: what wants a worker of its own runs in no shared one.
+/// Whether the function's workers may run a version of it: what wants a worker of its own runs in
+/// no shared one.
 pub(super) fn runs_here(function: &Function, version: &Manifest) -> bool {
     version.isolation == Isolation::Shared || isolation(function) == Isolation::Process
 }
@@ -200,13 +210,17 @@ mod tests {
         let function = Arc::make_mut(contents.get_mut("function-0").unwrap());
         let newest = function.foremost().unwrap().version.clone();
         let staging = Alias::of("function-0", "staging", &newest);
-        function.put_alias(Arc::new(Alias { env: [("A".to_owned(), "1".to_owned())].into(), ..staging }));
+        function.put_alias(Arc::new(Alias {
+            env: [("A".to_owned(), "1".to_owned())].into(),
+            ..staging
+        }));
         let fd = catalogue(1, &contents, &slots(&contents), (&key, &|_| 0)).seal().unwrap();
         let view = CatalogueView::new(fd).unwrap();
         let function = view.function(0).unwrap();
         let chosen = |reference| view.choose(0, function.select(reference).unwrap(), 0).unwrap();
         assert_eq!(chosen(None), chosen(Some("v2")));
-        let (active, staging) = (view.chosen(chosen(None)).unwrap(), view.chosen(chosen(Some("staging"))).unwrap());
+        let (active, staging) =
+            (view.chosen(chosen(None)).unwrap(), view.chosen(chosen(Some("staging"))).unwrap());
         assert_eq!(active.1.id, staging.1.id);
         assert_eq!((active.2.env.len(), staging.2.env.len()), (0, 1));
     }
@@ -220,7 +234,11 @@ mod tests {
         // Nothing is named: the newest is all there is to go by.
         assert_eq!(isolation(&function), Isolation::Process);
         function.put_alias(Arc::new(Alias::of("a", ACTIVE, &shared.version)));
-        assert_eq!(isolation(&function), Isolation::Process, "it may be called, or be about to become active");
+        assert_eq!(
+            isolation(&function),
+            Isolation::Process,
+            "it may be called, or be about to become active"
+        );
         function.put_version(made("a", 3, Isolation::Shared));
         assert_eq!(isolation(&function), Isolation::Shared);
         assert!(runs_here(&function, &shared) && !runs_here(&function, &own));

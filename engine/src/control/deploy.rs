@@ -79,19 +79,29 @@ async fn deploy_form(
             Some(ARTEFACT_PART) => {
                 let received = control.functions.receive()?;
                 receive(&mut field, received.path()).await?;
-                // A client that leaves now has asked for it all the same: what is begun comes to an end.
+                // A client that leaves now has asked for it all the same: what is begun comes to an
+                // end.
                 let deploying = tokio::spawn({
                     let (control, name) = (Arc::clone(control), name.to_owned());
-                    async move { control.functions.deploy(&name, options, steps, received, &underway.progress).await }
+                    async move {
+                        control
+                            .functions
+                            .deploy(&name, options, steps, received, &underway.progress)
+                            .await
+                    }
                 });
                 let deployed = match deploying.await.unwrap_or(Err(ChangeError::Stopping)) {
-                    Err(error @ ChangeError::TrialRequest { .. }) => return Err(with_log(control, error).await),
+                    Err(error @ ChangeError::TrialRequest { .. }) => {
+                        return Err(with_log(control, error).await);
+                    }
                     deployed => deployed?,
                 };
                 return Ok((StatusCode::CREATED, Json(deployed.describe())));
             }
             other => {
-                return Err(bad_request(format_args!("unexpected part {other:?}; expected `options`, `artefact`")));
+                return Err(bad_request(format_args!(
+                    "unexpected part {other:?}; expected `options`, `artefact`"
+                )));
             }
         }
     }
@@ -108,7 +118,12 @@ async fn with_log(control: &Control, error: ChangeError) -> Failed {
     if let Some(id) = id {
         logs::write(control).await;
         for line in control.logs.invocation(id).await.lines.into_iter().take(TRIAL_LINES_MAX) {
-            failed.error.extend(["\n  ", &line.stream, ": ", crate::logs::entry::printable(&line.text).trim_end()]);
+            failed.error.extend([
+                "\n  ",
+                &line.stream,
+                ": ",
+                crate::logs::entry::printable(&line.text).trim_end(),
+            ]);
         }
     }
     failed
@@ -118,7 +133,8 @@ async fn with_log(control: &Control, error: ChangeError) -> Failed {
 async fn receive(field: &mut Field<'_>, path: &FilePath) -> Result<(), Failed> {
     let failed = |error: io::Error| {
         let full = error.kind() == io::ErrorKind::StorageFull;
-        let status = if full { StatusCode::INSUFFICIENT_STORAGE } else { StatusCode::INTERNAL_SERVER_ERROR };
+        let status =
+            if full { StatusCode::INSUFFICIENT_STORAGE } else { StatusCode::INTERNAL_SERVER_ERROR };
         let hint = if full { "; free some space and try again" } else { "" };
         Failed::new(status, format_args!("the file cannot be stored: {error}{hint}"))
     };

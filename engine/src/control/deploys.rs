@@ -44,7 +44,8 @@ impl Deploys {
     /// Begins a deploy under the id that `headers` have. An id that another one has is nobody's.
     pub(super) fn begin(self: &Arc<Self>, headers: &HeaderMap) -> Underway {
         let progress = Arc::new(Progress::default());
-        let id = headers.get(ID_HEADER).and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
+        let id =
+            headers.get(ID_HEADER).and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
         let mut deploys = lock(&self.0);
         let id = id.filter(|id| {
             let room = deploys.len() < DEPLOYS_MAX;
@@ -65,7 +66,10 @@ impl Deploys {
 }
 
 /// Answers `GET /v1/deploys/ID`.
-pub(super) async fn progress(State(control): State<Arc<Control>>, Path(id): Path<String>) -> Answered<GetDeploy> {
+pub(super) async fn progress(
+    State(control): State<Arc<Control>>,
+    Path(id): Path<String>,
+) -> Answered<GetDeploy> {
     let found = id.parse().ok().and_then(|id| control.deploys.find(&id));
     let unknown = || Failed::new(StatusCode::NOT_FOUND, "no deploy of this id is under way");
     let progress = found.ok_or_else(unknown)?;

@@ -1,4 +1,5 @@
-//! What probes and Prometheus ask: `/healthz`, `/readyz`, `/metrics`. Needs no token: a probe has none. Owns no fds.
+//! What probes and Prometheus ask: `/healthz`, `/readyz`, `/metrics`. Needs no token: a probe has
+//! none. Owns no fds.
 
 use std::sync::Arc;
 
@@ -48,17 +49,30 @@ fn reason(draining: bool, ready: usize) -> Option<&'static str> {
 }
 
 /// Everything that is counted.
-pub(super) async fn metrics(State(control): State<Arc<Control>>, headers: HeaderMap) -> Result<Response, Failed> {
+pub(super) async fn metrics(
+    State(control): State<Arc<Control>>,
+    headers: HeaderMap,
+) -> Result<Response, Failed> {
     let (node, workers) = (control.node().await, control.workers().await?);
     let reading = control.shared.metrics.read(&control.shared.snapshot.load().catalogue);
-    let (engine_memory_bytes, parked) = (memory::resident_bytes(node.pid), control.shared.parking.len());
+    let (engine_memory_bytes, parked) =
+        (memory::resident_bytes(node.pid), control.shared.parking.len());
     let logs = control.logs.reading();
     let traces = control.logs.traces.as_ref().map(Traces::reading);
-    let text = text::write(Exposition { node, workers, reading, engine_memory_bytes, parked, logs, traces });
+    let text = text::write(Exposition {
+        node,
+        workers,
+        reading,
+        engine_memory_bytes,
+        parked,
+        logs,
+        traces,
+    });
     let text = text.map_err(|error| Failed::new(StatusCode::INTERNAL_SERVER_ERROR, error))?;
     let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let format = Format::accepted(accepted);
-    Ok(([(CONTENT_TYPE, format.content_type()), (VARY, "accept")], format.write(text)).into_response())
+    Ok(([(CONTENT_TYPE, format.content_type()), (VARY, "accept")], format.write(text))
+        .into_response())
 }
 
 #[cfg(test)]
@@ -68,6 +82,8 @@ mod tests {
     #[test]
     fn ready_is_who_serves_and_goes_on_to() {
         assert_eq!(reason(false, 1), None);
-        assert!(reason(false, 0).is_some() && reason(true, 1).is_some() && reason(true, 0).is_some());
+        assert!(
+            reason(false, 0).is_some() && reason(true, 1).is_some() && reason(true, 0).is_some()
+        );
     }
 }

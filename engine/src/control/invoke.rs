@@ -1,8 +1,9 @@
-//! A call by the control API: `invoke` becomes an ordinary request on a connection that goes where accepted ones do.
+//! A call by the control API: `invoke` becomes an ordinary request on a connection that goes where
+//! accepted ones do.
 //!
-//! It is one end of a pair of sockets, so nobody dials anybody, and takes the path that every client's connection takes, but for
-//! the accept: workers know that the control API sent it, and so may it name any version. Owns both ends until the
-//! supervisor and hyper have them.
+//! It is one end of a pair of sockets, so nobody dials anybody, and takes the path that every
+//! client's connection takes, but for the accept: workers know that the control API sent it, and so
+//! may it name any version. Owns both ends until the supervisor and hyper have them.
 
 use abi::message::Awaits;
 use axum::body::Body;
@@ -25,11 +26,13 @@ pub(crate) enum InvokeError {
     Connection(String),
 }
 
-/// Headers that belong to the request to the control API, not to the call. On the Unix socket nothing has taken the token out.
+/// Headers that belong to the request to the control API, not to the call. On the Unix socket
+/// nothing has taken the token out.
 const OWN_HEADERS: [HeaderName; 5] =
     [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE, header::HOST, token::HEADER];
 
-/// Calls the function `name`, which may have what is meant of it behind an `@`, at `path_and_query` with the method, headers and body of `request`.
+/// Calls the function `name`, which may have what is meant of it behind an `@`, at `path_and_query`
+/// with the method, headers and body of `request`.
 pub(super) async fn invoke(
     supervisor: &UnboundedSender<Command>,
     name: &str,
@@ -47,9 +50,13 @@ pub(super) async fn invoke(
     let handed = handed.into_std().map_err(|error| failed(&error))?;
     let handed = Handed { socket: handed.into(), read: Vec::new(), awaits: Awaits::Admin };
     supervisor.send(Command::Take(handed)).map_err(|_| failed(&"the node is stopping"))?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| failed(&error))?;
     tokio::spawn(connection);
-    let response = sender.send_request(Request::from_parts(parts, body)).await.map_err(|error| failed(&error))?;
+    let response = sender
+        .send_request(Request::from_parts(parts, body))
+        .await
+        .map_err(|error| failed(&error))?;
     Ok(response.map(Body::new))
 }

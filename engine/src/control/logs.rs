@@ -32,10 +32,12 @@ use crate::logs::query::follow::{Told, follow};
 use crate::logs::query::{Filter, Order, Page, Times};
 use crate::workers::supervise::Command;
 
-/// How long before it is asked for a live stream begins: longer than workers gather what they write.
+/// How long before it is asked for a live stream begins: longer than workers gather what they
+/// write.
 const FOLLOW_BEFORE: Duration = Duration::from_secs(1);
 
-/// How long workers get to write what they have logged, before what is there is read without it. A disk may be slow.
+/// How long workers get to write what they have logged, before what is there is read without it. A
+/// disk may be slow.
 const WRITE_WAIT: Duration = Duration::from_secs(1);
 
 /// When that was, in microseconds since 1970: a time of day, or so long ago.
@@ -51,7 +53,12 @@ fn moment(text: &str, now: SystemTime) -> Result<u64, String> {
 
 /// Returns which entries a query asks for.
 fn filter(query: &LogsQuery, now: SystemTime) -> Result<Filter, String> {
-    query.function.as_deref().map(abi::name::check).transpose().map_err(|error| error.to_string())?;
+    query
+        .function
+        .as_deref()
+        .map(abi::name::check)
+        .transpose()
+        .map_err(|error| error.to_string())?;
     let moment = |text: &Option<String>| text.as_deref().map(|text| moment(text, now)).transpose();
     let first_us = moment(&query.since)?.unwrap_or(0);
     let times = Times { first_us, last_us: moment(&query.until)?.unwrap_or(u64::MAX) };
@@ -70,7 +77,8 @@ fn page(query: &LogsQuery) -> Result<Page, String> {
     Ok(Page { order, limit, after })
 }
 
-/// Has workers write what they gather for a moment, so that an invocation is found as soon as its reply has arrived.
+/// Has workers write what they gather for a moment, so that an invocation is found as soon as its
+/// reply has arrived.
 pub(super) async fn write(control: &Control) {
     let (written, is_written) = oneshot::channel();
     if control.supervisor.send(Command::WriteLog { written }).is_ok() {
@@ -79,7 +87,10 @@ pub(super) async fn write(control: &Control) {
     }
 }
 
-pub(super) async fn invocation(State(control): State<Arc<Control>>, Path(id): Path<String>) -> Answered<GetInvocation> {
+pub(super) async fn invocation(
+    State(control): State<Arc<Control>>,
+    Path(id): Path<String>,
+) -> Answered<GetInvocation> {
     let id: InvocationId = id.parse().map_err(bad_request)?;
     write(&control).await;
     let found = control.logs.invocation(id).await;
@@ -115,7 +126,8 @@ pub(super) async fn logs(
 /// What comes from now on.
 fn live(control: &Control, filter: Filter, now: SystemTime) -> Result<Response, Failed> {
     let Ok(place) = Arc::clone(&control.logs.followers).try_acquire_owned() else {
-        let error = "as many follow the log of this node as can; try again when one of them has ended";
+        let error =
+            "as many follow the log of this node as can; try again when one of them has ended";
         return Err(Failed { retry: true, ..Failed::new(StatusCode::SERVICE_UNAVAILABLE, error) });
     };
     let from = now.duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(FOLLOW_BEFORE);
@@ -159,17 +171,21 @@ mod tests {
 
     #[test]
     fn what_is_asked_wrongly_is_said() {
-        let asked = |query: LogsQuery| filter(&query, SystemTime::now()).map(drop).and(page(&query).map(drop));
+        let asked = |query: LogsQuery| {
+            filter(&query, SystemTime::now()).map(drop).and(page(&query).map(drop))
+        };
         assert_eq!(asked(LogsQuery::default()), Ok(()));
         let text = |text: &str| Some(text.to_owned());
         assert!(asked(LogsQuery { function: text("No Name"), ..LogsQuery::default() }).is_err());
         assert!(
-            asked(LogsQuery { status: text("bad"), ..LogsQuery::default() }).is_err_and(|error| error.contains("5xx"))
+            asked(LogsQuery { status: text("bad"), ..LogsQuery::default() })
+                .is_err_and(|error| error.contains("5xx"))
         );
         assert!(asked(LogsQuery { limit: Some(0), ..LogsQuery::default() }).is_err());
         assert!(asked(LogsQuery { limit: Some(LIMIT_MAX + 1), ..LogsQuery::default() }).is_err());
         assert!(
-            asked(LogsQuery { after: text("x"), ..LogsQuery::default() }).is_err_and(|error| error.contains("`next`"))
+            asked(LogsQuery { after: text("x"), ..LogsQuery::default() })
+                .is_err_and(|error| error.contains("`next`"))
         );
     }
 }

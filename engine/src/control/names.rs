@@ -1,4 +1,5 @@
-//! Names in the control API's paths, checked before any handler sees them, in whatever way they were percent-encoded. Owns no fds.
+//! Names in the control API's paths, checked before any handler sees them, in whatever way they
+//! were percent-encoded. Owns no fds.
 
 use abi::name::NameError;
 use abi::reference::{Reference, check_alias, split};
@@ -59,12 +60,17 @@ mod tests {
     fn no_parameter_that_is_a_name_is_anything_else() {
         for bad in BAD {
             for parameter in ["name", "alias", "key"] {
-                assert!(check_one(parameter, bad).is_err_and(|error| error.status() == 400), "{parameter} {bad:?}");
+                assert!(
+                    check_one(parameter, bad).is_err_and(|error| error.status() == 400),
+                    "{parameter} {bad:?}"
+                );
             }
             assert!(check_called(bad).is_err(), "{bad:?}");
             assert!(check_called(&format!("hello@{bad}")).is_err(), "{bad:?}");
         }
-        for (parameter, good) in [("name", "hello"), ("alias", "staging"), ("key", "API_KEY"), ("id", "../x")] {
+        for (parameter, good) in
+            [("name", "hello"), ("alias", "staging"), ("key", "API_KEY"), ("id", "../x")]
+        {
             assert!(check_one(parameter, good).is_ok(), "{parameter} {good}");
         }
         assert!(check_one("name", "hello@v1").is_err() && check_one("alias", "v1").is_err());

@@ -152,12 +152,13 @@ fn time(option: &'static str, given: Option<String>) -> Result<Option<Time>, Unr
 }
 
 fn size(option: &'static str, given: Option<Size>) -> Result<Option<ByteSize>, UnreadableOption> {
-    let read = |size| match size {
-        Size::Bytes(bytes) => Ok(ByteSize(bytes)),
-        Size::Text(given) => {
-            given.parse::<ByteSize>().map_err(|reason| UnreadableOption::Size { option, given, reason })
-        }
-    };
+    let read =
+        |size| match size {
+            Size::Bytes(bytes) => Ok(ByteSize(bytes)),
+            Size::Text(given) => given
+                .parse::<ByteSize>()
+                .map_err(|reason| UnreadableOption::Size { option, given, reason }),
+        };
     given.map(read).transpose()
 }
 
@@ -202,7 +203,8 @@ mod tests {
     use super::*;
 
     fn read(json: &str) -> Result<Options, String> {
-        let options: DeployOptions = serde_json::from_str(json).map_err(|error| error.to_string())?;
+        let options: DeployOptions =
+            serde_json::from_str(json).map_err(|error| error.to_string())?;
         options.try_into().map_err(|error: UnreadableOption| error.to_string())
     }
 

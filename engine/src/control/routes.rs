@@ -22,7 +22,11 @@ pub(super) type Answered<E> = Result<Json<<E as Endpoint>::Answer>, Failed>;
 /// A router whose methods and paths are those of endpoints.
 pub(super) trait Routes {
     /// Has `handler` answer requests to `endpoint`.
-    fn serve<E: Endpoint, T: 'static>(self, endpoint: E, handler: impl Handler<T, Arc<Control>>) -> Self;
+    fn serve<E: Endpoint, T: 'static>(
+        self,
+        endpoint: E,
+        handler: impl Handler<T, Arc<Control>>,
+    ) -> Self;
 }
 
 impl Routes for Router {

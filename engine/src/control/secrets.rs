@@ -22,7 +22,10 @@ use super::routes::Answered;
 use super::server::{Control, Failed, bad_request};
 use crate::secrets::{RuleError, SecretError};
 
-pub(super) async fn list(State(control): State<Arc<Control>>, Path(name): Path<String>) -> Answered<ListSecrets> {
+pub(super) async fn list(
+    State(control): State<Arc<Control>>,
+    Path(name): Path<String>,
+) -> Answered<ListSecrets> {
     Ok(Json(control.functions.secrets(&name)?))
 }
 
@@ -44,7 +47,8 @@ pub(super) async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The whole body, read to its end whatever its length: closing on a client that is still sending would lose it the reason.
+/// The whole body, read to its end whatever its length: closing on a client that is still sending
+/// would lose it the reason.
 async fn received(body: Body) -> Result<Zeroizing<Vec<u8>>, Failed> {
     let (mut body, mut bytes) = (body.into_data_stream(), 0);
     // Never moved to make room: that would leave a copy behind.

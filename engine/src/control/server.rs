@@ -1,5 +1,5 @@
-//! The control API's wire: HTTP/1.1 and JSON on a Unix socket that only the node's user can open, and with `--admin` over TCP,
-//! where all under `/v1` needs the token.
+//! The control API's wire: HTTP/1.1 and JSON on a Unix socket that only the node's user can open,
+//! and with `--admin` over TCP, where all under `/v1` needs the token.
 //!
 //! ```text
 //! GET    /v1/status
@@ -32,8 +32,9 @@ use abi::board;
 use abi::reference::split;
 use api::endpoint::Endpoint;
 use api::endpoints::{
-    Deploy, GetDeploy, GetFunction, GetInvocation, GetLogs, GetOpenApi, GetStatus, GetTop, INVOKE_PATHS, ListFunctions,
-    ListRemoved, ListSecrets, RemoveFunction, RemoveSecret, RestoreFunction, SetSecret,
+    Deploy, GetDeploy, GetFunction, GetInvocation, GetLogs, GetOpenApi, GetStatus, GetTop,
+    INVOKE_PATHS, ListFunctions, ListRemoved, ListSecrets, RemoveFunction, RemoveSecret,
+    RestoreFunction, SetSecret,
 };
 use api::errors::ErrorAnswer;
 use api::functions::{InspectedFunction, Reuse};
@@ -87,8 +88,8 @@ pub(crate) struct SocketError {
     hint: &'static str,
 }
 
-/// Opens the control socket beside `path`, with mode 0600; it is found once that is [published](place::publish). The caller
-/// holds the data folder's lock.
+/// Opens the control socket beside `path`, with mode 0600; it is found once that is
+/// [published](place::publish). The caller holds the data folder's lock.
 ///
 /// # Errors
 /// [`SocketError`] naming the path.
@@ -102,8 +103,11 @@ pub(crate) fn bind(path: &FilePath) -> Result<std::os::unix::net::UnixListener, 
     };
     open().map_err(|source: io::Error| {
         let too_long = source.kind() == io::ErrorKind::InvalidInput;
-        let hint =
-            if too_long { "; a socket's path has at most 107 bytes (unix(7)): use a shorter --data" } else { "" };
+        let hint = if too_long {
+            "; a socket's path has at most 107 bytes (unix(7)): use a shorter --data"
+        } else {
+            ""
+        };
         SocketError { path: path.to_owned(), source, hint }
     })
 }
@@ -178,7 +182,9 @@ pub(crate) async fn serve(listener: UnixListener, admin: Option<Admin>, control:
         .merge(named);
     let (guarded, life) = (guarded.with_state(Arc::clone(&control)), control.life.clone());
     if let Some(admin) = admin {
-        let guarded = guarded.clone().layer(middleware::from_fn_with_state(Arc::clone(&admin.token), tcp::check));
+        let guarded = guarded
+            .clone()
+            .layer(middleware::from_fn_with_state(Arc::clone(&admin.token), tcp::check));
         tokio::spawn(tcp::serve(admin, open.clone().merge(guarded), life));
     }
     if let Err(error) = axum::serve(listener, open.merge(guarded)).await {
@@ -204,9 +210,12 @@ impl IntoResponse for Failed {
         // A terminal's next prompt begins a line.
         let error = serde_json::to_string(&ErrorAnswer { error: self.error });
         let body = format!("{}\n", error.unwrap_or_default());
-        let mut response = (self.status, [(CONTENT_TYPE, "application/json")], body).into_response();
+        let mut response =
+            (self.status, [(CONTENT_TYPE, "application/json")], body).into_response();
         if self.retry {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(abi::problem::RETRY_AFTER_S));
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from_static(abi::problem::RETRY_AFTER_S));
         }
         response
     }
@@ -214,7 +223,8 @@ impl IntoResponse for Failed {
 
 impl From<ChangeError> for Failed {
     fn from(error: ChangeError) -> Self {
-        let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status =
+            StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         Self { retry: matches!(error, ChangeError::TakenOver), ..Self::new(status, error) }
     }
 }
@@ -231,12 +241,16 @@ async fn list(State(control): State<Arc<Control>>) -> Answered<ListFunctions> {
     Ok(Json(control.functions.list().await))
 }
 
-async fn inspect(State(control): State<Arc<Control>>, Path(name): Path<String>) -> Answered<GetFunction> {
+async fn inspect(
+    State(control): State<Arc<Control>>,
+    Path(name): Path<String>,
+) -> Answered<GetFunction> {
     let function = control.functions.inspect(&name).await?;
     Ok(Json(InspectedFunction { reuse: reuse(&control, &name), ..function }))
 }
 
-/// What became of a function's instances that have served a request and may serve several; none when there were none.
+/// What became of a function's instances that have served a request and may serve several; none
+/// when there were none.
 fn reuse(control: &Control, name: &str) -> Option<Reuse> {
     let reading = control.shared.metrics.read(&control.shared.snapshot.load().catalogue);
     let function = reading.functions.iter().find(|function| function.name == name)?;
@@ -266,7 +280,8 @@ async fn remove(
 ) -> Result<Response, Failed> {
     // A client that leaves now has asked for it all the same: what is begun comes to an end.
     let removing = tokio::spawn(async move { control.functions.remove(&name, for_good).await });
-    let removed: <RemoveFunction as Endpoint>::Answer = removing.await.unwrap_or(Err(ChangeError::Stopping))?;
+    let removed: <RemoveFunction as Endpoint>::Answer =
+        removing.await.unwrap_or(Err(ChangeError::Stopping))?;
     Ok(match removed {
         Some(removed) => Json(removed).into_response(),
         None => StatusCode::NO_CONTENT.into_response(),
@@ -279,11 +294,15 @@ async fn restore(
     body: axum::body::Bytes,
 ) -> Answered<RestoreFunction> {
     let Restore { id } = read(&body)?;
-    let restoring = tokio::spawn(async move { control.functions.restore(&name, id.as_deref()).await });
+    let restoring =
+        tokio::spawn(async move { control.functions.restore(&name, id.as_deref()).await });
     Ok(Json(restoring.await.unwrap_or(Err(ChangeError::Stopping))?))
 }
 
-async fn call(State(control): State<Arc<Control>>, request: Request<Body>) -> Result<Response, Failed> {
+async fn call(
+    State(control): State<Arc<Control>>,
+    request: Request<Body>,
+) -> Result<Response, Failed> {
     let whole = request.uri().path_and_query().map_or("", |path| path.as_str());
     let unfit = || bad_request("expected /v1/functions/NAME/invoke/PATH");
     let (name, rest) = whole

@@ -1,8 +1,10 @@
-//! Each function's place among the board's counters: the lowest free number, kept while the function is deployed.
+//! Each function's place among the board's counters: the lowest free number, kept while the
+//! function is deployed.
 //!
-//! Low numbers keep the counters that are in use together on few pages. A number is given again once its function is removed;
-//! the incarnation that comes with it never is, so that what one function counted is not taken for another's. Neither means anything
-//! beyond the node's life. Pure; owns no fds.
+//! Low numbers keep the counters that are in use together on few pages. A number is given again
+//! once its function is removed; the incarnation that comes with it never is, so that what one
+//! function counted is not taken for another's. Neither means anything beyond the node's life.
+//! Pure; owns no fds.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -77,7 +79,8 @@ mod tests {
     }
 
     proptest! {
-        /// No two functions share a number, none loses its own, and no number is higher than it must be.
+        /// No two functions share a number, none loses its own, and no number is higher than it
+        /// must be.
         #[test]
         fn numbers_are_unique_and_lowest(steps in proptest::collection::vec(proptest::collection::btree_set(0u8..20, 0..12), 1..20)) {
             let (mut slots, mut most) = (Slots::default(), 0);

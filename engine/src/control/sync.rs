@@ -1,10 +1,10 @@
 //! Keeping up with the store that other nodes write too.
 //!
-//! Every so often the node reads one small object, the hint that something has changed, and looks at what the store has when
-//! the hint is another one than before, or is missing where there are functions, when it has not looked for a while, or when
-//! the last look failed. [`Watch`] decides, and is
-//! pure; [`keep_up`] does it. While the store is away the node serves what it has; [`StoreState`] tells for how long that
-//! has been so. Owns no fds.
+//! Every so often the node reads one small object, the hint that something has changed, and looks
+//! at what the store has when the hint is another one than before, or is missing where there are
+//! functions, when it has not looked for a while, or when the last look failed. [`Watch`] decides,
+//! and is pure; [`keep_up`] does it. While the store is away the node serves what it has;
+//! [`StoreState`] tells for how long that has been so. Owns no fds.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -32,7 +32,8 @@ impl Watch {
             return true;
         }
         let same = self.seen.as_ref().is_some_and(|seen| seen.as_deref() == hint);
-        let lately = self.looked.is_some_and(|looked| now.duration_since(looked) < SYNC_LOOK_INTERVAL);
+        let lately =
+            self.looked.is_some_and(|looked| now.duration_since(looked) < SYNC_LOOK_INTERVAL);
         !(same && lately)
     }
 
@@ -86,7 +87,11 @@ impl StoreState {
     fn answered(&self) {
         if let Some(away) = self.away.lock().unwrap_or_else(PoisonError::into_inner).take() {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-            tracing::info!("the store {} is there again, after {} s", self.name, now.saturating_sub(away.since_s));
+            tracing::info!(
+                "the store {} is there again, after {} s",
+                self.name,
+                now.saturating_sub(away.since_s)
+            );
         }
     }
 }
@@ -110,7 +115,9 @@ pub(crate) async fn keep_up(functions: Arc<Functions>, interval: Duration) {
             Err(ChangeError::TakenOver | ChangeError::Stopping) => {}
             Err(ChangeError::Store(error)) => state.failed(&error.to_string()),
             // The store has it, and some of this node has not: another look may help.
-            Err(error) => tracing::error!("what other nodes have deployed is not served everywhere yet: {error}"),
+            Err(error) => tracing::error!(
+                "what other nodes have deployed is not served everywhere yet: {error}"
+            ),
         }
     }
 }
@@ -155,7 +162,10 @@ mod tests {
         let first = state.away().unwrap();
         state.failed("two");
         let second = state.away().unwrap();
-        assert_eq!((second.since_s, second.reason.as_str(), second.store.as_str()), (first.since_s, "two", "s3://b"));
+        assert_eq!(
+            (second.since_s, second.reason.as_str(), second.store.as_str()),
+            (first.since_s, "two", "s3://b")
+        );
         state.answered();
         assert_eq!(state.away(), None);
     }

@@ -1,4 +1,5 @@
-//! The control API over TCP (`--admin`): the same as on the Unix socket, for those who show the token.
+//! The control API over TCP (`--admin`): the same as on the Unix socket, for those who show the
+//! token.
 //!
 //! Anyone may connect, so connections are few and must say what they want soon. Owns its sockets.
 
@@ -35,7 +36,9 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 
 /// Why there is no admin listener.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address:?} for --admin: {source}; choose another HOST:PORT, port 0 for a free one")]
+#[error(
+    "cannot listen on {address:?} for --admin: {source}; choose another HOST:PORT, port 0 for a free one"
+)]
 pub(crate) struct AdminError {
     address: String,
     source: io::Error,
@@ -49,8 +52,8 @@ pub(crate) struct Admin {
 }
 
 impl Admin {
-    /// Listens on `address`; nothing is answered before [`serve`]. With [`Start::TakeOver`] another engine may still listen
-    /// there.
+    /// Listens on `address`; nothing is answered before [`serve`]. With [`Start::TakeOver`] another
+    /// engine may still listen there.
     ///
     /// # Errors
     /// [`AdminError`] naming the address.
@@ -59,10 +62,12 @@ impl Admin {
             let mut resolved = address.to_socket_addrs()?;
             let address = resolved.next().ok_or(io::ErrorKind::AddrNotAvailable)?;
             if start == Start::Alone && address.port() != 0 {
-                // Without SO_REUSEPORT first: it would let a second server of the same user share the port by mistake.
+                // Without SO_REUSEPORT first: it would let a second server of the same user share
+                // the port by mistake.
                 drop(StdListener::bind(address)?);
             }
-            let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+            let socket =
+                Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
             socket.set_reuse_address(true)?;
             socket.set_reuse_port(true)?;
             socket.set_nonblocking(true)?;
@@ -72,14 +77,20 @@ impl Admin {
             let address = listener.local_addr()?;
             Ok((listener, address))
         };
-        let (listener, bound) = open().map_err(|source| AdminError { address: address.to_owned(), source })?;
+        let (listener, bound) =
+            open().map_err(|source| AdminError { address: address.to_owned(), source })?;
         Ok(Self { listener, address: bound, token: Arc::new(token) })
     }
 }
 
 /// Lets a request through that shows the token, without it.
-pub(super) async fn check(State(token): State<Arc<Token>>, mut request: Request, next: Next) -> Response {
-    let shown = request.headers().contains_key(AUTHORIZATION) || request.headers().contains_key(HEADER);
+pub(super) async fn check(
+    State(token): State<Arc<Token>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let shown =
+        request.headers().contains_key(AUTHORIZATION) || request.headers().contains_key(HEADER);
     if token.take_from(request.headers_mut()) {
         return next.run(request).await;
     }

@@ -1,8 +1,9 @@
-//! The token of the control API over TCP: 32 random bytes, in a file that only the node's user can read.
+//! The token of the control API over TCP: 32 random bytes, in a file that only the node's user can
+//! read.
 //!
-//! Made once and kept, so that a client has it as long as the data folder lives. A request shows it in a header of its own, or in
-//! `Authorization`; it is taken out of the request where it is checked, so that nothing behind the check has it. Owns no fds
-//! beyond a call.
+//! Made once and kept, so that a client has it as long as the data folder lives. A request shows it
+//! in a header of its own, or in `Authorization`; it is taken out of the request where it is
+//! checked, so that nothing behind the check has it. Owns no fds beyond a call.
 
 use std::fs::{File, Permissions};
 use std::io::{self, Read as _};
@@ -44,7 +45,8 @@ pub(crate) struct TokenError {
 }
 
 impl Token {
-    /// The token of the node whose data folder this is, made if there is none or what there is is none.
+    /// The token of the node whose data folder this is, made if there is none or what there is is
+    /// none.
     ///
     /// # Errors
     /// [`TokenError`] naming the file.
@@ -56,22 +58,28 @@ impl Token {
         };
         match std::fs::read_to_string(&path) {
             Ok(text) if is_token(text.trim_end()) => {
-                std::fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(failed("made private"))?;
+                std::fs::set_permissions(&path, Permissions::from_mode(0o600))
+                    .map_err(failed("made private"))?;
                 return Ok(Self(text.trim_end().to_owned()));
             }
             Ok(_) => tracing::warn!("{path:?} holds no token; a new one is written"),
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {}
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {
+            }
             Err(error) => return Err(failed("read")(error)),
         }
         let mut bytes = [0; TOKEN_BYTES];
-        File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut bytes)).map_err(failed("made"))?;
+        File::open("/dev/urandom")
+            .and_then(|mut random| random.read_exact(&mut bytes))
+            .map_err(failed("made"))?;
         let text = files::hex(&bytes);
         files::write(&path, format!("{text}\n").as_bytes()).map_err(failed("written"))?;
         Ok(Self(text))
     }
 
-    /// Takes the token out of a request's headers; whether it was there. [`HEADER`] alone decides where it is given. A copy of the
-    /// token in `Authorization` goes in any case, what else stands there stays.
+    /// Takes the token out of a request's headers; whether it was there. [`HEADER`] alone decides
+    /// where it is given. A copy of the token in `Authorization` goes in any case, what else stands
+    /// there stays.
     pub(crate) fn take_from(&self, headers: &mut HeaderMap) -> bool {
         let own = headers.remove(HEADER);
         let shown = headers.get_all(AUTHORIZATION).iter().any(|value| self.is_in(value));
@@ -81,12 +89,14 @@ impl Token {
         own.map_or(shown, |own| self.is_in(&own))
     }
 
-    /// Whether a header's value has it. How long this takes tells nothing of how much of it was right.
+    /// Whether a header's value has it. How long this takes tells nothing of how much of it was
+    /// right.
     fn is_in(&self, value: &HeaderValue) -> bool {
         let shown = value.as_bytes().split_at_checked(SCHEME.len());
         shown.is_some_and(|(scheme, shown)| {
             // The grammar has one space or more (RFC 9110 11.4).
-            scheme.eq_ignore_ascii_case(SCHEME) && bool::from(shown.trim_ascii_start().ct_eq(self.0.as_bytes()))
+            scheme.eq_ignore_ascii_case(SCHEME)
+                && bool::from(shown.trim_ascii_start().ct_eq(self.0.as_bytes()))
         })
     }
 }
@@ -106,7 +116,10 @@ mod tests {
         assert!(is_token(&first));
         std::fs::set_permissions(path(data.path()), Permissions::from_mode(0o644)).unwrap();
         assert_eq!(Token::of(data.path()).unwrap().0, first);
-        assert_eq!(std::fs::metadata(path(data.path())).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            std::fs::metadata(path(data.path())).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         std::fs::write(path(data.path()), "secret\n").unwrap();
         let second = Token::of(data.path()).unwrap().0;
         assert!(is_token(&second) && second != first);
@@ -123,7 +136,14 @@ mod tests {
             for right in ["Bearer ", "bearer ", "Bearer  "] {
                 assert!(shown(&format!("{right}{}", "a".repeat(64))), "{right:?}");
             }
-            for wrong in ["", "Bearer ", "Bearer", "Basic x", &"a".repeat(64), &format!("Bearer {}", "a".repeat(63))] {
+            for wrong in [
+                "",
+                "Bearer ",
+                "Bearer",
+                "Basic x",
+                &"a".repeat(64),
+                &format!("Bearer {}", "a".repeat(63)),
+            ] {
                 assert!(!shown(wrong), "{wrong:?}");
             }
             assert!(!shown(&format!("Bearer {}b", "a".repeat(63))));
@@ -141,7 +161,8 @@ mod tests {
             }
             let taken = token.take_from(&mut headers);
             assert!(
-                headers.values().all(|value| value != shown.as_str()) && !headers.contains_key(HEADER),
+                headers.values().all(|value| value != shown.as_str())
+                    && !headers.contains_key(HEADER),
                 "{given:?}"
             );
             (taken, headers.get(AUTHORIZATION).map(|value| value.to_str().unwrap().to_owned()))
@@ -149,8 +170,14 @@ mod tests {
         let guests = Some("Bearer guest".to_owned());
         assert_eq!(left(&[(AUTHORIZATION, &shown)]), (true, None));
         assert_eq!(left(&[(AUTHORIZATION, "Bearer guest"), (AUTHORIZATION, &shown)]), (true, None));
-        assert_eq!(left(&[(HEADER, &shown), (AUTHORIZATION, "Bearer guest")]), (true, guests.clone()));
-        assert_eq!(left(&[(HEADER, &shown), (HEADER, &shown), (AUTHORIZATION, &shown)]), (true, None));
+        assert_eq!(
+            left(&[(HEADER, &shown), (AUTHORIZATION, "Bearer guest")]),
+            (true, guests.clone())
+        );
+        assert_eq!(
+            left(&[(HEADER, &shown), (HEADER, &shown), (AUTHORIZATION, &shown)]),
+            (true, None)
+        );
         assert_eq!(left(&[(HEADER, "Bearer no"), (AUTHORIZATION, &shown)]), (false, None));
         assert_eq!(left(&[(AUTHORIZATION, "Bearer guest")]), (false, guests));
     }

@@ -1,4 +1,5 @@
-//! What `sockhop top` asks for again and again: counters as they stand, from which it makes rates. Owns no fds.
+//! What `sockhop top` asks for again and again: counters as they stand, from which it makes rates.
+//! Owns no fds.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! Versions and aliases of what is deployed: which there are, what aliases mean, the way back, and what goes in time. Owns no fds.
+//! Versions and aliases of what is deployed: which there are, what aliases mean, the way back, and
+//! what goes in time. Owns no fds.
 
 use std::sync::Arc;
 
@@ -18,7 +19,11 @@ use crate::store::files;
 use crate::store::manifest::Manifest;
 
 /// Returns the alias of `function` as it is to be.
-fn changed(function: &Function, (name, alias): (&str, &str), change: AliasChange) -> Result<Alias, ChangeError> {
+fn changed(
+    function: &Function,
+    (name, alias): (&str, &str),
+    change: AliasChange,
+) -> Result<Alias, ChangeError> {
     let before = function.alias(alias);
     let targets = change.targets.map(|targets| {
         let target = |wanted: TargetChange| {
@@ -62,8 +67,12 @@ impl Functions {
                 let id = function.find(name, version)?.version.clone();
                 Ok(active.pointed_at(Alias::of(name, ACTIVE, &id).targets))
             }
-            (None, Some(version)) => Ok(Alias::of(name, ACTIVE, &function.find(name, version)?.version)),
-            (Some(active), None) if !active.previous.is_empty() => Ok(active.pointed_at(active.previous.clone())),
+            (None, Some(version)) => {
+                Ok(Alias::of(name, ACTIVE, &function.find(name, version)?.version))
+            }
+            (Some(active), None) if !active.previous.is_empty() => {
+                Ok(active.pointed_at(active.previous.clone()))
+            }
             (_, None) => Err(ChangeError::NoPrevious(name.to_owned())),
         };
         self.change_alias(name, make).await
@@ -84,18 +93,23 @@ impl Functions {
     ) -> Result<api::versions::Alias, ChangeError> {
         // Others do not wait while it is compiled, should it have to be.
         let contents = self.contents_for(name).await?;
-        let function = contents.get(name).cloned().ok_or_else(|| ChangeError::Unknown(name.to_owned()))?;
+        let function =
+            contents.get(name).cloned().ok_or_else(|| ChangeError::Unknown(name.to_owned()))?;
         for target in make(&function)?.targets {
             self.compile(function.find(name, &target.version)?).await?;
         }
         let _one_at_a_time = self.turn_to_change().await?;
         let mut contents = self.contents_for(name).await?;
-        let function = contents.get(name).cloned().ok_or_else(|| ChangeError::Unknown(name.to_owned()))?;
+        let function =
+            contents.get(name).cloned().ok_or_else(|| ChangeError::Unknown(name.to_owned()))?;
         let alias = make(&function)?;
         alias.check()?;
-        let versions = alias.targets.iter().map(|target| function.find(name, &target.version).cloned());
+        let versions =
+            alias.targets.iter().map(|target| function.find(name, &target.version).cloned());
         let versions: Vec<Arc<Manifest>> = versions.collect::<Result<_, _>>()?;
-        if function.alias(&alias.alias).is_none() && function.aliases().count() >= ALIASES_PER_FUNCTION_MAX {
+        if function.alias(&alias.alias).is_none()
+            && function.aliases().count() >= ALIASES_PER_FUNCTION_MAX
+        {
             return Err(ChangeError::TooManyAliases(name.to_owned()));
         }
         let mut changed = function.as_ref().clone();
@@ -121,9 +135,13 @@ impl Functions {
         }
         let _one_at_a_time = self.turn_to_change().await?;
         let mut contents = self.contents_for(name).await?;
-        let function = contents.get(name).cloned().ok_or_else(|| ChangeError::Unknown(name.to_owned()))?;
+        let function =
+            contents.get(name).cloned().ok_or_else(|| ChangeError::Unknown(name.to_owned()))?;
         if function.alias(alias).is_none() {
-            return Err(ChangeError::UnknownAlias { name: name.to_owned(), alias: alias.to_owned() });
+            return Err(ChangeError::UnknownAlias {
+                name: name.to_owned(),
+                alias: alias.to_owned(),
+            });
         }
         let mut changed = function.as_ref().clone();
         changed.drop_alias(alias);
@@ -134,9 +152,9 @@ impl Functions {
         self.publish(served).await
     }
 
-    /// Removes the versions of the function `name` that are neither among its newest nor young, as the most generous node has
-    /// it, and that no alias holds.
-    /// The caller has the turn to change. What cannot be removed now goes another time.
+    /// Removes the versions of the function `name` that are neither among its newest nor young, as
+    /// the most generous node has it, and that no alias holds. The caller has the turn to change.
+    /// What cannot be removed now goes another time.
     pub(super) async fn prune(&self, name: &str) -> Result<(), ChangeError> {
         let mut contents = self.contents_for(name).await?;
         let Some(function) = contents.get(name).cloned() else { return Ok(()) };
@@ -164,7 +182,12 @@ impl Functions {
 
     /// Returns every function, as its foremost version, with its aliases.
     pub(super) async fn list(&self) -> Vec<api::functions::Function> {
-        self.served.lock().await.values().filter_map(|function| answers::function(function)).collect()
+        self.served
+            .lock()
+            .await
+            .values()
+            .filter_map(|function| answers::function(function))
+            .collect()
     }
 
     /// Returns one function: the same, and its versions.
@@ -188,8 +211,13 @@ impl Functions {
         aliases.ok_or_else(|| ChangeError::Unknown(name.to_owned()))
     }
 
-    /// Whether `reference` means something of the function `name`. A version that no alias means is compiled.
-    pub(super) async fn find(&self, name: &str, reference: Option<&str>) -> Result<(), ChangeError> {
+    /// Whether `reference` means something of the function `name`. A version that no alias means is
+    /// compiled.
+    pub(super) async fn find(
+        &self,
+        name: &str,
+        reference: Option<&str>,
+    ) -> Result<(), ChangeError> {
         let function = self.served.lock().await.get(name).cloned();
         let function = function.ok_or_else(|| ChangeError::Unknown(name.to_owned()))?;
         match reference {
@@ -197,7 +225,10 @@ impl Functions {
             None => Ok(()),
             Some(reference) => match Reference::read(reference) {
                 Some(Reference::Alias(alias)) if function.alias(alias).is_none() => {
-                    Err(ChangeError::UnknownAlias { name: name.to_owned(), alias: alias.to_owned() })
+                    Err(ChangeError::UnknownAlias {
+                        name: name.to_owned(),
+                        alias: alias.to_owned(),
+                    })
                 }
                 Some(Reference::Alias(_)) => Ok(()),
                 _ => match function.find(name, reference)? {
@@ -207,7 +238,10 @@ impl Functions {
                         }
                         Ok(())
                     }
-                    _ => Err(ChangeError::NotHere { name: name.to_owned(), version: reference.to_owned() }),
+                    _ => Err(ChangeError::NotHere {
+                        name: name.to_owned(),
+                        version: reference.to_owned(),
+                    }),
                 },
             },
         }

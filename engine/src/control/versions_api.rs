@@ -39,15 +39,25 @@ pub(super) fn read<T: DeserializeOwned + Default>(body: &Bytes) -> Result<T, Fai
     serde_json::from_slice(body).map_err(bad_request)
 }
 
-async fn versions(State(control): State<Arc<Control>>, Path(name): Path<String>) -> Answered<ListVersions> {
+async fn versions(
+    State(control): State<Arc<Control>>,
+    Path(name): Path<String>,
+) -> Answered<ListVersions> {
     Ok(Json(control.functions.versions(&name).await?))
 }
 
-async fn aliases(State(control): State<Arc<Control>>, Path(name): Path<String>) -> Answered<ListAliases> {
+async fn aliases(
+    State(control): State<Arc<Control>>,
+    Path(name): Path<String>,
+) -> Answered<ListAliases> {
     Ok(Json(control.functions.aliases(&name).await?))
 }
 
-async fn roll_back(State(control): State<Arc<Control>>, Path(name): Path<String>, body: Bytes) -> Answered<RollBack> {
+async fn roll_back(
+    State(control): State<Arc<Control>>,
+    Path(name): Path<String>,
+    body: Bytes,
+) -> Answered<RollBack> {
     let Rollback { version } = read(&body)?;
     Ok(Json(control.functions.roll_back(&name, version.as_deref()).await?))
 }

@@ -11,7 +11,8 @@ pub(crate) struct ConnectionLimits {
     pub(crate) connections_max: u32,
     /// From one address.
     pub(crate) per_address_max: u32,
-    /// The proxies that are trusted. Their connections are those of many clients, and only limited by their sum.
+    /// The proxies that are trusted. Their connections are those of many clients, and only limited
+    /// by their sum.
     pub(crate) proxies: Vec<Network>,
 }
 
@@ -25,16 +26,19 @@ pub(crate) enum Full {
 impl From<Full> for Problem {
     fn from(full: Full) -> Self {
         match full {
-            Full::Node => Self::new(503, "this node has as many connections as it takes; try again"),
-            Full::Address => {
-                Self::new(429, "this node has as many connections from your address as it takes; try again")
+            Full::Node => {
+                Self::new(503, "this node has as many connections as it takes; try again")
             }
+            Full::Address => Self::new(
+                429,
+                "this node has as many connections from your address as it takes; try again",
+            ),
         }
     }
 }
 
-/// Whether one more is taken, where there are `open`. `peer` tells its address, and `from` counts those from it; they are asked only
-/// when there could be too many of them.
+/// Whether one more is taken, where there are `open`. `peer` tells its address, and `from` counts
+/// those from it; they are asked only when there could be too many of them.
 pub(crate) fn admit(
     open: u64,
     peer: impl FnOnce() -> Option<IpAddr>,
@@ -63,7 +67,8 @@ mod tests {
         let proxies = vec!["10.0.0.0/8".parse().unwrap()];
         let limits = ConnectionLimits { connections_max: 10, per_address_max: 4, proxies };
         let (client, proxy) = (|| "192.0.2.1".parse().ok(), || "10.1.2.3".parse().ok());
-        let not_asked = |_| -> u32 { panic!("nobody can have four of three, and a proxy may have them") };
+        let not_asked =
+            |_| -> u32 { panic!("nobody can have four of three, and a proxy may have them") };
         assert_eq!(admit(3, || panic!("nor is its address"), not_asked, &limits), Ok(()));
         assert_eq!(admit(10, client, not_asked, &limits), Err(Full::Node));
         assert_eq!(admit(9, client, |_| 3, &limits), Ok(()));

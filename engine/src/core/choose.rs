@@ -1,7 +1,9 @@
-//! Weighing workers: the shard's own core first, unless another is much less busy. Pure; owns no fds.
+//! Weighing workers: the shard's own core first, unless another is much less busy. Pure; owns no
+//! fds.
 //!
-//! SO_REUSEPORT hashes connections over shards, it does not balance them; the hop is the chance to. Staying on the own
-//! core keeps a connection's packets and its worker's cache together, so it wins while the difference is small.
+//! SO_REUSEPORT hashes connections over shards, it does not balance them; the hop is the chance to.
+//! Staying on the own core keeps a connection's packets and its worker's cache together, so it wins
+//! while the difference is small.
 
 /// One worker's chances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,12 +12,14 @@ pub(crate) struct Candidate {
     pub(crate) load: u64,
     /// Whether it runs on the core of whoever asks.
     pub(crate) own_core: bool,
-    /// It was asked already and its queue was full, or it has as many connections as it has file descriptors for.
+    /// It was asked already and its queue was full, or it has as many connections as it has file
+    /// descriptors for.
     pub(crate) refused: bool,
 }
 
-/// By how many connections the own core's worker may be busier than the least busy, and still be preferred: one, or a
-/// sixteenth. Workers then end within a tenth of each other, however the kernel hashed their clients.
+/// By how many connections the own core's worker may be busier than the least busy, and still be
+/// preferred: one, or a sixteenth. Workers then end within a tenth of each other, however the
+/// kernel hashed their clients.
 fn margin(least: u64) -> u64 {
     (least / 16).max(1)
 }
@@ -24,15 +28,23 @@ fn margin(least: u64) -> u64 {
 pub(crate) fn choose(candidates: &[Candidate]) -> Option<usize> {
     let open = || candidates.iter().enumerate().filter(|(_, candidate)| !candidate.refused);
     let (least_at, least) = open().min_by_key(|(_, candidate)| candidate.load)?;
-    let own = open().filter(|(_, candidate)| candidate.own_core).min_by_key(|(_, candidate)| candidate.load);
+    let own = open()
+        .filter(|(_, candidate)| candidate.own_core)
+        .min_by_key(|(_, candidate)| candidate.load);
     match own {
-        Some((own_at, own)) if own.load <= least.load.saturating_add(margin(least.load)) => Some(own_at),
+        Some((own_at, own)) if own.load <= least.load.saturating_add(margin(least.load)) => {
+            Some(own_at)
+        }
         _ => Some(least_at),
     }
 }
 
-/// Asks one worker after the other, best first, until one takes it, and tells which. `send` says whether that one has.
-pub(crate) fn place(candidates: &mut [Candidate], mut send: impl FnMut(usize) -> bool) -> Option<usize> {
+/// Asks one worker after the other, best first, until one takes it, and tells which. `send` says
+/// whether that one has.
+pub(crate) fn place(
+    candidates: &mut [Candidate],
+    mut send: impl FnMut(usize) -> bool,
+) -> Option<usize> {
     while let Some(at) = choose(candidates) {
         if send(at) {
             return Some(at);
@@ -48,7 +60,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn candidates(loads: &[u64], own: usize) -> Vec<Candidate> {
-        let candidate = |(at, load): (usize, &u64)| Candidate { load: *load, own_core: at == own, refused: false };
+        let candidate = |(at, load): (usize, &u64)| Candidate {
+            load: *load,
+            own_core: at == own,
+            refused: false,
+        };
         loads.iter().enumerate().map(candidate).collect()
     }
 
@@ -79,7 +95,8 @@ mod tests {
     }
 
     proptest! {
-        /// Clients hashed onto shards in any proportion end on the workers within a tenth of each other.
+        /// Clients hashed onto shards in any proportion end on the workers within a tenth of each
+        /// other.
         #[test]
         fn connections_end_evenly(seed in any::<u64>(), connections in 128u64..2048) {
             let mut random = seed | 1;

@@ -1,9 +1,11 @@
 //! Decisions, without I/O: each is a function of a state, an event and the time. Owns no fds.
 //!
-//! [`admit`] is whether a connection is taken, [`verdict`] what a head means, [`choose`] which worker gets a connection, [`waiting`] who waits for one,
-//! [`fleet`] which workers there are and what they serve by, [`restart`] when a dead one is replaced, [`starting`] when one does not
-//! come to serve, [`watch`] when a living one counts as stuck. Shards and supervisor carry events in and actions out; the simulation in `simulation` (tests only) does
-//! the same with everything that can go wrong, by a seed.
+//! [`admit`] is whether a connection is taken, [`verdict`] what a head means, [`choose`] which
+//! worker gets a connection, [`waiting`] who waits for one, [`fleet`] which workers there are and
+//! what they serve by, [`restart`] when a dead one is replaced, [`starting`] when one does not come
+//! to serve, [`watch`] when a living one counts as stuck. Shards and supervisor carry events in and
+//! actions out; the simulation in `simulation` (tests only) does the same with everything that can
+//! go wrong, by a seed.
 
 pub(crate) mod admit;
 pub(crate) mod choose;

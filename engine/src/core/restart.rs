@@ -1,12 +1,15 @@
-//! When a dead worker is replaced: at once the first time, ever later while it keeps dying young. Pure; owns no fds.
+//! When a dead worker is replaced: at once the first time, ever later while it keeps dying young.
+//! Pure; owns no fds.
 
 use std::time::Duration;
 
-/// A worker that lived so long died of something new: the next one starts at once again. Starting one takes a hundredth of it.
+/// A worker that lived so long died of something new: the next one starts at once again. Starting
+/// one takes a hundredth of it.
 const SETTLED_AFTER: Duration = Duration::from_secs(3);
 /// The first wait; doubled each time.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
-/// The longest wait: half of what connections wait for a worker, so that those of a function with only one find the next.
+/// The longest wait: half of what connections wait for a worker, so that those of a function with
+/// only one find the next.
 const DELAY_MAX: Duration = Duration::from_secs(5);
 
 /// One worker's history of deaths.
@@ -26,7 +29,8 @@ impl BackOff {
         self.delay()
     }
 
-    /// It had not come to serve. How long to wait before the next one: never none, as what kept it from that is still there.
+    /// It had not come to serve. How long to wait before the next one: never none, as what kept it
+    /// from that is still there.
     pub(crate) fn did_not_start(&mut self, lived: Duration) -> Duration {
         self.failed_starts = self.failed_starts.saturating_add(1);
         self.exited(lived).max(FIRST_DELAY)

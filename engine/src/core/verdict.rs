@@ -16,9 +16,15 @@ pub(crate) enum Verdict {
     Refuse(Problem),
 }
 
-/// Decides by the bytes at the front of the connection. A head that is not all there is the shared workers' to wait for:
-/// they have deadlines and readiness for it, and give the connection back should it turn out not to be theirs.
-pub(crate) fn verdict(bytes: &[u8], catalogue: &CatalogueView, domain: Option<&str>, caller: Caller) -> Verdict {
+/// Decides by the bytes at the front of the connection. A head that is not all there is the shared
+/// workers' to wait for: they have deadlines and readiness for it, and give the connection back
+/// should it turn out not to be theirs.
+pub(crate) fn verdict(
+    bytes: &[u8],
+    catalogue: &CatalogueView,
+    domain: Option<&str>,
+    caller: Caller,
+) -> Verdict {
     let head = match head::parse(bytes) {
         Ok(Parsed::Complete(head)) => head,
         Ok(Parsed::Partial) => return Verdict::Hop(Pool::Shared),
@@ -38,13 +44,16 @@ pub(crate) fn verdict(bytes: &[u8], catalogue: &CatalogueView, domain: Option<&s
 #[cfg(test)]
 mod tests {
     use super::*;
-    use abi::catalogue::{Alias, Catalogue, Function, FunctionLimits, Isolation, Kind, Output, Spec, Target, Version};
+    use abi::catalogue::{
+        Alias, Catalogue, Function, FunctionLimits, Isolation, Kind, Output, Spec, Target, Version,
+    };
     use abi::choice::ACTIVE;
     use proptest::prelude::*;
 
     fn catalogue() -> CatalogueView {
         let version = Version { number: 1, id: [1; 16], module: [0; 32], spec: 0 };
-        let active = Alias { name: ACTIVE.into(), targets: vec![Target { version: 0, spec: 0, weight: 1 }] };
+        let active =
+            Alias { name: ACTIVE.into(), targets: vec![Target { version: 0, spec: 0, weight: 1 }] };
         let function = |name: &str, isolation| Function {
             name: name.into(),
             isolation,
@@ -66,7 +75,10 @@ mod tests {
             allow_outbound: Vec::new(),
         };
         let functions = vec![function("a", Isolation::Shared), function("own", Isolation::Process)];
-        CatalogueView::new(Catalogue { generation: 1, functions, specs: vec![spec] }.seal().unwrap()).unwrap()
+        CatalogueView::new(
+            Catalogue { generation: 1, functions, specs: vec![spec] }.seal().unwrap(),
+        )
+        .unwrap()
     }
 
     fn of(text: &str) -> Verdict {
@@ -76,10 +88,19 @@ mod tests {
     #[test]
     fn requests_go_where_their_function_runs() {
         assert_eq!(of("GET /a/ HTTP/1.1\r\nHost: h\r\n\r\n"), Verdict::Hop(Pool::Shared));
-        assert_eq!(of("GET /own/ HTTP/1.1\r\nHost: h\r\n\r\n"), Verdict::Hop(Pool::Function("own".into())));
-        assert_eq!(of("GET / HTTP/1.1\r\nHost: own.example.com\r\n\r\n"), Verdict::Hop(Pool::Function("own".into())));
+        assert_eq!(
+            of("GET /own/ HTTP/1.1\r\nHost: h\r\n\r\n"),
+            Verdict::Hop(Pool::Function("own".into()))
+        );
+        assert_eq!(
+            of("GET / HTTP/1.1\r\nHost: own.example.com\r\n\r\n"),
+            Verdict::Hop(Pool::Function("own".into()))
+        );
         // Whichever of its versions.
-        assert_eq!(of("GET /own@v1/ HTTP/1.1\r\nHost: h\r\n\r\n"), Verdict::Hop(Pool::Function("own".into())));
+        assert_eq!(
+            of("GET /own@v1/ HTTP/1.1\r\nHost: h\r\n\r\n"),
+            Verdict::Hop(Pool::Function("own".into()))
+        );
         assert_eq!(of("GET /own/ HTT"), Verdict::Hop(Pool::Shared));
         assert_eq!(of(""), Verdict::Hop(Pool::Shared));
     }

@@ -1,4 +1,5 @@
-//! Connections that wait for a worker: one is being started, or all queues are full. Pure; owns no fds but those in what waits.
+//! Connections that wait for a worker: one is being started, or all queues are full. Pure; owns no
+//! fds but those in what waits.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -26,9 +27,13 @@ impl<C> Waiting<C> {
         self.pools.entry(pool).or_default().push_back((now + WAIT_TIMEOUT, connection));
     }
 
-    /// Tries to `place` those who wait, and returns those who have waited too long. When one of a pool finds no place, the
-    /// others of that pool would not either, and are not tried.
-    pub(crate) fn retry(&mut self, now: Instant, mut place: impl FnMut(C) -> Result<(), C>) -> Vec<C> {
+    /// Tries to `place` those who wait, and returns those who have waited too long. When one of a
+    /// pool finds no place, the others of that pool would not either, and are not tried.
+    pub(crate) fn retry(
+        &mut self,
+        now: Instant,
+        mut place: impl FnMut(C) -> Result<(), C>,
+    ) -> Vec<C> {
         let mut late = Vec::new();
         for waiting in self.pools.values_mut() {
             while let Some((deadline, connection)) = waiting.pop_front() {

@@ -1,14 +1,17 @@
-//! When a living worker counts as lost: it has stopped beating, or the guest on its thread should have been off it long ago.
-//! Pure; owns no fds.
+//! When a living worker counts as lost: it has stopped beating, or the guest on its thread should
+//! have been off it long ago. Pure; owns no fds.
 //!
-//! A worker beats from the thread that runs guests, between their turns. One that does not is stopped, or waits in a call
-//! that does not return. Within a second it gets no more connections; when it goes on, it is replaced.
+//! A worker beats from the thread that runs guests, between their turns. One that does not is
+//! stopped, or waits in a call that does not return. Within a second it gets no more connections;
+//! when it goes on, it is replaced.
 //!
-//! The second is the third line of defence behind a function's time limits: epochs end what loops in a guest, timers what waits
-//! in a host call, both within the worker; what keeps its thread from running at all is ended from here.
+//! The second is the third line of defence behind a function's time limits: epochs end what loops
+//! in a guest, timers what waits in a host call, both within the worker; what keeps its thread from
+//! running at all is ended from here.
 //!
-//! Looks are counted rather than time: a machine that stood still for a while finds all its workers late, and alive. A worker that
-//! could run and is given too little of a processor is late and alive, too: it gets longer.
+//! Looks are counted rather than time: a machine that stood still for a while finds all its workers
+//! late, and alive. A worker that could run and is given too little of a processor is late and
+//! alive, too: it gets longer.
 
 use std::time::Duration;
 
@@ -70,18 +73,20 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Looks once, every [`LOOK_INTERVAL`]. `now_ms` is by the clock of the guest's deadline. One late look is not
-    /// enough for [`Health::Stuck`].
+    /// Looks once, every [`LOOK_INTERVAL`]. `now_ms` is by the clock of the guest's deadline. One
+    /// late look is not enough for [`Health::Stuck`].
     pub(crate) fn look(&mut self, seen: Seen, now_ms: u64) -> Health {
         let over = Duration::from_millis(now_ms.saturating_sub(seen.guest_deadline_ms));
         let late = seen.guest_deadline_ms != 0 && over > STUCK_GRACE;
-        let late_before = std::mem::replace(&mut self.late_ms, if late { seen.guest_deadline_ms } else { 0 });
+        let late_before =
+            std::mem::replace(&mut self.late_ms, if late { seen.guest_deadline_ms } else { 0 });
         if std::mem::replace(&mut self.heartbeat_ms, seen.heartbeat_ms) == seen.heartbeat_ms {
             self.looks_without_beat = self.looks_without_beat.saturating_add(1);
         } else {
             (self.looks_without_beat, self.silent_from) = (0, None);
         }
-        let given_up_looks = if self.is_starved(seen.process) { STARVED_LOOKS_MAX } else { GIVEN_UP_LOOKS };
+        let given_up_looks =
+            if self.is_starved(seen.process) { STARVED_LOOKS_MAX } else { GIVEN_UP_LOOKS };
         match self.looks_without_beat {
             _ if late && late_before == seen.guest_deadline_ms => Health::Stuck(over),
             looks if u128::from(looks) >= given_up_looks => Health::GivenUp,
@@ -115,7 +120,10 @@ mod tests {
         let mut watch = Watch::default();
         assert_eq!(look(&mut watch, 1000, 1000 + GRACE_MS), Health::Well);
         assert_eq!(look(&mut watch, 1000, 1001 + GRACE_MS), Health::Well);
-        assert_eq!(look(&mut watch, 1000, 1251 + GRACE_MS), Health::Stuck(Duration::from_millis(251 + GRACE_MS)));
+        assert_eq!(
+            look(&mut watch, 1000, 1251 + GRACE_MS),
+            Health::Stuck(Duration::from_millis(251 + GRACE_MS))
+        );
     }
 
     #[test]
@@ -140,11 +148,13 @@ mod tests {
         assert!(LOOK_INTERVAL * (SILENT_LOOKS + 1) <= Duration::from_secs(1));
     }
 
-    /// Looks at one that does not beat until it is given up; it uses so much of a processor from one look to the next.
+    /// Looks at one that does not beat until it is given up; it uses so much of a processor from
+    /// one look to the next.
     fn given_up_after(runnable: bool, cpu_per_look: Duration) -> Duration {
         let mut watch = Watch::default();
         let mut look = |looks| {
-            let process = Some(Process { runnable, cpu: Duration::from_secs(100) + cpu_per_look * looks });
+            let process =
+                Some(Process { runnable, cpu: Duration::from_secs(100) + cpu_per_look * looks });
             watch.look(Seen { heartbeat_ms: 7, guest_deadline_ms: 0, process }, 0)
         };
         let looks = (0..).find(|looks| look(*looks) == Health::GivenUp).unwrap();
@@ -153,9 +163,21 @@ mod tests {
 
     #[test]
     fn one_that_is_starved_gets_longer_and_not_for_ever() {
-        assert_eq!(given_up_after(false, Duration::ZERO), WORKER_SILENT_TIMEOUT, "stopped, or waits in a call");
-        assert_eq!(given_up_after(true, LOOK_INTERVAL), WORKER_SILENT_TIMEOUT, "has a processor to itself");
-        assert_eq!(given_up_after(true, LOOK_INTERVAL / 4), STARVED_CPU * 4, "has had its share by then");
+        assert_eq!(
+            given_up_after(false, Duration::ZERO),
+            WORKER_SILENT_TIMEOUT,
+            "stopped, or waits in a call"
+        );
+        assert_eq!(
+            given_up_after(true, LOOK_INTERVAL),
+            WORKER_SILENT_TIMEOUT,
+            "has a processor to itself"
+        );
+        assert_eq!(
+            given_up_after(true, LOOK_INTERVAL / 4),
+            STARVED_CPU * 4,
+            "has had its share by then"
+        );
         assert_eq!(given_up_after(true, Duration::ZERO), WORKER_SILENT_TIMEOUT * 4);
         let mut watch = Watch::default();
         let starved = |heartbeat_ms, cpu_s| {
@@ -164,7 +186,9 @@ mod tests {
         };
         (0..30).for_each(|_| assert_ne!(watch.look(starved(7, 1), 0), Health::GivenUp));
         assert_eq!(watch.look(starved(8, 9), 0), Health::Well);
-        (0..30).for_each(|_| assert_ne!(watch.look(starved(8, 9), 0), Health::GivenUp, "counted anew from its beat"));
+        (0..30).for_each(|_| {
+            assert_ne!(watch.look(starved(8, 9), 0), Health::GivenUp, "counted anew from its beat")
+        });
     }
 
     proptest! {

@@ -23,7 +23,8 @@ pub(crate) struct Connection {
     pub(crate) awaits: Awaits,
     /// Whose workers may have it.
     pub(crate) pool: Pool,
-    /// When it was accepted, if its first request had arrived by then; else 0 (see [`ToWorker::Connection`]).
+    /// When it was accepted, if its first request had arrived by then; else 0 (see
+    /// [`ToWorker::Connection`]).
     pub(crate) accepted_at_us: u64,
 }
 
@@ -31,7 +32,11 @@ pub(crate) struct Connection {
 ///
 /// # Errors
 /// The connection itself, when its pool has no ready worker or every one's queue is full.
-pub(crate) fn hop(snapshot: &Snapshot, core: Option<usize>, connection: Connection) -> Result<usize, Connection> {
+pub(crate) fn hop(
+    snapshot: &Snapshot,
+    core: Option<usize>,
+    connection: Connection,
+) -> Result<usize, Connection> {
     let workers = snapshot.pool(&connection.pool);
     let candidate = |worker: &std::sync::Arc<WorkerHandle>| Candidate {
         load: worker.load(),
@@ -46,14 +51,18 @@ pub(crate) fn hop(snapshot: &Snapshot, core: Option<usize>, connection: Connecti
     };
     let send = |at: usize| {
         let worker = &workers[at];
-        // Counted before it is sent, or the worker could be done with it first and its load look like less than nothing.
+        // Counted before it is sent, or the worker could be done with it first and its load look
+        // like less than nothing.
         worker.sent.fetch_add(1, Relaxed);
         match worker.channel.send(&message, Some(connection.socket.as_fd())) {
             Ok(()) => return true,
             // Dead since the snapshot was made: the supervisor knows, or will in a moment.
             Err(SendError::Busy | SendError::Gone) => {}
             Err(error) => {
-                tracing::error!("a connection could not be sent to the worker on core {}: {error}", worker.core)
+                tracing::error!(
+                    "a connection could not be sent to the worker on core {}: {error}",
+                    worker.core
+                )
             }
         }
         worker.sent.fetch_sub(1, Relaxed);

@@ -1,8 +1,8 @@
 //! Carrying out which worker gets a connection: what shards and supervisor share for it.
 //!
-//! [`crate::core`] decides; [`hop`] sends the socket, [`parking`] takes those that no worker takes at once, [`refuse`] answers errors. A
-//! [`Snapshot`] is replaced whole at any change and read without locks. A [`WorkerHandle`] owns the engine's end of a worker's
-//! channel.
+//! [`crate::core`] decides; [`hop`] sends the socket, [`parking`] takes those that no worker takes
+//! at once, [`refuse`] answers errors. A [`Snapshot`] is replaced whole at any change and read
+//! without locks. A [`WorkerHandle`] owns the engine's end of a worker's channel.
 
 pub(crate) mod hop;
 pub(crate) mod parking;

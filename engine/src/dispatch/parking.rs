@@ -1,7 +1,8 @@
-//! Where connections wait that no worker takes at once: one is being started, or all queues are full.
+//! Where connections wait that no worker takes at once: one is being started, or all queues are
+//! full.
 //!
-//! Any thread parks; the supervisor takes them out, tries again, and gives up after a while (see [`crate::core::waiting`]). Owns
-//! the parked sockets on their way there.
+//! Any thread parks; the supervisor takes them out, tries again, and gives up after a while (see
+//! [`crate::core::waiting`]). Owns the parked sockets on their way there.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -22,7 +23,8 @@ pub(crate) struct Parking {
     count: Arc<AtomicUsize>,
 }
 
-/// A connection that waits. Its place is free when this is dropped; it is empty only while it is tried.
+/// A connection that waits. Its place is free when this is dropped; it is empty only while it is
+/// tried.
 #[derive(Debug)]
 pub(crate) struct Parked {
     connection: Option<Connection>,
@@ -73,7 +75,10 @@ impl Parked {
     }
 
     /// Tries a place for it, and keeps it when there is none.
-    pub(crate) fn try_place(mut self, place: impl FnOnce(Connection) -> Result<(), Connection>) -> Result<(), Self> {
+    pub(crate) fn try_place(
+        mut self,
+        place: impl FnOnce(Connection) -> Result<(), Connection>,
+    ) -> Result<(), Self> {
         match self.take().map_or(Ok(()), place) {
             Ok(()) => Ok(()),
             Err(connection) => {

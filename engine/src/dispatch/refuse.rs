@@ -1,8 +1,9 @@
 //! Answering an error from the engine, without waiting for the client.
 //!
-//! The reply is written and the stream ended; then what the client is still sending is read away for a moment, because
-//! closing on unread bytes would reset the connection and could take the reply with it (RFC 9112 9.6). The waiting is the
-//! caller's, on its own runtime. Borrows the sockets, owns none.
+//! The reply is written and the stream ended; then what the client is still sending is read away
+//! for a moment, because closing on unread bytes would reset the connection and could take the
+//! reply with it (RFC 9112 9.6). The waiting is the caller's, on its own runtime. Borrows the
+//! sockets, owns none.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
@@ -27,12 +28,15 @@ pub(crate) enum Client {
     Sending,
 }
 
-/// Answers `problem` to the request that begins with `read`, or else with what is in the socket, and ends our side of the stream.
+/// Answers `problem` to the request that begins with `read`, or else with what is in the socket,
+/// and ends our side of the stream.
 pub(crate) fn answer(socket: BorrowedFd<'_>, read: &[u8], problem: &Problem) -> Client {
     let reply = problem.reply(InvocationId::new(), asked(socket, read));
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
     // A few hundred bytes into an empty buffer: it fits, or the client is gone.
-    if send(socket.as_raw_fd(), &reply, flags).is_err() || shutdown(socket.as_raw_fd(), Shutdown::Write).is_err() {
+    if send(socket.as_raw_fd(), &reply, flags).is_err()
+        || shutdown(socket.as_raw_fd(), Shutdown::Write).is_err()
+    {
         return Client::Done;
     }
     Client::Sending
@@ -43,7 +47,8 @@ fn asked(socket: BorrowedFd<'_>, read: &[u8]) -> Reply {
         return Reply::to(read);
     }
     let mut peeked = [0; METHOD_BYTES_MAX];
-    let length = recv(socket.as_raw_fd(), &mut peeked, MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT).unwrap_or(0);
+    let length = recv(socket.as_raw_fd(), &mut peeked, MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT)
+        .unwrap_or(0);
     Reply::to(&peeked[..length])
 }
 
@@ -80,7 +85,8 @@ impl Lingering {
     }
 }
 
-/// Throws away what has arrived, up to a mebibyte, and returns how much it was. `None` when there will be no more.
+/// Throws away what has arrived, up to a mebibyte, and returns how much it was. `None` when there
+/// will be no more.
 fn read_away(socket: BorrowedFd<'_>) -> Option<u64> {
     let mut scrap = [0; 16 * 1024];
     let mut bytes = 0;
@@ -110,10 +116,16 @@ mod tests {
                 let request = format!("{method} / HTTP/1.1\r\n\r\n");
                 client.write_all(request.as_bytes()).unwrap();
                 let read = if read.is_empty() { "" } else { &request };
-                assert_eq!(answer(near.as_fd(), read.as_bytes(), &Problem::new(404, "no")), Client::Sending);
+                assert_eq!(
+                    answer(near.as_fd(), read.as_bytes(), &Problem::new(404, "no")),
+                    Client::Sending
+                );
                 let mut reply = String::new();
                 client.read_to_string(&mut reply).unwrap();
-                assert!(reply.starts_with("HTTP/1.1 404 Not Found\r\n") && reply.ends_with(ends_with), "{reply}");
+                assert!(
+                    reply.starts_with("HTTP/1.1 404 Not Found\r\n") && reply.ends_with(ends_with),
+                    "{reply}"
+                );
                 let now = Instant::now();
                 let mut lingering = Lingering::new(now);
                 assert_eq!(lingering.look(near.as_fd(), now), Client::Sending);

@@ -1,4 +1,5 @@
-//! The cores this process may use, as taskset, cgroups and containers leave them (sched_getaffinity(2)). Owns no fds.
+//! The cores this process may use, as taskset, cgroups and containers leave them
+//! (sched_getaffinity(2)). Owns no fds.
 
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
@@ -38,7 +39,8 @@ pub(crate) fn parse(list: &str) -> Result<CoreList, CoresError> {
     let mut chosen = std::collections::BTreeSet::new();
     for part in list.split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let number = |text: &str| text.trim().parse::<usize>().ok().filter(|core| *core < CpuSet::count());
+        let number =
+            |text: &str| text.trim().parse::<usize>().ok().filter(|core| *core < CpuSet::count());
         let (first, last) = number(first).zip(number(last)).ok_or_else(unfit)?;
         if first > last {
             return Err(unfit());
@@ -52,7 +54,10 @@ pub(crate) fn parse(list: &str) -> Result<CoreList, CoresError> {
 ///
 /// # Errors
 /// [`CoresError::NotAllowed`] when the list names another.
-pub(crate) fn choose(list: Option<CoreList>, allowed: Vec<usize>) -> Result<Vec<usize>, CoresError> {
+pub(crate) fn choose(
+    list: Option<CoreList>,
+    allowed: Vec<usize>,
+) -> Result<Vec<usize>, CoresError> {
     let Some(CoreList(chosen)) = list else { return Ok(allowed) };
     match chosen.iter().find(|core| !allowed.contains(core)) {
         Some(core) => Err(CoresError::NotAllowed { core: *core, allowed }),
@@ -73,6 +78,9 @@ mod tests {
         for list in ["", "a", "1-", "3-1", "-1", "99999999"] {
             assert!(matches!(parse(list), Err(CoresError::List { .. })), "{list}");
         }
-        assert!(matches!(choose(parse("4").ok(), allowed), Err(CoresError::NotAllowed { core: 4, .. })));
+        assert!(matches!(
+            choose(parse("4").ok(), allowed),
+            Err(CoresError::NotAllowed { core: 4, .. })
+        ));
     }
 }

@@ -2,7 +2,8 @@
 
 use nix::sys::resource::{Resource, getrlimit};
 
-/// What a worker needs for itself, its modules and its guests' outgoing connections: an eighth, and so many at least.
+/// What a worker needs for itself, its modules and its guests' outgoing connections: an eighth, and
+/// so many at least.
 const OTHER_FDS_MIN: u64 = 64;
 
 /// Connections that one worker can have under this process's own limit, which workers inherit.

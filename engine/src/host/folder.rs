@@ -1,5 +1,6 @@
-//! The data folder is its user's alone: tokens, keys and the control socket are in it, and whoever can write there decides what
-//! the node runs. Decided by [`judge`], which is pure. Owns no fds beyond a call.
+//! The data folder is its user's alone: tokens, keys and the control socket are in it, and whoever
+//! can write there decides what the node runs. Decided by [`judge`], which is pure. Owns no fds
+//! beyond a call.
 
 use std::fs::Permissions;
 use std::io;
@@ -56,7 +57,8 @@ pub(crate) fn take(folder: &Path) -> Result<(), FolderError> {
     let named = || folder.to_owned();
     files::create_folder(folder).map_err(|source| FolderError::Make { folder: named(), source })?;
     let look = || Ok((folder.metadata()?, folder.read_dir()?.next().is_none()));
-    let (metadata, empty) = look().map_err(|source| FolderError::Look { folder: named(), source })?;
+    let (metadata, empty) =
+        look().map_err(|source| FolderError::Look { folder: named(), source })?;
     let (owner, ours, mode) = (metadata.uid(), geteuid().as_raw(), metadata.mode() & 0o7777);
     match judge(owner == ours, mode, empty) {
         Verdict::Fine => Ok(()),

@@ -1,7 +1,8 @@
 //! One node a data folder: a lock that dies with its holder and names it (flock(2)).
 //!
-//! The kernel's lock belongs to the open file, not to the process: who is given a copy of the fd holds it too, and it is free when
-//! the last copy has gone. Owns the locked file, and never unlocks it but by closing.
+//! The kernel's lock belongs to the open file, not to the process: who is given a copy of the fd
+//! holds it too, and it is free when the last copy has gone. Owns the locked file, and never
+//! unlocks it but by closing.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -18,7 +19,9 @@ pub(crate) enum LockError {
     Held { folder: PathBuf, holder: String },
     #[error("the lock {path:?} cannot be taken: {source}")]
     Io { path: PathBuf, source: io::Error },
-    #[error("what was handed over is not the lock {path:?}; is the running engine one of another data folder?")]
+    #[error(
+        "what was handed over is not the lock {path:?}; is the running engine one of another data folder?"
+    )]
     Foreign { path: PathBuf },
 }
 
@@ -36,7 +39,13 @@ pub(crate) struct DataLock {
 pub(crate) fn lock(folder: &Path) -> Result<DataLock, LockError> {
     let path = folder.join("lock");
     let failed = |source| LockError::Io { path: path.clone(), source };
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path);
     let mut file = file.map_err(failed)?;
     match file.try_lock() {
         Ok(()) => {
@@ -107,12 +116,14 @@ mod tests {
     fn it_is_held_until_the_last_copy_has_gone() {
         let folder = tempfile::tempdir().unwrap();
         let first = lock(folder.path()).unwrap();
-        let given = DataLock::given(first.as_fd().try_clone_to_owned().unwrap(), folder.path()).unwrap();
+        let given =
+            DataLock::given(first.as_fd().try_clone_to_owned().unwrap(), folder.path()).unwrap();
         drop(first);
         assert!(lock(folder.path()).is_err());
         drop(given);
         let again = lock(folder.path()).unwrap();
-        let given = DataLock::given(again.as_fd().try_clone_to_owned().unwrap(), folder.path()).unwrap();
+        let given =
+            DataLock::given(again.as_fd().try_clone_to_owned().unwrap(), folder.path()).unwrap();
         drop(given);
         assert!(lock(folder.path()).is_err(), "one that is dropped does not unlock the other");
     }
@@ -124,6 +135,9 @@ mod tests {
         let foreign = lock(other.path()).unwrap().as_fd().try_clone_to_owned().unwrap();
         assert!(matches!(DataLock::given(foreign, folder.path()), Err(LockError::Foreign { .. })));
         let unlocked = File::open(folder.path().join("lock")).unwrap();
-        assert!(matches!(DataLock::given(unlocked.into(), folder.path()), Err(LockError::Foreign { .. })));
+        assert!(matches!(
+            DataLock::given(unlocked.into(), folder.path()),
+            Err(LockError::Foreign { .. })
+        ));
     }
 }

@@ -104,7 +104,9 @@ fn rooms_of(root: &Path, line: &str, swap_bytes: u64) -> Vec<Room> {
     let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { return Vec::new() };
     let (mount, room): (_, fn(&Path, u64) -> Option<Room>) = match controllers {
         "" => ("sys/fs/cgroup", second),
-        list if list.split(',').any(|controller| controller == "memory") => ("sys/fs/cgroup/memory", first),
+        list if list.split(',').any(|controller| controller == "memory") => {
+            ("sys/fs/cgroup/memory", first)
+        }
         _ => return Vec::new(),
     };
     let mount = root.join(mount);
@@ -131,7 +133,8 @@ fn second(folder: &Path, swap_bytes: u64) -> Option<Room> {
     let (limit, used) = (number(folder, "memory.max")?, number(folder, "memory.current")?);
     let used = used.saturating_sub(droppable(folder, ["inactive_file", "active_file"]));
     let swap_used = number(folder, "memory.swap.current").unwrap_or(0);
-    let swap = number(folder, "memory.swap.max").map_or(swap_bytes, |limit| limit.saturating_sub(swap_used));
+    let swap = number(folder, "memory.swap.max")
+        .map_or(swap_bytes, |limit| limit.saturating_sub(swap_used));
     let (memory_bytes, swap_bytes) = (limit.saturating_sub(used), swap.min(swap_bytes));
     Some(Room { place: Place::Cgroup, whole_bytes: limit, memory_bytes, swap_bytes })
 }
@@ -146,8 +149,14 @@ fn first(folder: &Path, swap_bytes: u64) -> Option<Room> {
     // Memory and swap have one limit together.
     let both = number(folder, "memory.memsw.limit_in_bytes").filter(limited);
     let both = both.zip(number(folder, "memory.memsw.usage_in_bytes"));
-    let swap = both.map_or(swap_bytes, |(limit, used)| left(limit, used).saturating_sub(memory_bytes));
-    Some(Room { place: Place::Cgroup, whole_bytes: limit, memory_bytes, swap_bytes: swap.min(swap_bytes) })
+    let swap =
+        both.map_or(swap_bytes, |(limit, used)| left(limit, used).saturating_sub(memory_bytes));
+    Some(Room {
+        place: Place::Cgroup,
+        whole_bytes: limit,
+        memory_bytes,
+        swap_bytes: swap.min(swap_bytes),
+    })
 }
 
 #[cfg(test)]
@@ -156,8 +165,12 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
     const MEMINFO: &str = "MemTotal: 1048576 kB\nMemAvailable: 786432 kB\nSwapFree: 262144 kB\n";
-    const HOST: Room =
-        Room { place: Place::Host, whole_bytes: 1024 * MIB, memory_bytes: 768 * MIB, swap_bytes: 256 * MIB };
+    const HOST: Room = Room {
+        place: Place::Host,
+        whole_bytes: 1024 * MIB,
+        memory_bytes: 768 * MIB,
+        swap_bytes: 256 * MIB,
+    };
 
     /// A system with these files.
     fn system(files: &[(&str, &str)]) -> Option<Available> {
@@ -190,7 +203,10 @@ mod tests {
             ("sys/fs/cgroup/slice/unit/memory.max", "max\n"),
             ("sys/fs/cgroup/slice/memory.max", "314572800\n"),
             ("sys/fs/cgroup/slice/memory.current", "157286400\n"),
-            ("sys/fs/cgroup/slice/memory.stat", "anon 1\ninactive_file 41943040\nactive_file 10485760\n"),
+            (
+                "sys/fs/cgroup/slice/memory.stat",
+                "anon 1\ninactive_file 41943040\nactive_file 10485760\n",
+            ),
             ("sys/fs/cgroup/slice/memory.swap.max", "0\n"),
         ]);
         let (whole_bytes, memory_bytes) = (300 * MIB, 200 * MIB);
@@ -209,7 +225,10 @@ mod tests {
                 ("proc/self/cgroup", "4:memory:/docker/1234\n"),
                 ("sys/fs/cgroup/memory/memory.limit_in_bytes", "536870912\n"),
                 ("sys/fs/cgroup/memory/memory.usage_in_bytes", "209715200\n"),
-                ("sys/fs/cgroup/memory/memory.stat", "inactive_file 1\ntotal_inactive_file 104857600\n"),
+                (
+                    "sys/fs/cgroup/memory/memory.stat",
+                    "inactive_file 1\ntotal_inactive_file 104857600\n",
+                ),
             ];
             system(&[&files[..], memsw].concat()).unwrap().with_swap
         };

@@ -1,5 +1,5 @@
-//! What the machine gives us: which cores, how much memory, whether io_uring and memory locking are allowed, the data folder and places in it,
-//! and what an init system says and wants to hear.
+//! What the machine gives us: which cores, how much memory, whether io_uring and memory locking are
+//! allowed, the data folder and places in it, and what an init system says and wants to hear.
 
 pub(crate) mod cores;
 pub(crate) mod fds;

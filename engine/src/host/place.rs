@@ -1,13 +1,13 @@
 //! Putting a socket's file in the place of another, in one step. Owns no fds.
 //!
-//! A socket is made at [`beside`] its path, and can be connected to there; [`publish`] moves it to its path, so that whoever
-//! connects finds the old one or the new one.
+//! A socket is made at [`beside`] its path, and can be connected to there; [`publish`] moves it to
+//! its path, so that whoever connects finds the old one or the new one.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Where to make what is to be at `path`; whatever was left there is removed. It is no longer than `path` for a name
-/// that ends in `.sock`: a socket's path must be short (unix(7)).
+/// Where to make what is to be at `path`; whatever was left there is removed. It is no longer than
+/// `path` for a name that ends in `.sock`: a socket's path must be short (unix(7)).
 ///
 /// # Errors
 /// What the file system says.

@@ -1,7 +1,7 @@
 //! Whether this machine lets us run, asked before glommio is, which would only panic.
 //!
-//! [`probe`] asks the kernel; [`diagnose`] turns the answers into what to change and in which layer, and is pure. The
-//! ring made for the question is closed at once.
+//! [`probe`] asks the kernel; [`diagnose`] turns the answers into what to change and in which
+//! layer, and is pure. The ring made for the question is closed at once.
 
 use std::num::NonZeroUsize;
 use std::os::fd::{FromRawFd as _, OwnedFd};
@@ -121,8 +121,10 @@ fn raise(resource: Resource) {
 fn try_io_uring() -> nix::Result<()> {
     // struct io_uring_params is 120 bytes, all zero for the defaults (io_uring_setup(2)).
     let mut params = [0_u64; 15];
-    // SAFETY: the kernel reads and writes at most the structure's 120 bytes, which `params` has and outlives the call.
-    let fd = Errno::result(unsafe { libc::syscall(libc::SYS_io_uring_setup, 4, params.as_mut_ptr()) })?;
+    // SAFETY: the kernel reads and writes at most the structure's 120 bytes, which `params` has and
+    // outlives the call.
+    let fd =
+        Errno::result(unsafe { libc::syscall(libc::SYS_io_uring_setup, 4, params.as_mut_ptr()) })?;
     let fd = i32::try_from(fd).map_err(|_| Errno::EBADF)?;
     // SAFETY: the kernel has just made this fd for us, and nobody else knows of it.
     drop(unsafe { OwnedFd::from_raw_fd(fd) });
@@ -132,8 +134,8 @@ fn try_io_uring() -> nix::Result<()> {
 fn try_reserving() -> nix::Result<()> {
     let length = NonZeroUsize::new(ADDRESS_SPACE_BYTES_MIN).ok_or(Errno::EINVAL)?;
     let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
-    // SAFETY: a new mapping, where the kernel likes and of nothing that anybody could read or write; nobody else knows of it
-    // when it is unmapped.
+    // SAFETY: a new mapping, where the kernel likes and of nothing that anybody could read or
+    // write; nobody else knows of it when it is unmapped.
     unsafe {
         let start = mmap_anonymous(None, length, ProtFlags::PROT_NONE, flags)?;
         munmap(start, length.get())
@@ -157,14 +159,20 @@ mod tests {
     fn each_cause_is_named_with_its_remedy() {
         let eperm = Some(Errno::EPERM);
         for (facts, part) in [
-            (Facts { io_uring: eperm, io_uring_disabled: Some(2), ..FINE }, "sysctl -w kernel.io_uring_disabled=0"),
+            (
+                Facts { io_uring: eperm, io_uring_disabled: Some(2), ..FINE },
+                "sysctl -w kernel.io_uring_disabled=0",
+            ),
             (Facts { io_uring: eperm, seccomp: true, ..FINE }, "seccomp"),
             (Facts { io_uring: Some(Errno::ENOSYS), seccomp: true, ..FINE }, "seccomp"),
             (Facts { io_uring: Some(Errno::ENOSYS), io_uring_disabled: None, ..FINE }, "5.8"),
             (Facts { io_uring: eperm, ..FINE }, "SELinux"),
             (Facts { memlock_bytes: 65536, ..FINE }, "ulimit -l"),
             (Facts { io_uring: Some(Errno::ENOMEM), ..FINE }, "ulimit -l"),
-            (Facts { address_space_bytes: 1 << 30, reserving: Some(Errno::ENOMEM), ..FINE }, "ulimit -v"),
+            (
+                Facts { address_space_bytes: 1 << 30, reserving: Some(Errno::ENOMEM), ..FINE },
+                "ulimit -v",
+            ),
             (Facts { reserving: Some(Errno::ENOMEM), ..FINE }, "CONFIG_ARM64_VA_BITS"),
         ] {
             let error = diagnose(&facts).unwrap_err().to_string();

@@ -1,7 +1,8 @@
-//! What systemd, or another that speaks as it does, gives the engine and is told by it: sockets (sd_listen_fds(3)), and
-//! how it fares (sd_notify(3)).
+//! What systemd, or another that speaks as it does, gives the engine and is told by it: sockets
+//! (sd_listen_fds(3)), and how it fares (sd_notify(3)).
 //!
-//! Without the variables that say so, all of this does nothing. Gives the sockets to its caller; keeps no fds.
+//! Without the variables that say so, all of this does nothing. Gives the sockets to its caller;
+//! keeps no fds.
 
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::time::Duration;
@@ -14,14 +15,15 @@ const SOCKET_VARIABLES: [&str; 3] = ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES
 /// The process that the watchdog watches.
 const WATCHED_VARIABLE: &str = "WATCHDOG_PID";
 
-/// The sockets that this process was started with. To be called once, before anything else opens a file.
+/// The sockets that this process was started with. To be called once, before anything else opens a
+/// file.
 ///
 /// # Errors
 /// When what was said of them is not true.
 pub(crate) fn sockets() -> std::io::Result<Vec<OwnedFd>> {
     let numbers = sd_notify::listen_fds()?;
-    // SAFETY: whoever started this process has put these fds here for it, they are open (listen_fds has set a flag of each),
-    // and this is called once, so nobody else owns them.
+    // SAFETY: whoever started this process has put these fds here for it, they are open (listen_fds
+    // has set a flag of each), and this is called once, so nobody else owns them.
     Ok(numbers.map(|number| unsafe { OwnedFd::from_raw_fd(number) }).collect())
 }
 
@@ -57,7 +59,10 @@ pub(crate) fn main_pid(pid: u32) {
 
 /// It accepts nothing more, and ends.
 pub(crate) fn stopping() {
-    notify(&[NotifyState::Stopping, NotifyState::Status("requests in flight have the drain timeout to end")]);
+    notify(&[
+        NotifyState::Stopping,
+        NotifyState::Status("requests in flight have the drain timeout to end"),
+    ]);
 }
 
 /// It is alive.

@@ -1,6 +1,8 @@
-//! Which invocations a block may have: a Bloom filter over their ids. Says no for certain, and yes wrongly once in a hundred.
+//! Which invocations a block may have: a Bloom filter over their ids. Says no for certain, and yes
+//! wrongly once in a hundred.
 //!
-//! An id is random but for its time, and made by a node: nobody outside chooses one, so its own bits are the hash. Pure; owns no fds.
+//! An id is random but for its time, and made by a node: nobody outside chooses one, so its own
+//! bits are the hash. Pure; owns no fds.
 
 use abi::invocation_id::InvocationId;
 
@@ -25,7 +27,8 @@ pub(crate) fn may_have(filter: &[u8], id: InvocationId) -> bool {
 /// The places of an id in a filter of so many bytes, of which there are some: byte and bit.
 fn probes(id: InvocationId, bytes: usize) -> impl Iterator<Item = (usize, u8)> {
     let [_, _, _, _, _, _, _, a, b, c, d, e, f, g, h, i] = id.bytes();
-    let (first, step) = (u32::from_le_bytes([f, g, h, i]), u32::from_le_bytes([b, c, d, e]) ^ (u32::from(a) << 24));
+    let (first, step) =
+        (u32::from_le_bytes([f, g, h, i]), u32::from_le_bytes([b, c, d, e]) ^ (u32::from(a) << 24));
     let bits = bytes as u64 * 8;
     (0..PROBES).map(move |probe| {
         let at = (u64::from(first) + probe * (u64::from(step) | 1)) % bits;

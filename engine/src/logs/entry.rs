@@ -6,7 +6,8 @@ use abi::spool::{Record, Stream};
 use api::logs::{After, Entry, Invocation, Line};
 use uuid::Uuid;
 
-/// Where a record is in the order of all of them: by time, and those of one moment by where they are.
+/// Where a record is in the order of all of them: by time, and those of one moment by where they
+/// are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key {
     pub(crate) time_us: u64,
@@ -32,7 +33,9 @@ impl std::str::FromStr for Key {
             let (time_us, at) = (time.parse().ok()?, at.parse().ok()?);
             Some(Self { time_us, at, segment: Uuid::try_parse(segment).ok()? })
         };
-        parse().ok_or_else(|| format!("{text:?} is no place in the log; expected what `next` of an answer says"))
+        parse().ok_or_else(|| {
+            format!("{text:?} is no place in the log; expected what `next` of an answer says")
+        })
     }
 }
 
@@ -90,7 +93,11 @@ pub(crate) fn of(record: &Record<'_>) -> Entry {
             cpu_us: after.cpu_us,
             memory_bytes: after.memory_bytes,
         }),
-        Record::Gap(gap) => Entry::Gap { time: time(gap.time_us), records: gap.records, reason: gap.reason.to_owned() },
+        Record::Gap(gap) => Entry::Gap {
+            time: time(gap.time_us),
+            records: gap.records,
+            reason: gap.reason.to_owned(),
+        },
     }
 }
 
@@ -107,7 +114,11 @@ pub(crate) fn bytes(entry: &Entry) -> usize {
 
 /// What a guest wrote must not move the cursor of whoever reads it, nor forge a second line.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\t' { c.escape_default().to_string() } else { c.into() }).collect()
+    text.chars()
+        .map(
+            |c| if c.is_control() && c != '\t' { c.escape_default().to_string() } else { c.into() },
+        )
+        .collect()
 }
 
 /// Returns a line for a person: its stream and its text.
@@ -138,7 +149,8 @@ pub(crate) fn invocation_text(of: &Invocation) -> String {
         _ => " ".to_owned(),
     };
     let number = of.number.map_or_else(String::new, |number| format!("v{number} "));
-    let alias = of.alias.as_ref().map_or_else(String::new, |alias| format!(", alias {}", printable(alias)));
+    let alias =
+        of.alias.as_ref().map_or_else(String::new, |alias| format!(", alias {}", printable(alias)));
     let goes_on = if of.goes_on { ", its guest goes on" } else { "" };
     let status = of.status.map_or_else(|| "no reply".to_owned(), |status| status.to_string());
     format!(
@@ -180,10 +192,19 @@ mod tests {
     fn a_line_is_one_line_whatever_a_guest_writes() {
         let id = InvocationId::new();
         let text = b"\x1b[2Jx\rstderr\tz\xff";
-        let line = spool::Line { id, time_us: 1_795_337_940_000_001, stream: Stream::Stdout, function: "f", text };
+        let line = spool::Line {
+            id,
+            time_us: 1_795_337_940_000_001,
+            stream: Stream::Stdout,
+            function: "f",
+            text,
+        };
         let entry = of(&Record::Line(line));
         let json = serde_json::to_value(&entry).unwrap();
-        assert_eq!((&json["kind"], &json["time"]), (&"line".into(), &"2026-11-22T08:59:00.000001Z".into()));
+        assert_eq!(
+            (&json["kind"], &json["time"]),
+            (&"line".into(), &"2026-11-22T08:59:00.000001Z".into())
+        );
         assert_eq!(json["invocation"], id.to_string());
         assert_eq!(serde_json::from_value::<Entry>(json).unwrap(), entry);
         let Entry::Line(line) = entry else { panic!("it is a line") };

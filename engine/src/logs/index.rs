@@ -1,4 +1,5 @@
-//! A shipped segment: compressed blocks of records, and behind them an index by which one block is found without the others.
+//! A shipped segment: compressed blocks of records, and behind them an index by which one block is
+//! found without the others.
 //!
 //! ```text
 //! object = "sockhop logs\n" version:u16 "\n" block* index footer
@@ -6,8 +7,8 @@
 //! index  = a zstd frame of JSON: `Index` below; keys that a build does not know are passed over
 //! footer = bytes of the index:u64, SHA-256 of the index:32 bytes, "sockhop\n"        little-endian
 //! ```
-//! Whatever is read is checked: the index by the footer, each block by the index, each record by its own checksum. Pure; owns no
-//! fds.
+//! Whatever is read is checked: the index by the footer, each block by the index, each record by
+//! its own checksum. Pure; owns no fds.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -35,7 +36,9 @@ const INDEX_JSON_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Why an object cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}; something else than sockhop has changed it, it was cut short, or a newer sockhop wrote it")]
+#[error(
+    "{0}; something else than sockhop has changed it, it was cut short, or a newer sockhop wrote it"
+)]
 pub(crate) struct Damaged(&'static str);
 
 /// A range of times of day, in microseconds since 1970, both ends included.
@@ -100,8 +103,9 @@ impl Index {
         let time_us = id.unix_ms().saturating_mul(1000);
         block.times.first_us <= time_us && time_us <= block.times.last_us && {
             let bytes = block.ids.as_bytes().chunks_exact(2);
-            let bytes: Option<Vec<u8>> =
-                bytes.map(|two| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok()).collect();
+            let bytes: Option<Vec<u8>> = bytes
+                .map(|two| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok())
+                .collect();
             bytes.is_none_or(|filter| bloom::may_have(&filter, id))
         }
     }
@@ -142,7 +146,8 @@ pub(crate) struct Builder {
 
 impl Builder {
     pub(crate) fn new() -> Self {
-        let index = Index { times: Times::NONE, damaged: 0, functions: Vec::new(), blocks: Vec::new() };
+        let index =
+            Index { times: Times::NONE, damaged: 0, functions: Vec::new(), blocks: Vec::new() };
         Self {
             object: HEADER.to_vec(),
             index,
@@ -243,7 +248,8 @@ impl Builder {
     }
 }
 
-/// Where the index of an object of `object_bytes` stands that ends in `footer`, and what its SHA-256 is.
+/// Where the index of an object of `object_bytes` stands that ends in `footer`, and what its
+/// SHA-256 is.
 pub(crate) fn locate(object_bytes: u64, footer: &[u8]) -> Result<(u64, usize, [u8; 32]), Damaged> {
     let footer: &[u8; FOOTER_BYTES] = footer.try_into().map_err(|_| Damaged("it is too short"))?;
     let (length, rest) = footer.split_at(8);
@@ -253,7 +259,8 @@ pub(crate) fn locate(object_bytes: u64, footer: &[u8]) -> Result<(u64, usize, [u
     }
     let length = length.try_into().map(u64::from_le_bytes).unwrap_or(u64::MAX);
     let bytes = usize::try_from(length).ok().filter(|bytes| *bytes <= INDEX_BYTES_MAX);
-    let start = object_bytes.checked_sub(FOOTER_BYTES as u64).and_then(|end| end.checked_sub(length));
+    let start =
+        object_bytes.checked_sub(FOOTER_BYTES as u64).and_then(|end| end.checked_sub(length));
     match (bytes, start, digest.try_into()) {
         (Some(bytes), Some(start), Ok(digest)) => Ok((start, bytes, digest)),
         _ => Err(Damaged("its index cannot be where it says")),
@@ -265,7 +272,8 @@ pub(crate) fn open(packed: &[u8], digest: [u8; 32]) -> Result<Index, Damaged> {
     if <[u8; 32]>::from(Sha256::digest(packed)) != digest {
         return Err(Damaged("the SHA-256 of its index is another"));
     }
-    let json = packed::unpack(packed, INDEX_JSON_BYTES_MAX).ok_or(Damaged("its index cannot be unpacked"))?;
+    let json = packed::unpack(packed, INDEX_JSON_BYTES_MAX)
+        .ok_or(Damaged("its index cannot be unpacked"))?;
     serde_json::from_slice(&json).map_err(|_| Damaged("its index is not understood"))
 }
 
@@ -316,7 +324,8 @@ mod tests {
         let text = vec![b'x'; 4000];
         let ids: Vec<_> = (0..500).map(|_| InvocationId::new()).collect();
         let functions = ["a", "b"];
-        let records: Vec<_> = ids.iter().enumerate().map(|(at, id)| line(*id, functions[at / 300], &text)).collect();
+        let records: Vec<_> =
+            ids.iter().enumerate().map(|(at, id)| line(*id, functions[at / 300], &text)).collect();
         let (object, index) = build(&records);
         assert_eq!(index_of(&object).unwrap(), index);
         assert!(index.blocks.len() > 5 && object.len() < 100_000, "{}", object.len());
@@ -334,7 +343,10 @@ mod tests {
         assert_eq!(found, ids.len());
         let sure = index.blocks.iter().filter(|block| Index::may_have(block, ids[0])).count();
         assert!(sure < 4, "one block has it, and {sure} say that they may");
-        assert!(!index.has_function(&index.blocks[0], "b") && !index.has_function(&index.blocks[0], "c"));
+        assert!(
+            !index.has_function(&index.blocks[0], "b")
+                && !index.has_function(&index.blocks[0], "c")
+        );
     }
 
     #[test]
@@ -363,7 +375,8 @@ mod tests {
             trace: None,
         };
         let (_, index) = build(&[Record::Invocation(invocation)]);
-        let has = |index: &Index| [0, 2, 5].map(|hundreds| Index::has_status(&index.blocks[0], hundreds));
+        let has =
+            |index: &Index| [0, 2, 5].map(|hundreds| Index::has_status(&index.blocks[0], hundreds));
         assert_eq!(has(&index), [false, false, true]);
         assert_eq!(index.times.last_us - index.times.first_us, 1_000_000);
         invocation.status = 0;
@@ -371,7 +384,11 @@ mod tests {
         assert_eq!(has(&index), [true, false, false]);
         let (_, index) = build(&[Record::Gap(Gap { time_us: 1, records: 2, reason: "r" })]);
         assert!(index.has_function(&index.blocks[0], "anything"), "everybody is told of a gap");
-        assert_eq!(Builder::new().end(3).unwrap().map(|(object, _)| object), None, "nothing to ship");
+        assert_eq!(
+            Builder::new().end(3).unwrap().map(|(object, _)| object),
+            None,
+            "nothing to ship"
+        );
     }
 
     proptest! {

@@ -1,5 +1,5 @@
-//! What runs the log: three loops on one thread, which only ever wait for each other at the end. Owns segments' files until
-//! workers have them.
+//! What runs the log: three loops on one thread, which only ever wait for each other at the end.
+//! Owns segments' files until workers have them.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -26,7 +26,11 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 const RETAIN_RETRY_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
 /// Runs the log until it is told that nobody writes any more.
-pub(super) async fn run(logs: &Logs, mut events: UnboundedReceiver<Event>, commands: &UnboundedSender<Command>) {
+pub(super) async fn run(
+    logs: &Logs,
+    mut events: UnboundedReceiver<Event>,
+    commands: &UnboundedSender<Command>,
+) {
     let (finish, finishing) = watch::channel(false);
     let writing = async {
         let done = give(logs, &mut events, commands).await;
@@ -48,7 +52,8 @@ struct Given {
     path: Option<PathBuf>,
 }
 
-/// Gives workers their segments. Ends with whom to tell when all is done; none when nobody is left to tell anything.
+/// Gives workers their segments. Ends with whom to tell when all is done; none when nobody is left
+/// to tell anything.
 async fn give(
     logs: &Logs,
     events: &mut UnboundedReceiver<Event>,
@@ -78,11 +83,18 @@ async fn give(
 }
 
 /// Gives a new segment to each worker that has none, or for which another is due.
-fn try_give(logs: &Logs, given: &mut HashMap<WorkerId, Given>, commands: &UnboundedSender<Command>, failed: &mut bool) {
+fn try_give(
+    logs: &Logs,
+    given: &mut HashMap<WorkerId, Given>,
+    commands: &UnboundedSender<Command>,
+    failed: &mut bool,
+) {
     let (now, ships) = (Instant::now(), logs.ships.load(Relaxed));
     for (worker, Given { rotation, path }) in given {
-        // One that is not there was sealed by a worker that has closed it, and shipped: it is to have another.
-        let bytes = path.as_ref().and_then(|path| path.metadata().ok()).map(|metadata| metadata.len());
+        // One that is not there was sealed by a worker that has closed it, and shipped: it is to
+        // have another.
+        let bytes =
+            path.as_ref().and_then(|path| path.metadata().ok()).map(|metadata| metadata.len());
         if bytes.is_some_and(|bytes| !rotation.is_due(bytes, now, ships)) {
             continue;
         }
@@ -90,13 +102,16 @@ fn try_give(logs: &Logs, given: &mut HashMap<WorkerId, Given>, commands: &Unboun
             Ok((created, file)) => {
                 count(&logs.counts.sealed, u64::from(path.is_some()));
                 logs.traces.iter().for_each(|traces| traces.follow(&created));
-                (*rotation, *path, *failed) = (Rotation::new(logs.plan.spool_bytes), Some(created), false);
+                (*rotation, *path, *failed) =
+                    (Rotation::new(logs.plan.spool_bytes), Some(created), false);
                 let _ = commands.send(Command::Spool { worker: *worker, segment: Arc::new(file) });
             }
             Err(error) => {
                 if !std::mem::replace(failed, true) {
                     let folder = logs.spool.path();
-                    tracing::error!("no segment of the log can be made in {folder:?}: {error}; free some space there");
+                    tracing::error!(
+                        "no segment of the log can be made in {folder:?}: {error}; free some space there"
+                    );
                 }
             }
         }
@@ -118,7 +133,9 @@ fn bound(logs: &Logs) {
                 logs.store.name(),
             );
         }
-        Err(error) => tracing::warn!("the log's spool {:?} cannot be looked at: {error}", logs.spool.path()),
+        Err(error) => {
+            tracing::warn!("the log's spool {:?} cannot be looked at: {error}", logs.spool.path())
+        }
     }
 }
 
@@ -138,7 +155,10 @@ async fn ship_all(logs: &Logs, mut finishing: watch::Receiver<bool>) {
             Err(error) => {
                 count(&logs.counts.failures, 1);
                 if failures == 0 {
-                    tracing::warn!("{error}; it is tried again, and the log waits in {:?}", logs.spool.path());
+                    tracing::warn!(
+                        "{error}; it is tried again, and the log waits in {:?}",
+                        logs.spool.path()
+                    );
                 }
                 failures += 1;
                 backoff(failures)
@@ -172,7 +192,10 @@ async fn ship_sealed(logs: &Logs) -> Result<(), ShipError> {
             }
             Err(ShipError::Read(error)) if error.kind() == io::ErrorKind::InvalidData => {
                 let aside = Sealed::set_aside(&segment.path).map_err(ShipError::Read)?;
-                tracing::error!("{:?} in the log's spool: {error}; it is left as {aside:?}", segment.path);
+                tracing::error!(
+                    "{:?} in the log's spool: {error}; it is left as {aside:?}",
+                    segment.path
+                );
             }
             Err(error) => return Err(error),
         }
@@ -182,7 +205,8 @@ async fn ship_sealed(logs: &Logs) -> Result<(), ShipError> {
 
 /// Writes what this node keeps anew, and deletes what is too old, again and again.
 async fn retain_all(logs: &Logs) -> Infallible {
-    let (interval, refresh_interval) = (logs.retention.interval(), logs.retention.refresh_interval());
+    let (interval, refresh_interval) =
+        (logs.retention.interval(), logs.retention.refresh_interval());
     let mut retained: Option<Instant> = None;
     loop {
         let is_due = retained.is_none_or(|retained| retained.elapsed() >= interval);
@@ -202,7 +226,9 @@ async fn retain_all(logs: &Logs) -> Infallible {
                 refresh_interval
             }
             Err(error) => {
-                tracing::debug!("the log in the store cannot be looked through for what is too old: {error}");
+                tracing::debug!(
+                    "the log in the store cannot be looked through for what is too old: {error}"
+                );
                 refresh_interval.min(RETAIN_RETRY_INTERVAL)
             }
         };

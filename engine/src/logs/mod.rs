@@ -1,4 +1,5 @@
-//! The log: what workers write of each invocation, from this node's disk to the store, and back to whoever asks.
+//! The log: what workers write of each invocation, from this node's disk to the store, and back to
+//! whoever asks.
 //!
 //! ```text
 //! worker ──append──▶ segment in the spool ──sealed──▶ packed, put, read back ──▶ logs/... in the store
@@ -6,10 +7,12 @@
 //!                      └────────── query, follow ◀────────────────────────────────┘
 //! ```
 //!
-//! [`keeper`] runs it, on a thread of its own: it gives every worker a segment and, when [`rotate`] says so, the next; ships those
-//! that nobody writes to any more; keeps the spool within its bound and deletes what is too old. No request waits for any of
-//! it. A store that is away only makes segments wait. Whatever dies whenever it likes, a segment is in one of three states: written
-//! to (and locked, see [`spool`]), waiting in the spool, or in the store; and between the last two in both, under one id.
+//! [`keeper`] runs it, on a thread of its own: it gives every worker a segment and, when [`rotate`]
+//! says so, the next; ships those that nobody writes to any more; keeps the spool within its bound
+//! and deletes what is too old. No request waits for any of it. A store that is away only makes
+//! segments wait. Whatever dies whenever it likes, a segment is in one of three states: written to
+//! (and locked, see [`spool`]), waiting in the spool, or in the store; and between the last two in
+//! both, under one id.
 //!
 //! Owns the spool's folder and, through it, segments' files until workers have them.
 
@@ -146,7 +149,8 @@ impl Keeper {
     }
 }
 
-/// Starts the thread that runs the log. It asks the supervisor behind `commands` to give workers their segments.
+/// Starts the thread that runs the log. It asks the supervisor behind `commands` to give workers
+/// their segments.
 ///
 /// # Errors
 /// When the spool in `folder` cannot be made or read.
@@ -157,7 +161,8 @@ pub(crate) fn start(
     traces: Option<Traces>,
     commands: UnboundedSender<Command>,
 ) -> anyhow::Result<(Arc<Logs>, Keeper)> {
-    let spool = Spool::open(folder.clone()).with_context(|| format!("the log's spool {folder:?} cannot be made"))?;
+    let spool = Spool::open(folder.clone())
+        .with_context(|| format!("the log's spool {folder:?} cannot be made"))?;
     let (ships, counts) = (AtomicBool::new(true), Counts::default());
     let logs = Arc::new(Logs {
         plan,
@@ -201,7 +206,8 @@ impl Logs {
         }
     }
 
-    /// Removes what a crash left of segments being made. Not while another engine runs on the folder.
+    /// Removes what a crash left of segments being made. Not while another engine runs on the
+    /// folder.
     pub(crate) fn clear_unfinished(&self) {
         if let Err(error) = self.spool.clear_unfinished() {
             tracing::warn!("the log's spool {:?} cannot be cleared: {error}", self.spool.path());

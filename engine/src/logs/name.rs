@@ -1,10 +1,12 @@
-//! What a shipped segment is called: its key in the store says which times it has, so that a look-up by an invocation's id, which
-//! has its time in it, looks at few of them. Pure; owns no fds.
+//! What a shipped segment is called: its key in the store says which times it has, so that a
+//! look-up by an invocation's id, which has its time in it, looks at few of them. Pure; owns no
+//! fds.
 //!
 //! ```text
 //! logs/<yyyy-mm-dd>/<hh>/<first>-<last>-<node>-<uuid>.log
 //! ```
-//! `first` and `last` are milliseconds since 1970, of the ids and times in it; day and hour (UTC) are those of `first`.
+//! `first` and `last` are milliseconds since 1970, of the ids and times in it; day and hour (UTC)
+//! are those of `first`.
 
 use std::time::{Duration, SystemTime};
 
@@ -72,7 +74,12 @@ mod tests {
     #[test]
     fn a_key_is_found_by_its_first_hour() {
         let id = Uuid::from_u128(7);
-        let name = SegmentName { first_ms: 1_795_337_940_123, last_ms: 1_795_337_950_456, node: node("Host.1 "), id };
+        let name = SegmentName {
+            first_ms: 1_795_337_940_123,
+            last_ms: 1_795_337_950_456,
+            node: node("Host.1 "),
+            id,
+        };
         let key = "logs/2026-11-22/08/1795337940123-1795337950456-host-1-00000000-0000-0000-0000-000000000007.log";
         assert_eq!(name.key(), key);
         assert_eq!(SegmentName::parse(key), Some(name));

@@ -1,4 +1,5 @@
-//! Reading a segment from where it lies, a record at a time, with little of it in memory. Owns what it reads from.
+//! Reading a segment from where it lies, a record at a time, with little of it in memory. Owns what
+//! it reads from.
 
 use std::io::{self, Read};
 
@@ -34,7 +35,15 @@ pub(crate) struct Reader<R> {
 
 impl<R: Read> Reader<R> {
     pub(crate) fn new(source: R) -> Self {
-        Self { source, buffer: vec![0; BUFFER_BYTES], start: 0, filled: 0, begun: false, damaged: 0, lost: false }
+        Self {
+            source,
+            buffer: vec![0; BUFFER_BYTES],
+            start: 0,
+            filled: 0,
+            begun: false,
+            damaged: 0,
+            lost: false,
+        }
     }
 
     /// How many places were passed over where a record should have been.
@@ -42,8 +51,8 @@ impl<R: Read> Reader<R> {
         self.damaged
     }
 
-    /// The next record with its frame; none at the end. After that, ask again if the segment grows. The record is none when it
-    /// is of a kind that this build does not know.
+    /// The next record with its frame; none at the end. After that, ask again if the segment grows.
+    /// The record is none when it is of a kind that this build does not know.
     ///
     /// # Errors
     /// When it cannot be read, or is no segment of a format that this build knows.
@@ -52,7 +61,11 @@ impl<R: Read> Reader<R> {
             return Ok(None);
         }
         let bytes = loop {
-            let found = if self.lost { Found::Damaged } else { spool::read(&self.buffer[self.start..self.filled]) };
+            let found = if self.lost {
+                Found::Damaged
+            } else {
+                spool::read(&self.buffer[self.start..self.filled])
+            };
             match found {
                 Found::Record { bytes, .. } => break bytes,
                 Found::Incomplete => {
@@ -90,7 +103,10 @@ impl<R: Read> Reader<R> {
             self.damaged += u64::from(end == End::Final && self.filled > 0);
             return Ok(false);
         }
-        Err(io::Error::new(io::ErrorKind::InvalidData, "it is no segment of a log that this build can read"))
+        Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "it is no segment of a log that this build can read",
+        ))
     }
 
     /// Passes over what is damaged; whether a whole record follows.

@@ -1,4 +1,5 @@
-//! How long logs are kept: which shipped segments are to be deleted. Any node may delete them. Pure; owns no fds.
+//! How long logs are kept: which shipped segments are to be deleted. Any node may delete them.
+//! Pure; owns no fds.
 
 use super::name::SegmentName;
 use crate::store::objects::Listed;
@@ -45,7 +46,8 @@ mod tests {
         let all = vec![listed(1, 300, 30), other, listed(900, 100, 10), listed(2, 200, 20)];
         let (logs_kept_for_ms, logs_kept_bytes) = kept;
         let (versions_kept, versions_kept_for_ms) = (0, 0);
-        let policy = Policy { logs_kept_for_ms, logs_kept_bytes, versions_kept, versions_kept_for_ms };
+        let policy =
+            Policy { logs_kept_for_ms, logs_kept_bytes, versions_kept, versions_kept_for_ms };
         let keys = beyond(all, &Verdict { policy, now });
         keys.iter().map(|key| SegmentName::parse(key).unwrap().last_ms).collect()
     }

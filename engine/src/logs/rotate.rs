@@ -1,4 +1,5 @@
-//! When a worker gets a new segment, so that the one it has can be sealed and shipped. Pure; owns no fds.
+//! When a worker gets a new segment, so that the one it has can be sealed and shipped. Pure; owns
+//! no fds.
 
 use std::time::{Duration, Instant};
 
@@ -19,8 +20,8 @@ impl Rotation {
         Self { begun: None, bytes_max: SEGMENT_SEAL_BYTES.min(spool_bytes / 8) }
     }
 
-    /// Whether another is due, with `bytes` in this one. `ships` while the store takes segments: if it does not, making more of
-    /// them brings nothing.
+    /// Whether another is due, with `bytes` in this one. `ships` while the store takes segments: if
+    /// it does not, making more of them brings nothing.
     pub(crate) fn is_due(&mut self, bytes: u64, now: Instant, ships: bool) -> bool {
         if bytes <= HEADER.len() as u64 {
             return false;

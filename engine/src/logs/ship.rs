@@ -1,7 +1,8 @@
 //! A sealed segment on its way into the store: packed, put, read back, and only then removed here.
 //!
-//! Its key says what is in it, so a second try after whatever went wrong writes the same object under the same key. Until the
-//! segment is removed here, look-ups may find it in both places: they know it by its id.
+//! Its key says what is in it, so a second try after whatever went wrong writes the same object
+//! under the same key. Until the segment is removed here, look-ups may find it in both places: they
+//! know it by its id.
 
 use std::io::{Seek as _, SeekFrom};
 
@@ -24,7 +25,9 @@ pub(crate) enum ShipError {
     Read(std::io::Error),
     #[error("a segment of the log cannot be shipped: {0}")]
     Store(#[from] StoreError),
-    #[error("the store {store} has something else under {key:?} than was just written there; look at what is between")]
+    #[error(
+        "the store {store} has something else under {key:?} than was just written there; look at what is between"
+    )]
     Different { store: String, key: String },
     #[error("a segment of the log was shipped and cannot be removed from the spool: {0}")]
     Remove(std::io::Error),
@@ -54,7 +57,11 @@ struct Packed {
 ///
 /// # Errors
 /// [`ShipError`] when it has to be tried again.
-pub(crate) async fn ship(sealed: Sealed, node: &str, store: &dyn Objects) -> Result<Shipped, ShipError> {
+pub(crate) async fn ship(
+    sealed: Sealed,
+    node: &str,
+    store: &dyn Objects,
+) -> Result<Shipped, ShipError> {
     let (bytes, node) = (sealed.segment.bytes, node.to_owned());
     let packed = tokio::task::spawn_blocking(move || pack(sealed, &node)).await;
     let packed = packed.map_err(|error| ShipError::Read(std::io::Error::other(error)))?;

@@ -1,8 +1,9 @@
 //! The spool: segments on this node's disk, from their first record until the store has them.
 //!
-//! Whether somebody still writes to a segment is the kernel's to say: it is locked (flock(2)) when it is made, the lock belongs to
-//! the open file, and the worker gets that. It goes when the worker closes the file or dies, however that happens, so a segment
-//! that can be locked is whole: no engine has to remember which are, not even one that takes over from another. Whoever ships a
+//! Whether somebody still writes to a segment is the kernel's to say: it is locked (flock(2)) when
+//! it is made, the lock belongs to the open file, and the worker gets that. It goes when the worker
+//! closes the file or dies, however that happens, so a segment that can be locked is whole: no
+//! engine has to remember which are, not even one that takes over from another. Whoever ships a
 //! segment holds its lock meanwhile. Owns the folder; a [`Sealed`] owns the locked fd.
 
 use std::fs::{File, OpenOptions, TryLockError};
@@ -64,7 +65,8 @@ impl Spool {
         // Nobody must find it before it is locked.
         let (hidden, path) = (self.folder.join(format!(".new-{name}")), self.folder.join(&name));
         let made = || {
-            let mut file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&hidden)?;
+            let mut file =
+                OpenOptions::new().append(true).create_new(true).mode(0o600).open(&hidden)?;
             file.lock()?;
             file.write_all(&HEADER)?;
             std::fs::rename(&hidden, &path)?;
@@ -83,7 +85,8 @@ impl Spool {
         for entry in std::fs::read_dir(&self.folder)? {
             let entry = entry?;
             let name = entry.file_name();
-            let id = name.to_str().and_then(|name| Uuid::try_parse(name.strip_suffix(SUFFIX)?).ok());
+            let id =
+                name.to_str().and_then(|name| Uuid::try_parse(name.strip_suffix(SUFFIX)?).ok());
             // Shipped meanwhile, if it is not there any more.
             if let (Some(id), Ok(metadata)) = (id, entry.metadata()) {
                 let changed = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
@@ -113,7 +116,8 @@ impl Spool {
         Ok(Some(Sealed { segment: Segment { bytes, ..segment.clone() }, file }))
     }
 
-    /// Removes the oldest segments that nobody writes to, until all take at most `bytes_max`, and says which they were.
+    /// Removes the oldest segments that nobody writes to, until all take at most `bytes_max`, and
+    /// says which they were.
     pub(crate) fn bound(&self, bytes_max: u64) -> io::Result<Vec<Segment>> {
         let segments = self.segments()?;
         let mut left: u64 = segments.iter().map(|segment| segment.bytes).sum();
@@ -131,12 +135,14 @@ impl Spool {
         Ok(gone)
     }
 
-    /// Removes what a crash left of segments that were being made. Only while no other engine makes any.
+    /// Removes what a crash left of segments that were being made. Only while no other engine makes
+    /// any.
     pub(crate) fn clear_unfinished(&self) -> io::Result<()> {
         for entry in std::fs::read_dir(&self.folder)? {
             let entry = entry?;
             let name = entry.file_name();
-            let id = name.to_str().and_then(|name| name.strip_prefix(".new-")?.strip_suffix(SUFFIX));
+            let id =
+                name.to_str().and_then(|name| name.strip_prefix(".new-")?.strip_suffix(SUFFIX));
             if id.is_some_and(|id| Uuid::try_parse(id).is_ok()) {
                 std::fs::remove_file(entry.path())?;
             }
@@ -178,8 +184,8 @@ mod tests {
         assert!(Spool::seal(segment).unwrap().is_none(), "it is being shipped");
         sealed.remove().unwrap();
         assert!(spool.segments().unwrap().is_empty() && Spool::seal(segment).unwrap().is_none());
-        let [ours, other] =
-            [format!(".new-{}{SUFFIX}", Uuid::nil()), ".new-x".to_owned()].map(|name| spool.path().join(name));
+        let [ours, other] = [format!(".new-{}{SUFFIX}", Uuid::nil()), ".new-x".to_owned()]
+            .map(|name| spool.path().join(name));
         [&ours, &other].iter().for_each(|path| std::fs::write(path, "").unwrap());
         spool.clear_unfinished().unwrap();
         assert!(!ours.exists() && other.exists(), "what is not a segment is somebody else's");

@@ -1,4 +1,5 @@
-//! The log as a whole, in this process: whatever stops shipping wherever it does, everything is found, and found once.
+//! The log as a whole, in this process: whatever stops shipping wherever it does, everything is
+//! found, and found once.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -51,7 +52,12 @@ impl Objects for Failing {
         self.call(self.store.get(key, bytes_max))
     }
 
-    fn get_range<'a>(&'a self, key: &'a str, start: u64, bytes: usize) -> Answered<'a, Option<Vec<u8>>> {
+    fn get_range<'a>(
+        &'a self,
+        key: &'a str,
+        start: u64,
+        bytes: usize,
+    ) -> Answered<'a, Option<Vec<u8>>> {
         self.call(self.store.get_range(key, start, bytes))
     }
 
@@ -78,11 +84,22 @@ impl Objects for Failing {
 
 /// A log in a folder, without the thread that keeps it.
 fn logs(folder: &Path, from: u32, after: bool) -> Logs {
-    let store =
-        Failing { store: Directory::open(folder.join("store")).unwrap(), calls: AtomicU32::new(0), from, after };
+    let store = Failing {
+        store: Directory::open(folder.join("store")).unwrap(),
+        calls: AtomicU32::new(0),
+        from,
+        after,
+    };
     let store: Arc<dyn Objects> = Arc::new(store);
-    let policy = Policy { logs_kept_for_ms: 1000, logs_kept_bytes: 1 << 30, versions_kept: 1, versions_kept_for_ms: 0 };
-    let retention = Retention::new(Arc::clone(&store), (folder, "node"), policy, Duration::from_secs(3600)).unwrap();
+    let policy = Policy {
+        logs_kept_for_ms: 1000,
+        logs_kept_bytes: 1 << 30,
+        versions_kept: 1,
+        versions_kept_for_ms: 0,
+    };
+    let retention =
+        Retention::new(Arc::clone(&store), (folder, "node"), policy, Duration::from_secs(3600))
+            .unwrap();
     Logs {
         plan: Plan { on: true, spool_bytes: 1 << 30 },
         spool: Spool::open(folder.join("spool")).unwrap(),
@@ -109,7 +126,13 @@ fn write(logs: &Logs, function: &str, status: u16, count: usize) -> Vec<Invocati
     for (at, id) in ids.iter().enumerate() {
         let (id, started_us) = (*id, id.unix_ms() * 1000);
         let text = format!("line {at} {}", "x".repeat(at % 700));
-        let line = Line { id, time_us: started_us + 5, stream: Stream::Stdout, function, text: text.as_bytes() };
+        let line = Line {
+            id,
+            time_us: started_us + 5,
+            stream: Stream::Stdout,
+            function,
+            text: text.as_bytes(),
+        };
         abi::spool::append(&mut bytes, &Record::Line(line));
         let invocation = Invocation {
             id,
@@ -140,7 +163,11 @@ fn write(logs: &Logs, function: &str, status: u16, count: usize) -> Vec<Invocati
 }
 
 fn filter(function: &str) -> Filter {
-    Filter { function: Some(function.to_owned()), status: None, times: Times { first_us: 0, last_us: u64::MAX } }
+    Filter {
+        function: Some(function.to_owned()),
+        status: None,
+        times: Times { first_us: 0, last_us: u64::MAX },
+    }
 }
 
 /// Everything of a function, page by page; nothing may be noted.
@@ -174,7 +201,11 @@ async fn expect_once(logs: &Logs, ids: &[InvocationId]) {
     assert_eq!(all(logs, &filter("f"), 1000).await.len(), 2 * ids.len());
     for id in ids.iter().step_by(1 + ids.len() / 20) {
         let found = logs.invocation(*id).await;
-        assert_eq!((found.lines.len(), found.record.is_some(), found.notes.len()), (1, true, 0), "{found:?}");
+        assert_eq!(
+            (found.lines.len(), found.record.is_some(), found.notes.len()),
+            (1, true, 0),
+            "{found:?}"
+        );
     }
 }
 
@@ -240,7 +271,10 @@ async fn entries_come_in_order_by_pages_of_any_size_from_everywhere() {
     assert_eq!(logs.entries(filter("f"), newest).await.entries, whole[whole.len() - 33..]);
     let failed = Filter { status: Some("5xx".parse().unwrap()), ..filter("f") };
     assert_eq!(all(&logs, &failed, 7).await.len(), 40);
-    assert_eq!(all(&logs, &Filter { function: None, ..filter("") }, 999).await.len(), 2 * (700 + 700 + 40));
+    assert_eq!(
+        all(&logs, &Filter { function: None, ..filter("") }, 999).await.len(),
+        2 * (700 + 700 + 40)
+    );
 }
 
 #[tokio::test]
@@ -249,7 +283,9 @@ async fn what_is_damaged_or_gone_is_noted_and_the_rest_is_found() {
     let logs = healthy(folder.path());
     let lost = write(&logs, "f", 200, 10);
     ship_all(&logs).await.unwrap();
-    let [listed] = &logs.store.list(name::PREFIX, "").await.unwrap()[..] else { panic!("there is one") };
+    let [listed] = &logs.store.list(name::PREFIX, "").await.unwrap()[..] else {
+        panic!("there is one")
+    };
     let found = write(&logs, "f", 200, 10);
     ship_all(&logs).await.unwrap();
     let path = folder.path().join("store").join(&listed.key);
@@ -258,7 +294,9 @@ async fn what_is_damaged_or_gone_is_noted_and_the_rest_is_found() {
         let mut bytes = whole.clone();
         bytes[damage] ^= 1;
         std::fs::write(&path, bytes).unwrap();
-        let answer = logs.entries(filter("f"), Page { order: Order::OldestFirst, limit: 100, after: None }).await;
+        let answer = logs
+            .entries(filter("f"), Page { order: Order::OldestFirst, limit: 100, after: None })
+            .await;
         assert_eq!((answer.entries.len(), answer.notes.len()), (20, 1), "{:?}", answer.notes);
         assert!(answer.notes[0].contains(&listed.key), "{:?}", answer.notes);
         assert!(logs.invocation(found[3]).await.record.is_some());

@@ -1,5 +1,5 @@
-//! In which of two text formats metrics are told: OpenMetrics 1.0, where it is asked for, and else Prometheus' own, 0.0.4, which
-//! every scraper knows. Pure; owns no fds.
+//! In which of two text formats metrics are told: OpenMetrics 1.0, where it is asked for, and else
+//! Prometheus' own, 0.0.4, which every scraper knows. Pure; owns no fds.
 
 use std::fmt::Write as _;
 
@@ -15,7 +15,8 @@ pub(crate) enum Format {
 impl Format {
     /// The format to answer with, by the values of `Accept` (RFC 9110 12.5.1).
     ///
-    /// OpenMetrics has to be named: what accepts anything, or says nothing, gets what everybody can read.
+    /// OpenMetrics has to be named: what accepts anything, or says nothing, gets what everybody can
+    /// read.
     pub(crate) fn accepted<'a>(values: impl Iterator<Item = &'a str>) -> Self {
         let (mut open_metrics, mut text) = (0.0_f32, None::<f32>);
         for range in values.flat_map(|value| value.split(',')) {
@@ -30,12 +31,20 @@ impl Format {
                 }
             }
             match (name.as_str(), version.as_deref()) {
-                ("application/openmetrics-text", None | Some("1.0.0")) => open_metrics = open_metrics.max(weight),
-                ("text/plain", None | Some("0.0.4")) => text = Some(text.unwrap_or_default().max(weight)),
+                ("application/openmetrics-text", None | Some("1.0.0")) => {
+                    open_metrics = open_metrics.max(weight)
+                }
+                ("text/plain", None | Some("0.0.4")) => {
+                    text = Some(text.unwrap_or_default().max(weight))
+                }
                 _ => {}
             }
         }
-        if open_metrics > 0.0 && text.is_none_or(|text| open_metrics >= text) { Self::OpenMetrics } else { Self::Text }
+        if open_metrics > 0.0 && text.is_none_or(|text| open_metrics >= text) {
+            Self::OpenMetrics
+        } else {
+            Self::Text
+        }
     }
 
     pub(crate) fn content_type(self) -> &'static str {
@@ -54,8 +63,8 @@ impl Format {
     }
 }
 
-/// The same as Prometheus' own text. A family is described there by the name that its samples have, and there are no types but
-/// counter, gauge, histogram and summary, no units and no end.
+/// The same as Prometheus' own text. A family is described there by the name that its samples have,
+/// and there are no types but counter, gauge, histogram and summary, no units and no end.
 fn text(open_metrics: &str) -> String {
     let mut out = String::with_capacity(open_metrics.len());
     let mut help = None;
@@ -120,7 +129,9 @@ mod tests {
             &["application/openmetrics-text;q=much"],
             &["application/openmetrics-text; version=9.0.0, */*"],
             &["application/openmetrics-text;version=0.0.1"],
-            &["application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"],
+            &[
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited",
+            ],
         ] {
             assert_eq!(of(accept), Format::Text, "{accept:?}");
         }

@@ -1,9 +1,9 @@
-//! What the node counts, read together: [`Metrics`] is what counts and keeps, a [`Reading`](reading::Reading) what it stands at,
-//! [`text`] tells it to Prometheus.
+//! What the node counts, read together: [`Metrics`] is what counts and keeps, a
+//! [`Reading`](reading::Reading) what it stands at, [`text`] tells it to Prometheus.
 //!
-//! Workers count on the board, each thread that hands out connections in a [`Dispatcher`] of its own. What a worker has counted
-//! is kept when its process ends, so that no number falls until the node ends. A removed function's numbers go with it.
-//! Owns no fds.
+//! Workers count on the board, each thread that hands out connections in a [`Dispatcher`] of its
+//! own. What a worker has counted is kept when its process ends, so that no number falls until the
+//! node ends. A removed function's numbers go with it. Owns no fds.
 
 pub(crate) mod format;
 pub(crate) mod memory;
@@ -19,7 +19,8 @@ use abi::limits::WORKERS_MAX;
 
 use self::reading::WorkerTally;
 
-/// What one thread counts that gives connections to workers: a shard, or the supervisor. Only that thread counts.
+/// What one thread counts that gives connections to workers: a shard, or the supervisor. Only that
+/// thread counts.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct Dispatcher {
@@ -75,7 +76,8 @@ impl Metrics {
         Self { board, dispatchers, rerouting: Dispatcher::default(), kept: Mutex::default() }
     }
 
-    /// For the shard on `core` to count in. One that is not among the node's shares the supervisor's.
+    /// For the shard on `core` to count in. One that is not among the node's shares the
+    /// supervisor's.
     pub(crate) fn of_shard(&self, core: usize) -> &Dispatcher {
         let found = self.dispatchers.iter().find(|(of, _)| *of == core);
         found.map_or(&self.rerouting, |(_, dispatcher)| dispatcher)

@@ -1,9 +1,12 @@
-//! All counters of the node at one moment, those of processes that have ended included. Owns no fds.
+//! All counters of the node at one moment, those of processes that have ended included. Owns no
+//! fds.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-use abi::board::{Durations, FunctionTally, HOP_BOUNDS_US, ORIGINS, REFUSED_STATUSES, Row, add_counts as add};
+use abi::board::{
+    Durations, FunctionTally, HOP_BOUNDS_US, ORIGINS, REFUSED_STATUSES, Row, add_counts as add,
+};
 use abi::catalogue::CatalogueView;
 use abi::limits::WORKERS_MAX;
 
@@ -22,7 +25,8 @@ pub(crate) struct WorkerTally {
     pub(crate) refused: [u64; REFUSED_STATUSES.len()],
     /// By [`HOP_BOUNDS_US`].
     pub(crate) hop: Durations<{ HOP_BOUNDS_US.len() }>,
-    /// Invocations and lines that were logged, records of either kind that could not be, and the bytes of those that were.
+    /// Invocations and lines that were logged, records of either kind that could not be, and the
+    /// bytes of those that were.
     pub(crate) log_records: u64,
     pub(crate) log_lines: u64,
     pub(crate) log_dropped: u64,
@@ -112,7 +116,10 @@ impl Metrics {
     fn read_board(&self) -> (BTreeMap<usize, WorkerTally>, HashMap<u32, FunctionReading>) {
         let kept = self.kept();
         let mut workers = kept.workers.clone();
-        let read = |tally: &FunctionTally| FunctionReading { tally: tally.clone(), ..FunctionReading::default() };
+        let read = |tally: &FunctionTally| FunctionReading {
+            tally: tally.clone(),
+            ..FunctionReading::default()
+        };
         let mut by_incarnation: HashMap<u32, FunctionReading> =
             kept.functions.iter().map(|(incarnation, tally)| (*incarnation, read(tally))).collect();
         for (at, row) in self.board.rows().iter().enumerate() {
@@ -133,7 +140,8 @@ impl Metrics {
     fn read_dispatchers(&self) -> DispatchReading {
         let mut reading = DispatchReading::default();
         let mut hops = [0; WORKERS_MAX];
-        reading.accepted = self.dispatchers.iter().map(|(core, shard)| (*core, shard.accepted.get())).collect();
+        reading.accepted =
+            self.dispatchers.iter().map(|(core, shard)| (*core, shard.accepted.get())).collect();
         for dispatcher in self.dispatchers.iter().map(|(_, shard)| shard).chain([&self.rerouting]) {
             add(&mut hops, &dispatcher.hops.get());
             add(&mut reading.refused, &dispatcher.refused.get());
@@ -166,7 +174,10 @@ mod tests {
             versions: Vec::new(),
         };
         let functions = functions.iter().map(function).collect();
-        CatalogueView::new(Catalogue { generation: 1, functions, specs: Vec::new() }.seal().unwrap()).unwrap()
+        CatalogueView::new(
+            Catalogue { generation: 1, functions, specs: Vec::new() }.seal().unwrap(),
+        )
+        .unwrap()
     }
 
     struct Bench {
@@ -184,18 +195,24 @@ mod tests {
         fn invoke(&self, row: usize, slot: usize, incarnation: u32) {
             self.board.rows()[row].requests.fetch_add(1, Relaxed);
             let counts = self.board.counts(row, slot, incarnation);
-            counts.into_iter().for_each(|counts| counts.outcomes.count(ReplyEnd::Whole(200).class()));
+            counts
+                .into_iter()
+                .for_each(|counts| counts.outcomes.count(ReplyEnd::Whole(200).class()));
         }
 
         fn read(&self, catalogue: &CatalogueView) -> Vec<(String, u64)> {
             let functions = self.metrics.read(catalogue).functions;
-            functions.into_iter().map(|function| (function.name, function.tally.outcomes.iter().sum())).collect()
+            functions
+                .into_iter()
+                .map(|function| (function.name, function.tally.outcomes.iter().sum()))
+                .collect()
         }
     }
 
     #[test]
     fn what_a_dead_worker_has_counted_is_counted_still() {
-        let (bench, catalogue) = (Bench::new(), catalogue(&[("a", 0, 1), ("b", 1, 2), ("never", 2, 3)]));
+        let (bench, catalogue) =
+            (Bench::new(), catalogue(&[("a", 0, 1), ("b", 1, 2), ("never", 2, 3)]));
         for (row, slot, incarnation) in [(0, 0, 1), (0, 0, 1), (1, 0, 1), (1, 1, 2)] {
             bench.invoke(row, slot, incarnation);
         }
@@ -224,7 +241,8 @@ mod tests {
         // One of the first that ends late.
         bench.invoke(0, 0, 1);
         assert_eq!(bench.read(&second), [("b".to_owned(), 1)]);
-        // Deployed again, it begins anew; what was kept of it and of others that are gone is not kept for ever.
+        // Deployed again, it begins anew; what was kept of it and of others that are gone is not
+        // kept for ever.
         bench.metrics.retire(0, &second);
         assert_eq!(bench.metrics.kept().functions.len(), 1);
         assert_eq!(bench.read(&catalogue(&[("a", 0, 3), ("b", 1, 2)])), [("b".to_owned(), 1)]);

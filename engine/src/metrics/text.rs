@@ -1,16 +1,22 @@
-//! Metrics as Prometheus reads them: the OpenMetrics text format 1.0, written by the library `prometheus-client`. For scrapers that
-//! know only Prometheus' own text format, [`super::format`] makes that of it.
+//! Metrics as Prometheus reads them: the OpenMetrics text format 1.0, written by the library
+//! `prometheus-client`. For scrapers that know only Prometheus' own text format, [`super::format`]
+//! makes that of it.
 //!
-//! Names are `sockhop_*`, with base units. A function has series once it was called, and of outcomes and reasons those that
-//! there were. Pure; owns no fds.
+//! Names are `sockhop_*`, with base units. A function has series once it was called, and of
+//! outcomes and reasons those that there were. Pure; owns no fds.
 
 use std::fmt::Error;
 
-use abi::board::{Durations, HOP_BOUNDS_US, LATENCY_BOUNDS_US, ORIGINS, REFUSED_STATUSES, REUSES, Reason, add_counts};
+use abi::board::{
+    Durations, HOP_BOUNDS_US, LATENCY_BOUNDS_US, ORIGINS, REFUSED_STATUSES, REUSES, Reason,
+    add_counts,
+};
 use abi::outcome::CLASSES;
 use api::status::{NodeStatus, WorkerState, WorkerStatus};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet, text};
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet, text,
+};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
@@ -68,36 +74,81 @@ impl Exposition {
     fn node(&self, families: &mut Families<'_>) -> Result<(), Error> {
         let node = &self.node;
         let info = [("version", node.version.as_str())];
-        families.family("build", "The build that runs", None, MetricType::Info)?.encode_info(&info)?;
-        families.gauge_alone("start_time", "When the node started, since 1970", Some(Unit::Seconds), node.started_s)?;
+        families
+            .family("build", "The build that runs", None, MetricType::Info)?
+            .encode_info(&info)?;
+        families.gauge_alone(
+            "start_time",
+            "When the node started, since 1970",
+            Some(Unit::Seconds),
+            node.started_s,
+        )?;
         let away = u64::from(node.store_away.is_some());
         families.gauge_alone("store_away", "Whether the store cannot be reached", None, away)?;
-        families.gauge_alone("draining", "Whether the node is stopping", None, u64::from(node.draining))?;
-        families.gauge_alone("functions", "Functions that are deployed", None, node.functions as u64)?;
+        families.gauge_alone(
+            "draining",
+            "Whether the node is stopping",
+            None,
+            u64::from(node.draining),
+        )?;
+        families.gauge_alone(
+            "functions",
+            "Functions that are deployed",
+            None,
+            node.functions as u64,
+        )?;
         families.counter_alone("compilations", "Runs of the compiler", node.compilations)?;
         match self.engine_memory_bytes {
-            Some(bytes) => {
-                families.gauge_alone("engine_resident_memory", "Memory of the engine", Some(Unit::Bytes), bytes)
-            }
+            Some(bytes) => families.gauge_alone(
+                "engine_resident_memory",
+                "Memory of the engine",
+                Some(Unit::Bytes),
+                bytes,
+            ),
             None => Ok(()),
         }
     }
 
     fn dispatch(&self, families: &mut Families<'_>) -> Result<(), Error> {
         let dispatch = &self.reading.dispatch;
-        let accepted = dispatch.accepted.iter().map(|(core, count)| ([("shard", core.to_string())], *count));
-        families.counters("connections_accepted", "Connections that a shard has accepted", accepted)?;
+        let accepted =
+            dispatch.accepted.iter().map(|(core, count)| ([("shard", core.to_string())], *count));
+        families.counters(
+            "connections_accepted",
+            "Connections that a shard has accepted",
+            accepted,
+        )?;
         let hops = dispatch.hops.iter().map(|(row, hops)| (worker(*row), *hops));
         families.counters("hops", "Connections given to a worker", hops)?;
-        families.counter_alone("parked", "Connections for which no worker was free at once", dispatch.parked)?;
-        families.gauge_alone("connections_parked", "Those that wait for one now", None, self.parked as u64)?;
+        families.counter_alone(
+            "parked",
+            "Connections for which no worker was free at once",
+            dispatch.parked,
+        )?;
+        families.gauge_alone(
+            "connections_parked",
+            "Those that wait for one now",
+            None,
+            self.parked as u64,
+        )?;
         let mut by_workers = [0; REFUSED_STATUSES.len()];
         self.reading.workers.values().for_each(|tally| add_counts(&mut by_workers, &tally.refused));
-        let refused = [("engine", dispatch.refused), ("worker", by_workers)].into_iter().flat_map(|(by, counts)| {
-            let label = move |status: u16| -> Labels { [("by", by.to_owned()), ("status", status.to_string())] };
-            REFUSED_STATUSES.into_iter().zip(counts).map(move |(status, count)| (label(status), count))
-        });
-        families.counters("refused", "Requests refused before they were any function's", refused.filter(some))
+        let refused = [("engine", dispatch.refused), ("worker", by_workers)].into_iter().flat_map(
+            |(by, counts)| {
+                let label = move |status: u16| -> Labels {
+                    [("by", by.to_owned()), ("status", status.to_string())]
+                };
+                REFUSED_STATUSES
+                    .into_iter()
+                    .zip(counts)
+                    .map(move |(status, count)| (label(status), count))
+            },
+        );
+        families.counters(
+            "refused",
+            "Requests refused before they were any function's",
+            refused.filter(some),
+        )
     }
 
     fn workers_now(&self, families: &mut Families<'_>) -> Result<(), Error> {
@@ -110,17 +161,31 @@ impl Exposition {
             (labels, 1)
         });
         families.gauges("worker_pool", "Where a worker runs, and whose it is", None, info)?;
-        let each =
-            |of: fn(&WorkerStatus) -> u64| self.workers.iter().map(move |status| (worker(status.index), of(status)));
+        let each = |of: fn(&WorkerStatus) -> u64| {
+            self.workers.iter().map(move |status| (worker(status.index), of(status)))
+        };
         let ready = each(|status| u64::from(status.state == WorkerState::Ready));
         families.gauges("worker_ready", "Whether the worker serves", None, ready)?;
         let open = each(|status| status.connections_open);
         families.gauges("worker_connections", "Connections that it has", None, open)?;
         let in_flight = each(|status| status.in_flight);
         families.gauges("worker_in_flight", "Invocations that it runs", None, in_flight)?;
-        families.gauges("worker_modules", "Modules that it has loaded", None, each(|status| status.modules))?;
-        let memory = self.workers.iter().filter_map(|status| Some((worker(status.index), status.memory_bytes?)));
-        families.gauges("worker_resident_memory", "Memory of its process", Some(Unit::Bytes), memory)
+        families.gauges(
+            "worker_modules",
+            "Modules that it has loaded",
+            None,
+            each(|status| status.modules),
+        )?;
+        let memory = self
+            .workers
+            .iter()
+            .filter_map(|status| Some((worker(status.index), status.memory_bytes?)));
+        families.gauges(
+            "worker_resident_memory",
+            "Memory of its process",
+            Some(Unit::Bytes),
+            memory,
+        )
     }
 
     fn workers_ever(&self, families: &mut Families<'_>) -> Result<(), Error> {
@@ -128,7 +193,11 @@ impl Exposition {
             self.reading.workers.iter().map(move |(row, tally)| (worker(*row), of(tally)))
         };
         let taken = each(|tally| tally.connections_taken);
-        families.counters("worker_connections_taken", "Connections that have come to a worker", taken)?;
+        families.counters(
+            "worker_connections_taken",
+            "Connections that have come to a worker",
+            taken,
+        )?;
         let returns = each(|tally| tally.returns);
         families.counters("returns", "Connections that a worker gave back for another", returns)?;
         let requests = each(|tally| tally.requests);
@@ -138,8 +207,13 @@ impl Exposition {
         let restarts = each(|tally| tally.restarts);
         families.counters("worker_restarts", "Processes that ended unasked", restarts)?;
         let instances = self.reading.workers.iter().flat_map(|(row, tally)| {
-            let label = |origin: &str| -> Labels { [("worker", row.to_string()), ("origin", origin.to_owned())] };
-            ORIGINS.into_iter().zip(tally.instances).map(move |(origin, count)| (label(origin), count))
+            let label = |origin: &str| -> Labels {
+                [("worker", row.to_string()), ("origin", origin.to_owned())]
+            };
+            ORIGINS
+                .into_iter()
+                .zip(tally.instances)
+                .map(move |(origin, count)| (label(origin), count))
         });
         families.counters("instances", "Instances taken for invocations", instances)?;
         let hops = self.reading.workers.iter().map(|(row, tally)| (worker(*row), &tally.hop));
@@ -151,11 +225,23 @@ impl Exposition {
         let each = |of: fn(&WorkerTally) -> u64| {
             self.reading.workers.iter().map(move |(row, tally)| (worker(*row), of(tally)))
         };
-        families.counters("log_records", "Invocations that were logged", each(|tally| tally.log_records))?;
+        families.counters(
+            "log_records",
+            "Invocations that were logged",
+            each(|tally| tally.log_records),
+        )?;
         families.counters("log_lines", "Lines that were logged", each(|tally| tally.log_lines))?;
         let dropped = each(|tally| tally.log_dropped);
-        families.counters("log_dropped", "Invocations and lines that could not be logged", dropped)?;
-        families.counters("log_written_bytes", "Bytes written to the spool", each(|tally| tally.log_bytes))?;
+        families.counters(
+            "log_dropped",
+            "Invocations and lines that could not be logged",
+            dropped,
+        )?;
+        families.counters(
+            "log_written_bytes",
+            "Bytes written to the spool",
+            each(|tally| tally.log_bytes),
+        )?;
         let logs = &self.logs;
         for (name, help, count) in [
             ("log_segments_sealed", "Segments of the log that were ended", logs.sealed),
@@ -168,14 +254,24 @@ impl Exposition {
             families.counter_alone(name, help, count)?;
         }
         let (segments, bytes) = (logs.waiting.segments, logs.waiting.bytes);
-        families.gauge_alone("log_spool_segments", "Segments on this node's disk", None, segments)?;
+        families.gauge_alone(
+            "log_spool_segments",
+            "Segments on this node's disk",
+            None,
+            segments,
+        )?;
         families.gauge_alone("log_spool", "What they take there", Some(Unit::Bytes), bytes)
     }
 
     fn traces(&self, families: &mut Families<'_>) -> Result<(), Error> {
         let Some(TracesReading { exported, dropped }) = &self.traces else { return Ok(()) };
-        families.counter_alone("spans_exported", "Spans that --otlp-endpoint has taken", *exported)?;
-        let dropped = dropped.iter().map(|(reason, count)| ([("reason", (*reason).to_owned())], *count));
+        families.counter_alone(
+            "spans_exported",
+            "Spans that --otlp-endpoint has taken",
+            *exported,
+        )?;
+        let dropped =
+            dropped.iter().map(|(reason, count)| ([("reason", (*reason).to_owned())], *count));
         families.counters("spans_dropped", "Spans that were lost, by why", dropped)
     }
 
@@ -203,17 +299,27 @@ impl Exposition {
         let reasons = |label: &'static str, limit: bool| {
             functions.iter().flat_map(move |function| {
                 let counts = Reason::ALL.into_iter().zip(function.tally.reasons);
-                let counts = counts.filter(move |(reason, count)| reason.is_limit() == limit && *count > 0);
+                let counts =
+                    counts.filter(move |(reason, count)| reason.is_limit() == limit && *count > 0);
                 counts.map(move |(reason, count)| (by(function, label, reason.name()), count))
             })
         };
-        families.counters("limits_hit", "Invocations that ran into a limit", reasons("limit", true))?;
-        families.counters("failures", "Invocations that failed otherwise", reasons("reason", false))?;
+        families.counters(
+            "limits_hit",
+            "Invocations that ran into a limit",
+            reasons("limit", true),
+        )?;
+        families.counters(
+            "failures",
+            "Invocations that failed otherwise",
+            reasons("reason", false),
+        )?;
         let reuses = functions.iter().flat_map(|function| {
             let counts = REUSES.into_iter().zip(function.tally.reuses);
             counts.map(move |(outcome, count)| (by(function, "outcome", outcome), count))
         });
-        let help = "With reuse=N, instances that have served a request: kept for another, or why not";
+        let help =
+            "With reuse=N, instances that have served a request: kept for another, or why not";
         families.counters("instance_reuse", help, reuses.filter(some))
     }
 }
@@ -256,7 +362,9 @@ impl Families<'_> {
         samples: impl IntoIterator<Item = (L, u64)>,
     ) -> Result<(), Error> {
         let mut family = self.family(name, help, unit.as_ref(), MetricType::Gauge)?;
-        samples.into_iter().try_for_each(|(labels, value)| family.encode_family(&labels)?.encode_gauge(&value))
+        samples
+            .into_iter()
+            .try_for_each(|(labels, value)| family.encode_family(&labels)?.encode_gauge(&value))
     }
 
     fn histograms<L: EncodeLabelSet, const N: usize>(
@@ -266,22 +374,32 @@ impl Families<'_> {
         bounds_us: &[u64; N],
         samples: impl IntoIterator<Item = (L, impl std::borrow::Borrow<Durations<N>>)>,
     ) -> Result<(), Error> {
-        let bounds = bounds_us.map(|bound| if bound == u64::MAX { f64::INFINITY } else { seconds(bound) });
+        let bounds =
+            bounds_us.map(|bound| if bound == u64::MAX { f64::INFINITY } else { seconds(bound) });
         let mut family = self.family(name, help, Some(&Unit::Seconds), MetricType::Histogram)?;
         samples.into_iter().try_for_each(|(labels, durations)| {
             let durations = durations.borrow();
             let buckets: Vec<(f64, u64)> = bounds.into_iter().zip(durations.counts).collect();
             let count = durations.counts.iter().sum();
             let sum = seconds(durations.sum_us);
-            family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
+            family
+                .encode_family(&labels)?
+                .encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
         })
     }
 
     fn counter_alone(&mut self, name: &str, help: &str, count: u64) -> Result<(), Error> {
-        self.family(name, help, None, MetricType::Counter)?.encode_counter::<NoLabelSet, _, u64>(&count, None)
+        self.family(name, help, None, MetricType::Counter)?
+            .encode_counter::<NoLabelSet, _, u64>(&count, None)
     }
 
-    fn gauge_alone(&mut self, name: &str, help: &str, unit: Option<Unit>, value: u64) -> Result<(), Error> {
+    fn gauge_alone(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<Unit>,
+        value: u64,
+    ) -> Result<(), Error> {
         self.family(name, help, unit.as_ref(), MetricType::Gauge)?.encode_gauge(&value)
     }
 }
@@ -315,18 +433,36 @@ mod tests {
             store_away: None,
             started_s: 9,
         };
-        let mut tally = FunctionTally { outcomes: [0, 5, 0, 0, 1, 0], sent_bytes: 600, ..FunctionTally::default() };
-        (tally.latency.counts[0], tally.latency.counts[17], tally.latency.sum_us) = (4, 2, 25_000_123);
+        let mut tally = FunctionTally {
+            outcomes: [0, 5, 0, 0, 1, 0],
+            sent_bytes: 600,
+            ..FunctionTally::default()
+        };
+        (tally.latency.counts[0], tally.latency.counts[17], tally.latency.sum_us) =
+            (4, 2, 25_000_123);
         tally.reasons[Reason::Timeout as usize] = 1;
         tally.reasons[Reason::Trap as usize] = 2;
         let function = FunctionReading { name: name.to_owned(), in_flight: 1, queued: 2, tally };
-        let dispatch =
-            DispatchReading { accepted: vec![(0, 11)], hops: BTreeMap::from([(1, 10)]), ..DispatchReading::default() };
-        let worker = WorkerTally { connections_taken: 10, log_lines: 4, restarts: 1, ..WorkerTally::default() };
-        let logs = LogsReading { lost: 3, waiting: Waiting { segments: 2, bytes: 99 }, ..LogsReading::default() };
+        let dispatch = DispatchReading {
+            accepted: vec![(0, 11)],
+            hops: BTreeMap::from([(1, 10)]),
+            ..DispatchReading::default()
+        };
+        let worker = WorkerTally {
+            connections_taken: 10,
+            log_lines: 4,
+            restarts: 1,
+            ..WorkerTally::default()
+        };
+        let logs = LogsReading {
+            lost: 3,
+            waiting: Waiting { segments: 2, bytes: 99 },
+            ..LogsReading::default()
+        };
         let dropped = [("refused", 0), ("unreachable", 7), ("queue", 1)];
         let traces = TracesReading { exported: 5, dropped };
-        let reading = Reading { dispatch, workers: BTreeMap::from([(1, worker)]), functions: vec![function] };
+        let reading =
+            Reading { dispatch, workers: BTreeMap::from([(1, worker)]), functions: vec![function] };
         Exposition {
             node,
             workers: Vec::new(),

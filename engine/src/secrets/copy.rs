@@ -1,5 +1,6 @@
-//! The node's own copy of all encrypted secrets, to start with while the store is away: what a function finds is then what it
-//! found before. Never the truth, and may be lost. Owns no fds between calls.
+//! The node's own copy of all encrypted secrets, to start with while the store is away: what a
+//! function finds is then what it found before. Never the truth, and may be lost. Owns no fds
+//! between calls.
 
 use std::path::{Path, PathBuf};
 
@@ -39,9 +40,11 @@ impl Copy {
     /// What it has; none when there is none, or it is of another store.
     pub(super) fn read(&self) -> Option<Known> {
         let object = std::fs::read(&self.path).ok()?;
-        let json = checked::open(&self.path.to_string_lossy(), object).map_err(|error| error.to_string());
+        let json =
+            checked::open(&self.path.to_string_lossy(), object).map_err(|error| error.to_string());
         let read = json.and_then(|json| {
-            serde_json::from_slice::<Written<String, All, Identities>>(&json).map_err(|error| error.to_string())
+            serde_json::from_slice::<Written<String, All, Identities>>(&json)
+                .map_err(|error| error.to_string())
         });
         match read {
             Ok(written) => {
@@ -57,9 +60,12 @@ impl Copy {
 
     pub(super) fn write(&self, known: &Known) -> Result<(), StoreError> {
         let failed = |error: serde_json::Error| StoreError::io("write", &self.path)(error.into());
-        let json =
-            serde_json::to_vec(&Written { store: &self.store, secrets: &known.held, identities: &known.identities })
-                .map_err(failed)?;
+        let json = serde_json::to_vec(&Written {
+            store: &self.store,
+            secrets: &known.held,
+            identities: &known.identities,
+        })
+        .map_err(failed)?;
         files::write(&self.path, &checked::seal(&json)).map_err(StoreError::io("write", &self.path))
     }
 }

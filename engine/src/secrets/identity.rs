@@ -47,7 +47,11 @@ pub(super) async fn of(objects: &dyn Objects, name: &str) -> Result<Option<Strin
 
 /// The same, which is made if need be. It is the name where an earlier build knows the function, as
 /// `is_there` says, or has given it secrets.
-pub(super) async fn of_or_made(objects: &dyn Objects, name: &str, is_there: bool) -> Result<String, StoreError> {
+pub(super) async fn of_or_made(
+    objects: &dyn Objects,
+    name: &str,
+    is_there: bool,
+) -> Result<String, StoreError> {
     if let Some(id) = of(objects, name).await? {
         return Ok(id);
     }
@@ -69,7 +73,11 @@ pub(super) async fn give(objects: &dyn Objects, name: &str, id: &str) -> Result<
 }
 
 /// Takes one of several from it.
-pub(super) async fn take_one(objects: &dyn Objects, name: &str, id: &str) -> Result<(), StoreError> {
+pub(super) async fn take_one(
+    objects: &dyn Objects,
+    name: &str,
+    id: &str,
+) -> Result<(), StoreError> {
     objects.delete(&format!("{FOLDER}{name}/{id}")).await
 }
 
@@ -104,7 +112,8 @@ mod tests {
             listed(&format!("No/{one}"), 1),
             listed(&format!("e/{one}/x"), 1),
         ];
-        let expected = [("a", two.as_str()), ("b", "b")].map(|(name, id)| (name.to_owned(), id.to_owned()));
+        let expected =
+            [("a", two.as_str()), ("b", "b")].map(|(name, id)| (name.to_owned(), id.to_owned()));
         assert_eq!(chosen(&all), Identities::from(expected));
     }
 }

@@ -1,7 +1,8 @@
 //! The node key that secrets are encrypted with, and the file that it is in.
 //!
-//! Without `--secrets-key` it is `secrets.key` in the data folder, made with the first secret. A file that others can read, or
-//! that holds no key, is refused: what was encrypted with a key that is lost, nobody can read again. Owns no fds beyond a call.
+//! Without `--secrets-key` it is `secrets.key` in the data folder, made with the first secret. A
+//! file that others can read, or that holds no key, is refused: what was encrypted with a key that
+//! is lost, nobody can read again. Owns no fds beyond a call.
 
 use std::fmt;
 use std::fs::File;
@@ -79,7 +80,8 @@ pub(crate) struct KeyFile {
 }
 
 impl KeyFile {
-    /// The key file of a node: the one that was chosen, which must be there, or the data folder's own.
+    /// The key file of a node: the one that was chosen, which must be there, or the data folder's
+    /// own.
     ///
     /// # Errors
     /// [`KeyError`] when there is one that cannot be used.
@@ -112,11 +114,15 @@ impl KeyFile {
         if let Some(key) = self.get()? {
             return Ok(key);
         }
-        let bytes = <[u8; 32]>::try_generate().map_err(io::Error::other).map_err(self.failed("made"))?;
+        let bytes =
+            <[u8; 32]>::try_generate().map_err(io::Error::other).map_err(self.failed("made"))?;
         let bytes = Zeroizing::new(bytes);
         let text = Zeroizing::new(format!("{}\n", *Zeroizing::new(files::hex(&*bytes))));
         files::write(&self.path, text.as_bytes()).map_err(self.failed("written"))?;
-        tracing::info!("a key for secrets was made: {:?}; without it nobody can read them, so keep a copy", self.path);
+        tracing::info!(
+            "a key for secrets was made: {:?}; without it nobody can read them, so keep a copy",
+            self.path
+        );
         Ok(self.key.get_or_init(|| Key::new(&bytes)))
     }
 
@@ -133,7 +139,8 @@ impl KeyFile {
         let mut bytes = Zeroizing::new(Vec::new());
         file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(&failed)?;
         let key = std::str::from_utf8(&bytes).ok().and_then(Key::parse);
-        key.map(Some).ok_or_else(|| KeyError::Malformed { path: self.path.clone(), bytes: bytes.len() })
+        key.map(Some)
+            .ok_or_else(|| KeyError::Malformed { path: self.path.clone(), bytes: bytes.len() })
     }
 
     fn failed(&self, what: &'static str) -> impl Fn(io::Error) -> KeyError {
@@ -180,15 +187,22 @@ mod tests {
         let open = || KeyFile::open(Some(&path), folder.path());
         assert!(matches!(open(), Err(KeyError::Io { what: "read", .. })));
         let good = "00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF";
-        for (text, mode) in [(good.to_owned(), 0o600), (format!("{good}\n"), 0o400), (format!("{good}\r\n"), 0o600)] {
+        for (text, mode) in
+            [(good.to_owned(), 0o600), (format!("{good}\n"), 0o400), (format!("{good}\r\n"), 0o600)]
+        {
             write(&path, &text, 0o600);
             write(&path, &text, mode);
             assert!(open().is_ok(), "{text:?}");
         }
         std::fs::remove_file(&path).unwrap();
-        for text in
-            ["", &good[1..], &format!("{good}0"), &format!("+{}", &good[1..]), &"é".repeat(32), &good.repeat(40)]
-        {
+        for text in [
+            "",
+            &good[1..],
+            &format!("{good}0"),
+            &format!("+{}", &good[1..]),
+            &"é".repeat(32),
+            &good.repeat(40),
+        ] {
             write(&path, text, 0o600);
             assert!(matches!(open(), Err(KeyError::Malformed { .. })), "{text:?}");
         }

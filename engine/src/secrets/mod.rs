@@ -1,11 +1,11 @@
-//! Secrets of functions: encrypted in the store, in the engine's memory as they are there, and opened only for a worker that
-//! asks for those of a function it runs.
+//! Secrets of functions: encrypted in the store, in the engine's memory as they are there, and
+//! opened only for a worker that asks for those of a function it runs.
 //!
-//! They belong to a function's [`identity`], not to its name. [`key`] is the node's key, [`object`] a
-//! secret in the store, [`copy`] what the node has of them while that is away, [`rules`] what a secret
-//! may be. A [`Secrets`] holds all that
-//! there are; whoever changes one publishes the functions' [revisions](Secrets::revisions) with the next catalogue. Owns no fds;
-//! a function's opened secrets leave as a sealed memfd.
+//! They belong to a function's [`identity`], not to its name. [`key`] is the node's key, [`object`]
+//! a secret in the store, [`copy`] what the node has of them while that is away, [`rules`] what a
+//! secret may be. A [`Secrets`] holds all that there are; whoever changes one publishes the
+//! functions' [revisions](Secrets::revisions) with the next catalogue. Owns no fds; a function's
+//! opened secrets leave as a sealed memfd.
 
 mod copy;
 mod identity;
@@ -46,7 +46,9 @@ pub(crate) enum SecretError {
     Key(#[from] KeyError),
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("function {function:?} has no secret {key:?}; `sockhop secret list {function}` shows those it has")]
+    #[error(
+        "function {function:?} has no secret {key:?}; `sockhop secret list {function}` shows those it has"
+    )]
     Unknown { function: String, key: String },
     #[error(
         "secret {key:?} of function {function:?} is encrypted with the key {theirs}, and this node has {ours} ({path:?}); give the nodes of a store one key with --secrets-key, or set the secret again"
@@ -83,7 +85,9 @@ struct Held {
 impl Held {
     fn new(place: Place<'_>, tag: String, object: Result<Vec<u8>, StoreError>) -> Self {
         let digest = Sha256::digest(object.as_deref().unwrap_or_default()).into();
-        let sealed = object.and_then(|object| Sealed::read(place, object)).map_err(|error| error.to_string());
+        let sealed = object
+            .and_then(|object| Sealed::read(place, object))
+            .map_err(|error| error.to_string());
         if let Err(reason) = &sealed {
             tracing::error!("the secret {} is unreadable: {reason}", place.object());
         }
@@ -126,13 +130,22 @@ pub(crate) struct Secrets {
 }
 
 impl Secrets {
-    /// The secrets of a store, none read yet. `cache` is the folder that the node's copy is kept in.
+    /// The secrets of a store, none read yet. `cache` is the folder that the node's copy is kept
+    /// in.
     pub(crate) fn new(objects: Arc<dyn Objects>, key: KeyFile, cache: &Path) -> Self {
         let copy = Copy::new(cache, objects.name());
-        Self { objects, key, copy, copied: Mutex::default(), known: RwLock::default(), changing: Mutex::default() }
+        Self {
+            objects,
+            key,
+            copy,
+            copied: Mutex::default(),
+            known: RwLock::default(),
+            changing: Mutex::default(),
+        }
     }
 
-    /// Reads them all for the first time: from the store, and while that is away from the node's copy.
+    /// Reads them all for the first time: from the store, and while that is away from the node's
+    /// copy.
     ///
     /// # Errors
     /// When the store cannot be read, or is away and there is no copy.
@@ -157,7 +170,9 @@ impl Secrets {
         match self.copy.write(&known) {
             Ok(()) => *copied = known,
             Err(error) => {
-                tracing::warn!("should the store be away at the next start, new secrets are missing: {error}")
+                tracing::warn!(
+                    "should the store be away at the next start, new secrets are missing: {error}"
+                )
             }
         }
     }
@@ -190,7 +205,12 @@ impl Secrets {
         while let Some((listed, object)) = read.try_next().await? {
             // One that is gone by now is none.
             if let (Some((owner, key)), Some(object)) = (place_of(&listed.key), object) {
-                insert(&mut all, owner, key, Held::new(Place { owner, key }, listed.tag.clone(), object));
+                insert(
+                    &mut all,
+                    owner,
+                    key,
+                    Held::new(Place { owner, key }, listed.tag.clone(), object),
+                );
             }
         }
         drop(read);
@@ -203,7 +223,11 @@ impl Secrets {
     ///
     /// # Errors
     /// When the store does not answer.
-    pub(crate) async fn identify(&self, function: &str, is_there: bool) -> Result<String, StoreError> {
+    pub(crate) async fn identify(
+        &self,
+        function: &str,
+        is_there: bool,
+    ) -> Result<String, StoreError> {
         let _alone = self.changing.lock().await;
         self.identify_alone(function, is_there).await
     }
@@ -214,11 +238,19 @@ impl Secrets {
         Ok(id)
     }
 
-    /// Encrypts and stores a secret, over the one that had its key before. The function need not be there; `is_there` if it is.
+    /// Encrypts and stores a secret, over the one that had its key before. The function need not be
+    /// there; `is_there` if it is.
     ///
     /// # Errors
-    /// [`SecretError`] when it breaks a rule, the function was removed meanwhile, or the store cannot be written.
-    pub(crate) async fn set(&self, function: &str, is_there: bool, key: &str, value: &[u8]) -> Result<(), SecretError> {
+    /// [`SecretError`] when it breaks a rule, the function was removed meanwhile, or the store
+    /// cannot be written.
+    pub(crate) async fn set(
+        &self,
+        function: &str,
+        is_there: bool,
+        key: &str,
+        value: &[u8],
+    ) -> Result<(), SecretError> {
         check_key(key)?;
         let value = check_value(value)?;
         let _alone = self.changing.lock().await;
@@ -227,13 +259,17 @@ impl Secrets {
         rules::check_sum(others, others_bytes, value.len())?;
         let place = Place { owner: &owner, key };
         let failed = |source| SecretError::Encrypt { key: key.to_owned(), source };
-        let sealed = Sealed::new(self.key.get_or_make()?, place, value, now_ms()).map_err(failed)?;
+        let sealed =
+            Sealed::new(self.key.get_or_make()?, place, value, now_ms()).map_err(failed)?;
         let object = sealed.to_object();
         self.objects.put(&place.object(), object.clone()).await?;
         // Whoever removes a function takes its identity first, and then looks for its secrets.
         if identity::of(&*self.objects, function).await?.as_ref() != Some(&owner) {
             self.objects.delete(&place.object()).await?;
-            return Err(SecretError::Removed { function: function.to_owned(), key: key.to_owned() });
+            return Err(SecretError::Removed {
+                function: function.to_owned(),
+                key: key.to_owned(),
+            });
         }
         insert(&mut self.write().held, &owner, key, Held::new(place, String::new(), Ok(object)));
         Ok(())
@@ -257,7 +293,10 @@ impl Secrets {
         let _alone = self.changing.lock().await;
         let owner = self.read().owner(function).to_owned();
         if !self.read().of(function).is_some_and(|keys| keys.contains_key(key)) {
-            return Err(SecretError::Unknown { function: function.to_owned(), key: key.to_owned() });
+            return Err(SecretError::Unknown {
+                function: function.to_owned(),
+                key: key.to_owned(),
+            });
         }
         self.objects.delete(&Place { owner: &owner, key }.object()).await?;
         self.forget(&owner, key);
@@ -285,7 +324,8 @@ impl Secrets {
         Ok(owners)
     }
 
-    /// A function's secrets as the store has them now, to be kept while it is removed: encrypted, as they are.
+    /// A function's secrets as the store has them now, to be kept while it is removed: encrypted,
+    /// as they are.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -297,14 +337,22 @@ impl Secrets {
             // One that is unreadable here is so after it was restored.
             Some((key.clone(), serde_json::to_value(held.sealed.as_ref().ok()?).ok()?))
         });
-        Ok(KeptSecrets { owner: owner.or_else(|| known.identities.get(function).cloned()), sealed: sealed.collect() })
+        Ok(KeptSecrets {
+            owner: owner.or_else(|| known.identities.get(function).cloned()),
+            sealed: sealed.collect(),
+        })
     }
 
     /// Checks that a function's secrets can be restored, before anything else of it is.
     ///
     /// # Errors
-    /// [`SecretError::InTheWay`] when others have been set meanwhile for the next function of that name.
-    pub(crate) async fn expect_restorable(&self, function: &str, kept: &KeptSecrets) -> Result<(), SecretError> {
+    /// [`SecretError::InTheWay`] when others have been set meanwhile for the next function of that
+    /// name.
+    pub(crate) async fn expect_restorable(
+        &self,
+        function: &str,
+        kept: &KeptSecrets,
+    ) -> Result<(), SecretError> {
         self.refresh().await?;
         let Some(owner) = &kept.owner else { return Ok(()) };
         let standing = identity::all_of(&*self.objects, function).await?;
@@ -313,19 +361,28 @@ impl Secrets {
         let keys: Vec<&str> = keys.flat_map(|keys| keys.keys().map(String::as_str)).collect();
         match keys.is_empty() {
             true => Ok(()),
-            false => Err(SecretError::InTheWay { function: function.to_owned(), keys: keys.join(", ") }),
+            false => {
+                Err(SecretError::InTheWay { function: function.to_owned(), keys: keys.join(", ") })
+            }
         }
     }
 
     /// Gives a function that is restored its identity and its secrets again.
     ///
     /// # Errors
-    /// As [`Self::expect_restorable`], and when the store cannot be written; called again, it does the rest.
-    pub(crate) async fn restore(&self, function: &str, kept: &KeptSecrets) -> Result<(), SecretError> {
+    /// As [`Self::expect_restorable`], and when the store cannot be written; called again, it does
+    /// the rest.
+    pub(crate) async fn restore(
+        &self,
+        function: &str,
+        kept: &KeptSecrets,
+    ) -> Result<(), SecretError> {
         self.expect_restorable(function, kept).await?;
         let _alone = self.changing.lock().await;
         let Some(owner) = &kept.owner else { return Ok(()) };
-        for other in identity::all_of(&*self.objects, function).await?.iter().filter(|id| *id != owner) {
+        for other in
+            identity::all_of(&*self.objects, function).await?.iter().filter(|id| *id != owner)
+        {
             // A deploy that got no further has left it, and it has no secrets.
             identity::take_one(&*self.objects, function, other).await?;
         }
@@ -335,7 +392,8 @@ impl Secrets {
             let place = Place { owner, key };
             let unfit = |_| SecretError::Unfit { function: function.to_owned(), key: key.clone() };
             check_key(key)?;
-            let object = serde_json::from_value::<Sealed>(sealed.clone()).map_err(unfit)?.to_object();
+            let object =
+                serde_json::from_value::<Sealed>(sealed.clone()).map_err(unfit)?.to_object();
             self.objects.put(&place.object(), object.clone()).await?;
             insert(&mut self.write().held, owner, key, Held::new(place, String::new(), Ok(object)));
         }
@@ -368,15 +426,23 @@ impl Secrets {
         let owner = known.owner(function);
         let told = |(key, held): (&String, &Held)| {
             let error = match &held.sealed {
-                Ok(sealed) => self.open(function, Place { owner, key }, sealed).err().map(|error| error.to_string()),
+                Ok(sealed) => self
+                    .open(function, Place { owner, key }, sealed)
+                    .err()
+                    .map(|error| error.to_string()),
                 Err(reason) => Some(reason.clone()),
             };
-            ListedSecret { key: key.clone(), set_ms: held.sealed.as_ref().ok().map(|sealed| sealed.set_ms), error }
+            ListedSecret {
+                key: key.clone(),
+                set_ms: held.sealed.as_ref().ok().map(|sealed| sealed.set_ms),
+                error,
+            }
         };
         known.of(function).into_iter().flatten().map(told).collect()
     }
 
-    /// Names what each function's secrets are by now, and tells nothing of them. Those that have none are not there.
+    /// Names what each function's secrets are by now, and tells nothing of them. Those that have
+    /// none are not there.
     pub(crate) fn revisions(&self) -> BTreeMap<String, u64> {
         let known = self.read();
         let names = known.identities.keys().chain(known.held.keys());
@@ -387,7 +453,8 @@ impl Secrets {
     /// A function's secrets for a worker, opened.
     ///
     /// # Errors
-    /// [`SecretError`] when one of them does not open: a function does not run with some of its secrets.
+    /// [`SecretError`] when one of them does not open: a function does not run with some of its
+    /// secrets.
     pub(crate) fn for_worker(&self, function: &str) -> Result<OwnedFd, SecretError> {
         let known = self.read();
         let (owner, keys) = (known.owner(function), known.of(function));
@@ -410,7 +477,9 @@ impl Secrets {
         let (function, name) = (function.to_owned(), place.key.to_owned());
         let key = self.key.get()?;
         match key.filter(|key| key.id() == sealed.key) {
-            Some(key) => sealed.open(key, place).map_err(|_| SecretError::Unfit { function, key: name }),
+            Some(key) => {
+                sealed.open(key, place).map_err(|_| SecretError::Unfit { function, key: name })
+            }
             None => Err(SecretError::OtherKey {
                 function,
                 key: name,
@@ -433,10 +502,9 @@ impl Secrets {
 
     fn flattened(&self) -> HashMap<(String, String), Held> {
         let known = self.read();
-        let flat = known
-            .held
-            .iter()
-            .flat_map(|(owner, keys)| keys.iter().map(|(key, held)| ((owner.clone(), key.clone()), held.clone())));
+        let flat = known.held.iter().flat_map(|(owner, keys)| {
+            keys.iter().map(|(key, held)| ((owner.clone(), key.clone()), held.clone()))
+        });
         flat.collect()
     }
 
@@ -453,7 +521,8 @@ fn insert(all: &mut All, owner: &str, key: &str, held: Held) {
     all.entry(owner.to_owned()).or_default().insert(key.to_owned(), held);
 }
 
-/// Whose an object is, and its key; none when it is not one of a secret. A UUID could be a name, too.
+/// Whose an object is, and its key; none when it is not one of a secret. A UUID could be a name,
+/// too.
 fn place_of(object: &str) -> Option<(&str, &str)> {
     let (owner, key) = object.strip_prefix(PREFIX)?.split_once('/')?;
     (abi::name::check(owner).is_ok() && check_key(key).is_ok()).then_some((owner, key))
@@ -472,7 +541,8 @@ fn revision(keys: Option<&BTreeMap<String, Held>>) -> u64 {
 }
 
 fn now_ms() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 

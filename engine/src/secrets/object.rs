@@ -1,8 +1,9 @@
-//! A secret as it stands in the store: XChaCha20-Poly1305 under the node's key, with its place as associated data.
+//! A secret as it stands in the store: XChaCha20-Poly1305 under the node's key, with its place as
+//! associated data.
 //!
 //! JSON in a [`checked`] object: `format`, `key` (whose id), `set_ms`, `nonce` and `ciphertext`.
-//! What is bound to the ciphertext (function, key and time) cannot be changed, nor the object moved, without it failing to open.
-//! Pure but for the nonce's randomness; owns no fds.
+//! What is bound to the ciphertext (function, key and time) cannot be changed, nor the object
+//! moved, without it failing to open. Pure but for the nonce's randomness; owns no fds.
 
 use chacha20poly1305::XNonce;
 use chacha20poly1305::aead::{Aead as _, Generate as _, Payload};
@@ -66,14 +67,23 @@ pub(super) mod digits {
 
     use crate::store::files;
 
-    pub(crate) fn serialize<S: Serializer>(bytes: &impl AsRef<[u8]>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(
+        bytes: &impl AsRef<[u8]>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&files::hex(bytes.as_ref()))
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>, T: TryFrom<Vec<u8>>>(deserializer: D) -> Result<T, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>, T: TryFrom<Vec<u8>>>(
+        deserializer: D,
+    ) -> Result<T, D::Error> {
         let bytes = files::unhex_all(&String::deserialize(deserializer)?);
         let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
-        bytes.ok_or_else(|| D::Error::custom("expected hexadecimal digits, and no fewer or more than there should be"))
+        bytes.ok_or_else(|| {
+            D::Error::custom(
+                "expected hexadecimal digits, and no fewer or more than there should be",
+            )
+        })
     }
 }
 
@@ -86,11 +96,17 @@ impl Sealed {
     ///
     /// # Errors
     /// When the kernel gives no randomness.
-    pub(super) fn new(key: &Key, place: Place<'_>, value: &str, set_ms: u64) -> Result<Self, std::io::Error> {
+    pub(super) fn new(
+        key: &Key,
+        place: Place<'_>,
+        value: &str,
+        set_ms: u64,
+    ) -> Result<Self, std::io::Error> {
         let nonce = <[u8; 24]>::try_generate().map_err(std::io::Error::other)?;
         let payload = Payload { msg: value.as_bytes(), aad: &place.associated(set_ms) };
         let ciphertext = key.cipher.encrypt(&XNonce::from(nonce), payload);
-        let ciphertext = ciphertext.map_err(|_| std::io::Error::other("the value is too long to encrypt"))?;
+        let ciphertext =
+            ciphertext.map_err(|_| std::io::Error::other("the value is too long to encrypt"))?;
         Ok(Self { key: key.id().to_owned(), set_ms, nonce, ciphertext })
     }
 
@@ -109,7 +125,9 @@ impl Sealed {
     /// The object's contents.
     pub(super) fn to_object(&self) -> Vec<u8> {
         // Strings and numbers alone cannot fail.
-        checked::seal(&serde_json::to_vec(&Written { format: FORMAT, sealed: self }).unwrap_or_default())
+        checked::seal(
+            &serde_json::to_vec(&Written { format: FORMAT, sealed: self }).unwrap_or_default(),
+        )
     }
 
     /// Reads the contents of the object at `place`.
@@ -123,7 +141,9 @@ impl Sealed {
         let format = format.and_then(|json| json.get("format")?.as_u64());
         if format.is_some_and(|format| format > u64::from(FORMAT)) {
             let format = format.unwrap_or_default();
-            return Err(damaged(format!("its format is {format}, this build reads {FORMAT}: a newer sockhop set it")));
+            return Err(damaged(format!(
+                "its format is {format}, this build reads {FORMAT}: a newer sockhop set it"
+            )));
         }
         let written = serde_json::from_slice::<Written<Self>>(&json);
         written.map(|written| written.sealed).map_err(|error| damaged(error.to_string()))
@@ -156,17 +176,27 @@ mod tests {
 
     #[test]
     fn an_object_of_a_newer_format_and_one_that_is_none_are_told_apart() {
-        let read = |json: &str| Sealed::read(PLACE, checked::seal(json.as_bytes())).unwrap_err().to_string();
+        let read = |json: &str| {
+            Sealed::read(PLACE, checked::seal(json.as_bytes())).unwrap_err().to_string()
+        };
         assert!(read(r#"{"format": 2, "other": 1}"#).contains("a newer sockhop"));
         assert!(read(r#"{"format": 1}"#).contains("missing field"));
         let json = |nonce: &str, text: &str| {
-            format!(r#"{{"format":1,"key":"k","set_ms":1,"nonce":"{nonce}","ciphertext":"{text}"}}"#)
+            format!(
+                r#"{{"format":1,"key":"k","set_ms":1,"nonce":"{nonce}","ciphertext":"{text}"}}"#
+            )
         };
-        for (nonce, ciphertext) in [("00", "00"), (&*"00".repeat(24), "0"), (&*"00".repeat(24), "xy")] {
-            assert!(read(&json(nonce, ciphertext)).contains("hexadecimal digits"), "{nonce} {ciphertext}");
+        for (nonce, ciphertext) in
+            [("00", "00"), (&*"00".repeat(24), "0"), (&*"00".repeat(24), "xy")]
+        {
+            assert!(
+                read(&json(nonce, ciphertext)).contains("hexadecimal digits"),
+                "{nonce} {ciphertext}"
+            );
         }
         // Too short to have been encrypted.
-        let short = Sealed::read(PLACE, checked::seal(json(&"00".repeat(24), "00").as_bytes())).unwrap();
+        let short =
+            Sealed::read(PLACE, checked::seal(json(&"00".repeat(24), "00").as_bytes())).unwrap();
         assert_eq!((short.open(&key(1), PLACE), short.value_bytes()), (Err(Unfit), 0));
     }
 
@@ -181,7 +211,8 @@ mod tests {
             prop_assert_eq!(&*read.open(&key(1), PLACE).unwrap(), &value);
         }
 
-        /// Whatever is changed behind our back, even with a fresh check in front: an error, never another value.
+        /// Whatever is changed behind our back, even with a fresh check in front: an error, never
+        /// another value.
         #[test]
         fn damage_is_an_error(at: prop::sample::Index, to: u8, cut: prop::sample::Index) {
             let sealed = Sealed::new(&key(1), PLACE, "correct horse", 7).unwrap();

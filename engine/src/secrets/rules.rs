@@ -15,20 +15,29 @@ pub(crate) enum RuleError {
     TooLarge { bytes: usize },
     #[error("the value is empty; to have no such secret, use: sockhop secret remove")]
     Empty,
-    #[error("the value is not text in UTF-8, as a variable's must be; encode it, for example with base64")]
+    #[error(
+        "the value is not text in UTF-8, as a variable's must be; encode it, for example with base64"
+    )]
     NotText,
-    #[error("the value has a zero byte, which no variable can have; encode it, for example with base64")]
+    #[error(
+        "the value has a zero byte, which no variable can have; encode it, for example with base64"
+    )]
     ZeroByte,
     #[error("the function has {SECRETS_MAX} secrets, and can have no more; remove some")]
     TooMany,
-    #[error("the function's secrets would have {bytes} bytes together, and may have {SECRETS_BYTES_MAX}; remove some")]
+    #[error(
+        "the function's secrets would have {bytes} bytes together, and may have {SECRETS_BYTES_MAX}; remove some"
+    )]
     TooMuch { bytes: usize },
 }
 
 /// Checks that `key` can be a variable, a part of a path and one of an object's name.
 pub(crate) fn check_key(key: &str) -> Result<(), RuleError> {
     let letters = key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    match letters && (1..=SECRET_KEY_BYTES_MAX).contains(&key.len()) && !key.starts_with(|c: char| c.is_ascii_digit()) {
+    match letters
+        && (1..=SECRET_KEY_BYTES_MAX).contains(&key.len())
+        && !key.starts_with(|c: char| c.is_ascii_digit())
+    {
         true => Ok(()),
         // What is far too long is cut; a cut says so by its length.
         false => Err(RuleError::Key { key: key.chars().take(SECRET_KEY_BYTES_MAX + 1).collect() }),
@@ -63,9 +72,19 @@ mod tests {
         for key in ["A", "_", "api_Key_2", &"x".repeat(SECRET_KEY_BYTES_MAX)] {
             assert_eq!(check_key(key), Ok(()), "{key}");
         }
-        for key in
-            ["", "1A", "A-B", "A.B", "A/B", "..", "A=B", "é", "A\0", "A B", &"x".repeat(SECRET_KEY_BYTES_MAX + 1)]
-        {
+        for key in [
+            "",
+            "1A",
+            "A-B",
+            "A.B",
+            "A/B",
+            "..",
+            "A=B",
+            "é",
+            "A\0",
+            "A B",
+            &"x".repeat(SECRET_KEY_BYTES_MAX + 1),
+        ] {
             assert!(matches!(check_key(key), Err(RuleError::Key { .. })), "{key}");
         }
     }
@@ -80,7 +99,10 @@ mod tests {
         assert!(check_value(&most[1..]).is_ok());
         assert_eq!(check_value(&most), Err(RuleError::TooLarge { bytes: SECRET_BYTES_MAX + 1 }));
         assert_eq!(check_sum(0, SECRETS_BYTES_MAX - 1, 1), Ok(()));
-        assert_eq!(check_sum(0, SECRETS_BYTES_MAX, 1), Err(RuleError::TooMuch { bytes: SECRETS_BYTES_MAX + 1 }));
+        assert_eq!(
+            check_sum(0, SECRETS_BYTES_MAX, 1),
+            Err(RuleError::TooMuch { bytes: SECRETS_BYTES_MAX + 1 })
+        );
         assert_eq!(check_sum(SECRETS_MAX, 0, 1), Err(RuleError::TooMany));
     }
 }

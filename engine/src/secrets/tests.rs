@@ -1,4 +1,5 @@
-//! Secrets in a folder: set, listed, opened, seen by another node, and what is said of those that do not open. Owns no fds.
+//! Secrets in a folder: set, listed, opened, seen by another node, and what is said of those that
+//! do not open. Owns no fds.
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
@@ -54,10 +55,16 @@ async fn what_is_set_is_opened_until_it_is_removed() {
     secrets.set("shop", false, "A", b"one").await.unwrap();
     assert_ne!(revision_of(&secrets, "shop"), second);
     secrets.remove("shop", "A").await.unwrap();
-    assert_eq!((opened(&secrets, "shop"), revision_of(&secrets, "shop")), (pairs(&[("B", "two")]), first));
+    assert_eq!(
+        (opened(&secrets, "shop"), revision_of(&secrets, "shop")),
+        (pairs(&[("B", "two")]), first)
+    );
     assert!(matches!(secrets.remove("shop", "A").await, Err(SecretError::Unknown { .. })));
     secrets.release("shop").await.unwrap();
-    assert_eq!((revision_of(&secrets, "shop"), secrets.list("shop").len(), secrets.list("other").len()), (0, 0, 1));
+    assert_eq!(
+        (revision_of(&secrets, "shop"), secrets.list("shop").len(), secrets.list("other").len()),
+        (0, 0, 1)
+    );
     assert_eq!(folder.objects().list("secrets/", "").await.unwrap().len(), 1);
 }
 
@@ -83,10 +90,15 @@ async fn another_node_with_the_key_sees_what_has_changed_and_one_without_says_so
 
     let error = third.for_worker("shop").unwrap_err().to_string();
     assert!(error.contains("--secrets-key") && error.contains("has none"), "{error}");
-    assert!(third.list("shop")[0].error.as_ref().is_some_and(|error| error.contains("--secrets-key")));
+    assert!(
+        third.list("shop")[0].error.as_ref().is_some_and(|error| error.contains("--secrets-key"))
+    );
     third.set("other", false, "X", b"x").await.unwrap();
     let error = third.for_worker("shop").unwrap_err();
-    assert!(matches!(&error, SecretError::OtherKey { theirs, ours, .. } if theirs != ours), "{error}");
+    assert!(
+        matches!(&error, SecretError::OtherKey { theirs, ours, .. } if theirs != ours),
+        "{error}"
+    );
     assert!(first.list("shop")[0].error.is_none());
 }
 
@@ -108,13 +120,19 @@ async fn objects_that_were_changed_or_moved_do_not_open_and_can_be_replaced() {
         let _ = objects.put(key, object.clone()).await;
     }
     secrets.refresh().await.unwrap();
-    for (function, error) in [("shop", "does not open"), ("cafe", "does not open"), ("huge", "does not open")] {
+    for (function, error) in
+        [("shop", "does not open"), ("cafe", "does not open"), ("huge", "does not open")]
+    {
         let told = secrets.for_worker(function).unwrap_err().to_string();
         assert!(told.contains(error), "{function}: {told}");
     }
     let told = secrets.list("cafe");
-    assert!(told[0].set_ms.is_none() && told[0].error.as_ref().is_some_and(|error| error.contains("SHA-256")));
-    let errors: Vec<bool> = secrets.list("shop").iter().map(|listed| listed.error.is_some()).collect();
+    assert!(
+        told[0].set_ms.is_none()
+            && told[0].error.as_ref().is_some_and(|error| error.contains("SHA-256"))
+    );
+    let errors: Vec<bool> =
+        secrets.list("shop").iter().map(|listed| listed.error.is_some()).collect();
     assert_eq!(errors, [false, true]);
     assert_eq!(secrets.list("a").len() + secrets.list("Shop").len(), 0);
     secrets.set("cafe", false, "A", b"new").await.unwrap();
@@ -131,15 +149,24 @@ async fn limits_hold_for_one_and_for_all_of_a_function() {
     for key in ["A", "B"] {
         secrets.set("shop", false, key, &large).await.unwrap();
     }
-    assert!(matches!(secrets.set("shop", false, "C", b"x").await, Err(SecretError::Rule(RuleError::TooMuch { .. }))));
+    assert!(matches!(
+        secrets.set("shop", false, "C", b"x").await,
+        Err(SecretError::Rule(RuleError::TooMuch { .. }))
+    ));
     // Over itself it counts once.
     secrets.set("shop", false, "B", &large).await.unwrap();
     for number in 0..SECRETS_MAX {
         secrets.set("many", false, &format!("K{number}"), b"x").await.unwrap();
     }
-    assert!(matches!(secrets.set("many", false, "K", b"x").await, Err(SecretError::Rule(RuleError::TooMany))));
+    assert!(matches!(
+        secrets.set("many", false, "K", b"x").await,
+        Err(SecretError::Rule(RuleError::TooMany))
+    ));
     secrets.set("many", false, "K0", b"y").await.unwrap();
-    assert!(matches!(secrets.set("shop", false, "A-B", b"x").await, Err(SecretError::Rule(RuleError::Key { .. }))));
+    assert!(matches!(
+        secrets.set("shop", false, "A-B", b"x").await,
+        Err(SecretError::Rule(RuleError::Key { .. }))
+    ));
     assert!(!format!("{secrets:?}").contains("xxxx"));
 }
 
@@ -208,7 +235,11 @@ struct Disturbed {
 impl Disturbed {
     fn node(folder: &Folder, removed: bool, deletions: usize) -> Secrets {
         let key = KeyFile::open(None, folder.0.path()).unwrap();
-        let objects = Self { objects: folder.objects(), removed, deletions_left: AtomicUsize::new(deletions) };
+        let objects = Self {
+            objects: folder.objects(),
+            removed,
+            deletions_left: AtomicUsize::new(deletions),
+        };
         Secrets::new(Arc::new(objects), key, folder.0.path())
     }
 }
@@ -220,7 +251,12 @@ impl Objects for Disturbed {
     fn get<'a>(&'a self, key: &'a str, bytes_max: usize) -> Answer<'a, Option<Vec<u8>>> {
         self.objects.get(key, bytes_max)
     }
-    fn get_range<'a>(&'a self, key: &'a str, start: u64, bytes: usize) -> Answer<'a, Option<Vec<u8>>> {
+    fn get_range<'a>(
+        &'a self,
+        key: &'a str,
+        start: u64,
+        bytes: usize,
+    ) -> Answer<'a, Option<Vec<u8>>> {
         self.objects.get_range(key, start, bytes)
     }
     fn put<'a>(&'a self, key: &'a str, contents: Vec<u8>) -> Answer<'a, ()> {
@@ -242,9 +278,14 @@ impl Objects for Disturbed {
         self.objects.list(prefix, after)
     }
     fn delete<'a>(&'a self, key: &'a str) -> Answer<'a, ()> {
-        let alive = self.deletions_left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
+        let alive =
+            self.deletions_left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
         let reason = key.to_owned();
-        if alive { self.objects.delete(key) } else { Box::pin(async { Err(StoreError::Ended { reason }) }) }
+        if alive {
+            self.objects.delete(key)
+        } else {
+            Box::pin(async { Err(StoreError::Ended { reason }) })
+        }
     }
 }
 
@@ -270,7 +311,11 @@ async fn a_removal_that_dies_anywhere_can_be_called_again_and_leaves_nothing() {
         next.refresh().await.unwrap();
         next.release("shop").await.unwrap();
         for prefix in ["secrets/", "identities/"] {
-            assert_eq!(folder.objects().list(prefix, "").await.unwrap(), [], "after {deletions} deletions");
+            assert_eq!(
+                folder.objects().list(prefix, "").await.unwrap(),
+                [],
+                "after {deletions} deletions"
+            );
         }
         if done.is_ok() {
             assert_eq!(deletions, 3, "two secrets and an identity");

@@ -1,4 +1,5 @@
-//! The layer of the file. Reads TOML whole and tells every mistake, not the first alone. Pure; owns no fds.
+//! The layer of the file. Reads TOML whole and tells every mistake, not the first alone. Pure; owns
+//! no fds.
 
 use std::any::TypeId;
 use std::ffi::OsString;
@@ -30,7 +31,9 @@ pub(super) fn read(path: &Path, text: &str) -> (Vec<Given>, Vec<Mistake>) {
     entries.sort_by_key(|(key, _)| key.span().start);
     for (key, value) in entries {
         let name = key.get_ref().as_ref();
-        let Some(setting) = settings.get_arguments().find(|setting| setting.get_id().as_str() == name) else {
+        let Some(setting) =
+            settings.get_arguments().find(|setting| setting.get_id().as_str() == name)
+        else {
             mistakes.push(Mistake::unknown(place(key.span()), name, &settings));
             continue;
         };
@@ -50,8 +53,12 @@ pub(super) fn read(path: &Path, text: &str) -> (Vec<Given>, Vec<Mistake>) {
 /// The values as the command line would have them.
 fn texts(setting: &Arg, value: &DeValue<'_>) -> Result<Vec<OsString>, String> {
     match value {
-        DeValue::Array(array) if is_list(setting) && array.is_empty() => Err("the list is empty".into()),
-        DeValue::Array(array) if is_list(setting) => array.iter().map(|item| text(setting, item.get_ref())).collect(),
+        DeValue::Array(array) if is_list(setting) && array.is_empty() => {
+            Err("the list is empty".into())
+        }
+        DeValue::Array(array) if is_list(setting) => {
+            array.iter().map(|item| text(setting, item.get_ref())).collect()
+        }
         single => text(setting, single).map(|text| vec![text]),
     }
 }
@@ -62,7 +69,9 @@ fn text(setting: &Arg, value: &DeValue<'_>) -> Result<OsString, String> {
         DeValue::String(text) => return Ok(text.as_ref().into()),
         DeValue::Integer(number) if !only_text => {
             let number = i64::from_str_radix(number.as_str(), number.radix());
-            return number.map(|number| number.to_string().into()).map_err(|error| error.to_string());
+            return number
+                .map(|number| number.to_string().into())
+                .map_err(|error| error.to_string());
         }
         DeValue::Float(number) if !only_text => return Ok(number.as_str().into()),
         DeValue::Boolean(flag) if !only_text => return Ok(flag.to_string().into()),

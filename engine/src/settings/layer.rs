@@ -1,7 +1,8 @@
-//! The layers that settings come from: flags, environment, file, defaults; and the names of a setting in each.
+//! The layers that settings come from: flags, environment, file, defaults; and the names of a
+//! setting in each.
 //!
-//! A layer holds what was given as it was given, as text: the command line's own definition is what reads a value, wherever it
-//! comes from. Pure; owns no fds.
+//! A layer holds what was given as it was given, as text: the command line's own definition is what
+//! reads a value, wherever it comes from. Pure; owns no fds.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -98,7 +99,8 @@ impl FromArgMatches for Flags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let given = |setting: &Arg| {
             let key = setting.get_id().as_str();
-            let values = || matches.get_raw(key).into_iter().flatten().map(OsStr::to_owned).collect();
+            let values =
+                || matches.get_raw(key).into_iter().flatten().map(OsStr::to_owned).collect();
             (matches.value_source(key)? == ValueSource::CommandLine).then(|| Given {
                 key: key.to_owned(),
                 values: values(),
@@ -114,13 +116,16 @@ impl FromArgMatches for Flags {
     }
 }
 
-/// What the environment says. A variable without text counts as not set: it is how one is unset in many a service file.
+/// What the environment says. A variable without text counts as not set: it is how one is unset in
+/// many a service file.
 pub(super) fn environment(get: impl Fn(&str) -> Option<OsString>) -> Vec<Given> {
     let given = |setting: &Arg| {
         let key = setting.get_id().as_str();
         let text = get(&variable_of(key)).filter(|text| !text.is_empty())?;
         let values = match text.to_str() {
-            Some(text) if is_list(setting) => text.split(',').map(|part| part.trim().into()).collect(),
+            Some(text) if is_list(setting) => {
+                text.split(',').map(|part| part.trim().into()).collect()
+            }
             _ => vec![text],
         };
         Some(Given { key: key.to_owned(), values, origin: Origin::Environment })

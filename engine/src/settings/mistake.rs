@@ -40,7 +40,14 @@ impl Mistake {
     /// `reason` is in the way of `given` being a value of `setting`.
     pub(super) fn value(given: &Given, setting: &Arg, reason: impl Into<String>) -> Self {
         let defaults = defaults(setting);
-        let name = || setting.get_value_names().into_iter().flatten().map(|name| name.as_str().into()).collect();
+        let name = || {
+            setting
+                .get_value_names()
+                .into_iter()
+                .flatten()
+                .map(|name| name.as_str().into())
+                .collect()
+        };
         let values = if defaults.is_empty() { name() } else { defaults };
         let example = format!("{} = {}", given.key, as_toml(setting, &values));
         Self::Value { given: given.to_string(), reason: reason.into(), example }
@@ -55,8 +62,9 @@ fn keys(settings: &Command) -> impl Iterator<Item = &str> {
 pub(super) fn nearest<'a>(key: &str, settings: &'a Command) -> Option<&'a str> {
     // Hyphens are how flags are written.
     let key = key.replace('-', "_").to_ascii_lowercase();
-    let likeness =
-        |other: &str| strsim::normalized_damerau_levenshtein(&key, other).max(strsim::jaro_winkler(&key, other));
+    let likeness = |other: &str| {
+        strsim::normalized_damerau_levenshtein(&key, other).max(strsim::jaro_winkler(&key, other))
+    };
     keys(settings)
         .map(|other| (other, likeness(other)))
         .filter(|(_, likeness)| *likeness >= ALIKE_MIN)
@@ -64,7 +72,8 @@ pub(super) fn nearest<'a>(key: &str, settings: &'a Command) -> Option<&'a str> {
         .map(|(other, _)| other)
 }
 
-/// Of `variables` those that are no settings and look as if they were meant to be, with the one that was meant.
+/// Of `variables` those that are no settings and look as if they were meant to be, with the one
+/// that was meant.
 pub(crate) fn misspelt(variables: impl Iterator<Item = String>) -> Vec<(String, String)> {
     let settings = definition();
     let meant = |variable: &String| {
@@ -79,8 +88,13 @@ pub(super) fn check(given: &Given, setting: &Arg, settings: &Command) -> Result<
     match settings.clone().try_get_matches_from(as_arguments(&given.key, &given.values)) {
         Ok(_) => Ok(()),
         Err(error) => {
-            let text: Vec<_> = given.values.iter().map(|value| format!("{:?}", value.to_string_lossy())).collect();
-            Err(Mistake::value(given, setting, format!("{} is not understood: {}", text.join(", "), reason(&error))))
+            let text: Vec<_> =
+                given.values.iter().map(|value| format!("{:?}", value.to_string_lossy())).collect();
+            Err(Mistake::value(
+                given,
+                setting,
+                format!("{} is not understood: {}", text.join(", "), reason(&error)),
+            ))
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Two readings of the settings compared: what a running node takes over, and what has to wait. Pure; owns no fds.
+//! Two readings of the settings compared: what a running node takes over, and what has to wait.
+//! Pure; owns no fds.
 
 use std::fmt;
 
@@ -46,7 +47,8 @@ impl fmt::Display for Changed {
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let taken_over = self.taken_over.iter().map(ToString::to_string);
-        let waiting = self.waiting.iter().map(|changed| format!("{changed} needs a restart or a take-over"));
+        let waiting =
+            self.waiting.iter().map(|changed| format!("{changed} needs a restart or a take-over"));
         match taken_over.chain(waiting).collect::<Vec<_>>() {
             none if none.is_empty() => f.write_str("nothing has changed"),
             some => f.write_str(&some.join("; ")),

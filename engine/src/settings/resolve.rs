@@ -1,6 +1,7 @@
 //! Flags over environment over file over defaults; and each setting with where it came from.
 //!
-//! [`merge`] is the rule, and pure; [`Sources`] is what a node was started with, read as often as it is told to.
+//! [`merge`] is the rule, and pure; [`Sources`] is what a node was started with, read as often as
+//! it is told to.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -34,12 +35,15 @@ impl Sources {
         let (file, mut mistakes) = match self.file.as_ref().map(|path| (path, read_text(path))) {
             None => Default::default(),
             Some((path, Ok(text))) => file::read(path, &text),
-            Some((path, Err(source))) => (Vec::new(), vec![Mistake::Unreadable { path: path.clone(), source }]),
+            Some((path, Err(source))) => {
+                (Vec::new(), vec![Mistake::Unreadable { path: path.clone(), source }])
+            }
         };
         let environment = environment(|name| std::env::var_os(name));
         let settings = definition();
         for given in environment.iter().chain(&file) {
-            let setting = settings.get_arguments().find(|setting| setting.get_id().as_str() == given.key);
+            let setting =
+                settings.get_arguments().find(|setting| setting.get_id().as_str() == given.key);
             mistakes.extend(setting.and_then(|setting| check(given, setting, &settings).err()));
         }
         if !mistakes.is_empty() {
@@ -59,7 +63,8 @@ fn read_text(path: &std::path::Path) -> std::io::Result<String> {
     }
 }
 
-/// What counts of `layers`, the weightiest first: of each setting what is found first, whole. Lists are not added up.
+/// What counts of `layers`, the weightiest first: of each setting what is found first, whole. Lists
+/// are not added up.
 pub(super) fn merge(layers: impl IntoIterator<Item = Vec<Given>>) -> BTreeMap<String, Given> {
     let mut counts = BTreeMap::new();
     for given in layers.into_iter().flatten() {
@@ -80,11 +85,13 @@ impl Resolved {
         let arguments = given.values().flat_map(|given| as_arguments(&given.key, &given.values));
         let matches = definition().try_get_matches_from(arguments);
         let settings = matches.and_then(|matches| Settings::from_arg_matches(&matches));
-        let settings = settings.map_err(|error| Mistakes(vec![Mistake::Together(error.to_string())]))?;
+        let settings =
+            settings.map_err(|error| Mistakes(vec![Mistake::Together(error.to_string())]))?;
         let proxies = settings.trusted_proxies.len();
         if proxies > TRUSTED_PROXIES_MAX {
-            let many =
-                format!("trusted_proxies has {proxies} networks, and may have {TRUSTED_PROXIES_MAX}; name larger ones");
+            let many = format!(
+                "trusted_proxies has {proxies} networks, and may have {TRUSTED_PROXIES_MAX}; name larger ones"
+            );
             return Err(Mistakes(vec![Mistake::Together(many)]));
         }
         Ok(Self { settings, given })
@@ -123,7 +130,8 @@ pub(super) fn defaults(setting: &Arg) -> Vec<OsString> {
     setting.get_default_values().iter().map(|value| value.to_os_string()).collect()
 }
 
-/// A setting as the command line takes it. In one word each, so that a value may begin with a hyphen.
+/// A setting as the command line takes it. In one word each, so that a value may begin with a
+/// hyphen.
 pub(super) fn as_arguments(key: &str, values: &[OsString]) -> Vec<OsString> {
     let argument = |value: &OsString| {
         let mut argument = OsString::from(format!("--{}=", key.replace('_', "-")));
@@ -138,13 +146,22 @@ pub(super) fn as_toml(setting: &Arg, values: &[OsString]) -> Value {
     // What a file may write as a number or as true is written so.
     let one = |text: &OsString| {
         let text = text.to_string_lossy();
-        let number = text.parse::<i64>().ok().filter(|number| number.to_string() == text).map(Value::Integer);
+        let number = text
+            .parse::<i64>()
+            .ok()
+            .filter(|number| number.to_string() == text)
+            .map(Value::Integer);
         let number = number.or_else(|| text.parse().ok().map(Value::Boolean));
         let number = number.or_else(|| {
-            let float = text.parse::<f64>().ok().filter(|float| float.to_string() == text && text.contains('.'));
+            let float = text
+                .parse::<f64>()
+                .ok()
+                .filter(|float| float.to_string() == text && text.contains('.'));
             float.map(Value::Float)
         });
-        number.filter(|_| !file::only_text(setting)).unwrap_or_else(|| Value::String(text.into_owned()))
+        number
+            .filter(|_| !file::only_text(setting))
+            .unwrap_or_else(|| Value::String(text.into_owned()))
     };
     match values {
         [only] if !is_list(setting) => one(only),

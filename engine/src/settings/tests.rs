@@ -1,4 +1,5 @@
-//! Settings from all layers at once: which one counts, what is said of mistakes, and that the guide says the same.
+//! Settings from all layers at once: which one counts, what is said of mistakes, and that the guide
+//! says the same.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -23,7 +24,8 @@ fn resolve(flags: &[&str], variables: &[(&str, &str)], file: &str) -> Result<Res
     let flags = Flags::from_arg_matches(&matches).unwrap().0;
     let settings = definition();
     for given in environment.iter().chain(&file) {
-        let setting = settings.get_arguments().find(|setting| *setting.get_id() == *given.key).unwrap();
+        let setting =
+            settings.get_arguments().find(|setting| *setting.get_id() == *given.key).unwrap();
         mistakes.extend(check(given, setting, &settings).err());
     }
     if !mistakes.is_empty() {
@@ -36,19 +38,27 @@ fn resolve(flags: &[&str], variables: &[(&str, &str)], file: &str) -> Result<Res
 fn a_new_setting_takes_a_value_has_help_and_says_whether_sighup_reads_it() {
     for setting in definition().get_arguments() {
         let key = setting.get_id();
-        assert!(matches!(setting.get_action(), ArgAction::Set | ArgAction::Append), "{key}: see `Settings`");
+        assert!(
+            matches!(setting.get_action(), ArgAction::Set | ArgAction::Append),
+            "{key}: see `Settings`"
+        );
         assert!(setting.get_help().is_some(), "{key}");
-        assert!([super::FIXED, super::RELOADED].map(Some).contains(&setting.get_help_heading()), "{key}");
+        assert!(
+            [super::FIXED, super::RELOADED].map(Some).contains(&setting.get_help_heading()),
+            "{key}"
+        );
     }
 }
 
 #[test]
 fn each_layer_wins_over_those_below_and_says_so() {
     let file = "head_timeout = \"1s\"\nidle_timeout = \"2s\"\nwrite_timeout = \"3s\"\n";
-    let variables = [("SOCKHOP_HEAD_TIMEOUT", "4s"), ("SOCKHOP_IDLE_TIMEOUT", "5s"), ("SOCKHOP_DOMAIN", "")];
+    let variables =
+        [("SOCKHOP_HEAD_TIMEOUT", "4s"), ("SOCKHOP_IDLE_TIMEOUT", "5s"), ("SOCKHOP_DOMAIN", "")];
     let resolved = resolve(&["--head-timeout", "6s"], &variables, file).unwrap();
     let settings = &resolved.settings;
-    let seconds = [settings.head_timeout, settings.idle_timeout, settings.write_timeout].map(|time| time.as_secs());
+    let seconds = [settings.head_timeout, settings.idle_timeout, settings.write_timeout]
+        .map(|time| time.as_secs());
     assert_eq!(seconds, [6, 5, 3]);
     assert_eq!(*settings.drain_timeout, abi::limits::DRAIN_TIMEOUT_DEFAULT);
     assert_eq!(settings.domain, None, "a variable without text is not set");
@@ -64,21 +74,28 @@ fn each_layer_wins_over_those_below_and_says_so() {
 
 #[test]
 fn lists_are_repeated_separated_by_commas_or_arrays_and_not_added_up() {
-    let listen =
-        |flags: &[&str], variables: &[(&str, &str)], file| resolve(flags, variables, file).unwrap().settings.listen;
+    let listen = |flags: &[&str], variables: &[(&str, &str)], file| {
+        resolve(flags, variables, file).unwrap().settings.listen
+    };
     let (two, variable) = (["a:1".to_owned(), "b:2".to_owned()], [("SOCKHOP_LISTEN", "a:1, b:2")]);
     assert_eq!(listen(&["--listen", "a:1", "--listen", "b:2"], &[], "listen = \"c:3\""), two);
     assert_eq!(listen(&[], &variable, "listen = \"c:3\""), two);
     assert_eq!(listen(&[], &[], "listen = [\"a:1\", \"b:2\"]"), two);
     assert_eq!(listen(&[], &[], "listen = \"c:3\""), ["c:3"]);
     // The list of cores has commas of its own.
-    assert!(resolve(&[], &[("SOCKHOP_CORES", "0,2")], "cores = 0").unwrap().to_toml().contains("cores = \"0,2\""));
+    assert!(
+        resolve(&[], &[("SOCKHOP_CORES", "0,2")], "cores = 0")
+            .unwrap()
+            .to_toml()
+            .contains("cores = \"0,2\"")
+    );
 }
 
 #[test]
 fn mistakes_are_all_told_with_their_place_what_was_expected_and_an_example() {
     let file = "head_timout = \"5s\"\n\n  idle_timeout = 5\ndata = 7\nlisten = []\ncolour = 1\nlog_format = \"xml\"\n";
-    let said = resolve(&[], &[("SOCKHOP_CORES", "many"), ("SOCKHOP_WRITE_TIMEOUT", "2days")], file).unwrap_err();
+    let said = resolve(&[], &[("SOCKHOP_CORES", "many"), ("SOCKHOP_WRITE_TIMEOUT", "2days")], file)
+        .unwrap_err();
     for part in [
         "the configuration has 8 mistakes",
         "\"/etc/sockhop.toml\" line 1 column 1: there is no key \"head_timout\"; did you mean \"head_timeout\"?",
@@ -94,7 +111,10 @@ fn mistakes_are_all_told_with_their_place_what_was_expected_and_an_example() {
         assert!(said.contains(part), "{part}\nnot in\n{said}");
     }
     let said = resolve(&[], &[], "head_timeout = \nidle_timeout \"5s\"\n").unwrap_err();
-    assert!(said.contains("line 1") && said.contains("line 2") && said.contains("no TOML"), "{said}");
+    assert!(
+        said.contains("line 1") && said.contains("line 2") && said.contains("no TOML"),
+        "{said}"
+    );
     assert!(resolve(&[], &[], "drain_timeout = \"0s\"").is_ok());
     assert!(resolve(&[], &[], "head_timeout = \"0s\"").unwrap_err().contains("at least 1ms"));
     assert!(resolve(&[], &[], "log = \"info,=\"").unwrap_err().contains("log in"));
@@ -115,15 +135,23 @@ fn suggestions_are_for_slips_and_not_for_other_words() {
     for other in ["tls", "colour", "x", ""] {
         assert_eq!(nearest(other, &settings), None, "{other}");
     }
-    let variables =
-        ["PATH", "SOCKHOP_HEAD_TIMEOUT", "SOCKHOP_HEADTIMEOUT", "SOCKHOP_NODE", "SOCKHOP_CONFIG", "SOCKHOP_"];
+    let variables = [
+        "PATH",
+        "SOCKHOP_HEAD_TIMEOUT",
+        "SOCKHOP_HEADTIMEOUT",
+        "SOCKHOP_NODE",
+        "SOCKHOP_CONFIG",
+        "SOCKHOP_",
+    ];
     let slips = super::misspelt(variables.map(str::to_owned).into_iter());
     assert_eq!(slips, [("SOCKHOP_HEADTIMEOUT".to_owned(), "SOCKHOP_HEAD_TIMEOUT".to_owned())]);
 }
 
 #[test]
 fn a_reading_takes_over_what_can_change_and_names_the_rest() {
-    let old = resolve(&["--write-timeout", "9s"], &[], "head_timeout = \"10s\"\nlisten = \"a:1\"\n").unwrap();
+    let old =
+        resolve(&["--write-timeout", "9s"], &[], "head_timeout = \"10s\"\nlisten = \"a:1\"\n")
+            .unwrap();
     let file = "head_timeout = \"5s\"\nlisten = [\"a:1\", \"b:2\"]\ndomain = \"example.com\"\nwrite_timeout = \"1s\"\n";
     let new = resolve(&["--write-timeout", "9s"], &[], file).unwrap();
     let (now, change) = old.take_over(&new).unwrap();
@@ -145,7 +173,13 @@ fn a_reading_takes_over_what_can_change_and_names_the_rest() {
 
 #[test]
 fn the_file_in_the_guide_is_one() {
-    let block = GUIDE.split("```toml\n# sockhop serve --config").nth(1).unwrap().split("```").next().unwrap();
+    let block = GUIDE
+        .split("```toml\n# sockhop serve --config")
+        .nth(1)
+        .unwrap()
+        .split("```")
+        .next()
+        .unwrap();
     let file = block.split_once('\n').unwrap().1;
     let (given, mistakes) = read(Path::new("settings.md"), file);
     assert!(mistakes.is_empty(), "{}", Mistakes(mistakes));
@@ -163,7 +197,11 @@ fn the_guide_has_every_setting_with_its_flag_variable_default_and_whether_it_can
         for default in setting.get_default_values() {
             assert!(line.contains(&format!("| `{}` |", default.to_str().unwrap())), "{line}");
         }
-        assert_eq!(line.contains("| yes |"), setting.get_help_heading() == Some(super::RELOADED), "{line}");
+        assert_eq!(
+            line.contains("| yes |"),
+            setting.get_help_heading() == Some(super::RELOADED),
+            "{line}"
+        );
     }
 }
 
@@ -172,7 +210,8 @@ fn given(key: u8, origin: Origin, value: u8) -> Given {
 }
 
 proptest! {
-    /// Of every setting counts what the weightiest layer says that says anything, and nothing else appears.
+    /// Of every setting counts what the weightiest layer says that says anything, and nothing else
+    /// appears.
     #[test]
     fn the_weightiest_layer_counts(
         flags in proptest::collection::btree_map(0u8..6, any::<u8>(), 0..6),

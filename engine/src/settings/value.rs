@@ -19,13 +19,18 @@ pub(super) fn workers_per_core(text: &str) -> Result<usize, String> {
 
 /// A number of things of which there must be some.
 pub(super) fn count(text: &str) -> Result<u32, String> {
-    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "expected a number from 1 to 4294967295".to_owned())
+    text.parse()
+        .ok()
+        .filter(|number| *number > 0)
+        .ok_or_else(|| "expected a number from 1 to 4294967295".to_owned())
 }
 
 /// HOST:PORT in form; whether the host exists is seen when it is resolved.
 pub(crate) fn address(text: &str) -> Result<String, String> {
     match text.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(text.to_owned()),
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
+            Ok(text.to_owned())
+        }
         _ => Err("expected HOST:PORT, for example 127.0.0.1:8080".into()),
     }
 }
@@ -34,11 +39,18 @@ pub(crate) fn address(text: &str) -> Result<String, String> {
 pub(super) fn endpoint(text: &str) -> Result<String, String> {
     let url = reqwest::Url::parse(text).ok();
     let fits = |url: &reqwest::Url| {
-        matches!(url.scheme(), "http" | "https") && url.has_host() && url.query().is_none() && url.fragment().is_none()
+        matches!(url.scheme(), "http" | "https")
+            && url.has_host()
+            && url.query().is_none()
+            && url.fragment().is_none()
     };
-    match url.is_some_and(|url| fits(&url) && url.username().is_empty() && url.password().is_none()) {
+    match url.is_some_and(|url| fits(&url) && url.username().is_empty() && url.password().is_none())
+    {
         true => Ok(text.to_owned()),
-        false => Err("expected the base URL of an OTLP receiver, for example http://127.0.0.1:4318".into()),
+        false => {
+            Err("expected the base URL of an OTLP receiver, for example http://127.0.0.1:4318"
+                .into())
+        }
     }
 }
 
@@ -51,8 +63,13 @@ impl std::str::FromStr for Share {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let share = text.parse().ok().filter(|share: &f64| (0.0..=1.0).contains(share));
-        let share = share.ok_or_else(|| "expected a number from 0 to 1, for example 0.01".to_owned())?;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is from 0 to a million")]
+        let share =
+            share.ok_or_else(|| "expected a number from 0 to 1, for example 0.01".to_owned())?;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it is from 0 to a million"
+        )]
         Ok(Self((share * f64::from(TRACE_SAMPLE_MAX)).round() as u32))
     }
 }
@@ -74,7 +91,9 @@ pub(super) fn region(text: &str) -> Result<String, String> {
 
 pub(super) fn domain(text: &str) -> Result<String, String> {
     let text = text.trim_matches('.').to_ascii_lowercase();
-    match text.len() <= NAME_BYTES_MAX && text.split('.').all(|label| abi::name::check(label).is_ok()) {
+    match text.len() <= NAME_BYTES_MAX
+        && text.split('.').all(|label| abi::name::check(label).is_ok())
+    {
         true => Ok(text),
         false => Err("expected a host name, for example example.com".into()),
     }
@@ -82,10 +101,13 @@ pub(super) fn domain(text: &str) -> Result<String, String> {
 
 /// A time that may be none at all.
 pub(super) fn time(text: &str) -> Result<humantime::Duration, String> {
-    let time: humantime::Duration = text.parse().map_err(|error: humantime::DurationError| error.to_string())?;
+    let time: humantime::Duration =
+        text.parse().map_err(|error: humantime::DurationError| error.to_string())?;
     match *time <= SETTING_TIMEOUT_MAX {
         true => Ok(time),
-        false => Err(format!("at most {} is possible", humantime::format_duration(SETTING_TIMEOUT_MAX))),
+        false => {
+            Err(format!("at most {} is possible", humantime::format_duration(SETTING_TIMEOUT_MAX)))
+        }
     }
 }
 
@@ -102,7 +124,9 @@ pub(super) fn size(text: &str) -> Result<ByteSize, String> {
 /// What the spool may take: enough for some segments.
 pub(super) fn spool_size(text: &str) -> Result<ByteSize, String> {
     match size(text)? {
-        size if size.as_u64() < SPOOL_BYTES_MIN => Err(format!("at least {} are needed", ByteSize(SPOOL_BYTES_MIN))),
+        size if size.as_u64() < SPOOL_BYTES_MIN => {
+            Err(format!("at least {} are needed", ByteSize(SPOOL_BYTES_MIN)))
+        }
         size => Ok(size),
     }
 }

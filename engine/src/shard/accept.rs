@@ -1,9 +1,10 @@
 //! Accepting: from listening sockets that other shards, and another process, may accept from too.
 //!
-//! glommio's own accept does not do for that. It switches the socket's O_NONBLOCK on and off around each try, which all who
-//! share the socket see, so that one of them would block; and a connection that arrives while its accept is being
-//! cancelled is lost. So the tries are our own, on sockets that stay non-blocking, and glommio only waits: cancelling that
-//! loses nothing. Borrows the listener.
+//! glommio's own accept does not do for that. It switches the socket's O_NONBLOCK on and off around
+//! each try, which all who share the socket see, so that one of them would block; and a connection
+//! that arrives while its accept is being cancelled is lost. So the tries are our own, on sockets
+//! that stay non-blocking, and glommio only waits: cancelling that loses nothing. Borrows the
+//! listener.
 
 use std::io;
 use std::net::TcpListener;
@@ -28,9 +29,9 @@ pub(super) fn try_accept(listener: &TcpListener) -> io::Result<Option<OwnedFd>> 
 
 /// Resolves when there may be a connection to accept.
 pub(super) async fn acceptable(listener: &TcpListener) -> io::Result<()> {
-    // A stream of glommio's polls its socket from birth, and reads when the poll says so. A listening socket has nothing to
-    // read (ENOTCONN), and that is the answer: by then it is readable.
-    // SAFETY: the fd was just made, and is given up by its only owner.
+    // A stream of glommio's polls its socket from birth, and reads when the poll says so. A
+    // listening socket has nothing to read (ENOTCONN), and that is the answer: by then it is
+    // readable. SAFETY: the fd was just made, and is given up by its only owner.
     let mut stream = unsafe { TcpStream::from_raw_fd(listener.try_clone()?.into_raw_fd()) };
     let _ = stream.read(&mut [0]).await;
     Ok(())

@@ -8,11 +8,14 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Connections the kernel completes for us before a shard has accepted them; net.core.somaxconn may lower it.
+/// Connections the kernel completes for us before a shard has accepted them; net.core.somaxconn may
+/// lower it.
 const BACKLOG: i32 = 4096;
-/// What the kernel may hold of a reply that it cannot send yet (TCP_NOTSENT_LOWAT, tcp(7)); what is on its way comes to that.
+/// What the kernel may hold of a reply that it cannot send yet (TCP_NOTSENT_LOWAT, tcp(7)); what is
+/// on its way comes to that.
 const UNSENT_BYTES_MAX: u32 = 128 * 1024;
-/// For how long the kernel keeps a connection to itself until its first bytes are there (TCP_DEFER_ACCEPT, tcp(7)).
+/// For how long the kernel keeps a connection to itself until its first bytes are there
+/// (TCP_DEFER_ACCEPT, tcp(7)).
 const DEFER_ACCEPT_S: libc::c_int = 1;
 
 /// Why an address cannot be listened on.
@@ -22,15 +25,17 @@ pub(crate) enum ListenError {
     Resolve { address: String, source: io::Error },
     #[error("cannot listen on {address}: {source}{hint}")]
     Bind { address: SocketAddr, source: io::Error, hint: &'static str },
-    #[error("the inherited fd {number} cannot be listened on: {what}; expected a listening TCP socket")]
+    #[error(
+        "the inherited fd {number} cannot be listened on: {what}; expected a listening TCP socket"
+    )]
     Unfit { number: i32, what: String },
 }
 
 /// The sockets of one shard.
 pub(crate) type Listeners = Vec<TcpListener>;
 
-/// Opens `shards` times a socket for every address that `addresses` resolve to, v4 and v6. Port 0 becomes one free port,
-/// the same for all shards.
+/// Opens `shards` times a socket for every address that `addresses` resolve to, v4 and v6. Port 0
+/// becomes one free port, the same for all shards.
 ///
 /// # Errors
 /// [`ListenError`] naming the address.
@@ -38,9 +43,11 @@ pub(crate) fn open(addresses: &[String], shards: usize) -> Result<Vec<TcpListene
     let mut sockets = Vec::new();
     for address in addresses {
         let resolved = address.to_socket_addrs();
-        let resolved = resolved.map_err(|source| ListenError::Resolve { address: address.clone(), source })?;
+        let resolved =
+            resolved.map_err(|source| ListenError::Resolve { address: address.clone(), source })?;
         for mut address in resolved {
-            // Without SO_REUSEPORT first: it would let a second server of the same user share the port by mistake.
+            // Without SO_REUSEPORT first: it would let a second server of the same user share the
+            // port by mistake.
             if address.port() != 0 {
                 drop(socket(address, false)?);
             }
@@ -54,13 +61,15 @@ pub(crate) fn open(addresses: &[String], shards: usize) -> Result<Vec<TcpListene
     Ok(sockets)
 }
 
-/// Takes over a socket that another process has opened: the init system, or the engine before this one.
+/// Takes over a socket that another process has opened: the init system, or the engine before this
+/// one.
 ///
 /// # Errors
 /// [`ListenError::Unfit`] when it is no listening TCP socket.
 pub(crate) fn adopt(fd: OwnedFd) -> Result<TcpListener, ListenError> {
     let number = fd.as_raw_fd();
-    let unfit = |what: &dyn std::fmt::Display| ListenError::Unfit { number, what: what.to_string() };
+    let unfit =
+        |what: &dyn std::fmt::Display| ListenError::Unfit { number, what: what.to_string() };
     let socket = Socket::from(fd);
     let kind = socket.r#type().map_err(|error| unfit(&error))?;
     let domain = socket.domain().map_err(|error| unfit(&error))?;
@@ -89,8 +98,8 @@ pub(crate) fn addresses(sockets: &[TcpListener]) -> io::Result<Vec<SocketAddr>> 
     Ok(addresses)
 }
 
-/// Gives each of `shards` its sockets. Every socket is some shard's, or clients that the kernel assigns to it would hang; every
-/// shard has one for each address, shared if there are too few.
+/// Gives each of `shards` its sockets. Every socket is some shard's, or clients that the kernel
+/// assigns to it would hang; every shard has one for each address, shared if there are too few.
 ///
 /// # Errors
 /// When the process has no file descriptors left.
@@ -140,30 +149,42 @@ fn set_options(socket: &Socket) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     // Inherited by every accepted socket, which saves the worker a system call a connection.
     socket.set_tcp_nodelay(true)?;
-    // So is this: what a client does not take stays in the guest, not in megabytes of the kernel's memory.
+    // So is this: what a client does not take stays in the guest, not in megabytes of the kernel's
+    // memory.
     socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
     if socket.local_addr()?.as_socket().is_some_and(|address| address.ip().is_loopback()) {
-        // Within this machine there is no network to go easy on, and pacing, as BBR does it, sets a timer for every piece of a
-        // large reply. Every kernel has Reno; one that refuses it loses us no more than time.
+        // Within this machine there is no network to go easy on, and pacing, as BBR does it, sets a
+        // timer for every piece of a large reply. Every kernel has Reno; one that refuses it loses
+        // us no more than time.
         let _ = socket.set_tcp_congestion(b"reno");
     }
     defer_accept(socket)
 }
 
-/// Most connections then arrive with their head, and one look is enough. No library we use has the option.
+/// Most connections then arrive with their head, and one look is enough. No library we use has the
+/// option.
 fn defer_accept(socket: &Socket) -> io::Result<()> {
     let length = libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap_or_default();
-    // SAFETY: the value is a live c_int of the length given, and the fd is borrowed from a live socket.
+    // SAFETY: the value is a live c_int of the length given, and the fd is borrowed from a live
+    // socket.
     let done = unsafe {
         let value = std::ptr::from_ref(&DEFER_ACCEPT_S).cast();
-        libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, value, length)
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_DEFER_ACCEPT,
+            value,
+            length,
+        )
     };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 fn bind_error(address: SocketAddr, source: io::Error) -> ListenError {
     let hint = match source.kind() {
-        io::ErrorKind::AddrInUse => "; another program has this port: stop it, or choose another with --listen",
+        io::ErrorKind::AddrInUse => {
+            "; another program has this port: stop it, or choose another with --listen"
+        }
         io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
         io::ErrorKind::AddrNotAvailable => "; no interface of this machine has this address",
         _ => "",
@@ -194,16 +215,22 @@ mod tests {
             String::from_utf8(name).unwrap().trim_end_matches('\0').to_owned()
         };
         assert_eq!(congestion_of("127.0.0.1:0"), "reno");
-        let of_the_machine = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control").unwrap();
+        let of_the_machine =
+            std::fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control").unwrap();
         assert_eq!(congestion_of("0.0.0.0:0"), of_the_machine.trim());
     }
 
     #[test]
     fn every_socket_has_a_shard_and_every_shard_a_socket() {
-        for (shards, sockets) in (1..6).flat_map(|shards| (1..6).map(move |sockets| (shards, sockets))) {
+        for (shards, sockets) in
+            (1..6).flat_map(|shards| (1..6).map(move |sockets| (shards, sockets)))
+        {
             let pairs: Vec<_> = pairs(shards, sockets).collect();
             assert!((0..shards).all(|shard| pairs.iter().any(|pair| pair.0 == shard)), "{pairs:?}");
-            assert!((0..sockets).all(|socket| pairs.iter().any(|pair| pair.1 == socket)), "{pairs:?}");
+            assert!(
+                (0..sockets).all(|socket| pairs.iter().any(|pair| pair.1 == socket)),
+                "{pairs:?}"
+            );
             assert_eq!(pairs.len(), shards.max(sockets), "none twice: {pairs:?}");
         }
         let sockets = open(&["127.0.0.1:0".into(), "127.0.0.1:0".into()], 1).unwrap();
@@ -219,7 +246,10 @@ mod tests {
         assert!(said(std::fs::File::open("/dev/null").unwrap().into()).contains("fd "));
         let (unix, _) = std::os::unix::net::UnixStream::pair().unwrap();
         assert!(said(unix.into()).contains("not a TCP socket"));
-        assert!(said(std::net::UdpSocket::bind("127.0.0.1:0").unwrap().into()).contains("not a TCP socket"));
+        assert!(
+            said(std::net::UdpSocket::bind("127.0.0.1:0").unwrap().into())
+                .contains("not a TCP socket")
+        );
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         assert!(said(stream.into()).contains("does not listen"));

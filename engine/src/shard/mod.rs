@@ -1,8 +1,8 @@
 //! A shard: one pinned glommio executor that accepts, peeks, and lets sockets hop.
 //!
-//! It never waits for a client and never holds one: what it accepts has gone to a worker, to the supervisor or to its
-//! end before it accepts again. Each shard owns its listeners, which others may share; an accepted socket is an
-//! `OwnedFd` at once.
+//! It never waits for a client and never holds one: what it accepts has gone to a worker, to the
+//! supervisor or to its end before it accepts again. Each shard owns its listeners, which others
+//! may share; an accepted socket is an `OwnedFd` at once.
 
 mod accept;
 pub(crate) mod listen;
@@ -35,13 +35,15 @@ use crate::dispatch::hop::{Connection, hop};
 use crate::dispatch::parking::{Parking, node_full};
 use crate::metrics::{Dispatcher, Metrics};
 
-/// glommio's preemption timer, as good as off. When it fires before the first task has run (the kernel gave the core to
-/// somebody else for so long), glommio 0.9's run loop takes that for idleness and parks with a runnable task: the
-/// shard then sleeps until the next event, whatever is queued. Tasks here are short and wait often; none needs preempting.
+/// glommio's preemption timer, as good as off. When it fires before the first task has run (the
+/// kernel gave the core to somebody else for so long), glommio 0.9's run loop takes that for
+/// idleness and parks with a runnable task: the shard then sleeps until the next event, whatever is
+/// queued. Tasks here are short and wait often; none needs preempting.
 const PREEMPT_TIMER: Duration = Duration::from_secs(3600);
 /// Should glommio ever park like that for another reason, this is how long it lasts.
 const HEARTBEAT: Duration = Duration::from_millis(100);
-/// Connections taken in a row before other tasks of the shard get a turn: a full backlog is accepted without waiting.
+/// Connections taken in a row before other tasks of the shard get a turn: a full backlog is
+/// accepted without waiting.
 const ACCEPTS_IN_A_ROW: u32 = 64;
 /// A shard does no file I/O; this is the least glommio registers for it.
 const IO_MEMORY_BYTES: usize = 64 << 10;
@@ -64,7 +66,8 @@ pub(crate) struct Shared {
 /// A running shard.
 pub(crate) struct Shard {
     thread: ExecutorJoinHandle<()>,
-    /// A byte from the shard says that it runs, one to it that it may accept; closing this end tells it to stop.
+    /// A byte from the shard says that it runs, one to it that it may accept; closing this end
+    /// tells it to stop.
     line: UnixStream,
 }
 
@@ -81,7 +84,11 @@ pub(crate) enum Backlog {
 ///
 /// # Errors
 /// What glommio or the kernel refused.
-pub(crate) fn start(core: usize, listeners: Vec<TcpListener>, shared: Arc<Shared>) -> Result<Shard, String> {
+pub(crate) fn start(
+    core: usize,
+    listeners: Vec<TcpListener>,
+    shared: Arc<Shared>,
+) -> Result<Shard, String> {
     let (mut line, shards_end) = UnixStream::pair().map_err(|error| error.to_string())?;
     let thread = LocalExecutorBuilder::new(Placement::Fixed(core))
         .name(&format!("shard-{core}"))
@@ -92,7 +99,10 @@ pub(crate) fn start(core: usize, listeners: Vec<TcpListener>, shared: Arc<Shared
     match line.read_exact(&mut [0]) {
         Ok(()) => Ok(Shard { thread, line }),
         // It has dropped its end: glommio could not make its ring.
-        Err(_) => Err(thread.join().err().map_or_else(|| "it ended at once".to_owned(), |error| error.to_string())),
+        Err(_) => Err(thread
+            .join()
+            .err()
+            .map_or_else(|| "it ended at once".to_owned(), |error| error.to_string())),
     }
 }
 
@@ -139,7 +149,8 @@ async fn run(core: usize, listeners: Vec<TcpListener>, shared: Arc<Shared>, mut 
             glommio::timer::sleep(HEARTBEAT).await;
         }
     });
-    let backlog = if matches!(line.read(&mut [0]).await, Ok(1)) { Backlog::Leave } else { Backlog::Take };
+    let backlog =
+        if matches!(line.read(&mut [0]).await, Ok(1)) { Backlog::Leave } else { Backlog::Take };
     heartbeat.cancel().await;
     for task in accepting {
         task.cancel().await;
@@ -176,8 +187,8 @@ async fn accept(core: usize, listener: &TcpListener, shared: &Arc<Shared>) {
     }
 }
 
-/// What a shard does when there are no more fds or memory: neither spin nor give up. It passes as connections end; until
-/// then, new ones wait in the kernel.
+/// What a shard does when there are no more fds or memory: neither spin nor give up. It passes as
+/// connections end; until then, new ones wait in the kernel.
 struct Exhausted {
     core: usize,
     said: Option<Instant>,
@@ -188,7 +199,9 @@ impl Exhausted {
         if self.said.is_none_or(|said| said.elapsed() >= EXHAUSTED_SAID) {
             self.said = Some(Instant::now());
             let core = self.core;
-            tracing::warn!("shard {core}: connections wait to be accepted: {error}; raise `ulimit -n` if this stays");
+            tracing::warn!(
+                "shard {core}: connections wait to be accepted: {error}; raise `ulimit -n` if this stays"
+            );
         }
         glommio::timer::sleep(EXHAUSTED_PAUSE).await;
     }
@@ -211,18 +224,28 @@ fn take(core: usize, socket: OwnedFd, shared: &Arc<Shared>) {
     let accepted_at_us = if bytes.windows(3).any(|three| three == b"\n\r\n") { now } else { 0 };
     let snapshot = shared.snapshot.load();
     let from = |peer| snapshot.connections_from(Places::of(peer, shared.address_seed));
-    if let Err(full) = admit(snapshot.connections_open(), || peer(&socket), from, &shared.limits.load()) {
+    if let Err(full) =
+        admit(snapshot.connections_open(), || peer(&socket), from, &shared.limits.load())
+    {
         let problem = full.into();
         return refused(counts, socket, bytes, &problem);
     }
     let domain = shared.domain.load();
-    match verdict(bytes, &snapshot.catalogue, domain.as_deref().map(String::as_str), Caller::Public) {
+    match verdict(bytes, &snapshot.catalogue, domain.as_deref().map(String::as_str), Caller::Public)
+    {
         Verdict::Refuse(problem) => refused(counts, socket, bytes, &problem),
         Verdict::Hop(pool) => {
-            let connection = Connection { socket, read: Vec::new(), awaits: Awaits::First, pool, accepted_at_us };
+            let connection = Connection {
+                socket,
+                read: Vec::new(),
+                awaits: Awaits::First,
+                pool,
+                accepted_at_us,
+            };
             match hop(&snapshot, Some(core), connection) {
                 Ok(row) => counts.hopped(row),
-                // No worker takes it now: one is being started, or all queues are full. The supervisor waits for it.
+                // No worker takes it now: one is being started, or all queues are full. The
+                // supervisor waits for it.
                 Err(connection) => match shared.parking.park(connection) {
                     Ok(()) => counts.parked.add(1),
                     Err(connection) => refused(counts, connection.socket, bytes, &node_full()),

@@ -1,4 +1,5 @@
-//! Refusing a client from a shard: the answer at once, the lingering as a task of the shard's. Owns the socket till then.
+//! Refusing a client from a shard: the answer at once, the lingering as a task of the shard's. Owns
+//! the socket till then.
 
 use std::cell::Cell;
 use std::os::fd::{AsFd, OwnedFd};
@@ -15,7 +16,8 @@ thread_local! {
     static LINGERING: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Answers `problem` to the request that begins with `read` and ends the connection. Must be called on a shard's executor.
+/// Answers `problem` to the request that begins with `read` and ends the connection. Must be called
+/// on a shard's executor.
 pub(super) fn refuse(socket: OwnedFd, read: &[u8], problem: &Problem) {
     let mut lingering = Lingering::new(Instant::now());
     if answer(socket.as_fd(), read, problem) == Client::Done

@@ -38,9 +38,13 @@ pub(crate) struct Alias {
 /// Why an alias cannot be what it is said to be.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AliasError {
-    #[error("an alias names at least one version, and at most {ALIAS_TARGETS_MAX}; this one names {0}")]
+    #[error(
+        "an alias names at least one version, and at most {ALIAS_TARGETS_MAX}; this one names {0}"
+    )]
     Count(usize),
-    #[error("the weight {0} is out of range; expected 1 to {ALIAS_WEIGHT_MAX}, and a version of no weight left out")]
+    #[error(
+        "the weight {0} is out of range; expected 1 to {ALIAS_WEIGHT_MAX}, and a version of no weight left out"
+    )]
     Weight(u32),
     #[error("the version {0} is named twice; expected each once, with its weight")]
     Twice(String),
@@ -99,7 +103,8 @@ impl Alias {
 
 /// The time of day, in milliseconds since 1970.
 pub(crate) fn now_ms() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -112,7 +117,10 @@ mod tests {
     fn it_remembers_what_it_meant_before() {
         let first = Alias::of("a", ACTIVE, "1");
         let second = first.pointed_at(Alias::of("a", ACTIVE, "2").targets);
-        assert_eq!((second.targets[0].version.as_str(), second.previous[0].version.as_str()), ("2", "1"));
+        assert_eq!(
+            (second.targets[0].version.as_str(), second.previous[0].version.as_str()),
+            ("2", "1")
+        );
         assert!(second.holds("1") && second.holds("2") && !second.holds("3"));
         // Said again, it still goes back to where it went before.
         assert_eq!(second.pointed_at(second.targets.clone()).previous, second.previous);
@@ -121,7 +129,9 @@ mod tests {
     #[test]
     fn what_is_out_of_range_is_refused() {
         let target = |version: &str, weight| Target { version: version.to_owned(), weight };
-        let why = |targets| Alias { targets, ..Alias::of("a", ACTIVE, "1") }.check().unwrap_err().to_string();
+        let why = |targets| {
+            Alias { targets, ..Alias::of("a", ACTIVE, "1") }.check().unwrap_err().to_string()
+        };
         assert!(Alias::of("a", ACTIVE, "1").check().is_ok());
         assert!(why(Vec::new()).contains("at least one"));
         assert!(why(vec![target("1", 1); ALIAS_TARGETS_MAX + 1]).contains("at most"));

@@ -1,7 +1,9 @@
-//! Deployed files where the compiler can read them: as files of this machine, whatever keeps the store.
+//! Deployed files where the compiler can read them: as files of this machine, whatever keeps the
+//! store.
 //!
-//! A store in a folder has them as files already. Of any other, those that were compiled here are kept in the node's cache. An
-//! artefact is called by its SHA-256, and is checked by it each time it is used. Owns no fds between calls.
+//! A store in a folder has them as files already. Of any other, those that were compiled here are
+//! kept in the node's cache. An artefact is called by its SHA-256, and is checked by it each time
+//! it is used. Owns no fds between calls.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -110,7 +112,12 @@ impl Artefacts {
     }
 
     /// Writes a received and synced file to the store, under a key that no other version has.
-    pub(super) async fn upload(&self, digest: &str, version: &str, received: &Temporary) -> Result<(), StoreError> {
+    pub(super) async fn upload(
+        &self,
+        digest: &str,
+        version: &str,
+        received: &Temporary,
+    ) -> Result<(), StoreError> {
         self.objects.upload(&upload_key(digest, version), received.path()).await
     }
 

@@ -1,4 +1,5 @@
-//! What the store has of functions, as it was last read: their versions and aliases. Pure; owns no fds.
+//! What the store has of functions, as it was last read: their versions and aliases. Pure; owns no
+//! fds.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -55,9 +56,13 @@ pub(crate) struct Function {
 /// Why a reference means no version.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum VersionError {
-    #[error("function {name:?} has no version {reference:?}; `sockhop versions {name}` shows those there are")]
+    #[error(
+        "function {name:?} has no version {reference:?}; `sockhop versions {name}` shows those there are"
+    )]
     Unknown { name: String, reference: String },
-    #[error("{reference:?} means two versions of function {name:?}: {one} and {other}; say more of the id of one")]
+    #[error(
+        "{reference:?} means two versions of function {name:?}: {one} and {other}; say more of the id of one"
+    )]
     Ambiguous { name: String, reference: String, one: String, other: String },
 }
 
@@ -86,10 +91,13 @@ impl Function {
         self.alias(ACTIVE)
     }
 
-    /// What stands for the function where one version must: the active one, the likelier of several, or else the newest.
+    /// What stands for the function where one version must: the active one, the likelier of
+    /// several, or else the newest.
     pub(crate) fn foremost(&self) -> Option<&Arc<Manifest>> {
         let targets = self.active().into_iter().flat_map(|active| &active.targets);
-        let active = targets.max_by_key(|target| target.weight).and_then(|target| self.version(&target.version));
+        let active = targets
+            .max_by_key(|target| target.weight)
+            .and_then(|target| self.version(&target.version));
         active.or_else(|| self.versions().next_back())
     }
 
@@ -129,7 +137,8 @@ impl Function {
         let value = |seen: &'_ Seen<Manifest>| Some((seen.value.clone()?, old(seen)));
         let mut versions: Vec<_> = self.versions.values().rev().filter_map(value).collect();
         versions.sort_by_key(|(version, _)| Reverse(version.number));
-        let beyond = versions.into_iter().skip(usize::try_from(versions_kept).unwrap_or(usize::MAX));
+        let beyond =
+            versions.into_iter().skip(usize::try_from(versions_kept).unwrap_or(usize::MAX));
         let gone = beyond.filter(|(version, old)| *old && !held(version));
         gone.map(|(version, _)| version).collect()
     }
@@ -183,8 +192,14 @@ mod tests {
         let mut function = Function::default();
         for number in 1..=count {
             let version = Manifest::new("a", Kind::Http02, Options::default(), "00".to_owned(), 1);
-            let (id, created_ms) = (format!("{number:08x}-0000-7000-8000-000000000000"), u64::from(number) * 60_000);
-            function.put_version(Arc::new(Manifest { version: id.clone(), number, created_ms, ..version }));
+            let (id, created_ms) =
+                (format!("{number:08x}-0000-7000-8000-000000000000"), u64::from(number) * 60_000);
+            function.put_version(Arc::new(Manifest {
+                version: id.clone(),
+                number,
+                created_ms,
+                ..version
+            }));
             function.versions.get_mut(&id).unwrap().modified = minute(number);
         }
         function
@@ -196,7 +211,8 @@ mod tests {
 
     fn verdict(versions_kept: u32, minutes: u64, now: Option<SystemTime>) -> Verdict {
         let versions_kept_for_ms = 60_000 * minutes;
-        let policy = Policy { logs_kept_for_ms: 0, logs_kept_bytes: 0, versions_kept, versions_kept_for_ms };
+        let policy =
+            Policy { logs_kept_for_ms: 0, logs_kept_bytes: 0, versions_kept, versions_kept_for_ms };
         Verdict { policy, now }
     }
 
@@ -210,15 +226,21 @@ mod tests {
         for (reference, number) in [("v12", 12), ("3", 3), ("0000000c", 12), ("00000003-0000", 3)] {
             assert_eq!(function.find("a", reference).unwrap().number, number, "{reference}");
         }
-        let why = |function: &Function, reference| function.find("a", reference).unwrap_err().to_string();
+        let why =
+            |function: &Function, reference| function.find("a", reference).unwrap_err().to_string();
         assert!(why(&function, "v13").contains("sockhop versions a"));
         assert!(why(&function, "staging").contains("no version"));
-        let twice =
-            Manifest { version: "0000000c-1".to_owned(), ..function.find("a", "v12").unwrap().as_ref().clone() };
+        let twice = Manifest {
+            version: "0000000c-1".to_owned(),
+            ..function.find("a", "v12").unwrap().as_ref().clone()
+        };
         function.put_version(Arc::new(twice));
         for reference in ["v12", "0000000c"] {
             let why = why(&function, reference);
-            assert!(why.contains("0000000c-0000-7000-8000-000000000000") && why.contains("0000000c-1"), "{why}");
+            assert!(
+                why.contains("0000000c-0000-7000-8000-000000000000") && why.contains("0000000c-1"),
+                "{why}"
+            );
         }
     }
 
@@ -230,14 +252,18 @@ mod tests {
         assert_eq!(numbers(&function.to_prune(&verdict(10, 0, now))), [2, 1]);
         assert_eq!(numbers(&function.to_prune(&verdict(10, 10, now))), [1]);
         assert_eq!(numbers(&function.to_prune(&verdict(12, 0, now))), Vec::<u32>::new());
-        // Without a clock that is believed nothing is too old, and what is not kept for any time goes.
+        // Without a clock that is believed nothing is too old, and what is not kept for any time
+        // goes.
         assert_eq!(numbers(&function.to_prune(&verdict(10, 1, None))), Vec::<u32>::new());
         assert_eq!(numbers(&function.to_prune(&verdict(10, 0, None))), [2, 1]);
         // It was active before: a rollback goes there.
         let before = Alias::of("a", ACTIVE, &id(1));
         function.put_alias(Arc::new(before.pointed_at(Alias::of("a", ACTIVE, &id(3)).targets)));
         function.put_alias(Arc::new(Alias::of("a", "staging", &id(5))));
-        assert_eq!(numbers(&function.to_prune(&verdict(0, 0, now))), [12, 11, 10, 9, 8, 7, 6, 4, 2]);
+        assert_eq!(
+            numbers(&function.to_prune(&verdict(0, 0, now))),
+            [12, 11, 10, 9, 8, 7, 6, 4, 2]
+        );
         // This node has just written it.
         let last = function.find("a", "v12").unwrap().clone();
         function.put_version(last);
@@ -261,7 +287,11 @@ mod tests {
     fn the_foremost_is_the_active_one_or_the_newest() {
         let mut function = function(3);
         assert_eq!(function.foremost().unwrap().number, 3);
-        function.put_alias(Arc::new(Alias::of("a", ACTIVE, "00000002-0000-7000-8000-000000000000")));
+        function.put_alias(Arc::new(Alias::of(
+            "a",
+            ACTIVE,
+            "00000002-0000-7000-8000-000000000000",
+        )));
         assert_eq!(function.foremost().unwrap().number, 2);
         assert!(Function::default().foremost().is_none());
     }

@@ -14,7 +14,9 @@ pub(crate) enum StoreError {
         "the store {name} has the format {found:?}, this build reads {readable}; use the sockhop that wrote it, or a newer one"
     )]
     Format { name: String, found: String, readable: String },
-    #[error("the object {key:?} in the store is not understood: {reason}; deploy the function again")]
+    #[error(
+        "the object {key:?} in the store is not understood: {reason}; deploy the function again"
+    )]
     Unfit { key: String, reason: String },
     #[error(
         "the key {key:?} leads out of the store's folder, so nothing was read or written; it is made of a name that was not checked, please report it"
@@ -44,7 +46,9 @@ pub(crate) enum StoreError {
     Occupied { name: String, found: String },
     #[error("the store {name} at {endpoint} refuses: {reason}; {hint}")]
     Refused { name: String, endpoint: String, reason: String, hint: String },
-    #[error("what answers for the store {name} at {endpoint} is no S3: {reason}; check --s3-endpoint")]
+    #[error(
+        "what answers for the store {name} at {endpoint} is no S3: {reason}; check --s3-endpoint"
+    )]
     Foreign { name: String, endpoint: String, reason: String },
     #[error("the store {name} cannot be opened: {source}")]
     Credentials { name: String, source: CredentialsError },
@@ -56,7 +60,9 @@ impl StoreError {
     pub(crate) fn io(what: &'static str, path: &Path) -> impl Fn(io::Error) -> Self {
         move |source| {
             let hint = match source.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; free some space and try again",
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    "; free some space and try again"
+                }
                 io::ErrorKind::PermissionDenied => "; it must belong to the user who runs the node",
                 io::ErrorKind::ReadOnlyFilesystem => "; the file system is read-only",
                 _ => "",
@@ -74,7 +80,8 @@ impl StoreError {
         matches!(self, Self::Away { .. } | Self::Gone { .. })
     }
 
-    /// Whether what was to be done has surely not been done: of a file system that is known, of a network not.
+    /// Whether what was to be done has surely not been done: of a file system that is known, of a
+    /// network not.
     pub(crate) fn is_certain(&self) -> bool {
         matches!(self, Self::Io { .. } | Self::Gone { .. })
     }

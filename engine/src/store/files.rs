@@ -1,6 +1,8 @@
-//! Files that are whole or not there: temp, fsync, rename, fsync of the folder (rename(2), fsync(2)).
+//! Files that are whole or not there: temp, fsync, rename, fsync of the folder (rename(2),
+//! fsync(2)).
 //!
-//! A [`Temporary`] owns a path until it becomes a file under its real name; dropped before, it is removed.
+//! A [`Temporary`] owns a path until it becomes a file under its real name; dropped before, it is
+//! removed.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -10,7 +12,8 @@ use std::time::{Duration, SystemTime};
 
 use sha2::{Digest as _, Sha256};
 
-/// Temporary files are called so, and then by a UUID; what a crash left of them is removed at start.
+/// Temporary files are called so, and then by a UUID; what a crash left of them is removed at
+/// start.
 const TEMPORARY_PREFIX: &str = ".tmp-";
 
 /// A file being written.
@@ -90,12 +93,17 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 pub(crate) fn sweep(folder: &Path, age: Duration) -> io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
-        let id = entry.file_name().to_string_lossy().strip_prefix(TEMPORARY_PREFIX).map(uuid::Uuid::try_parse);
+        let id = entry
+            .file_name()
+            .to_string_lossy()
+            .strip_prefix(TEMPORARY_PREFIX)
+            .map(uuid::Uuid::try_parse);
         if id.is_some_and(|id| id.is_ok()) {
             let written = entry.metadata().and_then(|metadata| metadata.modified());
             let is_old = |written| {
                 let now = now_in(folder);
-                age.is_zero() || now.is_ok_and(|now| now.duration_since(written).unwrap_or_default() >= age)
+                age.is_zero()
+                    || now.is_ok_and(|now| now.duration_since(written).unwrap_or_default() >= age)
             };
             // Without an age it has gone already, or is left for the next time.
             if written.is_ok_and(is_old) {
@@ -155,7 +163,13 @@ pub(crate) fn unhex(text: &str) -> Option<[u8; 32]> {
 pub(crate) fn unhex_all(text: &str) -> Option<Vec<u8>> {
     let digit = |byte: u8| u8::try_from(char::from(byte).to_digit(16)?).ok();
     let pairs = text.as_bytes().chunks(2);
-    pairs.map(|pair| if let [high, low] = pair { Some(digit(*high)? << 4 | digit(*low)?) } else { None }).collect()
+    pairs
+        .map(
+            |pair| {
+                if let [high, low] = pair { Some(digit(*high)? << 4 | digit(*low)?) } else { None }
+            },
+        )
+        .collect()
 }
 
 #[cfg(test)]
@@ -186,7 +200,10 @@ mod tests {
         let path = folder.path().join("file");
         write(&path, b"abc").unwrap();
         let (digest, length) = digest_of(&path).unwrap();
-        assert_eq!(hex(&digest), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(
+            hex(&digest),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
         assert_eq!(length, 3);
         assert_eq!(unhex(&hex(&digest)), Some(digest));
         assert_eq!(unhex("xyz"), None);

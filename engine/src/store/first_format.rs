@@ -44,7 +44,8 @@ pub(super) async fn read(objects: &dyn Objects) -> Result<Contents, StoreError> 
         })
         .collect();
     // In the order of their keys: the versions of a function come in the order of their ids.
-    let read: BTreeMap<String, Vec<u8>> = stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await?;
+    let read: BTreeMap<String, Vec<u8>> =
+        stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await?;
     let mut contents = Contents::new();
     for (key, object) in &read {
         let Some((name, id)) = version_key(key) else { continue };
@@ -58,12 +59,15 @@ pub(super) async fn read(objects: &dyn Objects) -> Result<Contents, StoreError> 
         }
     }
     for (name, function) in &mut contents {
-        let active = read.get(&format!("{FOLDER}{name}/active")).map(|id| String::from_utf8_lossy(id));
+        let active =
+            read.get(&format!("{FOLDER}{name}/active")).map(|id| String::from_utf8_lossy(id));
         match active {
             Some(id) if function.version(&id).is_some() => {
                 Arc::make_mut(function).put_alias(Arc::new(Alias::of(name, ACTIVE, &id)));
             }
-            Some(id) => tracing::error!("function {name:?} is not served: its version {id:?} is not there"),
+            Some(id) => {
+                tracing::error!("function {name:?} is not served: its version {id:?} is not there")
+            }
             // A deploy that did not get so far, or a removal that got no further.
             None => {}
         }
@@ -80,7 +84,9 @@ fn version_key(key: &str) -> Option<(&str, &str)> {
 
 fn manifest(name: &str, id: &str, json: &[u8]) -> Result<Manifest, String> {
     let manifest = Manifest::read(json)?;
-    let fits = manifest.name == name && manifest.version == id && files::unhex(&manifest.artefact).is_some();
+    let fits = manifest.name == name
+        && manifest.version == id
+        && files::unhex(&manifest.artefact).is_some();
     match fits && abi::name::check(name).is_ok() {
         true => Ok(manifest),
         false => Err("its contents do not belong there".to_owned()),

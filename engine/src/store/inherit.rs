@@ -11,10 +11,11 @@ use super::options::{Options, OptionsError, Time};
 use crate::compile::inspect::Kind;
 
 impl Options {
-    /// The options that `version` was made with, as far as a file of the kind `kind` can have them. What is the default is
-    /// left out, so that it follows what it depends on.
+    /// The options that `version` was made with, as far as a file of the kind `kind` can have them.
+    /// What is the default is left out, so that it follows what it depends on.
     pub(crate) fn of(version: &Manifest, kind: Kind) -> Self {
-        let (limits, default, command) = (&version.limits, Limits::default(), kind == Kind::Command);
+        let (limits, default, command) =
+            (&version.limits, Limits::default(), kind == Kind::Command);
         let size = |is: u64, default: u64| (is != default).then_some(ByteSize(is));
         let number = |is: u32, default: u32| (is != default).then_some(is);
         let time = |is: u32, default: u32| (is != default).then(|| Time::of_millis(is));
@@ -34,7 +35,10 @@ impl Options {
             table_elements: number(limits.table_elements_max, default.table_elements_max),
             core_instances: number(limits.core_instances_max, default.core_instances_max),
             request_body: size(limits.request_body_bytes_max, default.request_body_bytes_max),
-            reply_head: size(limits.reply_head_bytes_max.into(), default.reply_head_bytes_max.into()),
+            reply_head: size(
+                limits.reply_head_bytes_max.into(),
+                default.reply_head_bytes_max.into(),
+            ),
             log_size: size(limits.log_bytes_max.into(), default.log_bytes_max.into()),
             concurrency: number(limits.concurrency_max, default.concurrency_max),
             queue: number(limits.queue_max, default.queue_max),
@@ -103,15 +107,20 @@ pub(crate) fn unsettable(text: &str) -> Result<String, String> {
     }
 }
 
-/// What `version` has otherwise than `before`. Values of variables may be sensitive and are not among it.
+/// What `version` has otherwise than `before`. Values of variables may be sensitive and are not
+/// among it.
 pub(crate) fn changes(before: &Manifest, version: &Manifest) -> Vec<OptionChange> {
     let rows = |of: &Manifest| -> Vec<(String, String)> {
-        let list = |list: &[String]| if list.is_empty() { "none".to_owned() } else { list.join(" ") };
+        let list =
+            |list: &[String]| if list.is_empty() { "none".to_owned() } else { list.join(" ") };
         let path = of.health_path.clone().unwrap_or_else(|| "none".to_owned());
         let output = serde_json::to_value(of.output).ok();
         let isolation = serde_json::to_value(of.isolation).ok();
-        let word = |value: Option<serde_json::Value>| value.as_ref().and_then(|v| v.as_str()).unwrap_or("-").to_owned();
-        let limits = of.limits.describe().map(|(option, unit, amount, _)| (option, unit.text(amount)));
+        let word = |value: Option<serde_json::Value>| {
+            value.as_ref().and_then(|v| v.as_str()).unwrap_or("-").to_owned()
+        };
+        let limits =
+            of.limits.describe().map(|(option, unit, amount, _)| (option, unit.text(amount)));
         let others = [
             ("kind", of.kind.name().to_owned()),
             ("isolation", word(isolation)),
@@ -127,14 +136,23 @@ pub(crate) fn changes(before: &Manifest, version: &Manifest) -> Vec<OptionChange
     let changed = rows(before).into_iter().zip(rows(version)).filter(|(from, to)| from != to);
     let mut changes: Vec<OptionChange> =
         changed.map(|((option, from), (_, to))| OptionChange { option, from, to }).collect();
-    for (kind, from, to) in [("env", &before.env, &version.env), ("config", &before.config, &version.config)] {
+    for (kind, from, to) in
+        [("env", &before.env, &version.env), ("config", &before.config, &version.config)]
+    {
         let names: BTreeSet<&String> = from.keys().chain(to.keys()).collect();
-        let state = |value: Option<&String>| if value.is_some() { "set" } else { "not set" }.to_owned();
-        changes.extend(names.into_iter().filter(|name| from.get(*name) != to.get(*name)).map(|name| {
-            let (was, is) = (from.get(name), to.get(name));
-            let is = if was.is_some() && is.is_some() { "set to another value".to_owned() } else { state(is) };
-            OptionChange { option: format!("{kind}.{name}"), from: state(was), to: is }
-        }));
+        let state =
+            |value: Option<&String>| if value.is_some() { "set" } else { "not set" }.to_owned();
+        changes.extend(names.into_iter().filter(|name| from.get(*name) != to.get(*name)).map(
+            |name| {
+                let (was, is) = (from.get(name), to.get(name));
+                let is = if was.is_some() && is.is_some() {
+                    "set to another value".to_owned()
+                } else {
+                    state(is)
+                };
+                OptionChange { option: format!("{kind}.{name}"), from: state(was), to: is }
+            },
+        ));
     }
     changes
 }
@@ -181,14 +199,18 @@ mod tests {
     fn a_version_gives_back_the_options_it_was_made_with() {
         let all = options(ALL);
         assert_eq!(Options::of(&version(Kind::Http02, all.clone()), Kind::Http03), all);
-        assert_eq!(Options::of(&version(Kind::Http02, Options::default()), Kind::Http02), Options::default());
+        assert_eq!(
+            Options::of(&version(Kind::Http02, Options::default()), Kind::Http02),
+            Options::default()
+        );
         let command = options("args = [\"-v\"]\noutput = \"cgi\"");
         assert_eq!(Options::of(&version(Kind::Command, command.clone()), Kind::Command), command);
     }
 
     #[test]
     fn what_the_new_file_cannot_have_is_left_out() {
-        let command = version(Kind::Command, options("args = [\"-v\"]\noutput = \"cgi\"\nmemory = \"1MiB\""));
+        let command =
+            version(Kind::Command, options("args = [\"-v\"]\noutput = \"cgi\"\nmemory = \"1MiB\""));
         assert_eq!(Options::of(&command, Kind::Http02), options("memory = \"1MiB\""));
         let reused = version(Kind::Http02, options("instances = \"reuse=3\""));
         assert_eq!(Options::of(&reused, Kind::Command), Options::default());
@@ -210,7 +232,10 @@ mod tests {
         assert!(keys.len() > 15, "{keys:?}");
         let all = options(ALL);
         assert_eq!(all.clone().without(&keys).unwrap(), Options::default());
-        let one = all.clone().without(&["env.A".to_owned(), "cpu_time".to_owned(), "env.OTHER".to_owned()]).unwrap();
+        let one = all
+            .clone()
+            .without(&["env.A".to_owned(), "cpu_time".to_owned(), "env.OTHER".to_owned()])
+            .unwrap();
         assert_eq!((one.env, one.cpu_time, one.config), (Vec::new(), None, all.config.clone()));
         let error = all.without(&["memroy".to_owned()]).unwrap_err().to_string();
         assert!(error.contains("memroy"), "{error}");
@@ -219,10 +244,15 @@ mod tests {
 
     #[test]
     fn changes_are_told_without_values_of_variables() {
-        let before = version(Kind::Http02, options("memory = \"32MiB\"\n[env]\nA = \"secret\"\nB = \"1\"\nD = \"x\""));
+        let before = version(
+            Kind::Http02,
+            options("memory = \"32MiB\"\n[env]\nA = \"secret\"\nB = \"1\"\nD = \"x\""),
+        );
         let now = version(
             Kind::Http03,
-            options("allow_outbound = [\"a:1\", \"b:2\"]\n[env]\nB = \"other\"\nC = \"hidden\"\nD = \"x\""),
+            options(
+                "allow_outbound = [\"a:1\", \"b:2\"]\n[env]\nB = \"other\"\nC = \"hidden\"\nD = \"x\"",
+            ),
         );
         let lines: Vec<String> = changes(&before, &now)
             .into_iter()

@@ -1,7 +1,7 @@
 //! Several nodes on one store, one step of one of them at a time, in an order that a seed chooses.
 //! Whoever deploys the same file, removes old versions or whole functions, restores them and tidies
-//! away meanwhile, however slowly: no version is ever without its artefact, nor is one that is kept of
-//! a removed function, and what an alias names is there in the end.
+//! away meanwhile, however slowly: no version is ever without its artefact, nor is one that is kept
+//! of a removed function, and what an alias names is there in the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
@@ -33,7 +33,8 @@ struct Random(u64);
 
 impl Random {
     fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(self.0 >> 33).unwrap() % limit
     }
 }
@@ -64,7 +65,10 @@ impl Bucket {
         self.objects.lock().unwrap()
     }
 
-    fn request<'a, T: Send + 'a>(&'a self, made: impl FnOnce(&Self) -> T + Send + 'a) -> Answer<'a, T> {
+    fn request<'a, T: Send + 'a>(
+        &'a self,
+        made: impl FnOnce(&Self) -> T + Send + 'a,
+    ) -> Answer<'a, T> {
         Box::pin(async move {
             step().await;
             let answer = made(self);
@@ -172,13 +176,23 @@ struct Task<'a> {
 
 async fn prune_oldest(repository: &Repository, name: &str) {
     let function = repository.read_function(name, &Contents::new()).await.unwrap();
-    let policy = Policy { logs_kept_for_ms: 0, logs_kept_bytes: 0, versions_kept: 1, versions_kept_for_ms: 0 };
+    let policy = Policy {
+        logs_kept_for_ms: 0,
+        logs_kept_bytes: 0,
+        versions_kept: 1,
+        versions_kept_for_ms: 0,
+    };
     for version in function.to_prune(&Verdict { policy, now: None }) {
         repository.prune(&version).await.unwrap();
     }
 }
 
-fn begin<'a>(repository: &'a Repository, random: &mut Random, begun: u32, now: Instant) -> Task<'a> {
+fn begin<'a>(
+    repository: &'a Repository,
+    random: &mut Random,
+    begun: u32,
+    now: Instant,
+) -> Task<'a> {
     let name = ["a", "b"][random.below(2)];
     let file = ["one", "two"][random.below(2)];
     let (is_change, done): (bool, Pin<Box<dyn Future<Output = ()> + 'a>>) = match random.below(7) {

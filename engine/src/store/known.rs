@@ -1,5 +1,6 @@
-//! What a node knows of its store, kept in its own folder: it starts with that while the store is away, and reads no more
-//! than what has changed when it is there. Never the truth, and may be lost. Owns no fds between calls.
+//! What a node knows of its store, kept in its own folder: it starts with that while the store is
+//! away, and reads no more than what has changed when it is there. Never the truth, and may be
+//! lost. Owns no fds between calls.
 
 use std::path::{Path, PathBuf};
 
@@ -25,7 +26,8 @@ impl Known {
     /// What was known; none when nothing was, or of another store.
     pub(crate) fn read(&self) -> Option<Contents> {
         let object = std::fs::read(&self.path).ok()?;
-        let read = checked::open(&self.path.to_string_lossy(), object).map_err(|error| error.to_string());
+        let read =
+            checked::open(&self.path.to_string_lossy(), object).map_err(|error| error.to_string());
         match read.and_then(|json| written::read(&json).map_err(|error| error.to_string())) {
             Ok((store, contents)) => (store == self.store).then_some(contents),
             Err(error) => {

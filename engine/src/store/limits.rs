@@ -80,7 +80,9 @@ impl Unit {
             // A size that is no round number of a unit stands as it was given.
             Self::Bytes if !amount.is_multiple_of(1024) => format!("{amount} B"),
             Self::Bytes => ByteSize(amount).display().iec().to_string(),
-            Self::Milliseconds => humantime::format_duration(Duration::from_millis(amount)).to_string(),
+            Self::Milliseconds => {
+                humantime::format_duration(Duration::from_millis(amount)).to_string()
+            }
             Self::Number => amount.to_string(),
         }
     }
@@ -113,11 +115,26 @@ impl Limits {
         let time = millis(limits::TIMEOUT_MIN)..=millis(limits::TIMEOUT_MAX);
         let number = |least: u64, most: u32| least..=u64::from(most);
         [
-            ("memory", Unit::Bytes, self.memory_bytes_max, limits::MEMORY_BYTES_MIN..=limits::MEMORY_BYTES_MAX),
+            (
+                "memory",
+                Unit::Bytes,
+                self.memory_bytes_max,
+                limits::MEMORY_BYTES_MIN..=limits::MEMORY_BYTES_MAX,
+            ),
             ("timeout", Unit::Milliseconds, self.timeout_ms.into(), time.clone()),
             ("cpu-time", Unit::Milliseconds, self.cpu_time_ms.into(), time.clone()),
-            ("table-elements", Unit::Number, self.table_elements_max.into(), number(1, limits::TABLE_ELEMENTS_MAX)),
-            ("core-instances", Unit::Number, self.core_instances_max.into(), number(1, limits::CORE_INSTANCES_MAX)),
+            (
+                "table-elements",
+                Unit::Number,
+                self.table_elements_max.into(),
+                number(1, limits::TABLE_ELEMENTS_MAX),
+            ),
+            (
+                "core-instances",
+                Unit::Number,
+                self.core_instances_max.into(),
+                number(1, limits::CORE_INSTANCES_MAX),
+            ),
             ("request-body", Unit::Bytes, self.request_body_bytes_max, 0..=u64::MAX),
             (
                 "reply-head",
@@ -126,7 +143,12 @@ impl Limits {
                 number(REPLY_HEAD_BYTES_MIN, limits::REPLY_HEAD_BYTES_MAX),
             ),
             ("log-size", Unit::Bytes, self.log_bytes_max.into(), number(0, limits::LOG_BYTES_MAX)),
-            ("concurrency", Unit::Number, self.concurrency_max.into(), number(1, limits::CONCURRENCY_MAX)),
+            (
+                "concurrency",
+                Unit::Number,
+                self.concurrency_max.into(),
+                number(1, limits::CONCURRENCY_MAX),
+            ),
             ("queue", Unit::Number, self.queue_max.into(), number(0, limits::QUEUE_MAX)),
             ("queue-timeout", Unit::Milliseconds, self.queue_timeout_ms.into(), time),
             (
@@ -163,7 +185,8 @@ mod tests {
         assert_eq!(read, limits);
     }
 
-    /// `| --option VALUE | what | default | least | most | what happens |`, for every option that is a limit, and in that order.
+    /// `| --option VALUE | what | default | least | most | what happens |`, for every option that
+    /// is a limit, and in that order.
     #[test]
     fn the_guide_has_every_limit_with_its_default_and_its_range() {
         let guide = include_str!("../../guide/limits.md");
@@ -178,17 +201,21 @@ mod tests {
         let described = Limits::default().describe();
         for (option, unit, default, range) in &described {
             let found: Vec<_> = rows.iter().filter(|(named, _)| named == option).collect();
-            let [(_, [default_cell, least, most])] = found[..] else { panic!("--{option} has {} rows", found.len()) };
+            let [(_, [default_cell, least, most])] = found[..] else {
+                panic!("--{option} has {} rows", found.len())
+            };
             let text = |amount: u64| match amount {
                 0 => "0".to_owned(),
                 u64::MAX => "none".to_owned(),
                 amount => plain(&unit.text(amount)),
             };
-            let default = if *option == "cpu-time" { "as`--timeout`".to_owned() } else { text(*default) };
+            let default =
+                if *option == "cpu-time" { "as`--timeout`".to_owned() } else { text(*default) };
             let expected = [default, text(*range.start()), text(*range.end())];
             assert_eq!([default_cell, least, most].map(|cell| plain(cell)), expected, "--{option}");
         }
-        let order = rows.iter().filter(|(named, _)| described.iter().any(|(option, ..)| option == named));
+        let order =
+            rows.iter().filter(|(named, _)| described.iter().any(|(option, ..)| option == named));
         let order: Vec<_> = order.map(|(option, _)| *option).collect();
         assert_eq!(order, described.map(|(option, ..)| option));
     }
@@ -199,7 +226,13 @@ mod tests {
         let text = why(Limits { memory_bytes_max: 1, ..Limits::default() });
         assert_eq!(text, "--memory is 1 B; expected 64.0 KiB to 4.0 GiB");
         let text = why(Limits { cpu_time_ms: u32::MAX, ..Limits::default() });
-        assert!(text.starts_with("--cpu-time is 1month") && text.ends_with("; expected 10ms to 15m"), "{text}");
-        assert_eq!(why(Limits { concurrency_max: 0, ..Limits::default() }), "--concurrency is 0; expected 1 to 100000");
+        assert!(
+            text.starts_with("--cpu-time is 1month") && text.ends_with("; expected 10ms to 15m"),
+            "{text}"
+        );
+        assert_eq!(
+            why(Limits { concurrency_max: 0, ..Limits::default() }),
+            "--concurrency is 0; expected 1 to 100000"
+        );
     }
 }

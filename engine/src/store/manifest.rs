@@ -47,7 +47,10 @@ pub(crate) enum Instances {
 
 /// Text that is no policy.
 #[derive(Debug, thiserror::Error)]
-#[error("instances {given:?}; expected fresh or reuse=N, N from 1 to {}", limits::REQUESTS_PER_INSTANCE_MAX)]
+#[error(
+    "instances {given:?}; expected fresh or reuse=N, N from 1 to {}",
+    limits::REQUESTS_PER_INSTANCE_MAX
+)]
 pub(crate) struct InstancesError {
     given: String,
 }
@@ -70,7 +73,10 @@ impl FromStr for Instances {
         match text.split_once('=') {
             None if text == "fresh" => Ok(Self::Fresh),
             Some(("reuse", number)) => {
-                let requests = number.parse().ok().filter(|n| (1..=limits::REQUESTS_PER_INSTANCE_MAX).contains(n));
+                let requests = number
+                    .parse()
+                    .ok()
+                    .filter(|n| (1..=limits::REQUESTS_PER_INSTANCE_MAX).contains(n));
                 requests.map(Self::Reuse).ok_or_else(unfit)
             }
             _ => Err(unfit()),
@@ -101,7 +107,8 @@ pub(crate) struct Manifest {
     pub(crate) name: String,
     /// Its id, time-ordered (UUIDv7).
     pub(crate) version: String,
-    /// What people call it by. The ids of two versions differ; their numbers may not, when two nodes made them at once.
+    /// What people call it by. The ids of two versions differ; their numbers may not, when two
+    /// nodes made them at once.
     #[serde(default)]
     pub(crate) number: u32,
     /// When it was deployed, in milliseconds since 1970.
@@ -132,8 +139,15 @@ pub(crate) struct Manifest {
 }
 
 impl Manifest {
-    /// The version that `options` and an artefact make, without a number yet. Check the options first.
-    pub(crate) fn new(name: &str, kind: Kind, options: Options, artefact: String, artefact_bytes: u64) -> Self {
+    /// The version that `options` and an artefact make, without a number yet. Check the options
+    /// first.
+    pub(crate) fn new(
+        name: &str,
+        kind: Kind,
+        options: Options,
+        artefact: String,
+        artefact_bytes: u64,
+    ) -> Self {
         Self {
             name: name.to_owned(),
             version: uuid::Uuid::now_v7().to_string(),
@@ -155,16 +169,19 @@ impl Manifest {
         }
     }
 
-    /// Reads a manifest of this build or an earlier one: the first had two limits, beside its other fields.
+    /// Reads a manifest of this build or an earlier one: the first had two limits, beside its other
+    /// fields.
     ///
     /// # Errors
     /// What is missing, unreadable or out of range, for the log.
     pub(crate) fn read(json: &[u8]) -> Result<Self, String> {
-        let mut manifest: Value = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+        let mut manifest: Value =
+            serde_json::from_slice(json).map_err(|error| error.to_string())?;
         if let Some(fields) = manifest.as_object_mut()
             && !fields.contains_key("limits")
         {
-            let moved = ["memory_bytes_max", "timeout_ms"].map(|key| (key.to_owned(), fields.remove(key)));
+            let moved =
+                ["memory_bytes_max", "timeout_ms"].map(|key| (key.to_owned(), fields.remove(key)));
             let mut limits: serde_json::Map<_, _> =
                 moved.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
             if let Some(timeout_ms) = limits.get("timeout_ms").cloned() {
@@ -202,9 +219,17 @@ mod tests {
     #[test]
     fn manifests_of_the_first_build_are_read() {
         let manifest = Manifest::read(FIRST.as_bytes()).unwrap();
-        let limits = Limits { memory_bytes_max: 1 << 20, timeout_ms: 1000, cpu_time_ms: 1000, ..Limits::default() };
+        let limits = Limits {
+            memory_bytes_max: 1 << 20,
+            timeout_ms: 1000,
+            cpu_time_ms: 1000,
+            ..Limits::default()
+        };
         assert_eq!((manifest.kind, &manifest.limits), (Kind::Http02, &limits));
-        assert_eq!((manifest.instances, manifest.output, manifest.args.len()), (Instances::Fresh, Output::Raw, 0));
+        assert_eq!(
+            (manifest.instances, manifest.output, manifest.args.len()),
+            (Instances::Fresh, Output::Raw, 0)
+        );
         let again = Manifest::read(&serde_json::to_vec(&manifest).unwrap()).unwrap();
         assert_eq!(again, manifest);
     }

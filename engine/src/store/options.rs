@@ -1,7 +1,8 @@
-//! What a deployer may choose: one struct for the command line and for `sockhop.toml`. `control::options` makes it the control
-//! API's JSON and back.
+//! What a deployer may choose: one struct for the command line and for `sockhop.toml`.
+//! `control::options` makes it the control API's JSON and back.
 //!
-//! So a flag and its key cannot come apart. Absent means what the active version has, or the default. Pure; owns no fds.
+//! So a flag and its key cannot come apart. Absent means what the active version has, or the
+//! default. Pure; owns no fds.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,8 +23,8 @@ use crate::compile::inspect::{Kind, Wanted};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Options {
-    /// The function's name (default: from sockhop.toml, or the file's name); of several in sockhop.toml, the only one to
-    /// deploy
+    /// The function's name (default: from sockhop.toml, or the file's name); of several in
+    /// sockhop.toml, the only one to deploy
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
     /// The file to deploy, relative to `sockhop.toml`, which alone has it.
@@ -32,8 +33,8 @@ pub(crate) struct Options {
     /// Start from the defaults, instead of from the options of the active version
     #[arg(long)]
     pub(crate) fresh_options: bool,
-    /// An option to leave at its default, whatever sockhop.toml or the active version has: memory, allow-outbound, env, or
-    /// one variable as env.NAME or config.NAME (repeatable)
+    /// An option to leave at its default, whatever sockhop.toml or the active version has: memory,
+    /// allow-outbound, env, or one variable as env.NAME or config.NAME (repeatable)
     #[arg(long, value_name = "OPTION", value_parser = unsettable)]
     pub(crate) unset: Vec<String>,
     /// What the file is (default: what it exports; a handler if it exports both)
@@ -42,7 +43,8 @@ pub(crate) struct Options {
     /// Give the function a worker process of its own
     #[arg(long, value_name = "WHERE")]
     pub(crate) isolation: Option<Isolation>,
-    /// A fresh instance for every request, or reuse=N: one serves N requests, one after another (default fresh)
+    /// A fresh instance for every request, or reuse=N: one serves N requests, one after another
+    /// (default fresh)
     #[arg(long, value_name = "POLICY")]
     pub(crate) instances: Option<Instances>,
     /// An environment variable for the function (repeatable)
@@ -59,8 +61,8 @@ pub(crate) struct Options {
     /// What a command's stdout is: the reply's body, or headers as of CGI before it (default raw)
     #[arg(long, value_name = "FORM")]
     pub(crate) output: Option<Output>,
-    /// Where its outgoing requests may go: host and port, *.example.com:443 for all below a domain (repeatable; default
-    /// nowhere)
+    /// Where its outgoing requests may go: host and port, *.example.com:443 for all below a domain
+    /// (repeatable; default nowhere)
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) allow_outbound: Vec<String>,
     /// Memory of one instance (default 64MiB)
@@ -99,10 +101,12 @@ pub(crate) struct Options {
     /// Outgoing requests at a time, in each worker (default 64)
     #[arg(long, value_name = "N")]
     pub(crate) outbound_requests: Option<u32>,
-    /// Let anybody name versions and aliases in addresses: NAME@v12, NAME@staging (default: only `sockhop invoke` may)
+    /// Let anybody name versions and aliases in addresses: NAME@v12, NAME@staging (default: only
+    /// `sockhop invoke` may)
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) previews: Option<bool>,
-    /// A path that must answer 2xx before the version becomes active (default: / must, with less than 500)
+    /// A path that must answer 2xx before the version becomes active (default: / must, with less
+    /// than 500)
     #[arg(long, value_name = "PATH")]
     pub(crate) health_path: Option<String>,
 }
@@ -118,17 +122,23 @@ pub(crate) enum OptionsError {
         limits::ENV_BYTES_MAX
     )]
     TooMuch { option: &'static str, count: usize, bytes: usize },
-    #[error("--{option} {name:?} has no name, or '=' or a zero byte in it; expected --{option} NAME=VALUE")]
+    #[error(
+        "--{option} {name:?} has no name, or '=' or a zero byte in it; expected --{option} NAME=VALUE"
+    )]
     Pair { option: &'static str, name: String },
     #[error("--arg {arg:?} has a zero byte in it, which no argument can have")]
     Arg { arg: String },
     #[error("--health-path {0:?} is no path; expected for example /health")]
     HealthPath(String),
-    #[error("--unset {0:?} names no option; expected for example memory, or a variable as env.NAME")]
+    #[error(
+        "--unset {0:?} names no option; expected for example memory, or a variable as env.NAME"
+    )]
     Unset(String),
     #[error("--allow-outbound: {0}")]
     Outbound(#[from] PatternError),
-    #[error("--{option} is for commands, and this file handles requests itself (kind {kind}); leave it out")]
+    #[error(
+        "--{option} is for commands, and this file handles requests itself (kind {kind}); leave it out"
+    )]
     OnlyCommands { option: &'static str, kind: &'static str },
     #[error(
         "--instances {given}: a command runs from its start to its end for each request, and cannot be used again; leave it out"
@@ -137,7 +147,8 @@ pub(crate) enum OptionsError {
 }
 
 impl Options {
-    /// These, and where they say nothing, those of `file`. Single variables too: each from where it is first found.
+    /// These, and where they say nothing, those of `file`. Single variables too: each from where it
+    /// is first found.
     pub(crate) fn over(self, file: Self) -> Self {
         let pairs = |ours: Vec<(String, String)>, theirs: Vec<_>| {
             theirs.into_iter().chain(ours).collect::<BTreeMap<_, _>>().into_iter().collect()
@@ -177,7 +188,8 @@ impl Options {
     /// The limits that were chosen, the others by default.
     pub(crate) fn limits(&self) -> Limits {
         let default = Limits::default();
-        let small = |size: Option<ByteSize>, default| size.map_or(default, |size| saturated(size.as_u64()));
+        let small =
+            |size: Option<ByteSize>, default| size.map_or(default, |size| saturated(size.as_u64()));
         let timeout_ms = self.timeout.map_or(default.timeout_ms, Time::millis);
         Limits {
             memory_bytes_max: self.memory.map_or(default.memory_bytes_max, |size| size.as_u64()),
@@ -185,7 +197,9 @@ impl Options {
             core_instances_max: self.core_instances.unwrap_or(default.core_instances_max),
             timeout_ms,
             cpu_time_ms: self.cpu_time.map_or(timeout_ms, Time::millis),
-            request_body_bytes_max: self.request_body.map_or(default.request_body_bytes_max, |size| size.as_u64()),
+            request_body_bytes_max: self
+                .request_body
+                .map_or(default.request_body_bytes_max, |size| size.as_u64()),
             reply_head_bytes_max: small(self.reply_head, default.reply_head_bytes_max),
             log_bytes_max: small(self.log_size, default.log_bytes_max),
             concurrency_max: self.concurrency.unwrap_or(default.concurrency_max),
@@ -235,7 +249,12 @@ fn is_path(text: &str) -> bool {
     text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
 }
 
-fn check_size(option: &'static str, count: usize, bytes: usize, count_max: usize) -> Result<(), OptionsError> {
+fn check_size(
+    option: &'static str,
+    count: usize,
+    bytes: usize,
+    count_max: usize,
+) -> Result<(), OptionsError> {
     if count > count_max || bytes > limits::ENV_BYTES_MAX {
         return Err(OptionsError::TooMuch { option, count, bytes });
     }
@@ -292,7 +311,8 @@ impl TryFrom<String> for Time {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        text.parse().map_err(|error| format!("{text:?} is no time: {error}; expected for example \"5s\""))
+        text.parse()
+            .map_err(|error| format!("{text:?} is no time: {error}; expected for example \"5s\""))
     }
 }
 

@@ -80,8 +80,12 @@ fn flags_keys_and_json_are_the_same() {
     let json = serde_json::to_vec(&DeployOptions::from(&options)).unwrap();
     // The name stands in the API's path.
     assert_eq!(read_json(&json).unwrap(), Options { name: None, ..options.clone() });
-    let Limits { memory_bytes_max, timeout_ms, cpu_time_ms, queue_timeout_ms, .. } = options.limits();
-    assert_eq!((memory_bytes_max, timeout_ms, cpu_time_ms, queue_timeout_ms), (32 << 20, 2000, 1000, 1500));
+    let Limits { memory_bytes_max, timeout_ms, cpu_time_ms, queue_timeout_ms, .. } =
+        options.limits();
+    assert_eq!(
+        (memory_bytes_max, timeout_ms, cpu_time_ms, queue_timeout_ms),
+        (32 << 20, 2000, 1000, 1500)
+    );
     assert!(options.check(Kind::Command).is_ok());
     for options in [Options::default(), from_line(&[]), toml::from_str("").unwrap()] {
         assert_eq!((options.limits(), options.name), (Limits::default(), None));
@@ -90,7 +94,9 @@ fn flags_keys_and_json_are_the_same() {
 
 #[test]
 fn what_is_misspelt_is_told() {
-    for (line, word) in [("memroy = 1", "memroy"), ("timeout = \"later\"", "expected"), ("timeout = 5", "string")] {
+    for (line, word) in
+        [("memroy = 1", "memroy"), ("timeout = \"later\"", "expected"), ("timeout = 5", "string")]
+    {
         let error = toml::from_str::<Options>(line).unwrap_err().to_string();
         assert!(error.contains(word), "{error}");
     }
@@ -100,11 +106,13 @@ fn what_is_misspelt_is_told() {
 #[test]
 fn the_command_line_wins_and_adds() {
     let file: Options = toml::from_str(TOML).unwrap();
-    let both = from_line(&["--memory=1MiB", "--env=A=2", "--env=Z=3", "--arg=x"]).over(file.clone());
+    let both =
+        from_line(&["--memory=1MiB", "--env=A=2", "--env=Z=3", "--arg=x"]).over(file.clone());
     assert_eq!((both.memory, both.timeout), (Some(ByteSize::mib(1)), file.timeout));
     assert_eq!(both.args, ["x"]);
     let env: BTreeMap<_, _> = both.env.into_iter().collect();
-    let expected = [("A", "2"), ("B", "x=y"), ("Z", "3")].map(|(a, b)| (a.to_owned(), b.to_owned()));
+    let expected =
+        [("A", "2"), ("B", "x=y"), ("Z", "3")].map(|(a, b)| (a.to_owned(), b.to_owned()));
     assert_eq!(env, BTreeMap::from(expected));
     assert_eq!(Options::default().over(file.clone()), file);
 }
@@ -130,7 +138,11 @@ fn options_are_held_to_their_limits() {
         (&["--concurrency=0"], Kind::Http02, "--concurrency"),
         (&["--queue=100001"], Kind::Http02, "--queue is 100001; expected 0 to 100000"),
         (&["--queue-timeout=1h"], Kind::Http02, "--queue-timeout"),
-        (&["--allow-outbound=https://a/"], Kind::Http02, "--allow-outbound: the allowed destination"),
+        (
+            &["--allow-outbound=https://a/"],
+            Kind::Http02,
+            "--allow-outbound: the allowed destination",
+        ),
         (&["--allow-outbound=example.com"], Kind::Http02, "HOST:PORT"),
         (&["--arg=x"], Kind::Http03, "--arg is for commands"),
         (&["--output=raw"], Kind::Http02, "--output is for commands"),
@@ -139,7 +151,10 @@ fn options_are_held_to_their_limits() {
         let why = from_line(line).check(kind).unwrap_err().to_string();
         assert!(why.contains(word), "{line:?}: {why}");
     }
-    let env = |name: &str, value: String| Options { env: vec![(name.to_owned(), value)], ..Options::default() };
+    let env = |name: &str, value: String| Options {
+        env: vec![(name.to_owned(), value)],
+        ..Options::default()
+    };
     let why = |options: Options| options.check(Kind::Http02).unwrap_err().to_string();
     assert!(why(env("", "x".into())).contains("--env"));
     assert!(why(env("A=B", "x".into())).contains("A=B"));
@@ -189,8 +204,11 @@ proptest! {
 
 #[test]
 fn sizes_reach_the_node_to_the_byte() {
-    let options =
-        Options { request_body: Some(ByteSize(100_000)), memory: Some(ByteSize(65_537)), ..Options::default() };
+    let options = Options {
+        request_body: Some(ByteSize(100_000)),
+        memory: Some(ByteSize(65_537)),
+        ..Options::default()
+    };
     let json = serde_json::to_vec(&DeployOptions::from(&options)).unwrap();
     assert_eq!(read_json(&json).unwrap(), options);
 }

@@ -1,5 +1,5 @@
-//! Where a store is: a folder, or a bucket with a prefix. Reads what `--store` was given, and says what a slip most likely
-//! meant. Pure; owns no fds.
+//! Where a store is: a folder, or a bucket with a prefix. Reads what `--store` was given, and says
+//! what a slip most likely meant. Pure; owns no fds.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,7 +7,8 @@ use std::str::FromStr;
 
 /// The shortest and longest name of a bucket (Amazon S3, "General purpose bucket naming rules").
 const BUCKET_BYTES: std::ops::RangeInclusive<usize> = 3..=63;
-/// The most that a prefix may have: a key has 1024 bytes at most, and ours are shorter than the rest.
+/// The most that a prefix may have: a key has 1024 bytes at most, and ours are shorter than the
+/// rest.
 const PREFIX_BYTES_MAX: usize = 512;
 
 /// The place of a store.
@@ -58,7 +59,8 @@ impl BucketPlace {
     /// Reads what follows `s3://`.
     fn read(text: &str) -> Result<Self, String> {
         let (bucket, prefix) = text.split_once('/').unwrap_or((text, ""));
-        let of_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte);
+        let of_name =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte);
         let at_end = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
         let bytes = bucket.as_bytes();
         let named = BUCKET_BYTES.contains(&bytes.len()) && bytes.iter().copied().all(of_name);
@@ -69,7 +71,8 @@ impl BucketPlace {
         }
         let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
         let of_part = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
-        let part = |part: &str| !part.is_empty() && !part.starts_with('.') && part.bytes().all(of_part);
+        let part =
+            |part: &str| !part.is_empty() && !part.starts_with('.') && part.bytes().all(of_part);
         if !prefix.is_empty() && (prefix.len() > PREFIX_BYTES_MAX || !prefix.split('/').all(part)) {
             return Err(format!(
                 "{prefix:?} is no prefix: it has parts of letters, digits, dots, hyphens and underscores between single slashes, none of which begins with a dot, and at most {PREFIX_BYTES_MAX} bytes"
@@ -98,7 +101,8 @@ impl fmt::Display for Place {
 /// Reads an endpoint: a scheme and an authority, nothing behind them.
 pub(crate) fn endpoint(text: &str) -> Result<String, String> {
     let expected = "expected http://HOST:PORT or https://HOST:PORT";
-    let (scheme, authority) = text.split_once("://").ok_or_else(|| format!("{expected}; the scheme is missing"))?;
+    let (scheme, authority) =
+        text.split_once("://").ok_or_else(|| format!("{expected}; the scheme is missing"))?;
     if !["http", "https"].contains(&scheme) {
         return Err(expected.into());
     }
@@ -109,10 +113,15 @@ pub(crate) fn endpoint(text: &str) -> Result<String, String> {
         ));
     }
     if authority.contains(['/', '?', '#']) {
-        return Err(format!("{expected} and no path; the bucket is named by --store s3://BUCKET/PREFIX"));
+        return Err(format!(
+            "{expected} and no path; the bucket is named by --store s3://BUCKET/PREFIX"
+        ));
     }
     match authority.parse::<axum::http::uri::Authority>() {
-        Ok(read) if !read.host().is_empty() && (read.port_u16().is_some() || authority == read.host()) => {
+        Ok(read)
+            if !read.host().is_empty()
+                && (read.port_u16().is_some() || authority == read.host()) =>
+        {
             Ok(format!("{scheme}://{authority}"))
         }
         _ => Err(expected.into()),
@@ -135,7 +144,10 @@ mod tests {
             ("s3://b.1.c/a/B_c/d.e/", "b.1.c", "a/B_c/d.e"),
         ] {
             let place: Place = text.parse().unwrap();
-            assert_eq!(place, Place::Bucket(BucketPlace { bucket: bucket.into(), prefix: prefix.into() }));
+            assert_eq!(
+                place,
+                Place::Bucket(BucketPlace { bucket: bucket.into(), prefix: prefix.into() })
+            );
             assert_eq!(place.to_string(), text.strip_suffix('/').unwrap_or(text));
         }
     }
@@ -172,7 +184,10 @@ mod tests {
     fn an_endpoint_is_a_scheme_a_host_and_perhaps_a_port() {
         for (text, endpoint_) in [
             ("http://127.0.0.1:9000/", "http://127.0.0.1:9000"),
-            ("https://account.r2.cloudflarestorage.com", "https://account.r2.cloudflarestorage.com"),
+            (
+                "https://account.r2.cloudflarestorage.com",
+                "https://account.r2.cloudflarestorage.com",
+            ),
             ("http://[::1]:3900", "http://[::1]:3900"),
         ] {
             assert_eq!(endpoint(text), Ok(endpoint_.to_owned()));

@@ -1,9 +1,11 @@
-//! Functions that were removed, each as it was: one object that holds all of it, from which it is restored.
+//! Functions that were removed, each as it was: one object that holds all of it, from which it is
+//! restored.
 //!
 //! `removed/<name>/<id>` is written before anything of the function goes, so a removal that ends
 //! anywhere can be undone, and so can one that was done. It is cleared away once a node has seen it
 //! unchanged for [`KEPT_FOR`] by its own monotonic clock: later than a day where nodes restart, and
-//! never sooner. Restoring leaves it where it is, so that nothing is lost however that ends. Owns no fds.
+//! never sooner. Restoring leaves it where it is, so that nothing is lost however that ends. Owns
+//! no fds.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -72,7 +74,11 @@ fn objects<T: Stored>(name: &str, written: BTreeMap<String, Value>) -> Result<Ob
     let objects = written.into_iter().map(|(stem, json)| (stem, (String::new(), json))).collect();
     let objects = written::seen(name, objects);
     // Without one of them it would not be the function that was removed.
-    if objects.len() == count { Ok(objects) } else { Err("a part of it is not understood".to_owned()) }
+    if objects.len() == count {
+        Ok(objects)
+    } else {
+        Err("a part of it is not understood".to_owned())
+    }
 }
 
 fn values<T: Stored>(objects: &Objects<T>) -> BTreeMap<String, Value> {
@@ -95,7 +101,10 @@ impl Removed {
     }
 
     fn to_object(&self) -> Result<Vec<u8>, StoreError> {
-        let unfit = |error: std::io::Error| StoreError::Unfit { key: self.key(), reason: error.to_string() };
+        let unfit = |error: std::io::Error| StoreError::Unfit {
+            key: self.key(),
+            reason: error.to_string(),
+        };
         let written = Written {
             removed_ms: self.removed_ms,
             versions: values(&self.function.versions),
@@ -105,17 +114,22 @@ impl Removed {
         let json = serde_json::to_vec(&written).map_err(|error| unfit(error.into()))?;
         let object = checked::seal(&packed::pack(&json).map_err(unfit)?);
         if object.len() > PACKED_BYTES_MAX {
-            return Err(StoreError::TooLargeToKeep { name: self.name.clone(), bytes_max: PACKED_BYTES_MAX });
+            return Err(StoreError::TooLargeToKeep {
+                name: self.name.clone(),
+                bytes_max: PACKED_BYTES_MAX,
+            });
         }
         Ok(object)
     }
 
     pub(super) fn read(key: &str, object: Vec<u8>) -> Result<Self, StoreError> {
-        let unfit = |reason: &str| StoreError::Unfit { key: key.to_owned(), reason: reason.to_owned() };
+        let unfit =
+            |reason: &str| StoreError::Unfit { key: key.to_owned(), reason: reason.to_owned() };
         let (name, id) = parts(key).ok_or_else(|| unfit("it has no name"))?;
         let json = packed::unpack(&checked::open(key, object)?, JSON_BYTES_MAX);
         let json = json.ok_or_else(|| unfit("it cannot be unpacked"))?;
-        let written: Written = serde_json::from_slice(&json).map_err(|error| unfit(&error.to_string()))?;
+        let written: Written =
+            serde_json::from_slice(&json).map_err(|error| unfit(&error.to_string()))?;
         let function = Function {
             versions: objects(name, written.versions).map_err(|reason| unfit(&reason))?,
             aliases: objects(name, written.aliases).map_err(|reason| unfit(&reason))?,
@@ -131,10 +145,11 @@ impl Removed {
 
     /// Whether `function` is in the way of restoring this: it is another one, or works already.
     pub(crate) fn is_blocked_by(&self, function: &Function) -> bool {
-        let works = function
-            .active()
-            .is_some_and(|active| active.targets.iter().all(|target| function.version(&target.version).is_some()));
-        works || function.versions().any(|version| self.function.version(&version.version).is_none())
+        let works = function.active().is_some_and(|active| {
+            active.targets.iter().all(|target| function.version(&target.version).is_some())
+        });
+        works
+            || function.versions().any(|version| self.function.version(&version.version).is_none())
     }
 
     /// Takes in what stands of the function, and tells whether any of that is new.
@@ -182,14 +197,16 @@ impl Repository {
     /// # Errors
     /// When the store does not answer, or one of them cannot be read.
     pub(crate) async fn removed(&self, name: Option<&str>) -> Result<Vec<Removed>, StoreError> {
-        let mut read: Vec<_> = self.read_removed(name, AllRemoved::new()).await?.into_values().collect();
+        let mut read: Vec<_> =
+            self.read_removed(name, AllRemoved::new()).await?.into_values().collect();
         self.objects.verify().await?;
         read.sort_by(|(one, a), (other, b)| (other, &b.id).cmp(&(one, &a.id)));
         Ok(read.into_iter().map(|(_, removed)| removed).collect())
     }
 
     /// Keeps a function that is about to be removed, before any of it goes. One whose removal was
-    /// begun earlier and not ended has what was kept of it then. None if there is no version to keep.
+    /// begun earlier and not ended has what was kept of it then. None if there is no version to
+    /// keep.
     ///
     /// # Errors
     /// When the store does not take it.
@@ -205,7 +222,8 @@ impl Repository {
         let mut removed = Removed::new(name);
         // What is active goes first: with it, nothing has gone yet.
         if function.active().is_none()
-            && let Some(begun) = self.removed(Some(name)).await?.into_iter().find(|begun| begun.is_of(function))
+            && let Some(begun) =
+                self.removed(Some(name)).await?.into_iter().find(|begun| begun.is_of(function))
         {
             removed = Removed { id: removed.id, removed_ms: removed.removed_ms, ..begun };
         }
@@ -281,7 +299,11 @@ impl Repository {
     ///
     /// # Errors
     /// When the store does not answer.
-    pub(crate) async fn clear_removed(&self, kept_for: Duration, now: Instant) -> Result<(), StoreError> {
+    pub(crate) async fn clear_removed(
+        &self,
+        kept_for: Duration,
+        now: Instant,
+    ) -> Result<(), StoreError> {
         let mut marks = self.removed_marks.lock().await;
         let mut listed = self.objects.list(REMOVED, "").await?;
         listed.retain(|listed| parts(&listed.key).is_some());

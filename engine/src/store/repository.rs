@@ -1,4 +1,5 @@
-//! The repository of functions: what is deployed, as objects that any number of nodes read and write.
+//! The repository of functions: what is deployed, as objects that any number of nodes read and
+//! write.
 //!
 //! ```text
 //! format                              "sockhop-store 2"
@@ -14,10 +15,11 @@
 //! changed                             a random id, another one after every change: a hint to look, never the truth
 //! summary                             what many versions and aliases said, for nodes that are new (see [`super::summary`])
 //! ```
-//! A version is written before an alias names it, and aliases are read before versions, so whoever reads meanwhile sees the old or
-//! the new. Writing the alias `active` is the one step that makes a deploy visible. There are no conditional writes: where two
-//! nodes may be in each other's way (one removes a version that another is about to name), each does its step, looks again, and puts
-//! back what is missing. Owns no fds.
+//! A version is written before an alias names it, and aliases are read before versions, so whoever
+//! reads meanwhile sees the old or the new. Writing the alias `active` is the one step that makes a
+//! deploy visible. There are no conditional writes: where two nodes may be in each other's way (one
+//! removes a version that another is about to name), each does its step, looks again, and puts back
+//! what is missing. Owns no fds.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -131,8 +133,8 @@ impl Repository {
         }
     }
 
-    /// Makes it a store of today's format, whatever it was and wherever a crash has left it. Before anything is written to it; not
-    /// while an engine of an earlier build serves from it.
+    /// Makes it a store of today's format, whatever it was and wherever a crash has left it. Before
+    /// anything is written to it; not while an engine of an earlier build serves from it.
     ///
     /// # Errors
     /// When it cannot be read or written, or is of a newer format.
@@ -143,9 +145,14 @@ impl Repository {
             Format::New => self.objects.put(FORMAT_KEY, FORMAT.into()).await?,
             Format::First => {
                 let contents = first_format::read(&*self.objects).await?;
-                tracing::info!("{}: functions are brought to the new format ({})", self.objects.name(), contents.len());
+                tracing::info!(
+                    "{}: functions are brought to the new format ({})",
+                    self.objects.name(),
+                    contents.len()
+                );
                 let versions = contents.values().flat_map(|function| function.versions());
-                self.put_all(versions.map(|version| (&version.name, &version.version, version))).await?;
+                self.put_all(versions.map(|version| (&version.name, &version.version, version)))
+                    .await?;
                 let aliases = contents.values().flat_map(|function| function.aliases());
                 self.put_all(aliases.map(|alias| (&alias.name, &alias.alias, alias))).await?;
                 // Until here it was a store of the first format, and nothing of that was touched.
@@ -181,8 +188,8 @@ impl Repository {
         self.objects.clear_unfinished().await
     }
 
-    /// Everything that is deployed. `before` is what was read last: what has not changed since is not read again. What cannot
-    /// be used is told once, and is as it was before.
+    /// Everything that is deployed. `before` is what was read last: what has not changed since is
+    /// not read again. What cannot be used is told once, and is as it was before.
     ///
     /// # Errors
     /// When the store does not answer, or is of a newer format.
@@ -198,12 +205,16 @@ impl Repository {
     ///
     /// # Errors
     /// When the store does not answer.
-    pub(crate) async fn read_function(&self, name: &str, before: &Contents) -> Result<Arc<Function>, StoreError> {
+    pub(crate) async fn read_function(
+        &self,
+        name: &str,
+        before: &Contents,
+    ) -> Result<Arc<Function>, StoreError> {
         Ok(self.read(Some(name), before).await?.remove(name).unwrap_or_default())
     }
 
-    /// Aliases first: the versions that they name were there before them. With many to read it begins with the summary, and
-    /// writes a new one when many were missing in it.
+    /// Aliases first: the versions that they name were there before them. With many to read it
+    /// begins with the summary, and writes a new one when many were missing in it.
     async fn read(&self, name: Option<&str>, before: &Contents) -> Result<Contents, StoreError> {
         let (mut known, mut contents) = (Cow::Borrowed(before), Contents::new());
         let aliases = self.read_kind::<Alias>(name, &mut known, &mut contents).await?;
@@ -253,8 +264,12 @@ impl Repository {
                     reads.push(Box::pin(async move {
                         let seen = match self.get::<T>(&key).await {
                             Ok(None) => None,
-                            Ok(Some(read)) => Some(Seen { tag, modified, value: Some(Arc::new(read)) }),
-                            Err(error @ (StoreError::Damaged { .. } | StoreError::Unfit { .. })) => {
+                            Ok(Some(read)) => {
+                                Some(Seen { tag, modified, value: Some(Arc::new(read)) })
+                            }
+                            Err(
+                                error @ (StoreError::Damaged { .. } | StoreError::Unfit { .. }),
+                            ) => {
                                 tracing::error!("{error}");
                                 Some(Seen { tag, modified, value })
                             }
@@ -270,20 +285,26 @@ impl Repository {
         while let Some((key, seen)) = reads.try_next().await? {
             // Without one it was removed meanwhile.
             if let (Some((name, stem)), Some(seen)) = (parts(&key), seen) {
-                T::of_mut(Arc::make_mut(contents.entry(name.to_owned()).or_default())).insert(stem.to_owned(), seen);
+                T::of_mut(Arc::make_mut(contents.entry(name.to_owned()).or_default()))
+                    .insert(stem.to_owned(), seen);
             }
         }
         Ok(count)
     }
 
     async fn get<T: Stored>(&self, key: &str) -> Result<Option<T>, StoreError> {
-        let Some(object) = checked::get(&*self.objects, key, STORED_OBJECT_BYTES_MAX).await? else { return Ok(None) };
+        let Some(object) = checked::get(&*self.objects, key, STORED_OBJECT_BYTES_MAX).await? else {
+            return Ok(None);
+        };
         let json = checked::open(key, object)?;
         let (name, stem) = parts(key).unwrap_or_default();
-        T::read(name, stem, &json).map(Some).map_err(|reason| StoreError::Unfit { key: key.to_owned(), reason })
+        T::read(name, stem, &json)
+            .map(Some)
+            .map_err(|reason| StoreError::Unfit { key: key.to_owned(), reason })
     }
 
-    /// Keeps a version with its artefact, and has an alias mean it, if one is given. When this fails, nothing of it stays.
+    /// Keeps a version with its artefact, and has an alias mean it, if one is given. When this
+    /// fails, nothing of it stays.
     ///
     /// # Errors
     /// When the store does not take it.
@@ -329,12 +350,16 @@ impl Repository {
         self.objects.delete(&key::<Manifest>(&version.name, &version.version)).await
     }
 
-    /// Writes an alias, which counts from then on. `versions` are those that it names: should another node have tidied one away
-    /// meanwhile, it is put back.
+    /// Writes an alias, which counts from then on. `versions` are those that it names: should
+    /// another node have tidied one away meanwhile, it is put back.
     ///
     /// # Errors
     /// When the store does not take it.
-    pub(crate) async fn put_alias(&self, alias: &Alias, versions: &[Arc<Manifest>]) -> Result<(), StoreError> {
+    pub(crate) async fn put_alias(
+        &self,
+        alias: &Alias,
+        versions: &[Arc<Manifest>],
+    ) -> Result<(), StoreError> {
         self.put(&alias.name, &alias.alias, alias).await?;
         self.note_change().await;
         self.put_back(versions).await
@@ -361,7 +386,8 @@ impl Repository {
         Ok(())
     }
 
-    /// Removes a version that nothing names any more; should another node name it meanwhile, it is put back.
+    /// Removes a version that nothing names any more; should another node name it meanwhile, it is
+    /// put back.
     ///
     /// # Errors
     /// When the store does not do it.
@@ -416,21 +442,32 @@ impl Repository {
         Ok(())
     }
 
-    /// Removes the artefacts that no version has had since an earlier call, longer ago than any change takes.
+    /// Removes the artefacts that no version has had since an earlier call, longer ago than any
+    /// change takes.
     ///
     /// # Errors
     /// When the store does not answer.
-    pub(crate) async fn remove_unused_artefacts(&self, before: &Contents, now: Instant) -> Result<(), StoreError> {
+    pub(crate) async fn remove_unused_artefacts(
+        &self,
+        before: &Contents,
+        now: Instant,
+    ) -> Result<(), StoreError> {
         let mut marks = self.marks.lock().await;
         let mut listed = self.objects.list(UPLOADS, "").await?;
         listed.extend(self.objects.list(SHARED, "").await?);
-        // Read after they were listed: what a version had by then is named. A removal keeps its versions
-        // before they go, a restored one has them before that goes: whichever is under way, one of these has them.
+        // Read after they were listed: what a version had by then is named. A removal keeps its
+        // versions before they go, a restored one has them before that goes: whichever is under
+        // way, one of these has them.
         let removed = self.read_removed(None, AllRemoved::new()).await?;
         let contents = self.read_all(before).await?;
         let removed = self.read_removed(None, removed).await?;
-        if contents.values().any(|function| function.versions.values().any(|seen| seen.value.is_none())) {
-            tracing::warn!("a version in the store cannot be read: artefacts stay, as one may be its");
+        if contents
+            .values()
+            .any(|function| function.versions.values().any(|seen| seen.value.is_none()))
+        {
+            tracing::warn!(
+                "a version in the store cannot be read: artefacts stay, as one may be its"
+            );
             return Ok(());
         }
         let mut named = Named::default();

@@ -14,7 +14,8 @@ use crate::store::options::Options;
 use crate::store::removed::{KEPT_FOR, KeptSecrets};
 use crate::store::unused::CHANGE_MAX;
 
-/// A folder whose changes all fail after the first few, as when a node is killed there: nothing is tidied up either.
+/// A folder whose changes all fail after the first few, as when a node is killed there: nothing is
+/// tidied up either.
 #[derive(Debug)]
 struct Dying {
     folder: Directory,
@@ -25,7 +26,8 @@ struct Dying {
 
 impl Dying {
     fn step<'a, T>(&'a self, key: &str, done: Answer<'a, T>) -> Answer<'a, T> {
-        let alive = self.steps_left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
+        let alive =
+            self.steps_left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
         let reason = key.to_owned();
         if alive { done } else { Box::pin(async { Err(StoreError::Ended { reason }) }) }
     }
@@ -39,7 +41,12 @@ impl Objects for Dying {
         self.reads.fetch_add(1, SeqCst);
         self.folder.get(key, bytes_max)
     }
-    fn get_range<'a>(&'a self, key: &'a str, start: u64, bytes: usize) -> Answer<'a, Option<Vec<u8>>> {
+    fn get_range<'a>(
+        &'a self,
+        key: &'a str,
+        start: u64,
+        bytes: usize,
+    ) -> Answer<'a, Option<Vec<u8>>> {
         self.folder.get_range(key, start, bytes)
     }
     fn put<'a>(&'a self, key: &'a str, contents: Vec<u8>) -> Answer<'a, ()> {
@@ -74,7 +81,8 @@ impl Place {
     }
 
     fn repository(&self, objects: Arc<dyn Objects>) -> Repository {
-        let artefacts = Artefacts::open(Arc::clone(&objects), self.folder.path().join("artefacts")).unwrap();
+        let artefacts =
+            Artefacts::open(Arc::clone(&objects), self.folder.path().join("artefacts")).unwrap();
         Repository::new(objects, Arc::new(artefacts))
     }
 
@@ -93,9 +101,12 @@ impl Place {
         Arc::new(Dying { folder, steps_left: AtomicUsize::new(steps), reads: AtomicUsize::new(0) })
     }
 
-    /// Whether anything is there of an artefact, as a version uploaded it or as earlier builds had it.
+    /// Whether anything is there of an artefact, as a version uploaded it or as earlier builds had
+    /// it.
     fn has_artefact(&self, digest: &str) -> bool {
-        ["uploads", "artefacts"].iter().any(|folder| self.store().join(folder).join(digest).exists())
+        ["uploads", "artefacts"]
+            .iter()
+            .any(|folder| self.store().join(folder).join(digest).exists())
     }
 
     /// Every file of the store.
@@ -113,7 +124,11 @@ fn received(repository: &Repository, contents: &str) -> (Temporary, String) {
 }
 
 /// Deploys a version of `name` with this artefact, as a node does.
-pub(super) async fn deploy(repository: &Repository, name: &str, artefact: &str) -> Result<Arc<Manifest>, StoreError> {
+pub(super) async fn deploy(
+    repository: &Repository,
+    name: &str,
+    artefact: &str,
+) -> Result<Arc<Manifest>, StoreError> {
     repository.prepare().await?;
     let before = repository.read_all(&Contents::new()).await?;
     let function = before.get(name).cloned().unwrap_or_default();
@@ -228,7 +243,9 @@ async fn a_removal_that_dies_anywhere_leaves_all_or_nothing_to_be_served() {
 /// Restores the function that was removed last, as a node does, unless something is in the way.
 pub(super) async fn restore(repository: &Repository, name: &str) -> Result<(), StoreError> {
     repository.prepare().await?;
-    let Some(removed) = repository.removed(Some(name)).await?.into_iter().next() else { return Ok(()) };
+    let Some(removed) = repository.removed(Some(name)).await?.into_iter().next() else {
+        return Ok(());
+    };
     let standing = repository.read_function(name, &Contents::new()).await?;
     if removed.is_blocked_by(&standing) {
         return Ok(());
@@ -270,7 +287,9 @@ async fn a_removed_function_is_restored_as_it_was_until_it_is_cleared_away() {
     // What is restored is in the way of restoring it again, and removed again it is kept again.
     assert!(repository.removed(Some("a")).await.unwrap()[0].is_blocked_by(&function));
     remove(&repository, "a").await.unwrap();
-    let [last, _] = &repository.removed(None).await.unwrap()[..] else { panic!("one for each removal") };
+    let [last, _] = &repository.removed(None).await.unwrap()[..] else {
+        panic!("one for each removal")
+    };
     assert_eq!(last.function, *function);
     tidy(KEPT_FOR).await;
     assert_eq!(repository.removed(None).await.unwrap().len(), 1, "the later one");
@@ -334,10 +353,14 @@ async fn a_new_function_is_in_the_way_of_a_removed_one_and_nothing_is_lost() {
     assert_eq!(served(&repository).await, [("a".to_owned(), Arc::clone(&new))]);
     remove(&repository, "a").await.unwrap();
     let removed = repository.removed(Some("a")).await.unwrap();
-    let counts: Vec<usize> = removed.iter().map(|removed| removed.function.versions().count()).collect();
+    let counts: Vec<usize> =
+        removed.iter().map(|removed| removed.function.versions().count()).collect();
     assert_eq!(counts, [1, 3]);
     assert_eq!(removed[1].function, *function);
-    assert!(repository.forget_removed("a").await.unwrap() && !repository.forget_removed("a").await.unwrap());
+    assert!(
+        repository.forget_removed("a").await.unwrap()
+            && !repository.forget_removed("a").await.unwrap()
+    );
 }
 
 #[tokio::test]
@@ -350,7 +373,12 @@ async fn a_removal_that_cannot_be_read_is_an_error_and_its_artefacts_stay() {
     assert!(matches!(repository.removed(None).await, Err(StoreError::Damaged { .. })));
     let now = Instant::now();
     for round in 0..3 {
-        assert!(repository.remove_unused_artefacts(&Contents::new(), now + round * CHANGE_MAX).await.is_err());
+        assert!(
+            repository
+                .remove_unused_artefacts(&Contents::new(), now + round * CHANGE_MAX)
+                .await
+                .is_err()
+        );
     }
     assert!(place.has_artefact(&function.foremost().unwrap().artefact));
     // An artefact that is gone is told before anything is written.
@@ -379,10 +407,16 @@ async fn only_artefacts_that_nothing_has_named_for_long_are_removed() {
     let now = Instant::now();
     let tidy = async |round: u32| {
         // What this node last read tells nothing of the version: another one has made it.
-        repository.remove_unused_artefacts(&Contents::new(), now + round * CHANGE_MAX).await.unwrap();
+        repository
+            .remove_unused_artefacts(&Contents::new(), now + round * CHANGE_MAX)
+            .await
+            .unwrap();
     };
     tidy(0).await;
-    assert!(place.has_artefact(&left) && shared.join(&unused).exists(), "they may be about to be named");
+    assert!(
+        place.has_artefact(&left) && shared.join(&unused).exists(),
+        "they may be about to be named"
+    );
     tidy(1).await;
     assert!(!place.has_artefact(&left) && !shared.join(&unused).exists());
     assert!(shared.join(&used.artefact).exists());
@@ -401,7 +435,10 @@ async fn only_artefacts_that_nothing_has_named_for_long_are_removed() {
 async fn what_another_node_tidies_away_meanwhile_is_put_back() {
     let place = Place::new();
     let repository = place.open();
-    let (first, _) = (deploy(&repository, "a", "one").await.unwrap(), deploy(&repository, "a", "two").await.unwrap());
+    let (first, _) = (
+        deploy(&repository, "a", "one").await.unwrap(),
+        deploy(&repository, "a", "two").await.unwrap(),
+    );
     place.open().remove_version(&first).await.unwrap();
     let alias = Alias::of("a", "staging", &first.version);
     repository.put_alias(&alias, std::slice::from_ref(&first)).await.unwrap();
@@ -447,7 +484,8 @@ fn first_format_in(place: &Place) -> Vec<Manifest> {
             let version = Manifest::new("a", Kind::Http02, Options::default(), digest, 3);
             let mut json = serde_json::to_value(&version).unwrap();
             json.as_object_mut().unwrap().remove("number");
-            std::fs::write(versions.join(format!("{}.json", version.version)), json.to_string()).unwrap();
+            std::fs::write(versions.join(format!("{}.json", version.version)), json.to_string())
+                .unwrap();
             version
         })
         .collect();
@@ -475,7 +513,10 @@ async fn a_store_of_the_first_format_is_read_and_becomes_todays_wherever_that_is
         repository.prepare().await.unwrap();
         assert_eq!(served(&repository).await, expected, "after {steps} steps");
         let contents = repository.read_all(&Contents::new()).await.unwrap();
-        assert_eq!(contents["a"].versions().map(|version| version.number).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(
+            contents["a"].versions().map(|version| version.number).collect::<Vec<_>>(),
+            [1, 2]
+        );
         assert!(!contents.contains_key("half"));
         assert!(!place.store().join("functions").exists(), "after {steps} steps");
         assert_eq!(std::fs::read_to_string(place.store().join("format")).unwrap(), FORMAT);
@@ -492,9 +533,10 @@ async fn a_store_of_a_newer_format_is_refused_and_left_alone() {
     std::fs::create_dir_all(place.store()).unwrap();
     for found in ["sockhop-store 9\n", "something else"] {
         std::fs::write(place.store().join("format"), found).unwrap();
-        for refused in
-            [place.open().prepare().await.unwrap_err(), place.open().read_all(&Contents::new()).await.unwrap_err()]
-        {
+        for refused in [
+            place.open().prepare().await.unwrap_err(),
+            place.open().read_all(&Contents::new()).await.unwrap_err(),
+        ] {
             let refused = refused.to_string();
             assert!(refused.contains(found.trim()) && refused.contains("newer"), "{refused}");
         }
@@ -513,7 +555,12 @@ impl Objects for Elsewhere {
     fn get<'a>(&'a self, key: &'a str, bytes_max: usize) -> Answer<'a, Option<Vec<u8>>> {
         self.0.get(key, bytes_max)
     }
-    fn get_range<'a>(&'a self, key: &'a str, start: u64, bytes: usize) -> Answer<'a, Option<Vec<u8>>> {
+    fn get_range<'a>(
+        &'a self,
+        key: &'a str,
+        start: u64,
+        bytes: usize,
+    ) -> Answer<'a, Option<Vec<u8>>> {
         self.0.get_range(key, start, bytes)
     }
     fn put<'a>(&'a self, key: &'a str, contents: Vec<u8>) -> Answer<'a, ()> {
@@ -560,8 +607,10 @@ async fn a_new_node_reads_the_summary_and_what_has_changed_since() {
     let version = deploy(&place.open(), "f-0", "one").await.unwrap();
     for number in 1..FUNCTIONS {
         let name = format!("f-{number}");
-        let (version, alias) =
-            (Manifest { name: name.clone(), ..version.as_ref().clone() }, Alias::of(&name, ACTIVE, &version.version));
+        let (version, alias) = (
+            Manifest { name: name.clone(), ..version.as_ref().clone() },
+            Alias::of(&name, ACTIVE, &version.version),
+        );
         for (key, object) in [
             (key::<Manifest>(&name, &version.version), sealed(&version)),
             (key::<Alias>(&name, ACTIVE), sealed(&alias)),
@@ -574,7 +623,8 @@ async fn a_new_node_reads_the_summary_and_what_has_changed_since() {
     // What a new node reads, and how many objects it takes it.
     let read_anew = async |steps| {
         let objects = place.counting(steps);
-        let contents = place.repository(Arc::clone(&objects) as _).read_all(&nothing).await.unwrap();
+        let contents =
+            place.repository(Arc::clone(&objects) as _).read_all(&nothing).await.unwrap();
         (contents, objects.reads.load(SeqCst))
     };
     // One that may not write is as well off, and the next one as badly.

@@ -1,5 +1,5 @@
-//! What is kept of functions as objects of their own: versions and aliases, where each is and how it is written. Pure; owns no
-//! fds.
+//! What is kept of functions as objects of their own: versions and aliases, where each is and how
+//! it is written. Pure; owns no fds.
 
 use serde::Serialize;
 
@@ -31,7 +31,9 @@ impl Stored for Manifest {
 
     fn read(name: &str, stem: &str, json: &[u8]) -> Result<Self, String> {
         let manifest = Self::read(json)?;
-        let fits = manifest.name == name && manifest.version == stem && files::unhex(&manifest.artefact).is_some();
+        let fits = manifest.name == name
+            && manifest.version == stem
+            && files::unhex(&manifest.artefact).is_some();
         fits.then_some(manifest).ok_or_else(|| "its contents do not belong there".to_owned())
     }
 
@@ -87,6 +89,9 @@ pub(super) fn parts(key: &str) -> Option<(&str, &str)> {
 /// # Errors
 /// When it cannot be written down.
 pub(super) fn sealed<T: Stored>(value: &T) -> Result<Vec<u8>, StoreError> {
-    let unfit = |error: serde_json::Error| StoreError::Unfit { key: T::FOLDER.to_owned(), reason: error.to_string() };
+    let unfit = |error: serde_json::Error| StoreError::Unfit {
+        key: T::FOLDER.to_owned(),
+        reason: error.to_string(),
+    };
     Ok(checked::seal(&serde_json::to_vec_pretty(value).map_err(unfit)?))
 }

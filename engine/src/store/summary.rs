@@ -1,7 +1,8 @@
-//! What many versions and aliases said when somebody read them one by one, in one object, so that a new node needs not.
+//! What many versions and aliases said when somebody read them one by one, in one object, so that a
+//! new node needs not.
 //!
-//! Its reader takes of it what is as it was by the listing, and reads the rest. It is no more than a hint, may be old, and may be
-//! missing; two nodes that write it at once do no harm. Owns no fds.
+//! Its reader takes of it what is as it was by the listing, and reads the rest. It is no more than
+//! a hint, may be old, and may be missing; two nodes that write it at once do no harm. Owns no fds.
 
 use super::contents::Contents;
 use super::objects::{Objects, checked, packed};
@@ -22,7 +23,9 @@ pub(super) fn is_due(reads: usize) -> bool {
 /// What the store's says; nothing when there is none that can be used.
 pub(super) async fn read(objects: &dyn Objects) -> Contents {
     let read = async {
-        let object = checked::get(objects, SUMMARY, PACKED_BYTES_MAX).await.map_err(|error| error.to_string())?;
+        let object = checked::get(objects, SUMMARY, PACKED_BYTES_MAX)
+            .await
+            .map_err(|error| error.to_string())?;
         let Some(object) = object else { return Ok(Contents::new()) };
         let packed = checked::open(SUMMARY, object).map_err(|error| error.to_string())?;
         let json = packed::unpack(&packed, JSON_BYTES_MAX).ok_or("it cannot be unpacked")?;
@@ -30,7 +33,10 @@ pub(super) async fn read(objects: &dyn Objects) -> Contents {
         Ok::<_, String>(contents)
     };
     read.await.unwrap_or_else(|error| {
-        tracing::warn!("{}: the summary cannot be used, and everything is read one by one: {error}", objects.name());
+        tracing::warn!(
+            "{}: the summary cannot be used, and everything is read one by one: {error}",
+            objects.name()
+        );
         Contents::new()
     })
 }

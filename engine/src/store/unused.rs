@@ -37,7 +37,9 @@ impl Named<'_> {
         let digest = |text: &str| files::unhex(text).is_some();
         let upload = key.strip_prefix(UPLOADS).and_then(|rest| rest.split_once('/'));
         match (upload, key.strip_prefix(SHARED)) {
-            (Some((of, id)), _) => digest(of) && uuid::Uuid::try_parse(id).is_ok() && !self.versions.contains(id),
+            (Some((of, id)), _) => {
+                digest(of) && uuid::Uuid::try_parse(id).is_ok() && !self.versions.contains(id)
+            }
             (None, Some(of)) => digest(of) && !self.artefacts.contains(of),
             (None, None) => false,
         }
@@ -52,8 +54,8 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    /// Looks at all of them anew, and returns the keys of those that go: they were there unchanged at
-    /// every look for so long.
+    /// Looks at all of them anew, and returns the keys of those that go: they were there unchanged
+    /// at every look for so long.
     pub(super) fn look(&mut self, listed: &[Listed], after: Duration, now: Instant) -> Vec<String> {
         let mut marked = BTreeMap::new();
         for listed in listed {
@@ -79,7 +81,8 @@ mod tests {
 
     /// Looks at those artefacts that nothing names.
     fn look(marks: &mut Marks, listed: &[Listed], named: &Named<'_>, now: Instant) -> Vec<String> {
-        let unnamed: Vec<Listed> = listed.iter().filter(|listed| named.lacks(&listed.key)).cloned().collect();
+        let unnamed: Vec<Listed> =
+            listed.iter().filter(|listed| named.lacks(&listed.key)).cloned().collect();
         marks.look(&unnamed, CHANGE_MAX, now)
     }
 
@@ -89,15 +92,30 @@ mod tests {
         let id = uuid::Uuid::from_u128(7).to_string();
         let key = upload_key(&digest, &id);
         let later = now + CHANGE_MAX;
-        let [none, versions] = [Named::default(), Named { versions: [id.as_str()].into(), ..Named::default() }];
+        let [none, versions] =
+            [Named::default(), Named { versions: [id.as_str()].into(), ..Named::default() }];
         let mut marks = Marks::default();
         // Old as it may be: by its first look nobody knows for how long nothing has named it.
         assert!(look(&mut marks, &[listed(key.clone(), "1")], &none, now).is_empty());
-        assert!(look(&mut marks, &[listed(key.clone(), "1")], &none, later - Duration::from_secs(1)).is_empty());
-        assert!(look(&mut marks, &[listed(key.clone(), "2")], &none, later).is_empty(), "written anew");
-        assert!(look(&mut marks, &[listed(key.clone(), "2")], &versions, later + CHANGE_MAX).is_empty());
-        assert!(look(&mut marks, &[listed(key.clone(), "2")], &none, later + CHANGE_MAX).is_empty(), "named meanwhile");
-        assert_eq!(look(&mut marks, &[listed(key.clone(), "2")], &none, later + 2 * CHANGE_MAX), [key]);
+        assert!(
+            look(&mut marks, &[listed(key.clone(), "1")], &none, later - Duration::from_secs(1))
+                .is_empty()
+        );
+        assert!(
+            look(&mut marks, &[listed(key.clone(), "2")], &none, later).is_empty(),
+            "written anew"
+        );
+        assert!(
+            look(&mut marks, &[listed(key.clone(), "2")], &versions, later + CHANGE_MAX).is_empty()
+        );
+        assert!(
+            look(&mut marks, &[listed(key.clone(), "2")], &none, later + CHANGE_MAX).is_empty(),
+            "named meanwhile"
+        );
+        assert_eq!(
+            look(&mut marks, &[listed(key.clone(), "2")], &none, later + 2 * CHANGE_MAX),
+            [key]
+        );
     }
 
     #[test]
@@ -122,10 +140,14 @@ mod tests {
         let key = format!("{SHARED}{digest}");
         let named = Named { artefacts: [digest.as_str()].into(), ..Named::default() };
         let mut marks = Marks::default();
-        for (round, named, gone) in
-            [(0, &named, false), (1, &named, false), (2, &Named::default(), false), (3, &Named::default(), true)]
-        {
-            let looked = look(&mut marks, &[listed(key.clone(), "1")], named, now + round * CHANGE_MAX);
+        for (round, named, gone) in [
+            (0, &named, false),
+            (1, &named, false),
+            (2, &Named::default(), false),
+            (3, &Named::default(), true),
+        ] {
+            let looked =
+                look(&mut marks, &[listed(key.clone(), "1")], named, now + round * CHANGE_MAX);
             assert_eq!(!looked.is_empty(), gone, "{round}");
         }
     }

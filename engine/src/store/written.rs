@@ -1,4 +1,5 @@
-//! What was read of a store, written down as JSON: for the next start of a node, and for other nodes. Pure; owns no fds.
+//! What was read of a store, written down as JSON: for the next start of a node, and for other
+//! nodes. Pure; owns no fds.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +21,8 @@ struct OfFunction {
     aliases: BTreeMap<String, Object>,
 }
 
-/// A tag, and what was read with it: as JSON of its own, so that one of another build's is left out and not all.
+/// A tag, and what was read with it: as JSON of its own, so that one of another build's is left out
+/// and not all.
 pub(super) type Object = (String, serde_json::Value);
 
 /// Writes down what was read of `store`.
@@ -29,7 +31,10 @@ pub(super) type Object = (String, serde_json::Value);
 /// When something of it has no JSON.
 pub(super) fn write(store: &str, contents: &Contents) -> serde_json::Result<Vec<u8>> {
     let functions = contents.iter().map(|(name, function)| {
-        let of = OfFunction { versions: objects(&function.versions), aliases: objects(&function.aliases) };
+        let of = OfFunction {
+            versions: objects(&function.versions),
+            aliases: objects(&function.aliases),
+        };
         (name.clone(), of)
     });
     serde_json::to_vec(&Written { store: store.to_owned(), functions: functions.collect() })
@@ -42,7 +47,8 @@ pub(super) fn write(store: &str, contents: &Contents) -> serde_json::Result<Vec<
 pub(super) fn read(json: &[u8]) -> serde_json::Result<(String, Contents)> {
     let written: Written = serde_json::from_slice(json)?;
     let function = |(name, of): (String, OfFunction)| {
-        let function = Function { versions: seen(&name, of.versions), aliases: seen(&name, of.aliases) };
+        let function =
+            Function { versions: seen(&name, of.versions), aliases: seen(&name, of.aliases) };
         (name, Arc::new(function))
     };
     Ok((written.store, written.functions.into_iter().map(function).collect()))

@@ -1,5 +1,5 @@
-//! The running engine's side of a take-over: what it does about what the new one says, and when it has waited enough.
-//! Pure: state, event and time in, state and action out. Owns no fds.
+//! The running engine's side of a take-over: what it does about what the new one says, and when it
+//! has waited enough. Pure: state, event and time in, state and action out. Owns no fds.
 //!
 //! ```text
 //! Greeted ─ hello ─▶ Finishing ─ finished ─▶ Offered ─ ready ─▶ Given
@@ -74,11 +74,15 @@ impl State {
             (Self::Greeted { .. }, Event::Said(Message::Hello { protocol: PROTOCOL, .. })) => {
                 (Self::Finishing, Action::Finish)
             }
-            (Self::Greeted { .. }, Event::Said(Message::Hello { protocol, build })) => over(format!(
-                "the new engine (build {build}) takes over by protocol {protocol}, the running one by {PROTOCOL}; stop it and start the new one"
-            )),
+            (Self::Greeted { .. }, Event::Said(Message::Hello { protocol, build })) => {
+                over(format!(
+                    "the new engine (build {build}) takes over by protocol {protocol}, the running one by {PROTOCOL}; stop it and start the new one"
+                ))
+            }
             (Self::Finishing, Event::Finished) => (Self::Offered { heard: now }, Action::Offer),
-            (Self::Offered { .. }, Event::Said(Message::Working)) => (Self::Offered { heard: now }, Action::Nothing),
+            (Self::Offered { .. }, Event::Said(Message::Working)) => {
+                (Self::Offered { heard: now }, Action::Nothing)
+            }
             (Self::Offered { .. }, Event::Said(Message::Ready)) => (Self::Given, Action::Commit),
             (_, Event::Late) => match self.deadline() {
                 Some(deadline) if now >= deadline => {
@@ -86,12 +90,16 @@ impl State {
                 }
                 _ => (self, Action::Nothing),
             },
-            (_, Event::Said(Message::Refused { reason })) => over(format!("the new engine gave up: {reason}")),
-            (_, Event::Gone) => over("the new engine has gone before it was ready".to_owned()),
-            (_, Event::Malformed(what)) => over(format!("the new engine broke the protocol: {what}")),
-            (_, Event::Said(message)) => {
-                over(format!("the new engine broke the protocol: {message:?} is not what comes next"))
+            (_, Event::Said(Message::Refused { reason })) => {
+                over(format!("the new engine gave up: {reason}"))
             }
+            (_, Event::Gone) => over("the new engine has gone before it was ready".to_owned()),
+            (_, Event::Malformed(what)) => {
+                over(format!("the new engine broke the protocol: {what}"))
+            }
+            (_, Event::Said(message)) => over(format!(
+                "the new engine broke the protocol: {message:?} is not what comes next"
+            )),
             (_, Event::Finished) => (self, Action::Nothing),
         }
     }
@@ -114,7 +122,10 @@ mod tests {
         let (state, action) = State::Greeted { since: start }.step(hello(), start);
         assert_eq!((state, action), (State::Finishing, Action::Finish));
         // A deploy under way takes as long as it takes.
-        assert_eq!(state.step(Event::Late, start + SILENCE_MAX * 9), (State::Finishing, Action::Nothing));
+        assert_eq!(
+            state.step(Event::Late, start + SILENCE_MAX * 9),
+            (State::Finishing, Action::Nothing)
+        );
         let (state, action) = state.step(Event::Finished, start);
         assert_eq!(action, Action::Offer);
         let (state, action) = state.step(Event::Said(Message::Working), later);
@@ -144,8 +155,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is said in whatever order: it is given only to one that said hello, was offered everything and was ready
-        /// then; and what is over stays so.
+        /// Whatever is said in whatever order: it is given only to one that said hello, was offered
+        /// everything and was ready then; and what is over stays so.
         #[test]
         fn nothing_is_given_out_of_turn(events in proptest::collection::vec(any_event(), 0..12)) {
             let now = Instant::now();

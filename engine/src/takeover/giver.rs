@@ -1,6 +1,7 @@
 //! The running engine's side of a take-over, done: what [`give`](super::give) decides.
 //!
-//! Owns copies of the listening sockets for as long as they can be given, the lock, and, once given, the conversation.
+//! Owns copies of the listening sockets for as long as they can be given, the lock, and, once
+//! given, the conversation.
 
 use std::convert::Infallible;
 use std::io;
@@ -37,7 +38,12 @@ pub(crate) struct Given {
 
 impl Giver {
     /// Has everything ready for whoever comes to `door`.
-    pub(crate) fn new(door: Door, sockets: Vec<TcpListener>, lock: DataLock, functions: Arc<Functions>) -> Self {
+    pub(crate) fn new(
+        door: Door,
+        sockets: Vec<TcpListener>,
+        lock: DataLock,
+        functions: Arc<Functions>,
+    ) -> Self {
         Self { door, sockets, lock, functions }
     }
 
@@ -46,7 +52,8 @@ impl Giver {
         self.lock
     }
 
-    /// Waits until another engine has taken over. To be polled while the node serves; dropped, it ends what is under way.
+    /// Waits until another engine has taken over. To be polled while the node serves; dropped, it
+    /// ends what is under way.
     pub(crate) async fn given(&self) -> Given {
         loop {
             let peer = self.door.next().await;
@@ -96,7 +103,10 @@ impl Giver {
                     systemd::main_pid(peer.pid);
                     match (peer.say(&Message::Yours, None).await, closed.take()) {
                         (Ok(()), Some(closed)) => {
-                            tracing::info!("process {} has taken over; this one ends what it is on", peer.pid);
+                            tracing::info!(
+                                "process {} has taken over; this one ends what it is on",
+                                peer.pid
+                            );
                             return Some(Given { peer, closed });
                         }
                         (said, _) => {
@@ -111,7 +121,10 @@ impl Giver {
                 }
             };
             if let Err(error) = done {
-                tracing::error!("nothing comes of the take-over by process {}: {error}; this engine goes on", peer.pid);
+                tracing::error!(
+                    "nothing comes of the take-over by process {}: {error}; this engine goes on",
+                    peer.pid
+                );
                 systemd::serving();
                 return None;
             }
@@ -127,18 +140,22 @@ impl Giver {
 }
 
 impl Given {
-    /// Sends on whatever connections come out of the channel; when that has ended, says so to the new engine and is done.
+    /// Sends on whatever connections come out of the channel; when that has ended, says so to the
+    /// new engine and is done.
     pub(crate) fn forward(self) -> (UnboundedSender<Handed>, JoinHandle<()>) {
         let (sender, mut connections) = unbounded_channel::<Handed>();
         let forward = async move {
             let Self { peer, closed } = self;
             let (mut sent, mut lost) = (0u64, 0u64);
             while let Some(Handed { socket, read, awaits }) = connections.recv().await {
-                let said = peer.say(&Message::Connection { awaits, read }, Some(socket.as_fd())).await;
+                let said =
+                    peer.say(&Message::Connection { awaits, read }, Some(socket.as_fd())).await;
                 *if said.is_ok() { &mut sent } else { &mut lost } += 1;
             }
             if lost > 0 || peer.say(&Message::Done, None).await.is_err() {
-                tracing::error!("the new engine is gone: {lost} connections are closed that were to be its own");
+                tracing::error!(
+                    "the new engine is gone: {lost} connections are closed that were to be its own"
+                );
             }
             tracing::info!("{sent} connections were handed over");
             drop(closed);

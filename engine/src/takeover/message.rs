@@ -1,14 +1,15 @@
 //! What the two engines of a take-over say to each other, and how it stands in a packet.
 //!
-//! They may be of different builds, so nothing here depends on one: a packet is a line of JSON, and behind it, for a
-//! connection, the bytes that were read from it. Fields that this build does not know are passed over; whatever else is out
-//! of form ends the take-over. Pure; owns no fds.
+//! They may be of different builds, so nothing here depends on one: a packet is a line of JSON, and
+//! behind it, for a connection, the bytes that were read from it. Fields that this build does not
+//! know are passed over; whatever else is out of form ends the take-over. Pure; owns no fds.
 
 use abi::limits::RETURNED_BYTES_MAX;
 use abi::message::Awaits;
 use serde::{Deserialize, Serialize};
 
-/// The form of the conversation. Another number is another conversation, which this build cannot have.
+/// The form of the conversation. Another number is another conversation, which this build cannot
+/// have.
 pub(super) const PROTOCOL: u32 = 1;
 /// The JSON of a packet.
 const HEAD_BYTES_MAX: usize = 4 * 1024;
@@ -83,21 +84,27 @@ impl Message {
     pub(super) fn pack(&self) -> Vec<u8> {
         let short = |text: &str| text.chars().take(HEAD_BYTES_MAX / 16).collect();
         let (head, read): (Head, &[u8]) = match self {
-            Self::Hello { protocol, build } => (Head::Hello { protocol: *protocol, build: short(build) }, &[]),
+            Self::Hello { protocol, build } => {
+                (Head::Hello { protocol: *protocol, build: short(build) }, &[])
+            }
             Self::Working => (Head::Working, &[]),
             Self::Ready => (Head::Ready, &[]),
             Self::Listener => (Head::Listener, &[]),
             Self::Lock => (Head::Lock, &[]),
             Self::Yours => (Head::Yours, &[]),
-            // The other engine may be of another build: what it does not know goes as what comes nearest.
+            // The other engine may be of another build: what it does not know goes as what comes
+            // nearest.
             Self::Connection { awaits: Awaits::First | Awaits::Admin, read } => {
                 (Head::Connection { awaits: AwaitsHead::First }, read)
             }
-            Self::Connection { awaits: Awaits::Next, read } => (Head::Connection { awaits: AwaitsHead::Next }, read),
+            Self::Connection { awaits: Awaits::Next, read } => {
+                (Head::Connection { awaits: AwaitsHead::Next }, read)
+            }
             Self::Done => (Head::Done, &[]),
             Self::Refused { reason } => (Head::Refused { reason: short(reason) }, &[]),
         };
-        // These types always are JSON; an empty packet would be taken for the end of the conversation, which it then is.
+        // These types always are JSON; an empty packet would be taken for the end of the
+        // conversation, which it then is.
         let mut packet = serde_json::to_vec(&head).unwrap_or_default();
         if !read.is_empty() {
             packet.push(b'\n');
@@ -112,11 +119,13 @@ impl Message {
             return Err(MalformedError::TooLong(packet.len()));
         }
         let end = packet.iter().position(|byte| *byte == b'\n');
-        let (head, read) = end.map_or((packet, &[][..]), |end| (&packet[..end], &packet[end + 1..]));
+        let (head, read) =
+            end.map_or((packet, &[][..]), |end| (&packet[..end], &packet[end + 1..]));
         if head.len() > HEAD_BYTES_MAX {
             return Err(MalformedError::TooLong(packet.len()));
         }
-        let head = serde_json::from_slice(head).map_err(|error| MalformedError::Json(error.to_string()))?;
+        let head = serde_json::from_slice(head)
+            .map_err(|error| MalformedError::Json(error.to_string()))?;
         let message = match head {
             Head::Connection { .. } if read.len() > RETURNED_BYTES_MAX => {
                 return Err(MalformedError::Payload(packet.len()));
@@ -155,7 +164,8 @@ pub(super) mod tests {
         let awaits = prop_oneof![Just(Awaits::First), Just(Awaits::Next)];
         let read = proptest::collection::vec(any::<u8>(), 0..2000);
         prop_oneof![
-            (any::<u32>(), ".{0,80}").prop_map(|(protocol, build)| Message::Hello { protocol, build }),
+            (any::<u32>(), ".{0,80}")
+                .prop_map(|(protocol, build)| Message::Hello { protocol, build }),
             Just(Message::Working),
             Just(Message::Ready),
             Just(Message::Listener),
@@ -183,12 +193,16 @@ pub(super) mod tests {
         let refused = |packet: &[u8], fds| Message::unpack(packet, fds).unwrap_err();
         assert!(matches!(refused(b"", 0), MalformedError::Json(_)));
         assert!(matches!(refused(br#"{"say":"sing"}"#, 0), MalformedError::Json(_)));
-        assert!(matches!(refused(br#"{"say":"hello","protocol":-1,"build":""}"#, 0), MalformedError::Json(_)));
+        assert!(matches!(
+            refused(br#"{"say":"hello","protocol":-1,"build":""}"#, 0),
+            MalformedError::Json(_)
+        ));
         assert!(matches!(refused(br#"{"say":"lock"}"#, 0), MalformedError::Fds { fds: 0, .. }));
         assert!(matches!(refused(br#"{"say":"ready"}"#, 1), MalformedError::Fds { fds: 1, .. }));
         assert!(matches!(refused(b"{\"say\":\"ready\"}\nx", 0), MalformedError::Payload(_)));
         assert!(matches!(refused(&[b' '; HEAD_BYTES_MAX + 1], 0), MalformedError::TooLong(_)));
-        let most = Message::Connection { awaits: Awaits::First, read: vec![b'\n'; RETURNED_BYTES_MAX] };
+        let most =
+            Message::Connection { awaits: Awaits::First, read: vec![b'\n'; RETURNED_BYTES_MAX] };
         let mut packet = most.pack();
         assert_eq!(Message::unpack(&packet, 1), Ok(most));
         packet.push(b'x');

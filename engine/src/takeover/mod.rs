@@ -1,5 +1,5 @@
-//! Taking over: a new engine, of this build or another, gets the running one's listening sockets, its lock and its idle
-//! connections, so that an upgrade loses nobody.
+//! Taking over: a new engine, of this build or another, gets the running one's listening sockets,
+//! its lock and its idle connections, so that an upgrade loses nobody.
 //!
 //! ```text
 //! new                                   running
@@ -13,10 +13,11 @@
 //!        ◀─────── connections, one by one
 //!        ◀──────────────────────── done  exits with 0
 //! ```
-//! Until `yours` has left, anything that goes wrong ends the new engine, and the running one goes on as if nothing had
-//! happened. The folder's lock belongs to the open file that both have, so there is never a moment without it.
-//! [`give`] and [`take`] decide and are pure, as is [`message`]; [`peer`] is the socket, [`giver`] and [`taker`] do
-//! what was decided, and [`successor`] starts a new engine when a signal asks for one.
+//! Until `yours` has left, anything that goes wrong ends the new engine, and the running one goes
+//! on as if nothing had happened. The folder's lock belongs to the open file that both have, so
+//! there is never a moment without it. [`give`] and [`take`] decide and are pure, as is
+//! [`message`]; [`peer`] is the socket, [`giver`] and [`taker`] do what was decided, and
+//! [`successor`] starts a new engine when a signal asks for one.
 
 mod give;
 mod giver;

@@ -1,5 +1,5 @@
-//! The take-over's socket: SEQPACKET in the data folder, for this user only. Owns the listening end, and one end of a
-//! conversation each.
+//! The take-over's socket: SEQPACKET in the data folder, for this user only. Owns the listening
+//! end, and one end of a conversation each.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -10,7 +10,8 @@ use std::time::Duration;
 use abi::channel::{Channel, ReceiveBuffer, ReceiveError, SendError};
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept4, bind, connect, getsockopt, listen, socket, sockopt,
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept4, bind, connect, getsockopt,
+    listen, socket, sockopt,
 };
 use nix::unistd::geteuid;
 use tokio::io::Interest;
@@ -104,8 +105,11 @@ impl Peer {
     fn new(socket: OwnedFd) -> io::Result<Self> {
         let credentials = getsockopt(&socket, sockopt::PeerCredentials)?;
         if ![geteuid().as_raw(), 0].contains(&credentials.uid()) {
-            let who =
-                format!("process {} of user {} is not of this engine's user", credentials.pid(), credentials.uid());
+            let who = format!(
+                "process {} of user {} is not of this engine's user",
+                credentials.pid(),
+                credentials.uid()
+            );
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, who));
         }
         let channel = Channel::from(socket);
@@ -115,7 +119,11 @@ impl Peer {
     }
 
     /// Says something, with a copy of `fd`.
-    pub(super) async fn say(&self, message: &Message, fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    pub(super) async fn say(
+        &self,
+        message: &Message,
+        fd: Option<BorrowedFd<'_>>,
+    ) -> io::Result<()> {
         let packet = message.pack();
         let sent = self.ready.async_io(Interest::WRITABLE, || {
             self.channel.send_packet(&packet, fd).map_err(|error| match error {
@@ -123,22 +131,28 @@ impl Peer {
                 error => io::Error::other(error),
             })
         });
-        tokio::time::timeout(SEND_TIMEOUT, sent).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        tokio::time::timeout(SEND_TIMEOUT, sent)
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Waits for what it says next. Safe to drop while it waits.
     pub(super) async fn hear(&self) -> Heard {
         let mut buffer = ReceiveBuffer::default();
-        let received = self.ready.async_io(Interest::READABLE, || match self.channel.receive_packet(&mut buffer) {
-            Err(ReceiveError::Empty) => Err(io::ErrorKind::WouldBlock.into()),
-            Err(error) => Ok(Err(error)),
-            Ok((length, fd)) => Ok(Ok((length, fd))),
+        let received = self.ready.async_io(Interest::READABLE, || {
+            match self.channel.receive_packet(&mut buffer) {
+                Err(ReceiveError::Empty) => Err(io::ErrorKind::WouldBlock.into()),
+                Err(error) => Ok(Err(error)),
+                Ok((length, fd)) => Ok(Ok((length, fd))),
+            }
         });
         match received.await {
-            Ok(Ok((length, fd))) => match Message::unpack(&buffer.bytes()[..length], usize::from(fd.is_some())) {
-                Ok(message) => Heard::Message(message, fd),
-                Err(error) => Heard::Malformed(error.to_string()),
-            },
+            Ok(Ok((length, fd))) => {
+                match Message::unpack(&buffer.bytes()[..length], usize::from(fd.is_some())) {
+                    Ok(message) => Heard::Message(message, fd),
+                    Err(error) => Heard::Malformed(error.to_string()),
+                }
+            }
             Ok(Err(ReceiveError::Malformed(what))) => Heard::Malformed(what),
             _ => Heard::Gone,
         }
@@ -162,7 +176,10 @@ mod tests {
         let new = Peer::knock(&path).unwrap().unwrap();
         let running = door.next().await;
         assert_eq!((new.pid, running.pid), (std::process::id(), std::process::id()));
-        let message = Message::Connection { awaits: Awaits::Next, read: vec![7; abi::limits::RETURNED_BYTES_MAX] };
+        let message = Message::Connection {
+            awaits: Awaits::Next,
+            read: vec![7; abi::limits::RETURNED_BYTES_MAX],
+        };
         running.say(&message, Some(running.channel.as_fd())).await.unwrap();
         assert!(matches!(new.hear().await, Heard::Message(heard, Some(_)) if heard == message));
         drop(running);

@@ -1,5 +1,6 @@
-//! Starting the engine that is to take over from this one, when a signal asks for it: the binary that is at this one's path by
-//! then, with the same arguments. Owns no fds; the new process is on its own.
+//! Starting the engine that is to take over from this one, when a signal asks for it: the binary
+//! that is at this one's path by then, with the same arguments. Owns no fds; the new process is on
+//! its own.
 
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -22,13 +23,16 @@ pub(crate) struct Successor {
 }
 
 impl Successor {
-    /// Notes how this process was started. To be called early: once its binary has been replaced, the kernel says that its
-    /// path is deleted.
+    /// Notes how this process was started. To be called early: once its binary has been replaced,
+    /// the kernel says that its path is deleted.
     ///
     /// # Errors
     /// When /proc is not there.
     pub(crate) fn remember() -> io::Result<Self> {
-        Ok(Self { program: std::env::current_exe()?, arguments: with_option(std::env::args_os().skip(1)) })
+        Ok(Self {
+            program: std::env::current_exe()?,
+            arguments: with_option(std::env::args_os().skip(1)),
+        })
     }
 
     /// Starts one at each signal, and tells when it ends before it has taken over.
@@ -40,13 +44,19 @@ impl Successor {
             match self.start() {
                 Ok(mut child) => {
                     tracing::info!("process {:?} is started to take over", child.id());
-                    let how = child.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string());
+                    let how = child
+                        .wait()
+                        .await
+                        .map_or_else(|error| error.to_string(), |status| status.to_string());
                     tracing::error!(
                         "the engine that was to take over has ended before it did: {how}; what it said is above"
                     );
                 }
                 Err(error) => {
-                    tracing::error!("{:?} cannot be started to take over: {error}; this engine goes on", self.program);
+                    tracing::error!(
+                        "{:?} cannot be started to take over: {error}; this engine goes on",
+                        self.program
+                    );
                 }
             }
         }
@@ -64,7 +74,10 @@ impl Successor {
 fn with_option(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = arguments.collect();
     if !arguments.iter().any(|argument| argument == OPTION) {
-        let behind = arguments.iter().position(|argument| argument == "serve").map_or(arguments.len(), |at| at + 1);
+        let behind = arguments
+            .iter()
+            .position(|argument| argument == "serve")
+            .map_or(arguments.len(), |at| at + 1);
         arguments.insert(behind, OPTION.into());
     }
     arguments
@@ -78,7 +91,11 @@ mod tests {
     fn the_option_is_there_once_and_is_nobodys_value() {
         let with = |line: &str| {
             let arguments = with_option(line.split(' ').map(OsString::from));
-            arguments.iter().map(|argument| argument.to_str().unwrap()).collect::<Vec<_>>().join(" ")
+            arguments
+                .iter()
+                .map(|argument| argument.to_str().unwrap())
+                .collect::<Vec<_>>()
+                .join(" ")
         };
         assert_eq!(with("serve"), "serve --take-over");
         assert_eq!(with("serve --data x"), "serve --take-over --data x");

@@ -1,5 +1,5 @@
-//! The new engine's side of a take-over: what it does about what the running one says, and when it has waited enough.
-//! Pure: state, event and time in, state and action out. Owns no fds.
+//! The new engine's side of a take-over: what it does about what the running one says, and when it
+//! has waited enough. Pure: state, event and time in, state and action out. Owns no fds.
 //!
 //! ```text
 //! Asking ─ listeners, lock ─▶ Starting ─ started ─▶ Claiming ─ yours ─▶ Serving ─ done ─▶ Over
@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 
 use super::message::Message;
 
-/// How long the running engine may take to finish a deploy that is under way: compiling and publishing it.
+/// How long the running engine may take to finish a deploy that is under way: compiling and
+/// publishing it.
 const FINISHING_MAX: Duration = Duration::from_secs(240);
 /// How often it is told that this one still starts.
 pub(super) const WORKING_INTERVAL: Duration = Duration::from_secs(5);
-/// How long it may take to say yours: as long as it waits for a word of this one. Nobody is kept waiting meanwhile, and that it
-/// has ended is heard at once.
+/// How long it may take to say yours: as long as it waits for a word of this one. Nobody is kept
+/// waiting meanwhile, and that it has ended is heard at once.
 const CLAIM_TIMEOUT: Duration = super::give::SILENCE_MAX;
 /// More listening sockets than any node has.
 const LISTENERS_MAX: usize = 4096;
@@ -89,7 +90,9 @@ impl State {
         let late = self.deadline().is_some_and(|deadline| now >= deadline);
         match (self, event) {
             (Self::Over | Self::Failed, _) => (self, Action::Nothing),
-            (Self::Asking { listeners, .. }, Event::Said(Message::Listener)) if listeners >= LISTENERS_MAX => {
+            (Self::Asking { listeners, .. }, Event::Said(Message::Listener))
+                if listeners >= LISTENERS_MAX =>
+            {
                 fail(format!("it gives more than {LISTENERS_MAX} listening sockets"))
             }
             (Self::Asking { since, listeners }, Event::Said(Message::Listener)) => {
@@ -98,25 +101,43 @@ impl State {
             (Self::Asking { listeners: 0, .. }, Event::Said(Message::Lock)) => {
                 fail("it gives no listening socket".to_owned())
             }
-            (Self::Asking { .. }, Event::Said(Message::Lock)) => (Self::Starting { told: now }, Action::Start),
-            (Self::Starting { .. }, Event::Started) => (Self::Claiming { since: now }, Action::SayReady),
-            (Self::Starting { .. }, Event::Late) if late => (Self::Starting { told: now }, Action::SayWorking),
+            (Self::Asking { .. }, Event::Said(Message::Lock)) => {
+                (Self::Starting { told: now }, Action::Start)
+            }
+            (Self::Starting { .. }, Event::Started) => {
+                (Self::Claiming { since: now }, Action::SayReady)
+            }
+            (Self::Starting { .. }, Event::Late) if late => {
+                (Self::Starting { told: now }, Action::SayWorking)
+            }
             (Self::Claiming { .. }, Event::Said(Message::Yours)) => (Self::Serving, Action::Begin),
-            (Self::Serving, Event::Said(message @ Message::Connection { .. })) => (self, Action::Serve(message)),
-            (Self::Serving, Event::Said(Message::Done)) => (Self::Over, Action::Finish { odd: None }),
+            (Self::Serving, Event::Said(message @ Message::Connection { .. })) => {
+                (self, Action::Serve(message))
+            }
+            (Self::Serving, Event::Said(Message::Done)) => {
+                (Self::Over, Action::Finish { odd: None })
+            }
             // Whatever has happened to the other one, this one is the engine.
-            (Self::Serving, Event::Gone) => {
-                (Self::Over, Action::Finish { odd: Some("it ended before it had given all its connections".into()) })
+            (Self::Serving, Event::Gone) => (
+                Self::Over,
+                Action::Finish {
+                    odd: Some("it ended before it had given all its connections".into()),
+                },
+            ),
+            (Self::Serving, Event::Malformed(what)) => {
+                (Self::Over, Action::Finish { odd: Some(what) })
             }
-            (Self::Serving, Event::Malformed(what)) => (Self::Over, Action::Finish { odd: Some(what) }),
-            (Self::Serving, Event::Said(message)) => {
-                (Self::Over, Action::Finish { odd: Some(format!("{message:?} is not what comes next")) })
-            }
+            (Self::Serving, Event::Said(message)) => (
+                Self::Over,
+                Action::Finish { odd: Some(format!("{message:?} is not what comes next")) },
+            ),
             (_, Event::Late) if late => fail("it does not answer".to_owned()),
             (_, Event::Said(Message::Refused { reason })) => fail(reason),
             (_, Event::Gone) => fail("it has ended, or stops".to_owned()),
             (_, Event::Malformed(what)) => fail(format!("it broke the protocol: {what}")),
-            (_, Event::Said(message)) => fail(format!("it broke the protocol: {message:?} is not what comes next")),
+            (_, Event::Said(message)) => {
+                fail(format!("it broke the protocol: {message:?} is not what comes next"))
+            }
             (_, Event::Started | Event::Late) => (self, Action::Nothing),
         }
     }
@@ -159,14 +180,19 @@ mod tests {
         let state = State::Starting { told: start };
         assert!(WORKING_INTERVAL * 3 < super::super::give::SILENCE_MAX);
         let (state, action) = state.step(Event::Late, start + WORKING_INTERVAL);
-        assert_eq!((state, action), (State::Starting { told: start + WORKING_INTERVAL }, Action::SayWorking));
+        assert_eq!(
+            (state, action),
+            (State::Starting { told: start + WORKING_INTERVAL }, Action::SayWorking)
+        );
         assert_eq!(state.step(Event::Late, start + WORKING_INTERVAL).1, Action::Nothing);
     }
 
     #[test]
     fn who_does_not_answer_or_refuses_is_given_up() {
         let start = Instant::now();
-        for state in [State::Asking { since: start, listeners: 1 }, State::Claiming { since: start }] {
+        for state in
+            [State::Asking { since: start, listeners: 1 }, State::Claiming { since: start }]
+        {
             let deadline = state.deadline().unwrap();
             assert!(matches!(state.step(Event::Late, deadline).1, Action::Fail { .. }));
             assert!(matches!(state.step(Event::Gone, start).1, Action::Fail { .. }));
@@ -174,12 +200,15 @@ mod tests {
             assert_eq!(state.step(refused, start).1, Action::Fail { reason: "busy".into() });
         }
         let nothing_given = State::Asking { since: start, listeners: 0 };
-        assert!(matches!(nothing_given.step(Event::Said(Message::Lock), start).1, Action::Fail { .. }));
+        assert!(matches!(
+            nothing_given.step(Event::Said(Message::Lock), start).1,
+            Action::Fail { .. }
+        ));
     }
 
     proptest! {
-        /// Whatever is said in whatever order: it begins only after it has sockets, the lock, and said that it was ready; and once it
-        /// has begun it never fails.
+        /// Whatever is said in whatever order: it begins only after it has sockets, the lock, and
+        /// said that it was ready; and once it has begun it never fails.
         #[test]
         fn it_begins_in_its_turn_and_then_stays(
             events in proptest::collection::vec(

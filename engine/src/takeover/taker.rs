@@ -41,7 +41,9 @@ pub(crate) struct Offered {
 /// # Errors
 /// [`TakeError`]; the running engine then goes on.
 pub(crate) async fn ask(data: &Path) -> Result<Option<(Offered, DataLock)>, TakeError> {
-    let Some(peer) = Peer::knock(&data.join(SOCKET)).map_err(TakeError::Knock)? else { return Ok(None) };
+    let Some(peer) = Peer::knock(&data.join(SOCKET)).map_err(TakeError::Knock)? else {
+        return Ok(None);
+    };
     tracing::info!("asking process {} to hand over", peer.pid);
     let hello = Message::Hello { protocol: PROTOCOL, build: abi::BUILD_ID.to_owned() };
     peer.say(&hello, None).await.map_err(TakeError::Knock)?;
@@ -62,7 +64,10 @@ impl Offered {
     ///
     /// # Errors
     /// [`TakeError::Refused`] when the running engine does not wait any more.
-    pub(crate) async fn while_starting<T>(&mut self, start: impl Future<Output = T>) -> Result<T, TakeError> {
+    pub(crate) async fn while_starting<T>(
+        &mut self,
+        start: impl Future<Output = T>,
+    ) -> Result<T, TakeError> {
         let mut start = std::pin::pin!(start);
         loop {
             let event = tokio::select! {
@@ -75,7 +80,8 @@ impl Offered {
         }
     }
 
-    /// Says that this engine is ready, and waits for the running one to let go. Then this is the engine.
+    /// Says that this engine is ready, and waits for the running one to let go. Then this is the
+    /// engine.
     ///
     /// # Errors
     /// [`TakeError::Refused`] when it does not.
@@ -102,10 +108,14 @@ impl Offered {
                     serve(Handed { socket, read, awaits });
                 }
                 Ok(Action::Finish { odd: None }) => {
-                    return tracing::info!("the engine before this one has ended; {count} connections came from it");
+                    return tracing::info!(
+                        "the engine before this one has ended; {count} connections came from it"
+                    );
                 }
                 Ok(Action::Finish { odd: Some(why) }) => {
-                    return tracing::error!("some connections of the engine before this one are lost: {why}");
+                    return tracing::error!(
+                        "some connections of the engine before this one are lost: {why}"
+                    );
                 }
                 _ => {}
             }
@@ -133,7 +143,8 @@ impl Offered {
     }
 
     async fn say(&self, message: &Message) -> Result<(), TakeError> {
-        let gone = |error: io::Error| TakeError::Refused { pid: self.peer.pid, reason: error.to_string() };
+        let gone =
+            |error: io::Error| TakeError::Refused { pid: self.peer.pid, reason: error.to_string() };
         self.peer.say(message, None).await.map_err(gone)
     }
 }

@@ -1,8 +1,8 @@
-//! Sending spans: OTLP over HTTP as JSON, a batch at a time, again while the endpoint may yet take it. Owns the client's
-//! connections.
+//! Sending spans: OTLP over HTTP as JSON, a batch at a time, again while the endpoint may yet take
+//! it. Owns the client's connections.
 //!
-//! Whatever the endpoint does costs spans and nothing else: those that come while a batch is tried wait in a queue that is
-//! bounded, and beyond it they are dropped and counted.
+//! Whatever the endpoint does costs spans and nothing else: those that come while a batch is tried
+//! wait in a queue that is bounded, and beyond it they are dropped and counted.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -58,7 +58,8 @@ fn verdict(status: StatusCode, retry_after: Option<&HeaderValue>, body: &[u8]) -
             let answer = serde_json::from_slice::<Value>(body).unwrap_or_default();
             let rejected = answer.pointer("/partialSuccess/rejectedSpans");
             // A number of 64 bits is text in protobuf's JSON, and a number with many that write it.
-            let rejected = rejected.and_then(|number| number.as_u64().or_else(|| number.as_str()?.parse().ok()));
+            let rejected = rejected
+                .and_then(|number| number.as_u64().or_else(|| number.as_str()?.parse().ok()));
             Verdict::Taken { rejected: rejected.unwrap_or(0) }
         }
         429 | 502 | 503 | 504 => {
@@ -69,8 +70,8 @@ fn verdict(status: StatusCode, retry_after: Option<&HeaderValue>, body: &[u8]) -
     }
 }
 
-/// How long to wait before the try that follows `tries` in vain: twice as long each time, less up to half of it by chance, so that
-/// nodes do not come together.
+/// How long to wait before the try that follows `tries` in vain: twice as long each time, less up
+/// to half of it by chance, so that nodes do not come together.
 fn pause(tries: u32, asked: Option<Duration>, chance: f64) -> Duration {
     let doubled = PAUSE_MIN.saturating_mul(1 << tries.saturating_sub(1).min(10)).min(PAUSE_MAX);
     asked.map_or_else(|| doubled.mul_f64(1.0 - chance / 2.0), |asked| asked.min(PAUSE_MAX))
@@ -101,7 +102,11 @@ impl Exporter {
     ///
     /// # Errors
     /// When there can be no client, for want of certificates say.
-    pub(super) fn new(endpoint: &str, mut headers: HeaderMap, instance: &str) -> Result<Self, TracesError> {
+    pub(super) fn new(
+        endpoint: &str,
+        mut headers: HeaderMap,
+        instance: &str,
+    ) -> Result<Self, TracesError> {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let client = Client::builder()
             .default_headers(headers)
@@ -116,10 +121,13 @@ impl Exporter {
             text("service.instance.id", instance),
         ];
         let json = |error: serde_json::Error| TracesError::Json { source: error };
-        let resource = serde_json::to_string(&Resource { attributes: &attributes }).map_err(json)?;
+        let resource =
+            serde_json::to_string(&Resource { attributes: &attributes }).map_err(json)?;
         let scope = Scope { name: "sockhop", version: env!("CARGO_PKG_VERSION") };
         let scope = serde_json::to_string(&scope).map_err(json)?;
-        let before = format!(r#"{{"resourceSpans":[{{"resource":{resource},"scopeSpans":[{{"scope":{scope},"spans":["#);
+        let before = format!(
+            r#"{{"resourceSpans":[{{"resource":{resource},"scopeSpans":[{{"scope":{scope},"spans":["#
+        );
         let url = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
         Ok(Self { client, url, around: [before, "]}]}]}".to_owned()] })
     }
@@ -163,7 +171,8 @@ impl Exporter {
         Some((body, spans))
     }
 
-    /// Tries until the batch is there or never will be. Answers how many spans of it were not taken.
+    /// Tries until the batch is there or never will be. Answers how many spans of it were not
+    /// taken.
     async fn deliver(&self, body: String) -> Result<u64, Lost> {
         let body = bytes::Bytes::from(body);
         let mut tries = 0;
@@ -173,7 +182,9 @@ impl Exporter {
             match verdict {
                 Verdict::Taken { rejected } => return Ok(rejected),
                 Verdict::Refused => return Err((|counts| &counts.refused, why)),
-                Verdict::Again(_) if tries >= TRACE_TRIES_MAX => return Err((|counts| &counts.unreachable, why)),
+                Verdict::Again(_) if tries >= TRACE_TRIES_MAX => {
+                    return Err((|counts| &counts.unreachable, why));
+                }
                 Verdict::Again(asked) => sleep(pause(tries, asked, fastrand::f64())).await,
             }
         }
@@ -190,7 +201,8 @@ impl Exporter {
                 );
             }
         };
-        let (status, retry_after) = (response.status(), response.headers().get(RETRY_AFTER).cloned());
+        let (status, retry_after) =
+            (response.status(), response.headers().get(RETRY_AFTER).cloned());
         let mut answer = Vec::new();
         while let Ok(Some(part)) = response.chunk().await {
             if answer.len() + part.len() > ANSWER_BYTES_MAX {
@@ -215,11 +227,23 @@ mod tests {
             let retry = retry.map(HeaderValue::from_static);
             verdict(StatusCode::from_u16(status).unwrap(), retry.as_ref(), body.as_bytes())
         };
-        for body in ["", "{}", "no json", r#"{"partialSuccess":{}}"#, r#"{"partialSuccess":{"rejectedSpans":-1}}"#] {
+        for body in [
+            "",
+            "{}",
+            "no json",
+            r#"{"partialSuccess":{}}"#,
+            r#"{"partialSuccess":{"rejectedSpans":-1}}"#,
+        ] {
             assert_eq!(of(200, None, body), Verdict::Taken { rejected: 0 }, "{body}");
         }
-        assert_eq!(of(200, None, r#"{"partialSuccess":{"rejectedSpans":"3"}}"#), Verdict::Taken { rejected: 3 });
-        assert_eq!(of(200, None, r#"{"partialSuccess":{"rejectedSpans":4}}"#), Verdict::Taken { rejected: 4 });
+        assert_eq!(
+            of(200, None, r#"{"partialSuccess":{"rejectedSpans":"3"}}"#),
+            Verdict::Taken { rejected: 3 }
+        );
+        assert_eq!(
+            of(200, None, r#"{"partialSuccess":{"rejectedSpans":4}}"#),
+            Verdict::Taken { rejected: 4 }
+        );
         assert_eq!(of(503, Some("7"), ""), Verdict::Again(Some(Duration::from_secs(7))));
         assert_eq!(of(429, Some("soon"), ""), Verdict::Again(None));
         for status in [301, 400, 401, 404, 413, 500] {
@@ -229,9 +253,16 @@ mod tests {
 
     #[test]
     fn pauses_grow_and_end() {
-        let seconds =
-            |tries, asked: Option<u64>, chance| pause(tries, asked.map(Duration::from_secs), chance).as_secs_f64();
-        assert_eq!((seconds(1, None, 0.0), seconds(2, None, 0.0), seconds(40, None, 0.0)), (1.0, 2.0, 30.0));
-        assert_eq!((seconds(1, None, 1.0), seconds(1, Some(9), 0.5), seconds(1, Some(4000), 0.5)), (0.5, 9.0, 30.0));
+        let seconds = |tries, asked: Option<u64>, chance| {
+            pause(tries, asked.map(Duration::from_secs), chance).as_secs_f64()
+        };
+        assert_eq!(
+            (seconds(1, None, 0.0), seconds(2, None, 0.0), seconds(40, None, 0.0)),
+            (1.0, 2.0, 30.0)
+        );
+        assert_eq!(
+            (seconds(1, None, 1.0), seconds(1, Some(9), 0.5), seconds(1, Some(4000), 0.5)),
+            (0.5, 9.0, 30.0)
+        );
     }
 }

@@ -1,12 +1,14 @@
-//! Traces: what workers have recorded of invocations that belong to a sampled trace, sent on as OpenTelemetry's spans.
+//! Traces: what workers have recorded of invocations that belong to a sampled trace, sent on as
+//! OpenTelemetry's spans.
 //!
 //! ```text
 //! worker ──append──▶ segment of the log ──read on──▶ spans ──queue──▶ batches ──▶ the endpoint
 //!                                         (tail, span)      (export)
 //! ```
-//! No request waits for any of it, and workers know of no endpoint. Each segment that the engine gives to a worker is read as it
-//! grows, so an invocation's spans are sent once, also across a take-over, where each engine reads those of its own workers.
-//! [`headers`] reads what an endpoint wants to be shown. Owns a file for each segment that is still written to.
+//! No request waits for any of it, and workers know of no endpoint. Each segment that the engine
+//! gives to a worker is read as it grows, so an invocation's spans are sent once, also across a
+//! take-over, where each engine reads those of its own workers. [`headers`] reads what an endpoint
+//! wants to be shown. Owns a file for each segment that is still written to.
 
 mod export;
 mod headers;
@@ -38,7 +40,9 @@ const LAST_EXPORT_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) enum TracesError {
     #[error(transparent)]
     Headers(#[from] headers::HeadersError),
-    #[error("there can be no HTTP client for --otlp-endpoint: {source}; are there certificates on this machine?")]
+    #[error(
+        "there can be no HTTP client for --otlp-endpoint: {source}; are there certificates on this machine?"
+    )]
     Client { source: reqwest::Error },
     #[error("this node cannot be described to --otlp-endpoint: {source}")]
     Json { source: serde_json::Error },
@@ -77,17 +81,22 @@ pub(crate) struct Traces {
 }
 
 impl Traces {
-    /// Starts the thread that sends spans to `endpoint`, with the headers of this file, or those that the variable
-    /// `OTEL_EXPORTER_OTLP_HEADERS` has. `instance` names this node.
+    /// Starts the thread that sends spans to `endpoint`, with the headers of this file, or those
+    /// that the variable `OTEL_EXPORTER_OTLP_HEADERS` has. `instance` names this node.
     ///
     /// # Errors
     /// [`TracesError`] naming what is in the way.
-    pub(crate) fn start(endpoint: &str, headers_file: Option<&Path>, instance: &str) -> Result<Self, TracesError> {
+    pub(crate) fn start(
+        endpoint: &str,
+        headers_file: Option<&Path>,
+        instance: &str,
+    ) -> Result<Self, TracesError> {
         let exporter = Exporter::new(endpoint, headers::read(headers_file)?, instance)?;
         let (counts, (segments, given)) = (Arc::<Counts>::default(), unbounded_channel());
         let (running, ended) = watch::channel(());
         let failed = |source| TracesError::Thread { source };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let shared = Arc::clone(&counts);
         let work = move || {
             runtime.block_on(async {
@@ -106,7 +115,9 @@ impl Traces {
             // Its other end goes after this one.
             (Ok(file), Some(segments)) => drop(segments.send(file)),
             (Ok(_), None) => {}
-            (Err(error), _) => tracing::warn!("no spans of {segment:?} are sent: it cannot be read: {error}"),
+            (Err(error), _) => {
+                tracing::warn!("no spans of {segment:?} are sent: it cannot be read: {error}")
+            }
         }
     }
 
@@ -151,7 +162,9 @@ async fn read_on(mut given: UnboundedReceiver<File>, queue: Sender<Piece>, count
             },
             _ = looks.tick() => false,
         };
-        tails.retain_mut(|tail| tail.read_on(|invocation| put(&queue, Piece::new(&span::spans(invocation)), counts)));
+        tails.retain_mut(|tail| {
+            tail.read_on(|invocation| put(&queue, Piece::new(&span::spans(invocation)), counts))
+        });
         if ended {
             return;
         }

@@ -1,4 +1,5 @@
-//! An invocation's record as OpenTelemetry's spans, in the JSON of OTLP 1.x: one for the request, and one for each part of it.
+//! An invocation's record as OpenTelemetry's spans, in the JSON of OTLP 1.x: one for the request,
+//! and one for each part of it.
 //!
 //! ```text
 //! request                 from the accept, or for a later request on its connection from its head, to the reply's last byte
@@ -79,7 +80,8 @@ fn number(key: &'static str, value: u64) -> Attribute {
 pub(super) fn spans(of: &Invocation<'_>) -> Vec<Span> {
     let Some(trace) = of.trace.filter(|trace| trace.sampled) else { return Vec::new() };
     let id = |part: u64| id_of(of.id, part);
-    let begun_us = of.arrival.map_or(of.started_us, |arrival| arrival.accepted_us.min(of.started_us));
+    let begun_us =
+        of.arrival.map_or(of.started_us, |arrival| arrival.accepted_us.min(of.started_us));
     let part = |number: u64, parent: u64, name: &str, from_us: u64, to_us: u64| Span {
         trace_id: hex(&trace.id),
         span_id: id(number),
@@ -116,7 +118,8 @@ pub(super) fn spans(of: &Invocation<'_>) -> Vec<Span> {
     spans
 }
 
-/// The id of the request's span, which the guest was told ([`InvocationId::span`]), or of one of its parts.
+/// The id of the request's span, which the guest was told ([`InvocationId::span`]), or of one of
+/// its parts.
 fn id_of(id: InvocationId, part: u64) -> String {
     format!("{:016x}", u64::from_be_bytes(id.span()).wrapping_add(part))
 }
@@ -148,7 +151,10 @@ fn attributes(of: &Invocation<'_>) -> Vec<Attribute> {
     ];
     let Request { method, prefix, path } = of.request;
     if !method.is_empty() {
-        attributes.extend([text("http.request.method", method), text("url.path", [prefix, path].concat())]);
+        attributes.extend([
+            text("http.request.method", method),
+            text("url.path", [prefix, path].concat()),
+        ]);
     }
     if of.number > 0 {
         attributes.push(number("sockhop.version_number", of.number.into()));
@@ -217,7 +223,13 @@ mod tests {
         let spans = spans(&Invocation { arrival, ..invocation("ok", 200) });
         let told: Vec<_> = spans
             .iter()
-            .map(|span| (span.name.as_str(), span.start_time_unix_nano.as_str(), span.end_time_unix_nano.as_str()))
+            .map(|span| {
+                (
+                    span.name.as_str(),
+                    span.start_time_unix_nano.as_str(),
+                    span.end_time_unix_nano.as_str(),
+                )
+            })
             .collect();
         let expected = [
             ("PUT shop", "500000", "1900000"),
@@ -230,7 +242,10 @@ mod tests {
         assert_eq!(told, expected);
         let ids: std::collections::HashSet<_> = spans.iter().map(|span| &span.span_id).collect();
         assert_eq!(ids.len(), spans.len());
-        assert_eq!((spans[0].parent_span_id.as_deref(), spans[0].flags), (Some("0909090909090909"), 0x301));
+        assert_eq!(
+            (spans[0].parent_span_id.as_deref(), spans[0].flags),
+            (Some("0909090909090909"), 0x301)
+        );
         assert!(spans[1..].iter().all(|span| span.parent_span_id.is_some() && span.flags == 0x101));
         let json = serde_json::to_value(&spans[0]).unwrap();
         assert_eq!((&json["spanId"], &json["kind"]), (&"8181818181818181".into(), &2.into()));
@@ -251,7 +266,11 @@ mod tests {
             ("client-gone", 0, Some("client-gone")),
             ("cut", 200, Some("cut")),
         ] {
-            assert_eq!(error(&invocation(outcome, status)).as_deref(), expected, "{outcome} {status}");
+            assert_eq!(
+                error(&invocation(outcome, status)).as_deref(),
+                expected,
+                "{outcome} {status}"
+            );
         }
     }
 }

@@ -20,7 +20,8 @@ impl Tail {
         Self { reader: Reader::new(file), lock }
     }
 
-    /// Hands on each invocation that has been added since the last time. Whether there may come more.
+    /// Hands on each invocation that has been added since the last time. Whether there may come
+    /// more.
     pub(super) fn read_on(&mut self, mut take: impl FnMut(&Invocation<'_>)) -> bool {
         // Asked first: what was written before nobody wrote any more is read now.
         let written = self.lock.as_ref().is_some_and(|file| file.try_lock_shared().is_err());
@@ -31,7 +32,9 @@ impl Tail {
                 Ok(Some(_)) => {}
                 Ok(None) => return written,
                 Err(error) => {
-                    tracing::warn!("no more spans of a segment of the log are sent: it cannot be read: {error}");
+                    tracing::warn!(
+                        "no more spans of a segment of the log are sent: it cannot be read: {error}"
+                    );
                     return false;
                 }
             }

@@ -1,5 +1,6 @@
-//! What a worker says on stderr until it serves: passed on to the engine's own, and its end kept, so that one that dies at
-//! its start can be told by what it said. From then on the worker has the engine's stderr itself. Owns the pipe's reading end.
+//! What a worker says on stderr until it serves: passed on to the engine's own, and its end kept,
+//! so that one that dies at its start can be told by what it said. From then on the worker has the
+//! engine's stderr itself. Owns the pipe's reading end.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -55,7 +56,10 @@ fn keep(text: &mut Vec<u8>, more: &[u8]) {
     text.extend_from_slice(more);
     if text.len() > KEPT_BYTES_MAX {
         let surplus = text.len() - KEPT_BYTES_MAX;
-        let line = text[surplus..].iter().position(|byte| *byte == b'\n').map_or(surplus, |at| surplus + at + 1);
+        let line = text[surplus..]
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .map_or(surplus, |at| surplus + at + 1);
         text.drain(..line);
     }
 }
@@ -71,7 +75,12 @@ mod tests {
             keep(&mut text, format!("line {line}\n").as_bytes());
         }
         let text = String::from_utf8(text).unwrap();
-        assert!(text.len() <= KEPT_BYTES_MAX && text.starts_with("line ") && text.ends_with("\nline 999\n"), "{text}");
+        assert!(
+            text.len() <= KEPT_BYTES_MAX
+                && text.starts_with("line ")
+                && text.ends_with("\nline 999\n"),
+            "{text}"
+        );
         let mut one = vec![b'x'; KEPT_BYTES_MAX];
         keep(&mut one, b"yy");
         assert_eq!(one.len(), KEPT_BYTES_MAX);

@@ -1,8 +1,9 @@
 //! One worker process and the engine's end of its channel.
 //!
-//! A [`Link`] owns the process, the engine's end (shared with the shards), and a copy of the worker's end: a message that
-//! a dead worker never received is still in that socket, and so is the client's connection in it. Control messages
-//! that do not fit the queue wait here, in order. What the process says on stderr before it serves is kept, too.
+//! A [`Link`] owns the process, the engine's end (shared with the shards), and a copy of the
+//! worker's end: a message that a dead worker never received is still in that socket, and so is the
+//! client's connection in it. Control messages that do not fit the queue wait here, in order. What
+//! the process says on stderr before it serves is kept, too.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -86,10 +87,25 @@ impl Link {
         let queue = Rc::new(Queue { handle: Arc::clone(&handle), readable, waiting, changed });
         let (kill, killed) = oneshot::channel();
         let report = Report { worker, events: events.clone() };
-        tokio::task::spawn_local(wait(child, last_words.clone(), killed, Rc::clone(&queue), report.clone()));
-        let listen = tokio::task::spawn_local(listen(Rc::clone(&queue), report.clone())).abort_handle();
+        tokio::task::spawn_local(wait(
+            child,
+            last_words.clone(),
+            killed,
+            Rc::clone(&queue),
+            report.clone(),
+        ));
+        let listen =
+            tokio::task::spawn_local(listen(Rc::clone(&queue), report.clone())).abort_handle();
         let flush = tokio::task::spawn_local(flush(Rc::clone(&queue), report)).abort_handle();
-        Ok(Self { pid, handle, queue, worker_end, kill: Some(kill), tasks: [listen, flush], last_words })
+        Ok(Self {
+            pid,
+            handle,
+            queue,
+            worker_end,
+            kill: Some(kill),
+            tasks: [listen, flush],
+            last_words,
+        })
     }
 
     /// Sends a message now, or as soon as the worker has read on. Keeps the order.
@@ -117,8 +133,8 @@ impl Link {
         }
     }
 
-    /// After the process has ended: whatever it was sent and never received. Senders are refused first, so that nothing
-    /// slips in behind the last look.
+    /// After the process has ended: whatever it was sent and never received. Senders are refused
+    /// first, so that nothing slips in behind the last look.
     pub(crate) fn unreceived(self) -> Vec<Received<ToWorker>> {
         let mut unreceived = Vec::new();
         if let Err(error) = self.worker_end.refuse_more() {
@@ -183,7 +199,9 @@ async fn listen(queue: Rc<Queue>, report: Report) {
         };
         match queue.readable.async_io(Interest::READABLE, receive).await {
             Ok(Ok(received)) => report.send(What::Said(received)),
-            Ok(Err(error @ ReceiveError::FdLost)) => tracing::error!("a connection that came back is lost: {error}"),
+            Ok(Err(error @ ReceiveError::FdLost)) => {
+                tracing::error!("a connection that came back is lost: {error}")
+            }
             Ok(Err(ReceiveError::Gone)) | Err(_) => return,
             Ok(Err(error)) => return report.send(What::Broke(error)),
         }
@@ -200,7 +218,10 @@ fn send_waiting(queue: &Queue) -> Result<(), StillWaiting> {
             // Gone: its end is reported by the task that waits for the process.
             Ok(()) | Err(SendError::Gone) => {}
             Err(SendError::Busy) => return Err(StillWaiting),
-            Err(error) => tracing::error!("a message to the worker on core {} is lost: {error}", queue.handle.core),
+            Err(error) => tracing::error!(
+                "a message to the worker on core {} is lost: {error}",
+                queue.handle.core
+            ),
         }
         waiting.pop_front();
     }
@@ -213,14 +234,18 @@ async fn flush(queue: Rc<Queue>, report: Report) {
         match until_sent(&queue).await {
             Ok(()) => report.send(What::Flushed),
             Err(error) => {
-                return tracing::error!("the worker on core {} cannot be waited for: {error}", queue.handle.core);
+                return tracing::error!(
+                    "the worker on core {} cannot be waited for: {error}",
+                    queue.handle.core
+                );
             }
         }
     }
 }
 
-/// Sends what waits as the worker reads on. Only meanwhile is its reading listened for: the kernel tells of every message
-/// that it takes, also of the shards', and this thread would wake once a connection for nothing.
+/// Sends what waits as the worker reads on. Only meanwhile is its reading listened for: the kernel
+/// tells of every message that it takes, also of the shards', and this thread would wake once a
+/// connection for nothing.
 async fn until_sent(queue: &Queue) -> std::io::Result<()> {
     let socket = queue.handle.channel.as_fd();
     // SAFETY: the fd is borrowed for as long as it is registered.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::core::watch::Process;
 
-/// The kernel counts processor time for programs in hundredths of a second, on every architecture that we run on (time(7)).
+/// The kernel counts processor time for programs in hundredths of a second, on every architecture
+/// that we run on (time(7)).
 const TICK: Duration = Duration::from_millis(10);
 
 /// Looks at a process; none when it has gone.
@@ -13,9 +14,11 @@ pub(super) fn look(pid: u32) -> Option<Process> {
 }
 
 fn parse(stat: &str) -> Option<Process> {
-    // The name in brackets may hold anything, so read from its end. The state is the field behind it, user and system time the 12th and 13th.
+    // The name in brackets may hold anything, so read from its end. The state is the field behind
+    // it, user and system time the 12th and 13th.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    // D is a wait that nothing but the machine ends: for a page of the binary or of swapped memory, mostly.
+    // D is a wait that nothing but the machine ends: for a page of the binary or of swapped memory,
+    // mostly.
     let runnable = matches!(fields.next()?, "R" | "D");
     let [user, system]: [u32; 2] = [fields.nth(10)?.parse().ok()?, fields.next()?.parse().ok()?];
     Some(Process { runnable, cpu: TICK.saturating_mul(user.saturating_add(system)) })
@@ -30,7 +33,10 @@ mod tests {
         let stat = "7 (a) R (b) S 1 7 7 0 -1 4194304 1 2 3 4 250 50 0 0 20 0 5 0 99";
         assert_eq!(parse(stat), Some(Process { runnable: false, cpu: Duration::from_secs(3) }));
         for state in ["R", "D"] {
-            assert!(parse(&stat.replace(") S", &format!(") {state}"))).is_some_and(|process| process.runnable));
+            assert!(
+                parse(&stat.replace(") S", &format!(") {state}")))
+                    .is_some_and(|process| process.runnable)
+            );
         }
         assert_eq!(parse("7 (sockhop-worker) R 1"), None);
         assert!(look(std::process::id()).is_some());

@@ -33,7 +33,9 @@ impl Notes {
     pub(super) fn sums(&mut self) -> Vec<String> {
         let notes = std::mem::take(&mut self.0);
         let repeated = notes.into_iter().filter(|note| note.repetitions > 0);
-        repeated.map(|Note { text, repetitions }| format!("[{repetitions} times more: {text}]")).collect()
+        repeated
+            .map(|Note { text, repetitions }| format!("[{repetitions} times more: {text}]"))
+            .collect()
     }
 }
 

@@ -1,12 +1,13 @@
 //! Processor time of guests: how long each has had the worker's thread.
 //!
-//! One thread runs one guest at a time, so a thread-local says which since when. Time is read when a guest gets the thread
-//! and when it leaves it, and at every epoch between, where a guest over its limit is stopped. What the host does for a guest
-//! meanwhile counts as the guest's. Owns no fds.
+//! One thread runs one guest at a time, so a thread-local says which since when. Time is read when
+//! a guest gets the thread and when it leaves it, and at every epoch between, where a guest over
+//! its limit is stopped. What the host does for a guest meanwhile counts as the guest's. Owns no
+//! fds.
 //!
-//! A guest that has had the thread for [`SHORT`] lets others have it at every epoch; most requests are over by then. Were one to
-//! leave at whatever epoch comes first, each request of a millisecond that happens to meet one would wait for all others in
-//! the middle of its work.
+//! A guest that has had the thread for [`SHORT`] lets others have it at every epoch; most requests
+//! are over by then. Were one to leave at whatever epoch comes first, each request of a millisecond
+//! that happens to meet one would wait for all others in the middle of its work.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -31,7 +32,8 @@ pub(crate) enum Turn {
 #[error("the limit on processor time is reached")]
 pub(crate) struct CpuTimeExceeded;
 
-/// Gives the thread to a guest that has used `used` of it so far, for as long as `poll` takes, and adds that.
+/// Gives the thread to a guest that has used `used` of it so far, for as long as `poll` takes, and
+/// adds that.
 pub(super) fn measured<T>(used: &mut Duration, poll: impl FnOnce() -> T) -> T {
     let now = Instant::now();
     let before = BEGUN.replace(Some(now.checked_sub(*used).unwrap_or(now)));

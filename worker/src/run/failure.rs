@@ -1,4 +1,5 @@
-//! Why a function failed to answer a request: what its client is told, and what its log says. Pure; owns no fds.
+//! Why a function failed to answer a request: what its client is told, and what its log says. Pure;
+//! owns no fds.
 
 use std::time::Duration;
 
@@ -8,9 +9,11 @@ use abi::problem::Problem;
 /// What the log says of a failure at most.
 const LOGGED_BYTES_MAX: usize = 4 * 1024;
 
-/// Why an invocation failed. Decides the status while the reply's head has not left; after that the reply is cut.
+/// Why an invocation failed. Decides the status while the reply's head has not left; after that the
+/// reply is cut.
 ///
-/// Its text is the public client's, so nothing that the guest wrote is in it. That is in [`Failure::logged`].
+/// Its text is the public client's, so nothing that the guest wrote is in it. That is in
+/// [`Failure::logged`].
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error("function {function:?} ran into its time limit of {limit:?}")]
@@ -26,7 +29,9 @@ pub(crate) enum Failure {
          headers, requests, bodies and other resources that it does not let go of"
     )]
     OutOfHeld { function: String, limit_bytes: usize },
-    #[error("function {function:?} ended with exit code {code}; its log has what it wrote to stderr")]
+    #[error(
+        "function {function:?} ended with exit code {code}; its log has what it wrote to stderr"
+    )]
     Exited { function: String, code: i32 },
     #[error("function {function:?} trapped; its log has the reason")]
     Trapped { function: String, reason: String, frames: Vec<String> },
@@ -46,8 +51,8 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// The same for the function's log and for whoever deploys it, with what the guest said, and no longer than a line of the log
-    /// may be.
+    /// The same for the function's log and for whoever deploys it, with what the guest said, and no
+    /// longer than a line of the log may be.
     pub(crate) fn logged(&self) -> String {
         let mut text = match self {
             Self::Trapped { reason, .. } => format!("trap: {reason}"),

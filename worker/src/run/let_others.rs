@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
-/// Waits until the runtime has gone a round: others have run, and it has looked at sockets and timers, the time limit's among
-/// them. tokio's own yield is ready whenever it is polled again, and whoever takes what a guest has written polls it again at
-/// once: the guest would go on without anybody else having had a turn.
+/// Waits until the runtime has gone a round: others have run, and it has looked at sockets and
+/// timers, the time limit's among them. tokio's own yield is ready whenever it is polled again, and
+/// whoever takes what a guest has written polls it again at once: the guest would go on without
+/// anybody else having had a turn.
 #[derive(Default)]
 pub(crate) struct LetOthers(Option<Arc<Round>>);
 
@@ -18,7 +19,8 @@ thread_local! {
     static WAITING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Returns whether a guest that was polled since this was last asked waits for its next turn, and for nothing else.
+/// Returns whether a guest that was polled since this was last asked waits for its next turn, and
+/// for nothing else.
 pub(crate) fn waited_for_a_turn() -> bool {
     WAITING.take()
 }
@@ -43,9 +45,14 @@ impl Future for LetOthers {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         match &self.0 {
             Some(round) if round.over.load(Relaxed) => return Poll::Ready(()),
-            Some(round) => round.waker.lock().unwrap_or_else(PoisonError::into_inner).clone_from(cx.waker()),
+            Some(round) => {
+                round.waker.lock().unwrap_or_else(PoisonError::into_inner).clone_from(cx.waker())
+            }
             None => {
-                let round = Arc::new(Round { over: AtomicBool::new(false), waker: Mutex::new(cx.waker().clone()) });
+                let round = Arc::new(Round {
+                    over: AtomicBool::new(false),
+                    waker: Mutex::new(cx.waker().clone()),
+                });
                 let waker = Waker::from(Arc::clone(&round));
                 // The first poll of it has the runtime call the waker at the end of its round.
                 let _ = pin!(tokio::task::yield_now()).poll(&mut Context::from_waker(&waker));
@@ -86,7 +93,8 @@ mod tests {
                 LetOthers::default().await;
             }
         };
-        let ended = runtime.block_on(async { tokio::time::timeout(Duration::from_millis(20), endless).await });
+        let ended = runtime
+            .block_on(async { tokio::time::timeout(Duration::from_millis(20), endless).await });
         assert!(ended.is_err(), "the timer was not looked at");
     }
 }

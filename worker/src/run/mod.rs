@@ -1,7 +1,7 @@
 //! Ways of running a function: what each has to offer, and what it is given. It knows no sockets.
 //!
-//! [`Runner`] is what [`crate::serve`] sees of a version that is ready to be called. A new way is a folder beside [`wasm`] with a
-//! [`Runtime`] of its own, and a line in [`Runtimes`]. Owns no fds.
+//! [`Runner`] is what [`crate::serve`] sees of a version that is ready to be called. A new way is a
+//! folder beside [`wasm`] with a [`Runtime`] of its own, and a line in [`Runtimes`]. Owns no fds.
 
 pub(crate) mod body;
 pub(crate) mod cpu_time;
@@ -36,7 +36,8 @@ use crate::guest_log::GuestLog;
 use crate::origin::Origin;
 use crate::trace::Trace;
 
-/// A reply's bytes that are held back in the hope that the guest ends with them, so that they can be sent whole.
+/// A reply's bytes that are held back in the hope that the guest ends with them, so that they can
+/// be sent whole.
 pub(crate) const GATHERED_BYTES_MAX: usize = 64 * 1024;
 
 /// What all runners of a worker share.
@@ -71,22 +72,24 @@ pub(crate) struct Call {
     pub(crate) facts: Rc<Facts>,
 }
 
-/// Where a function's reply goes: its head with the body to come, or the error that it answered with instead.
+/// Where a function's reply goes: its head with the body to come, or the error that it answered
+/// with instead.
 pub(crate) type ReplySender = oneshot::Sender<Result<Response<GuestBody>, String>>;
 
 /// A future of the worker's one thread.
 pub(crate) type Local<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
-/// A reply that is a path of the same server, and to be asked for in the client's place (RFC 3875 6.2.2): an extension of the
-/// response.
+/// A reply that is a path of the same server, and to be asked for in the client's place (RFC 3875
+/// 6.2.2): an extension of the response.
 #[derive(Debug, Clone)]
 pub(crate) struct LocalRedirect(pub(crate) PathAndQuery);
 
 /// A version of a function, ready to be called.
 pub(crate) trait Runner {
-    /// Runs the function on one request. What was made ready for it is taken here, before anything is polled. Resolves when all of
-    /// its work is done, behind its reply too, which goes its own way before that; says when by [`Facts::ended`]. Dropped, the
-    /// function is ended. Whoever polls it does so by [`GuestThread::poll`].
+    /// Runs the function on one request. What was made ready for it is taken here, before anything
+    /// is polled. Resolves when all of its work is done, behind its reply too, which goes its own
+    /// way before that; says when by [`Facts::ended`]. Dropped, the function is ended. Whoever
+    /// polls it does so by [`GuestThread::poll`].
     fn call(self: Rc<Self>, call: Call) -> Local<'static, Result<(), Failure>>;
 
     /// Starts the function without a request and ends it again.
@@ -98,7 +101,8 @@ pub(crate) trait Runner {
     /// How much of what a worker can run at a time one call takes: 1 as a rule.
     fn weight(&self) -> u32;
 
-    /// Whether [`Self::prepare`] has something to do: fewer instances are ready than calls may come.
+    /// Whether [`Self::prepare`] has something to do: fewer instances are ready than calls may
+    /// come.
     fn wants_preparing(&self) -> bool;
 
     /// Makes ready what a later call would have to wait for.

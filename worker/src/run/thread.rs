@@ -1,8 +1,8 @@
 //! The worker's one thread, and the guest that has it.
 //!
-//! Everything that runs a guest's code, a request's or its start, is polled through [`GuestThread::poll`] and nowhere else: there
-//! its time is measured, the engine is told until when it may have the thread, and those who wait for it to end hear
-//! of both. Owns no fds.
+//! Everything that runs a guest's code, a request's or its start, is polled through
+//! [`GuestThread::poll`] and nowhere else: there its time is measured, the engine is told until
+//! when it may have the thread, and those who wait for it to end hear of both. Owns no fds.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -41,8 +41,8 @@ impl GuestThread {
         Self { counters, observer }
     }
 
-    /// Gives the thread to `guest` until it waits or ends. `typical` is how long such guests have it at a time, and learns from
-    /// this one.
+    /// Gives the thread to `guest` until it waits or ends. `typical` is how long such guests have
+    /// it at a time, and learns from this one.
     pub(crate) fn poll<F: Future + ?Sized>(
         &self,
         cx: &mut Context<'_>,

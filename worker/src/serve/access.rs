@@ -1,6 +1,7 @@
 //! A line of the access log: one invocation, for people or as JSON. Pure; owns no fds.
 //!
-//! What the client chose is shortened and escaped: it can neither flood the log nor forge a line of it.
+//! What the client chose is shortened and escaped: it can neither flood the log nor forge a line of
+//! it.
 
 use std::time::{Duration, SystemTime};
 
@@ -40,13 +41,15 @@ pub(super) struct End {
 }
 
 impl Access {
-    /// Notes a request as its client made it: the path with the function's name in it, without the query, which may hold secrets.
+    /// Notes a request as its client made it: the path with the function's name in it, without the
+    /// query, which may hold secrets.
     pub(super) fn note(
         (function, version, alias): (&ArchivedFunction, &ArchivedVersion, &str),
         request: &Request<()>,
         client: Client,
     ) -> Self {
-        let prefix = request.headers().get(&FORWARDED_PREFIX).and_then(|prefix| prefix.to_str().ok());
+        let prefix =
+            request.headers().get(&FORWARDED_PREFIX).and_then(|prefix| prefix.to_str().ok());
         let path = [prefix.unwrap_or_default(), request.uri().path()].concat();
         Self {
             time: SystemTime::now(),
@@ -121,7 +124,8 @@ mod tests {
         Access { time, function, version, number: 1, alias, method, path, client }
     }
 
-    const END: End = End { status: Some(200), cut: false, sent_bytes: 7, duration: Duration::from_micros(1234) };
+    const END: End =
+        End { status: Some(200), cut: false, sent_bytes: 7, duration: Duration::from_micros(1234) };
 
     #[test]
     fn both_formats_tell_the_same() {
@@ -135,10 +139,17 @@ mod tests {
         assert_eq!(text, expected);
         let gone = End { status: None, cut: true, ..END };
         assert!(
-            access.line(AccessLog::Text, id, &gone).unwrap().ends_with("status=- duration_us=1234 sent_bytes=7 cut\n")
+            access
+                .line(AccessLog::Text, id, &gone)
+                .unwrap()
+                .ends_with("status=- duration_us=1234 sent_bytes=7 cut\n")
         );
-        let json: serde_json::Value = serde_json::from_str(&access.line(AccessLog::Json, id, &END).unwrap()).unwrap();
-        assert_eq!((&json["path"], &json["status"], &json["cut"]), (&"/hello/x".into(), &200.into(), &false.into()));
+        let json: serde_json::Value =
+            serde_json::from_str(&access.line(AccessLog::Json, id, &END).unwrap()).unwrap();
+        assert_eq!(
+            (&json["path"], &json["status"], &json["cut"]),
+            (&"/hello/x".into(), &200.into(), &false.into())
+        );
     }
 
     proptest! {

@@ -56,7 +56,11 @@ impl Chosen {
     fn request(&self) -> abi::spool::Request<'_> {
         abi::spool::Request {
             method: self.method.as_str(),
-            prefix: self.prefix.as_ref().and_then(|prefix| prefix.to_str().ok()).unwrap_or_default(),
+            prefix: self
+                .prefix
+                .as_ref()
+                .and_then(|prefix| prefix.to_str().ok())
+                .unwrap_or_default(),
             path: self.path.as_ref().map_or("", PathAndQuery::path),
         }
     }
@@ -97,13 +101,22 @@ impl Account {
         // From here on the engine sees it in flight.
         let _ = slot.and_then(|slot| counters.function(slot));
         let alias = found.as_ref().map_or("", Chosen::alias);
-        let access =
-            chosen.filter(|_| pipeline.settings().access_log != AccessLog::Off).map(|(function, version, _)| {
+        let access = chosen.filter(|_| pipeline.settings().access_log != AccessLog::Off).map(
+            |(function, version, _)| {
                 Box::new(Access::note((function, version, alias), request, exchange.origin.client))
-            });
+            },
+        );
         let (facts, arrived) = (Rc::<Facts>::default(), exchange.arrived);
         facts.client.set(exchange.client);
-        Self { id: InvocationId::new(), begun_us: now_us(), slot, facts, chosen: found, arrived, access }
+        Self {
+            id: InvocationId::new(),
+            begun_us: now_us(),
+            slot,
+            facts,
+            chosen: found,
+            arrived,
+            access,
+        }
     }
 
     /// Closes it: the last byte that is sent has left, or nothing more will.
@@ -119,7 +132,8 @@ impl Account {
         }
         self.log(pipeline, reply, moved, now);
         if let Some(access) = self.access {
-            let (cut, duration) = (!matches!(reply, ReplyEnd::Whole(_)), Duration::from_micros(duration_us));
+            let (cut, duration) =
+                (!matches!(reply, ReplyEnd::Whole(_)), Duration::from_micros(duration_us));
             let end = access::End { status: reply.status(), cut, sent_bytes, duration };
             if let Some(line) = access.line(pipeline.settings().access_log, self.id, &end) {
                 pipeline.shared().log.put(line);
@@ -129,9 +143,12 @@ impl Account {
 
     /// Logs the invocation, which is over at `now`.
     fn log(&self, pipeline: &Pipeline, reply: ReplyEnd, moved: Moved, now: u64) {
-        let (Some(spool), Some(chosen)) = (pipeline.shared().log.spool(), &self.chosen) else { return };
+        let (Some(spool), Some(chosen)) = (pipeline.shared().log.spool(), &self.chosen) else {
+            return;
+        };
         let Some((function, version, _)) = chosen.catalogue.chosen(chosen.choice) else { return };
-        // Intervals by the clock that is never set, from one look at both clocks, right behind one another.
+        // Intervals by the clock that is never set, from one look at both clocks, right behind one
+        // another.
         let (time_us, look_us, facts) = (time_us(), now_us(), &self.facts);
         let time_of = |at: u64| time_us.saturating_sub(look_us.saturating_sub(at));
         let Parts { queue_us, instantiate_us, run_us } = facts.parts(self.begun_us, now);

@@ -1,13 +1,15 @@
-//! Admission: how many invocations of a function run at a time, on all workers together, and who waits for a turn.
+//! Admission: how many invocations of a function run at a time, on all workers together, and who
+//! waits for a turn.
 //!
-//! Each worker counts its own on the board and reads the others'. One that is about to begin counts itself first and looks
-//! then, so two can never both take the last place; at worst neither does, and both look again. Places of a worker that dies are
-//! free as soon as its row is cleared.
+//! Each worker counts its own on the board and reads the others'. One that is about to begin counts
+//! itself first and looks then, so two can never both take the last place; at worst neither does,
+//! and both look again. Places of a worker that dies are free as soon as its row is cleared.
 //!
-//! Of a large limit a part is [`reserved`] for each worker, which then begins so many without a look at the others.
+//! Of a large limit a part is [`reserved`] for each worker, which then begins so many without a
+//! look at the others.
 //!
-//! What one worker runs is limited, too, by what its pool of instances has. No function and no client's address can have all of
-//! that. Owns no fds.
+//! What one worker runs is limited, too, by what its pool of instances has. No function and no
+//! client's address can have all of that. Owns no fds.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -18,7 +20,8 @@ use std::time::Duration;
 
 use abi::board::{Places, Reason, now_us};
 use abi::limits::{
-    INVOCATIONS_PER_ADDRESS_AND_WORKER_MAX, INVOCATIONS_PER_FUNCTION_AND_WORKER_MAX, INVOCATIONS_PER_WORKER_MAX,
+    INVOCATIONS_PER_ADDRESS_AND_WORKER_MAX, INVOCATIONS_PER_FUNCTION_AND_WORKER_MAX,
+    INVOCATIONS_PER_WORKER_MAX,
 };
 use abi::problem::Problem;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -28,13 +31,15 @@ use super::functions::Function;
 use crate::facts::Facts;
 use crate::run::Spec;
 
-/// How often the first of those who wait looks whether another worker has a place to give; of places of this one's it is told.
+/// How often the first of those who wait looks whether another worker has a place to give; of
+/// places of this one's it is told.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// The same where what frees a place is heard of, but for what a change has replaced.
 const LOOK_INTERVAL_ALONE: Duration = Duration::from_millis(100);
 /// How often two that stood in each other's way try again at once.
 const TRIES: u32 = 3;
-/// A function with a lower limit on its concurrency gets exactly that, on whichever workers its requests are.
+/// A function with a lower limit on its concurrency gets exactly that, on whichever workers its
+/// requests are.
 const RESERVED_CONCURRENCY_MIN: u32 = 256;
 /// The part of a limit that is reserved: one in so many.
 const RESERVED_PART: u32 = 8;
@@ -54,8 +59,8 @@ pub(super) enum Full {
     Worker,
 }
 
-/// What an invocation finds that is about to begin, with itself counted in. All but the first are in this worker, and
-/// weighed ([`crate::run::Runner::weight`]).
+/// What an invocation finds that is about to begin, with itself counted in. All but the first are
+/// in this worker, and weighed ([`crate::run::Runner::weight`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Found {
     /// Invocations of its function on all workers.
@@ -66,7 +71,8 @@ struct Found {
     of_client: u32,
 }
 
-/// Whether it may begin: its function may have `concurrency_max` in all, and `share` of this worker.
+/// Whether it may begin: its function may have `concurrency_max` in all, and `share` of this
+/// worker.
 fn decide(found: Found, concurrency_max: u32, share: u32) -> Result<(), Full> {
     if found.in_worker > INVOCATIONS_PER_WORKER_MAX {
         Err(Full::Worker)
@@ -81,8 +87,9 @@ fn decide(found: Found, concurrency_max: u32, share: u32) -> Result<(), Full> {
     }
 }
 
-/// How many of a function's invocations each of so many workers may begin without a look at the others. Whoever begins more
-/// takes each of the others to have as many, so that all together never have more than `concurrency_max`.
+/// How many of a function's invocations each of so many workers may begin without a look at the
+/// others. Whoever begins more takes each of the others to have as many, so that all together never
+/// have more than `concurrency_max`.
 fn reserved(concurrency_max: u32, workers: usize) -> u32 {
     if concurrency_max < RESERVED_CONCURRENCY_MIN {
         return 0;
@@ -91,8 +98,8 @@ fn reserved(concurrency_max: u32, workers: usize) -> u32 {
     concurrency_max / RESERVED_PART / workers
 }
 
-/// Admits an invocation that came at `now`, at once or when its turn has come, and returns since when it has its place, by
-/// [`now_us`].
+/// Admits an invocation that came at `now`, at once or when its turn has come, and returns since
+/// when it has its place, by [`now_us`].
 ///
 /// # Errors
 /// What was full, when there is no room to wait either, or no turn came in time.
@@ -122,10 +129,12 @@ pub(super) async fn admit(
     let Some(_waiting) = Waiting::begin(pipeline, function) else {
         return refused(full, Reason::Queue);
     };
-    let deadline = Instant::now() + Duration::from_millis(u64::from(function.spec.limits.queue_timeout_ms));
+    let deadline =
+        Instant::now() + Duration::from_millis(u64::from(function.spec.limits.queue_timeout_ms));
     let last = Cell::new(full);
     let turn = async {
-        // One of them looks, the one that has waited longest: what waiting costs does not grow with how many wait.
+        // One of them looks, the one that has waited longest: what waiting costs does not grow with
+        // how many wait.
         let _first = function.turns.first.acquire().await;
         loop {
             match try_now(pipeline, function, facts.client.get()) {
@@ -134,7 +143,8 @@ pub(super) async fn admit(
                 Ok(running) => return Ok((running, now_us())),
             }
             let free = function.turns.free.notified();
-            // What ends here wakes whoever waits, but for what runs by a version that a change has replaced.
+            // What ends here wakes whoever waits, but for what runs by a version that a change has
+            // replaced.
             let alone = last.get() == Full::Function && pipeline.runs_alone();
             let _ = timeout(if alone { LOOK_INTERVAL_ALONE } else { LOOK_INTERVAL }, free).await;
         }
@@ -153,21 +163,28 @@ impl Full {
         match self {
             Self::Function => Problem::new(
                 429,
-                format!("function {name:?} runs {limit} requests at a time, and no more wait; try again"),
+                format!(
+                    "function {name:?} runs {limit} requests at a time, and no more wait; try again"
+                ),
             ),
             Self::Share => Problem::new(
                 503,
-                format!("function {name:?} runs as many requests on this worker as one function may; try again"),
+                format!(
+                    "function {name:?} runs as many requests on this worker as one function may; try again"
+                ),
             ),
             Self::Address => Problem::new(
                 429,
                 "this worker runs as many requests of your address as one address may have; try again",
             ),
-            Self::Worker => Problem::new(503, "this worker runs as many invocations as it can; try again"),
+            Self::Worker => {
+                Problem::new(503, "this worker runs as many invocations as it can; try again")
+            }
         }
     }
 
-    /// What is counted: the worker's limit, or that of the function's that its `queue` has run into.
+    /// What is counted: the worker's limit, or that of the function's that its `queue` has run
+    /// into.
     fn reason(self, queue: Reason) -> Reason {
         match self {
             Self::Function => queue,
@@ -176,17 +193,27 @@ impl Full {
     }
 }
 
-fn try_now(pipeline: &Rc<Pipeline>, function: &Rc<Function>, client: Option<Places>) -> Result<Admitted, Full> {
+fn try_now(
+    pipeline: &Rc<Pipeline>,
+    function: &Rc<Function>,
+    client: Option<Places>,
+) -> Result<Admitted, Full> {
     let mut full = Full::Function;
     for _ in 0..TRIES {
         // Counted in while it lives, so dropping it is what makes a refusal.
         let counted = Admitted::count(pipeline, function, client);
-        match decide(counted.found(), function.spec.limits.concurrency_max, pipeline.function_share()) {
+        match decide(
+            counted.found(),
+            function.spec.limits.concurrency_max,
+            pipeline.function_share(),
+        ) {
             Ok(()) => return Ok(counted.begun()),
             Err(why) => full = why,
         }
         drop(counted);
-        if full != Full::Function || pipeline.running_everywhere(function) >= function.spec.limits.concurrency_max {
+        if full != Full::Function
+            || pipeline.running_everywhere(function) >= function.spec.limits.concurrency_max
+        {
             break;
         }
     }
@@ -194,8 +221,9 @@ fn try_now(pipeline: &Rc<Pipeline>, function: &Rc<Function>, client: Option<Plac
 }
 
 impl Pipeline {
-    /// Invocations of a function on all workers that may run it, as far as they matter to whether this one may have as many
-    /// as it has: those that are reserved for another worker count as that worker's.
+    /// Invocations of a function on all workers that may run it, as far as they matter to whether
+    /// this one may have as many as it has: those that are reserved for another worker count as
+    /// that worker's.
     fn running_everywhere(&self, function: &Function) -> u32 {
         let rows = self.rows();
         let reserved = reserved(function.spec.limits.concurrency_max, rows.len());
@@ -207,7 +235,8 @@ impl Pipeline {
         self.shared.counters.queued(self.rows(), function.spec.slot)
     }
 
-    /// The most that one function can have of what this worker runs at a time: all of it, if the worker is its own.
+    /// The most that one function can have of what this worker runs at a time: all of it, if the
+    /// worker is its own.
     fn function_share(&self) -> u32 {
         match self.settings().only_function {
             Some(_) => INVOCATIONS_PER_WORKER_MAX,
@@ -380,11 +409,17 @@ mod tests {
     #[test]
     fn one_address_cannot_have_all_of_a_worker_and_others_are_not_counted_with_it() {
         let clients = Clients::default();
-        let [one, other] = [1, 2].map(|last| Some(Places::of(Ipv4Addr::new(10, 0, 0, last).into(), 7)));
+        let [one, other] =
+            [1, 2].map(|last| Some(Places::of(Ipv4Addr::new(10, 0, 0, last).into(), 7)));
         let mut held = Vec::new();
         let begins = |client| {
             let counted = clients.add(client, 1);
-            let found = Found { running: 1, in_worker: clients.all(), of_function: 1, of_client: clients.of(counted) };
+            let found = Found {
+                running: 1,
+                in_worker: clients.all(),
+                of_function: 1,
+                of_client: clients.of(counted),
+            };
             decide(found, ALL, ALL).map(|()| counted).inspect_err(|_| clients.remove(counted, 1))
         };
         let full = loop {
@@ -404,10 +439,13 @@ mod tests {
         assert!(clients.all() == 0 && clients.counted.borrow().is_empty());
     }
 
-    /// However many workers begin, and in whichever order, all together never have more than may be.
+    /// However many workers begin, and in whichever order, all together never have more than may
+    /// be.
     #[test]
     fn what_is_reserved_never_lets_more_begin_than_may() {
-        for (limit, workers) in [(1000u32, 1usize), (1000, 2), (300, 3), (257, 64), (3, 2), (100_000, 256)] {
+        for (limit, workers) in
+            [(1000u32, 1usize), (1000, 2), (300, 3), (257, 64), (3, 2), (100_000, 256)]
+        {
             let reserved = reserved(limit, workers);
             let mut running = vec![0u32; workers];
             let mut order = 1u64;

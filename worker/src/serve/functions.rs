@@ -1,10 +1,12 @@
 //! The functions this worker can run: the catalogue, and the modules it has loaded for it.
 //!
-//! A module is asked of the engine when a version of it is first called, and loaded once from the sealed memfd that
-//! comes back; whoever calls meanwhile waits for that one load. Its function's secrets, if it has any, are asked for beside it.
-//! What is ready is a version with the specification to run it by: two aliases with environments of their own share its module,
-//! never an instance. A new catalogue drops what no alias names, and functions whose secrets are others by now. The received fds
-//! are closed after that; wasmtime keeps one of its own while the module lives.
+//! A module is asked of the engine when a version of it is first called, and loaded once from the
+//! sealed memfd that comes back; whoever calls meanwhile waits for that one load. Its function's
+//! secrets, if it has any, are asked for beside it. What is ready is a version with the
+//! specification to run it by: two aliases with environments of their own share its module, never
+//! an instance. A new catalogue drops what no alias names, and functions whose secrets are others
+//! by now. The received fds are closed after that; wasmtime keeps one of its own while the module
+//! lives.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -13,8 +15,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use abi::catalogue::{
-    ArchivedFunction, ArchivedKind, ArchivedOutput, ArchivedSpec, ArchivedVersion, CatalogueView, FunctionLimits, Kind,
-    Output,
+    ArchivedFunction, ArchivedKind, ArchivedOutput, ArchivedSpec, ArchivedVersion, CatalogueView,
+    FunctionLimits, Kind, Output,
 };
 use abi::choice::Choice;
 use abi::message::{Digest, ToEngine};
@@ -51,14 +53,19 @@ pub(super) enum LoadError {
 }
 
 impl LoadError {
-    /// What a client is told. What a node's files are and where it keeps its key is nobody's business.
+    /// What a client is told. What a node's files are and where it keeps its key is nobody's
+    /// business.
     pub(super) fn for_client(&self) -> String {
         match self {
             Self::Module { function, .. } => {
-                format!("the module of function {function:?} cannot be loaded; the node's log says why")
+                format!(
+                    "the module of function {function:?} cannot be loaded; the node's log says why"
+                )
             }
             Self::Secrets { function, .. } => {
-                format!("the secrets of function {function:?} cannot be read; the node's log says why")
+                format!(
+                    "the secrets of function {function:?} cannot be read; the node's log says why"
+                )
             }
         }
     }
@@ -131,9 +138,12 @@ impl Functions {
         });
         self.ready.replace(ready.collect());
         let functions = catalogue.get().functions.iter();
-        let named: HashSet<Digest> =
-            functions.flat_map(|function| targets(function).map(|(_, version, _)| version.module)).collect();
-        self.modules.borrow_mut().retain(|key, module| matches!(module, Entry::Requested(..)) || named.contains(key));
+        let named: HashSet<Digest> = functions
+            .flat_map(|function| targets(function).map(|(_, version, _)| version.module))
+            .collect();
+        self.modules
+            .borrow_mut()
+            .retain(|key, module| matches!(module, Entry::Requested(..)) || named.contains(key));
         *self.catalogue.borrow_mut() = Rc::new(catalogue);
     }
 
@@ -144,13 +154,18 @@ impl Functions {
     }
 
     /// What was chosen of `catalogue`, loaded if need be.
-    pub(super) async fn get(&self, catalogue: &Rc<CatalogueView>, choice: Choice) -> Result<Rc<Function>, LoadError> {
+    pub(super) async fn get(
+        &self,
+        catalogue: &Rc<CatalogueView>,
+        choice: Choice,
+    ) -> Result<Rc<Function>, LoadError> {
         let current = Rc::ptr_eq(catalogue, &self.catalogue.borrow());
         if current && let Some(function) = self.ready.borrow().get(&choice) {
             return Ok(Rc::clone(function));
         }
         let Some((entry, version, spec)) = catalogue.chosen(choice) else {
-            let (function, reason) = (format!("#{}", choice.function), "it is not in the catalogue".into());
+            let (function, reason) =
+                (format!("#{}", choice.function), "it is not in the catalogue".into());
             return Err(LoadError::Module { function, reason });
         };
         let name = || entry.name.as_str().to_owned();
@@ -161,7 +176,8 @@ impl Functions {
         let secrets = match secrets {
             None => None,
             Some(secrets) => {
-                let secrets = secrets.await.unwrap_or_else(|_| Err("the engine did not send them".into()));
+                let secrets =
+                    secrets.await.unwrap_or_else(|_| Err("the engine did not send them".into()));
                 Some(secrets.map_err(|reason| LoadError::Secrets { function: name(), reason })?)
             }
         };
@@ -184,8 +200,12 @@ impl Functions {
 
     /// The turns of a function: those of any of its versions.
     fn turns_of(&self, name: &str) -> Rc<Turns> {
-        let another =
-            self.ready.borrow().values().find(|other| *other.spec.name == *name).map(|other| Rc::clone(&other.turns));
+        let another = self
+            .ready
+            .borrow()
+            .values()
+            .find(|other| *other.spec.name == *name)
+            .map(|other| Rc::clone(&other.turns));
         another.unwrap_or_default()
     }
 
@@ -239,7 +259,10 @@ impl Functions {
 
     /// The engine has sent the secrets it was asked for.
     pub(crate) fn secrets_arrived(&self, function: &str, fd: &OwnedFd) {
-        self.settle_secrets(function, &Secrets::read(fd).map(Rc::new).map_err(|error| error.to_string()));
+        self.settle_secrets(
+            function,
+            &Secrets::read(fd).map(Rc::new).map_err(|error| error.to_string()),
+        );
     }
 
     /// The engine cannot send them.
@@ -267,16 +290,19 @@ impl Functions {
     }
 }
 
-/// What a function's aliases name: the version's position and the version, and the specification's position.
+/// What a function's aliases name: the version's position and the version, and the specification's
+/// position.
 fn targets(function: &ArchivedFunction) -> impl Iterator<Item = (usize, &ArchivedVersion, usize)> {
     function.aliases.iter().flat_map(|alias| alias.targets.iter()).filter_map(|target| {
-        let [version, spec] = [target.version, target.spec].map(|at| usize::try_from(at.to_native()));
+        let [version, spec] =
+            [target.version, target.spec].map(|at| usize::try_from(at.to_native()));
         let (version, spec) = (version.ok()?, spec.ok()?);
         Some((version, function.versions.get(version)?, spec))
     })
 }
 
-/// Where what was chosen `before` is `now`, if an alias names the same version to be run in the same way.
+/// Where what was chosen `before` is `now`, if an alias names the same version to be run in the
+/// same way.
 fn unchanged(before: &CatalogueView, choice: Choice, now: &CatalogueView) -> Option<Choice> {
     let (entry, version, spec) = before.chosen(choice)?;
     let function = now.find(&entry.name)?;
@@ -295,13 +321,18 @@ fn kind(kind: ArchivedKind) -> Kind {
     }
 }
 
-/// What a runner is given of a function, with its secrets in place of what it was deployed with under the same names.
+/// What a runner is given of a function, with its secrets in place of what it was deployed with
+/// under the same names.
 fn specification(entry: &ArchivedFunction, spec: &ArchivedSpec, secrets: Option<&Secrets>) -> Spec {
     let limits = FunctionLimits::from(&spec.limits);
     let secret = secrets.map_or(&[][..], |secrets| &secrets.values);
     let pairs = |pairs: &abi::catalogue::ArchivedPairs| -> Vec<(String, String)> {
-        let pairs = pairs.iter().map(|pair| (pair.0.as_str().to_owned(), pair.1.as_str().to_owned()));
-        pairs.filter(|(name, _)| !secret.iter().any(|(key, _)| key == name)).chain(secret.iter().cloned()).collect()
+        let pairs =
+            pairs.iter().map(|pair| (pair.0.as_str().to_owned(), pair.1.as_str().to_owned()));
+        pairs
+            .filter(|(name, _)| !secret.iter().any(|(key, _)| key == name))
+            .chain(secret.iter().cloned())
+            .collect()
     };
     let allow = AllowList::new(spec.allow_outbound.iter().map(|pattern| pattern.as_str()));
     Spec {

@@ -39,7 +39,8 @@ impl Guest {
         let ended = ready!(ended);
         self.facts.goes_on.set(false);
         self.log_after();
-        // Its place is free again here; its instance is kept, or dropped once the reply has left or another is to be made.
+        // Its place is free again here; its instance is kept, or dropped once the reply has left or
+        // another is to be made.
         self.running = None;
         Poll::Ready(ended)
     }
@@ -57,7 +58,9 @@ impl Guest {
 
     /// What it did after the invocation was recorded is a record of its own.
     fn log_after(&self) {
-        let (Some(after_us), Some(spool)) = (self.facts.went_on(now_us()), self.pipeline.shared().log.spool()) else {
+        let (Some(after_us), Some(spool)) =
+            (self.facts.went_on(now_us()), self.pipeline.shared().log.spool())
+        else {
             return;
         };
         spool.put(&Record::After(After {

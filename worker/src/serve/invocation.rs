@@ -1,7 +1,8 @@
 //! One invocation: admitted, run, and its reply taken as far as it is there.
 //!
-//! The guest runs inside the task of the way in, polled by whoever waits for its reply: a guest that does not wait runs
-//! through in one poll, and a client that goes away drops it. No task, no channel between tasks. Owns no fds.
+//! The guest runs inside the task of the way in, polled by whoever waits for its reply: a guest
+//! that does not wait runs through in one poll, and a client that goes away drops it. No task, no
+//! channel between tasks. Owns no fds.
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -47,7 +48,8 @@ pub(super) struct Request {
     pub(super) came_us: u64,
 }
 
-/// Runs `function` on a request, and returns the head of its reply, with a body that drives the guest further.
+/// Runs `function` on a request, and returns the head of its reply, with a body that drives the
+/// guest further.
 ///
 /// # Errors
 /// What its client is told when it was not admitted, or failed before its reply's head has left.
@@ -77,7 +79,8 @@ async fn start(
     let Request { request, origin, trace, .. } = request;
     let (id, facts) = (account.id, &account.facts);
     let head_only = request.method() == http::Method::HEAD;
-    // The replies of those that have served may still wait for their batch; their memory is warm, and the next to be used.
+    // The replies of those that have served may still wait for their batch; their memory is warm,
+    // and the next to be used.
     pipeline.drop_retired();
     let (reply, mut replied) = oneshot::channel();
     let call = Call { id, request, origin, trace, reply, facts: Rc::clone(facts) };
@@ -102,7 +105,9 @@ async fn start(
             (Ok(Err(code)), _) => Ok(Err(Failure::Refused { function: name(), code })),
             (Err(_), Poll::Ready(Ok(()))) => Ok(Err(Failure::NoReply { function: name() })),
             // The guest dropped its way to reply and still runs: see how it ends.
-            (Err(TryRecvError::Empty | TryRecvError::Closed), Poll::Pending) => return Poll::Pending,
+            (Err(TryRecvError::Empty | TryRecvError::Closed), Poll::Pending) => {
+                return Poll::Pending;
+            }
         })
     })
     .await?;
@@ -113,8 +118,11 @@ async fn start(
             let bodiless = head_only
                 || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
                 || head.extensions.get::<LocalRedirect>().is_some();
-            match gather(PendingBody::new(Arc::clone(&function.spec.name), guest, body, bodiless)).await {
-                Ok(body) => check_length(function, &head, &body, bodiless).map(|()| Response::from_parts(head, body)),
+            match gather(PendingBody::new(Arc::clone(&function.spec.name), guest, body, bodiless))
+                .await
+            {
+                Ok(body) => check_length(function, &head, &body, bodiless)
+                    .map(|()| Response::from_parts(head, body)),
                 Err(failure @ Failure::BrokenBody { .. }) => Err(failure),
                 // The call has reported its own.
                 Err(failure) => return Err(failure),
@@ -125,8 +133,13 @@ async fn start(
     reply.inspect_err(|failure| report(pipeline.shared(), function, id, failure, facts))
 }
 
-/// The guest's whole run, within its time limit; how it failed is reported here, also when its reply has left.
-async fn run_limited(pipeline: Rc<Pipeline>, function: Rc<Function>, call: Call) -> Result<(), Failure> {
+/// The guest's whole run, within its time limit; how it failed is reported here, also when its
+/// reply has left.
+async fn run_limited(
+    pipeline: Rc<Pipeline>,
+    function: Rc<Function>,
+    call: Call,
+) -> Result<(), Failure> {
     let (id, facts, limit) = (call.id, Rc::clone(&call.facts), function.spec.timeout);
     let run = Rc::clone(&function.runner).call(call);
     // It has taken what was ready.
@@ -138,14 +151,20 @@ async fn run_limited(pipeline: Rc<Pipeline>, function: Rc<Function>, call: Call)
     ended.inspect_err(|failure| report(pipeline.shared(), &function, id, failure, &facts))
 }
 
-/// Holds a reply's head to what HTTP and the function's limits allow. (The guest's own view of headers has refused the
-/// malformed and the forbidden ones already.)
-fn check_head(function: &Function, response: Response<GuestBody>) -> Result<Response<GuestBody>, Failure> {
-    let bad = |reason: String| Err(Failure::BadReply { function: function.spec.name.to_string(), reason });
+/// Holds a reply's head to what HTTP and the function's limits allow. (The guest's own view of
+/// headers has refused the malformed and the forbidden ones already.)
+fn check_head(
+    function: &Function,
+    response: Response<GuestBody>,
+) -> Result<Response<GuestBody>, Failure> {
+    let bad = |reason: String| {
+        Err(Failure::BadReply { function: function.spec.name.to_string(), reason })
+    };
     if response.status().is_informational() {
         return bad(format!("a status of {} is not a reply", response.status().as_u16()));
     }
-    let bytes: usize = response.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let bytes: usize =
+        response.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     let limit = function.spec.limits.reply_head_bytes_max;
     if bytes > usize::try_from(limit).unwrap_or(usize::MAX) {
         return bad(format!("its headers have {bytes} bytes, and may have {limit}"));
@@ -153,7 +172,9 @@ fn check_head(function: &Function, response: Response<GuestBody>) -> Result<Resp
     let mut lengths = response.headers().get_all(CONTENT_LENGTH).iter();
     match (lengths.next(), lengths.next()) {
         (Some(_), Some(_)) => bad("it has more than one Content-Length".to_owned()),
-        (Some(length), None) if length.to_str().ok().and_then(|text| text.parse::<u64>().ok()).is_none() => {
+        (Some(length), None)
+            if length.to_str().ok().and_then(|text| text.parse::<u64>().ok()).is_none() =>
+        {
             bad("its Content-Length is not a number".to_owned())
         }
         _ => Ok(response),
@@ -161,7 +182,12 @@ fn check_head(function: &Function, response: Response<GuestBody>) -> Result<Resp
 }
 
 /// A body that is whole must be as long as its head says.
-fn check_length(function: &Function, head: &Parts, body: &ReplyBody, bodiless: bool) -> Result<(), Failure> {
+fn check_length(
+    function: &Function,
+    head: &Parts,
+    body: &ReplyBody,
+    bodiless: bool,
+) -> Result<(), Failure> {
     let ReplyBody::Whole(bytes) = body else { return Ok(()) };
     let declared = head.headers.get(CONTENT_LENGTH).filter(|_| !bodiless);
     let declared = declared.and_then(|declared| declared.to_str().ok()?.parse::<usize>().ok());
@@ -172,8 +198,8 @@ fn check_length(function: &Function, head: &Parts, body: &ReplyBody, bodiless: b
     Ok(())
 }
 
-/// Takes what the guest has of its body by now. A guest that ends soon, with a small reply, gives it whole; that it had to
-/// let others run meanwhile, after a turn of 2 ms, makes no stream of it.
+/// Takes what the guest has of its body by now. A guest that ends soon, with a small reply, gives
+/// it whole; that it had to let others run meanwhile, after a turn of 2 ms, makes no stream of it.
 async fn gather(body: PendingBody) -> Result<ReplyBody, Failure> {
     let mut body = body;
     let mut gathered = Vec::<Bytes>::new();
@@ -230,7 +256,13 @@ fn concat(mut parts: Vec<Bytes>, length: usize) -> Bytes {
 }
 
 /// Counts how an invocation failed, and has the function's log say so.
-fn report(shared: &Shared, function: &Function, id: InvocationId, failure: &Failure, facts: &Facts) {
+fn report(
+    shared: &Shared,
+    function: &Function,
+    id: InvocationId,
+    failure: &Failure,
+    facts: &Facts,
+) {
     let spec = &function.spec;
     shared.counters.count_reason(spec.slot, failure.into());
     facts.reason.set(Some(failure.into()));

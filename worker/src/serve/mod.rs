@@ -1,7 +1,8 @@
-//! The one way of every request through a worker: find the version, admit, run, account, log, trace. It knows no sockets.
+//! The one way of every request through a worker: find the version, admit, run, account, log,
+//! trace. It knows no sockets.
 //!
-//! A way in ([`crate::edge`]) has an [`Exchange`] [answered](Pipeline::answer) and closes its [`Account`] when the reply has left;
-//! what runs it is a [`crate::run::Runner`]. Owns no fds.
+//! A way in ([`crate::edge`]) has an [`Exchange`] [answered](Pipeline::answer) and closes its
+//! [`Account`] when the reply has left; what runs it is a [`crate::run::Runner`]. Owns no fds.
 
 mod access;
 mod account;
@@ -88,9 +89,21 @@ pub(crate) struct Pipeline {
 }
 
 impl Pipeline {
-    pub(crate) fn new(settings: Settings, functions: Functions, shared: Rc<Shared>, drain: Rc<Drain>) -> Rc<Self> {
+    pub(crate) fn new(
+        settings: Settings,
+        functions: Functions,
+        shared: Rc<Shared>,
+        drain: Rc<Drain>,
+    ) -> Rc<Self> {
         let (clients, standby) = (Clients::default(), Standby::default());
-        Rc::new(Self { settings: RefCell::new(settings), functions, shared, clients, standby, drain })
+        Rc::new(Self {
+            settings: RefCell::new(settings),
+            functions,
+            shared,
+            clients,
+            standby,
+            drain,
+        })
     }
 
     /// The node's settings. To be let go of before anything is awaited.
@@ -112,15 +125,23 @@ impl Pipeline {
         self.shared.counters.row().in_flight.load(Relaxed)
     }
 
-    /// Finds where a request goes that was made of `host` for `target`, and how many bytes at the start of its path name the
-    /// function. Returns `None` when it is another worker's to answer.
-    pub(crate) fn find(&self, host: Option<&str>, target: &str, awaits: Awaits) -> Option<(Destination, usize)> {
+    /// Finds where a request goes that was made of `host` for `target`, and how many bytes at the
+    /// start of its path name the function. Returns `None` when it is another worker's to answer.
+    pub(crate) fn find(
+        &self,
+        host: Option<&str>,
+        target: &str,
+        awaits: Awaits,
+    ) -> Option<(Destination, usize)> {
         let catalogue = self.functions.catalogue();
         let settings = self.settings();
         match route(&catalogue, settings.domain.as_deref(), host, target, awaits.into()) {
             Ok(Route { function, selector, prefix_length }) => {
-                let is_ours = catalogue.function(function).is_some_and(|function| is_ours(&settings, function));
-                let choice = catalogue.choose(function, selector, fastrand::u32(..)).filter(|_| is_ours)?;
+                let is_ours = catalogue
+                    .function(function)
+                    .is_some_and(|function| is_ours(&settings, function));
+                let choice =
+                    catalogue.choose(function, selector, fastrand::u32(..)).filter(|_| is_ours)?;
                 Some((Destination::Function { catalogue, choice, selector }, prefix_length))
             }
             Err(name) => Some((Destination::Problem(Problem::unknown_function(name)), 0)),
@@ -179,18 +200,23 @@ impl Pipeline {
         for _ in 0..=LOCAL_REDIRECTS_MAX {
             let call = invocation::Request { request, origin, trace: trace.clone(), came_us };
             let reply = invocation::run(self, &function, call, account).await;
-            // Whatever the guest made of a body that was cut off under it: the client has to know why.
+            // Whatever the guest made of a body that was cut off under it: the client has to know
+            // why.
             let reply = match source.failure() {
                 Some(error @ BodyError::TooLarge { .. }) => return Err(too_large(error)),
                 Some(error @ BodyError::Stalled { .. }) => {
                     count(Reason::RequestBody);
                     return Err(Problem::new(408, error.to_string()));
                 }
-                Some(BodyError::Malformed) => return Err(Problem::new(400, BodyError::Malformed.to_string())),
+                Some(BodyError::Malformed) => {
+                    return Err(Problem::new(400, BodyError::Malformed.to_string()));
+                }
                 _ => reply?,
             };
             let target = reply.extensions().get::<LocalRedirect>();
-            let next = target.zip(head.as_ref()).and_then(|(LocalRedirect(target), head)| redirected(head, target));
+            let next = target
+                .zip(head.as_ref())
+                .and_then(|(LocalRedirect(target), head)| redirected(head, target));
             let Some(next) = next else { return Ok(reply) };
             head = Some(next.clone());
             request = next.map(|()| RequestBody::none());
@@ -200,7 +226,9 @@ impl Pipeline {
         let name = &function.spec.name;
         Err(Problem::new(
             500,
-            format!("function {name:?} made more than {LOCAL_REDIRECTS_MAX} local redirects of one request"),
+            format!(
+                "function {name:?} made more than {LOCAL_REDIRECTS_MAX} local redirects of one request"
+            ),
         ))
     }
 
@@ -215,7 +243,8 @@ impl Pipeline {
         function.runner.try_start().await
     }
 
-    /// Makes functions that were called lately ready for their next call, for as long as the worker lives.
+    /// Makes functions that were called lately ready for their next call, for as long as the worker
+    /// lives.
     pub(crate) async fn stand_by(&self) {
         self.standby.run().await;
     }
@@ -247,17 +276,22 @@ fn millis(millis: u32) -> Duration {
 
 fn is_ours(settings: &Settings, function: &ArchivedFunction) -> bool {
     match &settings.only_function {
-        Some(only) => function.isolation == ArchivedIsolation::Process && function.name == only.as_str(),
+        Some(only) => {
+            function.isolation == ArchivedIsolation::Process && function.name == only.as_str()
+        }
         None => function.isolation == ArchivedIsolation::Shared,
     }
 }
 
 fn problem_response(problem: &Problem, id: InvocationId) -> Response<ReplyBody> {
     let mut response = Response::new(ReplyBody::Whole(problem.body(id).into()));
-    *response.status_mut() = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() =
+        StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(problem::CONTENT_TYPE));
     if problem.retry_after() {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(problem::RETRY_AFTER_S));
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from_static(problem::RETRY_AFTER_S));
     }
     response
 }

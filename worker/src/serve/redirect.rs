@@ -1,8 +1,9 @@
-//! Local redirects: a CGI program's reply that is a path of this server (RFC 3875 6.2.2). Pure; owns no fds.
+//! Local redirects: a CGI program's reply that is a path of this server (RFC 3875 6.2.2). Pure;
+//! owns no fds.
 //!
-//! The request for that path is answered in its place, without asking the client, where it is the same function's: by the
-//! version that was chosen already. What another function would answer may be another worker's to make; such a reply is a
-//! 302, and the client asks for it.
+//! The request for that path is answered in its place, without asking the client, where it is the
+//! same function's: by the version that was chosen already. What another function would answer may
+//! be another worker's to make; such a reply is a 302, and the client asks for it.
 
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
@@ -13,9 +14,13 @@ use crate::origin::FORWARDED_PREFIX;
 /// Local redirects that one request may take.
 pub(super) const LOCAL_REDIRECTS_MAX: u32 = 5;
 
-/// Returns the request that `request` is redirected to by a reply with `target`. `None` if that is not the same function's.
+/// Returns the request that `request` is redirected to by a reply with `target`. `None` if that is
+/// not the same function's.
 pub(super) fn redirected(request: &Request<()>, target: &PathAndQuery) -> Option<Request<()>> {
-    let prefix = request.headers().get(&FORWARDED_PREFIX).map_or("", |prefix| prefix.to_str().unwrap_or_default());
+    let prefix = request
+        .headers()
+        .get(&FORWARDED_PREFIX)
+        .map_or("", |prefix| prefix.to_str().unwrap_or_default());
     let uri: Uri = match target.as_str().strip_prefix(prefix)? {
         rest if rest.starts_with('/') => rest.parse().ok()?,
         rest if rest.is_empty() || rest.starts_with('?') => format!("/{rest}").parse().ok()?,
@@ -27,7 +32,9 @@ pub(super) fn redirected(request: &Request<()>, target: &PathAndQuery) -> Option
     if next.method() != Method::HEAD {
         *next.method_mut() = Method::GET;
     }
-    for about_the_body in [CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, TRANSFER_ENCODING] {
+    for about_the_body in
+        [CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, TRANSFER_ENCODING]
+    {
         next.headers_mut().remove(about_the_body);
     }
     Some(next)
@@ -52,16 +59,25 @@ mod tests {
             (Some("/shop@v1"), "/shop/", None),
             (Some("/shop@v1"), "/shop@v1/x", Some("/x")),
         ] {
-            let request = Request::post("/form").header("content-length", "5").header("cookie", "a");
-            let request = prefix.into_iter().fold(request, |request, prefix| request.header(&FORWARDED_PREFIX, prefix));
+            let request =
+                Request::post("/form").header("content-length", "5").header("cookie", "a");
+            let request = prefix
+                .into_iter()
+                .fold(request, |request, prefix| request.header(&FORWARDED_PREFIX, prefix));
             let next = redirected(&request.body(()).unwrap(), &target.parse().unwrap());
-            assert_eq!(next.as_ref().map(|next| next.uri().to_string()).as_deref(), expected, "{prefix:?} {target}");
+            assert_eq!(
+                next.as_ref().map(|next| next.uri().to_string()).as_deref(),
+                expected,
+                "{prefix:?} {target}"
+            );
             let Some(next) = next else { continue };
             assert_eq!(next.method(), Method::GET);
             assert_eq!(next.headers()["cookie"], "a");
             assert!(!next.headers().contains_key(CONTENT_LENGTH));
         }
-        let head = redirected(&Request::head("/").body(()).unwrap(), &PathAndQuery::from_static("/x")).unwrap();
+        let head =
+            redirected(&Request::head("/").body(()).unwrap(), &PathAndQuery::from_static("/x"))
+                .unwrap();
         assert_eq!(head.method(), Method::HEAD);
     }
 }

@@ -1,7 +1,9 @@
-//! The body of a reply, as its connection pulls it: whole already, or still being made by its guest.
+//! The body of a reply, as its connection pulls it: whole already, or still being made by its
+//! guest.
 //!
-//! The streaming kind holds the guest itself and runs it whenever the connection asks for more, so the client's pace is the
-//! guest's. Its end is passed on only when the guest has not failed: a reply cut short by a trap must look cut. Owns no fds.
+//! The streaming kind holds the guest itself and runs it whenever the connection asks for more, so
+//! the client's pace is the guest's. Its end is passed on only when the guest has not failed: a
+//! reply cut short by a trap must look cut. Owns no fds.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -32,7 +34,8 @@ pub(crate) struct PendingBody {
     /// Frames taken already that come first.
     before: VecDeque<Frame<Bytes>>,
     failure: Option<Failure>,
-    /// The client has, or was never to get, every byte: what the guest still does is its own affair.
+    /// The client has, or was never to get, every byte: what the guest still does is its own
+    /// affair.
     complete: bool,
     /// The reply is of a kind that has no body (RFC 9110 6.4.1).
     bodiless: bool,
@@ -54,13 +57,18 @@ impl PendingBody {
         self.before.push_back(frame);
     }
 
-    /// The next frame from the guest; empty ones are left out. `None` is an end that the guest meant.
-    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+    /// The next frame from the guest; empty ones are left out. `None` is an end that the guest
+    /// meant.
+    pub(super) fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         loop {
             self.run_guest(cx);
             let mut polled = Pin::new(&mut self.body).poll_frame(cx);
             if let (Poll::Pending, Some(guest)) = (&polled, &self.guest) {
-                // A guest that ended without finishing its body has left the other end of it in its instance.
+                // A guest that ended without finishing its body has left the other end of it in its
+                // instance.
                 guest.drop_retired();
                 polled = Pin::new(&mut self.body).poll_frame(cx);
             }
@@ -113,7 +121,10 @@ impl Body for ReplyBody {
     type Data = Bytes;
     type Error = Failure;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         match &mut *self {
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),

@@ -1,7 +1,8 @@
-//! Makes functions that were called lately ready for their next call, while the worker has nothing else to do.
+//! Makes functions that were called lately ready for their next call, while the worker has nothing
+//! else to do.
 //!
-//! One task. It gives way to everything: before each function it waits until a whole round of the runtime has gone by in which no
-//! request came. Owns no fds.
+//! One task. It gives way to everything: before each function it waits until a whole round of the
+//! runtime has gone by in which no request came. Owns no fds.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

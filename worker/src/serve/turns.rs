@@ -1,4 +1,5 @@
-//! Who waits for one of a function's invocations to end, and what runs of it in this worker. Owns no fds.
+//! Who waits for one of a function's invocations to end, and what runs of it in this worker. Owns
+//! no fds.
 
 use std::cell::Cell;
 
@@ -17,7 +18,12 @@ pub(super) struct Turns {
 
 impl Default for Turns {
     fn default() -> Self {
-        Self { free: Notify::new(), first: Semaphore::new(1), waiting: Cell::new(0), running: Cell::new(0) }
+        Self {
+            free: Notify::new(),
+            first: Semaphore::new(1),
+            waiting: Cell::new(0),
+            running: Cell::new(0),
+        }
     }
 }
 

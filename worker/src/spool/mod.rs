@@ -1,9 +1,12 @@
-//! The worker's part of the log: records are gathered in memory and appended to the segment that the engine has given.
+//! The worker's part of the log: records are gathered in memory and appended to the segment that
+//! the engine has given.
 //!
-//! Whoever logs puts a record into a chunk of memory and goes on. A thread of its own writes chunks, when they are full or
-//! [`SPOOL_FLUSH_INTERVAL`] old: a slow disk holds up that thread and no request. What the disk cannot take waits, up to
-//! [`SPOOL_CHUNKS_MAX`](abi::limits::SPOOL_CHUNKS_MAX) chunks; beyond that records are dropped, counted on the board, and marked in the log where they are
-//! missing. [`queue`] decides all that and is pure, [`segment`] is the file. That thread owns the segment's fd; the kernel's lock on
+//! Whoever logs puts a record into a chunk of memory and goes on. A thread of its own writes
+//! chunks, when they are full or [`SPOOL_FLUSH_INTERVAL`] old: a slow disk holds up that thread and
+//! no request. What the disk cannot take waits, up to
+//! [`SPOOL_CHUNKS_MAX`](abi::limits::SPOOL_CHUNKS_MAX) chunks; beyond that records are dropped,
+//! counted on the board, and marked in the log where they are missing. [`queue`] decides all that
+//! and is pure, [`segment`] is the file. That thread owns the segment's fd; the kernel's lock on
 //! it, which tells the engine that somebody still writes there, goes when it is closed.
 
 mod queue;
@@ -116,7 +119,8 @@ impl Spool {
         let _ = is_written.await;
     }
 
-    /// Waits until everything is written, or for as long as `limit`. Nothing may be logged afterwards.
+    /// Waits until everything is written, or for as long as `limit`. Nothing may be logged
+    /// afterwards.
     pub(crate) fn end(&self, limit: Duration) {
         let mut state = self.0.lock();
         (state.ending, state.idle) = (true, false);
@@ -124,7 +128,9 @@ impl Spool {
         let ended = self.0.changed.wait_timeout_while(state, limit, |state| !state.ended);
         let (_state, waited) = ended.unwrap_or_else(PoisonError::into_inner);
         if waited.timed_out() {
-            tracing::error!("the end of this worker's log is lost: the disk did not take it in {limit:?}");
+            tracing::error!(
+                "the end of this worker's log is lost: the disk did not take it in {limit:?}"
+            );
         }
     }
 }
@@ -178,7 +184,8 @@ fn write(shared: &Shared) {
     }
 }
 
-/// Waits for the next chunk that is to be written, and takes over the segment that it is for. None at the end.
+/// Waits for the next chunk that is to be written, and takes over the segment that it is for. None
+/// at the end.
 fn next(shared: &Shared, segment: &mut Option<Segment>) -> Option<queue::Chunk> {
     let mut state = shared.lock();
     loop {

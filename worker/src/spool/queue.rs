@@ -1,4 +1,5 @@
-//! What of the log waits to be written, and when it is: chunks of records in their order. Pure; owns no fds.
+//! What of the log waits to be written, and when it is: chunks of records in their order. Pure;
+//! owns no fds.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -33,7 +34,8 @@ impl Chunk {
         self.written += bytes;
     }
 
-    /// What is left goes to another segment: a record of which only a part was written is written there whole.
+    /// What is left goes to another segment: a record of which only a part was written is written
+    /// there whole.
     pub(super) fn begin_anew(&mut self) {
         let mut start = 0;
         while let Some(Found::Record { bytes, .. }) = self.bytes.get(start..).map(spool::read) {
@@ -95,13 +97,20 @@ pub(super) struct Queue {
 impl Queue {
     /// How many records wait.
     pub(super) fn records(&self) -> u64 {
-        let chunks =
-            self.entries.iter().filter_map(|entry| if let Entry::Chunk(chunk) = entry { Some(chunk) } else { None });
+        let chunks = self
+            .entries
+            .iter()
+            .filter_map(|entry| if let Entry::Chunk(chunk) = entry { Some(chunk) } else { None });
         chunks.chain([&self.current]).map(|bytes| Records::of(bytes).count() as u64).sum()
     }
 
     /// Adds a record, if there is room. The clocks are only looked at when they are needed.
-    pub(super) fn put(&mut self, record: &Record<'_>, time_us: impl Fn() -> u64, now: impl Fn() -> Instant) -> Put {
+    pub(super) fn put(
+        &mut self,
+        record: &Record<'_>,
+        time_us: impl Fn() -> u64,
+        now: impl Fn() -> Instant,
+    ) -> Put {
         if self.chunks >= SPOOL_CHUNKS_MAX {
             self.dropped += 1;
             return Put { taken: false, wake: false };
@@ -109,14 +118,20 @@ impl Queue {
         let mut wake = false;
         if self.current.is_empty() {
             if self.current.capacity() == 0 {
-                self.current = self.spare.take().unwrap_or_else(|| Vec::with_capacity(SPOOL_CHUNK_BYTES * 5 / 4));
+                self.current = self
+                    .spare
+                    .take()
+                    .unwrap_or_else(|| Vec::with_capacity(SPOOL_CHUNK_BYTES * 5 / 4));
             }
             self.begun = Some(now());
             wake = true;
         }
         if self.dropped > 0 {
             let records = std::mem::take(&mut self.dropped);
-            spool::append(&mut self.current, &Record::Gap(Gap { time_us: time_us(), records, reason: DROPPED }));
+            spool::append(
+                &mut self.current,
+                &Record::Gap(Gap { time_us: time_us(), records, reason: DROPPED }),
+            );
         }
         spool::append(&mut self.current, record);
         if self.current.len() >= SPOOL_CHUNK_BYTES {
@@ -129,7 +144,8 @@ impl Queue {
     /// What is put from now on is for another segment.
     pub(super) fn begin_segment(&mut self) {
         self.close_current();
-        // Of two that were given before anything was written to the first, only the second is of use.
+        // Of two that were given before anything was written to the first, only the second is of
+        // use.
         self.entries.retain(|entry| !matches!(entry, Entry::Segment));
         self.entries.push_back(Entry::Segment);
     }
@@ -200,8 +216,13 @@ mod tests {
         assert_eq!(put(&mut queue, b"a", now), Put { taken: true, wake: true });
         assert_eq!(put(&mut queue, b"b", now), Put { taken: true, wake: false });
         assert!(matches!(queue.next(now, false), Next::Wait(SPOOL_FLUSH_INTERVAL)));
-        let Next::Chunk(chunk) = queue.next(now + SPOOL_FLUSH_INTERVAL, false) else { panic!("it is time") };
-        assert_eq!(Records::of(chunk.left()).flatten().collect::<Vec<_>>(), [line(b"a"), line(b"b")]);
+        let Next::Chunk(chunk) = queue.next(now + SPOOL_FLUSH_INTERVAL, false) else {
+            panic!("it is time")
+        };
+        assert_eq!(
+            Records::of(chunk.left()).flatten().collect::<Vec<_>>(),
+            [line(b"a"), line(b"b")]
+        );
         queue.give_back(chunk);
         put(&mut queue, b"c", now);
         let long = vec![b'x'; 8000];
@@ -220,7 +241,10 @@ mod tests {
         while put(&mut queue, &long, now).taken {
             taken += 1;
         }
-        assert!(taken * 8000 < ((SPOOL_CHUNKS_MAX + 1) * SPOOL_CHUNK_BYTES * 5 / 4) as u64, "memory has a bound");
+        assert!(
+            taken * 8000 < ((SPOOL_CHUNKS_MAX + 1) * SPOOL_CHUNK_BYTES * 5 / 4) as u64,
+            "memory has a bound"
+        );
         assert!(!put(&mut queue, b"b", now).taken);
         assert!(matches!(queue.next(now, false), Next::Chunk(_)));
         assert!(put(&mut queue, b"c", now).taken);
@@ -230,7 +254,10 @@ mod tests {
             last = chunk.left().to_vec();
         }
         let records: Vec<_> = Records::of(&last).flatten().collect();
-        assert_eq!(records, [Record::Gap(Gap { time_us: 7, records: 2, reason: DROPPED }), line(b"c")]);
+        assert_eq!(
+            records,
+            [Record::Gap(Gap { time_us: 7, records: 2, reason: DROPPED }), line(b"c")]
+        );
         assert_eq!(queue.records(), 0);
     }
 
@@ -256,7 +283,9 @@ mod tests {
         let Next::Chunk(chunk) = queue.next(now, false) else { panic!("it is awaited") };
         assert_eq!(Records::of(chunk.left()).flatten().collect::<Vec<_>>(), [line(b"a")]);
         assert!(is_written.try_recv().is_err());
-        let Next::Written(written) = queue.next(now, false) else { panic!("everything before it was taken") };
+        let Next::Written(written) = queue.next(now, false) else {
+            panic!("everything before it was taken")
+        };
         written.send(()).unwrap();
         assert!(matches!(queue.next(now, false), Next::Wait(_)), "what came later has its time");
         let (written, _) = oneshot::channel();
@@ -269,7 +298,9 @@ mod tests {
         spool::append(&mut bytes, &line(b"first"));
         let first = bytes.len();
         spool::append(&mut bytes, &line(b"second"));
-        for (written, start) in [(0, 0), (3, 0), (first, first), (first + 1, first), (bytes.len(), bytes.len())] {
+        for (written, start) in
+            [(0, 0), (3, 0), (first, first), (first + 1, first), (bytes.len(), bytes.len())]
+        {
             let mut chunk = Chunk { bytes: bytes.clone(), written };
             chunk.begin_anew();
             assert_eq!(chunk.left(), &bytes[start..], "{written}");

@@ -1,4 +1,5 @@
-//! From two samples to what is shown: rates, shares and quantiles of the time between them. Pure; owns no fds.
+//! From two samples to what is shown: rates, shares and quantiles of the time between them. Pure;
+//! owns no fds.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -94,7 +95,8 @@ pub(super) struct FunctionFigures {
 impl Figures {
     /// What happened from `before` to `now`. Samples of two nodes have nothing in common.
     pub(super) fn between(before: Option<&Sample>, now: &Sample) -> Self {
-        let before = before.filter(|before| before.node.pid == now.node.pid && before.at_us < now.at_us);
+        let before =
+            before.filter(|before| before.node.pid == now.node.pid && before.at_us < now.at_us);
         let per_s = |more: u64| before.map(|before| per_second(more, now.at_us - before.at_us));
         let old: HashMap<&str, &FunctionSample> = before
             .iter()
@@ -110,8 +112,12 @@ impl Figures {
         });
         let functions: Vec<_> = functions.collect();
         let workers = now.workers.iter().map(|worker| {
-            let same = |old: &&api::top::WorkerSample| old.index == worker.index && old.pool == worker.pool;
-            let old = before.and_then(|before| before.workers.iter().find(same)).map_or(0, |old| old.requests);
+            let same = |old: &&api::top::WorkerSample| {
+                old.index == worker.index && old.pool == worker.pool
+            };
+            let old = before
+                .and_then(|before| before.workers.iter().find(same))
+                .map_or(0, |old| old.requests);
             WorkerFigures {
                 pid: worker.pid,
                 core: worker.core,
@@ -124,7 +130,8 @@ impl Figures {
                 memory_bytes: worker.memory_bytes,
             }
         });
-        let accepted = now.node.accepted.saturating_sub(before.map_or(0, |before| before.node.accepted));
+        let accepted =
+            now.node.accepted.saturating_sub(before.map_or(0, |before| before.node.accepted));
         Self {
             pid: now.node.pid,
             functions_deployed: now.node.functions,
@@ -136,7 +143,8 @@ impl Figures {
             connections: now.workers.iter().map(|worker| worker.connections).sum(),
             in_flight: now.workers.iter().map(|worker| worker.in_flight).sum(),
             queued: now.functions.iter().map(|function| function.queued).sum(),
-            memory_bytes: now.node.memory_bytes + now.workers.iter().map(|worker| worker.memory_bytes).sum::<u64>(),
+            memory_bytes: now.node.memory_bytes
+                + now.workers.iter().map(|worker| worker.memory_bytes).sum::<u64>(),
             workers: workers.collect(),
             functions,
         }
@@ -144,12 +152,19 @@ impl Figures {
 
     /// Puts functions in order, the greatest first; what is equal stands by name.
     pub(super) fn sort(&mut self, by: Sort) {
-        let thousandths = |figure: Option<f64>| Reverse(figure.map(|figure| (figure * 1000.0).round().to_bits()));
+        let thousandths =
+            |figure: Option<f64>| Reverse(figure.map(|figure| (figure * 1000.0).round().to_bits()));
         self.functions.sort_by(|a, b| a.name.cmp(&b.name));
         match by {
-            Sort::Rate => self.functions.sort_by_key(|function| thousandths(function.requests_per_s)),
-            Sort::InFlight => self.functions.sort_by_key(|function| Reverse(function.in_flight + function.queued)),
-            Sort::Errors => self.functions.sort_by_key(|function| thousandths(function.errors_percent)),
+            Sort::Rate => {
+                self.functions.sort_by_key(|function| thousandths(function.requests_per_s))
+            }
+            Sort::InFlight => {
+                self.functions.sort_by_key(|function| Reverse(function.in_flight + function.queued))
+            }
+            Sort::Errors => {
+                self.functions.sort_by_key(|function| thousandths(function.errors_percent))
+            }
             Sort::Slowest => self.functions.sort_by_key(|function| Reverse(function.p99)),
             Sort::Name => {}
         }
@@ -168,7 +183,8 @@ impl Difference {
     fn of(before: Option<&FunctionSample>, now: &FunctionSample) -> Self {
         let ended = |function: &FunctionSample| function.outcomes.iter().sum::<u64>();
         let before = before.filter(|before| {
-            let latency = before.latency.iter().zip(&now.latency).all(|(before, now)| before <= now);
+            let latency =
+                before.latency.iter().zip(&now.latency).all(|(before, now)| before <= now);
             latency && ended(before) <= ended(now)
         });
         let zero = FunctionSample::default();
@@ -204,7 +220,8 @@ fn percent(part: u64, of: u64) -> Option<f64> {
     (of > 0).then(|| part as f64 * 100.0 / of as f64)
 }
 
-/// What so many percent took no longer than: evenly spread within a bucket; of the last, which has no end, its beginning.
+/// What so many percent took no longer than: evenly spread within a bucket; of the last, which has
+/// no end, its beginning.
 fn quantile(counts: &[u64; LATENCY_BOUNDS_US.len()], percent: u64) -> Option<Duration> {
     let total: u64 = counts.iter().sum();
     let wanted = (total * percent).div_ceil(100);
@@ -227,8 +244,14 @@ mod tests {
     use proptest::prelude::*;
 
     fn function(name: &str, ok: u64, failed: u64) -> FunctionSample {
-        let mut function = FunctionSample { name: name.into(), in_flight: 1, queued: 2, ..FunctionSample::default() };
-        (function.outcomes[1], function.outcomes[4], function.latency[2]) = (ok, failed, ok + failed);
+        let mut function = FunctionSample {
+            name: name.into(),
+            in_flight: 1,
+            queued: 2,
+            ..FunctionSample::default()
+        };
+        (function.outcomes[1], function.outcomes[4], function.latency[2]) =
+            (ok, failed, ok + failed);
         function
     }
 
@@ -245,7 +268,12 @@ mod tests {
             requests: at_us / 1000,
             memory_bytes: 100,
         };
-        let node = NodeSample { pid: 5, accepted: at_us / 10_000, memory_bytes: 50, ..NodeSample::default() };
+        let node = NodeSample {
+            pid: 5,
+            accepted: at_us / 10_000,
+            memory_bytes: 50,
+            ..NodeSample::default()
+        };
         Sample { at_us, node, workers: vec![worker], functions }
     }
 
@@ -255,12 +283,18 @@ mod tests {
         let now = sample(3_000_000, vec![function("a", 16, 2), function("new", 4, 0)]);
         let figures = Figures::between(Some(&before), &now);
         assert_eq!((figures.requests_per_s, figures.errors_per_s), (Some(6.0), Some(1.0)));
-        assert_eq!((figures.accepted_per_s, figures.workers[0].requests_per_s), (Some(100.0), Some(1000.0)));
+        assert_eq!(
+            (figures.accepted_per_s, figures.workers[0].requests_per_s),
+            (Some(100.0), Some(1000.0))
+        );
         let [a, new] = &figures.functions[..] else { panic!("{figures:?}") };
         assert_eq!((a.requests_per_s, a.errors_percent), (Some(4.0), Some(25.0)));
         assert_eq!((new.requests_per_s, new.errors_percent), (Some(2.0), Some(0.0)));
         // Eight between 100 and 200 µs: half of them up to the middle.
-        assert_eq!((a.p50, a.p99), (Some(Duration::from_micros(150)), Some(Duration::from_micros(200))));
+        assert_eq!(
+            (a.p50, a.p99),
+            (Some(Duration::from_micros(150)), Some(Duration::from_micros(200)))
+        );
         assert_eq!((figures.memory_bytes, figures.connections, figures.queued), (150, 3, 4));
     }
 
@@ -274,7 +308,11 @@ mod tests {
         assert_eq!((figures.requests_per_s, figures.functions[0].p50), (None, None));
         let again = sample(2_000_000, vec![function("a", 3, 0)]);
         assert_eq!(Figures::between(Some(&first), &again).requests_per_s, Some(3.0));
-        assert_eq!(Figures::between(Some(&first), &first).requests_per_s, None, "no time has passed");
+        assert_eq!(
+            Figures::between(Some(&first), &first).requests_per_s,
+            None,
+            "no time has passed"
+        );
     }
 
     #[test]
@@ -291,7 +329,10 @@ mod tests {
             figures.sort(by);
             figures.functions.iter().map(|function| function.name.as_str()).collect::<String>()
         };
-        assert_eq!([names(Sort::Rate), names(Sort::Slowest), names(Sort::Name)], ["bac", "abc", "abc"]);
+        assert_eq!(
+            [names(Sort::Rate), names(Sort::Slowest), names(Sort::Name)],
+            ["bac", "abc", "abc"]
+        );
         let around = (0..Sort::ALL.len()).fold(Sort::Rate, |sort, _| sort.next());
         assert_eq!((around, Sort::Rate.next().previous()), (Sort::Rate, Sort::Rate));
     }

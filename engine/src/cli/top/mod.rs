@@ -1,7 +1,8 @@
 //! `sockhop top`: the node's functions and workers as they change, once a second.
 //!
-//! [`figures`] makes rates of two samples, [`screen`] draws them; this is the loop around both, and what keys do. Without a
-//! terminal one reading is printed. Owns the terminal's state, which is as it was when this ends, however it ends.
+//! [`figures`] makes rates of two samples, [`screen`] draws them; this is the loop around both, and
+//! what keys do. Without a terminal one reading is printed. Owns the terminal's state, which is as
+//! it was when this ends, however it ends.
 
 mod figures;
 mod screen;
@@ -37,7 +38,8 @@ pub(crate) struct Top {
 
 pub(super) async fn run(top: Top) -> anyhow::Result<()> {
     let node = Node::new(&top.target);
-    // The first sample is taken before the screen is: that there is no node is said where it can be read.
+    // The first sample is taken before the screen is: that there is no node is said where it can be
+    // read.
     let first = sample(&node).await?;
     if top.once || !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
         tokio::time::sleep(INTERVAL).await;
@@ -65,7 +67,11 @@ async fn sample(node: &Node) -> anyhow::Result<Sample> {
     answer.with_context(|| format!("the node has not answered in {ANSWER_TIMEOUT:?}"))??.read()
 }
 
-async fn watch(node: &Node, first: Sample, terminal: &mut ratatui::DefaultTerminal) -> anyhow::Result<()> {
+async fn watch(
+    node: &Node,
+    first: Sample,
+    terminal: &mut ratatui::DefaultTerminal,
+) -> anyhow::Result<()> {
     let mut figures = Figures::between(None, &first);
     let (mut before, mut next) = (first, Instant::now() + INTERVAL);
     let mut choice = Choice { sort: Sort::Rate, first: 0, trouble: None };
@@ -146,7 +152,14 @@ mod tests {
         }
         assert_eq!(press(KeyCode::Char('c'), KeyModifiers::CONTROL), Then::Quit);
         assert_eq!(press(KeyCode::Char('c'), plain), Then::GoOn);
-        for code in [KeyCode::Char('s'), KeyCode::Right, KeyCode::Left, KeyCode::Down, KeyCode::Down, KeyCode::Down] {
+        for code in [
+            KeyCode::Char('s'),
+            KeyCode::Right,
+            KeyCode::Left,
+            KeyCode::Down,
+            KeyCode::Down,
+            KeyCode::Down,
+        ] {
             press(code, plain);
         }
         assert_eq!((choice.sort, choice.first), (Sort::InFlight, 1));

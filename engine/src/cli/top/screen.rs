@@ -1,5 +1,5 @@
-//! The screen of `sockhop top`: a few lines of the node, a table of workers, a table of functions. Draws what it is given; owns
-//! no fds.
+//! The screen of `sockhop top`: a few lines of the node, a table of workers, a table of functions.
+//! Draws what it is given; owns no fds.
 
 use std::time::Duration;
 
@@ -33,7 +33,12 @@ pub(super) struct Column<T> {
 }
 
 pub(super) const WORKER_COLUMNS: [Column<WorkerFigures>; 9] = [
-    Column { title: "PID", width: 8, spare: 1, text: |worker| worker.pid.map_or("-".into(), |pid| pid.to_string()) },
+    Column {
+        title: "PID",
+        width: 8,
+        spare: 1,
+        text: |worker| worker.pid.map_or("-".into(), |pid| pid.to_string()),
+    },
     Column { title: "CORE", width: 4, spare: 3, text: |worker| worker.core.to_string() },
     Column { title: "POOL", width: 14, spare: 0, text: |worker| worker.pool.clone() },
     Column { title: "STATE", width: 10, spare: 0, text: |worker| worker.state.name().into() },
@@ -70,20 +75,29 @@ pub(super) fn draw(frame: &mut Frame<'_>, figures: &Figures, choice: &Choice, no
     let functions: Vec<_> = figures.functions.iter().skip(first).collect();
     table(frame, function_table, &FUNCTION_COLUMNS, &functions);
     let footer = match &choice.trouble {
-        Some(trouble) => Paragraph::new(trouble.as_str()).style(Style::new().add_modifier(Modifier::REVERSED)),
-        None => Paragraph::new(format!("q quit  s, left, right: by {}  up, down: scroll", choice.sort.name()))
-            .style(Style::new().add_modifier(Modifier::DIM)),
+        Some(trouble) => {
+            Paragraph::new(trouble.as_str()).style(Style::new().add_modifier(Modifier::REVERSED))
+        }
+        None => Paragraph::new(format!(
+            "q quit  s, left, right: by {}  up, down: scroll",
+            choice.sort.name()
+        ))
+        .style(Style::new().add_modifier(Modifier::DIM)),
     };
     frame.render_widget(footer, keys);
 }
 
 /// The node in two lines.
 pub(super) fn summary(figures: &Figures, now_s: u64) -> [String; 2] {
-    let up = humantime::format_duration(Duration::from_secs(now_s.saturating_sub(figures.started_s)));
+    let up =
+        humantime::format_duration(Duration::from_secs(now_s.saturating_sub(figures.started_s)));
     let (pid, functions) = (figures.pid, counted(figures.functions_deployed, "function"));
     let draining = if figures.draining { "  STOPPING" } else { "" };
     [
-        format!("sockhop {pid}  up {up}  {functions}  memory {}{draining}", bytes(figures.memory_bytes)),
+        format!(
+            "sockhop {pid}  up {up}  {functions}  memory {}{draining}",
+            bytes(figures.memory_bytes)
+        ),
         format!(
             "req/s {}  err/s {}  accepted/s {}  connections {}  running {}  queued {}",
             rate(figures.requests_per_s),
@@ -99,7 +113,9 @@ pub(super) fn summary(figures: &Figures, now_s: u64) -> [String; 2] {
 /// Workers as they are, or those with most to do first where not all can be seen.
 fn busiest(workers: &[WorkerFigures]) -> Vec<&WorkerFigures> {
     let mut workers: Vec<_> = workers.iter().collect();
-    workers.sort_by(|a, b| b.requests_per_s.unwrap_or_default().total_cmp(&a.requests_per_s.unwrap_or_default()));
+    workers.sort_by(|a, b| {
+        b.requests_per_s.unwrap_or_default().total_cmp(&a.requests_per_s.unwrap_or_default())
+    });
     workers
 }
 
@@ -111,12 +127,12 @@ fn table<T>(frame: &mut Frame<'_>, area: Rect, columns: &[Column<T>], rows: &[&T
         let text = Line::from(text);
         if shown[at].is_text() { text } else { text.alignment(Alignment::Right) }
     };
-    let titles = Row::new(shown.iter().enumerate().map(|(at, column)| cell(at, column.title.into())));
+    let titles =
+        Row::new(shown.iter().enumerate().map(|(at, column)| cell(at, column.title.into())));
     let visible = usize::from(area.height.saturating_sub(1));
-    let body = rows
-        .iter()
-        .take(visible)
-        .map(|row| Row::new(shown.iter().enumerate().map(|(at, column)| cell(at, (column.text)(row)))));
+    let body = rows.iter().take(visible).map(|row| {
+        Row::new(shown.iter().enumerate().map(|(at, column)| cell(at, (column.text)(row))))
+    });
     let widths = shown.iter().map(|column| match column.title {
         "FUNCTION" | "POOL" => Constraint::Min(column.width),
         _ => Constraint::Length(column.width),
@@ -134,7 +150,9 @@ impl<T> Column<T> {
 /// The columns that fit: all, or without those that can be spared most.
 fn fitting<T>(columns: &[Column<T>], width: u16) -> Vec<&Column<T>> {
     let mut shown: Vec<_> = columns.iter().collect();
-    while shown.iter().map(|column| column.width + 1).sum::<u16>() > width.saturating_add(1) && shown.len() > 1 {
+    while shown.iter().map(|column| column.width + 1).sum::<u16>() > width.saturating_add(1)
+        && shown.len() > 1
+    {
         let most = shown.iter().map(|column| column.spare).max().unwrap_or_default();
         let last = shown.iter().rposition(|column| column.spare == most).unwrap_or_default();
         shown.remove(last);
@@ -215,7 +233,13 @@ mod tests {
         let buffer = terminal.backend().buffer().clone();
         let lines = buffer.content().chunks(usize::from(width.max(1)));
         lines
-            .map(|line| line.iter().map(ratatui::buffer::Cell::symbol).collect::<String>().trim_end().to_owned())
+            .map(|line| {
+                line.iter()
+                    .map(ratatui::buffer::Cell::symbol)
+                    .collect::<String>()
+                    .trim_end()
+                    .to_owned()
+            })
             .collect()
     }
 
@@ -230,7 +254,10 @@ mod tests {
             lines[2].split_whitespace().collect::<Vec<_>>(),
             ["PID", "CORE", "POOL", "STATE", "RUN", "CONNS", "REQ/S", "RESTARTS", "MEMORY"]
         );
-        assert!(lines[3].contains("2000") && lines[4].contains("1000"), "the busiest first: {lines:#?}");
+        assert!(
+            lines[3].contains("2000") && lines[4].contains("1000"),
+            "the busiest first: {lines:#?}"
+        );
         assert_eq!(
             lines[7].split_whitespace().collect::<Vec<_>>(),
             ["hello", "30000", "3", "4", "0.5", "87", "us", "12.3", "ms"]
@@ -241,8 +268,14 @@ mod tests {
     #[test]
     fn a_narrow_one_keeps_what_matters() {
         let lines = drawn(40, 12, &figures(), &CHOICE);
-        assert_eq!(lines[2].split_whitespace().collect::<Vec<_>>(), ["POOL", "STATE", "RUN", "REQ/S"]);
-        assert!(lines.iter().any(|line| line.contains("hello") && line.contains("30000")), "{lines:#?}");
+        assert_eq!(
+            lines[2].split_whitespace().collect::<Vec<_>>(),
+            ["POOL", "STATE", "RUN", "REQ/S"]
+        );
+        assert!(
+            lines.iter().any(|line| line.contains("hello") && line.contains("30000")),
+            "{lines:#?}"
+        );
     }
 
     #[test]
@@ -256,7 +289,16 @@ mod tests {
 
     #[test]
     fn figures_are_short() {
-        let rates = [None, Some(0.0), Some(0.25), Some(99.96), Some(12_345.6), Some(123_456.0), Some(2.5e6)].map(rate);
+        let rates = [
+            None,
+            Some(0.0),
+            Some(0.25),
+            Some(99.96),
+            Some(12_345.6),
+            Some(123_456.0),
+            Some(2.5e6),
+        ]
+        .map(rate);
         assert_eq!(rates, ["-", "0", "0.2", "100.0", "12346", "123k", "2.50M"]);
         assert_eq!(time(Some(Duration::from_millis(1500))), "1.50 s");
         assert_eq!((time(None), percent(None)), ("-".to_owned(), "-".to_owned()));

@@ -1,7 +1,7 @@
 //! A deploy: look, compile, try, keep, publish. Owns the received file until the store has it.
 //!
-//! Only the last two are a change that others wait for: whoever has to go back from a bad version waits for no compiler and for no
-//! trial.
+//! Only the last two are a change that others wait for: whoever has to go back from a bad version
+//! waits for no compiler and for no trial.
 
 use std::sync::Arc;
 
@@ -29,8 +29,8 @@ struct Planned {
 }
 
 impl Functions {
-    /// Deploys a received and synced file under `name`, and returns when every worker serves it. It has been instantiated here by
-    /// then, and has answered. `progress` is told each step.
+    /// Deploys a received and synced file under `name`, and returns when every worker serves it. It
+    /// has been instantiated here by then, and has answered. `progress` is told each step.
     pub(crate) async fn deploy(
         &self,
         name: &str,
@@ -40,7 +40,8 @@ impl Functions {
         progress: &Progress,
     ) -> Result<Deployed, ChangeError> {
         abi::name::check(name)?;
-        let before = self.served.lock().await.get(name).and_then(|function| function.foremost().cloned());
+        let before =
+            self.served.lock().await.get(name).and_then(|function| function.foremost().cloned());
         let kind = {
             let bytes = std::fs::read(received.path()).map_err(ChangeError::Received)?;
             kind_of(&bytes, &options, before.as_deref())?
@@ -55,7 +56,9 @@ impl Functions {
         let deployed = self.try_and_keep(name, &options, (activation, trial), &file).await;
         drop(module);
         match &deployed {
-            Ok(deployed) => self.repository.artefacts().keep_copy(&deployed.version.artefact, received),
+            Ok(deployed) => {
+                self.repository.artefacts().keep_copy(&deployed.version.artefact, received)
+            }
             Err(_) => {
                 self.give_up_candidate().await;
                 let _no_change = self.changing.lock().await;
@@ -87,7 +90,8 @@ impl Functions {
         }
     }
 
-    /// The version has the options of the active one where `options` say nothing, as the store has that now.
+    /// The version has the options of the active one where `options` say nothing, as the store has
+    /// that now.
     async fn plan(
         &self,
         name: &str,

@@ -38,15 +38,23 @@ impl Deployed {
         let before = self.before.as_deref();
         DeployedVersion {
             version: answers::version(&self.version),
-            before: before.map(|before| VersionBefore { version: before.version.clone(), number: before.number }),
+            before: before.map(|before| VersionBefore {
+                version: before.version.clone(),
+                number: before.number,
+            }),
             options_kept: self.options_kept,
             changed: before.map(|before| changes(before, &self.version)).unwrap_or_default(),
         }
     }
 }
 
-/// What a file is. One that can be both stays what the version before it is, unless the options have it otherwise.
-pub(super) fn kind_of(bytes: &[u8], options: &Options, before: Option<&Manifest>) -> Result<Kind, InspectError> {
+/// What a file is. One that can be both stays what the version before it is, unless the options
+/// have it otherwise.
+pub(super) fn kind_of(
+    bytes: &[u8],
+    options: &Options,
+    before: Option<&Manifest>,
+) -> Result<Kind, InspectError> {
     let command = before.is_some_and(|before| before.kind == Kind::Command);
     match options.kind {
         None if command && !options.fresh_options => {
@@ -62,7 +70,10 @@ pub(super) fn inherited(
     before: Option<&Manifest>,
     kind: Kind,
 ) -> Result<(Options, bool), OptionsError> {
-    let before = before.filter(|_| !options.fresh_options).map(|before| Options::of(before, kind)).unwrap_or_default();
+    let before = before
+        .filter(|_| !options.fresh_options)
+        .map(|before| Options::of(before, kind))
+        .unwrap_or_default();
     let kept = before.without(&options.unset)?;
     let any = kept != Options::default();
     let options = options.over(kept);

@@ -1,7 +1,7 @@
 //! What is deployed on this node, and how that changes: receive, look, compile, keep, publish.
 //!
-//! Each step before an alias is written leaves nothing visible behind when it fails. Changes are made one at a time.
-//! Owns the repository; a catalogue's fd goes to the supervisor.
+//! Each step before an alias is written leaves nothing visible behind when it fails. Changes are
+//! made one at a time. Owns the repository; a catalogue's fd goes to the supervisor.
 
 mod deploy;
 mod deployed;
@@ -17,7 +17,9 @@ use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use abi::catalogue::{CatalogueError, CatalogueView};
-use abi::limits::{ALIASES_PER_FUNCTION_MAX, FUNCTIONS_MAX, VERSIONS_PER_FUNCTION_MAX, WORKERS_MAX};
+use abi::limits::{
+    ALIASES_PER_FUNCTION_MAX, FUNCTIONS_MAX, VERSIONS_PER_FUNCTION_MAX, WORKERS_MAX,
+};
 use abi::message::Digest;
 use abi::name::NameError;
 use abi::reference::AliasNameError;
@@ -92,7 +94,9 @@ pub(crate) enum ChangeError {
         "nothing that was removed is kept under the name {0:?}; `sockhop list --removed` shows what can be restored"
     )]
     NothingRemoved(String),
-    #[error("no removal of function {name:?} has the id {id:?}; `sockhop list --removed` shows what can be restored")]
+    #[error(
+        "no removal of function {name:?} has the id {id:?}; `sockhop list --removed` shows what can be restored"
+    )]
     NoSuchRemoval { name: String, id: String },
     #[error("function {0:?} is not removed; there is nothing to restore")]
     NotRemoved(String),
@@ -106,21 +110,31 @@ pub(crate) enum ChangeError {
          alias mean it, which moves the whole function"
     )]
     NotHere { name: String, version: String },
-    #[error("function {name:?} has no alias {alias:?}; `sockhop alias list {name}` shows those it has")]
+    #[error(
+        "function {name:?} has no alias {alias:?}; `sockhop alias list {name}` shows those it has"
+    )]
     UnknownAlias { name: String, alias: String },
     #[error("function {name:?} has no alias {alias:?} yet; say which version it is to mean")]
     NewAlias { name: String, alias: String },
-    #[error("no version of function {0:?} is active; choose one with `sockhop rollback {0} VERSION`")]
+    #[error(
+        "no version of function {0:?} is active; choose one with `sockhop rollback {0} VERSION`"
+    )]
     NotActive(String),
-    #[error("no other version of function {0:?} was active before; say which: `sockhop rollback {0} VERSION`")]
+    #[error(
+        "no other version of function {0:?} was active before; say which: `sockhop rollback {0} VERSION`"
+    )]
     NoPrevious(String),
-    #[error("what the name {0:?} alone means cannot be removed; have it mean another version, or remove the function")]
+    #[error(
+        "what the name {0:?} alone means cannot be removed; have it mean another version, or remove the function"
+    )]
     ActiveStays(String),
     #[error(
         "function {0:?} has {VERSIONS_PER_FUNCTION_MAX} versions, and can have no more; have old ones removed sooner with --versions-kept-for, on every node of the store"
     )]
     TooManyVersions(String),
-    #[error("function {0:?} has {ALIASES_PER_FUNCTION_MAX} aliases, and can have no more; remove some")]
+    #[error(
+        "function {0:?} has {ALIASES_PER_FUNCTION_MAX} aliases, and can have no more; remove some"
+    )]
     TooManyAliases(String),
     #[error("the node has {FUNCTIONS_MAX} functions, and can have no more; remove some")]
     TooMany,
@@ -142,7 +156,11 @@ impl ChangeError {
     /// Whose fault it is, as an HTTP status.
     pub(crate) fn status(&self) -> u16 {
         match self {
-            Self::Name(_) | Self::Options(_) | Self::Alias(_) | Self::AliasName(_) | Self::NewAlias { .. } => 400,
+            Self::Name(_)
+            | Self::Options(_)
+            | Self::Alias(_)
+            | Self::AliasName(_)
+            | Self::NewAlias { .. } => 400,
             Self::Unknown(_)
             | Self::Removed(_)
             | Self::NothingRemoved(_)
@@ -163,7 +181,9 @@ impl ChangeError {
                     | CompileError::TooMuchTime,
                 ),
             ) => 422,
-            Self::Cache(CacheError::Compile(CompileError::Short(_) | CompileError::Killed { .. })) => 503,
+            Self::Cache(CacheError::Compile(
+                CompileError::Short(_) | CompileError::Killed { .. },
+            )) => 503,
             Self::Secret(
                 SecretError::Rule(RuleError::TooMany | RuleError::TooMuch { .. })
                 | SecretError::Removed { .. }
@@ -172,7 +192,9 @@ impl ChangeError {
             Self::Secret(SecretError::Rule(_)) => 400,
             Self::Secret(SecretError::Unknown { .. }) => 404,
             Self::Store(error) | Self::Secret(SecretError::Store(error)) if error.is_full() => 507,
-            Self::Store(error) | Self::Cache(CacheError::Artefact(error)) | Self::Secret(SecretError::Store(error))
+            Self::Store(error)
+            | Self::Cache(CacheError::Artefact(error))
+            | Self::Secret(SecretError::Store(error))
                 if error.is_away() =>
             {
                 503
@@ -249,15 +271,16 @@ pub(crate) struct Functions {
     supervisor: UnboundedSender<Command>,
     /// What the store has, as it was last read.
     pub(super) contents: Mutex<Contents>,
-    /// What of it is served: all but aliases whose versions cannot be, which are as they were before or not there.
+    /// What of it is served: all but aliases whose versions cannot be, which are as they were
+    /// before or not there.
     pub(super) served: Mutex<Contents>,
-    /// Held while a change is made, so that none tidies away what another has just made. Nobody compiles or tries a version
-    /// with it.
+    /// Held while a change is made, so that none tidies away what another has just made. Nobody
+    /// compiles or tries a version with it.
     changing: Arc<Mutex<()>>,
     /// Held by a deploy from its trial on.
     deploying: Mutex<()>,
-    /// The version of a deploy under way that is to answer before anything names it: it is in the catalogue, and in nothing
-    /// else.
+    /// The version of a deploy under way that is to answer before anything names it: it is in the
+    /// catalogue, and in nothing else.
     candidate: std::sync::Mutex<Option<Arc<Manifest>>>,
     /// No change is begun, because another engine takes over.
     closed: AtomicBool,
@@ -274,8 +297,8 @@ impl Functions {
     /// While the store is away, what is known of it counts.
     ///
     /// # Errors
-    /// When the store cannot be read, or is away and was never seen. A function that does not compile any more is told and
-    /// left out.
+    /// When the store cannot be read, or is away and was never seen. A function that does not
+    /// compile any more is told and left out.
     pub(crate) async fn load(
         (repository, known, secrets): (Repository, Known, Arc<Secrets>),
         cache: Arc<Cache>,
@@ -284,16 +307,19 @@ impl Functions {
     ) -> Result<(Self, SealedCatalogue), ChangeError> {
         let remembered = known.read();
         match secrets.load().await {
-            // There were none: whatever this node remembers of functions, it remembers of their secrets first.
+            // There were none: whatever this node remembers of functions, it remembers of their
+            // secrets first.
             Err(error) if error.is_away() && remembered.is_some() => {}
             loaded => loaded?,
         }
-        let (contents, away) =
-            match (repository.read_all(remembered.as_ref().unwrap_or(&Contents::new())).await, &remembered) {
-                (Ok(contents), _) => (contents, None),
-                (Err(error), Some(remembered)) if error.is_away() => (remembered.clone(), Some(error)),
-                (Err(error), _) => return Err(error.into()),
-            };
+        let (contents, away) = match (
+            repository.read_all(remembered.as_ref().unwrap_or(&Contents::new())).await,
+            &remembered,
+        ) {
+            (Ok(contents), _) => (contents, None),
+            (Err(error), Some(remembered)) if error.is_away() => (remembered.clone(), Some(error)),
+            (Err(error), _) => return Err(error.into()),
+        };
         let store = StoreState::new(repository.name(), away.as_ref());
         servable::compile(&cache, &contents, &Contents::new()).await;
         let (served, modules) = servable::servable(&cache, &contents, &Contents::new());
@@ -323,7 +349,8 @@ impl Functions {
         Ok((functions, sealed))
     }
 
-    /// Reads modules while the node goes on to start. The thread ends by itself, or with the process.
+    /// Reads modules while the node goes on to start. The thread ends by itself, or with the
+    /// process.
     fn make_ready(&self, modules: Vec<[u8; 32]>) -> Result<(), ChangeError> {
         let cache = Arc::clone(&self.cache);
         let thread = std::thread::Builder::new().name("modules".into());
@@ -340,7 +367,9 @@ impl Functions {
     }
 
     /// Waits for those who changed something before.
-    pub(super) async fn turn_to_change(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, ChangeError> {
+    pub(super) async fn turn_to_change(
+        &self,
+    ) -> Result<tokio::sync::MutexGuard<'_, ()>, ChangeError> {
         let open = || if self.closed.load(SeqCst) { Err(ChangeError::TakenOver) } else { Ok(()) };
         open()?;
         let turn = self.changing.lock().await;
@@ -348,12 +377,14 @@ impl Functions {
         open().map(|()| turn)
     }
 
-    /// Makes the store one that can be written to, and clears away what a crash left unfinished. For a start, before anything
-    /// else is written.
+    /// Makes the store one that can be written to, and clears away what a crash left unfinished.
+    /// For a start, before anything else is written.
     pub(crate) async fn prepare(&self) -> Result<(), ChangeError> {
         match self.repository.prepare().await {
             // Whoever changes something has it prepared then.
-            Err(error) if error.is_away() => tracing::debug!("the store is not prepared yet: {error}"),
+            Err(error) if error.is_away() => {
+                tracing::debug!("the store is not prepared yet: {error}")
+            }
             prepared => {
                 prepared?;
                 // Other nodes are to know from the start what this one keeps.
@@ -375,8 +406,8 @@ impl Functions {
         !self.contents.lock().await.is_empty()
     }
 
-    /// Takes over what other nodes have changed in the store, and returns when every worker serves it. What cannot be served
-    /// here is told, and is as it was before.
+    /// Takes over what other nodes have changed in the store, and returns when every worker serves
+    /// it. What cannot be served here is told, and is as it was before.
     pub(super) async fn catch_up(&self) -> Result<(), ChangeError> {
         let before = self.contents.lock().await.clone();
         let new = self.repository.read_all(&before).await?;
@@ -409,7 +440,9 @@ impl Functions {
         match tokio::task::spawn_blocking(move || known.write(&writing)).await {
             Ok(Ok(())) => *remembered = Some(contents),
             Ok(Err(error)) => {
-                tracing::warn!("should the store be away at the next start, what is new is missing: {error}");
+                tracing::warn!(
+                    "should the store be away at the next start, what is new is missing: {error}"
+                );
             }
             // The node stops.
             Err(_) => {}
@@ -426,7 +459,8 @@ impl Functions {
         &self.store
     }
 
-    /// Clears away what no function has any more. Not while another engine serves from the same folders.
+    /// Clears away what no function has any more. Not while another engine serves from the same
+    /// folders.
     pub(crate) async fn clear_unused(&self) {
         let _no_change = self.changing.lock().await;
         let before = self.contents.lock().await.clone();
@@ -452,12 +486,14 @@ impl Functions {
     /// What is served once the function `name` is as it is in `changed`.
     pub(super) async fn served_with(&self, name: &str, changed: &Function) -> Contents {
         let mut served = self.served.lock().await.clone();
-        let (function, _) = servable::servable_function(&self.cache, changed, served.get(name).map(AsRef::as_ref));
+        let (function, _) =
+            servable::servable_function(&self.cache, changed, served.get(name).map(AsRef::as_ref));
         served.insert(name.to_owned(), function);
         served
     }
 
-    /// What the store has, with what it has of the function `name` read anew: another node may have changed it.
+    /// What the store has, with what it has of the function `name` read anew: another node may have
+    /// changed it.
     pub(super) async fn contents_for(&self, name: &str) -> Result<Contents, ChangeError> {
         self.repository.prepare().await?;
         let mut contents = self.contents.lock().await.clone();
@@ -469,7 +505,10 @@ impl Functions {
     }
 
     pub(super) fn check_limits(&self, name: &str, served: &Contents) -> Result<(), ChangeError> {
-        let own = served.values().filter(|function| catalogue::isolation(function) == Isolation::Process).count();
+        let own = served
+            .values()
+            .filter(|function| catalogue::isolation(function) == Isolation::Process)
+            .count();
         if served.len() > FUNCTIONS_MAX {
             Err(ChangeError::TooMany)
         } else if own + self.workers > WORKERS_MAX {
@@ -479,8 +518,14 @@ impl Functions {
         }
     }
 
-    /// Sets a secret, and returns when no request begins without it any more. The function may come later.
-    pub(crate) async fn set_secret(&self, name: &str, key: &str, value: &[u8]) -> Result<(), ChangeError> {
+    /// Sets a secret, and returns when no request begins without it any more. The function may come
+    /// later.
+    pub(crate) async fn set_secret(
+        &self,
+        name: &str,
+        key: &str,
+        value: &[u8],
+    ) -> Result<(), ChangeError> {
         abi::name::check(name)?;
         let _one_at_a_time = self.turn_to_change().await?;
         let is_there = self.contents_for(name).await?.contains_key(name);
@@ -488,7 +533,9 @@ impl Functions {
         if is_there && !self.contents_for(name).await?.contains_key(name) {
             // Another node has removed it meanwhile, perhaps without seeing this.
             self.secrets.remove(name, key).await?;
-            return Err(SecretError::Removed { function: name.to_owned(), key: key.to_owned() }.into());
+            return Err(
+                SecretError::Removed { function: name.to_owned(), key: key.to_owned() }.into()
+            );
         }
         tracing::info!("secret {key} of function {name:?} is set");
         self.publish_secrets(name).await
@@ -586,7 +633,8 @@ impl Functions {
     fn keys(&self, served: &Contents, wanted: impl Fn(&Function, &str) -> bool) -> Sources {
         let mut keys = Sources::new();
         for function in served.values() {
-            for version in function.versions().filter(|version| wanted(function, &version.version)) {
+            for version in function.versions().filter(|version| wanted(function, &version.version))
+            {
                 if let Some(artefact) = files::unhex(&version.artefact) {
                     keys.insert(self.cache.key(&artefact, version.kind), (artefact, version.kind));
                 }

@@ -52,11 +52,17 @@ impl Progress {
     }
 
     /// As it is told; `ahead` says how many are before a number in the line for a compiler.
-    pub(in crate::control) fn describe(&self, ahead: impl Fn(u64) -> usize, now: Instant) -> DeployProgress {
+    pub(in crate::control) fn describe(
+        &self,
+        ahead: impl Fn(u64) -> usize,
+        now: Instant,
+    ) -> DeployProgress {
         let (phase, since) = *self.lock();
         let phase = match phase {
             Phase::Receiving => DeployPhase::Receiving,
-            Phase::WaitingForCompiler { number } => DeployPhase::WaitingForCompiler { ahead: ahead(number) as u64 },
+            Phase::WaitingForCompiler { number } => {
+                DeployPhase::WaitingForCompiler { ahead: ahead(number) as u64 }
+            }
             Phase::Compiling => DeployPhase::Compiling,
             Phase::WaitingForTrial => DeployPhase::WaitingForTrial,
             Phase::Trying => DeployPhase::Trying,
@@ -80,7 +86,12 @@ mod tests {
     #[test]
     fn a_phase_is_told_with_its_age_and_with_how_many_are_before() {
         let progress = Progress::default();
-        let told = || progress.describe(|number| usize::from(number == 7) * 2, Instant::now() + Duration::from_secs(5));
+        let told = || {
+            progress.describe(
+                |number| usize::from(number == 7) * 2,
+                Instant::now() + Duration::from_secs(5),
+            )
+        };
         assert_eq!(told().phase, DeployPhase::Receiving);
         progress.enter(Step::Waiting { number: 7 }.into());
         assert_eq!(told().phase, DeployPhase::WaitingForCompiler { ahead: 2 });

@@ -1,7 +1,8 @@
 //! Removing a function, and restoring what was removed. Owns no fds.
 //!
-//! A removal first keeps all of the function as one object (see [`crate::store::removed`]); then the
-//! function goes, its last version at the end, so that `remove` can be called again for the rest.
+//! A removal first keeps all of the function as one object (see [`crate::store::removed`]); then
+//! the function goes, its last version at the end, so that `remove` can be called again for the
+//! rest.
 
 use std::sync::Arc;
 
@@ -19,7 +20,11 @@ impl Functions {
     /// Removes a function, and returns when no worker serves it any more. It can be restored for a
     /// day, unless it goes `for_good`: then nothing is kept, of earlier removals neither. Returns
     /// what is told of it if it can be restored.
-    pub(crate) async fn remove(&self, name: &str, for_good: bool) -> Result<Option<RemovedFunction>, ChangeError> {
+    pub(crate) async fn remove(
+        &self,
+        name: &str,
+        for_good: bool,
+    ) -> Result<Option<RemovedFunction>, ChangeError> {
         let _one_at_a_time = self.turn_to_change().await?;
         let mut contents = self.contents_for(name).await?;
         let mut changed = self.served.lock().await.clone();
@@ -68,7 +73,11 @@ impl Functions {
 
     /// Restores the function `name` as it was when it was removed last, or by the removal `id`, and
     /// returns when every worker serves it.
-    pub(crate) async fn restore(&self, name: &str, id: Option<&str>) -> Result<RestoredFunction, ChangeError> {
+    pub(crate) async fn restore(
+        &self,
+        name: &str,
+        id: Option<&str>,
+    ) -> Result<RestoredFunction, ChangeError> {
         // Others do not wait while it is compiled, should it have to be.
         let removed = self.to_restore(name, id).await?;
         self.compile_active(&removed.function).await?;
@@ -78,7 +87,8 @@ impl Functions {
         let function = &removed.function;
         self.compile_active(function).await?;
         if let Some(active) = function.active() {
-            let targets = active.targets.iter().filter_map(|target| function.version(&target.version));
+            let targets =
+                active.targets.iter().filter_map(|target| function.version(&target.version));
             for version in targets {
                 self.try_out(version, Some(active), function).await?;
             }
@@ -91,7 +101,10 @@ impl Functions {
         contents.insert(name.to_owned(), Arc::new(function.clone()));
         *self.contents.lock().await = contents;
         self.publish(self.served_with(name, function).await).await?;
-        tracing::info!("function {name:?} is restored, with its versions ({})", function.versions().count());
+        tracing::info!(
+            "function {name:?} is restored, with its versions ({})",
+            function.versions().count()
+        );
         // A removal without a version is never kept.
         let nothing = || ChangeError::NothingRemoved(name.to_owned());
         let function = answers::function(function).ok_or_else(nothing)?;
@@ -103,8 +116,10 @@ impl Functions {
         let contents = self.contents.lock().await.clone();
         let mut shown: Vec<Removed> = Vec::new();
         for removed in self.repository.removed(None).await? {
-            let is_there = contents.get(&removed.name).is_some_and(|function| is_restored(&removed, function));
-            let again = |other: &Removed| other.name == removed.name && other.is_of(&removed.function);
+            let is_there =
+                contents.get(&removed.name).is_some_and(|function| is_restored(&removed, function));
+            let again =
+                |other: &Removed| other.name == removed.name && other.is_of(&removed.function);
             if !is_there && !shown.iter().any(again) {
                 shown.push(removed);
             }
@@ -113,7 +128,11 @@ impl Functions {
     }
 
     /// A removal of the function `name`: the last, or the one with this id or beginning of an id.
-    async fn removal_of(&self, name: &str, id: Option<&str>) -> Result<Option<Removed>, ChangeError> {
+    async fn removal_of(
+        &self,
+        name: &str,
+        id: Option<&str>,
+    ) -> Result<Option<Removed>, ChangeError> {
         let removed = self.repository.removed(Some(name)).await?;
         let wanted = |removed: &Removed| id.is_none_or(|id| removed.id.starts_with(id));
         Ok(removed.into_iter().find(wanted))

@@ -1,5 +1,5 @@
-//! What of the store's contents this node can serve: all but aliases whose versions are missing or do not compile, which are as
-//! they were before or not there. Owns no fds.
+//! What of the store's contents this node can serve: all but aliases whose versions are missing or
+//! do not compile, which are as they were before or not there. Owns no fds.
 
 use std::sync::Arc;
 
@@ -12,8 +12,9 @@ use crate::store::contents::{Contents, Function};
 use crate::store::files;
 use crate::store::manifest::Manifest;
 
-/// Compiles what the aliases of `contents` mean where it is not `served` so already. Why something does not compile is
-/// remembered, and told when it is not served. Nobody's change is to wait for this.
+/// Compiles what the aliases of `contents` mean where it is not `served` so already. Why something
+/// does not compile is remembered, and told when it is not served. Nobody's change is to wait for
+/// this.
 pub(super) async fn compile(cache: &Cache, contents: &Contents, served: &Contents) {
     let changed = contents.iter().filter(|(name, function)| served.get(*name) != Some(*function));
     let named = changed.flat_map(|(_, function)| {
@@ -28,7 +29,11 @@ pub(super) async fn compile(cache: &Cache, contents: &Contents, served: &Content
 }
 
 /// What of `contents` can be served, with the modules of what was not `served` so before.
-pub(super) fn servable(cache: &Cache, contents: &Contents, served: &Contents) -> (Contents, Vec<Digest>) {
+pub(super) fn servable(
+    cache: &Cache,
+    contents: &Contents,
+    served: &Contents,
+) -> (Contents, Vec<Digest>) {
     let (mut servable, mut modules) = (Contents::new(), Vec::new());
     for (name, function) in contents {
         let old = served.get(name);
@@ -45,7 +50,8 @@ pub(super) fn servable(cache: &Cache, contents: &Contents, served: &Contents) ->
     (servable, modules)
 }
 
-/// The function with those of its aliases whose versions are there and compiled. The others are told, and are as they were `before`.
+/// The function with those of its aliases whose versions are there and compiled. The others are
+/// told, and are as they were `before`.
 pub(super) fn servable_function(
     cache: &Cache,
     function: &Function,
@@ -57,7 +63,9 @@ pub(super) fn servable_function(
         for target in &alias.targets {
             match module(cache, function.version(&target.version)) {
                 Ok(key) => modules.push(key),
-                Err((reason, new)) => failed = Some((format!("its version {}: {reason}", target.version), new)),
+                Err((reason, new)) => {
+                    failed = Some((format!("its version {}: {reason}", target.version), new))
+                }
             }
         }
         let Some((reason, new)) = failed else { continue };
@@ -71,7 +79,8 @@ pub(super) fn servable_function(
         }
         match old {
             Some((before, old)) => {
-                let versions = old.targets.iter().filter_map(|target| before.version(&target.version));
+                let versions =
+                    old.targets.iter().filter_map(|target| before.version(&target.version));
                 versions.for_each(|version| servable.put_version(Arc::clone(version)));
                 servable.put_alias(Arc::clone(old));
             }
@@ -84,6 +93,7 @@ pub(super) fn servable_function(
 /// The module of a version, or why there is none, and whether that is new.
 fn module(cache: &Cache, version: Option<&Arc<Manifest>>) -> Result<Digest, (String, bool)> {
     let version = version.ok_or_else(|| ("it is not in the store".to_owned(), true))?;
-    let digest = files::unhex(&version.artefact).ok_or_else(|| ("it has no artefact".to_owned(), true))?;
+    let digest =
+        files::unhex(&version.artefact).ok_or_else(|| ("it has no artefact".to_owned(), true))?;
     cache.compiled(&digest, version.kind)
 }

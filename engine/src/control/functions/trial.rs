@@ -22,11 +22,13 @@ use crate::workers::supervise::{Command, TrialError};
 /// How long a version is asked again that the node itself could not ask, as it is full.
 const ROOM_WAIT: Duration = Duration::from_secs(10);
 const ROOM_PAUSE: Duration = Duration::from_millis(250);
-/// What a worker gets to instantiate a version beyond the function's own time limit: it may have other things to do.
+/// What a worker gets to instantiate a version beyond the function's own time limit: it may have
+/// other things to do.
 const GRACE: Duration = Duration::from_secs(30);
 /// Workers that have to die before the version is blamed.
 const DEATHS_MAX: u32 = 2;
-/// How long a trial waits for a worker that serves, and how often it looks. One that was killed is replaced sooner.
+/// How long a trial waits for a worker that serves, and how often it looks. One that was killed is
+/// replaced sooner.
 const WORKER_WAIT: Duration = Duration::from_secs(10);
 const WORKER_PAUSE: Duration = Duration::from_millis(50);
 /// So much of a bad answer is told.
@@ -38,10 +40,12 @@ const ANSWER_WAIT: Duration = Duration::from_secs(1);
 const TRIAL_HEADER: &str = "sockhop-trial";
 
 impl Functions {
-    /// Has a worker instantiate a version, with what `alias` lays over it; `changed` is its function as it is to be. A worker
-    /// that dies meanwhile may have been killed for another reason, and the next one is asked.
+    /// Has a worker instantiate a version, with what `alias` lays over it; `changed` is its
+    /// function as it is to be. A worker that dies meanwhile may have been killed for another
+    /// reason, and the next one is asked.
     ///
-    /// What is to run in a worker of its own runs no code in a shared one, nor in the one that serves.
+    /// What is to run in a worker of its own runs no code in a shared one, nor in the one that
+    /// serves.
     pub(in crate::control) async fn try_out(
         &self,
         version: &Manifest,
@@ -50,7 +54,9 @@ impl Functions {
     ) -> Result<(), ChangeError> {
         let own = [version.isolation, catalogue::isolation(changed)].contains(&Isolation::Process);
         let pool = if own { Pool::Trial(version.name.clone()) } else { Pool::Shared };
-        let catalogue = catalogue::of_one(version, alias, &|artefact, kind| self.cache.key(artefact, kind)).seal()?;
+        let catalogue =
+            catalogue::of_one(version, alias, &|artefact, kind| self.cache.key(artefact, kind))
+                .seal()?;
         let (catalogue, began, mut deaths) = (Arc::new(catalogue), Instant::now(), 0);
         loop {
             match self.try_out_once(version, Arc::clone(&catalogue), pool.clone()).await {
@@ -63,16 +69,29 @@ impl Functions {
         }
     }
 
-    async fn try_out_once(&self, version: &Manifest, catalogue: Arc<OwnedFd>, pool: Pool) -> Result<(), ChangeError> {
+    async fn try_out_once(
+        &self,
+        version: &Manifest,
+        catalogue: Arc<OwnedFd>,
+        pool: Pool,
+    ) -> Result<(), ChangeError> {
         let (done, tried) = oneshot::channel();
-        self.supervisor.send(Command::Try { catalogue, pool, done }).map_err(|_| ChangeError::Stopping)?;
+        self.supervisor
+            .send(Command::Try { catalogue, pool, done })
+            .map_err(|_| ChangeError::Stopping)?;
         let within = Duration::from_millis(version.limits.timeout_ms.into()) + GRACE;
-        let tried = tokio::time::timeout(within, tried).await.map_err(|_| TrialError::Slow(within))?;
+        let tried =
+            tokio::time::timeout(within, tried).await.map_err(|_| TrialError::Slow(within))?;
         Ok(tried.map_err(|_| ChangeError::Stopping)??)
     }
 
-    /// Asks a version that nothing names yet. It is served from then on, until it is kept or given up.
-    pub(super) async fn ask(&self, version: &Arc<Manifest>, question: &Question) -> Result<(), ChangeError> {
+    /// Asks a version that nothing names yet. It is served from then on, until it is kept or given
+    /// up.
+    pub(super) async fn ask(
+        &self,
+        version: &Arc<Manifest>,
+        question: &Question,
+    ) -> Result<(), ChangeError> {
         self.set_candidate(Some(Arc::clone(version))).await?;
         self.answer(version, question).await
     }
@@ -82,7 +101,9 @@ impl Functions {
         if self.candidate().is_some()
             && let Err(error) = self.set_candidate(None).await
         {
-            tracing::warn!("a version that was not kept is served by its id until the next change: {error}");
+            tracing::warn!(
+                "a version that was not kept is served by its id until the next change: {error}"
+            );
         }
     }
 
@@ -110,10 +131,14 @@ impl Functions {
         };
         let timeout = Duration::from_millis(version.limits.timeout_ms.into());
         let within = if *question == Question::Trial { timeout + GRACE } else { timeout };
-        let late = || failed(None, format!("there was no answer within its --timeout of {timeout:?}"));
+        let late =
+            || failed(None, format!("there was no answer within its --timeout of {timeout:?}"));
         let began = Instant::now();
         let answer = loop {
-            let request = Request::get("/").header(TRIAL_HEADER, "deploy").body(Body::empty()).unwrap_or_default();
+            let request = Request::get("/")
+                .header(TRIAL_HEADER, "deploy")
+                .body(Body::empty())
+                .unwrap_or_default();
             let asked = invoke::invoke(&self.supervisor, &reference, path, request);
             let answer = tokio::time::timeout(within, asked).await.map_err(|_| late())?;
             let answer = answer.map_err(|error| failed(None, error.to_string()))?;
@@ -152,8 +177,10 @@ impl Functions {
 
 /// Whether the node has refused to run the function for now.
 fn is_full<B>(answer: &Response<B>) -> bool {
-    let problem = answer.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == PROBLEM_CONTENT_TYPE);
-    let refused = matches!(answer.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+    let problem =
+        answer.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == PROBLEM_CONTENT_TYPE);
+    let refused =
+        matches!(answer.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
     refused && problem && answer.headers().contains_key(RETRY_AFTER)
 }
 
@@ -174,7 +201,8 @@ impl Question {
         }
     }
 
-    /// Whether this status is a good answer. Who has no `/`, or wants a login for it, says so with 4xx, and works.
+    /// Whether this status is a good answer. Who has no `/`, or wants a login for it, says so with
+    /// 4xx, and works.
     fn is_well(&self, status: StatusCode) -> bool {
         match self {
             Self::Health(_) => status.is_success(),
@@ -189,9 +217,13 @@ mod tests {
 
     #[test]
     fn a_trial_wants_an_answer_and_a_health_path_a_good_one() {
-        for (status, trial, health) in
-            [(200, true, true), (204, true, true), (302, true, false), (404, true, false), (500, false, false)]
-        {
+        for (status, trial, health) in [
+            (200, true, true),
+            (204, true, true),
+            (302, true, false),
+            (404, true, false),
+            (500, false, false),
+        ] {
             let status = StatusCode::from_u16(status).unwrap();
             assert_eq!(Question::Trial.is_well(status), trial, "{status}");
             assert_eq!(Question::Health("/x".to_owned()).is_well(status), health, "{status}");

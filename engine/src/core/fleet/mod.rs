@@ -1,10 +1,12 @@
-//! The fleet: which workers there are to be, which there are, and what each serves by. Pure; owns no fds.
+//! The fleet: which workers there are to be, which there are, and what each serves by. Pure; owns
+//! no fds.
 //!
-//! A *slot* is a place for a worker: so many a core for shared functions, one for each function with `isolation = "process"`,
-//! and one for a trial of such a function's version, as long as it takes.
-//! The processes that have a slot one after another are its *incarnations*. The supervisor tells the fleet what happens and does,
-//! in order, what it answers; the fleet never looks at anything itself. This file has what may happen and what follows;
-//! [`slot`] is one worker's place, [`publish`] changes what is served.
+//! A *slot* is a place for a worker: so many a core for shared functions, one for each function
+//! with `isolation = "process"`, and one for a trial of such a function's version, as long as it
+//! takes. The processes that have a slot one after another are its *incarnations*. The supervisor
+//! tells the fleet what happens and does, in order, what it answers; the fleet never looks at
+//! anything itself. This file has what may happen and what follows; [`slot`] is one worker's place,
+//! [`publish`] changes what is served.
 
 mod publish;
 mod slot;
@@ -24,7 +26,8 @@ use super::Pool;
 use super::starting::{START_TIMEOUT, Starting};
 use super::watch::{Health, LOOK_INTERVAL, Seen};
 
-/// One process: the slot it has, which is its row on the board, and which of the processes that had it.
+/// One process: the slot it has, which is its row on the board, and which of the processes that had
+/// it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct WorkerId {
     pub(crate) slot: usize,
@@ -63,7 +66,8 @@ pub(crate) enum Event {
     Wanted(Pool),
     /// A worker that was started for a trial has none left.
     Tried(WorkerId),
-    /// Serve by the catalogue of this generation, in which these functions have workers of their own.
+    /// Serve by the catalogue of this generation, in which these functions have workers of their
+    /// own.
     Publish { generation: u64, own: Vec<String>, ticket: Ticket },
     /// Everybody finishes and leaves.
     Drain,
@@ -84,7 +88,8 @@ pub(crate) enum Action {
     SendDrain(WorkerId),
     /// End its process now.
     Kill { worker: WorkerId, why: String },
-    /// It has died unasked; the next one starts after `delay`. It was the `failed_starts`th in a row that had not served, or 0.
+    /// It has died unasked; the next one starts after `delay`. It was the `failed_starts`th in a
+    /// row that had not served, or 0.
     Exited { worker: WorkerId, delay: Duration, failed_starts: u32 },
     /// Its process has ended: its row is free, and what it never received goes to others.
     Reap(WorkerId),
@@ -121,11 +126,14 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    /// Slots for the shared workers, and no process yet. `generation` is of the catalogue that is served from the start.
+    /// Slots for the shared workers, and no process yet. `generation` is of the catalogue that is
+    /// served from the start.
     pub(crate) fn new(plan: Plan, generation: u64, now: Instant) -> Self {
         let slots = plan.shared.iter().enumerate();
         let slots = slots
-            .map(|(row, core)| (row, WorkerSlot::new(Pool::Shared, *core, Phase::Resting { until: now })))
+            .map(|(row, core)| {
+                (row, WorkerSlot::new(Pool::Shared, *core, Phase::Resting { until: now }))
+            })
             .collect();
         Self {
             plan,
@@ -157,7 +165,9 @@ impl Fleet {
             Event::Ended(worker) => self.on_ended(worker, now),
             Event::Wanted(pool) => self.on_wanted(&pool, now),
             Event::Tried(worker) => self.leave(worker),
-            Event::Publish { generation, own, ticket } => self.publish(generation, own, ticket, now),
+            Event::Publish { generation, own, ticket } => {
+                self.publish(generation, own, ticket, now)
+            }
             Event::Drain => self.drain(),
             Event::Kill => self.kill_all("the time to finish is over"),
         }
@@ -169,7 +179,10 @@ impl Fleet {
     pub(crate) fn move_on(&mut self, now: Instant) -> Vec<Action> {
         for (row, slot) in &mut self.slots {
             if let Some(incarnation) = slot.start_if_due(now) {
-                self.actions.push(Action::Start { worker: WorkerId { slot: *row, incarnation }, core: slot.core });
+                self.actions.push(Action::Start {
+                    worker: WorkerId { slot: *row, incarnation },
+                    core: slot.core,
+                });
             }
         }
         self.serve_newest(now);
@@ -194,7 +207,11 @@ impl Fleet {
         let Phase::Running(running) = &mut slot.phase else { return };
         if running.applied.is_none() {
             if running.starting.look(look.seen.process) {
-                let what = if running.said_hello { "it does not come to serve" } else { "it has not said hello" };
+                let what = if running.said_hello {
+                    "it does not come to serve"
+                } else {
+                    "it has not said hello"
+                };
                 self.kill(worker, format!("{what} in {START_TIMEOUT:?} that the machine gave it"));
             }
             return;
@@ -207,7 +224,9 @@ impl Fleet {
         let health = running.watch.look(look.seen, now_ms);
         running.silent = health != Health::Well;
         match health {
-            Health::Stuck(over) => self.kill(worker, format!("it is stuck: its guest should have ended {over:?} ago")),
+            Health::Stuck(over) => {
+                self.kill(worker, format!("it is stuck: its guest should have ended {over:?} ago"))
+            }
             Health::GivenUp => self.kill(worker, "it has not moved for too long".to_owned()),
             Health::Well | Health::Silent if running.silent != silent_before => self.serve(),
             Health::Well if own && !look.busy && idle >= idle_timeout => self.leave(worker),
@@ -235,7 +254,8 @@ impl Fleet {
         self.generation
     }
 
-    /// Whether a worker may ask for modules and give connections back: it has said hello and serves.
+    /// Whether a worker may ask for modules and give connections back: it has said hello and
+    /// serves.
     pub(crate) fn serves(&self, worker: WorkerId) -> bool {
         matches!(self.slots.get(&worker.slot), Some(WorkerSlot { incarnation, phase: Phase::Running(Running { applied: Some(_), .. }), .. }) if *incarnation == worker.incarnation)
     }
@@ -262,7 +282,8 @@ impl Fleet {
             let failed_starts = slot.back_off.failed_starts();
             self.actions.push(Action::Exited { worker, delay, failed_starts });
             // Whoever wants the trial asks again.
-            self.slots.retain(|_, slot| !slot.is_trial() || matches!(slot.phase, Phase::Running(_)));
+            self.slots
+                .retain(|_, slot| !slot.is_trial() || matches!(slot.phase, Phase::Running(_)));
         }
     }
 
@@ -274,8 +295,13 @@ impl Fleet {
             return self.kill(worker, "it said hello twice".to_owned());
         }
         if !same_build {
-            return self
-                .kill(worker, format!("it is not of the engine's build, {}; install both from one", abi::BUILD_ID));
+            return self.kill(
+                worker,
+                format!(
+                    "it is not of the engine's build, {}; install both from one",
+                    abi::BUILD_ID
+                ),
+            );
         }
         running.said_hello = true;
         running.starting = Starting::default();
@@ -286,8 +312,14 @@ impl Fleet {
     fn on_applied(&mut self, worker: WorkerId, generation: u64) {
         let newest = self.generation;
         let Some(running) = self.running(worker) else { return };
-        if !running.said_hello || generation > newest || running.applied.is_some_and(|applied| generation < applied) {
-            return self.kill(worker, format!("it says that it serves generation {generation}, which it was not sent"));
+        if !running.said_hello
+            || generation > newest
+            || running.applied.is_some_and(|applied| generation < applied)
+        {
+            return self.kill(
+                worker,
+                format!("it says that it serves generation {generation}, which it was not sent"),
+            );
         }
         if running.applied.replace(generation).is_none() {
             self.serve();
@@ -311,7 +343,8 @@ impl Fleet {
         let draining = self.draining;
         let Some(slot) = self.slot(worker) else { return };
         let Phase::Running(running) = &slot.phase else { return };
-        let (served, lived, leaving) = (running.applied.is_some(), now - running.since, running.leaving);
+        let (served, lived, leaving) =
+            (running.applied.is_some(), now - running.since, running.leaving);
         let mut died = None;
         if draining || slot.retiring || slot.is_trial() {
             self.slots.remove(&worker.slot);
@@ -320,10 +353,18 @@ impl Fleet {
         } else if leaving {
             slot.phase = if slot.wanted { Phase::Resting { until: now } } else { Phase::Dormant };
         } else {
-            let delay = if served { slot.back_off.exited(lived) } else { slot.back_off.did_not_start(lived) };
+            let delay = if served {
+                slot.back_off.exited(lived)
+            } else {
+                slot.back_off.did_not_start(lived)
+            };
             slot.restarts += 1;
             slot.phase = Phase::Resting { until: now + delay };
-            died = Some(Action::Exited { worker, delay, failed_starts: slot.back_off.failed_starts() });
+            died = Some(Action::Exited {
+                worker,
+                delay,
+                failed_starts: slot.back_off.failed_starts(),
+            });
         }
         self.actions.extend(died);
         // First nobody chooses it any more; what is in its queue then is all there will be.
@@ -347,7 +388,8 @@ impl Fleet {
             && let Some(row) = self.free_row()
         {
             let core = self.plan.shared[row % self.plan.shared.len()];
-            self.slots.insert(row, WorkerSlot::new(pool.clone(), core, Phase::Resting { until: now }));
+            self.slots
+                .insert(row, WorkerSlot::new(pool.clone(), core, Phase::Resting { until: now }));
         }
     }
 
@@ -398,9 +440,12 @@ impl Fleet {
 
     /// Tells who gets connections now.
     fn serve(&mut self) {
-        let ready = self.slots.iter().filter(|(_, slot)| slot.takes_connections() && !slot.is_trial());
+        let ready =
+            self.slots.iter().filter(|(_, slot)| slot.takes_connections() && !slot.is_trial());
         let ready = ready
-            .map(|(row, slot)| (slot.pool.clone(), WorkerId { slot: *row, incarnation: slot.incarnation }))
+            .map(|(row, slot)| {
+                (slot.pool.clone(), WorkerId { slot: *row, incarnation: slot.incarnation })
+            })
             .collect();
         // Only the last one before other actions matters.
         if let Some(Action::Serve { .. }) = self.actions.last() {
@@ -423,7 +468,10 @@ impl Fleet {
 
     /// The processes in the slots that fit.
     fn workers(&self, fits: impl Fn(&WorkerSlot) -> bool) -> Vec<WorkerId> {
-        let running = self.slots.iter().filter(|(_, slot)| matches!(slot.phase, Phase::Running(_)) && fits(slot));
+        let running = self
+            .slots
+            .iter()
+            .filter(|(_, slot)| matches!(slot.phase, Phase::Running(_)) && fits(slot));
         running.map(|(row, slot)| WorkerId { slot: *row, incarnation: slot.incarnation }).collect()
     }
 

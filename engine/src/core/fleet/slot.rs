@@ -10,7 +10,8 @@ use crate::core::watch::Watch;
 /// What a slot is doing.
 #[derive(Debug, Clone)]
 pub(crate) enum Phase {
-    /// Nobody needs it: a function's own worker, before its first call and after the last one for a while.
+    /// Nobody needs it: a function's own worker, before its first call and after the last one for a
+    /// while.
     Dormant,
     /// The next process starts then.
     Resting { until: Instant },
@@ -60,7 +61,16 @@ pub(crate) struct WorkerSlot {
 impl WorkerSlot {
     pub(super) fn new(pool: Pool, core: usize, phase: Phase) -> Self {
         let back_off = BackOff::default();
-        Self { pool, core, incarnation: 0, restarts: 0, back_off, phase, retiring: false, wanted: false }
+        Self {
+            pool,
+            core,
+            incarnation: 0,
+            restarts: 0,
+            back_off,
+            phase,
+            retiring: false,
+            wanted: false,
+        }
     }
 
     /// The next process has this incarnation; none when it is not to be started now.
@@ -94,12 +104,14 @@ impl WorkerSlot {
 
     /// Whether it is to be sent connections.
     pub(crate) fn takes_connections(&self) -> bool {
-        let fit =
-            |running: &Running| running.applied.is_some() && !running.silent && !running.killed && !running.leaving;
+        let fit = |running: &Running| {
+            running.applied.is_some() && !running.silent && !running.killed && !running.leaving
+        };
         !self.retiring && matches!(&self.phase, Phase::Running(running) if fit(running))
     }
 
-    /// Whether it may yet begin a request by a catalogue before `generation`, or is to serve it and cannot yet.
+    /// Whether it may yet begin a request by a catalogue before `generation`, or is to serve it and
+    /// cannot yet.
     pub(super) fn is_behind(&self, generation: u64) -> bool {
         if self.is_trial() {
             return false;
@@ -109,7 +121,8 @@ impl WorkerSlot {
             Phase::Dormant => false,
             Phase::Resting { .. } => self.pool == Pool::Shared && !self.retiring,
             Phase::Running(running) if self.retiring || running.leaving => {
-                running.applied.is_some_and(|applied| applied < generation) && !running.begins_no_more
+                running.applied.is_some_and(|applied| applied < generation)
+                    && !running.begins_no_more
             }
             Phase::Running(running) => running.applied.is_none_or(|applied| applied < generation),
         }

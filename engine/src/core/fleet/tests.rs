@@ -58,7 +58,11 @@ fn worker(slot: usize, incarnation: u64) -> WorkerId {
 }
 
 fn publish(generation: u64, own: &[&str]) -> Event {
-    Event::Publish { generation, own: own.iter().map(ToString::to_string).collect(), ticket: generation }
+    Event::Publish {
+        generation,
+        own: own.iter().map(ToString::to_string).collect(),
+        ticket: generation,
+    }
 }
 
 fn answered(actions: &[Action]) -> Vec<(Ticket, Result<(), PublishError>)> {
@@ -85,7 +89,10 @@ fn a_change_is_answered_when_every_worker_serves_it_and_routed_by_when_all_have_
     assert_eq!(begun, [Action::SendCatalogue(worker(0, 1)), Action::SendCatalogue(worker(1, 1))]);
     assert_eq!(story.on(Event::Flushed(worker(0, 1))), []);
     let routed = story.on(Event::Flushed(worker(1, 1)));
-    assert!(matches!(&routed[..], [Action::Serve { generation: 2, ready }] if ready.len() == 2), "{routed:?}");
+    assert!(
+        matches!(&routed[..], [Action::Serve { generation: 2, ready }] if ready.len() == 2),
+        "{routed:?}"
+    );
     assert_eq!(story.on(Event::Applied { worker: worker(1, 1), generation: 2 }), []);
     let done = story.on(Event::Applied { worker: worker(0, 1), generation: 2 });
     assert_eq!(answered(&done), [(2, Ok(()))]);
@@ -106,7 +113,11 @@ fn a_functions_own_worker_comes_when_it_is_wanted_and_goes_when_it_is_idle() {
     let mut story = Story::new(1);
     story.all_serve();
     let _ = story.on(publish(2, &["own"]));
-    assert_eq!(answered(&story.all_serve()), [(2, Ok(()))], "nobody waits for a worker that nobody wants");
+    assert_eq!(
+        answered(&story.all_serve()),
+        [(2, Ok(()))],
+        "nobody waits for a worker that nobody wants"
+    );
     let started = story.on(Event::Wanted(Pool::Function("own".into())));
     assert_eq!(started, [Action::Start { worker: worker(1, 1), core: 0 }]);
     assert_eq!(story.on(Event::Wanted(Pool::Function("own".into()))), []);
@@ -135,7 +146,11 @@ fn a_silent_worker_gets_no_connections_until_it_beats_and_is_killed_in_the_end()
     let moved = Look { seen: Seen { heartbeat_ms: 8, ..Seen::default() }, busy: true };
     assert_eq!(ready(&story.looks(worker(0, 1), moved, 1)), Some(vec![0, 1]));
     let given_up = story.looks(worker(0, 1), moved, 100);
-    assert_eq!(given_up.iter().filter(|action| matches!(action, Action::Kill { .. })).count(), 1, "{given_up:?}");
+    assert_eq!(
+        given_up.iter().filter(|action| matches!(action, Action::Kill { .. })).count(),
+        1,
+        "{given_up:?}"
+    );
 }
 
 #[test]
@@ -147,7 +162,10 @@ fn a_removed_function_takes_its_worker_along() {
     let gone = story.on(publish(3, &[]));
     assert!(gone.contains(&Action::SendDrain(worker(1, 1))), "{gone:?}");
     assert_eq!(ready(&gone), Some(vec![0]));
-    assert!(!gone.contains(&Action::SendCatalogue(worker(1, 1))), "it serves what it has to its end");
+    assert!(
+        !gone.contains(&Action::SendCatalogue(worker(1, 1))),
+        "it serves what it has to its end"
+    );
     let _ = story.on(Event::Ended(worker(1, 1)));
     assert_eq!(story.fleet.slots().count(), 1);
 }
@@ -156,7 +174,8 @@ fn a_removed_function_takes_its_worker_along() {
 fn nothing_that_a_worker_says_out_of_turn_is_believed() {
     let mut story = Story::new(1);
     story.wait(Duration::ZERO);
-    let killed = |actions: &[Action]| actions.iter().any(|action| matches!(action, Action::Kill { .. }));
+    let killed =
+        |actions: &[Action]| actions.iter().any(|action| matches!(action, Action::Kill { .. }));
     assert!(killed(&story.on(Event::Applied { worker: worker(0, 1), generation: 1 })));
     let _ = story.on(Event::Ended(worker(0, 1)));
     story.wait(Duration::from_secs(1));
@@ -182,13 +201,18 @@ fn a_worker_that_says_nothing_or_dies_at_once_is_replaced_ever_later() {
     story.wait(Duration::from_millis(1));
     for incarnation in 2..8 {
         let _ = story.on(Event::Ended(worker(0, incarnation)));
-        assert_eq!(story.wait(Duration::from_millis(50)), [], "the next after the {incarnation}th came too soon");
+        assert_eq!(
+            story.wait(Duration::from_millis(50)),
+            [],
+            "the next after the {incarnation}th came too soon"
+        );
         story.wait(Duration::from_secs(10));
     }
     assert_eq!(story.fleet.slots[&0].failed_starts(), 7);
 }
 
-/// One that the machine gives no processor is waited for, and so is who waits for it; one that has had its time is not.
+/// One that the machine gives no processor is waited for, and so is who waits for it; one that has
+/// had its time is not.
 #[test]
 fn a_busy_machine_is_no_reason_to_give_up_a_worker_that_starts() {
     let starved = Some(crate::core::watch::Process { runnable: true, cpu: Duration::ZERO });
@@ -198,7 +222,12 @@ fn a_busy_machine_is_no_reason_to_give_up_a_worker_that_starts() {
     let _ = story.on(Event::Hello { worker: worker(1, 1), same_build: true });
     let _ = story.on(Event::Flushed(worker(1, 1)));
     for starting in [worker(0, 1), worker(1, 1)] {
-        assert_eq!(story.looks(starting, starved, 2 * STARTING_LOOKS), [], "after {:?}", publish::PUBLISH_TIMEOUT);
+        assert_eq!(
+            story.looks(starting, starved, 2 * STARTING_LOOKS),
+            [],
+            "after {:?}",
+            publish::PUBLISH_TIMEOUT
+        );
     }
     let _ = story.on(Event::Hello { worker: worker(0, 1), same_build: true });
     let _ = story.on(Event::Flushed(worker(0, 1)));
@@ -224,7 +253,10 @@ fn draining_ends_with_nobody() {
     let _ = story.on(publish(2, &[]));
     let drained = story.on(Event::Drain);
     assert_eq!(answered(&drained), [(2, Err(PublishError::Stopping))]);
-    assert!(drained.contains(&Action::SendDrain(worker(0, 1))) && drained.contains(&Action::SendDrain(worker(1, 1))));
+    assert!(
+        drained.contains(&Action::SendDrain(worker(0, 1)))
+            && drained.contains(&Action::SendDrain(worker(1, 1)))
+    );
     let _ = story.on(Event::Ended(worker(0, 1)));
     assert!(!story.fleet.is_empty());
     let _ = story.on(Event::Kill);
@@ -238,7 +270,10 @@ fn a_trial_has_a_worker_of_its_own_that_serves_nothing_and_goes_when_it_is_done(
     let mut story = Story::new(1);
     story.all_serve();
     let trial = Pool::Trial("own".into());
-    assert_eq!(story.on(Event::Wanted(trial.clone())), [Action::Start { worker: worker(1, 1), core: 0 }]);
+    assert_eq!(
+        story.on(Event::Wanted(trial.clone())),
+        [Action::Start { worker: worker(1, 1), core: 0 }]
+    );
     assert_eq!(story.on(Event::Wanted(trial.clone())), []);
     let accepted = story.on(Event::Hello { worker: worker(1, 1), same_build: true });
     assert_eq!(accepted, [Action::Accept { worker: worker(1, 1), pool: trial.clone() }]);

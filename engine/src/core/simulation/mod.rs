@@ -1,9 +1,11 @@
-//! Thousands of nodes in one thread, each by a seed: shards, workers, kills, full queues, slow hellos, returned connections and
-//! changing catalogues, in any order, with the real decisions between them. After every step no connection is lost or
-//! doubled, and no promise about changes is broken; in the end every connection was served, refused or lost with a killed worker,
-//! and everybody is well again.
+//! Thousands of nodes in one thread, each by a seed: shards, workers, kills, full queues, slow
+//! hellos, returned connections and changing catalogues, in any order, with the real decisions
+//! between them. After every step no connection is lost or doubled, and no promise about changes is
+//! broken; in the end every connection was served, refused or lost with a killed worker, and
+//! everybody is well again.
 //!
-//! `SOCKHOP_SIMULATION_SEED=N` runs that seed alone and prints what happened; `SOCKHOP_SIMULATION_SEEDS=N` runs so many.
+//! `SOCKHOP_SIMULATION_SEED=N` runs that seed alone and prints what happened;
+//! `SOCKHOP_SIMULATION_SEEDS=N` runs so many.
 
 mod process;
 mod random;
@@ -16,7 +18,8 @@ use super::fleet::Event;
 
 const SEEDS: u64 = 4000;
 const STEPS: usize = 400;
-/// Steps, each of them followed by a little time, within which a node must be well again once nothing fails any more.
+/// Steps, each of them followed by a little time, within which a node must be well again once
+/// nothing fails any more.
 const STEPS_TO_SETTLE: usize = 20_000;
 
 fn variable(name: &str) -> Option<u64> {
@@ -76,14 +79,17 @@ fn live(world: &mut World) -> Result<(), String> {
 #[test]
 fn every_connection_has_its_end_and_every_change_its_answer_whatever_fails() {
     let one = variable("SOCKHOP_SIMULATION_SEED");
-    let seeds = one.map_or(0..variable("SOCKHOP_SIMULATION_SEEDS").unwrap_or(SEEDS), |seed| seed..seed + 1);
+    let seeds =
+        one.map_or(0..variable("SOCKHOP_SIMULATION_SEEDS").unwrap_or(SEEDS), |seed| seed..seed + 1);
     let (mut served, mut refused, mut lost) = (0, 0, 0);
     for seed in seeds {
         let Run { world, wrong } = run(seed);
         let trace = || world.trace.iter().map(String::as_str).collect::<Vec<_>>().join("\n");
         if let Some(wrong) = wrong {
             let trace = trace();
-            panic!("seed {seed}: {wrong}\nreplay it with SOCKHOP_SIMULATION_SEED={seed}; its last steps:\n{trace}");
+            panic!(
+                "seed {seed}: {wrong}\nreplay it with SOCKHOP_SIMULATION_SEED={seed}; its last steps:\n{trace}"
+            );
         }
         if one.is_some() {
             println!("{}", trace());
@@ -95,6 +101,9 @@ fn every_connection_has_its_end_and_every_change_its_answer_whatever_fails() {
     }
     println!("{served} connections served, {refused} refused, {lost} lost with a killed worker");
     if one.is_none() {
-        assert!(served > refused && served > lost && refused > 0 && lost > 0, "the simulation has become one-sided");
+        assert!(
+            served > refused && served > lost && refused > 0 && lost > 0,
+            "the simulation has become one-sided"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! A worker as the simulation has it: the engine's ends of its channel, and what the process does with what it gets. No I/O.
+//! A worker as the simulation has it: the engine's ends of its channel, and what the process does
+//! with what it gets. No I/O.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -7,7 +8,8 @@ use crate::core::Pool;
 /// Messages that fit a channel's queue: few, so that they are full often.
 const QUEUE_MAX: usize = 4;
 
-/// A client's connection. It is moved, never copied; [`super::world::World::check`] counts where each one is.
+/// A client's connection. It is moved, never copied; [`super::world::World::check`] counts where
+/// each one is.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Socket {
     pub(super) number: u64,
@@ -119,7 +121,8 @@ impl Process {
         self.unsent.is_empty()
     }
 
-    /// A connection, now or not at all. One whose process has ended still has its queue, until it is reaped.
+    /// A connection, now or not at all. One whose process has ended still has its queue, until it
+    /// is reaped.
     pub(super) fn try_send(&mut self, socket: Socket, routed_by: u64) -> Result<(), Socket> {
         if self.queue.len() >= QUEUE_MAX {
             return Err(socket);
@@ -129,11 +132,14 @@ impl Process {
         Ok(())
     }
 
-    /// A request begins, on a connection that it has. Nothing older than `promised` may be served then.
+    /// A request begins, on a connection that it has. Nothing older than `promised` may be served
+    /// then.
     pub(super) fn begin(&self, promised: u64) -> Result<(), String> {
         match self.generation {
             Some(generation) if generation >= promised => Ok(()),
-            generation => Err(format!("a request begins on {generation:?} after {promised} was promised")),
+            generation => {
+                Err(format!("a request begins on {generation:?} after {promised} was promised"))
+            }
         }
     }
 
@@ -155,12 +161,18 @@ impl Process {
                 self.outbox.push_back(ToEngine::Applied { generation });
             }
             ToWorker::Connection { socket, routed_by } => {
-                let Some(generation) = self.generation else { return Err("a connection before a catalogue".into()) };
+                let Some(generation) = self.generation else {
+                    return Err("a connection before a catalogue".into());
+                };
                 if generation < routed_by && !self.draining {
-                    return Err(format!("a connection routed by {routed_by} to a worker that serves {generation}"));
+                    return Err(format!(
+                        "a connection routed by {routed_by} to a worker that serves {generation}"
+                    ));
                 }
                 let own = catalogues.get(usize::try_from(generation).unwrap_or(usize::MAX));
-                if self.draining || own.is_some_and(|own| pool_of(socket.function, own) != self.pool) {
+                if self.draining
+                    || own.is_some_and(|own| pool_of(socket.function, own) != self.pool)
+                {
                     self.give_back(socket);
                 } else {
                     self.begin(promised)?;

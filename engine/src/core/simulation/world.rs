@@ -1,5 +1,5 @@
-//! Everything around the decisions: clients, shards, the supervisor's inbox, processes, time. Each step is one thing that can
-//! happen on a real node, in any order that it can happen there. No I/O.
+//! Everything around the decisions: clients, shards, the supervisor's inbox, processes, time. Each
+//! step is one thing that can happen on a real node, in any order that it can happen there. No I/O.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -67,7 +67,8 @@ impl World {
         let mut random = Random::new(seed);
         let now = Instant::now();
         let cores = 1 + random.below(3);
-        let shared: Vec<usize> = (0..cores * (1 + random.below(2))).map(|worker| worker % cores).collect();
+        let shared: Vec<usize> =
+            (0..cores * (1 + random.below(2))).map(|worker| worker % cores).collect();
         let plan = Plan { shared, own_idle_timeout: Duration::from_secs(2) };
         Self {
             fleet: Fleet::new(plan, 0, now),
@@ -156,7 +157,13 @@ impl World {
         self.inbox.push_back(Inbox::Parked(pool, socket));
     }
 
-    fn hop(&mut self, snapshot: &Snapshot, core: Option<usize>, pool: &Pool, socket: Socket) -> Result<(), Socket> {
+    fn hop(
+        &mut self,
+        snapshot: &Snapshot,
+        core: Option<usize>,
+        pool: &Pool,
+        socket: Socket,
+    ) -> Result<(), Socket> {
         let workers: Vec<WorkerId> =
             snapshot.ready.iter().filter(|(of, _)| of == pool).map(|(_, worker)| *worker).collect();
         let cores = self.shards.len();
@@ -187,7 +194,8 @@ impl World {
     fn supervisor_reads(&mut self) -> Result<(), String> {
         match self.inbox.pop_front() {
             Some(Inbox::Ended(worker)) => {
-                while self.processes.get(&worker).is_some_and(|process| !process.outbox.is_empty()) {
+                while self.processes.get(&worker).is_some_and(|process| !process.outbox.is_empty())
+                {
                     self.hear(worker)?;
                 }
                 self.on(Event::Ended(worker))
@@ -202,12 +210,16 @@ impl World {
 
     /// A message of a worker's reaches the supervisor.
     fn worker_speaks(&mut self) -> Result<(), String> {
-        let Some(worker) = self.any_process(|process| !process.outbox.is_empty()) else { return Ok(()) };
+        let Some(worker) = self.any_process(|process| !process.outbox.is_empty()) else {
+            return Ok(());
+        };
         self.hear(worker)
     }
 
     fn hear(&mut self, worker: WorkerId) -> Result<(), String> {
-        let Some(message) = self.processes.get_mut(&worker).and_then(|process| process.outbox.pop_front()) else {
+        let Some(message) =
+            self.processes.get_mut(&worker).and_then(|process| process.outbox.pop_front())
+        else {
             return Ok(());
         };
         self.note(|| format!("{worker:?} says {message:?}"));
@@ -244,7 +256,9 @@ impl World {
             return Ok(());
         }
         let message = process.queue.front().map(|message| format!("{worker:?} reads {message:?}"));
-        process.receive(&self.catalogues, self.promised).map_err(|error| format!("{worker:?}: {error}"))?;
+        process
+            .receive(&self.catalogues, self.promised)
+            .map_err(|error| format!("{worker:?}: {error}"))?;
         if process.is_finished() {
             self.dies(worker);
         }
@@ -256,7 +270,8 @@ impl World {
 
     /// A reply has been sent: the client goes, or asks for more.
     fn worker_finishes(&mut self) -> Result<(), String> {
-        let Some(worker) = self.any_process(|process| process.moves() && !process.open.is_empty()) else {
+        let Some(worker) = self.any_process(|process| process.moves() && !process.open.is_empty())
+        else {
             return Ok(());
         };
         let (which, another) = (self.random.below(8), self.random.once_in(3));
@@ -281,7 +296,9 @@ impl World {
     }
 
     fn link_flushes(&mut self) -> Result<(), String> {
-        let Some(worker) = self.any_process(|process| !process.unsent.is_empty()) else { return Ok(()) };
+        let Some(worker) = self.any_process(|process| !process.unsent.is_empty()) else {
+            return Ok(());
+        };
         if self.processes.get_mut(&worker).is_some_and(Process::flush) {
             self.on(Event::Flushed(worker))?;
         }
@@ -376,7 +393,9 @@ impl World {
         let newest = self.fleet.generation();
         match action {
             Action::Start { worker, .. } => return self.start(worker),
-            Action::Accept { worker, .. } => return Ok(self.send(worker, ToWorker::Accept { generation: newest })),
+            Action::Accept { worker, .. } => {
+                return Ok(self.send(worker, ToWorker::Accept { generation: newest }));
+            }
             Action::SendCatalogue(worker) => {
                 return Ok(self.send(worker, ToWorker::Catalogue { generation: newest }));
             }
@@ -385,7 +404,9 @@ impl World {
             Action::Exited { .. } => {}
             Action::Reap(worker) => self.reap(worker)?,
             Action::Serve { generation, ready } => {
-                if let Some((_, worker)) = ready.iter().find(|(_, worker)| !self.processes.contains_key(worker)) {
+                if let Some((_, worker)) =
+                    ready.iter().find(|(_, worker)| !self.processes.contains_key(worker))
+                {
                     return Err(format!("{worker:?} is to get connections and is reaped"));
                 }
                 self.snapshot = Rc::new(Snapshot { generation, ready });
@@ -444,8 +465,12 @@ impl World {
     }
 
     fn any_process(&mut self, fits: impl Fn(&Process) -> bool) -> Option<WorkerId> {
-        let fit: Vec<WorkerId> =
-            self.processes.iter().filter(|(_, process)| fits(process)).map(|(worker, _)| *worker).collect();
+        let fit: Vec<WorkerId> = self
+            .processes
+            .iter()
+            .filter(|(_, process)| fits(process))
+            .map(|(worker, _)| *worker)
+            .collect();
         self.random.pick(&fit).copied()
     }
 
@@ -476,7 +501,8 @@ impl World {
 
     /// Everybody is well, and nothing is left to do.
     pub(super) fn is_settled(&self) -> bool {
-        let shared_serve = self.fleet.slots().all(|(_, slot)| slot.pool != Pool::Shared || slot.serves());
+        let shared_serve =
+            self.fleet.slots().all(|(_, slot)| slot.pool != Pool::Shared || slot.serves());
         shared_serve
             && u64::try_from(self.ends.len()) == Ok(self.accepted)
             && self.tickets.values().all(Option::is_some)

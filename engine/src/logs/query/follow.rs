@@ -1,8 +1,9 @@
-//! The log as it comes: from every worker of this node, by reading on in the segments that they write.
+//! The log as it comes: from every worker of this node, by reading on in the segments that they
+//! write.
 //!
-//! Nobody who writes knows of it. A segment that is shipped and removed while it is read is read to its end: the file is there for as
-//! long as it is open. Whoever reads too slowly misses entries, and is told how many. Owns a file for each segment that is not at
-//! its end.
+//! Nobody who writes knows of it. A segment that is shipped and removed while it is read is read to
+//! its end: the file is there for as long as it is open. Whoever reads too slowly misses entries,
+//! and is told how many. Owns a file for each segment that is not at its end.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -56,7 +57,9 @@ pub(crate) fn follow(logs: Arc<Logs>, filter: Filter) -> Receiver<Told> {
             });
             let Ok((same, found)) = looked.await else { return };
             follower = same;
-            if !found.into_iter().all(|what| tell(&told, what, &mut missed)) || !tell_missed(&told, &mut missed) {
+            if !found.into_iter().all(|what| tell(&told, what, &mut missed))
+                || !tell_missed(&told, &mut missed)
+            {
                 return;
             }
             tokio::time::sleep(LOOK_INTERVAL).await;
@@ -109,7 +112,8 @@ impl Follower {
             Ok(segments) => {
                 for segment in segments {
                     there.insert(segment.id);
-                    if self.tails.contains_key(&segment.id) || self.unreadable.contains(&segment.id) {
+                    if self.tails.contains_key(&segment.id) || self.unreadable.contains(&segment.id)
+                    {
                         continue;
                     }
                     if let Ok(file) = File::open(&segment.path) {
@@ -152,7 +156,10 @@ impl Tail {
             match record.filter(|record| filter.takes(record)) {
                 Some(_) if found.len() >= WAITING_MAX => *beyond += 1,
                 Some(record) => {
-                    found.push((Key { time_us: record.time_us(), segment: id, at: self.at }, entry::of(&record)));
+                    found.push((
+                        Key { time_us: record.time_us(), segment: id, at: self.at },
+                        entry::of(&record),
+                    ));
                 }
                 None => {}
             }

@@ -1,5 +1,5 @@
-//! Looking through a segment of this node's spool, whoever may still write to it: all of it, from beginning to end, on a thread that
-//! may block. Owns its file meanwhile.
+//! Looking through a segment of this node's spool, whoever may still write to it: all of it, from
+//! beginning to end, on a thread that may block. Owns its file meanwhile.
 
 use std::fs::File;
 use std::io;
@@ -16,22 +16,26 @@ use crate::logs::index::Times;
 use crate::logs::reader::{End, Reader};
 use crate::logs::spool::Segment;
 
-/// By how much the records of one segment may be out of order, and a file's time behind its contents.
+/// By how much the records of one segment may be out of order, and a file's time behind its
+/// contents.
 const SLACK_US: u64 = 2_000_000;
 
 /// These segments, but for empty ones, with the times of what is in them.
 pub(super) async fn sources(segments: Vec<Segment>) -> Vec<Source> {
     let source = |segment: Segment| {
         let changed = segment.changed.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let last_us = u64::try_from(changed.as_micros()).unwrap_or(u64::MAX).saturating_add(SLACK_US);
+        let last_us =
+            u64::try_from(changed.as_micros()).unwrap_or(u64::MAX).saturating_add(SLACK_US);
         let first_us = first_time_us(&segment).unwrap_or(0).saturating_sub(SLACK_US);
         Source { id: segment.id, times: Times { first_us, last_us }, place: Place::Spool(segment) }
     };
-    let read = move || segments.into_iter().filter(|segment| !segment.is_empty()).map(source).collect();
+    let read =
+        move || segments.into_iter().filter(|segment| !segment.is_empty()).map(source).collect();
     tokio::task::spawn_blocking(read).await.unwrap_or_default()
 }
 
-/// When the first record was written: a worker writes them in their order. None when it cannot be told.
+/// When the first record was written: a worker writes them in their order. None when it cannot be
+/// told.
 fn first_time_us(segment: &Segment) -> Option<u64> {
     let mut bytes = [0; FRAME_BYTES + RECORD_BYTES_MAX];
     let read = File::open(&segment.path).ok()?.read_at(&mut bytes, HEADER.len() as u64).ok()?;

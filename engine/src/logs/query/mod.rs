@@ -1,8 +1,10 @@
-//! Looking things up in the log: one invocation by its id, or a function's entries in their order, a page at a time.
+//! Looking things up in the log: one invocation by its id, or a function's entries in their order,
+//! a page at a time.
 //!
-//! A look-up goes through the segments that can hold something of it: those in this node's spool, and those in the store, by their
-//! names and then by their indexes. It holds a page of entries and one block, however much there is. What cannot be read is
-//! told in a note and passed over. [`select`] decides what belongs to a page and is pure, [`local`] and [`stored`] read segments,
+//! A look-up goes through the segments that can hold something of it: those in this node's spool,
+//! and those in the store, by their names and then by their indexes. It holds a page of entries and
+//! one block, however much there is. What cannot be read is told in a note and passed over.
+//! [`select`] decides what belongs to a page and is pure, [`local`] and [`stored`] read segments,
 //! [`follow`] tells what comes as it comes.
 
 pub(crate) mod follow;
@@ -27,8 +29,8 @@ use super::spool::Segment;
 
 /// What one answer has at most, beside the limit on entries.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// How many hours before an id's own its segment's first time may be, with an invocation that was a long time under way in it:
-/// looked for at first, and when nothing was found there.
+/// How many hours before an id's own its segment's first time may be, with an invocation that was a
+/// long time under way in it: looked for at first, and when nothing was found there.
 const HOURS_BEFORE: [u64; 2] = [1, 24];
 const HOUR_MS: u64 = 60 * 60 * 1000;
 
@@ -67,7 +69,8 @@ impl Wanted {
 impl Source {
     fn of_store(key: String, bytes: u64) -> Option<Self> {
         let name = SegmentName::parse(&key)?;
-        let times = Times { first_us: name.first_ms * 1000, last_us: name.last_ms.saturating_mul(1000) };
+        let times =
+            Times { first_us: name.first_ms * 1000, last_us: name.last_ms.saturating_mul(1000) };
         Some(Self { id: name.id, times, place: Place::Store { key, bytes } })
     }
 }
@@ -90,13 +93,17 @@ impl Logs {
         let (mut look_up, local) = LookUp::begin(self, Wanted::Invocation(id), Page::all()).await;
         // Its records are written after it has begun, however long it takes.
         let (mut hours, at_us) = (0, id.unix_ms().saturating_mul(1000));
-        look_up.through(local.into_iter().filter(|source| source.times.last_us >= at_us).collect()).await;
+        look_up
+            .through(local.into_iter().filter(|source| source.times.last_us >= at_us).collect())
+            .await;
         for before in HOURS_BEFORE {
             let from_ms = id.unix_ms().saturating_sub(before * HOUR_MS);
             let to_ms = id.unix_ms().saturating_sub(hours * HOUR_MS);
             for hour in Hour::all(from_ms, to_ms).into_iter().rev() {
                 let mut sources = look_up.stored(&hour.prefix).await;
-                sources.retain(|source| source.times.first_us <= at_us && at_us <= source.times.last_us);
+                sources.retain(|source| {
+                    source.times.first_us <= at_us && at_us <= source.times.last_us
+                });
                 look_up.through(sources).await;
             }
             if !look_up.selection.is_empty() {
@@ -105,10 +112,18 @@ impl Logs {
             hours = before + 1;
         }
         let (selection, notes) = look_up.end().await;
-        let mut found = OneInvocation { id: id.to_string(), record: None, after: None, lines: Vec::new(), notes };
+        let mut found = OneInvocation {
+            id: id.to_string(),
+            record: None,
+            after: None,
+            lines: Vec::new(),
+            notes,
+        };
         let (entries, more) = selection.into_entries();
         if more.is_some() {
-            found.notes.push(format!("these are the first {} bytes; there is more", ANSWER_BYTES_MAX));
+            found
+                .notes
+                .push(format!("these are the first {} bytes; there is more", ANSWER_BYTES_MAX));
         }
         for entry in entries {
             match entry {
@@ -143,7 +158,9 @@ impl Logs {
             sources.retain(|source| source.times.overlaps(within));
             match page.order {
                 Order::OldestFirst => sources.sort_by_key(|source| source.times.first_us),
-                Order::Newest => sources.sort_by_key(|source| std::cmp::Reverse(source.times.last_us)),
+                Order::Newest => {
+                    sources.sort_by_key(|source| std::cmp::Reverse(source.times.last_us))
+                }
             }
             look_up.through(sources).await;
         }
@@ -167,7 +184,10 @@ impl Hour {
         /// With more than so many one listing of everything is cheaper than one for each.
         const HOURS_MAX: u64 = 48;
         if to_ms.saturating_sub(from_ms) / HOUR_MS > HOURS_MAX {
-            return vec![Self { prefix: name::PREFIX.to_owned(), times: Times { first_us: 0, last_us: u64::MAX } }];
+            return vec![Self {
+                prefix: name::PREFIX.to_owned(),
+                times: Times { first_us: 0, last_us: u64::MAX },
+            }];
         }
         let hours = from_ms / HOUR_MS..=to_ms / HOUR_MS;
         let hour = |hour: u64| Self {
@@ -179,11 +199,14 @@ impl Hour {
 }
 
 impl<'a> LookUp<'a> {
-    /// Begins one, with the segments of the spool: what leaves that meanwhile is in the store by then.
+    /// Begins one, with the segments of the spool: what leaves that meanwhile is in the store by
+    /// then.
     async fn begin(logs: &'a Logs, wanted: Wanted, page: Page) -> (Self, Vec<Source>) {
         let (segments, notes) = match logs.spool.segments() {
             Ok(segments) => (segments, Vec::new()),
-            Err(error) => (Vec::new(), vec![format!("the spool of this node cannot be read: {error}")]),
+            Err(error) => {
+                (Vec::new(), vec![format!("the spool of this node cannot be read: {error}")])
+            }
         };
         let local = local::sources(segments).await;
         let here = local.iter().map(|source| source.id).collect();
@@ -197,7 +220,8 @@ impl<'a> LookUp<'a> {
             self.notes.push(format!("the store's part of the log is missing here: {error}"));
             Vec::new()
         });
-        let sources = listed.into_iter().filter_map(|listed| Source::of_store(listed.key, listed.bytes));
+        let sources =
+            listed.into_iter().filter_map(|listed| Source::of_store(listed.key, listed.bytes));
         sources.filter(|source| !self.here.contains(&source.id)).collect()
     }
 
@@ -211,12 +235,20 @@ impl<'a> LookUp<'a> {
                 Place::Spool(segment) => {
                     let empty = Selection::new(Page::all(), 0);
                     let selection = std::mem::replace(&mut self.selection, empty);
-                    let (selection, outcome) = local::search(segment, self.wanted.clone(), selection).await;
+                    let (selection, outcome) =
+                        local::search(segment, self.wanted.clone(), selection).await;
                     self.selection = selection;
                     outcome.map(|found| self.gone.extend((!found).then_some(source.id)))
                 }
                 Place::Store { key, bytes } => {
-                    stored::search(&*self.logs.store, &key, bytes, &self.wanted, &mut self.selection).await
+                    stored::search(
+                        &*self.logs.store,
+                        &key,
+                        bytes,
+                        &self.wanted,
+                        &mut self.selection,
+                    )
+                    .await
                 }
             };
             self.notes.extend(outcome.err());

@@ -1,4 +1,5 @@
-//! What belongs to an answer: a filter over records, and the page of those that pass it. Pure; owns no fds.
+//! What belongs to an answer: a filter over records, and the page of those that pass it. Pure; owns
+//! no fds.
 
 use std::collections::BTreeMap;
 
@@ -60,16 +61,18 @@ impl std::str::FromStr for Status {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let class =
-            text.strip_suffix("xx").and_then(|class| class.parse().ok()).filter(|class| (1..=5).contains(class));
+        let class = text
+            .strip_suffix("xx")
+            .and_then(|class| class.parse().ok())
+            .filter(|class| (1..=5).contains(class));
         let status = text.parse().ok().filter(|status| (100..=999).contains(status));
         match (text, class, status) {
             ("none", ..) => Ok(Self::NoReply),
             (_, Some(class), _) => Ok(Self::Class(class)),
             (_, _, Some(status)) => Ok(Self::Is(status)),
-            _ => {
-                Err(format!("{text:?} is no status; expected for example 500, 5xx, or none for those without a reply"))
-            }
+            _ => Err(format!(
+                "{text:?} is no status; expected for example 500, 5xx, or none for those without a reply"
+            )),
         }
     }
 }
@@ -92,7 +95,10 @@ impl Filter {
         let Times { first_us, last_us } = self.times;
         status
             && (first_us..=last_us).contains(&time_us)
-            && self.function.as_deref().is_none_or(|wanted| function.is_none_or(|function| function == wanted))
+            && self
+                .function
+                .as_deref()
+                .is_none_or(|wanted| function.is_none_or(|function| function == wanted))
     }
 }
 
@@ -151,8 +157,12 @@ impl Selection {
     pub(crate) fn can_use(&self, times: Times) -> bool {
         match (self.more, self.page.order) {
             (false, _) => true,
-            (true, Order::OldestFirst) => self.last().is_none_or(|last| times.first_us <= last.time_us),
-            (true, Order::Newest) => self.first().is_none_or(|first| times.last_us >= first.time_us),
+            (true, Order::OldestFirst) => {
+                self.last().is_none_or(|last| times.first_us <= last.time_us)
+            }
+            (true, Order::Newest) => {
+                self.first().is_none_or(|first| times.last_us >= first.time_us)
+            }
         }
     }
 
@@ -173,7 +183,9 @@ impl Selection {
             // The same record, found twice.
             self.bytes -= entry::bytes(&known);
         }
-        while self.entries.len() > self.page.limit || (self.bytes > self.bytes_max && self.entries.len() > 1) {
+        while self.entries.len() > self.page.limit
+            || (self.bytes > self.bytes_max && self.entries.len() > 1)
+        {
             let gone = match self.page.order {
                 Order::OldestFirst => self.entries.pop_last(),
                 Order::Newest => self.entries.pop_first(),
@@ -237,7 +249,8 @@ mod tests {
     }
 
     proptest! {
-        /// Page after page everything comes once and in order, whatever the order in which it is found.
+        /// Page after page everything comes once and in order, whatever the order in which it is
+        /// found.
         #[test]
         fn pages_have_everything_once(found in proptest::collection::vec((0u64..20, 0u64..10), 0..60), limit in 1usize..20, bytes_max in 1usize..5000) {
             let keys: Vec<_> = found.iter().map(|(time, at)| key(*time, *at)).collect();

@@ -1,4 +1,5 @@
-//! Looking through a segment in the store: its index, and the blocks of it that can hold something. Owns no fds.
+//! Looking through a segment in the store: its index, and the blocks of it that can hold something.
+//! Owns no fds.
 
 use abi::spool::Records;
 use uuid::Uuid;
@@ -49,7 +50,9 @@ pub(super) async fn search(
         unread.map_or(Ok(()), Err)
     };
     let outcome: Result<(), Unread> = outcome.await;
-    outcome.map_err(|error| format!("the segment {key:?} in the store is passed over, or a part of it: {error}"))
+    outcome.map_err(|error| {
+        format!("the segment {key:?} in the store is passed over, or a part of it: {error}")
+    })
 }
 
 fn may_have(index: &Index, block: &Block, wanted: &Wanted) -> bool {
@@ -57,13 +60,22 @@ fn may_have(index: &Index, block: &Block, wanted: &Wanted) -> bool {
         Wanted::Invocation(id) => Index::may_have(block, *id),
         Wanted::Entries(filter) => {
             filter.times.overlaps(block.times)
-                && filter.function.as_ref().is_none_or(|function| index.has_function(block, function))
+                && filter
+                    .function
+                    .as_ref()
+                    .is_none_or(|function| index.has_function(block, function))
                 && filter.status.is_none_or(|status| Index::has_status(block, status.hundreds()))
         }
     }
 }
 
-fn search_block(records: &[u8], block: &Block, wanted: &Wanted, segment: Uuid, selection: &mut Selection) {
+fn search_block(
+    records: &[u8],
+    block: &Block,
+    wanted: &Wanted,
+    segment: Uuid,
+    selection: &mut Selection,
+) {
     for (at, record) in Records::of(records).enumerate() {
         if let Some(record) = record {
             offer(selection, wanted, &record, segment, block.before + at as u64);

@@ -1,7 +1,7 @@
 //! Small objects that say what they should be: a line with the digest of what follows it.
 //!
-//! `sockhop 1 sha256=<64 hexadecimal digits>\n`, then the contents. Whatever happened to an object on its way or in its place,
-//! what is read is what was written or an error. Owns no fds.
+//! `sockhop 1 sha256=<64 hexadecimal digits>\n`, then the contents. Whatever happened to an object
+//! on its way or in its place, what is read is what was written or an error. Owns no fds.
 
 use sha2::{Digest as _, Sha256};
 
@@ -26,10 +26,13 @@ pub(crate) fn seal(contents: &[u8]) -> Vec<u8> {
 /// # Errors
 /// [`StoreError::Damaged`] when it is not what was written.
 pub(crate) fn open(key: &str, mut object: Vec<u8>) -> Result<Vec<u8>, StoreError> {
-    let damaged = |reason: &str| StoreError::Damaged { key: key.to_owned(), reason: reason.to_owned() };
+    let damaged =
+        |reason: &str| StoreError::Damaged { key: key.to_owned(), reason: reason.to_owned() };
     let head = object.get(..HEADER_BYTES).and_then(|head| std::str::from_utf8(head).ok());
-    let digest = head.and_then(|head| head.strip_prefix(BEFORE)).and_then(|rest| rest.strip_suffix('\n'));
-    let digest = digest.and_then(files::unhex).ok_or_else(|| damaged("its first line is not sockhop's"))?;
+    let digest =
+        head.and_then(|head| head.strip_prefix(BEFORE)).and_then(|rest| rest.strip_suffix('\n'));
+    let digest =
+        digest.and_then(files::unhex).ok_or_else(|| damaged("its first line is not sockhop's"))?;
     let contents = object.split_off(HEADER_BYTES);
     if <[u8; 32]>::from(Sha256::digest(&contents)) != digest {
         return Err(damaged("its SHA-256 is not the one it was written with"));
@@ -37,11 +40,16 @@ pub(crate) fn open(key: &str, mut object: Vec<u8>) -> Result<Vec<u8>, StoreError
     Ok(contents)
 }
 
-/// Reads an object and checks it, with its line. What comes damaged is read again: it may be so on its way alone.
+/// Reads an object and checks it, with its line. What comes damaged is read again: it may be so on
+/// its way alone.
 ///
 /// # Errors
 /// [`StoreError::Damaged`] when it is so in the store, and whatever the store answers else.
-pub(crate) async fn get(objects: &dyn Objects, key: &str, bytes_max: usize) -> Result<Option<Vec<u8>>, StoreError> {
+pub(crate) async fn get(
+    objects: &dyn Objects,
+    key: &str,
+    bytes_max: usize,
+) -> Result<Option<Vec<u8>>, StoreError> {
     for _ in 1..READS_OF_DAMAGED {
         let Some(object) = objects.get(key, bytes_max).await? else { return Ok(None) };
         if open(key, object.clone()).is_ok() {

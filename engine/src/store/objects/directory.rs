@@ -1,7 +1,9 @@
-//! Objects as files in a folder: a key is a path. Each call runs on a thread that may block, and owns its fds.
+//! Objects as files in a folder: a key is a path. Each call runs on a thread that may block, and
+//! owns its fds.
 //!
-//! An object is written beside its place and renamed, and both it and its folder are synced: it is there whole or not at all
-//! (rename(2), fsync(2)). Names that begin with a dot are unfinished objects.
+//! An object is written beside its place and renamed, and both it and its folder are synced: it is
+//! there whole or not at all (rename(2), fsync(2)). Names that begin with a dot are unfinished
+//! objects.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -88,8 +90,10 @@ impl Directory {
                     folders.push(key);
                 } else if key.as_str() > after {
                     let (inode, bytes) = (metadata.ino(), metadata.len());
-                    let tag = format!("{inode:x}-{:x}-{:x}", metadata.mtime(), metadata.mtime_nsec());
-                    let modified = metadata.modified().map_err(StoreError::io("read", &entry.path()))?;
+                    let tag =
+                        format!("{inode:x}-{:x}-{:x}", metadata.mtime(), metadata.mtime_nsec());
+                    let modified =
+                        metadata.modified().map_err(StoreError::io("read", &entry.path()))?;
                     listed.push(Listed { key, bytes, tag, modified });
                 }
             }
@@ -102,7 +106,9 @@ impl Directory {
         let mut folders = vec![self.root.clone()];
         while let Some(folder) = folders.pop() {
             files::sweep(&folder, UNFINISHED_FOR).map_err(StoreError::io("clear", &folder))?;
-            for entry in std::fs::read_dir(&folder).map_err(StoreError::io("read", &folder))?.flatten() {
+            for entry in
+                std::fs::read_dir(&folder).map_err(StoreError::io("read", &folder))?.flatten()
+            {
                 let name = entry.file_name();
                 let others = name.as_encoded_bytes().starts_with(b".") || name == LOST_AND_FOUND;
                 if !others && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -114,7 +120,8 @@ impl Directory {
     }
 }
 
-/// Writes at `path`, in a folder that is made if need be. Whoever empties a folder removes it, even from under a writer.
+/// Writes at `path`, in a folder that is made if need be. Whoever empties a folder removes it, even
+/// from under a writer.
 fn in_its_folder(path: &Path, write: impl Fn() -> io::Result<()>) -> Result<(), StoreError> {
     let folder = path.parent().unwrap_or(path);
     for _ in 1..FOLDER_TRIES {
@@ -136,7 +143,9 @@ impl Objects for Directory {
     fn get<'a>(&'a self, key: &'a str, bytes_max: usize) -> Answer<'a, Option<Vec<u8>>> {
         let named = key.to_owned();
         self.blocking(key, move |_, path| {
-            let Some(file) = found(File::open(path)).map_err(StoreError::io("read", path))? else { return Ok(None) };
+            let Some(file) = found(File::open(path)).map_err(StoreError::io("read", path))? else {
+                return Ok(None);
+            };
             let mut contents = Vec::new();
             let limit = bytes_max as u64 + 1;
             file.take(limit).read_to_end(&mut contents).map_err(StoreError::io("read", path))?;
@@ -147,13 +156,23 @@ impl Objects for Directory {
         })
     }
 
-    fn get_range<'a>(&'a self, key: &'a str, start: u64, bytes: usize) -> Answer<'a, Option<Vec<u8>>> {
+    fn get_range<'a>(
+        &'a self,
+        key: &'a str,
+        start: u64,
+        bytes: usize,
+    ) -> Answer<'a, Option<Vec<u8>>> {
         self.blocking(key, move |_, path| {
-            let Some(file) = found(File::open(path)).map_err(StoreError::io("read", path))? else { return Ok(None) };
+            let Some(file) = found(File::open(path)).map_err(StoreError::io("read", path))? else {
+                return Ok(None);
+            };
             let (mut contents, mut filled) = (vec![0; bytes], 0);
             while filled < bytes {
                 let at = start + filled as u64;
-                match file.read_at(&mut contents[filled..], at).map_err(StoreError::io("read", path))? {
+                match file
+                    .read_at(&mut contents[filled..], at)
+                    .map_err(StoreError::io("read", path))?
+                {
                     0 => break,
                     read => filled += read,
                 }
@@ -170,13 +189,15 @@ impl Objects for Directory {
     fn download<'a>(&'a self, key: &'a str, to: &'a Path) -> Answer<'a, bool> {
         let to = to.to_owned();
         self.blocking(key, move |_, path| {
-            let Some(mut from) = found(File::open(path)).map_err(StoreError::io("read", path))? else {
+            let Some(mut from) = found(File::open(path)).map_err(StoreError::io("read", path))?
+            else {
                 return Ok(false);
             };
-            let copied = File::options().write(true).truncate(true).open(&to).and_then(|mut file| {
-                io::copy(&mut from, &mut file)?;
-                file.sync_all()
-            });
+            let copied =
+                File::options().write(true).truncate(true).open(&to).and_then(|mut file| {
+                    io::copy(&mut from, &mut file)?;
+                    file.sync_all()
+                });
             copied.map_err(StoreError::io("write", &to)).map(|()| true)
         })
     }
@@ -231,10 +252,13 @@ impl Objects for Directory {
 
     fn occupant(&self) -> Answer<'_, Option<String>> {
         self.blocking("", |_, root| {
-            let Some(entries) = found(std::fs::read_dir(root)).map_err(StoreError::io("read", root))? else {
+            let Some(entries) =
+                found(std::fs::read_dir(root)).map_err(StoreError::io("read", root))?
+            else {
                 return Ok(None);
             };
-            let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+            let names =
+                entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
             Ok(names.filter(|name| !name.starts_with('.') && name != LOST_AND_FOUND).min())
         })
     }
@@ -251,7 +275,8 @@ mod tests {
         for (key, contents) in [("b/2", "two"), ("b/1", "one"), ("a", "zero"), ("b/1", "One")] {
             store.put(key, contents.into()).await.unwrap();
         }
-        let keys = |listed: Vec<Listed>| listed.into_iter().map(|listed| listed.key).collect::<Vec<_>>();
+        let keys =
+            |listed: Vec<Listed>| listed.into_iter().map(|listed| listed.key).collect::<Vec<_>>();
         assert_eq!(keys(store.list("", "").await.unwrap()), ["a", "b/1", "b/2"]);
         assert_eq!(keys(store.list("b/", "b/1").await.unwrap()), ["b/2"]);
         assert_eq!(keys(store.list("c/", "").await.unwrap()), Vec::<String>::new());
@@ -290,8 +315,9 @@ mod tests {
         assert!(store.download("x/y", &to).await.unwrap());
         assert_eq!(std::fs::read(&to).unwrap(), b"contents");
         assert!(!store.download("x/z", &to).await.unwrap());
-        let [left, fresh] =
-            [1, 2].map(uuid::Uuid::from_u128).map(|id| folder.path().join(format!("store/x/.tmp-{id}")));
+        let [left, fresh] = [1, 2]
+            .map(uuid::Uuid::from_u128)
+            .map(|id| folder.path().join(format!("store/x/.tmp-{id}")));
         std::fs::write(&fresh, "").unwrap();
         let long_ago = std::time::SystemTime::now() - 2 * UNFINISHED_FOR;
         File::create(&left).unwrap().set_modified(long_ago).unwrap();

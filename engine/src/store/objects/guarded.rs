@@ -77,7 +77,13 @@ impl Guarded {
         });
         let of_this = remembered.filter(|remembered| remembered.store == objects.name());
         let ids = of_this.map(|remembered| remembered.ids).unwrap_or_default();
-        Self { objects, path, met: AtomicBool::new(met), ids: Mutex::new(ids), gone: AtomicBool::new(false) }
+        Self {
+            objects,
+            path,
+            met: AtomicBool::new(met),
+            ids: Mutex::new(ids),
+            gone: AtomicBool::new(false),
+        }
     }
 
     /// Whether the node has seen the store before. Then it is never made anew.
@@ -163,7 +169,12 @@ impl Objects for Guarded {
         })
     }
 
-    fn get_range<'a>(&'a self, key: &'a str, start: u64, bytes: usize) -> Answer<'a, Option<Vec<u8>>> {
+    fn get_range<'a>(
+        &'a self,
+        key: &'a str,
+        start: u64,
+        bytes: usize,
+    ) -> Answer<'a, Option<Vec<u8>>> {
         self.objects.get_range(key, start, bytes)
     }
 

@@ -1,8 +1,10 @@
-//! Objects by key: all that the node asks of what keeps its state, so that a folder and a bucket are the same to it.
+//! Objects by key: all that the node asks of what keeps its state, so that a folder and a bucket
+//! are the same to it.
 //!
-//! No conditional writes (not every S3 has them) and no renames (none has): an object appears whole or not at all, a later
-//! `put` of the same key replaces it, and whoever reads sees one of the two. [`checked`] is how small objects are protected
-//! against damage; what is large has its digest in its name. Owns no fds.
+//! No conditional writes (not every S3 has them) and no renames (none has): an object appears whole
+//! or not at all, a later `put` of the same key replaces it, and whoever reads sees one of the two.
+//! [`checked`] is how small objects are protected against damage; what is large has its digest in
+//! its name. Owns no fds.
 
 pub(crate) mod checked;
 pub(crate) mod directory;
@@ -23,7 +25,8 @@ use super::error::StoreError;
 use super::place::Place;
 use crate::settings::Settings;
 
-/// Opens what the settings name. A bucket is not asked anything yet, and a folder need not be there.
+/// Opens what the settings name. A bucket is not asked anything yet, and a folder need not be
+/// there.
 ///
 /// # Errors
 /// When there are no credentials for a bucket.
@@ -52,7 +55,8 @@ pub(crate) struct Listed {
     pub(crate) modified: SystemTime,
 }
 
-/// A backend. Keys are `/`-separated parts of letters, digits, `.`, `-` and `_`; no part begins with a dot.
+/// A backend. Keys are `/`-separated parts of letters, digits, `.`, `-` and `_`; no part begins
+/// with a dot.
 pub(crate) trait Objects: fmt::Debug + Send + Sync {
     /// What it is called in messages: a path, or `s3://bucket/prefix`.
     fn name(&self) -> String;
@@ -60,25 +64,34 @@ pub(crate) trait Objects: fmt::Debug + Send + Sync {
     /// A whole object; none when there is none. A longer one than `bytes_max` is an error.
     fn get<'a>(&'a self, key: &'a str, bytes_max: usize) -> Answer<'a, Option<Vec<u8>>>;
 
-    /// `bytes` of an object from `start` on, fewer where it ends before; none when there is no such object.
-    fn get_range<'a>(&'a self, key: &'a str, start: u64, bytes: usize) -> Answer<'a, Option<Vec<u8>>>;
+    /// `bytes` of an object from `start` on, fewer where it ends before; none when there is no such
+    /// object.
+    fn get_range<'a>(
+        &'a self,
+        key: &'a str,
+        start: u64,
+        bytes: usize,
+    ) -> Answer<'a, Option<Vec<u8>>>;
 
     /// Writes a whole object; it is durable when this returns.
     fn put<'a>(&'a self, key: &'a str, contents: Vec<u8>) -> Answer<'a, ()>;
 
-    /// Copies an object into the file at `to`, which is there and empty, and syncs it; whether there is such an object.
+    /// Copies an object into the file at `to`, which is there and empty, and syncs it; whether
+    /// there is such an object.
     fn download<'a>(&'a self, key: &'a str, to: &'a Path) -> Answer<'a, bool>;
 
     /// Writes the file at `from` as an object.
     fn upload<'a>(&'a self, key: &'a str, from: &'a Path) -> Answer<'a, ()>;
 
-    /// All objects whose keys begin with `prefix` and are greater than `after`, in the order of their keys. `prefix` is empty or ends in `/`.
+    /// All objects whose keys begin with `prefix` and are greater than `after`, in the order of
+    /// their keys. `prefix` is empty or ends in `/`.
     fn list<'a>(&'a self, prefix: &'a str, after: &'a str) -> Answer<'a, Vec<Listed>>;
 
     /// Removes an object; that it is not there is no error.
     fn delete<'a>(&'a self, key: &'a str) -> Answer<'a, ()>;
 
-    /// The file that an object is on this machine, or would be; none when objects are no files here.
+    /// The file that an object is on this machine, or would be; none when objects are no files
+    /// here.
     fn local_path(&self, _key: &str) -> Option<PathBuf> {
         None
     }

@@ -1,6 +1,6 @@
 //! Whether the store's clock can be believed: only while it goes as fast as this machine's
-//! monotonic one, which nobody sets. A clock that was set, or stood still, is found out so, and what
-//! was believed of it is forgotten. Pure; owns no fds.
+//! monotonic one, which nobody sets. A clock that was set, or stood still, is found out so, and
+//! what was believed of it is forgotten. Pure; owns no fds.
 
 use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
@@ -80,7 +80,10 @@ mod tests {
 
     fn at(monotonic_min: u64, store_min: u64) -> Reading {
         let minutes = |minutes| Duration::from_secs(60 * minutes);
-        Reading { monotonic: minutes(monotonic_min), store: SystemTime::UNIX_EPOCH + minutes(1_000_000 + store_min) }
+        Reading {
+            monotonic: minutes(monotonic_min),
+            store: SystemTime::UNIX_EPOCH + minutes(1_000_000 + store_min),
+        }
     }
 
     #[test]

@@ -22,7 +22,8 @@ impl Memory {
     /// One that is of today's format.
     pub(super) fn new() -> Self {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-        let memory = Self { objects: Mutex::default(), writes: Mutex::new(0), now: Mutex::new(now) };
+        let memory =
+            Self { objects: Mutex::default(), writes: Mutex::new(0), now: Mutex::new(now) };
         memory.write(FORMAT_KEY, FORMAT.into());
         memory
     }

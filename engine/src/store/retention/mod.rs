@@ -3,11 +3,11 @@
 //! ```text
 //! retention/<host>-<uuid>      what one node keeps (a checked object): see [`policy`]
 //! ```
-//! A node writes its own policy anew every quarter of an hour, and judges by the most generous
-//! of all that count ([`records`]), so the strictest node deletes nothing that another one keeps.
-//! How old something is, the store says: when it was written, against when the node's policy was
-//! written just now, both by the store's clock. That one is believed while it goes evenly ([`clock`]).
-//! A policy that cannot be read keeps everything. Owns no fds.
+//! A node writes its own policy anew every quarter of an hour, and judges by the most generous of
+//! all that count ([`records`]), so the strictest node deletes nothing that another one keeps. How
+//! old something is, the store says: when it was written, against when the node's policy was
+//! written just now, both by the store's clock. That one is believed while it goes evenly
+//! ([`clock`]). A policy that cannot be read keeps everything. Owns no fds.
 
 mod clock;
 #[cfg(test)]
@@ -159,7 +159,9 @@ impl Retention {
             return Err(RetentionError::TakenOver);
         }
         self.objects.verify().await?;
-        if self.objects.get(FORMAT_KEY, FORMAT_BYTES_MAX).await?.as_deref() != Some(FORMAT.as_bytes()) {
+        if self.objects.get(FORMAT_KEY, FORMAT_BYTES_MAX).await?.as_deref()
+            != Some(FORMAT.as_bytes())
+        {
             return Err(RetentionError::NotYet(self.objects.name()));
         }
         let failed = |source| RetentionError::Json { key: self.key.clone(), source };
@@ -191,7 +193,12 @@ impl Retention {
     }
 
     /// The store's time, if its clock is believed.
-    fn believed(&self, clock: &mut Clock, monotonic: Duration, store: SystemTime) -> Option<SystemTime> {
+    fn believed(
+        &self,
+        clock: &mut Clock,
+        monotonic: Duration,
+        store: SystemTime,
+    ) -> Option<SystemTime> {
         match clock.read(Reading { monotonic, store }) {
             Pace::Even => Some(store),
             Pace::Unknown => None,

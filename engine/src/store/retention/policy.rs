@@ -29,7 +29,8 @@ impl Policy {
 
     /// What the settings of a node say.
     pub(crate) fn of(settings: &Settings) -> Self {
-        let millis = |time: humantime::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let millis =
+            |time: humantime::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         Self {
             logs_kept_for_ms: millis(settings.logs_kept_for),
             logs_kept_bytes: settings.logs_kept_size.as_u64(),

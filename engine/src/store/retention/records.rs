@@ -90,7 +90,12 @@ mod tests {
     use super::super::policy::key;
     use super::*;
 
-    const OWN: Policy = Policy { logs_kept_for_ms: 1, logs_kept_bytes: 4, versions_kept: 1, versions_kept_for_ms: 1 };
+    const OWN: Policy = Policy {
+        logs_kept_for_ms: 1,
+        logs_kept_bytes: 4,
+        versions_kept: 1,
+        versions_kept_for_ms: 1,
+    };
 
     fn listed(id: u128, tag: &str, modified: SystemTime) -> Listed {
         let key = key("n", &uuid::Uuid::from_u128(id).to_string());

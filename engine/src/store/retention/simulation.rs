@@ -31,7 +31,8 @@ struct Random(u64);
 
 impl Random {
     fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % limit
     }
 
@@ -74,7 +75,8 @@ impl World {
         let (start, ahead) = (memory.now(), vec![(Duration::ZERO, 100 * DAY)]);
         let (nodes, random) = (Vec::new(), Random(seed));
         let (passed, deleted) = (Duration::ZERO, (0, 0));
-        let mut world = Self { memory, random, folder, repository, nodes, passed, start, ahead, deleted };
+        let mut world =
+            Self { memory, random, folder, repository, nodes, passed, start, ahead, deleted };
         for number in 0..NODES {
             let node = world.started(number);
             world.nodes.push(node);
@@ -87,12 +89,17 @@ impl World {
         let random = &mut self.random;
         let hours = |hours: u64| hours * 3_600_000;
         let policy = Policy {
-            logs_kept_for_ms: hours([0, 1, 5, 48, 24 * 9][usize::try_from(random.below(5)).unwrap()]),
+            logs_kept_for_ms: hours(
+                [0, 1, 5, 48, 24 * 9][usize::try_from(random.below(5)).unwrap()],
+            ),
             logs_kept_bytes: 1 << random.below(12),
             versions_kept: u32::try_from(1 + random.below(4)).unwrap(),
-            versions_kept_for_ms: hours([0, 1, 30, 24 * 8][usize::try_from(random.below(4)).unwrap()]),
+            versions_kept_for_ms: hours(
+                [0, 1, 30, 24 * 8][usize::try_from(random.below(4)).unwrap()],
+            ),
         };
-        let wrong_s = [0, random.below(1_000_000_000), 1_800_000_000][usize::try_from(random.below(3)).unwrap()];
+        let wrong_s = [0, random.below(1_000_000_000), 1_800_000_000]
+            [usize::try_from(random.below(3)).unwrap()];
         let data = self.folder.path().join(number.to_string());
         std::fs::create_dir_all(&data).unwrap();
         let objects: Arc<dyn Objects> = Arc::clone(&self.memory) as _;
@@ -109,7 +116,8 @@ impl World {
 
     /// Sets the store's clock, for ever or for a while.
     fn jump(&mut self) {
-        let by = [MINUTE, 20 * MINUTE, 3 * DAY, 400 * DAY][usize::try_from(self.random.below(4)).unwrap()];
+        let by = [MINUTE, 20 * MINUTE, 3 * DAY, 400 * DAY]
+            [usize::try_from(self.random.below(4)).unwrap()];
         let (_, ahead) = *self.ahead.last().unwrap();
         let back = self.random.one_in(2);
         let ahead = if back { ahead.saturating_sub(by) } else { ahead + by };
@@ -117,7 +125,8 @@ impl World {
         self.pass(Duration::ZERO);
     }
 
-    /// The time that nobody may take for later: the earliest of what the store's clock has said lately.
+    /// The time that nobody may take for later: the earliest of what the store's clock has said
+    /// lately.
     fn now(&self) -> SystemTime {
         let since = self.passed.saturating_sub(UNBELIEVED);
         let current = self.ahead.iter().rposition(|(from, _)| *from <= since).unwrap_or(0);
@@ -144,12 +153,14 @@ impl World {
         let all = self.memory.all();
         let (_, modified, _) = &all[key];
         // Of those of one time, any may be the older one.
-        let newer = all.iter().filter(|(key, (_, at, _))| key.starts_with("logs/") && at >= modified);
+        let newer =
+            all.iter().filter(|(key, (_, at, _))| key.starts_with("logs/") && at >= modified);
         let bytes: u64 = newer.map(|(_, (object, ..))| object.len() as u64).sum();
         let age = self.now().duration_since(*modified).unwrap_or_default().as_millis();
         let promised = self.promised();
-        let young =
-            promised.iter().any(|policy| policy.logs_kept_for_ms > 0 && age <= u128::from(policy.logs_kept_for_ms));
+        let young = promised.iter().any(|policy| {
+            policy.logs_kept_for_ms > 0 && age <= u128::from(policy.logs_kept_for_ms)
+        });
         young && promised.iter().any(|policy| bytes <= policy.logs_kept_bytes)
     }
 
@@ -181,7 +192,9 @@ impl World {
         for key in retain::beyond(listed, &verdict) {
             if self.keeps_segment(&key) {
                 let promised = self.promised();
-                return Err(format!("node {number} deletes {key}, by {verdict:?}; promised was {promised:?}"));
+                return Err(format!(
+                    "node {number} deletes {key}, by {verdict:?}; promised was {promised:?}"
+                ));
             }
             self.memory.delete(&key).await.unwrap();
             self.deleted.0 += 1;
@@ -207,7 +220,9 @@ impl World {
             if self.keeps_version(&version, newer) {
                 let number = version.number;
                 let promised = self.promised();
-                return Err(format!("a deploy removes version {number}, by {verdict:?}; promised was {promised:?}"));
+                return Err(format!(
+                    "a deploy removes version {number}, by {verdict:?}; promised was {promised:?}"
+                ));
             }
             self.repository.remove_version(&version).await.unwrap();
             self.deleted.1 += 1;

@@ -6,9 +6,14 @@ use super::*;
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const MINUTE: Duration = Duration::from_secs(60);
 
-const STRICT: Policy = Policy { logs_kept_for_ms: 1, logs_kept_bytes: 1, versions_kept: 1, versions_kept_for_ms: 0 };
-const GENEROUS: Policy =
-    Policy { logs_kept_for_ms: 1000, logs_kept_bytes: 0, versions_kept: 9, versions_kept_for_ms: 5 };
+const STRICT: Policy =
+    Policy { logs_kept_for_ms: 1, logs_kept_bytes: 1, versions_kept: 1, versions_kept_for_ms: 0 };
+const GENEROUS: Policy = Policy {
+    logs_kept_for_ms: 1000,
+    logs_kept_bytes: 0,
+    versions_kept: 9,
+    versions_kept_for_ms: 5,
+};
 
 /// A store, nodes on it, and what has passed on their monotonic clocks.
 struct World {

@@ -1,9 +1,9 @@
 //! The supervisor: carries what happens to the fleet, and does what it answers.
 //!
-//! It runs on the engine's main thread, which lives as long as the process (workers die with the thread that started
-//! them). [`crate::core::fleet`] decides; this file has the loop and what each action means, [`reroute`] is for
-//! connections without a place, [`told`] what `sockhop status` says. Owns the workers' links, the board's fd, the catalogue's,
-//! and parked connections.
+//! It runs on the engine's main thread, which lives as long as the process (workers die with the
+//! thread that started them). [`crate::core::fleet`] decides; this file has the loop and what each
+//! action means, [`reroute`] is for connections without a place, [`told`] what `sockhop status`
+//! says. Owns the workers' links, the board's fd, the catalogue's, and parked connections.
 
 mod reroute;
 mod told;
@@ -33,7 +33,9 @@ use super::link::{self, Link, What};
 use super::{Binary, process};
 use crate::compile::cache::Cache;
 use crate::core::Pool;
-use crate::core::fleet::{self, Action, Event, Fleet, Look, PublishError, Ticket, WorkerId, WorkerSlot};
+use crate::core::fleet::{
+    self, Action, Event, Fleet, Look, PublishError, Ticket, WorkerId, WorkerSlot,
+};
 use crate::core::waiting::Waiting;
 use crate::core::watch::Seen;
 use crate::dispatch::hop::Connection;
@@ -124,7 +126,8 @@ pub(crate) struct Supervisor {
 }
 
 impl Supervisor {
-    /// A supervisor without workers yet. `commands` is the channel whose sender the rest of the engine has.
+    /// A supervisor without workers yet. `commands` is the channel whose sender the rest of the
+    /// engine has.
     pub(crate) fn new(
         plan: Plan,
         shared: Arc<Shared>,
@@ -185,12 +188,14 @@ impl Supervisor {
         self.plan.drain_timeout
     }
 
-    /// From now on connections without a place go to the engine that has taken over. Call it before the shards stop.
+    /// From now on connections without a place go to the engine that has taken over. Call it before
+    /// the shards stop.
     pub(crate) fn hand_over_to(&mut self, successor: UnboundedSender<Handed>) {
         self.successor = Some(successor);
     }
 
-    /// Drains every worker, and kills those that are not done at the end. Call it when no shard accepts any more.
+    /// Drains every worker, and kills those that are not done at the end. Call it when no shard
+    /// accepts any more.
     pub(crate) async fn stop(&mut self, at_once: impl Future<Output = ()>) {
         self.on(Event::Drain);
         let deadline = tokio::time::sleep(self.plan.drain_timeout + DRAIN_GRACE);
@@ -228,7 +233,8 @@ impl Supervisor {
         let _ = answer(connection.socket.as_fd(), &connection.read, &problem);
     }
 
-    /// Waits for the next thing to happen, and does what follows. Safe to drop while it waits: nothing is lost.
+    /// Waits for the next thing to happen, and does what follows. Safe to drop while it waits:
+    /// nothing is lost.
     async fn step(&mut self) {
         let retry = (!self.waiting.is_empty()).then(|| Instant::now() + RETRY_INTERVAL);
         let wake = self.fleet.next_wake().into_iter().chain(retry).min();
@@ -267,7 +273,11 @@ impl Supervisor {
             Action::Accept { worker, pool } => {
                 let row = u16::try_from(worker.slot).unwrap_or(u16::MAX);
                 let settings = self.settings_of(pool);
-                self.send(worker, ToWorker::Start { row, settings }, Some(Arc::clone(&self.board_fd)));
+                self.send(
+                    worker,
+                    ToWorker::Start { row, settings },
+                    Some(Arc::clone(&self.board_fd)),
+                );
                 self.plan.logs.tell(logs::Event::Born(worker));
                 self.send(worker, ToWorker::Catalogue, Some(Arc::clone(&self.catalogue.0)))
             }
@@ -275,14 +285,19 @@ impl Supervisor {
                 self.send(worker, ToWorker::Catalogue, Some(Arc::clone(&self.catalogue.0)))
             }
             Action::SendDrain(worker) => {
-                let deadline_ms = u32::try_from(self.plan.drain_timeout.as_millis()).unwrap_or(u32::MAX);
+                let deadline_ms =
+                    u32::try_from(self.plan.drain_timeout.as_millis()).unwrap_or(u32::MAX);
                 let goes_on = self.successor.is_some() || !self.fleet.is_draining();
                 let ending = if goes_on { Ending::GiveBack } else { Ending::Close };
                 self.send(worker, ToWorker::Drain { ending, deadline_ms }, None)
             }
             Action::Kill { worker, why } => {
                 if let Some(Occupied { link, .. }) = self.occupied(worker) {
-                    tracing::error!("worker {} on core {} is killed: {why}", link.pid, link.handle.core);
+                    tracing::error!(
+                        "worker {} on core {} is killed: {why}",
+                        link.pid,
+                        link.handle.core
+                    );
                     link.kill();
                 }
                 None
@@ -308,22 +323,26 @@ impl Supervisor {
     }
 
     fn start_worker(&mut self, worker: WorkerId, core: usize) -> Option<Event> {
-        let started = Channel::pair().map_err(|error| error.to_string()).and_then(|(channel, worker_end)| {
-            let (board, sent) = (Arc::clone(&self.board), AtomicU64::new(0));
-            let handle = Arc::new(WorkerHandle {
-                channel,
-                core,
-                row: worker.slot,
-                board,
-                sent,
-                connections_max: self.plan.connections_max,
+        let started =
+            Channel::pair().map_err(|error| error.to_string()).and_then(|(channel, worker_end)| {
+                let (board, sent) = (Arc::clone(&self.board), AtomicU64::new(0));
+                let handle = Arc::new(WorkerHandle {
+                    channel,
+                    core,
+                    row: worker.slot,
+                    board,
+                    sent,
+                    connections_max: self.plan.connections_max,
+                });
+                Link::start(&self.plan.binary, (handle, worker_end), worker, &self.events.0)
+                    .map_err(|error| error.to_string())
             });
-            Link::start(&self.plan.binary, (handle, worker_end), worker, &self.events.0)
-                .map_err(|error| error.to_string())
-        });
         match started {
             Ok(link) => {
-                self.occupied.insert(worker.slot, Occupied { link, incarnation: worker.incarnation, ended: None });
+                self.occupied.insert(
+                    worker.slot,
+                    Occupied { link, incarnation: worker.incarnation, ended: None },
+                );
                 None
             }
             Err(error) => {
@@ -334,7 +353,12 @@ impl Supervisor {
         }
     }
 
-    fn send(&mut self, worker: WorkerId, message: ToWorker, fd: Option<Arc<OwnedFd>>) -> Option<Event> {
+    fn send(
+        &mut self,
+        worker: WorkerId,
+        message: ToWorker,
+        fd: Option<Arc<OwnedFd>>,
+    ) -> Option<Event> {
         let Occupied { link, .. } = self.occupied(worker)?;
         link.send(message, fd);
         link.is_flushed().then_some(Event::Flushed(worker))
@@ -351,19 +375,29 @@ impl Supervisor {
                 workers.entry(pool).or_default().push(Arc::clone(&link.handle));
             }
         }
-        self.shared.snapshot.store(Arc::new(Snapshot { catalogue: Arc::clone(catalogue), workers }));
+        self.shared
+            .snapshot
+            .store(Arc::new(Snapshot { catalogue: Arc::clone(catalogue), workers }));
     }
 
-    /// What it held of its functions' limits is free again at once, and what it never received goes to others.
+    /// What it held of its functions' limits is free again at once, and what it never received goes
+    /// to others.
     fn reap(&mut self, worker: WorkerId) {
         let Some(Occupied { link, ended, .. }) = self.occupied.remove(&worker.slot) else { return };
         self.plan.logs.tell(logs::Event::Died(worker));
-        tracing::info!("worker {} on core {} has ended: {}", link.pid, link.handle.core, ended.unwrap_or_default());
+        tracing::info!(
+            "worker {} on core {} has ended: {}",
+            link.pid,
+            link.handle.core,
+            ended.unwrap_or_default()
+        );
         self.shared.metrics.retire(worker.slot, &self.catalogue.1);
         self.trials.reap(worker);
         self.log_writes.ended(worker);
         for received in link.unreceived() {
-            if let (ToWorker::Connection { read, awaits, .. }, Some(socket)) = (received.message, received.fd) {
+            if let (ToWorker::Connection { read, awaits, .. }, Some(socket)) =
+                (received.message, received.fd)
+            {
                 self.route_again(Handed { socket, read, awaits });
             }
         }
@@ -379,8 +413,11 @@ impl Supervisor {
             1 => " before it was ready".to_owned(),
             times => format!(" before it was ready, like {} before it", times - 1),
         };
-        let said = if words.is_empty() { String::new() } else { format!("; its last words: {words}") };
-        tracing::error!("worker {pid} on core {core} died{before}: {how}{said}; the next one starts in {delay:?}");
+        let said =
+            if words.is_empty() { String::new() } else { format!("; its last words: {words}") };
+        tracing::error!(
+            "worker {pid} on core {core} died{before}: {how}{said}; the next one starts in {delay:?}"
+        );
         self.last_words.insert(worker.slot, words);
     }
 
@@ -397,8 +434,14 @@ impl Supervisor {
             let odd = |slot: &WorkerSlot| slot.is_silent() || slot.is_starting();
             let odd = self.fleet.slots().any(|(row, slot)| row == worker.slot && odd(slot));
             let process = if odd { process::look(link.pid) } else { None };
-            let seen = Seen { heartbeat_ms, guest_deadline_ms: row.guest_deadline_ms.load(Relaxed), process };
-            let busy = link.handle.load() > 0 || row.in_flight.load(Relaxed) > 0 || self.trials.has(worker);
+            let seen = Seen {
+                heartbeat_ms,
+                guest_deadline_ms: row.guest_deadline_ms.load(Relaxed),
+                process,
+            };
+            let busy = link.handle.load() > 0
+                || row.in_flight.load(Relaxed) > 0
+                || self.trials.has(worker);
             self.fleet.look(worker, Look { seen, busy }, now_ms(), now);
         }
     }
@@ -412,7 +455,9 @@ impl Supervisor {
             What::Flushed if occupied.link.is_flushed() => self.on(Event::Flushed(worker)),
             What::Flushed => {}
             What::Ended(status) => {
-                occupied.ended = Some(status.map_or_else(|error| error.to_string(), |status| status.to_string()));
+                occupied.ended = Some(
+                    status.map_or_else(|error| error.to_string(), |status| status.to_string()),
+                );
                 self.on(Event::Ended(worker));
             }
         }
@@ -430,27 +475,42 @@ impl Supervisor {
                 self.on(Event::Applied { worker, generation });
             }
             (ToEngine::Draining, None) => self.on(Event::Draining(worker)),
-            (ToEngine::RequestModule { key }, None) if serves => self.on_module_request(worker, key),
+            (ToEngine::RequestModule { key }, None) if serves => {
+                self.on_module_request(worker, key)
+            }
             (ToEngine::Tried { ticket, failure }, None) => {
                 if !self.trials.answered(worker, ticket, failure) {
-                    self.on(Event::Broke { worker, why: "it answered a trial that it was not asked for".to_owned() });
+                    self.on(Event::Broke {
+                        worker,
+                        why: "it answered a trial that it was not asked for".to_owned(),
+                    });
                 } else if self.is_for_trials(worker) && !self.trials.has(worker) {
                     self.on(Event::Tried(worker));
                 }
             }
             (ToEngine::LogWritten { ticket }, None) => {
                 if !self.log_writes.answered(worker, ticket) {
-                    self.on(Event::Broke { worker, why: "it wrote a log that it was not asked for".to_owned() });
+                    self.on(Event::Broke {
+                        worker,
+                        why: "it wrote a log that it was not asked for".to_owned(),
+                    });
                 }
             }
-            (ToEngine::RequestSecrets { function }, None) if serves => self.on_secrets_request(worker, function),
+            (ToEngine::RequestSecrets { function }, None) if serves => {
+                self.on_secrets_request(worker, function)
+            }
             (ToEngine::Return { read, awaits }, Some(socket)) if serves && is_stream(&socket) => {
                 self.route_again(Handed { socket, read, awaits });
             }
             (ToEngine::Return { .. }, Some(_)) if serves => {
-                self.on(Event::Broke { worker, why: "it gave back what is no client's connection".to_owned() });
+                self.on(Event::Broke {
+                    worker,
+                    why: "it gave back what is no client's connection".to_owned(),
+                });
             }
-            (other, _) => self.on(Event::Broke { worker, why: format!("{other:?} is not what comes next") }),
+            (other, _) => {
+                self.on(Event::Broke { worker, why: format!("{other:?} is not what comes next") })
+            }
         }
     }
 
@@ -476,7 +536,9 @@ impl Supervisor {
         match sealed {
             Ok(fd) => self.send(worker, ToWorker::Secrets { function }, Some(Arc::new(fd))),
             Err(reason) => {
-                tracing::error!("a worker asked for the secrets of function {function:?}, and gets none: {reason}");
+                tracing::error!(
+                    "a worker asked for the secrets of function {function:?}, and gets none: {reason}"
+                );
                 self.send(worker, ToWorker::SecretsMissing { function, reason }, None)
             }
         };
@@ -484,7 +546,9 @@ impl Supervisor {
 
     /// Whether it may run `function`, by the newest catalogue or the one that is on its way out.
     fn runs(&self, worker: WorkerId, function: &str) -> bool {
-        let Some((_, slot)) = self.fleet.slots().find(|(row, _)| *row == worker.slot) else { return false };
+        let Some((_, slot)) = self.fleet.slots().find(|(row, _)| *row == worker.slot) else {
+            return false;
+        };
         let routed = self.shared.snapshot.load();
         [&self.catalogue.1, &routed.catalogue].into_iter().any(|catalogue| {
             let function = catalogue.find(function).and_then(|index| catalogue.function(index));
@@ -530,7 +594,8 @@ impl Supervisor {
     fn reconfigure(&mut self, settings: Settings, drain_timeout: Duration) {
         (self.plan.settings, self.plan.drain_timeout) = (settings, drain_timeout);
         let accepted = self.fleet.slots().filter(|(_, slot)| slot.is_accepted());
-        let accepted: Vec<(usize, Pool)> = accepted.map(|(row, slot)| (row, slot.pool.clone())).collect();
+        let accepted: Vec<(usize, Pool)> =
+            accepted.map(|(row, slot)| (row, slot.pool.clone())).collect();
         for (row, pool) in accepted {
             let settings = self.settings_of(pool);
             if let Some(Occupied { link, .. }) = self.occupied.get(&row) {
@@ -551,7 +616,11 @@ impl Supervisor {
     }
 
     fn publish(&mut self, catalogue: Arc<OwnedFd>, view: Arc<CatalogueView>, done: Done) {
-        let own = view.get().functions.iter().filter(|function| function.isolation == ArchivedIsolation::Process);
+        let own = view
+            .get()
+            .functions
+            .iter()
+            .filter(|function| function.isolation == ArchivedIsolation::Process);
         let own = own.map(|function| function.name.as_str().to_owned()).collect();
         let (generation, ticket) = (view.generation(), self.next_ticket);
         self.next_ticket += 1;
@@ -565,7 +634,9 @@ impl Supervisor {
 
     /// The process of `worker`, if it is the one that its slot has now.
     fn occupied(&mut self, worker: WorkerId) -> Option<&mut Occupied> {
-        self.occupied.get_mut(&worker.slot).filter(|occupied| occupied.incarnation == worker.incarnation)
+        self.occupied
+            .get_mut(&worker.slot)
+            .filter(|occupied| occupied.incarnation == worker.incarnation)
     }
 }
 

@@ -1,4 +1,5 @@
-//! Connections without a place: those that came back from a worker, were never received by one, or found none.
+//! Connections without a place: those that came back from a worker, were never received by one, or
+//! found none.
 //!
 //! Owns their sockets until a worker has them or they are refused.
 
@@ -16,8 +17,8 @@ use crate::dispatch::refuse::{Client, LOOK_INTERVAL, Lingering, answer};
 use crate::takeover::Handed;
 
 impl Supervisor {
-    /// Somebody has parked a connection: it waits, and its pool's worker is started if it has to be. When another engine has
-    /// taken over, it is that one's.
+    /// Somebody has parked a connection: it waits, and its pool's worker is started if it has to
+    /// be. When another engine has taken over, it is that one's.
     pub(super) fn on_parked(&mut self, mut parked: Parked) {
         if self.successor.is_some() {
             if let Some(Connection { socket, read, awaits, .. }) = parked.take() {
@@ -43,7 +44,8 @@ impl Supervisor {
         let snapshot = self.shared.snapshot.load_full();
         let place = |parked: Parked| {
             parked.try_place(|connection| {
-                hop(&snapshot, None, connection).map(|row| self.shared.metrics.of_supervisor().hopped(row))
+                hop(&snapshot, None, connection)
+                    .map(|row| self.shared.metrics.of_supervisor().hopped(row))
             })
         };
         for mut late in self.waiting.retry(Instant::now(), place) {
@@ -63,15 +65,26 @@ impl Supervisor {
         let Handed { socket, read, awaits } = handed;
         let snapshot = self.shared.snapshot.load_full();
         let domain = self.shared.domain.load();
-        match verdict(&read, &snapshot.catalogue, domain.as_deref().map(String::as_str), awaits.into()) {
+        match verdict(
+            &read,
+            &snapshot.catalogue,
+            domain.as_deref().map(String::as_str),
+            awaits.into(),
+        ) {
             Verdict::Refuse(problem) => self.refuse(socket, &read, &problem),
             Verdict::Hop(pool) => {
                 let counts = self.shared.metrics.of_supervisor();
-                match hop(&snapshot, None, Connection { socket, read, awaits, pool, accepted_at_us: 0 }) {
+                match hop(
+                    &snapshot,
+                    None,
+                    Connection { socket, read, awaits, pool, accepted_at_us: 0 },
+                ) {
                     Ok(row) => counts.hopped(row),
                     Err(connection) => match self.shared.parking.park(connection) {
                         Ok(()) => counts.parked.add(1),
-                        Err(Connection { socket, read, .. }) => self.refuse(socket, &read, &node_full()),
+                        Err(Connection { socket, read, .. }) => {
+                            self.refuse(socket, &read, &node_full())
+                        }
                     },
                 }
             }

@@ -1,4 +1,5 @@
-//! Versions that a worker has been asked to instantiate, and who waits for what comes of it. Owns no fds.
+//! Versions that a worker has been asked to instantiate, and who waits for what comes of it. Owns
+//! no fds.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -20,7 +21,9 @@ pub(crate) enum TrialError {
     Died,
     #[error("no worker serves at the moment to instantiate the version; try again in a moment")]
     NoWorker,
-    #[error("no worker has instantiated the version in {0:?}; try again when the node has less to do")]
+    #[error(
+        "no worker has instantiated the version in {0:?}; try again when the node has less to do"
+    )]
     Slow(std::time::Duration),
 }
 
@@ -42,11 +45,17 @@ impl Trials {
     }
 
     /// A worker has answered; false when it was not asked.
-    pub(super) fn answered(&mut self, worker: WorkerId, ticket: u64, failure: Option<String>) -> bool {
+    pub(super) fn answered(
+        &mut self,
+        worker: WorkerId,
+        ticket: u64,
+        failure: Option<String>,
+    ) -> bool {
         match self.pending.remove(&ticket) {
             Some((asked, tried)) if asked == worker => {
                 // Whoever waited may have given up.
-                let _ = tried.send(failure.map_or(Ok(()), |reason| Err(TrialError::Failed(reason))));
+                let _ =
+                    tried.send(failure.map_or(Ok(()), |reason| Err(TrialError::Failed(reason))));
                 true
             }
             _ => false,
@@ -67,13 +76,14 @@ impl Trials {
 }
 
 impl Supervisor {
-    /// Has a worker of `pool` instantiate the one version of `catalogue`. When there is none, it is started if it is for
-    /// trials, and whoever asked asks again.
+    /// Has a worker of `pool` instantiate the one version of `catalogue`. When there is none, it is
+    /// started if it is for trials, and whoever asked asks again.
     pub(super) fn try_out(&mut self, catalogue: Arc<OwnedFd>, pool: Pool, tried: Tried) {
         let workers = self.fleet.running_workers();
         let mut slots = self.fleet.slots();
         let serves = slots.find(|(_, slot)| slot.pool == pool && slot.takes_connections());
-        let serving = serves.and_then(|(row, _)| workers.into_iter().find(|worker| worker.slot == row));
+        let serving =
+            serves.and_then(|(row, _)| workers.into_iter().find(|worker| worker.slot == row));
         drop(slots);
         let Some(worker) = serving else {
             let _ = tried.send(Err(TrialError::NoWorker));

@@ -1,4 +1,5 @@
-//! Workers that have been asked to write what they have logged, and who waits for that. Owns no fds.
+//! Workers that have been asked to write what they have logged, and who waits for that. Owns no
+//! fds.
 
 use std::collections::{HashMap, HashSet};
 
@@ -28,7 +29,8 @@ impl LogWrites {
 
     /// A worker has answered; false when it was not asked.
     pub(super) fn answered(&mut self, worker: WorkerId, ticket: u64) -> bool {
-        let was_asked = self.pending.get_mut(&ticket).is_some_and(|(workers, _)| workers.remove(&worker));
+        let was_asked =
+            self.pending.get_mut(&ticket).is_some_and(|(workers, _)| workers.remove(&worker));
         self.end_those_answered();
         was_asked
     }
@@ -54,7 +56,11 @@ impl Supervisor {
     pub(super) fn write_log(&mut self, written: Written) {
         let accepted: HashSet<usize> =
             self.fleet.slots().filter(|(_, slot)| slot.is_accepted()).map(|(row, _)| row).collect();
-        let workers = self.fleet.running_workers().into_iter().filter(|worker| accepted.contains(&worker.slot));
+        let workers = self
+            .fleet
+            .running_workers()
+            .into_iter()
+            .filter(|worker| accepted.contains(&worker.slot));
         let workers: HashSet<WorkerId> = workers.collect();
         let ticket = self.log_writes.begin(workers.clone(), written);
         for worker in workers {

@@ -1,7 +1,8 @@
-//! A program with `main`, as a component (`cmd`, for wasm32-wasip2) and as a core module (`cmd-p1`, for wasm32-wasip1).
+//! A program with `main`, as a component (`cmd`, for wasm32-wasip2) and as a core module (`cmd-p1`,
+//! for wasm32-wasip1).
 //!
-//! It takes steps, one after the other: from its arguments if there are any; else the pairs of `QUERY_STRING`; else the
-//! parts of `PATH_INFO`. Values are percent-encoded.
+//! It takes steps, one after the other: from its arguments if there are any; else the pairs of
+//! `QUERY_STRING`; else the parts of `PATH_INFO`. Values are percent-encoded.
 //!
 //! | step         | what it does                                                                        |
 //! |--------------|-------------------------------------------------------------------------------------|
@@ -18,9 +19,10 @@
 //! | `spin`       | computes for ever                                                                   |
 //! | `work`       | computes for about a millisecond and prints two bytes, again and again, for ever     |
 //!
-//! The argument `--cgi` is the step `cgi`, before all others, and does not count as an argument. Without any step it
-//! prints `Hello, world!`. The node must pass stdin and stdout on as they come, and an exit with anything but 0 is a
-//! failure. The component can only say that it failed, not how: WASI 0.2 makes a 1 of every other code.
+//! The argument `--cgi` is the step `cgi`, before all others, and does not count as an argument.
+//! Without any step it prints `Hello, world!`. The node must pass stdin and stdout on as they come,
+//! and an exit with anything but 0 is a failure. The component can only say that it failed, not
+//! how: WASI 0.2 makes a 1 of every other code.
 
 use std::env;
 use std::hint::black_box;
@@ -31,7 +33,8 @@ use std::time::Duration;
 const PIECE: usize = 64 * 1024;
 
 fn main() -> io::Result<()> {
-    let (flags, arguments): (Vec<_>, Vec<_>) = env::args().skip(1).partition(|argument| argument == "--cgi");
+    let (flags, arguments): (Vec<_>, Vec<_>) =
+        env::args().skip(1).partition(|argument| argument == "--cgi");
     if !flags.is_empty() {
         step("cgi", &[])?;
     }
@@ -58,9 +61,12 @@ fn step(name: &str, value: &[u8]) -> io::Result<()> {
     let number = || String::from_utf8_lossy(value).parse::<u64>().expect("a number");
     let mut out = io::stdout().lock();
     match name {
-        "cgi" => out.write_all(b"Status: 418 I'm a teapot\r\nContent-Type: text/x-cgi\r\nX-Cgi: yes\r\n\r\n")?,
+        "cgi" => out.write_all(
+            b"Status: 418 I'm a teapot\r\nContent-Type: text/x-cgi\r\nX-Cgi: yes\r\n\r\n",
+        )?,
         "env" => {
-            let mut lines: Vec<_> = env::vars().map(|(name, value)| format!("{name}={value}\n")).collect();
+            let mut lines: Vec<_> =
+                env::vars().map(|(name, value)| format!("{name}={value}\n")).collect();
             lines.sort();
             out.write_all(lines.concat().as_bytes())?;
         }

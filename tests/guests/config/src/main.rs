@@ -1,7 +1,7 @@
 //! A program that reads `wasi:config/store`.
 //!
-//! The node must reply with a line `NAME=VALUE` for each of its arguments (`NAME?` where there is no such value), then an
-//! empty line, then all that there is, sorted.
+//! The node must reply with a line `NAME=VALUE` for each of its arguments (`NAME?` where there is
+//! no such value), then an empty line, then all that there is, sorted.
 
 use self::bindings::wasi::config::store;
 

@@ -1,13 +1,15 @@
 //! Counts: replies how many requests this instance has served, this one included.
 //!
-//! With fresh instances the node must make it answer `1` every time; with `reuse=N`, `1` to `N` and then `1` again. At
-//! `/panic` it traps, at `/grow` it keeps 52 MiB, at `/leak` it keeps its request: after each the node must not use the
-//! instance again.
+//! With fresh instances the node must make it answer `1` every time; with `reuse=N`, `1` to `N` and
+//! then `1` again. At `/panic` it traps, at `/grow` it keeps 52 MiB, at `/leak` it keeps its
+//! request: after each the node must not use the instance again.
 
 use std::cell::{Cell, RefCell};
 
 use wasip2::exports::http::incoming_handler::Guest;
-use wasip2::http::types::{Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam};
+use wasip2::http::types::{
+    Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam,
+};
 
 thread_local! {
     static SERVED: Cell<u32> = const { Cell::new(0) };

@@ -1,7 +1,9 @@
-//! Computes: hashes a block again and again, without ever calling the host, and replies with the last digest.
+//! Computes: hashes a block again and again, without ever calling the host, and replies with the
+//! last digest.
 //!
-//! The node must reply 200 with 64 hexadecimal digits and a newline. `turns=N` says how often, 10,000 times by default, which
-//! takes a few milliseconds; with `turns=0` there is nothing to compute.
+//! The node must reply 200 with 64 hexadecimal digits and a newline. `turns=N` says how often,
+//! 10,000 times by default, which takes a few milliseconds; with `turns=0` there is nothing to
+//! compute.
 
 use sha2::{Digest, Sha256};
 use wstd::http::{Body, Error, Request, Response};

@@ -18,7 +18,8 @@
 //! | `/waits`        | nothing: the guest begins to wait again and again, for ever                             |
 //! | `/streams`      | nothing: the guest makes streams until there are no more                                |
 //!
-//! The header `trailer` names the reply's trailers where the request had it: without it hosts may leave them out.
+//! The header `trailer` names the reply's trailers where the request had it: without it hosts may
+//! leave them out.
 
 mod reply;
 
@@ -67,9 +68,12 @@ impl Guest for Echo {
     async fn handle(request: Request) -> Result<Response, ErrorCode> {
         let _in_flight = InFlight::new();
         let target = request.get_path_with_query().unwrap_or_default();
-        let (path, query) = target.split_once('?').map_or((target.as_str(), None), |(path, query)| (path, Some(query)));
+        let (path, query) = target
+            .split_once('?')
+            .map_or((target.as_str(), None), |(path, query)| (path, Some(query)));
         let number = |name, default| {
-            query::value::<u64>(query, name, default).map_err(|_| internal_error("the query has no such number"))
+            query::value::<u64>(query, name, default)
+                .map_err(|_| internal_error("the query has no such number"))
         };
 
         match path {
@@ -79,7 +83,10 @@ impl Guest for Echo {
                 Ok(reply::text(&[], format!("waited {ms} ms")))
             }
             "/sse" => Ok(events(number("n", 3)?, number("ms", 50)?)),
-            "/count" => Ok(reply::text(&[("x-in-flight", &IN_FLIGHT.get().to_string())], TAKEN.get().to_string())),
+            "/count" => Ok(reply::text(
+                &[("x-in-flight", &IN_FLIGHT.get().to_string())],
+                TAKEN.get().to_string(),
+            )),
             "/after" => {
                 let ms = number("ms", 1000)?;
                 spawn_local(async move {

@@ -1,11 +1,13 @@
-//! Building responses: whole ones, and those whose body and trailers are written while they are on their way.
+//! Building responses: whole ones, and those whose body and trailers are written while they are on
+//! their way.
 
 use wasip3::http::types::{ErrorCode, Fields, Request, Response, Trailers};
 use wasip3::wit_bindgen::rt::async_support::{FutureWriter, StreamWriter};
 use wasip3::{spawn_local, wit_future, wit_stream};
 
-/// A response and the ends through which the rest of it is written. To be written to only after the response has been
-/// returned, in a task of its own: before that, nobody reads. Dropping an end says that there is no more.
+/// A response and the ends through which the rest of it is written. To be written to only after the
+/// response has been returned, in a task of its own: before that, nobody reads. Dropping an end
+/// says that there is no more.
 pub struct Reply {
     pub response: Response,
     pub body: StreamWriter<u8>,
@@ -23,7 +25,8 @@ impl Reply {
 
 /// A whole reply, with its length.
 pub fn text(extra: &[(&str, &str)], text: String) -> Response {
-    let headers = headers(&[("content-type", "text/plain"), ("content-length", &text.len().to_string())]);
+    let headers =
+        headers(&[("content-type", "text/plain"), ("content-length", &text.len().to_string())]);
     for (name, value) in extra {
         headers.append(name, value.as_bytes()).expect("is well formed");
     }
@@ -35,7 +38,8 @@ pub fn text(extra: &[(&str, &str)], text: String) -> Response {
 }
 
 pub fn headers(list: &[(&str, &str)]) -> Fields {
-    let list: Vec<_> = list.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec())).collect();
+    let list: Vec<_> =
+        list.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec())).collect();
     Fields::from_list(&list).expect("are well formed")
 }
 

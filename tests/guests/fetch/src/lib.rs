@@ -11,9 +11,10 @@
 //! | `count=N`                                   | this N times, one after the other, default 1                     |
 //! | `stream=1`                                  | passes status, `content-type` and body on, as they come          |
 //!
-//! The node must reply 200 with lines `status: 200`, `header: NAME: VALUE`, `trailer: NAME: VALUE`, `body-bytes: N` and
-//! `body: TEXT`, or `error: CODE`. With `count` or `parallel`, a line `request: 1` and so on stands before each report.
-//! With `stream=1`, the reply is the upstream's, or a 502 with the line `error: CODE`. Redirects are left alone.
+//! The node must reply 200 with lines `status: 200`, `header: NAME: VALUE`, `trailer: NAME: VALUE`,
+//! `body-bytes: N` and `body: TEXT`, or `error: CODE`. With `count` or `parallel`, a line `request:
+//! 1` and so on stands before each report. With `stream=1`, the reply is the upstream's, or a 502
+//! with the line `error: CODE`. Redirects are left alone.
 
 mod reply;
 mod upstream;
@@ -41,7 +42,10 @@ impl Guest for Fetch {
             }
         }
         if stream {
-            return reply::stream(upstream::send(&wanted).and_then(|sent| sent.response()), response_out);
+            return reply::stream(
+                upstream::send(&wanted).and_then(|sent| sent.response()),
+                response_out,
+            );
         }
 
         let mut text = Vec::new();
@@ -53,7 +57,8 @@ impl Guest for Fetch {
                 if numbered {
                     text.extend_from_slice(format!("request: {number}\n").as_bytes());
                 }
-                if let Err(error) = sent.and_then(|sent| reply::report(sent.response()?, &mut text)) {
+                if let Err(error) = sent.and_then(|sent| reply::report(sent.response()?, &mut text))
+                {
                     text.extend_from_slice(format!("error: {error}\n").as_bytes());
                 }
             }

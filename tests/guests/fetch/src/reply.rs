@@ -1,12 +1,16 @@
-//! What the guest's own client gets: a report of an upstream's response, or that response as it comes.
+//! What the guest's own client gets: a report of an upstream's response, or that response as it
+//! comes.
 
-use wasip2::http::types::{Fields, IncomingBody, IncomingResponse, OutgoingBody, OutgoingResponse, ResponseOutparam};
+use wasip2::http::types::{
+    Fields, IncomingBody, IncomingResponse, OutgoingBody, OutgoingResponse, ResponseOutparam,
+};
 use wasip2::io::streams::StreamError;
 
 /// One blocking write takes 4096 bytes at most.
 const PIECE: usize = 4096;
 
-/// Reads the response to its end and adds its lines to `text`. After an error, the lines so far stay.
+/// Reads the response to its end and adds its lines to `text`. After an error, the lines so far
+/// stay.
 pub fn report(response: IncomingResponse, text: &mut Vec<u8>) -> Result<(), String> {
     text.extend_from_slice(format!("status: {}\n", response.status()).as_bytes());
     fields(text, "header", &response.headers());
@@ -29,7 +33,11 @@ pub fn report(response: IncomingResponse, text: &mut Vec<u8>) -> Result<(), Stri
 
     let trailers = IncomingBody::finish(body);
     trailers.subscribe().block();
-    let trailers = trailers.get().expect("is ready").expect("asked once").map_err(|error| format!("{error:?}"))?;
+    let trailers = trailers
+        .get()
+        .expect("is ready")
+        .expect("asked once")
+        .map_err(|error| format!("{error:?}"))?;
     if let Some(trailers) = trailers {
         fields(text, "trailer", &trailers);
     }
@@ -48,11 +56,13 @@ fn fields(text: &mut Vec<u8>, kind: &str, fields: &Fields) {
 fn describe(error: &StreamError) -> String {
     match error {
         StreamError::Closed => "closed".to_owned(),
-        StreamError::LastOperationFailed(error) => match wasip2::http::types::http_error_code(error) {
-            Some(code) => format!("{code:?}"),
-            // The host may add a backtrace.
-            None => error.to_debug_string().lines().next().unwrap_or_default().to_owned(),
-        },
+        StreamError::LastOperationFailed(error) => {
+            match wasip2::http::types::http_error_code(error) {
+                Some(code) => format!("{code:?}"),
+                // The host may add a backtrace.
+                None => error.to_debug_string().lines().next().unwrap_or_default().to_owned(),
+            }
+        }
     }
 }
 

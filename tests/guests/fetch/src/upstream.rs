@@ -1,8 +1,10 @@
-//! One outgoing request: what is wanted of it, sending it, waiting for its response. Errors are text for the report.
+//! One outgoing request: what is wanted of it, sending it, waiting for its response. Errors are
+//! text for the report.
 
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{
-    Fields, FutureIncomingResponse, IncomingResponse, Method, OutgoingBody, OutgoingRequest, RequestOptions, Scheme,
+    Fields, FutureIncomingResponse, IncomingResponse, Method, OutgoingBody, OutgoingRequest,
+    RequestOptions, Scheme,
 };
 
 /// One blocking write takes 4096 bytes at most.
@@ -54,15 +56,19 @@ pub fn send(wanted: &Wanted) -> Result<Sent, String> {
     let headers = Fields::from_list(&wanted.headers).map_err(|error| format!("{error:?}"))?;
     let request = OutgoingRequest::new(headers);
     address(&request, &wanted.url)?;
-    request.set_method(&method(&wanted.method)).map_err(|()| format!("the method {:?} is refused", wanted.method))?;
+    request
+        .set_method(&method(&wanted.method))
+        .map_err(|()| format!("the method {:?} is refused", wanted.method))?;
 
     let body = request.body().expect("taken once");
-    let pending = outgoing_handler::handle(request, options(wanted)?).map_err(|error| format!("{error:?}"))?;
+    let pending = outgoing_handler::handle(request, options(wanted)?)
+        .map_err(|error| format!("{error:?}"))?;
     // The host reads the body while it sends, so it is written only now.
     if let Some(text) = &wanted.body {
         let stream = body.write().expect("taken once");
         for piece in text.as_bytes().chunks(PIECE) {
-            // The response says why, and may be a whole one: an upstream need not read all it is sent.
+            // The response says why, and may be a whole one: an upstream need not read all it is
+            // sent.
             if stream.blocking_write_and_flush(piece).is_err() {
                 break;
             }
@@ -74,7 +80,8 @@ pub fn send(wanted: &Wanted) -> Result<Sent, String> {
 
 /// Splits `SCHEME://AUTHORITY/PATH?QUERY`. What a part may look like is for the host to say.
 fn address(request: &OutgoingRequest, url: &str) -> Result<(), String> {
-    let (scheme, rest) = url.split_once("://").ok_or_else(|| format!("the url {url:?} has no scheme"))?;
+    let (scheme, rest) =
+        url.split_once("://").ok_or_else(|| format!("the url {url:?} has no scheme"))?;
     let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
     let scheme = match scheme {
         "http" => Scheme::Http,
@@ -83,8 +90,12 @@ fn address(request: &OutgoingRequest, url: &str) -> Result<(), String> {
     };
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
     request.set_scheme(Some(&scheme)).map_err(|()| "the scheme is refused")?;
-    request.set_authority(Some(authority)).map_err(|()| format!("the authority {authority:?} is refused"))?;
-    request.set_path_with_query(Some(&path)).map_err(|()| format!("the path {path:?} is refused"))?;
+    request
+        .set_authority(Some(authority))
+        .map_err(|()| format!("the authority {authority:?} is refused"))?;
+    request
+        .set_path_with_query(Some(&path))
+        .map_err(|()| format!("the path {path:?} is refused"))?;
     Ok(())
 }
 
@@ -107,7 +118,11 @@ fn options(wanted: &Wanted) -> Result<Option<RequestOptions>, String> {
     let options = RequestOptions::new();
     let ns = |ms: u64| ms * 1_000_000;
     options.set_connect_timeout(wanted.connect_ms.map(ns)).map_err(|()| "connect-ms is refused")?;
-    options.set_first_byte_timeout(wanted.first_byte_ms.map(ns)).map_err(|()| "first-byte-ms is refused")?;
-    options.set_between_bytes_timeout(wanted.between_ms.map(ns)).map_err(|()| "between-ms is refused")?;
+    options
+        .set_first_byte_timeout(wanted.first_byte_ms.map(ns))
+        .map_err(|()| "first-byte-ms is refused")?;
+    options
+        .set_between_bytes_timeout(wanted.between_ms.map(ns))
+        .map_err(|()| "between-ms is refused")?;
     Ok(Some(options))
 }

@@ -9,17 +9,19 @@
 //! | `status=CODE`        | the status code, default 200                                                     |
 //! | `body=TEXT`          | what the reply's body ends with                                                  |
 //!
-//! It reads the request to its end first. The body has a line `trailer: NAME: VALUE` for each trailer of the request,
-//! and a line `refused: ERROR: WHAT` for all that the host refused, which is then not in the reply; a refused header or
-//! trailer leaves `x-refused: ERROR: WHAT` in its place. The node must refuse what `wasmtime serve` refuses, and must
-//! never send bytes that a client could take for a second reply. What goes wrong only after the body is written goes to
+//! It reads the request to its end first. The body has a line `trailer: NAME: VALUE` for each
+//! trailer of the request, and a line `refused: ERROR: WHAT` for all that the host refused, which
+//! is then not in the reply; a refused header or trailer leaves `x-refused: ERROR: WHAT` in its
+//! place. The node must refuse what `wasmtime serve` refuses, and must never send bytes that a
+//! client could take for a second reply. What goes wrong only after the body is written goes to
 //! stderr, as `finish: ERROR`.
 
 use std::fmt::Debug;
 
 use wasip2::exports::http::incoming_handler::Guest;
 use wasip2::http::types::{
-    ErrorCode, Fields, IncomingBody, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam,
+    ErrorCode, Fields, IncomingBody, IncomingRequest, OutgoingBody, OutgoingResponse,
+    ResponseOutparam,
 };
 use wasip2::io::streams::StreamError;
 
@@ -49,7 +51,8 @@ struct Wanted {
 impl Wanted {
     /// Adds to `text` a line for all that is refused.
     fn new(query: &str, text: &mut Vec<u8>) -> Self {
-        let mut wanted = Self { status: 200, headers: Fields::new(), trailers: None, body: Vec::new() };
+        let mut wanted =
+            Self { status: 200, headers: Fields::new(), trailers: None, body: Vec::new() };
         let mut size = 1;
         for (name, value) in query::pairs(query) {
             match name {
@@ -86,7 +89,8 @@ fn append(fields: &Fields, field: &[u8], text: &mut Vec<u8>) {
     if let Err(error) = fields.append(&name, value) {
         refused(text, &error, &name);
         // Where a `content-length` lies, the body's end may not arrive.
-        let _ = fields.append("x-refused", format!("{error:?}: {}", name.escape_debug()).as_bytes());
+        let _ =
+            fields.append("x-refused", format!("{error:?}: {}", name.escape_debug()).as_bytes());
     }
 }
 

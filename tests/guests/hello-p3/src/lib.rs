@@ -1,7 +1,7 @@
 //! `Hello, world!` on WASI 0.3: exports `wasi:http/handler@0.3.0`.
 //!
-//! The node must reply as it does with `hello`: 200 with `content-type: text/plain`, `content-length: 13` and the body
-//! `Hello, world!`, without a newline, to any method and path.
+//! The node must reply as it does with `hello`: 200 with `content-type: text/plain`,
+//! `content-length: 13` and the body `Hello, world!`, without a newline, to any method and path.
 
 use wasip3::exports::http::handler::Guest;
 use wasip3::http::types::{ErrorCode, Fields, Request, Response};
@@ -20,7 +20,8 @@ impl Guest for Hello {
         // Dropping the writing end later is what says `Ok(None)`: no trailers.
         let (_, trailers) = wit_future::new(|| Ok(None));
         let (response, _sent) = Response::new(headers, Some(contents), trailers);
-        // The body can be written only once the node has the response, so after this function has returned it.
+        // The body can be written only once the node has the response, so after this function has
+        // returned it.
         spawn_local(async move {
             // What is left over is what a client that went away did not take.
             body.write_all(b"Hello, world!".to_vec()).await;

@@ -1,4 +1,5 @@
-//! Harms its neighbours in one way or another, by path, if the node lets it. Any other path is answered `Hello, world!`.
+//! Harms its neighbours in one way or another, by path, if the node lets it. Any other path is
+//! answered `Hello, world!`.
 //!
 //! | path          | what it does                                                                                |
 //! |---------------|---------------------------------------------------------------------------------------------|
@@ -9,15 +10,18 @@
 //! | `/paths`      | keeps 5,000 outgoing requests, each with a path of 60 kB                                    |
 //! | `/handles`    | keeps timers until there are no more                                                        |
 //!
-//! With a number N in the environment as `SPIN_AT_START`, one in N of its instances computes for ever when it is made. The node
-//! must serve others meanwhile, end the guest at a limit of its, and have its memory back.
+//! With a number N in the environment as `SPIN_AT_START`, one in N of its instances computes for
+//! ever when it is made. The node must serve others meanwhile, end the guest at a limit of its, and
+//! have its memory back.
 
 use std::hint::black_box;
 use std::mem::forget;
 
 use wasip2::clocks::monotonic_clock;
 use wasip2::exports::http::incoming_handler::Guest;
-use wasip2::http::types::{Fields, IncomingRequest, OutgoingBody, OutgoingRequest, OutgoingResponse, ResponseOutparam};
+use wasip2::http::types::{
+    Fields, IncomingRequest, OutgoingBody, OutgoingRequest, OutgoingResponse, ResponseOutparam,
+};
 
 const MANY: usize = 5_000;
 /// Of what holds up to 2 MiB each.
@@ -27,7 +31,8 @@ const BODIES: usize = 300;
 #[unsafe(no_mangle)]
 extern "C" fn _initialize() {
     let one_in = std::env::var("SPIN_AT_START").ok().and_then(|number| number.parse::<u64>().ok());
-    if one_in.is_some_and(|one_in| wasip2::random::random::get_random_u64().is_multiple_of(one_in)) {
+    if one_in.is_some_and(|one_in| wasip2::random::random::get_random_u64().is_multiple_of(one_in))
+    {
         spin(u64::MAX);
     }
 }

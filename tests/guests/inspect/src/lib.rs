@@ -11,7 +11,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use wasip2::exports::http::incoming_handler::Guest;
-use wasip2::http::types::{Fields, IncomingRequest, Method, OutgoingBody, OutgoingResponse, ResponseOutparam, Scheme};
+use wasip2::http::types::{
+    Fields, IncomingRequest, Method, OutgoingBody, OutgoingResponse, ResponseOutparam, Scheme,
+};
 
 #[derive(Serialize)]
 struct Report {
@@ -80,8 +82,9 @@ impl Guest for Inspect {
         eprintln!("inspect stderr line");
         let report = serde_json::to_vec(&Report::new(&request)).expect("only strings");
 
-        let headers = Fields::from_list(&[("content-type".to_owned(), b"application/json".to_vec())])
-            .expect("the header is well formed");
+        let headers =
+            Fields::from_list(&[("content-type".to_owned(), b"application/json".to_vec())])
+                .expect("the header is well formed");
         let response = OutgoingResponse::new(headers);
         let body = response.body().expect("taken once");
         ResponseOutparam::set(response_out, Ok(response));

@@ -1,8 +1,8 @@
 //! What an API does all day: parses a JSON body, works on it, prints it.
 //!
-//! Takes `{"orders": [{"id": 1, "customer": "..", "items": [{"sku": "..", "quantity": 2, "cents": 350}]}]}`. The node must
-//! reply 200 with the same orders, the customers' names in capitals and a `total_cents` behind each order's items; 400 with
-//! the reason when the body is no such thing.
+//! Takes `{"orders": [{"id": 1, "customer": "..", "items": [{"sku": "..", "quantity": 2, "cents":
+//! 350}]}]}`. The node must reply 200 with the same orders, the customers' names in capitals and a
+//! `total_cents` behind each order's items; 400 with the reason when the body is no such thing.
 
 use serde::{Deserialize, Serialize};
 use wstd::http::{Body, Error, Request, Response, StatusCode};
@@ -40,7 +40,8 @@ async fn main(mut request: Request<Body>) -> Result<Response<Body>, Error> {
     };
     for order in &mut orders.orders {
         order.customer = order.customer.to_uppercase();
-        order.total_cents = order.items.iter().map(|item| item.quantity.saturating_mul(item.cents)).sum();
+        order.total_cents =
+            order.items.iter().map(|item| item.quantity.saturating_mul(item.cents)).sum();
     }
     let body = serde_json::to_vec(&orders)?;
     Ok(Response::builder().header("content-type", "application/json").body(body.into())?)

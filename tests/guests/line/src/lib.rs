@@ -1,9 +1,12 @@
 //! The smallest guest that logs: `Hello, world!` as `hello` has it, and a line on stdout.
 //!
-//! The node must reply as to `hello`, and `a line of the log` must stand in the invocation's log, once.
+//! The node must reply as to `hello`, and `a line of the log` must stand in the invocation's log,
+//! once.
 
 use wasip2::exports::http::incoming_handler::Guest;
-use wasip2::http::types::{Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam};
+use wasip2::http::types::{
+    Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam,
+};
 
 struct Line;
 

@@ -1,6 +1,8 @@
-//! What a web site does all day: fills a template. The page is about 50 KiB of HTML, and always the same.
+//! What a web site does all day: fills a template. The page is about 50 KiB of HTML, and always the
+//! same.
 //!
-//! The node must reply 200 with `content-type: text/html; charset=utf-8` and the whole page, to any method and path.
+//! The node must reply 200 with `content-type: text/html; charset=utf-8` and the whole page, to any
+//! method and path.
 
 use minijinja::{Environment, context};
 use serde::Serialize;
@@ -33,6 +35,8 @@ fn rows() -> Vec<Row> {
 async fn main(_request: Request<Body>) -> Result<Response<Body>, Error> {
     let mut environment = Environment::new();
     environment.add_template("page.html", TEMPLATE)?;
-    let page = environment.get_template("page.html")?.render(context! { title => "Hardware", rows => rows() })?;
+    let page = environment
+        .get_template("page.html")?
+        .render(context! { title => "Hardware", rows => rows() })?;
     Ok(Response::builder().header("content-type", "text/html; charset=utf-8").body(page.into())?)
 }

@@ -23,7 +23,8 @@ impl Guest for Panic {
         ResponseOutparam::set(response_out, Ok(response));
         let stream = body.write().expect("taken once");
         stream.blocking_write_and_flush(b"begin").expect("the client waits for the body");
-        // Waiting lets the head and the first piece leave; a trap right away could still be answered with a 500.
+        // Waiting lets the head and the first piece leave; a trap right away could still be
+        // answered with a 500.
         monotonic_clock::subscribe_duration(100_000_000).block();
         panic!("the guest panics in the middle of its reply");
     }

@@ -1,4 +1,5 @@
-//! Reads a query string: one value of it, or all of them in order. A library for the guests that take one, not a guest.
+//! Reads a query string: one value of it, or all of them in order. A library for the guests that
+//! take one, not a guest.
 
 use std::str::FromStr;
 
@@ -15,7 +16,8 @@ pub fn value<T: FromStr>(query: Option<&str>, name: &str, default: T) -> Result<
         .map_or(Ok(default), str::parse)
 }
 
-/// All pairs of `query` as they stand, the values percent-decoded; one without a `=` has an empty value.
+/// All pairs of `query` as they stand, the values percent-decoded; one without a `=` has an empty
+/// value.
 pub fn pairs(query: &str) -> impl Iterator<Item = (&str, Vec<u8>)> {
     query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));

@@ -10,5 +10,7 @@ use wstd::time::Duration;
 async fn main(request: Request<Body>) -> Result<Response<Body>, Error> {
     let ms = query::value(request.uri().query(), "ms", 1000)?;
     wstd::task::sleep(Duration::from_millis(ms)).await;
-    Ok(Response::builder().header("content-type", "text/plain").body(format!("slept {ms} ms").into())?)
+    Ok(Response::builder()
+        .header("content-type", "text/plain")
+        .body(format!("slept {ms} ms").into())?)
 }

@@ -1,7 +1,8 @@
 //! Decoding of a chunked body (RFC 9112 7.1).
 //!
-//! Strict where readers are known to differ about where a body ends: line ends are CRLF, sizes plain hexadecimal, and only an
-//! extension, with its semicolon, may stand behind one. Pure; owns no fds.
+//! Strict where readers are known to differ about where a body ends: line ends are CRLF, sizes
+//! plain hexadecimal, and only an extension, with its semicolon, may stand behind one. Pure; owns
+//! no fds.
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -102,7 +103,8 @@ impl Decoder {
         let mut text = std::mem::take(&mut self.trailers);
         text.push(b'\n');
         let mut room = [httparse::EMPTY_HEADER; abi::limits::HEADERS_MAX];
-        let Ok(httparse::Status::Complete((_, fields))) = httparse::parse_headers(&text, &mut room) else {
+        let Ok(httparse::Status::Complete((_, fields))) = httparse::parse_headers(&text, &mut room)
+        else {
             return Err(Malformed);
         };
         let mut trailers = HeaderMap::with_capacity(fields.len());
@@ -128,7 +130,9 @@ impl Decoder {
             (State::Size { digits: 1.. } | State::Space, b' ' | b'\t') => Ok(State::Space),
             (State::Size { digits: 1.. } | State::Space, b';') => Ok(State::Extension),
             (State::Extension, b'\r') => Ok(State::SizeFeed),
-            (State::Extension, byte) if byte == b'\t' || !byte.is_ascii_control() => Ok(State::Extension),
+            (State::Extension, byte) if byte == b'\t' || !byte.is_ascii_control() => {
+                Ok(State::Extension)
+            }
             (State::SizeFeed, b'\n') => {
                 self.line_bytes = 0;
                 Ok(if self.left == 0 { State::TrailerStart } else { State::Data })
@@ -139,7 +143,9 @@ impl Decoder {
                 Ok(State::Size { digits: 0 })
             }
             (State::TrailerStart, b'\r') => Ok(State::LastFeed),
-            (State::TrailerStart | State::Trailer, byte) if !matches!(byte, b'\r' | b'\n') => Ok(State::Trailer),
+            (State::TrailerStart | State::Trailer, byte) if !matches!(byte, b'\r' | b'\n') => {
+                Ok(State::Trailer)
+            }
             (State::Trailer, b'\r') => Ok(State::TrailerFeed),
             (State::TrailerFeed, b'\n') => Ok(State::TrailerStart),
             (State::LastFeed, b'\n') => Ok(State::Done),
@@ -153,7 +159,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Decodes `body` in pieces of at most `step` bytes: its data, whether it has ended, and what is left behind it.
+    /// Decodes `body` in pieces of at most `step` bytes: its data, whether it has ended, and what
+    /// is left behind it.
     fn decode(body: &[u8], step: usize) -> Result<(Vec<u8>, bool, usize), Malformed> {
         let (mut decoder, mut buffer, mut data) = (Decoder::default(), BytesMut::new(), Vec::new());
         let mut read = body.chunks(step);
@@ -161,7 +168,9 @@ mod tests {
             match decoder.next(&mut buffer)? {
                 Piece::Data(bytes) => data.extend_from_slice(&bytes),
                 Piece::Trailers(_) => {}
-                Piece::End => return Ok((data, true, buffer.len() + read.map(<[u8]>::len).sum::<usize>())),
+                Piece::End => {
+                    return Ok((data, true, buffer.len() + read.map(<[u8]>::len).sum::<usize>()));
+                }
                 Piece::More { .. } => match read.next() {
                     Some(bytes) => buffer.extend_from_slice(bytes),
                     None => return Ok((data, false, buffer.len())),

@@ -136,7 +136,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let theirs = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (ours, _) = listener.accept().await.unwrap();
-        let mut wire = Wire::new(ours, Peer::new(Origin::NODE), BytesMut::new(), Duration::from_secs(30));
+        let mut wire =
+            Wire::new(ours, Peer::new(Origin::NODE), BytesMut::new(), Duration::from_secs(30));
         wire.incoming.begin(abi::head::Framing::Length(body_bytes), Continue::Settled);
         (theirs, wire)
     }

@@ -1,9 +1,11 @@
-//! A reply's head as it goes over the wire, and how its body is framed (RFC 9112 6, RFC 9110 8.6). Pure; owns no fds.
+//! A reply's head as it goes over the wire, and how its body is framed (RFC 9112 6, RFC 9110 8.6).
+//! Pure; owns no fds.
 
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, StatusCode};
 
-/// Headers of a guest's that the node writes itself, or that are about the connection and so not the guest's to set.
+/// Headers of a guest's that the node writes itself, or that are about the connection and so not
+/// the guest's to set.
 const NOT_THE_GUESTS: [HeaderName; 4] =
     [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, HeaderName::from_static("keep-alive")];
 
@@ -23,7 +25,8 @@ pub(super) struct Asked {
 /// How a reply's body is framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Framing {
-    /// No bytes follow the head. The length that it declares, if any, is that of what GET would give.
+    /// No bytes follow the head. The length that it declares, if any, is that of what GET would
+    /// give.
     Bodiless {
         length: Option<u64>,
     },
@@ -34,12 +37,20 @@ pub(super) enum Framing {
     UntilClose,
 }
 
-/// Chooses the framing of a body of `whole` bytes, or of one whose length only its guest may know and have `declared`.
-pub(super) fn framing(asked: Asked, status: StatusCode, declared: Option<u64>, whole: Option<u64>) -> Framing {
+/// Chooses the framing of a body of `whole` bytes, or of one whose length only its guest may know
+/// and have `declared`.
+pub(super) fn framing(
+    asked: Asked,
+    status: StatusCode,
+    declared: Option<u64>,
+    whole: Option<u64>,
+) -> Framing {
     match status {
         StatusCode::NO_CONTENT => Framing::Bodiless { length: None },
         StatusCode::NOT_MODIFIED => Framing::Bodiless { length: declared },
-        _ if asked.head_only => Framing::Bodiless { length: declared.or(whole.filter(|length| *length > 0)) },
+        _ if asked.head_only => {
+            Framing::Bodiless { length: declared.or(whole.filter(|length| *length > 0)) }
+        }
         _ => match (whole.or(declared), asked.minor_version) {
             (Some(length), _) => Framing::Length(length),
             (None, 0) => Framing::UntilClose,
@@ -98,7 +109,8 @@ pub(super) fn chunk(out: &mut Vec<u8>, length: usize) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Writes the end of a chunked body. Fields that only make sense in a head are left out (RFC 9110 6.5.1).
+/// Writes the end of a chunked body. Fields that only make sense in a head are left out (RFC 9110
+/// 6.5.1).
 pub(super) fn last_chunk(out: &mut Vec<u8>, trailers: Option<&HeaderMap>) {
     out.extend_from_slice(b"0\r\n");
     for (name, value) in trailers.into_iter().flatten() {
@@ -136,7 +148,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const ASKED: Asked = Asked { minor_version: 1, head_only: false, keep_alive: true, trailers: false };
+    const ASKED: Asked =
+        Asked { minor_version: 1, head_only: false, keep_alive: true, trailers: false };
 
     fn text(asked: Asked, headers: &HeaderMap, framing: Framing) -> String {
         let mut out = Vec::new();
@@ -157,9 +170,12 @@ mod tests {
         let close = text(Asked { keep_alive: false, ..ASKED }, &headers, Framing::Chunked);
         assert_eq!(
             close,
-            format!("HTTP/1.1 200 OK\r\n{common}transfer-encoding: chunked\r\nconnection: close\r\n\r\n")
+            format!(
+                "HTTP/1.1 200 OK\r\n{common}transfer-encoding: chunked\r\nconnection: close\r\n\r\n"
+            )
         );
-        let old = text(Asked { minor_version: 0, ..ASKED }, &headers, Framing::Bodiless { length: None });
+        let old =
+            text(Asked { minor_version: 0, ..ASKED }, &headers, Framing::Bodiless { length: None });
         assert_eq!(old, format!("HTTP/1.0 200 OK\r\n{common}connection: keep-alive\r\n\r\n"));
     }
 
@@ -176,9 +192,19 @@ mod tests {
             (head, ok, Some(7), Some(0), Framing::Bodiless { length: Some(7) }),
             (head, ok, None, Some(0), Framing::Bodiless { length: None }),
             (ASKED, StatusCode::NO_CONTENT, Some(0), Some(0), Framing::Bodiless { length: None }),
-            (ASKED, StatusCode::NOT_MODIFIED, Some(5), Some(0), Framing::Bodiless { length: Some(5) }),
+            (
+                ASKED,
+                StatusCode::NOT_MODIFIED,
+                Some(5),
+                Some(0),
+                Framing::Bodiless { length: Some(5) },
+            ),
         ] {
-            assert_eq!(framing(asked, status, declared, whole), expected, "{status} {declared:?} {whole:?}");
+            assert_eq!(
+                framing(asked, status, declared, whole),
+                expected,
+                "{status} {declared:?} {whole:?}"
+            );
         }
     }
 

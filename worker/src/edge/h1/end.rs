@@ -36,8 +36,8 @@ pub(super) async fn finish(connections: &Connections, wire: SharedWire, end: End
     let (mut socket, read) = match wire.into_inner() {
         Ok(wire) => wire.into_parts(),
         Err(shared) => {
-            // A guest that has replied goes on, and may still read its request: the client sees the end now, the socket goes
-            // with the guest.
+            // A guest that has replied goes on, and may still read its request: the client sees the
+            // end now, the socket goes with the guest.
             let _ = poll_fn(|cx| shared.lock().poll_shutdown(cx)).await;
             return;
         }
@@ -65,8 +65,8 @@ pub(super) async fn finish(connections: &Connections, wire: SharedWire, end: End
     }
 }
 
-/// Ends the stream. With bytes unread, closing would reset it and the client could lose the reply (RFC 9112 9.6): read
-/// on first, within limits.
+/// Ends the stream. With bytes unread, closing would reset it and the client could lose the reply
+/// (RFC 9112 9.6): read on first, within limits.
 async fn close(mut socket: TcpStream, unread: bool) {
     let _ = socket.shutdown().await;
     if !unread {

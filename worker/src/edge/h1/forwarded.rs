@@ -1,8 +1,11 @@
-//! Who a request is from: the peer itself, or whom a proxy that is trusted names. Pure; owns no fds.
+//! Who a request is from: the peer itself, or whom a proxy that is trusted names. Pure; owns no
+//! fds.
 //!
-//! A proxy adds the address that it was connected from at the end of `X-Forwarded-For` (or of `Forwarded`, RFC 7239); what stands
-//! before that came with the request, and anybody can have written it. So the list is read from its end, for as long as the
-//! address just read is a trusted proxy's. What functions are then told is what was found here, and nothing of what anybody else said.
+//! A proxy adds the address that it was connected from at the end of `X-Forwarded-For` (or of
+//! `Forwarded`, RFC 7239); what stands before that came with the request, and anybody can have
+//! written it. So the list is read from its end, for as long as the address just read is a trusted
+//! proxy's. What functions are then told is what was found here, and nothing of what anybody else
+//! said.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -17,10 +20,10 @@ static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 static FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// Finds out whom a request is from that `peer` has sent, and leaves in `headers` what its function is to be told of that:
-/// `X-Forwarded-For` with the client's address alone, `X-Forwarded-Proto`, and `X-Forwarded-Host` if a trusted proxy has set it.
-/// `peer_text` is the peer's address. Without any such header in the request, `forwarded` may be
-/// false, and none is looked for.
+/// Finds out whom a request is from that `peer` has sent, and leaves in `headers` what its function
+/// is to be told of that: `X-Forwarded-For` with the client's address alone, `X-Forwarded-Proto`,
+/// and `X-Forwarded-Host` if a trusted proxy has set it. `peer_text` is the peer's address. Without
+/// any such header in the request, `forwarded` may be false, and none is looked for.
 pub(super) fn settle(
     headers: &mut HeaderMap,
     forwarded: bool,
@@ -28,8 +31,11 @@ pub(super) fn settle(
     trusted: &[Network],
 ) -> Client {
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
-    let (client, host) =
-        if forwarded && is_trusted(peer.address) { named(headers, peer, is_trusted) } else { (peer, None) };
+    let (client, host) = if forwarded && is_trusted(peer.address) {
+        named(headers, peer, is_trusted)
+    } else {
+        (peer, None)
+    };
     if forwarded {
         for name in [&FORWARDED, &FORWARDED_HOST] {
             headers.remove(name);
@@ -42,7 +48,10 @@ pub(super) fn settle(
         HeaderValue::try_from(client.address.to_string()).unwrap_or_else(|_| peer_text.clone())
     };
     headers.insert(&FORWARDED_FOR, address);
-    headers.insert(&FORWARDED_PROTO, HeaderValue::from_static(if client.https { "https" } else { "http" }));
+    headers.insert(
+        &FORWARDED_PROTO,
+        HeaderValue::from_static(if client.https { "https" } else { "http" }),
+    );
     if let Some(host) = host {
         headers.insert(&FORWARDED_HOST, host);
     }
@@ -50,8 +59,14 @@ pub(super) fn settle(
 }
 
 /// What a trusted peer says of the client, and of the host that it asked for.
-fn named(headers: &HeaderMap, itself: Client, is_trusted: impl Fn(IpAddr) -> bool) -> (Client, Option<HeaderValue>) {
-    let last = |name: &HeaderName| headers.get_all(name).iter().next_back().and_then(|value| parts(value).next_back());
+fn named(
+    headers: &HeaderMap,
+    itself: Client,
+    is_trusted: impl Fn(IpAddr) -> bool,
+) -> (Client, Option<HeaderValue>) {
+    let last = |name: &HeaderName| {
+        headers.get_all(name).iter().next_back().and_then(|value| parts(value).next_back())
+    };
     if !headers.contains_key(&FORWARDED_FOR) && headers.contains_key(&FORWARDED) {
         let elements = forwarded(headers);
         let names = elements.iter().map(|element| element.client.as_deref().and_then(node));
@@ -64,17 +79,22 @@ fn named(headers: &HeaderMap, itself: Client, is_trusted: impl Fn(IpAddr) -> boo
     let values = headers.get_all(&FORWARDED_FOR).iter().rev();
     let names = values.flat_map(|value| parts(value).rev()).map(|name| node(name.trim()));
     let (mut origin, _) = client(itself, names, is_trusted);
-    origin.https = last(&FORWARDED_PROTO).is_some_and(|scheme| scheme.trim().eq_ignore_ascii_case("https"));
+    origin.https =
+        last(&FORWARDED_PROTO).is_some_and(|scheme| scheme.trim().eq_ignore_ascii_case("https"));
     (origin, last(&FORWARDED_HOST).and_then(|text| host(text.trim())))
 }
 
-/// What stands between the commas of a value. Each is text by itself: a client's bytes, which a proxy has put its own behind,
-/// must not hide these. One that is no text names nobody.
+/// What stands between the commas of a value. Each is text by itself: a client's bytes, which a
+/// proxy has put its own behind, must not hide these. One that is no text names nobody.
 fn parts(value: &HeaderValue) -> impl DoubleEndedIterator<Item = &str> {
-    value.as_bytes().split(|byte| *byte == b',').map(|part| std::str::from_utf8(part).unwrap_or_default())
+    value
+        .as_bytes()
+        .split(|byte| *byte == b',')
+        .map(|part| std::str::from_utf8(part).unwrap_or_default())
 }
 
-/// The first that is no trusted proxy, of `itself` and then `names`, or else the last that is known; and how many of `names` that was.
+/// The first that is no trusted proxy, of `itself` and then `names`, or else the last that is
+/// known; and how many of `names` that was.
 fn client(
     itself: Client,
     names: impl Iterator<Item = Option<(IpAddr, Option<u16>)>>,
@@ -89,7 +109,8 @@ fn client(
     (origin, steps)
 }
 
-/// An address, perhaps with a port; IPv6 in brackets or not. `None` for what hides one (RFC 7239 6.3).
+/// An address, perhaps with a port; IPv6 in brackets or not. `None` for what hides one (RFC 7239
+/// 6.3).
 fn node(text: &str) -> Option<(IpAddr, Option<u16>)> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Some((address, None));
@@ -113,14 +134,16 @@ struct Element {
     host: Option<String>,
 }
 
-/// The elements of the `Forwarded` headers, the last one first. Of those before a malformed header nobody knows which is whose.
+/// The elements of the `Forwarded` headers, the last one first. Of those before a malformed header
+/// nobody knows which is whose.
 fn forwarded(headers: &HeaderMap) -> Vec<Element> {
     let values = headers.get_all(&FORWARDED).iter().rev();
     let lines = values.map_while(|value| elements(value.to_str().ok()?));
     lines.flat_map(|line| line.into_iter().rev()).collect()
 }
 
-/// `1#( [ token "=" value ] *( ";" [ token "=" value ] ) )`, where a value is a token or a quoted string (RFC 7239 4).
+/// `1#( [ token "=" value ] *( ";" [ token "=" value ] ) )`, where a value is a token or a quoted
+/// string (RFC 7239 4).
 fn elements(text: &str) -> Option<Vec<Element>> {
     let mut elements = vec![Element::default()];
     let mut rest = text.trim();

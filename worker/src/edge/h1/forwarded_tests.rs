@@ -11,13 +11,19 @@ fn networks(list: &[&str]) -> Vec<Network> {
 fn settled(peer: &str, trusted: &[&str], lines: &[(&str, &str)]) -> (String, bool, Vec<String>) {
     let mut headers = HeaderMap::new();
     for (name, value) in lines {
-        headers.append(name.parse::<HeaderName>().unwrap(), HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        headers.append(
+            name.parse::<HeaderName>().unwrap(),
+            HeaderValue::from_bytes(value.as_bytes()).unwrap(),
+        );
     }
     let address = peer.parse::<IpAddr>().unwrap().to_canonical();
     let peer = Client { address, port: Some(99), https: false };
     let text = HeaderValue::try_from(address.to_string()).unwrap();
     let origin = settle(&mut headers, true, (peer, &text), &networks(trusted));
-    let mut told: Vec<_> = headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+    let mut told: Vec<_> = headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+        .collect();
     told.sort();
     (origin.to_string(), origin.https, told)
 }
@@ -30,9 +36,13 @@ fn what_anybody_says_is_not_believed() {
         ("x-forwarded-host", "a.example"),
         ("forwarded", "for=192.0.2.1;proto=https;host=a.example"),
     ];
-    let told = vec!["x-forwarded-for: 203.0.113.7".to_owned(), "x-forwarded-proto: http".to_owned()];
+    let told =
+        vec!["x-forwarded-for: 203.0.113.7".to_owned(), "x-forwarded-proto: http".to_owned()];
     for trusted in [&[][..], &["10.0.0.0/8"]] {
-        assert_eq!(settled("203.0.113.7", trusted, &lines), ("203.0.113.7:99".into(), false, told.clone()));
+        assert_eq!(
+            settled("203.0.113.7", trusted, &lines),
+            ("203.0.113.7:99".into(), false, told.clone())
+        );
     }
     assert_eq!(settled("::ffff:203.0.113.7", &[], &lines).2, told);
 }
@@ -54,7 +64,11 @@ fn a_trusted_proxy_names_the_last_that_is_not_trusted() {
     assert_eq!(client(&["10.0.0.9, 10.0.0.2"]), "10.0.0.9", "all of them are trusted");
     assert_eq!(client(&["\u{e9}, 192.0.2.1"]), "192.0.2.1", "what is no ASCII hides nobody");
     let lines = [("forwarded", "for=\""), ("forwarded", "for=192.0.2.1")];
-    assert_eq!(settled("10.0.0.1", &["10.0.0.0/8"], &lines).0, "192.0.2.1", "nor does a header of the client's own");
+    assert_eq!(
+        settled("10.0.0.1", &["10.0.0.0/8"], &lines).0,
+        "192.0.2.1",
+        "nor does a header of the client's own"
+    );
     for hidden in ["unknown", "_hidden", "", "192.0.2.1.example", "192.0.2.1:x", "-"] {
         assert_eq!(client(&[&format!("192.0.2.1, {hidden}, 10.0.0.2")]), "10.0.0.2", "{hidden:?}");
     }
@@ -70,28 +84,58 @@ fn scheme_and_host_are_what_the_trusted_proxy_says_last() {
     ];
     let (client, https, told) = settled("10.0.0.1", &["10.0.0.1"], &lines);
     assert_eq!((client.as_str(), https), ("192.0.2.1", true));
-    assert_eq!(told, ["x-forwarded-for: 192.0.2.1", "x-forwarded-host: a.example:81", "x-forwarded-proto: https"]);
-    let told = settled("10.0.0.1", &["10.0.0.1"], &[("x-forwarded-host", "a:b:c"), ("x-forwarded-proto", "wss")]).2;
+    assert_eq!(
+        told,
+        [
+            "x-forwarded-for: 192.0.2.1",
+            "x-forwarded-host: a.example:81",
+            "x-forwarded-proto: https"
+        ]
+    );
+    let told = settled(
+        "10.0.0.1",
+        &["10.0.0.1"],
+        &[("x-forwarded-host", "a:b:c"), ("x-forwarded-proto", "wss")],
+    )
+    .2;
     assert_eq!(told, ["x-forwarded-for: 10.0.0.1", "x-forwarded-proto: http"]);
 }
 
 #[test]
 fn forwarded_is_read_where_there_is_no_x_forwarded_for() {
     let of = |value: &str| settled("10.0.0.1", &["10.0.0.0/8"], &[("forwarded", value)]);
-    let (client, https, told) =
-        of("for=198.51.100.66;proto=http, For=\"[2001:db8::1]:47\";Proto=https;by=_x;host=\"a.example\", for=10.0.0.2");
+    let (client, https, told) = of(
+        "for=198.51.100.66;proto=http, For=\"[2001:db8::1]:47\";Proto=https;by=_x;host=\"a.example\", for=10.0.0.2",
+    );
     assert_eq!((client.as_str(), https), ("[2001:db8::1]:47", true));
-    assert_eq!(told, ["x-forwarded-for: 2001:db8::1", "x-forwarded-host: a.example", "x-forwarded-proto: https"]);
-    assert_eq!(of("for=\"192.0.2.1, 10.0.0.9\"").0, "10.0.0.1:99", "a comma in quotes parts nothing");
+    assert_eq!(
+        told,
+        ["x-forwarded-for: 2001:db8::1", "x-forwarded-host: a.example", "x-forwarded-proto: https"]
+    );
+    assert_eq!(
+        of("for=\"192.0.2.1, 10.0.0.9\"").0,
+        "10.0.0.1:99",
+        "a comma in quotes parts nothing"
+    );
     assert_eq!(of("for=\"\\192.0.2.1\"").0, "192.0.2.1");
-    for hidden in ["for=unknown", "for=_a", "proto=https", "for", "for=\"192.0.2.1", "for=192.0.2.1 x\"", "", ";;"] {
+    for hidden in [
+        "for=unknown",
+        "for=_a",
+        "proto=https",
+        "for",
+        "for=\"192.0.2.1",
+        "for=192.0.2.1 x\"",
+        "",
+        ";;",
+    ] {
         assert_eq!(of(hidden).0, "10.0.0.1:99", "{hidden:?}");
         assert!(!of(hidden).1, "{hidden:?}");
     }
 }
 
 proptest! {
-    /// Whatever the headers say, the client is the peer or one that a chain of trusted proxies leads to.
+    /// Whatever the headers say, the client is the peer or one that a chain of trusted proxies
+    /// leads to.
     #[test]
     fn nobody_passes_for_another(lists in proptest::collection::vec("[0-9a-f.:, _\"=;\\[\\]]{0,40}", 0..3), last in 1u8..) {
         let mut lines: Vec<_> = lists.iter().map(|list| ("x-forwarded-for", list.as_str())).collect();

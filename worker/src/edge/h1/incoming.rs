@@ -1,4 +1,5 @@
-//! The body of a request, taken out of the bytes that arrive: counted, chunked, or none. Pure; owns no fds.
+//! The body of a request, taken out of the bytes that arrive: counted, chunked, or none. Pure; owns
+//! no fds.
 
 use abi::limits::UNREAD_BODY_BYTES_MAX;
 use bytes::BytesMut;
@@ -36,7 +37,13 @@ pub(super) struct Incoming {
 
 impl Default for Incoming {
     fn default() -> Self {
-        Self { stage: Stage::Done, taken: 0, limit: u64::MAX, continues: Continue::Settled, held: false }
+        Self {
+            stage: Stage::Done,
+            taken: 0,
+            limit: u64::MAX,
+            continues: Continue::Settled,
+            held: false,
+        }
     }
 }
 
@@ -74,8 +81,9 @@ impl Incoming {
         matches!(self.stage, Stage::Done)
     }
 
-    /// Returns whether the next request will be reached behind it, as far as can be known: nobody needs to read more than
-    /// [`UNREAD_BODY_BYTES_MAX`] for that. What has arrived of a body that nobody reads any more is taken off `buffer`.
+    /// Returns whether the next request will be reached behind it, as far as can be known: nobody
+    /// needs to read more than [`UNREAD_BODY_BYTES_MAX`] for that. What has arrived of a body that
+    /// nobody reads any more is taken off `buffer`.
     pub(super) fn can_be_passed(&mut self, buffer: &mut BytesMut) -> bool {
         if !self.held {
             // It was the function's, for what the guest reads.
@@ -139,7 +147,9 @@ impl Incoming {
                     self.stage = Stage::Done;
                 }
             }
-            Piece::End | Piece::Trailers(_) if !matches!(self.stage, Stage::Failed(_)) => self.stage = Stage::Done,
+            Piece::End | Piece::Trailers(_) if !matches!(self.stage, Stage::Failed(_)) => {
+                self.stage = Stage::Done
+            }
             _ => {}
         }
         if let Stage::Failed(error) = self.stage { Err(error) } else { Ok(piece) }
@@ -172,7 +182,10 @@ mod tests {
     fn a_counted_body_ends_after_its_bytes() {
         let mut incoming = begun(Framing::Length(5));
         incoming.limit(5).unwrap();
-        assert_eq!(read(&mut incoming, "hel"), ("hel".into(), Ok(Piece::More { bytes: 2 }), String::new()));
+        assert_eq!(
+            read(&mut incoming, "hel"),
+            ("hel".into(), Ok(Piece::More { bytes: 2 }), String::new())
+        );
         assert!(!incoming.is_done() && incoming.continues == Continue::Settled);
         assert_eq!(read(&mut incoming, "loGET /"), ("lo".into(), Ok(Piece::End), "GET /".into()));
         assert!(incoming.is_done());
@@ -182,10 +195,14 @@ mod tests {
     #[test]
     fn a_chunked_body_ends_with_its_trailers_and_is_held_to_its_limit() {
         let mut incoming = begun(Framing::Chunked);
-        let (data, end, rest) = read(&mut incoming, "3\r\nabc\r\n2;x\r\nde\r\n0\r\nT: u\r\n\r\nGET");
+        let (data, end, rest) =
+            read(&mut incoming, "3\r\nabc\r\n2;x\r\nde\r\n0\r\nT: u\r\n\r\nGET");
         let mut trailers = http::HeaderMap::new();
         trailers.insert("t", "u".parse().unwrap());
-        assert_eq!((data.as_str(), end, rest.as_str()), ("abcde", Ok(Piece::Trailers(trailers)), "GET"));
+        assert_eq!(
+            (data.as_str(), end, rest.as_str()),
+            ("abcde", Ok(Piece::Trailers(trailers)), "GET")
+        );
         assert_eq!(read(&mut incoming, "GET").1, Ok(Piece::End));
 
         let mut incoming = begun(Framing::Chunked);

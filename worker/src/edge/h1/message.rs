@@ -13,12 +13,14 @@ use crate::origin::FORWARDED_PREFIX;
 
 /// Where the parts of a head are in its bytes.
 ///
-/// The head is parsed where it was read, in a buffer that then gives it away: this is what is kept of the parsing.
+/// The head is parsed where it was read, in a buffer that then gives it away: this is what is kept
+/// of the parsing.
 pub(super) struct Outline {
     method: Method,
     minor_version: u8,
     target: (usize, usize),
-    /// The target's authority, which is the request's host then, whatever the Host header says (RFC 9112 3.2.2).
+    /// The target's authority, which is the request's host then, whatever the Host header says (RFC
+    /// 9112 3.2.2).
     authority: Option<(usize, usize)>,
     headers: Vec<[(usize, usize); 2]>,
     length: usize,
@@ -36,15 +38,25 @@ impl Outline {
             method: Method::from_bytes(head.method.as_bytes()).ok()?,
             minor_version: head.minor_version,
             target: at(head.target.as_bytes()),
-            authority: head.host.filter(|_| !head.target.starts_with('/')).map(|host| at(host.as_bytes())),
-            headers: headers.iter().map(|header| [at(header.name.as_bytes()), at(header.value)]).collect(),
+            authority: head
+                .host
+                .filter(|_| !head.target.starts_with('/'))
+                .map(|host| at(host.as_bytes())),
+            headers: headers
+                .iter()
+                .map(|header| [at(header.name.as_bytes()), at(header.value)])
+                .collect(),
             length: head.length,
         })
     }
 
-    /// Takes the head off the front of `buffer` and makes it a request. The first `prefix_length` bytes of its path name the
-    /// function and are told in a header instead.
-    pub(super) fn take(self, buffer: &mut BytesMut, prefix_length: usize) -> Result<Message, Problem> {
+    /// Takes the head off the front of `buffer` and makes it a request. The first `prefix_length`
+    /// bytes of its path name the function and are told in a header instead.
+    pub(super) fn take(
+        self,
+        buffer: &mut BytesMut,
+        prefix_length: usize,
+    ) -> Result<Message, Problem> {
         let bytes = buffer.split_to(self.length).freeze();
         let part = |(start, length): (usize, usize)| bytes.slice(start..start + length);
         // Room for the prefix, for what `origin` adds, and for a host.
@@ -60,14 +72,21 @@ impl Outline {
             headers.append(name, value);
         }
         let asked = asked(&self.method, self.minor_version, &headers);
-        let continues =
-            if self.minor_version > 0 && expects_continue(&headers) { Continue::Awaited } else { Continue::Settled };
-        // What a request was routed by is what its function is told. HTTP/1.0 may come without a host; a component is
-        // promised one.
+        let continues = if self.minor_version > 0 && expects_continue(&headers) {
+            Continue::Awaited
+        } else {
+            Continue::Settled
+        };
+        // What a request was routed by is what its function is told. HTTP/1.0 may come without a
+        // host; a component is promised one.
         match self.authority.map(part).map(HeaderValue::from_maybe_shared) {
             Some(Ok(authority)) => _ = headers.insert(HOST, authority),
-            Some(Err(_)) => return Err(Problem::new(400, "the target's authority is not well formed")),
-            None if !headers.contains_key(HOST) => _ = headers.insert(HOST, HeaderValue::from_static("localhost")),
+            Some(Err(_)) => {
+                return Err(Problem::new(400, "the target's authority is not well formed"));
+            }
+            None if !headers.contains_key(HOST) => {
+                _ = headers.insert(HOST, HeaderValue::from_static("localhost"))
+            }
             None => {}
         }
         if forwarded {
@@ -80,7 +99,8 @@ impl Outline {
         let mut request = Request::new(());
         *request.method_mut() = self.method;
         *request.uri_mut() = uri;
-        *request.version_mut() = if self.minor_version == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
+        *request.version_mut() =
+            if self.minor_version == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
         *request.headers_mut() = headers;
         Ok(Message { request, asked, continues, prefix, forwarded })
     }
@@ -104,7 +124,12 @@ fn asked(method: &Method, minor_version: u8, headers: &HeaderMap) -> Asked {
     };
     let keep_alive = !headers.contains_key(CONNECTION) && minor_version > 0
         || !named(CONNECTION, "close") && (minor_version > 0 || named(CONNECTION, "keep-alive"));
-    Asked { minor_version, head_only: method == Method::HEAD, keep_alive, trailers: named(TE, "trailers") }
+    Asked {
+        minor_version,
+        head_only: method == Method::HEAD,
+        keep_alive,
+        trailers: named(TE, "trailers"),
+    }
 }
 
 fn expects_continue(headers: &HeaderMap) -> bool {
@@ -119,7 +144,9 @@ fn seen(target: Bytes, prefix_length: usize) -> Result<(Uri, Option<HeaderValue>
         if prefix_length == 0 {
             return Ok((uri, None));
         }
-        let whole = Bytes::copy_from_slice(uri.path_and_query().map_or("/", PathAndQuery::as_str).as_bytes());
+        let whole = Bytes::copy_from_slice(
+            uri.path_and_query().map_or("/", PathAndQuery::as_str).as_bytes(),
+        );
         let (path, prefix) = split(&whole, prefix_length).ok_or_else(unfit)?;
         let mut parts = uri.into_parts();
         parts.path_and_query = Some(path);
@@ -151,7 +178,9 @@ mod tests {
         let mut buffer = BytesMut::from(text);
         let outline = {
             let mut room = header_room();
-            let Ok((Parsed::Complete(head), headers)) = parse_into(&buffer, &mut room) else { panic!("{text:?}") };
+            let Ok((Parsed::Complete(head), headers)) = parse_into(&buffer, &mut room) else {
+                panic!("{text:?}")
+            };
             Outline::new(&buffer, &head, headers).unwrap()
         };
         let message = outline.take(&mut buffer, prefix_length);
@@ -168,21 +197,32 @@ mod tests {
             ("/a/b", 0, "/a/b"),
             ("http://h/a/b", 2, "http://h/b"),
         ] {
-            let text = format!("GET {target} HTTP/1.1\r\nHost: x\r\nX-Forwarded-Prefix: /evil\r\n\r\nrest");
+            let text = format!(
+                "GET {target} HTTP/1.1\r\nHost: x\r\nX-Forwarded-Prefix: /evil\r\n\r\nrest"
+            );
             let request = message(&text, prefix_length).unwrap().request;
             assert_eq!(request.uri().to_string(), path, "{target}");
-            let prefix = request.headers().get("x-forwarded-prefix").map(|value| value.to_str().unwrap());
+            let prefix =
+                request.headers().get("x-forwarded-prefix").map(|value| value.to_str().unwrap());
             assert_eq!(prefix, (prefix_length > 0).then_some("/a"), "{target}");
         }
-        assert!(message("GET /a<b HTTP/1.1\r\nHost: x\r\n\r\nrest", 2).is_err_and(|problem| problem.status == 400));
+        assert!(
+            message("GET /a<b HTTP/1.1\r\nHost: x\r\n\r\nrest", 2)
+                .is_err_and(|problem| problem.status == 400)
+        );
     }
 
     #[test]
     fn the_host_is_that_which_the_request_was_routed_by() {
-        for (target, host) in
-            [("/a", "x:1"), ("http://u.test:8/a", "u.test:8"), ("http://u.test?b", "u.test"), ("*", "x:1")]
-        {
-            let request = message(&format!("GET {target} HTTP/1.1\r\nHost: x:1\r\n\r\nrest"), 0).unwrap().request;
+        for (target, host) in [
+            ("/a", "x:1"),
+            ("http://u.test:8/a", "u.test:8"),
+            ("http://u.test?b", "u.test"),
+            ("*", "x:1"),
+        ] {
+            let request = message(&format!("GET {target} HTTP/1.1\r\nHost: x:1\r\n\r\nrest"), 0)
+                .unwrap()
+                .request;
             let hosts: Vec<_> = request.headers().get_all(HOST).iter().collect();
             assert_eq!(hosts, [host], "{target}");
         }
@@ -192,9 +232,15 @@ mod tests {
 
     #[test]
     fn headers_that_say_whom_a_request_is_from_are_noticed_however_they_are_written() {
-        let forwarded =
-            |line: &str| message(&format!("GET /f/a HTTP/1.1\r\nHost: x\r\n{line}\r\n\r\nrest"), 2).unwrap();
-        for line in ["Forwarded: for=a", "X-FORWARDED-FOR: a", "x-forwarded-host: a", "X-Forwarded-Prefix: /b"] {
+        let forwarded = |line: &str| {
+            message(&format!("GET /f/a HTTP/1.1\r\nHost: x\r\n{line}\r\n\r\nrest"), 2).unwrap()
+        };
+        for line in [
+            "Forwarded: for=a",
+            "X-FORWARDED-FOR: a",
+            "x-forwarded-host: a",
+            "X-Forwarded-Prefix: /b",
+        ] {
             assert!(forwarded(line).forwarded, "{line}");
         }
         assert_eq!(forwarded("X-Forwarded-Prefix: /b").request.headers()[&FORWARDED_PREFIX], "/f");
@@ -204,7 +250,9 @@ mod tests {
     #[test]
     fn what_the_client_asks_of_the_connection() {
         let asked = |version: &str, lines: &str| {
-            let message = message(&format!("HEAD / HTTP/{version}\r\nHost: x\r\n{lines}\r\nrest"), 0).unwrap();
+            let message =
+                message(&format!("HEAD / HTTP/{version}\r\nHost: x\r\n{lines}\r\nrest"), 0)
+                    .unwrap();
             (message.asked.keep_alive, message.asked.trailers, message.continues)
         };
         assert_eq!(asked("1.1", ""), (true, false, Continue::Settled));
@@ -213,7 +261,10 @@ mod tests {
             asked("1.0", "Connection: Keep-Alive\r\nExpect: 100-continue\r\n"),
             (true, false, Continue::Settled)
         );
-        assert_eq!(asked("1.1", "connection: te, Close\r\nTE: gzip, trailers\r\n"), (false, true, Continue::Settled));
+        assert_eq!(
+            asked("1.1", "connection: te, Close\r\nTE: gzip, trailers\r\n"),
+            (false, true, Continue::Settled)
+        );
         assert_eq!(asked("1.1", "Expect: 100-Continue\r\n"), (true, false, Continue::Awaited));
     }
 }

@@ -1,9 +1,10 @@
 //! A client's connection, from the engine's hand-off to its end.
 //!
-//! [`Connections::take`] makes the received fd a socket and gives it a task: [`next`] waits for a request and decides whose it
-//! is, [`crate::serve`] answers it, [`send`] sends the answer, and so on until the connection [ends](end). No byte behind a
-//! request is looked at before its reply has left, so the socket can go back to the engine between any two requests with every
-//! byte that was read and not used. The task owns the socket.
+//! [`Connections::take`] makes the received fd a socket and gives it a task: [`next`] waits for a
+//! request and decides whose it is, [`crate::serve`] answers it, [`send`] sends the answer, and so
+//! on until the connection [ends](end). No byte behind a request is looked at before its reply has
+//! left, so the socket can go back to the engine between any two requests with every byte that was
+//! read and not used. The task owns the socket.
 
 mod chunked;
 mod client;
@@ -87,11 +88,20 @@ impl Connections {
         self.send_batch.run().await;
     }
 
-    /// Takes over a client's socket, with the bytes that others have read from it already. `accepted_at_us` is when it was
-    /// accepted, or 0 when that tells nothing of how long its hop took.
-    pub(crate) fn take(self: &Rc<Self>, fd: OwnedFd, read: Vec<u8>, awaits: Awaits, accepted_at_us: u64) {
-        let arrived = (accepted_at_us > 0).then(|| Arrived { accepted_us: accepted_at_us, received_us: now_us() });
-        // One end of a pair of the node's own, too: what is called of it is the same for every stream socket.
+    /// Takes over a client's socket, with the bytes that others have read from it already.
+    /// `accepted_at_us` is when it was accepted, or 0 when that tells nothing of how long its hop
+    /// took.
+    pub(crate) fn take(
+        self: &Rc<Self>,
+        fd: OwnedFd,
+        read: Vec<u8>,
+        awaits: Awaits,
+        accepted_at_us: u64,
+    ) {
+        let arrived = (accepted_at_us > 0)
+            .then(|| Arrived { accepted_us: accepted_at_us, received_us: now_us() });
+        // One end of a pair of the node's own, too: what is called of it is the same for every
+        // stream socket.
         let socket = std::net::TcpStream::from(fd);
         let origin = origin(&socket);
         let open = self.count(origin.map(|origin| origin.client.address));
@@ -103,12 +113,19 @@ impl Connections {
                 let connections = Rc::clone(self);
                 tokio::task::spawn_local(async move {
                     let read = BytesMut::from(&read[..]);
-                    let wire = Wire::new(socket, Peer::new(origin), read, connections.pipeline.write_timeout());
+                    let wire = Wire::new(
+                        socket,
+                        Peer::new(origin),
+                        read,
+                        connections.pipeline.write_timeout(),
+                    );
                     serve(connections, wire, awaits, arrived, open.address).await;
                     drop(open);
                 });
             }
-            Err(error) => tracing::error!("a connection is lost: its socket cannot be watched: {error}"),
+            Err(error) => {
+                tracing::error!("a connection is lost: its socket cannot be watched: {error}")
+            }
         }
     }
 
@@ -128,12 +145,14 @@ impl Connections {
 fn origin(socket: &std::net::TcpStream) -> Option<Origin> {
     let peer = match socket.peer_addr() {
         Ok(peer) => peer,
-        // The kernel has told an address, and it is none of TCP's: one of a pair of the node's own, whoever has handed it on.
+        // The kernel has told an address, and it is none of TCP's: one of a pair of the node's own,
+        // whoever has handed it on.
         Err(error) if error.raw_os_error().is_none() => return Some(Origin::NODE),
         Err(_) => return None,
     };
     let local = socket.local_addr().ok()?;
-    let client = Client { address: peer.ip().to_canonical(), port: Some(peer.port()), https: false };
+    let client =
+        Client { address: peer.ip().to_canonical(), port: Some(peer.port()), https: false };
     Some(Origin { client, local })
 }
 
@@ -169,12 +188,15 @@ async fn serve(
     address: Option<Places>,
 ) {
     let pipeline = &connections.pipeline;
-    let mut connection = Connection { wire: SharedWire::new(wire), client: ClientWatch::default(), address };
+    let mut connection =
+        Connection { wire: SharedWire::new(wire), client: ClientWatch::default(), address };
     let end = {
         let mut drain = pin!(connections.drain.begun());
         let mut waiting = Waiting::new(awaits);
         loop {
-            match poll_fn(|cx| waiting.poll(cx, &connections, &connection.wire, drain.as_mut())).await {
+            match poll_fn(|cx| waiting.poll(cx, &connections, &connection.wire, drain.as_mut()))
+                .await
+            {
                 Next::Request(parsed) => {
                     let arrived = arrived.take();
                     if let Some(arrived) = arrived {
@@ -226,7 +248,9 @@ impl Connection {
                     return Poll::Ready(Some(reply));
                 }
                 let mut wire = wire.lock();
-                if poll_continue(cx, &mut wire).is_pending() || client.poll_gone(cx, &mut wire).is_pending() {
+                if poll_continue(cx, &mut wire).is_pending()
+                    || client.poll_gone(cx, &mut wire).is_pending()
+                {
                     return Poll::Pending;
                 }
                 Poll::Ready(None)
@@ -237,13 +261,16 @@ impl Connection {
             account.close(pipeline, ReplyEnd::None, self.moved());
             return Err(End::Close { unread: false });
         };
-        // A guest may have begun its reply before it asked for the body: the client is told before it sees the reply.
+        // A guest may have begun its reply before it asked for the body: the client is told before
+        // it sees the reply.
         poll_fn(|cx| poll_continue(cx, &mut self.wire.lock())).await;
         {
             let mut wire = self.wire.lock();
             let Wire { incoming, buffer, .. } = &mut *wire;
-            // A client that was never told to send its body may send it or not: what follows cannot be told from it.
-            asked.keep_alive &= incoming.continues != Continue::Awaited && incoming.can_be_passed(buffer);
+            // A client that was never told to send its body may send it or not: what follows cannot
+            // be told from it.
+            asked.keep_alive &=
+                incoming.continues != Continue::Awaited && incoming.can_be_passed(buffer);
         }
         asked.keep_alive &= connections.drain.ending() != Some(Ending::Close);
         let status = reply.status().as_u16();
@@ -258,7 +285,8 @@ impl Connection {
         self.rest_of_body().await
     }
 
-    /// Where a request is counted: at its connection's address, or at the client's that a trusted proxy has named.
+    /// Where a request is counted: at its connection's address, or at the client's that a trusted
+    /// proxy has named.
     fn address_of(&self, pipeline: &Pipeline, client: IpAddr) -> Option<Places> {
         if client == self.wire.lock().peer.origin.client.address {
             return self.address;
@@ -269,10 +297,14 @@ impl Connection {
     /// What the request and its reply have moved.
     fn moved(&self) -> Moved {
         let mut wire = self.wire.lock();
-        Moved { received_bytes: wire.incoming.taken_bytes(), sent_bytes: wire.outgoing.take_sent_bytes() }
+        Moved {
+            received_bytes: wire.incoming.taken_bytes(),
+            sent_bytes: wire.outgoing.take_sent_bytes(),
+        }
     }
 
-    /// Reads away what the guest has left of the request's body, so that the next request comes after it.
+    /// Reads away what the guest has left of the request's body, so that the next request comes
+    /// after it.
     async fn rest_of_body(&mut self) -> Result<(), End> {
         poll_fn(|cx| self.wire.lock().poll_released(cx)).await;
         if self.wire.lock().incoming.is_done() {
@@ -283,7 +315,9 @@ impl Connection {
             while bytes <= UNREAD_BODY_BYTES_MAX {
                 let piece = poll_fn(|cx| self.wire.lock().poll_body(cx));
                 match timeout(LINGER_SILENT_TIMEOUT, piece).await {
-                    Ok(Some(Ok(frame))) => bytes += frame.data_ref().map_or(0, |data| data.len() as u64),
+                    Ok(Some(Ok(frame))) => {
+                        bytes += frame.data_ref().map_or(0, |data| data.len() as u64)
+                    }
                     Ok(None) => return Ok(()),
                     Ok(Some(Err(_))) | Err(_) => break,
                 }
@@ -294,8 +328,8 @@ impl Connection {
     }
 }
 
-/// Tells a client to send its body, once somebody asks for it (RFC 9110 10.1.1). Resolves when there is nothing to tell; a
-/// client that cannot be told is found gone by others.
+/// Tells a client to send its body, once somebody asks for it (RFC 9110 10.1.1). Resolves when
+/// there is nothing to tell; a client that cannot be told is found gone by others.
 fn poll_continue(cx: &mut Context<'_>, wire: &mut Wire) -> Poll<()> {
     if wire.incoming.continues == Continue::Wanted {
         wire.incoming.continues = Continue::Settled;

@@ -1,5 +1,6 @@
-//! Waiting for the next request of a connection, and deciding what it is: for a function of this worker's, for another
-//! worker, or to be refused. Deadlines for heads and idle connections live here. Owns no fds.
+//! Waiting for the next request of a connection, and deciding what it is: for a function of this
+//! worker's, for another worker, or to be refused. Deadlines for heads and idle connections live
+//! here. Owns no fds.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -73,7 +74,9 @@ impl Waiting {
         let mut wire = wire.lock();
         loop {
             // Whatever was read is served where the connection goes.
-            if connections.drain.ending() == Some(Ending::GiveBack) && wire.buffer.len() <= RETURNED_BYTES_MAX {
+            if connections.drain.ending() == Some(Ending::GiveBack)
+                && wire.buffer.len() <= RETURNED_BYTES_MAX
+            {
                 return Poll::Ready(Next::End(End::GiveBack(self.awaits)));
             }
             skip_empty_lines(&mut wire.buffer);
@@ -88,7 +91,9 @@ impl Waiting {
                 wire.buffer = BytesMut::new();
             }
             match wire.poll_fill(cx) {
-                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Next::End(End::Close { unread: false })),
+                Poll::Ready(Ok(0) | Err(_)) => {
+                    return Poll::Ready(Next::End(End::Close { unread: false }));
+                }
                 Poll::Ready(Ok(_)) => {}
                 Poll::Pending => {
                     // What has come whole is answered first, even while the worker drains.
@@ -105,7 +110,12 @@ impl Waiting {
         }
     }
 
-    fn poll_late(&mut self, cx: &mut Context<'_>, connections: &Connections, read: &[u8]) -> Poll<End> {
+    fn poll_late(
+        &mut self,
+        cx: &mut Context<'_>,
+        connections: &Connections,
+        read: &[u8],
+    ) -> Poll<End> {
         // Half an empty line begins no head, either.
         let empty = matches!(read, [] | [b'\r']);
         let begun = self.begun || !empty;
@@ -120,7 +130,8 @@ impl Waiting {
         Poll::Ready(match empty {
             true => End::Close { unread: false },
             false => {
-                let problem = Problem::new(408, format!("the request's head took longer than {limit:?}"));
+                let problem =
+                    Problem::new(408, format!("the request's head took longer than {limit:?}"));
                 End::Refuse(problem, Reply::to(read))
             }
         })
@@ -135,7 +146,9 @@ fn decide(connections: &Connections, wire: &mut Wire, awaits: Awaits) -> Option<
         Ok((head::Parsed::Partial, _)) => return None,
         Err(error) => return Some(Next::End(End::Refuse(error.into(), Reply::to(&wire.buffer)))),
     };
-    let Some((destination, prefix_length)) = connections.pipeline.find(head.host, head.target, awaits) else {
+    let Some((destination, prefix_length)) =
+        connections.pipeline.find(head.host, head.target, awaits)
+    else {
         return Some(Next::End(End::GiveBack(awaits)));
     };
     let framing = head.framing;
@@ -146,29 +159,32 @@ fn decide(connections: &Connections, wire: &mut Wire, awaits: Awaits) -> Option<
     let refused = Reply::to(&wire.buffer);
     Some(match outline.take(&mut wire.buffer, prefix_length) {
         Ok(mut message) => {
-            let (Peer { origin: peer, text }, settings) = (&wire.peer, connections.pipeline.settings());
+            let (Peer { origin: peer, text }, settings) =
+                (&wire.peer, connections.pipeline.settings());
             let headers = message.request.headers_mut();
-            let client = settle(headers, message.forwarded, (peer.client, text), &settings.trusted_proxies);
+            let client =
+                settle(headers, message.forwarded, (peer.client, text), &settings.trusted_proxies);
             let origin = Origin { client, local: peer.local };
             wire.incoming.begin(framing, message.continues);
             let Message { request, asked, prefix, .. } = message;
-            let exchange = Exchange { request, prefix, origin, client: None, destination, arrived: None };
+            let exchange =
+                Exchange { request, prefix, origin, client: None, destination, arrived: None };
             Next::Request(Box::new(Parsed { exchange, asked, framing }))
         }
         Err(problem) => Next::End(End::Refuse(problem, refused)),
     })
 }
 
-/// Takes off what clients have sent behind a request, and what is to be passed over before the next (RFC 9112 2.2). It does
-/// not make an idle connection one with a request under way.
+/// Takes off what clients have sent behind a request, and what is to be passed over before the next
+/// (RFC 9112 2.2). It does not make an idle connection one with a request under way.
 fn skip_empty_lines(buffer: &mut BytesMut) {
     while buffer.starts_with(b"\r\n") {
         buffer.advance(2);
     }
 }
 
-/// Parsing again at every byte of a head that trickles in would cost the square of its length: parse when it may be
-/// complete, or has doubled, or is too long.
+/// Parsing again at every byte of a head that trickles in would cost the square of its length:
+/// parse when it may be complete, or has doubled, or is too long.
 fn worth_parsing(buffer: &[u8], tried: usize) -> bool {
     if buffer.is_empty() || buffer.len() <= tried {
         return false;

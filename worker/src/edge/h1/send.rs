@@ -16,7 +16,8 @@ use super::wire::Outgoing;
 use super::{Connection, Connections};
 use crate::serve::ReplyBody;
 
-/// Pieces of a body up to this are copied together, and sent together; larger ones are sent from where they are.
+/// Pieces of a body up to this are copied together, and sent together; larger ones are sent from
+/// where they are.
 const COPIED_BYTES_MAX: usize = 16 * 1024;
 
 impl Connection {
@@ -32,14 +33,25 @@ impl Connection {
         id: InvocationId,
     ) -> Result<bool, End> {
         let (head, mut body) = reply.into_parts();
-        let declared = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        let whole = if let ReplyBody::Whole(bytes) = &body { Some(bytes.len() as u64) } else { None };
+        let declared =
+            head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let whole =
+            if let ReplyBody::Whole(bytes) = &body { Some(bytes.len() as u64) } else { None };
         let framing = encode::framing(asked, head.status, declared, whole);
-        let asked = Asked { keep_alive: asked.keep_alive && framing != Framing::UntilClose, ..asked };
+        let asked =
+            Asked { keep_alive: asked.keep_alive && framing != Framing::UntilClose, ..asked };
         let id = id.text();
         {
             let outgoing = &mut self.wire.lock().outgoing;
-            encode::head(&mut outgoing.own, asked, head.status, &head.headers, framing, &id, &connections.date.get());
+            encode::head(
+                &mut outgoing.own,
+                asked,
+                head.status,
+                &head.headers,
+                framing,
+                &id,
+                &connections.date.get(),
+            );
             if let (ReplyBody::Whole(bytes), Framing::Length(_)) = (&mut body, framing) {
                 put(outgoing, std::mem::take(bytes), b"");
             }
@@ -49,8 +61,12 @@ impl Connection {
             poll_fn(|cx| self.wire.lock().poll_send(cx)).await.map_err(|_| End::Cut)?;
             return Ok(asked.keep_alive);
         }
-        let mut sending =
-            Sending { framing, left: declared.unwrap_or(u64::MAX), trailers: asked.trailers, ended: false };
+        let mut sending = Sending {
+            framing,
+            left: declared.unwrap_or(u64::MAX),
+            trailers: asked.trailers,
+            ended: false,
+        };
         poll_fn(|cx| sending.poll(cx, self, &mut body)).await?;
         Ok(asked.keep_alive)
     }
@@ -133,7 +149,9 @@ impl Sending {
     fn end(&mut self, trailers: Option<&HeaderMap>, outgoing: &mut Outgoing) -> Result<(), End> {
         self.ended = true;
         match self.framing {
-            Framing::Chunked => encode::last_chunk(&mut outgoing.own, trailers.filter(|_| self.trailers)),
+            Framing::Chunked => {
+                encode::last_chunk(&mut outgoing.own, trailers.filter(|_| self.trailers))
+            }
             Framing::Length(_) if self.left > 0 => return Err(End::Cut),
             Framing::Length(_) | Framing::Bodiless { .. } | Framing::UntilClose => {}
         }

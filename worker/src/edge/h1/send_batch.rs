@@ -1,9 +1,11 @@
 //! Small replies that are ready at about the same time leave one right behind the other.
 //!
-//! Sending to a client that sleeps has the kernel wake it, and when the client is on this machine (a reverse proxy) that costs the
-//! worker more than the rest of the sending: an interrupt to another core, a dear one in a virtual machine. Were each reply sent
-//! as soon as its guest has run, each would find the client asleep again. So a reply waits until those who are ready to run have
-//! run; the first of a batch wakes the client, which is awake for the others. How long one may wait is [`is_due`]'s to say.
+//! Sending to a client that sleeps has the kernel wake it, and when the client is on this machine
+//! (a reverse proxy) that costs the worker more than the rest of the sending: an interrupt to
+//! another core, a dear one in a virtual machine. Were each reply sent as soon as its guest has
+//! run, each would find the client asleep again. So a reply waits until those who are ready to run
+//! have run; the first of a batch wakes the client, which is awake for the others. How long one may
+//! wait is [`is_due`]'s to say.
 //!
 //! Owns no fds but shares in the wires of those who wait.
 
@@ -22,8 +24,8 @@ const REPLIES_MAX: usize = 32;
 /// A reply waits while guests run for so long in all.
 const WAIT_MAX: Duration = Duration::from_micros(300);
 
-/// Whether replies that wait are to be sent now: `waiting` of them, the first of which has waited for `waited`, before something
-/// that is expected to take `next`.
+/// Whether replies that wait are to be sent now: `waiting` of them, the first of which has waited
+/// for `waited`, before something that is expected to take `next`.
 fn is_due(waiting: usize, waited: Duration, next: Duration) -> bool {
     waiting >= REPLIES_MAX || (waiting > 0 && waited.saturating_add(next) > WAIT_MAX)
 }
@@ -55,10 +57,11 @@ impl TurnObserver for SendBatch {
 }
 
 impl SendBatch {
-    /// Sends what is to be sent on `wire` with what others have, as far as its socket takes it at once. Of a guest that took long
-    /// nothing is sent: its reply is not to wait.
+    /// Sends what is to be sent on `wire` with what others have, as far as its socket takes it at
+    /// once. Of a guest that took long nothing is sent: its reply is not to wait.
     pub(super) async fn send(&self, wire: &SharedWire) {
-        // Where guests take so long, waking the client is little beside it, and the client has waited enough.
+        // Where guests take so long, waking the client is little beside it, and the client has
+        // waited enough.
         if self.last_turn.get() > WAIT_MAX {
             return;
         }
@@ -87,7 +90,8 @@ impl SendBatch {
         .await;
     }
 
-    /// Sends what waits whenever nobody is left who is ready to run, for as long as the worker lives.
+    /// Sends what waits whenever nobody is left who is ready to run, for as long as the worker
+    /// lives.
     pub(super) async fn run(&self) {
         loop {
             self.begun.notified().await;
@@ -138,7 +142,8 @@ mod tests {
         let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (socket, _) = listener.accept().await.unwrap();
         socket.writable().await.unwrap();
-        let mut wire = Wire::new(socket, Peer::new(Origin::NODE), BytesMut::new(), Duration::from_secs(60));
+        let mut wire =
+            Wire::new(socket, Peer::new(Origin::NODE), BytesMut::new(), Duration::from_secs(60));
         wire.outgoing.own.extend_from_slice(reply.as_bytes());
         (SharedWire::new(wire), client)
     }
@@ -151,7 +156,9 @@ mod tests {
 
     fn nothing_came(client: &std::net::TcpStream) -> bool {
         client.set_nonblocking(true).unwrap();
-        let nothing = client.peek(&mut [0]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
+        let nothing = client
+            .peek(&mut [0])
+            .is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
         client.set_nonblocking(false).unwrap();
         nothing
     }

@@ -1,7 +1,8 @@
-//! The socket of one connection, with what was read from it and not used, and the body of the request at hand.
+//! The socket of one connection, with what was read from it and not used, and the body of the
+//! request at hand.
 //!
-//! The connection's task and the guest that reads the body share it; both run on the worker's one thread, so its lock is never
-//! waited for. Owns the socket.
+//! The connection's task and the guest that reads the body share it; both run on the worker's one
+//! thread, so its lock is never waited for. Owns the socket.
 
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
@@ -43,8 +44,8 @@ impl SharedWire {
         Self(Arc::new(Mutex::new(wire)))
     }
 
-    /// Whoever has the wire calls nothing but its own methods, and it has no hold on itself: so it is never locked twice, and
-    /// never waited for.
+    /// Whoever has the wire calls nothing but its own methods, and it has no hold on itself: so it
+    /// is never locked twice, and never waited for.
     pub(super) fn lock(&self) -> MutexGuard<'_, Wire> {
         match self.0.try_lock() {
             Ok(wire) => wire,
@@ -93,10 +94,25 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) fn new(socket: TcpStream, peer: Peer, read: BytesMut, write_timeout: Duration) -> Self {
+    pub(super) fn new(
+        socket: TcpStream,
+        peer: Peer,
+        read: BytesMut,
+        write_timeout: Duration,
+    ) -> Self {
         let (incoming, outgoing, write_deadline, body_deadline) = Default::default();
         let released = None;
-        Self { socket, peer, buffer: read, incoming, outgoing, released, write_deadline, body_deadline, write_timeout }
+        Self {
+            socket,
+            peer,
+            buffer: read,
+            incoming,
+            outgoing,
+            released,
+            write_deadline,
+            body_deadline,
+            write_timeout,
+        }
     }
 
     pub(super) fn set_write_timeout(&mut self, write_timeout: Duration) {
@@ -116,7 +132,8 @@ impl Wire {
         Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 
-    /// Reads more into the buffer; 0 bytes are the end of the stream. An idle connection waits without a buffer.
+    /// Reads more into the buffer; 0 bytes are the end of the stream. An idle connection waits
+    /// without a buffer.
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         ready!(self.socket.poll_read_ready(cx))?;
         self.fill(cx, READ_BYTES)
@@ -126,20 +143,28 @@ impl Wire {
         if self.buffer.capacity() - self.buffer.len() < room.min(BODY_ROOM_BYTES_MIN) {
             self.buffer.reserve(room);
         }
-        // The buffer may have more room than was asked for. What is read beyond a body could then be more than can be given back.
+        // The buffer may have more room than was asked for. What is read beyond a body could then
+        // be more than can be given back.
         pin!(self.socket.read_buf(&mut (&mut self.buffer).limit(room))).poll(cx)
     }
 
     /// The next piece of the request's body.
-    pub(super) fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    pub(super) fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         loop {
             match self.incoming.next(&mut self.buffer) {
                 Ok(Piece::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
-                Ok(Piece::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+                Ok(Piece::Trailers(trailers)) => {
+                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                }
                 Ok(Piece::End) => return Poll::Ready(None),
                 Ok(Piece::More { bytes }) => {
                     self.incoming.want_continue();
-                    let room = usize::try_from(bytes).unwrap_or(usize::MAX).clamp(READ_BYTES, BODY_READ_BYTES);
+                    let room = usize::try_from(bytes)
+                        .unwrap_or(usize::MAX)
+                        .clamp(READ_BYTES, BODY_READ_BYTES);
                     let Poll::Ready(filled) = self.fill(cx, room) else {
                         ready!(self.poll_stalled(cx));
                         self.incoming.fail(BodyError::Stalled { limit: BODY_TIMEOUT });
@@ -157,7 +182,8 @@ impl Wire {
         }
     }
 
-    /// Resolves when the client has sent nothing of a body for too long while somebody waited for it.
+    /// Resolves when the client has sent nothing of a body for too long while somebody waited for
+    /// it.
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.body_deadline.is_set() {
             self.body_deadline.set(BODY_TIMEOUT);
@@ -183,8 +209,8 @@ impl Wire {
         Poll::Pending
     }
 
-    /// Sends what the socket takes at once of what is to be sent. What it does not take, and what it says, is for
-    /// [`Self::poll_send`] to see.
+    /// Sends what the socket takes at once of what is to be sent. What it does not take, and what
+    /// it says, is for [`Self::poll_send`] to see.
     pub(super) fn try_send(&mut self) {
         while !self.outgoing.is_empty() {
             let written = match self.outgoing.only() {

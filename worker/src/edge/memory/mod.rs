@@ -1,5 +1,5 @@
-//! A way in without a socket: a request that is in memory, and its whole reply. What a way in looks like, for tests of what
-//! stands below it. Owns no fds.
+//! A way in without a socket: a request that is in memory, and its whole reply. What a way in looks
+//! like, for tests of what stands below it. Owns no fds.
 
 use std::rc::Rc;
 
@@ -64,7 +64,8 @@ mod tests {
 
     use abi::board::{Board, Reason};
     use abi::catalogue::{
-        Alias, Catalogue, CatalogueView, Function, FunctionLimits, Isolation, Kind, Output, Spec, Target, Version,
+        Alias, Catalogue, CatalogueView, Function, FunctionLimits, Isolation, Kind, Output, Spec,
+        Target, Version,
     };
     use abi::channel::{Channel, ReceiveBuffer};
     use abi::message::{AccessLog, Settings, ToEngine};
@@ -78,7 +79,8 @@ mod tests {
     use crate::serve::Functions;
     use crate::{guest_log, link};
 
-    const TABLE: Table = &[("/hello", 200, "Hello, "), ("/teapot", 418, "short and stout"), ("/never", NEVER, "")];
+    const TABLE: Table =
+        &[("/hello", 200, "Hello, "), ("/teapot", 418, "short and stout"), ("/never", NEVER, "")];
 
     struct NobodyWaits;
 
@@ -109,7 +111,16 @@ mod tests {
     fn catalogue(limits: FunctionLimits) -> CatalogueView {
         let (env, config, args, allow_outbound) = Default::default();
         let (kind, output, requests_per_instance_max) = (Kind::Command, Output::Raw, 1);
-        let spec = Spec { kind, limits, requests_per_instance_max, env, config, args, output, allow_outbound };
+        let spec = Spec {
+            kind,
+            limits,
+            requests_per_instance_max,
+            env,
+            config,
+            args,
+            output,
+            allow_outbound,
+        };
         let target = Target { version: 0, spec: 0, weight: 1 };
         let function = Function {
             name: "table".to_owned(),
@@ -121,7 +132,9 @@ mod tests {
             aliases: vec![Alias { name: "active".to_owned(), targets: vec![target] }],
             versions: vec![Version { number: 1, id: [1; 16], module: [7; 32], spec: 0 }],
         };
-        let sealed = Catalogue { generation: 1, functions: vec![function], specs: vec![spec] }.seal().unwrap();
+        let sealed = Catalogue { generation: 1, functions: vec![function], specs: vec![spec] }
+            .seal()
+            .unwrap();
         CatalogueView::new(sealed).unwrap()
     }
 
@@ -180,8 +193,14 @@ mod tests {
         run(async {
             let worker = Worker::start(FunctionLimits::default());
             assert_eq!(worker.request("/hello", "you").await, Some((200, "Hello, you".to_owned())));
-            assert_eq!(worker.request("/teapot", "").await, Some((418, "short and stout".to_owned())));
-            let counts = worker.counters.function(crate::counters::FunctionSlot { index: 0, incarnation: 1 }).unwrap();
+            assert_eq!(
+                worker.request("/teapot", "").await,
+                Some((418, "short and stout".to_owned()))
+            );
+            let counts = worker
+                .counters
+                .function(crate::counters::FunctionSlot { index: 0, incarnation: 1 })
+                .unwrap();
             assert_eq!(counts.outcomes.get().iter().sum::<u64>(), 2);
             assert_eq!(counts.sent_bytes.get(), 10 + 15);
             assert_eq!(worker.pipeline.in_flight(), 0);
@@ -191,13 +210,20 @@ mod tests {
     #[test]
     fn what_holds_for_every_way_of_running_holds_for_a_table() {
         run(async {
-            let limits = FunctionLimits { timeout_ms: 50, request_body_bytes_max: 3, ..FunctionLimits::default() };
+            let limits = FunctionLimits {
+                timeout_ms: 50,
+                request_body_bytes_max: 3,
+                ..FunctionLimits::default()
+            };
             let worker = Worker::start(limits);
             let status = async |target: &str, body| worker.request(target, body).await.unwrap().0;
             assert_eq!(status("/hello", "four").await, 413);
             assert_eq!(status("/never", "").await, 504);
             assert_eq!(status("/none", "").await, 500);
-            let counts = worker.counters.function(crate::counters::FunctionSlot { index: 0, incarnation: 1 }).unwrap();
+            let counts = worker
+                .counters
+                .function(crate::counters::FunctionSlot { index: 0, incarnation: 1 })
+                .unwrap();
             for reason in [Reason::RequestBody, Reason::Timeout, Reason::Reply] {
                 assert_eq!(counts.reasons.get()[reason as usize], 1, "{reason:?}");
             }

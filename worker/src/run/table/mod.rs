@@ -1,4 +1,5 @@
-//! Functions that answer from a table: what a way of running looks like, for tests of what stands above it. Owns no fds.
+//! Functions that answer from a table: what a way of running looks like, for tests of what stands
+//! above it. Owns no fds.
 
 use std::cell::Cell;
 use std::os::fd::OwnedFd;
@@ -65,7 +66,9 @@ impl Runner for TableRunner {
             call.facts.ready();
             let (head, body) = call.request.into_parts();
             let function = || self.spec.name.to_string();
-            let Some((_, status, text)) = self.table.iter().find(|(path, ..)| *path == head.uri.path()) else {
+            let Some((_, status, text)) =
+                self.table.iter().find(|(path, ..)| *path == head.uri.path())
+            else {
                 return Err(Failure::NoReply { function: function() });
             };
             if *status == NEVER {
@@ -73,8 +76,10 @@ impl Runner for TableRunner {
             }
             let sent = body.collect().await.map(|sent| sent.to_bytes()).unwrap_or_default();
             let body = Bytes::from([text.as_bytes(), &sent].concat());
-            let mut response = Response::new(GuestBody::new(Full::new(body).map_err(|never| match never {})));
-            *response.status_mut() = (*status).try_into().map_err(|_| Failure::NoReply { function: function() })?;
+            let mut response =
+                Response::new(GuestBody::new(Full::new(body).map_err(|never| match never {})));
+            *response.status_mut() =
+                (*status).try_into().map_err(|_| Failure::NoReply { function: function() })?;
             drop(call.reply.send(Ok(response)));
             call.facts.ended();
             Ok(())
@@ -82,7 +87,9 @@ impl Runner for TableRunner {
     }
 
     fn try_start(&self) -> Local<'_, Result<(), String>> {
-        Box::pin(async { if self.table.is_empty() { Err("its table is empty".to_owned()) } else { Ok(()) } })
+        Box::pin(async {
+            if self.table.is_empty() { Err("its table is empty".to_owned()) } else { Ok(()) }
+        })
     }
 
     fn weight(&self) -> u32 {

@@ -4,11 +4,13 @@ use std::cell::OnceCell;
 
 use abi::catalogue::Kind;
 use abi::limits::{
-    CORE_INSTANCES_MAX, INVOCATIONS_PER_WORKER_MAX, KEPT_INSTANCES_PER_WORKER_MAX, MEMORY_BYTES_MAX, TABLE_ELEMENTS_MAX,
+    CORE_INSTANCES_MAX, INVOCATIONS_PER_WORKER_MAX, KEPT_INSTANCES_PER_WORKER_MAX,
+    MEMORY_BYTES_MAX, TABLE_ELEMENTS_MAX,
 };
 use wasmtime::component::{Component, Linker};
 use wasmtime::{
-    Config, Enabled, Engine, InstanceAllocationStrategy, InstancePre, PoolingAllocationConfig, Precompiled, Result,
+    Config, Enabled, Engine, InstanceAllocationStrategy, InstancePre, PoolingAllocationConfig,
+    Precompiled, Result,
 };
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p2::bindings::CommandPre;
@@ -18,7 +20,8 @@ use wasmtime_wasi_http::p3::bindings::ServicePre;
 use super::epoch::Ticker;
 use super::host::Host;
 
-/// Tables that the pool has for each instance: of the program, the adapters of its toolchain, and shims between them.
+/// Tables that the pool has for each instance: of the program, the adapters of its toolchain, and
+/// shims between them.
 const TABLES_PER_INSTANCE: u32 = 4;
 /// The same for memories. Most have one; composed ones have more.
 const MEMORIES_PER_INSTANCE: u32 = 2;
@@ -26,7 +29,8 @@ const MEMORIES_PER_INSTANCE: u32 = 2;
 /// garbage-collected objects or exceptions. Address space is all that it costs the others.
 const GC_HEAPS_PER_INSTANCE: u32 = 1;
 const STACKS_PER_INSTANCE: u32 = 2;
-/// Bytes of a memory that are cleared in place when its slot is used again, rather than given back to the kernel.
+/// Bytes of a memory that are cleared in place when its slot is used again, rather than given back
+/// to the kernel.
 const MEMORY_KEEP_RESIDENT_BYTES: usize = 1024 * 1024;
 /// The same for a table.
 const TABLE_KEEP_RESIDENT_BYTES: usize = 64 * 1024;
@@ -61,13 +65,15 @@ impl Module {
         }
     }
 
-    /// How many instances the pool has room for in place of one of this: more than 1 for a component with more memories or
-    /// tables than most have.
+    /// How many instances the pool has room for in place of one of this: more than 1 for a
+    /// component with more memories or tables than most have.
     pub(crate) fn weight(&self) -> u32 {
         let needs = match self {
             Self::Http02(pre) => pre.instance_pre().component().resources_required(),
             Self::Http03(pre) => pre.instance_pre().component().resources_required(),
-            Self::Command(Command::Component(pre)) => pre.instance_pre().component().resources_required(),
+            Self::Command(Command::Component(pre)) => {
+                pre.instance_pre().component().resources_required()
+            }
             Self::Command(Command::Core(pre)) => Some(pre.module().resources_required()),
         };
         // None for what imports core modules, which is not linked here.
@@ -107,13 +113,16 @@ impl Engines {
     /// Loads and links the compiled module at `path`.
     ///
     /// # Safety
-    /// The file holds what this node's own compiler made for `kind`, and nobody can change it while it is mapped.
+    /// The file holds what this node's own compiler made for `kind`, and nobody can change it while
+    /// it is mapped.
     pub(crate) unsafe fn load(&self, kind: Kind, path: &str) -> Result<Module> {
         let Runtime { engine, linker } = match kind {
             Kind::Http02 | Kind::Command => &self.v02,
             Kind::Http03 => self.v03()?,
         };
-        if kind == Kind::Command && Engine::detect_precompiled_file(path)? == Some(Precompiled::Module) {
+        if kind == Kind::Command
+            && Engine::detect_precompiled_file(path)? == Some(Precompiled::Module)
+        {
             // SAFETY: passed on to the caller.
             let module = unsafe { wasmtime::Module::deserialize_file(engine, path) }?;
             return Ok(Module::Command(Command::Core(self.preview1.instantiate_pre(&module)?)));
@@ -139,10 +148,12 @@ impl Engines {
     }
 }
 
-/// An engine of compiled code as `config` has it, instances from pools sized for what one worker runs at once.
+/// An engine of compiled code as `config` has it, instances from pools sized for what one worker
+/// runs at once.
 fn engine(config: Config) -> Result<Engine> {
     let mut pool = PoolingAllocationConfig::new();
-    let instances = INVOCATIONS_PER_WORKER_MAX + KEPT_INSTANCES_PER_WORKER_MAX + RETIRED_INSTANCES_MAX;
+    let instances =
+        INVOCATIONS_PER_WORKER_MAX + KEPT_INSTANCES_PER_WORKER_MAX + RETIRED_INSTANCES_MAX;
     pool.total_component_instances(instances)
         // The pool only counts them: no room is kept for one.
         .total_core_instances(instances * CORE_INSTANCES_MAX)
@@ -163,7 +174,8 @@ fn engine(config: Config) -> Result<Engine> {
         .max_memory_size(usize::try_from(MEMORY_BYTES_MAX).unwrap_or(usize::MAX))
         .linear_memory_keep_resident(MEMORY_KEEP_RESIDENT_BYTES)
         .table_keep_resident(TABLE_KEEP_RESIDENT_BYTES)
-        // One ioctl finds the pages a guest wrote (Linux 6.7); without it every slot is reset whole.
+        // One ioctl finds the pages a guest wrote (Linux 6.7); without it every slot is reset
+        // whole.
         .pagemap_scan(Enabled::Auto);
     let mut config = config;
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
@@ -185,7 +197,9 @@ fn linker_preview1(engine: &Engine) -> Result<wasmtime::Linker<Host>> {
     wasmtime_wasi::p1::add_to_linker_async(&mut linker, Host::preview1)?;
     // wasmtime's own takes a code of 126 or more for a trap.
     linker.allow_shadowing(true);
-    linker.func_wrap("wasi_snapshot_preview1", "proc_exit", |code: i32| -> Result<()> { Err(I32Exit(code).into()) })?;
+    linker.func_wrap("wasi_snapshot_preview1", "proc_exit", |code: i32| -> Result<()> {
+        Err(I32Exit(code).into())
+    })?;
     Ok(linker)
 }
 
@@ -203,7 +217,15 @@ mod tests {
 
     #[test]
     fn an_instance_weighs_what_it_takes_of_the_scarcest() {
-        let cases = [((0, 0), 1), ((1, 1), 1), ((2, 4), 1), ((3, 1), 2), ((24, 2), 12), ((1, 30), 8), ((100, 100), 50)];
+        let cases = [
+            ((0, 0), 1),
+            ((1, 1), 1),
+            ((2, 4), 1),
+            ((3, 1), 2),
+            ((24, 2), 12),
+            ((1, 30), 8),
+            ((100, 100), 50),
+        ];
         for ((memories, tables), expected) in cases {
             assert_eq!(weight(memories, tables), expected, "{memories} memories, {tables} tables");
         }

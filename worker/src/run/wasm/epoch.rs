@@ -1,7 +1,8 @@
 //! The epoch ticker: makes running guests yield.
 //!
-//! A thread of its own, because the guests' thread is the one that may be stuck. It sleeps without a timer while
-//! nothing runs, so an idle worker costs nothing. Owns its thread, which ends with the process.
+//! A thread of its own, because the guests' thread is the one that may be stuck. It sleeps without
+//! a timer while nothing runs, so an idle worker costs nothing. Owns its thread, which ends with
+//! the process.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -58,7 +59,8 @@ impl Ticker {
                     continue;
                 }
                 theirs.asleep.store(true, SeqCst);
-                // Whoever begins after the store above sees it and wakes us; whoever began before it is seen here.
+                // Whoever begins after the store above sees it and wakes us; whoever began before
+                // it is seen here.
                 while theirs.running.load(SeqCst) == 0 {
                     thread::park();
                 }

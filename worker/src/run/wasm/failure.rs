@@ -13,7 +13,11 @@ use crate::run::cpu_time::CpuTimeExceeded;
 use crate::run::failure::Failure;
 
 /// Why a call ended in `error`. Returns `None` when the guest says that it ended well.
-pub(super) fn failure(runner: &WasmRunner, instance: &Instance, error: &wasmtime::Error) -> Option<Failure> {
+pub(super) fn failure(
+    runner: &WasmRunner,
+    instance: &Instance,
+    error: &wasmtime::Error,
+) -> Option<Failure> {
     let (name, limits) = (|| runner.spec.name.to_string(), &runner.spec.limits);
     if error.is::<PoolConcurrencyLimitError>() {
         return Some(Failure::WorkerFull);
@@ -30,7 +34,10 @@ pub(super) fn failure(runner: &WasmRunner, instance: &Instance, error: &wasmtime
     }
     // Of the heap's growth the limiter is not asked where a heap cannot grow at all.
     if error.is::<GcHeapOutOfMemory<()>>() {
-        return Some(Failure::OutOfMemory { function: name(), limit_bytes: limits.memory_bytes_max });
+        return Some(Failure::OutOfMemory {
+            function: name(),
+            limit_bytes: limits.memory_bytes_max,
+        });
     }
     Some(match (error.downcast_ref::<I32Exit>(), instance.store.data().limits.refused()) {
         (Some(I32Exit(0)), _) => return None,
@@ -41,10 +48,15 @@ pub(super) fn failure(runner: &WasmRunner, instance: &Instance, error: &wasmtime
         (None, Some(Refused::TableElements)) => {
             Failure::OutOfTable { function: name(), limit: limits.table_elements_max }
         }
-        (None, Some(Refused::Held)) => {
-            Failure::OutOfHeld { function: name(), limit_bytes: instance.store.data().held_bytes_max() }
-        }
-        (None, None) => Failure::Trapped { function: name(), reason: trap::reason(error), frames: trap::frames(error) },
+        (None, Some(Refused::Held)) => Failure::OutOfHeld {
+            function: name(),
+            limit_bytes: instance.store.data().held_bytes_max(),
+        },
+        (None, None) => Failure::Trapped {
+            function: name(),
+            reason: trap::reason(error),
+            frames: trap::frames(error),
+        },
     })
 }
 
@@ -56,7 +68,9 @@ pub(super) fn start_failure(failure: Failure) -> String {
             format!("it trapped before its first request: {reason}{frames}")
         }
         Failure::OutOfMemory { limit_bytes, .. } => {
-            format!("it needs more than its --memory of {limit_bytes} bytes before its first request")
+            format!(
+                "it needs more than its --memory of {limit_bytes} bytes before its first request"
+            )
         }
         other => other.logged(),
     }

@@ -1,18 +1,24 @@
-//! What the node holds for a guest besides its memory: `fields`, requests, bodies and whatever else its handles name.
+//! What the node holds for a guest besides its memory: `fields`, requests, bodies and whatever else
+//! its handles name.
 //!
-//! It may be as much as the function's memory may. Counted is what is there, by a look at all of it, which is not needed at each
-//! call: one call adds so much and no more. Pure; owns no fds.
+//! It may be as much as the function's memory may. Counted is what is there, by a look at all of
+//! it, which is not needed at each call: one call adds so much and no more. Pure; owns no fds.
 
 use std::any::Any;
 
-use abi::limits::{BODY_CHUNK_BYTES_MAX, FIELDS_BYTES_MAX, HELD_BYTES_MIN, HOST_CALL_BYTES_MAX, RESOURCE_BYTES};
+use abi::limits::{
+    BODY_CHUNK_BYTES_MAX, FIELDS_BYTES_MAX, HELD_BYTES_MIN, HOST_CALL_BYTES_MAX, RESOURCE_BYTES,
+};
 use http::HeaderMap;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi_http::p2::bindings::http::types::{Method, Scheme};
-use wasmtime_wasi_http::p2::types::{HostIncomingResponse, HostOutgoingRequest, HostOutgoingResponse};
+use wasmtime_wasi_http::p2::types::{
+    HostIncomingResponse, HostOutgoingRequest, HostOutgoingResponse,
+};
 use wasmtime_wasi_http::{FieldMap, p3};
 
-/// So many resources are looked at for one call. What calls may add in between is a quarter of the limit at most.
+/// So many resources are looked at for one call. What calls may add in between is a quarter of the
+/// limit at most.
 const RESOURCES_PER_CALL: usize = 1024;
 /// A header takes so much besides its name and its value.
 const HEADER_BYTES: usize = 64;
@@ -48,9 +54,10 @@ impl Held {
             self.calls_left = left;
             return true;
         }
-        let (held, entries) = table
-            .iter_mut()
-            .fold((0_usize, 0_usize), |(held, entries), entry| (held.saturating_add(bytes(entry)), entries + 1));
+        let (held, entries) =
+            table.iter_mut().fold((0_usize, 0_usize), |(held, entries), entry| {
+                (held.saturating_add(bytes(entry)), entries + 1)
+            });
         // Looking costs a step for each: at the limit, too, many calls pay for one look.
         let by_room = self.bytes_max.saturating_sub(held) / HOST_CALL_BYTES_MAX;
         self.calls_left = by_room.max(entries / RESOURCES_PER_CALL);
@@ -64,17 +71,20 @@ fn bytes(entry: &(dyn Any + Send)) -> usize {
         + if let Some(map) = entry.downcast_ref::<FieldMap>() {
             fields(map)
         } else if let Some(request) = entry.downcast_ref::<HostOutgoingRequest>() {
-            let HostOutgoingRequest { method, scheme, authority, path_with_query, headers, body } = request;
+            let HostOutgoingRequest { method, scheme, authority, path_with_query, headers, body } =
+                request;
             let method = if let Method::Other(method) = method { method.len() } else { 0 };
             let scheme = if let Some(Scheme::Other(scheme)) = scheme { scheme.len() } else { 0 };
-            let target = [authority, path_with_query].into_iter().flatten().map(String::len).sum::<usize>();
+            let target =
+                [authority, path_with_query].into_iter().flatten().map(String::len).sum::<usize>();
             method + scheme + target + fields(headers) + body.as_ref().map_or(0, |_| BODY_BYTES)
         } else if let Some(response) = entry.downcast_ref::<HostOutgoingResponse>() {
             fields(&response.headers) + response.body.as_ref().map_or(0, |_| BODY_BYTES)
         } else if let Some(response) = entry.downcast_ref::<HostIncomingResponse>() {
             fields(&response.headers)
         } else if let Some(request) = entry.downcast_ref::<p3::Request>() {
-            let authority = request.authority.as_ref().map_or(0, |authority| authority.as_str().len());
+            let authority =
+                request.authority.as_ref().map_or(0, |authority| authority.as_str().len());
             let path = request.path_with_query.as_ref().map_or(0, |path| path.as_str().len());
             let scheme = request.scheme.as_ref().map_or(0, |scheme| scheme.as_str().len());
             request.method.as_str().len() + scheme + authority + path + fields(&request.headers)

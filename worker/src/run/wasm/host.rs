@@ -1,7 +1,8 @@
-//! What a guest finds around it: its environment, its streams, its limits. One a store, so one an invocation.
+//! What a guest finds around it: its environment, its streams, its limits. One a store, so one an
+//! invocation.
 //!
-//! No files, no sockets, and outgoing requests only to where the function's list allows: what is not granted is refused when
-//! asked for. Owns no fds.
+//! No files, no sockets, and outgoing requests only to where the function's list allows: what is
+//! not granted is refused when asked for. Owns no fds.
 
 use std::any::Any;
 use std::future::Future;
@@ -20,8 +21,8 @@ use wasmtime_wasi_config::{WasiConfig, WasiConfigVariables};
 use wasmtime_wasi_http::p2::body::{HostIncomingBody, HostOutgoingBody};
 use wasmtime_wasi_http::p2::types::HostIncomingRequest;
 use wasmtime_wasi_http::{
-    DEFAULT_FORBIDDEN_HEADERS, Error as HttpError, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView,
-    WasiHttpHooks, WasiHttpView, p3,
+    DEFAULT_FORBIDDEN_HEADERS, Error as HttpError, RequestOptions, WasiBody, WasiHttpCtx,
+    WasiHttpCtxView, WasiHttpHooks, WasiHttpView, p3,
 };
 
 use super::WasmRunner;
@@ -31,10 +32,11 @@ use super::outbound::Outbound;
 use crate::guest_log::GuestStream;
 use crate::trace::Trace;
 
-/// Resources an instance may hold between two requests, its handles on stdout and the like; more is a leak of the guest's.
+/// Resources an instance may hold between two requests, its handles on stdout and the like; more is
+/// a leak of the guest's.
 const RESOURCES_KEPT_MAX: usize = 64;
-/// What a core module may wait for in one call, which holds up the worker while it is put together. It has a clock and three
-/// streams to wait for.
+/// What a core module may wait for in one call, which holds up the worker while it is put together.
+/// It has a clock and three streams to wait for.
 const PREVIEW_1_RESOURCES_MAX: usize = 1024;
 
 /// A store's data.
@@ -54,10 +56,18 @@ pub(crate) struct Host {
 impl Host {
     pub(super) fn new(runner: &WasmRunner, id: InvocationId) -> Self {
         let (spec, log) = (&runner.spec, &runner.shared.log);
-        let streams = [Stream::Stdout, Stream::Stderr]
-            .map(|stream| GuestStream::new(log.clone(), Arc::clone(&spec.name), id, stream, spec.limits.log_bytes_max));
+        let streams = [Stream::Stdout, Stream::Stderr].map(|stream| {
+            GuestStream::new(
+                log.clone(),
+                Arc::clone(&spec.name),
+                id,
+                stream,
+                spec.limits.log_bytes_max,
+            )
+        });
         let [stdout, stderr] = streams.clone();
-        let hooks = Hooks { outbound: runner.outbound.clone(), trace: None, stderr: stderr.clone() };
+        let hooks =
+            Hooks { outbound: runner.outbound.clone(), trace: None, stderr: stderr.clone() };
         let mut wasi = WasiCtx::builder();
         wasi.stdout(stdout).stderr(stderr).envs(&spec.env);
         let (held, mut table, mut http) =
@@ -79,7 +89,8 @@ impl Host {
 }
 
 impl Host {
-    /// The instance is to run a command, with what `wasi` has for it. Its stderr goes to the log, as with other kinds.
+    /// The instance is to run a command, with what `wasi` has for it. Its stderr goes to the log,
+    /// as with other kinds.
     pub(super) fn become_command(&mut self, mut wasi: WasiCtxBuilder) {
         let [_, stderr] = &self.streams;
         self.wasi = wasi.stderr(stderr.clone()).build();
@@ -93,13 +104,14 @@ impl Host {
         self.preview1 = Some(preview1);
     }
 
-    /// What a core module's calls are made on. Nothing is granted to one that was never made a command.
+    /// What a core module's calls are made on. Nothing is granted to one that was never made a
+    /// command.
     pub(super) fn preview1(&mut self) -> &mut WasiP1Ctx {
         self.preview1.get_or_insert_with(|| Box::new(WasiCtx::builder().build_p1()))
     }
 
-    /// The guest makes a call, on what this instance holds for it. If that is too much already, it is ended at the next epoch, and
-    /// before that if it makes another resource.
+    /// The guest makes a call, on what this instance holds for it. If that is too much already, it
+    /// is ended at the next epoch, and before that if it makes another resource.
     fn called(&mut self) {
         if !self.held.is_within_limit(&mut self.table) {
             self.limits.refuse_held();
@@ -133,8 +145,8 @@ impl Host {
         self.hooks.trace = trace;
     }
 
-    /// The invocation has ended well. Says whether the instance is fit for another: it holds nothing of the request any
-    /// more, and has not grown to near its limit.
+    /// The invocation has ended well. Says whether the instance is fit for another: it holds
+    /// nothing of the request any more, and has not grown to near its limit.
     pub(super) fn end(&mut self) -> Reuse {
         self.streams.iter().for_each(GuestStream::end);
         let of_request = |entry: &mut (dyn Any + Send)| {
@@ -145,8 +157,13 @@ impl Host {
                 || entry.is::<p3::Request>()
                 || entry.is::<p3::Response>()
         };
-        let leaks = self.table.iter_mut().enumerate().any(|(at, entry)| at >= RESOURCES_KEPT_MAX || of_request(entry));
-        match (leaks, self.limits.is_nearly_full() || self.limits.refused() == Some(Refused::Held)) {
+        let leaks = self
+            .table
+            .iter_mut()
+            .enumerate()
+            .any(|(at, entry)| at >= RESOURCES_KEPT_MAX || of_request(entry));
+        match (leaks, self.limits.is_nearly_full() || self.limits.refused() == Some(Refused::Held))
+        {
             (true, _) => Reuse::Request,
             (false, true) => Reuse::Memory,
             (false, false) => Reuse::Kept,
@@ -177,8 +194,10 @@ struct Hooks {
     stderr: GuestStream,
 }
 
-type SentRequest =
-    Result<(http::Response<WasiBody>, Box<dyn Future<Output = Result<(), HttpError>> + Send>), HttpError>;
+type SentRequest = Result<
+    (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), HttpError>> + Send>),
+    HttpError,
+>;
 
 impl WasiHttpHooks for Hooks {
     fn send_request(

@@ -27,7 +27,8 @@ pub(super) async fn handle(
     let scheme = if origin.client.https { Scheme::Https } else { Scheme::Http };
     let request = http.new_incoming_request(scheme, request)?;
     let send = Box::new(move |answer: Result<Response<WasiBody>, ErrorCode>| {
-        let answer = answer.map(|response| response.map(GuestBody::Wasi)).map_err(|code| code.to_string());
+        let answer =
+            answer.map(|response| response.map(GuestBody::Wasi)).map_err(|code| code.to_string());
         // Nobody waits for it any more when the client has gone.
         let _ = reply.send(answer);
     });

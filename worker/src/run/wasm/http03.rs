@@ -1,9 +1,10 @@
 //! One call of a component of WASI 0.3: `wasi:http/handler@0.3`.
 //!
-//! The guest's task goes on after it has returned its reply's head: it makes the body while the request's is still coming,
-//! and may have work to do behind both. So the call ends when the body has been taken and no task of the guest is left.
-//! A guest that computes right after it returned the head, without waiting for anything, holds the head back: wasmtime
-//! hands on what was returned only when the guest next waits (wasmtime#11869). Owns no fds.
+//! The guest's task goes on after it has returned its reply's head: it makes the body while the
+//! request's is still coming, and may have work to do behind both. So the call ends when the body
+//! has been taken and no task of the guest is left. A guest that computes right after it returned
+//! the head, without waiting for anything, holds the head back: wasmtime hands on what was returned
+//! only when the guest next waits (wasmtime#11869). Owns no fds.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -28,7 +29,8 @@ use crate::origin::Origin;
 use crate::run::ReplySender;
 use crate::run::body::{GuestBody, RequestBody};
 
-/// Tasks, streams and the like that an instance may hold between two requests; more is a leak of the guest's.
+/// Tasks, streams and the like that an instance may hold between two requests; more is a leak of
+/// the guest's.
 const CONCURRENT_KEPT_MAX: usize = 64;
 
 /// The guest's reply cannot be sent, or not to its end.
@@ -36,7 +38,8 @@ const CONCURRENT_KEPT_MAX: usize = 64;
 #[error("{0}")]
 pub(super) struct BadReply(String);
 
-/// Calls the handler and returns when the guest has done all it had to; its reply goes its own way before that.
+/// Calls the handler and returns when the guest has done all it had to; its reply goes its own way
+/// before that.
 pub(super) async fn handle(
     instance: &mut Instance,
     pre: &ServicePre<Host>,
@@ -55,13 +58,20 @@ pub(super) async fn handle(
     let request = incoming(store.data_mut(), request, origin, Arc::clone(&held));
     store.run_concurrent(async |guest| call(guest, &service, request, reply).await).await??;
     *exports = Some(Exports::Http03(service));
-    // A stream that the guest neither read to its end nor dropped would keep the client's connection from going on.
-    instance.leaks = Arc::strong_count(&held) > 1 || store.concurrent_state_table_size() > CONCURRENT_KEPT_MAX;
+    // A stream that the guest neither read to its end nor dropped would keep the client's
+    // connection from going on.
+    instance.leaks =
+        Arc::strong_count(&held) > 1 || store.concurrent_state_table_size() > CONCURRENT_KEPT_MAX;
     Ok(())
 }
 
 /// The request as the guest gets it. `held` is held for as long as its body is.
-fn incoming(host: &mut Host, request: Request<RequestBody>, origin: Origin, held: Arc<()>) -> p3::Request {
+fn incoming(
+    host: &mut Host,
+    request: Request<RequestBody>,
+    origin: Origin,
+    held: Arc<()>,
+) -> p3::Request {
     let (head, body) = request.into_parts();
     let authority = authority(&head.uri, &head.headers);
     let scheme = if origin.client.https { Scheme::HTTPS } else { Scheme::HTTP };
@@ -72,7 +82,8 @@ fn incoming(host: &mut Host, request: Request<RequestBody>, origin: Origin, held
     });
     let path = head.uri.into_parts().path_and_query;
     // How the guest fared with the body is of no use to anybody: HTTP/1.1 cannot tell the client.
-    let (request, _fared) = p3::Request::new(head.method, Some(scheme), authority, path, headers, None, body);
+    let (request, _fared) =
+        p3::Request::new(head.method, Some(scheme), authority, path, headers, None, body);
     request
 }
 
@@ -123,16 +134,21 @@ fn watched(response: Response<WasiBody>) -> (Response<GuestBody>, oneshot::Recei
     (response, body_ended)
 }
 
-/// A body that tells how it ends, and lets go of what it was made of there: that may be the request's body.
+/// A body that tells how it ends, and lets go of what it was made of there: that may be the
+/// request's body.
 struct Watched(Option<(WasiBody, oneshot::Sender<Ended>)>);
 
 impl Body for Watched {
     type Data = Bytes;
     type Error = String;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, String>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, String>>> {
         let Some((body, _)) = &mut self.0 else { return Poll::Ready(None) };
-        let polled = ready!(Pin::new(body).poll_frame(cx)).map(|polled| polled.map_err(|error| error.to_string()));
+        let polled = ready!(Pin::new(body).poll_frame(cx))
+            .map(|polled| polled.map_err(|error| error.to_string()));
         let how = match &polled {
             Some(Ok(frame)) if frame.is_data() => return Poll::Ready(polled),
             Some(Ok(_)) | None => Ok(()),

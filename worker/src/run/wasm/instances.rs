@@ -1,7 +1,9 @@
-//! Instances of a function: made for a request, made ready before it comes, or with `reuse=N` kept for the next one.
+//! Instances of a function: made for a request, made ready before it comes, or with `reuse=N` kept
+//! for the next one.
 //!
-//! An instance that trapped, ran into a limit, or still holds something of its request is never kept. How many there are without
-//! a request is bounded for the worker, and so is how long each stays. Owns no fds.
+//! An instance that trapped, ran into a limit, or still holds something of its request is never
+//! kept. How many there are without a request is bounded for the worker, and so is how long each
+//! stays. Owns no fds.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -10,8 +12,8 @@ use std::time::Duration;
 use abi::board::{Origin, Reuse};
 use abi::invocation_id::InvocationId;
 use abi::limits::{
-    HOST_CALL_BYTES_MAX, KEPT_INSTANCE_TIMEOUT, KEPT_INSTANCES_PER_WORKER_MAX, STANDBY_BYTES_PER_WORKER_MAX,
-    STANDBY_PER_FUNCTION_MAX,
+    HOST_CALL_BYTES_MAX, KEPT_INSTANCE_TIMEOUT, KEPT_INSTANCES_PER_WORKER_MAX,
+    STANDBY_BYTES_PER_WORKER_MAX, STANDBY_PER_FUNCTION_MAX,
 };
 use tokio::time::Instant;
 use wasmtime::{Store, UpdateDeadline};
@@ -42,7 +44,8 @@ pub(super) struct Instance {
     pub(super) store: Store<Host>,
     pub(super) exports: Option<Exports>,
     served: u32,
-    /// It still holds something of the last request: see `http03`. What its resources tell, `Host::end` sees.
+    /// It still holds something of the last request: see `http03`. What its resources tell,
+    /// `Host::end` sees.
     pub(super) leaks: bool,
 }
 
@@ -51,7 +54,8 @@ impl Instance {
     pub(super) fn new(runner: &WasmRunner, id: InvocationId) -> Self {
         let mut store = Store::new(runner.module.engine(), Host::new(runner, id));
         store.limiter(|host| &mut host.limits);
-        // A core module names a buffer as large as it likes to a call that fills or takes little of it; nothing is held of that.
+        // A core module names a buffer as large as it likes to a call that fills or takes little of
+        // it; nothing is held of that.
         if !matches!(runner.module, Module::Command(Command::Core(_))) {
             store.set_hostcall_fuel(HOST_CALL_BYTES_MAX);
         }
@@ -72,7 +76,8 @@ impl Instance {
         Self { store, exports: None, served: 0, leaks: false }
     }
 
-    /// Makes the instance in the store. What a command finds around it is its request's: without one, only its environment.
+    /// Makes the instance in the store. What a command finds around it is its request's: without
+    /// one, only its environment.
     pub(super) async fn instantiate(&mut self, runner: &WasmRunner) -> wasmtime::Result<()> {
         let store = &mut self.store;
         self.exports = match &runner.module {
@@ -96,8 +101,8 @@ impl Instance {
     }
 }
 
-/// Instances that have served. Dropping one takes longer than sending a small reply, so the reply goes first, unless another
-/// invocation begins before.
+/// Instances that have served. Dropping one takes longer than sending a small reply, so the reply
+/// goes first, unless another invocation begins before.
 #[derive(Default)]
 pub(super) struct Retired(RefCell<Vec<Instance>>);
 
@@ -134,7 +139,8 @@ struct Taken {
     standby_bytes: Cell<usize>,
 }
 
-/// A function's instances without a request, each list with the one used or made last on top: its memory is the warmest.
+/// A function's instances without a request, each list with the one used or made last on top: its
+/// memory is the warmest.
 pub(super) struct Kept {
     requests_per_instance_max: u32,
     budget: Budget,
@@ -194,8 +200,8 @@ impl Kept {
         instance
     }
 
-    /// An invocation has ended well: its instance is kept, if it may serve another, or goes to `retired`. Returns which, and why,
-    /// unless each instance is to serve one request.
+    /// An invocation has ended well: its instance is kept, if it may serve another, or goes to
+    /// `retired`. Returns which, and why, unless each instance is to serve one request.
     pub(super) fn give_back(&self, mut instance: Instance, retired: &Retired) -> Option<Reuse> {
         let reuse = if instance.served >= self.requests_per_instance_max {
             Reuse::Served
@@ -220,7 +226,8 @@ impl Kept {
         !self.held.replace(true)
     }
 
-    /// Whether another is to be made ready: there are not as many as this function wants, nor as there may be in this worker.
+    /// Whether another is to be made ready: there are not as many as this function wants, nor as
+    /// there may be in this worker.
     pub(super) fn wants_standby(&self) -> bool {
         !self.never_standby.get()
             && self.standby_from.get().is_none_or(|from| from <= Instant::now())
@@ -252,9 +259,11 @@ impl Kept {
 
     /// Drops those that have not been used lately.
     pub(super) fn expire(&self, now: Instant) {
-        let lately = |(used, _): &(Instant, Instance)| now.duration_since(*used) < KEPT_INSTANCE_TIMEOUT;
+        let lately =
+            |(used, _): &(Instant, Instance)| now.duration_since(*used) < KEPT_INSTANCE_TIMEOUT;
         let gone: Vec<_> = self.used.borrow_mut().extract_if(.., |kept| !lately(kept)).collect();
-        let unused: Vec<_> = self.standby.borrow_mut().extract_if(.., |kept| !lately(kept)).collect();
+        let unused: Vec<_> =
+            self.standby.borrow_mut().extract_if(.., |kept| !lately(kept)).collect();
         unused.iter().for_each(|(_, instance)| self.count_standby(-1, instance));
         if !unused.is_empty() {
             self.wanted.set(self.standby.borrow().len());
@@ -273,7 +282,8 @@ impl Kept {
     }
 
     fn count_standby(&self, change: isize, instance: &Instance) {
-        let change = change.saturating_mul(instance.store.data().limits.memory_bytes().cast_signed());
+        let change =
+            change.saturating_mul(instance.store.data().limits.memory_bytes().cast_signed());
         let bytes = &self.budget.0.standby_bytes;
         bytes.set(bytes.get().saturating_add_signed(change));
     }
@@ -281,7 +291,8 @@ impl Kept {
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        let (used, standby) = (std::mem::take(self.used.get_mut()), std::mem::take(self.standby.get_mut()));
+        let (used, standby) =
+            (std::mem::take(self.used.get_mut()), std::mem::take(self.standby.get_mut()));
         standby.iter().for_each(|(_, instance)| self.count_standby(-1, instance));
         self.count(-i32::try_from(used.len() + standby.len()).unwrap_or(i32::MAX));
     }

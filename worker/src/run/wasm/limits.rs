@@ -1,9 +1,11 @@
-//! What holds an instance to its function's limits on memory, tables and core instances. Pure; owns no fds.
+//! What holds an instance to its function's limits on memory, tables and core instances. Pure; owns
+//! no fds.
 
 use abi::catalogue::FunctionLimits;
 use wasmtime::ResourceLimiter;
 
-/// Holds an instance to its limits, and remembers which one it ran into: that is what the error then says.
+/// Holds an instance to its limits, and remembers which one it ran into: that is what the error
+/// then says.
 pub(super) struct Limits {
     memory_bytes_max: usize,
     table_elements_max: usize,
@@ -41,7 +43,8 @@ impl Limits {
         self.refused
     }
 
-    /// The node holds more for the instance than it may. There is no way on: unlike the others, no call of the guest's has failed.
+    /// The node holds more for the instance than it may. There is no way on: unlike the others, no
+    /// call of the guest's has failed.
     pub(super) fn refuse_held(&mut self) {
         self.refused = Some(Refused::Held);
     }
@@ -56,7 +59,8 @@ impl Limits {
         self.memory_bytes
     }
 
-    /// It has grown to near its limit on memory, and would run into it in one of the next invocations.
+    /// It has grown to near its limit on memory, and would run into it in one of the next
+    /// invocations.
     pub(super) fn is_nearly_full(&self) -> bool {
         self.memory_bytes > self.memory_bytes_max / 4 * 3
     }
@@ -70,7 +74,12 @@ impl Limits {
 }
 
 impl ResourceLimiter for Limits {
-    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         let together = self.memory_bytes.saturating_add(desired.saturating_sub(current));
         let fits = together <= self.memory_bytes_max;
         if fits {
@@ -79,7 +88,12 @@ impl ResourceLimiter for Limits {
         self.admit(fits, Refused::Memory)
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         let together = self.table_elements.saturating_add(desired.saturating_sub(current));
         let fits = together <= self.table_elements_max;
         if fits {

@@ -1,7 +1,8 @@
-//! Running WebAssembly: the engines, what a guest finds around it, its instances, and the calls of each kind.
+//! Running WebAssembly: the engines, what a guest finds around it, its instances, and the calls of
+//! each kind.
 //!
-//! [`WasmRunner`] is one version of one function. It makes an instance for each call, or takes one that was made ready or kept.
-//! Owns the epoch thread; no fds.
+//! [`WasmRunner`] is one version of one function. It makes an instance for each call, or takes one
+//! that was made ready or kept. Owns the epoch thread; no fds.
 
 mod command;
 mod engine;
@@ -70,12 +71,14 @@ impl Runtime for WasmRuntime {
     fn load(&self, kind: Kind, fd: &OwnedFd) -> Result<Rc<dyn Code>, String> {
         abi::sealed::check("module", fd, MODULE_BYTES_MAX).map_err(|error| error.to_string())?;
         let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
-        // SAFETY: the bytes were compiled by this node's own engine for the kind in its catalogue, which checked their digest,
-        // and the seals just checked keep anyone from changing them while they are mapped.
+        // SAFETY: the bytes were compiled by this node's own engine for the kind in its catalogue,
+        // which checked their digest, and the seals just checked keep anyone from changing them
+        // while they are mapped.
         let loaded = unsafe { self.0.engines.load(kind, &path) };
         // Where it was mapped from is of no use to anybody.
         let reasons = |error: wasmtime::Error| {
-            let reasons = error.chain().map(ToString::to_string).filter(|reason| !reason.contains(&path));
+            let reasons =
+                error.chain().map(ToString::to_string).filter(|reason| !reason.contains(&path));
             reasons.collect::<Vec<_>>().join(": ")
         };
         let module = loaded.map_err(reasons)?;
@@ -128,7 +131,8 @@ struct WasmRunner {
 
 impl Runner for WasmRunner {
     fn call(self: Rc<Self>, call: Call) -> Local<'static, Result<(), Failure>> {
-        // Now, and not when it is first polled: whoever looks next whether another is to be made ready finds this one gone.
+        // Now, and not when it is first polled: whoever looks next whether another is to be made
+        // ready finds this one gone.
         let (epochs, instance) = (self.ticker.count(), self.kept.take(&self, call.id));
         Box::pin(async move {
             let _epochs = epochs;
@@ -187,7 +191,8 @@ impl Drop for Running<'_> {
 }
 
 impl WasmRunner {
-    /// One call on an instance that was taken for it: its handler called, the instance kept or dropped.
+    /// One call on an instance that was taken for it: its handler called, the instance kept or
+    /// dropped.
     async fn run(&self, mut instance: Instance, call: Call) -> Result<(), Failure> {
         let Call { id, request, origin, trace, reply, facts } = call;
         instance.store.data_mut().belong_to(trace);
@@ -195,11 +200,24 @@ impl WasmRunner {
         let mut running = Running { instance: None, facts: &facts };
         let instance = running.instance.insert(instance);
         let ended = match &self.module {
-            Module::Http02(pre) => http02::handle(instance, pre, request, origin, reply, &facts).await,
+            Module::Http02(pre) => {
+                http02::handle(instance, pre, request, origin, reply, &facts).await
+            }
             // Boxed, as every invocation would have room for the largest.
-            Module::Http03(pre) => Box::pin(http03::handle(instance, pre, request, origin, reply, &facts)).await,
+            Module::Http03(pre) => {
+                Box::pin(http03::handle(instance, pre, request, origin, reply, &facts)).await
+            }
             Module::Command(pre) => {
-                Box::pin(command::handle(&mut instance.store, pre, &self.spec, request, origin, reply, &facts)).await
+                Box::pin(command::handle(
+                    &mut instance.store,
+                    pre,
+                    &self.spec,
+                    request,
+                    origin,
+                    reply,
+                    &facts,
+                ))
+                .await
             }
         };
         facts.ended();
@@ -214,7 +232,8 @@ impl WasmRunner {
         }
     }
 
-    /// An invocation has ended well: its instance is kept for another, or dropped when its reply has left.
+    /// An invocation has ended well: its instance is kept for another, or dropped when its reply
+    /// has left.
     fn give_back(&self, instance: Instance, id: InvocationId) {
         let Some(reuse) = self.kept.give_back(instance, &self.runtime.retired) else { return };
         self.shared.counters.count_reuse(self.spec.slot, reuse);

@@ -12,7 +12,8 @@ use super::instances::Instance;
 use super::{WasmRunner, start_code};
 use crate::run::failure::Failure;
 
-/// Makes an instance ready. When that fails, whoever needs one sees why, and the next is tried after a pause.
+/// Makes an instance ready. When that fails, whoever needs one sees why, and the next is tried
+/// after a pause.
 pub(super) async fn make(runner: &WasmRunner) {
     if let Module::Command(_) = &runner.module {
         // What a program is given is its request's.
@@ -20,24 +21,30 @@ pub(super) async fn make(runner: &WasmRunner) {
     }
     let (id, began) = (InvocationId::new(), Instant::now());
     let mut instance = Instance::new(runner, id);
-    let failure = start_code::run(runner, &mut instance, runner.spec.timeout.min(STANDBY_START_TIMEOUT)).await;
+    let failure =
+        start_code::run(runner, &mut instance, runner.spec.timeout.min(STANDBY_START_TIMEOUT))
+            .await;
     // A program that exits when it starts has not failed, and is not ready either.
     if failure.is_none() && instance.exports.is_some() {
         return runner.kept.put_standby(instance);
     }
     let pause = pause(began.elapsed());
     runner.kept.pause_standby(pause);
-    // Where the pool is full for the moment, that says nothing of the guest; any other failure is its own.
+    // Where the pool is full for the moment, that says nothing of the guest; any other failure is
+    // its own.
     if let Some(failure) = failure.filter(|failure| !matches!(failure, Failure::WorkerFull)) {
         let (shared, spec) = (&runner.shared, &runner.spec);
         shared.counters.count_reason(spec.slot, (&failure).into());
         let why = failure.logged();
-        let line = format!("[no instance could be made ready for the next request: {why}; none is for {pause:?}]");
+        let line = format!(
+            "[no instance could be made ready for the next request: {why}; none is for {pause:?}]"
+        );
         shared.log.line(&spec.name, id, Stream::Node, line.as_bytes());
     }
 }
 
-/// How long no instance is made ready after one could not be, for which `took` was spent: a small part of the time at most.
+/// How long no instance is made ready after one could not be, for which `took` was spent: a small
+/// part of the time at most.
 fn pause(took: Duration) -> Duration {
     took.saturating_mul(STANDBY_PAUSE_FACTOR).max(STANDBY_PAUSE_MIN)
 }

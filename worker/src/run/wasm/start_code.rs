@@ -1,4 +1,5 @@
-//! Runs the code that a guest runs when its instance is made, without a request: to have one ready, or on trial.
+//! Runs the code that a guest runs when its instance is made, without a request: to have one ready,
+//! or on trial.
 //!
 //! It is held to limits, yields and is watched as an invocation is. Owns no fds.
 
@@ -14,20 +15,33 @@ use super::instances::Instance;
 use crate::run::failure::Failure;
 use crate::run::thread::ThreadTime;
 
-/// Makes the instance in the store of `instance`, within `limit`. Returns why that failed, if it did; a program that exits well
-/// when it starts has not failed.
-pub(super) async fn run(runner: &WasmRunner, instance: &mut Instance, limit: Duration) -> Option<Failure> {
+/// Makes the instance in the store of `instance`, within `limit`. Returns why that failed, if it
+/// did; a program that exits well when it starts has not failed.
+pub(super) async fn run(
+    runner: &WasmRunner,
+    instance: &mut Instance,
+    limit: Duration,
+) -> Option<Failure> {
     instance.store.set_epoch_deadline(1);
     let _epochs = runner.ticker.count();
     let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-    let mut time = ThreadTime { used: Duration::ZERO, deadline_ms: (now_us() / 1000).saturating_add(limit_ms) };
+    let mut time = ThreadTime {
+        used: Duration::ZERO,
+        deadline_ms: (now_us() / 1000).saturating_add(limit_ms),
+    };
     let ended = {
         let mut made = pin!(tokio::time::timeout(limit, instance.instantiate(runner)));
-        poll_fn(|cx| runner.shared.thread.poll(cx, made.as_mut(), &mut time, &runner.kept.typical_start)).await
+        poll_fn(|cx| {
+            runner.shared.thread.poll(cx, made.as_mut(), &mut time, &runner.kept.typical_start)
+        })
+        .await
     };
     match ended {
         Ok(Ok(())) => None,
         Ok(Err(error)) => failure(runner, instance, &error),
-        Err(_) => Some(Failure::TimedOut { function: runner.spec.name.to_string(), limit: runner.spec.timeout }),
+        Err(_) => Some(Failure::TimedOut {
+            function: runner.spec.name.to_string(),
+            limit: runner.spec.timeout,
+        }),
     }
 }

@@ -1,4 +1,5 @@
-//! A guest's stdout and stderr as WASI has them, and a request's body that broke off as `wasi:http` says it. Owns no fds.
+//! A guest's stdout and stderr as WASI has them, and a request's body that broke off as `wasi:http`
+//! says it. Owns no fds.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -61,7 +62,11 @@ impl StdoutStream for GuestStream {
 }
 
 impl AsyncWrite for GuestStream {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
         Self::write(&self, bytes);
         Poll::Ready(Ok(bytes.len()))
     }

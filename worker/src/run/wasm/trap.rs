@@ -1,6 +1,8 @@
-//! A trap as people read it: why, and the guest's frames, one a line, by their names as the source has them. Pure; owns no fds.
+//! A trap as people read it: why, and the guest's frames, one a line, by their names as the source
+//! has them. Pure; owns no fds.
 //!
-//! Names are the guest's own and may be anything: what is made of one is bounded in length and in time.
+//! Names are the guest's own and may be anything: what is made of one is bounded in length and in
+//! time.
 
 use std::fmt::Write as _;
 
@@ -15,19 +17,22 @@ pub(super) fn reason(error: &wasmtime::Error) -> String {
         return "it threw an exception that nothing caught".to_owned();
     }
     // One of the causes is the backtrace, which is told by frames.
-    let causes = error.chain().map(ToString::to_string).filter(|cause| !cause.contains("wasm backtrace:"));
+    let causes =
+        error.chain().map(ToString::to_string).filter(|cause| !cause.contains("wasm backtrace:"));
     let reason = causes.collect::<Vec<_>>().join(": ").replace('\n', " ");
     reason.strip_prefix("wasm trap: ").map(str::to_owned).unwrap_or(reason)
 }
 
 /// Where it was, innermost first.
 pub(super) fn frames(error: &wasmtime::Error) -> Vec<String> {
-    let frames = error.downcast_ref::<WasmBacktrace>().map(WasmBacktrace::frames).unwrap_or_default();
+    let frames =
+        error.downcast_ref::<WasmBacktrace>().map(WasmBacktrace::frames).unwrap_or_default();
     frames.iter().enumerate().map(|(at, frame)| line(at, frame)).collect()
 }
 
 fn line(at: usize, frame: &FrameInfo) -> String {
-    let name = frame.func_name().map_or_else(|| format!("function {}", frame.func_index()), demangled);
+    let name =
+        frame.func_name().map_or_else(|| format!("function {}", frame.func_index()), demangled);
     let module = frame.module().name().map(|name| format!(" in {}", cut(name))).unwrap_or_default();
     let offset = frame.module_offset().map(|offset| format!(" at {offset:#x}")).unwrap_or_default();
     format!("{at:>4}: {name}{module}{offset}")
@@ -48,7 +53,8 @@ fn demangled(name: &str) -> String {
     cpp(name).unwrap_or_else(|| cut(name).to_owned())
 }
 
-/// Text up to [`NAME_BYTES_MAX`]. A name may stand for one of exponential length: writing ends there.
+/// Text up to [`NAME_BYTES_MAX`]. A name may stand for one of exponential length: writing ends
+/// there.
 struct Limited(String);
 
 impl std::fmt::Write for Limited {
@@ -59,11 +65,13 @@ impl std::fmt::Write for Limited {
     }
 }
 
-/// The qualified name at the beginning of one of C++ (Itanium ABI 5.1), without parameters and template arguments: all that
-/// can be read in one pass, which a whole demangler does not promise of a name that means harm.
+/// The qualified name at the beginning of one of C++ (Itanium ABI 5.1), without parameters and
+/// template arguments: all that can be read in one pass, which a whole demangler does not promise
+/// of a name that means harm.
 fn cpp(name: &str) -> Option<String> {
     let encoding = name.strip_prefix("_Z")?;
-    let (mut rest, nested) = encoding.strip_prefix('N').map_or((encoding, false), |nested| (nested, true));
+    let (mut rest, nested) =
+        encoding.strip_prefix('N').map_or((encoding, false), |nested| (nested, true));
     rest = rest.trim_start_matches(['r', 'V', 'K', 'R', 'O']);
     let mut parts: Vec<&str> = Vec::new();
     let mut end = "";

@@ -1,5 +1,6 @@
-//! Who we are to a bucket: the environment's variables, or a file in the form that AWS's own tools have. Nowhere else is
-//! looked: not in a home folder, and not on the network. What is secret is in no message and no `Debug`. Owns no fds.
+//! Who we are to a bucket: the environment's variables, or a file in the form that AWS's own tools
+//! have. Nowhere else is looked: not in a home folder, and not on the network. What is secret is in
+//! no message and no `Debug`. Owns no fds.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -19,7 +20,9 @@ pub(crate) enum CredentialsError {
         "there are no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a file that has them with --s3-credentials"
     )]
     None,
-    #[error("{there} is set and {missing} is not; set both, or name a file that has them with --s3-credentials")]
+    #[error(
+        "{there} is set and {missing} is not; set both, or name a file that has them with --s3-credentials"
+    )]
     Half { there: &'static str, missing: &'static str },
     #[error("--s3-credentials: the file {path:?} cannot be read: {source}")]
     Unreadable { path: std::path::PathBuf, source: std::io::Error },
@@ -58,16 +61,24 @@ impl Credentials {
     ) -> Result<Self, CredentialsError> {
         if let Some(path) = file {
             let text = read(path)?;
-            return parse(&text).map_err(|missing| CredentialsError::Incomplete { path: path.to_owned(), missing });
+            return parse(&text).map_err(|missing| CredentialsError::Incomplete {
+                path: path.to_owned(),
+                missing,
+            });
         }
         // A variable without text counts as not set.
-        let [key, secret, token] = VARIABLES
-            .map(|name| variable(name).and_then(|text| text.into_string().ok()).filter(|text| !text.is_empty()));
+        let [key, secret, token] = VARIABLES.map(|name| {
+            variable(name).and_then(|text| text.into_string().ok()).filter(|text| !text.is_empty())
+        });
         match (key, secret) {
             (Some(key), Some(secret)) => Ok(Self { key, secret, token }),
             (None, None) => Err(CredentialsError::None),
-            (Some(_), None) => Err(CredentialsError::Half { there: VARIABLES[0], missing: VARIABLES[1] }),
-            (None, Some(_)) => Err(CredentialsError::Half { there: VARIABLES[1], missing: VARIABLES[0] }),
+            (Some(_), None) => {
+                Err(CredentialsError::Half { there: VARIABLES[0], missing: VARIABLES[1] })
+            }
+            (None, Some(_)) => {
+                Err(CredentialsError::Half { there: VARIABLES[1], missing: VARIABLES[0] })
+            }
         }
     }
 }
@@ -90,7 +101,9 @@ fn parse(text: &str) -> Result<Credentials, &'static str> {
     for line in text.lines().map(str::trim) {
         if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
             section = name.trim();
-        } else if let Some((key, value)) = line.split_once('=').filter(|_| !line.starts_with(['#', ';'])) {
+        } else if let Some((key, value)) =
+            line.split_once('=').filter(|_| !line.starts_with(['#', ';']))
+        {
             let at = VARIABLES.iter().position(|name| name.eq_ignore_ascii_case(key.trim()));
             if let Some(at) = at.filter(|_| section == "default" && !value.trim().is_empty()) {
                 found[at] = Some(value.trim().to_owned());
@@ -111,20 +124,30 @@ mod tests {
                         aws_secret_access_key=s/e=c\n; aws_session_token = x\n[third]\naws_session_token = no\n";
 
     fn found(variables: &[(&str, &str)]) -> Result<Credentials, CredentialsError> {
-        let find = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, text)| OsString::from(text));
+        let find = |name: &str| {
+            variables.iter().find(|(key, _)| *key == name).map(|(_, text)| OsString::from(text))
+        };
         Credentials::find(None, find)
     }
 
     #[test]
     fn the_environment_has_them_both_or_it_is_said_what_is_missing() {
-        let (key, secret, token) =
-            (("AWS_ACCESS_KEY_ID", "k"), ("AWS_SECRET_ACCESS_KEY", "s"), ("AWS_SESSION_TOKEN", "t"));
+        let (key, secret, token) = (
+            ("AWS_ACCESS_KEY_ID", "k"),
+            ("AWS_SECRET_ACCESS_KEY", "s"),
+            ("AWS_SESSION_TOKEN", "t"),
+        );
         assert_eq!(found(&[key, secret]).unwrap().token, None);
         assert_eq!(found(&[key, secret, token]).unwrap().token.unwrap(), "t");
         assert!(matches!(found(&[]), Err(CredentialsError::None)));
         let said = found(&[key, ("AWS_SECRET_ACCESS_KEY", "")]).unwrap_err().to_string();
-        assert!(said.starts_with("AWS_ACCESS_KEY_ID is set and AWS_SECRET_ACCESS_KEY is not"), "{said}");
-        assert!(found(&[secret]).unwrap_err().to_string().starts_with("AWS_SECRET_ACCESS_KEY is set"));
+        assert!(
+            said.starts_with("AWS_ACCESS_KEY_ID is set and AWS_SECRET_ACCESS_KEY is not"),
+            "{said}"
+        );
+        assert!(
+            found(&[secret]).unwrap_err().to_string().starts_with("AWS_SECRET_ACCESS_KEY is set")
+        );
     }
 
     #[test]
@@ -139,7 +162,10 @@ mod tests {
         assert!(said.contains("0640") && said.contains("chmod 600"), "{said}");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         let credentials = find().unwrap();
-        assert_eq!(credentials, Credentials { key: "AKIA".into(), secret: "s/e=c".into(), token: None });
+        assert_eq!(
+            credentials,
+            Credentials { key: "AKIA".into(), secret: "s/e=c".into(), token: None }
+        );
         assert!(!format!("{credentials:?}").contains("s/e=c"));
         std::fs::write(&path, FILE.replace("secret", "sacred")).unwrap();
         assert!(find().unwrap_err().to_string().contains("no aws_secret_access_key"));

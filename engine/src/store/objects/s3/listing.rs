@@ -39,8 +39,8 @@ struct Object {
     modified: String,
 }
 
-/// Reads a page of the keys that begin with `prefix`, which is taken off them. What is not ours to name is left out: a key that
-/// no `put` of ours makes.
+/// Reads a page of the keys that begin with `prefix`, which is taken off them. What is not ours to
+/// name is left out: a key that no `put` of ours makes.
 pub(super) fn read(text: &str, prefix: &str) -> Result<Page, String> {
     // Without its name checked any XML would do: every part of a listing may be missing.
     if !text.contains("<ListBucketResult") {
@@ -49,10 +49,12 @@ pub(super) fn read(text: &str, prefix: &str) -> Result<Page, String> {
     let body: Body = quick_xml::de::from_str(text).map_err(|error| error.to_string())?;
     let listed = |object: Object| {
         let key = object.key.strip_prefix(prefix)?;
-        let unfinished = key.is_empty() || key.split('/').any(|part| part.is_empty() || part.starts_with('.'));
+        let unfinished =
+            key.is_empty() || key.split('/').any(|part| part.is_empty() || part.starts_with('.'));
         let tag = format!("{} {}", object.etag, object.modified);
         // What has no time is newer than anything, by whatever clock: it is not tidied away.
-        let modified = humantime::parse_rfc3339(&object.modified).unwrap_or(SystemTime::UNIX_EPOCH + YEAR_9999);
+        let modified = humantime::parse_rfc3339(&object.modified)
+            .unwrap_or(SystemTime::UNIX_EPOCH + YEAR_9999);
         (!unfinished).then(|| Listed { key: key.to_owned(), bytes: object.bytes, tag, modified })
     };
     let next = body.next.filter(|token| body.is_truncated && !token.is_empty());

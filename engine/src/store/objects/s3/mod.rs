@@ -1,10 +1,13 @@
-//! Objects in a bucket, through rust-s3: Amazon S3, Cloudflare R2, MinIO, Garage and others that speak the same.
+//! Objects in a bucket, through rust-s3: Amazon S3, Cloudflare R2, MinIO, Garage and others that
+//! speak the same.
 //!
-//! Only what all of them have is asked for: put, get (by range too), list and delete of whole objects; nothing conditional and
-//! no multipart uploads. A body that is sent bears its SHA-256 in the signature, so that a server refuses one that has changed
-//! on its way. [`place`](crate::store::place) says where, [`credentials`] who we are, [`request`] makes one attempt after
-//! another, [`retry`] says when, [`reply`] what an answer means, [`listing`] reads a page. Requests are made by a thread of this
-//! backend's own, which owns their connections: neither hashing nor TLS holds up those who ask.
+//! Only what all of them have is asked for: put, get (by range too), list and delete of whole
+//! objects; nothing conditional and no multipart uploads. A body that is sent bears its SHA-256 in
+//! the signature, so that a server refuses one that has changed on its way.
+//! [`place`](crate::store::place) says where, [`credentials`] who we are, [`request`] makes one
+//! attempt after another, [`retry`] says when, [`reply`] what an answer means, [`listing`] reads a
+//! page. Requests are made by a thread of this backend's own, which owns their connections: neither
+//! hashing nor TLS holds up those who ask.
 
 pub(crate) mod credentials;
 mod listing;
@@ -54,8 +57,10 @@ impl Access {
     /// [`StoreError::Credentials`] when there are none.
     pub(crate) fn of(settings: &Settings) -> Result<Option<Self>, StoreError> {
         let Some(Place::Bucket(place)) = &settings.store else { return Ok(None) };
-        let credentials = Credentials::find(settings.s3_credentials.as_deref(), |name| std::env::var_os(name));
-        let credentials = credentials.map_err(|source| StoreError::Credentials { name: place.to_string(), source })?;
+        let credentials =
+            Credentials::find(settings.s3_credentials.as_deref(), |name| std::env::var_os(name));
+        let credentials = credentials
+            .map_err(|source| StoreError::Credentials { name: place.to_string(), source })?;
         Ok(Some(Self {
             place: place.clone(),
             endpoint: settings.s3_endpoint.clone(),
@@ -66,7 +71,8 @@ impl Access {
     }
 }
 
-/// What the backend's thread is to do. It runs there and nowhere else, so that it need not be able to move.
+/// What the backend's thread is to do. It runs there and nowhere else, so that it need not be able
+/// to move.
 type Job = Box<dyn FnOnce(Arc<Requests>) -> LocalBoxFuture<'static, ()> + Send>;
 
 /// A bucket of objects.
@@ -105,19 +111,24 @@ impl S3 {
         let Credentials { key, secret, token } = &credentials;
         let credentials = OfLibrary::new(Some(key), Some(secret), token.as_deref(), None, None);
         let credentials = credentials.map_err(|error| unfit(error.to_string()))?;
-        let mut bucket = Bucket::new(&place.bucket, region, credentials).map_err(|error| unfit(error.to_string()))?;
+        let mut bucket = Bucket::new(&place.bucket, region, credentials)
+            .map_err(|error| unfit(error.to_string()))?;
         if path_style {
             bucket.set_path_style();
         }
-        // One limit for the whole of every request would be too long for a small one and too short for a large one.
+        // One limit for the whole of every request would be too long for a small one and too short
+        // for a large one.
         bucket.set_request_timeout(None);
-        let prefix = if place.prefix.is_empty() { String::new() } else { format!("{}/", place.prefix) };
+        let prefix =
+            if place.prefix.is_empty() { String::new() } else { format!("{}/", place.prefix) };
         let requests = Arc::new(Requests { bucket, name, endpoint, prefix });
-        let jobs = thread(Arc::clone(&requests)).map_err(|error| StoreError::Ended { reason: error.to_string() })?;
+        let jobs = thread(Arc::clone(&requests))
+            .map_err(|error| StoreError::Ended { reason: error.to_string() })?;
         Ok(Self { requests, jobs })
     }
 
-    /// Has `attempt` made on the backend's thread as often as it takes, or until nobody waits for it any more.
+    /// Has `attempt` made on the backend's thread as often as it takes, or until nobody waits for
+    /// it any more.
     fn ask<'a, T: Send + 'static>(
         &self,
         attempt: impl AsyncFn(&Requests) -> Result<T, Failure> + Send + 'static,
@@ -133,7 +144,8 @@ impl S3 {
         };
         let sent = self.jobs.send(Box::new(move |requests| Box::pin(job(requests))));
         Box::pin(async move {
-            let ended = |_| Err(StoreError::Ended { reason: "it takes no requests any more".into() });
+            let ended =
+                |_| Err(StoreError::Ended { reason: "it takes no requests any more".into() });
             match sent {
                 Ok(()) => asked.await.unwrap_or_else(ended),
                 Err(_) => Err(StoreError::Ended { reason: "it takes no requests any more".into() }),
@@ -146,19 +158,33 @@ impl S3 {
         self.ask(async move |requests| {
             if contents.len() >= S3_KNOCK_BYTES_MIN {
                 // A server that is away is found out in the time of a small request.
-                requests.attempt(&path, Command::GetObjectRange { start: 0, end: Some(0) }, 0).await?;
+                requests
+                    .attempt(&path, Command::GetObjectRange { start: 0, end: Some(0) }, 0)
+                    .await?;
             }
             let content_type = "application/octet-stream";
-            let put = Command::PutObject { content: &contents, content_type, custom_headers: None, multipart: None };
+            let put = Command::PutObject {
+                content: &contents,
+                content_type,
+                custom_headers: None,
+                multipart: None,
+            };
             match requests.attempt(&path, put, contents.len()).await? {
                 Got::Reply(response) => requests.expect_object(&response),
-                Got::Absent | Got::BeyondEnd => Err(requests.foreign("it found no object to write".into())),
+                Got::Absent | Got::BeyondEnd => {
+                    Err(requests.foreign("it found no object to write".into()))
+                }
             }
         })
     }
 
     /// One page of a listing.
-    fn page<'a>(&self, prefix: &str, after: &str, token: Option<String>) -> Answer<'a, listing::Page> {
+    fn page<'a>(
+        &self,
+        prefix: &str,
+        after: &str,
+        token: Option<String>,
+    ) -> Answer<'a, listing::Page> {
         let prefix = format!("{}{prefix}", self.requests.prefix);
         let start_after = (!after.is_empty()).then(|| format!("{}{after}", self.requests.prefix));
         self.ask(async move |requests| {
@@ -176,12 +202,15 @@ impl S3 {
             let body = requests.body(response, "listing", S3_REPLY_BYTES_MAX).await?;
             let page = std::str::from_utf8(&body).map_err(|error| error.to_string());
             let page = page.and_then(|text| listing::read(text, &requests.prefix));
-            page.map_err(|reason| requests.foreign(format!("{came}, which is no listing: {reason}")))
+            page.map_err(|reason| {
+                requests.foreign(format!("{came}, which is no listing: {reason}"))
+            })
         })
     }
 }
 
-/// Starts the thread. It ends when nobody can send to it any more, and leaves what it was doing then.
+/// Starts the thread. It ends when nobody can send to it any more, and leaves what it was doing
+/// then.
 fn thread(requests: Arc<Requests>) -> std::io::Result<UnboundedSender<Job>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (jobs, mut received) = unbounded_channel::<Job>();
@@ -203,13 +232,20 @@ impl Objects for S3 {
     fn get<'a>(&'a self, key: &'a str, bytes_max: usize) -> Answer<'a, Option<Vec<u8>>> {
         let (path, key) = (self.requests.path(key), key.to_owned());
         self.ask(async move |requests| {
-            let Got::Reply(response) = requests.attempt(&path, Command::GetObject, 0).await? else { return Ok(None) };
+            let Got::Reply(response) = requests.attempt(&path, Command::GetObject, 0).await? else {
+                return Ok(None);
+            };
             requests.expect_object(&response)?;
             requests.body(response, &key, bytes_max).await.map(Some)
         })
     }
 
-    fn get_range<'a>(&'a self, key: &'a str, start: u64, bytes: usize) -> Answer<'a, Option<Vec<u8>>> {
+    fn get_range<'a>(
+        &'a self,
+        key: &'a str,
+        start: u64,
+        bytes: usize,
+    ) -> Answer<'a, Option<Vec<u8>>> {
         let (path, key) = (self.requests.path(key), key.to_owned());
         self.ask(async move |requests| {
             // A range has at least one byte, and its end is part of it.
@@ -222,7 +258,9 @@ impl Objects for S3 {
             };
             requests.expect_object(&response)?;
             if response.status() != reqwest::StatusCode::PARTIAL_CONTENT {
-                return Err(requests.foreign("it sends a whole object where a part was asked for".into()));
+                return Err(
+                    requests.foreign("it sends a whole object where a part was asked for".into())
+                );
             }
             let mut contents = requests.body(response, &key, bytes.max(1)).await?;
             contents.truncate(bytes);
@@ -237,7 +275,9 @@ impl Objects for S3 {
     fn download<'a>(&'a self, key: &'a str, to: &'a Path) -> Answer<'a, bool> {
         let (path, key, to) = (self.requests.path(key), key.to_owned(), to.to_owned());
         self.ask(async move |requests| {
-            let Got::Reply(response) = requests.attempt(&path, Command::GetObject, 0).await? else { return Ok(false) };
+            let Got::Reply(response) = requests.attempt(&path, Command::GetObject, 0).await? else {
+                return Ok(false);
+            };
             requests.expect_object(&response)?;
             let failed = |error| Failure::lasting(StoreError::io("write", &to)(error));
             // An attempt before this one may have left a part.
@@ -263,11 +303,15 @@ impl Objects for S3 {
             let (mut listed, mut token): (Vec<Listed>, _) = (Vec::new(), None);
             loop {
                 let page = self.page(prefix, after, token.clone()).await?;
-                // Keys come in their order; a server that gives the same page again would go on for ever.
+                // Keys come in their order; a server that gives the same page again would go on for
+                // ever.
                 let before = listed.last().map_or(after, |last| last.key.as_str());
                 let forward = page.objects.first().is_none_or(|first| first.key.as_str() > before);
                 if !forward || (page.next.is_some() && page.next == token) {
-                    return Err(self.requests.foreign("its listing does not come to an end".into()).error);
+                    return Err(self
+                        .requests
+                        .foreign("its listing does not come to an end".into())
+                        .error);
                 }
                 listed.extend(page.objects);
                 match page.next {
@@ -280,7 +324,8 @@ impl Objects for S3 {
 
     fn occupant(&self) -> Answer<'_, Option<String>> {
         Box::pin(async move {
-            // The first page is enough: a bucket without a prefix may have millions of others' objects.
+            // The first page is enough: a bucket without a prefix may have millions of others'
+            // objects.
             let page = self.page("", "", None).await?;
             let more = page.next.map(|_| "objects that sockhop does not name".to_owned());
             Ok(page.objects.into_iter().next().map(|listed| listed.key).or(more))
@@ -289,6 +334,8 @@ impl Objects for S3 {
 
     fn delete<'a>(&'a self, key: &'a str) -> Answer<'a, ()> {
         let path = self.requests.path(key);
-        self.ask(async move |requests| requests.attempt(&path, Command::DeleteObject, 0).await.map(|_| ()))
+        self.ask(async move |requests| {
+            requests.attempt(&path, Command::DeleteObject, 0).await.map(|_| ())
+        })
     }
 }

@@ -1,5 +1,5 @@
-//! What a server's answer means: an object that is not there, a refusal and which setting would help, or no S3 at all. Pure;
-//! owns no fds.
+//! What a server's answer means: an object that is not there, a refusal and which setting would
+//! help, or no S3 at all. Pure; owns no fds.
 
 use std::time::{Duration, SystemTime};
 
@@ -49,7 +49,9 @@ struct ErrorBody {
 
 /// Reads an answer that came at `now`.
 pub(super) fn meaning(answer: Unsuccessful<'_>, now: SystemTime) -> Meaning {
-    let body = std::str::from_utf8(answer.body).ok().and_then(|text| quick_xml::de::from_str::<ErrorBody>(text).ok());
+    let body = std::str::from_utf8(answer.body)
+        .ok()
+        .and_then(|text| quick_xml::de::from_str::<ErrorBody>(text).ok());
     let Some(ErrorBody { code, message }) = body else { return without_words(answer) };
     match (code.as_str(), answer.status) {
         ("NoSuchKey", _) => return Meaning::Absent,
@@ -64,19 +66,23 @@ pub(super) fn meaning(answer: Unsuccessful<'_>, now: SystemTime) -> Meaning {
     Meaning::Refused { reason, hint }
 }
 
-/// An answer that does not say in S3's form why it is none: that of a proxy before the server, or of something else.
+/// An answer that does not say in S3's form why it is none: that of a proxy before the server, or
+/// of something else.
 fn without_words(answer: Unsuccessful<'_>) -> Meaning {
     let Unsuccessful { status, content_type, .. } = answer;
     match status {
         416 => Meaning::BeyondEnd,
-        _ if retry::ended(status, "") == Ended::Passing => Meaning::Busy(format!("it answered {}", described(status))),
+        _ if retry::ended(status, "") == Ended::Passing => {
+            Meaning::Busy(format!("it answered {}", described(status)))
+        }
         _ => Meaning::Foreign(foreign(status, content_type)),
     }
 }
 
 /// How something that is not S3 has answered.
 pub(super) fn foreign(status: u16, content_type: &str) -> String {
-    let what = if content_type.is_empty() { "without a type".to_owned() } else { quoted(content_type) };
+    let what =
+        if content_type.is_empty() { "without a type".to_owned() } else { quoted(content_type) };
     format!("it answered {} ({what})", described(status))
 }
 
@@ -152,7 +158,12 @@ mod tests {
     }
 
     fn meant(status: u16, body: &str) -> Meaning {
-        let answer = Unsuccessful { status, content_type: "application/xml", date: None, body: body.as_bytes() };
+        let answer = Unsuccessful {
+            status,
+            content_type: "application/xml",
+            date: None,
+            body: body.as_bytes(),
+        };
         meaning(answer, SystemTime::now())
     }
 
@@ -160,15 +171,25 @@ mod tests {
     fn what_is_absent_is_no_error_and_a_bucket_that_is_absent_is() {
         assert_eq!(meant(404, &xml("NoSuchKey")), Meaning::Absent);
         let Meaning::Refused { reason, hint } = meant(404, &xml("NoSuchBucket")) else { panic!() };
-        assert!(reason == "NoSuchBucket (it is <so>)" && hint.contains("--store"), "{reason} {hint}");
+        assert!(
+            reason == "NoSuchBucket (it is <so>)" && hint.contains("--store"),
+            "{reason} {hint}"
+        );
         assert_eq!(meant(416, &xml("InvalidRange")), Meaning::BeyondEnd);
     }
 
     #[test]
     fn a_page_is_no_answer_of_s3() {
         for status in [403, 404, 405, 302] {
-            let answer = Unsuccessful { status, content_type: "text/html", date: None, body: b"<html>no</html>" };
-            let Meaning::Foreign(said) = meaning(answer, SystemTime::now()) else { panic!("{status}") };
+            let answer = Unsuccessful {
+                status,
+                content_type: "text/html",
+                date: None,
+                body: b"<html>no</html>",
+            };
+            let Meaning::Foreign(said) = meaning(answer, SystemTime::now()) else {
+                panic!("{status}")
+            };
             assert!(said.contains("text/html") && said.contains(&status.to_string()), "{said}");
         }
         // A proxy whose server is away says so in its own words.
@@ -198,7 +219,12 @@ mod tests {
         let (now, xml) = (SystemTime::now(), xml("InvalidRequest"));
         let hour = Duration::from_secs(3600);
         for date in [now - hour, now + hour] {
-            let answer = Unsuccessful { status: 400, content_type: "", date: Some(date), body: xml.as_bytes() };
+            let answer = Unsuccessful {
+                status: 400,
+                content_type: "",
+                date: Some(date),
+                body: xml.as_bytes(),
+            };
             let Meaning::Refused { hint, .. } = meaning(answer, now) else { panic!() };
             assert!(hint.contains("3600 s apart"), "{hint}");
         }

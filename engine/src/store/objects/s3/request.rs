@@ -1,13 +1,17 @@
-//! One request to a bucket after another: each attempt with its time limits, and the next one when that may help.
+//! One request to a bucket after another: each attempt with its time limits, and the next one when
+//! that may help.
 //!
-//! rust-s3 signs and sends; what it would do besides (retries, the reading of bodies) is done here, where time and bytes are
-//! bounded. `Bucket` holds the credentials and is never printed. Owns the client's connections.
+//! rust-s3 signs and sends; what it would do besides (retries, the reading of bodies) is done here,
+//! where time and bytes are bounded. `Bucket` holds the credentials and is never printed. Owns the
+//! client's connections.
 
 use std::error::Error as _;
 use std::future::Future;
 use std::time::{Duration, Instant, SystemTime};
 
-use abi::limits::{S3_BYTES_PER_SECOND_MIN, S3_REPLY_BYTES_MAX, S3_REPLY_TIMEOUT, S3_STALL_TIMEOUT};
+use abi::limits::{
+    S3_BYTES_PER_SECOND_MIN, S3_REPLY_BYTES_MAX, S3_REPLY_TIMEOUT, S3_STALL_TIMEOUT,
+};
 use axum::http::header::{CONTENT_TYPE, DATE, ETAG};
 use axum::http::{HeaderMap, HeaderName};
 use bytes::Bytes;
@@ -64,10 +68,14 @@ impl Requests {
                 Ok(done) => return Ok(done),
                 Err(failure) => failure,
             };
-            let Some(pause) = retry::pause(ended, attempts, begun.elapsed(), fastrand::f64()) else {
+            let Some(pause) = retry::pause(ended, attempts, begun.elapsed(), fastrand::f64())
+            else {
                 return Err(error);
             };
-            tracing::debug!("attempt {attempts} at {} has failed and is made again: {error}", self.name);
+            tracing::debug!(
+                "attempt {attempts} at {} has failed and is made again: {error}",
+                self.name
+            );
             tokio::time::sleep(pause).await;
         }
     }
@@ -78,14 +86,24 @@ impl Requests {
     }
 
     /// One attempt, to the reply's head. `sent_bytes` is the length of the body that is sent.
-    pub(super) async fn attempt(&self, path: &str, command: Command<'_>, sent_bytes: usize) -> Result<Got, Failure> {
+    pub(super) async fn attempt(
+        &self,
+        path: &str,
+        command: Command<'_>,
+        sent_bytes: usize,
+    ) -> Result<Got, Failure> {
         let limit = time_for(sent_bytes);
-        let sent = async { ReqwestRequest::new(&self.bucket, path, command).await?.response().await };
+        let sent =
+            async { ReqwestRequest::new(&self.bucket, path, command).await?.response().await };
         let response = match tokio::time::timeout(limit, sent).await {
             Err(_) => return Err(self.away(format!("it has not answered within {limit:?}"))),
             Ok(Err(S3Error::Reqwest(error))) => return Err(self.transport(&error)),
             // What cannot even be signed or sent: an address that is none.
-            Ok(Err(error)) => return Err(self.refused(error.to_string(), "check --s3-endpoint and --store".into())),
+            Ok(Err(error)) => {
+                return Err(
+                    self.refused(error.to_string(), "check --s3-endpoint and --store".into())
+                );
+            }
             Ok(Ok(response)) => response,
         };
         if response.status().is_success() {
@@ -95,7 +113,10 @@ impl Requests {
         let body = self.body(response, path, S3_REPLY_BYTES_MAX).await?;
         let date = text(&headers, &DATE).and_then(|date| httpdate::parse_http_date(date).ok());
         let content_type = text(&headers, &CONTENT_TYPE).unwrap_or_default();
-        match reply::meaning(Unsuccessful { status, content_type, date, body: &body }, SystemTime::now()) {
+        match reply::meaning(
+            Unsuccessful { status, content_type, date, body: &body },
+            SystemTime::now(),
+        ) {
             Meaning::Absent => Ok(Got::Absent),
             Meaning::BeyondEnd => Ok(Got::BeyondEnd),
             Meaning::Busy(reason) => Err(self.away(reason)),
@@ -104,9 +125,14 @@ impl Requests {
         }
     }
 
-    /// That an object was read or written by S3: it gives each an ETag, and a page of something else has none.
+    /// That an object was read or written by S3: it gives each an ETag, and a page of something
+    /// else has none.
     pub(super) fn expect_object(&self, response: &reqwest::Response) -> Result<(), Failure> {
-        if response.headers().contains_key(ETAG) { Ok(()) } else { Err(self.foreign(came(response))) }
+        if response.headers().contains_key(ETAG) {
+            Ok(())
+        } else {
+            Err(self.foreign(came(response)))
+        }
     }
 
     /// A whole body; that of an object `key` which is longer than `bytes_max` is an error.
@@ -125,8 +151,8 @@ impl Requests {
         Ok(whole)
     }
 
-    /// A body piece by piece. One that ends before the length that was promised is an error that passes, one that is longer than
-    /// `bytes_max` one that lasts.
+    /// A body piece by piece. One that ends before the length that was promised is an error that
+    /// passes, one that is longer than `bytes_max` one that lasts.
     pub(super) async fn pieces(
         &self,
         mut response: reqwest::Response,
@@ -139,11 +165,14 @@ impl Requests {
         if promised.is_some_and(|bytes| bytes > bytes_max as u64) {
             return Err(longer());
         }
-        let limit = time_for(promised.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(bytes_max));
+        let limit =
+            time_for(promised.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(bytes_max));
         let (begun, mut read) = (Instant::now(), 0);
         loop {
             let piece = match tokio::time::timeout(S3_STALL_TIMEOUT, response.chunk()).await {
-                Err(_) => return Err(self.away(format!("it sent nothing for {S3_STALL_TIMEOUT:?}"))),
+                Err(_) => {
+                    return Err(self.away(format!("it sent nothing for {S3_STALL_TIMEOUT:?}")));
+                }
                 Ok(Err(error)) => return Err(self.transport(&error)),
                 Ok(Ok(Some(piece))) => piece,
                 Ok(Ok(None)) => break,
@@ -153,7 +182,9 @@ impl Requests {
                 return Err(longer());
             }
             if begun.elapsed() > limit {
-                return Err(self.away(format!("it sent {read} bytes in {limit:?}, which is too slow")));
+                return Err(
+                    self.away(format!("it sent {read} bytes in {limit:?}, which is too slow"))
+                );
             }
             take(piece).await?;
         }
@@ -200,7 +231,10 @@ impl Requests {
         }
         // The server is there, and speaks no TLS.
         if reason.contains("corrupt message") || reason.contains("InvalidContentType") {
-            return self.refused(reason, "the server speaks no TLS: write --s3-endpoint with http://".into());
+            return self.refused(
+                reason,
+                "the server speaks no TLS: write --s3-endpoint with http://".into(),
+            );
         }
         self.away(reason)
     }

@@ -1,5 +1,6 @@
-//! When a request to a bucket is worth another try, and after how long. Exponential backoff with full jitter: many nodes that
-//! lost the same server do not all come back at once. Pure: what is random is handed in. Owns no fds.
+//! When a request to a bucket is worth another try, and after how long. Exponential backoff with
+//! full jitter: many nodes that lost the same server do not all come back at once. Pure: what is
+//! random is handed in. Owns no fds.
 
 use std::time::Duration;
 
@@ -8,15 +9,21 @@ use abi::limits::{S3_ATTEMPTS_MAX, S3_BACKOFF_FIRST, S3_BACKOFF_MAX, S3_RETRY_TI
 /// What an attempt came to that did not succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ended {
-    /// It may go better next time: no connection, no answer in time, a cut answer, a server that is busy or broken.
+    /// It may go better next time: no connection, no answer in time, a cut answer, a server that is
+    /// busy or broken.
     Passing,
     /// The same request gets the same answer.
     Lasting,
 }
 
-/// Whether to try again after the `attempt`th attempt (the first is 1), `elapsed` after the first began, and after which
-/// pause. `random` is from 0 to 1.
-pub(super) fn pause(ended: Ended, attempt: u32, elapsed: Duration, random: f64) -> Option<Duration> {
+/// Whether to try again after the `attempt`th attempt (the first is 1), `elapsed` after the first
+/// began, and after which pause. `random` is from 0 to 1.
+pub(super) fn pause(
+    ended: Ended,
+    attempt: u32,
+    elapsed: Duration,
+    random: f64,
+) -> Option<Duration> {
     if ended == Ended::Lasting || attempt >= S3_ATTEMPTS_MAX {
         return None;
     }
@@ -26,11 +33,19 @@ pub(super) fn pause(ended: Ended, attempt: u32, elapsed: Duration, random: f64) 
     (elapsed + pause < S3_RETRY_TIMEOUT).then_some(pause)
 }
 
-/// Whether a server that answers so may answer otherwise next time. `code` is S3's own word for it, which counts when the status
-/// is that of a mistake: a request that timed out on its way in is a 400.
+/// Whether a server that answers so may answer otherwise next time. `code` is S3's own word for it,
+/// which counts when the status is that of a mistake: a request that timed out on its way in is a
+/// 400.
 pub(super) fn ended(status: u16, code: &str) -> Ended {
     let passing = matches!(status, 408 | 429 | 500 | 502 | 503 | 504)
-        || matches!(code, "SlowDown" | "InternalError" | "RequestTimeout" | "ServiceUnavailable" | "OperationAborted");
+        || matches!(
+            code,
+            "SlowDown"
+                | "InternalError"
+                | "RequestTimeout"
+                | "ServiceUnavailable"
+                | "OperationAborted"
+        );
     if passing { Ended::Passing } else { Ended::Lasting }
 }
 
@@ -41,12 +56,18 @@ mod tests {
 
     #[test]
     fn what_passes_is_tried_again_and_what_lasts_is_not() {
-        for (status, code) in [(500, ""), (503, "SlowDown"), (429, ""), (408, ""), (504, ""), (400, "RequestTimeout")] {
+        for (status, code) in
+            [(500, ""), (503, "SlowDown"), (429, ""), (408, ""), (504, ""), (400, "RequestTimeout")]
+        {
             assert_eq!(ended(status, code), Ended::Passing, "{status} {code}");
         }
-        for (status, code) in
-            [(403, "SignatureDoesNotMatch"), (404, "NoSuchKey"), (400, ""), (501, "NotImplemented"), (301, "")]
-        {
+        for (status, code) in [
+            (403, "SignatureDoesNotMatch"),
+            (404, "NoSuchKey"),
+            (400, ""),
+            (501, "NotImplemented"),
+            (301, ""),
+        ] {
             assert_eq!(ended(status, code), Ended::Lasting, "{status} {code}");
         }
         assert_eq!(pause(Ended::Lasting, 1, Duration::ZERO, 0.5), None);

@@ -1,4 +1,5 @@
-//! The backend against a real server: s3s-fs, which a test starts for itself, with a folder of its own.
+//! The backend against a real server: s3s-fs, which a test starts for itself, with a folder of its
+//! own.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
@@ -27,9 +28,11 @@ impl Drop for Server {
 /// The one that `SOCKHOP_TEST_S3S_FS` names, or where scripts/test has put it.
 fn binary() -> PathBuf {
     let cache = || std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = || cache().or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    let cache =
+        || cache().or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
     let installed = || Some(cache()?.join("sockhop/s3s-fs-0.14.1/bin/s3s-fs"));
-    let path = std::env::var_os("SOCKHOP_TEST_S3S_FS").map(PathBuf::from).or_else(installed).unwrap();
+    let path =
+        std::env::var_os("SOCKHOP_TEST_S3S_FS").map(PathBuf::from).or_else(installed).unwrap();
     assert!(path.is_file(), "{} is not there: run scripts/test, which installs it", path.display());
     path
 }
@@ -39,11 +42,22 @@ impl Server {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join(BUCKET)).unwrap();
         let mut command = Process::new(binary());
-        command.args(["--host", "127.0.0.1", "--port", "0", "--access-key", KEY, "--secret-key", SECRET]);
+        command.args([
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "0",
+            "--access-key",
+            KEY,
+            "--secret-key",
+            SECRET,
+        ]);
         command.arg(folder.path()).env("RUST_LOG", "s3s_fs=info").stdout(Stdio::piped());
         let mut process = command.spawn().unwrap();
         let said = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
-        let endpoint = said.filter_map(|line| Some(format!("http://{}", line.split_once("http://")?.1.trim()))).next();
+        let endpoint = said
+            .filter_map(|line| Some(format!("http://{}", line.split_once("http://")?.1.trim())))
+            .next();
         Self { process, endpoint: endpoint.unwrap(), _folder: folder }
     }
 
@@ -127,14 +141,23 @@ async fn a_refusal_names_the_cause_and_the_setting() {
         }
     };
     let access = server.access();
-    let credentials = |key: &str, secret: &str| Credentials { key: key.into(), secret: secret.into(), token: None };
+    let credentials = |key: &str, secret: &str| Credentials {
+        key: key.into(),
+        secret: secret.into(),
+        token: None,
+    };
     let wrong_secret = Access { credentials: credentials(KEY, "wrong"), ..access.clone() };
-    refused(wrong_secret, &["SignatureDoesNotMatch", "AWS_SECRET_ACCESS_KEY", "s3://bucket/some/where"]).await;
+    refused(
+        wrong_secret,
+        &["SignatureDoesNotMatch", "AWS_SECRET_ACCESS_KEY", "s3://bucket/some/where"],
+    )
+    .await;
     let wrong_key = Access { credentials: credentials("nobody", SECRET), ..access.clone() };
     refused(wrong_key, &["AWS_ACCESS_KEY_ID", "--s3-credentials"]).await;
     let place = BucketPlace { bucket: "no-such-bucket".into(), prefix: String::new() };
     refused(Access { place, ..access.clone() }, &["NoSuchBucket", "--store"]).await;
-    let tls = Access { endpoint: Some(server.endpoint.replace("http:", "https:")), ..access.clone() };
+    let tls =
+        Access { endpoint: Some(server.endpoint.replace("http:", "https:")), ..access.clone() };
     refused(tls, &["speaks no TLS", "http://"]).await;
     let nowhere = Access { endpoint: Some("http://127.0.0.1:1".into()), ..access };
     let error = S3::open(nowhere).unwrap().get("a", 9).await.unwrap_err();
@@ -146,8 +169,10 @@ fn a_region_has_its_server_and_the_secret_is_in_no_debug() {
     assert_eq!(amazon("eu-central-1"), "https://s3.eu-central-1.amazonaws.com");
     assert_eq!(amazon("cn-north-1"), "https://s3.cn-north-1.amazonaws.com.cn");
     let place = BucketPlace { bucket: "bucket".into(), prefix: "p".into() };
-    let credentials = Credentials { key: "key".into(), secret: SECRET.into(), token: Some(SECRET.into()) };
-    let access = Access { place, endpoint: None, region: "auto".into(), path_style: true, credentials };
+    let credentials =
+        Credentials { key: "key".into(), secret: SECRET.into(), token: Some(SECRET.into()) };
+    let access =
+        Access { place, endpoint: None, region: "auto".into(), path_style: true, credentials };
     let printed = format!("{access:?}");
     let store = S3::open(access).unwrap();
     assert_eq!(store.requests.path("a/b"), "/p/a/b");

@@ -1,4 +1,5 @@
-//! A command's environment: its function's variables, and the request as CGI/1.1 has it (RFC 3875 4.1). Pure; owns no fds.
+//! A command's environment: its function's variables, and the request as CGI/1.1 has it (RFC 3875
+//! 4.1). Pure; owns no fds.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -13,8 +14,8 @@ use crate::origin::{FORWARDED_PREFIX, Origin};
 
 type Variables = Vec<(String, String)>;
 
-/// What a request's meta variables are called. A function has none of these names for itself, not even when the request
-/// has nothing to say there: a program must be able to believe them.
+/// What a request's meta variables are called. A function has none of these names for itself, not
+/// even when the request has nothing to say there: a program must be able to believe them.
 const META_VARIABLES: [&str; 17] = [
     "AUTH_TYPE",
     "CONTENT_LENGTH",
@@ -61,7 +62,8 @@ fn meta(request: &Parts, Origin { client, local }: Origin, variables: &mut Varia
     });
     let name = name.unwrap_or_else(|| server_name(local.ip().to_canonical()));
     // Behind a proxy that speaks TLS, a host without a port is at the port of that.
-    let port = port.unwrap_or_else(|| if client.https { "443".to_owned() } else { local.port().to_string() });
+    let port = port
+        .unwrap_or_else(|| if client.https { "443".to_owned() } else { local.port().to_string() });
 
     let mut set = |name: &str, value: String| variables.push((name.to_owned(), value));
     set("GATEWAY_INTERFACE", "CGI/1.1".to_owned());
@@ -70,7 +72,10 @@ fn meta(request: &Parts, Origin { client, local }: Origin, variables: &mut Varia
     set("SERVER_NAME", name);
     set("SERVER_PORT", port);
     set("REQUEST_METHOD", request.method.to_string());
-    set("REQUEST_URI", query.map_or_else(|| format!("{prefix}{path}"), |query| format!("{prefix}{path}?{query}")));
+    set(
+        "REQUEST_URI",
+        query.map_or_else(|| format!("{prefix}{path}"), |query| format!("{prefix}{path}?{query}")),
+    );
     set("PATH_INFO", percent::decode(path));
     set("QUERY_STRING", query.unwrap_or_default().to_owned());
     for (name, header) in [("CONTENT_LENGTH", CONTENT_LENGTH), ("CONTENT_TYPE", CONTENT_TYPE)] {
@@ -90,14 +95,17 @@ fn meta(request: &Parts, Origin { client, local }: Origin, variables: &mut Varia
 
 /// `HTTP_*`, one for each name.
 fn headers(headers: &HeaderMap) -> impl Iterator<Item = (String, String)> {
-    // What is about the connection, or between the client and a proxy, is no more the program's than a handler's: a form that
-    // stdin is no longer in, and credentials.
+    // What is about the connection, or between the client and a proxy, is no more the program's
+    // than a handler's: a form that stdin is no longer in, and credentials.
     let elsewhere = |name: &HeaderName| {
         [&CONTENT_LENGTH, &CONTENT_TYPE, &PROXY].contains(&name)
             || *name != HOST && DEFAULT_FORBIDDEN_HEADERS.contains(name)
     };
-    // Any other character would have to become `_` as well, and so one header could pass for another.
-    let plain = |name: &&HeaderName| name.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    // Any other character would have to become `_` as well, and so one header could pass for
+    // another.
+    let plain = |name: &&HeaderName| {
+        name.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
     headers.keys().filter(move |name| !elsewhere(name)).filter(plain).map(|name| {
         let values: Vec<String> = headers.get_all(name).iter().map(text).collect();
         let variable = format!("HTTP_{}", name.as_str().to_ascii_uppercase().replace('-', "_"));
@@ -120,7 +128,9 @@ fn server_name(address: IpAddr) -> String {
 /// A host's name (an IPv6 address in its brackets), and its port if it has one.
 fn split_port(host: &str) -> (&str, Option<&str>) {
     match host.rsplit_once(':') {
-        Some((name, port)) if !port.contains(']') => (name, Some(port).filter(|port| !port.is_empty())),
+        Some((name, port)) if !port.contains(']') => {
+            (name, Some(port).filter(|port| !port.is_empty()))
+        }
         _ => (host, None),
     }
 }

@@ -8,14 +8,20 @@ use http::Request;
 
 use crate::origin::Client;
 
-const CLIENT: Client = Client { address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)), port: Some(4711), https: false };
+const CLIENT: Client =
+    Client { address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)), port: Some(4711), https: false };
 
 fn variables(own: &[(&str, &str)], request: http::request::Builder) -> BTreeMap<String, String> {
     variables_from(CLIENT, own, request)
 }
 
-fn variables_from(client: Client, own: &[(&str, &str)], request: http::request::Builder) -> BTreeMap<String, String> {
-    let own: Vec<_> = own.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+fn variables_from(
+    client: Client,
+    own: &[(&str, &str)],
+    request: http::request::Builder,
+) -> BTreeMap<String, String> {
+    let own: Vec<_> =
+        own.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let (parts, ()) = request.body(()).unwrap().into_parts();
     let origin = Origin { client, local: "[::1]:8080".parse().unwrap() };
     let list = make(&own, &parts, origin);
@@ -88,7 +94,11 @@ fn the_host_is_taken_apart() {
         let mut request = request();
         request.headers_mut().unwrap().insert("host", host.parse().unwrap());
         let seen = variables(&[], request);
-        assert_eq!((seen["SERVER_NAME"].as_str(), seen["SERVER_PORT"].as_str()), (name, port), "{host}");
+        assert_eq!(
+            (seen["SERVER_NAME"].as_str(), seen["SERVER_PORT"].as_str()),
+            (name, port),
+            "{host}"
+        );
     }
 }
 
@@ -117,13 +127,26 @@ fn headers_are_joined_and_the_dangerous_ones_left_out() {
     }
     let seen = variables(&[], request);
     let headers: Vec<_> = seen.iter().filter(|(name, _)| name.starts_with("HTTP_")).collect();
-    let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    assert_eq!(headers, [("HTTP_ACCEPT_LANGUAGE", "de, en"), ("HTTP_COOKIE", "a=1; b=2"), ("HTTP_HOST", "shop.test")]);
+    let headers: Vec<_> =
+        headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(
+        headers,
+        [
+            ("HTTP_ACCEPT_LANGUAGE", "de, en"),
+            ("HTTP_COOKIE", "a=1; b=2"),
+            ("HTTP_HOST", "shop.test")
+        ]
+    );
 }
 
 #[test]
 fn a_functions_own_variables_stand_before_headers_and_behind_meta_variables() {
-    let own = [("COLOUR", "green"), ("HTTP_HOST", "mine"), ("PATH_INFO", "/mine"), ("CONTENT_LENGTH", "7")];
+    let own = [
+        ("COLOUR", "green"),
+        ("HTTP_HOST", "mine"),
+        ("PATH_INFO", "/mine"),
+        ("CONTENT_LENGTH", "7"),
+    ];
     let seen = variables(&own, request().uri("/theirs"));
     assert_eq!((seen["COLOUR"].as_str(), seen["HTTP_HOST"].as_str()), ("green", "mine"));
     assert_eq!(seen["PATH_INFO"], "/theirs");

@@ -47,18 +47,20 @@ pub(super) struct Parser {
     headers: HeaderMap,
 }
 
-/// Reads the head at the beginning of `bytes`: itself, and its length with the empty line that ends it. None: there is
-/// more of it to come.
+/// Reads the head at the beginning of `bytes`: itself, and its length with the empty line that ends
+/// it. None: there is more of it to come.
 #[cfg(test)]
 pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, HeadError> {
     Parser::default().advance(bytes)
 }
 
 impl Parser {
-    /// Reads on in `bytes`: all that there was at the last call, and what has come since. To be called until it gives
-    /// the head or an error.
+    /// Reads on in `bytes`: all that there was at the last call, and what has come since. To be
+    /// called until it gives the head or an error.
     pub(super) fn advance(&mut self, bytes: &[u8]) -> Result<Option<(Head, usize)>, HeadError> {
-        while let Some(length) = bytes.get(self.scanned..).and_then(|new| new.iter().position(|byte| *byte == b'\n')) {
+        while let Some(length) =
+            bytes.get(self.scanned..).and_then(|new| new.iter().position(|byte| *byte == b'\n'))
+        {
             let end = self.scanned + length;
             let line = &bytes[self.line_at..end];
             let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -78,9 +80,11 @@ impl Parser {
         let malformed = HeadError::NoField { line: self.lines };
         let colon = line.iter().position(|byte| *byte == b':').ok_or_else(|| malformed.clone())?;
         let name = HeaderName::from_bytes(&line[..colon]).map_err(|_| malformed.clone())?;
-        let value = HeaderValue::from_bytes(trim(&line[colon + 1..])).map_err(|_| malformed.clone())?;
+        let value =
+            HeaderValue::from_bytes(trim(&line[colon + 1..])).map_err(|_| malformed.clone())?;
         if name.as_str() == "status" {
-            let status = status(value.as_bytes()).ok_or(HeadError::NoStatus { line: self.lines })?;
+            let status =
+                status(value.as_bytes()).ok_or(HeadError::NoStatus { line: self.lines })?;
             return match self.status.replace(status) {
                 Some(_) => Err(HeadError::Twice { name: "Status" }),
                 None => Ok(()),
@@ -116,11 +120,13 @@ impl Parser {
     }
 }
 
-/// The target of a head that is a local redirect: it has a Location and nothing else, and that is a path of this server. With
-/// another field beside it, a cookie perhaps, it is the client's to follow.
+/// The target of a head that is a local redirect: it has a Location and nothing else, and that is a
+/// path of this server. With another field beside it, a cookie perhaps, it is the client's to
+/// follow.
 fn local_redirect(headers: &HeaderMap) -> Option<PathAndQuery> {
     let location = headers.get(LOCATION).filter(|_| headers.len() == 1)?.as_bytes();
-    let local = location.starts_with(b"/") && !location.starts_with(b"//") && !location.contains(&b'#');
+    let local =
+        location.starts_with(b"/") && !location.starts_with(b"//") && !location.contains(&b'#');
     if local { PathAndQuery::try_from(location).ok() } else { None }
 }
 

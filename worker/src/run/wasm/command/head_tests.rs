@@ -13,7 +13,9 @@ fn error(text: &str) -> HeadError {
 
 #[test]
 fn lines_end_with_either_line_end() {
-    for text in ["Content-Type: text/html\r\nX: y\r\n\r\nbody", "content-type:text/html \nx:\t y\t\n\nbody"] {
+    for text in
+        ["Content-Type: text/html\r\nX: y\r\n\r\nbody", "content-type:text/html \nx:\t y\t\n\nbody"]
+    {
         let (head, length) = head(text);
         assert_eq!(&text[length..], "body");
         assert_eq!((head.status, head.headers.len()), (StatusCode::OK, 2));
@@ -63,10 +65,20 @@ fn cookies_are_kept_apart() {
 
 #[test]
 fn what_is_no_head_is_refused_and_says_where() {
-    for text in ["Hello, world!\n", "HTTP/1.1 200 OK\r\n", " Content-Type: a/b\n", "Content-Type : a/b\n", ": x\n"] {
+    for text in [
+        "Hello, world!\n",
+        "HTTP/1.1 200 OK\r\n",
+        " Content-Type: a/b\n",
+        "Content-Type : a/b\n",
+        ": x\n",
+    ] {
         assert_eq!(error(text), HeadError::NoField { line: 1 }, "{text}");
     }
-    for text in ["Content-Type: a/b\n folded\n", "Content-Type: a/b\nX: a\rb\n", "Content-Type: a/b\nX: a\0b\n"] {
+    for text in [
+        "Content-Type: a/b\n folded\n",
+        "Content-Type: a/b\nX: a\rb\n",
+        "Content-Type: a/b\nX: a\0b\n",
+    ] {
         assert_eq!(error(text), HeadError::NoField { line: 2 }, "{text}");
     }
     assert_eq!(error("Location:\n\n"), HeadError::NoField { line: 1 });
@@ -74,14 +86,25 @@ fn what_is_no_head_is_refused_and_says_where() {
         assert_eq!(error(&format!("Status: {text}\n")), HeadError::NoStatus { line: 1 }, "{text}");
     }
     assert_eq!(error("Status: 200\nStatus: 200\n"), HeadError::Twice { name: "Status" });
-    assert_eq!(error("Content-Type: a/b\ncontent-type: a/b\n"), HeadError::Twice { name: "Content-Type" });
+    assert_eq!(
+        error("Content-Type: a/b\ncontent-type: a/b\n"),
+        HeadError::Twice { name: "Content-Type" }
+    );
     assert_eq!(error("X: y\n\n"), HeadError::NoCgi);
     assert_eq!(error("\n"), HeadError::NoCgi);
 }
 
 #[test]
 fn what_is_the_nodes_to_say_is_refused() {
-    for name in ["Connection", "Transfer-Encoding", "Keep-Alive", "Upgrade", "TE", "Trailer", "Proxy-Authenticate"] {
+    for name in [
+        "Connection",
+        "Transfer-Encoding",
+        "Keep-Alive",
+        "Upgrade",
+        "TE",
+        "Trailer",
+        "Proxy-Authenticate",
+    ] {
         let lower = HeaderName::from_bytes(name.as_bytes()).unwrap();
         assert_eq!(error(&format!("{name}: x\n")), HeadError::Forbidden { name: lower });
     }

@@ -1,8 +1,8 @@
-//! One run of a command, called as CGI/1.1 has it (RFC 3875): a component that exports `wasi:cli/run@0.2`, or a core module
-//! of WASI preview 1.
+//! One run of a command, called as CGI/1.1 has it (RFC 3875): a component that exports
+//! `wasi:cli/run@0.2`, or a core module of WASI preview 1.
 //!
-//! The request's body is its stdin, the rest of the request its environment, its stdout the reply. Always a fresh instance:
-//! a program runs from its beginning to its end. Owns no fds.
+//! The request's body is its stdin, the rest of the request its environment, its stdout the reply.
+//! Always a fresh instance: a program runs from its beginning to its end. Owns no fds.
 
 mod environment;
 mod head;
@@ -32,7 +32,8 @@ use crate::origin::Origin;
 use crate::run::body::RequestBody;
 use crate::run::{ReplySender, Spec};
 
-/// Runs the command and returns when it has exited; its reply begins as soon as its stdout says how.
+/// Runs the command and returns when it has exited; its reply begins as soon as its stdout says
+/// how.
 pub(super) async fn handle(
     store: &mut Store<Host>,
     command: &Command,
@@ -54,8 +55,11 @@ pub(super) async fn handle(
     let mut run = pin!(async {
         match command {
             Command::Component(pre) => run_component(store, pre, wasi, facts).await,
-            // wasmtime's preview 1 makes a span of each call, and tells the node's log of some: that is not the guest's.
-            Command::Core(pre) => run_core(store, pre, wasi, facts).with_subscriber(Dispatch::none()).await,
+            // wasmtime's preview 1 makes a span of each call, and tells the node's log of some:
+            // that is not the guest's.
+            Command::Core(pre) => {
+                run_core(store, pre, wasi, facts).with_subscriber(Dispatch::none()).await
+            }
         }
     });
     let mut held = Deadline::default();
@@ -75,7 +79,11 @@ pub(super) async fn handle(
 }
 
 /// Makes an instance that is not run.
-pub(super) async fn instantiate(store: &mut Store<Host>, command: &Command, spec: &Spec) -> wasmtime::Result<()> {
+pub(super) async fn instantiate(
+    store: &mut Store<Host>,
+    command: &Command,
+    spec: &Spec,
+) -> wasmtime::Result<()> {
     let mut wasi = WasiCtx::builder();
     wasi.envs(&spec.env).arg(&*spec.name).args(&spec.args);
     match command {

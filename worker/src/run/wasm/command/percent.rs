@@ -1,13 +1,14 @@
 //! Percent-encoding undone, for `PATH_INFO`. Pure; owns no fds.
 
-/// The text that `path` encodes, which must be one without NULs: what is none has U+FFFD there. `%` without two digits is
-/// left as it is.
+/// The text that `path` encodes, which must be one without NULs: what is none has U+FFFD there. `%`
+/// without two digits is left as it is.
 pub(super) fn decode(path: &str) -> String {
     let mut decoded = Vec::with_capacity(path.len());
     let mut rest = path.as_bytes();
     while let [first, after @ ..] = rest {
         let pair = after.split_first_chunk().filter(|_| *first == b'%');
-        let octet = pair.and_then(|([high, low], after)| Some((digit(*high)? << 4 | digit(*low)?, after)));
+        let octet =
+            pair.and_then(|([high, low], after)| Some((digit(*high)? << 4 | digit(*low)?, after)));
         let (byte, after) = octet.unwrap_or((*first, after));
         decoded.push(byte);
         rest = after;

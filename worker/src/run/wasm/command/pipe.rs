@@ -16,10 +16,12 @@ pub(super) const PIPE_BYTES_MAX: usize = 2 * GATHERED_BYTES_MAX;
 /// What it may write at a time. WASI has no way to hold two handles on one stdout to a sum.
 const WRITE_BYTES_MAX: usize = GATHERED_BYTES_MAX;
 
-/// How long what a program has written raw is held back, in case it exits with an error that its client can still be told of.
+/// How long what a program has written raw is held back, in case it exits with an error that its
+/// client can still be told of.
 pub(super) const RAW_HELD_MAX: Duration = Duration::from_millis(100);
 
-/// What a program has written and nobody has read. One thread runs both ends; each waits by a waker.
+/// What a program has written and nobody has read. One thread runs both ends; each waits by a
+/// waker.
 pub(super) struct Pipe {
     buffer: BytesMut,
     /// Until the reply begins.
@@ -38,7 +40,8 @@ enum Form {
 }
 
 impl Form {
-    /// The head of a reply of which `written` is there so far, and how much of that is not its body.
+    /// The head of a reply of which `written` is there so far, and how much of that is not its
+    /// body.
     fn head(&mut self, written: &[u8]) -> Result<Option<(Head, usize)>, HeadError> {
         match self {
             Self::Raw => Ok((written.len() > GATHERED_BYTES_MAX).then(|| (raw_head(), 0))),
@@ -85,12 +88,15 @@ impl Pipe {
         Poll::Ready(permit)
     }
 
-    /// Takes what the program writes, and gives the head when that is enough for the reply to begin.
+    /// Takes what the program writes, and gives the head when that is enough for the reply to
+    /// begin.
     pub(super) fn write(&mut self, bytes: &[u8]) -> wasmtime::Result<Option<(Head, ReplySender)>> {
         if self.abandoned {
             return Ok(None);
         }
-        if bytes.len() > WRITE_BYTES_MAX || self.buffer.len() > PIPE_BYTES_MAX && self.held.is_none() {
+        if bytes.len() > WRITE_BYTES_MAX
+            || self.buffer.len() > PIPE_BYTES_MAX && self.held.is_none()
+        {
             wasmtime::bail!("the program wrote more to stdout than it was permitted");
         }
         self.buffer.extend_from_slice(bytes);
@@ -108,7 +114,9 @@ impl Pipe {
 
     /// Gives the head of a raw reply that was held back until now.
     pub(super) fn begin_raw(&mut self) -> Option<(Head, ReplySender)> {
-        self.held.take_if(|(form, _)| matches!(form, Form::Raw)).map(|(_, reply)| (raw_head(), reply))
+        self.held
+            .take_if(|(form, _)| matches!(form, Form::Raw))
+            .map(|(_, reply)| (raw_head(), reply))
     }
 
     /// The program has exited well: gives the head of a reply that was held back until now.

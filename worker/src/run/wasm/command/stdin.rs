@@ -12,7 +12,8 @@ use tokio::io::{AsyncRead, ReadBuf};
 use wasmtime_wasi::cli::{IsTerminal, StdinStream};
 use wasmtime_wasi::p2::{InputStream, Pollable, StreamError, StreamResult};
 
-/// All handles of one program on its stdin. Its lock is never waited for: one thread runs both sides.
+/// All handles of one program on its stdin. Its lock is never waited for: one thread runs both
+/// sides.
 pub(super) struct Stdin<B>(Arc<Mutex<Source<B>>>);
 
 struct Source<B> {
@@ -25,7 +26,10 @@ struct Source<B> {
 }
 
 /// A request's body, of whatever making.
-pub(super) trait Input: Body<Data = Bytes, Error: Error + Send + Sync> + Send + Unpin + 'static {}
+pub(super) trait Input:
+    Body<Data = Bytes, Error: Error + Send + Sync> + Send + Unpin + 'static
+{
+}
 
 impl<B: Body<Data = Bytes, Error: Error + Send + Sync> + Send + Unpin + 'static> Input for B {}
 
@@ -39,7 +43,8 @@ impl<B: Input> Stdin<B> {
         Self(Arc::clone(&self.0))
     }
 
-    /// Lets go of what has not been read: its program has ended, and the rest is its connection's to read away.
+    /// Lets go of what has not been read: its program has ended, and the rest is its connection's
+    /// to read away.
     pub(super) fn end(&self) {
         let mut source = self.source();
         (source.body, source.unread) = (None, Bytes::new());
@@ -111,7 +116,11 @@ impl<B: Input> StdinStream for Stdin<B> {
 }
 
 impl<B: Input> AsyncRead for Stdin<B> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
         let mut source = self.source();
         ready!(source.poll_fill(cx));
         match source.take(into.remaining()) {
@@ -137,7 +146,10 @@ mod tests {
         type Data = Bytes;
         type Error = io::Error;
 
-        fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
             self.0.poll_recv(cx)
         }
     }

@@ -1,8 +1,9 @@
-//! A command's stdout: the program's handles on it, and its other end, the reply's body. Owns no fds.
+//! A command's stdout: the program's handles on it, and its other end, the reply's body. Owns no
+//! fds.
 //!
-//! The reply begins when the program has written a whole CGI header; a raw one begins when more is written than is held back,
-//! or what is written has been held back for long enough; else when the program has exited well. A program whose client does not
-//! read waits.
+//! The reply begins when the program has written a whole CGI header; a raw one begins when more is
+//! written than is held back, or what is written has been held back for long enough; else when the
+//! program has exited well. A program whose client does not read waits.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -28,7 +29,8 @@ use crate::run::{LocalRedirect, ReplySender};
 pub(super) struct Stdout(Arc<Mutex<Pipe>>);
 
 impl Stdout {
-    /// The stdout of a program whose reply goes to `reply`, with a head of at most `head_bytes_max`.
+    /// The stdout of a program whose reply goes to `reply`, with a head of at most
+    /// `head_bytes_max`.
     pub(super) fn new(output: Output, head_bytes_max: usize, reply: ReplySender) -> Self {
         Self(Arc::new(Mutex::new(Pipe::new(output, head_bytes_max, reply))))
     }
@@ -50,8 +52,8 @@ impl Stdout {
         Ok(())
     }
 
-    /// Looks at a program that waits: a raw reply that has been held back until `deadline` begins, which is set when there is
-    /// one.
+    /// Looks at a program that waits: a raw reply that has been held back until `deadline` begins,
+    /// which is set when there is one.
     pub(super) fn poll_held(&self, cx: &mut Context<'_>, deadline: &mut Deadline) {
         if !self.pipe().holds_raw() {
             return;
@@ -99,7 +101,10 @@ impl Body for Unread {
     type Data = Bytes;
     type Error = String;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, String>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, String>>> {
         self.0.pipe().poll_read(cx).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
     }
 }
@@ -148,7 +153,11 @@ impl StdoutStream for Stdout {
 }
 
 impl AsyncWrite for Stdout {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
         let permit = ready!(self.pipe().poll_permit(cx));
         let bytes = &bytes[..bytes.len().min(permit)];
         Poll::Ready(self.put(bytes).map(|()| bytes.len()).map_err(std::io::Error::other))

@@ -78,7 +78,8 @@ async fn a_raw_reply_of_a_program_that_waits_begins_when_it_has_been_held_back_f
 }
 
 #[tokio::test]
-async fn a_large_raw_reply_begins_when_more_is_there_than_is_held_back_and_then_waits_for_its_reader() {
+async fn a_large_raw_reply_begins_when_more_is_there_than_is_held_back_and_then_waits_for_its_reader()
+ {
     let (mut stdout, mut replied) = stdout(Output::Raw);
     write(&mut stdout, &"x".repeat(GATHERED_BYTES_MAX));
     assert!(replied.try_recv().is_err());
@@ -117,7 +118,10 @@ async fn a_cgi_reply_begins_with_the_end_of_its_header() {
 
 #[test]
 fn what_is_no_cgi_reply_stops_the_program() {
-    assert_eq!(error(&mut stdout(Output::Cgi).0, "Hello, world!\n"), HeadError::NoField { line: 1 });
+    assert_eq!(
+        error(&mut stdout(Output::Cgi).0, "Hello, world!\n"),
+        HeadError::NoField { line: 1 }
+    );
     let long = format!("Content-Type: a/b\nX: {}", "y".repeat(HEAD_BYTES_MAX));
     let too_long = HeadError::TooLong { limit: HEAD_BYTES_MAX };
     assert_eq!(error(&mut stdout(Output::Cgi).0, &long), too_long);

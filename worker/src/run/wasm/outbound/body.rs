@@ -1,4 +1,5 @@
-//! The two bodies of an exchange: the guest's on its way out, the server's on its way in. Owns no fds.
+//! The two bodies of an exchange: the guest's on its way out, the server's on its way in. Owns no
+//! fds.
 
 use std::future::{pending, poll_fn};
 use std::pin::Pin;
@@ -15,8 +16,8 @@ use wasmtime_wasi_http::{Error, WasiBody};
 use super::error::{Phase, from_hyper};
 use super::stream::Exchanges;
 
-/// How long a body that does not say its length is waited for to begin, or to end without having begun. Most guests that have
-/// none say so right after they have sent the request.
+/// How long a body that does not say its length is waited for to begin, or to end without having
+/// begun. Most guests that have none say so right after they have sent the request.
 const BEGIN_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// A guest's body that failed, told to hyper; what failed goes to the guest.
@@ -89,7 +90,10 @@ impl Body for RequestBody {
     type Data = Bytes;
     type Error = BodyFailed;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFailed>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFailed>>> {
         let first = self.first.take();
         let frame = match (first, &mut self.body) {
             (None, Some(body)) => ready!(Pin::new(body).poll_frame(cx)),
@@ -133,7 +137,8 @@ pub(super) async fn begins(body: Option<WasiBody>) {
 
 /// What the server sends. The request counts as in flight until this has ended.
 pub(super) struct ReplyBody {
-    /// `None` once it has ended, well or not: that frees the connection, whatever the guest still holds.
+    /// `None` once it has ended, well or not: that frees the connection, whatever the guest still
+    /// holds.
     live: Option<(Incoming, OwnedSemaphorePermit)>,
     /// Of its connection.
     exchanges: Option<Exchanges>,
@@ -166,11 +171,16 @@ impl Body for ReplyBody {
     type Data = Bytes;
     type Error = Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = &mut *self;
         let Some((incoming, _)) = &mut this.live else { return Poll::Ready(None) };
         let frame = match Pin::new(incoming).poll_frame(cx) {
-            Poll::Ready(frame) => frame.map(|frame| frame.map_err(|error| from_hyper(&error, Phase::Body))),
+            Poll::Ready(frame) => {
+                frame.map(|frame| frame.map_err(|error| from_hyper(&error, Phase::Body)))
+            }
             Poll::Pending => {
                 let between_bytes = this.between_bytes;
                 let waiting = this.waiting.get_or_insert_with(|| Box::pin(sleep(between_bytes)));
@@ -181,7 +191,8 @@ impl Body for ReplyBody {
         this.waiting = None;
         if !matches!(frame, Some(Ok(_))) {
             this.live = None;
-            // Said now, not when the guest lets go of it: its connection may have another exchange by then.
+            // Said now, not when the guest lets go of it: its connection may have another exchange
+            // by then.
             if let Some(exchanges) = this.exchanges.take() {
                 exchanges.abandon();
             }
@@ -194,6 +205,8 @@ impl Body for ReplyBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.live.as_ref().map_or_else(|| SizeHint::with_exact(0), |(incoming, _)| incoming.size_hint())
+        self.live
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), |(incoming, _)| incoming.size_hint())
     }
 }

@@ -1,8 +1,9 @@
-//! Making a connection: name to addresses, addresses against the list, TCP, TLS; all within one time limit.
+//! Making a connection: name to addresses, addresses against the list, TCP, TLS; all within one
+//! time limit.
 //!
-//! Every address that a name has is checked, and the connection is made to the address that was checked, so a name
-//! that changes its mind in between gains nothing. The kept connections of a pool were checked when they were made,
-//! by the same list. Owns the socket until it is hyper's.
+//! Every address that a name has is checked, and the connection is made to the address that was
+//! checked, so a name that changes its mind in between gains nothing. The kept connections of a
+//! pool were checked when they were made, by the same list. Owns the socket until it is hyper's.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -27,8 +28,8 @@ use super::target::Target;
 use super::tls::Tls;
 
 tokio::task_local! {
-    /// How long the request that is being polled lets its connection take: hyper-util's client has no other way from
-    /// a request to the connector.
+    /// How long the request that is being polled lets its connection take: hyper-util's client has
+    /// no other way from a request to the connector.
     pub(super) static CONNECT_TIMEOUT: Duration;
 }
 
@@ -63,10 +64,11 @@ impl Service<Uri> for Connector {
 
     fn call(&mut self, uri: Uri) -> Self::Future {
         let inner = Arc::clone(&self.0);
-        let limit = CONNECT_TIMEOUT.try_with(|limit| *limit).unwrap_or(OUTBOUND_CONNECT_TIMEOUT_DEFAULT);
+        let limit =
+            CONNECT_TIMEOUT.try_with(|limit| *limit).unwrap_or(OUTBOUND_CONNECT_TIMEOUT_DEFAULT);
         let deadline = Instant::now() + limit;
-        // The client lets a connection be finished in the background when another has become free meanwhile; the
-        // deadline is its end, too.
+        // The client lets a connection be finished in the background when another has become free
+        // meanwhile; the deadline is its end, too.
         Box::pin(async move {
             let connected = timeout_at(deadline, inner.connect(&uri, deadline)).await;
             connected.unwrap_or(Err(ConnectError::TimedOut)).map(TokioIo::new)
@@ -77,8 +79,10 @@ impl Service<Uri> for Connector {
 impl Inner {
     async fn connect(&self, uri: &Uri, deadline: Instant) -> Result<Stream, ConnectError> {
         let target = Target::of(uri).ok_or(ConnectError::Uri)?;
-        let place = Arc::clone(&self.connections).try_acquire_owned().map_err(|_| ConnectError::Limit)?;
-        // Kept ones take half of the places at most, so that there is one for every request that may be in flight.
+        let place =
+            Arc::clone(&self.connections).try_acquire_owned().map_err(|_| ConnectError::Limit)?;
+        // Kept ones take half of the places at most, so that there is one for every request that
+        // may be in flight.
         let crowded = self.connections.available_permits() < self.requests_max;
         let afterwards = if crowded { Afterwards::Close } else { Afterwards::Keep };
         let addresses = allowed(&self.allow, &target, self.resolver.addresses(&target).await?)?;
@@ -139,7 +143,11 @@ mod tests {
         let kept = allowed(&allow, &target, resolved("8.8.8.8")).unwrap();
         assert_eq!(kept, ["8.8.8.8:80".parse::<SocketAddr>().unwrap()]);
         let error = allowed(&allow, &target, resolved("169.254.169.254")).unwrap_err().to_string();
-        assert!(error.contains("resolves to 10.0.0.1") && error.contains("--allow-outbound 10.0.0.1:80"), "{error}");
+        assert!(
+            error.contains("resolves to 10.0.0.1")
+                && error.contains("--allow-outbound 10.0.0.1:80"),
+            "{error}"
+        );
         let many = vec![kept[0]; OUTBOUND_ADDRESSES_MAX + 1];
         assert_eq!(allowed(&allow, &target, many).unwrap().len(), OUTBOUND_ADDRESSES_MAX);
     }

@@ -1,7 +1,7 @@
 //! What can go wrong on the way, and which of WASI's error codes says it.
 //!
-//! The codes are those of wasmtime's own `default_send_request`, save where WASI has a more exact one: a server that
-//! goes away or cannot be reached is not called a protocol error. Owns no fds.
+//! The codes are those of wasmtime's own `default_send_request`, save where WASI has a more exact
+//! one: a server that goes away or cannot be reached is not called a protocol error. Owns no fds.
 
 use std::error::Error as StdError;
 use std::io::{self, ErrorKind};
@@ -16,7 +16,9 @@ use super::target::Target;
 
 /// A destination that the function may not reach.
 #[derive(Debug, thiserror::Error)]
-#[error("[outgoing request to {target} denied: {reason}; deploy with --allow-outbound {allow} to allow it]")]
+#[error(
+    "[outgoing request to {target} denied: {reason}; deploy with --allow-outbound {allow} to allow it]"
+)]
 pub(super) struct Denied {
     target: String,
     reason: String,
@@ -26,13 +28,19 @@ pub(super) struct Denied {
 impl Denied {
     pub(super) fn host(target: Target) -> Self {
         let target = target.name();
-        Self { allow: target.clone(), target, reason: "it is not among the function's allowed destinations".into() }
+        Self {
+            allow: target.clone(),
+            target,
+            reason: "it is not among the function's allowed destinations".into(),
+        }
     }
 
     pub(super) fn address(target: &Target, address: IpAddr) -> Self {
         Self {
             target: target.name(),
-            reason: format!("its name resolves to {address}, which is not a public address and not allowed itself"),
+            reason: format!(
+                "its name resolves to {address}, which is not a public address and not allowed itself"
+            ),
             allow: SocketAddr::new(address, target.port).to_string(),
         }
     }
@@ -152,10 +160,13 @@ fn from_connect(error: &ConnectError) -> Error {
 /// What rustls has to say, if it is the cause.
 fn from_tls(error: &io::Error) -> Option<Error> {
     Some(match error.get_ref()?.downcast_ref::<rustls::Error>()? {
-        rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => Error::TlsCertificateError,
-        rustls::Error::AlertReceived(alert) => {
-            Error::TlsAlertReceived { alert_id: Some(u8::from(*alert)), alert_message: Some(format!("{alert:?}")) }
+        rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => {
+            Error::TlsCertificateError
         }
+        rustls::Error::AlertReceived(alert) => Error::TlsAlertReceived {
+            alert_id: Some(u8::from(*alert)),
+            alert_message: Some(format!("{alert:?}")),
+        },
         _ => Error::TlsProtocolError,
     })
 }

@@ -33,7 +33,9 @@ struct Times {
 impl Times {
     /// What the guest asks for, as far as it may.
     fn of(options: RequestOptions) -> Self {
-        let read = |asked: Option<Duration>| asked.unwrap_or(OUTBOUND_READ_TIMEOUT_MAX).min(OUTBOUND_READ_TIMEOUT_MAX);
+        let read = |asked: Option<Duration>| {
+            asked.unwrap_or(OUTBOUND_READ_TIMEOUT_MAX).min(OUTBOUND_READ_TIMEOUT_MAX)
+        };
         let connect = options.connect_timeout.unwrap_or(OUTBOUND_CONNECT_TIMEOUT_DEFAULT);
         Self {
             connect: connect.min(OUTBOUND_CONNECT_TIMEOUT_MAX),
@@ -80,10 +82,14 @@ pub(super) async fn exchange(
         (responded, connection) = respond(&clients.fresh, request, &times).await;
     }
     match responded {
-        Ok(response) if head_bytes(response.headers()) > OUTBOUND_REPLY_HEAD_BYTES_MAX => Err(error::head_too_large()),
+        Ok(response) if head_bytes(response.headers()) > OUTBOUND_REPLY_HEAD_BYTES_MAX => {
+            Err(error::head_too_large())
+        }
         Ok(response) => {
-            let response = response
-                .map(|body| ReplyBody::new(body, connection.exchanges, times.between_bytes, permit).boxed_unsync());
+            let response = response.map(|body| {
+                ReplyBody::new(body, connection.exchanges, times.between_bytes, permit)
+                    .boxed_unsync()
+            });
             Ok((response, Box::new(async { failure.await.map_or(Ok(()), Err) })))
         }
         Err(Failure::TimedOut(error)) => Err(error),
@@ -97,7 +103,8 @@ pub(super) async fn exchange(
     }
 }
 
-/// Says how the body is framed (RFC 9112 6.3), where hyper would leave that to what a method mostly has.
+/// Says how the body is framed (RFC 9112 6.3), where hyper would leave that to what a method mostly
+/// has.
 fn frame(head: &mut Parts, length: Length) {
     match length {
         // RFC 9110 8.6.
@@ -119,7 +126,8 @@ fn expects_body(method: &Method) -> bool {
 
 /// Whether hyper sends a request with this head without its body, unless that says its length.
 fn sent_without_body(head: &Parts) -> bool {
-    let framed = [CONTENT_LENGTH, TRANSFER_ENCODING].iter().any(|name| head.headers.contains_key(name));
+    let framed =
+        [CONTENT_LENGTH, TRANSFER_ENCODING].iter().any(|name| head.headers.contains_key(name));
     matches!(head.method, Method::GET | Method::HEAD) && !framed
 }
 
@@ -142,7 +150,8 @@ impl Connection {
     }
 }
 
-/// hyper stops reading a head when its buffer is full, but lets pass what came whole with the last read.
+/// hyper stops reading a head when its buffer is full, but lets pass what came whole with the last
+/// read.
 fn head_bytes(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len()).sum()
 }
@@ -174,7 +183,9 @@ async fn respond_in_time(
             () = connected => None,
         }
     };
-    let early = timeout(times.connect, connecting).await.map_err(|_| Failure::TimedOut(Error::ConnectionTimeout))?;
+    let early = timeout(times.connect, connecting)
+        .await
+        .map_err(|_| Failure::TimedOut(Error::ConnectionTimeout))?;
     let ended = match early {
         Some(ended) => ended,
         None => {
@@ -191,8 +202,11 @@ mod tests {
 
     #[test]
     fn a_guest_may_ask_for_less_time_but_not_for_more() {
-        let asking =
-            |time| RequestOptions { connect_timeout: time, first_byte_timeout: time, between_bytes_timeout: time };
+        let asking = |time| RequestOptions {
+            connect_timeout: time,
+            first_byte_timeout: time,
+            between_bytes_timeout: time,
+        };
         let times = |options| {
             let Times { connect, first_byte, between_bytes } = Times::of(options);
             (connect, first_byte, between_bytes)

@@ -1,14 +1,17 @@
-//! Outgoing HTTP requests of guests: to where the function's list allows, over pooled connections, within limits.
+//! Outgoing HTTP requests of guests: to where the function's list allows, over pooled connections,
+//! within limits.
 //!
-//! HTTP/1.1, with TLS for `https`. No proxies, no redirects: the guest gets what the server said. One [`Outbound`] a
-//! function and worker, so no function meets another's connections or TLS sessions. Connections live in tasks of
-//! hyper's, which own their sockets; every such task ends by itself when its request is dropped or ended and its time
-//! is up: idle ones by the pool's timer, stuck ones by [`stream`].
+//! HTTP/1.1, with TLS for `https`. No proxies, no redirects: the guest gets what the server said.
+//! One [`Outbound`] a function and worker, so no function meets another's connections or TLS
+//! sessions. Connections live in tasks of hyper's, which own their sockets; every such task ends by
+//! itself when its request is dropped or ended and its time is up: idle ones by the pool's timer,
+//! stuck ones by [`stream`].
 //!
-//! hyper-util's client takes another connection when a kept one turns out to be closed, but only while the request has
-//! not been begun: hyper gives it back untouched (`retry_canceled_requests`). One of which a byte may have left is sent a second
-//! time only if its method is idempotent, it has no body, and a connection that had served before ended without a reply: then
-//! once, on a new connection (RFC 9110 9.2.2). With any other, the guest gets the error and decides.
+//! hyper-util's client takes another connection when a kept one turns out to be closed, but only
+//! while the request has not been begun: hyper gives it back untouched (`retry_canceled_requests`).
+//! One of which a byte may have left is sent a second time only if its method is idempotent, it has
+//! no body, and a connection that had served before ended without a reply: then once, on a new
+//! connection (RFC 9110 9.2.2). With any other, the guest gets the error and decides.
 
 mod body;
 mod connect;
@@ -23,7 +26,8 @@ use std::future::{Future, ready};
 use std::sync::Arc;
 
 use abi::limits::{
-    OUTBOUND_IDLE_PER_HOST_MAX, OUTBOUND_IDLE_TIMEOUT, OUTBOUND_REPLY_HEAD_BYTES_MAX, OUTBOUND_REPLY_HEADERS_MAX,
+    OUTBOUND_IDLE_PER_HOST_MAX, OUTBOUND_IDLE_TIMEOUT, OUTBOUND_REPLY_HEAD_BYTES_MAX,
+    OUTBOUND_REPLY_HEADERS_MAX,
 };
 use abi::outbound::AllowList;
 use http::header::HOST;
@@ -41,7 +45,8 @@ use self::target::Target;
 use self::tls::Tls;
 
 /// What sending a request comes to: the response, and what became of the request's own body.
-pub(crate) type Sent = Result<(Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>;
+pub(crate) type Sent =
+    Result<(Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>;
 
 /// How one function sends requests. Cheap to clone; connections are kept as long as one clone is.
 #[derive(Clone)]
@@ -85,8 +90,9 @@ impl Outbound {
         Self(Arc::new(Inner { allow, clients, requests: Arc::new(Semaphore::new(requests_max)) }))
     }
 
-    /// Sends a guest's request. `on_denied` is told in a sentence, for the function's log, when the destination is not
-    /// allowed. Dropping what is returned, or the response's body, ends the exchange and its connection.
+    /// Sends a guest's request. `on_denied` is told in a sentence, for the function's log, when the
+    /// destination is not allowed. Dropping what is returned, or the response's body, ends the
+    /// exchange and its connection.
     pub(crate) fn send(
         &self,
         request: Request<WasiBody>,
@@ -105,7 +111,13 @@ impl Outbound {
             return Box::new(ready(Err(Error::ConnectionLimitReached)));
         };
         let clients = self.0.clients.clone();
-        Box::new(exchange::exchange(clients, request, options.unwrap_or_default(), permit, on_denied))
+        Box::new(exchange::exchange(
+            clients,
+            request,
+            options.unwrap_or_default(),
+            permit,
+            on_denied,
+        ))
     }
 }
 

@@ -1,8 +1,8 @@
 //! Names to addresses, by the system's resolver.
 //!
-//! `getaddrinfo` blocks, and cannot be cancelled: each look-up takes a thread of tokio's for as long as the resolver
-//! takes, also when nobody waits for it any more. So its permit goes with the look-up itself, and a function cannot
-//! fill the worker with threads. Owns no fds.
+//! `getaddrinfo` blocks, and cannot be cancelled: each look-up takes a thread of tokio's for as
+//! long as the resolver takes, also when nobody waits for it any more. So its permit goes with the
+//! look-up itself, and a function cannot fill the worker with threads. Owns no fds.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -28,14 +28,16 @@ impl Resolver {
         if let Some(address) = target.address() {
             return Ok(vec![SocketAddr::new(address, target.port)]);
         }
-        let permit = Arc::clone(&self.lookups).acquire_owned().await.map_err(|_| ConnectError::Limit)?;
+        let permit =
+            Arc::clone(&self.lookups).acquire_owned().await.map_err(|_| ConnectError::Limit)?;
         let (host, port) = (target.host.clone(), target.port);
         let lookup = tokio::task::spawn_blocking(move || {
             let found = (host.as_str(), port).to_socket_addrs().map(Vec::from_iter);
             drop(permit);
             found
         });
-        let found = lookup.await.map_err(io::Error::other).flatten().map_err(ConnectError::Lookup)?;
+        let found =
+            lookup.await.map_err(io::Error::other).flatten().map_err(ConnectError::Lookup)?;
         if found.is_empty() {
             return Err(ConnectError::Lookup(io::Error::other("the name has no address")));
         }
@@ -50,7 +52,8 @@ mod tests {
     #[tokio::test]
     async fn a_look_up_waits_while_too_many_are_under_way() {
         let resolver = Resolver::new();
-        let busy = Arc::clone(&resolver.lookups).try_acquire_many_owned(u32::try_from(OUTBOUND_LOOKUPS_MAX).unwrap());
+        let busy = Arc::clone(&resolver.lookups)
+            .try_acquire_many_owned(u32::try_from(OUTBOUND_LOOKUPS_MAX).unwrap());
         let target = Target { host: "localhost".into(), port: 1, tls: false };
         let mut waiting = std::pin::pin!(resolver.addresses(&target));
         let short = tokio::time::Duration::from_millis(20);

@@ -1,7 +1,8 @@
 //! A connection, as hyper sees it: TCP or TLS, with its place among the function's connections.
 //!
-//! Ends what a server leaves hanging: one that reads nothing would keep hyper's task, and its place, for ever after
-//! the guest has gone. (One that sends nothing is ended with its request.) Owns the socket.
+//! Ends what a server leaves hanging: one that reads nothing would keep hyper's task, and its
+//! place, for ever after the guest has gone. (One that sends nothing is ended with its request.)
+//! Owns the socket.
 
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
@@ -17,7 +18,8 @@ use tokio::time::{Sleep, sleep};
 
 use super::error::WriteStalled;
 
-/// How long a server may take none of a request's bytes once the function has had the reply and is done with it, or has ended.
+/// How long a server may take none of a request's bytes once the function has had the reply and is
+/// done with it, or has ended.
 const ABANDONED_WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
 trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -51,7 +53,8 @@ impl Exchanges {
         std::mem::replace(&mut self.state().any, true)
     }
 
-    /// The guest is done with the last one. A server that then takes nothing of the rest of the request is given little time.
+    /// The guest is done with the last one. A server that then takes nothing of the rest of the
+    /// request is given little time.
     pub(super) fn abandon(&self) {
         let mut state = self.state();
         state.abandoned = true;
@@ -83,10 +86,21 @@ impl Stream {
         place: OwnedSemaphorePermit,
     ) -> Self {
         let exchanges = Exchanges::default();
-        Self { io: Box::new(io), afterwards, exchanges, hurried: false, stalled: None, _place: place }
+        Self {
+            io: Box::new(io),
+            afterwards,
+            exchanges,
+            hurried: false,
+            stalled: None,
+            _place: place,
+        }
     }
 
-    fn in_time<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn in_time<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        polled: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         let mut state = self.exchanges.state();
         if polled.is_ready() {
             (self.stalled, self.hurried) = (None, false);
@@ -115,13 +129,21 @@ impl Connection for Stream {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.io).poll_write(cx, buf);
         self.in_time(cx, polled)
     }

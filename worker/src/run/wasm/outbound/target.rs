@@ -17,8 +17,8 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// `None` for a URL without a host, with one too long to be a name, with a user (RFC 9110 4.2.4), or with a port that
-    /// is none.
+    /// `None` for a URL without a host, with one too long to be a name, with a user (RFC 9110
+    /// 4.2.4), or with a port that is none.
     pub(super) fn of(uri: &Uri) -> Option<Self> {
         let authority = uri.authority()?;
         let tls = uri.scheme() == Some(&Scheme::HTTPS);
@@ -26,7 +26,10 @@ impl Target {
         let port = match authority.as_str().strip_prefix(authority.host())? {
             "" if tls => 443,
             "" => 80,
-            rest => rest.strip_prefix(':').and_then(|_| authority.port_u16()).filter(|port| *port != 0)?,
+            rest => rest
+                .strip_prefix(':')
+                .and_then(|_| authority.port_u16())
+                .filter(|port| *port != 0)?,
         };
         let host = match authority.host().strip_prefix('[') {
             Some(rest) => rest.strip_suffix(']')?.parse::<Ipv6Addr>().ok()?.to_string(),
@@ -86,6 +89,9 @@ mod tests {
             assert_eq!(read(uri), None, "{uri}");
         }
         let longest = "x".repeat(HOST_BYTES_MAX);
-        assert!(read(&format!("http://{longest}")).is_some() && read(&format!("http://{longest}x")).is_none());
+        assert!(
+            read(&format!("http://{longest}")).is_some()
+                && read(&format!("http://{longest}x")).is_none()
+        );
     }
 }

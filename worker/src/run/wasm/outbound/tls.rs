@@ -1,7 +1,8 @@
 //! TLS to servers, as rustls with ring does it.
 //!
-//! Whom to trust is the system's to say (`SSL_CERT_FILE` and `SSL_CERT_DIR` included), so that an authority of the
-//! operator's own works: read from disk once a worker, at the first request that needs it. Owns no fds.
+//! Whom to trust is the system's to say (`SSL_CERT_FILE` and `SSL_CERT_DIR` included), so that an
+//! authority of the operator's own works: read from disk once a worker, at the first request that
+//! needs it. Owns no fds.
 
 use std::sync::Arc;
 
@@ -59,7 +60,9 @@ impl Tls {
         };
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
-            .map_err(|error| ConnectError::Trust(format!("rustls refuses its own defaults: {error}")))?;
+            .map_err(|error| {
+                ConnectError::Trust(format!("rustls refuses its own defaults: {error}"))
+            })?;
         let mut config = config.with_root_certificates(roots).with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Arc::new(config))
@@ -68,17 +71,21 @@ impl Tls {
 
 async fn system_roots() -> Result<Arc<RootCertStore>, ConnectError> {
     let loaded = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs);
-    let loaded = loaded.await.map_err(|error| ConnectError::Trust(format!("reading the certificates: {error}")))?;
+    let loaded = loaded
+        .await
+        .map_err(|error| ConnectError::Trust(format!("reading the certificates: {error}")))?;
     store(loaded).map(Arc::new)
 }
 
 fn store(loaded: CertificateResult) -> Result<RootCertStore, ConnectError> {
     let mut roots = RootCertStore::empty();
-    // What cannot be read is left out, as browsers do: one odd certificate is no reason to trust nobody.
+    // What cannot be read is left out, as browsers do: one odd certificate is no reason to trust
+    // nobody.
     roots.add_parsable_certificates(loaded.certs);
     if roots.is_empty() {
         let causes: Vec<String> = loaded.errors.iter().map(ToString::to_string).collect();
-        let causes = if causes.is_empty() { "none were found".to_owned() } else { causes.join("; ") };
+        let causes =
+            if causes.is_empty() { "none were found".to_owned() } else { causes.join("; ") };
         return Err(ConnectError::Trust(format!(
             "the node has no trusted certificates for TLS ({causes}); install ca-certificates on it, or set \
              SSL_CERT_FILE for `sockhop serve`"

@@ -10,7 +10,8 @@ use super::*;
 async fn denied(outbound: &Outbound, uri: &str) -> String {
     let told = Arc::new(Mutex::new(String::new()));
     let text = Arc::clone(&told);
-    let sending = outbound.send(request(uri), None, move |reason| reason.clone_into(&mut text.lock().unwrap()));
+    let sending = outbound
+        .send(request(uri), None, move |reason| reason.clone_into(&mut text.lock().unwrap()));
     let error = outcome(Box::into_pin(sending)).await.unwrap_err();
     assert!(matches!(error, Error::HttpRequestDenied), "{uri}: {error:?}");
     told.lock().unwrap().clone()
@@ -21,7 +22,10 @@ async fn nothing_may_be_reached_by_default() {
     let (listener, address, _) = server().await;
     let none = outbound(&[]);
     let told = denied(&none, &format!("http://{address}/")).await;
-    assert!(told.contains(&format!("to {address} denied")) && told.contains("--allow-outbound"), "{told}");
+    assert!(
+        told.contains(&format!("to {address} denied")) && told.contains("--allow-outbound"),
+        "{told}"
+    );
     denied(&none, "https://example.com/").await;
     // No connection was even tried.
     let waiting = tokio::time::timeout(std::time::Duration::ZERO, listener.accept()).await;
@@ -33,15 +37,24 @@ async fn a_star_is_no_way_to_the_nodes_own_network() {
     let (listener, address, _) = server().await;
     let any = outbound(&["*:*"]);
     let port = address.port();
-    for host in
-        ["127.0.0.1", "[::1]", "0.0.0.0", "169.254.169.254", "10.0.0.1", "[::ffff:127.0.0.1]", "[fd00:ec2::254]"]
-    {
+    for host in [
+        "127.0.0.1",
+        "[::1]",
+        "0.0.0.0",
+        "169.254.169.254",
+        "10.0.0.1",
+        "[::ffff:127.0.0.1]",
+        "[fd00:ec2::254]",
+    ] {
         denied(&any, &format!("http://{host}:{port}/")).await;
     }
     // What resolvers take for an address although no URL parser does.
     for host in ["localhost", "LOCALHOST", "127.1", "2130706433", "0x7f000001", "0"] {
         let told = denied(&any, &format!("http://{host}:{port}/")).await;
-        assert!(told.contains("its name resolves to") && told.contains(&format!(":{port} to allow it")), "{told}");
+        assert!(
+            told.contains("its name resolves to") && told.contains(&format!(":{port} to allow it")),
+            "{told}"
+        );
     }
     let waiting = tokio::time::timeout(std::time::Duration::ZERO, listener.accept()).await;
     assert!(waiting.is_err());

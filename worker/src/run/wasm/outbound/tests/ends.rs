@@ -1,4 +1,5 @@
-//! Exchanges that end early: dropped by the guest, cut by the server. Sockets are the test servers'.
+//! Exchanges that end early: dropped by the guest, cut by the server. Sockets are the test
+//! servers'.
 
 use std::net::Ipv4Addr;
 
@@ -16,16 +17,23 @@ async fn a_port_that_nobody_listens_on_is_refused() {
 async fn a_name_that_cannot_be_resolved_is_a_dns_error() {
     // No resolver asks anyone for a label this long (RFC 1035 2.3.4).
     let name = "x".repeat(64);
-    let error = outcome(send(&outbound(&["*:80"]), request(&format!("http://{name}.example/")), None)).await;
-    let Err(Error::DnsError { rcode: Some(rcode), info_code: None }) = error else { panic!("{error:?}") };
+    let error =
+        outcome(send(&outbound(&["*:80"]), request(&format!("http://{name}.example/")), None))
+            .await;
+    let Err(Error::DnsError { rcode: Some(rcode), info_code: None }) = error else {
+        panic!("{error:?}")
+    };
     assert_eq!(rcode, "address not available");
 }
 
 #[tokio::test]
 async fn a_reply_that_was_cut_is_an_error() {
-    for half in ["content-length: 9\r\n\r\nhalf", "transfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n"] {
+    for half in ["content-length: 9\r\n\r\nhalf", "transfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n"]
+    {
         let (listener, address, outbound) = server().await;
-        let cut = async { drop(answer(&listener, format!("HTTP/1.1 200 OK\r\n{half}").as_bytes()).await) };
+        let cut = async {
+            drop(answer(&listener, format!("HTTP/1.1 200 OK\r\n{half}").as_bytes()).await)
+        };
         let (body, ()) = tokio::join!(outcome(get(&outbound, address)), cut);
         assert!(matches!(body, Err(Error::HttpResponseIncomplete)), "{half:?}: {body:?}");
     }
@@ -37,7 +45,8 @@ async fn a_server_that_goes_away_or_speaks_no_http_is_an_error() {
     let leaves = async { drop(accept(&listener).await) };
     let (body, ()) = tokio::join!(outcome(get(&outbound, address)), leaves);
     assert!(matches!(body, Err(Error::ConnectionTerminated)), "{body:?}");
-    let (body, _tcp) = tokio::join!(outcome(get(&outbound, address)), answer(&listener, b"SSH-2.0-hello\r\n\r\n"));
+    let (body, _tcp) =
+        tokio::join!(outcome(get(&outbound, address)), answer(&listener, b"SSH-2.0-hello\r\n\r\n"));
     assert!(matches!(body, Err(Error::HttpProtocolError)), "{body:?}");
 }
 
@@ -93,7 +102,9 @@ async fn a_server_that_answers_early_and_reads_nothing_does_not_keep_the_connect
     const BYTES: usize = 64 * 1024 * 1024;
     let (listener, address, outbound) = server().await;
     let made = Request::post(format!("http://{address}/"));
-    let made = made.body(Full::from(vec![0; BYTES]).map_err(|never| match never {}).boxed_unsync()).unwrap();
+    let made = made
+        .body(Full::from(vec![0; BYTES]).map_err(|never| match never {}).boxed_unsync())
+        .unwrap();
     let (body, mut tcp) = tokio::join!(outcome(send(&outbound, made, None)), answer(&listener, OK));
     assert_eq!(body.unwrap(), "ok");
     settle().await;

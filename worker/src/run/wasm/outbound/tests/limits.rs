@@ -18,7 +18,9 @@ fn to(address: SocketAddr) -> Request<WasiBody> {
 async fn a_server_that_never_shakes_hands_takes_the_connect_timeout() {
     let (_listener, address, outbound) = server().await;
     let options = RequestOptions { connect_timeout: SHORT, ..Default::default() };
-    let error = outcome(send(&outbound, request(&format!("https://{address}/")), Some(options))).await.unwrap_err();
+    let error = outcome(send(&outbound, request(&format!("https://{address}/")), Some(options)))
+        .await
+        .unwrap_err();
     assert!(matches!(error, Error::ConnectionTimeout), "{error:?}");
 }
 
@@ -53,7 +55,8 @@ async fn more_requests_in_flight_than_allowed_fail_at_once() {
     let error = outcome(get(&outbound, address)).await.unwrap_err();
     assert!(matches!(error, Error::ConnectionLimitReached), "{error:?}");
     drop(flying.pop());
-    // A response whose body has not ended still counts, one that has does not, although the guest may hold it.
+    // A response whose body has not ended still counts, one that has does not, although the guest
+    // may hold it.
     let reply = async {
         let (mut tcp, _) = accept(&listener).await;
         tcp.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n").await.unwrap();
@@ -73,7 +76,9 @@ async fn more_requests_in_flight_than_allowed_fail_at_once() {
 async fn a_reply_with_too_much_of_a_head_is_refused() {
     let (listener, address, outbound) = server().await;
     let large = format!("x-large: {}\r\n", "x".repeat(OUTBOUND_REPLY_HEAD_BYTES_MAX));
-    for headers in [large.clone(), large.repeat(10), "x-many: 1\r\n".repeat(OUTBOUND_REPLY_HEADERS_MAX + 1)] {
+    for headers in
+        [large.clone(), large.repeat(10), "x-many: 1\r\n".repeat(OUTBOUND_REPLY_HEADERS_MAX + 1)]
+    {
         let reply = async {
             let (mut tcp, _) = accept(&listener).await;
             // The client may go before it has taken all of it.
@@ -85,7 +90,8 @@ async fn a_reply_with_too_much_of_a_head_is_refused() {
     }
     let most = "x-many: 1\r\n".repeat(OUTBOUND_REPLY_HEADERS_MAX - 1);
     let reply = format!("HTTP/1.1 200 OK\r\n{most}content-length: 0\r\n\r\n");
-    let (body, _tcp) = tokio::join!(outcome(get(&outbound, address)), answer(&listener, reply.as_bytes()));
+    let (body, _tcp) =
+        tokio::join!(outcome(get(&outbound, address)), answer(&listener, reply.as_bytes()));
     assert_eq!(body.unwrap(), "");
 }
 
@@ -96,7 +102,10 @@ impl Body for Endless {
     type Data = Bytes;
     type Error = Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         ready!(tokio::task::coop::poll_proceed(cx)).made_progress();
         Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[0; 64 * 1024])))))
     }

@@ -1,5 +1,5 @@
-//! Requests to servers of the tests' own, on loopback. Each test plays the server itself, byte by byte, so that nothing
-//! happens before the test wants it to. Owns the sockets of both sides.
+//! Requests to servers of the tests' own, on loopback. Each test plays the server itself, byte by
+//! byte, so that nothing happens before the test wants it to. Owns the sockets of both sides.
 
 mod denied;
 mod ends;
@@ -49,7 +49,11 @@ fn request(uri: &str) -> Request<WasiBody> {
 
 type Sending = Pin<Box<dyn Future<Output = Sent> + Send>>;
 
-fn send(outbound: &Outbound, request: Request<WasiBody>, options: Option<RequestOptions>) -> Sending {
+fn send(
+    outbound: &Outbound,
+    request: Request<WasiBody>,
+    options: Option<RequestOptions>,
+) -> Sending {
     Box::into_pin(outbound.send(request, options, |_| {}))
 }
 
@@ -105,7 +109,10 @@ impl Body for Parts {
     type Data = Bytes;
     type Error = Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         self.0.poll_recv(cx).map_ok(Frame::data)
     }
 }

@@ -1,4 +1,5 @@
-//! Requests that work: what is sent, what comes back, streamed both ways. Sockets are the test servers'.
+//! Requests that work: what is sent, what comes back, streamed both ways. Sockets are the test
+//! servers'.
 
 use http::{Method, header};
 
@@ -15,13 +16,21 @@ async fn a_request_leaves_as_it_was_made() {
     let client = send(&outbound, made, None);
     let server = async {
         let (mut tcp, head) = accept(&listener).await;
-        tcp.write_all(b"HTTP/1.1 404 Not Found\r\nx-reply: 1\r\ncontent-length: 2\r\n\r\nno").await.unwrap();
+        tcp.write_all(b"HTTP/1.1 404 Not Found\r\nx-reply: 1\r\ncontent-length: 2\r\n\r\nno")
+            .await
+            .unwrap();
         (tcp, head)
     };
     let (sent, (_tcp, head)) = tokio::join!(client, server);
-    assert_eq!(head, format!("GET /path?query=1 HTTP/1.1\r\nx-own: kept\r\nhost: {address}\r\n\r\n"));
+    assert_eq!(
+        head,
+        format!("GET /path?query=1 HTTP/1.1\r\nx-own: kept\r\nhost: {address}\r\n\r\n")
+    );
     let (response, io) = sent.unwrap();
-    assert_eq!((response.status().as_u16(), &response.headers()["x-reply"]), (404, &"1".parse().unwrap()));
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["x-reply"]),
+        (404, &"1".parse().unwrap())
+    );
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "no");
     Box::into_pin(io).await.unwrap();
 }
@@ -34,12 +43,14 @@ async fn framing(method: &str, parts: &[&'static str]) -> String {
     head.method = method.parse().unwrap();
     parts.iter().for_each(|part| sender.send(Ok(Bytes::from_static(part.as_bytes()))).unwrap());
     drop(sender);
-    let (body, (mut tcp, head)) =
-        tokio::join!(tokio::spawn(outcome(send(&outbound, Request::from_parts(head, body), None))), async {
+    let (body, (mut tcp, head)) = tokio::join!(
+        tokio::spawn(outcome(send(&outbound, Request::from_parts(head, body), None))),
+        async {
             let (mut tcp, head) = accept(&listener).await;
             tcp.write_all(OK).await.unwrap();
             (tcp, head)
-        });
+        }
+    );
     assert_eq!(body.unwrap().unwrap(), "ok");
     drop(outbound);
     let mut rest = String::new();
@@ -52,7 +63,10 @@ async fn framing(method: &str, parts: &[&'static str]) -> String {
 async fn a_body_is_framed_whatever_the_method() {
     for method in ["GET", "DELETE", "POST"] {
         let framed = framing(method, &["one", "two"]).await;
-        assert_eq!(framed, "transfer-encoding: chunked\n3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n", "{method}");
+        assert_eq!(
+            framed, "transfer-encoding: chunked\n3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n",
+            "{method}"
+        );
     }
     for method in ["POST", "PUT", "PATCH"] {
         assert_eq!(framing(method, &[]).await, "content-length: 0\n", "{method}");
@@ -67,9 +81,9 @@ async fn a_gets_body_that_begins_too_late_is_an_error_and_one_that_stays_open_is
         let (made, parts) = post(address);
         let (mut head, body) = made.into_parts();
         head.method = Method::GET;
-        header
-            .into_iter()
-            .for_each(|length| drop(head.headers.insert(header::CONTENT_LENGTH, length.parse().unwrap())));
+        header.into_iter().for_each(|length| {
+            drop(head.headers.insert(header::CONTENT_LENGTH, length.parse().unwrap()))
+        });
         let client = tokio::spawn(outcome(send(&outbound, Request::from_parts(head, body), None)));
         // The request is there, so its body is too late, or its length was given.
         let (mut tcp, _) = accept(&listener).await;
@@ -78,7 +92,10 @@ async fn a_gets_body_that_begins_too_late_is_an_error_and_one_that_stays_open_is
         }
         if late && header.is_none() {
             let error = client.await.unwrap().unwrap_err();
-            assert!(matches!(&error, Error::InternalError(Some(why)) if why.contains("too late")), "{error:?}");
+            assert!(
+                matches!(&error, Error::InternalError(Some(why)) if why.contains("too late")),
+                "{error:?}"
+            );
         } else {
             if late {
                 let mut body = [0; 8];

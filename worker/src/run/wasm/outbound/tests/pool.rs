@@ -11,10 +11,12 @@ use super::super::error::ConnectError;
 use super::super::tls::Tls;
 use super::*;
 
-/// Has `count` requests answered at once, so that each has a connection of its own; returns the server's ends.
+/// Has `count` requests answered at once, so that each has a connection of its own; returns the
+/// server's ends.
 async fn at_once(outbound: &Outbound, listener: &TcpListener, count: usize) -> Vec<TcpStream> {
     let address = listener.local_addr().unwrap();
-    let flying: Vec<_> = (0..count).map(|_| tokio::spawn(outcome(get(outbound, address)))).collect();
+    let flying: Vec<_> =
+        (0..count).map(|_| tokio::spawn(outcome(get(outbound, address)))).collect();
     let mut accepted = Vec::new();
     for _ in 0..count {
         accepted.push(accept(listener).await.0);
@@ -31,7 +33,9 @@ async fn at_once(outbound: &Outbound, listener: &TcpListener, count: usize) -> V
 
 /// How many of them the client has kept.
 fn open(connections: &[TcpStream]) -> usize {
-    let open = |tcp: &TcpStream| tcp.try_read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+    let open = |tcp: &TcpStream| {
+        tcp.try_read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    };
     connections.iter().filter(|tcp| open(tcp)).count()
 }
 
@@ -75,7 +79,8 @@ async fn there_are_no_more_connections_than_allowed() {
     let uri: http::Uri = format!("http://{address}").parse().unwrap();
     let mut connections = Vec::new();
     for _ in 0..2 * REQUESTS_MAX {
-        connections.push(connector.call(uri.clone()).await.map_err(|error| error.to_string()).unwrap());
+        connections
+            .push(connector.call(uri.clone()).await.map_err(|error| error.to_string()).unwrap());
     }
     assert!(matches!(connector.call(uri.clone()).await, Err(ConnectError::Limit)));
     connections.pop();

@@ -28,7 +28,10 @@ impl Authority {
 
     fn acceptor(&self, name: &str) -> TlsAcceptor {
         let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new([name.to_owned()]).unwrap().signed_by(&key, &self.issuer).unwrap();
+        let certificate = CertificateParams::new([name.to_owned()])
+            .unwrap()
+            .signed_by(&key, &self.issuer)
+            .unwrap();
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
         let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
@@ -43,7 +46,12 @@ fn trusting(authority: &Authority, pattern: &str) -> Outbound {
 }
 
 /// One request to a server whose certificate is for `name` and signed by `signer`.
-async fn exchange(host: &str, name: &str, signer: &Authority, trusted: &Authority) -> Result<Bytes, Error> {
+async fn exchange(
+    host: &str,
+    name: &str,
+    signer: &Authority,
+    trusted: &Authority,
+) -> Result<Bytes, Error> {
     let (listener, address, _) = server().await;
     let acceptor = signer.acceptor(name);
     let at = format!("{host}:{}", address.port());
