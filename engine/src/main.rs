@@ -4,28 +4,14 @@
 //! wrongly. Owns no fds.
 
 mod cli;
-mod compile;
-mod control;
-mod core;
-mod dispatch;
-mod host;
-mod log;
-mod logs;
-mod metrics;
 mod node;
 mod reconfigure;
-mod secrets;
-mod settings;
-mod shard;
-mod store;
-mod takeover;
-mod traces;
-mod workers;
 
 use std::process::ExitCode;
 
 use abi::huge_pages::{self, Pages};
 use clap::Parser as _;
+use host::log;
 
 /// Small allocations dominate here too.
 #[global_allocator]

@@ -21,42 +21,33 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
-use crate::compile::cache::Cache;
-use crate::control::functions::{Functions, Surroundings};
-use crate::control::server::{self, Control};
-use crate::control::tcp::Admin;
-use crate::control::token::{self, Token};
-use crate::control::{Life, sync};
-use crate::core::fleet;
-use crate::dispatch::Snapshot;
-use crate::dispatch::parking::parking;
-use crate::host::lock::{self, DataLock};
-use crate::host::{cores, fds, folder, place, probe, systemd};
-use crate::logs::{self, Logs};
-use crate::metrics::Metrics;
 use crate::reconfigure::{self, Fixed};
-use crate::secrets::{KeyFile, Secrets};
-use crate::settings::{Resolved, Sources};
-use crate::shard::{self, Backlog, Shard, Shared, listen};
-use crate::store::artefacts::Artefacts;
-use crate::store::known::Known;
-use crate::store::objects::guarded::Guarded;
-use crate::store::objects::{self, Objects};
-use crate::store::repository::Repository;
-use crate::store::retention::{Policy, Retention};
-use crate::takeover::{self, Door, Giver, Successor};
-use crate::traces::Traces;
-use crate::workers::Binary;
-use crate::workers::supervise::{Command, Plan, Supervisor};
-
-/// How a node begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Start {
-    /// By itself; an engine that runs on the same data folder is an error.
-    Alone,
-    /// By taking over from such an engine, if there is one.
-    TakeOver,
-}
+use compile::cache::Cache;
+use control::functions::{Functions, Surroundings};
+use control::server::{self, Control};
+use control::tcp::Admin;
+use control::token::{self, Token};
+use control::{Life, sync};
+use fleet::core::fleet::Plan as FleetPlan;
+use fleet::dispatch::Snapshot;
+use fleet::dispatch::parking::parking;
+use fleet::metrics::Metrics;
+use fleet::shard::{self, Backlog, Shard, Shared};
+use fleet::workers::supervise::{Command, Plan, Supervisor};
+use fleet::workers::{Binary, WorkerChange};
+use host::lock::{self, DataLock};
+use host::{cores, fds, folder, listen, probe, socket_file, systemd};
+use logs::traces::Traces;
+use logs::{self, Logs};
+use secrets::{KeyFile, Secrets};
+use settings::{Resolved, Sources};
+use store::artefacts::Artefacts;
+use store::known::Known;
+use store::objects::guarded::Guarded;
+use store::objects::{self, Objects};
+use store::repository::Repository;
+use store::retention::{Policy, Retention};
+use takeover::{Door, Giver, Start, Successor};
 
 /// Runs a node until it is told to stop, or another has taken over.
 ///
@@ -188,8 +179,9 @@ impl Node {
         let retention =
             Retention::new(Arc::clone(&objects), of_node, Policy::of(config), interval)?;
         let retention = Arc::new(retention);
-        let (logs, keeper) =
-            start_logs(resolved, (Arc::clone(&objects), Arc::clone(&retention)), commands.clone())?;
+        let (changes, changed) = unbounded_channel();
+        let log_store = (Arc::clone(&objects), Arc::clone(&retention));
+        let (logs, keeper) = start_logs(resolved, log_store, changed, commands.clone())?;
         let stored = (Repository::new(objects, artefacts), known, Arc::clone(&secrets));
         let shared_workers: Vec<usize> = (0..config.workers_per_core)
             .flat_map(|_| cores.iter().copied())
@@ -220,13 +212,13 @@ impl Node {
         let plan = Plan {
             binary,
             settings: reconfigure::of_workers(config, fixed),
-            fleet: fleet::Plan {
+            fleet: FleetPlan {
                 shared: shared_workers,
                 own_idle_timeout: *config.own_worker_idle_timeout,
             },
             connections_max: fds::connections_max(),
             drain_timeout: *config.drain_timeout,
-            logs: keeper.clone(),
+            changes,
         };
         let (board, to_itself) = ((board, board_fd), (commands.clone(), received));
         let mut supervisor = Supervisor::new(
@@ -299,13 +291,14 @@ impl Node {
         shards.iter().for_each(Shard::accept);
         for place in places(data) {
             // Clients are served already, and must not suffer from it.
-            if let Err(error) = place::publish(&place) {
+            if let Err(error) = socket_file::replace(&place) {
                 tracing::error!(
                     "the socket {place:?} cannot be put in its place: {error}; commands do not find it"
                 );
             }
         }
-        let giver = Giver::new(door, sockets, lock, functions);
+        let changes = Arc::clone(&functions);
+        let giver = Giver::new(door, sockets, lock, async || changes.close().await);
 
         let urls: Vec<String> =
             addresses.iter().map(|address| format!("http://{address}")).collect();
@@ -405,6 +398,7 @@ async fn end_traces(logs: &Logs) {
 fn start_logs(
     resolved: &Resolved,
     store: (Arc<dyn Objects>, Arc<Retention>),
+    changes: UnboundedReceiver<WorkerChange>,
     commands: UnboundedSender<Command>,
 ) -> anyhow::Result<(Arc<Logs>, logs::Keeper)> {
     let config = &resolved.settings;
@@ -415,7 +409,7 @@ fn start_logs(
     });
     let traces = traces.transpose().with_context(|| resolved.source_of("otlp_endpoint"))?;
     let plan = logs::Plan { on: config.logs.is_on(), spool_bytes: config.spool_size.as_u64() };
-    logs::start(plan, config.data.join("spool"), store, traces, commands)
+    logs::start(plan, config.data.join("spool"), store, traces, changes, commands)
 }
 
 /// Starts the control API on a thread and runtime of its own. It ends with the process.

@@ -10,11 +10,11 @@ use tokio::signal::unix::Signal;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
-use crate::core::admit::ConnectionLimits;
-use crate::log;
-use crate::settings::{Mistakes, Resolved, Settings, Sources};
-use crate::shard::Shared;
-use crate::workers::supervise::Command;
+use fleet::core::admit::ConnectionLimits;
+use fleet::shard::Shared;
+use fleet::workers::supervise::Command;
+use host::log;
+use settings::{Mistakes, Resolved, Settings, Sources};
 
 /// What workers are told of the settings, but for what each is for.
 pub(crate) fn of_workers(settings: &Settings, fixed: Fixed) -> OfWorkers {

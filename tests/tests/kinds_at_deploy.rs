@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 // The engine's own list, which the worker's linker must have.
-#[path = "../../engine/src/compile/preview1.rs"]
+#[path = "../../engine/compile/src/preview1.rs"]
 mod preview1;
 
 fn inspected(node: &Node, name: &str) -> Value {

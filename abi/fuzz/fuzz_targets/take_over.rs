@@ -1,18 +1,12 @@
 //! What two engines of any builds say to each other: the packets of
-//! `engine/src/takeover/message.rs`.
+//! [`takeover::message`].
 //!
 //! Besides not panicking: whatever is read has as many fds as its kind, and packs to what reads
 //! back the same, once the sentences that are too long have been cut.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-
-// The engine is a binary, from which nothing can be used; this file of it stands for itself.
-#[allow(dead_code, reason = "the engine uses more of it")]
-#[path = "../../../engine/src/takeover/message.rs"]
-mod message;
-
-use message::{Message, PACKET_BYTES_MAX};
+use takeover::message::{Message, PACKET_BYTES_MAX};
 
 fuzz_target!(|input: (u8, &[u8])| {
     let (fds, packet) = input;

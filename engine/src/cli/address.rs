@@ -75,9 +75,7 @@ impl std::str::FromStr for Address {
             });
         }
         match text.strip_prefix("http://") {
-            Some(address) => {
-                crate::settings::address(address.trim_end_matches('/')).map(Self::Http)
-            }
+            Some(address) => settings::address(address.trim_end_matches('/')).map(Self::Http),
             None => Ok(Self::Socket(text.into())),
         }
     }

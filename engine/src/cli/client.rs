@@ -32,7 +32,7 @@ use uuid::Uuid;
 
 use super::address::{Address, Attempt, NoNode, Target, existing, socket};
 use super::tls;
-use crate::control::token;
+use control::token;
 
 /// Why an answer is not understood.
 pub(super) const OTHER_BUILD: &str = "the node is of another build than this command, and its answer is not understood; install both from one";

@@ -22,8 +22,8 @@ use super::project::{self, Project, ProjectError};
 use super::show::print_json;
 use super::urls::urls;
 use super::{Misused, Target};
-use crate::compile::inspect::inspect;
-use crate::store::options::Options;
+use compile::inspect::inspect;
+use store::options::Options;
 
 /// A page for browsers, and one for everything else.
 const URLS_SHOWN: usize = 2;
@@ -235,7 +235,7 @@ fn form(boundary: &str, options: &[u8], artefact: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::limits::Limits;
+    use store::limits::Limits;
 
     #[test]
     fn names_come_from_files() {

@@ -15,8 +15,8 @@ use hyper::body::Incoming;
 
 use super::Show;
 use super::client::{Answer, Node, OTHER_BUILD, reason};
-use crate::logs::entry;
-use crate::logs::query::Status;
+use logs::entry;
+use logs::query::Status;
 
 /// How many of the newest entries are shown when nothing says since when.
 const NEWEST: usize = 100;

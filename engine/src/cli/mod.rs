@@ -38,9 +38,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::address::Target;
-use crate::compile::child;
-use crate::compile::inspect::Kind;
-use crate::log;
+use compile::child;
+use host::log;
+use store::kind::Kind;
 
 /// What `--version` prints behind the name.
 const VERSION: &str = match abi::OPTIMISED {

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use toml::Spanned;
 
-use crate::store::options::Options;
+use store::options::Options;
 
 const FILE: &str = "sockhop.toml";
 /// The key whose tables are functions.

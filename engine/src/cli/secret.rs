@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 use super::client::Node;
 use super::show::{print_json, table};
 use super::{Show, Target};
-use crate::secrets::{check_key, check_value};
+use secrets::{check_key, check_value};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Secret {

@@ -6,11 +6,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::host::cores;
-use crate::settings::{Flags, Resolved, Sources, misspelt};
-use crate::store::objects::s3::Access;
-use crate::store::place::Place;
-use crate::{log, node};
+use host::cores;
+use host::log;
+use settings::store_location::StoreLocation;
+use settings::{Flags, Resolved, Sources, misspelt};
+use store::objects::s3::Access;
+
+use crate::node;
 
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
@@ -57,7 +59,7 @@ pub(super) fn serve(serve: Serve) -> anyhow::Result<()> {
              (`sockhop guide installing` says how that is built)"
         );
     }
-    let start = if take_over { node::Start::TakeOver } else { node::Start::Alone };
+    let start = if take_over { takeover::Start::TakeOver } else { takeover::Start::Alone };
     node::serve(start, resolved, sources)
 }
 
@@ -75,8 +77,8 @@ pub(super) fn check_config(check: CheckConfig) -> anyhow::Result<()> {
 fn warnings(resolved: &Resolved) -> Vec<String> {
     let settings = &resolved.settings;
     let store = settings.store.as_ref().and_then(|store| match store {
-        Place::Folder(folder) => Some(folder),
-        Place::Bucket(_) => None,
+        StoreLocation::Folder(folder) => Some(folder),
+        StoreLocation::Bucket(_) => None,
     });
     let folders = [
         ("data", Some(&settings.data)),

@@ -21,9 +21,9 @@ use serde_json::Value;
 use super::client::{Node, reason};
 use super::versions::targets;
 use super::{Show, Target, print_bytes};
-use crate::control::names::check_called;
-use crate::control::sync::away_text;
-use crate::store::limits::Limits;
+use control::names::check_called;
+use control::sync::away_text;
+use store::limits::Limits;
 
 #[derive(Debug, Args)]
 pub(crate) struct Invoke {

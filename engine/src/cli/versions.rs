@@ -14,7 +14,7 @@ use clap::{Args, Subcommand};
 use super::client::{Answer, Node};
 use super::show::{print_json, table};
 use super::{Misused, Show, Target};
-use crate::store::options::pair;
+use store::options::pair;
 
 #[derive(Debug, Args)]
 pub(crate) struct Rollback {

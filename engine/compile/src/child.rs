@@ -1,0 +1,228 @@
+//! The compile child: Cranelift in a process of its own, with limits, so that a hostile file can
+//! harm only that.
+//!
+//! The parent's half starts it and reads its verdict; the child's half is the hidden command
+//! `sockhop compile`. The child reads one file and writes another, both by path.
+
+use std::io;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use abi::huge_pages::{self, Pages};
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::Signal;
+use wasmtime::Engine;
+
+use super::inspect::is_core;
+use super::memory::{Plan, Short};
+use super::proposals;
+use store::kind::Kind;
+
+/// Address space of the child. What it really takes, [`memory`](super::memory) estimates.
+const ADDRESS_SPACE_BYTES_MAX: u64 = 6 * 1024 * 1024 * 1024;
+/// Processor time of the child.
+const CPU_TIME_MAX: Duration = Duration::from_secs(300);
+/// So much later comes SIGKILL, which could not be told from that of a kernel without memory;
+/// SIGXCPU is sent before.
+const CPU_TIME_GRACE: Duration = Duration::from_secs(10);
+/// Wall time of the child, kept by the parent.
+const WALL_TIME_MAX: Duration = Duration::from_secs(180);
+
+/// The child's priority (setpriority(2)), and how much sooner than others the kernel ends it when
+/// memory runs out (proc_pid_oom_score_adj(5)).
+const NICE: libc::c_int = 5;
+const OOM_SCORE_ADJ: &str = "500";
+
+/// What a Rust program ends with that panics.
+const PANICKED: i32 = 101;
+/// What one says that is given no memory, before it ends with SIGABRT.
+const NO_MEMORY: &str = "memory allocation of ";
+/// How many threads rayon makes, and so wasmtime.
+const THREADS_VARIABLE: &str = "RAYON_NUM_THREADS";
+/// So much of what the child says is passed on.
+const SAID_BYTES_MAX: usize = 2048;
+
+/// Why there is no compiled module.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    #[error("the component or module does not compile: {0}")]
+    Refused(String),
+    #[error(
+        "the compiler failed on this file: {0}; this is a fault of the compiler's, please report it with the file"
+    )]
+    Failed(String),
+    #[error(
+        "compiling took longer than {WALL_TIME_MAX:?} and was stopped; the component or module is too large for this machine"
+    )]
+    TooSlow,
+    #[error(
+        "the compiler took more than {CPU_TIME_MAX:?} of processor time, its limit, and was stopped; the component or module is too large for this node"
+    )]
+    TooMuchTime,
+    #[error(
+        "the compiler could not have the memory it asked for, within its limit of {} MiB of address space: {plan}", ADDRESS_SPACE_BYTES_MAX >> 20
+    )]
+    TooMuchMemory { plan: Plan },
+    #[error(
+        "the compiler was killed, not by this node, most likely by the kernel for want of memory: {plan}. Give it more \
+         memory, or add swap; the kernel's log (`dmesg`) tells whom it killed"
+    )]
+    Killed { plan: Plan },
+    #[error(transparent)]
+    Short(#[from] Short),
+    #[error("the compiler ended with {status}: {said}")]
+    Ended { status: ExitStatus, said: String },
+    #[error("the compiler cannot be started: {0}")]
+    Start(#[source] io::Error),
+    #[error("wasmtime refuses its settings: {0}")]
+    Settings(String),
+}
+
+/// Compiles `input`, which is of `kind`, into `output` in a child process, as planned.
+///
+/// # Errors
+/// [`CompileError`]; `output` is then incomplete or missing.
+pub async fn compile(
+    kind: Kind,
+    input: &Path,
+    output: &Path,
+    plan: &Plan,
+) -> Result<(), CompileError> {
+    // By this name it is the binary that runs, even when its file has been replaced by another
+    // build.
+    let mut command = tokio::process::Command::new("/proc/self/exe");
+    command.arg0("sockhop").args(["compile", "--kind", kind.name()]).arg(input).arg(output);
+    command.env_clear().env(THREADS_VARIABLE, plan.threads.to_string());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    let child = command.spawn().map_err(CompileError::Start)?;
+    let ended = tokio::time::timeout(WALL_TIME_MAX, child.wait_with_output()).await;
+    let ended = ended.map_err(|_| CompileError::TooSlow)?.map_err(CompileError::Start)?;
+    verdict(ended.status, said(&ended.stderr), plan)
+}
+
+/// What it means that the child ended so.
+fn verdict(status: ExitStatus, said: String, plan: &Plan) -> Result<(), CompileError> {
+    Err(match (status.code(), status.signal()) {
+        (Some(0), _) => return Ok(()),
+        (Some(1), _) => CompileError::Refused(said),
+        (Some(PANICKED), _) => CompileError::Failed(said),
+        (_, Some(libc::SIGXCPU)) => CompileError::TooMuchTime,
+        // Ours comes with the time limit, which is told before, or when nobody is there to be told.
+        (_, Some(libc::SIGKILL)) => CompileError::Killed { plan: plan.clone() },
+        (_, Some(libc::SIGABRT)) if said.contains(NO_MEMORY) => {
+            CompileError::TooMuchMemory { plan: plan.clone() }
+        }
+        _ => CompileError::Ended { status, said },
+    })
+}
+
+/// What the child said, which may quote the file.
+fn said(stderr: &[u8]) -> String {
+    String::from_utf8_lossy(&stderr[..stderr.len().min(SAID_BYTES_MAX)]).trim().to_owned()
+}
+
+/// What the child does: limits on itself, then the work. Its error goes to stderr and so to the
+/// parent.
+///
+/// # Errors
+/// A sentence for whoever deployed the file.
+pub fn run(kind: Kind, input: &PathBuf, output: &PathBuf) -> Result<(), String> {
+    limit().map_err(|errno| format!("the compiler's limits cannot be set: {errno}"))?;
+    // The engine has none for itself; this process is short and computes.
+    let _ = huge_pages::set(Pages::Huge);
+    let bytes =
+        std::fs::read(input).map_err(|error| format!("{input:?} cannot be read: {error}"))?;
+    let engine = engine(kind).map_err(|error| error.to_string())?;
+    let compiled = if is_core(&bytes) {
+        engine.precompile_module(&bytes)
+    } else {
+        engine.precompile_component(&bytes)
+    };
+    let compiled = compiled.map_err(|error| match proposals::lacking(&bytes, kind).join(", and ") {
+        lacking if lacking.is_empty() => format!("{error:#}"),
+        lacking => format!(
+            "it needs {lacking}, which guests of this node do not have; build it without (the manual says what guests have, \
+             under \"What guests can use\"): {error:#}"
+        ),
+    })?;
+    let written = std::fs::File::create(output).and_then(|mut file| {
+        io::Write::write_all(&mut file, &compiled)?;
+        file.sync_all()
+    });
+    written.map_err(|error| format!("the compiled module cannot be written to {output:?}: {error}"))
+}
+
+fn limit() -> nix::Result<()> {
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    setrlimit(Resource::RLIMIT_AS, ADDRESS_SPACE_BYTES_MAX, ADDRESS_SPACE_BYTES_MAX)?;
+    setrlimit(
+        Resource::RLIMIT_CPU,
+        CPU_TIME_MAX.as_secs(),
+        (CPU_TIME_MAX + CPU_TIME_GRACE).as_secs(),
+    )?;
+    // What serves comes first, and when memory runs out this is what can be done again. The file is
+    // root's while the process cannot be dumped (proc(5)); there is no secret in this one.
+    prctl::set_dumpable(true)?;
+    let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJ);
+    prctl::set_dumpable(false)?;
+    // SAFETY: a plain system call about this process alone; a priority that cannot be lowered stays
+    // as it is.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
+    Ok(())
+}
+
+/// The compiler as workers expect it.
+fn engine(kind: Kind) -> Result<Engine, CompileError> {
+    let config = match kind {
+        Kind::Http03 => wasm_config::config_03(),
+        Kind::Http02 | Kind::Command => wasm_config::config_02(),
+    };
+    Engine::new(&config).map_err(|error| CompileError::Settings(format!("{error:#}")))
+}
+
+/// Says which compiled code this compiler's is compatible with: changes with wasmtime, its settings
+/// and the processor.
+///
+/// # Errors
+/// [`CompileError::Settings`] when wasmtime does not run on this machine.
+pub fn compatibility(kind: Kind) -> Result<Vec<u8>, CompileError> {
+    struct Bytes(Vec<u8>);
+    impl std::hash::Hasher for Bytes {
+        fn finish(&self) -> u64 {
+            0
+        }
+        fn write(&mut self, bytes: &[u8]) {
+            self.0.extend_from_slice(bytes);
+        }
+    }
+    // wasmtime gives something to hash; what it would hash is kept whole, to go into a SHA-256.
+    let mut bytes = Bytes(Vec::new());
+    std::hash::Hash::hash(&engine(kind)?.precompile_compatibility_hash(), &mut bytes);
+    Ok(bytes.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_told_by_its_cause() {
+        let plan = Plan::for_tests(2, 300 << 20);
+        let end = |raw: i32, said: &str| {
+            verdict(ExitStatus::from_raw(raw), said.to_owned(), &plan).unwrap_err()
+        };
+        let killed = end(libc::SIGKILL, "").to_string();
+        assert!(killed.contains("by the kernel") && killed.contains("300.0 MiB"), "{killed}");
+        assert!(!killed.contains("6144"), "it was no limit of ours: {killed}");
+        assert!(end(libc::SIGXCPU, "").to_string().contains("300s of processor time"));
+        let no_memory = end(libc::SIGABRT, "memory allocation of 4096 bytes failed").to_string();
+        assert!(no_memory.contains("6144 MiB of address space"), "{no_memory}");
+        assert!(matches!(end(libc::SIGABRT, "stack overflow"), CompileError::Ended { .. }));
+        assert!(matches!(end(1 << 8, "why"), CompileError::Refused(why) if why == "why"));
+        assert!(matches!(end(PANICKED << 8, "why"), CompileError::Failed(_)));
+        assert!(verdict(ExitStatus::from_raw(0), String::new(), &plan).is_ok());
+    }
+}

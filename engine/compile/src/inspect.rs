@@ -1,0 +1,296 @@
+//! What a deployed file is, read from its own imports and exports; what cannot run here is refused
+//! by name.
+//!
+//! Looks only at the outermost level, without compiling anything. Pure; owns no fds.
+
+use wasmparser::{CompositeInnerType, ExternalKind, FuncType, Parser, Payload, TypeRef, ValType};
+
+use store::kind::{Kind, Wanted};
+
+use super::interfaces::{has, is_of};
+use super::preview1;
+
+const EXPECTED: &str = "wasi:http/incoming-handler@0.2, wasi:http/handler@0.3 or wasi:cli/run@0.2";
+/// So much of a file's own names is quoted.
+const QUOTED_CHARS_MAX: usize = 200;
+
+/// Why a file cannot be deployed. Every message says what was expected.
+#[derive(Debug, thiserror::Error)]
+pub enum InspectError {
+    #[error(
+        "the file is empty; expected a WebAssembly component, or a core module that is a command"
+    )]
+    Empty,
+    #[error(
+        "the file is not WebAssembly (it begins with {begins:?}); expected a component, for example from `cargo build --target wasm32-wasip2`"
+    )]
+    NotWasm { begins: String },
+    #[error("the component or module is damaged or cut off: {0}")]
+    Damaged(String),
+    #[error("the component exports {exports}; expected an export of {EXPECTED}")]
+    OtherWorld { exports: String },
+    #[error("the component exports {export}; expected {EXPECTED}")]
+    OtherVersion { export: String },
+    #[error("the kind {} was asked for, but the file is of kind {found}; leave --kind out, or deploy another file", wanted.name())]
+    OtherKind { wanted: Wanted, found: &'static str },
+    #[error(
+        "the component imports {import:?}, which this node does not have for it; it has the interfaces of WASI 0.2 and wasi:http 0.2, wasi:config/store@0.2.0-rc.1, and for components that export wasi:http/handler@0.3 those of 0.3"
+    )]
+    Import { import: String },
+    #[error(
+        "the core module imports {import:?}; a core module may import only the functions of {} (WASI preview 1); with other imports, build it as a component",
+        preview1::MODULE
+    )]
+    CoreImport { import: String },
+    #[error(
+        "the core module imports {import:?} with the type {found:?}; in WASI preview 1 it has the type {expected:?} (i is i32, I is i64)"
+    )]
+    CoreImportType { import: String, found: String, expected: &'static str },
+    #[error(
+        "the core module exports no function _start: it is a library or reactor, not a command; build it as a program with a main function, or as a component that handles requests"
+    )]
+    NoStart,
+    #[error(
+        "the core module's function _start has the type {found:?}; expected one without parameters and results"
+    )]
+    StartType { found: String },
+    #[error("the core module exports no memory under the name \"memory\"; WASI preview 1 needs it")]
+    NoMemory,
+    #[error(
+        "the file has a shared memory (threads), which this node does not run; build it without threads"
+    )]
+    Threads,
+}
+
+/// Says which kind of function `bytes` are. What exports both a handler and `run` is http, unless a
+/// command is wanted.
+///
+/// # Errors
+/// [`InspectError`] when they are none that this node runs, or not what is wanted.
+pub fn inspect(bytes: &[u8], wanted: Option<Wanted>) -> Result<Kind, InspectError> {
+    if bytes.is_empty() {
+        return Err(InspectError::Empty);
+    }
+    if !bytes.starts_with(b"\0asm") {
+        let begins = String::from_utf8_lossy(&bytes[..bytes.len().min(16)]).into_owned();
+        return Err(InspectError::NotWasm { begins });
+    }
+    let outside = outside(bytes).map_err(|error| InspectError::Damaged(error.to_string()))?;
+    if outside.shared_memory {
+        return Err(InspectError::Threads);
+    }
+    if is_core(bytes) { core_module(&outside, wanted) } else { component(&outside, wanted) }
+}
+
+/// Whether `bytes`, which are WebAssembly, are a core module and no component.
+pub(super) fn is_core(bytes: &[u8]) -> bool {
+    Parser::is_core_wasm(bytes)
+}
+
+/// What can be seen of a file from outside.
+#[derive(Default)]
+struct Outside {
+    imports: Vec<String>,
+    exports: Vec<String>,
+    core_imports: Vec<CoreImport>,
+    /// The type of a core module's function `_start`.
+    start: Option<String>,
+    /// A core module exports its memory as `memory`.
+    has_memory: bool,
+    /// Here, or in a module within.
+    shared_memory: bool,
+}
+
+/// What a core module imports.
+struct CoreImport {
+    module: String,
+    name: String,
+    /// The type of a function; nothing else has one here.
+    function: Option<String>,
+}
+
+/// Types, and which of them each function has, imported ones first.
+#[derive(Default)]
+struct CoreTypes {
+    types: Vec<Option<FuncType>>,
+    functions: Vec<u32>,
+}
+
+impl CoreTypes {
+    /// A function's type, written as in [`preview1::FUNCTIONS`].
+    fn describe(&self, index: u32) -> String {
+        let function = usize::try_from(index)
+            .ok()
+            .and_then(|index| self.types.get(index))
+            .and_then(Option::as_ref);
+        let letters = |types: &[ValType]| -> String {
+            let letter = |value: &ValType| match value {
+                ValType::I32 => 'i',
+                ValType::I64 => 'I',
+                _ => '?',
+            };
+            types.iter().map(letter).collect()
+        };
+        function.map_or_else(
+            || "?".to_owned(),
+            |of| format!("{}>{}", letters(of.params()), letters(of.results())),
+        )
+    }
+
+    fn describe_function(&self, index: u32) -> String {
+        let of = usize::try_from(index).ok().and_then(|index| self.functions.get(index));
+        of.map_or_else(|| "?".to_owned(), |index| self.describe(*index))
+    }
+}
+
+fn outside(bytes: &[u8]) -> wasmparser::Result<Outside> {
+    let (mut outside, mut depth, mut core) = (Outside::default(), 0_u32, CoreTypes::default());
+    for payload in Parser::new(0).parse_all(bytes) {
+        match payload? {
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::ComponentImportSection(section) if depth == 0 => {
+                for import in section {
+                    outside.imports.push(import?.name.name.to_owned());
+                }
+            }
+            Payload::ComponentExportSection(section) if depth == 0 => {
+                for export in section {
+                    outside.exports.push(export?.name.name.to_owned());
+                }
+            }
+            Payload::TypeSection(section) if depth == 0 => {
+                for group in section {
+                    core.types.extend(group?.into_types().map(
+                        |of| match of.composite_type.inner {
+                            CompositeInnerType::Func(function) => Some(function),
+                            _ => None,
+                        },
+                    ));
+                }
+            }
+            Payload::ImportSection(section) if depth == 0 => {
+                for import in section.into_imports() {
+                    let import = import?;
+                    let (module, name) = (import.module.to_owned(), import.name.to_owned());
+                    let function = match import.ty {
+                        TypeRef::Func(index) | TypeRef::FuncExact(index) => {
+                            core.functions.push(index);
+                            Some(core.describe(index))
+                        }
+                        _ => None,
+                    };
+                    outside.core_imports.push(CoreImport { module, name, function });
+                }
+            }
+            Payload::FunctionSection(section) if depth == 0 => {
+                for index in section {
+                    core.functions.push(index?);
+                }
+            }
+            Payload::ExportSection(section) if depth == 0 => {
+                for export in section {
+                    let export = export?;
+                    match (export.name, export.kind) {
+                        ("_start", ExternalKind::Func | ExternalKind::FuncExact) => {
+                            outside.start = Some(core.describe_function(export.index));
+                        }
+                        ("memory", ExternalKind::Memory) => outside.has_memory = true,
+                        _ => {}
+                    }
+                }
+            }
+            Payload::MemorySection(section) => {
+                for memory in section {
+                    outside.shared_memory |= memory?.shared;
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(outside)
+}
+
+fn core_module(outside: &Outside, wanted: Option<Wanted>) -> Result<Kind, InspectError> {
+    outside.core_imports.iter().try_for_each(core_import)?;
+    match (&outside.start, wanted) {
+        (None, _) => Err(InspectError::NoStart),
+        (Some(found), _) if found != ">" => Err(InspectError::StartType { found: quoted(found) }),
+        _ if !outside.has_memory => Err(InspectError::NoMemory),
+        (_, Some(wanted @ Wanted::Http)) => {
+            Err(InspectError::OtherKind { wanted, found: "command" })
+        }
+        _ => Ok(Kind::Command),
+    }
+}
+
+fn core_import(CoreImport { module, name, function }: &CoreImport) -> Result<(), InspectError> {
+    let known =
+        preview1::FUNCTIONS.iter().find(|(known, _)| module == preview1::MODULE && known == name);
+    let import = || quoted(&format!("{module}.{name}"));
+    match (known, function) {
+        (Some((_, expected)), Some(found)) if expected == found => Ok(()),
+        (Some((_, expected)), Some(found)) => {
+            Err(InspectError::CoreImportType { import: import(), found: quoted(found), expected })
+        }
+        _ => Err(InspectError::CoreImport { import: import() }),
+    }
+}
+
+fn component(outside: &Outside, wanted: Option<Wanted>) -> Result<Kind, InspectError> {
+    let entries = outside.exports.iter().filter_map(|export| Some((export, entry(export)?)));
+    let (mut http, mut command, mut other) = (None, None, None);
+    for (export, entry) in entries {
+        match entry {
+            // What has a handler of 0.3 too needs the settings for 0.3 to compile at all.
+            Some(Kind::Http03) => http = Some(Kind::Http03),
+            Some(Kind::Http02) => http = http.or(Some(Kind::Http02)),
+            Some(Kind::Command) => command = Some(Kind::Command),
+            None => other = Some(export),
+        }
+    }
+    let kind = match (wanted, http, command) {
+        (None | Some(Wanted::Http), Some(kind), _)
+        | (None | Some(Wanted::Command), _, Some(kind)) => kind,
+        (Some(wanted), Some(found), _) | (Some(wanted), _, Some(found)) => {
+            return Err(InspectError::OtherKind { wanted, found: found.name() });
+        }
+        (_, None, None) => {
+            return Err(match other {
+                Some(export) => InspectError::OtherVersion { export: quoted(export) },
+                None if outside.exports.is_empty() => {
+                    InspectError::OtherWorld { exports: "nothing".to_owned() }
+                }
+                None => InspectError::OtherWorld { exports: quoted(&outside.exports.join(", ")) },
+            });
+        }
+    };
+    match outside.imports.iter().find(|import| !has(kind, import)) {
+        Some(import) => Err(InspectError::Import { import: quoted(import) }),
+        None => Ok(kind),
+    }
+}
+
+/// For an export by which functions are called: the kind it makes, or none if it is of a version
+/// that does not run here.
+fn entry(export: &str) -> Option<Option<Kind>> {
+    let (interface, version) = export.split_once('@')?;
+    match interface {
+        "wasi:http/incoming-handler" => Some(is_of("0.2.", version).then_some(Kind::Http02)),
+        "wasi:http/handler" => Some(is_of("0.3.", version).then_some(Kind::Http03)),
+        "wasi:cli/run" => Some(is_of("0.2.", version).then_some(Kind::Command)),
+        _ => None,
+    }
+}
+
+/// A name out of a file, which may be as long as the file.
+fn quoted(text: &str) -> String {
+    match text.char_indices().nth(QUOTED_CHARS_MAX) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+#[path = "inspect_tests.rs"]
+mod tests;

@@ -1,0 +1,261 @@
+//! The folder of compiled modules: files whose names say what they were made of and what is in
+//! them.
+//!
+//! `KEY-DIGEST-LENGTH.cwasm`: the key of the compilation and the SHA-256 of the file, in
+//! hexadecimal digits, and how many bytes it has. A file comes whole, by a rename, so there is no
+//! index beside it that could contradict it, nor one that every compilation would write again; and
+//! what another build of the node compiled is found for as long as its key is the same. Owns no fds
+//! beyond a call.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use abi::message::Digest;
+use sha2::{Digest as _, Sha256};
+
+use host::files::{self, Temporary, hex, unhex};
+
+const EXTENSION: &str = "cwasm";
+/// Digits of a length: none is longer than that of the largest module.
+const LENGTH_DIGITS_MAX: usize = 12;
+/// What earlier builds had beside modules, whose names were their keys alone.
+const FORMER_INDEX: &str = "index";
+
+/// A compiled module that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Module {
+    digest: Digest,
+    bytes: u64,
+}
+
+/// The modules of a node, by key.
+#[derive(Debug)]
+pub(super) struct Modules {
+    folder: PathBuf,
+    found: Mutex<HashMap<Digest, Module>>,
+    /// Of an earlier build, or cut short: of no use to this one. They stay until it is sure that
+    /// this one serves.
+    useless: Mutex<Vec<PathBuf>>,
+}
+
+impl Modules {
+    /// Looks which modules are in `folder`, which is made if need be. Removes nothing: another
+    /// engine may still serve by it.
+    ///
+    /// # Errors
+    /// When the folder cannot be made or read.
+    pub(super) fn open(folder: PathBuf) -> io::Result<Self> {
+        files::create_folder(&folder)?;
+        let (mut found, mut useless) = (HashMap::new(), Vec::new());
+        for entry in std::fs::read_dir(&folder)? {
+            let entry = entry?;
+            // One that has gone meanwhile was another engine's to remove.
+            let Ok(metadata) = entry.metadata() else { continue };
+            match parse(&entry.path()) {
+                Name::Module(key, module) if module.bytes == metadata.len() => {
+                    if let Some(other) = found.insert(key, module) {
+                        // Two of one key: a node was killed between the arrival of the later and
+                        // the end of the earlier.
+                        useless.push(path(&folder, &key, other));
+                    }
+                }
+                Name::Module(..) | Name::Former => useless.push(entry.path()),
+                Name::Other => {}
+            }
+        }
+        Ok(Self { folder, found: Mutex::new(found), useless: Mutex::new(useless) })
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The length of the module under `key`, if it is there and as long as it was. Its bytes are
+    /// checked when it is read.
+    pub(super) fn bytes(&self, key: &Digest) -> Option<u64> {
+        let module = *self.lock().get(key)?;
+        let metadata = std::fs::metadata(path(&self.folder, key, module)).ok()?;
+        (metadata.len() == module.bytes).then_some(module.bytes)
+    }
+
+    /// Where the module under `key` is, for messages.
+    pub(super) fn path(&self, key: &Digest) -> PathBuf {
+        let found = self.lock().get(key).copied();
+        let unnamed = || self.folder.join(format!("{}.{EXTENSION}", hex(key)));
+        found.map_or_else(unnamed, |module| path(&self.folder, key, module))
+    }
+
+    /// Takes a file for the module under `key`, in place of the one before.
+    ///
+    /// # Errors
+    /// When it cannot be renamed or synced.
+    pub(super) fn put(
+        &self,
+        key: &Digest,
+        digest: Digest,
+        bytes: u64,
+        file: Temporary,
+    ) -> io::Result<()> {
+        let module = Module { digest, bytes };
+        file.become_file(&path(&self.folder, key, module))?;
+        let before = self.lock().insert(*key, module);
+        if let Some(before) = before.filter(|before| *before != module) {
+            let _ = std::fs::remove_file(path(&self.folder, key, before));
+        }
+        Ok(())
+    }
+
+    /// Reads the module under `key`. Returns `None` when there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is not what was compiled.
+    pub(super) fn read(&self, key: &Digest) -> io::Result<Option<Vec<u8>>> {
+        let Some(module) = self.lock().get(key).copied() else { return Ok(None) };
+        let bytes = std::fs::read(path(&self.folder, key, module))?;
+        if Digest::from(Sha256::digest(&bytes)) != module.digest {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not what was compiled"));
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Removes the module under `key`.
+    pub(super) fn remove(&self, key: &Digest) {
+        if let Some(module) = self.lock().remove(key) {
+            let _ = std::fs::remove_file(path(&self.folder, key, module));
+        }
+    }
+
+    /// Removes all modules that are not to be kept, and what is of no use.
+    pub(super) fn retain(&self, kept: impl Fn(&Digest) -> bool) {
+        let useless =
+            std::mem::take(&mut *self.useless.lock().unwrap_or_else(PoisonError::into_inner));
+        // What was cut short may have been compiled again under the same name.
+        let found: HashSet<PathBuf> =
+            self.lock().iter().map(|(key, module)| path(&self.folder, key, *module)).collect();
+        useless
+            .iter()
+            .filter(|path| !found.contains(*path))
+            .for_each(|path| drop(std::fs::remove_file(path)));
+        let gone: HashSet<Digest> = self.lock().keys().filter(|key| !kept(key)).copied().collect();
+        gone.iter().for_each(|key| self.remove(key));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Module>> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a file's name says.
+enum Name {
+    Module(Digest, Module),
+    /// It is of an earlier build, and of no use.
+    Former,
+    Other,
+}
+
+fn parse(path: &Path) -> Name {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if name == FORMER_INDEX {
+        return Name::Former;
+    }
+    let Some(stem) = name.strip_suffix(EXTENSION).and_then(|name| name.strip_suffix('.')) else {
+        return Name::Other;
+    };
+    let mut parts = stem.split('-');
+    match (
+        parts.next().and_then(unhex),
+        parts.next().and_then(unhex),
+        parts.next().and_then(length),
+        parts.next(),
+    ) {
+        (Some(key), Some(digest), Some(bytes), None) => Name::Module(key, Module { digest, bytes }),
+        (Some(_), None, None, None) if stem.len() == 2 * size_of::<Digest>() => Name::Former,
+        _ => Name::Other,
+    }
+}
+
+fn length(text: &str) -> Option<u64> {
+    let fits = text.len() <= LENGTH_DIGITS_MAX && text.bytes().all(|byte| byte.is_ascii_digit());
+    if fits { text.parse().ok() } else { None }
+}
+
+fn path(folder: &Path, key: &Digest, module: Module) -> PathBuf {
+    folder.join(format!("{}-{}-{}.{EXTENSION}", hex(key), hex(&module.digest), module.bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(modules: &Modules, key: u8, code: &[u8]) -> PathBuf {
+        let file = Temporary::new(&modules.folder).unwrap();
+        std::fs::write(file.path(), code).unwrap();
+        modules.put(&[key; 32], Sha256::digest(code).into(), code.len() as u64, file).unwrap();
+        modules.path(&[key; 32])
+    }
+
+    #[test]
+    fn what_was_put_is_found_again_by_whoever_opens_the_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let modules = Modules::open(folder.path().to_owned()).unwrap();
+        let first = put(&modules, 1, b"one");
+        let replaced = put(&modules, 2, b"two");
+        put(&modules, 2, b"two again");
+        assert!(first.exists() && !replaced.exists());
+        let again = Modules::open(folder.path().to_owned()).unwrap();
+        for modules in [&modules, &again] {
+            assert_eq!(modules.read(&[1; 32]).unwrap().unwrap(), b"one");
+            assert_eq!(modules.read(&[2; 32]).unwrap().unwrap(), b"two again");
+            assert_eq!((modules.bytes(&[2; 32]), modules.bytes(&[3; 32])), (Some(9), None));
+            assert!(modules.read(&[3; 32]).unwrap().is_none());
+        }
+        again.retain(|key| *key == [2; 32]);
+        assert!(!first.exists() && again.read(&[1; 32]).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_is_damaged_or_cut_is_no_module() {
+        let folder = tempfile::tempdir().unwrap();
+        let modules = Modules::open(folder.path().to_owned()).unwrap();
+        let path = put(&modules, 1, b"code");
+        std::fs::write(&path, b"c0de").unwrap();
+        assert_eq!(modules.read(&[1; 32]).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        std::fs::write(&path, b"co").unwrap();
+        assert_eq!(modules.bytes(&[1; 32]), None, "it is shorter than it was");
+        let again = Modules::open(folder.path().to_owned()).unwrap();
+        assert!(again.read(&[1; 32]).unwrap().is_none() && path.exists());
+        put(&again, 1, b"code");
+        again.retain(|_| true);
+        assert_eq!(
+            again.read(&[1; 32]).unwrap().unwrap(),
+            b"code",
+            "it has the name of what was cut short"
+        );
+    }
+
+    #[test]
+    fn what_is_of_no_use_goes_once_it_is_said_what_is_and_the_rest_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let former = format!("{}.cwasm", "ab".repeat(32));
+        let odd = [
+            format!("{}-{}.cwasm", "ab".repeat(32), "xy".repeat(32)),
+            "notes.txt".to_owned(),
+            "cwasm".to_owned(),
+        ];
+        for name in odd.iter().map(String::as_str).chain(["index", &former]) {
+            std::fs::write(at(name), b"x").unwrap();
+        }
+        let modules = Modules::open(folder.path().to_owned()).unwrap();
+        assert!(
+            at("index").exists() && at(&former).exists(),
+            "an engine that is taken over from may need them"
+        );
+        modules.retain(|_| true);
+        assert!(!at("index").exists() && !at(&former).exists());
+        assert!(odd.iter().all(|name| at(name).exists()));
+        assert!(modules.lock().is_empty());
+    }
+}

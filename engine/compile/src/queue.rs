@@ -1,0 +1,250 @@
+//! Who compiles when: one compiler a module, few at a time, and what did not compile is left alone
+//! for a while.
+//!
+//! Whoever asks for a module that is being compiled waits for that. A way back has a place of its
+//! own, which no deploy can take. Owns no fds.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use abi::message::Digest;
+use tokio::sync::{OwnedMutexGuard, Semaphore, SemaphorePermit};
+
+/// Compilers that run at a time, but for the one of a way back.
+const COMPILERS_MAX: usize = 2;
+/// What did not compile is compiled again after so long, then after twice as long each time, at
+/// most after so long.
+const AGAIN_FIRST: Duration = Duration::from_secs(60);
+const AGAIN_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// What a module is wanted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A rollback, or another change of an alias: first in line.
+    Back,
+    /// A deploy, or a call by the control API.
+    Deploy,
+    /// The node's own looks at its store, and calls. What did not compile lately is not tried
+    /// again.
+    Serving,
+}
+
+/// How far it is with a module that somebody waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Others are before it, as [`ahead`](super::cache::Cache::ahead) of this number says.
+    Waiting { number: u64 },
+    /// Its compiler runs.
+    Compiling,
+}
+
+/// Those who want a compiler or have one, by numbers that grow.
+#[derive(Debug, Default)]
+struct Line {
+    next: u64,
+    numbers: BTreeSet<u64>,
+}
+
+/// A place in that line, until this is dropped.
+pub(super) struct Ticket<'a> {
+    queue: &'a Queue,
+    pub(super) number: u64,
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        lock(&self.queue.line).numbers.remove(&self.number);
+    }
+}
+
+/// A module that did not compile.
+#[derive(Debug)]
+struct Failed {
+    reason: String,
+    /// How often in a row.
+    times: u32,
+    at: Instant,
+    /// Until then it is left alone.
+    until: Instant,
+    /// Somebody has read the reason.
+    read: bool,
+}
+
+/// The queue of compilations.
+#[derive(Debug)]
+pub(super) struct Queue {
+    /// Of modules that somebody compiles or waits for.
+    turns: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
+    failed: Mutex<HashMap<Digest, Failed>>,
+    line: Mutex<Line>,
+    places: Semaphore,
+    place_back: Semaphore,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self {
+            turns: Mutex::default(),
+            failed: Mutex::default(),
+            line: Mutex::default(),
+            places: Semaphore::new(COMPILERS_MAX),
+            place_back: Semaphore::new(1),
+        }
+    }
+}
+
+impl Queue {
+    /// The last place in the line.
+    pub(super) fn ticket(&self) -> Ticket<'_> {
+        let mut line = lock(&self.line);
+        let number = line.next;
+        line.next += 1;
+        line.numbers.insert(number);
+        Ticket { queue: self, number }
+    }
+
+    /// How many are before `number` in the line: they wait, or their compilers run.
+    pub(super) fn ahead(&self, number: u64) -> usize {
+        lock(&self.line).numbers.range(..number).count()
+    }
+
+    /// Waits for whoever compiles this module.
+    pub(super) async fn turn(&self, key: &Digest) -> OwnedMutexGuard<()> {
+        let turn = {
+            let mut turns = lock(&self.turns);
+            // Those that nobody holds any more.
+            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+            Arc::clone(turns.entry(*key).or_default())
+        };
+        turn.lock_owned().await
+    }
+
+    /// Waits for a place among those who compile. None when there will be none: the queue is never
+    /// closed.
+    pub(super) async fn place(&self, purpose: Purpose) -> Option<SemaphorePermit<'_>> {
+        let places = if purpose == Purpose::Back { &self.place_back } else { &self.places };
+        places.acquire().await.ok()
+    }
+
+    /// Why this module is not to be compiled now: it has failed since `since`, or, while the node
+    /// only serves, lately.
+    pub(super) fn failure(
+        &self,
+        key: &Digest,
+        purpose: Purpose,
+        since: Instant,
+        now: Instant,
+    ) -> Option<String> {
+        let failed = lock(&self.failed);
+        let failed = failed.get(key)?;
+        let left_alone = purpose == Purpose::Serving && now < failed.until;
+        (left_alone || failed.at >= since).then(|| failed.reason.clone())
+    }
+
+    /// A module did not compile. With `lasting`, the reason is its own and will be there the next
+    /// time.
+    pub(super) fn failed(&self, key: &Digest, reason: String, lasting: bool, now: Instant) {
+        let mut failed = lock(&self.failed);
+        let times = failed.get(key).map_or(0, |failed| failed.times) + u32::from(lasting);
+        let until = if lasting { now + again_after(times) } else { now };
+        failed.insert(*key, Failed { reason, times, at: now, until, read: false });
+    }
+
+    /// A module is there.
+    pub(super) fn compiled(&self, key: &Digest) {
+        lock(&self.failed).remove(key);
+    }
+
+    /// Why a module is not there, and whether that was not read before.
+    pub(super) fn reason(&self, key: &Digest) -> Option<(String, bool)> {
+        let mut failed = lock(&self.failed);
+        let failed = failed.get_mut(key)?;
+        Some((failed.reason.clone(), !std::mem::replace(&mut failed.read, true)))
+    }
+
+    /// Forgets all modules but these.
+    pub(super) fn retain(&self, kept: impl Fn(&Digest) -> bool) {
+        lock(&self.failed).retain(|key, _| kept(key));
+    }
+}
+
+fn again_after(times: u32) -> Duration {
+    AGAIN_FIRST.saturating_mul(1 << times.saturating_sub(1).min(16)).min(AGAIN_MAX)
+}
+
+fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
+    what.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: Digest = [1; 32];
+
+    #[test]
+    fn what_does_not_compile_is_left_alone_longer_each_time_and_tried_when_somebody_insists() {
+        let (queue, start) = (Queue::default(), Instant::now());
+        let later = start + Duration::from_secs(1);
+        queue.failed(&KEY, "one".to_owned(), true, start);
+        assert_eq!(queue.failure(&KEY, Purpose::Serving, later, later), Some("one".to_owned()));
+        for insists in [Purpose::Deploy, Purpose::Back] {
+            assert_eq!(queue.failure(&KEY, insists, later, later), None);
+            assert_eq!(
+                queue.failure(&KEY, insists, start, later),
+                Some("one".to_owned()),
+                "it waited for that one"
+            );
+        }
+        assert_eq!(queue.failure(&KEY, Purpose::Serving, later, start + AGAIN_FIRST), None);
+        queue.failed(&KEY, "two".to_owned(), true, later);
+        assert!(
+            queue
+                .failure(&KEY, Purpose::Serving, later + AGAIN_FIRST, later + AGAIN_FIRST)
+                .is_some()
+        );
+        for _ in 0..40 {
+            queue.failed(&KEY, "more".to_owned(), true, later);
+        }
+        assert!(
+            queue.failure(&KEY, Purpose::Serving, later + AGAIN_MAX, later + AGAIN_MAX).is_none()
+        );
+        assert_eq!(queue.reason(&KEY), Some(("more".to_owned(), true)));
+        assert_eq!(queue.reason(&KEY), Some(("more".to_owned(), false)));
+        queue.compiled(&KEY);
+        assert_eq!(queue.reason(&KEY), None);
+    }
+
+    #[test]
+    fn a_disk_that_fails_once_is_no_reason_to_wait() {
+        let (queue, now) = (Queue::default(), Instant::now());
+        queue.failed(&KEY, "the disk".to_owned(), false, now);
+        let later = now + Duration::from_millis(1);
+        assert_eq!(queue.failure(&KEY, Purpose::Serving, later, later), None);
+    }
+
+    #[test]
+    fn who_comes_later_counts_those_before() {
+        let queue = Queue::default();
+        let (first, second, third) = (queue.ticket(), queue.ticket(), queue.ticket());
+        assert_eq!([&first, &second, &third].map(|ticket| queue.ahead(ticket.number)), [0, 1, 2]);
+        drop(second);
+        assert_eq!(queue.ahead(third.number), 1);
+        drop((first, third));
+        assert!(lock(&queue.line).numbers.is_empty(), "nothing is left behind");
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_way_back_finds_a_place_when_deploys_have_all_others() {
+        let queue = Queue::default();
+        let _deploys = (queue.place(Purpose::Deploy).await, queue.place(Purpose::Serving).await);
+        assert_eq!(queue.places.available_permits(), 0);
+        assert!(queue.place(Purpose::Back).await.is_some());
+        let first = queue.turn(&KEY).await;
+        assert!(tokio::time::timeout(Duration::from_millis(1), queue.turn(&KEY)).await.is_err());
+        let _other = queue.turn(&[2; 32]).await;
+        drop(first);
+        let _second = queue.turn(&KEY).await;
+    }
+}

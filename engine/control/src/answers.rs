@@ -1,0 +1,110 @@
+//! From what is kept of functions to what the control API answers. Pure; owns no fds.
+//!
+//! The store's types and the API's are separate on purpose: an object in a store must stay readable
+//! for years, and an answer must stay what clients expect.
+
+use std::sync::Arc;
+
+use api::functions::{self as wire, Aliases, InspectedFunction, VersionDetails};
+use api::versions::{AliasShare, AliasTarget, ListedVersion};
+
+use store::alias::{Alias, Target};
+use store::contents::Function;
+use store::manifest::Manifest;
+
+/// Returns a function as its foremost version, with its aliases. Returns `None` if it has none.
+pub(super) fn function(function: &Function) -> Option<wire::Function> {
+    Some(wire::Function { version: version(function.foremost()?), aliases: aliases(function) })
+}
+
+/// Returns the same with all versions of the function.
+pub(super) fn inspected(of: &Function) -> Option<InspectedFunction> {
+    Some(InspectedFunction { function: function(of)?, versions: versions(of), reuse: None })
+}
+
+/// Returns a version with all its options.
+pub(super) fn version(of: &Manifest) -> VersionDetails {
+    VersionDetails {
+        name: of.name.clone(),
+        version: of.version.clone(),
+        number: of.number,
+        created_ms: of.created_ms,
+        kind: of.kind.into(),
+        artefact: of.artefact.clone(),
+        artefact_bytes: of.artefact_bytes,
+        isolation: of.isolation.into(),
+        previews: of.previews,
+        instances: of.instances.into(),
+        limits: (&of.limits).into(),
+        env: of.env.clone(),
+        config: of.config.clone(),
+        args: of.args.clone(),
+        output: of.output.into(),
+        allow_outbound: of.allow_outbound.clone(),
+        health_path: of.health_path.clone(),
+    }
+}
+
+/// Returns the versions of a function, the newest first, each with the aliases that name it.
+pub(super) fn versions(function: &Function) -> Vec<ListedVersion> {
+    let listed = |version: &Arc<Manifest>| {
+        let shares = function.aliases().filter_map(|alias| share(alias, &version.version));
+        ListedVersion {
+            number: version.number,
+            version: version.version.clone(),
+            created_ms: version.created_ms,
+            kind: version.kind.into(),
+            artefact: version.artefact.clone(),
+            artefact_bytes: version.artefact_bytes,
+            aliases: shares.collect(),
+        }
+    };
+    function.versions().rev().map(listed).collect()
+}
+
+/// Returns how much of an alias the version `id` has, if it has any.
+fn share(alias: &Alias, id: &str) -> Option<AliasShare> {
+    let target = alias.targets.iter().find(|target| target.version == id)?;
+    let of = alias.targets.iter().map(|target| target.weight).sum();
+    Some(AliasShare { alias: alias.alias.clone(), weight: target.weight, of })
+}
+
+/// Returns the aliases of a function, by name.
+pub(super) fn aliases(function: &Function) -> Aliases {
+    function.aliases().map(|of| (of.alias.clone(), alias(function, of))).collect()
+}
+
+/// Returns an alias of a function.
+pub(super) fn alias(function: &Function, of: &Alias) -> api::versions::Alias {
+    let target = |target: &Target| AliasTarget {
+        version: target.version.clone(),
+        number: function.version(&target.version).map(|version| version.number),
+        weight: target.weight,
+    };
+    api::versions::Alias {
+        alias: of.alias.clone(),
+        targets: of.targets.iter().map(target).collect(),
+        env: of.env.clone(),
+        config: of.config.clone(),
+        previous: of.previous.iter().map(target).collect(),
+        changed_ms: of.changed_ms,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use store::kind::Kind;
+    use store::options::Options;
+
+    #[test]
+    fn a_version_is_answered_as_it_is_kept() {
+        for kind in Kind::ALL {
+            let options = Options { health_path: Some("/up".to_owned()), ..Options::default() };
+            let kept = Manifest::new("hello", kind, options, "00".to_owned(), 3);
+            let (kept, answered) = (serde_json::to_value(&kept).unwrap(), version(&kept));
+            assert_eq!(serde_json::to_value(answered).unwrap(), kept);
+            assert_eq!(wire::Kind::from(kind).name(), kind.name());
+        }
+    }
+}

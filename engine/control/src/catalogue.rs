@@ -1,0 +1,258 @@
+//! From what is served to the catalogue that workers read. Pure; owns no fds.
+//!
+//! How a version is run is written once for all versions, and aliases, that are run alike: most
+//! functions keep their options from one version to the next, and most have none of their own.
+
+use std::collections::{BTreeMap, HashMap};
+
+use abi::catalogue::{self, Catalogue, Spec, Target, Version};
+use abi::message::Digest;
+
+use super::slots::{Slot, Slots};
+use host::files;
+use store::alias::Alias;
+use store::contents::{Contents, Function};
+use store::kind::Kind;
+use store::manifest::{Isolation, Manifest, Output};
+
+/// The key of an artefact's module.
+type Key<'a> = &'a dyn Fn(&Digest, Kind) -> Digest;
+/// What names a function's secrets.
+type Revision<'a> = &'a dyn Fn(&str) -> u64;
+
+/// Specifications, each once.
+#[derive(Default)]
+struct Specs {
+    positions: HashMap<Spec, u32>,
+}
+
+impl Specs {
+    fn position(&mut self, spec: Spec) -> u32 {
+        let next = u32::try_from(self.positions.len()).unwrap_or(u32::MAX);
+        *self.positions.entry(spec).or_insert(next)
+    }
+
+    fn in_order(self) -> Vec<Spec> {
+        let mut specs: Vec<(Spec, u32)> = self.positions.into_iter().collect();
+        specs.sort_unstable_by_key(|(_, position)| *position);
+        specs.into_iter().map(|(spec, _)| spec).collect()
+    }
+}
+
+/// The catalogue of all functions that are served, as far as they have slots.
+pub(super) fn catalogue(
+    generation: u64,
+    served: &Contents,
+    slots: &Slots,
+    (key, revision): (Key<'_>, Revision<'_>),
+) -> Catalogue {
+    let mut specs = Specs::default();
+    let functions = served.iter().filter_map(|(name, function)| {
+        let entry = entry(name, function, slots.of(name)?, &mut specs, key);
+        (!entry.versions.is_empty())
+            .then(|| catalogue::Function { secrets: revision(name), ..entry })
+    });
+    let functions = functions.collect();
+    Catalogue { generation, functions, specs: specs.in_order() }
+}
+
+/// A catalogue of one version alone, with what `alias` lays over it: for a trial, which has no
+/// secrets.
+pub(super) fn of_one(version: &Manifest, alias: Option<&Alias>, key: Key<'_>) -> Catalogue {
+    let mut specs = Specs::default();
+    let spec = specs.position(spec(version, alias));
+    let versions = self::version(version, spec, key).into_iter().collect();
+    let function = catalogue::Function {
+        name: version.name.clone(),
+        isolation: catalogue::Isolation::Shared,
+        slot: 0,
+        slot_incarnation: 1,
+        secrets: 0,
+        previews: false,
+        aliases: Vec::new(),
+        versions,
+    };
+    Catalogue { generation: 0, functions: vec![function], specs: specs.in_order() }
+}
+
+fn entry(
+    name: &str,
+    function: &Function,
+    slot: Slot,
+    specs: &mut Specs,
+    key: Key<'_>,
+) -> catalogue::Function {
+    let versions: Vec<(&str, Version)> = function
+        .versions()
+        .filter(|version| runs_here(function, version))
+        .filter_map(|version| {
+            let position = specs.position(spec(version, None));
+            Some((version.version.as_str(), self::version(version, position, key)?))
+        })
+        .collect();
+    let mut aliases = Vec::new();
+    for alias in function.aliases() {
+        let targets = alias.targets.iter().filter_map(|target| {
+            let position = versions.binary_search_by(|(id, _)| (*id).cmp(&target.version)).ok()?;
+            let spec = specs.position(spec(function.version(&target.version)?, Some(alias)));
+            Some(Target { version: u32::try_from(position).ok()?, spec, weight: target.weight })
+        });
+        let targets: Vec<Target> = targets.collect();
+        if !targets.is_empty() {
+            aliases.push(catalogue::Alias { name: alias.alias.clone(), targets });
+        }
+    }
+    catalogue::Function {
+        name: name.to_owned(),
+        isolation: match isolation(function) {
+            Isolation::Shared => catalogue::Isolation::Shared,
+            Isolation::Process => catalogue::Isolation::Process,
+        },
+        slot: slot.number,
+        slot_incarnation: slot.incarnation,
+        secrets: 0,
+        previews: function.foremost().is_some_and(|version| version.previews),
+        aliases,
+        versions: versions.into_iter().map(|(_, version)| version).collect(),
+    }
+}
+
+/// Where all of a function runs: in a worker of its own if any version wants one that an alias
+/// names, or the newest.
+pub(super) fn isolation(function: &Function) -> Isolation {
+    let named = function.aliases().flat_map(|alias| &alias.targets);
+    let named = named.filter_map(|target| function.version(&target.version));
+    let mut counted = named.chain(function.versions().next_back());
+    let own = counted.any(|version| version.isolation == Isolation::Process);
+    if own { Isolation::Process } else { Isolation::Shared }
+}
+
+/// Whether the function's workers may run a version of it: what wants a worker of its own runs in
+/// no shared one.
+pub(super) fn runs_here(function: &Function, version: &Manifest) -> bool {
+    version.isolation == Isolation::Shared || isolation(function) == Isolation::Process
+}
+
+fn version(version: &Manifest, spec: u32, key: Key<'_>) -> Option<Version> {
+    let module = key(&files::unhex(&version.artefact)?, version.kind);
+    let id = uuid::Uuid::parse_str(&version.version).ok()?.into_bytes();
+    Some(Version { number: version.number, id, module, spec })
+}
+
+fn spec(version: &Manifest, alias: Option<&Alias>) -> Spec {
+    let over = |own: &BTreeMap<String, String>, laid: Option<&BTreeMap<String, String>>| {
+        let mut pairs = own.clone();
+        pairs.extend(laid.cloned().unwrap_or_default());
+        pairs.into_iter().collect()
+    };
+    Spec {
+        kind: match version.kind {
+            Kind::Http02 => catalogue::Kind::Http02,
+            Kind::Http03 => catalogue::Kind::Http03,
+            Kind::Command => catalogue::Kind::Command,
+        },
+        limits: (&version.limits).into(),
+        requests_per_instance_max: version.instances.requests_max(),
+        env: over(&version.env, alias.map(|alias| &alias.env)),
+        config: over(&version.config, alias.map(|alias| &alias.config)),
+        args: version.args.clone(),
+        output: match version.output {
+            Output::Raw => catalogue::Output::Raw,
+            Output::Cgi => catalogue::Output::Cgi,
+        },
+        allow_outbound: version.allow_outbound.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use abi::catalogue::CatalogueView;
+    use abi::choice::ACTIVE;
+
+    use super::*;
+    use store::options::Options;
+
+    fn key(artefact: &Digest, _: Kind) -> Digest {
+        *artefact
+    }
+
+    fn made(name: &str, number: u32, isolation: Isolation) -> Arc<Manifest> {
+        let options = Options { isolation: Some(isolation), ..Options::default() };
+        let version = Manifest::new(name, Kind::Http02, options, files::hex(&[1; 32]), 1);
+        Arc::new(Manifest { number, ..version })
+    }
+
+    /// `functions` functions of `versions` versions each, the last one active.
+    fn contents(functions: usize, versions: u32) -> Contents {
+        let function = |at: usize| {
+            let (name, mut function) = (format!("function-{at}"), Function::default());
+            for number in 1..=versions {
+                function.put_version(made(&name, number, Isolation::Shared));
+            }
+            let newest = function.foremost().unwrap().version.clone();
+            function.put_alias(Arc::new(Alias::of(&name, ACTIVE, &newest)));
+            (name, Arc::new(function))
+        };
+        (0..functions).map(function).collect()
+    }
+
+    fn slots(contents: &Contents) -> Slots {
+        let mut slots = Slots::default();
+        slots.assign(contents.keys().map(String::as_str));
+        slots
+    }
+
+    #[test]
+    fn an_alias_runs_a_version_in_an_environment_of_its_own() {
+        let mut contents = contents(1, 2);
+        let function = Arc::make_mut(contents.get_mut("function-0").unwrap());
+        let newest = function.foremost().unwrap().version.clone();
+        let staging = Alias::of("function-0", "staging", &newest);
+        function.put_alias(Arc::new(Alias {
+            env: [("A".to_owned(), "1".to_owned())].into(),
+            ..staging
+        }));
+        let fd = catalogue(1, &contents, &slots(&contents), (&key, &|_| 0)).seal().unwrap();
+        let view = CatalogueView::new(fd).unwrap();
+        let function = view.function(0).unwrap();
+        let chosen = |reference| view.choose(0, function.select(reference).unwrap(), 0).unwrap();
+        assert_eq!(chosen(None), chosen(Some("v2")));
+        let (active, staging) =
+            (view.chosen(chosen(None)).unwrap(), view.chosen(chosen(Some("staging"))).unwrap());
+        assert_eq!(active.1.id, staging.1.id);
+        assert_eq!((active.2.env.len(), staging.2.env.len()), (0, 1));
+    }
+
+    #[test]
+    fn one_version_that_wants_a_process_takes_all_that_are_named_along() {
+        let mut function = Function::default();
+        let (shared, own) = (made("a", 1, Isolation::Shared), made("a", 2, Isolation::Process));
+        function.put_version(Arc::clone(&shared));
+        function.put_version(Arc::clone(&own));
+        // Nothing is named: the newest is all there is to go by.
+        assert_eq!(isolation(&function), Isolation::Process);
+        function.put_alias(Arc::new(Alias::of("a", ACTIVE, &shared.version)));
+        assert_eq!(
+            isolation(&function),
+            Isolation::Process,
+            "it may be called, or be about to become active"
+        );
+        function.put_version(made("a", 3, Isolation::Shared));
+        assert_eq!(isolation(&function), Isolation::Shared);
+        assert!(runs_here(&function, &shared) && !runs_here(&function, &own));
+        function.put_alias(Arc::new(Alias::of("a", "staging", &own.version)));
+        assert_eq!(isolation(&function), Isolation::Process);
+    }
+
+    #[test]
+    fn a_version_that_is_run_like_others_takes_little_room() {
+        let contents = contents(1000, 10);
+        let catalogue = catalogue(1, &contents, &slots(&contents), (&key, &|_| 0));
+        assert_eq!(catalogue.specs.len(), 1);
+        let bytes = abi::envelope::pack(&catalogue).unwrap().len();
+        assert!(bytes < 1000 * (10 * 64 + 128), "{bytes}");
+        assert!(CatalogueView::new(catalogue.seal().unwrap()).is_ok());
+    }
+}

@@ -1,0 +1,89 @@
+//! What probes and Prometheus ask: `/healthz`, `/readyz`, `/metrics`. Needs no token: a probe has
+//! none. Owns no fds.
+
+use std::sync::Arc;
+
+use api::errors::NotReady;
+use axum::Json;
+use axum::extract::State;
+use axum::http::header::{ACCEPT, CONTENT_TYPE, VARY};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+
+use super::server::{Control, Failed};
+use super::sync::away_text;
+use crate::metrics::format::Format;
+use crate::metrics::memory;
+use crate::metrics::text::{self, Exposition};
+use fleet::core::Pool;
+use logs::traces::Traces;
+
+/// 200 while the process answers.
+pub(super) async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// 200 while new requests are served.
+pub(super) async fn readyz(State(control): State<Arc<Control>>) -> Response {
+    let ready = control.shared.snapshot.load().pool(&Pool::Shared).len();
+    match reason(control.is_draining(), ready) {
+        // It serves what it has, whatever its store does.
+        None => match control.functions.store().away() {
+            None => "ready\n".into_response(),
+            Some(away) => format!("ready; {}\n", away_text(&away)).into_response(),
+        },
+        Some(reason) => {
+            let reason = reason.to_owned();
+            (StatusCode::SERVICE_UNAVAILABLE, Json(NotReady { reason })).into_response()
+        }
+    }
+}
+
+/// Why a node is not ready, with so many shared workers that serve.
+fn reason(draining: bool, ready: usize) -> Option<&'static str> {
+    match (draining, ready) {
+        (true, _) => Some("the node is stopping"),
+        (false, 0) => Some("no worker is ready"),
+        (false, _) => None,
+    }
+}
+
+/// Everything that is counted.
+pub(super) async fn metrics(
+    State(control): State<Arc<Control>>,
+    headers: HeaderMap,
+) -> Result<Response, Failed> {
+    let (node, workers) = (control.node().await, control.workers().await?);
+    let reading = control.shared.metrics.read(&control.shared.snapshot.load().catalogue);
+    let (engine_memory_bytes, parked) =
+        (memory::resident_bytes(node.pid), control.shared.parking.count());
+    let logs = control.logs.reading();
+    let traces = control.logs.traces.as_ref().map(Traces::reading);
+    let text = text::write(Exposition {
+        node,
+        workers,
+        reading,
+        engine_memory_bytes,
+        parked,
+        logs,
+        traces,
+    });
+    let text = text.map_err(|error| Failed::new(StatusCode::INTERNAL_SERVER_ERROR, error))?;
+    let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let format = Format::accepted(accepted);
+    Ok(([(CONTENT_TYPE, format.content_type()), (VARY, "accept")], format.write(text))
+        .into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ready_is_who_serves_and_goes_on_to() {
+        assert_eq!(reason(false, 1), None);
+        assert!(
+            reason(false, 0).is_some() && reason(true, 1).is_some() && reason(true, 0).is_some()
+        );
+    }
+}

@@ -1,0 +1,62 @@
+//! A call by the control API: `invoke` becomes an ordinary request on a connection that goes where
+//! accepted ones do.
+//!
+//! It is one end of a pair of sockets, so nobody dials anybody, and takes the path that every
+//! client's connection takes, but for the accept: workers know that the control API sent it, and so
+//! may it name any version. Owns both ends until the supervisor and hyper have them.
+
+use abi::message::Awaits;
+use axum::body::Body;
+use axum::http::{HeaderName, HeaderValue, Request, Response, Uri, header};
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+use tokio::sync::mpsc::UnboundedSender;
+
+use fleet::workers::supervise::Command;
+use takeover::Handed;
+
+use super::token;
+
+/// Why the call did not get through.
+#[derive(Debug, thiserror::Error)]
+pub enum InvokeError {
+    #[error("{0:?} is no path")]
+    Path(String),
+    #[error("the function is not reached: {0}")]
+    Connection(String),
+}
+
+/// Headers that belong to the request to the control API, not to the call. On the Unix socket
+/// nothing has taken the token out.
+const OWN_HEADERS: [HeaderName; 5] =
+    [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE, header::HOST, token::HEADER];
+
+/// Calls the function `name`, which may have what is meant of it behind an `@`, at `path_and_query`
+/// with the method, headers and body of `request`.
+pub(super) async fn invoke(
+    supervisor: &UnboundedSender<Command>,
+    name: &str,
+    path_and_query: &str,
+    request: Request<Body>,
+) -> Result<Response<Body>, InvokeError> {
+    let failed = |error: &dyn std::fmt::Display| InvokeError::Connection(error.to_string());
+    let (mut parts, body) = request.into_parts();
+    let target = format!("/{name}{path_and_query}");
+    parts.uri = target.parse::<Uri>().map_err(|_| InvokeError::Path(path_and_query.to_owned()))?;
+    OWN_HEADERS.iter().for_each(|header| drop(parts.headers.remove(header)));
+    parts.headers.insert(header::HOST, HeaderValue::from_static("localhost"));
+
+    let (stream, handed) = UnixStream::pair().map_err(|error| failed(&error))?;
+    let handed = handed.into_std().map_err(|error| failed(&error))?;
+    let handed = Handed { socket: handed.into(), read: Vec::new(), awaits: Awaits::Admin };
+    supervisor.send(Command::Take(handed)).map_err(|_| failed(&"the node is stopping"))?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| failed(&error))?;
+    tokio::spawn(connection);
+    let response = sender
+        .send_request(Request::from_parts(parts, body))
+        .await
+        .map_err(|error| failed(&error))?;
+    Ok(response.map(Body::new))
+}

@@ -1,0 +1,514 @@
+//! Metrics as Prometheus reads them: the OpenMetrics text format 1.0, written by the library
+//! `prometheus-client`. For scrapers that know only Prometheus' own text format, [`super::format`]
+//! makes that of it.
+//!
+//! Names are `sockhop_*`, with base units. A function has series once it was called, and of
+//! outcomes and reasons those that there were. Pure; owns no fds.
+
+use std::fmt::Error;
+
+use abi::board::{
+    Durations, HOP_BOUNDS_US, LATENCY_BOUNDS_US, ORIGINS, REFUSED_STATUSES, REUSES, Reason,
+    add_counts,
+};
+use abi::outcome::CLASSES;
+use api::status::{NodeStatus, WorkerState, WorkerStatus};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet, text,
+};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+
+use fleet::metrics::reading::{FunctionReading, Reading, WorkerTally};
+use logs::LogsReading;
+use logs::traces::TracesReading;
+
+/// Everything there is to tell.
+#[derive(Debug)]
+pub struct Exposition {
+    pub node: NodeStatus,
+    pub workers: Vec<WorkerStatus>,
+    pub reading: Reading,
+    pub engine_memory_bytes: Option<u64>,
+    /// Connections for which no worker is free now.
+    pub parked: usize,
+    pub logs: LogsReading,
+    /// None without an endpoint for spans.
+    pub traces: Option<TracesReading>,
+}
+
+/// Writes it as text.
+///
+/// # Errors
+/// None that can be mended: writing to memory does not fail.
+pub fn write(exposition: Exposition) -> Result<String, Error> {
+    let mut registry = Registry::with_prefix("sockhop");
+    registry.register_collector(Box::new(exposition));
+    let mut out = String::new();
+    text::encode(&mut out, &registry)?;
+    Ok(out)
+}
+
+impl Collector for Exposition {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
+        let mut families = Families(encoder);
+        self.node(&mut families)?;
+        self.dispatch(&mut families)?;
+        self.workers_now(&mut families)?;
+        self.workers_ever(&mut families)?;
+        self.logs(&mut families)?;
+        self.traces(&mut families)?;
+        self.functions(&mut families)
+    }
+}
+
+type Label = [(&'static str, String); 1];
+type Labels = [(&'static str, String); 2];
+
+fn worker(row: usize) -> Label {
+    [("worker", row.to_string())]
+}
+
+impl Exposition {
+    fn node(&self, families: &mut Families<'_>) -> Result<(), Error> {
+        let node = &self.node;
+        let info = [("version", node.version.as_str())];
+        families
+            .family("build", "The build that runs", None, MetricType::Info)?
+            .encode_info(&info)?;
+        families.gauge_alone(
+            "start_time",
+            "When the node started, since 1970",
+            Some(Unit::Seconds),
+            node.started_s,
+        )?;
+        let away = u64::from(node.store_away.is_some());
+        families.gauge_alone("store_away", "Whether the store cannot be reached", None, away)?;
+        families.gauge_alone(
+            "draining",
+            "Whether the node is stopping",
+            None,
+            u64::from(node.draining),
+        )?;
+        families.gauge_alone(
+            "functions",
+            "Functions that are deployed",
+            None,
+            node.functions as u64,
+        )?;
+        families.counter_alone("compilations", "Runs of the compiler", node.compilations)?;
+        match self.engine_memory_bytes {
+            Some(bytes) => families.gauge_alone(
+                "engine_resident_memory",
+                "Memory of the engine",
+                Some(Unit::Bytes),
+                bytes,
+            ),
+            None => Ok(()),
+        }
+    }
+
+    fn dispatch(&self, families: &mut Families<'_>) -> Result<(), Error> {
+        let dispatch = &self.reading.dispatch;
+        let accepted =
+            dispatch.accepted.iter().map(|(core, count)| ([("shard", core.to_string())], *count));
+        families.counters(
+            "connections_accepted",
+            "Connections that a shard has accepted",
+            accepted,
+        )?;
+        let hops = dispatch.hops.iter().map(|(row, hops)| (worker(*row), *hops));
+        families.counters("hops", "Connections given to a worker", hops)?;
+        families.counter_alone(
+            "parked",
+            "Connections for which no worker was free at once",
+            dispatch.parked,
+        )?;
+        families.gauge_alone(
+            "connections_parked",
+            "Those that wait for one now",
+            None,
+            self.parked as u64,
+        )?;
+        let mut by_workers = [0; REFUSED_STATUSES.len()];
+        self.reading.workers.values().for_each(|tally| add_counts(&mut by_workers, &tally.refused));
+        let refused = [("engine", dispatch.refused), ("worker", by_workers)].into_iter().flat_map(
+            |(by, counts)| {
+                let label = move |status: u16| -> Labels {
+                    [("by", by.to_owned()), ("status", status.to_string())]
+                };
+                REFUSED_STATUSES
+                    .into_iter()
+                    .zip(counts)
+                    .map(move |(status, count)| (label(status), count))
+            },
+        );
+        families.counters(
+            "refused",
+            "Requests refused before they were any function's",
+            refused.filter(some),
+        )
+    }
+
+    fn workers_now(&self, families: &mut Families<'_>) -> Result<(), Error> {
+        let info = self.workers.iter().map(|status| {
+            let labels = [
+                ("worker", status.index.to_string()),
+                ("core", status.core.to_string()),
+                ("pool", status.pool.clone()),
+            ];
+            (labels, 1)
+        });
+        families.gauges("worker_pool", "Where a worker runs, and whose it is", None, info)?;
+        let each = |of: fn(&WorkerStatus) -> u64| {
+            self.workers.iter().map(move |status| (worker(status.index), of(status)))
+        };
+        let ready = each(|status| u64::from(status.state == WorkerState::Ready));
+        families.gauges("worker_ready", "Whether the worker serves", None, ready)?;
+        let open = each(|status| status.connections_open);
+        families.gauges("worker_connections", "Connections that it has", None, open)?;
+        let in_flight = each(|status| status.in_flight);
+        families.gauges("worker_in_flight", "Invocations that it runs", None, in_flight)?;
+        families.gauges(
+            "worker_modules",
+            "Modules that it has loaded",
+            None,
+            each(|status| status.modules),
+        )?;
+        let memory = self
+            .workers
+            .iter()
+            .filter_map(|status| Some((worker(status.index), status.memory_bytes?)));
+        families.gauges(
+            "worker_resident_memory",
+            "Memory of its process",
+            Some(Unit::Bytes),
+            memory,
+        )
+    }
+
+    fn workers_ever(&self, families: &mut Families<'_>) -> Result<(), Error> {
+        let each = |of: fn(&WorkerTally) -> u64| {
+            self.reading.workers.iter().map(move |(row, tally)| (worker(*row), of(tally)))
+        };
+        let taken = each(|tally| tally.connections_taken);
+        families.counters(
+            "worker_connections_taken",
+            "Connections that have come to a worker",
+            taken,
+        )?;
+        let returns = each(|tally| tally.returns);
+        families.counters("returns", "Connections that a worker gave back for another", returns)?;
+        let requests = each(|tally| tally.requests);
+        families.counters("worker_requests", "Invocations that a worker has begun", requests)?;
+        let loads = each(|tally| tally.cold_loads);
+        families.counters("cold_loads", "Modules loaded because a function was called", loads)?;
+        let restarts = each(|tally| tally.restarts);
+        families.counters("worker_restarts", "Processes that ended unasked", restarts)?;
+        let instances = self.reading.workers.iter().flat_map(|(row, tally)| {
+            let label = |origin: &str| -> Labels {
+                [("worker", row.to_string()), ("origin", origin.to_owned())]
+            };
+            ORIGINS
+                .into_iter()
+                .zip(tally.instances)
+                .map(move |(origin, count)| (label(origin), count))
+        });
+        families.counters("instances", "Instances taken for invocations", instances)?;
+        let hops = self.reading.workers.iter().map(|(row, tally)| (worker(*row), &tally.hop));
+        let help = "From accept to the worker's first request, where that had arrived by then";
+        families.histograms("hop", help, &HOP_BOUNDS_US, hops)
+    }
+
+    fn logs(&self, families: &mut Families<'_>) -> Result<(), Error> {
+        let each = |of: fn(&WorkerTally) -> u64| {
+            self.reading.workers.iter().map(move |(row, tally)| (worker(*row), of(tally)))
+        };
+        families.counters(
+            "log_records",
+            "Invocations that were logged",
+            each(|tally| tally.log_records),
+        )?;
+        families.counters("log_lines", "Lines that were logged", each(|tally| tally.log_lines))?;
+        let dropped = each(|tally| tally.log_dropped);
+        families.counters(
+            "log_dropped",
+            "Invocations and lines that could not be logged",
+            dropped,
+        )?;
+        families.counters(
+            "log_written_bytes",
+            "Bytes written to the spool",
+            each(|tally| tally.log_bytes),
+        )?;
+        let logs = &self.logs;
+        for (name, help, count) in [
+            ("log_segments_sealed", "Segments of the log that were ended", logs.sealed),
+            ("log_segments_shipped", "Segments that the store has taken", logs.shipped),
+            ("log_shipped_bytes", "Bytes of these, as they are in the store", logs.shipped_bytes),
+            ("log_ship_failures", "Tries to ship that failed", logs.failures),
+            ("log_segments_lost", "Segments dropped because the spool was full", logs.lost),
+            ("log_damaged", "Places in segments where a record was torn or damaged", logs.damaged),
+        ] {
+            families.counter_alone(name, help, count)?;
+        }
+        let (segments, bytes) = (logs.waiting.segments, logs.waiting.bytes);
+        families.gauge_alone(
+            "log_spool_segments",
+            "Segments on this node's disk",
+            None,
+            segments,
+        )?;
+        families.gauge_alone("log_spool", "What they take there", Some(Unit::Bytes), bytes)
+    }
+
+    fn traces(&self, families: &mut Families<'_>) -> Result<(), Error> {
+        let Some(TracesReading { exported, dropped }) = &self.traces else { return Ok(()) };
+        families.counter_alone(
+            "spans_exported",
+            "Spans that --otlp-endpoint has taken",
+            *exported,
+        )?;
+        let dropped =
+            dropped.iter().map(|(reason, count)| ([("reason", (*reason).to_owned())], *count));
+        families.counters("spans_dropped", "Spans that were lost, by why", dropped)
+    }
+
+    fn functions(&self, families: &mut Families<'_>) -> Result<(), Error> {
+        let functions = &self.reading.functions;
+        let name = |function: &FunctionReading| -> Label { [("function", function.name.clone())] };
+        let by = |function: &FunctionReading, key: &'static str, value: &str| -> Labels {
+            [("function", function.name.clone()), (key, value.to_owned())]
+        };
+        let requests = functions.iter().flat_map(|function| {
+            let counts = CLASSES.into_iter().zip(function.tally.outcomes);
+            counts.map(move |(outcome, count)| (by(function, "status", outcome), count))
+        });
+        let help = "Invocations that are over, by the class of their status; none if the client had gone before";
+        families.counters("requests", help, requests.filter(some))?;
+        let latencies = functions.iter().map(|function| (name(function), &function.tally.latency));
+        let help = "From a request's head to the last byte of its reply";
+        families.histograms("request_duration", help, &LATENCY_BOUNDS_US, latencies)?;
+        let sent = functions.iter().map(|function| (name(function), function.tally.sent_bytes));
+        families.counters("sent_bytes", "Bytes of replies that have left, heads included", sent)?;
+        let in_flight = functions.iter().map(|function| (name(function), function.in_flight));
+        families.gauges("in_flight", "Invocations that run now", None, in_flight)?;
+        let queued = functions.iter().map(|function| (name(function), function.queued));
+        families.gauges("queue_depth", "Requests that wait for their turn now", None, queued)?;
+        let reasons = |label: &'static str, limit: bool| {
+            functions.iter().flat_map(move |function| {
+                let counts = Reason::ALL.into_iter().zip(function.tally.reasons);
+                let counts =
+                    counts.filter(move |(reason, count)| reason.is_limit() == limit && *count > 0);
+                counts.map(move |(reason, count)| (by(function, label, reason.name()), count))
+            })
+        };
+        families.counters(
+            "limits_hit",
+            "Invocations that ran into a limit",
+            reasons("limit", true),
+        )?;
+        families.counters(
+            "failures",
+            "Invocations that failed otherwise",
+            reasons("reason", false),
+        )?;
+        let reuses = functions.iter().flat_map(|function| {
+            let counts = REUSES.into_iter().zip(function.tally.reuses);
+            counts.map(move |(outcome, count)| (by(function, "outcome", outcome), count))
+        });
+        let help =
+            "With reuse=N, instances that have served a request: kept for another, or why not";
+        families.counters("instance_reuse", help, reuses.filter(some))
+    }
+}
+
+fn some<L>((_, count): &(L, u64)) -> bool {
+    *count > 0
+}
+
+/// Writes families of metrics.
+struct Families<'a>(DescriptorEncoder<'a>);
+
+impl Families<'_> {
+    fn family<'s>(
+        &'s mut self,
+        name: &'s str,
+        help: &str,
+        unit: Option<&'s Unit>,
+        kind: MetricType,
+    ) -> Result<MetricEncoder<'s>, Error> {
+        self.0.encode_descriptor(name, help, unit, kind)
+    }
+
+    fn counters<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = (L, u64)>,
+    ) -> Result<(), Error> {
+        let mut family = self.family(name, help, None, MetricType::Counter)?;
+        samples.into_iter().try_for_each(|(labels, count)| {
+            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)
+        })
+    }
+
+    fn gauges<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<Unit>,
+        samples: impl IntoIterator<Item = (L, u64)>,
+    ) -> Result<(), Error> {
+        let mut family = self.family(name, help, unit.as_ref(), MetricType::Gauge)?;
+        samples
+            .into_iter()
+            .try_for_each(|(labels, value)| family.encode_family(&labels)?.encode_gauge(&value))
+    }
+
+    fn histograms<L: EncodeLabelSet, const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        bounds_us: &[u64; N],
+        samples: impl IntoIterator<Item = (L, impl std::borrow::Borrow<Durations<N>>)>,
+    ) -> Result<(), Error> {
+        let bounds =
+            bounds_us.map(|bound| if bound == u64::MAX { f64::INFINITY } else { seconds(bound) });
+        let mut family = self.family(name, help, Some(&Unit::Seconds), MetricType::Histogram)?;
+        samples.into_iter().try_for_each(|(labels, durations)| {
+            let durations = durations.borrow();
+            let buckets: Vec<(f64, u64)> = bounds.into_iter().zip(durations.counts).collect();
+            let count = durations.counts.iter().sum();
+            let sum = seconds(durations.sum_us);
+            family
+                .encode_family(&labels)?
+                .encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
+        })
+    }
+
+    fn counter_alone(&mut self, name: &str, help: &str, count: u64) -> Result<(), Error> {
+        self.family(name, help, None, MetricType::Counter)?
+            .encode_counter::<NoLabelSet, _, u64>(&count, None)
+    }
+
+    fn gauge_alone(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<Unit>,
+        value: u64,
+    ) -> Result<(), Error> {
+        self.family(name, help, unit.as_ref(), MetricType::Gauge)?.encode_gauge(&value)
+    }
+}
+
+/// Seconds are told as a float, as the format has it: exact to the microsecond for a century.
+#[expect(clippy::cast_precision_loss, reason = "2^53 microseconds are 285 years")]
+fn seconds(micros: u64) -> f64 {
+    micros as f64 / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use abi::board::FunctionTally;
+
+    use super::*;
+    use fleet::metrics::reading::DispatchReading;
+    use logs::Waiting;
+
+    fn exposition(name: &str) -> Exposition {
+        let node = NodeStatus {
+            pid: 7,
+            version: "0.1".to_owned(),
+            listeners: Vec::new(),
+            admin: None,
+            generation: 1,
+            functions: 2,
+            compilations: 3,
+            draining: false,
+            store_away: None,
+            started_s: 9,
+        };
+        let mut tally = FunctionTally {
+            outcomes: [0, 5, 0, 0, 1, 0],
+            sent_bytes: 600,
+            ..FunctionTally::default()
+        };
+        (tally.latency.counts[0], tally.latency.counts[17], tally.latency.sum_us) =
+            (4, 2, 25_000_123);
+        tally.reasons[Reason::Timeout as usize] = 1;
+        tally.reasons[Reason::Trap as usize] = 2;
+        let function = FunctionReading { name: name.to_owned(), in_flight: 1, queued: 2, tally };
+        let dispatch = DispatchReading {
+            accepted: vec![(0, 11)],
+            hops: BTreeMap::from([(1, 10)]),
+            ..DispatchReading::default()
+        };
+        let worker = WorkerTally {
+            connections_taken: 10,
+            log_lines: 4,
+            restarts: 1,
+            ..WorkerTally::default()
+        };
+        let logs = LogsReading {
+            lost: 3,
+            waiting: Waiting { segments: 2, bytes: 99 },
+            ..LogsReading::default()
+        };
+        let dropped = [("refused", 0), ("unreachable", 7), ("queue", 1)];
+        let traces = TracesReading { exported: 5, dropped };
+        let reading =
+            Reading { dispatch, workers: BTreeMap::from([(1, worker)]), functions: vec![function] };
+        Exposition {
+            node,
+            workers: Vec::new(),
+            reading,
+            engine_memory_bytes: Some(4096),
+            parked: 0,
+            logs,
+            traces: Some(traces),
+        }
+    }
+
+    #[test]
+    fn every_family_is_described_and_every_line_is_one() {
+        let text = write(exposition("hello")).unwrap();
+        for line in [
+            "# TYPE sockhop_connections_accepted counter",
+            "sockhop_connections_accepted_total{shard=\"0\"} 11",
+            "sockhop_hops_total{worker=\"1\"} 10",
+            "sockhop_worker_restarts_total{worker=\"1\"} 1",
+            "sockhop_requests_total{function=\"hello\",status=\"2xx\"} 5",
+            "sockhop_requests_total{function=\"hello\",status=\"5xx\"} 1",
+            "sockhop_request_duration_seconds_sum{function=\"hello\"} 25.000123",
+            "sockhop_request_duration_seconds_count{function=\"hello\"} 6",
+            "sockhop_request_duration_seconds_bucket{le=\"0.00005\",function=\"hello\"} 4",
+            "sockhop_request_duration_seconds_bucket{le=\"10.0\",function=\"hello\"} 4",
+            "sockhop_request_duration_seconds_bucket{le=\"+Inf\",function=\"hello\"} 6",
+            "sockhop_in_flight{function=\"hello\"} 1",
+            "sockhop_queue_depth{function=\"hello\"} 2",
+            "sockhop_limits_hit_total{function=\"hello\",limit=\"timeout\"} 1",
+            "sockhop_failures_total{function=\"hello\",reason=\"trap\"} 2",
+            "sockhop_log_lines_total{worker=\"1\"} 4",
+            "sockhop_log_segments_lost_total 3",
+            "sockhop_log_spool_bytes 99",
+            "sockhop_spans_exported_total 5",
+            "sockhop_spans_dropped_total{reason=\"unreachable\"} 7",
+            "sockhop_engine_resident_memory_bytes 4096",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in:\n{text}");
+        }
+        assert!(text.ends_with("# EOF\n"), "{text}");
+        assert!(!text.contains("status=\"4xx\""), "what never happened has no series");
+    }
+
+    #[test]
+    fn a_label_cannot_end_its_quotes() {
+        let text = write(exposition("a\"b\\c\nd")).unwrap();
+        assert!(text.contains("sockhop_in_flight{function=\"a\\\"b\\\\c\\nd\"} 1"), "{text}");
+    }
+}

@@ -1,0 +1,69 @@
+//! Secrets over the control API: set, listed by key, removed. No reply has a value. Owns no fds.
+//!
+//! ```text
+//! GET    /v1/functions/NAME/secrets
+//! PUT    /v1/functions/NAME/secrets/KEY    the body is the value
+//! DELETE /v1/functions/NAME/secrets/KEY
+//! ```
+
+use std::sync::Arc;
+
+use abi::limits::SECRET_BYTES_MAX;
+use api::endpoints::ListSecrets;
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use futures_util::StreamExt as _;
+use zeroize::Zeroizing;
+
+use super::functions::ChangeError;
+use super::routes::Answered;
+use super::server::{Control, Failed, bad_request};
+use secrets::{RuleError, SecretError};
+
+pub(super) async fn list(
+    State(control): State<Arc<Control>>,
+    Path(name): Path<String>,
+) -> Answered<ListSecrets> {
+    Ok(Json(control.functions.secrets(&name)?))
+}
+
+pub(super) async fn set(
+    State(control): State<Arc<Control>>,
+    Path((name, key)): Path<(String, String)>,
+    body: Body,
+) -> Result<StatusCode, Failed> {
+    let value = received(body).await?;
+    control.functions.set_secret(&name, &key, &value).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn remove(
+    State(control): State<Arc<Control>>,
+    Path((name, key)): Path<(String, String)>,
+) -> Result<StatusCode, Failed> {
+    control.functions.remove_secret(&name, &key).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The whole body, read to its end whatever its length: closing on a client that is still sending
+/// would lose it the reason.
+async fn received(body: Body) -> Result<Zeroizing<Vec<u8>>, Failed> {
+    let (mut body, mut bytes) = (body.into_data_stream(), 0);
+    // Never moved to make room: that would leave a copy behind.
+    let mut value = Zeroizing::new(Vec::with_capacity(SECRET_BYTES_MAX));
+    while let Some(part) = body.next().await {
+        let part = part.map_err(bad_request)?;
+        bytes += part.len();
+        if bytes <= SECRET_BYTES_MAX {
+            value.extend_from_slice(&part);
+        }
+    }
+    match bytes {
+        _ if bytes > SECRET_BYTES_MAX => {
+            Err(ChangeError::from(SecretError::from(RuleError::TooLarge { bytes })).into())
+        }
+        _ => Ok(value),
+    }
+}

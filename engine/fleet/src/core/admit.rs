@@ -1,0 +1,79 @@
+//! Whether a new connection is taken at all. Pure; owns no fds.
+
+use std::net::IpAddr;
+
+use abi::network::Network;
+use abi::problem::Problem;
+
+/// How many connections there may be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    pub connections_max: u32,
+    /// From one address.
+    pub per_address_max: u32,
+    /// The proxies that are trusted. Their connections are those of many clients, and only limited
+    /// by their sum.
+    pub proxies: Vec<Network>,
+}
+
+/// Why there is no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Full {
+    Node,
+    Address,
+}
+
+impl From<Full> for Problem {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::Node => {
+                Self::new(503, "this node has as many connections as it takes; try again")
+            }
+            Full::Address => Self::new(
+                429,
+                "this node has as many connections from your address as it takes; try again",
+            ),
+        }
+    }
+}
+
+/// Whether one more is taken, where there are `open`. `peer` tells its address, and `from` counts
+/// those from it; they are asked only when there could be too many of them.
+pub fn admit(
+    open: u64,
+    peer: impl FnOnce() -> Option<IpAddr>,
+    from: impl FnOnce(IpAddr) -> u32,
+    limits: &ConnectionLimits,
+) -> Result<(), Full> {
+    let is_proxy = |peer: &IpAddr| limits.proxies.iter().any(|network| network.contains(*peer));
+    if open >= u64::from(limits.connections_max) {
+        Err(Full::Node)
+    } else if open >= u64::from(limits.per_address_max)
+        && let Some(peer) = peer().filter(|peer| !is_proxy(peer))
+        && from(peer) >= limits.per_address_max
+    {
+        Err(Full::Address)
+    } else {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_node_comes_first_and_addresses_are_only_counted_when_they_could_be_full() {
+        let proxies = vec!["10.0.0.0/8".parse().unwrap()];
+        let limits = ConnectionLimits { connections_max: 10, per_address_max: 4, proxies };
+        let (client, proxy) = (|| "192.0.2.1".parse().ok(), || "10.1.2.3".parse().ok());
+        let not_asked =
+            |_| -> u32 { panic!("nobody can have four of three, and a proxy may have them") };
+        assert_eq!(admit(3, || panic!("nor is its address"), not_asked, &limits), Ok(()));
+        assert_eq!(admit(10, client, not_asked, &limits), Err(Full::Node));
+        assert_eq!(admit(9, client, |_| 3, &limits), Ok(()));
+        assert_eq!(admit(4, client, |_| 4, &limits), Err(Full::Address));
+        assert_eq!(admit(9, proxy, not_asked, &limits), Ok(()));
+        assert_eq!(admit(9, || None, not_asked, &limits), Ok(()));
+    }
+}

@@ -1,0 +1,482 @@
+//! The fleet: which workers there are to be, which there are, and what each serves by. Pure; owns
+//! no fds.
+//!
+//! A *slot* is a place for a worker: so many a core for shared functions, one for each function
+//! with `isolation = "process"`, and one for a trial of such a function's version, as long as it
+//! takes. The processes that have a slot one after another are its *incarnations*. The supervisor
+//! tells the fleet what happens and does, in order, what it answers; the fleet never looks at
+//! anything itself. This file has what may happen and what follows; [`slot`] is one worker's place,
+//! [`publish`] changes what is served.
+
+mod publish;
+mod slot;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use abi::limits::WORKERS_MAX;
+
+pub use self::publish::PublishError;
+use self::publish::Publishing;
+use self::slot::Running;
+pub use self::slot::{Phase, WorkerSlot};
+use super::Pool;
+use super::starting::{START_TIMEOUT, Starting};
+use super::watch::{Health, LOOK_INTERVAL, Seen};
+
+/// One process: the slot it has, which is its row on the board, and which of the processes that had
+/// it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WorkerId {
+    pub slot: usize,
+    pub incarnation: u64,
+}
+
+/// Somebody who waits for a change to be served everywhere.
+pub type Ticket = u64;
+
+/// What is seen of a worker's row from time to time.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    pub seen: Seen,
+    /// Connections it has, and requests it runs.
+    pub busy: bool,
+}
+
+/// What happens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// Its process could not be made.
+    NotStarted(WorkerId),
+    /// Its first word; whether it is of the engine's build.
+    Hello { worker: WorkerId, same_build: bool },
+    /// It serves by the catalogue of this generation.
+    Applied { worker: WorkerId, generation: u64 },
+    /// It begins no more requests.
+    Draining(WorkerId),
+    /// Every message for it has left.
+    Flushed(WorkerId),
+    /// It broke the protocol.
+    Broke { worker: WorkerId, why: String },
+    /// Its process has ended.
+    Ended(WorkerId),
+    /// A connection, or a trial, waits for a worker of this pool.
+    Wanted(Pool),
+    /// A worker that was started for a trial has none left.
+    Tried(WorkerId),
+    /// Serve by the catalogue of this generation, in which these functions have workers of their
+    /// own.
+    Publish { generation: u64, own: Vec<String>, ticket: Ticket },
+    /// Everybody finishes and leaves.
+    Drain,
+    /// Everybody ends now.
+    Kill,
+}
+
+/// What is to be done about it, in this order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Make a process.
+    Start { worker: WorkerId, core: usize },
+    /// Tell it its settings and the newest catalogue.
+    Accept { worker: WorkerId, pool: Pool },
+    /// Send it the newest catalogue.
+    SendCatalogue(WorkerId),
+    /// Tell it to finish what it has and leave.
+    SendDrain(WorkerId),
+    /// End its process now.
+    Kill { worker: WorkerId, why: String },
+    /// It has died unasked; the next one starts after `delay`. It was the `failed_starts`th in a
+    /// row that had not served, or 0.
+    Exited { worker: WorkerId, delay: Duration, failed_starts: u32 },
+    /// Its process has ended: its row is free, and what it never received goes to others.
+    Reap(WorkerId),
+    /// From now on these workers get connections, routed by the catalogue of this generation.
+    Serve { generation: u64, ready: Vec<(Pool, WorkerId)> },
+    /// Answer somebody who waits.
+    Answer { ticket: Ticket, outcome: Result<(), PublishError> },
+}
+
+/// What does not change while the node runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// Where the shared workers run: a core for each, as often as it has workers.
+    pub shared: Vec<usize>,
+    /// How long a worker of its own may have nothing to do before it is stopped.
+    pub own_idle_timeout: Duration,
+}
+
+/// All slots, and what is served.
+#[derive(Debug)]
+pub struct Fleet {
+    plan: Plan,
+    slots: BTreeMap<usize, WorkerSlot>,
+    /// The functions that are to have workers of their own.
+    own: BTreeSet<Pool>,
+    /// The newest catalogue.
+    generation: u64,
+    /// What connections are routed by: the newest once it is on its way to every worker.
+    serving: u64,
+    publishing: Vec<Publishing>,
+    next_look: Instant,
+    draining: bool,
+    actions: Vec<Action>,
+}
+
+impl Fleet {
+    /// Slots for the shared workers, and no process yet. `generation` is of the catalogue that is
+    /// served from the start.
+    pub fn new(plan: Plan, generation: u64, now: Instant) -> Self {
+        let slots = plan.shared.iter().enumerate();
+        let slots = slots
+            .map(|(row, core)| {
+                (row, WorkerSlot::new(Pool::Shared, *core, Phase::Resting { until: now }))
+            })
+            .collect();
+        Self {
+            plan,
+            slots,
+            own: BTreeSet::new(),
+            generation,
+            serving: generation,
+            publishing: Vec::new(),
+            next_look: now,
+            draining: false,
+            actions: Vec::new(),
+        }
+    }
+
+    /// Something has happened. Returns what is to be done.
+    #[must_use]
+    pub fn on(&mut self, event: Event, now: Instant) -> Vec<Action> {
+        match event {
+            Event::NotStarted(worker) => self.on_not_started(worker, now),
+            Event::Hello { worker, same_build } => self.on_hello(worker, same_build),
+            Event::Applied { worker, generation } => self.on_applied(worker, generation),
+            Event::Draining(worker) => self.on_draining(worker),
+            Event::Flushed(worker) => {
+                if let Some(running) = self.running(worker) {
+                    running.flushed = true;
+                }
+            }
+            Event::Broke { worker, why } => self.kill(worker, why),
+            Event::Ended(worker) => self.on_ended(worker, now),
+            Event::Wanted(pool) => self.on_wanted(&pool, now),
+            Event::Tried(worker) => self.leave(worker),
+            Event::Publish { generation, own, ticket } => {
+                self.publish(generation, own, ticket, now)
+            }
+            Event::Drain => self.drain(),
+            Event::Kill => self.kill_all("the time to finish is over"),
+        }
+        self.move_on(now)
+    }
+
+    /// Time has passed. Returns what is to be done.
+    #[must_use]
+    pub fn move_on(&mut self, now: Instant) -> Vec<Action> {
+        for (row, slot) in &mut self.slots {
+            if let Some(incarnation) = slot.start_if_due(now) {
+                self.actions.push(Action::Start {
+                    worker: WorkerId { slot: *row, incarnation },
+                    core: slot.core,
+                });
+            }
+        }
+        self.serve_newest(now);
+        self.answer_publishing(now);
+        std::mem::take(&mut self.actions)
+    }
+
+    /// Whether workers are to be looked at; then [`Self::look`] is called for each that serves.
+    pub fn is_look_due(&mut self, now: Instant) -> bool {
+        let due = now >= self.next_look;
+        if due {
+            self.next_look = now + LOOK_INTERVAL;
+        }
+        due
+    }
+
+    /// A worker's row, as of now. `now_ms` is by the board's clock.
+    pub fn look(&mut self, worker: WorkerId, look: Look, now_ms: u64, now: Instant) {
+        let idle_timeout = self.plan.own_idle_timeout;
+        let Some(slot) = self.slot(worker) else { return };
+        let own = slot.pool != Pool::Shared;
+        let Phase::Running(running) = &mut slot.phase else { return };
+        if running.applied.is_none() {
+            if running.starting.look(look.seen.process) {
+                let what = if running.said_hello {
+                    "it does not come to serve"
+                } else {
+                    "it has not said hello"
+                };
+                self.kill(worker, format!("{what} in {START_TIMEOUT:?} that the machine gave it"));
+            }
+            return;
+        }
+        if look.busy {
+            running.idle_since = None;
+        }
+        let idle = now - *running.idle_since.get_or_insert(now);
+        let silent_before = running.silent;
+        let health = running.watch.look(look.seen, now_ms);
+        running.silent = health != Health::Well;
+        match health {
+            Health::Stuck(over) => {
+                self.kill(worker, format!("it is stuck: its guest should have ended {over:?} ago"))
+            }
+            Health::GivenUp => self.kill(worker, "it has not moved for too long".to_owned()),
+            Health::Well | Health::Silent if running.silent != silent_before => self.serve(),
+            Health::Well if own && !look.busy && idle >= idle_timeout => self.leave(worker),
+            Health::Well | Health::Silent => {}
+        }
+    }
+
+    /// When to look again though nothing happens.
+    pub fn next_wake(&self) -> Option<Instant> {
+        let of_slots = self.slots.values().filter_map(|slot| match &slot.phase {
+            Phase::Dormant => None,
+            Phase::Resting { until } => Some(*until),
+            Phase::Running(_) => Some(self.next_look),
+        });
+        of_slots.chain(self.publishing.iter().map(Publishing::deadline)).min()
+    }
+
+    /// Every process there is.
+    pub fn running_workers(&self) -> Vec<WorkerId> {
+        self.workers(|_| true)
+    }
+
+    /// The newest catalogue that was taken on.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Whether a worker may ask for modules and give connections back: it has said hello and
+    /// serves.
+    pub fn serves(&self, worker: WorkerId) -> bool {
+        matches!(self.slots.get(&worker.slot), Some(WorkerSlot { incarnation, phase: Phase::Running(Running { applied: Some(_), .. }), .. }) if *incarnation == worker.incarnation)
+    }
+
+    /// Every slot there is, by its row.
+    pub fn slots(&self) -> impl Iterator<Item = (usize, &WorkerSlot)> {
+        self.slots.iter().map(|(row, slot)| (*row, slot))
+    }
+
+    /// After [`Event::Drain`].
+    pub fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    /// Nobody is left after [`Event::Drain`].
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    fn on_not_started(&mut self, worker: WorkerId, now: Instant) {
+        if let Some(slot) = self.slot(worker) {
+            let delay = slot.back_off.did_not_start(Duration::ZERO);
+            slot.phase = Phase::Resting { until: now + delay };
+            let failed_starts = slot.back_off.failed_starts();
+            self.actions.push(Action::Exited { worker, delay, failed_starts });
+            // Whoever wants the trial asks again.
+            self.slots
+                .retain(|_, slot| !slot.is_trial() || matches!(slot.phase, Phase::Running(_)));
+        }
+    }
+
+    fn on_hello(&mut self, worker: WorkerId, same_build: bool) {
+        let Some(slot) = self.slot(worker) else { return };
+        let pool = slot.pool.clone();
+        let Phase::Running(running) = &mut slot.phase else { return };
+        if running.said_hello || running.killed {
+            return self.kill(worker, "it said hello twice".to_owned());
+        }
+        if !same_build {
+            return self.kill(
+                worker,
+                format!(
+                    "it is not of the engine's build, {}; install both from one",
+                    abi::BUILD_ID
+                ),
+            );
+        }
+        running.said_hello = true;
+        running.starting = Starting::default();
+        running.flushed = false;
+        self.actions.push(Action::Accept { worker, pool });
+    }
+
+    fn on_applied(&mut self, worker: WorkerId, generation: u64) {
+        let newest = self.generation;
+        let Some(running) = self.running(worker) else { return };
+        if !running.said_hello
+            || generation > newest
+            || running.applied.is_some_and(|applied| generation < applied)
+        {
+            return self.kill(
+                worker,
+                format!("it says that it serves generation {generation}, which it was not sent"),
+            );
+        }
+        if running.applied.replace(generation).is_none() {
+            self.serve();
+            self.slots.entry(worker.slot).and_modify(|slot| slot.back_off.served());
+        }
+    }
+
+    fn on_draining(&mut self, worker: WorkerId) {
+        let draining = self.draining;
+        let Some(slot) = self.slot(worker) else { return };
+        let retiring = slot.retiring;
+        let Phase::Running(running) = &mut slot.phase else { return };
+        if draining || retiring || running.leaving {
+            running.begins_no_more = true;
+        } else {
+            self.kill(worker, "it leaves, and was not told to".to_owned());
+        }
+    }
+
+    fn on_ended(&mut self, worker: WorkerId, now: Instant) {
+        let draining = self.draining;
+        let Some(slot) = self.slot(worker) else { return };
+        let Phase::Running(running) = &slot.phase else { return };
+        let (served, lived, leaving) =
+            (running.applied.is_some(), now - running.since, running.leaving);
+        let mut died = None;
+        if draining || slot.retiring || slot.is_trial() {
+            self.slots.remove(&worker.slot);
+            // Somebody may have waited for its row.
+            self.arrange_slots();
+        } else if leaving {
+            slot.phase = if slot.wanted { Phase::Resting { until: now } } else { Phase::Dormant };
+        } else {
+            let delay = if served {
+                slot.back_off.exited(lived)
+            } else {
+                slot.back_off.did_not_start(lived)
+            };
+            slot.restarts += 1;
+            slot.phase = Phase::Resting { until: now + delay };
+            died = Some(Action::Exited {
+                worker,
+                delay,
+                failed_starts: slot.back_off.failed_starts(),
+            });
+        }
+        self.actions.extend(died);
+        // First nobody chooses it any more; what is in its queue then is all there will be.
+        self.serve();
+        self.actions.push(Action::Reap(worker));
+    }
+
+    fn on_wanted(&mut self, pool: &Pool, now: Instant) {
+        if self.draining {
+            return;
+        }
+        for slot in self.slots.values_mut().filter(|slot| slot.pool == *pool && !slot.retiring) {
+            match &slot.phase {
+                Phase::Dormant => slot.phase = Phase::Resting { until: now },
+                Phase::Running(running) if running.leaving => slot.wanted = true,
+                Phase::Running(_) | Phase::Resting { .. } => {}
+            }
+        }
+        if let Pool::Trial(_) = pool
+            && self.slots.values().all(|slot| slot.pool != *pool)
+            && let Some(row) = self.free_row()
+        {
+            let core = self.plan.shared[row % self.plan.shared.len()];
+            self.slots
+                .insert(row, WorkerSlot::new(pool.clone(), core, Phase::Resting { until: now }));
+        }
+    }
+
+    fn drain(&mut self) {
+        self.draining = true;
+        self.own.clear();
+        self.slots.retain(|_, slot| matches!(slot.phase, Phase::Running(_)));
+        self.running_workers().into_iter().for_each(|worker| self.dismiss(worker));
+        for publishing in std::mem::take(&mut self.publishing) {
+            self.actions.push(publishing.answer(Err(PublishError::Stopping)));
+        }
+    }
+
+    fn kill_all(&mut self, why: &str) {
+        for worker in self.running_workers() {
+            self.kill(worker, why.to_owned());
+        }
+    }
+
+    /// It gets no more connections, and ends as soon as the kernel sees to it.
+    fn kill(&mut self, worker: WorkerId, why: String) {
+        let Some(running) = self.running(worker) else { return };
+        if !std::mem::replace(&mut running.killed, true) {
+            self.serve();
+            self.actions.push(Action::Kill { worker, why });
+        }
+    }
+
+    /// It finishes what it has and goes; one that has nothing yet goes at once.
+    fn dismiss(&mut self, worker: WorkerId) {
+        let Some(running) = self.running(worker) else { return };
+        if running.said_hello {
+            self.serve();
+            self.actions.push(Action::SendDrain(worker));
+        } else {
+            self.kill(worker, "it is not needed any more".to_owned());
+        }
+    }
+
+    /// It has nothing to do: it gets no more connections, and then may go.
+    fn leave(&mut self, worker: WorkerId) {
+        let Some(running) = self.running(worker) else { return };
+        if !std::mem::replace(&mut running.leaving, true) {
+            self.serve();
+            self.actions.push(Action::SendDrain(worker));
+        }
+    }
+
+    /// Tells who gets connections now.
+    fn serve(&mut self) {
+        let ready =
+            self.slots.iter().filter(|(_, slot)| slot.takes_connections() && !slot.is_trial());
+        let ready = ready
+            .map(|(row, slot)| {
+                (slot.pool.clone(), WorkerId { slot: *row, incarnation: slot.incarnation })
+            })
+            .collect();
+        // Only the last one before other actions matters.
+        if let Some(Action::Serve { .. }) = self.actions.last() {
+            self.actions.pop();
+        }
+        self.actions.push(Action::Serve { generation: self.serving, ready });
+    }
+
+    /// The slot of a worker, if that is the process it has now.
+    fn slot(&mut self, worker: WorkerId) -> Option<&mut WorkerSlot> {
+        self.slots.get_mut(&worker.slot).filter(|slot| slot.incarnation == worker.incarnation)
+    }
+
+    fn running(&mut self, worker: WorkerId) -> Option<&mut Running> {
+        match &mut self.slot(worker)?.phase {
+            Phase::Running(running) => Some(running),
+            Phase::Dormant | Phase::Resting { .. } => None,
+        }
+    }
+
+    /// The processes in the slots that fit.
+    fn workers(&self, fits: impl Fn(&WorkerSlot) -> bool) -> Vec<WorkerId> {
+        let running = self
+            .slots
+            .iter()
+            .filter(|(_, slot)| matches!(slot.phase, Phase::Running(_)) && fits(slot));
+        running.map(|(row, slot)| WorkerId { slot: *row, incarnation: slot.incarnation }).collect()
+    }
+
+    /// The lowest row that nobody has. Workers look for each other's counters in the first ones.
+    fn free_row(&self) -> Option<usize> {
+        (self.plan.shared.len()..WORKERS_MAX).find(|row| !self.slots.contains_key(row))
+    }
+}

@@ -1,0 +1,159 @@
+//! Changing what is served: slots first, then every worker, then what connections are routed by;
+//! and telling whoever waits.
+//!
+//! The order is the point: no worker gets a connection that was routed by a catalogue it has not
+//! got before. Pure; owns no fds.
+
+use std::time::{Duration, Instant};
+
+use abi::limits::WORKERS_MAX;
+
+use super::slot::{Phase, WorkerSlot};
+use super::{Action, Fleet, LOOK_INTERVAL, Ticket, WorkerId};
+use crate::core::Pool;
+
+/// How long every worker may take to serve by a new catalogue; one that starts is waited for as
+/// long as it is not given up.
+pub(super) const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why a catalogue is not served by everywhere.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    #[error(
+        "not every worker took over the change within {PUBLISH_TIMEOUT:?}; `sockhop status` shows which are not ready"
+    )]
+    Slow,
+    #[error(
+        "there are {wanted} functions with a worker of their own and shared workers; at most {WORKERS_MAX} workers run on a node"
+    )]
+    TooManyWorkers { wanted: usize },
+    #[error("the node is stopping; the change is stored, and served when it runs again")]
+    Stopping,
+}
+
+/// Somebody who waits for a catalogue to be served by everywhere.
+#[derive(Debug)]
+pub(super) struct Publishing {
+    generation: u64,
+    deadline: Instant,
+    ticket: Ticket,
+}
+
+impl Publishing {
+    pub(super) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    pub(super) fn answer(self, outcome: Result<(), PublishError>) -> Action {
+        Action::Answer { ticket: self.ticket, outcome }
+    }
+}
+
+impl Fleet {
+    /// Begins to serve by another catalogue. `own` are the functions with workers of their own.
+    pub(super) fn publish(
+        &mut self,
+        generation: u64,
+        own: Vec<String>,
+        ticket: Ticket,
+        now: Instant,
+    ) {
+        let publishing = Publishing { generation, deadline: now + PUBLISH_TIMEOUT, ticket };
+        if self.draining {
+            return self.actions.push(publishing.answer(Err(PublishError::Stopping)));
+        }
+        let wanted = self.plan.shared.len() + own.len();
+        if wanted > WORKERS_MAX {
+            return self
+                .actions
+                .push(publishing.answer(Err(PublishError::TooManyWorkers { wanted })));
+        }
+        self.own = own.into_iter().map(Pool::Function).collect();
+        self.arrange_slots();
+        self.generation = generation;
+        let serves = |slot: &WorkerSlot| !slot.retiring && !slot.is_trial();
+        for worker in self.workers(|slot| {
+            serves(slot) && matches!(&slot.phase, Phase::Running(r) if r.said_hello)
+        }) {
+            if let Some(running) = self.running(worker) {
+                running.flushed = false;
+                self.actions.push(Action::SendCatalogue(worker));
+            }
+        }
+        self.publishing.push(publishing);
+    }
+
+    /// A slot for each function that is to have one; the others finish and go.
+    pub(super) fn arrange_slots(&mut self) {
+        let mut missing = self.own.clone();
+        let mut retired = Vec::new();
+        for (row, slot) in self
+            .slots
+            .iter_mut()
+            .filter(|(_, slot)| matches!(slot.pool, Pool::Function(_)) && !slot.retiring)
+        {
+            if !missing.remove(&slot.pool) {
+                slot.retiring = true;
+                retired.push(WorkerId { slot: *row, incarnation: slot.incarnation });
+            }
+        }
+        self.slots.retain(|_, slot| !slot.retiring || matches!(slot.phase, Phase::Running(_)));
+        retired.into_iter().for_each(|worker| self.dismiss(worker));
+        for pool in missing {
+            // Those that are about to go have their rows a little longer.
+            let Some(row) = self.free_row() else { break };
+            let core = self.plan.shared[row % self.plan.shared.len()];
+            self.slots.insert(row, WorkerSlot::new(pool, core, Phase::Dormant));
+        }
+    }
+
+    /// Routes by the newest catalogue once it is in every worker's queue.
+    pub(super) fn serve_newest(&mut self, now: Instant) {
+        if self.serving == self.generation {
+            return;
+        }
+        let overdue = self.publishing.iter().any(|publishing| now >= publishing.deadline);
+        let unsent = self.workers(|slot| !slot.retiring && !slot.is_trial() && slot.has_unsent());
+        if unsent.is_empty() {
+            self.serving = self.generation;
+            self.serve();
+        } else if overdue {
+            unsent
+                .into_iter()
+                .for_each(|worker| self.kill(worker, "it reads no messages any more".to_owned()));
+        }
+    }
+
+    /// Whether nobody keeps the change from being served but workers that start. The machine may be
+    /// slow; whether they come to serve, or are given up, is looked at elsewhere.
+    fn waits_for_starts_alone(&self, generation: u64) -> bool {
+        self.serving >= generation
+            && self
+                .slots
+                .values()
+                .filter(|slot| slot.is_behind(generation))
+                .all(WorkerSlot::is_starting)
+    }
+
+    /// Answers those who wait for a catalogue that everybody now serves by.
+    pub(super) fn answer_publishing(&mut self, now: Instant) {
+        for publishing in std::mem::take(&mut self.publishing) {
+            let generation = publishing.generation;
+            let behind = self.serving < generation
+                || self.slots.values().any(|slot| slot.is_behind(generation));
+            if !behind {
+                self.actions.push(publishing.answer(Ok(())));
+            } else if now >= publishing.deadline && self.waits_for_starts_alone(generation) {
+                self.publishing.push(Publishing { deadline: now + LOOK_INTERVAL, ..publishing });
+            } else if now >= publishing.deadline {
+                self.actions.push(publishing.answer(Err(PublishError::Slow)));
+                for worker in self.workers(|slot| slot.is_accepted() && slot.is_behind(generation))
+                {
+                    self.kill(worker, "it does not take over the node's change".to_owned());
+                }
+            } else {
+                self.publishing.push(publishing);
+            }
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What is to happen with a connection, by what can be seen of its next request. Pure; owns no fds.
+
+use abi::catalogue::{ArchivedIsolation, CatalogueView};
+use abi::head::{self, Parsed};
+use abi::problem::Problem;
+use abi::route::{Caller, route};
+
+use super::Pool;
+
+/// The decision.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// A worker of this pool takes it.
+    Hop(Pool),
+    /// It is answered with an error and closed.
+    Refuse(Problem),
+}
+
+/// Decides by the bytes at the front of the connection. A head that is not all there is the shared
+/// workers' to wait for: they have deadlines and readiness for it, and give the connection back
+/// should it turn out not to be theirs.
+pub fn verdict(
+    bytes: &[u8],
+    catalogue: &CatalogueView,
+    domain: Option<&str>,
+    caller: Caller,
+) -> Verdict {
+    let head = match head::parse(bytes) {
+        Ok(Parsed::Complete(head)) => head,
+        Ok(Parsed::Partial) => return Verdict::Hop(Pool::Shared),
+        Err(error) => return Verdict::Refuse(error.into()),
+    };
+    match route(catalogue, domain, head.host, head.target, caller) {
+        Err(name) => Verdict::Refuse(Problem::unknown_function(name)),
+        Ok(route) => Verdict::Hop(match catalogue.function(route.function) {
+            Some(function) if function.isolation == ArchivedIsolation::Process => {
+                Pool::Function(function.name.as_str().to_owned())
+            }
+            _ => Pool::Shared,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use abi::catalogue::{
+        Alias, Catalogue, Function, FunctionLimits, Isolation, Kind, Output, Spec, Target, Version,
+    };
+    use abi::choice::ACTIVE;
+    use proptest::prelude::*;
+
+    fn catalogue() -> CatalogueView {
+        let version = Version { number: 1, id: [1; 16], module: [0; 32], spec: 0 };
+        let active =
+            Alias { name: ACTIVE.into(), targets: vec![Target { version: 0, spec: 0, weight: 1 }] };
+        let function = |name: &str, isolation| Function {
+            name: name.into(),
+            isolation,
+            slot: 0,
+            slot_incarnation: 1,
+            secrets: 0,
+            previews: true,
+            aliases: vec![active.clone()],
+            versions: vec![version.clone()],
+        };
+        let spec = Spec {
+            kind: Kind::Http02,
+            limits: FunctionLimits::default(),
+            requests_per_instance_max: 1,
+            env: Vec::new(),
+            config: Vec::new(),
+            args: Vec::new(),
+            output: Output::Raw,
+            allow_outbound: Vec::new(),
+        };
+        let functions = vec![function("a", Isolation::Shared), function("own", Isolation::Process)];
+        CatalogueView::new(
+            Catalogue { generation: 1, functions, specs: vec![spec] }.seal().unwrap(),
+        )
+        .unwrap()
+    }
+
+    fn of(text: &str) -> Verdict {
+        verdict(text.as_bytes(), &catalogue(), Some("example.com"), Caller::Public)
+    }
+
+    #[test]
+    fn requests_go_where_their_function_runs() {
+        assert_eq!(of("GET /a/ HTTP/1.1\r\nHost: h\r\n\r\n"), Verdict::Hop(Pool::Shared));
+        assert_eq!(
+            of("GET /own/ HTTP/1.1\r\nHost: h\r\n\r\n"),
+            Verdict::Hop(Pool::Function("own".into()))
+        );
+        assert_eq!(
+            of("GET / HTTP/1.1\r\nHost: own.example.com\r\n\r\n"),
+            Verdict::Hop(Pool::Function("own".into()))
+        );
+        // Whichever of its versions.
+        assert_eq!(
+            of("GET /own@v1/ HTTP/1.1\r\nHost: h\r\n\r\n"),
+            Verdict::Hop(Pool::Function("own".into()))
+        );
+        assert_eq!(of("GET /own/ HTT"), Verdict::Hop(Pool::Shared));
+        assert_eq!(of(""), Verdict::Hop(Pool::Shared));
+    }
+
+    #[test]
+    fn what_cannot_be_served_is_refused() {
+        let status = |text| match of(text) {
+            Verdict::Refuse(problem) => problem.status,
+            hop => panic!("{hop:?}"),
+        };
+        assert_eq!(status("GET /b/ HTTP/1.1\r\nHost: h\r\n\r\n"), 404);
+        assert_eq!(status("GET /a@v2/ HTTP/1.1\r\nHost: h\r\n\r\n"), 404);
+        assert_eq!(status("GET /a/ HTTP/1.1\r\n\r\n"), 400);
+        assert_eq!(status("\x16\x03\x01"), 400);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_get_a_verdict(bytes in proptest::collection::vec(any::<u8>(), 0..1024)) {
+            let _ = verdict(&bytes, &catalogue(), None, Caller::Public);
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Connections without a place: those that came back from a worker, were never received by one, or
+//! found none.
+//!
+//! Owns their sockets until a worker has them or they are refused.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
+
+use abi::problem::Problem;
+
+use super::Supervisor;
+use crate::core::fleet::Event;
+use crate::core::verdict::{Verdict, verdict};
+use crate::dispatch::hop::{Connection, hop};
+use crate::dispatch::parking::{Parked, node_full};
+use crate::dispatch::refuse::{Client, LOOK_INTERVAL, Lingering, answer};
+use takeover::Handed;
+
+impl Supervisor {
+    /// Somebody has parked a connection: it waits, and its pool's worker is started if it has to
+    /// be. When another engine has taken over, it is that one's.
+    pub(super) fn on_parked(&mut self, mut parked: Parked) {
+        if self.successor.is_some() {
+            if let Some(Connection { socket, read, awaits, .. }) = parked.take() {
+                self.route_again(Handed { socket, read, awaits });
+            }
+            return;
+        }
+        let Some(pool) = parked.pool().cloned() else { return };
+        self.waiting.push(pool.clone(), parked, Instant::now());
+        self.on(Event::Wanted(pool));
+    }
+
+    /// Tries again for those that wait, and gives up on those that have waited too long.
+    pub(super) fn retry_waiting(&mut self) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        if self.successor.is_some() {
+            let waiting: Vec<Parked> = self.waiting.drain().collect();
+            waiting.into_iter().for_each(|parked| self.on_parked(parked));
+            return;
+        }
+        let snapshot = self.shared.snapshot.load_full();
+        let place = |parked: Parked| {
+            parked.try_place(|connection| {
+                hop(&snapshot, None, connection)
+                    .map(|row| self.shared.metrics.of_supervisor().hopped(row))
+            })
+        };
+        for mut late in self.waiting.retry(Instant::now(), place) {
+            if let Some(Connection { socket, read, .. }) = late.take() {
+                self.refuse(socket, &read, &node_full());
+            }
+        }
+    }
+
+    /// Finds a place for a connection that came back, or that another engine has handed over.
+    pub(super) fn route_again(&self, handed: Handed) {
+        if let Some(successor) = &self.successor {
+            // It fails only after the hand-over has ended, and then nobody is left to take it.
+            let _ = successor.send(handed);
+            return;
+        }
+        let Handed { socket, read, awaits } = handed;
+        let snapshot = self.shared.snapshot.load_full();
+        let domain = self.shared.domain.load();
+        match verdict(
+            &read,
+            &snapshot.catalogue,
+            domain.as_deref().map(String::as_str),
+            awaits.into(),
+        ) {
+            Verdict::Refuse(problem) => self.refuse(socket, &read, &problem),
+            Verdict::Hop(pool) => {
+                let counts = self.shared.metrics.of_supervisor();
+                match hop(
+                    &snapshot,
+                    None,
+                    Connection { socket, read, awaits, pool, accepted_at_us: 0 },
+                ) {
+                    Ok(row) => counts.hopped(row),
+                    Err(connection) => match self.shared.parking.park(connection) {
+                        Ok(()) => counts.parked.add(1),
+                        Err(Connection { socket, read, .. }) => {
+                            self.refuse(socket, &read, &node_full())
+                        }
+                    },
+                }
+            }
+        }
+    }
+
+    fn refuse(&self, socket: OwnedFd, read: &[u8], problem: &Problem) {
+        self.shared.metrics.of_supervisor().refused(problem.status);
+        refuse(socket, read, problem);
+    }
+}
+
+/// Answers an error on the main thread's runtime.
+fn refuse(socket: OwnedFd, read: &[u8], problem: &Problem) {
+    if answer(socket.as_fd(), read, problem) == Client::Sending {
+        tokio::task::spawn_local(async move {
+            let mut lingering = Lingering::new(Instant::now());
+            while lingering.look(socket.as_fd(), Instant::now()) == Client::Sending {
+                tokio::time::sleep(LOOK_INTERVAL).await;
+            }
+        });
+    }
+}

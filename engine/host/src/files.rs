@@ -1,0 +1,215 @@
+//! Files that are whole or not there: temp, fsync, rename, fsync of the folder (rename(2),
+//! fsync(2)).
+//!
+//! A [`Temporary`] owns a path until it becomes a file under its real name; dropped before, it is
+//! removed.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use sha2::{Digest as _, Sha256};
+
+/// Temporary files are called so, and then by a UUID; what a crash left of them is removed at
+/// start.
+const TEMPORARY_PREFIX: &str = ".tmp-";
+
+/// A file being written.
+#[derive(Debug)]
+pub struct Temporary {
+    path: PathBuf,
+    kept: bool,
+}
+
+impl Temporary {
+    /// A new empty file in `folder`, which must be on the file system where it is to stay.
+    pub fn new(folder: &Path) -> io::Result<Self> {
+        let path = folder.join(format!("{TEMPORARY_PREFIX}{}", uuid::Uuid::now_v7()));
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        Ok(Self { path, kept: false })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Renames it to `path`, durably. Its contents must have been synced.
+    pub fn become_file(mut self, path: &Path) -> io::Result<()> {
+        std::fs::rename(&self.path, path)?;
+        self.kept = true;
+        sync_folder(path)
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.kept {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Makes a folder, and those above it, durably and for this user only.
+pub fn create_folder(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+    above.map_or(Ok(()), create_folder)?;
+    match DirBuilder::new().mode(0o700).create(path) {
+        // Somebody else has just made it.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        made => made.and_then(|()| File::open(above.unwrap_or(Path::new(".")))?.sync_all()),
+    }
+}
+
+/// Writes a whole file durably: whoever reads it sees the old contents or these.
+pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let temporary = Temporary::new(folder)?;
+    let mut file = OpenOptions::new().write(true).open(temporary.path())?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    temporary.become_file(path)
+}
+
+/// Removes a file durably; that it is not there is no error.
+pub fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => sync_folder(path),
+    }
+}
+
+/// Makes the names in the folder of `path` durable.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    File::open(folder)?.sync_all()
+}
+
+/// Removes what crashed writers left in `folder` at least `age` ago.
+pub fn sweep(folder: &Path, age: Duration) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let id = entry
+            .file_name()
+            .to_string_lossy()
+            .strip_prefix(TEMPORARY_PREFIX)
+            .map(uuid::Uuid::try_parse);
+        if id.is_some_and(|id| id.is_ok()) {
+            let written = entry.metadata().and_then(|metadata| metadata.modified());
+            let is_old = |written| {
+                let now = now_in(folder);
+                age.is_zero()
+                    || now.is_ok_and(|now| now.duration_since(written).unwrap_or_default() >= age)
+            };
+            // Without an age it has gone already, or is left for the next time.
+            if written.is_ok_and(is_old) {
+                found(std::fs::remove_file(entry.path()))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The time by the clock that files in `folder` are written by, which may be another machine's.
+fn now_in(folder: &Path) -> io::Result<SystemTime> {
+    std::fs::metadata(Temporary::new(folder)?.path())?.modified()
+}
+
+/// None for what is not there.
+pub fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A file's SHA-256 and length.
+pub fn digest_of(path: &Path) -> io::Result<([u8; 32], u64)> {
+    let mut file = File::open(path)?;
+    let (mut hash, mut length, mut buffer) = (Sha256::new(), 0, vec![0; 64 * 1024]);
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            return Ok((hash.finalize().into(), length));
+        }
+        hash.update(&buffer[..read]);
+        length += read as u64;
+    }
+}
+
+/// Bytes in lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The digest that [`hex`] made, or none.
+pub fn unhex(text: &str) -> Option<[u8; 32]> {
+    let mut digest = [0; 32];
+    if text.len() != 64 || !text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+        return None;
+    }
+    for (at, byte) in digest.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
+    }
+    Some(digest)
+}
+
+/// The bytes of hexadecimal digits in either case, or none.
+pub fn unhex_all(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| u8::try_from(char::from(byte).to_digit(16)?).ok();
+    let pairs = text.as_bytes().chunks(2);
+    pairs
+        .map(
+            |pair| {
+                if let [high, low] = pair { Some(digit(*high)? << 4 | digit(*low)?) } else { None }
+            },
+        )
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_whole_or_not_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        write(&path, b"one").unwrap();
+        write(&path, b"two").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"two");
+        drop(Temporary::new(folder.path()).unwrap());
+        let crashed = Temporary::new(folder.path()).unwrap();
+        std::mem::forget(crashed);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+        sweep(folder.path(), Duration::ZERO).unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        remove(&path).unwrap();
+        remove(&path).unwrap();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn digests_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        write(&path, b"abc").unwrap();
+        let (digest, length) = digest_of(&path).unwrap();
+        assert_eq!(
+            hex(&digest),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+        assert_eq!(length, 3);
+        assert_eq!(unhex(&hex(&digest)), Some(digest));
+        assert_eq!(unhex("xyz"), None);
+        assert_eq!(unhex(&"é".repeat(32)), None);
+        assert_eq!(unhex(&format!("+{}", &hex(&digest)[1..])), None);
+        assert_eq!(unhex_all("00fFa"), None);
+        assert_eq!(unhex_all("00fF").as_deref(), Some(&[0, 255][..]));
+    }
+}

@@ -1,0 +1,19 @@
+//! What the machine gives us: which cores, how much memory, whether io_uring and memory locking are
+//! allowed, the data folder and places in it, and what an init system says and wants to hear.
+
+#![expect(
+    missing_docs,
+    reason = "names of fields say what they are, and each variant of an error has its sentence"
+)]
+
+pub mod cores;
+pub mod fds;
+pub mod files;
+pub mod folder;
+pub mod listen;
+pub mod lock;
+pub mod log;
+pub mod memory;
+pub mod probe;
+pub mod socket_file;
+pub mod systemd;

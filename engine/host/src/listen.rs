@@ -1,0 +1,258 @@
+//! Listening sockets: one a shard and address, all sharing the port (SO_REUSEPORT, socket(7)).
+//!
+//! Opened here, or taken over from whoever opened them. Gives its callers the sockets; keeps none.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections the kernel completes for us before a shard has accepted them; net.core.somaxconn may
+/// lower it.
+const BACKLOG: i32 = 4096;
+/// What the kernel may hold of a reply that it cannot send yet (TCP_NOTSENT_LOWAT, tcp(7)); what is
+/// on its way comes to that.
+const UNSENT_BYTES_MAX: u32 = 128 * 1024;
+/// For how long the kernel keeps a connection to itself until its first bytes are there
+/// (TCP_DEFER_ACCEPT, tcp(7)).
+const DEFER_ACCEPT_S: libc::c_int = 1;
+
+/// Why an address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    #[error("{address:?} is no address: {source}; expected HOST:PORT, for example 127.0.0.1:8080")]
+    Resolve { address: String, source: io::Error },
+    #[error("cannot listen on {address}: {source}{hint}")]
+    Bind { address: SocketAddr, source: io::Error, hint: &'static str },
+    #[error(
+        "the inherited fd {number} cannot be listened on: {what}; expected a listening TCP socket"
+    )]
+    Unfit { number: i32, what: String },
+}
+
+/// The sockets of one shard.
+pub type Listeners = Vec<TcpListener>;
+
+/// Opens `shards` times a socket for every address that `addresses` resolve to, v4 and v6. Port 0
+/// becomes one free port, the same for all shards.
+///
+/// # Errors
+/// [`ListenError`] naming the address.
+pub fn open(addresses: &[String], shards: usize) -> Result<Vec<TcpListener>, ListenError> {
+    let mut sockets = Vec::new();
+    for address in addresses {
+        let resolved = address.to_socket_addrs();
+        let resolved =
+            resolved.map_err(|source| ListenError::Resolve { address: address.clone(), source })?;
+        for mut address in resolved {
+            // Without SO_REUSEPORT first: it would let a second server of the same user share the
+            // port by mistake.
+            if address.port() != 0 {
+                drop(socket(address, false)?);
+            }
+            for _ in 0..shards {
+                let listener = socket(address, true)?;
+                address = listener.local_addr().map_err(|source| bind_error(address, source))?;
+                sockets.push(listener);
+            }
+        }
+    }
+    Ok(sockets)
+}
+
+/// Takes over a socket that another process has opened: the init system, or the engine before this
+/// one.
+///
+/// # Errors
+/// [`ListenError::Unfit`] when it is no listening TCP socket.
+pub fn adopt(fd: OwnedFd) -> Result<TcpListener, ListenError> {
+    let number = fd.as_raw_fd();
+    let unfit =
+        |what: &dyn std::fmt::Display| ListenError::Unfit { number, what: what.to_string() };
+    let socket = Socket::from(fd);
+    let kind = socket.r#type().map_err(|error| unfit(&error))?;
+    let domain = socket.domain().map_err(|error| unfit(&error))?;
+    if kind != Type::STREAM || ![Domain::IPV4, Domain::IPV6].contains(&domain) {
+        return Err(unfit(&"it is not a TCP socket"));
+    }
+    if !socket.is_listener().map_err(|error| unfit(&error))? {
+        return Err(unfit(&"it does not listen"));
+    }
+    set_options(&socket).map_err(|error| unfit(&error))?;
+    Ok(socket.into())
+}
+
+/// The addresses of `sockets`, each once, in the order of their first socket.
+///
+/// # Errors
+/// When a socket has none, which a listening one does.
+pub fn addresses(sockets: &[TcpListener]) -> io::Result<Vec<SocketAddr>> {
+    let mut addresses = Vec::new();
+    for socket in sockets {
+        let address = socket.local_addr()?;
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    Ok(addresses)
+}
+
+/// Gives each of `shards` its sockets. Every socket is some shard's, or clients that the kernel
+/// assigns to it would hang; every shard has one for each address, shared if there are too few.
+///
+/// # Errors
+/// When the process has no file descriptors left.
+pub fn distribute(sockets: &[TcpListener], shards: usize) -> io::Result<Vec<Listeners>> {
+    let mut by_shard: Vec<Listeners> = (0..shards).map(|_| Vec::new()).collect();
+    for address in addresses(sockets)? {
+        let mut own = Vec::new();
+        for socket in sockets {
+            if socket.local_addr()? == address {
+                own.push(socket);
+            }
+        }
+        for (shard, socket) in pairs(shards, own.len()) {
+            by_shard[shard].push(own[socket].try_clone()?);
+        }
+    }
+    Ok(by_shard)
+}
+
+/// Which of `shards` accepts from which of `sockets`, all on one address.
+fn pairs(shards: usize, sockets: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..shards.max(sockets)).map(move |at| (at % shards, at % sockets))
+}
+
+fn socket(address: SocketAddr, share_port: bool) -> Result<TcpListener, ListenError> {
+    let open = || {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        if share_port {
+            socket.set_reuse_port(true)?;
+        }
+        if address.is_ipv6() {
+            // An IPv4 listener on the same port is a socket of its own.
+            socket.set_only_v6(true)?;
+        }
+        socket.bind(&address.into())?;
+        set_options(&socket)?;
+        socket.listen(BACKLOG)?;
+        Ok(socket.into())
+    };
+    open().map_err(|source| bind_error(address, source))
+}
+
+/// What every listening socket of ours has, whoever opened it.
+fn set_options(socket: &Socket) -> io::Result<()> {
+    // Accepting is tried, not waited for; see `accept`.
+    socket.set_nonblocking(true)?;
+    // Inherited by every accepted socket, which saves the worker a system call a connection.
+    socket.set_tcp_nodelay(true)?;
+    // So is this: what a client does not take stays in the guest, not in megabytes of the kernel's
+    // memory.
+    socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
+    if socket.local_addr()?.as_socket().is_some_and(|address| address.ip().is_loopback()) {
+        // Within this machine there is no network to go easy on, and pacing, as BBR does it, sets a
+        // timer for every piece of a large reply. Every kernel has Reno; one that refuses it loses
+        // us no more than time.
+        let _ = socket.set_tcp_congestion(b"reno");
+    }
+    defer_accept(socket)
+}
+
+/// Most connections then arrive with their head, and one look is enough. No library we use has the
+/// option.
+fn defer_accept(socket: &Socket) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap_or_default();
+    // SAFETY: the value is a live c_int of the length given, and the fd is borrowed from a live
+    // socket.
+    let done = unsafe {
+        let value = std::ptr::from_ref(&DEFER_ACCEPT_S).cast();
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_DEFER_ACCEPT,
+            value,
+            length,
+        )
+    };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn bind_error(address: SocketAddr, source: io::Error) -> ListenError {
+    let hint = match source.kind() {
+        io::ErrorKind::AddrInUse => {
+            "; another program has this port: stop it, or choose another with --listen"
+        }
+        io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
+        io::ErrorKind::AddrNotAvailable => "; no interface of this machine has this address",
+        _ => "",
+    };
+    ListenError::Bind { address, source, hint }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_share_one_port_and_nobody_else_does() {
+        let sockets = open(&["127.0.0.1:0".into()], 3).unwrap();
+        let bound = addresses(&sockets).unwrap();
+        assert_eq!((sockets.len(), bound.len()), (3, 1));
+        let taken = open(&[bound[0].to_string()], 1).unwrap_err().to_string();
+        assert!(taken.contains("another program has this port"), "{taken}");
+        let nonsense = open(&["nonsense".into()], 1).unwrap_err().to_string();
+        assert!(nonsense.contains("HOST:PORT"), "{nonsense}");
+    }
+
+    #[test]
+    fn nothing_is_paced_within_this_machine() {
+        let congestion_of = |address: &str| {
+            let sockets = open(&[address.into()], 1).unwrap();
+            let name = Socket::from(sockets[0].try_clone().unwrap()).tcp_congestion().unwrap();
+            String::from_utf8(name).unwrap().trim_end_matches('\0').to_owned()
+        };
+        assert_eq!(congestion_of("127.0.0.1:0"), "reno");
+        let of_the_machine =
+            std::fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control").unwrap();
+        assert_eq!(congestion_of("0.0.0.0:0"), of_the_machine.trim());
+    }
+
+    #[test]
+    fn every_socket_has_a_shard_and_every_shard_a_socket() {
+        for (shards, sockets) in
+            (1..6).flat_map(|shards| (1..6).map(move |sockets| (shards, sockets)))
+        {
+            let pairs: Vec<_> = pairs(shards, sockets).collect();
+            assert!((0..shards).all(|shard| pairs.iter().any(|pair| pair.0 == shard)), "{pairs:?}");
+            assert!(
+                (0..sockets).all(|socket| pairs.iter().any(|pair| pair.1 == socket)),
+                "{pairs:?}"
+            );
+            assert_eq!(pairs.len(), shards.max(sockets), "none twice: {pairs:?}");
+        }
+        let sockets = open(&["127.0.0.1:0".into(), "127.0.0.1:0".into()], 1).unwrap();
+        let by_shard = distribute(&sockets, 2).unwrap();
+        for listeners in by_shard {
+            assert_eq!(addresses(&listeners).unwrap(), addresses(&sockets).unwrap());
+        }
+    }
+
+    #[test]
+    fn only_listening_tcp_sockets_are_adopted() {
+        let said = |fd: OwnedFd| adopt(fd).unwrap_err().to_string();
+        assert!(said(std::fs::File::open("/dev/null").unwrap().into()).contains("fd "));
+        let (unix, _) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert!(said(unix.into()).contains("not a TCP socket"));
+        assert!(
+            said(std::net::UdpSocket::bind("127.0.0.1:0").unwrap().into())
+                .contains("not a TCP socket")
+        );
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        assert!(said(stream.into()).contains("does not listen"));
+        assert!(adopt(listener.into()).is_ok());
+    }
+}

@@ -1,0 +1,286 @@
+//! What belongs to an answer: a filter over records, and the page of those that pass it. Pure; owns
+//! no fds.
+
+use std::collections::BTreeMap;
+
+use abi::spool::Record;
+use api::logs::Entry;
+
+use crate::entry::{self, Key};
+use crate::index::Times;
+
+/// Which records are wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filter {
+    /// Of every function, without one.
+    pub function: Option<String>,
+    /// With one, only invocations are wanted: lines have no status.
+    pub status: Option<Status>,
+    pub times: Times,
+}
+
+/// A status, or a class of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    Is(u16),
+    /// All of these hundreds.
+    Class(u16),
+    /// There was no reply.
+    NoReply,
+}
+
+impl Status {
+    /// Which hundreds it is of; 0 for no reply.
+    pub fn hundreds(self) -> u16 {
+        match self {
+            Self::Is(status) => status / 100,
+            Self::Class(hundreds) => hundreds,
+            Self::NoReply => 0,
+        }
+    }
+
+    fn takes(self, status: u16) -> bool {
+        match self {
+            Self::Is(wanted) => status == wanted,
+            Self::Class(_) | Self::NoReply => status / 100 == self.hundreds(),
+        }
+    }
+}
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Is(status) => write!(f, "{status}"),
+            Self::Class(hundreds) => write!(f, "{hundreds}xx"),
+            Self::NoReply => f.write_str("none"),
+        }
+    }
+}
+
+impl std::str::FromStr for Status {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let class = text
+            .strip_suffix("xx")
+            .and_then(|class| class.parse().ok())
+            .filter(|class| (1..=5).contains(class));
+        let status = text.parse().ok().filter(|status| (100..=999).contains(status));
+        match (text, class, status) {
+            ("none", ..) => Ok(Self::NoReply),
+            (_, Some(class), _) => Ok(Self::Class(class)),
+            (_, _, Some(status)) => Ok(Self::Is(status)),
+            _ => Err(format!(
+                "{text:?} is no status; expected for example 500, 5xx, or none for those without a reply"
+            )),
+        }
+    }
+}
+
+impl Filter {
+    pub fn takes(&self, record: &Record<'_>) -> bool {
+        let function = match record {
+            Record::Line(line) => Some(line.function),
+            Record::Invocation(invocation) => Some(invocation.function),
+            Record::After(after) => Some(after.function),
+            // Whose the missing ones are nobody knows.
+            Record::Gap(_) => None,
+        };
+        let status = match (self.status, record) {
+            (None, _) => true,
+            (Some(status), Record::Invocation(invocation)) => status.takes(invocation.status),
+            (Some(_), _) => false,
+        };
+        let time_us = record.time_us();
+        let Times { first_us, last_us } = self.times;
+        status
+            && (first_us..=last_us).contains(&time_us)
+            && self
+                .function
+                .as_deref()
+                .is_none_or(|wanted| function.is_none_or(|function| function == wanted))
+    }
+}
+
+/// Which of those that pass are wanted when there are more than fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// The oldest; the next page has those behind them.
+    OldestFirst,
+    /// The newest. There is no next page.
+    Newest,
+}
+
+/// A page of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Page {
+    pub order: Order,
+    pub limit: usize,
+    /// Behind this one.
+    pub after: Option<Key>,
+}
+
+impl Page {
+    /// All there is.
+    pub fn all() -> Self {
+        Self { order: Order::OldestFirst, limit: usize::MAX, after: None }
+    }
+
+    /// What of `times` the page can have something of.
+    pub fn within(&self, times: Times) -> Times {
+        let first_us = self.after.map_or(0, |after| after.time_us).max(times.first_us);
+        Times { first_us, ..times }
+    }
+}
+
+/// The entries of a page as far as they are known, in order.
+#[derive(Debug)]
+pub struct Selection {
+    page: Page,
+    bytes_max: usize,
+    entries: BTreeMap<Key, Entry>,
+    bytes: usize,
+    /// There was more than fits.
+    more: bool,
+}
+
+impl Selection {
+    pub fn new(page: Page, bytes_max: usize) -> Self {
+        Self { page, bytes_max, entries: BTreeMap::new(), bytes: 0, more: false }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Whether something of these times could have a place.
+    pub fn can_use(&self, times: Times) -> bool {
+        match (self.more, self.page.order) {
+            (false, _) => true,
+            (true, Order::OldestFirst) => {
+                self.last().is_none_or(|last| times.first_us <= last.time_us)
+            }
+            (true, Order::Newest) => {
+                self.first().is_none_or(|first| times.last_us >= first.time_us)
+            }
+        }
+    }
+
+    /// Whether an entry there would have a place.
+    pub fn wants(&self, key: Key) -> bool {
+        let behind = self.page.after.is_none_or(|after| key > after);
+        let fits = match (self.more, self.page.order) {
+            (false, _) => true,
+            (true, Order::OldestFirst) => self.last().is_none_or(|last| key < last),
+            (true, Order::Newest) => self.first().is_none_or(|first| key > first),
+        };
+        behind && fits
+    }
+
+    pub fn add(&mut self, key: Key, entry: Entry) {
+        self.bytes += entry::bytes(&entry);
+        if let Some(known) = self.entries.insert(key, entry) {
+            // The same record, found twice.
+            self.bytes -= entry::bytes(&known);
+        }
+        while self.entries.len() > self.page.limit
+            || (self.bytes > self.bytes_max && self.entries.len() > 1)
+        {
+            let gone = match self.page.order {
+                Order::OldestFirst => self.entries.pop_last(),
+                Order::Newest => self.entries.pop_first(),
+            };
+            self.bytes -= gone.map_or(0, |(_, entry)| entry::bytes(&entry));
+            self.more = true;
+        }
+    }
+
+    fn first(&self) -> Option<Key> {
+        self.entries.keys().next().copied()
+    }
+
+    fn last(&self) -> Option<Key> {
+        self.entries.keys().next_back().copied()
+    }
+
+    /// What was selected, and behind what the next page begins, if there is one.
+    pub fn into_entries(self) -> (Vec<Entry>, Option<Key>) {
+        let next = self.last().filter(|_| self.more && self.page.order == Order::OldestFirst);
+        (self.entries.into_values().collect(), next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    fn key(time_us: u64, at: u64) -> Key {
+        Key { time_us, segment: Uuid::nil(), at }
+    }
+
+    fn entry(key: Key) -> Entry {
+        Entry::Gap { time: key.time_us.to_string(), records: key.at, reason: String::new() }
+    }
+
+    fn select(keys: &[Key], page: Page, bytes_max: usize) -> (Vec<Entry>, Option<Key>) {
+        let mut selection = Selection::new(page, bytes_max);
+        for key in keys {
+            let times = Times { first_us: key.time_us, last_us: key.time_us };
+            if selection.can_use(times) && selection.wants(*key) {
+                selection.add(*key, entry(*key));
+            }
+        }
+        selection.into_entries()
+    }
+
+    #[test]
+    fn statuses_are_one_a_class_or_none() {
+        let takes = |text: &str, status| text.parse::<Status>().unwrap().takes(status);
+        assert!(takes("500", 500) && !takes("500", 503) && takes("5xx", 503) && !takes("5xx", 404));
+        assert!(takes("none", 0) && !takes("none", 200));
+        for text in ["500", "5xx", "none"] {
+            assert_eq!(text.parse::<Status>().unwrap().to_string(), text);
+        }
+        for other in ["", "50", "xx", "6xx", "five", "1000", "-1"] {
+            assert!(other.parse::<Status>().is_err(), "{other}");
+        }
+    }
+
+    proptest! {
+        /// Page after page everything comes once and in order, whatever the order in which it is
+        /// found.
+        #[test]
+        fn pages_have_everything_once(found in proptest::collection::vec((0u64..20, 0u64..10), 0..60), limit in 1usize..20, bytes_max in 1usize..5000) {
+            let keys: Vec<_> = found.iter().map(|(time, at)| key(*time, *at)).collect();
+            let mut sorted = keys.clone();
+            sorted.sort_unstable();
+            sorted.dedup();
+            let (mut told, mut after) = (Vec::new(), None);
+            loop {
+                let (entries, next) = select(&keys, Page { order: Order::OldestFirst, limit, after }, bytes_max);
+                prop_assert!(entries.len() <= limit);
+                prop_assert!(next.is_none() || !entries.is_empty(), "no page without progress");
+                told.extend(entries);
+                after = next;
+                if next.is_none() {
+                    break;
+                }
+            }
+            prop_assert_eq!(told, sorted.iter().copied().map(entry).collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn the_newest_are_the_last(found in proptest::collection::vec((0u64..20, 0u64..10), 0..60), limit in 1usize..20) {
+            let keys: Vec<_> = found.iter().map(|(time, at)| key(*time, *at)).collect();
+            let mut sorted = keys.clone();
+            sorted.sort_unstable();
+            sorted.dedup();
+            let (entries, next) = select(&keys, Page { order: Order::Newest, limit, after: None }, usize::MAX);
+            prop_assert_eq!(next, None);
+            let expected = &sorted[sorted.len().saturating_sub(limit)..];
+            prop_assert_eq!(entries, expected.iter().copied().map(entry).collect::<Vec<_>>());
+        }
+    }
+}

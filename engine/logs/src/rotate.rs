@@ -1,0 +1,62 @@
+//! When a worker gets a new segment, so that the one it has can be sealed and shipped. Pure; owns
+//! no fds.
+
+use std::time::{Duration, Instant};
+
+use abi::limits::{SEGMENT_SEAL_AGE, SEGMENT_SEAL_BYTES};
+use abi::spool::HEADER;
+
+/// How the segment that a worker writes to is seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rotation {
+    /// When something was first seen in it.
+    begun: Option<Instant>,
+    bytes_max: u64,
+}
+
+impl Rotation {
+    /// A segment that is empty. A spool of `spool_bytes` is to hold several.
+    pub fn new(spool_bytes: u64) -> Self {
+        Self { begun: None, bytes_max: SEGMENT_SEAL_BYTES.min(spool_bytes / 8) }
+    }
+
+    /// Whether another is due, with `bytes` in this one. `ships` while the store takes segments: if
+    /// it does not, making more of them brings nothing.
+    pub fn is_due(&mut self, bytes: u64, now: Instant, ships: bool) -> bool {
+        if bytes <= HEADER.len() as u64 {
+            return false;
+        }
+        let age = now.saturating_duration_since(*self.begun.get_or_insert(now));
+        bytes >= self.bytes_max || (ships && age >= SEGMENT_SEAL_AGE)
+    }
+}
+
+/// How long to wait after so many failures in a row.
+pub fn backoff(failures: u32) -> Duration {
+    Duration::from_millis(500 << failures.min(6))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_is_sealed_by_size_or_by_age_and_never_empty() {
+        let (start, header) = (Instant::now(), HEADER.len() as u64);
+        let mut rotation = Rotation::new(u64::MAX);
+        assert!(!rotation.is_due(header, start, true));
+        let later = start + 2 * SEGMENT_SEAL_AGE;
+        assert!(!rotation.is_due(header, later, true), "it is as old as what is in it");
+        assert!(!rotation.is_due(header + 1, later, true));
+        assert!(rotation.is_due(header + 1, later + SEGMENT_SEAL_AGE, true));
+        assert!(!rotation.is_due(header + 1, later + SEGMENT_SEAL_AGE, false));
+        assert!(rotation.is_due(SEGMENT_SEAL_BYTES, later, false));
+        assert!(Rotation::new(800).is_due(100, start, false), "a small spool has small segments");
+    }
+
+    #[test]
+    fn failures_are_waited_out_longer_and_longer_up_to_a_bound() {
+        let waits: Vec<_> = [0, 1, 6, 7, u32::MAX].map(backoff).map(|wait| wait.as_millis()).into();
+        assert_eq!(waits, [500, 1000, 32_000, 32_000, 32_000]);
+    }
+}

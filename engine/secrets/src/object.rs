@@ -1,0 +1,231 @@
+//! A secret as it stands in the store: XChaCha20-Poly1305 under the node's key, with its place as
+//! associated data.
+//!
+//! JSON in a [`checked`] object: `format`, `key` (whose id), `set_ms`, `nonce` and `ciphertext`.
+//! What is bound to the ciphertext (function, key and time) cannot be changed, nor the object
+//! moved, without it failing to open. Pure but for the nonce's randomness; owns no fds.
+
+use chacha20poly1305::XNonce;
+use chacha20poly1305::aead::{Aead as _, Generate as _, Payload};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::key::Key;
+use store::error::StoreError;
+use store::objects::checked;
+
+/// Of the object.
+const FORMAT: u32 = 1;
+/// More than the largest secret has as an object: twice its digits, and a few words.
+pub(super) const OBJECT_BYTES_MAX: usize = 2 * abi::limits::SECRET_BYTES_MAX + 4096;
+
+/// Whose secret it is, and which.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'a> {
+    /// The function's identity, or its name if an earlier build set it.
+    pub(super) owner: &'a str,
+    pub(super) key: &'a str,
+}
+
+impl Place<'_> {
+    /// The object's key in the store.
+    pub(super) fn object(self) -> String {
+        format!("secrets/{}/{}", self.owner, self.key)
+    }
+
+    /// What the ciphertext is bound to. Neither name nor key can have a zero byte.
+    fn associated(self, set_ms: u64) -> Vec<u8> {
+        format!("sockhop secret {FORMAT}\0{}\0{}\0{set_ms}", self.owner, self.key).into_bytes()
+    }
+}
+
+/// The JSON.
+#[derive(Serialize, Deserialize)]
+struct Written<S> {
+    format: u32,
+    #[serde(flatten)]
+    sealed: S,
+}
+
+/// An encrypted secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Sealed {
+    /// The id of the key it is encrypted with.
+    pub(super) key: String,
+    /// When it was set, in milliseconds since 1970.
+    pub(super) set_ms: u64,
+    #[serde(with = "digits")]
+    nonce: [u8; 24],
+    #[serde(with = "digits")]
+    ciphertext: Vec<u8>,
+}
+
+/// Bytes as hexadecimal digits.
+pub(super) mod digits {
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    use host::files;
+
+    pub fn serialize<S: Serializer>(
+        bytes: &impl AsRef<[u8]>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&files::hex(bytes.as_ref()))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>, T: TryFrom<Vec<u8>>>(
+        deserializer: D,
+    ) -> Result<T, D::Error> {
+        let bytes = files::unhex_all(&String::deserialize(deserializer)?);
+        let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
+        bytes.ok_or_else(|| {
+            D::Error::custom(
+                "expected hexadecimal digits, and no fewer or more than there should be",
+            )
+        })
+    }
+}
+
+/// A secret does not open: the key is another, or the object is not what was written there.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Unfit;
+
+impl Sealed {
+    /// Encrypts a value.
+    ///
+    /// # Errors
+    /// When the kernel gives no randomness.
+    pub(super) fn new(
+        key: &Key,
+        place: Place<'_>,
+        value: &str,
+        set_ms: u64,
+    ) -> Result<Self, std::io::Error> {
+        let nonce = <[u8; 24]>::try_generate().map_err(std::io::Error::other)?;
+        let payload = Payload { msg: value.as_bytes(), aad: &place.associated(set_ms) };
+        let ciphertext = key.cipher.encrypt(&XNonce::from(nonce), payload);
+        let ciphertext =
+            ciphertext.map_err(|_| std::io::Error::other("the value is too long to encrypt"))?;
+        Ok(Self { key: key.id().to_owned(), set_ms, nonce, ciphertext })
+    }
+
+    /// Decrypts it. Whether `key` is the right one shows in [`Self::key`].
+    pub(super) fn open(&self, key: &Key, place: Place<'_>) -> Result<Zeroizing<String>, Unfit> {
+        let payload = Payload { msg: &self.ciphertext[..], aad: &place.associated(self.set_ms) };
+        let value = key.cipher.decrypt(&XNonce::from(self.nonce), payload).map_err(|_| Unfit)?;
+        String::from_utf8(value).map(Zeroizing::new).map_err(|_| Unfit)
+    }
+
+    /// Bytes of the value.
+    pub(super) fn value_bytes(&self) -> usize {
+        self.ciphertext.len().saturating_sub(16)
+    }
+
+    /// The object's contents.
+    pub(super) fn to_object(&self) -> Vec<u8> {
+        // Strings and numbers alone cannot fail.
+        checked::seal(
+            &serde_json::to_vec(&Written { format: FORMAT, sealed: self }).unwrap_or_default(),
+        )
+    }
+
+    /// Reads the contents of the object at `place`.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] naming the object.
+    pub(super) fn read(place: Place<'_>, object: Vec<u8>) -> Result<Self, StoreError> {
+        let json = checked::open(&place.object(), object)?;
+        let damaged = |reason: String| StoreError::Damaged { key: place.object(), reason };
+        let format = serde_json::from_slice::<serde_json::Value>(&json).ok();
+        let format = format.and_then(|json| json.get("format")?.as_u64());
+        if format.is_some_and(|format| format > u64::from(FORMAT)) {
+            let format = format.unwrap_or_default();
+            return Err(damaged(format!(
+                "its format is {format}, this build reads {FORMAT}: a newer sockhop set it"
+            )));
+        }
+        let written = serde_json::from_slice::<Written<Self>>(&json);
+        written.map(|written| written.sealed).map_err(|error| damaged(error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const PLACE: Place<'_> = Place { owner: "shop", key: "API_KEY" };
+
+    fn key(byte: u8) -> Key {
+        Key::new(&[byte; 32])
+    }
+
+    #[test]
+    fn a_value_opens_at_its_place_and_time_under_its_key_alone() {
+        let sealed = Sealed::new(&key(1), PLACE, "hush", 7).unwrap();
+        assert_eq!(*sealed.open(&key(1), PLACE).unwrap(), "hush");
+        assert_eq!((sealed.value_bytes(), sealed.key.as_str()), (4, key(1).id()));
+        assert_eq!(sealed.open(&key(2), PLACE), Err(Unfit));
+        for place in [Place { owner: "shop2", ..PLACE }, Place { key: "API_KEY2", ..PLACE }] {
+            assert_eq!(sealed.open(&key(1), place), Err(Unfit));
+        }
+        assert_eq!(Sealed { set_ms: 8, ..sealed.clone() }.open(&key(1), PLACE), Err(Unfit));
+        assert_ne!(Sealed::new(&key(1), PLACE, "hush", 7).unwrap().ciphertext, sealed.ciphertext);
+    }
+
+    #[test]
+    fn an_object_of_a_newer_format_and_one_that_is_none_are_told_apart() {
+        let read = |json: &str| {
+            Sealed::read(PLACE, checked::seal(json.as_bytes())).unwrap_err().to_string()
+        };
+        assert!(read(r#"{"format": 2, "other": 1}"#).contains("a newer sockhop"));
+        assert!(read(r#"{"format": 1}"#).contains("missing field"));
+        let json = |nonce: &str, text: &str| {
+            format!(
+                r#"{{"format":1,"key":"k","set_ms":1,"nonce":"{nonce}","ciphertext":"{text}"}}"#
+            )
+        };
+        for (nonce, ciphertext) in
+            [("00", "00"), (&*"00".repeat(24), "0"), (&*"00".repeat(24), "xy")]
+        {
+            assert!(
+                read(&json(nonce, ciphertext)).contains("hexadecimal digits"),
+                "{nonce} {ciphertext}"
+            );
+        }
+        // Too short to have been encrypted.
+        let short =
+            Sealed::read(PLACE, checked::seal(json(&"00".repeat(24), "00").as_bytes())).unwrap();
+        assert_eq!((short.open(&key(1), PLACE), short.value_bytes()), (Err(Unfit), 0));
+    }
+
+    proptest! {
+        #[test]
+        fn any_value_is_read_back(value in "\\PC{0,300}", set_ms: u64) {
+            let sealed = Sealed::new(&key(1), PLACE, &value, set_ms).unwrap();
+            let object = sealed.to_object();
+            prop_assert!(value.len() < 4 || !object.windows(value.len()).any(|part| part == value.as_bytes()));
+            let read = Sealed::read(PLACE, object).unwrap();
+            prop_assert_eq!(&read, &sealed);
+            prop_assert_eq!(&*read.open(&key(1), PLACE).unwrap(), &value);
+        }
+
+        /// Whatever is changed behind our back, even with a fresh check in front: an error, never
+        /// another value.
+        #[test]
+        fn damage_is_an_error(at: prop::sample::Index, to: u8, cut: prop::sample::Index) {
+            let sealed = Sealed::new(&key(1), PLACE, "correct horse", 7).unwrap();
+            let json = checked::open("k", sealed.to_object()).unwrap();
+            let mut damaged = json.clone();
+            damaged[at.index(json.len())] = to;
+            for json in [damaged, json[..cut.index(json.len())].to_vec()] {
+                if let Ok(read) = Sealed::read(PLACE, checked::seal(&json))
+                    && let Ok(value) = read.open(&key(1), PLACE)
+                {
+                    prop_assert_eq!(&*value, "correct horse");
+                }
+            }
+        }
+    }
+}

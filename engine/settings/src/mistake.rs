@@ -1,0 +1,128 @@
+//! What can be wrong with what was given, each with its place and what was expected. Owns no fds.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use clap::error::{ContextKind, ContextValue};
+use clap::{Arg, Command};
+
+use super::layer::{Given, Place, definition, variable_of};
+use super::resolve::{as_arguments, as_toml, defaults};
+
+/// How alike a key must be to be suggested: one slip in a short name, some in a long one.
+const ALIKE_MIN: f64 = 0.8;
+
+/// One mistake.
+#[derive(Debug, thiserror::Error)]
+pub enum Mistake {
+    #[error("the configuration {path:?} cannot be read: {source}")]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error("{place}: this is no TOML: {message}")]
+    Syntax { place: Place, message: String },
+    #[error("{place}: there is no key {key:?}; {hint}")]
+    Unknown { place: Place, key: String, hint: String },
+    #[error("{given}: {reason}; write for example {example}")]
+    Value { given: String, reason: String, example: String },
+    #[error("the settings do not go together: {0}")]
+    Together(String),
+}
+
+impl Mistake {
+    pub(super) fn unknown(place: Place, key: &str, settings: &Command) -> Self {
+        let hint = match nearest(key, settings) {
+            Some(near) => format!("did you mean {near:?}?"),
+            None => format!("the keys are {}", keys(settings).collect::<Vec<_>>().join(", ")),
+        };
+        Self::Unknown { place, key: key.to_owned(), hint }
+    }
+
+    /// `reason` is in the way of `given` being a value of `setting`.
+    pub(super) fn value(given: &Given, setting: &Arg, reason: impl Into<String>) -> Self {
+        let defaults = defaults(setting);
+        let name = || {
+            setting
+                .get_value_names()
+                .into_iter()
+                .flatten()
+                .map(|name| name.as_str().into())
+                .collect()
+        };
+        let values = if defaults.is_empty() { name() } else { defaults };
+        let example = format!("{} = {}", given.key, as_toml(setting, &values));
+        Self::Value { given: given.to_string(), reason: reason.into(), example }
+    }
+}
+
+fn keys(settings: &Command) -> impl Iterator<Item = &str> {
+    settings.get_arguments().map(|setting| setting.get_id().as_str())
+}
+
+/// The key that was most likely meant.
+pub(super) fn nearest<'a>(key: &str, settings: &'a Command) -> Option<&'a str> {
+    // Hyphens are how flags are written.
+    let key = key.replace('-', "_").to_ascii_lowercase();
+    let likeness = |other: &str| {
+        strsim::normalized_damerau_levenshtein(&key, other).max(strsim::jaro_winkler(&key, other))
+    };
+    keys(settings)
+        .map(|other| (other, likeness(other)))
+        .filter(|(_, likeness)| *likeness >= ALIKE_MIN)
+        .max_by(|one, other| one.1.total_cmp(&other.1))
+        .map(|(other, _)| other)
+}
+
+/// Of `variables` those that are no settings and look as if they were meant to be, with the one
+/// that was meant.
+pub fn misspelt(variables: impl Iterator<Item = String>) -> Vec<(String, String)> {
+    let settings = definition();
+    let meant = |variable: &String| {
+        let key = variable.strip_prefix("SOCKHOP_")?;
+        nearest(key, &settings).map(variable_of).filter(|meant| meant != variable)
+    };
+    variables.filter_map(|variable| meant(&variable).map(|meant| (variable, meant))).collect()
+}
+
+/// Has the command line's definition read what was given.
+pub(super) fn check(given: &Given, setting: &Arg, settings: &Command) -> Result<(), Mistake> {
+    match settings.clone().try_get_matches_from(as_arguments(&given.key, &given.values)) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let text: Vec<_> =
+                given.values.iter().map(|value| format!("{:?}", value.to_string_lossy())).collect();
+            Err(Mistake::value(
+                given,
+                setting,
+                format!("{} is not understood: {}", text.join(", "), reason(&error)),
+            ))
+        }
+    }
+}
+
+fn reason(error: &clap::Error) -> String {
+    if let Some(source) = std::error::Error::source(error) {
+        return source.to_string();
+    }
+    match error.get(ContextKind::ValidValue) {
+        Some(ContextValue::Strings(valid)) => format!("expected {}", valid.join(" or ")),
+        _ => error.kind().to_string(),
+    }
+}
+
+/// Everything that is wrong.
+#[derive(Debug)]
+pub struct Mistakes(pub(super) Vec<Mistake>);
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0[..] {
+            [only] => only.fmt(f),
+            several => {
+                write!(f, "the configuration has {} mistakes", several.len())?;
+                several.iter().try_for_each(|mistake| write!(f, "\n  {mistake}"))
+            }
+        }
+    }
+}
+
+impl std::error::Error for Mistakes {}

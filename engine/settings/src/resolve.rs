@@ -1,0 +1,170 @@
+//! Flags over environment over file over defaults; and each setting with where it came from.
+//!
+//! [`merge`] is the rule, and pure; [`Sources`] is what a node was started with, read as often as
+//! it is told to.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use abi::limits::TRUSTED_PROXIES_MAX;
+use clap::{Arg, FromArgMatches as _};
+use toml::Value;
+
+use super::layer::{Flags, Given, Origin, definition, environment, is_list};
+use super::mistake::{Mistake, Mistakes, check};
+use super::{Settings, file};
+
+/// The most that a file of settings may have: far more than it can need.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Where settings are looked for.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    pub file: Option<PathBuf>,
+    pub flags: Flags,
+}
+
+impl Sources {
+    /// Reads them all.
+    ///
+    /// # Errors
+    /// Every mistake there is, each with its place.
+    pub fn resolve(&self) -> Result<Resolved, Mistakes> {
+        let (file, mut mistakes) = match self.file.as_ref().map(|path| (path, read_text(path))) {
+            None => Default::default(),
+            Some((path, Ok(text))) => file::read(path, &text),
+            Some((path, Err(source))) => {
+                (Vec::new(), vec![Mistake::Unreadable { path: path.clone(), source }])
+            }
+        };
+        let environment = environment(|name| std::env::var_os(name));
+        let settings = definition();
+        for given in environment.iter().chain(&file) {
+            let setting =
+                settings.get_arguments().find(|setting| setting.get_id().as_str() == given.key);
+            mistakes.extend(setting.and_then(|setting| check(given, setting, &settings).err()));
+        }
+        if !mistakes.is_empty() {
+            return Err(Mistakes(mistakes));
+        }
+        Resolved::new(merge([self.flags.0.clone(), environment, file]))
+    }
+}
+
+fn read_text(path: &std::path::Path) -> std::io::Result<String> {
+    use std::io::Read as _;
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    match text.len() as u64 > FILE_BYTES_MAX {
+        true => Err(std::io::Error::other(format!("it has more than {FILE_BYTES_MAX} bytes"))),
+        false => Ok(text),
+    }
+}
+
+/// What counts of `layers`, the weightiest first: of each setting what is found first, whole. Lists
+/// are not added up.
+pub(super) fn merge(layers: impl IntoIterator<Item = Vec<Given>>) -> BTreeMap<String, Given> {
+    let mut counts = BTreeMap::new();
+    for given in layers.into_iter().flatten() {
+        counts.entry(given.key.clone()).or_insert(given);
+    }
+    counts
+}
+
+/// Settings with where each came from.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    pub settings: Settings,
+    pub(super) given: BTreeMap<String, Given>,
+}
+
+impl Resolved {
+    pub(super) fn new(given: BTreeMap<String, Given>) -> Result<Self, Mistakes> {
+        let arguments = given.values().flat_map(|given| as_arguments(&given.key, &given.values));
+        let matches = definition().try_get_matches_from(arguments);
+        let settings = matches.and_then(|matches| Settings::from_arg_matches(&matches));
+        let settings =
+            settings.map_err(|error| Mistakes(vec![Mistake::Together(error.to_string())]))?;
+        let proxies = settings.trusted_proxies.len();
+        if proxies > TRUSTED_PROXIES_MAX {
+            let many = format!(
+                "trusted_proxies has {proxies} networks, and may have {TRUSTED_PROXIES_MAX}; name larger ones"
+            );
+            return Err(Mistakes(vec![Mistake::Together(many)]));
+        }
+        Ok(Self { settings, given })
+    }
+
+    /// Where a setting came from, to begin a message with that is about its value.
+    pub fn source_of(&self, key: &str) -> String {
+        let default = || Given { key: key.to_owned(), values: Vec::new(), origin: Origin::Default };
+        self.given.get(key).cloned().unwrap_or_else(default).to_string()
+    }
+
+    /// The value of a setting as TOML; none when it is not set and has no default.
+    pub(super) fn value(&self, setting: &Arg) -> Option<Value> {
+        let given = self.given.get(setting.get_id().as_str());
+        let values = given.map_or_else(|| defaults(setting), |given| given.values.clone());
+        (!values.is_empty()).then(|| as_toml(setting, &values))
+    }
+
+    /// As a file that says the same.
+    pub fn to_toml(&self) -> String {
+        let mut text = String::new();
+        for setting in definition().get_arguments() {
+            let key = setting.get_id().as_str();
+            // Writing to a String cannot fail.
+            let _ = match (self.value(setting), self.given.get(key)) {
+                (Some(value), Some(given)) => writeln!(text, "{key} = {value}  # {given}"),
+                (Some(value), None) => writeln!(text, "{key} = {value}  # default"),
+                (None, _) => writeln!(text, "# {key} is not set"),
+            };
+        }
+        text
+    }
+}
+
+pub(super) fn defaults(setting: &Arg) -> Vec<OsString> {
+    setting.get_default_values().iter().map(|value| value.to_os_string()).collect()
+}
+
+/// A setting as the command line takes it. In one word each, so that a value may begin with a
+/// hyphen.
+pub(super) fn as_arguments(key: &str, values: &[OsString]) -> Vec<OsString> {
+    let argument = |value: &OsString| {
+        let mut argument = OsString::from(format!("--{}=", key.replace('_', "-")));
+        argument.push(value);
+        argument
+    };
+    values.iter().map(argument).collect()
+}
+
+/// A setting as a file would say it.
+pub(super) fn as_toml(setting: &Arg, values: &[OsString]) -> Value {
+    // What a file may write as a number or as true is written so.
+    let one = |text: &OsString| {
+        let text = text.to_string_lossy();
+        let number = text
+            .parse::<i64>()
+            .ok()
+            .filter(|number| number.to_string() == text)
+            .map(Value::Integer);
+        let number = number.or_else(|| text.parse().ok().map(Value::Boolean));
+        let number = number.or_else(|| {
+            let float = text
+                .parse::<f64>()
+                .ok()
+                .filter(|float| float.to_string() == text && text.contains('.'));
+            float.map(Value::Float)
+        });
+        number
+            .filter(|_| !file::only_text(setting))
+            .unwrap_or_else(|| Value::String(text.into_owned()))
+    };
+    match values {
+        [only] if !is_list(setting) => one(only),
+        several => Value::Array(several.iter().map(one).collect()),
+    }
+}

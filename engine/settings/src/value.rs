@@ -1,0 +1,148 @@
+//! What single values may be, and what is said of others. Pure; owns no fds.
+
+use std::time::Duration;
+
+use abi::limits::{SETTING_TIMEOUT_MAX, SPOOL_BYTES_MIN, TRACE_SAMPLE_MAX, WORKERS_PER_CORE_MAX};
+use bytesize::ByteSize;
+
+/// The longest that a DNS name can be (RFC 1035 2.3.4, without the root's label).
+const NAME_BYTES_MAX: usize = 253;
+
+/// Far longer than any region's name.
+const REGION_BYTES_MAX: usize = 64;
+
+/// How many workers a core has.
+pub(super) fn workers_per_core(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=WORKERS_PER_CORE_MAX).contains(number));
+    number.ok_or_else(|| format!("expected a number from 1 to {WORKERS_PER_CORE_MAX}"))
+}
+
+/// A number of things of which there must be some.
+pub(super) fn count(text: &str) -> Result<u32, String> {
+    text.parse()
+        .ok()
+        .filter(|number| *number > 0)
+        .ok_or_else(|| "expected a number from 1 to 4294967295".to_owned())
+}
+
+/// HOST:PORT in form; whether the host exists is seen when it is resolved.
+pub fn address(text: &str) -> Result<String, String> {
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
+            Ok(text.to_owned())
+        }
+        _ => Err("expected HOST:PORT, for example 127.0.0.1:8080".into()),
+    }
+}
+
+/// The base URL of an OTLP receiver.
+pub(super) fn endpoint(text: &str) -> Result<String, String> {
+    let url = reqwest::Url::parse(text).ok();
+    let fits = |url: &reqwest::Url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.has_host()
+            && url.query().is_none()
+            && url.fragment().is_none()
+    };
+    match url.is_some_and(|url| fits(&url) && url.username().is_empty() && url.password().is_none())
+    {
+        true => Ok(text.to_owned()),
+        false => {
+            Err("expected the base URL of an OTLP receiver, for example http://127.0.0.1:4318"
+                .into())
+        }
+    }
+}
+
+/// A share of all, in millionths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share(pub u32);
+
+impl std::str::FromStr for Share {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let share = text.parse().ok().filter(|share: &f64| (0.0..=1.0).contains(share));
+        let share =
+            share.ok_or_else(|| "expected a number from 0 to 1, for example 0.01".to_owned())?;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it is from 0 to a million"
+        )]
+        Ok(Self((share * f64::from(TRACE_SAMPLE_MAX)).round() as u32))
+    }
+}
+
+impl std::fmt::Display for Share {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", f64::from(self.0) / f64::from(TRACE_SAMPLE_MAX))
+    }
+}
+
+/// A region, as it stands in every request's signature.
+pub(super) fn region(text: &str) -> Result<String, String> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    match !text.is_empty() && text.len() <= REGION_BYTES_MAX && text.bytes().all(fits) {
+        true => Ok(text.to_owned()),
+        false => Err("expected the name of a region, for example eu-central-1".into()),
+    }
+}
+
+pub(super) fn domain(text: &str) -> Result<String, String> {
+    let text = text.trim_matches('.').to_ascii_lowercase();
+    match text.len() <= NAME_BYTES_MAX
+        && text.split('.').all(|label| abi::name::check(label).is_ok())
+    {
+        true => Ok(text),
+        false => Err("expected a host name, for example example.com".into()),
+    }
+}
+
+/// A time that may be none at all.
+pub(super) fn time(text: &str) -> Result<humantime::Duration, String> {
+    let time: humantime::Duration =
+        text.parse().map_err(|error: humantime::DurationError| error.to_string())?;
+    match *time <= SETTING_TIMEOUT_MAX {
+        true => Ok(time),
+        false => {
+            Err(format!("at most {} is possible", humantime::format_duration(SETTING_TIMEOUT_MAX)))
+        }
+    }
+}
+
+/// How long something is kept, which may be for years.
+pub(super) fn age(text: &str) -> Result<humantime::Duration, String> {
+    text.parse().map_err(|error: humantime::DurationError| error.to_string())
+}
+
+/// A number of bytes.
+pub(super) fn size(text: &str) -> Result<ByteSize, String> {
+    text.parse().map_err(|_| "expected a size, for example 64MiB".to_owned())
+}
+
+/// What the spool may take: enough for some segments.
+pub(super) fn spool_size(text: &str) -> Result<ByteSize, String> {
+    match size(text)? {
+        size if size.as_u64() < SPOOL_BYTES_MIN => {
+            Err(format!("at least {} are needed", ByteSize(SPOOL_BYTES_MIN)))
+        }
+        size => Ok(size),
+    }
+}
+
+/// How often the whole store is looked through.
+pub(super) fn interval(text: &str) -> Result<humantime::Duration, String> {
+    match time(text)? {
+        time if *time < Duration::from_secs(1) => Err("at least 1s is needed".into()),
+        time => Ok(time),
+    }
+}
+
+/// A time that a client gets for something: with none, nobody could be served.
+pub(super) fn wait(text: &str) -> Result<humantime::Duration, String> {
+    match time(text)? {
+        time if *time < Duration::from_millis(1) => Err("at least 1ms is needed".into()),
+        time => Ok(time),
+    }
+}

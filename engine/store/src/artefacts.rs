@@ -1,0 +1,153 @@
+//! Deployed files where the compiler can read them: as files of this machine, whatever keeps the
+//! store.
+//!
+//! A store in a folder has them as files already. Of any other, those that were compiled here are
+//! kept in the node's cache. An artefact is called by its SHA-256, and is checked by it each time
+//! it is used. Owns no fds between calls.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::error::StoreError;
+use super::objects::Objects;
+use super::objects::checked::READS_OF_DAMAGED;
+use super::unused::{SHARED, UPLOADS, upload_key};
+use host::files::{self, Temporary};
+
+/// Artefacts of a store.
+#[derive(Debug)]
+pub struct Artefacts {
+    objects: Arc<dyn Objects>,
+    folder: PathBuf,
+}
+
+impl Artefacts {
+    /// Those of `objects`, with copies and unfinished ones in `folder`, which is this node's alone.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub fn open(objects: Arc<dyn Objects>, folder: PathBuf) -> Result<Self, StoreError> {
+        files::create_folder(&folder).map_err(StoreError::io("make", &folder))?;
+        Ok(Self { objects, folder })
+    }
+
+    /// Clears away what a crash has left of files that were being received.
+    pub(super) fn clear_unfinished(&self) -> Result<(), StoreError> {
+        files::sweep(&self.folder, Duration::ZERO).map_err(StoreError::io("clear", &self.folder))
+    }
+
+    /// A file to receive an artefact in.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn receive(&self) -> Result<Temporary, StoreError> {
+        Temporary::new(&self.folder).map_err(StoreError::io("write to", &self.folder))
+    }
+
+    /// Where the artefact is on this machine; it is brought here if need be.
+    ///
+    /// # Errors
+    /// When there is none, it cannot be brought here, or is not what was deployed.
+    pub async fn local(&self, digest: &str) -> Result<PathBuf, StoreError> {
+        let copy = self.folder.join(digest);
+        if !self.are_files() && is_whole(digest, &copy).await == Some(true) {
+            return Ok(copy);
+        }
+        // Whichever version uploaded it: what is in it is what counts.
+        let folder = format!("{UPLOADS}{digest}/");
+        let uploads = self.objects.list(&folder, "").await?.into_iter().map(|listed| listed.key);
+        let shared = format!("{SHARED}{digest}");
+        let mut missing = StoreError::Missing { key: shared.clone() };
+        for key in uploads.chain([shared]) {
+            match self.bring(digest, &key).await {
+                Err(StoreError::Missing { .. }) => {}
+                Err(error @ StoreError::Damaged { .. }) => missing = error,
+                brought => return brought,
+            }
+        }
+        Err(missing)
+    }
+
+    /// The artefact `digest` as it is under `key`, on this machine.
+    async fn bring(&self, digest: &str, key: &str) -> Result<PathBuf, StoreError> {
+        let missing = || StoreError::Missing { key: key.to_owned() };
+        if let Some(path) = self.objects.local_path(key) {
+            return match is_whole(digest, &path).await {
+                None => Err(missing()),
+                Some(false) => Err(damaged(key)),
+                Some(true) => Ok(path),
+            };
+        }
+        let (copy, path) = (self.receive()?, self.folder.join(digest));
+        // It may be damaged on its way alone.
+        for _ in 0..READS_OF_DAMAGED {
+            if !self.objects.download(key, copy.path()).await? {
+                return Err(missing());
+            }
+            if is_whole(digest, copy.path()).await == Some(true) {
+                copy.become_file(&path).map_err(StoreError::io("write", &path))?;
+                return Ok(path);
+            }
+        }
+        Err(damaged(key))
+    }
+
+    /// Checks that the store has the artefact, without reading it.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`] when it has not.
+    pub(super) async fn expect(&self, digest: &str) -> Result<(), StoreError> {
+        let shared = format!("{SHARED}{digest}");
+        let uploads = self.objects.list(&format!("{UPLOADS}{digest}/"), "").await?;
+        if uploads.is_empty() && self.objects.get_range(&shared, 0, 1).await?.is_none() {
+            return Err(StoreError::Missing { key: shared });
+        }
+        Ok(())
+    }
+
+    /// Whether they are files of this machine wherever they are.
+    fn are_files(&self) -> bool {
+        self.objects.local_path(SHARED).is_some()
+    }
+
+    /// Writes a received and synced file to the store, under a key that no other version has.
+    pub(super) async fn upload(
+        &self,
+        digest: &str,
+        version: &str,
+        received: &Temporary,
+    ) -> Result<(), StoreError> {
+        self.objects.upload(&upload_key(digest, version), received.path()).await
+    }
+
+    /// The received file stays as this node's copy, where it needs one.
+    pub fn keep_copy(&self, digest: &str, received: Temporary) {
+        if !self.are_files()
+            && let Err(error) = received.become_file(&self.folder.join(digest))
+        {
+            tracing::warn!("an artefact will be brought here again should it be needed: {error}");
+        }
+    }
+
+    /// Removes this node's copies of all artefacts but these.
+    pub fn keep_copies_only(&self, used: impl Fn(&str) -> bool) {
+        for copy in std::fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            let name = copy.file_name();
+            if name.to_str().is_some_and(|name| files::unhex(name).is_some() && !used(name)) {
+                let _ = std::fs::remove_file(copy.path());
+            }
+        }
+    }
+}
+
+fn damaged(key: &str) -> StoreError {
+    StoreError::Damaged { key: key.to_owned(), reason: "its SHA-256 is not its name".to_owned() }
+}
+
+/// Whether the file at `path` is the artefact `digest`; none when it cannot be read.
+async fn is_whole(digest: &str, path: &Path) -> Option<bool> {
+    let path = path.to_owned();
+    let found = tokio::task::spawn_blocking(move || files::digest_of(&path)).await.ok()?.ok()?;
+    Some(files::hex(&found.0) == digest)
+}

@@ -1,0 +1,252 @@
+//! What a version of a function is, as it stands in the store. Pure; owns no fds.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use abi::limits;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::alias::now_ms;
+use super::limits::Limits;
+use super::options::Options;
+use crate::kind::Kind;
+
+/// Where a function runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Isolation {
+    /// In any worker, beside other functions.
+    #[default]
+    Shared,
+    /// In a worker of its own.
+    Process,
+}
+
+/// What a command's stdout is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Output {
+    /// The reply's body.
+    #[default]
+    Raw,
+    /// Headers, an empty line, and the body (RFC 3875 6).
+    Cgi,
+}
+
+/// How many requests an instance serves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Instances {
+    /// One: nothing of a request is left for the next.
+    #[default]
+    Fresh,
+    /// So many, one after another.
+    Reuse(u32),
+}
+
+/// Text that is no policy.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "instances {given:?}; expected fresh or reuse=N, N from 1 to {}",
+    limits::REQUESTS_PER_INSTANCE_MAX
+)]
+pub struct InstancesError {
+    given: String,
+}
+
+impl Instances {
+    /// As the catalogue has it.
+    pub fn requests_max(self) -> u32 {
+        match self {
+            Self::Fresh => 1,
+            Self::Reuse(requests) => requests,
+        }
+    }
+}
+
+impl FromStr for Instances {
+    type Err = InstancesError;
+
+    fn from_str(text: &str) -> Result<Self, InstancesError> {
+        let unfit = || InstancesError { given: text.to_owned() };
+        match text.split_once('=') {
+            None if text == "fresh" => Ok(Self::Fresh),
+            Some(("reuse", number)) => {
+                let requests = number
+                    .parse()
+                    .ok()
+                    .filter(|n| (1..=limits::REQUESTS_PER_INSTANCE_MAX).contains(n));
+                requests.map(Self::Reuse).ok_or_else(unfit)
+            }
+            _ => Err(unfit()),
+        }
+    }
+}
+
+impl TryFrom<String> for Instances {
+    type Error = InstancesError;
+
+    fn try_from(text: String) -> Result<Self, InstancesError> {
+        text.parse()
+    }
+}
+
+impl From<Instances> for String {
+    fn from(instances: Instances) -> Self {
+        match instances {
+            Instances::Fresh => "fresh".to_owned(),
+            Instances::Reuse(requests) => format!("reuse={requests}"),
+        }
+    }
+}
+
+/// An immutable version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    pub name: String,
+    /// Its id, time-ordered (UUIDv7).
+    pub version: String,
+    /// What people call it by. The ids of two versions differ; their numbers may not, when two
+    /// nodes made them at once.
+    #[serde(default)]
+    pub number: u32,
+    /// When it was deployed, in milliseconds since 1970.
+    pub created_ms: u64,
+    pub kind: Kind,
+    /// SHA-256 of the deployed file, in hexadecimal.
+    pub artefact: String,
+    pub artefact_bytes: u64,
+    pub isolation: Isolation,
+    /// Anybody may name versions and aliases of the function while this one stands for it.
+    #[serde(default)]
+    pub previews: bool,
+    #[serde(default)]
+    pub instances: Instances,
+    pub limits: Limits,
+    pub env: BTreeMap<String, String>,
+    #[serde(default)]
+    pub config: BTreeMap<String, String>,
+    #[serde(default)]
+    pub args: Vec<String>,
+    #[serde(default)]
+    pub output: Output,
+    #[serde(default)]
+    pub allow_outbound: Vec<String>,
+    /// What had to answer before it became active.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_path: Option<String>,
+}
+
+impl Manifest {
+    /// The version that `options` and an artefact make, without a number yet. Check the options
+    /// first.
+    pub fn new(
+        name: &str,
+        kind: Kind,
+        options: Options,
+        artefact: String,
+        artefact_bytes: u64,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            version: uuid::Uuid::now_v7().to_string(),
+            number: 0,
+            created_ms: now_ms(),
+            kind,
+            artefact,
+            artefact_bytes,
+            isolation: options.isolation.unwrap_or_default(),
+            previews: options.previews.unwrap_or_default(),
+            instances: options.instances.unwrap_or_default(),
+            limits: options.limits(),
+            env: options.env.into_iter().collect(),
+            config: options.config.into_iter().collect(),
+            args: options.args,
+            output: options.output.unwrap_or_default(),
+            allow_outbound: options.allow_outbound,
+            health_path: options.health_path,
+        }
+    }
+
+    /// Reads a manifest of this build or an earlier one: the first had two limits, beside its other
+    /// fields.
+    ///
+    /// # Errors
+    /// What is missing, unreadable or out of range, for the log.
+    pub fn read(json: &[u8]) -> Result<Self, String> {
+        let mut manifest: Value =
+            serde_json::from_slice(json).map_err(|error| error.to_string())?;
+        if let Some(fields) = manifest.as_object_mut()
+            && !fields.contains_key("limits")
+        {
+            let moved =
+                ["memory_bytes_max", "timeout_ms"].map(|key| (key.to_owned(), fields.remove(key)));
+            let mut limits: serde_json::Map<_, _> =
+                moved.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
+            if let Some(timeout_ms) = limits.get("timeout_ms").cloned() {
+                limits.insert("cpu_time_ms".to_owned(), timeout_ms);
+            }
+            fields.insert("limits".to_owned(), limits.into());
+        }
+        let manifest: Self = serde_json::from_value(manifest).map_err(|error| error.to_string())?;
+        manifest.limits.check().map_err(|error| error.to_string())?;
+        Ok(manifest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// As the first build wrote it.
+    const FIRST: &str = r#"{"name": "a", "version": "v", "created_ms": 1, "kind": "http", "artefact": "00",
+        "artefact_bytes": 3, "memory_bytes_max": 1048576, "timeout_ms": 1000, "isolation": "shared",
+        "env": {"A": "1"}}"#;
+
+    #[test]
+    fn instances_read_back() {
+        for text in ["fresh", "reuse=1", "reuse=1000"] {
+            let instances: Instances = text.parse().unwrap();
+            assert_eq!(String::from(instances), text);
+        }
+        for text in ["", "reuse", "reuse=0", "reuse=-1", "reuse=99999999", "fresh=1"] {
+            assert!(text.parse::<Instances>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn manifests_of_the_first_build_are_read() {
+        let manifest = Manifest::read(FIRST.as_bytes()).unwrap();
+        let limits = Limits {
+            memory_bytes_max: 1 << 20,
+            timeout_ms: 1000,
+            cpu_time_ms: 1000,
+            ..Limits::default()
+        };
+        assert_eq!((manifest.kind, &manifest.limits), (Kind::Http02, &limits));
+        assert_eq!(
+            (manifest.instances, manifest.output, manifest.args.len()),
+            (Instances::Fresh, Output::Raw, 0)
+        );
+        let again = Manifest::read(&serde_json::to_vec(&manifest).unwrap()).unwrap();
+        assert_eq!(again, manifest);
+    }
+
+    #[test]
+    fn a_manifest_out_of_range_is_refused() {
+        let broken = FIRST.replace("1048576", "1");
+        assert!(Manifest::read(broken.as_bytes()).unwrap_err().contains("--memory"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_damage_is_survived(at in 0..FIRST.len(), to: u8, cut in 0..FIRST.len()) {
+            let mut bytes = FIRST.as_bytes().to_vec();
+            bytes[at] = to;
+            let _ = Manifest::read(&bytes);
+            let _ = Manifest::read(&bytes[..cut]);
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Small objects that say what they should be: a line with the digest of what follows it.
+//!
+//! `sockhop 1 sha256=<64 hexadecimal digits>\n`, then the contents. Whatever happened to an object
+//! on its way or in its place, what is read is what was written or an error. Owns no fds.
+
+use sha2::{Digest as _, Sha256};
+
+use crate::error::StoreError;
+use crate::objects::Objects;
+use host::files;
+
+const BEFORE: &str = "sockhop 1 sha256=";
+/// How often an object is read that comes damaged.
+pub const READS_OF_DAMAGED: u32 = 3;
+/// Of the first line.
+pub const HEADER_BYTES: usize = BEFORE.len() + 64 + 1;
+
+/// The object that holds `contents`.
+pub fn seal(contents: &[u8]) -> Vec<u8> {
+    let digest = files::hex(&Sha256::digest(contents));
+    [BEFORE.as_bytes(), digest.as_bytes(), b"\n", contents].concat()
+}
+
+/// What the object under `key` holds.
+///
+/// # Errors
+/// [`StoreError::Damaged`] when it is not what was written.
+pub fn open(key: &str, mut object: Vec<u8>) -> Result<Vec<u8>, StoreError> {
+    let damaged =
+        |reason: &str| StoreError::Damaged { key: key.to_owned(), reason: reason.to_owned() };
+    let head = object.get(..HEADER_BYTES).and_then(|head| std::str::from_utf8(head).ok());
+    let digest =
+        head.and_then(|head| head.strip_prefix(BEFORE)).and_then(|rest| rest.strip_suffix('\n'));
+    let digest =
+        digest.and_then(files::unhex).ok_or_else(|| damaged("its first line is not sockhop's"))?;
+    let contents = object.split_off(HEADER_BYTES);
+    if <[u8; 32]>::from(Sha256::digest(&contents)) != digest {
+        return Err(damaged("its SHA-256 is not the one it was written with"));
+    }
+    Ok(contents)
+}
+
+/// Reads an object and checks it, with its line. What comes damaged is read again: it may be so on
+/// its way alone.
+///
+/// # Errors
+/// [`StoreError::Damaged`] when it is so in the store, and whatever the store answers else.
+pub async fn get(
+    objects: &dyn Objects,
+    key: &str,
+    bytes_max: usize,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    for _ in 1..READS_OF_DAMAGED {
+        let Some(object) = objects.get(key, bytes_max).await? else { return Ok(None) };
+        if open(key, object.clone()).is_ok() {
+            return Ok(Some(object));
+        }
+    }
+    let Some(object) = objects.get(key, bytes_max).await? else { return Ok(None) };
+    open(key, object.clone()).map(|_| Some(object))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_is_sealed_is_opened_and_what_is_damaged_is_not(
+            contents in proptest::collection::vec(any::<u8>(), 0..300), at: prop::sample::Index, to: u8, cut: prop::sample::Index,
+        ) {
+            let object = seal(&contents);
+            prop_assert_eq!(open("k", object.clone()).unwrap(), contents);
+            let mut damaged = object.clone();
+            let at = at.index(object.len());
+            damaged[at] = to;
+            prop_assert_eq!(open("k", damaged).is_ok(), to == object[at]);
+            prop_assert!(open("k", object[..cut.index(object.len())].to_vec()).is_err());
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! What goes of what all nodes share, logs and old versions: nothing that any of the nodes keeps.
+//!
+//! ```text
+//! retention/<host>-<uuid>      what one node keeps (a checked object): see [`policy`]
+//! ```
+//! A node writes its own policy anew every quarter of an hour, and judges by the most generous of
+//! all that count ([`records`]), so the strictest node deletes nothing that another one keeps. How
+//! old something is, the store says: when it was written, against when the node's policy was
+//! written just now, both by the store's clock. That one is believed while it goes evenly
+//! ([`clock`]). A policy that cannot be read keeps everything. Owns no fds.
+
+mod clock;
+#[cfg(test)]
+mod memory;
+mod policy;
+mod records;
+pub mod segments;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use nix::time::{ClockId, clock_gettime};
+use tokio::sync::Mutex;
+
+use self::clock::{Clock, Pace, Reading};
+pub use self::policy::Policy;
+use self::policy::{FOLDER, key};
+use self::records::{COUNTS_FOR, Records};
+use super::error::StoreError;
+use super::objects::{Objects, checked};
+use super::repository::{FORMAT, FORMAT_BYTES_MAX, FORMAT_KEY};
+use host::files;
+
+/// In the data folder: what the node's policy is called by.
+const FILE: &str = "node-id";
+/// How often a node writes its policy anew, at the least.
+const REFRESH_INTERVAL_MAX: Duration = Duration::from_secs(15 * 60);
+const POLICY_BYTES_MAX: usize = 64 * 1024;
+
+/// Why nothing can be judged now.
+#[derive(Debug, thiserror::Error)]
+pub enum RetentionError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the store {0} is not of today's format yet")]
+    NotYet(String),
+    #[error("the store {store} does not list {key:?}, which was just written there")]
+    NotListed { store: String, key: String },
+    #[error("the policy {key:?} cannot be written down: {source}")]
+    Json { key: String, source: serde_json::Error },
+    #[error("another engine has taken over")]
+    TakenOver,
+}
+
+/// By what to judge what all nodes share.
+#[derive(Debug, Clone, Copy)]
+pub struct Verdict {
+    /// What all nodes together keep.
+    pub policy: Policy,
+    /// The time by the store's clock, if that is believed.
+    pub now: Option<SystemTime>,
+}
+
+impl Verdict {
+    /// Whether what the store says was `written` then is certainly older than `age_ms`. Anything
+    /// is older than no time at all, by any clock.
+    pub fn is_older(&self, written: SystemTime, age_ms: u64) -> bool {
+        let older = |now: SystemTime| {
+            let age = now.duration_since(written).unwrap_or_default();
+            age.as_millis() > u128::from(age_ms)
+        };
+        age_ms == 0 || self.now.is_some_and(older)
+    }
+}
+
+/// Retention as one node sees to it.
+#[derive(Debug)]
+pub struct Retention {
+    objects: Arc<dyn Objects>,
+    /// Of the node's own policy.
+    key: String,
+    own: Policy,
+    /// How often to look for what is to go.
+    interval: Duration,
+    /// Another engine has taken over, with the same key.
+    taken_over: AtomicBool,
+    state: Mutex<State>,
+    /// What the last look has found, for those who do not wait for the store.
+    last: std::sync::Mutex<Option<Verdict>>,
+}
+
+#[derive(Debug)]
+struct State {
+    clock: Clock,
+    records: Records,
+}
+
+impl Retention {
+    /// That of the node with the data folder `data` on the machine `host`, which keeps what `own`
+    /// says, and looks every `interval` for what is to go.
+    ///
+    /// # Errors
+    /// When the data folder cannot be written to.
+    pub fn new(
+        objects: Arc<dyn Objects>,
+        (data, host): (&Path, &str),
+        own: Policy,
+        interval: Duration,
+    ) -> Result<Self, StoreError> {
+        let key = key(host, &id(&data.join(FILE))?);
+        // A look comes a little sooner than an interval after the one before.
+        let clock = Clock::new(interval - interval / 12);
+        let state = Mutex::new(State { clock, records: Records::default() });
+        let (taken_over, last) = (AtomicBool::new(false), std::sync::Mutex::default());
+        Ok(Self { objects, key, own, interval, taken_over, state, last })
+    }
+
+    /// How often to look for what is to go.
+    pub fn interval(&self) -> Duration {
+        self.interval
+    }
+
+    /// How often to [look](Self::look), to write the node's policy anew.
+    pub fn refresh_interval(&self) -> Duration {
+        (self.interval / 4).min(REFRESH_INTERVAL_MAX)
+    }
+
+    /// Writes the node's policy anew, reads those of all others, and the store's clock.
+    ///
+    /// # Errors
+    /// When nothing can be judged now.
+    pub async fn look(&self) -> Result<Verdict, RetentionError> {
+        self.look_by(since_boot).await
+    }
+
+    /// What the last look has found. Good for nothing but to see whether another is worth it.
+    pub fn last(&self) -> Option<Verdict> {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What all nodes together keep, as far as is known.
+    pub fn policy(&self) -> Policy {
+        self.last().map_or(self.own, |last| last.policy)
+    }
+
+    /// Another engine does it from now on.
+    pub fn hand_over(&self) {
+        self.taken_over.store(true, SeqCst);
+    }
+
+    async fn look_by(&self, monotonic: impl Fn() -> Duration) -> Result<Verdict, RetentionError> {
+        let mut state = self.state.lock().await;
+        if self.taken_over.load(SeqCst) {
+            return Err(RetentionError::TakenOver);
+        }
+        self.objects.verify().await?;
+        if self.objects.get(FORMAT_KEY, FORMAT_BYTES_MAX).await?.as_deref()
+            != Some(FORMAT.as_bytes())
+        {
+            return Err(RetentionError::NotYet(self.objects.name()));
+        }
+        let failed = |source| RetentionError::Json { key: self.key.clone(), source };
+        self.objects.put(&self.key, self.own.seal().map_err(failed)?).await?;
+        let now = monotonic();
+        let listed = self.objects.list(FOLDER, "").await?;
+        let own = listed.iter().find(|listed| listed.key == self.key);
+        let own = own.ok_or_else(|| {
+            let (store, key) = (self.objects.name(), self.key.clone());
+            RetentionError::NotListed { store, key }
+        })?;
+        let store = self.believed(&mut state.clock, now, own.modified);
+        let unread = state.records.list(&listed, &self.key, now);
+        for key in store.map(|store| state.records.expire(now, store)).unwrap_or_default() {
+            tracing::info!(
+                "the policy {key:?} counts no longer: its node has not written it for {}",
+                humantime::format_duration(COUNTS_FOR)
+            );
+            self.objects.delete(&key).await?;
+        }
+        for key in unread {
+            if let Some(policy) = self.read(&key).await? {
+                state.records.read(&key, policy);
+            }
+        }
+        let verdict = Verdict { policy: state.records.most_generous(self.own), now: store };
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(verdict);
+        Ok(verdict)
+    }
+
+    /// The store's time, if its clock is believed.
+    fn believed(
+        &self,
+        clock: &mut Clock,
+        monotonic: Duration,
+        store: SystemTime,
+    ) -> Option<SystemTime> {
+        match clock.read(Reading { monotonic, store }) {
+            Pace::Even => Some(store),
+            Pace::Unknown => None,
+            Pace::Jumped { monotonic, from, to } => {
+                tracing::warn!(
+                    "the clock of the store {} went from {} to {} while {} passed on this machine: it \
+                     was set, or stood still. Nothing is deleted for its age until it has gone evenly \
+                     for {}; see that NTP keeps the time on the machine that has the store",
+                    self.objects.name(),
+                    humantime::format_rfc3339_seconds(to_show(from)),
+                    humantime::format_rfc3339_seconds(to_show(to)),
+                    humantime::format_duration(Duration::from_secs(monotonic.as_secs())),
+                    humantime::format_duration(self.interval),
+                );
+                None
+            }
+        }
+    }
+
+    /// Reads the policy of another node; none when it is gone again. One that cannot be understood
+    /// is told and keeps everything.
+    async fn read(&self, key: &str) -> Result<Option<Policy>, StoreError> {
+        let read = match checked::get(&*self.objects, key, POLICY_BYTES_MAX).await {
+            Ok(None) => return Ok(None),
+            Ok(Some(object)) => Policy::open(key, object),
+            Err(StoreError::Damaged { reason, .. }) => Err(reason),
+            Err(error) => return Err(error),
+        };
+        Ok(Some(read.unwrap_or_else(|reason| {
+            tracing::warn!(
+                "the policy {key:?} in the store {} cannot be read: {reason}. No log and no old version \
+                 is deleted while it is there; delete it if its node is gone, or give all nodes one build",
+                self.objects.name()
+            );
+            Policy::EVERYTHING
+        })))
+    }
+}
+
+/// The latest time that can be written with four digits for the year, if `time` is none.
+fn to_show(time: SystemTime) -> SystemTime {
+    let last = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
+    time.clamp(SystemTime::UNIX_EPOCH, last)
+}
+
+/// What the node is called by, which it keeps in a file.
+fn id(path: &Path) -> Result<String, StoreError> {
+    let kept = std::fs::read_to_string(path).unwrap_or_default();
+    if let Ok(id) = uuid::Uuid::try_parse(kept.trim()) {
+        return Ok(id.to_string());
+    }
+    let id = uuid::Uuid::now_v7().to_string();
+    files::write(path, id.as_bytes()).map_err(StoreError::io("write", path))?;
+    Ok(id)
+}
+
+/// For how long this machine has run, with the time that it has slept (clock_gettime(2)).
+fn since_boot() -> Duration {
+    // The clock is there on every Linux; one that stands still is never believed.
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from)
+}

@@ -1,0 +1,154 @@
+//! Which artefacts nobody needs any more, without asking anybody.
+//!
+//! Every deploy uploads its artefact under a key of its own, so nobody can come to name one that
+//! somebody else has left. What nothing names may still be about to be named: by the deploy that
+//! uploaded it, or by a version that is put back. So it is marked, and goes when it is still there
+//! unchanged, with nothing naming it, after longer than any change takes. Marks are in memory: a
+//! node that restarts begins anew. Pure; owns no fds.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::{Duration, Instant};
+
+use super::objects::Listed;
+use host::files;
+
+/// Where deployed files are.
+pub(super) const UPLOADS: &str = "uploads/";
+/// Where earlier builds put them, each once for all versions that had it.
+pub(super) const SHARED: &str = "artefacts/";
+/// No change of what is deployed takes so long.
+pub(super) const CHANGE_MAX: Duration = Duration::from_secs(55 * 60);
+
+/// The key of the artefact `digest` as the version `id` uploaded it.
+pub(super) fn upload_key(digest: &str, id: &str) -> String {
+    format!("{UPLOADS}{digest}/{id}")
+}
+
+/// What versions there are, and their artefacts.
+#[derive(Debug, Default)]
+pub(super) struct Named<'a> {
+    pub(super) versions: HashSet<&'a str>,
+    pub(super) artefacts: HashSet<&'a str>,
+}
+
+impl Named<'_> {
+    /// Whether the object under `key` is an artefact of ours that nothing names.
+    pub(super) fn lacks(&self, key: &str) -> bool {
+        let digest = |text: &str| files::unhex(text).is_some();
+        let upload = key.strip_prefix(UPLOADS).and_then(|rest| rest.split_once('/'));
+        match (upload, key.strip_prefix(SHARED)) {
+            (Some((of, id)), _) => {
+                digest(of) && uuid::Uuid::try_parse(id).is_ok() && !self.versions.contains(id)
+            }
+            (None, Some(of)) => digest(of) && !self.artefacts.contains(of),
+            (None, None) => false,
+        }
+    }
+}
+
+/// Objects that were to go when they were last looked at, unless something changes.
+#[derive(Debug, Default)]
+pub(super) struct Marks {
+    /// With their tags then, and when that began.
+    marked: BTreeMap<String, (String, Instant)>,
+}
+
+impl Marks {
+    /// Looks at all of them anew, and returns the keys of those that go: they were there unchanged
+    /// at every look for so long.
+    pub(super) fn look(&mut self, listed: &[Listed], after: Duration, now: Instant) -> Vec<String> {
+        let mut marked = BTreeMap::new();
+        for listed in listed {
+            let before = self.marked.get(&listed.key).filter(|(tag, _)| *tag == listed.tag);
+            let since = before.map_or(now, |(_, since)| *since);
+            marked.insert(listed.key.clone(), (listed.tag.clone(), since));
+        }
+        self.marked = marked;
+        let ripe = |(_, since): &(String, Instant)| now.duration_since(*since) >= after;
+        self.marked.iter().filter(|(_, mark)| ripe(mark)).map(|(key, _)| key.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    fn listed(key: String, tag: &str) -> Listed {
+        Listed { key, bytes: 1, tag: tag.to_owned(), modified: SystemTime::UNIX_EPOCH }
+    }
+
+    /// Looks at those artefacts that nothing names.
+    fn look(marks: &mut Marks, listed: &[Listed], named: &Named<'_>, now: Instant) -> Vec<String> {
+        let unnamed: Vec<Listed> =
+            listed.iter().filter(|listed| named.lacks(&listed.key)).cloned().collect();
+        marks.look(&unnamed, CHANGE_MAX, now)
+    }
+
+    #[test]
+    fn what_nothing_names_goes_at_the_second_look_if_it_is_the_same() {
+        let (digest, now) = (files::hex(&[7; 32]), Instant::now());
+        let id = uuid::Uuid::from_u128(7).to_string();
+        let key = upload_key(&digest, &id);
+        let later = now + CHANGE_MAX;
+        let [none, versions] =
+            [Named::default(), Named { versions: [id.as_str()].into(), ..Named::default() }];
+        let mut marks = Marks::default();
+        // Old as it may be: by its first look nobody knows for how long nothing has named it.
+        assert!(look(&mut marks, &[listed(key.clone(), "1")], &none, now).is_empty());
+        assert!(
+            look(&mut marks, &[listed(key.clone(), "1")], &none, later - Duration::from_secs(1))
+                .is_empty()
+        );
+        assert!(
+            look(&mut marks, &[listed(key.clone(), "2")], &none, later).is_empty(),
+            "written anew"
+        );
+        assert!(
+            look(&mut marks, &[listed(key.clone(), "2")], &versions, later + CHANGE_MAX).is_empty()
+        );
+        assert!(
+            look(&mut marks, &[listed(key.clone(), "2")], &none, later + CHANGE_MAX).is_empty(),
+            "named meanwhile"
+        );
+        assert_eq!(
+            look(&mut marks, &[listed(key.clone(), "2")], &none, later + 2 * CHANGE_MAX),
+            [key]
+        );
+    }
+
+    #[test]
+    fn what_is_not_ours_is_never_marked() {
+        let (digest, now) = (files::hex(&[7; 32]), Instant::now());
+        let keys = [
+            "artefacts/readme".to_owned(),
+            format!("uploads/{digest}"),
+            format!("uploads/{digest}/readme"),
+            format!("uploads/x/{}", uuid::Uuid::nil()),
+            format!("else/{digest}"),
+        ];
+        let all = keys.map(|key| listed(key, "1"));
+        let mut marks = Marks::default();
+        look(&mut marks, &all, &Named::default(), now);
+        assert!(look(&mut marks, &all, &Named::default(), now + 2 * CHANGE_MAX).is_empty());
+    }
+
+    #[test]
+    fn a_shared_artefact_is_named_by_any_version_that_has_it() {
+        let (digest, now) = (files::hex(&[7; 32]), Instant::now());
+        let key = format!("{SHARED}{digest}");
+        let named = Named { artefacts: [digest.as_str()].into(), ..Named::default() };
+        let mut marks = Marks::default();
+        for (round, named, gone) in [
+            (0, &named, false),
+            (1, &named, false),
+            (2, &Named::default(), false),
+            (3, &Named::default(), true),
+        ] {
+            let looked =
+                look(&mut marks, &[listed(key.clone(), "1")], named, now + round * CHANGE_MAX);
+            assert_eq!(!looked.is_empty(), gone, "{round}");
+        }
+    }
+}

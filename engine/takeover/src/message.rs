@@ -1,0 +1,243 @@
+//! What the two engines of a take-over say to each other, and how it stands in a packet.
+//!
+//! They may be of different builds, so nothing here depends on one: a packet is a line of JSON, and
+//! behind it, for a connection, the bytes that were read from it. Fields that this build does not
+//! know are passed over; whatever else is out of form ends the take-over. Pure; owns no fds.
+
+use abi::limits::RETURNED_BYTES_MAX;
+use abi::message::Awaits;
+use serde::{Deserialize, Serialize};
+
+/// The form of the conversation. Another number is another conversation, which this build cannot
+/// have.
+pub(super) const PROTOCOL: u32 = 1;
+/// The JSON of a packet.
+const HEAD_BYTES_MAX: usize = 4 * 1024;
+/// A packet.
+pub(super) const PACKET_BYTES_MAX: usize = HEAD_BYTES_MAX + 1 + RETURNED_BYTES_MAX;
+
+/// One packet. Those of the new engine come first, then those of the running one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Message {
+    /// New: it wants to take over.
+    Hello { protocol: u32, build: String },
+    /// New: it is still starting.
+    Working,
+    /// New: its workers serve, its shards run; it can begin.
+    Ready,
+    /// Running: with a listening socket.
+    Listener,
+    /// Running: with the data folder's lock, after all listening sockets.
+    Lock,
+    /// Running: it is all yours; begin. From here on there is no way back.
+    Yours,
+    /// Running: with a client's socket, and what was read from it.
+    Connection { awaits: Awaits, read: Vec<u8> },
+    /// Running: that was all; it goes.
+    Done,
+    /// Either: it does not take part, or not any more.
+    Refused { reason: String },
+}
+
+/// Why a packet is none of ours.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum MalformedError {
+    #[error("a packet of {0} bytes is longer than {PACKET_BYTES_MAX}")]
+    TooLong(usize),
+    #[error("a packet does not begin with JSON as expected: {0}")]
+    Json(String),
+    #[error("a packet of {0} bytes carries more than its kind does")]
+    Payload(usize),
+    #[error("{message} came with {fds} fds")]
+    Fds { message: String, fds: usize },
+}
+
+/// A packet's JSON.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "say", rename_all = "kebab-case")]
+enum Head {
+    Hello { protocol: u32, build: String },
+    Working,
+    Ready,
+    Listener,
+    Lock,
+    Yours,
+    Connection { awaits: AwaitsHead },
+    Done,
+    Refused { reason: String },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum AwaitsHead {
+    First,
+    Next,
+}
+
+impl Message {
+    /// How many fds travel with it.
+    pub(super) fn fd_count(&self) -> usize {
+        usize::from(matches!(self, Self::Listener | Self::Lock | Self::Connection { .. }))
+    }
+
+    /// The packet. What a sentence is too long for is cut.
+    pub(super) fn pack(&self) -> Vec<u8> {
+        let short = |text: &str| text.chars().take(HEAD_BYTES_MAX / 16).collect();
+        let (head, read): (Head, &[u8]) = match self {
+            Self::Hello { protocol, build } => {
+                (Head::Hello { protocol: *protocol, build: short(build) }, &[])
+            }
+            Self::Working => (Head::Working, &[]),
+            Self::Ready => (Head::Ready, &[]),
+            Self::Listener => (Head::Listener, &[]),
+            Self::Lock => (Head::Lock, &[]),
+            Self::Yours => (Head::Yours, &[]),
+            // The other engine may be of another build: what it does not know goes as what comes
+            // nearest.
+            Self::Connection { awaits: Awaits::First | Awaits::Admin, read } => {
+                (Head::Connection { awaits: AwaitsHead::First }, read)
+            }
+            Self::Connection { awaits: Awaits::Next, read } => {
+                (Head::Connection { awaits: AwaitsHead::Next }, read)
+            }
+            Self::Done => (Head::Done, &[]),
+            Self::Refused { reason } => (Head::Refused { reason: short(reason) }, &[]),
+        };
+        // These types always are JSON; an empty packet would be taken for the end of the
+        // conversation, which it then is.
+        let mut packet = serde_json::to_vec(&head).unwrap_or_default();
+        if !read.is_empty() {
+            packet.push(b'\n');
+            packet.extend_from_slice(read);
+        }
+        packet
+    }
+
+    /// Reads a packet that came with so many fds.
+    pub(super) fn unpack(packet: &[u8], fds: usize) -> Result<Self, MalformedError> {
+        if packet.len() > PACKET_BYTES_MAX {
+            return Err(MalformedError::TooLong(packet.len()));
+        }
+        let end = packet.iter().position(|byte| *byte == b'\n');
+        let (head, read) =
+            end.map_or((packet, &[][..]), |end| (&packet[..end], &packet[end + 1..]));
+        if head.len() > HEAD_BYTES_MAX {
+            return Err(MalformedError::TooLong(packet.len()));
+        }
+        let head = serde_json::from_slice(head)
+            .map_err(|error| MalformedError::Json(error.to_string()))?;
+        let message = match head {
+            Head::Connection { .. } if read.len() > RETURNED_BYTES_MAX => {
+                return Err(MalformedError::Payload(packet.len()));
+            }
+            Head::Connection { awaits } => {
+                let awaits = match awaits {
+                    AwaitsHead::First => Awaits::First,
+                    AwaitsHead::Next => Awaits::Next,
+                };
+                Self::Connection { awaits, read: read.to_vec() }
+            }
+            _ if !read.is_empty() => return Err(MalformedError::Payload(packet.len())),
+            Head::Hello { protocol, build } => Self::Hello { protocol, build },
+            Head::Working => Self::Working,
+            Head::Ready => Self::Ready,
+            Head::Listener => Self::Listener,
+            Head::Lock => Self::Lock,
+            Head::Yours => Self::Yours,
+            Head::Done => Self::Done,
+            Head::Refused { reason } => Self::Refused { reason },
+        };
+        if message.fd_count() != fds {
+            let message = format!("{message:?}").chars().take(40).collect();
+            return Err(MalformedError::Fds { message, fds });
+        }
+        Ok(message)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    pub(crate) fn any_message() -> impl Strategy<Value = Message> {
+        let awaits = prop_oneof![Just(Awaits::First), Just(Awaits::Next)];
+        let read = proptest::collection::vec(any::<u8>(), 0..2000);
+        prop_oneof![
+            (any::<u32>(), ".{0,80}")
+                .prop_map(|(protocol, build)| Message::Hello { protocol, build }),
+            Just(Message::Working),
+            Just(Message::Ready),
+            Just(Message::Listener),
+            Just(Message::Lock),
+            Just(Message::Yours),
+            (awaits, read).prop_map(|(awaits, read)| Message::Connection { awaits, read }),
+            Just(Message::Done),
+            ".{0,80}".prop_map(|reason| Message::Refused { reason }),
+        ]
+    }
+
+    #[test]
+    fn the_wire_is_what_other_builds_know() {
+        let packet = |message: Message| String::from_utf8(message.pack()).unwrap();
+        let hello = Message::Hello { protocol: 1, build: "b".into() };
+        assert_eq!(packet(hello), r#"{"say":"hello","protocol":1,"build":"b"}"#);
+        let connection = Message::Connection { awaits: Awaits::Next, read: b"GET /\nx".to_vec() };
+        assert_eq!(packet(connection), "{\"say\":\"connection\",\"awaits\":\"next\"}\nGET /\nx");
+        let newer = br#"{"say":"hello","protocol":1,"build":"b","mood":"good"}"#;
+        assert!(Message::unpack(newer, 0).is_ok(), "a field of a newer build is passed over");
+    }
+
+    #[test]
+    fn what_is_out_of_form_is_refused() {
+        let refused = |packet: &[u8], fds| Message::unpack(packet, fds).unwrap_err();
+        assert!(matches!(refused(b"", 0), MalformedError::Json(_)));
+        assert!(matches!(refused(br#"{"say":"sing"}"#, 0), MalformedError::Json(_)));
+        assert!(matches!(
+            refused(br#"{"say":"hello","protocol":-1,"build":""}"#, 0),
+            MalformedError::Json(_)
+        ));
+        assert!(matches!(refused(br#"{"say":"lock"}"#, 0), MalformedError::Fds { fds: 0, .. }));
+        assert!(matches!(refused(br#"{"say":"ready"}"#, 1), MalformedError::Fds { fds: 1, .. }));
+        assert!(matches!(refused(b"{\"say\":\"ready\"}\nx", 0), MalformedError::Payload(_)));
+        assert!(matches!(refused(&[b' '; HEAD_BYTES_MAX + 1], 0), MalformedError::TooLong(_)));
+        let most =
+            Message::Connection { awaits: Awaits::First, read: vec![b'\n'; RETURNED_BYTES_MAX] };
+        let mut packet = most.pack();
+        assert_eq!(Message::unpack(&packet, 1), Ok(most));
+        packet.push(b'x');
+        assert!(matches!(refused(&packet, 1), MalformedError::Payload(_)));
+        let long = Message::Refused { reason: "\u{1}".repeat(HEAD_BYTES_MAX) };
+        assert!(Message::unpack(&long.pack(), 0).is_ok(), "a long sentence is cut, not refused");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_packed_reads_back(message in any_message()) {
+            prop_assert_eq!(Message::unpack(&message.pack(), message.fd_count()), Ok(message));
+        }
+
+        #[test]
+        fn any_packet_is_survived(packet in proptest::collection::vec(any::<u8>(), 0..6000), fds in 0usize..4) {
+            let _ = Message::unpack(&packet, fds);
+        }
+
+        /// As fuzzing does: packets that are nearly right.
+        #[test]
+        fn damaged_packets_are_survived(
+            message in any_message(),
+            at in any::<prop::sample::Index>(),
+            byte in any::<u8>(),
+            cut in any::<prop::sample::Index>(),
+            fds in 0usize..3,
+        ) {
+            let mut packet = message.pack();
+            let at = at.index(packet.len());
+            packet[at] = byte;
+            packet.truncate(cut.index(packet.len()) + 1);
+            if let Ok(read) = Message::unpack(&packet, fds) {
+                prop_assert_eq!(read.fd_count(), fds);
+            }
+        }
+    }
+}

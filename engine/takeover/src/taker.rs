@@ -1,0 +1,151 @@
+//! The new engine's side of a take-over, done: what [`take`](super::take) decides.
+//!
+//! Owns what it is given until the node takes it, and the conversation to its end.
+
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::Instant;
+
+use super::giver::sleep_until;
+use super::message::{Message, PROTOCOL};
+use super::peer::{Heard, Peer};
+use super::take::{Action, Event, State};
+use super::{Handed, SOCKET};
+use host::listen::{self, ListenError};
+use host::lock::{DataLock, LockError};
+
+/// Why nothing was taken over.
+#[derive(Debug, thiserror::Error)]
+pub enum TakeError {
+    #[error("the running engine cannot be asked to hand over: {0}")]
+    Knock(#[source] io::Error),
+    #[error("the running engine (process {pid}) does not hand over: {reason}; it goes on")]
+    Refused { pid: u32, reason: String },
+    #[error("what the running engine hands over cannot be used: {0}")]
+    Listener(#[from] ListenError),
+    #[error("what the running engine hands over cannot be used: {0}")]
+    Lock(#[from] LockError),
+}
+
+/// What the running engine has given, and the conversation with it.
+#[derive(Debug)]
+pub struct Offered {
+    peer: Peer,
+    state: State,
+    pub sockets: Vec<TcpListener>,
+}
+
+/// Asks the engine that runs on `data` for what it has. None when there is none.
+///
+/// # Errors
+/// [`TakeError`]; the running engine then goes on.
+pub async fn ask(data: &Path) -> Result<Option<(Offered, DataLock)>, TakeError> {
+    let Some(peer) = Peer::knock(&data.join(SOCKET)).map_err(TakeError::Knock)? else {
+        return Ok(None);
+    };
+    tracing::info!("asking process {} to hand over", peer.pid);
+    let hello = Message::Hello { protocol: PROTOCOL, build: abi::BUILD_ID.to_owned() };
+    peer.say(&hello, None).await.map_err(TakeError::Knock)?;
+    let state = State::Asking { since: Instant::now(), listeners: 0 };
+    let mut offered = Offered { peer, state, sockets: Vec::new() };
+    loop {
+        let (event, fd) = offered.next().await;
+        match (offered.step(event)?, fd) {
+            (Action::KeepListener, Some(fd)) => offered.sockets.push(listen::adopt(fd)?),
+            (Action::Start, Some(fd)) => return Ok(Some((offered, DataLock::given(fd, data)?))),
+            _ => {}
+        }
+    }
+}
+
+impl Offered {
+    /// Waits for what `start` makes, and tells the running engine meanwhile that it is being made.
+    ///
+    /// # Errors
+    /// [`TakeError::Refused`] when the running engine does not wait any more.
+    pub async fn while_starting<T>(
+        &mut self,
+        start: impl Future<Output = T>,
+    ) -> Result<T, TakeError> {
+        let mut start = std::pin::pin!(start);
+        loop {
+            let event = tokio::select! {
+                started = &mut start => return Ok(started),
+                (event, _) = self.next() => event,
+            };
+            if self.step(event)? == Action::SayWorking {
+                self.say(&Message::Working).await?;
+            }
+        }
+    }
+
+    /// Says that this engine is ready, and waits for the running one to let go. Then this is the
+    /// engine.
+    ///
+    /// # Errors
+    /// [`TakeError::Refused`] when it does not.
+    pub async fn claim(&mut self) -> Result<(), TakeError> {
+        self.step(Event::Started)?;
+        self.say(&Message::Ready).await?;
+        loop {
+            let (event, _) = self.next().await;
+            if self.step(event)? == Action::Begin {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Has `serve` called with each connection that comes, until the other engine has gone.
+    pub async fn connections(mut self, serve: impl Fn(Handed)) {
+        let mut count = 0u64;
+        loop {
+            let (event, fd) = self.next().await;
+            match self.step(event) {
+                Ok(Action::Serve(Message::Connection { awaits, read })) => {
+                    let Some(socket) = fd else { continue };
+                    count += 1;
+                    serve(Handed { socket, read, awaits });
+                }
+                Ok(Action::Finish { odd: None }) => {
+                    return tracing::info!(
+                        "the engine before this one has ended; {count} connections came from it"
+                    );
+                }
+                Ok(Action::Finish { odd: Some(why) }) => {
+                    return tracing::error!(
+                        "some connections of the engine before this one are lost: {why}"
+                    );
+                }
+                _ => {}
+            }
+        }
+    }
+
+    async fn next(&self) -> (Event, Option<OwnedFd>) {
+        tokio::select! {
+            heard = self.peer.hear() => match heard {
+                Heard::Message(message, fd) => (Event::Said(message), fd),
+                Heard::Malformed(what) => (Event::Malformed(what), None),
+                Heard::Gone => (Event::Gone, None),
+            },
+            () = sleep_until(self.state.deadline()) => (Event::Late, None),
+        }
+    }
+
+    fn step(&mut self, event: Event) -> Result<Action, TakeError> {
+        let (state, action) = self.state.step(event, Instant::now());
+        self.state = state;
+        match action {
+            Action::Fail { reason } => Err(TakeError::Refused { pid: self.peer.pid, reason }),
+            action => Ok(action),
+        }
+    }
+
+    async fn say(&self, message: &Message) -> Result<(), TakeError> {
+        let gone =
+            |error: io::Error| TakeError::Refused { pid: self.peer.pid, reason: error.to_string() };
+        self.peer.say(message, None).await.map_err(gone)
+    }
+}
