@@ -1,17 +1,69 @@
-//! The worker's modules import one another in one direction: edge → serve → run → what all stand
-//! on. Read from the sources.
+//! Imports run one way. Between the crates of the engine as their manifests say, between the
+//! modules of each crate as their sources do: the worker's run edge → serve → run → what all stand
+//! on, and nowhere is there a circle.
 #![expect(clippy::unwrap_used, reason = "a test that cannot read the sources fails")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
-/// From the lowest to the highest; what is not named stands below all of them.
+/// The layers of the worker, from the lowest to the highest; what is not named stands below all.
 const LAYERS: [&str; 4] = ["run", "serve", "edge", "start"];
 
-/// The modules that each module names, tests left out.
-fn imports() -> BTreeMap<Vec<String>, BTreeSet<Vec<String>>> {
+/// The workspace's crates that are linked with one another, from the lowest to the highest: none
+/// depends on a later one.
+const CRATES: [&str; 14] = [
+    "sockhop-abi",
+    "sockhop-api",
+    "sockhop-wasm-config",
+    "sockhop-host",
+    "sockhop-settings",
+    "sockhop-store",
+    "sockhop-secrets",
+    "sockhop-compile",
+    "sockhop-takeover",
+    "sockhop-fleet",
+    "sockhop-logs",
+    "sockhop-control",
+    "sockhop-engine",
+    "sockhop-worker",
+];
+
+/// A crate: the manifest's name and folder, and the names of those that it depends on.
+#[derive(serde::Deserialize)]
+struct Package {
+    name: String,
+    manifest_path: PathBuf,
+    dependencies: Vec<Dependency>,
+}
+
+#[derive(serde::Deserialize)]
+struct Dependency {
+    name: String,
+}
+
+/// Returns the workspace's crates, as cargo reads their manifests.
+fn packages() -> Vec<Package> {
+    #[derive(serde::Deserialize)]
+    struct Metadata {
+        packages: Vec<Package>,
+    }
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let arguments = ["metadata", "--format-version", "1", "--no-deps", "--offline"];
+    let output = Command::new(cargo).args(arguments).current_dir(root()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice::<Metadata>(&output.stdout).unwrap().packages
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// Returns the modules of the crate in `folder`, each with those of them that it names. Tests are
+/// left out.
+fn imports(folder: &Path) -> BTreeMap<Vec<String>, BTreeSet<Vec<String>>> {
     let mut sources = Vec::new();
-    collect(Path::new("src"), &mut Vec::new(), &mut sources);
+    collect(&folder.join("src"), &mut Vec::new(), &mut sources);
     let modules: BTreeSet<Vec<String>> = sources.iter().map(|(module, _)| module.clone()).collect();
     sources.iter().map(|(module, text)| (module.clone(), named(module, text, &modules))).collect()
 }
@@ -31,7 +83,7 @@ fn collect(folder: &Path, module: &mut Vec<String>, sources: &mut Vec<(Vec<Strin
         }
         let text = std::fs::read_to_string(&path).unwrap();
         let mut own = module.clone();
-        if name != "mod" && name != "main" {
+        if !["mod", "main", "lib"].contains(&name.as_str()) {
             own.push(name);
         }
         sources.push((own, text));
@@ -128,12 +180,46 @@ fn items(list: &str) -> Vec<&str> {
 }
 
 #[test]
+fn no_crate_depends_on_a_higher_one() {
+    let height = |name: &str| CRATES.iter().position(|known| *known == name);
+    let packages = packages();
+    for name in CRATES {
+        assert!(packages.iter().any(|package| package.name == name), "{name} is not there");
+    }
+    let ours: BTreeSet<&str> = packages.iter().map(|package| &*package.name).collect();
+    let mut upwards = Vec::new();
+    for package in &packages {
+        let Some(own) = height(&package.name) else { continue };
+        for Dependency { name } in &package.dependencies {
+            if ours.contains(&**name) && height(name).is_none_or(|other| other >= own) {
+                upwards.push(format!("{} depends on {name}", package.name));
+            }
+        }
+    }
+    assert!(upwards.is_empty(), "{upwards:#?}");
+}
+
+#[test]
+fn the_fleet_knows_no_control_and_the_worker_no_engine() {
+    let packages = packages();
+    let depends = |from: &str, to: &str| {
+        let package = packages.iter().find(|package| package.name == from).unwrap();
+        package.dependencies.iter().any(|dependency| dependency.name == to)
+    };
+    assert!(depends("sockhop-control", "sockhop-fleet"), "dependencies are not read");
+    assert!(!depends("sockhop-fleet", "sockhop-control"));
+    for name in &CRATES[3..13] {
+        assert!(!depends("sockhop-worker", name), "the worker depends on {name}");
+    }
+}
+
+#[test]
 fn edge_imports_serve_and_serve_imports_run_and_none_the_other_way() {
     let height = |module: &[String]| {
-        let room = module.first().map_or("start", String::as_str);
-        LAYERS.iter().position(|layer| *layer == room).map_or(0, |layer| layer + 1)
+        let layer = module.first().map_or("start", String::as_str);
+        LAYERS.iter().position(|known| *known == layer).map_or(0, |known| known + 1)
     };
-    let imports = imports();
+    let imports = imports(&root().join("worker"));
     assert!(imports.keys().any(|module| height(module) == 4), "nothing was read");
     let upwards: Vec<String> = imports
         .iter()
@@ -144,11 +230,24 @@ fn edge_imports_serve_and_serve_imports_run_and_none_the_other_way() {
     assert!(upwards.is_empty(), "{upwards:#?}");
 }
 
-/// Of the modules beside one another in a folder, and all below them.
 #[test]
 fn no_modules_import_each_other_in_a_circle() {
+    let mut circles = Vec::new();
+    for package in packages() {
+        if CRATES.contains(&&*package.name) {
+            let imports = imports(package.manifest_path.parent().unwrap());
+            assert!(!imports.is_empty(), "{} was not read", package.name);
+            let found = circles_of(imports);
+            circles.extend(found.into_iter().map(|circle| format!("{} {circle}", package.name)));
+        }
+    }
+    assert!(circles.is_empty(), "{circles:#?}");
+}
+
+/// Returns the circles of the modules beside one another in a folder, and all below them.
+fn circles_of(imports: BTreeMap<Vec<String>, BTreeSet<Vec<String>>>) -> Vec<String> {
     let mut siblings: BTreeMap<Vec<String>, BTreeSet<(String, String)>> = BTreeMap::new();
-    for (module, named) in imports() {
+    for (module, named) in imports {
         for other in named {
             let common =
                 module.iter().zip(&other).take_while(|(one, another)| one == another).count();
@@ -184,5 +283,5 @@ fn no_modules_import_each_other_in_a_circle() {
             circles.push(format!("in {}: {}", folder.join("::"), arrows.join(", ")));
         }
     }
-    assert!(circles.is_empty(), "{circles:#?}");
+    circles
 }
