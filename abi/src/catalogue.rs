@@ -10,6 +10,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::envelope::{self, EnvelopeError};
+pub use crate::function::{
+    ArchivedFunctionLimits, ArchivedIsolation, ArchivedKind, ArchivedOutput, FunctionLimits,
+    Isolation, Kind, Output,
+};
 use crate::limits;
 use crate::message::Digest;
 use crate::name;
@@ -17,109 +21,6 @@ use crate::reference;
 use crate::sealed::{self, Mapping, SealedError};
 
 const WHAT: &str = "catalogue";
-
-/// Whose process runs a function.
-#[derive(Archive, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
-#[rkyv(derive(Debug, Clone, Copy, PartialEq, Eq))]
-pub enum Isolation {
-    /// Any worker of the node, beside other functions.
-    Shared,
-    /// A worker of its own.
-    Process,
-}
-
-/// What a function's code is, and so how it is called.
-#[derive(Archive, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[rkyv(derive(Debug, Clone, Copy, PartialEq, Eq))]
-pub enum Kind {
-    /// A component that exports `wasi:http/incoming-handler@0.2`.
-    Http02,
-    /// A component that exports `wasi:http/handler@0.3`.
-    Http03,
-    /// A component that exports `wasi:cli/run@0.2`, or was made of a core module with a preview-1
-    /// `_start`.
-    Command,
-}
-
-/// How a command's stdout becomes a reply.
-#[derive(Archive, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[rkyv(derive(Debug, Clone, Copy, PartialEq, Eq))]
-pub enum Output {
-    /// All of it is the body.
-    Raw,
-    /// It begins with headers (RFC 3875 6).
-    Cgi,
-}
-
-/// What one function may use. Everything here is enforced by the worker.
-#[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq, Eq, Hash)]
-#[rkyv(derive(PartialEq))]
-pub struct FunctionLimits {
-    /// Linear memory of one instance, all its memories together.
-    pub memory_bytes_max: u64,
-    /// Elements of one instance's tables together.
-    pub table_elements_max: u32,
-    /// Core instances in one instance: the program, its adapters and shims.
-    pub core_instances_max: u32,
-    /// Wall time of one invocation.
-    pub timeout_ms: u32,
-    /// Processor time of one invocation.
-    pub cpu_time_ms: u32,
-    /// A request's body; a longer one is answered 413.
-    pub request_body_bytes_max: u64,
-    /// Status line and headers of a reply.
-    pub reply_head_bytes_max: u32,
-    /// What one invocation may write to stdout and stderr.
-    pub log_bytes_max: u32,
-    /// Invocations at a time, on all workers together.
-    pub concurrency_max: u32,
-    /// Requests that may wait for one of them to end, on all workers together.
-    pub queue_max: u32,
-    /// How long each may wait.
-    pub queue_timeout_ms: u32,
-    /// Its outgoing requests at a time, in one worker.
-    pub outbound_requests_max: u32,
-}
-
-impl Default for FunctionLimits {
-    fn default() -> Self {
-        let millis =
-            |duration: std::time::Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
-        Self {
-            memory_bytes_max: limits::MEMORY_BYTES_DEFAULT,
-            table_elements_max: limits::TABLE_ELEMENTS_DEFAULT,
-            core_instances_max: limits::CORE_INSTANCES_DEFAULT,
-            timeout_ms: millis(limits::TIMEOUT_DEFAULT),
-            cpu_time_ms: millis(limits::TIMEOUT_DEFAULT),
-            request_body_bytes_max: limits::REQUEST_BODY_BYTES_DEFAULT,
-            reply_head_bytes_max: limits::REPLY_HEAD_BYTES_DEFAULT,
-            log_bytes_max: limits::LOG_BYTES_DEFAULT,
-            concurrency_max: limits::CONCURRENCY_DEFAULT,
-            queue_max: limits::QUEUE_DEFAULT,
-            queue_timeout_ms: millis(limits::QUEUE_TIMEOUT_DEFAULT),
-            outbound_requests_max: limits::OUTBOUND_REQUESTS_DEFAULT,
-        }
-    }
-}
-
-impl From<&ArchivedFunctionLimits> for FunctionLimits {
-    fn from(archived: &ArchivedFunctionLimits) -> Self {
-        Self {
-            memory_bytes_max: archived.memory_bytes_max.to_native(),
-            table_elements_max: archived.table_elements_max.to_native(),
-            core_instances_max: archived.core_instances_max.to_native(),
-            timeout_ms: archived.timeout_ms.to_native(),
-            cpu_time_ms: archived.cpu_time_ms.to_native(),
-            request_body_bytes_max: archived.request_body_bytes_max.to_native(),
-            reply_head_bytes_max: archived.reply_head_bytes_max.to_native(),
-            log_bytes_max: archived.log_bytes_max.to_native(),
-            concurrency_max: archived.concurrency_max.to_native(),
-            queue_max: archived.queue_max.to_native(),
-            queue_timeout_ms: archived.queue_timeout_ms.to_native(),
-            outbound_requests_max: archived.outbound_requests_max.to_native(),
-        }
-    }
-}
 
 /// How a version is run, apart from its code. Versions and aliases that are run alike share one.
 #[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq, Eq, Hash)]
@@ -347,19 +248,13 @@ fn versions_fit(function: &ArchivedFunction, specs: usize) -> bool {
 }
 
 fn spec_fits(spec: &ArchivedSpec) -> bool {
-    let ArchivedFunctionLimits {
-        memory_bytes_max, timeout_ms, cpu_time_ms, queue_timeout_ms, ..
-    } = &spec.limits;
     let pairs = |pairs: &ArchivedPairs| {
         let bytes: usize = pairs.iter().map(pair_bytes).sum();
         // An alias may lay as much over what a version has.
         pairs.len() <= 2 * limits::ENV_VARIABLES_MAX && bytes <= 2 * limits::ENV_BYTES_MAX
     };
     let args_bytes: usize = spec.args.iter().map(|arg| arg.len()).sum();
-    memory_bytes_max.to_native() <= limits::MEMORY_BYTES_MAX
-        && [timeout_ms, cpu_time_ms, queue_timeout_ms]
-            .iter()
-            .all(|millis| u128::from(millis.to_native()) <= limits::TIMEOUT_MAX.as_millis())
+    FunctionLimits::from(&spec.limits).check().is_ok()
         && (1..=limits::REQUESTS_PER_INSTANCE_MAX)
             .contains(&spec.requests_per_instance_max.to_native())
         && pairs(&spec.env)

@@ -12,6 +12,7 @@ pub mod channel;
 pub mod choice;
 pub mod dumps;
 pub mod envelope;
+pub mod function;
 pub mod head;
 pub mod huge_pages;
 pub mod invocation_id;

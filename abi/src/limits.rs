@@ -1,4 +1,5 @@
-//! Every limit of the system, by name. A limit that is a setting has its default here.
+//! Every limit of the system, by name. A limit that is a setting has its default here. The limits
+//! that a deployer chooses for a function are in [`crate::function`].
 //!
 //! Owns no fds.
 
@@ -120,8 +121,6 @@ pub const INVOCATIONS_PER_FUNCTION_AND_WORKER_MAX: u32 = INVOCATIONS_PER_WORKER_
 /// address.
 pub const INVOCATIONS_PER_ADDRESS_AND_WORKER_MAX: u32 = INVOCATIONS_PER_WORKER_MAX / 8 * 7;
 
-/// Linear memory of an instance, when the deployer names none.
-pub const MEMORY_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 /// The least memory a function can be given: one wasm page.
 pub const MEMORY_BYTES_MIN: u64 = 64 * 1024;
 /// The most memory a function can be given: what a 32-bit memory can address.
@@ -138,18 +137,11 @@ pub const HOST_CALL_BYTES_MAX: usize = 256 * 1024;
 /// What a guest may write at a time into the body of a reply or of an outgoing request; the body
 /// holds twice as much.
 pub const BODY_CHUNK_BYTES_MAX: usize = 64 * 1024;
-/// Elements of an instance's tables together, when the deployer names none. A table is the
-/// program's list of functions.
-pub const TABLE_ELEMENTS_DEFAULT: u32 = 20_000;
-/// The most of them.
+/// The most elements that an instance's tables can be given together. A table is the program's list
+/// of functions.
 pub const TABLE_ELEMENTS_MAX: u32 = 100_000;
-/// Core instances in one component's instance, when the deployer names none.
-pub const CORE_INSTANCES_DEFAULT: u32 = 30;
-/// The most of them.
+/// The most core instances that one component's instance can be given.
 pub const CORE_INSTANCES_MAX: u32 = 100;
-/// Wall time of one invocation, when the deployer names none; the default of its processor time,
-/// too.
-pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 /// The longest wall time a function can be given.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(15 * 60);
 /// The shortest; also how often the worker looks at a running guest's clock.
@@ -177,29 +169,16 @@ pub const KEPT_INSTANCES_PER_WORKER_MAX: u32 = 256;
 /// How long an instance is kept without a request.
 pub const KEPT_INSTANCE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A request's body, when the deployer names no limit.
-pub const REQUEST_BODY_BYTES_DEFAULT: u64 = 10 * 1024 * 1024;
-/// A reply's status line and headers, when the deployer names no limit.
-pub const REPLY_HEAD_BYTES_DEFAULT: u32 = 64 * 1024;
 /// The most that a reply's head can be given.
 pub const REPLY_HEAD_BYTES_MAX: u32 = 1024 * 1024;
-/// Invocations of one function at a time on the whole node, when the deployer names no limit.
-pub const CONCURRENCY_DEFAULT: u32 = 1000;
-/// The most of them.
+/// The most invocations of one function at a time on the whole node.
 pub const CONCURRENCY_MAX: u32 = 100_000;
-/// Requests of one function that wait for one of those to end, when the deployer names no limit.
-pub const QUEUE_DEFAULT: u32 = 1000;
-/// The most of them.
+/// The most requests of one function that wait for one of those to end.
 pub const QUEUE_MAX: u32 = 100_000;
-/// How long each waits, when the deployer names no limit.
-pub const QUEUE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 
 /// One line of a guest's stdout or stderr; a longer one is cut into several.
 pub const LOG_LINE_BYTES_MAX: usize = 8 * 1024;
-/// What one invocation may write to stdout and to stderr, when the deployer names no limit; the
-/// rest is dropped and said so.
-pub const LOG_BYTES_DEFAULT: u32 = 256 * 1024;
-/// The most of it.
+/// The most that one invocation can be allowed to write to stdout and to stderr.
 pub const LOG_BYTES_MAX: u32 = 64 * 1024 * 1024;
 /// Lines that one invocation may write to each of the two, however short.
 pub const LOG_LINES_MAX: usize = 10_000;
@@ -278,10 +257,7 @@ pub const TRACE_TRIES_MAX: u32 = 5;
 pub const OUTBOUND_PATTERNS_MAX: usize = 256;
 /// One of them: `*.`, a DNS name of 253 bytes, a colon and a port.
 pub const OUTBOUND_PATTERN_BYTES_MAX: usize = 261;
-/// A function's outgoing requests in flight in one worker, until their replies' bodies have ended;
-/// more fail at once. As many connections again may be kept.
-pub const OUTBOUND_REQUESTS_DEFAULT: u32 = 64;
-/// The most that a function can be given.
+/// The most outgoing requests in flight in one worker that a function can be given.
 pub const OUTBOUND_REQUESTS_MAX: u32 = 10_000;
 /// Connections that are kept for the next request to the same host.
 pub const OUTBOUND_IDLE_PER_HOST_MAX: usize = 8;

@@ -1,0 +1,95 @@
+//! The limits of a function, one row each. Owns no fds.
+
+/// Calls the macro `$make` with the row of every limit, in the order in which they are shown.
+///
+/// A row is all that there is to say of a limit:
+///
+/// ```text
+/// /// What it limits: in `--help`, in the OpenAPI document, in rustdoc.
+/// FIELD: TYPE,                in `FunctionLimits`, in manifests and in answers of the control API
+///     option "NAME" = KEY: VALUE,  `--NAME`; the key in sockhop.toml and in the JSON of a deploy;
+///                                  `Size`, `Time` or `u32`, which is also the limit's unit
+///     default AMOUNT,
+///     range LEAST..=MOST,
+///     follows KEY;                 optional: the option that it is like when it is not given
+/// ```
+///
+/// To add a limit, add its row here, where it is enforced a test, and its row in `guide/limits.md`,
+/// which [`super::limits`]'s tests compare with this one.
+macro_rules! for_each_limit {
+    ($make:ident) => {
+        $make! {
+            /// Memory of one instance.
+            memory_bytes_max: u64,
+                option "memory" = memory: Size,
+                default 64 * MIB,
+                // From one page to what a 32-bit memory can address.
+                range 64 * KIB..=limits::MEMORY_BYTES_MAX;
+            /// Wall time of one invocation.
+            timeout_ms: u32,
+                option "timeout" = timeout: Time,
+                default 30 * SECOND,
+                range 10..=15 * MINUTE;
+            /// Processor time of one invocation.
+            cpu_time_ms: u32,
+                option "cpu-time" = cpu_time: Time,
+                default 30 * SECOND,
+                range 10..=15 * MINUTE,
+                follows timeout;
+            /// Elements of one instance's tables together.
+            table_elements_max: u32,
+                option "table-elements" = table_elements: u32,
+                default 20_000,
+                range 1..=limits::TABLE_ELEMENTS_MAX.into();
+            /// Core instances in one instance.
+            // The program, its adapters and shims.
+            core_instances_max: u32,
+                option "core-instances" = core_instances: u32,
+                default 30,
+                range 1..=limits::CORE_INSTANCES_MAX.into();
+            /// A request's body.
+            // A longer one is answered 413.
+            request_body_bytes_max: u64,
+                option "request-body" = request_body: Size,
+                default 10 * MIB,
+                range 0..=u64::MAX;
+            /// A reply's status line and headers.
+            // At least a status line and a few headers.
+            reply_head_bytes_max: u32,
+                option "reply-head" = reply_head: Size,
+                default 64 * KIB,
+                range KIB..=MIB;
+            /// What one invocation may write to stdout and to stderr.
+            // The rest is dropped, and the log says so.
+            log_bytes_max: u32,
+                option "log-size" = log_size: Size,
+                default 256 * KIB,
+                range 0..=64 * MIB;
+            /// Invocations at a time, on all workers together.
+            concurrency_max: u32,
+                option "concurrency" = concurrency: u32,
+                default 1000,
+                range 1..=100_000;
+            /// Requests that may wait for one of them to end.
+            // On all workers together.
+            queue_max: u32,
+                option "queue" = queue: u32,
+                default 1000,
+                range 0..=100_000;
+            /// How long each may wait.
+            queue_timeout_ms: u32,
+                option "queue-timeout" = queue_timeout: Time,
+                default 10 * SECOND,
+                range 10..=15 * MINUTE;
+            /// Outgoing requests at a time, in each worker.
+            // Until the bodies of their replies have ended; more fail at once. As many connections
+            // again may be kept.
+            outbound_requests_max: u32,
+                option "outbound-requests" = outbound_requests: u32,
+                default 64,
+                range 1..=10_000;
+        }
+    };
+}
+
+pub(super) use for_each_limit;
