@@ -17,9 +17,9 @@ use clap::Args;
 use uuid::Uuid;
 
 use super::client::Node;
+use super::print::print_json;
 use super::progress;
 use super::project::{self, Project, ProjectError};
-use super::show::print_json;
 use super::urls::urls;
 use super::{Misused, Target};
 use compile::inspect::inspect;

@@ -1,11 +1,11 @@
-//! The command line. [`serve`] runs a node, [`mod@client`] talks to the control API of one
-//! ([`address`] says where it is, [`tls`] how it is reached from afar), [`deploy`] sends a function
-//! ([`project`] reads its `sockhop.toml`, [`progress`] shows how far it is), [`show`] prints what
-//! there is, [`remove`] removes one and restores it, [`logs`] what was logged, [`secret`] is for
-//! secrets, [`versions`] for versions and aliases, [`mod@top`] shows it as it changes, [`shell`] is
-//! for packagers.
+//! The command line. [`serve`] runs a node. The other commands talk to the control API of one
+//! through [`mod@client`]; [`address`] says where it is, [`tls`] how it is reached from afar.
 //!
-//! [`guide`] shows the manual.
+//! [`deploy`] sends a function: [`project`] reads its `sockhop.toml`, [`progress`] shows how far it
+//! is, [`urls`] where it can be called. [`show`] prints what there is, [`mod@invoke`] calls a
+//! function, [`remove`] removes one and restores it, [`versions`] is for versions and aliases,
+//! [`secret`] for secrets, [`logs`] prints what was logged, [`mod@top`] shows it as it changes, and
+//! [`guide`] shows the manual. [`shell`] is for packagers, [`mod@print`] what commands print with.
 //!
 //! Names and defaults are part of what users rely on (see the guide). Owns no fds.
 
@@ -18,7 +18,9 @@ mod address;
 mod client;
 mod deploy;
 mod guide;
+mod invoke;
 mod logs;
+mod print;
 mod progress;
 mod project;
 mod remove;
@@ -96,7 +98,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Secret(secret::Secret),
     /// Call a function
-    Invoke(show::Invoke),
+    Invoke(invoke::Invoke),
     /// Show what the node and its workers do
     Status(Show),
     /// Show what an invocation or a function has logged
@@ -187,7 +189,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
         Command::Rollback(rollback) => client::block_on(versions::roll_back(rollback)),
         Command::Alias(alias) => client::block_on(versions::alias(alias)),
         Command::Secret(secret) => client::block_on(secret::run(secret)),
-        Command::Invoke(invoke) => client::block_on(show::invoke(invoke)),
+        Command::Invoke(invoke) => client::block_on(invoke::run(invoke)),
         Command::Status(show) => client::block_on(show::status(show)),
         Command::Logs(wanted) => client::block_on(logs::run(wanted)),
         Command::Top(top) => client::block_on(top::run(top)),

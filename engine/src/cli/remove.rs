@@ -13,8 +13,7 @@ use clap::Args;
 
 use super::client::Node;
 use super::deploy::print_urls;
-use super::show::{counted, print_json, table};
-use super::versions::{targets, when};
+use super::print::{counted, print_json, table, targets, when};
 use super::{Show, Target};
 
 /// So much of an id tells removals of one function apart: its time, to the millisecond.

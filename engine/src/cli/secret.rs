@@ -17,7 +17,7 @@ use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
 use super::client::Node;
-use super::show::{print_json, table};
+use super::print::{print_json, table};
 use super::{Show, Target};
 use secrets::{check_key, check_value};
 

@@ -1,92 +1,17 @@
-//! `list`, `inspect`, `status` and `invoke`: what the node says, for people or as JSON. Owns no
-//! fds.
-
-use std::io::Read as _;
-use std::path::PathBuf;
+//! `list`, `inspect` and `status`: what the node has and does, for people or as JSON. Owns no fds.
 
 use abi::choice::ACTIVE;
-use anyhow::{Context as _, bail};
-use api::endpoints::{self, GetFunction, GetStatus, ListFunctions};
+use api::endpoints::{GetFunction, GetStatus, ListFunctions};
 use api::functions::{self, Function, InspectedFunction, Kind, Reuse};
 use api::status::{Status, WorkerStatus};
-use bytes::Bytes;
 use bytesize::ByteSize;
 use clap::Args;
-use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
-use hyper::header::{HeaderName, HeaderValue};
-use hyper::{Method, Response};
-use serde_json::Value;
-
-use super::client::{Node, reason};
-use super::versions::targets;
-use super::{Show, Target, print_bytes};
-use control::names::check_called;
 use control::sync::away_text;
 use store::limits::Limits;
 
-#[derive(Debug, Args)]
-pub(crate) struct Invoke {
-    /// The function; NAME@ALIAS or NAME@VERSION for one of its versions
-    name: String,
-    /// Path and query
-    #[arg(long, default_value = "/", value_name = "PATH")]
-    path: String,
-    /// Method (default GET, or POST with a body)
-    #[arg(long, short = 'X', value_name = "METHOD")]
-    method: Option<Method>,
-    /// A header (repeatable)
-    #[arg(long, short = 'H', value_name = "NAME:VALUE", value_parser = header)]
-    header: Vec<(HeaderName, HeaderValue)>,
-    /// The body; @FILE for what is in a file, @- for what stdin gives
-    #[arg(long, short = 'd', value_name = "BODY|@FILE|@-")]
-    body: Option<String>,
-    /// Print the reply's status and headers too, the invocation's id among them
-    #[arg(long, short)]
-    include: bool,
-    #[command(flatten)]
-    target: Target,
-}
-
-fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
-    let (name, value) = text.split_once(':').ok_or("expected NAME:VALUE")?;
-    let name = name.trim().parse::<HeaderName>().map_err(|error| error.to_string())?;
-    let value = value.trim().parse::<HeaderValue>().map_err(|error| error.to_string())?;
-    Ok((name, value))
-}
-
-/// `1 function`, `2 functions`.
-pub(super) fn counted<N: std::fmt::Display + PartialEq + From<u8>>(
-    number: N,
-    what: &str,
-) -> String {
-    let plural = if number == N::from(1) { "" } else { "s" };
-    format!("{number} {what}{plural}")
-}
-
-/// Prints JSON: each record of a list on a line of its own, so that tools can read on as they come.
-pub(super) fn print_json(value: &Value) {
-    match value {
-        Value::Array(records) => records.iter().for_each(|record| say!("{record}")),
-        record => say!("{record}"),
-    }
-}
-
-/// Prints rows under their headings, each column as wide as it needs.
-pub(super) fn table(headings: &[&str], rows: &[Vec<String>]) {
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
-        cells.chain([headings[column].len()]).max().unwrap_or_default()
-    };
-    let widths: Vec<usize> = (0..headings.len()).map(width).collect();
-    let print = |cells: &mut dyn Iterator<Item = &str>| {
-        let line: Vec<String> =
-            cells.zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        say!("{}", line.join("  ").trim_end());
-    };
-    print(&mut headings.iter().copied());
-    rows.iter().for_each(|row| print(&mut row.iter().map(String::as_str)));
-}
+use super::Show;
+use super::client::Node;
+use super::print::{counted, print_json, table, targets};
 
 /// The limits of a version as people write them, by their options' names.
 fn limits(limits: &functions::Limits) -> Vec<(&'static str, String)> {
@@ -232,66 +157,4 @@ fn worker_row(worker: &WorkerStatus) -> Vec<String> {
         worker.modules.to_string(),
         worker.restarts.to_string(),
     ]
-}
-
-pub(super) async fn invoke(invoke: Invoke) -> anyhow::Result<()> {
-    check_called(&invoke.name)?;
-    let body = body(invoke.body.as_deref())?;
-    let method =
-        invoke.method.unwrap_or(if invoke.body.is_some() { Method::POST } else { Method::GET });
-    let call =
-        endpoints::Invoke::at(&invoke.name, invoke.path.strip_prefix('/').unwrap_or(&invoke.path));
-    let response =
-        Node::new(&invoke.target).request(method, call.path(), &invoke.header, body).await?;
-    let status = response.status();
-    // Without the mark of an invocation it is the control API that answers: there was no call.
-    let id = response.headers().get(abi::problem::INVOCATION_ID_HEADER).cloned();
-    let Some(id) = id.as_ref().and_then(|id| id.to_str().ok()) else {
-        let bytes = response.into_body().collect().await?.to_bytes();
-        bail!("{}", reason(&bytes).unwrap_or_else(|| "the node gave no answer".to_owned()));
-    };
-    if invoke.include {
-        print_bytes(&head(&response));
-    }
-    let mut body = response.into_body();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.context("the reply was cut short")?;
-        if let Some(data) = frame.data_ref() {
-            print_bytes(data);
-        }
-    }
-    if status.is_client_error() || status.is_server_error() {
-        bail!("HTTP {}; `sockhop logs {id}` shows what the function has written", status.as_u16());
-    }
-    Ok(())
-}
-
-/// What is given as a body, or where it is.
-fn body(given: Option<&str>) -> anyhow::Result<Bytes> {
-    Ok(match given.map(|given| (given, given.strip_prefix('@'))) {
-        None => Bytes::new(),
-        Some((_, Some("-"))) => {
-            let mut body = Vec::new();
-            std::io::stdin().read_to_end(&mut body).context("stdin cannot be read")?;
-            body.into()
-        }
-        Some((_, Some(file))) => {
-            let file = PathBuf::from(file);
-            std::fs::read(&file).with_context(|| format!("{file:?} cannot be read"))?.into()
-        }
-        Some((body, None)) => body.to_owned().into(),
-    })
-}
-
-/// A reply's head, as it came.
-fn head(response: &Response<Incoming>) -> Vec<u8> {
-    let mut head = format!("{:?} {}\n", response.version(), response.status()).into_bytes();
-    for (name, value) in response.headers() {
-        head.extend_from_slice(name.as_str().as_bytes());
-        head.extend_from_slice(b": ");
-        head.extend_from_slice(value.as_bytes());
-        head.push(b'\n');
-    }
-    head.push(b'\n');
-    head
 }

@@ -2,17 +2,16 @@
 //! mean. Owns no fds.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, UNIX_EPOCH};
 
 use abi::choice::ACTIVE;
 use abi::reference::{check_alias, split};
 use api::endpoints::{ListAliases, ListVersions, RemoveAlias, RollBack, SetAlias};
-use api::versions::{AliasChange, AliasShare, AliasTarget, ListedVersion, TargetChange};
+use api::versions::{AliasChange, AliasShare, ListedVersion, TargetChange};
 use bytesize::ByteSize;
 use clap::{Args, Subcommand};
 
 use super::client::{Answer, Node};
-use super::show::{print_json, table};
+use super::print::{print_json, table, targets, when};
 use super::{Misused, Show, Target};
 use store::options::pair;
 
@@ -200,28 +199,6 @@ async fn list(name: &str, show: &Show) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `v12 90, v13 10`; without the weight where there is one version.
-pub(super) fn targets(targets: &[AliasTarget]) -> String {
-    let name = |target: &AliasTarget| match target.number {
-        Some(number) => format!("v{number}"),
-        None => target.version.clone(),
-    };
-    match targets {
-        [] => "-".to_owned(),
-        [only] => name(only),
-        several => {
-            let several =
-                several.iter().map(|target| format!("{} {}", name(target), target.weight));
-            several.collect::<Vec<_>>().join(", ")
-        }
-    }
-}
-
-/// A time in milliseconds since 1970, as people read it.
-pub(super) fn when(millis: u64) -> String {
-    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(millis)).to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -237,20 +214,5 @@ mod tests {
         for text in ["a@v1", "a@", "@staging", "A@staging", "a@b@c"] {
             assert!(named(text).is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn what_an_alias_means_is_said_shortly() {
-        let target = |version: &str, number, weight| AliasTarget {
-            version: version.to_owned(),
-            number,
-            weight,
-        };
-        assert_eq!(
-            (targets(&[target("x", Some(12), 1)]).as_str(), targets(&[]).as_str()),
-            ("v12", "-")
-        );
-        let two = [target("x", Some(1), 90), target("gone", None, 10)];
-        assert_eq!(targets(&two), "v1 90, gone 10");
     }
 }

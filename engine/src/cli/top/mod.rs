@@ -20,7 +20,7 @@ use self::figures::{Figures, Sort};
 use self::screen::{Choice, Column, FUNCTION_COLUMNS, WORKER_COLUMNS};
 use super::Target;
 use super::client::Node;
-use super::show::table;
+use super::print::table;
 
 /// Between two samples.
 const INTERVAL: Duration = Duration::from_secs(1);

@@ -10,7 +10,7 @@ use ratatui::style::{Modifier, Style};
 use ratatui::text::Line;
 use ratatui::widgets::{Paragraph, Row, Table};
 
-use super::super::show::counted;
+use super::super::print::counted;
 use super::figures::{Figures, FunctionFigures, Sort, WorkerFigures};
 
 /// What the user has chosen, and what went wrong.
