@@ -17,11 +17,8 @@ impl Full {
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         // SAFETY: the listener is open for the call, and keeps its fd.
-        assert_eq!(
-            unsafe { libc::listen(listener.as_raw_fd(), 0) },
-            0,
-            "a shorter queue for a listening socket"
-        );
+        let shortened = unsafe { libc::listen(listener.as_raw_fd(), 0) };
+        assert_eq!(shortened, 0, "a shorter queue for a listening socket");
         let address = listener.local_addr().expect("a bound socket");
         let queue = || TcpStream::connect_timeout(&address, Duration::from_millis(200)).ok();
         let queued: Vec<TcpStream> = std::iter::from_fn(queue).take(64).collect();
