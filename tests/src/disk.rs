@@ -9,6 +9,8 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
+use crate::needs;
+
 /// A tmpfs of a few MiB. Unmounted when dropped.
 #[derive(Debug)]
 pub struct SmallDisk {
@@ -16,8 +18,10 @@ pub struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// Mounts one, which only root may.
+    /// Mounts a tmpfs of `mebibytes` MiB. Panics unless the tests run as root.
+    #[track_caller]
     pub fn mount(mebibytes: usize) -> Self {
+        needs::root("mount a small disk that it can fill");
         let folder = TempDir::new().expect("a temporary folder");
         let size = format!("size={mebibytes}m,mode=0700");
         mount(
@@ -27,7 +31,7 @@ impl SmallDisk {
             MsFlags::empty(),
             Some(size.as_str()),
         )
-        .expect("root may mount a tmpfs");
+        .expect("root may mount a tmpfs (CAP_SYS_ADMIN, which a container may lack)");
         Self { folder }
     }
 

@@ -16,6 +16,7 @@ pub mod compilers;
 pub mod disk;
 pub mod faults;
 pub mod guests;
+pub mod needs;
 pub mod nobody;
 pub mod node;
 pub mod openapi;

@@ -125,15 +125,21 @@ pub fn descendants(parent: u32) -> Vec<u32> {
     all
 }
 
-/// Time all threads of a process have spent on a CPU, to the nanosecond.
+/// Returns the time that all threads of a process have spent on a CPU, to the nanosecond.
 pub fn cpu_time(pid: u32) -> Duration {
     let folder = format!("/proc/{pid}/task");
-    let nanoseconds = fs::read_dir(&folder)
+    let times: Vec<u64> = fs::read_dir(&folder)
         .unwrap_or_else(|e| panic!("{folder}: {e}"))
         .flatten()
         .filter_map(|task| thread_time(&task.path()))
-        .sum();
-    Duration::from_nanos(nanoseconds)
+        .collect();
+    // Without this, a kernel that does not count would pass every test of CPU time.
+    assert!(
+        !times.is_empty() || !Path::new(&folder).exists(),
+        "no thread in {folder} has a schedstat: the tests need a kernel that is built with \
+         CONFIG_SCHED_INFO"
+    );
+    Duration::from_nanos(times.into_iter().sum())
 }
 
 fn thread_time(task: &Path) -> Option<u64> {

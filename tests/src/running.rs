@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::geteuid;
 
 use crate::{process, wait};
 
@@ -219,9 +218,4 @@ pub fn kill_now(pid: u32) {
 /// The same to one that may have ended since it was listed.
 pub fn kill_if_there(pid: u32) {
     process::signal_if_there(pid, Signal::SIGKILL);
-}
-
-/// Whether the tests run as root, which some of them need.
-pub fn is_root() -> bool {
-    geteuid().is_root()
 }

@@ -7,7 +7,7 @@
 use std::thread;
 
 use harness::client::request;
-use harness::{Connection, Node};
+use harness::{Connection, Node, needs};
 
 const REQUESTS: usize = 100;
 
@@ -48,13 +48,11 @@ fn within_a_tenth(counts: &[u64]) -> bool {
 
 #[test]
 fn clients_hashed_48_to_16_end_evenly_on_the_workers() {
+    needs::cores(2);
     let node = Node::build().option("--admin", "127.0.0.1:0").start();
     node.deploy("hello", "hello", &[]);
     node.get("/hello/").expect_hello();
-    if accepted(&node).len() != 2 {
-        eprintln!("skipped: two cores are needed, for two shards");
-        return;
-    }
+    assert_eq!(accepted(&node).len(), 2, "one shard a core");
     let mut connections = hashed(&node, &[48, 16]);
     let before = node.status();
     let open: Vec<u64> = before.workers.iter().map(|worker| worker.connections_open).collect();

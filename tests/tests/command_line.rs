@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use harness::{Node, Running, guests, node, process};
+use harness::{Node, Running, guests, needs, node, process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -494,17 +494,18 @@ fn a_node_that_does_not_answer_is_told_with_the_reason() {
         Running::spawn(command.current_dir(folder.path()).arg("list"))
             .finish(Duration::from_secs(10))
     };
-    let missing = list(&mut node::sockhop());
-    // Unless this machine has a node of its own.
-    if !Path::new("/var/lib/sockhop").exists() {
-        missing.expect_error(&[
-            "./sockhop-data",
-            "/var/lib/sockhop",
-            "--data",
-            "--node",
-            "sockhop serve",
-        ]);
-    }
+    assert!(
+        !Path::new("/var/lib/sockhop").exists(),
+        "this machine has a node of its own in /var/lib/sockhop, which every command would find: \
+         run this test on another one"
+    );
+    list(&mut node::sockhop()).expect_error(&[
+        "./sockhop-data",
+        "/var/lib/sockhop",
+        "--data",
+        "--node",
+        "sockhop serve",
+    ]);
     let data = folder.path().join("sockhop-data");
     fs::create_dir(&data).unwrap();
     list(&mut node::sockhop())
@@ -515,13 +516,22 @@ fn a_node_that_does_not_answer_is_told_with_the_reason() {
 
     let node = Node::build().data(&data).start();
     list(&mut node::sockhop()).expect_code(0);
-    if harness::running::is_root() {
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let nobody = 65534;
-        let denied = list(node::sockhop().uid(nobody).gid(nobody));
-        let denied = denied.expect_error(&["permission denied", "sudo -u root"]);
-        assert!(!denied.stderr.contains("sockhop serve"), "a second node is no help: {denied:#?}");
-    }
+    node.stop();
+}
+
+#[test]
+fn a_node_of_another_user_is_told_with_the_user_to_be() {
+    needs::root("run a command as another user");
+    let folder = TempDir::new().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let node = Node::build().data(&folder.path().join("sockhop-data")).start();
+    let nobody = 65534;
+    let mut list = node::sockhop();
+    list.current_dir(folder.path()).arg("list").uid(nobody).gid(nobody);
+    let denied = Running::spawn(&mut list)
+        .finish(Duration::from_secs(10))
+        .expect_error(&["permission denied", "sudo -u root"]);
+    assert!(!denied.stderr.contains("sockhop serve"), "a second node is no help: {denied:#?}");
     node.stop();
 }
 

@@ -252,11 +252,11 @@ fn a_store_of_the_first_build_is_served() {
 fn a_module_is_ready_before_its_first_call() {
     let node = Node::with(&["hello"]);
     let cache = node.data().join("cache");
-    for module in fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().path()) {
-        if module.extension().is_some_and(|extension| extension == "cwasm") {
-            fs::remove_file(module).unwrap();
-        }
-    }
+    let files = fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().path());
+    let modules: Vec<_> =
+        files.filter(|file| file.extension().is_some_and(|name| name == "cwasm")).collect();
+    assert!(!modules.is_empty(), "{} has no compiled module", cache.display());
+    modules.iter().for_each(|module| fs::remove_file(module).unwrap());
     node.get("/hello/").expect_hello();
     assert_eq!(node.status().node.compilations, 1, "it was compiled at its deploy and never again");
     node.stop();

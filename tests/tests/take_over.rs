@@ -17,7 +17,7 @@ use harness::client::request;
 use harness::node::{binaries, binaries_with, ready_line, sockhop, two_cores};
 use harness::process::Identity;
 use harness::take_over::{HELLO, Taker};
-use harness::{Connection, Node, Running, guests, process, wait};
+use harness::{Connection, Node, Running, guests, needs, process, wait};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
@@ -214,10 +214,7 @@ fn an_idle_connection_is_still_an_idle_one() {
 
 #[test]
 fn the_number_of_shards_may_change() {
-    let cores = process::cores(std::process::id());
-    if cores.len() < 2 {
-        return;
-    }
+    let cores = needs::cores(2);
     let mut node = node();
     let address = node.addresses()[0];
     under_load(address, |served| {

@@ -11,6 +11,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use harness::needs;
 use tempfile::TempDir;
 
 const GOVERNOR: &str = "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor";
@@ -221,22 +222,21 @@ fn the_kernel_takes_the_values() {
         look; echo --; {0} --apply >/dev/null; look; echo --; {0} --revert >/dev/null; look"#,
         script().display()
     );
-    let mut command = Command::new("unshare");
-    command
-        .args(["--user", "--map-root-user", "--net", "bash", "-c", &script])
-        .env("TUNE_HOST_ROOT", host.path());
-    let Ok(output) = command.output() else {
-        eprintln!("SKIPPED: there is no unshare(1)");
-        return;
+    let unshare = needs::program("unshare", "util-linux");
+    let in_namespace = |arguments: &[&str]| {
+        let mut command = Command::new(&unshare);
+        command.args(["--user", "--map-root-user", "--net"]).args(arguments);
+        command.env("TUNE_HOST_ROOT", host.path()).output().expect("unshare starts")
     };
+    let made = in_namespace(&["true"]);
+    assert!(
+        made.status.success(),
+        "this test needs a user and a network namespace of its own, which the kernel refuses \
+         ({}): allow them (sysctl user.max_user_namespaces, the container's seccomp profile)",
+        String::from_utf8_lossy(&made.stderr).trim_end()
+    );
+    let output = in_namespace(&["bash", "-c", &script]);
     let said = String::from_utf8_lossy(&output.stdout).replace('\t', " ");
-    if said.is_empty() {
-        eprintln!(
-            "SKIPPED: no network namespace for us: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        return;
-    }
     let poor = "100\n200\n40000 50000\n";
     assert_eq!(said, format!("{poor}--\n4096\n4096\n16384 65535\n--\n{poor}"), "{output:?}");
 }
