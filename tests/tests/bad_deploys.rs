@@ -18,9 +18,10 @@ const PREVIEW_1: &str = "wasi_snapshot_preview1";
 fn module(module: &str, name: &str) -> Vec<u8> {
     let section =
         |id: u8, content: &[u8]| [&[id, u8::try_from(content.len()).unwrap()], content].concat();
-    let sized = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
-    let imports = [&[1][..], &sized(module), &sized(name), &[0, 0]].concat();
-    let exports = [&[2][..], &sized("_start"), &[0, 0], &sized("memory"), &[2, 0]].concat();
+    let with_length = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+    let imports = [&[1][..], &with_length(module), &with_length(name), &[0, 0]].concat();
+    let exports =
+        [&[2][..], &with_length("_start"), &[0, 0], &with_length("memory"), &[2, 0]].concat();
     let sections = [
         section(1, &[1, 0x60, 0, 0]),
         section(2, &imports),
@@ -67,7 +68,7 @@ impl Place {
         let refused = self.node.cli(&[&["deploy"], arguments].concat());
         let code = refused.code;
         assert!(matches!(code, Some(1 | 2)), "{what}: {refused:#?}");
-        refused.expect_said(words);
+        refused.expect_error_text(words);
         let after = state();
         assert_eq!((before.0, before.1), (after.0, after.1), "{what}: list and generation");
         let stored: Vec<_> =

@@ -225,7 +225,10 @@ fn connections_that_end_badly_leave_no_fd() {
             }
             6 => {
                 connection.get("/hello/").expect_hello();
-                connection.send("POST /alone/ HTTP/1.1\r\nhost: node.test\r\ncontent-length: 1000\r\n\r\nnot 1000");
+                connection.send(
+                    "POST /alone/ HTTP/1.1\r\nhost: node.test\r\n\
+                     content-length: 1000\r\n\r\nnot 1000",
+                );
             }
             _ => {
                 connection.send(request("GET", "/panic/after-head", &[], b""));

@@ -118,7 +118,7 @@ fn invoke_prints_the_reply_and_fails_with_it() {
 #[test]
 fn invoke_takes_a_body_from_anywhere_and_shows_the_head() {
     let node = Node::with(&["echo", "status"]);
-    let sent = node.cli_fed(&["invoke", "echo", "-d", "@-"], b"from stdin").expect_code(0);
+    let sent = node.cli_with_stdin(&["invoke", "echo", "-d", "@-"], b"from stdin").expect_code(0);
     assert_eq!(sent.stdout, "from stdin");
     let head = node.cli(&["invoke", "echo", "-X", "PUT", "-d", "text", "-i"]).expect_code(0).stdout;
     let (head, body) = head.split_once("\n\n").unwrap();
@@ -178,7 +178,7 @@ fn records_are_a_line_each_and_one_is_one() {
     assert!(printed(&["top", "--once"]).contains("1 function "));
     node.deploy("hello", "other", &[]);
     node.deploy("hello", "other", &["--no-activate"]);
-    node.cli_fed(&["secret", "set", "other", "A"], b"1").expect_code(0);
+    node.cli_with_stdin(&["secret", "set", "other", "A"], b"1").expect_code(0);
     node.cli(&["alias", "set", "other@staging", "v1", "--json"]).expect_code(0);
     for (arguments, count) in [
         (&["list"][..], 2),
@@ -243,7 +243,8 @@ fn the_manifest_beside_the_file_is_read_and_options_come_first() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("inspect.wasm");
     fs::copy(guests::path("inspect"), &file).unwrap();
-    let manifest = "name = \"from-file\"\nmemory = \"32MiB\"\ntimeout = \"5s\"\nisolation = \"process\"\n\
+    let manifest = "name = \"from-file\"\nmemory = \"32MiB\"\ntimeout = \"5s\"\n\
+                    isolation = \"process\"\n\
                     [env]\nCOLOUR = \"green\"\nSIZE = \"small\"\n";
     fs::write(folder.path().join("sockhop.toml"), manifest).unwrap();
     let file = file.to_str().unwrap();
@@ -289,7 +290,7 @@ fn a_project_is_deployed_from_its_folder() {
     };
     let environment = || node.get("/shop/").json()["environment"].clone();
 
-    deploy(&[]).expect_code(2).expect_said(&["has no sockhop.toml", "FILE.wasm"]);
+    deploy(&[]).expect_code(2).expect_error_text(&["has no sockhop.toml", "FILE.wasm"]);
     deploy(&["."]).expect_error(&["has no sockhop.toml", "source = "]);
     describe("");
     deploy(&[]).expect_error(&["does not exist", "cargo build --release --target wasm32-wasip2"]);

@@ -21,12 +21,17 @@ fn module(code: &[u8]) -> Vec<u8> {
     let section =
         |id: u8, content: &[u8]| [&[id, u8::try_from(content.len()).unwrap()], content].concat();
     let body = [&[u8::try_from(code.len() + 2).unwrap(), 0], code, &[0x0b]].concat();
+    let types = [
+        &[3][..],
+        &[0x60, 2, 0x7f, 0x7f, 1, 0x7f],
+        &[0x60, 4, 0x7f, 0x7f, 0x7f, 0x7f, 1, 0x7f],
+        &[0x60, 0, 0],
+    ];
+    let imports = b"\x02\x16wasi_snapshot_preview1\x0dsock_shutdown\0\0\
+        \x16wasi_snapshot_preview1\x0bpoll_oneoff\0\x01";
     let sections = [
-        section(1, &[3, 0x60, 2, 0x7f, 0x7f, 1, 0x7f, 0x60, 4, 0x7f, 0x7f, 0x7f, 0x7f, 1, 0x7f, 0x60, 0, 0]),
-        section(
-            2,
-            b"\x02\x16wasi_snapshot_preview1\x0dsock_shutdown\0\0\x16wasi_snapshot_preview1\x0bpoll_oneoff\0\x01",
-        ),
+        section(1, &types.concat()),
+        section(2, imports),
         section(3, &[1, 2]),
         section(4, &[1, 0x70, 0, 1]),
         section(5, &[1, 0, 20]),
@@ -161,8 +166,8 @@ fn an_exit_with_anything_but_0_is_a_500_and_its_stderr_in_the_log() {
         // WASI 0.2 makes a 1 of every code.
         for code in [3, 125, 126, 255] {
             let detail = connection.get(&format!("/{name}/?exit={code}")).expect_problem(500);
-            let told = if name == "cmd" { 1 } else { code };
-            assert!(detail.contains(&format!("exit code {told};")), "{name}: {detail}");
+            let reported = if name == "cmd" { 1 } else { code };
+            assert!(detail.contains(&format!("exit code {reported};")), "{name}: {detail}");
         }
         let reply = connection.get(&format!("/{name}/?exit=0"));
         assert_eq!((reply.status(), reply.text().as_str()), (200, "stdout before exit\n"));

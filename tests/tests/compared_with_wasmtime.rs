@@ -3,22 +3,22 @@
 //! better, the test says what wasmtime does there.
 
 use harness::bytes::{assert_same, body};
-use harness::wasmtime::{Asked, Both};
+use harness::wasmtime::{Both, Request};
 use serde_json::Value;
 
 const MIB: usize = 1024 * 1024;
 
-fn post(path: &str) -> Asked {
-    Asked::new("POST", path)
+fn post(path: &str) -> Request {
+    Request::new("POST", path)
 }
 
 /// For `headers`: a request whose client takes trailers.
-fn asking(query: &str) -> Asked {
-    Asked::get(&format!("/?{query}")).header("te", "trailers")
+fn asking(query: &str) -> Request {
+    Request::get(&format!("/?{query}")).header("te", "trailers")
 }
 
 /// Chunks, and trailers behind them.
-fn with_trailers(path: &str, trailers: &str) -> Asked {
+fn with_trailers(path: &str, trailers: &str) -> Request {
     let framed = format!("3\r\nabc\r\n0\r\n{trailers}\r\n");
     post(path)
         .header("transfer-encoding", "chunked")
@@ -31,15 +31,17 @@ fn a_guest_sees_the_same_request() {
     let both = Both::serving("inspect", &[]);
     let methods =
         ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "PURGE", "purge"];
-    let mut table: Vec<Asked> = methods.map(|method| Asked::new(method, "/a%20b/?q=%26")).into();
+    let mut table: Vec<Request> =
+        methods.map(|method| Request::new(method, "/a%20b/?q=%26")).into();
     table.extend(
-        ["/", "/?", "/??", "//x//y/../z", "/a%2Fb%00", "/*?x=?y", "/~;=,@:!$'()+"].map(Asked::get),
+        ["/", "/?", "/??", "//x//y/../z", "/a%2Fb%00", "/*?x=?y", "/~;=,@:!$'()+"]
+            .map(Request::get),
     );
-    table.push(Asked::get("/").header("host", "shop.test:81"));
+    table.push(Request::get("/").header("host", "shop.test:81"));
     table.push(post("/").body(b"abc"));
     table.push(post("/").chunked(b"abc", 1));
     let many =
-        (0..90).fold(Asked::get("/"), |asked, number| asked.header(&format!("x-{number}"), "v"));
+        (0..90).fold(Request::get("/"), |asked, number| asked.header(&format!("x-{number}"), "v"));
     table.push(many.header("x-long", &"v".repeat(40_000)));
     // Repeated, empty, not ASCII, and those that are about the connection and not for the guest.
     let fields = [
@@ -60,7 +62,7 @@ fn a_guest_sees_the_same_request() {
         ("http2-settings", "AAMAAABkAAQAAP__"),
     ];
     table.push(
-        fields.iter().fold(Asked::get("/"), |asked, (name, value)| asked.header(name, value)),
+        fields.iter().fold(Request::get("/"), |asked, (name, value)| asked.header(name, value)),
     );
 
     for asked in table {
@@ -79,8 +81,8 @@ fn a_guest_sees_the_same_request() {
             ("x-forwarded-for", "127.0.0.1"),
             ("x-forwarded-proto", "http"),
         ] {
-            let told = ours["headers"].as_object_mut().and_then(|headers| headers.remove(name));
-            assert_eq!(told, Some(serde_json::json!([value])), "{name}");
+            let expected = ours["headers"].as_object_mut().and_then(|headers| headers.remove(name));
+            assert_eq!(expected, Some(serde_json::json!([value])), "{name}");
         }
         let instance = theirs["environment"]
             .as_object_mut()
@@ -100,7 +102,7 @@ fn hello_to_every_method() {
     for guest in ["hello", "hello-wstd", "hello-p3"] {
         let both = Both::serving(guest, &[]);
         for method in ["GET", "HEAD", "DELETE", "OPTIONS", "PURGE"] {
-            let answer = both.same(&Asked::new(method, "/"));
+            let answer = both.same(&Request::new(method, "/"));
             let body = if method == "HEAD" { "" } else { "Hello, world!" };
             assert_eq!(
                 (answer.status, answer.text().as_str()),
@@ -206,7 +208,7 @@ fn bodies_come_back_the_same() {
             }
         }
         for path in paths {
-            both.same(&Asked::new("HEAD", path).body(b"hello"));
+            both.same(&Request::new("HEAD", path).body(b"hello"));
             both.same(&post(path).chunked(b"", 1));
         }
         let with_extensions = b"3;a=b\r\nabc\r\n2 ; c=\"d\"\r\nde\r\n0;e\r\n\r\n";
@@ -220,7 +222,7 @@ fn bodies_come_back_the_same() {
 fn events_and_waits_come_out_the_same() {
     let both = Both::serving("echo-p3", &[]);
     for path in ["/wait?ms=5", "/sse?n=3&ms=5", "/after?ms=1", "/break"] {
-        both.same(&Asked::get(path));
+        both.same(&Request::get(path));
     }
 }
 
@@ -230,7 +232,7 @@ fn trailers_pass_the_same_both_ways() {
     let answer = both.same(&asking("header=trailer:x-sum&trailer=x-sum:1&body=hi"));
     assert_eq!(answer.trailers, [("x-sum".to_owned(), "1".to_owned())]);
     // A client that does not take them has none, nor has a reply without chunks.
-    both.same(&Asked::get("/?header=trailer:x-sum&trailer=x-sum:1&body=hi"));
+    both.same(&Request::get("/?header=trailer:x-sum&trailer=x-sum:1&body=hi"));
     both.same(&asking("header=trailer:x-sum&header=content-length:2&trailer=x-sum:1&body=hi"));
     for trailers in
         ["x-sum: 7\r\n", "x-sum: 7\r\nx-other: \r\n", "content-length: 9\r\nhost: evil\r\n", ""]
@@ -262,8 +264,8 @@ fn a_promised_body_may_stay_away_where_none_is_sent() {
         ("GET", "header=content-length:9&status=304"),
         ("GET", "header=content-length:9&status=204"),
     ] {
-        let answer = both.same(&Asked::new(method, &format!("/?{query}")));
-        let told = if query.contains("204") { None } else { Some("9") };
-        assert_eq!(answer.all("content-length").next(), told, "{method} {query}");
+        let answer = both.same(&Request::new(method, &format!("/?{query}")));
+        let expected = if query.contains("204") { None } else { Some("9") };
+        assert_eq!(answer.all("content-length").next(), expected, "{method} {query}");
     }
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use harness::compilers::{Stopped, compilers};
+use harness::compilers::{StoppedCompiler, compilers};
 use harness::process::signal;
 use harness::{Node, wait};
 use nix::sys::signal::Signal;
@@ -36,7 +36,7 @@ fn nobody_waits_for_the_compiler_of_a_deploy_but_those_who_want_the_same() {
     let deploy = |name| node.deploy("page", name, &[]);
     thread::scope(|scope| {
         let first = scope.spawn(|| deploy("it"));
-        let stopped = Stopped::one(&node);
+        let stopped = StoppedCompiler::next(&node);
         let second = scope.spawn(|| deploy("other"));
         let changed =
             scope.spawn(|| changes.iter().for_each(|change| drop(node.cli(change).expect_code(0))));
@@ -71,7 +71,7 @@ fn a_compiler_that_somebody_else_kills_is_told_as_one_without_memory() {
     let arguments = ["deploy", file.to_str().unwrap(), "--name", "it"];
     let failed = thread::scope(|scope| {
         let deploy = scope.spawn(|| node.cli(&arguments));
-        let stopped = Stopped::one(&node);
+        let stopped = StoppedCompiler::next(&node);
         signal(stopped.pid(), Signal::SIGKILL);
         deploy.join().unwrap()
     });

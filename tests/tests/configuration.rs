@@ -119,7 +119,8 @@ fn flags_win_over_variables_variables_over_the_file_and_each_is_named() {
 #[test]
 fn what_check_config_prints_is_a_configuration_that_says_the_same() {
     let first = Config::new(
-        "listen = [\"127.0.0.1:0\"]\ndata = \"/a \\\"b\\\" é\"\ncores = 0\ndomain = \"Example.com\"\nhead_timeout = \"1500ms\"\n\
+        "listen = [\"127.0.0.1:0\"]\ndata = \"/a \\\"b\\\" é\"\ncores = 0\n\
+         domain = \"Example.com\"\nhead_timeout = \"1500ms\"\n\
          log = \"warn,sockhop=debug\"\nlog_format = \"json\"\n",
     );
     let printed = check(&first.path(), &[], &[]).expect_code(0).stdout;
@@ -154,20 +155,20 @@ fn check_config_warns_of_what_can_be_seen_without_a_node() {
 fn mistakes_keep_a_node_from_starting_and_name_place_and_remedy() {
     let config = Config::new("head_timout = \"5s\"\nidle_timeout = 5\n");
     let at = format!("{:?} line 1 column 1", config.path());
-    let told = [
+    let words = [
         at.as_str(),
         "no key \"head_timout\"",
         "did you mean \"head_timeout\"?",
         "idle_timeout in",
         "line 2 column 16",
     ];
-    check(&config.path(), &[], &[]).expect_error(&told);
+    check(&config.path(), &[], &[]).expect_error(&words);
     let path = config.path();
     let serve = |flags: &[&str]| {
         node::run([&["serve", "--config", path.to_str().unwrap()], flags].concat())
     };
-    let ended =
-        serve(&["--data", config.folder.path().join("data").to_str().unwrap()]).expect_error(&told);
+    let ended = serve(&["--data", config.folder.path().join("data").to_str().unwrap()])
+        .expect_error(&words);
     assert_eq!(ended.stdout, "");
     assert!(!config.folder.path().join("data").exists(), "nothing has been begun");
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use harness::compilers::Stopped;
+use harness::compilers::StoppedCompiler;
 use harness::{Connection, Finished, Node, Running, guests, node, wait};
 use nix::sys::signal::Signal;
 
@@ -38,7 +38,7 @@ fn a_terminal_shows_what_a_deploy_waits_for_over_the_socket_and_over_tcp() {
     let (url, data) = (node.status().node.admin.unwrap(), node.data().to_str().unwrap());
     let token = fs::read_to_string(node.data().join("admin.token")).unwrap();
     let mut here = Running::at_terminal(deploy("here").args(["--data", data]), "xterm");
-    let stopped = Stopped::one(&node);
+    let stopped = StoppedCompiler::next(&node);
     let there = Running::at_terminal(
         deploy("far").args(["--node", &url]).env("SOCKHOP_TOKEN", token.trim()),
         "xterm",
@@ -60,7 +60,7 @@ fn ctrl_c_ends_it_as_any_command() {
     let node = Node::start();
     let data = node.data().to_str().unwrap();
     let mut running = Running::at_terminal(deploy("it").args(["--data", data]), "xterm");
-    let stopped = Stopped::one(&node);
+    let stopped = StoppedCompiler::next(&node);
     until_said(&running, "compiling, 0 s");
     running.signal(Signal::SIGINT);
     let finished = running.finish(PATIENTLY);
@@ -95,7 +95,7 @@ fn without_a_terminal_and_at_a_dumb_one_nothing_is_shown() {
         assert_eq!(lines[1..], [local, address], "{finished:?}");
     };
     let quiet = Running::spawn(deploy("quiet").args(["--data", data]));
-    let stopped = Stopped::one(&node);
+    let stopped = StoppedCompiler::next(&node);
     let dumb = Running::at_terminal(deploy("dumb").args(["--data", data]), "dumb");
     until_said(&dumb, "deploying");
     // Long enough for a line, where there is one.

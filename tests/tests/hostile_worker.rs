@@ -26,7 +26,7 @@ fn make_mischief(folder: &Path, mischief: Option<&str>) {
 
 /// The engine kills a worker that does this, says why, and serves on.
 fn is_killed(mischief: &str, said: &str) {
-    let folder = node::binaries_with(env!("CARGO_BIN_EXE_hostile-worker"));
+    let folder = node::binaries_with_worker(env!("CARGO_BIN_EXE_hostile-worker"));
     let node = Node::build().binaries(folder.path()).start();
     node.deploy("hello", "hello", &[]);
     node.get("/hello/").expect_hello();
@@ -80,7 +80,7 @@ fn a_catalogue_that_there_never_was() {
 
 #[test]
 fn a_worker_that_gives_back_other_things_than_sockets_harms_nobody_else() {
-    let folder = node::binaries_with(env!("CARGO_BIN_EXE_hostile-worker"));
+    let folder = node::binaries_with_worker(env!("CARGO_BIN_EXE_hostile-worker"));
     let node = Node::build().binaries(folder.path()).start();
     node.deploy("hello", "hello", &[]);
     node.deploy("hello", "alone", &["--isolation", "process"]);

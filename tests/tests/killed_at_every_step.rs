@@ -181,7 +181,7 @@ fn a_function_whose_removal_or_restoring_is_cut_short_is_there_or_is_restored() 
         first.deploy("inspect", "it", &["--env", version, "--previews"]);
     }
     first.cli(&["alias", "set", "it@staging", "v1"]).expect_code(0);
-    first.cli_fed(&["secret", "set", "it", "KEY"], b"hush").expect_code(0);
+    first.cli_with_stdin(&["secret", "set", "it", "KEY"], b"hush").expect_code(0);
     first.stop();
     let is_step = |line: &str| !line.starts_with("GET ") && !line.contains("/logs/");
     let way = Killed::EngineAfter;
@@ -265,7 +265,7 @@ fn shipping_loses_no_invocation_and_doubles_none() {
 fn expect_each_once(node: &Node, ids: &[String]) {
     let printed = node.cli(&["logs", "it", "--json", "--limit", "1000"]).expect_code(0).stdout;
     let entries: Vec<Value> = printed.lines().map(|line| line.parse().unwrap()).collect();
-    let told: Vec<[&str; 2]> = entries
+    let recorded: Vec<[&str; 2]> = entries
         .iter()
         .map(|entry| ["kind", "invocation"].map(|key| entry[key].as_str().unwrap()))
         .collect();
@@ -273,7 +273,7 @@ fn expect_each_once(node: &Node, ids: &[String]) {
         .iter()
         .flat_map(|id| ["line", "line", "invocation"].map(|kind| [kind, id.as_str()]))
         .collect();
-    assert_eq!(told, expected, "{printed}");
+    assert_eq!(recorded, expected, "{printed}");
     assert!(
         node.cli(&["logs", ids.last().unwrap()]).expect_code(0).stdout.contains("it  200 ok in ")
     );

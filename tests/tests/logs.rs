@@ -135,16 +135,19 @@ fn a_record_says_what_was_asked_of_which_version_and_by_which_alias() {
             "{record:#}"
         );
         assert_eq!(record["alias"].as_str(), alias, "{record:#}");
-        let told = record["path"].as_str().unwrap();
+        let shown = record["path"].as_str().unwrap();
         if target.len() < 100 {
-            assert_eq!(told, path);
+            assert_eq!(shown, path);
         } else {
-            assert!(told.starts_with(path) && told.ends_with("...") && told.len() < 300, "{told}");
+            assert!(
+                shown.starts_with(path) && shown.ends_with("...") && shown.len() < 300,
+                "{shown}"
+            );
         }
         let text = node.cli(&["logs", &id]).expect_code(0).stdout;
         let last = text.lines().last().unwrap();
         assert!(
-            last.contains(&format!("  PUT {told}  (")) && last.contains(" version v1 "),
+            last.contains(&format!("  PUT {shown}  (")) && last.contains(" version v1 "),
             "{text}"
         );
         assert!(!text.contains("secret"), "a query is in no record: {text}");

@@ -129,7 +129,8 @@ fn every_invocation_is_found_by_count_and_any_by_its_id() {
     let (median, longest) = (took[took.len() / 2], took[took.len() - 1]);
     let grown = memory(node.pid()).saturating_sub(before);
     eprintln!(
-        "{} look-ups: median {median:?}, longest {longest:?}; the engine has grown by {grown} bytes",
+        "{} look-ups: median {median:?}, longest {longest:?}; the engine has grown by {grown} \
+         bytes",
         took.len()
     );
     assert!(grown < ENGINE_BYTES_MAX, "{grown}");

@@ -184,7 +184,7 @@ fn a_node_whose_store_is_away_starts_serves_and_says_so_and_catches_up() {
     };
     let node = start();
     deploy(&node, "it", 1);
-    node.cli_fed(&["secret", "set", "private", "TOKEN"], b"hush").expect_code(0);
+    node.cli_with_stdin(&["secret", "set", "private", "TOKEN"], b"hush").expect_code(0);
     node.deploy("inspect", "private", &[]);
     // What it knows is on its disk once it has looked again.
     wait::until("the node has noted it", SOON, || {
@@ -211,8 +211,8 @@ fn a_node_whose_store_is_away_starts_serves_and_says_so_and_catches_up() {
             && said.contains("since 20"),
         "{said}"
     );
-    let told = node.cli(&["status"]).expect_code(0).stdout;
-    assert!(told.contains("s3://sockhop-tests/p") && told.contains("away"), "{told}");
+    let printed = node.cli(&["status"]).expect_code(0).stdout;
+    assert!(printed.contains("s3://sockhop-tests/p") && printed.contains("away"), "{printed}");
     let file = harness::guests::path("hello");
     let refused = node
         .cli(&["deploy", file.to_str().unwrap(), "--name", "new"])
@@ -284,7 +284,7 @@ fn a_store_that_stalls_in_an_answer_is_away() {
 
 #[test]
 fn a_node_that_has_never_seen_its_store_does_not_start_without_it() {
-    let nobody = harness::nobody::Closed::start();
+    let nobody = harness::unreachable::ClosedPort::start();
     let (server, folder) = (Server::s3s_fs(), TempDir::new().unwrap());
     let data = folder.path().join("data");
     let mut arguments = ["serve", "--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()]

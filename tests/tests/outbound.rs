@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use harness::bytes::assert_same;
 use harness::client::head;
-use harness::nobody::Closed;
+use harness::unreachable::ClosedPort;
 use harness::upstream::{Upstream, large};
 use harness::{Node, Reply, guests, wait};
 
@@ -88,11 +88,11 @@ fn what_is_denied_over_and_over_is_told_once_with_a_sum() {
             .map(str::to_owned)
             .collect()
     };
-    let told = wait::until("the sum is told", SOON, || {
-        let told = denied();
-        told.last().is_some_and(|line| line.contains("[499 times more: ")).then_some(told)
+    let lines = wait::until("the sum is told", SOON, || {
+        let lines = denied();
+        lines.last().is_some_and(|line| line.contains("[499 times more: ")).then_some(lines)
     });
-    assert_eq!(told.len(), 2, "{told:?}");
+    assert_eq!(lines.len(), 2, "{lines:?}");
     node.stop();
 }
 
@@ -123,7 +123,7 @@ fn what_is_named_can_be_reached_and_nothing_beside_it() {
     assert_eq!((upstream.accepted(), beside.accepted()), (1, 0));
 
     // Nobody there is something else than not allowed.
-    let closed = Closed::start();
+    let closed = ClosedPort::start();
     let nobody = closed.address();
     deploy(&node, "fetch", &[&nobody.to_string()]);
     assert_eq!(
@@ -295,7 +295,7 @@ fn a_reply_streams_through() {
     let (node, upstream) = node_and_upstream();
     let mut connection = node.connect();
     connection.send(head("GET", &format!("/fetch/?stream=1&{}", upstream.query("/pieces")), &[]));
-    upstream.piece("piece-0");
+    upstream.send_piece("piece-0");
     let head = connection.head();
     assert_eq!((head.status, head.get("content-type")), (200, Some("text/x-test")));
     let mut seen = String::new();
@@ -304,8 +304,8 @@ fn a_reply_streams_through() {
         // Only when piece n has come through does piece n + 1 leave.
         if seen.len().is_multiple_of(7) {
             match seen.len() / 7 {
-                n @ 1..5 => upstream.piece(format!("piece-{n}")),
-                _ => upstream.piece(""),
+                n @ 1..5 => upstream.send_piece(format!("piece-{n}")),
+                _ => upstream.send_piece(""),
             }
         }
     });
@@ -340,7 +340,7 @@ fn what_is_no_destination_is_refused_at_deploy() {
     ] {
         let refused = node.cli(&["deploy", file, "--name", "fetch", "--allow-outbound", pattern]);
         assert!(matches!(refused.code, Some(1 | 2)), "{pattern}: {refused:#?}");
-        refused.expect_said(&words).expect_said(&["--allow-outbound"]);
+        refused.expect_error_text(&words).expect_error_text(&["--allow-outbound"]);
         assert_eq!(node.list(), list, "{pattern}");
     }
     node.stop();

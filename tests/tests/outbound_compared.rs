@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use harness::client::head;
-use harness::nobody::{Closed, Full};
+use harness::unreachable::{ClosedPort, FullQueue};
 use harness::upstream::Upstream;
-use harness::wasmtime::{Asked, Both};
+use harness::wasmtime::{Both, Request};
 use harness::{Connection, wait};
 
 /// What neither notices without being asked for has so long to happen.
@@ -18,8 +18,8 @@ fn both() -> Both {
     Both::serving("fetch", &["--allow-outbound", "127.0.0.1:*", "--allow-outbound", "*:80"])
 }
 
-fn asked(query: &str) -> Asked {
-    Asked::get(&format!("/?{query}"))
+fn asked(query: &str) -> Request {
+    Request::get(&format!("/?{query}"))
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn a_body_is_framed_by_what_it_has_where_wasmtime_goes_by_the_method() {
 #[test]
 fn failures_and_timeouts_are_reported_the_same() {
     let upstream = Upstream::start();
-    let (full, closed) = (Full::start(), Closed::start());
+    let (full, closed) = (FullQueue::start(), ClosedPort::start());
     let both = both();
     for (query, error) in [
         (format!("first-byte-ms=100&{}", upstream.query("/silent")), "ConnectionReadTimeout"),

@@ -57,8 +57,8 @@ fn metrics_come_in_the_format_that_was_asked_for() {
             text.contains("# TYPE sockhop_build_info gauge\n") && !text.contains("# EOF"),
             "{accept:?}: {text}"
         );
-        let told = promtool(&answer.body);
-        assert!(told.status.success(), "{accept:?}: {told:?}");
+        let checked = promtool(&answer.body);
+        assert!(checked.status.success(), "{accept:?}: {checked:?}");
     }
     let answer = metrics(
         admin,

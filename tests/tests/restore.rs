@@ -28,13 +28,13 @@ fn done(node: &Node, arguments: &[&str]) -> String {
 
 /// The records that a command prints as JSON.
 #[track_caller]
-fn told(node: &Node, arguments: &[&str]) -> Vec<Value> {
+fn json_records(node: &Node, arguments: &[&str]) -> Vec<Value> {
     records(&done(node, &[arguments, &["--json"]].concat()))
 }
 
 #[track_caller]
 fn set_secret(node: &Node, name: &str, key: &str, value: &str) {
-    node.cli_fed(&["secret", "set", name, key], value.as_bytes()).expect_code(0);
+    node.cli_with_stdin(&["secret", "set", name, key], value.as_bytes()).expect_code(0);
 }
 
 /// What the guest `inspect` finds in its environment; null when it is not served.
@@ -71,7 +71,7 @@ fn two_nodes_restore(with_store: impl Fn(NodeBuilder) -> NodeBuilder) {
     let active = json!({"VERSION": "2", "KEY": "hush"});
     let staging = json!({"VERSION": "1", "KEY": "hush", "PLACE": "staging"});
     until(&other, "/it/", &active);
-    let before = ["inspect", "versions"].map(|command| told(&one, &[command, "it"]));
+    let before = ["inspect", "versions"].map(|command| json_records(&one, &[command, "it"]));
 
     for (remover, restorer) in [(&one, &other), (&other, &one), (&one, &one)] {
         let removed = remover.cli(&["remove", "it"]).expect_code(0);
@@ -86,7 +86,9 @@ fn two_nodes_restore(with_store: impl Fn(NodeBuilder) -> NodeBuilder) {
             }
         }
         assert_eq!(done(restorer, &["list", "--json"]), "");
-        let [kept] = &told(restorer, &["list", "--removed"])[..] else { panic!("one is removed") };
+        let [kept] = &json_records(restorer, &["list", "--removed"])[..] else {
+            panic!("one is removed")
+        };
         assert_eq!(
             (&kept["name"], &kept["versions"], &kept["secrets"]),
             (&json!("it"), &json!(2), &json!(["KEY"]))
@@ -107,7 +109,10 @@ fn two_nodes_restore(with_store: impl Fn(NodeBuilder) -> NodeBuilder) {
         until(remover, "/it/", &active);
         until(remover, "/it@staging/", &staging);
         for node in [remover, restorer] {
-            assert_eq!(["inspect", "versions"].map(|command| told(node, &[command, "it"])), before);
+            assert_eq!(
+                ["inspect", "versions"].map(|command| json_records(node, &[command, "it"])),
+                before
+            );
             assert_eq!(done(node, &["list", "--removed", "--json"]), "");
         }
         node_refuses(restorer, "it", &["not removed"]);
@@ -173,7 +178,7 @@ fn a_function_of_any_kind_comes_back_with_its_options_after_a_restart_too() {
         })
     };
     let options =
-        |node: &Node| names.map(|name| told(node, &["inspect", name])[0]["limits"].clone());
+        |node: &Node| names.map(|name| json_records(node, &["inspect", name])[0]["limits"].clone());
     let (before, limits) = (look(&node), options(&node));
     assert!(before.iter().all(|(status, _)| *status == 200), "{before:?}");
     for name in names.iter().chain(&["waiting"]) {
@@ -183,7 +188,7 @@ fn a_function_of_any_kind_comes_back_with_its_options_after_a_restart_too() {
     // What was compiled is compiled again.
     fs::remove_dir_all(data.path().join("cache")).unwrap();
     let node = Node::build().data(data.path()).start();
-    assert_eq!(told(&node, &["list", "--removed"]).len(), 5);
+    assert_eq!(json_records(&node, &["list", "--removed"]).len(), 5);
     for name in names {
         node.get(&target(name)).expect_problem(404);
         done(&node, &["restore", name]);
@@ -215,8 +220,8 @@ fn a_new_function_of_the_name_has_nothing_of_the_removed_one_and_is_in_its_way()
         json!({"OTHER": "1"}),
         "neither its options nor its secrets"
     );
-    assert_eq!(told(&node, &["versions", "it"])[0]["number"], 1);
-    let id = told(&node, &["list", "--removed"])[0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(json_records(&node, &["versions", "it"])[0]["number"], 1);
+    let id = json_records(&node, &["list", "--removed"])[0]["id"].as_str().unwrap().to_owned();
     node_refuses(
         &node,
         "it",
@@ -226,7 +231,7 @@ fn a_new_function_of_the_name_has_nothing_of_the_removed_one_and_is_in_its_way()
 
     // As it says.
     done(&node, &["remove", "it"]);
-    assert_eq!(told(&node, &["list", "--removed"]).len(), 2);
+    assert_eq!(json_records(&node, &["list", "--removed"]).len(), 2);
     node.cli(&["restore", "it", "ffff"]).expect_error(&["no removal", "ffff"]);
     done(&node, &["restore", "it", &id]);
     assert_eq!(environment(&node, "/it/"), json!({"VERSION": "1", "KEY": "hush"}));
@@ -269,7 +274,7 @@ fn what_is_removed_for_good_is_not_kept() {
         }
         assert!(kept());
         done(&node, &["remove", "it", "--for-good"]);
-        assert!(!kept() && told(&node, &["list", "--removed"]).is_empty());
+        assert!(!kept() && json_records(&node, &["list", "--removed"]).is_empty());
     }
     node.stop();
 }

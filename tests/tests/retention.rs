@@ -177,8 +177,8 @@ fn nothing_is_deleted_while_a_policy_cannot_be_read_which_is_told_once() {
     let node = node.option("--retention-interval", INTERVAL).start();
     until_looked(&store, &node);
     assert_eq!(segments(&store.join("logs")), kept);
-    let told = node.stderr().matches("retention/other-").count();
-    assert_eq!(told, 1, "{}", node.stderr());
+    let mentions = node.stderr().matches("retention/other-").count();
+    assert_eq!(mentions, 1, "{}", node.stderr());
     fs::remove_file(unreadable).unwrap();
     wait::until("the logs are deleted", SOON, || {
         segments(&store.join("logs")).is_empty().then_some(())

@@ -25,7 +25,7 @@ const SOON: Duration = Duration::from_secs(10);
 const MARK: &str = "hush-7Qx9Zt4Lw2";
 
 fn set(node: &Node, name: &str, key: &str, value: &str) {
-    node.cli_fed(&["secret", "set", name, key], value.as_bytes()).expect_code(0);
+    node.cli_with_stdin(&["secret", "set", name, key], value.as_bytes()).expect_code(0);
 }
 
 /// The environment of the guest `inspect`, deployed as `name`.
@@ -34,7 +34,8 @@ fn environment(node: &Node, name: &str) -> Value {
 }
 
 fn keys(node: &Node, name: &str) -> Vec<String> {
-    let listed = node.cli_fed(&["secret", "list", name, "--json"], b"").expect_code(0).stdout;
+    let listed =
+        node.cli_with_stdin(&["secret", "list", name, "--json"], b"").expect_code(0).stdout;
     records(&listed).iter().map(|secret| secret["key"].as_str().unwrap().to_owned()).collect()
 }
 
@@ -44,7 +45,7 @@ fn a_function_finds_its_secrets_in_its_environment_and_its_configuration() {
     // Before the function is there, and with every kind of line end.
     set(&node, "shop", "EARLY", "one\n");
     set(&node, "shop", "LINES", "a\nb\r\n");
-    node.cli_fed(&["secret", "set", "shop", "EXACT", "--exact"], b"two\n").expect_code(0);
+    node.cli_with_stdin(&["secret", "set", "shop", "EXACT", "--exact"], b"two\n").expect_code(0);
     node.deploy("inspect", "shop", &["--env", "PLAIN=p", "--env", "EARLY=not this"]);
     let seen = environment(&node, "shop");
     assert_eq!(seen, json!({"PLAIN": "p", "EARLY": "one", "LINES": "a\nb", "EXACT": "two\n"}));
@@ -84,9 +85,9 @@ fn a_change_counts_when_the_command_has_returned_and_a_removal_too() {
         set(&node, "shop", "A", value);
         assert_eq!(connection.get("/shop/").json()["environment"], json!({"A": value}));
     }
-    node.cli_fed(&["secret", "remove", "shop", "A"], b"").expect_code(0);
+    node.cli_with_stdin(&["secret", "remove", "shop", "A"], b"").expect_code(0);
     assert_eq!(connection.get("/shop/").json()["environment"], json!({}));
-    node.cli_fed(&["secret", "remove", "shop", "A"], b"")
+    node.cli_with_stdin(&["secret", "remove", "shop", "A"], b"")
         .expect_error(&["no secret \"A\"", "secret list shop"]);
     // Nobody else has noticed: an instance that was kept goes on.
     assert_eq!((counted.as_str(), connection.get("/other/").text().as_str()), ("1", "2"));
@@ -140,7 +141,8 @@ fn a_value_is_nowhere_but_with_its_function() {
         Node::build().option("--log", "trace").option("--access-log", "json").in_folder().start();
     node.deploy("inspect", "shop", &[]);
     node.deploy("hello", "alone", &["--isolation", "process"]);
-    let said = node.cli_fed(&["secret", "set", "shop", "API_KEY"], MARK.as_bytes()).expect_code(0);
+    let said =
+        node.cli_with_stdin(&["secret", "set", "shop", "API_KEY"], MARK.as_bytes()).expect_code(0);
     assert!(!format!("{said:?}").contains(MARK));
     assert_eq!(environment(&node, "shop"), json!({"API_KEY": MARK}));
     node.get("/alone/").expect_hello();
@@ -154,7 +156,7 @@ fn a_value_is_nowhere_but_with_its_function() {
         assert!(!node.cli(command).expect_code(0).stdout.contains(MARK), "{command:?}");
     }
     for command in [&["secret", "list", "shop"][..], &["secret", "list", "shop", "--json"]] {
-        let printed = node.cli_fed(command, b"").expect_code(0).stdout;
+        let printed = node.cli_with_stdin(command, b"").expect_code(0).stdout;
         assert!(printed.contains("API_KEY") && !printed.contains(MARK), "{printed}");
     }
     assert_eq!(files_with(node.data(), MARK), Vec::<PathBuf>::new());
@@ -182,7 +184,7 @@ fn a_value_is_nowhere_but_with_its_function() {
 
 #[test]
 fn a_worker_gets_no_secrets_of_functions_that_it_does_not_run() {
-    let folder = node::binaries_with(env!("CARGO_BIN_EXE_hostile-worker"));
+    let folder = node::binaries_with_worker(env!("CARGO_BIN_EXE_hostile-worker"));
     let node = Node::build().binaries(folder.path()).start();
     node.deploy("inspect", "shop", &[]);
     set(&node, "shop", "A", MARK);
@@ -190,10 +192,12 @@ fn a_worker_gets_no_secrets_of_functions_that_it_does_not_run() {
     fs::write(folder.path().join("mischief"), "asks for another's secrets").unwrap();
     let mut connection = node.connect();
     connection.send("GET /alone/ HTTP/1.1\r\nHost: a\r\n\r\n");
-    let told = wait::until("it is told", SOON, || {
-        fs::read_to_string(folder.path().join("told")).ok().filter(|told| !told.is_empty())
+    let received = wait::until("it is told", SOON, || {
+        fs::read_to_string(folder.path().join("received"))
+            .ok()
+            .filter(|received| !received.is_empty())
     });
-    assert!(told.contains("does not run the function"), "{told}");
+    assert!(received.contains("does not run the function"), "{received}");
     assert_eq!(environment(&node, "shop"), json!({"A": MARK}));
     drop(connection);
     drop(node);
@@ -252,7 +256,7 @@ fn a_bad_key_file_keeps_a_node_from_starting_and_another_key_keeps_a_function_fr
         });
         assert!(!node.stderr().contains(MARK));
         node.get("/hello/").expect_hello();
-        let listed = node.cli_fed(&["secret", "list", "shop"], b"").expect_code(0).stdout;
+        let listed = node.cli_with_stdin(&["secret", "list", "shop"], b"").expect_code(0).stdout;
         assert!(listed.contains("--secrets-key"), "{listed}");
         if other.is_some() {
             // Set again, it is there again.
@@ -326,7 +330,7 @@ fn nodes_that_share_store_and_key_share_secrets_too_and_keep_them_while_the_stor
     until(&other, json!({"A": MARK}));
     set(&other, "shop", "B", "2");
     until(&one, json!({"A": MARK, "B": "2"}));
-    other.cli_fed(&["secret", "remove", "shop", "B"], b"").expect_code(0);
+    other.cli_with_stdin(&["secret", "remove", "shop", "B"], b"").expect_code(0);
     until(&one, json!({"A": MARK}));
     other.stop();
 
@@ -339,7 +343,7 @@ fn nodes_that_share_store_and_key_share_secrets_too_and_keep_them_while_the_stor
     proxy.always(Fault::Drop);
     let one = start("one");
     assert_eq!(environment(&one, "shop"), json!({"A": MARK}));
-    one.cli_fed(&["secret", "set", "shop", "A"], b"x").expect_error(&["s3://", "away"]);
+    one.cli_with_stdin(&["secret", "set", "shop", "A"], b"x").expect_error(&["s3://", "away"]);
     assert_eq!(environment(&one, "shop"), json!({"A": MARK}));
     assert_eq!(files_with(folder.path(), MARK), Vec::<PathBuf>::new());
     one.stop();
@@ -386,12 +390,15 @@ fn what_is_no_secret_is_refused_and_says_why() {
         ("A", b"\n", &["empty", "secret remove"]),
     ];
     for (key, value, words) in cases {
-        node.cli_fed(&["secret", "set", "shop", key], value).expect_error(words);
+        node.cli_with_stdin(&["secret", "set", "shop", key], value).expect_error(words);
     }
-    node.cli_fed(&["secret", "set", "No_Name", "A"], b"x").expect_error(&["No_Name"]);
-    node.cli_fed(&["secret", "set", "shop", "A", "--exact"], &large.as_bytes()[1..]).expect_code(0);
-    node.cli_fed(&["secret", "set", "shop", "B", "--exact"], &large.as_bytes()[1..]).expect_code(0);
-    node.cli_fed(&["secret", "set", "shop", "C"], b"x").expect_error(&["65536", "remove some"]);
+    node.cli_with_stdin(&["secret", "set", "No_Name", "A"], b"x").expect_error(&["No_Name"]);
+    node.cli_with_stdin(&["secret", "set", "shop", "A", "--exact"], &large.as_bytes()[1..])
+        .expect_code(0);
+    node.cli_with_stdin(&["secret", "set", "shop", "B", "--exact"], &large.as_bytes()[1..])
+        .expect_code(0);
+    node.cli_with_stdin(&["secret", "set", "shop", "C"], b"x")
+        .expect_error(&["65536", "remove some"]);
 
     // The API says the same by itself.
     let admin = node.status().node.admin.unwrap();

@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::thread;
 
-use harness::compilers::Stopped;
+use harness::compilers::StoppedCompiler;
 use harness::{Node, guests, node};
 use tempfile::TempDir;
 
@@ -44,7 +44,7 @@ fn on_a_host_of(folder: &TempDir, mebibytes: u64) -> Node {
 fn threads(node: &Node, guest: &str, name: &str) -> String {
     thread::scope(|scope| {
         scope.spawn(|| node.deploy(guest, name, &[]));
-        let stopped = Stopped::one(node);
+        let stopped = StoppedCompiler::next(node);
         let environment = fs::read(format!("/proc/{}/environ", stopped.pid())).unwrap();
         String::from_utf8(environment).unwrap().trim_end_matches('\0').to_owned()
     })

@@ -389,8 +389,9 @@ fn whatever_happens_for_however_long_no_request_is_lost_but_in_a_killed_worker()
     let later = &memory[memory.len() / 4..];
     let growth = slope(later);
     println!(
-        "soak of {seconds} s: {} requests, {count} of them lost to {} kills, at most {} to one, which may have cost {}; {deploys} deploys, {} resets; the \
-         engine's memory from {:.1} to {:.1} MiB, {:+.1} KiB/min",
+        "soak of {seconds} s: {} requests, {count} of them lost to {} kills, at most {} to one, \
+         which may have cost {}; {deploys} deploys, {} resets; the engine's memory \
+         from {:.1} to {:.1} MiB, {:+.1} KiB/min",
         soak.served.load(SeqCst),
         kills.len(),
         most.failures,

@@ -53,8 +53,8 @@ const ALL: [Fault; 10] = [
     Fault::Lose,
     Fault::Delay(Duration::from_millis(50)),
     Fault::Cut,
-    Fault::Falsify,
-    Fault::FalsifyRequest,
+    Fault::Corrupt,
+    Fault::CorruptRequest,
     Fault::Answer(500, "InternalError"),
     Fault::Answer(503, "SlowDown"),
     Fault::Answer(429, "TooManyRequests"),
@@ -130,7 +130,7 @@ fn what_is_falsified_on_its_way_here_is_never_served() {
     assert!(deploy(&first, 1));
     let proxy = Proxy::before(server.address());
     let falsified = |line: &str| line.starts_with("GET ") && line.contains("/uploads/");
-    proxy.plan(move |line| if falsified(line) { Fault::Falsify } else { Fault::None });
+    proxy.plan(move |line| if falsified(line) { Fault::Corrupt } else { Fault::None });
     let second = Node::build()
         .bucket(&server, "p", proxy.address())
         .option("--sync-interval", "50ms")
@@ -175,7 +175,7 @@ fn what_is_wrong_with_a_bucket_is_told_with_its_setting() {
     serve(&server.options("p", server.address())[..6], &["AWS_ACCESS_KEY_ID", "--s3-credentials"]);
     serve(&with("--store", "s3://no-such-bucket"), &["no-such-bucket", "--store"]);
     serve(&with("--s3-region", "elsewhere"), &["--s3-region"]);
-    let nobody = harness::nobody::Closed::start();
+    let nobody = harness::unreachable::ClosedPort::start();
     serve(
         &server.options("p", nobody.address()),
         &["away", &nobody.address().to_string(), "--s3-endpoint"],
@@ -205,7 +205,7 @@ fn a_store_with_a_typo_is_no_folder() {
     ] {
         let finished = node::run(["serve", "--store", store]);
         assert_eq!(finished.code, Some(2), "{finished:#?}");
-        finished.expect_said(&words);
+        finished.expect_error_text(&words);
     }
 }
 

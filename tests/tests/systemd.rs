@@ -209,8 +209,8 @@ fn an_upgrade_that_fails_is_told_too() {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut node = activated(&data, socket.into(), &[("NOTIFY_SOCKET", &heard.path)]);
     heard.until("READY=1");
-    let taker = harness::take_over::Taker::knock(data.path());
-    taker.say(harness::take_over::HELLO);
+    let taker = harness::take_over::Taker::connect(data.path());
+    taker.send(harness::take_over::HELLO);
     heard.until("RELOADING=1");
     drop(taker);
     heard.until("READY=1");

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use harness::bytes::Noise;
 use harness::client::request;
-use harness::node::{binaries, binaries_with, ready_line, sockhop, two_cores};
+use harness::node::{binaries, binaries_with_worker, ready_line, sockhop, two_cores};
 use harness::process::Identity;
 use harness::take_over::{HELLO, Taker};
 use harness::{Connection, Node, Running, guests, needs, process, wait};
@@ -266,8 +266,8 @@ fn a_new_engine_that_fails_changes_nothing() {
     let new = Running::spawn(command.args(["serve", "--take-over", "--data"]).arg(node.data()));
     new.finish(20 * SECOND).expect_error(&["sockhop-worker"]);
     // One that dies without a word, having got so far.
-    let taker = Taker::knock(node.data());
-    assert!(taker.be_offered().len() >= 2, "listeners and the lock");
+    let taker = Taker::connect(node.data());
+    assert!(taker.receive_offer().len() >= 2, "listeners and the lock");
     drop(taker);
     expect_it_goes_on(&node, &before);
     node.stop();
@@ -309,25 +309,25 @@ fn garbage_changes_nothing() {
         (&long, 0),
     ];
     for (packet, fds) in odd {
-        let taker = Taker::knock(node.data());
-        taker.try_say(packet, &[null.as_fd(); 3][..fds]).unwrap();
-        let (said, _) = taker.hear();
+        let taker = Taker::connect(node.data());
+        taker.try_send(packet, &[null.as_fd(); 3][..fds]).unwrap();
+        let (said, _) = taker.receive();
         assert!(said.is_empty() || said.contains("refused"), "{said}");
     }
     for _ in 0..50 {
-        let taker = Taker::knock(node.data());
+        let taker = Taker::connect(node.data());
         let length = noise.below(2000) + 1;
         let packet: Vec<u8> =
             (0..length).map(|_| u8::try_from(noise.below(256)).unwrap()).collect();
-        taker.try_say(&packet, &[]).unwrap();
-        assert!(taker.hear().0.contains("refused"));
+        taker.try_send(&packet, &[]).unwrap();
+        assert!(taker.receive().0.contains("refused"));
     }
     // Nonsense after everything was offered.
-    let taker = Taker::knock(node.data());
-    taker.be_offered();
-    taker.say(r#"{"say":"working"}"#);
-    taker.say(r#"{"say":"yours"}"#);
-    assert!(taker.hear().0.contains("broke the protocol"));
+    let taker = Taker::connect(node.data());
+    taker.receive_offer();
+    taker.send(r#"{"say":"working"}"#);
+    taker.send(r#"{"say":"yours"}"#);
+    assert!(taker.receive().0.contains("broke the protocol"));
     drop(taker);
     expect_it_goes_on(&node, &before);
     node.stop();
@@ -346,16 +346,16 @@ fn control(data: &Path, method: &str, path: &str) -> String {
 #[test]
 fn nothing_is_deployed_meanwhile_and_everything_after() {
     let node = node();
-    let taker = Taker::knock(node.data());
-    taker.be_offered();
+    let taker = Taker::connect(node.data());
+    taker.receive_offer();
     let refused = control(node.data(), "DELETE", "/v1/functions/hello");
     assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
     assert!(
         refused.contains("retry-after: 1\r\n") && refused.contains("being taken over"),
         "{refused}"
     );
-    let second = Taker::knock(node.data());
-    assert!(second.hear().0.contains("already"), "one at a time");
+    let second = Taker::connect(node.data());
+    assert!(second.receive().0.contains("already"), "one at a time");
     assert!(
         control(node.data(), "GET", "/v1/functions/hello").starts_with("HTTP/1.1 200 "),
         "looking is allowed"
@@ -364,7 +364,7 @@ fn nothing_is_deployed_meanwhile_and_everything_after() {
     thread::scope(|scope| {
         // The command waits, and its deploy is made once nothing has come of the take-over.
         let deploy = scope.spawn(|| node.deploy("hello", "later", &[]));
-        taker.say(r#"{"say":"working"}"#);
+        taker.send(r#"{"say":"working"}"#);
         node.status();
         assert!(!deploy.is_finished());
         drop(taker);
@@ -456,7 +456,7 @@ fn a_signal_starts_the_binary_that_is_there_by_then() {
 #[test]
 fn a_busy_machine_delays_a_take_over_and_does_not_end_it() {
     let (bin, data) =
-        (binaries_with(env!("CARGO_BIN_EXE_hostile-worker")), TempDir::new().unwrap());
+        (binaries_with_worker(env!("CARGO_BIN_EXE_hostile-worker")), TempDir::new().unwrap());
     let start = |more: &[&str]| {
         let mut command = std::process::Command::new(bin.path().join("sockhop"));
         command

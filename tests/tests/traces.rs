@@ -245,7 +245,7 @@ fn an_endpoint_that_is_away_costs_nothing_but_spans() {
     wait::for_value("it says so", SOON, || node.stderr(), |log| log.contains("takes spans again"));
     node.stop();
 
-    let nobody = harness::nobody::Closed::start();
+    let nobody = harness::unreachable::ClosedPort::start();
     let node = Node::build()
         .option("--otlp-endpoint", format!("http://{}", nobody.address()))
         .option("--otlp-sample", "1");

@@ -217,7 +217,10 @@ fn the_kernel_takes_the_values() {
     // own.
     let script = format!(
         r#"set -e
-        cd /proc/sys/net; echo 100 >core/somaxconn; echo 200 >ipv4/tcp_max_syn_backlog; echo "40000 50000" >ipv4/ip_local_port_range
+        cd /proc/sys/net
+        echo 100 >core/somaxconn
+        echo 200 >ipv4/tcp_max_syn_backlog
+        echo "40000 50000" >ipv4/ip_local_port_range
         look() {{ cat core/somaxconn ipv4/tcp_max_syn_backlog ipv4/ip_local_port_range; }}
         look; echo --; {0} --apply >/dev/null; look; echo --; {0} --revert >/dev/null; look"#,
         script().display()

@@ -221,7 +221,7 @@ fn an_alias_has_an_environment_of_its_own_and_no_instance_serves_two() {
     node.get("/it@staging/").expect_problem(404);
     node.cli(&["alias", "remove", "it@staging"]).expect_error(&["no alias", "staging"]);
     node.cli(&["alias", "remove", "it@active"]).expect_error(&["cannot be removed"]);
-    node.cli(&["alias", "remove", "it"]).expect_code(2).expect_said(&["NAME@ALIAS"]);
+    node.cli(&["alias", "remove", "it"]).expect_code(2).expect_error_text(&["NAME@ALIAS"]);
     for (alias, word) in [
         ("it@v3", "looks like a version"),
         ("it@deadbeef", "looks like a version"),
@@ -229,7 +229,7 @@ fn an_alias_has_an_environment_of_its_own_and_no_instance_serves_two() {
     ] {
         node.cli(&["alias", "set", alias, "v1"]).expect_error(&[word]);
     }
-    node.cli(&["alias", "set", "it@new"]).expect_code(2).expect_said(&["nothing is said"]);
+    node.cli(&["alias", "set", "it@new"]).expect_code(2).expect_error_text(&["nothing is said"]);
     node.cli(&["alias", "set", "it@new", "--env", "A=1"]).expect_error(&["which version"]);
     node.cli(&["alias", "set", "it@new", "v9"]).expect_error(&["v9"]);
     node.cli(&["alias", "set", "it@new", "--weights", "v1=1,v1=2"]).expect_error(&["twice"]);
@@ -323,9 +323,10 @@ fn rollbacks_under_load_lose_no_request() {
 fn module_that_starts_with(code: &[u8], pages: u8) -> Vec<u8> {
     let section =
         |id: u8, content: &[u8]| [&[id, u8::try_from(content.len()).unwrap()], content].concat();
-    let sized = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+    let with_length = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
     let body = |code: &[u8]| [&[u8::try_from(code.len() + 2).unwrap(), 0], code, &[0x0b]].concat();
-    let exports = [&[2][..], &sized("_start"), &[0, 0], &sized("memory"), &[2, 0]].concat();
+    let exports =
+        [&[2][..], &with_length("_start"), &[0, 0], &with_length("memory"), &[2, 0]].concat();
     let sections = [
         section(1, &[1, 0x60, 0, 0]),
         section(3, &[2, 0, 0]),
@@ -431,8 +432,8 @@ fn what_wants_a_worker_of_its_own_is_tried_in_one_and_never_in_a_shared_one() {
     let file = files.path().join("slow.wasm");
     // It counts to 200 million in its memory: loop, i32.store 0 (i32.load 0) + 1, br_if (i32.load
     // 0) < 200,000,000, end.
-    let counts =
-        b"\x03\x40\x41\0\x41\0\x28\x02\0\x41\x01\x6a\x36\x02\0\x41\0\x28\x02\0\x41\x80\x84\xaf\xdf\0\x49\x0d\0\x0b";
+    let counts = b"\x03\x40\x41\0\x41\0\x28\x02\0\x41\x01\x6a\x36\x02\0\
+        \x41\0\x28\x02\0\x41\x80\x84\xaf\xdf\0\x49\x0d\0\x0b";
     fs::write(&file, module_that_starts_with(counts, 1)).unwrap();
     let file = file.to_str().unwrap();
     let deploy = |isolation| ["deploy", file, "--name", "it", "--isolation", isolation];

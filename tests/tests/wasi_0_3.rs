@@ -135,11 +135,11 @@ fn events_arrive_one_by_one() {
 fn a_failure_before_the_head_is_a_500_with_a_reason() {
     let node = Node::with(&["echo-p3"]);
     let mut connection = node.connect();
-    for (target, told) in
+    for (target, words) in
         [("/echo-p3/error", "its log has it"), ("/echo-p3/trap-at-once", "trapped")]
     {
         let detail = connection.get(target).expect_problem(500);
-        assert!(detail.contains(told), "{target}: {detail}");
+        assert!(detail.contains(words), "{target}: {detail}");
     }
     assert_eq!(connection.get("/echo-p3/wait?ms=1").text(), "waited 1 ms");
     node.stop();
@@ -169,14 +169,14 @@ fn time_limits_hold_for_guests_that_wait_compute_or_reply() {
     node.deploy("echo-p3", "short", &["--timeout", "500ms"]);
     node.deploy("echo-p3", "cpu", &["--cpu-time", "300ms"]);
     let mut connection = node.connect();
-    for (target, told) in [
+    for (target, words) in [
         ("/short/wait?ms=20000", "time limit"),
         ("/short/spin", "time"),
         ("/cpu/spin", "processor"),
     ] {
         let begun = Instant::now();
         let detail = connection.get(target).expect_problem(504);
-        assert!(detail.contains(told), "{target}: {detail}");
+        assert!(detail.contains(words), "{target}: {detail}");
         assert!(begun.elapsed() < SECOND * 5, "{target} took {:?}", begun.elapsed());
     }
     assert_eq!(

@@ -122,7 +122,7 @@ fn a_deploy_outlives_the_workers_that_it_is_tried_on() {
 
 #[test]
 fn a_worker_that_cannot_start_is_told_with_its_last_words_and_costs_nothing() {
-    let folder = node::binaries_with(env!("CARGO_BIN_EXE_hostile-worker"));
+    let folder = node::binaries_with_worker(env!("CARGO_BIN_EXE_hostile-worker"));
     let node = Node::build().binaries(folder.path()).start();
     node.deploy("hello", "hello", &[]);
     let mischief = folder.path().join("mischief");
@@ -166,7 +166,7 @@ fn a_worker_that_cannot_start_is_told_with_its_last_words_and_costs_nothing() {
 /// build with it until then.
 #[test]
 fn an_engine_runs_the_binaries_that_it_was_started_with() {
-    let folder = node::binaries_of_its_own();
+    let folder = node::copied_binaries();
     let node = Node::build().binaries(folder.path()).start();
     for name in ["sockhop", "sockhop-worker"] {
         let path = folder.path().join(name);
