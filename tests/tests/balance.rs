@@ -11,7 +11,8 @@ use harness::{Connection, Node, needs};
 
 const REQUESTS: usize = 100;
 
-/// Connections that each shard has accepted, by `/metrics` (read over `--admin`).
+/// Returns the number of connections that each shard has accepted, by `/metrics` (read over
+/// `--admin`).
 fn accepted(node: &Node) -> Vec<u64> {
     let admin = node.status().node.admin.unwrap();
     let mut connection = Connection::open(admin.strip_prefix("http://").unwrap().parse().unwrap());
@@ -22,8 +23,8 @@ fn accepted(node: &Node) -> Vec<u64> {
     series.map(|line| line.rsplit_once(' ').unwrap().1.parse().unwrap()).collect()
 }
 
-/// Connections of which `wanted` many came to each shard. The kernel chooses by the client's port:
-/// those that come to a shard that has its share are closed again.
+/// Opens connections until each shard has as many as `wanted` says. The kernel chooses the shard by
+/// the client's port; connections to a shard that has enough are closed again.
 fn hashed(node: &Node, wanted: &[usize]) -> Vec<Connection> {
     let (mut left, mut kept) = (wanted.to_vec(), Vec::new());
     let mut before = accepted(node);

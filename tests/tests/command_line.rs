@@ -1,4 +1,4 @@
-//! The commands a user types, beside `serve` and `deploy`: what they print and how they end.
+//! The commands that a user types, without `serve` and `deploy`: what they print and how they end.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -302,7 +302,8 @@ fn a_project_is_deployed_from_its_folder() {
         assert!(deployed.stderr.contains("sockhop.toml"), "{deployed:#?}");
         assert_eq!(environment(), serde_json::json!({ "COLOUR": colour }));
     }
-    // What is taken out of it is gone, and what is said on the command line is for this once.
+    // What is removed from the manifest is gone, and options of the command line are for one
+    // deploy.
     describe("memory = \"32MiB\"\n");
     let deployed = deploy(&["--env", "SIZE=large"]).expect_code(0);
     for line in
@@ -313,7 +314,7 @@ fn a_project_is_deployed_from_its_folder() {
     deploy(&["--unset", "memory"]).expect_code(0);
     assert_eq!(environment(), serde_json::json!({}));
     assert!(node.cli(&["inspect", "shop"]).expect_code(0).stdout.contains("64.0 MiB"));
-    // The file of another project is no part of this one.
+    // The manifest of another project is not read.
     describe("[env]\nCOLOUR = \"red\"\n");
     fs::copy(guests::path("hello"), folder.path().join("hello.wasm")).unwrap();
     deploy(&["hello.wasm"]).expect_code(0);
@@ -348,7 +349,7 @@ fn a_project_of_several_functions_is_deployed_in_its_order() {
     assert_eq!(node.get("/web/").json()["environment"], serde_json::json!({"COLOUR": "green"}));
     node.get("/api/").expect_hello();
 
-    // One alone, by its name or by its file.
+    // A single function, by its name or by its file.
     for given in [&["--name", "web"][..], &[".", "--name", "web"], &["inspect.wasm"]] {
         let deployed = deploy(&[given, &["--env", "SIZE=large"]].concat()).expect_code(0);
         assert!(
@@ -359,8 +360,8 @@ fn a_project_of_several_functions_is_deployed_in_its_order() {
     }
     deploy(&["--name", "nobody"]).expect_error(&["[function.nobody]", "web, api"]);
 
-    // All are looked at before the first is sent, and the first that the node refuses is the last
-    // that is sent.
+    // All are checked before the first one is sent, and none is sent after one that the node
+    // refuses.
     let versions =
         || harness::running::records(&node.cli(&["versions", "web", "--json"]).stdout).len();
     let before = versions();
@@ -422,7 +423,7 @@ fn a_version_starts_from_the_options_of_the_active_one() {
         "{printed:#}"
     );
     assert_eq!(inspect()["env"], serde_json::json!({"B": "4"}));
-    // Processor time follows wall time as long as nobody says otherwise.
+    // The limit of CPU time follows the time limit unless it is set.
     assert_eq!(inspect()["limits"]["cpu_time_ms"], 5000);
     assert_eq!(memory(), 32 << 20);
 
@@ -440,7 +441,7 @@ fn a_version_starts_from_the_options_of_the_active_one() {
         (inspect()["env"].clone(), memory()),
         (serde_json::json!({}), Value::from(16 << 20))
     );
-    // Rolled back, its options are what the next one starts from.
+    // After a rollback the next deploy starts from the options of that version.
     node.cli(&["rollback", "it", "v2"]).expect_code(0);
     deploy(&[]);
     assert_eq!(inspect()["env"], serde_json::json!({"A": "hidden", "B": "2"}));
@@ -467,7 +468,7 @@ fn a_host_name_reaches_a_function_with_the_path_whole() {
         assert_eq!((&seen["path"], &seen["query"]), (&"/inspect/p".into(), &"q".into()), "{host}");
         assert_eq!(seen["headers"]["x-forwarded-prefix"], Value::Null, "{host}");
     }
-    // By its path it is reached too, under any other name.
+    // Under any other host it is reached by its path.
     connection.send(harness::client::request("GET", "/inspect/p", &[("host", "example.com")], b""));
     assert_eq!(connection.reply().json()["path"], "/p");
     connection.send(harness::client::request("GET", "/", &[("host", "nobody.example.com")], b""));

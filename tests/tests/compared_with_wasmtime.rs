@@ -1,6 +1,6 @@
-//! The same guest behind the node and behind `wasmtime serve`, the same bytes to both: the guest
-//! sees the same, and what it says comes out the same. Where the node is stricter, or has to be
-//! better, the test says what wasmtime does there.
+//! The node and `wasmtime serve` serve the same guest and get the same bytes: the guest sees the
+//! same, and its answers arrive the same. Where the node is stricter or must be better, the test
+//! says what wasmtime does.
 
 use harness::bytes::{assert_same, body};
 use harness::wasmtime::{Both, Request};
@@ -12,12 +12,12 @@ fn post(path: &str) -> Request {
     Request::new("POST", path)
 }
 
-/// For `headers`: a request whose client takes trailers.
+/// Returns a request for the guest `headers` whose client accepts trailers.
 fn asking(query: &str) -> Request {
     Request::get(&format!("/?{query}")).header("te", "trailers")
 }
 
-/// Chunks, and trailers behind them.
+/// Returns a request with a body in chunks, and trailers after them.
 fn with_trailers(path: &str, trailers: &str) -> Request {
     let framed = format!("3\r\nabc\r\n0\r\n{trailers}\r\n");
     post(path)
@@ -74,8 +74,8 @@ fn a_guest_sees_the_same_request() {
             continue;
         }
         let (mut ours, mut theirs): (Value, Value) = (parse(&ours.body), parse(&theirs.body));
-        // What each tells its guests of itself: here where the function is and whom the request is
-        // from, there which instance it is.
+        // What each server adds for its guests: the node adds where the function is and who the
+        // client is, wasmtime adds the id of the instance.
         for (name, value) in [
             ("x-forwarded-prefix", "/inspect"),
             ("x-forwarded-for", "127.0.0.1"),
@@ -130,7 +130,7 @@ fn headers_come_out_the_same_good_and_bad() {
         "many=90",
         "many=500",
         "size=4000&many=10",
-        // Not for the guest to set.
+        // Headers that a guest must not set.
         "header=connection:close",
         "header=transfer-encoding:chunked&body=hi",
         "header=upgrade:h2c",
@@ -149,7 +149,7 @@ fn headers_come_out_the_same_good_and_bad() {
         "header=x-a%00:b",
         "header=x-%c3%bc:b",
         "header=:b",
-        // Lengths, true and of no use.
+        // Lengths that are right, and lengths that are not.
         "header=content-length:5&body=hello",
         "header=content-length:0",
         "header=content-length:-1&body=hi",
@@ -176,7 +176,7 @@ fn statuses_come_out_the_same() {
         assert_eq!((answer.status, answer.all("x-body-bytes").next()), (Some(code), Some("12")));
     }
     let both = Both::serving("headers", &[]);
-    // With a body, where there must be none; and such as no status can be.
+    // A body where there must be none, and numbers that are no status.
     for query in [
         "status=204&body=hi",
         "status=304&body=hi",
@@ -231,7 +231,7 @@ fn trailers_pass_the_same_both_ways() {
     let both = Both::serving("headers", &[]);
     let answer = both.same(&asking("header=trailer:x-sum&trailer=x-sum:1&body=hi"));
     assert_eq!(answer.trailers, [("x-sum".to_owned(), "1".to_owned())]);
-    // A client that does not take them has none, nor has a reply without chunks.
+    // A client that does not accept trailers gets none, and a reply without chunks has none.
     both.same(&Request::get("/?header=trailer:x-sum&trailer=x-sum:1&body=hi"));
     both.same(&asking("header=trailer:x-sum&header=content-length:2&trailer=x-sum:1&body=hi"));
     for trailers in

@@ -1,4 +1,4 @@
-//! At a terminal, a deploy shows how far it is; without one it says what it always has.
+//! At a terminal, a deploy shows its progress; without one, its output has no progress.
 
 use std::fs;
 use std::process::Command;
@@ -9,7 +9,7 @@ use harness::{Connection, Finished, Node, Running, guests, node, wait};
 use nix::sys::signal::Signal;
 
 const PATIENTLY: Duration = Duration::from_secs(60);
-/// What begins a line that is drawn.
+/// The beginning of a progress line.
 const BAR: &str = "[=";
 
 fn deploy(name: &str) -> Command {
@@ -22,7 +22,7 @@ fn until_said(running: &Running, what: &str) {
     wait::until(what, PATIENTLY, || running.stderr().contains(what).then_some(()));
 }
 
-/// Ends it, and expects that nothing of the line is left to be seen.
+/// Waits for its end, and checks that nothing of the line stays visible.
 fn expect_deployed(running: Running, name: &str) {
     let finished = running.finish(PATIENTLY).expect_code(0);
     assert!(finished.stdout.starts_with(&format!("deployed {name}, version v1 ")), "{finished:?}");
@@ -65,7 +65,7 @@ fn ctrl_c_ends_it_as_any_command() {
     running.signal(Signal::SIGINT);
     let finished = running.finish(PATIENTLY);
     assert_eq!((finished.code, finished.stdout.as_str()), (None, ""), "{finished:?}");
-    // Neither another screen nor a hidden cursor, which would have to be undone.
+    // No other screen and no hidden cursor, which would have to be undone.
     assert!(!finished.stderr.contains("\x1b[?"), "{finished:?}");
     drop(stopped);
     let listed = || node.list().contains("\"it\"").then_some(());
@@ -98,7 +98,7 @@ fn without_a_terminal_and_at_a_dumb_one_nothing_is_shown() {
     let stopped = StoppedCompiler::next(&node);
     let dumb = Running::at_terminal(deploy("dumb").args(["--data", data]), "dumb");
     until_said(&dumb, "deploying");
-    // Long enough for a line, where there is one.
+    // Long enough for a line to be drawn.
     wait::throughout("it says nothing more", Duration::from_secs(1), || {
         !dumb.stderr().contains(BAR)
     });

@@ -1,5 +1,5 @@
-//! The harness itself sees what the other tests rely on it to see. The far side here is a socket of
-//! the test's own.
+//! The harness itself detects what the other tests rely on. The server here is a socket of the
+//! test.
 #![expect(
     clippy::expect_used,
     reason = "a test that cannot go on fails; helpers outside #[test] functions too"
@@ -19,7 +19,8 @@ use harness::{Connection, Cut, Reply, Running, process, running, seccomp, wait};
 const HEAD: &str =
     "HTTP/1.1 200 OK\r\nsockhop-invocation-id: 01920000-0000-7000-8000-000000000000\r\n";
 
-/// What the client makes of `answer`, sent in packets of `piece` bytes and then closed.
+/// Returns what the client reads of `answer`, which is sent in packets of `piece` bytes before the
+/// connection is closed, and the rest of the connection.
 fn read_reply(answer: &[u8], piece: usize) -> (Result<Reply, Cut>, Vec<u8>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let mut connection = Connection::open(listener.local_addr().expect("bound"));

@@ -1,5 +1,5 @@
-//! Instances: a fresh one for every request, unless the function's owner says otherwise; then never
-//! a spoilt one.
+//! Instances: every request gets a fresh one, unless the function is deployed to use them again. An
+//! instance that has failed is never used again.
 
 use std::time::Duration;
 

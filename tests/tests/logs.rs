@@ -1,5 +1,5 @@
-//! Every invocation can be looked up, with its lines, by the id that its reply has: while its
-//! worker writes, when its segment is shipped, on another node, and whatever was killed meanwhile.
+//! Every invocation can be looked up, with its lines, by the id in its reply: while its worker
+//! writes, when its segment is shipped, on another node, and after processes were killed.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that cannot go on fails; helpers outside #[test] functions too"
@@ -19,24 +19,24 @@ use harness::{Node, NodeBuilder, guests, wait};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Until what was logged can be read.
+/// How long a record may take until it can be read.
 const SOON: Duration = Duration::from_secs(10);
-/// Until a segment is shipped because of its age.
+/// How long it may take until a segment is shipped because of its age.
 const SHIPPED: Duration = Duration::from_secs(30);
 
-/// A node with guests, each under its own name.
+/// Starts a node, and deploys each guest under its own name.
 fn node_with(builder: NodeBuilder, guests: &[&str]) -> Node {
     let node = builder.start();
     guests.iter().for_each(|guest| node.deploy(guest, guest, &["--previews"]));
     node
 }
 
-/// The id of a new invocation.
+/// Invokes a function, and returns the id of the invocation.
 fn invoke(node: &Node, target: &str) -> String {
     node.get(target).head.invocation_id().to_owned()
 }
 
-/// What `logs ID` finds, once it finds a record.
+/// Waits until `logs ID` finds a record, and returns what it finds.
 fn find(node: &Node, id: &str) -> Value {
     wait::until("the invocation is found", SOON, || {
         let found = node.cli(&["logs", id, "--json"]);
@@ -316,7 +316,7 @@ fn what_was_written_survives_a_killed_worker_and_a_killed_engine() {
     node.stop();
 }
 
-/// What one node has shipped to a store, another one finds there.
+/// Checks that a node finds what another one has shipped to the store.
 fn another_node_finds([one, other]: [NodeBuilder; 2]) {
     let one = node_with(one, &["inspect"]);
     let id = invoke(&one, "/inspect/");
@@ -508,7 +508,7 @@ fn logs_go_when_they_are_too_old_and_what_is_not_found_is_explained() {
     node.stop();
     assert_eq!(shipped(&data.join("store")).len(), 1);
     let node = Node::build().data(&data).in_folder().option("--logs-kept-for", "1ms");
-    // By the second look at the store's clock.
+    // The second look at the store's clock.
     let node = node.option("--retention-interval", "1s").start();
     wait::until("it is deleted", SOON, || shipped(&data.join("store")).is_empty().then_some(()));
     node.cli(&["logs", &id]).expect_error(&[

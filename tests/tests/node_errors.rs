@@ -1,5 +1,5 @@
-//! A node that cannot start says which setting is in its way; a command that finds no node says how
-//! to start one.
+//! A node that cannot start names the setting that prevents it. A command that finds no node says
+//! how to start one.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that cannot go on fails; helpers outside #[test] functions too"
@@ -159,8 +159,8 @@ fn too_little_locked_memory_is_named() {
     ended.expect_error(&["memlock"]);
 }
 
-/// What is in the memory of a node's processes is nobody's to read: no core dump, whatever the
-/// limit, and no debugger of the same user, to whom the kernel then shows nothing of them in /proc.
+/// Nobody can read the memory of a node's processes: they leave no core dump, whatever the limit
+/// is, and no process of the same user can debug them or read them in /proc.
 #[test]
 fn a_nodes_processes_leave_no_core_and_show_nothing_to_their_own_user() {
     let folder = TempDir::new().unwrap();
@@ -208,7 +208,7 @@ fn a_data_folder_that_is_not_its_users_alone_is_mended_or_refused() {
     fs::create_dir(&data).unwrap();
     let mode = || fs::metadata(&data).unwrap().permissions().mode() & 0o7777;
     let set_mode = |mode| fs::set_permissions(&data, fs::Permissions::from_mode(mode)).unwrap();
-    // Nobody can have put anything there yet.
+    // The folder is empty: nobody can have put anything there.
     for loose in [0o777, 0o755] {
         set_mode(loose);
         let node = Node::build().data(&data).in_folder().start();
@@ -249,8 +249,7 @@ fn a_data_folder_of_another_user_is_refused() {
     serve(&data, &[]).expect_error(&[&format!("belongs to user {UNPRIVILEGED}"), "chown -R 0"]);
 }
 
-/// Whatever stands in a path where a name belongs is looked at before anything else,
-/// percent-encoded or not.
+/// A name in a path is checked before anything else, percent-encoded or not.
 #[test]
 fn what_is_no_name_is_refused_wherever_the_control_api_takes_one() {
     let folder = TempDir::new().unwrap();

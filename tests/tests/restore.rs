@@ -1,6 +1,6 @@
-//! What `sockhop remove` has removed: it is gone at once everywhere, and `sockhop restore` brings
-//! all of it back, on any node. (That this holds wherever either is cut short is in
-//! `killed_at_every_step.rs`, and in the engine's own tests.)
+//! A function that `sockhop remove` has removed is gone at once on all nodes, and `sockhop restore`
+//! restores all of it, on any node. (`killed_at_every_step.rs` and the engine's own tests interrupt
+//! both at every step.)
 #![expect(
     clippy::unwrap_used,
     reason = "a test that cannot go on fails; helpers outside #[test] functions too"
@@ -17,16 +17,17 @@ use harness::{Node, NodeBuilder, wait};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// For a change to be served elsewhere, on a machine that is busy with other tests.
+/// How long a change may take until another node serves it, on a machine that is busy with other
+/// tests.
 const SOON: Duration = Duration::from_secs(20);
 
-/// Runs a command that must work, and returns what it has printed.
+/// Runs a command, and returns its output. Panics if it fails.
 #[track_caller]
 fn done(node: &Node, arguments: &[&str]) -> String {
     node.cli(arguments).expect_code(0).stdout
 }
 
-/// The records that a command prints as JSON.
+/// Returns the records that a command prints as JSON.
 #[track_caller]
 fn json_records(node: &Node, arguments: &[&str]) -> Vec<Value> {
     records(&done(node, &[arguments, &["--json"]].concat()))
@@ -37,7 +38,7 @@ fn set_secret(node: &Node, name: &str, key: &str, value: &str) {
     node.cli_with_stdin(&["secret", "set", name, key], value.as_bytes()).expect_code(0);
 }
 
-/// What the guest `inspect` finds in its environment; null when it is not served.
+/// Returns the environment of the guest `inspect`, or null if it is not served.
 fn environment(node: &Node, target: &str) -> Value {
     let reply = node.get(target);
     if reply.status() == 404 { Value::Null } else { reply.json()["environment"].clone() }
@@ -52,7 +53,7 @@ fn until(node: &Node, target: &str, expected: &Value) {
     );
 }
 
-/// What two nodes do with one store, whatever that is.
+/// Checks what two nodes do with one store of any kind.
 fn two_nodes_restore(with_store: impl Fn(NodeBuilder) -> NodeBuilder) {
     let folder = TempDir::new().unwrap();
     let key = folder.path().join("key");
@@ -101,7 +102,7 @@ fn two_nodes_restore(with_store: impl Fn(NodeBuilder) -> NodeBuilder) {
             restored.contains(&format!("http://{}/it/", restorer.addresses()[0])),
             "{restored}"
         );
-        // Every worker of this node serves it by now, and those of others soon.
+        // Every worker of this node serves it by now, and those of other nodes soon.
         assert_eq!(
             (environment(restorer, "/it/"), environment(restorer, "/it@staging/")),
             (active.clone(), staging.clone())
@@ -163,7 +164,7 @@ fn a_function_of_any_kind_comes_back_with_its_options_after_a_restart_too() {
     let target = |name: &str| {
         if name.starts_with("cmd") { format!("/{name}/?env") } else { format!("/{name}/") }
     };
-    // Without the lines that tell ports, which are others for each connection.
+    // Without the lines with ports, which differ for each connection.
     let text = |reply: &Reply| {
         let text = reply.text();
         text.lines()
@@ -185,7 +186,7 @@ fn a_function_of_any_kind_comes_back_with_its_options_after_a_restart_too() {
         done(&node, &["remove", name]);
     }
     node.stop();
-    // What was compiled is compiled again.
+    // The module is compiled again.
     fs::remove_dir_all(data.path().join("cache")).unwrap();
     let node = Node::build().data(data.path()).start();
     assert_eq!(json_records(&node, &["list", "--removed"]).len(), 5);
@@ -244,7 +245,7 @@ fn a_new_function_of_the_name_has_nothing_of_the_removed_one_and_is_in_its_way()
         "what was removed last"
     );
 
-    // Secrets that are set for the next one are in its way too.
+    // Secrets of a new function of the name prevent it too.
     done(&node, &["remove", "it"]);
     set_secret(&node, "it", "NEXT", "1");
     node_refuses(&node, "it", &["NEXT", "sockhop secret remove it KEY"]);

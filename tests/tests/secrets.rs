@@ -1,5 +1,5 @@
-//! Secrets: the function has them, and nobody and nothing else; a change counts from when the
-//! command has returned; and what is said of keys and values that are none.
+//! Secrets: only their function has them, a change applies from the moment that the command
+//! returns, and bad keys and values are refused.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that cannot go on fails; helpers outside #[test] functions too"
@@ -21,14 +21,14 @@ use harness::{Connection, Node, Running, node, wait};
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(10);
-/// Stands in no file of ours and no program.
+/// A text that is in no file of ours and in no program.
 const MARK: &str = "hush-7Qx9Zt4Lw2";
 
 fn set(node: &Node, name: &str, key: &str, value: &str) {
     node.cli_with_stdin(&["secret", "set", name, key], value.as_bytes()).expect_code(0);
 }
 
-/// The environment of the guest `inspect`, deployed as `name`.
+/// Returns the environment of the guest `inspect`, deployed as `name`.
 fn environment(node: &Node, name: &str) -> Value {
     node.get(&format!("/{name}/")).json()["environment"].clone()
 }
@@ -42,7 +42,7 @@ fn keys(node: &Node, name: &str) -> Vec<String> {
 #[test]
 fn a_function_finds_its_secrets_in_its_environment_and_its_configuration() {
     let node = Node::start();
-    // Before the function is there, and with every kind of line end.
+    // Before the function exists, and with every kind of line end.
     set(&node, "shop", "EARLY", "one\n");
     set(&node, "shop", "LINES", "a\nb\r\n");
     node.cli_with_stdin(&["secret", "set", "shop", "EXACT", "--exact"], b"two\n").expect_code(0);
@@ -51,7 +51,7 @@ fn a_function_finds_its_secrets_in_its_environment_and_its_configuration() {
     assert_eq!(seen, json!({"PLAIN": "p", "EARLY": "one", "LINES": "a\nb", "EXACT": "two\n"}));
     assert_eq!(keys(&node, "shop"), ["EARLY", "EXACT", "LINES"]);
 
-    // Another version has them too; another function has not.
+    // Another version has them too, and another function does not.
     node.deploy("inspect", "shop", &["--isolation", "process", "--unset", "env"]);
     assert_eq!(
         environment(&node, "shop"),
@@ -89,10 +89,10 @@ fn a_change_counts_when_the_command_has_returned_and_a_removal_too() {
     assert_eq!(connection.get("/shop/").json()["environment"], json!({}));
     node.cli_with_stdin(&["secret", "remove", "shop", "A"], b"")
         .expect_error(&["no secret \"A\"", "secret list shop"]);
-    // Nobody else has noticed: an instance that was kept goes on.
+    // Other functions are not affected: an instance that was kept serves on.
     assert_eq!((counted.as_str(), connection.get("/other/").text().as_str()), ("1", "2"));
 
-    // They go with their function, and are there again after a restart otherwise.
+    // They are removed with their function, and are kept over a restart.
     set(&node, "shop", "B", "b");
     set(&node, "other", "C", "c");
     node.cli(&["remove", "shop"]).expect_code(0);
@@ -117,7 +117,7 @@ fn secrets_outlive_the_node_and_are_handed_over_with_it() {
     node.stop();
 }
 
-/// Every file below a folder that holds `text`.
+/// Returns every file below a folder that contains `text`.
 fn files_with(folder: &Path, text: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap().flatten() {
@@ -162,7 +162,7 @@ fn a_value_is_nowhere_but_with_its_function() {
     assert_eq!(files_with(node.data(), MARK), Vec::<PathBuf>::new());
     let digits: String = MARK.bytes().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(files_with(node.data(), &digits), Vec::<PathBuf>::new());
-    // That this would find it.
+    // The search finds it where it is.
     assert_eq!(files_with(&node.data().join("store"), "ciphertext").len(), 1);
     for pid in node.processes() {
         for file in ["environ", "cmdline"] {
@@ -203,7 +203,7 @@ fn a_worker_gets_no_secrets_of_functions_that_it_does_not_run() {
     drop(node);
 }
 
-/// A configured key file, and a folder that is not the node's.
+/// Writes a key file in a folder that is not the node's.
 fn key_file(folder: &Path, text: &str, mode: u32) -> PathBuf {
     let path = folder.join("key");
     fs::write(&path, text).unwrap();
@@ -241,7 +241,7 @@ fn a_bad_key_file_keeps_a_node_from_starting_and_another_key_keeps_a_function_fr
     node.stop();
     assert!(!data.join("secrets.key").exists());
 
-    // With another key, or none: the function says so, and the others serve.
+    // With another key, or with none, the function fails and says why. The others serve.
     for other in [None, Some("f".repeat(64))] {
         let mut node = Node::build().data(&data);
         if let Some(other) = &other {
@@ -259,7 +259,7 @@ fn a_bad_key_file_keeps_a_node_from_starting_and_another_key_keeps_a_function_fr
         let listed = node.cli_with_stdin(&["secret", "list", "shop"], b"").expect_code(0).stdout;
         assert!(listed.contains("--secrets-key"), "{listed}");
         if other.is_some() {
-            // Set again, it is there again.
+            // It is there again after it is set again.
             set(&node, "shop", "A", "new");
             assert_eq!(environment(&node, "shop"), json!({"A": "new"}));
         }
@@ -334,7 +334,7 @@ fn nodes_that_share_store_and_key_share_secrets_too_and_keep_them_while_the_stor
     until(&one, json!({"A": MARK}));
     other.stop();
 
-    // It starts with what it had, and what it had is nowhere in clear.
+    // It starts with the former secrets, which are nowhere in clear text.
     let copied = || fs::read_to_string(folder.path().join("one/cache/secrets")).unwrap_or_default();
     wait::for_value("the node has noted it", SOON, copied, |copy| {
         copy.contains("\"A\"") && !copy.contains("\"B\"")
@@ -366,7 +366,7 @@ fn a_removed_function_leaves_no_secret_to_the_next_of_its_name_whichever_node_se
     set(&other, "shop", "B", MARK);
     one.cli(&["remove", "shop"]).expect_code(0);
     assert!(!store.join("secrets").exists(), "those that it has not seen are gone too");
-    // Nor does a node that has not seen the removal give them to it.
+    // A node that has not seen the removal does not give them to it either.
     other.deploy("inspect", "shop", &[]);
     assert_eq!(environment(&other, "shop"), json!({}));
     set(&other, "shop", "C", "3");
@@ -400,7 +400,7 @@ fn what_is_no_secret_is_refused_and_says_why() {
     node.cli_with_stdin(&["secret", "set", "shop", "C"], b"x")
         .expect_error(&["65536", "remove some"]);
 
-    // The API says the same by itself.
+    // The API refuses the same without the command.
     let admin = node.status().node.admin.unwrap();
     let token = fs::read_to_string(node.data().join("admin.token")).unwrap();
     let ask = |method: &str, path: &str, token: &str, body: &[u8]| {
@@ -448,7 +448,7 @@ fn what_is_typed_at_a_terminal_is_not_shown() {
     let mut keyboard = fs::File::from(terminal.master);
     keyboard.write_all(format!("{MARK}\n").as_bytes()).unwrap();
     running.finish(SOON).expect_code(0);
-    // The other end has gone with the command: what it would have shown is all that is left to
+    // The other end has closed with the command, so only what the terminal would have shown can be
     // read.
     drop(command);
     let mut shown = Vec::new();

@@ -1,6 +1,6 @@
-//! Where the node and `wasmtime serve` differ for the same guest and the same bytes, on purpose:
-//! what goes wrong is said or cut, and never passed off as whole. wasmtime's side is asserted too,
-//! so that a change there is noticed.
+//! The deliberate differences of the node and `wasmtime serve` for the same guest and the same
+//! bytes: the node reports an error or cuts the reply, and never presents it as complete. The
+//! behaviour of wasmtime is asserted too, so that a change there is noticed.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use harness::client::head;
 use harness::wait;
 use harness::wasmtime::{Both, Request};
 
-/// For `headers`: a request whose client takes trailers.
+/// Returns a request for the guest `headers` whose client accepts trailers.
 fn asking(query: &str) -> Request {
     Request::get(&format!("/?{query}")).header("te", "trailers")
 }
 
-/// The node's own error, which must come whole.
+/// Checks for a complete error of the node itself.
 #[track_caller]
 fn expect_problem(answer: &Answer, status: u16, word: &str) {
     assert_eq!((answer.status, answer.whole), (Some(status), true), "{answer:#?}");
@@ -22,7 +22,7 @@ fn expect_problem(answer: &Answer, status: u16, word: &str) {
     assert!(answer.text().contains(word), "{word:?} is not said: {}", answer.text());
 }
 
-/// Trailers as text.
+/// Returns the trailers as text.
 fn trailers(answer: &Answer) -> String {
     answer.trailers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect()
 }
@@ -51,7 +51,7 @@ fn a_trap_in_the_middle_cuts_the_reply() {
             (Some(200), "begin", false),
             "{guest}"
         );
-        // wasmtime ends the body in good order, and no client can tell.
+        // wasmtime ends the body regularly, and no client can detect it.
         let theirs = both.theirs(&asked);
         assert_eq!(
             (theirs.status, theirs.text().as_str(), theirs.whole),
@@ -64,8 +64,8 @@ fn a_trap_in_the_middle_cuts_the_reply() {
 #[test]
 fn a_body_that_is_not_as_long_as_promised_is_a_500() {
     let both = Both::serving("headers", &[]);
-    // wasmtime sends what fits into the promise, as if it were all; a body that is too short is no
-    // reply at all there.
+    // wasmtime sends what fits into the Content-Length, as if it were all. It sends no reply if the
+    // body is too short.
     for (query, theirs_whole) in [
         ("header=content-length:3&body=hello", true),
         ("header=content-length:9&body=hello", false),
@@ -108,7 +108,7 @@ fn a_request_that_is_not_well_formed_is_a_400() {
         .header("transfer-encoding", "chunked")
         .framed(b"x\r\nabc\r\n0\r\n\r\n");
     expect_problem(&both.ours(&broken), 400, "not well formed");
-    // wasmtime tells its guest alone, and what that says of it is the reply.
+    // wasmtime reports the error to its guest only, whose answer is the reply.
     assert_eq!(both.theirs(&broken).status, Some(200));
     // Two lengths, and one beside chunks: bytes that the next reader could take for a second
     // request.

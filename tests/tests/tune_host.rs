@@ -1,8 +1,8 @@
-//! `scripts/tune-host`: looks without touching, changes only what is worse, and puts back exactly
-//! what was there.
+//! `scripts/tune-host` looks without changing anything, changes only settings that are worse, and
+//! restores exactly what was there.
 //!
-//! Most of it in a folder that looks like the host's `/proc/sys` and `/sys`, so that no machine is
-//! tuned by its own tests; once on real settings, those of a network namespace of its own.
+//! Most tests use a folder that looks like the host's `/proc/sys` and `/sys`, so that no machine is
+//! tuned by its own tests. One uses real settings, those of a network namespace of its own.
 #![expect(clippy::expect_used, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeMap;
@@ -20,8 +20,8 @@ fn script() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/tune-host")
 }
 
-/// A host whose every setting is worse than it should be, but for `fs.file-max`, which is far
-/// better.
+/// Returns a host with settings that are all worse than they should be, except `fs.file-max`, which
+/// is far better.
 fn poor_host() -> TempDir {
     let host = tempfile::tempdir().expect("a folder");
     for (path, value) in [
@@ -60,7 +60,7 @@ fn get(host: &Path, path: &str) -> String {
     fs::read_to_string(host.join(path)).unwrap_or_default()
 }
 
-/// Every file below `folder` and what is in it.
+/// Returns every file below `folder` with its contents.
 fn files(folder: &Path) -> BTreeMap<PathBuf, String> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
@@ -77,7 +77,7 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, String> {
     found
 }
 
-/// Runs it on `host` with a hard limit of 1,024 open files, which any user may lower it to.
+/// Runs the script on `host` with a hard limit of 1,024 open files, which any user may lower it to.
 fn tune(host: &Path, arguments: &[&str]) -> Output {
     let run = r#"ulimit -n 1024 && exec "$0" "$@""#;
     let mut command = Command::new("bash");
@@ -85,7 +85,7 @@ fn tune(host: &Path, arguments: &[&str]) -> Output {
     command.output().expect("bash")
 }
 
-/// The same, and its stdout; it must succeed.
+/// Runs the script on `host`, and returns its stdout. Panics if it fails.
 fn tuned(host: &Path, arguments: &[&str]) -> String {
     let output = tune(host, arguments);
     assert!(output.status.success(), "{arguments:?}: {output:?}");
@@ -146,7 +146,7 @@ fn what_was_changed_comes_back_exactly() {
     let boot = get(host.path(), "etc/tmpfiles.d/90-sockhop.conf");
     assert!(boot.contains(&format!("\nw /{GOVERNOR} - - - - performance\n")), "{boot}");
 
-    // Once more finds nothing to do, and does not take its own work for what was there before.
+    // A second run finds nothing to do, and does not record its own values as the former ones.
     let applied = files(host.path());
     assert!(tuned(host.path(), &["--apply"]).contains("nothing to change"));
     assert_eq!(files(host.path()), applied);
@@ -189,7 +189,7 @@ fn what_somebody_changed_since_and_files_of_others_are_left_alone() {
 #[test]
 fn what_the_host_does_not_take_is_said_and_is_not_for_the_next_boot() {
     let host = poor_host();
-    // What not even root may write, as everything is in most containers.
+    // A setting that not even root may write, as all are in most containers.
     let stubborn = host.path().join("proc/sys/fs/nr_open");
     fs::remove_file(&stubborn).expect("a file");
     symlink("/proc/sys/kernel/ngroups_max", &stubborn).expect("a link");
@@ -206,14 +206,14 @@ fn what_the_host_does_not_take_is_said_and_is_not_for_the_next_boot() {
 #[test]
 fn the_kernel_takes_the_values() {
     let host = tempfile::tempdir().expect("a folder");
-    // These and no others: root in a user namespace of his own may still write what belongs to the
-    // whole machine.
+    // Only these: root in its own user namespace may still write settings that belong to the whole
+    // machine.
     for path in ["core/somaxconn", "ipv4/tcp_max_syn_backlog", "ipv4/ip_local_port_range"] {
         let link = host.path().join("proc/sys/net").join(path);
         fs::create_dir_all(link.parent().expect("a file's folder")).expect("a folder");
         symlink(Path::new("/proc/sys/net").join(path), link).expect("a link");
     }
-    // Settings of the network belong to a network namespace, and a user may change those of his
+    // Settings of the network belong to a network namespace, and a user may change those of its
     // own.
     let script = format!(
         r#"set -e
