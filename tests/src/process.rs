@@ -24,7 +24,7 @@ pub fn nix_pid(pid: u32) -> Pid {
 pub fn fds(pid: u32) -> BTreeMap<u32, String> {
     let folder = format!("/proc/{pid}/fd");
     fs::read_dir(&folder)
-        .unwrap_or_else(|e| panic!("{folder}: {e}"))
+        .unwrap_or_else(|e| panic!("{folder}: {e}; the tests that look there need root"))
         .flatten()
         .filter_map(|entry| {
             let number = entry.file_name().to_str()?.parse().ok()?;

@@ -522,7 +522,7 @@ fn a_node_that_does_not_answer_is_told_with_the_reason() {
 }
 
 #[test]
-fn a_node_of_another_user_is_told_with_the_user_to_be() {
+fn a_node_of_another_user_is_an_error_that_names_the_user() {
     needs::root("run a command as another user");
     let folder = TempDir::new().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();

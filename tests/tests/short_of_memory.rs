@@ -11,11 +11,11 @@ use std::path::Path;
 use std::thread;
 
 use harness::compilers::StoppedCompiler;
-use harness::{Node, guests, node};
+use harness::{Node, guests, needs, node};
 use tempfile::TempDir;
 
 /// Writes the size of the free memory in the kernel's format.
-fn say(meminfo: &Path, mebibytes: u64) {
+fn write_meminfo(meminfo: &Path, mebibytes: u64) {
     let kibibytes = mebibytes * 1024;
     fs::write(
         meminfo,
@@ -27,13 +27,15 @@ fn say(meminfo: &Path, mebibytes: u64) {
 /// Starts a node that reads the file `meminfo` of `folder` as /proc/meminfo. It has a mount
 /// namespace of its own, which only root may make.
 fn on_a_host_of(folder: &TempDir, mebibytes: u64) -> Node {
+    needs::root("give a node a /proc/meminfo of its own");
+    let unshare = needs::program("unshare", "util-linux");
     let (meminfo, script) = (folder.path().join("meminfo"), folder.path().join("sockhop"));
-    say(&meminfo, mebibytes);
+    write_meminfo(&meminfo, mebibytes);
     let (meminfo, real) = (meminfo.display(), node::binaries().join("sockhop"));
     let mounted = format!("mount --bind {meminfo} /proc/meminfo && exec {} \"$@\"", real.display());
     fs::write(
         &script,
-        format!("#!/bin/sh\nexec unshare --mount sh -c '{mounted}' sockhop \"$@\"\n"),
+        format!("#!/bin/sh\nexec {} --mount sh -c '{mounted}' sockhop \"$@\"\n", unshare.display()),
     )
     .unwrap();
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
@@ -56,7 +58,7 @@ fn a_compiler_has_the_threads_that_there_is_memory_for() {
     // Between the estimates for one thread, 78 MiB, and for two, 95 MiB.
     let node = on_a_host_of(&folder, 86);
     assert_eq!(threads(&node, "json", "one"), "RAYON_NUM_THREADS=1");
-    say(&folder.path().join("meminfo"), 4096);
+    write_meminfo(&folder.path().join("meminfo"), 4096);
     let all = thread::available_parallelism().unwrap();
     assert_eq!(threads(&node, "echo", "all"), format!("RAYON_NUM_THREADS={all}"));
     node.stop();
@@ -77,7 +79,7 @@ fn what_cannot_be_compiled_is_refused_with_what_it_takes_and_what_there_is() {
     assert_eq!(node.status().node.compilations, 0, "no compiler was started");
     node.deploy("hello", "small", &[]);
     // More memory is free now: a former refusal has no effect.
-    say(&folder.path().join("meminfo"), 300);
+    write_meminfo(&folder.path().join("meminfo"), 300);
     node.cli(&arguments).expect_code(0);
     node.stop();
 }
