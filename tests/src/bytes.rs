@@ -1,8 +1,8 @@
-//! Bytes to send: bodies that show a lost, doubled or shifted byte, and noise from a seed.
+//! Bytes to send: bodies in which a lost, doubled or shifted byte shows, and noise from a seed.
 
 use std::iter::from_fn;
 
-/// A body in which no stretch looks like another, so that a comparison finds any shift.
+/// Returns a body in which no two parts are equal, so that a comparison finds any shift.
 pub fn body(length: usize, seed: u64) -> Vec<u8> {
     let mut noise = Noise::new(seed);
     let mut bytes: Vec<u8> =
@@ -11,7 +11,7 @@ pub fn body(length: usize, seed: u64) -> Vec<u8> {
     bytes
 }
 
-/// Panics with the first place where two bodies differ, instead of printing both.
+/// Panics if the bodies differ. The message has the first position that differs, not both bodies.
 #[track_caller]
 pub fn assert_same(got: &[u8], wanted: &[u8]) {
     if got == wanted {
@@ -25,17 +25,17 @@ pub fn assert_same(got: &[u8], wanted: &[u8]) {
     );
 }
 
-/// SplitMix64: small, seedable, good enough to send rubbish.
+/// The generator SplitMix64: small, seedable, and good enough to send rubbish.
 #[derive(Debug)]
 pub struct Noise(u64);
 
 impl Noise {
-    /// The same seed gives the same bytes.
+    /// Creates a generator. The same seed gives the same numbers.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// The next 64 bits.
+    /// Returns the next 64 bits.
     #[expect(clippy::should_implement_trait, reason = "it never ends, so it is no iterator")]
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -45,13 +45,13 @@ impl Noise {
         z ^ (z >> 31)
     }
 
-    /// A number below `end`.
+    /// Returns a number below `end`.
     pub fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.next() % end as u64).expect("smaller than a usize")
     }
 }
 
-/// `body` in chunked coding, cut into chunks of `chunk` bytes.
+/// Returns `body` in chunked coding, in chunks of `chunk` bytes.
 pub fn chunked(body: &[u8], chunk: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(body.len() + body.len() / chunk * 8 + 16);
     for piece in body.chunks(chunk) {

@@ -1,4 +1,4 @@
-//! HTTP/1.1 by hand on a blocking socket, so that a test decides about every byte and every packet.
+//! An HTTP/1.1 client on a blocking socket that leaves every byte and every packet to the test.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream};
@@ -9,19 +9,19 @@ use std::time::Duration;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
 use serde_json::Value;
 
-/// No read or write of a test may take longer; it fails then instead of hanging.
+/// The longest that a read or a write may take. A test that waits longer fails instead of hanging.
 const STUCK: Duration = Duration::from_secs(30);
-/// More than any head the node sends.
+/// More than any head that the node sends.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 
-/// One connection and the bytes read ahead on it.
+/// A connection, and the bytes that have been read ahead of it.
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
     ahead: Vec<u8>,
 }
 
-/// Status and headers of a reply.
+/// The status and the headers of a reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
     /// The status code.
@@ -29,33 +29,33 @@ pub struct Head {
     headers: Vec<(String, String)>,
 }
 
-/// A whole reply.
+/// A complete reply.
 #[derive(Debug, Clone)]
 pub struct Reply {
-    /// Status and headers.
+    /// The status and the headers.
     pub head: Head,
-    /// The body, out of its chunks.
+    /// The body without its chunked coding.
     pub body: Vec<u8>,
 }
 
-/// A reply that ended before its end, or never began.
+/// A reply that is not complete, or that has no head.
 #[derive(Debug)]
 pub struct Cut {
-    /// The head, if it came.
+    /// The head, if it was received.
     pub head: Option<Head>,
-    /// What came of the body.
+    /// The part of the body that was received.
     pub body: Vec<u8>,
-    /// How it ended.
+    /// How the connection ended.
     pub cause: String,
 }
 
 impl Connection {
-    /// Connects, or says why not.
+    /// Connects to `address`, or returns the error.
     pub fn try_open(address: SocketAddr) -> std::io::Result<Self> {
         Self::on(TcpStream::connect_timeout(&address, STUCK)?)
     }
 
-    /// Connects from another of this machine's own addresses (127.0.0.0/8).
+    /// Connects to `address` from another address of this machine (127.0.0.0/8).
     pub fn open_from(source: Ipv4Addr, address: SocketAddr) -> Self {
         let SocketAddr::V4(target) = address else { panic!("{address} is no IPv4 address") };
         let open = || -> nix::Result<TcpStream> {
@@ -77,43 +77,43 @@ impl Connection {
         Ok(Self { stream, ahead: Vec::new() })
     }
 
-    /// Connects to a node that must be there.
+    /// Connects to `address`. Panics if nobody listens there.
     pub fn open(address: SocketAddr) -> Self {
         Self::try_open(address).unwrap_or_else(|e| panic!("connecting to {address}: {e}"))
     }
 
-    /// The same socket for another thread to write to.
+    /// Returns a second handle of the socket, for another thread to write to.
     pub fn writer(&self) -> TcpStream {
         self.stream.try_clone().expect("an fd to spare")
     }
 
-    /// Writes, or says why not: for what the node may refuse half-way.
+    /// Writes `bytes`, or returns the error: for requests that the node may refuse half-way.
     pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
         self.stream.write_all(bytes.as_ref())
     }
 
-    /// Writes in one call: with small `bytes`, one packet.
+    /// Writes `bytes` in one call, which is one packet if they are few.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.try_send(bytes).expect("the node takes what a test sends");
     }
 
-    /// Tells the node that nothing more will come.
+    /// Shuts down the sending half of the connection.
     pub fn end_sending(&self) {
         self.stream.shutdown(Shutdown::Write).expect("still connected");
     }
 
-    /// The same when the node may have ended the connection already.
+    /// Shuts down the sending half of a connection that the node may have ended already.
     pub fn end_sending_if_open(&self) {
         _ = self.stream.shutdown(Shutdown::Write);
     }
 
-    /// Sends a GET and reads the reply; the connection stays.
+    /// Sends a GET and reads the reply. The connection stays open.
     pub fn get(&mut self, target: &str) -> Reply {
         self.send(request("GET", target, &[], b""));
         self.reply()
     }
 
-    /// Sends a POST with Content-Length and reads the reply; the connection stays.
+    /// Sends a POST with a Content-Length and reads the reply. The connection stays open.
     pub fn post(&mut self, target: &str, body: &[u8]) -> Reply {
         self.send(request("POST", target, &[], body));
         self.reply()
@@ -134,8 +134,8 @@ impl Connection {
         })
     }
 
-    /// The same for a request whose body the node need not read to its end: that a write fails is
-    /// no fault then.
+    /// Sends a request and reads its reply as [`Self::exchange`] does. The write may fail, since
+    /// the node need not read the body to its end.
     pub fn exchange_unread(&mut self, bytes: &[u8]) -> Reply {
         let mut writer = self.writer();
         thread::scope(|scope| {
@@ -144,7 +144,7 @@ impl Connection {
         })
     }
 
-    /// Reads one whole reply.
+    /// Reads a reply. Panics if it is not complete.
     #[track_caller]
     pub fn reply(&mut self) -> Reply {
         match self.try_reply() {
@@ -153,7 +153,7 @@ impl Connection {
         }
     }
 
-    /// Reads one whole reply, past any `100 Continue`, or what there is of it.
+    /// Reads a reply after any `100 Continue`, or returns the part that was received.
     pub fn try_reply(&mut self) -> Result<Reply, Cut> {
         let mut head = Err(String::new());
         for _ in 0..3 {
@@ -170,7 +170,7 @@ impl Connection {
         }
     }
 
-    /// Reads a head and checks what every reply of the node must have.
+    /// Reads a head, and checks what every reply of the node must have.
     #[track_caller]
     pub fn head(&mut self) -> Head {
         self.try_head().unwrap_or_else(|cause| panic!("no head: {cause}"))
@@ -202,7 +202,7 @@ impl Connection {
         }
     }
 
-    /// Reads the body that belongs to `head`, handing over every piece as it comes.
+    /// Reads the body that belongs to `head`, and calls `piece` with every part as it is received.
     pub fn try_body(&mut self, head: &Head, mut piece: impl FnMut(&[u8])) -> Result<(), String> {
         if matches!(head.status, 100..=199 | 204 | 304) {
             return Ok(());
@@ -213,8 +213,8 @@ impl Connection {
                 let length = length.parse().map_err(|_| format!("content-length {length:?}"))?;
                 self.exactly(length, &mut piece)
             }
-            // A body without either ends with the connection: no cut could be told from the end, so
-            // no node of ours may send one to an HTTP/1.1 client.
+            // A body without either ends with the connection, and one that was cut would look the
+            // same. No node may send one to an HTTP/1.1 client.
             framing => Err(format!("framed by {framing:?}")),
         }
     }
@@ -277,7 +277,7 @@ impl Connection {
         }
     }
 
-    /// Reads to the end of the connection; panics when it does not come. A reset is an end too.
+    /// Reads to the end of the connection, and panics if it does not end. A reset is an end too.
     #[track_caller]
     pub fn rest(&mut self) -> Vec<u8> {
         let mut rest = std::mem::take(&mut self.ahead);
@@ -288,7 +288,7 @@ impl Connection {
         }
     }
 
-    /// Whether nothing has come and the connection is still open, looked at without waiting.
+    /// Returns whether the connection is open and nothing has been received. Does not wait.
     pub fn silent(&mut self) -> bool {
         self.stream.set_nonblocking(true).expect("a socket");
         let looked = self.stream.peek(&mut [0]);
@@ -298,7 +298,7 @@ impl Connection {
 }
 
 impl Head {
-    /// A header that is there at most once.
+    /// Returns the value of a header. Panics if the reply has it more than once.
     #[track_caller]
     pub fn get(&self, name: &str) -> Option<&str> {
         let mut found =
@@ -308,7 +308,7 @@ impl Head {
         first
     }
 
-    /// The invocation id that every reply has, checked to be a UUID of version 7.
+    /// Returns the invocation id that every reply has. Panics unless it is a UUID of version 7.
     #[track_caller]
     pub fn invocation_id(&self) -> &str {
         let id = self.get("sockhop-invocation-id");
@@ -325,25 +325,25 @@ impl Head {
 }
 
 impl Reply {
-    /// The status code.
+    /// Returns the status code.
     pub fn status(&self) -> u16 {
         self.head.status
     }
 
-    /// The body as text.
+    /// Returns the body as text.
     pub fn text(&self) -> String {
         show(&self.body)
     }
 
-    /// The body as JSON.
+    /// Returns the body as JSON.
     #[track_caller]
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|e| panic!("no JSON ({e}): {}", self.text()))
     }
 
-    /// Checks that this is the node's own error `status`, as `application/problem+json`, and
-    /// returns its detail.
+    /// Checks that this is an error of the node itself with this status, as
+    /// `application/problem+json`, and returns its detail.
     #[track_caller]
     pub fn expect_problem(&self, status: u16) -> String {
         assert_eq!(self.status(), status, "{:#?}\n{}", self.head, self.text());
@@ -360,7 +360,7 @@ impl Reply {
         problem["detail"].as_str().unwrap_or_else(|| panic!("no detail: {problem}")).to_owned()
     }
 
-    /// Checks that this is what the hello guests answer.
+    /// Checks that this is the answer of the hello guests.
     #[track_caller]
     pub fn expect_hello(&self) {
         assert_eq!(self.status(), 200, "{:#?}\n{}", self.head, self.text());
@@ -368,7 +368,7 @@ impl Reply {
     }
 }
 
-/// A request with a Host, the given headers, and a Content-Length when there is a body.
+/// Returns a request with a Host, the given headers, and a Content-Length if there is a body.
 pub fn request(method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut out = head(method, target, headers);
     out.truncate(out.len() - 2);
@@ -380,7 +380,7 @@ pub fn request(method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]
     out
 }
 
-/// A request's head with a Host and the given headers, to be followed by a body the test frames
+/// Returns the head of a request with a Host and the given headers. The test frames the body
 /// itself.
 pub fn head(method: &str, target: &str, headers: &[(&str, &str)]) -> Vec<u8> {
     let mut out = format!("{method} {target} HTTP/1.1\r\n");

@@ -1,8 +1,8 @@
-//! A receiver of OpenTelemetry's spans: OTLP over HTTP as JSON. It answers as the test wants it to,
-//! and keeps what it took.
+//! A receiver of OpenTelemetry's spans, which speaks OTLP over HTTP as JSON. It answers with the
+//! status that the test chooses, and keeps the spans that it has accepted.
 //!
-//! A thread a connection, which ends with it. What is not well formed panics there, and shows as
-//! spans that never come.
+//! Each connection has a thread, which ends with it. A request that is not well formed panics
+//! there, and its spans do not arrive.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -12,22 +12,22 @@ use std::thread;
 
 use serde_json::Value;
 
-/// A span as it came.
+/// A span as it was received.
 #[derive(Debug, Clone)]
 pub struct Span {
-    /// The trace it is of.
+    /// The id of its trace.
     pub trace: String,
-    /// Its id.
+    /// The id of the span.
     pub id: String,
-    /// Whose part it is.
+    /// The id of its parent.
     pub parent: Option<String>,
-    /// What it is called.
+    /// Its name.
     pub name: String,
-    /// From when, in nanoseconds since 1970.
+    /// Its start, in nanoseconds since 1970.
     pub start: u64,
-    /// To when.
+    /// Its end, in nanoseconds since 1970.
     pub end: u64,
-    /// The rest of it.
+    /// The whole span.
     pub json: Value,
 }
 
@@ -46,7 +46,7 @@ impl Span {
         Self { trace, id, parent, name, start, end, json: json.clone() }
     }
 
-    /// An attribute, as text whatever its type.
+    /// Returns an attribute as text, whatever its type is.
     pub fn attribute(&self, key: &str) -> Option<String> {
         let attributes = self.json["attributes"].as_array()?;
         let value = &attributes.iter().find(|attribute| attribute["key"] == key)?["value"];
@@ -60,15 +60,15 @@ impl Span {
 
 #[derive(Debug)]
 struct Shared {
-    /// What it answers.
+    /// The status that it answers with.
     status: AtomicU16,
     requests: AtomicUsize,
     spans: Mutex<Vec<Span>>,
-    /// Headers of the last request, in lower case.
+    /// The headers of the last request, in lower case.
     headers: Mutex<Vec<String>>,
 }
 
-/// A running receiver. It lives as long as the test's process.
+/// A running receiver. It runs as long as the test's process.
 #[derive(Debug)]
 pub struct Collector {
     address: SocketAddr,
@@ -76,7 +76,7 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// Starts one on a free port of 127.0.0.1, which takes what comes.
+    /// Starts a receiver on a free port of 127.0.0.1. It accepts all spans.
     #[must_use]
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -97,38 +97,38 @@ impl Collector {
         Self { address, shared }
     }
 
-    /// Where it listens.
+    /// Returns the address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Its base URL.
+    /// Returns its base URL.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Answers with this status from now on; what it does not answer with 200 it does not take.
+    /// Answers with this status from now on. It accepts spans only with a 200.
     pub fn answer(&self, status: u16) {
         self.shared.status.store(status, SeqCst);
     }
 
-    /// How often it was asked.
+    /// Returns the number of requests so far.
     pub fn requests(&self) -> usize {
         self.shared.requests.load(SeqCst)
     }
 
-    /// What it has taken so far.
+    /// Returns the spans that it has accepted so far.
     pub fn spans(&self) -> Vec<Span> {
         self.shared.spans.lock().expect("no holder panics").clone()
     }
 
-    /// The headers of the last request, as `name: value`, in lower case.
+    /// Returns the headers of the last request, as `name: value`, in lower case.
     pub fn headers(&self) -> Vec<String> {
         self.shared.headers.lock().expect("no holder panics").clone()
     }
 }
 
-/// Answers requests until the client has no more.
+/// Answers requests until the client ends the connection.
 fn serve(mut stream: TcpStream, shared: &Shared) {
     let mut reader = BufReader::new(stream.try_clone().expect("an fd to spare"));
     loop {
@@ -157,7 +157,8 @@ fn serve(mut stream: TcpStream, shared: &Shared) {
         *shared.headers.lock().expect("no holder panics") = lines;
         shared.requests.fetch_add(1, SeqCst);
         let answer = format!(
-            "HTTP/1.1 {status} So\r\ncontent-length: 2\r\ncontent-type: application/json\r\n\r\n{{}}"
+            "HTTP/1.1 {status} So\r\ncontent-length: 2\r\n\
+             content-type: application/json\r\n\r\n{{}}"
         );
         if stream.write_all(answer.as_bytes()).is_err() || last {
             return;

@@ -1,4 +1,4 @@
-//! A small disk of its own that a test can fill, and pictures of a folder before and after.
+//! A small disk that a test can fill, and pictures of a folder to compare.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -9,15 +9,19 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
-/// A tmpfs of a few MiB. Unmounted when dropped.
+use crate::needs;
+
+/// A tmpfs of a few MiB. It is unmounted when this is dropped.
 #[derive(Debug)]
 pub struct SmallDisk {
     folder: TempDir,
 }
 
 impl SmallDisk {
-    /// Mounts one, which only root may.
+    /// Mounts a tmpfs of `mebibytes` MiB. Panics unless the tests run as root.
+    #[track_caller]
     pub fn mount(mebibytes: usize) -> Self {
+        needs::root("mount a small disk that it can fill");
         let folder = TempDir::new().expect("a temporary folder");
         let size = format!("size={mebibytes}m,mode=0700");
         mount(
@@ -27,16 +31,17 @@ impl SmallDisk {
             MsFlags::empty(),
             Some(size.as_str()),
         )
-        .expect("root may mount a tmpfs");
+        .expect("root may mount a tmpfs (CAP_SYS_ADMIN, which a container may lack)");
         Self { folder }
     }
 
-    /// Where it is mounted.
+    /// Returns the folder that it is mounted on.
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Writes a file until not one byte more fits. Dropping or removing that file makes room again.
+    /// Writes a file until not one byte more fits, and returns its path. Removing that file makes
+    /// room again.
     pub fn fill(&self) -> PathBuf {
         let path = self.path().join("filler");
         let mut file = File::create(&path).expect("room for an empty file");
@@ -55,13 +60,13 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // A failing test may still have files open there; a detached mount goes with the last of
+        // A failing test may still have files open there. A detached mount ends with the last of
         // them.
         let _ = umount2(self.path(), MntFlags::MNT_DETACH);
     }
 }
 
-/// Segments of the log in a folder and below.
+/// Returns the segments of the log in a folder and below it.
 pub fn segments(folder: &Path) -> Vec<PathBuf> {
     let (mut found, mut folders) = (Vec::new(), vec![folder.to_owned()]);
     while let Some(folder) = folders.pop() {
@@ -76,15 +81,15 @@ pub fn segments(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Those that wait in the spool of a node with something in them: more than what a segment begins
-/// with.
+/// Returns the segments in the spool of a node that hold records: they are longer than the bytes
+/// that every segment begins with.
 pub fn spooled(data: &Path) -> Vec<PathBuf> {
     let mut found = segments(&data.join("spool"));
     found.retain(|path| path.metadata().is_ok_and(|metadata| metadata.len() > 16));
     found
 }
 
-/// Every file below `folder` with its content, to be compared with a later picture.
+/// Returns every file below `folder` with its contents, to compare with a later picture.
 pub fn picture(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut picture = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
@@ -106,7 +111,8 @@ pub fn picture(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     picture
 }
 
-/// A small object of a store, as the node writes it: a line with the digest of what follows it.
+/// Returns a small object of a store as the node writes it: a line with the digest of `contents`,
+/// and `contents`.
 pub fn checked(contents: &str) -> String {
     let digest: String =
         Sha256::digest(contents).iter().map(|byte| format!("{byte:02x}")).collect();

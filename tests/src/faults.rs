@@ -1,9 +1,9 @@
-//! A proxy between a node and the server of its bucket that does harm as it is told: it drops,
-//! delays, cuts and falsifies.
+//! A proxy between a node and the server of its bucket. A test chooses the fault of each request:
+//! the proxy drops, delays, cuts or corrupts it, or its answer.
 //!
-//! It takes one request a connection and whole, has the server answer it on a connection of its
-//! own, and does the harm to that. A thread a connection, which ends with it. To its clients it can
-//! speak TLS.
+//! The proxy reads one whole request from each connection, sends it to the server on a new
+//! connection, and applies the fault. Each connection has a thread, which ends with it. The proxy
+//! can speak TLS with its clients.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -16,36 +16,37 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::tls::Authority;
 
-/// What happens to one request.
+/// The fault of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing: the server's answer.
+    /// None: the client gets the server's answer.
     None,
-    /// The connection ends before the server has heard of it.
+    /// The connection ends, and the server does not get the request.
     Drop,
-    /// The server does what is asked, and its answer is lost.
+    /// The server does what the request asks, and its answer is lost.
     Lose,
-    /// The answer comes late.
+    /// The answer is delayed.
     Delay(Duration),
-    /// Only half of the answer's body comes, or half of its head when it has none.
+    /// The client gets half of the answer's body, or half of its head if there is no body.
     Cut,
-    /// One byte of the answer's body is another one.
-    Falsify,
-    /// One byte of the request's body is another one.
-    FalsifyRequest,
-    /// An answer in the server's name, with that status and S3's word for it.
+    /// One byte of the answer's body is changed.
+    Corrupt,
+    /// One byte of the request's body is changed.
+    CorruptRequest,
+    /// The proxy answers with this status and this error code of S3.
     Answer(u16, &'static str),
-    /// A page of something that is not S3.
+    /// The proxy answers with this status and a page that is not of S3.
     Page(u16),
-    /// No answer at all, for as long as the client waits.
+    /// The client gets no answer, for as long as it waits.
     Silence,
-    /// The answer's head and half of its body, and then nothing for as long as the client waits.
+    /// The client gets the answer's head and half of its body, and then nothing for as long as it
+    /// waits.
     Stall,
 }
 
 type Plan = Arc<Mutex<Box<dyn FnMut(&str) -> Fault + Send>>>;
 
-/// A running proxy. It lives as long as the test's process.
+/// A running proxy. It runs as long as the test's process.
 pub struct Proxy {
     address: SocketAddr,
     plan: Plan,
@@ -62,13 +63,14 @@ impl std::fmt::Debug for Proxy {
 }
 
 impl Proxy {
-    /// Starts one before `server`, on a free port of 127.0.0.1; it does no harm yet.
+    /// Starts a proxy before `server`, on a free port of 127.0.0.1. It applies no fault yet.
     #[must_use]
     pub fn before(server: SocketAddr) -> Self {
         Self::start(server, None)
     }
 
-    /// The same, and its clients speak TLS with it: it is `localhost` by this authority.
+    /// Starts a proxy whose clients speak TLS with it. It has a certificate for `localhost` of this
+    /// authority.
     #[must_use]
     pub fn with_tls(server: SocketAddr, authority: &Authority) -> Self {
         Self::start(server, Some(authority.server("localhost")))
@@ -84,29 +86,29 @@ impl Proxy {
             for client in listener.incoming() {
                 let (plan, count, tls) = (Arc::clone(&ours), Arc::clone(&count), tls.clone());
                 let client = client.expect("an fd to spare");
-                // That somebody goes away in the middle is what this is for.
+                // Errors are expected: clients leave in the middle of a fault.
                 thread::spawn(move || drop(serve(client, tls, server, &plan, &count)));
             }
         });
         Self { address, plan, requests }
     }
 
-    /// Where it listens.
+    /// Returns the address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// From now on `plan` says by its first line what happens to a request.
+    /// Calls `plan` with the first line of each request from now on, to choose its fault.
     pub fn plan(&self, plan: impl FnMut(&str) -> Fault + Send + 'static) {
         *self.plan.lock().expect("no holder panics") = Box::new(plan);
     }
 
-    /// From now on the same happens to every request.
+    /// Applies the same fault to every request from now on.
     pub fn always(&self, fault: Fault) {
         self.plan(move |_| fault);
     }
 
-    /// How many requests have come.
+    /// Returns the number of requests so far.
     pub fn requests(&self) -> usize {
         self.requests.load(SeqCst)
     }
@@ -151,14 +153,15 @@ fn pass_on(
         }
         Fault::Answer(status, code) => {
             let body = format!(
-                "<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>by the test</Message></Error>"
+                "<?xml version=\"1.0\"?>\
+                 <Error><Code>{code}</Code><Message>by the test</Message></Error>"
             );
             return answer(client, status, "application/xml", &body);
         }
         Fault::Page(status) => {
             return answer(client, status, "text/html", "<html><body>It works!</body></html>");
         }
-        Fault::FalsifyRequest => falsify(&mut body),
+        Fault::CorruptRequest => corrupt(&mut body),
         _ => {}
     }
     let mut upstream = TcpStream::connect(server)?;
@@ -177,7 +180,7 @@ fn pass_on(
             reply.truncate(body_at + (reply.len() - body_at) / 2)
         }
         Fault::Cut => reply.truncate(body_at / 2),
-        Fault::Falsify => falsify(&mut reply[body_at..]),
+        Fault::Corrupt => corrupt(&mut reply[body_at..]),
         Fault::Stall => {
             client.write_all(&reply[..body_at + (reply.len() - body_at) / 2])?;
             while client.read(&mut [0])? > 0 {}
@@ -188,7 +191,7 @@ fn pass_on(
     client.write_all(&reply)
 }
 
-fn falsify(bytes: &mut [u8]) {
+fn corrupt(bytes: &mut [u8]) {
     let at = bytes.len() / 2;
     if let Some(byte) = bytes.get_mut(at) {
         *byte ^= 1;
@@ -203,12 +206,14 @@ fn answer(
 ) -> std::io::Result<()> {
     let length = body.len();
     let head = format!(
-        "HTTP/1.1 {status} So\r\ncontent-type: {content_type}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+        "HTTP/1.1 {status} So\r\ncontent-type: {content_type}\r\ncontent-length: {length}\r\n\
+         connection: close\r\n\r\n"
     );
     client.write_all((head + body).as_bytes())
 }
 
-/// A request's head, and its body by Content-Length. None when the client has left instead.
+/// Reads the head of a request, and its body by Content-Length. Returns `None` if the client has
+/// left.
 fn read_request(client: &mut impl Read) -> std::io::Result<Option<(String, Vec<u8>)>> {
     let mut bytes = Vec::new();
     let end = loop {

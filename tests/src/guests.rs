@@ -1,9 +1,8 @@
-//! The guests (see `guests/`), by name, and hand-made files that only look like one.
+//! The guests of `guests/` by name, and modules that are written by hand.
 
 use std::path::{Path, PathBuf};
 
-/// Where the file of a guest is after its build: the scripts put all of them into one folder,
-/// whatever they are.
+/// Returns the path of a guest, which the scripts have built.
 pub fn path(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("guests/target/guests")
@@ -27,8 +26,8 @@ pub const MODULE_WITHOUT_ENTRY: &[u8] = &[
     0x0a, 0x04, 0x01, 0x02, 0x00, 0x0b, // code: an empty body
 ];
 
-/// A core module of WASI preview 1 whose functions have these names. Each calls the next, beginning
-/// with `_start`, and the last traps.
+/// Returns a core module of WASI preview 1 whose functions have these names. Each calls the next,
+/// beginning with `_start`, and the last one traps.
 #[must_use]
 pub fn trapping(names: &[&str]) -> Vec<u8> {
     let count = u8::try_from(names.len()).expect("a few functions");
@@ -36,26 +35,30 @@ pub fn trapping(names: &[&str]) -> Vec<u8> {
     let mut module = EMPTY_MODULE.to_vec();
     let mut section = |id: u8, contents: Vec<u8>| {
         module.push(id);
-        module.extend(sized(&contents));
+        module.extend(with_length(&contents));
     };
     section(1, vec![1, 0x60, 0, 0]);
     section(3, std::iter::once(count).chain(numbers().map(|_| 0)).collect());
     section(5, vec![1, 0, 1]);
-    section(7, [&[2][..], &sized(b"_start"), &[0, 0], &sized(b"memory"), &[2, 0]].concat());
+    section(
+        7,
+        [&[2][..], &with_length(b"_start"), &[0, 0], &with_length(b"memory"), &[2, 0]].concat(),
+    );
     // No locals; `call` of the next one, or `unreachable`; `end`.
     let code = |at: u8| {
         if at + 1 < count { vec![4, 0, 0x10, at + 1, 0x0b] } else { vec![3, 0, 0x00, 0x0b] }
     };
     section(10, std::iter::once(count).chain(numbers().flat_map(code)).collect());
-    let named =
-        numbers().zip(names).flat_map(|(at, name)| [vec![at], sized(name.as_bytes())].concat());
+    let named = numbers()
+        .zip(names)
+        .flat_map(|(at, name)| [vec![at], with_length(name.as_bytes())].concat());
     let names: Vec<u8> = std::iter::once(count).chain(named).collect();
-    section(0, [sized(b"name"), vec![1], sized(&names)].concat());
+    section(0, [with_length(b"name"), vec![1], with_length(&names)].concat());
     module
 }
 
-/// Bytes behind their length, as WebAssembly has it (LEB128).
-pub(crate) fn sized(bytes: &[u8]) -> Vec<u8> {
+/// Returns the length of `bytes`, as WebAssembly encodes it (LEB128), and `bytes` after it.
+pub(crate) fn with_length(bytes: &[u8]) -> Vec<u8> {
     let (mut sized, mut left) = (Vec::new(), bytes.len());
     loop {
         let byte = u8::try_from(left % 128).expect("7 bits");

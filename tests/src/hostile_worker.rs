@@ -1,9 +1,10 @@
-//! A worker that does what no worker does: the file `mischief` beside the binary says which;
-//! without one it is the real worker, `real-worker` beside it. It stands in for a worker that was
-//! broken into, or is of another build; the engine is started with it in the real one's place
-//! (`node::binaries_with`), since an engine runs the binary that it has found at its start.
+//! A worker that breaks the protocol. The file `mischief` beside the binary chooses how; without
+//! that file it runs the real worker, `real-worker` beside it. It stands for a worker that an
+//! attacker controls, or for one of another build. The engine is started with it in the place of
+//! the real one (`node::binaries_with_worker`), since an engine runs the binary that it has found
+//! at its start.
 //!
-//! Owns its end of the channel, at the number that every worker finds it under.
+//! Owns the worker's end of the channel, at the number that every worker has it at.
 #![expect(clippy::expect_used, reason = "it may end however it likes")]
 
 use std::fs::File;
@@ -19,7 +20,7 @@ use abi::channel::{Channel, ReceiveBuffer, ReceiveError, Received};
 use abi::message::{Awaits, ToEngine, ToWorker};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
-/// Longer than a worker may take to start, not counting what it waits for the machine.
+/// Longer than a worker may take to start, without the time that it waits for the machine.
 const LONGER_THAN_A_START: Duration = Duration::from_secs(12);
 
 fn main() {
@@ -73,14 +74,14 @@ fn main() {
                 let _ =
                     channel.send(&ToEngine::RequestSecrets { function: "shop".to_owned() }, None);
             };
-            let told = own.with_file_name("told");
-            obey(&Channel::from(socket), asked, |_, received| {
+            let received_file = own.with_file_name("received");
+            follow_protocol(&Channel::from(socket), asked, |_, received| {
                 let what = match received.message {
                     ToWorker::Secrets { function } => format!("the secrets of {function}"),
                     ToWorker::SecretsMissing { reason, .. } => reason,
                     _ => return,
                 };
-                let _ = std::fs::write(&told, what);
+                let _ = std::fs::write(&received_file, what);
             });
         }
         "a library is missing: libnothing.so" => {
@@ -94,11 +95,11 @@ fn main() {
         "closes what it gets" => serve(&Channel::from(socket), |_, _| {}),
         other => panic!("{other:?} is no mischief"),
     }
-    // Whatever the engine thinks of it, it does not go by itself.
+    // It does not end by itself, whatever the engine does.
     thread::sleep(Duration::from_secs(3600));
 }
 
-/// Waits in the state in which the kernel has those that wait for a disk.
+/// Waits in the state that a process has while it waits for a disk.
 fn wait_uninterruptibly(time: Duration) {
     let (flags, none) =
         (libc::c_long::from(libc::CLONE_VFORK | libc::SIGCHLD), libc::c_long::default());
@@ -113,9 +114,9 @@ fn wait_uninterruptibly(time: Duration) {
     }
 }
 
-/// Behaves until it gets a connection.
+/// Follows the protocol until it gets a connection, and calls `on_connection` then.
 fn serve(channel: &Channel, on_connection: impl Fn(&Channel, OwnedFd)) {
-    obey(
+    follow_protocol(
         channel,
         |_| {},
         |channel, received| {
@@ -126,8 +127,9 @@ fn serve(channel: &Channel, on_connection: impl Fn(&Channel, OwnedFd)) {
     );
 }
 
-/// Takes over each catalogue, does `applied` then, and hands on everything else.
-fn obey(
+/// Applies each catalogue and calls `applied` after it, and calls `on_message` with every other
+/// message.
+fn follow_protocol(
     channel: &Channel,
     applied: impl Fn(&Channel),
     on_message: impl Fn(&Channel, Received<ToWorker>),

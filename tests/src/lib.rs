@@ -1,8 +1,9 @@
-//! What every end-to-end test needs: start the real `sockhop`, talk raw HTTP/1.1 to it, look at its
-//! processes.
+//! The harness of the end-to-end tests: it starts the real `sockhop`, speaks raw HTTP/1.1 with it,
+//! and looks at its processes.
 //!
-//! Nothing here imitates a part of the product. A test that cannot go on panics with what it saw;
-//! the guards then end the processes it started, by pid, and show what they wrote.
+//! Nothing here imitates a part of the product. A test that cannot go on panics with what it has
+//! seen. The guards then end the processes that it has started, by pid, and show what they have
+//! written.
 #![expect(
     clippy::expect_used,
     reason = "a harness that cannot go on has only one way to say so: fail the test that called it"
@@ -16,7 +17,7 @@ pub mod compilers;
 pub mod disk;
 pub mod faults;
 pub mod guests;
-pub mod nobody;
+pub mod needs;
 pub mod node;
 pub mod openapi;
 pub mod process;
@@ -27,6 +28,7 @@ pub mod seccomp;
 pub mod status;
 pub mod take_over;
 pub mod tls;
+pub mod unreachable;
 pub mod upstream;
 pub mod wait;
 pub mod wasmtime;

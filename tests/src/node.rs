@@ -1,4 +1,4 @@
-//! Starts a real node on free ports and a folder of its own, drives it with its own command line,
+//! Starts a real node on free ports and in a folder of its own, controls it by its command line,
 //! and ends it.
 
 use std::ffi::OsStr;
@@ -18,14 +18,14 @@ use crate::s3::Server;
 use crate::status::Status;
 use crate::{guests, process, s3, wait};
 
-/// From the start to the ready line, on a machine that is busy with other tests.
+/// How long a node may take to print its ready line on a machine that is busy with other tests.
 const START: Duration = Duration::from_secs(30);
-/// For a command of the CLI, compiling included.
+/// How long a command of the CLI may take, compiling included.
 const COMMAND: Duration = Duration::from_secs(60);
-/// From SIGTERM to the end of a node that has nothing left to do.
+/// How long a node that has nothing left to do may take from SIGTERM to its end.
 const STOP: Duration = Duration::from_secs(10);
 
-/// The folder that holds `sockhop` and `sockhop-worker`.
+/// Returns the folder of `sockhop` and `sockhop-worker`.
 pub fn binaries() -> PathBuf {
     let folder = std::env::var_os("SOCKHOP_BIN_DIR").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/quick"),
@@ -42,8 +42,8 @@ pub fn binaries() -> PathBuf {
     folder
 }
 
-/// A copy of both binaries in a folder that goes with it.
-pub fn binaries_of_its_own() -> TempDir {
+/// Copies both binaries to a temporary folder.
+pub fn copied_binaries() -> TempDir {
     let folder = TempDir::new().expect("a temporary folder");
     for name in ["sockhop", "sockhop-worker"] {
         std::fs::copy(binaries().join(name), folder.path().join(name))
@@ -52,18 +52,18 @@ pub fn binaries_of_its_own() -> TempDir {
     folder
 }
 
-/// The same, with `worker` in the place of `sockhop-worker`, which is `real-worker` beside it. What
-/// is in the file `mischief` there is what each worker does that starts; one without that file is a
-/// real one.
-pub fn binaries_with(worker: &str) -> TempDir {
-    let folder = binaries_of_its_own();
+/// Copies both binaries to a temporary folder, with `worker` in the place of `sockhop-worker`,
+/// which is `real-worker` there. The file `mischief` chooses what each worker does that starts.
+/// Without it, they are real ones.
+pub fn binaries_with_worker(worker: &str) -> TempDir {
+    let folder = copied_binaries();
     let place = folder.path().join("sockhop-worker");
     std::fs::rename(&place, folder.path().join("real-worker")).expect("it is there");
     std::fs::copy(worker, place).expect("room for the binary");
     folder
 }
 
-/// `sockhop` with nothing inherited that would tell it of another node.
+/// Returns the command `sockhop` without the variables that could point it to another node.
 pub fn sockhop() -> Command {
     sockhop_in(&binaries())
 }
@@ -83,7 +83,7 @@ pub fn run<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Finished 
     Running::spawn(sockhop().args(arguments)).finish(COMMAND)
 }
 
-/// Two cores of those this process may use (one, if there is but one), as `--cores` takes them.
+/// Returns two of the cores that this process may use, or the only one, as `--cores` takes them.
 pub fn two_cores() -> String {
     let mut cores = process::cores(std::process::id()).into_iter();
     let first = cores.next().expect("this test runs on one of them");
@@ -94,7 +94,7 @@ pub fn two_cores() -> String {
     }
 }
 
-/// How a node is to be started.
+/// The options that a node is started with.
 #[derive(Debug, Default)]
 pub struct NodeBuilder {
     binaries: Option<PathBuf>,
@@ -107,7 +107,7 @@ pub struct NodeBuilder {
 }
 
 impl NodeBuilder {
-    /// Uses a folder that outlives the node, instead of a fresh one.
+    /// Uses this data folder, which outlives the node, instead of a temporary one.
     #[must_use]
     pub fn data(mut self, folder: &Path) -> Self {
         self.data = Some(folder.to_owned());
@@ -115,21 +115,21 @@ impl NodeBuilder {
     }
 
     /// Runs the binaries of this folder, which may be changed while the node runs: see
-    /// [`binaries_of_its_own`].
+    /// [`copied_binaries`].
     #[must_use]
     pub fn binaries(mut self, folder: &Path) -> Self {
         self.binaries = Some(folder.to_owned());
         self
     }
 
-    /// Lets each of its processes have so many fds and no more.
+    /// Limits the number of file descriptors of each of its processes.
     #[must_use]
     pub fn open_files(mut self, limit: u64) -> Self {
         self.open_files = Some(limit);
         self
     }
 
-    /// Adds an option of `serve` and its value.
+    /// Adds an option of `serve` with its value.
     #[must_use]
     pub fn option(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         let value = value.as_ref().to_str().expect("the tests use plain names");
@@ -137,36 +137,36 @@ impl NodeBuilder {
         self
     }
 
-    /// Keeps its store in its data folder, where the test wants to look at it, whatever
-    /// `SOCKHOP_TEST_STORE` says.
+    /// Keeps the store in the data folder, whatever `SOCKHOP_TEST_STORE` says, for a test that
+    /// looks at its files.
     #[must_use]
     pub fn in_folder(mut self) -> Self {
         self.in_folder = true;
         self
     }
 
-    /// Keeps its store under `prefix` in the bucket of `server`, reached at `address`.
+    /// Keeps the store under `prefix` in the bucket of `server`, which is reached at `address`.
     #[must_use]
     pub fn bucket(mut self, server: &Server, prefix: &str, address: SocketAddr) -> Self {
         self.arguments.extend(server.options(prefix, address));
         self
     }
 
-    /// Sets an environment variable for the node.
+    /// Sets an environment variable of the node.
     #[must_use]
     pub fn variable(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// Listens on that many ports instead of one.
+    /// Listens on `count` ports instead of one.
     #[must_use]
     pub fn listeners(mut self, count: usize) -> Self {
         self.listeners = count;
         self
     }
 
-    /// Starts it and waits for its ready line.
+    /// Starts the node and waits for its ready line.
     #[must_use]
     pub fn start(self) -> Node {
         let own_data = self.data.is_none().then(|| TempDir::new().expect("a temporary folder"));
@@ -182,7 +182,7 @@ impl NodeBuilder {
             arguments.extend(["--cores".to_owned(), two_cores()]);
         }
         if !arguments.iter().any(|a| a == "--guest-log") {
-            // What guests write is looked for on stderr by many tests.
+            // Many tests look on stderr for what guests write.
             arguments.extend(["--guest-log", "stderr"].map(str::to_owned));
         }
         for _ in 0..self.listeners.max(1) {
@@ -203,7 +203,7 @@ impl NodeBuilder {
     }
 }
 
-/// Waits for the ready line of `sockhop serve` and reads it.
+/// Waits for the ready line of `sockhop serve`. Returns the line and the addresses in it.
 pub fn ready_line(running: &mut Running) -> (String, Vec<SocketAddr>) {
     let ready = wait::until("the node prints its ready line", START, || {
         assert!(running.exited().is_none(), "the node ended before it was ready");
@@ -222,12 +222,12 @@ fn address(url: &str) -> SocketAddr {
     address.unwrap_or_else(|| panic!("no URL of the form http://ADDRESS:PORT: {url:?}"))
 }
 
-/// Processes to be killed when this is dropped.
+/// Processes that are killed when this is dropped.
 #[derive(Debug, Default)]
-struct Offspring(Vec<Identity>);
+struct Descendants(Vec<Identity>);
 
-/// A running node. Dropped, it is stopped and checked as by [`Node::stop`]; in a failing test it is
-/// killed and shows its streams.
+/// A running node. When it is dropped it is stopped and checked as by [`Node::stop`]. In a failing
+/// test it is killed and shows its streams.
 #[derive(Debug)]
 pub struct Node {
     running: Running,
@@ -237,9 +237,10 @@ pub struct Node {
     data: PathBuf,
     addresses: Vec<SocketAddr>,
     ended: bool,
-    // What was below the engine when it was told to end, lest a fault of the node leave it behind.
-    offspring: Offspring,
-    // Last, so that the folder goes after the processes that use it.
+    // The processes below the engine when it was asked to end: a faulty node might leave them
+    // running.
+    descendants: Descendants,
+    // Last, so that the folder is removed after the processes that use it.
     own_data: Option<TempDir>,
 }
 
@@ -254,7 +255,7 @@ impl Node {
         let mut running =
             Running::spawn(command.arg("serve").arg("--data").arg(&data).args(&arguments));
         let (ready, addresses) = ready_line(&mut running);
-        let offspring = Offspring::default();
+        let descendants = Descendants::default();
         Self {
             running,
             arguments,
@@ -263,17 +264,17 @@ impl Node {
             data,
             addresses,
             ended: false,
-            offspring,
+            descendants,
             own_data,
         }
     }
 
-    /// Starts another node with the same options and variables, but perhaps on other cores, which
-    /// takes over from this one and has its folder from now on. This one is on its way out then:
-    /// [`Self::expect_ended`].
+    /// Starts another node with the same options and variables, and with `cores` if they are given,
+    /// which takes over from this one. The data folder belongs to the new node from now on. This
+    /// one is about to end: see [`Self::expect_ended`].
     #[must_use]
     pub fn successor(&mut self, cores: Option<&str>) -> Self {
-        self.note_offspring();
+        self.note_descendants();
         self.ended = true;
         let mut arguments = self.arguments.clone();
         let at = arguments
@@ -294,7 +295,7 @@ impl Node {
         successor
     }
 
-    /// The same, and waits until this one has ended, as it should.
+    /// Starts a successor on the same cores, and waits until this node has ended.
     #[must_use]
     pub fn taken_over(mut self) -> Self {
         let processes = self.processes();
@@ -304,18 +305,18 @@ impl Node {
         successor
     }
 
-    /// A node with defaults.
+    /// Starts a node with the defaults.
     #[must_use]
     pub fn start() -> Self {
         Self::build().start()
     }
 
-    /// A node that is to be started otherwise.
+    /// Returns a builder, for a node with other options.
     pub fn build() -> NodeBuilder {
         NodeBuilder::default()
     }
 
-    /// A node with defaults and some guests, each deployed under its own name.
+    /// Starts a node with the defaults, and deploys each guest under its own name.
     #[must_use]
     pub fn with(guests: &[&str]) -> Self {
         let node = Self::start();
@@ -325,38 +326,39 @@ impl Node {
         node
     }
 
-    /// Its data folder.
+    /// Returns its data folder.
     pub fn data(&self) -> &Path {
         &self.data
     }
 
-    /// Where it listens, one entry a `--listen`.
+    /// Returns the addresses that it listens on, one for each `--listen`.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
 
-    /// Pid of the engine.
+    /// Returns the pid of the engine.
     pub fn pid(&self) -> u32 {
         self.running.pid()
     }
 
-    /// What the node has written to stderr so far, its guests' lines included.
+    /// Returns what the node has written to stderr so far, with the lines of its guests.
     pub fn stderr(&self) -> String {
         self.running.stderr()
     }
 
-    /// Runs a command of the CLI against this node.
+    /// Runs a command of the CLI on this node.
     pub fn cli(&self, arguments: &[&str]) -> Finished {
         let data = self.data.to_str().expect("the tests use plain names");
-        // Behind the words that choose the command, and before what only looks like an option.
+        // After the words that choose the command, and before arguments that only look like
+        // options.
         let end =
             arguments.iter().position(|argument| *argument == "--").unwrap_or(arguments.len());
         let (own, rest) = arguments.split_at(end);
         run(own.iter().chain(&["--data", data]).chain(rest))
     }
 
-    /// Runs a command of the CLI with subcommands against this node, with this on its stdin.
-    pub fn cli_fed(&self, arguments: &[&str], stdin: &[u8]) -> Finished {
+    /// Runs a command of the CLI on this node with `stdin` as its stdin.
+    pub fn cli_with_stdin(&self, arguments: &[&str], stdin: &[u8]) -> Finished {
         let mut file = tempfile::tempfile().expect("a temporary file");
         file.write_all(stdin).and_then(|()| file.rewind()).expect("room for it");
         let mut command = sockhop();
@@ -364,8 +366,8 @@ impl Node {
         Running::spawn_with(&mut command, file.into()).finish(COMMAND)
     }
 
-    /// The number that `inspect` was deployed with as `VERSION` and tells at `target`, which must
-    /// work.
+    /// Returns the number in `VERSION` that the guest `inspect` reports at `target`. Panics if the
+    /// request fails.
     #[track_caller]
     pub fn version_at(&self, target: &str) -> u64 {
         let reply = self.get(target);
@@ -375,7 +377,7 @@ impl Node {
         version.unwrap_or_else(|| panic!("{target}: no VERSION in {seen}"))
     }
 
-    /// Deploys a guest, which must work.
+    /// Deploys a guest. Panics if that fails.
     #[track_caller]
     pub fn deploy(&self, guest: &str, name: &str, options: &[&str]) {
         let file = guests::path(guest);
@@ -384,20 +386,20 @@ impl Node {
             .expect_code(0);
     }
 
-    /// `sockhop list --json`, as printed.
+    /// Returns the output of `sockhop list --json`.
     #[track_caller]
     pub fn list(&self) -> String {
         self.cli(&["list", "--json"]).expect_code(0).stdout
     }
 
-    /// `sockhop status --json`.
+    /// Returns the output of `sockhop status --json`.
     #[track_caller]
     pub fn status(&self) -> Status {
         let printed = self.cli(&["status", "--json"]).expect_code(0).stdout;
         serde_json::from_str(&printed).unwrap_or_else(|e| panic!("{e}: {printed}"))
     }
 
-    /// Waits until status says what is wanted.
+    /// Waits until `wanted` accepts the status, and returns it.
     pub fn until_status(
         &self,
         what: &str,
@@ -407,18 +409,19 @@ impl Node {
         wait::for_value(what, limit, || self.status(), wanted)
     }
 
-    /// A new connection.
+    /// Opens a new connection.
     pub fn connect(&self) -> Connection {
         Connection::open(self.addresses[0])
     }
 
-    /// A GET on a new connection.
+    /// Sends a GET on a new connection, and returns the reply.
     pub fn get(&self, target: &str) -> Reply {
         self.connect().get(target)
     }
 
-    /// Open fds of the engine and of all workers at rest, by pid. Counted several times, the least
-    /// counts: the connection of a command that has just ended may still be closing.
+    /// Returns the number of open file descriptors of the engine and of each worker at rest, by
+    /// pid. It is the least of several counts, since the connection of a command that has just
+    /// ended may still be closing.
     pub fn fds(&self) -> Vec<(u32, usize)> {
         let count = |pid| {
             (0..20)
@@ -432,20 +435,20 @@ impl Node {
         pids.into_iter().map(|pid| (pid, count(pid).expect("counted 20 times"))).collect()
     }
 
-    /// The engine and everything below it, in order.
+    /// Returns the pids of the engine and of all processes below it, in order.
     pub fn processes(&self) -> Vec<u32> {
         let mut below = process::descendants(self.pid());
         below.sort_unstable();
         [vec![self.pid()], below].concat()
     }
 
-    /// CPU time of the engine and everything below it.
+    /// Returns the CPU time of the engine and of all processes below it.
     pub fn cpu_time(&self) -> Duration {
         self.processes().into_iter().map(process::cpu_time).sum()
     }
 
-    /// Waits until no process holds more fds than `before`, and shows which they are if it does not
-    /// come to that.
+    /// Waits until no process has more file descriptors than in `before`. The failure shows the
+    /// processes that have more.
     #[track_caller]
     pub fn expect_fds_back_at(&self, before: &[(u32, usize)], limit: Duration) {
         let grown = || -> Vec<_> {
@@ -460,50 +463,51 @@ impl Node {
         );
     }
 
-    fn note_offspring(&mut self) {
+    fn note_descendants(&mut self) {
         let below = process::descendants(self.pid());
-        self.offspring.0.extend(below.into_iter().filter_map(Identity::of));
+        self.descendants.0.extend(below.into_iter().filter_map(Identity::of));
     }
 
-    /// Asks the node to read its configuration again.
+    /// Asks the node to read its configuration again (SIGHUP).
     pub fn hang_up(&self) {
         process::signal(self.pid(), Signal::SIGHUP);
     }
 
-    /// Asks the node to stop, as an init system does.
+    /// Asks the node to stop as an init system does (SIGTERM).
     pub fn terminate(&mut self) {
-        self.note_offspring();
+        self.note_descendants();
         self.running.signal(Signal::SIGTERM);
     }
 
-    /// Asks the node to stop, as Ctrl-C does.
+    /// Asks the node to stop as Ctrl-C does (SIGINT).
     pub fn interrupt(&mut self) {
-        self.note_offspring();
+        self.note_descendants();
         self.running.signal(Signal::SIGINT);
     }
 
-    /// Kills the engine, and the engine only, without a chance to clean up.
+    /// Kills the engine alone, which has no chance to clean up.
     pub fn kill_engine(&mut self) {
-        self.note_offspring();
+        self.note_descendants();
         self.running.signal(Signal::SIGKILL);
         self.running.wait_exit(STOP);
         self.ended = true;
     }
 
-    /// Stops a node that has nothing left to do and checks what is true of every run.
+    /// Stops a node that has nothing left to do, and checks its end as [`Self::stop_within`] does.
     pub fn stop(mut self) {
         self.stop_within(STOP);
     }
 
-    /// Stops the node within `limit` and checks: exit code 0, no process left, one line on stdout,
-    /// no panic of its own.
+    /// Stops the node within `limit`. Panics unless its exit code is 0, no process is left, stdout
+    /// has one line, and no process of the node has panicked.
     pub fn stop_within(&mut self, limit: Duration) {
         let processes = self.processes();
         self.terminate();
         self.expect_ended(&processes, limit);
     }
 
-    /// Waits for the end of a node that was told to stop, and checks what is true of every run.
+    /// Waits for the end of a node that was asked to stop, and checks it as [`Self::stop_within`]
+    /// does.
     pub fn expect_ended(&mut self, processes: &[u32], limit: Duration) {
         self.ended = true;
         let status = self.running.wait_exit(limit);
@@ -536,15 +540,15 @@ impl Drop for Node {
     }
 }
 
-impl Drop for Offspring {
+impl Drop for Descendants {
     fn drop(&mut self) {
         self.0.drain(..).for_each(Identity::kill);
     }
 }
 
-/// A process's fds but for loaded modules: those come with the first call, one a module (see
-/// `redeploys_leave_no_fd`); and but for connections to the test's server of buckets, of which the
-/// engine keeps as many as it had use for.
+/// Returns the file descriptors of a process, without two kinds. Loaded modules have one each from
+/// their first call on (see `redeploys_leave_no_fd`). The engine keeps as many connections to the
+/// test's server of buckets as it has needed at once.
 fn lasting_fds(pid: u32) -> std::collections::BTreeMap<u32, String> {
     let mut fds = process::fds(pid);
     let to_the_store = s3::server_of_this_test().map(process::sockets_to).unwrap_or_default();

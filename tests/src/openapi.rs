@@ -1,10 +1,10 @@
-//! The validator of OpenAPI documents that is on PyPI, `openapi-spec-validator`. Owns the process.
+//! Runs `openapi-spec-validator` of PyPI, a validator of OpenAPI documents. Owns the process.
 
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-/// The folder that scripts/test has installed it in.
+/// Returns the folder that scripts/test has installed it in.
 fn folder() -> PathBuf {
     let named = std::env::var_os("SOCKHOP_TEST_OPENAPI_VALIDATOR").map(PathBuf::from);
     let cache = || std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
@@ -17,7 +17,7 @@ fn folder() -> PathBuf {
     folder
 }
 
-/// Returns what the validator says of a document.
+/// Runs the validator on a document, and returns its output.
 #[must_use]
 pub fn validate(document: &[u8]) -> Output {
     let mut command = Command::new("python3");

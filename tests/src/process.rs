@@ -1,4 +1,4 @@
-//! What `/proc` says of the processes of a node: file descriptors, children, CPU time, memory.
+//! Reads from `/proc` about the processes of a node: file descriptors, children, CPU time, memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,34 +14,34 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// A pid as `nix` wants it.
+/// Returns a pid in the type of `nix`.
 pub fn nix_pid(pid: u32) -> Pid {
     Pid::from_raw(i32::try_from(pid).expect("pids are small"))
 }
 
-/// The open file descriptors of a process and what they are. A node's processes show them to root
-/// alone.
+/// Returns the open file descriptors of a process and what each is. The processes of a node show
+/// them to root alone.
 pub fn fds(pid: u32) -> BTreeMap<u32, String> {
     let folder = format!("/proc/{pid}/fd");
     fs::read_dir(&folder)
-        .unwrap_or_else(|e| panic!("{folder}: {e}"))
+        .unwrap_or_else(|e| panic!("{folder}: {e}; the tests that look there need root"))
         .flatten()
         .filter_map(|entry| {
             let number = entry.file_name().to_str()?.parse().ok()?;
-            // An fd may be closed between the listing and the look; it is not open then.
+            // An fd that was closed between the listing and the look is not open.
             let target = fs::read_link(entry.path()).ok()?;
             Some((number, target.to_string_lossy().into_owned()))
         })
         .collect()
 }
 
-/// The sockets that are connected to `address`, as [`fds`] calls them. Those alone that the tests
-/// use: of IPv4.
+/// Returns the sockets that are connected to `address`, as [`fds`] names them. Only IPv4, which the
+/// tests use.
 ///
 /// Source: `Documentation/networking/proc_net_tcp.rst` of the kernel.
 pub fn sockets_to(address: SocketAddr) -> BTreeSet<String> {
     let IpAddr::V4(ip) = address.ip() else { panic!("{address} is not of IPv4") };
-    // The address is four bytes as they lie in memory, taken for a number; the port is a number.
+    // The address is four bytes of memory read as a number. The port is a number.
     let remote = format!("{:08X}:{:04X}", u32::from_ne_bytes(ip.octets()), address.port());
     let table = fs::read_to_string("/proc/net/tcp").expect("the kernel's table of connections");
     let lines = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
@@ -51,16 +51,16 @@ pub fn sockets_to(address: SocketAddr) -> BTreeSet<String> {
         .collect()
 }
 
-/// Parent and state of a process, `None` when there is none.
+/// Returns the parent and the state of a process. Returns `None` if there is no such process.
 fn parent_and_state(pid: u32) -> Option<(u32, char)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in brackets may hold anything, so read from its end.
+    // The name in brackets may hold anything, so the fields are read from its end.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
     let state = fields.next()?.chars().next()?;
     Some((fields.next()?.parse().ok()?, state))
 }
 
-/// Sends a signal to a process that must be there.
+/// Sends a signal to a process. Panics if there is no such process.
 pub fn signal(pid: u32, signal: Signal) {
     kill(nix_pid(pid), signal).unwrap_or_else(|errno| panic!("{signal} to {pid}: {errno}"));
 }
@@ -74,12 +74,12 @@ pub fn signal_if_there(pid: u32, signal: Signal) -> bool {
     }
 }
 
-/// Whether the process exists and is no zombie.
+/// Returns whether the process exists and is no zombie.
 pub fn alive(pid: u32) -> bool {
     parent_and_state(pid).is_some_and(|(_, state)| state != 'Z')
 }
 
-/// A process that cannot be taken for a later one with the same pid.
+/// A process that cannot be confused with a later one of the same pid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
     pid: u32,
@@ -87,10 +87,10 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Of a process that is there.
+    /// Returns the identity of a process. Returns `None` if there is no such process.
     pub fn of(pid: u32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // Field 22 of all, the 20th behind the name.
+        // Field 22 of all, which is the 20th after the name.
         let started = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?;
         Some(Self { pid, started: started.parse().ok()? })
     }
@@ -104,7 +104,7 @@ impl Identity {
     }
 }
 
-/// The children of a process, zombies included.
+/// Returns the children of a process, zombies included.
 pub fn children(parent: u32) -> Vec<u32> {
     fs::read_dir("/proc")
         .expect("/proc is mounted")
@@ -114,7 +114,7 @@ pub fn children(parent: u32) -> Vec<u32> {
         .collect()
 }
 
-/// Children, their children, and so on.
+/// Returns the children of a process, their children, and so on.
 pub fn descendants(parent: u32) -> Vec<u32> {
     let mut all = children(parent);
     let mut next = 0;
@@ -125,15 +125,21 @@ pub fn descendants(parent: u32) -> Vec<u32> {
     all
 }
 
-/// Time all threads of a process have spent on a CPU, to the nanosecond.
+/// Returns the time that all threads of a process have spent on a CPU, to the nanosecond.
 pub fn cpu_time(pid: u32) -> Duration {
     let folder = format!("/proc/{pid}/task");
-    let nanoseconds = fs::read_dir(&folder)
+    let times: Vec<u64> = fs::read_dir(&folder)
         .unwrap_or_else(|e| panic!("{folder}: {e}"))
         .flatten()
         .filter_map(|task| thread_time(&task.path()))
-        .sum();
-    Duration::from_nanos(nanoseconds)
+        .collect();
+    // Without this, a kernel that does not count would pass every test of CPU time.
+    assert!(
+        !times.is_empty() || !Path::new(&folder).exists(),
+        "no thread in {folder} has a schedstat: the tests need a kernel that is built with \
+         CONFIG_SCHED_INFO"
+    );
+    Duration::from_nanos(times.into_iter().sum())
 }
 
 fn thread_time(task: &Path) -> Option<u64> {
@@ -142,22 +148,22 @@ fn thread_time(task: &Path) -> Option<u64> {
     text.split_whitespace().next()?.parse().ok()
 }
 
-/// Resident memory of a process in bytes.
+/// Returns the resident memory of a process in bytes.
 pub fn resident(pid: u32) -> u64 {
     field(pid, "status", "VmRSS:") * 1024
 }
 
-/// Whether the kernel may back a process's memory by huge pages (proc_pid_status(5)).
+/// Returns whether the kernel may use huge pages for a process's memory (proc_pid_status(5)).
 pub fn may_have_huge_pages(pid: u32) -> bool {
     field(pid, "status", "THP_enabled:") == 1
 }
 
-/// Memory of a process that is backed by huge pages, in bytes.
+/// Returns the memory of a process that is in huge pages, in bytes.
 pub fn huge_pages(pid: u32) -> u64 {
     field(pid, "smaps_rollup", "AnonHugePages:") * 1024
 }
 
-/// The number behind a name in one of a process's files.
+/// Returns the number after `name` in one of a process's files.
 fn field(pid: u32, file: &str, name: &str) -> u64 {
     let path = format!("/proc/{pid}/{file}");
     let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
@@ -168,13 +174,13 @@ fn field(pid: u32, file: &str, name: &str) -> u64 {
     line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number")
 }
 
-/// The cores a process may run on.
+/// Returns the cores that a process may run on.
 pub fn cores(pid: u32) -> Vec<usize> {
     let allowed = sched_getaffinity(nix_pid(pid)).expect("a live process");
     (0..CpuSet::count()).filter(|core| allowed.is_set(*core).unwrap_or(false)).collect()
 }
 
-/// Lets `command`, and each process that it starts, have so many fds and no more.
+/// Limits the number of file descriptors of `command` and of each process that it starts.
 pub fn limit_fds(command: &mut Command, limit: u64) {
     // SAFETY: between fork and exec the closure makes one system call: it allocates nothing and
     // takes no lock.

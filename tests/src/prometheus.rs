@@ -1,5 +1,5 @@
-//! Prometheus itself, as Debian has it: the server that scrapes a node, and `promtool`, which finds
-//! fault with what it gets. Owns the process and its folder.
+//! Runs the Prometheus of Debian: the server, which scrapes a node, and `promtool`, which checks
+//! metrics. Owns the process and its folder.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ use crate::{Running, answer::Answer, wait};
 
 const START: Duration = Duration::from_secs(60);
 
-/// A program of Debian's package, unpacked where scripts/test has put it.
+/// Returns the path of a program of Debian's package, which scripts/test has unpacked.
 fn binary(name: &str) -> PathBuf {
     let named = std::env::var_os("SOCKHOP_TEST_PROMETHEUS").map(PathBuf::from);
     let cache = || std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
@@ -28,7 +28,7 @@ fn binary(name: &str) -> PathBuf {
     path
 }
 
-/// What `promtool check metrics` says of this text.
+/// Runs `promtool check metrics` on a text, and returns its output.
 #[must_use]
 pub fn promtool(metrics: &[u8]) -> Output {
     let mut command = Command::new(binary("promtool"));
@@ -42,22 +42,23 @@ pub fn promtool(metrics: &[u8]) -> Output {
     child.wait_with_output().expect("promtool ends")
 }
 
-/// A running server. Dropped, it is killed and its folder removed.
+/// A running server. When it is dropped it is killed and its folder is removed.
 #[derive(Debug)]
 pub struct Prometheus {
-    // Before the folder, so that it goes first.
+    // Before the folder, so that it ends first.
     _running: Running,
     address: SocketAddr,
     _folder: TempDir,
 }
 
 impl Prometheus {
-    /// One that scrapes `target` several times a second.
+    /// Starts a server that scrapes `target` several times a second.
     #[must_use]
     pub fn scraping(target: SocketAddr) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         let configuration = format!(
-            "scrape_configs:\n  - job_name: sockhop\n    scrape_interval: 200ms\n    scrape_timeout: 200ms\n    \
+            "scrape_configs:\n  - job_name: sockhop\n    scrape_interval: 200ms\n    \
+             scrape_timeout: 200ms\n    \
              static_configs:\n      - targets: [\"{target}\"]\n"
         );
         let file = folder.path().join("prometheus.yml");
@@ -69,13 +70,13 @@ impl Prometheus {
         let running = Running::spawn(&mut command);
         let address = wait::until("Prometheus says where it listens", START, || {
             let stderr = running.stderr();
-            let (_, told) = stderr.split_once("msg=\"Listening on\" address=")?;
-            told.lines().next()?.parse().ok()
+            let (_, address) = stderr.split_once("msg=\"Listening on\" address=")?;
+            address.lines().next()?.parse().ok()
         });
         Self { _running: running, address, _folder: folder }
     }
 
-    /// The `data` of an answer of its API.
+    /// Returns the `data` in an answer of its API.
     #[must_use]
     pub fn get(&self, path: &str) -> Value {
         let mut connection = Connection::open(self.address);

@@ -1,4 +1,4 @@
-//! A child process with both streams captured and a guard that ends it.
+//! A child process whose streams are captured, and which is ended by a guard.
 
 use std::fs::File;
 use std::io::Read;
@@ -10,12 +10,10 @@ use std::time::Duration;
 
 use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::geteuid;
 
 use crate::{process, wait};
 
-/// What one stream has given so far, filled by a thread of its own so that the child never blocks
-/// on a full pipe.
+/// The text of a stream so far. A thread reads it, so that the child never blocks on a full pipe.
 #[derive(Debug, Clone, Default)]
 struct Capture {
     bytes: Arc<Mutex<Vec<u8>>>,
@@ -41,8 +39,8 @@ impl Capture {
     }
 }
 
-/// A running child. Dropped, it is killed by pid together with its children; in a failing test it
-/// shows its streams.
+/// A running child. When it is dropped it is killed by pid together with its children. In a failing
+/// test it shows its streams.
 #[derive(Debug)]
 pub struct Running {
     child: Child,
@@ -53,12 +51,12 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts `command` with no stdin and both output streams captured.
+    /// Starts `command` without a stdin, and captures both output streams.
     pub fn spawn(command: &mut Command) -> Self {
         Self::spawn_with(command, Stdio::null())
     }
 
-    /// The same with this for stdin.
+    /// Starts `command` with this stdin, and captures both output streams.
     pub fn spawn_with(command: &mut Command, stdin: Stdio) -> Self {
         let what = format!("{command:?}");
         let mut child = command
@@ -72,7 +70,7 @@ impl Running {
         Self { child, what, stdout, stderr, status: None }
     }
 
-    /// Starts `command` with a terminal of this type (`TERM`) for its stderr, and stdout captured
+    /// Starts `command` with a terminal of this type (`TERM`) as its stderr. Stdout is captured
     /// apart from it.
     pub fn at_terminal(command: &mut Command, kind: &str) -> Self {
         let size = Winsize { ws_row: 24, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
@@ -85,28 +83,28 @@ impl Running {
             .stderr(Stdio::from(terminal.slave))
             .spawn();
         let mut child = started.unwrap_or_else(|e| panic!("cannot start {what}: {e}"));
-        // The command has kept its copy of the terminal, which would never end.
+        // The command holds a copy of the terminal, which would never end.
         command.stderr(Stdio::null());
         let stdout = Capture::of(child.stdout.take().expect("piped above"));
         Self { child, what, stdout, stderr: Capture::of(File::from(terminal.master)), status: None }
     }
 
-    /// The child's pid.
+    /// Returns the pid of the child.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// What it has written to stdout so far.
+    /// Returns what it has written to stdout so far.
     pub fn stdout(&self) -> String {
         self.stdout.text()
     }
 
-    /// What it has written to stderr so far.
+    /// Returns what it has written to stderr so far.
     pub fn stderr(&self) -> String {
         self.stderr.text()
     }
 
-    /// The exit status, once it has ended.
+    /// Returns the exit status, or `None` if it runs.
     pub fn exited(&mut self) -> Option<ExitStatus> {
         if self.status.is_none() {
             self.status = self.child.try_wait().expect("waiting for our own child");
@@ -114,20 +112,20 @@ impl Running {
         self.status
     }
 
-    /// Sends it a signal, unless it has ended.
+    /// Sends a signal to the child, unless it has ended.
     pub fn signal(&mut self, signal: Signal) {
         if self.exited().is_none() {
             kill(process::nix_pid(self.pid()), signal).expect("our own child, not yet reaped");
         }
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until the child has ended by itself.
     pub fn wait_exit(&mut self, limit: Duration) -> ExitStatus {
         let what = format!("{} ends", self.what);
         wait::until(&what, limit, || self.exited())
     }
 
-    /// Waits for the end of the process and of its streams.
+    /// Waits until the process and its streams have ended.
     pub fn finish(mut self, limit: Duration) -> Finished {
         let status = self.wait_exit(limit);
         wait::until("the streams of an ended process end", limit, || {
@@ -136,7 +134,7 @@ impl Running {
         Finished { code: status.code(), stdout: self.stdout(), stderr: self.stderr() }
     }
 
-    /// Whether nobody holds the other end of stdout and stderr any more.
+    /// Returns whether no process has the other end of stdout or stderr open.
     pub fn streams_ended(&self) -> bool {
         self.stdout.ended.load(Ordering::Acquire) && self.stderr.ended.load(Ordering::Acquire)
     }
@@ -148,7 +146,7 @@ impl Drop for Running {
             let pid = self.pid();
             let offspring = process::descendants(pid);
             for pid in offspring.into_iter().chain([pid]) {
-                // It may have ended between the look and the kill; then there is nothing to do.
+                // The process may have ended in the meantime, and there is nothing to do.
                 let _ = kill(process::nix_pid(pid), Signal::SIGKILL);
             }
             let _ = self.child.wait();
@@ -161,10 +159,10 @@ impl Drop for Running {
     }
 }
 
-/// A command that has ended.
+/// The result of a command that has ended.
 #[derive(Debug)]
 pub struct Finished {
-    /// The exit code, `None` when a signal ended it.
+    /// The exit code. `None` if a signal ended the command.
     pub code: Option<i32>,
     /// All of stdout.
     pub stdout: String,
@@ -173,24 +171,24 @@ pub struct Finished {
 }
 
 impl Finished {
-    /// Panics with both streams unless it ended with `code`.
+    /// Panics with both streams unless the exit code is `code`.
     #[track_caller]
     pub fn expect_code(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "exit code; {self:#?}");
         self
     }
 
-    /// Panics unless it failed with exit code 1 and one clear `error: ` that holds every one of
-    /// `words`.
+    /// Panics unless the exit code is 1 and stderr has an error as [`Self::expect_error_text`]
+    /// checks it.
     #[track_caller]
     pub fn expect_error(self, words: &[&str]) -> Self {
-        self.expect_code(1).expect_said(words)
+        self.expect_code(1).expect_error_text(words)
     }
 
-    /// Panics unless stderr holds an `error: ` with every one of `words` (letter case aside) and no
-    /// panic.
+    /// Panics unless stderr has a line `error: ...`, every one of `words` in any letter case, and
+    /// no panic.
     #[track_caller]
-    pub fn expect_said(self, words: &[&str]) -> Self {
+    pub fn expect_error_text(self, words: &[&str]) -> Self {
         let said = self.stderr.to_lowercase();
         assert!(
             said.lines().any(|line| line.starts_with("error: ")),
@@ -204,24 +202,19 @@ impl Finished {
     }
 }
 
-/// The records that a command has printed with `--json`, a line each.
+/// Parses what a command has printed with `--json`: one record a line.
 pub fn records(printed: &str) -> Vec<serde_json::Value> {
     let record =
         |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {printed}"));
     printed.lines().map(record).collect()
 }
 
-/// Sends SIGKILL to a process that belongs to a node this test started.
+/// Sends SIGKILL to a process of a node that this test has started.
 pub fn kill_now(pid: u32) {
     process::signal(pid, Signal::SIGKILL);
 }
 
-/// The same to one that may have ended since it was listed.
+/// Sends SIGKILL to a process that may have ended since it was listed.
 pub fn kill_if_there(pid: u32) {
     process::signal_if_there(pid, Signal::SIGKILL);
-}
-
-/// Whether the tests run as root, which some of them need.
-pub fn is_root() -> bool {
-    geteuid().is_root()
 }

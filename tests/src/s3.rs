@@ -1,5 +1,5 @@
-//! Real servers of buckets for the node to keep its store in: Garage, and as a second opinion
-//! s3s-fs. Each is a process with a folder of its own, which goes with it.
+//! Starts real servers of buckets, which a node keeps its store in: Garage and s3s-fs. Each is a
+//! process with a folder of its own, which is removed with it.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -14,29 +14,30 @@ use crate::client::Connection;
 use crate::running::Running;
 use crate::wait;
 
-/// The bucket that each server has.
+/// The bucket of each server.
 pub const BUCKET: &str = "sockhop-tests";
-/// Who may do everything there, in the form that Garage wants.
+/// The access key that may do everything there, in the form of Garage's keys.
 pub const KEY: &str = "GK31c2f218a2e44f485b94239e";
 /// The secret of that key.
 pub const SECRET: &str = "b892c0665f0ada8a4755dae98baa3b133590e11dae3bcc1f9d769d67f16c3835";
 
-/// From the start to the first answer, on a machine that is busy with other tests.
+/// How long a server may take to its first answer on a machine that is busy with other tests.
 const START: Duration = Duration::from_secs(60);
-/// Garage takes a port that it is told, and another process may have it by then.
+/// How many ports are tried for Garage. It does not choose a free one itself, and another process
+/// may have taken the port that was free.
 const PORT_TRIES: usize = 5;
 
-/// A running server. Dropped, it is killed and its folder removed.
+/// A running server. When it is dropped it is killed and its folder is removed.
 #[derive(Debug)]
 pub struct Server {
-    // Before the folder, so that it goes first.
+    // Before the folder, so that it ends first.
     running: Running,
     address: SocketAddr,
     region: &'static str,
     folder: TempDir,
 }
 
-/// The program that the variable names, or else where scripts/test has put it.
+/// Returns the program that the variable names, or the one that scripts/test has installed.
 fn binary(variable: &str, name: &str, version: &str) -> PathBuf {
     let named = std::env::var_os(variable).map(PathBuf::from);
     let cache = || std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
@@ -49,7 +50,7 @@ fn binary(variable: &str, name: &str, version: &str) -> PathBuf {
 }
 
 impl Server {
-    /// Garage, as one node.
+    /// Starts Garage as a single node.
     #[must_use]
     pub fn garage() -> Self {
         let binary = binary("SOCKHOP_TEST_GARAGE", "garage", "2.5.0");
@@ -66,9 +67,11 @@ impl Server {
             [&api, &rpc].map(|listener| listener.local_addr().expect("a bound socket"));
         let root = folder.path().display();
         let configuration = format!(
-            "metadata_dir = \"{root}/meta\"\ndata_dir = \"{root}/data\"\ndb_engine = \"sqlite\"\nreplication_factor = 1\n\
+            "metadata_dir = \"{root}/meta\"\ndata_dir = \"{root}/data\"\n\
+             db_engine = \"sqlite\"\nreplication_factor = 1\n\
              metadata_fsync = false\ndata_fsync = false\n\
-             rpc_bind_addr = \"{rpc_address}\"\nrpc_public_addr = \"{rpc_address}\"\nrpc_secret = \"{SECRET}\"\n\
+             rpc_bind_addr = \"{rpc_address}\"\nrpc_public_addr = \"{rpc_address}\"\n\
+             rpc_secret = \"{SECRET}\"\n\
              [s3_api]\ns3_region = \"garage\"\napi_bind_addr = \"{address}\"\n"
         );
         let file = folder.path().join("garage.toml");
@@ -88,7 +91,7 @@ impl Server {
         answers.then(|| Self::new(running, address, "garage", folder))
     }
 
-    /// s3s-fs, which keeps objects as files.
+    /// Starts s3s-fs, which keeps objects as files.
     #[must_use]
     pub fn s3s_fs() -> Self {
         let folder = TempDir::new().expect("a temporary folder");
@@ -122,23 +125,23 @@ impl Server {
         server
     }
 
-    /// Where it listens.
+    /// Returns the address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The file of credentials for `--s3-credentials`.
+    /// Returns the path of the file for `--s3-credentials`.
     pub fn credentials(&self) -> PathBuf {
         self.folder.path().join("credentials")
     }
 
-    /// Where s3s-fs keeps what is in the bucket, as files.
+    /// Returns the folder that s3s-fs keeps the objects of the bucket in, as files.
     pub fn objects(&self) -> PathBuf {
         self.folder.path().join("root").join(BUCKET)
     }
 
-    /// The options of `serve` that have a node keep its store there, under `prefix`, reached at
-    /// `address`: that of the server, or of somebody between.
+    /// Returns the options of `serve` for a store in the bucket under `prefix`. The node reaches it
+    /// at `address`, which is the server's or that of a proxy before it.
     pub fn options(&self, prefix: &str, address: SocketAddr) -> Vec<String> {
         let credentials = self.credentials().display().to_string();
         [
@@ -152,7 +155,7 @@ impl Server {
         .collect()
     }
 
-    /// Its pid, for a test that has it stand still.
+    /// Returns its pid, for a test that stops the process.
     pub fn pid(&self) -> u32 {
         self.running.pid()
     }
@@ -166,8 +169,8 @@ pub fn write_credentials(path: &Path, key: &str, secret: &str) {
 }
 
 thread_local! {
-    /// The server of a test whose nodes are to keep their stores in buckets. It ends with the
-    /// test's thread.
+    /// The server of a test whose nodes keep their stores in buckets. It ends with the test's
+    /// thread.
     static OF_THIS_TEST: Option<Server> = match std::env::var("SOCKHOP_TEST_STORE").as_deref() {
         Err(_) | Ok("directory") => None,
         Ok("s3") => Some(Server::garage()),
@@ -176,9 +179,9 @@ thread_local! {
     };
 }
 
-/// The options that the nodes of a test are started with when `SOCKHOP_TEST_STORE` says that their
-/// stores are to be in buckets: `s3` means Garage's. A node that is started again on the same data
-/// folder finds its store again.
+/// Returns the options of `serve` that `SOCKHOP_TEST_STORE` asks for: with `s3` the store is in a
+/// bucket of Garage, with `s3s-fs` in one of that. A node that is started again on the same data
+/// folder has the same store.
 pub fn options_of_this_test(data: &Path) -> Vec<String> {
     let prefix: String =
         data.to_string_lossy().chars().filter(char::is_ascii_alphanumeric).collect();
@@ -186,7 +189,7 @@ pub fn options_of_this_test(data: &Path) -> Vec<String> {
     OF_THIS_TEST.with(|server| server.as_ref().map(options).unwrap_or_default())
 }
 
-/// Where the server of buckets of this test listens, if it has one because of `SOCKHOP_TEST_STORE`.
+/// Returns the address of this test's server of buckets, if `SOCKHOP_TEST_STORE` asks for one.
 pub fn server_of_this_test() -> Option<SocketAddr> {
     OF_THIS_TEST.with(|server| server.as_ref().map(Server::address))
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-/// Makes `io_uring_setup` fail with EPERM in `command` and all it starts.
+/// Makes `io_uring_setup` fail with EPERM in `command` and in all processes that it starts.
 pub fn forbid_io_uring(command: &mut Command) {
     // SAFETY: between fork and exec the closure makes system calls only: it allocates nothing and
     // takes no lock.

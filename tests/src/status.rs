@@ -1,92 +1,92 @@
-//! `sockhop status --json`, as the tests rely on it.
+//! The output of `sockhop status --json`, as far as the tests read it.
 
 use serde::Deserialize;
 
-/// The whole answer.
+/// The whole output.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Status {
     /// The node itself.
     pub node: NodeStatus,
-    /// One entry a worker process.
+    /// The workers, one entry each.
     pub workers: Vec<WorkerStatus>,
 }
 
 /// The node itself.
 #[derive(Debug, Clone, Deserialize)]
 pub struct NodeStatus {
-    /// Pid of the engine.
+    /// The pid of the engine.
     pub pid: u32,
-    /// URLs it listens on.
+    /// The URLs that it listens on.
     pub listeners: Vec<String>,
-    /// The control API's URL over TCP, if it has one.
+    /// The URL of the control API over TCP, if it has one.
     pub admin: Option<String>,
-    /// Generation of the catalogue.
+    /// The generation of the catalogue.
     pub generation: u64,
-    /// Compile children run since the start.
+    /// The number of compilers that were started.
     pub compilations: u64,
-    /// Whether it is on its way out.
+    /// Whether it is draining.
     pub draining: bool,
 }
 
-/// One worker process.
+/// A worker.
 #[derive(Debug, Clone, Deserialize)]
 pub struct WorkerStatus {
-    /// Its place in the list.
+    /// Its position in the list.
     pub index: u32,
-    /// Its pid, for as long as it lives; 0 between two processes.
+    /// The pid of its process; 0 between two processes.
     #[serde(deserialize_with = "pid_or_zero")]
     pub pid: u32,
-    /// The core it is pinned to.
+    /// The core that it is pinned to.
     pub core: u32,
-    /// `shared`, or the function it belongs to.
+    /// `shared`, or the function that it belongs to.
     pub pool: String,
     /// `starting`, `ready`, `silent`, `restarting` or `dormant`.
     pub state: String,
-    /// Its processes in a row that did not come to serve.
+    /// The number of processes in a row that ended before they served.
     pub failed_starts: u32,
-    /// What the last of those said.
+    /// The last output of the last of those.
     pub last_words: Option<String>,
-    /// How often the engine had to start it anew.
+    /// How often the engine has started it again.
     pub restarts: u32,
-    /// Connections that hopped into it.
+    /// The number of connections that it was given.
     pub connections_taken: u64,
-    /// Connections it owns now.
+    /// The number of connections that it has now.
     pub connections_open: u64,
-    /// Requests it has answered.
+    /// The number of requests that it has answered.
     pub requests: u64,
-    /// Requests it is answering now.
+    /// The number of requests that it is answering now.
     pub in_flight: u64,
-    /// Connections it sent back to the engine.
+    /// The number of connections that it has given back to the engine.
     pub returns: u64,
 }
 
 impl Status {
-    /// Hops so far, over all workers.
+    /// Returns the number of connections that all workers were given.
     pub fn hops(&self) -> u64 {
         self.workers.iter().map(|w| w.connections_taken).sum()
     }
 
-    /// Connections sent back so far, over all workers.
+    /// Returns the number of connections that all workers have given back.
     pub fn returns(&self) -> u64 {
         self.workers.iter().map(|w| w.returns).sum()
     }
 
-    /// Requests being answered now.
+    /// Returns the number of requests that are being answered now.
     pub fn in_flight(&self) -> u64 {
         self.workers.iter().map(|w| w.in_flight).sum()
     }
 
-    /// Requests answered so far in `pool`.
+    /// Returns the number of requests that the workers of `pool` have answered.
     pub fn requests_in(&self, pool: &str) -> u64 {
         self.pool(pool).map(|w| w.requests).sum()
     }
 
-    /// Connections open in workers now.
+    /// Returns the number of connections that all workers have now.
     pub fn open(&self) -> u64 {
         self.workers.iter().map(|w| w.connections_open).sum()
     }
 
-    /// The workers of one pool.
+    /// Returns the workers of a pool.
     pub fn pool(&self, pool: &str) -> impl Iterator<Item = &WorkerStatus> {
         self.workers.iter().filter(move |w| w.pool == pool)
     }

@@ -1,4 +1,4 @@
-//! The wire of a take-over by hand, so that a test can be a new engine that does as it likes.
+//! Speaks the protocol of a take-over, so that a test can act as a new engine and break the rules.
 
 use std::io::IoSliceMut;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -11,18 +11,18 @@ use nix::sys::socket::{
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 
-/// What a new engine says first.
+/// The first message of a new engine.
 pub const HELLO: &str = r#"{"say":"hello","protocol":1,"build":"test"}"#;
 
-/// One conversation with a running engine.
+/// A connection to a running engine that asks for a take-over.
 #[derive(Debug)]
 pub struct Taker {
     socket: OwnedFd,
 }
 
 impl Taker {
-    /// Knocks at a node's door.
-    pub fn knock(data: &Path) -> Self {
+    /// Connects to the node with this data folder.
+    pub fn connect(data: &Path) -> Self {
         let socket = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)
             .expect("a socket");
         setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::seconds(20))
@@ -32,8 +32,8 @@ impl Taker {
         Self { socket }
     }
 
-    /// Sends one packet, or says that the node does not listen any more.
-    pub fn try_say(&self, packet: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+    /// Sends a packet with these fds, or returns the error.
+    pub fn try_send(&self, packet: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
         let fds: Vec<i32> = fds.iter().map(AsRawFd::as_raw_fd).collect();
         let rights = [ControlMessage::ScmRights(&fds)];
         let control = if fds.is_empty() { &[][..] } else { &rights };
@@ -42,13 +42,13 @@ impl Taker {
             .map(drop)
     }
 
-    /// Sends one packet.
-    pub fn say(&self, packet: &str) {
-        self.try_say(packet.as_bytes(), &[]).expect("the node listens");
+    /// Sends a packet. Panics if the node does not listen.
+    pub fn send(&self, packet: &str) {
+        self.try_send(packet.as_bytes(), &[]).expect("the node listens");
     }
 
-    /// The next packet and its fds; an empty one is the end.
-    pub fn hear(&self) -> (String, Vec<OwnedFd>) {
+    /// Receives the next packet and its fds. The packet is empty at the end of the connection.
+    pub fn receive(&self) -> (String, Vec<OwnedFd>) {
         let mut buffer = vec![0; 256 * 1024];
         let mut control = nix::cmsg_space!([i32; 8]);
         let mut parts = [IoSliceMut::new(&mut buffer)];
@@ -71,12 +71,12 @@ impl Taker {
         (String::from_utf8_lossy(&buffer[..length]).into_owned(), fds)
     }
 
-    /// Says hello and hears everything that is given, up to the lock.
-    pub fn be_offered(&self) -> Vec<OwnedFd> {
-        self.say(HELLO);
+    /// Sends hello, and receives all fds up to the lock.
+    pub fn receive_offer(&self) -> Vec<OwnedFd> {
+        self.send(HELLO);
         let mut given = Vec::new();
         loop {
-            let (packet, fds) = self.hear();
+            let (packet, fds) = self.receive();
             given.extend(fds);
             match packet.as_str() {
                 r#"{"say":"listener"}"# => {}

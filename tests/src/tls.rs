@@ -1,4 +1,4 @@
-//! An authority of the tests' own, which nobody trusts who is not told to.
+//! A certificate authority of the tests, which nobody trusts by default.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use rustls::crypto::ring;
 use rustls::pki_types::PrivateKeyDer;
 use tempfile::TempDir;
 
-/// An authority, with a file that has its certificate.
+/// A certificate authority, with a file that holds its certificate.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     folder: TempDir,
@@ -35,13 +35,13 @@ impl Default for Authority {
 }
 
 impl Authority {
-    /// The file, as `SSL_CERT_FILE` names one.
+    /// Returns the file of its certificate, for `SSL_CERT_FILE`.
     #[must_use]
     pub fn file(&self) -> PathBuf {
         Path::new(self.folder.path()).join("authority.pem")
     }
 
-    /// How a server proves that it is `name`.
+    /// Returns the configuration of a server with a certificate for `name`.
     #[must_use]
     pub fn server(&self, name: &str) -> Arc<ServerConfig> {
         let key = KeyPair::generate().expect("a key");

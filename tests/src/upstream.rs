@@ -1,26 +1,26 @@
-//! A server for guests that make requests: it answers by the path, when the test wants it to, and
-//! keeps count.
+//! A server for guests that make requests. The path chooses the answer, and the server counts its
+//! connections.
 //!
-//! | path             | what it does                                                                        |
-//! |------------------|-------------------------------------------------------------------------------------|
-//! | `/ok`            | `ok`, with a header of its own                                                      |
-//! | `/seen`          | what it was sent: request line, headers and body                                    |
-//! | `/status/CODE`   | that status; with a `location` and without a body                                   |
-//! | `/chunked`       | two chunks and a trailer                                                            |
-//! | `/large`         | [`LARGE`] bytes, as [`large`] gives them                                            |
-//! | `/pieces`        | in chunks what the test hands to [`Upstream::piece`], as it comes                   |
-//! | `/together/N`    | `ok`, once N requests wait for that; then for the next N                            |
-//! | `/silent`        | nothing, for as long as the client waits                                            |
-//! | `/stalled`       | a head and `begin`, then nothing for as long as the client waits                    |
-//! | `/cut`           | half of the body that was promised, then the end                                    |
-//! | `/cut-chunked`   | the same in chunks                                                                  |
-//! | `/cut-head`      | half of a head, then the end                                                        |
-//! | `/no-head`       | the end                                                                             |
-//! | `/no-http`       | what is not HTTP                                                                    |
-//! | `/early-hints`   | a 103, then `ok`                                                                    |
+//! | path             | what it does                                                            |
+//! |------------------|-------------------------------------------------------------------------|
+//! | `/ok`            | `ok`, with a header of its own                                          |
+//! | `/seen`          | what it was sent: request line, headers and body                        |
+//! | `/status/CODE`   | that status; with a `location` and without a body                       |
+//! | `/chunked`       | two chunks and a trailer                                                |
+//! | `/large`         | [`LARGE`] bytes, as [`large`] gives them                                |
+//! | `/pieces`        | in chunks what the test hands to [`Upstream::send_piece`], as it comes  |
+//! | `/together/N`    | `ok`, once N requests wait for that; then for the next N                |
+//! | `/silent`        | nothing, for as long as the client waits                                |
+//! | `/stalled`       | a head and `begin`, then nothing for as long as the client waits        |
+//! | `/cut`           | half of the body that was promised, then the end                        |
+//! | `/cut-chunked`   | the same in chunks                                                      |
+//! | `/cut-head`      | half of a head, then the end                                            |
+//! | `/no-head`       | the end                                                                 |
+//! | `/no-http`       | what is not HTTP                                                        |
+//! | `/early-hints`   | a 103, then `ok`                                                        |
 //!
-//! A thread a connection, which ends with it. A request that this cannot read panics there, and the
-//! client then has no answer.
+//! Each connection has a thread, which ends with it. A request that the server cannot read panics
+//! there, and the client gets no answer.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -30,16 +30,15 @@ use std::thread;
 
 use crate::bytes::body;
 
-/// Length of the body at `/large`.
+/// The length of the body at `/large`.
 pub const LARGE: usize = 4 * 1024 * 1024;
 
-/// The body at `/large`.
+/// Returns the body at `/large`.
 pub fn large() -> Vec<u8> {
     body(LARGE, 77)
 }
 
-/// A running server. It lives as long as the test's process: whoever still talks to it has lost it
-/// then.
+/// A running server. It runs as long as the test's process.
 #[derive(Debug)]
 pub struct Upstream {
     address: SocketAddr,
@@ -57,7 +56,7 @@ struct Shared {
 }
 
 impl Upstream {
-    /// Starts one on a free port of 127.0.0.1.
+    /// Starts a server on a free port of 127.0.0.1.
     #[must_use]
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -77,7 +76,7 @@ impl Upstream {
                 shared.accepted.fetch_add(1, Ordering::AcqRel);
                 let stream = stream.expect("an fd to spare");
                 thread::spawn(move || {
-                    // It counts as ended even when a request makes this thread panic.
+                    // The connection counts as ended also if a request makes this thread panic.
                     let _ended = Ended(&shared);
                     serve(stream, &shared);
                 });
@@ -86,30 +85,30 @@ impl Upstream {
         Self { address, shared, pieces }
     }
 
-    /// Where it listens.
+    /// Returns the address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// A query of the guest `fetch` that sends it to `path`.
+    /// Returns the query with which the guest `fetch` requests `path` of this server.
     pub fn query(&self, path: &str) -> String {
         format!("url=http://{}{path}", self.address)
     }
 
-    /// How many connections have been made to it.
+    /// Returns the number of connections so far.
     pub fn accepted(&self) -> usize {
         self.shared.accepted.load(Ordering::Acquire)
     }
 
-    /// How many of them have not ended.
+    /// Returns the number of connections that have not ended.
     pub fn open(&self) -> usize {
-        // Read in this order, no connection can have ended that is not accepted.
+        // In this order, no connection has ended that was not counted as accepted.
         let ended = self.shared.ended.load(Ordering::Acquire);
         self.accepted() - ended
     }
 
-    /// Lets the answer at `/pieces` go on by one piece; an empty one ends it.
-    pub fn piece(&self, piece: impl Into<Vec<u8>>) {
+    /// Sends one piece of the answer at `/pieces`. An empty one ends it.
+    pub fn send_piece(&self, piece: impl Into<Vec<u8>>) {
         self.pieces.send(piece.into()).expect("the receiver lives as long as this");
     }
 }
@@ -122,7 +121,7 @@ impl Drop for Ended<'_> {
     }
 }
 
-/// What of a request there is to know.
+/// A request.
 struct Request {
     line: String,
     headers: Vec<String>,
@@ -130,7 +129,7 @@ struct Request {
 }
 
 impl Request {
-    /// The next one on a connection, unless that has ended.
+    /// Reads the next request of a connection. Returns `None` if the connection has ended.
     fn read(from: &mut impl BufRead) -> Option<Self> {
         let line = read_line(from).filter(|line| !line.is_empty())?;
         let headers: Vec<String> =
@@ -159,14 +158,14 @@ impl Request {
     }
 }
 
-/// `None` once the connection has ended.
+/// Reads a line. Returns `None` if the connection has ended.
 fn read_line(from: &mut impl BufRead) -> Option<String> {
     let mut line = String::new();
     from.read_line(&mut line).ok()?;
     Some(line.strip_suffix("\r\n")?.to_owned())
 }
 
-/// Answers requests until one of them, or the client, ends the connection.
+/// Answers requests until one of the answers, or the client, ends the connection.
 fn serve(mut stream: TcpStream, shared: &Shared) {
     let mut reader = BufReader::new(stream.try_clone().expect("an fd to spare"));
     while let Some(request) = Request::read(&mut reader) {
@@ -176,15 +175,16 @@ fn serve(mut stream: TcpStream, shared: &Shared) {
     }
 }
 
-/// `None` when the connection is to end: because the answer has it so, or because the client has
-/// left.
+/// Answers a request. Returns `None` if the connection must end: the answer says so, or the client
+/// has left.
 fn answer(request: &Request, stream: &mut TcpStream, shared: &Shared) -> Option<()> {
     let mut send = |bytes: &[u8]| stream.write_all(bytes).ok();
     let path = request.path();
     match path.split_once('?').map_or(path, |(path, _)| path) {
         "/ok" => send(b"HTTP/1.1 200 OK\r\nx-up: yes\r\ncontent-length: 2\r\n\r\nok"),
         "/seen" => {
-            let mut seen = [std::slice::from_ref(&request.line), &request.headers].concat().join("\n").into_bytes();
+            let head = [std::slice::from_ref(&request.line), &request.headers].concat();
+            let mut seen = head.join("\n").into_bytes();
             seen.push(b'\n');
             seen.extend_from_slice(&request.body);
             send(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", seen.len()).as_bytes())?;
@@ -199,7 +199,10 @@ fn answer(request: &Request, stream: &mut TcpStream, shared: &Shared) -> Option<
             send(&large())
         }
         "/pieces" => {
-            send(b"HTTP/1.1 200 OK\r\ncontent-type: text/x-test\r\ntransfer-encoding: chunked\r\n\r\n")?;
+            send(
+                b"HTTP/1.1 200 OK\r\ncontent-type: text/x-test\r\n\
+                  transfer-encoding: chunked\r\n\r\n",
+            )?;
             let pieces = shared.pieces.lock().expect("no holder panics");
             loop {
                 let piece = pieces.recv().unwrap_or_default();
@@ -209,10 +212,10 @@ fn answer(request: &Request, stream: &mut TcpStream, shared: &Shared) -> Option<
                 }
             }
         }
-        "/silent" => until_it_leaves(stream),
+        "/silent" => read_until_closed(stream),
         "/stalled" => {
             send(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nbegin")?;
-            until_it_leaves(stream)
+            read_until_closed(stream)
         }
         "/cut" => {
             send(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nbegin")?;
@@ -231,9 +234,10 @@ fn answer(request: &Request, stream: &mut TcpStream, shared: &Shared) -> Option<
             send(b"SSH-2.0-somebody else\r\n\r\n")?;
             None
         }
-        "/early-hints" => {
-            send(b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
-        }
+        "/early-hints" => send(
+            b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n\
+                  HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
+        ),
         other => match other.rsplit_once('/') {
             Some(("/status", code)) => send(
                 format!(
@@ -256,8 +260,8 @@ fn answer(request: &Request, stream: &mut TcpStream, shared: &Shared) -> Option<
     }
 }
 
-/// The client sends nothing more before it has its answer, so what ends this is its end.
-fn until_it_leaves(stream: &mut TcpStream) -> Option<()> {
+/// Waits until the client ends the connection: it sends nothing more before it has its answer.
+fn read_until_closed(stream: &mut TcpStream) -> Option<()> {
     while stream.read(&mut [0]).is_ok_and(|count| count > 0) {}
     None
 }

@@ -1,14 +1,14 @@
-//! The one place where a test waits: for a condition, up to a deadline.
+//! Waits for a condition, up to a deadline. Tests wait nowhere else.
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How often a condition is looked at.
+/// The pause between two looks at a condition.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Polls `look` until it gives a value, and panics with `what` when `limit` has passed first.
+/// Calls `look` until it returns a value, and returns that. Panics with `what` after `limit`.
 pub fn until<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
@@ -20,7 +20,8 @@ pub fn until<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Option<T>
     }
 }
 
-/// Polls `look` until it gives what `wanted` accepts; the failure shows the last value seen.
+/// Calls `look` until `wanted` accepts its value, and returns that. Panics with `what` and the last
+/// value after `limit`.
 pub fn for_value<T: Debug>(
     what: &str,
     limit: Duration,
@@ -38,8 +39,8 @@ pub fn for_value<T: Debug>(
     }
 }
 
-/// Looks again and again for the whole of `span` and panics as soon as `holds` says no: for what
-/// must *not* happen.
+/// Calls `holds` for the whole of `span`, and panics if it returns false: for what must *not*
+/// happen.
 pub fn throughout(what: &str, span: Duration, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while start.elapsed() < span {
@@ -48,12 +49,13 @@ pub fn throughout(what: &str, span: Duration, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// One step of a poll.
+/// Waits for the time between two looks.
 pub fn pause() {
     sleep(PAUSE);
 }
 
-/// Tells the threads of a load to stop, also when an assertion fails, so that the failure is seen.
+/// Sets the flag that stops the threads of a load, also if an assertion fails, so that the test
+/// ends.
 #[derive(Debug)]
 pub struct StopOnDrop<'a>(pub &'a AtomicBool);
 

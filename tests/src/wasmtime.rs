@@ -1,5 +1,5 @@
-//! `wasmtime serve`, to compare the node with: the same guest behind both, the same requests to
-//! both.
+//! Runs `wasmtime serve`, to compare the node with: both serve the same guest and get the same
+//! requests.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -15,16 +15,16 @@ use crate::node::Node;
 use crate::running::Running;
 use crate::{guests, wait};
 
-/// From the start to the line with the address, compiling the guest included, on a machine busy
+/// How long wasmtime may take to print its address, compiling included, on a machine that is busy
 /// with other tests.
 const START: Duration = Duration::from_secs(60);
 
-/// Headers that a server makes itself: they say nothing about the guest. Framing is compared by
-/// what it frames.
+/// Headers that a server adds itself. Framing is compared by the body.
 const THE_SERVERS: [&str; 5] =
     ["connection", "content-length", "date", "sockhop-invocation-id", "transfer-encoding"];
 
-/// The `wasmtime` to compare with: `SOCKHOP_TEST_WASMTIME`, else the one in PATH.
+/// Returns the `wasmtime` to compare with: that of `SOCKHOP_TEST_WASMTIME`, or else the one in
+/// PATH.
 pub fn binary() -> PathBuf {
     if let Some(named) = std::env::var_os("SOCKHOP_TEST_WASMTIME") {
         let path = PathBuf::from(named);
@@ -38,7 +38,7 @@ pub fn binary() -> PathBuf {
     found.expect("there is no wasmtime to compare with: run scripts/test, which installs it")
 }
 
-/// A running `wasmtime serve`. Dropped, it is killed.
+/// A running `wasmtime serve`. It is killed when this is dropped.
 #[derive(Debug)]
 pub struct Wasmtime {
     running: Running,
@@ -46,8 +46,8 @@ pub struct Wasmtime {
 }
 
 impl Wasmtime {
-    /// Serves a guest with wasmtime's defaults, and with WASI 0.3 where the guest's name says that
-    /// it takes it.
+    /// Serves a guest with wasmtime's defaults, and with WASI 0.3 if the guest's name ends in
+    /// `-p3`.
     #[must_use]
     pub fn serve(guest: &str) -> Self {
         let wasi = if guest.ends_with("-p3") { "-Scli,p3" } else { "-Scli" };
@@ -67,28 +67,28 @@ impl Wasmtime {
         Self { running, address }
     }
 
-    /// What it has written to stderr so far, its guest's lines included.
+    /// Returns what it has written to stderr so far, with the lines of its guest.
     pub fn stderr(&self) -> String {
         self.running.stderr()
     }
 
-    /// A new connection.
+    /// Opens a new connection.
     pub fn connect(&self) -> Connection {
         Connection::open(self.address)
     }
 }
 
-/// A request to both, after which the connection ends.
+/// A request to both servers. The connection ends after it.
 #[derive(Debug, Clone)]
-pub struct Asked {
+pub struct Request {
     method: String,
     path: String,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
 }
 
-impl Asked {
-    /// Without a body. The path, with its query, is the one the guest is to see.
+impl Request {
+    /// Creates a request without a body. `path`, with its query, is what the guest sees.
     #[must_use]
     pub fn new(method: &str, path: &str) -> Self {
         let close = ("connection".to_owned(), "close".to_owned());
@@ -100,7 +100,7 @@ impl Asked {
         }
     }
 
-    /// A GET.
+    /// Creates a GET.
     #[must_use]
     pub fn get(path: &str) -> Self {
         Self::new("GET", path)
@@ -119,20 +119,20 @@ impl Asked {
         self.header("content-length", &body.len().to_string()).framed(body)
     }
 
-    /// Sends a body in chunks of so many bytes.
+    /// Sends a body in chunks of `chunk` bytes.
     #[must_use]
     pub fn chunked(self, body: &[u8], chunk: usize) -> Self {
         self.header("transfer-encoding", "chunked").framed(&chunked(body, chunk))
     }
 
-    /// Sends these bytes behind the head.
+    /// Sends these bytes after the head.
     #[must_use]
     pub fn framed(mut self, bytes: &[u8]) -> Self {
         bytes.clone_into(&mut self.body);
         self
     }
 
-    /// The bytes to send to a server that serves the guest below `prefix`.
+    /// Returns the bytes for a server that serves the guest below `prefix`.
     fn bytes(&self, prefix: &str) -> Vec<u8> {
         let headers: Vec<_> =
             self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
@@ -141,12 +141,12 @@ impl Asked {
         bytes
     }
 
-    /// Sends it while the answer is read, so that neither side can block the other.
+    /// Sends the request while the answer is read, so that neither side can block the other.
     fn exchange(&self, mut connection: Connection, prefix: &str) -> Answer {
         let mut writer = connection.writer();
         let bytes = self.bytes(prefix);
         let came = thread::scope(|scope| {
-            // A server need not read all that it is sent.
+            // A server need not read the whole body.
             scope.spawn(move || writer.write_all(&bytes).is_ok());
             connection.rest()
         });
@@ -157,15 +157,15 @@ impl Asked {
 /// The same guest behind a node and behind `wasmtime serve`.
 #[derive(Debug)]
 pub struct Both {
-    /// The node, where the guest has its own name.
+    /// The node, which has deployed the guest under its own name.
     pub node: Node,
-    /// The other.
+    /// The other server.
     pub wasmtime: Wasmtime,
     prefix: String,
 }
 
 impl Both {
-    /// Starts both; the options are those of the node's `deploy`.
+    /// Starts both. The options are those of the node's `deploy`.
     #[must_use]
     pub fn serving(guest: &str, options: &[&str]) -> Self {
         let wasmtime = Wasmtime::serve(guest);
@@ -174,17 +174,17 @@ impl Both {
         Self { node, wasmtime, prefix: format!("/{guest}") }
     }
 
-    /// What the node answers.
-    pub fn ours(&self, asked: &Asked) -> Answer {
+    /// Returns the answer of the node.
+    pub fn ours(&self, asked: &Request) -> Answer {
         asked.exchange(self.node.connect(), &self.prefix)
     }
 
-    /// What wasmtime answers.
-    pub fn theirs(&self, asked: &Asked) -> Answer {
+    /// Returns the answer of wasmtime.
+    pub fn theirs(&self, asked: &Request) -> Answer {
         asked.exchange(self.wasmtime.connect(), "")
     }
 
-    /// Waits until the node says `text` of an invocation in the function's log.
+    /// Waits until the node has written `text` about an invocation to the function's log.
     pub fn expect_logged(&self, text: &str) {
         wait::until(text, Duration::from_secs(5), || {
             let stderr = self.node.stderr();
@@ -195,10 +195,10 @@ impl Both {
         });
     }
 
-    /// Panics unless both answer the same, but for what servers add; returns the node's answer as
-    /// it came.
+    /// Panics unless both answers are equal without the headers that servers add. Returns the
+    /// node's answer.
     #[track_caller]
-    pub fn same(&self, asked: &Asked) -> Answer {
+    pub fn same(&self, asked: &Request) -> Answer {
         let (ours, theirs) = (self.ours(asked), self.theirs(asked));
         let (our_rest, their_rest) = (guests_part(&ours), guests_part(&theirs));
         let shown =
@@ -210,8 +210,8 @@ impl Both {
     }
 }
 
-/// All but the body of what the guest has said. Names have no order between them; the values of one
-/// do.
+/// Returns the part of an answer that the guest has made, without a long body. Headers of different
+/// names have no order; the values of one name do.
 fn guests_part(answer: &Answer) -> Answer {
     let mut answer = answer.clone();
     answer.headers.retain(|(name, _)| !THE_SERVERS.contains(&name.as_str()));

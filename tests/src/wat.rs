@@ -1,37 +1,38 @@
-//! Guests written as text, `guests/wat`: a program, and what it is put into to be a function of
-//! one kind or another.
+//! Assembles guests that are written as text in `guests/wat`: a program, in a frame for the kind of
+//! function that it becomes.
 
 use std::path::Path;
 
-use crate::guests::sized;
+use crate::guests::with_length;
 
-/// A command, a core module of WASI preview 1, whose reply is the number that the program returns.
+/// Returns a command, a core module of WASI preview 1. Its reply is the number that the program
+/// returns.
 #[must_use]
 pub fn command(program: &str) -> Vec<u8> {
     assembled("command", program)
 }
 
-/// A handler of WASI 0.2 whose replies have the number that the program returns as their status.
+/// Returns a handler of WASI 0.2. The status of its replies is the number that the program returns.
 #[must_use]
 pub fn handler_02(program: &str) -> Vec<u8> {
     assembled("handler-0.2", program)
 }
 
-/// The same for WASI 0.3.
+/// Returns a handler of WASI 0.3. The status of its replies is the number that the program returns.
 #[must_use]
 pub fn handler_03(program: &str) -> Vec<u8> {
     assembled("handler-0.3", program)
 }
 
-/// `component`, with one more core module in it, which runs the program when an instance is made:
-/// nothing comes of one for which it does not return 200.
+/// Adds a core module to `component` that runs the program when an instance is made. The instance
+/// fails unless the program returns 200.
 #[must_use]
 pub fn started_in(component: &[u8], program: &str) -> Vec<u8> {
     let module = assembled("start", program);
     let modules = u8::try_from(core_modules(component)).expect("a few modules");
-    // A section of one core module, and one of the instance that is made of it, without imports.
+    // A section of one core module, and one of an instance of it without imports.
     let instances = [1, 0, modules, 0];
-    [component, &[1], &sized(&module), &[2], &sized(&instances)].concat()
+    [component, &[1], &with_length(&module), &[2], &with_length(&instances)].concat()
 }
 
 fn assembled(whole: &str, program: &str) -> Vec<u8> {
@@ -45,7 +46,7 @@ fn assembled(whole: &str, program: &str) -> Vec<u8> {
     wat::parse_str(text).unwrap_or_else(|error| panic!("{program} as a {whole}: {error}"))
 }
 
-/// How many sections of a component are core modules.
+/// Returns the number of core modules in a component.
 fn core_modules(component: &[u8]) -> usize {
     let (mut at, mut modules) = (8, 0);
     while at < component.len() {

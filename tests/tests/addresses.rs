@@ -1,9 +1,9 @@
-//! By which addresses a function is reached, and what it sees of them.
+//! The addresses that a function is reached by, and what it sees of them.
 
 use harness::client::request;
 use harness::{Connection, Node, Reply};
 
-/// Asks for `target` at `host`, pretending to have been mounted somewhere.
+/// Requests `target` at `host`, with a header that claims another prefix.
 fn get(connection: &mut Connection, host: &str, target: &str) -> Reply {
     connection.send(request(
         "GET",

@@ -1,5 +1,5 @@
-//! What cannot be deployed is refused with a clear word about what was expected, and nothing of it
-//! is stored.
+//! Files that cannot be deployed are refused with a message that says what was expected, and
+//! nothing of them is stored.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that cannot go on fails; helpers outside #[test] functions too"
@@ -9,19 +9,19 @@ use std::fs;
 use std::path::Path;
 
 use harness::disk::{SmallDisk, picture};
-use harness::running::is_root;
 use harness::{Node, guests};
 use tempfile::TempDir;
 
 const PREVIEW_1: &str = "wasi_snapshot_preview1";
 
-/// A core module with a memory that imports a function and exports it as `_start`.
+/// Returns a core module with a memory that imports a function and exports it as `_start`.
 fn module(module: &str, name: &str) -> Vec<u8> {
     let section =
         |id: u8, content: &[u8]| [&[id, u8::try_from(content.len()).unwrap()], content].concat();
-    let sized = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
-    let imports = [&[1][..], &sized(module), &sized(name), &[0, 0]].concat();
-    let exports = [&[2][..], &sized("_start"), &[0, 0], &sized("memory"), &[2, 0]].concat();
+    let with_length = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+    let imports = [&[1][..], &with_length(module), &with_length(name), &[0, 0]].concat();
+    let exports =
+        [&[2][..], &with_length("_start"), &[0, 0], &with_length("memory"), &[2, 0]].concat();
     let sections = [
         section(1, &[1, 0x60, 0, 0]),
         section(2, &imports),
@@ -52,12 +52,12 @@ impl Place {
         path.to_str().unwrap().to_owned()
     }
 
-    /// Tries the deploy, expects `error: ` with `words`, and that list, generation and store stay
-    /// as they are.
+    /// Tries the deploy. Checks that it fails with `words`, and that list, generation and store
+    /// stay as they are.
     #[track_caller]
     fn refuses(&self, what: &str, arguments: &[&str], words: &[&str]) {
         println!("{what}");
-        // What was logged comes there in its own time.
+        // Segments of the log are shipped at any time.
         let stored = || {
             let mut stored = picture(self.store.path());
             stored.retain(|path, _| !path.starts_with(self.store.path().join("logs")));
@@ -68,7 +68,7 @@ impl Place {
         let refused = self.node.cli(&[&["deploy"], arguments].concat());
         let code = refused.code;
         assert!(matches!(code, Some(1 | 2)), "{what}: {refused:#?}");
-        refused.expect_said(words);
+        refused.expect_error_text(words);
         let after = state();
         assert_eq!((before.0, before.1), (after.0, after.1), "{what}: list and generation");
         let stored: Vec<_> =
@@ -116,15 +116,14 @@ fn files_that_are_no_function() {
     for (what, content, words) in cases {
         let file = place.file("bad.wasm", content);
         place.refuses(what, &[&file, "--name", "bad"], words);
-        // Over a version that is good, too.
+        // Also over a version that is good.
         place.refuses(what, &[&file, "--name", "hello"], words);
         place.node.get("/bad/").expect_problem(404);
     }
     place.node.stop();
 }
 
-/// A deployer is told by name what guests here do not have, and nothing of what it looked like
-/// inside.
+/// The error names the import that guests do not have here, and nothing of the module's inside.
 #[test]
 fn proposals_that_guests_do_not_have_are_named() {
     // A command: `_start`, which does what `code` says, and a memory of `memory`.
@@ -187,7 +186,7 @@ fn names_that_are_no_names() {
     ] {
         let option = format!("--name={name}");
         place.refuses(&format!("the name {name:?}"), &[hello, &option], &["name", "expected"]);
-        // The manifest is no way around it.
+        // The manifest does not allow it either.
         let folder = TempDir::new().unwrap();
         let file = folder.path().join("hello.wasm");
         fs::copy(hello, &file).unwrap();
@@ -198,7 +197,7 @@ fn names_that_are_no_names() {
             &["name"],
         );
     }
-    // As long as a name may be is not too long.
+    // The longest name that is allowed.
     place.node.deploy("hello", &long[..63], &[]);
     place.node.get(&format!("/{}/", &long[..63])).expect_hello();
     place.node.stop();
@@ -267,10 +266,6 @@ fn manifests_and_options_that_make_no_sense() {
 
 #[test]
 fn a_full_store_is_an_error_and_the_old_version_stays() {
-    if !is_root() {
-        eprintln!("skipped: only root may mount the small disk that this test fills");
-        return;
-    }
     let disk = SmallDisk::mount(4);
     let node = Node::build().option("--store", disk.path()).start();
     expect_full_is_survived(&disk, &node, disk.path());
@@ -279,10 +274,6 @@ fn a_full_store_is_an_error_and_the_old_version_stays() {
 
 #[test]
 fn a_full_data_folder_is_an_error_and_the_old_version_stays() {
-    if !is_root() {
-        eprintln!("skipped: only root may mount the small disk that this test fills");
-        return;
-    }
     let disk = SmallDisk::mount(16);
     let data = disk.path().join("data");
     let node = Node::build().data(&data).start();
@@ -290,12 +281,11 @@ fn a_full_data_folder_is_an_error_and_the_old_version_stays() {
     node.stop();
 }
 
-/// Fills the disk, deploys a new version in vain, makes room, and deploys it.
+/// Fills the disk, checks that a deploy fails and changes nothing, makes room, and deploys again.
 fn expect_full_is_survived(disk: &SmallDisk, node: &Node, stored: &Path) {
     node.deploy("hello", "hello", &[]);
     let mut before = (node.list(), node.status().node.generation);
-    // Who a name is, is known from the first time that something is deployed by it; nothing is of
-    // it yet.
+    // A name gets its identity with the first attempt to deploy under it.
     let identity = |path: &Path| {
         path.ends_with("identities/another")
             || path.parent().is_some_and(|folder| folder.ends_with("identities/another"))
@@ -308,7 +298,7 @@ fn expect_full_is_survived(disk: &SmallDisk, node: &Node, stored: &Path) {
         let deploy = ["deploy", file.to_str().unwrap(), "--name", name, "--no-trial"];
         node.cli(&deploy).expect_error(&["no space left"]);
         assert_eq!((node.list(), node.status().node.generation), before);
-        // To be tried, it is served by its id for a moment, which takes a generation and changes
+        // A trial serves the version by its id for a moment, which takes a generation and changes
         // nothing else.
         node.cli(&deploy[..4]).expect_error(&["no space left"]);
         assert_eq!(node.list(), before.0);

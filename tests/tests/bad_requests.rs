@@ -1,5 +1,5 @@
-//! What no client should send: each is refused clearly, costs next to nothing, and never reaches a
-//! guest half understood.
+//! Requests that no client should send: each is refused clearly, costs next to nothing, and does
+//! not reach a guest.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,8 +10,8 @@ use harness::{Connection, Node, process, wait};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Sends `bytes` as the first request (a shard sees them) and as the second of a kept connection (a
-/// worker does). Either way there must be the node's own error `status`, the end of the connection,
+/// Sends `bytes` as the first request of a connection, which a shard reads, and as the second one,
+/// which a worker reads. Both must get the node's own error `status` and the end of the connection,
 /// and nothing more.
 fn refused(node: &Node, what: &str, bytes: &[u8], status: u16) {
     for kept in [false, true] {
@@ -22,7 +22,7 @@ fn refused(node: &Node, what: &str, bytes: &[u8], status: u16) {
         }
         let mut writer = connection.writer();
         thread::scope(|scope| {
-            // The node may refuse before it has read all.
+            // The node may refuse before it has read everything.
             scope.spawn(move || std::io::Write::write_all(&mut writer, bytes).is_ok());
             connection.reply().expect_problem(status);
             assert_eq!(connection.rest(), b"", "{what}: nothing behind it is taken for a request");
@@ -244,7 +244,7 @@ fn an_error_in_answer_to_head_has_no_body() {
             }
             connection.send(bytes);
             if status != 408 {
-                // A connection that is kept behind it ends, too.
+                // Ends a connection that the node keeps after its reply.
                 connection.end_sending_if_open();
             }
             let head = connection.head();
@@ -288,7 +288,7 @@ fn half_a_head_and_silence_ends_at_the_head_limit_and_costs_no_cpu() {
     node.stop();
 }
 
-/// 408, or the end of the connection without a word.
+/// Checks for a 408, or the end of the connection without a reply.
 fn expect_timed_out(connection: &mut Connection) {
     match connection.try_reply() {
         Ok(reply) => _ = reply.expect_problem(408),
@@ -371,7 +371,7 @@ fn rubbish_on_two_thousand_connections_changes_nothing() {
     node.stop();
 }
 
-/// Bytes without sense, or a good request with some bytes changed or its end missing.
+/// Sends random bytes, or a good request with some bytes changed or its end missing.
 fn send_rubbish(connection: &mut Connection, noise: &mut Noise) {
     let good = request("POST", "/echo/a?b", &[("x-a", "b"), ("x-c", "d")], b"a body");
     let length = noise.below(2000);
@@ -387,7 +387,7 @@ fn send_rubbish(connection: &mut Connection, noise: &mut Noise) {
             bytes[at] = noise.next().to_le_bytes()[0];
         }
     }
-    // The node may answer, refuse or close as it likes.
+    // The node may answer, refuse or close.
     _ = connection.try_send(bytes);
     if noise.below(2) == 0 {
         connection.end_sending_if_open();

@@ -1,5 +1,5 @@
-//! Deploys and removals under load: no request fails, none is served by an old version once the
-//! command has returned, and what was begun is finished.
+//! Deploys and removals under load: no request fails, none is served by an old version after the
+//! command has returned, and requests that have begun are finished.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that cannot go on fails; helpers outside #[test] functions too"
@@ -15,10 +15,10 @@ use serde_json::Value;
 
 const CONNECTIONS: usize = 500;
 const DEPLOYS: u64 = 6;
-/// A client's stack needs no more.
+/// The stack of a client's thread.
 const STACK_BYTES: usize = 256 * 1024;
 
-/// The version that answers, as the guest knows it.
+/// Returns the version that answers, as its guest reports it.
 fn version(connection: &mut Connection, target: &str) -> Result<u64, String> {
     connection.try_send(request("GET", target, &[], b"")).map_err(|error| error.to_string())?;
     let reply = connection.try_reply().map_err(|cut| format!("{cut:?}"))?;
@@ -41,7 +41,7 @@ fn deploy(node: &Node, version: u64, isolation: &str) {
     );
 }
 
-/// `isolations` are gone through, one a deploy.
+/// Deploys under load, with each of `isolations` in turn.
 fn deploys_lose_nothing(isolations: &[&str]) {
     process::raise_fd_limit();
     let node = Node::start();

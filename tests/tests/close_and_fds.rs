@@ -1,5 +1,5 @@
-//! A connection's end reaches the client at once, and no connection, however it ends, leaves an fd
-//! behind.
+//! The end of a connection reaches the client at once, and no connection leaves an fd open, however
+//! it ends.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ use harness::{Connection, Node, process};
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::Linger;
 
-/// Sends a request after which the node closes.
+/// Sends a request after which the node closes the connection.
 type Ask = fn(&mut Connection);
 
 const CLOSE: (&str, &str) = ("connection", "close");
@@ -48,8 +48,7 @@ fn the_client_sees_the_end_at_once() {
             })
             .collect();
         waits.sort_unstable();
-        // 50 ms is promised of each; on a machine busy with other things only the median is held to
-        // it.
+        // 50 ms is promised for each; on a busy machine only the median is checked.
         assert!(
             waits[20] < Duration::from_millis(50),
             "{way}: median {:?} of {waits:?}",
@@ -107,8 +106,8 @@ fn a_client_that_leaves_ends_its_guest_whatever_of_the_body_is_unread() {
     let chunked = ("transfer-encoding", "chunked");
     let requests = [
         ("small", post(&[("content-length", "5")], b"hello")),
-        // More than is read ahead, and no more than the kernel takes: behind that, no end can be
-        // seen.
+        // More than the node reads ahead, and no more than the kernel buffers: after more than
+        // that, the node cannot see the end.
         ("large", post(&[("content-length", "40000")], &[b'x'; 40_000])),
         ("not whole", post(&[("content-length", "6")], b"hello")),
         ("chunked", post(&[chunked], b"5\r\nhello\r\n0\r\n\r\n")),
@@ -225,7 +224,10 @@ fn connections_that_end_badly_leave_no_fd() {
             }
             6 => {
                 connection.get("/hello/").expect_hello();
-                connection.send("POST /alone/ HTTP/1.1\r\nhost: node.test\r\ncontent-length: 1000\r\n\r\nnot 1000");
+                connection.send(
+                    "POST /alone/ HTTP/1.1\r\nhost: node.test\r\n\
+                     content-length: 1000\r\n\r\nnot 1000",
+                );
             }
             _ => {
                 connection.send(request("GET", "/panic/after-head", &[], b""));
@@ -238,7 +240,7 @@ fn connections_that_end_badly_leave_no_fd() {
     node.stop();
 }
 
-/// Makes some connections to warm up, notes the fds, makes `count` more from four threads, and
+/// Opens some connections to warm up, counts the fds, opens `count` more from four threads, and
 /// compares.
 fn leaves_no_fd(node: &Node, count: usize, one: impl Fn(SocketAddr, &mut Noise) + Sync) {
     let address = node.addresses()[0];

@@ -1,4 +1,4 @@
-//! The commands a user types, beside `serve` and `deploy`: what they print and how they end.
+//! The commands that a user types, without `serve` and `deploy`: what they print and how they end.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use harness::{Node, Running, guests, node, process};
+use harness::{Node, Running, guests, needs, node, process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -118,7 +118,7 @@ fn invoke_prints_the_reply_and_fails_with_it() {
 #[test]
 fn invoke_takes_a_body_from_anywhere_and_shows_the_head() {
     let node = Node::with(&["echo", "status"]);
-    let sent = node.cli_fed(&["invoke", "echo", "-d", "@-"], b"from stdin").expect_code(0);
+    let sent = node.cli_with_stdin(&["invoke", "echo", "-d", "@-"], b"from stdin").expect_code(0);
     assert_eq!(sent.stdout, "from stdin");
     let head = node.cli(&["invoke", "echo", "-X", "PUT", "-d", "text", "-i"]).expect_code(0).stdout;
     let (head, body) = head.split_once("\n\n").unwrap();
@@ -178,7 +178,7 @@ fn records_are_a_line_each_and_one_is_one() {
     assert!(printed(&["top", "--once"]).contains("1 function "));
     node.deploy("hello", "other", &[]);
     node.deploy("hello", "other", &["--no-activate"]);
-    node.cli_fed(&["secret", "set", "other", "A"], b"1").expect_code(0);
+    node.cli_with_stdin(&["secret", "set", "other", "A"], b"1").expect_code(0);
     node.cli(&["alias", "set", "other@staging", "v1", "--json"]).expect_code(0);
     for (arguments, count) in [
         (&["list"][..], 2),
@@ -243,7 +243,8 @@ fn the_manifest_beside_the_file_is_read_and_options_come_first() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("inspect.wasm");
     fs::copy(guests::path("inspect"), &file).unwrap();
-    let manifest = "name = \"from-file\"\nmemory = \"32MiB\"\ntimeout = \"5s\"\nisolation = \"process\"\n\
+    let manifest = "name = \"from-file\"\nmemory = \"32MiB\"\ntimeout = \"5s\"\n\
+                    isolation = \"process\"\n\
                     [env]\nCOLOUR = \"green\"\nSIZE = \"small\"\n";
     fs::write(folder.path().join("sockhop.toml"), manifest).unwrap();
     let file = file.to_str().unwrap();
@@ -289,7 +290,7 @@ fn a_project_is_deployed_from_its_folder() {
     };
     let environment = || node.get("/shop/").json()["environment"].clone();
 
-    deploy(&[]).expect_code(2).expect_said(&["has no sockhop.toml", "FILE.wasm"]);
+    deploy(&[]).expect_code(2).expect_error_text(&["has no sockhop.toml", "FILE.wasm"]);
     deploy(&["."]).expect_error(&["has no sockhop.toml", "source = "]);
     describe("");
     deploy(&[]).expect_error(&["does not exist", "cargo build --release --target wasm32-wasip2"]);
@@ -301,7 +302,8 @@ fn a_project_is_deployed_from_its_folder() {
         assert!(deployed.stderr.contains("sockhop.toml"), "{deployed:#?}");
         assert_eq!(environment(), serde_json::json!({ "COLOUR": colour }));
     }
-    // What is taken out of it is gone, and what is said on the command line is for this once.
+    // What is removed from the manifest is gone, and options of the command line are for one
+    // deploy.
     describe("memory = \"32MiB\"\n");
     let deployed = deploy(&["--env", "SIZE=large"]).expect_code(0);
     for line in
@@ -312,7 +314,7 @@ fn a_project_is_deployed_from_its_folder() {
     deploy(&["--unset", "memory"]).expect_code(0);
     assert_eq!(environment(), serde_json::json!({}));
     assert!(node.cli(&["inspect", "shop"]).expect_code(0).stdout.contains("64.0 MiB"));
-    // The file of another project is no part of this one.
+    // The manifest of another project is not read.
     describe("[env]\nCOLOUR = \"red\"\n");
     fs::copy(guests::path("hello"), folder.path().join("hello.wasm")).unwrap();
     deploy(&["hello.wasm"]).expect_code(0);
@@ -347,7 +349,7 @@ fn a_project_of_several_functions_is_deployed_in_its_order() {
     assert_eq!(node.get("/web/").json()["environment"], serde_json::json!({"COLOUR": "green"}));
     node.get("/api/").expect_hello();
 
-    // One alone, by its name or by its file.
+    // A single function, by its name or by its file.
     for given in [&["--name", "web"][..], &[".", "--name", "web"], &["inspect.wasm"]] {
         let deployed = deploy(&[given, &["--env", "SIZE=large"]].concat()).expect_code(0);
         assert!(
@@ -358,8 +360,8 @@ fn a_project_of_several_functions_is_deployed_in_its_order() {
     }
     deploy(&["--name", "nobody"]).expect_error(&["[function.nobody]", "web, api"]);
 
-    // All are looked at before the first is sent, and the first that the node refuses is the last
-    // that is sent.
+    // All are checked before the first one is sent, and none is sent after one that the node
+    // refuses.
     let versions =
         || harness::running::records(&node.cli(&["versions", "web", "--json"]).stdout).len();
     let before = versions();
@@ -421,7 +423,7 @@ fn a_version_starts_from_the_options_of_the_active_one() {
         "{printed:#}"
     );
     assert_eq!(inspect()["env"], serde_json::json!({"B": "4"}));
-    // Processor time follows wall time as long as nobody says otherwise.
+    // The limit of CPU time follows the time limit unless it is set.
     assert_eq!(inspect()["limits"]["cpu_time_ms"], 5000);
     assert_eq!(memory(), 32 << 20);
 
@@ -439,7 +441,7 @@ fn a_version_starts_from_the_options_of_the_active_one() {
         (inspect()["env"].clone(), memory()),
         (serde_json::json!({}), Value::from(16 << 20))
     );
-    // Rolled back, its options are what the next one starts from.
+    // After a rollback the next deploy starts from the options of that version.
     node.cli(&["rollback", "it", "v2"]).expect_code(0);
     deploy(&[]);
     assert_eq!(inspect()["env"], serde_json::json!({"A": "hidden", "B": "2"}));
@@ -466,7 +468,7 @@ fn a_host_name_reaches_a_function_with_the_path_whole() {
         assert_eq!((&seen["path"], &seen["query"]), (&"/inspect/p".into(), &"q".into()), "{host}");
         assert_eq!(seen["headers"]["x-forwarded-prefix"], Value::Null, "{host}");
     }
-    // By its path it is reached too, under any other name.
+    // Under any other host it is reached by its path.
     connection.send(harness::client::request("GET", "/inspect/p", &[("host", "example.com")], b""));
     assert_eq!(connection.reply().json()["path"], "/p");
     connection.send(harness::client::request("GET", "/", &[("host", "nobody.example.com")], b""));
@@ -494,17 +496,18 @@ fn a_node_that_does_not_answer_is_told_with_the_reason() {
         Running::spawn(command.current_dir(folder.path()).arg("list"))
             .finish(Duration::from_secs(10))
     };
-    let missing = list(&mut node::sockhop());
-    // Unless this machine has a node of its own.
-    if !Path::new("/var/lib/sockhop").exists() {
-        missing.expect_error(&[
-            "./sockhop-data",
-            "/var/lib/sockhop",
-            "--data",
-            "--node",
-            "sockhop serve",
-        ]);
-    }
+    assert!(
+        !Path::new("/var/lib/sockhop").exists(),
+        "this machine has a node of its own in /var/lib/sockhop, which every command would find: \
+         run this test on another one"
+    );
+    list(&mut node::sockhop()).expect_error(&[
+        "./sockhop-data",
+        "/var/lib/sockhop",
+        "--data",
+        "--node",
+        "sockhop serve",
+    ]);
     let data = folder.path().join("sockhop-data");
     fs::create_dir(&data).unwrap();
     list(&mut node::sockhop())
@@ -515,13 +518,22 @@ fn a_node_that_does_not_answer_is_told_with_the_reason() {
 
     let node = Node::build().data(&data).start();
     list(&mut node::sockhop()).expect_code(0);
-    if harness::running::is_root() {
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let nobody = 65534;
-        let denied = list(node::sockhop().uid(nobody).gid(nobody));
-        let denied = denied.expect_error(&["permission denied", "sudo -u root"]);
-        assert!(!denied.stderr.contains("sockhop serve"), "a second node is no help: {denied:#?}");
-    }
+    node.stop();
+}
+
+#[test]
+fn a_node_of_another_user_is_an_error_that_names_the_user() {
+    needs::root("run a command as another user");
+    let folder = TempDir::new().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let node = Node::build().data(&folder.path().join("sockhop-data")).start();
+    let nobody = 65534;
+    let mut list = node::sockhop();
+    list.current_dir(folder.path()).arg("list").uid(nobody).gid(nobody);
+    let denied = Running::spawn(&mut list)
+        .finish(Duration::from_secs(10))
+        .expect_error(&["permission denied", "sudo -u root"]);
+    assert!(!denied.stderr.contains("sockhop serve"), "a second node is no help: {denied:#?}");
     node.stop();
 }
 

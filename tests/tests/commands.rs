@@ -1,4 +1,4 @@
-//! Commands: programs with stdin, stdout and an environment, called as CGI has it.
+//! Commands: programs with stdin, stdout and an environment, called as CGI defines it.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that cannot go on fails; helpers outside #[test] functions too"
@@ -15,18 +15,24 @@ use tempfile::TempDir;
 
 const MIB: usize = 1024 * 1024;
 
-/// A core module with a memory of 20 pages and a table of a place, which imports `sock_shutdown`,
-/// function 0, and `poll_oneoff`, function 1, and whose `_start`, function 2, is `code`.
+/// Returns a core module with a memory of 20 pages and a table of one element. It imports
+/// `sock_shutdown` (function 0) and `poll_oneoff` (function 1), and `_start` (function 2) is
+/// `code`.
 fn module(code: &[u8]) -> Vec<u8> {
     let section =
         |id: u8, content: &[u8]| [&[id, u8::try_from(content.len()).unwrap()], content].concat();
     let body = [&[u8::try_from(code.len() + 2).unwrap(), 0], code, &[0x0b]].concat();
+    let types = [
+        &[3][..],
+        &[0x60, 2, 0x7f, 0x7f, 1, 0x7f],
+        &[0x60, 4, 0x7f, 0x7f, 0x7f, 0x7f, 1, 0x7f],
+        &[0x60, 0, 0],
+    ];
+    let imports = b"\x02\x16wasi_snapshot_preview1\x0dsock_shutdown\0\0\
+        \x16wasi_snapshot_preview1\x0bpoll_oneoff\0\x01";
     let sections = [
-        section(1, &[3, 0x60, 2, 0x7f, 0x7f, 1, 0x7f, 0x60, 4, 0x7f, 0x7f, 0x7f, 0x7f, 1, 0x7f, 0x60, 0, 0]),
-        section(
-            2,
-            b"\x02\x16wasi_snapshot_preview1\x0dsock_shutdown\0\0\x16wasi_snapshot_preview1\x0bpoll_oneoff\0\x01",
-        ),
+        section(1, &types.concat()),
+        section(2, imports),
         section(3, &[1, 2]),
         section(4, &[1, 0x70, 0, 1]),
         section(5, &[1, 0, 20]),
@@ -158,11 +164,11 @@ fn an_exit_with_anything_but_0_is_a_500_and_its_stderr_in_the_log() {
                 .any(|line| line.contains("stream=stderr") && line.ends_with("stderr before exit"))
                 .then_some(())
         });
-        // WASI 0.2 makes a 1 of every code.
+        // WASI 0.2 turns every code into 1.
         for code in [3, 125, 126, 255] {
             let detail = connection.get(&format!("/{name}/?exit={code}")).expect_problem(500);
-            let told = if name == "cmd" { 1 } else { code };
-            assert!(detail.contains(&format!("exit code {told};")), "{name}: {detail}");
+            let reported = if name == "cmd" { 1 } else { code };
+            assert!(detail.contains(&format!("exit code {reported};")), "{name}: {detail}");
         }
         let reply = connection.get(&format!("/{name}/?exit=0"));
         assert_eq!((reply.status(), reply.text().as_str()), (200, "stdout before exit\n"));
@@ -225,7 +231,7 @@ fn what_is_no_cgi_reply_is_a_500_with_the_reason_in_the_log() {
     ] {
         for guest in ["cmd", "cmd-p1"] {
             let detail = connection.get(&format!("/{guest}/?{print}")).expect_problem(500);
-            // What the program wrote is its log's to say; the code of its exit quotes nothing.
+            // What the program has written is in its log; the error has only the exit code.
             assert_eq!(
                 detail.contains(reason),
                 reason == "exit code 1",
@@ -261,7 +267,7 @@ fn a_cgi_reply_streams_both_ways_and_looks_cut_when_its_program_fails() {
         let mut seen = String::new();
         let whole = connection.try_body(&first, |piece| {
             seen += std::str::from_utf8(piece).unwrap();
-            // Only the echo of piece n lets piece n + 1 leave.
+            // Piece n + 1 is sent after the echo of piece n was received.
             if seen.len().is_multiple_of(7) {
                 match seen.len() / 7 {
                     n @ 1..5 => send(&format!("7\r\npiece-{n}\r\n")),
@@ -298,7 +304,7 @@ fn a_raw_reply_streams_both_ways_too() {
             &[("transfer-encoding", "chunked")],
         ));
         send("7\r\npiece-0\r\n");
-        // The head and the first piece come while the program waits for the second.
+        // The head and the first piece are received while the program waits for the second.
         let first = connection.head();
         assert_eq!(
             (first.status, first.get("content-type")),
@@ -315,11 +321,11 @@ fn a_raw_reply_streams_both_ways_too() {
             }
         });
         assert_eq!((whole, seen.as_str()), (Ok(()), "piece-0piece-1piece-2piece-3piece-4"));
-        // What fails after that can only look cut.
+        // A failure after that can only show as a cut reply.
         connection.send(request("GET", &format!("/{guest}/?print=a&sleep=1000&exit=1"), &[], b""));
         let cut = connection.try_reply().unwrap_err();
         assert_eq!((cut.head.map(|head| head.status), &cut.body[..1]), (Some(200), &b"a"[..]));
-        // A program that computes is not held back either.
+        // The output of a program that computes is not held back either.
         let mut connection = node.connect();
         connection.send(request("GET", &format!("/{guest}/?print=a&spin"), &[], b""));
         assert_eq!(connection.head().status, 200);
@@ -338,7 +344,7 @@ fn a_local_redirect_is_answered_by_the_function_itself() {
         let host = format!("{guest}.example.com");
         for (prefix, host) in [(format!("/{guest}"), "node.test"), (String::new(), host.as_str())] {
             let headers = [("host", host), ("content-type", "text/x-form")];
-            // The target of the redirect prints what it was asked for.
+            // The target of the redirect prints its request.
             let target = format!("{prefix}/there?{}", encoded("cgi&env"));
             connection.send(request(
                 "POST",
@@ -362,11 +368,11 @@ fn a_local_redirect_is_answered_by_the_function_itself() {
             ));
             assert_eq!(connection.head().status, 418);
         }
-        // Another function's path is the client's to ask for.
+        // A client may ask for the path of another function.
         connection.send(request("GET", &format!("/{guest}/?{}", location("/other/x")), &[], b""));
         let reply = connection.reply();
         assert_eq!((reply.status(), reply.head.get("location")), (302, Some("/other/x")));
-        // It ends, however often a program redirects.
+        // An endless chain of redirects is ended.
         node.deploy(guest, "loop", &["--output", "cgi", "--arg", &location("/loop/")]);
         let detail = connection.get("/loop/").expect_problem(500);
         assert!(detail.contains("local redirects"), "{detail}");
@@ -433,7 +439,7 @@ fn a_program_is_held_to_its_time_limit() {
         node.deploy(guest, guest, &["--timeout", "500ms"]);
         let mut connection = node.connect();
         for step in ["sleep=60000", "spin", "echo"] {
-            // A body that never ends, for whoever reads it.
+            // A body that never ends.
             connection.send(head("POST", &format!("/{guest}/?{step}"), &[("content-length", "1")]));
             connection.reply().expect_problem(504);
             connection = node.connect();
@@ -526,7 +532,7 @@ fn what_a_core_module_asks_in_vain_is_not_told_in_the_nodes_log() {
     let node = Node::start();
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("asks.wasm");
-    // And traps, which is told behind whatever else would be.
+    // The trap is logged after everything else that is logged.
     fs::write(&file, module(&[0x41, 0, 0x41, 0, 0x10, 0, 0x1a, 0x00])).unwrap();
     node.cli(&["deploy", file.to_str().unwrap(), "--no-trial"]).expect_code(0);
     node.get("/asks/").expect_problem(500);
@@ -539,7 +545,7 @@ fn what_a_core_module_asks_in_vain_is_not_told_in_the_nodes_log() {
 
 #[test]
 fn a_core_module_is_held_to_its_limits() {
-    // Both grow until they are refused, and then trap.
+    // Both grow until growth is refused, and then trap.
     let grows_memory =
         [0x03, 0x40, 0x41, 1, 0x40, 0, 0x41, 0x7f, 0x46, 0x04, 0x40, 0x00, 0x0b, 0x0c, 0, 0x0b];
     let grows_table = [
@@ -547,7 +553,7 @@ fn a_core_module_is_held_to_its_limits() {
         0x0c, 0, 0x0b,
     ];
     let calls_itself = [0x10, 2];
-    // For a clock, 2048 times in one call.
+    // 2048 subscriptions to a clock in one call.
     let waits = [0x41, 0, 0x41, 0, 0x41, 0x80, 0x10, 0x41, 0, 0x10, 1, 0x1a];
     let node = Node::with(&["hello"]);
     let folder = TempDir::new().unwrap();

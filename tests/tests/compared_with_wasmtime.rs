@@ -1,24 +1,24 @@
-//! The same guest behind the node and behind `wasmtime serve`, the same bytes to both: the guest
-//! sees the same, and what it says comes out the same. Where the node is stricter, or has to be
-//! better, the test says what wasmtime does there.
+//! The node and `wasmtime serve` serve the same guest and get the same bytes: the guest sees the
+//! same, and its answers arrive the same. Where the node is stricter or must be better, the test
+//! says what wasmtime does.
 
 use harness::bytes::{assert_same, body};
-use harness::wasmtime::{Asked, Both};
+use harness::wasmtime::{Both, Request};
 use serde_json::Value;
 
 const MIB: usize = 1024 * 1024;
 
-fn post(path: &str) -> Asked {
-    Asked::new("POST", path)
+fn post(path: &str) -> Request {
+    Request::new("POST", path)
 }
 
-/// For `headers`: a request whose client takes trailers.
-fn asking(query: &str) -> Asked {
-    Asked::get(&format!("/?{query}")).header("te", "trailers")
+/// Returns a request for the guest `headers` whose client accepts trailers.
+fn asking(query: &str) -> Request {
+    Request::get(&format!("/?{query}")).header("te", "trailers")
 }
 
-/// Chunks, and trailers behind them.
-fn with_trailers(path: &str, trailers: &str) -> Asked {
+/// Returns a request with a body in chunks, and trailers after them.
+fn with_trailers(path: &str, trailers: &str) -> Request {
     let framed = format!("3\r\nabc\r\n0\r\n{trailers}\r\n");
     post(path)
         .header("transfer-encoding", "chunked")
@@ -31,15 +31,17 @@ fn a_guest_sees_the_same_request() {
     let both = Both::serving("inspect", &[]);
     let methods =
         ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "PURGE", "purge"];
-    let mut table: Vec<Asked> = methods.map(|method| Asked::new(method, "/a%20b/?q=%26")).into();
+    let mut table: Vec<Request> =
+        methods.map(|method| Request::new(method, "/a%20b/?q=%26")).into();
     table.extend(
-        ["/", "/?", "/??", "//x//y/../z", "/a%2Fb%00", "/*?x=?y", "/~;=,@:!$'()+"].map(Asked::get),
+        ["/", "/?", "/??", "//x//y/../z", "/a%2Fb%00", "/*?x=?y", "/~;=,@:!$'()+"]
+            .map(Request::get),
     );
-    table.push(Asked::get("/").header("host", "shop.test:81"));
+    table.push(Request::get("/").header("host", "shop.test:81"));
     table.push(post("/").body(b"abc"));
     table.push(post("/").chunked(b"abc", 1));
     let many =
-        (0..90).fold(Asked::get("/"), |asked, number| asked.header(&format!("x-{number}"), "v"));
+        (0..90).fold(Request::get("/"), |asked, number| asked.header(&format!("x-{number}"), "v"));
     table.push(many.header("x-long", &"v".repeat(40_000)));
     // Repeated, empty, not ASCII, and those that are about the connection and not for the guest.
     let fields = [
@@ -60,7 +62,7 @@ fn a_guest_sees_the_same_request() {
         ("http2-settings", "AAMAAABkAAQAAP__"),
     ];
     table.push(
-        fields.iter().fold(Asked::get("/"), |asked, (name, value)| asked.header(name, value)),
+        fields.iter().fold(Request::get("/"), |asked, (name, value)| asked.header(name, value)),
     );
 
     for asked in table {
@@ -72,15 +74,15 @@ fn a_guest_sees_the_same_request() {
             continue;
         }
         let (mut ours, mut theirs): (Value, Value) = (parse(&ours.body), parse(&theirs.body));
-        // What each tells its guests of itself: here where the function is and whom the request is
-        // from, there which instance it is.
+        // What each server adds for its guests: the node adds where the function is and who the
+        // client is, wasmtime adds the id of the instance.
         for (name, value) in [
             ("x-forwarded-prefix", "/inspect"),
             ("x-forwarded-for", "127.0.0.1"),
             ("x-forwarded-proto", "http"),
         ] {
-            let told = ours["headers"].as_object_mut().and_then(|headers| headers.remove(name));
-            assert_eq!(told, Some(serde_json::json!([value])), "{name}");
+            let expected = ours["headers"].as_object_mut().and_then(|headers| headers.remove(name));
+            assert_eq!(expected, Some(serde_json::json!([value])), "{name}");
         }
         let instance = theirs["environment"]
             .as_object_mut()
@@ -100,7 +102,7 @@ fn hello_to_every_method() {
     for guest in ["hello", "hello-wstd", "hello-p3"] {
         let both = Both::serving(guest, &[]);
         for method in ["GET", "HEAD", "DELETE", "OPTIONS", "PURGE"] {
-            let answer = both.same(&Asked::new(method, "/"));
+            let answer = both.same(&Request::new(method, "/"));
             let body = if method == "HEAD" { "" } else { "Hello, world!" };
             assert_eq!(
                 (answer.status, answer.text().as_str()),
@@ -128,7 +130,7 @@ fn headers_come_out_the_same_good_and_bad() {
         "many=90",
         "many=500",
         "size=4000&many=10",
-        // Not for the guest to set.
+        // Headers that a guest must not set.
         "header=connection:close",
         "header=transfer-encoding:chunked&body=hi",
         "header=upgrade:h2c",
@@ -147,7 +149,7 @@ fn headers_come_out_the_same_good_and_bad() {
         "header=x-a%00:b",
         "header=x-%c3%bc:b",
         "header=:b",
-        // Lengths, true and of no use.
+        // Lengths that are right, and lengths that are not.
         "header=content-length:5&body=hello",
         "header=content-length:0",
         "header=content-length:-1&body=hi",
@@ -174,7 +176,7 @@ fn statuses_come_out_the_same() {
         assert_eq!((answer.status, answer.all("x-body-bytes").next()), (Some(code), Some("12")));
     }
     let both = Both::serving("headers", &[]);
-    // With a body, where there must be none; and such as no status can be.
+    // A body where there must be none, and numbers that are no status.
     for query in [
         "status=204&body=hi",
         "status=304&body=hi",
@@ -206,7 +208,7 @@ fn bodies_come_back_the_same() {
             }
         }
         for path in paths {
-            both.same(&Asked::new("HEAD", path).body(b"hello"));
+            both.same(&Request::new("HEAD", path).body(b"hello"));
             both.same(&post(path).chunked(b"", 1));
         }
         let with_extensions = b"3;a=b\r\nabc\r\n2 ; c=\"d\"\r\nde\r\n0;e\r\n\r\n";
@@ -220,7 +222,7 @@ fn bodies_come_back_the_same() {
 fn events_and_waits_come_out_the_same() {
     let both = Both::serving("echo-p3", &[]);
     for path in ["/wait?ms=5", "/sse?n=3&ms=5", "/after?ms=1", "/break"] {
-        both.same(&Asked::get(path));
+        both.same(&Request::get(path));
     }
 }
 
@@ -229,8 +231,8 @@ fn trailers_pass_the_same_both_ways() {
     let both = Both::serving("headers", &[]);
     let answer = both.same(&asking("header=trailer:x-sum&trailer=x-sum:1&body=hi"));
     assert_eq!(answer.trailers, [("x-sum".to_owned(), "1".to_owned())]);
-    // A client that does not take them has none, nor has a reply without chunks.
-    both.same(&Asked::get("/?header=trailer:x-sum&trailer=x-sum:1&body=hi"));
+    // A client that does not accept trailers gets none, and a reply without chunks has none.
+    both.same(&Request::get("/?header=trailer:x-sum&trailer=x-sum:1&body=hi"));
     both.same(&asking("header=trailer:x-sum&header=content-length:2&trailer=x-sum:1&body=hi"));
     for trailers in
         ["x-sum: 7\r\n", "x-sum: 7\r\nx-other: \r\n", "content-length: 9\r\nhost: evil\r\n", ""]
@@ -262,8 +264,8 @@ fn a_promised_body_may_stay_away_where_none_is_sent() {
         ("GET", "header=content-length:9&status=304"),
         ("GET", "header=content-length:9&status=204"),
     ] {
-        let answer = both.same(&Asked::new(method, &format!("/?{query}")));
-        let told = if query.contains("204") { None } else { Some("9") };
-        assert_eq!(answer.all("content-length").next(), told, "{method} {query}");
+        let answer = both.same(&Request::new(method, &format!("/?{query}")));
+        let expected = if query.contains("204") { None } else { Some("9") };
+        assert_eq!(answer.all("content-length").next(), expected, "{method} {query}");
     }
 }

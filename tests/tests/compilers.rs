@@ -1,5 +1,5 @@
-//! Compilers: few at a time, of low priority, never in the way of a rollback, and not again and
-//! again for what does not compile.
+//! Compilers: few at a time, of low priority, never in the way of a rollback, and not started again
+//! for what does not compile.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that cannot go on fails; helpers outside #[test] functions too"
@@ -10,7 +10,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use harness::compilers::{Stopped, compilers};
+use harness::compilers::{StoppedCompiler, compilers};
 use harness::process::signal;
 use harness::{Node, wait};
 use nix::sys::signal::Signal;
@@ -36,7 +36,7 @@ fn nobody_waits_for_the_compiler_of_a_deploy_but_those_who_want_the_same() {
     let deploy = |name| node.deploy("page", name, &[]);
     thread::scope(|scope| {
         let first = scope.spawn(|| deploy("it"));
-        let stopped = Stopped::one(&node);
+        let stopped = StoppedCompiler::next(&node);
         let second = scope.spawn(|| deploy("other"));
         let changed =
             scope.spawn(|| changes.iter().for_each(|change| drop(node.cli(change).expect_code(0))));
@@ -49,7 +49,7 @@ fn nobody_waits_for_the_compiler_of_a_deploy_but_those_who_want_the_same() {
             [stopped.pid()],
             "a second deploy of the same file waits for the first"
         );
-        // It is the last to run, and the first to go when memory runs out.
+        // A compiler has the lowest priority, and is killed first if memory runs out.
         let about =
             |what: &str| fs::read_to_string(format!("/proc/{}/{what}", stopped.pid())).unwrap();
         let nice =
@@ -71,11 +71,11 @@ fn a_compiler_that_somebody_else_kills_is_told_as_one_without_memory() {
     let arguments = ["deploy", file.to_str().unwrap(), "--name", "it"];
     let failed = thread::scope(|scope| {
         let deploy = scope.spawn(|| node.cli(&arguments));
-        let stopped = Stopped::one(&node);
+        let stopped = StoppedCompiler::next(&node);
         signal(stopped.pid(), Signal::SIGKILL);
         deploy.join().unwrap()
     });
-    // As the kernel does: nothing but the signal tells.
+    // The kernel does the same: the signal is the only sign.
     failed.expect_error(&[
         "killed",
         "most likely by the kernel",
@@ -88,13 +88,13 @@ fn a_compiler_that_somebody_else_kills_is_told_as_one_without_memory() {
     node.stop();
 }
 
-/// Has the one version of the function consist of a file that does not compile.
+/// Replaces the function's only version by a file that does not compile.
 fn damage(store: &Path, name: &str) {
     let sha256 = |bytes: &[u8]| {
         Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>()
     };
     let bytes = b"\0asm\x01\0\0\0\x01\x7f";
-    // Where earlier builds kept what is deployed.
+    // The layout of earlier builds.
     fs::create_dir_all(store.join("artefacts")).unwrap();
     fs::write(store.join("artefacts").join(sha256(bytes)), bytes).unwrap();
     let mut versions = fs::read_dir(store.join("versions").join(name)).unwrap();
@@ -118,7 +118,7 @@ fn what_does_not_compile_is_left_alone_for_a_while() {
     reader.get("/bad/").expect_problem(404);
     let compilations = reader.status().node.compilations;
     for number in 1..=5 {
-        // Each is a look of the reader's at the store.
+        // Each one is a look at the store.
         let name = format!("hello-{number}");
         writer.deploy("hello", &name, &[]);
         wait::until("it is served", PATIENTLY, || {

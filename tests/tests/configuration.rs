@@ -1,5 +1,5 @@
-//! Configuration: what counts of flags, variables and file, what is said of mistakes, what a
-//! running node takes over at SIGHUP, logs as JSON, and what the command line says of itself.
+//! Configuration: the order of flags, variables and file, messages about mistakes, what a running
+//! node applies at SIGHUP, logs as JSON, and the completions and man pages.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that cannot go on fails; helpers outside #[test] functions too"
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// A folder with a configuration in it.
+/// A folder with a configuration file.
 struct Config {
     folder: TempDir,
 }
@@ -53,7 +53,7 @@ fn check(path: &Path, variables: &[(&str, &str)], flags: &[&str]) -> Finished {
     Running::spawn(&mut command).finish(LIMIT)
 }
 
-/// The lines without their comments.
+/// Returns the lines without their comments.
 fn settings(printed: &str) -> BTreeSet<&str> {
     printed
         .lines()
@@ -61,7 +61,7 @@ fn settings(printed: &str) -> BTreeSet<&str> {
         .collect()
 }
 
-/// Waits for a line of the log with every one of `parts`, the `count`th of its kind.
+/// Waits until the log has `count` lines with every one of `parts`.
 fn until_logged(node: &Node, count: usize, parts: &[&str]) {
     let is = |line: &&str| parts.iter().all(|part| line.contains(part));
     wait::for_value(
@@ -72,7 +72,7 @@ fn until_logged(node: &Node, count: usize, parts: &[&str]) {
     );
 }
 
-/// A head that never ends, until the node says so.
+/// Sends a head that never ends, and returns the node's answer.
 fn slow_head(node: &Node) -> String {
     let mut connection = node.connect();
     connection.send("GET /hello/ HTTP/1.1\r\nhost: a\r\n");
@@ -102,7 +102,7 @@ fn flags_win_over_variables_variables_over_the_file_and_each_is_named() {
     ] {
         assert!(printed.lines().any(|printed| printed == line), "no line {line:?} in\n{printed}");
     }
-    // The file may be named by a variable too; a file that is not named is not read.
+    // A variable may name the file too. A file that is not named is not read.
     let named = |variables: &[(&str, &str)]| {
         let mut command = node::sockhop();
         command
@@ -119,7 +119,8 @@ fn flags_win_over_variables_variables_over_the_file_and_each_is_named() {
 #[test]
 fn what_check_config_prints_is_a_configuration_that_says_the_same() {
     let first = Config::new(
-        "listen = [\"127.0.0.1:0\"]\ndata = \"/a \\\"b\\\" é\"\ncores = 0\ndomain = \"Example.com\"\nhead_timeout = \"1500ms\"\n\
+        "listen = [\"127.0.0.1:0\"]\ndata = \"/a \\\"b\\\" é\"\ncores = 0\n\
+         domain = \"Example.com\"\nhead_timeout = \"1500ms\"\n\
          log = \"warn,sockhop=debug\"\nlog_format = \"json\"\n",
     );
     let printed = check(&first.path(), &[], &[]).expect_code(0).stdout;
@@ -154,20 +155,20 @@ fn check_config_warns_of_what_can_be_seen_without_a_node() {
 fn mistakes_keep_a_node_from_starting_and_name_place_and_remedy() {
     let config = Config::new("head_timout = \"5s\"\nidle_timeout = 5\n");
     let at = format!("{:?} line 1 column 1", config.path());
-    let told = [
+    let words = [
         at.as_str(),
         "no key \"head_timout\"",
         "did you mean \"head_timeout\"?",
         "idle_timeout in",
         "line 2 column 16",
     ];
-    check(&config.path(), &[], &[]).expect_error(&told);
+    check(&config.path(), &[], &[]).expect_error(&words);
     let path = config.path();
     let serve = |flags: &[&str]| {
         node::run([&["serve", "--config", path.to_str().unwrap()], flags].concat())
     };
-    let ended =
-        serve(&["--data", config.folder.path().join("data").to_str().unwrap()]).expect_error(&told);
+    let ended = serve(&["--data", config.folder.path().join("data").to_str().unwrap()])
+        .expect_error(&words);
     assert_eq!(ended.stdout, "");
     assert!(!config.folder.path().join("data").exists(), "nothing has been begun");
 
@@ -177,7 +178,7 @@ fn mistakes_keep_a_node_from_starting_and_name_place_and_remedy() {
     check(&config.path(), &[], &[]).expect_error(&["line 1", "no TOML"]);
     fs::remove_file(config.path()).unwrap();
     check(&config.path(), &[], &[]).expect_error(&["node.toml", "cannot be read"]);
-    // A flag that is wrong is wrong usage, as ever.
+    // A wrong flag is wrong usage.
     config.write("");
     check(&config.path(), &[], &["--head-timeout", "soon"]).expect_code(2);
 }
@@ -224,11 +225,11 @@ fn sighup_takes_over_what_can_change_and_names_what_cannot() {
         before.send(harness::client::request("GET", "/", &[("host", host)], b""));
         before.reply().expect_hello();
     }
-    // The next request of a connection that was there before is held to it too.
+    // It also applies to the next request of a connection that existed before.
     before.send("GET /hello/ HTTP/1.1\r\n");
     before.reply().expect_problem(408);
 
-    // The mistakes are told in one line.
+    // The mistakes are reported in one line.
     config.write("head_timout = \"1s\"\ncore = 1\n");
     node.hang_up();
     until_logged(
@@ -293,7 +294,7 @@ fn sighup_changes_what_is_logged() {
     config.write("log = \"info,sockhop_worker=debug\"\n");
     node.hang_up();
     until_logged(&node, 1, &["log error -> info,sockhop_worker=debug"]);
-    // The workers too, and in the same form as ever.
+    // The workers write in the same form.
     until_logged(
         &node,
         node.status().workers.len(),
@@ -311,7 +312,7 @@ fn json_logs_are_one_object_a_line_from_the_node_and_its_guests() {
     let long = "e".repeat(1000);
     let query = vec![format!("eprint={long}"); 20].join("&");
     assert_eq!(node.get(&format!("/cmd/?{query}")).status(), 200);
-    // Its lines and those of the one that is killed come from threads of their own.
+    // The lines of the two processes are read by threads of their own.
     until_logged(&node, 1, &["cmd", "eeee"]);
     until_logged(&node, 1, &["panic", "stderr"]);
     let killed = node.status().pool("panic").next().unwrap().pid;
@@ -358,7 +359,7 @@ fn json_logs_are_one_object_a_line_from_the_node_and_its_guests() {
     assert_eq!((&why["level"], why["message"].is_string()), (&"ERROR".into(), true), "{why}");
 }
 
-/// The commands of `sockhop`, and those of its commands that have some, with hyphens between.
+/// Returns the commands of `sockhop` and their subcommands, with hyphens between.
 fn commands(above: &[&str]) -> BTreeSet<String> {
     let help = node::run([above, &["--help"]].concat()).expect_code(0).stdout;
     let list = help

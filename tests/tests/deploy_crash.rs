@@ -1,6 +1,6 @@
-//! An engine that is killed in the middle of deploys leaves a store that the next one reads: what a
-//! deploy has returned with is served, and no version is there by half. (Its steps are walked one
-//! by one in `killed_at_every_step.rs`, and in the engine's own tests.)
+//! An engine that is killed in the middle of deploys leaves a store that the next one can read:
+//! versions whose deploy has returned are served, and no version is incomplete.
+//! (`killed_at_every_step.rs` and the engine's own tests go through the steps one by one.)
 
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::thread;
@@ -11,7 +11,7 @@ use harness::running::records;
 use harness::{Node, guests, wait};
 use tempfile::TempDir;
 
-/// As many as there are moments to be killed at.
+/// The number of moments at which the engine is killed.
 const ROUNDS: u32 = 16;
 
 #[test]
@@ -43,7 +43,7 @@ fn an_engine_killed_at_any_moment_of_a_deploy_leaves_a_store_that_is_whole() {
             wait::until("a deploy has begun", Duration::from_secs(10), || {
                 (next.load(SeqCst) > begun).then_some(())
             });
-            // Not to wait for anything: this is the moment, another one each round.
+            // This waits for nothing: it chooses the moment, a different one each round.
             thread::sleep(Duration::from_millis(u64::from(round) * 13));
             node.kill_engine();
             deploys.join().unwrap();

@@ -1,15 +1,15 @@
-//! At a terminal, a deploy shows how far it is; without one it says what it always has.
+//! At a terminal, a deploy shows its progress; without one, its output has no progress.
 
 use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use harness::compilers::Stopped;
+use harness::compilers::StoppedCompiler;
 use harness::{Connection, Finished, Node, Running, guests, node, wait};
 use nix::sys::signal::Signal;
 
 const PATIENTLY: Duration = Duration::from_secs(60);
-/// What begins a line that is drawn.
+/// The beginning of a progress line.
 const BAR: &str = "[=";
 
 fn deploy(name: &str) -> Command {
@@ -22,7 +22,7 @@ fn until_said(running: &Running, what: &str) {
     wait::until(what, PATIENTLY, || running.stderr().contains(what).then_some(()));
 }
 
-/// Ends it, and expects that nothing of the line is left to be seen.
+/// Waits for its end, and checks that nothing of the line stays visible.
 fn expect_deployed(running: Running, name: &str) {
     let finished = running.finish(PATIENTLY).expect_code(0);
     assert!(finished.stdout.starts_with(&format!("deployed {name}, version v1 ")), "{finished:?}");
@@ -38,7 +38,7 @@ fn a_terminal_shows_what_a_deploy_waits_for_over_the_socket_and_over_tcp() {
     let (url, data) = (node.status().node.admin.unwrap(), node.data().to_str().unwrap());
     let token = fs::read_to_string(node.data().join("admin.token")).unwrap();
     let mut here = Running::at_terminal(deploy("here").args(["--data", data]), "xterm");
-    let stopped = Stopped::one(&node);
+    let stopped = StoppedCompiler::next(&node);
     let there = Running::at_terminal(
         deploy("far").args(["--node", &url]).env("SOCKHOP_TOKEN", token.trim()),
         "xterm",
@@ -60,12 +60,12 @@ fn ctrl_c_ends_it_as_any_command() {
     let node = Node::start();
     let data = node.data().to_str().unwrap();
     let mut running = Running::at_terminal(deploy("it").args(["--data", data]), "xterm");
-    let stopped = Stopped::one(&node);
+    let stopped = StoppedCompiler::next(&node);
     until_said(&running, "compiling, 0 s");
     running.signal(Signal::SIGINT);
     let finished = running.finish(PATIENTLY);
     assert_eq!((finished.code, finished.stdout.as_str()), (None, ""), "{finished:?}");
-    // Neither another screen nor a hidden cursor, which would have to be undone.
+    // No other screen and no hidden cursor, which would have to be undone.
     assert!(!finished.stderr.contains("\x1b[?"), "{finished:?}");
     drop(stopped);
     let listed = || node.list().contains("\"it\"").then_some(());
@@ -95,10 +95,10 @@ fn without_a_terminal_and_at_a_dumb_one_nothing_is_shown() {
         assert_eq!(lines[1..], [local, address], "{finished:?}");
     };
     let quiet = Running::spawn(deploy("quiet").args(["--data", data]));
-    let stopped = Stopped::one(&node);
+    let stopped = StoppedCompiler::next(&node);
     let dumb = Running::at_terminal(deploy("dumb").args(["--data", data]), "dumb");
     until_said(&dumb, "deploying");
-    // Long enough for a line, where there is one.
+    // Long enough for a line to be drawn.
     wait::throughout("it says nothing more", Duration::from_secs(1), || {
         !dumb.stderr().contains(BAR)
     });

@@ -1,5 +1,5 @@
-//! Deploys: several at once do not get in each other's way, and each is served when its command has
-//! returned.
+//! Deploys: several at once do not disturb each other, and each version is served when its command
+//! has returned.
 
 use std::thread;
 

@@ -1,4 +1,4 @@
-//! The documents keep to their sizes, and what they point at is there: files, tests, parts of
+//! The documents keep to their sizes, and what they refer to exists: files, tests, parts of
 //! `scripts/bench`, counted paths.
 //!
 //! Reads the repository's files and starts nothing.
@@ -11,13 +11,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What a reader of the README has patience for.
+/// The longest README.
 const README_BYTES_MAX: usize = 10_000;
-/// Two screens.
+/// The longest PERFORMANCE.md: two screens.
 const PERFORMANCE_LINES_MAX: usize = 120;
 const COLUMNS_MAX: usize = 100;
 
-/// Those whose links are followed.
+/// The documents whose links are checked.
 const DOCUMENTS: [&str; 6] = [
     "README.md",
     "ARCHITECTURE.md",
@@ -35,7 +35,7 @@ fn text(path: &str) -> String {
     fs::read_to_string(at(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The targets of the links in `markdown` that lead to files.
+/// Returns the targets of the links in `markdown` that are files.
 fn links(markdown: &str) -> Vec<&str> {
     let targets = markdown
         .split("](")
@@ -48,7 +48,7 @@ fn links(markdown: &str) -> Vec<&str> {
         .collect()
 }
 
-/// What stands between backticks.
+/// Returns the texts between backticks.
 fn spans(markdown: &str) -> Vec<&str> {
     markdown.split('`').skip(1).step_by(2).collect()
 }
@@ -60,13 +60,13 @@ fn is_function(span: &str) -> bool {
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
-/// The part of `document` below `heading`.
+/// Returns the part of `document` below `heading`.
 fn section<'a>(document: &'a str, heading: &str) -> &'a str {
     let rest = document.split_once(heading).unwrap_or_else(|| panic!("no heading {heading}")).1;
     rest.split("\n## ").next().unwrap()
 }
 
-/// The cells of the rows of `section`'s table, without its head.
+/// Returns the cells of the rows of the table in `section`, without its head.
 fn rows(section: &str) -> Vec<Vec<&str>> {
     let rows = section.lines().filter(|line| line.starts_with('|')).skip(2);
     rows.map(|line| line.trim_matches('|').split('|').map(str::trim).collect()).collect()
@@ -95,13 +95,16 @@ fn they_are_no_longer_than_they_may_be() {
 
 #[test]
 fn links_lead_to_files() {
+    let mut found = 0;
     for document in DOCUMENTS {
         let (text, path) = (text(document), at(document));
         for target in links(&text) {
             let file = path.parent().unwrap().join(target);
             assert!(file.exists(), "{document} has a link to {target}, which is not there");
+            found += 1;
         }
     }
+    assert!(found >= 10, "only {found} links in the documents: this test reads them wrongly");
 }
 
 #[test]
@@ -116,7 +119,7 @@ fn the_laboratory_book_has_an_index_of_all_its_files() {
     }
 }
 
-/// `FILE.rs` and, right behind it, the names of functions in it.
+/// The document has `FILE.rs` and, right after it, the names of functions in it.
 #[test]
 fn tests_that_watch_over_promises_are_there() {
     let performance = text("PERFORMANCE.md");

@@ -1,5 +1,4 @@
-//! Every guest behaves, the bad ones too: what it may do it can, what it may not ends it, and the
-//! next request is served.
+//! Every guest can do what it may. What it may not do ends it, and the next request is served.
 
 use std::time::{Duration, Instant};
 
@@ -111,7 +110,7 @@ fn a_reply_that_panics_half_way_is_cut_and_never_completed() {
         connection.get("/hello/").expect_hello();
         connection.send(request("GET", "/panic/after-head", &[], b""));
         let cut = connection.try_reply().expect_err("a cut reply must not look whole");
-        // The head may or may not have left before the end; what has, is the guest's own.
+        // The head may have been sent before the end. If so, it is the guest's.
         if let Some(head) = &cut.head {
             assert_eq!(head.status, 200, "{cut:?}");
             assert!(b"begin".starts_with(&cut.body), "{cut:?}");
@@ -193,7 +192,7 @@ fn an_endless_loop_does_not_keep_others_from_being_served() {
         node.get("/hello/").expect_hello();
     }
     assert_eq!(node.status().in_flight(), busy, "and the loops still run");
-    // A client that leaves takes its invocation with it.
+    // The invocation of a client that leaves is ended.
     drop(loops);
     node.until_status("no loop runs any more", Duration::from_secs(10), |s| s.in_flight() == 0);
     node.stop();

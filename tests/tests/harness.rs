@@ -1,5 +1,5 @@
-//! The harness itself sees what the other tests rely on it to see. The far side here is a socket of
-//! the test's own.
+//! The harness itself detects what the other tests rely on. The server here is a socket of the
+//! test.
 #![expect(
     clippy::expect_used,
     reason = "a test that cannot go on fails; helpers outside #[test] functions too"
@@ -19,8 +19,9 @@ use harness::{Connection, Cut, Reply, Running, process, running, seccomp, wait};
 const HEAD: &str =
     "HTTP/1.1 200 OK\r\nsockhop-invocation-id: 01920000-0000-7000-8000-000000000000\r\n";
 
-/// What the client makes of `answer`, sent in packets of `piece` bytes and then closed.
-fn told(answer: &[u8], piece: usize) -> (Result<Reply, Cut>, Vec<u8>) {
+/// Returns what the client reads of `answer`, which is sent in packets of `piece` bytes before the
+/// connection is closed, and the rest of the connection.
+fn read_reply(answer: &[u8], piece: usize) -> (Result<Reply, Cut>, Vec<u8>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let mut connection = Connection::open(listener.local_addr().expect("bound"));
     let (mut far, _) = listener.accept().expect("connected");
@@ -44,7 +45,7 @@ fn a_reply_is_read_to_its_end_and_no_further() {
     in_chunks.extend(b"next");
     for answer in [with_length, in_chunks] {
         for piece in [1, 7, 1 << 20] {
-            let (reply, rest) = told(&answer, piece);
+            let (reply, rest) = read_reply(&answer, piece);
             assert_eq!(reply.expect("whole").body, sent);
             assert_eq!(rest, b"next");
         }
@@ -60,17 +61,17 @@ fn a_cut_reply_is_told_from_a_whole_one() {
         "transfer-encoding: chunked\r\n\r\n9\r\nabc",
         "x-no-framing: 1\r\n\r\nabc",
     ] {
-        let cut = told(format!("{HEAD}{answer}").as_bytes(), 1 << 20).0.expect_err(answer);
+        let cut = read_reply(format!("{HEAD}{answer}").as_bytes(), 1 << 20).0.expect_err(answer);
         assert_eq!(cut.head.expect("it came").status, 200);
     }
-    let cut = told(HEAD.as_bytes(), 1 << 20).0.expect_err("half a head");
+    let cut = read_reply(HEAD.as_bytes(), 1 << 20).0.expect_err("half a head");
     assert_eq!(cut.head, None);
 }
 
 #[test]
 #[should_panic(expected = "without sockhop-invocation-id")]
 fn a_reply_without_an_id_fails_the_test() {
-    _ = told(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", 1 << 20);
+    _ = read_reply(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", 1 << 20);
 }
 
 #[test]
@@ -139,10 +140,6 @@ fn a_killed_process_is_gone() {
 
 #[test]
 fn a_small_disk_is_full_until_there_is_room_again() {
-    if !running::is_root() {
-        eprintln!("skipped: only root may mount a disk");
-        return;
-    }
     let disk = SmallDisk::mount(1);
     let path = disk.path().to_owned();
     let filler = disk.fill();

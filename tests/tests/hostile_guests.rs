@@ -1,4 +1,4 @@
-//! A guest that does its worst is ended by a limit of its, and costs its neighbours nothing.
+//! A hostile guest is ended by one of its limits, and does not affect other functions.
 #![expect(
     clippy::expect_used,
     reason = "a test that cannot go on fails; helpers outside #[test] functions too"
@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use harness::client::head;
 use harness::{Node, process, wait};
 
-/// For what should take a moment, on a machine that is busy with other tests.
+/// How long something may take that takes a second on an idle machine.
 const SOON: Duration = Duration::from_secs(20);
-/// How often a worker shows the engine that it lives; it does its housekeeping then.
+/// The interval at which a worker reports to the engine that it lives, and does its housekeeping.
 const BEAT: Duration = Duration::from_millis(100);
 
-/// A node with one worker, and `hello` on it.
+/// Starts a node with one worker, and deploys `hello`.
 fn one_worker() -> Node {
     let cores = harness::node::two_cores();
     let node =
@@ -29,8 +29,8 @@ fn worker(node: &Node) -> u32 {
     node.status().workers[0].pid
 }
 
-/// The reply to `target`, which never ends by itself: others are served all the while, until the
-/// function's time limit ends it.
+/// Returns the reply to `target`, which does not end by itself. Checks that others are served until
+/// the function's time limit ends it.
 fn others_are_served_while(node: &Node, target: &str) {
     let mut connection = node.connect();
     connection.send(head("GET", target, &[]));
@@ -71,8 +71,8 @@ fn a_guest_that_computes_and_writes_lets_others_run_until_its_time_limit_ends_it
 fn start_code_that_spins_is_ended_by_a_limit_and_others_are_served_meanwhile() {
     let node = one_worker();
     let pid = worker(&node);
-    // Not every instance spins, or it could not be deployed, nor called so that the next one is
-    // made ready.
+    // Not every instance spins: otherwise the guest could not be deployed, nor called to have the
+    // next instance made ready.
     let file = harness::guests::path("hostile");
     let file = file.to_str().expect("the tests use plain names");
     let deploy =
@@ -105,7 +105,7 @@ fn a_body_that_is_left_unfinished_ends_with_its_guest() {
         for _ in 0..REQUESTS {
             assert_eq!(connection.get(&format!("/{function}/unfinished")).text(), "begin end");
         }
-        // Each that waited for the worker's housekeeping would wait for the next round of it.
+        // A request that waits for the worker's housekeeping would wait for the next interval.
         assert!(began.elapsed() < REQUESTS * BEAT / 2, "{function}: {:?}", began.elapsed());
     }
     node.stop();

@@ -1,5 +1,5 @@
-//! The engine trusts no worker: one that breaks the protocol is killed and replaced, and everybody
-//! else is served on.
+//! The engine trusts no worker: one that breaks the protocol is killed and replaced, and all others
+//! are served on.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that cannot go on fails; helpers outside #[test] functions too"
@@ -12,10 +12,10 @@ use std::time::Duration;
 use harness::running::kill_now;
 use harness::{Connection, Node, node};
 
-/// Until a worker that is killed at once has been killed a few times.
+/// How long it may take until a worker that is killed at once has been killed a few times.
 const NOTICED: Duration = Duration::from_secs(20);
 
-/// Has every worker that starts from now on do this, or be a real one.
+/// Chooses what every worker does that starts from now on. With `None` they are real ones.
 fn make_mischief(folder: &Path, mischief: Option<&str>) {
     let path = folder.join("mischief");
     match mischief {
@@ -24,9 +24,9 @@ fn make_mischief(folder: &Path, mischief: Option<&str>) {
     }
 }
 
-/// The engine kills a worker that does this, says why, and serves on.
+/// Checks that the engine kills a worker that does this, logs `said`, and serves on.
 fn is_killed(mischief: &str, said: &str) {
-    let folder = node::binaries_with(env!("CARGO_BIN_EXE_hostile-worker"));
+    let folder = node::binaries_with_worker(env!("CARGO_BIN_EXE_hostile-worker"));
     let node = Node::build().binaries(folder.path()).start();
     node.deploy("hello", "hello", &[]);
     node.get("/hello/").expect_hello();
@@ -80,7 +80,7 @@ fn a_catalogue_that_there_never_was() {
 
 #[test]
 fn a_worker_that_gives_back_other_things_than_sockets_harms_nobody_else() {
-    let folder = node::binaries_with(env!("CARGO_BIN_EXE_hostile-worker"));
+    let folder = node::binaries_with_worker(env!("CARGO_BIN_EXE_hostile-worker"));
     let node = Node::build().binaries(folder.path()).start();
     node.deploy("hello", "hello", &[]);
     node.deploy("hello", "alone", &["--isolation", "process"]);
@@ -96,7 +96,7 @@ fn a_worker_that_gives_back_other_things_than_sockets_harms_nobody_else() {
         for _ in 0..5 {
             let mut connection = Connection::open(node.addresses()[0]);
             connection.send("GET /alone/ HTTP/1.1\r\nHost: a\r\n\r\n");
-            // It is in the hands of the worker that it asked for, or waited for one in vain.
+            // The connection was given to that worker, or no worker was ready in time.
             if let Ok(reply) = connection.try_reply() {
                 reply.expect_problem(503);
             }

@@ -1,5 +1,5 @@
-//! Instances: a fresh one for every request, unless the function's owner says otherwise; then never
-//! a spoilt one.
+//! Instances: every request gets a fresh one, unless the function is deployed to use them again. An
+//! instance that has failed is never used again.
 
 use std::time::Duration;
 
@@ -105,8 +105,12 @@ fn what_becomes_of_instances_is_counted_by_reason_and_shown() {
             && text.contains("2 not kept: they still held their"),
         "{text}"
     );
-    let told = node.cli(&["logs", "many"]).expect_code(0).stdout;
-    assert_eq!(told.matches("is not used again").count(), 1, "once, and not at each call: {told}");
+    let printed = node.cli(&["logs", "many"]).expect_code(0).stdout;
+    assert_eq!(
+        printed.matches("is not used again").count(),
+        1,
+        "once, and not at each call: {printed}"
+    );
     let admin = node.status().node.admin.unwrap();
     let mut connection = Connection::open(admin.strip_prefix("http://").unwrap().parse().unwrap());
     connection.send(request("GET", "/metrics", &[("connection", "close")], b""));

@@ -1,5 +1,5 @@
-//! A connection crosses the engine once, stays with its worker, and comes back only for a function
-//! that worker must not run.
+//! A connection passes through the engine once, stays with its worker, and returns only for a
+//! function that this worker must not run.
 
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ use harness::client::{head, request};
 
 const CHUNKED: (&str, &str) = ("transfer-encoding", "chunked");
 
-/// Shared `hello` and `echo`, and another `echo` with a worker of its own.
+/// Starts a node with `hello` and `echo` in shared workers, and another `echo` in a worker of its
+/// own.
 fn node() -> Node {
     let node = Node::with(&["hello", "echo"]);
     node.deploy("echo", "alone", &["--isolation", "process"]);
@@ -173,7 +174,7 @@ fn a_second_request_that_comes_in_pieces_is_put_together() {
     let first = request("GET", "/hello/", &[], b"");
     let second = request("POST", "/alone/", &[], &sent);
     let head_end = second.len() - sent.len();
-    // Cut in the request line, between the headers, just before the body, in it.
+    // The request is cut in the request line, between the headers, just before the body, and in it.
     for cut in [3, 9, 30, head_end - 2, head_end, head_end + 1000] {
         let mut connection = node.connect();
         connection.send([&first[..], &second[..cut]].concat());
@@ -289,7 +290,7 @@ fn a_reply_that_its_connection_ends_behind_says_so() {
             );
             assert_eq!(connection.rest(), b"");
         }
-        // What is short is read away, and the connection kept.
+        // A short rest is read and dropped, and the connection is kept.
         let mut connection = node.connect();
         for _ in 0..2 {
             let reply = connection.exchange_unread(&request("POST", target, &[], &long[..500_000]));
@@ -315,7 +316,7 @@ fn a_client_that_sends_all_of_a_body_first_gets_its_error() {
             if kept {
                 connection.get("/hello/").expect_hello();
             }
-            // No byte of the reply is looked at before the last of the request is sent.
+            // No byte of the reply is read before the last one of the request is sent.
             connection.send(request("POST", target, &[], &long));
             connection.reply().expect_problem(status);
         }

@@ -1,8 +1,8 @@
-//! Engine and workers are killed at every step that a deploy, a removal, a restoring, and the
-//! shipping of logs, takes in the bucket: before the server hears of it, and when it has done it.
-//! Whatever the step, the next engine and a node that is new read the store, serve the old version
-//! or the new one, restore what was being removed, and find every invocation once. A proxy before
-//! the server counts the steps and kills.
+//! Engine and workers are killed at every step that a deploy, a removal, a restore, and the
+//! shipping of logs take in the bucket: before the server gets the request, and after it has done
+//! it. At whichever step, the next engine and a new node read the store, serve the old version or
+//! the new one, restore what was being removed, and find every invocation once. A proxy before the
+//! server counts the steps and kills.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that cannot go on fails; helpers outside #[test] functions too"
@@ -21,25 +21,25 @@ use harness::{Node, guests, process, wait};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// More steps than there are.
+/// A limit that is higher than the number of steps.
 const STEPS_MAX: usize = 60;
-/// Until a worker that was killed is replaced, and a segment shipped.
+/// How long it may take until a worker that was killed is replaced, and a segment is shipped.
 const SOON: Duration = Duration::from_secs(20);
 
-/// Who is killed, and when.
+/// Which processes are killed, and when.
 #[derive(Debug, Clone, Copy)]
 enum Killed {
-    /// The engine; the server never hears of the step.
+    /// The engine, before the server gets the request.
     EngineBefore,
-    /// The engine; the server has taken the step, and nobody is there to be told.
+    /// The engine, after the server has done the step and before its answer arrives.
     EngineAfter,
-    /// All workers; the step is taken.
+    /// All workers, while the step is done.
     Workers,
 }
 
 const WAYS: [Killed; 3] = [Killed::EngineBefore, Killed::EngineAfter, Killed::Workers];
 
-/// A bucket behind a proxy, and what it takes to have nodes on it.
+/// A bucket behind a proxy, and a folder for the node's data.
 struct Place {
     server: Server,
     proxy: Proxy,
@@ -57,12 +57,13 @@ impl Place {
         Node::build().data(folder).bucket(&self.server, "walk", self.proxy.address()).start()
     }
 
-    /// The node that is killed again and again.
+    /// Starts the node that is killed.
     fn node(&self) -> Node {
         self.node_in(&self.folder.path().join("data"))
     }
 
-    /// Has `way` happen at the step of this number; tells whether it has come to that.
+    /// Kills as `way` says at the step of this number. The flag that is returned is set when it has
+    /// happened.
     fn kill_at(
         &self,
         number: usize,
@@ -83,8 +84,7 @@ impl Place {
             }
             killing.store(true, SeqCst);
             match way {
-                // One may be dead already, and waited for by the engine a moment after it was
-                // listed.
+                // A worker may be dead already, and may be reaped a moment after it was listed.
                 Killed::Workers => process::descendants(engine).into_iter().for_each(kill_if_there),
                 Killed::EngineBefore | Killed::EngineAfter => kill_now(engine),
             }
@@ -97,7 +97,7 @@ impl Place {
         done
     }
 
-    /// A node whose engine was killed, once it is gone; the others stop as they should.
+    /// Waits for the end of a node whose engine was killed, and stops any other.
     fn end(&self, mut node: Node, way: Killed, killed: bool) {
         match way {
             Killed::EngineBefore | Killed::EngineAfter if killed => node.kill_engine(),
@@ -107,8 +107,8 @@ impl Place {
     }
 }
 
-/// Walks through the steps in one of the ways until there are no more; `step` tells whether it has
-/// come to the step.
+/// Calls `step` with each number until there are no more steps: until it returns that the step was
+/// not reached.
 fn walk(way: Killed, mut step: impl FnMut(usize) -> bool) {
     let steps = (0..STEPS_MAX).find(|number| !step(*number)).unwrap();
     assert!(steps >= 2, "{way:?}: there are more steps than {steps}");
@@ -181,7 +181,7 @@ fn a_function_whose_removal_or_restoring_is_cut_short_is_there_or_is_restored() 
         first.deploy("inspect", "it", &["--env", version, "--previews"]);
     }
     first.cli(&["alias", "set", "it@staging", "v1"]).expect_code(0);
-    first.cli_fed(&["secret", "set", "it", "KEY"], b"hush").expect_code(0);
+    first.cli_with_stdin(&["secret", "set", "it", "KEY"], b"hush").expect_code(0);
     first.stop();
     let is_step = |line: &str| !line.starts_with("GET ") && !line.contains("/logs/");
     let way = Killed::EngineAfter;
@@ -208,7 +208,7 @@ fn a_function_whose_removal_or_restoring_is_cut_short_is_there_or_is_restored() 
             );
             assert_eq!(node.get("/it/").json()["environment"]["KEY"], "hush", "{command} {number}");
             assert!(!node.stderr().contains("damaged"), "{}", node.stderr());
-            // And what was removed by half is removed whole.
+            // A removal that was cut short is completed.
             node.cli(&["remove", "it"]).expect_code(0);
             node.get("/it@v1/").expect_problem(404);
             node.cli(&["restore", "it"]).expect_code(0);
@@ -239,7 +239,7 @@ fn shipping_loses_no_invocation_and_doubles_none() {
             });
             ids.push(id);
             let killed = place.kill_at(number, way, &node, |line| line.contains("/logs/"));
-            // What a dead worker has written is shipped at once.
+            // The segments of a dead worker are shipped at once.
             node.status().workers.iter().for_each(|worker| kill_now(worker.pid));
             let data = place.folder.path().join("data");
             wait::until("it is shipped, or comes to the step", SOON, || {
@@ -260,12 +260,12 @@ fn shipping_loses_no_invocation_and_doubles_none() {
     }
 }
 
-/// Checks that a node finds these invocations and no others, each with its two lines and its record
-/// once.
+/// Checks that a node finds these invocations and no others, each once, with its two lines and its
+/// record.
 fn expect_each_once(node: &Node, ids: &[String]) {
     let printed = node.cli(&["logs", "it", "--json", "--limit", "1000"]).expect_code(0).stdout;
     let entries: Vec<Value> = printed.lines().map(|line| line.parse().unwrap()).collect();
-    let told: Vec<[&str; 2]> = entries
+    let recorded: Vec<[&str; 2]> = entries
         .iter()
         .map(|entry| ["kind", "invocation"].map(|key| entry[key].as_str().unwrap()))
         .collect();
@@ -273,7 +273,7 @@ fn expect_each_once(node: &Node, ids: &[String]) {
         .iter()
         .flat_map(|id| ["line", "line", "invocation"].map(|kind| [kind, id.as_str()]))
         .collect();
-    assert_eq!(told, expected, "{printed}");
+    assert_eq!(recorded, expected, "{printed}");
     assert!(
         node.cli(&["logs", ids.last().unwrap()]).expect_code(0).stdout.contains("it  200 ok in ")
     );

@@ -106,7 +106,7 @@ fn all_of_preview_1_is_there() {
         [u8::try_from(number % 128).unwrap() | 0x80, u8::try_from(number / 128).unwrap()]
     };
     let section = |id: u8, content: &[u8]| [&[id][..], &leb(content.len()), content].concat();
-    let sized = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+    let with_length = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
     let values = |letters: &str| {
         let types: Vec<u8> =
             letters.bytes().map(|letter| if letter == b'I' { 0x7e } else { 0x7f }).collect();
@@ -117,7 +117,7 @@ fn all_of_preview_1_is_there() {
         let (parameters, results) = signature.split_once('>').unwrap();
         types.extend([&[0x60][..], &values(parameters), &values(results)].concat());
         let of = u8::try_from(at).unwrap();
-        imports.extend([sized(preview1::MODULE), sized(name), vec![0, of]].concat());
+        imports.extend([with_length(preview1::MODULE), with_length(name), vec![0, of]].concat());
     }
     let count = u8::try_from(preview1::FUNCTIONS.len()).unwrap();
     let sections = [
@@ -125,7 +125,11 @@ fn all_of_preview_1_is_there() {
         section(2, &[&[count][..], &imports].concat()),
         section(3, &[1, count]),
         section(5, &[1, 0, 1]),
-        section(7, &[&[2][..], &sized("_start"), &[0, count], &sized("memory"), &[2, 0]].concat()),
+        section(
+            7,
+            &[&[2][..], &with_length("_start"), &[0, count], &with_length("memory"), &[2, 0]]
+                .concat(),
+        ),
         section(10, &[1, 2, 0, 0x0b]),
     ];
     let node = Node::start();
@@ -252,11 +256,11 @@ fn a_store_of_the_first_build_is_served() {
 fn a_module_is_ready_before_its_first_call() {
     let node = Node::with(&["hello"]);
     let cache = node.data().join("cache");
-    for module in fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().path()) {
-        if module.extension().is_some_and(|extension| extension == "cwasm") {
-            fs::remove_file(module).unwrap();
-        }
-    }
+    let files = fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().path());
+    let modules: Vec<_> =
+        files.filter(|file| file.extension().is_some_and(|name| name == "cwasm")).collect();
+    assert!(!modules.is_empty(), "{} has no compiled module", cache.display());
+    modules.iter().for_each(|module| fs::remove_file(module).unwrap());
     node.get("/hello/").expect_hello();
     assert_eq!(node.status().node.compilations, 1, "it was compiled at its deploy and never again");
     node.stop();

@@ -1,4 +1,4 @@
-//! Every limit of a function's holds, says so to the client, and costs nobody else anything.
+//! Every limit of a function is enforced, is reported to the client, and does not affect others.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ fn in_flight(node: &Node) -> u64 {
     node.status().workers.iter().map(|worker| worker.in_flight).sum()
 }
 
-/// The detail of a refusal with 429, which must say when to come again.
+/// Returns the detail of a refusal with 429, which must have a Retry-After.
 fn too_many(reply: &Reply) -> String {
     assert_eq!(reply.head.get("retry-after"), Some("1"));
     reply.expect_problem(429)
@@ -50,7 +50,7 @@ fn those_beyond_wait_for_their_turn_and_no_more_than_may() {
     let started = Instant::now();
     let mut all: Vec<Connection> = (0..12).map(|_| begin(&node, "/sleep/?ms=1000")).collect();
     let replies: Vec<Reply> = all.iter_mut().map(Connection::reply).collect();
-    // One runs, four wait, whichever workers they came to; there is no room for the others.
+    // One runs and four wait, in whichever workers they are. There is no room for the others.
     assert_eq!(replies.iter().filter(|reply| reply.status() == 200).count(), 5);
     replies.iter().filter(|reply| reply.status() != 200).for_each(|reply| drop(too_many(reply)));
     assert!(started.elapsed() >= Duration::from_secs(5), "one at a time");
@@ -104,7 +104,8 @@ fn a_request_body_that_is_too_long_is_a_413() {
     let fits = vec![b'x'; 100_000];
     let mut connection = node.connect();
     assert_eq!(connection.exchange(&request("POST", "/echo/", &[], &fits), 1)[0].body, fits);
-    // Told by its length, nothing is read of it; a client that asks first is told first.
+    // A body with a length is refused before it is read, and a client that asks first gets the
+    // refusal first.
     let detail = node
         .connect()
         .exchange_unread(&request("POST", "/echo/", &[], &vec![b'x'; 100_001]))
@@ -156,7 +157,7 @@ fn a_body_that_stops_coming_is_a_408() {
     node.stop();
 }
 
-/// A node with one worker.
+/// Starts a node with one worker.
 fn node_with_one_worker() -> Node {
     Node::build()
         .option("--cores", harness::node::two_cores().split(['-', ',']).next().unwrap_or("0"))
@@ -211,20 +212,20 @@ fn a_component_with_many_memories_leaves_the_pool_to_others() {
     node.stop();
 }
 
-/// The component with so many core modules behind it, each of them a memory of one page.
+/// Adds `count` instances of a core module to a component, each with a memory of one page.
 fn with_memories(mut component: Vec<u8>, count: u8) -> Vec<u8> {
     const MODULE: &[u8] = b"\0asm\x01\0\0\0\x05\x03\x01\0\x01";
     let modules = core_modules(&component);
     component.extend_from_slice(&[1, 13]);
     component.extend_from_slice(MODULE);
-    // A section of core instances, each of that module and without arguments.
+    // A section of core instances of that module without arguments.
     let instance = [0, modules, 0];
     component.extend_from_slice(&[2, 1 + count * 3, count]);
     (0..count).for_each(|_| component.extend_from_slice(&instance));
     component
 }
 
-/// How many core modules a component defines: each is a section of its own.
+/// Returns the number of core modules that a component defines. Each is a section of its own.
 fn core_modules(component: &[u8]) -> u8 {
     let (mut at, mut modules) = (8, 0);
     while at < component.len() {
@@ -304,7 +305,7 @@ fn a_worker_that_is_stuck_in_a_guest_is_killed_and_replaced() {
             .find(|worker| worker.in_flight > 0)
             .map(|worker| worker.pid)
     });
-    // Neither of the worker's own two lines of defence can act now.
+    // Neither of the worker's own two defences can act now.
     harness::process::signal(worker, Signal::SIGSTOP);
     node.until_status("it is replaced", Duration::from_secs(10), |status| {
         status.workers.iter().all(|other| other.state == "ready" && other.pid != worker)
@@ -378,8 +379,8 @@ fn a_guest_that_computes_does_not_hold_the_others_up() {
             served += 1;
         }
     }
-    // A turn of the spinner's is a few milliseconds: were others served only between its turns of
-    // seconds, there would be none.
+    // A turn of the spinning guest is a few milliseconds. With turns of seconds, no other request
+    // would be served here.
     assert!(served > 20, "{served}");
     spinner.reply().expect_problem(504);
     node.stop();

@@ -1,5 +1,5 @@
-//! Every invocation can be looked up, with its lines, by the id that its reply has: while its
-//! worker writes, when its segment is shipped, on another node, and whatever was killed meanwhile.
+//! Every invocation can be looked up, with its lines, by the id in its reply: while its worker
+//! writes, when its segment is shipped, on another node, and after processes were killed.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that cannot go on fails; helpers outside #[test] functions too"
@@ -13,30 +13,30 @@ use std::time::Duration;
 use harness::client::request;
 use harness::disk::{SmallDisk, segments, spooled};
 use harness::node::sockhop;
-use harness::running::{Running, is_root, kill_now};
+use harness::running::{Running, kill_now};
 use harness::s3::Server;
 use harness::{Node, NodeBuilder, guests, wait};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Until what was logged can be read.
+/// How long a record may take until it can be read.
 const SOON: Duration = Duration::from_secs(10);
-/// Until a segment is shipped because of its age.
+/// How long it may take until a segment is shipped because of its age.
 const SHIPPED: Duration = Duration::from_secs(30);
 
-/// A node with guests, each under its own name.
+/// Starts a node, and deploys each guest under its own name.
 fn node_with(builder: NodeBuilder, guests: &[&str]) -> Node {
     let node = builder.start();
     guests.iter().for_each(|guest| node.deploy(guest, guest, &["--previews"]));
     node
 }
 
-/// The id of a new invocation.
+/// Invokes a function, and returns the id of the invocation.
 fn invoke(node: &Node, target: &str) -> String {
     node.get(target).head.invocation_id().to_owned()
 }
 
-/// What `logs ID` finds, once it finds a record.
+/// Waits until `logs ID` finds a record, and returns what it finds.
 fn find(node: &Node, id: &str) -> Value {
     wait::until("the invocation is found", SOON, || {
         let found = node.cli(&["logs", id, "--json"]);
@@ -135,16 +135,19 @@ fn a_record_says_what_was_asked_of_which_version_and_by_which_alias() {
             "{record:#}"
         );
         assert_eq!(record["alias"].as_str(), alias, "{record:#}");
-        let told = record["path"].as_str().unwrap();
+        let shown = record["path"].as_str().unwrap();
         if target.len() < 100 {
-            assert_eq!(told, path);
+            assert_eq!(shown, path);
         } else {
-            assert!(told.starts_with(path) && told.ends_with("...") && told.len() < 300, "{told}");
+            assert!(
+                shown.starts_with(path) && shown.ends_with("...") && shown.len() < 300,
+                "{shown}"
+            );
         }
         let text = node.cli(&["logs", &id]).expect_code(0).stdout;
         let last = text.lines().last().unwrap();
         assert!(
-            last.contains(&format!("  PUT {told}  (")) && last.contains(" version v1 "),
+            last.contains(&format!("  PUT {shown}  (")) && last.contains(" version v1 "),
             "{text}"
         );
         assert!(!text.contains("secret"), "a query is in no record: {text}");
@@ -313,7 +316,7 @@ fn what_was_written_survives_a_killed_worker_and_a_killed_engine() {
     node.stop();
 }
 
-/// What one node has shipped to a store, another one finds there.
+/// Checks that a node finds what another one has shipped to the store.
 fn another_node_finds([one, other]: [NodeBuilder; 2]) {
     let one = node_with(one, &["inspect"]);
     let id = invoke(&one, "/inspect/");
@@ -438,10 +441,6 @@ fn what_does_not_fit_is_cut_and_marked_and_a_size_of_0_logs_nothing() {
 
 #[test]
 fn a_full_disk_holds_up_no_request_and_its_gap_is_marked() {
-    if !is_root() {
-        eprintln!("SKIPPED: only root may mount a disk to fill");
-        return;
-    }
     let disk = SmallDisk::mount(64);
     let one_core = harness::node::two_cores().split(['-', ',']).next().unwrap().to_owned();
     let node = Node::build()
@@ -509,7 +508,7 @@ fn logs_go_when_they_are_too_old_and_what_is_not_found_is_explained() {
     node.stop();
     assert_eq!(shipped(&data.join("store")).len(), 1);
     let node = Node::build().data(&data).in_folder().option("--logs-kept-for", "1ms");
-    // By the second look at the store's clock.
+    // The second look at the store's clock.
     let node = node.option("--retention-interval", "1s").start();
     wait::until("it is deleted", SOON, || shipped(&data.join("store")).is_empty().then_some(()));
     node.cli(&["logs", &id]).expect_error(&[

@@ -1,6 +1,6 @@
-//! As many invocations as `SOCKHOP_TEST_LOGS` says (20,000 without it; 1,000,000 is the real
-//! thing), with a line each, as fast as they go: all of them are found afterwards by count, and any
-//! of them by its id; the node's memory stays bounded.
+//! As many invocations as `SOCKHOP_TEST_LOGS` says (20,000 by default; 1,000,000 is a full run),
+//! with a line each, as fast as possible. Afterwards all of them are counted, some are found by
+//! their ids, and the node's memory has stayed bounded.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that cannot go on fails; helpers outside #[test] functions too"
@@ -17,29 +17,29 @@ use harness::node::sockhop;
 use harness::{Node, wait};
 use serde_json::Value;
 
-/// Without the variable.
+/// The number of invocations without the variable.
 const INVOCATIONS: usize = 20_000;
-/// Clients, each on a connection of its own.
+/// The number of clients, each on a connection of its own.
 const CLIENTS: usize = 16;
 /// Of all ids, so many are looked up one by one in a run of 1,000,000; of each client's, one in as
 /// many at least as ...
 const LOOK_UPS: usize = 1000;
 /// ... this.
 const STEP_MIN: usize = 200;
-/// Until all are found: to count 1,000,000 takes minutes on a busy machine.
+/// How long it may take until all are found: counting 1,000,000 takes minutes on a busy machine.
 const FOUND: Duration = Duration::from_secs(600);
-/// What the engine may take beyond what it had before: a page of an answer, a segment on its way,
-/// and what the allocator keeps.
+/// How much the engine's memory may grow: a page of an answer, a segment that is shipped, and what
+/// the allocator keeps.
 const ENGINE_BYTES_MAX: u64 = 200 * 1024 * 1024;
 
-/// Resident memory of a process.
+/// Returns the resident memory of a process.
 fn memory(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
 }
 
-/// Invokes the function so often, and returns some of the ids, evenly spread.
+/// Invokes the function `times` times, and returns some of the ids, evenly spread.
 fn invoke(node: &Node, times: usize) -> Vec<String> {
     thread::scope(|scope| {
         let clients: Vec<_> = (0..CLIENTS)
@@ -63,8 +63,8 @@ fn invoke(node: &Node, times: usize) -> Vec<String> {
     })
 }
 
-/// How many lines of `logs line --since 1h` there are, and how many of them are summaries. They are
-/// not kept.
+/// Returns the number of lines of `logs line --since 1h`, and how many of them are summaries. The
+/// lines are not kept in memory.
 fn count(node: &Node) -> (usize, usize) {
     let mut command = sockhop();
     command.args(["logs", "line", "--since", "1h", "--data"]).arg(node.data());
@@ -98,7 +98,7 @@ fn every_invocation_is_found_by_count_and_any_by_its_id() {
     let ids = invoke(&node, wanted);
     let times = wanted / CLIENTS * CLIENTS;
     eprintln!("{times} invocations in {:?}", start.elapsed());
-    // Here, before much of it is shipped, and when all of it is.
+    // Counted before much is shipped, and when everything is.
     wait::for_value(
         "all are found while they are written",
         FOUND,
@@ -129,7 +129,8 @@ fn every_invocation_is_found_by_count_and_any_by_its_id() {
     let (median, longest) = (took[took.len() / 2], took[took.len() - 1]);
     let grown = memory(node.pid()).saturating_sub(before);
     eprintln!(
-        "{} look-ups: median {median:?}, longest {longest:?}; the engine has grown by {grown} bytes",
+        "{} look-ups: median {median:?}, longest {longest:?}; the engine has grown by {grown} \
+         bytes",
         took.len()
     );
     assert!(grown < ENGINE_BYTES_MAX, "{grown}");

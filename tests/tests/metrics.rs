@@ -1,5 +1,5 @@
-//! What the node counts is what happened: exact after known requests, never less than before, and
-//! told to who may know.
+//! The node counts what happens: the counts are exact after known requests, never decrease, and are
+//! shown only to those who may see them.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that cannot go on fails; helpers outside #[test] functions too"
@@ -17,13 +17,13 @@ use nix::sys::signal::Signal;
 
 const SOON: Duration = Duration::from_secs(5);
 
-/// One reading of `/metrics`: series with their labels, as they stand in the text.
+/// One reading of `/metrics`: the series with their labels, as in the text.
 #[derive(Debug, Clone, PartialEq)]
 struct Metrics(BTreeMap<String, f64>);
 
 impl Metrics {
-    /// Reads the format strictly: every sample belongs to the family described before it, and none
-    /// comes twice.
+    /// Parses the format strictly: every sample belongs to the family that is described before it,
+    /// and no sample appears twice.
     fn parse(text: &str) -> Self {
         let (mut samples, mut family) = (BTreeMap::new(), String::new());
         let body = text.strip_suffix("# EOF\n").unwrap_or_else(|| panic!("no end: {text}"));
@@ -50,13 +50,13 @@ impl Metrics {
         self.0.get(series).copied().unwrap_or_default()
     }
 
-    /// All series of one name added up.
+    /// Returns the sum of all series of a name.
     fn sum(&self, name: &str) -> f64 {
         let of = |series: &str| series.split('{').next() == Some(name);
         self.0.iter().filter(|(series, _)| of(series)).map(|(_, value)| value).sum()
     }
 
-    /// Every counter and every bucket is at least what it was.
+    /// Checks that no counter and no bucket is less than before.
     fn expect_no_less_than(&self, before: &Self) {
         for (series, value) in &before.0 {
             let name = series.split('{').next().unwrap();
@@ -80,8 +80,8 @@ fn admin(node: &Node) -> SocketAddr {
     url.strip_prefix("http://").unwrap().parse().unwrap()
 }
 
-/// A request of the admin listener; its replies bear no invocation id, so they are read as plain
-/// answers.
+/// Sends a request to the admin listener. Its replies have no invocation id, so they are read as
+/// plain answers.
 fn ask(
     admin: SocketAddr,
     method: &str,
@@ -106,7 +106,8 @@ fn metrics(admin: SocketAddr) -> Metrics {
     Metrics::parse(&answer.text())
 }
 
-/// What is counted when a reply has left is counted a moment after the client has it.
+/// Waits until `wanted` accepts the metrics. Some counters change a moment after the client has its
+/// reply.
 fn until(admin: SocketAddr, what: &str, wanted: impl Fn(&Metrics) -> bool) -> Metrics {
     wait::for_value(what, SOON, || metrics(admin), wanted)
 }
@@ -174,7 +175,8 @@ fn counts_are_those_of_the_requests_that_were_made() {
     assert_eq!(read.get("sockhop_refused_total{by=\"worker\",status=\"404\"}"), 1.0);
     assert_eq!(read.get("sockhop_refused_total{by=\"engine\",status=\"400\"}"), 1.0);
 
-    // 3 and 14 connections with one request each, the kept one, and the two that were refused.
+    // 3 and 14 connections with one request each, the one that was kept, and the two that were
+    // refused.
     assert_eq!(read.sum("sockhop_connections_accepted_total"), 20.0);
     assert_eq!(read.sum("sockhop_hops_total"), 18.0);
     assert_eq!(read.sum("sockhop_worker_connections_taken_total"), 18.0);
@@ -241,7 +243,7 @@ fn what_runs_and_what_waits_shows_while_it_does() {
     });
     both.iter_mut().for_each(|connection| assert_eq!(connection.reply().status(), 200));
     until(admin, "none is left", |read| read.get(running) + read.get(waiting) == 0.0);
-    // A client that leaves gets no reply, and is counted as that.
+    // A client that leaves gets no reply, and is counted as having left.
     drop(begin());
     until(admin, "the client that left", |read| read.get(&of("sleep", "none")) == 1.0);
     node.stop();
@@ -267,7 +269,7 @@ fn no_counter_falls_when_workers_are_killed() {
     let before = counted(1.0);
     let workers = node.status().workers;
     workers.iter().for_each(|worker| kill_now(worker.pid));
-    // At every moment from the kill to the new workers.
+    // The counts hold at every moment from the kill to the new workers.
     wait::until("all workers are new", SOON, || {
         metrics(admin).expect_no_less_than(&before);
         let now = node.status().workers;
@@ -287,7 +289,7 @@ fn a_removed_functions_numbers_go_with_it_and_nobody_else_gets_them() {
     node.deploy("hello", "first", &[]);
     (0..5).for_each(|_| node.get("/first/").expect_hello());
     until(admin, "five are counted", |read| read.get(&of("first", "2xx")) == 5.0);
-    // Another version goes on where the one before was.
+    // The counts of a function continue with its next version.
     node.deploy("hello", "first", &[]);
     (0..2).for_each(|_| node.get("/first/").expect_hello());
     until(admin, "seven are counted", |read| read.get(&of("first", "2xx")) == 7.0);
@@ -335,8 +337,8 @@ fn the_api_over_tcp_needs_the_token_and_probes_do_not() {
     }
     node.deploy("hello", "hello", &[]);
 
-    // The commands, with the token from the data folder, from the environment, and without a right
-    // one.
+    // The commands take the token from the data folder or from the environment, and fail with a
+    // wrong one.
     let url = format!("http://{address}");
     let list = |arguments: &[&str], token: Option<&str>| {
         let mut command = harness::node::sockhop();
@@ -372,13 +374,13 @@ fn the_api_over_tcp_needs_the_token_and_probes_do_not() {
     let none = list(&["--data", "/nonexistent"], None).expect_code(1).stderr;
     assert!(none.contains("SOCKHOP_TOKEN"), "{none}");
     node.stop();
-    // The next node takes the same.
+    // The next node uses the same token.
     let node = start();
     assert_eq!(ask(admin(&node), "GET", "/v1/status", Some(&token)).status, Some(200));
     node.stop();
 }
 
-/// A function sees a caller's authorization to itself, and the node's token never.
+/// A function sees the authorization of its callers, and never the node's token.
 #[test]
 fn invoke_gives_a_function_everything_but_the_token() {
     let node = admin_node();
@@ -450,7 +452,7 @@ fn a_node_without_workers_is_not_ready() {
     let node = admin_node();
     let admin = admin(&node);
     let ready = || ask(admin, "GET", "/readyz", None);
-    // Stopped ones do not count as gone; killed, and killed again before they serve, they do.
+    // Stopped workers do not count as gone. Workers that are killed, also before they serve, do.
     let unready = wait::until("no worker is ready", SOON, || {
         for worker in node.status().workers.iter().filter(|worker| worker.pid != 0) {
             kill_if_there(worker.pid);
@@ -464,14 +466,14 @@ fn a_node_without_workers_is_not_ready() {
     node.stop();
 }
 
-/// A worker that was killed may be gone by now.
+/// Kills a worker, unless it has ended.
 fn kill_if_there(pid: u32) {
     if harness::process::alive(pid) {
         signal(pid, Signal::SIGKILL);
     }
 }
 
-/// The lines of the access log so far.
+/// Waits until the access log has `wanted` lines, and returns them.
 fn access_lines(node: &Node, wanted: usize) -> Vec<String> {
     let lines = || -> Vec<String> {
         let stderr = node.stderr();
@@ -527,7 +529,7 @@ fn the_access_log_has_one_line_an_invocation_and_no_client_forges_one() {
         "{lines:#?}"
     );
     node.stop();
-    // Nothing unless asked.
+    // There are no lines by default.
     let node = Node::with(&["hello"]);
     node.get("/hello/").expect_hello();
     assert_eq!(access_lines(&node, 0), [] as [String; 0]);

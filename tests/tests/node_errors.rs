@@ -1,5 +1,5 @@
-//! A node that cannot start says which setting is in its way; a command that finds no node says how
-//! to start one.
+//! A node that cannot start names the setting that prevents it. A command that finds no node says
+//! how to start one.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that cannot go on fails; helpers outside #[test] functions too"
@@ -15,8 +15,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use harness::client::request;
-use harness::running::is_root;
-use harness::{Connection, Finished, Node, Running, guests, node, process, seccomp};
+use harness::{Connection, Finished, Node, Running, guests, needs, node, process, seccomp};
 use nix::sys::signal::Signal;
 use nix::unistd::{Uid, chown};
 use tempfile::TempDir;
@@ -122,17 +121,13 @@ fn forbidden_io_uring_is_named() {
     ended.expect_error(&["io_uring", "seccomp"]);
 }
 
-/// `serve` without privileges but with these limits, on the folder `data` in `folder`; none where
-/// it cannot be started.
-fn serve_as_nobody(folder: &Path, limits: &[&str]) -> Option<Command> {
-    if !is_root()
-        || !Path::new("/usr/bin/prlimit").exists()
-        || !Path::new("/usr/bin/setpriv").exists()
-    {
-        eprintln!("skipped: needs root, prlimit and setpriv to start a node without privileges");
-        return None;
-    }
-    // Nobody must be able to read it.
+/// Returns the command that runs `serve` as an unprivileged user with these limits, on the folder
+/// `data` in `folder`.
+fn serve_as_nobody(folder: &Path, limits: &[&str]) -> Command {
+    needs::root("start a node as another user");
+    let prlimit = needs::program("prlimit", "util-linux");
+    let setpriv = needs::program("setpriv", "util-linux");
+    // The user `nobody` must be able to read it.
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
     for name in ["sockhop", "sockhop-worker"] {
         fs::copy(node::binaries().join(name), folder.join(name)).unwrap();
@@ -142,8 +137,8 @@ fn serve_as_nobody(folder: &Path, limits: &[&str]) -> Option<Command> {
     fs::create_dir(&data).unwrap();
     chown(&data, Some(Uid::from_raw(UNPRIVILEGED)), None).unwrap();
 
-    let mut command = Command::new("/usr/bin/prlimit");
-    command.args(limits).args(["/usr/bin/setpriv", "--clear-groups"]);
+    let mut command = Command::new(prlimit);
+    command.args(limits).arg(setpriv).arg("--clear-groups");
     command.args([format!("--reuid={UNPRIVILEGED}"), format!("--regid={UNPRIVILEGED}")]);
     command
         .arg(folder.join("sockhop"))
@@ -151,29 +146,25 @@ fn serve_as_nobody(folder: &Path, limits: &[&str]) -> Option<Command> {
         .arg("--data")
         .arg(&data)
         .args(["--listen", "127.0.0.1:0"]);
-    Some(command)
+    command
 }
 
 #[test]
 fn too_little_locked_memory_is_named() {
     // Root is not held to the limit, so the node must run as somebody else.
     let folder = TempDir::new().unwrap();
-    let Some(mut command) = serve_as_nobody(folder.path(), &["--memlock=65536:65536"]) else {
-        return;
-    };
+    let mut command = serve_as_nobody(folder.path(), &["--memlock=65536:65536"]);
     let ended = Running::spawn(&mut command).finish(LIMIT);
     assert_eq!(ended.stdout, "");
     ended.expect_error(&["memlock"]);
 }
 
-/// What is in the memory of a node's processes is nobody's to read: no core dump, whatever the
-/// limit, and no debugger of the same user, to whom the kernel then shows nothing of them in /proc.
+/// Nobody can read the memory of a node's processes: they leave no core dump, whatever the limit
+/// is, and no process of the same user can debug them or read them in /proc.
 #[test]
 fn a_nodes_processes_leave_no_core_and_show_nothing_to_their_own_user() {
     let folder = TempDir::new().unwrap();
-    let Some(mut command) = serve_as_nobody(folder.path(), &["--core=1000000:1000000"]) else {
-        return;
-    };
+    let mut command = serve_as_nobody(folder.path(), &["--core=1000000:1000000"]);
     let mut node = Running::spawn(command.args(["--cores", &node::two_cores()]));
     let (_, addresses) = node::ready_line(&mut node);
     let (data, hello) = (folder.path().join("data"), guests::path("hello"));
@@ -217,7 +208,7 @@ fn a_data_folder_that_is_not_its_users_alone_is_mended_or_refused() {
     fs::create_dir(&data).unwrap();
     let mode = || fs::metadata(&data).unwrap().permissions().mode() & 0o7777;
     let set_mode = |mode| fs::set_permissions(&data, fs::Permissions::from_mode(mode)).unwrap();
-    // Nobody can have put anything there yet.
+    // The folder is empty: nobody can have put anything there.
     for loose in [0o777, 0o755] {
         set_mode(loose);
         let node = Node::build().data(&data).in_folder().start();
@@ -245,15 +236,20 @@ fn a_data_folder_that_is_not_its_users_alone_is_mended_or_refused() {
         ]);
         assert_eq!(mode(), loose);
     }
-    if is_root() {
-        set_mode(0o700);
-        chown(&data, Some(Uid::from_raw(UNPRIVILEGED)), None).unwrap();
-        serve(&data, &[]).expect_error(&[&format!("belongs to user {UNPRIVILEGED}"), "chown -R 0"]);
-    }
 }
 
-/// Whatever stands in a path where a name belongs is looked at before anything else,
-/// percent-encoded or not.
+#[test]
+fn a_data_folder_of_another_user_is_refused() {
+    needs::root("give a folder to another user");
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    fs::create_dir(&data).unwrap();
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).unwrap();
+    chown(&data, Some(Uid::from_raw(UNPRIVILEGED)), None).unwrap();
+    serve(&data, &[]).expect_error(&[&format!("belongs to user {UNPRIVILEGED}"), "chown -R 0"]);
+}
+
+/// A name in a path is checked before anything else, percent-encoded or not.
 #[test]
 fn what_is_no_name_is_refused_wherever_the_control_api_takes_one() {
     let folder = TempDir::new().unwrap();

@@ -1,5 +1,5 @@
-//! Any number of nodes on one store: what is deployed on one is served by all, and none needs the
-//! store, or another node, to serve what it has.
+//! Several nodes on one store: what is deployed on one is served by all, and no node needs the
+//! store or another node to serve what it has.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that cannot go on fails; helpers outside #[test] functions too"
@@ -23,21 +23,22 @@ use tempfile::TempDir;
 
 /// How often the nodes of these tests look for what others have changed.
 const INTERVAL: &str = "100ms";
-/// For a change to be served elsewhere, on a machine that is busy with other tests.
+/// How long a change may take until another node serves it, on a machine that is busy with other
+/// tests.
 const SOON: Duration = Duration::from_secs(20);
-/// For what takes as long as a store that does not answer is waited for.
+/// How long an operation may take on a store that does not answer.
 const PATIENTLY: Duration = Duration::from_secs(60);
 
 fn node() -> NodeBuilder {
     Node::build().option("--sync-interval", INTERVAL)
 }
 
-/// Deploys the guest that tells its environment, as that version.
+/// Deploys the guest `inspect` with `VERSION` in its environment.
 fn deploy(node: &Node, name: &str, version: u64) {
     node.deploy("inspect", name, &["--env", &format!("VERSION={version}")]);
 }
 
-/// Which version a node serves; none when it has no such function.
+/// Returns the version that a node serves. Returns `None` if it has no such function.
 fn served(node: &Node, name: &str) -> Option<u64> {
     let reply = node.get(&format!("/{name}/"));
     if reply.status() == 404 {
@@ -57,7 +58,7 @@ fn until_served(node: &Node, name: &str, version: Option<u64>) {
     );
 }
 
-/// What a probe is told, with its status.
+/// Returns the status and the text that a probe gets.
 fn readyz(admin: SocketAddr) -> (u16, String) {
     let mut connection = Connection::open(admin);
     connection.send(request("GET", "/readyz", &[("connection", "close")], b""));
@@ -69,14 +70,14 @@ fn admin(node: &Node) -> SocketAddr {
     node.status().node.admin.unwrap().strip_prefix("http://").unwrap().parse().unwrap()
 }
 
-/// What two nodes do with one store, whatever that is.
+/// Checks what two nodes do with one store of any kind.
 fn two_nodes_agree(with_store: impl Fn(NodeBuilder) -> NodeBuilder) {
     let (one, other) = (with_store(node()).start(), with_store(node()).start());
     deploy(&one, "it", 1);
     until_served(&other, "it", Some(1));
     deploy(&other, "it", 2);
     until_served(&one, "it", Some(2));
-    // Both at once, and again: in the end both have one and the same.
+    // Both deploy at once, several times. In the end both serve the same version.
     for round in 1..=3 {
         thread::scope(|scope| {
             scope.spawn(|| deploy(&one, "it", 10 * round + 1));
@@ -109,7 +110,7 @@ fn two_nodes_agree(with_store: impl Fn(NodeBuilder) -> NodeBuilder) {
 #[test]
 fn a_version_starts_from_the_options_that_another_node_has_just_deployed() {
     let store = TempDir::new().unwrap();
-    // Neither looks for what the other does while this runs.
+    // Neither node looks for changes of the other while this runs.
     let node = || {
         Node::build()
             .option("--store", store.path().join("store"))
@@ -184,9 +185,9 @@ fn a_node_whose_store_is_away_starts_serves_and_says_so_and_catches_up() {
     };
     let node = start();
     deploy(&node, "it", 1);
-    node.cli_fed(&["secret", "set", "private", "TOKEN"], b"hush").expect_code(0);
+    node.cli_with_stdin(&["secret", "set", "private", "TOKEN"], b"hush").expect_code(0);
     node.deploy("inspect", "private", &[]);
-    // What it knows is on its disk once it has looked again.
+    // After its next look, what it knows is on its disk.
     wait::until("the node has noted it", SOON, || {
         let known = std::fs::read(folder.path().join("data/cache/known")).ok()?;
         let known = String::from_utf8_lossy(&known);
@@ -211,8 +212,8 @@ fn a_node_whose_store_is_away_starts_serves_and_says_so_and_catches_up() {
             && said.contains("since 20"),
         "{said}"
     );
-    let told = node.cli(&["status"]).expect_code(0).stdout;
-    assert!(told.contains("s3://sockhop-tests/p") && told.contains("away"), "{told}");
+    let printed = node.cli(&["status"]).expect_code(0).stdout;
+    assert!(printed.contains("s3://sockhop-tests/p") && printed.contains("away"), "{printed}");
     let file = harness::guests::path("hello");
     let refused = node
         .cli(&["deploy", file.to_str().unwrap(), "--name", "new"])
@@ -221,7 +222,7 @@ fn a_node_whose_store_is_away_starts_serves_and_says_so_and_catches_up() {
     assert!(begun.elapsed() < PATIENTLY);
     assert_eq!(served(&node, "new"), None);
 
-    // Another node, which reaches the store, deploys meanwhile.
+    // Another node, which reaches the store, deploys in the meantime.
     let other = self::node().bucket(&server, "p", server.address()).start();
     deploy(&other, "it", 2);
     assert_eq!(served(&node, "it"), Some(1));
@@ -284,7 +285,7 @@ fn a_store_that_stalls_in_an_answer_is_away() {
 
 #[test]
 fn a_node_that_has_never_seen_its_store_does_not_start_without_it() {
-    let nobody = harness::nobody::Closed::start();
+    let nobody = harness::unreachable::ClosedPort::start();
     let (server, folder) = (Server::s3s_fs(), TempDir::new().unwrap());
     let data = folder.path().join("data");
     let mut arguments = ["serve", "--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()]
@@ -294,7 +295,7 @@ fn a_node_that_has_never_seen_its_store_does_not_start_without_it() {
     harness::node::run(&arguments).expect_error(&["s3://sockhop-tests/p", "away", "--s3-endpoint"]);
 }
 
-/// `serve` on a store that is not one.
+/// Checks that `serve` refuses a folder that is no store.
 fn refused(data: &Path, store: &Path, words: &[&str]) {
     let arguments = ["serve", "--listen", "127.0.0.1:0", "--data"].map(AsRef::<OsStr>::as_ref);
     let more = [data.as_os_str(), "--store".as_ref(), store.as_os_str()];
@@ -305,7 +306,7 @@ fn refused(data: &Path, store: &Path, words: &[&str]) {
 fn a_folder_that_is_no_store_is_refused_and_left_as_it_is() {
     let folder = TempDir::new().unwrap();
     let store = folder.path().join("project");
-    // The second and third are what a store of the first layout would have.
+    // The second and the third are files of a store of the first layout.
     for name in [
         "README",
         "functions/mine/notes.txt",
@@ -365,7 +366,7 @@ fn a_store_folder_that_goes_away_unpublishes_nothing_and_is_not_made_anew() {
         node.cli(&["deploy", file.to_str().unwrap(), "--name", "new"])
             .expect_error(&["is away", reason]);
     };
-    // Moved, and a mount point without its mount.
+    // The store was moved, or its mount is missing.
     std::fs::rename(&store, &aside).unwrap();
     expect_away(&node, "nothing of it is there");
     assert!(!store.exists());
@@ -373,7 +374,7 @@ fn a_store_folder_that_goes_away_unpublishes_nothing_and_is_not_made_anew() {
     expect_away(&node, "nothing of it is there");
     assert!(node.stderr().contains("nothing of it is there"));
     node.stop();
-    // So it is for a node that starts meanwhile.
+    // The same holds for a node that starts in the meantime.
     let node = start();
     expect_away(&node, "nothing of it is there");
     assert_eq!(picture(&store).len(), 0);
@@ -387,7 +388,7 @@ fn a_store_folder_that_goes_away_unpublishes_nothing_and_is_not_made_anew() {
     expect_away(&node, "another store is in its place");
     assert_eq!(served(&node, "else"), None);
     assert_eq!(picture(&store), before);
-    // And back.
+    // The store is back.
     std::fs::remove_dir_all(&store).unwrap();
     std::fs::rename(&aside, &store).unwrap();
     wait::for_value(
@@ -410,7 +411,7 @@ fn a_bucket_with_something_else_in_it_is_refused_and_one_that_is_emptied_is_away
     };
     let node = start("p", "data");
     deploy(&node, "it", 1);
-    // Without a prefix the bucket is not empty, and is no store.
+    // Without the prefix, the bucket is not empty and is no store.
     let data = folder.path().join("other");
     let mut arguments = ["serve", "--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()]
         .map(str::to_owned)

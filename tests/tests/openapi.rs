@@ -1,4 +1,4 @@
-//! The control API as the node describes it: a valid document, of exactly what is served.
+//! The document of the control API is valid, and describes exactly what is served.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that cannot go on fails; helpers outside #[test] functions too"
@@ -14,10 +14,10 @@ use harness::{Connection, Node, openapi};
 use serde_json::Value;
 
 const DOCUMENT: &str = "/v1/openapi.json";
-/// A method that nothing takes but what takes any.
+/// A method that only endpoints for any method accept.
 const UNKNOWN_METHOD: &str = "PROPFIND";
 
-/// A node that serves its control API over TCP, and how it is asked.
+/// A node that serves its control API over TCP.
 struct Served {
     node: Node,
     address: SocketAddr,
@@ -51,7 +51,7 @@ impl Served {
     }
 }
 
-/// A path with something in it for each parameter.
+/// Returns the path with a value for each parameter.
 fn filled(path: &str) -> String {
     let values =
         [("name", "hello"), ("alias", "staging"), ("key", "KEY"), ("id", "1"), ("path", "x")];
@@ -67,7 +67,7 @@ fn the_document_is_valid_and_needs_the_token() {
     assert_eq!(document["openapi"], "3.1.0");
     let validated = openapi::validate(document.to_string().as_bytes());
     assert!(validated.status.success(), "{}", String::from_utf8_lossy(&validated.stdout));
-    // What is not valid is seen as such.
+    // The validator finds errors.
     assert!(!openapi::validate(br#"{"openapi": "3.1.0", "paths": {}}"#).status.success());
     assert_eq!(served.ask_with("GET", DOCUMENT, &[]).status, Some(401));
     served.node.stop();
@@ -85,7 +85,7 @@ fn each_path_is_served_with_exactly_the_methods_that_the_document_has() {
         let described: BTreeSet<String> = operations.as_object().unwrap().keys().cloned().collect();
         let answer = served.ask(UNKNOWN_METHOD, &filled(path));
         if path.ends_with("/invoke/{path}") {
-            // There is no such function, which is the function's answer to any method.
+            // The endpoint accepts any method, and answers that there is no such function.
             assert_eq!(answer.status, Some(404), "{path}: {answer:?}");
             assert!(answer.text().contains("there is no function"), "{path}: {answer:?}");
             continue;
@@ -93,7 +93,7 @@ fn each_path_is_served_with_exactly_the_methods_that_the_document_has() {
         assert_eq!(answer.status, Some(405), "{path}: {answer:?}");
         let allowed = answer.all("allow").flat_map(|methods| methods.split(','));
         let allowed = allowed.map(|method| method.trim().to_ascii_lowercase());
-        // Whatever is read can be asked for without its body.
+        // Every GET may be sent as a HEAD.
         let allowed: BTreeSet<String> = allowed.filter(|method| method != "head").collect();
         assert_eq!(allowed, described, "{path}");
     }
@@ -113,7 +113,7 @@ fn answers_are_as_the_document_describes_them() {
         assert!(schema.is_object(), "{path} {status}");
         schema.clone()
     };
-    // An id is of something that has to be made first.
+    // An id needs an object that has to be made first.
     let named = |path: &str| ["{id}", "{path}"].iter().any(|parameter| path.contains(parameter));
     for path in paths.keys().filter(|path| paths[*path].get("get").is_some() && !named(path)) {
         let answer = served.ask("GET", &filled(path));
@@ -127,7 +127,7 @@ fn answers_are_as_the_document_describes_them() {
     served.node.stop();
 }
 
-/// Checks that all that is required is there, and that all that is there is described.
+/// Checks that `answered` has every required field, and that every field is described.
 fn expect_described(document: &Value, schema: &Value, answered: &Value, what: &str) {
     if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
         let schema = document.pointer(reference.strip_prefix('#').unwrap());
@@ -142,7 +142,7 @@ fn expect_described(document: &Value, schema: &Value, answered: &Value, what: &s
             for name in required.filter_map(Value::as_str) {
                 assert!(fields.contains_key(name), "{what}: {name} is missing in {answered}");
             }
-            // A schema without properties is a map, or one of several.
+            // A schema without properties is a map, or a choice of several schemas.
             let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
                 return;
             };

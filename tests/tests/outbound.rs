@@ -1,23 +1,23 @@
-//! A function's outgoing requests: where they may go, that their connections are kept, and that
-//! none outlives its reason.
+//! Outgoing requests of functions: where they may go, that their connections are kept, and that no
+//! connection stays without need.
 
 use std::time::{Duration, Instant};
 
 use harness::bytes::assert_same;
 use harness::client::head;
-use harness::nobody::Closed;
+use harness::unreachable::ClosedPort;
 use harness::upstream::{Upstream, large};
 use harness::{Node, Reply, guests, wait};
 
-/// For what the node has to notice without being asked.
+/// How long it may take until the node notices something.
 const SOON: Duration = Duration::from_secs(10);
-/// Requests in flight that a function may have in one worker by default
+/// The requests that a function may have in flight in one worker by default
 /// (`OUTBOUND_REQUESTS_DEFAULT`).
 const IN_FLIGHT_MAX: usize = 64;
-/// Connections to one address that are kept (`OUTBOUND_IDLE_PER_HOST_MAX`).
+/// The connections to one address that are kept (`OUTBOUND_IDLE_PER_HOST_MAX`).
 const KEPT_MAX: usize = 8;
 
-/// A node with `fetch` that may go to these.
+/// Starts a node with the guest `fetch`, which may connect to `allowed`.
 fn node(allowed: &[&str]) -> Node {
     let node = Node::start();
     deploy(&node, "fetch", allowed);
@@ -30,13 +30,13 @@ fn deploy(node: &Node, name: &str, allowed: &[&str]) {
     node.deploy("fetch", name, &options);
 }
 
-/// A server, and a node whose `fetch` may go there.
+/// Starts a server, and a node whose `fetch` may connect to it.
 fn node_and_upstream() -> (Node, Upstream) {
     let upstream = Upstream::start();
     (node(&[&upstream.address().to_string()]), upstream)
 }
 
-/// What the guest reports of one request to `url`.
+/// Returns what the guest reports of a request to `url`.
 fn fetch(node: &Node, url: &str) -> Reply {
     node.get(&format!("/fetch/?url={url}"))
 }
@@ -49,8 +49,7 @@ fn expect_ok(reply: &Reply) {
     );
 }
 
-/// Checks that the guest was refused, and that the function's log says why in a line with these
-/// words.
+/// Checks that the guest was refused, and that the function's log has a line with these words.
 #[track_caller]
 fn expect_denied(node: &Node, reply: &Reply, words: &[&str]) {
     assert_eq!(reply.text(), "error: ErrorCode::HttpRequestDenied\n");
@@ -88,11 +87,11 @@ fn what_is_denied_over_and_over_is_told_once_with_a_sum() {
             .map(str::to_owned)
             .collect()
     };
-    let told = wait::until("the sum is told", SOON, || {
-        let told = denied();
-        told.last().is_some_and(|line| line.contains("[499 times more: ")).then_some(told)
+    let lines = wait::until("the sum is told", SOON, || {
+        let lines = denied();
+        lines.last().is_some_and(|line| line.contains("[499 times more: ")).then_some(lines)
     });
-    assert_eq!(told.len(), 2, "{told:?}");
+    assert_eq!(lines.len(), 2, "{lines:?}");
     node.stop();
 }
 
@@ -109,8 +108,7 @@ fn what_is_named_can_be_reached_and_nothing_beside_it() {
         &fetch(&node, &format!("http://{other}/ok")),
         &[&format!("--allow-outbound {other}")],
     );
-    // The same port of other addresses, the same address written otherwise, and HTTP's own port of
-    // it.
+    // The same port of other addresses, the same address in other spellings, and its port 80.
     let port = address.port();
     for host in ["localhost", "127.0.0.2", "[::1]", "0.0.0.0", "127.1", "2130706433"] {
         expect_denied(
@@ -122,16 +120,16 @@ fn what_is_named_can_be_reached_and_nothing_beside_it() {
     expect_denied(&node, &fetch(&node, "http://127.0.0.1/ok"), &["--allow-outbound 127.0.0.1:80"]);
     assert_eq!((upstream.accepted(), beside.accepted()), (1, 0));
 
-    // Nobody there is something else than not allowed.
-    let closed = Closed::start();
+    // A refused connection is another error than a denied one.
+    let closed = ClosedPort::start();
     let nobody = closed.address();
     deploy(&node, "fetch", &[&nobody.to_string()]);
     assert_eq!(
         fetch(&node, &format!("http://{nobody}/ok")).text(),
         "error: ErrorCode::ConnectionRefused\n"
     );
-    // What the version before was allowed, this one is not, and the connections of that one are
-    // gone.
+    // This version may not connect where the one before could, and the connections of that one are
+    // closed.
     wait::until("the kept connection ends", SOON, || (upstream.open() == 0).then_some(()));
     expect_denied(&node, &fetch(&node, &format!("http://{address}/ok")), &["--allow-outbound"]);
     node.stop();
@@ -148,7 +146,7 @@ fn a_name_leads_to_the_nodes_own_network_only_when_it_says_so() {
     for pattern in ["*:*", &format!("*:{port}")] {
         deploy(&node, "fetch", &[pattern]);
         let before = upstream.accepted();
-        // The resolver takes numbers in all their old forms for names of the address that they are.
+        // The resolver accepts old forms of numbers as names of their address.
         for name in ["localhost", "127.1", "2130706433", "0x7f000001", "0177.0.0.1"] {
             let reply = fetch(&node, &format!("http://{name}:{port}/ok"));
             expect_denied(
@@ -178,7 +176,7 @@ fn a_name_leads_to_the_nodes_own_network_only_when_it_says_so() {
 fn connections_are_kept_for_the_next_request_of_the_same_function() {
     let (node, upstream) = node_and_upstream();
     deploy(&node, "other", &[&upstream.address().to_string()]);
-    // One connection of the client's stays with one worker.
+    // A connection of the client stays with one worker.
     let mut connection = node.connect();
     for _ in 0..4 {
         let report = connection.get(&format!("/fetch/?count=5&{}", upstream.query("/ok"))).text();
@@ -188,7 +186,7 @@ fn connections_are_kept_for_the_next_request_of_the_same_function() {
 
     expect_ok(&connection.get(&format!("/other/?{}", upstream.query("/ok"))));
     assert_eq!(upstream.accepted(), 2, "another function has connections of its own");
-    // One that was broken off is not used again.
+    // A connection whose response was cut is not used again.
     for _ in 0..2 {
         let report = connection.get(&format!("/fetch/?{}", upstream.query("/cut"))).text();
         assert!(report.contains("body: begin\nerror: "), "{report}");
@@ -262,7 +260,7 @@ fn a_function_out_of_time_leaves_no_request_behind() {
     assert_eq!(upstream.accepted(), 3);
     wait::until("its connections end", SOON, || (upstream.open() == 0).then_some(()));
 
-    // The guest's own time is shorter: it goes on after it.
+    // The guest's own time limit is shorter: it goes on after it.
     let report =
         node.get(&format!("/fetch/?first-byte-ms=50&{}", upstream.query("/silent"))).text();
     assert_eq!(report, "error: ErrorCode::ConnectionReadTimeout\n");
@@ -277,7 +275,7 @@ fn a_client_that_leaves_takes_the_request_with_it() {
         let mut connection = node.connect();
         connection.send(head("GET", &format!("/fetch/?stream=1&{}", upstream.query(path)), &[]));
         wait::until("the request is under way", SOON, || (upstream.open() == 1).then_some(()));
-        // Behind a head upstream, the client has one too; without one it has nothing.
+        // If the upstream has sent a head, the client has one too; otherwise it has nothing.
         if path == "/stalled" {
             wait::until("the reply begins", SOON, || (!connection.silent()).then_some(()));
         }
@@ -295,17 +293,17 @@ fn a_reply_streams_through() {
     let (node, upstream) = node_and_upstream();
     let mut connection = node.connect();
     connection.send(head("GET", &format!("/fetch/?stream=1&{}", upstream.query("/pieces")), &[]));
-    upstream.piece("piece-0");
+    upstream.send_piece("piece-0");
     let head = connection.head();
     assert_eq!((head.status, head.get("content-type")), (200, Some("text/x-test")));
     let mut seen = String::new();
     let whole = connection.try_body(&head, |piece| {
         seen += &String::from_utf8_lossy(piece);
-        // Only when piece n has come through does piece n + 1 leave.
+        // Piece n + 1 is sent after piece n has been received.
         if seen.len().is_multiple_of(7) {
             match seen.len() / 7 {
-                n @ 1..5 => upstream.piece(format!("piece-{n}")),
-                _ => upstream.piece(""),
+                n @ 1..5 => upstream.send_piece(format!("piece-{n}")),
+                _ => upstream.send_piece(""),
             }
         }
     });
@@ -340,7 +338,7 @@ fn what_is_no_destination_is_refused_at_deploy() {
     ] {
         let refused = node.cli(&["deploy", file, "--name", "fetch", "--allow-outbound", pattern]);
         assert!(matches!(refused.code, Some(1 | 2)), "{pattern}: {refused:#?}");
-        refused.expect_said(&words).expect_said(&["--allow-outbound"]);
+        refused.expect_error_text(&words).expect_error_text(&["--allow-outbound"]);
         assert_eq!(node.list(), list, "{pattern}");
     }
     node.stop();

@@ -1,25 +1,26 @@
-//! The guest `fetch` behind the node and behind `wasmtime serve`, against one server: the same
-//! requests reach it, and the guest is told the same of what came of them. Where the node does
-//! otherwise, on purpose, the test says what wasmtime does.
+//! The guest `fetch` behind the node and behind `wasmtime serve`, with one upstream server: it gets
+//! the same requests, and the guest sees the same results. Where the node differs on purpose, the
+//! test says what wasmtime does.
 
 use std::time::Duration;
 
 use harness::client::head;
-use harness::nobody::{Closed, Full};
+use harness::unreachable::{ClosedPort, FullQueue};
 use harness::upstream::Upstream;
-use harness::wasmtime::{Asked, Both};
+use harness::wasmtime::{Both, Request};
 use harness::{Connection, wait};
 
-/// What neither notices without being asked for has so long to happen.
+/// How long it may take until both notice something.
 const SOON: Duration = Duration::from_secs(10);
 
-/// The guest behind both; behind the node it may go where the tests do, and to names.
+/// Serves the guest with both. On the node it may connect to the addresses of the tests, and to
+/// names.
 fn both() -> Both {
     Both::serving("fetch", &["--allow-outbound", "127.0.0.1:*", "--allow-outbound", "*:80"])
 }
 
-fn asked(query: &str) -> Asked {
-    Asked::get(&format!("/?{query}"))
+fn asked(query: &str) -> Request {
+    Request::get(&format!("/?{query}"))
 }
 
 #[test]
@@ -34,7 +35,7 @@ fn answers_are_reported_and_passed_on_the_same() {
         let reported = both.same(&asked(&query));
         let passed_on = both.same(&asked(&format!("stream=1&{query}")));
         if let Some(code) = path.strip_prefix("/status/") {
-            // Redirects too are the guest's to follow.
+            // Redirects are left to the guest.
             assert!(
                 reported.text().starts_with(&format!("status: {code}\nheader: location: /ok\n")),
                 "{reported:#?}"
@@ -57,12 +58,13 @@ fn the_same_requests_are_sent() {
         "&method=HEAD",
         "&method=POST&body=hello",
         "&method=PUT&header=content-length:5&body=hello",
-        // The promise counts; what is beyond it stays away, what is missing makes it no request.
+        // The Content-Length counts: more is not sent, and a body that is too short makes the
+        // request fail.
         "&method=PUT&header=content-length:3&body=hello",
         "&method=PUT&header=content-length:9&body=hello",
         "&header=x-a:1&header=X-A:2&header=x-empty:&header=cookie:a%3Db",
         "&header=user-agent:me&header=accept:*/*&header=te:trailers&header=expect:nothing",
-        // Not for the guest to set.
+        // Headers that a guest must not set.
         "&header=host:evil",
         "&header=connection:close",
         "&header=transfer-encoding:gzip",
@@ -86,7 +88,7 @@ fn the_same_requests_are_sent() {
     }
 }
 
-/// wasmtime leaves the framing of a body without a length to what its method mostly has.
+/// wasmtime frames a body without a length as is usual for the method.
 #[test]
 fn a_body_is_framed_by_what_it_has_where_wasmtime_goes_by_the_method() {
     const CHUNKED: &str = "transfer-encoding: chunked";
@@ -116,7 +118,7 @@ fn a_body_is_framed_by_what_it_has_where_wasmtime_goes_by_the_method() {
 #[test]
 fn failures_and_timeouts_are_reported_the_same() {
     let upstream = Upstream::start();
-    let (full, closed) = (Full::start(), Closed::start());
+    let (full, closed) = (FullQueue::start(), ClosedPort::start());
     let both = both();
     for (query, error) in [
         (format!("first-byte-ms=100&{}", upstream.query("/silent")), "ConnectionReadTimeout"),
@@ -126,7 +128,7 @@ fn failures_and_timeouts_are_reported_the_same() {
         ),
         (format!("connect-ms=100&url=http://{}/", full.address()), "ConnectionTimeout"),
         (format!("url=http://{}/", closed.address()), "ConnectionRefused"),
-        // Too long for a label, so that the resolver knows without asking anybody.
+        // Too long for a label, so that the resolver fails without a query.
         (format!("url=http://{}.invalid/", "x".repeat(64)), "DnsError"),
         (upstream.query("/no-http"), "HttpProtocolError"),
         (upstream.query("/ok").replace("http:", "https:"), "TlsProtocolError"),
@@ -138,8 +140,8 @@ fn failures_and_timeouts_are_reported_the_same() {
         assert!(answer.text().contains(error), "{query}: {}", answer.text());
         both.same(&asked(&format!("stream=1&{query}")));
     }
-    // A body that breaks off breaks off what it is passed on in. When the head has not left by
-    // then, which is chance, the node says what happened, and wasmtime hangs up.
+    // A body that is cut cuts the reply that it is passed on in. If the head was not sent by then,
+    // which is chance, the node answers with an error, and wasmtime closes the connection.
     for path in ["/cut", "/cut-chunked"] {
         let asked = asked(&format!("stream=1&{}", upstream.query(path)));
         let (ours, theirs) = (both.ours(&asked), both.theirs(&asked));
@@ -195,7 +197,8 @@ fn the_node_is_more_exact_about_what_went_wrong() {
             );
         }
     }
-    // A tunnel would lead past the list of what is allowed. wasmtime has no list, and asks.
+    // A tunnel would bypass the list of allowed addresses. wasmtime has no list, and sends the
+    // request.
     let tunnel = asked(&format!("method=CONNECT&{}", upstream.query("/ok")));
     assert_eq!(both.ours(&tunnel).text(), "error: ErrorCode::HttpRequestMethodInvalid\n");
     assert!(!both.theirs(&tunnel).text().contains("HttpRequestMethodInvalid"));
@@ -210,8 +213,8 @@ fn a_client_that_leaves_ends_what_was_asked_for_it() {
         connection.send(head("GET", target, &[]));
         wait::until("the reply begins", SOON, || (!connection.silent()).then_some(()));
     };
-    // wasmtime's guest waits on, for as long as the server lets it; so its connection stays and the
-    // node's goes.
+    // The guest in wasmtime waits as long as the server does, so its connection stays and the
+    // node's is closed.
     leave(both.wasmtime.connect(), &target);
     leave(both.node.connect(), &format!("/fetch{target}"));
     assert_eq!(upstream.accepted(), 2);

@@ -1,5 +1,5 @@
-//! What the node reaches over TLS, it reaches when it trusts who signed, and says what to do when
-//! it does not: the bucket of its store, and the receiver of its traces.
+//! The node reaches the bucket of its store, and the receiver of its traces, over TLS if it trusts
+//! the authority. If it does not, it says what to do.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -34,7 +34,7 @@ fn a_bucket_is_used_when_its_server_is_trusted_and_else_it_is_said_how() {
         Running::spawn(command.arg("serve").arg("--data").arg(data.path()).args(&options));
     let said = ["certificate", "an authority that this machine trusts", "SSL_CERT_FILE"];
     untrusting.finish(SOON).expect_error(&said);
-    // By another name than the one it has its certificate for, too.
+    // Also by a name that the certificate is not for.
     let mut by_address = options.clone();
     by_address[endpoint] = format!("https://{}", proxy.address());
     let mut command = sockhop();
@@ -118,7 +118,7 @@ fn a_command_reaches_a_node_behind_tls_and_else_it_is_said_how() {
 
     let list = |url: &str, variables: &[(&str, &str)]| run(&["list", "--node", url], variables);
     list(&url, &[]).expect_error(&["certificate", "--ca"]);
-    // By another name than the one it has its certificate for.
+    // By a name that the certificate is not for.
     let by_address = format!("https://{}", proxy.address());
     list(&by_address, &[("SOCKHOP_CA", file)]).expect_error(&["certificate", "127.0.0.1"]);
     list(&admin.replace("http:", "https:"), &[("SOCKHOP_CA", file)])

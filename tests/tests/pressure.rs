@@ -1,5 +1,5 @@
-//! More clients than there is room for, and clients that take up room for nothing: each has its
-//! limit, and the others are served on.
+//! More clients than there is room for, and clients that only take up room: each has its limit, and
+//! the others are served on.
 
 use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpStream};
@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use harness::client::request;
 use harness::{Connection, Node, process, wait};
 
-/// For what should take a second, on a machine that is busy with other tests.
+/// How long something may take that takes a second on an idle machine.
 const SOON: Duration = Duration::from_secs(20);
 
-/// Connections that have been served and stay.
+/// Opens `count` connections, each of which has been served and stays open.
 fn kept(count: usize, mut open: impl FnMut() -> Connection) -> Vec<Connection> {
     let one = |_| {
         let mut connection = open();
@@ -21,7 +21,7 @@ fn kept(count: usize, mut open: impl FnMut() -> Connection) -> Vec<Connection> {
     (0..count).map(one).collect()
 }
 
-/// A new client is served again.
+/// Waits until a new client is served.
 fn serves_again(node: &Node) {
     wait::until("there is room again", SOON, || {
         (node.get("/hello/").status() == 200).then_some(())
@@ -72,8 +72,9 @@ fn with_few_file_descriptors_the_node_serves_as_many_as_it_can_and_recovers() {
     let fds = node.fds();
     for _ in 0..3 {
         let mut connections: Vec<Connection> = (0..800).map(|_| node.connect()).collect();
-        // It may have been refused, and closed, before it says anything. All ask before any is
-        // waited for: those that are not accepted yet wait together.
+        // The connection may have been refused and closed before its request. All send their
+        // requests before the first reply is read, so that those that are not accepted yet wait
+        // together.
         let ask = |connection: &mut Connection| {
             connection.try_send(request("GET", "/hello/", &[], b"")).is_ok()
         };

@@ -1,5 +1,4 @@
-//! Metrics are told in the format that was asked for, and those who made the formats find no fault
-//! with them.
+//! Metrics are served in the requested format, and Prometheus and promtool accept them.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that cannot go on fails; helpers outside #[test] functions too"
@@ -15,7 +14,7 @@ use harness::{Connection, Node, wait};
 
 const SOON: Duration = Duration::from_secs(30);
 
-/// A node that has something to tell of, and where it tells.
+/// Starts a node with some metrics, and returns the address of its admin listener.
 fn node() -> (Node, SocketAddr) {
     let node = Node::build().option("--admin", "127.0.0.1:0").start();
     for guest in ["hello", "panic"] {
@@ -57,8 +56,8 @@ fn metrics_come_in_the_format_that_was_asked_for() {
             text.contains("# TYPE sockhop_build_info gauge\n") && !text.contains("# EOF"),
             "{accept:?}: {text}"
         );
-        let told = promtool(&answer.body);
-        assert!(told.status.success(), "{accept:?}: {told:?}");
+        let checked = promtool(&answer.body);
+        assert!(checked.status.success(), "{accept:?}: {checked:?}");
     }
     let answer = metrics(
         admin,

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 const SOON: Duration = Duration::from_secs(20);
 const MIB: u64 = 1024 * 1024;
 
-/// A node with one worker and `hello` on it, and a folder for files to deploy.
+/// A node with one worker and `hello`, and a folder for files to deploy.
 struct Place {
     node: Node,
     files: TempDir,
@@ -44,7 +44,7 @@ impl Place {
         self.node.status().workers[0].pid
     }
 
-    /// What the log says of the function, once it says `words`.
+    /// Waits until the function's log has `words`, and returns the log.
     fn log_with(&self, name: &str, words: &str) -> String {
         wait::until(words, SOON, || {
             let log = self.node.cli(&["logs", name]).stdout;
@@ -52,7 +52,7 @@ impl Place {
         })
     }
 
-    /// The outcome of the function's last invocation, as its record has it.
+    /// Returns the outcome in the record of the function's last invocation.
     fn outcome(&self, name: &str) -> String {
         let printed = self.node.cli(&["logs", name, "--json"]).expect_code(0).stdout;
         let records = harness::running::records(&printed);
@@ -81,7 +81,7 @@ fn objects_and_exceptions_are_there_for_functions_of_every_kind() {
                 }
             }
         }
-        // In components of all kinds, of which handlers are made ready before a request comes.
+        // Components of all kinds. Instances of handlers are made ready before a request.
         for name in ["hello", "hello-p3", "cmd"] {
             place.deploy("with", &wat::started_in(&component(name), program), &[]);
             for _ in 0..5 {
@@ -119,7 +119,8 @@ fn a_heap_is_part_of_the_memory_that_a_function_may_have() {
     }
     let grown = process::resident(pid).saturating_sub(before);
     assert!(grown < MAY_GROW_BYTES, "the worker has grown by {grown} bytes");
-    // A heap begins with 512 KiB. Whoever deploys with less is told, or if start code needs more.
+    // A heap begins with 512 KiB. A deploy with a lower limit fails, and so does one whose start
+    // code needs more.
     let refused = place.try_deploy("small", &wat::handler_02("objects"), &["--memory", "256KiB"]);
     refused.expect_error(&["more than its --memory of 262144 bytes"]);
     for name in ["hello", "hello-p3", "cmd"] {
@@ -131,8 +132,8 @@ fn a_heap_is_part_of_the_memory_that_a_function_may_have() {
     place.node.stop();
 }
 
-/// What is garbage is collected, rings of objects too. What an instance keeps adds up until that
-/// one fails, and is gone with it.
+/// Garbage is collected, rings of objects too. What an instance keeps adds up until it fails, and
+/// is freed with it.
 #[test]
 fn an_instance_that_is_used_again_keeps_no_garbage() {
     let place = Place::new();

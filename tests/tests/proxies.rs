@@ -1,5 +1,5 @@
-//! Behind a proxy: what functions, limits and access lines know of the client, and that nobody but
-//! the proxy can say it.
+//! Behind a proxy: functions, limits and access lines see the client that the proxy names, and
+//! nobody but a trusted proxy can name one.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -20,7 +20,7 @@ fn from(node: &Node, source: Ipv4Addr) -> Connection {
     Connection::open_from(source, node.addresses()[0])
 }
 
-/// What a command and a handler find, each asked twice on one connection.
+/// Returns what a command and a handler see, each asked twice on one connection.
 fn seen(node: &Node, source: Ipv4Addr) -> (String, serde_json::Value) {
     let mut connection = from(node, source);
     let (mut environment, mut report) = (String::new(), serde_json::Value::Null);

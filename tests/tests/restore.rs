@@ -1,6 +1,6 @@
-//! What `sockhop remove` has removed: it is gone at once everywhere, and `sockhop restore` brings
-//! all of it back, on any node. (That this holds wherever either is cut short is in
-//! `killed_at_every_step.rs`, and in the engine's own tests.)
+//! A function that `sockhop remove` has removed is gone at once on all nodes, and `sockhop restore`
+//! restores all of it, on any node. (`killed_at_every_step.rs` and the engine's own tests interrupt
+//! both at every step.)
 #![expect(
     clippy::unwrap_used,
     reason = "a test that cannot go on fails; helpers outside #[test] functions too"
@@ -17,27 +17,28 @@ use harness::{Node, NodeBuilder, wait};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// For a change to be served elsewhere, on a machine that is busy with other tests.
+/// How long a change may take until another node serves it, on a machine that is busy with other
+/// tests.
 const SOON: Duration = Duration::from_secs(20);
 
-/// Runs a command that must work, and returns what it has printed.
+/// Runs a command, and returns its output. Panics if it fails.
 #[track_caller]
 fn done(node: &Node, arguments: &[&str]) -> String {
     node.cli(arguments).expect_code(0).stdout
 }
 
-/// The records that a command prints as JSON.
+/// Returns the records that a command prints as JSON.
 #[track_caller]
-fn told(node: &Node, arguments: &[&str]) -> Vec<Value> {
+fn json_records(node: &Node, arguments: &[&str]) -> Vec<Value> {
     records(&done(node, &[arguments, &["--json"]].concat()))
 }
 
 #[track_caller]
 fn set_secret(node: &Node, name: &str, key: &str, value: &str) {
-    node.cli_fed(&["secret", "set", name, key], value.as_bytes()).expect_code(0);
+    node.cli_with_stdin(&["secret", "set", name, key], value.as_bytes()).expect_code(0);
 }
 
-/// What the guest `inspect` finds in its environment; null when it is not served.
+/// Returns the environment of the guest `inspect`, or null if it is not served.
 fn environment(node: &Node, target: &str) -> Value {
     let reply = node.get(target);
     if reply.status() == 404 { Value::Null } else { reply.json()["environment"].clone() }
@@ -52,7 +53,7 @@ fn until(node: &Node, target: &str, expected: &Value) {
     );
 }
 
-/// What two nodes do with one store, whatever that is.
+/// Checks what two nodes do with one store of any kind.
 fn two_nodes_restore(with_store: impl Fn(NodeBuilder) -> NodeBuilder) {
     let folder = TempDir::new().unwrap();
     let key = folder.path().join("key");
@@ -71,7 +72,7 @@ fn two_nodes_restore(with_store: impl Fn(NodeBuilder) -> NodeBuilder) {
     let active = json!({"VERSION": "2", "KEY": "hush"});
     let staging = json!({"VERSION": "1", "KEY": "hush", "PLACE": "staging"});
     until(&other, "/it/", &active);
-    let before = ["inspect", "versions"].map(|command| told(&one, &[command, "it"]));
+    let before = ["inspect", "versions"].map(|command| json_records(&one, &[command, "it"]));
 
     for (remover, restorer) in [(&one, &other), (&other, &one), (&one, &one)] {
         let removed = remover.cli(&["remove", "it"]).expect_code(0);
@@ -86,7 +87,9 @@ fn two_nodes_restore(with_store: impl Fn(NodeBuilder) -> NodeBuilder) {
             }
         }
         assert_eq!(done(restorer, &["list", "--json"]), "");
-        let [kept] = &told(restorer, &["list", "--removed"])[..] else { panic!("one is removed") };
+        let [kept] = &json_records(restorer, &["list", "--removed"])[..] else {
+            panic!("one is removed")
+        };
         assert_eq!(
             (&kept["name"], &kept["versions"], &kept["secrets"]),
             (&json!("it"), &json!(2), &json!(["KEY"]))
@@ -99,7 +102,7 @@ fn two_nodes_restore(with_store: impl Fn(NodeBuilder) -> NodeBuilder) {
             restored.contains(&format!("http://{}/it/", restorer.addresses()[0])),
             "{restored}"
         );
-        // Every worker of this node serves it by now, and those of others soon.
+        // Every worker of this node serves it by now, and those of other nodes soon.
         assert_eq!(
             (environment(restorer, "/it/"), environment(restorer, "/it@staging/")),
             (active.clone(), staging.clone())
@@ -107,7 +110,10 @@ fn two_nodes_restore(with_store: impl Fn(NodeBuilder) -> NodeBuilder) {
         until(remover, "/it/", &active);
         until(remover, "/it@staging/", &staging);
         for node in [remover, restorer] {
-            assert_eq!(["inspect", "versions"].map(|command| told(node, &[command, "it"])), before);
+            assert_eq!(
+                ["inspect", "versions"].map(|command| json_records(node, &[command, "it"])),
+                before
+            );
             assert_eq!(done(node, &["list", "--removed", "--json"]), "");
         }
         node_refuses(restorer, "it", &["not removed"]);
@@ -158,7 +164,7 @@ fn a_function_of_any_kind_comes_back_with_its_options_after_a_restart_too() {
     let target = |name: &str| {
         if name.starts_with("cmd") { format!("/{name}/?env") } else { format!("/{name}/") }
     };
-    // Without the lines that tell ports, which are others for each connection.
+    // Without the lines with ports, which differ for each connection.
     let text = |reply: &Reply| {
         let text = reply.text();
         text.lines()
@@ -173,17 +179,17 @@ fn a_function_of_any_kind_comes_back_with_its_options_after_a_restart_too() {
         })
     };
     let options =
-        |node: &Node| names.map(|name| told(node, &["inspect", name])[0]["limits"].clone());
+        |node: &Node| names.map(|name| json_records(node, &["inspect", name])[0]["limits"].clone());
     let (before, limits) = (look(&node), options(&node));
     assert!(before.iter().all(|(status, _)| *status == 200), "{before:?}");
     for name in names.iter().chain(&["waiting"]) {
         done(&node, &["remove", name]);
     }
     node.stop();
-    // What was compiled is compiled again.
+    // The module is compiled again.
     fs::remove_dir_all(data.path().join("cache")).unwrap();
     let node = Node::build().data(data.path()).start();
-    assert_eq!(told(&node, &["list", "--removed"]).len(), 5);
+    assert_eq!(json_records(&node, &["list", "--removed"]).len(), 5);
     for name in names {
         node.get(&target(name)).expect_problem(404);
         done(&node, &["restore", name]);
@@ -215,8 +221,8 @@ fn a_new_function_of_the_name_has_nothing_of_the_removed_one_and_is_in_its_way()
         json!({"OTHER": "1"}),
         "neither its options nor its secrets"
     );
-    assert_eq!(told(&node, &["versions", "it"])[0]["number"], 1);
-    let id = told(&node, &["list", "--removed"])[0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(json_records(&node, &["versions", "it"])[0]["number"], 1);
+    let id = json_records(&node, &["list", "--removed"])[0]["id"].as_str().unwrap().to_owned();
     node_refuses(
         &node,
         "it",
@@ -226,7 +232,7 @@ fn a_new_function_of_the_name_has_nothing_of_the_removed_one_and_is_in_its_way()
 
     // As it says.
     done(&node, &["remove", "it"]);
-    assert_eq!(told(&node, &["list", "--removed"]).len(), 2);
+    assert_eq!(json_records(&node, &["list", "--removed"]).len(), 2);
     node.cli(&["restore", "it", "ffff"]).expect_error(&["no removal", "ffff"]);
     done(&node, &["restore", "it", &id]);
     assert_eq!(environment(&node, "/it/"), json!({"VERSION": "1", "KEY": "hush"}));
@@ -239,7 +245,7 @@ fn a_new_function_of_the_name_has_nothing_of_the_removed_one_and_is_in_its_way()
         "what was removed last"
     );
 
-    // Secrets that are set for the next one are in its way too.
+    // Secrets of a new function of the name prevent it too.
     done(&node, &["remove", "it"]);
     set_secret(&node, "it", "NEXT", "1");
     node_refuses(&node, "it", &["NEXT", "sockhop secret remove it KEY"]);
@@ -269,7 +275,7 @@ fn what_is_removed_for_good_is_not_kept() {
         }
         assert!(kept());
         done(&node, &["remove", "it", "--for-good"]);
-        assert!(!kept() && told(&node, &["list", "--removed"]).is_empty());
+        assert!(!kept() && json_records(&node, &["list", "--removed"]).is_empty());
     }
     node.stop();
 }

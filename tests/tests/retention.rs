@@ -1,5 +1,5 @@
-//! Nodes that share a store delete of its logs and old versions only what none of them keeps, by
-//! the store's clock and not by the times that any node has written.
+//! Nodes that share a store delete only those of its logs and old versions that no node keeps. They
+//! go by the store's clock, not by the times that nodes have written.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that cannot go on fails; helpers outside #[test] functions too"
@@ -16,14 +16,14 @@ use harness::s3::Server;
 use harness::{Node, NodeBuilder, wait};
 use tempfile::TempDir;
 
-/// How often nodes of these tests look for what is to go.
+/// How often the nodes of these tests look for what to delete.
 const INTERVAL: &str = "1s";
-/// Three of those, in which a node has seen that the store's clock can be believed.
+/// Three intervals, after which a node trusts the store's clock.
 const LOOKS: Duration = Duration::from_secs(3);
-/// For a few looks, on a machine that is busy with other tests.
+/// How long a few looks may take on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(120);
 
-/// Where a node's policy is in a store of which `objects` are the files.
+/// Returns the path of a node's policy in the store whose files are in `objects`.
 fn policy(objects: &Path, node: &Node) -> PathBuf {
     let id = fs::read_to_string(node.data().join("node-id")).unwrap();
     let mut policies =
@@ -32,7 +32,7 @@ fn policy(objects: &Path, node: &Node) -> PathBuf {
     policies.find(of_node).unwrap()
 }
 
-/// Waits until a node has looked again and again, and would have deleted what is to go.
+/// Waits until a node has looked several times, and would have deleted what it may.
 fn until_looked(objects: &Path, node: &Node) {
     let path = policy(objects, node);
     let written = || path.metadata().and_then(|metadata| metadata.modified()).ok();
@@ -42,20 +42,20 @@ fn until_looked(objects: &Path, node: &Node) {
     });
 }
 
-/// The numbers of the versions that a node knows of.
+/// Returns the numbers of the versions that a node has.
 fn versions(node: &Node) -> Vec<u64> {
     let printed = node.cli(&["versions", "it", "--json"]).expect_code(0).stdout;
     records(&printed).iter().map(|version| version["number"].as_u64().unwrap()).collect()
 }
 
-/// A node with so many versions of one function and with one segment in the store.
+/// Returns a node with this many versions of a function, and with one segment in the store.
 fn node_with_a_past(start: impl Fn() -> Node, versions: u64) -> Node {
     let node = start();
     for version in 1..=versions {
         node.deploy("inspect", "it", &["--env", &format!("VERSION={version}")]);
     }
     assert_eq!(node.get("/it/").status(), 200);
-    // At its end it ships what it has.
+    // A node ships its log when it ends.
     node.stop();
     start()
 }
@@ -91,11 +91,11 @@ fn the_strictest_of_two_nodes_deletes_nothing_that_the_other_keeps(
     generous.stop();
     strict.deploy("inspect", "it", &["--env", "VERSION=5"]);
     keeps_all("the generous one is down", &[5, 4, 3, 2, 1]);
-    // Somebody knows that it will not come back.
+    // An operator has declared that the node will not come back.
     fs::remove_file(of_generous).unwrap();
     wait::until("the logs are deleted", SOON, || segments(&logs).is_empty().then_some(()));
     strict.deploy("inspect", "it", &["--env", "VERSION=6"]);
-    // A rollback goes to the fifth.
+    // Rolls back to the fifth version.
     assert_eq!(versions(&strict), [6, 5]);
     strict.stop();
 }
@@ -131,7 +131,7 @@ fn how_old_something_is_the_store_says_and_no_nodes_clock() {
         options.iter().fold(node, |node, (name, value)| node.option(name, value)).start()
     };
     let node = node_with_a_past(start, 4);
-    // As a node would ship it whose clock stands in 1970.
+    // A segment of a node whose clock is in 1970.
     let shipped = segments(&store.join("logs")).remove(0);
     let name = shipped.file_name().unwrap().to_str().unwrap();
     let wrong =
@@ -177,8 +177,8 @@ fn nothing_is_deleted_while_a_policy_cannot_be_read_which_is_told_once() {
     let node = node.option("--retention-interval", INTERVAL).start();
     until_looked(&store, &node);
     assert_eq!(segments(&store.join("logs")), kept);
-    let told = node.stderr().matches("retention/other-").count();
-    assert_eq!(told, 1, "{}", node.stderr());
+    let mentions = node.stderr().matches("retention/other-").count();
+    assert_eq!(mentions, 1, "{}", node.stderr());
     fs::remove_file(unreadable).unwrap();
     wait::until("the logs are deleted", SOON, || {
         segments(&store.join("logs")).is_empty().then_some(())

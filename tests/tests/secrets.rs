@@ -1,5 +1,5 @@
-//! Secrets: the function has them, and nobody and nothing else; a change counts from when the
-//! command has returned; and what is said of keys and values that are none.
+//! Secrets: only their function has them, a change applies from the moment that the command
+//! returns, and bad keys and values are refused.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that cannot go on fails; helpers outside #[test] functions too"
@@ -21,36 +21,37 @@ use harness::{Connection, Node, Running, node, wait};
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(10);
-/// Stands in no file of ours and no program.
+/// A text that is in no file of ours and in no program.
 const MARK: &str = "hush-7Qx9Zt4Lw2";
 
 fn set(node: &Node, name: &str, key: &str, value: &str) {
-    node.cli_fed(&["secret", "set", name, key], value.as_bytes()).expect_code(0);
+    node.cli_with_stdin(&["secret", "set", name, key], value.as_bytes()).expect_code(0);
 }
 
-/// The environment of the guest `inspect`, deployed as `name`.
+/// Returns the environment of the guest `inspect`, deployed as `name`.
 fn environment(node: &Node, name: &str) -> Value {
     node.get(&format!("/{name}/")).json()["environment"].clone()
 }
 
 fn keys(node: &Node, name: &str) -> Vec<String> {
-    let listed = node.cli_fed(&["secret", "list", name, "--json"], b"").expect_code(0).stdout;
+    let listed =
+        node.cli_with_stdin(&["secret", "list", name, "--json"], b"").expect_code(0).stdout;
     records(&listed).iter().map(|secret| secret["key"].as_str().unwrap().to_owned()).collect()
 }
 
 #[test]
 fn a_function_finds_its_secrets_in_its_environment_and_its_configuration() {
     let node = Node::start();
-    // Before the function is there, and with every kind of line end.
+    // Before the function exists, and with every kind of line end.
     set(&node, "shop", "EARLY", "one\n");
     set(&node, "shop", "LINES", "a\nb\r\n");
-    node.cli_fed(&["secret", "set", "shop", "EXACT", "--exact"], b"two\n").expect_code(0);
+    node.cli_with_stdin(&["secret", "set", "shop", "EXACT", "--exact"], b"two\n").expect_code(0);
     node.deploy("inspect", "shop", &["--env", "PLAIN=p", "--env", "EARLY=not this"]);
     let seen = environment(&node, "shop");
     assert_eq!(seen, json!({"PLAIN": "p", "EARLY": "one", "LINES": "a\nb", "EXACT": "two\n"}));
     assert_eq!(keys(&node, "shop"), ["EARLY", "EXACT", "LINES"]);
 
-    // Another version has them too; another function has not.
+    // Another version has them too, and another function does not.
     node.deploy("inspect", "shop", &["--isolation", "process", "--unset", "env"]);
     assert_eq!(
         environment(&node, "shop"),
@@ -84,14 +85,14 @@ fn a_change_counts_when_the_command_has_returned_and_a_removal_too() {
         set(&node, "shop", "A", value);
         assert_eq!(connection.get("/shop/").json()["environment"], json!({"A": value}));
     }
-    node.cli_fed(&["secret", "remove", "shop", "A"], b"").expect_code(0);
+    node.cli_with_stdin(&["secret", "remove", "shop", "A"], b"").expect_code(0);
     assert_eq!(connection.get("/shop/").json()["environment"], json!({}));
-    node.cli_fed(&["secret", "remove", "shop", "A"], b"")
+    node.cli_with_stdin(&["secret", "remove", "shop", "A"], b"")
         .expect_error(&["no secret \"A\"", "secret list shop"]);
-    // Nobody else has noticed: an instance that was kept goes on.
+    // Other functions are not affected: an instance that was kept serves on.
     assert_eq!((counted.as_str(), connection.get("/other/").text().as_str()), ("1", "2"));
 
-    // They go with their function, and are there again after a restart otherwise.
+    // They are removed with their function, and are kept over a restart.
     set(&node, "shop", "B", "b");
     set(&node, "other", "C", "c");
     node.cli(&["remove", "shop"]).expect_code(0);
@@ -116,7 +117,7 @@ fn secrets_outlive_the_node_and_are_handed_over_with_it() {
     node.stop();
 }
 
-/// Every file below a folder that holds `text`.
+/// Returns every file below a folder that contains `text`.
 fn files_with(folder: &Path, text: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap().flatten() {
@@ -140,7 +141,8 @@ fn a_value_is_nowhere_but_with_its_function() {
         Node::build().option("--log", "trace").option("--access-log", "json").in_folder().start();
     node.deploy("inspect", "shop", &[]);
     node.deploy("hello", "alone", &["--isolation", "process"]);
-    let said = node.cli_fed(&["secret", "set", "shop", "API_KEY"], MARK.as_bytes()).expect_code(0);
+    let said =
+        node.cli_with_stdin(&["secret", "set", "shop", "API_KEY"], MARK.as_bytes()).expect_code(0);
     assert!(!format!("{said:?}").contains(MARK));
     assert_eq!(environment(&node, "shop"), json!({"API_KEY": MARK}));
     node.get("/alone/").expect_hello();
@@ -154,13 +156,13 @@ fn a_value_is_nowhere_but_with_its_function() {
         assert!(!node.cli(command).expect_code(0).stdout.contains(MARK), "{command:?}");
     }
     for command in [&["secret", "list", "shop"][..], &["secret", "list", "shop", "--json"]] {
-        let printed = node.cli_fed(command, b"").expect_code(0).stdout;
+        let printed = node.cli_with_stdin(command, b"").expect_code(0).stdout;
         assert!(printed.contains("API_KEY") && !printed.contains(MARK), "{printed}");
     }
     assert_eq!(files_with(node.data(), MARK), Vec::<PathBuf>::new());
     let digits: String = MARK.bytes().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(files_with(node.data(), &digits), Vec::<PathBuf>::new());
-    // That this would find it.
+    // The search finds it where it is.
     assert_eq!(files_with(&node.data().join("store"), "ciphertext").len(), 1);
     for pid in node.processes() {
         for file in ["environ", "cmdline"] {
@@ -182,7 +184,7 @@ fn a_value_is_nowhere_but_with_its_function() {
 
 #[test]
 fn a_worker_gets_no_secrets_of_functions_that_it_does_not_run() {
-    let folder = node::binaries_with(env!("CARGO_BIN_EXE_hostile-worker"));
+    let folder = node::binaries_with_worker(env!("CARGO_BIN_EXE_hostile-worker"));
     let node = Node::build().binaries(folder.path()).start();
     node.deploy("inspect", "shop", &[]);
     set(&node, "shop", "A", MARK);
@@ -190,16 +192,18 @@ fn a_worker_gets_no_secrets_of_functions_that_it_does_not_run() {
     fs::write(folder.path().join("mischief"), "asks for another's secrets").unwrap();
     let mut connection = node.connect();
     connection.send("GET /alone/ HTTP/1.1\r\nHost: a\r\n\r\n");
-    let told = wait::until("it is told", SOON, || {
-        fs::read_to_string(folder.path().join("told")).ok().filter(|told| !told.is_empty())
+    let received = wait::until("it is told", SOON, || {
+        fs::read_to_string(folder.path().join("received"))
+            .ok()
+            .filter(|received| !received.is_empty())
     });
-    assert!(told.contains("does not run the function"), "{told}");
+    assert!(received.contains("does not run the function"), "{received}");
     assert_eq!(environment(&node, "shop"), json!({"A": MARK}));
     drop(connection);
     drop(node);
 }
 
-/// A configured key file, and a folder that is not the node's.
+/// Writes a key file in a folder that is not the node's.
 fn key_file(folder: &Path, text: &str, mode: u32) -> PathBuf {
     let path = folder.join("key");
     fs::write(&path, text).unwrap();
@@ -237,7 +241,7 @@ fn a_bad_key_file_keeps_a_node_from_starting_and_another_key_keeps_a_function_fr
     node.stop();
     assert!(!data.join("secrets.key").exists());
 
-    // With another key, or none: the function says so, and the others serve.
+    // With another key, or with none, the function fails and says why. The others serve.
     for other in [None, Some("f".repeat(64))] {
         let mut node = Node::build().data(&data);
         if let Some(other) = &other {
@@ -252,10 +256,10 @@ fn a_bad_key_file_keeps_a_node_from_starting_and_another_key_keeps_a_function_fr
         });
         assert!(!node.stderr().contains(MARK));
         node.get("/hello/").expect_hello();
-        let listed = node.cli_fed(&["secret", "list", "shop"], b"").expect_code(0).stdout;
+        let listed = node.cli_with_stdin(&["secret", "list", "shop"], b"").expect_code(0).stdout;
         assert!(listed.contains("--secrets-key"), "{listed}");
         if other.is_some() {
-            // Set again, it is there again.
+            // It is there again after it is set again.
             set(&node, "shop", "A", "new");
             assert_eq!(environment(&node, "shop"), json!({"A": "new"}));
         }
@@ -326,11 +330,11 @@ fn nodes_that_share_store_and_key_share_secrets_too_and_keep_them_while_the_stor
     until(&other, json!({"A": MARK}));
     set(&other, "shop", "B", "2");
     until(&one, json!({"A": MARK, "B": "2"}));
-    other.cli_fed(&["secret", "remove", "shop", "B"], b"").expect_code(0);
+    other.cli_with_stdin(&["secret", "remove", "shop", "B"], b"").expect_code(0);
     until(&one, json!({"A": MARK}));
     other.stop();
 
-    // It starts with what it had, and what it had is nowhere in clear.
+    // It starts with the former secrets, which are nowhere in clear text.
     let copied = || fs::read_to_string(folder.path().join("one/cache/secrets")).unwrap_or_default();
     wait::for_value("the node has noted it", SOON, copied, |copy| {
         copy.contains("\"A\"") && !copy.contains("\"B\"")
@@ -339,7 +343,7 @@ fn nodes_that_share_store_and_key_share_secrets_too_and_keep_them_while_the_stor
     proxy.always(Fault::Drop);
     let one = start("one");
     assert_eq!(environment(&one, "shop"), json!({"A": MARK}));
-    one.cli_fed(&["secret", "set", "shop", "A"], b"x").expect_error(&["s3://", "away"]);
+    one.cli_with_stdin(&["secret", "set", "shop", "A"], b"x").expect_error(&["s3://", "away"]);
     assert_eq!(environment(&one, "shop"), json!({"A": MARK}));
     assert_eq!(files_with(folder.path(), MARK), Vec::<PathBuf>::new());
     one.stop();
@@ -362,7 +366,7 @@ fn a_removed_function_leaves_no_secret_to_the_next_of_its_name_whichever_node_se
     set(&other, "shop", "B", MARK);
     one.cli(&["remove", "shop"]).expect_code(0);
     assert!(!store.join("secrets").exists(), "those that it has not seen are gone too");
-    // Nor does a node that has not seen the removal give them to it.
+    // A node that has not seen the removal does not give them to it either.
     other.deploy("inspect", "shop", &[]);
     assert_eq!(environment(&other, "shop"), json!({}));
     set(&other, "shop", "C", "3");
@@ -386,14 +390,17 @@ fn what_is_no_secret_is_refused_and_says_why() {
         ("A", b"\n", &["empty", "secret remove"]),
     ];
     for (key, value, words) in cases {
-        node.cli_fed(&["secret", "set", "shop", key], value).expect_error(words);
+        node.cli_with_stdin(&["secret", "set", "shop", key], value).expect_error(words);
     }
-    node.cli_fed(&["secret", "set", "No_Name", "A"], b"x").expect_error(&["No_Name"]);
-    node.cli_fed(&["secret", "set", "shop", "A", "--exact"], &large.as_bytes()[1..]).expect_code(0);
-    node.cli_fed(&["secret", "set", "shop", "B", "--exact"], &large.as_bytes()[1..]).expect_code(0);
-    node.cli_fed(&["secret", "set", "shop", "C"], b"x").expect_error(&["65536", "remove some"]);
+    node.cli_with_stdin(&["secret", "set", "No_Name", "A"], b"x").expect_error(&["No_Name"]);
+    node.cli_with_stdin(&["secret", "set", "shop", "A", "--exact"], &large.as_bytes()[1..])
+        .expect_code(0);
+    node.cli_with_stdin(&["secret", "set", "shop", "B", "--exact"], &large.as_bytes()[1..])
+        .expect_code(0);
+    node.cli_with_stdin(&["secret", "set", "shop", "C"], b"x")
+        .expect_error(&["65536", "remove some"]);
 
-    // The API says the same by itself.
+    // The API refuses the same without the command.
     let admin = node.status().node.admin.unwrap();
     let token = fs::read_to_string(node.data().join("admin.token")).unwrap();
     let ask = |method: &str, path: &str, token: &str, body: &[u8]| {
@@ -441,7 +448,7 @@ fn what_is_typed_at_a_terminal_is_not_shown() {
     let mut keyboard = fs::File::from(terminal.master);
     keyboard.write_all(format!("{MARK}\n").as_bytes()).unwrap();
     running.finish(SOON).expect_code(0);
-    // The other end has gone with the command: what it would have shown is all that is left to
+    // The other end has closed with the command, so only what the terminal would have shown can be
     // read.
     drop(command);
     let mut shown = Vec::new();

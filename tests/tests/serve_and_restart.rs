@@ -1,5 +1,5 @@
-//! A node starts, says where it is, serves what was deployed, and serves it again after a restart
-//! by itself.
+//! A node starts, prints its addresses, serves what was deployed, and serves it again after a
+//! restart.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that cannot go on fails; helpers outside #[test] functions too"
@@ -55,14 +55,14 @@ fn every_reply_has_an_id_of_its_own() {
     node.stop();
 }
 
-/// mimalloc asks for huge pages, and the kernel fills them up again after what was free in them was
-/// given back: an engine with 6 MB in use had 40 MB of them at its start, and more each day.
+/// mimalloc asks for huge pages, and the kernel fills them again after their free parts were given
+/// back: an engine with 6 MB in use had 40 MB of them at its start, and more each day.
 #[test]
 fn an_engine_takes_no_huge_pages_and_its_workers_may() {
     let node = Node::with(&["hello"]);
     node.get("/hello/").expect_hello();
     assert!(!process::may_have_huge_pages(node.pid()));
-    // The allocator has touched its first memory before the program begins.
+    // The allocator has used its first memory before the program begins.
     let huge = process::huge_pages(node.pid());
     assert!(huge <= 4 << 20, "{huge} bytes");
     for worker in node.status().workers {
@@ -101,8 +101,7 @@ fn a_spoilt_compiled_module_is_made_anew() {
     restart_with_spoilt_cache(|path| path.extension().is_some_and(|e| e == "cwasm"));
 }
 
-/// What a node has compiled costs nothing when something else is compiled: there is nothing beside
-/// it to be written again.
+/// Compiling one module does not write the files of others again.
 #[test]
 fn a_compilation_writes_its_own_module_and_nothing_else() {
     let node = Node::with(&["hello"]);
@@ -131,7 +130,7 @@ fn a_lost_cache_is_made_anew() {
     serves_after_one_compilation(data.path());
 }
 
-/// A node with one component under two names: compiled once.
+/// Starts a node with one component under two names, which is compiled once.
 fn deployed_at(data: &Path) -> Node {
     let node = Node::build().data(data).start();
     node.deploy("hello", "hello", &[]);
@@ -141,8 +140,8 @@ fn deployed_at(data: &Path) -> Node {
     node
 }
 
-/// Cut short, filled with noise, or empty: whatever a crash or a bad disk leaves of the chosen
-/// files.
+/// Restarts a node whose chosen cache files are truncated, filled with noise, or empty, as after a
+/// crash or on a bad disk.
 fn restart_with_spoilt_cache(chosen: impl Fn(&Path) -> bool) {
     let data = TempDir::new().unwrap();
     deployed_at(data.path()).stop();
@@ -179,7 +178,7 @@ fn serves_after_one_compilation(data: &Path) {
     node.get("/alone/").expect_hello();
     assert_eq!(node.status().node.compilations, 1);
     node.stop();
-    // And what it has made is good for the next time.
+    // The files that it has written are good for the next start.
     let node = Node::build().data(data).start();
     node.get("/hello/").expect_hello();
     assert_eq!(node.status().node.compilations, 0);

@@ -1,5 +1,5 @@
-//! A host with little memory: compilers have fewer threads there, and what cannot be compiled is
-//! refused before it is tried.
+//! On a host with little memory compilers have fewer threads, and what cannot be compiled is
+//! refused before a compiler starts.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that cannot go on fails; helpers outside #[test] functions too"
@@ -10,12 +10,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::thread;
 
-use harness::compilers::Stopped;
-use harness::{Node, guests, node};
+use harness::compilers::StoppedCompiler;
+use harness::{Node, guests, needs, node};
 use tempfile::TempDir;
 
-/// Says how much memory there is, as the kernel would.
-fn say(meminfo: &Path, mebibytes: u64) {
+/// Writes the size of the free memory in the kernel's format.
+fn write_meminfo(meminfo: &Path, mebibytes: u64) {
     let kibibytes = mebibytes * 1024;
     fs::write(
         meminfo,
@@ -24,27 +24,29 @@ fn say(meminfo: &Path, mebibytes: u64) {
     .unwrap();
 }
 
-/// A node whose kernel says what is in the file `meminfo` of `folder`: in a mount namespace of its
-/// own, which only root may make.
+/// Starts a node that reads the file `meminfo` of `folder` as /proc/meminfo. It has a mount
+/// namespace of its own, which only root may make.
 fn on_a_host_of(folder: &TempDir, mebibytes: u64) -> Node {
+    needs::root("give a node a /proc/meminfo of its own");
+    let unshare = needs::program("unshare", "util-linux");
     let (meminfo, script) = (folder.path().join("meminfo"), folder.path().join("sockhop"));
-    say(&meminfo, mebibytes);
+    write_meminfo(&meminfo, mebibytes);
     let (meminfo, real) = (meminfo.display(), node::binaries().join("sockhop"));
     let mounted = format!("mount --bind {meminfo} /proc/meminfo && exec {} \"$@\"", real.display());
     fs::write(
         &script,
-        format!("#!/bin/sh\nexec unshare --mount sh -c '{mounted}' sockhop \"$@\"\n"),
+        format!("#!/bin/sh\nexec {} --mount sh -c '{mounted}' sockhop \"$@\"\n", unshare.display()),
     )
     .unwrap();
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
     Node::build().binaries(folder.path()).start()
 }
 
-/// How many threads the compiler has.
+/// Returns the variable with the number of the compiler's threads.
 fn threads(node: &Node, guest: &str, name: &str) -> String {
     thread::scope(|scope| {
         scope.spawn(|| node.deploy(guest, name, &[]));
-        let stopped = Stopped::one(node);
+        let stopped = StoppedCompiler::next(node);
         let environment = fs::read(format!("/proc/{}/environ", stopped.pid())).unwrap();
         String::from_utf8(environment).unwrap().trim_end_matches('\0').to_owned()
     })
@@ -53,10 +55,10 @@ fn threads(node: &Node, guest: &str, name: &str) -> String {
 #[test]
 fn a_compiler_has_the_threads_that_there_is_memory_for() {
     let folder = TempDir::new().unwrap();
-    // Between what one thread is thought to take, 78 MiB, and what two are, 95.
+    // Between the estimates for one thread, 78 MiB, and for two, 95 MiB.
     let node = on_a_host_of(&folder, 86);
     assert_eq!(threads(&node, "json", "one"), "RAYON_NUM_THREADS=1");
-    say(&folder.path().join("meminfo"), 4096);
+    write_meminfo(&folder.path().join("meminfo"), 4096);
     let all = thread::available_parallelism().unwrap();
     assert_eq!(threads(&node, "echo", "all"), format!("RAYON_NUM_THREADS={all}"));
     node.stop();
@@ -76,8 +78,8 @@ fn what_cannot_be_compiled_is_refused_with_what_it_takes_and_what_there_is() {
     node.cli(&arguments).expect_error(&[&words[..], &["add swap"]].concat());
     assert_eq!(node.status().node.compilations, 0, "no compiler was started");
     node.deploy("hello", "small", &[]);
-    // The memory came, or there is swap now: what was refused is not held against it.
-    say(&folder.path().join("meminfo"), 300);
+    // More memory is free now: a former refusal has no effect.
+    write_meminfo(&folder.path().join("meminfo"), 300);
     node.cli(&arguments).expect_code(0);
     node.stop();
 }

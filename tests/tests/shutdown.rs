@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A connection with a request for `sleep` that the node has begun.
+/// Returns a connection with a request for `sleep` that the node has begun.
 fn sleeping(node: &Node, ms: u32) -> Connection {
     let mut connection = node.connect();
     connection.send(request("GET", &format!("/sleep/?ms={ms}"), &[], b""));
@@ -17,15 +17,15 @@ fn sleeping(node: &Node, ms: u32) -> Connection {
     connection
 }
 
-/// Waits until a node that is draining takes no connection any more. None that it still takes may
-/// be served.
+/// Waits until a node that is draining accepts no connections. Connections that it still accepts
+/// must not be served.
 fn expect_closed(node: &Node) {
     node.until_status("it drains", 2 * SECOND, |s| s.node.draining);
     wait::until("the port is closed", 2 * SECOND, || {
         let Ok(mut connection) = Connection::try_open(node.addresses()[0]) else {
             return Some(());
         };
-        // It may end without a word, then or later; a reply can only be a refusal.
+        // The connection may end without a reply, now or later. A reply can only be a refusal.
         _ = connection.try_send(request("GET", "/sleep/?ms=0", &[], b""));
         if let Ok(reply) = connection.try_reply() {
             reply.expect_problem(503);
@@ -74,7 +74,7 @@ fn the_drain_limit_ends_what_takes_longer() {
     node.expect_ended(&processes, 5 * SECOND);
     assert!(start.elapsed() >= SECOND * 9 / 10, "it had a second: {:?}", start.elapsed());
     if let Ok(reply) = connection.try_reply() {
-        // A connection that ends without a word is as good.
+        // A connection that ends without a reply is as good.
         assert!([503, 504].contains(&reply.status()), "{reply:?}");
     }
 }

@@ -1,14 +1,14 @@
-//! Everything at once, for as long as `SOCKHOP_SOAK_SECONDS` says (20 without it; 600 is the real
-//! thing): clients that keep their connections and clients that do not, on a function in shared
-//! workers and on one in its own; deploys; workers that are killed or stopped for a while; clients
-//! that reset, say nothing, say half, or send heads byte by byte.
+//! Everything at once, for `SOCKHOP_SOAK_SECONDS` seconds (20 by default; 600 is a full run):
+//! clients that keep their connections and clients that do not, on a function in shared workers and
+//! on one in a worker of its own; deploys; workers that are killed or stopped for a while; clients
+//! that reset, send nothing, send half a request, or send heads byte by byte.
 //!
-//! A request may fail in one way only: its connection ends without a whole reply, within
-//! [`EXCUSED`] after a worker was killed. Each kill excuses as many of them as the worker had
-//! connections, and those of the clients that open a new one for every request, which may have come
-//! to it since it was counted. A refusal, a status other than 200, a timeout or an older version is
-//! never excused. Afterwards the engine has the fds it had; in a long run its memory has not grown
-//! either.
+//! A request may fail in one way only: its connection ends without a complete reply, within
+//! [`EXCUSED`] after a worker was killed. Each kill excuses as many failures as the worker had
+//! connections, and those of the clients that open a new connection for every request, which the
+//! worker may have been given since they were counted. A refusal, a status other than 200, a
+//! timeout or an older version is never excused. Afterwards the engine has as many fds as before.
+//! In a long run its memory has not grown either.
 #![expect(
     clippy::expect_used,
     reason = "a test that cannot go on fails; helpers outside #[test] functions too"
@@ -30,25 +30,26 @@ use nix::sys::socket::{setsockopt, sockopt::Linger};
 use serde_json::Value;
 
 const SECONDS: u64 = 20;
-/// A run as long as this says something of memory, too.
+/// A run of at least this length also checks the engine's memory. A shorter one does not.
 const LONG: Duration = Duration::from_secs(300);
-/// How long after a kill a connection may end for it.
+/// How long after a kill a connection may end because of it.
 const EXCUSED: Duration = Duration::from_secs(2);
-/// From a kill to a node with all its workers, on a busy machine and after many kills.
+/// How long a node may take after a kill until it has all its workers, on a busy machine and after
+/// many kills.
 const BACK: Duration = Duration::from_secs(30);
-/// Shorter than the engine takes a worker for dead.
+/// Shorter than the time after which the engine regards a worker as dead.
 const STOPPED: Duration = Duration::from_millis(500);
-/// Of each kind, on each function.
+/// The clients of each kind on each function.
 const KEEPING: usize = 8;
 const RENEWING: usize = 3;
-/// Between a client's requests: the guest writes two lines for each, and all of them are kept for a
-/// failure.
+/// The pause between a client's requests. The guest writes two lines for each, and all of them are
+/// kept for a failure.
 const PACE: Duration = Duration::from_millis(20);
-/// Of those that take up room.
+/// The clients that only take up room.
 const ROOM: usize = 20;
-/// What the allocator may keep: what the engine's resident memory wandered by while its live heap
-/// grew by 0.3 MB in 420 s, a kilobyte or so a deploy. 75 bytes a request that are never freed are
-/// more than this in the ten minutes of the real thing.
+/// How much memory the allocator may keep: the engine's resident memory varied by this much while
+/// its live heap grew by 0.3 MB in 420 s, about a kilobyte for each deploy. A leak of 75 bytes a
+/// request exceeds this in the ten minutes of a full run.
 const NOISE_BYTES: f64 = 32.0 * 1024.0 * 1024.0;
 
 /// Name and isolation.
@@ -58,13 +59,13 @@ const FUNCTIONS: [(&str, &str); 2] = [("together", "shared"), ("alone", "process
 struct Soak {
     address: SocketAddr,
     stop: AtomicBool,
-    /// Of each function, the least version that may answer.
+    /// The lowest version of each function that may answer.
     promised: [AtomicU64; 2],
     served: AtomicU64,
     resets: AtomicU64,
 }
 
-/// A request that was not answered as it should.
+/// A request that was not answered correctly.
 #[derive(Debug)]
 struct Failure {
     at: Instant,
@@ -76,9 +77,9 @@ struct Failure {
 #[derive(Debug)]
 struct Kill {
     at: Instant,
-    /// Connections it may cost at most.
+    /// The number of connections that it may cost at most.
     connections: u64,
-    /// Those it did cost.
+    /// The number of connections that it has cost.
     failures: u64,
 }
 
@@ -87,7 +88,7 @@ impl Soak {
         !self.stop.load(SeqCst)
     }
 
-    /// Asks again and again, on one connection or on a new one each time.
+    /// Sends requests until the end, on one connection or on a new one each time.
     fn client(&self, function: usize, keeps: bool) -> Vec<Failure> {
         let (mut failures, mut kept) = (Vec::new(), None);
         while self.goes_on() {
@@ -117,7 +118,7 @@ impl Soak {
         failures
     }
 
-    /// One request; else why it failed, and whether the end of its connection is all that is wrong.
+    /// Sends a request. The error is whether only its connection has ended, and why it failed.
     fn ask(
         &self,
         connection: &mut Connection,
@@ -157,7 +158,7 @@ impl Soak {
         }
     }
 
-    /// Clients that reset before the end of their request, or before its reply.
+    /// Runs clients that reset before the end of their request, or before its reply.
     fn reset(&self) {
         let whole = request("GET", "/together/", &[], b"");
         while self.goes_on() {
@@ -172,14 +173,14 @@ impl Soak {
         }
     }
 
-    /// Connections that say nothing, or end their side in the middle of a request; the oldest go as
-    /// new ones come.
+    /// Opens connections that send nothing, or end their side in the middle of a request. The
+    /// oldest are closed as new ones are opened.
     fn half_open(&self) {
         let mut open = VecDeque::new();
         while self.goes_on() {
             let mut stream = TcpStream::connect(self.address).expect("the node accepts");
             if open.len() % 2 == 0 {
-                // It may have been answered and closed by the time of the second step.
+                // It may have been answered and closed before the second step.
                 _ = stream
                     .write_all(b"GET /alone/ HT")
                     .and_then(|()| stream.shutdown(Shutdown::Write));
@@ -192,7 +193,7 @@ impl Soak {
         }
     }
 
-    /// Heads that come byte by byte and never end; who is turned away comes back.
+    /// Sends heads byte by byte that never end. A client that is refused connects again.
     fn slow(&self) {
         let start = || {
             let mut stream = TcpStream::connect(self.address).expect("the node accepts");
@@ -215,7 +216,7 @@ impl Soak {
         }
     }
 
-    /// Deploys a changed version of one function after the other, and returns how many.
+    /// Deploys a new version of the functions in turn, and returns the number of deploys.
     fn deploy(&self, node: &Node, every: Duration) -> u64 {
         let mut count = 0;
         while self.goes_on() {
@@ -229,7 +230,7 @@ impl Soak {
         count
     }
 
-    /// Lets time pass, or the end come.
+    /// Waits for `span`, or until the end of the run.
     fn pass(&self, span: Duration) {
         let start = Instant::now();
         while self.goes_on() && start.elapsed() < span {
@@ -237,7 +238,7 @@ impl Soak {
         }
     }
 
-    /// The engine's memory, second by second.
+    /// Returns the engine's memory, second by second.
     fn memory(&self, engine: u32) -> Vec<(f64, f64)> {
         let (start, mut samples) = (Instant::now(), Vec::new());
         while self.goes_on() {
@@ -254,12 +255,12 @@ fn deploy(node: &Node, function: usize, version: u64) {
     node.deploy("inspect", name, &["--env", &version, "--isolation", isolation]);
 }
 
-/// Every worker that should be there is, and `victim` is none of them.
+/// Returns whether every worker is there, and `victim` is none of them.
 fn back(status: &Status, victim: u32) -> bool {
     status.workers.iter().all(|worker| worker.state == "ready" && worker.pid != victim)
 }
 
-/// Kills a worker, and waits until there is another. They take turns.
+/// Kills a worker, each time the next one, and waits until there is another.
 fn kill(node: &Node, round: usize) -> Kill {
     loop {
         let status = node.until_status("all workers are ready", BACK, |status| back(status, 0));
@@ -269,7 +270,7 @@ fn kill(node: &Node, round: usize) -> Kill {
             connections: victim.connections_open + (FUNCTIONS.len() * RENEWING) as u64,
             failures: 0,
         };
-        // One that was there to try a version has ended with its trial.
+        // A worker that was started to try a version has ended with its trial.
         if process::signal_if_there(victim.pid, Signal::SIGKILL) {
             node.until_status("a new worker is ready", BACK, |status| back(status, victim.pid));
             return kill;
@@ -277,7 +278,7 @@ fn kill(node: &Node, round: usize) -> Kill {
     }
 }
 
-/// Lets a worker do nothing for a while.
+/// Stops a worker for a while.
 fn stop(node: &Node, round: usize) {
     let status = node.status();
     let worker = &status.workers[round % status.workers.len()];
@@ -286,14 +287,14 @@ fn stop(node: &Node, round: usize) {
     process::signal_if_there(worker.pid, Signal::SIGCONT);
 }
 
-/// Gives each failure to a kill that excuses it, and returns the others.
+/// Assigns each failure to a kill that excuses it, and returns the others.
 fn excuse(kills: &mut [Kill], failures: Vec<Failure>) -> Vec<Failure> {
     let mut excused = |failure: &Failure| {
         let recent = |kill: &&mut Kill| {
             failure.at.checked_duration_since(kill.at).is_some_and(|age| age <= EXCUSED)
                 && kill.failures < kill.connections
         };
-        // The last of them: an end is seen soon.
+        // The last of them, since an end is seen soon.
         let kill = kills.iter_mut().rev().filter(|_| failure.ended).find(recent)?;
         kill.failures += 1;
         Some(())
@@ -301,7 +302,7 @@ fn excuse(kills: &mut [Kill], failures: Vec<Failure>) -> Vec<Failure> {
     failures.into_iter().filter(|failure| excused(failure).is_none()).collect()
 }
 
-/// Growth a second of a line through the samples.
+/// Returns the growth a second of a line through the samples.
 fn slope(samples: &[(f64, f64)]) -> f64 {
     let count = samples.len().max(1) as f64;
     let mean = |of: fn(&(f64, f64)) -> f64| samples.iter().map(of).sum::<f64>() / count;
@@ -389,8 +390,9 @@ fn whatever_happens_for_however_long_no_request_is_lost_but_in_a_killed_worker()
     let later = &memory[memory.len() / 4..];
     let growth = slope(later);
     println!(
-        "soak of {seconds} s: {} requests, {count} of them lost to {} kills, at most {} to one, which may have cost {}; {deploys} deploys, {} resets; the \
-         engine's memory from {:.1} to {:.1} MiB, {:+.1} KiB/min",
+        "soak of {seconds} s: {} requests, {count} of them lost to {} kills, at most {} to one, \
+         which may have cost {}; {deploys} deploys, {} resets; the engine's memory \
+         from {:.1} to {:.1} MiB, {:+.1} KiB/min",
         soak.served.load(SeqCst),
         kills.len(),
         most.failures,

@@ -1,5 +1,5 @@
-//! A bucket behind a bad network, and settings that are wrong: what is deployed is served or was
-//! refused plainly, what is read is right or an error, and the node goes on serving what it has.
+//! A bucket behind a bad network, and wrong settings: a deploy is served or fails with an error,
+//! what is read is right or an error, and the node goes on serving what it has.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that cannot go on fails; helpers outside #[test] functions too"
@@ -13,10 +13,10 @@ use harness::{Node, node, wait};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// For what takes as long as all attempts at a request.
+/// How long all attempts at a request may take.
 const PATIENTLY: Duration = Duration::from_secs(60);
 
-/// Which version is served.
+/// Returns the version that is served.
 fn served(node: &Node) -> u64 {
     let reply = node.get("/it/");
     assert_eq!(reply.status(), 200, "{}", reply.text());
@@ -24,7 +24,8 @@ fn served(node: &Node) -> u64 {
     seen.pointer("/environment/VERSION").and_then(Value::as_str).unwrap().parse().unwrap()
 }
 
-/// Deploys version `number`; whether it went well. If it did not, that was said.
+/// Deploys version `number`, and returns whether that succeeded. Checks that a failure has an error
+/// message.
 fn deploy(node: &Node, number: u64) -> bool {
     let file = harness::guests::path("inspect");
     let variable = format!("VERSION={number}");
@@ -37,7 +38,8 @@ fn deploy(node: &Node, number: u64) -> bool {
     well
 }
 
-/// Numbers that look random and are the same in each run (the constants of Knuth's MMIX generator).
+/// A generator of numbers that are the same in each run (with the constants of Knuth's MMIX
+/// generator).
 struct Random(u64);
 
 impl Random {
@@ -53,8 +55,8 @@ const ALL: [Fault; 10] = [
     Fault::Lose,
     Fault::Delay(Duration::from_millis(50)),
     Fault::Cut,
-    Fault::Falsify,
-    Fault::FalsifyRequest,
+    Fault::Corrupt,
+    Fault::CorruptRequest,
     Fault::Answer(500, "InternalError"),
     Fault::Answer(503, "SlowDown"),
     Fault::Answer(429, "TooManyRequests"),
@@ -72,7 +74,7 @@ fn deploys_through_every_fault_are_served_or_refused_and_the_store_stays_readabl
     assert!(deploy(&node, 1));
     let (mut number, mut well) = (1, 0);
     for (seed, fault) in (1..).zip(ALL) {
-        // One request of four suffers.
+        // One request of four has a fault.
         let mut random = Random(seed);
         proxy.plan(move |_| if random.below(4) == 0 { fault } else { Fault::None });
         for _ in 0..3 {
@@ -83,7 +85,7 @@ fn deploys_through_every_fault_are_served_or_refused_and_the_store_stays_readabl
                     well += 1;
                     vec![number]
                 }
-                // The store may have heard of it nevertheless; then all nodes come to serve it.
+                // The store may have it nevertheless; then all nodes serve it in the end.
                 false => vec![before, number],
             };
             assert!(
@@ -113,7 +115,7 @@ fn a_request_that_is_busy_or_cut_is_made_again() {
         Node::build().bucket(&server, "p", proxy.address()).option("--sync-interval", "1h").start();
     let fault = [Fault::Answer(503, "SlowDown"), Fault::Cut, Fault::Drop];
     let mut count = 0;
-    // Of every two requests the first one fails.
+    // The first of every two requests fails.
     proxy.plan(move |_| {
         count += 1;
         if count % 2 == 1 { fault[count / 2 % fault.len()] } else { Fault::None }
@@ -130,7 +132,7 @@ fn what_is_falsified_on_its_way_here_is_never_served() {
     assert!(deploy(&first, 1));
     let proxy = Proxy::before(server.address());
     let falsified = |line: &str| line.starts_with("GET ") && line.contains("/uploads/");
-    proxy.plan(move |line| if falsified(line) { Fault::Falsify } else { Fault::None });
+    proxy.plan(move |line| if falsified(line) { Fault::Corrupt } else { Fault::None });
     let second = Node::build()
         .bucket(&server, "p", proxy.address())
         .option("--sync-interval", "50ms")
@@ -175,7 +177,7 @@ fn what_is_wrong_with_a_bucket_is_told_with_its_setting() {
     serve(&server.options("p", server.address())[..6], &["AWS_ACCESS_KEY_ID", "--s3-credentials"]);
     serve(&with("--store", "s3://no-such-bucket"), &["no-such-bucket", "--store"]);
     serve(&with("--s3-region", "elsewhere"), &["--s3-region"]);
-    let nobody = harness::nobody::Closed::start();
+    let nobody = harness::unreachable::ClosedPort::start();
     serve(
         &server.options("p", nobody.address()),
         &["away", &nobody.address().to_string(), "--s3-endpoint"],
@@ -205,7 +207,7 @@ fn a_store_with_a_typo_is_no_folder() {
     ] {
         let finished = node::run(["serve", "--store", store]);
         assert_eq!(finished.code, Some(2), "{finished:#?}");
-        finished.expect_said(&words);
+        finished.expect_error_text(&words);
     }
 }
 

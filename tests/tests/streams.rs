@@ -1,5 +1,5 @@
-//! Bodies stream: large ones arrive byte for byte, both ways at once, at the pace of the slower
-//! side.
+//! Bodies are streamed: large ones arrive byte for byte, both ways at once, at the speed of the
+//! slower side.
 
 use std::time::Duration;
 
@@ -76,7 +76,7 @@ fn every_piece_comes_back_before_the_next_is_sent() {
     let mut seen = String::new();
     let whole = connection.try_body(&head, |piece| {
         seen += std::str::from_utf8(piece).unwrap();
-        // Only the echo of piece n lets piece n + 1 leave.
+        // Piece n + 1 is sent after the echo of piece n was received.
         if seen.len().is_multiple_of(7) {
             match seen.len() / 7 {
                 n @ 1..5 => send(&format!("7\r\npiece-{n}\r\n")),
@@ -91,7 +91,7 @@ fn every_piece_comes_back_before_the_next_is_sent() {
 #[test]
 fn a_client_that_does_not_read_costs_no_memory() {
     let node = Node::with(&["flood", "hello"]);
-    // Everything a worker needs for one flood, once, so that what grows later is the body's.
+    // Allocates everything that a worker needs for one flood, so that later growth is the body's.
     node.get("/flood/?bytes=1048576");
     let resident = || -> u64 { node.processes().into_iter().map(process::resident).sum() };
     let before = resident();
@@ -118,8 +118,8 @@ fn a_body_the_guest_does_not_read_does_not_spoil_the_next_request() {
     let node = Node::with(&["hello"]);
     let mut connection = node.connect();
     let sent = request("POST", "/hello/", &[], &body(300_000, 3));
-    // The node either reads the rest away or says that it closes; it must not take body bytes for a
-    // request.
+    // The node either reads the rest of the body or announces that it closes. It must not read body
+    // bytes as a request.
     let reply = connection.exchange_unread(&sent);
     reply.expect_hello();
     if reply.head.get("connection") != Some("close") {

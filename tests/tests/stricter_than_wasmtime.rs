@@ -1,20 +1,20 @@
-//! Where the node and `wasmtime serve` differ for the same guest and the same bytes, on purpose:
-//! what goes wrong is said or cut, and never passed off as whole. wasmtime's side is asserted too,
-//! so that a change there is noticed.
+//! The deliberate differences of the node and `wasmtime serve` for the same guest and the same
+//! bytes: the node reports an error or cuts the reply, and never presents it as complete. The
+//! behaviour of wasmtime is asserted too, so that a change there is noticed.
 
 use std::time::Duration;
 
 use harness::answer::Answer;
 use harness::client::head;
 use harness::wait;
-use harness::wasmtime::{Asked, Both};
+use harness::wasmtime::{Both, Request};
 
-/// For `headers`: a request whose client takes trailers.
-fn asking(query: &str) -> Asked {
-    Asked::get(&format!("/?{query}")).header("te", "trailers")
+/// Returns a request for the guest `headers` whose client accepts trailers.
+fn asking(query: &str) -> Request {
+    Request::get(&format!("/?{query}")).header("te", "trailers")
 }
 
-/// The node's own error, which must come whole.
+/// Checks for a complete error of the node itself.
 #[track_caller]
 fn expect_problem(answer: &Answer, status: u16, word: &str) {
     assert_eq!((answer.status, answer.whole), (Some(status), true), "{answer:#?}");
@@ -22,7 +22,7 @@ fn expect_problem(answer: &Answer, status: u16, word: &str) {
     assert!(answer.text().contains(word), "{word:?} is not said: {}", answer.text());
 }
 
-/// Trailers as text.
+/// Returns the trailers as text.
 fn trailers(answer: &Answer) -> String {
     answer.trailers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect()
 }
@@ -33,7 +33,7 @@ fn a_guest_that_fails_before_its_reply_is_a_500_at_both() {
         [("panic", "/"), ("no-reply", "/"), ("echo-p3", "/trap-at-once"), ("echo-p3", "/error")]
     {
         let both = Both::serving(guest, &[]);
-        let asked = Asked::get(path);
+        let asked = Request::get(path);
         expect_problem(&both.ours(&asked), 500, guest);
         // A page of its own.
         assert_eq!(both.theirs(&asked).status, Some(500), "{guest}");
@@ -44,14 +44,14 @@ fn a_guest_that_fails_before_its_reply_is_a_500_at_both() {
 fn a_trap_in_the_middle_cuts_the_reply() {
     for (guest, path) in [("panic", "/after-head"), ("echo-p3", "/trap")] {
         let both = Both::serving(guest, &[]);
-        let asked = Asked::get(path);
+        let asked = Request::get(path);
         let ours = both.ours(&asked);
         assert_eq!(
             (ours.status, ours.text().as_str(), ours.whole),
             (Some(200), "begin", false),
             "{guest}"
         );
-        // wasmtime ends the body in good order, and no client can tell.
+        // wasmtime ends the body regularly, and no client can detect it.
         let theirs = both.theirs(&asked);
         assert_eq!(
             (theirs.status, theirs.text().as_str(), theirs.whole),
@@ -64,8 +64,8 @@ fn a_trap_in_the_middle_cuts_the_reply() {
 #[test]
 fn a_body_that_is_not_as_long_as_promised_is_a_500() {
     let both = Both::serving("headers", &[]);
-    // wasmtime sends what fits into the promise, as if it were all; a body that is too short is no
-    // reply at all there.
+    // wasmtime sends what fits into the Content-Length, as if it were all. It sends no reply if the
+    // body is too short.
     for (query, theirs_whole) in [
         ("header=content-length:3&body=hello", true),
         ("header=content-length:9&body=hello", false),
@@ -104,19 +104,19 @@ fn a_head_beyond_its_limit_is_a_500() {
 #[test]
 fn a_request_that_is_not_well_formed_is_a_400() {
     let both = Both::serving("headers", &[]);
-    let broken = Asked::new("POST", "/")
+    let broken = Request::new("POST", "/")
         .header("transfer-encoding", "chunked")
         .framed(b"x\r\nabc\r\n0\r\n\r\n");
     expect_problem(&both.ours(&broken), 400, "not well formed");
-    // wasmtime tells its guest alone, and what that says of it is the reply.
+    // wasmtime reports the error to its guest only, whose answer is the reply.
     assert_eq!(both.theirs(&broken).status, Some(200));
     // Two lengths, and one beside chunks: bytes that the next reader could take for a second
     // request.
     for (name, value) in [("content-length", "4"), ("transfer-encoding", "chunked")] {
-        let two_ways = Asked::new("POST", "/").body(b"abc").header(name, value);
+        let two_ways = Request::new("POST", "/").body(b"abc").header(name, value);
         expect_problem(&both.ours(&two_ways), 400, "");
     }
-    expect_problem(&both.ours(&Asked::new("CONNECT", "/")), 400, "CONNECT");
+    expect_problem(&both.ours(&Request::new("CONNECT", "/")), 400, "CONNECT");
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn no_trailer_is_lost() {
         assert_eq!(trailers(&both.theirs(&asking(query))), theirs, "{query}");
     }
     let twice = b"1\r\na\r\n0\r\nx-sum: 7\r\nx-sum: 8\r\n\r\n";
-    let asked = Asked::new("POST", "/").header("transfer-encoding", "chunked").framed(twice);
+    let asked = Request::new("POST", "/").header("transfer-encoding", "chunked").framed(twice);
     assert_eq!(both.ours(&asked).text(), "trailer: x-sum: 7\ntrailer: x-sum: 8\n");
     assert_eq!(both.theirs(&asked).text(), "trailer: x-sum: 8\n");
 }
@@ -149,7 +149,7 @@ fn no_trailer_is_lost() {
 #[test]
 fn a_client_that_does_not_wait_need_not_be_told_to_continue() {
     let both = Both::serving("echo", &[]);
-    let asked = Asked::new("POST", "/").header("expect", "100-continue").body(b"hello");
+    let asked = Request::new("POST", "/").header("expect", "100-continue").body(b"hello");
     let (ours, theirs) = (both.ours(&asked), both.theirs(&asked));
     assert_eq!((ours.text(), theirs.text()), ("hello".to_owned(), "hello".to_owned()));
     // RFC 9110 10.1.1 lets a server leave it out when the body is there, and whether it was there
@@ -162,7 +162,7 @@ fn a_client_that_does_not_wait_need_not_be_told_to_continue() {
 #[test]
 fn a_client_that_leaves_early_takes_its_own_reply_with_it_and_nothing_else() {
     let both = Both::serving("flood", &[]);
-    let asked = Asked::get("/?bytes=300000");
+    let asked = Request::get("/?bytes=300000");
     for (mut connection, target) in
         [(both.node.connect(), "/flood/"), (both.wasmtime.connect(), "/")]
     {

@@ -1,5 +1,5 @@
-//! The engine under an init system that speaks as systemd does: sockets from it, and what it is
-//! told.
+//! The engine under an init system that speaks systemd's protocols: it takes its sockets, and
+//! notifies it.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fs;
@@ -17,7 +17,8 @@ use tempfile::TempDir;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// `sockhop serve` as an init system starts it: with `socket` as its fd 3, and told so.
+/// Starts `sockhop serve` as an init system does: with `socket` as its fd 3, and the variables that
+/// announce it.
 fn activated(data: &TempDir, socket: OwnedFd, variables: &[(&str, &str)]) -> Running {
     let mut command = Command::new("sh");
     command.args([
@@ -38,7 +39,7 @@ fn deploy(data: &TempDir, name: &str) {
     run(["deploy", file.to_str().unwrap(), "--name", name, "--data", data]).expect_code(0);
 }
 
-/// What an init system hears.
+/// The receiver of an init system's notifications.
 struct Heard {
     socket: UnixDatagram,
     _folder: TempDir,
@@ -54,7 +55,7 @@ impl Heard {
         Self { socket, _folder: folder, path: path.to_str().unwrap().to_owned() }
     }
 
-    /// The next message that has one of these lines.
+    /// Waits for the next message with a line that begins with `line`, and returns its lines.
     fn until(&self, line: &str) -> Vec<String> {
         loop {
             let mut message = [0; 4096];
@@ -74,8 +75,7 @@ fn a_socket_that_is_given_is_the_one_that_is_served() {
     let data = TempDir::new().unwrap();
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let address: SocketAddr = socket.local_addr().unwrap();
-    // It is asked before there is anybody to answer: that is what the init system's sockets are
-    // for.
+    // The request is sent before the engine accepts: the socket of the init system holds it.
     let mut early = Connection::open(address);
     early.send("GET /nobody/ HTTP/1.1\r\nhost: node.test\r\n\r\n");
     let mut node = activated(&data, socket.try_clone().unwrap().into(), &[]);
@@ -99,7 +99,7 @@ fn a_socket_that_is_given_is_the_one_that_is_served() {
     }
     node.signal(Signal::SIGTERM);
     assert_eq!(node.wait_exit(10 * SECOND).code(), Some(0));
-    // The init system keeps it: who comes now waits for the next start.
+    // The init system keeps the socket: a client that connects now waits for the next start.
     let mut late = Connection::open(address);
     late.send("GET /hello/ HTTP/1.1\r\nhost: node.test\r\n\r\n");
     let mut node = activated(&data, socket.into(), &[]);
@@ -163,7 +163,7 @@ fn the_init_system_is_told() {
     assert_eq!(node.wait_exit(10 * SECOND).code(), Some(0));
 }
 
-/// Kills an engine that nobody waits for, should the test not come to its end.
+/// Kills an engine that is no child of the test, if the test does not reach its end.
 struct Guard(Identity);
 
 impl Drop for Guard {
@@ -190,7 +190,7 @@ fn an_upgrade_is_told_and_the_new_engine_is_the_one_to_watch() {
     assert_ne!(new, old.pid());
     heard.until("READY=1");
     assert_eq!(old.wait_exit(10 * SECOND).code(), Some(0));
-    // The old one has gone, so these are the new one's.
+    // The old engine has ended, so these are the new one's.
     while heard.socket.set_nonblocking(true).is_ok() && heard.socket.recv(&mut [0; 4096]).is_ok() {}
     heard.socket.set_nonblocking(false).unwrap();
     heard.until("WATCHDOG=1");
@@ -209,8 +209,8 @@ fn an_upgrade_that_fails_is_told_too() {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut node = activated(&data, socket.into(), &[("NOTIFY_SOCKET", &heard.path)]);
     heard.until("READY=1");
-    let taker = harness::take_over::Taker::knock(data.path());
-    taker.say(harness::take_over::HELLO);
+    let taker = harness::take_over::Taker::connect(data.path());
+    taker.send(harness::take_over::HELLO);
     heard.until("RELOADING=1");
     drop(taker);
     heard.until("READY=1");

@@ -1,4 +1,4 @@
-//! A new engine takes over from a running one, and no client can tell; one that does not get so far
+//! A new engine takes over from a running one, and no client notices. A new engine that fails
 //! changes nothing.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -14,19 +14,19 @@ use std::time::Duration;
 
 use harness::bytes::Noise;
 use harness::client::request;
-use harness::node::{binaries, binaries_with, ready_line, sockhop, two_cores};
+use harness::node::{binaries, binaries_with_worker, ready_line, sockhop, two_cores};
 use harness::process::Identity;
 use harness::take_over::{HELLO, Taker};
-use harness::{Connection, Node, Running, guests, process, wait};
+use harness::{Connection, Node, Running, guests, needs, process, wait};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A client that counts what it has had answered, and panics at whatever is no right answer.
+/// A client that counts its answers, and panics at a wrong one.
 type Client = fn(SocketAddr, &AtomicBool, &AtomicU64);
 
-/// One connection for all requests.
+/// Sends all requests on one connection.
 fn keeps_alive(address: SocketAddr, stop: &AtomicBool, count: &AtomicU64) {
     let mut connection = Connection::open(address);
     while !stop.load(Relaxed) {
@@ -35,7 +35,7 @@ fn keeps_alive(address: SocketAddr, stop: &AtomicBool, count: &AtomicU64) {
     }
 }
 
-/// A connection for each.
+/// Opens a connection for each request.
 fn connects(address: SocketAddr, stop: &AtomicBool, count: &AtomicU64) {
     while !stop.load(Relaxed) {
         let mut connection = Connection::open(address);
@@ -46,8 +46,8 @@ fn connects(address: SocketAddr, stop: &AtomicBool, count: &AtomicU64) {
     }
 }
 
-/// Bodies both ways, several requests at a time, and two functions that have workers of their own
-/// each.
+/// Sends bodies both ways, several requests at a time, to two functions that have workers of their
+/// own.
 fn pipelines(address: SocketAddr, stop: &AtomicBool, count: &AtomicU64) {
     let mut connection = Connection::open(address);
     let body = vec![b'x'; 20_000];
@@ -65,8 +65,8 @@ fn pipelines(address: SocketAddr, stop: &AtomicBool, count: &AtomicU64) {
     }
 }
 
-/// Runs clients of every kind while `during` does what they must not notice. It is given a function
-/// that returns when each of them has had some more answers.
+/// Runs clients of every kind while `during` does what they must not notice. The argument of
+/// `during` is a function that returns when each client has had some more answers.
 fn under_load<T>(address: SocketAddr, during: impl FnOnce(&dyn Fn()) -> T) -> T {
     const CLIENTS: [Client; 9] = [
         keeps_alive,
@@ -108,7 +108,7 @@ fn under_load<T>(address: SocketAddr, during: impl FnOnce(&dyn Fn()) -> T) -> T 
     })
 }
 
-/// Ends the clients also when the test has failed.
+/// Ends the clients, also if the test fails.
 struct StopAtEnd<'a>(&'a AtomicBool);
 
 impl Drop for StopAtEnd<'_> {
@@ -123,8 +123,8 @@ fn node() -> Node {
     node
 }
 
-/// How many fds each process of a node has at rest: the engine's, then its workers', which are
-/// alike.
+/// Returns the number of fds of each process of a node at rest: first the engine, then the workers,
+/// sorted.
 fn fds(node: &Node) -> Vec<usize> {
     node.until_status("the node is at rest", 5 * SECOND, |status| status.open() == 0);
     let mut fds: Vec<usize> = node.fds().into_iter().map(|(_, count)| count).collect();
@@ -206,7 +206,7 @@ fn an_idle_connection_is_still_an_idle_one() {
     let mut connection = node.connect();
     connection.get("/hello/").expect_hello();
     let node = node.taken_over();
-    // Were it taken for a new one, its head would be overdue by now.
+    // The head of a new connection would be overdue by now.
     wait::throughout("it stays open", Duration::from_millis(1500), || connection.silent());
     connection.get("/hello/").expect_hello();
     node.stop();
@@ -214,10 +214,7 @@ fn an_idle_connection_is_still_an_idle_one() {
 
 #[test]
 fn the_number_of_shards_may_change() {
-    let cores = process::cores(std::process::id());
-    if cores.len() < 2 {
-        return;
-    }
+    let cores = needs::cores(2);
     let mut node = node();
     let address = node.addresses()[0];
     under_load(address, |served| {
@@ -261,23 +258,23 @@ fn with_nobody_to_take_over_from_it_starts_by_itself() {
 fn a_new_engine_that_fails_changes_nothing() {
     let node = node();
     let before = node.fds();
-    // The engine's binary without the worker's beside it: it fails after it has been given
+    // The engine's binary without the worker's beside it: it fails after it has received
     // everything.
     let lonely = TempDir::new().unwrap();
     fs::copy(binaries().join("sockhop"), lonely.path().join("sockhop")).unwrap();
     let mut command = std::process::Command::new(lonely.path().join("sockhop"));
     let new = Running::spawn(command.args(["serve", "--take-over", "--data"]).arg(node.data()));
     new.finish(20 * SECOND).expect_error(&["sockhop-worker"]);
-    // One that dies without a word, having got so far.
-    let taker = Taker::knock(node.data());
-    assert!(taker.be_offered().len() >= 2, "listeners and the lock");
+    // A new engine that dies at this point without a message.
+    let taker = Taker::connect(node.data());
+    assert!(taker.receive_offer().len() >= 2, "listeners and the lock");
     drop(taker);
     expect_it_goes_on(&node, &before);
     node.stop();
 }
 
-/// The node serves, deploys, has its lock, can be taken over from, and no fd is left of what was
-/// tried.
+/// Checks that the node serves, deploys, has its lock, can be taken over from, and has no fd left
+/// of the attempts.
 fn expect_it_goes_on(node: &Node, before: &[(u32, usize)]) {
     wait::until("it says so", 5 * SECOND, || {
         node.stderr().contains("this engine goes on").then_some(())
@@ -312,31 +309,31 @@ fn garbage_changes_nothing() {
         (&long, 0),
     ];
     for (packet, fds) in odd {
-        let taker = Taker::knock(node.data());
-        taker.try_say(packet, &[null.as_fd(); 3][..fds]).unwrap();
-        let (said, _) = taker.hear();
+        let taker = Taker::connect(node.data());
+        taker.try_send(packet, &[null.as_fd(); 3][..fds]).unwrap();
+        let (said, _) = taker.receive();
         assert!(said.is_empty() || said.contains("refused"), "{said}");
     }
     for _ in 0..50 {
-        let taker = Taker::knock(node.data());
+        let taker = Taker::connect(node.data());
         let length = noise.below(2000) + 1;
         let packet: Vec<u8> =
             (0..length).map(|_| u8::try_from(noise.below(256)).unwrap()).collect();
-        taker.try_say(&packet, &[]).unwrap();
-        assert!(taker.hear().0.contains("refused"));
+        taker.try_send(&packet, &[]).unwrap();
+        assert!(taker.receive().0.contains("refused"));
     }
-    // Nonsense after everything was offered.
-    let taker = Taker::knock(node.data());
-    taker.be_offered();
-    taker.say(r#"{"say":"working"}"#);
-    taker.say(r#"{"say":"yours"}"#);
-    assert!(taker.hear().0.contains("broke the protocol"));
+    // Nonsense after everything has been offered.
+    let taker = Taker::connect(node.data());
+    taker.receive_offer();
+    taker.send(r#"{"say":"working"}"#);
+    taker.send(r#"{"say":"yours"}"#);
+    assert!(taker.receive().0.contains("broke the protocol"));
     drop(taker);
     expect_it_goes_on(&node, &before);
     node.stop();
 }
 
-/// One request to the control API.
+/// Sends a request to the control API, and returns the answer.
 fn control(data: &Path, method: &str, path: &str) -> String {
     let mut socket = UnixStream::connect(data.join("control.sock")).unwrap();
     write!(socket, "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
@@ -349,25 +346,25 @@ fn control(data: &Path, method: &str, path: &str) -> String {
 #[test]
 fn nothing_is_deployed_meanwhile_and_everything_after() {
     let node = node();
-    let taker = Taker::knock(node.data());
-    taker.be_offered();
+    let taker = Taker::connect(node.data());
+    taker.receive_offer();
     let refused = control(node.data(), "DELETE", "/v1/functions/hello");
     assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
     assert!(
         refused.contains("retry-after: 1\r\n") && refused.contains("being taken over"),
         "{refused}"
     );
-    let second = Taker::knock(node.data());
-    assert!(second.hear().0.contains("already"), "one at a time");
+    let second = Taker::connect(node.data());
+    assert!(second.receive().0.contains("already"), "one at a time");
     assert!(
         control(node.data(), "GET", "/v1/functions/hello").starts_with("HTTP/1.1 200 "),
         "looking is allowed"
     );
     node.get("/hello/").expect_hello();
     thread::scope(|scope| {
-        // The command waits, and its deploy is made once nothing has come of the take-over.
+        // The command waits, and deploys after the take-over has failed.
         let deploy = scope.spawn(|| node.deploy("hello", "later", &[]));
-        taker.say(r#"{"say":"working"}"#);
+        taker.send(r#"{"say":"working"}"#);
         node.status();
         assert!(!deploy.is_finished());
         drop(taker);
@@ -381,7 +378,7 @@ fn nothing_is_deployed_meanwhile_and_everything_after() {
     node.stop();
 }
 
-/// Kills an engine that nobody waits for, should the test not come to its end.
+/// Kills an engine that is no child of the test, if the test does not reach its end.
 struct Guard(Identity);
 
 impl Drop for Guard {
@@ -415,7 +412,7 @@ fn a_signal_starts_the_binary_that_is_there_by_then() {
         cli(&["deploy", file.to_str().unwrap(), "--name", name]).expect_code(0);
     };
     deploy("hello");
-    // A new binary that does not even start.
+    // A new binary that does not start.
     let replace = |contents: &[u8]| {
         let next = bin.path().join("next");
         fs::write(&next, contents).unwrap();
@@ -430,7 +427,7 @@ fn a_signal_starts_the_binary_that_is_there_by_then() {
     });
     Connection::open(addresses[0]).get("/hello/").expect_hello();
     deploy("echo");
-    // And one that does.
+    // A new binary that starts.
     replace(&fs::read(binaries().join("sockhop")).unwrap());
     let pid = || -> u32 {
         let status = cli(&["status", "--json"]).expect_code(0).stdout;
@@ -454,12 +451,12 @@ fn a_signal_starts_the_binary_that_is_there_by_then() {
     drop(guard);
 }
 
-/// Workers that the machine keeps waiting for longer than a start may take are waited for, and with
-/// them the take-over.
+/// A busy machine may keep workers waiting for longer than a start may take. The engine waits for
+/// them, and the take-over with it.
 #[test]
 fn a_busy_machine_delays_a_take_over_and_does_not_end_it() {
     let (bin, data) =
-        (binaries_with(env!("CARGO_BIN_EXE_hostile-worker")), TempDir::new().unwrap());
+        (binaries_with_worker(env!("CARGO_BIN_EXE_hostile-worker")), TempDir::new().unwrap());
     let start = |more: &[&str]| {
         let mut command = std::process::Command::new(bin.path().join("sockhop"));
         command

@@ -1,4 +1,4 @@
-//! `sockhop top` without a terminal: one reading of what the node does, and its end.
+//! `sockhop top` without a terminal prints one reading of what the node does, and ends.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;

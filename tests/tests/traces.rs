@@ -1,6 +1,5 @@
-//! Traces (W3C Trace Context): a function sees its request as the node's own span of its caller's
-//! trace, and so do those whom it calls; and an OpenTelemetry receiver gets the spans of what is
-//! sampled.
+//! Traces (W3C Trace Context): a function, and the servers that it calls, see the node's own span
+//! in the caller's trace. An OpenTelemetry receiver gets the spans of sampled traces.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that cannot go on fails; helpers outside #[test] functions too"
@@ -17,11 +16,11 @@ use harness::{Connection, Node, NodeBuilder, Reply, node, wait};
 use serde_json::{Value, json};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
-/// For spans, which are sent a moment after their invocation.
+/// How long it may take until the spans of an invocation are received.
 const SOON: Duration = Duration::from_secs(20);
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-/// The span's id of the invocation that made this reply.
+/// Returns the id of the span of the invocation that made this reply.
 fn span(reply: &Reply) -> String {
     reply.head.invocation_id().replace('-', "").split_off(16)
 }
@@ -32,7 +31,7 @@ fn call(node: &Node, target: &str, headers: &[(&str, &str)]) -> Reply {
     connection.reply()
 }
 
-/// The trace headers that the guest `inspect` was given.
+/// Returns the trace headers that the guest `inspect` has received.
 fn seen(reply: &Reply) -> (Value, Value) {
     let headers = &reply.json()["headers"];
     (headers["traceparent"].clone(), headers["tracestate"].clone())
@@ -46,7 +45,8 @@ fn a_function_sees_the_nodes_span_of_its_callers_trace() {
     let ours = format!("00-{TRACE}-{}-01", span(&reply));
     assert_eq!(seen(&reply), (json!([ours]), json!(["vendor=1,other=2"])));
     assert_eq!(reply.head.get("traceparent"), None);
-    // A trace that is none is begun anew, under the invocation's id; none at all is none.
+    // A malformed trace is replaced by a new one with the invocation's id. Without a trace, there
+    // is none.
     for bad in
         [&[("traceparent", "00-nonsense")][..], &[("traceparent", PARENT), ("traceparent", PARENT)]]
     {
@@ -89,7 +89,7 @@ fn what_a_function_sends_is_part_of_its_invocations_trace() {
         vec![format!("traceparent: 00-{TRACE}-{span}-01"), "tracestate: vendor=1".to_owned()]
     };
     assert_eq!(sent, ours(&span));
-    // What it says itself stands; of two spans neither does.
+    // A header that the guest sets is kept. Of two headers neither is.
     let (_, sent) = ask("&header=traceparent:own", &in_trace);
     assert_eq!(sent, ["traceparent: own"]);
     let (span, sent) =
@@ -107,7 +107,7 @@ fn exporting(collector: &Collector, sample: &str) -> NodeBuilder {
     Node::build().option("--otlp-endpoint", collector.url()).option("--otlp-sample", sample)
 }
 
-/// The spans of an invocation, once they have come: its own, and its parts.
+/// Waits for the spans of an invocation, and returns its own and those of its parts.
 fn spans(collector: &Collector, reply: &Reply) -> (Span, Vec<Span>) {
     let id = span(reply);
     let own = wait::until("its spans come", SOON, || {
@@ -147,7 +147,7 @@ fn a_sampled_request_is_a_span_with_its_parts() {
         (own.name.as_str(), own.json["kind"].as_u64(), own.json.get("status")),
         ("GET nap", Some(2), None)
     );
-    // The reply is there a moment before the node has seen it leave.
+    // The client has the reply a moment before the node has noticed that it was sent.
     let slack = 1_000_000_000;
     assert!(
         before / 1000 <= own.start / 1000 && own.end <= after + slack,
@@ -213,7 +213,7 @@ fn a_trace_begins_here_for_the_share_that_is_asked_for_and_the_last_spans_leave_
     let reply = node.get("/inspect/");
     let id = reply.head.invocation_id().replace('-', "");
     assert_eq!(seen(&reply), (json!([format!("00-{id}-{}-01", span(&reply))]), Value::Null));
-    // Not waited for: the node does that.
+    // This does not wait: the node does.
     node.stop();
     let (own, _) = spans(&collector, &reply);
     assert_eq!((own.trace, own.parent), (id, None));
@@ -233,7 +233,7 @@ fn an_endpoint_that_is_away_costs_nothing_but_spans() {
     node.get("/hello/").expect_hello();
     let refused = "sockhop_spans_dropped_total{reason=\"refused\"}";
     wait::for_value("they are refused", SOON, || metric(&node, refused), |count| *count == 6);
-    // Busy: the batch is tried again and comes at last.
+    // The receiver is busy: the batch is sent again until it is accepted.
     collector.answer(503);
     let asked = collector.requests();
     let reply = node.get("/hello/");
@@ -245,7 +245,7 @@ fn an_endpoint_that_is_away_costs_nothing_but_spans() {
     wait::for_value("it says so", SOON, || node.stderr(), |log| log.contains("takes spans again"));
     node.stop();
 
-    let nobody = harness::nobody::Closed::start();
+    let nobody = harness::unreachable::ClosedPort::start();
     let node = Node::build()
         .option("--otlp-endpoint", format!("http://{}", nobody.address()))
         .option("--otlp-sample", "1");

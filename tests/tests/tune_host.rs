@@ -1,8 +1,8 @@
-//! `scripts/tune-host`: looks without touching, changes only what is worse, and puts back exactly
-//! what was there.
+//! `scripts/tune-host` looks without changing anything, changes only settings that are worse, and
+//! restores exactly what was there.
 //!
-//! Most of it in a folder that looks like the host's `/proc/sys` and `/sys`, so that no machine is
-//! tuned by its own tests; once on real settings, those of a network namespace of its own.
+//! Most tests use a folder that looks like the host's `/proc/sys` and `/sys`, so that no machine is
+//! tuned by its own tests. One uses real settings, those of a network namespace of its own.
 #![expect(clippy::expect_used, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeMap;
@@ -11,6 +11,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use harness::needs;
 use tempfile::TempDir;
 
 const GOVERNOR: &str = "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor";
@@ -19,8 +20,8 @@ fn script() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/tune-host")
 }
 
-/// A host whose every setting is worse than it should be, but for `fs.file-max`, which is far
-/// better.
+/// Returns a host with settings that are all worse than they should be, except `fs.file-max`, which
+/// is far better.
 fn poor_host() -> TempDir {
     let host = tempfile::tempdir().expect("a folder");
     for (path, value) in [
@@ -59,7 +60,7 @@ fn get(host: &Path, path: &str) -> String {
     fs::read_to_string(host.join(path)).unwrap_or_default()
 }
 
-/// Every file below `folder` and what is in it.
+/// Returns every file below `folder` with its contents.
 fn files(folder: &Path) -> BTreeMap<PathBuf, String> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
@@ -76,7 +77,7 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, String> {
     found
 }
 
-/// Runs it on `host` with a hard limit of 1,024 open files, which any user may lower it to.
+/// Runs the script on `host` with a hard limit of 1,024 open files, which any user may lower it to.
 fn tune(host: &Path, arguments: &[&str]) -> Output {
     let run = r#"ulimit -n 1024 && exec "$0" "$@""#;
     let mut command = Command::new("bash");
@@ -84,7 +85,7 @@ fn tune(host: &Path, arguments: &[&str]) -> Output {
     command.output().expect("bash")
 }
 
-/// The same, and its stdout; it must succeed.
+/// Runs the script on `host`, and returns its stdout. Panics if it fails.
 fn tuned(host: &Path, arguments: &[&str]) -> String {
     let output = tune(host, arguments);
     assert!(output.status.success(), "{arguments:?}: {output:?}");
@@ -145,7 +146,7 @@ fn what_was_changed_comes_back_exactly() {
     let boot = get(host.path(), "etc/tmpfiles.d/90-sockhop.conf");
     assert!(boot.contains(&format!("\nw /{GOVERNOR} - - - - performance\n")), "{boot}");
 
-    // Once more finds nothing to do, and does not take its own work for what was there before.
+    // A second run finds nothing to do, and does not record its own values as the former ones.
     let applied = files(host.path());
     assert!(tuned(host.path(), &["--apply"]).contains("nothing to change"));
     assert_eq!(files(host.path()), applied);
@@ -188,7 +189,7 @@ fn what_somebody_changed_since_and_files_of_others_are_left_alone() {
 #[test]
 fn what_the_host_does_not_take_is_said_and_is_not_for_the_next_boot() {
     let host = poor_host();
-    // What not even root may write, as everything is in most containers.
+    // A setting that not even root may write, as all are in most containers.
     let stubborn = host.path().join("proc/sys/fs/nr_open");
     fs::remove_file(&stubborn).expect("a file");
     symlink("/proc/sys/kernel/ngroups_max", &stubborn).expect("a link");
@@ -205,38 +206,40 @@ fn what_the_host_does_not_take_is_said_and_is_not_for_the_next_boot() {
 #[test]
 fn the_kernel_takes_the_values() {
     let host = tempfile::tempdir().expect("a folder");
-    // These and no others: root in a user namespace of his own may still write what belongs to the
-    // whole machine.
+    // Only these: root in its own user namespace may still write settings that belong to the whole
+    // machine.
     for path in ["core/somaxconn", "ipv4/tcp_max_syn_backlog", "ipv4/ip_local_port_range"] {
         let link = host.path().join("proc/sys/net").join(path);
         fs::create_dir_all(link.parent().expect("a file's folder")).expect("a folder");
         symlink(Path::new("/proc/sys/net").join(path), link).expect("a link");
     }
-    // Settings of the network belong to a network namespace, and a user may change those of his
+    // Settings of the network belong to a network namespace, and a user may change those of its
     // own.
     let script = format!(
         r#"set -e
-        cd /proc/sys/net; echo 100 >core/somaxconn; echo 200 >ipv4/tcp_max_syn_backlog; echo "40000 50000" >ipv4/ip_local_port_range
+        cd /proc/sys/net
+        echo 100 >core/somaxconn
+        echo 200 >ipv4/tcp_max_syn_backlog
+        echo "40000 50000" >ipv4/ip_local_port_range
         look() {{ cat core/somaxconn ipv4/tcp_max_syn_backlog ipv4/ip_local_port_range; }}
         look; echo --; {0} --apply >/dev/null; look; echo --; {0} --revert >/dev/null; look"#,
         script().display()
     );
-    let mut command = Command::new("unshare");
-    command
-        .args(["--user", "--map-root-user", "--net", "bash", "-c", &script])
-        .env("TUNE_HOST_ROOT", host.path());
-    let Ok(output) = command.output() else {
-        eprintln!("SKIPPED: there is no unshare(1)");
-        return;
+    let unshare = needs::program("unshare", "util-linux");
+    let in_namespace = |arguments: &[&str]| {
+        let mut command = Command::new(&unshare);
+        command.args(["--user", "--map-root-user", "--net"]).args(arguments);
+        command.env("TUNE_HOST_ROOT", host.path()).output().expect("unshare starts")
     };
+    let made = in_namespace(&["true"]);
+    assert!(
+        made.status.success(),
+        "this test needs a user and a network namespace of its own, which the kernel refuses \
+         ({}): allow them (sysctl user.max_user_namespaces, the container's seccomp profile)",
+        String::from_utf8_lossy(&made.stderr).trim_end()
+    );
+    let output = in_namespace(&["bash", "-c", &script]);
     let said = String::from_utf8_lossy(&output.stdout).replace('\t', " ");
-    if said.is_empty() {
-        eprintln!(
-            "SKIPPED: no network namespace for us: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        return;
-    }
     let poor = "100\n200\n40000 50000\n";
     assert_eq!(said, format!("{poor}--\n4096\n4096\n16384 65535\n--\n{poor}"), "{output:?}");
 }

@@ -1,5 +1,5 @@
-//! A node whose stderr nobody reads goes on: no line that it cannot write holds up a request, a
-//! deploy or the supervisor.
+//! A node whose stderr nobody reads goes on: a line that it cannot write delays no request, no
+//! deploy and not the supervisor.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that cannot go on fails; helpers outside #[test] functions too"
@@ -19,7 +19,7 @@ use tempfile::TempDir;
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// Ends the node, however the test ends.
+/// Kills the node when the test ends, also if it fails.
 struct Unread(Child);
 
 impl Drop for Unread {

@@ -1,5 +1,5 @@
-//! Versions and aliases: what they are called by, how requests are split between them, the way
-//! back, and that a version which does not work never becomes active.
+//! Versions and aliases: how they are addressed, how requests are split between them, rollbacks,
+//! and that a version that does not work never becomes active.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that cannot go on fails; helpers outside #[test] functions too"
@@ -19,13 +19,14 @@ use harness::{Connection, Node, guests, wait};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Deploys the guest that tells its environment, as that version, of which anybody may ask for any.
+/// Deploys the guest `inspect` with `VERSION` in its environment, and allows every client to choose
+/// a version.
 fn deploy(node: &Node, version: u64, options: &[&str]) {
     let version = format!("VERSION={version}");
     node.deploy("inspect", "it", &[&["--env", &version, "--previews"], options].concat());
 }
 
-/// A variable of the guest's that answers.
+/// Returns an environment variable of the guest that answers.
 fn variable(connection: &mut Connection, target: &str, name: &str) -> Result<String, String> {
     connection.try_send(request("GET", target, &[], b"")).map_err(|error| error.to_string())?;
     let reply = connection.try_reply().map_err(|cut| format!("{cut:?}"))?;
@@ -37,7 +38,7 @@ fn variable(connection: &mut Connection, target: &str, name: &str) -> Result<Str
     value.ok_or_else(|| format!("no {name} in {seen}"))
 }
 
-/// The version that answers, as the guest knows it.
+/// Returns the version that answers, as its guest reports it.
 fn version(connection: &mut Connection, target: &str) -> Result<u64, String> {
     variable(connection, target, "VERSION")?.parse::<u64>().map_err(|error| error.to_string())
 }
@@ -46,7 +47,8 @@ fn served(node: &Node, target: &str) -> u64 {
     version(&mut node.connect(), target).unwrap()
 }
 
-/// What a command prints; of several records a list, and of aliases an object by their names.
+/// Returns the JSON that a command prints. Several records become a list, and aliases an object by
+/// their names.
 fn json(node: &Node, arguments: &[&str]) -> Value {
     let printed = node.cli(&[arguments, &["--json"]].concat()).expect_code(0).stdout;
     let mut records = records(&printed);
@@ -103,8 +105,8 @@ fn every_deploy_makes_a_version_that_has_addresses_of_its_own() {
     assert!(invoked.contains("\"VERSION\":\"4\""), "{invoked}");
     node.cli(&["invoke", "it@v9"]).expect_error(&["v9", "sockhop versions it"]);
     node.cli(&["invoke", "it@nothing"]).expect_error(&["nothing", "sockhop alias list it"]);
-    // Only what an alias names is made ready; the others are compiled when they are called, and
-    // stay through a restart.
+    // Only versions with an alias are made ready. The others are compiled when they are called, and
+    // are kept over a restart.
     let printed = node.cli(&["inspect", "it"]).expect_code(0).stdout;
     for line in ["v4 v3 v2 v1", "active: v3", "staging: v4"] {
         assert!(printed.contains(line), "{line}: {printed}");
@@ -137,8 +139,8 @@ fn what_is_not_active_is_called_by_its_number_alone_and_survives_a_restart() {
     assert_eq!((served(&node, "/it/"), served(&node, "/it@v1/")), (2, 1));
     node.deploy("hello", "it", &["--no-activate", "--previews"]);
     node.stop();
-    // Without its cache a node compiles what is named at its start, and the rest when it is
-    // invoked: not for just anybody.
+    // A node without its cache compiles the versions with an alias at its start, and the others
+    // when an operator invokes them.
     fs::remove_dir_all(data.path().join("cache")).unwrap();
     let node = Node::build().data(data.path()).start();
     assert_eq!((served(&node, "/it/"), node.status().node.compilations), (2, 1));
@@ -191,7 +193,7 @@ fn an_alias_has_an_environment_of_its_own_and_no_instance_serves_two() {
             ("here".to_owned(), "staging".to_owned())
         );
     }
-    // What was kept of the environment before serves no more.
+    // No instance with the former environment serves any more.
     node.cli(&["alias", "set", "it@staging", "--env", "PLACE=elsewhere", "--env", "VERSION=7"])
         .expect_code(0);
     for _ in 0..20 {
@@ -201,7 +203,7 @@ fn an_alias_has_an_environment_of_its_own_and_no_instance_serves_two() {
         );
     }
     assert_eq!(served(&node, "/it@staging/"), 7);
-    // It stays when the alias means another version, and goes when that is said.
+    // The environment stays when the alias moves to another version, and is removed on request.
     deploy(&node, 2, &["--env", "PLACE=there"]);
     node.cli(&["alias", "set", "it@staging", "v2"]).expect_code(0);
     assert_eq!(place("/it@staging/"), "elsewhere");
@@ -221,7 +223,7 @@ fn an_alias_has_an_environment_of_its_own_and_no_instance_serves_two() {
     node.get("/it@staging/").expect_problem(404);
     node.cli(&["alias", "remove", "it@staging"]).expect_error(&["no alias", "staging"]);
     node.cli(&["alias", "remove", "it@active"]).expect_error(&["cannot be removed"]);
-    node.cli(&["alias", "remove", "it"]).expect_code(2).expect_said(&["NAME@ALIAS"]);
+    node.cli(&["alias", "remove", "it"]).expect_code(2).expect_error_text(&["NAME@ALIAS"]);
     for (alias, word) in [
         ("it@v3", "looks like a version"),
         ("it@deadbeef", "looks like a version"),
@@ -229,7 +231,7 @@ fn an_alias_has_an_environment_of_its_own_and_no_instance_serves_two() {
     ] {
         node.cli(&["alias", "set", alias, "v1"]).expect_error(&[word]);
     }
-    node.cli(&["alias", "set", "it@new"]).expect_code(2).expect_said(&["nothing is said"]);
+    node.cli(&["alias", "set", "it@new"]).expect_code(2).expect_error_text(&["nothing is said"]);
     node.cli(&["alias", "set", "it@new", "--env", "A=1"]).expect_error(&["which version"]);
     node.cli(&["alias", "set", "it@new", "v9"]).expect_error(&["v9"]);
     node.cli(&["alias", "set", "it@new", "--weights", "v1=1,v1=2"]).expect_error(&["twice"]);
@@ -237,7 +239,7 @@ fn an_alias_has_an_environment_of_its_own_and_no_instance_serves_two() {
     node.stop();
 }
 
-/// How many of `requests` on one connection got which version.
+/// Returns how many of `requests` on one connection each version has answered.
 fn counted(node: &Node, target: &str, requests: usize) -> BTreeMap<u64, usize> {
     let (mut connection, mut counts) = (node.connect(), BTreeMap::new());
     for _ in 0..requests {
@@ -255,8 +257,8 @@ fn requests_are_split_by_weight_on_one_connection() {
     }
     node.cli(&["alias", "set", "it", "--weights", "v1=90,v2=10"]).expect_code(0);
     let counts = counted(&node, "/it/", REQUESTS);
-    // Of 2,000 with a chance of one in ten: 200, and a standard deviation of 13.4. Six of them are
-    // missed once in 500 million.
+    // 2,000 requests with a probability of one in ten: 200 are expected, with a standard deviation
+    // of 13.4. A deviation of six times that happens once in 500 million runs.
     let second = counts[&2];
     assert!((120..=280).contains(&second) && counts[&1] + second == REQUESTS, "{counts:?}");
     node.cli(&["alias", "set", "it@half", "--weights", "v2=7,v3=7"]).expect_code(0);
@@ -267,7 +269,7 @@ fn requests_are_split_by_weight_on_one_connection() {
     );
     let printed = node.cli(&["versions", "it"]).expect_code(0).stdout;
     assert!(printed.contains("active 90/100"), "{printed}");
-    // Both shares run where one of them must.
+    // Both versions run in a process of their own if one of them must.
     deploy(&node, 4, &["--isolation", "process", "--no-activate"]);
     node.cli(&["alias", "set", "it", "--weights", "v1=1,v4=1"]).expect_code(0);
     let counts = counted(&node, "/it/", 200);
@@ -319,13 +321,14 @@ fn rollbacks_under_load_lose_no_request() {
     node.stop();
 }
 
-/// A command of preview 1 whose start function is `code`, with a memory of `pages`.
+/// Returns a command of preview 1 whose start function is `code`, with a memory of `pages`.
 fn module_that_starts_with(code: &[u8], pages: u8) -> Vec<u8> {
     let section =
         |id: u8, content: &[u8]| [&[id, u8::try_from(content.len()).unwrap()], content].concat();
-    let sized = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+    let with_length = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
     let body = |code: &[u8]| [&[u8::try_from(code.len() + 2).unwrap(), 0], code, &[0x0b]].concat();
-    let exports = [&[2][..], &sized("_start"), &[0, 0], &sized("memory"), &[2, 0]].concat();
+    let exports =
+        [&[2][..], &with_length("_start"), &[0, 0], &with_length("memory"), &[2, 0]].concat();
     let sections = [
         section(1, &[1, 0x60, 0, 0]),
         section(3, &[2, 0, 0]),
@@ -341,7 +344,7 @@ fn module_that_starts_with(code: &[u8], pages: u8) -> Vec<u8> {
 fn a_version_that_does_not_answer_a_request_is_not_deployed() {
     let (store, files) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let node = Node::build().option("--store", store.path()).start();
-    // A command that traps when it is run, not when it is instantiated.
+    // A command that traps when it runs, not when it is instantiated.
     let traps = files.path().join("traps.wasm");
     let traps_when_run = module_that_starts_with(&[], 1);
     let at = traps_when_run.len() - 6;
@@ -353,7 +356,7 @@ fn a_version_that_does_not_answer_a_request_is_not_deployed() {
     let before = (node.list(), json(&node, &["versions", "it"]), stored(store.path()));
     let (panic, spin) = (guest("panic"), guest("spin"));
     let cases: [(&[&str], &[&str]); 4] = [
-        // With what it said of it.
+        // The error has the guest's output.
         (&[&panic], &["trial request", "GET /", "500", "panicked", "--no-trial"]),
         (&[&spin, "--cpu-time", "200ms"], &["trial request", "504"]),
         (&[&panic, "--isolation", "process"], &["trial request", "500"]),
@@ -361,7 +364,7 @@ fn a_version_that_does_not_answer_a_request_is_not_deployed() {
     ];
     for (arguments, words) in cases {
         for name in ["it", "new"] {
-            // A panic among it is the guest's.
+            // A panic in the output is the guest's.
             let said = node
                 .cli(&[&["deploy"], arguments, &["--name", name]].concat())
                 .expect_code(1)
@@ -395,7 +398,7 @@ fn strangers_name_versions_only_where_the_function_allows_it() {
         let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
         node.connect().exchange(request.as_bytes(), 1)[0].status()
     };
-    // What is there is not told from what is not.
+    // The answer does not show whether the version exists.
     let said = |reference: &str| {
         node.get(&format!("/{reference}/")).expect_problem(404).replace(reference, "")
     };
@@ -403,18 +406,18 @@ fn strangers_name_versions_only_where_the_function_allows_it() {
         assert_eq!(said(reference), said("it@v9"));
     }
     assert_eq!((by_host("it.example.com"), by_host("it--staging.example.com")), (200, 404));
-    // On a connection that is kept, too.
+    // Also on a connection that is kept.
     let mut kept = node.connect();
     assert_eq!(version(&mut kept, "/it/"), Ok(2));
     assert!(version(&mut kept, "/it@v1/").is_err_and(|error| error.contains("404")));
     assert_eq!(version(&mut kept, "/it/"), Ok(2));
-    // The control API names what it likes.
+    // The control API may name any version.
     for (reference, number) in [("it@v1", 1), ("it@staging", 1), ("it@v2", 2), ("it", 2)] {
         let seen: Value =
             serde_json::from_str(&node.cli(&["invoke", reference]).expect_code(0).stdout).unwrap();
         assert_eq!(seen["environment"]["VERSION"], number.to_string(), "{reference}");
     }
-    // The active version says what the function allows.
+    // The active version decides what the function allows.
     deploy(3, &["--previews", "--isolation", "process"]);
     assert_eq!((served(&node, "/it@v1/"), served(&node, "/it@staging/")), (1, 1));
     assert_eq!(by_host("it--staging.example.com"), 200);
@@ -431,12 +434,12 @@ fn what_wants_a_worker_of_its_own_is_tried_in_one_and_never_in_a_shared_one() {
     let file = files.path().join("slow.wasm");
     // It counts to 200 million in its memory: loop, i32.store 0 (i32.load 0) + 1, br_if (i32.load
     // 0) < 200,000,000, end.
-    let counts =
-        b"\x03\x40\x41\0\x41\0\x28\x02\0\x41\x01\x6a\x36\x02\0\x41\0\x28\x02\0\x41\x80\x84\xaf\xdf\0\x49\x0d\0\x0b";
+    let counts = b"\x03\x40\x41\0\x41\0\x28\x02\0\x41\x01\x6a\x36\x02\0\
+        \x41\0\x28\x02\0\x41\x80\x84\xaf\xdf\0\x49\x0d\0\x0b";
     fs::write(&file, module_that_starts_with(counts, 1)).unwrap();
     let file = file.to_str().unwrap();
     let deploy = |isolation| ["deploy", file, "--name", "it", "--isolation", isolation];
-    // The workers that were there while the change was made.
+    // Returns the workers that existed during the change.
     let seen = |change: &[&str]| {
         thread::scope(|scope| {
             let change = scope.spawn(|| drop(node.cli(change).expect_code(0)));
@@ -458,7 +461,8 @@ fn what_wants_a_worker_of_its_own_is_tried_in_one_and_never_in_a_shared_one() {
     ] {
         assert!(seen(change).contains(trial), "{change:?}");
     }
-    // A version that wants a process is not run in a shared worker because somebody names it.
+    // A version that needs a process of its own does not run in a shared worker when a request
+    // names it.
     node.cli(&deploy("shared")).expect_code(0);
     node.cli(&["alias", "set", "it@staging", "v3"]).expect_code(0);
     node.cli(&["invoke", "it@v2"]).expect_error(&["worker of its own", "alias"]);
@@ -467,7 +471,7 @@ fn what_wants_a_worker_of_its_own_is_tried_in_one_and_never_in_a_shared_one() {
     node.stop();
 }
 
-/// What the store has of functions.
+/// Returns the files of functions in the store.
 fn stored(store: &Path) -> Vec<PathBuf> {
     ["uploads", "versions", "aliases"]
         .into_iter()
@@ -551,7 +555,7 @@ fn old_versions_go_unless_an_alias_or_a_rollback_needs_them() {
     deploy(&node, 7, &["--no-activate"]);
     deploy(&node, 8, &["--no-activate"]);
     deploy(&node, 9, &["--no-activate"]);
-    // v4 is active, and v6 was before it.
+    // v4 is active, and v6 was active before it.
     assert_eq!(numbers(), [9, 8, 7, 6, 4]);
     assert_eq!(served(&node, "/it/"), 4);
     node.cli(&["rollback", "it"]).expect_code(0);
@@ -567,7 +571,7 @@ fn a_number_that_two_nodes_gave_is_refused_by_its_ids() {
     let node = Node::build().option("--store", store.path()).start();
     deploy(&node, 1, &[]);
     deploy(&node, 2, &[]);
-    // As another node would have written it, had it deployed at the same moment.
+    // What another node writes that deploys at the same moment.
     let folder = store.path().join("versions/it");
     let versions = json(&node, &["versions", "it"]);
     let id = versions[0]["version"].as_str().unwrap();

@@ -1,5 +1,5 @@
-//! Components of WASI 0.3: bodies stream both ways at once, trailers pass, and a guest is held to
-//! its limits while it waits.
+//! Components of WASI 0.3: bodies are streamed both ways at once, trailers are passed on, and
+//! limits apply to a guest while it waits.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -11,14 +11,15 @@ use harness::{Connection, Node, wait};
 const SECOND: Duration = Duration::from_secs(1);
 const PIECE: usize = 64 * 1024;
 
-/// The ways of `echo-p3`: one stream handed on, and every piece through the guest's memory.
+/// The two ways of `echo-p3`: it passes the stream on, or copies every piece through its memory.
 const ECHOES: [&str; 2] = ["/echo-p3/", "/echo-p3/copy"];
 
 fn count(connection: &mut Connection, function: &str) -> String {
     connection.get(&format!("/{function}/count")).text()
 }
 
-/// All that comes for a request after which the connection ends, as text.
+/// Sends a request after which the connection ends, and returns everything that is received, as
+/// text.
 fn raw(node: &Node, request: impl AsRef<[u8]>) -> String {
     let mut connection = node.connect();
     connection.send(request);
@@ -67,7 +68,7 @@ fn every_piece_comes_back_before_the_next_is_sent() {
         let whole = connection.try_body(&head, |bytes| {
             let before = got.len() / PIECE;
             got.extend_from_slice(bytes);
-            // Only the echo of a whole piece lets the next one leave.
+            // The next piece is sent after the echo of the whole piece.
             (before..got.len() / PIECE).for_each(|_| send_next());
         });
         assert_eq!(whole, Ok(()), "{target}");
@@ -135,11 +136,11 @@ fn events_arrive_one_by_one() {
 fn a_failure_before_the_head_is_a_500_with_a_reason() {
     let node = Node::with(&["echo-p3"]);
     let mut connection = node.connect();
-    for (target, told) in
+    for (target, words) in
         [("/echo-p3/error", "its log has it"), ("/echo-p3/trap-at-once", "trapped")]
     {
         let detail = connection.get(target).expect_problem(500);
-        assert!(detail.contains(told), "{target}: {detail}");
+        assert!(detail.contains(words), "{target}: {detail}");
     }
     assert_eq!(connection.get("/echo-p3/wait?ms=1").text(), "waited 1 ms");
     node.stop();
@@ -169,14 +170,14 @@ fn time_limits_hold_for_guests_that_wait_compute_or_reply() {
     node.deploy("echo-p3", "short", &["--timeout", "500ms"]);
     node.deploy("echo-p3", "cpu", &["--cpu-time", "300ms"]);
     let mut connection = node.connect();
-    for (target, told) in [
+    for (target, words) in [
         ("/short/wait?ms=20000", "time limit"),
         ("/short/spin", "time"),
         ("/cpu/spin", "processor"),
     ] {
         let begun = Instant::now();
         let detail = connection.get(target).expect_problem(504);
-        assert!(detail.contains(told), "{target}: {detail}");
+        assert!(detail.contains(words), "{target}: {detail}");
         assert!(begun.elapsed() < SECOND * 5, "{target} took {:?}", begun.elapsed());
     }
     assert_eq!(
@@ -242,7 +243,7 @@ fn a_guest_finishes_what_it_does_after_its_reply() {
             "the reply waits for nothing: {:?}",
             begun.elapsed()
         );
-        // Whoever comes meanwhile gets an instance of its own.
+        // Requests in the meantime get instances of their own.
         assert_eq!(connection.get("/kept/wait?ms=1").text(), "waited 1 ms");
         let lines = || node.stderr().matches("echo-p3 after").count();
         wait::for_value("the line that comes after the reply", SECOND * 5, lines, |lines| {
@@ -288,7 +289,7 @@ fn an_instance_is_kept_after_streams_unread_bodies_and_errors_but_not_after_trap
         connection.send(request("GET", target, &[], b""));
         connection.try_reply().unwrap_err();
     }
-    // On whichever worker: none of those that failed goes on counting.
+    // On any worker: no failed instance still counts.
     assert!(["1", "2"].contains(&count(&mut connection, "kept").as_str()));
     node.stop();
 }

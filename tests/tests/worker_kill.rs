@@ -1,5 +1,5 @@
-//! A worker that is killed takes its own connections with it and nothing else; a new one serves
-//! within 500 ms.
+//! A worker that is killed loses its own connections and nothing else. A new one serves within 500
+//! ms.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,10 +11,10 @@ use harness::running::kill_now;
 use harness::status::{Status, WorkerStatus};
 use harness::{Connection, Node, wait};
 
-/// From the kill to a new worker that is ready.
+/// How long it may take from the kill until a new worker is ready.
 const BACK: Duration = Duration::from_millis(500);
 
-/// One request on a new connection; why it failed, if it did.
+/// Sends a request on a new connection. The error is why it failed.
 fn ask(address: SocketAddr, target: &str) -> Result<(), String> {
     let mut connection = Connection::try_open(address).map_err(|e| e.to_string())?;
     connection
@@ -28,8 +28,8 @@ fn ask(address: SocketAddr, target: &str) -> Result<(), String> {
     }
 }
 
-/// Whether every worker is ready, and those that were `killed` are new processes started exactly
-/// once.
+/// Returns whether every worker is ready, and each that was `killed` is a new process that was
+/// started exactly once.
 fn back(status: &Status, killed: &[u32], restarts: u32) -> bool {
     let new = |w: &&WorkerStatus| w.restarts == restarts && !killed.contains(&w.pid);
     status.workers.iter().all(|w| w.state == "ready" && !killed.contains(&w.pid))
@@ -89,8 +89,8 @@ fn under_load_a_new_worker_serves_within_half_a_second() {
 
     let late: Vec<_> = failures.iter().filter(|(start, _)| *start > ready).collect();
     assert!(late.is_empty(), "requests failed after the new worker was ready: {late:#?}");
-    // A client of the dead worker has one failure, perhaps another that was already on its way to
-    // it.
+    // A client of the dead worker has one failure, and perhaps another of a request that was sent
+    // already.
     assert!(
         failures.len() <= 16,
         "{} failures after a kill at {killed:?}: {failures:#?}",
@@ -106,7 +106,7 @@ fn under_load_a_new_worker_serves_within_half_a_second() {
 #[test]
 fn only_the_connections_of_the_killed_worker_end() {
     let node = Node::with(&["hello"]);
-    // Whose connection it is shows in the counters, so make them one by one.
+    // The counters show whose connection it is, so they are opened one by one.
     let mut connections = Vec::new();
     let mut before = rest(&node);
     for _ in 0..12 {
@@ -184,7 +184,7 @@ fn the_worker_of_an_isolated_function_is_replaced_too() {
     kept.get("/hello/").expect_hello();
     node.until_status("its worker is new", Duration::from_secs(5), |s| back(s, &victims, 1));
     (0..20).for_each(|_| node.get("/alone/").expect_hello());
-    // The kept connection still finds its way there.
+    // The connection that was kept is still served.
     kept.get("/alone/").expect_hello();
     drop(kept);
     node.stop();
@@ -199,7 +199,7 @@ fn killed_again_and_again_it_comes_back_and_leaks_nothing() {
     for restarts in 1..=4 {
         let victim = status.workers[0].pid;
         kill_now(victim);
-        // Each time it may wait longer before it tries again.
+        // The pause before each try may be longer.
         status = node.until_status("a new worker is ready", Duration::from_secs(20), |s| {
             back(s, &[victim], restarts)
         });

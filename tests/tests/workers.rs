@@ -1,5 +1,5 @@
-//! Workers come when they are needed and go when they are not, and one that does not move is not
-//! waited for.
+//! Workers are started when they are needed and ended when they are not, and nothing waits for one
+//! that is stuck.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,7 +10,7 @@ use harness::running::kill_now;
 use harness::{Node, node, process, wait};
 use nix::sys::signal::Signal;
 
-/// For what should take a second, on a machine that is busy with other tests.
+/// How long something may take that takes a second on an idle machine.
 const SOON: Duration = Duration::from_secs(10);
 
 #[test]
@@ -31,7 +31,7 @@ fn the_worker_of_a_function_comes_with_its_first_call_and_goes_when_nobody_calls
             (process::children(node.pid()).len() == shared).then_some(())
         });
     }
-    // A connection that stays keeps it, however little it says.
+    // An open connection keeps the worker, even if it sends nothing.
     let mut kept = node.connect();
     kept.get("/alone/").expect_hello();
     wait::throughout("a worker with a connection stays", Duration::from_secs(1), || {
@@ -103,14 +103,15 @@ fn a_deploy_waits_for_a_worker_that_stands_still_or_for_its_successor() {
 fn a_deploy_outlives_the_workers_that_it_is_tried_on() {
     let node = Node::with(&["hello"]);
     let pids: Vec<u32> = node.status().workers.iter().map(|worker| worker.pid).collect();
-    // Whichever is asked says nothing, is killed for it, and another is asked once there is one.
+    // The worker that gets the request does not answer and is killed for it, and another gets the
+    // request once it is ready.
     pids.iter().for_each(|pid| process::signal(*pid, Signal::SIGSTOP));
     node.deploy("inspect", "first", &[]);
     let status = node.status();
     assert!(status.workers.iter().any(|worker| worker.restarts > 0), "{status:#?}");
     assert!(pids.iter().any(|pid| !process::alive(*pid)));
     assert_eq!(node.get("/first/").status(), 200);
-    // None is there at first.
+    // There is no worker at first.
     node.until_status("all serve", SOON, |status| {
         status.workers.iter().all(|worker| worker.state == "ready")
     });
@@ -122,7 +123,7 @@ fn a_deploy_outlives_the_workers_that_it_is_tried_on() {
 
 #[test]
 fn a_worker_that_cannot_start_is_told_with_its_last_words_and_costs_nothing() {
-    let folder = node::binaries_with(env!("CARGO_BIN_EXE_hostile-worker"));
+    let folder = node::binaries_with_worker(env!("CARGO_BIN_EXE_hostile-worker"));
     let node = Node::build().binaries(folder.path()).start();
     node.deploy("hello", "hello", &[]);
     let mischief = folder.path().join("mischief");
@@ -162,11 +163,11 @@ fn a_worker_that_cannot_start_is_told_with_its_last_words_and_costs_nothing() {
     node.stop();
 }
 
-/// What is installed while an engine runs is the next engine's, and worker and compiler are of one
-/// build with it until then.
+/// Binaries that are installed while an engine runs are used by the next engine. Until then worker
+/// and compiler are of the same build as the engine.
 #[test]
 fn an_engine_runs_the_binaries_that_it_was_started_with() {
-    let folder = node::binaries_of_its_own();
+    let folder = node::copied_binaries();
     let node = Node::build().binaries(folder.path()).start();
     for name in ["sockhop", "sockhop-worker"] {
         let path = folder.path().join(name);
@@ -193,7 +194,7 @@ fn an_engine_runs_the_binaries_that_it_was_started_with() {
     node.stop();
 }
 
-/// The operator's environment has tokens in it: a worker gets what it has use for.
+/// The operator's environment may hold tokens: a worker gets only the variables that it needs.
 #[test]
 fn a_worker_gets_none_of_the_engines_environment_but_what_it_needs() {
     const GIVEN: [(&str, &str); 4] = [

@@ -1,27 +1,24 @@
-//! Addresses where a request finds nobody: one that refuses, and one that does not even do that.
+//! Addresses that cannot be connected to: one that refuses, and one that does not answer.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-/// An address to which nobody can connect, and where nobody is refused either: its queue is full.
+/// An address that neither accepts nor refuses connections, since the queue of its socket is full.
 #[derive(Debug)]
-pub struct Full {
+pub struct FullQueue {
     listener: TcpListener,
     _queued: Vec<TcpStream>,
 }
 
-impl Full {
+impl FullQueue {
     /// Takes a free port of 127.0.0.1.
     #[must_use]
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         // SAFETY: the listener is open for the call, and keeps its fd.
-        assert_eq!(
-            unsafe { libc::listen(listener.as_raw_fd(), 0) },
-            0,
-            "a shorter queue for a listening socket"
-        );
+        let shortened = unsafe { libc::listen(listener.as_raw_fd(), 0) };
+        assert_eq!(shortened, 0, "a shorter queue for a listening socket");
         let address = listener.local_addr().expect("a bound socket");
         let queue = || TcpStream::connect_timeout(&address, Duration::from_millis(200)).ok();
         let queued: Vec<TcpStream> = std::iter::from_fn(queue).take(64).collect();
@@ -29,21 +26,21 @@ impl Full {
         Self { listener, _queued: queued }
     }
 
-    /// Where it listens.
+    /// Returns the address.
     pub fn address(&self) -> SocketAddr {
         self.listener.local_addr().expect("a bound socket")
     }
 }
 
-/// An address where nobody listens, nor will: a connection of the test's own has the port at its
-/// end.
+/// An address where nobody listens, and where nobody can: a connection of the test itself has the
+/// port.
 #[derive(Debug)]
-pub struct Closed {
+pub struct ClosedPort {
     taken: TcpStream,
     _listener: TcpListener,
 }
 
-impl Closed {
+impl ClosedPort {
     /// Takes a free port of 127.0.0.1.
     #[must_use]
     pub fn start() -> Self {
@@ -52,7 +49,7 @@ impl Closed {
         Self { taken, _listener: listener }
     }
 
-    /// Where nobody listens.
+    /// Returns the address.
     pub fn address(&self) -> SocketAddr {
         self.taken.local_addr().expect("a connected socket")
     }

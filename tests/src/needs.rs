@@ -1,0 +1,44 @@
+//! What a test needs of the machine that it runs on. A test is never skipped: where something is
+//! missing it fails, and the message says what is missing and what to do about it.
+
+use std::path::PathBuf;
+
+use nix::unistd::geteuid;
+
+use crate::process;
+
+/// Where a test that cannot run on a machine may be left out.
+const LEAVE_OUT: &str = "or leave the test out by its name: scripts/test -E 'not test(NAME)'";
+
+/// Panics unless the tests run as root. `purpose` completes the sentence "this test needs root to".
+#[track_caller]
+pub fn root(purpose: &str) {
+    assert!(
+        geteuid().is_root(),
+        "this test needs root to {purpose}: run scripts/test as root, {LEAVE_OUT}"
+    );
+}
+
+/// Returns the cores that this process may run on. Panics if there are fewer than `count`.
+#[track_caller]
+pub fn cores(count: usize) -> Vec<usize> {
+    let cores = process::cores(std::process::id());
+    assert!(
+        cores.len() >= count,
+        "this test needs {count} cores, and may run on {cores:?}: allow it more (taskset, the \
+         container's cpuset), {LEAVE_OUT}"
+    );
+    cores
+}
+
+/// Returns the path of `name`, a program of the Debian package `package`. Panics if no folder of
+/// `PATH` has it.
+#[track_caller]
+pub fn program(name: &str, package: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found =
+        std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file());
+    found.unwrap_or_else(|| {
+        panic!("this test needs {name}: install it (apt-get install {package}), {LEAVE_OUT}")
+    })
+}
