@@ -22,8 +22,11 @@ const STEPS: usize = 400;
 /// nothing fails any more.
 const STEPS_TO_SETTLE: usize = 20_000;
 
+/// Returns the number that an environment variable holds. Panics if it holds something else: a
+/// mistyped seed would otherwise run the usual ones and pass.
 fn variable(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is {text:?}; expected a decimal number")))
 }
 
 /// A node that has lived, and what was wrong with it, if anything was.
