@@ -1,9 +1,9 @@
-//! Guests' stdout and stderr, a line at a time: to the [spool](crate::spool), and to the node's
-//! stderr if it is to be there, too. The access log goes to stderr the same way.
+//! Guests' stdout and stderr, line by line: to the [spool](crate::spool), and also to the node's
+//! stderr if the settings say so. The access log goes to stderr the same way.
 //!
-//! On stderr in the form of the rest of the log, text or JSON. Lines are written there by a thread
-//! of their own, through a bounded queue: a stderr that nobody reads must not hold up requests.
-//! What does not fit is dropped and counted. Owns that thread and no fds (stderr is the process's).
+//! Lines on stderr have the format of the rest of the log, text or JSON. A thread of its own writes
+//! them, from a bounded queue: a stderr that nobody reads must not delay requests. Lines that do
+//! not fit are dropped and counted. Owns that thread and no fds (stderr is the process's).
 
 mod notes;
 
@@ -22,25 +22,26 @@ use abi::spool::{Line, Record, Stream};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 
-/// Lines that may wait for stderr.
+/// The most lines that wait for stderr.
 const QUEUE_LINES: usize = 4096;
 
-/// Lines are written together up to so many bytes: such a write to a pipe is never mixed with
-/// another worker's (PIPE_BUF, pipe(7)).
+/// Lines are written together up to this many bytes: a write of that size to a pipe is never mixed
+/// with another worker's (PIPE_BUF, pipe(7)).
 const WRITE_BYTES: usize = 4096;
 
-/// One of the node's own lines about an invocation: what a guest asked for may be of any length.
+/// The most bytes of one of the node's own lines about an invocation: it may repeat text of any
+/// length that a guest chose.
 const NOTE_BYTES_MAX: usize = 1024;
 
-/// Where lines go. Cheap to clone.
+/// The log of guests' lines. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct GuestLog(Arc<Places>);
 
 struct Places {
     format: Format,
-    /// None when nothing is logged.
+    /// `None` if nothing is logged.
     spool: Option<Spool>,
-    /// Whether guests' lines go to stderr.
+    /// Whether guests' lines also go to stderr.
     stderr: AtomicBool,
     lines: SyncSender<String>,
     dropped: AtomicU64,
@@ -53,10 +54,10 @@ pub(crate) fn start(
     spool: Option<Spool>,
 ) -> std::io::Result<GuestLog> {
     let (log, queue) = GuestLog::new(format, guest_stderr, spool);
-    let theirs = log.clone();
+    let writer = log.clone();
     std::thread::Builder::new()
         .name("guest-log".into())
-        .spawn(move || write(&queue, &theirs.0.dropped))?;
+        .spawn(move || write(&queue, &writer.0.dropped))?;
     Ok(log)
 }
 
@@ -70,7 +71,7 @@ fn write(queue: &Receiver<String>, dropped: &AtomicU64) {
             }
             text.push_str(&line);
         }
-        // Nobody is left to be told when stderr itself fails.
+        // If stderr itself fails, there is nowhere left to report that.
         let _ = std::io::stderr().write_all(text.as_bytes());
         let lost = dropped.swap(0, Relaxed);
         if lost > 0 {
@@ -83,19 +84,19 @@ fn write(queue: &Receiver<String>, dropped: &AtomicU64) {
 }
 
 impl GuestLog {
-    /// The log, and where its lines for stderr come out.
+    /// Returns the log, and the receiver of its lines for stderr.
     fn new(format: Format, guest_stderr: bool, spool: Option<Spool>) -> (Self, Receiver<String>) {
         let (lines, queue) = sync_channel(QUEUE_LINES);
         let stderr = AtomicBool::new(guest_stderr);
         (Self(Arc::new(Places { format, spool, stderr, lines, dropped: AtomicU64::new(0) })), queue)
     }
 
-    /// Whether guests' lines go to stderr from now on.
+    /// Sets whether guests' lines also go to stderr from now on.
     pub(crate) fn set_stderr(&self, guest_stderr: bool) {
         self.0.stderr.store(guest_stderr, Relaxed);
     }
 
-    /// Where invocations and lines are logged; none when they are not.
+    /// Returns the spool. Returns `None` if nothing is logged.
     pub(crate) fn spool(&self) -> Option<&Spool> {
         self.0.spool.as_ref()
     }
@@ -117,7 +118,7 @@ impl GuestLog {
         }
     }
 
-    /// Writes a line to stderr that ends in a newline and has no other.
+    /// Writes `line` to stderr. It must end in a newline and have no other.
     pub(crate) fn put(&self, line: String) {
         if self.0.lines.try_send(line).is_err() {
             self.0.dropped.fetch_add(1, Relaxed);
@@ -134,19 +135,20 @@ struct Lines {
     function: Arc<str>,
     id: InvocationId,
     stream: Stream,
-    /// The beginning of a line that has not ended.
+    /// The beginning of a line that has not ended yet.
     partial: Vec<u8>,
     taken_bytes: usize,
     bytes_max: usize,
     lines: usize,
-    /// It has come to a limit, and the log says so.
+    /// Whether a limit was reached, which the log then says.
     cut: bool,
-    /// What the node has noted.
+    /// The node's own lines so far.
     notes: Notes,
 }
 
 impl GuestStream {
-    /// The stream of the invocation `id` of `function`, of which `bytes_max` bytes are logged.
+    /// Returns the stream of the invocation `id` of `function`. At most `bytes_max` bytes of it are
+    /// logged.
     pub(crate) fn new(
         log: GuestLog,
         function: Arc<str>,
@@ -171,7 +173,7 @@ impl GuestStream {
         Self(Arc::new(Mutex::new(lines)))
     }
 
-    /// What is written from now on belongs to the invocation `id`.
+    /// Begins the invocation `id`: what is written from now on belongs to it.
     pub(crate) fn begin(&self, id: InvocationId) {
         let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         lines.end();
@@ -179,9 +181,9 @@ impl GuestStream {
         (lines.taken_bytes, lines.lines, lines.cut) = (0, 0, lines.bytes_max == 0);
     }
 
-    /// Writes a line of the node's own about the invocation. It counts as the guest's: the guest
-    /// has caused it. One that says what another has said is counted, and told with the sum at the
-    /// end.
+    /// Writes one of the node's own lines about the invocation. It counts against the guest's
+    /// limits, because the guest has caused it. A line that repeats an earlier one is only counted;
+    /// the end of the log has the sum.
     pub(crate) fn note(&self, text: &str) {
         let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let text = &text[..text.floor_char_boundary(NOTE_BYTES_MAX)];
@@ -190,19 +192,19 @@ impl GuestStream {
         }
     }
 
-    /// The guest writes.
+    /// Takes what the guest writes.
     pub(crate) fn write(&self, bytes: &[u8]) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take(bytes);
     }
 
-    /// The invocation is over, and with it its last line.
+    /// Ends the invocation, and with it its last line.
     pub(crate) fn end(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).end();
     }
 }
 
 impl Lines {
-    /// The invocation's last line has ended, and nothing more is noted.
+    /// Ends the last line, and writes how often notes were repeated.
     fn end(&mut self) {
         self.end_partial();
         for sum in self.notes.sums() {
@@ -210,7 +212,7 @@ impl Lines {
         }
     }
 
-    /// Writes a line whose bytes have not been counted yet.
+    /// Writes a line whose bytes are not counted yet.
     fn line(&mut self, stream: Stream, text: &[u8]) {
         if self.cut {
             return;
@@ -242,7 +244,7 @@ impl Lines {
         for part in taken.split_inclusive(|byte| *byte == b'\n') {
             let (text, whole) = part.strip_suffix(b"\n").map_or((part, false), |text| (text, true));
             let mut rest = text;
-            // What does not fit a line begins another.
+            // The bytes beyond the limit of a line begin another line.
             while self.partial.len() + rest.len() > LOG_LINE_BYTES_MAX {
                 let (fits, over) = rest.split_at(LOG_LINE_BYTES_MAX - self.partial.len());
                 self.end_line(fits);
@@ -263,7 +265,7 @@ impl Lines {
         }
     }
 
-    /// Logs the line that `partial` has begun and `rest` ends.
+    /// Logs the line that `partial` begins and `rest` ends.
     fn end_line(&mut self, rest: &[u8]) {
         if self.lines >= LOG_LINES_MAX {
             return self.cut_off(&format!("[cut: more than {LOG_LINES_MAX} lines]"));
@@ -285,7 +287,7 @@ impl Lines {
         );
     }
 
-    /// The rest of the invocation's lines is dropped.
+    /// Logs `why`, once, and drops the rest of the invocation's lines.
     fn cut_off(&mut self, why: &str) {
         self.partial.clear();
         if !std::mem::replace(&mut self.cut, true) {
@@ -300,7 +302,8 @@ impl Drop for Lines {
     }
 }
 
-/// A guest's text must not move the cursor of whoever reads the log, nor forge a second line.
+/// Escapes control characters: a guest's text must neither move the cursor of someone who reads the
+/// log nor forge a second line.
 fn printable(text: &str) -> Cow<'_, str> {
     if !text.chars().any(|c| c.is_control() && c != '\t') {
         return text.into();
@@ -312,7 +315,7 @@ fn printable(text: &str) -> Cow<'_, str> {
         .collect()
 }
 
-/// A line with the fields that the node's own have, and those of the invocation.
+/// Returns a line with the fields of the node's own lines, and those of the invocation.
 fn json(function: &str, id: InvocationId, stream: Stream, text: &str) -> String {
     let mut timestamp = String::new();
     // Writing to a String cannot fail.
@@ -397,14 +400,14 @@ mod tests {
             let (log, queue) = GuestLog::new(Format::Text, true, None);
             let stream =
                 GuestStream::new(log, "f".into(), InvocationId::new(), Stream::Stderr, bytes_max);
-            let mut told = Vec::new();
+            let mut lines = Vec::new();
             for note in notes {
                 stream.note(&note);
-                told.extend(queue.try_iter());
+                lines.extend(queue.try_iter());
             }
             drop(stream);
-            told.extend(queue.try_iter());
-            told
+            lines.extend(queue.try_iter());
+            lines
         };
         let same = noted(BYTES_MAX, &mut (0..100_000).map(|_| "denied".to_owned()));
         assert_eq!(same.len(), 2, "{same:?}");
@@ -427,16 +430,16 @@ mod tests {
         let (log, queue) = GuestLog::new(Format::Text, true, None);
         let stream =
             GuestStream::new(log, "f".into(), InvocationId::new(), Stream::Stdout, BYTES_MAX);
-        let mut told = Vec::new();
+        let mut lines = Vec::new();
         for _ in 0..LOG_LINES_MAX + 5 {
             stream.0.lock().unwrap().take(b"\n");
-            told.extend(queue.try_iter());
+            lines.extend(queue.try_iter());
         }
-        assert_eq!(told.len(), LOG_LINES_MAX + 1);
+        assert_eq!(lines.len(), LOG_LINES_MAX + 1);
         assert!(
-            told[LOG_LINES_MAX].contains("[cut: more than 10000 lines]"),
+            lines[LOG_LINES_MAX].contains("[cut: more than 10000 lines]"),
             "{}",
-            told[LOG_LINES_MAX]
+            lines[LOG_LINES_MAX]
         );
         stream.begin(InvocationId::new());
         stream.0.lock().unwrap().take(b"again\n");

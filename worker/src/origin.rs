@@ -1,11 +1,11 @@
-//! Whom a request is from, and where it was received. Owns no fds.
+//! The client that a request is from, and the address that received it. Owns no fds.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use http::HeaderName;
 
-/// The header that says where a function that is reached by path is mounted. The node's own word: a
-/// client's is taken out.
+/// The header that says under which path prefix a function is mounted. Only the node sets it: a
+/// client's is removed.
 pub(crate) static FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
 /// The client of a request, and the node's end of its connection.
@@ -20,9 +20,9 @@ pub(crate) struct Origin {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Client {
     pub(crate) address: IpAddr,
-    /// `None` where a proxy did not name it.
+    /// The port. `None` if a proxy did not name it.
     pub(crate) port: Option<u16>,
-    /// Its own connection, which may have ended at a proxy, was TLS.
+    /// Whether its own connection was TLS. That connection may have ended at a proxy.
     pub(crate) https: bool,
 }
 

@@ -18,7 +18,7 @@ use super::{Destination, Exchange, Pipeline};
 use crate::counters::FunctionSlot;
 use crate::facts::{Facts, Parts};
 use crate::spool::time_us;
-use crate::trace::Entered;
+use crate::trace::RecordedSpan;
 
 /// One request from its head to the last byte of its reply.
 pub(crate) struct Account {
@@ -175,7 +175,7 @@ impl Account {
                 accepted_us: time_of(arrived.accepted_us),
                 received_us: time_of(arrived.received_us),
             }),
-            trace: facts.trace().map(Entered::record),
+            trace: facts.trace().map(RecordedSpan::record),
         }));
     }
 }

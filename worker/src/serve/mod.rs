@@ -174,8 +174,8 @@ impl Pipeline {
             }
         };
         let sample = self.settings().trace_sample;
-        let trace = Trace::enter(&mut request, account.id, sample).map(|(trace, entered)| {
-            account.facts.entered(entered);
+        let trace = Trace::join(&mut request, account.id, sample).map(|(trace, recorded)| {
+            account.facts.set_trace(recorded);
             trace
         });
         let count = |reason| {

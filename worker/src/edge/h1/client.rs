@@ -134,12 +134,12 @@ mod tests {
     /// The client's end of a connection, and the wire of ours, which has a body of so many bytes.
     async fn connected(body_bytes: u64) -> (TcpStream, Wire) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let theirs = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (ours, _) = listener.accept().await.unwrap();
         let mut wire =
             Wire::new(ours, Peer::new(Origin::NODE), BytesMut::new(), Duration::from_secs(30));
         wire.incoming.begin(abi::head::Framing::Length(body_bytes), Continue::Settled);
-        (theirs, wire)
+        (peer, wire)
     }
 
     async fn gone_within(wire: &mut Wire, limit: Duration) -> bool {
@@ -151,10 +151,10 @@ mod tests {
     async fn a_client_that_leaves_is_noticed_behind_an_unread_body() {
         let unread = vec![b'x'; 100_000];
         for whole in [true, false] {
-            let (mut theirs, mut wire) = connected(100_000).await;
-            theirs.write_all(if whole { &unread } else { b"half" }).await.unwrap();
+            let (mut peer, mut wire) = connected(100_000).await;
+            peer.write_all(if whole { &unread } else { b"half" }).await.unwrap();
             assert!(!gone_within(&mut wire, 3 * WATCH_AFTER).await, "it is there");
-            drop(theirs);
+            drop(peer);
             assert!(!gone_within(&mut wire, ENDED_GRACE / 2).await, "it may have no more to say");
             assert!(gone_within(&mut wire, 5 * ENDED_GRACE).await);
         }
@@ -162,10 +162,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_reset_needs_no_grace() {
-        let (mut theirs, mut wire) = connected(10).await;
-        theirs.write_all(b"half").await.unwrap();
-        theirs.set_zero_linger().unwrap();
-        drop(theirs);
+        let (mut peer, mut wire) = connected(10).await;
+        peer.write_all(b"half").await.unwrap();
+        peer.set_zero_linger().unwrap();
+        drop(peer);
         let mut client = ClientWatch::default();
         poll_fn(|cx| client.poll_gone(cx, &mut wire)).await;
         assert!(!client.ended, "its connection was reset");

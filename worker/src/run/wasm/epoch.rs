@@ -44,13 +44,13 @@ pub(super) struct Ticker {
 impl Ticker {
     pub(super) fn start() -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
-        let theirs = Arc::clone(&shared);
+        let ticker = Arc::clone(&shared);
         let handle = thread::Builder::new().name("epoch".into()).spawn(move || {
             let mut idle_ticks = 0;
             loop {
-                if theirs.running.load(SeqCst) > 0 {
+                if ticker.running.load(SeqCst) > 0 {
                     idle_ticks = 0;
-                    theirs.count_epoch();
+                    ticker.count_epoch();
                 } else {
                     idle_ticks += 1;
                 }
@@ -58,13 +58,13 @@ impl Ticker {
                     thread::sleep(TICK);
                     continue;
                 }
-                theirs.asleep.store(true, SeqCst);
+                ticker.asleep.store(true, SeqCst);
                 // Whoever begins after the store above sees it and wakes us; whoever began before
                 // it is seen here.
-                while theirs.running.load(SeqCst) == 0 {
+                while ticker.running.load(SeqCst) == 0 {
                     thread::park();
                 }
-                theirs.asleep.store(false, SeqCst);
+                ticker.asleep.store(false, SeqCst);
                 idle_ticks = 0;
             }
         })?;

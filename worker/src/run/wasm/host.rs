@@ -216,7 +216,7 @@ impl WasiHttpHooks for Hooks {
             ));
             return Box::new(std::future::ready(Err(HttpError::HttpRequestDenied)));
         };
-        Trace::pass_on(self.trace.as_ref(), request.headers_mut());
+        Trace::propagate(self.trace.as_ref(), request.headers_mut());
         let log = self.stderr.clone();
         outbound.send(request, options, move |why| log.note(why))
     }

@@ -184,13 +184,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_stops_reading_is_left_in_time() {
         let places = Arc::new(Semaphore::new(1));
-        let (ours, theirs) = tokio::io::duplex(8);
+        let (ours, peer) = tokio::io::duplex(8);
         let place = Arc::clone(&places).try_acquire_owned().unwrap();
         let mut stream = Stream::new(ours, Afterwards::Keep, place);
         let error = stream.write_all(b"more than eight").await.unwrap_err();
         assert!(error.get_ref().unwrap().is::<WriteStalled>(), "{error}");
         assert_eq!(places.available_permits(), 0);
-        drop((stream, theirs));
+        drop((stream, peer));
         assert_eq!(places.available_permits(), 1);
     }
 }
