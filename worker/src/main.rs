@@ -31,8 +31,8 @@ use abi::huge_pages::{self, Pages};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The name of this process in the kernel's tables. Without it the name would be that of
-/// `/proc/self/fd/N`, which the engine executes.
+/// The name of this process in the kernel's tables. Without it the name would be the number of the
+/// fd that the engine executes.
 const NAME: &CStr = c"sockhop-worker";
 
 fn main() -> ExitCode {

@@ -1,18 +1,18 @@
-//! Who waits for one of a function's invocations to end, and what runs of it in this worker. Owns
-//! no fds.
+//! A function's queue in this worker: who waits for a place, and how much of the function runs.
+//! Owns no fds.
 
 use std::cell::Cell;
 
 use tokio::sync::{Notify, Semaphore};
 
-/// A function's turns in this worker.
+/// A function's queue in this worker.
 pub(super) struct Turns {
-    /// Notified when one has ended.
+    /// Notified when an invocation has ended.
     pub(super) free: Notify,
-    /// Had by the first of those who wait.
+    /// The permit of the first in the queue, which alone looks for a place.
     pub(super) first: Semaphore,
     pub(super) waiting: Cell<u32>,
-    /// What runs of it in this worker, weighed.
+    /// The weight of the function's invocations that run in this worker.
     running: Cell<u32>,
 }
 
@@ -28,7 +28,7 @@ impl Default for Turns {
 }
 
 impl Turns {
-    /// An invocation has ended: whoever has waited longest may look.
+    /// Records that an invocation has ended, and wakes the first in the queue.
     pub(super) fn ended(&self) {
         if self.waiting.get() > 0 {
             self.free.notify_one();

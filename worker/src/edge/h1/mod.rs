@@ -1,10 +1,10 @@
 //! A client's connection, from the engine's hand-off to its end.
 //!
-//! [`Connections::take`] makes the received fd a socket and gives it a task: [`next`] waits for a
-//! request and decides whose it is, [`crate::serve`] answers it, [`send`] sends the answer, and so
-//! on until the connection [ends](end). No byte behind a request is looked at before its reply has
-//! left, so the socket can go back to the engine between any two requests with every byte that was
-//! read and not used. The task owns the socket.
+//! [`Connections::take`] turns the received fd into a socket and gives it a task: [`next`] waits
+//! for a request and decides whose it is, [`crate::serve`] answers it, [`send`] sends the answer,
+//! and so on until the connection [ends](end). No byte behind a request is looked at before its
+//! reply has left. So between any two requests the socket can go back to the engine with every byte
+//! that was read and not used. The task owns the socket.
 
 mod chunked;
 mod client;
@@ -57,7 +57,7 @@ pub(crate) struct Connections {
     outbox: Outbox,
     send_batch: Rc<SendBatch>,
     open: Cell<u32>,
-    /// The time of day as replies tell it (RFC 9110 6.6.1), as of the last beat.
+    /// The value of the header Date (RFC 9110 6.6.1), as of the last beat.
     date: Cell<[u8; 29]>,
 }
 
@@ -73,24 +73,24 @@ impl Connections {
         Rc::new(Self { pipeline, counters, drain, outbox, send_batch, open, date })
     }
 
-    /// How many there are.
+    /// Returns the number of open connections.
     pub(crate) fn open(&self) -> u32 {
         self.open.get()
     }
 
-    /// Reads the time of day for the replies that come.
+    /// Updates the value of the header Date.
     pub(crate) fn beat(&self) {
         self.date.set(date());
     }
 
-    /// Sends replies that wait for one another, for as long as the worker lives.
+    /// Sends batches of replies. Never returns.
     pub(crate) async fn send_batches(&self) {
         self.send_batch.run().await;
     }
 
-    /// Takes over a client's socket, with the bytes that others have read from it already.
-    /// `accepted_at_us` is when it was accepted, or 0 when that tells nothing of how long its hop
-    /// took.
+    /// Takes over a client's socket, with the bytes that were already read from it.
+    /// `accepted_at_us` is when it was accepted, or 0 if that says nothing about the duration of
+    /// its hop.
     pub(crate) fn take(
         self: &Rc<Self>,
         fd: OwnedFd,
@@ -129,7 +129,7 @@ impl Connections {
         }
     }
 
-    /// Counts a connection in until the guard is dropped.
+    /// Counts a connection until the guard is dropped.
     fn count(self: &Rc<Self>, peer: Option<IpAddr>) -> Open {
         self.counters.row().connections_taken.fetch_add(1, Relaxed);
         self.open.set(self.open.get() + 1);
@@ -161,7 +161,7 @@ fn date() -> [u8; 29] {
     text.as_bytes().try_into().unwrap_or(*b"Thu, 01 Jan 1970 00:00:00 GMT")
 }
 
-/// A connection that is counted.
+/// The guard of a counted connection.
 struct Open {
     connections: Rc<Connections>,
     /// Where its client's address is counted.
@@ -202,7 +202,7 @@ async fn serve(
                     if let Some(arrived) = arrived {
                         connections.counters.count_hop(arrived.accepted_us);
                     }
-                    // The setting may have changed since the last one.
+                    // The setting may have changed since the last request.
                     connection.wire.lock().set_write_timeout(pipeline.write_timeout());
                     let exchanged = connection.exchange(&connections, *parsed, arrived).await;
                     connection.client.request_over();
@@ -226,7 +226,8 @@ struct Connection {
 }
 
 impl Connection {
-    /// Has a request answered and its reply sent. `Ok` when the connection may serve another.
+    /// Has a request answered, and sends its reply. Returns `Ok` if the connection may serve
+    /// another request.
     async fn exchange(
         &mut self,
         connections: &Connections,
@@ -261,14 +262,14 @@ impl Connection {
             account.close(pipeline, ReplyEnd::None, self.moved());
             return Err(End::Close { unread: false });
         };
-        // A guest may have begun its reply before it asked for the body: the client is told before
-        // it sees the reply.
+        // A guest may have begun its reply before it asked for the body. The client must get the
+        // interim reply first.
         poll_fn(|cx| poll_continue(cx, &mut self.wire.lock())).await;
         {
             let mut wire = self.wire.lock();
             let Wire { incoming, buffer, .. } = &mut *wire;
-            // A client that was never told to send its body may send it or not: what follows cannot
-            // be told from it.
+            // A client that waits for 100 (Continue) and never got it may send its body or not.
+            // Nothing behind the head can be trusted to be the next request.
             asked.keep_alive &=
                 incoming.continues != Continue::Awaited && incoming.can_be_passed(buffer);
         }
@@ -285,8 +286,8 @@ impl Connection {
         self.rest_of_body().await
     }
 
-    /// Where a request is counted: at its connection's address, or at the client's that a trusted
-    /// proxy has named.
+    /// Returns the places of a request's client: those of the connection's address, or of the
+    /// client that a trusted proxy has named.
     fn address_of(&self, pipeline: &Pipeline, client: IpAddr) -> Option<Places> {
         if client == self.wire.lock().peer.origin.client.address {
             return self.address;
@@ -294,7 +295,7 @@ impl Connection {
         Some(Places::of(client, pipeline.settings().address_seed))
     }
 
-    /// What the request and its reply have moved.
+    /// Returns the sizes of the request's body and of the reply.
     fn moved(&self) -> Moved {
         let mut wire = self.wire.lock();
         Moved {
@@ -303,8 +304,7 @@ impl Connection {
         }
     }
 
-    /// Reads away what the guest has left of the request's body, so that the next request comes
-    /// after it.
+    /// Reads and discards the rest of the request's body, so that the next request follows.
     async fn rest_of_body(&mut self) -> Result<(), End> {
         poll_fn(|cx| self.wire.lock().poll_released(cx)).await;
         if self.wire.lock().incoming.is_done() {
@@ -328,8 +328,8 @@ impl Connection {
     }
 }
 
-/// Tells a client to send its body, once somebody asks for it (RFC 9110 10.1.1). Resolves when
-/// there is nothing to tell; a client that cannot be told is found gone by others.
+/// Sends 100 (Continue) once somebody asks for the body (RFC 9110 10.1.1). Resolves when nothing is
+/// left to send. An error is ignored here: whatever uses the socket next runs into it.
 fn poll_continue(cx: &mut Context<'_>, wire: &mut Wire) -> Poll<()> {
     if wire.incoming.continues == Continue::Wanted {
         wire.incoming.continues = Continue::Settled;

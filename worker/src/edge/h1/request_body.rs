@@ -1,4 +1,4 @@
-//! A request's body as it comes off the wire. Owns no fds but a share in the wire.
+//! The body of a request on the wire. Owns no fds but a share in the wire.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -37,10 +37,10 @@ impl BodySource for OnWire<'_> {
     }
 }
 
-/// What a guest reads. Dropped early, the rest is left on the wire.
+/// The body that a guest reads. If it is dropped early, the rest stays on the wire.
 struct WireBody {
     wire: SharedWire,
-    /// Its length, where the client has declared it.
+    /// Its length, if the client has declared one.
     length: Option<u64>,
 }
 

@@ -1,5 +1,5 @@
-//! A way in without a socket: a request that is in memory, and its whole reply. What a way in looks
-//! like, for tests of what stands below it. Owns no fds.
+//! A way in without a socket: it takes a request from memory and returns the whole reply. It shows
+//! what a way in looks like, and tests the layers below. Owns no fds.
 
 use std::rc::Rc;
 
@@ -14,7 +14,7 @@ use crate::origin::Origin;
 use crate::run::body::{BodyError, RequestBody};
 use crate::serve::{Account, BodySource, Exchange, Moved, Pipeline};
 
-/// A reply's status and body. `None` when another worker has to answer.
+/// A reply's status and body. `None` if another worker has to answer.
 pub(crate) type Answer = Option<(u16, String)>;
 
 struct InMemory(Bytes);

@@ -13,7 +13,7 @@ use crate::origin::Origin;
 use crate::run::ReplySender;
 use crate::run::body::{GuestBody, RequestBody};
 
-/// Calls the handler and returns when it has returned; its reply goes its own way before that.
+/// Calls the handler, and returns when it has returned. Its reply is sent earlier.
 pub(super) async fn handle(
     instance: &mut Instance,
     pre: &ProxyPre<Host>,
@@ -29,7 +29,7 @@ pub(super) async fn handle(
     let send = Box::new(move |answer: Result<Response<WasiBody>, ErrorCode>| {
         let answer =
             answer.map(|response| response.map(GuestBody::Wasi)).map_err(|code| code.to_string());
-        // Nobody waits for it any more when the client has gone.
+        // If the client has gone, nobody waits for the reply any more.
         let _ = reply.send(answer);
     });
     let outparam = http.table.push(HostResponseOutparam { send })?;

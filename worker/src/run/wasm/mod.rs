@@ -1,8 +1,8 @@
-//! Running WebAssembly: the engines, what a guest finds around it, its instances, and the calls of
+//! The runtime of WebAssembly: the engines, the host of a guest, its instances, and the calls of
 //! each kind.
 //!
 //! [`WasmRunner`] is one version of one function. It makes an instance for each call, or takes one
-//! that was made ready or kept. Owns the epoch thread; no fds.
+//! that was prepared or kept. Owns the epoch thread; no fds.
 
 mod command;
 mod engine;
@@ -41,7 +41,7 @@ use super::failure::Failure;
 use super::{Call, Code, Local, Runner, Runtime, Shared, Spec};
 use crate::facts::Facts;
 
-/// What the log says of a function whose instances are not reused, once.
+/// What the log says, once, about a function whose instances are not reused.
 const HOLDS_REQUEST: &str = "[its instance is not used again although reuse=N allows it: it still holds its request, as those of \
                              JavaScript and Python do until they collect garbage; `sockhop inspect` counts how often]";
 
@@ -58,7 +58,7 @@ struct Inner {
 
 impl WasmRuntime {
     /// # Errors
-    /// When wasmtime refuses the settings, or the epoch thread cannot be started.
+    /// If wasmtime refuses the settings, or the epoch thread cannot be started.
     pub(super) fn new(shared: &Rc<Shared>) -> wasmtime::Result<Self> {
         let ticker = Ticker::start()?;
         let engines = Engines::new(ticker.clone())?;
@@ -75,7 +75,7 @@ impl Runtime for WasmRuntime {
         // which checked their digest, and the seals just checked keep anyone from changing them
         // while they are mapped.
         let loaded = unsafe { self.0.engines.load(kind, &path) };
-        // Where it was mapped from is of no use to anybody.
+        // The path that it was mapped from is of no use to anybody.
         let reasons = |error: wasmtime::Error| {
             let reasons =
                 error.chain().map(ToString::to_string).filter(|reason| !reason.contains(&path));
@@ -121,7 +121,7 @@ struct WasmRunner {
     spec: Rc<Spec>,
     weight: u32,
     kept: Kept,
-    /// How it sends requests, when it may.
+    /// How it sends requests. `None` if it may not.
     outbound: Option<Outbound>,
     config: Arc<WasiConfigVariables>,
     shared: Rc<Shared>,
@@ -131,8 +131,8 @@ struct WasmRunner {
 
 impl Runner for WasmRunner {
     fn call(self: Rc<Self>, call: Call) -> Local<'static, Result<(), Failure>> {
-        // Now, and not when it is first polled: whoever looks next whether another is to be made
-        // ready finds this one gone.
+        // The instance is taken now, and not at the first poll: whoever asks next whether another
+        // should be prepared finds this one gone.
         let (epochs, instance) = (self.ticker.count(), self.kept.take(&self, call.id));
         Box::pin(async move {
             let _epochs = epochs;
@@ -169,14 +169,14 @@ impl Runner for WasmRunner {
     }
 }
 
-/// An instance in the middle of a call. However that ends, its memory is recorded.
+/// An instance during a call. Its memory is recorded however the call ends.
 struct Running<'a> {
     instance: Option<Instance>,
     facts: &'a Facts,
 }
 
 impl Running<'_> {
-    /// Takes the instance out, its memory recorded.
+    /// Records the memory of the instance, and takes it out.
     fn take(&mut self) -> Option<Instance> {
         let instance = self.instance.take()?;
         self.facts.memory_bytes.set(instance.store.data().limits.memory_bytes());
@@ -191,8 +191,7 @@ impl Drop for Running<'_> {
 }
 
 impl WasmRunner {
-    /// One call on an instance that was taken for it: its handler called, the instance kept or
-    /// dropped.
+    /// Runs one call on the instance that was taken for it, and keeps or drops the instance.
     async fn run(&self, mut instance: Instance, call: Call) -> Result<(), Failure> {
         let Call { id, request, origin, trace, reply, facts } = call;
         instance.store.data_mut().belong_to(trace);
@@ -203,7 +202,7 @@ impl WasmRunner {
             Module::Http02(pre) => {
                 http02::handle(instance, pre, request, origin, reply, &facts).await
             }
-            // Boxed, as every invocation would have room for the largest.
+            // Boxed, because otherwise every invocation would have room for the largest future.
             Module::Http03(pre) => {
                 Box::pin(http03::handle(instance, pre, request, origin, reply, &facts)).await
             }
@@ -232,8 +231,8 @@ impl WasmRunner {
         }
     }
 
-    /// An invocation has ended well: its instance is kept for another, or dropped when its reply
-    /// has left.
+    /// Takes back the instance of an invocation that has ended well: it is kept for another, or
+    /// dropped when its reply has left.
     fn give_back(&self, instance: Instance, id: InvocationId) {
         let Some(reuse) = self.kept.give_back(instance, &self.runtime.retired) else { return };
         self.shared.counters.count_reuse(self.spec.slot, reuse);
