@@ -47,6 +47,7 @@ pub(crate) fn run(channel: Channel, filter: log::Filter) -> anyhow::Result<()> {
 }
 
 async fn serve(channel: Channel, filter: log::Filter) -> anyhow::Result<()> {
+    // Hello goes first, so that the engine can refuse a worker of another build.
     let (mut inbox, outbox) = link::open(channel).context("watching the channel")?;
     outbox
         .send(ToEngine::Hello { version: abi::VERSION, build_id: abi::BUILD_ID.to_owned() }, None);
@@ -76,6 +77,8 @@ async fn serve(channel: Channel, filter: log::Filter) -> anyhow::Result<()> {
     let worker =
         Rc::new(Worker { pipeline, connections, counters, drain, outbox, started: Instant::now() });
 
+    // Everything that can fail has succeeded. `Applied` tells the engine that this worker serves;
+    // what it writes to stderr from here on is no longer the reason of a failed start.
     own_stderr();
     worker.report_applied();
     let tasks = [

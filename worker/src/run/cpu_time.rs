@@ -5,7 +5,7 @@
 //! in between, where a guest over its limit is stopped. The host's work for a guest counts as the
 //! guest's. Owns no fds.
 //!
-//! A guest that has had the thread for [`SHORT`] yields it at every epoch; most requests have ended
+//! A guest that has had the thread for [`SHORT`] yields it at every epoch. Most requests have ended
 //! by then. If a guest yielded at any epoch, each request of a millisecond that happens to meet one
 //! would wait for all others in the middle of its work.
 
@@ -22,9 +22,9 @@ thread_local! {
 
 /// What a guest does at an epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Turn {
-    GoOn,
-    LetOthers,
+pub(crate) enum EpochAction {
+    Continue,
+    Yield,
 }
 
 /// The guest has used up its processor time.
@@ -47,15 +47,15 @@ pub(super) fn measured<T>(used: &mut Duration, poll: impl FnOnce() -> T) -> T {
 ///
 /// # Errors
 /// [`CpuTimeExceeded`] if it has used more processor time than `limit`.
-pub(crate) fn at_epoch(limit: Duration) -> Result<Turn, CpuTimeExceeded> {
-    BEGUN.get().map_or(Ok(Turn::LetOthers), |begun| turn(begun.elapsed(), limit))
+pub(crate) fn at_epoch(limit: Duration) -> Result<EpochAction, CpuTimeExceeded> {
+    BEGUN.get().map_or(Ok(EpochAction::Yield), |begun| turn(begun.elapsed(), limit))
 }
 
-fn turn(used: Duration, limit: Duration) -> Result<Turn, CpuTimeExceeded> {
+fn turn(used: Duration, limit: Duration) -> Result<EpochAction, CpuTimeExceeded> {
     match used {
         used if used > limit => Err(CpuTimeExceeded),
-        used if used < SHORT => Ok(Turn::GoOn),
-        _ => Ok(Turn::LetOthers),
+        used if used < SHORT => Ok(EpochAction::Continue),
+        _ => Ok(EpochAction::Yield),
     }
 }
 
@@ -78,10 +78,10 @@ mod tests {
     fn what_is_short_goes_on_what_is_not_lets_others_and_what_is_too_long_ends() {
         let (limit, instant) = (10 * SHORT, Duration::from_nanos(1));
         for used in [Duration::ZERO, SHORT - instant] {
-            assert_eq!(turn(used, limit).unwrap(), Turn::GoOn);
+            assert_eq!(turn(used, limit).unwrap(), EpochAction::Continue);
         }
         for used in [SHORT, limit] {
-            assert_eq!(turn(used, limit).unwrap(), Turn::LetOthers);
+            assert_eq!(turn(used, limit).unwrap(), EpochAction::Yield);
         }
         assert!(turn(limit + instant, limit).is_err());
         assert!(turn(SHORT / 2, SHORT / 4).is_err(), "its limit may be shorter");

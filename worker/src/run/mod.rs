@@ -8,11 +8,11 @@
 pub(crate) mod body;
 pub(crate) mod cpu_time;
 pub(crate) mod failure;
-pub(crate) mod let_others;
 #[cfg(test)]
 pub(crate) mod table;
 pub(crate) mod thread;
 pub(crate) mod wasm;
+pub(crate) mod yield_round;
 
 use std::future::Future;
 use std::os::fd::OwnedFd;
@@ -105,7 +105,7 @@ pub(crate) trait Runner {
 
     /// Returns whether [`Self::prepare`] has something to do: fewer instances are ready than calls
     /// may come.
-    fn wants_preparing(&self) -> bool;
+    fn needs_preparing(&self) -> bool;
 
     /// Prepares what a later call would have to wait for.
     fn prepare(&self) -> Local<'_, ()>;

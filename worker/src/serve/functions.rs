@@ -160,6 +160,8 @@ impl Functions {
         catalogue: &Rc<CatalogueView>,
         choice: Choice,
     ) -> Result<Rc<Function>, LoadError> {
+        // A request may have been routed by an older catalogue, where positions mean other
+        // functions.
         let current = Rc::ptr_eq(catalogue, &self.catalogue.borrow());
         if current && let Some(function) = self.ready.borrow().get(&choice) {
             return Ok(Rc::clone(function));
@@ -237,13 +239,13 @@ impl Functions {
         };
         let loaded = self.runtime.load(kind, &fd);
         let is_loaded = loaded.is_ok();
-        self.settle(key, loaded);
+        self.complete_module(key, loaded);
         is_loaded
     }
 
     /// Fails the calls that wait for a module, which the engine cannot send.
     pub(crate) fn module_missing(&self, key: Digest, reason: &str) {
-        self.settle(key, Err(reason.to_owned()));
+        self.complete_module(key, Err(reason.to_owned()));
     }
 
     /// Requests a function's secrets from the engine, unless they are requested already.
@@ -261,7 +263,7 @@ impl Functions {
 
     /// Takes the secrets that the engine has sent.
     pub(crate) fn secrets_arrived(&self, function: &str, fd: &OwnedFd) {
-        self.settle_secrets(
+        self.complete_secrets(
             function,
             &Secrets::read(fd).map(Rc::new).map_err(|error| error.to_string()),
         );
@@ -269,16 +271,16 @@ impl Functions {
 
     /// Fails the calls that wait for secrets, which the engine cannot send.
     pub(crate) fn secrets_missing(&self, function: &str, reason: String) {
-        self.settle_secrets(function, &Err(reason));
+        self.complete_secrets(function, &Err(reason));
     }
 
-    fn settle_secrets(&self, function: &str, loaded: &LoadedSecrets) {
+    fn complete_secrets(&self, function: &str, loaded: &LoadedSecrets) {
         for waiter in self.secrets.borrow_mut().remove(function).into_iter().flatten() {
             let _ = waiter.send(loaded.clone());
         }
     }
 
-    fn settle(&self, key: Digest, loaded: LoadedCode) {
+    fn complete_module(&self, key: Digest, loaded: LoadedCode) {
         let before = match &loaded {
             Ok(code) => self.modules.borrow_mut().insert(key, Entry::Ready(Rc::clone(code))),
             // The entry is removed, so that the next call requests the module again.

@@ -31,8 +31,8 @@ use crate::facts::Facts;
 use crate::origin::Origin;
 use crate::run::body::{GuestBody, RequestBody};
 use crate::run::failure::Failure;
-use crate::run::let_others::waited_for_a_turn;
 use crate::run::thread::ThreadTime;
+use crate::run::yield_round::take_yielded;
 use crate::run::{Call, GATHERED_BYTES_MAX, LocalRedirect, Shared};
 use crate::trace::Trace;
 
@@ -84,6 +84,7 @@ async fn start(
     // The instances that have served may still wait until their replies have left. Dropping them
     // now frees memory that is warm, which the next instance uses.
     pipeline.drop_retired();
+    // A channel, because a guest may reply long before its run ends.
     let (reply, mut replied) = oneshot::channel();
     let call = Call { id, request, origin, trace, reply, facts: Rc::clone(facts) };
     let run = run_limited(Rc::clone(pipeline), Rc::clone(function), call);
@@ -208,7 +209,8 @@ async fn gather(body: PendingBody) -> Result<ReplyBody, Failure> {
     let mut length = 0;
     let mut began = None;
     poll_fn(|cx| {
-        let _ = waited_for_a_turn();
+        // Forget what earlier polls have set: only this one's matters.
+        let _ = take_yielded();
         loop {
             match body.poll_next(cx) {
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
@@ -228,7 +230,7 @@ async fn gather(body: PendingBody) -> Result<ReplyBody, Failure> {
                 Poll::Ready(None) => return Poll::Ready(Ok(true)),
                 Poll::Pending => {
                     let since = began.get_or_insert_with(Instant::now).elapsed();
-                    let waits = waited_for_a_turn() && since < GATHERED_FOR_MAX;
+                    let waits = take_yielded() && since < GATHERED_FOR_MAX;
                     return if waits { Poll::Pending } else { Poll::Ready(Ok(false)) };
                 }
             }

@@ -173,6 +173,8 @@ impl Pipeline {
                 return Err(problem);
             }
         };
+        // The headers change here, before they are copied for redirects: those belong to the same
+        // span.
         let sample = self.settings().trace_sample;
         let trace = Trace::join(&mut request, account.id, sample).map(|(trace, recorded)| {
             account.facts.set_trace(recorded);
@@ -193,7 +195,9 @@ impl Pipeline {
             tracing::error!("{error}");
             Problem::new(500, error.for_client())
         })?;
+        // The limit is the function's and known only now; nothing of the body was read before.
         source.limit(function.spec.limits.request_body_bytes_max).map_err(too_large)?;
+        // Only a program that may redirect needs its request's head once more.
         let mut head = function.runner.may_redirect().then(|| request.clone());
         let mut request = request.map(|()| source.body());
         let mut came_us = account.begun_us;

@@ -25,7 +25,7 @@ impl Standby {
     /// Records that a function was called, and has taken the instance that was ready.
     pub(super) fn called(&self, runner: &Rc<dyn Runner>) {
         self.calls.set(self.calls.get().wrapping_add(1));
-        if runner.wants_preparing() {
+        if runner.needs_preparing() {
             let mut called = self.called.borrow_mut();
             if !called.iter().any(|other| std::ptr::addr_eq(other.as_ptr(), Rc::as_ptr(runner))) {
                 called.push_back(Rc::downgrade(runner));
@@ -42,10 +42,10 @@ impl Standby {
                 self.idle().await;
                 let Some(runner) = self.called.borrow_mut().pop_front() else { break };
                 if let Some(runner) = runner.upgrade()
-                    && runner.wants_preparing()
+                    && runner.needs_preparing()
                 {
                     runner.prepare().await;
-                    if runner.wants_preparing() {
+                    if runner.needs_preparing() {
                         self.called.borrow_mut().push_back(Rc::downgrade(&runner));
                     }
                 }

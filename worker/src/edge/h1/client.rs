@@ -134,7 +134,8 @@ mod tests {
     use super::*;
     use crate::origin::Origin;
 
-    /// The client's end of a connection, and the wire of ours, which has a body of so many bytes.
+    /// Returns the client's end of a connection, and the wire of our end, which has a body of
+    /// `body_bytes` bytes.
     async fn connected(body_bytes: u64) -> (TcpStream, Wire) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();

@@ -23,7 +23,7 @@ static FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// client: `X-Forwarded-For` has the client's address alone, `X-Forwarded-Proto` its scheme, and
 /// `X-Forwarded-Host` is there if a trusted proxy has set it. `peer_text` is the peer's address. If
 /// the request has no such header, `forwarded` may be `false`, and none is looked for.
-pub(super) fn settle(
+pub(super) fn resolve_client(
     headers: &mut HeaderMap,
     forwarded: bool,
     (peer, peer_text): (Client, &HeaderValue),
@@ -31,7 +31,7 @@ pub(super) fn settle(
 ) -> Client {
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
     let (client, host) = if forwarded && is_trusted(peer.address) {
-        named(headers, peer, is_trusted)
+        named_by_proxy(headers, peer, is_trusted)
     } else {
         (peer, None)
     };
@@ -58,7 +58,7 @@ pub(super) fn settle(
 }
 
 /// Returns the client that a trusted peer names, and the host that the client asked for.
-fn named(
+fn named_by_proxy(
     headers: &HeaderMap,
     itself: Client,
     is_trusted: impl Fn(IpAddr) -> bool,

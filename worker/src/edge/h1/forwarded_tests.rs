@@ -19,7 +19,7 @@ fn settled(peer: &str, trusted: &[&str], lines: &[(&str, &str)]) -> (String, boo
     let address = peer.parse::<IpAddr>().unwrap().to_canonical();
     let peer = Client { address, port: Some(99), https: false };
     let text = HeaderValue::try_from(address.to_string()).unwrap();
-    let origin = settle(&mut headers, true, (peer, &text), &networks(trusted));
+    let origin = resolve_client(&mut headers, true, (peer, &text), &networks(trusted));
     let mut seen: Vec<_> = headers
         .iter()
         .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))

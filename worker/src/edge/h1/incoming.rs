@@ -20,9 +20,9 @@ pub(super) enum Continue {
     /// The client does not wait for it, or has received it.
     Settled,
     /// The client waits for it, and nobody has asked for the body.
-    Awaited,
+    Expected,
     /// The client waits for it, and somebody has asked for the body.
-    Wanted,
+    Requested,
 }
 
 pub(super) struct Incoming {
@@ -114,9 +114,9 @@ impl Incoming {
     }
 
     /// Records that somebody asks for the body.
-    pub(super) fn want_continue(&mut self) {
-        if self.continues == Continue::Awaited {
-            self.continues = Continue::Wanted;
+    pub(super) fn request_continue(&mut self) {
+        if self.continues == Continue::Expected {
+            self.continues = Continue::Requested;
         }
     }
 
@@ -174,7 +174,7 @@ mod tests {
 
     fn begun(framing: Framing) -> Incoming {
         let mut incoming = Incoming::default();
-        incoming.begin(framing, Continue::Awaited);
+        incoming.begin(framing, Continue::Expected);
         incoming
     }
 

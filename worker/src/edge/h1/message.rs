@@ -73,7 +73,7 @@ impl Outline {
         }
         let asked = asked(&self.method, self.minor_version, &headers);
         let continues = if self.minor_version > 0 && expects_continue(&headers) {
-            Continue::Awaited
+            Continue::Expected
         } else {
             Continue::Settled
         };
@@ -265,6 +265,6 @@ mod tests {
             asked("1.1", "connection: te, Close\r\nTE: gzip, trailers\r\n"),
             (false, true, Continue::Settled)
         );
-        assert_eq!(asked("1.1", "Expect: 100-Continue\r\n"), (true, false, Continue::Awaited));
+        assert_eq!(asked("1.1", "Expect: 100-Continue\r\n"), (true, false, Continue::Expected));
     }
 }

@@ -100,12 +100,12 @@ impl Connections {
     ) {
         let arrived = (accepted_at_us > 0)
             .then(|| Arrived { accepted_us: accepted_at_us, received_us: now_us() });
-        // One end of a pair of the node's own, too: what is called of it is the same for every
-        // stream socket.
+        // This is also right for one end of a pair of the node's own: the calls are the same for
+        // every stream socket.
         let socket = std::net::TcpStream::from(fd);
         let origin = origin(&socket);
         let open = self.count(origin.map(|origin| origin.client.address));
-        // A socket without a peer is one whose client has gone.
+        // A socket without a peer has lost its client.
         let Some(origin) = origin else { return };
         let socket = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
         match socket {
@@ -141,12 +141,12 @@ impl Connections {
     }
 }
 
-/// Whom a client's socket is connected with. Returns `None` when it has gone.
+/// Returns the peer of a client's socket. Returns `None` if it has gone.
 fn origin(socket: &std::net::TcpStream) -> Option<Origin> {
     let peer = match socket.peer_addr() {
         Ok(peer) => peer,
-        // The kernel has told an address, and it is none of TCP's: one of a pair of the node's own,
-        // whoever has handed it on.
+        // The kernel has returned an address that is not TCP's: this is one end of a pair of the
+        // node's own, and it does not matter who has passed it on.
         Err(error) if error.raw_os_error().is_none() => return Some(Origin::NODE),
         Err(_) => return None,
     };
@@ -248,6 +248,8 @@ impl Connection {
                 if let Poll::Ready(reply) = answer.as_mut().poll(cx) {
                     return Poll::Ready(Some(reply));
                 }
+                // The guest waits for something. It may be the body, for which the client may wait
+                // to be asked.
                 let mut wire = wire.lock();
                 if poll_continue(cx, &mut wire).is_pending()
                     || client.poll_gone(cx, &mut wire).is_pending()
@@ -271,13 +273,14 @@ impl Connection {
             // A client that waits for 100 (Continue) and never got it may send its body or not.
             // Nothing behind the head can be trusted to be the next request.
             asked.keep_alive &=
-                incoming.continues != Continue::Awaited && incoming.can_be_passed(buffer);
+                incoming.continues != Continue::Expected && incoming.can_be_passed(buffer);
         }
         asked.keep_alive &= connections.drain.ending() != Some(Ending::Close);
         let status = reply.status().as_u16();
         let sent = self.send(connections, reply, asked, account.id).await;
         let outcome = if sent.is_ok() { ReplyEnd::Whole(status) } else { ReplyEnd::Cut(status) };
         account.close(pipeline, outcome, self.moved());
+        // The reply has left, so dropping the instance delays nobody.
         pipeline.drop_retired();
         let kept = sent?;
         if !kept {
@@ -331,7 +334,7 @@ impl Connection {
 /// Sends 100 (Continue) once somebody asks for the body (RFC 9110 10.1.1). Resolves when nothing is
 /// left to send. An error is ignored here: whatever uses the socket next runs into it.
 fn poll_continue(cx: &mut Context<'_>, wire: &mut Wire) -> Poll<()> {
-    if wire.incoming.continues == Continue::Wanted {
+    if wire.incoming.continues == Continue::Requested {
         wire.incoming.continues = Continue::Settled;
         wire.outgoing.own.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
     }

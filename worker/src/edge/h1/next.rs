@@ -16,7 +16,7 @@ use bytes::{Buf as _, BytesMut};
 use super::Connections;
 use super::encode::Asked;
 use super::end::End;
-use super::forwarded::settle;
+use super::forwarded::resolve_client;
 use super::message::{Message, Outline};
 use super::wire::{Peer, SharedWire, Wire};
 use crate::deadline::Deadline;
@@ -151,19 +151,25 @@ fn decide(connections: &Connections, wire: &mut Wire, awaits: Awaits) -> Option<
     else {
         return Some(Next::End(End::GiveBack(awaits)));
     };
+    // The head borrows the buffer that it is taken off, so its outline is what survives.
     let framing = head.framing;
     let Some(outline) = Outline::new(&wire.buffer, &head, headers) else {
         let problem = Problem::new(400, "the request's method is not well formed");
         return Some(Next::End(End::Refuse(problem, Reply::to(&wire.buffer))));
     };
+    // Read now: the head is no longer in the buffer when the request turns out to be bad.
     let refused = Reply::to(&wire.buffer);
     Some(match outline.take(&mut wire.buffer, prefix_length) {
         Ok(mut message) => {
             let (Peer { origin: peer, text }, settings) =
                 (&wire.peer, connections.pipeline.settings());
             let headers = message.request.headers_mut();
-            let client =
-                settle(headers, message.forwarded, (peer.client, text), &settings.trusted_proxies);
+            let client = resolve_client(
+                headers,
+                message.forwarded,
+                (peer.client, text),
+                &settings.trusted_proxies,
+            );
             let origin = Origin { client, local: peer.local };
             wire.incoming.begin(framing, message.continues);
             let Message { request, asked, prefix, .. } = message;

@@ -56,6 +56,7 @@ impl Connection {
                 put(outgoing, std::mem::take(bytes), b"");
             }
         }
+        // Nothing more follows, so the reply can wait for others that are ready at the same time.
         if matches!((&body, framing), (ReplyBody::Whole(_), _) | (_, Framing::Bodiless { .. })) {
             connections.send_batch.send(&self.wire).await;
             poll_fn(|cx| self.wire.lock().poll_send(cx)).await.map_err(|_| End::Cut)?;

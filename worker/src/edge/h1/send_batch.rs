@@ -187,7 +187,7 @@ mod tests {
         drop(two);
         tokio::select! {
             () = batch.run() => unreachable!("it runs for as long as the worker"),
-            // Whether the client is still there makes no difference.
+            // It makes no difference whether the client is still there.
             _ = async { tokio::join!(batch.send(&first), batch.send(&second)) } => {}
         }
         assert_eq!(read(&mut one, 5), "first");

@@ -162,7 +162,7 @@ impl Wire {
                 }
                 Ok(Piece::End) => return Poll::Ready(None),
                 Ok(Piece::More { bytes }) => {
-                    self.incoming.want_continue();
+                    self.incoming.request_continue();
                     let room = usize::try_from(bytes)
                         .unwrap_or(usize::MAX)
                         .clamp(READ_BYTES, BODY_READ_BYTES);
@@ -213,7 +213,7 @@ impl Wire {
     /// [`Self::poll_send`].
     pub(super) fn try_send(&mut self) {
         while !self.outgoing.is_empty() {
-            let written = match self.outgoing.only() {
+            let written = match self.outgoing.contiguous() {
                 Some(bytes) => self.socket.try_write(bytes),
                 None => self.socket.try_write_vectored(&self.outgoing.slices()),
             };
@@ -231,7 +231,7 @@ impl Wire {
         let outgoing = &mut self.outgoing;
         while !outgoing.is_empty() {
             let socket = Pin::new(&mut self.socket);
-            let written = match outgoing.only() {
+            let written = match outgoing.contiguous() {
                 Some(bytes) => socket.poll_write(cx, bytes),
                 None => socket.poll_write_vectored(cx, &outgoing.slices()),
             };
@@ -284,7 +284,7 @@ impl Outgoing {
     }
 
     /// Returns the bytes if they are in one piece, all the node's own.
-    fn only(&self) -> Option<&[u8]> {
+    fn contiguous(&self) -> Option<&[u8]> {
         (self.data.is_empty() && self.end.is_empty()).then(|| &self.own[self.sent..])
     }
 

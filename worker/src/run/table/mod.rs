@@ -96,7 +96,7 @@ impl Runner for TableRunner {
         1
     }
 
-    fn wants_preparing(&self) -> bool {
+    fn needs_preparing(&self) -> bool {
         self.ready.taken.get()
     }
 

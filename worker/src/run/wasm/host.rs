@@ -141,7 +141,7 @@ impl Host {
     }
 
     /// Sets the trace that the invocation's own requests belong to.
-    pub(super) fn belong_to(&mut self, trace: Option<Trace>) {
+    pub(super) fn set_trace(&mut self, trace: Option<Trace>) {
         self.hooks.trace = trace;
     }
 

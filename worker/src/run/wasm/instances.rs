@@ -24,9 +24,9 @@ use super::engine::{Command, Module, RETIRED_INSTANCES_MAX};
 use super::host::Host;
 use super::limits::Refused;
 use super::{WasmRunner, command};
-use crate::run::cpu_time::{self, Turn};
-use crate::run::let_others::LetOthers;
+use crate::run::cpu_time::{self, EpochAction};
 use crate::run::thread::TypicalTurn;
+use crate::run::yield_round::YieldRound;
 
 /// The node holds more for the guest than it may.
 #[derive(Debug, thiserror::Error)]
@@ -69,8 +69,10 @@ impl Instance {
                 return Err(HeldTooMuch.into());
             }
             Ok(match cpu_time::at_epoch(limit)? {
-                Turn::GoOn => UpdateDeadline::Continue(1),
-                Turn::LetOthers => UpdateDeadline::YieldCustom(1, Box::pin(LetOthers::default())),
+                EpochAction::Continue => UpdateDeadline::Continue(1),
+                EpochAction::Yield => {
+                    UpdateDeadline::YieldCustom(1, Box::pin(YieldRound::default()))
+                }
             })
         });
         Self { store, exports: None, served: 0, leaks: false }
@@ -130,10 +132,10 @@ impl Retired {
 
 /// What the instances without a request take, in the whole worker.
 #[derive(Clone, Default)]
-pub(super) struct Budget(Rc<Taken>);
+pub(super) struct Budget(Rc<BudgetUse>);
 
 #[derive(Default)]
-struct Taken {
+struct BudgetUse {
     /// The sum of their weights.
     instances: Cell<u32>,
     /// The linear memory of the prepared ones. The kernel has only given as much of it as was
@@ -143,7 +145,7 @@ struct Taken {
 
 /// A function's instances without a request. The last one used or prepared is on top of each list,
 /// because its memory is the warmest.
-pub(super) struct Kept {
+pub(super) struct IdleInstances {
     requests_per_instance_max: u32,
     budget: Budget,
     /// The weight of each instance, see [`Module::weight`].
@@ -164,7 +166,7 @@ pub(super) struct Kept {
     held: Cell<bool>,
 }
 
-impl Kept {
+impl IdleInstances {
     pub(super) fn new(requests_per_instance_max: u32, budget: Budget, weight: u32) -> Self {
         let (used, standby, wanted) = (RefCell::default(), RefCell::default(), Cell::new(0));
         Self {
@@ -231,7 +233,7 @@ impl Kept {
 
     /// Returns whether another instance should be prepared: there are fewer than this function
     /// wants, and than this worker may have.
-    pub(super) fn wants_standby(&self) -> bool {
+    pub(super) fn needs_standby(&self) -> bool {
         !self.never_standby.get()
             && self.standby_from.get().is_none_or(|from| from <= Instant::now())
             && self.used.borrow().is_empty()
@@ -243,7 +245,7 @@ impl Kept {
     /// Keeps a prepared instance, if it is still wanted.
     pub(super) fn put_standby(&self, instance: Instance) {
         self.standby_from.set(None);
-        if self.wants_standby() {
+        if self.needs_standby() {
             self.count(1);
             self.count_standby(1, &instance);
             self.standby.borrow_mut().push((Instant::now(), instance));
@@ -256,7 +258,7 @@ impl Kept {
     }
 
     /// Prevents that an instance is ever prepared.
-    pub(super) fn forgo_standby(&self) {
+    pub(super) fn disable_standby(&self) {
         self.never_standby.set(true);
     }
 
@@ -292,7 +294,7 @@ impl Kept {
     }
 }
 
-impl Drop for Kept {
+impl Drop for IdleInstances {
     fn drop(&mut self) {
         let (used, standby) =
             (std::mem::take(self.used.get_mut()), std::mem::take(self.standby.get_mut()));

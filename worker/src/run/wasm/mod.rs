@@ -35,7 +35,7 @@ use wasmtime_wasi_config::WasiConfigVariables;
 use self::engine::{Engines, Module};
 use self::epoch::Ticker;
 use self::failure::{failure, start_failure};
-use self::instances::{Budget, Instance, Kept, Retired};
+use self::instances::{Budget, IdleInstances, Instance, Retired};
 use self::outbound::Outbound;
 use super::failure::Failure;
 use super::{Call, Code, Local, Runner, Runtime, Shared, Spec};
@@ -102,7 +102,7 @@ impl Code for WasmCode {
         let (module, weight) = (self.module.clone(), self.module.weight());
         let allow = spec.allow_outbound.clone();
         Rc::new(WasmRunner {
-            kept: Kept::new(spec.requests_per_instance_max, budget.clone(), weight),
+            idle: IdleInstances::new(spec.requests_per_instance_max, budget.clone(), weight),
             weight,
             outbound: allow.map(|allow| Outbound::new(allow, spec.limits.outbound_requests_max)),
             config: Arc::new(spec.config.iter().cloned().collect()),
@@ -120,7 +120,7 @@ struct WasmRunner {
     module: Module,
     spec: Rc<Spec>,
     weight: u32,
-    kept: Kept,
+    idle: IdleInstances,
     /// How it sends requests. `None` if it may not.
     outbound: Option<Outbound>,
     config: Arc<WasiConfigVariables>,
@@ -133,7 +133,7 @@ impl Runner for WasmRunner {
     fn call(self: Rc<Self>, call: Call) -> Local<'static, Result<(), Failure>> {
         // The instance is taken now, and not at the first poll: whoever asks next whether another
         // should be prepared finds this one gone.
-        let (epochs, instance) = (self.ticker.count(), self.kept.take(&self, call.id));
+        let (epochs, instance) = (self.ticker.count(), self.idle.take(&self, call.id));
         Box::pin(async move {
             let _epochs = epochs;
             self.run(instance, call).await
@@ -152,8 +152,8 @@ impl Runner for WasmRunner {
         self.weight
     }
 
-    fn wants_preparing(&self) -> bool {
-        self.kept.wants_standby()
+    fn needs_preparing(&self) -> bool {
+        self.idle.needs_standby()
     }
 
     fn prepare(&self) -> Local<'_, ()> {
@@ -161,7 +161,7 @@ impl Runner for WasmRunner {
     }
 
     fn expire(&self, now: Instant) {
-        self.kept.expire(now);
+        self.idle.expire(now);
     }
 
     fn may_redirect(&self) -> bool {
@@ -194,8 +194,9 @@ impl WasmRunner {
     /// Runs one call on the instance that was taken for it, and keeps or drops the instance.
     async fn run(&self, mut instance: Instance, call: Call) -> Result<(), Failure> {
         let Call { id, request, origin, trace, reply, facts } = call;
-        instance.store.data_mut().belong_to(trace);
+        instance.store.data_mut().set_trace(trace);
         self.shared.counters.row().counts.instances.count(instance.origin() as usize);
+        // From here on the instance is in the guard, so that a dropped call is recorded, too.
         let mut running = Running { instance: None, facts: &facts };
         let instance = running.instance.insert(instance);
         let ended = match &self.module {
@@ -234,9 +235,9 @@ impl WasmRunner {
     /// Takes back the instance of an invocation that has ended well: it is kept for another, or
     /// dropped when its reply has left.
     fn give_back(&self, instance: Instance, id: InvocationId) {
-        let Some(reuse) = self.kept.give_back(instance, &self.runtime.retired) else { return };
+        let Some(reuse) = self.idle.give_back(instance, &self.runtime.retired) else { return };
         self.shared.counters.count_reuse(self.spec.slot, reuse);
-        if reuse == Reuse::Request && self.kept.is_first_to_hold() {
+        if reuse == Reuse::Request && self.idle.is_first_to_hold() {
             self.shared.log.line(&self.spec.name, id, Stream::Node, HOLDS_REQUEST.as_bytes());
         }
     }

@@ -17,7 +17,7 @@ use crate::run::failure::Failure;
 pub(super) async fn make(runner: &WasmRunner) {
     if let Module::Command(_) = &runner.module {
         // A command's environment is its request's.
-        return runner.kept.forgo_standby();
+        return runner.idle.disable_standby();
     }
     let (id, began) = (InvocationId::new(), Instant::now());
     let mut instance = Instance::new(runner, id);
@@ -26,10 +26,10 @@ pub(super) async fn make(runner: &WasmRunner) {
             .await;
     // A program that exits well when it starts has not failed, and is not ready either.
     if failure.is_none() && instance.exports.is_some() {
-        return runner.kept.put_standby(instance);
+        return runner.idle.put_standby(instance);
     }
     let pause = pause(began.elapsed());
-    runner.kept.pause_standby(pause);
+    runner.idle.pause_standby(pause);
     // A full pool says nothing about the guest; any other failure is its own.
     if let Some(failure) = failure.filter(|failure| !matches!(failure, Failure::WorkerFull)) {
         let (shared, spec) = (&runner.shared, &runner.spec);

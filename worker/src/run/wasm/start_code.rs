@@ -31,7 +31,7 @@ pub(super) async fn run(
     let ended = {
         let mut made = pin!(tokio::time::timeout(limit, instance.instantiate(runner)));
         poll_fn(|cx| {
-            runner.shared.thread.poll(cx, made.as_mut(), &mut time, &runner.kept.typical_start)
+            runner.shared.thread.poll(cx, made.as_mut(), &mut time, &runner.idle.typical_start)
         })
         .await
     };

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Wake, Waker};
 /// is polled again, and the task that takes what a guest has written polls it again at once: then
 /// the guest would go on before any other task has run.
 #[derive(Default)]
-pub(crate) struct LetOthers(Option<Arc<Round>>);
+pub(crate) struct YieldRound(Option<Arc<Round>>);
 
 thread_local! {
     /// Whether a guest waits only for its next turn on the thread. Set whenever one is polled and
@@ -22,7 +22,7 @@ thread_local! {
 
 /// Returns whether a guest that was polled since the last call waits only for its next turn on the
 /// thread.
-pub(crate) fn waited_for_a_turn() -> bool {
+pub(crate) fn take_yielded() -> bool {
     WAITING.take()
 }
 
@@ -40,7 +40,7 @@ impl Wake for Round {
     }
 }
 
-impl Future for LetOthers {
+impl Future for YieldRound {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -75,7 +75,7 @@ mod tests {
     fn who_polls_on_without_letting_others_run_does_not_end_the_wait() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let mut wait = LetOthers::default();
+            let mut wait = YieldRound::default();
             poll_fn(|cx| {
                 (0..3).for_each(|_| assert!(Pin::new(&mut wait).poll(cx).is_pending()));
                 Poll::Ready(())
@@ -91,7 +91,7 @@ mod tests {
         let began = Instant::now();
         let endless = async {
             while began.elapsed() < Duration::from_secs(60) {
-                LetOthers::default().await;
+                YieldRound::default().await;
             }
         };
         let ended = runtime
