@@ -26,7 +26,7 @@ use abi::secrets::Secrets;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::turns::Turns;
+use super::queue::Queue;
 use crate::link::Outbox;
 use crate::run::thread::TypicalTurn;
 use crate::run::{Code, Runner, Runtime, Spec};
@@ -41,7 +41,7 @@ pub(super) struct Function {
     secrets: u64,
     pub(super) typical_turn: TypicalTurn,
     /// The queue of the function, whichever version is called.
-    pub(super) turns: Rc<Turns>,
+    pub(super) queue: Rc<Queue>,
 }
 
 /// Why a function cannot be run, for the log.
@@ -192,7 +192,7 @@ impl Functions {
             runner,
             secrets: secrets.map_or(0, |secrets| secrets.revision),
             typical_turn: TypicalTurn::default(),
-            turns: self.turns_of(&entry.name),
+            queue: self.queue_of(&entry.name),
         });
         // The catalogue may have been replaced while the module was loaded; positions in the old
         // one mean nothing in the new one.
@@ -203,13 +203,13 @@ impl Functions {
     }
 
     /// Returns the queue of a function. All its versions share it.
-    fn turns_of(&self, name: &str) -> Rc<Turns> {
+    fn queue_of(&self, name: &str) -> Rc<Queue> {
         let another = self
             .ready
             .borrow()
             .values()
             .find(|other| *other.spec.name == *name)
-            .map(|other| Rc::clone(&other.turns));
+            .map(|other| Rc::clone(&other.queue));
         another.unwrap_or_default()
     }
 

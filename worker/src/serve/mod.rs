@@ -10,10 +10,10 @@ mod admission;
 mod functions;
 mod guest;
 mod invocation;
+mod queue;
 mod redirect;
 mod reply;
 mod standby;
-mod turns;
 
 use std::cell::{Ref, RefCell};
 use std::rc::Rc;
