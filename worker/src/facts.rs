@@ -26,7 +26,7 @@ pub(crate) struct Facts {
     /// Why it was refused or failed.
     pub(crate) reason: Cell<Option<Reason>>,
     /// The board's places where its client's address is counted.
-    pub(crate) client: Cell<Option<Places>>,
+    pub(crate) client_places: Cell<Option<Places>>,
     /// The trace that it belongs to.
     trace: OnceCell<RecordedSpan>,
 }

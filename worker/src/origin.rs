@@ -12,8 +12,8 @@ pub(crate) static FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forw
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Origin {
     pub(crate) client: Client,
-    /// The address that its connection was accepted on.
-    pub(crate) local: SocketAddr,
+    /// The address that its connection was accepted on. `None` unless the runner needs it.
+    pub(crate) local: Option<SocketAddr>,
 }
 
 /// A client, as far as it is known.
@@ -26,13 +26,14 @@ pub(crate) struct Client {
     pub(crate) https: bool,
 }
 
-impl Origin {
-    /// The node itself, which no connection of a client's stands behind.
-    pub(crate) const NODE: Self = Self {
-        client: Client { address: IpAddr::V4(Ipv4Addr::LOCALHOST), port: None, https: false },
-        // The port that `http` means where none is named (RFC 9110 4.2.1).
-        local: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 80),
-    };
+/// The address of a connection of the node's own, which has none. The port is the one that `http`
+/// means if none is named (RFC 9110 4.2.1).
+pub(crate) const NODE_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 80);
+
+impl Client {
+    /// The node itself, as the client of its own requests.
+    pub(crate) const NODE: Self =
+        Self { address: IpAddr::V4(Ipv4Addr::LOCALHOST), port: None, https: false };
 }
 
 impl std::fmt::Display for Client {

@@ -115,6 +115,9 @@ pub(crate) trait Runner {
 
     /// Returns whether a reply of the function may be a [`LocalRedirect`].
     fn may_redirect(&self) -> bool;
+
+    /// Returns whether calls need the address that their connection was accepted on.
+    fn needs_local_address(&self) -> bool;
 }
 
 /// Loaded code.

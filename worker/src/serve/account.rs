@@ -105,11 +105,11 @@ impl Account {
         let alias = found.as_ref().map_or("", Chosen::alias);
         let access = chosen.filter(|_| pipeline.settings().access_log != AccessLog::Off).map(
             |(function, version, _)| {
-                Box::new(Access::note((function, version, alias), request, exchange.origin.client))
+                Box::new(Access::note((function, version, alias), request, exchange.client))
             },
         );
         let (facts, arrived) = (Rc::<Facts>::default(), exchange.arrived);
-        facts.client.set(exchange.client);
+        facts.client_places.set(exchange.client_places);
         Self {
             id: InvocationId::new(),
             begun_us: now_us(),

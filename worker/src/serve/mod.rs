@@ -16,6 +16,7 @@ mod reply;
 mod standby;
 
 use std::cell::{Ref, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -37,7 +38,7 @@ use self::redirect::{LOCAL_REDIRECTS_MAX, redirected};
 pub(crate) use self::reply::ReplyBody;
 use self::standby::Standby;
 use crate::drain::Drain;
-use crate::origin::Origin;
+use crate::origin::{Client, Origin};
 use crate::run::body::{BodyError, RequestBody};
 use crate::run::{LocalRedirect, Shared};
 use crate::trace::Trace;
@@ -47,9 +48,9 @@ pub(crate) struct Exchange {
     pub(crate) request: Request<()>,
     /// The part of its path that named the function.
     pub(crate) prefix: Option<HeaderValue>,
-    pub(crate) origin: Origin,
+    pub(crate) client: Client,
     /// Where its client's address is counted.
-    pub(crate) client: Option<Places>,
+    pub(crate) client_places: Option<Places>,
     pub(crate) destination: Destination,
     /// When its connection arrived, if this is the connection's first request.
     pub(crate) arrived: Option<Arrived>,
@@ -63,8 +64,8 @@ pub(crate) enum Destination {
     Problem(Problem),
 }
 
-/// The body of a request, as the edge provides it.
-pub(crate) trait BodySource {
+/// What the edge provides of a request on demand: its body, and its connection's address.
+pub(crate) trait RequestSource {
     /// Limits the body to `bytes_max` bytes.
     ///
     /// # Errors
@@ -76,6 +77,9 @@ pub(crate) trait BodySource {
 
     /// Returns why the body ended before it was complete. Returns `None` if it did not.
     fn failure(&self) -> Option<BodyError>;
+
+    /// Returns the address that the request's connection was accepted on.
+    fn local_address(&self) -> SocketAddr;
 }
 
 /// The pipeline of this worker.
@@ -152,7 +156,7 @@ impl Pipeline {
     pub(crate) async fn answer(
         self: &Rc<Self>,
         exchange: Exchange,
-        source: &impl BodySource,
+        source: &impl RequestSource,
         account: &Account,
     ) -> Response<ReplyBody> {
         let answer = self.run(exchange, source, account).await;
@@ -162,10 +166,10 @@ impl Pipeline {
     async fn run(
         self: &Rc<Self>,
         exchange: Exchange,
-        source: &impl BodySource,
+        source: &impl RequestSource,
         account: &Account,
     ) -> Result<Response<ReplyBody>, Problem> {
-        let Exchange { mut request, origin, destination, .. } = exchange;
+        let Exchange { mut request, client, destination, .. } = exchange;
         let (catalogue, choice) = match destination {
             Destination::Function { catalogue, choice, .. } => (catalogue, choice),
             Destination::Problem(problem) => {
@@ -200,6 +204,8 @@ impl Pipeline {
         // Only a program that may redirect needs its request's head once more.
         let mut head = function.runner.may_redirect().then(|| request.clone());
         let mut request = request.map(|()| source.body());
+        let local = function.runner.needs_local_address().then(|| source.local_address());
+        let origin = Origin { client, local };
         let mut came_us = account.begun_us;
         for _ in 0..=LOCAL_REDIRECTS_MAX {
             let call = invocation::Request { request, origin, trace: trace.clone(), came_us };

@@ -132,7 +132,7 @@ mod tests {
     use super::super::incoming::Continue;
     use super::super::wire::Peer;
     use super::*;
-    use crate::origin::Origin;
+    use crate::origin::Client;
 
     /// Returns the client's end of a connection, and the wire of our end, which has a body of
     /// `body_bytes` bytes.
@@ -141,7 +141,7 @@ mod tests {
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (ours, _) = listener.accept().await.unwrap();
         let mut wire =
-            Wire::new(ours, Peer::new(Origin::NODE), BytesMut::new(), Duration::from_secs(30));
+            Wire::new(ours, Peer::new(Client::NODE), BytesMut::new(), Duration::from_secs(30));
         wire.incoming.begin(abi::head::Framing::Length(body_bytes), Continue::Settled);
         (peer, wire)
     }

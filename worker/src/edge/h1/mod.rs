@@ -46,7 +46,7 @@ use self::wire::{Peer, SharedWire, Wire};
 use crate::counters::Counters;
 use crate::drain::Drain;
 use crate::link::Outbox;
-use crate::origin::{Client, Origin};
+use crate::origin::Client;
 use crate::serve::{Account, Arrived, Moved, Pipeline};
 
 /// The connections of a worker, and what they share.
@@ -103,10 +103,10 @@ impl Connections {
         // This is also right for one end of a pair of the node's own: the calls are the same for
         // every stream socket.
         let socket = std::net::TcpStream::from(fd);
-        let origin = origin(&socket);
-        let open = self.count(origin.map(|origin| origin.client.address));
+        let peer = peer(&socket);
+        let open = self.count(peer.map(|peer| peer.address));
         // A socket without a peer has lost its client.
-        let Some(origin) = origin else { return };
+        let Some(peer) = peer else { return };
         let socket = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
         match socket {
             Ok(socket) => {
@@ -115,11 +115,11 @@ impl Connections {
                     let read = BytesMut::from(&read[..]);
                     let wire = Wire::new(
                         socket,
-                        Peer::new(origin),
+                        Peer::new(peer),
                         read,
                         connections.pipeline.write_timeout(),
                     );
-                    serve(connections, wire, awaits, arrived, open.address).await;
+                    serve(connections, wire, awaits, arrived, open.places).await;
                     drop(open);
                 });
             }
@@ -133,27 +133,24 @@ impl Connections {
     fn count(self: &Rc<Self>, peer: Option<IpAddr>) -> Open {
         self.counters.row().connections_taken.fetch_add(1, Relaxed);
         self.open.set(self.open.get() + 1);
-        let address = peer.map(|peer| Places::of(peer, self.pipeline.settings().address_seed));
-        if let (Some(addresses), Some(address)) = (self.counters.addresses(), address) {
-            addresses.add(address);
+        let places = peer.map(|peer| Places::of(peer, self.pipeline.settings().address_seed));
+        if let (Some(addresses), Some(places)) = (self.counters.addresses(), places) {
+            addresses.add(places);
         }
-        Open { connections: Rc::clone(self), address }
+        Open { connections: Rc::clone(self), places }
     }
 }
 
 /// Returns the peer of a client's socket. Returns `None` if it has gone.
-fn origin(socket: &std::net::TcpStream) -> Option<Origin> {
+fn peer(socket: &std::net::TcpStream) -> Option<Client> {
     let peer = match socket.peer_addr() {
         Ok(peer) => peer,
         // The kernel has returned an address that is not TCP's: this is one end of a pair of the
         // node's own, and it does not matter who has passed it on.
-        Err(error) if error.raw_os_error().is_none() => return Some(Origin::NODE),
+        Err(error) if error.raw_os_error().is_none() => return Some(Client::NODE),
         Err(_) => return None,
     };
-    let local = socket.local_addr().ok()?;
-    let client =
-        Client { address: peer.ip().to_canonical(), port: Some(peer.port()), https: false };
-    Some(Origin { client, local })
+    Some(Client { address: peer.ip().to_canonical(), port: Some(peer.port()), https: false })
 }
 
 fn date() -> [u8; 29] {
@@ -165,15 +162,15 @@ fn date() -> [u8; 29] {
 struct Open {
     connections: Rc<Connections>,
     /// Where its client's address is counted.
-    address: Option<Places>,
+    places: Option<Places>,
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
         let Connections { counters, open, drain, .. } = &*self.connections;
         counters.row().connections_done.fetch_add(1, Relaxed);
-        if let (Some(addresses), Some(address)) = (counters.addresses(), self.address) {
-            addresses.remove(address);
+        if let (Some(addresses), Some(places)) = (counters.addresses(), self.places) {
+            addresses.remove(places);
         }
         open.set(open.get() - 1);
         drain.one_ended();
@@ -185,11 +182,11 @@ async fn serve(
     wire: Wire,
     awaits: Awaits,
     mut arrived: Option<Arrived>,
-    address: Option<Places>,
+    places: Option<Places>,
 ) {
     let pipeline = &connections.pipeline;
     let mut connection =
-        Connection { wire: SharedWire::new(wire), client: ClientWatch::default(), address };
+        Connection { wire: SharedWire::new(wire), client: ClientWatch::default(), places };
     let end = {
         let mut drain = pin!(connections.drain.begun());
         let mut waiting = Waiting::new(awaits);
@@ -222,7 +219,7 @@ struct Connection {
     wire: SharedWire,
     client: ClientWatch,
     /// Where the client's address is counted.
-    address: Option<Places>,
+    places: Option<Places>,
 }
 
 impl Connection {
@@ -237,7 +234,7 @@ impl Connection {
         let pipeline = &connections.pipeline;
         let Parsed { mut exchange, mut asked, framing } = parsed;
         exchange.arrived = arrived;
-        exchange.client = self.address_of(pipeline, exchange.origin.client.address);
+        exchange.client_places = self.places_of(pipeline, exchange.client.address);
         let account = Account::open(pipeline, &exchange);
         let reply = {
             let wire = self.wire.clone();
@@ -291,9 +288,9 @@ impl Connection {
 
     /// Returns the places of a request's client: those of the connection's address, or of the
     /// client that a trusted proxy has named.
-    fn address_of(&self, pipeline: &Pipeline, client: IpAddr) -> Option<Places> {
-        if client == self.wire.lock().peer.origin.client.address {
-            return self.address;
+    fn places_of(&self, pipeline: &Pipeline, client: IpAddr) -> Option<Places> {
+        if client == self.wire.lock().peer.client.address {
+            return self.places;
         }
         Some(Places::of(client, pipeline.settings().address_seed))
     }
@@ -352,15 +349,15 @@ mod tests {
     #[test]
     fn a_client_is_told_from_the_node_itself_and_from_one_that_has_gone() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
-        assert_eq!(origin(&OwnedFd::from(ours).into()), Some(Origin::NODE));
+        assert_eq!(peer(&OwnedFd::from(ours).into()), Some(Client::NODE));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let client = std::net::TcpStream::connect(address).unwrap();
         let (accepted, _) = listener.accept().unwrap();
         let port = Some(client.local_addr().unwrap().port());
         let found = Client { address: address.ip(), port, https: false };
-        assert_eq!(origin(&accepted), Some(Origin { client: found, local: address }));
+        assert_eq!(peer(&accepted), Some(found));
         let without_a_peer = std::net::TcpStream::from(OwnedFd::from(listener));
-        assert_eq!(origin(&without_a_peer), None);
+        assert_eq!(peer(&without_a_peer), None);
     }
 }

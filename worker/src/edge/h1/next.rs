@@ -20,7 +20,6 @@ use super::forwarded::resolve_client;
 use super::message::{Message, Outline};
 use super::wire::{Peer, SharedWire, Wire};
 use crate::deadline::Deadline;
-use crate::origin::Origin;
 use crate::serve::Exchange;
 
 /// The result of waiting.
@@ -161,20 +160,25 @@ fn decide(connections: &Connections, wire: &mut Wire, awaits: Awaits) -> Option<
     let refused = Reply::to(&wire.buffer);
     Some(match outline.take(&mut wire.buffer, prefix_length) {
         Ok(mut message) => {
-            let (Peer { origin: peer, text }, settings) =
+            let (Peer { client: peer, text }, settings) =
                 (&wire.peer, connections.pipeline.settings());
             let headers = message.request.headers_mut();
             let client = resolve_client(
                 headers,
                 message.forwarded,
-                (peer.client, text),
+                (*peer, text),
                 &settings.trusted_proxies,
             );
-            let origin = Origin { client, local: peer.local };
             wire.incoming.begin(framing, message.continues);
             let Message { request, asked, prefix, .. } = message;
-            let exchange =
-                Exchange { request, prefix, origin, client: None, destination, arrived: None };
+            let exchange = Exchange {
+                request,
+                prefix,
+                client,
+                client_places: None,
+                destination,
+                arrived: None,
+            };
             Next::Request(Box::new(Parsed { exchange, asked, framing }))
         }
         Err(problem) => Next::End(End::Refuse(problem, refused)),

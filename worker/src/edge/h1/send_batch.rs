@@ -123,7 +123,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::super::wire::{Peer, Wire};
-    use crate::origin::Origin;
+    use crate::origin::Client;
 
     #[test]
     fn a_reply_waits_for_few_and_for_short_ones_only() {
@@ -143,7 +143,7 @@ mod tests {
         let (socket, _) = listener.accept().await.unwrap();
         socket.writable().await.unwrap();
         let mut wire =
-            Wire::new(socket, Peer::new(Origin::NODE), BytesMut::new(), Duration::from_secs(60));
+            Wire::new(socket, Peer::new(Client::NODE), BytesMut::new(), Duration::from_secs(60));
         wire.outgoing.own.extend_from_slice(reply.as_bytes());
         (SharedWire::new(wire), client)
     }

@@ -5,6 +5,7 @@
 //! thread, so its lock is never waited for. Owns the socket.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker, ready};
@@ -20,7 +21,7 @@ use tokio::net::TcpStream;
 use super::chunked::Piece;
 use super::incoming::Incoming;
 use crate::deadline::Deadline;
-use crate::origin::Origin;
+use crate::origin::{Client, NODE_ADDRESS};
 use crate::run::body::BodyError;
 
 /// The bytes to read at a time, outside of bodies.
@@ -63,24 +64,26 @@ impl SharedWire {
     }
 }
 
-/// The client at the other end of the socket, and the address of this end.
+/// The client at the other end of the socket.
 pub(super) struct Peer {
-    pub(super) origin: Origin,
+    pub(super) client: Client,
     /// The client's address without the port, as a header value.
     pub(super) text: HeaderValue,
 }
 
 impl Peer {
-    pub(super) fn new(origin: Origin) -> Self {
-        let text = HeaderValue::try_from(origin.client.address.to_string());
+    pub(super) fn new(client: Client) -> Self {
+        let text = HeaderValue::try_from(client.address.to_string());
         // An address has only characters that a header may have.
-        Self { origin, text: text.unwrap_or_else(|_| HeaderValue::from_static("unknown")) }
+        Self { client, text: text.unwrap_or_else(|_| HeaderValue::from_static("unknown")) }
     }
 }
 
 pub(super) struct Wire {
     socket: TcpStream,
     pub(super) peer: Peer,
+    /// The address of this end, once it was asked for.
+    local: Option<SocketAddr>,
     /// Bytes that were read and not yet used.
     pub(super) buffer: BytesMut,
     /// The body of the current request.
@@ -102,10 +105,11 @@ impl Wire {
         write_timeout: Duration,
     ) -> Self {
         let (incoming, outgoing, write_deadline, body_deadline) = Default::default();
-        let released = None;
+        let (local, released) = (None, None);
         Self {
             socket,
             peer,
+            local,
             buffer: read,
             incoming,
             outgoing,
@@ -126,6 +130,13 @@ impl Wire {
 
     pub(super) fn socket(&self) -> &TcpStream {
         &self.socket
+    }
+
+    /// Returns the address that the connection was accepted on. Most requests never need it, so the
+    /// kernel is asked at the first call.
+    pub(super) fn local_address(&mut self) -> SocketAddr {
+        // One end of a pair of the node's own has no address.
+        *self.local.get_or_insert_with(|| self.socket.local_addr().unwrap_or(NODE_ADDRESS))
     }
 
     /// Ends this side of the stream.
@@ -313,6 +324,18 @@ impl Outgoing {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[tokio::test]
+    async fn the_address_of_this_end_is_the_listeners() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (_client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (socket, _) = accepted.unwrap();
+        let mut wire =
+            Wire::new(socket, Peer::new(Client::NODE), BytesMut::new(), Duration::from_secs(1));
+        assert_eq!(wire.local, None, "nobody has asked");
+        assert_eq!(wire.local_address(), address);
+    }
 
     proptest! {
         /// However a socket takes the bytes, they leave in order and once.

@@ -1,6 +1,7 @@
 //! A way in without a socket: it takes a request from memory and returns the whole reply. It shows
 //! what a way in looks like, and tests the layers below. Owns no fds.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use abi::message::Awaits;
@@ -10,16 +11,16 @@ use http::Request;
 use http::header::HOST;
 use http_body_util::{BodyExt as _, Full};
 
-use crate::origin::Origin;
+use crate::origin::{Client, NODE_ADDRESS};
 use crate::run::body::{BodyError, RequestBody};
-use crate::serve::{Account, BodySource, Exchange, Moved, Pipeline};
+use crate::serve::{Account, Exchange, Moved, Pipeline, RequestSource};
 
 /// A reply's status and body. `None` if another worker has to answer.
 pub(crate) type Answer = Option<(u16, String)>;
 
 struct InMemory(Bytes);
 
-impl BodySource for InMemory {
+impl RequestSource for InMemory {
     fn limit(&self, bytes_max: u64) -> Result<(), BodyError> {
         let fits = self.0.len() as u64 <= bytes_max;
         fits.then_some(()).ok_or(BodyError::TooLarge { limit: bytes_max })
@@ -32,6 +33,10 @@ impl BodySource for InMemory {
     fn failure(&self) -> Option<BodyError> {
         None
     }
+
+    fn local_address(&self) -> SocketAddr {
+        NODE_ADDRESS
+    }
 }
 
 /// Has `pipeline` answer a request.
@@ -40,9 +45,10 @@ pub(crate) async fn request(pipeline: &Rc<Pipeline>, request: Request<&'static s
     let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
     let (destination, _) = pipeline.find(host, &parts.uri.to_string(), Awaits::Admin)?;
     let source = InMemory(Bytes::from(body));
-    let (prefix, client, arrived) = Default::default();
+    let (prefix, client_places, arrived) = Default::default();
     let request = Request::from_parts(parts, ());
-    let exchange = Exchange { request, prefix, origin: Origin::NODE, client, destination, arrived };
+    let exchange =
+        Exchange { request, prefix, client: Client::NODE, client_places, destination, arrived };
     let account = Account::open(pipeline, &exchange);
     let reply = pipeline.answer(exchange, &source, &account).await;
     let status = reply.status().as_u16();

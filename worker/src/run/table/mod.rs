@@ -112,4 +112,8 @@ impl Runner for TableRunner {
     fn may_redirect(&self) -> bool {
         false
     }
+
+    fn needs_local_address(&self) -> bool {
+        false
+    }
 }

@@ -24,10 +24,9 @@ use wasmtime_wasi_http::{Error as HttpError, FieldMap, WasiBody, WasiHttpView as
 
 use super::host::Host;
 use super::instances::{Exports, Instance};
-use crate::facts::Facts;
-use crate::origin::Origin;
-use crate::run::ReplySender;
+use crate::origin::Client;
 use crate::run::body::{GuestBody, RequestBody};
+use crate::run::{Call, ReplySender};
 
 /// The most tasks, streams and the like that an instance may hold between two requests; more is a
 /// leak of the guest's.
@@ -42,11 +41,9 @@ pub(super) struct BadReply(String);
 pub(super) async fn handle(
     instance: &mut Instance,
     pre: &ServicePre<Host>,
-    request: Request<RequestBody>,
-    origin: Origin,
-    reply: ReplySender,
-    facts: &Facts,
+    call: Call,
 ) -> wasmtime::Result<()> {
+    let Call { request, origin, reply, facts, .. } = call;
     let Instance { store, exports, .. } = instance;
     let service = match exports.take() {
         Some(Exports::Http03(service)) => service,
@@ -54,8 +51,8 @@ pub(super) async fn handle(
     };
     facts.ready();
     let held = Arc::new(());
-    let request = incoming(store.data_mut(), request, origin, Arc::clone(&held));
-    store.run_concurrent(async |guest| call(guest, &service, request, reply).await).await??;
+    let request = incoming(store.data_mut(), request, origin.client, Arc::clone(&held));
+    store.run_concurrent(async |guest| respond(guest, &service, request, reply).await).await??;
     *exports = Some(Exports::Http03(service));
     // A stream that the guest neither read to its end nor dropped would keep the client's
     // connection from going on.
@@ -68,12 +65,12 @@ pub(super) async fn handle(
 fn incoming(
     host: &mut Host,
     request: Request<RequestBody>,
-    origin: Origin,
+    client: Client,
     held: Arc<()>,
 ) -> p3::Request {
     let (head, body) = request.into_parts();
     let authority = authority(&head.uri, &head.headers);
-    let scheme = if origin.client.https { Scheme::HTTPS } else { Scheme::HTTP };
+    let scheme = if client.https { Scheme::HTTPS } else { Scheme::HTTP };
     let headers = FieldMap::new_immutable(host.http().hooks, head.headers);
     let body = body.map_err(move |error| {
         let _ = &held;
@@ -94,7 +91,7 @@ fn authority(uri: &Uri, headers: &HeaderMap) -> Option<Authority> {
     uri.authority().cloned().or_else(host)
 }
 
-async fn call(
+async fn respond(
     guest: &Accessor<Host>,
     service: &Service,
     request: p3::Request,

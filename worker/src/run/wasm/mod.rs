@@ -167,6 +167,11 @@ impl Runner for WasmRunner {
     fn may_redirect(&self) -> bool {
         matches!(self.module, Module::Command(_)) && self.spec.output == Output::Cgi
     }
+
+    fn needs_local_address(&self) -> bool {
+        // `SERVER_NAME` and `SERVER_PORT`.
+        matches!(self.module, Module::Command(_))
+    }
 }
 
 /// An instance during a call. Its memory is recorded however the call ends.
@@ -192,32 +197,19 @@ impl Drop for Running<'_> {
 
 impl WasmRunner {
     /// Runs one call on the instance that was taken for it, and keeps or drops the instance.
-    async fn run(&self, mut instance: Instance, call: Call) -> Result<(), Failure> {
-        let Call { id, request, origin, trace, reply, facts } = call;
-        instance.store.data_mut().set_trace(trace);
+    async fn run(&self, mut instance: Instance, mut call: Call) -> Result<(), Failure> {
+        let (id, facts) = (call.id, Rc::clone(&call.facts));
+        instance.store.data_mut().set_trace(call.trace.take());
         self.shared.counters.row().counts.instances.count(instance.origin() as usize);
         // From here on the instance is in the guard, so that a dropped call is recorded, too.
         let mut running = Running { instance: None, facts: &facts };
         let instance = running.instance.insert(instance);
         let ended = match &self.module {
-            Module::Http02(pre) => {
-                http02::handle(instance, pre, request, origin, reply, &facts).await
-            }
+            Module::Http02(pre) => http02::handle(instance, pre, call).await,
             // Boxed, because otherwise every invocation would have room for the largest future.
-            Module::Http03(pre) => {
-                Box::pin(http03::handle(instance, pre, request, origin, reply, &facts)).await
-            }
+            Module::Http03(pre) => Box::pin(http03::handle(instance, pre, call)).await,
             Module::Command(pre) => {
-                Box::pin(command::handle(
-                    &mut instance.store,
-                    pre,
-                    &self.spec,
-                    request,
-                    origin,
-                    reply,
-                    &facts,
-                ))
-                .await
+                Box::pin(command::handle(&mut instance.store, pre, &self.spec, call)).await
             }
         };
         facts.ended();

@@ -51,7 +51,7 @@ pub(super) async fn admit(
     now: u64,
     facts: &Facts,
 ) -> Result<(Admitted, u64), Full> {
-    let client = facts.client.get();
+    let client = facts.client_places.get();
     // Those who wait already go first, so a place is only looked for if nobody waits.
     let full = if function.queue.is_empty() {
         match places::try_take(pipeline, function, client) {

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use wasmtime_wasi_http::DEFAULT_FORBIDDEN_HEADERS;
 
 use super::percent;
-use crate::origin::{FORWARDED_PREFIX, Origin};
+use crate::origin::{FORWARDED_PREFIX, NODE_ADDRESS, Origin};
 
 type Variables = Vec<(String, String)>;
 
@@ -52,6 +52,7 @@ pub(super) fn make(own: &[(String, String)], request: &Parts, origin: Origin) ->
 }
 
 fn meta(request: &Parts, Origin { client, local }: Origin, variables: &mut Variables) {
+    let local = local.unwrap_or(NODE_ADDRESS);
     let header = |name: &HeaderName| request.headers.get(name).map(text);
     let prefix = header(&FORWARDED_PREFIX).unwrap_or_default();
     let path = request.uri.path();

@@ -23,7 +23,7 @@ fn variables_from(
     let own: Vec<_> =
         own.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let (parts, ()) = request.body(()).unwrap().into_parts();
-    let origin = Origin { client, local: "[::1]:8080".parse().unwrap() };
+    let origin = Origin { client, local: Some("[::1]:8080".parse().unwrap()) };
     let list = make(&own, &parts, origin);
     let map: BTreeMap<_, _> = list.iter().cloned().collect();
     assert_eq!(map.len(), list.len(), "a name twice: {list:?}");

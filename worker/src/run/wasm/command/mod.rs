@@ -14,7 +14,6 @@ mod stdout;
 use std::future::{Future as _, poll_fn};
 use std::pin::pin;
 
-use http::Request;
 use tracing::dispatcher::Dispatch;
 use tracing::instrument::WithSubscriber as _;
 use wasmtime::{InstancePre, Store};
@@ -28,9 +27,7 @@ use super::engine::Command;
 use super::host::Host;
 use crate::deadline::Deadline;
 use crate::facts::Facts;
-use crate::origin::Origin;
-use crate::run::body::RequestBody;
-use crate::run::{ReplySender, Spec};
+use crate::run::{Call, Spec};
 
 /// Runs the command, and returns when it has exited. Its reply begins as soon as its stdout has
 /// said how.
@@ -38,11 +35,9 @@ pub(super) async fn handle(
     store: &mut Store<Host>,
     command: &Command,
     spec: &Spec,
-    request: Request<RequestBody>,
-    origin: Origin,
-    reply: ReplySender,
-    facts: &Facts,
+    call: Call,
 ) -> wasmtime::Result<()> {
+    let Call { request, origin, reply, facts, .. } = call;
     let (request, body) = request.into_parts();
     let limit = usize::try_from(spec.limits.reply_head_bytes_max).unwrap_or(usize::MAX);
     let stdout = Stdout::new(spec.output, limit, reply);
@@ -54,11 +49,11 @@ pub(super) async fn handle(
     wasi.envs(&environment::make(&spec.env, &request, origin)).arg(&*spec.name).args(&spec.args);
     let mut run = pin!(async {
         match command {
-            Command::Component(pre) => run_component(store, pre, wasi, facts).await,
+            Command::Component(pre) => run_component(store, pre, wasi, &facts).await,
             // wasmtime's preview 1 makes a tracing span of each call, and logs some events. The
             // node's log is not for those.
             Command::Core(pre) => {
-                run_core(store, pre, wasi, facts).with_subscriber(Dispatch::none()).await
+                run_core(store, pre, wasi, &facts).with_subscriber(Dispatch::none()).await
             }
         }
     });
