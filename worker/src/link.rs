@@ -83,14 +83,30 @@ impl Outbox {
 
     /// Resolves when every message has been sent, or the engine has gone.
     pub(crate) async fn flushed(&self) {
-        while send_waiting(&self.0).is_err() {
-            if self.0.link.ready.writable().await.is_err() {
-                return;
-            }
-            // tokio thinks it writable until a try says that it is not.
-            let _ = self.0.link.ready.try_io(Interest::WRITABLE, || {
-                send_waiting(&self.0).map_err(|StillWaiting| ErrorKind::WouldBlock.into())
+        // An error is the engine's end, which the inbox notices, too.
+        let _ = self.0.flushed().await;
+    }
+}
+
+impl Queue {
+    /// Resolves when every message has been sent.
+    ///
+    /// # Errors
+    /// If the channel cannot be watched any more.
+    async fn flushed(&self) -> std::io::Result<()> {
+        // A full channel is nothing to wait for if no message waits.
+        if send_waiting(self).is_ok() {
+            return Ok(());
+        }
+        loop {
+            self.link.ready.writable().await?;
+            // tokio takes the channel for writable until a try by `try_io` says that it is not.
+            let sent = self.link.ready.try_io(Interest::WRITABLE, || {
+                send_waiting(self).map_err(|StillWaiting| ErrorKind::WouldBlock.into())
             });
+            if sent.is_ok() {
+                return Ok(());
+            }
         }
     }
 }
@@ -112,19 +128,12 @@ fn send_waiting(queue: &Queue) -> Result<(), StillWaiting> {
     Ok(())
 }
 
+/// Sends the messages that the channel had no room for. Returns when the engine has gone.
 async fn flush(queue: Rc<Queue>) {
     loop {
         queue.added.notified().await;
-        loop {
-            let sent = queue.link.ready.try_io(Interest::WRITABLE, || {
-                send_waiting(&queue).map_err(|StillWaiting| ErrorKind::WouldBlock.into())
-            });
-            if sent.is_ok() {
-                break;
-            }
-            if queue.link.ready.writable().await.is_err() {
-                return;
-            }
+        if queue.flushed().await.is_err() {
+            return;
         }
     }
 }

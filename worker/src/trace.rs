@@ -128,8 +128,9 @@ impl Span {
     fn parse(value: &[u8]) -> Option<Self> {
         let (known, rest) = value.split_at_checked(TRACEPARENT_BYTES)?;
         let mut parts = known.split(|byte| *byte == b'-');
-        let [version] = hex(parts.next()?)?;
-        let (trace, id, [flags]) = (hex(parts.next()?)?, hex(parts.next()?)?, hex(parts.next()?)?);
+        let [version] = lower_hex(parts.next()?)?;
+        let (trace, id, [flags]) =
+            (lower_hex(parts.next()?)?, lower_hex(parts.next()?)?, lower_hex(parts.next()?)?);
         let ends = match version {
             0 => rest.is_empty(),
             0xff => false,
@@ -152,21 +153,12 @@ impl Span {
 }
 
 /// Returns the bytes that `text` encodes. Returns `None` unless it has exactly two lower-case
-/// digits for each.
-fn hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
-    let digit = |byte: u8| match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
-    };
+/// hexadecimal digits for each.
+fn lower_hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     let mut bytes = [0; N];
-    if text.len() != 2 * N {
-        return None;
-    }
-    for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-    }
-    Some(bytes)
+    hex::decode_to_slice(text, &mut bytes).ok()?;
+    // The crate takes capital letters as well, which Trace Context forbids.
+    (!text.iter().any(u8::is_ascii_uppercase)).then_some(bytes)
 }
 
 /// Returns whether these are the headers of one well-formed tracestate: a list of entries with
@@ -174,7 +166,8 @@ fn hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
 fn is_tracestate<'a>(values: impl Iterator<Item = &'a [u8]>) -> bool {
     let mut keys: Vec<&[u8]> = Vec::new();
     for value in values {
-        for entry in value.split(|byte| *byte == b',').map(trim) {
+        // A header's value has no other white space than blanks and tabs.
+        for entry in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
             if entry.is_empty() {
                 continue;
             }
@@ -191,13 +184,6 @@ fn is_tracestate<'a>(values: impl Iterator<Item = &'a [u8]>) -> bool {
         }
     }
     true
-}
-
-fn trim(entry: &[u8]) -> &[u8] {
-    let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
-    let begin = entry.iter().position(|byte| !blank(byte)).unwrap_or(entry.len());
-    let end = entry.iter().rposition(|byte| !blank(byte)).map_or(begin, |last| last + 1);
-    &entry[begin..end]
 }
 
 /// Returns whether `key` is `vendor` or `tenant@vendor`.

@@ -7,9 +7,9 @@ use std::net::IpAddr;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use percent_encoding::percent_decode_str;
 use wasmtime_wasi_http::DEFAULT_FORBIDDEN_HEADERS;
 
-use super::percent;
 use crate::origin::{FORWARDED_PREFIX, NODE_ADDRESS, Origin};
 
 type Variables = Vec<(String, String)>;
@@ -78,7 +78,7 @@ fn meta(request: &Parts, Origin { client, local }: Origin, variables: &mut Varia
         "REQUEST_URI",
         query.map_or_else(|| format!("{prefix}{path}"), |query| format!("{prefix}{path}?{query}")),
     );
-    set("PATH_INFO", percent::decode(path));
+    set("PATH_INFO", decoded(path));
     set("QUERY_STRING", query.unwrap_or_default().to_owned());
     for (name, header) in [("CONTENT_LENGTH", CONTENT_LENGTH), ("CONTENT_TYPE", CONTENT_TYPE)] {
         if let Some(value) = request.headers.get(header) {
@@ -113,6 +113,13 @@ fn headers(headers: &HeaderMap) -> impl Iterator<Item = (String, String)> {
         let variable = format!("HTTP_{}", name.as_str().to_ascii_uppercase().replace('-', "_"));
         (variable, values.join(if *name == COOKIE { "; " } else { ", " }))
     })
+}
+
+/// Returns the text that `path` encodes. U+FFFD replaces what is not UTF-8. A `%` without two digits
+/// is left unchanged.
+fn decoded(path: &str) -> String {
+    // U+FFFD replaces NUL, too: a C program's string would end there, and the path with it.
+    percent_decode_str(path).decode_utf8_lossy().replace('\0', "\u{fffd}")
 }
 
 /// Returns a header's value as text, which a WASI program's environment is.

@@ -6,7 +6,6 @@
 
 mod environment;
 mod head;
-mod percent;
 mod pipe;
 mod stdin;
 mod stdout;
