@@ -7,8 +7,8 @@ use abi::board::{Places, Reason, now_us};
 
 use crate::trace::RecordedSpan;
 
-/// The facts about one invocation. The part of the pipeline where something happens sets it. Times
-/// are by [`now_us`], and 0 until they are known.
+/// The facts about one invocation. Each is set by the part of the pipeline that it happens in.
+/// Times are by [`now_us`], and 0 until they are known.
 #[derive(Debug, Default)]
 pub(crate) struct Facts {
     /// When it was admitted.

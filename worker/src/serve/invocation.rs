@@ -40,7 +40,7 @@ use crate::trace::Trace;
 /// then.
 const GATHERED_FOR_MAX: Duration = Duration::from_millis(100);
 
-/// A request that is to be run.
+/// A request to run.
 pub(super) struct Request {
     pub(super) request: http::Request<RequestBody>,
     pub(super) origin: Origin,
@@ -239,7 +239,7 @@ async fn gather(body: PendingBody) -> Result<ReplyBody, Failure> {
     .await
     .map(|ended| {
         if ended {
-            ReplyBody::Whole(concat(gathered, length))
+            ReplyBody::Whole(concat(gathered))
         } else {
             body.put_before(gathered);
             ReplyBody::Pending(Box::new(body))
@@ -247,16 +247,9 @@ async fn gather(body: PendingBody) -> Result<ReplyBody, Failure> {
     })
 }
 
-fn concat(mut parts: Vec<Bytes>, length: usize) -> Bytes {
-    match parts.len() {
-        0 => Bytes::new(),
-        1 => parts.swap_remove(0),
-        _ => {
-            let mut whole = Vec::with_capacity(length);
-            parts.iter().for_each(|part| whole.extend_from_slice(part));
-            whole.into()
-        }
-    }
+fn concat(mut parts: Vec<Bytes>) -> Bytes {
+    // Most replies are in one piece, which need not be copied.
+    if parts.len() == 1 { parts.swap_remove(0) } else { parts.concat().into() }
 }
 
 /// Counts the reason of a failure, and writes it to the function's log.

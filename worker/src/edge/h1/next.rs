@@ -72,7 +72,7 @@ impl Waiting {
     ) -> Poll<Next> {
         let mut wire = wire.lock();
         loop {
-            // What was read already is served by whoever gets the connection.
+            // The bytes that were read already go along with the connection.
             if connections.drain.ending() == Some(Ending::GiveBack)
                 && wire.buffer.len() <= RETURNED_BYTES_MAX
             {

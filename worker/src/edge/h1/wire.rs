@@ -46,7 +46,7 @@ impl SharedWire {
         Self(Arc::new(Mutex::new(wire)))
     }
 
-    /// Locks the wire. Whoever holds the lock only calls methods of [`Wire`], which has no
+    /// Locks the wire. The holder of the lock only calls methods of [`Wire`], which has no
     /// reference to its own lock: so it is never locked twice, and never waited for.
     pub(super) fn lock(&self) -> MutexGuard<'_, Wire> {
         match self.0.try_lock() {

@@ -39,7 +39,7 @@ impl RequestSource for InMemory {
     }
 }
 
-/// Has `pipeline` answer a request.
+/// Has `pipeline` answer a request. Returns the whole reply.
 pub(crate) async fn request(pipeline: &Rc<Pipeline>, request: Request<&'static str>) -> Answer {
     let (parts, body) = request.into_parts();
     let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
@@ -113,7 +113,7 @@ mod tests {
         }
     }
 
-    /// One function, `table`.
+    /// Returns a catalogue of one function, `table`.
     fn catalogue(limits: FunctionLimits) -> CatalogueView {
         let (env, config, args, allow_outbound) = Default::default();
         let (kind, output, requests_per_instance_max) = (Kind::Command, Output::Raw, 1);
@@ -166,7 +166,7 @@ mod tests {
             Self { pipeline, counters, ready, engine }
         }
 
-        /// Asks for a path; whoever is the engine sends the code once it is wanted.
+        /// Requests a path, and plays the engine: sends the code once the worker requests it.
         async fn request(&self, target: &str, body: &'static str) -> Answer {
             let built = Request::post(target).header(HOST, "table.localhost").body(body).unwrap();
             let asking = request(&self.pipeline, built);

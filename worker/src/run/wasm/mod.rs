@@ -131,8 +131,8 @@ struct WasmRunner {
 
 impl Runner for WasmRunner {
     fn call(self: Rc<Self>, call: Call) -> Local<'static, Result<(), Failure>> {
-        // The instance is taken now, and not at the first poll: whoever asks next whether another
-        // should be prepared finds this one gone.
+        // The instance is taken now, and not at the first poll: the next check whether another
+        // should be prepared must find this one gone.
         let (epochs, instance) = (self.ticker.count(), self.idle.take(&self, call.id));
         Box::pin(async move {
             let _epochs = epochs;

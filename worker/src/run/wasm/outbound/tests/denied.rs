@@ -6,7 +6,7 @@ use http::Method;
 
 use super::*;
 
-/// Sends a GET that is to be denied, and returns what the log would be logged.
+/// Sends a GET that must be denied, and returns the line for the log.
 async fn denied(outbound: &Outbound, uri: &str) -> String {
     let logged = Arc::new(Mutex::new(String::new()));
     let text = Arc::clone(&logged);
