@@ -77,8 +77,9 @@ impl Access {
                 let alias = if alias.is_empty() { "-" } else { alias };
                 let cut = if *cut { " cut" } else { "" };
                 Some(format!(
-                    "{time} access function={function} version={version} number={number} alias={alias} invocation={id} \
-                     client={client} method={method} path={path:?} status={status} duration_us={duration_us} sent_bytes={sent_bytes}{cut}\n"
+                    "{time} access function={function} version={version} number={number} \
+                     alias={alias} invocation={id} client={client} method={method} path={path:?} \
+                     status={status} duration_us={duration_us} sent_bytes={sent_bytes}{cut}\n"
                 ))
             }
             AccessLog::Json => {

@@ -42,8 +42,9 @@ use super::{Call, Code, Local, Runner, Runtime, Shared, Spec};
 use crate::facts::Facts;
 
 /// What the log says, once, about a function whose instances are not reused.
-const HOLDS_REQUEST: &str = "[its instance is not used again although reuse=N allows it: it still holds its request, as those of \
-                             JavaScript and Python do until they collect garbage; `sockhop inspect` counts how often]";
+const HOLDS_REQUEST: &str = "[its instance is not used again although reuse=N allows it: it still \
+    holds its request, as those of JavaScript and Python do until they collect garbage; \
+    `sockhop inspect` counts how often]";
 
 /// The engines of this worker, and what their instances share.
 pub(super) struct WasmRuntime(Rc<Inner>);
