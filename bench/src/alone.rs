@@ -1,5 +1,5 @@
-//! What the commands that look at sockhop alone have in common: what a number of theirs was
-//! measured on, the processes of a node, and what may go wrong. Holds no file descriptor.
+//! The common parts of the commands that measure sockhop alone: the conditions of a measurement,
+//! the processes of a node, and the errors. Holds no file descriptor.
 
 use std::fmt;
 use std::path::Path;
@@ -11,51 +11,51 @@ use crate::server::{self, Instances, Kind, Node};
 use crate::target::Fetched;
 use crate::{copies, cpu, interrupt, load, metrics, output, process_tree, quiet, smaps, target};
 
-/// What the kernel calls the process that runs functions.
+/// The name, in the kernel's tables, of the process that runs functions.
 const WORKER: &str = "sockhop-worker";
 
-/// What goes wrong here.
+/// An error of such a command.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No component, or no report file.
+    /// There is no component, or the report cannot be written.
     #[error(transparent)]
     Output(#[from] output::Error),
-    /// No copies of it.
+    /// Its copies cannot be made.
     #[error(transparent)]
     Copies(#[from] copies::Error),
-    /// The node.
+    /// The node failed.
     #[error(transparent)]
     Server(#[from] server::Error),
-    /// A request.
+    /// A request failed.
     #[error(transparent)]
     Target(#[from] target::Error),
-    /// The load as a whole.
+    /// The load failed as a whole.
     #[error(transparent)]
     Load(#[from] load::Error),
-    /// A function that does not work, or not always alike.
+    /// A function does not work, or does not always reply alike.
     #[error(
         "function {name} answers with status {status} and {bytes} bytes; is the component one that replies 200 to GET, and always the same?"
     )]
     Answer {
-        /// Which.
+        /// The function.
         name: String,
         /// Its status.
         status: u16,
-        /// Of its body.
+        /// The length of its body.
         bytes: usize,
     },
-    /// No worker, or too many.
+    /// The node has no worker, or more than one.
     #[error(
         "the node has {count} processes called {WORKER}, not one; on one core that is a node this does not know"
     )]
     Workers {
-        /// How many.
+        /// The number of workers.
         count: usize,
     },
-    /// No such core.
+    /// There is no such core.
     #[error(transparent)]
     Cpu(#[from] cpu::Error),
-    /// No /proc.
+    /// /proc cannot be read.
     #[error(transparent)]
     Process(#[from] process_tree::Error),
     /// The process is gone.
@@ -64,46 +64,46 @@ pub enum Error {
     /// The node is gone, or we were stopped.
     #[error(transparent)]
     Quiet(#[from] quiet::Error),
-    /// Its /metrics.
+    /// Its /metrics cannot be read.
     #[error(transparent)]
     Metrics(#[from] metrics::Error),
-    /// More connections than files.
+    /// There are more connections than files that may be open.
     #[error(transparent)]
     OpenFiles(#[from] crate::client::OpenFilesError),
-    /// A client that is to press the node cannot even reach it.
+    /// A client of the crowd cannot reach the node.
     #[error(
         "cannot open connection {number} to {address} ({source}); is the node still up, and are there ports left?"
     )]
     Crowd {
-        /// How many came before it.
+        /// The number of clients before it.
         number: usize,
-        /// The node.
+        /// The node's address.
         address: std::net::SocketAddr,
-        /// What the kernel said.
+        /// The kernel's error.
         source: std::io::Error,
     },
-    /// Stopped by a signal.
+    /// A signal stopped the command.
     #[error(transparent)]
     Interrupted(#[from] interrupt::Error),
 }
 
-/// What a report says of itself beside its figures.
+/// The conditions of a measurement, for its report.
 #[derive(Debug, Serialize)]
 pub struct Provenance {
-    /// Where and when.
+    /// The machine and the date.
     pub environment: Environment,
-    /// What the binary says.
+    /// The version that the binary prints.
     pub version: String,
-    /// What was run.
+    /// The component that was run.
     pub binaries: Vec<Binary>,
-    /// How the node was started, and the first deploy.
+    /// The commands that started the node and deployed the first function.
     pub commands: Vec<String>,
-    /// What makes the numbers doubtful.
+    /// The reasons to doubt the numbers.
     pub warnings: Vec<String>,
 }
 
 impl Provenance {
-    /// Looks around. Call before any load.
+    /// Records the conditions. Call this before any load.
     pub fn of(binary: &Path) -> Self {
         let environment = Environment::look();
         let binaries = [binary.to_owned(), binary.with_file_name("sockhop-worker")]
@@ -131,7 +131,7 @@ impl fmt::Display for Provenance {
     }
 }
 
-/// The one worker of a node on one core.
+/// Returns the only worker of a node on one core.
 pub fn worker(node: &Node) -> Result<u32, Error> {
     let named = |pid: u32| {
         std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == WORKER)
@@ -145,7 +145,7 @@ pub fn worker(node: &Node) -> Result<u32, Error> {
     }
 }
 
-/// An error unless a function replied 200.
+/// Returns an error unless a function replied 200.
 pub fn expect_ok(name: &str, fetched: &Fetched) -> Result<(), Error> {
     if fetched.status == 200 {
         return Ok(());

@@ -325,7 +325,12 @@ pub struct CpuArguments {
     #[arg(long, default_value = HELLO)]
     pub component: PathBuf,
     /// Numbers of connections, each kept alive and busy all the time.
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 8, 64, 512], value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_values_t = [1, 8, 64, 512],
+        value_parser = clap::value_parser!(u32).range(1..=65_536),
+    )]
     pub connections: Vec<u32>,
     /// Let an instance serve many requests, instead of one.
     #[arg(long)]

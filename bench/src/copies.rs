@@ -1,5 +1,5 @@
-//! Components that differ in bytes but not in what they do: copies with a custom section of their
-//! own. Owns the folder the copies are in; removed on drop.
+//! Copies of a component that differ in bytes but not in behaviour: each has a custom section of
+//! its own. Owns the folder of the copies, which is removed on drop.
 
 use std::fs;
 use std::io;
@@ -10,15 +10,15 @@ use tempfile::TempDir;
 use crate::server;
 
 const MAGIC: &[u8] = b"\0asm";
-/// Allowed anywhere between sections, the end included, in modules and in components; nobody has to
-/// read it.
+/// The id of a custom section. It is allowed anywhere between sections, also at the end, in modules
+/// and in components, and is ignored.
 const CUSTOM_SECTION: u8 = 0;
 const SECTION_NAME: &[u8] = b"sockhop-bench";
 
-/// What goes wrong here.
+/// A copy cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Not there.
+    /// The original cannot be read.
     #[error("cannot read {} ({source})", path.display())]
     Read {
         /// The component.
@@ -26,13 +26,13 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
-    /// Text, perhaps.
+    /// The original is no component. It may be text.
     #[error("{} is no WebAssembly binary; if it is text, `wasm-tools parse` makes one of it", path.display())]
     NotBinary {
         /// The component.
         path: PathBuf,
     },
-    /// No copy.
+    /// The copy cannot be written.
     #[error("cannot write {} ({source}); is the temporary folder full?", path.display())]
     Write {
         /// The copy.
@@ -40,12 +40,12 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
-    /// No folder.
+    /// The folder cannot be made.
     #[error(transparent)]
     Scratch(#[from] server::ChildError),
 }
 
-/// Makes copies of one component.
+/// Makes copies of a component.
 #[derive(Debug)]
 pub struct Copies {
     original: Vec<u8>,
@@ -63,19 +63,20 @@ impl Copies {
         Ok(Self { original, folder: server::scratch("copies")? })
     }
 
-    /// Bytes of the original.
+    /// Returns the length of the original.
     pub fn original_bytes(&self) -> usize {
         self.original.len()
     }
 
-    /// Writes one; it takes the place of the last, whose bytes the server has by now.
+    /// Writes a copy in place of the last one, whose bytes the server has already. Returns its
+    /// path.
     pub fn make(&self, counter: u32) -> Result<PathBuf, Error> {
         let path = self.folder.path().join("copy.wasm");
         self.write(counter, &path)?;
         Ok(path)
     }
 
-    /// Writes one to a place of the caller's.
+    /// Writes a copy to `path`.
     pub fn write(&self, counter: u32, path: &Path) -> Result<(), Error> {
         let bytes = [&*self.original, &section(counter)].concat();
         fs::write(path, bytes).map_err(|source| Error::Write { path: path.to_owned(), source })

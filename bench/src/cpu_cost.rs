@@ -7,7 +7,7 @@ use std::fmt;
 
 use crate::alone::{Error, Provenance, expect_ok};
 use crate::cli::{CpuArguments, Rounds};
-use crate::client::Asks;
+use crate::client::RequestMix;
 use crate::load::{self, Load};
 use crate::report::Report;
 use crate::series::{Better, Series};
@@ -73,9 +73,9 @@ pub fn command(arguments: &CpuArguments) -> Result<(), Error> {
         for (&connections, visits) in arguments.connections.iter().zip(&mut visits) {
             let Rounds { warmup_seconds, seconds, .. } = arguments.rounds;
             let load = Load::closed(connections, warmup_seconds, seconds);
-            let asks = Asks::one(target.ask(&Request::get(), Some(fetched.body.clone())));
+            let mix = RequestMix::one(target.prepare(&Request::get(), Some(fetched.body.clone())));
             let before = process_tree::cpu_time(node.child.id())?;
-            let report = load::run(&target, asks, None, &load)?;
+            let report = load::run(&target, mix, None, &load)?;
             let used = process_tree::cpu_time(node.child.id())?.saturating_sub(before);
             let visit =
                 Visit { cpu_seconds: used.as_secs_f64(), requests: report.requests_in_run, report };

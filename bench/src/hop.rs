@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::alone::{Error, Provenance, expect_ok};
 use crate::cli::{HopArguments, Rounds};
-use crate::client::{Asks, Rate};
+use crate::client::{Rate, RequestMix};
 use crate::load::{self, Load};
 use crate::metrics::{Histogram, Quantile};
 use crate::output;
@@ -72,7 +72,7 @@ fn hops(
     let target = node.target(FUNCTION)?;
     let fetched = target.fetch(&Request::get())?;
     expect_ok(FUNCTION, &fetched)?;
-    let asks = Asks::one(target.ask(&Request::get(), Some(fetched.body)));
+    let mix = RequestMix::one(target.prepare(&Request::get(), Some(fetched.body)));
     let low = Load { rate: Some(Rate::steady(rate)), ..saturation.clone() };
     let mut all = Vec::new();
     for (name, load) in
@@ -82,7 +82,7 @@ fn hops(
         // reading.
         load::run(
             &target,
-            asks.clone(),
+            mix.clone(),
             None,
             &Load {
                 window: load.warmup.max(Duration::from_millis(100)),
@@ -93,7 +93,7 @@ fn hops(
         let before = Histogram::of(&node, HISTOGRAM)?;
         let report = load::run(
             &target,
-            asks.clone(),
+            mix.clone(),
             None,
             &Load { warmup: Duration::ZERO, ..load.clone() },
         )?;

@@ -1,5 +1,5 @@
-//! A node's own histograms, as its /metrics gives them in text. Holds no file descriptor; `target`
-//! fetches.
+//! A node's own histograms, from the text of its /metrics. Holds no file descriptor; `target`
+//! fetches the text.
 //!
 //! Counts only grow, so what happened in a window is the difference of two readings.
 
@@ -8,57 +8,58 @@ use serde::Serialize;
 use crate::server::Node;
 use crate::target::{self, Session, Target};
 
-/// What goes wrong here.
+/// A histogram cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No reply.
+    /// There was no reply.
     #[error(transparent)]
     Target(#[from] target::Error),
-    /// No admin listener.
+    /// The node has no admin listener.
     #[error(transparent)]
     Server(#[from] crate::server::Error),
-    /// A node without it.
+    /// The node does not have the histogram.
     #[error(
         "/metrics (status {status}) has no histogram {name}; is the node older than this harness?"
     )]
     Missing {
-        /// Of the reply.
+        /// The status of the reply.
         status: u16,
-        /// Which was looked for.
+        /// The name of the histogram.
         name: &'static str,
     },
 }
 
-/// A histogram: bounds in microseconds, the last of them infinite, and how many values were at most
-/// that.
+/// A histogram: for each bound in microseconds, the last of them infinite, the number of values up
+/// to it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Histogram {
-    /// In rising order.
+    /// The buckets, in ascending order.
     pub buckets: Vec<Bucket>,
 }
 
-/// One of its buckets.
+/// A bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Bucket {
-    /// Its upper bound; none for the last.
+    /// The upper bound. `None` for the last bucket.
     pub at_most_us: Option<f64>,
-    /// Values up to it, those of lower buckets included.
+    /// The number of values up to it, including those of lower buckets.
     pub count: f64,
 }
 
-/// Where a quantile lies: a histogram knows no more than the bucket.
+/// The bucket that a quantile lies in; a histogram knows no more.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Quantile {
-    /// Above this.
+    /// The lower bound.
     pub above_us: f64,
-    /// Up to this; none when it is beyond the last bound.
+    /// The upper bound. `None` if the quantile is beyond the last bound.
     pub at_most_us: Option<f64>,
-    /// Between the two, as if values were spread evenly; the lower bound where there is no upper.
+    /// A value between the two, as if values were spread evenly; the lower bound if there is no
+    /// upper one.
     pub about_us: f64,
 }
 
 impl Histogram {
-    /// Fetches one from a node that was started with an admin listener.
+    /// Fetches a histogram from a node that was started with an admin listener.
     pub fn of(node: &Node, name: &'static str) -> Result<Self, Error> {
         let target = Target::parse(&format!("{}/metrics", node.admin()?))?;
         let fetched = Session::open(&target)?.exchange(&target.get())?;
@@ -66,7 +67,7 @@ impl Histogram {
         Self::parse(&text, name).ok_or(Error::Missing { status: fetched.status, name })
     }
 
-    /// Adds up the series of one name, whatever their other labels are.
+    /// Parses the series of one name and adds them up, whatever their other labels are.
     fn parse(text: &str, name: &str) -> Option<Self> {
         let mut buckets: Vec<Bucket> = Vec::new();
         for line in text.lines() {
@@ -92,7 +93,7 @@ impl Histogram {
         (!buckets.is_empty()).then_some(Self { buckets })
     }
 
-    /// What was added since `earlier`, a reading of the same histogram.
+    /// Returns what was added since `earlier`, a reading of the same histogram.
     pub fn since(&self, earlier: &Self) -> Self {
         let before = |bound| {
             let found = earlier.buckets.iter().find(|bucket| bucket.at_most_us == bound);
@@ -103,12 +104,12 @@ impl Histogram {
         Self { buckets: self.buckets.iter().map(added).collect() }
     }
 
-    /// All values.
+    /// Returns the number of all values.
     pub fn count(&self) -> f64 {
         self.buckets.last().map_or(0.0, |bucket| bucket.count)
     }
 
-    /// The bucket that holds a quantile; none without values.
+    /// Returns the bucket that a quantile lies in. Returns `None` without values.
     pub fn quantile(&self, quantile: f64) -> Option<Quantile> {
         let rank = self.count() * quantile;
         if self.count() <= 0.0 {

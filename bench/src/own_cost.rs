@@ -14,7 +14,7 @@ use nix::sys::time::TimeValLike as _;
 use serde::Serialize;
 
 use crate::cli::ClientArguments;
-use crate::client::Asks;
+use crate::client::RequestMix;
 use crate::environment::Environment;
 use crate::load::{self, Load};
 use crate::series::{Better, Series};
@@ -130,8 +130,8 @@ pub fn command(arguments: &ClientArguments) -> Result<(), Error> {
 
 fn ours(server: &Server, arguments: &ClientArguments, spin: bool) -> Result<Visit, Error> {
     let load = Load { spin, ..Load::closed(arguments.connections, 0.0, arguments.rounds.seconds) };
-    let asks = Asks::one(server.target().ask(&Request::get(), Some(BODY.to_vec())));
-    let report = load::run(server.target(), asks, None, &load)?;
+    let mix = RequestMix::one(server.target().prepare(&Request::get(), Some(BODY.to_vec())));
+    let report = load::run(server.target(), mix, None, &load)?;
     // The window is the whole run, as it is wrk's.
     let cpu = report.client_busy_percent / 100.0 * arguments.rounds.seconds * 1e6;
     Ok(Visit {

@@ -1,4 +1,4 @@
-//! What one load found, as figures and JSON; `report_text` shows it. Holds no file descriptor.
+//! The result of a load, as figures and JSON; `report_text` formats it. Holds no file descriptor.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,105 +8,107 @@ use serde::Serialize;
 
 use crate::client::{ClientThread, ErrorCounts, Record, Section};
 
-/// Above this share of its core the client, not the server, may set the rate.
+/// Above this share of its core, the client may limit the rate instead of the server.
 const SATURATED_PERCENT: f64 = 95.0;
 
-/// A client that waits longer than this for its own core has company on it.
+/// A client that waits longer than this for its own core shares it with other programs.
 const WAITED_PERCENT_MAX: f64 = 5.0;
 
 /// Latency in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Latency {
-    /// How many requests it is of.
+    /// The number of requests.
     pub count: u64,
-    /// Mean.
+    /// The mean.
     pub mean_us: f64,
-    /// Median.
+    /// The median.
     pub p50_us: f64,
-    /// 90 %.
+    /// The 90th percentile.
     pub p90_us: f64,
-    /// 99 %.
+    /// The 99th percentile.
     pub p99_us: f64,
-    /// 99.9 %.
+    /// The 99.9th percentile.
     pub p999_us: f64,
-    /// 99.99 %.
+    /// The 99.99th percentile.
     pub p9999_us: f64,
     /// The longest.
     pub max_us: f64,
 }
 
-/// What a load found.
+/// The result of a load.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
-    /// Good replies inside the window.
+    /// The good replies inside the window.
     pub requests: u64,
     /// The same per second.
     pub requests_per_second: f64,
-    /// Bodies sent and come back, counted once, in millions of bytes; only where requests have
-    /// bodies.
+    /// The bodies that were sent and came back, counted once, in millions of bytes; only if
+    /// requests have bodies.
     pub payload_megabytes_per_second: Option<f64>,
-    /// From the send of each request.
+    /// The latency from the send of each request.
     pub latency: Latency,
-    /// From when each request should have been sent; open loop only.
+    /// The latency from when each request should have been sent; open loop only.
     pub latency_corrected: Option<Latency>,
-    /// By kind, inside the window.
+    /// The errors inside the window, by kind.
     pub errors: ErrorCounts,
-    /// Every status that was not good, inside the window.
+    /// The number of each status that was not good, inside the window.
     pub bad_statuses: BTreeMap<u16, u64>,
-    /// All kinds, before the window.
+    /// The errors of all kinds before the window.
     pub errors_in_warmup: u64,
-    /// Sent, but without a reply at the end: one per busy connection is usual.
+    /// The requests that were sent and had no reply at the end. One for each busy connection is
+    /// usual.
     pub unanswered: u64,
     /// How long the oldest of those had waited.
     pub oldest_unanswered_us: f64,
-    /// Due, but without a free connection until the end; open loop only.
+    /// The requests that were due and had no free connection until the end; open loop only.
     pub never_sent: u64,
-    /// One entry a step or part of a ramp; none when the rate was the same all the time.
+    /// An entry for each step or part of a ramp. Empty if the rate was constant.
     pub sections: Vec<SectionReport>,
-    /// One entry a thread.
+    /// An entry for each thread.
     pub client: Vec<ThreadReport>,
-    /// The client's own CPU time, in percent of the run; of its busiest thread.
+    /// The CPU time of the client's busiest thread, in percent of the run.
     pub client_cpu_percent: f64,
-    /// How long it had work to do; of its busiest thread. Less than it ran where it spins.
+    /// How long the client's busiest thread had work to do. Less than its CPU time if it never
+    /// sleeps.
     pub client_busy_percent: f64,
     /// How long the client was ready to run while something else had its core, in percent of the
     /// run; of the thread that waited longest.
     pub client_waited_percent: f64,
-    /// The client was the bottleneck, or close to it: the server may be faster than this report
-    /// says.
+    /// Whether the client was the bottleneck, or close to it: the server may be faster than this
+    /// report says.
     pub client_saturated: bool,
-    /// Good replies of the whole run, warm-up included.
+    /// The good replies of the whole run, including the warm-up.
     #[serde(skip)]
     pub requests_in_run: u64,
 }
 
-/// What one step of the rate found.
+/// The result of one step of the rate.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SectionReport {
-    /// The rate that was wanted.
+    /// The intended rate.
     pub rate: String,
     /// Good replies per second.
     pub requests_per_second: f64,
-    /// From the send.
+    /// The latency from the send.
     pub latency: Latency,
-    /// From the intended send.
+    /// The latency from the intended send.
     pub latency_corrected: Option<Latency>,
-    /// By kind.
+    /// The errors by kind.
     pub errors: ErrorCounts,
-    /// Due in it, but without a free connection until the end.
+    /// The requests that were due in it and had no free connection until the end.
     pub never_sent: u64,
 }
 
 /// One of the client's threads, in percent of the run.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct ThreadReport {
-    /// Where it was pinned.
+    /// The core that it was pinned to.
     pub core: Option<usize>,
-    /// It ran.
+    /// The time that it ran.
     pub cpu_percent: f64,
-    /// It was ready to run while something else had its core.
+    /// The time that it was ready to run while something else had its core.
     pub waited_percent: f64,
-    /// It had work to do; less than it ran where it spins.
+    /// The time that it had work to do. Less than it ran if it never sleeps.
     pub busy_percent: f64,
 }
 
@@ -152,8 +154,8 @@ impl SectionReport {
 }
 
 impl Report {
-    /// Of a finished run; `rates` names its sections where there are several, and `payload_bytes`
-    /// is a body's length.
+    /// Returns the report of a finished run. `rates` names its sections if there are several, and
+    /// `payload_bytes` is the length of a body.
     pub fn of(record: &Record, rates: Vec<String>, payload_bytes: Option<usize>) -> Self {
         let whole = record.whole();
         let requests_per_second = per_second(&whole);
@@ -187,7 +189,7 @@ impl Report {
         }
     }
 
-    /// The headline.
+    /// Returns the headline.
     pub fn rate(&self) -> String {
         let requests = format!("{:.0} requests/s", self.requests_per_second);
         match self.payload_megabytes_per_second {
@@ -196,13 +198,13 @@ impl Report {
         }
     }
 
-    /// Latency as a client that does not wait for anybody sees it: corrected, where the loop was
-    /// open.
+    /// Returns the latency as a client sees it that does not wait for others: corrected, if the
+    /// loop was open.
     pub fn felt(&self) -> &Latency {
         self.latency_corrected.as_ref().unwrap_or(&self.latency)
     }
 
-    /// Whether other programs had so much of the client's core that the figures tell of them, too.
+    /// Returns whether other programs had so much of the client's core that the figures show it.
     pub fn client_was_robbed(&self) -> bool {
         self.client_waited_percent > WAITED_PERCENT_MAX
     }
@@ -213,7 +215,7 @@ fn per_second(section: &Section) -> f64 {
     if length.is_zero() { 0.0 } else { section.completed as f64 / length.as_secs_f64() }
 }
 
-/// Nanoseconds as microseconds.
+/// Converts nanoseconds to microseconds.
 fn us(ns: u64) -> f64 {
     ns as f64 / 1000.0
 }

@@ -1,5 +1,5 @@
-//! The one form that figures of rounds have in a file, whichever command made them: what `compare`
-//! reads. Opens a file for the length of one read only.
+//! The format of figures in a file, whichever command made them; `compare` reads it. Opens a file
+//! for the length of one read only.
 
 use std::path::{Path, PathBuf};
 
@@ -7,87 +7,88 @@ use serde::{Deserialize, Serialize};
 
 use crate::stats::Spread;
 
-/// What goes wrong here.
+/// A file of results cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Not there.
+    /// It cannot be opened.
     #[error("cannot read {} ({source})", path.display())]
     Read {
-        /// As given.
+        /// The path as given.
         path: PathBuf,
-        /// What the kernel said.
+        /// The kernel's error.
         source: std::io::Error,
     },
-    /// Something else.
+    /// It is something else.
     #[error("{} holds no results ({source}); want what `sockhop-bench peers --json` or `cpu --json` wrote", path.display())]
     Parse {
         /// As given.
         path: PathBuf,
-        /// What serde said.
+        /// The parser's error.
         source: serde_json::Error,
     },
 }
 
-/// Which way is better.
+/// Whether higher or lower values are better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Better {
-    /// Rates.
+    /// Higher values, for rates.
     Higher,
-    /// Times, costs, memory.
+    /// Lower values, for times, costs and memory.
     Lower,
 }
 
 /// One figure of one server in one scenario, round by round.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Series {
-    /// What was asked of the server.
+    /// The scenario.
     pub scenario: String,
-    /// Whom.
+    /// The server.
     pub server: String,
-    /// What was measured.
+    /// The measure.
     pub measure: String,
-    /// In what.
+    /// The unit.
     pub unit: String,
-    /// Which way is better.
+    /// Whether higher or lower values are better.
     pub better: Better,
-    /// The client was the bottleneck in a round, so that the server may be better than this.
+    /// Whether the client was the bottleneck in a round, so that the server may be better than
+    /// this.
     #[serde(default)]
     pub client_saturated: bool,
-    /// Requests that failed while it was measured; the values are of the rest.
+    /// The requests that failed meanwhile. The values are of the others.
     #[serde(default)]
     pub failed: u64,
     /// The values, in the rounds' order.
     pub rounds: Vec<f64>,
 }
 
-/// As much of a results file as a comparison needs; whatever else is in it is for people.
+/// The part of a results file that a comparison needs. The rest is for people.
 #[derive(Debug, Clone, Deserialize)]
 pub struct File {
     /// What was measured.
     pub series: Vec<Series>,
-    /// What made it doubtful.
+    /// The reasons to doubt it.
     #[serde(default)]
     pub warnings: Vec<String>,
-    /// Where and when.
+    /// The machine and the date.
     #[serde(default)]
     pub environment: serde_json::Value,
 }
 
 impl Series {
-    /// Their middle and range.
+    /// Returns the median and the range.
     pub fn spread(&self) -> Spread {
         Spread::of(self.rounds.iter().copied())
     }
 
-    /// Whether it is the same figure of the same scenario, whoever the server is.
+    /// Returns whether it is the same figure of the same scenario, for any server.
     pub fn is_like(&self, other: &Self) -> bool {
         self.scenario == other.scenario && self.measure == other.measure
     }
 }
 
 impl File {
-    /// Reads one.
+    /// Reads a results file.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let bytes =
             std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;

@@ -1,4 +1,4 @@
-//! This worker's row on the board, and what it reads of the other workers' rows.
+//! This worker's row on the board, and its view of the other workers' rows.
 //!
 //! Shares the board's mapping; owns no fds.
 
@@ -15,7 +15,7 @@ use abi::catalogue::ArchivedFunction;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FunctionSlot {
     pub(crate) index: usize,
-    /// Which of the functions that have had this slot it is.
+    /// Which of the functions that have had this slot is meant.
     pub(crate) incarnation: u32,
 }
 
@@ -33,29 +33,29 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    /// The counters of the worker that has `row` of `board`.
+    /// Returns the counters of the worker that has `row` of `board`.
     pub(crate) fn new(board: Arc<Board>, row: usize) -> Self {
         Self { board, row }
     }
 
-    /// This worker's row.
+    /// Returns this worker's row.
     pub(crate) fn row(&self) -> &Row {
-        // `Start` was checked against WORKERS_MAX, the board's length.
+        // The engine's `Start` was checked against WORKERS_MAX, the board's length.
         &self.board.rows()[self.row]
     }
 
-    /// How many of its connections are from which address.
+    /// Returns the counts of its connections by client address.
     pub(crate) fn addresses(&self) -> Option<&Addresses> {
         self.board.addresses(self.row)
     }
 
-    /// What is counted of a function in this worker. Returns `None` when the function was removed
+    /// Returns the counts of a function in this worker. Returns `None` if the function was removed
     /// and another has its slot.
     pub(crate) fn function(&self, slot: FunctionSlot) -> Option<&Counts> {
         self.board.counts(self.row, slot.index, slot.incarnation)
     }
 
-    /// The counters of a function in this worker that admission reads.
+    /// Returns the counters of a function in this worker that admission reads.
     pub(crate) fn slot(&self, slot: FunctionSlot) -> Option<&Slot> {
         self.board.slots(self.row).get(slot.index)
     }
@@ -65,7 +65,7 @@ impl Counters {
         self.row().counts.hop.record(&HOP_BOUNDS_US, now_us().saturating_sub(accepted_at_us));
     }
 
-    /// Counts a request that was refused before it was any function's.
+    /// Counts a request that was refused before it belonged to a function.
     pub(crate) fn count_refused(&self, status: u16) {
         self.row().counts.refused.count(refused_index(status));
     }
@@ -84,20 +84,21 @@ impl Counters {
         }
     }
 
-    /// The rows of the workers that run the same functions as this one: its own where it is one
-    /// function's, else those of all `shared_rows` shared workers.
+    /// Returns the rows of the workers that run the same functions as this one: its own row if it
+    /// is one function's own worker, otherwise those of all `shared_rows` shared workers.
     pub(crate) fn peers(&self, is_own_worker: bool, shared_rows: u16) -> Range<usize> {
         if is_own_worker { self.row..self.row + 1 } else { 0..usize::from(shared_rows) }
     }
 
-    /// Invocations of a function in the workers of `rows`, of which each other one counts as at
-    /// least `reserved`. While this one runs no more than that, the others are not looked at.
+    /// Returns the number of a function's invocations in the workers of `rows`, where each other
+    /// worker counts as running at least `reserved`. While this worker runs no more than
+    /// `reserved`, the other rows are not read.
     pub(crate) fn running(&self, rows: Range<usize>, slot: FunctionSlot, reserved: u32) -> u32 {
         let own = self.slot(slot).map_or(0, |slot| slot.in_flight.load(SeqCst));
         if own <= reserved { own } else { self.board.in_flight(rows, slot.index, reserved) }
     }
 
-    /// Requests of a function that wait for their turn in the workers of `rows`.
+    /// Returns the number of a function's requests that are queued in the workers of `rows`.
     pub(crate) fn queued(&self, rows: Range<usize>, slot: FunctionSlot) -> u32 {
         self.board.sum(rows, slot.index).1
     }

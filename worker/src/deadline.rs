@@ -1,7 +1,7 @@
-//! A deadline that is moved at every request, for little.
+//! A deadline that can be moved cheaply at every request.
 //!
-//! Moving a tokio timer outwards only stores the new time; the wheel is touched when the old one
-//! fires. Owns a timer.
+//! Moving a tokio timer to a later time only stores the new time; the timer wheel is touched when
+//! the old time comes. Owns a timer.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// One deadline, or none.
+/// A deadline that may be set or not.
 #[derive(Default)]
 pub(crate) struct Deadline {
     timer: Option<Pin<Box<Sleep>>>,
@@ -17,7 +17,7 @@ pub(crate) struct Deadline {
 }
 
 impl Deadline {
-    /// Sets the deadline to so far from now.
+    /// Sets the deadline to `after` from now.
     pub(crate) fn set(&mut self, after: Duration) {
         let at = Instant::now() + after;
         self.set = true;
@@ -27,7 +27,7 @@ impl Deadline {
         }
     }
 
-    /// There is no deadline any more.
+    /// Clears the deadline. The timer is kept for the next one.
     pub(crate) fn clear(&mut self) {
         self.set = false;
     }
@@ -36,7 +36,7 @@ impl Deadline {
         self.set
     }
 
-    /// Whether it has passed; wakes the task when it does.
+    /// Resolves when the deadline has passed. Never resolves while no deadline is set.
     pub(crate) fn poll_passed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.timer {
             Some(timer) if self.set => timer.as_mut().poll(cx),

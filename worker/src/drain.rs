@@ -1,4 +1,5 @@
-//! Whether this worker drains, until when, and how those who wait for that are woken. Owns no fds.
+//! The state of a drain: whether it has begun, its deadline, and the tasks that wait for it. Owns
+//! no fds.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use abi::message::Ending;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// The state of a worker that is to leave.
+/// The drain of this worker.
 #[derive(Default)]
 pub(crate) struct Drain {
     ending: Cell<Option<Ending>>,
@@ -17,20 +18,20 @@ pub(crate) struct Drain {
 }
 
 impl Drain {
-    /// What becomes of connections after the request that they are on. Returns `None` while the
+    /// Returns what becomes of connections after their current request. Returns `None` while the
     /// worker does not drain.
     pub(crate) fn ending(&self) -> Option<Ending> {
         self.ending.get()
     }
 
-    /// Begins to drain, for so long at most.
+    /// Begins to drain, for at most `within`.
     pub(crate) fn begin(&self, ending: Ending, within: Duration) {
         self.deadline.set(Some(Instant::now() + within));
         self.ending.set(Some(ending));
         self.changed.notify_waiters();
     }
 
-    /// A connection or an invocation has ended.
+    /// Records that a connection or an invocation has ended.
     pub(crate) fn one_ended(&self) {
         if self.ending.get().is_some() {
             self.changed.notify_waiters();
@@ -48,7 +49,8 @@ impl Drain {
         }
     }
 
-    /// Resolves after [`Self::begin`] once `is_idle`, with true, or at the deadline, with false.
+    /// Resolves after [`Self::begin`]: with `true` once `is_idle` returns `true`, or with `false`
+    /// at the deadline.
     pub(crate) async fn over(&self, is_idle: impl Fn() -> bool) -> bool {
         self.begun().await;
         let deadline = self.deadline.get().unwrap_or_else(Instant::now);

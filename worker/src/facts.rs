@@ -1,33 +1,34 @@
-//! What becomes known of an invocation while it runs: for its record in the log. Owns no fds.
+//! What becomes known about an invocation while it runs, for its record in the log. Owns no fds.
 
 use std::cell::{Cell, OnceCell};
 use std::time::Duration;
 
 use abi::board::{Places, Reason, now_us};
 
-use crate::trace::Entered;
+use crate::trace::RecordedSpan;
 
-/// Filled in by whoever sees it happen. Times are by [`now_us`], and 0 before they have come.
+/// The facts about one invocation. Each is set by the part of the pipeline that it happens in.
+/// Times are by [`now_us`], and 0 until they are known.
 #[derive(Debug, Default)]
 pub(crate) struct Facts {
-    /// It had its turn.
+    /// When it was admitted.
     admitted_us: Cell<u64>,
-    /// It had an instance.
+    /// When it had an instance.
     ready_us: Cell<u64>,
-    /// Its guest was done.
+    /// When its guest had ended.
     ended_us: Cell<u64>,
     pub(crate) cpu: Cell<Duration>,
     pub(crate) memory_bytes: Cell<usize>,
-    /// Its guest goes on although the reply is complete.
+    /// Whether its guest goes on although the reply is complete.
     pub(crate) goes_on: Cell<bool>,
-    /// Its record was written before its guest had ended.
+    /// When its record was written, if its guest had not ended before.
     recorded_us: Cell<u64>,
     /// Why it was refused or failed.
     pub(crate) reason: Cell<Option<Reason>>,
-    /// Where its client's address is counted.
-    pub(crate) client: Cell<Option<Places>>,
+    /// The board's places where its client's address is counted.
+    pub(crate) client_places: Cell<Option<Places>>,
     /// The trace that it belongs to.
-    trace: OnceCell<Entered>,
+    trace: OnceCell<RecordedSpan>,
 }
 
 /// How long the parts of an invocation took, in microseconds.
@@ -43,11 +44,11 @@ impl Facts {
         self.admitted_us.set(at_us);
     }
 
-    pub(crate) fn entered(&self, trace: Entered) {
+    pub(crate) fn set_trace(&self, trace: RecordedSpan) {
         let _ = self.trace.set(trace);
     }
 
-    pub(crate) fn trace(&self) -> Option<&Entered> {
+    pub(crate) fn trace(&self) -> Option<&RecordedSpan> {
         self.trace.get()
     }
 
@@ -59,8 +60,8 @@ impl Facts {
         self.ended_us.set(now_us());
     }
 
-    /// Its record is written at `at_us`. Says whether what its guest does from here on is to be
-    /// recorded, too.
+    /// Records that the log's record is written at `at_us`. Returns whether a second record must
+    /// follow, for what the guest does from here on.
     pub(crate) fn record(&self, at_us: u64) -> bool {
         if self.goes_on.get() {
             self.recorded_us.set(at_us);
@@ -68,15 +69,15 @@ impl Facts {
         self.goes_on.get()
     }
 
-    /// For how long its guest has gone on at `now_us` after its record was written; none when it
-    /// has ended before.
+    /// Returns for how long the guest had gone on at `now_us` since its record was written. Returns
+    /// `None` if it had ended before the record.
     pub(crate) fn went_on(&self, now_us: u64) -> Option<u64> {
         let recorded_us = self.recorded_us.get();
         (recorded_us > 0).then(|| now_us.saturating_sub(recorded_us))
     }
 
-    /// The parts of an invocation that began at `begun_us` and is over at `over_us`. What has not
-    /// come is counted to the end.
+    /// Returns the parts of an invocation that began at `begun_us` and ended at `over_us`. A step
+    /// that was never reached counts as lasting until the end.
     pub(crate) fn parts(&self, begun_us: u64, over_us: u64) -> Parts {
         let at = |time: &Cell<u64>| if time.get() == 0 { over_us } else { time.get() };
         let (admitted, ready) = (at(&self.admitted_us), at(&self.ready_us));

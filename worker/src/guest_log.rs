@@ -1,46 +1,43 @@
-//! Guests' stdout and stderr, a line at a time: to the [spool](crate::spool), and to the node's
-//! stderr if it is to be there, too. The access log goes to stderr the same way.
+//! The log of guests' lines: to the [spool](crate::spool), and also to the node's
+//! stderr if the settings say so. The access log goes to stderr the same way.
 //!
-//! On stderr in the form of the rest of the log, text or JSON. Lines are written there by a thread
-//! of their own, through a bounded queue: a stderr that nobody reads must not hold up requests.
-//! What does not fit is dropped and counted. Owns that thread and no fds (stderr is the process's).
+//! Lines on stderr have the format of the rest of the log, text or JSON. A thread of its own writes
+//! them, from a bounded queue: a stderr that nobody reads must not delay requests. Lines that do
+//! not fit are dropped and counted. Owns that thread and no fds (stderr is the process's).
 
 mod notes;
+mod stream;
 
 use std::borrow::Cow;
 use std::io::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
 
-use self::notes::Notes;
+pub(crate) use self::stream::GuestStream;
 use crate::log::Format;
 use crate::spool::{Spool, time_us};
 use abi::invocation_id::InvocationId;
-use abi::limits::{LOG_LINE_BYTES_MAX, LOG_LINES_MAX};
 use abi::spool::{Line, Record, Stream};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 
-/// Lines that may wait for stderr.
+/// The most lines that wait for stderr.
 const QUEUE_LINES: usize = 4096;
 
-/// Lines are written together up to so many bytes: such a write to a pipe is never mixed with
-/// another worker's (PIPE_BUF, pipe(7)).
+/// Lines are written together up to this many bytes: a write of that size to a pipe is never mixed
+/// with another worker's (PIPE_BUF, pipe(7)).
 const WRITE_BYTES: usize = 4096;
 
-/// One of the node's own lines about an invocation: what a guest asked for may be of any length.
-const NOTE_BYTES_MAX: usize = 1024;
-
-/// Where lines go. Cheap to clone.
+/// The log of guests' lines. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct GuestLog(Arc<Places>);
+pub(crate) struct GuestLog(Arc<Shared>);
 
-struct Places {
+struct Shared {
     format: Format,
-    /// None when nothing is logged.
+    /// `None` if nothing is logged.
     spool: Option<Spool>,
-    /// Whether guests' lines go to stderr.
+    /// Whether guests' lines also go to stderr.
     stderr: AtomicBool,
     lines: SyncSender<String>,
     dropped: AtomicU64,
@@ -53,10 +50,10 @@ pub(crate) fn start(
     spool: Option<Spool>,
 ) -> std::io::Result<GuestLog> {
     let (log, queue) = GuestLog::new(format, guest_stderr, spool);
-    let theirs = log.clone();
+    let writer = log.clone();
     std::thread::Builder::new()
         .name("guest-log".into())
-        .spawn(move || write(&queue, &theirs.0.dropped))?;
+        .spawn(move || write(&queue, &writer.0.dropped))?;
     Ok(log)
 }
 
@@ -70,7 +67,7 @@ fn write(queue: &Receiver<String>, dropped: &AtomicU64) {
             }
             text.push_str(&line);
         }
-        // Nobody is left to be told when stderr itself fails.
+        // If stderr itself fails, there is nowhere left to report that.
         let _ = std::io::stderr().write_all(text.as_bytes());
         let lost = dropped.swap(0, Relaxed);
         if lost > 0 {
@@ -83,19 +80,19 @@ fn write(queue: &Receiver<String>, dropped: &AtomicU64) {
 }
 
 impl GuestLog {
-    /// The log, and where its lines for stderr come out.
+    /// Returns the log, and the receiver of its lines for stderr.
     fn new(format: Format, guest_stderr: bool, spool: Option<Spool>) -> (Self, Receiver<String>) {
         let (lines, queue) = sync_channel(QUEUE_LINES);
         let stderr = AtomicBool::new(guest_stderr);
-        (Self(Arc::new(Places { format, spool, stderr, lines, dropped: AtomicU64::new(0) })), queue)
+        (Self(Arc::new(Shared { format, spool, stderr, lines, dropped: AtomicU64::new(0) })), queue)
     }
 
-    /// Whether guests' lines go to stderr from now on.
+    /// Sets whether guests' lines also go to stderr from now on.
     pub(crate) fn set_stderr(&self, guest_stderr: bool) {
         self.0.stderr.store(guest_stderr, Relaxed);
     }
 
-    /// Where invocations and lines are logged; none when they are not.
+    /// Returns the spool. Returns `None` if nothing is logged.
     pub(crate) fn spool(&self) -> Option<&Spool> {
         self.0.spool.as_ref()
     }
@@ -117,7 +114,7 @@ impl GuestLog {
         }
     }
 
-    /// Writes a line to stderr that ends in a newline and has no other.
+    /// Writes `line` to stderr. It must end in a newline and have no other.
     pub(crate) fn put(&self, line: String) {
         if self.0.lines.try_send(line).is_err() {
             self.0.dropped.fetch_add(1, Relaxed);
@@ -125,182 +122,8 @@ impl GuestLog {
     }
 }
 
-/// One of an invocation's two streams.
-#[derive(Clone)]
-pub(crate) struct GuestStream(Arc<Mutex<Lines>>);
-
-struct Lines {
-    log: GuestLog,
-    function: Arc<str>,
-    id: InvocationId,
-    stream: Stream,
-    /// The beginning of a line that has not ended.
-    partial: Vec<u8>,
-    taken_bytes: usize,
-    bytes_max: usize,
-    lines: usize,
-    /// It has come to a limit, and the log says so.
-    cut: bool,
-    /// What the node has noted.
-    notes: Notes,
-}
-
-impl GuestStream {
-    /// The stream of the invocation `id` of `function`, of which `bytes_max` bytes are logged.
-    pub(crate) fn new(
-        log: GuestLog,
-        function: Arc<str>,
-        id: InvocationId,
-        stream: Stream,
-        bytes_max: impl TryInto<usize>,
-    ) -> Self {
-        let bytes_max = bytes_max.try_into().unwrap_or(usize::MAX);
-        let (partial, cut) = (Vec::new(), bytes_max == 0);
-        let lines = Lines {
-            log,
-            function,
-            id,
-            stream,
-            partial,
-            taken_bytes: 0,
-            bytes_max,
-            lines: 0,
-            cut,
-            notes: Notes::default(),
-        };
-        Self(Arc::new(Mutex::new(lines)))
-    }
-
-    /// What is written from now on belongs to the invocation `id`.
-    pub(crate) fn begin(&self, id: InvocationId) {
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.end();
-        lines.id = id;
-        (lines.taken_bytes, lines.lines, lines.cut) = (0, 0, lines.bytes_max == 0);
-    }
-
-    /// Writes a line of the node's own about the invocation. It counts as the guest's: the guest
-    /// has caused it. One that says what another has said is counted, and told with the sum at the
-    /// end.
-    pub(crate) fn note(&self, text: &str) {
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let text = &text[..text.floor_char_boundary(NOTE_BYTES_MAX)];
-        if !lines.cut && lines.notes.is_new(text) {
-            lines.line(Stream::Node, text.as_bytes());
-        }
-    }
-
-    /// The guest writes.
-    pub(crate) fn write(&self, bytes: &[u8]) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take(bytes);
-    }
-
-    /// The invocation is over, and with it its last line.
-    pub(crate) fn end(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).end();
-    }
-}
-
-impl Lines {
-    /// The invocation's last line has ended, and nothing more is noted.
-    fn end(&mut self) {
-        self.end_partial();
-        for sum in self.notes.sums() {
-            self.line(Stream::Node, sum.as_bytes());
-        }
-    }
-
-    /// Writes a line whose bytes have not been counted yet.
-    fn line(&mut self, stream: Stream, text: &[u8]) {
-        if self.cut {
-            return;
-        }
-        self.taken_bytes += text.len();
-        if self.taken_bytes > self.bytes_max {
-            return self.cut_off(&format!("[cut: more than {} bytes]", self.bytes_max));
-        }
-        if self.lines >= LOG_LINES_MAX {
-            return self.cut_off(&format!("[cut: more than {LOG_LINES_MAX} lines]"));
-        }
-        self.lines += 1;
-        self.log.line(&self.function, self.id, stream, text);
-    }
-
-    fn end_partial(&mut self) {
-        if !self.partial.is_empty() {
-            self.end_line(b"");
-        }
-    }
-
-    fn take(&mut self, bytes: &[u8]) {
-        if self.cut {
-            return;
-        }
-        let room = self.bytes_max - self.taken_bytes.min(self.bytes_max);
-        let taken = &bytes[..bytes.len().min(room)];
-        self.taken_bytes += taken.len();
-        for part in taken.split_inclusive(|byte| *byte == b'\n') {
-            let (text, whole) = part.strip_suffix(b"\n").map_or((part, false), |text| (text, true));
-            let mut rest = text;
-            // What does not fit a line begins another.
-            while self.partial.len() + rest.len() > LOG_LINE_BYTES_MAX {
-                let (fits, over) = rest.split_at(LOG_LINE_BYTES_MAX - self.partial.len());
-                self.end_line(fits);
-                rest = over;
-            }
-            if whole {
-                self.end_line(rest);
-            } else {
-                self.partial.extend_from_slice(rest);
-            }
-            if self.cut {
-                return;
-            }
-        }
-        if taken.len() < bytes.len() {
-            self.end_partial();
-            self.cut_off(&format!("[cut: more than {} bytes]", self.bytes_max));
-        }
-    }
-
-    /// Logs the line that `partial` has begun and `rest` ends.
-    fn end_line(&mut self, rest: &[u8]) {
-        if self.lines >= LOG_LINES_MAX {
-            return self.cut_off(&format!("[cut: more than {LOG_LINES_MAX} lines]"));
-        }
-        self.lines += 1;
-        let joined;
-        let text = if self.partial.is_empty() {
-            rest
-        } else {
-            self.partial.extend_from_slice(rest);
-            joined = std::mem::take(&mut self.partial);
-            &joined
-        };
-        self.log.line(
-            &self.function,
-            self.id,
-            self.stream,
-            text.strip_suffix(b"\r").unwrap_or(text),
-        );
-    }
-
-    /// The rest of the invocation's lines is dropped.
-    fn cut_off(&mut self, why: &str) {
-        self.partial.clear();
-        if !std::mem::replace(&mut self.cut, true) {
-            self.log.line(&self.function, self.id, self.stream, why.as_bytes());
-        }
-    }
-}
-
-impl Drop for Lines {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
-/// A guest's text must not move the cursor of whoever reads the log, nor forge a second line.
+/// Escapes control characters: a guest's text must neither move the cursor of someone who reads the
+/// log nor forge a second line.
 fn printable(text: &str) -> Cow<'_, str> {
     if !text.chars().any(|c| c.is_control() && c != '\t') {
         return text.into();
@@ -312,7 +135,7 @@ fn printable(text: &str) -> Cow<'_, str> {
         .collect()
 }
 
-/// A line with the fields that the node's own have, and those of the invocation.
+/// Returns a line with the fields of the node's own lines, and those of the invocation.
 fn json(function: &str, id: InvocationId, stream: Stream, text: &str) -> String {
     let mut timestamp = String::new();
     // Writing to a String cannot fail.
@@ -327,119 +150,4 @@ fn json(function: &str, id: InvocationId, stream: Stream, text: &str) -> String 
         "message": text,
     });
     format!("{line}\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const BYTES_MAX: usize = 256 * 1024;
-
-    fn lines_of(writes: &[&[u8]]) -> Vec<String> {
-        let lines = written(Format::Text, writes);
-        lines
-            .iter()
-            .map(|line| line.split_once("stdout ").unwrap().1.trim_end().to_owned())
-            .collect()
-    }
-
-    fn written(format: Format, writes: &[&[u8]]) -> Vec<String> {
-        limited(format, writes, BYTES_MAX)
-    }
-
-    fn limited(format: Format, writes: &[&[u8]], bytes_max: usize) -> Vec<String> {
-        let (log, queue) = GuestLog::new(format, true, None);
-        let stream =
-            GuestStream::new(log, "f".into(), InvocationId::new(), Stream::Stdout, bytes_max);
-        for bytes in writes {
-            stream.0.lock().unwrap().take(bytes);
-        }
-        drop(stream);
-        queue.try_iter().collect()
-    }
-
-    #[test]
-    fn json_lines_say_what_the_guest_did_and_are_one_each() {
-        let lines = written(Format::Json, &[b"a\x1b\"\\\r\n\xffb"]);
-        let values: Vec<serde_json::Value> =
-            lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
-        let said: Vec<_> = values.iter().map(|value| value["message"].as_str().unwrap()).collect();
-        assert_eq!(said, ["a\u{1b}\"\\", "\u{fffd}b"]);
-        assert!(lines.iter().all(|line| line.matches('\n').count() == 1), "{lines:?}");
-        assert_eq!((&values[0]["function"], &values[0]["stream"]), (&"f".into(), &"stdout".into()));
-    }
-
-    #[test]
-    fn writes_become_lines_and_the_last_needs_no_newline() {
-        assert_eq!(lines_of(&[b"a\nb", b"c\r\n\nd"]), ["a", "bc", "", "d"]);
-    }
-
-    #[test]
-    fn control_characters_are_shown_not_sent() {
-        assert_eq!(lines_of(&[b"\x1b[2Jx\rfunction=g\tz\n"]), ["\\u{1b}[2Jx\\rfunction=g\tz"]);
-        assert_eq!(lines_of(&[b"\xff\n"]), ["\u{fffd}"]);
-    }
-
-    #[test]
-    fn long_lines_are_split_and_a_flood_is_cut() {
-        let long = vec![b'x'; LOG_LINE_BYTES_MAX + 10];
-        let lines = lines_of(&[&long, b"\n"]);
-        assert_eq!(lines.iter().map(String::len).collect::<Vec<_>>(), [LOG_LINE_BYTES_MAX, 10]);
-        let flood: Vec<&[u8]> = (0..1000).map(|_| long.as_slice()).collect();
-        let lines = lines_of(&flood);
-        assert!(lines.last().unwrap().starts_with("[cut"), "{:?}", lines.last());
-        assert!(lines.iter().map(String::len).sum::<usize>() < 2 * BYTES_MAX);
-    }
-
-    #[test]
-    fn what_the_node_notes_is_held_to_the_guests_limits_and_summed_up() {
-        let noted = |bytes_max: usize, notes: &mut dyn Iterator<Item = String>| -> Vec<String> {
-            let (log, queue) = GuestLog::new(Format::Text, true, None);
-            let stream =
-                GuestStream::new(log, "f".into(), InvocationId::new(), Stream::Stderr, bytes_max);
-            let mut told = Vec::new();
-            for note in notes {
-                stream.note(&note);
-                told.extend(queue.try_iter());
-            }
-            drop(stream);
-            told.extend(queue.try_iter());
-            told
-        };
-        let same = noted(BYTES_MAX, &mut (0..100_000).map(|_| "denied".to_owned()));
-        assert_eq!(same.len(), 2, "{same:?}");
-        assert!(same[1].contains("stream=node [99999 times more: denied]"), "{}", same[1]);
-        let others = noted(10_000, &mut (0..100_000).map(|number| format!("denied: {number}")));
-        assert!(others.iter().map(String::len).sum::<usize>() < 200_000, "{}", others.len());
-        assert!(
-            others.last().unwrap().contains("[cut: more than 10000 bytes]"),
-            "{:?}",
-            others.last()
-        );
-        let long = noted(BYTES_MAX, &mut std::iter::once("ä".repeat(100_000)));
-        assert!(long.len() == 1 && long[0].len() < 2 * NOTE_BYTES_MAX, "{}", long[0].len());
-        assert!(noted(0, &mut std::iter::once("denied".to_owned())).is_empty());
-    }
-
-    #[test]
-    fn no_bytes_are_no_lines_and_short_lines_have_a_limit_too() {
-        assert!(limited(Format::Text, &[b"a\nb", b"\n"], 0).is_empty());
-        let (log, queue) = GuestLog::new(Format::Text, true, None);
-        let stream =
-            GuestStream::new(log, "f".into(), InvocationId::new(), Stream::Stdout, BYTES_MAX);
-        let mut told = Vec::new();
-        for _ in 0..LOG_LINES_MAX + 5 {
-            stream.0.lock().unwrap().take(b"\n");
-            told.extend(queue.try_iter());
-        }
-        assert_eq!(told.len(), LOG_LINES_MAX + 1);
-        assert!(
-            told[LOG_LINES_MAX].contains("[cut: more than 10000 lines]"),
-            "{}",
-            told[LOG_LINES_MAX]
-        );
-        stream.begin(InvocationId::new());
-        stream.0.lock().unwrap().take(b"again\n");
-        assert!(queue.try_recv().unwrap().contains("again"));
-    }
 }

@@ -1,8 +1,8 @@
 //! The worker's end of the channel: an inbox and an outbox over one socket.
 //!
-//! The inbox waits for messages; the outbox sends at once where it can and keeps the rest in order
-//! until the engine has read on. Both share the channel, which lives as long as either. The outbox
-//! owns the fds of unsent messages.
+//! The inbox waits for messages. The outbox sends at once if it can, and otherwise keeps messages
+//! in order until the engine has read on. Both share the channel, which lives as long as either.
+//! The outbox owns the fds of unsent messages.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -22,7 +22,7 @@ struct Link {
     ready: UnixDatagram,
 }
 
-/// Makes both halves of the worker's end.
+/// Returns both halves of the worker's end.
 pub(crate) fn open(channel: Channel) -> std::io::Result<(Inbox, Outbox)> {
     let ready = UnixDatagram::from_std(channel.readiness()?)?;
     let link = Rc::new(Link { channel, ready });
@@ -35,14 +35,14 @@ pub(crate) fn open(channel: Channel) -> std::io::Result<(Inbox, Outbox)> {
     Ok((Inbox { link, buffer: ReceiveBuffer::default() }, Outbox(queue)))
 }
 
-/// Where the engine's messages arrive.
+/// The receiving half: messages from the engine.
 pub(crate) struct Inbox {
     link: Rc<Link>,
     buffer: ReceiveBuffer,
 }
 
 impl Inbox {
-    /// The next message. Safe to drop while it waits: nothing is lost.
+    /// Returns the next message. Cancel safe: no message is lost when the future is dropped.
     pub(crate) async fn next(&mut self) -> Result<Received<ToWorker>, ReceiveError> {
         // A flood of messages must not keep connections from being served.
         tokio::task::consume_budget().await;
@@ -67,12 +67,13 @@ struct Queue {
     added: Notify,
 }
 
-/// Where messages to the engine leave from. Cheap to clone.
+/// The sending half: messages to the engine. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Outbox(Rc<Queue>);
 
 impl Outbox {
-    /// Sends a message and its fd, now or as soon as the engine has read on. Keeps the order.
+    /// Sends a message and its fd at once, or as soon as the engine has read on. Messages keep
+    /// their order.
     pub(crate) fn send(&self, message: ToEngine, fd: Option<OwnedFd>) {
         self.0.waiting.borrow_mut().push_back((message, fd));
         if send_waiting(&self.0).is_err() {
@@ -80,28 +81,44 @@ impl Outbox {
         }
     }
 
-    /// Resolves when everything has left, or the engine has gone.
+    /// Resolves when every message has been sent, or the engine has gone.
     pub(crate) async fn flushed(&self) {
-        while send_waiting(&self.0).is_err() {
-            if self.0.link.ready.writable().await.is_err() {
-                return;
-            }
-            // tokio thinks it writable until a try says that it is not.
-            let _ = self.0.link.ready.try_io(Interest::WRITABLE, || {
-                send_waiting(&self.0).map_err(|StillWaiting| ErrorKind::WouldBlock.into())
+        // An error is the engine's end, which the inbox notices, too.
+        let _ = self.0.flushed().await;
+    }
+}
+
+impl Queue {
+    /// Resolves when every message has been sent.
+    ///
+    /// # Errors
+    /// If the channel cannot be watched any more.
+    async fn flushed(&self) -> std::io::Result<()> {
+        // A full channel is nothing to wait for if no message waits.
+        if send_waiting(self).is_ok() {
+            return Ok(());
+        }
+        loop {
+            self.link.ready.writable().await?;
+            // tokio takes the channel for writable until a try by `try_io` says that it is not.
+            let sent = self.link.ready.try_io(Interest::WRITABLE, || {
+                send_waiting(self).map_err(|StillWaiting| ErrorKind::WouldBlock.into())
             });
+            if sent.is_ok() {
+                return Ok(());
+            }
         }
     }
 }
 
 struct StillWaiting;
 
-/// Sends what can be sent without waiting.
+/// Sends the messages that can be sent without waiting.
 fn send_waiting(queue: &Queue) -> Result<(), StillWaiting> {
     let mut waiting = queue.waiting.borrow_mut();
     while let Some((message, fd)) = waiting.front() {
         match queue.link.channel.send(message, fd.as_ref().map(AsFd::as_fd)) {
-            // The engine is gone: the inbox sees that too and ends the worker.
+            // The engine is gone: the inbox notices that too, and ends the worker.
             Ok(()) | Err(SendError::Gone) => {}
             Err(SendError::Busy) => return Err(StillWaiting),
             Err(error) => tracing::error!("a message to the engine is lost: {error}"),
@@ -111,19 +128,12 @@ fn send_waiting(queue: &Queue) -> Result<(), StillWaiting> {
     Ok(())
 }
 
+/// Sends the messages that the channel had no room for. Returns when the engine has gone.
 async fn flush(queue: Rc<Queue>) {
     loop {
         queue.added.notified().await;
-        loop {
-            let sent = queue.link.ready.try_io(Interest::WRITABLE, || {
-                send_waiting(&queue).map_err(|StillWaiting| ErrorKind::WouldBlock.into())
-            });
-            if sent.is_ok() {
-                break;
-            }
-            if queue.link.ready.writable().await.is_err() {
-                return;
-            }
+        if queue.flushed().await.is_err() {
+            return;
         }
     }
 }

@@ -1,6 +1,6 @@
-//! The worker's log on stderr: its form and filter come with the environment, and a new filter by
-//! message. Lines are written by a thread of their own: a stderr that nobody reads holds up
-//! nobody's request. Owns no fds.
+//! The worker's log on stderr. Its format and filter come from the environment, and a new filter
+//! comes by message. A thread of its own writes the lines: a stderr that nobody reads delays no
+//! request. Owns no fds.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -9,13 +9,13 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
 
-/// Writes what waits when it is dropped.
+/// Writes the waiting lines when it is dropped.
 static WRITER: Mutex<Option<WorkerGuard>> = Mutex::new(None);
 
-/// What is logged should the engine not say.
+/// The filter if the engine sets none.
 const FILTER_DEFAULT: &str = "info";
 
-/// The form of a line.
+/// The format of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
     Text,
@@ -23,7 +23,7 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// As the engine says.
+    /// Returns the format that the engine has set.
     pub(crate) fn from_environment() -> Self {
         match std::env::var("SOCKHOP_LOG_FORMAT").as_deref() {
             Ok("json") => Self::Json,
@@ -32,12 +32,12 @@ impl Format {
     }
 }
 
-/// What changes the filter.
+/// A handle that changes the filter.
 #[derive(Debug, Clone)]
 pub(crate) struct Filter(reload::Handle<EnvFilter, Registry>);
 
 impl Filter {
-    /// Filters by `filter` from now on. The engine has read it before, by the same rules.
+    /// Replaces the filter by `filter`. The engine has parsed it before, by the same rules.
     pub(crate) fn change(&self, filter: &str) {
         let parsed = EnvFilter::builder().parse(filter).map_err(|error| error.to_string());
         if let Err(error) =
@@ -48,7 +48,7 @@ impl Filter {
     }
 }
 
-/// Starts the log.
+/// Starts the log. Returns the handle on its filter.
 pub(crate) fn start() -> Filter {
     let filter = EnvFilter::try_from_env("SOCKHOP_LOG").unwrap_or_else(|_| FILTER_DEFAULT.into());
     let (layer, handle) = reload::Layer::new(filter);
@@ -65,8 +65,8 @@ pub(crate) fn start() -> Filter {
     Filter(handle)
 }
 
-/// Waits a moment for what is not written yet. Call it when the process ends; nothing is logged
-/// afterwards.
+/// Waits a moment until the waiting lines are written. Call this when the process ends; nothing is
+/// logged afterwards.
 pub(crate) fn end() {
     drop(WRITER.lock().unwrap_or_else(PoisonError::into_inner).take());
 }

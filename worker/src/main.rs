@@ -26,34 +26,36 @@ use std::process::ExitCode;
 use abi::channel::Channel;
 use abi::huge_pages::{self, Pages};
 
-/// Small allocations from one thread are the worker's daily bread; mimalloc is measurably cheaper
-/// at them.
+/// A worker mostly makes small allocations on one thread. mimalloc is measurably faster at them
+/// than the system's allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// What the kernel calls this process; it was started by an fd's number.
+/// The name of this process in the kernel's tables. Without it the name would be the number of the
+/// fd that the engine executes.
 const NAME: &CStr = c"sockhop-worker";
 
 fn main() -> ExitCode {
-    // Wasmtime keeps its page map open from the first time it asks for it, and a process that
-    // leaves no dumps may not open its own unless it is root's. Without it every instance is wiped
-    // whole, and not only where it was written to.
+    // Wasmtime opens the process's page map at the first call and keeps it open. A process that
+    // forbids dumps may only open its own page map if it is root's, so this call comes before
+    // `dumps::forbid`. Without the page map every instance's memory is reset whole, and not only
+    // where it was written to.
     let _ = wasmtime::PoolingAllocationConfig::is_pagemap_scan_available();
-    // Before there is anything in this memory that others gave.
+    // Dumps are forbidden before there is anything in this memory that came from others.
     if let Err(error) = abi::dumps::forbid() {
         eprintln!(
             "core dumps of this process cannot be forbidden: {error}; does a seccomp filter refuse prctl?"
         );
         return ExitCode::FAILURE;
     }
-    // The engine has none for itself.
+    // The engine turns huge pages off for itself, and a child inherits that.
     let _ = huge_pages::set(Pages::Huge);
-    // SAFETY: a plain system call about this thread alone; the name ends with a zero byte. One that
-    // fails leaves another name.
+    // SAFETY: a plain system call that concerns this thread alone; the name ends with a zero byte.
+    // A call that fails only leaves another name.
     unsafe { libc::prctl(libc::PR_SET_NAME, NAME.as_ptr(), 0, 0, 0) };
     let filter = log::start();
-    // A task's panic would leave a worker that has lost a connection without knowing. Better none,
-    // and a new one.
+    // tokio would catch a task's panic and leave a worker that has lost a connection without
+    // knowing it. It is better to abort: the engine starts another worker.
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         match log::Format::from_environment() {

@@ -1,6 +1,6 @@
 //! A worker's life: hello, start, first catalogue, ready, serve until drained.
 //!
-//! Order matters: everything that can fail does so before the engine is told that this worker is
+//! The order matters: everything that can fail does so before the engine learns that this worker is
 //! ready. Owns the runtime; the channel goes to the link.
 
 use std::rc::Rc;
@@ -26,13 +26,13 @@ use crate::run::{Runtimes, Shared};
 use crate::serve::{Functions, Pipeline};
 use crate::{guest_log, link, log, spool};
 
-/// How often the worker shows the engine that it lives.
+/// Interval of the heartbeat by which the engine sees that the worker is alive.
 const BEAT_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How long the end of the log may take to be written when the worker has nothing else to do.
+/// The longest wait for the end of the log to be written, when the worker has nothing else to do.
 const SPOOL_END_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Runs the worker until it is told to drain or the engine is gone.
+/// Runs the worker until it has drained or the engine is gone.
 pub(crate) fn run(channel: Channel, filter: log::Filter) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -41,12 +41,13 @@ pub(crate) fn run(channel: Channel, filter: log::Filter) -> anyhow::Result<()> {
     let local = LocalSet::new();
     local.block_on(&runtime, serve(channel, filter))?;
     // What is left now was cut off by the drain's deadline. The kernel takes it down faster than
-    // destructors would, and those would run outside the runtime they rely on.
+    // destructors would, and destructors would run outside the runtime that they rely on.
     log::end();
     std::process::exit(0)
 }
 
 async fn serve(channel: Channel, filter: log::Filter) -> anyhow::Result<()> {
+    // Hello goes first, so that the engine can refuse a worker of another build.
     let (mut inbox, outbox) = link::open(channel).context("watching the channel")?;
     outbox
         .send(ToEngine::Hello { version: abi::VERSION, build_id: abi::BUILD_ID.to_owned() }, None);
@@ -76,6 +77,8 @@ async fn serve(channel: Channel, filter: log::Filter) -> anyhow::Result<()> {
     let worker =
         Rc::new(Worker { pipeline, connections, counters, drain, outbox, started: Instant::now() });
 
+    // Everything that can fail has succeeded. `Applied` tells the engine that this worker serves;
+    // what it writes to stderr from here on is no longer the reason of a failed start.
     own_stderr();
     worker.report_applied();
     let tasks = [
@@ -94,11 +97,11 @@ async fn serve(channel: Channel, filter: log::Filter) -> anyhow::Result<()> {
             received = inbox.next() => match received {
                 Ok(received) => handle(&worker, &filter, received)?,
                 Err(error @ ReceiveError::FdLost) => tracing::error!("a connection is lost: {error}"),
-                // The engine has gone, and with it whoever could send more.
+                // The engine has gone, and nobody else can send more.
                 Err(_) => break,
             },
             () = worker.drained() => {
-                // What was given back last may still wait for room in the channel.
+                // The connections that were given back last may still wait for room in the channel.
                 worker.outbox.flushed().await;
                 break;
             }
@@ -126,7 +129,7 @@ impl Worker {
         &self.pipeline.shared().log
     }
 
-    /// Has the engine know which catalogue is served.
+    /// Reports to the engine which catalogue this worker serves.
     fn report_applied(&self) {
         self.outbox
             .send(ToEngine::Applied { generation: self.pipeline.functions.generation() }, None);
@@ -137,7 +140,7 @@ impl Worker {
         self.counters.row().modules.store(self.pipeline.functions.module_count() as u64, Relaxed);
     }
 
-    /// Resolves when nothing is left to do after a drain has begun, or its deadline has come.
+    /// Resolves when nothing is left to do after a drain has begun, or when its deadline has come.
     async fn drained(&self) {
         let is_idle = || self.connections.open() == 0 && self.pipeline.in_flight() == 0;
         if !self.drain.over(is_idle).await {
@@ -149,12 +152,11 @@ impl Worker {
     }
 }
 
-/// From here on what this worker says is its own affair: its stderr becomes the engine's, instead
-/// of the pipe that the engine has listened to. Whatever stands in the way of that is no reason not
-/// to serve.
+/// Replaces the pipe on stderr, to which the engine listens while a worker starts, by the engine's
+/// own stderr. A failure here is no reason not to serve, so it is ignored.
 fn own_stderr() {
-    // SAFETY: the engine put its stderr at this number before `exec`, for nobody but this function,
-    // which runs once; a number that is not open only makes both calls fail.
+    // SAFETY: the engine put its stderr at this number before `exec`, only for this function, which
+    // runs once; a number that is not open only makes both calls fail.
     unsafe {
         libc::dup2(abi::WORKER_STDERR_FD, libc::STDERR_FILENO);
         libc::close(abi::WORKER_STDERR_FD);
@@ -206,8 +208,8 @@ fn handle(
         }
         (ToWorker::WriteLog { ticket }, None) => {
             let worker = Rc::clone(worker);
-            // Behind all tasks that are ready to run: what they log of replies that have left is to
-            // be written, too.
+            // A task of its own runs behind all tasks that are ready now: what they log about
+            // replies that have left must be written, too.
             tokio::task::spawn_local(async move {
                 if let Some(spool) = worker.log().spool() {
                     spool.written().await;
@@ -239,7 +241,7 @@ fn handle(
     Ok(())
 }
 
-/// Starts the one version of `catalogue`, and tells the engine what came of it.
+/// Starts the only version in `catalogue`, and reports the result to the engine.
 async fn try_start(worker: Rc<Worker>, ticket: u64, catalogue: CatalogueView) {
     let failure = worker.pipeline.try_start(catalogue).await.err().map(|mut reason| {
         reason.truncate(reason.floor_char_boundary(TRIAL_REASON_BYTES_MAX));

@@ -1,12 +1,12 @@
-//! The trace that an invocation belongs to, as the W3C's Trace Context (level 1) has it, in
+//! The trace that an invocation belongs to, by the W3C's Trace Context (level 1): the headers
 //! `traceparent` and `tracestate`.
 //!
-//! A request that belongs to one is seen by its function as this node's own span of it, and so are
-//! the requests that the function sends, unless it names a span itself. What is not well formed is
-//! not passed on: the trace begins here. A request that says nothing of any trace is left alone,
-//! unless the node records traces and this one's lot is drawn. The span's id is the second half of
-//! the invocation's, and a trace that begins here has the whole of that for its own, so that each
-//! leads to the other. Pure; owns no fds.
+//! If a request belongs to a trace, its function sees this node's own span as the parent. So do the
+//! servers that the function sends requests to, unless the function names a span itself. A
+//! malformed header is not passed on: the trace begins here. A request without a trace is left
+//! alone, unless the node records traces and samples this request. The span's id is the second half
+//! of the invocation's id, and a trace that begins here has the whole of the invocation's id, so
+//! that each id leads to the other. Pure; owns no fds.
 
 use std::fmt::Write as _;
 
@@ -17,29 +17,30 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request};
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// Of version 00, and the least of any: version, trace, span and flags with hyphens between.
+/// The length of a traceparent of version 00, and the least length of any version: version, trace,
+/// span and flags, with hyphens between them.
 const TRACEPARENT_BYTES: usize = 55;
-/// Entries of a tracestate.
+/// The most entries of a tracestate.
 const STATE_ENTRIES_MAX: usize = 32;
-/// The flag that says that whoever sent the request may have recorded it.
+/// The flag by which the caller says that it may have recorded its span.
 const SAMPLED: u8 = 1;
 
-/// What others are told of an invocation's span.
+/// An invocation's span as it is propagated to others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Trace {
     traceparent: HeaderValue,
     tracestate: Vec<HeaderValue>,
 }
 
-/// What is recorded of it.
+/// An invocation's span as it is recorded in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Entered {
+pub(crate) struct RecordedSpan {
     trace: [u8; 16],
     parent: Option<[u8; 8]>,
     sampled: bool,
 }
 
-/// A span of somebody's.
+/// A span: the invocation's own, or its caller's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Span {
     trace: [u8; 16],
@@ -48,43 +49,45 @@ struct Span {
 }
 
 impl Trace {
-    /// The trace that a request belongs to, for the function and for the log; none when it says
-    /// nothing of any, and none is to begin here: of a million, `sample` do. The request's headers
-    /// name the invocation's own span from now on.
-    pub(crate) fn enter(
+    /// Returns the trace that a request belongs to, for the function and for the log. Returns
+    /// `None` if the request has no trace and none begins here; of a million such requests,
+    /// `sample` begin one. Afterwards the request's headers name the invocation's own span.
+    pub(crate) fn join(
         request: &mut Request<()>,
         invocation: InvocationId,
         sample: u32,
-    ) -> Option<(Self, Entered)> {
+    ) -> Option<(Self, RecordedSpan)> {
         let headers = request.headers_mut();
+        // Two traceparents are as bad as a malformed one: nobody knows which is the caller's.
         let mut values = headers.get_all(&TRACEPARENT).iter();
         let (first, second) = (values.next(), values.next());
         let caller =
-            first.filter(|_| second.is_none()).and_then(|only| Span::read(only.as_bytes()));
-        let drawn = caller.is_none() && is_drawn(sample);
-        if first.is_none() && !drawn {
+            first.filter(|_| second.is_none()).and_then(|only| Span::parse(only.as_bytes()));
+        let begins = caller.is_none() && is_sampled(sample);
+        if first.is_none() && !begins {
             return None;
         }
-        let span = Span::of(invocation, caller, drawn);
+        let span = Span::new(invocation, caller, begins);
+        // A tracestate belongs to its traceparent, and goes with it.
         if caller.is_none()
-            || !is_state(headers.get_all(&TRACESTATE).iter().map(HeaderValue::as_bytes))
+            || !is_tracestate(headers.get_all(&TRACESTATE).iter().map(HeaderValue::as_bytes))
         {
             headers.remove(&TRACESTATE);
         }
-        let traceparent = span.write();
+        let traceparent = span.to_header();
         headers.insert(&TRACEPARENT, traceparent.clone());
         let trace = Self {
             traceparent,
             tracestate: headers.get_all(&TRACESTATE).iter().cloned().collect(),
         };
         let parent = caller.map(|caller| caller.id);
-        let entered = Entered { trace: span.trace, parent, sampled: span.sampled };
-        Some((trace, entered))
+        let recorded = RecordedSpan { trace: span.trace, parent, sampled: span.sampled };
+        Some((trace, recorded))
     }
 
-    /// What of it a request says that the function sends. One span is the function's to name; two
-    /// are nobody's.
-    pub(crate) fn pass_on(trace: Option<&Self>, headers: &mut HeaderMap) {
+    /// Puts the trace into the headers of a request that the function sends. If the function names
+    /// exactly one span itself, its headers stay. Two are ambiguous and are replaced.
+    pub(crate) fn propagate(trace: Option<&Self>, headers: &mut HeaderMap) {
         let named = headers.get_all(&TRACEPARENT).iter().count();
         if named == 1 || named == 0 && trace.is_none() {
             return;
@@ -98,35 +101,36 @@ impl Trace {
     }
 }
 
-impl Entered {
-    /// As the log has it.
+impl RecordedSpan {
+    /// Returns the trace as the log's record has it.
     pub(crate) fn record(&self) -> abi::spool::Trace {
         let Self { trace: id, parent, sampled } = *self;
         abi::spool::Trace { id, parent, sampled }
     }
 }
 
-/// Whether a trace that begins here is recorded.
-fn is_drawn(sample: u32) -> bool {
+/// Returns whether a trace begins here and is recorded.
+fn is_sampled(sample: u32) -> bool {
     sample > 0 && fastrand::u32(..TRACE_SAMPLE_MAX) < sample
 }
 
 impl Span {
-    /// An invocation's own, in its caller's trace or in one that begins with it, and then is
-    /// sampled if its lot was drawn.
-    fn of(invocation: InvocationId, caller: Option<Self>, drawn: bool) -> Self {
-        let begun = || (invocation.bytes(), drawn);
-        let (trace, sampled) = caller.map_or_else(begun, |caller| (caller.trace, caller.sampled));
+    /// Returns an invocation's own span, in its caller's trace or in a new one. A new one is
+    /// sampled if `sampled` is set.
+    fn new(invocation: InvocationId, caller: Option<Self>, sampled: bool) -> Self {
+        let new = || (invocation.bytes(), sampled);
+        let (trace, sampled) = caller.map_or_else(new, |caller| (caller.trace, caller.sampled));
         Self { trace, id: invocation.span(), sampled }
     }
 
-    /// Reads a traceparent, of this version or a later one, which begins the same. None when it is
-    /// not well formed.
-    fn read(value: &[u8]) -> Option<Self> {
+    /// Parses a traceparent of this version or a later one, which begins the same. Returns `None`
+    /// if it is malformed.
+    fn parse(value: &[u8]) -> Option<Self> {
         let (known, rest) = value.split_at_checked(TRACEPARENT_BYTES)?;
         let mut parts = known.split(|byte| *byte == b'-');
-        let [version] = hex(parts.next()?)?;
-        let (trace, id, [flags]) = (hex(parts.next()?)?, hex(parts.next()?)?, hex(parts.next()?)?);
+        let [version] = lower_hex(parts.next()?)?;
+        let (trace, id, [flags]) =
+            (lower_hex(parts.next()?)?, lower_hex(parts.next()?)?, lower_hex(parts.next()?)?);
         let ends = match version {
             0 => rest.is_empty(),
             0xff => false,
@@ -136,41 +140,34 @@ impl Span {
         fits.then_some(Self { trace, id, sampled: flags & SAMPLED != 0 })
     }
 
-    fn write(self) -> HeaderValue {
+    fn to_header(self) -> HeaderValue {
         let mut text = String::with_capacity(TRACEPARENT_BYTES);
         let Self { trace, id, sampled } = self;
         let (trace, id, flags) =
             (u128::from_be_bytes(trace), u64::from_be_bytes(id), u8::from(sampled) * SAMPLED);
-        // Writing to a String cannot fail, and digits are a value.
+        // Writing to a String cannot fail, and hexadecimal digits are a valid header value.
         let _ = write!(text, "00-{trace:032x}-{id:016x}-{flags:02x}");
         HeaderValue::from_maybe_shared(bytes::Bytes::from(text))
             .unwrap_or(HeaderValue::from_static(""))
     }
 }
 
-/// Bytes from so many lower-case digits.
-fn hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
-    let digit = |byte: u8| match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
-    };
+/// Returns the bytes that `text` encodes. Returns `None` unless it has exactly two lower-case
+/// hexadecimal digits for each.
+fn lower_hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     let mut bytes = [0; N];
-    if text.len() != 2 * N {
-        return None;
-    }
-    for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-    }
-    Some(bytes)
+    hex::decode_to_slice(text, &mut bytes).ok()?;
+    // The crate takes capital letters as well, which Trace Context forbids.
+    (!text.iter().any(u8::is_ascii_uppercase)).then_some(bytes)
 }
 
-/// Whether these are the headers of one well-formed tracestate: a list of entries, none of them
-/// twice.
-fn is_state<'a>(values: impl Iterator<Item = &'a [u8]>) -> bool {
+/// Returns whether these are the headers of one well-formed tracestate: a list of entries with
+/// distinct keys.
+fn is_tracestate<'a>(values: impl Iterator<Item = &'a [u8]>) -> bool {
     let mut keys: Vec<&[u8]> = Vec::new();
     for value in values {
-        for entry in value.split(|byte| *byte == b',').map(trim) {
+        // A header's value has no other white space than blanks and tabs.
+        for entry in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
             if entry.is_empty() {
                 continue;
             }
@@ -189,14 +186,7 @@ fn is_state<'a>(values: impl Iterator<Item = &'a [u8]>) -> bool {
     true
 }
 
-fn trim(entry: &[u8]) -> &[u8] {
-    let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
-    let begin = entry.iter().position(|byte| !blank(byte)).unwrap_or(entry.len());
-    let end = entry.iter().rposition(|byte| !blank(byte)).map_or(begin, |last| last + 1);
-    &entry[begin..end]
-}
-
-/// `vendor`, or `tenant@vendor`.
+/// Returns whether `key` is `vendor` or `tenant@vendor`.
 fn is_key(key: &[u8]) -> bool {
     let rest = |part: &[u8]| {
         part.iter()
@@ -237,14 +227,18 @@ mod tests {
             .collect()
     }
 
-    /// Enters a request with these headers, which are changed as its own would be.
-    fn enter(headers: &mut HeaderMap, id: InvocationId, sample: u32) -> Option<(Trace, Entered)> {
+    /// Joins the trace of a request with `headers`, and changes them as the request's.
+    fn join(
+        headers: &mut HeaderMap,
+        id: InvocationId,
+        sample: u32,
+    ) -> Option<(Trace, RecordedSpan)> {
         let mut request = Request::new(());
         *request.uri_mut() = "/path?query".parse().unwrap();
         std::mem::swap(request.headers_mut(), headers);
-        let entered = Trace::enter(&mut request, id, sample);
+        let recorded = Trace::join(&mut request, id, sample);
         std::mem::swap(request.headers_mut(), headers);
-        entered
+        recorded
     }
 
     fn all(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
@@ -262,11 +256,11 @@ mod tests {
                 ("tracestate", "z=2"),
                 ("x-other", "o"),
             ]);
-            let (trace, entered) = enter(&mut map, id, TRACE_SAMPLE_MAX).unwrap();
+            let (trace, recorded) = join(&mut map, id, TRACE_SAMPLE_MAX).unwrap();
             let sampled = ours == "01";
             assert_eq!(
-                (entered.sampled, entered.parent),
-                (sampled, Span::read(GOOD.as_bytes()).map(|span| span.id))
+                (recorded.sampled, recorded.parent),
+                (sampled, Span::parse(GOOD.as_bytes()).map(|span| span.id))
             );
             let expected = format!("{}{span}-{ours}", &GOOD[..36]);
             assert_eq!(all(&map, &TRACEPARENT), [expected.as_str()]);
@@ -298,29 +292,29 @@ mod tests {
         ] {
             let mut map = headers(&[("traceparent", bad), ("tracestate", "a=1")]);
             assert_eq!(
-                enter(&mut map, id, 0).map(|(_, entered)| (entered.trace, entered.parent)),
+                join(&mut map, id, 0).map(|(_, recorded)| (recorded.trace, recorded.parent)),
                 Some((id.bytes(), None))
             );
             assert_eq!((all(&map, &TRACEPARENT), map.len()), (vec![ours.clone()], 1), "{bad:?}");
         }
         let mut map = headers(&[("traceparent", GOOD), ("traceparent", GOOD)]);
-        assert!(enter(&mut map, id, 0).is_some());
+        assert!(join(&mut map, id, 0).is_some());
         assert_eq!(all(&map, &TRACEPARENT), std::slice::from_ref(&ours));
         let mut map = headers(&[("tracestate", "a=1")]);
-        assert_eq!(enter(&mut map, id, 0), None);
+        assert_eq!(join(&mut map, id, 0), None);
         assert_eq!(map, headers(&[("tracestate", "a=1")]));
         // Where traces are recorded, one begins with the request.
-        let (_, entered) = enter(&mut map, id, TRACE_SAMPLE_MAX).unwrap();
-        assert_eq!((entered.sampled, entered.parent), (true, None));
+        let (_, recorded) = join(&mut map, id, TRACE_SAMPLE_MAX).unwrap();
+        assert_eq!((recorded.sampled, recorded.parent), (true, None));
         assert_eq!((all(&map, &TRACEPARENT), map.len()), (vec![format!("{}01", &ours[..53])], 1));
     }
 
     #[test]
     fn a_later_version_may_have_more_and_is_answered_by_ours() {
         for later in [format!("01{}", &GOOD[2..]), format!("cc{}-more", &GOOD[2..])] {
-            assert_eq!(Span::read(later.as_bytes()), Span::read(GOOD.as_bytes()));
+            assert_eq!(Span::parse(later.as_bytes()), Span::parse(GOOD.as_bytes()));
         }
-        assert_eq!(Span::read(GOOD.as_bytes()).unwrap().write(), GOOD);
+        assert_eq!(Span::parse(GOOD.as_bytes()).unwrap().to_header(), GOOD);
     }
 
     #[test]
@@ -333,7 +327,7 @@ mod tests {
         ] {
             let mut map = headers(&[("traceparent", GOOD), ("tracestate", bad)]);
             assert!(
-                enter(&mut map, InvocationId::new(), 0).unwrap().0.tracestate.is_empty(),
+                join(&mut map, InvocationId::new(), 0).unwrap().0.tracestate.is_empty(),
                 "{bad:?}"
             );
             assert!(
@@ -342,7 +336,7 @@ mod tests {
             );
         }
         for good in ["", " , a=1 ,,", "1@a=1", "a*/-_0=!~", &many[..many.len() - "k32=v,".len()]] {
-            assert!(is_state([good.as_bytes()].into_iter()), "{good:?}");
+            assert!(is_tracestate([good.as_bytes()].into_iter()), "{good:?}");
         }
     }
 
@@ -350,11 +344,11 @@ mod tests {
     fn what_a_function_sends_names_one_span_at_most() {
         let mut called =
             headers(&[("traceparent", GOOD), ("tracestate", "a=1"), ("tracestate", "z=2")]);
-        let trace = enter(&mut called, InvocationId::new(), 0).map(|(trace, _)| trace);
+        let trace = join(&mut called, InvocationId::new(), 0).map(|(trace, _)| trace);
         let ours = trace.clone().unwrap().traceparent;
         let sent = |trace: Option<&Trace>, lines: &[(&'static str, &str)]| {
             let mut map = headers(lines);
-            Trace::pass_on(trace, &mut map);
+            Trace::propagate(trace, &mut map);
             (all(&map, &TRACEPARENT), all(&map, &TRACESTATE))
         };
         let with_ours =
@@ -385,9 +379,9 @@ mod tests {
             damaged.push_str(&to);
             for parent in [parent, damaged] {
                 let mut map = headers(&[("traceparent", &parent), ("tracestate", &state)]);
-                let (trace, _) = enter(&mut map, InvocationId::new(), 0).unwrap();
-                prop_assert!(Span::read(trace.traceparent.as_bytes()).is_some());
-                prop_assert!(is_state(trace.tracestate.iter().map(HeaderValue::as_bytes)));
+                let (trace, _) = join(&mut map, InvocationId::new(), 0).unwrap();
+                prop_assert!(Span::parse(trace.traceparent.as_bytes()).is_some());
+                prop_assert!(is_tracestate(trace.tracestate.iter().map(HeaderValue::as_bytes)));
             }
         }
     }

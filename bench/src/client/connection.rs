@@ -1,9 +1,9 @@
-//! One connection of the load: it sends a request, reads the reply, and says how that ended. It
-//! reads while it still sends: a server that echoes a body would else wait for us to read, and we
-//! for it.
+//! One connection of the load: it sends a request, reads the reply, and reports how that ended. It
+//! reads while it still sends, because a server that echoes a body would otherwise wait for the
+//! client to read, and the client for the server.
 //!
-//! Owns its socket: opened in `start` when there is none, kept between requests when both sides
-//! keep it alive, closed by drop on every other way out.
+//! Owns its socket. `start` opens it if there is none, it is kept between requests if both sides
+//! keep it alive, and dropped in every other case.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::SocketAddr;
@@ -11,24 +11,24 @@ use std::net::SocketAddr;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
-use super::asks::{Ask, Asks};
+use super::request_mix::{PreparedRequest, RequestMix};
 use crate::reply::{Head, ReplyParser};
 
 /// What all connections share.
 #[derive(Debug)]
 pub struct Job<'a> {
     pub address: SocketAddr,
-    pub asks: &'a Asks,
-    /// Whether the connect is part of a request's latency, as it is where connections end with
-    /// their requests; else it is set-up.
+    pub mix: &'a RequestMix,
+    /// Whether the connect is part of a request's latency. It is if connections end with their
+    /// requests.
     pub connect_counts: bool,
 }
 
 /// A request to start.
 #[derive(Debug, Clone, Copy)]
 pub struct Turn {
-    /// What is asked, by its number in [`Job::asks`].
-    pub ask: usize,
+    /// The number of the request in [`Job::mix`].
+    pub request: usize,
     /// Whether it is the connection's last.
     pub last: bool,
     /// When it should start.
@@ -44,14 +44,14 @@ pub enum Ended {
     Failed(Failure),
 }
 
-/// Why there is no reply.
+/// Why a request has no reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
     Connect,
     /// The connection broke, or was closed before a reply's first byte.
     Reset,
     Timeout,
-    /// Bytes that are no reply, or an end in the middle of one.
+    /// The bytes are no reply, or the connection ended in the middle of one.
     Malformed,
 }
 
@@ -76,9 +76,9 @@ pub struct Connection {
     stream: Option<TcpStream>,
     phase: Phase,
     parser: ReplyParser,
-    /// Bytes of the request the socket has taken.
+    /// The bytes of the request that the socket has taken.
     sent_bytes: usize,
-    /// Bytes of the reply's body so far, and whether they were the expected ones.
+    /// The bytes of the reply's body so far.
     body_bytes: usize,
     body_is_right: bool,
     times: Times,
@@ -96,31 +96,32 @@ impl Connection {
             body_bytes: 0,
             body_is_right: true,
             times: Times::default(),
-            turn: Turn { ask: 0, last: false, intended: 0 },
+            turn: Turn { request: 0, last: false, intended: 0 },
         }
     }
 
-    fn ask<'a>(&self, job: &'a Job<'_>) -> &'a Ask {
-        job.asks.get(self.turn.ask)
+    fn prepared<'a>(&self, job: &'a Job<'_>) -> &'a PreparedRequest {
+        job.mix.get(self.turn.request)
     }
 
-    /// The whole request in hand.
+    /// Returns the bytes of the current request.
     fn request<'a>(&self, job: &'a Job<'_>) -> &'a [u8] {
-        let ask = self.ask(job);
-        if self.turn.last { &ask.close } else { &ask.keep }
+        let prepared = self.prepared(job);
+        if self.turn.last { &prepared.close } else { &prepared.keep }
     }
 
-    /// Times of the request in hand, or of the last one.
+    /// Returns the times of the current request, or of the last one.
     pub fn times(&self) -> Times {
         self.times
     }
 
-    /// Times of the request in hand, if there is one.
+    /// Returns the times of the current request, if there is one.
     pub fn in_flight(&self) -> Option<Times> {
         (self.phase != Phase::Idle).then_some(self.times)
     }
 
-    /// Starts a request, on the socket at hand or on a new one.
+    /// Starts a request, on the open socket or on a new one. Returns how it ended if it ended at
+    /// once.
     pub fn start(
         &mut self,
         job: &Job<'_>,
@@ -133,7 +134,7 @@ impl Connection {
         self.sent_bytes = 0;
         self.body_bytes = 0;
         self.body_is_right = true;
-        let head_only = self.ask(job).head_only;
+        let head_only = self.prepared(job).head_only;
         if self.stream.is_some() {
             self.parser.expect(head_only);
             self.phase = Phase::Sending;
@@ -151,8 +152,8 @@ impl Connection {
         }
     }
 
-    /// The socket is ready for something; `closed` says that the server has ended its side. Returns
-    /// how the request ended and when, if it did.
+    /// Handles an event of the socket. `closed` says that the server has ended its side. Returns
+    /// how and when the request ended, if it did.
     pub fn on_event(
         &mut self,
         job: &Job<'_>,
@@ -165,8 +166,7 @@ impl Connection {
                 if !job.connect_counts {
                     self.times.sent = now();
                 }
-                // No reply can be here yet, so there is nothing to read: its coming is another
-                // event.
+                // There can be no reply yet, so nothing is read here: its arrival is another event.
                 self.send(job).map(|ended| (ended, now()))
             }
             Phase::Sending => match self.send(job) {
@@ -175,7 +175,8 @@ impl Connection {
             },
             Phase::Receiving => self.receive(job, closed, buffer, now),
             Phase::Idle => {
-                // Nothing is due, so this is the server closing, or talking out of turn.
+                // No reply is expected, so the server closes the connection, or sends bytes that
+                // nobody asked for.
                 let mut byte = [0];
                 let read = self.stream.as_mut().map(|stream| stream.read(&mut byte));
                 if !matches!(read, Some(Err(error)) if error.kind() == io::ErrorKind::WouldBlock) {
@@ -186,7 +187,7 @@ impl Connection {
         }
     }
 
-    /// Gives up on a request older than `timeout`.
+    /// Gives up on a request older than `timeout`. Returns whether it did.
     pub fn expire(&mut self, now: u64, timeout: u64) -> bool {
         let expired = self.phase != Phase::Idle && now.saturating_sub(self.times.sent) >= timeout;
         if expired {
@@ -205,7 +206,7 @@ impl Connection {
                     self.sent_bytes += count;
                     self.phase = Phase::Sending;
                 }
-                // Not connected yet, or no room: the next event tells.
+                // The socket is not connected yet, or has no room: the next event continues.
                 Err(error)
                     if matches!(
                         error.kind(),
@@ -246,7 +247,7 @@ impl Connection {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(_) => return Some((self.fail(Failure::Reset), now())),
             };
-            let expected_body = &self.ask(job).expected_body;
+            let expected_body = &self.prepared(job).expected_body;
             let Self { parser, body_bytes, body_is_right, .. } = self;
             let parsed = parser.feed(&buffer[..count], &mut |part| {
                 if let Some(expected) = expected_body {
@@ -258,7 +259,8 @@ impl Connection {
             match parsed {
                 Ok((used, Some(head))) if used == count => {
                     let at = now();
-                    // A reply that came before the request had left leaves no room for another.
+                    // A reply that came before the whole request was sent leaves the connection
+                    // unusable.
                     let sent = self.sent_bytes == self.request(job).len();
                     if closed || self.turn.last || !(sent && head.keep_alive) {
                         self.stream = None;
@@ -266,12 +268,12 @@ impl Connection {
                     return Some((self.complete(job, head), at));
                 }
                 Ok((_, None)) => {}
-                // Also more bytes than the reply has: nothing else was asked for.
+                // This includes bytes beyond the reply: no other request was sent.
                 Ok(_) | Err(_) => return Some((self.fail(Failure::Malformed), now())),
             }
             // A short read has emptied the socket, and later bytes raise a new edge: see epoll(7).
-            // This saves the second read of every reply. An end that came with the bytes raises
-            // none, though.
+            // This saves the second read of every reply. But an end that arrived with the bytes
+            // raises none.
             if count < buffer.len() && !closed {
                 return None;
             }
@@ -288,8 +290,11 @@ impl Connection {
 
     fn complete(&mut self, job: &Job<'_>, head: Head) -> Ended {
         self.phase = Phase::Idle;
-        let length_is_right =
-            self.ask(job).expected_body.as_ref().is_none_or(|body| body.len() == self.body_bytes);
+        let length_is_right = self
+            .prepared(job)
+            .expected_body
+            .as_ref()
+            .is_none_or(|body| body.len() == self.body_bytes);
         Ended::Reply { status: head.status, body_is_right: self.body_is_right && length_is_right }
     }
 
@@ -300,7 +305,8 @@ impl Connection {
     }
 }
 
-/// Edge-triggered for both directions once and for all: no epoll_ctl while requests run.
+/// Opens a socket. It is registered once for both directions, edge-triggered, so requests need no
+/// epoll_ctl.
 fn open(address: SocketAddr, registry: &Registry, token: Token) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;

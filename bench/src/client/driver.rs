@@ -1,11 +1,11 @@
-//! One thread of the load: one epoll, any number of connections.
+//! A thread of the load: one epoll, any number of connections.
 //!
-//! Owns its connections and timer, and through them its sockets; `connection` says when each opens
-//! and closes. The loop here decides only *when* a request starts; `record` decides what counts.
+//! Owns its connections and timer, and through them its sockets; `connection` opens and closes
+//! each. The loop here only decides *when* a request starts; `record` decides what counts.
 //!
-//! Closed loop: a connection starts its next request as soon as it has its reply. Open loop:
-//! requests start at intended times; one whose time has come while all connections are busy waits,
-//! and its wait counts.
+//! In a closed loop a connection starts its next request as soon as it has its reply. In an open
+//! loop requests start at intended times. If all connections are busy at such a time, the request
+//! waits, and its wait counts.
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll, Token};
 
 use super::connection::{Connection, Ended, Failure, Job, Turn};
-use super::progress::Progress;
+use super::progress::{Counts, Progress};
 use super::rate::Stretch;
 use super::record::{ClientThread, Record, Recorder};
 use super::schedule::Schedule;
@@ -24,27 +24,28 @@ use super::{Error, Plan, nanoseconds};
 use crate::cpu::ThreadTime;
 use crate::interrupt;
 
-/// How often time-outs, rests and interrupts are looked at: the coarsest wait of the loop.
+/// The interval at which time-outs, rests and interrupts are checked.
 const SWEEP_NS: u64 = 10_000_000;
-/// After a failed connect a connection rests: a dead server would else be hammered at full speed.
+/// The rest of a connection after a failed connect. Without it the client would hammer a dead
+/// server.
 const REST_NS: u64 = 50_000_000;
 const READ_BUFFER_BYTES: usize = 64 * 1024;
 const EVENTS_PER_POLL: usize = 1024;
-/// No connection has it: they count from zero.
+/// The token of the timer. No connection has it: they count from zero.
 const TIMER: Token = Token(usize::MAX - 1);
 
-/// Which part of a plan a thread has.
+/// A thread's part of a plan.
 #[derive(Debug, Clone, Copy)]
 pub struct Part {
     /// Its number, from 0.
     pub number: usize,
-    /// Of so many.
+    /// The number of parts.
     pub of: usize,
     /// Its share of the connections.
     pub connections: usize,
-    /// Where it is pinned.
+    /// The core that it is pinned to.
     pub core: Option<usize>,
-    /// When time is zero, for all threads alike.
+    /// The zero of the clock, the same for all threads.
     pub started: Instant,
 }
 
@@ -69,10 +70,10 @@ struct Driver<'a> {
     window: Range<u64>,
     job: Job<'a>,
     connections: Vec<Connection>,
-    /// Connections with nothing to do, longest idle first, so that a low rate still uses all of
-    /// them.
+    /// Connections with nothing to do. The longest idle is first, so that a low rate still uses all
+    /// of them.
     idle: VecDeque<usize>,
-    /// Connections that failed to connect, and until when each rests; in order of time.
+    /// Connections that failed to connect, each with the end of its rest, in order of time.
     resting: VecDeque<(u64, usize)>,
     schedule: Option<Schedule>,
     timer: Timer,
@@ -81,7 +82,7 @@ struct Driver<'a> {
     random: fastrand::Rng,
     /// When the next sweep is due.
     sweep_at: u64,
-    /// Nanoseconds spent looking for work in vain, instead of asleep.
+    /// Nanoseconds of polling without an event, in a thread that never sleeps.
     spun: u64,
 }
 
@@ -104,7 +105,7 @@ impl<'a> Driver<'a> {
             plan,
             job: Job {
                 address: plan.address,
-                asks: &plan.asks,
+                mix: &plan.mix,
                 connect_counts: plan.kept_share < 1.0,
             },
             connections: (0..part.connections).map(|index| Connection::new(Token(index))).collect(),
@@ -115,7 +116,7 @@ impl<'a> Driver<'a> {
             timer,
             window,
             buffer: vec![0; READ_BUFFER_BYTES],
-            // The same choices in every run, and others in every thread.
+            // The choices are the same in every run, and differ between threads.
             random: fastrand::Rng::with_seed(part.number as u64),
             sweep_at: 0,
             spun: 0,
@@ -129,7 +130,7 @@ impl<'a> Driver<'a> {
 
     fn drive(&mut self, progress: &Progress) -> Result<(), Error> {
         let mut events = Events::with_capacity(EVENTS_PER_POLL);
-        let mut told = (0, 0, 0);
+        let mut reported = Counts::default();
         loop {
             let now = self.now();
             if now >= self.sweep_at {
@@ -137,7 +138,8 @@ impl<'a> Driver<'a> {
                 self.sweep(now);
                 let (good, bad) = self.recorder.so_far();
                 let in_flight = self.connections.len() - self.idle.len() - self.resting.len();
-                progress.tell(&mut told, good, bad, in_flight as u64);
+                let counts = Counts { good, bad, in_flight: in_flight as u64 };
+                progress.report(&mut reported, counts);
                 self.sweep_at = now + SWEEP_NS;
             }
             if now >= self.window.end {
@@ -150,7 +152,7 @@ impl<'a> Driver<'a> {
                 wait = Duration::ZERO;
             } else if let Some(schedule) = self.schedule.as_ref().filter(|_| !self.idle.is_empty())
             {
-                // Poll waits in milliseconds; the timer hits the microsecond.
+                // Poll's timeout is in milliseconds; the timer is exact to the microsecond.
                 self.timer.arm(schedule.next().saturating_sub(now)).map_err(Error::Poll)?;
             }
             match self.poll.poll(&mut events, Some(wait)) {
@@ -170,7 +172,7 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// Gives idle connections the requests whose time has come.
+    /// Starts the requests whose time has come on idle connections.
     fn start_due(&mut self, now: u64) {
         loop {
             let Some(&index) = self.idle.front() else {
@@ -190,12 +192,12 @@ impl<'a> Driver<'a> {
     }
 
     fn start(&mut self, index: usize, intended: u64, now: u64) {
-        let ask = self.plan.asks.choose(&mut self.random);
+        let request = self.plan.mix.choose(&mut self.random);
         let last = match self.plan.kept_share {
             share if share >= 1.0 => false,
             share => self.random.f64() >= share,
         };
-        let turn = Turn { ask, last, intended };
+        let turn = Turn { request, last, intended };
         if let Some(ended) =
             self.connections[index].start(&self.job, self.poll.registry(), turn, now)
         {
@@ -218,8 +220,8 @@ impl<'a> Driver<'a> {
         if matches!(ended, Ended::Failed(Failure::Connect)) {
             self.resting.push_back((at + REST_NS, index));
         } else if self.schedule.is_none() && at < self.window.end {
-            // Straight on, without a turn through the idle list: the reply's arrival is the
-            // intended time.
+            // The next request starts at once, without going through the idle list: its intended
+            // time is the arrival of the reply.
             self.start(index, at, at);
         } else {
             self.idle.push_back(index);

@@ -1,12 +1,11 @@
 //! The load generator: a few threads, each with connections of its own, and what they found put
 //! together.
 //!
-//! `driver` is what a thread does, `connection` what a connection does; `asks`, `rate` and
+//! `driver` is what a thread does, `connection` what a connection does; `request_mix`, `rate` and
 //! `schedule` say what is asked and when, `record` what counts. None of the threads knows of the
 //! others: their parts of the rate, of the connections and of the figures only add up. Sockets and
 //! timers belong to the drivers.
 
-mod asks;
 mod connection;
 mod driver;
 mod error_counts;
@@ -14,6 +13,7 @@ mod open_files;
 mod progress;
 mod rate;
 mod record;
+mod request_mix;
 mod schedule;
 mod timer;
 
@@ -25,13 +25,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::{cpu, interrupt};
-pub use asks::{Ask, Asks};
 use driver::Part;
 pub use error_counts::ErrorCounts;
 pub use open_files::{Error as OpenFilesError, allow as allow_open_files, most as open_files_max};
 use progress::Progress;
 pub use rate::{Rate, Stretch};
 pub use record::{ClientThread, Record, Section};
+pub use request_mix::{PreparedRequest, RequestMix};
 
 /// A request without a whole reply by then has timed out, unless told otherwise.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
@@ -73,7 +73,7 @@ pub struct Plan {
     /// Where to connect.
     pub address: SocketAddr,
     /// What to ask.
-    pub asks: Asks,
+    pub mix: RequestMix,
     /// Of all requests, the share that leaves its connection open for the next: 1 for all, 0 for
     /// none.
     pub kept_share: f64,

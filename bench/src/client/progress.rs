@@ -1,6 +1,6 @@
-//! How far a load is, for whoever looks at a terminal meanwhile. Holds no file descriptor.
+//! The progress of a load, for a user at a terminal. Holds no file descriptor.
 //!
-//! The client's threads add to it at their sweeps; nothing of a request's path goes through here.
+//! The client's threads add to it at their sweeps; no request's path goes through here.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,18 +17,33 @@ pub struct Progress {
     in_flight: AtomicU64,
 }
 
+/// What one thread has counted, warm-up included.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Counts {
+    /// Good replies.
+    pub good: u64,
+    /// Requests that failed, and bad replies.
+    pub bad: u64,
+    /// Requests in flight now.
+    pub in_flight: u64,
+}
+
 impl Progress {
-    /// A thread tells what it has counted; `told` is what it had told before.
-    pub fn tell(&self, told: &mut (u64, u64, u64), good: u64, bad: u64, in_flight: u64) {
-        self.good.fetch_add(good.wrapping_sub(told.0), Ordering::Relaxed);
-        self.bad.fetch_add(bad.wrapping_sub(told.1), Ordering::Relaxed);
-        // May be negative; wrapping adds take care of that.
-        self.in_flight.fetch_add(in_flight.wrapping_sub(told.2), Ordering::Relaxed);
-        *told = (good, bad, in_flight);
+    /// Adds what a thread has counted since its last report. `reported` has that report's counts,
+    /// and is updated.
+    pub fn report(&self, reported: &mut Counts, counts: Counts) {
+        let add = |sum: &AtomicU64, before: u64, now: u64| {
+            // A difference may be negative; the additions wrap.
+            sum.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
+        };
+        add(&self.good, reported.good, counts.good);
+        add(&self.bad, reported.bad, counts.bad);
+        add(&self.in_flight, reported.in_flight, counts.in_flight);
+        *reported = counts;
     }
 
     /// Shows a line on stderr every second, each in place of the last, until the other end of
-    /// `done` is dropped. Shows nothing where stderr is no terminal: a log wants no such lines.
+    /// `done` is dropped. Shows nothing if stderr is no terminal: a log has no use for such lines.
     pub fn show(&self, warmup: Duration, window: Duration, done: &Receiver<()>) {
         let mut stderr = std::io::stderr();
         if !stderr.is_terminal() {
@@ -48,7 +63,7 @@ impl Progress {
                 self.bad.load(Ordering::Relaxed),
                 self.in_flight.load(Ordering::Relaxed),
             );
-            // What cannot be shown is no reason to stop.
+            // The load goes on even if its progress cannot be shown.
             let _ = write!(stderr, "\r\x1b[K{line}");
             let _ = stderr.flush();
         }
@@ -84,9 +99,9 @@ mod tests {
     fn threads_add_up() {
         let progress = Progress::default();
         let (mut one, mut other) = Default::default();
-        progress.tell(&mut one, 5, 1, 8);
-        progress.tell(&mut other, 7, 0, 2);
-        progress.tell(&mut one, 6, 1, 3);
+        progress.report(&mut one, Counts { good: 5, bad: 1, in_flight: 8 });
+        progress.report(&mut other, Counts { good: 7, bad: 0, in_flight: 2 });
+        progress.report(&mut one, Counts { good: 6, bad: 1, in_flight: 3 });
         assert_eq!(progress.good.load(Ordering::Relaxed), 13);
         assert_eq!(progress.bad.load(Ordering::Relaxed), 1);
         assert_eq!(progress.in_flight.load(Ordering::Relaxed), 5);

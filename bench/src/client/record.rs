@@ -1,16 +1,16 @@
-//! What counts: which requests enter the figures, and how. Holds no file descriptor, and reads no
-//! clock.
+//! Decides which requests enter the figures, and how. Holds no file descriptor, and reads no clock.
 //!
 //! * A reply counts towards the rate when it arrives inside the window.
 //! * *Uncorrected* latency runs from when the request was sent. A server that stalls delays the
-//!   sends too, so it sees few of its own worst moments: coordinated omission.
+//!   client's sends too, so few requests see the stall: coordinated omission.
 //! * *Corrected* latency (open loop only) runs from when the request should have been sent.
-//!   Requests not answered by the end enter it with the time they had waited: too little, but not
-//!   nothing.
-//! * A time-out enters the latencies with the time waited; other failures, and replies with a wrong
+//!   Requests without a reply at the end enter it with the time that they had waited, which is too
+//!   little, but better than nothing.
+//! * A time-out enters the latencies with the time waited. Other failures, and replies with a wrong
 //!   status or body, are counted by kind and enter no latency.
 //!
-//! The window has sections, one a step of the rate; a request belongs to the one its time lies in.
+//! The window has a section for each step of the rate. A request belongs to the section that its
+//! time lies in.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -22,56 +22,56 @@ use super::connection::{Ended, Failure, Times};
 use super::error_counts::ErrorCounts;
 use crate::cpu::ThreadTime;
 
-/// Longer latencies are shown as this one.
+/// The longest latency that is recorded; longer ones are recorded as this one.
 const LATENCY_NS_MAX: u64 = 120_000_000_000;
 const SIGNIFICANT_DIGITS: u8 = 3;
 
-/// What one section of the window found.
+/// The figures of a section of the window.
 #[derive(Debug, Clone)]
 pub struct Section {
-    /// When it was.
+    /// Its time.
     pub time: Range<u64>,
-    /// Good replies inside it.
+    /// The good replies inside it.
     pub completed: u64,
     /// Latency from the send.
     pub uncorrected: Histogram<u64>,
     /// Latency from the intended send; open loop only.
     pub corrected: Option<Histogram<u64>>,
-    /// Inside it.
+    /// The errors inside it.
     pub errors: ErrorCounts,
-    /// Due in it, but without a connection until the end; open loop only.
+    /// Requests that were due in it and had no connection until the end; open loop only.
     pub never_sent: u64,
 }
 
 /// A thread of the client, over the whole run.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ClientThread {
-    /// Where it was pinned.
+    /// The core that it was pinned to.
     pub core: Option<usize>,
-    /// What it had of its core.
+    /// Its use of the core.
     pub cpu: ThreadTime,
-    /// How long it had work to do: the time it ran, without what it looked for work in vain.
+    /// How long it had work to do: the time that it ran, less the time that it polled in vain.
     pub busy: Duration,
-    /// Length of its run.
+    /// The length of its run.
     pub wall: Duration,
 }
 
 /// A finished run.
 #[derive(Debug)]
 pub struct Record {
-    /// In order; at least one.
+    /// The sections in order; at least one.
     pub sections: Vec<Section>,
-    /// Good replies of the whole run, warm-up included: what CPU time is divided by.
+    /// The good replies of the whole run, including the warm-up. CPU time is divided by this.
     pub completed_in_run: u64,
-    /// Before the window.
+    /// The errors before the window.
     pub errors_in_warmup: u64,
-    /// Every status that was not good, inside the window.
+    /// The number of each status that was not good, inside the window.
     pub bad_statuses: BTreeMap<u16, u64>,
-    /// Requests sent but not answered at the end, and how long the oldest had waited.
+    /// The requests that were sent and not answered at the end.
     pub unanswered: u64,
-    /// See `unanswered`.
+    /// How long the oldest of the unanswered requests had waited.
     pub oldest_unanswered: Duration,
-    /// Those that drove it.
+    /// The threads that drove it.
     pub threads: Vec<ClientThread>,
 }
 
@@ -88,8 +88,8 @@ impl Section {
         })
     }
 
-    /// Adds what another thread, or another section, found. Bounds are the same for all histograms,
-    /// so that adding them cannot fail.
+    /// Adds the figures of another thread or section. All histograms have the same bounds, so
+    /// adding them cannot fail.
     fn add(&mut self, other: &Self) {
         self.completed += other.completed;
         self.errors.add(&other.errors);
@@ -102,7 +102,7 @@ impl Section {
 }
 
 impl Record {
-    /// All sections as one.
+    /// Returns all sections as one.
     pub fn whole(&self) -> Section {
         let mut sections = self.sections.iter();
         let Some(first) = sections.next() else { unreachable!("a record has a section") };
@@ -114,7 +114,7 @@ impl Record {
         whole
     }
 
-    /// Adds what another thread found in the same sections.
+    /// Adds the figures of another thread for the same sections.
     pub fn merge(&mut self, other: Self) {
         for (own, other) in self.sections.iter_mut().zip(&other.sections) {
             own.add(other);
@@ -130,7 +130,7 @@ impl Record {
     }
 }
 
-/// Takes in requests as they end.
+/// Records requests as they end.
 #[derive(Debug)]
 pub struct Recorder {
     window: Range<u64>,
@@ -139,7 +139,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Of sections in order and without gaps.
+    /// Returns a recorder for `sections`, which are in order and without gaps.
     pub fn new(
         sections: impl IntoIterator<Item = Range<u64>>,
         open_loop: bool,
@@ -164,7 +164,7 @@ impl Recorder {
         Ok(Self { window, record, errors_in_run: 0 })
     }
 
-    /// Good replies and others so far, warm-up included.
+    /// Returns the number of good replies and of errors so far, including the warm-up.
     pub fn so_far(&self) -> (u64, u64) {
         (self.record.completed_in_run, self.errors_in_run)
     }
@@ -191,8 +191,8 @@ impl Recorder {
                 *record.bad_statuses.entry(status).or_default() += 1;
             }
         }
-        // By the intended time, not the arrival: else a stall that spans the window's start would
-        // bring its queue in, and one that spans the end would take its queue out.
+        // The section is that of the intended time, not of the arrival. Otherwise a stall across
+        // the window's start would add its queue, and one across the end would remove its queue.
         let corrected = section_at(&mut record.sections, times.intended)
             .and_then(|section| section.corrected.as_mut());
         if let Some(corrected) = corrected.filter(|_| timed) {
@@ -200,7 +200,8 @@ impl Recorder {
         }
     }
 
-    /// Closes the record: with the requests in flight, and those due but never sent (open loop).
+    /// Finishes the record with the requests in flight, and with those that were due and never sent
+    /// (open loop).
     pub fn finish(
         mut self,
         in_flight: impl Iterator<Item = Times>,
@@ -230,7 +231,7 @@ impl Recorder {
     }
 }
 
-/// Nearly always there is one, and the time is in it.
+/// Returns the section that `time` lies in. There is usually one section, and `time` is in it.
 fn section_at(sections: &mut [Section], time: u64) -> Option<&mut Section> {
     let at = sections.partition_point(|section| section.time.end <= time);
     sections.get_mut(at).filter(|section| section.time.contains(&time))

@@ -27,7 +27,7 @@ fn request(stream: &mut TcpStream) -> bool {
 fn plan(address: SocketAddr) -> Plan {
     Plan {
         address,
-        asks: asks(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(), b"ok".to_vec()),
+        mix: mix(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(), b"ok".to_vec()),
         kept_share: 1.0,
         connections: 2,
         rate: None,
@@ -39,8 +39,8 @@ fn plan(address: SocketAddr) -> Plan {
     }
 }
 
-fn asks(request: Vec<u8>, body: Vec<u8>) -> Asks {
-    Asks::one(Ask {
+fn mix(request: Vec<u8>, body: Vec<u8>) -> RequestMix {
+    RequestMix::one(PreparedRequest {
         close: request.clone(),
         keep: request,
         expected_body: Some(body),
@@ -175,9 +175,9 @@ fn a_body_is_read_back_while_it_is_sent() {
         }
     });
     let body = crate::load::payload(BYTES);
-    let asks = asks([HEAD, &body].concat(), body);
+    let mix = mix([HEAD, &body].concat(), body);
     let window = Duration::from_millis(1500);
-    let whole = run(&Plan { asks, connections: 1, window, ..plan(echo) }).unwrap().whole();
+    let whole = run(&Plan { mix, connections: 1, window, ..plan(echo) }).unwrap().whole();
     assert!(whole.completed > 0);
     assert_eq!(whole.errors, ErrorCounts::default());
 }
@@ -190,7 +190,7 @@ fn a_reply_before_the_request_has_left_is_the_connection_s_last() {
         thread::sleep(Duration::from_millis(100));
     });
     let request = [b"POST / HTTP/1.1\r\n\r\n", &*vec![0; 32 * 1024 * 1024]].concat();
-    let whole = run(&Plan { asks: asks(request, b"ok".to_vec()), ..plan(hasty) }).unwrap().whole();
+    let whole = run(&Plan { mix: mix(request, b"ok".to_vec()), ..plan(hasty) }).unwrap().whole();
     assert!(whole.completed > 0);
     assert_eq!(whole.errors, ErrorCounts::default());
 }

@@ -1,4 +1,4 @@
-//! What `cold` found, as figures, text and JSON. Holds no file descriptor.
+//! The result of `cold`, as figures, text and JSON. Holds no file descriptor.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,53 +7,53 @@ use serde::Serialize;
 
 use crate::alone::Provenance;
 
-/// Everything.
+/// The whole report.
 #[derive(Debug, Serialize)]
 pub struct Cold {
-    /// Where, when and of what.
+    /// The conditions of the measurement.
     #[serde(flatten)]
     pub provenance: Provenance,
-    /// How.
+    /// The settings.
     pub settings: Settings,
-    /// Of the first request to each function.
+    /// The times of the first request to each function.
     pub first: Figures,
-    /// Of the second, right behind it: the control.
+    /// The times of the second request, right after it: the control.
     pub second: Figures,
 }
 
-/// How it ran.
+/// The settings of a run.
 #[derive(Debug, Serialize)]
 pub struct Settings {
-    /// Distinct ones, each asked twice.
+    /// The number of distinct functions, each requested twice.
     pub functions: u32,
-    /// Of each function's file.
+    /// The bytes of each function's file.
     pub component_bytes: usize,
-    /// Where the node ran.
+    /// The node's core.
     pub server_core: usize,
-    /// Where the client ran.
+    /// The client's core.
     pub load_core: usize,
 }
 
-/// Microseconds from send to whole reply.
+/// The times in microseconds, from the send to the whole reply.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Figures {
-    /// Median.
+    /// The median.
     pub p50_us: f64,
-    /// 90 %.
+    /// The 90th percentile.
     pub p90_us: f64,
     /// The longest.
     pub max_us: f64,
-    /// All, in the order they were sent.
+    /// All times, in the order of the requests.
     pub all_us: Vec<f64>,
 }
 
 impl Figures {
-    /// Of any number of times; none gives zeros.
+    /// Returns the figures of `times`. They are zero if there are none.
     pub fn of(times: impl IntoIterator<Item = Duration>) -> Self {
         let all_us: Vec<f64> = times.into_iter().map(|time| time.as_secs_f64() * 1e6).collect();
         let mut sorted = all_us.clone();
         sorted.sort_by(f64::total_cmp);
-        // The least value that so many percent do not exceed.
+        // The least value that this share of the times does not exceed.
         let at = |percent: usize| {
             let rank = (sorted.len() * percent).div_ceil(100);
             sorted.get(rank.saturating_sub(1)).copied().unwrap_or(0.0)

@@ -1,11 +1,11 @@
-//! The `compare` command: what differs between two files of results, or between two servers of one,
-//! beyond noise.
+//! The `compare` command: finds differences beyond noise between two files of results, or between
+//! two servers of one file.
 //!
-//! * Two servers of one file ran in the same rounds: their values are compared round by round, and
-//!   what slowed the machine down for a while slowed both.
-//! * Two files were made at different times. Their medians are compared; with `--relative-to`, each
-//!   value first becomes one in parts of a server's that ran in the same round, so that a machine
-//!   that is slower today is no difference.
+//! * Two servers of one file ran in the same rounds: their values are compared round by round, so a
+//!   machine that was slow for a while affects both.
+//! * Two files were made at different times, and their medians are compared. With `--relative-to`,
+//!   each value is first divided by that of a server from the same round, so a machine that is
+//!   slower today is no difference.
 //!
 //! Opens the files for the length of one read only.
 
@@ -21,34 +21,34 @@ use crate::series::{self, File, Series};
 use crate::stats::{self, Interval};
 use verdict::Verdict;
 
-/// What goes wrong here.
+/// An error of the comparison.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No file.
+    /// A file cannot be read.
     #[error(transparent)]
     Series(#[from] series::Error),
-    /// Nothing in common.
+    /// The files have no figure in common.
     #[error("there is no figure that both sides have; sides: {0}")]
     Nothing(String),
-    /// One file, and not two servers.
+    /// There is only one file, and not two servers.
     #[error(
         "one file alone has two sides only as two servers: --servers BEFORE,AFTER; {0} were named"
     )]
     Sides(usize),
-    /// No report file.
+    /// The report cannot be written.
     #[error(transparent)]
     Output(#[from] crate::output::Error),
-    /// As asked: the exit code says so.
+    /// A figure is worse, and the command line asks for an error then.
     #[error("{count} of {of} figures are worse beyond noise")]
     Regression {
-        /// How many.
+        /// The number of figures that are worse.
         count: usize,
-        /// Of so many.
+        /// The number of figures that were compared.
         of: usize,
     },
 }
 
-/// All differences.
+/// The result of a comparison.
 #[derive(Debug, Serialize)]
 struct Comparison {
     before: String,
@@ -59,7 +59,7 @@ struct Comparison {
     warnings: Vec<String>,
 }
 
-/// One figure on both sides.
+/// A figure before and after.
 #[derive(Debug, Serialize)]
 struct Row {
     scenario: String,
@@ -69,12 +69,12 @@ struct Row {
     before: f64,
     after: f64,
     rounds: [usize; 2],
-    /// After in parts of before; none when there were too few rounds.
+    /// The ratio of after to before. `None` if there were too few rounds.
     ratio: Option<Interval>,
     verdict: Verdict,
 }
 
-/// The command.
+/// Runs the command.
 pub fn command(arguments: &CompareArguments) -> Result<(), Error> {
     let comparison = compare(arguments)?;
     crate::output::show(&comparison);
@@ -145,8 +145,8 @@ fn compare(arguments: &CompareArguments) -> Result<Comparison, Error> {
     Ok(Comparison { before, after, confidence, tolerance_percent, rows, warnings })
 }
 
-/// A file's figures, those of the servers asked for, in parts of another server's if that was asked
-/// for.
+/// Returns a file's figures for the requested servers, divided by another server's if that was
+/// requested.
 fn side(file: &File, arguments: &CompareArguments) -> Vec<Series> {
     let wanted = |series: &&Series| {
         arguments.servers.is_empty() || arguments.servers.contains(&series.server)
@@ -173,7 +173,7 @@ fn side(file: &File, arguments: &CompareArguments) -> Vec<Series> {
         .collect()
 }
 
-/// Where two measurements were not made alike.
+/// Returns the differences between the conditions of two measurements.
 fn differences(before: &File, after: &File) -> Vec<String> {
     let text = |file: &File, key: &str| match file.environment.get(key) {
         None => String::new(),
@@ -246,7 +246,7 @@ impl fmt::Display for Comparison {
     }
 }
 
-/// Large figures whole, small ones with what matters of them.
+/// Formats a figure: a large one as a whole number, a small one with its significant digits.
 pub fn figure(value: f64) -> String {
     match value.abs() {
         size if size >= 1000.0 => format!("{value:.0}"),

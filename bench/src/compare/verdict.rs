@@ -1,4 +1,4 @@
-//! What an interval means for a figure. Pure; holds no file descriptor.
+//! The verdict on a figure by its confidence interval. Pure; holds no file descriptor.
 
 use std::fmt;
 
@@ -7,23 +7,23 @@ use serde::Serialize;
 use crate::series::Better;
 use crate::stats::Interval;
 
-/// What may be said.
+/// The verdict on a figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// Beyond noise and tolerance.
+    /// It is better, beyond noise and tolerance.
     Better,
     /// Beyond noise and tolerance.
     Worse,
-    /// The interval holds 1, or what is within tolerance.
+    /// It is alike: the interval contains 1, or values within the tolerance.
     Alike,
-    /// Nothing may be said.
+    /// It is unknown.
     TooFewRounds,
 }
 
 impl Verdict {
-    /// Of a ratio of after to before. All of the interval must lie beyond the tolerance: what may
-    /// as well be within it is alike.
+    /// Returns the verdict on a ratio of after to before. The whole interval must lie beyond the
+    /// tolerance for a difference.
     pub fn of(ratio: Option<Interval>, better: Better, tolerance_percent: f64) -> Self {
         let Some(Interval { low, high, .. }) = ratio else {
             return Self::TooFewRounds;

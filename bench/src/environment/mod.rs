@@ -1,8 +1,8 @@
-//! What a number was measured on: machine, kernel, builds, commit, date. A number without it is
+//! The environment of a measurement: machine, kernel, builds, commit, date. A number without it is
 //! hearsay. Opens files of /proc and /sys for the length of one read only.
 //!
-//! Nothing here fails: a thing that cannot be learned is reported as such, and the numbers still
-//! stand.
+//! Nothing here fails: a fact that cannot be found out is reported as unknown, and the numbers
+//! still stand.
 
 mod build;
 mod neighbours;
@@ -17,46 +17,46 @@ use serde::Serialize;
 pub use build::{Binary, Build};
 pub use neighbours::{Moment, Neighbours};
 
-/// With more than this to run besides us, numbers wander.
+/// Above this load, numbers vary.
 const LOAD_AVERAGE_MAX: f64 = 0.5;
 const UNKNOWN: &str = "unknown";
 const VULNERABILITIES: &str = "/sys/devices/system/cpu/vulnerabilities";
 
-/// The surroundings of a measurement.
+/// The environment of a measurement.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Environment {
-    /// As the CPU names itself.
+    /// The CPU's own name.
     pub cpu: String,
-    /// Those this process may use.
+    /// The number of cores that this process may use.
     pub cores: usize,
     /// Their numbers.
     pub allowed_cores: String,
-    /// Of the machine, in MiB.
+    /// The machine's memory, in MiB.
     pub memory_mib: Option<u64>,
     /// The frequency governor of core 0, or `none` where the guest of a hypervisor sees no such
     /// thing.
     pub governor: String,
-    /// Release of the kernel.
+    /// The release of the kernel.
     pub kernel: String,
-    /// What the kernel does about flaws of the CPU, where it does anything: each makes system calls
+    /// The kernel's mitigations of the CPU's flaws, if there are any: each makes system calls
     /// slower.
     pub mitigations: Vec<String>,
     /// The harness itself.
     pub harness: Build,
-    /// What is checked out where the harness runs, and whether files differ from it.
+    /// The commit that is checked out where the harness runs, and whether files differ from it.
     pub commit: String,
-    /// When, in UTC.
+    /// The date, in UTC.
     pub date: String,
-    /// Over the last minute, before we added to it.
+    /// The load over the last minute, before the measurement.
     pub load_average: Option<f64>,
-    /// What ran in the moment before we began, in cores.
+    /// The other programs in the moment before the measurement, in cores.
     pub neighbours: Option<Neighbours>,
-    /// How the harness was called.
+    /// The command line of the harness.
     pub command: String,
 }
 
 impl Environment {
-    /// Looks around. Call before any load.
+    /// Records the environment. Call this before any load.
     pub fn look() -> Self {
         Self {
             cpu: read("/proc/cpuinfo")
@@ -80,7 +80,7 @@ impl Environment {
         }
     }
 
-    /// What about it makes numbers doubtful.
+    /// Returns the reasons to doubt numbers.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if let Some(load) = self.load_average.filter(|&load| load > LOAD_AVERAGE_MAX) {
@@ -141,7 +141,7 @@ fn read(path: &str) -> Option<String> {
     fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
 }
 
-/// A line `NAME: VALUE` of a file.
+/// Returns the value of a line `NAME: VALUE` of a file.
 fn field(path: &str, name: &str) -> Option<String> {
     let text = read(path)?;
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
@@ -152,8 +152,8 @@ fn megabytes(text: &str) -> Option<u64> {
     Some(text.split(' ').next()?.parse::<u64>().ok()? / 1024)
 }
 
-/// What the kernel does about each flaw that this CPU has, by name; in order, so that two machines
-/// can be compared.
+/// Returns the kernel's mitigation of each flaw of this CPU, by name; in order, so that two
+/// machines can be compared.
 fn mitigations() -> Vec<String> {
     let mut found: Vec<String> = fs::read_dir(VULNERABILITIES)
         .into_iter()
@@ -169,7 +169,8 @@ fn mitigations() -> Vec<String> {
     found
 }
 
-/// x86 has a name in words; arm64 has numbers only, which still tell two machines apart.
+/// Returns the name of the CPU. x86 has a name in words; arm64 only has numbers, which still
+/// distinguish two machines.
 fn cpu_name(cpuinfo: &str) -> Option<String> {
     let value = |key: &str| {
         let line = cpuinfo

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Error, Load, payload, run_live};
 use crate::cli::LoadArguments;
-use crate::client::{Ask, Asks};
+use crate::client::{PreparedRequest, RequestMix};
 use crate::environment::Build;
 use crate::output;
 use crate::target::{Request, Session, Target};
@@ -18,11 +18,13 @@ pub fn command(arguments: &LoadArguments) -> Result<(), Error> {
     let request = Request::new(arguments.method.as_deref(), &arguments.headers, body(arguments)?)?;
     let targets = targets(arguments)?;
     let Some(first) = targets.first() else { unreachable!("there is at least one URL") };
-    let asks: Result<Vec<Ask>, Error> = targets
+    let mix: Result<Vec<PreparedRequest>, Error> = targets
         .iter()
-        .map(|target| Ok(target.ask(&request, expected_body(arguments, target, &request)?)))
+        .map(|target| Ok(target.prepare(&request, expected_body(arguments, target, &request)?)))
         .collect();
-    let Some(asks) = Asks::zipf(asks?, arguments.zipf) else { unreachable!("one for each target") };
+    let Some(mix) = RequestMix::zipf(mix?, arguments.zipf) else {
+        unreachable!("one for each target")
+    };
     let load = Load {
         connections: arguments.connections,
         rate: arguments.rate.clone(),
@@ -34,7 +36,7 @@ pub fn command(arguments: &LoadArguments) -> Result<(), Error> {
         spin: arguments.spin,
     };
     let payload_bytes = request.body.as_ref().map(Vec::len);
-    let report = run_live(first, asks, payload_bytes, &load, true)?;
+    let report = run_live(first, mix, payload_bytes, &load, true)?;
     if arguments.json {
         output::show(&(serde_json::to_string_pretty(&report)? + "\n"));
     } else {

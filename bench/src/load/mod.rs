@@ -1,82 +1,81 @@
-//! The `load` command: runs the client once and reports. Also what every other command runs for
-//! each measurement. Holds no file descriptor; the client's sockets live and die inside
-//! `client::run`.
+//! The `load` command: runs the client once and reports. Every other command also measures by this.
+//! Holds no file descriptor; the client's sockets only exist during `client::run`.
 
 mod command;
 
 use std::time::Duration;
 
-use crate::client::{self, Asks, Plan, Rate};
+use crate::client::{self, Plan, Rate, RequestMix};
 use crate::cpu;
 use crate::report::Report;
 use crate::server::LOAD_CORE;
 use crate::target::{self, Target};
 pub use command::command;
 
-/// What goes wrong here.
+/// A load failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No usable URL or no server there.
+    /// The URL is not usable, or there is no server.
     #[error(transparent)]
     Target(#[from] target::Error),
-    /// No usable method or header.
+    /// The method or a header is not usable.
     #[error(transparent)]
     Request(#[from] target::RequestError),
-    /// The load itself.
+    /// The client failed.
     #[error(transparent)]
     Client(#[from] client::Error),
-    /// No such core.
+    /// There is no such core.
     #[error(transparent)]
     Cpu(#[from] cpu::Error),
-    /// Serde.
+    /// The report cannot be written as JSON.
     #[error("cannot write the report as JSON ({0})")]
     Json(#[from] serde_json::Error),
-    /// No body.
+    /// The body cannot be read.
     #[error("cannot read the body from {} ({source})", path.display())]
     Body {
-        /// As given.
+        /// The path as given.
         path: std::path::PathBuf,
-        /// What the kernel said.
+        /// The kernel's error.
         source: std::io::Error,
     },
-    /// Many functions, one URL.
+    /// There are many functions, but one URL.
     #[error(
         "{functions} functions need a URL with `{{}}` in its path, where the number goes: http://HOST/hello-{{}}/"
     )]
     NoPlace {
-        /// As given.
+        /// The URL as given.
         functions: u32,
     },
-    /// Everything failed.
+    /// Every request failed.
     #[error("not one good reply came within the window; the errors above say what came instead")]
     NothingGood,
 }
 
-/// How to load a target.
+/// The settings of a load.
 #[derive(Debug, Clone)]
 pub struct Load {
     /// Connections at a time.
     pub connections: u32,
-    /// Of an open loop; closed without.
+    /// The rate of an open loop. `None` for a closed loop.
     pub rate: Option<Rate>,
-    /// Before the window.
+    /// The load before the window.
     pub warmup: Duration,
-    /// The window.
+    /// The measured window.
     pub window: Duration,
-    /// Of all requests, the share that leaves its connection open: 1 for all, 0 for one request a
+    /// The share of requests that leave their connection open: 1 for all, 0 for one request on each
     /// connection.
     pub kept_share: f64,
-    /// How long a request may take.
+    /// The time limit of a request.
     pub timeout: Duration,
-    /// Where the client runs, a thread on each; without any, one thread anywhere.
+    /// The client's cores, with a thread on each. If there are none, it has one thread on any core.
     pub cores: Vec<usize>,
     /// Whether its threads never sleep.
     pub spin: bool,
 }
 
 impl Load {
-    /// A closed loop on connections that stay, from where clients run beside a server that is
-    /// measured.
+    /// Returns a closed loop on kept connections, from the core where clients run beside a measured
+    /// server.
     pub fn closed(connections: u32, warmup_seconds: f64, seconds: f64) -> Self {
         Self {
             connections,
@@ -91,33 +90,33 @@ impl Load {
     }
 }
 
-/// A body to send. 251 is a prime: no buffer's length is a multiple of it, so bytes that went
-/// astray by a whole buffer do not look right.
+/// Returns a body to send. 251 is a prime, so no buffer's length is a multiple of it, and bytes
+/// that are shifted by a whole buffer do not look right.
 pub fn payload(bytes: usize) -> Vec<u8> {
     (0..251).cycle().take(bytes).collect()
 }
 
-/// Loads a target once, on threads of the client's own so that the caller stays unpinned.
+/// Loads a target once, on the client's own threads, so that the caller is not pinned.
 pub fn run(
     target: &Target,
-    asks: Asks,
+    mix: RequestMix,
     payload_bytes: Option<usize>,
     load: &Load,
 ) -> Result<Report, Error> {
-    run_live(target, asks, payload_bytes, load, false)
+    run_live(target, mix, payload_bytes, load, false)
 }
 
-/// The same; if wanted, shows on a terminal how far it is.
+/// The same. With `live`, the progress is shown on a terminal.
 fn run_live(
     target: &Target,
-    asks: Asks,
+    mix: RequestMix,
     payload_bytes: Option<usize>,
     load: &Load,
     live: bool,
 ) -> Result<Report, Error> {
     let plan = Plan {
         address: target.resolve()?,
-        asks,
+        mix,
         kept_share: load.kept_share,
         connections: load.connections,
         rate: load.rate.clone(),

@@ -1,4 +1,4 @@
-//! What `memory` found, as figures, text and JSON. Holds no file descriptor.
+//! The result of `memory`, as figures, text and JSON. Holds no file descriptor.
 
 use std::fmt;
 
@@ -7,62 +7,63 @@ use serde::Serialize;
 use crate::alone::Provenance;
 use crate::smaps::Sample;
 
-/// Everything.
+/// The whole report.
 #[derive(Debug, Serialize)]
 pub struct Memory {
-    /// Where, when and of what.
+    /// The conditions of the measurement.
     #[serde(flatten)]
     pub provenance: Provenance,
-    /// How.
+    /// The settings.
     pub settings: Settings,
-    /// Each node's steps; the first of each is what the others are compared with.
+    /// The steps of each node. The first of each is the baseline of the others.
     pub nodes: Vec<Vec<Step>>,
-    /// What the steps come to, in the same order, without the baselines.
+    /// The difference that each step makes, in the same order, without the baselines.
     pub added: Vec<Added>,
 }
 
-/// How it ran.
+/// The settings of a run.
 #[derive(Debug, Serialize)]
 pub struct Settings {
-    /// Of one file.
+    /// The functions of one file.
     pub functions: u32,
-    /// Of distinct files.
+    /// The functions of distinct files.
     pub distinct: u32,
-    /// Of each file.
+    /// The bytes of each file.
     pub component_bytes: usize,
-    /// How long nothing had to change before each look.
+    /// How long nothing may change before each reading.
     pub quiet_seconds: f64,
-    /// Where the node ran.
+    /// The node's core.
     pub server_core: usize,
 }
 
-/// A look at a node at rest.
+/// A reading of a node at rest.
 #[derive(Debug, Clone, Serialize)]
 pub struct Step {
-    /// What had been done.
+    /// The step before it.
     pub what: &'static str,
-    /// Deployed since the baseline.
+    /// The functions that were deployed since the baseline.
     pub functions: u32,
     /// The worker's memory.
     pub worker: Sample,
-    /// The engine's.
+    /// The engine's memory.
     pub engine: Sample,
-    /// Whether it had come to rest.
+    /// Whether the node had come to rest.
     pub settled: bool,
     /// How long that took.
     pub waited_seconds: f64,
 }
 
-/// Bytes a function, of the worker unless it says otherwise. Negative where memory was given back.
+/// Bytes for each function, of the worker unless it says otherwise. Negative if memory was given
+/// back.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Added {
-    /// After which step.
+    /// The step.
     pub what: &'static str,
-    /// Anonymous memory and its part of shared memory.
+    /// Anonymous memory, and the process's part of shared memory.
     pub kept: f64,
     /// File pages.
     pub file: f64,
-    /// All that is resident.
+    /// All resident memory.
     pub rss: f64,
     /// Anonymous and shared memory of the engine.
     pub engine_kept: f64,

@@ -20,7 +20,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::cli::NullServerArguments;
 use crate::interrupt;
-use peer::{Peer, Reply, Wants};
+use peer::{Next, Peer, Reply};
 
 const LISTENER: Token = Token(0);
 const READ_BUFFER_BYTES: usize = 64 * 1024;
@@ -153,10 +153,10 @@ impl Server {
     fn serve(&mut self, id: usize) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         match peer.advance(&self.reply, &mut self.buffer) {
-            Wants::Nothing => {}
-            Wants::End => drop(self.peers.remove(&id)),
-            Wants::Reply if self.delay.is_zero() => self.reply(id),
-            Wants::Reply => self.due.push_back((Instant::now() + self.delay, id)),
+            Next::Event => {}
+            Next::Close => drop(self.peers.remove(&id)),
+            Next::Reply if self.delay.is_zero() => self.reply(id),
+            Next::Reply => self.due.push_back((Instant::now() + self.delay, id)),
         }
     }
 

@@ -7,37 +7,37 @@ use mio::net::TcpStream;
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 const HEADERS_MAX: usize = 64;
 
-/// What is replied, always.
+/// The reply to every request.
 #[derive(Debug)]
 pub struct Reply {
-    /// On a connection that stays.
+    /// The reply on a connection that stays open.
     pub keep: Vec<u8>,
-    /// On one that ends with it.
+    /// The reply on a connection that ends with it.
     pub close: Vec<u8>,
-    /// Of either, what a HEAD does not get.
+    /// The length of the body, which a HEAD does not get.
     pub body_bytes: usize,
 }
 
-/// What a connection has come to.
+/// The next step of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wants {
-    /// The next event.
-    Nothing,
-    /// A whole request is here.
+pub enum Next {
+    /// Wait for the next event.
+    Event,
+    /// A whole request has arrived: its reply is due.
     Reply,
-    /// To be closed.
-    End,
+    /// Close the connection.
+    Close,
 }
 
 #[derive(Debug)]
 enum State {
-    /// A head is read.
+    /// A head is being read.
     Head,
-    /// So many bytes of a body are still to come.
+    /// This many bytes of a body are still to come.
     Body(u64),
-    /// The reply's time has not come.
+    /// The time of the reply has not come.
     Waiting,
-    /// So many bytes of the reply have left.
+    /// This many bytes of the reply were sent.
     Replying(usize),
 }
 
@@ -46,9 +46,9 @@ pub struct Peer {
     stream: TcpStream,
     state: State,
     input: Vec<u8>,
-    /// Whether the client asked for the connection's end.
+    /// Whether the client asked for the connection to end.
     close: bool,
-    /// Whether it asked for the head alone.
+    /// Whether the client asked for the head alone.
     head_only: bool,
 }
 
@@ -57,46 +57,47 @@ impl Peer {
         Self { stream, state: State::Head, input: Vec::new(), close: false, head_only: false }
     }
 
-    /// Goes as far as it goes.
-    pub fn advance(&mut self, reply: &Reply, buffer: &mut [u8]) -> Wants {
+    /// Proceeds until it must wait.
+    pub fn advance(&mut self, reply: &Reply, buffer: &mut [u8]) -> Next {
         loop {
             match self.state {
-                State::Waiting => return Wants::Nothing,
+                State::Waiting => return Next::Event,
                 State::Replying(sent) => {
                     let whole = if self.close { &reply.close } else { &reply.keep };
                     let whole =
                         &whole[..whole.len() - if self.head_only { reply.body_bytes } else { 0 }];
                     let Some(rest) = whole.get(sent..).filter(|rest| !rest.is_empty()) else {
                         if self.close {
-                            return Wants::End;
+                            return Next::Close;
                         }
                         self.state = State::Head;
                         continue;
                     };
                     match self.stream.write(rest) {
                         Ok(count) => self.state = State::Replying(sent + count),
-                        Err(error) => return waits(&error),
+                        Err(error) => return after_error(&error),
                     }
                 }
                 State::Head | State::Body(_) => match self.take() {
-                    Some(wants) => return wants,
+                    Some(next) => return next,
                     None => match self.stream.read(buffer) {
-                        Ok(0) => return Wants::End,
+                        Ok(0) => return Next::Close,
                         Ok(count) => self.input.extend_from_slice(&buffer[..count]),
-                        Err(error) => return waits(&error),
+                        Err(error) => return after_error(&error),
                     },
                 },
             }
         }
     }
 
-    /// The reply's time has come.
+    /// Begins the reply, whose time has come.
     pub fn begin_reply(&mut self) {
         self.state = State::Replying(0);
     }
 
-    /// Takes a request, or a part of one, out of what was read. None when more must come.
-    fn take(&mut self) -> Option<Wants> {
+    /// Takes a request, or a part of one, out of what was read. Returns `None` if more must arrive
+    /// first.
+    fn take(&mut self) -> Option<Next> {
         if matches!(self.state, State::Head) {
             if self.input.is_empty() {
                 return None;
@@ -106,7 +107,7 @@ impl Peer {
             let length = match request.parse(&self.input) {
                 Ok(httparse::Status::Complete(length)) => length,
                 Ok(httparse::Status::Partial) if self.input.len() < HEAD_BYTES_MAX => return None,
-                Ok(httparse::Status::Partial) | Err(_) => return Some(Wants::End),
+                Ok(httparse::Status::Partial) | Err(_) => return Some(Next::Close),
             };
             self.head_only = request.method == Some("HEAD");
             let mut body = 0;
@@ -115,7 +116,7 @@ impl Peer {
                     let Some(value) =
                         std::str::from_utf8(header.value).ok().and_then(|value| value.parse().ok())
                     else {
-                        return Some(Wants::End);
+                        return Some(Next::Close);
                     };
                     body = value;
                 } else if header.name.eq_ignore_ascii_case("connection") {
@@ -134,15 +135,15 @@ impl Peer {
             }
         }
         self.state = State::Waiting;
-        Some(Wants::Reply)
+        Some(Next::Reply)
     }
 }
 
-/// Only an error that passes keeps a connection.
-fn waits(error: &io::Error) -> Wants {
+/// Returns the next step after an error. Only a temporary one keeps the connection.
+fn after_error(error: &io::Error) -> Next {
     if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) {
-        Wants::Nothing
+        Next::Event
     } else {
-        Wants::End
+        Next::Close
     }
 }

@@ -1,10 +1,10 @@
-//! The `peers` command: sockhop and every peer that is here, in the same rounds, with the same
-//! guest, load and cores.
+//! The `peers` command: measures sockhop and every peer that is installed, in the same rounds, with
+//! the same guest, load and cores.
 //!
-//! One server is alive at a time, on core 0, with the client on other cores; a round visits each
-//! once, so that whatever slows the machine down for a while slows all of them, and begins with
-//! another one each time. Each visit starts the server afresh: an idle server still ticks, and a
-//! fresh process has a fresh memory layout, which is part of the spread. What takes long and is
+//! One server runs at a time, on core 0, with the client on other cores. A round visits each server
+//! once, so that whatever slows the machine down for a while slows all of them, and each round
+//! begins with another server. Each visit starts the server anew: an idle server still ticks, and a
+//! new process has a new memory layout, which is part of the spread. A step that takes long and is
 //! done once in a server's life, such as deploying, is done once before the rounds. Processes and
 //! their files belong to `server`.
 
@@ -29,30 +29,30 @@ pub use scenario::Measure;
 use scenario::{SCENARIOS, Scenario, UPSTREAM_MS};
 use visit::Visitor;
 
-/// What goes wrong here.
+/// The peers cannot be measured.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No such scenario.
+    /// There is no such scenario.
     #[error("there is no scenario `{name}`; there are: {all}")]
     Scenario {
-        /// As given.
+        /// The name as given.
         name: String,
-        /// Their names.
+        /// The names of the scenarios.
         all: String,
     },
-    /// Nothing to measure at all.
+    /// No server was found.
     #[error(
         "none of the servers `{0}` is here; see scripts/install-peers, or say where: --sockhop-bin, --peers-dir, --spin"
     )]
     Nothing(String),
-    /// Something else answers.
+    /// A server answers differently from the others.
     #[error(
         "it answers with status {status} and {bytes} bytes (`{body}`) instead of 200 and what the others answer"
     )]
     Answer {
         /// Its status.
         status: u16,
-        /// Of its body.
+        /// The length of its body.
         bytes: usize,
         /// The start of its body.
         body: String,
@@ -60,56 +60,56 @@ pub enum Error {
     /// A server did not start.
     #[error(transparent)]
     Server(#[from] server::Error),
-    /// A request.
+    /// A request failed.
     #[error(transparent)]
     Target(#[from] target::Error),
     /// The load failed as a whole.
     #[error(transparent)]
     Load(#[from] load::Error),
-    /// The server died under load, or /proc is not there.
+    /// The server ended under load, or /proc cannot be read.
     #[error(transparent)]
     Process(#[from] crate::process_tree::Error),
-    /// Its memory.
+    /// Its memory does not come to rest.
     #[error(transparent)]
     Quiet(#[from] crate::quiet::Error),
-    /// Its memory.
+    /// Its memory cannot be read.
     #[error(transparent)]
     Memory(#[from] crate::smaps::Error),
-    /// More connections than files.
+    /// There are more connections than files that may be open.
     #[error(transparent)]
     OpenFiles(#[from] crate::client::OpenFilesError),
-    /// No component, or no report file.
+    /// There is no component, or the report cannot be written.
     #[error(transparent)]
     Output(#[from] output::Error),
-    /// Stopped by a signal.
+    /// A signal stopped the command.
     #[error(transparent)]
     Interrupted(#[from] interrupt::Error),
 }
 
-/// How the rounds run.
+/// The settings of the rounds.
 #[derive(Debug, Clone, Serialize)]
 pub struct Settings {
-    /// In each, every server is visited once.
+    /// The rounds. In each, every server is visited once.
     pub rounds: u32,
-    /// Of them, those in which memory is measured: it wanders little, and takes long.
+    /// The rounds in which memory is measured: it varies little, and takes long.
     pub memory_rounds: u32,
-    /// Each window.
+    /// The length of each window.
     pub seconds: f64,
-    /// Before each window.
+    /// The load before each window.
     pub warmup_seconds: f64,
-    /// Functions while the memory of functions is measured.
+    /// The functions while their memory is measured.
     pub functions: u32,
-    /// Functions of the scenario `zipf`.
+    /// The functions of the scenario `zipf`.
     pub zipf_functions: u32,
-    /// Connections while their memory is measured.
+    /// The idle connections while their memory is measured.
     pub idle_connections: u32,
-    /// Where servers run.
+    /// The servers' core.
     pub server_core: usize,
-    /// Where the client runs.
+    /// The client's cores.
     pub client_cores: Vec<usize>,
     /// Whether the client never sleeps.
     pub spin: bool,
-    /// What is measured.
+    /// The measures.
     #[serde(skip)]
     pub measures: Vec<Measure>,
 }
@@ -136,7 +136,7 @@ pub fn command(arguments: &PeersArguments) -> Result<(), Error> {
     }
     for scenario in &scenarios {
         run(scenario, &kinds, &settings, &arguments.guests, &mut results)?;
-        // After each: the next may be interrupted.
+        // The results are written after each scenario: the next may be interrupted.
         output::write(arguments.json.as_deref(), &results)?;
     }
     results.finish();
@@ -160,7 +160,7 @@ fn chosen(names: &[String]) -> Result<Vec<Scenario>, Error> {
         .collect()
 }
 
-/// All rounds of one scenario.
+/// Runs all rounds of one scenario.
 fn run(
     scenario: &Scenario,
     kinds: &[Kind],
@@ -169,7 +169,7 @@ fn run(
     results: &mut Results,
 ) -> Result<(), Error> {
     let component = output::component(&guests.join(format!("{}.wasm", scenario.guest)))?;
-    // It lives as long as the scenario.
+    // The upstream runs as long as the scenario.
     let upstream = if scenario.upstream {
         Some(server::upstream(Duration::from_millis(UPSTREAM_MS))?)
     } else {
@@ -207,8 +207,8 @@ fn run(
             results.bar(scenario.name, kind.name(), why.to_owned());
             continue;
         }
-        // Those that run components come first; what the first of them replies is what all others
-        // must.
+        // Servers that run components come first. The reply of the first of them is the one that
+        // all others must give.
         if serving.fixed.is_empty() && !kind.runs_components() {
             results.bar(
                 scenario.name,
@@ -240,20 +240,20 @@ fn run(
     }
     visitor.expected.clone_from(&serving.fixed);
     for round in 0..settings.rounds {
-        // Another one first in each round: who follows whom is no advantage then.
+        // Each round begins with another server, so that the order gives none an advantage.
         let first = round as usize % ready.len().max(1);
         ready.rotate_left(first);
         let mut failed = Vec::new();
         for (index, (kind, prepared)) in ready.iter().enumerate() {
             interrupt::check()?;
-            // A disturbed moment is no reason to lose a server's place; two in a row are.
+            // A server may fail in one disturbed moment, but not twice in a row.
             match visitor.visit(prepared).or_else(|_| {
                 interrupt::check().map_err(Error::from).and_then(|()| visitor.visit(prepared))
             }) {
                 Ok(visit) => results.add(scenario.name, &kind.name(), round, visit),
                 Err(error) => failed.push((index, error)),
             }
-            if visitor.wants(Measure::Memory) && round < settings.memory_rounds {
+            if visitor.measures(Measure::Memory) && round < settings.memory_rounds {
                 match visitor.memory(kind, &serving, prepared) {
                     Ok(visit) => results.add(scenario.name, &kind.name(), round, visit),
                     Err(Error::Interrupted(error)) => return Err(error.into()),
@@ -275,7 +275,7 @@ fn run(
     Ok(())
 }
 
-/// One server that fails is a finding; the others still count.
+/// A server that fails is a result; the others still count.
 fn give_up(
     scenario: &Scenario,
     kind: &Kind,

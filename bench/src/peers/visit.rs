@@ -1,11 +1,11 @@
-//! One visit of one server: it is started, measured and ended. Holds one `Server` at a time, and
-//! the idle connections while their memory is measured.
+//! One visit of one server: the server is started, measured and ended. Holds one `Server` at a
+//! time, and the idle connections while their memory is measured.
 
 use std::time::{Duration, Instant};
 
 use super::scenario::{Measure, Scenario};
 use super::{Error, Settings};
-use crate::client::{Ask, Asks, Rate};
+use crate::client::{PreparedRequest, Rate, RequestMix};
 use crate::environment::{Moment, Neighbours};
 use crate::load::{self, Load};
 use crate::report::Report;
@@ -14,13 +14,13 @@ use crate::server::{Child, Kind, Prepared, Server, Serving};
 use crate::target::{Request, Session, Target};
 use crate::{process_tree, quiet};
 
-/// Connections beside those on which latency is measured.
+/// The other connections while latency is measured beside them.
 const BESIDE_CONNECTIONS: u32 = 4;
 const WARMING_REQUESTS: u32 = 100;
-/// How long a server must do nothing before its memory is looked at.
+/// How long a server must be idle before its memory is read.
 const QUIET: Duration = Duration::from_millis(500);
 
-/// One value.
+/// A value of a measure.
 #[derive(Debug, Clone, Copy)]
 pub struct Value {
     pub measure: &'static str,
@@ -29,33 +29,33 @@ pub struct Value {
     pub value: f64,
     /// Whether the client was the bottleneck.
     pub client_saturated: bool,
-    /// Requests of the load that failed in its window.
+    /// The requests of the load that failed in its window.
     pub failed: u64,
 }
 
-/// All that one visit found.
+/// The results of a visit.
 #[derive(Debug, Default)]
 pub struct Visit {
     pub values: Vec<Value>,
-    /// Every load's report, with its measure's name.
+    /// The report of every load, with the name of its measure.
     pub reports: Vec<(&'static str, Report)>,
-    /// What else ran meanwhile.
+    /// The other programs that ran meanwhile.
     pub neighbours: Neighbours,
-    /// The commands the server was started with.
+    /// The commands that started the server.
     pub commands: Vec<String>,
 }
 
-/// What is needed for it.
+/// The settings of a visit.
 pub struct Visitor<'a> {
     pub scenario: &'a Scenario,
     pub settings: &'a Settings,
-    /// Behind the function's URL.
+    /// The query after the function's URL.
     pub query: &'a str,
     pub request: Request,
-    /// What every reply must be.
+    /// The reply that every request must get.
     pub expected: Vec<u8>,
-    /// What the functions call, if they call something: it is no part of what is measured, and no
-    /// neighbour either.
+    /// The server that the functions call, if any. It is not measured, and is not a neighbour
+    /// either.
     pub upstream: Option<&'a Child>,
 }
 
@@ -67,17 +67,17 @@ impl Visitor<'_> {
         self.check(&self.target(&server)?)?;
         let start = started.elapsed();
         let mut visit = Visit { commands: server.commands.clone(), ..Visit::default() };
-        if self.wants(Measure::Start) {
+        if self.measures(Measure::Start) {
             visit.add("start", "ms", Better::Lower, start.as_secs_f64() * 1e3);
         }
         let upstream =
             || self.upstream.map_or(Ok(Duration::ZERO), |child| process_tree::cpu_time(child.id()));
         let ours = || Ok::<_, Error>(server.cpu_time()? + upstream()?);
         let (before, used) = (Moment::now(), ours()?);
-        if self.wants(Measure::Latency) {
+        if self.measures(Measure::Latency) {
             self.latency(&server, &mut visit)?;
         }
-        if self.wants(Measure::Rate) {
+        if self.measures(Measure::Rate) {
             self.rate(&server, &mut visit)?;
         }
         let used = ours()?.saturating_sub(used);
@@ -85,8 +85,8 @@ impl Visitor<'_> {
         Ok(visit)
     }
 
-    /// Whether a measure is both wanted and part of the scenario.
-    pub fn wants(&self, measure: Measure) -> bool {
+    /// Returns whether a measure is both requested and part of the scenario.
+    pub fn measures(&self, measure: Measure) -> bool {
         self.scenario.measures.contains(&measure) && self.settings.measures.contains(&measure)
     }
 
@@ -94,7 +94,7 @@ impl Visitor<'_> {
         Ok(server.target().with_query(self.query)?)
     }
 
-    /// An error unless it answers as the others do.
+    /// Returns an error unless the server answers as the others do.
     fn check(&self, target: &Target) -> Result<(), Error> {
         let fetched = target.fetch(&self.request)?;
         if fetched.status != 200 || fetched.body != self.expected {
@@ -104,13 +104,15 @@ impl Visitor<'_> {
         Ok(())
     }
 
-    fn asks(&self, server: &Server) -> Result<Asks, Error> {
-        let ask = |target: &Target| -> Result<Ask, Error> {
-            Ok(target.with_query(self.query)?.ask(&self.request, Some(self.expected.clone())))
+    fn mix(&self, server: &Server) -> Result<RequestMix, Error> {
+        let prepare = |target: &Target| -> Result<PreparedRequest, Error> {
+            Ok(target.with_query(self.query)?.prepare(&self.request, Some(self.expected.clone())))
         };
-        let asks: Result<Vec<Ask>, Error> = server.targets.iter().map(ask).collect();
-        let Some(asks) = Asks::zipf(asks?, 1.0) else { unreachable!("every server has a target") };
-        Ok(asks)
+        let mix: Result<Vec<PreparedRequest>, Error> = server.targets.iter().map(prepare).collect();
+        let Some(mix) = RequestMix::zipf(mix?, 1.0) else {
+            unreachable!("every server has a target")
+        };
+        Ok(mix)
     }
 
     fn load(&self, connections: u32) -> Load {
@@ -127,22 +129,22 @@ impl Visitor<'_> {
         self.request.body.as_ref().map(Vec::len)
     }
 
-    /// At saturation.
+    /// Measures at saturation.
     fn rate(&self, server: &Server, visit: &mut Visit) -> Result<(), Error> {
         let (before, load) = (server.cpu_time()?, self.load(self.scenario.connections));
-        let report = load::run(server.target(), self.asks(server)?, self.payload_bytes(), &load)?;
+        let report = load::run(server.target(), self.mix(server)?, self.payload_bytes(), &load)?;
         let cpu = server.cpu_time()?.saturating_sub(before).as_secs_f64() * 1e6;
         visit.add_of(&report, "rate", "requests/s", Better::Higher, report.requests_per_second);
         visit.add_of(&report, "saturated p50", "µs", Better::Lower, report.latency.p50_us);
         visit.add_of(&report, "saturated p99", "µs", Better::Lower, report.latency.p99_us);
-        // All of the run's time, and all of its requests: warm-up is work, too.
+        // The CPU time is that of the whole run, and so are the requests: the warm-up is work, too.
         let each = cpu / report.requests_in_run.max(1) as f64;
         visit.add_of(&report, "CPU a request", "µs", Better::Lower, each);
         visit.reports.push(("rate", report));
         Ok(())
     }
 
-    /// At a rate that all can hold, from the intended send.
+    /// Measures latency at a rate that all servers can hold, from the intended send.
     fn latency(&self, server: &Server, visit: &mut Visit) -> Result<(), Error> {
         let load = Load {
             rate: Some(Rate::steady(self.scenario.latency_rate)),
@@ -151,7 +153,7 @@ impl Visitor<'_> {
         let run = || {
             Ok::<_, Error>(load::run(
                 server.target(),
-                self.asks(server)?,
+                self.mix(server)?,
                 self.payload_bytes(),
                 &load,
             )?)
@@ -161,10 +163,10 @@ impl Visitor<'_> {
             Some(query) => {
                 let beside = server.target().with_query(query)?;
                 let expected = beside.fetch(&self.request)?;
-                let asks = Asks::one(beside.ask(&self.request, Some(expected.body)));
+                let mix = RequestMix::one(beside.prepare(&self.request, Some(expected.body)));
                 let other = self.load(BESIDE_CONNECTIONS);
                 std::thread::scope(|scope| {
-                    let other = scope.spawn(|| load::run(&beside, asks, None, &other));
+                    let other = scope.spawn(|| load::run(&beside, mix, None, &other));
                     let report = run()?;
                     let other =
                         other.join().unwrap_or(Err(crate::client::Error::Panicked.into()))?;
@@ -187,7 +189,7 @@ impl Visitor<'_> {
         Ok(())
     }
 
-    /// What connections and functions add to a server at rest.
+    /// Measures the memory that connections and functions add to a server at rest.
     pub fn memory(
         &self,
         kind: &Kind,
@@ -237,7 +239,7 @@ impl Visitor<'_> {
     }
 }
 
-/// Bytes, once it does nothing.
+/// Returns the bytes of a server at rest.
 fn at_rest(server: &Server) -> Result<f64, Error> {
     let Some(first) = server.children.first() else { unreachable!("every server has a process") };
     quiet::wait(first.id(), QUIET, || Ok(server.memory()?))?;
@@ -245,7 +247,7 @@ fn at_rest(server: &Server) -> Result<f64, Error> {
 }
 
 impl Visit {
-    /// A value that comes from no load.
+    /// Returns a value that does not come from a load.
     fn add(&mut self, measure: &'static str, unit: &'static str, better: Better, value: f64) {
         self.values.push(Value {
             measure,
@@ -257,7 +259,7 @@ impl Visit {
         });
     }
 
-    /// A value that a load gave.
+    /// Returns a value of a load.
     fn add_of(
         &mut self,
         report: &Report,
@@ -270,7 +272,7 @@ impl Visit {
         self.values.push(Value { measure, unit, better, value, client_saturated, failed });
     }
 
-    /// Requests that failed in any load.
+    /// Returns the number of requests that failed in all loads.
     pub fn errors(&self) -> u64 {
         self.reports.iter().map(|(_, report)| report.errors.total() + report.errors_in_warmup).sum()
     }

@@ -1,9 +1,9 @@
-//! Clients that take up room: idle, slow, deaf and resetting ones.
+//! A crowd of clients that use a node's resources: idle, slow, deaf and resetting ones.
 //!
-//! Owns their sockets: opened in `gather` and `press`, bound to several addresses of 127.0.0.0/8 so
-//! that neither ports nor the node's limit on connections of one address run out, and closed by
-//! drop. One thread drives all of them, and spreads what it does evenly over time: a burst of its
-//! own would hold up the healthy client's core.
+//! Owns their sockets, which are opened in `gather` and `press` and closed by drop. They are bound
+//! to several addresses of 127.0.0.0/8, so that neither ports nor the node's limit on connections
+//! of one address run out. One thread drives all of them, and spreads its work evenly over time: a
+//! burst would delay the healthy client.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
@@ -22,51 +22,54 @@ use crate::alone::Error;
 use crate::interrupt;
 use crate::reply::ReplyParser;
 
-/// Fewer than any limit on ports or on connections of one address.
+/// The connections of one address: fewer than any limit on ports or on connections of an address.
 const CONNECTIONS_PER_SOURCE: usize = 5000;
-/// For a connect or a read of the crowd's; the node may be slow to them, but not for ever.
+/// The time limit of the crowd's connects and reads. The node may be slow to the crowd, but not for
+/// ever.
 const PATIENCE_SECONDS: i64 = 10;
-/// How often there is something to do.
+/// The interval of the crowd's work.
 const TICK: Duration = Duration::from_millis(10);
-/// Connections left to the healthy client, which has fewer.
+/// The connections that are left to the healthy client, which has fewer.
 const ROOM: usize = 100;
-/// A slow client's turn comes once in so many ticks: every second.
+/// The ticks between two bytes of a slow client: a second.
 const TICKS_PER_TURN: usize = 100;
-/// What a node gives a head by default.
+/// A node's default time limit for a head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// Of the resets of a second, at most one in so many parts in one tick: twice the usual.
+/// The least parts that the resets of a second are spread over: at most twice the usual number in a
+/// tick.
 const RESETS_PER_TICK_SHARE: u64 = 50;
-/// No node sends that much before it notices that nobody reads.
+/// The length of a reply that no node sends whole before it notices that nobody reads.
 const DEAF_BYTES: u64 = 1_000_000_000;
-/// Little work, but more than is read before the reset.
+/// The length of a reply that takes little work, but is longer than what is read before the reset.
 const RESET_BYTES: u64 = 256 * 1024;
 
-/// How its clients behave.
+/// The behaviour of the crowd's clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Behaviour {
-    /// One request and its reply, then nothing.
+    /// They send one request, read the reply, and do nothing more.
     Idle,
-    /// A byte of a head every second; who is turned away comes back.
+    /// They send a byte of a head every second. A client that is turned away comes back.
     Slow,
-    /// A large reply is asked for, and not read.
+    /// They request a large reply and do not read it.
     Deaf,
-    /// Connect, and reset in the middle of the request, of the reply, or between the two.
+    /// They connect, and reset the connection in the middle of the request, of the reply, or
+    /// between the two.
     Resetting,
 }
 
 impl Behaviour {
-    /// Whether the node has nothing to do once they are all there.
+    /// Returns whether the node has nothing to do once all clients are there.
     pub fn rests(self) -> bool {
         matches!(self, Self::Idle | Self::Deaf)
     }
 
-    /// The time over which they come. Had the slow all come at once, their time for a head would be
-    /// over in one moment, again and again.
+    /// Returns the time over which the clients arrive. If the slow ones arrived at once, their time
+    /// limits would also end in one moment, again and again.
     pub fn spread(self) -> Duration {
         if self == Self::Slow { HEAD_TIMEOUT } else { Duration::ZERO }
     }
 
-    /// What lets the node keep them for as long as the measurement takes.
+    /// Returns the options that make the node keep them for the length of the measurement.
     pub fn options(self) -> &'static [&'static str] {
         match self {
             Self::Idle => &["--idle-timeout", "10m"],
@@ -75,7 +78,7 @@ impl Behaviour {
         }
     }
 
-    /// What the report calls it.
+    /// Returns its name in the report.
     pub fn name(self) -> &'static str {
         match self {
             Self::Idle => "idle, kept alive",
@@ -86,22 +89,22 @@ impl Behaviour {
     }
 }
 
-/// The clients.
+/// The clients of a crowd.
 #[derive(Debug)]
 pub struct Crowd {
     behaviour: Behaviour,
     address: SocketAddrV4,
     hello: String,
     flood: String,
-    /// Connections open at a time; of [`Behaviour::Resetting`], resets per second.
+    /// The connections open at a time, or the resets per second of [`Behaviour::Resetting`].
     count: usize,
     members: Vec<TcpStream>,
 }
 
 impl Crowd {
-    /// Opens all connections, evenly over `spread`, and brings each to where it stays. Where the
-    /// node answers 503 to the next of the idle, it has as many as it takes, and a few go to make
-    /// room for others.
+    /// Opens all connections, evenly over `spread`, and brings each to its lasting state. If the
+    /// node answers 503 to the next of the idle, it has as many as it takes, and a few are closed
+    /// to make room for others.
     pub fn gather(
         behaviour: Behaviour,
         address: SocketAddrV4,
@@ -140,14 +143,15 @@ impl Crowd {
         Ok(crowd)
     }
 
-    /// Its connections, or its resets per second.
+    /// Returns the number of its connections, or its resets per second.
     pub fn count(&self) -> u32 {
         let count =
             if self.behaviour == Behaviour::Resetting { self.count } else { self.members.len() };
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 
-    /// Goes on until told to stop; returns how many were opened anew, or reset.
+    /// Runs the crowd until `stop` is set. Returns how many connections were opened again, or
+    /// reset.
     pub fn press(&mut self, stop: &AtomicBool) -> u64 {
         let (started, count) = (Instant::now(), self.count as u64);
         let (mut done, mut tried, mut ticks) = (0, 0, 0_u32);
@@ -159,7 +163,7 @@ impl Crowd {
                     let due = count
                         * u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)
                         / 1000;
-                    // Who cannot keep up does not owe the rest all at once.
+                    // A thread that falls behind does not catch up all at once.
                     let most = 1 + count / RESETS_PER_TICK_SHARE;
                     for _ in 0..due.saturating_sub(tried).min(most) {
                         done += u64::from(self.reset(tried).is_ok());
@@ -173,8 +177,8 @@ impl Crowd {
         done
     }
 
-    /// Connections that the node has not ended, and among them those to which a reply of 200 has
-    /// begun.
+    /// Returns the number of connections that the node has not ended, and how many of them have
+    /// begun to get a reply of 200.
     pub fn open(&self) -> (usize, usize) {
         let mut start = [0; 12];
         let (mut open, mut ok) = (0, 0);
@@ -191,7 +195,7 @@ impl Crowd {
         (open, ok)
     }
 
-    /// Opens the connection with this number, and sends what it begins with.
+    /// Opens the connection with this number, and sends its first bytes.
     fn admit(&self, number: usize) -> io::Result<TcpStream> {
         let mut stream = open(number, self.address)?;
         match self.behaviour {
@@ -207,7 +211,7 @@ impl Crowd {
         Ok(stream)
     }
 
-    /// A byte from every slow client whose turn it is; those that were ended come anew.
+    /// Sends a byte from every slow client whose turn it is. Opens those again that were ended.
     fn turn(&mut self, turn: usize) -> u64 {
         let mut opened = 0;
         for number in (turn..self.members.len()).step_by(TICKS_PER_TURN) {
@@ -216,7 +220,7 @@ impl Crowd {
             if waits && member.write(b"a").is_ok() {
                 continue;
             }
-            // Refused for now: its next turn is another attempt.
+            // The client is refused for now, and tries again at its next turn.
             if let Ok(stream) = self.admit(number) {
                 self.members[number] = stream;
                 opened += 1;
@@ -242,7 +246,7 @@ impl Crowd {
     }
 }
 
-/// Connects from an address of its number's.
+/// Connects from the address that belongs to the number.
 fn open(number: usize, address: SocketAddrV4) -> io::Result<TcpStream> {
     // 127.0.0.1 is the healthy client's.
     let source = Ipv4Addr::from(

@@ -20,7 +20,7 @@ use nix::unistd::{SysconfVar, sysconf};
 
 use crate::alone::{Error, Provenance, expect_ok, worker};
 use crate::cli::PressureArguments;
-use crate::client::{Asks, Rate};
+use crate::client::{Rate, RequestMix};
 use crate::load::{self, Load};
 use crate::server::{self, Instances, LOAD_CORE, Node, SERVER_CORE};
 use crate::smaps::Sample;
@@ -140,8 +140,8 @@ impl Subject {
             rate: Some(Rate::steady(arguments.rate)),
             ..Load::closed(arguments.connections, arguments.warmup_seconds, arguments.seconds)
         };
-        let ask = self.healthy.ask(&Request::get(), Some(self.body.clone()));
-        let healthy = || load::run(&self.healthy, Asks::one(ask.clone()), None, &load);
+        let prepared = self.healthy.prepare(&Request::get(), Some(self.body.clone()));
+        let healthy = || load::run(&self.healthy, RequestMix::one(prepared.clone()), None, &load);
         let alone = healthy()?;
         let (_, before) = self.look()?;
         let SocketAddr::V4(address) = self.healthy.resolve()? else {

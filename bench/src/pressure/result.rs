@@ -1,4 +1,4 @@
-//! What `pressure` found, as figures, text and JSON. Holds no file descriptor.
+//! The result of `pressure`, as figures, text and JSON. Holds no file descriptor.
 
 use std::fmt;
 
@@ -8,93 +8,93 @@ use crate::alone::Provenance;
 use crate::report::{Latency, Report};
 use crate::smaps::Sample;
 
-/// How many times its p99 alone a healthy client's p99 may be.
+/// The limit on a healthy client's p99 beside a crowd, as a multiple of its p99 alone.
 const WANTED: f64 = 3.0;
 
-/// Everything.
+/// The whole report.
 #[derive(Debug, Serialize)]
 pub struct Pressure {
-    /// Where, when and of what.
+    /// The conditions of the measurement.
     #[serde(flatten)]
     pub provenance: Provenance,
-    /// How.
+    /// The settings.
     pub settings: Settings,
-    /// One entry a crowd.
+    /// An entry for each crowd.
     pub rows: Vec<Row>,
 }
 
-/// How the healthy client went about it.
+/// The settings of a run.
 #[derive(Debug, Serialize)]
 pub struct Settings {
-    /// Its requests per second.
+    /// The healthy client's requests per second.
     pub rate: u64,
-    /// Its connections, kept alive.
+    /// The healthy client's connections, kept alive.
     pub connections: u32,
-    /// Each window.
+    /// The length of each window.
     pub seconds: f64,
-    /// Before each.
+    /// The load before each window.
     pub warmup_seconds: f64,
-    /// Where the nodes ran.
+    /// The nodes' core.
     pub server_core: usize,
-    /// Where the healthy client ran.
+    /// The healthy client's core.
     pub load_core: usize,
-    /// Where the crowd ran.
+    /// The crowd's core.
     pub crowd_core: usize,
 }
 
-/// What a node takes up.
+/// The memory of a node.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Footprint {
     /// The worker's memory.
     pub worker: Sample,
-    /// The engine's.
+    /// The engine's memory.
     pub engine: Sample,
-    /// Of all TCP sockets of the network namespace, both ends of each connection.
+    /// The buffers of all TCP sockets of the network namespace, at both ends of each connection.
     pub socket_buffers: Option<u64>,
 }
 
-/// One crowd.
+/// The figures of one crowd.
 #[derive(Debug, Serialize)]
 pub struct Row {
-    /// Which.
+    /// The crowd.
     pub crowd: &'static str,
-    /// How many were to come: connections at a time, or resets per second.
+    /// The intended number: connections at a time, or resets per second.
     pub tried: u32,
-    /// How many did, before the node answered 503.
+    /// The number that was reached before the node answered 503.
     pub count: u32,
-    /// Connections the node had not ended when the window was over.
+    /// The connections that the node had not ended at the end of the window.
     pub open_at_the_end: usize,
-    /// Of those, with a reply of 200 that nobody reads.
+    /// Those of them with a reply of 200 that nobody reads.
     pub answered: usize,
-    /// Opened anew in the window, or reset.
+    /// The connections that were opened again, or reset, in the window.
     pub happened: u64,
-    /// The healthy client before.
+    /// The healthy client alone.
     pub alone: Report,
-    /// And beside the crowd.
+    /// The healthy client beside the crowd.
     pub beside: Report,
-    /// Of its latency from the intended send.
+    /// The p99 of its latency alone, from the intended send.
     pub p50_ratio: f64,
-    /// The same.
+    /// The same beside the crowd.
     pub p99_ratio: f64,
-    /// Before the crowd came.
+    /// The node's memory before the crowd.
     pub before: Footprint,
-    /// With it.
+    /// The node's memory with the crowd.
     pub after: Footprint,
-    /// What each connection adds, in bytes.
+    /// The bytes that each connection adds.
     pub each: Each,
-    /// Whether the node was at rest when its memory was looked at; where it cannot be, this says
-    /// true.
+    /// Whether the node was at rest when its memory was read. `true` if it cannot be at rest beside
+    /// this crowd.
     pub settled: bool,
 }
 
-/// Bytes a connection.
+/// Bytes for each connection.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Each {
-    /// Resident in the worker.
+    /// Resident memory of the worker.
     pub worker: f64,
-    /// Resident in the engine.
+    /// Resident memory of the engine.
     pub engine: f64,
-    /// In the kernel's buffers, both ends.
+    /// The kernel's buffers at both ends.
     pub socket_buffers: Option<f64>,
 }
 

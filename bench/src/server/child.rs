@@ -1,7 +1,8 @@
-//! A child process with its scratch folder and its log, ended by process id whatever happens.
+//! A child process with its scratch folder and its log. It is ended by its process id in any case.
 //!
-//! Owns the process, the folder, and through them the log file both of the child's streams write
-//! to. Drop ends the process and everything it started, waits for it, and removes the folder.
+//! Owns the process and the folder, and through them the log file that both of the child's streams
+//! write to. Drop ends the process and everything that it started, waits for it, and removes the
+//! folder.
 
 use std::fs::{self, File};
 use std::io;
@@ -17,49 +18,51 @@ use tempfile::TempDir;
 use crate::process_tree::{self, Process};
 use crate::{cpu, interrupt};
 
-/// From start to first good reply: compiling a large component on one core takes seconds.
+/// The time limit from the start to the first good reply: compiling a large component on one core
+/// takes seconds.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
-/// From SIGTERM to the end; then SIGKILL.
+/// The time limit from SIGTERM to the end; then SIGKILL follows.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a start takes is a figure of its own, so this is its grain.
+/// The interval of looking at a child. The time of a start is a figure of its own, and this is its
+/// resolution.
 const LOOK_INTERVAL: Duration = Duration::from_millis(1);
 const LOG_LINES_SHOWN: usize = 12;
 
-/// What goes wrong here.
+/// A child cannot be started, or does not do what it should.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No scratch folder or log.
+    /// The scratch folder or the log cannot be made.
     #[error(
         "cannot prepare a scratch folder for {name} ({source}); is the temporary folder writable, and not full?"
     )]
     Scratch {
-        /// Which server.
+        /// The server.
         name: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
-    /// No process.
+    /// The process cannot be started.
     #[error("cannot start `{command}` ({source}); is it a program, and executable?")]
     Start {
-        /// As run.
+        /// The command line.
         command: String,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
-    /// It ended, or keeps silent.
+    /// It has ended, or is silent.
     #[error("`{command}` {how}; the end of its log:\n{log}")]
     NotReady {
-        /// As run.
+        /// The command line.
         command: String,
         /// What it did instead.
         how: String,
-        /// Its last lines.
+        /// The last lines of its log.
         log: String,
     },
-    /// No such core.
+    /// There is no such core.
     #[error(transparent)]
     Cpu(#[from] cpu::Error),
-    /// Stopped by a signal.
+    /// A signal stopped the command.
     #[error(transparent)]
     Interrupted(#[from] interrupt::Error),
 }
@@ -72,7 +75,7 @@ pub struct Child {
     scratch: TempDir,
 }
 
-/// A new scratch folder; it lives as long as the value.
+/// Makes a scratch folder, which is removed with the returned value.
 pub fn scratch(name: &'static str) -> Result<TempDir, Error> {
     tempfile::Builder::new()
         .prefix("sockhop-bench-")
@@ -80,7 +83,7 @@ pub fn scratch(name: &'static str) -> Result<TempDir, Error> {
         .map_err(|source| Error::Scratch { name, source })
 }
 
-/// Runs a command to its end; returns how it ended, and what it printed on either stream.
+/// Runs a command to its end. Returns its exit status and the output of both streams.
 pub fn run(
     name: &'static str,
     core: usize,
@@ -90,14 +93,14 @@ pub fn run(
         .watch(|ended, log| Some((ended?, log.trim().to_owned())))
 }
 
-/// A command as one would type it.
+/// Returns a command as one would type it.
 pub fn typed(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
 }
 
 impl Child {
-    /// Starts `command` on one core, with its output in a log inside `scratch`.
+    /// Starts `command` on one core. Its output goes to a log in `scratch`.
     pub fn start(
         name: &'static str,
         core: usize,
@@ -114,17 +117,17 @@ impl Child {
         Ok(Self { process, command: format!("taskset -c {core} {typed}"), scratch })
     }
 
-    /// Its process id.
+    /// Returns its process id.
     pub fn id(&self) -> u32 {
         self.process.id()
     }
 
-    /// The command as one would type it, pinning included.
+    /// Returns the command as one would type it, including the pinning.
     pub fn command(&self) -> &str {
         &self.command
     }
 
-    /// Waits until `ready` finds what it looks for, in the log or wherever else.
+    /// Waits until `ready` finds what it looks for, in the log or elsewhere.
     pub fn wait_until<T>(&mut self, mut ready: impl FnMut(&str) -> Option<T>) -> Result<T, Error> {
         self.watch(|_, log| ready(log))
     }
@@ -136,7 +139,8 @@ impl Child {
         let started = Instant::now();
         loop {
             interrupt::check()?;
-            // Before the log is read, so that the last words of a child that has ended are in it.
+            // This comes before the log is read, so that the log has the last words of a child that
+            // has ended.
             let ended = self.process.try_wait().ok().flatten();
             let log = self.log();
             if let Some(found) = done(ended, &log) {
@@ -168,7 +172,7 @@ fn log_path(scratch: &Path) -> PathBuf {
     scratch.join("output.log")
 }
 
-/// The URL in the first whole line that starts with `start`.
+/// Returns the URL in the first whole line that starts with `start`.
 pub fn url_after(log: &str, start: &str) -> Option<String> {
     let line =
         log.split_inclusive('\n').find(|line| line.starts_with(start) && line.ends_with('\n'))?;
@@ -177,12 +181,12 @@ pub fn url_after(log: &str, start: &str) -> Option<String> {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // Looked up first: once the parent is gone, nothing ties its children to us.
+        // The children are looked up first: once the parent is gone, nothing connects them to it.
         let family = process_tree::tree(self.id()).unwrap_or_default();
         let Ok(id) = i32::try_from(self.id()) else {
             return;
         };
-        // Until it is waited for, its id cannot be anybody else's.
+        // The process id is not used again before it was waited for.
         let _ = kill(Pid::from_raw(id), Signal::SIGTERM);
         let asked = Instant::now();
         while matches!(self.process.try_wait(), Ok(None)) {
@@ -199,7 +203,7 @@ impl Drop for Child {
     }
 }
 
-/// Ends a grandchild that outlived its parent; the start time says that it is still the same
+/// Ends a grandchild that has outlived its parent. Its start time proves that it is the same
 /// process.
 fn end_survivor(process: &Process) {
     let same = process_tree::look(process.pid).is_some_and(|now| now.started == process.started);

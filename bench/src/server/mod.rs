@@ -25,119 +25,120 @@ pub use kind::{Kind, Places, Prepared};
 pub use null::upstream;
 pub use sockhop::Node;
 
-/// Where every measured server runs: one core each, one after the other.
+/// The core of every measured server; they run one after the other.
 pub const SERVER_CORE: usize = 0;
-/// Where the client runs.
+/// The client's core.
 pub const LOAD_CORE: usize = 1;
 
-/// So many that the making of instances does not show.
+/// The requests of an instance that is reused: so many that the cost of making instances does not
+/// show.
 const REUSE: u32 = 100_000;
 
-/// What goes wrong here.
+/// A server cannot be started or used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The child's files or process.
+    /// The child's files or its process failed.
     #[error(transparent)]
     Child(#[from] child::Error),
-    /// No free port.
+    /// There is no free port.
     #[error("cannot find a free port on 127.0.0.1 ({0})")]
     Port(std::io::Error),
-    /// `sockhop deploy`, or another command of its, said no.
+    /// `sockhop deploy`, or another of its commands, failed.
     #[error("`{command}` failed ({status}): {output}")]
     Told {
-        /// As run.
+        /// The command line.
         command: String,
         /// Its exit status.
         status: std::process::ExitStatus,
-        /// What it printed.
+        /// Its output.
         output: String,
     },
-    /// No admin listener.
+    /// The node has no admin listener.
     #[error(
         "`sockhop status --json` names no admin listener, though the node was told to have one: {output}"
     )]
     NoAdmin {
-        /// What it printed.
+        /// Its output.
         output: String,
     },
-    /// A file of its own that a server needs.
+    /// A file that a server needs cannot be written.
     #[error("cannot write {} ({source}); is the temporary folder full?", path.display())]
     Write {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What the kernel said.
+        /// The kernel's error.
         source: std::io::Error,
     },
-    /// Many functions.
+    /// The server cannot serve many functions.
     #[error(transparent)]
     Copies(#[from] crate::copies::Error),
-    /// This program.
+    /// The path of this program is not known.
     #[error("cannot find this program's own file ({0})")]
     Own(std::io::Error),
-    /// No binary.
+    /// There is no binary.
     #[error(
         "sockhop was not found beside this program or on PATH; say where its folder is: --sockhop-bin"
     )]
     NoSockhop,
-    /// The URL it printed.
+    /// The URL that it printed is malformed.
     #[error(transparent)]
     Target(#[from] target::Error),
 }
 
-/// How many requests one instance serves.
+/// The number of requests that one instance serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Instances {
-    /// One, which is every server's default for a WASI 0.2 component.
+    /// One request, which is every server's default for a WASI 0.2 component.
     Fresh,
-    /// [`REUSE`], one after another.
+    /// [`REUSE`] requests, one after another.
     Reuse,
 }
 
-/// What a server is to serve.
+/// What a server serves.
 #[derive(Debug, Clone)]
 pub struct Serving {
-    /// What servers of components run.
+    /// The component, for servers of components.
     pub component: PathBuf,
-    /// What workerd runs instead, if anybody wrote it: it knows no components.
+    /// The script that workerd runs instead, if there is one: it knows no components.
     pub script: Option<&'static str>,
-    /// What servers without functions reply.
+    /// The reply of servers without functions.
     pub fixed: Vec<u8>,
-    /// So many of them, all alike but each a file of its own.
+    /// The number of functions, all alike, each with a file of its own.
     pub functions: u32,
     /// Options of `sockhop deploy`.
     pub options: Vec<String>,
 }
 
-/// A server that answers. Ends with this value.
+/// A server that answers. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Server {
-    /// Its processes: one, or one a function.
+    /// Its processes: one, or one for each function.
     pub children: Vec<Child>,
-    /// Where each function answers.
+    /// The address of each function.
     pub targets: Vec<Target>,
-    /// Commands that brought it there, for the report.
+    /// The commands that have started it, for the report.
     pub commands: Vec<String>,
 }
 
 impl Server {
-    /// Of one process.
+    /// Returns a server of one process.
     fn one(child: Child, targets: Vec<Target>) -> Self {
         let commands = vec![child.command().to_owned()];
         Self { children: vec![child], targets, commands }
     }
 
-    /// Where its first function answers.
+    /// Returns the address of its first function.
     pub fn target(&self) -> &Target {
         let Some(target) = self.targets.first() else { unreachable!("every server has one") };
         target
     }
 
-    /// User and system time of all its processes.
+    /// Returns the user and system time of all its processes.
     pub fn cpu_time(&self) -> Result<Duration, process_tree::Error> {
         self.children.iter().map(|child| process_tree::cpu_time(child.id())).sum()
     }
 
-    /// What no kernel could take from all its processes without swapping, in bytes.
+    /// Returns the bytes that the kernel cannot take from its processes without swapping.
     pub fn memory(&self) -> Result<u64, smaps::Error> {
         let mut sum = 0;
         for child in &self.children {
@@ -149,7 +150,7 @@ impl Server {
     }
 }
 
-/// Addresses that were free a moment ago, all of them different.
+/// Returns distinct addresses that were free a moment ago.
 fn free_addresses(count: usize) -> Result<Vec<SocketAddr>, Error> {
     let listeners: Result<Vec<TcpListener>, _> =
         (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect();
@@ -157,7 +158,7 @@ fn free_addresses(count: usize) -> Result<Vec<SocketAddr>, Error> {
     addresses.map_err(Error::Port)
 }
 
-/// The `sockhop` binary: in the folder given, else beside this program, else on PATH.
+/// Returns the `sockhop` binary: from the given folder, beside this program, or from PATH.
 pub fn find_sockhop(folder: Option<&Path>) -> Option<PathBuf> {
     match folder {
         Some(folder) => find(Some(&folder.join("sockhop")), "sockhop"),
@@ -168,12 +169,12 @@ pub fn find_sockhop(folder: Option<&Path>) -> Option<PathBuf> {
     }
 }
 
-/// A binary: as given, else the first of that name on PATH.
+/// Returns a binary: the given one, or the first of that name on PATH.
 pub fn find(given: Option<&Path>, name: &str) -> Option<PathBuf> {
     match given {
         Some(path) => path.is_file().then(|| path.to_owned()),
         None => std::env::split_paths(&std::env::var_os("PATH")?)
-            // Where Debian has servers, and a user's PATH has not.
+            // Debian installs servers here, and a user's PATH does not include it.
             .chain(["/usr/sbin".into()])
             .map(|folder| folder.join(name))
             .find(|path| path.is_file()),

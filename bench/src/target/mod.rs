@@ -8,7 +8,7 @@ mod session;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
-use crate::client::Ask;
+use crate::client::PreparedRequest;
 use crate::reply;
 pub use request::{Error as RequestError, Request};
 pub use session::{Fetched, Session};
@@ -113,8 +113,8 @@ impl Target {
     }
 
     /// One request to it for a load, and the body that its replies must have.
-    pub fn ask(&self, request: &Request, expected_body: Option<Vec<u8>>) -> Ask {
-        Ask {
+    pub fn prepare(&self, request: &Request, expected_body: Option<Vec<u8>>) -> PreparedRequest {
+        PreparedRequest {
             keep: self.bytes(request, true),
             close: self.bytes(request, false),
             expected_body,

@@ -1,13 +1,13 @@
 //! The node's own lines in an invocation's log, each of them once.
 //!
-//! The guest causes them, as often as it likes: by a request that is denied, say. The first of a
-//! kind is a line, those that say the same are counted, and the sum is told at the end. Pure; owns
-//! no fds.
+//! The guest causes them, as often as it likes: by requests that are denied, for example. The first
+//! of several equal lines is written, the others are counted, and the sum is written at the end.
+//! Pure; owns no fds.
 
-/// Different lines whose repetitions are counted. Those of more are lines, each time.
+/// The most lines whose repetitions are counted. Other lines are written each time.
 const NOTES_MAX: usize = 16;
 
-/// What was noted in one invocation.
+/// The notes of one invocation.
 #[derive(Default)]
 pub(super) struct Notes(Vec<Note>);
 
@@ -17,7 +17,8 @@ struct Note {
 }
 
 impl Notes {
-    /// Says whether `text` is to be written. It is not when it was before; then it is counted.
+    /// Returns whether `text` must be written: `true` at its first time. Later times are counted
+    /// instead.
     pub(super) fn is_new(&mut self, text: &str) -> bool {
         if let Some(note) = self.0.iter_mut().find(|note| note.text == text) {
             note.repetitions += 1;
@@ -29,7 +30,7 @@ impl Notes {
         true
     }
 
-    /// Forgets them all, and returns what is to be written of those that were repeated.
+    /// Forgets all notes, and returns a line for each that was repeated.
     pub(super) fn sums(&mut self) -> Vec<String> {
         let notes = std::mem::take(&mut self.0);
         let repeated = notes.into_iter().filter(|note| note.repetitions > 0);

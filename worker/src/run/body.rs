@@ -1,4 +1,4 @@
-//! Bodies as those who run functions see them, wherever they come from. Own no fds.
+//! Bodies of requests and replies, as runners see them. Own no fds.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -9,7 +9,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use wasmtime_wasi_http::WasiBody;
 
-/// Why there is no more of a request's body.
+/// Why a request's body ended before it was complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BodyError {
     #[error("the request's body is not well formed")]
@@ -24,11 +24,11 @@ pub(crate) enum BodyError {
     Failed(std::io::ErrorKind),
 }
 
-/// The body of a request. Dropped early, the rest of it is left to whoever sent it.
+/// The body of a request. If it is dropped early, the rest is left to its source.
 pub(crate) struct RequestBody(Option<UnsyncBoxBody<Bytes, BodyError>>);
 
 impl RequestBody {
-    /// The body of a request without one.
+    /// Returns the body of a request without one.
     pub(crate) fn none() -> Self {
         Self(None)
     }
@@ -61,9 +61,9 @@ impl Body for RequestBody {
     }
 }
 
-/// The body of a reply while its function still makes it. Its error is a sentence for the log.
+/// The body of a reply while its function still produces it. Its error is a sentence for the log.
 pub(crate) enum GuestBody {
-    /// As `wasi:http` has it, which is boxed already.
+    /// The body of `wasi:http`, which is boxed already.
     Wasi(WasiBody),
     Other(UnsyncBoxBody<Bytes, String>),
 }

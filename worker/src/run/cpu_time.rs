@@ -1,30 +1,30 @@
-//! Processor time of guests: how long each has had the worker's thread.
+//! The processor time of guests: how long each has had the worker's thread.
 //!
-//! One thread runs one guest at a time, so a thread-local says which since when. Time is read when
-//! a guest gets the thread and when it leaves it, and at every epoch between, where a guest over
-//! its limit is stopped. What the host does for a guest meanwhile counts as the guest's. Owns no
-//! fds.
+//! One thread runs one guest at a time, so a thread-local holds the start of the current guest's
+//! time. The clock is read when a guest gets the thread and when it leaves it, and at every epoch
+//! in between, where a guest over its limit is stopped. The host's work for a guest counts as the
+//! guest's. Owns no fds.
 //!
-//! A guest that has had the thread for [`SHORT`] lets others have it at every epoch; most requests
-//! are over by then. Were one to leave at whatever epoch comes first, each request of a millisecond
-//! that happens to meet one would wait for all others in the middle of its work.
+//! A guest that has had the thread for [`SHORT`] yields it at every epoch. Most requests have ended
+//! by then. If a guest yielded at any epoch, each request of a millisecond that happens to meet one
+//! would wait for all others in the middle of its work.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-/// A request that takes no longer is not interrupted for others.
+/// A request that takes no longer never yields.
 const SHORT: Duration = Duration::from_millis(2);
 
 thread_local! {
-    /// When the guest that has the thread would have begun, had it never waited.
+    /// When the current guest would have begun, had it never waited.
     static BEGUN: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// What a guest is to do at an epoch.
+/// What a guest does at an epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Turn {
-    GoOn,
-    LetOthers,
+pub(crate) enum EpochAction {
+    Continue,
+    Yield,
 }
 
 /// The guest has used up its processor time.
@@ -32,8 +32,8 @@ pub(crate) enum Turn {
 #[error("the limit on processor time is reached")]
 pub(crate) struct CpuTimeExceeded;
 
-/// Gives the thread to a guest that has used `used` of it so far, for as long as `poll` takes, and
-/// adds that.
+/// Runs `poll` for a guest that has used `used` of processor time so far, and adds the time that it
+/// takes.
 pub(super) fn measured<T>(used: &mut Duration, poll: impl FnOnce() -> T) -> T {
     let now = Instant::now();
     let before = BEGUN.replace(Some(now.checked_sub(*used).unwrap_or(now)));
@@ -43,19 +43,19 @@ pub(super) fn measured<T>(used: &mut Duration, poll: impl FnOnce() -> T) -> T {
     polled
 }
 
-/// Whether the guest that has the thread may go on, and whether it does so now.
+/// Returns whether the current guest goes on or yields.
 ///
 /// # Errors
-/// [`CpuTimeExceeded`] when it has had it for longer than `limit`.
-pub(crate) fn at_epoch(limit: Duration) -> Result<Turn, CpuTimeExceeded> {
-    BEGUN.get().map_or(Ok(Turn::LetOthers), |begun| turn(begun.elapsed(), limit))
+/// [`CpuTimeExceeded`] if it has used more processor time than `limit`.
+pub(crate) fn at_epoch(limit: Duration) -> Result<EpochAction, CpuTimeExceeded> {
+    BEGUN.get().map_or(Ok(EpochAction::Yield), |begun| turn(begun.elapsed(), limit))
 }
 
-fn turn(used: Duration, limit: Duration) -> Result<Turn, CpuTimeExceeded> {
+fn turn(used: Duration, limit: Duration) -> Result<EpochAction, CpuTimeExceeded> {
     match used {
         used if used > limit => Err(CpuTimeExceeded),
-        used if used < SHORT => Ok(Turn::GoOn),
-        _ => Ok(Turn::LetOthers),
+        used if used < SHORT => Ok(EpochAction::Continue),
+        _ => Ok(EpochAction::Yield),
     }
 }
 
@@ -78,10 +78,10 @@ mod tests {
     fn what_is_short_goes_on_what_is_not_lets_others_and_what_is_too_long_ends() {
         let (limit, instant) = (10 * SHORT, Duration::from_nanos(1));
         for used in [Duration::ZERO, SHORT - instant] {
-            assert_eq!(turn(used, limit).unwrap(), Turn::GoOn);
+            assert_eq!(turn(used, limit).unwrap(), EpochAction::Continue);
         }
         for used in [SHORT, limit] {
-            assert_eq!(turn(used, limit).unwrap(), Turn::LetOthers);
+            assert_eq!(turn(used, limit).unwrap(), EpochAction::Yield);
         }
         assert!(turn(limit + instant, limit).is_err());
         assert!(turn(SHORT / 2, SHORT / 4).is_err(), "its limit may be shorter");

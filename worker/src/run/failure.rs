@@ -1,19 +1,19 @@
-//! Why a function failed to answer a request: what its client is told, and what its log says. Pure;
-//! owns no fds.
+//! Why a function failed to answer a request: the text for its client, and the text for its log.
+//! Pure; owns no fds.
 
 use std::time::Duration;
 
 use abi::board::Reason;
 use abi::problem::Problem;
 
-/// What the log says of a failure at most.
+/// The most bytes of a failure's text in the log.
 const LOGGED_BYTES_MAX: usize = 4 * 1024;
 
-/// Why an invocation failed. Decides the status while the reply's head has not left; after that the
-/// reply is cut.
+/// Why an invocation failed. It decides the status while the reply's head has not left; after that
+/// the reply is cut.
 ///
-/// Its text is the public client's, so nothing that the guest wrote is in it. That is in
-/// [`Failure::logged`].
+/// Its `Display` text is for the public client, so nothing that the guest wrote is in it.
+/// [`Failure::logged`] has that.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error("function {function:?} ran into its time limit of {limit:?}")]
@@ -51,8 +51,8 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// The same for the function's log and for whoever deploys it, with what the guest said, and no
-    /// longer than a line of the log may be.
+    /// Returns the text for the function's log and for the user who deploys it, with what the guest
+    /// said, and no longer than a line of the log may be.
     pub(crate) fn logged(&self) -> String {
         let mut text = match self {
             Self::Trapped { reason, .. } => format!("trap: {reason}"),
@@ -67,7 +67,7 @@ impl Failure {
             ),
             other => other.to_string(),
         };
-        // The guest may have written any of it.
+        // The guest may have written all of it, and of any length.
         text.truncate(text.floor_char_boundary(LOGGED_BYTES_MAX));
         text
     }

@@ -1,8 +1,8 @@
 //! The worker's one thread, and the guest that has it.
 //!
-//! Everything that runs a guest's code, a request's or its start, is polled through
-//! [`GuestThread::poll`] and nowhere else: there its time is measured, the engine is told until
-//! when it may have the thread, and those who wait for it to end hear of both. Owns no fds.
+//! All code of guests, for a request or at a start, is polled through [`GuestThread::poll`] and
+//! nowhere else. There its time is measured, the engine learns until when it may have the thread,
+//! and the observer hears of both. Owns no fds.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -15,11 +15,11 @@ use std::time::Duration;
 use super::cpu_time;
 use crate::counters::Counters;
 
-/// Who hears of guests' turns.
+/// Hears of guests' turns on the thread.
 pub(crate) trait TurnObserver {
-    /// A guest is about to have the thread, for `expected` as a rule.
+    /// A guest is about to get the thread, and usually has it for `expected`.
     fn turn_begins(&self, expected: Duration);
-    /// It has had it for so long.
+    /// The guest has had the thread for `took`.
     fn turn_ended(&self, took: Duration);
 }
 
@@ -28,9 +28,9 @@ pub(crate) struct GuestThread {
     observer: Rc<dyn TurnObserver>,
 }
 
-/// What is known of one guest's time on the thread.
+/// One guest's time on the thread.
 pub(crate) struct ThreadTime {
-    /// So far.
+    /// The time that it has had so far.
     pub(crate) used: Duration,
     /// When its time limit passes, in milliseconds of [`abi::board::now_us`]'s clock.
     pub(crate) deadline_ms: u64,
@@ -41,8 +41,8 @@ impl GuestThread {
         Self { counters, observer }
     }
 
-    /// Gives the thread to `guest` until it waits or ends. `typical` is how long such guests have
-    /// it at a time, and learns from this one.
+    /// Gives the thread to `guest` until it waits or ends. `typical` is the usual length of such a
+    /// turn, and is updated by this one.
     pub(crate) fn poll<F: Future + ?Sized>(
         &self,
         cx: &mut Context<'_>,
@@ -63,18 +63,18 @@ impl GuestThread {
     }
 }
 
-/// How long a function's guests have the thread at a time, as a rule.
+/// The usual length of a turn of a function's guests on the thread.
 pub(crate) struct TypicalTurn(Cell<Duration>);
 
 impl Default for TypicalTurn {
-    /// Before anything is known of it: long.
+    /// Until something is known, a turn is expected to be long.
     fn default() -> Self {
         Self(Cell::new(Duration::MAX))
     }
 }
 
 impl TypicalTurn {
-    /// The mean of the last turns, the later ones counting for more.
+    /// Returns the mean of the last turns, weighted towards the latest.
     pub(crate) fn get(&self) -> Duration {
         self.0.get()
     }

@@ -1,7 +1,7 @@
 //! A line of the access log: one invocation, for people or as JSON. Pure; owns no fds.
 //!
-//! What the client chose is shortened and escaped: it can neither flood the log nor forge a line of
-//! it.
+//! Text that the client chose is shortened and escaped: it can neither flood the log nor forge a
+//! line of it.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,36 +12,36 @@ use http::Request;
 
 use crate::origin::{Client, FORWARDED_PREFIX};
 
-/// The longest path that is logged whole.
+/// The longest path that is logged whole. A longer one is cut.
 const PATH_BYTES_MAX: usize = 1024;
-/// The longest method.
+/// The longest method that is logged whole.
 const METHOD_BYTES_MAX: usize = 32;
 
-/// What of an invocation is known when it begins.
+/// What is known about an invocation when it begins.
 pub(super) struct Access {
     time: SystemTime,
     function: String,
     version: String,
     number: u32,
-    /// Empty when it was called by its version.
+    /// The alias that it was called by. Empty if it was called by its version.
     alias: String,
     method: String,
     path: String,
     client: Client,
 }
 
-/// What is known of it when it is over.
+/// What is known about an invocation when it is over.
 pub(super) struct End {
-    /// None when there was no reply.
+    /// The reply's status. `None` if there was no reply.
     pub(super) status: Option<u16>,
-    /// The reply did not leave whole.
+    /// Whether the reply was cut short.
     pub(super) cut: bool,
     pub(super) sent_bytes: u64,
     pub(super) duration: Duration,
 }
 
 impl Access {
-    /// Notes a request as its client made it: the path with the function's name in it, without the
+    /// Notes a request as its client made it: the path includes the function's name, but not the
     /// query, which may hold secrets.
     pub(super) fn note(
         (function, version, alias): (&ArchivedFunction, &ArchivedVersion, &str),
@@ -63,7 +63,7 @@ impl Access {
         }
     }
 
-    /// The line, with its newline; none when there is to be none.
+    /// Returns the line with its newline, or `None` if the access log is off.
     pub(super) fn line(&self, format: AccessLog, id: InvocationId, end: &End) -> Option<String> {
         let time = humantime::format_rfc3339_micros(self.time);
         let Self { function, version, number, alias, method, path, client, .. } = self;
@@ -77,8 +77,9 @@ impl Access {
                 let alias = if alias.is_empty() { "-" } else { alias };
                 let cut = if *cut { " cut" } else { "" };
                 Some(format!(
-                    "{time} access function={function} version={version} number={number} alias={alias} invocation={id} \
-                     client={client} method={method} path={path:?} status={status} duration_us={duration_us} sent_bytes={sent_bytes}{cut}\n"
+                    "{time} access function={function} version={version} number={number} \
+                     alias={alias} invocation={id} client={client} method={method} path={path:?} \
+                     status={status} duration_us={duration_us} sent_bytes={sent_bytes}{cut}\n"
                 ))
             }
             AccessLog::Json => {

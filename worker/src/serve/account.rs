@@ -1,4 +1,4 @@
-//! The account of one invocation: what is counted and logged of it when it is over. Owns no fds.
+//! The account of one invocation: what is counted and logged about it when it is over. Owns no fds.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -18,14 +18,14 @@ use super::{Destination, Exchange, Pipeline};
 use crate::counters::FunctionSlot;
 use crate::facts::{Facts, Parts};
 use crate::spool::time_us;
-use crate::trace::Entered;
+use crate::trace::RecordedSpan;
 
 /// One request from its head to the last byte of its reply.
 pub(crate) struct Account {
     pub(crate) id: InvocationId,
-    /// When its head was there, by [`now_us`].
+    /// When its head was complete, by [`now_us`].
     pub(super) begun_us: u64,
-    /// Where its function is counted; none when there is no such function.
+    /// Where its function is counted. `None` if there is no such function.
     pub(super) slot: Option<FunctionSlot>,
     pub(super) facts: Rc<Facts>,
     /// For the invocation's record in the log.
@@ -35,7 +35,7 @@ pub(crate) struct Account {
     access: Option<Box<Access>>,
 }
 
-/// What was asked of which version. Shares the request's bytes.
+/// The version that was chosen, and the request for it. Shares the request's bytes.
 struct Chosen {
     catalogue: Rc<CatalogueView>,
     choice: Choice,
@@ -46,7 +46,8 @@ struct Chosen {
 }
 
 impl Chosen {
-    /// The alias that the version was called by; empty when it was called by its own name.
+    /// Returns the alias that the version was called by. Returns an empty string if it was called
+    /// by its own name.
     fn alias(&self) -> &str {
         let Selector::Alias(alias) = self.selector else { return "" };
         let function = self.catalogue.function(self.choice.function);
@@ -66,14 +67,14 @@ impl Chosen {
     }
 }
 
-/// When a connection came that begins with the request, by [`now_us`].
+/// When the connection arrived whose first request this is, by [`now_us`].
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Arrived {
     pub(crate) accepted_us: u64,
     pub(crate) received_us: u64,
 }
 
-/// Bytes of a request's body and of its reply.
+/// The sizes of a request's body and of its reply.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Moved {
     pub(crate) received_bytes: u64,
@@ -81,7 +82,7 @@ pub(crate) struct Moved {
 }
 
 impl Account {
-    /// Opens the account of a request that has just come.
+    /// Opens the account of a request that has just arrived.
     pub(crate) fn open(pipeline: &Pipeline, exchange: &Exchange) -> Self {
         let request = &exchange.request;
         let counters = &pipeline.shared().counters;
@@ -98,16 +99,17 @@ impl Account {
         };
         let chosen = found.as_ref().and_then(|found| found.catalogue.chosen(found.choice));
         let slot = chosen.map(|(function, ..)| FunctionSlot::from(function));
-        // From here on the engine sees it in flight.
+        // Marks the slot as used, and begins its counters anew if another function had it: from
+        // here on the engine sees the invocation in flight.
         let _ = slot.and_then(|slot| counters.function(slot));
         let alias = found.as_ref().map_or("", Chosen::alias);
         let access = chosen.filter(|_| pipeline.settings().access_log != AccessLog::Off).map(
             |(function, version, _)| {
-                Box::new(Access::note((function, version, alias), request, exchange.origin.client))
+                Box::new(Access::note((function, version, alias), request, exchange.client))
             },
         );
         let (facts, arrived) = (Rc::<Facts>::default(), exchange.arrived);
-        facts.client.set(exchange.client);
+        facts.client_places.set(exchange.client_places);
         Self {
             id: InvocationId::new(),
             begun_us: now_us(),
@@ -119,7 +121,7 @@ impl Account {
         }
     }
 
-    /// Closes it: the last byte that is sent has left, or nothing more will.
+    /// Closes the account: the last byte of the reply has left, or no more bytes will be sent.
     pub(crate) fn close(self, pipeline: &Pipeline, reply: ReplyEnd, moved: Moved) {
         let Some(slot) = self.slot else { return };
         let now = now_us();
@@ -141,14 +143,14 @@ impl Account {
         }
     }
 
-    /// Logs the invocation, which is over at `now`.
+    /// Writes the invocation's record to the log. The invocation was over at `now`.
     fn log(&self, pipeline: &Pipeline, reply: ReplyEnd, moved: Moved, now: u64) {
         let (Some(spool), Some(chosen)) = (pipeline.shared().log.spool(), &self.chosen) else {
             return;
         };
         let Some((function, version, _)) = chosen.catalogue.chosen(chosen.choice) else { return };
-        // Intervals by the clock that is never set, from one look at both clocks, right behind one
-        // another.
+        // Both clocks are read once, right after each other. Every time in the record is the time
+        // of day now, less an interval by the clock that is never set.
         let (time_us, look_us, facts) = (time_us(), now_us(), &self.facts);
         let time_of = |at: u64| time_us.saturating_sub(look_us.saturating_sub(at));
         let Parts { queue_us, instantiate_us, run_us } = facts.parts(self.begun_us, now);
@@ -175,7 +177,7 @@ impl Account {
                 accepted_us: time_of(arrived.accepted_us),
                 received_us: time_of(arrived.received_us),
             }),
-            trace: facts.trace().map(Entered::record),
+            trace: facts.trace().map(RecordedSpan::record),
         }));
     }
 }

@@ -1,12 +1,13 @@
-//! The functions this worker can run: the catalogue, and the modules it has loaded for it.
+//! The functions that this worker can run: the catalogue, and the modules that it has loaded for
+//! it.
 //!
-//! A module is asked of the engine when a version of it is first called, and loaded once from the
-//! sealed memfd that comes back; whoever calls meanwhile waits for that one load. Its function's
-//! secrets, if it has any, are asked for beside it. What is ready is a version with the
-//! specification to run it by: two aliases with environments of their own share its module, never
-//! an instance. A new catalogue drops what no alias names, and functions whose secrets are others
-//! by now. The received fds are closed after that; wasmtime keeps one of its own while the module
-//! lives.
+//! A module is requested from the engine at the first call of a version, and loaded once from the
+//! sealed memfd that arrives; all calls meanwhile wait for that one load. The function's secrets,
+//! if it has any, are requested at the same time. A loaded function is a version with the
+//! specification to run it by: two aliases with different environments share its module, but never
+//! an instance. A new catalogue drops the versions that no alias names, and the functions whose
+//! secrets have changed. The received fds are closed after loading; wasmtime keeps one of its own
+//! while the module lives.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -25,7 +26,7 @@ use abi::secrets::Secrets;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::turns::Turns;
+use super::queue::Queue;
 use crate::link::Outbox;
 use crate::run::thread::TypicalTurn;
 use crate::run::{Code, Runner, Runtime, Spec};
@@ -34,13 +35,13 @@ use crate::run::{Code, Runner, Runtime, Spec};
 pub(super) struct Function {
     pub(super) spec: Rc<Spec>,
     pub(super) runner: Rc<dyn Runner>,
-    /// What an invocation counts as, see [`Runner::weight`].
+    /// The weight of an invocation, see [`Runner::weight`].
     pub(super) weight: u32,
-    /// Names the secrets that it has; 0 if it has none.
+    /// The revision of its secrets; 0 if it has none.
     secrets: u64,
     pub(super) typical_turn: TypicalTurn,
-    /// Those who wait for one of the function's invocations to end, whichever its version.
-    pub(super) turns: Rc<Turns>,
+    /// The queue of the function, whichever version is called.
+    pub(super) queue: Rc<Queue>,
 }
 
 /// Why a function cannot be run, for the log.
@@ -53,8 +54,8 @@ pub(super) enum LoadError {
 }
 
 impl LoadError {
-    /// What a client is told. What a node's files are and where it keeps its key is nobody's
-    /// business.
+    /// Returns the text for a client. The node's files and the place of its key are none of a
+    /// client's business.
     pub(super) fn for_client(&self) -> String {
         match self {
             Self::Module { function, .. } => {
@@ -70,7 +71,7 @@ impl LoadError {
         }
     }
 
-    /// Why, without what is to be done.
+    /// Returns the reason, without the advice.
     pub(super) fn reason(&self) -> &str {
         match self {
             Self::Module { reason, .. } | Self::Secrets { reason, .. } => reason,
@@ -93,7 +94,7 @@ pub(crate) struct Functions {
     /// By position in the catalogue.
     ready: RefCell<HashMap<Choice, Rc<Function>>>,
     modules: RefCell<HashMap<Digest, Entry>>,
-    /// Who waits for a function's secrets.
+    /// The calls that wait for a function's secrets.
     secrets: RefCell<HashMap<String, Vec<oneshot::Sender<LoadedSecrets>>>>,
 }
 
@@ -109,12 +110,12 @@ impl Functions {
         }
     }
 
-    /// What runs them.
+    /// Returns the runtime that runs the functions.
     pub(super) fn runtime(&self) -> &dyn Runtime {
         &*self.runtime
     }
 
-    /// The catalogue that is served by now.
+    /// Returns the current catalogue.
     pub(super) fn catalogue(&self) -> Rc<CatalogueView> {
         Rc::clone(&self.catalogue.borrow())
     }
@@ -127,8 +128,8 @@ impl Functions {
         self.modules.borrow().values().filter(|module| matches!(module, Entry::Ready(_))).count()
     }
 
-    /// Serves by `catalogue` from now on. Invocations in flight keep what they began with.
-    /// Functions that are as they were keep their instances and their connections.
+    /// Replaces the catalogue. Invocations in flight keep what they began with. Functions that have
+    /// not changed keep their instances and their connections.
     pub(crate) fn replace(&self, catalogue: CatalogueView) {
         let before = self.catalogue();
         let ready = self.ready.take().into_iter().filter_map(|(choice, function)| {
@@ -147,18 +148,20 @@ impl Functions {
         *self.catalogue.borrow_mut() = Rc::new(catalogue);
     }
 
-    /// Ends what functions keep ready and have not used lately.
+    /// Ends the instances that functions keep and have not used lately.
     pub(crate) fn expire(&self) {
         let now = Instant::now();
         self.ready.borrow().values().for_each(|function| function.runner.expire(now));
     }
 
-    /// What was chosen of `catalogue`, loaded if need be.
+    /// Returns the function that was chosen of `catalogue`, and loads it if needed.
     pub(super) async fn get(
         &self,
         catalogue: &Rc<CatalogueView>,
         choice: Choice,
     ) -> Result<Rc<Function>, LoadError> {
+        // A request may have been routed by an older catalogue, where positions mean other
+        // functions.
         let current = Rc::ptr_eq(catalogue, &self.catalogue.borrow());
         if current && let Some(function) = self.ready.borrow().get(&choice) {
             return Ok(Rc::clone(function));
@@ -169,7 +172,7 @@ impl Functions {
             return Err(LoadError::Module { function, reason });
         };
         let name = || entry.name.as_str().to_owned();
-        // Requested before the module is waited for: they come together.
+        // The secrets are requested before the module is awaited, so that both arrive together.
         let secrets = (entry.secrets != 0).then(|| self.request_secrets(&entry.name));
         let code = self.code(version.module, kind(spec.kind)).await;
         let code = code.map_err(|reason| LoadError::Module { function: name(), reason })?;
@@ -189,23 +192,24 @@ impl Functions {
             runner,
             secrets: secrets.map_or(0, |secrets| secrets.revision),
             typical_turn: TypicalTurn::default(),
-            turns: self.turns_of(&entry.name),
+            queue: self.queue_of(&entry.name),
         });
-        // The catalogue may have been replaced while the module came.
+        // The catalogue may have been replaced while the module was loaded; positions in the old
+        // one mean nothing in the new one.
         if Rc::ptr_eq(catalogue, &self.catalogue.borrow()) {
             self.ready.borrow_mut().insert(choice, Rc::clone(&function));
         }
         Ok(function)
     }
 
-    /// The turns of a function: those of any of its versions.
-    fn turns_of(&self, name: &str) -> Rc<Turns> {
+    /// Returns the queue of a function. All its versions share it.
+    fn queue_of(&self, name: &str) -> Rc<Queue> {
         let another = self
             .ready
             .borrow()
             .values()
             .find(|other| *other.spec.name == *name)
-            .map(|other| Rc::clone(&other.turns));
+            .map(|other| Rc::clone(&other.queue));
         another.unwrap_or_default()
     }
 
@@ -226,7 +230,7 @@ impl Functions {
         waiting.await.unwrap_or_else(|_| Err("the engine did not send it".into()))
     }
 
-    /// The engine has sent the module it was asked for; whether it could be loaded.
+    /// Loads the module that the engine has sent. Returns whether it could be loaded.
     pub(crate) fn module_arrived(&self, key: Digest, fd: OwnedFd) -> bool {
         let kind = match self.modules.borrow().get(&key) {
             Some(Entry::Requested(kind, _)) => *kind,
@@ -235,16 +239,16 @@ impl Functions {
         };
         let loaded = self.runtime.load(kind, &fd);
         let is_loaded = loaded.is_ok();
-        self.settle(key, loaded);
+        self.complete_module(key, loaded);
         is_loaded
     }
 
-    /// The engine cannot send it.
+    /// Fails the calls that wait for a module, which the engine cannot send.
     pub(crate) fn module_missing(&self, key: Digest, reason: &str) {
-        self.settle(key, Err(reason.to_owned()));
+        self.complete_module(key, Err(reason.to_owned()));
     }
 
-    /// Requests a function's secrets of the engine, unless they are requested already.
+    /// Requests a function's secrets from the engine, unless they are requested already.
     fn request_secrets(&self, function: &str) -> oneshot::Receiver<LoadedSecrets> {
         let (sender, receiver) = oneshot::channel();
         let mut waiting = self.secrets.borrow_mut();
@@ -257,29 +261,29 @@ impl Functions {
         receiver
     }
 
-    /// The engine has sent the secrets it was asked for.
+    /// Takes the secrets that the engine has sent.
     pub(crate) fn secrets_arrived(&self, function: &str, fd: &OwnedFd) {
-        self.settle_secrets(
+        self.complete_secrets(
             function,
             &Secrets::read(fd).map(Rc::new).map_err(|error| error.to_string()),
         );
     }
 
-    /// The engine cannot send them.
+    /// Fails the calls that wait for secrets, which the engine cannot send.
     pub(crate) fn secrets_missing(&self, function: &str, reason: String) {
-        self.settle_secrets(function, &Err(reason));
+        self.complete_secrets(function, &Err(reason));
     }
 
-    fn settle_secrets(&self, function: &str, loaded: &LoadedSecrets) {
+    fn complete_secrets(&self, function: &str, loaded: &LoadedSecrets) {
         for waiter in self.secrets.borrow_mut().remove(function).into_iter().flatten() {
             let _ = waiter.send(loaded.clone());
         }
     }
 
-    fn settle(&self, key: Digest, loaded: LoadedCode) {
+    fn complete_module(&self, key: Digest, loaded: LoadedCode) {
         let before = match &loaded {
             Ok(code) => self.modules.borrow_mut().insert(key, Entry::Ready(Rc::clone(code))),
-            // Forgotten, so that the next call asks again.
+            // The entry is removed, so that the next call requests the module again.
             Err(_) => self.modules.borrow_mut().remove(&key),
         };
         if let Some(Entry::Requested(_, waiters)) = before {
@@ -290,8 +294,8 @@ impl Functions {
     }
 }
 
-/// What a function's aliases name: the version's position and the version, and the specification's
-/// position.
+/// Returns the targets of a function's aliases: the version's position and the version, and the
+/// specification's position.
 fn targets(function: &ArchivedFunction) -> impl Iterator<Item = (usize, &ArchivedVersion, usize)> {
     function.aliases.iter().flat_map(|alias| alias.targets.iter()).filter_map(|target| {
         let [version, spec] =
@@ -301,8 +305,8 @@ fn targets(function: &ArchivedFunction) -> impl Iterator<Item = (usize, &Archive
     })
 }
 
-/// Where what was chosen `before` is `now`, if an alias names the same version to be run in the
-/// same way.
+/// Returns the position in `now` of what was chosen in `before`. Returns `None` unless an alias
+/// still names the same version, to be run in the same way.
 fn unchanged(before: &CatalogueView, choice: Choice, now: &CatalogueView) -> Option<Choice> {
     let (entry, version, spec) = before.chosen(choice)?;
     let function = now.find(&entry.name)?;
@@ -321,8 +325,8 @@ fn kind(kind: ArchivedKind) -> Kind {
     }
 }
 
-/// What a runner is given of a function, with its secrets in place of what it was deployed with
-/// under the same names.
+/// Returns the specification for a runner. Secrets replace the variables that were deployed under
+/// the same names.
 fn specification(entry: &ArchivedFunction, spec: &ArchivedSpec, secrets: Option<&Secrets>) -> Spec {
     let limits = FunctionLimits::from(&spec.limits);
     let secret = secrets.map_or(&[][..], |secrets| &secrets.values);

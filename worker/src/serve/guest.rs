@@ -1,4 +1,4 @@
-//! A guest in the middle of its invocation, and what it does behind its reply. Owns no fds.
+//! A guest during its invocation, and after its reply. Owns no fds.
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -18,9 +18,9 @@ use crate::run::failure::Failure;
 use crate::run::thread::ThreadTime;
 use crate::spool::time_us;
 
-/// A guest in the middle of its invocation. Dropping it ends the guest.
+/// A guest during its invocation. Dropping it ends the guest.
 pub(super) struct Guest {
-    /// Its run, and its place among those admitted. `None` after its end.
+    /// Its run, and its place among the admitted invocations. `None` after its end.
     pub(super) running: Option<(Local<'static, Result<(), Failure>>, Admitted)>,
     pub(super) function: Rc<Function>,
     pub(super) time: ThreadTime,
@@ -30,7 +30,7 @@ pub(super) struct Guest {
 }
 
 impl Guest {
-    /// Runs the guest until it waits or ends. After the end: nothing more.
+    /// Runs the guest until it waits or ends. Returns `Ready(Ok(()))` if it has ended before.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let Some((run, _)) = &mut self.running else { return Poll::Ready(Ok(())) };
         let thread = &self.pipeline.shared().thread;
@@ -39,8 +39,8 @@ impl Guest {
         let ended = ready!(ended);
         self.facts.goes_on.set(false);
         self.log_after();
-        // Its place is free again here; its instance is kept, or dropped once the reply has left or
-        // another is to be made.
+        // Its place is free from here on. Its instance is kept, or dropped once the reply has left
+        // or another instance is made.
         self.running = None;
         Poll::Ready(ended)
     }
@@ -49,14 +49,14 @@ impl Guest {
         self.running.is_none()
     }
 
-    /// Drops its instance, if it has ended and its instance serves no other.
+    /// Drops the instance of a guest that has ended, unless the instance is kept for another call.
     pub(super) fn drop_retired(&self) {
         if self.has_ended() {
             self.pipeline.drop_retired();
         }
     }
 
-    /// What it did after the invocation was recorded is a record of its own.
+    /// Writes the second record: what the guest did after the invocation was recorded.
     fn log_after(&self) {
         let (Some(after_us), Some(spool)) =
             (self.facts.went_on(now_us()), self.pipeline.shared().log.spool())
@@ -75,11 +75,11 @@ impl Guest {
     }
 }
 
-/// Lets a guest whose reply is complete finish what it is still doing, on its own time limit.
+/// Lets a guest whose reply is complete finish its work, within its time limit.
 pub(super) fn linger(mut guest: Guest) {
     if !guest.has_ended() {
         guest.facts.goes_on.set(true);
-        // Its reply is complete: nobody is left to be told how it ends but the log.
+        // Only the log still reports how it ends.
         tokio::task::spawn_local(async move { drop(poll_fn(|cx| guest.poll(cx)).await) });
     }
 }

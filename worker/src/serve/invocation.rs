@@ -1,8 +1,8 @@
-//! One invocation: admitted, run, and its reply taken as far as it is there.
+//! One invocation: it is admitted and run, and its reply is gathered as far as it is ready.
 //!
-//! The guest runs inside the task of the way in, polled by whoever waits for its reply: a guest
-//! that does not wait runs through in one poll, and a client that goes away drops it. No task, no
-//! channel between tasks. Owns no fds.
+//! The guest runs inside the edge's task and is polled by the task that waits for its reply: a
+//! guest that does not wait runs to its end in one poll, and a client that goes away drops it.
+//! There is no other task and no channel between tasks. Owns no fds.
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -31,28 +31,30 @@ use crate::facts::Facts;
 use crate::origin::Origin;
 use crate::run::body::{GuestBody, RequestBody};
 use crate::run::failure::Failure;
-use crate::run::let_others::waited_for_a_turn;
 use crate::run::thread::ThreadTime;
+use crate::run::yield_round::take_yielded;
 use crate::run::{Call, GATHERED_BYTES_MAX, LocalRedirect, Shared};
 use crate::trace::Trace;
 
-/// How long bytes are held back of a guest that computes, and only lets others run now and then.
+/// The longest time that bytes are held back for a guest that computes and yields only now and
+/// then.
 const GATHERED_FOR_MAX: Duration = Duration::from_millis(100);
 
-/// What is to be run.
+/// A request to run.
 pub(super) struct Request {
     pub(super) request: http::Request<RequestBody>,
     pub(super) origin: Origin,
     pub(super) trace: Option<Trace>,
-    /// When it came, by [`abi::board::now_us`].
+    /// When it arrived, by [`abi::board::now_us`].
     pub(super) came_us: u64,
 }
 
-/// Runs `function` on a request, and returns the head of its reply, with a body that drives the
-/// guest further.
+/// Runs `function` on a request. Returns the head of its reply, with a body that drives the guest
+/// on.
 ///
 /// # Errors
-/// What its client is told when it was not admitted, or failed before its reply's head has left.
+/// The problem for the client, if the request was not admitted or failed before the reply's head
+/// has left.
 pub(super) async fn run(
     pipeline: &Rc<Pipeline>,
     function: &Rc<Function>,
@@ -79,9 +81,10 @@ async fn start(
     let Request { request, origin, trace, .. } = request;
     let (id, facts) = (account.id, &account.facts);
     let head_only = request.method() == http::Method::HEAD;
-    // The replies of those that have served may still wait for their batch; their memory is warm,
-    // and the next to be used.
+    // The instances that have served may still wait until their replies have left. Dropping them
+    // now frees memory that is warm, which the next instance uses.
     pipeline.drop_retired();
+    // A channel, because a guest may reply long before its run ends.
     let (reply, mut replied) = oneshot::channel();
     let call = Call { id, request, origin, trace, reply, facts: Rc::clone(facts) };
     let run = run_limited(Rc::clone(pipeline), Rc::clone(function), call);
@@ -99,12 +102,12 @@ async fn start(
     let replied = poll_fn(|cx| {
         let ended = guest.poll(cx);
         Poll::Ready(match (replied.try_recv(), ended) {
-            // Failed before anything has left, so the client can still be told.
+            // Nothing has left yet, so the client can still get an error.
             (_, Poll::Ready(Err(failure))) => Err(failure),
             (Ok(Ok(response)), _) => return Poll::Ready(Ok(Ok(response))),
             (Ok(Err(code)), _) => Ok(Err(Failure::Refused { function: name(), code })),
             (Err(_), Poll::Ready(Ok(()))) => Ok(Err(Failure::NoReply { function: name() })),
-            // The guest dropped its way to reply and still runs: see how it ends.
+            // The guest dropped the sender of the reply and still runs: its end decides.
             (Err(TryRecvError::Empty | TryRecvError::Closed), Poll::Pending) => {
                 return Poll::Pending;
             }
@@ -114,7 +117,7 @@ async fn start(
     let reply = match replied.and_then(|response| check_head(function, response)) {
         Ok(response) => {
             let (head, body) = response.into_parts();
-            // What is not sent is not waited for either.
+            // A body that is not sent is not waited for either.
             let bodiless = head_only
                 || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
                 || head.extensions.get::<LocalRedirect>().is_some();
@@ -124,7 +127,7 @@ async fn start(
                 Ok(body) => check_length(function, &head, &body, bodiless)
                     .map(|()| Response::from_parts(head, body)),
                 Err(failure @ Failure::BrokenBody { .. }) => Err(failure),
-                // The call has reported its own.
+                // `run_limited` has reported it.
                 Err(failure) => return Err(failure),
             }
         }
@@ -133,8 +136,7 @@ async fn start(
     reply.inspect_err(|failure| report(pipeline.shared(), function, id, failure, facts))
 }
 
-/// The guest's whole run, within its time limit; how it failed is reported here, also when its
-/// reply has left.
+/// Runs the guest within its time limit. Reports its failure here, even after the reply has left.
 async fn run_limited(
     pipeline: Rc<Pipeline>,
     function: Rc<Function>,
@@ -142,7 +144,7 @@ async fn run_limited(
 ) -> Result<(), Failure> {
     let (id, facts, limit) = (call.id, Rc::clone(&call.facts), function.spec.timeout);
     let run = Rc::clone(&function.runner).call(call);
-    // It has taken what was ready.
+    // The call has taken the instance that was ready.
     pipeline.standby.called(&function.runner);
     let ended = timeout(limit, run).await.unwrap_or_else(|_| {
         facts.ended();
@@ -151,8 +153,8 @@ async fn run_limited(
     ended.inspect_err(|failure| report(pipeline.shared(), &function, id, failure, &facts))
 }
 
-/// Holds a reply's head to what HTTP and the function's limits allow. (The guest's own view of
-/// headers has refused the malformed and the forbidden ones already.)
+/// Checks a reply's head against HTTP and the function's limits. (The guest's own view of headers
+/// has refused malformed and forbidden headers already.)
 fn check_head(
     function: &Function,
     response: Response<GuestBody>,
@@ -181,7 +183,7 @@ fn check_head(
     }
 }
 
-/// A body that is whole must be as long as its head says.
+/// Checks that a whole body is as long as its head says.
 fn check_length(
     function: &Function,
     head: &Parts,
@@ -198,15 +200,17 @@ fn check_length(
     Ok(())
 }
 
-/// Takes what the guest has of its body by now. A guest that ends soon, with a small reply, gives
-/// it whole; that it had to let others run meanwhile, after a turn of 2 ms, makes no stream of it.
+/// Gathers what the guest has written of its body so far. A guest that ends soon, with a small
+/// reply, gives it whole; a guest that only yields in between, after 2 ms on the thread, does not
+/// make the reply a stream.
 async fn gather(body: PendingBody) -> Result<ReplyBody, Failure> {
     let mut body = body;
     let mut gathered = Vec::<Bytes>::new();
     let mut length = 0;
     let mut began = None;
     poll_fn(|cx| {
-        let _ = waited_for_a_turn();
+        // Forget what earlier polls have set: only this one's matters.
+        let _ = take_yielded();
         loop {
             match body.poll_next(cx) {
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
@@ -226,7 +230,7 @@ async fn gather(body: PendingBody) -> Result<ReplyBody, Failure> {
                 Poll::Ready(None) => return Poll::Ready(Ok(true)),
                 Poll::Pending => {
                     let since = began.get_or_insert_with(Instant::now).elapsed();
-                    let waits = waited_for_a_turn() && since < GATHERED_FOR_MAX;
+                    let waits = take_yielded() && since < GATHERED_FOR_MAX;
                     return if waits { Poll::Pending } else { Poll::Ready(Ok(false)) };
                 }
             }
@@ -235,7 +239,7 @@ async fn gather(body: PendingBody) -> Result<ReplyBody, Failure> {
     .await
     .map(|ended| {
         if ended {
-            ReplyBody::Whole(concat(gathered, length))
+            ReplyBody::Whole(concat(gathered))
         } else {
             body.put_before(gathered);
             ReplyBody::Pending(Box::new(body))
@@ -243,19 +247,12 @@ async fn gather(body: PendingBody) -> Result<ReplyBody, Failure> {
     })
 }
 
-fn concat(mut parts: Vec<Bytes>, length: usize) -> Bytes {
-    match parts.len() {
-        0 => Bytes::new(),
-        1 => parts.swap_remove(0),
-        _ => {
-            let mut whole = Vec::with_capacity(length);
-            parts.iter().for_each(|part| whole.extend_from_slice(part));
-            whole.into()
-        }
-    }
+fn concat(mut parts: Vec<Bytes>) -> Bytes {
+    // Most replies are in one piece, which need not be copied.
+    if parts.len() == 1 { parts.swap_remove(0) } else { parts.concat().into() }
 }
 
-/// Counts how an invocation failed, and has the function's log say so.
+/// Counts the reason of a failure, and writes it to the function's log.
 fn report(
     shared: &Shared,
     function: &Function,

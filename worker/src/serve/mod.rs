@@ -1,8 +1,8 @@
-//! The one way of every request through a worker: find the version, admit, run, account, log,
+//! The pipeline of every request through a worker: find the version, admit, run, account, log,
 //! trace. It knows no sockets.
 //!
-//! A way in ([`crate::edge`]) has an [`Exchange`] [answered](Pipeline::answer) and closes its
-//! [`Account`] when the reply has left; what runs it is a [`crate::run::Runner`]. Owns no fds.
+//! The edge ([`crate::edge`]) has an [`Exchange`] [answered](Pipeline::answer) and closes its
+//! [`Account`] when the reply has left; a [`crate::run::Runner`] runs it. Owns no fds.
 
 mod access;
 mod account;
@@ -10,12 +10,13 @@ mod admission;
 mod functions;
 mod guest;
 mod invocation;
+mod queue;
 mod redirect;
 mod reply;
 mod standby;
-mod turns;
 
 use std::cell::{Ref, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -37,7 +38,7 @@ use self::redirect::{LOCAL_REDIRECTS_MAX, redirected};
 pub(crate) use self::reply::ReplyBody;
 use self::standby::Standby;
 use crate::drain::Drain;
-use crate::origin::Origin;
+use crate::origin::{Client, Origin};
 use crate::run::body::{BodyError, RequestBody};
 use crate::run::{LocalRedirect, Shared};
 use crate::trace::Trace;
@@ -45,13 +46,13 @@ use crate::trace::Trace;
 /// A request, and where it goes.
 pub(crate) struct Exchange {
     pub(crate) request: Request<()>,
-    /// What of its path named the function.
+    /// The part of its path that named the function.
     pub(crate) prefix: Option<HeaderValue>,
-    pub(crate) origin: Origin,
+    pub(crate) client: Client,
     /// Where its client's address is counted.
-    pub(crate) client: Option<Places>,
+    pub(crate) client_places: Option<Places>,
     pub(crate) destination: Destination,
-    /// When its connection came, if it is the first one's.
+    /// When its connection arrived, if this is the connection's first request.
     pub(crate) arrived: Option<Arrived>,
 }
 
@@ -59,26 +60,29 @@ pub(crate) struct Exchange {
 pub(crate) enum Destination {
     /// A function of the catalogue that routed it.
     Function { catalogue: Rc<CatalogueView>, choice: Choice, selector: Selector },
-    /// No function: the answer is the node's own.
+    /// No function: the node answers with an error.
     Problem(Problem),
 }
 
-/// What its way in has of a request's body.
-pub(crate) trait BodySource {
-    /// Holds the body to so many bytes.
+/// What the edge provides of a request on demand: its body, and its connection's address.
+pub(crate) trait RequestSource {
+    /// Limits the body to `bytes_max` bytes.
     ///
     /// # Errors
-    /// When it is known already to have more.
+    /// [`BodyError::TooLarge`] if the body is already known to be longer.
     fn limit(&self, bytes_max: u64) -> Result<(), BodyError>;
 
-    /// The body, for whoever runs the request.
+    /// Returns the body, for the runner.
     fn body(&self) -> RequestBody;
 
-    /// Why the body ended before it was whole, if it did.
+    /// Returns why the body ended before it was complete. Returns `None` if it did not.
     fn failure(&self) -> Option<BodyError>;
+
+    /// Returns the address that the request's connection was accepted on.
+    fn local_address(&self) -> SocketAddr;
 }
 
-/// What every request of this worker passes through.
+/// The pipeline of this worker.
 pub(crate) struct Pipeline {
     settings: RefCell<Settings>,
     pub(crate) functions: Functions,
@@ -106,7 +110,7 @@ impl Pipeline {
         })
     }
 
-    /// The node's settings. To be let go of before anything is awaited.
+    /// Returns the node's settings. The borrow must end before anything is awaited.
     pub(crate) fn settings(&self) -> Ref<'_, Settings> {
         self.settings.borrow()
     }
@@ -115,18 +119,18 @@ impl Pipeline {
         *self.settings.borrow_mut() = settings;
     }
 
-    /// What all runners share: counters, log, thread.
+    /// Returns what all runners share: counters, log, thread.
     pub(crate) fn shared(&self) -> &Shared {
         &self.shared
     }
 
-    /// Invocations that are under way or wait for their turn.
+    /// Returns the number of invocations that run or wait for a place.
     pub(crate) fn in_flight(&self) -> u64 {
         self.shared.counters.row().in_flight.load(Relaxed)
     }
 
-    /// Finds where a request goes that was made of `host` for `target`, and how many bytes at the
-    /// start of its path name the function. Returns `None` when it is another worker's to answer.
+    /// Finds the destination of a request to `host` for `target`, and the length of the path's
+    /// prefix that names the function. Returns `None` if another worker has to answer it.
     pub(crate) fn find(
         &self,
         host: Option<&str>,
@@ -148,11 +152,11 @@ impl Pipeline {
         }
     }
 
-    /// Answers a request: with the function's reply, or with the node's own error.
+    /// Answers a request with the function's reply, or with the node's own error.
     pub(crate) async fn answer(
         self: &Rc<Self>,
         exchange: Exchange,
-        source: &impl BodySource,
+        source: &impl RequestSource,
         account: &Account,
     ) -> Response<ReplyBody> {
         let answer = self.run(exchange, source, account).await;
@@ -162,10 +166,10 @@ impl Pipeline {
     async fn run(
         self: &Rc<Self>,
         exchange: Exchange,
-        source: &impl BodySource,
+        source: &impl RequestSource,
         account: &Account,
     ) -> Result<Response<ReplyBody>, Problem> {
-        let Exchange { mut request, origin, destination, .. } = exchange;
+        let Exchange { mut request, client, destination, .. } = exchange;
         let (catalogue, choice) = match destination {
             Destination::Function { catalogue, choice, .. } => (catalogue, choice),
             Destination::Problem(problem) => {
@@ -173,9 +177,11 @@ impl Pipeline {
                 return Err(problem);
             }
         };
+        // The headers change here, before they are copied for redirects: those belong to the same
+        // span.
         let sample = self.settings().trace_sample;
-        let trace = Trace::enter(&mut request, account.id, sample).map(|(trace, entered)| {
-            account.facts.entered(entered);
+        let trace = Trace::join(&mut request, account.id, sample).map(|(trace, recorded)| {
+            account.facts.set_trace(recorded);
             trace
         });
         let count = |reason| {
@@ -193,15 +199,19 @@ impl Pipeline {
             tracing::error!("{error}");
             Problem::new(500, error.for_client())
         })?;
+        // The limit is the function's and known only now; nothing of the body was read before.
         source.limit(function.spec.limits.request_body_bytes_max).map_err(too_large)?;
+        // Only a program that may redirect needs its request's head once more.
         let mut head = function.runner.may_redirect().then(|| request.clone());
         let mut request = request.map(|()| source.body());
+        let local = function.runner.needs_local_address().then(|| source.local_address());
+        let origin = Origin { client, local };
         let mut came_us = account.begun_us;
         for _ in 0..=LOCAL_REDIRECTS_MAX {
             let call = invocation::Request { request, origin, trace: trace.clone(), came_us };
             let reply = invocation::run(self, &function, call, account).await;
-            // Whatever the guest made of a body that was cut off under it: the client has to know
-            // why.
+            // A body that was cut off decides, whatever the guest made of it: the client has to
+            // know the reason.
             let reply = match source.failure() {
                 Some(error @ BodyError::TooLarge { .. }) => return Err(too_large(error)),
                 Some(error @ BodyError::Stalled { .. }) => {
@@ -232,10 +242,10 @@ impl Pipeline {
         ))
     }
 
-    /// Starts the one version of `catalogue`, which is not served, and ends it again.
+    /// Starts the only version in `catalogue`, which is not served, and ends it again.
     ///
     /// # Errors
-    /// What keeps it from starting, for whoever deploys it.
+    /// The reason why it does not start, for the user who deploys it.
     pub(crate) async fn try_start(&self, catalogue: CatalogueView) -> Result<(), String> {
         let only = Choice { function: 0, version: 0, spec: 0 };
         let loaded = self.functions.get(&Rc::new(catalogue), only).await;
@@ -243,28 +253,27 @@ impl Pipeline {
         function.runner.try_start().await
     }
 
-    /// Makes functions that were called lately ready for their next call, for as long as the worker
-    /// lives.
+    /// Prepares instances for the next calls of functions that were called lately. Never returns.
     pub(crate) async fn stand_by(&self) {
         self.standby.run().await;
     }
 
-    /// Drops what is kept of invocations whose replies have left.
+    /// Drops the instances of invocations whose replies have left.
     pub(crate) fn drop_retired(&self) {
         self.functions.runtime().drop_retired();
     }
 
-    /// How long a request's head may take.
+    /// Returns the time limit for a request's head.
     pub(crate) fn head_timeout(&self) -> Duration {
         millis(self.settings().head_timeout_ms)
     }
 
-    /// How long a connection may be idle between requests.
+    /// Returns the time limit for an idle connection between requests.
     pub(crate) fn idle_timeout(&self) -> Duration {
         millis(self.settings().idle_timeout_ms)
     }
 
-    /// How long a client may take none of its reply.
+    /// Returns the time limit for a client that reads none of its reply.
     pub(crate) fn write_timeout(&self) -> Duration {
         millis(self.settings().write_timeout_ms)
     }

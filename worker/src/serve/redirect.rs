@@ -1,9 +1,9 @@
 //! Local redirects: a CGI program's reply that is a path of this server (RFC 3875 6.2.2). Pure;
 //! owns no fds.
 //!
-//! The request for that path is answered in its place, without asking the client, where it is the
-//! same function's: by the version that was chosen already. What another function would answer may
-//! be another worker's to make; such a reply is a 302, and the client asks for it.
+//! The node answers the request for that path itself, without asking the client, if the path
+//! belongs to the same function: by the version that was already chosen. Another function may be
+//! served by another worker; then the reply is a 302, and the client follows it.
 
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
@@ -11,11 +11,11 @@ use http::{Method, Request, Uri};
 
 use crate::origin::FORWARDED_PREFIX;
 
-/// Local redirects that one request may take.
+/// The most local redirects of one request.
 pub(super) const LOCAL_REDIRECTS_MAX: u32 = 5;
 
-/// Returns the request that `request` is redirected to by a reply with `target`. `None` if that is
-/// not the same function's.
+/// Returns the request that a reply with `target` redirects `request` to. Returns `None` if the
+/// target does not belong to the same function.
 pub(super) fn redirected(request: &Request<()>, target: &PathAndQuery) -> Option<Request<()>> {
     let prefix = request
         .headers()
@@ -24,7 +24,7 @@ pub(super) fn redirected(request: &Request<()>, target: &PathAndQuery) -> Option
     let uri: Uri = match target.as_str().strip_prefix(prefix)? {
         rest if rest.starts_with('/') => rest.parse().ok()?,
         rest if rest.is_empty() || rest.starts_with('?') => format!("/{rest}").parse().ok()?,
-        // The name of another function begins with that of this one.
+        // The name of another function may begin with the name of this one.
         _ => return None,
     };
     let mut next = request.clone();

@@ -1,9 +1,8 @@
-//! The body of a reply, as its connection pulls it: whole already, or still being made by its
-//! guest.
+//! The body of a reply, as its connection pulls it: whole, or still produced by its guest.
 //!
-//! The streaming kind holds the guest itself and runs it whenever the connection asks for more, so
-//! the client's pace is the guest's. Its end is passed on only when the guest has not failed: a
-//! reply cut short by a trap must look cut. Owns no fds.
+//! A pending body holds the guest itself and runs it whenever the connection asks for more, so the
+//! client sets the guest's pace. The body only ends well if the guest has not failed: a reply that
+//! a trap has cut short must look cut. Owns no fds.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -17,11 +16,11 @@ use super::guest::{Guest, linger};
 use crate::run::body::GuestBody;
 use crate::run::failure::Failure;
 
-/// What a connection is given to send.
+/// The body that a connection sends.
 pub(crate) enum ReplyBody {
-    /// All of it.
+    /// The whole body.
     Whole(Bytes),
-    /// What there is, and the guest that makes the rest.
+    /// What is there so far, and the guest that produces the rest.
     Pending(Box<PendingBody>),
 }
 
@@ -31,13 +30,12 @@ pub(crate) struct PendingBody {
     /// `None` only while being dropped.
     guest: Option<Guest>,
     body: GuestBody,
-    /// Frames taken already that come first.
+    /// Frames that were taken too early, and come first.
     before: VecDeque<Frame<Bytes>>,
     failure: Option<Failure>,
-    /// The client has, or was never to get, every byte: what the guest still does is its own
-    /// affair.
+    /// Whether the client has every byte, or gets none. Then the guest may go on after the reply.
     complete: bool,
-    /// The reply is of a kind that has no body (RFC 9110 6.4.1).
+    /// Whether a reply of this kind has no body (RFC 9110 6.4.1).
     bodiless: bool,
 }
 
@@ -47,18 +45,18 @@ impl PendingBody {
         Self { function, guest: Some(guest), body, before, failure, complete: bodiless, bodiless }
     }
 
-    /// Gives back frames that were taken too early.
+    /// Puts back frames that were taken too early.
     pub(super) fn put_before(&mut self, data: Vec<Bytes>) {
         data.into_iter().rev().for_each(|data| self.before.push_front(Frame::data(data)));
     }
 
-    /// Gives back the frame taken last.
+    /// Puts back the frame that was taken last.
     pub(super) fn put_back(&mut self, frame: Frame<Bytes>) {
         self.before.push_back(frame);
     }
 
-    /// The next frame from the guest; empty ones are left out. `None` is an end that the guest
-    /// meant.
+    /// Returns the next frame from the guest, without empty ones. Returns `None` at the end, if the
+    /// guest has not failed.
     pub(super) fn poll_next(
         &mut self,
         cx: &mut Context<'_>,
@@ -67,8 +65,8 @@ impl PendingBody {
             self.run_guest(cx);
             let mut polled = Pin::new(&mut self.body).poll_frame(cx);
             if let (Poll::Pending, Some(guest)) = (&polled, &self.guest) {
-                // A guest that ended without finishing its body has left the other end of it in its
-                // instance.
+                // A guest that ended without finishing its body has left the body's sender in its
+                // instance. Dropping the instance ends the body.
                 guest.drop_retired();
                 polled = Pin::new(&mut self.body).poll_frame(cx);
             }
@@ -77,11 +75,11 @@ impl PendingBody {
                 Some(Ok(frame)) if frame.is_data() => return Poll::Ready(Some(Ok(frame))),
                 trailers_or_end => trailers_or_end,
             };
-            // The guest may have waited for just this to be taken: it ends or fails now.
+            // The guest may have waited until this frame was taken; now it can end or fail.
             self.run_guest(cx);
             return Poll::Ready(match (self.failure.take(), last) {
                 (Some(failure), _) => Some(Err(failure)),
-                // That a body is not as long as its head says does not matter where none is sent.
+                // A body that is shorter than its head says does not matter if none is sent.
                 (None, Some(Err(_))) if self.bodiless => None,
                 (None, Some(Err(reason))) => {
                     let function = self.function.to_string();
@@ -110,7 +108,8 @@ impl PendingBody {
 
 impl Drop for PendingBody {
     fn drop(&mut self) {
-        // Dropped before its end, the client has gone, and the guest goes with it.
+        // A body that is dropped before its end has lost its client, and the guest is dropped with
+        // it.
         if let (Some(guest), true) = (self.guest.take(), self.complete) {
             linger(guest);
         }

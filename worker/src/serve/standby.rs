@@ -1,8 +1,8 @@
-//! Makes functions that were called lately ready for their next call, while the worker has nothing
-//! else to do.
+//! Prepares instances for the next calls of functions that were called lately, while the worker has
+//! nothing else to do.
 //!
-//! One task. It gives way to everything: before each function it waits until a whole round of the
-//! runtime has gone by in which no request came. Owns no fds.
+//! This is one task with the lowest priority: before each function it waits until the runtime has
+//! gone a whole round in which no request arrived. Owns no fds.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -12,20 +12,20 @@ use tokio::sync::Notify;
 
 use crate::run::Runner;
 
-/// Functions that were called, in the order in which they are prepared.
+/// The functions that were called, in the order in which they are prepared.
 #[derive(Default)]
 pub(super) struct Standby {
     called: RefCell<VecDeque<Weak<dyn Runner>>>,
-    /// Calls so far.
+    /// The number of calls so far.
     calls: Cell<u64>,
     added: Notify,
 }
 
 impl Standby {
-    /// A function was called, and has taken what was ready.
+    /// Records that a function was called, and has taken the instance that was ready.
     pub(super) fn called(&self, runner: &Rc<dyn Runner>) {
         self.calls.set(self.calls.get().wrapping_add(1));
-        if runner.wants_preparing() {
+        if runner.needs_preparing() {
             let mut called = self.called.borrow_mut();
             if !called.iter().any(|other| std::ptr::addr_eq(other.as_ptr(), Rc::as_ptr(runner))) {
                 called.push_back(Rc::downgrade(runner));
@@ -34,7 +34,7 @@ impl Standby {
         }
     }
 
-    /// Prepares them, for as long as the worker lives.
+    /// Prepares functions. Never returns.
     pub(super) async fn run(&self) {
         loop {
             self.added.notified().await;
@@ -42,10 +42,10 @@ impl Standby {
                 self.idle().await;
                 let Some(runner) = self.called.borrow_mut().pop_front() else { break };
                 if let Some(runner) = runner.upgrade()
-                    && runner.wants_preparing()
+                    && runner.needs_preparing()
                 {
                     runner.prepare().await;
-                    if runner.wants_preparing() {
+                    if runner.needs_preparing() {
                         self.called.borrow_mut().push_back(Rc::downgrade(&runner));
                     }
                 }
@@ -53,11 +53,11 @@ impl Standby {
         }
     }
 
-    /// Waits for a round in which no request came.
+    /// Waits until the runtime has gone a round in which no request arrived.
     async fn idle(&self) {
         loop {
             let before = self.calls.get();
-            // Goes to the end of the queue, behind a look at the sockets.
+            // This yield goes to the end of the run queue, behind a look at the sockets.
             tokio::task::yield_now().await;
             if self.calls.get() == before {
                 return;

@@ -1,13 +1,13 @@
 //! The worker's part of the log: records are gathered in memory and appended to the segment that
-//! the engine has given.
+//! the engine has opened.
 //!
-//! Whoever logs puts a record into a chunk of memory and goes on. A thread of its own writes
-//! chunks, when they are full or [`SPOOL_FLUSH_INTERVAL`] old: a slow disk holds up that thread and
-//! no request. What the disk cannot take waits, up to
+//! The guests' thread puts a record into a chunk of memory and goes on. Another thread writes
+//! chunks when they are full or [`SPOOL_FLUSH_INTERVAL`] old: a slow disk delays that thread and no
+//! request. Chunks that the disk has not taken wait, up to
 //! [`SPOOL_CHUNKS_MAX`](abi::limits::SPOOL_CHUNKS_MAX) chunks; beyond that records are dropped,
 //! counted on the board, and marked in the log where they are missing. [`queue`] decides all that
-//! and is pure, [`segment`] is the file. That thread owns the segment's fd; the kernel's lock on
-//! it, which tells the engine that somebody still writes there, goes when it is closed.
+//! and is pure; [`segment`] is the file. The thread owns the segment's fd. The kernel's lock on it
+//! shows the engine that somebody still writes there, and goes when the fd is closed.
 
 mod queue;
 mod segment;
@@ -25,10 +25,10 @@ use tokio::sync::oneshot;
 use self::queue::{Next, Queue};
 use self::segment::{Segment, Written};
 
-/// How soon a disk that has failed is tried again.
+/// The pause before a disk that has failed is tried again.
 const RETRY_INTERVAL: Duration = SPOOL_FLUSH_INTERVAL;
 
-/// Where records go. Cheap to clone.
+/// The spool. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Spool(Arc<Shared>);
 
@@ -36,16 +36,16 @@ struct Shared {
     board: Arc<Board>,
     row: usize,
     state: Mutex<State>,
-    /// Told when there is something to write, and when everything has been.
+    /// Notified when there is something to write, and when everything has been written.
     changed: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     queue: Queue,
-    /// A segment that waits to be written to.
+    /// The next segment, until the thread takes it over.
     given: Option<File>,
-    /// The thread waits to be told, and not only for a time.
+    /// Whether the thread waits without a timeout, and so must be notified.
     idle: bool,
     ending: bool,
     ended: bool,
@@ -56,23 +56,24 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What this worker has counted. One thread counts at a time: whoever holds the state.
+    /// Returns this worker's counts. Only the thread that holds the state's lock counts, so each
+    /// counter has one writer at a time.
     fn counts(&self) -> &LogCounts {
         &self.board.rows()[self.row].counts.log
     }
 }
 
-/// The time of day, as records have it.
+/// Returns the time of day in microseconds, as records have it.
 pub(crate) fn time_us() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Starts the thread that writes, for the worker of `row`.
+/// Starts the writing thread of the worker of `row`.
 pub(crate) fn start(board: Arc<Board>, row: usize) -> std::io::Result<Spool> {
     let shared = Arc::new(Shared { board, row, state: Mutex::default(), changed: Condvar::new() });
-    let theirs = Arc::clone(&shared);
-    std::thread::Builder::new().name("spool".into()).spawn(move || write(&theirs))?;
+    let writer = Arc::clone(&shared);
+    std::thread::Builder::new().name("spool".into()).spawn(move || write(&writer))?;
     Ok(Spool(shared))
 }
 
@@ -93,17 +94,17 @@ impl Spool {
         }
     }
 
-    /// What follows goes to this segment.
+    /// Switches to `segment`: records from now on go there.
     pub(crate) fn switch(&self, segment: OwnedFd) {
         let mut state = self.0.lock();
         state.queue.begin_segment();
-        // One that was given before and never written to is closed, and empty.
+        // A segment that was given before and never written to is closed, and empty.
         state.given = Some(segment.into());
         state.idle = false;
         self.0.changed.notify_all();
     }
 
-    /// Resolves when what is logged by now is written, or never will be.
+    /// Resolves when all records so far are written, or never will be.
     pub(crate) async fn written(&self) {
         let (written, is_written) = oneshot::channel();
         {
@@ -115,12 +116,11 @@ impl Spool {
             state.idle = false;
         }
         self.0.changed.notify_all();
-        // Without an answer, the thread has ended.
+        // An error means that the thread has ended.
         let _ = is_written.await;
     }
 
-    /// Waits until everything is written, or for as long as `limit`. Nothing may be logged
-    /// afterwards.
+    /// Waits until everything is written, for at most `limit`. Nothing may be logged afterwards.
     pub(crate) fn end(&self, limit: Duration) {
         let mut state = self.0.lock();
         (state.ending, state.idle) = (true, false);
@@ -135,7 +135,7 @@ impl Spool {
     }
 }
 
-/// The thread's life.
+/// The body of the writing thread.
 fn write(shared: &Shared) {
     let mut segment: Option<Segment> = None;
     let mut reported = false;
@@ -153,6 +153,7 @@ fn write(shared: &Shared) {
                     state.queue.give_back(chunk);
                     break;
                 }
+                // The engine watches the size of the file, and sends the next segment by itself.
                 Written::NeedsSegment => {}
                 Written::Failed(error) => {
                     if !std::mem::replace(&mut reported, true) {
@@ -163,7 +164,7 @@ fn write(shared: &Shared) {
                     }
                 }
             }
-            // Another segment may be on another footing; else the disk gets a moment.
+            // Another segment may be on a disk with room; without one the disk gets a moment.
             let mut state = shared.lock();
             if state.given.is_none() && !state.ending {
                 let waited = shared.changed.wait_timeout(state, RETRY_INTERVAL);
@@ -184,15 +185,14 @@ fn write(shared: &Shared) {
     }
 }
 
-/// Waits for the next chunk that is to be written, and takes over the segment that it is for. None
-/// at the end.
+/// Waits for the next chunk, and takes over the segment that it is for. Returns `None` at the end.
 fn next(shared: &Shared, segment: &mut Option<Segment>) -> Option<queue::Chunk> {
     let mut state = shared.lock();
     loop {
         let ending = state.ending;
         match state.queue.next(Instant::now(), ending) {
             Next::Chunk(chunk) => return Some(chunk),
-            // Whoever asked may have gone.
+            // The receiver may be gone.
             Next::Written(written) => drop(written.send(())),
             Next::Segment => {
                 if let Some(given) = state.given.take() {

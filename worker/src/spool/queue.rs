@@ -1,5 +1,5 @@
-//! What of the log waits to be written, and when it is: chunks of records in their order. Pure;
-//! owns no fds.
+//! The queue of records that are not written yet, and when they are: chunks of records in order.
+//! Pure; owns no fds.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -8,24 +8,24 @@ use abi::limits::{SPOOL_CHUNK_BYTES, SPOOL_CHUNKS_MAX, SPOOL_FLUSH_INTERVAL};
 use abi::spool::{self, Found, Gap, Record, Records};
 use tokio::sync::oneshot;
 
-/// Why records are missing, in the words of the log.
+/// Why records are missing, as the log says it.
 const DROPPED: &str = "the disk did not keep up";
 
 /// Records to be written together.
 #[derive(Debug, Default)]
 pub(super) struct Chunk {
     bytes: Vec<u8>,
-    /// So many of them are written.
+    /// The number of `bytes` that are written.
     written: usize,
 }
 
 impl Chunk {
-    /// What of it is left to be written.
+    /// Returns the bytes that are not written yet.
     pub(super) fn left(&self) -> &[u8] {
         &self.bytes[self.written..]
     }
 
-    /// How many records are not written whole.
+    /// Returns the number of records that are not written whole.
     pub(super) fn records(&self) -> u64 {
         Records::of(self.left()).count() as u64
     }
@@ -34,7 +34,7 @@ impl Chunk {
         self.written += bytes;
     }
 
-    /// What is left goes to another segment: a record of which only a part was written is written
+    /// Prepares the rest for another segment: a record of which only a part was written is written
     /// there whole.
     pub(super) fn begin_anew(&mut self) {
         let mut start = 0;
@@ -51,33 +51,33 @@ impl Chunk {
 #[derive(Debug)]
 enum Entry {
     Chunk(Vec<u8>),
-    /// What follows is for another segment.
+    /// What follows belongs to another segment.
     Segment,
-    /// Someone waits for what is before this to be written.
+    /// Somebody waits until everything before this is written.
     Awaited(oneshot::Sender<()>),
 }
 
-/// What is to be done next.
+/// The writer's next step.
 #[derive(Debug)]
 pub(super) enum Next {
-    /// Write this.
+    /// Write this chunk.
     Chunk(Chunk),
     /// Take over the segment that was given.
     Segment,
-    /// Say that everything is written that was put before this was asked for.
+    /// Report that everything is written that was put before this was asked for.
     Written(oneshot::Sender<()>),
-    /// Nothing for so long, unless something is added.
+    /// Wait for this long, unless something is added.
     Wait(Duration),
-    /// Nothing until something is added.
+    /// Wait until something is added.
     Nothing,
 }
 
-/// What came of a record.
+/// The result of putting a record.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Put {
-    /// It is in the queue, not dropped.
+    /// Whether the record is in the queue and not dropped.
     pub(super) taken: bool,
-    /// Whoever writes has something new to do or to wait for.
+    /// Whether the writer has something new to do or to wait for.
     pub(super) wake: bool,
 }
 
@@ -86,16 +86,16 @@ pub(super) struct Queue {
     entries: VecDeque<Entry>,
     chunks: usize,
     current: Vec<u8>,
-    /// When the first of `current` came.
+    /// When the first record of `current` came.
     begun: Option<Instant>,
-    /// Records that were dropped since the last that was not.
+    /// Records that were dropped since the last one that was taken.
     dropped: u64,
-    /// Memory of chunks that were written.
+    /// The memory of a chunk that was written, for the next one.
     spare: Option<Vec<u8>>,
 }
 
 impl Queue {
-    /// How many records wait.
+    /// Returns the number of records that wait.
     pub(super) fn records(&self) -> u64 {
         let chunks = self
             .entries
@@ -104,7 +104,7 @@ impl Queue {
         chunks.chain([&self.current]).map(|bytes| Records::of(bytes).count() as u64).sum()
     }
 
-    /// Adds a record, if there is room. The clocks are only looked at when they are needed.
+    /// Adds a record if there is room. The clocks are only read when they are needed.
     pub(super) fn put(
         &mut self,
         record: &Record<'_>,
@@ -141,16 +141,15 @@ impl Queue {
         Put { taken: true, wake }
     }
 
-    /// What is put from now on is for another segment.
+    /// Begins another segment, for the records that are put from now on.
     pub(super) fn begin_segment(&mut self) {
         self.close_current();
-        // Of two that were given before anything was written to the first, only the second is of
-        // use.
+        // If two are given before anything was written to the first, only the second is of use.
         self.entries.retain(|entry| !matches!(entry, Entry::Segment));
         self.entries.push_back(Entry::Segment);
     }
 
-    /// What is put by now is to be written at once, and `written` to be told.
+    /// Requests that all records so far are written at once, and that `written` is notified.
     pub(super) fn write_now(&mut self, written: oneshot::Sender<()>) {
         self.close_current();
         self.entries.push_back(Entry::Awaited(written));
@@ -164,7 +163,7 @@ impl Queue {
         }
     }
 
-    /// What is to be done at `now`; `flush` when nothing may wait any more.
+    /// Returns the next step at `now`. `flush` says that nothing may wait any more.
     pub(super) fn next(&mut self, now: Instant, flush: bool) -> Next {
         if self.entries.is_empty()
             && let Some(begun) = self.begun
@@ -186,7 +185,7 @@ impl Queue {
         }
     }
 
-    /// The chunk has been written, and its memory can be used again.
+    /// Takes back a chunk that has been written, to use its memory again.
     pub(super) fn give_back(&mut self, chunk: Chunk) {
         let mut bytes = chunk.bytes;
         bytes.clear();

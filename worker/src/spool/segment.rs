@@ -1,4 +1,4 @@
-//! The segment that is written to: a file of the engine's, opened to append. Owns its fd.
+//! The current segment: a file that the engine has opened for appending. Owns its fd.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -12,13 +12,13 @@ pub(super) struct Segment {
     bytes: u64,
 }
 
-/// What came of a write.
+/// The result of a write.
 pub(super) enum Written {
-    /// The chunk is written, with so many bytes of it to this segment.
+    /// The whole chunk is written, `bytes` of it to this segment.
     All { bytes: u64 },
-    /// The segment can take no more.
+    /// The segment has no room for the chunk.
     NeedsSegment,
-    /// The disk cannot. What it did take is counted in the chunk.
+    /// The disk has failed. The chunk counts the bytes that were written before that.
     Failed(io::Error),
 }
 
@@ -27,7 +27,7 @@ impl Segment {
         Self { file, bytes: 0 }
     }
 
-    /// Writes what is left of `chunk`.
+    /// Writes the rest of `chunk`.
     pub(super) fn write(&mut self, chunk: &mut Chunk) -> Written {
         let bytes = chunk.left().len() as u64;
         if self.bytes + bytes > SEGMENT_BYTES_MAX {

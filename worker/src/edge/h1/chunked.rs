@@ -1,8 +1,8 @@
-//! Decoding of a chunked body (RFC 9112 7.1).
+//! The decoder of chunked bodies (RFC 9112 7.1).
 //!
-//! Strict where readers are known to differ about where a body ends: line ends are CRLF, sizes
-//! plain hexadecimal, and only an extension, with its semicolon, may stand behind one. Pure; owns
-//! no fds.
+//! It is strict where readers are known to differ about the end of a body: lines end with CRLF,
+//! sizes are plain hexadecimal, and only an extension, with its semicolon, may follow a size. Pure;
+//! owns no fds.
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -10,41 +10,41 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 /// The longest line of a chunk's size and extensions, and the most bytes of trailers.
 const LINE_BYTES_MAX: u32 = 16 * 1024;
 
-/// What comes next of a body.
+/// The next piece of a body.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Piece {
     Data(Bytes),
     Trailers(HeaderMap),
-    /// There is no more of it.
+    /// The end of the body.
     End,
-    /// Bytes have to be read first; so many are known to be missing.
+    /// More bytes must be read first. At least `bytes` are missing.
     More {
         bytes: u64,
     },
 }
 
-/// The body is not well formed, and where it ends cannot be known.
+/// The body is malformed, and its end cannot be known.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// In a size: so many digits seen.
+    /// In a size, after `digits` digits.
     Size {
         digits: u8,
     },
-    /// White space behind the size: an extension must follow.
+    /// In white space after the size: an extension must follow.
     Space,
-    /// Behind the semicolon, up to the line's end.
+    /// After the semicolon, up to the line's end.
     Extension,
-    /// The line feed after a size line.
+    /// Before the line feed of a size line.
     SizeFeed,
-    /// In the data.
+    /// In a chunk's data.
     Data,
-    /// CR and LF behind the data.
+    /// Before the CR after a chunk's data, and before its LF.
     DataReturn,
     DataFeed,
-    /// At the start of a trailer line, or of the empty line that ends it all.
+    /// At the start of a trailer line, or of the empty line that ends the body.
     TrailerStart,
     Trailer,
     TrailerFeed,
@@ -52,11 +52,11 @@ enum State {
     Done,
 }
 
-/// Where in a chunked body the last byte was.
+/// The state of decoding a chunked body.
 #[derive(Debug)]
 pub(super) struct Decoder {
     state: State,
-    /// Of the chunk at hand: its size while it is read, then how much of it is left.
+    /// The size of the current chunk while it is read, then the rest of its data.
     left: u64,
     line_bytes: u32,
     trailers: Vec<u8>,
@@ -69,7 +69,8 @@ impl Default for Decoder {
 }
 
 impl Decoder {
-    /// Takes the next piece of the body off the front of `buffer`. After its end, nothing more.
+    /// Takes the next piece of the body off the front of `buffer`. Takes nothing after the body's
+    /// end.
     pub(super) fn next(&mut self, buffer: &mut BytesMut) -> Result<Piece, Malformed> {
         let mut at = 0;
         while at < buffer.len() && self.state != State::Done {
@@ -91,7 +92,7 @@ impl Decoder {
         }
         buffer.advance(at);
         match self.state {
-            // Its line end and a last chunk at least are still to come.
+            // At least the chunk's line end and a last chunk are still to come.
             State::Data => Ok(Piece::More { bytes: self.left.saturating_add(7) }),
             State::Done if self.trailers.len() > 1 => Ok(Piece::Trailers(self.take_trailers()?)),
             State::Done => Ok(Piece::End),

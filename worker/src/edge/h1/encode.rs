@@ -1,44 +1,42 @@
-//! A reply's head as it goes over the wire, and how its body is framed (RFC 9112 6, RFC 9110 8.6).
-//! Pure; owns no fds.
+//! The encoding of a reply: its head, and the framing of its body (RFC 9112 6, RFC 9110 8.6). Pure;
+//! owns no fds.
 
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, StatusCode};
 
-/// Headers of a guest's that the node writes itself, or that are about the connection and so not
-/// the guest's to set.
+/// Headers that a guest cannot set: the node writes them itself, or they are about the connection.
 const NOT_THE_GUESTS: [HeaderName; 4] =
     [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, HeaderName::from_static("keep-alive")];
 
-/// What of a request its reply depends on.
+/// The properties of a request that its reply depends on.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asked {
-    /// HTTP/1.0 or HTTP/1.1.
+    /// 0 for HTTP/1.0, 1 for HTTP/1.1.
     pub(super) minor_version: u8,
-    /// The method is HEAD.
+    /// Whether the method is HEAD.
     pub(super) head_only: bool,
-    /// The client would have the connection kept.
+    /// Whether the client wants to keep the connection.
     pub(super) keep_alive: bool,
-    /// The client takes trailers (`TE: trailers`).
+    /// Whether the client accepts trailers (`TE: trailers`).
     pub(super) trailers: bool,
 }
 
-/// How a reply's body is framed.
+/// The framing of a reply's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Framing {
-    /// No bytes follow the head. The length that it declares, if any, is that of what GET would
-    /// give.
+    /// No bytes follow the head. The length that it declares, if any, is that of the reply to GET.
     Bodiless {
         length: Option<u64>,
     },
-    /// So many bytes follow.
+    /// This many bytes follow.
     Length(u64),
     Chunked,
-    /// All until the connection's end: the client is too old for chunks.
+    /// The body ends with the connection, because the client is too old for chunks.
     UntilClose,
 }
 
-/// Chooses the framing of a body of `whole` bytes, or of one whose length only its guest may know
-/// and have `declared`.
+/// Returns the framing of a body of `whole` bytes, or of a streamed body for which its guest may
+/// have `declared` a length.
 pub(super) fn framing(
     asked: Asked,
     status: StatusCode,
@@ -59,7 +57,7 @@ pub(super) fn framing(
     }
 }
 
-/// Writes the head of a reply behind what is in `out`.
+/// Appends the head of a reply to `out`.
 pub(super) fn head(
     out: &mut Vec<u8>,
     asked: Asked,
@@ -87,7 +85,7 @@ pub(super) fn head(
     match framing {
         Framing::Bodiless { length: Some(length) } | Framing::Length(length) => {
             out.extend_from_slice(b"content-length: ");
-            decimal(out, length);
+            out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
             out.extend_from_slice(b"\r\n");
         }
         Framing::Chunked => line(out, b"transfer-encoding", b"chunked"),
@@ -101,15 +99,16 @@ pub(super) fn head(
     out.extend_from_slice(b"\r\n");
 }
 
-/// Writes the line that begins a chunk.
+/// Appends the line that begins a chunk.
 pub(super) fn chunk(out: &mut Vec<u8>, length: usize) {
+    // By hand, as `write!` would go through the formatting machinery for each piece of a stream.
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digits = (usize::BITS - length.leading_zeros()).div_ceil(4).max(1);
     out.extend((0..digits).rev().map(|digit| DIGITS[(length >> (digit * 4)) & 15]));
     out.extend_from_slice(b"\r\n");
 }
 
-/// Writes the end of a chunked body. Fields that only make sense in a head are left out (RFC 9110
+/// Appends the end of a chunked body. Fields that only make sense in a head are left out (RFC 9110
 /// 6.5.1).
 pub(super) fn last_chunk(out: &mut Vec<u8>, trailers: Option<&HeaderMap>) {
     out.extend_from_slice(b"0\r\n");
@@ -126,21 +125,6 @@ fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
-}
-
-fn decimal(out: &mut Vec<u8>, number: u64) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    let mut left = number;
-    loop {
-        at -= 1;
-        digits[at] = b'0' + u8::try_from(left % 10).unwrap_or_default();
-        left /= 10;
-        if left == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
 }
 
 #[cfg(test)]
@@ -210,10 +194,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn numbers_are_written_as_the_standard_library_does(number: u64, length: usize) {
-            let mut out = Vec::new();
-            decimal(&mut out, number);
-            prop_assert_eq!(String::from_utf8(out).unwrap(), number.to_string());
+        fn lengths_are_written_as_the_standard_library_does(length: usize) {
             let mut out = Vec::new();
             chunk(&mut out, length);
             prop_assert_eq!(String::from_utf8(out).unwrap(), format!("{length:x}\r\n"));

@@ -1,4 +1,5 @@
-//! How a connection ends: closed, refused, or given back to the engine. Owns the socket to its end.
+//! The end of a connection: closed, refused, or given back to the engine. Owns the socket to its
+//! end.
 
 use std::future::poll_fn;
 use std::time::Duration;
@@ -15,19 +16,19 @@ use tokio::time::timeout;
 use super::Connections;
 use super::wire::SharedWire;
 
-/// How long a client may take to take an error.
+/// The time limit for sending an error to a client.
 const REFUSED_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How a connection ends.
 #[derive(Debug)]
 pub(super) enum End {
-    /// With a FIN; `unread` when the client may still be sending.
+    /// With a FIN. `unread` says that the client may still be sending.
     Close { unread: bool },
     /// At once, so that the reply looks cut.
     Cut,
-    /// With an error of the node's, after which nothing more can be read.
+    /// With an error of the node's own; nothing more can be read after it.
     Refuse(Problem, Reply),
-    /// Not at all: it goes back to the engine.
+    /// Not at all: the connection goes back to the engine.
     GiveBack(Awaits),
 }
 
@@ -36,8 +37,8 @@ pub(super) async fn finish(connections: &Connections, wire: SharedWire, end: End
     let (mut socket, read) = match wire.into_inner() {
         Ok(wire) => wire.into_parts(),
         Err(shared) => {
-            // A guest that has replied goes on, and may still read its request: the client sees the
-            // end now, the socket goes with the guest.
+            // A guest that has replied goes on, and may still read its request. The client sees the
+            // end now; the socket is closed with the guest.
             let _ = poll_fn(|cx| shared.lock().poll_shutdown(cx)).await;
             return;
         }
@@ -48,7 +49,8 @@ pub(super) async fn finish(connections: &Connections, wire: SharedWire, end: End
         End::Refuse(problem, asked) => {
             connections.counters.count_refused(problem.status);
             let reply = problem.reply(InvocationId::new(), asked);
-            // It fits the socket's buffer unless the client takes nothing; then it gets nothing.
+            // The reply fits the socket's buffer unless the client reads nothing; then it gets
+            // nothing.
             let _ = timeout(REFUSED_TIMEOUT, socket.write_all(&reply)).await;
             close(socket, true).await;
         }
@@ -65,8 +67,8 @@ pub(super) async fn finish(connections: &Connections, wire: SharedWire, end: End
     }
 }
 
-/// Ends the stream. With bytes unread, closing would reset it and the client could lose the reply
-/// (RFC 9112 9.6): read on first, within limits.
+/// Ends the stream. Closing a socket with unread bytes would reset it, and the client could lose
+/// the reply (RFC 9112 9.6), so bytes are read on first, within limits.
 async fn close(mut socket: TcpStream, unread: bool) {
     let _ = socket.shutdown().await;
     if !unread {

@@ -1,11 +1,10 @@
-//! Who a request is from: the peer itself, or whom a proxy that is trusted names. Pure; owns no
-//! fds.
+//! The client of a request: the peer itself, or the client that a trusted proxy names. Pure; owns
+//! no fds.
 //!
-//! A proxy adds the address that it was connected from at the end of `X-Forwarded-For` (or of
-//! `Forwarded`, RFC 7239); what stands before that came with the request, and anybody can have
-//! written it. So the list is read from its end, for as long as the address just read is a trusted
-//! proxy's. What functions are then told is what was found here, and nothing of what anybody else
-//! said.
+//! A proxy appends the address of its own peer to `X-Forwarded-For` (or to `Forwarded`, RFC 7239).
+//! The entries before that came with the request, and anybody can have written them. So the list is
+//! read from its end, as long as the address just read belongs to a trusted proxy. Functions then
+//! see only what was found here, and nothing that anybody else has claimed.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -20,11 +19,11 @@ static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 static FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// Finds out whom a request is from that `peer` has sent, and leaves in `headers` what its function
-/// is to be told of that: `X-Forwarded-For` with the client's address alone, `X-Forwarded-Proto`,
-/// and `X-Forwarded-Host` if a trusted proxy has set it. `peer_text` is the peer's address. Without
-/// any such header in the request, `forwarded` may be false, and none is looked for.
-pub(super) fn settle(
+/// Returns the client of a request that `peer` has sent. Replaces the headers that describe the
+/// client: `X-Forwarded-For` has the client's address alone, `X-Forwarded-Proto` its scheme, and
+/// `X-Forwarded-Host` is there if a trusted proxy has set it. `peer_text` is the peer's address. If
+/// the request has no such header, `forwarded` may be `false`, and none is looked for.
+pub(super) fn resolve_client(
     headers: &mut HeaderMap,
     forwarded: bool,
     (peer, peer_text): (Client, &HeaderValue),
@@ -32,7 +31,7 @@ pub(super) fn settle(
 ) -> Client {
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
     let (client, host) = if forwarded && is_trusted(peer.address) {
-        named(headers, peer, is_trusted)
+        named_by_proxy(headers, peer, is_trusted)
     } else {
         (peer, None)
     };
@@ -44,7 +43,7 @@ pub(super) fn settle(
     let address = if client == peer {
         peer_text.clone()
     } else {
-        // An address has no character that a header may not have.
+        // An address has only characters that a header may have.
         HeaderValue::try_from(client.address.to_string()).unwrap_or_else(|_| peer_text.clone())
     };
     headers.insert(&FORWARDED_FOR, address);
@@ -58,8 +57,8 @@ pub(super) fn settle(
     client
 }
 
-/// What a trusted peer says of the client, and of the host that it asked for.
-fn named(
+/// Returns the client that a trusted peer names, and the host that the client asked for.
+fn named_by_proxy(
     headers: &HeaderMap,
     itself: Client,
     is_trusted: impl Fn(IpAddr) -> bool,
@@ -71,7 +70,8 @@ fn named(
         let elements = forwarded(headers);
         let names = elements.iter().map(|element| element.client.as_deref().and_then(node));
         let (mut origin, steps) = client(itself, names, is_trusted);
-        // What says who the client is was said by the proxy that it was connected to.
+        // The element that names the client was written by the proxy that the client was connected
+        // to; its scheme and host are the client's.
         let element = steps.checked_sub(1).and_then(|at| elements.get(at));
         origin.https = element.is_some_and(|element| element.https);
         return (origin, element.and_then(|element| host(element.host.as_deref()?)));
@@ -84,8 +84,8 @@ fn named(
     (origin, last(&FORWARDED_HOST).and_then(|text| host(text.trim())))
 }
 
-/// What stands between the commas of a value. Each is text by itself: a client's bytes, which a
-/// proxy has put its own behind, must not hide these. One that is no text names nobody.
+/// Returns the parts between the commas of a value. Each is decoded by itself: a client's bytes
+/// must not hide what a proxy has appended to them. A part that is not text names nobody.
 fn parts(value: &HeaderValue) -> impl DoubleEndedIterator<Item = &str> {
     value
         .as_bytes()
@@ -93,8 +93,8 @@ fn parts(value: &HeaderValue) -> impl DoubleEndedIterator<Item = &str> {
         .map(|part| std::str::from_utf8(part).unwrap_or_default())
 }
 
-/// The first that is no trusted proxy, of `itself` and then `names`, or else the last that is
-/// known; and how many of `names` that was.
+/// Returns the first of `itself` and `names` that is not a trusted proxy, or else the last known
+/// one; and how many of `names` were used.
 fn client(
     itself: Client,
     names: impl Iterator<Item = Option<(IpAddr, Option<u16>)>>,
@@ -109,8 +109,8 @@ fn client(
     (origin, steps)
 }
 
-/// An address, perhaps with a port; IPv6 in brackets or not. `None` for what hides one (RFC 7239
-/// 6.3).
+/// Parses an address, perhaps with a port; IPv6 in brackets or not. Returns `None` for an
+/// obfuscated name (RFC 7239 6.3).
 fn node(text: &str) -> Option<(IpAddr, Option<u16>)> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Some((address, None));
@@ -126,7 +126,7 @@ fn host(text: &str) -> Option<HeaderValue> {
     if text.is_empty() || !is_authority(text) { None } else { HeaderValue::from_str(text).ok() }
 }
 
-/// What one proxy has added to `Forwarded`.
+/// An element of `Forwarded`: what one proxy has added.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Element {
     client: Option<String>,
@@ -134,16 +134,16 @@ struct Element {
     host: Option<String>,
 }
 
-/// The elements of the `Forwarded` headers, the last one first. Of those before a malformed header
-/// nobody knows which is whose.
+/// Returns the elements of the `Forwarded` headers, the last one first. Stops at a malformed
+/// header: which proxy wrote the elements before it is unknown.
 fn forwarded(headers: &HeaderMap) -> Vec<Element> {
     let values = headers.get_all(&FORWARDED).iter().rev();
     let lines = values.map_while(|value| elements(value.to_str().ok()?));
     lines.flat_map(|line| line.into_iter().rev()).collect()
 }
 
-/// `1#( [ token "=" value ] *( ";" [ token "=" value ] ) )`, where a value is a token or a quoted
-/// string (RFC 7239 4).
+/// Parses `1#( [ token "=" value ] *( ";" [ token "=" value ] ) )`, where a value is a token or a
+/// quoted string (RFC 7239 4).
 fn elements(text: &str) -> Option<Vec<Element>> {
     let mut elements = vec![Element::default()];
     let mut rest = text.trim();
@@ -171,7 +171,7 @@ fn elements(text: &str) -> Option<Vec<Element>> {
     Some(elements)
 }
 
-/// A value at the front of `text`, and what is behind it.
+/// Returns the value at the front of `text`, and the rest.
 fn value(text: &str) -> Option<(String, &str)> {
     let Some(quoted) = text.strip_prefix('"') else {
         let end = text.find([';', ',']).unwrap_or(text.len());

@@ -7,7 +7,7 @@ fn networks(list: &[&str]) -> Vec<Network> {
     list.iter().map(|text| text.parse().unwrap()).collect()
 }
 
-/// The client, whether it spoke TLS, and what the function is told: as text.
+/// The client, whether it spoke TLS, and the headers that its function sees: as text.
 fn settled(peer: &str, trusted: &[&str], lines: &[(&str, &str)]) -> (String, bool, Vec<String>) {
     let mut headers = HeaderMap::new();
     for (name, value) in lines {
@@ -19,13 +19,13 @@ fn settled(peer: &str, trusted: &[&str], lines: &[(&str, &str)]) -> (String, boo
     let address = peer.parse::<IpAddr>().unwrap().to_canonical();
     let peer = Client { address, port: Some(99), https: false };
     let text = HeaderValue::try_from(address.to_string()).unwrap();
-    let origin = settle(&mut headers, true, (peer, &text), &networks(trusted));
-    let mut told: Vec<_> = headers
+    let origin = resolve_client(&mut headers, true, (peer, &text), &networks(trusted));
+    let mut seen: Vec<_> = headers
         .iter()
         .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
         .collect();
-    told.sort();
-    (origin.to_string(), origin.https, told)
+    seen.sort();
+    (origin.to_string(), origin.https, seen)
 }
 
 #[test]
@@ -36,15 +36,15 @@ fn what_anybody_says_is_not_believed() {
         ("x-forwarded-host", "a.example"),
         ("forwarded", "for=192.0.2.1;proto=https;host=a.example"),
     ];
-    let told =
+    let seen =
         vec!["x-forwarded-for: 203.0.113.7".to_owned(), "x-forwarded-proto: http".to_owned()];
     for trusted in [&[][..], &["10.0.0.0/8"]] {
         assert_eq!(
             settled("203.0.113.7", trusted, &lines),
-            ("203.0.113.7:99".into(), false, told.clone())
+            ("203.0.113.7:99".into(), false, seen.clone())
         );
     }
-    assert_eq!(settled("::ffff:203.0.113.7", &[], &lines).2, told);
+    assert_eq!(settled("::ffff:203.0.113.7", &[], &lines).2, seen);
 }
 
 #[test]
@@ -82,34 +82,34 @@ fn scheme_and_host_are_what_the_trusted_proxy_says_last() {
         ("x-forwarded-host", "evil.example, a.example:81"),
         ("forwarded", "for=198.51.100.66;proto=http"),
     ];
-    let (client, https, told) = settled("10.0.0.1", &["10.0.0.1"], &lines);
+    let (client, https, seen) = settled("10.0.0.1", &["10.0.0.1"], &lines);
     assert_eq!((client.as_str(), https), ("192.0.2.1", true));
     assert_eq!(
-        told,
+        seen,
         [
             "x-forwarded-for: 192.0.2.1",
             "x-forwarded-host: a.example:81",
             "x-forwarded-proto: https"
         ]
     );
-    let told = settled(
+    let seen = settled(
         "10.0.0.1",
         &["10.0.0.1"],
         &[("x-forwarded-host", "a:b:c"), ("x-forwarded-proto", "wss")],
     )
     .2;
-    assert_eq!(told, ["x-forwarded-for: 10.0.0.1", "x-forwarded-proto: http"]);
+    assert_eq!(seen, ["x-forwarded-for: 10.0.0.1", "x-forwarded-proto: http"]);
 }
 
 #[test]
 fn forwarded_is_read_where_there_is_no_x_forwarded_for() {
     let of = |value: &str| settled("10.0.0.1", &["10.0.0.0/8"], &[("forwarded", value)]);
-    let (client, https, told) = of(
+    let (client, https, seen) = of(
         "for=198.51.100.66;proto=http, For=\"[2001:db8::1]:47\";Proto=https;by=_x;host=\"a.example\", for=10.0.0.2",
     );
     assert_eq!((client.as_str(), https), ("[2001:db8::1]:47", true));
     assert_eq!(
-        told,
+        seen,
         ["x-forwarded-for: 2001:db8::1", "x-forwarded-host: a.example", "x-forwarded-proto: https"]
     );
     assert_eq!(
@@ -142,9 +142,9 @@ proptest! {
         lines.extend(lists.iter().map(|list| ("forwarded", list.as_str())));
         let client = format!("192.0.2.{last}");
         lines.push(("x-forwarded-for", &client));
-        let (found, _, told) = settled("10.0.0.1", &["10.0.0.1"], &lines);
+        let (found, _, seen) = settled("10.0.0.1", &["10.0.0.1"], &lines);
         prop_assert_eq!(&found, &client);
-        prop_assert_eq!(told, [format!("x-forwarded-for: {client}"), "x-forwarded-proto: http".to_owned()]);
+        prop_assert_eq!(seen, [format!("x-forwarded-for: {client}"), "x-forwarded-proto: http".to_owned()]);
         prop_assert_eq!(settled("10.0.0.2", &["10.0.0.1"], &lines).0, "10.0.0.2:99");
     }
 }

@@ -1,5 +1,5 @@
-//! The body of a request, taken out of the bytes that arrive: counted, chunked, or none. Pure; owns
-//! no fds.
+//! The body of a request, taken out of the bytes that arrive: with a length, chunked, or none.
+//! Pure; owns no fds.
 
 use abi::limits::UNREAD_BODY_BYTES_MAX;
 use bytes::BytesMut;
@@ -14,24 +14,24 @@ enum Stage {
     Failed(BodyError),
 }
 
-/// Whether the client waits to be told to send its body (RFC 9110 10.1.1).
+/// The state of `Expect: 100-continue` (RFC 9110 10.1.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Continue {
-    /// It does not, or has been told.
+    /// The client does not wait for it, or has received it.
     Settled,
-    /// It does, and nobody has asked for the body.
-    Awaited,
-    /// It does, and somebody has.
-    Wanted,
+    /// The client waits for it, and nobody has asked for the body.
+    Expected,
+    /// The client waits for it, and somebody has asked for the body.
+    Requested,
 }
 
 pub(super) struct Incoming {
     stage: Stage,
     taken: u64,
-    /// The most that may be taken.
+    /// The most bytes that may be taken.
     limit: u64,
     pub(super) continues: Continue,
-    /// Somebody may still read it.
+    /// Whether somebody may still read the body.
     pub(super) held: bool,
 }
 
@@ -48,7 +48,7 @@ impl Default for Incoming {
 }
 
 impl Incoming {
-    /// A request whose body is framed so has begun.
+    /// Begins a request whose body has this framing.
     pub(super) fn begin(&mut self, framing: abi::head::Framing, continues: Continue) {
         use abi::head::Framing;
         let stage = match framing {
@@ -59,10 +59,10 @@ impl Incoming {
         *self = Self { stage, taken: 0, limit: u64::MAX, continues, held: false };
     }
 
-    /// Holds what is left of it to `limit` bytes in all.
+    /// Limits the body to `limit` bytes.
     ///
     /// # Errors
-    /// When it is known already to have more.
+    /// [`BodyError::TooLarge`] if the body is already known to be longer.
     pub(super) fn limit(&mut self, limit: u64) -> Result<(), BodyError> {
         self.limit = limit;
         match self.stage {
@@ -71,22 +71,22 @@ impl Incoming {
         }
     }
 
-    /// So many bytes of it have been taken.
+    /// Returns the number of bytes that have been taken.
     pub(super) fn taken_bytes(&self) -> u64 {
         self.taken
     }
 
-    /// All of it has been taken.
+    /// Returns whether the whole body has been taken.
     pub(super) fn is_done(&self) -> bool {
         matches!(self.stage, Stage::Done)
     }
 
-    /// Returns whether the next request will be reached behind it, as far as can be known: nobody
-    /// needs to read more than [`UNREAD_BODY_BYTES_MAX`] for that. What has arrived of a body that
-    /// nobody reads any more is taken off `buffer`.
+    /// Returns whether the next request will be reached behind this body, as far as that can be
+    /// known: at most [`UNREAD_BODY_BYTES_MAX`] bytes may have to be read for that. If nobody reads
+    /// the body any more, takes what has arrived of it off `buffer`.
     pub(super) fn can_be_passed(&mut self, buffer: &mut BytesMut) -> bool {
         if !self.held {
-            // It was the function's, for what the guest reads.
+            // The limit is the function's, and only concerns what the guest reads.
             self.limit = u64::MAX;
         }
         while !self.held && !self.is_done() && !buffer.is_empty() {
@@ -98,13 +98,13 @@ impl Incoming {
         match self.stage {
             Stage::Done => true,
             Stage::Counted { left } => self.held || left <= UNREAD_BODY_BYTES_MAX,
-            // How much is to come of it only its client knows.
+            // Only the client knows how much is still to come.
             Stage::Chunked(_) => self.held,
             Stage::Failed(_) => false,
         }
     }
 
-    /// The limit that it has run into.
+    /// Returns the error that has ended the body, if any.
     pub(super) fn failure(&self) -> Option<BodyError> {
         if let Stage::Failed(error) = self.stage { Some(error) } else { None }
     }
@@ -113,14 +113,14 @@ impl Incoming {
         self.stage = Stage::Failed(error);
     }
 
-    /// Somebody asks for the body.
-    pub(super) fn want_continue(&mut self) {
-        if self.continues == Continue::Awaited {
-            self.continues = Continue::Wanted;
+    /// Records that somebody asks for the body.
+    pub(super) fn request_continue(&mut self) {
+        if self.continues == Continue::Expected {
+            self.continues = Continue::Requested;
         }
     }
 
-    /// Takes the next piece off the front of `buffer`.
+    /// Takes the next piece of the body off the front of `buffer`.
     pub(super) fn next(&mut self, buffer: &mut BytesMut) -> Result<Piece, BodyError> {
         let piece = match &mut self.stage {
             Stage::Failed(error) => return Err(*error),
@@ -174,7 +174,7 @@ mod tests {
 
     fn begun(framing: Framing) -> Incoming {
         let mut incoming = Incoming::default();
-        incoming.begin(framing, Continue::Awaited);
+        incoming.begin(framing, Continue::Expected);
         incoming
     }
 

@@ -1,4 +1,4 @@
-//! A request as it came over the wire becomes one as the function should see it. Pure; owns no fds.
+//! Turns the head of a request into the request that its function sees. Pure; owns no fds.
 
 use abi::head::{Head, Header};
 use abi::problem::Problem;
@@ -11,26 +11,26 @@ use super::encode::Asked;
 use super::incoming::Continue;
 use crate::origin::FORWARDED_PREFIX;
 
-/// Where the parts of a head are in its bytes.
+/// The positions of a head's parts in its bytes.
 ///
-/// The head is parsed where it was read, in a buffer that then gives it away: this is what is kept
-/// of the parsing.
+/// The head is parsed in the read buffer, which is then split. This is the part of the parsing that
+/// outlives the split.
 pub(super) struct Outline {
     method: Method,
     minor_version: u8,
     target: (usize, usize),
-    /// The target's authority, which is the request's host then, whatever the Host header says (RFC
-    /// 9112 3.2.2).
+    /// The target's authority. If there is one it is the request's host, whatever the Host header
+    /// says (RFC 9112 3.2.2).
     authority: Option<(usize, usize)>,
     headers: Vec<[(usize, usize); 2]>,
     length: usize,
 }
 
 impl Outline {
-    /// The outline of a head that was parsed at the start of `buffer`.
+    /// Returns the outline of a head that was parsed at the start of `buffer`.
     pub(super) fn new(buffer: &[u8], head: &Head<'_>, headers: &[Header<'_>]) -> Option<Self> {
         let at = |part: &[u8]| match part.len() {
-            // Where nothing is does not matter, and need not be in the buffer.
+            // An empty part needs no position, and may point outside of the buffer.
             0 => (0, 0),
             length => (part.as_ptr().addr().wrapping_sub(buffer.as_ptr().addr()), length),
         };
@@ -50,8 +50,8 @@ impl Outline {
         })
     }
 
-    /// Takes the head off the front of `buffer` and makes it a request. The first `prefix_length`
-    /// bytes of its path name the function and are told in a header instead.
+    /// Takes the head off the front of `buffer` and returns the request. The first `prefix_length`
+    /// bytes of its path name the function, and move to a header.
     pub(super) fn take(
         self,
         buffer: &mut BytesMut,
@@ -59,7 +59,7 @@ impl Outline {
     ) -> Result<Message, Problem> {
         let bytes = buffer.split_to(self.length).freeze();
         let part = |(start, length): (usize, usize)| bytes.slice(start..start + length);
-        // Room for the prefix, for what `origin` adds, and for a host.
+        // There is room for the prefix, for the headers of `forwarded`, and for a host.
         let mut headers = HeaderMap::with_capacity(self.headers.len() + 4);
         let mut forwarded = false;
         for [name, value] in self.headers {
@@ -73,12 +73,12 @@ impl Outline {
         }
         let asked = asked(&self.method, self.minor_version, &headers);
         let continues = if self.minor_version > 0 && expects_continue(&headers) {
-            Continue::Awaited
+            Continue::Expected
         } else {
             Continue::Settled
         };
-        // What a request was routed by is what its function is told. HTTP/1.0 may come without a
-        // host; a component is promised one.
+        // The function sees the host that the request was routed by. A request of HTTP/1.0 may have
+        // no host, but a component is promised one.
         match self.authority.map(part).map(HeaderValue::from_maybe_shared) {
             Some(Ok(authority)) => _ = headers.insert(HOST, authority),
             Some(Err(_)) => {
@@ -106,14 +106,14 @@ impl Outline {
     }
 }
 
-/// A request's head, for the function and for the connection.
+/// A request's head: the function's part, and the connection's.
 pub(super) struct Message {
     pub(super) request: Request<()>,
     pub(super) asked: Asked,
     pub(super) continues: Continue,
-    /// What was taken off the path.
+    /// The prefix that was taken off the path.
     pub(super) prefix: Option<HeaderValue>,
-    /// Some header says who the request was forwarded for, by what and how.
+    /// Whether some header says whom the request was forwarded for, by whom or how.
     pub(super) forwarded: bool,
 }
 
@@ -136,7 +136,7 @@ fn expects_continue(headers: &HeaderMap) -> bool {
     headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
-/// The target as the function should see it, and what was taken off its path.
+/// Returns the target as the function sees it, and the prefix that was taken off its path.
 fn seen(target: Bytes, prefix_length: usize) -> Result<(Uri, Option<HeaderValue>), Problem> {
     let unfit = || Problem::new(400, "the request's target is not a path");
     if !target.starts_with(b"/") {
@@ -265,6 +265,6 @@ mod tests {
             asked("1.1", "connection: te, Close\r\nTE: gzip, trailers\r\n"),
             (false, true, Continue::Settled)
         );
-        assert_eq!(asked("1.1", "Expect: 100-Continue\r\n"), (true, false, Continue::Awaited));
+        assert_eq!(asked("1.1", "Expect: 100-Continue\r\n"), (true, false, Continue::Expected));
     }
 }

@@ -1,10 +1,10 @@
 //! A client's connection, from the engine's hand-off to its end.
 //!
-//! [`Connections::take`] makes the received fd a socket and gives it a task: [`next`] waits for a
-//! request and decides whose it is, [`crate::serve`] answers it, [`send`] sends the answer, and so
-//! on until the connection [ends](end). No byte behind a request is looked at before its reply has
-//! left, so the socket can go back to the engine between any two requests with every byte that was
-//! read and not used. The task owns the socket.
+//! [`Connections::take`] turns the received fd into a socket and gives it a task: [`next`] waits
+//! for a request and decides whose it is, [`crate::serve`] answers it, [`send`] sends the answer,
+//! and so on until the connection [ends](end). No byte behind a request is looked at before its
+//! reply has left. So between any two requests the socket can go back to the engine with every byte
+//! that was read and not used. The task owns the socket.
 
 mod chunked;
 mod client;
@@ -46,7 +46,7 @@ use self::wire::{Peer, SharedWire, Wire};
 use crate::counters::Counters;
 use crate::drain::Drain;
 use crate::link::Outbox;
-use crate::origin::{Client, Origin};
+use crate::origin::Client;
 use crate::serve::{Account, Arrived, Moved, Pipeline};
 
 /// The connections of a worker, and what they share.
@@ -57,7 +57,7 @@ pub(crate) struct Connections {
     outbox: Outbox,
     send_batch: Rc<SendBatch>,
     open: Cell<u32>,
-    /// The time of day as replies tell it (RFC 9110 6.6.1), as of the last beat.
+    /// The value of the header Date (RFC 9110 6.6.1), as of the last beat.
     date: Cell<[u8; 29]>,
 }
 
@@ -73,24 +73,24 @@ impl Connections {
         Rc::new(Self { pipeline, counters, drain, outbox, send_batch, open, date })
     }
 
-    /// How many there are.
+    /// Returns the number of open connections.
     pub(crate) fn open(&self) -> u32 {
         self.open.get()
     }
 
-    /// Reads the time of day for the replies that come.
+    /// Updates the value of the header Date.
     pub(crate) fn beat(&self) {
         self.date.set(date());
     }
 
-    /// Sends replies that wait for one another, for as long as the worker lives.
+    /// Sends batches of replies. Never returns.
     pub(crate) async fn send_batches(&self) {
         self.send_batch.run().await;
     }
 
-    /// Takes over a client's socket, with the bytes that others have read from it already.
-    /// `accepted_at_us` is when it was accepted, or 0 when that tells nothing of how long its hop
-    /// took.
+    /// Takes over a client's socket, with the bytes that were already read from it.
+    /// `accepted_at_us` is when it was accepted, or 0 if that says nothing about the duration of
+    /// its hop.
     pub(crate) fn take(
         self: &Rc<Self>,
         fd: OwnedFd,
@@ -100,13 +100,13 @@ impl Connections {
     ) {
         let arrived = (accepted_at_us > 0)
             .then(|| Arrived { accepted_us: accepted_at_us, received_us: now_us() });
-        // One end of a pair of the node's own, too: what is called of it is the same for every
-        // stream socket.
+        // This is also right for one end of a pair of the node's own: the calls are the same for
+        // every stream socket.
         let socket = std::net::TcpStream::from(fd);
-        let origin = origin(&socket);
-        let open = self.count(origin.map(|origin| origin.client.address));
-        // A socket without a peer is one whose client has gone.
-        let Some(origin) = origin else { return };
+        let peer = peer(&socket);
+        let open = self.count(peer.map(|peer| peer.address));
+        // A socket without a peer has lost its client.
+        let Some(peer) = peer else { return };
         let socket = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
         match socket {
             Ok(socket) => {
@@ -115,11 +115,11 @@ impl Connections {
                     let read = BytesMut::from(&read[..]);
                     let wire = Wire::new(
                         socket,
-                        Peer::new(origin),
+                        Peer::new(peer),
                         read,
                         connections.pipeline.write_timeout(),
                     );
-                    serve(connections, wire, awaits, arrived, open.address).await;
+                    serve(connections, wire, awaits, arrived, open.places).await;
                     drop(open);
                 });
             }
@@ -129,31 +129,28 @@ impl Connections {
         }
     }
 
-    /// Counts a connection in until the guard is dropped.
+    /// Counts a connection until the guard is dropped.
     fn count(self: &Rc<Self>, peer: Option<IpAddr>) -> Open {
         self.counters.row().connections_taken.fetch_add(1, Relaxed);
         self.open.set(self.open.get() + 1);
-        let address = peer.map(|peer| Places::of(peer, self.pipeline.settings().address_seed));
-        if let (Some(addresses), Some(address)) = (self.counters.addresses(), address) {
-            addresses.add(address);
+        let places = peer.map(|peer| Places::of(peer, self.pipeline.settings().address_seed));
+        if let (Some(addresses), Some(places)) = (self.counters.addresses(), places) {
+            addresses.add(places);
         }
-        Open { connections: Rc::clone(self), address }
+        Open { connections: Rc::clone(self), places }
     }
 }
 
-/// Whom a client's socket is connected with. Returns `None` when it has gone.
-fn origin(socket: &std::net::TcpStream) -> Option<Origin> {
+/// Returns the peer of a client's socket. Returns `None` if it has gone.
+fn peer(socket: &std::net::TcpStream) -> Option<Client> {
     let peer = match socket.peer_addr() {
         Ok(peer) => peer,
-        // The kernel has told an address, and it is none of TCP's: one of a pair of the node's own,
-        // whoever has handed it on.
-        Err(error) if error.raw_os_error().is_none() => return Some(Origin::NODE),
+        // The kernel has returned an address that is not TCP's: this is one end of a pair of the
+        // node's own, and it does not matter who has passed it on.
+        Err(error) if error.raw_os_error().is_none() => return Some(Client::NODE),
         Err(_) => return None,
     };
-    let local = socket.local_addr().ok()?;
-    let client =
-        Client { address: peer.ip().to_canonical(), port: Some(peer.port()), https: false };
-    Some(Origin { client, local })
+    Some(Client { address: peer.ip().to_canonical(), port: Some(peer.port()), https: false })
 }
 
 fn date() -> [u8; 29] {
@@ -161,19 +158,19 @@ fn date() -> [u8; 29] {
     text.as_bytes().try_into().unwrap_or(*b"Thu, 01 Jan 1970 00:00:00 GMT")
 }
 
-/// A connection that is counted.
+/// The guard of a counted connection.
 struct Open {
     connections: Rc<Connections>,
     /// Where its client's address is counted.
-    address: Option<Places>,
+    places: Option<Places>,
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
         let Connections { counters, open, drain, .. } = &*self.connections;
         counters.row().connections_done.fetch_add(1, Relaxed);
-        if let (Some(addresses), Some(address)) = (counters.addresses(), self.address) {
-            addresses.remove(address);
+        if let (Some(addresses), Some(places)) = (counters.addresses(), self.places) {
+            addresses.remove(places);
         }
         open.set(open.get() - 1);
         drain.one_ended();
@@ -185,11 +182,11 @@ async fn serve(
     wire: Wire,
     awaits: Awaits,
     mut arrived: Option<Arrived>,
-    address: Option<Places>,
+    places: Option<Places>,
 ) {
     let pipeline = &connections.pipeline;
     let mut connection =
-        Connection { wire: SharedWire::new(wire), client: ClientWatch::default(), address };
+        Connection { wire: SharedWire::new(wire), client: ClientWatch::default(), places };
     let end = {
         let mut drain = pin!(connections.drain.begun());
         let mut waiting = Waiting::new(awaits);
@@ -202,7 +199,7 @@ async fn serve(
                     if let Some(arrived) = arrived {
                         connections.counters.count_hop(arrived.accepted_us);
                     }
-                    // The setting may have changed since the last one.
+                    // The setting may have changed since the last request.
                     connection.wire.lock().set_write_timeout(pipeline.write_timeout());
                     let exchanged = connection.exchange(&connections, *parsed, arrived).await;
                     connection.client.request_over();
@@ -222,11 +219,12 @@ struct Connection {
     wire: SharedWire,
     client: ClientWatch,
     /// Where the client's address is counted.
-    address: Option<Places>,
+    places: Option<Places>,
 }
 
 impl Connection {
-    /// Has a request answered and its reply sent. `Ok` when the connection may serve another.
+    /// Has a request answered, and sends its reply. Returns `Ok` if the connection may serve
+    /// another request.
     async fn exchange(
         &mut self,
         connections: &Connections,
@@ -236,7 +234,7 @@ impl Connection {
         let pipeline = &connections.pipeline;
         let Parsed { mut exchange, mut asked, framing } = parsed;
         exchange.arrived = arrived;
-        exchange.client = self.address_of(pipeline, exchange.origin.client.address);
+        exchange.client_places = self.places_of(pipeline, exchange.client.address);
         let account = Account::open(pipeline, &exchange);
         let reply = {
             let wire = self.wire.clone();
@@ -247,6 +245,8 @@ impl Connection {
                 if let Poll::Ready(reply) = answer.as_mut().poll(cx) {
                     return Poll::Ready(Some(reply));
                 }
+                // The guest waits for something. It may be the body, for which the client may wait
+                // to be asked.
                 let mut wire = wire.lock();
                 if poll_continue(cx, &mut wire).is_pending()
                     || client.poll_gone(cx, &mut wire).is_pending()
@@ -261,22 +261,23 @@ impl Connection {
             account.close(pipeline, ReplyEnd::None, self.moved());
             return Err(End::Close { unread: false });
         };
-        // A guest may have begun its reply before it asked for the body: the client is told before
-        // it sees the reply.
+        // A guest may have begun its reply before it asked for the body. The client must get the
+        // interim reply first.
         poll_fn(|cx| poll_continue(cx, &mut self.wire.lock())).await;
         {
             let mut wire = self.wire.lock();
             let Wire { incoming, buffer, .. } = &mut *wire;
-            // A client that was never told to send its body may send it or not: what follows cannot
-            // be told from it.
+            // A client that waits for 100 (Continue) and never got it may send its body or not.
+            // Nothing behind the head can be trusted to be the next request.
             asked.keep_alive &=
-                incoming.continues != Continue::Awaited && incoming.can_be_passed(buffer);
+                incoming.continues != Continue::Expected && incoming.can_be_passed(buffer);
         }
         asked.keep_alive &= connections.drain.ending() != Some(Ending::Close);
         let status = reply.status().as_u16();
         let sent = self.send(connections, reply, asked, account.id).await;
         let outcome = if sent.is_ok() { ReplyEnd::Whole(status) } else { ReplyEnd::Cut(status) };
         account.close(pipeline, outcome, self.moved());
+        // The reply has left, so dropping the instance delays nobody.
         pipeline.drop_retired();
         let kept = sent?;
         if !kept {
@@ -285,16 +286,16 @@ impl Connection {
         self.rest_of_body().await
     }
 
-    /// Where a request is counted: at its connection's address, or at the client's that a trusted
-    /// proxy has named.
-    fn address_of(&self, pipeline: &Pipeline, client: IpAddr) -> Option<Places> {
-        if client == self.wire.lock().peer.origin.client.address {
-            return self.address;
+    /// Returns the places of a request's client: those of the connection's address, or of the
+    /// client that a trusted proxy has named.
+    fn places_of(&self, pipeline: &Pipeline, client: IpAddr) -> Option<Places> {
+        if client == self.wire.lock().peer.client.address {
+            return self.places;
         }
         Some(Places::of(client, pipeline.settings().address_seed))
     }
 
-    /// What the request and its reply have moved.
+    /// Returns the sizes of the request's body and of the reply.
     fn moved(&self) -> Moved {
         let mut wire = self.wire.lock();
         Moved {
@@ -303,8 +304,7 @@ impl Connection {
         }
     }
 
-    /// Reads away what the guest has left of the request's body, so that the next request comes
-    /// after it.
+    /// Reads and discards the rest of the request's body, so that the next request follows.
     async fn rest_of_body(&mut self) -> Result<(), End> {
         poll_fn(|cx| self.wire.lock().poll_released(cx)).await;
         if self.wire.lock().incoming.is_done() {
@@ -328,10 +328,10 @@ impl Connection {
     }
 }
 
-/// Tells a client to send its body, once somebody asks for it (RFC 9110 10.1.1). Resolves when
-/// there is nothing to tell; a client that cannot be told is found gone by others.
+/// Sends 100 (Continue) once somebody asks for the body (RFC 9110 10.1.1). Resolves when nothing is
+/// left to send. An error is ignored here: whatever uses the socket next runs into it.
 fn poll_continue(cx: &mut Context<'_>, wire: &mut Wire) -> Poll<()> {
-    if wire.incoming.continues == Continue::Wanted {
+    if wire.incoming.continues == Continue::Requested {
         wire.incoming.continues = Continue::Settled;
         wire.outgoing.own.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
     }
@@ -349,15 +349,15 @@ mod tests {
     #[test]
     fn a_client_is_told_from_the_node_itself_and_from_one_that_has_gone() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
-        assert_eq!(origin(&OwnedFd::from(ours).into()), Some(Origin::NODE));
+        assert_eq!(peer(&OwnedFd::from(ours).into()), Some(Client::NODE));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let client = std::net::TcpStream::connect(address).unwrap();
         let (accepted, _) = listener.accept().unwrap();
         let port = Some(client.local_addr().unwrap().port());
         let found = Client { address: address.ip(), port, https: false };
-        assert_eq!(origin(&accepted), Some(Origin { client: found, local: address }));
+        assert_eq!(peer(&accepted), Some(found));
         let without_a_peer = std::net::TcpStream::from(OwnedFd::from(listener));
-        assert_eq!(origin(&without_a_peer), None);
+        assert_eq!(peer(&without_a_peer), None);
     }
 }

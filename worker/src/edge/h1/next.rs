@@ -1,5 +1,5 @@
-//! Waiting for the next request of a connection, and deciding what it is: for a function of this
-//! worker's, for another worker, or to be refused. Deadlines for heads and idle connections live
+//! Waits for the next request of a connection, and decides what it is: for a function of this
+//! worker, for another worker, or to be refused. The deadlines for heads and idle connections live
 //! here. Owns no fds.
 
 use std::future::Future;
@@ -16,20 +16,19 @@ use bytes::{Buf as _, BytesMut};
 use super::Connections;
 use super::encode::Asked;
 use super::end::End;
-use super::forwarded::settle;
+use super::forwarded::resolve_client;
 use super::message::{Message, Outline};
 use super::wire::{Peer, SharedWire, Wire};
 use crate::deadline::Deadline;
-use crate::origin::Origin;
 use crate::serve::Exchange;
 
-/// What came of waiting.
+/// The result of waiting.
 pub(super) enum Next {
     Request(Box<Parsed>),
     End(End),
 }
 
-/// A request, and what of it is the connection's own affair.
+/// A request, and the connection's part of its head.
 pub(super) struct Parsed {
     pub(super) exchange: Exchange,
     pub(super) asked: Asked,
@@ -38,24 +37,24 @@ pub(super) struct Parsed {
 
 /// The wait for a request's head.
 pub(super) struct Waiting {
-    /// So many bytes have been parsed in vain.
+    /// The length of the buffer when parsing last found no complete head.
     tried: usize,
     awaits: Awaits,
     deadline: Deadline,
-    /// The deadline is that of a head under way, not of an idle connection.
+    /// Whether the deadline is that of a head under way, and not of an idle connection.
     begun: bool,
-    /// What the deadline is of.
+    /// The time limit of the deadline.
     limit: Duration,
 }
 
 impl Waiting {
-    /// The wait for the request that a connection has come here with, or is to bring.
+    /// Returns the wait for the first request in this worker, whose head may be under way already.
     pub(super) fn new(awaits: Awaits) -> Self {
         let begun = awaits != Awaits::Next;
         Self { tried: 0, awaits, deadline: Deadline::default(), begun, limit: Duration::ZERO }
     }
 
-    /// The wait for the next.
+    /// Begins to wait for the next request.
     pub(super) fn again(&mut self) {
         self.tried = 0;
         self.awaits = Awaits::Next;
@@ -63,7 +62,7 @@ impl Waiting {
         self.deadline.clear();
     }
 
-    /// Resolves when a request has begun, or the connection is to end.
+    /// Resolves when a request has arrived, or the connection must end.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -73,7 +72,7 @@ impl Waiting {
     ) -> Poll<Next> {
         let mut wire = wire.lock();
         loop {
-            // Whatever was read is served where the connection goes.
+            // The bytes that were read already go along with the connection.
             if connections.drain.ending() == Some(Ending::GiveBack)
                 && wire.buffer.len() <= RETURNED_BYTES_MAX
             {
@@ -96,7 +95,7 @@ impl Waiting {
                 }
                 Poll::Ready(Ok(_)) => {}
                 Poll::Pending => {
-                    // What has come whole is answered first, even while the worker drains.
+                    // A complete head is answered first, even while the worker drains.
                     if drain.poll(cx).is_ready() {
                         let end = match connections.drain.ending() {
                             Some(Ending::GiveBack) => End::GiveBack(self.awaits),
@@ -116,7 +115,7 @@ impl Waiting {
         connections: &Connections,
         read: &[u8],
     ) -> Poll<End> {
-        // Half an empty line begins no head, either.
+        // Half an empty line does not begin a head, either.
         let empty = matches!(read, [] | [b'\r']);
         let begun = self.begun || !empty;
         if !self.deadline.is_set() || begun != self.begun {
@@ -138,7 +137,7 @@ impl Waiting {
     }
 }
 
-/// Reads what is in the buffer. None when the head is not all there.
+/// Parses the head in the buffer and decides about it. Returns `None` if the head is not complete.
 fn decide(connections: &Connections, wire: &mut Wire, awaits: Awaits) -> Option<Next> {
     let mut room = header_room();
     let (head, headers) = match parse_into(&wire.buffer, &mut room) {
@@ -151,40 +150,52 @@ fn decide(connections: &Connections, wire: &mut Wire, awaits: Awaits) -> Option<
     else {
         return Some(Next::End(End::GiveBack(awaits)));
     };
+    // The head borrows the buffer that it is taken off, so its outline is what survives.
     let framing = head.framing;
     let Some(outline) = Outline::new(&wire.buffer, &head, headers) else {
         let problem = Problem::new(400, "the request's method is not well formed");
         return Some(Next::End(End::Refuse(problem, Reply::to(&wire.buffer))));
     };
+    // Read now: the head is no longer in the buffer when the request turns out to be bad.
     let refused = Reply::to(&wire.buffer);
     Some(match outline.take(&mut wire.buffer, prefix_length) {
         Ok(mut message) => {
-            let (Peer { origin: peer, text }, settings) =
+            let (Peer { client: peer, text }, settings) =
                 (&wire.peer, connections.pipeline.settings());
             let headers = message.request.headers_mut();
-            let client =
-                settle(headers, message.forwarded, (peer.client, text), &settings.trusted_proxies);
-            let origin = Origin { client, local: peer.local };
+            let client = resolve_client(
+                headers,
+                message.forwarded,
+                (*peer, text),
+                &settings.trusted_proxies,
+            );
             wire.incoming.begin(framing, message.continues);
             let Message { request, asked, prefix, .. } = message;
-            let exchange =
-                Exchange { request, prefix, origin, client: None, destination, arrived: None };
+            let exchange = Exchange {
+                request,
+                prefix,
+                client,
+                client_places: None,
+                destination,
+                arrived: None,
+            };
             Next::Request(Box::new(Parsed { exchange, asked, framing }))
         }
         Err(problem) => Next::End(End::Refuse(problem, refused)),
     })
 }
 
-/// Takes off what clients have sent behind a request, and what is to be passed over before the next
-/// (RFC 9112 2.2). It does not make an idle connection one with a request under way.
+/// Removes the empty lines that some clients send after a request (RFC 9112 2.2). They do not make
+/// an idle connection one with a request under way.
 fn skip_empty_lines(buffer: &mut BytesMut) {
     while buffer.starts_with(b"\r\n") {
         buffer.advance(2);
     }
 }
 
-/// Parsing again at every byte of a head that trickles in would cost the square of its length:
-/// parse when it may be complete, or has doubled, or is too long.
+/// Returns whether the buffer should be parsed. Parsing at every byte of a head that trickles in
+/// would cost the square of its length, so it is parsed if it may be complete, has doubled, or is
+/// too long.
 fn worth_parsing(buffer: &[u8], tried: usize) -> bool {
     if buffer.is_empty() || buffer.len() <= tried {
         return false;

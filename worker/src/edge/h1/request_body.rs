@@ -1,5 +1,6 @@
-//! A request's body as it comes off the wire. Owns no fds but a share in the wire.
+//! A request on the wire: its body, and its connection's address. Owns no fds but a share in the wire.
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -9,15 +10,15 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::wire::SharedWire;
 use crate::run::body::{BodyError, RequestBody};
-use crate::serve::BodySource;
+use crate::serve::RequestSource;
 
-/// The body of the request that has begun on a wire.
+/// The request that has begun on a wire.
 pub(super) struct OnWire<'a> {
     pub(super) wire: &'a SharedWire,
     pub(super) framing: Framing,
 }
 
-impl BodySource for OnWire<'_> {
+impl RequestSource for OnWire<'_> {
     fn limit(&self, bytes_max: u64) -> Result<(), BodyError> {
         self.wire.lock().incoming.limit(bytes_max)
     }
@@ -35,12 +36,16 @@ impl BodySource for OnWire<'_> {
     fn failure(&self) -> Option<BodyError> {
         self.wire.lock().incoming.failure()
     }
+
+    fn local_address(&self) -> SocketAddr {
+        self.wire.lock().local_address()
+    }
 }
 
-/// What a guest reads. Dropped early, the rest is left on the wire.
+/// The body that a guest reads. If it is dropped early, the rest stays on the wire.
 struct WireBody {
     wire: SharedWire,
-    /// Its length, where the client has declared it.
+    /// Its length, if the client has declared one.
     length: Option<u64>,
 }
 

@@ -16,15 +16,15 @@ use super::wire::Outgoing;
 use super::{Connection, Connections};
 use crate::serve::ReplyBody;
 
-/// Pieces of a body up to this are copied together, and sent together; larger ones are sent from
-/// where they are.
+/// Pieces of a body up to this size are copied and sent together; larger ones are sent from where
+/// they are.
 const COPIED_BYTES_MAX: usize = 16 * 1024;
 
 impl Connection {
-    /// Sends a reply, and says whether the connection can be kept behind it.
+    /// Sends a reply. Returns whether the connection can be kept afterwards.
     ///
     /// # Errors
-    /// How the connection is to end instead.
+    /// How the connection must end instead.
     pub(super) async fn send(
         &mut self,
         connections: &Connections,
@@ -56,6 +56,7 @@ impl Connection {
                 put(outgoing, std::mem::take(bytes), b"");
             }
         }
+        // Nothing more follows, so the reply can wait for others that are ready at the same time.
         if matches!((&body, framing), (ReplyBody::Whole(_), _) | (_, Framing::Bodiless { .. })) {
             connections.send_batch.send(&self.wire).await;
             poll_fn(|cx| self.wire.lock().poll_send(cx)).await.map_err(|_| End::Cut)?;
@@ -72,7 +73,7 @@ impl Connection {
     }
 }
 
-/// Puts data behind what is to be sent, copied if it is little.
+/// Appends data to what is sent, copied if it is short.
 fn put(outgoing: &mut Outgoing, data: Bytes, end: &'static [u8]) {
     if data.len() <= COPIED_BYTES_MAX {
         outgoing.own.extend_from_slice(&data);
@@ -82,10 +83,10 @@ fn put(outgoing: &mut Outgoing, data: Bytes, end: &'static [u8]) {
     }
 }
 
-/// A body under way.
+/// The state of sending a streamed body.
 struct Sending {
     framing: Framing,
-    /// What the head has promised and has not left.
+    /// The bytes that the head has promised and that have not been sent.
     left: u64,
     trailers: bool,
     ended: bool,
@@ -106,7 +107,8 @@ impl Sending {
             if self.ended {
                 return Poll::Ready(Ok(()));
             }
-            // The guest runs here, and may read its request's body off the same wire.
+            // The guest runs here, and may read its request's body off the same wire, so the wire
+            // is not locked yet.
             let frame = Pin::new(&mut *body).poll_frame(cx);
             let mut locked = wire.lock();
             let outgoing = &mut locked.outgoing;
@@ -117,7 +119,8 @@ impl Sending {
                 },
                 Poll::Ready(None) => self.end(None, outgoing)?,
                 Poll::Ready(Some(Err(_))) => {
-                    // What was made before the failure still goes, as far as it can.
+                    // The bytes from before the failure are still sent, as far as the socket takes
+                    // them.
                     let _ = locked.poll_send(cx);
                     return Poll::Ready(Err(End::Cut));
                 }
@@ -138,7 +141,7 @@ impl Sending {
                 put(outgoing, data, b"\r\n");
             }
             Framing::Length(_) | Framing::UntilClose => {
-                // More than was promised would be taken for the next reply.
+                // The client would take bytes beyond the promised length for the next reply.
                 self.left = self.left.checked_sub(data.len() as u64).ok_or(End::Cut)?;
                 put(outgoing, data, b"");
             }

@@ -1,13 +1,13 @@
-//! Small replies that are ready at about the same time leave one right behind the other.
+//! Small replies that are ready at about the same time are sent right after each other.
 //!
-//! Sending to a client that sleeps has the kernel wake it, and when the client is on this machine
-//! (a reverse proxy) that costs the worker more than the rest of the sending: an interrupt to
-//! another core, a dear one in a virtual machine. Were each reply sent as soon as its guest has
-//! run, each would find the client asleep again. So a reply waits until those who are ready to run
-//! have run; the first of a batch wakes the client, which is awake for the others. How long one may
-//! wait is [`is_due`]'s to say.
+//! Sending to a client that sleeps makes the kernel wake it. If the client is on this machine (a
+//! reverse proxy), that costs the worker more than the rest of the sending: an interrupt to another
+//! core, which is expensive in a virtual machine. If each reply were sent as soon as its guest has
+//! run, each would find the client asleep again. So a reply waits until the tasks that are ready to
+//! run have run; the first reply of a batch wakes the client, which is awake for the others.
+//! [`is_due`] limits the wait.
 //!
-//! Owns no fds but shares in the wires of those who wait.
+//! Owns no fds but shares in the wires of the waiting replies.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -19,13 +19,13 @@ use tokio::sync::Notify;
 use super::wire::SharedWire;
 use crate::run::thread::TurnObserver;
 
-/// So many replies wait at most.
+/// The most replies in a batch.
 const REPLIES_MAX: usize = 32;
-/// A reply waits while guests run for so long in all.
+/// The most time of guests that a reply waits for.
 const WAIT_MAX: Duration = Duration::from_micros(300);
 
-/// Whether replies that wait are to be sent now: `waiting` of them, the first of which has waited
-/// for `waited`, before something that is expected to take `next`.
+/// Returns whether `waiting` replies must be sent now. The first of them has waited for `waited`,
+/// and the next guest is expected to take `next`.
 fn is_due(waiting: usize, waited: Duration, next: Duration) -> bool {
     waiting >= REPLIES_MAX || (waiting > 0 && waited.saturating_add(next) > WAIT_MAX)
 }
@@ -33,17 +33,17 @@ fn is_due(waiting: usize, waited: Duration, next: Duration) -> bool {
 #[derive(Default)]
 pub(crate) struct SendBatch {
     waiting: RefCell<Vec<(SharedWire, Waker)>>,
-    /// How long guests have run since the first of them began to wait.
+    /// How long guests have run since the first reply began to wait.
     waited: Cell<Duration>,
-    /// How long the guest has run that ran last.
+    /// How long the last guest has run.
     last_turn: Cell<Duration>,
-    /// Batches so far.
+    /// The number of batches so far.
     sent: Cell<u64>,
     begun: Notify,
 }
 
 impl TurnObserver for SendBatch {
-    /// No reply is to wait too long for the guest.
+    /// Sends the batch now if the guest would make a reply wait for too long.
     fn turn_begins(&self, expected: Duration) {
         if is_due(self.waiting.borrow().len(), self.waited.get(), expected) {
             self.send_all();
@@ -57,11 +57,12 @@ impl TurnObserver for SendBatch {
 }
 
 impl SendBatch {
-    /// Sends what is to be sent on `wire` with what others have, as far as its socket takes it at
-    /// once. Of a guest that took long nothing is sent: its reply is not to wait.
+    /// Sends the outgoing bytes of `wire` together with those of others, as far as its socket takes
+    /// them at once. After a guest that took long nothing is sent here: the caller sends its reply
+    /// at once.
     pub(super) async fn send(&self, wire: &SharedWire) {
-        // Where guests take so long, waking the client is little beside it, and the client has
-        // waited enough.
+        // If guests take this long, waking the client costs little in comparison, and the client
+        // has waited enough.
         if self.last_turn.get() > WAIT_MAX {
             return;
         }
@@ -69,7 +70,7 @@ impl SendBatch {
         poll_fn(|cx| {
             match joined {
                 None => joined = Some(self.sent.get()),
-                // Woken for something else.
+                // The task was woken for something else.
                 Some(batch) if batch == self.sent.get() => return Poll::Pending,
                 Some(_) => return Poll::Ready(()),
             }
@@ -90,12 +91,11 @@ impl SendBatch {
         .await;
     }
 
-    /// Sends what waits whenever nobody is left who is ready to run, for as long as the worker
-    /// lives.
+    /// Sends the waiting replies whenever no other task is ready to run. Never returns.
     pub(super) async fn run(&self) {
         loop {
             self.begun.notified().await;
-            // Goes to the end of the queue, behind a look at the sockets.
+            // This yield goes to the end of the run queue, behind a look at the sockets.
             tokio::task::yield_now().await;
             self.send_all();
         }
@@ -123,7 +123,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::super::wire::{Peer, Wire};
-    use crate::origin::Origin;
+    use crate::origin::Client;
 
     #[test]
     fn a_reply_waits_for_few_and_for_short_ones_only() {
@@ -143,7 +143,7 @@ mod tests {
         let (socket, _) = listener.accept().await.unwrap();
         socket.writable().await.unwrap();
         let mut wire =
-            Wire::new(socket, Peer::new(Origin::NODE), BytesMut::new(), Duration::from_secs(60));
+            Wire::new(socket, Peer::new(Client::NODE), BytesMut::new(), Duration::from_secs(60));
         wire.outgoing.own.extend_from_slice(reply.as_bytes());
         (SharedWire::new(wire), client)
     }
@@ -187,7 +187,7 @@ mod tests {
         drop(two);
         tokio::select! {
             () = batch.run() => unreachable!("it runs for as long as the worker"),
-            // Whether the client is still there makes no difference.
+            // It makes no difference whether the client is still there.
             _ = async { tokio::join!(batch.send(&first), batch.send(&second)) } => {}
         }
         assert_eq!(read(&mut one, 5), "first");

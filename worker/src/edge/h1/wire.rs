@@ -1,10 +1,11 @@
-//! The socket of one connection, with what was read from it and not used, and the body of the
-//! request at hand.
+//! The socket of one connection, with the bytes that were read and not used, and the body of the
+//! current request.
 //!
-//! The connection's task and the guest that reads the body share it; both run on the worker's one
+//! The connection's task and the guest that reads the body share it. Both run on the worker's one
 //! thread, so its lock is never waited for. Owns the socket.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker, ready};
@@ -20,22 +21,23 @@ use tokio::net::TcpStream;
 use super::chunked::Piece;
 use super::incoming::Incoming;
 use crate::deadline::Deadline;
-use crate::origin::Origin;
+use crate::origin::{Client, NODE_ADDRESS};
 use crate::run::body::BodyError;
 
-/// How much is read at a time of what is no body.
+/// The bytes to read at a time, outside of bodies.
 const READ_BYTES: usize = 4 * 1024;
-/// How much is read at a time of a body: each piece costs the guest a round of calls.
+/// The bytes to read at a time of a body. It is large because each piece costs the guest a round of
+/// calls.
 const BODY_READ_BYTES: usize = 1024 * 1024;
-/// Room that is still worth reading into.
+/// The least room in the buffer that is worth reading into.
 const BODY_ROOM_BYTES_MIN: usize = 64 * 1024;
 
-/// What a connection keeps to write its next reply's head into.
+/// The capacity that a connection keeps for its next reply's head.
 const KEPT_BYTES_MAX: usize = 1024;
-/// Small pieces are collected up to so many bytes before they are sent.
+/// Small pieces are collected up to this many bytes before they are sent.
 const LARGE_BYTES: usize = 32 * 1024;
 
-/// A wire that the connection's task and a request's body have in common.
+/// The wire that the connection's task and a request's body share.
 #[derive(Clone)]
 pub(super) struct SharedWire(Arc<Mutex<Wire>>);
 
@@ -44,49 +46,51 @@ impl SharedWire {
         Self(Arc::new(Mutex::new(wire)))
     }
 
-    /// Whoever has the wire calls nothing but its own methods, and it has no hold on itself: so it
-    /// is never locked twice, and never waited for.
+    /// Locks the wire. The holder of the lock only calls methods of [`Wire`], which has no
+    /// reference to its own lock: so it is never locked twice, and never waited for.
     pub(super) fn lock(&self) -> MutexGuard<'_, Wire> {
         match self.0.try_lock() {
             Ok(wire) => wire,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            // Better another worker than one that stands still for good.
+            // Abort: another worker is better than one that hangs for good.
             Err(TryLockError::WouldBlock) => unreachable!("a wire is locked by who has it already"),
         }
     }
 
-    /// The wire itself, when nothing else has a hold on it any more.
+    /// Returns the wire itself, or `self` if something else still shares it.
     pub(super) fn into_inner(self) -> Result<Wire, Self> {
         let mutex = Arc::try_unwrap(self.0).map_err(Self)?;
         Ok(mutex.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// Who is at the other end of the socket, and where this end is.
+/// The client at the other end of the socket.
 pub(super) struct Peer {
-    pub(super) origin: Origin,
-    /// Its address without the port, as a header has it.
+    pub(super) client: Client,
+    /// The client's address without the port, as a header value.
     pub(super) text: HeaderValue,
 }
 
 impl Peer {
-    pub(super) fn new(origin: Origin) -> Self {
-        let text = HeaderValue::try_from(origin.client.address.to_string());
-        // An address has no character that a header may not have.
-        Self { origin, text: text.unwrap_or_else(|_| HeaderValue::from_static("unknown")) }
+    pub(super) fn new(client: Client) -> Self {
+        let text = HeaderValue::try_from(client.address.to_string());
+        // An address has only characters that a header may have.
+        Self { client, text: text.unwrap_or_else(|_| HeaderValue::from_static("unknown")) }
     }
 }
 
 pub(super) struct Wire {
     socket: TcpStream,
     pub(super) peer: Peer,
-    /// Read and not yet used.
+    /// The address of this end, once it was asked for.
+    local: Option<SocketAddr>,
+    /// Bytes that were read and not yet used.
     pub(super) buffer: BytesMut,
-    /// The body of the request at hand.
+    /// The body of the current request.
     pub(super) incoming: Incoming,
-    /// To be sent.
+    /// The bytes to send.
     pub(super) outgoing: Outgoing,
-    /// Whoever waits for the request's body to be let go.
+    /// The task that waits until the request's body is released.
     released: Option<Waker>,
     write_deadline: Deadline,
     body_deadline: Deadline,
@@ -101,10 +105,11 @@ impl Wire {
         write_timeout: Duration,
     ) -> Self {
         let (incoming, outgoing, write_deadline, body_deadline) = Default::default();
-        let released = None;
+        let (local, released) = (None, None);
         Self {
             socket,
             peer,
+            local,
             buffer: read,
             incoming,
             outgoing,
@@ -127,13 +132,20 @@ impl Wire {
         &self.socket
     }
 
-    /// Ends our side of the stream.
+    /// Returns the address that the connection was accepted on. Most requests never need it, so the
+    /// kernel is asked at the first call.
+    pub(super) fn local_address(&mut self) -> SocketAddr {
+        // One end of a pair of the node's own has no address.
+        *self.local.get_or_insert_with(|| self.socket.local_addr().unwrap_or(NODE_ADDRESS))
+    }
+
+    /// Ends this side of the stream.
     pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 
-    /// Reads more into the buffer; 0 bytes are the end of the stream. An idle connection waits
-    /// without a buffer.
+    /// Reads more into the buffer. Resolves with the number of bytes; 0 is the end of the stream.
+    /// No buffer is allocated while nothing has arrived.
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         ready!(self.socket.poll_read_ready(cx))?;
         self.fill(cx, READ_BYTES)
@@ -143,12 +155,12 @@ impl Wire {
         if self.buffer.capacity() - self.buffer.len() < room.min(BODY_ROOM_BYTES_MIN) {
             self.buffer.reserve(room);
         }
-        // The buffer may have more room than was asked for. What is read beyond a body could then
-        // be more than can be given back.
+        // The buffer may have more room than was asked for. Without the limit, more could be read
+        // beyond a body than can be given back to the engine.
         pin!(self.socket.read_buf(&mut (&mut self.buffer).limit(room))).poll(cx)
     }
 
-    /// The next piece of the request's body.
+    /// Resolves with the next piece of the request's body.
     pub(super) fn poll_body(
         &mut self,
         cx: &mut Context<'_>,
@@ -161,7 +173,7 @@ impl Wire {
                 }
                 Ok(Piece::End) => return Poll::Ready(None),
                 Ok(Piece::More { bytes }) => {
-                    self.incoming.want_continue();
+                    self.incoming.request_continue();
                     let room = usize::try_from(bytes)
                         .unwrap_or(usize::MAX)
                         .clamp(READ_BYTES, BODY_READ_BYTES);
@@ -182,8 +194,7 @@ impl Wire {
         }
     }
 
-    /// Resolves when the client has sent nothing of a body for too long while somebody waited for
-    /// it.
+    /// Resolves when somebody has waited for the body for too long and the client has sent nothing.
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.body_deadline.is_set() {
             self.body_deadline.set(BODY_TIMEOUT);
@@ -191,7 +202,7 @@ impl Wire {
         self.body_deadline.poll_passed(cx)
     }
 
-    /// The request's body has been dropped by whoever read it.
+    /// Releases the request's body: its reader has dropped it.
     pub(super) fn release(&mut self) {
         self.body_deadline.clear();
         self.incoming.held = false;
@@ -200,7 +211,7 @@ impl Wire {
         }
     }
 
-    /// Waits until nobody reads the request's body any more.
+    /// Resolves when nobody reads the request's body any more.
     pub(super) fn poll_released(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.incoming.held {
             return Poll::Ready(());
@@ -209,11 +220,11 @@ impl Wire {
         Poll::Pending
     }
 
-    /// Sends what the socket takes at once of what is to be sent. What it does not take, and what
-    /// it says, is for [`Self::poll_send`] to see.
+    /// Sends the outgoing bytes that the socket takes at once. The rest, and any error, are left to
+    /// [`Self::poll_send`].
     pub(super) fn try_send(&mut self) {
         while !self.outgoing.is_empty() {
-            let written = match self.outgoing.only() {
+            let written = match self.outgoing.contiguous() {
                 Some(bytes) => self.socket.try_write(bytes),
                 None => self.socket.try_write_vectored(&self.outgoing.slices()),
             };
@@ -222,15 +233,16 @@ impl Wire {
         }
     }
 
-    /// Sends all that is to be sent, as the client takes it.
+    /// Sends all outgoing bytes, at the client's pace.
     ///
     /// # Errors
-    /// What the socket says, or that the client has taken nothing for too long.
+    /// The socket's error, or [`io::ErrorKind::TimedOut`] if the client has taken nothing for too
+    /// long.
     pub(super) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let outgoing = &mut self.outgoing;
         while !outgoing.is_empty() {
             let socket = Pin::new(&mut self.socket);
-            let written = match outgoing.only() {
+            let written = match outgoing.contiguous() {
                 Some(bytes) => socket.poll_write(cx, bytes),
                 None => socket.poll_write_vectored(cx, &outgoing.slices()),
             };
@@ -250,24 +262,24 @@ impl Wire {
     }
 }
 
-/// What is to be sent next: bytes of our own making, then a guest's, then what ends those.
+/// The outgoing bytes: the node's own, then a guest's, then the end of those.
 #[derive(Default)]
 pub(super) struct Outgoing {
     pub(super) own: Vec<u8>,
     sent: usize,
-    /// All that has left since it was last asked for.
+    /// The bytes that were sent since this was last asked for.
     sent_bytes: u64,
     data: Bytes,
     end: &'static [u8],
 }
 
 impl Outgoing {
-    /// Puts a guest's bytes behind our own, and `end` behind them. Only when no others are waiting.
+    /// Appends a guest's bytes, and `end` behind them. No others may be waiting.
     pub(super) fn put(&mut self, data: Bytes, end: &'static [u8]) {
         (self.data, self.end) = (data, end);
     }
 
-    /// How many bytes have left since this was last asked.
+    /// Returns the number of bytes that were sent since the last call.
     pub(super) fn take_sent_bytes(&mut self) -> u64 {
         std::mem::take(&mut self.sent_bytes)
     }
@@ -276,13 +288,14 @@ impl Outgoing {
         self.sent == self.own.len() && self.data.is_empty() && self.end.is_empty()
     }
 
-    /// It has bytes that nothing may be put behind, or as many as are worth sending.
+    /// Returns whether it must be sent before more is appended: it has a guest's bytes, or enough
+    /// of its own.
     pub(super) fn is_large(&self) -> bool {
         !self.data.is_empty() || self.own.len() - self.sent >= LARGE_BYTES
     }
 
-    /// The bytes, when they are all our own.
-    fn only(&self) -> Option<&[u8]> {
+    /// Returns the bytes if they are in one piece, all the node's own.
+    fn contiguous(&self) -> Option<&[u8]> {
         (self.data.is_empty() && self.end.is_empty()).then(|| &self.own[self.sent..])
     }
 
@@ -301,7 +314,7 @@ impl Outgoing {
 
     fn clear(&mut self) {
         self.own.clear();
-        // A connection that is idle next must not hold what one large reply took.
+        // An idle connection must not keep the memory of one large reply.
         self.own.shrink_to(KEPT_BYTES_MAX);
         self.sent = 0;
     }
@@ -311,6 +324,18 @@ impl Outgoing {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[tokio::test]
+    async fn the_address_of_this_end_is_the_listeners() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (_client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (socket, _) = accepted.unwrap();
+        let mut wire =
+            Wire::new(socket, Peer::new(Client::NODE), BytesMut::new(), Duration::from_secs(1));
+        assert_eq!(wire.local, None, "nobody has asked");
+        assert_eq!(wire.local_address(), address);
+    }
 
     proptest! {
         /// However a socket takes the bytes, they leave in order and once.

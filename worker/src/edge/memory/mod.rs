@@ -1,6 +1,7 @@
-//! A way in without a socket: a request that is in memory, and its whole reply. What a way in looks
-//! like, for tests of what stands below it. Owns no fds.
+//! A way in without a socket: it takes a request from memory and returns the whole reply. It shows
+//! what a way in looks like, and tests the layers below. Owns no fds.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use abi::message::Awaits;
@@ -10,16 +11,16 @@ use http::Request;
 use http::header::HOST;
 use http_body_util::{BodyExt as _, Full};
 
-use crate::origin::Origin;
+use crate::origin::{Client, NODE_ADDRESS};
 use crate::run::body::{BodyError, RequestBody};
-use crate::serve::{Account, BodySource, Exchange, Moved, Pipeline};
+use crate::serve::{Account, Exchange, Moved, Pipeline, RequestSource};
 
-/// A reply's status and body. `None` when another worker has to answer.
+/// A reply's status and body. `None` if another worker has to answer.
 pub(crate) type Answer = Option<(u16, String)>;
 
 struct InMemory(Bytes);
 
-impl BodySource for InMemory {
+impl RequestSource for InMemory {
     fn limit(&self, bytes_max: u64) -> Result<(), BodyError> {
         let fits = self.0.len() as u64 <= bytes_max;
         fits.then_some(()).ok_or(BodyError::TooLarge { limit: bytes_max })
@@ -32,17 +33,22 @@ impl BodySource for InMemory {
     fn failure(&self) -> Option<BodyError> {
         None
     }
+
+    fn local_address(&self) -> SocketAddr {
+        NODE_ADDRESS
+    }
 }
 
-/// Has `pipeline` answer a request.
+/// Has `pipeline` answer a request. Returns the whole reply.
 pub(crate) async fn request(pipeline: &Rc<Pipeline>, request: Request<&'static str>) -> Answer {
     let (parts, body) = request.into_parts();
     let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
     let (destination, _) = pipeline.find(host, &parts.uri.to_string(), Awaits::Admin)?;
     let source = InMemory(Bytes::from(body));
-    let (prefix, client, arrived) = Default::default();
+    let (prefix, client_places, arrived) = Default::default();
     let request = Request::from_parts(parts, ());
-    let exchange = Exchange { request, prefix, origin: Origin::NODE, client, destination, arrived };
+    let exchange =
+        Exchange { request, prefix, client: Client::NODE, client_places, destination, arrived };
     let account = Account::open(pipeline, &exchange);
     let reply = pipeline.answer(exchange, &source, &account).await;
     let status = reply.status().as_u16();
@@ -107,7 +113,7 @@ mod tests {
         }
     }
 
-    /// One function, `table`.
+    /// Returns a catalogue of one function, `table`.
     fn catalogue(limits: FunctionLimits) -> CatalogueView {
         let (env, config, args, allow_outbound) = Default::default();
         let (kind, output, requests_per_instance_max) = (Kind::Command, Output::Raw, 1);
@@ -160,7 +166,7 @@ mod tests {
             Self { pipeline, counters, ready, engine }
         }
 
-        /// Asks for a path; whoever is the engine sends the code once it is wanted.
+        /// Requests a path, and plays the engine: sends the code once the worker requests it.
         async fn request(&self, target: &str, body: &'static str) -> Answer {
             let built = Request::post(target).header(HOST, "table.localhost").body(body).unwrap();
             let asking = request(&self.pipeline, built);

@@ -1,5 +1,5 @@
-//! Functions that answer from a table: what a way of running looks like, for tests of what stands
-//! above it. Owns no fds.
+//! Functions that answer from a table. They show what a runtime looks like, and test the layers
+//! above. Owns no fds.
 
 use std::cell::Cell;
 use std::os::fd::OwnedFd;
@@ -16,10 +16,10 @@ use super::body::GuestBody;
 use super::failure::Failure;
 use super::{Call, Code, Local, Runner, Runtime, Spec};
 
-/// What is answered to a path: a status, and what stands before the body that the request had.
+/// The answer to a path: a status, and the text before the body that the request had.
 pub(crate) type Table = &'static [(&'static str, u16, &'static str)];
 
-/// Answers of status 0 never come.
+/// The status of an answer that never comes.
 pub(crate) const NEVER: u16 = 0;
 
 pub(crate) struct TableRuntime {
@@ -27,7 +27,7 @@ pub(crate) struct TableRuntime {
     pub(crate) ready: Rc<Ready>,
 }
 
-/// Whether something is ready for the next call, and how often it was prepared.
+/// Whether the next call finds something prepared, and how often it was prepared.
 #[derive(Default)]
 pub(crate) struct Ready {
     taken: Cell<bool>,
@@ -96,7 +96,7 @@ impl Runner for TableRunner {
         1
     }
 
-    fn wants_preparing(&self) -> bool {
+    fn needs_preparing(&self) -> bool {
         self.ready.taken.get()
     }
 
@@ -110,6 +110,10 @@ impl Runner for TableRunner {
     fn expire(&self, _: Instant) {}
 
     fn may_redirect(&self) -> bool {
+        false
+    }
+
+    fn needs_local_address(&self) -> bool {
         false
     }
 }

@@ -1,4 +1,4 @@
-//! The worker's two wasmtime engines and what guests may import from each. Owns no fds.
+//! The worker's two wasmtime engines, and what guests may import from each. Owns no fds.
 
 use std::cell::OnceCell;
 
@@ -20,22 +20,23 @@ use wasmtime_wasi_http::p3::bindings::ServicePre;
 use super::epoch::Ticker;
 use super::host::Host;
 
-/// Tables that the pool has for each instance: of the program, the adapters of its toolchain, and
-/// shims between them.
+/// The tables of the pool for each instance: of the program, of its toolchain's adapters, and of
+/// the shims between them.
 const TABLES_PER_INSTANCE: u32 = 4;
-/// The same for memories. Most have one; composed ones have more.
+/// The memories of the pool for each instance. Most have one; composed ones have more.
 const MEMORIES_PER_INSTANCE: u32 = 2;
-/// One more memory, with which no instance is weighed: the heap of an instance whose modules have
-/// garbage-collected objects or exceptions. Address space is all that it costs the others.
+/// One more memory for each instance, which its weight does not include: the heap of an instance
+/// whose modules have garbage-collected objects or exceptions. For the others it only costs address
+/// space.
 const GC_HEAPS_PER_INSTANCE: u32 = 1;
 const STACKS_PER_INSTANCE: u32 = 2;
-/// Bytes of a memory that are cleared in place when its slot is used again, rather than given back
-/// to the kernel.
+/// The bytes of a memory that are cleared in place when its slot is used again, rather than given
+/// back to the kernel.
 const MEMORY_KEEP_RESIDENT_BYTES: usize = 1024 * 1024;
 /// The same for a table.
 const TABLE_KEEP_RESIDENT_BYTES: usize = 64 * 1024;
 
-/// So many that have served wait to be dropped: as many as a batch of replies, and some.
+/// The most instances that have served and wait to be dropped: a batch of replies, and some more.
 pub(super) const RETIRED_INSTANCES_MAX: u32 = 64;
 
 /// A loaded module of any kind, linked and ready to be instantiated. Cheap to clone.
@@ -55,7 +56,7 @@ pub(crate) enum Command {
 }
 
 impl Module {
-    /// The engine that runs it.
+    /// Returns the engine that runs it.
     pub(crate) fn engine(&self) -> &Engine {
         match self {
             Self::Http02(pre) => pre.engine(),
@@ -65,8 +66,8 @@ impl Module {
         }
     }
 
-    /// How many instances the pool has room for in place of one of this: more than 1 for a
-    /// component with more memories or tables than most have.
+    /// Returns how many usual instances of the pool one of this module takes the place of: more
+    /// than 1 for a component with more memories or tables than most have.
     pub(crate) fn weight(&self) -> u32 {
         let needs = match self {
             Self::Http02(pre) => pre.instance_pre().component().resources_required(),
@@ -76,7 +77,7 @@ impl Module {
             }
             Self::Command(Command::Core(pre)) => Some(pre.module().resources_required()),
         };
-        // None for what imports core modules, which is not linked here.
+        // `None` for a component that imports core modules, which is not linked here.
         needs.map_or(1, |needs| weight(needs.num_memories, needs.num_tables))
     }
 }
@@ -91,17 +92,17 @@ struct Runtime {
     linker: Linker<Host>,
 }
 
-/// Both engines. That of WASI 0.3 is made when first needed: most workers never do.
+/// Both engines. The one of WASI 0.3 is made when first needed: most workers never need it.
 pub(crate) struct Engines {
     v02: Runtime,
-    /// What core modules find, which run on the engine of WASI 0.2.
+    /// The imports of core modules, which run on the engine of WASI 0.2.
     preview1: wasmtime::Linker<Host>,
     v03: OnceCell<Runtime>,
     ticker: Ticker,
 }
 
 impl Engines {
-    /// Makes the engine of WASI 0.2; `ticker` counts the epochs of both.
+    /// Makes the engine of WASI 0.2. `ticker` counts the epochs of both engines.
     pub(super) fn new(ticker: Ticker) -> Result<Self> {
         let engine = engine(wasm_config::config_02())?;
         ticker.add(&engine);
@@ -148,8 +149,8 @@ impl Engines {
     }
 }
 
-/// An engine of compiled code as `config` has it, instances from pools sized for what one worker
-/// runs at once.
+/// Returns an engine for code compiled by `config`, with a pool sized for what one worker runs at
+/// once.
 fn engine(config: Config) -> Result<Engine> {
     let mut pool = PoolingAllocationConfig::new();
     let instances =
@@ -182,7 +183,8 @@ fn engine(config: Config) -> Result<Engine> {
     Engine::new(&config)
 }
 
-/// WASI 0.2, `wasi:http` and `wasi:config`. What is not granted answers with an error when called.
+/// Returns a linker with WASI 0.2, `wasi:http` and `wasi:config`. A capability that is not granted
+/// returns an error when it is called.
 fn linker_02(engine: &Engine) -> Result<Linker<Host>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
@@ -191,11 +193,11 @@ fn linker_02(engine: &Engine) -> Result<Linker<Host>> {
     Ok(linker)
 }
 
-/// WASI preview 1. No folder is open, so what would open a file finds none.
+/// Returns a linker with WASI preview 1. No folder is open, so no file can be opened.
 fn linker_preview1(engine: &Engine) -> Result<wasmtime::Linker<Host>> {
     let mut linker = wasmtime::Linker::new(engine);
     wasmtime_wasi::p1::add_to_linker_async(&mut linker, Host::preview1)?;
-    // wasmtime's own takes a code of 126 or more for a trap.
+    // wasmtime's own `proc_exit` takes a code of 126 or more for a trap.
     linker.allow_shadowing(true);
     linker.func_wrap("wasi_snapshot_preview1", "proc_exit", |code: i32| -> Result<()> {
         Err(I32Exit(code).into())
@@ -203,7 +205,8 @@ fn linker_preview1(engine: &Engine) -> Result<wasmtime::Linker<Host>> {
     Ok(linker)
 }
 
-/// WASI 0.2, and WASI 0.3: toolchains for 0.3 still make components that import some of 0.2.
+/// Returns a linker with WASI 0.3 and WASI 0.2: toolchains for 0.3 still make components that
+/// import some of 0.2.
 fn linker_03(engine: &Engine) -> Result<Linker<Host>> {
     let mut linker = linker_02(engine)?;
     wasmtime_wasi::p3::add_to_linker(&mut linker)?;

@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use wasmtime::{Engine, EngineWeak};
 
-/// How long a guest runs before others get a turn; also the grain of limits on processor time.
+/// How long a guest runs before others get a turn; also the granularity of limits on processor
+/// time.
 const TICK: Duration = Duration::from_millis(2);
 
-/// Ticks of nothing running before the thread goes to sleep.
+/// The idle ticks after which the thread goes to sleep.
 const IDLE_TICKS: u32 = 500;
 
 #[derive(Default)]
@@ -44,13 +45,13 @@ pub(super) struct Ticker {
 impl Ticker {
     pub(super) fn start() -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
-        let theirs = Arc::clone(&shared);
+        let ticker = Arc::clone(&shared);
         let handle = thread::Builder::new().name("epoch".into()).spawn(move || {
             let mut idle_ticks = 0;
             loop {
-                if theirs.running.load(SeqCst) > 0 {
+                if ticker.running.load(SeqCst) > 0 {
                     idle_ticks = 0;
-                    theirs.count_epoch();
+                    ticker.count_epoch();
                 } else {
                     idle_ticks += 1;
                 }
@@ -58,13 +59,13 @@ impl Ticker {
                     thread::sleep(TICK);
                     continue;
                 }
-                theirs.asleep.store(true, SeqCst);
-                // Whoever begins after the store above sees it and wakes us; whoever began before
-                // it is seen here.
-                while theirs.running.load(SeqCst) == 0 {
+                ticker.asleep.store(true, SeqCst);
+                // A guest that begins after the store above sees it and wakes this thread; one that
+                // began before is seen here.
+                while ticker.running.load(SeqCst) == 0 {
                     thread::park();
                 }
-                theirs.asleep.store(false, SeqCst);
+                ticker.asleep.store(false, SeqCst);
                 idle_ticks = 0;
             }
         })?;
@@ -76,7 +77,7 @@ impl Ticker {
         self.shared.engines.lock().unwrap_or_else(PoisonError::into_inner).push(engine.weak());
     }
 
-    /// Counts epochs until the guard is dropped: a guest may run.
+    /// Counts epochs until the guard is dropped, because a guest may run.
     pub(super) fn count(&self) -> Counting {
         self.shared.running.fetch_add(1, SeqCst);
         if self.shared.asleep.load(SeqCst) {
@@ -86,7 +87,7 @@ impl Ticker {
     }
 }
 
-/// While there is one, epochs are counted.
+/// A guard: while there is one, epochs are counted.
 pub(super) struct Counting(Arc<Shared>);
 
 impl Drop for Counting {

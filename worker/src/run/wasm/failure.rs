@@ -1,4 +1,4 @@
-//! Why what an instance did came to no good end. Pure; owns no fds.
+//! Why an instance failed. Pure; owns no fds.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::{WasmRunner, http03, trap};
 use crate::run::cpu_time::CpuTimeExceeded;
 use crate::run::failure::Failure;
 
-/// Why a call ended in `error`. Returns `None` when the guest says that it ended well.
+/// Returns why a call ended in `error`. Returns `None` if the guest has exited well.
 pub(super) fn failure(
     runner: &WasmRunner,
     instance: &Instance,
@@ -32,7 +32,7 @@ pub(super) fn failure(
     if let Some(reason) = error.downcast_ref::<HeadError>() {
         return Some(Failure::BadReply { function: name(), reason: reason.to_string() });
     }
-    // Of the heap's growth the limiter is not asked where a heap cannot grow at all.
+    // The limiter is not asked about the heap's growth if the heap cannot grow at all.
     if error.is::<GcHeapOutOfMemory<()>>() {
         return Some(Failure::OutOfMemory {
             function: name(),
@@ -60,7 +60,7 @@ pub(super) fn failure(
     })
 }
 
-/// What keeps a function from starting, for whoever deploys it.
+/// Returns the reason why a function does not start, for the user who deploys it.
 pub(super) fn start_failure(failure: Failure) -> String {
     match failure {
         Failure::Trapped { reason, frames, .. } => {

@@ -1,8 +1,8 @@
-//! What the node holds for a guest besides its memory: `fields`, requests, bodies and whatever else
-//! its handles name.
+//! What the node holds for a guest besides its memory: `fields`, requests, bodies and other
+//! resources that the guest has handles to.
 //!
-//! It may be as much as the function's memory may. Counted is what is there, by a look at all of
-//! it, which is not needed at each call: one call adds so much and no more. Pure; owns no fds.
+//! It may be as much as the function's memory may be. All resources are counted, but not at each
+//! call: one call adds a bounded amount. Pure; owns no fds.
 
 use std::any::Any;
 
@@ -17,18 +17,19 @@ use wasmtime_wasi_http::p2::types::{
 };
 use wasmtime_wasi_http::{FieldMap, p3};
 
-/// So many resources are looked at for one call. What calls may add in between is a quarter of the
-/// limit at most.
+/// The resources that are counted for one call. The calls in between may add a quarter of the limit
+/// at most.
 const RESOURCES_PER_CALL: usize = 1024;
-/// A header takes so much besides its name and its value.
+/// The bytes of a header besides its name and its value.
 const HEADER_BYTES: usize = 64;
-/// A body that nobody takes: what was written last, what waits behind it, and its trailers.
+/// The bytes of a body that nobody takes: what was written last, what waits behind it, and its
+/// trailers.
 const BODY_BYTES: usize = 2 * BODY_CHUNK_BYTES_MAX + FIELDS_BYTES_MAX;
 
 /// Holds an instance to its limit.
 pub(super) struct Held {
     bytes_max: usize,
-    /// So many calls cannot bring it over the limit.
+    /// The number of calls that cannot exceed the limit.
     calls_left: usize,
 }
 
@@ -38,17 +39,17 @@ impl Held {
         Self { bytes_max: memory_bytes_max.max(HELD_BYTES_MIN), calls_left: 0 }
     }
 
-    /// The limit.
+    /// Returns the limit.
     pub(super) fn bytes_max(&self) -> usize {
         self.bytes_max
     }
 
-    /// So many resources there may be.
+    /// Returns the most resources that there may be.
     pub(super) fn resources_max(&self) -> usize {
         self.bytes_max / RESOURCE_BYTES
     }
 
-    /// The guest makes a call. Says whether what is held so far keeps to the limit.
+    /// Counts a call of the guest. Returns whether what is held so far is within the limit.
     pub(super) fn is_within_limit(&mut self, table: &mut ResourceTable) -> bool {
         if let Some(left) = self.calls_left.checked_sub(1) {
             self.calls_left = left;
@@ -58,14 +59,15 @@ impl Held {
             table.iter_mut().fold((0_usize, 0_usize), |(held, entries), entry| {
                 (held.saturating_add(bytes(entry)), entries + 1)
             });
-        // Looking costs a step for each: at the limit, too, many calls pay for one look.
+        // Counting takes a step for each resource. Even at the limit, many calls must share one
+        // count.
         let by_room = self.bytes_max.saturating_sub(held) / HOST_CALL_BYTES_MAX;
         self.calls_left = by_room.max(entries / RESOURCES_PER_CALL);
         held <= self.bytes_max
     }
 }
 
-/// What one resource takes, about.
+/// Returns the approximate size of one resource.
 fn bytes(entry: &(dyn Any + Send)) -> usize {
     RESOURCE_BYTES
         + if let Some(map) = entry.downcast_ref::<FieldMap>() {

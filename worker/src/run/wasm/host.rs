@@ -1,8 +1,8 @@
-//! What a guest finds around it: its environment, its streams, its limits. One a store, so one an
-//! invocation.
+//! A guest's host: its environment, its streams, its limits. There is one for each store, and so
+//! for each instance.
 //!
-//! No files, no sockets, and outgoing requests only to where the function's list allows: what is
-//! not granted is refused when asked for. Owns no fds.
+//! It grants no files and no sockets, and outgoing requests only to where the function's list
+//! allows. A capability that is not granted is refused when it is asked for. Owns no fds.
 
 use std::any::Any;
 use std::future::Future;
@@ -32,18 +32,18 @@ use super::outbound::Outbound;
 use crate::guest_log::GuestStream;
 use crate::trace::Trace;
 
-/// Resources an instance may hold between two requests, its handles on stdout and the like; more is
-/// a leak of the guest's.
+/// The most resources that an instance may hold between two requests, like its handles on stdout;
+/// more is a leak of the guest's.
 const RESOURCES_KEPT_MAX: usize = 64;
-/// What a core module may wait for in one call, which holds up the worker while it is put together.
-/// It has a clock and three streams to wait for.
+/// The most resources that a core module may wait for in one call, since setting up that call
+/// blocks the worker. A core module has a clock and three streams to wait for.
 const PREVIEW_1_RESOURCES_MAX: usize = 1024;
 
 /// A store's data.
 pub(crate) struct Host {
     table: ResourceTable,
     wasi: WasiCtx,
-    /// The same for a core module, which has no use for the rest.
+    /// The same for a core module, which does not use the rest.
     preview1: Option<Box<WasiP1Ctx>>,
     config: Arc<WasiConfigVariables>,
     http: WasiHttpCtx,
@@ -89,8 +89,8 @@ impl Host {
 }
 
 impl Host {
-    /// The instance is to run a command, with what `wasi` has for it. Its stderr goes to the log,
-    /// as with other kinds.
+    /// Prepares the instance to run a command, with the environment in `wasi`. Its stderr goes to
+    /// the log, as with other kinds.
     pub(super) fn become_command(&mut self, mut wasi: WasiCtxBuilder) {
         let [_, stderr] = &self.streams;
         self.wasi = wasi.stderr(stderr.clone()).build();
@@ -104,14 +104,14 @@ impl Host {
         self.preview1 = Some(preview1);
     }
 
-    /// What a core module's calls are made on. Nothing is granted to one that was never made a
-    /// command.
+    /// Returns the context of a core module's calls. It grants nothing to an instance that was
+    /// never made a command.
     pub(super) fn preview1(&mut self) -> &mut WasiP1Ctx {
         self.preview1.get_or_insert_with(|| Box::new(WasiCtx::builder().build_p1()))
     }
 
-    /// The guest makes a call, on what this instance holds for it. If that is too much already, it
-    /// is ended at the next epoch, and before that if it makes another resource.
+    /// Counts a call of the guest against what is held for it. If that is too much already, the
+    /// guest is ended at the next epoch, or earlier when it makes another resource.
     fn called(&mut self) {
         if !self.held.is_within_limit(&mut self.table) {
             self.limits.refuse_held();
@@ -119,34 +119,34 @@ impl Host {
         }
     }
 
-    /// What may be held for the guest besides its memory.
+    /// Returns the limit on what is held for the guest besides its memory.
     pub(super) fn held_bytes_max(&self) -> usize {
         self.held.bytes_max()
     }
 
-    /// So many handles the guest may have.
+    /// Returns the most handles that the guest may have.
     pub(super) fn handles_max(&self) -> usize {
         self.held.resources_max()
     }
 
-    /// What the function was deployed with, as `wasi:config/store` has it.
+    /// Returns the function's configuration for `wasi:config/store`.
     pub(super) fn config(&mut self) -> WasiConfig<'_> {
         WasiConfig::from(&*self.config)
     }
 
-    /// The instance begins another invocation.
+    /// Begins another invocation.
     pub(super) fn begin(&mut self, id: InvocationId) {
         self.streams.iter().for_each(|stream| stream.begin(id));
         self.limits.forget_refusal();
     }
 
-    /// What the requests are part of that the invocation sends.
-    pub(super) fn belong_to(&mut self, trace: Option<Trace>) {
+    /// Sets the trace that the invocation's own requests belong to.
+    pub(super) fn set_trace(&mut self, trace: Option<Trace>) {
         self.hooks.trace = trace;
     }
 
-    /// The invocation has ended well. Says whether the instance is fit for another: it holds
-    /// nothing of the request any more, and has not grown to near its limit.
+    /// Ends an invocation that went well. Returns whether the instance can be reused: it must hold
+    /// nothing of the request any more, and not be near its memory limit.
     pub(super) fn end(&mut self) -> Reuse {
         self.streams.iter().for_each(GuestStream::end);
         let of_request = |entry: &mut (dyn Any + Send)| {
@@ -185,11 +185,11 @@ impl WasiHttpView for Host {
     }
 }
 
-/// How wasi:http asks for what only the node can do.
+/// The node's part of `wasi:http`.
 struct Hooks {
-    /// None when the function may not send requests.
+    /// `None` if the function may not send requests.
     outbound: Option<Outbound>,
-    /// What the invocation's requests are part of.
+    /// The trace that the invocation's own requests belong to.
     trace: Option<Trace>,
     stderr: GuestStream,
 }
@@ -208,7 +208,7 @@ impl WasiHttpHooks for Hooks {
         _: Box<dyn Future<Output = Result<(), HttpError>> + Send>,
     ) -> Box<dyn Future<Output = SentRequest> + Send> {
         let Some(outbound) = &self.outbound else {
-            // The host and the port of it alone: before them a name and a password may stand.
+            // Only the host and the port are shown: a name and a password may stand before them.
             let authority = request.uri().authority().map_or("?", |authority| authority.as_str());
             let authority = authority.rsplit('@').next().unwrap_or(authority);
             self.stderr.note(&format!(
@@ -216,7 +216,7 @@ impl WasiHttpHooks for Hooks {
             ));
             return Box::new(std::future::ready(Err(HttpError::HttpRequestDenied)));
         };
-        Trace::pass_on(self.trace.as_ref(), request.headers_mut());
+        Trace::propagate(self.trace.as_ref(), request.headers_mut());
         let log = self.stderr.clone();
         outbound.send(request, options, move |why| log.note(why))
     }
@@ -230,7 +230,7 @@ impl WasiHttpHooks for Hooks {
     }
 
     fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {
-        // As the default has it, without making a filter for each header.
+        // The same as the default, without making a filter for each header.
         DEFAULT_FORBIDDEN_HEADERS.contains(name)
     }
 }

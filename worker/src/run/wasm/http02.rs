@@ -1,6 +1,6 @@
 //! One call of a component of WASI 0.2: `wasi:http/incoming-handler@0.2`. Owns no fds.
 
-use http::{Request, Response};
+use http::Response;
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::types::HostResponseOutparam;
@@ -8,20 +8,16 @@ use wasmtime_wasi_http::{WasiBody, WasiHttpView as _};
 
 use super::host::Host;
 use super::instances::{Exports, Instance};
-use crate::facts::Facts;
-use crate::origin::Origin;
-use crate::run::ReplySender;
-use crate::run::body::{GuestBody, RequestBody};
+use crate::run::Call;
+use crate::run::body::GuestBody;
 
-/// Calls the handler and returns when it has returned; its reply goes its own way before that.
+/// Calls the handler, and returns when it has returned. Its reply is sent earlier.
 pub(super) async fn handle(
     instance: &mut Instance,
     pre: &ProxyPre<Host>,
-    request: Request<RequestBody>,
-    origin: Origin,
-    reply: ReplySender,
-    facts: &Facts,
+    call: Call,
 ) -> wasmtime::Result<()> {
+    let Call { request, origin, reply, facts, .. } = call;
     let Instance { store, exports, .. } = instance;
     let mut http = store.data_mut().http();
     let scheme = if origin.client.https { Scheme::Https } else { Scheme::Http };
@@ -29,7 +25,7 @@ pub(super) async fn handle(
     let send = Box::new(move |answer: Result<Response<WasiBody>, ErrorCode>| {
         let answer =
             answer.map(|response| response.map(GuestBody::Wasi)).map_err(|code| code.to_string());
-        // Nobody waits for it any more when the client has gone.
+        // If the client has gone, nobody waits for the reply any more.
         let _ = reply.send(answer);
     });
     let outparam = http.table.push(HostResponseOutparam { send })?;

@@ -1,10 +1,10 @@
 //! One call of a component of WASI 0.3: `wasi:http/handler@0.3`.
 //!
-//! The guest's task goes on after it has returned its reply's head: it makes the body while the
-//! request's is still coming, and may have work to do behind both. So the call ends when the body
-//! has been taken and no task of the guest is left. A guest that computes right after it returned
-//! the head, without waiting for anything, holds the head back: wasmtime hands on what was returned
-//! only when the guest next waits (wasmtime#11869). Owns no fds.
+//! The guest's task goes on after it has returned its reply's head: it produces the body while the
+//! request's body still arrives, and may have work to do after both. So the call ends when the body
+//! has been taken and no task of the guest is left. A guest that computes right after it has
+//! returned the head, without waiting for anything, delays the head: wasmtime delivers what was
+//! returned only when the guest next waits (wasmtime#11869). Owns no fds.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -24,13 +24,12 @@ use wasmtime_wasi_http::{Error as HttpError, FieldMap, WasiBody, WasiHttpView as
 
 use super::host::Host;
 use super::instances::{Exports, Instance};
-use crate::facts::Facts;
-use crate::origin::Origin;
-use crate::run::ReplySender;
+use crate::origin::Client;
 use crate::run::body::{GuestBody, RequestBody};
+use crate::run::{Call, ReplySender};
 
-/// Tasks, streams and the like that an instance may hold between two requests; more is a leak of
-/// the guest's.
+/// The most tasks, streams and the like that an instance may hold between two requests; more is a
+/// leak of the guest's.
 const CONCURRENT_KEPT_MAX: usize = 64;
 
 /// The guest's reply cannot be sent, or not to its end.
@@ -38,16 +37,13 @@ const CONCURRENT_KEPT_MAX: usize = 64;
 #[error("{0}")]
 pub(super) struct BadReply(String);
 
-/// Calls the handler and returns when the guest has done all it had to; its reply goes its own way
-/// before that.
+/// Calls the handler, and returns when the guest has done all its work. Its reply is sent earlier.
 pub(super) async fn handle(
     instance: &mut Instance,
     pre: &ServicePre<Host>,
-    request: Request<RequestBody>,
-    origin: Origin,
-    reply: ReplySender,
-    facts: &Facts,
+    call: Call,
 ) -> wasmtime::Result<()> {
+    let Call { request, origin, reply, facts, .. } = call;
     let Instance { store, exports, .. } = instance;
     let service = match exports.take() {
         Some(Exports::Http03(service)) => service,
@@ -55,8 +51,8 @@ pub(super) async fn handle(
     };
     facts.ready();
     let held = Arc::new(());
-    let request = incoming(store.data_mut(), request, origin, Arc::clone(&held));
-    store.run_concurrent(async |guest| call(guest, &service, request, reply).await).await??;
+    let request = incoming(store.data_mut(), request, origin.client, Arc::clone(&held));
+    store.run_concurrent(async |guest| respond(guest, &service, request, reply).await).await??;
     *exports = Some(Exports::Http03(service));
     // A stream that the guest neither read to its end nor dropped would keep the client's
     // connection from going on.
@@ -65,41 +61,44 @@ pub(super) async fn handle(
     Ok(())
 }
 
-/// The request as the guest gets it. `held` is held for as long as its body is.
+/// Returns the request for the guest. `held` is cloned into its body, and dropped with it.
 fn incoming(
     host: &mut Host,
     request: Request<RequestBody>,
-    origin: Origin,
+    client: Client,
     held: Arc<()>,
 ) -> p3::Request {
     let (head, body) = request.into_parts();
     let authority = authority(&head.uri, &head.headers);
-    let scheme = if origin.client.https { Scheme::HTTPS } else { Scheme::HTTP };
+    let scheme = if client.https { Scheme::HTTPS } else { Scheme::HTTP };
     let headers = FieldMap::new_immutable(host.http().hooks, head.headers);
     let body = body.map_err(move |error| {
         let _ = &held;
         HttpError::from(error)
     });
     let path = head.uri.into_parts().path_and_query;
-    // How the guest fared with the body is of no use to anybody: HTTP/1.1 cannot tell the client.
+    // The second value is how the guest fared with the body. HTTP/1.1 cannot report that to the
+    // client.
     let (request, _fared) =
         p3::Request::new(head.method, Some(scheme), authority, path, headers, None, body);
     request
 }
 
-/// Whom the request is for. The guest does not see the header itself, which is forbidden to it.
+/// Returns the authority that the request is for. The guest does not see the Host header itself,
+/// which is forbidden to it.
 fn authority(uri: &Uri, headers: &HeaderMap) -> Option<Authority> {
     let host = || Authority::try_from(headers.get(HOST)?.as_bytes()).ok();
     uri.authority().cloned().or_else(host)
 }
 
-async fn call(
+async fn respond(
     guest: &Accessor<Host>,
     service: &Service,
     request: p3::Request,
     reply: ReplySender,
 ) -> wasmtime::Result<()> {
-    // Whether anybody still waits for the reply shows in what becomes of its body.
+    // The result of `send` is ignored: the end of the reply's body shows whether anybody still
+    // waits for it.
     match service.handle(guest, request).await? {
         Err(code) => drop(reply.send(Err(code.to_string()))),
         Ok(response) => {
@@ -113,7 +112,7 @@ async fn call(
             let response = response.map_err(|error| BadReply(format!("{error:#}")))?;
             let (response, body_ended) = watched(response);
             drop(reply.send(Ok(response)));
-            // Dropped before its end, it was for nobody, or had no more bytes to give.
+            // If the body was dropped before its end, nobody wanted it, or it had no more bytes.
             if let Ok(Err(error)) = body_ended.await {
                 return Err(BadReply(format!("its body ended in an error: {error}")).into());
             }
@@ -127,14 +126,14 @@ async fn call(
 /// How a body ended, its error as text.
 type Ended = Result<(), String>;
 
-/// The same response, and word of how its body ends.
+/// Returns the same response, and a receiver of how its body ends.
 fn watched(response: Response<WasiBody>) -> (Response<GuestBody>, oneshot::Receiver<Ended>) {
     let (ended, body_ended) = oneshot::channel();
     let response = response.map(|body| GuestBody::new(Watched(Some((body, ended)))));
     (response, body_ended)
 }
 
-/// A body that tells how it ends, and lets go of what it was made of there: that may be the
+/// A body that reports how it ends. At its end it drops the guest's body, which may hold the
 /// request's body.
 struct Watched(Option<(WasiBody, oneshot::Sender<Ended>)>);
 

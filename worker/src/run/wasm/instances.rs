@@ -1,9 +1,9 @@
-//! Instances of a function: made for a request, made ready before it comes, or with `reuse=N` kept
+//! Instances of a function: new for a request, prepared before it arrives, or with `reuse=N` kept
 //! for the next one.
 //!
 //! An instance that trapped, ran into a limit, or still holds something of its request is never
-//! kept. How many there are without a request is bounded for the worker, and so is how long each
-//! stays. Owns no fds.
+//! kept. The number of instances without a request is limited for the worker, and so is their age.
+//! Owns no fds.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -24,16 +24,16 @@ use super::engine::{Command, Module, RETIRED_INSTANCES_MAX};
 use super::host::Host;
 use super::limits::Refused;
 use super::{WasmRunner, command};
-use crate::run::cpu_time::{self, Turn};
-use crate::run::let_others::LetOthers;
+use crate::run::cpu_time::{self, EpochAction};
 use crate::run::thread::TypicalTurn;
+use crate::run::yield_round::YieldRound;
 
 /// The node holds more for the guest than it may.
 #[derive(Debug, thiserror::Error)]
 #[error("too much is held for it")]
 struct HeldTooMuch;
 
-/// What can be called of an instance.
+/// The exports of an instance that can be called.
 pub(super) enum Exports {
     Http02(Proxy),
     Http03(Service),
@@ -44,40 +44,42 @@ pub(super) struct Instance {
     pub(super) store: Store<Host>,
     pub(super) exports: Option<Exports>,
     served: u32,
-    /// It still holds something of the last request: see `http03`. What its resources tell,
-    /// `Host::end` sees.
+    /// Whether it still holds something of the last request that is not among its resources: see
+    /// `http03`. `Host::end` looks at the resources.
     pub(super) leaks: bool,
 }
 
 impl Instance {
-    /// A store for a function's invocation `id`, without an instance yet.
+    /// Returns a store for the invocation `id` of a function, without an instance yet.
     pub(super) fn new(runner: &WasmRunner, id: InvocationId) -> Self {
         let mut store = Store::new(runner.module.engine(), Host::new(runner, id));
         store.limiter(|host| &mut host.limits);
-        // A core module names a buffer as large as it likes to a call that fills or takes little of
-        // it; nothing is held of that.
+        // A core module may name a buffer of any size to a call that fills or takes little of it;
+        // none of that is held.
         if !matches!(runner.module, Module::Command(Command::Core(_))) {
             store.set_hostcall_fuel(HOST_CALL_BYTES_MAX);
         }
         let handles_max = store.data().handles_max();
         store.set_max_component_handles(handles_max);
         let limit = Duration::from_millis(u64::from(runner.spec.limits.cpu_time_ms));
-        // Not less than its wall time is no limit.
+        // A limit that is not below the time limit is none.
         let limit = if limit < runner.spec.timeout { limit } else { Duration::MAX };
         store.epoch_deadline_callback(move |store| {
             if store.data().limits.refused() == Some(Refused::Held) {
                 return Err(HeldTooMuch.into());
             }
             Ok(match cpu_time::at_epoch(limit)? {
-                Turn::GoOn => UpdateDeadline::Continue(1),
-                Turn::LetOthers => UpdateDeadline::YieldCustom(1, Box::pin(LetOthers::default())),
+                EpochAction::Continue => UpdateDeadline::Continue(1),
+                EpochAction::Yield => {
+                    UpdateDeadline::YieldCustom(1, Box::pin(YieldRound::default()))
+                }
             })
         });
         Self { store, exports: None, served: 0, leaks: false }
     }
 
-    /// Makes the instance in the store. What a command finds around it is its request's: without
-    /// one, only its environment.
+    /// Makes the instance in the store. A command's environment belongs to its request: without one
+    /// it only has its function's variables.
     pub(super) async fn instantiate(&mut self, runner: &WasmRunner) -> wasmtime::Result<()> {
         let store = &mut self.store;
         self.exports = match &runner.module {
@@ -91,7 +93,7 @@ impl Instance {
         Ok(())
     }
 
-    /// Where it came from, for the invocation that has just taken it.
+    /// Returns where the instance came from, for the invocation that has just taken it.
     pub(super) fn origin(&self) -> Origin {
         match (self.served, &self.exports) {
             (0 | 1, None) => Origin::New,
@@ -102,21 +104,22 @@ impl Instance {
 }
 
 /// Instances that have served. Dropping one takes longer than sending a small reply, so the reply
-/// goes first, unless another invocation begins before.
+/// is sent first, unless another invocation begins before.
 #[derive(Default)]
 pub(super) struct Retired(RefCell<Vec<Instance>>);
 
 impl Retired {
-    /// Keeps one until [`Self::clear`], if there is room; else it is dropped here.
+    /// Keeps an instance until [`Self::clear`] if there is room, and drops it otherwise.
     fn put(&self, instance: Instance) {
         if self.0.borrow().len() < RETIRED_INSTANCES_MAX as usize {
             self.0.borrow_mut().push(instance);
         }
     }
 
-    /// Drops them.
+    /// Drops the instances.
     pub(super) fn clear(&self) {
-        // Each on its own: what a guest holds is dropped with it, and must find the list free.
+        // Each is taken out before it is dropped: dropping what a guest holds may come back here,
+        // and must find the list not borrowed.
         while let Some(instance) = self.pop() {
             drop(instance);
         }
@@ -127,42 +130,43 @@ impl Retired {
     }
 }
 
-/// What instances without a request take, in the whole worker.
+/// What the instances without a request take, in the whole worker.
 #[derive(Clone, Default)]
-pub(super) struct Budget(Rc<Taken>);
+pub(super) struct Budget(Rc<BudgetUse>);
 
 #[derive(Default)]
-struct Taken {
-    /// Each as many as it weighs.
+struct BudgetUse {
+    /// The sum of their weights.
     instances: Cell<u32>,
-    /// Linear memory of those made ready; the kernel has given as much of it as was written.
+    /// The linear memory of the prepared ones. The kernel has only given as much of it as was
+    /// written.
     standby_bytes: Cell<usize>,
 }
 
-/// A function's instances without a request, each list with the one used or made last on top: its
-/// memory is the warmest.
-pub(super) struct Kept {
+/// A function's instances without a request. The last one used or prepared is on top of each list,
+/// because its memory is the warmest.
+pub(super) struct IdleInstances {
     requests_per_instance_max: u32,
     budget: Budget,
-    /// What each instance counts as, see [`Module::weight`].
+    /// The weight of each instance, see [`Module::weight`].
     weight: u32,
-    /// Have served, and may serve again.
+    /// Instances that have served, and may serve again.
     used: RefCell<Vec<(Instant, Instance)>>,
-    /// Have been made ready and have not served.
+    /// Instances that were prepared and have not served.
     standby: RefCell<Vec<(Instant, Instance)>>,
-    /// So many of those are worth having: as many as it was called lately.
+    /// How many prepared instances are worth having: as many as the function was called lately.
     wanted: Cell<usize>,
-    /// It is a command: what it is given is the request's.
+    /// Whether none is ever prepared: a command's environment is the request's.
     never_standby: Cell<bool>,
-    /// Making one ready has failed: none is made before this.
+    /// Set after preparing one has failed: none is prepared before this.
     standby_from: Cell<Option<Instant>>,
-    /// How long making one ready has the thread at a time.
+    /// The usual length of a turn on the thread while one is prepared.
     pub(super) typical_start: TypicalTurn,
-    /// One that had served still held its request.
+    /// Whether one that had served still held its request.
     held: Cell<bool>,
 }
 
-impl Kept {
+impl IdleInstances {
     pub(super) fn new(requests_per_instance_max: u32, budget: Budget, weight: u32) -> Self {
         let (used, standby, wanted) = (RefCell::default(), RefCell::default(), Cell::new(0));
         Self {
@@ -179,7 +183,7 @@ impl Kept {
         }
     }
 
-    /// An instance for the invocation `id`: a used one, one made ready, or a new one.
+    /// Returns an instance for the invocation `id`: a used one, a prepared one, or a new one.
     pub(super) fn take(&self, runner: &WasmRunner, id: InvocationId) -> Instance {
         self.wanted.set((self.wanted.get() + 1).min(STANDBY_PER_FUNCTION_MAX));
         let used = self.used.borrow_mut().pop();
@@ -200,8 +204,9 @@ impl Kept {
         instance
     }
 
-    /// An invocation has ended well: its instance is kept, if it may serve another, or goes to
-    /// `retired`. Returns which, and why, unless each instance is to serve one request.
+    /// Takes back the instance of an invocation that has ended well: it is kept if it may serve
+    /// another, or goes to `retired`. Returns which, and why. Returns `None` if each instance
+    /// serves one request anyway.
     pub(super) fn give_back(&self, mut instance: Instance, retired: &Retired) -> Option<Reuse> {
         let reuse = if instance.served >= self.requests_per_instance_max {
             Reuse::Served
@@ -221,14 +226,14 @@ impl Kept {
         (self.requests_per_instance_max > 1).then_some(reuse)
     }
 
-    /// Whether it is the first time here that an instance still held its request.
+    /// Returns whether this is the first time that an instance still held its request.
     pub(super) fn is_first_to_hold(&self) -> bool {
         !self.held.replace(true)
     }
 
-    /// Whether another is to be made ready: there are not as many as this function wants, nor as
-    /// there may be in this worker.
-    pub(super) fn wants_standby(&self) -> bool {
+    /// Returns whether another instance should be prepared: there are fewer than this function
+    /// wants, and than this worker may have.
+    pub(super) fn needs_standby(&self) -> bool {
         !self.never_standby.get()
             && self.standby_from.get().is_none_or(|from| from <= Instant::now())
             && self.used.borrow().is_empty()
@@ -237,27 +242,27 @@ impl Kept {
             && self.budget.0.standby_bytes.get() < STANDBY_BYTES_PER_WORKER_MAX
     }
 
-    /// Keeps an instance that was made ready, if it is still wanted.
+    /// Keeps a prepared instance, if it is still wanted.
     pub(super) fn put_standby(&self, instance: Instance) {
         self.standby_from.set(None);
-        if self.wants_standby() {
+        if self.needs_standby() {
             self.count(1);
             self.count_standby(1, &instance);
             self.standby.borrow_mut().push((Instant::now(), instance));
         }
     }
 
-    /// No instance is made ready before so long has passed.
+    /// Prevents that an instance is prepared before `pause` has passed.
     pub(super) fn pause_standby(&self, pause: Duration) {
         self.standby_from.set(Some(Instant::now() + pause));
     }
 
-    /// No instance is ever made ready.
-    pub(super) fn forgo_standby(&self) {
+    /// Prevents that an instance is ever prepared.
+    pub(super) fn disable_standby(&self) {
         self.never_standby.set(true);
     }
 
-    /// Drops those that have not been used lately.
+    /// Drops the instances that have not been used lately.
     pub(super) fn expire(&self, now: Instant) {
         let lately =
             |(used, _): &(Instant, Instance)| now.duration_since(*used) < KEPT_INSTANCE_TIMEOUT;
@@ -289,7 +294,7 @@ impl Kept {
     }
 }
 
-impl Drop for Kept {
+impl Drop for IdleInstances {
     fn drop(&mut self) {
         let (used, standby) =
             (std::mem::take(self.used.get_mut()), std::mem::take(self.standby.get_mut()));

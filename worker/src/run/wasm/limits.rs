@@ -1,11 +1,10 @@
-//! What holds an instance to its function's limits on memory, tables and core instances. Pure; owns
+//! A function's limits on memory, tables and core instances, as wasmtime asks for them. Pure; owns
 //! no fds.
 
 use abi::catalogue::FunctionLimits;
 use wasmtime::ResourceLimiter;
 
-/// Holds an instance to its limits, and remembers which one it ran into: that is what the error
-/// then says.
+/// Holds an instance to its limits, and remembers which one it ran into, for the error.
 pub(super) struct Limits {
     memory_bytes_max: usize,
     table_elements_max: usize,
@@ -38,29 +37,29 @@ impl Limits {
         }
     }
 
-    /// What the instance was last refused, if anything.
+    /// Returns what the instance was last refused, if anything.
     pub(super) fn refused(&self) -> Option<Refused> {
         self.refused
     }
 
-    /// The node holds more for the instance than it may. There is no way on: unlike the others, no
-    /// call of the guest's has failed.
+    /// Records that the node holds too much for the instance. The guest cannot go on: unlike with
+    /// the others, none of its calls has failed.
     pub(super) fn refuse_held(&mut self) {
         self.refused = Some(Refused::Held);
     }
 
-    /// The instance begins another invocation.
+    /// Forgets the refusal, for another invocation.
     pub(super) fn forget_refusal(&mut self) {
         self.refused = None;
     }
 
-    /// Linear memory of the instance.
+    /// Returns the bytes of the instance's linear memory.
     pub(super) fn memory_bytes(&self) -> usize {
         self.memory_bytes
     }
 
-    /// It has grown to near its limit on memory, and would run into it in one of the next
-    /// invocations.
+    /// Returns whether the instance is near its memory limit, and would run into it in one of the
+    /// next invocations.
     pub(super) fn is_nearly_full(&self) -> bool {
         self.memory_bytes > self.memory_bytes_max / 4 * 3
     }

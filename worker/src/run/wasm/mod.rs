@@ -1,8 +1,8 @@
-//! Running WebAssembly: the engines, what a guest finds around it, its instances, and the calls of
+//! The runtime of WebAssembly: the engines, the host of a guest, its instances, and the calls of
 //! each kind.
 //!
 //! [`WasmRunner`] is one version of one function. It makes an instance for each call, or takes one
-//! that was made ready or kept. Owns the epoch thread; no fds.
+//! that was prepared or kept. Owns the epoch thread; no fds.
 
 mod command;
 mod engine;
@@ -35,15 +35,16 @@ use wasmtime_wasi_config::WasiConfigVariables;
 use self::engine::{Engines, Module};
 use self::epoch::Ticker;
 use self::failure::{failure, start_failure};
-use self::instances::{Budget, Instance, Kept, Retired};
+use self::instances::{Budget, IdleInstances, Instance, Retired};
 use self::outbound::Outbound;
 use super::failure::Failure;
 use super::{Call, Code, Local, Runner, Runtime, Shared, Spec};
 use crate::facts::Facts;
 
-/// What the log says of a function whose instances are not reused, once.
-const HOLDS_REQUEST: &str = "[its instance is not used again although reuse=N allows it: it still holds its request, as those of \
-                             JavaScript and Python do until they collect garbage; `sockhop inspect` counts how often]";
+/// What the log says, once, about a function whose instances are not reused.
+const HOLDS_REQUEST: &str = "[its instance is not used again although reuse=N allows it: it still \
+    holds its request, as those of JavaScript and Python do until they collect garbage; \
+    `sockhop inspect` counts how often]";
 
 /// The engines of this worker, and what their instances share.
 pub(super) struct WasmRuntime(Rc<Inner>);
@@ -58,7 +59,7 @@ struct Inner {
 
 impl WasmRuntime {
     /// # Errors
-    /// When wasmtime refuses the settings, or the epoch thread cannot be started.
+    /// If wasmtime refuses the settings, or the epoch thread cannot be started.
     pub(super) fn new(shared: &Rc<Shared>) -> wasmtime::Result<Self> {
         let ticker = Ticker::start()?;
         let engines = Engines::new(ticker.clone())?;
@@ -75,7 +76,7 @@ impl Runtime for WasmRuntime {
         // which checked their digest, and the seals just checked keep anyone from changing them
         // while they are mapped.
         let loaded = unsafe { self.0.engines.load(kind, &path) };
-        // Where it was mapped from is of no use to anybody.
+        // The path that it was mapped from is of no use to anybody.
         let reasons = |error: wasmtime::Error| {
             let reasons =
                 error.chain().map(ToString::to_string).filter(|reason| !reason.contains(&path));
@@ -102,7 +103,7 @@ impl Code for WasmCode {
         let (module, weight) = (self.module.clone(), self.module.weight());
         let allow = spec.allow_outbound.clone();
         Rc::new(WasmRunner {
-            kept: Kept::new(spec.requests_per_instance_max, budget.clone(), weight),
+            idle: IdleInstances::new(spec.requests_per_instance_max, budget.clone(), weight),
             weight,
             outbound: allow.map(|allow| Outbound::new(allow, spec.limits.outbound_requests_max)),
             config: Arc::new(spec.config.iter().cloned().collect()),
@@ -120,8 +121,8 @@ struct WasmRunner {
     module: Module,
     spec: Rc<Spec>,
     weight: u32,
-    kept: Kept,
-    /// How it sends requests, when it may.
+    idle: IdleInstances,
+    /// How it sends requests. `None` if it may not.
     outbound: Option<Outbound>,
     config: Arc<WasiConfigVariables>,
     shared: Rc<Shared>,
@@ -131,9 +132,9 @@ struct WasmRunner {
 
 impl Runner for WasmRunner {
     fn call(self: Rc<Self>, call: Call) -> Local<'static, Result<(), Failure>> {
-        // Now, and not when it is first polled: whoever looks next whether another is to be made
-        // ready finds this one gone.
-        let (epochs, instance) = (self.ticker.count(), self.kept.take(&self, call.id));
+        // The instance is taken now, and not at the first poll: the next check whether another
+        // should be prepared must find this one gone.
+        let (epochs, instance) = (self.ticker.count(), self.idle.take(&self, call.id));
         Box::pin(async move {
             let _epochs = epochs;
             self.run(instance, call).await
@@ -152,8 +153,8 @@ impl Runner for WasmRunner {
         self.weight
     }
 
-    fn wants_preparing(&self) -> bool {
-        self.kept.wants_standby()
+    fn needs_preparing(&self) -> bool {
+        self.idle.needs_standby()
     }
 
     fn prepare(&self) -> Local<'_, ()> {
@@ -161,22 +162,27 @@ impl Runner for WasmRunner {
     }
 
     fn expire(&self, now: Instant) {
-        self.kept.expire(now);
+        self.idle.expire(now);
     }
 
     fn may_redirect(&self) -> bool {
         matches!(self.module, Module::Command(_)) && self.spec.output == Output::Cgi
     }
+
+    fn needs_local_address(&self) -> bool {
+        // `SERVER_NAME` and `SERVER_PORT`.
+        matches!(self.module, Module::Command(_))
+    }
 }
 
-/// An instance in the middle of a call. However that ends, its memory is recorded.
+/// An instance during a call. Its memory is recorded however the call ends.
 struct Running<'a> {
     instance: Option<Instance>,
     facts: &'a Facts,
 }
 
 impl Running<'_> {
-    /// Takes the instance out, its memory recorded.
+    /// Records the memory of the instance, and takes it out.
     fn take(&mut self) -> Option<Instance> {
         let instance = self.instance.take()?;
         self.facts.memory_bytes.set(instance.store.data().limits.memory_bytes());
@@ -191,33 +197,20 @@ impl Drop for Running<'_> {
 }
 
 impl WasmRunner {
-    /// One call on an instance that was taken for it: its handler called, the instance kept or
-    /// dropped.
-    async fn run(&self, mut instance: Instance, call: Call) -> Result<(), Failure> {
-        let Call { id, request, origin, trace, reply, facts } = call;
-        instance.store.data_mut().belong_to(trace);
+    /// Runs one call on the instance that was taken for it, and keeps or drops the instance.
+    async fn run(&self, mut instance: Instance, mut call: Call) -> Result<(), Failure> {
+        let (id, facts) = (call.id, Rc::clone(&call.facts));
+        instance.store.data_mut().set_trace(call.trace.take());
         self.shared.counters.row().counts.instances.count(instance.origin() as usize);
+        // From here on the instance is in the guard, so that a dropped call is recorded, too.
         let mut running = Running { instance: None, facts: &facts };
         let instance = running.instance.insert(instance);
         let ended = match &self.module {
-            Module::Http02(pre) => {
-                http02::handle(instance, pre, request, origin, reply, &facts).await
-            }
-            // Boxed, as every invocation would have room for the largest.
-            Module::Http03(pre) => {
-                Box::pin(http03::handle(instance, pre, request, origin, reply, &facts)).await
-            }
+            Module::Http02(pre) => http02::handle(instance, pre, call).await,
+            // Boxed, because otherwise every invocation would have room for the largest future.
+            Module::Http03(pre) => Box::pin(http03::handle(instance, pre, call)).await,
             Module::Command(pre) => {
-                Box::pin(command::handle(
-                    &mut instance.store,
-                    pre,
-                    &self.spec,
-                    request,
-                    origin,
-                    reply,
-                    &facts,
-                ))
-                .await
+                Box::pin(command::handle(&mut instance.store, pre, &self.spec, call)).await
             }
         };
         facts.ended();
@@ -232,12 +225,12 @@ impl WasmRunner {
         }
     }
 
-    /// An invocation has ended well: its instance is kept for another, or dropped when its reply
-    /// has left.
+    /// Takes back the instance of an invocation that has ended well: it is kept for another, or
+    /// dropped when its reply has left.
     fn give_back(&self, instance: Instance, id: InvocationId) {
-        let Some(reuse) = self.kept.give_back(instance, &self.runtime.retired) else { return };
+        let Some(reuse) = self.idle.give_back(instance, &self.runtime.retired) else { return };
         self.shared.counters.count_reuse(self.spec.slot, reuse);
-        if reuse == Reuse::Request && self.kept.is_first_to_hold() {
+        if reuse == Reuse::Request && self.idle.is_first_to_hold() {
             self.shared.log.line(&self.spec.name, id, Stream::Node, HOLDS_REQUEST.as_bytes());
         }
     }

@@ -1,4 +1,4 @@
-//! Makes an instance of a function ready before a request needs it. Owns no fds.
+//! Prepares an instance of a function before a request needs it. Owns no fds.
 
 use std::time::Duration;
 
@@ -12,26 +12,25 @@ use super::instances::Instance;
 use super::{WasmRunner, start_code};
 use crate::run::failure::Failure;
 
-/// Makes an instance ready. When that fails, whoever needs one sees why, and the next is tried
-/// after a pause.
+/// Prepares an instance. If that fails, the calls that need one report the reason, and the next is
+/// tried after a pause.
 pub(super) async fn make(runner: &WasmRunner) {
     if let Module::Command(_) = &runner.module {
-        // What a program is given is its request's.
-        return runner.kept.forgo_standby();
+        // A command's environment is its request's.
+        return runner.idle.disable_standby();
     }
     let (id, began) = (InvocationId::new(), Instant::now());
     let mut instance = Instance::new(runner, id);
     let failure =
         start_code::run(runner, &mut instance, runner.spec.timeout.min(STANDBY_START_TIMEOUT))
             .await;
-    // A program that exits when it starts has not failed, and is not ready either.
+    // A program that exits well when it starts has not failed, and is not ready either.
     if failure.is_none() && instance.exports.is_some() {
-        return runner.kept.put_standby(instance);
+        return runner.idle.put_standby(instance);
     }
     let pause = pause(began.elapsed());
-    runner.kept.pause_standby(pause);
-    // Where the pool is full for the moment, that says nothing of the guest; any other failure is
-    // its own.
+    runner.idle.pause_standby(pause);
+    // A full pool says nothing about the guest; any other failure is its own.
     if let Some(failure) = failure.filter(|failure| !matches!(failure, Failure::WorkerFull)) {
         let (shared, spec) = (&runner.shared, &runner.spec);
         shared.counters.count_reason(spec.slot, (&failure).into());
@@ -43,8 +42,8 @@ pub(super) async fn make(runner: &WasmRunner) {
     }
 }
 
-/// How long no instance is made ready after one could not be, for which `took` was spent: a small
-/// part of the time at most.
+/// Returns the pause after an instance could not be prepared, which took `took`: preparing must
+/// only take a small part of the time.
 fn pause(took: Duration) -> Duration {
     took.saturating_mul(STANDBY_PAUSE_FACTOR).max(STANDBY_PAUSE_MIN)
 }

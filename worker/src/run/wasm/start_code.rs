@@ -1,7 +1,6 @@
-//! Runs the code that a guest runs when its instance is made, without a request: to have one ready,
-//! or on trial.
+//! Runs a guest's start code, without a request: to prepare an instance, or in a trial.
 //!
-//! It is held to limits, yields and is watched as an invocation is. Owns no fds.
+//! It is limited, yields and is watched as an invocation is. Owns no fds.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -15,8 +14,8 @@ use super::instances::Instance;
 use crate::run::failure::Failure;
 use crate::run::thread::ThreadTime;
 
-/// Makes the instance in the store of `instance`, within `limit`. Returns why that failed, if it
-/// did; a program that exits well when it starts has not failed.
+/// Makes the instance in the store of `instance`, within `limit`. Returns the failure, if any; a
+/// program that exits well when it starts has not failed.
 pub(super) async fn run(
     runner: &WasmRunner,
     instance: &mut Instance,
@@ -32,7 +31,7 @@ pub(super) async fn run(
     let ended = {
         let mut made = pin!(tokio::time::timeout(limit, instance.instantiate(runner)));
         poll_fn(|cx| {
-            runner.shared.thread.poll(cx, made.as_mut(), &mut time, &runner.kept.typical_start)
+            runner.shared.thread.poll(cx, made.as_mut(), &mut time, &runner.idle.typical_start)
         })
         .await
     };

@@ -1,5 +1,5 @@
-//! A guest's stdout and stderr as WASI has them, and a request's body that broke off as `wasi:http`
-//! says it. Owns no fds.
+//! WASI's view of a guest's stdout and stderr, and `wasi:http`'s errors of a request's body. Owns
+//! no fds.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -13,7 +13,7 @@ use wasmtime_wasi_http::Error as HttpError;
 use crate::guest_log::GuestStream;
 use crate::run::body::BodyError;
 
-/// Why there is no more of a request's body, for its guest.
+/// The error that a guest gets for its request's body.
 impl From<BodyError> for HttpError {
     fn from(error: BodyError) -> Self {
         match error {

@@ -1,29 +1,29 @@
-//! A trap as people read it: why, and the guest's frames, one a line, by their names as the source
-//! has them. Pure; owns no fds.
+//! The text of a trap: the reason, and the guest's frames, one a line, with the names of the
+//! source. Pure; owns no fds.
 //!
-//! Names are the guest's own and may be anything: what is made of one is bounded in length and in
+//! Names are chosen by the guest and may be anything: the text of one is limited in length and in
 //! time.
 
 use std::fmt::Write as _;
 
 use wasmtime::{FrameInfo, ThrownException, WasmBacktrace};
 
-/// The longest name that is shown.
+/// The longest name that is shown whole.
 const NAME_BYTES_MAX: usize = 200;
 
-/// Why a guest's call ended in an error.
+/// Returns why a guest's call ended in an error.
 pub(super) fn reason(error: &wasmtime::Error) -> String {
     if error.is::<ThrownException>() {
         return "it threw an exception that nothing caught".to_owned();
     }
-    // One of the causes is the backtrace, which is told by frames.
+    // One of the causes is the backtrace, which [`frames`] returns.
     let causes =
         error.chain().map(ToString::to_string).filter(|cause| !cause.contains("wasm backtrace:"));
     let reason = causes.collect::<Vec<_>>().join(": ").replace('\n', " ");
     reason.strip_prefix("wasm trap: ").map(str::to_owned).unwrap_or(reason)
 }
 
-/// Where it was, innermost first.
+/// Returns the frames of the trap, the innermost first.
 pub(super) fn frames(error: &wasmtime::Error) -> Vec<String> {
     let frames =
         error.downcast_ref::<WasmBacktrace>().map(WasmBacktrace::frames).unwrap_or_default();
@@ -42,19 +42,20 @@ fn cut(name: &str) -> &str {
     &name[..name.floor_char_boundary(NAME_BYTES_MAX)]
 }
 
-/// A function's name as the source has it, if it is Rust's or C++'s, and else as it is.
+/// Returns a function's name as the source has it if the source is Rust or C++, and unchanged
+/// otherwise.
 fn demangled(name: &str) -> String {
     if let Ok(rust) = rustc_demangle::try_demangle(name) {
         let mut out = Limited(String::new());
-        // What does not fit is left out. Without the hash.
+        // An error only means that the name was cut. The alternate form leaves out the hash.
         let _ = write!(out, "{rust:#}");
         return out.0;
     }
     cpp(name).unwrap_or_else(|| cut(name).to_owned())
 }
 
-/// Text up to [`NAME_BYTES_MAX`]. A name may stand for one of exponential length: writing ends
-/// there.
+/// Text of at most [`NAME_BYTES_MAX`] bytes. A short mangled name may stand for a name of
+/// exponential length: writing stops at the limit.
 struct Limited(String);
 
 impl std::fmt::Write for Limited {
@@ -65,9 +66,9 @@ impl std::fmt::Write for Limited {
     }
 }
 
-/// The qualified name at the beginning of one of C++ (Itanium ABI 5.1), without parameters and
-/// template arguments: all that can be read in one pass, which a whole demangler does not promise
-/// of a name that means harm.
+/// Returns the qualified name at the beginning of a C++ name (Itanium ABI 5.1), without parameters
+/// and template arguments. That much can be read in one pass, which a whole demangler does not
+/// promise for a hostile name.
 fn cpp(name: &str) -> Option<String> {
     let encoding = name.strip_prefix("_Z")?;
     let (mut rest, nested) =

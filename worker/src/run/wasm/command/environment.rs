@@ -1,5 +1,5 @@
-//! A command's environment: its function's variables, and the request as CGI/1.1 has it (RFC 3875
-//! 4.1). Pure; owns no fds.
+//! The environment of a command: its function's variables, and the request's meta-variables of
+//! CGI/1.1 (RFC 3875 4.1). Pure; owns no fds.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -7,15 +7,15 @@ use std::net::IpAddr;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use percent_encoding::percent_decode_str;
 use wasmtime_wasi_http::DEFAULT_FORBIDDEN_HEADERS;
 
-use super::percent;
-use crate::origin::{FORWARDED_PREFIX, Origin};
+use crate::origin::{FORWARDED_PREFIX, NODE_ADDRESS, Origin};
 
 type Variables = Vec<(String, String)>;
 
-/// What a request's meta variables are called. A function has none of these names for itself, not
-/// even when the request has nothing to say there: a program must be able to believe them.
+/// The names of a request's meta-variables. A function cannot set them itself, not even those that
+/// a request leaves out: a program must be able to rely on them.
 const META_VARIABLES: [&str; 17] = [
     "AUTH_TYPE",
     "CONTENT_LENGTH",
@@ -36,10 +36,11 @@ const META_VARIABLES: [&str; 17] = [
     "SERVER_SOFTWARE",
 ];
 
-/// `HTTP_PROXY` is what half the world takes its outgoing proxy from ("httpoxy").
+/// Many programs take their outgoing proxy from `HTTP_PROXY` ("httpoxy").
 static PROXY: HeaderName = HeaderName::from_static("proxy");
 
-/// The environment of a command of a function with `own` variables, for `request` from `origin`.
+/// Returns the environment of a command for `request` from `origin`. Its function has the variables
+/// `own`.
 pub(super) fn make(own: &[(String, String)], request: &Parts, origin: Origin) -> Variables {
     let own = own.iter().filter(|(name, _)| !META_VARIABLES.contains(&name.as_str()));
     let mut variables: Variables = own.cloned().collect();
@@ -51,6 +52,7 @@ pub(super) fn make(own: &[(String, String)], request: &Parts, origin: Origin) ->
 }
 
 fn meta(request: &Parts, Origin { client, local }: Origin, variables: &mut Variables) {
+    let local = local.unwrap_or(NODE_ADDRESS);
     let header = |name: &HeaderName| request.headers.get(name).map(text);
     let prefix = header(&FORWARDED_PREFIX).unwrap_or_default();
     let path = request.uri.path();
@@ -61,7 +63,7 @@ fn meta(request: &Parts, Origin { client, local }: Origin, variables: &mut Varia
         (Some(name.to_owned()), port.map(str::to_owned))
     });
     let name = name.unwrap_or_else(|| server_name(local.ip().to_canonical()));
-    // Behind a proxy that speaks TLS, a host without a port is at the port of that.
+    // Behind a proxy that speaks TLS, a host without a port means the proxy's port 443.
     let port = port
         .unwrap_or_else(|| if client.https { "443".to_owned() } else { local.port().to_string() });
 
@@ -76,7 +78,7 @@ fn meta(request: &Parts, Origin { client, local }: Origin, variables: &mut Varia
         "REQUEST_URI",
         query.map_or_else(|| format!("{prefix}{path}"), |query| format!("{prefix}{path}?{query}")),
     );
-    set("PATH_INFO", percent::decode(path));
+    set("PATH_INFO", decoded(path));
     set("QUERY_STRING", query.unwrap_or_default().to_owned());
     for (name, header) in [("CONTENT_LENGTH", CONTENT_LENGTH), ("CONTENT_TYPE", CONTENT_TYPE)] {
         if let Some(value) = request.headers.get(header) {
@@ -93,15 +95,15 @@ fn meta(request: &Parts, Origin { client, local }: Origin, variables: &mut Varia
     set("SCRIPT_NAME", prefix);
 }
 
-/// `HTTP_*`, one for each name.
+/// Returns the variables `HTTP_*`, one for each header name.
 fn headers(headers: &HeaderMap) -> impl Iterator<Item = (String, String)> {
-    // What is about the connection, or between the client and a proxy, is no more the program's
-    // than a handler's: a form that stdin is no longer in, and credentials.
+    // Headers about the connection, or between the client and a proxy, are no more for a program
+    // than for a handler: the framing of a body that stdin no longer has, and credentials.
     let elsewhere = |name: &HeaderName| {
         [&CONTENT_LENGTH, &CONTENT_TYPE, &PROXY].contains(&name)
             || *name != HOST && DEFAULT_FORBIDDEN_HEADERS.contains(name)
     };
-    // Any other character would have to become `_` as well, and so one header could pass for
+    // Any other character would have to become `_` as well, and then one header could pass for
     // another.
     let plain = |name: &&HeaderName| {
         name.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
@@ -113,7 +115,14 @@ fn headers(headers: &HeaderMap) -> impl Iterator<Item = (String, String)> {
     })
 }
 
-/// A WASI program's environment is text.
+/// Returns the text that `path` encodes. U+FFFD replaces what is not UTF-8. A `%` without two digits
+/// is left unchanged.
+fn decoded(path: &str) -> String {
+    // U+FFFD replaces NUL, too: a C program's string would end there, and the path with it.
+    percent_decode_str(path).decode_utf8_lossy().replace('\0', "\u{fffd}")
+}
+
+/// Returns a header's value as text, which a WASI program's environment is.
 fn text(value: &HeaderValue) -> String {
     String::from_utf8_lossy(value.as_bytes()).into_owned()
 }
@@ -125,7 +134,7 @@ fn server_name(address: IpAddr) -> String {
     }
 }
 
-/// A host's name (an IPv6 address in its brackets), and its port if it has one.
+/// Splits a host into its name (an IPv6 address in its brackets) and its port, if it has one.
 fn split_port(host: &str) -> (&str, Option<&str>) {
     match host.rsplit_once(':') {
         Some((name, port)) if !port.contains(']') => {

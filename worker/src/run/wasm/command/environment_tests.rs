@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use http::Request;
+use proptest::prelude::*;
 
 use crate::origin::Client;
 
@@ -23,7 +24,7 @@ fn variables_from(
     let own: Vec<_> =
         own.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let (parts, ()) = request.body(()).unwrap().into_parts();
-    let origin = Origin { client, local: "[::1]:8080".parse().unwrap() };
+    let origin = Origin { client, local: Some("[::1]:8080".parse().unwrap()) };
     let list = make(&own, &parts, origin);
     let map: BTreeMap<_, _> = list.iter().cloned().collect();
     assert_eq!(map.len(), list.len(), "a name twice: {list:?}");
@@ -160,4 +161,35 @@ fn a_client_behind_a_proxy_is_the_one_that_is_told() {
     assert_eq!((seen["REMOTE_ADDR"].as_str(), seen["HTTPS"].as_str()), ("2001:db8::1", "on"));
     assert_eq!((seen.get("REMOTE_PORT"), seen["SERVER_PORT"].as_str()), (None, "443"));
     assert_eq!(variables(&[("HTTPS", "on")], request()).get("HTTPS"), None);
+}
+
+#[test]
+fn escapes_are_undone_once() {
+    for (path, expected) in [
+        ("/", "/"),
+        ("/a%20b%2Fc", "/a b/c"),
+        ("/%C3%a4", "/ä"),
+        ("/%2541", "/%41"),
+        ("/100%", "/100%"),
+        ("/%4", "/%4"),
+        ("/%zz%41", "/%zzA"),
+        ("/a%00b", "/a\u{fffd}b"),
+        ("/%ff", "/\u{fffd}"),
+        ("/a+b", "/a+b"),
+    ] {
+        assert_eq!(decoded(path), expected, "{path}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_was_encoded_comes_back(text in "[^\0]{0,40}") {
+        let encoded: String = text.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        prop_assert_eq!(decoded(&encoded), text);
+    }
+
+    #[test]
+    fn any_path_is_survived(path in ".{0,40}") {
+        prop_assert!(!decoded(&path).contains('\0'));
+    }
 }

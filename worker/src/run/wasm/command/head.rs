@@ -1,16 +1,16 @@
-//! The head of a CGI program's reply (RFC 3875 6), out of the bytes it writes. Pure; owns no fds.
+//! The parser of the head of a CGI program's reply (RFC 3875 6). Pure; owns no fds.
 
 use http::header::{CONTENT_TYPE, LOCATION, TE, TRAILER};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use wasmtime_wasi_http::DEFAULT_FORBIDDEN_HEADERS;
 
-/// What a reply begins with.
+/// The head of a reply.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
-    /// The target of a local redirect.
+    /// The target, if the reply is a local redirect.
     pub(super) local_redirect: Option<PathAndQuery>,
 }
 
@@ -35,28 +35,28 @@ pub(crate) enum HeadError {
     Ended,
 }
 
-/// Reads a head as it is being written, each byte once.
+/// Parses a head while it is being written. It looks at each byte once.
 #[derive(Debug, Default)]
 pub(super) struct Parser {
-    /// Bytes known to have no further line end.
+    /// The bytes that are known to have no further line end.
     scanned: usize,
-    /// Where the line at hand begins.
+    /// The start of the current line.
     line_at: usize,
     lines: usize,
     status: Option<StatusCode>,
     headers: HeaderMap,
 }
 
-/// Reads the head at the beginning of `bytes`: itself, and its length with the empty line that ends
-/// it. None: there is more of it to come.
+/// Parses the head at the beginning of `bytes`. Returns the head, and its length with the empty
+/// line that ends it. Returns `None` if it is not complete.
 #[cfg(test)]
 pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, HeadError> {
     Parser::default().advance(bytes)
 }
 
 impl Parser {
-    /// Reads on in `bytes`: all that there was at the last call, and what has come since. To be
-    /// called until it gives the head or an error.
+    /// Parses on in `bytes`, which has all bytes of the last call and those that have come since.
+    /// Call it until it returns the head or an error.
     pub(super) fn advance(&mut self, bytes: &[u8]) -> Result<Option<(Head, usize)>, HeadError> {
         while let Some(length) =
             bytes.get(self.scanned..).and_then(|new| new.iter().position(|byte| *byte == b'\n'))
@@ -120,9 +120,9 @@ impl Parser {
     }
 }
 
-/// The target of a head that is a local redirect: it has a Location and nothing else, and that is a
-/// path of this server. With another field beside it, a cookie perhaps, it is the client's to
-/// follow.
+/// Returns the target of a local redirect: a head that has a Location and nothing else, and the
+/// Location is a path of this server. With another field beside it, perhaps a cookie, the client
+/// has to follow the redirect.
 fn local_redirect(headers: &HeaderMap) -> Option<PathAndQuery> {
     let location = headers.get(LOCATION).filter(|_| headers.len() == 1)?.as_bytes();
     let local =
@@ -130,7 +130,7 @@ fn local_redirect(headers: &HeaderMap) -> Option<PathAndQuery> {
     if local { PathAndQuery::try_from(location).ok() } else { None }
 }
 
-/// Three digits, and perhaps a reason, which HTTP has no use for.
+/// Parses a status: three digits, and perhaps a reason, which HTTP ignores.
 fn status(value: &[u8]) -> Option<StatusCode> {
     let (digits, reason) = value.split_at_checked(3)?;
     let status = StatusCode::from_bytes(digits).ok()?;

@@ -1,12 +1,11 @@
-//! One run of a command, called as CGI/1.1 has it (RFC 3875): a component that exports
-//! `wasi:cli/run@0.2`, or a core module of WASI preview 1.
+//! One run of a command by CGI/1.1 (RFC 3875): a component that exports `wasi:cli/run@0.2`, or a
+//! core module of WASI preview 1.
 //!
-//! The request's body is its stdin, the rest of the request its environment, its stdout the reply.
-//! Always a fresh instance: a program runs from its beginning to its end. Owns no fds.
+//! The request's body is its stdin, the rest of the request its environment, and its stdout the
+//! reply. The instance is always fresh: a program runs from its beginning to its end. Owns no fds.
 
 mod environment;
 mod head;
-mod percent;
 mod pipe;
 mod stdin;
 mod stdout;
@@ -14,7 +13,6 @@ mod stdout;
 use std::future::{Future as _, poll_fn};
 use std::pin::pin;
 
-use http::Request;
 use tracing::dispatcher::Dispatch;
 use tracing::instrument::WithSubscriber as _;
 use wasmtime::{InstancePre, Store};
@@ -28,25 +26,21 @@ use super::engine::Command;
 use super::host::Host;
 use crate::deadline::Deadline;
 use crate::facts::Facts;
-use crate::origin::Origin;
-use crate::run::body::RequestBody;
-use crate::run::{ReplySender, Spec};
+use crate::run::{Call, Spec};
 
-/// Runs the command and returns when it has exited; its reply begins as soon as its stdout says
-/// how.
+/// Runs the command, and returns when it has exited. Its reply begins as soon as its stdout has
+/// said how.
 pub(super) async fn handle(
     store: &mut Store<Host>,
     command: &Command,
     spec: &Spec,
-    request: Request<RequestBody>,
-    origin: Origin,
-    reply: ReplySender,
-    facts: &Facts,
+    call: Call,
 ) -> wasmtime::Result<()> {
+    let Call { request, origin, reply, facts, .. } = call;
     let (request, body) = request.into_parts();
     let limit = usize::try_from(spec.limits.reply_head_bytes_max).unwrap_or(usize::MAX);
     let stdout = Stdout::new(spec.output, limit, reply);
-    // However the program ends: its reply's body must not wait for more.
+    // However the program ends, its reply's body must not wait for more.
     let _end = stdout.end_on_drop();
     let mut wasi = WasiCtx::builder();
     let stdin = Stdin::new(body);
@@ -54,11 +48,11 @@ pub(super) async fn handle(
     wasi.envs(&environment::make(&spec.env, &request, origin)).arg(&*spec.name).args(&spec.args);
     let mut run = pin!(async {
         match command {
-            Command::Component(pre) => run_component(store, pre, wasi, facts).await,
-            // wasmtime's preview 1 makes a span of each call, and tells the node's log of some:
-            // that is not the guest's.
+            Command::Component(pre) => run_component(store, pre, wasi, &facts).await,
+            // wasmtime's preview 1 makes a tracing span of each call, and logs some events. The
+            // node's log is not for those.
             Command::Core(pre) => {
-                run_core(store, pre, wasi, facts).with_subscriber(Dispatch::none()).await
+                run_core(store, pre, wasi, &facts).with_subscriber(Dispatch::none()).await
             }
         }
     });
@@ -78,7 +72,7 @@ pub(super) async fn handle(
     }
 }
 
-/// Makes an instance that is not run.
+/// Makes an instance without running it.
 pub(super) async fn instantiate(
     store: &mut Store<Host>,
     command: &Command,

@@ -1,4 +1,4 @@
-//! The pipe behind a command's stdout, and what decides when its reply begins. Owns no fds.
+//! The pipe behind a command's stdout. It decides when the reply begins. Owns no fds.
 
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -11,24 +11,24 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use super::head::{Head, HeadError, Parser};
 use crate::run::{GATHERED_BYTES_MAX, ReplySender};
 
-/// What a program may be ahead of its client.
+/// The most bytes that a program may be ahead of its client.
 pub(super) const PIPE_BYTES_MAX: usize = 2 * GATHERED_BYTES_MAX;
-/// What it may write at a time. WASI has no way to hold two handles on one stdout to a sum.
+/// The most bytes of one write. WASI has no way to hold two handles on one stdout to a sum.
 const WRITE_BYTES_MAX: usize = GATHERED_BYTES_MAX;
 
-/// How long what a program has written raw is held back, in case it exits with an error that its
-/// client can still be told of.
+/// How long raw output is held back, in case the program exits with an error that the client can
+/// still be told.
 pub(super) const RAW_HELD_MAX: Duration = Duration::from_millis(100);
 
-/// What a program has written and nobody has read. One thread runs both ends; each waits by a
-/// waker.
+/// The bytes that a program has written and nobody has read. One thread runs both ends; each waits
+/// by a waker.
 pub(super) struct Pipe {
     buffer: BytesMut,
-    /// Until the reply begins.
+    /// The reply's sender, until the reply begins.
     held: Option<(Form, ReplySender)>,
-    /// The program has ended, well or not.
+    /// Whether the program has ended, well or not.
     ended: bool,
-    /// Nobody will read any more: what is written is thrown away.
+    /// Whether nobody reads any more: what is written is thrown away.
     abandoned: bool,
     writer: Option<Waker>,
     reader: Option<Waker>,
@@ -40,8 +40,8 @@ enum Form {
 }
 
 impl Form {
-    /// The head of a reply of which `written` is there so far, and how much of that is not its
-    /// body.
+    /// Returns the head of a reply of which `written` is there so far, and how much of that is not
+    /// its body. Returns `None` if the reply cannot begin yet.
     fn head(&mut self, written: &[u8]) -> Result<Option<(Head, usize)>, HeadError> {
         match self {
             Self::Raw => Ok((written.len() > GATHERED_BYTES_MAX).then(|| (raw_head(), 0))),
@@ -70,10 +70,11 @@ impl Pipe {
         Self { buffer, held, ended: false, abandoned: false, writer: None, reader: None }
     }
 
-    /// How much may be written now.
+    /// Returns how many bytes may be written now.
     pub(super) fn permit(&self) -> usize {
         match self.held {
-            // Nobody reads yet. What bounds it is that the reply begins, or the limit of its head.
+            // Nobody reads yet. The output is bounded because the reply begins at some size, or by
+            // the limit of its head.
             Some(_) => WRITE_BYTES_MAX,
             None => PIPE_BYTES_MAX.saturating_sub(self.buffer.len()).min(WRITE_BYTES_MAX),
         }
@@ -88,8 +89,7 @@ impl Pipe {
         Poll::Ready(permit)
     }
 
-    /// Takes what the program writes, and gives the head when that is enough for the reply to
-    /// begin.
+    /// Takes what the program writes. Returns the head if the reply can begin now.
     pub(super) fn write(&mut self, bytes: &[u8]) -> wasmtime::Result<Option<(Head, ReplySender)>> {
         if self.abandoned {
             return Ok(None);
@@ -107,19 +107,20 @@ impl Pipe {
         Ok(self.held.take().map(|(_, reply)| (head, reply)))
     }
 
-    /// Whether it holds back bytes of a raw reply.
+    /// Returns whether bytes of a raw reply are held back.
     pub(super) fn holds_raw(&self) -> bool {
         matches!(self.held, Some((Form::Raw, _))) && !self.buffer.is_empty()
     }
 
-    /// Gives the head of a raw reply that was held back until now.
+    /// Returns the head of a raw reply that was held back until now.
     pub(super) fn begin_raw(&mut self) -> Option<(Head, ReplySender)> {
         self.held
             .take_if(|(form, _)| matches!(form, Form::Raw))
             .map(|(_, reply)| (raw_head(), reply))
     }
 
-    /// The program has exited well: gives the head of a reply that was held back until now.
+    /// Finishes the output of a program that has exited well. Returns the head of a reply that was
+    /// held back until now.
     pub(super) fn finish(&mut self) -> Result<Option<(Head, ReplySender)>, HeadError> {
         match self.held.take() {
             Some((Form::Cgi { .. }, _)) => Err(HeadError::Ended),
@@ -128,13 +129,13 @@ impl Pipe {
         }
     }
 
-    /// The program has ended: there will be no more than there is.
+    /// Ends the output: the program has ended, and writes no more.
     pub(super) fn end(&mut self) {
         self.ended = true;
         wake(&mut self.reader);
     }
 
-    /// All that there is to read; None at the end.
+    /// Resolves with all bytes that can be read, or with `None` at the end.
     pub(super) fn poll_read(&mut self, cx: &Context<'_>) -> Poll<Option<Bytes>> {
         if !self.buffer.is_empty() {
             wake(&mut self.writer);
@@ -147,7 +148,7 @@ impl Pipe {
         Poll::Pending
     }
 
-    /// Nobody will read any more.
+    /// Abandons the output: nobody reads any more.
     pub(super) fn abandon(&mut self) {
         self.abandoned = true;
         self.buffer.clear();

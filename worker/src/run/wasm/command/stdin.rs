@@ -1,4 +1,4 @@
-//! A command's stdin: the request's body, as it comes. Owns no fds but those of the body.
+//! A command's stdin: the request's body, as it arrives. Owns no fds but those of the body.
 
 use std::error::Error;
 use std::future::poll_fn;
@@ -12,20 +12,20 @@ use tokio::io::{AsyncRead, ReadBuf};
 use wasmtime_wasi::cli::{IsTerminal, StdinStream};
 use wasmtime_wasi::p2::{InputStream, Pollable, StreamError, StreamResult};
 
-/// All handles of one program on its stdin. Its lock is never waited for: one thread runs both
-/// sides.
+/// The stdin of one program; its handles share it. Its lock is never waited for: one thread runs
+/// both sides.
 pub(super) struct Stdin<B>(Arc<Mutex<Source<B>>>);
 
 struct Source<B> {
-    /// None after its end.
+    /// `None` after its end.
     body: Option<B>,
-    /// Taken from it and not read yet.
+    /// The bytes that were taken from it and not read yet.
     unread: Bytes,
-    /// How it ended, unless well; told once.
+    /// How it ended, unless well. Returned once.
     failure: Option<wasmtime::Error>,
 }
 
-/// A request's body, of whatever making.
+/// A request's body of any type.
 pub(super) trait Input:
     Body<Data = Bytes, Error: Error + Send + Sync> + Send + Unpin + 'static
 {
@@ -38,13 +38,12 @@ impl<B: Input> Stdin<B> {
         Self(Arc::new(Mutex::new(Source { body: Some(body), unread: Bytes::new(), failure: None })))
     }
 
-    /// Another handle.
+    /// Returns another handle.
     pub(super) fn handle(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 
-    /// Lets go of what has not been read: its program has ended, and the rest is its connection's
-    /// to read away.
+    /// Drops what has not been read: the program has ended, and the connection reads the rest away.
     pub(super) fn end(&self) {
         let mut source = self.source();
         (source.body, source.unread) = (None, Bytes::new());
@@ -56,12 +55,12 @@ impl<B: Input> Stdin<B> {
 }
 
 impl<B: Input> Source<B> {
-    /// Ready when there are bytes to be read, or will be none any more.
+    /// Resolves when there are bytes to read, or the body has ended.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.unread.is_empty() {
             let Some(body) = &mut self.body else { break };
             match ready!(Pin::new(body).poll_frame(cx)) {
-                // A program has no place for trailers.
+                // A program's stdin has no place for trailers.
                 Some(Ok(frame)) => self.unread = frame.into_data().unwrap_or_default(),
                 Some(Err(error)) => {
                     self.failure = Some(error.into());
@@ -73,7 +72,8 @@ impl<B: Input> Source<B> {
         Poll::Ready(())
     }
 
-    /// At most `bytes_max` of what there is; empty when more has to come first.
+    /// Returns at most `bytes_max` of the bytes that are there. They are empty if more must arrive
+    /// first.
     fn take(&mut self, bytes_max: usize) -> StreamResult<Bytes> {
         if !self.unread.is_empty() || self.body.is_some() {
             let length = self.unread.len().min(bytes_max);
@@ -86,7 +86,7 @@ impl<B: Input> Source<B> {
 impl<B: Input> InputStream for Stdin<B> {
     fn read(&mut self, size: usize) -> StreamResult<Bytes> {
         let mut source = self.source();
-        // Whoever waits for more asks again, with a waker of its own.
+        // A reader that waits for more polls again, with its own waker.
         let _ = source.poll_fill(&mut Context::from_waker(Waker::noop()));
         source.take(size)
     }

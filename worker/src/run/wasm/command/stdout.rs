@@ -1,9 +1,9 @@
-//! A command's stdout: the program's handles on it, and its other end, the reply's body. Owns no
+//! A command's stdout: the program's handles on it, and the reply's body at its other end. Owns no
 //! fds.
 //!
-//! The reply begins when the program has written a whole CGI header; a raw one begins when more is
-//! written than is held back, or what is written has been held back for long enough; else when the
-//! program has exited well. A program whose client does not read waits.
+//! A CGI reply begins when the program has written its whole header. A raw one begins when more is
+//! written than is held back, when that has been held back for long enough, or when the program has
+//! exited well. A program whose client does not read waits.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -29,7 +29,7 @@ use crate::run::{LocalRedirect, ReplySender};
 pub(super) struct Stdout(Arc<Mutex<Pipe>>);
 
 impl Stdout {
-    /// The stdout of a program whose reply goes to `reply`, with a head of at most
+    /// Returns the stdout of a program whose reply goes to `reply`, with a head of at most
     /// `head_bytes_max`.
     pub(super) fn new(output: Output, head_bytes_max: usize, reply: ReplySender) -> Self {
         Self(Arc::new(Mutex::new(Pipe::new(output, head_bytes_max, reply))))
@@ -45,15 +45,16 @@ impl Stdout {
         Ok(())
     }
 
-    /// The program has exited well: a reply that was held back leaves now.
+    /// Finishes the stdout of a program that has exited well: a reply that was held back leaves
+    /// now.
     pub(super) fn finish(&self) -> Result<(), HeadError> {
         let begins = self.pipe().finish()?;
         self.begin(begins);
         Ok(())
     }
 
-    /// Looks at a program that waits: a raw reply that has been held back until `deadline` begins,
-    /// which is set when there is one.
+    /// Checks the stdout of a program that waits: a raw reply that has been held back until
+    /// `deadline` begins. Sets the deadline if something is held back.
     pub(super) fn poll_held(&self, cx: &mut Context<'_>, deadline: &mut Deadline) {
         if !self.pipe().holds_raw() {
             return;
@@ -75,11 +76,11 @@ impl Stdout {
         }
         *response.status_mut() = head.status;
         *response.headers_mut() = head.headers;
-        // Nobody waits for it any more when the client has gone.
+        // If the client has gone, nobody waits for the reply any more.
         let _ = reply.send(Ok(response));
     }
 
-    /// Ends the reply's body when it is dropped.
+    /// Returns a guard that ends the reply's body when it is dropped.
     pub(super) fn end_on_drop(&self) -> EndOnDrop {
         EndOnDrop(self.clone())
     }

@@ -1,5 +1,4 @@
-//! The two bodies of an exchange: the guest's on its way out, the server's on its way in. Owns no
-//! fds.
+//! The two bodies of an exchange: the guest's request and the server's reply. Owns no fds.
 
 use std::future::{pending, poll_fn};
 use std::pin::Pin;
@@ -16,52 +15,53 @@ use wasmtime_wasi_http::{Error, WasiBody};
 use super::error::{Phase, from_hyper};
 use super::stream::Exchanges;
 
-/// How long a body that does not say its length is waited for to begin, or to end without having
-/// begun. Most guests that have none say so right after they have sent the request.
+/// The time to wait until a body without a known length begins, or ends empty. Most guests without
+/// a body say so right after they have sent the request.
 const BEGIN_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// A guest's body that failed, told to hyper; what failed goes to the guest.
+/// The error that hyper gets if a guest's body fails; the guest gets the cause.
 #[derive(Debug, thiserror::Error)]
 #[error("the request's body failed")]
 pub(super) struct BodyFailed;
 
-/// What the guest sends. Its error would be lost in hyper's task; here it is kept.
+/// The body that the guest sends. It keeps the error, which would be lost in hyper's task.
 pub(super) struct RequestBody {
-    /// None once it has ended.
+    /// `None` once it has ended.
     body: Option<WasiBody>,
-    /// What has been taken of it already.
+    /// The first frame, if it was taken already.
     first: Option<Result<Frame<Bytes>, Error>>,
     failed: Option<oneshot::Sender<Error>>,
 }
 
-/// What is known of a body before it is sent.
+/// What is known about a body before it is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Length {
     Known(u64),
-    /// It has begun.
+    /// The body has begun, and its length is not known.
     Unknown,
-    /// It may come or not.
+    /// The body may come or not.
     NotBegun,
 }
 
 impl RequestBody {
-    /// The receiver gets the error, or learns that there is none when hyper has let go of the body.
+    /// Returns the body, and a receiver of its error. The receiver fails if there was no error when
+    /// hyper dropped the body.
     pub(super) fn new(body: WasiBody) -> (Self, oneshot::Receiver<Error>) {
         let (failed, failure) = oneshot::channel();
         (Self { body: Some(body), first: None, failed: Some(failed) }, failure)
     }
 
-    /// No body.
+    /// Returns an empty body.
     pub(super) fn empty() -> Self {
         Self { body: None, first: None, failed: None }
     }
 
-    /// Sends none instead, and returns the guest's, which has not begun.
+    /// Replaces the guest's body, which has not begun, by an empty one, and returns it.
     pub(super) fn set_aside(&mut self) -> Option<WasiBody> {
         self.body.take()
     }
 
-    /// How long it is, as far as that shows soon.
+    /// Returns the length of the body, as far as it becomes known soon.
     pub(super) async fn length(&mut self) -> Length {
         let Some(body) = &mut self.body else { return Length::Known(0) };
         if body.is_end_stream() {
@@ -102,7 +102,7 @@ impl Body for RequestBody {
         Poll::Ready(frame.map(|frame| {
             frame.map_err(|error| {
                 if let Some(failed) = self.failed.take() {
-                    // Nobody listens when the guest has gone.
+                    // If the guest has gone, nobody receives it.
                     let _ = failed.send(error);
                 }
                 BodyFailed
@@ -116,7 +116,7 @@ impl Body for RequestBody {
 
     fn size_hint(&self) -> SizeHint {
         match (&self.first, &self.body) {
-            // Only what does not say its length has had something taken.
+            // A frame is only taken from a body of unknown length.
             (Some(_), _) => SizeHint::default(),
             (None, Some(body)) => body.size_hint(),
             (None, None) => SizeHint::with_exact(0),
@@ -124,8 +124,8 @@ impl Body for RequestBody {
     }
 }
 
-/// Resolves when a body begins that was [set aside](RequestBody::set_aside), and never if there is
-/// none or it ends empty.
+/// Resolves when a body that was [set aside](RequestBody::set_aside) begins. Never resolves if
+/// there is none or it ends empty.
 pub(super) async fn begins(body: Option<WasiBody>) {
     if let Some(mut body) = body
         && let Some(Ok(_)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await
@@ -135,15 +135,16 @@ pub(super) async fn begins(body: Option<WasiBody>) {
     pending().await
 }
 
-/// What the server sends. The request counts as in flight until this has ended.
+/// The body that the server sends. The request counts as in flight until it has ended.
 pub(super) struct ReplyBody {
     /// `None` once it has ended, well or not: that frees the connection, whatever the guest still
     /// holds.
     live: Option<(Incoming, OwnedSemaphorePermit)>,
-    /// Of its connection.
+    /// The exchanges on its connection.
     exchanges: Option<Exchanges>,
     between_bytes: Duration,
-    /// Runs while hyper has nothing; the guest's own pauses do not count against the server.
+    /// The timer that runs while hyper has nothing; the guest's own pauses do not count against the
+    /// server.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
@@ -191,8 +192,8 @@ impl Body for ReplyBody {
         this.waiting = None;
         if !matches!(frame, Some(Ok(_))) {
             this.live = None;
-            // Said now, not when the guest lets go of it: its connection may have another exchange
-            // by then.
+            // This is reported now, not when the guest drops the body: the connection may have
+            // another exchange by then.
             if let Some(exchanges) = this.exchanges.take() {
                 exchanges.abandon();
             }

@@ -1,9 +1,9 @@
-//! Making a connection: name to addresses, addresses against the list, TCP, TLS; all within one
-//! time limit.
+//! Makes connections: from a name to addresses, from those to the allowed ones, then TCP and TLS,
+//! all within one time limit.
 //!
-//! Every address that a name has is checked, and the connection is made to the address that was
-//! checked, so a name that changes its mind in between gains nothing. The kept connections of a
-//! pool were checked when they were made, by the same list. Owns the socket until it is hyper's.
+//! Every address of a name is checked, and the connection is made to an address that was checked,
+//! so a name that changes its addresses in between gains nothing. The kept connections of a pool
+//! were checked by the same list when they were made. Owns the socket until it is hyper's.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -28,12 +28,12 @@ use super::target::Target;
 use super::tls::Tls;
 
 tokio::task_local! {
-    /// How long the request that is being polled lets its connection take: hyper-util's client has
-    /// no other way from a request to the connector.
+    /// The connect timeout of the request that is being polled: hyper-util's client has no other
+    /// way from a request to the connector.
     pub(super) static CONNECT_TIMEOUT: Duration;
 }
 
-/// How hyper-util's client gets connections.
+/// Makes connections for hyper-util's client.
 #[derive(Clone)]
 pub(super) struct Connector(Arc<Inner>);
 
@@ -42,7 +42,7 @@ struct Inner {
     tls: Tls,
     resolver: Resolver,
     requests_max: usize,
-    /// Places for connections: one for every request, and as many for those that are kept.
+    /// The permits for connections: one for every request, and as many for kept connections.
     connections: Arc<Semaphore>,
 }
 
@@ -67,8 +67,8 @@ impl Service<Uri> for Connector {
         let limit =
             CONNECT_TIMEOUT.try_with(|limit| *limit).unwrap_or(OUTBOUND_CONNECT_TIMEOUT_DEFAULT);
         let deadline = Instant::now() + limit;
-        // The client lets a connection be finished in the background when another has become free
-        // meanwhile; the deadline is its end, too.
+        // The client finishes a connection in the background if another has become free meanwhile;
+        // the deadline ends that, too.
         Box::pin(async move {
             let connected = timeout_at(deadline, inner.connect(&uri, deadline)).await;
             connected.unwrap_or(Err(ConnectError::TimedOut)).map(TokioIo::new)
@@ -81,8 +81,8 @@ impl Inner {
         let target = Target::of(uri).ok_or(ConnectError::Uri)?;
         let place =
             Arc::clone(&self.connections).try_acquire_owned().map_err(|_| ConnectError::Limit)?;
-        // Kept ones take half of the places at most, so that there is one for every request that
-        // may be in flight.
+        // Kept connections take at most half of the permits, so that there is one for every request
+        // that may be in flight.
         let crowded = self.connections.available_permits() < self.requests_max;
         let afterwards = if crowded { Afterwards::Close } else { Afterwards::Keep };
         let addresses = allowed(&self.allow, &target, self.resolver.addresses(&target).await?)?;
@@ -96,7 +96,7 @@ impl Inner {
     }
 }
 
-/// The addresses of a target that the function may reach.
+/// Returns the addresses of a target that the function may reach.
 fn allowed(
     allow: &AllowList,
     target: &Target,
@@ -111,7 +111,8 @@ fn allowed(
     }
 }
 
-/// Tries one after another. None may use up the time of those behind it.
+/// Connects to the first address that accepts. Each gets an equal share of the time that is left,
+/// so that none uses up the time of those after it.
 async fn first_of(addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStream, ConnectError> {
     let mut failed = ConnectError::TimedOut;
     let mut left = addresses;

@@ -1,7 +1,8 @@
-//! What can go wrong on the way, and which of WASI's error codes says it.
+//! The errors of an exchange, and which of WASI's error codes stands for each.
 //!
-//! The codes are those of wasmtime's own `default_send_request`, save where WASI has a more exact
-//! one: a server that goes away or cannot be reached is not called a protocol error. Owns no fds.
+//! The codes are those of wasmtime's own `default_send_request`, except where WASI has a more exact
+//! one: a server that goes away or cannot be reached is not reported as a protocol error. Owns no
+//! fds.
 
 use std::error::Error as StdError;
 use std::io::{self, ErrorKind};
@@ -69,12 +70,12 @@ pub(super) enum ConnectError {
     Trust(String),
 }
 
-/// A server took none of a request's bytes for too long.
+/// The server took none of a request's bytes for too long.
 #[derive(Debug, thiserror::Error)]
 #[error("the server has stopped reading")]
 pub(super) struct WriteStalled;
 
-/// How far an exchange had come.
+/// The phase of an exchange that an error happened in.
 #[derive(Clone, Copy)]
 pub(super) enum Phase {
     Head,
@@ -114,7 +115,8 @@ pub(super) fn from_hyper(error: &hyper::Error, phase: Phase) -> Error {
         }
         source = cause.source();
     }
-    // What is closed or canceled here never reached the server, or the server went away from it.
+    // A request that is closed or canceled here never reached the server, or the server has closed
+    // the connection.
     if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
         cut
     } else {
@@ -157,7 +159,7 @@ fn from_connect(error: &ConnectError) -> Error {
     }
 }
 
-/// What rustls has to say, if it is the cause.
+/// Returns the code of rustls's error, if that is the cause.
 fn from_tls(error: &io::Error) -> Option<Error> {
     Some(match error.get_ref()?.downcast_ref::<rustls::Error>()? {
         rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => {
@@ -171,7 +173,7 @@ fn from_tls(error: &io::Error) -> Option<Error> {
     })
 }
 
-/// The sentence for the function's log, if the cause is that the destination is not allowed.
+/// Returns the sentence for the function's log, if the destination is not allowed.
 pub(super) fn denied(error: &legacy::Error) -> Option<String> {
     match error.source()?.downcast_ref()? {
         ConnectError::Denied(denied) => Some(denied.to_string()),

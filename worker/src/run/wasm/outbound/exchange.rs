@@ -31,7 +31,7 @@ struct Times {
 }
 
 impl Times {
-    /// What the guest asks for, as far as it may.
+    /// Returns the timeouts that the guest asks for, up to the limits.
     fn of(options: RequestOptions) -> Self {
         let read = |asked: Option<Duration>| {
             asked.unwrap_or(OUTBOUND_READ_TIMEOUT_MAX).min(OUTBOUND_READ_TIMEOUT_MAX)
@@ -63,10 +63,10 @@ pub(super) async fn exchange(
     let (mut body, mut failure) = RequestBody::new(body);
     let length = body.length().await;
     frame(&mut head, length);
-    // A GET's body that has not begun is most often none, and its guest waits for the response with
-    // it open: it is not sent. Should it begin after all, its guest learns that it was not.
+    // A GET's body that has not begun is usually none, and its guest waits for the response without
+    // closing it: it is not sent. If it begins after all, its guest learns that it was not sent.
     let unsent = (length == Length::NotBegun && sent_without_body(&head)).then(|| body.set_aside());
-    // What may be done twice, and can be sent twice.
+    // The head of a request that may be repeated and can be sent again.
     let again = (length == Length::Known(0) && head.method.is_idempotent()).then(|| head.clone());
     let (mut responded, mut connection) = tokio::select! {
         biased;
@@ -97,14 +97,13 @@ pub(super) async fn exchange(
             if let Some(text) = error::denied(&error) {
                 on_denied(&text);
             }
-            // hyper only knows that the guest's body failed, not how.
+            // hyper only knows that the guest's body failed, but not the cause.
             Err(failure.try_recv().unwrap_or_else(|_| error::from_client(&error)))
         }
     }
 }
 
-/// Says how the body is framed (RFC 9112 6.3), where hyper would leave that to what a method mostly
-/// has.
+/// Sets the header that frames the body (RFC 9112 6.3) where hyper would guess from the method.
 fn frame(head: &mut Parts, length: Length) {
     match length {
         // RFC 9110 8.6.
@@ -114,17 +113,19 @@ fn frame(head: &mut Parts, length: Length) {
         Length::Unknown if !head.headers.contains_key(CONTENT_LENGTH) => {
             head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
-        // Not begun, the body of a method that has one is chunked, by hyper's rule.
+        // If the body has not begun, hyper's rule makes it chunked for a method that usually has
+        // one.
         Length::Known(_) | Length::Unknown | Length::NotBegun => {}
     }
 }
 
-/// Whether a request of this method mostly has a body.
+/// Returns whether a request of this method usually has a body.
 fn expects_body(method: &Method) -> bool {
     matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }
 
-/// Whether hyper sends a request with this head without its body, unless that says its length.
+/// Returns whether hyper sends a request with this head without its body, unless the body has a
+/// known length.
 fn sent_without_body(head: &Parts) -> bool {
     let framed =
         [CONTENT_LENGTH, TRANSFER_ENCODING].iter().any(|name| head.headers.contains_key(name));
@@ -134,7 +135,7 @@ fn sent_without_body(head: &Parts) -> bool {
 /// The connection of an exchange.
 #[derive(Default)]
 struct Connection {
-    /// It had served another.
+    /// Whether it had served another exchange.
     reused: bool,
     exchanges: Option<Exchanges>,
 }
@@ -150,13 +151,13 @@ impl Connection {
     }
 }
 
-/// hyper stops reading a head when its buffer is full, but lets pass what came whole with the last
-/// read.
+/// Returns the bytes of a head's fields. hyper stops reading a head when its buffer is full, but
+/// accepts a longer one that came whole with the last read.
 fn head_bytes(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len()).sum()
 }
 
-/// The response's head, and what it came on.
+/// Returns the response's head, and the connection that it came on.
 async fn respond(
     client: &Client<Connector, RequestBody>,
     mut request: Request<RequestBody>,
@@ -167,7 +168,7 @@ async fn respond(
     (responded, Connection::of(&capture))
 }
 
-/// The response's head. The time for it begins when there is a connection, new or kept.
+/// Returns the response's head. Its timeout begins when there is a connection, new or kept.
 async fn respond_in_time(
     client: &Client<Connector, RequestBody>,
     request: Request<RequestBody>,

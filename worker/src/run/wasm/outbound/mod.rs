@@ -1,17 +1,17 @@
-//! Outgoing HTTP requests of guests: to where the function's list allows, over pooled connections,
-//! within limits.
+//! Outgoing HTTP requests of guests: to the destinations that the function's list allows, over
+//! pooled connections, within limits.
 //!
-//! HTTP/1.1, with TLS for `https`. No proxies, no redirects: the guest gets what the server said.
-//! One [`Outbound`] a function and worker, so no function meets another's connections or TLS
-//! sessions. Connections live in tasks of hyper's, which own their sockets; every such task ends by
-//! itself when its request is dropped or ended and its time is up: idle ones by the pool's timer,
-//! stuck ones by [`stream`].
+//! It speaks HTTP/1.1, with TLS for `https`. It uses no proxies and follows no redirects: the guest
+//! gets what the server said. Each function has one [`Outbound`] in each worker, so no function
+//! uses another's connections or TLS sessions. Connections live in hyper's tasks, which own their
+//! sockets. Every such task ends by itself when its request is dropped or has ended and its time is
+//! up: idle ones by the pool's timer, stuck ones by [`stream`].
 //!
-//! hyper-util's client takes another connection when a kept one turns out to be closed, but only
-//! while the request has not been begun: hyper gives it back untouched (`retry_canceled_requests`).
-//! One of which a byte may have left is sent a second time only if its method is idempotent, it has
-//! no body, and a connection that had served before ended without a reply: then once, on a new
-//! connection (RFC 9110 9.2.2). With any other, the guest gets the error and decides.
+//! hyper-util's client takes another connection if a kept one turns out to be closed, but only if
+//! the request has not been begun: hyper returns it untouched (`retry_canceled_requests`). A
+//! request of which a byte may have left is only repeated if its method is idempotent, it has no
+//! body, and a connection that had served before ended without a reply: then once, on a new
+//! connection (RFC 9110 9.2.2). In any other case the guest gets the error and decides.
 
 mod body;
 mod connect;
@@ -44,11 +44,11 @@ use self::error::Denied;
 use self::target::Target;
 use self::tls::Tls;
 
-/// What sending a request comes to: the response, and what became of the request's own body.
+/// The result of sending a request: the response, and the result of sending the request's own body.
 pub(crate) type Sent =
     Result<(Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>;
 
-/// How one function sends requests. Cheap to clone; connections are kept as long as one clone is.
+/// The client of one function. Cheap to clone; connections are kept as long as one clone is.
 #[derive(Clone)]
 pub(crate) struct Outbound(Arc<Inner>);
 
@@ -58,7 +58,7 @@ struct Inner {
     requests: Arc<Semaphore>,
 }
 
-/// How requests leave. Cheap to clone.
+/// The two HTTP clients of a function. Cheap to clone.
 #[derive(Clone)]
 struct Clients {
     pooled: Client<Connector, RequestBody>,
@@ -67,7 +67,8 @@ struct Clients {
 }
 
 impl Outbound {
-    /// So many at a time and no more. Trusts whom the system trusts.
+    /// Returns a client with at most `requests_max` requests at a time, which trusts the system's
+    /// certificates.
     pub(crate) fn new(allow: AllowList, requests_max: u32) -> Self {
         Self::with_tls(allow, requests_max, Tls::system())
     }
@@ -90,8 +91,8 @@ impl Outbound {
         Self(Arc::new(Inner { allow, clients, requests: Arc::new(Semaphore::new(requests_max)) }))
     }
 
-    /// Sends a guest's request. `on_denied` is told in a sentence, for the function's log, when the
-    /// destination is not allowed. Dropping what is returned, or the response's body, ends the
+    /// Sends a guest's request. `on_denied` is called with a sentence for the function's log if the
+    /// destination is not allowed. Dropping the returned future, or the response's body, ends the
     /// exchange and its connection.
     pub(crate) fn send(
         &self,
@@ -121,9 +122,9 @@ impl Outbound {
     }
 }
 
-/// Checks what the guest has made, and makes it what goes on the wire.
+/// Checks the guest's request, and turns it into what goes on the wire.
 fn prepare(mut request: Request<WasiBody>) -> Result<(Request<WasiBody>, Target), Error> {
-    // A tunnel would lead past everything that is checked here.
+    // A tunnel would bypass everything that is checked here.
     if request.method() == Method::CONNECT {
         return Err(Error::HttpRequestMethodInvalid);
     }
@@ -134,7 +135,7 @@ fn prepare(mut request: Request<WasiBody>) -> Result<(Request<WasiBody>, Target)
     let target = Target::of(uri).ok_or(Error::HttpRequestUriInvalid)?;
     let authority = uri.authority().map_or("", |authority| authority.as_str());
     let host = HeaderValue::from_str(authority).map_err(|_| Error::HttpRequestUriInvalid)?;
-    // wasi:http refuses these already; how a message is framed must never be the guest's to say.
+    // wasi:http refuses these already, but a guest must never decide how a message is framed.
     DEFAULT_FORBIDDEN_HEADERS.iter().for_each(|name| drop(request.headers_mut().remove(name)));
     request.headers_mut().insert(HOST, host);
     *request.version_mut() = Version::HTTP_11;

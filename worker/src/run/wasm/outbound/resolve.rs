@@ -1,7 +1,7 @@
-//! Names to addresses, by the system's resolver.
+//! Resolves names to addresses by the system's resolver.
 //!
-//! `getaddrinfo` blocks, and cannot be cancelled: each look-up takes a thread of tokio's for as
-//! long as the resolver takes, also when nobody waits for it any more. So its permit goes with the
+//! `getaddrinfo` blocks, and cannot be cancelled: each look-up takes one of tokio's threads for as
+//! long as the resolver takes, even if nobody waits for it any more. So the permit belongs to the
 //! look-up itself, and a function cannot fill the worker with threads. Owns no fds.
 
 use std::io;
@@ -23,7 +23,7 @@ impl Resolver {
         Self { lookups: Arc::new(Semaphore::new(OUTBOUND_LOOKUPS_MAX)) }
     }
 
-    /// All of the target's addresses, in the resolver's order, at least one.
+    /// Returns all of the target's addresses, at least one, in the resolver's order.
     pub(super) async fn addresses(&self, target: &Target) -> Result<Vec<SocketAddr>, ConnectError> {
         if let Some(address) = target.address() {
             return Ok(vec![SocketAddr::new(address, target.port)]);

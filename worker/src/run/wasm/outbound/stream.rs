@@ -1,8 +1,8 @@
-//! A connection, as hyper sees it: TCP or TLS, with its place among the function's connections.
+//! A connection as hyper sees it: TCP or TLS, with its permit among the function's connections.
 //!
-//! Ends what a server leaves hanging: one that reads nothing would keep hyper's task, and its
-//! place, for ever after the guest has gone. (One that sends nothing is ended with its request.)
-//! Owns the socket.
+//! It ends a connection on which the server hangs: a server that reads nothing would keep hyper's
+//! task, and its permit, for ever after the guest has gone. (A server that sends nothing is ended
+//! with its request.) Owns the socket.
 
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
@@ -26,35 +26,35 @@ trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
-/// What is done with a connection after its request.
+/// What happens to a connection after its request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Afterwards {
     Keep,
     Close,
 }
 
-/// The exchanges on one connection, as they and it both see them.
+/// The exchanges on one connection. They and the connection share this state.
 #[derive(Clone, Default)]
 pub(super) struct Exchanges(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
-    /// There was one.
+    /// Whether there was one.
     any: bool,
-    /// Nobody waits any more for what the last one has left to send.
+    /// Whether nobody waits any more until the last one is sent.
     abandoned: bool,
-    /// Of the connection, while the server takes nothing.
+    /// The connection's task, while the server takes nothing.
     stalled: Option<Waker>,
 }
 
 impl Exchanges {
-    /// Counts one in that has been had. Says whether there was one before it.
+    /// Counts an exchange. Returns whether there was one before it.
     pub(super) fn count(&self) -> bool {
         std::mem::replace(&mut self.state().any, true)
     }
 
-    /// The guest is done with the last one. A server that then takes nothing of the rest of the
-    /// request is given little time.
+    /// Records that the guest is done with the last exchange. If the server takes nothing of the
+    /// rest of the request, it now gets little time.
     pub(super) fn abandon(&self) {
         let mut state = self.state();
         state.abandoned = true;
@@ -72,9 +72,9 @@ pub(super) struct Stream {
     io: Box<dyn Io>,
     afterwards: Afterwards,
     exchanges: Exchanges,
-    /// The time that `stalled` has is the short one.
+    /// Whether the timer in `stalled` is the short one.
     hurried: bool,
-    /// Runs while the server takes nothing.
+    /// The timer that runs while the server takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
     _place: OwnedSemaphorePermit,
 }
@@ -184,13 +184,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_stops_reading_is_left_in_time() {
         let places = Arc::new(Semaphore::new(1));
-        let (ours, theirs) = tokio::io::duplex(8);
+        let (ours, peer) = tokio::io::duplex(8);
         let place = Arc::clone(&places).try_acquire_owned().unwrap();
         let mut stream = Stream::new(ours, Afterwards::Keep, place);
         let error = stream.write_all(b"more than eight").await.unwrap_err();
         assert!(error.get_ref().unwrap().is::<WriteStalled>(), "{error}");
         assert_eq!(places.available_permits(), 0);
-        drop((stream, theirs));
+        drop((stream, peer));
         assert_eq!(places.available_permits(), 1);
     }
 }

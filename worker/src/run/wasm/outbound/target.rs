@@ -1,11 +1,12 @@
-//! Whom a URL addresses. Owns no fds.
+//! The server that a URL addresses. Owns no fds.
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use http::Uri;
 use http::uri::Scheme;
 
-/// A name in its textual form, with a dot at its end (RFC 1035 2.3.4: 255 bytes on the wire).
+/// The longest name in its textual form, with a dot at its end (RFC 1035 2.3.4: 255 bytes on the
+/// wire).
 const HOST_BYTES_MAX: usize = 254;
 
 /// Host, port and whether to speak TLS.
@@ -17,8 +18,8 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// `None` for a URL without a host, with one too long to be a name, with a user (RFC 9110
-    /// 4.2.4), or with a port that is none.
+    /// Returns the target of a URL. Returns `None` if it has no host, a host too long for a name, a
+    /// user (RFC 9110 4.2.4), or an invalid port.
     pub(super) fn of(uri: &Uri) -> Option<Self> {
         let authority = uri.authority()?;
         let tls = uri.scheme() == Some(&Scheme::HTTPS);
@@ -38,12 +39,12 @@ impl Target {
         (1..=HOST_BYTES_MAX).contains(&host.len()).then_some(Self { host, port, tls })
     }
 
-    /// The address that the host is, if it is one.
+    /// Returns the address, if the host is one.
     pub(super) fn address(&self) -> Option<IpAddr> {
         self.host.parse().ok()
     }
 
-    /// `HOST:PORT` as in a list of allowed destinations.
+    /// Returns `HOST:PORT` as in a list of allowed destinations.
     pub(super) fn name(&self) -> String {
         let Self { host, port, .. } = self;
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }

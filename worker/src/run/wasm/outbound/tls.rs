@@ -1,8 +1,8 @@
-//! TLS to servers, as rustls with ring does it.
+//! TLS to servers, by rustls with ring.
 //!
-//! Whom to trust is the system's to say (`SSL_CERT_FILE` and `SSL_CERT_DIR` included), so that an
-//! authority of the operator's own works: read from disk once a worker, at the first request that
-//! needs it. Owns no fds.
+//! The system's certificates are trusted (`SSL_CERT_FILE` and `SSL_CERT_DIR` included), so that an
+//! operator's own authority works. They are read from disk once a worker, at the first request that
+//! needs them. Owns no fds.
 
 use std::sync::Arc;
 
@@ -20,9 +20,9 @@ use super::target::Target;
 
 static SYSTEM_ROOTS: OnceCell<Arc<RootCertStore>> = OnceCell::const_new();
 
-/// One function's TLS: its sessions are resumed by no other.
+/// One function's TLS. No other function resumes its sessions.
 pub(super) struct Tls {
-    /// `None` is the system's.
+    /// The trusted roots. `None` means the system's.
     roots: Option<Arc<RootCertStore>>,
     config: OnceCell<Arc<ClientConfig>>,
 }
@@ -79,8 +79,8 @@ async fn system_roots() -> Result<Arc<RootCertStore>, ConnectError> {
 
 fn store(loaded: CertificateResult) -> Result<RootCertStore, ConnectError> {
     let mut roots = RootCertStore::empty();
-    // What cannot be read is left out, as browsers do: one odd certificate is no reason to trust
-    // nobody.
+    // A certificate that cannot be read is left out, as in browsers: one odd certificate is no
+    // reason to trust none.
     roots.add_parsable_certificates(loaded.certs);
     if roots.is_empty() {
         let causes: Vec<String> = loaded.errors.iter().map(ToString::to_string).collect();

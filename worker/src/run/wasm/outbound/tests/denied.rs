@@ -6,25 +6,25 @@ use http::Method;
 
 use super::*;
 
-/// Sends a GET that is to be denied, and returns what the log would be told.
+/// Sends a GET that must be denied, and returns the line for the log.
 async fn denied(outbound: &Outbound, uri: &str) -> String {
-    let told = Arc::new(Mutex::new(String::new()));
-    let text = Arc::clone(&told);
+    let logged = Arc::new(Mutex::new(String::new()));
+    let text = Arc::clone(&logged);
     let sending = outbound
         .send(request(uri), None, move |reason| reason.clone_into(&mut text.lock().unwrap()));
     let error = outcome(Box::into_pin(sending)).await.unwrap_err();
     assert!(matches!(error, Error::HttpRequestDenied), "{uri}: {error:?}");
-    told.lock().unwrap().clone()
+    logged.lock().unwrap().clone()
 }
 
 #[tokio::test]
 async fn nothing_may_be_reached_by_default() {
     let (listener, address, _) = server().await;
     let none = outbound(&[]);
-    let told = denied(&none, &format!("http://{address}/")).await;
+    let logged = denied(&none, &format!("http://{address}/")).await;
     assert!(
-        told.contains(&format!("to {address} denied")) && told.contains("--allow-outbound"),
-        "{told}"
+        logged.contains(&format!("to {address} denied")) && logged.contains("--allow-outbound"),
+        "{logged}"
     );
     denied(&none, "https://example.com/").await;
     // No connection was even tried.
@@ -50,10 +50,11 @@ async fn a_star_is_no_way_to_the_nodes_own_network() {
     }
     // What resolvers take for an address although no URL parser does.
     for host in ["localhost", "LOCALHOST", "127.1", "2130706433", "0x7f000001", "0"] {
-        let told = denied(&any, &format!("http://{host}:{port}/")).await;
+        let logged = denied(&any, &format!("http://{host}:{port}/")).await;
         assert!(
-            told.contains("its name resolves to") && told.contains(&format!(":{port} to allow it")),
-            "{told}"
+            logged.contains("its name resolves to")
+                && logged.contains(&format!(":{port} to allow it")),
+            "{logged}"
         );
     }
     let waiting = tokio::time::timeout(std::time::Duration::ZERO, listener.accept()).await;

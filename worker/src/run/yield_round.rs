@@ -1,4 +1,4 @@
-//! How a guest that has had the thread for long enough lets others have it. Owns no fds.
+//! How a guest that has had the thread for long enough yields it. Owns no fds.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -7,28 +7,29 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
-/// Waits until the runtime has gone a round: others have run, and it has looked at sockets and
-/// timers, the time limit's among them. tokio's own yield is ready whenever it is polled again, and
-/// whoever takes what a guest has written polls it again at once: the guest would go on without
-/// anybody else having had a turn.
+/// Resolves when the runtime has gone a whole round: other tasks have run, and it has looked at
+/// sockets and timers, including the one of the time limit. tokio's own yield is ready whenever it
+/// is polled again, and the task that takes what a guest has written polls it again at once: then
+/// the guest would go on before any other task has run.
 #[derive(Default)]
-pub(crate) struct LetOthers(Option<Arc<Round>>);
+pub(crate) struct YieldRound(Option<Arc<Round>>);
 
 thread_local! {
-    /// A guest waits for nothing but its next turn: said whenever one is polled in vain for that.
+    /// Whether a guest waits only for its next turn on the thread. Set whenever one is polled and
+    /// has to wait for that.
     static WAITING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Returns whether a guest that was polled since this was last asked waits for its next turn, and
-/// for nothing else.
-pub(crate) fn waited_for_a_turn() -> bool {
+/// Returns whether a guest that was polled since the last call waits only for its next turn on the
+/// thread.
+pub(crate) fn take_yielded() -> bool {
     WAITING.take()
 }
 
-/// A round of the runtime that has begun.
+/// A round of the runtime.
 struct Round {
     over: AtomicBool,
-    /// Who waits for its end. Never contended: one thread runs both.
+    /// The task that waits for its end. The lock is never contended: one thread runs both.
     waker: Mutex<Waker>,
 }
 
@@ -39,7 +40,7 @@ impl Wake for Round {
     }
 }
 
-impl Future for LetOthers {
+impl Future for YieldRound {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -54,7 +55,7 @@ impl Future for LetOthers {
                     waker: Mutex::new(cx.waker().clone()),
                 });
                 let waker = Waker::from(Arc::clone(&round));
-                // The first poll of it has the runtime call the waker at the end of its round.
+                // Its first poll makes the runtime call the waker at the end of the round.
                 let _ = pin!(tokio::task::yield_now()).poll(&mut Context::from_waker(&waker));
                 self.0 = Some(round);
             }
@@ -74,7 +75,7 @@ mod tests {
     fn who_polls_on_without_letting_others_run_does_not_end_the_wait() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let mut wait = LetOthers::default();
+            let mut wait = YieldRound::default();
             poll_fn(|cx| {
                 (0..3).for_each(|_| assert!(Pin::new(&mut wait).poll(cx).is_pending()));
                 Poll::Ready(())
@@ -90,7 +91,7 @@ mod tests {
         let began = Instant::now();
         let endless = async {
             while began.elapsed() < Duration::from_secs(60) {
-                LetOthers::default().await;
+                YieldRound::default().await;
             }
         };
         let ended = runtime
