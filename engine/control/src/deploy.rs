@@ -2,7 +2,6 @@
 //! that is received, until the function has it.
 
 use std::io;
-use std::path::Path as FilePath;
 use std::sync::Arc;
 
 use abi::limits::{ARTEFACT_BYTES_MAX, MANIFEST_BYTES_MAX};
@@ -13,10 +12,9 @@ use axum::Json;
 use axum::extract::multipart::Field;
 use axum::extract::{Multipart, Path, State};
 use axum::http::{HeaderMap, StatusCode};
-use tokio::io::AsyncWriteExt as _;
 
 use super::deploys::Underway;
-use super::functions::{Activation, ChangeError, TrialRequest};
+use super::functions::{Activation, ChangeError, Received, Receiving, TrialRequest};
 use super::logs;
 use super::routes::QueryOf;
 use super::server::{Control, Failed, bad_request};
@@ -77,8 +75,8 @@ async fn deploy_form(
                 options.limits().check().map_err(OptionsError::from).map_err(ChangeError::from)?;
             }
             Some(ARTEFACT_PART) => {
-                let received = control.functions.receive()?;
-                receive(&mut field, received.path()).await?;
+                let receiving = control.functions.deployments.receive().await?;
+                let received = receive(&mut field, receiving).await?;
                 // A client that leaves now has asked for it all the same: what is begun comes to an
                 // end.
                 let deploying = tokio::spawn({
@@ -86,6 +84,7 @@ async fn deploy_form(
                     async move {
                         control
                             .functions
+                            .deployments
                             .deploy(&name, options, steps, received, &underway.progress)
                             .await
                     }
@@ -130,7 +129,7 @@ async fn with_log(control: &Control, error: ChangeError) -> Failed {
 }
 
 /// Streams a part to a file and syncs it.
-async fn receive(field: &mut Field<'_>, path: &FilePath) -> Result<(), Failed> {
+async fn receive(field: &mut Field<'_>, mut receiving: Receiving) -> Result<Received, Failed> {
     let failed = |error: io::Error| {
         let full = error.kind() == io::ErrorKind::StorageFull;
         let status =
@@ -138,7 +137,6 @@ async fn receive(field: &mut Field<'_>, path: &FilePath) -> Result<(), Failed> {
         let hint = if full { "; free some space and try again" } else { "" };
         Failed::new(status, format_args!("the file cannot be stored: {error}{hint}"))
     };
-    let mut file = tokio::fs::OpenOptions::new().write(true).open(path).await.map_err(failed)?;
     let mut length = 0;
     while let Some(chunk) = field.chunk().await.map_err(bad_request)? {
         length += chunk.len();
@@ -146,8 +144,7 @@ async fn receive(field: &mut Field<'_>, path: &FilePath) -> Result<(), Failed> {
             let what = format!("the file is larger than {ARTEFACT_BYTES_MAX} bytes");
             return Err(Failed::new(StatusCode::PAYLOAD_TOO_LARGE, what));
         }
-        file.write_all(&chunk).await.map_err(failed)?;
+        receiving.take(&chunk).await.map_err(failed)?;
     }
-    file.flush().await.map_err(failed)?;
-    file.sync_all().await.map_err(failed)
+    receiving.end().await.map_err(failed)
 }

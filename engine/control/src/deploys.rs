@@ -73,7 +73,12 @@ pub(super) async fn progress(
     let found = id.parse().ok().and_then(|id| control.deploys.find(&id));
     let unknown = || Failed::new(StatusCode::NOT_FOUND, "no deploy of this id is under way");
     let progress = found.ok_or_else(unknown)?;
-    Ok(Json(progress.describe(|number| control.functions.compilers_ahead(number), Instant::now())))
+    Ok(Json(
+        progress.describe(
+            |number| control.functions.deployments.compilers_ahead(number),
+            Instant::now(),
+        ),
+    ))
 }
 
 fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -10,8 +10,8 @@ use axum::http::header::{ACCEPT, CONTENT_TYPE, VARY};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
+use super::functions::store_state::away_text;
 use super::server::{Control, Failed};
-use super::sync::away_text;
 use crate::metrics::format::Format;
 use crate::metrics::memory;
 use crate::metrics::text::{self, Exposition};
@@ -28,7 +28,7 @@ pub(super) async fn readyz(State(control): State<Arc<Control>>) -> Response {
     let ready = control.shared.snapshot.load().pool(&Pool::Shared).len();
     match reason(control.is_draining(), ready) {
         // It serves what it has, whatever its store does.
-        None => match control.functions.store().away() {
+        None => match control.functions.follower.store().away() {
             None => "ready\n".into_response(),
             Some(away) => format!("ready; {}\n", away_text(&away)).into_response(),
         },

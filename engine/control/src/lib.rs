@@ -20,24 +20,21 @@
 )]
 
 mod answers;
-mod catalogue;
+mod call;
 mod deploy;
 pub mod deploys;
 pub mod functions;
 mod health;
-mod invoke;
 pub mod logs;
 mod metrics;
 pub mod names;
 mod routes;
 mod secrets;
 pub mod server;
-mod slots;
 pub mod sync;
 pub mod tcp;
 pub mod token;
 pub mod top;
-pub mod versions;
 mod versions_api;
 
 /// What becomes of the node.

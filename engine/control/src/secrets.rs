@@ -26,7 +26,7 @@ pub(super) async fn list(
     State(control): State<Arc<Control>>,
     Path(name): Path<String>,
 ) -> Answered<ListSecrets> {
-    Ok(Json(control.functions.secrets(&name)?))
+    Ok(Json(control.functions.secrets.list(&name)?))
 }
 
 pub(super) async fn set(
@@ -35,7 +35,7 @@ pub(super) async fn set(
     body: Body,
 ) -> Result<StatusCode, Failed> {
     let value = received(body).await?;
-    control.functions.set_secret(&name, &key, &value).await?;
+    control.functions.secrets.set(&name, &key, &value).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -43,7 +43,7 @@ pub(super) async fn remove(
     State(control): State<Arc<Control>>,
     Path((name, key)): Path<(String, String)>,
 ) -> Result<StatusCode, Failed> {
-    control.functions.remove_secret(&name, &key).await?;
+    control.functions.secrets.remove(&name, &key).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

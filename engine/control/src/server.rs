@@ -52,9 +52,9 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{oneshot, watch};
 
 use super::Life;
+use super::call::{self as calls, CallError};
 use super::deploys::{self, Deploys};
 use super::functions::{ChangeError, Functions};
-use super::invoke::{self, InvokeError};
 use super::routes::{Answered, QueryOf, Router, Routes as _};
 use super::tcp::{self, Admin};
 use super::versions_api::read;
@@ -122,11 +122,11 @@ impl Control {
             version: abi::BUILD_ID.to_owned(),
             listeners: self.listeners.iter().map(url).collect(),
             admin: self.admin.as_ref().map(url),
-            generation: self.functions.generation(),
-            functions: self.functions.count().await,
-            compilations: self.functions.compilations(),
+            generation: self.functions.listing.generation(),
+            functions: self.functions.listing.count(),
+            compilations: self.functions.listing.compilations(),
             draining: self.is_draining(),
-            store_away: self.functions.store().away(),
+            store_away: self.functions.follower.store().away(),
             started_s: self.started_s,
         }
     }
@@ -239,14 +239,14 @@ async fn status(State(control): State<Arc<Control>>) -> Answered<GetStatus> {
 }
 
 async fn list(State(control): State<Arc<Control>>) -> Answered<ListFunctions> {
-    Ok(Json(control.functions.list().await))
+    Ok(Json(control.functions.listing.list()))
 }
 
 async fn inspect(
     State(control): State<Arc<Control>>,
     Path(name): Path<String>,
 ) -> Answered<GetFunction> {
-    let function = control.functions.inspect(&name).await?;
+    let function = control.functions.listing.inspect(&name)?;
     Ok(Json(InspectedFunction { reuse: reuse(&control, &name), ..function }))
 }
 
@@ -267,7 +267,7 @@ fn reuse(control: &Control, name: &str) -> Option<Reuse> {
 }
 
 async fn removed(State(control): State<Arc<Control>>) -> Answered<ListRemoved> {
-    Ok(Json(control.functions.removed().await?))
+    Ok(Json(control.functions.removals.removed().await?))
 }
 
 async fn open_api() -> Answered<GetOpenApi> {
@@ -280,7 +280,8 @@ async fn remove(
     QueryOf(RemoveQuery { for_good }): QueryOf<RemoveFunction>,
 ) -> Result<Response, Failed> {
     // A client that leaves now has asked for it all the same: what is begun comes to an end.
-    let removing = tokio::spawn(async move { control.functions.remove(&name, for_good).await });
+    let removing =
+        tokio::spawn(async move { control.functions.removals.remove(&name, for_good).await });
     let removed: <RemoveFunction as Endpoint>::Answer =
         removing.await.unwrap_or(Err(ChangeError::Stopping))?;
     Ok(match removed {
@@ -296,7 +297,7 @@ async fn restore(
 ) -> Answered<RestoreFunction> {
     let Restore { id } = read(&body)?;
     let restoring =
-        tokio::spawn(async move { control.functions.restore(&name, id.as_deref()).await });
+        tokio::spawn(async move { control.functions.removals.restore(&name, id.as_deref()).await });
     Ok(Json(restoring.await.unwrap_or(Err(ChangeError::Stopping))?))
 }
 
@@ -313,9 +314,9 @@ async fn call(
         .ok_or_else(unfit)?;
     names::check_called(&name).map_err(bad_request)?;
     let (function, reference) = split(&name);
-    control.functions.find(function, reference).await?;
-    invoke::invoke(&control.supervisor, &name, &rest, request).await.map_err(|error| match error {
-        InvokeError::Path(_) => bad_request(error),
-        InvokeError::Connection(_) => Failed::new(StatusCode::BAD_GATEWAY, error),
+    control.functions.listing.find(function, reference).await?;
+    calls::call(&control.supervisor, &name, &rest, request).await.map_err(|error| match error {
+        CallError::Path(_) => bad_request(error),
+        CallError::Connection(_) => Failed::new(StatusCode::BAD_GATEWAY, error),
     })
 }

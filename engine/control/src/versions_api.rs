@@ -43,14 +43,14 @@ async fn versions(
     State(control): State<Arc<Control>>,
     Path(name): Path<String>,
 ) -> Answered<ListVersions> {
-    Ok(Json(control.functions.versions(&name).await?))
+    Ok(Json(control.functions.listing.versions(&name)?))
 }
 
 async fn aliases(
     State(control): State<Arc<Control>>,
     Path(name): Path<String>,
 ) -> Answered<ListAliases> {
-    Ok(Json(control.functions.aliases(&name).await?))
+    Ok(Json(control.functions.listing.aliases(&name)?))
 }
 
 async fn roll_back(
@@ -59,7 +59,7 @@ async fn roll_back(
     body: Bytes,
 ) -> Answered<RollBack> {
     let Rollback { version } = read(&body)?;
-    Ok(Json(control.functions.roll_back(&name, version.as_deref()).await?))
+    Ok(Json(control.functions.aliases.roll_back(&name, version.as_deref()).await?))
 }
 
 async fn set_alias(
@@ -68,13 +68,13 @@ async fn set_alias(
     body: Bytes,
 ) -> Answered<SetAlias> {
     let change: AliasChange = read(&body)?;
-    Ok(Json(control.functions.set_alias(&name, &alias, change).await?))
+    Ok(Json(control.functions.aliases.set(&name, &alias, change).await?))
 }
 
 async fn remove_alias(
     State(control): State<Arc<Control>>,
     Path((name, alias)): Path<(String, String)>,
 ) -> Result<StatusCode, Failed> {
-    control.functions.remove_alias(&name, &alias).await?;
+    control.functions.aliases.remove(&name, &alias).await?;
     Ok(StatusCode::NO_CONTENT)
 }

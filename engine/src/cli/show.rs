@@ -21,8 +21,8 @@ use serde_json::Value;
 use super::client::{Node, reason};
 use super::versions::targets;
 use super::{Show, Target, print_bytes};
+use control::functions::store_state::away_text;
 use control::names::check_called;
-use control::sync::away_text;
 use store::limits::Limits;
 
 #[derive(Debug, Args)]

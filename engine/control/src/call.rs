@@ -19,7 +19,7 @@ use super::token;
 
 /// Why the call did not get through.
 #[derive(Debug, thiserror::Error)]
-pub enum InvokeError {
+pub enum CallError {
     #[error("{0:?} is no path")]
     Path(String),
     #[error("the function is not reached: {0}")]
@@ -33,16 +33,16 @@ const OWN_HEADERS: [HeaderName; 5] =
 
 /// Calls the function `name`, which may have what is meant of it behind an `@`, at `path_and_query`
 /// with the method, headers and body of `request`.
-pub(super) async fn invoke(
+pub(super) async fn call(
     supervisor: &UnboundedSender<Command>,
     name: &str,
     path_and_query: &str,
     request: Request<Body>,
-) -> Result<Response<Body>, InvokeError> {
-    let failed = |error: &dyn std::fmt::Display| InvokeError::Connection(error.to_string());
+) -> Result<Response<Body>, CallError> {
+    let failed = |error: &dyn std::fmt::Display| CallError::Connection(error.to_string());
     let (mut parts, body) = request.into_parts();
     let target = format!("/{name}{path_and_query}");
-    parts.uri = target.parse::<Uri>().map_err(|_| InvokeError::Path(path_and_query.to_owned()))?;
+    parts.uri = target.parse::<Uri>().map_err(|_| CallError::Path(path_and_query.to_owned()))?;
     OWN_HEADERS.iter().for_each(|header| drop(parts.headers.remove(header)));
     parts.headers.insert(header::HOST, HeaderValue::from_static("localhost"));
 
