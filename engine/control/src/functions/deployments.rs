@@ -75,12 +75,12 @@ impl Deployments {
         abi::name::check(name)?;
         let publication = &self.changes.publication;
         let before = publication.served().get(name).and_then(|it| it.foremost().cloned());
-        let kind = received.kind(&options, before.as_deref()).await?;
+        let (kind, size) = received.inspect(&options, before.as_deref()).await?;
         options.check(kind)?;
         // Compiled in no turn at all. The module stays while it is held, though no version has it.
         let enter = |step: Step| progress.enter(step.into());
-        let path = received.file.path();
-        let module = publication.cache.ensure_from(&received.digest, kind, path, &enter).await?;
+        let file = (received.file.path(), size);
+        let module = publication.cache.ensure_from(&received.digest, kind, file, &enter).await?;
         progress.enter(Phase::WaitingForTrial);
         let trial_turn = self.trials.enter().await;
         let (digest, bytes) = (received.digest, received.bytes);

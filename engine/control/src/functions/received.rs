@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 
 use abi::message::Digest;
+use compile::Size;
 use compile::inspect::{InspectError, inspect};
 use host::files::Temporary;
 use sha2::{Digest as _, Sha256};
@@ -110,22 +111,23 @@ async fn off_this_thread<T: Send + 'static>(
 }
 
 impl Received {
-    /// Reads the file and returns what it is. One that can be both stays what the version `before`
-    /// it is, unless the options have it otherwise.
+    /// Reads the file and returns what it is, with what says how much memory its compiler takes. A
+    /// file that can be both stays what the version `before` it is, unless the options have it
+    /// otherwise.
     ///
     /// # Errors
     /// [`ChangeError::Inspect`] when it is nothing that can run here.
-    pub(super) async fn kind(
+    pub(super) async fn inspect(
         &self,
         options: &Options,
         before: Option<&Manifest>,
-    ) -> Result<Kind, ChangeError> {
+    ) -> Result<(Kind, Size), ChangeError> {
         let was_command = before.is_some_and(|before| before.kind == Kind::Command);
         let (wanted, stays_command) = (options.kind, was_command && !options.fresh_options);
         let path = self.file.path().to_owned();
         let inspected = tokio::task::spawn_blocking(move || {
             let bytes = std::fs::read(path).map_err(ChangeError::Received)?;
-            Ok(kind_of(&bytes, wanted, stays_command)?)
+            Ok((kind_of(&bytes, wanted, stays_command)?, Size::of(&bytes)))
         });
         inspected.await.unwrap_or(Err(ChangeError::Stopping))
     }
