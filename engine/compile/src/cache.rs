@@ -24,6 +24,7 @@ use super::memory::{Budget, Size};
 use super::modules::Modules;
 use super::queue::{Purpose, Queue, Step};
 use super::sealed::Sealed;
+use host::fault::Fault;
 use host::files;
 use store::artefacts::Artefacts;
 use store::error::StoreError;
@@ -57,6 +58,18 @@ pub enum CacheError {
 }
 
 impl CacheError {
+    /// Returns whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Folder { source, .. } | Self::Module { source, .. } => Fault::of_file(source),
+            Self::Compile(error) => error.fault(),
+            Self::Sealed(_) | Self::Unknown => Fault::NODE_BROKEN,
+            Self::TooLarge { .. } | Self::Failed(_) => Fault::UNFIT,
+            Self::Artefact(error) => error.fault(),
+            Self::Unnamed => Fault::NOT_FOUND,
+        }
+    }
+
     /// Whether the file is the reason, and not what this node was doing at the time.
     fn is_the_files(&self) -> bool {
         let compiler = |error: &CompileError| {

@@ -7,11 +7,11 @@ use abi::limits::{
 use abi::name::NameError;
 use abi::reference::AliasNameError;
 use compile::cache::CacheError;
-use compile::child::CompileError;
 use compile::inspect::InspectError;
 use fleet::core::fleet::PublishError;
 use fleet::workers::supervise::TrialError;
-use secrets::{RuleError, SecretError};
+use host::fault::Fault;
+use secrets::SecretError;
 use store::alias::AliasError;
 use store::contents::VersionError;
 use store::error::StoreError;
@@ -123,65 +123,41 @@ pub enum ChangeError {
 }
 
 impl ChangeError {
-    /// Whose fault it is, as an HTTP status.
-    pub fn status(&self) -> u16 {
+    /// Returns whose fault it is, and whether trying again helps.
+    pub fn fault(&self) -> Fault {
         match self {
-            Self::Name(_)
-            | Self::Options(_)
-            | Self::Alias(_)
-            | Self::AliasName(_)
-            | Self::NewAlias { .. } => 400,
+            Self::Name(_) | Self::AliasName(_) | Self::NewAlias { .. } => Fault::INVALID,
             Self::Unknown(_)
             | Self::Removed(_)
             | Self::NothingRemoved(_)
             | Self::NoSuchRemoval { .. }
-            | Self::UnknownAlias { .. }
-            | Self::Version(VersionError::Unknown { .. }) => 404,
-            Self::Inspect(_)
-            | Self::Unhealthy { .. }
-            | Self::TrialRequest { .. }
-            | Self::Trial(TrialError::Failed(_) | TrialError::Died) => 422,
-            Self::Trial(TrialError::NoWorker | TrialError::Slow(_)) => 503,
-            Self::Cache(
-                CacheError::Failed(_)
-                | CacheError::Compile(
-                    CompileError::Refused(_)
-                    | CompileError::Failed(_)
-                    | CompileError::TooSlow
-                    | CompileError::TooMuchTime,
-                ),
-            ) => 422,
-            Self::Cache(CacheError::Compile(
-                CompileError::Short(_) | CompileError::Killed { .. },
-            )) => 503,
-            Self::Secret(
-                SecretError::Rule(RuleError::TooMany | RuleError::TooMuch { .. })
-                | SecretError::Removed { .. }
-                | SecretError::InTheWay { .. },
-            ) => 409,
-            Self::Secret(SecretError::Rule(_)) => 400,
-            Self::Secret(SecretError::Unknown { .. }) => 404,
-            Self::Store(error) | Self::Secret(SecretError::Store(error)) if error.is_full() => 507,
-            Self::Store(error)
-            | Self::Cache(CacheError::Artefact(error))
-            | Self::Secret(SecretError::Store(error))
-                if error.is_away() =>
-            {
-                503
-            }
-            Self::TooMany
-            | Self::NoWorkerLeft(_)
-            | Self::Version(VersionError::Ambiguous { .. })
-            | Self::NotHere { .. }
-            | Self::NotRemoved(_)
+            | Self::UnknownAlias { .. } => Fault::NOT_FOUND,
+            Self::NotRemoved(_)
             | Self::InTheWay { .. }
+            | Self::NotHere { .. }
             | Self::NotActive(_)
             | Self::NoPrevious(_)
             | Self::ActiveStays(_)
             | Self::TooManyVersions(_)
-            | Self::TooManyAliases(_) => 409,
-            Self::Stopping | Self::TakenOver | Self::Publish(_) => 503,
-            _ => 500,
+            | Self::TooManyAliases(_)
+            | Self::TooMany
+            | Self::NoWorkerLeft(_) => Fault::CONFLICT,
+            Self::Unhealthy { .. } | Self::TrialRequest { .. } => Fault::UNFIT,
+            Self::Received(error) => Fault::of_file(error),
+            Self::Catalogue(_) | Self::Thread(_) => Fault::NODE_BROKEN,
+            Self::Stopping => Fault::UNAVAILABLE,
+            // The other engine answers on the same socket.
+            Self::TakenOver => Fault::UNAVAILABLE.soon(),
+            Self::Options(error) => error.fault(),
+            Self::Inspect(error) => error.fault(),
+            Self::Cache(error) => error.fault(),
+            Self::Store(error) => error.fault(),
+            Self::Retention(error) => error.fault(),
+            Self::Secret(error) => error.fault(),
+            Self::Publish(error) => error.fault(),
+            Self::Version(error) => error.fault(),
+            Self::Alias(error) => error.fault(),
+            Self::Trial(error) => error.fault(),
         }
     }
 }
