@@ -23,11 +23,10 @@ use tokio::sync::watch;
 
 use crate::reconfigure::{self, Fixed};
 use compile::cache::Cache;
-use control::functions::{Functions, Surroundings};
-use control::server::{self, Control};
+use control::functions::{Functions, Loaded, Memory, Surroundings};
 use control::tcp::Admin;
 use control::token::{self, Token};
-use control::{Life, sync};
+use control::{Control, Life, server, sync};
 use fleet::core::fleet::Plan as FleetPlan;
 use fleet::dispatch::Snapshot;
 use fleet::dispatch::parking::parking;
@@ -191,7 +190,7 @@ impl Node {
             Surroundings { workers: shared_workers.len(), retention: Arc::clone(&retention) };
         let loaded =
             Functions::load(stored, Arc::clone(&cache), commands.clone(), surroundings).await;
-        let (functions, catalogue) = loaded?;
+        let Loaded { functions, catalogue, memory } = loaded?;
 
         let (parking, parked) = parking();
         let (board, board_fd) = Board::create()?;
@@ -249,7 +248,7 @@ impl Node {
             started_s: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
             life: life.subscribe(),
         };
-        start_control(server::bind(&control)?, admin, api, *config.sync_interval)?;
+        start_control(server::bind(&control)?, admin, api, (memory, *config.sync_interval))?;
         let logs = (logs, keeper);
         Ok(Self {
             life,
@@ -417,12 +416,12 @@ fn start_control(
     listener: std::os::unix::net::UnixListener,
     admin: Option<Admin>,
     control: Control,
-    sync_interval: Duration,
+    (memory, sync_interval): (Memory, Duration),
 ) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name("control".into()).spawn(move || {
         runtime.block_on(async move {
-            tokio::spawn(sync::keep_up(Arc::clone(&control.functions), sync_interval));
+            tokio::spawn(sync::keep_up(Arc::clone(&control.functions), memory, sync_interval));
             match tokio::net::UnixListener::from_std(listener) {
                 Ok(listener) => server::serve(listener, admin, Arc::new(control)).await,
                 Err(error) => tracing::error!("the control API cannot start: {error}"),

@@ -24,6 +24,7 @@ use super::memory::{Budget, Size};
 use super::modules::Modules;
 use super::queue::{Purpose, Queue, Step};
 use super::sealed::Sealed;
+use host::fault::Fault;
 use host::files;
 use store::artefacts::Artefacts;
 use store::error::StoreError;
@@ -57,6 +58,18 @@ pub enum CacheError {
 }
 
 impl CacheError {
+    /// Returns whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Folder { source, .. } | Self::Module { source, .. } => Fault::of_file(source),
+            Self::Compile(error) => error.fault(),
+            Self::Sealed(_) | Self::Unknown => Fault::NODE_BROKEN,
+            Self::TooLarge { .. } | Self::Failed(_) => Fault::UNFIT,
+            Self::Artefact(error) => error.fault(),
+            Self::Unnamed => Fault::NOT_FOUND,
+        }
+    }
+
     /// Whether the file is the reason, and not what this node was doing at the time.
     fn is_the_files(&self) -> bool {
         let compiler = |error: &CompileError| {
@@ -74,7 +87,7 @@ impl CacheError {
 #[derive(Clone, Copy)]
 enum Source<'a> {
     Store(&'a Digest),
-    File(&'a Path),
+    File(&'a Path, Size),
 }
 
 /// What modules are made of: the artefact, and how it is run; by their keys.
@@ -112,7 +125,7 @@ impl Drop for Held {
 
 #[derive(Debug)]
 pub struct Cache {
-    modules: Modules,
+    modules: Arc<Modules>,
     artefacts: Arc<Artefacts>,
     compatibility: HashMap<Kind, Vec<u8>>,
     state: Mutex<State>,
@@ -129,7 +142,7 @@ impl Cache {
     /// [`CacheError`] when the folder cannot be made or wasmtime does not run here.
     pub fn open(folder: PathBuf, artefacts: Arc<Artefacts>) -> Result<Self, CacheError> {
         let failed = |source| CacheError::Folder { path: folder.clone(), source };
-        let modules = Modules::open(folder.clone()).map_err(failed)?;
+        let modules = Arc::new(Modules::open(folder.clone()).map_err(failed)?);
         let (sources, named, held) = (HashMap::new(), HashSet::new(), HashMap::new());
         let state = Mutex::new(State { sources, named, held });
         let compatibility =
@@ -179,7 +192,7 @@ impl Cache {
         Ok(key)
     }
 
-    /// The same of an artefact that is not kept yet, but a file at `path`, for a deploy. Its module
+    /// The same of an artefact that is not kept yet, but a file at a path, for a deploy. Its module
     /// stays while it is held. `tell` hears how far it is.
     ///
     /// # Errors
@@ -188,15 +201,17 @@ impl Cache {
         self: &Arc<Self>,
         artefact: &Digest,
         kind: Kind,
-        path: &Path,
+        (path, size): (&Path, Size),
         tell: &(dyn Fn(Step) + Sync),
     ) -> Result<Held, CacheError> {
         let key = self.key(artefact, kind);
         *self.state().held.entry(key).or_default() += 1;
         let held = Held { cache: Arc::clone(self), key };
         self.name([(key, (*artefact, kind))]);
-        self.compile(&key, kind, Source::File(path), Purpose::Deploy, tell).await?;
-        self.make_ready(&key);
+        self.compile(&key, kind, Source::File(path, size), Purpose::Deploy, tell).await?;
+        // On another thread, since this one answers `/healthz`.
+        let cache = Arc::clone(self);
+        let _ = tokio::task::spawn_blocking(move || cache.make_ready(&key)).await;
         Ok(held)
     }
 
@@ -356,11 +371,13 @@ impl Cache {
             return Err(error);
         }
         let made = async {
-            let path = match source {
-                Source::File(path) => path.to_owned(),
-                Source::Store(artefact) => self.artefacts.local(&files::hex(artefact)).await?,
+            let (path, size) = match source {
+                Source::File(path, size) => (path.to_owned(), Some(size)),
+                Source::Store(artefact) => {
+                    (self.artefacts.local(&files::hex(artefact)).await?, None)
+                }
             };
-            self.run_compiler(key, kind, &path, (purpose, tell)).await
+            self.run_compiler(key, kind, (&path, size), (purpose, tell)).await
         };
         let made = made.await;
         match &made {
@@ -376,7 +393,7 @@ impl Cache {
         &self,
         key: &Digest,
         kind: Kind,
-        source: &Path,
+        (source, size): (&Path, Option<Size>),
         (purpose, tell): (Purpose, &(dyn Fn(Step) + Sync)),
     ) -> Result<(), CacheError> {
         let path = self.modules.path(key);
@@ -384,11 +401,12 @@ impl Cache {
             let path = path.clone();
             move |source| CacheError::Module { what, path, source }
         };
-        let size = Size::of_file(source).await.map_err(|error| CacheError::Module {
-            what: "made, as what it is made of cannot be read",
-            path: path.clone(),
-            source: error,
-        })?;
+        let size = match size {
+            Some(size) => size,
+            None => Size::of_file(source)
+                .await
+                .map_err(failed("made, as what it is made of cannot be read"))?,
+        };
         // Until the compiler has ended, what it takes is not there for others.
         let share = self.budget.share(size, purpose).await.map_err(CompileError::from)?;
         let temporary = files::Temporary::new(self.modules.folder()).map_err(failed("written"))?;
@@ -396,12 +414,20 @@ impl Cache {
         self.compilations.fetch_add(1, Relaxed);
         child::compile(kind, source, temporary.path(), &share.plan).await?;
         drop(share);
-        let (module_digest, module_bytes) =
-            files::digest_of(temporary.path()).map_err(failed("read"))?;
-        if module_bytes > MODULE_BYTES_MAX {
-            return Err(CacheError::TooLarge { bytes: module_bytes });
-        }
-        self.modules.put(key, module_digest, module_bytes, temporary).map_err(failed("written"))
+        let (modules, key) = (Arc::clone(&self.modules), *key);
+        let keeping = move || {
+            let failed = |what| {
+                let path = path.clone();
+                move |source| CacheError::Module { what, path, source }
+            };
+            let (digest, bytes) = files::digest_of(temporary.path()).map_err(failed("read"))?;
+            if bytes > MODULE_BYTES_MAX {
+                return Err(CacheError::TooLarge { bytes });
+            }
+            modules.put(&key, digest, bytes, temporary).map_err(failed("written"))
+        };
+        // Reading and syncing is for another thread, since this one answers `/healthz`.
+        tokio::task::spawn_blocking(keeping).await.unwrap_or(Err(CacheError::Unknown))
     }
 
     /// Reads a module, checks its digest, and keeps a sealed copy.

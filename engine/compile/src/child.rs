@@ -19,6 +19,7 @@ use wasmtime::Engine;
 use super::inspect::is_core;
 use super::memory::{Plan, Short};
 use super::proposals;
+use host::fault::Fault;
 use store::kind::Kind;
 
 /// Address space of the child. What it really takes, [`memory`](super::memory) estimates.
@@ -79,6 +80,23 @@ pub enum CompileError {
     Start(#[source] io::Error),
     #[error("wasmtime refuses its settings: {0}")]
     Settings(String),
+}
+
+impl CompileError {
+    /// Returns whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Refused(_)
+            | Self::Failed(_)
+            | Self::TooSlow
+            | Self::TooMuchTime
+            | Self::TooMuchMemory { .. }
+            | Self::Ended { .. } => Fault::UNFIT,
+            // Not the file's: with more memory, or with less around it, it compiles.
+            Self::Killed { .. } | Self::Short(_) => Fault::UNAVAILABLE,
+            Self::Start(_) | Self::Settings(_) => Fault::NODE_BROKEN,
+        }
+    }
 }
 
 /// Compiles `input`, which is of `kind`, into `output` in a child process, as planned.

@@ -5,6 +5,7 @@
 
 use wasmparser::{CompositeInnerType, ExternalKind, FuncType, Parser, Payload, TypeRef, ValType};
 
+use host::fault::Fault;
 use store::kind::{Kind, Wanted};
 
 use super::interfaces::{has, is_of};
@@ -60,6 +61,27 @@ pub enum InspectError {
         "the file has a shared memory (threads), which this node does not run; build it without threads"
     )]
     Threads,
+}
+
+impl InspectError {
+    /// Returns whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Empty
+            | Self::NotWasm { .. }
+            | Self::Damaged(_)
+            | Self::OtherWorld { .. }
+            | Self::OtherVersion { .. }
+            | Self::OtherKind { .. }
+            | Self::Import { .. }
+            | Self::CoreImport { .. }
+            | Self::CoreImportType { .. }
+            | Self::NoStart
+            | Self::StartType { .. }
+            | Self::NoMemory
+            | Self::Threads => Fault::UNFIT,
+        }
+    }
 }
 
 /// Says which kind of function `bytes` are. What exports both a handler and `run` is http, unless a

@@ -21,3 +21,5 @@ mod preview1;
 mod proposals;
 pub mod queue;
 mod sealed;
+
+pub use self::memory::Size;

@@ -44,7 +44,7 @@ const MIB: u64 = 1024 * 1024;
 
 /// What of a file says how much memory its compiler takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Size {
+pub struct Size {
     file_bytes: u64,
     code_bytes: u64,
     functions: u64,
@@ -59,8 +59,9 @@ impl Size {
         read.await.unwrap_or_else(|_| Err(io::ErrorKind::Interrupted.into()))
     }
 
-    /// What cannot be read has no code: the compiler refuses it.
-    fn of(bytes: &[u8]) -> Self {
+    /// Returns that of a file with these `bytes`. What cannot be read has no code: the compiler
+    /// refuses it.
+    pub fn of(bytes: &[u8]) -> Self {
         let mut found = Self { file_bytes: bytes.len() as u64, code_bytes: 0, functions: 0 };
         for payload in Parser::new(0).parse_all(bytes).map_while(Result::ok) {
             if let Payload::CodeSectionStart { size, count, .. } = payload {

@@ -91,6 +91,16 @@ pub(super) fn alias(function: &Function, of: &Alias) -> api::versions::Alias {
     }
 }
 
+/// Returns what there is of a function in a few words: `v3 active, of 3 versions`.
+pub(super) fn summed_up(function: &Function) -> String {
+    let foremost = function.foremost().map_or(0, |version| version.number);
+    let active = if function.active().is_some() { "active" } else { "not active" };
+    match function.versions().count() {
+        1 => format!("v{foremost}, {active}"),
+        several => format!("v{foremost}, {active}, of {several} versions"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,18 +4,12 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use api::deploys::ID_HEADER;
-use api::endpoints::GetDeploy;
-use axum::Json;
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use uuid::Uuid;
 
-use super::functions::Progress;
-use super::routes::Answered;
-use super::server::{Control, Failed};
+use crate::functions::Progress;
 
 /// So many deploys at a time can be asked about; others are made all the same.
 const DEPLOYS_MAX: usize = 64;
@@ -25,11 +19,11 @@ const DEPLOYS_MAX: usize = 64;
 pub struct Deploys(Mutex<HashMap<Uuid, Arc<Progress>>>);
 
 /// A deploy under way, which can be asked about until this is dropped.
-pub(super) struct Underway {
+pub(crate) struct Underway {
     deploys: Arc<Deploys>,
     /// None if nobody asked for it, or it cannot be asked about.
     id: Option<Uuid>,
-    pub(super) progress: Arc<Progress>,
+    pub(crate) progress: Arc<Progress>,
 }
 
 impl Drop for Underway {
@@ -42,7 +36,7 @@ impl Drop for Underway {
 
 impl Deploys {
     /// Begins a deploy under the id that `headers` have. An id that another one has is nobody's.
-    pub(super) fn begin(self: &Arc<Self>, headers: &HeaderMap) -> Underway {
+    pub(crate) fn begin(self: &Arc<Self>, headers: &HeaderMap) -> Underway {
         let progress = Arc::new(Progress::default());
         let id =
             headers.get(ID_HEADER).and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
@@ -60,20 +54,10 @@ impl Deploys {
         Underway { deploys: Arc::clone(self), id, progress }
     }
 
-    fn find(&self, id: &Uuid) -> Option<Arc<Progress>> {
+    /// Returns how far the deploy with this id is. Returns `None` if there is none under way.
+    pub(crate) fn find(&self, id: &Uuid) -> Option<Arc<Progress>> {
         lock(&self.0).get(id).cloned()
     }
-}
-
-/// Answers `GET /v1/deploys/ID`.
-pub(super) async fn progress(
-    State(control): State<Arc<Control>>,
-    Path(id): Path<String>,
-) -> Answered<GetDeploy> {
-    let found = id.parse().ok().and_then(|id| control.deploys.find(&id));
-    let unknown = || Failed::new(StatusCode::NOT_FOUND, "no deploy of this id is under way");
-    let progress = found.ok_or_else(unknown)?;
-    Ok(Json(progress.describe(|number| control.functions.compilers_ahead(number), Instant::now())))
 }
 
 fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -82,6 +66,8 @@ fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
     use crate::functions::Phase;
 

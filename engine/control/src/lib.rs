@@ -1,18 +1,18 @@
 //! The control API: what `sockhop deploy`, `list` and the others talk to.
 //!
 //! axum on a Unix socket, and on TCP if asked, on a thread and runtime of its own, so that uploads
-//! and disks never hold up the supervisor. [`server`] is the wire, [`tcp`] the way in from
-//! elsewhere and [`token`] its key, [`functions`] what is deployed and how that changes, [`deploy`]
-//! the form of a deploy, [`deploys`] how far each is, [`sync`] how a node keeps up with what others
-//! deploy, [`mod@versions`] versions and aliases with their [wire](versions_api), [`catalogue`]
-//! what workers are told of all functions, [`secrets`] the wire of secrets, [`slots`] functions'
-//! places on the board, [`invoke`] a call through the front door, [`health`] what probes and
-//! Prometheus ask, [`top`] what `sockhop top` does, [`logs`] what `sockhop logs` does, [`names`]
-//! what a path may name.
+//! and disks never hold up the supervisor. From the top to what all stand on:
 //!
-//! What is sent and answered has its types in the crate `api`. [`answers`] makes them of what is
-//! stored, [`options`] reads what is deployed with, and [`routes`] has handlers answer at the paths
-//! that are listed there.
+//! * [`server`] has the socket and routes to [`handlers`], [`tcp`] is the way in from elsewhere, and
+//!   [`sync`] keeps up with what other nodes deploy;
+//! * [`handlers`] answer, an area a module. They share [`control`], [`failed`], [`routes`], which has
+//!   them answer at the paths that [`api::endpoints`] lists, [`names`], which checks what a path may
+//!   name, [`deploys`], which knows the deploys under way, and [`metrics`];
+//! * [`functions`] is what is deployed, and how that changes;
+//! * [`answers`] makes what the API answers of what is stored, [`call`] sends a request to a
+//!   function, [`token`] is what clients over TCP show, and [`life`] says whether the node stops.
+//!
+//! What is sent and answered has its types in the crate `api`.
 
 #![expect(
     missing_docs,
@@ -20,33 +20,20 @@
 )]
 
 mod answers;
-mod catalogue;
-mod deploy;
+mod call;
+mod control;
 pub mod deploys;
+mod failed;
 pub mod functions;
-mod health;
-mod invoke;
-pub mod logs;
+mod handlers;
+mod life;
 mod metrics;
 pub mod names;
 mod routes;
-mod secrets;
 pub mod server;
-mod slots;
 pub mod sync;
 pub mod tcp;
 pub mod token;
-pub mod top;
-pub mod versions;
-mod versions_api;
 
-/// What becomes of the node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Life {
-    /// It serves, and goes on to.
-    Serving,
-    /// It is stopping.
-    Draining,
-    /// Another engine has taken over.
-    Replaced,
-}
+pub use self::control::Control;
+pub use self::life::Life;

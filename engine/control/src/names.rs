@@ -7,8 +7,8 @@ use axum::extract::{RawPathParams, Request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
-use super::functions::ChangeError;
-use super::server::Failed;
+use crate::failed::Failed;
+use crate::functions::ChangeError;
 use secrets::{SecretError, check_key};
 
 /// Text that calls no function, whatever is deployed.
@@ -21,7 +21,7 @@ pub enum NotCalled {
 }
 
 /// Refuses a request whose path has something else than a name where one belongs.
-pub(super) async fn check(parameters: RawPathParams, request: Request, next: Next) -> Response {
+pub(crate) async fn check(parameters: RawPathParams, request: Request, next: Next) -> Response {
     let checked = parameters.iter().try_for_each(|(parameter, text)| check_one(parameter, text));
     match checked {
         Ok(()) => next.run(request).await,
@@ -53,6 +53,7 @@ pub fn check_called(text: &str) -> Result<(), NotCalled> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failed;
 
     const BAD: [&str; 7] = ["", ".", "..", "../../usr", "a/b", "a\0", "A b"];
 
@@ -61,7 +62,8 @@ mod tests {
         for bad in BAD {
             for parameter in ["name", "alias", "key"] {
                 assert!(
-                    check_one(parameter, bad).is_err_and(|error| error.status() == 400),
+                    check_one(parameter, bad)
+                        .is_err_and(|error| failed::status(error.fault()) == 400),
                     "{parameter} {bad:?}"
                 );
             }

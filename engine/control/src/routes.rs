@@ -11,16 +11,17 @@ use axum::handler::Handler;
 use axum::http::request::Parts;
 use axum::routing::{MethodFilter, any, on};
 
-use super::server::{Control, Failed, bad_request};
+use crate::control::Control;
+use crate::failed::{Failed, bad_request};
 
 /// A router of the control API.
-pub(super) type Router = axum::Router<Arc<Control>>;
+pub(crate) type Router = axum::Router<Arc<Control>>;
 
 /// What a handler of `E` answers if that is JSON with the status 200.
-pub(super) type Answered<E> = Result<Json<<E as Endpoint>::Answer>, Failed>;
+pub(crate) type Answered<E> = Result<Json<<E as Endpoint>::Answer>, Failed>;
 
 /// A router whose methods and paths are those of endpoints.
-pub(super) trait Routes {
+pub(crate) trait Routes {
     /// Has `handler` answer requests to `endpoint`.
     fn serve<E: Endpoint, T: 'static>(
         self,
@@ -43,7 +44,7 @@ impl Routes for Router {
 }
 
 /// The query of a request to `E`.
-pub(super) struct QueryOf<E: Endpoint>(pub(super) E::Query);
+pub(crate) struct QueryOf<E: Endpoint>(pub(crate) E::Query);
 
 impl<E: Endpoint, S: Send + Sync> FromRequestParts<S> for QueryOf<E> {
     type Rejection = Failed;

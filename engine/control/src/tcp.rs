@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
 use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
@@ -20,9 +19,10 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
-use super::Life;
-use super::server::Failed;
-use super::token::{HEADER, Token};
+use crate::failed::Failed;
+use crate::life::Life;
+use crate::token::{HEADER, Token};
+use host::fault::Fault;
 use takeover::Start;
 
 /// Connections of the admin listener at once; more wait in the kernel.
@@ -49,7 +49,7 @@ pub struct AdminError {
 pub struct Admin {
     listener: StdListener,
     pub address: SocketAddr,
-    pub(super) token: Arc<Token>,
+    pub(crate) token: Arc<Token>,
 }
 
 impl Admin {
@@ -85,7 +85,7 @@ impl Admin {
 }
 
 /// Lets a request through that shows the token, without it.
-pub(super) async fn check(
+pub(crate) async fn check(
     State(token): State<Arc<Token>>,
     mut request: Request,
     next: Next,
@@ -97,12 +97,12 @@ pub(super) async fn check(
     }
     let wrong = if shown { "this is not the node's token; " } else { "" };
     let what = "expected `Authorization: Bearer TOKEN`; the token is in admin.token in the node's data folder";
-    let refused = Failed::new(StatusCode::UNAUTHORIZED, format_args!("{wrong}{what}"));
+    let refused = Failed::new(Fault::UNAUTHORIZED, format_args!("{wrong}{what}"));
     ([(WWW_AUTHENTICATE, "Bearer")], refused).into_response()
 }
 
 /// Serves until the process ends, or another engine listens in its place.
-pub(super) async fn serve(admin: Admin, router: Router, mut life: watch::Receiver<Life>) {
+pub(crate) async fn serve(admin: Admin, router: Router, mut life: watch::Receiver<Life>) {
     let listener = match TcpListener::from_std(admin.listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!("the admin listener cannot start: {error}"),

@@ -1,5 +1,6 @@
 //! What the machine gives us: which cores, how much memory, whether io_uring and memory locking are
-//! allowed, the data folder and places in it, and what an init system says and wants to hear.
+//! allowed, the data folder and places in it, and what an init system says and wants to hear. Beside
+//! that, what all crates of the engine say of their errors ([`fault`]).
 
 #![expect(
     missing_docs,
@@ -7,6 +8,7 @@
 )]
 
 pub mod cores;
+pub mod fault;
 pub mod fds;
 pub mod files;
 pub mod folder;

@@ -34,6 +34,7 @@ use self::identity::Identities;
 pub use self::key::{KeyError, KeyFile};
 use self::object::{OBJECT_BYTES_MAX, Place, Sealed, digits};
 pub use self::rules::{RuleError, check_key, check_value};
+use host::fault::Fault;
 use store::error::StoreError;
 use store::objects::{Objects, checked};
 use store::removed::KeptSecrets;
@@ -75,6 +76,22 @@ pub enum SecretError {
     Encrypt { key: String, source: std::io::Error },
     #[error(transparent)]
     Pass(#[from] abi::secrets::SecretsError),
+}
+
+impl SecretError {
+    /// Returns whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Rule(error) => error.fault(),
+            Self::Store(error) => error.fault(),
+            Self::Unknown { .. } => Fault::NOT_FOUND,
+            Self::Removed { .. } | Self::InTheWay { .. } => Fault::CONFLICT,
+            Self::Unfit { .. } => Fault::STORE_BROKEN,
+            Self::Key(_) | Self::OtherKey { .. } | Self::Encrypt { .. } | Self::Pass(_) => {
+                Fault::NODE_BROKEN
+            }
+        }
+    }
 }
 
 /// A secret as it was read from the store.

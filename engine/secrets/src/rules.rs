@@ -1,6 +1,7 @@
 //! What a secret's key and value may be. Pure; owns no fds.
 
 use abi::limits::{SECRET_BYTES_MAX, SECRET_KEY_BYTES_MAX, SECRETS_BYTES_MAX, SECRETS_MAX};
+use host::fault::Fault;
 
 /// Why a secret is refused. No message has any of its value.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +30,20 @@ pub enum RuleError {
         "the function's secrets would have {bytes} bytes together, and may have {SECRETS_BYTES_MAX}; remove some"
     )]
     TooMuch { bytes: usize },
+}
+
+impl RuleError {
+    /// Returns whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Key { .. }
+            | Self::TooLarge { .. }
+            | Self::Empty
+            | Self::NotText
+            | Self::ZeroByte => Fault::INVALID,
+            Self::TooMany | Self::TooMuch { .. } => Fault::CONFLICT,
+        }
+    }
 }
 
 /// Checks that `key` can be a variable, a part of a path and one of an object's name.

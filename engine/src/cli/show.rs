@@ -6,7 +6,7 @@ use api::functions::{self, Function, InspectedFunction, Kind, Reuse};
 use api::status::{Status, WorkerStatus};
 use bytesize::ByteSize;
 use clap::Args;
-use control::sync::away_text;
+use control::functions::store_state::away_text;
 use store::limits::Limits;
 
 use super::Show;

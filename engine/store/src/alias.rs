@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use abi::limits::{ALIAS_TARGETS_MAX, ALIAS_WEIGHT_MAX};
+use host::fault::Fault;
 use serde::{Deserialize, Serialize};
 
 use super::options::{OptionsError, check_pairs};
@@ -50,6 +51,16 @@ pub enum AliasError {
     Twice(String),
     #[error(transparent)]
     Pairs(#[from] OptionsError),
+}
+
+impl AliasError {
+    /// Returns whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Count(_) | Self::Weight(_) | Self::Twice(_) => Fault::INVALID,
+            Self::Pairs(error) => error.fault(),
+        }
+    }
 }
 
 impl Alias {

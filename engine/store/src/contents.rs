@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use abi::choice::ACTIVE;
 use abi::reference::Reference;
+use host::fault::Fault;
 
 use super::alias::Alias;
 use super::manifest::Manifest;
@@ -64,6 +65,16 @@ pub enum VersionError {
         "{reference:?} means two versions of function {name:?}: {one} and {other}; say more of the id of one"
     )]
     Ambiguous { name: String, reference: String, one: String, other: String },
+}
+
+impl VersionError {
+    /// Returns whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Unknown { .. } => Fault::NOT_FOUND,
+            Self::Ambiguous { .. } => Fault::CONFLICT,
+        }
+    }
 }
 
 impl Function {

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use host::fault::{self, Fault};
+
 use super::objects::s3::credentials::CredentialsError;
 
 /// The reasons.
@@ -75,6 +77,25 @@ impl StoreError {
         Self::Damaged { key: key.to_owned(), reason: format!("it has more than {bytes_max} bytes") }
     }
 
+    /// Returns whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Io { source, .. } if fault::is_full(source) => Fault::STORE_FULL,
+            Self::Away { .. } | Self::Gone { .. } => Fault::STORE_AWAY,
+            Self::TooLargeToKeep { .. } => Fault::CONFLICT,
+            Self::Outside { .. } | Self::Ended { .. } => Fault::NODE_BROKEN,
+            Self::Io { .. }
+            | Self::Format { .. }
+            | Self::Unfit { .. }
+            | Self::Missing { .. }
+            | Self::Damaged { .. }
+            | Self::Occupied { .. }
+            | Self::Refused { .. }
+            | Self::Foreign { .. }
+            | Self::Credentials { .. } => Fault::STORE_BROKEN,
+        }
+    }
+
     /// Whether the store cannot be reached, which may pass by itself; it has not refused.
     pub fn is_away(&self) -> bool {
         matches!(self, Self::Away { .. } | Self::Gone { .. })
@@ -84,11 +105,5 @@ impl StoreError {
     /// network not.
     pub fn is_certain(&self) -> bool {
         matches!(self, Self::Io { .. } | Self::Gone { .. })
-    }
-
-    /// Whether the disk is full.
-    pub fn is_full(&self) -> bool {
-        matches!(self, Self::Io { source, .. }
-            if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
     }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use abi::limits;
 use abi::outbound::{AllowList, PatternError};
 use bytesize::ByteSize;
+use host::fault::Fault;
 use serde::{Deserialize, Deserializer};
 
 use super::inherit::unsettable;
@@ -144,6 +145,23 @@ pub enum OptionsError {
         "--instances {given}: a command runs from its start to its end for each request, and cannot be used again; leave it out"
     )]
     CommandReused { given: String },
+}
+
+impl OptionsError {
+    /// Returns whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::OutOfRange(_)
+            | Self::TooMuch { .. }
+            | Self::Pair { .. }
+            | Self::Arg { .. }
+            | Self::HealthPath(_)
+            | Self::Unset(_)
+            | Self::Outbound(_)
+            | Self::OnlyCommands { .. }
+            | Self::CommandReused { .. } => Fault::INVALID,
+        }
+    }
 }
 
 impl Options {

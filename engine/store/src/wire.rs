@@ -4,6 +4,7 @@
 use api::deploys::{DeployOptions, FileKind, Size};
 use api::functions as wire;
 use bytesize::ByteSize;
+use host::fault::Fault;
 
 use crate::kind::{Kind, Wanted};
 use crate::limits::{Limits, copy_limits};
@@ -19,6 +20,15 @@ pub enum UnreadableOption {
     Time { option: &'static str, reason: String },
     #[error("{option}: {given:?} is no size: {reason}; expected for example \"64MiB\"")]
     Size { option: &'static str, given: String, reason: String },
+}
+
+impl UnreadableOption {
+    /// Returns whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Instances(_) | Self::Time { .. } | Self::Size { .. } => Fault::INVALID,
+        }
+    }
 }
 
 impl From<&Options> for DeployOptions {

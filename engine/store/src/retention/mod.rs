@@ -35,6 +35,7 @@ use self::records::{COUNTS_FOR, Records};
 use super::error::StoreError;
 use super::objects::{Objects, checked};
 use super::repository::{FORMAT, FORMAT_BYTES_MAX, FORMAT_KEY};
+use host::fault::Fault;
 use host::files;
 
 /// In the data folder: what the node's policy is called by.
@@ -56,6 +57,19 @@ pub enum RetentionError {
     Json { key: String, source: serde_json::Error },
     #[error("another engine has taken over")]
     TakenOver,
+}
+
+impl RetentionError {
+    /// Returns whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Store(error) => error.fault(),
+            Self::NotYet(_) => Fault::STORE_AWAY,
+            Self::NotListed { .. } => Fault::STORE_BROKEN,
+            Self::Json { .. } => Fault::NODE_BROKEN,
+            Self::TakenOver => Fault::UNAVAILABLE.soon(),
+        }
+    }
 }
 
 /// By what to judge what all nodes share.

@@ -7,6 +7,7 @@
 use std::time::{Duration, Instant};
 
 use abi::limits::WORKERS_MAX;
+use host::fault::Fault;
 
 use super::slot::{Phase, WorkerSlot};
 use super::{Action, Fleet, LOOK_INTERVAL, Ticket, WorkerId};
@@ -29,6 +30,16 @@ pub enum PublishError {
     TooManyWorkers { wanted: usize },
     #[error("the node is stopping; the change is stored, and served when it runs again")]
     Stopping,
+}
+
+impl PublishError {
+    /// Returns whose fault it is. The store has the change in any case.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Slow | Self::TooManyWorkers { .. } => Fault::UNAVAILABLE.for_good(),
+            Self::Stopping => Fault::UNAVAILABLE,
+        }
+    }
 }
 
 /// Somebody who waits for a catalogue to be served by everywhere.

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use abi::message::ToWorker;
+use host::fault::Fault;
 use tokio::sync::oneshot;
 
 use super::{Supervisor, WorkerId};
@@ -25,6 +26,16 @@ pub enum TrialError {
         "no worker has instantiated the version in {0:?}; try again when the node has less to do"
     )]
     Slow(std::time::Duration),
+}
+
+impl TrialError {
+    /// Returns whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Failed(_) | Self::Died => Fault::UNFIT,
+            Self::NoWorker | Self::Slow(_) => Fault::UNAVAILABLE,
+        }
+    }
 }
 
 /// Who waits.

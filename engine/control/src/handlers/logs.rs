@@ -19,15 +19,16 @@ use api::endpoints::{GetInvocation, GetLogs};
 use api::logs::{FROM_EVENT, LIMIT_MAX, LogsQuery, MISSED_EVENT, NOTE_EVENT};
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use tokio::sync::oneshot;
 
-use super::routes::{Answered, QueryOf};
-use super::server::{Control, Failed, bad_request};
+use crate::control::Control;
+use crate::failed::{Failed, bad_request};
+use crate::routes::{Answered, QueryOf};
 use fleet::workers::supervise::Command;
+use host::fault::Fault;
 use logs::entry;
 use logs::query::follow::{Told, follow};
 use logs::query::{Filter, Order, Page, Times};
@@ -79,7 +80,7 @@ fn page(query: &LogsQuery) -> Result<Page, String> {
 
 /// Has workers write what they gather for a moment, so that an invocation is found as soon as its
 /// reply has arrived.
-pub(super) async fn write(control: &Control) {
+pub(super) async fn write_logs(control: &Control) {
     let (written, is_written) = oneshot::channel();
     if control.supervisor.send(Command::WriteLog { written }).is_ok() {
         // A worker that does not write in time has the rest of its log read without it.
@@ -87,12 +88,12 @@ pub(super) async fn write(control: &Control) {
     }
 }
 
-pub(super) async fn invocation(
+pub(crate) async fn invocation(
     State(control): State<Arc<Control>>,
     Path(id): Path<String>,
 ) -> Answered<GetInvocation> {
     let id: InvocationId = id.parse().map_err(bad_request)?;
-    write(&control).await;
+    write_logs(&control).await;
     let found = control.logs.invocation(id).await;
     if found.record.is_none() && found.lines.is_empty() {
         let kept = humantime::format_duration(control.logs.kept_for());
@@ -101,12 +102,12 @@ pub(super) async fn invocation(
             "there is nothing of invocation {id} in the log; it is kept for {kept} (--logs-kept-for), and what another \
              node has logged can be read when it is in the store, 10 s later as a rule{notes}"
         );
-        return Err(Failed::new(StatusCode::NOT_FOUND, error));
+        return Err(Failed::new(Fault::NOT_FOUND, error));
     }
     Ok(Json(found))
 }
 
-pub(super) async fn logs(
+pub(crate) async fn logs(
     State(control): State<Arc<Control>>,
     QueryOf(query): QueryOf<GetLogs>,
 ) -> Result<Response, Failed> {
@@ -117,7 +118,7 @@ pub(super) async fn logs(
     }
     let page = page(&query).map_err(bad_request)?;
     if page.after.is_none() {
-        write(&control).await;
+        write_logs(&control).await;
     }
     let entries: <GetLogs as Endpoint>::Answer = control.logs.entries(filter, page).await;
     Ok(Json(entries).into_response())
@@ -128,7 +129,7 @@ fn live(control: &Control, filter: Filter, now: SystemTime) -> Result<Response, 
     let Ok(place) = Arc::clone(&control.logs.followers).try_acquire_owned() else {
         let error =
             "as many follow the log of this node as can; try again when one of them has ended";
-        return Err(Failed { retry: true, ..Failed::new(StatusCode::SERVICE_UNAVAILABLE, error) });
+        return Err(Failed::new(Fault::UNAVAILABLE.soon(), error));
     };
     let from = now.duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(FOLLOW_BEFORE);
     let first_us = u64::try_from(from.as_micros()).unwrap_or(u64::MAX);

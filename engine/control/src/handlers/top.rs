@@ -9,13 +9,13 @@ use api::top::{FunctionSample, NodeSample, Sample, WorkerSample};
 use axum::Json;
 use axum::extract::State;
 
-use super::routes::Answered;
-use super::server::Control;
+use crate::control::Control;
 use crate::metrics::memory;
+use crate::routes::Answered;
 
 /// Takes a sample.
-pub(super) async fn top(State(control): State<Arc<Control>>) -> Answered<GetTop> {
-    let (node, workers) = (control.node().await, control.workers().await?);
+pub(crate) async fn top(State(control): State<Arc<Control>>) -> Answered<GetTop> {
+    let (node, workers) = (control.node(), control.workers().await?);
     let reading = control.shared.metrics.read(&control.shared.snapshot.load().catalogue);
     let workers = workers.into_iter().map(|status| WorkerSample {
         index: status.index,

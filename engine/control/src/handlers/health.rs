@@ -10,25 +10,27 @@ use axum::http::header::{ACCEPT, CONTENT_TYPE, VARY};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use super::server::{Control, Failed};
-use super::sync::away_text;
+use crate::control::Control;
+use crate::failed::Failed;
+use crate::functions::store_state::away_text;
 use crate::metrics::format::Format;
 use crate::metrics::memory;
 use crate::metrics::text::{self, Exposition};
 use fleet::core::Pool;
+use host::fault::Fault;
 use logs::traces::Traces;
 
 /// 200 while the process answers.
-pub(super) async fn healthz() -> &'static str {
+pub(crate) async fn healthz() -> &'static str {
     "ok\n"
 }
 
 /// 200 while new requests are served.
-pub(super) async fn readyz(State(control): State<Arc<Control>>) -> Response {
+pub(crate) async fn readyz(State(control): State<Arc<Control>>) -> Response {
     let ready = control.shared.snapshot.load().pool(&Pool::Shared).len();
     match reason(control.is_draining(), ready) {
         // It serves what it has, whatever its store does.
-        None => match control.functions.store().away() {
+        None => match control.functions.follower.store().away() {
             None => "ready\n".into_response(),
             Some(away) => format!("ready; {}\n", away_text(&away)).into_response(),
         },
@@ -49,11 +51,11 @@ fn reason(draining: bool, ready: usize) -> Option<&'static str> {
 }
 
 /// Everything that is counted.
-pub(super) async fn metrics(
+pub(crate) async fn metrics(
     State(control): State<Arc<Control>>,
     headers: HeaderMap,
 ) -> Result<Response, Failed> {
-    let (node, workers) = (control.node().await, control.workers().await?);
+    let (node, workers) = (control.node(), control.workers().await?);
     let reading = control.shared.metrics.read(&control.shared.snapshot.load().catalogue);
     let (engine_memory_bytes, parked) =
         (memory::resident_bytes(node.pid), control.shared.parking.count());
@@ -68,7 +70,7 @@ pub(super) async fn metrics(
         logs,
         traces,
     });
-    let text = text.map_err(|error| Failed::new(StatusCode::INTERNAL_SERVER_ERROR, error))?;
+    let text = text.map_err(|error| Failed::new(Fault::NODE_BROKEN, error))?;
     let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let format = Format::accepted(accepted);
     Ok(([(CONTENT_TYPE, format.content_type()), (VARY, "accept")], format.write(text))

@@ -17,33 +17,34 @@ use axum::http::StatusCode;
 use futures_util::StreamExt as _;
 use zeroize::Zeroizing;
 
-use super::functions::ChangeError;
-use super::routes::Answered;
-use super::server::{Control, Failed, bad_request};
+use crate::control::Control;
+use crate::failed::{Failed, bad_request};
+use crate::functions::ChangeError;
+use crate::routes::Answered;
 use secrets::{RuleError, SecretError};
 
-pub(super) async fn list(
+pub(crate) async fn list(
     State(control): State<Arc<Control>>,
     Path(name): Path<String>,
 ) -> Answered<ListSecrets> {
-    Ok(Json(control.functions.secrets(&name)?))
+    Ok(Json(control.functions.secrets.list(&name)?))
 }
 
-pub(super) async fn set(
+pub(crate) async fn set(
     State(control): State<Arc<Control>>,
     Path((name, key)): Path<(String, String)>,
     body: Body,
 ) -> Result<StatusCode, Failed> {
     let value = received(body).await?;
-    control.functions.set_secret(&name, &key, &value).await?;
+    control.functions.secrets.set(&name, &key, &value).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub(super) async fn remove(
+pub(crate) async fn remove(
     State(control): State<Arc<Control>>,
     Path((name, key)): Path<(String, String)>,
 ) -> Result<StatusCode, Failed> {
-    control.functions.remove_secret(&name, &key).await?;
+    control.functions.secrets.remove(&name, &key).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

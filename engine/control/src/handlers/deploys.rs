@@ -1,34 +1,46 @@
-//! Receiving a deploy: the form with its options and its file, and what is answered. Owns the file
-//! that is received, until the function has it.
+//! Deploys: receiving the form with its options and its file, and how far one is. Owns the file that
+//! is received, until the function has it.
+//!
+//! ```text
+//! PUT    /v1/functions/NAME   multipart: `options` (JSON, first), `artefact` (the file); with
+//!                             ?activate=false it is only kept, with trial=false it is asked
+//!                             nothing. What `options` leave out is as the active version has it, but
+//!                             for `unset` (a list of options), or the default with
+//!                             `fresh_options: true`
+//! GET    /v1/deploys/ID       how far the deploy is that came with the header
+//!                             `sockhop-deploy-id: ID`, see [`crate::deploys`]
+//! ```
 
 use std::io;
-use std::path::Path as FilePath;
 use std::sync::Arc;
+use std::time::Instant;
 
 use abi::limits::{ARTEFACT_BYTES_MAX, MANIFEST_BYTES_MAX};
 use api::deploys::{ARTEFACT_PART, DeployOptions, DeployQuery, OPTIONS_PART};
 use api::endpoint::Endpoint;
-use api::endpoints::Deploy;
+use api::endpoints::{Deploy, GetDeploy};
 use axum::Json;
 use axum::extract::multipart::Field;
 use axum::extract::{Multipart, Path, State};
 use axum::http::{HeaderMap, StatusCode};
-use tokio::io::AsyncWriteExt as _;
-
-use super::deploys::Underway;
-use super::functions::{Activation, ChangeError, TrialRequest};
-use super::logs;
-use super::routes::QueryOf;
-use super::server::{Control, Failed, bad_request};
+use host::fault::Fault;
+use logs::entry;
 use store::options::{Options, OptionsError};
 
-/// So much of what a version logged during its trial is told.
+use super::logs::write_logs;
+use crate::control::Control;
+use crate::deploys::Underway;
+use crate::failed::{Failed, bad_request};
+use crate::functions::{Activation, ChangeError, Received, Receiving, TrialRequest};
+use crate::routes::{Answered, QueryOf};
+
+/// How many lines that a version logged during its trial are shown to whoever deploys it.
 const TRIAL_LINES_MAX: usize = 50;
 
-/// What is answered to a deploy that went well.
+/// The answer to a deploy that went well.
 type Deployed = (StatusCode, Json<<Deploy as Endpoint>::Answer>);
 
-pub(super) async fn deploy(
+pub(crate) async fn deploy(
     State(control): State<Arc<Control>>,
     Path(name): Path<String>,
     query: Result<QueryOf<Deploy>, Failed>,
@@ -73,12 +85,13 @@ async fn deploy_form(
                     }
                 }
                 let sent: DeployOptions = serde_json::from_slice(&json).map_err(bad_request)?;
-                options = Options::try_from(sent).map_err(bad_request)?;
+                options =
+                    Options::try_from(sent).map_err(|error| Failed::new(error.fault(), error))?;
                 options.limits().check().map_err(OptionsError::from).map_err(ChangeError::from)?;
             }
             Some(ARTEFACT_PART) => {
-                let received = control.functions.receive()?;
-                receive(&mut field, received.path()).await?;
+                let receiving = control.functions.deployments.receive().await?;
+                let received = receive(&mut field, receiving).await?;
                 // A client that leaves now has asked for it all the same: what is begun comes to an
                 // end.
                 let deploying = tokio::spawn({
@@ -86,6 +99,7 @@ async fn deploy_form(
                     async move {
                         control
                             .functions
+                            .deployments
                             .deploy(&name, options, steps, received, &underway.progress)
                             .await
                     }
@@ -108,7 +122,23 @@ async fn deploy_form(
     Err(bad_request("the part `artefact`, the file to deploy, is missing"))
 }
 
-/// Why a version did not answer, with what it said meanwhile.
+/// Answers `GET /v1/deploys/ID`.
+pub(crate) async fn progress(
+    State(control): State<Arc<Control>>,
+    Path(id): Path<String>,
+) -> Answered<GetDeploy> {
+    let found = id.parse().ok().and_then(|id| control.deploys.find(&id));
+    let unknown = || Failed::new(Fault::NOT_FOUND, "no deploy of this id is under way");
+    let progress = found.ok_or_else(unknown)?;
+    Ok(Json(
+        progress.describe(
+            |number| control.functions.deployments.compilers_ahead(number),
+            Instant::now(),
+        ),
+    ))
+}
+
+/// Returns why a version did not answer, with what it logged meanwhile.
 async fn with_log(control: &Control, error: ChangeError) -> Failed {
     let id = match &error {
         ChangeError::TrialRequest { invocation: Some(id), .. } => id.parse().ok(),
@@ -116,13 +146,13 @@ async fn with_log(control: &Control, error: ChangeError) -> Failed {
     };
     let mut failed = Failed::from(error);
     if let Some(id) = id {
-        logs::write(control).await;
+        write_logs(control).await;
         for line in control.logs.invocation(id).await.lines.into_iter().take(TRIAL_LINES_MAX) {
             failed.error.extend([
                 "\n  ",
                 &line.stream,
                 ": ",
-                ::logs::entry::printable(&line.text).trim_end(),
+                entry::printable(&line.text).trim_end(),
             ]);
         }
     }
@@ -130,24 +160,20 @@ async fn with_log(control: &Control, error: ChangeError) -> Failed {
 }
 
 /// Streams a part to a file and syncs it.
-async fn receive(field: &mut Field<'_>, path: &FilePath) -> Result<(), Failed> {
+async fn receive(field: &mut Field<'_>, mut receiving: Receiving) -> Result<Received, Failed> {
     let failed = |error: io::Error| {
-        let full = error.kind() == io::ErrorKind::StorageFull;
-        let status =
-            if full { StatusCode::INSUFFICIENT_STORAGE } else { StatusCode::INTERNAL_SERVER_ERROR };
-        let hint = if full { "; free some space and try again" } else { "" };
-        Failed::new(status, format_args!("the file cannot be stored: {error}{hint}"))
+        let fault = Fault::of_file(&error);
+        let hint = if fault == Fault::NODE_FULL { "; free some space and try again" } else { "" };
+        Failed::new(fault, format_args!("the file cannot be stored: {error}{hint}"))
     };
-    let mut file = tokio::fs::OpenOptions::new().write(true).open(path).await.map_err(failed)?;
     let mut length = 0;
     while let Some(chunk) = field.chunk().await.map_err(bad_request)? {
         length += chunk.len();
         if length > ARTEFACT_BYTES_MAX {
             let what = format!("the file is larger than {ARTEFACT_BYTES_MAX} bytes");
-            return Err(Failed::new(StatusCode::PAYLOAD_TOO_LARGE, what));
+            return Err(Failed::new(Fault::TOO_LARGE, what));
         }
-        file.write_all(&chunk).await.map_err(failed)?;
+        receiving.take(&chunk).await.map_err(failed)?;
     }
-    file.flush().await.map_err(failed)?;
-    file.sync_all().await.map_err(failed)
+    receiving.end().await.map_err(failed)
 }

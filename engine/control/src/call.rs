@@ -1,9 +1,11 @@
-//! A call by the control API: `invoke` becomes an ordinary request on a connection that goes where
-//! accepted ones do.
+//! A call by the control API: it becomes an ordinary request on a connection that goes where accepted
+//! ones do.
 //!
 //! It is one end of a pair of sockets, so nobody dials anybody, and takes the path that every
 //! client's connection takes, but for the accept: workers know that the control API sent it, and so
 //! may it name any version. Owns both ends until the supervisor and hyper have them.
+
+use std::error::Error;
 
 use abi::message::Awaits;
 use axum::body::Body;
@@ -13,17 +15,32 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc::UnboundedSender;
 
 use fleet::workers::supervise::Command;
+use host::fault::Fault;
 use takeover::Handed;
 
-use super::token;
+use crate::token;
 
 /// Why the call did not get through.
 #[derive(Debug, thiserror::Error)]
-pub enum InvokeError {
+pub(crate) enum CallError {
     #[error("{0:?} is no path")]
     Path(String),
     #[error("the function is not reached: {0}")]
-    Connection(String),
+    Connection(#[source] Box<dyn Error + Send + Sync>),
+}
+
+impl CallError {
+    /// Returns whose fault it is.
+    pub(crate) fn fault(&self) -> Fault {
+        match self {
+            Self::Path(_) => Fault::INVALID,
+            Self::Connection(_) => Fault::UNREACHED,
+        }
+    }
+
+    fn connection(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Connection(error.into())
+    }
 }
 
 /// Headers that belong to the request to the control API, not to the call. On the Unix socket
@@ -33,30 +50,31 @@ const OWN_HEADERS: [HeaderName; 5] =
 
 /// Calls the function `name`, which may have what is meant of it behind an `@`, at `path_and_query`
 /// with the method, headers and body of `request`.
-pub(super) async fn invoke(
+pub(crate) async fn call(
     supervisor: &UnboundedSender<Command>,
     name: &str,
     path_and_query: &str,
     request: Request<Body>,
-) -> Result<Response<Body>, InvokeError> {
-    let failed = |error: &dyn std::fmt::Display| InvokeError::Connection(error.to_string());
+) -> Result<Response<Body>, CallError> {
     let (mut parts, body) = request.into_parts();
     let target = format!("/{name}{path_and_query}");
-    parts.uri = target.parse::<Uri>().map_err(|_| InvokeError::Path(path_and_query.to_owned()))?;
+    parts.uri = target.parse::<Uri>().map_err(|_| CallError::Path(path_and_query.to_owned()))?;
     OWN_HEADERS.iter().for_each(|header| drop(parts.headers.remove(header)));
     parts.headers.insert(header::HOST, HeaderValue::from_static("localhost"));
 
-    let (stream, handed) = UnixStream::pair().map_err(|error| failed(&error))?;
-    let handed = handed.into_std().map_err(|error| failed(&error))?;
+    let (stream, handed) = UnixStream::pair().map_err(CallError::connection)?;
+    let handed = handed.into_std().map_err(CallError::connection)?;
     let handed = Handed { socket: handed.into(), read: Vec::new(), awaits: Awaits::Admin };
-    supervisor.send(Command::Take(handed)).map_err(|_| failed(&"the node is stopping"))?;
+    supervisor
+        .send(Command::Take(handed))
+        .map_err(|_| CallError::connection("the node is stopping"))?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
-        .map_err(|error| failed(&error))?;
+        .map_err(CallError::connection)?;
     tokio::spawn(connection);
     let response = sender
         .send_request(Request::from_parts(parts, body))
         .await
-        .map_err(|error| failed(&error))?;
+        .map_err(CallError::connection)?;
     Ok(response.map(Body::new))
 }

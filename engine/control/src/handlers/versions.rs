@@ -10,71 +10,54 @@
 
 use std::sync::Arc;
 
-use api::endpoints::{ListAliases, ListVersions, RemoveAlias, RollBack, SetAlias};
+use api::endpoints::{ListAliases, ListVersions, RollBack, SetAlias};
 use api::versions::{AliasChange, Rollback};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use serde::de::DeserializeOwned;
 
-use super::routes::{Answered, Router, Routes as _};
-use super::server::{Control, Failed, bad_request};
+use super::read;
+use crate::control::Control;
+use crate::failed::Failed;
+use crate::routes::Answered;
 
-/// The paths, with what answers them.
-pub(super) fn routes() -> Router {
-    Router::new()
-        .serve(ListVersions, versions)
-        .serve(RollBack, roll_back)
-        .serve(ListAliases, aliases)
-        .serve(SetAlias, set_alias)
-        .serve(RemoveAlias, remove_alias)
-}
-
-/// What a body says; without one, nothing.
-pub(super) fn read<T: DeserializeOwned + Default>(body: &Bytes) -> Result<T, Failed> {
-    if body.is_empty() {
-        return Ok(T::default());
-    }
-    serde_json::from_slice(body).map_err(bad_request)
-}
-
-async fn versions(
+pub(crate) async fn versions(
     State(control): State<Arc<Control>>,
     Path(name): Path<String>,
 ) -> Answered<ListVersions> {
-    Ok(Json(control.functions.versions(&name).await?))
+    Ok(Json(control.functions.listing.versions(&name)?))
 }
 
-async fn aliases(
+pub(crate) async fn aliases(
     State(control): State<Arc<Control>>,
     Path(name): Path<String>,
 ) -> Answered<ListAliases> {
-    Ok(Json(control.functions.aliases(&name).await?))
+    Ok(Json(control.functions.listing.aliases(&name)?))
 }
 
-async fn roll_back(
+pub(crate) async fn roll_back(
     State(control): State<Arc<Control>>,
     Path(name): Path<String>,
     body: Bytes,
 ) -> Answered<RollBack> {
     let Rollback { version } = read(&body)?;
-    Ok(Json(control.functions.roll_back(&name, version.as_deref()).await?))
+    Ok(Json(control.functions.aliases.roll_back(&name, version.as_deref()).await?))
 }
 
-async fn set_alias(
+pub(crate) async fn set_alias(
     State(control): State<Arc<Control>>,
     Path((name, alias)): Path<(String, String)>,
     body: Bytes,
 ) -> Answered<SetAlias> {
     let change: AliasChange = read(&body)?;
-    Ok(Json(control.functions.set_alias(&name, &alias, change).await?))
+    Ok(Json(control.functions.aliases.set(&name, &alias, change).await?))
 }
 
-async fn remove_alias(
+pub(crate) async fn remove_alias(
     State(control): State<Arc<Control>>,
     Path((name, alias)): Path<(String, String)>,
 ) -> Result<StatusCode, Failed> {
-    control.functions.remove_alias(&name, &alias).await?;
+    control.functions.aliases.remove(&name, &alias).await?;
     Ok(StatusCode::NO_CONTENT)
 }

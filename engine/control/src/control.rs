@@ -1,0 +1,71 @@
+//! What handlers of the control API work with. Owns no fds.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use api::status::{NodeStatus, WorkerStatus};
+use fleet::shard::Shared;
+use fleet::workers::supervise::Command;
+use logs::Logs;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{oneshot, watch};
+
+use crate::deploys::Deploys;
+use crate::functions::{ChangeError, Functions};
+use crate::life::Life;
+use crate::metrics::memory;
+
+/// Everything a handler needs.
+#[derive(Debug)]
+pub struct Control {
+    pub functions: Arc<Functions>,
+    pub deploys: Arc<Deploys>,
+    pub supervisor: UnboundedSender<Command>,
+    pub shared: Arc<Shared>,
+    pub logs: Arc<Logs>,
+    pub listeners: Vec<SocketAddr>,
+    pub admin: Option<SocketAddr>,
+    /// When the node started, in seconds since 1970.
+    pub started_s: u64,
+    pub life: watch::Receiver<Life>,
+}
+
+impl Control {
+    /// Returns what there is to say of the node as a whole.
+    pub(crate) fn node(&self) -> NodeStatus {
+        let url = |address: &SocketAddr| format!("http://{address}");
+        let listing = &self.functions.listing;
+        NodeStatus {
+            pid: std::process::id(),
+            version: abi::BUILD_ID.to_owned(),
+            listeners: self.listeners.iter().map(url).collect(),
+            admin: self.admin.as_ref().map(url),
+            generation: listing.generation(),
+            functions: listing.count(),
+            compilations: listing.compilations(),
+            draining: self.is_draining(),
+            store_away: self.functions.follower.store().away(),
+            started_s: self.started_s,
+        }
+    }
+
+    /// Returns whether the node is on its way out.
+    pub(crate) fn is_draining(&self) -> bool {
+        *self.life.borrow() != Life::Serving
+    }
+
+    /// Returns what there is to say of each worker.
+    ///
+    /// # Errors
+    /// [`ChangeError::Stopping`] when there is no supervisor any more.
+    pub(crate) async fn workers(&self) -> Result<Vec<WorkerStatus>, ChangeError> {
+        let (answer, workers) = oneshot::channel();
+        let status = Command::Status { answer };
+        self.supervisor.send(status).map_err(|_| ChangeError::Stopping)?;
+        let mut workers = workers.await.map_err(|_| ChangeError::Stopping)?;
+        for worker in &mut workers {
+            worker.memory_bytes = worker.pid.and_then(memory::resident_bytes);
+        }
+        Ok(workers)
+    }
+}

@@ -1,0 +1,183 @@
+//! A deploy: inspect, compile, try, keep, publish. [`super::plan`] decides what is made of the
+//! function; this carries it out. Owns the received file until the store has it.
+//!
+//! Each step before an alias is written leaves nothing visible behind when it fails. Only the last
+//! two are a change that others wait for: a rollback waits for no compiler and for no trial.
+
+use std::sync::Arc;
+
+use compile::queue::Step;
+use secrets::Secrets;
+use store::error::StoreError;
+use store::options::Options;
+
+use super::changes::Changes;
+use super::deployed::Deployed;
+use super::error::ChangeError;
+use super::gate::Turn;
+use super::plan::{Activation, Plan, Request, Stamp, plan};
+use super::progress::{Phase, Progress};
+use super::pruning::Pruning;
+use super::question::Question;
+use super::received::{Received, Receiving};
+use super::trial::{TrialTurn, Trials};
+
+/// Whether a version must answer a request before it is deployed, if it has no path for its health.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TrialRequest {
+    Made,
+    Skipped,
+}
+
+/// Deploys versions.
+#[derive(Debug)]
+pub struct Deployments {
+    pub(super) changes: Changes,
+    pub(super) trials: Arc<Trials>,
+    pub(super) secrets: Arc<Secrets>,
+    pub(super) pruning: Pruning,
+}
+
+impl Deployments {
+    /// Begins to receive an artefact.
+    ///
+    /// # Errors
+    /// [`ChangeError::TakenOver`] when nothing can be deployed, and when there can be no file.
+    pub(crate) async fn receive(&self) -> Result<Receiving, ChangeError> {
+        self.changes.gate.check()?;
+        let artefacts = Arc::clone(self.changes.stored.repository.artefacts());
+        let begun = tokio::task::spawn_blocking(move || {
+            let file = artefacts.receive()?;
+            let path = file.path().to_owned();
+            Ok(Receiving::begin(file).map_err(StoreError::io("write to", &path))?)
+        });
+        begun.await.unwrap_or(Err(ChangeError::Stopping))
+    }
+
+    /// Returns how many are before `number` in the line for a compiler.
+    pub(crate) fn compilers_ahead(&self, number: u64) -> usize {
+        self.changes.publication.cache.ahead(number)
+    }
+
+    /// Deploys a received file under `name`, and returns when every worker serves it. A worker has
+    /// instantiated it by then, and it has answered. `progress` is told each step.
+    ///
+    /// # Errors
+    /// When any step fails. Nothing of the version is kept then.
+    pub(crate) async fn deploy(
+        &self,
+        name: &str,
+        options: Options,
+        (activation, trial): (Activation, TrialRequest),
+        received: Received,
+        progress: &Progress,
+    ) -> Result<Deployed, ChangeError> {
+        abi::name::check(name)?;
+        let publication = &self.changes.publication;
+        let before = publication.served().get(name).and_then(|it| it.foremost().cloned());
+        let (kind, size) = received.inspect(&options, before.as_deref()).await?;
+        options.check(kind)?;
+        // Compiled in no turn at all. The module stays while it is held, though no version has it.
+        let enter = |step: Step| progress.enter(step.into());
+        let file = (received.file.path(), size);
+        let module = publication.cache.ensure_from(&received.digest, kind, file, &enter).await?;
+        progress.enter(Phase::WaitingForTrial);
+        let trial_turn = self.trials.enter().await;
+        let (digest, bytes) = (received.digest, received.bytes);
+        let request = Request { name, options: &options, activation, kind, digest, bytes };
+        let deployed = self.try_and_keep(&trial_turn, &request, trial, (&received, progress)).await;
+        drop(module);
+        match &deployed {
+            Ok(deployed) => self.keep_copy(&deployed.version.artefact, received).await,
+            Err(_) => {
+                self.trials.give_up_candidate(&trial_turn).await;
+                // Another change might have just made what would be cleared away here.
+                let turn = self.changes.gate.wait().await;
+                publication.forget_unused(&turn, &publication.served()).await;
+            }
+        }
+        deployed
+    }
+
+    /// Makes a version of a file, tries it, and keeps it.
+    async fn try_and_keep(
+        &self,
+        trial_turn: &TrialTurn<'_>,
+        request: &Request<'_>,
+        trial: TrialRequest,
+        (received, progress): (&Received, &Progress),
+    ) -> Result<Deployed, ChangeError> {
+        loop {
+            progress.enter(Phase::Trying);
+            let tried = self.plan(request).await?;
+            self.try_planned(trial_turn, &tried, trial).await?;
+            progress.enter(Phase::Storing);
+            let turn = self.changes.gate.enter().await?;
+            // The trial was in no turn: somebody may have gone back meanwhile, or deployed on
+            // another node. If so the version may get other options now, and is tried with them.
+            let planned = self.plan(request).await?;
+            if planned.before == tried.before {
+                return self.keep(&turn, planned, (received, progress)).await;
+            }
+        }
+    }
+
+    /// Plans a deploy by what the store has now.
+    async fn plan(&self, request: &Request<'_>) -> Result<Plan, ChangeError> {
+        let function = self.changes.stored.read_function(request.name).await?.unwrap_or_default();
+        plan(&function, request, Stamp::now())
+    }
+
+    /// Has the version instantiated, and asks it, before anything names it.
+    async fn try_planned(
+        &self,
+        trial_turn: &TrialTurn<'_>,
+        planned: &Plan,
+        trial: TrialRequest,
+    ) -> Result<(), ChangeError> {
+        let Plan { version, changed, alias, .. } = planned;
+        let publication = &self.changes.publication;
+        publication.check_limits(&version.name, &publication.with(&version.name, changed))?;
+        self.trials.instantiate(version, alias.as_ref(), changed).await?;
+        let question = match (&version.health_path, trial) {
+            (Some(path), _) => Question::Health(path.clone()),
+            (None, TrialRequest::Made) => Question::Trial,
+            (None, TrialRequest::Skipped) => return Ok(()),
+        };
+        self.trials.ask(trial_turn, version, &question).await
+    }
+
+    /// Keeps a version that has been tried, and has it served.
+    async fn keep(
+        &self,
+        turn: &Turn,
+        planned: Plan,
+        (received, progress): (&Received, &Progress),
+    ) -> Result<Deployed, ChangeError> {
+        let Plan { version, before, options_kept, changed, alias } = planned;
+        let (name, Changes { stored, publication, .. }) = (version.name.as_str(), &self.changes);
+        let is_there = stored.read_function(name).await?.is_some();
+        let served = publication.with(name, &changed);
+        publication.check_limits(name, &served)?;
+        // What secrets belong to is there before the function is.
+        self.secrets.identify(name, is_there).await?;
+        stored.repository.keep_version(&version, &received.file, alias.as_ref()).await?;
+        // The version is what the next catalogue has, in place of the one that was tried.
+        publication.set_candidate(None);
+        progress.enter(Phase::Publishing { workers: publication.workers() });
+        self.changes.end(turn, name, Some(Arc::new(changed)), served).await?;
+        if let Err(error) = self.pruning.prune(turn, name).await {
+            tracing::warn!("old versions of function {name:?} stay for now: {error}");
+        }
+        Ok(Deployed { version, before, options_kept })
+    }
+
+    /// Leaves the received file as this node's copy of the artefact, where it needs one.
+    async fn keep_copy(&self, artefact: &str, received: Received) {
+        let artefacts = Arc::clone(self.changes.stored.repository.artefacts());
+        let artefact = artefact.to_owned();
+        let keeping = move || artefacts.keep_copy(&artefact, received.file);
+        // It fails only when the node stops. The next one brings the artefact here again.
+        let _ = tokio::task::spawn_blocking(keeping).await;
+    }
+}

@@ -1,0 +1,174 @@
+//! A file while it is received, and then: hashed as it comes, and read once to find out what it is.
+//! Owns the file, which is removed unless somebody keeps it.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+
+use abi::message::Digest;
+use compile::Size;
+use compile::inspect::{InspectError, inspect};
+use host::files::Temporary;
+use sha2::{Digest as _, Sha256};
+use store::kind::{Kind, Wanted};
+use store::manifest::Manifest;
+use store::options::Options;
+
+use super::error::ChangeError;
+
+/// How much is gathered before it is written. Each write goes to another thread and back.
+const WRITE_BYTES: usize = 1024 * 1024;
+
+/// A file that is being received.
+///
+/// Writing and hashing are done off the calling thread, which also answers `/healthz`. No thread
+/// waits for a client that is slow.
+#[derive(Debug)]
+pub(crate) struct Receiving {
+    temporary: Temporary,
+    /// `None` while another thread has it, and once that has failed.
+    writer: Option<Writer>,
+    gathered: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Writer {
+    file: File,
+    hash: Sha256,
+    bytes: u64,
+}
+
+impl Writer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.hash.update(bytes);
+        self.bytes += bytes.len() as u64;
+        self.file.write_all(bytes)
+    }
+}
+
+/// A received file, synced, with its SHA-256.
+#[derive(Debug)]
+pub struct Received {
+    pub(super) file: Temporary,
+    pub(super) digest: Digest,
+    pub(super) bytes: u64,
+}
+
+impl Receiving {
+    /// Begins to receive into a new file.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub(super) fn begin(temporary: Temporary) -> io::Result<Self> {
+        let file = OpenOptions::new().write(true).open(temporary.path())?;
+        let writer = Some(Writer { file, hash: Sha256::new(), bytes: 0 });
+        Ok(Self { temporary, writer, gathered: Vec::new() })
+    }
+
+    /// Takes the next part of the file.
+    ///
+    /// # Errors
+    /// When what came before cannot be written.
+    pub(crate) async fn take(&mut self, part: &[u8]) -> io::Result<()> {
+        self.gathered.extend_from_slice(part);
+        if self.gathered.len() >= WRITE_BYTES {
+            let gathered = std::mem::take(&mut self.gathered);
+            let (writer, mut gathered) = off_this_thread(self.writer.take(), move |writer| {
+                writer.write(&gathered)?;
+                Ok(gathered)
+            })
+            .await?;
+            gathered.clear();
+            (self.writer, self.gathered) = (Some(writer), gathered);
+        }
+        Ok(())
+    }
+
+    /// Ends the file, and syncs it.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) async fn end(mut self) -> io::Result<Received> {
+        let gathered = std::mem::take(&mut self.gathered);
+        let (writer, ()) = off_this_thread(self.writer.take(), move |writer| {
+            writer.write(&gathered)?;
+            writer.file.sync_all()
+        })
+        .await?;
+        let digest = writer.hash.finalize().into();
+        Ok(Received { file: self.temporary, digest, bytes: writer.bytes })
+    }
+}
+
+/// Does something with the writer on a thread that may wait for a disk.
+async fn off_this_thread<T: Send + 'static>(
+    writer: Option<Writer>,
+    step: impl FnOnce(&mut Writer) -> io::Result<T> + Send + 'static,
+) -> io::Result<(Writer, T)> {
+    let mut writer = writer.ok_or(io::ErrorKind::BrokenPipe)?;
+    let stepped = tokio::task::spawn_blocking(move || step(&mut writer).map(|done| (writer, done)));
+    // The node stops.
+    stepped.await.unwrap_or_else(|_| Err(io::ErrorKind::Interrupted.into()))
+}
+
+impl Received {
+    /// Reads the file and returns what it is, with what says how much memory its compiler takes. A
+    /// file that can be both stays what the version `before` it is, unless the options have it
+    /// otherwise.
+    ///
+    /// # Errors
+    /// [`ChangeError::Inspect`] when it is nothing that can run here.
+    pub(super) async fn inspect(
+        &self,
+        options: &Options,
+        before: Option<&Manifest>,
+    ) -> Result<(Kind, Size), ChangeError> {
+        let was_command = before.is_some_and(|before| before.kind == Kind::Command);
+        let (wanted, stays_command) = (options.kind, was_command && !options.fresh_options);
+        let path = self.file.path().to_owned();
+        let inspected = tokio::task::spawn_blocking(move || {
+            let bytes = std::fs::read(path).map_err(ChangeError::Received)?;
+            Ok((kind_of(&bytes, wanted, stays_command)?, Size::of(&bytes)))
+        });
+        inspected.await.unwrap_or(Err(ChangeError::Stopping))
+    }
+}
+
+fn kind_of(
+    bytes: &[u8],
+    wanted: Option<Wanted>,
+    stays_command: bool,
+) -> Result<Kind, InspectError> {
+    match wanted {
+        None if stays_command => {
+            inspect(bytes, Some(Wanted::Command)).or_else(|_| inspect(bytes, None))
+        }
+        wanted => inspect(bytes, wanted),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use host::files;
+
+    use super::*;
+
+    #[test]
+    fn a_file_has_the_digest_of_all_its_parts() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        // Several writes, none of them at a part's end.
+        let part: Vec<u8> = (0..=250).cycle().take(100_003).collect();
+        let received = runtime.block_on(async {
+            let mut receiving = Receiving::begin(Temporary::new(folder.path()).unwrap()).unwrap();
+            for _ in 0..33 {
+                receiving.take(&part).await.unwrap();
+            }
+            receiving.end().await.unwrap()
+        });
+        assert_eq!(std::fs::read(received.file.path()).unwrap(), part.repeat(33));
+        let found = files::digest_of(received.file.path()).unwrap();
+        assert_eq!(found, (received.digest, received.bytes));
+        drop(received);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}
