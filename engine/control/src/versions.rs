@@ -17,6 +17,7 @@ use host::files;
 use store::alias::{Alias, Target};
 use store::contents::{Function, VersionError};
 use store::manifest::Manifest;
+use store::retention::versions;
 
 /// Returns the alias of `function` as it is to be.
 fn changed(
@@ -160,10 +161,14 @@ impl Functions {
         let Some(function) = contents.get(name).cloned() else { return Ok(()) };
         // Most deploys make nothing too old: by what was last found, which is not old itself, they
         // need not ask the store.
-        if self.retention.last().is_some_and(|last| function.to_prune(&last).is_empty()) {
+        if self
+            .retention
+            .last()
+            .is_some_and(|last| versions::to_remove(&function, &last).is_empty())
+        {
             return Ok(());
         }
-        let gone = function.to_prune(&self.retention.look().await?);
+        let gone = versions::to_remove(&function, &self.retention.look().await?);
         if gone.is_empty() {
             return Ok(());
         }

@@ -6,6 +6,7 @@ use abi::limits::{ALIAS_TARGETS_MAX, ALIAS_WEIGHT_MAX};
 use serde::{Deserialize, Serialize};
 
 use super::options::{OptionsError, check_pairs};
+use host::clock;
 
 /// A version, and how many of all requests are its.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,7 +63,7 @@ impl Alias {
             env: BTreeMap::new(),
             config: BTreeMap::new(),
             previous: Vec::new(),
-            changed_ms: now_ms(),
+            changed_ms: clock::unix_ms(),
         }
     }
 
@@ -70,7 +71,7 @@ impl Alias {
     pub fn pointed_at(&self, targets: Vec<Target>) -> Self {
         let same = targets == self.targets;
         let previous = if same { self.previous.clone() } else { self.targets.clone() };
-        Self { targets, previous, changed_ms: now_ms(), ..self.clone() }
+        Self { targets, previous, changed_ms: clock::unix_ms(), ..self.clone() }
     }
 
     /// Whether the version `id` must be there for it, now or after a rollback.
@@ -99,13 +100,6 @@ impl Alias {
         }
         Ok(())
     }
-}
-
-/// The time of day, in milliseconds since 1970.
-pub fn now_ms() -> u64 {
-    let since =
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

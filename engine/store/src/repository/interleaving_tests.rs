@@ -10,13 +10,18 @@ use std::pin::Pin;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::tests::{deploy, remove, restore};
+use super::unused::CHANGE_MAX;
 use super::*;
-use crate::removed::REMOVED;
-use crate::retention::{Policy, Verdict};
-use crate::unused::CHANGE_MAX;
+use crate::alias::Alias;
+use crate::artefacts::{UPLOADS, upload_key};
+use crate::contents::Contents;
+use crate::manifest::Manifest;
+use crate::objects::{Listed, checked};
+use crate::removed::{REMOVED, Removed};
+use crate::retention::{Policy, Verdict, versions};
 
 const SEEDS: u64 = 60;
 const STEPS: u32 = 3000;
@@ -182,7 +187,7 @@ async fn prune_oldest(repository: &Repository, name: &str) {
         versions_kept: 1,
         versions_kept_for_ms: 0,
     };
-    for version in function.to_prune(&Verdict { policy, now: None }) {
+    for version in versions::to_remove(&function, &Verdict { policy, now: None }) {
         repository.prune(&version).await.unwrap();
     }
 }

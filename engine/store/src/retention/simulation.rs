@@ -189,7 +189,7 @@ impl World {
         let listed = self.memory.list("logs/", "").await.unwrap();
         let verdict = self.look(number).await;
         self.nodes[number].retained = Some(self.passed);
-        for key in segments::beyond(listed, &verdict) {
+        for key in segments::to_remove(listed, &verdict) {
             if self.keeps_segment(&key) {
                 let promised = self.promised();
                 return Err(format!(
@@ -215,7 +215,7 @@ impl World {
         self.memory.write(&format!("versions/a/{id}.json"), sealed(&version).unwrap());
         let function = self.repository.read_function("a", &Contents::new()).await.unwrap();
         let verdict = self.look(number).await;
-        for version in function.to_prune(&verdict) {
+        for version in versions::to_remove(&function, &verdict) {
             let newer = function.versions().filter(|other| other.number > version.number).count();
             if self.keeps_version(&version, newer) {
                 let number = version.number;
