@@ -12,6 +12,8 @@ use std::sync::atomic::AtomicU64;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant, SystemTime};
 
+use fastrand::Rng;
+
 use super::tests::{deploy, remove, restore};
 use super::unused::CHANGE_MAX;
 use super::*;
@@ -32,17 +34,6 @@ const CHANGE_STEPS: u32 = 600;
 const STEP: Duration = Duration::from_secs(CHANGE_MAX.as_secs() / (CHANGE_STEPS as u64 + 300));
 /// How long a removed function is kept: no shorter than any change takes.
 const KEPT_FOR: Duration = CHANGE_MAX;
-
-/// Numbers that look random and are the same in each run (the constants of Knuth's MMIX generator).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap() % limit
-    }
-}
 
 /// Lets others go first.
 async fn step() {
@@ -192,15 +183,11 @@ async fn prune_oldest(repository: &Repository, name: &str) {
     }
 }
 
-fn begin<'a>(
-    repository: &'a Repository,
-    random: &mut Random,
-    begun: u32,
-    now: Instant,
-) -> Task<'a> {
-    let name = ["a", "b"][random.below(2)];
-    let file = ["one", "two"][random.below(2)];
-    let (is_change, done): (bool, Pin<Box<dyn Future<Output = ()> + 'a>>) = match random.below(7) {
+fn begin<'a>(repository: &'a Repository, random: &mut Rng, begun: u32, now: Instant) -> Task<'a> {
+    let name = ["a", "b"][random.usize(..2)];
+    let file = ["one", "two"][random.usize(..2)];
+    let (is_change, done): (bool, Pin<Box<dyn Future<Output = ()> + 'a>>) = match random.usize(..7)
+    {
         0 => {
             let tidied = async move {
                 repository.clear_removed(KEPT_FOR, now).await.unwrap();
@@ -218,7 +205,8 @@ fn begin<'a>(
 }
 
 fn run(seed: u64, folder: &Path) -> Result<(), String> {
-    let (bucket, mut random, start) = (Arc::new(Bucket::default()), Random(seed), Instant::now());
+    let (bucket, mut random, start) =
+        (Arc::new(Bucket::default()), Rng::with_seed(seed), Instant::now());
     let node = |_| {
         let artefacts = Artefacts::open(Arc::clone(&bucket) as _, folder.to_owned()).unwrap();
         Repository::new(Arc::clone(&bucket) as _, Arc::new(artefacts))
@@ -230,7 +218,7 @@ fn run(seed: u64, folder: &Path) -> Result<(), String> {
         let late = |task: &Option<Task<'_>>| {
             task.as_ref().is_some_and(|task| task.is_change && at - task.begun > CHANGE_STEPS)
         };
-        let node = tasks.iter().position(late).unwrap_or_else(|| random.below(NODES));
+        let node = tasks.iter().position(late).unwrap_or_else(|| random.usize(..NODES));
         if tasks[node].is_none() && at < STEPS {
             tasks[node] = Some(begin(&nodes[node], &mut random, at, start + STEP * at));
         }
