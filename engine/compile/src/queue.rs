@@ -9,14 +9,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use abi::message::Digest;
+use host::backoff::Backoff;
 use tokio::sync::{OwnedMutexGuard, Semaphore, SemaphorePermit};
 
 /// Compilers that run at a time, but for the one of a way back.
 const COMPILERS_MAX: usize = 2;
 /// What did not compile is compiled again after so long, then after twice as long each time, at
 /// most after so long.
-const AGAIN_FIRST: Duration = Duration::from_secs(60);
-const AGAIN_MAX: Duration = Duration::from_secs(60 * 60);
+const BACKOFF: Backoff =
+    Backoff { first: Duration::from_secs(60), max: Duration::from_secs(60 * 60) };
 
 /// What a module is wanted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,7 +148,7 @@ impl Queue {
     pub(super) fn failed(&self, key: &Digest, reason: String, lasting: bool, now: Instant) {
         let mut failed = lock(&self.failed);
         let times = failed.get(key).map_or(0, |failed| failed.times) + u32::from(lasting);
-        let until = if lasting { now + again_after(times) } else { now };
+        let until = if lasting { now + BACKOFF.after(times) } else { now };
         failed.insert(*key, Failed { reason, times, at: now, until, read: false });
     }
 
@@ -167,10 +168,6 @@ impl Queue {
     pub(super) fn retain(&self, kept: impl Fn(&Digest) -> bool) {
         lock(&self.failed).retain(|key, _| kept(key));
     }
-}
-
-fn again_after(times: u32) -> Duration {
-    AGAIN_FIRST.saturating_mul(1 << times.saturating_sub(1).min(16)).min(AGAIN_MAX)
 }
 
 fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -197,18 +194,20 @@ mod tests {
                 "it waited for that one"
             );
         }
-        assert_eq!(queue.failure(&KEY, Purpose::Serving, later, start + AGAIN_FIRST), None);
+        assert_eq!(queue.failure(&KEY, Purpose::Serving, later, start + BACKOFF.first), None);
         queue.failed(&KEY, "two".to_owned(), true, later);
         assert!(
             queue
-                .failure(&KEY, Purpose::Serving, later + AGAIN_FIRST, later + AGAIN_FIRST)
+                .failure(&KEY, Purpose::Serving, later + BACKOFF.first, later + BACKOFF.first)
                 .is_some()
         );
         for _ in 0..40 {
             queue.failed(&KEY, "more".to_owned(), true, later);
         }
         assert!(
-            queue.failure(&KEY, Purpose::Serving, later + AGAIN_MAX, later + AGAIN_MAX).is_none()
+            queue
+                .failure(&KEY, Purpose::Serving, later + BACKOFF.max, later + BACKOFF.max)
+                .is_none()
         );
         assert_eq!(queue.reason(&KEY), Some(("more".to_owned(), true)));
         assert_eq!(queue.reason(&KEY), Some(("more".to_owned(), false)));

@@ -5,75 +5,70 @@
 //! same memory; so what this adds to a node is at most [`BYTES_MAX`], for functions that nobody
 //! calls.
 
-use std::collections::HashMap;
-
 use abi::message::Digest;
+use lru::LruCache;
 
 /// All modules kept ready together. A small Rust component is 0.5 MiB, a Go program 10 MiB.
 const BYTES_MAX: u64 = 512 * 1024 * 1024;
 /// So many of them: each has an fd.
 const MODULES_MAX: usize = 1024;
 
+/// A module that is ready.
 #[derive(Debug)]
 struct Module<T> {
     module: T,
     bytes: u64,
-    used: u64,
 }
 
-/// What is ready, by key. `T` is a shared fd, but for tests.
+/// The modules that are ready, by key. `T` is a shared fd, except in tests.
 #[derive(Debug)]
 pub(super) struct Sealed<T> {
-    modules: HashMap<Digest, Module<T>>,
+    modules: LruCache<Digest, Module<T>>,
     bytes: u64,
-    uses: u64,
 }
 
 impl<T> Default for Sealed<T> {
     fn default() -> Self {
-        Self { modules: HashMap::new(), bytes: 0, uses: 0 }
+        // Its bounds are kept here, as one of them is of bytes.
+        Self { modules: LruCache::unbounded(), bytes: 0 }
     }
 }
 
 impl<T: Clone> Sealed<T> {
-    /// The module under `key`, if it is ready.
+    /// Returns the module under `key`, and counts that as a use of it. Returns `None` if it is not
+    /// ready.
     pub(super) fn get(&mut self, key: &Digest) -> Option<T> {
-        let found = self.modules.get_mut(key)?;
-        self.uses += 1;
-        found.used = self.uses;
-        Some(found.module.clone())
+        self.modules.get(key).map(|found| found.module.clone())
     }
 
-    /// Whether a module of so many bytes fits without another's going.
+    /// Returns whether a module of `bytes` bytes fits without the removal of another.
     pub(super) fn has_room(&self, bytes: u64) -> bool {
         self.modules.len() < MODULES_MAX && self.bytes.saturating_add(bytes) <= BYTES_MAX
     }
 
-    /// Keeps a module, and lets go of those that were used longest ago until it fits. One too large
-    /// for that is kept until the next comes.
+    /// Adds a module, after it has removed the least recently used ones until the new one fits. A
+    /// module that is too large for that is kept until the next one comes.
     pub(super) fn insert(&mut self, key: Digest, module: T, bytes: u64) {
         self.remove(&key);
         while !self.has_room(bytes) {
-            let oldest =
-                self.modules.iter().min_by_key(|(_, module)| module.used).map(|(key, _)| *key);
-            let Some(oldest) = oldest else { break };
-            self.remove(&oldest);
+            let Some((_, removed)) = self.modules.pop_lru() else { break };
+            self.bytes = self.bytes.saturating_sub(removed.bytes);
         }
-        self.uses += 1;
         self.bytes = self.bytes.saturating_add(bytes);
-        self.modules.insert(key, Module { module, bytes, used: self.uses });
+        self.modules.put(key, Module { module, bytes });
     }
 
+    /// Removes the module under `key`, if it is ready.
     pub(super) fn remove(&mut self, key: &Digest) {
-        if let Some(removed) = self.modules.remove(key) {
+        if let Some(removed) = self.modules.pop(key) {
             self.bytes = self.bytes.saturating_sub(removed.bytes);
         }
     }
 
-    /// Lets go of all but those that are to be kept.
+    /// Removes all modules except those whose keys `keep` returns `true` for.
     pub(super) fn retain(&mut self, keep: impl Fn(&Digest) -> bool) {
         self.modules.retain(|key, _| keep(key));
-        self.bytes = self.modules.values().map(|module| module.bytes).sum();
+        self.bytes = self.modules.iter().map(|(_, module)| module.bytes).sum();
     }
 }
 
@@ -104,7 +99,7 @@ mod tests {
             for (key, bytes) in inserts {
                 sealed.insert([key; 32], (), bytes);
                 prop_assert!(sealed.bytes <= BYTES_MAX);
-                prop_assert_eq!(sealed.bytes, sealed.modules.values().map(|module| module.bytes).sum::<u64>());
+                prop_assert_eq!(sealed.bytes, sealed.modules.iter().map(|(_, module)| module.bytes).sum::<u64>());
                 prop_assert!(sealed.get(&[key; 32]).is_some());
             }
         }

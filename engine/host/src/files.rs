@@ -142,34 +142,19 @@ pub fn digest_of(path: &Path) -> io::Result<([u8; 32], u64)> {
     }
 }
 
-/// Bytes in lower-case hexadecimal.
+/// Returns `bytes` as lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    ::hex::encode(bytes)
 }
 
-/// The digest that [`hex`] made, or none.
+/// Returns the digest that [`hex`] wrote as `text`. Returns `None` if `text` is not one.
 pub fn unhex(text: &str) -> Option<[u8; 32]> {
-    let mut digest = [0; 32];
-    if text.len() != 64 || !text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+    // A digest has one spelling: names of files and keys of objects are compared as text.
+    if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return None;
     }
-    for (at, byte) in digest.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
-    }
-    Some(digest)
-}
-
-/// The bytes of hexadecimal digits in either case, or none.
-pub fn unhex_all(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| u8::try_from(char::from(byte).to_digit(16)?).ok();
-    let pairs = text.as_bytes().chunks(2);
-    pairs
-        .map(
-            |pair| {
-                if let [high, low] = pair { Some(digit(*high)? << 4 | digit(*low)?) } else { None }
-            },
-        )
-        .collect()
+    let mut digest = [0; 32];
+    ::hex::decode_to_slice(text, &mut digest).ok().map(|()| digest)
 }
 
 #[cfg(test)]
@@ -209,7 +194,7 @@ mod tests {
         assert_eq!(unhex("xyz"), None);
         assert_eq!(unhex(&"é".repeat(32)), None);
         assert_eq!(unhex(&format!("+{}", &hex(&digest)[1..])), None);
-        assert_eq!(unhex_all("00fFa"), None);
-        assert_eq!(unhex_all("00fF").as_deref(), Some(&[0, 255][..]));
+        assert_eq!(unhex(&hex(&digest).to_uppercase()), None);
+        assert_eq!(unhex(&hex(&digest[1..])), None);
     }
 }

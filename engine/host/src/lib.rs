@@ -7,6 +7,8 @@
     reason = "names of fields say what they are, and each variant of an error has its sentence"
 )]
 
+pub mod backoff;
+pub mod clock;
 pub mod cores;
 pub mod fault;
 pub mod fds;

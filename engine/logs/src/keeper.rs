@@ -250,7 +250,7 @@ async fn retain_all(logs: &Logs) -> Infallible {
 async fn retain_once(logs: &Logs) -> Result<usize, RetentionError> {
     let listed = logs.store.list(segment::PREFIX, "").await?;
     // What other nodes keep is read last, right before it counts.
-    let gone = segments::beyond(listed, &logs.retention.look().await?);
+    let gone = segments::to_remove(listed, &logs.retention.look().await?);
     for key in &gone {
         logs.store.delete(key).await?;
     }

@@ -41,12 +41,14 @@ impl fmt::Debug for Key {
 impl Key {
     pub(super) fn new(bytes: &[u8; 32]) -> Self {
         let digest = Sha256::new_with_prefix(b"sockhop key id\0").chain_update(bytes).finalize();
-        Self { cipher: XChaCha20Poly1305::new(bytes.into()), id: files::hex(&digest[..8]) }
+        Self { cipher: XChaCha20Poly1305::new(bytes.into()), id: hex::encode(&digest[..8]) }
     }
 
     fn parse(text: &str) -> Option<Self> {
-        let bytes = Zeroizing::new(files::unhex_all(text.trim_ascii_end())?);
-        Some(Self::new(bytes.as_slice().try_into().ok()?))
+        // In place: a vector that grows would leave copies of the key behind in freed memory.
+        let mut bytes = Zeroizing::new([0; 32]);
+        hex::decode_to_slice(text.trim_ascii_end(), &mut *bytes).ok()?;
+        Some(Self::new(&bytes))
     }
 
     /// Sixteen digits that tell keys apart, and nothing of this one.
@@ -117,7 +119,7 @@ impl KeyFile {
         let bytes =
             <[u8; 32]>::try_generate().map_err(io::Error::other).map_err(self.failed("made"))?;
         let bytes = Zeroizing::new(bytes);
-        let text = Zeroizing::new(format!("{}\n", *Zeroizing::new(files::hex(&*bytes))));
+        let text = Zeroizing::new(format!("{}\n", *Zeroizing::new(hex::encode(*bytes))));
         files::write(&self.path, text.as_bytes()).map_err(self.failed("written"))?;
         tracing::info!(
             "a key for secrets was made: {:?}; without it nobody can read them, so keep a copy",

@@ -34,6 +34,7 @@ use self::identity::Identities;
 pub use self::key::{KeyError, KeyFile};
 use self::object::{OBJECT_BYTES_MAX, Place, Sealed, digits};
 pub use self::rules::{RuleError, check_key, check_value};
+use host::clock;
 use host::fault::Fault;
 use store::error::StoreError;
 use store::objects::{Objects, checked};
@@ -278,7 +279,7 @@ impl Secrets {
         let place = Place { owner: &owner, key };
         let failed = |source| SecretError::Encrypt { key: key.to_owned(), source };
         let sealed =
-            Sealed::new(self.key.get_or_make()?, place, value, now_ms()).map_err(failed)?;
+            Sealed::new(self.key.get_or_make()?, place, value, clock::unix_ms()).map_err(failed)?;
         let object = sealed.to_object();
         self.objects.put(&place.object(), object.clone()).await?;
         // Whoever removes a function takes its identity first, and then looks for its secrets.
@@ -552,12 +553,6 @@ fn revision(keys: Option<&BTreeMap<String, Held>>) -> u64 {
     }
     let digest: [u8; 32] = hash.finalize().into();
     digest.first_chunk().map_or(1, |first| u64::from_le_bytes(*first)).max(1)
-}
-
-fn now_ms() -> u64 {
-    let since =
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -65,19 +65,17 @@ pub(super) mod digits {
     use serde::de::Error as _;
     use serde::{Deserialize as _, Deserializer, Serializer};
 
-    use host::files;
-
     pub fn serialize<S: Serializer>(
         bytes: &impl AsRef<[u8]>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&files::hex(bytes.as_ref()))
+        serializer.serialize_str(&hex::encode(bytes))
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>, T: TryFrom<Vec<u8>>>(
         deserializer: D,
     ) -> Result<T, D::Error> {
-        let bytes = files::unhex_all(&String::deserialize(deserializer)?);
+        let bytes = hex::decode(String::deserialize(deserializer)?).ok();
         let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
         bytes.ok_or_else(|| {
             D::Error::custom(

@@ -1,7 +1,6 @@
 //! The layer of the file. Reads TOML whole and tells every mistake, not the first alone. Pure; owns
 //! no fds.
 
-use std::any::TypeId;
 use std::ffi::OsString;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -12,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::layer::{Given, Origin, Place, definition, is_list};
 use super::mistake::Mistake;
-use super::store_location::StoreLocation;
+use super::spelling::only_text;
 
 /// Reads the text of the file at `path`.
 pub(super) fn read(path: &Path, text: &str) -> (Vec<Given>, Vec<Mistake>) {
@@ -82,14 +81,6 @@ fn text(setting: &Arg, value: &DeValue<'_>) -> Result<OsString, String> {
         DeValue::Table(_) => "a table",
     };
     Err(format!("{what} is no value for it"))
-}
-
-/// Any text will do for these, so a number that slipped in is told by its type or not at all.
-pub(super) fn only_text(setting: &Arg) -> bool {
-    let takes = setting.get_value_parser().type_id();
-    [TypeId::of::<String>(), TypeId::of::<PathBuf>(), TypeId::of::<StoreLocation>()]
-        .into_iter()
-        .any(|text| takes == text)
 }
 
 fn place(path: &Arc<PathBuf>, text: &str, offset: usize) -> Place {

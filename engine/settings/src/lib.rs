@@ -4,7 +4,8 @@
 //! A field `head_timeout` is the flag `--head-timeout`, the variable `SOCKHOP_HEAD_TIMEOUT` and the
 //! key `head_timeout`, so a new setting is a new field here and a line in the table of the guide's
 //! page. Its heading says whether a running node can take it over. [`layer`] knows what was given
-//! where, [`file`](mod@file) reads the file, [`resolve`] weighs the layers, [`reload`] compares two
+//! where, [`file`](mod@file) reads the file, [`resolve`] weighs the layers,
+//! [`spelling`] writes a setting as arguments and as TOML, [`reload`] compares two
 //! readings, [`mistake`] is what can be wrong, [`value`] what single values may be. Owns no fds.
 
 #![expect(
@@ -17,6 +18,7 @@ mod layer;
 mod mistake;
 pub mod reload;
 mod resolve;
+mod spelling;
 pub mod store_location;
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, Command};
 
 use super::layer::{Given, Place, definition, variable_of};
-use super::resolve::{as_arguments, as_toml, defaults};
+use super::spelling::{as_arguments, as_toml, defaults};
 
 /// How alike a key must be to be suggested: one slip in a short name, some in a long one.
 const ALIKE_MIN: f64 = 0.8;

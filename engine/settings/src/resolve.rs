@@ -4,7 +4,6 @@
 //! it is told to.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
@@ -12,8 +11,9 @@ use abi::limits::TRUSTED_PROXIES_MAX;
 use clap::{Arg, FromArgMatches as _};
 use toml::Value;
 
-use super::layer::{Flags, Given, Origin, definition, environment, is_list};
+use super::layer::{Flags, Given, Origin, definition, environment};
 use super::mistake::{Mistake, Mistakes, check};
+use super::spelling::{as_arguments, as_toml, defaults};
 use super::{Settings, file};
 
 /// The most that a file of settings may have: far more than it can need.
@@ -123,48 +123,5 @@ impl Resolved {
             };
         }
         text
-    }
-}
-
-pub(super) fn defaults(setting: &Arg) -> Vec<OsString> {
-    setting.get_default_values().iter().map(|value| value.to_os_string()).collect()
-}
-
-/// A setting as the command line takes it. In one word each, so that a value may begin with a
-/// hyphen.
-pub(super) fn as_arguments(key: &str, values: &[OsString]) -> Vec<OsString> {
-    let argument = |value: &OsString| {
-        let mut argument = OsString::from(format!("--{}=", key.replace('_', "-")));
-        argument.push(value);
-        argument
-    };
-    values.iter().map(argument).collect()
-}
-
-/// A setting as a file would say it.
-pub(super) fn as_toml(setting: &Arg, values: &[OsString]) -> Value {
-    // What a file may write as a number or as true is written so.
-    let one = |text: &OsString| {
-        let text = text.to_string_lossy();
-        let number = text
-            .parse::<i64>()
-            .ok()
-            .filter(|number| number.to_string() == text)
-            .map(Value::Integer);
-        let number = number.or_else(|| text.parse().ok().map(Value::Boolean));
-        let number = number.or_else(|| {
-            let float = text
-                .parse::<f64>()
-                .ok()
-                .filter(|float| float.to_string() == text && text.contains('.'));
-            float.map(Value::Float)
-        });
-        number
-            .filter(|_| !file::only_text(setting))
-            .unwrap_or_else(|| Value::String(text.into_owned()))
-    };
-    match values {
-        [only] if !is_list(setting) => one(only),
-        several => Value::Array(several.iter().map(one).collect()),
     }
 }

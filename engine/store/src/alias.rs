@@ -7,6 +7,7 @@ use host::fault::Fault;
 use serde::{Deserialize, Serialize};
 
 use super::options::{OptionsError, check_pairs};
+use host::clock;
 
 /// A version, and how many of all requests are its.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,7 +74,7 @@ impl Alias {
             env: BTreeMap::new(),
             config: BTreeMap::new(),
             previous: Vec::new(),
-            changed_ms: now_ms(),
+            changed_ms: clock::unix_ms(),
         }
     }
 
@@ -81,7 +82,7 @@ impl Alias {
     pub fn pointed_at(&self, targets: Vec<Target>) -> Self {
         let same = targets == self.targets;
         let previous = if same { self.previous.clone() } else { self.targets.clone() };
-        Self { targets, previous, changed_ms: now_ms(), ..self.clone() }
+        Self { targets, previous, changed_ms: clock::unix_ms(), ..self.clone() }
     }
 
     /// Whether the version `id` must be there for it, now or after a rollback.
@@ -110,13 +111,6 @@ impl Alias {
         }
         Ok(())
     }
-}
-
-/// The time of day, in milliseconds since 1970.
-pub fn now_ms() -> u64 {
-    let since =
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

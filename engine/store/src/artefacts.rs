@@ -12,8 +12,17 @@ use std::time::Duration;
 use super::error::StoreError;
 use super::objects::Objects;
 use super::objects::checked::READS_OF_DAMAGED;
-use super::unused::{SHARED, UPLOADS, upload_key};
 use host::files::{self, Temporary};
+
+/// What the keys of deployed files begin with.
+pub(super) const UPLOADS: &str = "uploads/";
+/// Where earlier builds put deployed files, each once for all versions that had it.
+pub(super) const SHARED: &str = "artefacts/";
+
+/// Returns the key under which the version `id` uploaded the artefact `digest`.
+pub(super) fn upload_key(digest: &str, id: &str) -> String {
+    format!("{UPLOADS}{digest}/{id}")
+}
 
 /// Artefacts of a store.
 #[derive(Debug)]

@@ -5,8 +5,6 @@ use std::path::{Path, PathBuf};
 
 use host::fault::{self, Fault};
 
-use super::objects::s3::credentials::CredentialsError;
-
 /// The reasons.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -106,4 +104,27 @@ impl StoreError {
     pub fn is_certain(&self) -> bool {
         matches!(self, Self::Io { .. } | Self::Gone { .. })
     }
+}
+
+/// Why there are no credentials for a bucket.
+#[derive(Debug, thiserror::Error)]
+pub enum CredentialsError {
+    #[error(
+        "there are no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a file that has them with --s3-credentials"
+    )]
+    None,
+    #[error(
+        "{there} is set and {missing} is not; set both, or name a file that has them with --s3-credentials"
+    )]
+    Half { there: &'static str, missing: &'static str },
+    #[error("--s3-credentials: the file {path:?} cannot be read: {source}")]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error(
+        "--s3-credentials: others than its owner may read {path:?} (its mode is {mode:04o}); run: chmod 600 {path:?}"
+    )]
+    Open { path: PathBuf, mode: u32 },
+    #[error(
+        "--s3-credentials: {path:?} has no {missing} in its section [default]; it must look like this:\n[default]\naws_access_key_id = ...\naws_secret_access_key = ..."
+    )]
+    Incomplete { path: PathBuf, missing: &'static str },
 }

@@ -1,12 +1,22 @@
-//! What nodes keep and share. [`objects`] is what keeps it, and all that is asked of that,
-//! [`place`] says which and where; [`repository`] what of functions is there and how it changes,
-//! each thing [`stored`] as an object, [`first_format`] how it once was, [`artefacts`] deployed
-//! files where the compiler can read them, [`unused`] when they go, [`removed`] what can be
-//! restored, [`retention`] when logs and old versions go. [`contents`] is what was read, [`known`]
-//! what of it a node remembers, [`summary`] what it leaves for others, both as it is [`written`]
-//! down, [`manifest`] what a version is, with its [`mod@limits`], [`inherit`] what it takes over of
-//! the one before, [`alias`] what names versions, and [`options`] what a deployer may choose.
-//! [`files`] is how files are written so that a crash leaves the old or the new.
+//! What nodes keep and share: deployed functions, their files, and how long all of it stays.
+//!
+//! | module | what it has |
+//! |---|---|
+//! | [`objects`] | what keeps a store: a folder or a bucket, as whole objects by key |
+//! | [`repository`] | the functions in a store: how they are read, changed, removed and restored |
+//! | [`retention`] | which logs and old versions are removed, as all nodes agree |
+//! | [`manifest`], [`alias`], [`contents`] | a version, a name for versions, and all of a function |
+//! | [`options`], [`mod@limits`], [`kind`], [`inherit`] | what a deployer may choose of a version |
+//! | [`wire`] | the same as the control API has it |
+//! | [`artefacts`] | deployed files, where the compiler of this node can read them |
+//! | [`removed`] | removed functions, which can be restored for a day |
+//! | [`known`] | what this node remembers of its store while that is away |
+//! | [`segment`] | how the segments of the log are named |
+//! | [`error`] | why a store cannot be read or written |
+//!
+//! `stored` says where a version or an alias is as an object, `written` how everything that was
+//! read is written in one, and `format` what the store as a whole says of itself. Imports lead
+//! from `repository` and `retention` to what is below them in this table, and to `objects`.
 
 #![expect(
     missing_docs,
@@ -17,7 +27,7 @@ pub mod alias;
 pub mod artefacts;
 pub mod contents;
 pub mod error;
-mod first_format;
+mod format;
 pub mod inherit;
 pub mod kind;
 pub mod known;
@@ -30,7 +40,5 @@ pub mod repository;
 pub mod retention;
 pub mod segment;
 mod stored;
-mod summary;
-mod unused;
 pub mod wire;
 mod written;

@@ -7,10 +7,10 @@ use abi::limits;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::alias::now_ms;
 use super::limits::Limits;
 use super::options::Options;
 use crate::kind::Kind;
+use host::clock;
 
 /// Where a function runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -152,7 +152,7 @@ impl Manifest {
             name: name.to_owned(),
             version: uuid::Uuid::now_v7().to_string(),
             number: 0,
-            created_ms: now_ms(),
+            created_ms: clock::unix_ms(),
             kind,
             artefact,
             artefact_bytes,

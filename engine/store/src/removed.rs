@@ -9,26 +9,24 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
-use abi::choice::ACTIVE;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::alias::now_ms;
-use super::contents::{Contents, Function, Objects};
+use super::contents::{Function, Objects};
 use super::error::StoreError;
-use super::manifest::Manifest;
 use super::objects::{checked, packed};
-use super::repository::Repository;
 use super::stored::Stored;
 use super::written;
+use host::clock;
 
 /// Where they are.
 pub(super) const REMOVED: &str = "removed/";
 /// How long they can be restored, at least.
 pub const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
-const PACKED_BYTES_MAX: usize = 64 << 20;
+/// The most bytes that a removed function may have as an object.
+pub(super) const PACKED_BYTES_MAX: usize = 64 << 20;
 const JSON_BYTES_MAX: usize = 1 << 30;
 
 /// Secrets as they stand in the store, encrypted. What they are is for [`secrets`] to know.
@@ -60,9 +58,6 @@ struct Written {
     secrets: KeptSecrets,
 }
 
-/// All removals that were read: by key and tag, with the time that the store has for each.
-pub(super) type AllRemoved = BTreeMap<(String, String), (SystemTime, Removed)>;
-
 /// Name and id of a key; none when it is not one of these.
 pub(super) fn parts(key: &str) -> Option<(&str, &str)> {
     let (name, id) = key.strip_prefix(REMOVED)?.split_once('/')?;
@@ -86,21 +81,21 @@ fn values<T: Stored>(objects: &Objects<T>) -> BTreeMap<String, Value> {
 }
 
 impl Removed {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
             id: uuid::Uuid::now_v7().to_string(),
-            removed_ms: now_ms(),
+            removed_ms: clock::unix_ms(),
             function: Function::default(),
             secrets: KeptSecrets::default(),
         }
     }
 
-    fn key(&self) -> String {
+    pub(super) fn key(&self) -> String {
         format!("{REMOVED}{}/{}", self.name, self.id)
     }
 
-    fn to_object(&self) -> Result<Vec<u8>, StoreError> {
+    pub(super) fn to_object(&self) -> Result<Vec<u8>, StoreError> {
         let unfit = |error: std::io::Error| StoreError::Unfit {
             key: self.key(),
             reason: error.to_string(),
@@ -153,7 +148,7 @@ impl Removed {
     }
 
     /// Takes in what stands of the function, and tells whether any of that is new.
-    fn take_in(&mut self, function: &Function, secrets: KeptSecrets) -> bool {
+    pub(super) fn take_in(&mut self, function: &Function, secrets: KeptSecrets) -> bool {
         let before = self.clone();
         for version in function.versions() {
             self.function.put_version(Arc::clone(version));
@@ -167,145 +162,5 @@ impl Removed {
             other => self.secrets = other,
         }
         *self != before
-    }
-}
-
-impl Repository {
-    /// Reads what there is of the function `name`, or of all, beside those that are `known`. What
-    /// cannot be read is an error.
-    pub(super) async fn read_removed(
-        &self,
-        name: Option<&str>,
-        mut known: AllRemoved,
-    ) -> Result<AllRemoved, StoreError> {
-        let folder = name.map_or_else(|| REMOVED.to_owned(), |name| format!("{REMOVED}{name}/"));
-        for listed in self.objects.list(&folder, "").await? {
-            let place = (listed.key, listed.tag);
-            if parts(&place.0).is_none() || known.contains_key(&place) {
-                continue;
-            }
-            if let Some(object) = checked::get(&*self.objects, &place.0, PACKED_BYTES_MAX).await? {
-                let removed = Removed::read(&place.0, object)?;
-                known.insert(place, (listed.modified, removed));
-            }
-        }
-        Ok(known)
-    }
-
-    /// Removals of the function `name`, or of all functions: the last one first.
-    ///
-    /// # Errors
-    /// When the store does not answer, or one of them cannot be read.
-    pub async fn removed(&self, name: Option<&str>) -> Result<Vec<Removed>, StoreError> {
-        let mut read: Vec<_> =
-            self.read_removed(name, AllRemoved::new()).await?.into_values().collect();
-        self.objects.verify().await?;
-        read.sort_by(|(one, a), (other, b)| (other, &b.id).cmp(&(one, &a.id)));
-        Ok(read.into_iter().map(|(_, removed)| removed).collect())
-    }
-
-    /// Keeps a function that is about to be removed, before any of it goes. One whose removal was
-    /// begun earlier and not ended has what was kept of it then. None if there is no version to
-    /// keep.
-    ///
-    /// # Errors
-    /// When the store does not take it.
-    pub async fn begin_removal(
-        &self,
-        name: &str,
-        function: &Function,
-        secrets: KeptSecrets,
-    ) -> Result<Option<Removed>, StoreError> {
-        if function.versions().next().is_none() {
-            return Ok(None);
-        }
-        let mut removed = Removed::new(name);
-        // What is active goes first: with it, nothing has gone yet.
-        if function.active().is_none()
-            && let Some(begun) =
-                self.removed(Some(name)).await?.into_iter().find(|begun| begun.is_of(function))
-        {
-            removed = Removed { id: removed.id, removed_ms: removed.removed_ms, ..begun };
-        }
-        removed.take_in(function, secrets);
-        self.objects.put(&removed.key(), removed.to_object()?).await?;
-        Ok(Some(removed))
-    }
-
-    /// Keeps what other nodes have made of it since, once nothing names it any more. Returns
-    /// what of it is to go.
-    ///
-    /// # Errors
-    /// When the store does not do it.
-    pub async fn go_on_with_removal(
-        &self,
-        name: &str,
-        removed: Option<&mut Removed>,
-        secrets: KeptSecrets,
-    ) -> Result<Arc<Function>, StoreError> {
-        let function = self.read_function(name, &Contents::new()).await?;
-        if let Some(removed) = removed
-            && removed.take_in(&function, secrets)
-        {
-            self.objects.put(&removed.key(), removed.to_object()?).await?;
-        }
-        Ok(function)
-    }
-
-    /// Writes the versions of a function that was removed. Nothing names them yet.
-    ///
-    /// # Errors
-    /// When the store does not take them, or has not kept a file that one of them needs.
-    pub async fn restore_versions(&self, removed: &Removed) -> Result<(), StoreError> {
-        for version in removed.function.versions() {
-            self.artefacts().expect(&version.artefact).await?;
-        }
-        let versions = removed.function.versions();
-        self.put_all(versions.map(|version| (&version.name, &version.version, version))).await
-    }
-
-    /// Writes its aliases, what its bare name means last: then it is there again.
-    ///
-    /// # Errors
-    /// When the store does not take them.
-    pub async fn restore_aliases(&self, removed: &Removed) -> Result<(), StoreError> {
-        let function = &removed.function;
-        let others = function.aliases().filter(|alias| alias.alias != ACTIVE);
-        self.put_all(others.map(|alias| (&alias.name, &alias.alias, alias))).await?;
-        let versions: Vec<Arc<Manifest>> = function.versions().cloned().collect();
-        match function.active() {
-            Some(active) => self.put_alias(active, &versions).await,
-            None => {
-                self.note_change().await;
-                self.put_back(&versions).await
-            }
-        }
-    }
-
-    /// Clears away all that was kept of a function of this name.
-    ///
-    /// # Errors
-    /// When the store does not do it.
-    pub async fn forget_removed(&self, name: &str) -> Result<bool, StoreError> {
-        let listed = self.objects.list(&format!("{REMOVED}{name}/"), "").await?;
-        let ours: Vec<_> = listed.iter().filter(|listed| parts(&listed.key).is_some()).collect();
-        for listed in &ours {
-            self.objects.delete(&listed.key).await?;
-        }
-        Ok(!ours.is_empty())
-    }
-
-    /// Clears away what was removed long enough ago, which is [`KEPT_FOR`].
-    ///
-    /// # Errors
-    /// When the store does not answer.
-    pub async fn clear_removed(&self, kept_for: Duration, now: Instant) -> Result<(), StoreError> {
-        let mut marks = self.removed_marks.lock().await;
-        let mut listed = self.objects.list(REMOVED, "").await?;
-        listed.retain(|listed| parts(&listed.key).is_some());
-        for key in marks.look(&listed, kept_for, now) {
-            self.objects.delete(&key).await?;
-        }
-        Ok(())
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use abi::choice::ACTIVE;
 use abi::limits::VERSIONS_PER_FUNCTION_MAX;
 use abi::message::Digest;
-use host::files;
-use store::alias::{Alias, now_ms};
+use host::{clock, files};
+use store::alias::Alias;
 use store::contents::Function;
 use store::kind::Kind;
 use store::manifest::Manifest;
@@ -48,7 +48,7 @@ pub(super) struct Stamp {
 impl Stamp {
     /// Returns a new id with the time of day.
     pub(super) fn now() -> Self {
-        Self { id: Uuid::now_v7(), now_ms: now_ms() }
+        Self { id: Uuid::now_v7(), now_ms: clock::unix_ms() }
     }
 }
 

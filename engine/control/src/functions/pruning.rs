@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use store::retention::Retention;
+use store::retention::{Retention, versions};
 
 use super::changes::Changes;
 use super::error::ChangeError;
@@ -28,10 +28,11 @@ impl Pruning {
         let Some(function) = stored.read_function(name).await? else { return Ok(()) };
         // Most deploys make nothing too old. By the last verdict, which is not old itself, they
         // need not ask the store.
-        if self.retention.last().is_some_and(|last| function.to_prune(&last).is_empty()) {
+        let nothing_goes = |verdict| versions::to_remove(&function, verdict).is_empty();
+        if self.retention.last().as_ref().is_some_and(nothing_goes) {
             return Ok(());
         }
-        let gone = function.to_prune(&self.retention.look().await?);
+        let gone = versions::to_remove(&function, &self.retention.look().await?);
         if gone.is_empty() {
             return Ok(());
         }

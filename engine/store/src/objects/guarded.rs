@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::{Answer, Listed, Objects};
 use crate::error::StoreError;
-use crate::repository::FORMAT_KEY;
+use crate::format::FORMAT_KEY;
 use host::files;
 
 const FOLDER: &str = "identity/";

@@ -41,6 +41,9 @@ pub fn open(settings: &Settings) -> Result<Arc<dyn Objects>, StoreError> {
     Ok(Arc::new(Directory::new(folder)))
 }
 
+/// How many objects are read or written at a time.
+pub(crate) const REQUESTS_AT_ONCE: usize = 32;
+
 /// What a backend answers.
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
+use crate::format::{FORMAT, FORMAT_KEY};
 use crate::objects::{Answer, Listed, Objects};
-use crate::repository::{FORMAT, FORMAT_KEY};
 
 /// An object, when it was written, and how many were before it.
 type Object = (Vec<u8>, SystemTime, usize);

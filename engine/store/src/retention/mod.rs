@@ -19,6 +19,7 @@ pub mod segments;
 mod simulation;
 #[cfg(test)]
 mod tests;
+pub mod versions;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -33,8 +34,8 @@ pub use self::policy::Policy;
 use self::policy::{FOLDER, key};
 use self::records::{COUNTS_FOR, Records};
 use super::error::StoreError;
+use super::format::{FORMAT, FORMAT_BYTES_MAX, FORMAT_KEY};
 use super::objects::{Objects, checked};
-use super::repository::{FORMAT, FORMAT_BYTES_MAX, FORMAT_KEY};
 use host::fault::Fault;
 use host::files;
 

@@ -8,7 +8,7 @@ use crate::segment::SegmentName;
 /// The keys of what is to go: what is older than it may be, and then the oldest until the rest is
 /// small enough. What is no segment is not ours to delete. The times in names do not count: they
 /// are by the clock of the node that wrote it.
-pub fn beyond(listed: Vec<Listed>, verdict: &Verdict) -> Vec<String> {
+pub fn to_remove(listed: Vec<Listed>, verdict: &Verdict) -> Vec<String> {
     let Policy { logs_kept_for_ms, logs_kept_bytes, .. } = verdict.policy;
     let named = |listed: Listed| Some((SegmentName::parse(&listed.key)?.last_ms, listed));
     let mut segments: Vec<_> = listed.into_iter().filter_map(named).collect();
@@ -48,7 +48,7 @@ mod tests {
         let (versions_kept, versions_kept_for_ms) = (0, 0);
         let policy =
             Policy { logs_kept_for_ms, logs_kept_bytes, versions_kept, versions_kept_for_ms };
-        let keys = beyond(all, &Verdict { policy, now });
+        let keys = to_remove(all, &Verdict { policy, now });
         keys.iter().map(|key| SegmentName::parse(key).unwrap().last_ms).collect()
     }
 

@@ -3,6 +3,8 @@
 //! week: not by the store's clock, nor by what that was at any time of the last three quarters of
 //! an hour.
 
+use fastrand::Rng;
+
 use super::memory::Memory;
 use super::segments;
 use super::*;
@@ -26,21 +28,6 @@ const SLACK: Duration = Duration::from_secs(15 * 60);
 /// For how long a clock that was set has to stay so before it may be believed.
 const UNBELIEVED: Duration = Duration::from_secs(45 * 60);
 
-/// Numbers that look random and are the same in each run (the constants of Knuth's MMIX generator).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % limit
-    }
-
-    fn one_in(&mut self, limit: u64) -> bool {
-        self.below(limit) == 0
-    }
-}
-
 /// A node. Its clock is wrong by `wrong_s`, from the first day on.
 struct Node {
     retention: Retention,
@@ -54,7 +41,7 @@ struct Node {
 
 struct World {
     memory: Arc<Memory>,
-    random: Random,
+    random: Rng,
     folder: tempfile::TempDir,
     repository: Repository,
     nodes: Vec<Node>,
@@ -73,7 +60,7 @@ impl World {
         let artefacts = Artefacts::open(Arc::clone(&objects), folder.path().join("artefacts"));
         let repository = Repository::new(objects, Arc::new(artefacts.unwrap()));
         let (start, ahead) = (memory.now(), vec![(Duration::ZERO, 100 * DAY)]);
-        let (nodes, random) = (Vec::new(), Random(seed));
+        let (nodes, random) = (Vec::new(), Rng::with_seed(seed));
         let (passed, deleted) = (Duration::ZERO, (0, 0));
         let mut world =
             Self { memory, random, folder, repository, nodes, passed, start, ahead, deleted };
@@ -89,17 +76,12 @@ impl World {
         let random = &mut self.random;
         let hours = |hours: u64| hours * 3_600_000;
         let policy = Policy {
-            logs_kept_for_ms: hours(
-                [0, 1, 5, 48, 24 * 9][usize::try_from(random.below(5)).unwrap()],
-            ),
-            logs_kept_bytes: 1 << random.below(12),
-            versions_kept: u32::try_from(1 + random.below(4)).unwrap(),
-            versions_kept_for_ms: hours(
-                [0, 1, 30, 24 * 8][usize::try_from(random.below(4)).unwrap()],
-            ),
+            logs_kept_for_ms: hours([0, 1, 5, 48, 24 * 9][random.usize(..5)]),
+            logs_kept_bytes: 1 << random.u64(..12),
+            versions_kept: random.u32(1..=4),
+            versions_kept_for_ms: hours([0, 1, 30, 24 * 8][random.usize(..4)]),
         };
-        let wrong_s = [0, random.below(1_000_000_000), 1_800_000_000]
-            [usize::try_from(random.below(3)).unwrap()];
+        let wrong_s = [0, random.u64(..1_000_000_000), 1_800_000_000][random.usize(..3)];
         let data = self.folder.path().join(number.to_string());
         std::fs::create_dir_all(&data).unwrap();
         let objects: Arc<dyn Objects> = Arc::clone(&self.memory) as _;
@@ -116,10 +98,9 @@ impl World {
 
     /// Sets the store's clock, for ever or for a while.
     fn jump(&mut self) {
-        let by = [MINUTE, 20 * MINUTE, 3 * DAY, 400 * DAY]
-            [usize::try_from(self.random.below(4)).unwrap()];
+        let by = [MINUTE, 20 * MINUTE, 3 * DAY, 400 * DAY][self.random.usize(..4)];
         let (_, ahead) = *self.ahead.last().unwrap();
-        let back = self.random.one_in(2);
+        let back = self.random.u32(..2) == 0;
         let ahead = if back { ahead.saturating_sub(by) } else { ahead + by };
         self.ahead.push((self.passed, ahead));
         self.pass(Duration::ZERO);
@@ -189,7 +170,7 @@ impl World {
         let listed = self.memory.list("logs/", "").await.unwrap();
         let verdict = self.look(number).await;
         self.nodes[number].retained = Some(self.passed);
-        for key in segments::beyond(listed, &verdict) {
+        for key in segments::to_remove(listed, &verdict) {
             if self.keeps_segment(&key) {
                 let promised = self.promised();
                 return Err(format!(
@@ -215,7 +196,7 @@ impl World {
         self.memory.write(&format!("versions/a/{id}.json"), sealed(&version).unwrap());
         let function = self.repository.read_function("a", &Contents::new()).await.unwrap();
         let verdict = self.look(number).await;
-        for version in function.to_prune(&verdict) {
+        for version in versions::to_remove(&function, &verdict) {
             let newer = function.versions().filter(|other| other.number > version.number).count();
             if self.keeps_version(&version, newer) {
                 let number = version.number;
@@ -233,7 +214,7 @@ impl World {
     /// A segment is shipped by a node, whose clock makes its name.
     fn ship(&mut self, number: usize) {
         let last_ms = 1000 * (self.nodes[number].wrong_s + self.passed.as_secs());
-        let (id, bytes) = (uuid::Uuid::now_v7(), 1 + self.random.below(40));
+        let (id, bytes) = (uuid::Uuid::now_v7(), 1 + self.random.u64(..40));
         let key = format!("logs/2026-11-22/08/{last_ms:013}-{last_ms:013}-node-{id}.log");
         self.memory.write(&key, vec![0; usize::try_from(bytes).unwrap()]);
     }
@@ -241,16 +222,16 @@ impl World {
     /// Something happens on a node, if it runs, or to it.
     async fn happen(&mut self) -> Result<(), String> {
         self.forget();
-        let number = usize::try_from(self.random.below(NODES as u64)).unwrap();
+        let number = self.random.usize(..NODES);
         let runs = self.nodes[number].runs;
-        match self.random.below(100) {
+        match self.random.u64(..100) {
             0 => self.nodes[number].runs = false,
             1 if !runs => self.nodes[number] = self.started(number),
             10 if runs => self.nodes[number] = self.started(number),
             11 => self.jump(),
             // The store is away.
-            12 if self.random.one_in(8) => {
-                let hours = [1, 20, 400][usize::try_from(self.random.below(3)).unwrap()];
+            12 if self.random.u32(..8) == 0 => {
+                let hours = [1, 20, 400][self.random.usize(..3)];
                 self.pass(HOUR * hours);
             }
             12..20 if runs => self.deploy(number).await?,
@@ -287,7 +268,7 @@ impl World {
 async fn run(seed: u64) -> Result<(usize, usize), String> {
     let mut world = World::new(seed);
     for _ in 0..STEPS {
-        let time = MINUTE * u32::try_from(world.random.below(20)).unwrap();
+        let time = MINUTE * world.random.u32(..20);
         world.pass(time);
         world.happen().await?;
     }

@@ -8,33 +8,12 @@ use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use crate::error::CredentialsError;
+
 /// The variables that hold credentials. No process but the engine gets them.
 const VARIABLES: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
 /// The most that a file of credentials may have.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
-
-/// Why there are no credentials.
-#[derive(Debug, thiserror::Error)]
-pub enum CredentialsError {
-    #[error(
-        "there are no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a file that has them with --s3-credentials"
-    )]
-    None,
-    #[error(
-        "{there} is set and {missing} is not; set both, or name a file that has them with --s3-credentials"
-    )]
-    Half { there: &'static str, missing: &'static str },
-    #[error("--s3-credentials: the file {path:?} cannot be read: {source}")]
-    Unreadable { path: std::path::PathBuf, source: std::io::Error },
-    #[error(
-        "--s3-credentials: others than its owner may read {path:?} (its mode is {mode:04o}); run: chmod 600 {path:?}"
-    )]
-    Open { path: std::path::PathBuf, mode: u32 },
-    #[error(
-        "--s3-credentials: {path:?} has no {missing} in its section [default]; it must look like this:\n[default]\naws_access_key_id = ...\naws_secret_access_key = ..."
-    )]
-    Incomplete { path: std::path::PathBuf, missing: &'static str },
-}
 
 /// A key, its secret, and perhaps the session that both belong to.
 #[derive(Clone, PartialEq, Eq)]

@@ -5,6 +5,9 @@
 use std::time::Duration;
 
 use abi::limits::{S3_ATTEMPTS_MAX, S3_BACKOFF_FIRST, S3_BACKOFF_MAX, S3_RETRY_TIMEOUT};
+use host::backoff::Backoff;
+
+const BACKOFF: Backoff = Backoff { first: S3_BACKOFF_FIRST, max: S3_BACKOFF_MAX };
 
 /// What an attempt came to that did not succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,9 +30,7 @@ pub(super) fn pause(
     if ended == Ended::Lasting || attempt >= S3_ATTEMPTS_MAX {
         return None;
     }
-    let doublings = attempt.saturating_sub(1).min(16);
-    let most = S3_BACKOFF_FIRST.saturating_mul(1 << doublings).min(S3_BACKOFF_MAX);
-    let pause = most.mul_f64(random.clamp(0.0, 1.0));
+    let pause = BACKOFF.after(attempt).mul_f64(random.clamp(0.0, 1.0));
     (elapsed + pause < S3_RETRY_TIMEOUT).then_some(pause)
 }
 

@@ -9,20 +9,16 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
-use super::objects::Listed;
+use super::Repository;
+use super::removal::AllRemoved;
+use crate::artefacts::{SHARED, UPLOADS};
+use crate::contents::Contents;
+use crate::error::StoreError;
+use crate::objects::Listed;
 use host::files;
 
-/// Where deployed files are.
-pub(super) const UPLOADS: &str = "uploads/";
-/// Where earlier builds put them, each once for all versions that had it.
-pub(super) const SHARED: &str = "artefacts/";
 /// No change of what is deployed takes so long.
 pub(super) const CHANGE_MAX: Duration = Duration::from_secs(55 * 60);
-
-/// The key of the artefact `digest` as the version `id` uploaded it.
-pub(super) fn upload_key(digest: &str, id: &str) -> String {
-    format!("{UPLOADS}{digest}/{id}")
-}
 
 /// What versions there are, and their artefacts.
 #[derive(Debug, Default)]
@@ -69,11 +65,55 @@ impl Marks {
     }
 }
 
+impl Repository {
+    /// Removes the artefacts that no version has had since an earlier call, longer ago than any
+    /// change takes.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn remove_unused_artefacts(
+        &self,
+        before: &Contents,
+        now: Instant,
+    ) -> Result<(), StoreError> {
+        let mut marks = self.marks.lock().await;
+        let mut listed = self.objects.list(UPLOADS, "").await?;
+        listed.extend(self.objects.list(SHARED, "").await?);
+        // Read after they were listed: what a version had by then is named. A removal keeps its
+        // versions before they go, a restored one has them before that goes: whichever is under
+        // way, one of these has them.
+        let removed = self.read_removed(None, AllRemoved::new()).await?;
+        let contents = self.read_all(before).await?;
+        let removed = self.read_removed(None, removed).await?;
+        if contents
+            .values()
+            .any(|function| function.versions.values().any(|seen| seen.value.is_none()))
+        {
+            tracing::warn!(
+                "a version in the store cannot be read: artefacts stay, as one may be its"
+            );
+            return Ok(());
+        }
+        let mut named = Named::default();
+        let kept = removed.values().flat_map(|(_, removed)| removed.function.versions());
+        for version in contents.values().flat_map(|function| function.versions()).chain(kept) {
+            named.versions.insert(&version.version);
+            named.artefacts.insert(&version.artefact);
+        }
+        listed.retain(|listed| named.lacks(&listed.key));
+        for key in marks.look(&listed, CHANGE_MAX, now) {
+            self.objects.delete(&key).await?;
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::SystemTime;
 
     use super::*;
+    use crate::artefacts::upload_key;
 
     fn listed(key: String, tag: &str) -> Listed {
         Listed { key, bytes: 1, tag: tag.to_owned(), modified: SystemTime::UNIX_EPOCH }

@@ -15,12 +15,11 @@ use abi::choice::ACTIVE;
 use abi::limits::STORED_OBJECT_BYTES_MAX;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::alias::Alias;
-use super::contents::Contents;
-use super::error::StoreError;
-use super::manifest::Manifest;
-use super::objects::{Answer, Objects};
-use super::repository::READS_AT_ONCE;
+use crate::alias::Alias;
+use crate::contents::Contents;
+use crate::error::StoreError;
+use crate::manifest::Manifest;
+use crate::objects::{Answer, Objects, REQUESTS_AT_ONCE};
 use host::files;
 
 const FOLDER: &str = "functions/";
@@ -45,7 +44,7 @@ pub(super) async fn read(objects: &dyn Objects) -> Result<Contents, StoreError> 
         .collect();
     // In the order of their keys: the versions of a function come in the order of their ids.
     let read: BTreeMap<String, Vec<u8>> =
-        stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await?;
+        stream::iter(reads).buffered(REQUESTS_AT_ONCE).try_collect().await?;
     let mut contents = Contents::new();
     for (key, object) in &read {
         let Some((name, id)) = version_key(key) else { continue };

@@ -10,13 +10,20 @@ use std::pin::Pin;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
+
+use fastrand::Rng;
 
 use super::tests::{deploy, remove, restore};
+use super::unused::CHANGE_MAX;
 use super::*;
-use crate::removed::REMOVED;
-use crate::retention::{Policy, Verdict};
-use crate::unused::CHANGE_MAX;
+use crate::alias::Alias;
+use crate::artefacts::{UPLOADS, upload_key};
+use crate::contents::Contents;
+use crate::manifest::Manifest;
+use crate::objects::{Listed, checked};
+use crate::removed::{REMOVED, Removed};
+use crate::retention::{Policy, Verdict, versions};
 
 const SEEDS: u64 = 60;
 const STEPS: u32 = 3000;
@@ -27,17 +34,6 @@ const CHANGE_STEPS: u32 = 600;
 const STEP: Duration = Duration::from_secs(CHANGE_MAX.as_secs() / (CHANGE_STEPS as u64 + 300));
 /// How long a removed function is kept: no shorter than any change takes.
 const KEPT_FOR: Duration = CHANGE_MAX;
-
-/// Numbers that look random and are the same in each run (the constants of Knuth's MMIX generator).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap() % limit
-    }
-}
 
 /// Lets others go first.
 async fn step() {
@@ -182,20 +178,16 @@ async fn prune_oldest(repository: &Repository, name: &str) {
         versions_kept: 1,
         versions_kept_for_ms: 0,
     };
-    for version in function.to_prune(&Verdict { policy, now: None }) {
+    for version in versions::to_remove(&function, &Verdict { policy, now: None }) {
         repository.prune(&version).await.unwrap();
     }
 }
 
-fn begin<'a>(
-    repository: &'a Repository,
-    random: &mut Random,
-    begun: u32,
-    now: Instant,
-) -> Task<'a> {
-    let name = ["a", "b"][random.below(2)];
-    let file = ["one", "two"][random.below(2)];
-    let (is_change, done): (bool, Pin<Box<dyn Future<Output = ()> + 'a>>) = match random.below(7) {
+fn begin<'a>(repository: &'a Repository, random: &mut Rng, begun: u32, now: Instant) -> Task<'a> {
+    let name = ["a", "b"][random.usize(..2)];
+    let file = ["one", "two"][random.usize(..2)];
+    let (is_change, done): (bool, Pin<Box<dyn Future<Output = ()> + 'a>>) = match random.usize(..7)
+    {
         0 => {
             let tidied = async move {
                 repository.clear_removed(KEPT_FOR, now).await.unwrap();
@@ -213,7 +205,8 @@ fn begin<'a>(
 }
 
 fn run(seed: u64, folder: &Path) -> Result<(), String> {
-    let (bucket, mut random, start) = (Arc::new(Bucket::default()), Random(seed), Instant::now());
+    let (bucket, mut random, start) =
+        (Arc::new(Bucket::default()), Rng::with_seed(seed), Instant::now());
     let node = |_| {
         let artefacts = Artefacts::open(Arc::clone(&bucket) as _, folder.to_owned()).unwrap();
         Repository::new(Arc::clone(&bucket) as _, Arc::new(artefacts))
@@ -225,7 +218,7 @@ fn run(seed: u64, folder: &Path) -> Result<(), String> {
         let late = |task: &Option<Task<'_>>| {
             task.as_ref().is_some_and(|task| task.is_change && at - task.begun > CHANGE_STEPS)
         };
-        let node = tasks.iter().position(late).unwrap_or_else(|| random.below(NODES));
+        let node = tasks.iter().position(late).unwrap_or_else(|| random.usize(..NODES));
         if tasks[node].is_none() && at < STEPS {
             tasks[node] = Some(begin(&nodes[node], &mut random, at, start + STEP * at));
         }

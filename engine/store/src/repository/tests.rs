@@ -3,16 +3,20 @@
 use abi::choice::ACTIVE;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::unused::CHANGE_MAX;
 use super::*;
+use crate::alias::Alias;
+use crate::artefacts::upload_key;
+use crate::contents::{Contents, Function};
 use crate::kind::Kind;
+use crate::manifest::Manifest;
 use crate::objects::directory::Directory;
 use crate::objects::{Answer, Listed};
 use crate::options::Options;
 use crate::removed::{KEPT_FOR, KeptSecrets};
-use crate::unused::CHANGE_MAX;
-use host::files;
+use host::files::{self, Temporary};
 
 /// A folder whose changes all fail after the first few, as when a node is killed there: nothing is
 /// tidied up either.

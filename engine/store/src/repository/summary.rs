@@ -4,9 +4,9 @@
 //! Its reader takes of it what is as it was by the listing, and reads the rest. It is no more than
 //! a hint, may be old, and may be missing; two nodes that write it at once do no harm. Owns no fds.
 
-use super::contents::Contents;
-use super::objects::{Objects, checked, packed};
-use super::written;
+use crate::contents::Contents;
+use crate::objects::{Objects, checked, packed};
+use crate::written;
 
 /// Where it is.
 pub(super) const SUMMARY: &str = "summary";

@@ -1,0 +1,192 @@
+//! The repository of functions: what is deployed, as objects that any number of nodes read and
+//! write.
+//!
+//! ```text
+//! format                              "sockhop-store 2"
+//! identity/<uuid>                     which store it is (see [`crate::objects::guarded`])
+//! uploads/<sha256>/<id>               the file that a version was deployed with, never changed
+//! artefacts/<sha256>                  the same, as earlier builds have it (see [`unused`])
+//! versions/<name>/<id>.json           immutable versions (a checked object)
+//! aliases/<name>/<alias>.json         what an alias means (a checked object, overwritten whole: the last write wins)
+//! identities/<name>/<identity>        what a function's secrets belong to (see [`secrets`])
+//! secrets/<identity>/<KEY>            what is encrypted of them
+//! removed/<name>/<id>                 what was removed, for a day (see [`crate::removed`])
+//! retention/<host>-<uuid>             what a node keeps of logs and old versions (see [`crate::retention`])
+//! changed                             a random id, another one after every change: a hint to look, never the truth
+//! summary                             what many versions and aliases said, for nodes that are new (see [`summary`])
+//! ```
+//! A version is written before an alias names it, and aliases are read before versions, so whoever
+//! reads meanwhile sees the old or the new. Writing the alias `active` is the one step that makes a
+//! deploy visible. There are no conditional writes: where two nodes may be in each other's way (one
+//! removes a version that another is about to name), each does its step, looks again, and puts back
+//! what is missing. Owns no fds.
+
+mod changes;
+mod first_format;
+#[cfg(test)]
+mod interleaving_tests;
+mod reading;
+mod removal;
+mod summary;
+#[cfg(test)]
+mod tests;
+mod unused;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::sync::Mutex;
+
+use self::unused::Marks;
+use crate::artefacts::Artefacts;
+use crate::error::StoreError;
+use crate::format::{FIRST_FORMAT, FORMAT, FORMAT_BYTES_MAX, FORMAT_KEY};
+use crate::objects::{Answer, Objects, REQUESTS_AT_ONCE};
+use crate::stored::{Stored, key, sealed};
+
+const HINT_BYTES_MAX: usize = 1024;
+/// A hint to other nodes that something has changed.
+pub const CHANGED: &str = "changed";
+
+/// A store of functions.
+#[derive(Debug)]
+pub struct Repository {
+    objects: Arc<dyn Objects>,
+    artefacts: Arc<Artefacts>,
+    /// It has been seen to be of today's format, with nothing left of another.
+    prepared: AtomicBool,
+    /// Artefacts that nothing named lately.
+    marks: Mutex<Marks>,
+    /// Removed functions that are still kept.
+    removed_marks: Mutex<Marks>,
+}
+
+/// What a store was found to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    New,
+    First,
+    Today,
+}
+
+impl Repository {
+    pub fn new(objects: Arc<dyn Objects>, artefacts: Arc<Artefacts>) -> Self {
+        Self {
+            objects,
+            artefacts,
+            prepared: AtomicBool::new(false),
+            marks: Mutex::default(),
+            removed_marks: Mutex::default(),
+        }
+    }
+
+    pub fn artefacts(&self) -> &Arc<Artefacts> {
+        &self.artefacts
+    }
+
+    /// What the store is called.
+    pub fn name(&self) -> String {
+        self.objects.name()
+    }
+
+    /// The hint that something has changed: another one after every change.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn hint(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.objects.get(CHANGED, HINT_BYTES_MAX).await
+    }
+
+    async fn format(&self) -> Result<Format, StoreError> {
+        if self.prepared.load(SeqCst) {
+            return Ok(Format::Today);
+        }
+        let Some(found) = self.objects.get(FORMAT_KEY, FORMAT_BYTES_MAX).await? else {
+            return match self.objects.occupant().await? {
+                // It may have become a store meanwhile.
+                Some(found) if self.objects.get(FORMAT_KEY, FORMAT_BYTES_MAX).await?.is_none() => {
+                    Err(StoreError::Occupied { name: self.objects.name(), found })
+                }
+                Some(_) => Ok(Format::Today),
+                None => Ok(Format::New),
+            };
+        };
+        match String::from_utf8_lossy(&found).as_ref() {
+            FORMAT => Ok(Format::Today),
+            FIRST_FORMAT => Ok(Format::First),
+            found => Err(StoreError::Format {
+                name: self.objects.name(),
+                found: found.to_owned(),
+                readable: format!("{FORMAT:?} and {FIRST_FORMAT:?}"),
+            }),
+        }
+    }
+
+    /// Makes it a store of today's format, whatever it was and wherever a crash has left it. Before
+    /// anything is written to it; not while an engine of an earlier build serves from it.
+    ///
+    /// # Errors
+    /// When it cannot be read or written, or is of a newer format.
+    pub async fn prepare(&self) -> Result<(), StoreError> {
+        match self.format().await? {
+            Format::Today if self.prepared.load(SeqCst) => return self.objects.verify().await,
+            Format::Today => first_format::clear(&*self.objects).await?,
+            Format::New => self.objects.put(FORMAT_KEY, FORMAT.into()).await?,
+            Format::First => {
+                let contents = first_format::read(&*self.objects).await?;
+                tracing::info!(
+                    "{}: functions are brought to the new format ({})",
+                    self.objects.name(),
+                    contents.len()
+                );
+                let versions = contents.values().flat_map(|function| function.versions());
+                self.put_all(versions.map(|version| (&version.name, &version.version, version)))
+                    .await?;
+                let aliases = contents.values().flat_map(|function| function.aliases());
+                self.put_all(aliases.map(|alias| (&alias.name, &alias.alias, alias))).await?;
+                // Until here it was a store of the first format, and nothing of that was touched.
+                self.objects.put(FORMAT_KEY, FORMAT.into()).await?;
+                first_format::clear(&*self.objects).await?;
+            }
+        }
+        self.objects.identify().await?;
+        self.prepared.store(true, SeqCst);
+        Ok(())
+    }
+
+    async fn put_all<'a, T: Stored + 'a>(
+        &self,
+        all: impl Iterator<Item = (&'a String, &'a String, &'a Arc<T>)>,
+    ) -> Result<(), StoreError> {
+        let puts: Vec<Answer<'_, ()>> = all
+            .map(|(name, stem, value)| {
+                let object = sealed(value.as_ref());
+                let key = key::<T>(name, stem);
+                Box::pin(async move { self.objects.put(&key, object?).await }) as _
+            })
+            .collect();
+        stream::iter(puts).buffer_unordered(REQUESTS_AT_ONCE).try_collect().await
+    }
+
+    /// Clears away what a crash left unfinished here.
+    ///
+    /// # Errors
+    /// When it cannot be.
+    pub async fn clear_unfinished(&self) -> Result<(), StoreError> {
+        self.artefacts.clear_unfinished()?;
+        self.objects.clear_unfinished().await
+    }
+
+    async fn put<T: Stored>(&self, name: &str, stem: &str, value: &T) -> Result<(), StoreError> {
+        self.objects.put(&key::<T>(name, stem), sealed(value)?).await
+    }
+
+    /// Has other nodes look sooner than they would.
+    pub async fn note_change(&self) {
+        let id = uuid::Uuid::now_v7().to_string();
+        if let Err(error) = self.objects.put(CHANGED, id.into()).await {
+            tracing::warn!("other nodes see the change later: {error}");
+        }
+    }
+}
