@@ -6,10 +6,11 @@
 //! takes. The processes that have a slot one after another are its *incarnations*. The supervisor
 //! tells the fleet what happens and does, in order, what it answers; the fleet never looks at
 //! anything itself. This file has what may happen and what follows; [`slot`] is one worker's place,
-//! [`publish`] changes what is served.
+//! [`state`] how far its process has come, [`publish`] changes what is served.
 
 mod publish;
 mod slot;
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -22,8 +23,9 @@ pub use self::publish::PublishError;
 use self::publish::Publishing;
 use self::slot::Running;
 pub use self::slot::{Phase, WorkerSlot};
+use self::state::{Accepted, Dismissal, Dismissed, Outbox, Progress, Pulse, Serving, State};
 use super::Pool;
-use super::starting::{START_TIMEOUT, Starting};
+use super::starting::START_TIMEOUT;
 use super::watch::{Health, LOOK_INTERVAL, Seen};
 
 /// One process: the slot it has, which is its row on the board, and which of the processes that had
@@ -113,6 +115,9 @@ pub struct Plan {
 pub struct Fleet {
     plan: Plan,
     slots: BTreeMap<usize, WorkerSlot>,
+    /// The newest incarnation of each row. A row's next slot counts on, so that what is still under
+    /// way from or to a process of the slot before it is not taken for the new one's.
+    incarnations: BTreeMap<usize, u64>,
     /// The functions that are to have workers of their own.
     own: BTreeSet<Pool>,
     /// The newest catalogue.
@@ -138,6 +143,7 @@ impl Fleet {
         Self {
             plan,
             slots,
+            incarnations: BTreeMap::new(),
             own: BTreeSet::new(),
             generation,
             serving: generation,
@@ -157,8 +163,8 @@ impl Fleet {
             Event::Applied { worker, generation } => self.on_applied(worker, generation),
             Event::Draining(worker) => self.on_draining(worker),
             Event::Flushed(worker) => {
-                if let Some(running) = self.running(worker) {
-                    running.flushed = true;
+                if let Some(accepted) = self.state(worker).and_then(State::accepted_mut) {
+                    accepted.outbox = Outbox::Empty;
                 }
             }
             Event::Broke { worker, why } => self.kill(worker, why),
@@ -178,9 +184,12 @@ impl Fleet {
     #[must_use]
     pub fn move_on(&mut self, now: Instant) -> Vec<Action> {
         for (row, slot) in &mut self.slots {
-            if let Some(incarnation) = slot.start_if_due(now) {
+            if slot.is_start_due(now) {
+                let incarnation = self.incarnations.entry(*row).or_default();
+                *incarnation += 1;
+                slot.start(*incarnation, now);
                 self.actions.push(Action::Start {
-                    worker: WorkerId { slot: *row, incarnation },
+                    worker: WorkerId { slot: *row, incarnation: *incarnation },
                     core: slot.core,
                 });
             }
@@ -199,36 +208,46 @@ impl Fleet {
         due
     }
 
-    /// A worker's row, as of now. `now_ms` is by the board's clock.
+    /// Looks at a worker's row as it is `now`. `now_ms` is the same by the board's clock.
     pub fn look(&mut self, worker: WorkerId, look: Look, now_ms: u64, now: Instant) {
         let idle_timeout = self.plan.own_idle_timeout;
         let Some(slot) = self.slot(worker) else { return };
         let own = slot.pool != Pool::Shared;
         let Phase::Running(running) = &mut slot.phase else { return };
-        if running.applied.is_none() {
-            if running.starting.look(look.seen.process) {
-                let what = if running.said_hello {
-                    "it does not come to serve"
-                } else {
-                    "it has not said hello"
-                };
-                self.kill(worker, format!("{what} in {START_TIMEOUT:?} that the machine gave it"));
+        let accepted = match &mut running.state {
+            State::Started(starting) => {
+                if starting.look(look.seen.process) {
+                    self.give_up_start(worker, "it has not said hello");
+                }
+                return;
             }
-            return;
-        }
+            State::Accepted(accepted) => accepted,
+            State::Draining { last, .. } => &mut last.worker,
+            // Its end is on its way.
+            State::Killed { .. } => return,
+        };
+        let serving = match &mut accepted.progress {
+            Progress::Loading(starting) => {
+                if starting.look(look.seen.process) {
+                    self.give_up_start(worker, "it does not come to serve");
+                }
+                return;
+            }
+            Progress::Serving(serving) => serving,
+        };
         if look.busy {
-            running.idle_since = None;
+            serving.idle_since = None;
         }
-        let idle = now - *running.idle_since.get_or_insert(now);
-        let silent_before = running.silent;
-        let health = running.watch.look(look.seen, now_ms);
-        running.silent = health != Health::Well;
+        let idle = now - *serving.idle_since.get_or_insert(now);
+        let health = serving.watch.look(look.seen, now_ms);
+        let pulse = if health == Health::Well { Pulse::Beats } else { Pulse::Silent };
+        let pulse_changed = std::mem::replace(&mut serving.pulse, pulse) != pulse;
         match health {
             Health::Stuck(over) => {
                 self.kill(worker, format!("it is stuck: its guest should have ended {over:?} ago"))
             }
             Health::GivenUp => self.kill(worker, "it has not moved for too long".to_owned()),
-            Health::Well | Health::Silent if running.silent != silent_before => self.serve(),
+            Health::Well | Health::Silent if pulse_changed => self.serve(),
             Health::Well if own && !look.busy && idle >= idle_timeout => self.leave(worker),
             Health::Well | Health::Silent => {}
         }
@@ -254,10 +273,12 @@ impl Fleet {
         self.generation
     }
 
-    /// Whether a worker may ask for modules and give connections back: it has said hello and
-    /// serves.
+    /// Returns whether a worker may ask for modules and give connections back: it has said hello
+    /// and serves.
     pub fn serves(&self, worker: WorkerId) -> bool {
-        matches!(self.slots.get(&worker.slot), Some(WorkerSlot { incarnation, phase: Phase::Running(Running { applied: Some(_), .. }), .. }) if *incarnation == worker.incarnation)
+        self.slots
+            .get(&worker.slot)
+            .is_some_and(|slot| slot.incarnation == worker.incarnation && slot.serves())
     }
 
     /// Every slot there is, by its row.
@@ -282,8 +303,7 @@ impl Fleet {
             let failed_starts = slot.back_off.failed_starts();
             self.actions.push(Action::Exited { worker, delay, failed_starts });
             // Whoever wants the trial asks again.
-            self.slots
-                .retain(|_, slot| !slot.is_trial() || matches!(slot.phase, Phase::Running(_)));
+            self.slots.retain(|_, slot| !slot.is_trial() || slot.is_running());
         }
     }
 
@@ -291,98 +311,96 @@ impl Fleet {
         let Some(slot) = self.slot(worker) else { return };
         let pool = slot.pool.clone();
         let Phase::Running(running) = &mut slot.phase else { return };
-        if running.said_hello || running.killed {
-            return self.kill(worker, "it said hello twice".to_owned());
-        }
-        if !same_build {
-            return self.kill(
+        match running.state {
+            State::Started(_) if same_build => {
+                running.state = State::Accepted(Accepted::new());
+                self.actions.push(Action::Accept { worker, pool });
+            }
+            State::Started(_) => self.kill(
                 worker,
                 format!(
                     "it is not of the engine's build, {}; install both from one",
                     abi::BUILD_ID
                 ),
-            );
+            ),
+            State::Accepted(_) | State::Draining { .. } | State::Killed { .. } => {
+                self.kill(worker, "it said hello twice".to_owned())
+            }
         }
-        running.said_hello = true;
-        running.starting = Starting::default();
-        running.flushed = false;
-        self.actions.push(Action::Accept { worker, pool });
     }
 
     fn on_applied(&mut self, worker: WorkerId, generation: u64) {
         let newest = self.generation;
-        let Some(running) = self.running(worker) else { return };
-        if !running.said_hello
-            || generation > newest
-            || running.applied.is_some_and(|applied| generation < applied)
-        {
+        let Some(state) = self.state(worker) else { return };
+        let accepted = state.accepted_mut().filter(|accepted| {
+            generation <= newest && accepted.generation().is_none_or(|own| own <= generation)
+        });
+        let Some(accepted) = accepted else {
             return self.kill(
                 worker,
                 format!("it says that it serves generation {generation}, which it was not sent"),
             );
-        }
-        if running.applied.replace(generation).is_none() {
-            self.serve();
-            self.slots.entry(worker.slot).and_modify(|slot| slot.back_off.served());
+        };
+        match &mut accepted.progress {
+            Progress::Serving(serving) => serving.generation = generation,
+            Progress::Loading(_) => {
+                accepted.progress = Progress::Serving(Serving::new(generation));
+                self.serve();
+                self.slots.entry(worker.slot).and_modify(|slot| slot.back_off.served());
+            }
         }
     }
 
     fn on_draining(&mut self, worker: WorkerId) {
-        let draining = self.draining;
-        let Some(slot) = self.slot(worker) else { return };
-        let retiring = slot.retiring;
-        let Phase::Running(running) = &mut slot.phase else { return };
-        if draining || retiring || running.leaving {
-            running.begins_no_more = true;
-        } else {
-            self.kill(worker, "it leaves, and was not told to".to_owned());
+        match self.state(worker) {
+            Some(State::Draining { last, .. } | State::Killed { last: Some(last), .. }) => {
+                last.begins_no_more = true;
+            }
+            _ => self.kill(worker, "it leaves, and was not told to".to_owned()),
         }
     }
 
     fn on_ended(&mut self, worker: WorkerId, now: Instant) {
-        let draining = self.draining;
         let Some(slot) = self.slot(worker) else { return };
         let Phase::Running(running) = &slot.phase else { return };
-        let (served, lived, leaving) =
-            (running.applied.is_some(), now - running.since, running.leaving);
-        let mut died = None;
-        if draining || slot.retiring || slot.is_trial() {
-            self.slots.remove(&worker.slot);
-            // Somebody may have waited for its row.
-            self.arrange_slots();
-        } else if leaving {
-            slot.phase = if slot.wanted { Phase::Resting { until: now } } else { Phase::Dormant };
-        } else {
-            let delay = if served {
-                slot.back_off.exited(lived)
-            } else {
-                slot.back_off.did_not_start(lived)
-            };
-            slot.restarts += 1;
-            slot.phase = Phase::Resting { until: now + delay };
-            died = Some(Action::Exited {
-                worker,
-                delay,
-                failed_starts: slot.back_off.failed_starts(),
-            });
+        let (lived, served) = (now - running.since, slot.serves());
+        match running.state.dismissal() {
+            // Whoever wants the trial asks again.
+            _ if slot.is_trial() => self.remove_slot(worker),
+            Some(Dismissal::Removed | Dismissal::Stopping) => self.remove_slot(worker),
+            Some(Dismissal::Idle { wanted: true }) => slot.phase = Phase::Resting { until: now },
+            Some(Dismissal::Idle { wanted: false }) => slot.phase = Phase::Dormant,
+            None => {
+                let delay = if served {
+                    slot.back_off.exited(lived)
+                } else {
+                    slot.back_off.did_not_start(lived)
+                };
+                slot.restarts += 1;
+                slot.phase = Phase::Resting { until: now + delay };
+                let failed_starts = slot.back_off.failed_starts();
+                self.actions.push(Action::Exited { worker, delay, failed_starts });
+            }
         }
-        self.actions.extend(died);
         // First nobody chooses it any more; what is in its queue then is all there will be.
         self.serve();
         self.actions.push(Action::Reap(worker));
+    }
+
+    fn remove_slot(&mut self, worker: WorkerId) {
+        self.slots.remove(&worker.slot);
+        if !self.draining {
+            // Somebody may have waited for its row.
+            self.arrange_slots();
+        }
     }
 
     fn on_wanted(&mut self, pool: &Pool, now: Instant) {
         if self.draining {
             return;
         }
-        for slot in self.slots.values_mut().filter(|slot| slot.pool == *pool && !slot.retiring) {
-            match &slot.phase {
-                Phase::Dormant => slot.phase = Phase::Resting { until: now },
-                Phase::Running(running) if running.leaving => slot.wanted = true,
-                Phase::Running(_) | Phase::Resting { .. } => {}
-            }
-        }
+        let of_pool = self.slots.values_mut().filter(|slot| slot.pool == *pool);
+        of_pool.for_each(|slot| slot.want(now));
         if let Pool::Trial(_) = pool
             && self.slots.values().all(|slot| slot.pool != *pool)
             && let Some(row) = self.free_row()
@@ -396,8 +414,10 @@ impl Fleet {
     fn drain(&mut self) {
         self.draining = true;
         self.own.clear();
-        self.slots.retain(|_, slot| matches!(slot.phase, Phase::Running(_)));
-        self.running_workers().into_iter().for_each(|worker| self.dismiss(worker));
+        self.slots.retain(|_, slot| slot.is_running());
+        for worker in self.running_workers() {
+            self.dismiss(worker, Dismissal::Stopping);
+        }
         for publishing in std::mem::take(&mut self.publishing) {
             self.actions.push(publishing.answer(Err(PublishError::Stopping)));
         }
@@ -409,44 +429,58 @@ impl Fleet {
         }
     }
 
-    /// It gets no more connections, and ends as soon as the kernel sees to it.
+    /// Gives up a worker that has had its time to start.
+    fn give_up_start(&mut self, worker: WorkerId, what: &str) {
+        self.kill(worker, format!("{what} in {START_TIMEOUT:?} that the machine gave it"));
+    }
+
+    /// Kills a worker: it gets no more connections, and ends as soon as the kernel sees to it.
     fn kill(&mut self, worker: WorkerId, why: String) {
-        let Some(running) = self.running(worker) else { return };
-        if !std::mem::replace(&mut running.killed, true) {
+        let Some(state) = self.state(worker) else { return };
+        if state.kill() {
             self.serve();
             self.actions.push(Action::Kill { worker, why });
         }
     }
 
-    /// It finishes what it has and goes; one that has nothing yet goes at once.
-    fn dismiss(&mut self, worker: WorkerId) {
-        let Some(running) = self.running(worker) else { return };
-        if running.said_hello {
-            self.serve();
-            self.actions.push(Action::SendDrain(worker));
-        } else {
-            self.kill(worker, "it is not needed any more".to_owned());
+    /// Has a worker finish what it has and go. One that has nothing yet goes at once.
+    fn dismiss(&mut self, worker: WorkerId, dismissal: Dismissal) {
+        let Some(state) = self.state(worker) else { return };
+        match state.dismiss(dismissal) {
+            Dismissed::Drains => {
+                self.serve();
+                self.actions.push(Action::SendDrain(worker));
+            }
+            Dismissed::IsKilled => {
+                self.serve();
+                let why = "it is not needed any more".to_owned();
+                self.actions.push(Action::Kill { worker, why });
+            }
+            Dismissed::Ends => {}
         }
     }
 
-    /// It has nothing to do: it gets no more connections, and then may go.
+    /// Has a worker go that has nothing to do, unless it is on its way already.
     fn leave(&mut self, worker: WorkerId) {
-        let Some(running) = self.running(worker) else { return };
-        if !std::mem::replace(&mut running.leaving, true) {
-            self.serve();
-            self.actions.push(Action::SendDrain(worker));
+        if let Some(State::Accepted(_)) = self.state(worker) {
+            self.dismiss(worker, Dismissal::Idle { wanted: false });
         }
     }
 
-    /// Tells who gets connections now.
-    fn serve(&mut self) {
+    /// Returns the workers that get connections now.
+    pub(super) fn ready(&self) -> Vec<(Pool, WorkerId)> {
         let ready =
             self.slots.iter().filter(|(_, slot)| slot.takes_connections() && !slot.is_trial());
-        let ready = ready
+        ready
             .map(|(row, slot)| {
                 (slot.pool.clone(), WorkerId { slot: *row, incarnation: slot.incarnation })
             })
-            .collect();
+            .collect()
+    }
+
+    /// Tells who gets connections now. To be called at every change of [`Self::ready`].
+    fn serve(&mut self) {
+        let ready = self.ready();
         // Only the last one before other actions matters.
         if let Some(Action::Serve { .. }) = self.actions.last() {
             self.actions.pop();
@@ -459,19 +493,17 @@ impl Fleet {
         self.slots.get_mut(&worker.slot).filter(|slot| slot.incarnation == worker.incarnation)
     }
 
-    fn running(&mut self, worker: WorkerId) -> Option<&mut Running> {
+    /// The state of a worker, if that is the process its slot has now.
+    fn state(&mut self, worker: WorkerId) -> Option<&mut State> {
         match &mut self.slot(worker)?.phase {
-            Phase::Running(running) => Some(running),
+            Phase::Running(Running { state, .. }) => Some(state),
             Phase::Dormant | Phase::Resting { .. } => None,
         }
     }
 
     /// The processes in the slots that fit.
     fn workers(&self, fits: impl Fn(&WorkerSlot) -> bool) -> Vec<WorkerId> {
-        let running = self
-            .slots
-            .iter()
-            .filter(|(_, slot)| matches!(slot.phase, Phase::Running(_)) && fits(slot));
+        let running = self.slots.iter().filter(|(_, slot)| slot.is_running() && fits(slot));
         running.map(|(row, slot)| WorkerId { slot: *row, incarnation: slot.incarnation }).collect()
     }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use abi::limits::WORKERS_MAX;
 
 use super::slot::{Phase, WorkerSlot};
+use super::state::{Dismissal, Outbox, State};
 use super::{Action, Fleet, LOOK_INTERVAL, Ticket, WorkerId};
 use crate::core::Pool;
 
@@ -71,12 +72,9 @@ impl Fleet {
         self.own = own.into_iter().map(Pool::Function).collect();
         self.arrange_slots();
         self.generation = generation;
-        let serves = |slot: &WorkerSlot| !slot.retiring && !slot.is_trial();
-        for worker in self.workers(|slot| {
-            serves(slot) && matches!(&slot.phase, Phase::Running(r) if r.said_hello)
-        }) {
-            if let Some(running) = self.running(worker) {
-                running.flushed = false;
+        for worker in self.workers(WorkerSlot::takes_catalogues) {
+            if let Some(accepted) = self.state(worker).and_then(State::accepted_mut) {
+                accepted.outbox = Outbox::Waiting;
                 self.actions.push(Action::SendCatalogue(worker));
             }
         }
@@ -86,19 +84,22 @@ impl Fleet {
     /// A slot for each function that is to have one; the others finish and go.
     pub(super) fn arrange_slots(&mut self) {
         let mut missing = self.own.clone();
-        let mut retired = Vec::new();
-        for (row, slot) in self
-            .slots
-            .iter_mut()
-            .filter(|(_, slot)| matches!(slot.pool, Pool::Function(_)) && !slot.retiring)
-        {
-            if !missing.remove(&slot.pool) {
-                slot.retiring = true;
-                retired.push(WorkerId { slot: *row, incarnation: slot.incarnation });
+        let mut removed = Vec::new();
+        for (row, slot) in &self.slots {
+            if matches!(slot.pool, Pool::Function(_))
+                && !slot.is_removed()
+                && !missing.remove(&slot.pool)
+            {
+                removed.push(WorkerId { slot: *row, incarnation: slot.incarnation });
             }
         }
-        self.slots.retain(|_, slot| !slot.retiring || matches!(slot.phase, Phase::Running(_)));
-        retired.into_iter().for_each(|worker| self.dismiss(worker));
+        for worker in removed {
+            if self.slots.get(&worker.slot).is_some_and(WorkerSlot::is_running) {
+                self.dismiss(worker, Dismissal::Removed);
+            } else {
+                self.slots.remove(&worker.slot);
+            }
+        }
         for pool in missing {
             // Those that are about to go have their rows a little longer.
             let Some(row) = self.free_row() else { break };
@@ -113,7 +114,8 @@ impl Fleet {
             return;
         }
         let overdue = self.publishing.iter().any(|publishing| now >= publishing.deadline);
-        let unsent = self.workers(|slot| !slot.retiring && !slot.is_trial() && slot.has_unsent());
+        let unsent =
+            self.workers(|slot| !slot.is_removed() && !slot.is_trial() && slot.has_unsent());
         if unsent.is_empty() {
             self.serving = self.generation;
             self.serve();
