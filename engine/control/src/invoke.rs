@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Request, Response, Uri, header};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::Sender;
 
 use fleet::workers::supervise::Command;
 use takeover::Handed;
@@ -34,7 +34,7 @@ const OWN_HEADERS: [HeaderName; 5] =
 /// Calls the function `name`, which may have what is meant of it behind an `@`, at `path_and_query`
 /// with the method, headers and body of `request`.
 pub(super) async fn invoke(
-    supervisor: &UnboundedSender<Command>,
+    supervisor: &Sender<Command>,
     name: &str,
     path_and_query: &str,
     request: Request<Body>,
@@ -49,7 +49,7 @@ pub(super) async fn invoke(
     let (stream, handed) = UnixStream::pair().map_err(|error| failed(&error))?;
     let handed = handed.into_std().map_err(|error| failed(&error))?;
     let handed = Handed { socket: handed.into(), read: Vec::new(), awaits: Awaits::Admin };
-    supervisor.send(Command::Take(handed)).map_err(|_| failed(&"the node is stopping"))?;
+    supervisor.send(Command::Take(handed)).await.map_err(|_| failed(&"the node is stopping"))?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|error| failed(&error))?;

@@ -48,7 +48,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use axum::{Json, middleware};
 use tokio::net::UnixListener;
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::Sender;
 use tokio::sync::{oneshot, watch};
 
 use super::Life;
@@ -61,7 +61,7 @@ use super::versions_api::read;
 use super::{deploy, health, logs, names, secrets, top, versions_api};
 use crate::metrics::memory;
 use ::logs::Logs;
-use fleet::shard::Shared;
+use fleet::dispatch::Shared;
 use fleet::workers::supervise::Command;
 use host::socket_file;
 
@@ -70,7 +70,7 @@ use host::socket_file;
 pub struct Control {
     pub functions: Arc<Functions>,
     pub deploys: Arc<Deploys>,
-    pub supervisor: UnboundedSender<Command>,
+    pub supervisor: Sender<Command>,
     pub shared: Arc<Shared>,
     pub logs: Arc<Logs>,
     pub listeners: Vec<SocketAddr>,
@@ -140,7 +140,7 @@ impl Control {
     pub(super) async fn workers(&self) -> Result<Vec<WorkerStatus>, Failed> {
         let (answer, workers) = oneshot::channel();
         let stopping = || Failed::from(ChangeError::Stopping);
-        self.supervisor.send(Command::Status { answer }).map_err(|_| stopping())?;
+        self.supervisor.send(Command::Status { answer }).await.map_err(|_| stopping())?;
         let mut workers = workers.await.map_err(|_| stopping())?;
         for worker in &mut workers {
             worker.memory_bytes = worker.pid.and_then(memory::resident_bytes);

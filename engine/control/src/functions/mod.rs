@@ -24,7 +24,7 @@ use abi::message::Digest;
 use abi::name::NameError;
 use abi::reference::AliasNameError;
 use api::secrets::ListedSecret;
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::Sender;
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 
 pub use self::progress::{Phase, Progress};
@@ -270,7 +270,7 @@ pub struct Functions {
     secrets: Arc<Secrets>,
     /// Their revisions as the last catalogue has them.
     published_secrets: std::sync::Mutex<BTreeMap<String, u64>>,
-    supervisor: UnboundedSender<Command>,
+    supervisor: Sender<Command>,
     /// What the store has, as it was last read.
     pub(super) contents: Mutex<Contents>,
     /// What of it is served: all but aliases whose versions cannot be, which are as they were
@@ -304,7 +304,7 @@ impl Functions {
     pub async fn load(
         (repository, known, secrets): (Repository, Known, Arc<Secrets>),
         cache: Arc<Cache>,
-        supervisor: UnboundedSender<Command>,
+        supervisor: Sender<Command>,
         surroundings: Surroundings,
     ) -> Result<(Self, SealedCatalogue), ChangeError> {
         let remembered = known.read();
@@ -585,7 +585,7 @@ impl Functions {
         *self.served.lock().await = changed;
         let (done, published) = oneshot::channel();
         let command = Command::Publish { catalogue, view, done };
-        self.supervisor.send(command).map_err(|_| ChangeError::Stopping)?;
+        self.supervisor.send(command).await.map_err(|_| ChangeError::Stopping)?;
         published.await.map_err(|_| ChangeError::Stopping)??;
         self.cache.keep_ready_only(&ready.into_keys().collect());
         Ok(())

@@ -78,6 +78,7 @@ impl Functions {
         let (done, tried) = oneshot::channel();
         self.supervisor
             .send(Command::Try { catalogue, pool, done })
+            .await
             .map_err(|_| ChangeError::Stopping)?;
         let within = Duration::from_millis(version.limits.timeout_ms.into()) + GRACE;
         let tried =

@@ -1,12 +1,14 @@
-//! The fleet: which workers there are to be, which there are, and what each serves by. Pure; owns
-//! no fds.
+//! The fleet: which workers there are, which there should be, and by which catalogue each serves.
+//! Pure; owns no fds.
 //!
-//! A *slot* is a place for a worker: so many a core for shared functions, one for each function
-//! with `isolation = "process"`, and one for a trial of such a function's version, as long as it
-//! takes. The processes that have a slot one after another are its *incarnations*. The supervisor
-//! tells the fleet what happens and does, in order, what it answers; the fleet never looks at
-//! anything itself. This file has what may happen and what follows; [`slot`] is one worker's place,
-//! [`state`] how far its process has come, [`publish`] changes what is served.
+//! A *slot* is a place for a worker. There are some on each core for shared functions, one for each
+//! function with `isolation = "process"`, and one for each trial under way of such a function's
+//! version. The processes that have a slot one after another are its *incarnations*.
+//!
+//! The supervisor passes each [`Event`] to the fleet and performs the [`Action`]s that it returns,
+//! in their order. The fleet never looks at anything itself. This file has the events and what
+//! follows from each. [`slot`] is one worker's place, [`state`] is how far its process has come,
+//! and [`publish`] changes what is served.
 
 mod publish;
 mod slot;
@@ -28,89 +30,90 @@ use super::Pool;
 use super::starting::START_TIMEOUT;
 use super::watch::{Health, LOOK_INTERVAL, Seen};
 
-/// One process: the slot it has, which is its row on the board, and which of the processes that had
-/// it.
+/// One worker process: its slot, which is also its row on the board, and which of the processes
+/// that had this slot it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WorkerId {
     pub slot: usize,
     pub incarnation: u64,
 }
 
-/// Somebody who waits for a change to be served everywhere.
+/// Identifies a caller that waits for a change to be served everywhere.
 pub type Ticket = u64;
 
-/// What is seen of a worker's row from time to time.
+/// What is seen of a worker at one look.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Look {
     pub seen: Seen,
-    /// Connections it has, and requests it runs.
+    /// Whether it has connections, requests or trials.
     pub busy: bool,
 }
 
-/// What happens.
+/// Something that has happened, or that somebody asks of the fleet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// Its process could not be made.
+    /// The worker's process could not be started.
     NotStarted(WorkerId),
-    /// Its first word; whether it is of the engine's build.
+    /// The worker has said hello. `same_build` is whether it is of the engine's build.
     Hello { worker: WorkerId, same_build: bool },
-    /// It serves by the catalogue of this generation.
+    /// The worker serves by the catalogue of this generation.
     Applied { worker: WorkerId, generation: u64 },
-    /// It begins no more requests.
+    /// The worker begins no more requests.
     Draining(WorkerId),
-    /// Every message for it has left.
+    /// Every message for the worker has left.
     Flushed(WorkerId),
-    /// It broke the protocol.
-    Broke { worker: WorkerId, why: String },
-    /// Its process has ended.
-    Ended(WorkerId),
-    /// A connection, or a trial, waits for a worker of this pool.
-    Wanted(Pool),
-    /// A worker that was started for a trial has none left.
-    Tried(WorkerId),
-    /// Serve by the catalogue of this generation, in which these functions have workers of their
-    /// own.
+    /// The worker has broken the protocol.
+    ProtocolError { worker: WorkerId, why: String },
+    /// The worker's process has exited.
+    Exited(WorkerId),
+    /// A connection or a trial waits for a worker of this pool.
+    Needed(Pool),
+    /// A worker that was started for trials has none left.
+    TrialsDone(WorkerId),
+    /// Serve by the catalogue of this generation. The functions in `own` have workers of their own.
     Publish { generation: u64, own: Vec<String>, ticket: Ticket },
-    /// Everybody finishes and leaves.
+    /// Have every worker finish what it has and exit.
     Drain,
-    /// Everybody ends now.
+    /// Kill every worker.
     Kill,
 }
 
-/// What is to be done about it, in this order.
+/// Something that the supervisor is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Make a process.
+    /// Start the worker's process.
     Start { worker: WorkerId, core: usize },
-    /// Tell it its settings and the newest catalogue.
+    /// Send the worker its settings and the newest catalogue.
     Accept { worker: WorkerId, pool: Pool },
-    /// Send it the newest catalogue.
+    /// Send the worker the newest catalogue.
     SendCatalogue(WorkerId),
-    /// Tell it to finish what it has and leave.
+    /// Tell the worker to finish what it has and exit.
     SendDrain(WorkerId),
-    /// End its process now.
+    /// Kill the worker's process.
     Kill { worker: WorkerId, why: String },
-    /// It has died unasked; the next one starts after `delay`. It was the `failed_starts`th in a
-    /// row that had not served, or 0.
-    Exited { worker: WorkerId, delay: Duration, failed_starts: u32 },
-    /// Its process has ended: its row is free, and what it never received goes to others.
+    /// Report that the worker has died, and that the next one starts after `delay`. It was the
+    /// `failed_starts`th in a row that had not come to serve; 0 if it had.
+    ReportDeath { worker: WorkerId, delay: Duration, failed_starts: u32 },
+    /// Forget the worker, whose process has exited: its row is free, and what it never received
+    /// goes to others.
     Reap(WorkerId),
-    /// From now on these workers get connections, routed by the catalogue of this generation.
+    /// Give connections to these workers from now on, and route by the catalogue of this
+    /// generation.
     Serve { generation: u64, ready: Vec<(Pool, WorkerId)> },
-    /// Answer somebody who waits.
+    /// Answer a caller that waits.
     Answer { ticket: Ticket, outcome: Result<(), PublishError> },
 }
 
-/// What does not change while the node runs.
+/// What the fleet is made of. It does not change while the node runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// Where the shared workers run: a core for each, as often as it has workers.
+    /// The core of each shared worker.
     pub shared: Vec<usize>,
-    /// How long a worker of its own may have nothing to do before it is stopped.
+    /// How long a function's own worker may have nothing to do before it is stopped.
     pub own_idle_timeout: Duration,
 }
 
-/// All slots, and what is served.
+/// All slots, and by which catalogue they serve.
 #[derive(Debug)]
 pub struct Fleet {
     plan: Plan,
@@ -118,11 +121,11 @@ pub struct Fleet {
     /// The newest incarnation of each row. A row's next slot counts on, so that what is still under
     /// way from or to a process of the slot before it is not taken for the new one's.
     incarnations: BTreeMap<usize, u64>,
-    /// The functions that are to have workers of their own.
+    /// The pools of the functions that should have a worker of their own.
     own: BTreeSet<Pool>,
-    /// The newest catalogue.
+    /// The generation of the newest catalogue.
     generation: u64,
-    /// What connections are routed by: the newest once it is on its way to every worker.
+    /// The generation that connections are routed by: the newest once every worker was sent it.
     serving: u64,
     publishing: Vec<Publishing>,
     next_look: Instant,
@@ -131,8 +134,8 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Slots for the shared workers, and no process yet. `generation` is of the catalogue that is
-    /// served from the start.
+    /// Makes a fleet with slots for the shared workers, and without processes. It serves by the
+    /// catalogue of `generation`.
     pub fn new(plan: Plan, generation: u64, now: Instant) -> Self {
         let slots = plan.shared.iter().enumerate();
         let slots = slots
@@ -154,7 +157,7 @@ impl Fleet {
         }
     }
 
-    /// Something has happened. Returns what is to be done.
+    /// Notes an event. Returns what is to be done.
     #[must_use]
     pub fn on(&mut self, event: Event, now: Instant) -> Vec<Action> {
         match event {
@@ -167,10 +170,10 @@ impl Fleet {
                     accepted.outbox = Outbox::Empty;
                 }
             }
-            Event::Broke { worker, why } => self.kill(worker, why),
-            Event::Ended(worker) => self.on_ended(worker, now),
-            Event::Wanted(pool) => self.on_wanted(&pool, now),
-            Event::Tried(worker) => self.leave(worker),
+            Event::ProtocolError { worker, why } => self.kill(worker, why),
+            Event::Exited(worker) => self.on_exited(worker, now),
+            Event::Needed(pool) => self.on_needed(&pool, now),
+            Event::TrialsDone(worker) => self.leave(worker),
             Event::Publish { generation, own, ticket } => {
                 self.publish(generation, own, ticket, now)
             }
@@ -180,7 +183,7 @@ impl Fleet {
         self.move_on(now)
     }
 
-    /// Time has passed. Returns what is to be done.
+    /// Notes that time has passed. Returns what is to be done.
     #[must_use]
     pub fn move_on(&mut self, now: Instant) -> Vec<Action> {
         for (row, slot) in &mut self.slots {
@@ -199,7 +202,8 @@ impl Fleet {
         std::mem::take(&mut self.actions)
     }
 
-    /// Whether workers are to be looked at; then [`Self::look`] is called for each that serves.
+    /// Returns whether workers are to be looked at now. The caller then calls [`Self::look`] for
+    /// each of them.
     pub fn is_look_due(&mut self, now: Instant) -> bool {
         let due = now >= self.next_look;
         if due {
@@ -253,7 +257,7 @@ impl Fleet {
         }
     }
 
-    /// When to look again though nothing happens.
+    /// Returns when [`Self::move_on`] is to be called if nothing happens before.
     pub fn next_wake(&self) -> Option<Instant> {
         let of_slots = self.slots.values().filter_map(|slot| match &slot.phase {
             Phase::Dormant => None,
@@ -263,35 +267,36 @@ impl Fleet {
         of_slots.chain(self.publishing.iter().map(Publishing::deadline)).min()
     }
 
-    /// Every process there is.
+    /// Returns every worker that has a process.
     pub fn running_workers(&self) -> Vec<WorkerId> {
         self.workers(|_| true)
     }
 
-    /// The newest catalogue that was taken on.
+    /// Returns the generation of the newest catalogue.
     pub fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// Returns whether a worker may ask for modules and give connections back: it has said hello
-    /// and serves.
+    /// Returns whether the worker has come to serve, and so may ask for modules and give
+    /// connections back.
     pub fn serves(&self, worker: WorkerId) -> bool {
         self.slots
             .get(&worker.slot)
             .is_some_and(|slot| slot.incarnation == worker.incarnation && slot.serves())
     }
 
-    /// Every slot there is, by its row.
+    /// Returns every slot with its row.
     pub fn slots(&self) -> impl Iterator<Item = (usize, &WorkerSlot)> {
         self.slots.iter().map(|(row, slot)| (*row, slot))
     }
 
-    /// After [`Event::Drain`].
+    /// Returns whether [`Event::Drain`] has come.
     pub fn is_draining(&self) -> bool {
         self.draining
     }
 
-    /// Nobody is left after [`Event::Drain`].
+    /// Returns whether no slot is left. That is so when all workers have exited after
+    /// [`Event::Drain`].
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
@@ -301,8 +306,8 @@ impl Fleet {
             let delay = slot.back_off.did_not_start(Duration::ZERO);
             slot.phase = Phase::Resting { until: now + delay };
             let failed_starts = slot.back_off.failed_starts();
-            self.actions.push(Action::Exited { worker, delay, failed_starts });
-            // Whoever wants the trial asks again.
+            self.actions.push(Action::ReportDeath { worker, delay, failed_starts });
+            // Whoever needs the trial asks again.
             self.slots.retain(|_, slot| !slot.is_trial() || slot.is_running());
         }
     }
@@ -360,29 +365,32 @@ impl Fleet {
         }
     }
 
-    fn on_ended(&mut self, worker: WorkerId, now: Instant) {
+    fn on_exited(&mut self, worker: WorkerId, now: Instant) {
         let Some(slot) = self.slot(worker) else { return };
         let Phase::Running(running) = &slot.phase else { return };
-        let (lived, served) = (now - running.since, slot.serves());
+        let (ran, served) = (now - running.since, slot.serves());
         match running.state.dismissal() {
-            // Whoever wants the trial asks again.
+            // Whoever needs the trial asks again.
             _ if slot.is_trial() => self.remove_slot(worker),
             Some(Dismissal::Removed | Dismissal::Stopping) => self.remove_slot(worker),
-            Some(Dismissal::Idle { wanted: true }) => slot.phase = Phase::Resting { until: now },
-            Some(Dismissal::Idle { wanted: false }) => slot.phase = Phase::Dormant,
+            Some(Dismissal::Idle { needed_again: true }) => {
+                slot.phase = Phase::Resting { until: now }
+            }
+            Some(Dismissal::Idle { needed_again: false }) => slot.phase = Phase::Dormant,
             None => {
                 let delay = if served {
-                    slot.back_off.exited(lived)
+                    slot.back_off.exited(ran)
                 } else {
-                    slot.back_off.did_not_start(lived)
+                    slot.back_off.did_not_start(ran)
                 };
                 slot.restarts += 1;
                 slot.phase = Phase::Resting { until: now + delay };
                 let failed_starts = slot.back_off.failed_starts();
-                self.actions.push(Action::Exited { worker, delay, failed_starts });
+                self.actions.push(Action::ReportDeath { worker, delay, failed_starts });
             }
         }
-        // First nobody chooses it any more; what is in its queue then is all there will be.
+        // First nobody sends to it any more. What is in its queue then is all there will be, and is
+        // taken out when it is reaped.
         self.serve();
         self.actions.push(Action::Reap(worker));
     }
@@ -395,12 +403,12 @@ impl Fleet {
         }
     }
 
-    fn on_wanted(&mut self, pool: &Pool, now: Instant) {
+    fn on_needed(&mut self, pool: &Pool, now: Instant) {
         if self.draining {
             return;
         }
         let of_pool = self.slots.values_mut().filter(|slot| slot.pool == *pool);
-        of_pool.for_each(|slot| slot.want(now));
+        of_pool.for_each(|slot| slot.need(now));
         if let Pool::Trial(_) = pool
             && self.slots.values().all(|slot| slot.pool != *pool)
             && let Some(row) = self.free_row()
@@ -463,11 +471,11 @@ impl Fleet {
     /// Has a worker go that has nothing to do, unless it is on its way already.
     fn leave(&mut self, worker: WorkerId) {
         if let Some(State::Accepted(_)) = self.state(worker) {
-            self.dismiss(worker, Dismissal::Idle { wanted: false });
+            self.dismiss(worker, Dismissal::Idle { needed_again: false });
         }
     }
 
-    /// Returns the workers that get connections now.
+    /// Returns the workers that are to get connections, with their pools.
     pub(super) fn ready(&self) -> Vec<(Pool, WorkerId)> {
         let ready =
             self.slots.iter().filter(|(_, slot)| slot.takes_connections() && !slot.is_trial());
@@ -478,22 +486,22 @@ impl Fleet {
             .collect()
     }
 
-    /// Tells who gets connections now. To be called at every change of [`Self::ready`].
+    /// Makes what [`Self::ready`] returns known. To be called whenever that changes.
     fn serve(&mut self) {
         let ready = self.ready();
-        // Only the last one before other actions matters.
+        // Of several in a row only the last one matters.
         if let Some(Action::Serve { .. }) = self.actions.last() {
             self.actions.pop();
         }
         self.actions.push(Action::Serve { generation: self.serving, ready });
     }
 
-    /// The slot of a worker, if that is the process it has now.
+    /// Returns the slot of a worker. Returns `None` if the slot has another process by now.
     fn slot(&mut self, worker: WorkerId) -> Option<&mut WorkerSlot> {
         self.slots.get_mut(&worker.slot).filter(|slot| slot.incarnation == worker.incarnation)
     }
 
-    /// The state of a worker, if that is the process its slot has now.
+    /// Returns the state of a worker. Returns `None` if its process has exited.
     fn state(&mut self, worker: WorkerId) -> Option<&mut State> {
         match &mut self.slot(worker)?.phase {
             Phase::Running(Running { state, .. }) => Some(state),
@@ -501,13 +509,13 @@ impl Fleet {
         }
     }
 
-    /// The processes in the slots that fit.
+    /// Returns the workers in the slots that fit.
     fn workers(&self, fits: impl Fn(&WorkerSlot) -> bool) -> Vec<WorkerId> {
         let running = self.slots.iter().filter(|(_, slot)| slot.is_running() && fits(slot));
         running.map(|(row, slot)| WorkerId { slot: *row, incarnation: slot.incarnation }).collect()
     }
 
-    /// The lowest row that nobody has. Workers look for each other's counters in the first ones.
+    /// Returns the lowest free row. Workers look for each other's counters in the first rows.
     fn free_row(&self) -> Option<usize> {
         (self.plan.shared.len()..WORKERS_MAX).find(|row| !self.slots.contains_key(row))
     }

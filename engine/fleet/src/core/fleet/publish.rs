@@ -1,8 +1,8 @@
-//! Changing what is served: slots first, then every worker, then what connections are routed by;
-//! and telling whoever waits.
+//! How another catalogue comes to be served. Pure; owns no fds.
 //!
-//! The order is the point: no worker gets a connection that was routed by a catalogue it has not
-//! got before. Pure; owns no fds.
+//! First the slots change, then every worker is sent the catalogue, and then connections are routed
+//! by it. In this order, no worker gets a connection that was routed by a catalogue that the worker
+//! was not sent before. Callers are answered when every worker serves by it.
 
 use std::time::{Duration, Instant};
 
@@ -13,11 +13,11 @@ use super::state::{Dismissal, Outbox, State};
 use super::{Action, Fleet, LOOK_INTERVAL, Ticket, WorkerId};
 use crate::core::Pool;
 
-/// How long every worker may take to serve by a new catalogue; one that starts is waited for as
-/// long as it is not given up.
+/// How long every worker may take to serve by a new catalogue. A worker that starts is waited for
+/// until it is given up.
 pub(super) const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why a catalogue is not served by everywhere.
+/// Why a catalogue is not served everywhere.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
     #[error(
@@ -32,7 +32,7 @@ pub enum PublishError {
     Stopping,
 }
 
-/// Somebody who waits for a catalogue to be served by everywhere.
+/// A caller that waits for a catalogue to be served everywhere.
 #[derive(Debug)]
 pub(super) struct Publishing {
     generation: u64,
@@ -51,7 +51,7 @@ impl Publishing {
 }
 
 impl Fleet {
-    /// Begins to serve by another catalogue. `own` are the functions with workers of their own.
+    /// Begins to serve by another catalogue. The functions in `own` have workers of their own.
     pub(super) fn publish(
         &mut self,
         generation: u64,
@@ -81,7 +81,7 @@ impl Fleet {
         self.publishing.push(publishing);
     }
 
-    /// A slot for each function that is to have one; the others finish and go.
+    /// Makes a slot for each function that should have one, and dismisses the workers of others.
     pub(super) fn arrange_slots(&mut self) {
         let mut missing = self.own.clone();
         let mut removed = Vec::new();
@@ -101,14 +101,15 @@ impl Fleet {
             }
         }
         for pool in missing {
-            // Those that are about to go have their rows a little longer.
+            // Workers that were dismissed keep their rows until they have exited.
             let Some(row) = self.free_row() else { break };
             let core = self.plan.shared[row % self.plan.shared.len()];
             self.slots.insert(row, WorkerSlot::new(pool, core, Phase::Dormant));
         }
     }
 
-    /// Routes by the newest catalogue once it is in every worker's queue.
+    /// Routes by the newest catalogue once every worker was sent it. Kills the workers that do not
+    /// read their messages in time.
     pub(super) fn serve_newest(&mut self, now: Instant) {
         if self.serving == self.generation {
             return;
@@ -126,8 +127,8 @@ impl Fleet {
         }
     }
 
-    /// Whether nobody keeps the change from being served but workers that start. The machine may be
-    /// slow; whether they come to serve, or are given up, is looked at elsewhere.
+    /// Returns whether only workers that start keep the catalogue from being served everywhere. The
+    /// machine may be slow; [`Fleet::look`] decides when they are given up.
     fn waits_for_starts_alone(&self, generation: u64) -> bool {
         self.serving >= generation
             && self
@@ -137,7 +138,8 @@ impl Fleet {
                 .all(WorkerSlot::is_starting)
     }
 
-    /// Answers those who wait for a catalogue that everybody now serves by.
+    /// Answers the callers whose catalogue every worker serves by now, and those that have waited
+    /// too long.
     pub(super) fn answer_publishing(&mut self, now: Instant) {
         for publishing in std::mem::take(&mut self.publishing) {
             let generation = publishing.generation;

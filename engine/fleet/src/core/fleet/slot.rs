@@ -12,16 +12,16 @@ use crate::core::starting::Starting;
 /// What a slot is doing.
 #[derive(Debug, Clone)]
 pub enum Phase {
-    /// Nobody needs it: a function's own worker, before its first call and after the last one for a
-    /// while.
+    /// It is empty, as nobody needs a worker of it: a function's own, before the first call and
+    /// some time after the last.
     Dormant,
-    /// The next process starts then.
+    /// It is empty, and the next process starts at `until`.
     Resting { until: Instant },
-    /// A process runs.
+    /// It has a process.
     Running(Running),
 }
 
-/// A process in its slot.
+/// The process of a slot.
 #[derive(Debug, Clone)]
 pub struct Running {
     /// When it was started.
@@ -34,7 +34,7 @@ pub struct Running {
 pub struct WorkerSlot {
     pub pool: Pool,
     pub core: usize,
-    /// Of the process that has it, or had it last.
+    /// The incarnation of its process, or of the last one.
     pub(super) incarnation: u64,
     pub restarts: u32,
     pub(super) back_off: BackOff,
@@ -59,12 +59,12 @@ impl WorkerSlot {
         self.phase = Phase::Running(Running { since: now, state });
     }
 
-    /// Notes that somebody waits for a worker in this slot.
-    pub(super) fn want(&mut self, now: Instant) {
+    /// Notes that somebody waits for a worker of this slot.
+    pub(super) fn need(&mut self, now: Instant) {
         match &mut self.phase {
             Phase::Dormant => self.phase = Phase::Resting { until: now },
             Phase::Resting { .. } => {}
-            Phase::Running(running) => running.state.want_successor(),
+            Phase::Running(running) => running.state.need_successor(),
         }
     }
 
@@ -79,7 +79,7 @@ impl WorkerSlot {
         self.state().and_then(State::accepted)
     }
 
-    /// Returns whether a process runs in it.
+    /// Returns whether it has a process.
     pub(super) fn is_running(&self) -> bool {
         self.state().is_some()
     }
@@ -104,7 +104,7 @@ impl WorkerSlot {
     pub(super) fn is_behind(&self, generation: u64) -> bool {
         !self.is_trial()
             && match &self.phase {
-                // Its next process begins with the newest.
+                // Its next process begins with the newest catalogue.
                 Phase::Dormant => false,
                 Phase::Resting { .. } => self.pool == Pool::Shared,
                 Phase::Running(running) => running.state.is_behind(generation),

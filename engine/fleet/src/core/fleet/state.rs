@@ -14,7 +14,7 @@
 //! | dismissal | the slot |
 //! |---|---|
 //! | none: the process has died | rests, ever longer, and is filled again |
-//! | `Idle` | sleeps until somebody wants a worker of it; is filled at once if somebody does already |
+//! | `Idle` | is filled again when somebody needs its worker, which may be at once |
 //! | `Removed`, `Stopping` | goes |
 //!
 //! The slot of a trial goes in any case.
@@ -92,8 +92,9 @@ pub(super) struct Last {
 /// Why a process is to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dismissal {
-    /// It has nothing to do. Its slot stays; `wanted` if somebody waits for its successor already.
-    Idle { wanted: bool },
+    /// It has nothing to do. Its slot stays. `needed_again` is whether somebody waits for its
+    /// successor already.
+    Idle { needed_again: bool },
     /// Its function has gone, and so does its slot.
     Removed,
     /// The node stops. Until it has ended, it still gets connections that wait.
@@ -225,11 +226,11 @@ impl State {
     }
 
     /// Notes that somebody waits for the slot of a process that ends because it was idle.
-    pub(super) fn want_successor(&mut self) {
-        if let Self::Draining { dismissal: Dismissal::Idle { wanted }, .. }
-        | Self::Killed { dismissal: Some(Dismissal::Idle { wanted }), .. } = self
+    pub(super) fn need_successor(&mut self) {
+        if let Self::Draining { dismissal: Dismissal::Idle { needed_again }, .. }
+        | Self::Killed { dismissal: Some(Dismissal::Idle { needed_again }), .. } = self
         {
-            *wanted = true;
+            *needed_again = true;
         }
     }
 

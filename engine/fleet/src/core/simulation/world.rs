@@ -199,11 +199,11 @@ impl World {
                 {
                     self.hear(worker)?;
                 }
-                self.on(Event::Ended(worker))
+                self.on(Event::Exited(worker))
             }
             Some(Inbox::Parked(pool, socket)) => {
                 self.waiting.push(pool.clone(), (pool.clone(), socket), self.now);
-                self.on(Event::Wanted(pool))
+                self.on(Event::Needed(pool))
             }
             None => Ok(()),
         }
@@ -228,7 +228,7 @@ impl World {
             ToEngine::Hello { same_build } => self.on(Event::Hello { worker, same_build }),
             ToEngine::Applied { generation } => self.on(Event::Applied { worker, generation }),
             ToEngine::Draining => self.on(Event::Draining(worker)),
-            ToEngine::Tried => self.on(Event::Tried(worker)),
+            ToEngine::Tried => self.on(Event::TrialsDone(worker)),
             ToEngine::Return(socket) => {
                 if !self.fleet.serves(worker) {
                     return Err(format!("{worker:?} gives back a connection and does not serve"));
@@ -320,7 +320,7 @@ impl World {
     fn try_version(&mut self) -> Result<(), String> {
         let function = FUNCTIONS[self.random.below(FUNCTIONS.len())];
         self.note(|| format!("somebody tries a version of {function}"));
-        self.on(Event::Wanted(Pool::Trial(function.to_owned())))
+        self.on(Event::Needed(Pool::Trial(function.to_owned())))
     }
 
     fn fault(&mut self) -> Result<(), String> {
@@ -333,7 +333,7 @@ impl World {
             }
             1 => {
                 self.note(|| format!("{worker:?} breaks the protocol"));
-                self.on(Event::Broke { worker, why: "nonsense".into() })?;
+                self.on(Event::ProtocolError { worker, why: "nonsense".into() })?;
             }
             _ => {
                 let Some(process) = self.processes.get_mut(&worker) else { return Ok(()) };
@@ -415,7 +415,7 @@ impl World {
                 }
                 self.dies(worker);
             }
-            Action::Exited { .. } => {}
+            Action::ReportDeath { .. } => {}
             Action::Reap(worker) => self.reap(worker)?,
             Action::Serve { generation, ready } => {
                 if let Some((_, worker)) =
