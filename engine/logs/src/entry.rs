@@ -46,6 +46,7 @@ pub fn time(time_us: u64) -> String {
     humantime::format_rfc3339_micros(time).to_string()
 }
 
+/// Returns the text. Returns `None` if it is empty.
 fn some(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
@@ -128,10 +129,12 @@ pub fn line_text(line: &Line) -> String {
     format!("{stream:<6}  {}", printable(&line.text))
 }
 
+/// Returns a number of bytes for a person.
 fn size(bytes: u64) -> String {
     bytesize::ByteSize(bytes).display().iec().to_string()
 }
 
+/// Returns a duration for a person.
 fn took(micros: u64) -> String {
     humantime::format_duration(Duration::from_micros(micros)).to_string()
 }

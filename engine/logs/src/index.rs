@@ -127,6 +127,7 @@ impl Index {
     }
 }
 
+/// Returns the bit of [`Block::statuses`] for these hundreds.
 fn bit(hundreds: u16) -> u8 {
     1 << hundreds.min(7)
 }

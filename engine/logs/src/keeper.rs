@@ -255,6 +255,7 @@ async fn retain_all(logs: &Logs) -> Infallible {
     }
 }
 
+/// Deletes what is too old. Returns how many segments that were.
 async fn retain_once(logs: &Logs) -> Result<usize, RetentionError> {
     let listed = logs.store.list(segment::PREFIX, "").await?;
     // What other nodes keep is read last, as it may change meanwhile.

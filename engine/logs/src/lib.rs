@@ -82,6 +82,7 @@ struct Counts {
     damaged: AtomicU64,
 }
 
+/// Adds to a counter.
 fn count(counter: &AtomicU64, more: u64) {
     counter.fetch_add(more, Relaxed);
 }

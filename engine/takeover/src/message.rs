@@ -66,6 +66,7 @@ enum Head {
     Refused { reason: String },
 }
 
+/// The JSON of [`Awaits`].
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum AwaitsHead {

@@ -51,6 +51,7 @@ pub(super) enum Received {
     Gone,
 }
 
+/// Makes a socket for conversations.
 fn new_socket() -> io::Result<OwnedFd> {
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     Ok(socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?)

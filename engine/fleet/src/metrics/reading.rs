@@ -36,6 +36,7 @@ pub struct WorkerTally {
 }
 
 impl WorkerTally {
+    /// Reads the numbers of a row.
     pub(super) fn read(row: &Row) -> Self {
         Self {
             connections_taken: row.connections_taken.load(Relaxed),

@@ -54,6 +54,7 @@ const WAITING_MAX: usize = 1024;
 /// A message for the worker, and the fd that goes with it.
 type Outgoing = (ToWorker, Option<Arc<OwnedFd>>);
 
+/// The engine's end of the channel, and the messages that wait for room in it.
 #[derive(Debug)]
 struct Queue {
     handle: Arc<WorkerHandle>,

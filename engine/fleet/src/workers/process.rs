@@ -13,6 +13,7 @@ pub(super) fn look(pid: u32) -> Option<Process> {
     parse(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
+/// Reads the contents of a process's `stat` file.
 fn parse(stat: &str) -> Option<Process> {
     // The name in brackets may hold anything, so the fields are counted from its end. The state is
     // the first of them, and user and system time are the 12th and 13th.

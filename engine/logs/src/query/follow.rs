@@ -92,6 +92,7 @@ fn send(to: &Sender<Update>, what: Update, missed: &mut u64) -> bool {
     true
 }
 
+/// What a follower has read so far.
 struct Follower {
     filter: Filter,
     tails: HashMap<Uuid, Tail>,

@@ -63,6 +63,7 @@ pub(super) async fn search(
     (selection, outcome.map_err(|error| format!("the segment {path:?} is passed over: {error}")))
 }
 
+/// Reads the segment on this thread. Returns `false` if it is not there any more.
 fn search_now(segment: &Segment, wanted: &Wanted, selection: &mut Selection) -> io::Result<bool> {
     let file = match File::open(&segment.path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),

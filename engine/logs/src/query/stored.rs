@@ -73,6 +73,7 @@ fn may_have(index: &Index, block: &Block, wanted: &Wanted) -> bool {
     }
 }
 
+/// Adds what is wanted of a block to the selection.
 fn search_block(
     records: &[u8],
     block: &Block,
@@ -108,6 +109,7 @@ async fn read(store: &dyn Objects, key: &str, block: &Block) -> Result<Vec<u8>, 
     Ok(index::open_block(block, &packed)?)
 }
 
+/// Reads a part of an object.
 async fn get(store: &dyn Objects, key: &str, start: u64, bytes: usize) -> Result<Vec<u8>, Unread> {
     store.get_range(key, start, bytes).await?.ok_or(Unread::Gone)
 }

@@ -87,11 +87,13 @@ pub(super) struct Exporter {
     around: [String; 2],
 }
 
+/// OTLP's description of this node.
 #[derive(Serialize)]
 struct Resource<'a> {
     attributes: &'a [Attribute],
 }
 
+/// OTLP's name for what makes the spans.
 #[derive(Serialize)]
 struct Scope {
     name: &'static str,

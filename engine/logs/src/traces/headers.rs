@@ -35,6 +35,7 @@ pub(super) fn read(file: Option<&Path>) -> Result<HeaderMap, HeadersError> {
     }
 }
 
+/// Parses a list of headers. `place` is named in errors.
 fn parse(text: &str, place: impl Fn() -> String) -> Result<HeaderMap, HeadersError> {
     let entries = text
         .split([',', '\n'])

@@ -48,6 +48,7 @@ pub(super) struct Span {
     status: Option<Status>,
 }
 
+/// How a span has ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Status {
     code: u8,
@@ -61,6 +62,7 @@ pub(super) struct Attribute {
     value: Value,
 }
 
+/// The value of an attribute.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 enum Value {
@@ -69,10 +71,12 @@ enum Value {
     IntValue(String),
 }
 
+/// Makes an attribute of a text.
 pub(super) fn text(key: &'static str, value: impl Into<String>) -> Attribute {
     Attribute { key, value: Value::StringValue(value.into()) }
 }
 
+/// Makes an attribute of a number.
 fn number(key: &'static str, value: u64) -> Attribute {
     Attribute { key, value: Value::IntValue(value.to_string()) }
 }
@@ -125,6 +129,7 @@ fn id_of(id: InvocationId, part: u64) -> String {
     format!("{:016x}", u64::from_be_bytes(id.span()).wrapping_add(part))
 }
 
+/// Returns a time in the form of OTLP.
 fn nanos(us: u64) -> String {
     us.saturating_mul(1000).to_string()
 }
@@ -138,6 +143,7 @@ fn name(of: &Invocation<'_>) -> String {
     }
 }
 
+/// Returns the attributes of the request's span.
 fn attributes(of: &Invocation<'_>) -> Vec<Attribute> {
     let mut attributes = vec![
         text("faas.name", of.function),
@@ -184,6 +190,7 @@ fn error(of: &Invocation<'_>) -> Option<String> {
     }
 }
 
+/// Returns the status of the request's span. Returns `None` if it has not failed.
 fn status(of: &Invocation<'_>) -> Option<Status> {
     error(of).map(|_| Status { code: FAILED, message: of.outcome.to_string() })
 }

@@ -41,10 +41,12 @@ pub(super) struct Publishing {
 }
 
 impl Publishing {
+    /// Returns when the caller is answered at the latest, unless workers start.
     pub(super) fn deadline(&self) -> Instant {
         self.deadline
     }
 
+    /// Returns the answer to the caller.
     pub(super) fn answer(self, outcome: Result<(), PublishError>) -> Action {
         Action::Answer { ticket: self.ticket, outcome }
     }

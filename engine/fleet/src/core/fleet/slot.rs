@@ -42,6 +42,7 @@ pub struct WorkerSlot {
 }
 
 impl WorkerSlot {
+    /// Makes a slot that has had no process.
     pub(super) fn new(pool: Pool, core: usize, phase: Phase) -> Self {
         let back_off = BackOff::default();
         Self { pool, core, incarnation: 0, restarts: 0, back_off, phase }
@@ -68,6 +69,7 @@ impl WorkerSlot {
         }
     }
 
+    /// Returns the state of its process. Returns `None` if it has none.
     pub(super) fn state(&self) -> Option<&State> {
         match &self.phase {
             Phase::Running(running) => Some(&running.state),

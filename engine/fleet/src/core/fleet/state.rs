@@ -134,6 +134,7 @@ impl Accepted {
         self.serving().map(|serving| serving.generation)
     }
 
+    /// Returns what is known of the process since it serves. Returns `None` before.
     pub(super) fn serving(&self) -> Option<&Serving> {
         match &self.progress {
             Progress::Loading(_) => None,

@@ -205,13 +205,17 @@ impl Supervisor {
                 () = self.step() => {}
             }
         }
+        // No more commands are handled: callers that wait for an answer, or for room, get an error.
+        // Connections among them are treated as those that are parked, which come next.
+        self.commands.1.close();
+        while let Ok(command) = self.commands.1.try_recv() {
+            if let Command::Take(handed) = command {
+                self.reroute(handed);
+            }
+        }
         while let Ok(parked) = self.parking.try_recv() {
             self.on_parked(parked);
         }
-        // Nobody handles commands any more. Callers that wait for an answer, or for room, get an
-        // error.
-        self.commands.1.close();
-        while self.commands.1.try_recv().is_ok() {}
         for mut parked in self.waiting.drain() {
             if let Some(connection) = parked.take() {
                 self.refuse_stopping(&connection);
@@ -296,6 +300,7 @@ impl Supervisor {
     }
 }
 
+/// Sleeps until `at`. Returns at once without one.
 async fn sleep_until(at: Option<Instant>) {
     if let Some(at) = at {
         tokio::time::sleep_until(at.into()).await;
