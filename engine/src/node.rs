@@ -18,7 +18,7 @@ use abi::limits::WORKERS_MAX;
 use anyhow::Context as _;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::Sender;
 use tokio::sync::watch;
 
 use crate::reconfigure::{self, Fixed};
@@ -28,12 +28,12 @@ use control::tcp::Admin;
 use control::token::{self, Token};
 use control::{Control, Life, server, sync};
 use fleet::core::fleet::Plan as FleetPlan;
-use fleet::dispatch::Snapshot;
 use fleet::dispatch::parking::parking;
+use fleet::dispatch::{Shared, Snapshot};
 use fleet::metrics::Metrics;
-use fleet::shard::{self, Backlog, Shard, Shared};
-use fleet::workers::supervise::{Command, Plan, Supervisor};
-use fleet::workers::{Binary, WorkerChange};
+use fleet::shard::{self, Backlog, Shard};
+use fleet::workers::supervise::{self, Command, Plan, Supervisor};
+use fleet::workers::{Binary, Roster};
 use host::lock::{self, DataLock};
 use host::{cores, fds, folder, listen, probe, socket_file, systemd};
 use logs::traces::Traces;
@@ -46,7 +46,7 @@ use store::objects::guarded::Guarded;
 use store::objects::{self, Objects};
 use store::repository::Repository;
 use store::retention::{Policy, Retention};
-use takeover::{Door, Giver, Start, Successor};
+use takeover::{Entrance, Giver, Start, Successor};
 
 /// Runs a node until it is told to stop, or another has taken over.
 ///
@@ -101,7 +101,8 @@ async fn run(
         }
         let (functions, commands) = (Arc::clone(&node.functions), node.commands.clone());
         tokio::task::spawn_local(async move {
-            predecessor.connections(|handed| drop(commands.send(Command::Take(handed)))).await;
+            let take = async |handed| drop(commands.send(Command::Take(handed)).await);
+            predecessor.connections(take).await;
             functions.clear_unused().await;
         });
         (node, lock)
@@ -135,13 +136,13 @@ async fn run(
 /// A node that can serve, and does not yet. Its sockets in the data folder are beside their places.
 struct Node {
     life: watch::Sender<Life>,
-    door: Door,
+    entrance: Entrance,
     sockets: Vec<TcpListener>,
     addresses: Vec<SocketAddr>,
     functions: Arc<Functions>,
     fixed: Fixed,
     shared: Arc<Shared>,
-    commands: UnboundedSender<Command>,
+    commands: Sender<Command>,
     supervisor: Supervisor,
     shards: Vec<Shard>,
     retention: Arc<Retention>,
@@ -171,16 +172,15 @@ impl Node {
         let key = KeyFile::open(config.secrets_key.as_deref(), &config.data);
         let key = key.with_context(|| resolved.source_of("secrets_key"))?;
         let secrets = Arc::new(Secrets::new(Arc::clone(&objects), key, &config.data.join("cache")));
-        let (commands, received): (UnboundedSender<Command>, UnboundedReceiver<Command>) =
-            unbounded_channel();
+        let (commands, received) = supervise::commands();
         let (of_node, interval) =
             ((config.data.as_path(), &*logs::node_name()), *config.retention_interval);
         let retention =
             Retention::new(Arc::clone(&objects), of_node, Policy::of(config), interval)?;
         let retention = Arc::new(retention);
-        let (changes, changed) = unbounded_channel();
+        let roster = watch::Sender::new(Roster::new());
         let log_store = (Arc::clone(&objects), Arc::clone(&retention));
-        let (logs, keeper) = start_logs(resolved, log_store, changed, commands.clone())?;
+        let (logs, keeper) = start_logs(resolved, log_store, roster.subscribe(), commands.clone())?;
         let stored = (Repository::new(objects, artefacts), known, Arc::clone(&secrets));
         let shared_workers: Vec<usize> = (0..config.workers_per_core)
             .flat_map(|_| cores.iter().copied())
@@ -217,7 +217,7 @@ impl Node {
             },
             connections_max: fds::connections_max(),
             drain_timeout: *config.drain_timeout,
-            changes,
+            roster,
         };
         let (board, to_itself) = ((board, board_fd), (commands.clone(), received));
         let mut supervisor = Supervisor::new(
@@ -235,7 +235,7 @@ impl Node {
         let addresses = listen::addresses(&sockets)?;
         let (functions, life) = (Arc::new(functions), watch::Sender::new(Life::Serving));
         let [control, take_over] = places(&config.data);
-        let door = Door::open(&take_over)
+        let entrance = Entrance::open(&take_over)
             .with_context(|| format!("the socket {take_over:?} cannot be opened"))?;
         let api = Control {
             functions: Arc::clone(&functions),
@@ -252,7 +252,7 @@ impl Node {
         let logs = (logs, keeper);
         Ok(Self {
             life,
-            door,
+            entrance,
             sockets,
             addresses,
             functions,
@@ -276,7 +276,7 @@ impl Node {
     ) -> anyhow::Result<()> {
         let Self {
             life,
-            door,
+            entrance,
             sockets,
             addresses,
             functions,
@@ -297,7 +297,7 @@ impl Node {
             }
         }
         let changes = Arc::clone(&functions);
-        let giver = Giver::new(door, sockets, lock, async || changes.close().await);
+        let giver = Giver::new(entrance, sockets, lock, async || changes.close().await);
 
         let urls: Vec<String> =
             addresses.iter().map(|address| format!("http://{address}")).collect();
@@ -347,10 +347,10 @@ impl Node {
 }
 
 /// Tells the init system that the supervisor's loop turns, as often as it wants to hear it.
-async fn show_life(interval: Duration, commands: UnboundedSender<Command>) {
+async fn show_life(interval: Duration, commands: Sender<Command>) {
     loop {
         let (turned, told) = tokio::sync::oneshot::channel();
-        if commands.send(Command::Turn { turned }).is_err() || told.await.is_err() {
+        if commands.send(Command::Ping { reply: turned }).await.is_err() || told.await.is_err() {
             return;
         }
         systemd::alive();
@@ -397,8 +397,8 @@ async fn end_traces(logs: &Logs) {
 fn start_logs(
     resolved: &Resolved,
     store: (Arc<dyn Objects>, Arc<Retention>),
-    changes: UnboundedReceiver<WorkerChange>,
-    commands: UnboundedSender<Command>,
+    roster: watch::Receiver<Roster>,
+    commands: Sender<Command>,
 ) -> anyhow::Result<(Arc<Logs>, logs::Keeper)> {
     let config = &resolved.settings;
     let instance = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
@@ -408,7 +408,7 @@ fn start_logs(
     });
     let traces = traces.transpose().with_context(|| resolved.source_of("otlp_endpoint"))?;
     let plan = logs::Plan { on: config.logs.is_on(), spool_bytes: config.spool_size.as_u64() };
-    logs::start(plan, config.data.join("spool"), store, traces, changes, commands)
+    logs::start(plan, config.data.join("spool"), store, traces, roster, commands)
 }
 
 /// Starts the control API on a thread and runtime of its own. It ends with the process.

@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use abi::message::Settings as OfWorkers;
 use tokio::signal::unix::Signal;
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::Sender;
 use tokio::sync::oneshot;
 
 use fleet::core::admit::ConnectionLimits;
-use fleet::shard::Shared;
+use fleet::dispatch::Shared;
 use fleet::workers::supervise::Command;
 use host::log;
 use settings::{Mistakes, Resolved, Settings, Sources};
@@ -69,7 +69,7 @@ pub(crate) async fn at_each(
     mut hangup: Signal,
     sources: Sources,
     mut resolved: Resolved,
-    (fixed, shared, supervisor): (Fixed, Arc<Shared>, UnboundedSender<Command>),
+    (fixed, shared, supervisor): (Fixed, Arc<Shared>, Sender<Command>),
 ) {
     while hangup.recv().await.is_some() {
         if sources.file.is_none() {
@@ -96,7 +96,7 @@ pub(crate) async fn at_each(
         let (done, taken) = oneshot::channel();
         let command =
             Command::Reconfigure { settings, drain_timeout: *now.settings.drain_timeout, done };
-        if supervisor.send(command).is_err() || taken.await.is_err() {
+        if supervisor.send(command).await.is_err() || taken.await.is_err() {
             // The node stops.
             return;
         }

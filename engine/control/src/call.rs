@@ -12,7 +12,7 @@ use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Request, Response, Uri, header};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::Sender;
 
 use fleet::workers::supervise::Command;
 use host::fault::Fault;
@@ -51,7 +51,7 @@ const OWN_HEADERS: [HeaderName; 5] =
 /// Calls the function `name`, which may have what is meant of it behind an `@`, at `path_and_query`
 /// with the method, headers and body of `request`.
 pub(crate) async fn call(
-    supervisor: &UnboundedSender<Command>,
+    supervisor: &Sender<Command>,
     name: &str,
     path_and_query: &str,
     request: Request<Body>,
@@ -67,6 +67,7 @@ pub(crate) async fn call(
     let handed = Handed { socket: handed.into(), read: Vec::new(), awaits: Awaits::Admin };
     supervisor
         .send(Command::Take(handed))
+        .await
         .map_err(|_| CallError::connection("the node is stopping"))?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await

@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use api::status::{NodeStatus, WorkerStatus};
-use fleet::shard::Shared;
+use fleet::dispatch::Shared;
 use fleet::workers::supervise::Command;
 use logs::Logs;
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::Sender;
 use tokio::sync::{oneshot, watch};
 
 use crate::deploys::Deploys;
@@ -20,7 +20,7 @@ use crate::metrics::memory;
 pub struct Control {
     pub functions: Arc<Functions>,
     pub deploys: Arc<Deploys>,
-    pub supervisor: UnboundedSender<Command>,
+    pub supervisor: Sender<Command>,
     pub shared: Arc<Shared>,
     pub logs: Arc<Logs>,
     pub listeners: Vec<SocketAddr>,
@@ -61,7 +61,7 @@ impl Control {
     pub(crate) async fn workers(&self) -> Result<Vec<WorkerStatus>, ChangeError> {
         let (answer, workers) = oneshot::channel();
         let status = Command::Status { answer };
-        self.supervisor.send(status).map_err(|_| ChangeError::Stopping)?;
+        self.supervisor.send(status).await.map_err(|_| ChangeError::Stopping)?;
         let mut workers = workers.await.map_err(|_| ChangeError::Stopping)?;
         for worker in &mut workers {
             worker.memory_bytes = worker.pid.and_then(memory::resident_bytes);

@@ -1,8 +1,9 @@
-//! The worker processes and who gets a connection: [`core`] decides, without I/O; [`workers`] runs
-//! the processes, [`shard`] accepts connections on each core, [`dispatch`] is what both share to
-//! send a connection to a worker, and [`metrics`] counts.
+//! The worker processes, and which of them gets a connection.
 //!
-//! Arrows between them run one way: shard and workers use dispatch and metrics, all use core.
+//! [`core`] decides, without I/O. [`workers`] runs the processes, [`shard`] accepts connections on
+//! each core, [`dispatch`] is what both share to send a connection to a worker, and [`metrics`]
+//! counts. Modules use one another in one direction: `shard` and `workers` use `dispatch`, which
+//! uses `metrics`, and all use `core`.
 
 #![expect(
     missing_docs,

@@ -1,8 +1,8 @@
-//! Which invocations a block may have: a Bloom filter over their ids. Says no for certain, and yes
-//! wrongly once in a hundred.
+//! A Bloom filter over the ids of the invocations in a block. Its "no" is certain, and one "yes" in
+//! a hundred is wrong.
 //!
-//! An id is random but for its time, and made by a node: nobody outside chooses one, so its own
-//! bits are the hash. Pure; owns no fds.
+//! An id is random but for its time. A node makes it and nobody outside chooses one, so its own
+//! bits serve as the hash. Pure; owns no fds.
 
 use abi::invocation_id::InvocationId;
 
@@ -10,7 +10,7 @@ use abi::invocation_id::InvocationId;
 const BITS_PER_ID: usize = 10;
 const PROBES: u64 = 7;
 
-/// The filter over these ids, as bytes.
+/// Returns the filter over these ids.
 pub fn of<'a>(ids: impl ExactSizeIterator<Item = &'a InvocationId>) -> Vec<u8> {
     let mut filter = vec![0; (ids.len() * BITS_PER_ID).div_ceil(8)];
     for id in ids {
@@ -19,12 +19,13 @@ pub fn of<'a>(ids: impl ExactSizeIterator<Item = &'a InvocationId>) -> Vec<u8> {
     filter
 }
 
-/// Whether the id may be among those of the filter.
+/// Returns whether the id may be among those of the filter.
 pub fn may_have(filter: &[u8], id: InvocationId) -> bool {
     !filter.is_empty() && probes(id, filter.len()).all(|(byte, bit)| filter[byte] & bit != 0)
 }
 
-/// The places of an id in a filter of so many bytes, of which there are some: byte and bit.
+/// Returns the places of an id in a filter of so many bytes, each as a byte and a bit of it.
+/// `bytes` is not 0.
 fn probes(id: InvocationId, bytes: usize) -> impl Iterator<Item = (usize, u8)> {
     let [_, _, _, _, _, _, _, a, b, c, d, e, f, g, h, i] = id.bytes();
     let (first, step) =

@@ -1,4 +1,4 @@
-//! A record of the log as it is told: to people, and as JSON. Pure; owns no fds.
+//! The forms of a record for people, and as JSON. Pure; owns no fds.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,13 +6,13 @@ use abi::spool::{Record, Stream};
 use api::logs::{After, Entry, Invocation, Line};
 use uuid::Uuid;
 
-/// Where a record is in the order of all of them: by time, and those of one moment by where they
-/// are.
+/// The place of a record in the order of all records: by time, and within one moment by segment and
+/// place in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
     pub time_us: u64,
     pub segment: Uuid,
-    /// Records before it in its segment.
+    /// How many records are before it in its segment.
     pub at: u64,
 }
 
@@ -39,13 +39,14 @@ impl std::str::FromStr for Key {
     }
 }
 
-/// A time of day as it is told.
+/// Returns a time of day in RFC 3339.
 pub fn time(time_us: u64) -> String {
     // 9999 is the last year of the form.
     let time = SystemTime::UNIX_EPOCH + Duration::from_micros(time_us.min(253_402_300_799_000_000));
     humantime::format_rfc3339_micros(time).to_string()
 }
 
+/// Returns the text. Returns `None` if it is empty.
 fn some(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
@@ -101,7 +102,7 @@ pub fn of(record: &Record<'_>) -> Entry {
     }
 }
 
-/// Returns what an entry takes in memory, about.
+/// Returns about how much memory an entry takes.
 pub fn bytes(entry: &Entry) -> usize {
     const OTHERS: usize = 400;
     let more = match entry {
@@ -112,7 +113,8 @@ pub fn bytes(entry: &Entry) -> usize {
     OTHERS + more
 }
 
-/// What a guest wrote must not move the cursor of whoever reads it, nor forge a second line.
+/// Returns `text` with control characters escaped. What a guest wrote must not move the cursor of a
+/// terminal, nor forge a second line.
 pub fn printable(text: &str) -> String {
     text.chars()
         .map(
@@ -127,10 +129,12 @@ pub fn line_text(line: &Line) -> String {
     format!("{stream:<6}  {}", printable(&line.text))
 }
 
+/// Returns a number of bytes for a person.
 fn size(bytes: u64) -> String {
     bytesize::ByteSize(bytes).display().iec().to_string()
 }
 
+/// Returns a duration for a person.
 fn took(micros: u64) -> String {
     humantime::format_duration(Duration::from_micros(micros)).to_string()
 }
@@ -144,7 +148,7 @@ pub fn after_text(after: &After) -> String {
 
 /// Returns how an invocation went, for a person, in one line.
 pub fn invocation_text(of: &Invocation) -> String {
-    let asked = match (&of.method, &of.path) {
+    let request = match (&of.method, &of.path) {
         (Some(method), Some(path)) => format!("  {} {}  ", printable(method), printable(path)),
         _ => " ".to_owned(),
     };
@@ -154,7 +158,7 @@ pub fn invocation_text(of: &Invocation) -> String {
     let goes_on = if of.goes_on { ", its guest goes on" } else { "" };
     let status = of.status.map_or_else(|| "no reply".to_owned(), |status| status.to_string());
     format!(
-        "{status} {} in {}{asked}(queued {}, instance {}, ran {}), cpu {}, memory {}, received {}, sent {}, \
+        "{status} {} in {}{request}(queued {}, instance {}, ran {}), cpu {}, memory {}, received {}, sent {}, \
          version {number}{}{alias}{goes_on}",
         printable(&of.outcome),
         took(of.duration_us),

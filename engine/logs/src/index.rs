@@ -1,14 +1,14 @@
-//! A shipped segment: compressed blocks of records, and behind them an index by which one block is
-//! found without the others.
+//! The format of a shipped segment: compressed blocks of records, and behind them an index by which
+//! one block is found without the others.
 //!
 //! ```text
 //! object = "sockhop logs\n" version:u16 "\n" block* index footer
 //! block  = a zstd frame of records as abi's `spool` has them, about 256 KiB of them
-//! index  = a zstd frame of JSON: `Index` below; keys that a build does not know are passed over
+//! index  = a zstd frame of JSON: `Index` below; keys that a build does not know are ignored
 //! footer = bytes of the index:u64, SHA-256 of the index:32 bytes, "sockhop\n"        little-endian
 //! ```
-//! Whatever is read is checked: the index by the footer, each block by the index, each record by
-//! its own checksum. Pure; owns no fds.
+//! All that is read is checked: the index by the footer, each block by the index, and each record
+//! by its own checksum. Pure; owns no fds.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -21,16 +21,17 @@ use super::bloom;
 use host::files::{hex, unhex};
 use store::objects::packed;
 
-/// What an object begins with: its magic and the version of the format.
+/// The beginning of an object: the magic and the version of the format.
 pub const HEADER: [u8; 16] = *b"sockhop logs\n\x01\x00\n";
 const END: [u8; 8] = *b"sockhop\n";
+/// The length of the footer.
 pub const FOOTER_BYTES: usize = 8 + 32 + END.len();
 
-/// How much of records goes into one block.
+/// A block ends when it has so many bytes of records.
 pub const BLOCK_BYTES: usize = 256 * 1024;
-/// The most that a block can be, unpacked: the last record of it may begin just before it is full.
+/// The most that an unpacked block may be. Its last record may begin just before it is full.
 const BLOCK_BYTES_MAX: usize = 2 * BLOCK_BYTES;
-/// The most that an index can be, as it is stored and unpacked.
+/// The most that an index may be, as it is stored and then unpacked.
 pub const INDEX_BYTES_MAX: usize = 8 * 1024 * 1024;
 const INDEX_JSON_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -56,49 +57,51 @@ impl Times {
         self.last_us = self.last_us.max(time_us);
     }
 
+    /// Returns whether the two ranges have a moment in common.
     pub fn overlaps(&self, other: Self) -> bool {
         self.first_us <= other.last_us && other.first_us <= self.last_us
     }
 }
 
-/// What there is in a segment.
+/// What is in a segment, and where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Index {
-    /// Of the records, and of the ids in them.
+    /// The times of its records, and of the ids in them.
     #[serde(flatten)]
     pub times: Times,
-    /// Places in the spool segment where a record should have been, and was not.
+    /// Places in the spool's segment where a record should have been.
     pub damaged: u64,
-    /// The functions that it is of, each once.
+    /// The functions whose records it has, each once.
     pub functions: Vec<String>,
     pub blocks: Vec<Block>,
 }
 
-/// What there is in a block.
+/// What is in a block.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Block {
     /// Where it is in the object.
     pub offset: u64,
     pub bytes: usize,
     sha256: String,
-    /// Of its records, and of the ids in them.
+    /// The times of its records, and of the ids in them.
     #[serde(flatten)]
     pub times: Times,
-    /// Records before it in the segment, and in it.
+    /// The records before it in the segment.
     pub before: u64,
+    /// The records in it.
     pub records: u64,
-    /// Of whom it has records, by their places in the index's list.
+    /// The functions whose records it has, by their places in the index's list.
     functions: Vec<usize>,
     /// Whether records are missing somewhere in it.
     gaps: bool,
-    /// Which hundreds of statuses it has, a bit each; the first for no reply.
+    /// Which hundreds of statuses it has, a bit for each. The first bit is for no reply.
     statuses: u8,
-    /// The [Bloom filter](bloom) over its ids, in hexadecimal.
+    /// The [Bloom filter](bloom) over its ids in hexadecimal.
     ids: String,
 }
 
 impl Index {
-    /// Whether the block may have something of the invocation `id`.
+    /// Returns whether the block may have a record of the invocation `id`.
     pub fn may_have(block: &Block, id: InvocationId) -> bool {
         let time_us = id.unix_ms().saturating_mul(1000);
         block.times.first_us <= time_us && time_us <= block.times.last_us && {
@@ -110,31 +113,34 @@ impl Index {
         }
     }
 
-    /// Whether the block has something of the function, or something that is missing.
+    /// Returns whether the block has a record of the function, or records of an unknown function
+    /// are missing in it.
     pub fn has_function(&self, block: &Block, function: &str) -> bool {
         let is = |at: &usize| self.functions.get(*at).is_some_and(|name| name == function);
         block.gaps || block.functions.iter().any(is)
     }
 
-    /// Whether the block may have an invocation with a status of these hundreds; 0 is no reply.
+    /// Returns whether the block may have an invocation with a status of these hundreds. 0 is for
+    /// no reply.
     pub fn has_status(block: &Block, hundreds: u16) -> bool {
         block.statuses & bit(hundreds) != 0
     }
 }
 
+/// Returns the bit of [`Block::statuses`] for these hundreds.
 fn bit(hundreds: u16) -> u8 {
     1 << hundreds.min(7)
 }
 
-/// An object that is being made, block by block.
+/// Makes an object block by block.
 #[derive(Debug)]
 pub struct Builder {
     object: Vec<u8>,
     index: Index,
     raw: Vec<u8>,
-    /// All functions by their names, with their places in the index's list.
+    /// The place of each function in the index's list.
     known: HashMap<String, usize>,
-    /// Of `raw`.
+    /// From here on: what is in `raw`.
     times: Times,
     functions: BTreeSet<usize>,
     gaps: bool,
@@ -145,6 +151,7 @@ pub struct Builder {
 }
 
 impl Builder {
+    /// Begins an object.
     pub fn new() -> Self {
         let index =
             Index { times: Times::NONE, damaged: 0, functions: Vec::new(), blocks: Vec::new() };
@@ -163,7 +170,11 @@ impl Builder {
         }
     }
 
-    /// Adds a record with its frame. One that this build does not know is kept for those that do.
+    /// Adds a frame and its record. A frame whose record this build does not know is kept for
+    /// builds that do.
+    ///
+    /// # Errors
+    /// Returns an error if a block cannot be packed.
     pub fn add(&mut self, frame: &[u8], record: Option<&Record<'_>>) -> std::io::Result<()> {
         self.raw.extend_from_slice(frame);
         self.records += 1;
@@ -171,7 +182,7 @@ impl Builder {
             self.times.add(record.time_us());
             if let Some(id) = record.id() {
                 self.times.add(id.unix_ms().saturating_mul(1000));
-                // Those of one invocation follow one another as a rule.
+                // The records of one invocation mostly follow one another.
                 if self.ids.last() != Some(&id) {
                     self.ids.push(id);
                 }
@@ -230,7 +241,10 @@ impl Builder {
         Ok(())
     }
 
-    /// The whole object and its index; none when there is no record in it.
+    /// Returns the whole object and its index. Returns `None` if there is no record in it.
+    ///
+    /// # Errors
+    /// Returns an error if a block or the index cannot be packed.
     pub fn end(mut self, damaged: u64) -> std::io::Result<Option<(Vec<u8>, Index)>> {
         self.end_block()?;
         self.index.damaged = damaged;
@@ -248,8 +262,11 @@ impl Builder {
     }
 }
 
-/// Where the index of an object of `object_bytes` stands that ends in `footer`, and what its
-/// SHA-256 is.
+/// Returns where the index is in an object of `object_bytes` that ends in `footer`, its length, and
+/// its SHA-256.
+///
+/// # Errors
+/// Returns [`Damaged`] if the footer is none.
 pub fn locate(object_bytes: u64, footer: &[u8]) -> Result<(u64, usize, [u8; 32]), Damaged> {
     let footer: &[u8; FOOTER_BYTES] = footer.try_into().map_err(|_| Damaged("it is too short"))?;
     let (length, rest) = footer.split_at(8);
@@ -268,6 +285,9 @@ pub fn locate(object_bytes: u64, footer: &[u8]) -> Result<(u64, usize, [u8; 32])
 }
 
 /// Unpacks an index.
+///
+/// # Errors
+/// Returns [`Damaged`] if it is not the index with this digest, or cannot be read.
 pub fn open(packed: &[u8], digest: [u8; 32]) -> Result<Index, Damaged> {
     if <[u8; 32]>::from(Sha256::digest(packed)) != digest {
         return Err(Damaged("the SHA-256 of its index is another"));
@@ -277,7 +297,10 @@ pub fn open(packed: &[u8], digest: [u8; 32]) -> Result<Index, Damaged> {
     serde_json::from_slice(&json).map_err(|_| Damaged("its index is not understood"))
 }
 
-/// Unpacks a block: records one after another.
+/// Unpacks a block. Returns its records one after another.
+///
+/// # Errors
+/// Returns [`Damaged`] if it is not the block of the index, or cannot be unpacked.
 pub fn open_block(block: &Block, packed: &[u8]) -> Result<Vec<u8>, Damaged> {
     if unhex(&block.sha256) != Some(Sha256::digest(packed).into()) {
         return Err(Damaged("the SHA-256 of a block is another"));

@@ -1,5 +1,5 @@
-//! What runs the log: three loops on one thread, which only ever wait for each other at the end.
-//! Owns segments' files until workers have them.
+//! Runs the log: three loops on one thread, which give segments, ship them, and delete what is too
+//! old. They wait for each other only at the end. Owns segments' files until workers have them.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::sync::mpsc::Sender;
 use tokio::sync::{oneshot, watch};
 
 use super::rotate::{Rotation, backoff};
@@ -17,26 +17,26 @@ use super::ship::{self, ShipError};
 use super::spool::{Sealed, Spool};
 use super::{Logs, count};
 use fleet::core::fleet::WorkerId;
-use fleet::workers::WorkerChange;
+use fleet::workers::Roster;
 use fleet::workers::supervise::Command;
 use store::retention::RetentionError;
 use store::retention::segments;
 use store::segment;
 
-/// How often segments are looked at.
+/// How often the loops look at segments.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
-/// How soon the store is looked through for what is too old when it could not be.
+/// When the store is looked through again if that has failed.
 const RETAIN_RETRY_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
-/// Runs the log until it is told that nobody writes any more.
+/// Runs the log until it is told that no worker writes any more.
 pub(super) async fn run(
     logs: &Logs,
-    (mut changes, end): (UnboundedReceiver<WorkerChange>, EndReceiver),
-    commands: &UnboundedSender<Command>,
+    (mut roster, end): (watch::Receiver<Roster>, EndReceiver),
+    commands: &Sender<Command>,
 ) {
     let (finish, finishing) = watch::channel(false);
     let writing = async {
-        let done = give(logs, &mut changes, end, commands).await;
+        let done = give(logs, &mut roster, end, commands).await;
         let _ = finish.send(true);
         done
     };
@@ -48,23 +48,23 @@ pub(super) async fn run(
     let _ = done.map(|done| done.send(()));
 }
 
-/// Where whoever ends the log says whom to answer when everything is shipped.
+/// Where the end comes in, with whom to answer when everything is shipped.
 type EndReceiver = oneshot::Receiver<oneshot::Sender<()>>;
 
 /// The segment that a worker writes to.
 struct Given {
     rotation: Rotation,
-    /// None while there is none that could be made.
+    /// `None` until one could be made.
     path: Option<PathBuf>,
 }
 
-/// Gives workers their segments. Ends with whom to tell when all is done; none when nobody is left
-/// to tell anything.
+/// Gives workers their segments until the end. Returns whom to answer when everything is shipped.
+/// Returns `None` if nobody waits for that.
 async fn give(
     logs: &Logs,
-    changes: &mut UnboundedReceiver<WorkerChange>,
+    roster: &mut watch::Receiver<Roster>,
     mut end: EndReceiver,
-    commands: &UnboundedSender<Command>,
+    commands: &Sender<Command>,
 ) -> Option<oneshot::Sender<()>> {
     let mut given: HashMap<WorkerId, Given> = HashMap::new();
     let mut look = tokio::time::interval(LOOK_INTERVAL);
@@ -72,38 +72,44 @@ async fn give(
     let mut failed = false;
     loop {
         tokio::select! {
-            // Changes first: the end comes behind the last of them.
+            // The roster first: the end comes when nobody is left in it.
             biased;
-            Some(change) = changes.recv() => match change {
-                WorkerChange::Started(worker) if logs.plan.on => {
-                    given.insert(worker, Given { rotation: Rotation::new(logs.plan.spool_bytes), path: None });
-                    try_give(logs, &mut given, commands, &mut failed);
+            Ok(()) = roster.changed() => {
+                let workers = roster.borrow_and_update().clone();
+                let before = given.len();
+                given.retain(|worker, _| workers.contains(worker));
+                count(&logs.counts.sealed, (before - given.len()) as u64);
+                if logs.plan.on {
+                    for worker in workers {
+                        given.entry(worker).or_insert_with(|| Given {
+                            rotation: Rotation::new(logs.plan.spool_bytes),
+                            path: None,
+                        });
+                    }
+                    try_give(logs, &mut given, commands, &mut failed).await;
                 }
-                WorkerChange::Started(_) => {}
-                WorkerChange::Exited(worker) => {
-                    count(&logs.counts.sealed, u64::from(given.remove(&worker).is_some()));
-                }
-            },
+            }
             done = &mut end => return done.ok(),
             _ = look.tick() => {
-                try_give(logs, &mut given, commands, &mut failed);
+                try_give(logs, &mut given, commands, &mut failed).await;
                 bound(logs);
             }
         }
     }
 }
 
-/// Gives a new segment to each worker that has none, or for which another is due.
-fn try_give(
+/// Gives a new segment to each worker that has none, or for which another is due. May wait for the
+/// supervisor, which never waits for this thread.
+async fn try_give(
     logs: &Logs,
     given: &mut HashMap<WorkerId, Given>,
-    commands: &UnboundedSender<Command>,
+    commands: &Sender<Command>,
     failed: &mut bool,
 ) {
     let (now, ships) = (Instant::now(), logs.ships.load(Relaxed));
     for (worker, Given { rotation, path }) in given {
-        // One that is not there was sealed by a worker that has closed it, and shipped: it is to
-        // have another.
+        // A segment that is not there any more was closed by its worker and shipped. The worker is
+        // to have another.
         let bytes =
             path.as_ref().and_then(|path| path.metadata().ok()).map(|metadata| metadata.len());
         if bytes.is_some_and(|bytes| !rotation.is_due(bytes, now, ships)) {
@@ -115,7 +121,8 @@ fn try_give(
                 logs.traces.iter().for_each(|traces| traces.follow(&created));
                 (*rotation, *path, *failed) =
                     (Rotation::new(logs.plan.spool_bytes), Some(created), false);
-                let _ = commands.send(Command::Spool { worker: *worker, segment: Arc::new(file) });
+                let segment = Arc::new(file);
+                let _ = commands.send(Command::Spool { worker: *worker, segment }).await;
             }
             Err(error) => {
                 if !std::mem::replace(failed, true) {
@@ -129,7 +136,7 @@ fn try_give(
     }
 }
 
-/// Keeps the spool within its bound.
+/// Drops the oldest segments until the spool is within its bound.
 fn bound(logs: &Logs) {
     match logs.spool.bound(logs.plan.spool_bytes) {
         Ok(gone) if gone.is_empty() => {}
@@ -150,7 +157,7 @@ fn bound(logs: &Logs) {
     }
 }
 
-/// Ships what is sealed, until it is to finish and there is no more.
+/// Ships segments as they are sealed. When `finishing` is set, ships the rest and ends.
 async fn ship_all(logs: &Logs, mut finishing: watch::Receiver<bool>) {
     let mut failures = 0;
     loop {
@@ -183,7 +190,7 @@ async fn ship_all(logs: &Logs, mut finishing: watch::Receiver<bool>) {
     }
 }
 
-/// Ships every segment that nobody writes to.
+/// Ships every segment that no worker writes to.
 async fn ship_sealed(logs: &Logs) -> Result<(), ShipError> {
     for segment in logs.spool.segments().map_err(ShipError::Read)? {
         let Some(sealed) = Spool::seal(&segment).map_err(ShipError::Read)? else { continue };
@@ -214,7 +221,8 @@ async fn ship_sealed(logs: &Logs) -> Result<(), ShipError> {
     Ok(())
 }
 
-/// Writes what this node keeps anew, and deletes what is too old, again and again.
+/// Deletes what is too old from the store, and refreshes there what this node keeps, again and
+/// again.
 async fn retain_all(logs: &Logs) -> Infallible {
     let (interval, refresh_interval) =
         (logs.retention.interval(), logs.retention.refresh_interval());
@@ -247,9 +255,10 @@ async fn retain_all(logs: &Logs) -> Infallible {
     }
 }
 
+/// Deletes what is too old. Returns how many segments that were.
 async fn retain_once(logs: &Logs) -> Result<usize, RetentionError> {
     let listed = logs.store.list(segment::PREFIX, "").await?;
-    // What other nodes keep is read last, right before it counts.
+    // What other nodes keep is read last, as it may change meanwhile.
     let gone = segments::to_remove(listed, &logs.retention.look().await?);
     for key in &gone {
         logs.store.delete(key).await?;

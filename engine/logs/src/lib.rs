@@ -1,20 +1,22 @@
-//! The log: what workers write of each invocation, from this node's disk to the store, and back to
-//! whoever asks.
+//! The log: what workers write of each invocation, on its way from this node's disk to the store,
+//! and from there to those who ask for it.
 //!
 //! ```text
-//! worker ──append──▶ segment in the spool ──sealed──▶ packed, put, read back ──▶ logs/... in the store
-//!                      │ (spool, reader)              (ship, index, bloom)        │ (name, retain)
+//! worker ──append──▶ segment in the spool ──sealed──▶ packed, put, read back ──▶ the store
+//!                      │ (spool, reader)              (ship, index, bloom)        │
 //!                      └────────── query, follow ◀────────────────────────────────┘
 //! ```
 //!
-//! [`keeper`] runs it, on a thread of its own: it gives every worker a segment and, when [`rotate`]
-//! says so, the next; ships those that nobody writes to any more; keeps the spool within its bound
-//! and deletes what is too old. No request waits for any of it. A store that is away only makes
-//! segments wait. Whatever dies whenever it likes, a segment is in one of three states: written to
-//! (and locked, see [`spool`]), waiting in the spool, or in the store; and between the last two in
-//! both, under one id.
+//! [`keeper`] runs it on a thread of its own. It gives every worker a segment, and the next one
+//! when [`rotate`] says so. It ships the segments that no worker writes to any more, keeps the
+//! spool within its bound, and deletes what is too old. No request waits for any of this. If the
+//! store is away, segments wait.
 //!
-//! Owns the spool's folder and, through it, segments' files until workers have them.
+//! Whatever dies at whatever moment, a segment is in one of three states: a worker writes to it
+//! (and it is locked, see [`spool`]), it waits in the spool, or it is in the store. Between the
+//! last two it is in both places, under one id.
+//!
+//! Owns the spool's folder, and segments' files until workers have them.
 
 #![expect(
     missing_docs,
@@ -40,38 +42,39 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::mpsc::Sender;
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use self::spool::Spool;
 use crate::traces::Traces;
-use fleet::workers::WorkerChange;
+use fleet::workers::Roster;
 use fleet::workers::supervise::Command;
 use store::objects::Objects;
 use store::retention::Retention;
 
-/// How long a node that stops waits for the store to take the rest of its log.
+/// How long a node that stops waits until the store has taken the rest of its log.
 const LAST_SHIPMENT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How many may follow the log of a node at a time.
+/// How many callers may follow the log of a node at a time.
 const FOLLOWERS_MAX: usize = 32;
 
-/// What is chosen of it.
+/// The settings of the log.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
-    /// Whether workers log at all. What there is can be read all the same.
+    /// Whether workers log at all. If not, what was logged before can still be read.
     pub on: bool,
+    /// What the spool may take on the disk.
     pub spool_bytes: u64,
 }
 
-/// What is counted of it. What workers count is on the board.
+/// The log's counters. Those of workers are on the board.
 #[derive(Debug, Default)]
 struct Counts {
-    /// Segments that workers were told to write no more to, or died over.
+    /// Segments that a worker has stopped to write to, because it got another or has exited.
     sealed: AtomicU64,
     shipped: AtomicU64,
     shipped_bytes: AtomicU64,
-    /// Tries that did not.
+    /// Times that shipping has failed.
     failures: AtomicU64,
     /// Segments that were dropped because the spool was full.
     lost: AtomicU64,
@@ -79,11 +82,12 @@ struct Counts {
     damaged: AtomicU64,
 }
 
+/// Adds to a counter.
 fn count(counter: &AtomicU64, more: u64) {
     counter.fetch_add(more, Relaxed);
 }
 
-/// What [`Counts`] stand at, and what waits.
+/// The log's counters at one moment, and what waits.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct LogsReading {
     pub sealed: u64,
@@ -95,7 +99,7 @@ pub struct LogsReading {
     pub waiting: Waiting,
 }
 
-/// What is in the spool, with what is still being written.
+/// What is in the spool, including what is still written to.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Waiting {
     pub segments: u64,
@@ -109,29 +113,31 @@ pub struct Logs {
     spool: Spool,
     store: Arc<dyn Objects>,
     retention: Arc<Retention>,
-    /// This node in segments' names.
+    /// The name of this node in the names of segments.
     node: String,
-    /// What reads on in every segment that this engine makes.
+    /// Makes spans of every segment that this engine gives to a worker.
     pub traces: Option<Traces>,
-    /// The store has taken the last segment that it was given.
+    /// Whether the store has taken the last segment that it was given.
     ships: AtomicBool,
     counts: Counts,
-    /// Places for those who follow it.
+    /// Places for callers that follow the log.
     pub followers: Arc<Semaphore>,
 }
 
-/// The thread that runs the log, for whoever ends it.
+/// The thread that runs the log.
 #[derive(Debug)]
 pub struct Keeper {
-    /// Sent where the end is to be reported.
+    /// Ends the thread. What is sent is used to report the end.
     end: oneshot::Sender<oneshot::Sender<()>>,
 }
 
 impl Keeper {
-    /// Ships what there is, for a while. Call it when every worker has exited.
+    /// Ships the rest of the log, and waits for that for a while. Call it when every worker has
+    /// exited.
     pub async fn end(self) {
         let (done, ended) = oneshot::channel();
-        // A thread that has gone has nothing left to ship: `ended` resolves at once.
+        // If the thread has ended before, there is nothing left to ship, and `ended` resolves at
+        // once.
         let _ = self.end.send(done);
         if tokio::time::timeout(LAST_SHIPMENT_TIMEOUT, ended).await.is_err() {
             tracing::warn!(
@@ -141,18 +147,18 @@ impl Keeper {
     }
 }
 
-/// Starts the thread that runs the log. It asks the supervisor behind `commands` to give workers
-/// their segments.
+/// Starts the thread that runs the log. It asks the supervisor behind `commands` to give the
+/// workers of `roster` their segments.
 ///
 /// # Errors
-/// When the spool in `folder` cannot be made or read.
+/// Returns an error if the spool in `folder` cannot be made or read, or there can be no thread.
 pub fn start(
     plan: Plan,
     folder: PathBuf,
     (store, retention): (Arc<dyn Objects>, Arc<Retention>),
     traces: Option<Traces>,
-    changes: UnboundedReceiver<WorkerChange>,
-    commands: UnboundedSender<Command>,
+    roster: watch::Receiver<Roster>,
+    commands: Sender<Command>,
 ) -> anyhow::Result<(Arc<Logs>, Keeper)> {
     let spool = Spool::open(folder.clone())
         .with_context(|| format!("the log's spool {folder:?} cannot be made"))?;
@@ -173,17 +179,17 @@ pub fn start(
     let kept = Arc::clone(&logs);
     std::thread::Builder::new()
         .name("logs".into())
-        .spawn(move || runtime.block_on(keeper::run(&kept, (changes, ended), &commands)))?;
+        .spawn(move || runtime.block_on(keeper::run(&kept, (roster, ended), &commands)))?;
     Ok((logs, Keeper { end }))
 }
 
 impl Logs {
-    /// How long logs are kept in the store, by the node that keeps them longest.
+    /// Returns how long logs are kept in the store. The node that keeps them longest decides.
     pub fn kept_for(&self) -> Duration {
         Duration::from_millis(self.retention.policy().logs_kept_for_ms)
     }
 
-    /// What is counted now.
+    /// Returns the counters.
     pub fn reading(&self) -> LogsReading {
         let segments = self.spool.segments().unwrap_or_default();
         let bytes = segments.iter().map(|segment| segment.bytes).sum();
@@ -199,8 +205,8 @@ impl Logs {
         }
     }
 
-    /// Removes what a crash left of segments being made. Not while another engine runs on the
-    /// folder.
+    /// Removes what a crash has left of unfinished segments. Do not call it while another engine
+    /// runs on the folder.
     pub fn clear_unfinished(&self) {
         if let Err(error) = self.spool.clear_unfinished() {
             tracing::warn!("the log's spool {:?} cannot be cleared: {error}", self.spool.path());
@@ -208,12 +214,12 @@ impl Logs {
     }
 }
 
-/// This machine's host name, as it can stand in a key.
+/// Returns this machine's host name in a form that may be part of a key.
 pub fn node_name() -> String {
     store::segment::node(&std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default())
 }
 
-/// The time of day in milliseconds since 1970.
+/// Returns the time of day in milliseconds since 1970.
 fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

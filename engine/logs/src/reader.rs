@@ -1,21 +1,20 @@
-//! Reading a segment from where it lies, a record at a time, with little of it in memory. Owns what
-//! it reads from.
+//! Reads a segment a record at a time, with little of it in memory. Owns what it reads from.
 
 use std::io::{self, Read};
 
 use abi::limits::RECORD_BYTES_MAX;
 use abi::spool::{self, FRAME_BYTES, Found, HEADER, Record};
 
-/// What is read at a time; holds every record, and enough behind a damaged one to find the next.
+/// What is read at a time. It holds any record, and enough behind a damaged one to find the next.
 const BUFFER_BYTES: usize = 256 * 1024;
 const _: () = assert!(BUFFER_BYTES >= 4 * (RECORD_BYTES_MAX + FRAME_BYTES));
 
-/// Whether there may come more behind what there is.
+/// Whether more records may come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// Somebody still writes: what is not whole will be.
+    /// A worker still writes: a record that is not whole will be.
     Growing,
-    /// Nobody does: what is not whole was torn.
+    /// No worker writes: a record that is not whole was torn.
     Final,
 }
 
@@ -24,16 +23,17 @@ pub enum End {
 pub struct Reader<R> {
     source: R,
     buffer: Vec<u8>,
-    /// What of the buffer was not used yet.
+    /// What was read and not used yet is from here to `filled`.
     start: usize,
     filled: usize,
     begun: bool,
     damaged: u64,
-    /// Looking for the next whole record.
+    /// Whether the next whole record is looked for.
     lost: bool,
 }
 
 impl<R: Read> Reader<R> {
+    /// Begins to read `source`.
     pub fn new(source: R) -> Self {
         Self {
             source,
@@ -46,16 +46,18 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// How many places were passed over where a record should have been.
+    /// Returns how many places were passed over where a record should have been.
     pub fn damaged(&self) -> u64 {
         self.damaged
     }
 
-    /// The next record with its frame; none at the end. After that, ask again if the segment grows.
-    /// The record is none when it is of a kind that this build does not know.
+    /// Returns the frame of the next record, and the record. Returns `None` at the end; if the
+    /// segment grows, later calls may return more. The record is `None` if this build does not know
+    /// its kind.
     ///
     /// # Errors
-    /// When it cannot be read, or is no segment of a format that this build knows.
+    /// Returns an error if the segment cannot be read, or has a format that this build does not
+    /// know.
     pub fn next(&mut self, end: End) -> io::Result<Option<(&[u8], Option<Record<'_>>)>> {
         if !self.begun && !self.begin(end)? {
             return Ok(None);
@@ -91,7 +93,7 @@ impl<R: Read> Reader<R> {
         Ok(Some((frame, spool::record(frame))))
     }
 
-    /// Whether the segment has begun, as it should.
+    /// Reads the header. Returns `false` if it is not whole.
     fn begin(&mut self, end: End) -> io::Result<bool> {
         while self.filled < HEADER.len() && self.fill()? {}
         if self.buffer[..self.filled].starts_with(&HEADER) {
@@ -109,10 +111,11 @@ impl<R: Read> Reader<R> {
         ))
     }
 
-    /// Passes over what is damaged; whether a whole record follows.
+    /// Passes over what is damaged. Returns whether a whole record follows.
     fn skip(&mut self, end: End) -> io::Result<bool> {
         loop {
-            // As much as the longest record that could begin here, lest it be taken for damage too.
+            // Enough for the longest record that could begin here. It would be taken for damage,
+            // too.
             while self.filled - self.start < BUFFER_BYTES / 2 && self.fill()? {}
             let rest = &self.buffer[self.start..self.filled];
             if let Some(at) = spool::skip_damage(rest) {
@@ -120,7 +123,7 @@ impl<R: Read> Reader<R> {
                 self.lost = false;
                 return Ok(true);
             }
-            // The beginning of a whole one may stand at the end.
+            // The beginning of a whole record may be at the end.
             let kept = (RECORD_BYTES_MAX + FRAME_BYTES).min(rest.len());
             let is_all = kept == rest.len();
             self.start = self.filled - if is_all && end == End::Final { 0 } else { kept };
@@ -130,7 +133,8 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// Reads on; whether there was something. What was not used yet moves to the front.
+    /// Reads more into the buffer. Returns whether there was more. What was not used yet may move
+    /// to the front.
     fn fill(&mut self) -> io::Result<bool> {
         if self.filled == self.buffer.len() {
             self.buffer.copy_within(self.start..self.filled, 0);

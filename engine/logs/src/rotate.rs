@@ -1,27 +1,27 @@
-//! When a worker gets a new segment, so that the one it has can be sealed and shipped. Pure; owns
-//! no fds.
+//! When a worker gets another segment, so that the one that it has can be shipped. Pure; owns no
+//! fds.
 
 use std::time::{Duration, Instant};
 
 use abi::limits::{SEGMENT_SEAL_AGE, SEGMENT_SEAL_BYTES};
 use abi::spool::HEADER;
 
-/// How the segment that a worker writes to is seen.
+/// What was seen of the segment that a worker writes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rotation {
-    /// When something was first seen in it.
+    /// When a record was first seen in it.
     begun: Option<Instant>,
     bytes_max: u64,
 }
 
 impl Rotation {
-    /// A segment that is empty. A spool of `spool_bytes` is to hold several.
+    /// Begins with an empty segment. A spool of `spool_bytes` is to hold several.
     pub fn new(spool_bytes: u64) -> Self {
         Self { begun: None, bytes_max: SEGMENT_SEAL_BYTES.min(spool_bytes / 8) }
     }
 
-    /// Whether another is due, with `bytes` in this one. `ships` while the store takes segments: if
-    /// it does not, making more of them brings nothing.
+    /// Returns whether another segment is due when this one has `bytes`. `ships` is whether the
+    /// store takes segments. While it does not, there is no use in making more of them.
     pub fn is_due(&mut self, bytes: u64, now: Instant, ships: bool) -> bool {
         if bytes <= HEADER.len() as u64 {
             return false;
@@ -31,7 +31,7 @@ impl Rotation {
     }
 }
 
-/// How long to wait after so many failures in a row.
+/// Returns how long to wait after so many failures in a row.
 pub fn backoff(failures: u32) -> Duration {
     Duration::from_millis(500 << failures.min(6))
 }

@@ -1,8 +1,9 @@
-//! A sealed segment on its way into the store: packed, put, read back, and only then removed here.
+//! Ships a sealed segment into the store: it is packed, put and read back, and only then removed
+//! from the spool.
 //!
-//! Its key says what is in it, so a second try after whatever went wrong writes the same object
-//! under the same key. Until the segment is removed here, look-ups may find it in both places: they
-//! know it by its id.
+//! Its key follows from what is in it, so another try after a failure writes the same object under
+//! the same key. Until the segment is removed from the spool, look-ups may find it in both places,
+//! and know it by its id.
 
 use std::io::{Seek as _, SeekFrom};
 
@@ -15,10 +16,10 @@ use store::error::StoreError;
 use store::objects::Objects;
 use store::segment::SegmentName;
 
-/// What is read back at a time.
+/// How much is read back at a time.
 const READ_BYTES: usize = 1024 * 1024;
 
-/// Why a segment was not shipped. It stays where it is.
+/// Why a segment was not shipped. It stays in the spool.
 #[derive(Debug, thiserror::Error)]
 pub enum ShipError {
     #[error("a segment of the log in the spool cannot be read: {0}")]
@@ -33,37 +34,38 @@ pub enum ShipError {
     Remove(std::io::Error),
 }
 
-/// What came of it.
+/// A segment that was shipped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shipped {
-    /// None when there was nothing in the segment.
+    /// Its key in the store. `None` if there was no record in the segment.
     pub key: Option<String>,
-    /// In the spool.
+    /// Its size in the spool.
     pub bytes: u64,
-    /// In the store.
+    /// Its size in the store.
     pub packed_bytes: u64,
     /// Places where a record should have been.
     pub damaged: u64,
 }
 
-/// A segment that is ready to leave.
+/// A segment that is packed.
 struct Packed {
-    name: Option<(String, Vec<u8>)>,
+    /// Its key and the object. `None` if there was no record in it.
+    object: Option<(String, Vec<u8>)>,
     damaged: u64,
     sealed: Sealed,
 }
 
-/// Ships a segment and removes it.
+/// Ships a segment and removes it from the spool.
 ///
 /// # Errors
-/// [`ShipError`] when it has to be tried again.
+/// Returns [`ShipError`] if it has to be tried again.
 pub async fn ship(sealed: Sealed, node: &str, store: &dyn Objects) -> Result<Shipped, ShipError> {
     let (bytes, node) = (sealed.segment.bytes, node.to_owned());
     let packed = tokio::task::spawn_blocking(move || pack(sealed, &node)).await;
     let packed = packed.map_err(|error| ShipError::Read(std::io::Error::other(error)))?;
-    let Packed { name, damaged, sealed } = packed.map_err(ShipError::Read)?;
+    let Packed { object, damaged, sealed } = packed.map_err(ShipError::Read)?;
     let mut shipped = Shipped { key: None, bytes, packed_bytes: 0, damaged };
-    if let Some((key, object)) = name {
+    if let Some((key, object)) = object {
         let (digest, length) = (Sha256::digest(&object), object.len() as u64);
         store.put(&key, object).await?;
         if read_back(store, &key).await? != (length, digest.into()) {
@@ -75,7 +77,7 @@ pub async fn ship(sealed: Sealed, node: &str, store: &dyn Objects) -> Result<Shi
     Ok(shipped)
 }
 
-/// How long an object is, and its SHA-256.
+/// Returns the length of an object and its SHA-256.
 async fn read_back(store: &dyn Objects, key: &str) -> Result<(u64, [u8; 32]), StoreError> {
     let (mut hash, mut length) = (Sha256::new(), 0);
     loop {
@@ -88,6 +90,7 @@ async fn read_back(store: &dyn Objects, key: &str) -> Result<(u64, [u8; 32]), St
     }
 }
 
+/// Packs the records of a segment.
 fn pack(mut sealed: Sealed, node: &str) -> std::io::Result<Packed> {
     sealed.file.seek(SeekFrom::Start(0))?;
     let (mut reader, mut builder) = (Reader::new(&sealed.file), Builder::new());
@@ -96,10 +99,10 @@ fn pack(mut sealed: Sealed, node: &str) -> std::io::Result<Packed> {
     }
     let damaged = reader.damaged();
     let packed = builder.end(damaged)?;
-    let name = packed.map(|(object, Index { times, .. })| {
+    let object = packed.map(|(object, Index { times, .. })| {
         let (first_ms, last_ms) = (times.first_us / 1000, times.last_us.div_ceil(1000));
         let name = SegmentName { first_ms, last_ms, node: node.to_owned(), id: sealed.segment.id };
         (name.key(), object)
     });
-    Ok(Packed { name, damaged, sealed })
+    Ok(Packed { object, damaged, sealed })
 }

@@ -1,10 +1,10 @@
 //! The spool: segments on this node's disk, from their first record until the store has them.
 //!
-//! Whether somebody still writes to a segment is the kernel's to say: it is locked (flock(2)) when
-//! it is made, the lock belongs to the open file, and the worker gets that. It goes when the worker
-//! closes the file or dies, however that happens, so a segment that can be locked is whole: no
-//! engine has to remember which are, not even one that takes over from another. Whoever ships a
-//! segment holds its lock meanwhile. Owns the folder; a [`Sealed`] owns the locked fd.
+//! The kernel knows whether a worker still writes to a segment. A segment is locked (flock(2)) when
+//! it is made, the lock belongs to the open file, and the worker gets that file. The lock goes when
+//! the worker closes the file or dies in any way. So a segment that can be locked is whole, and no
+//! engine has to remember which segments are, not even one that takes over from another. What ships
+//! a segment holds its lock meanwhile. Owns the folder; a [`Sealed`] owns the locked fd.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
@@ -29,40 +29,48 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// There is nothing in it.
+    /// Returns whether there is no record in it.
     pub fn is_empty(&self) -> bool {
         self.bytes <= HEADER.len() as u64
     }
 }
 
-/// A segment to which nobody writes any more, and that nobody else handles.
+/// A segment that no worker writes to any more. It is locked, so that nothing else handles it.
 #[derive(Debug)]
 pub struct Sealed {
     pub segment: Segment,
     pub file: File,
 }
 
-/// The folder.
+/// The folder of the spool.
 #[derive(Debug)]
 pub struct Spool {
     folder: PathBuf,
 }
 
 impl Spool {
-    /// The folder, made if need be.
+    /// Opens the spool in `folder`, which is made if it is not there.
+    ///
+    /// # Errors
+    /// Returns an error if it cannot be made.
     pub fn open(folder: PathBuf) -> io::Result<Self> {
         files::create_folder(&folder)?;
         Ok(Self { folder })
     }
 
+    /// Returns the path of the folder.
     pub fn path(&self) -> &Path {
         &self.folder
     }
 
-    /// Makes a segment for a worker to write to: its name, and the file to append to, locked.
+    /// Makes a segment for a worker to write to. Returns its path, and the locked file to append
+    /// to.
+    ///
+    /// # Errors
+    /// Returns an error if it cannot be made.
     pub fn create(&self) -> io::Result<(PathBuf, OwnedFd)> {
         let name = format!("{}{SUFFIX}", Uuid::now_v7());
-        // Nobody must find it before it is locked.
+        // It is hidden until it is locked: nothing is to ship it before.
         let (hidden, path) = (self.folder.join(format!(".new-{name}")), self.folder.join(&name));
         let made = || {
             let mut file =
@@ -79,7 +87,10 @@ impl Spool {
         Ok((path, made?))
     }
 
-    /// All segments, the oldest first.
+    /// Returns all segments, the oldest first.
+    ///
+    /// # Errors
+    /// Returns an error if the folder cannot be read.
     pub fn segments(&self) -> io::Result<Vec<Segment>> {
         let mut segments = Vec::new();
         for entry in std::fs::read_dir(&self.folder)? {
@@ -87,7 +98,7 @@ impl Spool {
             let name = entry.file_name();
             let id =
                 name.to_str().and_then(|name| Uuid::try_parse(name.strip_suffix(SUFFIX)?).ok());
-            // Shipped meanwhile, if it is not there any more.
+            // A segment that is not there any more was shipped meanwhile.
             if let (Some(id), Ok(metadata)) = (id, entry.metadata()) {
                 let changed = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
                 segments.push(Segment { id, path: entry.path(), bytes: metadata.len(), changed });
@@ -97,7 +108,11 @@ impl Spool {
         Ok(segments)
     }
 
-    /// Takes a segment; none when somebody still writes to it or handles it, or it is gone.
+    /// Locks a segment. Returns `None` if a worker still writes to it, something else handles it,
+    /// or it is gone.
+    ///
+    /// # Errors
+    /// Returns an error if it cannot be opened or locked.
     pub fn seal(segment: &Segment) -> io::Result<Option<Sealed>> {
         let file = match File::open(&segment.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -108,7 +123,7 @@ impl Spool {
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(error),
         }
-        // Whoever had the lock before may have removed it.
+        // What had the lock before may have removed the file.
         if !segment.path.exists() {
             return Ok(None);
         }
@@ -116,8 +131,11 @@ impl Spool {
         Ok(Some(Sealed { segment: Segment { bytes, ..segment.clone() }, file }))
     }
 
-    /// Removes the oldest segments that nobody writes to, until all take at most `bytes_max`, and
-    /// says which they were.
+    /// Removes the oldest segments that no worker writes to, until all take at most `bytes_max`.
+    /// Returns those that were removed.
+    ///
+    /// # Errors
+    /// Returns an error if the folder cannot be read, or a segment cannot be removed.
     pub fn bound(&self, bytes_max: u64) -> io::Result<Vec<Segment>> {
         let segments = self.segments()?;
         let mut left: u64 = segments.iter().map(|segment| segment.bytes).sum();
@@ -135,8 +153,11 @@ impl Spool {
         Ok(gone)
     }
 
-    /// Removes what a crash left of segments that were being made. Only while no other engine makes
-    /// any.
+    /// Removes what a crash has left of unfinished segments. Do not call it while another engine
+    /// makes segments.
+    ///
+    /// # Errors
+    /// Returns an error if the folder cannot be read, or a file cannot be removed.
     pub fn clear_unfinished(&self) -> io::Result<()> {
         for entry in std::fs::read_dir(&self.folder)? {
             let entry = entry?;
@@ -152,13 +173,19 @@ impl Spool {
 }
 
 impl Sealed {
-    /// Puts it aside: it cannot be read, and is not tried again.
+    /// Renames a segment that cannot be read, so that it is not tried again. Returns its new path.
+    ///
+    /// # Errors
+    /// Returns an error if it cannot be renamed.
     pub fn set_aside(path: &Path) -> io::Result<PathBuf> {
         let aside = path.with_extension("unreadable");
         std::fs::rename(path, &aside).map(|()| aside)
     }
 
-    /// Removes it: the store has it, or nobody will.
+    /// Removes the segment.
+    ///
+    /// # Errors
+    /// Returns an error if it cannot be removed.
     pub fn remove(self) -> io::Result<()> {
         files::remove(&self.segment.path)
     }

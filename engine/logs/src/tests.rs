@@ -12,7 +12,7 @@ use abi::spool::{Invocation, Line, Record, Request, Stream};
 use api::logs::{Entries, Entry};
 
 use super::index::Times;
-use super::query::follow::{Told, follow};
+use super::query::follow::{Update, follow};
 use super::query::{Filter, Order, Page};
 use super::*;
 use store::error::StoreError;
@@ -309,7 +309,7 @@ async fn what_is_damaged_or_gone_is_noted_and_the_rest_is_found() {
 }
 
 /// The next that a follower is told.
-async fn told(follower: &mut tokio::sync::mpsc::Receiver<Told>) -> Told {
+async fn told(follower: &mut tokio::sync::mpsc::Receiver<Update>) -> Update {
     tokio::time::timeout(Duration::from_secs(20), follower.recv()).await.unwrap().unwrap()
 }
 
@@ -322,7 +322,7 @@ async fn a_follower_is_told_everything_once_and_how_much_it_has_missed() {
     let mut ids = write(&logs, "f", 200, 20);
     let mut lines = Vec::new();
     while lines.len() < 20 {
-        if let Told::Entry(Entry::Line(line)) = told(&mut follower).await {
+        if let Update::Entry(Entry::Line(line)) = told(&mut follower).await {
             lines.push(line.invocation);
         }
     }
@@ -333,8 +333,8 @@ async fn a_follower_is_told_everything_once_and_how_much_it_has_missed() {
     let mut counted = 0;
     while counted < 2 * ids.len() as u64 {
         match told(&mut follower).await {
-            Told::Entry(Entry::Line(_) | Entry::Invocation(_)) => counted += 1,
-            Told::Missed(missed) => counted += missed,
+            Update::Entry(Entry::Line(_) | Entry::Invocation(_)) => counted += 1,
+            Update::Missed(missed) => counted += missed,
             other => panic!("{other:?}"),
         }
     }

@@ -1,7 +1,7 @@
-//! The running engine's side of a take-over, done: what [`give`](super::give) decides.
+//! Performs the running engine's side of a take-over, which [`give`](super::give) decides.
 //!
-//! Owns copies of the listening sockets for as long as they can be given, the lock, and, once
-//! given, the conversation.
+//! Owns copies of the listening sockets while they can be given, the lock, and then the
+//! conversation.
 
 use std::convert::Infallible;
 use std::io;
@@ -15,25 +15,25 @@ use tokio::task::JoinHandle;
 use super::Handed;
 use super::give::{Action, Event, State};
 use super::message::Message;
-use super::peer::{Door, Heard, Peer};
+use super::peer::{Entrance, Peer, Received};
 use host::lock::DataLock;
 use host::systemd;
 
-/// What a running engine has ready for one that is to take over. `Close` ends the changes under way
-/// and lets none begin for as long as what it returns is held.
+/// What a running engine has ready for one that takes over. `Close` waits for the end of the change
+/// of what is deployed that is under way. No other begins while what it returns is held.
 #[derive(Debug)]
 pub struct Giver<Close> {
-    door: Door,
+    entrance: Entrance,
     sockets: Vec<TcpListener>,
     lock: DataLock,
     close: Close,
 }
 
-/// It has been given: what is left is to send connections after it.
+/// A take-over that has succeeded. What is left is to send connections.
 #[derive(Debug)]
 pub struct Given<Closed> {
     peer: Peer,
-    /// Nothing is deployed here any more.
+    /// While it is held, nothing is deployed here.
     closed: Closed,
 }
 
@@ -42,21 +42,26 @@ where
     Close: AsyncFn() -> Closed,
     Closed: 'static,
 {
-    /// Has everything ready for whoever comes to `door`.
-    pub fn new(door: Door, sockets: Vec<TcpListener>, lock: DataLock, close: Close) -> Self {
-        Self { door, sockets, lock, close }
+    /// Has everything ready for an engine that connects to `entrance`.
+    pub fn new(
+        entrance: Entrance,
+        sockets: Vec<TcpListener>,
+        lock: DataLock,
+        close: Close,
+    ) -> Self {
+        Self { entrance, sockets, lock, close }
     }
 
-    /// Closes the door and the listening sockets; the lock stays its holder's.
+    /// Closes the entrance and the listening sockets. Returns the lock, which stays locked.
     pub fn end(self) -> DataLock {
         self.lock
     }
 
-    /// Waits until another engine has taken over. To be polled while the node serves; dropped, it
-    /// ends what is under way.
+    /// Waits until another engine has taken over. It is to be polled while the node serves. If it
+    /// is dropped, a take-over under way fails.
     pub async fn given(&self) -> Given<Closed> {
         loop {
-            let peer = self.door.next().await;
+            let peer = self.entrance.next().await;
             tokio::select! {
                 given = self.give(peer) => if let Some(given) = given { return given },
                 never = self.refuse_others() => match never {},
@@ -64,30 +69,32 @@ where
         }
     }
 
+    /// Refuses engines that connect while another takes over.
     async fn refuse_others(&self) -> Infallible {
         loop {
             let reason = "another engine is taking over already".to_owned();
-            // Whoever does not listen hears the same from the closed socket.
-            let _ = self.door.next().await.say(&Message::Refused { reason }, None).await;
+            // If this cannot be sent, the closed socket says the same.
+            let _ = self.entrance.next().await.send(&Message::Refused { reason }, None).await;
         }
     }
 
+    /// Leads the conversation with an engine that wants to take over. Returns `None` if it fails.
     async fn give(&self, peer: Peer) -> Option<Given<Closed>> {
         tracing::info!("process {} asks to take over", peer.pid);
         let mut state = State::Greeted { since: Instant::now() };
         let mut closed = None;
         loop {
             let event = tokio::select! {
-                heard = peer.hear() => match heard {
-                    Heard::Message(message, _) => Event::Said(message),
-                    Heard::Malformed(what) => Event::Malformed(what),
-                    Heard::Gone => Event::Gone,
+                received = peer.receive() => match received {
+                    Received::Message(message, _) => Event::Message(message),
+                    Received::Malformed(what) => Event::Malformed(what),
+                    Received::Gone => Event::Gone,
                 },
                 changes = (self.close)(), if state == State::Finishing => {
                     closed = Some(changes);
                     Event::Finished
                 }
-                () = sleep_until(state.deadline()) => Event::Late,
+                () = sleep_until(state.deadline()) => Event::Timeout,
             };
             let (next, action) = state.step(event, Instant::now());
             state = next;
@@ -99,9 +106,10 @@ where
                 }
                 Action::Offer => self.offer(&peer).await,
                 Action::Commit => {
-                    // Before it begins: whoever watches us is to believe it from its first word.
+                    // Before the new engine begins: systemd is to believe it from its first
+                    // message.
                     systemd::main_pid(peer.pid);
-                    match (peer.say(&Message::Yours, None).await, closed.take()) {
+                    match (peer.send(&Message::Yours, None).await, closed.take()) {
                         (Ok(()), Some(closed)) => {
                             tracing::info!(
                                 "process {} has taken over; this one ends what it is on",
@@ -109,14 +117,14 @@ where
                             );
                             return Some(Given { peer, closed });
                         }
-                        (said, _) => {
+                        (sent, _) => {
                             systemd::main_pid(std::process::id());
-                            said
+                            sent
                         }
                     }
                 }
                 Action::GoOn { reason } => {
-                    let _ = peer.say(&Message::Refused { reason: reason.clone() }, None).await;
+                    let _ = peer.send(&Message::Refused { reason: reason.clone() }, None).await;
                     Err(io::Error::other(reason))
                 }
             };
@@ -131,28 +139,32 @@ where
         }
     }
 
+    /// Sends the listening sockets and the lock.
     async fn offer(&self, peer: &Peer) -> io::Result<()> {
         for socket in &self.sockets {
-            peer.say(&Message::Listener, Some(socket.as_fd())).await?;
+            peer.send(&Message::Listener, Some(socket.as_fd())).await?;
         }
-        peer.say(&Message::Lock, Some(self.lock.as_fd())).await
+        peer.send(&Message::Lock, Some(self.lock.as_fd())).await
     }
 }
 
 impl<Closed: 'static> Given<Closed> {
-    /// Sends on whatever connections come out of the channel; when that has ended, says so to the
-    /// new engine and is done.
+    /// Starts a task that sends the new engine every connection from the channel that is returned.
+    /// When the channel is closed, the task reports that to the new engine and ends.
+    ///
+    /// The channel needs no bound of its own. It holds connections that this engine has accepted,
+    /// which were at most `--connections-max` and those that were parked, and it accepts no more.
     pub fn forward(self) -> (UnboundedSender<Handed>, JoinHandle<()>) {
         let (sender, mut connections) = unbounded_channel::<Handed>();
         let forward = async move {
             let Self { peer, closed } = self;
             let (mut sent, mut lost) = (0u64, 0u64);
             while let Some(Handed { socket, read, awaits }) = connections.recv().await {
-                let said =
-                    peer.say(&Message::Connection { awaits, read }, Some(socket.as_fd())).await;
-                *if said.is_ok() { &mut sent } else { &mut lost } += 1;
+                let outcome =
+                    peer.send(&Message::Connection { awaits, read }, Some(socket.as_fd())).await;
+                *if outcome.is_ok() { &mut sent } else { &mut lost } += 1;
             }
-            if lost > 0 || peer.say(&Message::Done, None).await.is_err() {
+            if lost > 0 || peer.send(&Message::Done, None).await.is_err() {
                 tracing::error!(
                     "the new engine is gone: {lost} connections are closed that were to be its own"
                 );
@@ -164,6 +176,7 @@ impl<Closed: 'static> Given<Closed> {
     }
 }
 
+/// Resolves `at` this time. Never resolves without one.
 pub(super) async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at.into()).await,

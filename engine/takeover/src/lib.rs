@@ -1,5 +1,5 @@
-//! Taking over: a new engine, of this build or another, gets the running one's listening sockets,
-//! its lock and its idle connections, so that an upgrade loses nobody.
+//! The take-over: a new engine, of this build or another, gets the listening sockets, the lock and
+//! the idle connections of the running one, so that an upgrade loses no client.
 //!
 //! ```text
 //! new                                   running
@@ -9,20 +9,18 @@
 //! and shards that do not accept yet
 //! working, working, ready ─────────────▶ its shards accept until here
 //!        ◀─────────────────────── yours
-//! accepts                                stops accepting; workers end what they are on and give back the rest
+//! accepts                                stops accepting; workers end what they are on
+//!                                        and give back the rest
 //!        ◀─────── connections, one by one
 //!        ◀──────────────────────── done  exits with 0
 //! ```
-//! Until `yours` has left, anything that goes wrong ends the new engine, and the running one goes
-//! on as if nothing had happened. The folder's lock belongs to the open file that both have, so
-//! there is never a moment without it. [`give`] and [`take`] decide and are pure, as is
-//! [`message`]; [`peer`] is the socket, [`giver`] and [`taker`] do what was decided, and
-//! [`successor`] starts a new engine when a signal asks for one.
-
-#![expect(
-    missing_docs,
-    reason = "names of fields say what they are, and each variant of an error has its sentence"
-)]
+//! Until `yours` was sent, anything that goes wrong ends the new engine, and the running one goes
+//! on as if nothing had happened. The folder's lock belongs to the open file that both engines
+//! have, so the folder is locked at every moment.
+//!
+//! [`give`] and [`take`] decide and are pure, as is [`message`]. [`peer`] is the socket, [`giver`]
+//! and [`taker`] perform what was decided, and [`successor`] starts a new engine when a signal asks
+//! for one.
 
 mod give;
 mod giver;
@@ -37,27 +35,29 @@ use std::os::fd::OwnedFd;
 use abi::message::Awaits;
 
 pub use self::giver::Giver;
-pub use self::peer::Door;
+pub use self::peer::Entrance;
 pub use self::successor::Successor;
 pub use self::taker::ask;
 
-/// The socket's name in the data folder.
+/// The name of the take-over's socket in the data folder.
 pub const SOCKET: &str = "take-over.sock";
 
 /// How a node begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
-    /// By itself; an engine that runs on the same data folder is an error.
+    /// By itself. It fails if an engine runs on the same data folder.
     Alone,
-    /// By taking over from such an engine, if there is one.
+    /// By taking over from the engine that runs on the same data folder, if there is one.
     TakeOver,
 }
 
 /// A connection on its way from one engine or worker to another.
 #[derive(Debug)]
 pub struct Handed {
+    /// The client's socket.
     pub socket: OwnedFd,
     /// What has been read from it already.
     pub read: Vec<u8>,
+    /// Which request it waits for.
     pub awaits: Awaits,
 }

@@ -1,22 +1,21 @@
-//! What the two engines of a take-over say to each other, and how it stands in a packet.
+//! The messages between the two engines of a take-over, and their form in a packet.
 //!
-//! They may be of different builds, so nothing here depends on one: a packet is a line of JSON, and
-//! behind it, for a connection, the bytes that were read from it. Fields that this build does not
-//! know are passed over; whatever else is out of form ends the take-over. Pure; owns no fds.
+//! The engines may be of different builds, so the form depends on neither. A packet is a line of
+//! JSON. For a connection, the bytes that were read from it follow. Fields that this build does not
+//! know are ignored. Any other error of form ends the take-over. Pure; owns no fds.
 
 use abi::limits::RETURNED_BYTES_MAX;
 use abi::message::Awaits;
 use serde::{Deserialize, Serialize};
 
-/// The form of the conversation. Another number is another conversation, which this build cannot
-/// have.
+/// The version of the conversation. This build can have no other.
 pub(super) const PROTOCOL: u32 = 1;
-/// The JSON of a packet.
+/// The most that the JSON of a packet may be.
 const HEAD_BYTES_MAX: usize = 4 * 1024;
-/// A packet.
+/// The most that a packet may be.
 pub(super) const PACKET_BYTES_MAX: usize = HEAD_BYTES_MAX + 1 + RETURNED_BYTES_MAX;
 
-/// One packet. Those of the new engine come first, then those of the running one.
+/// A message. "New" and "running" name the engine that sends it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Message {
     /// New: it wants to take over.
@@ -29,17 +28,17 @@ pub(super) enum Message {
     Listener,
     /// Running: with the data folder's lock, after all listening sockets.
     Lock,
-    /// Running: it is all yours; begin. From here on there is no way back.
+    /// Running: the node is the new engine's, which is to begin. There is no way back from here.
     Yours,
     /// Running: with a client's socket, and what was read from it.
     Connection { awaits: Awaits, read: Vec<u8> },
-    /// Running: that was all; it goes.
+    /// Running: that were all connections; it ends.
     Done,
-    /// Either: it does not take part, or not any more.
+    /// Either: it does not take part, or does not any more.
     Refused { reason: String },
 }
 
-/// Why a packet is none of ours.
+/// Why a packet is no message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum MalformedError {
     #[error("a packet of {0} bytes is longer than {PACKET_BYTES_MAX}")]
@@ -67,6 +66,7 @@ enum Head {
     Refused { reason: String },
 }
 
+/// The JSON of [`Awaits`].
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum AwaitsHead {
@@ -75,12 +75,12 @@ enum AwaitsHead {
 }
 
 impl Message {
-    /// How many fds travel with it.
+    /// Returns how many fds go with the message.
     pub(super) fn fd_count(&self) -> usize {
         usize::from(matches!(self, Self::Listener | Self::Lock | Self::Connection { .. }))
     }
 
-    /// The packet. What a sentence is too long for is cut.
+    /// Returns the packet. Texts that are too long for it are cut.
     pub(super) fn pack(&self) -> Vec<u8> {
         let short = |text: &str| text.chars().take(HEAD_BYTES_MAX / 16).collect();
         let (head, read): (Head, &[u8]) = match self {
@@ -92,8 +92,7 @@ impl Message {
             Self::Listener => (Head::Listener, &[]),
             Self::Lock => (Head::Lock, &[]),
             Self::Yours => (Head::Yours, &[]),
-            // The other engine may be of another build: what it does not know goes as what comes
-            // nearest.
+            // The other engine may be of a build that does not know `Admin`. `First` is nearest.
             Self::Connection { awaits: Awaits::First | Awaits::Admin, read } => {
                 (Head::Connection { awaits: AwaitsHead::First }, read)
             }
@@ -103,8 +102,8 @@ impl Message {
             Self::Done => (Head::Done, &[]),
             Self::Refused { reason } => (Head::Refused { reason: short(reason) }, &[]),
         };
-        // These types always are JSON; an empty packet would be taken for the end of the
-        // conversation, which it then is.
+        // These types can always be written as JSON. An empty packet would mean the end of the
+        // conversation, which is right if they could not.
         let mut packet = serde_json::to_vec(&head).unwrap_or_default();
         if !read.is_empty() {
             packet.push(b'\n');
@@ -114,6 +113,9 @@ impl Message {
     }
 
     /// Reads a packet that came with so many fds.
+    ///
+    /// # Errors
+    /// Returns [`MalformedError`] if it is no message.
     pub(super) fn unpack(packet: &[u8], fds: usize) -> Result<Self, MalformedError> {
         if packet.len() > PACKET_BYTES_MAX {
             return Err(MalformedError::TooLong(packet.len()));

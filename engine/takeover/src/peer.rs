@@ -1,5 +1,5 @@
-//! The take-over's socket: SEQPACKET in the data folder, for this user only. Owns the listening
-//! end, and one end of a conversation each.
+//! The take-over's socket: SEQPACKET in the data folder, for this user only. [`Entrance`] owns the
+//! listening socket, and [`Peer`] this engine's end of a conversation.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -10,8 +10,8 @@ use std::time::Duration;
 use abi::channel::{Channel, ReceiveBuffer, ReceiveError, SendError};
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept4, bind, connect, getsockopt,
-    listen, socket, sockopt,
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept4, bind, getsockopt, listen,
+    socket, sockopt,
 };
 use nix::unistd::geteuid;
 use tokio::io::Interest;
@@ -21,19 +21,19 @@ use tokio::net::UnixDatagram;
 use super::message::Message;
 use host::socket_file;
 
-/// How long the other end may take none of what it is sent.
+/// How long the other engine may not read what it is sent.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Engines that may have knocked and not been heard yet.
+/// Engines that may have connected and were not accepted yet.
 const BACKLOG: i32 = 8;
 
-/// Where a new engine knocks.
+/// Where a new engine connects.
 #[derive(Debug)]
-pub struct Door {
+pub struct Entrance {
     listener: AsyncFd<OwnedFd>,
 }
 
-/// The other engine.
+/// The conversation with the other engine.
 #[derive(Debug)]
 pub(super) struct Peer {
     channel: Channel,
@@ -41,24 +41,27 @@ pub(super) struct Peer {
     pub(super) pid: u32,
 }
 
-/// What came of listening to the other engine.
+/// What came from the other engine.
 #[derive(Debug)]
-pub(super) enum Heard {
+pub(super) enum Received {
     Message(Message, Option<OwnedFd>),
+    /// It has sent what is no message.
     Malformed(String),
+    /// It has closed its end.
     Gone,
 }
 
+/// Makes a socket for conversations.
 fn new_socket() -> io::Result<OwnedFd> {
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     Ok(socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?)
 }
 
-impl Door {
-    /// Listens beside `path`; see [`place`].
+impl Entrance {
+    /// Listens on a socket beside `path`. [`socket_file::replace`] moves it to its place.
     ///
     /// # Errors
-    /// What the file system or the kernel say.
+    /// Returns the error of the file system or the kernel.
     pub fn open(path: &Path) -> io::Result<Self> {
         let (socket, beside) = (new_socket()?, socket_file::beside(path)?);
         bind(socket.as_raw_fd(), &UnixAddr::new(&beside)?)?;
@@ -68,14 +71,14 @@ impl Door {
         Ok(Self { listener: unsafe { AsyncFd::register(socket)? } })
     }
 
-    /// The next that knocks and may: it has this user, or is root.
+    /// Returns the next engine that connects and may: it runs as this user, or as root.
     pub(super) async fn next(&self) -> Peer {
         loop {
             match self.accept().await {
                 Ok(peer) => return peer,
                 Err(error) => {
                     tracing::warn!("somebody could not ask to take over: {error}");
-                    // Out of fds, mostly; not for a loop without rest.
+                    // Mostly there are no more fds, and the next try would fail at once.
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             }
@@ -94,10 +97,10 @@ impl Door {
 }
 
 impl Peer {
-    /// Knocks at `path`. None when nobody is there.
-    pub(super) fn knock(path: &Path) -> io::Result<Option<Self>> {
+    /// Connects to the engine at `path`. Returns `None` if none listens there.
+    pub(super) fn connect(path: &Path) -> io::Result<Option<Self>> {
         let socket = new_socket()?;
-        match connect(socket.as_raw_fd(), &UnixAddr::new(path)?) {
+        match nix::sys::socket::connect(socket.as_raw_fd(), &UnixAddr::new(path)?) {
             Ok(()) => Self::new(socket).map(Some),
             Err(Errno::ENOENT | Errno::ECONNREFUSED) => Ok(None),
             Err(errno) => Err(errno.into()),
@@ -120,8 +123,8 @@ impl Peer {
         Ok(Self { channel, ready, pid })
     }
 
-    /// Says something, with a copy of `fd`.
-    pub(super) async fn say(
+    /// Sends a message with a copy of `fd`.
+    pub(super) async fn send(
         &self,
         message: &Message,
         fd: Option<BorrowedFd<'_>>,
@@ -138,8 +141,8 @@ impl Peer {
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Waits for what it says next. Safe to drop while it waits.
-    pub(super) async fn hear(&self) -> Heard {
+    /// Receives the next message. Nothing is lost if it is dropped while it waits.
+    pub(super) async fn receive(&self) -> Received {
         let mut buffer = ReceiveBuffer::default();
         let received = self.ready.async_io(Interest::READABLE, || {
             match self.channel.receive_packet(&mut buffer) {
@@ -151,12 +154,12 @@ impl Peer {
         match received.await {
             Ok(Ok((length, fd))) => {
                 match Message::unpack(&buffer.bytes()[..length], usize::from(fd.is_some())) {
-                    Ok(message) => Heard::Message(message, fd),
-                    Err(error) => Heard::Malformed(error.to_string()),
+                    Ok(message) => Received::Message(message, fd),
+                    Err(error) => Received::Malformed(error.to_string()),
                 }
             }
-            Ok(Err(ReceiveError::Malformed(what))) => Heard::Malformed(what),
-            _ => Heard::Gone,
+            Ok(Err(ReceiveError::Malformed(what))) => Received::Malformed(what),
+            _ => Received::Gone,
         }
     }
 }
@@ -171,34 +174,36 @@ mod tests {
     async fn engines_find_each_other_and_talk() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
-        assert!(Peer::knock(&path).unwrap().is_none());
-        let door = Door::open(&path).unwrap();
+        assert!(Peer::connect(&path).unwrap().is_none());
+        let entrance = Entrance::open(&path).unwrap();
         socket_file::replace(&path).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        let new = Peer::knock(&path).unwrap().unwrap();
-        let running = door.next().await;
+        let new = Peer::connect(&path).unwrap().unwrap();
+        let running = entrance.next().await;
         assert_eq!((new.pid, running.pid), (std::process::id(), std::process::id()));
         let message = Message::Connection {
             awaits: Awaits::Next,
             read: vec![7; abi::limits::RETURNED_BYTES_MAX],
         };
-        running.say(&message, Some(running.channel.as_fd())).await.unwrap();
-        assert!(matches!(new.hear().await, Heard::Message(heard, Some(_)) if heard == message));
+        running.send(&message, Some(running.channel.as_fd())).await.unwrap();
+        assert!(
+            matches!(new.receive().await, Received::Message(received, Some(_)) if received == message)
+        );
         drop(running);
-        assert!(matches!(new.hear().await, Heard::Gone));
-        drop(door);
-        assert!(Peer::knock(&path).unwrap().is_none());
+        assert!(matches!(new.receive().await, Received::Gone));
+        drop(entrance);
+        assert!(Peer::connect(&path).unwrap().is_none());
     }
 
     #[tokio::test]
-    async fn another_door_takes_the_place_of_the_first() {
+    async fn another_entrance_takes_the_place_of_the_first() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
-        let first = Door::open(&path).unwrap();
+        let first = Entrance::open(&path).unwrap();
         socket_file::replace(&path).unwrap();
-        let second = Door::open(&path).unwrap();
+        let second = Entrance::open(&path).unwrap();
         socket_file::replace(&path).unwrap();
-        let _peer = Peer::knock(&path).unwrap().unwrap();
+        let _peer = Peer::connect(&path).unwrap().unwrap();
         second.next().await;
         drop(first);
     }

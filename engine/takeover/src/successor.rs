@@ -1,6 +1,6 @@
-//! Starting the engine that is to take over from this one, when a signal asks for it: the binary
-//! that is at this one's path by then, with the same arguments. Owns no fds; the new process is on
-//! its own.
+//! Starts the engine that is to take over from this one when a signal asks for it. It is the binary
+//! that is at this one's path by then, with the same arguments. Owns no fds, and the new process
+//! does not depend on this one.
 
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -24,11 +24,11 @@ pub struct Successor {
 }
 
 impl Successor {
-    /// Notes how this process was started. To be called early: once its binary has been replaced,
-    /// the kernel says that its path is deleted.
+    /// Notes how this process was started. Call it early: when the binary has been replaced, the
+    /// kernel no longer knows its path.
     ///
     /// # Errors
-    /// When /proc is not there.
+    /// Returns an error if /proc is not mounted.
     pub fn remember() -> io::Result<Self> {
         Ok(Self {
             program: std::env::current_exe()?,
@@ -36,10 +36,10 @@ impl Successor {
         })
     }
 
-    /// Starts one at each signal, and tells when it ends before it has taken over.
-    pub async fn start_at(&self, asked: &mut Signal) -> Infallible {
+    /// Starts an engine at each signal, and logs if it ends before it has taken over.
+    pub async fn start_at(&self, signal: &mut Signal) -> Infallible {
         loop {
-            if asked.recv().await.is_none() {
+            if signal.recv().await.is_none() {
                 return std::future::pending().await;
             }
             match self.start() {
@@ -71,7 +71,7 @@ impl Successor {
     }
 }
 
-/// The arguments of this process, with the option behind `serve` unless it is there.
+/// Returns these arguments with the option behind `serve`, unless they have it already.
 fn with_option(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = arguments.collect();
     if !arguments.iter().any(|argument| argument == OPTION) {

@@ -1,6 +1,6 @@
-//! The new engine's side of a take-over, done: what [`take`](super::take) decides.
+//! Performs the new engine's side of a take-over, which [`take`](super::take) decides.
 //!
-//! Owns what it is given until the node takes it, and the conversation to its end.
+//! Owns what it is given until the node takes it, and the conversation until its end.
 
 use std::io;
 use std::net::TcpListener;
@@ -10,17 +10,17 @@ use std::time::Instant;
 
 use super::giver::sleep_until;
 use super::message::{Message, PROTOCOL};
-use super::peer::{Heard, Peer};
+use super::peer::{Peer, Received};
 use super::take::{Action, Event, State};
 use super::{Handed, SOCKET};
 use host::listen::{self, ListenError};
 use host::lock::{DataLock, LockError};
 
-/// Why nothing was taken over.
+/// Why a take-over has failed.
 #[derive(Debug, thiserror::Error)]
 pub enum TakeError {
     #[error("the running engine cannot be asked to hand over: {0}")]
-    Knock(#[source] io::Error),
+    Connect(#[source] io::Error),
     #[error("the running engine (process {pid}) does not hand over: {reason}; it goes on")]
     Refused { pid: u32, reason: String },
     #[error("what the running engine hands over cannot be used: {0}")]
@@ -29,7 +29,7 @@ pub enum TakeError {
     Lock(#[from] LockError),
 }
 
-/// What the running engine has given, and the conversation with it.
+/// The conversation with the running engine, and the listening sockets that it has given.
 #[derive(Debug)]
 pub struct Offered {
     peer: Peer,
@@ -37,17 +37,18 @@ pub struct Offered {
     pub sockets: Vec<TcpListener>,
 }
 
-/// Asks the engine that runs on `data` for what it has. None when there is none.
+/// Asks the engine that runs on `data` for its sockets and its lock. Returns `None` if no engine
+/// runs.
 ///
 /// # Errors
-/// [`TakeError`]; the running engine then goes on.
+/// Returns [`TakeError`] if the take-over fails. The running engine then goes on.
 pub async fn ask(data: &Path) -> Result<Option<(Offered, DataLock)>, TakeError> {
-    let Some(peer) = Peer::knock(&data.join(SOCKET)).map_err(TakeError::Knock)? else {
+    let Some(peer) = Peer::connect(&data.join(SOCKET)).map_err(TakeError::Connect)? else {
         return Ok(None);
     };
     tracing::info!("asking process {} to hand over", peer.pid);
     let hello = Message::Hello { protocol: PROTOCOL, build: abi::BUILD_ID.to_owned() };
-    peer.say(&hello, None).await.map_err(TakeError::Knock)?;
+    peer.send(&hello, None).await.map_err(TakeError::Connect)?;
     let state = State::Asking { since: Instant::now(), listeners: 0 };
     let mut offered = Offered { peer, state, sockets: Vec::new() };
     loop {
@@ -61,10 +62,10 @@ pub async fn ask(data: &Path) -> Result<Option<(Offered, DataLock)>, TakeError> 
 }
 
 impl Offered {
-    /// Waits for what `start` makes, and tells the running engine meanwhile that it is being made.
+    /// Waits for `start`, and meanwhile reports to the running engine that this one still starts.
     ///
     /// # Errors
-    /// [`TakeError::Refused`] when the running engine does not wait any more.
+    /// Returns [`TakeError::Refused`] if the running engine does not wait any more.
     pub async fn while_starting<T>(
         &mut self,
         start: impl Future<Output = T>,
@@ -75,20 +76,20 @@ impl Offered {
                 started = &mut start => return Ok(started),
                 (event, _) = self.next() => event,
             };
-            if self.step(event)? == Action::SayWorking {
-                self.say(&Message::Working).await?;
+            if self.step(event)? == Action::SendWorking {
+                self.send(&Message::Working).await?;
             }
         }
     }
 
-    /// Says that this engine is ready, and waits for the running one to let go. Then this is the
-    /// engine.
+    /// Reports that this engine is ready, and waits for the running one to let go. Then this one is
+    /// to serve.
     ///
     /// # Errors
-    /// [`TakeError::Refused`] when it does not.
+    /// Returns [`TakeError::Refused`] if it does not let go.
     pub async fn claim(&mut self) -> Result<(), TakeError> {
         self.step(Event::Started)?;
-        self.say(&Message::Ready).await?;
+        self.send(&Message::Ready).await?;
         loop {
             let (event, _) = self.next().await;
             if self.step(event)? == Action::Begin {
@@ -97,8 +98,9 @@ impl Offered {
         }
     }
 
-    /// Has `serve` called with each connection that comes, until the other engine has gone.
-    pub async fn connections(mut self, serve: impl Fn(Handed)) {
+    /// Calls `serve` with each connection that comes, until the other engine has gone. While
+    /// `serve` waits, so does the other engine.
+    pub async fn connections(mut self, serve: impl AsyncFn(Handed)) {
         let mut count = 0u64;
         loop {
             let (event, fd) = self.next().await;
@@ -106,14 +108,14 @@ impl Offered {
                 Ok(Action::Serve(Message::Connection { awaits, read })) => {
                     let Some(socket) = fd else { continue };
                     count += 1;
-                    serve(Handed { socket, read, awaits });
+                    serve(Handed { socket, read, awaits }).await;
                 }
-                Ok(Action::Finish { odd: None }) => {
+                Ok(Action::Finish { error: None }) => {
                     return tracing::info!(
                         "the engine before this one has ended; {count} connections came from it"
                     );
                 }
-                Ok(Action::Finish { odd: Some(why) }) => {
+                Ok(Action::Finish { error: Some(why) }) => {
                     return tracing::error!(
                         "some connections of the engine before this one are lost: {why}"
                     );
@@ -123,17 +125,19 @@ impl Offered {
         }
     }
 
+    /// Waits for the next event. Returns it with the fd of the message.
     async fn next(&self) -> (Event, Option<OwnedFd>) {
         tokio::select! {
-            heard = self.peer.hear() => match heard {
-                Heard::Message(message, fd) => (Event::Said(message), fd),
-                Heard::Malformed(what) => (Event::Malformed(what), None),
-                Heard::Gone => (Event::Gone, None),
+            received = self.peer.receive() => match received {
+                Received::Message(message, fd) => (Event::Message(message), fd),
+                Received::Malformed(what) => (Event::Malformed(what), None),
+                Received::Gone => (Event::Gone, None),
             },
-            () = sleep_until(self.state.deadline()) => (Event::Late, None),
+            () = sleep_until(self.state.deadline()) => (Event::Timeout, None),
         }
     }
 
+    /// Returns what follows from an event.
     fn step(&mut self, event: Event) -> Result<Action, TakeError> {
         let (state, action) = self.state.step(event, Instant::now());
         self.state = state;
@@ -143,9 +147,9 @@ impl Offered {
         }
     }
 
-    async fn say(&self, message: &Message) -> Result<(), TakeError> {
+    async fn send(&self, message: &Message) -> Result<(), TakeError> {
         let gone =
             |error: io::Error| TakeError::Refused { pid: self.peer.pid, reason: error.to_string() };
-        self.peer.say(message, None).await.map_err(gone)
+        self.peer.send(message, None).await.map_err(gone)
     }
 }

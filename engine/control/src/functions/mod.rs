@@ -46,7 +46,7 @@ use store::contents::Contents;
 use store::known::Known;
 use store::repository::Repository;
 use store::retention::Retention;
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::Sender;
 
 use self::changes::Changes;
 use self::pruning::Pruning;
@@ -109,7 +109,7 @@ impl Functions {
     pub async fn load(
         (repository, known, secrets): (Repository, Known, Arc<Secrets>),
         cache: Arc<Cache>,
-        supervisor: UnboundedSender<Command>,
+        supervisor: Sender<Command>,
         surroundings: Surroundings,
     ) -> Result<Loaded, ChangeError> {
         let Surroundings { workers, retention } = surroundings;
@@ -153,7 +153,7 @@ impl Functions {
         changes: Changes,
         secrets: Arc<Secrets>,
         retention: Arc<Retention>,
-        supervisor: UnboundedSender<Command>,
+        supervisor: Sender<Command>,
     ) -> Self {
         let (gate, publication) = (Arc::clone(&changes.gate), Arc::clone(&changes.publication));
         let trials = Arc::new(Trials::new(gate, Arc::clone(&publication), supervisor));

@@ -20,7 +20,7 @@ use secrets::Secrets;
 use store::artefacts::Artefacts;
 use store::contents::{Contents, Function};
 use store::manifest::{Isolation, Manifest};
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::Sender;
 use tokio::sync::oneshot;
 
 use super::error::ChangeError;
@@ -37,7 +37,7 @@ pub(super) struct Publication {
     pub(super) cache: Arc<Cache>,
     artefacts: Arc<Artefacts>,
     secrets: Arc<Secrets>,
-    supervisor: UnboundedSender<Command>,
+    supervisor: Sender<Command>,
     /// How many shared workers the node has.
     workers: usize,
     /// Held for a copy or an assignment only, and never together with `slots`.
@@ -67,7 +67,7 @@ impl Publication {
         cache: Arc<Cache>,
         artefacts: Arc<Artefacts>,
         secrets: Arc<Secrets>,
-        supervisor: UnboundedSender<Command>,
+        supervisor: Sender<Command>,
         workers: usize,
     ) -> Self {
         let (served, slots) = (Mutex::default(), Mutex::default());
@@ -173,7 +173,7 @@ impl Publication {
         self.lock().contents = Arc::new(changed);
         let (done, published) = oneshot::channel();
         let command = Command::Publish { catalogue, view, done };
-        self.supervisor.send(command).map_err(|_| ChangeError::Stopping)?;
+        self.supervisor.send(command).await.map_err(|_| ChangeError::Stopping)?;
         published.await.map_err(|_| ChangeError::Stopping)??;
         self.cache.keep_ready_only(&ready.into_keys().collect());
         Ok(())

@@ -10,7 +10,7 @@ use axum::http::{Request, Response, StatusCode};
 use fleet::workers::supervise::Command;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use store::manifest::Manifest;
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::Sender;
 
 use super::error::ChangeError;
 use crate::call;
@@ -71,7 +71,7 @@ impl Question {
     pub(super) async fn ask(
         &self,
         version: &Manifest,
-        supervisor: &UnboundedSender<Command>,
+        supervisor: &Sender<Command>,
     ) -> Result<(), ChangeError> {
         let answer = self.first_answer(version, supervisor).await?;
         let (status, id) = (answer.status(), answer.headers().get(INVOCATION_ID_HEADER));
@@ -96,7 +96,7 @@ impl Question {
     async fn first_answer(
         &self,
         version: &Manifest,
-        supervisor: &UnboundedSender<Command>,
+        supervisor: &Sender<Command>,
     ) -> Result<Response<Body>, ChangeError> {
         let reference = format!("{}@{}", version.name, version.version);
         let timeout = Duration::from_millis(version.limits.timeout_ms.into());

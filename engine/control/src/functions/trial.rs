@@ -10,7 +10,7 @@ use fleet::workers::supervise::{Command, TrialError};
 use store::alias::Alias;
 use store::contents::Function;
 use store::manifest::{Isolation, Manifest};
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::Sender;
 use tokio::sync::{Mutex, MutexGuard, oneshot};
 
 use super::catalogue;
@@ -31,7 +31,7 @@ const WORKER_PAUSE: Duration = Duration::from_millis(50);
 pub(super) struct Trials {
     gate: Arc<ChangeGate>,
     publication: Arc<Publication>,
-    supervisor: UnboundedSender<Command>,
+    supervisor: Sender<Command>,
     /// Guards the order of deploys from their trials on, since there is one candidate at a time. It
     /// is taken before the turn to change, never behind it.
     turn: Mutex<()>,
@@ -47,7 +47,7 @@ impl Trials {
     pub(super) fn new(
         gate: Arc<ChangeGate>,
         publication: Arc<Publication>,
-        supervisor: UnboundedSender<Command>,
+        supervisor: Sender<Command>,
     ) -> Self {
         Self { gate, publication, supervisor, turn: Mutex::default() }
     }
@@ -97,6 +97,7 @@ impl Trials {
         let (done, tried) = oneshot::channel();
         self.supervisor
             .send(Command::Try { catalogue, pool, done })
+            .await
             .map_err(|_| ChangeError::Stopping)?;
         let within = Duration::from_millis(version.limits.timeout_ms.into()) + GRACE;
         let tried =

@@ -30,7 +30,7 @@ use crate::routes::{Answered, QueryOf};
 use fleet::workers::supervise::Command;
 use host::fault::Fault;
 use logs::entry;
-use logs::query::follow::{Told, follow};
+use logs::query::follow::{Update, follow};
 use logs::query::{Filter, Order, Page, Times};
 
 /// How long before it is asked for a live stream begins: longer than workers gather what they
@@ -82,10 +82,13 @@ fn page(query: &LogsQuery) -> Result<Page, String> {
 /// reply has arrived.
 pub(super) async fn write_logs(control: &Control) {
     let (written, is_written) = oneshot::channel();
-    if control.supervisor.send(Command::WriteLog { written }).is_ok() {
-        // A worker that does not write in time has the rest of its log read without it.
-        let _ = tokio::time::timeout(WRITE_WAIT, is_written).await;
-    }
+    let write = async {
+        if control.supervisor.send(Command::WriteLog { written }).await.is_ok() {
+            let _ = is_written.await;
+        }
+    };
+    // A worker that does not write in time has the rest of its log read without it.
+    let _ = tokio::time::timeout(WRITE_WAIT, write).await;
 }
 
 pub(crate) async fn invocation(
@@ -146,12 +149,12 @@ fn live(control: &Control, filter: Filter, now: SystemTime) -> Result<Response, 
     Ok(Sse::new(events).keep_alive(KeepAlive::default()).into_response())
 }
 
-fn event(told: Told) -> Event {
+fn event(told: Update) -> Event {
     match told {
         // What is told has no values that JSON has not.
-        Told::Entry(entry) => Event::default().json_data(entry).unwrap_or_default(),
-        Told::Missed(entries) => Event::default().event(MISSED_EVENT).data(entries.to_string()),
-        Told::Note(note) => Event::default().event(NOTE_EVENT).data(entry::printable(&note)),
+        Update::Entry(entry) => Event::default().json_data(entry).unwrap_or_default(),
+        Update::Missed(entries) => Event::default().event(MISSED_EVENT).data(entries.to_string()),
+        Update::Note(note) => Event::default().event(NOTE_EVENT).data(entry::printable(&note)),
     }
 }
 

@@ -5,21 +5,24 @@ use std::net::IpAddr;
 use abi::network::Network;
 use abi::problem::Problem;
 
-/// How many connections there may be.
+/// How many connections the node may have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionLimits {
+    /// From all addresses together.
     pub connections_max: u32,
     /// From one address.
     pub per_address_max: u32,
-    /// The proxies that are trusted. Their connections are those of many clients, and only limited
-    /// by their sum.
+    /// The trusted proxies. A proxy's connections are those of many clients, so only
+    /// `connections_max` limits them.
     pub proxies: Vec<Network>,
 }
 
-/// Why there is no room.
+/// Why there is no room for a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Full {
+    /// The node has as many connections as it may.
     Node,
+    /// Its address has as many connections as it may.
     Address,
 }
 
@@ -37,8 +40,12 @@ impl From<Full> for Problem {
     }
 }
 
-/// Whether one more is taken, where there are `open`. `peer` tells its address, and `from` counts
-/// those from it; they are asked only when there could be too many of them.
+/// Decides whether the node takes one more connection when it has `open`. `peer` returns the
+/// address of the new one, and `from` the number of connections from an address. Both cost
+/// something, so they are called only when that number could be too high.
+///
+/// # Errors
+/// Returns [`Full`] if there is no room.
 pub fn admit(
     open: u64,
     peer: impl FnOnce() -> Option<IpAddr>,

@@ -1,30 +1,30 @@
-//! Weighing workers: the shard's own core first, unless another is much less busy. Pure; owns no
-//! fds.
+//! Which worker gets a connection: the one on the shard's own core, unless another is much less
+//! busy. Pure; owns no fds.
 //!
-//! SO_REUSEPORT hashes connections over shards, it does not balance them; the hop is the chance to.
-//! Staying on the own core keeps a connection's packets and its worker's cache together, so it wins
+//! SO_REUSEPORT hashes connections over shards and does not balance them, so the hop does. Staying
+//! on a core keeps a connection's packets and its worker's cache together, so the own core wins
 //! while the difference is small.
 
-/// One worker's chances.
+/// A worker that could get a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Candidate {
-    /// Connections it has.
+    /// The connections that it has.
     pub load: u64,
     /// Whether it runs on the core of whoever asks.
     pub own_core: bool,
-    /// It was asked already and its queue was full, or it has as many connections as it has file
-    /// descriptors for.
+    /// Whether its queue was found full, or it has as many connections as it has file descriptors
+    /// for.
     pub refused: bool,
 }
 
-/// By how many connections the own core's worker may be busier than the least busy, and still be
-/// preferred: one, or a sixteenth. Workers then end within a tenth of each other, however the
-/// kernel hashed their clients.
+/// Returns by how many connections the own core's worker may be busier than the least busy one and
+/// still be preferred: one, or a sixteenth. The loads of workers then stay within a tenth of each
+/// other, however the kernel hashed their clients.
 fn margin(least: u64) -> u64 {
     (least / 16).max(1)
 }
 
-/// The position of the worker to try next, or none when all have refused.
+/// Returns the position of the worker to try next. Returns `None` if all have refused.
 pub fn choose(candidates: &[Candidate]) -> Option<usize> {
     let open = || candidates.iter().enumerate().filter(|(_, candidate)| !candidate.refused);
     let (least_at, least) = open().min_by_key(|(_, candidate)| candidate.load)?;
@@ -39,8 +39,8 @@ pub fn choose(candidates: &[Candidate]) -> Option<usize> {
     }
 }
 
-/// Asks one worker after the other, best first, until one takes it, and tells which. `send` says
-/// whether that one has.
+/// Offers the connection to one worker after another, the best first, until `send` returns that one
+/// took it. Returns the position of that worker. Returns `None` if all have refused.
 pub fn place(candidates: &mut [Candidate], mut send: impl FnMut(usize) -> bool) -> Option<usize> {
     while let Some(at) = choose(candidates) {
         if send(at) {

@@ -1,11 +1,18 @@
-//! Decisions, without I/O: each is a function of a state, an event and the time. Owns no fds.
+//! Decisions without I/O: each is a function of a state, an event and the time. Owns no fds.
 //!
-//! [`admit`] is whether a connection is taken, [`verdict`] what a head means, [`choose`] which
-//! worker gets a connection, [`waiting`] who waits for one, [`fleet`] which workers there are and
-//! what they serve by, [`restart`] when a dead one is replaced, [`starting`] when one does not come
-//! to serve, [`watch`] when a living one counts as stuck. Shards and supervisor carry events in and
-//! actions out; the simulation in `simulation` (tests only) does the same with everything that can
-//! go wrong, by a seed.
+//! | module | what it decides |
+//! |---|---|
+//! | [`admit`] | whether a connection is taken |
+//! | [`verdict`] | what the head of a request means |
+//! | [`choose`] | which worker gets a connection |
+//! | [`waiting`] | which connections wait for a worker, and for how long |
+//! | [`fleet`] | which workers there are, and by which catalogue they serve |
+//! | [`restart`] | when a dead worker is replaced |
+//! | [`starting`] | when a worker that starts is given up |
+//! | [`watch`] | when a running worker counts as stuck |
+//!
+//! Shards and the supervisor carry events in and actions out. The simulation in `simulation` (tests
+//! only) does the same with everything that can go wrong, by a seed.
 
 pub mod admit;
 pub mod choose;
@@ -21,10 +28,10 @@ pub mod watch;
 /// Whose workers may run a function.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Pool {
-    /// Every worker that is not somebody's own.
+    /// The workers that run all functions without one of their own.
     Shared,
     /// The one worker of this function.
     Function(String),
-    /// A worker that only tries versions of this function, and leaves when it has.
+    /// A worker that only tries versions of this function, and then ends.
     Trial(String),
 }

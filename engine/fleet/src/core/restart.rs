@@ -1,57 +1,59 @@
-//! When a dead worker is replaced: at once the first time, ever later while it keeps dying young.
-//! Pure; owns no fds.
+//! When a dead worker is replaced: at once the first time, and later and later while its successors
+//! die young. Pure; owns no fds.
 
 use std::time::Duration;
 
-/// A worker that lived so long died of something new: the next one starts at once again. Starting
-/// one takes a hundredth of it.
+/// A worker that ran for so long died of something new, so the next one starts at once. A start
+/// takes a hundredth of this time.
 const SETTLED_AFTER: Duration = Duration::from_secs(3);
-/// The first wait; doubled each time.
+/// The first delay. Each later one is twice the one before.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
-/// The longest wait: half of what connections wait for a worker, so that those of a function with
-/// only one find the next.
+/// The longest delay: half of what connections wait for a worker, so that those of a function with
+/// only one worker find the next.
 const DELAY_MAX: Duration = Duration::from_secs(5);
 
-/// One worker's history of deaths.
+/// How the processes of one slot have ended so far.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct BackOff {
-    young_deaths: u32,
-    /// Workers in a row that did not come to serve.
+    /// Processes that died one after another without having run for [`SETTLED_AFTER`].
+    short_runs: u32,
+    /// Processes that ended one after another without having come to serve.
     failed_starts: u32,
 }
 
 impl BackOff {
-    /// The worker has died after `lived`. How long to wait before the next one.
-    pub fn exited(&mut self, lived: Duration) -> Duration {
-        if lived >= SETTLED_AFTER {
-            self.young_deaths = 0;
+    /// Notes that a process has exited that ran for `ran`. Returns the delay before the next one
+    /// starts.
+    pub fn exited(&mut self, ran: Duration) -> Duration {
+        if ran >= SETTLED_AFTER {
+            self.short_runs = 0;
         }
         self.delay()
     }
 
-    /// It had not come to serve. How long to wait before the next one: never none, as what kept it
-    /// from that is still there.
-    pub fn did_not_start(&mut self, lived: Duration) -> Duration {
+    /// Notes that a process has exited that had not come to serve. Returns the delay before the
+    /// next one starts. It is never zero, as what kept the process from serving is still there.
+    pub fn did_not_start(&mut self, ran: Duration) -> Duration {
         self.failed_starts = self.failed_starts.saturating_add(1);
-        self.exited(lived).max(FIRST_DELAY)
+        self.exited(ran).max(FIRST_DELAY)
     }
 
-    /// A worker has come to serve.
+    /// Notes that a process has come to serve.
     pub fn served(&mut self) {
         self.failed_starts = 0;
     }
 
-    /// Workers in a row that did not come to serve.
+    /// Returns how many processes ended one after another without having come to serve.
     pub fn failed_starts(self) -> u32 {
         self.failed_starts
     }
 
     fn delay(&mut self) -> Duration {
-        let delay = match self.young_deaths {
+        let delay = match self.short_runs {
             0 => Duration::ZERO,
-            deaths => FIRST_DELAY.saturating_mul(1 << (deaths - 1).min(16)).min(DELAY_MAX),
+            runs => FIRST_DELAY.saturating_mul(1 << (runs - 1).min(16)).min(DELAY_MAX),
         };
-        self.young_deaths = self.young_deaths.saturating_add(1);
+        self.short_runs = self.short_runs.saturating_add(1);
         delay
     }
 }

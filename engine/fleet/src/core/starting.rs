@@ -1,33 +1,33 @@
-//! When a worker that starts counts as lost: it has had what it takes to start, and has not come
-//! further. Pure; owns no fds.
+//! When a worker that starts is given up: it has had what a start takes, and has come no further.
+//! Pure; owns no fds.
 //!
-//! A start takes some milliseconds of a processor, and some pages of the disk. How long that is by
-//! the clock is the machine's to say, so the time in which the machine gave it neither does not
-//! count: an upgrade must not fail because others compile, or because memory is short. Looks are
-//! counted rather than time, as in [`super::watch`].
+//! A start takes some milliseconds of a processor and some pages from the disk. The time in which
+//! the machine gave the worker neither does not count, because an upgrade must not fail when other
+//! programs compile or memory is short. Looks are counted rather than time, as in
+//! [`watch`](super::watch).
 
 use std::time::Duration;
 
 use super::watch::{LOOK_INTERVAL, Process, STARVED_CPU};
 
-/// How long a worker may take to its first word, and from there until it serves, not counting what
-/// it waits for the machine.
+/// How long a worker may take until its hello, and from there until it serves. The time that it
+/// waits for the machine does not count.
 pub const START_TIMEOUT: Duration = Duration::from_secs(10);
-/// The same with all its waiting.
+/// The same, with the time that it waits for the machine.
 const START_TIMEOUT_STARVED: Duration = Duration::from_secs(120);
 
 /// What was seen of a worker that starts.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Starting {
     looks: u32,
-    /// Those at which the machine kept it waiting.
+    /// The looks at which the machine kept it waiting.
     excused: u32,
-    /// What it had used of processors at the first of them.
+    /// The processor time that it had used at the first of them.
     from: Option<Duration>,
 }
 
 impl Starting {
-    /// Looks once, every [`LOOK_INTERVAL`]; whether it is given up.
+    /// Looks at the worker, to be called every [`LOOK_INTERVAL`]. Returns whether it is given up.
     pub fn look(&mut self, process: Option<Process>) -> bool {
         let starved = process.is_some_and(|Process { runnable, cpu }| {
             runnable && cpu.saturating_sub(*self.from.get_or_insert(cpu)) < STARVED_CPU

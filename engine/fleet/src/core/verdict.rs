@@ -1,4 +1,4 @@
-//! What is to happen with a connection, by what can be seen of its next request. Pure; owns no fds.
+//! What happens with a connection, by what can be seen of its next request. Pure; owns no fds.
 
 use abi::catalogue::{ArchivedIsolation, CatalogueView};
 use abi::head::{self, Parsed};
@@ -7,7 +7,7 @@ use abi::route::{Caller, route};
 
 use super::Pool;
 
-/// The decision.
+/// What happens with a connection.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// A worker of this pool takes it.
@@ -16,9 +16,9 @@ pub enum Verdict {
     Refuse(Problem),
 }
 
-/// Decides by the bytes at the front of the connection. A head that is not all there is the shared
-/// workers' to wait for: they have deadlines and readiness for it, and give the connection back
-/// should it turn out not to be theirs.
+/// Decides by the bytes at the front of the connection. The shared workers wait for the rest of a
+/// head that is not complete: they have deadlines and readiness for it, and give the connection
+/// back if it turns out to be for another pool.
 pub fn verdict(
     bytes: &[u8],
     catalogue: &CatalogueView,

@@ -1,15 +1,15 @@
-//! Connections that wait for a worker: one is being started, or all queues are full. Pure; owns no
-//! fds but those in what waits.
+//! Connections that wait for a worker, because one is being started or all queues are full. Pure;
+//! owns no fds but those in what waits.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::Pool;
 
-/// How long a connection waits before it is refused: as long as a worker may take to start.
+/// How long a connection waits before it is refused. A worker may take as long to start.
 pub const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Those who wait, first come first served within their pool.
+/// The connections that wait. Within a pool, the first to come is the first to be placed.
 #[derive(Debug)]
 pub struct Waiting<C> {
     pools: BTreeMap<Pool, VecDeque<(Instant, C)>>,
@@ -22,13 +22,13 @@ impl<C> Default for Waiting<C> {
 }
 
 impl<C> Waiting<C> {
-    /// `connection` waits from `now` on.
+    /// Has `connection` wait from `now` on.
     pub fn push(&mut self, pool: Pool, connection: C, now: Instant) {
         self.pools.entry(pool).or_default().push_back((now + WAIT_TIMEOUT, connection));
     }
 
-    /// Tries to `place` those who wait, and returns those who have waited too long. When one of a
-    /// pool finds no place, the others of that pool would not either, and are not tried.
+    /// Tries to `place` the connections that wait. Returns those that have waited too long. When
+    /// one of a pool finds no place, the others of that pool would not either, and are not tried.
     pub fn retry(&mut self, now: Instant, mut place: impl FnMut(C) -> Result<(), C>) -> Vec<C> {
         let mut late = Vec::new();
         for waiting in self.pools.values_mut() {
@@ -47,11 +47,12 @@ impl<C> Waiting<C> {
         late
     }
 
-    /// Takes out all who wait.
+    /// Takes out all connections that wait.
     pub fn drain(&mut self) -> impl Iterator<Item = C> + use<C> {
         std::mem::take(&mut self.pools).into_values().flatten().map(|(_, connection)| connection)
     }
 
+    /// Returns whether no connection waits.
     pub fn is_empty(&self) -> bool {
         self.pools.is_empty()
     }

@@ -1,80 +1,82 @@
-//! When a living worker counts as lost: it has stopped beating, or the guest on its thread should
+//! When a running worker is given up: it has stopped beating, or a guest has its thread that should
 //! have been off it long ago. Pure; owns no fds.
 //!
-//! A worker beats from the thread that runs guests, between their turns. One that does not is
-//! stopped, or waits in a call that does not return. Within a second it gets no more connections;
-//! when it goes on, it is replaced.
+//! A worker beats from the thread that runs guests, between their turns. A worker that does not
+//! beat is stopped, or waits in a call that does not return. It gets no more connections within a
+//! second, and is killed and replaced if it stays silent.
 //!
-//! The second is the third line of defence behind a function's time limits: epochs end what loops
-//! in a guest, timers what waits in a host call, both within the worker; what keeps its thread from
-//! running at all is ended from here.
+//! The check of the guest's deadline is the third line of defence behind a function's time limits.
+//! Within the worker, epochs end a guest that loops and timers end one that waits in a host call.
+//! If the thread does not run at all, neither can act, and the engine kills the worker.
 //!
-//! Looks are counted rather than time: a machine that stood still for a while finds all its workers
-//! late, and alive. A worker that could run and is given too little of a processor is late and
-//! alive, too: it gets longer.
+//! Looks are counted rather than time: after the machine has stood still for a while, all workers
+//! are late and well. A worker that could run and gets too little of a processor is late and well,
+//! too, and has more time.
 
 use std::time::Duration;
 
 use abi::limits::{STUCK_GRACE, WORKER_SILENT_TIMEOUT};
 
-/// How often workers are looked at; more than two of their beats.
+/// How often workers are looked at. A worker beats more than twice in this time.
 pub const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 /// Looks without a new beat after which a worker counts as silent: 500 to 750 ms.
 const SILENT_LOOKS: u32 = 3;
-/// Looks without a new beat after which it is given up.
+/// Looks without a new beat after which a worker is given up.
 const GIVEN_UP_LOOKS: u128 = WORKER_SILENT_TIMEOUT.as_millis() / LOOK_INTERVAL.as_millis();
-/// The same of one that is starved.
+/// The same, of a worker that gets too little of a processor.
 const STARVED_LOOKS_MAX: u128 = 4 * GIVEN_UP_LOOKS;
-/// Processor time in which a worker beats, whatever it does.
+/// The processor time within which a worker beats, whatever it does.
 pub const STARVED_CPU: Duration = Duration::from_secs(2);
 
-/// What stands in a worker's row.
+/// What is seen of a worker at one look.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Seen {
-    /// Another number at each beat.
+    /// Changes at each beat.
     pub heartbeat_ms: u64,
-    /// When the guest that has its thread must be off it; 0 while none has it.
+    /// When the guest that has the thread must be off it; 0 while no guest has it.
     pub guest_deadline_ms: u64,
-    /// How its process is, looked at when it does not beat.
+    /// The state of its process. It is read only when the worker does not beat.
     pub process: Option<Process>,
 }
 
-/// What the kernel says of a process.
+/// The state of a process as the kernel reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Process {
-    /// Its main thread runs, or would if the machine gave it a processor, or pages from its disk.
+    /// Whether its main thread runs, or would if the machine gave it a processor or pages from the
+    /// disk.
     pub runnable: bool,
-    /// Processor time that all its threads have used so far.
+    /// The processor time that all its threads have used so far.
     pub cpu: Duration,
 }
 
-/// What is to be thought of a worker.
+/// How a worker is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Health {
     /// It does its work.
     Well,
-    /// It has not moved lately: no new connections for now.
+    /// It has not beaten lately: it gets no connections for now.
     Silent,
-    /// It has not moved for [`WORKER_SILENT_TIMEOUT`]: to be killed.
+    /// It has not beaten for [`WORKER_SILENT_TIMEOUT`]: it is to be killed.
     GivenUp,
-    /// Its guest should have ended so long ago: to be killed.
+    /// Its guest should have ended so long ago: it is to be killed.
     Stuck(Duration),
 }
 
 /// What was seen of one worker so far.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Watch {
-    /// The deadline that was found long past at the last look; 0 for none.
+    /// The guest's deadline that was found long past at the last look; 0 if none was.
     late_ms: u64,
     heartbeat_ms: u64,
     looks_without_beat: u32,
-    /// What it had used of processors when it was first looked at without a beat.
+    /// The processor time that it had used at the first look without a beat.
     silent_from: Option<Duration>,
 }
 
 impl Watch {
-    /// Looks once, every [`LOOK_INTERVAL`]. `now_ms` is by the clock of the guest's deadline. One
-    /// late look is not enough for [`Health::Stuck`].
+    /// Looks at the worker, to be called every [`LOOK_INTERVAL`]. `now_ms` is by the clock of the
+    /// guest's deadline. Returns [`Health::Stuck`] only if two looks in a row find the same
+    /// deadline long past.
     pub fn look(&mut self, seen: Seen, now_ms: u64) -> Health {
         let over = Duration::from_millis(now_ms.saturating_sub(seen.guest_deadline_ms));
         let late = seen.guest_deadline_ms != 0 && over > STUCK_GRACE;
@@ -95,7 +97,7 @@ impl Watch {
         }
     }
 
-    /// Whether it has had too little of a processor to beat, since it does not.
+    /// Returns whether the worker has had too little of a processor to beat since it last did.
     fn is_starved(&mut self, process: Option<Process>) -> bool {
         process.is_some_and(|Process { runnable, cpu }| {
             runnable && cpu.saturating_sub(*self.silent_from.get_or_insert(cpu)) < STARVED_CPU

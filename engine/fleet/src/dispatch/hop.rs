@@ -1,6 +1,6 @@
-//! The hop itself: a socket goes to a worker of its pool.
+//! The hop: a socket goes to a worker of its pool.
 //!
-//! Owns the socket until a worker has it; then this process's copy is closed.
+//! Owns the socket until a worker has it. Then this process's copy is closed.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering::Relaxed;
@@ -21,17 +21,18 @@ pub struct Connection {
     pub read: Vec<u8>,
     /// Which request it waits for.
     pub awaits: Awaits,
-    /// Whose workers may have it.
+    /// The pool whose workers may have it.
     pub pool: Pool,
-    /// When it was accepted, if its first request had arrived by then; else 0 (see
+    /// When it was accepted, if its first request had arrived by then. Otherwise 0 (see
     /// [`ToWorker::Connection`]).
     pub accepted_at_us: u64,
 }
 
-/// Sends the connection to the best worker that takes it, and tells which. Never blocks.
+/// Sends the connection to the best worker that takes it. Returns the row of that worker. Never
+/// blocks.
 ///
 /// # Errors
-/// The connection itself, when its pool has no ready worker or every one's queue is full.
+/// Returns the connection if its pool has no ready worker, or all their queues are full.
 pub fn hop(
     snapshot: &Snapshot,
     core: Option<usize>,
@@ -51,12 +52,12 @@ pub fn hop(
     };
     let send = |at: usize| {
         let worker = &workers[at];
-        // Counted before it is sent, or the worker could be done with it first and its load look
-        // like less than nothing.
+        // It is counted before it is sent. Otherwise the worker could be done with it first, and
+        // its load would be less than nothing.
         worker.sent.fetch_add(1, Relaxed);
         match worker.channel.send(&message, Some(connection.socket.as_fd())) {
             Ok(()) => return true,
-            // Dead since the snapshot was made: the supervisor knows, or will in a moment.
+            // A worker that is gone has died since the snapshot was made. The supervisor will know.
             Err(SendError::Busy | SendError::Gone) => {}
             Err(error) => {
                 tracing::error!(

@@ -1,12 +1,13 @@
-//! Carrying out which worker gets a connection: what shards and supervisor share for it.
+//! How a connection gets to a worker: what shards and the supervisor share for it.
 //!
-//! [`crate::core`] decides; [`hop`] sends the socket, [`parking`] takes those that no worker takes
-//! at once, [`refuse`] answers errors. A [`Snapshot`] is replaced whole at any change and read
-//! without locks. A [`WorkerHandle`] owns the engine's end of a worker's channel.
+//! [`crate::core`] decides. [`hop`] sends the socket, [`parking`] takes connections that no worker
+//! takes at once, and [`refuse`] answers errors. A [`Snapshot`] is replaced whole at any change and
+//! read without locks. A [`WorkerHandle`] owns the engine's end of a worker's channel.
 
 pub mod hop;
 pub mod parking;
 pub mod refuse;
+mod shared;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,9 +17,10 @@ use abi::board::{Addresses, Board, Places};
 use abi::catalogue::CatalogueView;
 use abi::channel::Channel;
 
+pub use self::shared::Shared;
 use crate::core::Pool;
 
-/// What decisions are made by: the functions there are and the workers that are ready.
+/// What connections are routed by: the functions of the node, and the workers that are ready.
 #[derive(Debug)]
 pub struct Snapshot {
     pub catalogue: Arc<CatalogueView>,
@@ -26,44 +28,45 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Connections that all ready workers have.
+    /// Returns how many connections all ready workers have.
     pub fn connections_open(&self) -> u64 {
         self.workers.values().flatten().map(|worker| worker.load()).sum()
     }
 
-    /// Those of them that are from one address; those still in queues are not among them.
+    /// Returns how many of them are from one address. Those that are still in queues do not count.
     pub fn connections_from(&self, at: Places) -> u32 {
         let workers = self.workers.values().flatten();
         Addresses::sum(workers.filter_map(|worker| worker.board.addresses(worker.row)), at)
     }
 
-    /// The ready workers of a pool.
+    /// Returns the ready workers of a pool.
     pub fn pool(&self, pool: &Pool) -> &[Arc<WorkerHandle>] {
         self.workers.get(pool).map_or(&[], Vec::as_slice)
     }
 }
 
-/// A worker as those see it who send it connections.
+/// A worker, for those that send it connections.
 #[derive(Debug)]
 pub struct WorkerHandle {
     pub channel: Channel,
     pub core: usize,
+    /// Its row on the board.
     pub row: usize,
     pub board: Arc<Board>,
-    /// Connections sent to it so far, by anybody.
+    /// How many connections were sent to it so far, by all threads.
     pub sent: AtomicU64,
-    /// As many as it has file descriptors for.
+    /// The most connections that it has file descriptors for.
     pub connections_max: u64,
 }
 
 impl WorkerHandle {
-    /// Connections it has, those still in its queue among them.
+    /// Returns how many connections it has. Those that are still in its queue count.
     pub fn load(&self) -> u64 {
         let done = self.board.rows()[self.row].connections_done.load(Relaxed);
         self.sent.load(Relaxed).saturating_sub(done)
     }
 
-    /// Whether it can have no more.
+    /// Returns whether it can have no more connections.
     pub fn is_full(&self) -> bool {
         self.load() >= self.connections_max
     }

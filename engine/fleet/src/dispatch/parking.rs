@@ -1,44 +1,47 @@
-//! Where connections wait that no worker takes at once: one is being started, or all queues are
-//! full.
+//! Where connections wait that no worker takes at once, because one is being started or all queues
+//! are full.
 //!
-//! Any thread parks; the supervisor takes them out, tries again, and gives up after a while (see
-//! [`crate::core::waiting`]). Owns the parked sockets on their way there.
+//! Any thread may park a connection. The supervisor takes it out, tries again, and gives up after a
+//! while (see [`crate::core::waiting`]). Owns the parked sockets on their way there.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use abi::problem::Problem;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::hop::Connection;
 use crate::core::Pool;
 
-/// Connections that may be parked at once; more are refused.
+/// Connections that may be parked at a time. More are refused.
 const PARKED_MAX: usize = 4096;
 
-/// The way in.
+/// The entrance of the parking.
 #[derive(Debug, Clone)]
 pub struct Parking {
-    sender: UnboundedSender<Parked>,
+    sender: Sender<Parked>,
     count: Arc<AtomicUsize>,
 }
 
-/// A connection that waits. Its place is free when this is dropped; it is empty only while it is
-/// tried.
+/// A connection that waits. Its place is free again when this is dropped. It is empty only while a
+/// worker is tried.
 #[derive(Debug)]
 pub struct Parked {
     connection: Option<Connection>,
     count: Arc<AtomicUsize>,
 }
 
-/// Makes a parking with its way out.
-pub fn parking() -> (Parking, UnboundedReceiver<Parked>) {
-    let (sender, receiver) = unbounded_channel();
+/// Makes a parking. Returns its entrance and its exit.
+pub fn parking() -> (Parking, Receiver<Parked>) {
+    // Connections that were taken out and still wait have places, too, so the channel has room for
+    // every connection that gets one.
+    let (sender, receiver) = channel(PARKED_MAX);
     (Parking { sender, count: Arc::default() }, receiver)
 }
 
 impl Parking {
-    /// Returns how many connections are parked now.
+    /// Returns how many connections are parked.
     pub fn count(&self) -> usize {
         self.count.load(Relaxed)
     }
@@ -46,35 +49,37 @@ impl Parking {
     /// Parks a connection.
     ///
     /// # Errors
-    /// The connection itself, when there is no place or nobody takes it out any more.
+    /// Returns the connection if there is no place, or nobody takes it out any more.
     pub fn park(&self, connection: Connection) -> Result<(), Connection> {
         if self.count.fetch_add(1, Relaxed) >= PARKED_MAX {
             self.count.fetch_sub(1, Relaxed);
             return Err(connection);
         }
         let parked = Parked { connection: Some(connection), count: Arc::clone(&self.count) };
-        match self.sender.send(parked) {
+        match self.sender.try_send(parked) {
             Ok(()) => Ok(()),
-            Err(mut refused) => match refused.0.connection.take() {
-                Some(connection) => Err(connection),
-                None => Ok(()),
-            },
+            Err(TrySendError::Full(mut refused) | TrySendError::Closed(mut refused)) => {
+                refused.connection.take().map_or(Ok(()), Err)
+            }
         }
     }
 }
 
 impl Parked {
-    /// Whose workers it waits for.
+    /// Returns the pool whose workers it waits for.
     pub fn pool(&self) -> Option<&Pool> {
         self.connection.as_ref().map(|connection| &connection.pool)
     }
 
-    /// Takes the connection out; its place is free when `self` goes.
+    /// Takes the connection out. Its place is free when `self` is dropped.
     pub fn take(&mut self) -> Option<Connection> {
         self.connection.take()
     }
 
-    /// Tries a place for it, and keeps it when there is none.
+    /// Tries to `place` the connection.
+    ///
+    /// # Errors
+    /// Returns `self` if that has failed.
     pub fn try_place(
         mut self,
         place: impl FnOnce(Connection) -> Result<(), Connection>,
@@ -95,7 +100,7 @@ impl Drop for Parked {
     }
 }
 
-/// What a client is told for whom there is no worker.
+/// Returns the error for a client that no worker takes.
 pub fn node_full() -> Problem {
     Problem::new(503, "no worker of this node can take the request now; try again")
 }

@@ -1,10 +1,10 @@
-//! Answering an error from the engine, without waiting for the client.
+//! Answers an error from the engine, without waiting for the client.
 //!
-//! The reply is written and the stream ended; then what the client is still sending is read away
-//! for a moment, because closing on unread bytes would reset the connection and could take the
-//! reply with it (RFC 9112 9.6). The waiting is the caller's, on its own runtime. Borrows the
-//! sockets, owns none.
+//! The reply is written and the stream is ended. Then what the client still sends is read away for
+//! a moment, because a close with unread bytes would reset the connection and could take the reply
+//! with it (RFC 9112 9.6). The caller waits on its own runtime. Borrows the sockets, owns none.
 
+use std::cell::Cell;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
@@ -14,26 +14,34 @@ use abi::problem::{Problem, Reply};
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
 
-/// Between two looks at a refused client.
+/// The time between two looks at a refused client.
 pub const LOOK_INTERVAL: Duration = Duration::from_millis(20);
-/// What tells the method of a request that nobody has read: some empty lines may come before it.
+/// What is peeked at of a request that nobody has read, to find its method. Some empty lines may
+/// come before the method.
 const METHOD_BYTES_MAX: usize = 32;
+/// How many refused clients one thread lingers for at a time. The connections of others are closed
+/// at once, and may be reset.
+const LINGERING_MAX: usize = 1024;
+
+thread_local! {
+    static LINGERING: Cell<usize> = const { Cell::new(0) };
+}
 
 /// Whether a refused connection can be closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Client {
-    /// It has ended its side, or is gone, or was given enough time.
+    /// It has ended its side, or is gone, or has had enough time.
     Done,
-    /// It may still be sending: [look](Lingering::look) again in [`LOOK_INTERVAL`].
+    /// It may still be sending. [Look](Lingering::look) again in [`LOOK_INTERVAL`].
     Sending,
 }
 
-/// Answers `problem` to the request that begins with `read`, or else with what is in the socket,
-/// and ends our side of the stream.
+/// Answers `problem` and ends our side of the stream. The request begins with `read`, or with what
+/// is in the socket if `read` is empty.
 pub fn answer(socket: BorrowedFd<'_>, read: &[u8], problem: &Problem) -> Client {
-    let reply = problem.reply(InvocationId::new(), asked(socket, read));
+    let reply = problem.reply(InvocationId::new(), form_of_reply(socket, read));
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-    // A few hundred bytes into an empty buffer: it fits, or the client is gone.
+    // A few hundred bytes fit into an empty buffer, or the client is gone.
     if send(socket.as_raw_fd(), &reply, flags).is_err()
         || shutdown(socket.as_raw_fd(), Shutdown::Write).is_err()
     {
@@ -42,7 +50,8 @@ pub fn answer(socket: BorrowedFd<'_>, read: &[u8], problem: &Problem) -> Client 
     Client::Sending
 }
 
-fn asked(socket: BorrowedFd<'_>, read: &[u8]) -> Reply {
+/// Returns the form of reply that the request asks for.
+fn form_of_reply(socket: BorrowedFd<'_>, read: &[u8]) -> Reply {
     if !read.is_empty() {
         return Reply::to(read);
     }
@@ -50,6 +59,27 @@ fn asked(socket: BorrowedFd<'_>, read: &[u8]) -> Reply {
     let length = recv(socket.as_raw_fd(), &mut peeked, MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT)
         .unwrap_or(0);
     Reply::to(&peeked[..length])
+}
+
+/// A place among the clients that this thread lingers for. It is free again when it is dropped.
+#[derive(Debug)]
+pub struct LingeringPlace(());
+
+impl LingeringPlace {
+    /// Takes a place. Returns `None` if all are taken.
+    pub fn take() -> Option<Self> {
+        let taken = LINGERING.get();
+        (taken < LINGERING_MAX).then(|| {
+            LINGERING.set(taken + 1);
+            Self(())
+        })
+    }
+}
+
+impl Drop for LingeringPlace {
+    fn drop(&mut self) {
+        LINGERING.set(LINGERING.get() - 1);
+    }
 }
 
 /// A client that was refused and may still be sending. What it sends is read away, within limits.
@@ -61,12 +91,12 @@ pub struct Lingering {
 }
 
 impl Lingering {
-    /// For a client that was refused at `now`.
+    /// Begins to linger for a client that was refused at `now`.
     pub fn new(now: Instant) -> Self {
         Self { begun: now, heard: now, bytes: 0 }
     }
 
-    /// Throws away what has arrived, and says whether the connection can be closed at `now`.
+    /// Throws away what has arrived. Returns whether the connection can be closed at `now`.
     pub fn look(&mut self, socket: BorrowedFd<'_>, now: Instant) -> Client {
         match read_away(socket) {
             Some(bytes) => self.decide(bytes, now),
@@ -86,8 +116,8 @@ impl Lingering {
     }
 }
 
-/// Throws away what has arrived, up to a mebibyte, and returns how much it was. `None` when there
-/// will be no more.
+/// Throws away what has arrived, up to a mebibyte. Returns how much it was. Returns `None` if no
+/// more will come.
 fn read_away(socket: BorrowedFd<'_>) -> Option<u64> {
     let mut scrap = [0; 16 * 1024];
     let mut bytes = 0;

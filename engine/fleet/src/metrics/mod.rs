@@ -1,9 +1,9 @@
-//! What the node counts, read together: [`Metrics`] is what counts and keeps, a
-//! [`Reading`](reading::Reading) what it stands at, [`text`] tells it to Prometheus.
+//! The node's counters: [`Metrics`] counts and keeps, and a [`Reading`](reading::Reading) is all
+//! numbers at one moment.
 //!
-//! Workers count on the board, each thread that hands out connections in a [`Dispatcher`] of its
-//! own. What a worker has counted is kept when its process ends, so that no number falls until the
-//! node ends. A removed function's numbers go with it. Owns no fds.
+//! Workers count on the board. Each thread that sends connections to workers counts in a
+//! [`Dispatcher`] of its own. What a worker has counted is kept when its process exits, so that no
+//! number falls until the node ends. A removed function's numbers go with it. Owns no fds.
 
 pub mod reading;
 
@@ -16,13 +16,13 @@ use abi::limits::WORKERS_MAX;
 
 use self::reading::WorkerTally;
 
-/// What one thread counts that gives connections to workers: a shard, or the supervisor. Only that
-/// thread counts.
+/// The counters of one thread that sends connections to workers: a shard, or the supervisor. Only
+/// that thread counts in it.
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct Dispatcher {
     pub accepted: Counter,
-    /// Connections for which no worker was free at once.
+    /// Connections that no worker took at once.
     pub parked: Counter,
     refused: Counters<{ REFUSED_STATUSES.len() }>,
     hops: Box<Counters<WORKERS_MAX>>,
@@ -36,29 +36,30 @@ impl Default for Dispatcher {
 }
 
 impl Dispatcher {
-    /// The worker of `row` has got a connection.
+    /// Counts a connection that was sent to the worker in `row`.
     pub fn hopped(&self, row: usize) {
         self.hops.count(row);
     }
 
-    /// A client was answered with an error.
+    /// Counts a client that was answered with an error.
     pub fn refused(&self, status: u16) {
         self.refused.count(refused_index(status));
     }
 }
 
-/// What the node counts.
+/// The node's counters.
 #[derive(Debug)]
 pub struct Metrics {
     board: Arc<Board>,
-    /// One for each shard, by its core, and then the supervisor's.
+    /// One for each shard, with its core.
     dispatchers: Vec<(usize, Dispatcher)>,
+    /// The supervisor's.
     rerouting: Dispatcher,
-    /// Held while rows are read, too: none is read that is being forgotten.
+    /// It is locked while rows are read, too, so that no row is read while it is cleared.
     kept: Mutex<Kept>,
 }
 
-/// What processes have counted that have ended.
+/// The numbers of processes that have exited.
 #[derive(Debug, Default)]
 struct Kept {
     /// By row.
@@ -68,25 +69,26 @@ struct Kept {
 }
 
 impl Metrics {
-    /// For the workers of `board`, and a shard on each of `cores`.
+    /// Makes the counters for the workers of `board` and a shard on each of `cores`.
     pub fn new(board: Arc<Board>, cores: &[usize]) -> Self {
         let dispatchers = cores.iter().map(|core| (*core, Dispatcher::default())).collect();
         Self { board, dispatchers, rerouting: Dispatcher::default(), kept: Mutex::default() }
     }
 
-    /// For the shard on `core` to count in. One that is not among the node's shares the
-    /// supervisor's.
+    /// Returns the counters of the shard on `core`. Returns the supervisor's if the node has no
+    /// such shard.
     pub fn of_shard(&self, core: usize) -> &Dispatcher {
         let found = self.dispatchers.iter().find(|(of, _)| *of == core);
         found.map_or(&self.rerouting, |(_, dispatcher)| dispatcher)
     }
 
-    /// For the supervisor to count in.
+    /// Returns the counters of the supervisor.
     pub fn of_supervisor(&self) -> &Dispatcher {
         &self.rerouting
     }
 
-    /// The process in `row` has ended: its numbers are kept, and the row is free for the next.
+    /// Keeps the numbers of the process in `row`, which has exited, and clears the row for the
+    /// next.
     pub fn retire(&self, row: usize, catalogue: &CatalogueView) {
         let mut kept = self.kept();
         let Some(counts) = self.board.rows().get(row) else { return };
@@ -103,7 +105,7 @@ impl Metrics {
         self.board.clear(row);
     }
 
-    /// The process in `row` has ended unasked.
+    /// Counts that the process in `row` has died.
     pub fn count_restart(&self, row: usize) {
         self.kept().workers.entry(row).or_default().restarts += 1;
     }

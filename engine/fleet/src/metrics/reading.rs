@@ -1,5 +1,5 @@
-//! All counters of the node at one moment, those of processes that have ended included. Owns no
-//! fds.
+//! All counters of the node at one moment. Those of processes that have exited are included. Owns
+//! no fds.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -12,7 +12,7 @@ use abi::limits::WORKERS_MAX;
 
 use super::Metrics;
 
-/// What all processes have counted that ever had one row.
+/// What all processes that ever had one row have counted.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct WorkerTally {
     pub connections_taken: u64,
@@ -25,17 +25,18 @@ pub struct WorkerTally {
     pub refused: [u64; REFUSED_STATUSES.len()],
     /// By [`HOP_BOUNDS_US`].
     pub hop: Durations<{ HOP_BOUNDS_US.len() }>,
-    /// Invocations and lines that were logged, records of either kind that could not be, and the
-    /// bytes of those that were.
+    /// The invocations and lines that were logged, the records that could not be, and the bytes of
+    /// those that were.
     pub log_records: u64,
     pub log_lines: u64,
     pub log_dropped: u64,
     pub log_bytes: u64,
-    /// Processes that have ended unasked.
+    /// The processes that have died.
     pub restarts: u64,
 }
 
 impl WorkerTally {
+    /// Reads the numbers of a row.
     pub(super) fn read(row: &Row) -> Self {
         Self {
             connections_taken: row.connections_taken.load(Relaxed),
@@ -71,7 +72,7 @@ impl std::ops::AddAssign<&Self> for WorkerTally {
     }
 }
 
-/// What those have counted that give connections to workers.
+/// What shards and the supervisor have counted.
 #[derive(Debug, Default, Clone)]
 pub struct DispatchReading {
     /// By the shard's core.
@@ -83,7 +84,7 @@ pub struct DispatchReading {
     pub refused: [u64; REFUSED_STATUSES.len()],
 }
 
-/// A function that was called.
+/// What was counted of a function that was called.
 #[derive(Debug, Clone, Default)]
 pub struct FunctionReading {
     pub name: String,
@@ -92,18 +93,18 @@ pub struct FunctionReading {
     pub tally: FunctionTally,
 }
 
-/// Everything.
+/// All counters of the node at one moment.
 #[derive(Debug, Default, Clone)]
 pub struct Reading {
     pub dispatch: DispatchReading,
-    /// By row, as far as there is or was a worker.
+    /// By row. Rows that never had a worker are not there.
     pub workers: BTreeMap<usize, WorkerTally>,
     /// By name. Functions that were never called are not there.
     pub functions: Vec<FunctionReading>,
 }
 
 impl Metrics {
-    /// Reads everything, of the functions of `catalogue`.
+    /// Reads all counters. Of functions, those in `catalogue` are read.
     pub fn read(&self, catalogue: &CatalogueView) -> Reading {
         let (workers, mut by_incarnation) = self.read_board();
         let called = catalogue.get().functions.iter().filter_map(|function| {

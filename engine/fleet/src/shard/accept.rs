@@ -1,10 +1,9 @@
-//! Accepting: from listening sockets that other shards, and another process, may accept from too.
+//! Accepts from listening sockets that other shards and another process may accept from, too.
 //!
 //! glommio's own accept does not do for that. It switches the socket's O_NONBLOCK on and off around
-//! each try, which all who share the socket see, so that one of them would block; and a connection
-//! that arrives while its accept is being cancelled is lost. So the tries are our own, on sockets
-//! that stay non-blocking, and glommio only waits: cancelling that loses nothing. Borrows the
-//! listener.
+//! each try, and as all processes share that flag, one of them would block. And a connection that
+//! arrives while its accept is cancelled is lost. So we accept ourselves, on sockets that stay
+//! non-blocking, and glommio only waits, which can be cancelled without loss. Borrows the listener.
 
 use std::io;
 use std::net::TcpListener;
@@ -15,7 +14,7 @@ use glommio::net::TcpStream;
 use nix::errno::Errno;
 use nix::sys::socket::{SockFlag, accept4};
 
-/// The next connection, if the kernel has one.
+/// Accepts the next connection. Returns `None` if the kernel has none.
 pub(super) fn try_accept(listener: &TcpListener) -> io::Result<Option<OwnedFd>> {
     match accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC) {
         // SAFETY: the kernel has just made this fd for us, and nobody else knows of it.
@@ -29,9 +28,9 @@ pub(super) fn try_accept(listener: &TcpListener) -> io::Result<Option<OwnedFd>> 
 
 /// Resolves when there may be a connection to accept.
 pub(super) async fn acceptable(listener: &TcpListener) -> io::Result<()> {
-    // A stream of glommio's polls its socket from birth, and reads when the poll says so. A
-    // listening socket has nothing to read (ENOTCONN), and that is the answer: by then it is
-    // readable. SAFETY: the fd was just made, and is given up by its only owner.
+    // A stream of glommio's polls its socket from the start, and reads when it is readable. The
+    // read of a listening socket fails (ENOTCONN), and by then there is a connection. SAFETY: the
+    // fd was just made, and is given up by its only owner.
     let mut stream = unsafe { TcpStream::from_raw_fd(listener.try_clone()?.into_raw_fd()) };
     let _ = stream.read(&mut [0]).await;
     Ok(())

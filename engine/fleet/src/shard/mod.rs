@@ -1,8 +1,9 @@
-//! A shard: one pinned glommio executor that accepts, peeks, and lets sockets hop.
+//! A shard: one pinned glommio executor that accepts connections, peeks at them, and sends them to
+//! workers.
 //!
-//! It never waits for a client and never holds one: what it accepts has gone to a worker, to the
-//! supervisor or to its end before it accepts again. Each shard owns its listeners, which others
-//! may share; an accepted socket is an `OwnedFd` at once.
+//! It never waits for a client. A connection has gone to a worker or to the supervisor, or was
+//! refused, before the shard accepts the next. Each shard owns its listeners, which other shards
+//! may share. An accepted socket is an `OwnedFd` at once.
 
 mod accept;
 mod refuse;
@@ -20,86 +21,73 @@ use abi::limits::PEEK_BYTES_MAX;
 use abi::message::Awaits;
 use abi::problem::Problem;
 use abi::route::Caller;
-use arc_swap::{ArcSwap, ArcSwapOption};
 use futures_util::AsyncReadExt as _;
 use glommio::net::UnixStream as GlommioUnixStream;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, SockaddrStorage, getpeername, recv};
 
-use crate::core::admit::{ConnectionLimits, admit};
+use crate::core::admit::admit;
 use crate::core::verdict::{Verdict, verdict};
-use crate::dispatch::Snapshot;
+use crate::dispatch::Shared;
 use crate::dispatch::hop::{Connection, hop};
-use crate::dispatch::parking::{Parking, node_full};
-use crate::metrics::{Dispatcher, Metrics};
+use crate::dispatch::parking::node_full;
+use crate::metrics::Dispatcher;
 
-/// glommio's preemption timer, as good as off. When it fires before the first task has run (the
-/// kernel gave the core to somebody else for so long), glommio 0.9's run loop takes that for
-/// idleness and parks with a runnable task: the shard then sleeps until the next event, whatever is
-/// queued. Tasks here are short and wait often; none needs preempting.
+/// glommio's preemption timer, as good as off. It may fire before the first task has run, if the
+/// kernel gave the core to another thread for so long. glommio 0.9's run loop takes that for
+/// idleness and parks with a runnable task, and the shard sleeps until the next event. Tasks here
+/// are short and wait often, so none needs to be preempted.
 const PREEMPT_TIMER: Duration = Duration::from_secs(3600);
-/// Should glommio ever park like that for another reason, this is how long it lasts.
+/// How long the shard sleeps at most, should glommio park like that for another reason.
 const HEARTBEAT: Duration = Duration::from_millis(100);
-/// Connections taken in a row before other tasks of the shard get a turn: a full backlog is
-/// accepted without waiting.
+/// Connections accepted in a row before other tasks of the shard get a turn. A full backlog would
+/// keep them waiting.
 const ACCEPTS_IN_A_ROW: u32 = 64;
-/// A shard does no file I/O; this is the least glommio registers for it.
+/// The least memory that glommio registers for file I/O, of which a shard does none.
 const IO_MEMORY_BYTES: usize = 64 << 10;
-/// How long a shard lets be after the kernel had no fd or memory for another connection.
+/// How long a shard pauses when the kernel has no fd or memory for another connection.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(20);
-/// How often it is told.
-const EXHAUSTED_SAID: Duration = Duration::from_secs(1);
-
-/// What every shard works with.
-#[derive(Debug)]
-pub struct Shared {
-    pub snapshot: ArcSwap<Snapshot>,
-    pub domain: ArcSwapOption<String>,
-    pub limits: ArcSwap<ConnectionLimits>,
-    /// The secret that clients' addresses are counted by.
-    pub address_seed: u64,
-    pub parking: Parking,
-    pub metrics: Metrics,
-}
+/// How often that is logged.
+const EXHAUSTED_WARNING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A running shard.
 #[derive(Debug)]
 pub struct Shard {
     thread: ExecutorJoinHandle<()>,
-    /// A byte from the shard says that it runs, one to it that it may accept; closing this end
-    /// tells it to stop.
-    line: UnixStream,
+    /// How the shard is controlled. A byte from it means that it runs, and a byte to it that it may
+    /// accept. It stops when this end is closed, or at a second byte.
+    control: UnixStream,
 }
 
-/// What a shard that stops does about connections that the kernel has accepted for it.
+/// What a shard that stops does with connections that the kernel has accepted for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backlog {
-    /// Takes them: its listeners are closed next, which would reset them.
+    /// It takes them. Its listeners are closed next, which would reset them.
     Take,
-    /// Leaves them to another process that has the same listeners.
+    /// It leaves them to another process that has the same listeners.
     Leave,
 }
 
-/// Starts a shard on `core`. It accepts from [`Shard::accept`] on.
+/// Starts a shard on `core`. It accepts connections from [`Shard::accept`] on.
 ///
 /// # Errors
-/// What glommio or the kernel refused.
+/// Returns what glommio or the kernel refused.
 pub fn start(
     core: usize,
     listeners: Vec<TcpListener>,
     shared: Arc<Shared>,
 ) -> Result<Shard, String> {
-    let (mut line, shards_end) = UnixStream::pair().map_err(|error| error.to_string())?;
+    let (mut control, shards_end) = UnixStream::pair().map_err(|error| error.to_string())?;
     let thread = LocalExecutorBuilder::new(Placement::Fixed(core))
         .name(&format!("shard-{core}"))
         .preempt_timer(PREEMPT_TIMER)
         .io_memory(IO_MEMORY_BYTES)
         .spawn(move || run(core, listeners, shared, shards_end))
         .map_err(|error| error.to_string())?;
-    match line.read_exact(&mut [0]) {
-        Ok(()) => Ok(Shard { thread, line }),
-        // It has dropped its end: glommio could not make its ring.
+    match control.read_exact(&mut [0]) {
+        Ok(()) => Ok(Shard { thread, control }),
+        // It has dropped its end, because glommio could not make its ring.
         Err(_) => Err(thread
             .join()
             .err()
@@ -108,33 +96,39 @@ pub fn start(
 }
 
 impl Shard {
-    /// Lets it accept.
+    /// Lets the shard accept connections.
     pub fn accept(&self) {
-        if let Err(error) = (&self.line).write_all(&[0]) {
+        if let Err(error) = (&self.control).write_all(&[0]) {
             tracing::error!("a shard has ended before its time: {error}");
         }
     }
 
-    /// Stops accepting; returns when the shard's listeners are closed.
+    /// Stops the shard. Returns when its listeners are closed.
     pub fn stop(self, backlog: Backlog) {
         if backlog == Backlog::Leave {
-            // This byte tells the two ways apart; a shard that has gone needs telling nothing.
-            let _ = (&self.line).write_all(&[0]);
+            // The byte means this way to stop. It fails if the shard has ended, which does no harm.
+            let _ = (&self.control).write_all(&[0]);
         }
-        drop(self.line);
+        drop(self.control);
         if let Err(error) = self.thread.join() {
             tracing::error!("a shard ended badly: {error}");
         }
     }
 }
 
-async fn run(core: usize, listeners: Vec<TcpListener>, shared: Arc<Shared>, mut line: UnixStream) {
-    if line.write_all(&[0]).is_err() {
+/// Runs a shard until it is told to stop.
+async fn run(
+    core: usize,
+    listeners: Vec<TcpListener>,
+    shared: Arc<Shared>,
+    mut control: UnixStream,
+) {
+    if control.write_all(&[0]).is_err() {
         return;
     }
     // SAFETY: the fd was just given up by its only owner.
-    let mut line = unsafe { GlommioUnixStream::from_raw_fd(line.into_raw_fd()) };
-    if !matches!(line.read(&mut [0]).await, Ok(1)) {
+    let mut control = unsafe { GlommioUnixStream::from_raw_fd(control.into_raw_fd()) };
+    if !matches!(control.read(&mut [0]).await, Ok(1)) {
         return;
     }
     let listeners: Vec<Rc<TcpListener>> = listeners.into_iter().map(Rc::new).collect();
@@ -151,7 +145,8 @@ async fn run(core: usize, listeners: Vec<TcpListener>, shared: Arc<Shared>, mut 
         }
     });
     let backlog =
-        if matches!(line.read(&mut [0]).await, Ok(1)) { Backlog::Leave } else { Backlog::Take };
+        if matches!(control.read(&mut [0]).await, Ok(1)) { Backlog::Leave } else { Backlog::Take };
+    // The tasks end first, so that none accepts what is left to another process.
     heartbeat.cancel().await;
     for task in accepting {
         task.cancel().await;
@@ -165,9 +160,10 @@ async fn run(core: usize, listeners: Vec<TcpListener>, shared: Arc<Shared>, mut 
     }
 }
 
+/// Accepts connections from one listener.
 async fn accept(core: usize, listener: &TcpListener, shared: &Arc<Shared>) {
     let mut in_a_row = 0;
-    let mut exhausted = Exhausted { core, said: None };
+    let mut exhausted = Exhausted { core, warned_at: None };
     loop {
         in_a_row += 1;
         if in_a_row == ACCEPTS_IN_A_ROW {
@@ -188,17 +184,17 @@ async fn accept(core: usize, listener: &TcpListener, shared: &Arc<Shared>) {
     }
 }
 
-/// What a shard does when there are no more fds or memory: neither spin nor give up. It passes as
-/// connections end; until then, new ones wait in the kernel.
+/// What a shard does when the kernel has no more fds or memory: it neither spins nor gives up. New
+/// connections wait in the kernel until others have ended.
 struct Exhausted {
     core: usize,
-    said: Option<Instant>,
+    warned_at: Option<Instant>,
 }
 
 impl Exhausted {
     async fn pause(&mut self, error: &impl std::fmt::Display) {
-        if self.said.is_none_or(|said| said.elapsed() >= EXHAUSTED_SAID) {
-            self.said = Some(Instant::now());
+        if self.warned_at.is_none_or(|at| at.elapsed() >= EXHAUSTED_WARNING_INTERVAL) {
+            self.warned_at = Some(Instant::now());
             let core = self.core;
             tracing::warn!(
                 "shard {core}: connections wait to be accepted: {error}; raise `ulimit -n` if this stays"
@@ -208,20 +204,20 @@ impl Exhausted {
     }
 }
 
-/// Decides about a new connection. Does not wait.
+/// Decides about a new connection, and sends it to a worker, parks it or refuses it. Does not wait.
 fn take(core: usize, socket: OwnedFd, shared: &Arc<Shared>) {
     let (counts, now) = (shared.metrics.of_shard(core), now_us());
     counts.accepted.add(1);
     let mut peeked = [0; PEEK_BYTES_MAX];
     let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
     let bytes = match recv(socket.as_raw_fd(), &mut peeked, flags) {
-        // It has gone already.
+        // The client has gone already.
         Ok(0) => return,
         Ok(length) => &peeked[..length],
         Err(Errno::EAGAIN) => &[],
         Err(_) => return,
     };
-    // A head that is not there yet is the client's time, not the hop's.
+    // The time until a head has arrived is the client's, and does not count as the hop's.
     let accepted_at_us = if bytes.windows(3).any(|three| three == b"\n\r\n") { now } else { 0 };
     let snapshot = shared.snapshot.load();
     let from = |peer| snapshot.connections_from(Places::of(peer, shared.address_seed));
@@ -245,8 +241,8 @@ fn take(core: usize, socket: OwnedFd, shared: &Arc<Shared>) {
             };
             match hop(&snapshot, Some(core), connection) {
                 Ok(row) => counts.hopped(row),
-                // No worker takes it now: one is being started, or all queues are full. The
-                // supervisor waits for it.
+                // No worker takes it now, because one is being started or all queues are full. The
+                // supervisor tries again.
                 Err(connection) => match shared.parking.park(connection) {
                     Ok(()) => counts.parked.add(1),
                     Err(connection) => refused(counts, connection.socket, bytes, &node_full()),
@@ -256,12 +252,13 @@ fn take(core: usize, socket: OwnedFd, shared: &Arc<Shared>) {
     }
 }
 
+/// Counts and answers an error.
 fn refused(counts: &Dispatcher, socket: OwnedFd, read: &[u8], problem: &Problem) {
     counts.refused(problem.status);
     refuse::refuse(socket, read, problem);
 }
 
-/// The client's address.
+/// Returns the client's address. Returns `None` if the client has gone.
 fn peer(socket: &OwnedFd) -> Option<IpAddr> {
     let peer = getpeername::<SockaddrStorage>(socket.as_raw_fd()).ok()?;
     let v4 = || Some(IpAddr::V4(peer.as_sockaddr_in()?.ip()));

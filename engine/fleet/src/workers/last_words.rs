@@ -1,6 +1,6 @@
-//! What a worker says on stderr until it serves: passed on to the engine's own, and its end kept,
-//! so that one that dies at its start can be told by what it said. From then on the worker has the
-//! engine's stderr itself. Owns the pipe's reading end.
+//! What a worker writes on stderr until it serves. It is passed on to the engine's own stderr, and
+//! the end of it is kept, so that the report about a worker that dies at its start can quote it.
+//! From then on the worker has the engine's stderr itself. Owns the pipe's reading end.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -10,19 +10,19 @@ use tokio::io::AsyncReadExt as _;
 use tokio::process::ChildStderr;
 use tokio::sync::watch;
 
-/// How much of it is kept.
+/// How much of the output is kept.
 const KEPT_BYTES_MAX: usize = 2048;
-/// How long after its process's end the pipe may still be open: somebody else has it then.
+/// How long the pipe is waited for after the process has exited. Another process may have it open.
 const END_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// What one worker has said. Cheap to clone.
+/// The end of what one worker has written. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct LastWords {
     text: Rc<RefCell<Vec<u8>>>,
     ended: watch::Receiver<bool>,
 }
 
-/// Begins to listen.
+/// Begins to read `pipe`.
 pub fn listen(pipe: Option<ChildStderr>) -> LastWords {
     let (end, ended) = watch::channel(false);
     let text = Rc::new(RefCell::new(Vec::new()));
@@ -41,17 +41,18 @@ pub fn listen(pipe: Option<ChildStderr>) -> LastWords {
 }
 
 impl LastWords {
-    /// Resolves when nothing more is to be expected. Call it when the process has ended.
-    pub async fn said(mut self) {
+    /// Resolves when no more is expected. Call it when the process has exited.
+    pub async fn complete(mut self) {
         let _ = tokio::time::timeout(END_TIMEOUT, self.ended.wait_for(|ended| *ended)).await;
     }
 
-    /// The end of it, from the beginning of a line on where that is possible.
+    /// Returns the end of the output, from the beginning of a line on where that is possible.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.text.borrow()).trim().to_owned()
     }
 }
 
+/// Appends `more` to `text`, and drops whole lines from the front if that becomes too long.
 fn keep(text: &mut Vec<u8>, more: &[u8]) {
     text.extend_from_slice(more);
     if text.len() > KEPT_BYTES_MAX {

@@ -1,9 +1,9 @@
 //! One worker process and the engine's end of its channel.
 //!
 //! A [`Link`] owns the process, the engine's end (shared with the shards), and a copy of the
-//! worker's end: a message that a dead worker never received is still in that socket, and so is the
-//! client's connection in it. Control messages that do not fit the queue wait here, in order. What
-//! the process says on stderr before it serves is kept, too.
+//! worker's end. A message that a dead worker never received is still in that socket, and so is the
+//! client's connection in it. Control messages that do not fit into the channel wait here, in
+//! order. What the process writes on stderr before it serves is kept, too.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -18,7 +18,7 @@ use abi::message::{ToEngine, ToWorker};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::process::Child;
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::Sender;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 
@@ -27,28 +27,34 @@ use super::spawn::{self, Binary, SpawnError};
 use crate::core::fleet::WorkerId;
 use crate::dispatch::WorkerHandle;
 
-/// What happens to a worker.
+/// Something that has happened to a worker.
 #[derive(Debug)]
 pub struct Event {
     pub worker: WorkerId,
-    pub what: What,
+    pub kind: EventKind,
 }
 
+/// What has happened to a worker.
 #[derive(Debug)]
-pub enum What {
-    /// It said something.
-    Said(Received<ToEngine>),
-    /// It broke the protocol, and is not listened to any more.
-    Broke(ReceiveError),
+pub enum EventKind {
+    /// It has sent a message.
+    Message(Received<ToEngine>),
+    /// It has broken the protocol, and is not listened to any more.
+    ProtocolError(ReceiveError),
     /// Every message that waited for it has left.
     Flushed,
-    /// Its process has ended.
-    Ended(std::io::Result<ExitStatus>),
+    /// Its process has exited, and all its messages were reported before.
+    Exited(std::io::Result<ExitStatus>),
 }
 
-/// A message for the worker with what travels with it.
+/// Messages that wait for one worker. A worker that reads has a few of them. One that asks for more
+/// and more and reads none of it is killed before it costs the engine's memory.
+const WAITING_MAX: usize = 1024;
+
+/// A message for the worker, and the fd that goes with it.
 type Outgoing = (ToWorker, Option<Arc<OwnedFd>>);
 
+/// The engine's end of the channel, and the messages that wait for room in it.
 #[derive(Debug)]
 struct Queue {
     handle: Arc<WorkerHandle>,
@@ -57,7 +63,7 @@ struct Queue {
     changed: Notify,
 }
 
-/// A running worker.
+/// A worker process and the engine's end of its channel.
 #[derive(Debug)]
 pub struct Link {
     pub pid: u32,
@@ -70,12 +76,15 @@ pub struct Link {
 }
 
 impl Link {
-    /// Starts a worker and the tasks that listen to it. `handle` gets the engine's end of `pair`.
+    /// Starts a worker and the tasks that serve its channel. `handle` has the engine's end of it.
+    ///
+    /// # Errors
+    /// Returns an error if the kernel refuses.
     pub fn start(
         binary: &Binary,
         (handle, worker_end): (Arc<WorkerHandle>, Channel),
         worker: WorkerId,
-        events: &UnboundedSender<Event>,
+        events: &Sender<Event>,
     ) -> Result<Self, SpawnError> {
         let failed = |source| SpawnError::Spawn { core: handle.core, source };
         let socket = handle.channel.readiness().map_err(failed)?.into();
@@ -110,35 +119,47 @@ impl Link {
         })
     }
 
-    /// Sends a message now, or as soon as the worker has read on. Keeps the order.
-    pub fn send(&self, message: ToWorker, fd: Option<Arc<OwnedFd>>) {
+    /// Sends a message now, or as soon as the worker has read on. Keeps the order. Kills a worker
+    /// that has let too many wait.
+    pub fn send(&mut self, message: ToWorker, fd: Option<Arc<OwnedFd>>) {
+        if self.queue.waiting.borrow().len() >= WAITING_MAX {
+            if self.kill.is_some() {
+                tracing::error!(
+                    "worker {} on core {} is killed: {WAITING_MAX} messages wait for it",
+                    self.pid,
+                    self.handle.core
+                );
+            }
+            return self.kill();
+        }
         self.queue.waiting.borrow_mut().push_back((message, fd));
         if send_waiting(&self.queue).is_err() {
             self.queue.changed.notify_one();
         }
     }
 
-    /// Whether every message has left.
+    /// Returns whether every message has left.
     pub fn is_flushed(&self) -> bool {
         self.queue.waiting.borrow().is_empty()
     }
 
-    /// What the process said before it served, at the end of it.
+    /// Returns the end of what the process wrote on stderr before it served.
     pub fn last_words(&self) -> String {
         self.last_words.text()
     }
 
-    /// Kills the process; [`What::Ended`] follows.
+    /// Kills the process. [`EventKind::Exited`] follows.
     pub fn kill(&mut self) {
         if let Some(kill) = self.kill.take() {
             let _ = kill.send(());
         }
     }
 
-    /// After the process has ended: whatever it was sent and never received. Senders are refused
-    /// first, so that nothing slips in behind the last look.
+    /// Returns the messages that the process was sent and never received. Call it after the process
+    /// has exited.
     pub fn unreceived(self) -> Vec<Received<ToWorker>> {
         let mut unreceived = Vec::new();
+        // Senders are refused first, so that nothing arrives behind the last look.
         if let Err(error) = self.worker_end.refuse_more() {
             tracing::error!("a dead worker's queue cannot be closed: {error}");
         }
@@ -156,20 +177,22 @@ impl Drop for Link {
     }
 }
 
+/// Reports what happens to one worker.
 #[derive(Clone)]
 struct Report {
     worker: WorkerId,
-    events: UnboundedSender<Event>,
+    events: Sender<Event>,
 }
 
 impl Report {
-    /// Nobody listens any more only when the node has stopped.
-    fn send(&self, what: What) {
-        let _ = self.events.send(Event { worker: self.worker, what });
+    /// Reports when there is room for it.
+    async fn send(&self, kind: EventKind) {
+        // This fails only when the node has stopped.
+        let _ = self.events.send(Event { worker: self.worker, kind }).await;
     }
 }
 
-/// Waits for the process to end, and tells so after everything that it had said.
+/// Waits for the process to exit, and reports that after every message that it has sent.
 async fn wait(
     mut child: Child,
     last_words: LastWords,
@@ -177,47 +200,64 @@ async fn wait(
     queue: Rc<Queue>,
     report: Report,
 ) {
-    let ended = tokio::select! {
-        ended = child.wait() => ended,
+    let status = tokio::select! {
+        status = child.wait() => status,
         _ = killed => match child.start_kill() {
             Ok(()) => child.wait().await,
             Err(error) => Err(error),
         },
     };
-    last_words.said().await;
+    last_words.complete().await;
     let mut buffer = ReceiveBuffer::default();
-    while let Ok(received) = queue.handle.channel.receive(&mut buffer) {
-        report.send(What::Said(received));
+    loop {
+        // Room first, as in `listen`: each message is reported at the moment it is received, so
+        // that the two tasks keep their order.
+        let Ok(room) = report.events.reserve().await else { return };
+        let send = |kind| room.send(Event { worker: report.worker, kind });
+        match queue.handle.channel.receive(&mut buffer) {
+            Ok(received) => send(EventKind::Message(received)),
+            Err(_) => return send(EventKind::Exited(status)),
+        }
     }
-    report.send(What::Ended(ended));
 }
 
+/// Reports the worker's messages. While there is no room for a report, messages stay in the
+/// channel, and the worker waits when that is full.
 async fn listen(queue: Rc<Queue>, report: Report) {
     let mut buffer = ReceiveBuffer::default();
     loop {
-        let receive = |_: &OwnedFd| match queue.handle.channel.receive(&mut buffer) {
+        let Ok(mut ready) = queue.readable.readable().await else { return };
+        // Room first: this task is aborted when the process has ended, and a message that was
+        // received and waits for room would be lost then, with the connection in it.
+        let Ok(room) = report.events.reserve().await else { return };
+        let received = ready.try_io(|_| match queue.handle.channel.receive(&mut buffer) {
             Err(ReceiveError::Empty) => Err(ErrorKind::WouldBlock.into()),
             received => Ok(received),
-        };
-        match queue.readable.async_io(Interest::READABLE, receive).await {
-            Ok(Ok(received)) => report.send(What::Said(received)),
-            Ok(Err(error @ ReceiveError::FdLost)) => {
+        });
+        let send = |kind| room.send(Event { worker: report.worker, kind });
+        match received {
+            // There was no message after all.
+            Err(_) => {}
+            Ok(Ok(Ok(received))) => send(EventKind::Message(received)),
+            Ok(Ok(Err(error @ ReceiveError::FdLost))) => {
                 tracing::error!("a connection that came back is lost: {error}")
             }
-            Ok(Err(ReceiveError::Gone)) | Err(_) => return,
-            Ok(Err(error)) => return report.send(What::Broke(error)),
+            Ok(Ok(Err(ReceiveError::Gone)) | Err(_)) => return,
+            Ok(Ok(Err(error))) => return send(EventKind::ProtocolError(error)),
         }
         tokio::task::consume_budget().await;
     }
 }
 
+/// Messages are left, because the channel is full.
 struct StillWaiting;
 
+/// Sends the messages that wait.
 fn send_waiting(queue: &Queue) -> Result<(), StillWaiting> {
     let mut waiting = queue.waiting.borrow_mut();
     while let Some((message, fd)) = waiting.front() {
         match queue.handle.channel.send(message, fd.as_deref().map(AsFd::as_fd)) {
-            // Gone: its end is reported by the task that waits for the process.
+            // If the worker is gone, the task that waits for the process reports that.
             Ok(()) | Err(SendError::Gone) => {}
             Err(SendError::Busy) => return Err(StillWaiting),
             Err(error) => tracing::error!(
@@ -230,11 +270,12 @@ fn send_waiting(queue: &Queue) -> Result<(), StillWaiting> {
     Ok(())
 }
 
+/// Sends what waits whenever something does, and reports when it has left.
 async fn flush(queue: Rc<Queue>, report: Report) {
     loop {
         queue.changed.notified().await;
         match until_sent(&queue).await {
-            Ok(()) => report.send(What::Flushed),
+            Ok(()) => report.send(EventKind::Flushed).await,
             Err(error) => {
                 return tracing::error!(
                     "the worker on core {} cannot be waited for: {error}",
@@ -245,9 +286,9 @@ async fn flush(queue: Rc<Queue>, report: Report) {
     }
 }
 
-/// Sends what waits as the worker reads on. Only meanwhile is its reading listened for: the kernel
-/// tells of every message that it takes, also of the shards', and this thread would wake once a
-/// connection for nothing.
+/// Sends what waits as the worker reads on. The socket is registered only meanwhile, because the
+/// kernel reports every message that the worker takes. Many are from shards, and this thread would
+/// wake once for each connection.
 async fn until_sent(queue: &Queue) -> std::io::Result<()> {
     let socket = queue.handle.channel.as_fd();
     // SAFETY: the fd is borrowed for as long as it is registered.

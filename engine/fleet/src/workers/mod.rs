@@ -1,8 +1,8 @@
-//! Worker processes: started, listened to, replaced when they die, stopped at the end.
+//! Worker processes: how they are started, listened to, replaced when they die, and stopped.
 //!
-//! [`crate::core::fleet`] decides; [`spawn`] makes a process, [`link`] is one worker's channel and
-//! process, [`last_words`] what it says before it serves, [`process`] how its process is;
-//! [`supervise`] runs them all on the engine's main thread.
+//! [`crate::core::fleet`] decides. [`spawn`] starts a process, [`link`] is one worker's process and
+//! channel, [`last_words`] is what it writes before it serves, and [`process`] is the state of its
+//! process. [`supervise`] runs them all on the engine's main thread.
 
 mod last_words;
 pub mod link;
@@ -11,13 +11,11 @@ mod spawn;
 pub use spawn::Binary;
 pub mod supervise;
 
+use std::collections::BTreeSet;
+
 use crate::core::fleet::WorkerId;
 
-/// A change among the worker processes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WorkerChange {
-    /// It has been started, and has no segment of the log to write to yet.
-    Started(WorkerId),
-    /// Its process has ended: it writes no more.
-    Exited(WorkerId),
-}
+/// The workers that were sent their settings and have not exited. The supervisor keeps it, and the
+/// log gives each worker in it a segment to write to. It is a set and not a queue of changes, so
+/// that it stays small however late it is read.
+pub type Roster = BTreeSet<WorkerId>;

@@ -1,24 +1,24 @@
-//! How a worker's process is, as the kernel tells it (proc_pid_stat(5)). Owns no fds.
+//! The state of a worker's process, as the kernel reports it (proc_pid_stat(5)). Owns no fds.
 
 use std::time::Duration;
 
 use crate::core::watch::Process;
 
-/// The kernel counts processor time for programs in hundredths of a second, on every architecture
-/// that we run on (time(7)).
+/// The unit in which the kernel reports processor time to programs: hundredths of a second on every
+/// architecture that we run on (time(7)).
 const TICK: Duration = Duration::from_millis(10);
 
-/// Looks at a process; none when it has gone.
+/// Reads the state of a process. Returns `None` if there is no such process.
 pub(super) fn look(pid: u32) -> Option<Process> {
     parse(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
+/// Reads the contents of a process's `stat` file.
 fn parse(stat: &str) -> Option<Process> {
-    // The name in brackets may hold anything, so read from its end. The state is the field behind
-    // it, user and system time the 12th and 13th.
+    // The name in brackets may hold anything, so the fields are counted from its end. The state is
+    // the first of them, and user and system time are the 12th and 13th.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    // D is a wait that nothing but the machine ends: for a page of the binary or of swapped memory,
-    // mostly.
+    // D is a wait that only the machine ends: mostly for a page of the binary or of swapped memory.
     let runnable = matches!(fields.next()?, "R" | "D");
     let [user, system]: [u32; 2] = [fields.nth(10)?.parse().ok()?, fields.next()?.parse().ok()?];
     Some(Process { runnable, cpu: TICK.saturating_mul(user.saturating_add(system)) })

@@ -1,9 +1,9 @@
-//! Making a worker process: pinned, tied to this one's life, with its end of the channel, stderr, a
-//! short list of variables, and nothing else.
+//! Starts a worker process. It is pinned to a core, dies with this process, and has its end of the
+//! channel, stderr, a short list of variables, and nothing else.
 //!
-//! The worker's end is only borrowed; the child has its own copy at a known number, and the
-//! engine's stderr at another, which it takes for its own when it serves; until then its stderr is
-//! a pipe to the engine. Every other fd closes at `exec`.
+//! The worker's end of the channel is only borrowed: the child has its own copy at a known number.
+//! At another number it has the engine's stderr, which it uses when it serves. Until then its
+//! stderr is a pipe to the engine. Every other fd closes at `exec`.
 
 use std::ffi::OsString;
 use std::fs::OpenOptions;
@@ -22,10 +22,10 @@ use tokio::process::{Child, Command};
 
 use host::log;
 
-/// The worker's binary, and what its process is called.
+/// The name of the worker's binary and of its process.
 const NAME: &str = "sockhop-worker";
 
-/// Why there is no worker.
+/// Why a worker cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum SpawnError {
     #[error(
@@ -36,22 +36,22 @@ pub enum SpawnError {
     Spawn { core: usize, source: io::Error },
 }
 
-/// What of the engine's environment a worker has use for; the log's variables besides. All else is
-/// the operator's, and may be secret.
+/// The variables of the engine's environment that a worker uses, besides those for the log. All
+/// others are the operator's, and may be secret.
 const VARIABLES: [&str; 6] = [
-    // Whom guests' outgoing requests trust (rustls-native-certs).
+    // Which certificates guests' outgoing requests trust (rustls-native-certs).
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
     // How the C library looks names up (resolv.conf(5)).
     "RES_OPTIONS",
     "LOCALDOMAIN",
-    // What a panic and a trap say.
+    // What a panic and a trap report.
     "RUST_BACKTRACE",
     "WASMTIME_BACKTRACE_DETAILS",
 ];
 
-/// The worker's binary as it was when the engine started: a file that takes its place later is the
-/// next engine's to run.
+/// The worker's binary as it was when the engine started. If the file is replaced later, the next
+/// engine runs the new one.
 #[derive(Debug)]
 pub struct Binary(OwnedFd);
 
@@ -59,11 +59,11 @@ impl Binary {
     /// Opens `sockhop-worker` beside this process's own binary.
     ///
     /// # Errors
-    /// [`SpawnError::Binary`] when it is not there.
+    /// Returns [`SpawnError::Binary`] if it cannot be opened.
     pub fn open() -> Result<Self, SpawnError> {
         let path = std::env::current_exe().map(|own| own.with_file_name(NAME));
         let path = path.unwrap_or_else(|_| NAME.into());
-        // To be executed it need not be readable.
+        // A binary that is executed need not be readable.
         let opened = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(&path);
         match opened.and_then(|file| beyond_the_workers(file.as_fd())) {
             Ok(file) => Ok(Self(file)),
@@ -71,25 +71,26 @@ impl Binary {
         }
     }
 
-    /// Where the kernel finds it, in this process and between `fork` and `exec` of its children.
+    /// Returns the path by which the kernel finds it, in this process and in its children between
+    /// `fork` and `exec`.
     fn path(&self) -> PathBuf {
         format!("/proc/self/fd/{}", self.0.as_raw_fd()).into()
     }
 }
 
-/// A copy of `fd` with a number beyond those that a worker gives its own copies, or one could take
-/// the place of the other.
+/// Returns a copy of `fd` with a number beyond those of the copies that a worker has. Otherwise one
+/// could overwrite the other.
 fn beyond_the_workers(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let copy = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(abi::WORKER_STDERR_FD + 1))?;
     // SAFETY: the kernel has just made this fd, and nobody else knows of it.
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
-/// Starts a worker pinned to `core`. Call it on a thread that lives as long as the engine: the
-/// kernel kills the child when that thread ends (PR_SET_PDEATHSIG, prctl(2)).
+/// Starts a worker that is pinned to `core`. Call it on a thread that lives as long as the engine:
+/// the kernel kills the child when that thread ends (PR_SET_PDEATHSIG, prctl(2)).
 ///
 /// # Errors
-/// [`SpawnError::Spawn`] when the kernel refuses.
+/// Returns [`SpawnError::Spawn`] if the kernel refuses.
 pub fn spawn(binary: &Binary, channel: BorrowedFd<'_>, core: usize) -> Result<Child, SpawnError> {
     let failed = |source| SpawnError::Spawn { core, source };
     let mut cpus = CpuSet::new();
@@ -106,7 +107,7 @@ pub fn spawn(binary: &Binary, channel: BorrowedFd<'_>, core: usize) -> Result<Ch
     child
 }
 
-/// All that a worker gets of an environment.
+/// Returns the environment of a worker.
 fn environment(variable: impl Fn(&str) -> Option<OsString>) -> Vec<(&'static str, OsString)> {
     let passed_on = VARIABLES.into_iter().filter_map(|name| Some((name, variable(name)?)));
     passed_on
@@ -122,7 +123,7 @@ fn prepare((channel, stderr): (RawFd, RawFd), cpus: &CpuSet, parent: Pid) -> io:
         return Err(io::ErrorKind::BrokenPipe.into());
     }
     sched_setaffinity(Pid::from_raw(0), cpus)?;
-    // A terminal sends these to the whole process group; what they mean is the engine's to say.
+    // A terminal sends these to the whole process group, and only the engine is to act on them.
     for signal in [Signal::SIGHUP, Signal::SIGINT] {
         // SAFETY: no handler is installed; ignored signals stay so over `exec`.
         unsafe {

@@ -1,9 +1,8 @@
-//! The log as it comes: from every worker of this node, by reading on in the segments that they
-//! write.
+//! Follows the log: reads the segments of all workers of this node as they grow.
 //!
-//! Nobody who writes knows of it. A segment that is shipped and removed while it is read is read to
-//! its end: the file is there for as long as it is open. Whoever reads too slowly misses entries,
-//! and is told how many. Owns a file for each segment that is not at its end.
+//! Workers do not know of it. A segment that is shipped and removed meanwhile is read to its end,
+//! as the file exists while it is open. A reader that is too slow misses entries, and is told how
+//! many. Owns a file for each segment that is not at its end.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -21,32 +20,34 @@ use crate::Logs;
 use crate::entry::{self, Key};
 use crate::reader::{End, Reader};
 
-/// How often segments are looked at.
+/// How often segments are read.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
-/// Entries that wait for whoever reads.
+/// Entries that wait for the reader. It misses more.
 const WAITING_MAX: usize = 4096;
 
-/// What is told.
+/// What the reader gets.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum Update {
+    /// An entry of the log.
     Entry(Entry),
-    /// So many did not wait for the reader.
+    /// So many entries were dropped, because the reader was too slow.
     Missed(u64),
-    /// Something cannot be read.
+    /// Why a part of the log cannot be read.
     Note(String),
 }
 
-/// A segment that is read on.
+/// A segment that is read as it grows.
 #[derive(Debug)]
 struct Tail {
     reader: Reader<File>,
-    /// Records so far.
+    /// The records that were read so far.
     at: u64,
 }
 
-/// Follows what `filter` takes, from its first time on, until nobody listens.
-pub fn follow(logs: Arc<Logs>, filter: Filter) -> Receiver<Told> {
-    let (told, listen) = channel(WAITING_MAX);
+/// Follows the records that `filter` takes, from its first time on. It ends when the receiver is
+/// dropped.
+pub fn follow(logs: Arc<Logs>, filter: Filter) -> Receiver<Update> {
+    let (updates, receiver) = channel(WAITING_MAX);
     tokio::spawn(async move {
         let (mut follower, mut missed) = (Follower::new(filter), 0);
         loop {
@@ -57,32 +58,33 @@ pub fn follow(logs: Arc<Logs>, filter: Filter) -> Receiver<Told> {
             });
             let Ok((same, found)) = looked.await else { return };
             follower = same;
-            if !found.into_iter().all(|what| tell(&told, what, &mut missed))
-                || !tell_missed(&told, &mut missed)
+            if !found.into_iter().all(|what| send(&updates, what, &mut missed))
+                || !send_missed(&updates, &mut missed)
             {
                 return;
             }
             tokio::time::sleep(LOOK_INTERVAL).await;
         }
     });
-    listen
+    receiver
 }
 
-/// Tells what was missed, as soon as there is room for it. Whether anybody listens still.
-fn tell_missed(to: &Sender<Told>, missed: &mut u64) -> bool {
-    if *missed > 0 && to.try_send(Told::Missed(*missed)).is_ok() {
+/// Sends how many entries were missed, if there is room. Returns whether the receiver exists still.
+fn send_missed(to: &Sender<Update>, missed: &mut u64) -> bool {
+    if *missed > 0 && to.try_send(Update::Missed(*missed)).is_ok() {
         *missed = 0;
     }
     !to.is_closed()
 }
 
-/// Tells something, behind what was missed before it. Whether anybody listens still.
-fn tell(to: &Sender<Told>, what: Told, missed: &mut u64) -> bool {
-    if !tell_missed(to, missed) {
+/// Sends an update behind the number of those that were missed before it. Returns whether the
+/// receiver exists still.
+fn send(to: &Sender<Update>, what: Update, missed: &mut u64) -> bool {
+    if !send_missed(to, missed) {
         return false;
     }
     match to.try_send(what) {
-        Err(TrySendError::Full(Told::Missed(more))) => *missed += more,
+        Err(TrySendError::Full(Update::Missed(more))) => *missed += more,
         Err(TrySendError::Full(_)) => *missed += 1,
         Err(TrySendError::Closed(_)) => return false,
         Ok(()) => {}
@@ -90,10 +92,11 @@ fn tell(to: &Sender<Told>, what: Told, missed: &mut u64) -> bool {
     true
 }
 
+/// What a follower has read so far.
 struct Follower {
     filter: Filter,
     tails: HashMap<Uuid, Tail>,
-    /// Cannot be read, and was told.
+    /// The segments that cannot be read. The reader got a note of each.
     unreadable: HashSet<Uuid>,
 }
 
@@ -102,10 +105,10 @@ impl Follower {
         Self { filter, tails: HashMap::new(), unreadable: HashSet::new() }
     }
 
-    /// What has come since the last look, in order.
-    fn look(&mut self, logs: &Logs) -> Vec<Told> {
-        let mut told = Vec::new();
-        // Those that nobody writes to and that were removed end with this look.
+    /// Returns what was logged since the last call, in order.
+    fn look(&mut self, logs: &Logs) -> Vec<Update> {
+        let mut updates = Vec::new();
+        // Segments that were removed are read for the last time now.
         let before: HashSet<Uuid> = self.tails.keys().copied().collect();
         let mut there = HashSet::new();
         match logs.spool.segments() {
@@ -122,7 +125,7 @@ impl Follower {
                 }
             }
             Err(error) => {
-                told.push(Told::Note(format!("the spool cannot be read: {error}")));
+                updates.push(Update::Note(format!("the spool cannot be read: {error}")));
                 there.clone_from(&before);
             }
         }
@@ -130,21 +133,21 @@ impl Follower {
         for (id, tail) in &mut self.tails {
             if let Err(error) = tail.read_on(*id, &self.filter, &mut found, &mut beyond) {
                 self.unreadable.insert(*id);
-                told.push(Told::Note(format!("the segment {id} is passed over: {error}")));
+                updates.push(Update::Note(format!("the segment {id} is passed over: {error}")));
             }
         }
         let unreadable = &self.unreadable;
         self.tails.retain(|id, _| there.contains(id) && !unreadable.contains(id));
         self.unreadable.retain(|id| there.contains(id));
         found.sort_by_key(|(key, _)| *key);
-        told.extend(found.into_iter().map(|(_, entry)| Told::Entry(entry)));
-        told.extend((beyond > 0).then_some(Told::Missed(beyond)));
-        told
+        updates.extend(found.into_iter().map(|(_, entry)| Update::Entry(entry)));
+        updates.extend((beyond > 0).then_some(Update::Missed(beyond)));
+        updates
     }
 }
 
 impl Tail {
-    /// Reads to the end. What is beyond so much as can wait is only counted.
+    /// Reads to the end. Records beyond those that can wait are only counted, in `beyond`.
     fn read_on(
         &mut self,
         id: Uuid,

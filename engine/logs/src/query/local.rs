@@ -1,4 +1,4 @@
-//! Looking through a segment of this node's spool, whoever may still write to it: all of it, from
+//! Reads a segment of this node's spool, which a worker may still write to: all of it, from
 //! beginning to end, on a thread that may block. Owns its file meanwhile.
 
 use std::fs::File;
@@ -16,11 +16,11 @@ use crate::index::Times;
 use crate::reader::{End, Reader};
 use crate::spool::Segment;
 
-/// By how much the records of one segment may be out of order, and a file's time behind its
-/// contents.
+/// How much the records of one segment may be out of order, and how much a file's time may be
+/// behind its contents.
 const SLACK_US: u64 = 2_000_000;
 
-/// These segments, but for empty ones, with the times of what is in them.
+/// Returns those of the segments that are not empty, with the times of their records.
 pub(super) async fn sources(segments: Vec<Segment>) -> Vec<Source> {
     let source = |segment: Segment| {
         let changed = segment.changed.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -34,15 +34,19 @@ pub(super) async fn sources(segments: Vec<Segment>) -> Vec<Source> {
     tokio::task::spawn_blocking(read).await.unwrap_or_default()
 }
 
-/// When the first record was written: a worker writes them in their order. None when it cannot be
-/// told.
+/// Returns the time of the first record, as a worker writes them in order. Returns `None` if it
+/// cannot be read.
 fn first_time_us(segment: &Segment) -> Option<u64> {
     let mut bytes = [0; FRAME_BYTES + RECORD_BYTES_MAX];
     let read = File::open(&segment.path).ok()?.read_at(&mut bytes, HEADER.len() as u64).ok()?;
     Some(Records::of(&bytes[..read]).next()??.time_us())
 }
 
-/// Adds what is wanted to the selection. `Ok(false)` when the segment is not there any more.
+/// Adds what is wanted to the selection. Returns `Ok(false)` with it if the segment is not there
+/// any more.
+///
+/// # Errors
+/// Returns a note if the segment cannot be read.
 pub(super) async fn search(
     segment: Segment,
     wanted: Wanted,
@@ -59,13 +63,14 @@ pub(super) async fn search(
     (selection, outcome.map_err(|error| format!("the segment {path:?} is passed over: {error}")))
 }
 
+/// Reads the segment on this thread. Returns `false` if it is not there any more.
 fn search_now(segment: &Segment, wanted: &Wanted, selection: &mut Selection) -> io::Result<bool> {
     let file = match File::open(&segment.path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         file => file?,
     };
     let (mut reader, mut at) = (Reader::new(file), 0);
-    // What is being written at this moment is not whole, and not damaged.
+    // A record that is written at this moment is not whole, and not damaged.
     while let Some((_, record)) = reader.next(End::Growing)? {
         if let Some(record) = record {
             offer(selection, wanted, &record, segment.id, at);

@@ -1,11 +1,12 @@
-//! Looking things up in the log: one invocation by its id, or a function's entries in their order,
-//! a page at a time.
+//! Looks things up in the log: one invocation by its id, or a function's entries in order, a page
+//! at a time.
 //!
-//! A look-up goes through the segments that can hold something of it: those in this node's spool,
-//! and those in the store, by their names and then by their indexes. It holds a page of entries and
-//! one block, however much there is. What cannot be read is told in a note and passed over.
-//! [`select`] decides what belongs to a page and is pure, [`local`] and [`stored`] read segments,
-//! [`follow`] tells what comes as it comes.
+//! A look-up reads the segments that may have what is wanted: those in this node's spool, and those
+//! in the store by their names and then by their indexes. It holds a page of entries and one block,
+//! however long the log is. What cannot be read is passed over, and a note says so.
+//!
+//! [`select`] decides what belongs to a page and is pure. [`local`] and [`stored`] read segments,
+//! and [`follow`] sends entries as they are logged.
 
 pub mod follow;
 mod local;
@@ -27,10 +28,10 @@ pub use super::index::Times;
 use super::spool::Segment;
 use store::segment::{self, SegmentName};
 
-/// What one answer has at most, beside the limit on entries.
+/// The most that one answer may be, besides the limit on entries.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// How many hours before an id's own its segment's first time may be, with an invocation that was a
-/// long time under way in it: looked for at first, and when nothing was found there.
+/// How many hours before an id the first time of its segment may be, if the segment has a long
+/// invocation. The first number is tried first, and the second if nothing was found.
 const HOURS_BEFORE: [u64; 2] = [1, 24];
 const HOUR_MS: u64 = 60 * 60 * 1000;
 
@@ -41,11 +42,11 @@ enum Place {
     Store { key: String, bytes: u64 },
 }
 
-/// A segment that may be of use.
+/// A segment that may have what is wanted.
 #[derive(Debug, Clone)]
 struct Source {
     id: Uuid,
-    /// Of its records; a bit more, where it is not known exactly.
+    /// The times of its records, or a bit more where they are not known exactly.
     times: Times,
     place: Place,
 }
@@ -81,17 +82,17 @@ struct LookUp<'a> {
     wanted: Wanted,
     selection: Selection,
     notes: Vec<String>,
-    /// The segments that were in the spool, and are looked for there.
+    /// The segments that were in the spool at the beginning, and are looked for there.
     here: HashSet<Uuid>,
-    /// Those of them that had left it when it was their turn.
+    /// Those of them that had left it when they were to be read.
     gone: HashSet<Uuid>,
 }
 
 impl Logs {
-    /// Everything of one invocation.
+    /// Returns all that was logged of one invocation.
     pub async fn invocation(&self, id: InvocationId) -> OneInvocation {
         let (mut look_up, local) = LookUp::begin(self, Wanted::Invocation(id), Page::all()).await;
-        // Its records are written after it has begun, however long it takes.
+        // All its records are written after it has begun, so earlier segments have none of them.
         let (mut hours, at_us) = (0, id.unix_ms().saturating_mul(1000));
         look_up
             .through(local.into_iter().filter(|source| source.times.last_us >= at_us).collect())
@@ -136,16 +137,16 @@ impl Logs {
         found
     }
 
-    /// A page of what the filter takes.
+    /// Returns a page of the entries that the filter takes.
     pub async fn entries(&self, filter: Filter, page: Page) -> Entries {
         let within = page.within(filter.times);
         let wanted = Wanted::Entries(Filter { times: within, ..filter });
         let (mut look_up, mut local) = LookUp::begin(self, wanted, page).await;
-        // What was in a segment's first hour may have begun long before, and ended within.
+        // A segment of the hour before may end within these times.
         let from_ms = (within.first_us / 1000).saturating_sub(HOUR_MS);
         let mut hours = Hour::all(from_ms, (within.last_us / 1000).min(super::now_ms()));
         local.retain(|source| source.times.overlaps(within));
-        // In this order, a page is full soon, and the rest need not be looked at.
+        // In this order, a page is full soon, and the rest need not be read.
         if page.order == Order::Newest {
             hours.reverse();
             look_up.through(std::mem::take(&mut local)).await;
@@ -171,17 +172,17 @@ impl Logs {
     }
 }
 
-/// Where the segments of an hour are in the store, or those of all hours.
+/// The segments in the store whose first time is in one hour, or all of them.
 struct Hour {
     prefix: String,
-    /// What they can have, but for invocations that were hours under way.
+    /// The times of their records, but for invocations that took hours.
     times: Times,
 }
 
 impl Hour {
-    /// All that segments' first times can be in.
+    /// Returns the hours between two times, or one entry for everything if they are many.
     fn all(from_ms: u64, to_ms: u64) -> Vec<Self> {
-        /// With more than so many one listing of everything is cheaper than one for each.
+        /// With more hours, one listing of everything is cheaper than one for each.
         const HOURS_MAX: u64 = 48;
         if to_ms.saturating_sub(from_ms) / HOUR_MS > HOURS_MAX {
             return vec![Self {
@@ -199,8 +200,8 @@ impl Hour {
 }
 
 impl<'a> LookUp<'a> {
-    /// Begins one, with the segments of the spool: what leaves that meanwhile is in the store by
-    /// then.
+    /// Begins a look-up. Returns it with the segments of the spool. A segment that leaves the spool
+    /// later is in the store by then.
     async fn begin(logs: &'a Logs, wanted: Wanted, page: Page) -> (Self, Vec<Source>) {
         let (segments, notes) = match logs.spool.segments() {
             Ok(segments) => (segments, Vec::new()),
@@ -255,7 +256,8 @@ impl<'a> LookUp<'a> {
         }
     }
 
-    /// Looks for what has left the spool before it was looked at there.
+    /// Reads the segments that have left the spool before they were read there. Returns what was
+    /// found, and the notes.
     async fn end(mut self) -> (Selection, Vec<String>) {
         let gone = std::mem::take(&mut self.gone);
         if !gone.is_empty() {
@@ -268,7 +270,7 @@ impl<'a> LookUp<'a> {
     }
 }
 
-/// Offers a record to the selection, if it is wanted. Its key is where it stands.
+/// Adds a record to the selection, if it is wanted and has a place there.
 fn offer(selection: &mut Selection, wanted: &Wanted, record: &Record<'_>, segment: Uuid, at: u64) {
     let key = Key { time_us: record.time_us(), segment, at };
     if wanted.takes(record) && selection.wants(key) {

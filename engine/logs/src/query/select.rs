@@ -1,5 +1,5 @@
-//! What belongs to an answer: a filter over records, and the page of those that pass it. Pure; owns
-//! no fds.
+//! Selects what belongs to an answer: a filter over records, and the page of those that pass it.
+//! Pure; owns no fds.
 
 use std::collections::BTreeMap;
 
@@ -12,25 +12,26 @@ use crate::index::Times;
 /// Which records are wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
-    /// Of every function, without one.
+    /// `None` for those of every function.
     pub function: Option<String>,
-    /// With one, only invocations are wanted: lines have no status.
+    /// With a status, only invocations are wanted, as lines have none.
     pub status: Option<Status>,
     pub times: Times,
 }
 
-/// A status, or a class of them.
+/// A status, or a class of statuses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
+    /// This one.
     Is(u16),
-    /// All of these hundreds.
+    /// All with these hundreds.
     Class(u16),
     /// There was no reply.
     NoReply,
 }
 
 impl Status {
-    /// Which hundreds it is of; 0 for no reply.
+    /// Returns the hundreds of the status. Returns 0 for no reply.
     pub fn hundreds(self) -> u16 {
         match self {
             Self::Is(status) => status / 100,
@@ -78,12 +79,13 @@ impl std::str::FromStr for Status {
 }
 
 impl Filter {
+    /// Returns whether a record is wanted.
     pub fn takes(&self, record: &Record<'_>) -> bool {
         let function = match record {
             Record::Line(line) => Some(line.function),
             Record::Invocation(invocation) => Some(invocation.function),
             Record::After(after) => Some(after.function),
-            // Whose the missing ones are nobody knows.
+            // Nobody knows of which function the missing records are.
             Record::Gap(_) => None,
         };
         let status = match (self.status, record) {
@@ -102,10 +104,10 @@ impl Filter {
     }
 }
 
-/// Which of those that pass are wanted when there are more than fit.
+/// Which records make the page if there are more than fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// The oldest; the next page has those behind them.
+    /// The oldest. The next page has those behind them.
     OldestFirst,
     /// The newest. There is no next page.
     Newest,
@@ -116,44 +118,46 @@ pub enum Order {
 pub struct Page {
     pub order: Order,
     pub limit: usize,
-    /// Behind this one.
+    /// The page begins behind this one.
     pub after: Option<Key>,
 }
 
 impl Page {
-    /// All there is.
+    /// Returns a page for everything.
     pub fn all() -> Self {
         Self { order: Order::OldestFirst, limit: usize::MAX, after: None }
     }
 
-    /// What of `times` the page can have something of.
+    /// Returns the part of `times` that the page may have records of.
     pub fn within(&self, times: Times) -> Times {
         let first_us = self.after.map_or(0, |after| after.time_us).max(times.first_us);
         Times { first_us, ..times }
     }
 }
 
-/// The entries of a page as far as they are known, in order.
+/// The entries of a page that were found so far, in order.
 #[derive(Debug)]
 pub struct Selection {
     page: Page,
     bytes_max: usize,
     entries: BTreeMap<Key, Entry>,
     bytes: usize,
-    /// There was more than fits.
+    /// Whether there was more than fits.
     more: bool,
 }
 
 impl Selection {
+    /// Begins a page of at most `bytes_max`.
     pub fn new(page: Page, bytes_max: usize) -> Self {
         Self { page, bytes_max, entries: BTreeMap::new(), bytes: 0, more: false }
     }
 
+    /// Returns whether nothing was found yet.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Whether something of these times could have a place.
+    /// Returns whether a record of these times could have a place.
     pub fn can_use(&self, times: Times) -> bool {
         match (self.more, self.page.order) {
             (false, _) => true,
@@ -166,7 +170,7 @@ impl Selection {
         }
     }
 
-    /// Whether an entry there would have a place.
+    /// Returns whether an entry with this key would have a place.
     pub fn wants(&self, key: Key) -> bool {
         let behind = self.page.after.is_none_or(|after| key > after);
         let fits = match (self.more, self.page.order) {
@@ -177,10 +181,11 @@ impl Selection {
         behind && fits
     }
 
+    /// Adds an entry. Drops others if they do not fit any more.
     pub fn add(&mut self, key: Key, entry: Entry) {
         self.bytes += entry::bytes(&entry);
         if let Some(known) = self.entries.insert(key, entry) {
-            // The same record, found twice.
+            // The same record was found twice.
             self.bytes -= entry::bytes(&known);
         }
         while self.entries.len() > self.page.limit
@@ -203,7 +208,7 @@ impl Selection {
         self.entries.keys().next_back().copied()
     }
 
-    /// What was selected, and behind what the next page begins, if there is one.
+    /// Returns the entries, and the key behind which the next page begins, if there is one.
     pub fn into_entries(self) -> (Vec<Entry>, Option<Key>) {
         let next = self.last().filter(|_| self.more && self.page.order == Order::OldestFirst);
         (self.entries.into_values().collect(), next)

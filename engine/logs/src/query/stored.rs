@@ -1,5 +1,5 @@
-//! Looking through a segment in the store: its index, and the blocks of it that can hold something.
-//! Owns no fds.
+//! Reads a segment in the store: its index, and the blocks that may have what is wanted. Owns no
+//! fds.
 
 use abi::spool::Records;
 use uuid::Uuid;
@@ -11,7 +11,7 @@ use store::error::StoreError;
 use store::objects::Objects;
 use store::segment::SegmentName;
 
-/// What is read of an object's end at first: most indexes are smaller.
+/// How much of an object's end is read at first. Most indexes are smaller.
 const END_BYTES: u64 = 64 * 1024;
 
 /// Why a segment is passed over.
@@ -26,6 +26,9 @@ enum Unread {
 }
 
 /// Adds what is wanted to the selection.
+///
+/// # Errors
+/// Returns a note if the segment, or a block of it, cannot be read.
 pub(super) async fn search(
     store: &dyn Objects,
     key: &str,
@@ -41,7 +44,7 @@ pub(super) async fn search(
             if !selection.can_use(block.times) || !may_have(&index, block, wanted) {
                 continue;
             }
-            // A block that cannot be read costs itself.
+            // A block that cannot be read does not keep the others from being read.
             match read(store, key, block).await {
                 Ok(records) => search_block(&records, block, wanted, id, selection),
                 Err(error) => unread = Some(error),
@@ -55,6 +58,7 @@ pub(super) async fn search(
     })
 }
 
+/// Returns whether a block may have what is wanted.
 fn may_have(index: &Index, block: &Block, wanted: &Wanted) -> bool {
     match wanted {
         Wanted::Invocation(id) => Index::may_have(block, *id),
@@ -69,6 +73,7 @@ fn may_have(index: &Index, block: &Block, wanted: &Wanted) -> bool {
     }
 }
 
+/// Adds what is wanted of a block to the selection.
 fn search_block(
     records: &[u8],
     block: &Block,
@@ -83,6 +88,7 @@ fn search_block(
     }
 }
 
+/// Reads the index of an object.
 async fn index(store: &dyn Objects, key: &str, bytes: u64) -> Result<Index, Unread> {
     let end = bytes.min(END_BYTES);
     let last = get(store, key, bytes - end, usize::try_from(end).unwrap_or_default()).await?;
@@ -94,6 +100,7 @@ async fn index(store: &dyn Objects, key: &str, bytes: u64) -> Result<Index, Unre
     Ok(index::open(&get(store, key, start, length).await?, digest)?)
 }
 
+/// Reads the records of a block.
 async fn read(store: &dyn Objects, key: &str, block: &Block) -> Result<Vec<u8>, Unread> {
     if block.offset < HEADER.len() as u64 || block.bytes > index::INDEX_BYTES_MAX {
         return Err(Unread::Gone);
@@ -102,6 +109,7 @@ async fn read(store: &dyn Objects, key: &str, block: &Block) -> Result<Vec<u8>, 
     Ok(index::open_block(block, &packed)?)
 }
 
+/// Reads a part of an object.
 async fn get(store: &dyn Objects, key: &str, start: u64, bytes: usize) -> Result<Vec<u8>, Unread> {
     store.get_range(key, start, bytes).await?.ok_or(Unread::Gone)
 }

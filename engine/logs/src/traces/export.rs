@@ -1,8 +1,8 @@
-//! Sending spans: OTLP over HTTP as JSON, a batch at a time, again while the endpoint may yet take
-//! it. Owns the client's connections.
+//! Sends spans as OTLP over HTTP in JSON, a batch at a time. A batch is tried again while the
+//! endpoint may yet take it. Owns the client's connections.
 //!
-//! Whatever the endpoint does costs spans and nothing else: those that come while a batch is tried
-//! wait in a queue that is bounded, and beyond it they are dropped and counted.
+//! A bad endpoint costs spans and nothing else. Spans that come while a batch is tried wait in a
+//! bounded queue. When that is full, they are dropped and counted.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -21,10 +21,11 @@ use super::{Counts, TracesError};
 /// The shortest and the longest pause before a batch is tried again.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
-/// What is read of an answer.
+/// How much of an answer is read.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
-/// The spans of one invocation, as they are sent: JSON objects with commas between.
+/// The spans of one invocation in the form in which they are sent: JSON objects with commas
+/// between.
 #[derive(Debug)]
 pub(super) struct Piece {
     json: String,
@@ -32,7 +33,7 @@ pub(super) struct Piece {
 }
 
 impl Piece {
-    /// None when there are no spans.
+    /// Returns `None` if there are no spans.
     pub(super) fn new(spans: &[Span]) -> Option<Self> {
         let array = serde_json::to_string(spans).ok().filter(|_| !spans.is_empty())?;
         let json = array.strip_prefix('[')?.strip_suffix(']')?.to_owned();
@@ -43,15 +44,15 @@ impl Piece {
 /// What becomes of a batch.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
-    /// It is there, but for so many spans.
+    /// The endpoint has taken it, but for so many spans.
     Taken { rejected: u64 },
-    /// It is tried again, after this time if the endpoint has named one.
+    /// It is to be tried again, after this time if the endpoint has named one.
     Again(Option<Duration>),
-    /// It will not be taken.
+    /// The endpoint does not take it.
     Refused,
 }
 
-/// By the endpoint's answer, as OTLP has it.
+/// Returns what becomes of a batch by the endpoint's answer, as OTLP defines it.
 fn verdict(status: StatusCode, retry_after: Option<&HeaderValue>, body: &[u8]) -> Verdict {
     match status.as_u16() {
         200..=299 => {
@@ -70,27 +71,29 @@ fn verdict(status: StatusCode, retry_after: Option<&HeaderValue>, body: &[u8]) -
     }
 }
 
-/// How long to wait before the try that follows `tries` in vain: twice as long each time, less up
-/// to half of it by chance, so that nodes do not come together.
+/// Returns how long to wait after `tries` have failed. Each pause is twice the one before, less up
+/// to half of it by chance, so that nodes do not try at the same time.
 fn pause(tries: u32, asked: Option<Duration>, chance: f64) -> Duration {
     let doubled = PAUSE_MIN.saturating_mul(1 << tries.saturating_sub(1).min(10)).min(PAUSE_MAX);
     asked.map_or_else(|| doubled.mul_f64(1.0 - chance / 2.0), |asked| asked.min(PAUSE_MAX))
 }
 
-/// Where spans go.
+/// The client that sends spans to an endpoint.
 #[derive(Debug)]
 pub(super) struct Exporter {
     client: Client,
     url: String,
-    /// What comes before the spans, and after.
+    /// The JSON before and after the spans of a batch.
     around: [String; 2],
 }
 
+/// OTLP's description of this node.
 #[derive(Serialize)]
 struct Resource<'a> {
     attributes: &'a [Attribute],
 }
 
+/// OTLP's name for what makes the spans.
 #[derive(Serialize)]
 struct Scope {
     name: &'static str,
@@ -98,10 +101,10 @@ struct Scope {
 }
 
 impl Exporter {
-    /// One that sends to `endpoint`, an OTLP receiver's base URL.
+    /// Makes a client that sends to `endpoint`, an OTLP receiver's base URL.
     ///
     /// # Errors
-    /// When there can be no client, for want of certificates say.
+    /// Returns an error if there can be no client, for example because there are no certificates.
     pub(super) fn new(
         endpoint: &str,
         mut headers: HeaderMap,
@@ -132,7 +135,7 @@ impl Exporter {
         Ok(Self { client, url, around: [before, "]}]}]}".to_owned()] })
     }
 
-    /// Sends what comes until nothing more does.
+    /// Sends spans until the queue is closed.
     pub(super) async fn run(&self, mut pieces: Receiver<Piece>, counts: &Counts) {
         let mut away = false;
         while let Some((body, spans)) = self.batch(&mut pieces).await {
@@ -155,7 +158,8 @@ impl Exporter {
         }
     }
 
-    /// As much as has come within a moment, and fits; none when nothing more comes.
+    /// Returns a batch of what has come within [`TRACE_BATCH_INTERVAL`] and fits, with the number
+    /// of its spans. Returns `None` if the queue is closed.
     async fn batch(&self, pieces: &mut Receiver<Piece>) -> Option<(String, u64)> {
         let [before, after] = &self.around;
         let first = pieces.recv().await?;
@@ -171,8 +175,11 @@ impl Exporter {
         Some((body, spans))
     }
 
-    /// Tries until the batch is there or never will be. Answers how many spans of it were not
-    /// taken.
+    /// Tries until the endpoint has taken the batch or will not. Returns how many spans of it were
+    /// not taken.
+    ///
+    /// # Errors
+    /// Returns [`Lost`] if none were taken.
     async fn deliver(&self, body: String) -> Result<u64, Lost> {
         let body = bytes::Bytes::from(body);
         let mut tries = 0;
@@ -193,7 +200,7 @@ impl Exporter {
     async fn send(&self, body: bytes::Bytes) -> (Verdict, String) {
         let mut response = match self.client.post(&self.url).body(body).send().await {
             Ok(response) => response,
-            // Without the URL, which is said already.
+            // Without the URL, which the log names already.
             Err(error) => {
                 return (
                     Verdict::Again(None),
@@ -214,7 +221,7 @@ impl Exporter {
     }
 }
 
-/// Where lost spans are counted, and why they are.
+/// The counter for lost spans, and why they are lost.
 type Lost = (fn(&Counts) -> &std::sync::atomic::AtomicU64, String);
 
 #[cfg(test)]

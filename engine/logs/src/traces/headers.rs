@@ -1,17 +1,17 @@
-//! What an endpoint wants to be shown with each batch, a token mostly: from a file, or the variable
-//! that OpenTelemetry has for it.
+//! The headers that an endpoint wants with each batch, mostly a token. They come from a file, or
+//! from the variable that OpenTelemetry has for them.
 //!
-//! Both are a list of `name=value` with commas or line ends between, values percent-encoded where
-//! they must be (W3C Baggage). Values are never logged. Owns no fds beyond a call.
+//! Both are a list of `name=value`, with commas or line ends between. Values are percent-encoded
+//! where they must be (W3C Baggage). Values are never logged. Owns no fds beyond a call.
 
 use std::path::{Path, PathBuf};
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
-/// The standard's own name.
+/// The variable's name by the standard.
 const VARIABLE: &str = "OTEL_EXPORTER_OTLP_HEADERS";
 
-/// Why there are no headers. No message has any of a value.
+/// Why headers cannot be read. No message quotes a value.
 #[derive(Debug, thiserror::Error)]
 pub enum HeadersError {
     #[error("--otlp-headers-file {path:?} cannot be read: {source}")]
@@ -22,7 +22,7 @@ pub enum HeadersError {
     Entry { place: String, number: usize },
 }
 
-/// The headers of the file, or of the variable if there is none.
+/// Returns the headers of the file, or of the variable if there is no file.
 pub(super) fn read(file: Option<&Path>) -> Result<HeaderMap, HeadersError> {
     match file {
         Some(path) => {
@@ -35,6 +35,7 @@ pub(super) fn read(file: Option<&Path>) -> Result<HeaderMap, HeadersError> {
     }
 }
 
+/// Parses a list of headers. `place` is named in errors.
 fn parse(text: &str, place: impl Fn() -> String) -> Result<HeaderMap, HeadersError> {
     let entries = text
         .split([',', '\n'])
@@ -52,7 +53,7 @@ fn parse(text: &str, place: impl Fn() -> String) -> Result<HeaderMap, HeadersErr
     entries.enumerate().map(header).collect()
 }
 
-/// The bytes of percent-encoded text; none when an escape is not whole.
+/// Returns the bytes of percent-encoded text. Returns `None` if an escape is not whole.
 fn decode(text: &str) -> Option<Vec<u8>> {
     let (mut bytes, mut rest) = (Vec::new(), text.bytes());
     let digit = |byte: Option<u8>| {

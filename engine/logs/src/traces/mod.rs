@@ -1,14 +1,14 @@
-//! Traces: what workers have recorded of invocations that belong to a sampled trace, sent on as
-//! OpenTelemetry's spans.
+//! Traces: sends what workers have logged of the invocations of sampled traces as OpenTelemetry's
+//! spans.
 //!
 //! ```text
 //! worker ──append──▶ segment of the log ──read on──▶ spans ──queue──▶ batches ──▶ the endpoint
 //!                                         (tail, span)      (export)
 //! ```
 //! No request waits for any of it, and workers know of no endpoint. Each segment that the engine
-//! gives to a worker is read as it grows, so an invocation's spans are sent once, also across a
-//! take-over, where each engine reads those of its own workers. [`headers`] reads what an endpoint
-//! wants to be shown. Owns a file for each segment that is still written to.
+//! gives to a worker is read as it grows. So an invocation's spans are sent once, also across a
+//! take-over, where each engine reads the segments of its own workers. [`headers`] reads the
+//! headers that an endpoint wants. Owns a file for each segment that is still written to.
 
 mod export;
 mod headers;
@@ -21,18 +21,21 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use abi::limits::TRACE_QUEUE_MAX;
+use abi::limits::{TRACE_QUEUE_MAX, WORKERS_MAX};
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::mpsc::{Sender, UnboundedReceiver, UnboundedSender, channel, unbounded_channel};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use self::export::{Exporter, Piece};
 use self::tail::Tail;
 
-/// How often segments are read on.
+/// How often the growing segments are read.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
-/// How long a node that stops waits for the endpoint to take the last spans.
+/// Segments that wait to be read on. Workers get theirs seconds apart, and each is taken at once;
+/// a thread that has let so many wait stands still, and is to keep no more files open.
+const SEGMENTS_MAX: usize = 4 * WORKERS_MAX;
+/// How long a node that stops waits until the endpoint has taken the last spans.
 const LAST_EXPORT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why spans cannot be sent.
@@ -55,44 +58,45 @@ pub enum TracesError {
 struct Counts {
     /// The endpoint has taken them.
     exported: AtomicU64,
-    /// It will not.
+    /// The endpoint does not take them.
     refused: AtomicU64,
-    /// It could not be reached, again and again.
+    /// The endpoint could not be reached at any try.
     unreachable: AtomicU64,
-    /// Too many waited for it.
+    /// Too many waited for the endpoint.
     overflowed: AtomicU64,
 }
 
-/// What these stand at.
+/// What became of spans so far.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct TracesReading {
     pub exported: u64,
-    /// Those that were lost, by why.
+    /// Spans that were lost, by the reason.
     pub dropped: [(&'static str, u64); 3],
 }
 
-/// The spans' way out.
+/// The thread that sends spans.
 #[derive(Debug)]
 pub struct Traces {
     counts: Arc<Counts>,
-    /// None once no more are to be read.
-    segments: Mutex<Option<UnboundedSender<File>>>,
+    /// Where segments go. `None` when no more are to be read.
+    segments: Mutex<Option<Sender<File>>>,
     ended: watch::Receiver<()>,
 }
 
 impl Traces {
-    /// Starts the thread that sends spans to `endpoint`, with the headers of this file, or those
-    /// that the variable `OTEL_EXPORTER_OTLP_HEADERS` has. `instance` names this node.
+    /// Starts the thread that sends spans to `endpoint`. The headers are those of `headers_file`,
+    /// or of the variable `OTEL_EXPORTER_OTLP_HEADERS` if there is none. `instance` names this
+    /// node.
     ///
     /// # Errors
-    /// [`TracesError`] naming what is in the way.
+    /// Returns [`TracesError`] if the headers cannot be read, or there can be no client or thread.
     pub fn start(
         endpoint: &str,
         headers_file: Option<&Path>,
         instance: &str,
     ) -> Result<Self, TracesError> {
         let exporter = Exporter::new(endpoint, headers::read(headers_file)?, instance)?;
-        let (counts, (segments, given)) = (Arc::<Counts>::default(), unbounded_channel());
+        let (counts, (segments, given)) = (Arc::<Counts>::default(), channel(SEGMENTS_MAX));
         let (running, ended) = watch::channel(());
         let failed = |source| TracesError::Thread { source };
         let runtime =
@@ -109,11 +113,17 @@ impl Traces {
         Ok(Self { counts, segments: Mutex::new(Some(segments)), ended })
     }
 
-    /// Has the segment that a worker is about to write to read as it grows.
+    /// Reads a segment from now on as it grows. Call it before a worker writes to it.
     pub fn follow(&self, segment: &Path) {
         match (File::open(segment), &*self.segments()) {
-            // Its other end goes after this one.
-            (Ok(file), Some(segments)) => drop(segments.send(file)),
+            (Ok(file), Some(segments)) => {
+                // The other end is only dropped after this one.
+                if let Err(TrySendError::Full(_)) = segments.try_send(file) {
+                    tracing::warn!(
+                        "no spans of {segment:?} are sent: {SEGMENTS_MAX} segments wait to be read"
+                    );
+                }
+            }
             (Ok(_), None) => {}
             (Err(error), _) => {
                 tracing::warn!("no spans of {segment:?} are sent: it cannot be read: {error}")
@@ -121,10 +131,10 @@ impl Traces {
         }
     }
 
-    /// Sends what there is, for a while. Call it when every worker has ended.
+    /// Sends the last spans, and waits for that for a while. Call it when every worker has exited.
     pub async fn end(&self) {
         drop(self.segments().take());
-        // Its other end is dropped when all is done.
+        // The thread drops the other end when all is done.
         let mut ended = self.ended.clone();
         if tokio::time::timeout(LAST_EXPORT_TIMEOUT, ended.changed()).await.is_err() {
             tracing::warn!(
@@ -133,7 +143,7 @@ impl Traces {
         }
     }
 
-    /// What is counted now.
+    /// Returns the counters.
     pub fn reading(&self) -> TracesReading {
         let Counts { exported, refused, unreachable, overflowed } = &*self.counts;
         let dropped = [("refused", refused), ("unreachable", unreachable), ("queue", overflowed)];
@@ -141,13 +151,13 @@ impl Traces {
         TracesReading { exported: exported.load(Relaxed), dropped }
     }
 
-    fn segments(&self) -> MutexGuard<'_, Option<UnboundedSender<File>>> {
+    fn segments(&self) -> MutexGuard<'_, Option<Sender<File>>> {
         self.segments.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Reads segments on until no more are given, and then once more.
-async fn read_on(mut given: UnboundedReceiver<File>, queue: Sender<Piece>, counts: &Counts) {
+/// Reads segments as they grow until no more are given, and then once more.
+async fn read_on(mut given: Receiver<File>, queue: Sender<Piece>, counts: &Counts) {
     let mut tails: Vec<Tail> = Vec::new();
     let mut looks = tokio::time::interval(LOOK_INTERVAL);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -171,6 +181,7 @@ async fn read_on(mut given: UnboundedReceiver<File>, queue: Sender<Piece>, count
     }
 }
 
+/// Queues the spans of an invocation, or counts that there was no room.
 fn put(queue: &Sender<Piece>, piece: Option<Piece>, counts: &Counts) {
     let Some(piece) = piece else { return };
     if let Err(TrySendError::Full(piece) | TrySendError::Closed(piece)) = queue.try_send(piece) {

@@ -1,9 +1,10 @@
-//! An invocation's record as OpenTelemetry's spans, in the JSON of OTLP 1.x: one for the request,
-//! and one for each part of it.
+//! Makes OpenTelemetry's spans of an invocation's record, in the JSON of OTLP 1.x: one for the
+//! request, and one for each part of it.
 //!
 //! ```text
-//! request                 from the accept, or for a later request on its connection from its head, to the reply's last byte
-//!   accept                from the accept to the whole head; only the first request of a connection has one
+//! request                 from the accept to the reply's last byte; a later request on its
+//!                         connection begins with its head
+//!   accept                from the accept to the whole head; only for a connection's first request
 //!     hop                 from the accept until the worker has the connection
 //!   queue                 until it has its turn
 //!   instantiate           until it has an instance
@@ -23,7 +24,7 @@ const INTERNAL: u8 = 1;
 const SERVER: u8 = 2;
 /// STATUS_CODE_ERROR.
 const FAILED: u8 = 2;
-/// The W3C's flag, and OTLP's: whether a parent is remote is known, and it is.
+/// The W3C's flag, and OTLP's two: it is known whether the parent is remote, and it is.
 const SAMPLED: u32 = 0x01;
 const REMOTE_KNOWN: u32 = 0x100;
 const REMOTE: u32 = 0x200;
@@ -47,6 +48,7 @@ pub(super) struct Span {
     status: Option<Status>,
 }
 
+/// How a span has ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Status {
     code: u8,
@@ -60,6 +62,7 @@ pub(super) struct Attribute {
     value: Value,
 }
 
+/// The value of an attribute.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 enum Value {
@@ -68,15 +71,17 @@ enum Value {
     IntValue(String),
 }
 
+/// Makes an attribute of a text.
 pub(super) fn text(key: &'static str, value: impl Into<String>) -> Attribute {
     Attribute { key, value: Value::StringValue(value.into()) }
 }
 
+/// Makes an attribute of a number.
 fn number(key: &'static str, value: u64) -> Attribute {
     Attribute { key, value: Value::IntValue(value.to_string()) }
 }
 
-/// The spans of an invocation; none unless it belongs to a trace that is recorded.
+/// Returns the spans of an invocation. There are none unless its trace is sampled.
 pub(super) fn spans(of: &Invocation<'_>) -> Vec<Span> {
     let Some(trace) = of.trace.filter(|trace| trace.sampled) else { return Vec::new() };
     let id = |part: u64| id_of(of.id, part);
@@ -118,17 +123,19 @@ pub(super) fn spans(of: &Invocation<'_>) -> Vec<Span> {
     spans
 }
 
-/// The id of the request's span, which the guest was told ([`InvocationId::span`]), or of one of
-/// its parts.
+/// Returns the id of the request's span, which the guest knows ([`InvocationId::span`]), or of one
+/// of its parts.
 fn id_of(id: InvocationId, part: u64) -> String {
     format!("{:016x}", u64::from_be_bytes(id.span()).wrapping_add(part))
 }
 
+/// Returns a time in the form of OTLP.
 fn nanos(us: u64) -> String {
     us.saturating_mul(1000).to_string()
 }
 
-/// As HTTP's conventions have it for a server whose routes are functions.
+/// Returns the name of the request's span, by the conventions for HTTP servers: a function is a
+/// route.
 fn name(of: &Invocation<'_>) -> String {
     match of.request.method {
         "" => of.function.to_owned(),
@@ -136,6 +143,7 @@ fn name(of: &Invocation<'_>) -> String {
     }
 }
 
+/// Returns the attributes of the request's span.
 fn attributes(of: &Invocation<'_>) -> Vec<Attribute> {
     let mut attributes = vec![
         text("faas.name", of.function),
@@ -171,7 +179,7 @@ fn attributes(of: &Invocation<'_>) -> Vec<Attribute> {
     attributes
 }
 
-/// Why it failed: a client's mistake is no failure of the server's.
+/// Returns why the invocation has failed. A client's mistake is no failure of the server.
 fn error(of: &Invocation<'_>) -> Option<String> {
     match (of.outcome, of.status) {
         (Outcome::Ok, 500..) => Some(of.status.to_string()),
@@ -182,6 +190,7 @@ fn error(of: &Invocation<'_>) -> Option<String> {
     }
 }
 
+/// Returns the status of the request's span. Returns `None` if it has not failed.
 fn status(of: &Invocation<'_>) -> Option<Status> {
     error(of).map(|_| Status { code: FAILED, message: of.outcome.to_string() })
 }

@@ -1,4 +1,4 @@
-//! Reading a segment of the log as it grows, for its invocations. Owns the file.
+//! Reads the invocations of a segment as it grows. Owns the file.
 
 use std::fs::File;
 
@@ -6,24 +6,25 @@ use abi::spool::{Invocation, Record};
 
 use crate::reader::{End, Reader};
 
-/// A segment, and how far it was read.
+/// A segment that is read as it grows.
 #[derive(Debug)]
 pub(super) struct Tail {
     reader: Reader<File>,
-    /// Asks the kernel whether somebody still writes, who has it locked then.
+    /// To ask the kernel whether a worker still writes. The worker has the segment locked.
     lock: Option<File>,
 }
 
 impl Tail {
+    /// Begins to read a segment.
     pub(super) fn new(file: File) -> Self {
         let lock = file.try_clone().ok();
         Self { reader: Reader::new(file), lock }
     }
 
-    /// Hands on each invocation that has been added since the last time. Whether there may come
-    /// more.
+    /// Calls `take` with each invocation that was added since the last time. Returns whether more
+    /// may come.
     pub(super) fn read_on(&mut self, mut take: impl FnMut(&Invocation<'_>)) -> bool {
-        // Asked first: what was written before nobody wrote any more is read now.
+        // This is asked before the records are read: if no worker writes any more, all are there.
         let written = self.lock.as_ref().is_some_and(|file| file.try_lock_shared().is_err());
         let end = if written { End::Growing } else { End::Final };
         loop {

@@ -1,15 +1,18 @@
-//! The fleet: which workers there are to be, which there are, and what each serves by. Pure; owns
-//! no fds.
+//! The fleet: which workers there are, which there should be, and by which catalogue each serves.
+//! Pure; owns no fds.
 //!
-//! A *slot* is a place for a worker: so many a core for shared functions, one for each function
-//! with `isolation = "process"`, and one for a trial of such a function's version, as long as it
-//! takes. The processes that have a slot one after another are its *incarnations*. The supervisor
-//! tells the fleet what happens and does, in order, what it answers; the fleet never looks at
-//! anything itself. This file has what may happen and what follows; [`slot`] is one worker's place,
-//! [`publish`] changes what is served.
+//! A *slot* is a place for a worker. There are some on each core for shared functions, one for each
+//! function with `isolation = "process"`, and one for each trial under way of such a function's
+//! version. The processes that have a slot one after another are its *incarnations*.
+//!
+//! The supervisor passes each [`Event`] to the fleet and performs the [`Action`]s that it returns,
+//! in their order. The fleet never looks at anything itself. This file has the events and what
+//! follows from each. [`slot`] is one worker's place, [`state`] is how far its process has come,
+//! and [`publish`] changes what is served.
 
 mod publish;
 mod slot;
+mod state;
 #[cfg(test)]
 mod tests;
 
@@ -22,102 +25,107 @@ pub use self::publish::PublishError;
 use self::publish::Publishing;
 use self::slot::Running;
 pub use self::slot::{Phase, WorkerSlot};
+use self::state::{Accepted, Dismissal, Dismissed, Outbox, Progress, Pulse, Serving, State};
 use super::Pool;
-use super::starting::{START_TIMEOUT, Starting};
+use super::starting::START_TIMEOUT;
 use super::watch::{Health, LOOK_INTERVAL, Seen};
 
-/// One process: the slot it has, which is its row on the board, and which of the processes that had
-/// it.
+/// One worker process: its slot, which is also its row on the board, and which of the processes
+/// that had this slot it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WorkerId {
     pub slot: usize,
     pub incarnation: u64,
 }
 
-/// Somebody who waits for a change to be served everywhere.
+/// Identifies a caller that waits for a change to be served everywhere.
 pub type Ticket = u64;
 
-/// What is seen of a worker's row from time to time.
+/// What is seen of a worker at one look.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Look {
     pub seen: Seen,
-    /// Connections it has, and requests it runs.
+    /// Whether it has connections, requests or trials.
     pub busy: bool,
 }
 
-/// What happens.
+/// Something that has happened, or that somebody asks of the fleet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// Its process could not be made.
+    /// The worker's process could not be started.
     NotStarted(WorkerId),
-    /// Its first word; whether it is of the engine's build.
+    /// The worker has said hello. `same_build` is whether it is of the engine's build.
     Hello { worker: WorkerId, same_build: bool },
-    /// It serves by the catalogue of this generation.
+    /// The worker serves by the catalogue of this generation.
     Applied { worker: WorkerId, generation: u64 },
-    /// It begins no more requests.
+    /// The worker begins no more requests.
     Draining(WorkerId),
-    /// Every message for it has left.
+    /// Every message for the worker has left.
     Flushed(WorkerId),
-    /// It broke the protocol.
-    Broke { worker: WorkerId, why: String },
-    /// Its process has ended.
-    Ended(WorkerId),
-    /// A connection, or a trial, waits for a worker of this pool.
-    Wanted(Pool),
-    /// A worker that was started for a trial has none left.
-    Tried(WorkerId),
-    /// Serve by the catalogue of this generation, in which these functions have workers of their
-    /// own.
+    /// The worker has broken the protocol.
+    ProtocolError { worker: WorkerId, why: String },
+    /// The worker's process has exited.
+    Exited(WorkerId),
+    /// A connection or a trial waits for a worker of this pool.
+    Needed(Pool),
+    /// A worker that was started for trials has none left.
+    TrialsDone(WorkerId),
+    /// Serve by the catalogue of this generation. The functions in `own` have workers of their own.
     Publish { generation: u64, own: Vec<String>, ticket: Ticket },
-    /// Everybody finishes and leaves.
+    /// Have every worker finish what it has and exit.
     Drain,
-    /// Everybody ends now.
+    /// Kill every worker.
     Kill,
 }
 
-/// What is to be done about it, in this order.
+/// Something that the supervisor is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Make a process.
+    /// Start the worker's process.
     Start { worker: WorkerId, core: usize },
-    /// Tell it its settings and the newest catalogue.
+    /// Send the worker its settings and the newest catalogue.
     Accept { worker: WorkerId, pool: Pool },
-    /// Send it the newest catalogue.
+    /// Send the worker the newest catalogue.
     SendCatalogue(WorkerId),
-    /// Tell it to finish what it has and leave.
+    /// Tell the worker to finish what it has and exit.
     SendDrain(WorkerId),
-    /// End its process now.
+    /// Kill the worker's process.
     Kill { worker: WorkerId, why: String },
-    /// It has died unasked; the next one starts after `delay`. It was the `failed_starts`th in a
-    /// row that had not served, or 0.
-    Exited { worker: WorkerId, delay: Duration, failed_starts: u32 },
-    /// Its process has ended: its row is free, and what it never received goes to others.
+    /// Report that the worker has died, and that the next one starts after `delay`. It was the
+    /// `failed_starts`th in a row that had not come to serve; 0 if it had.
+    ReportDeath { worker: WorkerId, delay: Duration, failed_starts: u32 },
+    /// Forget the worker, whose process has exited: its row is free, and what it never received
+    /// goes to others.
     Reap(WorkerId),
-    /// From now on these workers get connections, routed by the catalogue of this generation.
+    /// Give connections to these workers from now on, and route by the catalogue of this
+    /// generation.
     Serve { generation: u64, ready: Vec<(Pool, WorkerId)> },
-    /// Answer somebody who waits.
+    /// Answer a caller that waits.
     Answer { ticket: Ticket, outcome: Result<(), PublishError> },
 }
 
-/// What does not change while the node runs.
+/// What the fleet is made of. It does not change while the node runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// Where the shared workers run: a core for each, as often as it has workers.
+    /// The core of each shared worker.
     pub shared: Vec<usize>,
-    /// How long a worker of its own may have nothing to do before it is stopped.
+    /// How long a function's own worker may have nothing to do before it is stopped.
     pub own_idle_timeout: Duration,
 }
 
-/// All slots, and what is served.
+/// All slots, and by which catalogue they serve.
 #[derive(Debug)]
 pub struct Fleet {
     plan: Plan,
     slots: BTreeMap<usize, WorkerSlot>,
-    /// The functions that are to have workers of their own.
+    /// The newest incarnation of each row. A row's next slot counts on, so that what is still under
+    /// way from or to a process of the slot before it is not taken for the new one's.
+    incarnations: BTreeMap<usize, u64>,
+    /// The pools of the functions that should have a worker of their own.
     own: BTreeSet<Pool>,
-    /// The newest catalogue.
+    /// The generation of the newest catalogue.
     generation: u64,
-    /// What connections are routed by: the newest once it is on its way to every worker.
+    /// The generation that connections are routed by: the newest once every worker was sent it.
     serving: u64,
     publishing: Vec<Publishing>,
     next_look: Instant,
@@ -126,8 +134,8 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Slots for the shared workers, and no process yet. `generation` is of the catalogue that is
-    /// served from the start.
+    /// Makes a fleet with slots for the shared workers, and without processes. It serves by the
+    /// catalogue of `generation`.
     pub fn new(plan: Plan, generation: u64, now: Instant) -> Self {
         let slots = plan.shared.iter().enumerate();
         let slots = slots
@@ -138,6 +146,7 @@ impl Fleet {
         Self {
             plan,
             slots,
+            incarnations: BTreeMap::new(),
             own: BTreeSet::new(),
             generation,
             serving: generation,
@@ -148,7 +157,7 @@ impl Fleet {
         }
     }
 
-    /// Something has happened. Returns what is to be done.
+    /// Notes an event. Returns what is to be done.
     #[must_use]
     pub fn on(&mut self, event: Event, now: Instant) -> Vec<Action> {
         match event {
@@ -157,14 +166,14 @@ impl Fleet {
             Event::Applied { worker, generation } => self.on_applied(worker, generation),
             Event::Draining(worker) => self.on_draining(worker),
             Event::Flushed(worker) => {
-                if let Some(running) = self.running(worker) {
-                    running.flushed = true;
+                if let Some(accepted) = self.state(worker).and_then(State::accepted_mut) {
+                    accepted.outbox = Outbox::Empty;
                 }
             }
-            Event::Broke { worker, why } => self.kill(worker, why),
-            Event::Ended(worker) => self.on_ended(worker, now),
-            Event::Wanted(pool) => self.on_wanted(&pool, now),
-            Event::Tried(worker) => self.leave(worker),
+            Event::ProtocolError { worker, why } => self.kill(worker, why),
+            Event::Exited(worker) => self.on_exited(worker, now),
+            Event::Needed(pool) => self.on_needed(&pool, now),
+            Event::TrialsDone(worker) => self.leave(worker),
             Event::Publish { generation, own, ticket } => {
                 self.publish(generation, own, ticket, now)
             }
@@ -174,13 +183,16 @@ impl Fleet {
         self.move_on(now)
     }
 
-    /// Time has passed. Returns what is to be done.
+    /// Notes that time has passed. Returns what is to be done.
     #[must_use]
     pub fn move_on(&mut self, now: Instant) -> Vec<Action> {
         for (row, slot) in &mut self.slots {
-            if let Some(incarnation) = slot.start_if_due(now) {
+            if slot.is_start_due(now) {
+                let incarnation = self.incarnations.entry(*row).or_default();
+                *incarnation += 1;
+                slot.start(*incarnation, now);
                 self.actions.push(Action::Start {
-                    worker: WorkerId { slot: *row, incarnation },
+                    worker: WorkerId { slot: *row, incarnation: *incarnation },
                     core: slot.core,
                 });
             }
@@ -190,7 +202,8 @@ impl Fleet {
         std::mem::take(&mut self.actions)
     }
 
-    /// Whether workers are to be looked at; then [`Self::look`] is called for each that serves.
+    /// Returns whether workers are to be looked at now. The caller then calls [`Self::look`] for
+    /// each of them.
     pub fn is_look_due(&mut self, now: Instant) -> bool {
         let due = now >= self.next_look;
         if due {
@@ -199,42 +212,52 @@ impl Fleet {
         due
     }
 
-    /// A worker's row, as of now. `now_ms` is by the board's clock.
+    /// Looks at a worker's row as it is `now`. `now_ms` is the same by the board's clock.
     pub fn look(&mut self, worker: WorkerId, look: Look, now_ms: u64, now: Instant) {
         let idle_timeout = self.plan.own_idle_timeout;
         let Some(slot) = self.slot(worker) else { return };
         let own = slot.pool != Pool::Shared;
         let Phase::Running(running) = &mut slot.phase else { return };
-        if running.applied.is_none() {
-            if running.starting.look(look.seen.process) {
-                let what = if running.said_hello {
-                    "it does not come to serve"
-                } else {
-                    "it has not said hello"
-                };
-                self.kill(worker, format!("{what} in {START_TIMEOUT:?} that the machine gave it"));
+        let accepted = match &mut running.state {
+            State::Started(starting) => {
+                if starting.look(look.seen.process) {
+                    self.give_up_start(worker, "it has not said hello");
+                }
+                return;
             }
-            return;
-        }
+            State::Accepted(accepted) => accepted,
+            State::Draining { last, .. } => &mut last.worker,
+            // Its end is on its way.
+            State::Killed { .. } => return,
+        };
+        let serving = match &mut accepted.progress {
+            Progress::Loading(starting) => {
+                if starting.look(look.seen.process) {
+                    self.give_up_start(worker, "it does not come to serve");
+                }
+                return;
+            }
+            Progress::Serving(serving) => serving,
+        };
         if look.busy {
-            running.idle_since = None;
+            serving.idle_since = None;
         }
-        let idle = now - *running.idle_since.get_or_insert(now);
-        let silent_before = running.silent;
-        let health = running.watch.look(look.seen, now_ms);
-        running.silent = health != Health::Well;
+        let idle = now - *serving.idle_since.get_or_insert(now);
+        let health = serving.watch.look(look.seen, now_ms);
+        let pulse = if health == Health::Well { Pulse::Beats } else { Pulse::Silent };
+        let pulse_changed = std::mem::replace(&mut serving.pulse, pulse) != pulse;
         match health {
             Health::Stuck(over) => {
                 self.kill(worker, format!("it is stuck: its guest should have ended {over:?} ago"))
             }
             Health::GivenUp => self.kill(worker, "it has not moved for too long".to_owned()),
-            Health::Well | Health::Silent if running.silent != silent_before => self.serve(),
+            Health::Well | Health::Silent if pulse_changed => self.serve(),
             Health::Well if own && !look.busy && idle >= idle_timeout => self.leave(worker),
             Health::Well | Health::Silent => {}
         }
     }
 
-    /// When to look again though nothing happens.
+    /// Returns when [`Self::move_on`] is to be called if nothing happens before.
     pub fn next_wake(&self) -> Option<Instant> {
         let of_slots = self.slots.values().filter_map(|slot| match &slot.phase {
             Phase::Dormant => None,
@@ -244,33 +267,36 @@ impl Fleet {
         of_slots.chain(self.publishing.iter().map(Publishing::deadline)).min()
     }
 
-    /// Every process there is.
+    /// Returns every worker that has a process.
     pub fn running_workers(&self) -> Vec<WorkerId> {
         self.workers(|_| true)
     }
 
-    /// The newest catalogue that was taken on.
+    /// Returns the generation of the newest catalogue.
     pub fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// Whether a worker may ask for modules and give connections back: it has said hello and
-    /// serves.
+    /// Returns whether the worker has come to serve, and so may ask for modules and give
+    /// connections back.
     pub fn serves(&self, worker: WorkerId) -> bool {
-        matches!(self.slots.get(&worker.slot), Some(WorkerSlot { incarnation, phase: Phase::Running(Running { applied: Some(_), .. }), .. }) if *incarnation == worker.incarnation)
+        self.slots
+            .get(&worker.slot)
+            .is_some_and(|slot| slot.incarnation == worker.incarnation && slot.serves())
     }
 
-    /// Every slot there is, by its row.
+    /// Returns every slot with its row.
     pub fn slots(&self) -> impl Iterator<Item = (usize, &WorkerSlot)> {
         self.slots.iter().map(|(row, slot)| (*row, slot))
     }
 
-    /// After [`Event::Drain`].
+    /// Returns whether [`Event::Drain`] has come.
     pub fn is_draining(&self) -> bool {
         self.draining
     }
 
-    /// Nobody is left after [`Event::Drain`].
+    /// Returns whether no slot is left. That is so when all workers have exited after
+    /// [`Event::Drain`].
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }
@@ -280,10 +306,9 @@ impl Fleet {
             let delay = slot.back_off.did_not_start(Duration::ZERO);
             slot.phase = Phase::Resting { until: now + delay };
             let failed_starts = slot.back_off.failed_starts();
-            self.actions.push(Action::Exited { worker, delay, failed_starts });
-            // Whoever wants the trial asks again.
-            self.slots
-                .retain(|_, slot| !slot.is_trial() || matches!(slot.phase, Phase::Running(_)));
+            self.actions.push(Action::ReportDeath { worker, delay, failed_starts });
+            // Whoever needs the trial asks again.
+            self.slots.retain(|_, slot| !slot.is_trial() || slot.is_running());
         }
     }
 
@@ -291,98 +316,99 @@ impl Fleet {
         let Some(slot) = self.slot(worker) else { return };
         let pool = slot.pool.clone();
         let Phase::Running(running) = &mut slot.phase else { return };
-        if running.said_hello || running.killed {
-            return self.kill(worker, "it said hello twice".to_owned());
-        }
-        if !same_build {
-            return self.kill(
+        match running.state {
+            State::Started(_) if same_build => {
+                running.state = State::Accepted(Accepted::new());
+                self.actions.push(Action::Accept { worker, pool });
+            }
+            State::Started(_) => self.kill(
                 worker,
                 format!(
                     "it is not of the engine's build, {}; install both from one",
                     abi::BUILD_ID
                 ),
-            );
+            ),
+            State::Accepted(_) | State::Draining { .. } | State::Killed { .. } => {
+                self.kill(worker, "it said hello twice".to_owned())
+            }
         }
-        running.said_hello = true;
-        running.starting = Starting::default();
-        running.flushed = false;
-        self.actions.push(Action::Accept { worker, pool });
     }
 
     fn on_applied(&mut self, worker: WorkerId, generation: u64) {
         let newest = self.generation;
-        let Some(running) = self.running(worker) else { return };
-        if !running.said_hello
-            || generation > newest
-            || running.applied.is_some_and(|applied| generation < applied)
-        {
+        let Some(state) = self.state(worker) else { return };
+        let accepted = state.accepted_mut().filter(|accepted| {
+            generation <= newest && accepted.generation().is_none_or(|own| own <= generation)
+        });
+        let Some(accepted) = accepted else {
             return self.kill(
                 worker,
                 format!("it says that it serves generation {generation}, which it was not sent"),
             );
-        }
-        if running.applied.replace(generation).is_none() {
-            self.serve();
-            self.slots.entry(worker.slot).and_modify(|slot| slot.back_off.served());
+        };
+        match &mut accepted.progress {
+            Progress::Serving(serving) => serving.generation = generation,
+            Progress::Loading(_) => {
+                accepted.progress = Progress::Serving(Serving::new(generation));
+                self.serve();
+                self.slots.entry(worker.slot).and_modify(|slot| slot.back_off.served());
+            }
         }
     }
 
     fn on_draining(&mut self, worker: WorkerId) {
-        let draining = self.draining;
-        let Some(slot) = self.slot(worker) else { return };
-        let retiring = slot.retiring;
-        let Phase::Running(running) = &mut slot.phase else { return };
-        if draining || retiring || running.leaving {
-            running.begins_no_more = true;
-        } else {
-            self.kill(worker, "it leaves, and was not told to".to_owned());
+        match self.state(worker) {
+            Some(State::Draining { last, .. } | State::Killed { last: Some(last), .. }) => {
+                last.begins_no_more = true;
+            }
+            _ => self.kill(worker, "it leaves, and was not told to".to_owned()),
         }
     }
 
-    fn on_ended(&mut self, worker: WorkerId, now: Instant) {
-        let draining = self.draining;
+    fn on_exited(&mut self, worker: WorkerId, now: Instant) {
         let Some(slot) = self.slot(worker) else { return };
         let Phase::Running(running) = &slot.phase else { return };
-        let (served, lived, leaving) =
-            (running.applied.is_some(), now - running.since, running.leaving);
-        let mut died = None;
-        if draining || slot.retiring || slot.is_trial() {
-            self.slots.remove(&worker.slot);
-            // Somebody may have waited for its row.
-            self.arrange_slots();
-        } else if leaving {
-            slot.phase = if slot.wanted { Phase::Resting { until: now } } else { Phase::Dormant };
-        } else {
-            let delay = if served {
-                slot.back_off.exited(lived)
-            } else {
-                slot.back_off.did_not_start(lived)
-            };
-            slot.restarts += 1;
-            slot.phase = Phase::Resting { until: now + delay };
-            died = Some(Action::Exited {
-                worker,
-                delay,
-                failed_starts: slot.back_off.failed_starts(),
-            });
+        let (ran, served) = (now - running.since, slot.serves());
+        match running.state.dismissal() {
+            // Whoever needs the trial asks again.
+            _ if slot.is_trial() => self.remove_slot(worker),
+            Some(Dismissal::Removed | Dismissal::Stopping) => self.remove_slot(worker),
+            Some(Dismissal::Idle { needed_again: true }) => {
+                slot.phase = Phase::Resting { until: now }
+            }
+            Some(Dismissal::Idle { needed_again: false }) => slot.phase = Phase::Dormant,
+            None => {
+                let delay = if served {
+                    slot.back_off.exited(ran)
+                } else {
+                    slot.back_off.did_not_start(ran)
+                };
+                slot.restarts += 1;
+                slot.phase = Phase::Resting { until: now + delay };
+                let failed_starts = slot.back_off.failed_starts();
+                self.actions.push(Action::ReportDeath { worker, delay, failed_starts });
+            }
         }
-        self.actions.extend(died);
-        // First nobody chooses it any more; what is in its queue then is all there will be.
+        // First nobody sends to it any more. What is in its queue then is all there will be, and is
+        // taken out when it is reaped.
         self.serve();
         self.actions.push(Action::Reap(worker));
     }
 
-    fn on_wanted(&mut self, pool: &Pool, now: Instant) {
+    fn remove_slot(&mut self, worker: WorkerId) {
+        self.slots.remove(&worker.slot);
+        if !self.draining {
+            // Somebody may have waited for its row.
+            self.arrange_slots();
+        }
+    }
+
+    fn on_needed(&mut self, pool: &Pool, now: Instant) {
         if self.draining {
             return;
         }
-        for slot in self.slots.values_mut().filter(|slot| slot.pool == *pool && !slot.retiring) {
-            match &slot.phase {
-                Phase::Dormant => slot.phase = Phase::Resting { until: now },
-                Phase::Running(running) if running.leaving => slot.wanted = true,
-                Phase::Running(_) | Phase::Resting { .. } => {}
-            }
-        }
+        let of_pool = self.slots.values_mut().filter(|slot| slot.pool == *pool);
+        of_pool.for_each(|slot| slot.need(now));
         if let Pool::Trial(_) = pool
             && self.slots.values().all(|slot| slot.pool != *pool)
             && let Some(row) = self.free_row()
@@ -396,8 +422,10 @@ impl Fleet {
     fn drain(&mut self) {
         self.draining = true;
         self.own.clear();
-        self.slots.retain(|_, slot| matches!(slot.phase, Phase::Running(_)));
-        self.running_workers().into_iter().for_each(|worker| self.dismiss(worker));
+        self.slots.retain(|_, slot| slot.is_running());
+        for worker in self.running_workers() {
+            self.dismiss(worker, Dismissal::Stopping);
+        }
         for publishing in std::mem::take(&mut self.publishing) {
             self.actions.push(publishing.answer(Err(PublishError::Stopping)));
         }
@@ -409,73 +437,85 @@ impl Fleet {
         }
     }
 
-    /// It gets no more connections, and ends as soon as the kernel sees to it.
+    /// Gives up a worker that has had its time to start.
+    fn give_up_start(&mut self, worker: WorkerId, what: &str) {
+        self.kill(worker, format!("{what} in {START_TIMEOUT:?} that the machine gave it"));
+    }
+
+    /// Kills a worker: it gets no more connections, and ends as soon as the kernel sees to it.
     fn kill(&mut self, worker: WorkerId, why: String) {
-        let Some(running) = self.running(worker) else { return };
-        if !std::mem::replace(&mut running.killed, true) {
+        let Some(state) = self.state(worker) else { return };
+        if state.kill() {
             self.serve();
             self.actions.push(Action::Kill { worker, why });
         }
     }
 
-    /// It finishes what it has and goes; one that has nothing yet goes at once.
-    fn dismiss(&mut self, worker: WorkerId) {
-        let Some(running) = self.running(worker) else { return };
-        if running.said_hello {
-            self.serve();
-            self.actions.push(Action::SendDrain(worker));
-        } else {
-            self.kill(worker, "it is not needed any more".to_owned());
+    /// Has a worker finish what it has and go. One that has nothing yet goes at once.
+    fn dismiss(&mut self, worker: WorkerId, dismissal: Dismissal) {
+        let Some(state) = self.state(worker) else { return };
+        match state.dismiss(dismissal) {
+            Dismissed::Drains => {
+                self.serve();
+                self.actions.push(Action::SendDrain(worker));
+            }
+            Dismissed::IsKilled => {
+                self.serve();
+                let why = "it is not needed any more".to_owned();
+                self.actions.push(Action::Kill { worker, why });
+            }
+            Dismissed::Ends => {}
         }
     }
 
-    /// It has nothing to do: it gets no more connections, and then may go.
+    /// Has a worker go that has nothing to do, unless it is on its way already.
     fn leave(&mut self, worker: WorkerId) {
-        let Some(running) = self.running(worker) else { return };
-        if !std::mem::replace(&mut running.leaving, true) {
-            self.serve();
-            self.actions.push(Action::SendDrain(worker));
+        if let Some(State::Accepted(_)) = self.state(worker) {
+            self.dismiss(worker, Dismissal::Idle { needed_again: false });
         }
     }
 
-    /// Tells who gets connections now.
-    fn serve(&mut self) {
+    /// Returns the workers that are to get connections, with their pools.
+    pub(super) fn ready(&self) -> Vec<(Pool, WorkerId)> {
         let ready =
             self.slots.iter().filter(|(_, slot)| slot.takes_connections() && !slot.is_trial());
-        let ready = ready
+        ready
             .map(|(row, slot)| {
                 (slot.pool.clone(), WorkerId { slot: *row, incarnation: slot.incarnation })
             })
-            .collect();
-        // Only the last one before other actions matters.
+            .collect()
+    }
+
+    /// Makes what [`Self::ready`] returns known. To be called whenever that changes.
+    fn serve(&mut self) {
+        let ready = self.ready();
+        // Of several in a row only the last one matters.
         if let Some(Action::Serve { .. }) = self.actions.last() {
             self.actions.pop();
         }
         self.actions.push(Action::Serve { generation: self.serving, ready });
     }
 
-    /// The slot of a worker, if that is the process it has now.
+    /// Returns the slot of a worker. Returns `None` if the slot has another process by now.
     fn slot(&mut self, worker: WorkerId) -> Option<&mut WorkerSlot> {
         self.slots.get_mut(&worker.slot).filter(|slot| slot.incarnation == worker.incarnation)
     }
 
-    fn running(&mut self, worker: WorkerId) -> Option<&mut Running> {
+    /// Returns the state of a worker. Returns `None` if its process has exited.
+    fn state(&mut self, worker: WorkerId) -> Option<&mut State> {
         match &mut self.slot(worker)?.phase {
-            Phase::Running(running) => Some(running),
+            Phase::Running(Running { state, .. }) => Some(state),
             Phase::Dormant | Phase::Resting { .. } => None,
         }
     }
 
-    /// The processes in the slots that fit.
+    /// Returns the workers in the slots that fit.
     fn workers(&self, fits: impl Fn(&WorkerSlot) -> bool) -> Vec<WorkerId> {
-        let running = self
-            .slots
-            .iter()
-            .filter(|(_, slot)| matches!(slot.phase, Phase::Running(_)) && fits(slot));
+        let running = self.slots.iter().filter(|(_, slot)| slot.is_running() && fits(slot));
         running.map(|(row, slot)| WorkerId { slot: *row, incarnation: slot.incarnation }).collect()
     }
 
-    /// The lowest row that nobody has. Workers look for each other's counters in the first ones.
+    /// Returns the lowest free row. Workers look for each other's counters in the first rows.
     fn free_row(&self) -> Option<usize> {
         (self.plan.shared.len()..WORKERS_MAX).find(|row| !self.slots.contains_key(row))
     }

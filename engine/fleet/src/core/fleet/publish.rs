@@ -1,8 +1,8 @@
-//! Changing what is served: slots first, then every worker, then what connections are routed by;
-//! and telling whoever waits.
+//! How another catalogue comes to be served. Pure; owns no fds.
 //!
-//! The order is the point: no worker gets a connection that was routed by a catalogue it has not
-//! got before. Pure; owns no fds.
+//! First the slots change, then every worker is sent the catalogue, and then connections are routed
+//! by it. In this order, no worker gets a connection that was routed by a catalogue that the worker
+//! was not sent before. Callers are answered when every worker serves by it.
 
 use std::time::{Duration, Instant};
 
@@ -10,14 +10,15 @@ use abi::limits::WORKERS_MAX;
 use host::fault::Fault;
 
 use super::slot::{Phase, WorkerSlot};
+use super::state::{Dismissal, Outbox, State};
 use super::{Action, Fleet, LOOK_INTERVAL, Ticket, WorkerId};
 use crate::core::Pool;
 
-/// How long every worker may take to serve by a new catalogue; one that starts is waited for as
-/// long as it is not given up.
+/// How long every worker may take to serve by a new catalogue. A worker that starts is waited for
+/// until it is given up.
 pub(super) const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why a catalogue is not served by everywhere.
+/// Why a catalogue is not served everywhere.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
     #[error(
@@ -42,7 +43,7 @@ impl PublishError {
     }
 }
 
-/// Somebody who waits for a catalogue to be served by everywhere.
+/// A caller that waits for a catalogue to be served everywhere.
 #[derive(Debug)]
 pub(super) struct Publishing {
     generation: u64,
@@ -51,17 +52,19 @@ pub(super) struct Publishing {
 }
 
 impl Publishing {
+    /// Returns when the caller is answered at the latest, unless workers start.
     pub(super) fn deadline(&self) -> Instant {
         self.deadline
     }
 
+    /// Returns the answer to the caller.
     pub(super) fn answer(self, outcome: Result<(), PublishError>) -> Action {
         Action::Answer { ticket: self.ticket, outcome }
     }
 }
 
 impl Fleet {
-    /// Begins to serve by another catalogue. `own` are the functions with workers of their own.
+    /// Begins to serve by another catalogue. The functions in `own` have workers of their own.
     pub(super) fn publish(
         &mut self,
         generation: u64,
@@ -82,49 +85,51 @@ impl Fleet {
         self.own = own.into_iter().map(Pool::Function).collect();
         self.arrange_slots();
         self.generation = generation;
-        let serves = |slot: &WorkerSlot| !slot.retiring && !slot.is_trial();
-        for worker in self.workers(|slot| {
-            serves(slot) && matches!(&slot.phase, Phase::Running(r) if r.said_hello)
-        }) {
-            if let Some(running) = self.running(worker) {
-                running.flushed = false;
+        for worker in self.workers(WorkerSlot::takes_catalogues) {
+            if let Some(accepted) = self.state(worker).and_then(State::accepted_mut) {
+                accepted.outbox = Outbox::Waiting;
                 self.actions.push(Action::SendCatalogue(worker));
             }
         }
         self.publishing.push(publishing);
     }
 
-    /// A slot for each function that is to have one; the others finish and go.
+    /// Makes a slot for each function that should have one, and dismisses the workers of others.
     pub(super) fn arrange_slots(&mut self) {
         let mut missing = self.own.clone();
-        let mut retired = Vec::new();
-        for (row, slot) in self
-            .slots
-            .iter_mut()
-            .filter(|(_, slot)| matches!(slot.pool, Pool::Function(_)) && !slot.retiring)
-        {
-            if !missing.remove(&slot.pool) {
-                slot.retiring = true;
-                retired.push(WorkerId { slot: *row, incarnation: slot.incarnation });
+        let mut removed = Vec::new();
+        for (row, slot) in &self.slots {
+            if matches!(slot.pool, Pool::Function(_))
+                && !slot.is_removed()
+                && !missing.remove(&slot.pool)
+            {
+                removed.push(WorkerId { slot: *row, incarnation: slot.incarnation });
             }
         }
-        self.slots.retain(|_, slot| !slot.retiring || matches!(slot.phase, Phase::Running(_)));
-        retired.into_iter().for_each(|worker| self.dismiss(worker));
+        for worker in removed {
+            if self.slots.get(&worker.slot).is_some_and(WorkerSlot::is_running) {
+                self.dismiss(worker, Dismissal::Removed);
+            } else {
+                self.slots.remove(&worker.slot);
+            }
+        }
         for pool in missing {
-            // Those that are about to go have their rows a little longer.
+            // Workers that were dismissed keep their rows until they have exited.
             let Some(row) = self.free_row() else { break };
             let core = self.plan.shared[row % self.plan.shared.len()];
             self.slots.insert(row, WorkerSlot::new(pool, core, Phase::Dormant));
         }
     }
 
-    /// Routes by the newest catalogue once it is in every worker's queue.
+    /// Routes by the newest catalogue once every worker was sent it. Kills the workers that do not
+    /// read their messages in time.
     pub(super) fn serve_newest(&mut self, now: Instant) {
         if self.serving == self.generation {
             return;
         }
         let overdue = self.publishing.iter().any(|publishing| now >= publishing.deadline);
-        let unsent = self.workers(|slot| !slot.retiring && !slot.is_trial() && slot.has_unsent());
+        let unsent =
+            self.workers(|slot| !slot.is_removed() && !slot.is_trial() && slot.has_unsent());
         if unsent.is_empty() {
             self.serving = self.generation;
             self.serve();
@@ -135,8 +140,8 @@ impl Fleet {
         }
     }
 
-    /// Whether nobody keeps the change from being served but workers that start. The machine may be
-    /// slow; whether they come to serve, or are given up, is looked at elsewhere.
+    /// Returns whether only workers that start keep the catalogue from being served everywhere. The
+    /// machine may be slow; [`Fleet::look`] decides when they are given up.
     fn waits_for_starts_alone(&self, generation: u64) -> bool {
         self.serving >= generation
             && self
@@ -146,7 +151,8 @@ impl Fleet {
                 .all(WorkerSlot::is_starting)
     }
 
-    /// Answers those who wait for a catalogue that everybody now serves by.
+    /// Answers the callers whose catalogue every worker serves by now, and those that have waited
+    /// too long.
     pub(super) fn answer_publishing(&mut self, now: Instant) {
         for publishing in std::mem::take(&mut self.publishing) {
             let generation = publishing.generation;

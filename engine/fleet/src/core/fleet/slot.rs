@@ -1,45 +1,32 @@
-//! A slot: the place of one worker, and how far the process in it has come. Pure; owns no fds.
+//! A slot: the place of one worker. Pure; owns no fds.
+//!
+//! [`Phase`] is what the slot is doing, [`State`] how far the process in it has come.
 
 use std::time::Instant;
 
+use super::state::{Accepted, Dismissal, Outbox, Pulse, State};
 use crate::core::Pool;
 use crate::core::restart::BackOff;
 use crate::core::starting::Starting;
-use crate::core::watch::Watch;
 
 /// What a slot is doing.
 #[derive(Debug, Clone)]
 pub enum Phase {
-    /// Nobody needs it: a function's own worker, before its first call and after the last one for a
-    /// while.
+    /// It is empty, as nobody needs a worker of it: a function's own, before the first call and
+    /// some time after the last.
     Dormant,
-    /// The next process starts then.
+    /// It is empty, and the next process starts at `until`.
     Resting { until: Instant },
-    /// A process runs.
+    /// It has a process.
     Running(Running),
 }
 
-/// A process in its slot.
+/// The process of a slot.
 #[derive(Debug, Clone)]
 pub struct Running {
+    /// When it was started.
     pub(super) since: Instant,
-    /// Until it serves: what was seen of it since its start, or its first word.
-    pub(super) starting: Starting,
-    pub(super) said_hello: bool,
-    /// The generation that it serves by; none before it serves.
-    pub(super) applied: Option<u64>,
-    /// Every message for it has left.
-    pub(super) flushed: bool,
-    /// It has stopped beating.
-    pub(super) silent: bool,
-    /// Its end has been asked of the kernel.
-    pub(super) killed: bool,
-    /// It has been told to leave its slot for now.
-    pub(super) leaving: bool,
-    /// It has said that it begins no more requests.
-    pub(super) begins_no_more: bool,
-    pub(super) idle_since: Option<Instant>,
-    pub(super) watch: Watch,
+    pub(super) state: State,
 }
 
 /// One worker's place.
@@ -47,112 +34,123 @@ pub struct Running {
 pub struct WorkerSlot {
     pub pool: Pool,
     pub core: usize,
-    /// Counts the processes that have had it.
+    /// The incarnation of its process, or of the last one.
     pub(super) incarnation: u64,
     pub restarts: u32,
     pub(super) back_off: BackOff,
     pub phase: Phase,
-    /// Its function has gone: it drains, and is not filled again.
-    pub(super) retiring: bool,
-    /// Somebody waits for it since it was told to leave.
-    pub(super) wanted: bool,
 }
 
 impl WorkerSlot {
+    /// Makes a slot that has had no process.
     pub(super) fn new(pool: Pool, core: usize, phase: Phase) -> Self {
         let back_off = BackOff::default();
-        Self {
-            pool,
-            core,
-            incarnation: 0,
-            restarts: 0,
-            back_off,
-            phase,
-            retiring: false,
-            wanted: false,
+        Self { pool, core, incarnation: 0, restarts: 0, back_off, phase }
+    }
+
+    /// Returns whether the next process is to be started.
+    pub(super) fn is_start_due(&self, now: Instant) -> bool {
+        matches!(self.phase, Phase::Resting { until } if now >= until)
+    }
+
+    /// Notes that the process `incarnation` is started.
+    pub(super) fn start(&mut self, incarnation: u64, now: Instant) {
+        self.incarnation = incarnation;
+        let state = State::Started(Starting::default());
+        self.phase = Phase::Running(Running { since: now, state });
+    }
+
+    /// Notes that somebody waits for a worker of this slot.
+    pub(super) fn need(&mut self, now: Instant) {
+        match &mut self.phase {
+            Phase::Dormant => self.phase = Phase::Resting { until: now },
+            Phase::Resting { .. } => {}
+            Phase::Running(running) => running.state.need_successor(),
         }
     }
 
-    /// The next process has this incarnation; none when it is not to be started now.
-    pub(super) fn start_if_due(&mut self, now: Instant) -> Option<u64> {
-        let Phase::Resting { until } = self.phase else { return None };
-        if now < until {
-            return None;
+    /// Returns the state of its process. Returns `None` if it has none.
+    pub(super) fn state(&self) -> Option<&State> {
+        match &self.phase {
+            Phase::Running(running) => Some(&running.state),
+            Phase::Dormant | Phase::Resting { .. } => None,
         }
-        self.incarnation += 1;
-        self.wanted = false;
-        self.phase = Phase::Running(Running {
-            since: now,
-            starting: Starting::default(),
-            said_hello: false,
-            applied: None,
-            flushed: true,
-            silent: false,
-            killed: false,
-            leaving: false,
-            begins_no_more: false,
-            idle_since: None,
-            watch: Watch::default(),
-        });
-        Some(self.incarnation)
     }
 
-    /// Whether it is for a trial: no catalogue is served here.
+    fn accepted(&self) -> Option<&Accepted> {
+        self.state().and_then(State::accepted)
+    }
+
+    /// Returns whether it has a process.
+    pub(super) fn is_running(&self) -> bool {
+        self.state().is_some()
+    }
+
+    /// Returns whether it is for a trial: no catalogue is served here.
     pub(super) fn is_trial(&self) -> bool {
         matches!(self.pool, Pool::Trial(_))
     }
 
-    /// Whether it is to be sent connections.
+    /// Returns whether its function has gone, and the slot goes with its process.
+    pub(super) fn is_removed(&self) -> bool {
+        self.state().is_some_and(|state| state.dismissal() == Some(Dismissal::Removed))
+    }
+
+    /// Returns whether its worker is to be sent connections.
     pub fn takes_connections(&self) -> bool {
-        let fit = |running: &Running| {
-            running.applied.is_some() && !running.silent && !running.killed && !running.leaving
-        };
-        !self.retiring && matches!(&self.phase, Phase::Running(running) if fit(running))
+        self.state().is_some_and(State::takes_connections)
     }
 
-    /// Whether it may yet begin a request by a catalogue before `generation`, or is to serve it and
-    /// cannot yet.
+    /// Returns whether its worker may yet begin a request by a catalogue before `generation`, or is
+    /// to serve it and cannot yet.
     pub(super) fn is_behind(&self, generation: u64) -> bool {
-        if self.is_trial() {
-            return false;
-        }
-        match &self.phase {
-            // Its next process begins with the newest.
-            Phase::Dormant => false,
-            Phase::Resting { .. } => self.pool == Pool::Shared && !self.retiring,
-            Phase::Running(running) if self.retiring || running.leaving => {
-                running.applied.is_some_and(|applied| applied < generation)
-                    && !running.begins_no_more
+        !self.is_trial()
+            && match &self.phase {
+                // Its next process begins with the newest catalogue.
+                Phase::Dormant => false,
+                Phase::Resting { .. } => self.pool == Pool::Shared,
+                Phase::Running(running) => running.state.is_behind(generation),
             }
-            Phase::Running(running) => running.applied.is_none_or(|applied| applied < generation),
-        }
     }
 
-    /// Whether messages to it are still on their way.
+    /// Returns whether messages to its worker are still on their way.
     pub(super) fn has_unsent(&self) -> bool {
-        matches!(&self.phase, Phase::Running(running) if !running.flushed)
+        self.accepted().is_some_and(|worker| worker.outbox == Outbox::Waiting)
     }
 
-    /// Whether it has been told its settings.
+    /// Returns whether it is to be sent new catalogues.
+    pub(super) fn takes_catalogues(&self) -> bool {
+        !self.is_trial()
+            && match self.state() {
+                Some(State::Accepted(_)) => true,
+                Some(State::Draining { dismissal, .. }) => *dismissal != Dismissal::Removed,
+                Some(State::Started(_) | State::Killed { .. }) | None => false,
+            }
+    }
+
+    /// Returns whether its worker has been told its settings.
     pub fn is_accepted(&self) -> bool {
-        matches!(&self.phase, Phase::Running(running) if running.said_hello)
+        self.accepted().is_some()
     }
 
+    /// Returns whether its worker has come to serve.
     pub fn serves(&self) -> bool {
-        matches!(&self.phase, Phase::Running(running) if running.applied.is_some())
+        self.accepted().is_some_and(|worker| worker.serving().is_some())
     }
 
-    /// Processes in a row that did not come to serve.
+    /// Returns how many processes in a row did not come to serve.
     pub fn failed_starts(&self) -> u32 {
         self.back_off.failed_starts()
     }
 
-    /// Whether its process is on the way to serve, and not given up.
+    /// Returns whether its process is on the way to serve, and not given up.
     pub fn is_starting(&self) -> bool {
-        matches!(&self.phase, Phase::Running(running) if running.applied.is_none() && !running.killed)
+        self.is_running() && !self.serves() && !matches!(self.state(), Some(State::Killed { .. }))
     }
 
+    /// Returns whether its worker has stopped beating.
     pub fn is_silent(&self) -> bool {
-        matches!(&self.phase, Phase::Running(running) if running.silent)
+        let serving = self.accepted().and_then(Accepted::serving);
+        serving.is_some_and(|serving| serving.pulse == Pulse::Silent)
     }
 }

@@ -118,9 +118,9 @@ fn a_functions_own_worker_comes_when_it_is_wanted_and_goes_when_it_is_idle() {
         [(2, Ok(()))],
         "nobody waits for a worker that nobody wants"
     );
-    let started = story.on(Event::Wanted(Pool::Function("own".into())));
+    let started = story.on(Event::Needed(Pool::Function("own".into())));
     assert_eq!(started, [Action::Start { worker: worker(1, 1), core: 0 }]);
-    assert_eq!(story.on(Event::Wanted(Pool::Function("own".into()))), []);
+    assert_eq!(story.on(Event::Needed(Pool::Function("own".into()))), []);
     assert_eq!(ready(&story.all_serve()), Some(vec![0, 1]));
 
     let beating = |beat| Look { seen: Seen { heartbeat_ms: beat, ..Seen::default() }, busy: false };
@@ -130,11 +130,11 @@ fn a_functions_own_worker_comes_when_it_is_wanted_and_goes_when_it_is_idle() {
     assert_eq!(ready(&leaves), Some(vec![0]));
     assert!(leaves.contains(&Action::SendDrain(worker(1, 1))), "{leaves:?}");
     // Wanted while it goes: the next one starts as soon as it has gone.
-    assert_eq!(story.on(Event::Wanted(Pool::Function("own".into()))), []);
-    let again = story.on(Event::Ended(worker(1, 1)));
+    assert_eq!(story.on(Event::Needed(Pool::Function("own".into()))), []);
+    let again = story.on(Event::Exited(worker(1, 1)));
     assert!(again.contains(&Action::Start { worker: worker(1, 2), core: 0 }), "{again:?}");
     assert!(again.contains(&Action::Reap(worker(1, 1))), "{again:?}");
-    assert!(!again.iter().any(|action| matches!(action, Action::Exited { .. })), "{again:?}");
+    assert!(!again.iter().any(|action| matches!(action, Action::ReportDeath { .. })), "{again:?}");
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn a_silent_worker_gets_no_connections_until_it_beats_and_is_killed_in_the_end()
 fn a_removed_function_takes_its_worker_along() {
     let mut story = Story::new(1);
     let _ = story.on(publish(2, &["own"]));
-    let _ = story.on(Event::Wanted(Pool::Function("own".into())));
+    let _ = story.on(Event::Needed(Pool::Function("own".into())));
     story.all_serve();
     let gone = story.on(publish(3, &[]));
     assert!(gone.contains(&Action::SendDrain(worker(1, 1))), "{gone:?}");
@@ -166,7 +166,7 @@ fn a_removed_function_takes_its_worker_along() {
         !gone.contains(&Action::SendCatalogue(worker(1, 1))),
         "it serves what it has to its end"
     );
-    let _ = story.on(Event::Ended(worker(1, 1)));
+    let _ = story.on(Event::Exited(worker(1, 1)));
     assert_eq!(story.fleet.slots().count(), 1);
 }
 
@@ -177,10 +177,10 @@ fn nothing_that_a_worker_says_out_of_turn_is_believed() {
     let killed =
         |actions: &[Action]| actions.iter().any(|action| matches!(action, Action::Kill { .. }));
     assert!(killed(&story.on(Event::Applied { worker: worker(0, 1), generation: 1 })));
-    let _ = story.on(Event::Ended(worker(0, 1)));
+    let _ = story.on(Event::Exited(worker(0, 1)));
     story.wait(Duration::from_secs(1));
     assert!(killed(&story.on(Event::Hello { worker: worker(0, 2), same_build: false })));
-    let _ = story.on(Event::Ended(worker(0, 2)));
+    let _ = story.on(Event::Exited(worker(0, 2)));
     story.wait(Duration::from_secs(1));
     let _ = story.on(Event::Hello { worker: worker(0, 3), same_build: true });
     assert!(killed(&story.on(Event::Applied { worker: worker(0, 3), generation: 9 })));
@@ -195,12 +195,12 @@ fn a_worker_that_says_nothing_or_dies_at_once_is_replaced_ever_later() {
     assert_eq!(story.looks(worker(0, 1), Look::default(), STARTING_LOOKS - 1), []);
     let late = story.looks(worker(0, 1), Look::default(), 1);
     assert!(matches!(&late[..], [.., Action::Kill { .. }]), "{late:?}");
-    let died = story.on(Event::Ended(worker(0, 1)));
-    assert!(matches!(died[0], Action::Exited { failed_starts: 1, .. }), "{died:?}");
+    let died = story.on(Event::Exited(worker(0, 1)));
+    assert!(matches!(died[0], Action::ReportDeath { failed_starts: 1, .. }), "{died:?}");
     assert_eq!(story.wait(Duration::from_millis(99)), []);
     story.wait(Duration::from_millis(1));
     for incarnation in 2..8 {
-        let _ = story.on(Event::Ended(worker(0, incarnation)));
+        let _ = story.on(Event::Exited(worker(0, incarnation)));
         assert_eq!(
             story.wait(Duration::from_millis(50)),
             [],
@@ -257,10 +257,10 @@ fn draining_ends_with_nobody() {
         drained.contains(&Action::SendDrain(worker(0, 1)))
             && drained.contains(&Action::SendDrain(worker(1, 1)))
     );
-    let _ = story.on(Event::Ended(worker(0, 1)));
+    let _ = story.on(Event::Exited(worker(0, 1)));
     assert!(!story.fleet.is_empty());
     let _ = story.on(Event::Kill);
-    let _ = story.on(Event::Ended(worker(1, 1)));
+    let _ = story.on(Event::Exited(worker(1, 1)));
     assert!(story.fleet.is_empty());
     assert_eq!(answered(&story.on(publish(3, &[]))), [(3, Err(PublishError::Stopping))]);
 }
@@ -271,10 +271,10 @@ fn a_trial_has_a_worker_of_its_own_that_serves_nothing_and_goes_when_it_is_done(
     story.all_serve();
     let trial = Pool::Trial("own".into());
     assert_eq!(
-        story.on(Event::Wanted(trial.clone())),
+        story.on(Event::Needed(trial.clone())),
         [Action::Start { worker: worker(1, 1), core: 0 }]
     );
-    assert_eq!(story.on(Event::Wanted(trial.clone())), []);
+    assert_eq!(story.on(Event::Needed(trial.clone())), []);
     let accepted = story.on(Event::Hello { worker: worker(1, 1), same_build: true });
     assert_eq!(accepted, [Action::Accept { worker: worker(1, 1), pool: trial.clone() }]);
     let applied = story.on(Event::Applied { worker: worker(1, 1), generation: 1 });
@@ -284,10 +284,10 @@ fn a_trial_has_a_worker_of_its_own_that_serves_nothing_and_goes_when_it_is_done(
     let _ = story.on(Event::Flushed(worker(0, 1)));
     let done = story.on(Event::Applied { worker: worker(0, 1), generation: 2 });
     assert_eq!(answered(&done), [(2, Ok(()))]);
-    let over = story.on(Event::Tried(worker(1, 1)));
+    let over = story.on(Event::TrialsDone(worker(1, 1)));
     assert!(over.contains(&Action::SendDrain(worker(1, 1))), "{over:?}");
     let _ = story.on(Event::Draining(worker(1, 1)));
-    let gone = story.on(Event::Ended(worker(1, 1)));
+    let gone = story.on(Event::Exited(worker(1, 1)));
     assert!(gone.contains(&Action::Reap(worker(1, 1))), "{gone:?}");
     assert!(story.fleet.slots().all(|(_, slot)| slot.pool != trial));
     assert_eq!(story.wait(IDLE), []);

@@ -37,9 +37,15 @@ pub(super) enum ToWorker {
 /// Worker to engine.
 #[derive(Debug)]
 pub(super) enum ToEngine {
-    Hello { same_build: bool },
-    Applied { generation: u64 },
+    Hello {
+        same_build: bool,
+    },
+    Applied {
+        generation: u64,
+    },
     Draining,
+    /// It has tried its version, and has no other to try.
+    Tried,
     Return(Socket),
 }
 
@@ -56,6 +62,8 @@ pub(super) fn pool_of(function: &'static str, own: &BTreeSet<&'static str>) -> P
 pub(super) struct Process {
     pub(super) pool: Pool,
     pub(super) alive: bool,
+    /// The engine has asked the kernel to end it.
+    pub(super) killed: bool,
     /// It does nothing until it is continued (SIGSTOP).
     pub(super) stopped: bool,
     /// It will never say hello.
@@ -81,6 +89,7 @@ impl Process {
         Self {
             pool,
             alive: true,
+            killed: false,
             stopped: false,
             mute,
             said_hello: false,
@@ -152,6 +161,10 @@ impl Process {
     /// Takes the next message. Returns what is wrong with it, by the promises of the channel.
     pub(super) fn receive(&mut self, catalogues: &Catalogues, promised: u64) -> Result<(), String> {
         let Some(message) = self.queue.pop_front() else { return Ok(()) };
+        let is_first = matches!(message, ToWorker::Accept { .. });
+        if is_first == self.generation.is_some() {
+            return Err(format!("{message:?} to one that serves {:?}", self.generation));
+        }
         match message {
             ToWorker::Accept { generation } | ToWorker::Catalogue { generation } => {
                 if self.generation.is_some_and(|before| before > generation) {
@@ -159,6 +172,9 @@ impl Process {
                 }
                 self.generation = Some(generation);
                 self.outbox.push_back(ToEngine::Applied { generation });
+                if matches!(self.pool, Pool::Trial(_)) {
+                    self.outbox.push_back(ToEngine::Tried);
+                }
             }
             ToWorker::Connection { socket, routed_by } => {
                 let Some(generation) = self.generation else {

@@ -102,6 +102,7 @@ impl World {
             0..=7 => self.client_connects(),
             8 => self.publish(),
             9 => self.fault(),
+            10 => self.try_version(),
             _ => self.go_on(),
         }
     }
@@ -198,11 +199,11 @@ impl World {
                 {
                     self.hear(worker)?;
                 }
-                self.on(Event::Ended(worker))
+                self.on(Event::Exited(worker))
             }
             Some(Inbox::Parked(pool, socket)) => {
                 self.waiting.push(pool.clone(), (pool.clone(), socket), self.now);
-                self.on(Event::Wanted(pool))
+                self.on(Event::Needed(pool))
             }
             None => Ok(()),
         }
@@ -227,6 +228,7 @@ impl World {
             ToEngine::Hello { same_build } => self.on(Event::Hello { worker, same_build }),
             ToEngine::Applied { generation } => self.on(Event::Applied { worker, generation }),
             ToEngine::Draining => self.on(Event::Draining(worker)),
+            ToEngine::Tried => self.on(Event::TrialsDone(worker)),
             ToEngine::Return(socket) => {
                 if !self.fleet.serves(worker) {
                     return Err(format!("{worker:?} gives back a connection and does not serve"));
@@ -315,6 +317,12 @@ impl World {
         self.on(Event::Publish { generation, own: names, ticket: generation })
     }
 
+    fn try_version(&mut self) -> Result<(), String> {
+        let function = FUNCTIONS[self.random.below(FUNCTIONS.len())];
+        self.note(|| format!("somebody tries a version of {function}"));
+        self.on(Event::Needed(Pool::Trial(function.to_owned())))
+    }
+
     fn fault(&mut self) -> Result<(), String> {
         let Some(worker) = self.any_process(|process| process.alive) else { return Ok(()) };
         let kind = self.random.below(4);
@@ -325,7 +333,7 @@ impl World {
             }
             1 => {
                 self.note(|| format!("{worker:?} breaks the protocol"));
-                self.on(Event::Broke { worker, why: "nonsense".into() })?;
+                self.on(Event::ProtocolError { worker, why: "nonsense".into() })?;
             }
             _ => {
                 let Some(process) = self.processes.get_mut(&worker) else { return Ok(()) };
@@ -400,8 +408,14 @@ impl World {
                 return Ok(self.send(worker, ToWorker::Catalogue { generation: newest }));
             }
             Action::SendDrain(worker) => return Ok(self.send(worker, ToWorker::Drain)),
-            Action::Kill { worker, .. } => self.dies(worker),
-            Action::Exited { .. } => {}
+            Action::Kill { worker, .. } => {
+                let process = self.processes.get_mut(&worker);
+                if process.is_some_and(|process| std::mem::replace(&mut process.killed, true)) {
+                    return Err(format!("{worker:?} is killed twice"));
+                }
+                self.dies(worker);
+            }
+            Action::ReportDeath { .. } => {}
             Action::Reap(worker) => self.reap(worker)?,
             Action::Serve { generation, ready } => {
                 if let Some((_, worker)) =
@@ -481,8 +495,29 @@ impl World {
         }
     }
 
-    /// Every connection that was accepted is in exactly one place, or has ended once.
+    /// Checks what holds after every step.
     pub(super) fn check(&self) -> Result<(), String> {
+        self.check_sockets()?;
+        self.check_workers()
+    }
+
+    /// The fleet knows of each process and of no other, and shards send connections to those that
+    /// the fleet has ready.
+    fn check_workers(&self) -> Result<(), String> {
+        let (known, there) = (self.fleet.running_workers(), self.processes.keys());
+        if !known.iter().eq(there) {
+            return Err(format!("the fleet knows {known:?} of {:?}", self.processes.keys()));
+        }
+        let ready = self.fleet.ready();
+        if ready == self.snapshot.ready {
+            Ok(())
+        } else {
+            Err(format!("shards send to {:?}, and ready are {ready:?}", self.snapshot.ready))
+        }
+    }
+
+    /// Every connection that was accepted is in exactly one place, or has ended once.
+    fn check_sockets(&self) -> Result<(), String> {
         let mut places: Vec<u64> = self.ends.keys().copied().collect();
         places.extend(self.shards.iter().flatten().map(|(socket, _)| socket.number));
         places.extend(self.waiting.iter().map(|(_, socket)| socket.number));

@@ -1,5 +1,5 @@
-//! Connections without a place: those that came back from a worker, were never received by one, or
-//! found none.
+//! Connections without a place: a worker gave them back or never received them, or no worker took
+//! them.
 //!
 //! Owns their sockets until a worker has them or they are refused.
 
@@ -13,25 +13,25 @@ use crate::core::fleet::Event;
 use crate::core::verdict::{Verdict, verdict};
 use crate::dispatch::hop::{Connection, hop};
 use crate::dispatch::parking::{Parked, node_full};
-use crate::dispatch::refuse::{Client, LOOK_INTERVAL, Lingering, answer};
+use crate::dispatch::refuse::{Client, LOOK_INTERVAL, Lingering, LingeringPlace, answer};
 use takeover::Handed;
 
 impl Supervisor {
-    /// Somebody has parked a connection: it waits, and its pool's worker is started if it has to
-    /// be. When another engine has taken over, it is that one's.
+    /// Has a parked connection wait, and has a worker of its pool started if there is none. If
+    /// another engine has taken over, the connection goes there.
     pub(super) fn on_parked(&mut self, mut parked: Parked) {
         if self.successor.is_some() {
             if let Some(Connection { socket, read, awaits, .. }) = parked.take() {
-                self.route_again(Handed { socket, read, awaits });
+                self.reroute(Handed { socket, read, awaits });
             }
             return;
         }
         let Some(pool) = parked.pool().cloned() else { return };
         self.waiting.push(pool.clone(), parked, Instant::now());
-        self.on(Event::Wanted(pool));
+        self.on(Event::Needed(pool));
     }
 
-    /// Tries again for those that wait, and gives up on those that have waited too long.
+    /// Tries to place the connections that wait, and refuses those that have waited too long.
     pub(super) fn retry_waiting(&mut self) {
         if self.waiting.is_empty() {
             return;
@@ -56,9 +56,9 @@ impl Supervisor {
     }
 
     /// Finds a place for a connection that came back, or that another engine has handed over.
-    pub(super) fn route_again(&self, handed: Handed) {
+    pub(super) fn reroute(&self, handed: Handed) {
         if let Some(successor) = &self.successor {
-            // It fails only after the hand-over has ended, and then nobody is left to take it.
+            // This fails only after the take-over has ended, and then nobody is left to take it.
             let _ = successor.send(handed);
             return;
         }
@@ -97,10 +97,13 @@ impl Supervisor {
     }
 }
 
-/// Answers an error on the main thread's runtime.
+/// Answers an error, and lingers in a task of the main thread.
 fn refuse(socket: OwnedFd, read: &[u8], problem: &Problem) {
-    if answer(socket.as_fd(), read, problem) == Client::Sending {
+    if answer(socket.as_fd(), read, problem) == Client::Sending
+        && let Some(place) = LingeringPlace::take()
+    {
         tokio::task::spawn_local(async move {
+            let _place = place;
             let mut lingering = Lingering::new(Instant::now());
             while lingering.look(socket.as_fd(), Instant::now()) == Client::Sending {
                 tokio::time::sleep(LOOK_INTERVAL).await;

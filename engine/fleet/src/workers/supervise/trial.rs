@@ -1,5 +1,4 @@
-//! Versions that a worker has been asked to instantiate, and who waits for what comes of it. Owns
-//! no fds.
+//! Trials: has a worker instantiate a version, and answers with what came of it. Owns no fds.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -38,24 +37,26 @@ impl TrialError {
     }
 }
 
-/// Who waits.
-pub type Tried = oneshot::Sender<Result<(), TrialError>>;
+/// Answers the caller that waits.
+pub(super) type TrialReply = oneshot::Sender<Result<(), TrialError>>;
 
-/// Trials under way, by their tickets.
+/// The trials under way.
 #[derive(Debug, Default)]
 pub(super) struct Trials {
-    pending: HashMap<u64, (WorkerId, Tried)>,
-    last: u64,
+    /// By the ticket of each trial: the worker, and the caller.
+    pending: HashMap<u64, (WorkerId, TrialReply)>,
+    last_ticket: u64,
 }
 
 impl Trials {
-    fn begin(&mut self, worker: WorkerId, tried: Tried) -> u64 {
-        self.last += 1;
-        self.pending.insert(self.last, (worker, tried));
-        self.last
+    /// Notes that a worker is asked. Returns the ticket that it answers with.
+    fn begin(&mut self, worker: WorkerId, tried: TrialReply) -> u64 {
+        self.last_ticket += 1;
+        self.pending.insert(self.last_ticket, (worker, tried));
+        self.last_ticket
     }
 
-    /// A worker has answered; false when it was not asked.
+    /// Notes that a worker has answered. Returns `false` if it was not asked.
     pub(super) fn answered(
         &mut self,
         worker: WorkerId,
@@ -64,7 +65,7 @@ impl Trials {
     ) -> bool {
         match self.pending.remove(&ticket) {
             Some((asked, tried)) if asked == worker => {
-                // Whoever waited may have given up.
+                // The caller may have given up.
                 let _ =
                     tried.send(failure.map_or(Ok(()), |reason| Err(TrialError::Failed(reason))));
                 true
@@ -73,12 +74,12 @@ impl Trials {
         }
     }
 
-    /// Whether a worker has trials to answer.
+    /// Returns whether a worker has trials to answer.
     pub(super) fn has(&self, worker: WorkerId) -> bool {
         self.pending.values().any(|(asked, _)| *asked == worker)
     }
 
-    /// A worker has ended.
+    /// Notes that a worker has exited.
     pub(super) fn reap(&mut self, worker: WorkerId) {
         for (_, (_, tried)) in self.pending.extract_if(|_, (asked, _)| *asked == worker) {
             let _ = tried.send(Err(TrialError::Died));
@@ -87,9 +88,9 @@ impl Trials {
 }
 
 impl Supervisor {
-    /// Has a worker of `pool` instantiate the one version of `catalogue`. When there is none, it is
-    /// started if it is for trials, and whoever asked asks again.
-    pub(super) fn try_out(&mut self, catalogue: Arc<OwnedFd>, pool: Pool, tried: Tried) {
+    /// Has a worker of `pool` instantiate the one version of `catalogue`. If no worker of the pool
+    /// serves, one is started, and the caller has to ask again.
+    pub(super) fn start_trial(&mut self, catalogue: Arc<OwnedFd>, pool: Pool, tried: TrialReply) {
         let workers = self.fleet.running_workers();
         let mut slots = self.fleet.slots();
         let serves = slots.find(|(_, slot)| slot.pool == pool && slot.takes_connections());
@@ -98,7 +99,7 @@ impl Supervisor {
         drop(slots);
         let Some(worker) = serving else {
             let _ = tried.send(Err(TrialError::NoWorker));
-            return self.on(Event::Wanted(pool));
+            return self.on(Event::Needed(pool));
         };
         let ticket = self.trials.begin(worker, tried);
         if let Some(event) = self.send(worker, ToWorker::Try { ticket }, Some(catalogue)) {
@@ -106,7 +107,7 @@ impl Supervisor {
         }
     }
 
-    /// Whether a worker was started for trials.
+    /// Returns whether a worker was started for trials.
     pub(super) fn is_for_trials(&self, worker: WorkerId) -> bool {
         let mut slots = self.fleet.slots();
         slots.any(|(row, slot)| row == worker.slot && matches!(slot.pool, Pool::Trial(_)))

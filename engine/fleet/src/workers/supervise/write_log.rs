@@ -1,5 +1,4 @@
-//! Workers that have been asked to write what they have logged, and who waits for that. Owns no
-//! fds.
+//! Has workers write what they have logged, and answers when they have. Owns no fds.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,44 +7,46 @@ use tokio::sync::oneshot;
 
 use super::{Supervisor, WorkerId};
 
-/// Who waits.
-pub(super) type Written = oneshot::Sender<()>;
+/// Answers the caller that waits.
+pub(super) type WriteReply = oneshot::Sender<()>;
 
-/// Questions under way, by their tickets: the workers that have not answered.
+/// The requests under way.
 #[derive(Debug, Default)]
 pub(super) struct LogWrites {
-    pending: HashMap<u64, (HashSet<WorkerId>, Written)>,
-    last: u64,
+    /// By the ticket of each request: the workers that have not answered, and the caller.
+    pending: HashMap<u64, (HashSet<WorkerId>, WriteReply)>,
+    last_ticket: u64,
 }
 
 impl LogWrites {
-    /// Asks these workers. Without any, everything is written.
-    fn begin(&mut self, workers: HashSet<WorkerId>, written: Written) -> u64 {
-        self.last += 1;
-        self.pending.insert(self.last, (workers, written));
-        self.end_those_answered();
-        self.last
+    /// Notes that these workers are asked. Returns the ticket that they answer with. If there are
+    /// none, the caller is answered at once.
+    fn begin(&mut self, workers: HashSet<WorkerId>, written: WriteReply) -> u64 {
+        self.last_ticket += 1;
+        self.pending.insert(self.last_ticket, (workers, written));
+        self.reply_where_done();
+        self.last_ticket
     }
 
-    /// A worker has answered; false when it was not asked.
+    /// Notes that a worker has answered. Returns `false` if it was not asked.
     pub(super) fn answered(&mut self, worker: WorkerId, ticket: u64) -> bool {
         let was_asked =
             self.pending.get_mut(&ticket).is_some_and(|(workers, _)| workers.remove(&worker));
-        self.end_those_answered();
+        self.reply_where_done();
         was_asked
     }
 
-    /// A worker has ended. What it had not written is lost.
-    pub(super) fn ended(&mut self, worker: WorkerId) {
+    /// Notes that a worker has exited. What it had not written is lost.
+    pub(super) fn reap(&mut self, worker: WorkerId) {
         for (workers, _) in self.pending.values_mut() {
             workers.remove(&worker);
         }
-        self.end_those_answered();
+        self.reply_where_done();
     }
 
-    fn end_those_answered(&mut self) {
+    fn reply_where_done(&mut self) {
         for (_, (_, written)) in self.pending.extract_if(|_, (workers, _)| workers.is_empty()) {
-            // Whoever waited may have given up.
+            // The caller may have given up.
             let _ = written.send(());
         }
     }
@@ -53,7 +54,7 @@ impl LogWrites {
 
 impl Supervisor {
     /// Has every worker write what it has logged by now.
-    pub(super) fn write_log(&mut self, written: Written) {
+    pub(super) fn write_log(&mut self, written: WriteReply) {
         let accepted: HashSet<usize> =
             self.fleet.slots().filter(|(_, slot)| slot.is_accepted()).map(|(row, _)| row).collect();
         let workers = self
@@ -84,7 +85,7 @@ mod tests {
         assert!(writes.answered(worker(0), ticket));
         assert!(!writes.answered(worker(0), ticket), "it has answered already");
         assert!(!writes.answered(worker(1), ticket + 1) && !writes.answered(worker(3), ticket));
-        writes.ended(worker(2));
+        writes.reap(worker(2));
         assert!(is_written.try_recv().is_err(), "one has neither answered nor ended");
         assert!(writes.answered(worker(1), ticket));
         assert_eq!(is_written.try_recv(), Ok(()));

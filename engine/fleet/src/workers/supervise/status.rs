@@ -1,4 +1,4 @@
-//! What `sockhop status` tells of each worker. Owns no fds.
+//! The rows of `sockhop status`: one for each worker. Owns no fds.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -9,12 +9,12 @@ use crate::core::Pool;
 use crate::core::fleet::{Phase, WorkerSlot};
 
 impl Supervisor {
-    /// A line for each slot, in the order of their rows.
-    pub(super) fn told(&self) -> Vec<WorkerStatus> {
-        self.fleet.slots().map(|(index, slot)| self.told_of(index, slot)).collect()
+    /// Returns the status of every slot, in the order of their rows.
+    pub(super) fn status(&self) -> Vec<WorkerStatus> {
+        self.fleet.slots().map(|(index, slot)| self.status_of(index, slot)).collect()
     }
 
-    fn told_of(&self, index: usize, slot: &WorkerSlot) -> WorkerStatus {
+    fn status_of(&self, index: usize, slot: &WorkerSlot) -> WorkerStatus {
         let row = &self.board.rows()[index];
         let state = match &slot.phase {
             Phase::Dormant => WorkerState::Dormant,
@@ -25,7 +25,7 @@ impl Supervisor {
         };
         WorkerStatus {
             index,
-            pid: self.occupied.get(&index).map(|occupied| occupied.link.pid),
+            pid: self.processes.get(&index).map(|process| process.link.pid),
             core: slot.core,
             pool: match &slot.pool {
                 Pool::Shared => "shared".to_owned(),
