@@ -424,7 +424,9 @@ impl Functions {
         if changed == served && self.published_secrets() == self.secrets.revisions() {
             return Ok(());
         }
-        modules.iter().for_each(|module| self.cache.make_ready(module));
+        for module in modules {
+            self.cache.make_ready(module).await;
+        }
         self.publish(changed.clone()).await?;
         self.forget_unused(&changed);
         Ok(())

@@ -27,10 +27,9 @@ pub(super) async fn read(objects: &dyn Objects) -> Contents {
             .await
             .map_err(|error| error.to_string())?;
         let Some(object) = object else { return Ok(Contents::new()) };
-        let packed = checked::open(SUMMARY, object).map_err(|error| error.to_string())?;
-        let json = packed::unpack(&packed, JSON_BYTES_MAX).ok_or("it cannot be unpacked")?;
-        let (_, contents) = written::read(&json).map_err(|error| error.to_string())?;
-        Ok::<_, String>(contents)
+        // It may be large, and others wait for this thread.
+        let unpacked = tokio::task::spawn_blocking(|| unpack(object)).await;
+        unpacked.map_err(|error| error.to_string())?
     };
     read.await.unwrap_or_else(|error| {
         tracing::warn!(
@@ -44,12 +43,28 @@ pub(super) async fn read(objects: &dyn Objects) -> Contents {
 /// Writes another one.
 pub(super) async fn write(objects: &dyn Objects, contents: &Contents) {
     let write = async {
-        let json = written::write(&objects.name(), contents).map_err(|error| error.to_string())?;
-        let packed = packed::pack(&json).map_err(|error| error.to_string())?;
-        objects.put(SUMMARY, checked::seal(&packed)).await.map_err(|error| error.to_string())
+        let (store, contents) = (objects.name(), contents.clone());
+        let packed = tokio::task::spawn_blocking(move || pack(&store, &contents)).await;
+        let object = packed.map_err(|error| error.to_string())??;
+        objects.put(SUMMARY, object).await.map_err(|error| error.to_string())
     };
     if let Err(error) = write.await {
         // A node that may only read goes on as well.
         tracing::debug!("{}: no summary is written: {error}", objects.name());
     }
+}
+
+/// Returns the object that holds `contents`, which were read of `store`.
+fn pack(store: &str, contents: &Contents) -> Result<Vec<u8>, String> {
+    let json = written::write(store, contents).map_err(|error| error.to_string())?;
+    let packed = packed::pack(&json).map_err(|error| error.to_string())?;
+    Ok(checked::seal(&packed))
+}
+
+/// Returns what the summary `object` holds.
+fn unpack(object: Vec<u8>) -> Result<Contents, String> {
+    let packed = checked::open(SUMMARY, object).map_err(|error| error.to_string())?;
+    let json = packed::unpack(&packed, JSON_BYTES_MAX).ok_or("it cannot be unpacked")?;
+    let (_, contents) = written::read(&json).map_err(|error| error.to_string())?;
+    Ok(contents)
 }
