@@ -1,9 +1,9 @@
-//! Why the store cannot be read or written, whatever keeps it. Owns no fds.
+//! Why a store cannot be read or written, whichever backend it has. Owns no fds.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The reasons.
+/// Why a store cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error("the store cannot {what} {path:?}: {source}{hint}")]
@@ -55,6 +55,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Returns what makes an I/O error at `path` a [`StoreError::Io`], with a hint at what helps.
     pub fn io(what: &'static str, path: &Path) -> impl Fn(io::Error) -> Self {
         move |source| {
             let hint = match source.kind() {
@@ -73,18 +74,18 @@ impl StoreError {
         Self::Damaged { key: key.to_owned(), reason: format!("it has more than {bytes_max} bytes") }
     }
 
-    /// Whether the store cannot be reached, which may pass by itself; it has not refused.
+    /// Returns whether the store cannot be reached, which may pass by itself. It has not refused.
     pub fn is_away(&self) -> bool {
         matches!(self, Self::Away { .. } | Self::Gone { .. })
     }
 
-    /// Whether what was to be done has surely not been done: of a file system that is known, of a
-    /// network not.
+    /// Returns whether the operation certainly has not happened. A file system says so; after a
+    /// network error nobody knows.
     pub fn is_certain(&self) -> bool {
         matches!(self, Self::Io { .. } | Self::Gone { .. })
     }
 
-    /// Whether the disk is full.
+    /// Returns whether the disk is full.
     pub fn is_full(&self) -> bool {
         matches!(self, Self::Io { source, .. }
             if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))

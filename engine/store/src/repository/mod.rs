@@ -71,6 +71,7 @@ enum Format {
 }
 
 impl Repository {
+    /// Returns the repository in `objects`. Nothing is read yet.
     pub fn new(objects: Arc<dyn Objects>, artefacts: Arc<Artefacts>) -> Self {
         Self {
             objects,
@@ -81,6 +82,7 @@ impl Repository {
         }
     }
 
+    /// Returns the artefacts of the store.
     pub fn artefacts(&self) -> &Arc<Artefacts> {
         &self.artefacts
     }
