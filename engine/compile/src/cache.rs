@@ -1,10 +1,10 @@
 //! The module cache: compiled modules by key, and sealed copies for workers.
 //!
 //! The key is a digest of the artefact, of its kind, and of what its code must be compatible with,
-//! so another wasmtime or processor finds nothing and compiles anew. Nothing here is precious:
-//! whatever is missing or damaged is compiled again. Modules are sealed when they are deployed, and
-//! at start in a thread of their own, so that a worker that asks for one need not wait for a disk.
-//! Owns their memfds.
+//! so another wasmtime or processor finds nothing and compiles anew. The cache may be lost: what is
+//! missing or damaged is compiled again. Modules are sealed when they are deployed, and at start in
+//! a thread of their own, so that a worker that asks for one does not wait for a disk. Owns their
+//! memfds.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -30,7 +30,7 @@ use store::artefacts::Artefacts;
 use store::error::StoreError;
 use store::kind::Kind;
 
-/// Why a module cannot be had.
+/// Why a module cannot be provided.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
     #[error("the module cache {path:?} cannot be used: {source}")]
@@ -70,7 +70,7 @@ impl CacheError {
         }
     }
 
-    /// Whether the file is the reason, and not what this node was doing at the time.
+    /// Returns whether the deployed file is the reason, and not the state of this node.
     fn is_the_files(&self) -> bool {
         let compiler = |error: &CompileError| {
             !matches!(error, CompileError::Start(_) | CompileError::Settings(_))
@@ -83,28 +83,28 @@ impl CacheError {
     }
 }
 
-/// Where an artefact is.
+/// Where the artefact to compile is.
 #[derive(Clone, Copy)]
 enum Source<'a> {
     Store(&'a Digest),
     File(&'a Path, Size),
 }
 
-/// What modules are made of: the artefact, and how it is run; by their keys.
+/// What modules are compiled from, by their keys: the artefact, and its kind.
 pub type Sources = HashMap<Digest, (Digest, Kind)>;
 
 #[derive(Debug)]
 struct State {
-    /// Of modules that may be asked for: to compile them, should that be the first time or their
-    /// file be damaged.
+    /// The sources of modules that workers may ask for, to compile those that are missing or
+    /// damaged.
     sources: Sources,
-    /// Those among them that an alias means: a call is reason enough to compile them.
+    /// The modules among them that an alias names: a call is reason enough to compile these.
     named: HashSet<Digest>,
-    /// Modules of deploys under way, which nothing has yet: how many of each.
+    /// How many deploys under way hold each module. No version has it yet.
     held: HashMap<Digest, usize>,
 }
 
-/// A module that stays though no version has it, until this is dropped.
+/// Keeps a module in the cache that no version has, until this is dropped.
 #[derive(Debug)]
 pub struct Held {
     cache: Arc<Cache>,
@@ -123,6 +123,7 @@ impl Drop for Held {
     }
 }
 
+/// The module cache of a node.
 #[derive(Debug)]
 pub struct Cache {
     modules: Arc<Modules>,
@@ -136,10 +137,10 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// Opens the cache of what `artefacts` are compiled to, in `folder`.
+    /// Opens the cache in `folder`, of modules that `artefacts` are compiled to.
     ///
     /// # Errors
-    /// [`CacheError`] when the folder cannot be made or wasmtime does not run here.
+    /// [`CacheError`] when the folder cannot be created, or wasmtime does not run on this machine.
     pub fn open(folder: PathBuf, artefacts: Arc<Artefacts>) -> Result<Self, CacheError> {
         let failed = |source| CacheError::Folder { path: folder.clone(), source };
         let modules = Arc::new(Modules::open(folder.clone()).map_err(failed)?);
@@ -153,17 +154,18 @@ impl Cache {
         Ok(Self { modules, artefacts, compatibility, state, sealed, queue, budget, compilations })
     }
 
-    /// How many times the compiler has run since the node started.
+    /// Returns how many times the compiler has run since the node started.
     pub fn compilations(&self) -> u64 {
         self.compilations.load(Relaxed)
     }
 
-    /// How many are before `number` in the line for a compiler.
+    /// Returns how many compilations are before `number` in the queue.
     pub fn ahead(&self, number: u64) -> usize {
         self.queue.ahead(number)
     }
 
-    /// The key of an artefact's module on this machine. What can be run in two ways has two.
+    /// Returns the key of an artefact's module on this machine. An artefact that can run as two
+    /// kinds has two.
     pub fn key(&self, artefact: &Digest, kind: Kind) -> Digest {
         let compatibility = self.compatibility.get(&kind).map_or(&[][..], Vec::as_slice);
         // The name ends where the next part begins.
@@ -176,10 +178,10 @@ impl Cache {
             .into()
     }
 
-    /// Makes sure that the module of `artefact` is in the cache; compiles it unless it is.
+    /// Compiles the module of `artefact`, unless it is in the cache. Returns its key.
     ///
     /// # Errors
-    /// [`CacheError`] when it does not compile or cannot be kept, or there is no such artefact.
+    /// [`CacheError`] when it does not compile, cannot be written, or there is no such artefact.
     pub async fn ensure(
         &self,
         artefact: &Digest,
@@ -192,11 +194,11 @@ impl Cache {
         Ok(key)
     }
 
-    /// The same of an artefact that is not kept yet, but a file at a path, for a deploy. Its module
-    /// stays while it is held. `tell` hears how far it is.
+    /// Does the same for a deploy, whose artefact is not in the store yet, but in the file at
+    /// `path`. The module stays in the cache while it is held. `tell` is called at each step.
     ///
     /// # Errors
-    /// [`CacheError`] when it does not compile or cannot be kept.
+    /// [`CacheError`] when it does not compile, or cannot be written.
     pub async fn ensure_from(
         self: &Arc<Self>,
         artefact: &Digest,
@@ -209,16 +211,14 @@ impl Cache {
         let held = Held { cache: Arc::clone(self), key };
         self.name([(key, (*artefact, kind))]);
         self.compile(&key, kind, Source::File(path, size), Purpose::Deploy, tell).await?;
-        // On another thread, since this one answers `/healthz`.
-        let cache = Arc::clone(self);
-        let _ = tokio::task::spawn_blocking(move || cache.make_ready(&key)).await;
+        self.make_ready(key).await;
         Ok(held)
     }
 
-    /// The key of a module that is in the cache.
+    /// Returns the key of the artefact's module, if that is in the cache.
     ///
     /// # Errors
-    /// Why it is not, and whether nobody was given that reason before.
+    /// The reason why it is not, and whether this is the first time that this reason is returned.
     pub fn compiled(&self, artefact: &Digest, kind: Kind) -> Result<Digest, (String, bool)> {
         let key = self.key(artefact, kind);
         self.name([(key, (*artefact, kind))]);
@@ -230,54 +230,55 @@ impl Cache {
         if self.has(&key) { Ok(key) } else { Err(why()) }
     }
 
-    /// Remembers what modules are made of, should they be asked for.
+    /// Remembers what modules are compiled from.
     pub fn name(&self, sources: impl IntoIterator<Item = (Digest, (Digest, Kind))>) {
         self.state().sources.extend(sources);
     }
 
-    /// Remembers which of them aliases mean.
+    /// Remembers which modules aliases name.
     pub fn set_named(&self, named: HashSet<Digest>) {
         self.state().named = named;
     }
 
-    /// Has the module under `key` ready before a worker asks for it. Should that fail, it is tried
-    /// again when one does.
-    pub fn make_ready(&self, key: &Digest) {
-        if self.sealed(key).is_none()
-            && let Err(error) = self.seal(key)
-        {
-            tracing::warn!("a module is not ready for its first call: {error}");
-        }
+    /// Seals the module under `key` before a worker asks for it. If that fails, it is tried again
+    /// when one does.
+    pub async fn make_ready(self: &Arc<Self>, key: Digest) {
+        let sealed = match self.sealed(&key) {
+            Some(_) => Ok(()),
+            None => Arc::clone(self).seal_elsewhere(key).await,
+        };
+        warn_if_not_ready(sealed);
     }
 
-    /// Has as many of these modules ready as there is room for. Reads them all: not for a thread
-    /// that others wait for.
+    /// Seals as many of these modules as there is room for. Reads them all on this thread, so no
+    /// others may wait for it.
     pub fn make_ready_while_room(&self, keys: &[Digest]) {
         for key in keys {
             let bytes = self.modules.bytes(key).unwrap_or(0);
-            if self.lock_sealed().has_room(bytes) {
-                self.make_ready(key);
+            if self.lock_sealed().has_room(bytes) && self.sealed(key).is_none() {
+                warn_if_not_ready(self.seal(key));
             }
         }
     }
 
-    /// The module under `key`, if it is ready. Never waits for a disk.
+    /// Returns the sealed module under `key`. Returns `None` if it is not ready. Never waits for a
+    /// disk.
     pub fn sealed(&self, key: &Digest) -> Option<Arc<OwnedFd>> {
         self.lock_sealed().get(key)
     }
 
-    /// The module under `key`, sealed, for a worker. Compiles it should it be missing, or its file
-    /// be damaged, unless no alias means it: whoever called it may be anybody.
+    /// Returns the sealed module under `key`, for a worker. Compiles it if it is missing or damaged
+    /// and an alias names it. Without an alias, anybody could have the node compile old versions.
     ///
     /// # Errors
-    /// [`CacheError`] when there is no such module and none can be made.
+    /// [`CacheError`] when there is no such module, and it cannot be compiled.
     pub async fn provide(self: Arc<Self>, key: Digest) -> Result<Arc<OwnedFd>, CacheError> {
         if let Some(sealed) = self.sealed(&key) {
             return Ok(sealed);
         }
         if let Err(error) = Arc::clone(&self).seal_elsewhere(key).await {
             match error {
-                // It was never compiled here.
+                // It was not compiled on this node yet.
                 CacheError::Unknown => {}
                 // Nothing is wrong with the file.
                 error @ CacheError::Sealed(_) => return Err(error),
@@ -303,20 +304,19 @@ impl Cache {
         self.sealed(&key).ok_or(CacheError::Unknown)
     }
 
-    /// [`Self::seal`] on a thread that nobody else waits for.
+    /// Calls [`Self::seal`] on a thread that may block.
     async fn seal_elsewhere(self: Arc<Self>, key: Digest) -> Result<(), CacheError> {
         tokio::task::spawn_blocking(move || self.seal(&key))
             .await
             .unwrap_or(Err(CacheError::Unknown))
     }
 
-    /// Lets go of what is ready for versions that are not served any more. Should one be wanted
-    /// after all, its file is there.
+    /// Drops the sealed modules except those under `keys`. The files of the others stay.
     pub fn keep_ready_only(&self, keys: &HashSet<Digest>) {
         self.lock_sealed().retain(|key| keys.contains(key));
     }
 
-    /// Forgets all modules but these.
+    /// Removes all modules from the cache, except those of `sources` and those that are held.
     pub fn retain(&self, sources: &Sources) {
         let mut state = self.state();
         let held: HashSet<Digest> = state.held.keys().copied().collect();
@@ -324,7 +324,7 @@ impl Cache {
         self.lock_sealed().retain(|key| kept(key));
         self.queue.retain(kept);
         state.sources.retain(|key, _| kept(key));
-        // Under the lock, or a deploy could begin to hold what goes.
+        // The state stays locked, or a deploy could begin to hold a module that is being removed.
         self.modules.retain(kept);
     }
 
@@ -336,12 +336,13 @@ impl Cache {
         self.sealed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A look at name and size; the digest is checked when the module is first used.
+    /// Returns whether a file of the right name and length is there. Its digest is checked when the
+    /// module is sealed.
     fn has(&self, key: &Digest) -> bool {
         self.modules.bytes(key).is_some()
     }
 
-    /// Compiles a module unless it is there, once those have who came before.
+    /// Compiles a module, unless it is there, when its turn in the queue comes.
     async fn compile(
         &self,
         key: &Digest,
@@ -363,7 +364,7 @@ impl Cache {
         tell(Step::Waiting { number: ticket.number });
         let _turn = self.queue.turn(key).await;
         let _place = self.queue.place(purpose).await;
-        // Somebody may have been at it before.
+        // The one who had the turn before may have compiled it.
         if self.has(key) {
             return Ok(());
         }
@@ -407,17 +408,19 @@ impl Cache {
                 .await
                 .map_err(failed("made, as what it is made of cannot be read"))?,
         };
-        // Until the compiler has ended, what it takes is not there for others.
+        // The compiler's share of memory counts as taken until the compiler has ended.
         let share = self.budget.share(size, purpose).await.map_err(CompileError::from)?;
         let temporary = files::Temporary::new(self.modules.folder()).map_err(failed("written"))?;
         tell(Step::Compiling);
         self.compilations.fetch_add(1, Relaxed);
         child::compile(kind, source, temporary.path(), &share.plan).await?;
         drop(share);
+        // The module may be large: it is hashed and synced on a thread that nobody waits for. Once
+        // begun that comes to its end, even if the caller has gone.
         let (modules, key) = (Arc::clone(&self.modules), *key);
-        let keeping = move || {
+        let kept = tokio::task::spawn_blocking(move || {
             let failed = |what| {
-                let path = path.clone();
+                let path = modules.path(&key);
                 move |source| CacheError::Module { what, path, source }
             };
             let (digest, bytes) = files::digest_of(temporary.path()).map_err(failed("read"))?;
@@ -425,12 +428,14 @@ impl Cache {
                 return Err(CacheError::TooLarge { bytes });
             }
             modules.put(&key, digest, bytes, temporary).map_err(failed("written"))
-        };
-        // Reading and syncing is for another thread, since this one answers `/healthz`.
-        tokio::task::spawn_blocking(keeping).await.unwrap_or(Err(CacheError::Unknown))
+        });
+        kept.await.unwrap_or_else(|error| {
+            Err(CacheError::Module { what: "written", path, source: io::Error::other(error) })
+        })
     }
 
-    /// Reads a module, checks its digest, and keeps a sealed copy.
+    /// Reads a module, checks its digest, and keeps a sealed copy. Blocks for as long as that
+    /// takes.
     fn seal(&self, key: &Digest) -> Result<(), CacheError> {
         let failed =
             |source| CacheError::Module { what: "read", path: self.modules.path(key), source };
@@ -442,6 +447,12 @@ impl Cache {
             self.lock_sealed().remove(key);
         }
         Ok(())
+    }
+}
+
+fn warn_if_not_ready(sealed: Result<(), CacheError>) {
+    if let Err(error) = sealed {
+        tracing::warn!("a module is not ready for its first call: {error}");
     }
 }
 

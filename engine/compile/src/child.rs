@@ -1,8 +1,8 @@
 //! The compile child: Cranelift in a process of its own, with limits, so that a hostile file can
-//! harm only that.
+//! harm only that process.
 //!
-//! The parent's half starts it and reads its verdict; the child's half is the hidden command
-//! `sockhop compile`. The child reads one file and writes another, both by path.
+//! The parent's half starts it and interprets its exit status. The child's half is the hidden
+//! command `sockhop compile`, which reads one file and writes another, both by path.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
@@ -22,14 +22,14 @@ use super::proposals;
 use host::fault::Fault;
 use store::kind::Kind;
 
-/// Address space of the child. What it really takes, [`memory`](super::memory) estimates.
+/// The address space of the child. [`memory`](super::memory) estimates how much of it is used.
 const ADDRESS_SPACE_BYTES_MAX: u64 = 6 * 1024 * 1024 * 1024;
-/// Processor time of the child.
+/// The processor time of the child.
 const CPU_TIME_MAX: Duration = Duration::from_secs(300);
-/// So much later comes SIGKILL, which could not be told from that of a kernel without memory;
-/// SIGXCPU is sent before.
+/// How much later the kernel sends SIGKILL. It sends SIGXCPU first, which is not mistaken for a
+/// SIGKILL for want of memory.
 const CPU_TIME_GRACE: Duration = Duration::from_secs(10);
-/// Wall time of the child, kept by the parent.
+/// The wall time of the child, which the parent enforces.
 const WALL_TIME_MAX: Duration = Duration::from_secs(180);
 
 /// The child's priority (setpriority(2)), and how much sooner than others the kernel ends it when
@@ -37,13 +37,13 @@ const WALL_TIME_MAX: Duration = Duration::from_secs(180);
 const NICE: libc::c_int = 5;
 const OOM_SCORE_ADJ: &str = "500";
 
-/// What a Rust program ends with that panics.
+/// The exit status of a Rust program that panics.
 const PANICKED: i32 = 101;
-/// What one says that is given no memory, before it ends with SIGABRT.
+/// The message of a Rust program that cannot allocate, before it ends with SIGABRT.
 const NO_MEMORY: &str = "memory allocation of ";
-/// How many threads rayon makes, and so wasmtime.
+/// The variable by which rayon, and so wasmtime, chooses its number of threads.
 const THREADS_VARIABLE: &str = "RAYON_NUM_THREADS";
-/// So much of what the child says is passed on.
+/// How much of the child's output is passed on.
 const SAID_BYTES_MAX: usize = 2048;
 
 /// Why there is no compiled module.
@@ -99,7 +99,8 @@ impl CompileError {
     }
 }
 
-/// Compiles `input`, which is of `kind`, into `output` in a child process, as planned.
+/// Compiles `input`, which is of `kind`, into `output`, in a child process with the threads of
+/// `plan`.
 ///
 /// # Errors
 /// [`CompileError`]; `output` is then incomplete or missing.
@@ -109,8 +110,7 @@ pub async fn compile(
     output: &Path,
     plan: &Plan,
 ) -> Result<(), CompileError> {
-    // By this name it is the binary that runs, even when its file has been replaced by another
-    // build.
+    // This path is the running binary, even if its file was replaced by another build.
     let mut command = tokio::process::Command::new("/proc/self/exe");
     command.arg0("sockhop").args(["compile", "--kind", kind.name()]).arg(input).arg(output);
     command.env_clear().env(THREADS_VARIABLE, plan.threads.to_string());
@@ -121,14 +121,15 @@ pub async fn compile(
     verdict(ended.status, said(&ended.stderr), plan)
 }
 
-/// What it means that the child ended so.
+/// Interprets the exit status of the child.
 fn verdict(status: ExitStatus, said: String, plan: &Plan) -> Result<(), CompileError> {
     Err(match (status.code(), status.signal()) {
         (Some(0), _) => return Ok(()),
         (Some(1), _) => CompileError::Refused(said),
         (Some(PANICKED), _) => CompileError::Failed(said),
         (_, Some(libc::SIGXCPU)) => CompileError::TooMuchTime,
-        // Ours comes with the time limit, which is told before, or when nobody is there to be told.
+        // The node itself kills only at the time limit, which has returned before, and when it
+        // ends.
         (_, Some(libc::SIGKILL)) => CompileError::Killed { plan: plan.clone() },
         (_, Some(libc::SIGABRT)) if said.contains(NO_MEMORY) => {
             CompileError::TooMuchMemory { plan: plan.clone() }
@@ -137,19 +138,19 @@ fn verdict(status: ExitStatus, said: String, plan: &Plan) -> Result<(), CompileE
     })
 }
 
-/// What the child said, which may quote the file.
+/// Returns the output of the child, which may quote the file.
 fn said(stderr: &[u8]) -> String {
     String::from_utf8_lossy(&stderr[..stderr.len().min(SAID_BYTES_MAX)]).trim().to_owned()
 }
 
-/// What the child does: limits on itself, then the work. Its error goes to stderr and so to the
-/// parent.
+/// Runs in the child: sets limits on the process, and compiles. Its error goes to stderr, and so to
+/// the parent.
 ///
 /// # Errors
-/// A sentence for whoever deployed the file.
+/// A sentence for the deployer of the file.
 pub fn run(kind: Kind, input: &PathBuf, output: &PathBuf) -> Result<(), String> {
     limit().map_err(|errno| format!("the compiler's limits cannot be set: {errno}"))?;
-    // The engine has none for itself; this process is short and computes.
+    // The engine switches huge pages off for itself. This process is short and computes.
     let _ = huge_pages::set(Pages::Huge);
     let bytes =
         std::fs::read(input).map_err(|error| format!("{input:?} cannot be read: {error}"))?;
@@ -181,8 +182,8 @@ fn limit() -> nix::Result<()> {
         CPU_TIME_MAX.as_secs(),
         (CPU_TIME_MAX + CPU_TIME_GRACE).as_secs(),
     )?;
-    // What serves comes first, and when memory runs out this is what can be done again. The file is
-    // root's while the process cannot be dumped (proc(5)); there is no secret in this one.
+    // When memory runs out, the kernel is to kill this process before those that serve. The file
+    // belongs to root while the process is not dumpable (proc(5)); this process has no secrets.
     prctl::set_dumpable(true)?;
     let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJ);
     prctl::set_dumpable(false)?;
@@ -192,7 +193,7 @@ fn limit() -> nix::Result<()> {
     Ok(())
 }
 
-/// The compiler as workers expect it.
+/// Returns the compiler, with the settings of the workers.
 fn engine(kind: Kind) -> Result<Engine, CompileError> {
     let config = match kind {
         Kind::Http03 => wasm_config::config_03(),
@@ -201,7 +202,7 @@ fn engine(kind: Kind) -> Result<Engine, CompileError> {
     Engine::new(&config).map_err(|error| CompileError::Settings(format!("{error:#}")))
 }
 
-/// Says which compiled code this compiler's is compatible with: changes with wasmtime, its settings
+/// Returns bytes that identify compatible compiled code. They change with wasmtime, its settings
 /// and the processor.
 ///
 /// # Errors
@@ -216,7 +217,8 @@ pub fn compatibility(kind: Kind) -> Result<Vec<u8>, CompileError> {
             self.0.extend_from_slice(bytes);
         }
     }
-    // wasmtime gives something to hash; what it would hash is kept whole, to go into a SHA-256.
+    // wasmtime returns a value to hash. The hashed bytes are kept as they are, as they go into a
+    // SHA-256.
     let mut bytes = Bytes(Vec::new());
     std::hash::Hash::hash(&engine(kind)?.precompile_compatibility_hash(), &mut bytes);
     Ok(bytes.0)

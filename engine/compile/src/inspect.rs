@@ -1,7 +1,7 @@
-//! What a deployed file is, read from its own imports and exports; what cannot run here is refused
-//! by name.
+//! What kind of function a deployed file is, by its imports and exports. A file that cannot run
+//! here is refused, with the name of what it lacks.
 //!
-//! Looks only at the outermost level, without compiling anything. Pure; owns no fds.
+//! Reads the outermost level only, and compiles nothing. Pure; owns no fds.
 
 use wasmparser::{CompositeInnerType, ExternalKind, FuncType, Parser, Payload, TypeRef, ValType};
 
@@ -12,7 +12,7 @@ use super::interfaces::{has, is_of};
 use super::preview1;
 
 const EXPECTED: &str = "wasi:http/incoming-handler@0.2, wasi:http/handler@0.3 or wasi:cli/run@0.2";
-/// So much of a file's own names is quoted.
+/// How much of a file's names a message quotes.
 const QUOTED_CHARS_MAX: usize = 200;
 
 /// Why a file cannot be deployed. Every message says what was expected.
@@ -84,11 +84,11 @@ impl InspectError {
     }
 }
 
-/// Says which kind of function `bytes` are. What exports both a handler and `run` is http, unless a
-/// command is wanted.
+/// Returns which kind of function `bytes` are. A file that exports both a handler and `run` is
+/// http, unless a command is `wanted`.
 ///
 /// # Errors
-/// [`InspectError`] when they are none that this node runs, or not what is wanted.
+/// [`InspectError`] when this node does not run them, or they are not of the kind that is `wanted`.
 pub fn inspect(bytes: &[u8], wanted: Option<Wanted>) -> Result<Kind, InspectError> {
     if bytes.is_empty() {
         return Err(InspectError::Empty);
@@ -104,34 +104,34 @@ pub fn inspect(bytes: &[u8], wanted: Option<Wanted>) -> Result<Kind, InspectErro
     if is_core(bytes) { core_module(&outside, wanted) } else { component(&outside, wanted) }
 }
 
-/// Whether `bytes`, which are WebAssembly, are a core module and no component.
+/// Returns whether `bytes`, which are WebAssembly, are a core module and not a component.
 pub(super) fn is_core(bytes: &[u8]) -> bool {
     Parser::is_core_wasm(bytes)
 }
 
-/// What can be seen of a file from outside.
+/// The imports and exports of a file.
 #[derive(Default)]
 struct Outside {
     imports: Vec<String>,
     exports: Vec<String>,
     core_imports: Vec<CoreImport>,
-    /// The type of a core module's function `_start`.
+    /// The type of a core module's exported function `_start`.
     start: Option<String>,
-    /// A core module exports its memory as `memory`.
+    /// Whether a core module exports its memory as `memory`.
     has_memory: bool,
-    /// Here, or in a module within.
+    /// Whether a memory is shared, in the file or in a module within it.
     shared_memory: bool,
 }
 
-/// What a core module imports.
+/// An import of a core module.
 struct CoreImport {
     module: String,
     name: String,
-    /// The type of a function; nothing else has one here.
+    /// The type, if it is a function.
     function: Option<String>,
 }
 
-/// Types, and which of them each function has, imported ones first.
+/// The types of a core module, and the type of each function, imported ones first.
 #[derive(Default)]
 struct CoreTypes {
     types: Vec<Option<FuncType>>,
@@ -139,7 +139,7 @@ struct CoreTypes {
 }
 
 impl CoreTypes {
-    /// A function's type, written as in [`preview1::FUNCTIONS`].
+    /// Returns a function type, written as in [`preview1::FUNCTIONS`].
     fn describe(&self, index: u32) -> String {
         let function = usize::try_from(index)
             .ok()
@@ -264,7 +264,7 @@ fn component(outside: &Outside, wanted: Option<Wanted>) -> Result<Kind, InspectE
     let (mut http, mut command, mut other) = (None, None, None);
     for (export, entry) in entries {
         match entry {
-            // What has a handler of 0.3 too needs the settings for 0.3 to compile at all.
+            // A file with a handler of 0.3 compiles only with the settings for 0.3.
             Some(Kind::Http03) => http = Some(Kind::Http03),
             Some(Kind::Http02) => http = http.or(Some(Kind::Http02)),
             Some(Kind::Command) => command = Some(Kind::Command),
@@ -293,8 +293,8 @@ fn component(outside: &Outside, wanted: Option<Wanted>) -> Result<Kind, InspectE
     }
 }
 
-/// For an export by which functions are called: the kind it makes, or none if it is of a version
-/// that does not run here.
+/// Returns the kind of an export that is an entry point, or `Some(None)` if its version does not
+/// run here. Returns `None` for any other export.
 fn entry(export: &str) -> Option<Option<Kind>> {
     let (interface, version) = export.split_once('@')?;
     match interface {
@@ -305,7 +305,7 @@ fn entry(export: &str) -> Option<Option<Kind>> {
     }
 }
 
-/// A name out of a file, which may be as long as the file.
+/// Shortens a name of a file, which may be as long as the file.
 fn quoted(text: &str) -> String {
     match text.char_indices().nth(QUOTED_CHARS_MAX) {
         Some((end, _)) => format!("{}...", &text[..end]),

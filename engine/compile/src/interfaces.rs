@@ -1,13 +1,12 @@
-//! Which interfaces a worker has for what it runs, by name and version. Pure; owns no fds.
+//! The interfaces that a worker provides, by name and version. Pure; owns no fds.
 //!
-//! Kept in step with the worker's linkers by hand, because the engine must not link them; a test
-//! deploys guests that import as many as there are. Unstable interfaces (`wasi:clocks/timezone`)
-//! are not there.
+//! Kept in step with the worker's linkers by hand, because the engine must not link them. A test
+//! deploys guests that import all of them. Unstable interfaces (`wasi:clocks/timezone`) are not
+//! provided.
 
 use store::kind::Kind;
 
-/// `wasi:config/store`, in the one version there is. A pre-release is compatible with nothing but
-/// itself.
+/// The only version of `wasi:config/store`. A pre-release is compatible only with itself.
 const CONFIG: &str = "wasi:config/store@0.2.0-rc.1";
 
 /// Packages and interfaces of WASI 0.2.
@@ -71,7 +70,7 @@ const WASI_0_3: [(&str, &[&str]); 6] = [
     ("wasi:sockets", &["ip-name-lookup", "types"]),
 ];
 
-/// Whether a worker that runs `kind` has `import`.
+/// Returns whether a worker provides `import` for a function of `kind`.
 pub(super) fn has(kind: Kind, import: &str) -> bool {
     let Some((interface, version)) = import.split_once('@') else { return false };
     let Some((package, interface)) = interface.split_once('/') else { return false };
@@ -83,8 +82,8 @@ pub(super) fn has(kind: Kind, import: &str) -> bool {
         || (kind == Kind::Http03 && is_of("0.3.", version) && in_table(&WASI_0_3))
 }
 
-/// Whether `version` is a release of `track` ("0.2."). Each is compatible with the one the worker
-/// has: wasmtime's linker matches them by semver, and pre-releases only with themselves.
+/// Returns whether `version` is a release of `track` ("0.2."). Each is compatible with the
+/// worker's: wasmtime's linker matches them by semver, and pre-releases only with themselves.
 pub(super) fn is_of(track: &str, version: &str) -> bool {
     version
         .strip_prefix(track)

@@ -1,10 +1,11 @@
-//! From a deployed file to code that workers run: looked at, compiled once in a process with
-//! limits, kept by digest.
+//! From a deployed file to code that workers run: inspected, compiled once in a process with
+//! limits, and cached by digest.
 //!
-//! [`inspect`] says what a file is and refuses what cannot run here, by the names in [`interfaces`]
-//! and [`preview1`]; [`child`] compiles when it is its turn in the [`queue`], with as many threads
-//! as [`memory`] has room for, and names the [`proposals`] that guests have not got; [`cache`]
-//! keeps the results, and the latest ones ready in sealed memory ([`sealed`]).
+//! [`inspect`] says what a file is, and refuses what cannot run here, by the names in
+//! [`interfaces`] and [`preview1`]. [`child`] compiles it when its turn in the [`queue`] comes,
+//! with as many threads as there is [`memory`] for, and names the [`proposals`] that guests lack.
+//! [`cache`] keeps the results as files ([`modules`]), and the most recently used ones in sealed
+//! memory ([`sealed`]).
 
 #![expect(
     missing_docs,

@@ -1,5 +1,5 @@
-//! How much memory a compiler takes, and so how many threads one gets, whether it waits for another
-//! one to end, and what is refused as it cannot work. Decisions are pure; owns no fds.
+//! How much memory a compiler takes, and so how many threads it gets, whether it waits for another
+//! one to end, and which file is refused as too large. Decisions are pure; owns no fds.
 
 use std::fmt;
 use std::io;
@@ -42,7 +42,7 @@ const NEVER_WITHOUT_PERCENT: u64 = 50;
 
 const MIB: u64 = 1024 * 1024;
 
-/// What of a file says how much memory its compiler takes.
+/// The sizes of a file by which its compiler's memory is estimated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {
     file_bytes: u64,
@@ -51,7 +51,7 @@ pub struct Size {
 }
 
 impl Size {
-    /// That of the file at `path`, read on a thread that nobody else waits for.
+    /// Reads the sizes of the file at `path`, on a thread that may block.
     pub(super) async fn of_file(path: &Path) -> io::Result<Self> {
         let path = path.to_owned();
         let read =
@@ -59,8 +59,8 @@ impl Size {
         read.await.unwrap_or_else(|_| Err(io::ErrorKind::Interrupted.into()))
     }
 
-    /// Returns that of a file with these `bytes`. What cannot be read has no code: the compiler
-    /// refuses it.
+    /// Returns the size of a file of these `bytes`. A file that cannot be parsed counts as one
+    /// without code: the compiler refuses it.
     pub fn of(bytes: &[u8]) -> Self {
         let mut found = Self { file_bytes: bytes.len() as u64, code_bytes: 0, functions: 0 };
         for payload in Parser::new(0).parse_all(bytes).map_while(Result::ok) {
@@ -72,7 +72,7 @@ impl Size {
         found
     }
 
-    /// What a compiler of so many threads takes.
+    /// Returns how much memory a compiler with so many threads takes.
     fn need_bytes(self, threads: usize) -> u64 {
         let further = (threads as u64).saturating_sub(1);
         let file = self.file_bytes * BYTES_PER_FILE_BYTE;
@@ -89,7 +89,7 @@ impl Size {
 pub struct Plan {
     pub(super) threads: usize,
     need_bytes: u64,
-    /// What there was when it was planned, where there was least.
+    /// The memory that was available when it was planned, in the place that had least.
     room: Option<Room>,
 }
 
@@ -103,7 +103,7 @@ impl fmt::Display for Plan {
     }
 }
 
-/// There is not enough memory, whatever is done.
+/// There is not enough memory to compile a file at all.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "there is not enough memory to compile it: that takes some {} with one thread, and there is {room}. Give it more memory, or add \
@@ -114,17 +114,17 @@ pub struct Short {
     room: Room,
 }
 
-/// What is done about a file that is to be compiled.
+/// What is done with a file that is to be compiled.
 #[derive(Debug)]
 enum Decision {
     Compile(Plan),
-    /// When another compiler has ended there will be more.
+    /// Wait until another compiler has ended, which gives back its memory.
     Wait,
     Refuse(Short),
 }
 
-/// Decides how a file is compiled, with at most `threads_max` threads, while other compilers are to
-/// take `taken_bytes`.
+/// Decides how a file is compiled, with at most `threads_max` threads, while `taken_bytes` are
+/// planned for other compilers.
 fn decide(
     size: Size,
     available: Option<Available>,
@@ -139,8 +139,8 @@ fn decide(
             room: None,
         });
     };
-    // Others may have begun to take it, and it then counts twice: at worst there are fewer threads,
-    // or a wait.
+    // What other compilers have already allocated counts twice. At worst this compiler gets fewer
+    // threads, or waits.
     let free_bytes = memory.memory_bytes.saturating_sub(taken_bytes);
     let fitting = (1..=threads_max).rev().find(|threads| size.need_bytes(*threads) <= free_bytes);
     let need_bytes = size.need_bytes(1);
@@ -154,19 +154,19 @@ fn decide(
         None if with_swap.with_swap_bytes() < need_bytes / 100 * NEVER_WITHOUT_PERCENT => {
             Decision::Refuse(Short { need_bytes, room: with_swap })
         }
-        // It may be slow, and it may be killed; but it may work.
+        // With swap it may be slow, or be killed, but it may work.
         None => Decision::Compile(Plan { threads: 1, need_bytes, room: Some(memory) }),
     }
 }
 
-/// What compilers that run are to take.
+/// The memory that is planned for running compilers.
 #[derive(Debug, Default)]
 pub(super) struct Budget {
     taken_bytes: Mutex<u64>,
     given_back: Notify,
 }
 
-/// A compiler's part, until this is dropped.
+/// A compiler's part of the budget, which is given back when this is dropped.
 #[derive(Debug)]
 pub(super) struct Share<'a> {
     budget: &'a Budget,
@@ -181,15 +181,15 @@ impl Drop for Share<'_> {
 }
 
 impl Budget {
-    /// Plans a compiler, once there is memory for it or none of the others is left. A way back
-    /// waits for nobody.
+    /// Plans a compiler, when there is memory for it or no other compiler runs. A rollback does not
+    /// wait.
     ///
     /// # Errors
-    /// [`Short`] if it cannot work.
+    /// [`Short`] if there is not enough memory in any case.
     pub(super) async fn share(&self, size: Size, purpose: Purpose) -> Result<Share<'_>, Short> {
         let threads_max = std::thread::available_parallelism().map_or(1, usize::from);
         loop {
-            // From here on, nothing that is given back is missed.
+            // This is created before the decision, so that no notification in between is missed.
             let given_back = self.given_back.notified();
             match self.take(size, purpose, memory::available(), threads_max) {
                 Decision::Compile(plan) => return Ok(Share { budget: self, plan }),

@@ -18,12 +18,12 @@ use sha2::{Digest as _, Sha256};
 use host::files::{self, Temporary, hex, unhex};
 
 const EXTENSION: &str = "cwasm";
-/// Digits of a length: none is longer than that of the largest module.
+/// The most digits of a length, which are enough for the largest module.
 const LENGTH_DIGITS_MAX: usize = 12;
-/// What earlier builds had beside modules, whose names were their keys alone.
+/// A file of earlier builds, whose modules had only their keys as names.
 const FORMER_INDEX: &str = "index";
 
-/// A compiled module that is there.
+/// A compiled module in the folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Module {
     digest: Digest,
@@ -35,29 +35,29 @@ struct Module {
 pub(super) struct Modules {
     folder: PathBuf,
     found: Mutex<HashMap<Digest, Module>>,
-    /// Of an earlier build, or cut short: of no use to this one. They stay until it is sure that
-    /// this one serves.
+    /// Files of an earlier build, and files that were cut short. They stay until it is certain that
+    /// this build serves.
     useless: Mutex<Vec<PathBuf>>,
 }
 
 impl Modules {
-    /// Looks which modules are in `folder`, which is made if need be. Removes nothing: another
-    /// engine may still serve by it.
+    /// Reads which modules are in `folder`, and creates that if it is missing. Removes nothing:
+    /// another engine may still use the files.
     ///
     /// # Errors
-    /// When the folder cannot be made or read.
+    /// When the folder cannot be created or read.
     pub(super) fn open(folder: PathBuf) -> io::Result<Self> {
         files::create_folder(&folder)?;
         let (mut found, mut useless) = (HashMap::new(), Vec::new());
         for entry in std::fs::read_dir(&folder)? {
             let entry = entry?;
-            // One that has gone meanwhile was another engine's to remove.
+            // A file that has gone meanwhile was removed by another engine.
             let Ok(metadata) = entry.metadata() else { continue };
             match parse(&entry.path()) {
                 Name::Module(key, module) if module.bytes == metadata.len() => {
                     if let Some(other) = found.insert(key, module) {
-                        // Two of one key: a node was killed between the arrival of the later and
-                        // the end of the earlier.
+                        // Two files have one key: a node was killed after it added the later one
+                        // and before it removed the earlier one.
                         useless.push(path(&folder, &key, other));
                     }
                 }
@@ -72,25 +72,25 @@ impl Modules {
         &self.folder
     }
 
-    /// The length of the module under `key`, if it is there and as long as it was. Its bytes are
-    /// checked when it is read.
+    /// Returns the length of the module under `key`. Returns `None` if it is missing, or has
+    /// another length than it was written with. Its bytes are checked when it is read.
     pub(super) fn bytes(&self, key: &Digest) -> Option<u64> {
         let module = *self.lock().get(key)?;
         let metadata = std::fs::metadata(path(&self.folder, key, module)).ok()?;
         (metadata.len() == module.bytes).then_some(module.bytes)
     }
 
-    /// Where the module under `key` is, for messages.
+    /// Returns where the module under `key` is, for messages.
     pub(super) fn path(&self, key: &Digest) -> PathBuf {
         let found = self.lock().get(key).copied();
         let unnamed = || self.folder.join(format!("{}.{EXTENSION}", hex(key)));
         found.map_or_else(unnamed, |module| path(&self.folder, key, module))
     }
 
-    /// Takes a file for the module under `key`, in place of the one before.
+    /// Renames `file` to the module under `key`, and removes the one before.
     ///
     /// # Errors
-    /// When it cannot be renamed or synced.
+    /// When the file cannot be renamed or synced.
     pub(super) fn put(
         &self,
         key: &Digest,
@@ -127,11 +127,11 @@ impl Modules {
         }
     }
 
-    /// Removes all modules that are not to be kept, and what is of no use.
+    /// Removes all modules that are not `kept`, and the useless files.
     pub(super) fn retain(&self, kept: impl Fn(&Digest) -> bool) {
         let useless =
             std::mem::take(&mut *self.useless.lock().unwrap_or_else(PoisonError::into_inner));
-        // What was cut short may have been compiled again under the same name.
+        // A module that was cut short may have been compiled again under the same name.
         let found: HashSet<PathBuf> =
             self.lock().iter().map(|(key, module)| path(&self.folder, key, *module)).collect();
         useless
@@ -150,7 +150,7 @@ impl Modules {
 /// What a file's name says.
 enum Name {
     Module(Digest, Module),
-    /// It is of an earlier build, and of no use.
+    /// The file is of an earlier build, and useless.
     Former,
     Other,
 }

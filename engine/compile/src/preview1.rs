@@ -1,8 +1,9 @@
 //! The functions of WASI preview 1, as a worker's linker has them. Pure; owns no fds.
 //!
-//! Kept in step by hand, like `interfaces`: a test deploys a module that imports all of them.
+//! Kept in step by hand, like [`interfaces`](super::interfaces): a test deploys a module that
+//! imports all of them.
 
-/// What core modules import from.
+/// The module name that core modules import from.
 pub(super) const MODULE: &str = "wasi_snapshot_preview1";
 
 /// Name and type of each: parameters, `>`, results; `i` is an i32, `I` an i64.

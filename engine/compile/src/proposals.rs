@@ -1,11 +1,11 @@
-//! Which proposals of WebAssembly a file needs that guests of this node do not have: what its
-//! deployer is told instead of an offset. Pure; owns no fds.
+//! The proposals of WebAssembly that a file needs and this node does not support, for a message
+//! that says more than an offset. Pure; owns no fds.
 
 use wasmparser::{Validator, WasmFeatures};
 
 use store::kind::Kind;
 
-/// What wasmtime knows and guests here do not have, under the names of the proposals.
+/// The proposals that wasmtime knows and this node does not support, by name.
 const LACKING: [(&str, WasmFeatures); 13] = [
     ("legacy exception handling", WasmFeatures::LEGACY_EXCEPTIONS),
     ("threads", WasmFeatures::THREADS),
@@ -21,12 +21,12 @@ const LACKING: [(&str, WasmFeatures); 13] = [
     ("the component model's maps", WasmFeatures::CM_MAP),
     ASYNC,
 ];
-/// Components of WASI 0.3 have it.
+/// Components of WASI 0.3 may use this one.
 const ASYNC: (&str, WasmFeatures) =
     ("the component model's async functions, outside of WASI 0.3", WasmFeatures::CM_ASYNC);
 
-/// The proposals that the file, which is of `kind`, needs and has not got. None when it is refused
-/// for another reason.
+/// Returns the unsupported proposals that the file, which is of `kind`, needs. Returns none if it
+/// is refused for another reason.
 pub(super) fn lacking(bytes: &[u8], kind: Kind) -> Vec<&'static str> {
     let every = WasmFeatures::WASM3 | WasmFeatures::GC_TYPES | WasmFeatures::COMPONENT_MODEL;
     let every = LACKING.iter().fold(every, |every, (_, proposal)| every | *proposal);

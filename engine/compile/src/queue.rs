@@ -1,8 +1,8 @@
-//! Who compiles when: one compiler a module, few at a time, and what did not compile is left alone
-//! for a while.
+//! The queue of compilations: one for each module, few at a time, and a pause after a module that
+//! did not compile.
 //!
-//! Whoever asks for a module that is being compiled waits for that. A way back has a place of its
-//! own, which no deploy can take. Owns no fds.
+//! A request for a module that is being compiled waits for that compilation. A rollback has a place
+//! of its own, which no deploy can take. Owns no fds.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,42 +12,41 @@ use abi::message::Digest;
 use host::backoff::Backoff;
 use tokio::sync::{OwnedMutexGuard, Semaphore, SemaphorePermit};
 
-/// Compilers that run at a time, but for the one of a way back.
+/// How many compilers run at a time, besides the one for rollbacks.
 const COMPILERS_MAX: usize = 2;
-/// What did not compile is compiled again after so long, then after twice as long each time, at
-/// most after so long.
+/// How long a module that did not compile is left alone.
 const BACKOFF: Backoff =
     Backoff { first: Duration::from_secs(60), max: Duration::from_secs(60 * 60) };
 
-/// What a module is wanted for.
+/// Why a module is compiled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// A rollback, or another change of an alias: first in line.
+    /// A rollback, or another change of an alias, which does not wait for others.
     Back,
     /// A deploy, or a call by the control API.
     Deploy,
-    /// The node's own looks at its store, and calls. What did not compile lately is not tried
-    /// again.
+    /// A synchronisation with the store, or a call. A module that did not compile lately is not
+    /// tried again.
     Serving,
 }
 
-/// How far it is with a module that somebody waits for.
+/// The step that a compilation is at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Others are before it, as [`ahead`](super::cache::Cache::ahead) of this number says.
+    /// It waits. [`ahead`](super::cache::Cache::ahead) says how many are before this number.
     Waiting { number: u64 },
-    /// Its compiler runs.
+    /// The compiler runs.
     Compiling,
 }
 
-/// Those who want a compiler or have one, by numbers that grow.
+/// The compilations that wait or run, by increasing numbers.
 #[derive(Debug, Default)]
 struct Line {
     next: u64,
     numbers: BTreeSet<u64>,
 }
 
-/// A place in that line, until this is dropped.
+/// A number in the line, which is removed when this is dropped.
 pub(super) struct Ticket<'a> {
     queue: &'a Queue,
     pub(super) number: u64,
@@ -63,19 +62,19 @@ impl Drop for Ticket<'_> {
 #[derive(Debug)]
 struct Failed {
     reason: String,
-    /// How often in a row.
+    /// How many times in a row.
     times: u32,
     at: Instant,
-    /// Until then it is left alone.
+    /// When it may be compiled again.
     until: Instant,
-    /// Somebody has read the reason.
+    /// Whether the reason was read.
     read: bool,
 }
 
 /// The queue of compilations.
 #[derive(Debug)]
 pub(super) struct Queue {
-    /// Of modules that somebody compiles or waits for.
+    /// The locks of modules that are being compiled or waited for.
     turns: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
     failed: Mutex<HashMap<Digest, Failed>>,
     line: Mutex<Line>,
@@ -96,7 +95,7 @@ impl Default for Queue {
 }
 
 impl Queue {
-    /// The last place in the line.
+    /// Returns the next number in the line.
     pub(super) fn ticket(&self) -> Ticket<'_> {
         let mut line = lock(&self.line);
         let number = line.next;
@@ -105,31 +104,30 @@ impl Queue {
         Ticket { queue: self, number }
     }
 
-    /// How many are before `number` in the line: they wait, or their compilers run.
+    /// Returns how many compilations before `number` wait or run.
     pub(super) fn ahead(&self, number: u64) -> usize {
         lock(&self.line).numbers.range(..number).count()
     }
 
-    /// Waits for whoever compiles this module.
+    /// Waits until nobody else compiles this module.
     pub(super) async fn turn(&self, key: &Digest) -> OwnedMutexGuard<()> {
         let turn = {
             let mut turns = lock(&self.turns);
-            // Those that nobody holds any more.
+            // Locks that nobody holds any more are dropped.
             turns.retain(|_, turn| Arc::strong_count(turn) > 1);
             Arc::clone(turns.entry(*key).or_default())
         };
         turn.lock_owned().await
     }
 
-    /// Waits for a place among those who compile. None when there will be none: the queue is never
-    /// closed.
+    /// Waits for a compiler's place. `None` never happens, as the semaphores are not closed.
     pub(super) async fn place(&self, purpose: Purpose) -> Option<SemaphorePermit<'_>> {
         let places = if purpose == Purpose::Back { &self.place_back } else { &self.places };
         places.acquire().await.ok()
     }
 
-    /// Why this module is not to be compiled now: it has failed since `since`, or, while the node
-    /// only serves, lately.
+    /// Returns why this module is not to be compiled now: it has failed since `since`, or lately if
+    /// the purpose is only to serve. Returns `None` if it may be compiled.
     pub(super) fn failure(
         &self,
         key: &Digest,
@@ -143,8 +141,8 @@ impl Queue {
         (left_alone || failed.at >= since).then(|| failed.reason.clone())
     }
 
-    /// A module did not compile. With `lasting`, the reason is its own and will be there the next
-    /// time.
+    /// Records that a module did not compile. `lasting` says whether the file is the reason, so
+    /// that the next time would fail, too.
     pub(super) fn failed(&self, key: &Digest, reason: String, lasting: bool, now: Instant) {
         let mut failed = lock(&self.failed);
         let times = failed.get(key).map_or(0, |failed| failed.times) + u32::from(lasting);
@@ -152,19 +150,20 @@ impl Queue {
         failed.insert(*key, Failed { reason, times, at: now, until, read: false });
     }
 
-    /// A module is there.
+    /// Records that a module was compiled.
     pub(super) fn compiled(&self, key: &Digest) {
         lock(&self.failed).remove(key);
     }
 
-    /// Why a module is not there, and whether that was not read before.
+    /// Returns why a module did not compile, and whether this is the first time that the reason is
+    /// read.
     pub(super) fn reason(&self, key: &Digest) -> Option<(String, bool)> {
         let mut failed = lock(&self.failed);
         let failed = failed.get_mut(key)?;
         Some((failed.reason.clone(), !std::mem::replace(&mut failed.read, true)))
     }
 
-    /// Forgets all modules but these.
+    /// Forgets the failures of all modules except those that are `kept`.
     pub(super) fn retain(&self, kept: impl Fn(&Digest) -> bool) {
         lock(&self.failed).retain(|key, _| kept(key));
     }

@@ -1,16 +1,16 @@
-//! Modules in sealed memory, ready to be given to a worker: as many as fit, the latest used. Pure
-//! but for what it holds.
+//! Modules in sealed memory, ready for workers: the most recently used ones, as many as fit. Pure,
+//! except that it owns what it holds.
 //!
-//! Each costs its size in memory and one fd. Where a worker has the module loaded too, that is the
-//! same memory; so what this adds to a node is at most [`BYTES_MAX`], for functions that nobody
-//! calls.
+//! Each takes its size in memory and one fd. A worker that has loaded the module maps the same
+//! memory, so this adds at most [`BYTES_MAX`] to a node, for functions that nobody calls.
 
 use abi::message::Digest;
 use lru::LruCache;
 
-/// All modules kept ready together. A small Rust component is 0.5 MiB, a Go program 10 MiB.
+/// The most bytes of all ready modules together. A small Rust component has 0.5 MiB, a Go program
+/// 10 MiB.
 const BYTES_MAX: u64 = 512 * 1024 * 1024;
-/// So many of them: each has an fd.
+/// The most ready modules, as each has an fd.
 const MODULES_MAX: usize = 1024;
 
 /// A module that is ready.

@@ -1,4 +1,4 @@
-//! The cores this process may use, as taskset, cgroups and containers leave them
+//! The cores that this process may use, as taskset, cgroups and containers restrict them
 //! (sched_getaffinity(2)). Owns no fds.
 
 use nix::sched::{CpuSet, sched_getaffinity};
@@ -17,23 +17,23 @@ pub enum CoresError {
     NotAllowed { core: usize, allowed: Vec<usize> },
 }
 
-/// The allowed cores, in order.
+/// Returns the allowed cores, in order.
 ///
 /// # Errors
-/// [`CoresError::Read`] when the kernel does not tell.
+/// [`CoresError::Read`] when the kernel does not answer.
 pub fn allowed() -> Result<Vec<usize>, CoresError> {
     let set = sched_getaffinity(Pid::from_raw(0)).map_err(CoresError::Read)?;
     Ok((0..CpuSet::count()).filter(|core| set.is_set(*core).unwrap_or(false)).collect())
 }
 
-/// Cores as the command line names them: "0-3,5".
+/// A list of cores as the command line has it: "0-3,5".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CoreList(Vec<usize>);
 
 /// Reads a list of cores.
 ///
 /// # Errors
-/// [`CoresError::List`] when it is none.
+/// [`CoresError::List`] when `list` is not one.
 pub fn parse(list: &str) -> Result<CoreList, CoresError> {
     let unfit = || CoresError::List { given: list.to_owned() };
     let mut chosen = std::collections::BTreeSet::new();
@@ -50,10 +50,10 @@ pub fn parse(list: &str) -> Result<CoreList, CoresError> {
     Ok(CoreList(chosen.into_iter().collect()))
 }
 
-/// Those of `allowed` that `list` names; all of them without a list.
+/// Returns those of `allowed` that `list` names. Returns all of them if there is no list.
 ///
 /// # Errors
-/// [`CoresError::NotAllowed`] when the list names another.
+/// [`CoresError::NotAllowed`] when the list names a core that is not allowed.
 pub fn choose(list: Option<CoreList>, allowed: Vec<usize>) -> Result<Vec<usize>, CoresError> {
     let Some(CoreList(chosen)) = list else { return Ok(allowed) };
     match chosen.iter().find(|core| !allowed.contains(core)) {

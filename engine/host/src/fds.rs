@@ -1,12 +1,13 @@
-//! How many file descriptors a process may have, and what that leaves for connections. Owns no fds.
+//! How many file descriptors a process may have, and how many of them connections get. Owns no fds.
 
 use nix::sys::resource::{Resource, getrlimit};
 
-/// What a worker needs for itself, its modules and its guests' outgoing connections: an eighth, and
-/// so many at least.
+/// The least number of descriptors that a worker keeps for itself, its modules and its guests'
+/// outgoing connections. It keeps an eighth of all if that is more.
 const OTHER_FDS_MIN: u64 = 64;
 
-/// Connections that one worker can have under this process's own limit, which workers inherit.
+/// Returns how many connections one worker can have under this process's own limit, which workers
+/// inherit.
 pub fn connections_max() -> u64 {
     let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024));
     beyond_others(soft)

@@ -12,8 +12,8 @@ use std::time::{Duration, SystemTime};
 
 use sha2::{Digest as _, Sha256};
 
-/// Temporary files are called so, and then by a UUID; what a crash left of them is removed at
-/// start.
+/// What the names of temporary files begin with; a UUID follows. Those that a crash left behind are
+/// removed at start.
 const TEMPORARY_PREFIX: &str = ".tmp-";
 
 /// A file being written.
@@ -24,18 +24,26 @@ pub struct Temporary {
 }
 
 impl Temporary {
-    /// A new empty file in `folder`, which must be on the file system where it is to stay.
+    /// Creates an empty file in `folder`, which must be on the file system where the file is to
+    /// stay.
+    ///
+    /// # Errors
+    /// When the file cannot be created.
     pub fn new(folder: &Path) -> io::Result<Self> {
         let path = folder.join(format!("{TEMPORARY_PREFIX}{}", uuid::Uuid::now_v7()));
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         Ok(Self { path, kept: false })
     }
 
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Renames it to `path`, durably. Its contents must have been synced.
+    /// Renames the file to `path`, durably. Its contents must have been synced.
+    ///
+    /// # Errors
+    /// When it cannot be renamed, or the folder cannot be synced.
     pub fn become_file(mut self, path: &Path) -> io::Result<()> {
         std::fs::rename(&self.path, path)?;
         self.kept = true;
@@ -51,7 +59,10 @@ impl Drop for Temporary {
     }
 }
 
-/// Makes a folder, and those above it, durably and for this user only.
+/// Creates a folder and those above it, durably and for this user only.
+///
+/// # Errors
+/// When one of them cannot be created or synced.
 pub fn create_folder(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
@@ -59,13 +70,16 @@ pub fn create_folder(path: &Path) -> io::Result<()> {
     let above = path.parent().filter(|above| !above.as_os_str().is_empty());
     above.map_or(Ok(()), create_folder)?;
     match DirBuilder::new().mode(0o700).create(path) {
-        // Somebody else has just made it.
+        // Another process has just created it.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         made => made.and_then(|()| File::open(above.unwrap_or(Path::new(".")))?.sync_all()),
     }
 }
 
-/// Writes a whole file durably: whoever reads it sees the old contents or these.
+/// Writes a whole file durably. Readers see the old contents or the new ones.
+///
+/// # Errors
+/// When the file cannot be written, synced or renamed.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let temporary = Temporary::new(folder)?;
@@ -75,7 +89,10 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     temporary.become_file(path)
 }
 
-/// Removes a file durably; that it is not there is no error.
+/// Removes a file durably. A file that does not exist is no error.
+///
+/// # Errors
+/// When the file cannot be removed, or its folder cannot be synced.
 pub fn remove(path: &Path) -> io::Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -89,7 +106,10 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Removes what crashed writers left in `folder` at least `age` ago.
+/// Removes the temporary files that crashed writers left in `folder` at least `age` ago.
+///
+/// # Errors
+/// When the folder cannot be read, or a file cannot be removed.
 pub fn sweep(folder: &Path, age: Duration) -> io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
@@ -105,7 +125,7 @@ pub fn sweep(folder: &Path, age: Duration) -> io::Result<()> {
                 age.is_zero()
                     || now.is_ok_and(|now| now.duration_since(written).unwrap_or_default() >= age)
             };
-            // Without an age it has gone already, or is left for the next time.
+            // A file whose age cannot be read has gone already, or is left for the next time.
             if written.is_ok_and(is_old) {
                 found(std::fs::remove_file(entry.path()))?;
             }
@@ -114,12 +134,15 @@ pub fn sweep(folder: &Path, age: Duration) -> io::Result<()> {
     Ok(())
 }
 
-/// The time by the clock that files in `folder` are written by, which may be another machine's.
+/// Returns the time by the clock that stamps files in `folder`, which may be another machine's.
 fn now_in(folder: &Path) -> io::Result<SystemTime> {
     std::fs::metadata(Temporary::new(folder)?.path())?.modified()
 }
 
-/// None for what is not there.
+/// Returns `None` for the error that something does not exist.
+///
+/// # Errors
+/// Any other error of `result`.
 pub fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
@@ -128,7 +151,10 @@ pub fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// A file's SHA-256 and length.
+/// Returns the SHA-256 and the length of a file.
+///
+/// # Errors
+/// When the file cannot be read.
 pub fn digest_of(path: &Path) -> io::Result<([u8; 32], u64)> {
     let mut file = File::open(path)?;
     let (mut hash, mut length, mut buffer) = (Sha256::new(), 0, vec![0; 64 * 1024]);

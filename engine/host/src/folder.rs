@@ -1,6 +1,6 @@
-//! The data folder is its user's alone: tokens, keys and the control socket are in it, and whoever
-//! can write there decides what the node runs. Decided by [`judge`], which is pure. Owns no fds
-//! beyond a call.
+//! The data folder, which only its user may enter: tokens, keys and the control socket are in it,
+//! and whoever can write there decides what the node runs. Decided by [`judge`], which is pure.
+//! Owns no fds beyond a call.
 
 use std::fs::Permissions;
 use std::io;
@@ -11,14 +11,14 @@ use nix::unistd::geteuid;
 
 use crate::files;
 
-/// Its mode: nothing for anybody but its owner.
+/// The mode of the folder: all for its owner, nothing for others.
 const MODE: u32 = 0o700;
-/// What others may do with a folder.
+/// The bits of a mode that give others any right.
 const OTHERS: u32 = 0o077;
-/// What lets others change what is in it.
+/// The bits of a mode that let others change the folder's contents.
 const OTHERS_WRITE: u32 = 0o022;
 
-/// Why a node does not start on the folder.
+/// Why a node does not start on a data folder.
 #[derive(Debug, thiserror::Error)]
 pub enum FolderError {
     #[error("the data folder {folder:?} cannot be made: {source}")]
@@ -39,20 +39,20 @@ pub enum FolderError {
     Chmod { folder: PathBuf, mode: u32, source: io::Error },
 }
 
-/// What is to be done about a folder.
+/// What the node does about a folder.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     Fine,
-    /// Nothing has come of its mode yet: take others' rights away.
+    /// Others have rights that have done no harm yet: they are taken away.
     Mend,
     Owner,
     Writable,
 }
 
-/// Makes the folder if need be, and sees that it is this user's alone.
+/// Creates the folder if it is missing, and ensures that only this user may enter it.
 ///
 /// # Errors
-/// [`FolderError`] with the command that would help.
+/// [`FolderError`] names the command that would help.
 pub fn take(folder: &Path) -> Result<(), FolderError> {
     let named = || folder.to_owned();
     files::create_folder(folder).map_err(|source| FolderError::Make { folder: named(), source })?;
@@ -76,7 +76,7 @@ pub fn take(folder: &Path) -> Result<(), FolderError> {
     }
 }
 
-/// `mode` is the folder's, which may be ours, and empty.
+/// Decides by the folder's owner, its mode, and whether it is empty.
 fn judge(ours: bool, mode: u32, empty: bool) -> Verdict {
     if !ours {
         Verdict::Owner

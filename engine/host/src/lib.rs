@@ -1,5 +1,5 @@
 //! What the machine gives us: which cores, how much memory, whether io_uring and memory locking are
-//! allowed, the data folder and places in it, and what an init system says and wants to hear. Beside
+//! allowed, the data folder and places in it, and the protocol of the init system. Beside
 //! that, what all crates of the engine say of their errors ([`fault`]).
 
 #![expect(

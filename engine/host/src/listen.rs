@@ -1,6 +1,8 @@
-//! Listening sockets: one a shard and address, all sharing the port (SO_REUSEPORT, socket(7)).
+//! Listening sockets: one for each shard and address, which share the port (SO_REUSEPORT,
+//! socket(7)).
 //!
-//! Opened here, or taken over from whoever opened them. Gives its callers the sockets; keeps none.
+//! They are opened here, or adopted from the process that opened them. Callers own the sockets;
+//! this module keeps none.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
@@ -8,13 +10,13 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Connections the kernel completes for us before a shard has accepted them; net.core.somaxconn may
+/// How many connections the kernel completes before a shard accepts them. net.core.somaxconn may
 /// lower it.
 const BACKLOG: i32 = 4096;
-/// What the kernel may hold of a reply that it cannot send yet (TCP_NOTSENT_LOWAT, tcp(7)); what is
-/// on its way comes to that.
+/// How much of a reply the kernel may hold that it has not sent yet (TCP_NOTSENT_LOWAT, tcp(7)).
+/// Bytes that are sent and not acknowledged do not count.
 const UNSENT_BYTES_MAX: u32 = 128 * 1024;
-/// For how long the kernel keeps a connection to itself until its first bytes are there
+/// How many seconds the kernel holds a connection back until its first bytes arrive
 /// (TCP_DEFER_ACCEPT, tcp(7)).
 const DEFER_ACCEPT_S: libc::c_int = 1;
 
@@ -34,7 +36,7 @@ pub enum ListenError {
 /// The sockets of one shard.
 pub type Listeners = Vec<TcpListener>;
 
-/// Opens `shards` times a socket for every address that `addresses` resolve to, v4 and v6. Port 0
+/// Opens `shards` sockets for every address that `addresses` resolve to, IPv4 and IPv6. Port 0
 /// becomes one free port, the same for all shards.
 ///
 /// # Errors
@@ -61,11 +63,10 @@ pub fn open(addresses: &[String], shards: usize) -> Result<Vec<TcpListener>, Lis
     Ok(sockets)
 }
 
-/// Takes over a socket that another process has opened: the init system, or the engine before this
-/// one.
+/// Adopts a socket that another process has opened: the init system, or the engine before this one.
 ///
 /// # Errors
-/// [`ListenError::Unfit`] when it is no listening TCP socket.
+/// [`ListenError::Unfit`] when it is not a listening TCP socket.
 pub fn adopt(fd: OwnedFd) -> Result<TcpListener, ListenError> {
     let number = fd.as_raw_fd();
     let unfit =
@@ -83,10 +84,10 @@ pub fn adopt(fd: OwnedFd) -> Result<TcpListener, ListenError> {
     Ok(socket.into())
 }
 
-/// The addresses of `sockets`, each once, in the order of their first socket.
+/// Returns the addresses of `sockets`, each once, in the order of their first sockets.
 ///
 /// # Errors
-/// When a socket has none, which a listening one does.
+/// When a socket has no address; a listening one always has.
 pub fn addresses(sockets: &[TcpListener]) -> io::Result<Vec<SocketAddr>> {
     let mut addresses = Vec::new();
     for socket in sockets {
@@ -98,8 +99,9 @@ pub fn addresses(sockets: &[TcpListener]) -> io::Result<Vec<SocketAddr>> {
     Ok(addresses)
 }
 
-/// Gives each of `shards` its sockets. Every socket is some shard's, or clients that the kernel
-/// assigns to it would hang; every shard has one for each address, shared if there are too few.
+/// Distributes `sockets` among the shards. Every socket has a shard, or clients that the kernel
+/// assigns to it would hang. Every shard has a socket for each address, which it shares if there
+/// are too few.
 ///
 /// # Errors
 /// When the process has no file descriptors left.
@@ -119,7 +121,7 @@ pub fn distribute(sockets: &[TcpListener], shards: usize) -> io::Result<Vec<List
     Ok(by_shard)
 }
 
-/// Which of `shards` accepts from which of `sockets`, all on one address.
+/// Returns which shard accepts from which socket, of sockets that have one address.
 fn pairs(shards: usize, sockets: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..shards.max(sockets)).map(move |at| (at % shards, at % sockets))
 }
@@ -143,26 +145,26 @@ fn socket(address: SocketAddr, share_port: bool) -> Result<TcpListener, ListenEr
     open().map_err(|source| bind_error(address, source))
 }
 
-/// What every listening socket of ours has, whoever opened it.
+/// Sets the options that every listening socket has, whoever opened it.
 fn set_options(socket: &Socket) -> io::Result<()> {
-    // Accepting is tried, not waited for; see `accept`.
+    // A shard waits until a socket is readable, and its accept must not block then.
     socket.set_nonblocking(true)?;
     // Inherited by every accepted socket, which saves the worker a system call a connection.
     socket.set_tcp_nodelay(true)?;
-    // So is this: what a client does not take stays in the guest, not in megabytes of the kernel's
-    // memory.
+    // This is inherited, too: what a client does not read stays in the guest, and does not fill
+    // megabytes of the kernel's memory.
     socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
     if socket.local_addr()?.as_socket().is_some_and(|address| address.ip().is_loopback()) {
-        // Within this machine there is no network to go easy on, and pacing, as BBR does it, sets a
-        // timer for every piece of a large reply. Every kernel has Reno; one that refuses it loses
-        // us no more than time.
+        // The loopback interface needs no congestion control, and pacing, as BBR does it, sets a
+        // timer for every piece of a large reply. Every kernel has Reno. If one refuses it, replies
+        // are only slower.
         let _ = socket.set_tcp_congestion(b"reno");
     }
     defer_accept(socket)
 }
 
-/// Most connections then arrive with their head, and one look is enough. No library we use has the
-/// option.
+/// Has the kernel hold connections back until their first bytes arrive: most of them then have
+/// their whole head at the first peek. No library that the engine uses has this option.
 fn defer_accept(socket: &Socket) -> io::Result<()> {
     let length = libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap_or_default();
     // SAFETY: the value is a live c_int of the length given, and the fd is borrowed from a live

@@ -1,8 +1,9 @@
-//! One node a data folder: a lock that dies with its holder and names it (flock(2)).
+//! The lock on a data folder, so that one node uses it. It dies with its holder and names it
+//! (flock(2)).
 //!
-//! The kernel's lock belongs to the open file, not to the process: who is given a copy of the fd
-//! holds it too, and it is free when the last copy has gone. Owns the locked file, and never
-//! unlocks it but by closing.
+//! The kernel's lock belongs to the open file, not to the process: a process that is given a copy
+//! of the fd holds it too, and the lock is free when the last copy is closed. Owns the locked file,
+//! and unlocks it only by closing it.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -10,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-/// Why the folder is not ours.
+/// Why the folder cannot be locked.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     #[error(
@@ -25,7 +26,7 @@ pub enum LockError {
     Foreign { path: PathBuf },
 }
 
-/// Held until the process ends.
+/// The lock, which is held until it is dropped.
 #[derive(Debug)]
 pub struct DataLock {
     file: File,
@@ -64,26 +65,27 @@ pub fn lock(folder: &Path) -> Result<DataLock, LockError> {
 }
 
 impl DataLock {
-    /// The lock of `folder` as it was given by its holder, who holds it too until it has gone.
+    /// Returns the lock of `folder` that its holder has given as `fd`. The holder has it, too,
+    /// until it closes its own copy.
     ///
     /// # Errors
-    /// [`LockError::Foreign`] when it is another file, or not locked.
+    /// [`LockError::Foreign`] when `fd` is another file, or is not locked.
     pub fn given(fd: OwnedFd, folder: &Path) -> Result<Self, LockError> {
         let path = folder.join("lock");
         let failed = |source| LockError::Io { path: path.clone(), source };
         let file = File::from(fd);
         let (given, ours) = (file.metadata().map_err(failed)?, path.metadata().map_err(failed)?);
-        // Locking again what this open file has locked is no change (flock(2)).
+        // To lock an open file again that has the lock changes nothing (flock(2)).
         if (given.dev(), given.ino()) != (ours.dev(), ours.ino()) || file.try_lock().is_err() {
             return Err(LockError::Foreign { path });
         }
         Ok(Self { file, path })
     }
 
-    /// Writes this process's pid into it.
+    /// Writes the pid of this process into the file.
     ///
     /// # Errors
-    /// When the disk is full, say.
+    /// When the file cannot be written.
     pub fn sign(&mut self) -> Result<(), LockError> {
         let file = &mut self.file;
         let signed = file.set_len(0).and_then(|()| file.rewind());

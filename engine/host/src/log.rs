@@ -1,8 +1,9 @@
 //! The log on stderr, as text or JSON, and its filter, which can change while the node runs.
 //!
-//! Lines are written by a thread of their own: a stderr that nobody reads holds up nothing but
-//! itself. There is one log a process, so this has the only global state of the engine. Workers get
-//! theirs by environment and are told of changes by message. Owns no fds (stderr is the process's).
+//! Lines are written by a thread of their own: a stderr that nobody reads blocks only that thread.
+//! A process has one log, so this module has the only global state of the engine. Workers read
+//! their filter and form from the environment, and the engine sends them changes as messages. Owns
+//! no fds (stderr is the process's).
 
 use std::fmt;
 use std::io::Write as _;
@@ -16,9 +17,10 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt as form, reload};
 
-/// What is logged when nobody says.
+/// The filter by default.
 pub const DEFAULT: &str = "info";
-/// What tells workers, and commands other than `serve`.
+/// The environment variables by which workers, and commands other than `serve`, know filter and
+/// form.
 const FILTER_VARIABLE: &str = "SOCKHOP_LOG";
 const FORMAT_VARIABLE: &str = "SOCKHOP_LOG_FORMAT";
 
@@ -29,7 +31,7 @@ pub enum Format {
     Json,
 }
 
-/// Whether and how each invocation is told.
+/// The form of the access log: a line for each invocation, or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Access {
     Off,
@@ -37,7 +39,7 @@ pub enum Access {
     Json,
 }
 
-/// Whether invocations and their lines are logged.
+/// Whether the node logs invocations and their output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Logs {
     On,
@@ -45,12 +47,13 @@ pub enum Logs {
 }
 
 impl Logs {
+    /// Returns whether invocations are logged.
     pub fn is_on(self) -> bool {
         self == Self::On
     }
 }
 
-/// Where else guests' lines go than to the log.
+/// Where the output of guests goes besides the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Guest {
     Off,
@@ -67,7 +70,7 @@ impl From<Access> for AccessLog {
     }
 }
 
-/// What is logged, in the words of [`EnvFilter`], which has understood them.
+/// A filter of the log, as text that [`EnvFilter`] has parsed before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter(String);
 
@@ -94,7 +97,7 @@ impl fmt::Display for Filter {
 struct Log {
     format: Format,
     lines: NonBlocking,
-    /// Writes what waits when it is dropped.
+    /// Writes the waiting lines when it is dropped.
     writer: Mutex<Option<WorkerGuard>>,
     filter: Mutex<Filter>,
     handle: reload::Handle<EnvFilter, Registry>,
@@ -102,13 +105,13 @@ struct Log {
 
 static LOG: OnceLock<Log> = OnceLock::new();
 
-/// Starts the log of a command: as text, filtered as the environment says.
+/// Starts the log of a command: as text, with the filter of the environment.
 pub fn start_command() {
     let filter = std::env::var(FILTER_VARIABLE).ok().and_then(|text| text.parse().ok());
     start(Format::Text, filter.unwrap_or_else(|| Filter(DEFAULT.into())));
 }
 
-/// Starts the log. Once a process; what comes later changes nothing.
+/// Starts the log. Later calls in the same process change nothing.
 pub fn start(format: Format, filter: Filter) {
     let (layer, handle) = reload::Layer::new(EnvFilter::new(&filter.0));
     let (stderr, writer) = tracing_appender::non_blocking(std::io::stderr());
@@ -129,23 +132,23 @@ pub fn start(format: Format, filter: Filter) {
     let _ = LOG.set(Log { format, lines: stderr, writer, filter: Mutex::new(filter), handle });
 }
 
-/// Writes what another process has said as it is.
+/// Writes the output of another process without a change.
 pub fn pass_on(bytes: &[u8]) {
     if let Some(log) = LOG.get() {
-        // It never waits; what does not fit is dropped.
+        // This never blocks; what does not fit into the queue is dropped.
         let _ = log.lines.clone().write_all(bytes);
     }
 }
 
-/// Waits a moment for what is not written yet. Call it when the process ends; nothing is logged
-/// afterwards.
+/// Waits a moment until the waiting lines are written. Nothing is logged afterwards, so this is
+/// called when the process ends.
 pub fn end() {
     if let Some(log) = LOG.get() {
         drop(log.writer.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 
-/// Filters by `filter` from now on.
+/// Replaces the filter.
 pub fn change_filter(filter: &Filter) {
     let Some(log) = LOG.get() else { return };
     if let Err(error) = log.handle.reload(EnvFilter::new(&filter.0)) {
@@ -154,7 +157,7 @@ pub fn change_filter(filter: &Filter) {
     *log.filter.lock().unwrap_or_else(PoisonError::into_inner) = filter.clone();
 }
 
-/// The environment by which a worker that starts now logs as this process does.
+/// Returns the environment variables with which a new worker logs as this process does.
 pub fn worker_environment() -> Vec<(&'static str, String)> {
     let Some(log) = LOG.get() else { return Vec::new() };
     let format = match log.format {
@@ -165,7 +168,7 @@ pub fn worker_environment() -> Vec<(&'static str, String)> {
     vec![(FILTER_VARIABLE, filter), (FORMAT_VARIABLE, format.to_owned())]
 }
 
-/// Why the process ends, as the last that is said.
+/// Logs why the process fails, as its last line.
 pub fn say_failure(text: &str) {
     match LOG.get() {
         Some(Log { format: Format::Json, .. }) => tracing::error!("{text}"),

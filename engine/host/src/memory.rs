@@ -1,5 +1,6 @@
-//! How much more memory processes of this node can have: what the host says (proc_meminfo(5)), and
-//! what the limits of the cgroups around it leave (cgroups(7), v1 and v2). Owns no fds.
+//! How much more memory the processes of this node can have: what the host has available
+//! (proc_meminfo(5)), and what the limits of the enclosing cgroups leave of it (cgroups(7), v1 and
+//! v2). Owns no fds.
 
 use std::fmt;
 use std::path::Path;
@@ -13,19 +14,20 @@ pub enum Place {
     Cgroup,
 }
 
-/// What one place still has.
+/// The memory that is available in one place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
     pub place: Place,
-    /// All memory that there is, or that the cgroup may have.
+    /// All memory of the host, or the limit of the cgroup.
     pub whole_bytes: u64,
-    /// What of it can be had without swapping.
+    /// The memory that is available without swapping.
     pub memory_bytes: u64,
-    /// Swap that can be had beside it.
+    /// The free swap beside it.
     pub swap_bytes: u64,
 }
 
 impl Room {
+    /// Returns the available memory and swap together.
     pub fn with_swap_bytes(&self) -> u64 {
         self.memory_bytes.saturating_add(self.swap_bytes)
     }
@@ -47,21 +49,21 @@ impl fmt::Display for Room {
     }
 }
 
-/// What can be had now: the least of every place. None when the kernel does not tell.
+/// The memory that is available now: the least of all places.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Available {
-    /// Where there is least without swap.
+    /// The place that has least without swap.
     pub memory: Room,
-    /// Where there is least with it.
+    /// The place that has least with swap.
     pub with_swap: Room,
 }
 
-/// Reads what can be had.
+/// Reads how much memory is available. Returns `None` if the kernel does not say.
 pub fn available() -> Option<Available> {
     of(Path::new("/"))
 }
 
-/// The same of a system whose files are below `root`.
+/// Reads how much is available on a system whose files are below `root`.
 fn of(root: &Path) -> Option<Available> {
     let host = host(&read(&root.join("proc/meminfo"))?)?;
     let cgroups = read(&root.join("proc/self/cgroup")).unwrap_or_default();
@@ -81,7 +83,7 @@ fn read(path: &Path) -> Option<String> {
     std::fs::read_to_string(path).ok()
 }
 
-/// The number behind `key` in a file of lines.
+/// Returns the number after `key` in a file of lines.
 fn field(text: &str, key: &str) -> Option<u64> {
     let mut lines = text.lines().map(str::split_whitespace);
     lines.find_map(|mut words| (words.next()? == key).then(|| words.next()?.parse().ok()).flatten())
@@ -97,8 +99,8 @@ fn host(meminfo: &str) -> Option<Room> {
     })
 }
 
-/// What the cgroup on this line of proc_self_cgroup(5) has, and those around it: each limits all
-/// below it.
+/// Returns the memory of the cgroup on this line of proc_self_cgroup(5) and of its ancestors, each
+/// of which limits everything below it.
 fn rooms_of(root: &Path, line: &str, swap_bytes: u64) -> Vec<Room> {
     let mut parts = line.splitn(3, ':').skip(1);
     let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { return Vec::new() };
@@ -112,23 +114,23 @@ fn rooms_of(root: &Path, line: &str, swap_bytes: u64) -> Vec<Room> {
     let mount = root.join(mount);
     let folder = mount.join(path.trim_start_matches('/'));
     let around = folder.ancestors().take_while(|folder| folder.starts_with(&mount));
-    // In a container, the path may be one of the host's; what is mounted is then the container's
-    // own cgroup.
+    // In a container, the path may be the host's. What is mounted is then the container's own
+    // cgroup.
     around.filter_map(|folder| room(folder, swap_bytes)).collect()
 }
 
-/// A number in a file of its own; none for "max".
+/// Reads a number that is a file of its own. Returns `None` for "max".
 fn number(folder: &Path, name: &str) -> Option<u64> {
     read(&folder.join(name))?.trim().parse().ok()
 }
 
-/// Pages of files that the kernel can drop at any time.
+/// Returns the bytes of file pages that the kernel can drop at any time.
 fn droppable(folder: &Path, keys: [&str; 2]) -> u64 {
     let stat = read(&folder.join("memory.stat")).unwrap_or_default();
     keys.iter().filter_map(|key| field(&stat, key)).sum()
 }
 
-/// Of a cgroup v2. None if it has no limit.
+/// Returns the memory of a cgroup v2. Returns `None` if it has no limit.
 fn second(folder: &Path, swap_bytes: u64) -> Option<Room> {
     let (limit, used) = (number(folder, "memory.max")?, number(folder, "memory.current")?);
     let used = used.saturating_sub(droppable(folder, ["inactive_file", "active_file"]));
@@ -139,7 +141,8 @@ fn second(folder: &Path, swap_bytes: u64) -> Option<Room> {
     Some(Room { place: Place::Cgroup, whole_bytes: limit, memory_bytes, swap_bytes })
 }
 
-/// Of a cgroup v1. None if it has no limit, which is a number that no machine has.
+/// Returns the memory of a cgroup v1. Returns `None` if it has no limit, which it says by a number
+/// that no machine has.
 fn first(folder: &Path, swap_bytes: u64) -> Option<Room> {
     let limited = |limit: &u64| *limit < 1 << 62;
     let limit = number(folder, "memory.limit_in_bytes").filter(limited)?;

@@ -1,7 +1,7 @@
-//! Whether this machine lets us run, asked before glommio is, which would only panic.
+//! Whether a node can run on this machine, asked before glommio starts, which would only panic.
 //!
-//! [`probe`] asks the kernel; [`diagnose`] turns the answers into what to change and in which
-//! layer, and is pure. The ring made for the question is closed at once.
+//! [`probe`] asks the kernel. [`diagnose`] is pure, and turns the answers into what to change and
+//! in which layer. The ring that is made for the question is closed at once.
 
 use std::num::NonZeroUsize;
 use std::os::fd::{FromRawFd as _, OwnedFd};
@@ -10,17 +10,17 @@ use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// What glommio insists on being able to lock, per process.
+/// How much memory glommio must be able to lock, per process.
 const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
 
-/// What a worker's pools of memories reserve, rounded up: 3,960 slots of 4 GiB and their guards for
-/// each of its two engines.
+/// How much address space a worker's pools of memories reserve, rounded up: 3,960 slots of 4 GiB
+/// and their guards for each of its two engines.
 const ADDRESS_SPACE_BYTES_MIN: usize = 36 << 40;
 
-/// Answers of the kernel and its settings.
+/// The answers of the kernel and its settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
-    /// What `io_uring_setup` failed with.
+    /// The error of `io_uring_setup`, if it failed.
     pub io_uring: Option<Errno>,
     /// `kernel.io_uring_disabled`: 0 for all, 1 for privileged users, 2 for nobody.
     pub io_uring_disabled: Option<u8>,
@@ -30,11 +30,11 @@ pub struct Facts {
     pub memlock_bytes: u64,
     /// The limit on address space (`ulimit -v`).
     pub address_space_bytes: u64,
-    /// What reserving [`ADDRESS_SPACE_BYTES_MIN`] of it failed with.
+    /// The error of reserving [`ADDRESS_SPACE_BYTES_MIN`] of it, if that failed.
     pub reserving: Option<Errno>,
 }
 
-/// What keeps a node from running here, and how to mend it.
+/// Why a node cannot run on this machine, and how to mend it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HostError {
     #[error(
@@ -66,7 +66,8 @@ pub enum HostError {
     AddressBits { errno: Errno },
 }
 
-/// Asks the kernel, having raised the soft limits on locked memory and open files to the hard ones.
+/// Raises the soft limits on open files, locked memory and address space to the hard ones, and asks
+/// the kernel.
 pub fn probe() -> Facts {
     raise(Resource::RLIMIT_NOFILE);
     raise(Resource::RLIMIT_MEMLOCK);
@@ -84,12 +85,12 @@ pub fn probe() -> Facts {
     }
 }
 
-/// Says what is wrong, if anything is.
+/// Checks whether a node can run under `facts`.
 ///
 /// # Errors
-/// [`HostError`] naming the layer and the setting.
+/// [`HostError`] names the layer and the setting that prevent it.
 pub fn diagnose(facts: &Facts) -> Result<(), HostError> {
-    // The kernel accounts rings to memlock where it runs out of it.
+    // A kernel that counts rings as locked memory refuses them when that runs out.
     if facts.memlock_bytes < MEMLOCK_BYTES_MIN {
         return Err(HostError::Memlock { bytes: facts.memlock_bytes });
     }
@@ -113,7 +114,7 @@ fn raise(resource: Resource) {
     if let Ok((soft, hard)) = getrlimit(resource)
         && soft < hard
     {
-        // Failing leaves the soft limit, and what that means is found out next.
+        // If this fails, the soft limit stays, and the next checks show what that means.
         let _ = setrlimit(resource, hard, hard);
     }
 }

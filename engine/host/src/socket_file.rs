@@ -1,16 +1,17 @@
-//! Putting a socket's file in the place of another, in one step. Owns no fds.
+//! How the file of a socket replaces another one, in one step. Owns no fds.
 //!
-//! A socket is made at [`beside`] its path, and can be connected to there; [`replace`] moves it to
-//! its path, so that whoever connects finds the old one or the new one.
+//! A socket is made [`beside`] its path, and accepts connections there. [`replace`] moves it to its
+//! path, so that a client finds the old socket or the new one.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Where to make what is to be at `path`; whatever was left there is removed. It is no longer than
-/// `path` for a name that ends in `.sock`: a socket's path must be short (unix(7)).
+/// Returns the path at which to make the socket that is to be at `path`, and removes what was left
+/// there. It is no longer than `path` for a name that ends in `.sock`: a socket's path must be
+/// short (unix(7)).
 ///
 /// # Errors
-/// What the file system says.
+/// The error of the file system.
 pub fn beside(path: &Path) -> io::Result<PathBuf> {
     let beside = path.with_extension("new");
     match std::fs::remove_file(&beside) {
@@ -19,10 +20,10 @@ pub fn beside(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// Moves what was made beside `path` there.
+/// Moves the socket that was made beside `path` to `path`.
 ///
 /// # Errors
-/// What the file system says.
+/// The error of the file system.
 pub fn replace(path: &Path) -> io::Result<()> {
     std::fs::rename(path.with_extension("new"), path)
 }

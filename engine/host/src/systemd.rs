@@ -1,8 +1,8 @@
-//! What systemd, or another that speaks as it does, gives the engine and is told by it: sockets
-//! (sd_listen_fds(3)), and how it fares (sd_notify(3)).
+//! The protocol of systemd, and of what speaks like it: sockets that it gives the engine
+//! (sd_listen_fds(3)), and states that the engine reports (sd_notify(3)).
 //!
-//! Without the variables that say so, all of this does nothing. Gives the sockets to its caller;
-//! keeps no fds.
+//! Without the environment variables of the protocol, all of this does nothing. Callers own the
+//! sockets; this module keeps no fds.
 
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::time::Duration;
@@ -10,16 +10,16 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tokio::process::Command;
 
-/// About the sockets that a process is given.
+/// The variables that describe the sockets of a process.
 const SOCKET_VARIABLES: [&str; 3] = ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"];
-/// The process that the watchdog watches.
+/// The variable with the process that the watchdog watches.
 const WATCHED_VARIABLE: &str = "WATCHDOG_PID";
 
-/// The sockets that this process was started with. To be called once, before anything else opens a
-/// file.
+/// Returns the sockets that this process was started with. Must be called once, before anything
+/// else opens a file.
 ///
 /// # Errors
-/// When what was said of them is not true.
+/// When the variables describe sockets that are not there.
 pub fn sockets() -> std::io::Result<Vec<OwnedFd>> {
     let numbers = sd_notify::listen_fds()?;
     // SAFETY: whoever started this process has put these fds here for it, they are open (listen_fds
@@ -27,24 +27,24 @@ pub fn sockets() -> std::io::Result<Vec<OwnedFd>> {
     Ok(numbers.map(|number| unsafe { OwnedFd::from_raw_fd(number) }).collect())
 }
 
-/// For a process that is to take this one's place.
+/// Removes the variables from the environment of a process that is to replace this one.
 pub fn pass_on(command: &mut Command) {
     for variable in SOCKET_VARIABLES.iter().chain([&WATCHED_VARIABLE]) {
         command.env_remove(variable);
     }
 }
 
-/// How often a sign of life is wanted, if it is.
+/// Returns how often the watchdog expects [`alive`]. Returns `None` if there is no watchdog.
 pub fn watchdog_interval() -> Option<Duration> {
     sd_notify::watchdog_enabled().map(|limit| limit / 2)
 }
 
-/// It serves.
+/// Reports that the engine serves.
 pub fn serving() {
     notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
 }
 
-/// It goes on serving while something changes; [`serving`] says when that is done.
+/// Reports that the engine changes something while it serves. [`serving`] reports the end of it.
 pub fn reloading(status: &str) {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => notify(&[NotifyState::Reloading, now, NotifyState::Status(status)]),
@@ -52,12 +52,12 @@ pub fn reloading(status: &str) {
     }
 }
 
-/// Another process is the one to watch.
+/// Reports that another process is the main one from now on.
 pub fn main_pid(pid: u32) {
     notify(&[NotifyState::MainPid(pid)]);
 }
 
-/// It accepts nothing more, and ends.
+/// Reports that the engine accepts nothing more, and ends.
 pub fn stopping() {
     notify(&[
         NotifyState::Stopping,
@@ -65,7 +65,7 @@ pub fn stopping() {
     ]);
 }
 
-/// It is alive.
+/// Reports to the watchdog that the engine is alive.
 pub fn alive() {
     notify(&[NotifyState::Watchdog]);
 }

@@ -1,25 +1,25 @@
-//! The node's own copy of all encrypted secrets, to start with while the store is away: what a
-//! function finds is then what it found before. Never the truth, and may be lost. Owns no fds
-//! between calls.
+//! The node's copy of all encrypted secrets, for a start while the store is away: a function then
+//! has the secrets that it had before. The store is authoritative, and the copy may be lost. Owns
+//! no fds between calls.
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::identity::Identities;
-use super::{All, Known};
+use super::known::{All, Known};
 use host::files;
 use store::error::StoreError;
 use store::objects::checked;
 
-/// In the cache folder.
+/// The name of the file in the cache folder.
 const FILE: &str = "secrets";
 
-/// The file that it is kept in.
-#[derive(Debug)]
+/// The file of the copy.
+#[derive(Debug, Clone)]
 pub(super) struct Copy {
     path: PathBuf,
-    /// The store that it is of.
+    /// The store that the secrets are of.
     store: String,
 }
 
@@ -27,7 +27,7 @@ pub(super) struct Copy {
 struct Written<S, A, I> {
     store: S,
     secrets: A,
-    /// Earlier builds wrote none.
+    /// Earlier builds did not write these.
     #[serde(default)]
     identities: I,
 }
@@ -37,7 +37,7 @@ impl Copy {
         Self { path: folder.join(FILE), store }
     }
 
-    /// What it has; none when there is none, or it is of another store.
+    /// Reads the copy. Returns `None` if there is none that can be used, or it is of another store.
     pub(super) fn read(&self) -> Option<Known> {
         let object = std::fs::read(&self.path).ok()?;
         let json =

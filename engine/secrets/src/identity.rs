@@ -1,14 +1,14 @@
-//! Whose secrets they are: a function's, from its first deploy or first secret to its removal, and
-//! not those of whoever has the name afterwards.
+//! The identity of a function, which its secrets belong to: from its first deploy or first secret
+//! to its removal. A later function of the same name has another one.
 //!
-//! `identities/<name>/<id>`, where `id` is a UUID, or the name itself for a function that earlier
-//! builds gave secrets. Of several, which two nodes made at once, the first by the store's clock
-//! counts. Owns no fds.
+//! It is the key of an object, `identities/<name>/<id>`: `id` is a UUID, or the name itself for a
+//! function that earlier builds gave secrets. If two nodes made one at once, the first by the
+//! store's clock counts. Owns no fds.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use super::PREFIX;
+use super::object::PREFIX;
 use store::error::StoreError;
 use store::objects::{Listed, Objects};
 
@@ -17,14 +17,14 @@ const FOLDER: &str = "identities/";
 /// The identity of each function that has one, by name.
 pub(super) type Identities = BTreeMap<String, String>;
 
-/// Function and identity of an object; none when it is not one of these.
+/// Returns the function and the identity in a key. Returns `None` if `key` is none of an identity.
 fn parts(key: &str) -> Option<(&str, &str)> {
     let (name, id) = key.strip_prefix(FOLDER)?.split_once('/')?;
     let fits = id == name || uuid::Uuid::try_parse(id).is_ok();
     (abi::name::check(name).is_ok() && fits).then_some((name, id))
 }
 
-/// Which identity counts of each function.
+/// Returns which identity counts for each function.
 fn chosen(listed: &[Listed]) -> Identities {
     let mut first: BTreeMap<&str, (SystemTime, &str)> = BTreeMap::new();
     for listed in listed {
@@ -35,18 +35,18 @@ fn chosen(listed: &[Listed]) -> Identities {
     first.into_iter().map(|(name, (_, id))| (name.to_owned(), id.to_owned())).collect()
 }
 
-/// All identities.
+/// Reads all identities.
 pub(super) async fn read(objects: &dyn Objects) -> Result<Identities, StoreError> {
     Ok(chosen(&objects.list(FOLDER, "").await?))
 }
 
-/// That of one function.
+/// Reads the identity of one function. Returns `None` if it has none.
 pub(super) async fn of(objects: &dyn Objects, name: &str) -> Result<Option<String>, StoreError> {
     Ok(chosen(&objects.list(&format!("{FOLDER}{name}/"), "").await?).remove(name))
 }
 
-/// The same, which is made if need be. It is the name where an earlier build knows the function, as
-/// `is_there` says, or has given it secrets.
+/// Reads the identity of one function, and makes one if it has none. The new one is the name if an
+/// earlier build has deployed the function, as `is_there` says, or has given it secrets.
 pub(super) async fn of_or_made(
     objects: &dyn Objects,
     name: &str,
@@ -61,18 +61,18 @@ pub(super) async fn of_or_made(
     Ok(of(objects, name).await?.unwrap_or(id))
 }
 
-/// All that a function has.
+/// Reads all identities of a function, those that do not count, too.
 pub(super) async fn all_of(objects: &dyn Objects, name: &str) -> Result<Vec<String>, StoreError> {
     let listed = objects.list(&format!("{FOLDER}{name}/"), "").await?;
     Ok(listed.iter().filter_map(|listed| Some(parts(&listed.key)?.1.to_owned())).collect())
 }
 
-/// Gives a function an identity that it had before.
+/// Writes an identity that the function had before.
 pub(super) async fn give(objects: &dyn Objects, name: &str, id: &str) -> Result<(), StoreError> {
     objects.put(&format!("{FOLDER}{name}/{id}"), Vec::new()).await
 }
 
-/// Takes one of several from it.
+/// Removes one of a function's identities.
 pub(super) async fn take_one(
     objects: &dyn Objects,
     name: &str,
@@ -81,7 +81,7 @@ pub(super) async fn take_one(
     objects.delete(&format!("{FOLDER}{name}/{id}")).await
 }
 
-/// Takes a function's identity from it; the ids that it had.
+/// Removes all identities of a function. Returns them.
 pub(super) async fn take(objects: &dyn Objects, name: &str) -> Result<Vec<String>, StoreError> {
     let ids = all_of(objects, name).await?;
     for id in &ids {

@@ -1,8 +1,8 @@
-//! The node key that secrets are encrypted with, and the file that it is in.
+//! The node's key, which secrets are encrypted with, and its file.
 //!
-//! Without `--secrets-key` it is `secrets.key` in the data folder, made with the first secret. A
-//! file that others can read, or that holds no key, is refused: what was encrypted with a key that
-//! is lost, nobody can read again. Owns no fds beyond a call.
+//! Without `--secrets-key` the file is `secrets.key` in the data folder, which is made with the
+//! first secret. A file that others can read, or that holds no key, is refused and never replaced:
+//! nobody can read what was encrypted with a lost key. Owns no fds beyond a call.
 
 use std::fmt;
 use std::fs::File;
@@ -18,20 +18,20 @@ use zeroize::Zeroizing;
 
 use host::files;
 
-/// In the data folder.
+/// The name of the file in the data folder.
 const FILE: &str = "secrets.key";
-/// A key's hexadecimal digits.
+/// How many hexadecimal digits a key has.
 const DIGITS: usize = 64;
-/// More than a key file can need.
+/// The most bytes that are read of a key file.
 const FILE_BYTES_MAX: u64 = 1024;
 
-/// A key, and how it is told from others.
+/// A key, and its id.
 pub struct Key {
     pub(super) cipher: XChaCha20Poly1305,
     id: String,
 }
 
-/// Its id only.
+/// Shows the id only.
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Key({})", self.id)
@@ -51,7 +51,7 @@ impl Key {
         Some(Self::new(&bytes))
     }
 
-    /// Sixteen digits that tell keys apart, and nothing of this one.
+    /// Returns sixteen digits that identify the key and reveal nothing of it.
     pub fn id(&self) -> &str {
         &self.id
     }
@@ -72,21 +72,21 @@ pub enum KeyError {
     Open { path: PathBuf, mode: u32 },
 }
 
-/// Where a node's key is, and the key once it was read or made.
+/// The file of a node's key, and the key once it was read or made.
 #[derive(Debug)]
 pub struct KeyFile {
     path: PathBuf,
     key: OnceLock<Key>,
-    /// By `--secrets-key`: such a file is never made.
+    /// Whether `--secrets-key` names it: such a file is never made.
     chosen: bool,
 }
 
 impl KeyFile {
-    /// The key file of a node: the one that was chosen, which must be there, or the data folder's
-    /// own.
+    /// Opens the key file of a node: the `chosen` one, which must exist, or the one in the data
+    /// folder.
     ///
     /// # Errors
-    /// [`KeyError`] when there is one that cannot be used.
+    /// [`KeyError`] when there is a file that cannot be used.
     pub fn open(chosen: Option<&Path>, data: &Path) -> Result<Self, KeyError> {
         let path = chosen.map_or_else(|| data.join(FILE), Path::to_owned);
         let file = Self { path, key: OnceLock::new(), chosen: chosen.is_some() };
@@ -97,11 +97,15 @@ impl KeyFile {
         Ok(file)
     }
 
+    /// Returns where the key is, or would be made.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The key; none when there is no such file yet.
+    /// Returns the key. Returns `None` if its file does not exist yet.
+    ///
+    /// # Errors
+    /// [`KeyError`] when there is a file that cannot be used.
     pub fn get(&self) -> Result<Option<&Key>, KeyError> {
         if self.key.get().is_none()
             && let Some(key) = self.read()?
@@ -111,7 +115,10 @@ impl KeyFile {
         Ok(self.key.get())
     }
 
-    /// The key, made if there is none.
+    /// Returns the key, and makes one if there is none.
+    ///
+    /// # Errors
+    /// [`KeyError`] when the file cannot be read or written.
     pub fn get_or_make(&self) -> Result<&Key, KeyError> {
         if let Some(key) = self.get()? {
             return Ok(key);

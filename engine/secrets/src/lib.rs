@@ -1,11 +1,11 @@
-//! Secrets of functions: encrypted in the store, in the engine's memory as they are there, and
-//! opened only for a worker that asks for those of a function it runs.
+//! Secrets of functions: encrypted in the store and in the engine's memory, and decrypted only for
+//! a worker that asks for those of a function it runs.
 //!
 //! They belong to a function's [`identity`], not to its name. [`key`] is the node's key, [`object`]
-//! a secret in the store, [`copy`] what the node has of them while that is away, [`rules`] what a
-//! secret may be. A [`Secrets`] holds all that there are; whoever changes one publishes the
-//! functions' [revisions](Secrets::revisions) with the next catalogue. Owns no fds; a function's
-//! opened secrets leave as a sealed memfd.
+//! a secret in the store, [`known`] what the node knows of all of them, [`copy`] its copy for times
+//! when the store is away, [`rules`] what a secret may be. [`Secrets`] holds them all. The caller
+//! that changes one publishes the functions' [revisions](Secrets::revisions) with the next
+//! catalogue. Owns no fds; a function's decrypted secrets leave as a sealed memfd.
 
 #![expect(
     missing_docs,
@@ -15,6 +15,7 @@
 mod copy;
 mod identity;
 mod key;
+mod known;
 mod object;
 mod rules;
 
@@ -25,14 +26,12 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use api::secrets::ListedSecret;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 
 use self::copy::Copy;
-use self::identity::Identities;
 pub use self::key::{KeyError, KeyFile};
-use self::object::{OBJECT_BYTES_MAX, Place, Sealed, digits};
+use self::known::{All, Held, Known, insert, place_of, revision};
+use self::object::{OBJECT_BYTES_MAX, PREFIX, Place, Sealed};
 pub use self::rules::{RuleError, check_key, check_value};
 use host::clock;
 use host::fault::Fault;
@@ -40,11 +39,10 @@ use store::error::StoreError;
 use store::objects::{Objects, checked};
 use store::removed::KeptSecrets;
 
-const PREFIX: &str = "secrets/";
-/// Objects that are read at a time.
+/// How many objects are read at a time.
 const READS_AT_ONCE: usize = 16;
 
-/// Why a secret cannot be set, removed or read. No message has any of a value.
+/// Why a secret cannot be set, removed or read. No message has any part of a value.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     #[error(transparent)]
@@ -95,57 +93,13 @@ impl SecretError {
     }
 }
 
-/// A secret as it was read from the store.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Held {
-    /// Of the object; empty when this node wrote it and has not seen it listed since.
-    tag: String,
-    #[serde(with = "digits")]
-    digest: [u8; 32],
-    sealed: Result<Sealed, String>,
-}
-
-impl Held {
-    fn new(place: Place<'_>, tag: String, object: Result<Vec<u8>, StoreError>) -> Self {
-        let digest = Sha256::digest(object.as_deref().unwrap_or_default()).into();
-        let sealed = object
-            .and_then(|object| Sealed::read(place, object))
-            .map_err(|error| error.to_string());
-        if let Err(reason) = &sealed {
-            tracing::error!("the secret {} is unreadable: {reason}", place.object());
-        }
-        Self { tag, digest, sealed }
-    }
-}
-
-/// By the identity that they belong to, and key.
-type All = BTreeMap<String, BTreeMap<String, Held>>;
-
-/// What is known of all secrets.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Known {
-    identities: Identities,
-    held: All,
-}
-
-impl Known {
-    /// What a function's secrets belong to: without an identity an earlier build gave it them.
-    fn owner<'a>(&'a self, function: &'a str) -> &'a str {
-        self.identities.get(function).map_or(function, String::as_str)
-    }
-
-    fn of(&self, function: &str) -> Option<&BTreeMap<String, Held>> {
-        self.held.get(self.owner(function))
-    }
-}
-
-/// Every secret of the node's functions, and of those that are not deployed yet.
+/// The secrets of all functions of the store, and of those that are not deployed yet.
 #[derive(Debug)]
 pub struct Secrets {
     objects: Arc<dyn Objects>,
     key: KeyFile,
     copy: Copy,
-    /// What the copy has.
+    /// What the copy on disk has.
     copied: Mutex<Known>,
     known: RwLock<Known>,
     /// One change or reading at a time.
@@ -153,8 +107,8 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    /// The secrets of a store, none read yet. `cache` is the folder that the node's copy is kept
-    /// in.
+    /// Returns the secrets of a store, of which none is read yet. `cache` is the folder of the
+    /// node's copy.
     pub fn new(objects: Arc<dyn Objects>, key: KeyFile, cache: &Path) -> Self {
         let copy = Copy::new(cache, objects.name());
         Self {
@@ -167,8 +121,8 @@ impl Secrets {
         }
     }
 
-    /// Reads them all for the first time: from the store, and while that is away from the node's
-    /// copy.
+    /// Reads all secrets for the first time: from the store, or from the node's copy while the
+    /// store is away.
     ///
     /// # Errors
     /// When the store cannot be read, or is away and there is no copy.
@@ -183,27 +137,30 @@ impl Secrets {
         }
     }
 
-    /// Has the node's copy as they are now.
+    /// Writes the node's copy, unless it already has the secrets as they are now.
     pub async fn remember(&self) {
         let mut copied = self.copied.lock().await;
         let known = match self.read() {
             same if *copied == *same => return,
             other => other.clone(),
         };
-        match self.copy.write(&known) {
-            Ok(()) => *copied = known,
-            Err(error) => {
+        let (copy, writing) = (self.copy.clone(), known.clone());
+        match tokio::task::spawn_blocking(move || copy.write(&writing)).await {
+            Ok(Ok(())) => *copied = known,
+            Ok(Err(error)) => {
                 tracing::warn!(
                     "should the store be away at the next start, new secrets are missing: {error}"
                 )
             }
+            // The node stops.
+            Err(_) => {}
         }
     }
 
-    /// Reads what has changed in the store since the last time.
+    /// Reads what has changed in the store since the last call.
     ///
     /// # Errors
-    /// When the store cannot be read: what was read before stays.
+    /// When the store cannot be read. What was read before stays then.
     pub async fn refresh(&self) -> Result<(), StoreError> {
         let _alone = self.changing.lock().await;
         let identities = identity::read(&*self.objects).await?;
@@ -218,7 +175,7 @@ impl Secrets {
         }
         let mut read = stream::iter(changed).map(|listed| async {
             let object = match checked::get(&*self.objects, &listed.key, OBJECT_BYTES_MAX).await {
-                // Larger than one of ours, say, or changed by somebody.
+                // It may be larger than a secret, or changed by another program.
                 Err(error @ StoreError::Damaged { .. }) => Some(Err(error)),
                 object => object?.map(Ok),
             };
@@ -226,7 +183,7 @@ impl Secrets {
         });
         let mut read = read.by_ref().buffer_unordered(READS_AT_ONCE);
         while let Some((listed, object)) = read.try_next().await? {
-            // One that is gone by now is none.
+            // An object that is gone by now was removed meanwhile.
             if let (Some((owner, key)), Some(object)) = (place_of(&listed.key), object) {
                 insert(
                     &mut all,
@@ -242,7 +199,8 @@ impl Secrets {
         Ok(())
     }
 
-    /// Gives a function an identity, if it has none. `is_there` if it is deployed already.
+    /// Returns the identity of a function, and gives it one if it has none. `is_there` says whether
+    /// it is deployed already.
     ///
     /// # Errors
     /// When the store does not answer.
@@ -257,8 +215,8 @@ impl Secrets {
         Ok(id)
     }
 
-    /// Encrypts and stores a secret, over the one that had its key before. The function need not be
-    /// there; `is_there` if it is.
+    /// Encrypts a secret and writes it to the store, in place of an earlier one of the same key.
+    /// The function may be missing; `is_there` says whether it is deployed.
     ///
     /// # Errors
     /// [`SecretError`] when it breaks a rule, the function was removed meanwhile, or the store
@@ -282,7 +240,8 @@ impl Secrets {
             Sealed::new(self.key.get_or_make()?, place, value, clock::unix_ms()).map_err(failed)?;
         let object = sealed.to_object();
         self.objects.put(&place.object(), object.clone()).await?;
-        // Whoever removes a function takes its identity first, and then looks for its secrets.
+        // A removal takes the identity, and looks for secrets after that: it finds this one, unless
+        // the identity is gone by now.
         if identity::of(&*self.objects, function).await?.as_ref() != Some(&owner) {
             self.objects.delete(&place.object()).await?;
             return Err(SecretError::Removed {
@@ -294,7 +253,7 @@ impl Secrets {
         Ok(())
     }
 
-    /// How many secrets a function has beside this one, and their bytes.
+    /// Returns how many secrets a function has besides this one, and their bytes.
     fn others(&self, function: &str, key: &str) -> (usize, usize) {
         let known = self.read();
         let others = known.of(function).into_iter().flatten().filter(|(other, _)| *other != key);
@@ -322,17 +281,17 @@ impl Secrets {
         Ok(())
     }
 
-    /// Removes a function's secrets, and takes its identity from it: those that another node sets
-    /// meanwhile are nobody's. Returns what they belong to.
+    /// Removes a function's secrets and its identity. Secrets that another node sets meanwhile
+    /// belong to no function. Returns the owners that the secrets had.
     ///
     /// # Errors
-    /// When the store cannot be written; called again, it does the rest.
+    /// When the store cannot be written. A second call does the rest.
     pub async fn release(&self, function: &str) -> Result<Vec<String>, StoreError> {
         let _alone = self.changing.lock().await;
         let mut owners = identity::all_of(&*self.objects, function).await?;
-        // Earlier builds know no other than its name.
+        // For earlier builds the owner is the function's name.
         owners.extend([function.to_owned(), self.read().owner(function).to_owned()]);
-        // First the secrets: nobody would find those of an identity that is gone.
+        // The secrets go first: those of an identity that is gone would never be found.
         for owner in &owners {
             self.remove_all_alone(owner).await?;
         }
@@ -343,8 +302,8 @@ impl Secrets {
         Ok(owners)
     }
 
-    /// A function's secrets as the store has them now, to be kept while it is removed: encrypted,
-    /// as they are.
+    /// Reads a function's secrets from the store, encrypted, so that they can be kept while the
+    /// function is removed.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -353,7 +312,7 @@ impl Secrets {
         let known = self.read();
         let owner = known.of(function).map(|_| known.owner(function).to_owned());
         let sealed = known.of(function).into_iter().flatten().filter_map(|(key, held)| {
-            // One that is unreadable here is so after it was restored.
+            // A secret that is unreadable now would be so after a restore, too.
             Some((key.clone(), serde_json::to_value(held.sealed.as_ref().ok()?).ok()?))
         });
         Ok(KeptSecrets {
@@ -362,11 +321,11 @@ impl Secrets {
         })
     }
 
-    /// Checks that a function's secrets can be restored, before anything else of it is.
+    /// Checks that a function's secrets can be restored. This comes before anything else is
+    /// restored.
     ///
     /// # Errors
-    /// [`SecretError::InTheWay`] when others have been set meanwhile for the next function of that
-    /// name.
+    /// [`SecretError::InTheWay`] when other secrets are set for the next function of that name.
     pub async fn expect_restorable(
         &self,
         function: &str,
@@ -386,11 +345,11 @@ impl Secrets {
         }
     }
 
-    /// Gives a function that is restored its identity and its secrets again.
+    /// Restores the identity and the secrets of a function.
     ///
     /// # Errors
-    /// As [`Self::expect_restorable`], and when the store cannot be written; called again, it does
-    /// the rest.
+    /// Those of [`Self::expect_restorable`], and when the store cannot be written. A second call
+    /// does the rest.
     pub async fn restore(&self, function: &str, kept: &KeptSecrets) -> Result<(), SecretError> {
         self.expect_restorable(function, kept).await?;
         let _alone = self.changing.lock().await;
@@ -398,7 +357,7 @@ impl Secrets {
         for other in
             identity::all_of(&*self.objects, function).await?.iter().filter(|id| *id != owner)
         {
-            // A deploy that got no further has left it, and it has no secrets.
+            // It is left over from a deploy that was cut short, and has no secrets.
             identity::take_one(&*self.objects, function, other).await?;
         }
         identity::give(&*self.objects, function, owner).await?;
@@ -415,10 +374,10 @@ impl Secrets {
         Ok(())
     }
 
-    /// Removes all secrets that belong to `owner`, whoever has set them.
+    /// Removes all secrets that belong to `owner`, whichever node has set them.
     ///
     /// # Errors
-    /// When the store cannot be written; those that are gone by then are gone.
+    /// When the store cannot be written. Some of them may be removed by then.
     pub async fn remove_all(&self, owner: &str) -> Result<(), StoreError> {
         let _alone = self.changing.lock().await;
         self.remove_all_alone(owner).await
@@ -435,7 +394,7 @@ impl Secrets {
         Ok(())
     }
 
-    /// What a function has, by key.
+    /// Returns a function's secrets by key, without their values.
     pub fn list(&self, function: &str) -> Vec<ListedSecret> {
         let known = self.read();
         let owner = known.owner(function);
@@ -456,8 +415,8 @@ impl Secrets {
         known.of(function).into_iter().flatten().map(told).collect()
     }
 
-    /// Names what each function's secrets are by now, and tells nothing of them. Those that have
-    /// none are not there.
+    /// Returns a number for each function that has secrets, which changes with them and reveals
+    /// nothing of them.
     pub fn revisions(&self) -> BTreeMap<String, u64> {
         let known = self.read();
         let names = known.identities.keys().chain(known.held.keys());
@@ -465,11 +424,11 @@ impl Secrets {
         revisions.filter(|(_, revision)| *revision != 0).collect()
     }
 
-    /// A function's secrets for a worker, opened.
+    /// Decrypts a function's secrets for a worker.
     ///
     /// # Errors
-    /// [`SecretError`] when one of them does not open: a function does not run with some of its
-    /// secrets.
+    /// [`SecretError`] when one of them cannot be decrypted: a function does not run with a part of
+    /// its secrets.
     pub fn for_worker(&self, function: &str) -> Result<OwnedFd, SecretError> {
         let known = self.read();
         let (owner, keys) = (known.owner(function), known.of(function));
@@ -530,29 +489,6 @@ impl Secrets {
     fn write(&self) -> RwLockWriteGuard<'_, Known> {
         self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn insert(all: &mut All, owner: &str, key: &str, held: Held) {
-    all.entry(owner.to_owned()).or_default().insert(key.to_owned(), held);
-}
-
-/// Whose an object is, and its key; none when it is not one of a secret. A UUID could be a name,
-/// too.
-fn place_of(object: &str) -> Option<(&str, &str)> {
-    let (owner, key) = object.strip_prefix(PREFIX)?.split_once('/')?;
-    (abi::name::check(owner).is_ok() && check_key(key).is_ok()).then_some((owner, key))
-}
-
-fn revision(keys: Option<&BTreeMap<String, Held>>) -> u64 {
-    let Some(keys) = keys.filter(|keys| !keys.is_empty()) else { return 0 };
-    let mut hash = Sha256::new();
-    for (key, held) in keys {
-        hash.update(key.as_bytes());
-        hash.update([0]);
-        hash.update(held.digest);
-    }
-    let digest: [u8; 32] = hash.finalize().into();
-    digest.first_chunk().map_or(1, |first| u64::from_le_bytes(*first)).max(1)
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
-//! A secret as it stands in the store: XChaCha20-Poly1305 under the node's key, with its place as
+//! A secret as an object of the store: XChaCha20-Poly1305 under the node's key, with its place as
 //! associated data.
 //!
-//! JSON in a [`checked`] object: `format`, `key` (whose id), `set_ms`, `nonce` and `ciphertext`.
-//! What is bound to the ciphertext (function, key and time) cannot be changed, nor the object
-//! moved, without it failing to open. Pure but for the nonce's randomness; owns no fds.
+//! JSON in a [`checked`] object: `format`, `key` (the id of the node's key), `set_ms`, `nonce` and
+//! `ciphertext`. Function, key and time are bound to the ciphertext: if one of them is changed, or
+//! the object is moved, it does not decrypt. Pure but for the nonce's randomness; owns no fds.
 
 use chacha20poly1305::XNonce;
 use chacha20poly1305::aead::{Aead as _, Generate as _, Payload};
@@ -14,32 +14,35 @@ use super::key::Key;
 use store::error::StoreError;
 use store::objects::checked;
 
-/// Of the object.
+/// What the keys of secrets begin with.
+pub(super) const PREFIX: &str = "secrets/";
+/// The format of the object.
 const FORMAT: u32 = 1;
-/// More than the largest secret has as an object: twice its digits, and a few words.
+/// The most bytes of an object: two digits for each byte of the largest secret, and room for the
+/// other fields.
 pub(super) const OBJECT_BYTES_MAX: usize = 2 * abi::limits::SECRET_BYTES_MAX + 4096;
 
-/// Whose secret it is, and which.
+/// The owner of a secret, and its key.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place<'a> {
-    /// The function's identity, or its name if an earlier build set it.
+    /// The function's identity, or its name if an earlier build set the secret.
     pub(super) owner: &'a str,
     pub(super) key: &'a str,
 }
 
 impl Place<'_> {
-    /// The object's key in the store.
+    /// Returns the object's key in the store.
     pub(super) fn object(self) -> String {
-        format!("secrets/{}/{}", self.owner, self.key)
+        format!("{PREFIX}{}/{}", self.owner, self.key)
     }
 
-    /// What the ciphertext is bound to. Neither name nor key can have a zero byte.
+    /// Returns what the ciphertext is bound to. Neither name nor key can have a zero byte.
     fn associated(self, set_ms: u64) -> Vec<u8> {
         format!("sockhop secret {FORMAT}\0{}\0{}\0{set_ms}", self.owner, self.key).into_bytes()
     }
 }
 
-/// The JSON.
+/// The JSON of the object.
 #[derive(Serialize, Deserialize)]
 struct Written<S> {
     format: u32,
@@ -50,7 +53,7 @@ struct Written<S> {
 /// An encrypted secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Sealed {
-    /// The id of the key it is encrypted with.
+    /// The id of the node's key that it is encrypted with.
     pub(super) key: String,
     /// When it was set, in milliseconds since 1970.
     pub(super) set_ms: u64,
@@ -85,7 +88,7 @@ pub(super) mod digits {
     }
 }
 
-/// A secret does not open: the key is another, or the object is not what was written there.
+/// A secret does not decrypt: the key is another one, or the object was changed or moved.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Unfit;
 
@@ -93,7 +96,7 @@ impl Sealed {
     /// Encrypts a value.
     ///
     /// # Errors
-    /// When the kernel gives no randomness.
+    /// When the kernel has no randomness, or the value is too long.
     pub(super) fn new(
         key: &Key,
         place: Place<'_>,
@@ -108,21 +111,21 @@ impl Sealed {
         Ok(Self { key: key.id().to_owned(), set_ms, nonce, ciphertext })
     }
 
-    /// Decrypts it. Whether `key` is the right one shows in [`Self::key`].
+    /// Decrypts the value. [`Self::key`] says whether `key` is the right one.
     pub(super) fn open(&self, key: &Key, place: Place<'_>) -> Result<Zeroizing<String>, Unfit> {
         let payload = Payload { msg: &self.ciphertext[..], aad: &place.associated(self.set_ms) };
         let value = key.cipher.decrypt(&XNonce::from(self.nonce), payload).map_err(|_| Unfit)?;
         String::from_utf8(value).map(Zeroizing::new).map_err(|_| Unfit)
     }
 
-    /// Bytes of the value.
+    /// Returns the length of the value in bytes.
     pub(super) fn value_bytes(&self) -> usize {
         self.ciphertext.len().saturating_sub(16)
     }
 
-    /// The object's contents.
+    /// Returns the contents of the object.
     pub(super) fn to_object(&self) -> Vec<u8> {
-        // Strings and numbers alone cannot fail.
+        // JSON of strings and numbers cannot fail.
         checked::seal(
             &serde_json::to_vec(&Written { format: FORMAT, sealed: self }).unwrap_or_default(),
         )
@@ -131,7 +134,7 @@ impl Sealed {
     /// Reads the contents of the object at `place`.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] naming the object.
+    /// [`StoreError::Damaged`] names the object.
     pub(super) fn read(place: Place<'_>, object: Vec<u8>) -> Result<Self, StoreError> {
         let json = checked::open(&place.object(), object)?;
         let damaged = |reason: String| StoreError::Damaged { key: place.object(), reason };

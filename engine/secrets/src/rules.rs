@@ -3,7 +3,7 @@
 use abi::limits::{SECRET_BYTES_MAX, SECRET_KEY_BYTES_MAX, SECRETS_BYTES_MAX, SECRETS_MAX};
 use host::fault::Fault;
 
-/// Why a secret is refused. No message has any of its value.
+/// Why a secret is refused. No message has any part of its value.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RuleError {
     #[error(
@@ -46,7 +46,10 @@ impl RuleError {
     }
 }
 
-/// Checks that `key` can be a variable, a part of a path and one of an object's name.
+/// Checks that `key` can be the name of a variable, and a part of an object's key.
+///
+/// # Errors
+/// [`RuleError::Key`] when it cannot.
 pub fn check_key(key: &str) -> Result<(), RuleError> {
     let letters = key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     match letters
@@ -54,12 +57,15 @@ pub fn check_key(key: &str) -> Result<(), RuleError> {
         && !key.starts_with(|c: char| c.is_ascii_digit())
     {
         true => Ok(()),
-        // What is far too long is cut; a cut says so by its length.
+        // A key that is far too long is cut, but stays too long.
         false => Err(RuleError::Key { key: key.chars().take(SECRET_KEY_BYTES_MAX + 1).collect() }),
     }
 }
 
-/// Checks a value.
+/// Checks that `value` can be the value of a variable. Returns it as text.
+///
+/// # Errors
+/// [`RuleError`] says what is wrong with it.
 pub fn check_value(value: &[u8]) -> Result<&str, RuleError> {
     match value {
         [] => Err(RuleError::Empty),
@@ -69,7 +75,11 @@ pub fn check_value(value: &[u8]) -> Result<&str, RuleError> {
     }
 }
 
-/// Checks that a function may have another of `bytes`, beside `others` that have `others_bytes`.
+/// Checks that a function may have another secret of `bytes` bytes, besides `others` secrets that
+/// have `others_bytes` together.
+///
+/// # Errors
+/// [`RuleError`] names the limit that it would pass.
 pub fn check_sum(others: usize, others_bytes: usize, bytes: usize) -> Result<(), RuleError> {
     match others_bytes + bytes {
         _ if others >= SECRETS_MAX => Err(RuleError::TooMany),

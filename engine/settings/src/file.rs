@@ -1,5 +1,5 @@
-//! The layer of the file. Reads TOML whole and tells every mistake, not the first alone. Pure; owns
-//! no fds.
+//! The layer of the file. Reads all of its TOML, and reports every mistake, not only the first.
+//! Pure; owns no fds.
 
 use std::ffi::OsString;
 use std::ops::Range;
@@ -13,7 +13,7 @@ use super::layer::{Given, Origin, Place, definition, is_list};
 use super::mistake::Mistake;
 use super::spelling::only_text;
 
-/// Reads the text of the file at `path`.
+/// Parses the text of the file at `path`. Returns its settings and all mistakes.
 pub(super) fn read(path: &Path, text: &str) -> (Vec<Given>, Vec<Mistake>) {
     let path = Arc::new(path.to_owned());
     let place = |span: Range<usize>| place(&path, text, span.start);
@@ -49,7 +49,7 @@ pub(super) fn read(path: &Path, text: &str) -> (Vec<Given>, Vec<Mistake>) {
     (layer, mistakes)
 }
 
-/// The values as the command line would have them.
+/// Returns the values as the command line would have them.
 fn texts(setting: &Arg, value: &DeValue<'_>) -> Result<Vec<OsString>, String> {
     match value {
         DeValue::Array(array) if is_list(setting) && array.is_empty() => {

@@ -1,8 +1,8 @@
-//! The layers that settings come from: flags, environment, file, defaults; and the names of a
-//! setting in each.
+//! The layers of settings: flags, environment, file and defaults; and the names of a setting in
+//! each.
 //!
-//! A layer holds what was given as it was given, as text: the command line's own definition is what
-//! reads a value, wherever it comes from. Pure; owns no fds.
+//! A layer holds values as text. The definition of the command line parses each value, whichever
+//! layer it comes from. Pure; owns no fds.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -23,7 +23,7 @@ pub(super) enum Origin {
     Default,
 }
 
-/// A place in a file, for whoever has to mend it. Both count from 1.
+/// A place in a file. Lines and columns count from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) path: Arc<PathBuf>,
@@ -37,16 +37,16 @@ impl fmt::Display for Place {
     }
 }
 
-/// A setting that somebody has given.
+/// A setting that a layer has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Given {
     pub(super) key: String,
-    /// One, but for settings that are lists.
+    /// One value, except for settings that are lists.
     pub(super) values: Vec<OsString>,
     pub(super) origin: Origin,
 }
 
-/// As a person would find it again: `head_timeout in "/etc/sockhop.toml" line 3 column 16`.
+/// Where to find the setting: `head_timeout in "/etc/sockhop.toml" line 3 column 16`.
 impl fmt::Display for Given {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.origin {
@@ -62,12 +62,12 @@ fn flag_of(key: &str) -> String {
     format!("--{}", key.replace('_', "-"))
 }
 
-/// The environment variable of a setting.
+/// Returns the environment variable of a setting.
 pub(super) fn variable_of(key: &str) -> String {
     format!("SOCKHOP_{}", key.to_ascii_uppercase())
 }
 
-/// Every setting as the command line defines it.
+/// Returns the definition of the command line, with every setting.
 pub(super) fn definition() -> Command {
     Settings::augment_args(Command::new("serve").no_binary_name(true).disable_help_flag(true))
 }
@@ -76,7 +76,7 @@ pub(super) fn is_list(setting: &Arg) -> bool {
     matches!(setting.get_action(), ArgAction::Append)
 }
 
-/// What the command line says of settings, and nothing of defaults: those weigh less than a file.
+/// The settings of the command line, without defaults: a file takes precedence over those.
 #[derive(Debug, Clone, Default)]
 pub struct Flags(pub(super) Vec<Given>);
 
@@ -116,8 +116,8 @@ impl FromArgMatches for Flags {
     }
 }
 
-/// What the environment says. A variable without text counts as not set: it is how one is unset in
-/// many a service file.
+/// Returns the settings of the environment. An empty variable counts as not set: many a service
+/// file unsets a variable so.
 pub(super) fn environment(get: impl Fn(&str) -> Option<OsString>) -> Vec<Given> {
     let given = |setting: &Arg| {
         let key = setting.get_id().as_str();

@@ -1,12 +1,12 @@
-//! What `sockhop serve` can be told: one struct is its flags, its environment variables and the
-//! keys of its file.
+//! The settings of `sockhop serve`: one struct is its flags, its environment variables and the keys
+//! of its file.
 //!
 //! A field `head_timeout` is the flag `--head-timeout`, the variable `SOCKHOP_HEAD_TIMEOUT` and the
 //! key `head_timeout`, so a new setting is a new field here and a line in the table of the guide's
-//! page. Its heading says whether a running node can take it over. [`layer`] knows what was given
-//! where, [`file`](mod@file) reads the file, [`resolve`] weighs the layers,
-//! [`spelling`] writes a setting as arguments and as TOML, [`reload`] compares two
-//! readings, [`mistake`] is what can be wrong, [`value`] what single values may be. Owns no fds.
+//! page. Its heading says whether a running node can take it over. [`layer`] reads flags and
+//! environment, [`file`](mod@file) reads the file, [`resolve`] merges the layers, [`spelling`]
+//! writes a setting as arguments and as TOML, [`reload`] compares two readings, [`mistake`] is what
+//! can be wrong, [`value`] what single values may be. Owns no fds.
 
 #![expect(
     missing_docs,
@@ -40,19 +40,19 @@ pub use self::value::address;
 use host::cores;
 use host::log;
 
-/// How often logs are looked for that are too old or too many.
+/// How often the store is searched for logs that are too old or too many.
 const RETENTION_INTERVAL_DEFAULT: Duration = Duration::from_secs(60 * 60);
 
-/// What a node is started with, and keeps.
+/// The heading of settings that a node keeps until its next start.
 const FIXED: &str = "Settings";
-/// What a running node takes over from its file at SIGHUP.
+/// The heading of settings that a running node reads again at SIGHUP.
 const RELOADED: &str = "Settings that SIGHUP reads again";
 
-/// The settings. What is not given and has no default is an `Option`. A `bool` takes a value like
-/// any other, lest a file's `true` be no flag's to undo: with `action = ArgAction::Set,
-/// default_value_t = false, num_args = 0..=1, require_equals = true, default_missing_value =
-/// "true"` both `--x` and `--x=false` are right. What belongs into no file, such as `--config`
-/// itself, stands in `cli::serve` instead.
+/// The settings. One without a default is an `Option`. A `bool` takes a value like any other, so
+/// that a flag can undo the `true` of a file: with `action = ArgAction::Set, default_value_t =
+/// false, num_args = 0..=1, require_equals = true, default_missing_value = "true"` both `--x` and
+/// `--x=false` are right. Flags that no file may have, such as `--config` itself, are in
+/// `cli::serve`.
 #[derive(Debug, Clone, Args)]
 pub struct Settings {
     /// Where to listen (repeatable; port 0 takes a free one)

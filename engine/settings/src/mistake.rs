@@ -1,4 +1,4 @@
-//! What can be wrong with what was given, each with its place and what was expected. Owns no fds.
+//! What can be wrong with settings, each with its place and what was expected. Owns no fds.
 
 use std::fmt;
 use std::io;
@@ -10,10 +10,10 @@ use clap::{Arg, Command};
 use super::layer::{Given, Place, definition, variable_of};
 use super::spelling::{as_arguments, as_toml, defaults};
 
-/// How alike a key must be to be suggested: one slip in a short name, some in a long one.
+/// How similar a key must be to be suggested: one typo in a short name, some in a long one.
 const ALIKE_MIN: f64 = 0.8;
 
-/// One mistake.
+/// One mistake in the settings.
 #[derive(Debug, thiserror::Error)]
 pub enum Mistake {
     #[error("the configuration {path:?} cannot be read: {source}")]
@@ -37,7 +37,7 @@ impl Mistake {
         Self::Unknown { place, key: key.to_owned(), hint }
     }
 
-    /// `reason` is in the way of `given` being a value of `setting`.
+    /// Returns the mistake that `given` is no value of `setting`, for the `reason`.
     pub(super) fn value(given: &Given, setting: &Arg, reason: impl Into<String>) -> Self {
         let defaults = defaults(setting);
         let name = || {
@@ -58,7 +58,7 @@ fn keys(settings: &Command) -> impl Iterator<Item = &str> {
     settings.get_arguments().map(|setting| setting.get_id().as_str())
 }
 
-/// The key that was most likely meant.
+/// Returns the key that is most similar to `key`, if one is similar enough.
 pub(super) fn nearest<'a>(key: &str, settings: &'a Command) -> Option<&'a str> {
     // Hyphens are how flags are written.
     let key = key.replace('-', "_").to_ascii_lowercase();
@@ -72,8 +72,8 @@ pub(super) fn nearest<'a>(key: &str, settings: &'a Command) -> Option<&'a str> {
         .map(|(other, _)| other)
 }
 
-/// Of `variables` those that are no settings and look as if they were meant to be, with the one
-/// that was meant.
+/// Returns those of `variables` that are misspelt settings, each with the variable that it most
+/// likely stands for.
 pub fn misspelt(variables: impl Iterator<Item = String>) -> Vec<(String, String)> {
     let settings = definition();
     let meant = |variable: &String| {
@@ -83,7 +83,7 @@ pub fn misspelt(variables: impl Iterator<Item = String>) -> Vec<(String, String)
     variables.filter_map(|variable| meant(&variable).map(|meant| (variable, meant))).collect()
 }
 
-/// Has the command line's definition read what was given.
+/// Checks `given` by the definition of the command line.
 pub(super) fn check(given: &Given, setting: &Arg, settings: &Command) -> Result<(), Mistake> {
     match settings.clone().try_get_matches_from(as_arguments(&given.key, &given.values)) {
         Ok(_) => Ok(()),
@@ -109,7 +109,7 @@ fn reason(error: &clap::Error) -> String {
     }
 }
 
-/// Everything that is wrong.
+/// All mistakes of one reading.
 #[derive(Debug)]
 pub struct Mistakes(pub(super) Vec<Mistake>);
 

@@ -1,5 +1,5 @@
-//! Two readings of the settings compared: what a running node takes over, and what has to wait.
-//! Pure; owns no fds.
+//! The comparison of two readings of the settings: what a running node takes over, and what waits
+//! for a restart. Pure; owns no fds.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use super::layer::definition;
 use super::mistake::Mistakes;
 use super::resolve::Resolved;
 
-/// What a second reading has brought.
+/// What has changed between two readings.
 #[derive(Debug, Default)]
 pub struct Change {
     taken_over: Vec<Changed>,
@@ -26,7 +26,7 @@ struct Changed {
 }
 
 impl Change {
-    /// Something has changed that only another start can bring.
+    /// Returns whether a setting has changed that needs a restart.
     pub fn has_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }
@@ -57,17 +57,18 @@ impl fmt::Display for Change {
 }
 
 impl Resolved {
-    /// These settings with what can be taken over of `newer`.
+    /// Returns these settings with those of `newer` that a running node can take over, and what has
+    /// changed.
     ///
     /// # Errors
-    /// When old and new settings do not go together.
+    /// When old and new settings contradict each other.
     pub fn take_over(&self, newer: &Self) -> Result<(Self, Change), Mistakes> {
         let (mut given, mut change) = (self.given.clone(), Change::default());
         for setting in definition().get_arguments() {
             let key = setting.get_id().as_str();
             let can_change = can_change(setting);
             if can_change {
-                // Also when the value is the same: it may come from elsewhere now.
+                // An equal value is replaced, too: it may come from another layer now.
                 given.remove(key);
                 given.extend(newer.given.get(key).map(|given| (key.to_owned(), given.clone())));
             }

@@ -1,7 +1,8 @@
-//! Flags over environment over file over defaults; and each setting with where it came from.
+//! How the layers are merged: flags over environment over file over defaults. Each setting keeps
+//! its origin.
 //!
-//! [`merge`] is the rule, and pure; [`Sources`] is what a node was started with, read as often as
-//! it is told to.
+//! [`merge`] is the rule, and pure. [`Sources`] names what a node reads its settings from, at its
+//! start and at each SIGHUP.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -16,10 +17,10 @@ use super::mistake::{Mistake, Mistakes, check};
 use super::spelling::{as_arguments, as_toml, defaults};
 use super::{Settings, file};
 
-/// The most that a file of settings may have: far more than it can need.
+/// The most bytes that a file of settings may have, far more than it can need.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// Where settings are looked for.
+/// Where the settings of a node come from.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
     pub file: Option<PathBuf>,
@@ -27,10 +28,10 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Reads them all.
+    /// Reads all layers, and merges them.
     ///
     /// # Errors
-    /// Every mistake there is, each with its place.
+    /// All mistakes, each with its place.
     pub fn resolve(&self) -> Result<Resolved, Mistakes> {
         let (file, mut mistakes) = match self.file.as_ref().map(|path| (path, read_text(path))) {
             None => Default::default(),
@@ -63,8 +64,8 @@ fn read_text(path: &std::path::Path) -> std::io::Result<String> {
     }
 }
 
-/// What counts of `layers`, the weightiest first: of each setting what is found first, whole. Lists
-/// are not added up.
+/// Merges `layers`, of which the first takes precedence. A setting is taken whole from one layer:
+/// lists are not joined.
 pub(super) fn merge(layers: impl IntoIterator<Item = Vec<Given>>) -> BTreeMap<String, Given> {
     let mut counts = BTreeMap::new();
     for given in layers.into_iter().flatten() {
@@ -73,7 +74,7 @@ pub(super) fn merge(layers: impl IntoIterator<Item = Vec<Given>>) -> BTreeMap<St
     counts
 }
 
-/// Settings with where each came from.
+/// Settings, each with its origin.
 #[derive(Debug, Clone)]
 pub struct Resolved {
     pub settings: Settings,
@@ -97,20 +98,20 @@ impl Resolved {
         Ok(Self { settings, given })
     }
 
-    /// Where a setting came from, to begin a message with that is about its value.
+    /// Returns where a setting comes from, to begin a message about its value with.
     pub fn source_of(&self, key: &str) -> String {
         let default = || Given { key: key.to_owned(), values: Vec::new(), origin: Origin::Default };
         self.given.get(key).cloned().unwrap_or_else(default).to_string()
     }
 
-    /// The value of a setting as TOML; none when it is not set and has no default.
+    /// Returns the value of a setting as TOML. Returns `None` if it is not set and has no default.
     pub(super) fn value(&self, setting: &Arg) -> Option<Value> {
         let given = self.given.get(setting.get_id().as_str());
         let values = given.map_or_else(|| defaults(setting), |given| given.values.clone());
         (!values.is_empty()).then(|| as_toml(setting, &values))
     }
 
-    /// As a file that says the same.
+    /// Returns a file with these settings, and the origin of each.
     pub fn to_toml(&self) -> String {
         let mut text = String::new();
         for setting in definition().get_arguments() {

@@ -16,8 +16,8 @@ pub(super) fn defaults(setting: &Arg) -> Vec<OsString> {
     setting.get_default_values().iter().map(|value| value.to_os_string()).collect()
 }
 
-/// A setting as the command line takes it. In one word each, so that a value may begin with a
-/// hyphen.
+/// Returns a setting as arguments of the command line. Each is one word, so that a value may begin
+/// with a hyphen.
 pub(super) fn as_arguments(key: &str, values: &[OsString]) -> Vec<OsString> {
     let argument = |value: &OsString| {
         let mut argument = OsString::from(format!("--{}=", key.replace('_', "-")));
@@ -27,9 +27,9 @@ pub(super) fn as_arguments(key: &str, values: &[OsString]) -> Vec<OsString> {
     values.iter().map(argument).collect()
 }
 
-/// A setting as a file would say it.
+/// Returns the value of a setting as a file would have it.
 pub(super) fn as_toml(setting: &Arg, values: &[OsString]) -> Value {
-    // What a file may write as a number or as true is written so.
+    // A number or a boolean is written as such.
     let one = |text: &OsString| {
         let text = text.to_string_lossy();
         let number = text
@@ -53,7 +53,8 @@ pub(super) fn as_toml(setting: &Arg, values: &[OsString]) -> Value {
     }
 }
 
-/// Any text will do for these, so a number that slipped in is told by its type or not at all.
+/// Returns whether any text is a value of `setting`. A number in its place is then most likely a
+/// mistake.
 pub(super) fn only_text(setting: &Arg) -> bool {
     let takes = setting.get_value_parser().type_id();
     [TypeId::of::<String>(), TypeId::of::<PathBuf>(), TypeId::of::<StoreLocation>()]

@@ -1,13 +1,14 @@
-//! Where a store is: a folder, or a bucket with a prefix. Reads what `--store` was given, and says
-//! what a slip most likely meant. Pure; owns no fds.
+//! Where a store is: a folder, or a bucket with a prefix. Parses the value of `--store`, and
+//! suggests what a typo most likely stands for. Pure; owns no fds.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// The shortest and longest name of a bucket (Amazon S3, "General purpose bucket naming rules").
+/// The lengths that the name of a bucket may have (Amazon S3, "General purpose bucket naming
+/// rules").
 const BUCKET_BYTES: std::ops::RangeInclusive<usize> = 3..=63;
-/// The most that a prefix may have: a key has 1024 bytes at most, and ours are shorter than the
+/// The longest prefix: a key has at most 1024 bytes, and those of a store are shorter than the
 /// rest.
 const PREFIX_BYTES_MAX: usize = 512;
 
@@ -18,11 +19,11 @@ pub enum StoreLocation {
     Bucket(BucketLocation),
 }
 
-/// A bucket, and what the keys in it begin with.
+/// A bucket, and the prefix of the keys in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BucketLocation {
     pub bucket: String,
-    /// Empty, or parts separated by `/`, without one at either end.
+    /// Empty, or parts separated by `/`, without a `/` at either end.
     pub prefix: String,
 }
 
@@ -56,7 +57,7 @@ impl FromStr for StoreLocation {
 }
 
 impl BucketLocation {
-    /// Reads what follows `s3://`.
+    /// Parses the text after `s3://`.
     fn read(text: &str) -> Result<Self, String> {
         let (bucket, prefix) = text.split_once('/').unwrap_or((text, ""));
         let of_name =
@@ -98,7 +99,10 @@ impl fmt::Display for StoreLocation {
     }
 }
 
-/// Reads an endpoint: a scheme and an authority, nothing behind them.
+/// Parses an endpoint: a scheme and an authority, with nothing behind them.
+///
+/// # Errors
+/// A sentence that says what is expected.
 pub fn endpoint(text: &str) -> Result<String, String> {
     let expected = "expected http://HOST:PORT or https://HOST:PORT";
     let (scheme, authority) =

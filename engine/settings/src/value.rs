@@ -1,4 +1,4 @@
-//! What single values may be, and what is said of others. Pure; owns no fds.
+//! How single values are parsed, and what they may be. Pure; owns no fds.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ const NAME_BYTES_MAX: usize = 253;
 /// Far longer than any region's name.
 const REGION_BYTES_MAX: usize = 64;
 
-/// How many workers a core has.
+/// Parses how many workers a core has.
 pub(super) fn workers_per_core(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|number| (1..=WORKERS_PER_CORE_MAX).contains(number));
     number.ok_or_else(|| format!("expected a number from 1 to {WORKERS_PER_CORE_MAX}"))
 }
 
-/// A number of things of which there must be some.
+/// Parses a number of things, of which there must be at least one.
 pub(super) fn count(text: &str) -> Result<u32, String> {
     text.parse()
         .ok()
@@ -25,7 +25,10 @@ pub(super) fn count(text: &str) -> Result<u32, String> {
         .ok_or_else(|| "expected a number from 1 to 4294967295".to_owned())
 }
 
-/// HOST:PORT in form; whether the host exists is seen when it is resolved.
+/// Checks that `text` has the form HOST:PORT. Whether the host exists shows when it is resolved.
+///
+/// # Errors
+/// A sentence that says what is expected.
 pub fn address(text: &str) -> Result<String, String> {
     match text.rsplit_once(':') {
         Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
@@ -35,7 +38,7 @@ pub fn address(text: &str) -> Result<String, String> {
     }
 }
 
-/// The base URL of an OTLP receiver.
+/// Checks that `text` is the base URL of an OTLP receiver.
 pub(super) fn endpoint(text: &str) -> Result<String, String> {
     let url = reqwest::Url::parse(text).ok();
     let fits = |url: &reqwest::Url| {
@@ -54,7 +57,7 @@ pub(super) fn endpoint(text: &str) -> Result<String, String> {
     }
 }
 
-/// A share of all, in millionths.
+/// A share of the whole, in millionths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Share(pub u32);
 
@@ -80,7 +83,7 @@ impl std::fmt::Display for Share {
     }
 }
 
-/// A region, as it stands in every request's signature.
+/// Checks the name of a region, which is a part of every request's signature.
 pub(super) fn region(text: &str) -> Result<String, String> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     match !text.is_empty() && text.len() <= REGION_BYTES_MAX && text.bytes().all(fits) {
@@ -99,7 +102,7 @@ pub(super) fn domain(text: &str) -> Result<String, String> {
     }
 }
 
-/// A time that may be none at all.
+/// Parses a time, which may be zero.
 pub(super) fn time(text: &str) -> Result<humantime::Duration, String> {
     let time: humantime::Duration =
         text.parse().map_err(|error: humantime::DurationError| error.to_string())?;
@@ -111,17 +114,17 @@ pub(super) fn time(text: &str) -> Result<humantime::Duration, String> {
     }
 }
 
-/// How long something is kept, which may be for years.
+/// Parses how long something is kept, which may be for years.
 pub(super) fn age(text: &str) -> Result<humantime::Duration, String> {
     text.parse().map_err(|error: humantime::DurationError| error.to_string())
 }
 
-/// A number of bytes.
+/// Parses a number of bytes.
 pub(super) fn size(text: &str) -> Result<ByteSize, String> {
     text.parse().map_err(|_| "expected a size, for example 64MiB".to_owned())
 }
 
-/// What the spool may take: enough for some segments.
+/// Parses the size of the spool, which must hold several segments.
 pub(super) fn spool_size(text: &str) -> Result<ByteSize, String> {
     match size(text)? {
         size if size.as_u64() < SPOOL_BYTES_MIN => {
@@ -131,7 +134,7 @@ pub(super) fn spool_size(text: &str) -> Result<ByteSize, String> {
     }
 }
 
-/// How often the whole store is looked through.
+/// Parses how often the whole store is searched.
 pub(super) fn interval(text: &str) -> Result<humantime::Duration, String> {
     match time(text)? {
         time if *time < Duration::from_secs(1) => Err("at least 1s is needed".into()),
@@ -139,7 +142,7 @@ pub(super) fn interval(text: &str) -> Result<humantime::Duration, String> {
     }
 }
 
-/// A time that a client gets for something: with none, nobody could be served.
+/// Parses a time limit of clients, which must not be zero: nobody could be served then.
 pub(super) fn wait(text: &str) -> Result<humantime::Duration, String> {
     match time(text)? {
         time if *time < Duration::from_millis(1) => Err("at least 1ms is needed".into()),

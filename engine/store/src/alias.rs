@@ -1,4 +1,4 @@
-//! What an alias of a function means: one version, or several by weight. Pure; owns no fds.
+//! An alias of a function: a name for one version, or for several by weight. Pure; owns no fds.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::options::{OptionsError, check_pairs};
 use host::clock;
 
-/// A version, and how many of all requests are its.
+/// A version, and its share of the requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
     /// The version's id.
@@ -17,27 +17,27 @@ pub struct Target {
     pub weight: u32,
 }
 
-/// An alias. As an object it is overwritten whole.
+/// An alias. Its object is overwritten as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alias {
     /// The function's name.
     pub name: String,
     pub alias: String,
     pub targets: Vec<Target>,
-    /// Laid over the environment of whatever version is run by this alias.
+    /// Variables that override the environment of the version that is run by this alias.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
-    /// Laid over its config.
+    /// Values that override its config.
     #[serde(default)]
     pub config: BTreeMap<String, String>,
-    /// What it meant before: where a rollback goes.
+    /// The targets before the last change, to which a rollback returns.
     #[serde(default)]
     pub previous: Vec<Target>,
     /// When it was written, in milliseconds since 1970.
     pub changed_ms: u64,
 }
 
-/// Why an alias cannot be what it is said to be.
+/// Why an alias is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum AliasError {
     #[error(
@@ -65,7 +65,7 @@ impl AliasError {
 }
 
 impl Alias {
-    /// An alias of the function `name` that means the version `id`.
+    /// Returns an alias of the function `name` with the version `id` as its target.
     pub fn of(name: &str, alias: &str, id: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -78,22 +78,22 @@ impl Alias {
         }
     }
 
-    /// The same alias, meaning something else from now on.
+    /// Returns the alias with other targets. The present ones become the previous ones.
     pub fn pointed_at(&self, targets: Vec<Target>) -> Self {
         let same = targets == self.targets;
         let previous = if same { self.previous.clone() } else { self.targets.clone() };
         Self { targets, previous, changed_ms: clock::unix_ms(), ..self.clone() }
     }
 
-    /// Whether the version `id` must be there for it, now or after a rollback.
+    /// Returns whether the alias needs the version `id`, now or after a rollback.
     pub fn holds(&self, id: &str) -> bool {
         self.targets.iter().chain(&self.previous).any(|target| target.version == id)
     }
 
-    /// Checks it against its limits.
+    /// Checks the alias against its limits.
     ///
     /// # Errors
-    /// [`AliasError`] naming what is out of range.
+    /// [`AliasError`] names what is out of range.
     pub fn check(&self) -> Result<(), AliasError> {
         if !(1..=ALIAS_TARGETS_MAX).contains(&self.targets.len()) {
             return Err(AliasError::Count(self.targets.len()));

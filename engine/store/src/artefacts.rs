@@ -1,9 +1,9 @@
-//! Deployed files where the compiler can read them: as files of this machine, whatever keeps the
-//! store.
+//! Artefacts as files of this machine, where the compiler can read them, whichever backend the
+//! store has.
 //!
-//! A store in a folder has them as files already. Of any other, those that were compiled here are
-//! kept in the node's cache. An artefact is called by its SHA-256, and is checked by it each time
-//! it is used. Owns no fds between calls.
+//! A store in a folder has them as files already. Of a bucket, the node keeps copies of those that
+//! it has compiled. An artefact is named by its SHA-256, which is checked each time the file is
+//! used. Owns no fds between calls.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub(super) fn upload_key(digest: &str, id: &str) -> String {
     format!("{UPLOADS}{digest}/{id}")
 }
 
-/// Artefacts of a store.
+/// The artefacts of a store.
 #[derive(Debug)]
 pub struct Artefacts {
     objects: Arc<dyn Objects>,
@@ -32,38 +32,39 @@ pub struct Artefacts {
 }
 
 impl Artefacts {
-    /// Those of `objects`, with copies and unfinished ones in `folder`, which is this node's alone.
+    /// Opens the artefacts in `objects`. Copies and unfinished files are in `folder`, which no
+    /// other node uses.
     ///
     /// # Errors
-    /// When the folder cannot be made.
+    /// When the folder cannot be created.
     pub fn open(objects: Arc<dyn Objects>, folder: PathBuf) -> Result<Self, StoreError> {
         files::create_folder(&folder).map_err(StoreError::io("make", &folder))?;
         Ok(Self { objects, folder })
     }
 
-    /// Clears away what a crash has left of files that were being received.
+    /// Removes the unfinished files that a crash has left.
     pub(super) fn clear_unfinished(&self) -> Result<(), StoreError> {
         files::sweep(&self.folder, Duration::ZERO).map_err(StoreError::io("clear", &self.folder))
     }
 
-    /// A file to receive an artefact in.
+    /// Creates a file to receive an artefact in.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// When it cannot be created.
     pub fn receive(&self) -> Result<Temporary, StoreError> {
         Temporary::new(&self.folder).map_err(StoreError::io("write to", &self.folder))
     }
 
-    /// Where the artefact is on this machine; it is brought here if need be.
+    /// Returns where the artefact is on this machine. Downloads it if it is not there.
     ///
     /// # Errors
-    /// When there is none, it cannot be brought here, or is not what was deployed.
+    /// When there is no such artefact, it cannot be downloaded, or is not what was deployed.
     pub async fn local(&self, digest: &str) -> Result<PathBuf, StoreError> {
         let copy = self.folder.join(digest);
         if !self.are_files() && is_whole(digest, &copy).await == Some(true) {
             return Ok(copy);
         }
-        // Whichever version uploaded it: what is in it is what counts.
+        // Any version's upload will do, as they have the same contents.
         let folder = format!("{UPLOADS}{digest}/");
         let uploads = self.objects.list(&folder, "").await?.into_iter().map(|listed| listed.key);
         let shared = format!("{SHARED}{digest}");
@@ -78,7 +79,8 @@ impl Artefacts {
         Err(missing)
     }
 
-    /// The artefact `digest` as it is under `key`, on this machine.
+    /// Returns where the artefact `digest` is on this machine, after a download of the object `key`
+    /// if need be.
     async fn bring(&self, digest: &str, key: &str) -> Result<PathBuf, StoreError> {
         let missing = || StoreError::Missing { key: key.to_owned() };
         if let Some(path) = self.objects.local_path(key) {
@@ -89,23 +91,22 @@ impl Artefacts {
             };
         }
         let (copy, path) = (self.receive()?, self.folder.join(digest));
-        // It may be damaged on its way alone.
+        // A damaged file may have been damaged on its way only.
         for _ in 0..READS_OF_DAMAGED {
             if !self.objects.download(key, copy.path()).await? {
                 return Err(missing());
             }
             if is_whole(digest, copy.path()).await == Some(true) {
-                copy.become_file(&path).map_err(StoreError::io("write", &path))?;
-                return Ok(path);
+                return become_file(copy, path).await;
             }
         }
         Err(damaged(key))
     }
 
-    /// Checks that the store has the artefact, without reading it.
+    /// Checks that the store has the artefact, without a read of it.
     ///
     /// # Errors
-    /// [`StoreError::Missing`] when it has not.
+    /// [`StoreError::Missing`] when it does not.
     pub(super) async fn expect(&self, digest: &str) -> Result<(), StoreError> {
         let shared = format!("{SHARED}{digest}");
         let uploads = self.objects.list(&format!("{UPLOADS}{digest}/"), "").await?;
@@ -115,12 +116,12 @@ impl Artefacts {
         Ok(())
     }
 
-    /// Whether they are files of this machine wherever they are.
+    /// Returns whether the store's own objects are files of this machine.
     fn are_files(&self) -> bool {
         self.objects.local_path(SHARED).is_some()
     }
 
-    /// Writes a received and synced file to the store, under a key that no other version has.
+    /// Uploads a received and synced file to the store, under a key that no other version has.
     pub(super) async fn upload(
         &self,
         digest: &str,
@@ -130,7 +131,7 @@ impl Artefacts {
         self.objects.upload(&upload_key(digest, version), received.path()).await
     }
 
-    /// The received file stays as this node's copy, where it needs one.
+    /// Keeps the received file as this node's copy, if the store's own objects are not files.
     pub fn keep_copy(&self, digest: &str, received: Temporary) {
         if !self.are_files()
             && let Err(error) = received.become_file(&self.folder.join(digest))
@@ -139,7 +140,7 @@ impl Artefacts {
         }
     }
 
-    /// Removes this node's copies of all artefacts but these.
+    /// Removes this node's copies of all artefacts that are not `used`.
     pub fn keep_copies_only(&self, used: impl Fn(&str) -> bool) {
         for copy in std::fs::read_dir(&self.folder).into_iter().flatten().flatten() {
             let name = copy.file_name();
@@ -150,11 +151,21 @@ impl Artefacts {
     }
 }
 
+/// Renames a received file to `path`, durably, on a thread that may block. Returns `path`.
+async fn become_file(copy: Temporary, path: PathBuf) -> Result<PathBuf, StoreError> {
+    let renamed = tokio::task::spawn_blocking(move || {
+        copy.become_file(&path).map_err(StoreError::io("write", &path))?;
+        Ok(path)
+    });
+    renamed.await.unwrap_or_else(|error| Err(StoreError::Ended { reason: error.to_string() }))
+}
+
 fn damaged(key: &str) -> StoreError {
     StoreError::Damaged { key: key.to_owned(), reason: "its SHA-256 is not its name".to_owned() }
 }
 
-/// Whether the file at `path` is the artefact `digest`; none when it cannot be read.
+/// Returns whether the file at `path` is the artefact `digest`. Returns `None` if it cannot be
+/// read.
 async fn is_whole(digest: &str, path: &Path) -> Option<bool> {
     let path = path.to_owned();
     let found = tokio::task::spawn_blocking(move || files::digest_of(&path)).await.ok()?.ok()?;

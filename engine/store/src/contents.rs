@@ -1,5 +1,4 @@
-//! What the store has of functions, as it was last read: their versions and aliases. Pure; owns no
-//! fds.
+//! The functions of a store as they were last read: their versions and aliases. Pure; owns no fds.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,22 +17,22 @@ pub type Contents = BTreeMap<String, Arc<Function>>;
 /// An object as it was read.
 #[derive(Debug, Clone)]
 pub struct Seen<T> {
-    /// The listing's tag then; empty for what this node has written itself.
+    /// The tag in the listing. Empty for an object that this node has written itself.
     pub(super) tag: String,
-    /// When it was written, by the store's clock; none until it was listed.
+    /// When it was written, by the store's clock. `None` until it was listed.
     pub(super) modified: Option<SystemTime>,
-    /// None when it could not be used, which was told.
+    /// `None` if the object could not be used, which was logged.
     pub(super) value: Option<Arc<T>>,
 }
 
 impl<T> Seen<T> {
-    /// What this node has just written.
+    /// Returns an object that this node has just written.
     fn written(value: Arc<T>) -> Self {
         Self { tag: String::new(), modified: None, value: Some(value) }
     }
 }
 
-/// Two are the same that say the same: tag and time tell nothing else.
+/// Two are equal if their values are: tag and time say nothing more.
 impl<T: PartialEq> PartialEq for Seen<T> {
     fn eq(&self, other: &Self) -> bool {
         self.value == other.value
@@ -42,17 +41,17 @@ impl<T: PartialEq> PartialEq for Seen<T> {
 
 impl<T: Eq> Eq for Seen<T> {}
 
-/// Objects of one kind and function, by the last part of their keys.
+/// The objects of one kind and one function, by the last part of their keys.
 pub(super) type Objects<T> = BTreeMap<String, Seen<T>>;
 
-/// What is kept of one function.
+/// The versions and aliases of one function.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Function {
     pub(super) versions: Objects<Manifest>,
     pub(super) aliases: Objects<Alias>,
 }
 
-/// Why a reference means no version.
+/// Why a reference names no version.
 #[derive(Debug, thiserror::Error)]
 pub enum VersionError {
     #[error(
@@ -76,32 +75,33 @@ impl VersionError {
 }
 
 impl Function {
-    /// All versions, in the order in which they were made.
+    /// Returns all versions, in the order in which they were made.
     pub fn versions(&self) -> impl DoubleEndedIterator<Item = &Arc<Manifest>> {
         self.versions.values().filter_map(|seen| seen.value.as_ref())
     }
 
-    /// The version with this id.
+    /// Returns the version with this id.
     pub fn version(&self, id: &str) -> Option<&Arc<Manifest>> {
         self.versions.get(id)?.value.as_ref()
     }
 
-    /// All aliases, by name.
+    /// Returns all aliases, in the order of their names.
     pub fn aliases(&self) -> impl Iterator<Item = &Arc<Alias>> {
         self.aliases.values().filter_map(|seen| seen.value.as_ref())
     }
 
+    /// Returns the alias of this name.
     pub fn alias(&self, name: &str) -> Option<&Arc<Alias>> {
         self.aliases.get(name)?.value.as_ref()
     }
 
-    /// What the function's bare name means.
+    /// Returns the alias `active`, which the function's bare name stands for.
     pub fn active(&self) -> Option<&Arc<Alias>> {
         self.alias(ACTIVE)
     }
 
-    /// What stands for the function where one version must: the active one, the likelier of
-    /// several, or else the newest.
+    /// Returns the version that represents the function: the active one, that of the greatest
+    /// weight if there are several, or else the newest.
     pub fn foremost(&self) -> Option<&Arc<Manifest>> {
         let targets = self.active().into_iter().flat_map(|active| &active.targets);
         let active = targets
@@ -110,10 +110,10 @@ impl Function {
         active.or_else(|| self.versions().next_back())
     }
 
-    /// The version that `reference` means: a number, an id or its beginning.
+    /// Returns the version that `reference` names by its number, its id or the beginning of its id.
     ///
     /// # Errors
-    /// [`VersionError`] naming what there is instead.
+    /// [`VersionError`] when there is no such version, or more than one.
     pub fn find(&self, name: &str, reference: &str) -> Result<&Arc<Manifest>, VersionError> {
         let fits = |version: &&Arc<Manifest>| match Reference::read(reference) {
             Some(Reference::Number(number)) => version.number == number,
@@ -132,37 +132,37 @@ impl Function {
         }
     }
 
-    /// The number of the version that is made next.
+    /// Returns the number of the next version.
     pub fn next_number(&self) -> u32 {
         self.versions().map(|version| version.number).max().unwrap_or(0).saturating_add(1)
     }
 
-    /// Whether an alias means the version with this id.
+    /// Returns whether an alias has the version with this id as a target.
     pub fn is_named(&self, id: &str) -> bool {
         self.aliases().any(|alias| alias.targets.iter().any(|target| target.version == id))
     }
 
-    /// Whether nothing is left of it.
+    /// Returns whether the function has no versions and no aliases.
     pub fn is_empty(&self) -> bool {
         self.versions.is_empty() && self.aliases.is_empty()
     }
 
-    /// This node has written a version.
+    /// Adds a version that this node has written.
     pub fn put_version(&mut self, version: Arc<Manifest>) {
         self.versions.insert(version.version.clone(), Seen::written(version));
     }
 
-    /// This node has removed a version.
+    /// Removes a version that this node has removed from the store.
     pub fn drop_version(&mut self, id: &str) {
         self.versions.remove(id);
     }
 
-    /// This node has removed an alias.
+    /// Removes an alias that this node has removed from the store.
     pub fn drop_alias(&mut self, name: &str) {
         self.aliases.remove(name);
     }
 
-    /// This node has written an alias.
+    /// Adds an alias that this node has written.
     pub fn put_alias(&mut self, alias: Arc<Alias>) {
         self.aliases.insert(alias.alias.clone(), Seen::written(alias));
     }

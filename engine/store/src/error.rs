@@ -1,11 +1,11 @@
-//! Why the store cannot be read or written, whatever keeps it. Owns no fds.
+//! Why a store cannot be read or written, whichever backend it has. Owns no fds.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use host::fault::{self, Fault};
 
-/// The reasons.
+/// Why a store cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error("the store cannot {what} {path:?}: {source}{hint}")]
@@ -57,6 +57,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Returns what makes an I/O error at `path` a [`StoreError::Io`], with a hint at what helps.
     pub fn io(what: &'static str, path: &Path) -> impl Fn(io::Error) -> Self {
         move |source| {
             let hint = match source.kind() {
@@ -94,13 +95,13 @@ impl StoreError {
         }
     }
 
-    /// Whether the store cannot be reached, which may pass by itself; it has not refused.
+    /// Returns whether the store cannot be reached, which may pass by itself. It has not refused.
     pub fn is_away(&self) -> bool {
         matches!(self, Self::Away { .. } | Self::Gone { .. })
     }
 
-    /// Whether what was to be done has surely not been done: of a file system that is known, of a
-    /// network not.
+    /// Returns whether the operation certainly has not happened. A file system says so; after a
+    /// network error nobody knows.
     pub fn is_certain(&self) -> bool {
         matches!(self, Self::Io { .. } | Self::Gone { .. })
     }

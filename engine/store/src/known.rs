@@ -1,6 +1,6 @@
-//! What a node knows of its store, kept in its own folder: it starts with that while the store is
-//! away, and reads no more than what has changed when it is there. Never the truth, and may be
-//! lost. Owns no fds between calls.
+//! What a node remembers of its store, in a file of its own. It starts with that while the store is
+//! away, and reads only what has changed when the store is there. The store is authoritative, and
+//! the file may be lost. Owns no fds between calls.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use super::objects::checked;
 use super::written;
 use host::files;
 
-/// The file that this is kept in.
+/// The file with what the node remembers.
 #[derive(Debug, Clone)]
 pub struct Known {
     path: PathBuf,
@@ -19,12 +19,13 @@ pub struct Known {
 }
 
 impl Known {
-    /// That of `store`, in `folder`.
+    /// Returns the file in `folder` for the store named `store`.
     pub fn new(folder: &Path, store: String) -> Self {
         Self { path: folder.join("known"), store }
     }
 
-    /// What was known; none when nothing was, or of another store.
+    /// Reads the file. Returns `None` if there is none that can be used, or it is about another
+    /// store.
     pub fn read(&self) -> Option<Contents> {
         let object = std::fs::read(&self.path).ok()?;
         let read =
@@ -38,7 +39,7 @@ impl Known {
         }
     }
 
-    /// Remembers `contents` instead.
+    /// Writes `contents` to the file.
     ///
     /// # Errors
     /// When the file cannot be written.

@@ -5,7 +5,7 @@
 //! | [`objects`] | what keeps a store: a folder or a bucket, as whole objects by key |
 //! | [`repository`] | the functions in a store: how they are read, changed, removed and restored |
 //! | [`retention`] | which logs and old versions are removed, as all nodes agree |
-//! | [`manifest`], [`alias`], [`contents`] | a version, a name for versions, and all of a function |
+//! | [`manifest`], [`alias`], [`contents`] | a version, a name for versions, a whole function |
 //! | [`options`], [`mod@limits`], [`kind`], [`inherit`] | what a deployer may choose of a version |
 //! | [`wire`] | the same as the control API has it |
 //! | [`artefacts`] | deployed files, where the compiler of this node can read them |

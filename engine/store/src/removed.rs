@@ -1,11 +1,11 @@
-//! Functions that were removed, each as it was: one object that holds all of it, from which it is
+//! Removed functions: each is one object that has all of the function, from which it can be
 //! restored.
 //!
-//! `removed/<name>/<id>` is written before anything of the function goes, so a removal that ends
-//! anywhere can be undone, and so can one that was done. It is cleared away once a node has seen it
-//! unchanged for [`KEPT_FOR`] by its own monotonic clock: later than a day where nodes restart, and
-//! never sooner. Restoring leaves it where it is, so that nothing is lost however that ends. Owns
-//! no fds.
+//! `removed/<name>/<id>` is written before any part of the function is removed, so a removal can be
+//! undone wherever it was cut short, and after it is done. The object is deleted when a node has
+//! seen it unchanged for [`KEPT_FOR`] by its own monotonic clock: never sooner than after a day,
+//! and later if nodes restart. A restore leaves the object where it is, so that nothing is lost if
+//! the restore is cut short. Pure; owns no fds.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,18 +21,19 @@ use super::stored::Stored;
 use super::written;
 use host::clock;
 
-/// Where they are.
+/// What the keys of removed functions begin with.
 pub(super) const REMOVED: &str = "removed/";
-/// How long they can be restored, at least.
+/// How long a removed function can be restored, at least.
 pub const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 /// The most bytes that a removed function may have as an object.
 pub(super) const PACKED_BYTES_MAX: usize = 64 << 20;
 const JSON_BYTES_MAX: usize = 1 << 30;
 
-/// Secrets as they stand in the store, encrypted. What they are is for [`secrets`] to know.
+/// The secrets of a function, encrypted as they are in the store. Only the crate `secrets` reads
+/// them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptSecrets {
-    /// What they belong to; none if the function had no identity.
+    /// The identity that they belong to. `None` if the function had none.
     pub owner: Option<String>,
     pub sealed: BTreeMap<String, Value>,
 }
@@ -41,15 +42,15 @@ pub struct KeptSecrets {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Removed {
     pub name: String,
-    /// Of this removal: a UUID.
+    /// The id of this removal, a UUID.
     pub id: String,
-    /// When, in milliseconds since 1970, by the clock of the node that did it.
+    /// When it was removed, in milliseconds since 1970, by the clock of the node that did it.
     pub removed_ms: u64,
     pub function: Function,
     pub secrets: KeptSecrets,
 }
 
-/// As it is written down.
+/// The JSON of the object.
 #[derive(Serialize, Deserialize)]
 struct Written {
     removed_ms: u64,
@@ -58,7 +59,7 @@ struct Written {
     secrets: KeptSecrets,
 }
 
-/// Name and id of a key; none when it is not one of these.
+/// Returns the name and the id in a key. Returns `None` if `key` is not one of a removed function.
 pub(super) fn parts(key: &str) -> Option<(&str, &str)> {
     let (name, id) = key.strip_prefix(REMOVED)?.split_once('/')?;
     (abi::name::check(name).is_ok() && uuid::Uuid::try_parse(id).is_ok()).then_some((name, id))
@@ -68,7 +69,7 @@ fn objects<T: Stored>(name: &str, written: BTreeMap<String, Value>) -> Result<Ob
     let count = written.len();
     let objects = written.into_iter().map(|(stem, json)| (stem, (String::new(), json))).collect();
     let objects = written::seen(name, objects);
-    // Without one of them it would not be the function that was removed.
+    // A function that lacks one of its objects is not the one that was removed.
     if objects.len() == count {
         Ok(objects)
     } else {
@@ -133,12 +134,13 @@ impl Removed {
         Ok(Self { name, id, removed_ms: written.removed_ms, function, secrets: written.secrets })
     }
 
-    /// Whether `function` is, or was, the same one: whether they share a version.
+    /// Returns whether `function` is the same one, which is so if they share a version.
     pub fn is_of(&self, function: &Function) -> bool {
         function.versions().any(|version| self.function.version(&version.version).is_some())
     }
 
-    /// Whether `function` is in the way of restoring this: it is another one, or works already.
+    /// Returns whether `function` prevents a restore of this one: it is another function, or works
+    /// already.
     pub fn is_blocked_by(&self, function: &Function) -> bool {
         let works = function.active().is_some_and(|active| {
             active.targets.iter().all(|target| function.version(&target.version).is_some())
@@ -147,7 +149,7 @@ impl Removed {
             || function.versions().any(|version| self.function.version(&version.version).is_none())
     }
 
-    /// Takes in what stands of the function, and tells whether any of that is new.
+    /// Adds the present parts of the function. Returns whether any of them is new.
     pub(super) fn take_in(&mut self, function: &Function, secrets: KeptSecrets) -> bool {
         let before = self.clone();
         for version in function.versions() {

@@ -1,23 +1,22 @@
-//! What a shipped segment is called: its key in the store says which times it has, so that a
-//! look-up by an invocation's id, which has its time in it, looks at few of them. Pure; owns no
-//! fds.
+//! The key of a log segment in the store. It has the times of the segment, so that a look-up by the
+//! id of an invocation, which has its time in it, reads few segments. Pure; owns no fds.
 //!
 //! ```text
 //! logs/<yyyy-mm-dd>/<hh>/<first>-<last>-<node>-<uuid>.log
 //! ```
-//! `first` and `last` are milliseconds since 1970, of the ids and times in it; day and hour (UTC)
-//! are those of `first`.
+//! `first` and `last` are milliseconds since 1970, of the ids and times in the segment. Day and
+//! hour (UTC) are those of `first`.
 
 use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
 
-/// Where all of them are.
+/// What the keys of segments begin with.
 pub const PREFIX: &str = "logs/";
-/// What their names end in, in the store and in the spool.
+/// What the names of segments end with, in the store and in the spool.
 pub const SUFFIX: &str = ".log";
 
-/// The longest that the part with the node's name can be.
+/// The longest name of a node in a key.
 const NODE_BYTES_MAX: usize = 32;
 
 /// The key of a segment, in its parts.
@@ -25,18 +24,19 @@ const NODE_BYTES_MAX: usize = 32;
 pub struct SegmentName {
     pub first_ms: u64,
     pub last_ms: u64,
-    /// For people who look at the store; means nothing.
+    /// The name of the node, for people who look at the store.
     pub node: String,
     pub id: Uuid,
 }
 
 impl SegmentName {
+    /// Returns the key of the segment.
     pub fn key(&self) -> String {
         let Self { first_ms, last_ms, node, id } = self;
         format!("{}{first_ms:013}-{last_ms:013}-{node}-{id}{SUFFIX}", folder(*first_ms))
     }
 
-    /// None for a key of something else.
+    /// Parses a key. Returns `None` if it is not one of a segment.
     pub fn parse(key: &str) -> Option<Self> {
         let name = key.strip_prefix(PREFIX)?.rsplit('/').next()?.strip_suffix(SUFFIX)?;
         let (first, rest) = name.split_once('-')?;
@@ -48,15 +48,16 @@ impl SegmentName {
     }
 }
 
-/// Where the segments are whose first time is in the hour of `unix_ms`. Ends in `/`.
+/// Returns what the keys of segments begin with whose first time is in the hour of `unix_ms`. Ends
+/// in `/`.
 pub fn folder(unix_ms: u64) -> String {
-    // 9999 is the last year of the form.
+    // 9999 is the last year that the format can have.
     let time = SystemTime::UNIX_EPOCH + Duration::from_millis(unix_ms.min(253_402_300_799_000));
     let text = humantime::format_rfc3339_seconds(time).to_string();
     format!("{PREFIX}{}/{}/", &text[..10], &text[11..13])
 }
 
-/// A host's name as it can stand in a key.
+/// Returns the name of a host as it can be a part of a key.
 pub fn node(host: &str) -> String {
     let fit = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
     let name: String = host.trim().chars().take(NODE_BYTES_MAX).map(fit).collect();

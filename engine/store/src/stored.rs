@@ -1,5 +1,5 @@
-//! What is kept of functions as objects of their own: versions and aliases, where each is and how
-//! it is written. Pure; owns no fds.
+//! How versions and aliases are objects of a store: the key and the contents of each. Pure; owns no
+//! fds.
 
 use serde::Serialize;
 
@@ -10,14 +10,14 @@ use super::manifest::Manifest;
 use super::objects::checked;
 use host::files;
 
-/// What is kept as an object of its own.
+/// A part of a function that is an object of its own.
 pub(super) trait Stored: Serialize + Sized {
-    /// Where all of this kind are.
+    /// What the keys of this kind begin with.
     const FOLDER: &str;
-    /// What was read once is as it was.
+    /// Whether an object of this kind never changes, so that it is read once.
     const IMMUTABLE: bool;
 
-    /// Reads it; `name` and `stem` are what its key says it is.
+    /// Parses an object. `name` and `stem` are the function and the last part of its key.
     fn read(name: &str, stem: &str, json: &[u8]) -> Result<Self, String>;
 
     fn of(function: &Function) -> &Objects<Self>;
@@ -66,17 +66,18 @@ impl Stored for Alias {
     }
 }
 
-/// Where all of a function are.
+/// Returns what the keys of a function's objects of this kind begin with.
 pub(super) fn folder<T: Stored>(name: &str) -> String {
     format!("{}/{name}/", T::FOLDER)
 }
 
-/// Where one is.
+/// Returns the key of one object.
 pub(super) fn key<T: Stored>(name: &str, stem: &str) -> String {
     format!("{}/{name}/{stem}.json", T::FOLDER)
 }
 
-/// Function and stem of a key; none for what is no function's.
+/// Returns the function and the last part of a key. Returns `None` if `key` is not one of a
+/// function.
 pub(super) fn parts(key: &str) -> Option<(&str, &str)> {
     let (_, rest) = key.split_once('/')?;
     let (name, file) = rest.split_once('/')?;
@@ -84,10 +85,10 @@ pub(super) fn parts(key: &str) -> Option<(&str, &str)> {
     (abi::name::check(name).is_ok() && !stem.contains('/')).then_some((name, stem))
 }
 
-/// The object that holds it.
+/// Returns the contents of the object that holds `value`.
 ///
 /// # Errors
-/// When it cannot be written down.
+/// When `value` cannot be JSON.
 pub(super) fn sealed<T: Stored>(value: &T) -> Result<Vec<u8>, StoreError> {
     let unfit = |error: serde_json::Error| StoreError::Unfit {
         key: T::FOLDER.to_owned(),

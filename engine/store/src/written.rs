@@ -1,4 +1,4 @@
-//! What was read of a store, written down as JSON: for the next start of a node, and for other
+//! All functions of a store as one JSON document: for the next start of a node, and for other
 //! nodes. Pure; owns no fds.
 
 use std::collections::BTreeMap;
@@ -21,14 +21,14 @@ struct OfFunction {
     aliases: BTreeMap<String, Object>,
 }
 
-/// A tag, and what was read with it: as JSON of its own, so that one of another build's is left out
-/// and not all.
+/// A tag, and the object that was read with it, as any JSON: if one object is another build's, only
+/// that one is left out.
 pub(super) type Object = (String, serde_json::Value);
 
-/// Writes down what was read of `store`.
+/// Returns `contents`, which were read of `store`, as JSON.
 ///
 /// # Errors
-/// When something of it has no JSON.
+/// When a part of it cannot be JSON.
 pub(super) fn write(store: &str, contents: &Contents) -> serde_json::Result<Vec<u8>> {
     let functions = contents.iter().map(|(name, function)| {
         let of = OfFunction {
@@ -40,10 +40,11 @@ pub(super) fn write(store: &str, contents: &Contents) -> serde_json::Result<Vec<
     serde_json::to_vec(&Written { store: store.to_owned(), functions: functions.collect() })
 }
 
-/// What was written down, and of which store. What is not understood of it was not read.
+/// Parses the JSON. Returns the name of its store and its contents, without the objects that cannot
+/// be parsed.
 ///
 /// # Errors
-/// When nothing of it is understood.
+/// When the document as a whole cannot be parsed.
 pub(super) fn read(json: &[u8]) -> serde_json::Result<(String, Contents)> {
     let written: Written = serde_json::from_slice(json)?;
     let function = |(name, of): (String, OfFunction)| {

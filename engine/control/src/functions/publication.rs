@@ -149,17 +149,16 @@ impl Publication {
     pub(super) async fn compile(&self, version: &Manifest) -> Result<(), ChangeError> {
         if let Some(digest) = files::unhex(&version.artefact) {
             let module = self.cache.ensure(&digest, version.kind, Purpose::Back).await?;
-            self.make_ready(vec![module]).await;
+            self.cache.make_ready(module).await;
         }
         Ok(())
     }
 
-    /// Reads modules before workers ask for them, on a thread that nobody else waits for.
+    /// Seals modules before workers ask for them.
     pub(super) async fn make_ready(&self, modules: Vec<Digest>) {
-        let cache = Arc::clone(&self.cache);
-        let reading = move || modules.iter().for_each(|module| cache.make_ready(module));
-        // It fails only when the node stops. A worker that asks has the module read then.
-        let _ = tokio::task::spawn_blocking(reading).await;
+        for module in modules {
+            self.cache.make_ready(module).await;
+        }
     }
 
     /// Serves `changed`, and returns when every worker does.

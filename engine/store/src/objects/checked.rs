@@ -1,7 +1,8 @@
-//! Small objects that say what they should be: a line with the digest of what follows it.
+//! Small objects with a checksum: a line with the digest of what follows it.
 //!
-//! `sockhop 1 sha256=<64 hexadecimal digits>\n`, then the contents. Whatever happened to an object
-//! on its way or in its place, what is read is what was written or an error. Owns no fds.
+//! `sockhop 1 sha256=<64 hexadecimal digits>
+//! `, then the contents. Whatever damage an object takes on its way or in the store, a read returns
+//! what was written, or an error. Owns no fds.
 
 use sha2::{Digest as _, Sha256};
 
@@ -10,18 +11,18 @@ use crate::objects::Objects;
 use host::files;
 
 const BEFORE: &str = "sockhop 1 sha256=";
-/// How often an object is read that comes damaged.
+/// How many times an object is read that arrives damaged.
 pub const READS_OF_DAMAGED: u32 = 3;
-/// Of the first line.
+/// The length of the first line.
 pub const HEADER_BYTES: usize = BEFORE.len() + 64 + 1;
 
-/// The object that holds `contents`.
+/// Returns the object that holds `contents`.
 pub fn seal(contents: &[u8]) -> Vec<u8> {
     let digest = files::hex(&Sha256::digest(contents));
     [BEFORE.as_bytes(), digest.as_bytes(), b"\n", contents].concat()
 }
 
-/// What the object under `key` holds.
+/// Returns the contents of `object`, which was read under `key`.
 ///
 /// # Errors
 /// [`StoreError::Damaged`] when it is not what was written.
@@ -40,11 +41,11 @@ pub fn open(key: &str, mut object: Vec<u8>) -> Result<Vec<u8>, StoreError> {
     Ok(contents)
 }
 
-/// Reads an object and checks it, with its line. What comes damaged is read again: it may be so on
-/// its way alone.
+/// Reads an object and checks it. Returns it with its first line. An object that arrives damaged is
+/// read again, as it may have been damaged on its way only.
 ///
 /// # Errors
-/// [`StoreError::Damaged`] when it is so in the store, and whatever the store answers else.
+/// [`StoreError::Damaged`] when each read is damaged, and the errors of the store.
 pub async fn get(
     objects: &dyn Objects,
     key: &str,

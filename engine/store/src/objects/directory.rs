@@ -1,8 +1,8 @@
 //! Objects as files in a folder: a key is a path. Each call runs on a thread that may block, and
 //! owns its fds.
 //!
-//! An object is written beside its place and renamed, and both it and its folder are synced: it is
-//! there whole or not at all (rename(2), fsync(2)). Names that begin with a dot are unfinished
+//! An object is written beside its place and renamed, and both it and its folder are synced, so it
+//! appears whole or not at all (rename(2), fsync(2)). Names that begin with a dot are unfinished
 //! objects.
 
 use std::fs::File;
@@ -15,11 +15,12 @@ use super::{Answer, Listed, Objects};
 use crate::error::StoreError;
 use host::files::{self, Temporary, found};
 
-/// What has been unfinished for so long nobody is at any more. Another node may share the folder.
+/// The age from which on an unfinished object has no writer any more. Another node may share the
+/// folder.
 const UNFINISHED_FOR: Duration = Duration::from_secs(60 * 60);
-/// What a new file system of the ext family has in it.
+/// The folder that a new file system of the ext family has.
 const LOST_AND_FOUND: &str = "lost+found";
-/// How often a folder that goes while something is written into it is made again.
+/// How many times a folder is created again that is removed during a write into it.
 const FOLDER_TRIES: u32 = 5;
 
 /// A folder of objects.
@@ -29,19 +30,19 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// The folder `root`, which need not be there.
+    /// Returns the folder `root`, which does not have to exist.
     pub fn new(root: PathBuf) -> Self {
         Self { root }
     }
 
-    /// The folder `root`, made if need be.
+    /// Returns the folder `root`, and creates it if it is missing.
     #[cfg(test)]
     pub fn open(root: PathBuf) -> Result<Self, StoreError> {
         let directory = Self::new(root);
         directory.make().map(|()| directory)
     }
 
-    /// Where an object is, or those whose keys begin so.
+    /// Returns where an object is, or the objects whose keys begin with `key`.
     ///
     /// # Errors
     /// [`StoreError::Outside`] for a key that leads out of the folder.
@@ -82,7 +83,7 @@ impl Directory {
                 }
                 let key = if folder.is_empty() { name } else { format!("{folder}/{name}") };
                 let metadata = match entry.metadata() {
-                    // Removed meanwhile.
+                    // It was removed meanwhile.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                     metadata => metadata.map_err(StoreError::io("read", &entry.path()))?,
                 };
@@ -120,8 +121,8 @@ impl Directory {
     }
 }
 
-/// Writes at `path`, in a folder that is made if need be. Whoever empties a folder removes it, even
-/// from under a writer.
+/// Writes at `path`, and creates its folder if that is missing. Another node that removes the last
+/// object of a folder removes the folder, too, even during a write.
 fn in_its_folder(path: &Path, write: impl Fn() -> io::Result<()>) -> Result<(), StoreError> {
     let folder = path.parent().unwrap_or(path);
     for _ in 1..FOLDER_TRIES {
@@ -223,11 +224,11 @@ impl Objects for Directory {
     fn delete<'a>(&'a self, key: &'a str) -> Answer<'a, ()> {
         self.blocking(key, |store, path| {
             match found(files::remove(path)) {
-                // Nor is its folder there.
+                // Its folder is missing, too.
                 Ok(None) => return Ok(()),
                 removed => removed.map_err(StoreError::io("remove", path))?,
             };
-            // Folders are not objects: those that are empty now go too, as they would in a bucket.
+            // Empty folders are removed, too, as a bucket has no folders.
             let above = path.ancestors().skip(1).take_while(|folder| **folder != store.root);
             for folder in above {
                 if std::fs::remove_dir(folder).is_err() {

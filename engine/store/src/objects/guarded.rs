@@ -1,9 +1,9 @@
-//! A store that is known again: what stands elsewhere under the same name is not taken for it.
+//! The identity of a store: a node does not take another store in its place for the same one.
 //!
-//! A store has ids, objects called `identity/<uuid>`. There are several when several nodes met it
-//! for the first time at once; none is ever removed. A node remembers those it has seen in
-//! `store-id` in its data folder. A store with none of them (moved, unmounted, emptied, another
-//! one) is away: what was listed there does not count, and nothing is written to it. A store of an
+//! A store has ids, which are objects with the keys `identity/<uuid>`. It has several if several
+//! nodes prepared it at once; none is ever removed. A node remembers the ids that it has seen, in
+//! `store-id` in its data folder. A store with none of them (moved, unmounted, emptied, or another
+//! one) is away: what is listed there does not count, and nothing is written to it. A store of an
 //! earlier build has no id, and gets one when it is first prepared. Owns no fds.
 
 use std::collections::BTreeSet;
@@ -20,10 +20,10 @@ use crate::format::FORMAT_KEY;
 use host::files;
 
 const FOLDER: &str = "identity/";
-/// In the data folder.
+/// The name of the file in the data folder.
 const FILE: &str = "store-id";
 
-/// UUIDs.
+/// The ids of a store, which are UUIDs.
 type Ids = BTreeSet<String>;
 
 /// What the node remembers of its store.
@@ -33,12 +33,12 @@ struct Remembered {
     ids: Ids,
 }
 
-/// What the ids in a store say of it.
+/// What the ids in a store say about it.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
-    /// It is the store that is remembered, or one that the node meets for the first time.
+    /// It is the remembered store, or the node knows none yet.
     Same,
-    /// The store that is remembered is not there.
+    /// The remembered store is not there.
     Gone,
     /// Another store is there.
     Other,
@@ -54,21 +54,21 @@ fn judge(remembered: &Ids, found: &Ids) -> Verdict {
     }
 }
 
-/// A backend, with what is remembered of the store in it.
+/// A backend that knows which store must be in it.
 #[derive(Debug)]
 pub struct Guarded {
     objects: Arc<dyn Objects>,
     path: PathBuf,
-    /// Even without an id the node knows that it was there.
+    /// Whether the node has seen the store, even without an id.
     met: AtomicBool,
     ids: Mutex<Ids>,
-    /// At the last look the store was not there.
+    /// Whether the store was not there when the node last looked.
     gone: AtomicBool,
 }
 
 impl Guarded {
-    /// The store in `objects`, as the node with this data folder remembers it. `met` if it has seen
-    /// functions there, which nodes did before stores had ids.
+    /// Returns the store in `objects` for the node with the data folder `data`. `met` says whether
+    /// the node has seen functions there, as it may have before stores had ids.
     pub fn new(objects: Arc<dyn Objects>, data: &Path, met: bool) -> Self {
         let path = data.join(FILE);
         let remembered = std::fs::read(&path).ok().and_then(|json| {
@@ -86,7 +86,7 @@ impl Guarded {
         }
     }
 
-    /// Whether the node has seen the store before. Then it is never made anew.
+    /// Returns whether the node has seen the store before. Such a store is not created again.
     pub fn is_known(&self) -> bool {
         self.met.load(SeqCst) || !self.ids().is_empty()
     }
@@ -109,7 +109,7 @@ impl Guarded {
         Ok(ids.filter(|id| Uuid::try_parse(id).is_ok()).map(str::to_owned).collect())
     }
 
-    /// Looks whether it is the same store, and tells the ids that were found.
+    /// Checks that it is the same store. Returns the ids in it.
     async fn look(&self) -> Result<Ids, StoreError> {
         let (remembered, found) = (self.ids(), self.found().await?);
         let verdict = judge(&remembered, &found);
@@ -135,7 +135,7 @@ impl Guarded {
         Ok(())
     }
 
-    /// Whether `key` may be written or removed: only in a store, and only in this one.
+    /// Checks that `key` may be written or removed: only in a store, and only in this one.
     async fn allow(&self, key: &str) -> Result<(), StoreError> {
         if self.gone.load(SeqCst) {
             return Err(self.lost(&Verdict::Gone));
@@ -213,7 +213,7 @@ impl Objects for Guarded {
 
     fn clear_unfinished(&self) -> Answer<'_, ()> {
         Box::pin(async move {
-            // Of a folder that is not there nothing can be cleared.
+            // A folder that is not there has no unfinished objects.
             match self.allow("").await {
                 Err(error) if error.is_away() => Ok(()),
                 allowed => {
@@ -235,7 +235,7 @@ impl Objects for Guarded {
     fn verify(&self) -> Answer<'_, ()> {
         Box::pin(async move {
             let found = self.look().await?;
-            // Until it has an id, its format is all there is to know it by.
+            // A store without an id is only known by its format.
             if found.is_empty() {
                 self.get(FORMAT_KEY, 1024).await?;
             }

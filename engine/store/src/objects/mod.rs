@@ -1,10 +1,10 @@
-//! Objects by key: all that the node asks of what keeps its state, so that a folder and a bucket
-//! are the same to it.
+//! Objects by key: everything that a node needs of a store, so that a folder and a bucket serve it
+//! alike.
 //!
-//! No conditional writes (not every S3 has them) and no renames (none has): an object appears whole
-//! or not at all, a later `put` of the same key replaces it, and whoever reads sees one of the two.
-//! [`checked`] is how small objects are protected against damage; what is large has its digest in
-//! its name. Owns no fds.
+//! There are no conditional writes (not every S3 has them) and no renames (none has). An object
+//! appears whole or not at all, a later `put` of the same key replaces it, and a reader sees one of
+//! the two. [`checked`] protects small objects against damage; large ones have their digests in
+//! their keys. Owns no fds.
 
 pub mod checked;
 pub mod directory;
@@ -25,8 +25,8 @@ use super::error::StoreError;
 use settings::Settings;
 use settings::store_location::StoreLocation;
 
-/// Opens what the settings name. A bucket is not asked anything yet, and a folder need not be
-/// there.
+/// Opens the store that the settings name. Sends no request to a bucket, and does not need a folder
+/// to exist.
 ///
 /// # Errors
 /// When there are no credentials for a bucket.
@@ -44,31 +44,32 @@ pub fn open(settings: &Settings) -> Result<Arc<dyn Objects>, StoreError> {
 /// How many objects are read or written at a time.
 pub(crate) const REQUESTS_AT_ONCE: usize = 32;
 
-/// What a backend answers.
+/// The future of a backend's answer.
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 
-/// An object as a listing has it.
+/// An object in a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
     pub key: String,
     pub bytes: u64,
-    /// Another one whenever the object is written anew; means nothing else.
+    /// A text that changes whenever the object is written. It means nothing else.
     pub tag: String,
     /// When it was written, by the backend's clock.
     pub modified: SystemTime,
 }
 
-/// A backend. Keys are `/`-separated parts of letters, digits, `.`, `-` and `_`; no part begins
-/// with a dot.
+/// A backend of a store. Keys are `/`-separated parts of letters, digits, `.`, `-` and `_`; no part
+/// begins with a dot.
 pub trait Objects: fmt::Debug + Send + Sync {
-    /// What it is called in messages: a path, or `s3://bucket/prefix`.
+    /// Returns its name in messages: a path, or `s3://bucket/prefix`.
     fn name(&self) -> String;
 
-    /// A whole object; none when there is none. A longer one than `bytes_max` is an error.
+    /// Reads a whole object. Returns `None` if there is no such object. A longer one than
+    /// `bytes_max` is an error.
     fn get<'a>(&'a self, key: &'a str, bytes_max: usize) -> Answer<'a, Option<Vec<u8>>>;
 
-    /// `bytes` of an object from `start` on, fewer where it ends before; none when there is no such
-    /// object.
+    /// Reads `bytes` bytes of an object from `start` on, or fewer if it ends before. Returns `None`
+    /// if there is no such object.
     fn get_range<'a>(
         &'a self,
         key: &'a str,
@@ -76,53 +77,55 @@ pub trait Objects: fmt::Debug + Send + Sync {
         bytes: usize,
     ) -> Answer<'a, Option<Vec<u8>>>;
 
-    /// Writes a whole object; it is durable when this returns.
+    /// Writes a whole object, which is durable when this returns.
     fn put<'a>(&'a self, key: &'a str, contents: Vec<u8>) -> Answer<'a, ()>;
 
-    /// Copies an object into the file at `to`, which is there and empty, and syncs it; whether
-    /// there is such an object.
+    /// Copies an object into the existing file at `to`, and syncs that. Returns whether there is
+    /// such an object.
     fn download<'a>(&'a self, key: &'a str, to: &'a Path) -> Answer<'a, bool>;
 
     /// Writes the file at `from` as an object.
     fn upload<'a>(&'a self, key: &'a str, from: &'a Path) -> Answer<'a, ()>;
 
-    /// All objects whose keys begin with `prefix` and are greater than `after`, in the order of
-    /// their keys. `prefix` is empty or ends in `/`.
+    /// Lists the objects whose keys begin with `prefix` and are greater than `after`, in the order
+    /// of their keys. `prefix` is empty or ends in `/`.
     fn list<'a>(&'a self, prefix: &'a str, after: &'a str) -> Answer<'a, Vec<Listed>>;
 
-    /// Removes an object; that it is not there is no error.
+    /// Deletes an object. A missing object is no error.
     fn delete<'a>(&'a self, key: &'a str) -> Answer<'a, ()>;
 
-    /// The file that an object is on this machine, or would be; none when objects are no files
-    /// here.
+    /// Returns the file that the object is, or would be, on this machine. Returns `None` if objects
+    /// are not files of this machine.
     fn local_path(&self, _key: &str) -> Option<PathBuf> {
         None
     }
 
-    /// Clears away what writers that crashed have left, and nothing that one may still be at.
+    /// Removes what crashed writers have left, and nothing that a writer may still use.
     fn clear_unfinished(&self) -> Answer<'_, ()> {
         Box::pin(async { Ok(()) })
     }
 
-    /// Makes what is to hold the objects, where that is for the node to make.
+    /// Creates what holds the objects, if the node is the one to create it.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// When it cannot be created.
     fn make(&self) -> Result<(), StoreError> {
         Ok(())
     }
 
-    /// The name of something that stands there, whoever put it there; none when it is empty.
+    /// Returns the name of something in the store's place, whichever program put it there. Returns
+    /// `None` if the place is empty.
     fn occupant(&self) -> Answer<'_, Option<String>> {
         Box::pin(async { Ok(self.list("", "").await?.into_iter().next().map(|listed| listed.key)) })
     }
 
-    /// Checks that it is the store that the node knows: after what was listed, before that counts.
+    /// Checks that this is the store that the node knows. A listing counts only if this succeeds
+    /// after it.
     fn verify(&self) -> Answer<'_, ()> {
         Box::pin(async { Ok(()) })
     }
 
-    /// Gives a store an id that has none, and remembers it.
+    /// Gives the store an id if it has none, and remembers it.
     fn identify(&self) -> Answer<'_, ()> {
         Box::pin(async { Ok(()) })
     }

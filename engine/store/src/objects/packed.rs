@@ -1,17 +1,18 @@
-//! Bytes compressed with zstd, as frames that say how long they are. Owns no fds.
+//! Compression with zstd, as frames that have the length of their contents. Owns no fds.
 
-/// For logs it costs a hundredth of what the invocations cost.
+/// The compression level. For logs it takes a hundredth of the time of the invocations.
 const LEVEL: i32 = 3;
 
-/// Compresses.
+/// Compresses `bytes`.
 ///
 /// # Errors
-/// When there is no memory for it.
+/// When there is not enough memory.
 pub fn pack(bytes: &[u8]) -> std::io::Result<Vec<u8>> {
     zstd::bulk::compress(bytes, LEVEL)
 }
 
-/// Decompresses what says that it is no longer than `bytes_max`; none when it is, or damaged.
+/// Decompresses a frame. Returns `None` if it is damaged, or its contents are longer than
+/// `bytes_max`.
 pub fn unpack(packed: &[u8], bytes_max: usize) -> Option<Vec<u8>> {
     let bytes = zstd::zstd_safe::get_frame_content_size(packed).ok()??;
     let bytes = usize::try_from(bytes).ok().filter(|bytes| *bytes <= bytes_max)?;

@@ -1,5 +1,5 @@
-//! The changes of what is deployed, step by step: versions and aliases are written and removed so
-//! that a crash after any step leaves the old or the new. Owns no fds.
+//! How versions and aliases are written and removed: in steps, so that a crash after any of them
+//! leaves the old state or the new one. Owns no fds.
 
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ use crate::stored::{Stored, folder, key, parts};
 use host::files::Temporary;
 
 impl Repository {
-    /// Keeps a version with its artefact, and has an alias mean it, if one is given. When this
-    /// fails, nothing of it stays.
+    /// Writes a version with its artefact, and then the alias that names it, if one is given. If
+    /// this fails, nothing of it stays.
     ///
     /// # Errors
     /// When the store does not take it.
@@ -27,8 +27,9 @@ impl Repository {
         received: &Temporary,
         alias: Option<&Alias>,
     ) -> Result<(), StoreError> {
-        // An alias that could not be written, but may have been after all, must find its version.
+        // A failed write of the alias may have happened after all. Its version must then stay.
         let mut may_be_named = false;
+        // Each step needs the one before: a version must find its artefact, an alias its version.
         let kept = async {
             self.artefacts.upload(&version.artefact, &version.version, received).await?;
             self.put(&version.name, &version.version, version.as_ref()).await?;
@@ -49,7 +50,7 @@ impl Repository {
         Err(error)
     }
 
-    /// Undoes what there may be of a version that nothing names.
+    /// Removes what was written of a version that nothing names.
     async fn take_back(&self, version: &Manifest) -> Result<(), StoreError> {
         self.remove_version(version).await?;
         self.objects.delete(&upload_key(&version.artefact, &version.version)).await
@@ -63,8 +64,8 @@ impl Repository {
         self.objects.delete(&key::<Manifest>(&version.name, &version.version)).await
     }
 
-    /// Writes an alias, which counts from then on. `versions` are those that it names: should
-    /// another node have tidied one away meanwhile, it is put back.
+    /// Writes an alias, which counts from then on. `versions` are those that it names. If another
+    /// node has removed one of them meanwhile, it is written again.
     ///
     /// # Errors
     /// When the store does not take it.
@@ -78,7 +79,7 @@ impl Repository {
         self.put_back(versions).await
     }
 
-    /// Writes those of the versions that are not there.
+    /// Writes those of the versions that are missing.
     pub(super) async fn put_back(&self, versions: &[Arc<Manifest>]) -> Result<(), StoreError> {
         for version in versions {
             let key = key::<Manifest>(&version.name, &version.version);
@@ -99,8 +100,8 @@ impl Repository {
         Ok(())
     }
 
-    /// Removes a version that nothing names any more; should another node name it meanwhile, it is
-    /// put back.
+    /// Removes a version that nothing names any more. If another node names it meanwhile, it is
+    /// written again.
     ///
     /// # Errors
     /// When the store does not do it.
@@ -114,20 +115,20 @@ impl Repository {
         Ok(())
     }
 
-    /// Removes what makes a function visible: its aliases.
+    /// Removes all aliases of a function, so that it is not visible any more.
     ///
     /// # Errors
-    /// When the store does not do it all. What it has done already, stays done.
+    /// When the store does not do all of it. What it has done stays done.
     pub async fn remove_aliases(&self, name: &str) -> Result<(), StoreError> {
         self.objects.delete(&key::<Alias>(name, ACTIVE)).await?;
         self.remove_all::<Alias>(name).await
     }
 
-    /// Removes the rest of a function: the versions of `going`. Should another node name one of
-    /// them meanwhile, it is put back.
+    /// Removes the versions of `going`, which are the rest of a function. If another node names one
+    /// of them meanwhile, it is written again.
     ///
     /// # Errors
-    /// When the store does not do it all. What it has done already, stays done.
+    /// When the store does not do all of it. What it has done stays done.
     pub async fn remove_versions(
         &self,
         name: &str,
@@ -140,7 +141,7 @@ impl Repository {
         self.note_change().await;
         let function = self.read_function(name, &Contents::new()).await?;
         let is_held = |id: &str| function.aliases().any(|alias| alias.holds(id));
-        // A deploy may have made one since the removal began, when there was nothing to keep.
+        // A deploy may have written an alias since the removal began.
         let kept = kept.into_iter().flat_map(|kept| kept.function.versions());
         let held = going.versions().chain(kept).filter(|version| is_held(&version.version));
         self.put_all(held.map(|version| (&version.name, &version.version, version))).await

@@ -1,4 +1,4 @@
-//! Stores of the first format, which are read and made into today's.
+//! Stores of the first format, which are read, and brought to today's.
 //!
 //! ```text
 //! format                                  "sockhop-store 1"
@@ -27,7 +27,8 @@ const FOLDER: &str = "functions/";
 /// An object that is being read, with its key.
 type Reading<'a> = Answer<'a, (String, Vec<u8>)>;
 
-/// What such a store has, as it is to be in today's. What cannot be read is told and left out.
+/// Reads such a store, as it will be in today's format. A function that cannot be read is logged
+/// and left out.
 ///
 /// # Errors
 /// When the store does not answer.
@@ -67,7 +68,7 @@ pub(super) async fn read(objects: &dyn Objects) -> Result<Contents, StoreError> 
             Some(id) => {
                 tracing::error!("function {name:?} is not served: its version {id:?} is not there")
             }
-            // A deploy that did not get so far, or a removal that got no further.
+            // It is left over from a deploy or a removal that was cut short.
             None => {}
         }
     }
@@ -75,7 +76,7 @@ pub(super) async fn read(objects: &dyn Objects) -> Result<Contents, StoreError> 
     Ok(contents)
 }
 
-/// Name and id of a version's key.
+/// Returns the name and the id in a version's key.
 fn version_key(key: &str) -> Option<(&str, &str)> {
     let (name, rest) = key.strip_prefix(FOLDER)?.split_once('/')?;
     Some((name, rest.strip_prefix("versions/")?.strip_suffix(".json")?))
@@ -92,7 +93,7 @@ fn manifest(name: &str, id: &str, json: &[u8]) -> Result<Manifest, String> {
     }
 }
 
-/// Whether such a store has an object of this key.
+/// Returns whether `key` is one of such a store.
 fn is_ours(key: &str) -> bool {
     let active = || key.strip_prefix(FOLDER)?.strip_suffix("/active");
     match version_key(key) {
@@ -101,7 +102,7 @@ fn is_ours(key: &str) -> bool {
     }
 }
 
-/// Removes what is left of the first format, and nothing else.
+/// Removes the objects that are left of the first format, and nothing else.
 ///
 /// # Errors
 /// When the store does not do it.

@@ -1,25 +1,29 @@
-//! The repository of functions: what is deployed, as objects that any number of nodes read and
-//! write.
+//! The repository of functions: everything that is deployed, as objects that any number of nodes
+//! read and write.
 //!
 //! ```text
-//! format                              "sockhop-store 2"
-//! identity/<uuid>                     which store it is (see [`crate::objects::guarded`])
-//! uploads/<sha256>/<id>               the file that a version was deployed with, never changed
-//! artefacts/<sha256>                  the same, as earlier builds have it (see [`unused`])
-//! versions/<name>/<id>.json           immutable versions (a checked object)
-//! aliases/<name>/<alias>.json         what an alias means (a checked object, overwritten whole: the last write wins)
-//! identities/<name>/<identity>        what a function's secrets belong to (see [`secrets`])
-//! secrets/<identity>/<KEY>            what is encrypted of them
-//! removed/<name>/<id>                 what was removed, for a day (see [`crate::removed`])
-//! retention/<host>-<uuid>             what a node keeps of logs and old versions (see [`crate::retention`])
-//! changed                             a random id, another one after every change: a hint to look, never the truth
-//! summary                             what many versions and aliases said, for nodes that are new (see [`summary`])
+//! format                        "sockhop-store 2"
+//! identity/<uuid>               which store it is (see [`crate::objects::guarded`])
+//! uploads/<sha256>/<id>         the file that a version was deployed with, never changed
+//! artefacts/<sha256>            the same, as earlier builds have it (see [`unused`])
+//! versions/<name>/<id>.json     immutable versions (checked objects)
+//! aliases/<name>/<alias>.json   the targets of an alias (a checked object, the last write wins)
+//! identities/<name>/<identity>  what a function's secrets belong to (see [`secrets`])
+//! secrets/<identity>/<KEY>      encrypted secrets
+//! removed/<name>/<id>           removed functions, for a day (see [`crate::removed`])
+//! retention/<host>-<uuid>       the retention policy of a node (see [`crate::retention`])
+//! changed                       a random id, which changes with everything else: only a hint
+//! summary                       many versions and aliases in one object (see [`summary`])
 //! ```
-//! A version is written before an alias names it, and aliases are read before versions, so whoever
-//! reads meanwhile sees the old or the new. Writing the alias `active` is the one step that makes a
-//! deploy visible. There are no conditional writes: where two nodes may be in each other's way (one
-//! removes a version that another is about to name), each does its step, looks again, and puts back
-//! what is missing. Owns no fds.
+//! A version is written before an alias names it, and aliases are read before versions, so a reader
+//! sees the old state or the new one. The write of the alias `active` is the one step that makes a
+//! deploy visible. There are no conditional writes: where two nodes may conflict (one removes a
+//! version that another is about to name), each does its step, reads again, and writes back what is
+//! missing.
+//!
+//! [`reading`] is how functions are read, [`changes`] how they are deployed and pruned, [`removal`]
+//! how they are removed and restored. [`unused`] deletes the artefacts that no version has.
+//! [`first_format`] reads stores of the first build. Owns no fds.
 
 mod changes;
 mod first_format;
@@ -46,7 +50,7 @@ use crate::objects::{Answer, Objects, REQUESTS_AT_ONCE};
 use crate::stored::{Stored, key, sealed};
 
 const HINT_BYTES_MAX: usize = 1024;
-/// A hint to other nodes that something has changed.
+/// The key of the hint to other nodes that something has changed.
 pub const CHANGED: &str = "changed";
 
 /// A store of functions.
@@ -54,15 +58,15 @@ pub const CHANGED: &str = "changed";
 pub struct Repository {
     objects: Arc<dyn Objects>,
     artefacts: Arc<Artefacts>,
-    /// It has been seen to be of today's format, with nothing left of another.
+    /// Whether it is known to be of today's format, with nothing left of an earlier one.
     prepared: AtomicBool,
-    /// Artefacts that nothing named lately.
+    /// The artefacts that no version had lately.
     marks: Mutex<Marks>,
-    /// Removed functions that are still kept.
+    /// The removed functions that can still be restored.
     removed_marks: Mutex<Marks>,
 }
 
-/// What a store was found to be.
+/// The format of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Format {
     New,
@@ -71,6 +75,7 @@ enum Format {
 }
 
 impl Repository {
+    /// Returns the repository in `objects`. Nothing is read yet.
     pub fn new(objects: Arc<dyn Objects>, artefacts: Arc<Artefacts>) -> Self {
         Self {
             objects,
@@ -81,16 +86,17 @@ impl Repository {
         }
     }
 
+    /// Returns the artefacts of the store.
     pub fn artefacts(&self) -> &Arc<Artefacts> {
         &self.artefacts
     }
 
-    /// What the store is called.
+    /// Returns the name of the store.
     pub fn name(&self) -> String {
         self.objects.name()
     }
 
-    /// The hint that something has changed: another one after every change.
+    /// Reads the hint that something has changed, which is another one after every change.
     ///
     /// # Errors
     /// When the store does not answer.
@@ -123,8 +129,9 @@ impl Repository {
         }
     }
 
-    /// Makes it a store of today's format, whatever it was and wherever a crash has left it. Before
-    /// anything is written to it; not while an engine of an earlier build serves from it.
+    /// Brings the store to today's format, whatever its format is and wherever a crash has left it.
+    /// Must be called before anything is written to the store, and not while an engine of an
+    /// earlier build serves from it.
     ///
     /// # Errors
     /// When it cannot be read or written, or is of a newer format.
@@ -145,7 +152,7 @@ impl Repository {
                     .await?;
                 let aliases = contents.values().flat_map(|function| function.aliases());
                 self.put_all(aliases.map(|alias| (&alias.name, &alias.alias, alias))).await?;
-                // Until here it was a store of the first format, and nothing of that was touched.
+                // Until this write it is a store of the first format, of which nothing was changed.
                 self.objects.put(FORMAT_KEY, FORMAT.into()).await?;
                 first_format::clear(&*self.objects).await?;
             }
@@ -169,10 +176,10 @@ impl Repository {
         stream::iter(puts).buffer_unordered(REQUESTS_AT_ONCE).try_collect().await
     }
 
-    /// Clears away what a crash left unfinished here.
+    /// Removes the unfinished files that a crash has left on this node.
     ///
     /// # Errors
-    /// When it cannot be.
+    /// When they cannot be removed.
     pub async fn clear_unfinished(&self) -> Result<(), StoreError> {
         self.artefacts.clear_unfinished()?;
         self.objects.clear_unfinished().await
@@ -182,7 +189,7 @@ impl Repository {
         self.objects.put(&key::<T>(name, stem), sealed(value)?).await
     }
 
-    /// Has other nodes look sooner than they would.
+    /// Changes the hint, so that other nodes read the store sooner.
     pub async fn note_change(&self) {
         let id = uuid::Uuid::now_v7().to_string();
         if let Err(error) = self.objects.put(CHANGED, id.into()).await {

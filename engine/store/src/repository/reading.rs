@@ -1,5 +1,5 @@
-//! How what is deployed is read: aliases before versions, and of both only what has changed since
-//! they were last read. Owns no fds.
+//! How functions are read: aliases before versions, and of both only the objects that have changed
+//! since they were last read. Owns no fds.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -15,12 +15,12 @@ use crate::manifest::Manifest;
 use crate::objects::{Answer, Listed, REQUESTS_AT_ONCE, checked};
 use crate::stored::{Stored, folder, parts};
 
-/// An object that is being read, by its place in its function; none when it is gone again.
+/// An object that is being read, with its key. `None` if it was removed meanwhile.
 type Reading<'a, T> = Answer<'a, (String, Option<Seen<T>>)>;
 
 impl Repository {
-    /// Everything that is deployed. `before` is what was read last: what has not changed since is
-    /// not read again. What cannot be used is told once, and is as it was before.
+    /// Reads all functions. `before` is what was read last: objects that have not changed since are
+    /// not read again. An object that cannot be used is logged once, and keeps its value of before.
     ///
     /// # Errors
     /// When the store does not answer, or is of a newer format.
@@ -32,7 +32,7 @@ impl Repository {
         }
     }
 
-    /// The same of the function `name` alone.
+    /// Reads the function `name`.
     ///
     /// # Errors
     /// When the store does not answer.
@@ -44,13 +44,14 @@ impl Repository {
         Ok(self.read(Some(name), before).await?.remove(name).unwrap_or_default())
     }
 
-    /// Aliases first: the versions that they name were there before them. With many to read it
-    /// begins with the summary, and writes a new one when many were missing in it.
+    /// Reads aliases first: the versions that they name were written before them. If many objects
+    /// are to be read, it begins with the summary, and writes a new one if many are missing in
+    /// that.
     async fn read(&self, name: Option<&str>, before: &Contents) -> Result<Contents, StoreError> {
         let (mut known, mut contents) = (Cow::Borrowed(before), Contents::new());
         let aliases = self.read_kind::<Alias>(name, &mut known, &mut contents).await?;
         let versions = self.read_kind::<Manifest>(name, &mut known, &mut contents).await?;
-        // What is not there any more is gone only by the store's own word.
+        // Objects that are not listed any more are gone only if this is still the same store.
         self.objects.verify().await?;
         if name.is_none() && summary::is_due(aliases.max(versions)) {
             summary::write(&*self.objects, &contents).await;
@@ -58,7 +59,8 @@ impl Repository {
         Ok(contents)
     }
 
-    /// Reads those that are not `known` as they are now, and tells how many those were.
+    /// Reads the objects of one kind that are not `known` in their present state. Returns how many
+    /// those were.
     async fn read_kind<T: Stored + Send + Sync>(
         &self,
         name: Option<&str>,
@@ -78,6 +80,7 @@ impl Repository {
                 known.entry(name).or_insert(function);
             }
         }
+        // What has not changed is taken over at once; the rest is read, several objects at a time.
         let mut reads: Vec<Reading<'_, T>> = Vec::new();
         for listed in listed {
             let Some((name, stem)) = parts(&listed.key) else { continue };
@@ -114,7 +117,7 @@ impl Repository {
         let count = reads.len();
         let mut reads = stream::iter(reads).buffer_unordered(REQUESTS_AT_ONCE);
         while let Some((key, seen)) = reads.try_next().await? {
-            // Without one it was removed meanwhile.
+            // `None` was removed meanwhile.
             if let (Some((name, stem)), Some(seen)) = (parts(&key), seen) {
                 T::of_mut(Arc::make_mut(contents.entry(name.to_owned()).or_default()))
                     .insert(stem.to_owned(), seen);
@@ -135,7 +138,7 @@ impl Repository {
     }
 }
 
-/// Whether what was seen needs not be read again.
+/// Returns whether the object is still the one that was seen, so that it is not read again.
 fn is_as_it_was<T: Stored>(seen: &Seen<T>, listed: &Listed) -> bool {
     seen.tag == listed.tag || (T::IMMUTABLE && seen.value.is_some())
 }

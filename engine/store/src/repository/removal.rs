@@ -1,5 +1,5 @@
-//! How a function is removed, restored and, after a day, forgotten: the steps, each of which may be
-//! the last before a crash. Owns no fds.
+//! How a function is removed, restored and, after a day, deleted for good: in steps, each of which
+//! may be the last before a crash. Owns no fds.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,12 +14,12 @@ use crate::manifest::Manifest;
 use crate::objects::checked;
 use crate::removed::{KeptSecrets, PACKED_BYTES_MAX, REMOVED, Removed, parts};
 
-/// All removals that were read: by key and tag, with the time that the store has for each.
+/// The removals that were read, by key and tag, with the time that the store has for each.
 pub(super) type AllRemoved = BTreeMap<(String, String), (SystemTime, Removed)>;
 
 impl Repository {
-    /// Reads what there is of the function `name`, or of all, beside those that are `known`. What
-    /// cannot be read is an error.
+    /// Reads the removals of the function `name`, or of all functions, that are not `known` yet.
+    /// One that cannot be read is an error.
     pub(super) async fn read_removed(
         &self,
         name: Option<&str>,
@@ -39,7 +39,7 @@ impl Repository {
         Ok(known)
     }
 
-    /// Removals of the function `name`, or of all functions: the last one first.
+    /// Reads the removals of the function `name`, or of all functions. The last one comes first.
     ///
     /// # Errors
     /// When the store does not answer, or one of them cannot be read.
@@ -51,9 +51,9 @@ impl Repository {
         Ok(read.into_iter().map(|(_, removed)| removed).collect())
     }
 
-    /// Keeps a function that is about to be removed, before any of it goes. One whose removal was
-    /// begun earlier and not ended has what was kept of it then. None if there is no version to
-    /// keep.
+    /// Writes the object of a function that is about to be removed, before any part of it is
+    /// removed. If an earlier removal was cut short, the object has what that one kept, too.
+    /// Returns `None` if there is no version to keep.
     ///
     /// # Errors
     /// When the store does not take it.
@@ -67,7 +67,7 @@ impl Repository {
             return Ok(None);
         }
         let mut removed = Removed::new(name);
-        // What is active goes first: with it, nothing has gone yet.
+        // The active alias is removed first: while it is there, no removal has begun.
         if function.active().is_none()
             && let Some(begun) =
                 self.removed(Some(name)).await?.into_iter().find(|begun| begun.is_of(function))
@@ -79,8 +79,8 @@ impl Repository {
         Ok(Some(removed))
     }
 
-    /// Keeps what other nodes have made of it since, once nothing names it any more. Returns
-    /// what of it is to go.
+    /// Adds what other nodes have written of the function since, after its aliases were removed.
+    /// Returns the parts that are to be removed.
     ///
     /// # Errors
     /// When the store does not do it.
@@ -99,10 +99,10 @@ impl Repository {
         Ok(function)
     }
 
-    /// Writes the versions of a function that was removed. Nothing names them yet.
+    /// Writes the versions of a removed function. Nothing names them yet.
     ///
     /// # Errors
-    /// When the store does not take them, or has not kept a file that one of them needs.
+    /// When the store does not take them, or lacks an artefact of one of them.
     pub async fn restore_versions(&self, removed: &Removed) -> Result<(), StoreError> {
         for version in removed.function.versions() {
             self.artefacts().expect(&version.artefact).await?;
@@ -111,7 +111,7 @@ impl Repository {
         self.put_all(versions.map(|version| (&version.name, &version.version, version))).await
     }
 
-    /// Writes its aliases, what its bare name means last: then it is there again.
+    /// Writes the aliases of a removed function, the active one last, which makes it visible again.
     ///
     /// # Errors
     /// When the store does not take them.
@@ -129,7 +129,7 @@ impl Repository {
         }
     }
 
-    /// Clears away all that was kept of a function of this name.
+    /// Deletes the removals of all functions of this name. Returns whether there were any.
     ///
     /// # Errors
     /// When the store does not do it.
@@ -142,7 +142,8 @@ impl Repository {
         Ok(!ours.is_empty())
     }
 
-    /// Clears away what was removed long enough ago, which is [`KEPT_FOR`].
+    /// Deletes the removals that this node has known for `kept_for`, which is
+    /// [`KEPT_FOR`](crate::removed::KEPT_FOR).
     ///
     /// # Errors
     /// When the store does not answer.

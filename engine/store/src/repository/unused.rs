@@ -1,10 +1,10 @@
-//! Which artefacts nobody needs any more, without asking anybody.
+//! The artefacts that no version needs any more, which a node deletes without a word with others.
 //!
-//! Every deploy uploads its artefact under a key of its own, so nobody can come to name one that
-//! somebody else has left. What nothing names may still be about to be named: by the deploy that
-//! uploaded it, or by a version that is put back. So it is marked, and goes when it is still there
-//! unchanged, with nothing naming it, after longer than any change takes. Marks are in memory: a
-//! node that restarts begins anew. Pure; owns no fds.
+//! Every deploy uploads its artefact under a key of its own, so no later deploy can need an unused
+//! one. An artefact that no version has may be about to get one: from the deploy that uploaded it,
+//! or from a version that is written again. So it is marked, and deleted if it is still there,
+//! unchanged and unused, after longer than any change takes. Marks are in memory: a node that
+//! restarts begins anew. Owns no fds.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
@@ -17,10 +17,10 @@ use crate::error::StoreError;
 use crate::objects::Listed;
 use host::files;
 
-/// No change of what is deployed takes so long.
+/// Longer than any change of a function takes.
 pub(super) const CHANGE_MAX: Duration = Duration::from_secs(55 * 60);
 
-/// What versions there are, and their artefacts.
+/// The ids of all versions, and their artefacts.
 #[derive(Debug, Default)]
 pub(super) struct Named<'a> {
     pub(super) versions: HashSet<&'a str>,
@@ -28,7 +28,7 @@ pub(super) struct Named<'a> {
 }
 
 impl Named<'_> {
-    /// Whether the object under `key` is an artefact of ours that nothing names.
+    /// Returns whether the object under `key` is an artefact of sockhop that no version has.
     pub(super) fn lacks(&self, key: &str) -> bool {
         let digest = |text: &str| files::unhex(text).is_some();
         let upload = key.strip_prefix(UPLOADS).and_then(|rest| rest.split_once('/'));
@@ -42,16 +42,16 @@ impl Named<'_> {
     }
 }
 
-/// Objects that were to go when they were last looked at, unless something changes.
+/// Objects that are to be deleted, unless they change.
 #[derive(Debug, Default)]
 pub(super) struct Marks {
-    /// With their tags then, and when that began.
+    /// By key: the tag, and since when it has been marked.
     marked: BTreeMap<String, (String, Instant)>,
 }
 
 impl Marks {
-    /// Looks at all of them anew, and returns the keys of those that go: they were there unchanged
-    /// at every look for so long.
+    /// Marks the objects of `listed`, and drops the marks of all others. Returns the keys of those
+    /// that were marked, unchanged, in every call for at least `after`.
     pub(super) fn look(&mut self, listed: &[Listed], after: Duration, now: Instant) -> Vec<String> {
         let mut marked = BTreeMap::new();
         for listed in listed {
@@ -66,8 +66,7 @@ impl Marks {
 }
 
 impl Repository {
-    /// Removes the artefacts that no version has had since an earlier call, longer ago than any
-    /// change takes.
+    /// Deletes the artefacts that no version has had in all calls for longer than any change takes.
     ///
     /// # Errors
     /// When the store does not answer.
@@ -79,9 +78,10 @@ impl Repository {
         let mut marks = self.marks.lock().await;
         let mut listed = self.objects.list(UPLOADS, "").await?;
         listed.extend(self.objects.list(SHARED, "").await?);
-        // Read after they were listed: what a version had by then is named. A removal keeps its
-        // versions before they go, a restored one has them before that goes: whichever is under
-        // way, one of these has them.
+        // Versions are read after artefacts were listed, so each listed artefact that has a version
+        // is found. Removals are read before and after: a removal writes its object before it
+        // removes versions, and a restore writes versions before the object is deleted. So one of
+        // these reads has them, whatever is under way.
         let removed = self.read_removed(None, AllRemoved::new()).await?;
         let contents = self.read_all(before).await?;
         let removed = self.read_removed(None, removed).await?;

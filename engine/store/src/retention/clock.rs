@@ -1,40 +1,40 @@
-//! Whether the store's clock can be believed: only while it goes as fast as this machine's
-//! monotonic one, which nobody sets. A clock that was set, or stood still, is found out so, and
-//! what was believed of it is forgotten. Pure; owns no fds.
+//! Whether the store's clock can be trusted: only while it runs as fast as this machine's monotonic
+//! clock, which nobody sets. This finds a clock that was set, or stood still. Its trust then begins
+//! anew. Pure; owns no fds.
 
 use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
 
-/// How far the two may go apart from one reading to a later one.
+/// How much the two clocks may differ between two readings.
 const APART_MAX: Duration = Duration::from_secs(5 * 60);
-/// Readings that are kept in the time for which the clock has to go evenly, lest there be many.
+/// How many readings are kept of the time for which the clock must run evenly.
 const READINGS: u32 = 16;
 
-/// Both clocks at one moment.
+/// A reading of both clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Reading {
-    /// Since the machine has started.
+    /// The time since the machine started.
     pub(super) monotonic: Duration,
     pub(super) store: SystemTime,
 }
 
-/// How the store's clock goes.
+/// How the store's clock runs.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Pace {
-    /// It has not been watched for long enough.
+    /// It was not watched for long enough.
     Unknown,
-    /// It goes as it should, and has for long enough.
+    /// It runs evenly, and has for long enough.
     Even,
-    /// It has gone another way than this machine's since an earlier reading.
+    /// It has run differently from this machine's clock since an earlier reading.
     Jumped { monotonic: Duration, from: SystemTime, to: SystemTime },
 }
 
-/// The store's clock as one process has seen it.
+/// The store's clock, as one process has read it.
 #[derive(Debug)]
 pub(super) struct Clock {
-    /// For how long it has to go evenly.
+    /// How long the clock must run evenly before it is trusted.
     span: Duration,
-    /// The first is the last of those that are old enough, if one is.
+    /// The first is the latest reading that is at least `span` old, if there is one.
     readings: VecDeque<Reading>,
 }
 
@@ -43,7 +43,7 @@ impl Clock {
         Self { span, readings: VecDeque::new() }
     }
 
-    /// Takes another reading.
+    /// Adds a reading. Returns how the clock runs.
     pub(super) fn read(&mut self, now: Reading) -> Pace {
         let Some(first) = self.readings.front().copied() else {
             self.readings.push_back(now);

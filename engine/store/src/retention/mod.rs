@@ -1,13 +1,15 @@
-//! What goes of what all nodes share, logs and old versions: nothing that any of the nodes keeps.
+//! How long logs and old versions are kept in a store that nodes share: as long as any node wants
+//! to keep them.
 //!
 //! ```text
 //! retention/<host>-<uuid>      what one node keeps (a checked object): see [`policy`]
 //! ```
-//! A node writes its own policy anew every quarter of an hour, and judges by the most generous of
-//! all that count ([`records`]), so the strictest node deletes nothing that another one keeps. How
-//! old something is, the store says: when it was written, against when the node's policy was
-//! written just now, both by the store's clock. That one is believed while it goes evenly
-//! ([`clock`]). A policy that cannot be read keeps everything. Owns no fds.
+//! A node writes its own policy every quarter of an hour, and applies the most generous of all that
+//! count ([`records`]), so the strictest node deletes nothing that another one keeps. The store's
+//! clock says how old an object is: the time when it was written, against the time when the node's
+//! policy was just written. That clock is trusted while it runs evenly ([`clock`]). A policy that
+//! cannot be read keeps everything. [`segments`] says which logs are deleted, and [`versions`]
+//! which versions. Owns no fds.
 
 mod clock;
 #[cfg(test)]
@@ -39,13 +41,13 @@ use super::objects::{Objects, checked};
 use host::fault::Fault;
 use host::files;
 
-/// In the data folder: what the node's policy is called by.
+/// The file in the data folder with the node's id, which is a part of its policy's key.
 const FILE: &str = "node-id";
-/// How often a node writes its policy anew, at the least.
+/// The longest time between two writes of a node's policy.
 const REFRESH_INTERVAL_MAX: Duration = Duration::from_secs(15 * 60);
 const POLICY_BYTES_MAX: usize = 64 * 1024;
 
-/// Why nothing can be judged now.
+/// Why the node cannot say now what to delete.
 #[derive(Debug, thiserror::Error)]
 pub enum RetentionError {
     #[error(transparent)]
@@ -73,18 +75,18 @@ impl RetentionError {
     }
 }
 
-/// By what to judge what all nodes share.
+/// What decides what is deleted.
 #[derive(Debug, Clone, Copy)]
 pub struct Verdict {
-    /// What all nodes together keep.
+    /// The most generous policy of all nodes.
     pub policy: Policy,
-    /// The time by the store's clock, if that is believed.
+    /// The time by the store's clock, if that is trusted.
     pub now: Option<SystemTime>,
 }
 
 impl Verdict {
-    /// Whether what the store says was `written` then is certainly older than `age_ms`. Anything
-    /// is older than no time at all, by any clock.
+    /// Returns whether an object that was `written` then, by the store's clock, is certainly older
+    /// than `age_ms`. Any object is older than no time at all.
     pub fn is_older(&self, written: SystemTime, age_ms: u64) -> bool {
         let older = |now: SystemTime| {
             let age = now.duration_since(written).unwrap_or_default();
@@ -94,19 +96,19 @@ impl Verdict {
     }
 }
 
-/// Retention as one node sees to it.
+/// The retention of a store, as one node enforces it.
 #[derive(Debug)]
 pub struct Retention {
     objects: Arc<dyn Objects>,
-    /// Of the node's own policy.
+    /// The key of the node's own policy.
     key: String,
     own: Policy,
-    /// How often to look for what is to go.
+    /// How often to search for what is to be deleted.
     interval: Duration,
-    /// Another engine has taken over, with the same key.
+    /// Whether another engine has taken over, with the same key.
     taken_over: AtomicBool,
     state: Mutex<State>,
-    /// What the last look has found, for those who do not wait for the store.
+    /// The result of the last look, for callers that do not wait for the store.
     last: std::sync::Mutex<Option<Verdict>>,
 }
 
@@ -117,8 +119,8 @@ struct State {
 }
 
 impl Retention {
-    /// That of the node with the data folder `data` on the machine `host`, which keeps what `own`
-    /// says, and looks every `interval` for what is to go.
+    /// Returns the retention of a store, for the node with the data folder `data` on the machine
+    /// `host`. Its own policy is `own`, and it searches every `interval` for what is to be deleted.
     ///
     /// # Errors
     /// When the data folder cannot be written to.
@@ -129,42 +131,42 @@ impl Retention {
         interval: Duration,
     ) -> Result<Self, StoreError> {
         let key = key(host, &id(&data.join(FILE))?);
-        // A look comes a little sooner than an interval after the one before.
+        // A search begins a little sooner than an interval after the one before.
         let clock = Clock::new(interval - interval / 12);
         let state = Mutex::new(State { clock, records: Records::default() });
         let (taken_over, last) = (AtomicBool::new(false), std::sync::Mutex::default());
         Ok(Self { objects, key, own, interval, taken_over, state, last })
     }
 
-    /// How often to look for what is to go.
+    /// Returns how often to search for what is to be deleted.
     pub fn interval(&self) -> Duration {
         self.interval
     }
 
-    /// How often to [look](Self::look), to write the node's policy anew.
+    /// Returns how often to [look](Self::look), which writes the node's policy.
     pub fn refresh_interval(&self) -> Duration {
         (self.interval / 4).min(REFRESH_INTERVAL_MAX)
     }
 
-    /// Writes the node's policy anew, reads those of all others, and the store's clock.
+    /// Writes the node's policy, and reads those of all others and the store's clock.
     ///
     /// # Errors
-    /// When nothing can be judged now.
+    /// When the node cannot say now what to delete.
     pub async fn look(&self) -> Result<Verdict, RetentionError> {
         self.look_by(since_boot).await
     }
 
-    /// What the last look has found. Good for nothing but to see whether another is worth it.
+    /// Returns the result of the last look. It only serves to see whether another look is worth it.
     pub fn last(&self) -> Option<Verdict> {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What all nodes together keep, as far as is known.
+    /// Returns the most generous policy of all nodes, as far as they are known.
     pub fn policy(&self) -> Policy {
         self.last().map_or(self.own, |last| last.policy)
     }
 
-    /// Another engine does it from now on.
+    /// Stops all looks, as another engine does them from now on.
     pub fn hand_over(&self) {
         self.taken_over.store(true, SeqCst);
     }
@@ -180,6 +182,8 @@ impl Retention {
         {
             return Err(RetentionError::NotYet(self.objects.name()));
         }
+        // The own policy first: others see what this node keeps before it deletes anything, and the
+        // time of this write is what the store's clock says now.
         let failed = |source| RetentionError::Json { key: self.key.clone(), source };
         self.objects.put(&self.key, self.own.seal().map_err(failed)?).await?;
         let now = monotonic();
@@ -208,7 +212,7 @@ impl Retention {
         Ok(verdict)
     }
 
-    /// The store's time, if its clock is believed.
+    /// Returns the store's time, if its clock is trusted.
     fn believed(
         &self,
         clock: &mut Clock,
@@ -234,8 +238,8 @@ impl Retention {
         }
     }
 
-    /// Reads the policy of another node; none when it is gone again. One that cannot be understood
-    /// is told and keeps everything.
+    /// Reads the policy of another node. Returns `None` if it was removed meanwhile. A policy that
+    /// cannot be parsed is logged, and keeps everything.
     async fn read(&self, key: &str) -> Result<Option<Policy>, StoreError> {
         let read = match checked::get(&*self.objects, key, POLICY_BYTES_MAX).await {
             Ok(None) => return Ok(None),
@@ -254,13 +258,13 @@ impl Retention {
     }
 }
 
-/// The latest time that can be written with four digits for the year, if `time` is none.
+/// Returns `time`, or the nearest one that has a year of four digits.
 fn to_show(time: SystemTime) -> SystemTime {
     let last = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
     time.clamp(SystemTime::UNIX_EPOCH, last)
 }
 
-/// What the node is called by, which it keeps in a file.
+/// Returns the id of the node, which is in the file at `path`. Creates one if there is none.
 fn id(path: &Path) -> Result<String, StoreError> {
     let kept = std::fs::read_to_string(path).unwrap_or_default();
     if let Ok(id) = uuid::Uuid::try_parse(kept.trim()) {
@@ -271,8 +275,9 @@ fn id(path: &Path) -> Result<String, StoreError> {
     Ok(id)
 }
 
-/// For how long this machine has run, with the time that it has slept (clock_gettime(2)).
+/// Returns how long this machine has run, including the time that it has slept (clock_gettime(2)).
 fn since_boot() -> Duration {
-    // The clock is there on every Linux; one that stands still is never believed.
+    // Every Linux has this clock. Without it time stands still, and the store's clock is never
+    // trusted.
     clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from)
 }

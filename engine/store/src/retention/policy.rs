@@ -1,25 +1,25 @@
-//! What a node has its store keep, as an object that all nodes read. Pure; owns no fds.
+//! The retention policy of a node, as an object that all nodes read. Pure; owns no fds.
 
 use serde::{Deserialize, Serialize};
 
 use crate::objects::checked;
 use settings::Settings;
 
-/// Where the policies are.
+/// What the keys of policies begin with.
 pub(super) const FOLDER: &str = "retention/";
 
-/// A retention policy: the settings of these names.
+/// A retention policy, with the settings of the same names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
     pub logs_kept_for_ms: u64,
     pub logs_kept_bytes: u64,
-    /// Of each function.
+    /// How many versions of each function are kept.
     pub versions_kept: u32,
     pub versions_kept_for_ms: u64,
 }
 
 impl Policy {
-    /// By which nothing ever goes.
+    /// The policy that keeps everything.
     pub(super) const EVERYTHING: Self = Self {
         logs_kept_for_ms: u64::MAX,
         logs_kept_bytes: u64::MAX,
@@ -27,7 +27,7 @@ impl Policy {
         versions_kept_for_ms: u64::MAX,
     };
 
-    /// What the settings of a node say.
+    /// Returns the policy in the settings of a node.
     pub fn of(settings: &Settings) -> Self {
         let millis =
             |time: humantime::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
@@ -39,7 +39,7 @@ impl Policy {
         }
     }
 
-    /// Keeps whatever one of the two keeps.
+    /// Returns the policy that keeps what either of the two keeps.
     pub(super) fn or(self, other: Self) -> Self {
         Self {
             logs_kept_for_ms: self.logs_kept_for_ms.max(other.logs_kept_for_ms),
@@ -49,12 +49,12 @@ impl Policy {
         }
     }
 
-    /// The object that holds it (a checked object).
+    /// Returns the object that holds the policy (a checked object).
     pub(super) fn seal(&self) -> serde_json::Result<Vec<u8>> {
         Ok(checked::seal(&serde_json::to_vec_pretty(self)?))
     }
 
-    /// What the object under `key` holds. What a newer build says besides is passed over.
+    /// Parses the object under `key`. Ignores what a newer build has added.
     ///
     /// # Errors
     /// What is wrong with it, for the log.
@@ -64,12 +64,12 @@ impl Policy {
     }
 }
 
-/// The key of a node's policy.
+/// Returns the key of a node's policy.
 pub(super) fn key(host: &str, id: &str) -> String {
     format!("{FOLDER}{host}-{id}")
 }
 
-/// Whether a key is one of a policy.
+/// Returns whether `key` is one of a policy.
 pub(super) fn is_key(key: &str) -> bool {
     let Some(name) = key.strip_prefix(FOLDER).filter(|name| !name.contains('/')) else {
         return false;

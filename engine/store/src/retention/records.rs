@@ -1,10 +1,9 @@
-//! The policies that nodes have left in the store, as one node has read them, and which of them
-//! count. Pure; owns no fds.
+//! The policies of the other nodes, as one node has read them, and which of them count. Pure; owns
+//! no fds.
 //!
-//! A node writes its policy anew every so often. One that is old by the store's clock, and that
-//! this process has watched long enough to know that nobody writes it any more, counts no longer.
-//! Either alone would not do: a clock can jump, and a process that has just started has seen
-//! nothing.
+//! A node writes its policy regularly. A policy does not count any more if it is old by the store's
+//! clock, and this process has watched it for long enough to know that no node writes it. Both are
+//! needed: a clock can jump, and a process that has just started has watched nothing.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -12,35 +11,36 @@ use std::time::{Duration, SystemTime};
 use super::policy::{Policy, is_key};
 use crate::objects::Listed;
 
-/// For how long a policy counts that is not written anew, by the store's clock.
+/// How long a policy counts that is not written again, by the store's clock.
 pub(super) const COUNTS_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-/// For how long it was seen unchanged by then: longer than a node that runs leaves it so.
+/// How long it must have been seen unchanged: longer than a running node leaves it.
 pub(super) const WATCHED_FOR: Duration = Duration::from_secs(60 * 60);
-/// Longer than from one look to the next, unless the store was away, for other nodes perhaps too.
+/// The longest time between two looks. After a longer one the store was away, perhaps for other
+/// nodes, too, which could not write.
 const LOOKS_APART_MAX: Duration = Duration::from_secs(30 * 60);
 
 /// A policy of another node.
 #[derive(Debug)]
 struct Record {
     tag: String,
-    /// Since when it was seen with this tag, look after look, on the monotonic clock.
+    /// When it was first seen with this tag, by the monotonic clock.
     since: Duration,
     modified: SystemTime,
-    /// None until it has been read.
+    /// `None` until it was read.
     policy: Option<Policy>,
 }
 
-/// Those of all other nodes.
+/// The policies of all other nodes.
 #[derive(Debug, Default)]
 pub(super) struct Records {
-    /// By their keys.
+    /// The policies by their keys.
     records: BTreeMap<String, Record>,
-    /// The last look, on the monotonic clock.
+    /// When the last look was, by the monotonic clock.
     looked: Option<Duration>,
 }
 
 impl Records {
-    /// Takes over a listing, and tells which are to be read.
+    /// Applies a listing. Returns the keys of the policies to read.
     pub(super) fn list(&mut self, listed: &[Listed], own: &str, now: Duration) -> Vec<String> {
         let before = self.looked.replace(now);
         let watched = before.is_some_and(|looked| now.saturating_sub(looked) <= LOOKS_APART_MAX);
@@ -60,15 +60,15 @@ impl Records {
         unread.map(|(key, _)| key.clone()).collect()
     }
 
-    /// Takes over what was read of one.
+    /// Adds a policy that was read.
     pub(super) fn read(&mut self, key: &str, policy: Policy) {
         if let Some(record) = self.records.get_mut(key) {
             record.policy = Some(policy);
         }
     }
 
-    /// Forgets those that count no longer, and tells which they are. `store` is the time by the
-    /// store's clock.
+    /// Removes the policies that do not count any more. Returns their keys. `store` is the time by
+    /// the store's clock.
     pub(super) fn expire(&mut self, now: Duration, store: SystemTime) -> Vec<String> {
         let counts = |record: &Record| {
             let age = store.duration_since(record.modified).unwrap_or_default();
@@ -78,7 +78,8 @@ impl Records {
         expired.map(|(key, _)| key).collect()
     }
 
-    /// What all of them keep, and `own`. One that is not read yet may keep everything.
+    /// Returns the policy that keeps what any of them or `own` keeps. A policy that is not read yet
+    /// counts as one that keeps everything.
     pub(super) fn most_generous(&self, own: Policy) -> Policy {
         let policy = |record: &Record| record.policy.unwrap_or(Policy::EVERYTHING);
         self.records.values().map(policy).fold(own, Policy::or)

@@ -5,14 +5,14 @@ use super::{Policy, Verdict};
 use crate::objects::Listed;
 use crate::segment::SegmentName;
 
-/// The keys of what is to go: what is older than it may be, and then the oldest until the rest is
-/// small enough. What is no segment is not ours to delete. The times in names do not count: they
-/// are by the clock of the node that wrote it.
+/// Returns the keys of the segments to delete: those that are too old, and then the oldest until
+/// the rest is small enough. Other objects are left alone. The times in keys do not count, as they
+/// are by the clocks of the nodes that wrote them.
 pub fn to_remove(listed: Vec<Listed>, verdict: &Verdict) -> Vec<String> {
     let Policy { logs_kept_for_ms, logs_kept_bytes, .. } = verdict.policy;
     let named = |listed: Listed| Some((SegmentName::parse(&listed.key)?.last_ms, listed));
     let mut segments: Vec<_> = listed.into_iter().filter_map(named).collect();
-    // Of those that were shipped in one second, by a clock that knows no less, by their names.
+    // A store's clock may have whole seconds only: keys order the segments of one second.
     segments.sort_by_key(|(last_ms, listed)| (listed.modified, *last_ms));
     let mut bytes: u64 = segments.iter().map(|(_, listed)| listed.bytes).sum();
     let goes = |(_, listed): (u64, Listed)| {

@@ -7,13 +7,13 @@ use super::{Policy, Verdict};
 use crate::contents::{Function, Seen};
 use crate::manifest::Manifest;
 
-/// Versions that may go: beyond the newest, older than they are kept, and held by no alias.
-/// The newest are those with the highest numbers: ids and what a version says of its time are
-/// by the clock of the node that made it. How old one is, the store says.
+/// Returns the versions to remove: those that are not among the newest, are too old, and that no
+/// alias holds. The newest ones have the highest numbers, as the ids and times of versions are by
+/// the clocks of the nodes that made them. The store's clock says how old a version is.
 pub fn to_remove(function: &Function, verdict: &Verdict) -> Vec<Arc<Manifest>> {
     let Policy { versions_kept, versions_kept_for_ms, .. } = verdict.policy;
     let held = |version: &Manifest| function.aliases().any(|alias| alias.holds(&version.version));
-    // What this node has written since the store was listed is new.
+    // A version that this node has written since the store was listed is new.
     let old = |seen: &Seen<Manifest>| {
         let written = seen.modified;
         written.is_some_and(|written| verdict.is_older(written, versions_kept_for_ms))

@@ -1,6 +1,6 @@
-//! Who we are to a bucket: the environment's variables, or a file in the form that AWS's own tools
-//! have. Nowhere else is looked: not in a home folder, and not on the network. What is secret is in
-//! no message and no `Debug`. Owns no fds.
+//! The credentials of a bucket: from environment variables, or from a file in the format of AWS's
+//! own tools. No other place is read, neither a home folder nor the network. No message and no
+//! `Debug` shows a secret. Owns no fds.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -10,12 +10,12 @@ use std::path::Path;
 
 use crate::error::CredentialsError;
 
-/// The variables that hold credentials. No process but the engine gets them.
+/// The variables with credentials, which only the engine has.
 const VARIABLES: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
-/// The most that a file of credentials may have.
+/// The most bytes that are read of a file of credentials.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
-/// A key, its secret, and perhaps the session that both belong to.
+/// A key, its secret, and the token of their session, if they have one.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     pub key: String,
@@ -30,10 +30,10 @@ impl fmt::Debug for Credentials {
 }
 
 impl Credentials {
-    /// Those of the file, if one is named, or else of the environment.
+    /// Returns the credentials of the file, if one is named, or else of the environment.
     ///
     /// # Errors
-    /// [`CredentialsError`] with what is missing, and where.
+    /// [`CredentialsError`] says what is missing, and where.
     pub fn find(
         file: Option<&Path>,
         variable: impl Fn(&str) -> Option<OsString>,
@@ -45,7 +45,7 @@ impl Credentials {
                 missing,
             });
         }
-        // A variable without text counts as not set.
+        // An empty variable counts as not set.
         let [key, secret, token] = VARIABLES.map(|name| {
             variable(name).and_then(|text| text.into_string().ok()).filter(|text| !text.is_empty())
         });
@@ -74,7 +74,8 @@ fn read(path: &Path) -> Result<String, CredentialsError> {
     Ok(text)
 }
 
-/// Reads the section `[default]`; lines before any section count too. The error is what is missing.
+/// Parses the section `[default]`, to which lines before any section belong. The error is the name
+/// of a missing key.
 fn parse(text: &str) -> Result<Credentials, &'static str> {
     let (mut section, mut found) = ("default", [None, None, None]);
     for line in text.lines().map(str::trim) {

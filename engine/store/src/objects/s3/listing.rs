@@ -6,10 +6,10 @@ use serde::Deserialize;
 
 use crate::objects::Listed;
 
-/// Since 1970.
+/// The year 9999, as a time since 1970.
 const YEAR_9999: Duration = Duration::from_secs(253_370_764_800);
 
-/// A page: the objects on it, and how to ask for the next one, if there is one.
+/// A page: its objects, and the token of the next page, if there is one.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Page {
     pub(super) objects: Vec<Listed>,
@@ -39,10 +39,10 @@ struct Object {
     modified: String,
 }
 
-/// Reads a page of the keys that begin with `prefix`, which is taken off them. What is not ours to
-/// name is left out: a key that no `put` of ours makes.
+/// Parses a page of keys that begin with `prefix`, and removes that from them. Keys that no `put`
+/// of this backend writes are left out.
 pub(super) fn read(text: &str, prefix: &str) -> Result<Page, String> {
-    // Without its name checked any XML would do: every part of a listing may be missing.
+    // Any XML would parse without this check, as every part of a listing may be missing.
     if !text.contains("<ListBucketResult") {
         return Err("it is no listing".into());
     }
@@ -52,7 +52,8 @@ pub(super) fn read(text: &str, prefix: &str) -> Result<Page, String> {
         let unfinished =
             key.is_empty() || key.split('/').any(|part| part.is_empty() || part.starts_with('.'));
         let tag = format!("{} {}", object.etag, object.modified);
-        // What has no time is newer than anything, by whatever clock: it is not tidied away.
+        // An object without a time counts as newer than any other, so that it is not deleted for
+        // its age.
         let modified = humantime::parse_rfc3339(&object.modified)
             .unwrap_or(SystemTime::UNIX_EPOCH + YEAR_9999);
         (!unfinished).then(|| Listed { key: key.to_owned(), bytes: object.bytes, tag, modified })

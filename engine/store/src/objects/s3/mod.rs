@@ -1,13 +1,12 @@
 //! Objects in a bucket, through rust-s3: Amazon S3, Cloudflare R2, MinIO, Garage and others that
 //! speak the same.
 //!
-//! Only what all of them have is asked for: put, get (by range too), list and delete of whole
-//! objects; nothing conditional and no multipart uploads. A body that is sent bears its SHA-256 in
-//! the signature, so that a server refuses one that has changed on its way.
-//! [`place`](settings::store_location) says where, [`credentials`] who we are, [`request`] makes one
-//! attempt after another, [`retry`] says when, [`reply`] what an answer means, [`listing`] reads a
-//! page. Requests are made by a thread of this backend's own, which owns their connections: neither
-//! hashing nor TLS holds up those who ask.
+//! Uses only what all of them have: put, get (also of a range), list and delete of whole objects;
+//! nothing conditional and no multipart uploads. The signature of a request has the SHA-256 of its
+//! body, so that a server refuses a body that was damaged on its way. [`request`] makes one attempt
+//! after another with the [`credentials`], [`retry`] says when, [`reply`] what an answer means, and
+//! [`listing`] parses a page. A thread of this backend makes the requests and owns their
+//! connections, so that neither hashing nor TLS blocks the callers.
 
 pub mod credentials;
 mod listing;
@@ -42,19 +41,19 @@ use settings::store_location::{BucketLocation, StoreLocation};
 #[derive(Debug, Clone)]
 pub struct Access {
     pub place: BucketLocation,
-    /// The server, when it is not Amazon's.
+    /// The URL of the server, if it is not Amazon's.
     pub endpoint: Option<String>,
     pub region: String,
-    /// Whether the bucket stands in the path, or before the host's name.
+    /// Whether the bucket's name is in the path, and not in the host's name.
     pub path_style: bool,
     pub credentials: Credentials,
 }
 
 impl Access {
-    /// What the settings say; none when the store is no bucket.
+    /// Returns the access that the settings name. Returns `None` if the store is not a bucket.
     ///
     /// # Errors
-    /// [`StoreError::Credentials`] when there are none.
+    /// [`StoreError::Credentials`] when there are no credentials.
     pub fn of(settings: &Settings) -> Result<Option<Self>, StoreError> {
         let Some(StoreLocation::Bucket(place)) = &settings.store else { return Ok(None) };
         let credentials =
@@ -71,14 +70,14 @@ impl Access {
     }
 }
 
-/// What the backend's thread is to do. It runs there and nowhere else, so that it need not be able
-/// to move.
+/// A job of the backend's thread. Its future stays on that thread, so it does not have to be
+/// `Send`.
 type Job = Box<dyn FnOnce(Arc<Requests>) -> LocalBoxFuture<'static, ()> + Send>;
 
 /// A bucket of objects.
 pub struct S3 {
     requests: Arc<Requests>,
-    /// To the thread, which ends when this is dropped.
+    /// The queue of the thread, which ends when this is dropped.
     jobs: UnboundedSender<Job>,
 }
 
@@ -88,16 +87,20 @@ impl fmt::Debug for S3 {
     }
 }
 
-/// Amazon's own server of a region.
+/// Returns Amazon's own server of a region.
 fn amazon(region: &str) -> String {
     let china = if region.starts_with("cn-") { ".cn" } else { "" };
     format!("https://s3.{region}.amazonaws.com{china}")
 }
 
 impl S3 {
-    /// Makes ready to ask; nothing is asked yet.
+    /// Opens a bucket. Sends no request yet.
+    ///
+    /// # Errors
+    /// When the settings do not make an address, or the thread cannot be started.
     pub fn open(access: Access) -> Result<Self, StoreError> {
-        // Process-wide, and nobody else here uses this library: when to try again is ours to say.
+        // This is process-wide, and nothing else uses the library. `retry` decides when to try
+        // again.
         s3::set_retries(0);
         let Access { place, endpoint, region, path_style, credentials } = access;
         let (name, endpoint) = (place.to_string(), endpoint.unwrap_or_else(|| amazon(&region)));
@@ -116,8 +119,8 @@ impl S3 {
         if path_style {
             bucket.set_path_style();
         }
-        // One limit for the whole of every request would be too long for a small one and too short
-        // for a large one.
+        // One limit for all requests would be too long for a small one and too short for a large
+        // one.
         bucket.set_request_timeout(None);
         let prefix =
             if place.prefix.is_empty() { String::new() } else { format!("{}/", place.prefix) };
@@ -127,8 +130,8 @@ impl S3 {
         Ok(Self { requests, jobs })
     }
 
-    /// Has `attempt` made on the backend's thread as often as it takes, or until nobody waits for
-    /// it any more.
+    /// Runs `attempt` on the backend's thread until it succeeds or has no chance to, or until the
+    /// caller is gone.
     fn ask<'a, T: Send + 'static>(
         &self,
         attempt: impl AsyncFn(&Requests) -> Result<T, Failure> + Send + 'static,
@@ -139,7 +142,7 @@ impl S3 {
                 done = requests.again(|| attempt(&requests)) => done,
                 () = answer.closed() => return,
             };
-            // Nobody to tell is no failure.
+            // A caller that is gone is no failure.
             let _ = answer.send(done);
         };
         let sent = self.jobs.send(Box::new(move |requests| Box::pin(job(requests))));
@@ -157,7 +160,7 @@ impl S3 {
         let path = self.requests.path(key);
         self.ask(async move |requests| {
             if contents.len() >= S3_KNOCK_BYTES_MIN {
-                // A server that is away is found out in the time of a small request.
+                // A small request first: it takes less time to find out that the server is away.
                 requests
                     .attempt(&path, Command::GetObjectRange { start: 0, end: Some(0) }, 0)
                     .await?;
@@ -178,7 +181,7 @@ impl S3 {
         })
     }
 
-    /// One page of a listing.
+    /// Reads one page of a listing.
     fn page<'a>(
         &self,
         prefix: &str,
@@ -209,8 +212,7 @@ impl S3 {
     }
 }
 
-/// Starts the thread. It ends when nobody can send to it any more, and leaves what it was doing
-/// then.
+/// Starts the thread. It ends when the last sender is dropped, and drops its jobs then.
 fn thread(requests: Arc<Requests>) -> std::io::Result<UnboundedSender<Job>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (jobs, mut received) = unbounded_channel::<Job>();
@@ -248,7 +250,7 @@ impl Objects for S3 {
     ) -> Answer<'a, Option<Vec<u8>>> {
         let (path, key) = (self.requests.path(key), key.to_owned());
         self.ask(async move |requests| {
-            // A range has at least one byte, and its end is part of it.
+            // A range has at least one byte, and includes its end.
             let end = start.saturating_add(bytes.max(1) as u64 - 1);
             let ranged = Command::GetObjectRange { start, end: Some(end) };
             let response = match requests.attempt(&path, ranged, 0).await? {
@@ -280,7 +282,7 @@ impl Objects for S3 {
             };
             requests.expect_object(&response)?;
             let failed = |error| Failure::lasting(StoreError::io("write", &to)(error));
-            // An attempt before this one may have left a part.
+            // An earlier attempt may have written a part.
             let opened = tokio::fs::OpenOptions::new().write(true).truncate(true).open(&to).await;
             let mut file = opened.map_err(failed)?;
             let written = async |piece: Bytes| file.write_all(&piece).await.map_err(failed);
@@ -303,8 +305,8 @@ impl Objects for S3 {
             let (mut listed, mut token): (Vec<Listed>, _) = (Vec::new(), None);
             loop {
                 let page = self.page(prefix, after, token.clone()).await?;
-                // Keys come in their order; a server that gives the same page again would go on for
-                // ever.
+                // Pages are in the order of keys. A server that repeats a page would make this loop
+                // endless.
                 let before = listed.last().map_or(after, |last| last.key.as_str());
                 let forward = page.objects.first().is_none_or(|first| first.key.as_str() > before);
                 if !forward || (page.next.is_some() && page.next == token) {

@@ -1,5 +1,5 @@
-//! What a server's answer means: an object that is not there, a refusal and which setting would
-//! help, or no S3 at all. Pure; owns no fds.
+//! What a server's answer means: a missing object, a refusal with the setting that would help, or a
+//! server that is not S3. Pure; owns no fds.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,33 +8,34 @@ use serde::Deserialize;
 
 use super::retry::{self, Ended};
 
-/// How far apart the clocks may be before that is said to be the cause; S3 itself takes 15 minutes.
+/// The difference of clocks from which on a message names it as the cause. S3 itself allows 15
+/// minutes.
 const CLOCKS_APART_MAX: Duration = Duration::from_secs(5 * 60);
-/// The most of a server's own words that goes into a message.
+/// The most characters of a server's text that a message quotes.
 const QUOTED_CHARS_MAX: usize = 200;
 
-/// An answer that is no success.
+/// An answer that is not a success.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Unsuccessful<'a> {
     pub(super) status: u16,
     pub(super) content_type: &'a str,
-    /// The server's clock, as its header Date has it.
+    /// The server's time, from its header Date.
     pub(super) date: Option<SystemTime>,
     pub(super) body: &'a [u8],
 }
 
-/// What such an answer means.
+/// The meaning of such an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Meaning {
     /// There is no such object.
     Absent,
-    /// The range begins where the object has ended.
+    /// The range begins behind the end of the object.
     BeyondEnd,
-    /// It may go better next time.
+    /// The next attempt may succeed.
     Busy(String),
-    /// It never will as things are: why, and what to do.
+    /// No attempt will succeed: why, and what to do.
     Refused { reason: String, hint: String },
-    /// This is no S3.
+    /// The server is not S3.
     Foreign(String),
 }
 
@@ -47,7 +48,7 @@ struct ErrorBody {
     message: String,
 }
 
-/// Reads an answer that came at `now`.
+/// Interprets an answer that came at `now`.
 pub(super) fn meaning(answer: Unsuccessful<'_>, now: SystemTime) -> Meaning {
     let body = std::str::from_utf8(answer.body)
         .ok()
@@ -66,8 +67,8 @@ pub(super) fn meaning(answer: Unsuccessful<'_>, now: SystemTime) -> Meaning {
     Meaning::Refused { reason, hint }
 }
 
-/// An answer that does not say in S3's form why it is none: that of a proxy before the server, or
-/// of something else.
+/// Interprets an answer that is not in S3's form: that of a proxy before the server, or of another
+/// program.
 fn without_words(answer: Unsuccessful<'_>) -> Meaning {
     let Unsuccessful { status, content_type, .. } = answer;
     match status {
@@ -79,7 +80,7 @@ fn without_words(answer: Unsuccessful<'_>) -> Meaning {
     }
 }
 
-/// How something that is not S3 has answered.
+/// Describes the answer of a server that is not S3.
 pub(super) fn foreign(status: u16, content_type: &str) -> String {
     let what =
         if content_type.is_empty() { "without a type".to_owned() } else { quoted(content_type) };
@@ -139,7 +140,7 @@ fn clocks_apart(theirs: Option<SystemTime>, ours: SystemTime) -> Option<Duration
     (apart > CLOCKS_APART_MAX).then_some(apart)
 }
 
-/// A server's words, fit for a line of a log.
+/// Returns a server's text as a part of a log line.
 fn quoted(text: &str) -> String {
     let safe = |c: char| if c.is_control() { ' ' } else { c };
     text.trim().chars().map(safe).take(QUOTED_CHARS_MAX).collect()

@@ -1,9 +1,7 @@
-//! One request to a bucket after another: each attempt with its time limits, and the next one when
-//! that may help.
+//! Requests to a bucket: each attempt with its time limits, and another one if that may help.
 //!
-//! rust-s3 signs and sends; what it would do besides (retries, the reading of bodies) is done here,
-//! where time and bytes are bounded. `Bucket` holds the credentials and is never printed. Owns the
-//! client's connections.
+//! rust-s3 signs and sends. Retries and the reading of bodies are done here, where time and bytes
+//! are bounded. `Bucket` has the credentials and is never printed. Owns the client's connections.
 
 use std::error::Error as _;
 use std::future::Future;
@@ -25,16 +23,16 @@ use super::reply::{self, Meaning, Unsuccessful};
 use super::retry::{self, Ended};
 use crate::error::StoreError;
 
-/// A bucket, and what it is called in messages.
+/// A bucket, and its names in messages.
 pub(super) struct Requests {
     pub(super) bucket: Box<Bucket>,
     pub(super) name: String,
     pub(super) endpoint: String,
-    /// What every key begins with; empty, or ends in `/`.
+    /// What every key begins with. Empty, or ends in `/`.
     pub(super) prefix: String,
 }
 
-/// Why an attempt has not succeeded.
+/// Why an attempt has failed.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) ended: Ended,
@@ -47,16 +45,16 @@ impl Failure {
     }
 }
 
-/// What an attempt has got.
+/// The result of an attempt.
 pub(super) enum Got {
-    /// Success; the body is still to be read.
+    /// A success, of which the body is not read yet.
     Reply(reqwest::Response),
     Absent,
     BeyondEnd,
 }
 
 impl Requests {
-    /// Makes an attempt after another until one succeeds, or no other would.
+    /// Makes attempts until one succeeds, or no other one would.
     pub(super) async fn again<T, F: Future<Output = Result<T, Failure>>>(
         &self,
         attempt: impl Fn() -> F,
@@ -80,12 +78,13 @@ impl Requests {
         }
     }
 
-    /// Where the object of this key is in the bucket.
+    /// Returns the path of an object in the bucket.
     pub(super) fn path(&self, key: &str) -> String {
         format!("/{}{key}", self.prefix)
     }
 
-    /// One attempt, to the reply's head. `sent_bytes` is the length of the body that is sent.
+    /// Makes one attempt, up to the head of the reply. `sent_bytes` is the length of the request's
+    /// body.
     pub(super) async fn attempt(
         &self,
         path: &str,
@@ -98,7 +97,7 @@ impl Requests {
         let response = match tokio::time::timeout(limit, sent).await {
             Err(_) => return Err(self.away(format!("it has not answered within {limit:?}"))),
             Ok(Err(S3Error::Reqwest(error))) => return Err(self.transport(&error)),
-            // What cannot even be signed or sent: an address that is none.
+            // The address is so wrong that nothing can be signed or sent.
             Ok(Err(error)) => {
                 return Err(
                     self.refused(error.to_string(), "check --s3-endpoint and --store".into())
@@ -125,8 +124,8 @@ impl Requests {
         }
     }
 
-    /// That an object was read or written by S3: it gives each an ETag, and a page of something
-    /// else has none.
+    /// Checks that the answer is S3's: S3 gives each object an ETag, and the page of another
+    /// program has none.
     pub(super) fn expect_object(&self, response: &reqwest::Response) -> Result<(), Failure> {
         if response.headers().contains_key(ETAG) {
             Ok(())
@@ -135,7 +134,7 @@ impl Requests {
         }
     }
 
-    /// A whole body; that of an object `key` which is longer than `bytes_max` is an error.
+    /// Reads a whole body, of the object `key`. A body that is longer than `bytes_max` is an error.
     pub(super) async fn body(
         &self,
         response: reqwest::Response,
@@ -151,8 +150,8 @@ impl Requests {
         Ok(whole)
     }
 
-    /// A body piece by piece. One that ends before the length that was promised is an error that
-    /// passes, one that is longer than `bytes_max` one that lasts.
+    /// Reads a body piece by piece. A body that ends too early is an error that passes, and one
+    /// that is longer than `bytes_max` an error that lasts.
     pub(super) async fn pieces(
         &self,
         mut response: reqwest::Response,

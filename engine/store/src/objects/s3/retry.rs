@@ -1,6 +1,6 @@
-//! When a request to a bucket is worth another try, and after how long. Exponential backoff with
-//! full jitter: many nodes that lost the same server do not all come back at once. Pure: what is
-//! random is handed in. Owns no fds.
+//! When a request to a bucket is tried again, and after which pause. Exponential backoff with full
+//! jitter, so that many nodes that lost the same server do not return at once. Pure: callers pass
+//! the random numbers. Owns no fds.
 
 use std::time::Duration;
 
@@ -9,18 +9,18 @@ use host::backoff::Backoff;
 
 const BACKOFF: Backoff = Backoff { first: S3_BACKOFF_FIRST, max: S3_BACKOFF_MAX };
 
-/// What an attempt came to that did not succeed.
+/// How an attempt has failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ended {
-    /// It may go better next time: no connection, no answer in time, a cut answer, a server that is
-    /// busy or broken.
+    /// The next attempt may succeed: no connection, no answer in time, an incomplete answer, a
+    /// server that is busy or broken.
     Passing,
-    /// The same request gets the same answer.
+    /// The same request would get the same answer.
     Lasting,
 }
 
-/// Whether to try again after the `attempt`th attempt (the first is 1), `elapsed` after the first
-/// began, and after which pause. `random` is from 0 to 1.
+/// Returns the pause after the `attempt`th attempt (the first is 1), which ended `elapsed` after
+/// the first one began. Returns `None` if there is to be no other attempt. `random` is from 0 to 1.
 pub(super) fn pause(
     ended: Ended,
     attempt: u32,
@@ -34,9 +34,8 @@ pub(super) fn pause(
     (elapsed + pause < S3_RETRY_TIMEOUT).then_some(pause)
 }
 
-/// Whether a server that answers so may answer otherwise next time. `code` is S3's own word for it,
-/// which counts when the status is that of a mistake: a request that timed out on its way in is a
-/// 400.
+/// Returns whether a server may answer otherwise the next time, by its `status` and by the `code`
+/// of S3. The code counts, too, as a request that timed out on its way in is a 400.
 pub(super) fn ended(status: u16, code: &str) -> Ended {
     let passing = matches!(status, 408 | 429 | 500 | 502 | 503 | 504)
         || matches!(
