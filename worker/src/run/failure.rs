@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use abi::board::Reason;
+use abi::outcome::Reason;
 use abi::problem::Problem;
 
 /// What the log says of a failure at most.

@@ -18,11 +18,12 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::Duration;
 
-use abi::board::{Places, Reason, now_us};
+use abi::board::{Places, now_us};
 use abi::limits::{
     INVOCATIONS_PER_ADDRESS_AND_WORKER_MAX, INVOCATIONS_PER_FUNCTION_AND_WORKER_MAX,
     INVOCATIONS_PER_WORKER_MAX,
 };
+use abi::outcome::Reason;
 use abi::problem::Problem;
 use tokio::time::{Instant, timeout, timeout_at};
 

@@ -1,7 +1,7 @@
 //! What holds an instance to its function's limits on memory, tables and core instances. Pure; owns
 //! no fds.
 
-use abi::catalogue::FunctionLimits;
+use abi::function::FunctionLimits;
 use wasmtime::ResourceLimiter;
 
 /// Holds an instance to its limits, and remembers which one it ran into: that is what the error

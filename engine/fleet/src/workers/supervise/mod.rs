@@ -17,8 +17,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use abi::board::{Board, now_ms};
-use abi::catalogue::{ArchivedIsolation, CatalogueView};
+use abi::catalogue::CatalogueView;
 use abi::channel::{Channel, Received};
+use abi::function::ArchivedIsolation;
 use abi::message::{Digest, Ending, Settings, ToEngine, ToWorker};
 use abi::problem::Problem;
 use api::status::WorkerStatus;
