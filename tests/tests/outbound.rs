@@ -11,8 +11,7 @@ use harness::{Node, Reply, guests, wait};
 
 /// For what the node has to notice without being asked.
 const SOON: Duration = Duration::from_secs(10);
-/// Requests in flight that a function may have in one worker by default
-/// (`OUTBOUND_REQUESTS_DEFAULT`).
+/// Requests in flight that a function may have in one worker by default (`--outbound-requests`).
 const IN_FLIGHT_MAX: usize = 64;
 /// Connections to one address that are kept (`OUTBOUND_IDLE_PER_HOST_MAX`).
 const KEPT_MAX: usize = 8;

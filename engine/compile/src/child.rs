@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use abi::function::Kind;
 use abi::huge_pages::{self, Pages};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
@@ -19,7 +20,6 @@ use wasmtime::Engine;
 use super::inspect::is_core;
 use super::memory::{Plan, Short};
 use super::proposals;
-use store::kind::Kind;
 
 /// Address space of the child. What it really takes, [`memory`](super::memory) estimates.
 const ADDRESS_SPACE_BYTES_MAX: u64 = 6 * 1024 * 1024 * 1024;

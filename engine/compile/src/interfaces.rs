@@ -4,7 +4,7 @@
 //! deploys guests that import as many as there are. Unstable interfaces (`wasi:clocks/timezone`)
 //! are not there.
 
-use store::kind::Kind;
+use abi::function::Kind;
 
 /// `wasi:config/store`, in the one version there is. A pre-release is compatible with nothing but
 /// itself.

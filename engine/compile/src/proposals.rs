@@ -1,9 +1,8 @@
 //! Which proposals of WebAssembly a file needs that guests of this node do not have: what its
 //! deployer is told instead of an offset. Pure; owns no fds.
 
+use abi::function::Kind;
 use wasmparser::{Validator, WasmFeatures};
-
-use store::kind::Kind;
 
 /// What wasmtime knows and guests here do not have, under the names of the proposals.
 const LACKING: [(&str, WasmFeatures); 13] = [

@@ -6,9 +6,10 @@ use std::path::Path as FilePath;
 use std::sync::Arc;
 
 use abi::limits::{ARTEFACT_BYTES_MAX, MANIFEST_BYTES_MAX};
-use api::deploys::{ARTEFACT_PART, DeployOptions, DeployQuery, OPTIONS_PART};
+use api::deploys::{ARTEFACT_PART, DeployQuery, OPTIONS_PART};
 use api::endpoint::Endpoint;
 use api::endpoints::Deploy;
+use api::options::{Options, OptionsError};
 use axum::Json;
 use axum::extract::multipart::Field;
 use axum::extract::{Multipart, Path, State};
@@ -20,7 +21,6 @@ use super::functions::{Activation, ChangeError, TrialRequest};
 use super::logs;
 use super::routes::QueryOf;
 use super::server::{Control, Failed, bad_request};
-use store::options::{Options, OptionsError};
 
 /// So much of what a version logged during its trial is told.
 const TRIAL_LINES_MAX: usize = 50;
@@ -72,9 +72,9 @@ async fn deploy_form(
                         )));
                     }
                 }
-                let sent: DeployOptions = serde_json::from_slice(&json).map_err(bad_request)?;
-                options = Options::try_from(sent).map_err(bad_request)?;
-                options.limits().check().map_err(OptionsError::from).map_err(ChangeError::from)?;
+                options = serde_json::from_slice(&json).map_err(bad_request)?;
+                let limits = options.limits.limits();
+                limits.check().map_err(OptionsError::from).map_err(ChangeError::from)?;
             }
             Some(ARTEFACT_PART) => {
                 let received = control.functions.receive()?;

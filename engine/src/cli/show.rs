@@ -5,9 +5,10 @@ use std::io::Read as _;
 use std::path::PathBuf;
 
 use abi::choice::ACTIVE;
+use abi::function::{FunctionLimits, Kind};
 use anyhow::{Context as _, bail};
 use api::endpoints::{self, GetFunction, GetStatus, ListFunctions};
-use api::functions::{self, Function, InspectedFunction, Kind, Reuse};
+use api::functions::{Function, InspectedFunction, Reuse};
 use api::status::{Status, WorkerStatus};
 use bytes::Bytes;
 use bytesize::ByteSize;
@@ -23,7 +24,6 @@ use super::versions::targets;
 use super::{Show, Target, print_bytes};
 use control::names::check_called;
 use control::sync::away_text;
-use store::limits::Limits;
 
 #[derive(Debug, Args)]
 pub(crate) struct Invoke {
@@ -89,9 +89,8 @@ pub(super) fn table(headings: &[&str], rows: &[Vec<String>]) {
 }
 
 /// The limits of a version as people write them, by their options' names.
-fn limits(limits: &functions::Limits) -> Vec<(&'static str, String)> {
-    let described = Limits::from(limits).describe();
-    described.into_iter().map(|(option, unit, amount, _)| (option, unit.text(amount))).collect()
+fn limits(limits: &FunctionLimits) -> Vec<(&'static str, String)> {
+    limits.describe().into_iter().map(|limit| (limit.option, limit.text())).collect()
 }
 
 #[derive(Debug, Args)]

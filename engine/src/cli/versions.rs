@@ -7,6 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use abi::choice::ACTIVE;
 use abi::reference::{check_alias, split};
 use api::endpoints::{ListAliases, ListVersions, RemoveAlias, RollBack, SetAlias};
+use api::options::pair;
 use api::versions::{AliasChange, AliasShare, AliasTarget, ListedVersion, TargetChange};
 use bytesize::ByteSize;
 use clap::{Args, Subcommand};
@@ -14,7 +15,6 @@ use clap::{Args, Subcommand};
 use super::client::{Answer, Node};
 use super::show::{print_json, table};
 use super::{Misused, Show, Target};
-use store::options::pair;
 
 #[derive(Debug, Args)]
 pub(crate) struct Rollback {

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use abi::limits::{ALIAS_TARGETS_MAX, ALIAS_WEIGHT_MAX};
+use api::options::{OptionsError, check_pairs};
 use serde::{Deserialize, Serialize};
-
-use super::options::{OptionsError, check_pairs};
 
 /// A version, and how many of all requests are its.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -183,9 +183,10 @@ impl Function {
 mod tests {
     use std::time::Duration;
 
+    use abi::function::Kind;
+    use api::options::Options;
+
     use super::*;
-    use crate::kind::Kind;
-    use crate::options::Options;
 
     /// Versions 1 to `count`, a minute apart from the first minute on.
     fn function(count: u32) -> Function {

@@ -4,9 +4,9 @@
 //! files where the compiler can read them, [`unused`] when they go, [`removed`] what can be
 //! restored, [`retention`] when logs and old versions go. [`contents`] is what was read, [`known`]
 //! what of it a node remembers, [`summary`] what it leaves for others, both as it is [`written`]
-//! down, [`manifest`] what a version is, with its [`mod@limits`], [`inherit`] what it takes over of
-//! the one before, [`alias`] what names versions, and [`options`] what a deployer may choose.
-//! [`files`] is how files are written so that a crash leaves the old or the new.
+//! down, [`manifest`] what a version is, [`inherit`] what it takes over of the one before, and
+//! [`alias`] what names versions. [`files`] is how files are written so that a crash leaves the old
+//! or the new.
 
 #![expect(
     missing_docs,
@@ -19,12 +19,9 @@ pub mod contents;
 pub mod error;
 mod first_format;
 pub mod inherit;
-pub mod kind;
 pub mod known;
-pub mod limits;
 pub mod manifest;
 pub mod objects;
-pub mod options;
 pub mod removed;
 pub mod repository;
 pub mod retention;
@@ -32,5 +29,4 @@ pub mod segment;
 mod stored;
 mod summary;
 mod unused;
-pub mod wire;
 mod written;

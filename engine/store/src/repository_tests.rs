@@ -1,15 +1,16 @@
 //! The repository, with a backend that stops or fails after any number of steps.
 
-use abi::choice::ACTIVE;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
+use abi::choice::ACTIVE;
+use abi::function::Kind;
+use api::options::Options;
+
 use super::*;
-use crate::kind::Kind;
 use crate::objects::directory::Directory;
 use crate::objects::{Answer, Listed};
-use crate::options::Options;
 use crate::removed::{KEPT_FOR, KeptSecrets};
 use crate::unused::CHANGE_MAX;
 use host::files;

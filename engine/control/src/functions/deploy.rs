@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use abi::choice::ACTIVE;
 use abi::limits::VERSIONS_PER_FUNCTION_MAX;
+use api::options::Options;
 
 use super::deployed::{Deployed, File, inherited, kind_of};
 use super::trial::Question;
@@ -16,7 +17,6 @@ use host::files::{self, Temporary};
 use store::alias::Alias;
 use store::contents::Function;
 use store::manifest::Manifest;
-use store::options::Options;
 
 /// What a deploy makes of its function, as the store has that at the moment.
 struct Planned {

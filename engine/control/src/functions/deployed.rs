@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
+use abi::function::{FileKind, Kind};
 use abi::message::Digest;
 use api::deploys::{DeployedVersion, VersionBefore};
+use api::options::{Options, OptionsError};
 
 use super::Progress;
 use crate::answers;
 use compile::inspect::{InspectError, inspect};
 use host::files::Temporary;
 use store::inherit::changes;
-use store::kind::{Kind, Wanted};
 use store::manifest::Manifest;
-use store::options::{Options, OptionsError};
 
 /// A received file that compiles, and whom its deploy tells how far it is.
 pub(super) struct File<'a> {
@@ -59,7 +59,7 @@ pub(super) fn kind_of(
     let command = before.is_some_and(|before| before.kind == Kind::Command);
     match options.kind {
         None if command && !options.fresh_options => {
-            inspect(bytes, Some(Wanted::Command)).or_else(|_| inspect(bytes, None))
+            inspect(bytes, Some(FileKind::Command)).or_else(|_| inspect(bytes, None))
         }
         wanted => inspect(bytes, wanted),
     }
@@ -73,7 +73,7 @@ pub(super) fn inherited(
 ) -> Result<(Options, bool), OptionsError> {
     let before = before
         .filter(|_| !options.fresh_options)
-        .map(|before| Options::of(before, kind))
+        .map(|before| before.options(kind))
         .unwrap_or_default();
     let kept = before.without(&options.unset)?;
     let any = kept != Options::default();

@@ -17,12 +17,14 @@ use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use abi::catalogue::{CatalogueError, CatalogueView};
+use abi::function::Isolation;
 use abi::limits::{
     ALIASES_PER_FUNCTION_MAX, FUNCTIONS_MAX, VERSIONS_PER_FUNCTION_MAX, WORKERS_MAX,
 };
 use abi::message::Digest;
 use abi::name::NameError;
 use abi::reference::AliasNameError;
+use api::options::OptionsError;
 use api::secrets::ListedSecret;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
@@ -42,8 +44,7 @@ use store::alias::AliasError;
 use store::contents::{Contents, Function, VersionError};
 use store::error::StoreError;
 use store::known::Known;
-use store::manifest::{Isolation, Manifest};
-use store::options::OptionsError;
+use store::manifest::Manifest;
 use store::removed::KEPT_FOR;
 use store::repository::Repository;
 use store::retention::{Retention, RetentionError};

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use abi::function::Isolation;
 use abi::problem::{CONTENT_TYPE as PROBLEM_CONTENT_TYPE, INVOCATION_ID_HEADER};
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
@@ -17,7 +18,7 @@ use fleet::core::Pool;
 use fleet::workers::supervise::{Command, TrialError};
 use store::alias::Alias;
 use store::contents::Function;
-use store::manifest::{Isolation, Manifest};
+use store::manifest::Manifest;
 
 /// How long a version is asked again that the node itself could not ask, as it is full.
 const ROOM_WAIT: Duration = Duration::from_secs(10);

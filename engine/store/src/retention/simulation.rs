@@ -3,14 +3,15 @@
 //! week: not by the store's clock, nor by what that was at any time of the last three quarters of
 //! an hour.
 
+use abi::function::Kind;
+use api::options::Options;
+
 use super::memory::Memory;
 use super::segments;
 use super::*;
 use crate::artefacts::Artefacts;
 use crate::contents::Contents;
-use crate::kind::Kind;
 use crate::manifest::Manifest;
-use crate::options::Options;
 use crate::repository::Repository;
 use crate::stored::sealed;
 
