@@ -10,11 +10,9 @@
 
 use std::hint::black_box;
 
-use abi::catalogue::{
-    Alias, Catalogue, CatalogueView, Function, FunctionLimits, Isolation, Kind, Output, Spec,
-    Target, Version,
-};
+use abi::catalogue::{Alias, Catalogue, CatalogueView, Function, Spec, Target, Version};
 use abi::choice::ACTIVE;
+use abi::function::{FunctionLimits, Isolation, Kind, Output};
 use abi::invocation_id::InvocationId;
 use abi::message::{ArchivedToEngine, ArchivedToWorker, Awaits, ToEngine, ToWorker};
 use abi::outcome::Outcome;

@@ -31,7 +31,7 @@ pub use self::addresses::{Addresses, Places};
 use self::slot::Ledger;
 
 pub use self::counter::{Counter, Counters, Durations, Histogram, add_counts};
-pub use self::slot::{Counts, FunctionTally, LATENCY_BOUNDS_US, REUSES, Reason, Reuse, Slot};
+pub use self::slot::{Counts, FunctionTally, LATENCY_BOUNDS_US, REUSES, Reuse, Slot};
 
 const WHAT: &str = "board";
 

@@ -10,10 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::envelope::{self, EnvelopeError};
-pub use crate::function::{
-    ArchivedFunctionLimits, ArchivedIsolation, ArchivedKind, ArchivedOutput, FunctionLimits,
-    Isolation, Kind, Output,
-};
+use crate::function::{FunctionLimits, Isolation, Kind, Output};
 use crate::limits;
 use crate::message::Digest;
 use crate::name;

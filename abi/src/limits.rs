@@ -121,8 +121,6 @@ pub const INVOCATIONS_PER_FUNCTION_AND_WORKER_MAX: u32 = INVOCATIONS_PER_WORKER_
 /// address.
 pub const INVOCATIONS_PER_ADDRESS_AND_WORKER_MAX: u32 = INVOCATIONS_PER_WORKER_MAX / 8 * 7;
 
-/// The least memory a function can be given: one wasm page.
-pub const MEMORY_BYTES_MIN: u64 = 64 * 1024;
 /// The most memory a function can be given: what a 32-bit memory can address.
 pub const MEMORY_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 /// What the node holds for an instance besides its memory (the `fields`, requests, bodies and other
@@ -142,10 +140,6 @@ pub const BODY_CHUNK_BYTES_MAX: usize = 64 * 1024;
 pub const TABLE_ELEMENTS_MAX: u32 = 100_000;
 /// The most core instances that one component's instance can be given.
 pub const CORE_INSTANCES_MAX: u32 = 100;
-/// The longest wall time a function can be given.
-pub const TIMEOUT_MAX: Duration = Duration::from_secs(15 * 60);
-/// The shortest; also how often the worker looks at a running guest's clock.
-pub const TIMEOUT_MIN: Duration = Duration::from_millis(10);
 
 /// Requests that one instance may be made to serve (`--instances reuse=N`).
 pub const REQUESTS_PER_INSTANCE_MAX: u32 = 1_000_000;
@@ -169,17 +163,8 @@ pub const KEPT_INSTANCES_PER_WORKER_MAX: u32 = 256;
 /// How long an instance is kept without a request.
 pub const KEPT_INSTANCE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The most that a reply's head can be given.
-pub const REPLY_HEAD_BYTES_MAX: u32 = 1024 * 1024;
-/// The most invocations of one function at a time on the whole node.
-pub const CONCURRENCY_MAX: u32 = 100_000;
-/// The most requests of one function that wait for one of those to end.
-pub const QUEUE_MAX: u32 = 100_000;
-
 /// One line of a guest's stdout or stderr; a longer one is cut into several.
 pub const LOG_LINE_BYTES_MAX: usize = 8 * 1024;
-/// The most that one invocation can be allowed to write to stdout and to stderr.
-pub const LOG_BYTES_MAX: u32 = 64 * 1024 * 1024;
 /// Lines that one invocation may write to each of the two, however short.
 pub const LOG_LINES_MAX: usize = 10_000;
 /// A record of the log, which holds a line and whose it is.
@@ -257,8 +242,6 @@ pub const TRACE_TRIES_MAX: u32 = 5;
 pub const OUTBOUND_PATTERNS_MAX: usize = 256;
 /// One of them: `*.`, a DNS name of 253 bytes, a colon and a port.
 pub const OUTBOUND_PATTERN_BYTES_MAX: usize = 261;
-/// The most outgoing requests in flight in one worker that a function can be given.
-pub const OUTBOUND_REQUESTS_MAX: u32 = 10_000;
 /// Connections that are kept for the next request to the same host.
 pub const OUTBOUND_IDLE_PER_HOST_MAX: usize = 8;
 /// How long they are kept.

@@ -3,8 +3,6 @@
 
 use std::fmt;
 
-use crate::board::Reason;
-
 /// How an invocation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome<'a> {
@@ -57,6 +55,79 @@ impl<'a> Outcome<'a> {
 impl fmt::Display for Outcome<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+/// Why an invocation was refused or failed. The first are limits, see [`Reason::is_limit`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Reason {
+    /// Its wall time.
+    Timeout,
+    /// Its processor time.
+    CpuTime,
+    /// Its memory.
+    Memory,
+    /// Its table elements.
+    TableElements,
+    /// The request's body was larger than may be.
+    RequestBody,
+    /// As many ran and waited as may.
+    Queue,
+    /// It waited for its turn for as long as it may.
+    QueueTimeout,
+    /// The worker ran as many as it can.
+    Worker,
+    /// The guest trapped.
+    Trap,
+    /// A command ended with another exit code than 0.
+    Exit,
+    /// It made no reply, or none that can be sent.
+    Reply,
+    /// Its module could not be loaded.
+    Module,
+}
+
+impl Reason {
+    /// All of them, in the order in which they are counted.
+    pub const ALL: [Self; 12] = [
+        Self::Timeout,
+        Self::CpuTime,
+        Self::Memory,
+        Self::TableElements,
+        Self::RequestBody,
+        Self::Queue,
+        Self::QueueTimeout,
+        Self::Worker,
+        Self::Trap,
+        Self::Exit,
+        Self::Reply,
+        Self::Module,
+    ];
+
+    /// Whether a limit was reached; else something failed.
+    #[must_use]
+    pub fn is_limit(self) -> bool {
+        (self as u8) <= Self::Worker as u8
+    }
+
+    /// What it is called: for a function's limit, the option that sets it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::CpuTime => "cpu-time",
+            Self::Memory => "memory",
+            Self::TableElements => "table-elements",
+            Self::RequestBody => "request-body",
+            Self::Queue => "queue",
+            Self::QueueTimeout => "queue-timeout",
+            Self::Worker => "worker",
+            Self::Trap => "trap",
+            Self::Exit => "exit",
+            Self::Reply => "reply",
+            Self::Module => "module",
+        }
     }
 }
 
@@ -124,5 +195,13 @@ mod tests {
         let classes = [0, 100, 204, 404, 599, 777].map(|status| class(ReplyEnd::Whole(status)));
         assert_eq!(classes, ["1xx", "1xx", "2xx", "4xx", "5xx", "5xx"]);
         assert_eq!((class(ReplyEnd::Cut(302)), class(ReplyEnd::None)), ("3xx", "none"));
+    }
+
+    #[test]
+    fn every_reason_has_its_place() {
+        for (at, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, at, "{reason:?}");
+        }
+        assert_eq!(Reason::ALL.iter().filter(|reason| reason.is_limit()).count(), 8);
     }
 }

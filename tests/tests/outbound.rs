@@ -11,8 +11,7 @@ use harness::{Node, Reply, guests, wait};
 
 /// How long it may take until the node notices something.
 const SOON: Duration = Duration::from_secs(10);
-/// The requests that a function may have in flight in one worker by default
-/// (`OUTBOUND_REQUESTS_DEFAULT`).
+/// Requests in flight that a function may have in one worker by default (`--outbound-requests`).
 const IN_FLIGHT_MAX: usize = 64;
 /// The connections to one address that are kept (`OUTBOUND_IDLE_PER_HOST_MAX`).
 const KEPT_MAX: usize = 8;

@@ -3,7 +3,8 @@
 use std::cell::{Cell, OnceCell};
 use std::time::Duration;
 
-use abi::board::{Places, Reason, now_us};
+use abi::board::{Places, now_us};
+use abi::outcome::Reason;
 
 use crate::trace::RecordedSpan;
 

@@ -9,9 +9,9 @@ use std::fs::File;
 use std::io::Write;
 
 use abi::catalogue::{
-    Alias, ArchivedIsolation, Catalogue, CatalogueError, CatalogueView, Function, FunctionLimits,
-    Isolation, Kind, Output, Spec, Target, Version,
+    Alias, Catalogue, CatalogueError, CatalogueView, Function, Spec, Target, Version,
 };
+use abi::function::{ArchivedIsolation, FunctionLimits, Isolation, Kind, Output};
 use abi::limits;
 use abi::outbound::AllowList;
 use abi::sealed::{self, SealedError};
@@ -109,11 +109,7 @@ fn look_up(view: &CatalogueView, needle: &str) {
     for spec in catalogue.specs.iter() {
         let env = spec.env.iter().map(|pair| pair.0.chars().count() + pair.1.chars().count());
         assert!(env.sum::<usize>() <= 2 * limits::ENV_BYTES_MAX);
-        let held_to = FunctionLimits::from(&spec.limits);
-        for millis in [held_to.timeout_ms, held_to.cpu_time_ms, held_to.queue_timeout_ms] {
-            assert!(u128::from(millis) <= limits::TIMEOUT_MAX.as_millis());
-        }
-        assert!(held_to.memory_bytes_max <= limits::MEMORY_BYTES_MAX);
+        assert!(FunctionLimits::from(&spec.limits).check().is_ok());
         assert!(
             spec.args.len() <= limits::ARGS_MAX
                 && spec.config.len() <= 2 * limits::ENV_VARIABLES_MAX

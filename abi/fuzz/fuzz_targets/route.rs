@@ -10,10 +10,8 @@
 
 use std::sync::LazyLock;
 
-use abi::catalogue::{
-    Alias, Catalogue, CatalogueView, Function, FunctionLimits, Isolation, Kind, Output, Spec,
-    Target, Version,
-};
+use abi::catalogue::{Alias, Catalogue, CatalogueView, Function, Spec, Target, Version};
+use abi::function::{FunctionLimits, Isolation, Kind, Output};
 use abi::invocation_id::InvocationId;
 use abi::problem::{Problem, Reply};
 use abi::route::{Caller, LOCAL_DOMAIN, Route, route};

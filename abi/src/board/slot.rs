@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU32, fence};
 
 use super::counter::{self, Counter, Counters, Durations, Histogram};
-use crate::outcome::CLASSES;
+use crate::outcome::{CLASSES, Reason};
 
 /// Upper bounds of the buckets that invocations are counted in by how long they took. The quickest
 /// take less than the first and the longest 15 minutes; 1-2-5 in each decade puts a quantile within
@@ -37,79 +37,6 @@ pub const LATENCY_BOUNDS_US: [u64; 18] = [
     10_000_000,
     u64::MAX,
 ];
-
-/// Why an invocation was refused or failed. The first are limits, see [`Reason::is_limit`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Reason {
-    /// Its wall time.
-    Timeout,
-    /// Its processor time.
-    CpuTime,
-    /// Its memory.
-    Memory,
-    /// Its table elements.
-    TableElements,
-    /// The request's body was larger than may be.
-    RequestBody,
-    /// As many ran and waited as may.
-    Queue,
-    /// It waited for its turn for as long as it may.
-    QueueTimeout,
-    /// The worker ran as many as it can.
-    Worker,
-    /// The guest trapped.
-    Trap,
-    /// A command ended with another exit code than 0.
-    Exit,
-    /// It made no reply, or none that can be sent.
-    Reply,
-    /// Its module could not be loaded.
-    Module,
-}
-
-impl Reason {
-    /// All of them, in the order in which they are counted.
-    pub const ALL: [Self; 12] = [
-        Self::Timeout,
-        Self::CpuTime,
-        Self::Memory,
-        Self::TableElements,
-        Self::RequestBody,
-        Self::Queue,
-        Self::QueueTimeout,
-        Self::Worker,
-        Self::Trap,
-        Self::Exit,
-        Self::Reply,
-        Self::Module,
-    ];
-
-    /// Whether a limit was reached; else something failed.
-    #[must_use]
-    pub fn is_limit(self) -> bool {
-        (self as u8) <= Self::Worker as u8
-    }
-
-    /// What it is called: for a function's limit, the option that sets it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Timeout => "timeout",
-            Self::CpuTime => "cpu-time",
-            Self::Memory => "memory",
-            Self::TableElements => "table-elements",
-            Self::RequestBody => "request-body",
-            Self::Queue => "queue",
-            Self::QueueTimeout => "queue-timeout",
-            Self::Worker => "worker",
-            Self::Trap => "trap",
-            Self::Exit => "exit",
-            Self::Reply => "reply",
-            Self::Module => "module",
-        }
-    }
-}
 
 /// What becomes of an instance that may serve several requests, when it has served one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -253,13 +180,5 @@ mod tests {
         let (incarnation, tally) = slot.get().unwrap();
         assert_eq!((incarnation, incarnations), (7, 2));
         assert_eq!(tally, FunctionTally { sent_bytes: 9, ..FunctionTally::default() });
-    }
-
-    #[test]
-    fn every_reason_has_its_place() {
-        for (at, reason) in Reason::ALL.into_iter().enumerate() {
-            assert_eq!(reason as usize, at, "{reason:?}");
-        }
-        assert_eq!(Reason::ALL.iter().filter(|reason| reason.is_limit()).count(), 8);
     }
 }

@@ -7,6 +7,7 @@
 pub mod amount;
 #[cfg(feature = "serde")]
 pub mod fields;
+mod instances;
 mod isolation;
 mod kind;
 pub mod limits;
@@ -17,6 +18,7 @@ mod output;
 mod table;
 
 pub use amount::{Size, Time, Unit};
+pub use instances::{Instances, InstancesError};
 pub use isolation::{ArchivedIsolation, Isolation};
 pub use kind::{ArchivedKind, FileKind, Kind};
 pub use limits::{ArchivedFunctionLimits, FunctionLimits, Limit, OutOfRange};

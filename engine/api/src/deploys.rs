@@ -1,11 +1,9 @@
 //! Deploying a version: `PUT /v1/functions/NAME`, and `GET /v1/deploys/ID` while it is under way.
 
-use std::collections::BTreeMap;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::functions::{Isolation, Output, VersionDetails};
+use crate::functions::VersionDetails;
 
 /// The header in which a client gives its deploy an id, a UUID, to ask about it.
 pub const ID_HEADER: &str = "sockhop-deploy-id";
@@ -106,87 +104,4 @@ pub enum DeployPhase {
     #[serde(other)]
     #[schemars(skip)]
     Other,
-}
-
-/// What a version is to be like. What is absent or null is as the active version has it, except for
-/// what `unset` names, or as its default if `fresh_options` is true.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct DeployOptions {
-    /// Ignored, so that what is in a `sockhop.toml` can be sent as it is: the path has the name.
-    #[serde(skip_serializing)]
-    pub name: Option<String>,
-    /// Ignored likewise: the file itself is sent.
-    #[serde(skip_serializing)]
-    pub source: Option<String>,
-    /// Start from the defaults, instead of from the options of the active version.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub fresh_options: bool,
-    /// Options to leave at their defaults: `memory`, `env`, or one variable as `env.NAME`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub unset: Vec<String>,
-    /// What the file is. By default, what it exports.
-    pub kind: Option<FileKind>,
-    /// Where it runs.
-    pub isolation: Option<Isolation>,
-    /// `fresh` for an instance for each request, `reuse=N` for one that serves N.
-    pub instances: Option<String>,
-    /// Environment variables.
-    pub env: BTreeMap<String, String>,
-    /// What the function reads through `wasi:config/store`.
-    pub config: BTreeMap<String, String>,
-    /// Arguments of a command, after its own name.
-    pub args: Vec<String>,
-    /// What a command's stdout is.
-    pub output: Option<Output>,
-    /// Where its outgoing requests may go: `HOST:PORT`, or `*.DOMAIN:PORT` for all below a domain.
-    pub allow_outbound: Vec<String>,
-    /// Memory of one instance.
-    pub memory: Option<Size>,
-    /// Wall time of one invocation, as `30s`.
-    pub timeout: Option<String>,
-    /// Processor time of one invocation, as `30s`. By default, as the wall time.
-    pub cpu_time: Option<String>,
-    /// Elements of one instance's tables together.
-    pub table_elements: Option<u32>,
-    /// Core instances in one instance.
-    pub core_instances: Option<u32>,
-    /// The body of one request.
-    pub request_body: Option<Size>,
-    /// The status line and headers of one reply.
-    pub reply_head: Option<Size>,
-    /// What one invocation may write to stdout and to stderr.
-    pub log_size: Option<Size>,
-    /// Invocations at a time, on all workers together.
-    pub concurrency: Option<u32>,
-    /// Requests that may wait for one of them to end.
-    pub queue: Option<u32>,
-    /// How long each may wait, as `10s`.
-    pub queue_timeout: Option<String>,
-    /// Outgoing requests at a time, in each worker.
-    pub outbound_requests: Option<u32>,
-    /// Let anybody name versions and aliases of the function in addresses.
-    pub previews: Option<bool>,
-    /// A path that must answer 2xx before the version becomes active.
-    pub health_path: Option<String>,
-}
-
-/// What a deployer says that a file is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum FileKind {
-    /// It handles requests.
-    Http,
-    /// It is a program: a request on stdin, its reply on stdout.
-    Command,
-}
-
-/// A size.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged, expecting = "expected a size, in bytes or for example as \"64MiB\"")]
-pub enum Size {
-    /// In bytes.
-    Bytes(u64),
-    /// As people write it: `64MiB`.
-    Text(String),
 }

@@ -1,10 +1,11 @@
 //! All endpoints of the API, each with its types. The node routes by this list, clients call by it,
 //! and the OpenAPI document is made of it.
 
-use crate::deploys::{DeployOptions, DeployProgress, DeployQuery, DeployedVersion};
+use crate::deploys::{DeployProgress, DeployQuery, DeployedVersion};
 use crate::endpoint::{AnswerBody, AnyObject, Call, Description, Endpoint, Method, RequestBody};
 use crate::functions::{Aliases, Function, InspectedFunction};
 use crate::logs::{Entries, LogsQuery, OneInvocation};
+use crate::options::Options;
 use crate::removed::{RemoveQuery, RemovedFunction, Restore, RestoredFunction};
 use crate::secrets::ListedSecret;
 use crate::status::Status;
@@ -67,7 +68,7 @@ endpoints! {
     GetFunction = Get "/v1/functions/{name}" (name), (), Nothing () => Json InspectedFunction;
     /// Deploys a version of a function.
     Deploy = Put "/v1/functions/{name}" (name), DeployQuery,
-        DeployForm DeployOptions => Created DeployedVersion;
+        DeployForm Options => Created DeployedVersion;
     /// Shows how far a deploy is that was sent with an id of its client's.
     GetDeploy = Get "/v1/deploys/{id}" (id), (), Nothing () => Json DeployProgress;
     /// Removes a function. If it can be restored, the answer says until when.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use abi::function::{FunctionLimits, Isolation, Kind, Output};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -59,7 +60,7 @@ pub struct VersionDetails {
     /// `fresh` if an instance serves one request, `reuse=N` if it serves N.
     pub instances: String,
     /// What one invocation and the function may use.
-    pub limits: Limits,
+    pub limits: FunctionLimits,
     /// Environment variables.
     pub env: BTreeMap<String, String>,
     /// What the function reads through `wasi:config/store`.
@@ -75,67 +76,6 @@ pub struct VersionDetails {
     pub health_path: Option<String>,
 }
 
-/// What a function's code is, and so how it is called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// A component that exports `wasi:http/incoming-handler@0.2`.
-    Http02,
-    /// A component that exports `wasi:http/handler@0.3`.
-    Http03,
-    /// A component that exports `wasi:cli/run@0.2`, or a core module with a preview-1 `_start`.
-    Command,
-}
-
-/// Where a function runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Isolation {
-    /// In any worker, beside other functions.
-    Shared,
-    /// In a worker process of its own.
-    Process,
-}
-
-/// What a command's stdout is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Output {
-    /// The reply's body.
-    Raw,
-    /// Headers, an empty line, and the body (RFC 3875 6).
-    Cgi,
-}
-
-/// What a version may use.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Limits {
-    /// Memory of one instance.
-    pub memory_bytes_max: u64,
-    /// Elements of one instance's tables together.
-    pub table_elements_max: u32,
-    /// Core instances in one instance.
-    pub core_instances_max: u32,
-    /// Wall time of one invocation.
-    pub timeout_ms: u32,
-    /// Processor time of one invocation.
-    pub cpu_time_ms: u32,
-    /// The body of one request.
-    pub request_body_bytes_max: u64,
-    /// The status line and headers of one reply.
-    pub reply_head_bytes_max: u32,
-    /// What one invocation may write to stdout and to stderr.
-    pub log_bytes_max: u32,
-    /// Invocations at a time, on all workers together.
-    pub concurrency_max: u32,
-    /// Requests that may wait for one of them to end.
-    pub queue_max: u32,
-    /// How long each may wait.
-    pub queue_timeout_ms: u32,
-    /// Outgoing requests at a time, in each worker.
-    pub outbound_requests_max: u32,
-}
-
 /// What became of instances that have served a request and may serve several.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reuse {
@@ -149,38 +89,4 @@ pub struct Reuse {
     pub room: u64,
     /// Not kept: they had served all that they may.
     pub served: u64,
-}
-
-impl Kind {
-    /// Returns the kind as JSON has it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Http02 => "http02",
-            Self::Http03 => "http03",
-            Self::Command => "command",
-        }
-    }
-}
-
-impl Isolation {
-    /// Returns the isolation as JSON has it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Shared => "shared",
-            Self::Process => "process",
-        }
-    }
-}
-
-impl Output {
-    /// Returns the output as JSON has it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Raw => "raw",
-            Self::Cgi => "cgi",
-        }
-    }
 }

@@ -8,8 +8,10 @@
 //! A command may talk to a node of an earlier build, so a field that is added to an answer later is
 //! an `Option`, or has a default (`#[serde(default)]`).
 //!
-//! The types say how JSON looks and nothing else: what the node keeps in its store has types of its
-//! own, so that either can change without the other. Owns no fds.
+//! The types say how JSON looks, and those of a deploy's [`options`] also how `sockhop.toml` and
+//! the command line do. What the node keeps in its store has types of its own, so that either can
+//! change without the other; what a function is, all share with the catalogue
+//! ([`abi::function`]). Owns no fds.
 
 #![forbid(unsafe_code)]
 
@@ -20,6 +22,7 @@ pub mod errors;
 pub mod functions;
 pub mod logs;
 pub mod openapi;
+pub mod options;
 pub mod removed;
 pub mod secrets;
 pub mod status;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use abi::function::Kind;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +17,7 @@ pub struct ListedVersion {
     /// When it was deployed, in milliseconds since 1970.
     pub created_ms: u64,
     /// What its code is.
-    pub kind: crate::functions::Kind,
+    pub kind: Kind,
     /// The SHA-256 of the deployed file, in hexadecimal.
     pub artefact: String,
     /// The size of the deployed file.

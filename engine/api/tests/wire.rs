@@ -2,10 +2,11 @@
 //! no field can be renamed, dropped, or become null instead of absent without being noticed here.
 #![expect(clippy::unwrap_used, reason = "helpers of tests, outside of #[test] functions")]
 
-use api::deploys::{DeployOptions, DeployProgress, DeployedVersion};
+use api::deploys::{DeployProgress, DeployedVersion};
 use api::errors::ErrorAnswer;
 use api::functions::{Function, InspectedFunction};
 use api::logs::{Entry, LogsQuery, OneInvocation};
+use api::options::Options;
 use api::removed::{RemoveQuery, RemovedFunction, Restore, RestoredFunction};
 use api::secrets::ListedSecret;
 use api::status::Status;
@@ -114,9 +115,9 @@ fn deploys() {
         "log_size": null, "concurrency": null, "queue": null, "queue_timeout": null,
         "outbound_requests": null, "previews": null, "health_path": null,
     });
-    same::<DeployOptions>(nothing.clone());
+    same::<Options>(nothing.clone());
     let more = json!({ "fresh_options": true, "unset": ["env"], "kind": "http", "memory": 65537 });
-    same::<DeployOptions>(with(nothing, &more));
+    same::<Options>(with(nothing, &more));
 }
 
 #[test]

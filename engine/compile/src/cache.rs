@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use abi::function::Kind;
 use abi::limits::MODULE_BYTES_MAX;
 use abi::message::Digest;
 use sha2::{Digest as _, Sha256};
@@ -28,7 +29,6 @@ use host::fault::Fault;
 use host::files;
 use store::artefacts::Artefacts;
 use store::error::StoreError;
-use store::kind::Kind;
 
 /// Why a module cannot be provided.
 #[derive(Debug, thiserror::Error)]

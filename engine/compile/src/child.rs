@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use abi::function::Kind;
 use abi::huge_pages::{self, Pages};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
@@ -20,7 +21,6 @@ use super::inspect::is_core;
 use super::memory::{Plan, Short};
 use super::proposals;
 use host::fault::Fault;
-use store::kind::Kind;
 
 /// The address space of the child. [`memory`](super::memory) estimates how much of it is used.
 const ADDRESS_SPACE_BYTES_MAX: u64 = 6 * 1024 * 1024 * 1024;

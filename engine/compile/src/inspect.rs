@@ -3,10 +3,10 @@
 //!
 //! Reads the outermost level only, and compiles nothing. Pure; owns no fds.
 
+use abi::function::{FileKind, Kind};
 use wasmparser::{CompositeInnerType, ExternalKind, FuncType, Parser, Payload, TypeRef, ValType};
 
 use host::fault::Fault;
-use store::kind::{Kind, Wanted};
 
 use super::interfaces::{has, is_of};
 use super::preview1;
@@ -33,7 +33,7 @@ pub enum InspectError {
     #[error("the component exports {export}; expected {EXPECTED}")]
     OtherVersion { export: String },
     #[error("the kind {} was asked for, but the file is of kind {found}; leave --kind out, or deploy another file", wanted.name())]
-    OtherKind { wanted: Wanted, found: &'static str },
+    OtherKind { wanted: FileKind, found: &'static str },
     #[error(
         "the component imports {import:?}, which this node does not have for it; it has the interfaces of WASI 0.2 and wasi:http 0.2, wasi:config/store@0.2.0-rc.1, and for components that export wasi:http/handler@0.3 those of 0.3"
     )]
@@ -89,7 +89,7 @@ impl InspectError {
 ///
 /// # Errors
 /// [`InspectError`] when this node does not run them, or they are not of the kind that is `wanted`.
-pub fn inspect(bytes: &[u8], wanted: Option<Wanted>) -> Result<Kind, InspectError> {
+pub fn inspect(bytes: &[u8], wanted: Option<FileKind>) -> Result<Kind, InspectError> {
     if bytes.is_empty() {
         return Err(InspectError::Empty);
     }
@@ -233,13 +233,13 @@ fn outside(bytes: &[u8]) -> wasmparser::Result<Outside> {
     Ok(outside)
 }
 
-fn core_module(outside: &Outside, wanted: Option<Wanted>) -> Result<Kind, InspectError> {
+fn core_module(outside: &Outside, wanted: Option<FileKind>) -> Result<Kind, InspectError> {
     outside.core_imports.iter().try_for_each(core_import)?;
     match (&outside.start, wanted) {
         (None, _) => Err(InspectError::NoStart),
         (Some(found), _) if found != ">" => Err(InspectError::StartType { found: quoted(found) }),
         _ if !outside.has_memory => Err(InspectError::NoMemory),
-        (_, Some(wanted @ Wanted::Http)) => {
+        (_, Some(wanted @ FileKind::Http)) => {
             Err(InspectError::OtherKind { wanted, found: "command" })
         }
         _ => Ok(Kind::Command),
@@ -259,7 +259,7 @@ fn core_import(CoreImport { module, name, function }: &CoreImport) -> Result<(),
     }
 }
 
-fn component(outside: &Outside, wanted: Option<Wanted>) -> Result<Kind, InspectError> {
+fn component(outside: &Outside, wanted: Option<FileKind>) -> Result<Kind, InspectError> {
     let entries = outside.exports.iter().filter_map(|export| Some((export, entry(export)?)));
     let (mut http, mut command, mut other) = (None, None, None);
     for (export, entry) in entries {
@@ -272,8 +272,8 @@ fn component(outside: &Outside, wanted: Option<Wanted>) -> Result<Kind, InspectE
         }
     }
     let kind = match (wanted, http, command) {
-        (None | Some(Wanted::Http), Some(kind), _)
-        | (None | Some(Wanted::Command), _, Some(kind)) => kind,
+        (None | Some(FileKind::Http), Some(kind), _)
+        | (None | Some(FileKind::Command), _, Some(kind)) => kind,
         (Some(wanted), Some(found), _) | (Some(wanted), _, Some(found)) => {
             return Err(InspectError::OtherKind { wanted, found: found.name() });
         }

@@ -57,8 +57,8 @@ fn core_modules_are_commands_of_preview_1() {
     const EXIT: (&str, &[u8]) = ("proc_exit", &[0, 0]);
     let command = module(preview1::MODULE, EXIT, "_start");
     assert_eq!(inspect(&command, None).unwrap(), Kind::Command);
-    assert_eq!(inspect(&command, Some(Wanted::Command)).unwrap(), Kind::Command);
-    let refused = inspect(&command, Some(Wanted::Http)).unwrap_err().to_string();
+    assert_eq!(inspect(&command, Some(FileKind::Command)).unwrap(), Kind::Command);
+    let refused = inspect(&command, Some(FileKind::Http)).unwrap_err().to_string();
     assert!(refused.contains("kind http") && refused.contains("command"), "{refused}");
     assert!(why(EMPTY_MODULE).contains("_start"));
     assert!(why(&module(preview1::MODULE, EXIT, "_initialize")).contains("reactor"));
@@ -106,11 +106,11 @@ fn exports_decide_the_kind() {
     assert_eq!(kind(&[http2, http3], None).unwrap(), Kind::Http03);
     assert_eq!(kind(&[run], None).unwrap(), Kind::Command);
     assert_eq!(kind(&[run, http2], None).unwrap(), Kind::Http02);
-    assert_eq!(kind(&[run, http2], Some(Wanted::Http)).unwrap(), Kind::Http02);
-    assert_eq!(kind(&[run, http2], Some(Wanted::Command)).unwrap(), Kind::Command);
+    assert_eq!(kind(&[run, http2], Some(FileKind::Http)).unwrap(), Kind::Http02);
+    assert_eq!(kind(&[run, http2], Some(FileKind::Command)).unwrap(), Kind::Command);
     let why = |exports: &[&str], wanted| kind(exports, wanted).unwrap_err().to_string();
-    assert!(why(&[http2], Some(Wanted::Command)).contains("kind command was asked for"));
-    assert!(why(&[run], Some(Wanted::Http)).contains("kind command"));
+    assert!(why(&[http2], Some(FileKind::Command)).contains("kind command was asked for"));
+    assert!(why(&[run], Some(FileKind::Http)).contains("kind command"));
     for other in [
         "wasi:cli/run@0.3.0",
         "wasi:http/incoming-handler@0.3.0",
@@ -144,6 +144,6 @@ proptest! {
     fn any_bytes_are_survived(tail in proptest::collection::vec(any::<u8>(), 0..512)) {
         let _ = inspect(&[EMPTY_COMPONENT, &tail].concat(), None);
         let _ = inspect(&[EMPTY_MODULE, &tail].concat(), None);
-        let _ = inspect(&tail, Some(Wanted::Command));
+        let _ = inspect(&tail, Some(FileKind::Command));
     }
 }

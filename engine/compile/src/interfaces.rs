@@ -4,7 +4,7 @@
 //! deploys guests that import all of them. Unstable interfaces (`wasi:clocks/timezone`) are not
 //! provided.
 
-use store::kind::Kind;
+use abi::function::Kind;
 
 /// The only version of `wasi:config/store`. A pre-release is compatible only with itself.
 const CONFIG: &str = "wasi:config/store@0.2.0-rc.1";

@@ -1,9 +1,8 @@
 //! The proposals of WebAssembly that a file needs and this node does not support, for a message
 //! that says more than an offset. Pure; owns no fds.
 
+use abi::function::Kind;
 use wasmparser::{Validator, WasmFeatures};
-
-use store::kind::Kind;
 
 /// The proposals that wasmtime knows and this node does not support, by name.
 const LACKING: [(&str, WasmFeatures); 13] = [

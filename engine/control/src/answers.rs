@@ -1,11 +1,12 @@
 //! From what is kept of functions to what the control API answers. Pure; owns no fds.
 //!
-//! The store's types and the API's are separate on purpose: an object in a store must stay readable
-//! for years, and an answer must stay what clients expect.
+//! The store's structs and the API's are separate on purpose: an object in a store must stay
+//! readable for years, and an answer must stay what clients expect. What a function is ([`abi`]'s
+//! kind, isolation, output and limits) is shared by both, and by the catalogue.
 
 use std::sync::Arc;
 
-use api::functions::{self as wire, Aliases, InspectedFunction, VersionDetails};
+use api::functions::{self, Aliases, InspectedFunction, VersionDetails};
 use api::versions::{AliasShare, AliasTarget, ListedVersion};
 
 use store::alias::{Alias, Target};
@@ -13,8 +14,8 @@ use store::contents::Function;
 use store::manifest::Manifest;
 
 /// Returns a function as its foremost version, with its aliases. Returns `None` if it has none.
-pub(super) fn function(function: &Function) -> Option<wire::Function> {
-    Some(wire::Function { version: version(function.foremost()?), aliases: aliases(function) })
+pub(super) fn function(function: &Function) -> Option<functions::Function> {
+    Some(functions::Function { version: version(function.foremost()?), aliases: aliases(function) })
 }
 
 /// Returns the same with all versions of the function.
@@ -29,17 +30,17 @@ pub(super) fn version(of: &Manifest) -> VersionDetails {
         version: of.version.clone(),
         number: of.number,
         created_ms: of.created_ms,
-        kind: of.kind.into(),
+        kind: of.kind,
         artefact: of.artefact.clone(),
         artefact_bytes: of.artefact_bytes,
-        isolation: of.isolation.into(),
+        isolation: of.isolation,
         previews: of.previews,
         instances: of.instances.into(),
-        limits: (&of.limits).into(),
+        limits: of.limits.clone(),
         env: of.env.clone(),
         config: of.config.clone(),
         args: of.args.clone(),
-        output: of.output.into(),
+        output: of.output,
         allow_outbound: of.allow_outbound.clone(),
         health_path: of.health_path.clone(),
     }
@@ -53,7 +54,7 @@ pub(super) fn versions(function: &Function) -> Vec<ListedVersion> {
             number: version.number,
             version: version.version.clone(),
             created_ms: version.created_ms,
-            kind: version.kind.into(),
+            kind: version.kind,
             artefact: version.artefact.clone(),
             artefact_bytes: version.artefact_bytes,
             aliases: shares.collect(),
@@ -103,9 +104,10 @@ pub(super) fn summed_up(function: &Function) -> String {
 
 #[cfg(test)]
 mod tests {
+    use abi::function::Kind;
+    use api::options::Options;
+
     use super::*;
-    use store::kind::Kind;
-    use store::options::Options;
 
     #[test]
     fn a_version_is_answered_as_it_is_kept() {
@@ -114,7 +116,6 @@ mod tests {
             let kept = Manifest::new("hello", kind, options, "00".to_owned(), 3);
             let (kept, answered) = (serde_json::to_value(&kept).unwrap(), version(&kept));
             assert_eq!(serde_json::to_value(answered).unwrap(), kept);
-            assert_eq!(wire::Kind::from(kind).name(), kind.name());
         }
     }
 }

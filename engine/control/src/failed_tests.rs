@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use abi::name::NameError;
 use abi::reference::AliasNameError;
+use api::options::OptionsError;
 use compile::cache::CacheError;
 use compile::child::CompileError;
 use compile::inspect::InspectError;
@@ -15,7 +16,6 @@ use secrets::{KeyError, RuleError, SecretError};
 use store::alias::AliasError;
 use store::contents::VersionError;
 use store::error::StoreError;
-use store::options::OptionsError;
 use store::retention::RetentionError;
 
 use super::*;

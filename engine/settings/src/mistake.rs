@@ -4,14 +4,12 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use abi::function::nearest::nearest;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, Command};
 
 use super::layer::{Given, Place, definition, variable_of};
 use super::spelling::{as_arguments, as_toml, defaults};
-
-/// How similar a key must be to be suggested: one typo in a short name, some in a long one.
-const ALIKE_MIN: f64 = 0.8;
 
 /// One mistake in the settings.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +28,7 @@ pub enum Mistake {
 
 impl Mistake {
     pub(super) fn unknown(place: Place, key: &str, settings: &Command) -> Self {
-        let hint = match nearest(key, settings) {
+        let hint = match nearest(key, keys(settings)) {
             Some(near) => format!("did you mean {near:?}?"),
             None => format!("the keys are {}", keys(settings).collect::<Vec<_>>().join(", ")),
         };
@@ -54,22 +52,8 @@ impl Mistake {
     }
 }
 
-fn keys(settings: &Command) -> impl Iterator<Item = &str> {
+pub(super) fn keys(settings: &Command) -> impl Iterator<Item = &str> {
     settings.get_arguments().map(|setting| setting.get_id().as_str())
-}
-
-/// Returns the key that is most similar to `key`, if one is similar enough.
-pub(super) fn nearest<'a>(key: &str, settings: &'a Command) -> Option<&'a str> {
-    // Hyphens are how flags are written.
-    let key = key.replace('-', "_").to_ascii_lowercase();
-    let likeness = |other: &str| {
-        strsim::normalized_damerau_levenshtein(&key, other).max(strsim::jaro_winkler(&key, other))
-    };
-    keys(settings)
-        .map(|other| (other, likeness(other)))
-        .filter(|(_, likeness)| *likeness >= ALIKE_MIN)
-        .max_by(|one, other| one.1.total_cmp(&other.1))
-        .map(|(other, _)| other)
 }
 
 /// Returns those of `variables` that are misspelt settings, each with the variable that it most
@@ -78,7 +62,7 @@ pub fn misspelt(variables: impl Iterator<Item = String>) -> Vec<(String, String)
     let settings = definition();
     let meant = |variable: &String| {
         let key = variable.strip_prefix("SOCKHOP_")?;
-        nearest(key, &settings).map(variable_of).filter(|meant| meant != variable)
+        nearest(key, keys(&settings)).map(variable_of).filter(|meant| meant != variable)
     };
     variables.filter_map(|variable| meant(&variable).map(|meant| (variable, meant))).collect()
 }

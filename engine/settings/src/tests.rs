@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
 
+use abi::function::nearest::nearest;
 use clap::{ArgAction, FromArgMatches as _};
 use proptest::prelude::*;
 
 use super::file::read;
 use super::layer::{Flags, Given, Origin, definition, environment, variable_of};
-use super::mistake::{Mistake, Mistakes, check, nearest};
+use super::mistake::{Mistake, Mistakes, check, keys};
 use super::resolve::{Resolved, merge};
 
 const GUIDE: &str = include_str!("../../guide/settings.md");
@@ -130,10 +131,10 @@ fn suggestions_are_for_slips_and_not_for_other_words() {
         ("log_fromat", "log_format"),
         ("core", "cores"),
     ] {
-        assert_eq!(nearest(slip, &settings), Some(meant), "{slip}");
+        assert_eq!(nearest(slip, keys(&settings)), Some(meant), "{slip}");
     }
     for other in ["tls", "colour", "x", ""] {
-        assert_eq!(nearest(other, &settings), None, "{other}");
+        assert_eq!(nearest(other, keys(&settings)), None, "{other}");
     }
     let variables = [
         "PATH",

@@ -7,11 +7,11 @@ use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use api::deploys::{
-    ARTEFACT_PART, DeployOptions, DeployQuery, DeployedVersion, OPTIONS_PART, OptionChange,
-    VersionBefore,
+    ARTEFACT_PART, DeployQuery, DeployedVersion, OPTIONS_PART, OptionChange, VersionBefore,
 };
 use api::endpoints::{self, GetStatus};
 use api::functions::VersionDetails;
+use api::options::Options;
 use bytesize::ByteSize;
 use clap::Args;
 use uuid::Uuid;
@@ -23,7 +23,6 @@ use super::project::{self, Project, ProjectError};
 use super::urls::urls;
 use super::{Misused, Target};
 use compile::inspect::inspect;
-use store::options::Options;
 
 /// A page for browsers, and one for everything else.
 const URLS_SHOWN: usize = 2;
@@ -118,7 +117,7 @@ async fn send(deploy: &Deploy, node: &Node, function: Ready) -> anyhow::Result<(
     let started = Instant::now();
     let id = Uuid::now_v7();
     let boundary = format!("sockhop-{}", id.simple());
-    let form = form(&boundary, &serde_json::to_vec(&DeployOptions::from(&options))?, &artefact);
+    let form = form(&boundary, &serde_json::to_vec(&options)?, &artefact);
     let (activate, trial) = (!deploy.no_activate, !deploy.no_trial);
     let call = endpoints::Deploy::at(&name).with(&DeployQuery { activate, trial });
     let sent = Arc::default();
@@ -235,7 +234,7 @@ fn form(boundary: &str, options: &[u8], artefact: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use store::limits::Limits;
+    use abi::function::FunctionLimits;
 
     #[test]
     fn names_come_from_files() {
@@ -254,7 +253,7 @@ mod tests {
         let json = serde_json::json!({
             "name": "a", "version": "y", "number": 4, "created_ms": 1, "kind": "command",
             "artefact": "00", "artefact_bytes": 1, "isolation": "shared", "previews": false,
-            "instances": "fresh", "limits": Limits::default(), "env": {}, "config": {}, "args": [],
+            "instances": "fresh", "limits": FunctionLimits::default(), "env": {}, "config": {}, "args": [],
             "output": "raw", "allow_outbound": [],
         });
         let version = serde_json::from_value(json).unwrap();

@@ -37,12 +37,12 @@ use std::fmt;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 
+use abi::function::Kind;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::address::Target;
 use compile::child;
 use host::log;
-use store::kind::Kind;
 
 /// What `--version` prints behind the name.
 const VERSION: &str = match abi::OPTIMISED {

@@ -12,11 +12,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use abi::name::NameError;
+use api::options::Options;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use toml::Spanned;
-
-use store::options::Options;
 
 const FILE: &str = "sockhop.toml";
 /// The key whose tables are functions.
@@ -280,7 +279,7 @@ fn unnamed(path: &Path, options: Options, of: String) -> Result<Options, Project
 mod tests {
     use std::fs;
 
-    use bytesize::ByteSize;
+    use abi::function::Size;
 
     use super::*;
 
@@ -299,7 +298,7 @@ mod tests {
             (found().read, found().options.name.as_deref()),
             (Some(above.clone()), Some("b"))
         );
-        assert_eq!(found().options.memory, Some(ByteSize::mib(32)));
+        assert_eq!(found().options.limits.memory, Some(Size(32 << 20)));
         fs::write(&above, "name = \"b\"\nsource = \"target/wasm32-wasip2/release/a.wasm\"\n")
             .unwrap();
         assert_eq!(found().read, Some(above.clone()));
@@ -360,9 +359,9 @@ mod tests {
         let at = |file: &str| folder.path().join(file);
         let all = find(Some(folder.path()), None).unwrap();
         let told = all.iter().map(|one| {
-            (one.options.name.as_deref().unwrap(), one.file.clone(), one.options.memory)
+            (one.options.name.as_deref().unwrap(), one.file.clone(), one.options.limits.memory)
         });
-        let (small, large) = (Some(ByteSize::mib(16)), Some(ByteSize::mib(32)));
+        let (small, large) = (Some(Size(16 << 20)), Some(Size(32 << 20)));
         let expected = [
             ("web", at("a.wasm"), large),
             ("jobs", at("b.wasm"), small),

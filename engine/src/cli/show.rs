@@ -1,22 +1,21 @@
 //! `list`, `inspect` and `status`: what the node has and does, for people or as JSON. Owns no fds.
 
 use abi::choice::ACTIVE;
+use abi::function::{FunctionLimits, Kind};
 use api::endpoints::{GetFunction, GetStatus, ListFunctions};
-use api::functions::{self, Function, InspectedFunction, Kind, Reuse};
+use api::functions::{Function, InspectedFunction, Reuse};
 use api::status::{Status, WorkerStatus};
 use bytesize::ByteSize;
 use clap::Args;
 use control::functions::store_state::away_text;
-use store::limits::Limits;
 
 use super::Show;
 use super::client::Node;
 use super::print::{counted, print_json, table, targets};
 
 /// The limits of a version as people write them, by their options' names.
-fn limits(limits: &functions::Limits) -> Vec<(&'static str, String)> {
-    let described = Limits::from(limits).describe();
-    described.into_iter().map(|(option, unit, amount, _)| (option, unit.text(amount))).collect()
+fn limits(limits: &FunctionLimits) -> Vec<(&'static str, String)> {
+    limits.describe().into_iter().map(|limit| (limit.option, limit.text())).collect()
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use abi::choice::ACTIVE;
 use abi::reference::{check_alias, split};
 use api::endpoints::{ListAliases, ListVersions, RemoveAlias, RollBack, SetAlias};
+use api::options::pair;
 use api::versions::{AliasChange, AliasShare, ListedVersion, TargetChange};
 use bytesize::ByteSize;
 use clap::{Args, Subcommand};
@@ -13,7 +14,6 @@ use clap::{Args, Subcommand};
 use super::client::{Answer, Node};
 use super::print::{print_json, table, targets, when};
 use super::{Misused, Show, Target};
-use store::options::pair;
 
 #[derive(Debug, Args)]
 pub(crate) struct Rollback {

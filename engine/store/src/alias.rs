@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 
 use abi::limits::{ALIAS_TARGETS_MAX, ALIAS_WEIGHT_MAX};
+use api::options::{OptionsError, check_pairs};
+use host::clock;
 use host::fault::Fault;
 use serde::{Deserialize, Serialize};
-
-use super::options::{OptionsError, check_pairs};
-use host::clock;
 
 /// A version, and its share of the requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,8 +57,7 @@ impl AliasError {
     /// Returns whose fault it is.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Count(_) | Self::Weight(_) | Self::Twice(_) => Fault::INVALID,
-            Self::Pairs(error) => error.fault(),
+            Self::Count(_) | Self::Weight(_) | Self::Twice(_) | Self::Pairs(_) => Fault::INVALID,
         }
     }
 }

@@ -170,9 +170,10 @@ impl Function {
 
 #[cfg(test)]
 mod tests {
+    use abi::function::Kind;
+    use api::options::Options;
+
     use super::*;
-    use crate::kind::Kind;
-    use crate::options::Options;
 
     /// Versions 1 to `count`.
     fn function(count: u32) -> Function {

@@ -55,12 +55,12 @@ mod tests {
     use std::sync::Arc;
 
     use abi::choice::ACTIVE;
+    use abi::function::Kind;
+    use api::options::Options;
 
     use super::*;
     use crate::alias::Alias;
-    use crate::kind::Kind;
     use crate::manifest::Manifest;
-    use crate::options::Options;
 
     fn some() -> Contents {
         let version = Manifest::new("a", Kind::Http02, Options::default(), files::hex(&[7; 32]), 3);

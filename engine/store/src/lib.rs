@@ -6,8 +6,7 @@
 //! | [`repository`] | the functions in a store: how they are read, changed, removed and restored |
 //! | [`retention`] | which logs and old versions are removed, as all nodes agree |
 //! | [`manifest`], [`alias`], [`contents`] | a version, a name for versions, a whole function |
-//! | [`options`], [`mod@limits`], [`kind`], [`inherit`] | what a deployer may choose of a version |
-//! | [`wire`] | the same as the control API has it |
+//! | [`inherit`] | which options a version takes over of the one before it |
 //! | [`artefacts`] | deployed files, where the compiler of this node can read them |
 //! | [`removed`] | removed functions, which can be restored for a day |
 //! | [`known`] | what this node remembers of its store while that is away |
@@ -29,16 +28,12 @@ pub mod contents;
 pub mod error;
 mod format;
 pub mod inherit;
-pub mod kind;
 pub mod known;
-pub mod limits;
 pub mod manifest;
 pub mod objects;
-pub mod options;
 pub mod removed;
 pub mod repository;
 pub mod retention;
 pub mod segment;
 mod stored;
-pub mod wire;
 mod written;

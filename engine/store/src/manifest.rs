@@ -1,105 +1,13 @@
 //! What a version of a function is, as it stands in the store. Pure; owns no fds.
 
 use std::collections::BTreeMap;
-use std::str::FromStr;
 
-use abi::limits;
+use abi::function::{FunctionLimits, Instances, Isolation, Kind, Output};
+use api::options::Options;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::limits::Limits;
-use super::options::Options;
-use crate::kind::Kind;
 use host::clock;
-
-/// Where a function runs.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Isolation {
-    /// In any worker, beside other functions.
-    #[default]
-    Shared,
-    /// In a worker of its own.
-    Process,
-}
-
-/// What a command's stdout is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Output {
-    /// The reply's body.
-    #[default]
-    Raw,
-    /// Headers, an empty line, and the body (RFC 3875 6).
-    Cgi,
-}
-
-/// How many requests an instance serves.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum Instances {
-    /// One: nothing of a request is left for the next.
-    #[default]
-    Fresh,
-    /// So many, one after another.
-    Reuse(u32),
-}
-
-/// Text that is no policy.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "instances {given:?}; expected fresh or reuse=N, N from 1 to {}",
-    limits::REQUESTS_PER_INSTANCE_MAX
-)]
-pub struct InstancesError {
-    given: String,
-}
-
-impl Instances {
-    /// As the catalogue has it.
-    pub fn requests_max(self) -> u32 {
-        match self {
-            Self::Fresh => 1,
-            Self::Reuse(requests) => requests,
-        }
-    }
-}
-
-impl FromStr for Instances {
-    type Err = InstancesError;
-
-    fn from_str(text: &str) -> Result<Self, InstancesError> {
-        let unfit = || InstancesError { given: text.to_owned() };
-        match text.split_once('=') {
-            None if text == "fresh" => Ok(Self::Fresh),
-            Some(("reuse", number)) => {
-                let requests = number
-                    .parse()
-                    .ok()
-                    .filter(|n| (1..=limits::REQUESTS_PER_INSTANCE_MAX).contains(n));
-                requests.map(Self::Reuse).ok_or_else(unfit)
-            }
-            _ => Err(unfit()),
-        }
-    }
-}
-
-impl TryFrom<String> for Instances {
-    type Error = InstancesError;
-
-    fn try_from(text: String) -> Result<Self, InstancesError> {
-        text.parse()
-    }
-}
-
-impl From<Instances> for String {
-    fn from(instances: Instances) -> Self {
-        match instances {
-            Instances::Fresh => "fresh".to_owned(),
-            Instances::Reuse(requests) => format!("reuse={requests}"),
-        }
-    }
-}
 
 /// An immutable version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,7 +31,7 @@ pub struct Manifest {
     pub previews: bool,
     #[serde(default)]
     pub instances: Instances,
-    pub limits: Limits,
+    pub limits: FunctionLimits,
     pub env: BTreeMap<String, String>,
     #[serde(default)]
     pub config: BTreeMap<String, String>,
@@ -159,7 +67,7 @@ impl Manifest {
             isolation: options.isolation.unwrap_or_default(),
             previews: options.previews.unwrap_or_default(),
             instances: options.instances.unwrap_or_default(),
-            limits: options.limits(),
+            limits: options.limits.limits(),
             env: options.env.into_iter().collect(),
             config: options.config.into_iter().collect(),
             args: options.args,
@@ -206,24 +114,13 @@ mod tests {
         "env": {"A": "1"}}"#;
 
     #[test]
-    fn instances_read_back() {
-        for text in ["fresh", "reuse=1", "reuse=1000"] {
-            let instances: Instances = text.parse().unwrap();
-            assert_eq!(String::from(instances), text);
-        }
-        for text in ["", "reuse", "reuse=0", "reuse=-1", "reuse=99999999", "fresh=1"] {
-            assert!(text.parse::<Instances>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
     fn manifests_of_the_first_build_are_read() {
         let manifest = Manifest::read(FIRST.as_bytes()).unwrap();
-        let limits = Limits {
+        let limits = FunctionLimits {
             memory_bytes_max: 1 << 20,
             timeout_ms: 1000,
             cpu_time_ms: 1000,
-            ..Limits::default()
+            ..FunctionLimits::default()
         };
         assert_eq!((manifest.kind, &manifest.limits), (Kind::Http02, &limits));
         assert_eq!(

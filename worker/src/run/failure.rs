@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use abi::board::Reason;
+use abi::outcome::Reason;
 use abi::problem::Problem;
 
 /// The most bytes of a failure's text in the log.

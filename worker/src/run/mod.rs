@@ -21,7 +21,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use abi::catalogue::{FunctionLimits, Kind, Output};
+use abi::function::{FunctionLimits, Kind, Output};
 use abi::invocation_id::InvocationId;
 use abi::outbound::AllowList;
 use http::uri::PathAndQuery;

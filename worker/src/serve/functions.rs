@@ -15,11 +15,9 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-use abi::catalogue::{
-    ArchivedFunction, ArchivedKind, ArchivedOutput, ArchivedSpec, ArchivedVersion, CatalogueView,
-    FunctionLimits, Kind, Output,
-};
+use abi::catalogue::{ArchivedFunction, ArchivedSpec, ArchivedVersion, CatalogueView};
 use abi::choice::Choice;
+use abi::function::{ArchivedKind, ArchivedOutput, FunctionLimits, Kind, Output};
 use abi::message::{Digest, ToEngine};
 use abi::outbound::AllowList;
 use abi::secrets::Secrets;

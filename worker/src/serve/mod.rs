@@ -21,11 +21,13 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use abi::board::{Places, Reason, now_us};
-use abi::catalogue::{ArchivedFunction, ArchivedIsolation, CatalogueView};
+use abi::board::{Places, now_us};
+use abi::catalogue::{ArchivedFunction, CatalogueView};
 use abi::choice::{Choice, Selector};
+use abi::function::ArchivedIsolation;
 use abi::invocation_id::InvocationId;
 use abi::message::{Awaits, Settings};
+use abi::outcome::Reason;
 use abi::problem::{self, Problem};
 use abi::route::{Route, route};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};

@@ -6,14 +6,14 @@
 use std::collections::{BTreeMap, HashMap};
 
 use abi::catalogue::{self, Catalogue, Spec, Target, Version};
+use abi::function::{Isolation, Kind};
 use abi::message::Digest;
 
 use super::slots::{Slot, Slots};
 use host::files;
 use store::alias::Alias;
 use store::contents::{Contents, Function};
-use store::kind::Kind;
-use store::manifest::{Isolation, Manifest, Output};
+use store::manifest::Manifest;
 
 /// The key of an artefact's module.
 type Key<'a> = &'a dyn Fn(&Digest, Kind) -> Digest;
@@ -64,7 +64,7 @@ pub(super) fn of_one(version: &Manifest, alias: Option<&Alias>, key: Key<'_>) ->
     let versions = self::version(version, spec, key).into_iter().collect();
     let function = catalogue::Function {
         name: version.name.clone(),
-        isolation: catalogue::Isolation::Shared,
+        isolation: Isolation::Shared,
         slot: 0,
         slot_incarnation: 1,
         secrets: 0,
@@ -104,10 +104,7 @@ fn entry(
     }
     catalogue::Function {
         name: name.to_owned(),
-        isolation: match isolation(function) {
-            Isolation::Shared => catalogue::Isolation::Shared,
-            Isolation::Process => catalogue::Isolation::Process,
-        },
+        isolation: isolation(function),
         slot: slot.number,
         slot_incarnation: slot.incarnation,
         secrets: 0,
@@ -146,20 +143,13 @@ fn spec(version: &Manifest, alias: Option<&Alias>) -> Spec {
         pairs.into_iter().collect()
     };
     Spec {
-        kind: match version.kind {
-            Kind::Http02 => catalogue::Kind::Http02,
-            Kind::Http03 => catalogue::Kind::Http03,
-            Kind::Command => catalogue::Kind::Command,
-        },
-        limits: (&version.limits).into(),
+        kind: version.kind,
+        limits: version.limits.clone(),
         requests_per_instance_max: version.instances.requests_max(),
         env: over(&version.env, alias.map(|alias| &alias.env)),
         config: over(&version.config, alias.map(|alias| &alias.config)),
         args: version.args.clone(),
-        output: match version.output {
-            Output::Raw => catalogue::Output::Raw,
-            Output::Cgi => catalogue::Output::Cgi,
-        },
+        output: version.output,
         allow_outbound: version.allow_outbound.clone(),
     }
 }
@@ -170,9 +160,9 @@ mod tests {
 
     use abi::catalogue::CatalogueView;
     use abi::choice::ACTIVE;
+    use api::options::Options;
 
     use super::*;
-    use store::options::Options;
 
     fn key(artefact: &Digest, _: Kind) -> Digest {
         *artefact

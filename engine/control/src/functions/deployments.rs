@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
+use api::options::Options;
 use compile::queue::Step;
 use secrets::Secrets;
 use store::error::StoreError;
-use store::options::Options;
 
 use super::changes::Changes;
 use super::deployed::Deployed;

@@ -6,6 +6,7 @@ use abi::limits::{
 };
 use abi::name::NameError;
 use abi::reference::AliasNameError;
+use api::options::OptionsError;
 use compile::cache::CacheError;
 use compile::inspect::InspectError;
 use fleet::core::fleet::PublishError;
@@ -15,7 +16,6 @@ use secrets::SecretError;
 use store::alias::AliasError;
 use store::contents::VersionError;
 use store::error::StoreError;
-use store::options::OptionsError;
 use store::retention::RetentionError;
 
 /// Why a change was not made.
@@ -126,7 +126,9 @@ impl ChangeError {
     /// Returns whose fault it is, and whether trying again helps.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Name(_) | Self::AliasName(_) | Self::NewAlias { .. } => Fault::INVALID,
+            Self::Name(_) | Self::AliasName(_) | Self::NewAlias { .. } | Self::Options(_) => {
+                Fault::INVALID
+            }
             Self::Unknown(_)
             | Self::Removed(_)
             | Self::NothingRemoved(_)
@@ -148,7 +150,6 @@ impl ChangeError {
             Self::Stopping => Fault::UNAVAILABLE,
             // The other engine answers on the same socket.
             Self::TakenOver => Fault::UNAVAILABLE.soon(),
-            Self::Options(error) => error.fault(),
             Self::Inspect(error) => error.fault(),
             Self::Cache(error) => error.fault(),
             Self::Store(error) => error.fault(),

@@ -4,14 +4,14 @@
 use std::sync::Arc;
 
 use abi::choice::ACTIVE;
+use abi::function::Kind;
 use abi::limits::VERSIONS_PER_FUNCTION_MAX;
 use abi::message::Digest;
+use api::options::{Options, OptionsError};
 use host::{clock, files};
 use store::alias::Alias;
 use store::contents::Function;
-use store::kind::Kind;
 use store::manifest::Manifest;
-use store::options::{Options, OptionsError};
 use uuid::Uuid;
 
 use super::error::ChangeError;
@@ -112,7 +112,7 @@ fn inherited(
 ) -> Result<(Options, bool), OptionsError> {
     let before = before
         .filter(|_| !options.fresh_options)
-        .map(|before| Options::of(before, kind))
+        .map(|before| before.options(kind))
         .unwrap_or_default();
     let kept = before.without(&options.unset)?;
     let any = kept != Options::default();

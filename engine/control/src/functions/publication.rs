@@ -10,6 +10,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use abi::catalogue::{CatalogueError, CatalogueView};
+use abi::function::Isolation;
 use abi::limits::{FUNCTIONS_MAX, WORKERS_MAX};
 use abi::message::Digest;
 use compile::cache::{Cache, Sources};
@@ -19,7 +20,7 @@ use host::files;
 use secrets::Secrets;
 use store::artefacts::Artefacts;
 use store::contents::{Contents, Function};
-use store::manifest::{Isolation, Manifest};
+use store::manifest::Manifest;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::oneshot;
 

@@ -4,14 +4,14 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 
+use abi::function::{FileKind, Kind};
 use abi::message::Digest;
+use api::options::Options;
 use compile::Size;
 use compile::inspect::{InspectError, inspect};
 use host::files::Temporary;
 use sha2::{Digest as _, Sha256};
-use store::kind::{Kind, Wanted};
 use store::manifest::Manifest;
-use store::options::Options;
 
 use super::error::ChangeError;
 
@@ -135,12 +135,12 @@ impl Received {
 
 fn kind_of(
     bytes: &[u8],
-    wanted: Option<Wanted>,
+    wanted: Option<FileKind>,
     stays_command: bool,
 ) -> Result<Kind, InspectError> {
     match wanted {
         None if stays_command => {
-            inspect(bytes, Some(Wanted::Command)).or_else(|_| inspect(bytes, None))
+            inspect(bytes, Some(FileKind::Command)).or_else(|_| inspect(bytes, None))
         }
         wanted => inspect(bytes, wanted),
     }

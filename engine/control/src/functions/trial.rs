@@ -5,11 +5,12 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use abi::function::Isolation;
 use fleet::core::Pool;
 use fleet::workers::supervise::{Command, TrialError};
 use store::alias::Alias;
 use store::contents::Function;
-use store::manifest::{Isolation, Manifest};
+use store::manifest::Manifest;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::{Mutex, MutexGuard, oneshot};
 

@@ -16,16 +16,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use abi::limits::{ARTEFACT_BYTES_MAX, MANIFEST_BYTES_MAX};
-use api::deploys::{ARTEFACT_PART, DeployOptions, DeployQuery, OPTIONS_PART};
+use api::deploys::{ARTEFACT_PART, DeployQuery, OPTIONS_PART};
 use api::endpoint::Endpoint;
 use api::endpoints::{Deploy, GetDeploy};
+use api::options::{Options, OptionsError};
 use axum::Json;
 use axum::extract::multipart::Field;
 use axum::extract::{Multipart, Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use host::fault::Fault;
 use logs::entry;
-use store::options::{Options, OptionsError};
 
 use super::logs::write_logs;
 use crate::control::Control;
@@ -84,10 +84,9 @@ async fn deploy_form(
                         )));
                     }
                 }
-                let sent: DeployOptions = serde_json::from_slice(&json).map_err(bad_request)?;
-                options =
-                    Options::try_from(sent).map_err(|error| Failed::new(error.fault(), error))?;
-                options.limits().check().map_err(OptionsError::from).map_err(ChangeError::from)?;
+                options = serde_json::from_slice(&json).map_err(bad_request)?;
+                let limits = options.limits.limits();
+                limits.check().map_err(OptionsError::from).map_err(ChangeError::from)?;
             }
             Some(ARTEFACT_PART) => {
                 let receiving = control.functions.deployments.receive().await?;

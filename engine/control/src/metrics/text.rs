@@ -8,10 +8,9 @@
 use std::fmt::Error;
 
 use abi::board::{
-    Durations, HOP_BOUNDS_US, LATENCY_BOUNDS_US, ORIGINS, REFUSED_STATUSES, REUSES, Reason,
-    add_counts,
+    Durations, HOP_BOUNDS_US, LATENCY_BOUNDS_US, ORIGINS, REFUSED_STATUSES, REUSES, add_counts,
 };
-use abi::outcome::CLASSES;
+use abi::outcome::{CLASSES, Reason};
 use api::status::{NodeStatus, WorkerState, WorkerStatus};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{

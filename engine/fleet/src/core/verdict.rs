@@ -1,6 +1,7 @@
 //! What happens with a connection, by what can be seen of its next request. Pure; owns no fds.
 
-use abi::catalogue::{ArchivedIsolation, CatalogueView};
+use abi::catalogue::CatalogueView;
+use abi::function::ArchivedIsolation;
 use abi::head::{self, Parsed};
 use abi::problem::Problem;
 use abi::route::{Caller, route};
@@ -44,10 +45,9 @@ pub fn verdict(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use abi::catalogue::{
-        Alias, Catalogue, Function, FunctionLimits, Isolation, Kind, Output, Spec, Target, Version,
-    };
+    use abi::catalogue::{Alias, Catalogue, Function, Spec, Target, Version};
     use abi::choice::ACTIVE;
+    use abi::function::{FunctionLimits, Isolation, Kind, Output};
     use proptest::prelude::*;
 
     fn catalogue() -> CatalogueView {

@@ -158,7 +158,8 @@ mod tests {
     use std::sync::Arc;
 
     use abi::board::Board;
-    use abi::catalogue::{Catalogue, Function, Isolation};
+    use abi::catalogue::{Catalogue, Function};
+    use abi::function::Isolation;
     use abi::outcome::ReplyEnd;
 
     use super::*;

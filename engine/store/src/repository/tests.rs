@@ -1,20 +1,21 @@
 //! The repository, with a backend that stops or fails after any number of steps.
 
-use abi::choice::ACTIVE;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
+
+use abi::choice::ACTIVE;
+use abi::function::Kind;
+use api::options::Options;
 
 use super::unused::CHANGE_MAX;
 use super::*;
 use crate::alias::Alias;
 use crate::artefacts::upload_key;
 use crate::contents::{Contents, Function};
-use crate::kind::Kind;
 use crate::manifest::Manifest;
 use crate::objects::directory::Directory;
 use crate::objects::{Answer, Listed};
-use crate::options::Options;
 use crate::removed::{KEPT_FOR, KeptSecrets};
 use host::files::{self, Temporary};
 

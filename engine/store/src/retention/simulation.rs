@@ -3,6 +3,8 @@
 //! week: not by the store's clock, nor by what that was at any time of the last three quarters of
 //! an hour.
 
+use abi::function::Kind;
+use api::options::Options;
 use fastrand::Rng;
 
 use super::memory::Memory;
@@ -10,9 +12,7 @@ use super::segments;
 use super::*;
 use crate::artefacts::Artefacts;
 use crate::contents::Contents;
-use crate::kind::Kind;
 use crate::manifest::Manifest;
-use crate::options::Options;
 use crate::repository::Repository;
 use crate::stored::sealed;
 

@@ -34,8 +34,8 @@ mod tests {
 
     use super::*;
     use crate::alias::Alias;
-    use crate::kind::Kind;
-    use crate::options::Options;
+    use abi::function::Kind;
+    use api::options::Options;
 
     /// Versions 1 to `count`, a minute apart from the first minute on.
     fn function(count: u32) -> Function {

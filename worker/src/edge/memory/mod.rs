@@ -68,13 +68,12 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use abi::board::{Board, Reason};
-    use abi::catalogue::{
-        Alias, Catalogue, CatalogueView, Function, FunctionLimits, Isolation, Kind, Output, Spec,
-        Target, Version,
-    };
+    use abi::board::Board;
+    use abi::catalogue::{Alias, Catalogue, CatalogueView, Function, Spec, Target, Version};
     use abi::channel::{Channel, ReceiveBuffer};
+    use abi::function::{FunctionLimits, Isolation, Kind, Output};
     use abi::message::{AccessLog, Settings, ToEngine};
+    use abi::outcome::Reason;
 
     use crate::counters::Counters;
     use crate::drain::Drain;

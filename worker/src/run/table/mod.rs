@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-use abi::catalogue::Kind;
+use abi::function::Kind;
 use bytes::Bytes;
 use http::Response;
 use http_body_util::{BodyExt as _, Full};

@@ -2,7 +2,7 @@
 
 use std::cell::OnceCell;
 
-use abi::catalogue::Kind;
+use abi::function::Kind;
 use abi::limits::{
     CORE_INSTANCES_MAX, INVOCATIONS_PER_WORKER_MAX, KEPT_INSTANCES_PER_WORKER_MAX,
     MEMORY_BYTES_MAX, TABLE_ELEMENTS_MAX,

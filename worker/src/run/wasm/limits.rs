@@ -1,7 +1,7 @@
 //! A function's limits on memory, tables and core instances, as wasmtime asks for them. Pure; owns
 //! no fds.
 
-use abi::catalogue::FunctionLimits;
+use abi::function::FunctionLimits;
 use wasmtime::ResourceLimiter;
 
 /// Holds an instance to its limits, and remembers which one it ran into, for the error.

@@ -25,7 +25,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use abi::board::Reuse;
-use abi::catalogue::{Kind, Output};
+use abi::function::{Kind, Output};
 use abi::invocation_id::InvocationId;
 use abi::limits::MODULE_BYTES_MAX;
 use abi::spool::Stream;

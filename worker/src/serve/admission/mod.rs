@@ -10,7 +10,7 @@ mod waiting;
 
 use std::rc::Rc;
 
-use abi::board::Reason;
+use abi::outcome::Reason;
 use abi::problem::Problem;
 
 use super::Pipeline;

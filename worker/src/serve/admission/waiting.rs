@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use abi::board::{Places, Reason, now_us};
+use abi::board::{Places, now_us};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::places::{Admitted, try_take};

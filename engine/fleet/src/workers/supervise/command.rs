@@ -4,7 +4,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use abi::catalogue::{ArchivedIsolation, CatalogueView};
+use abi::catalogue::CatalogueView;
+use abi::function::ArchivedIsolation;
 use abi::message::{Digest, Settings, ToWorker};
 use api::status::WorkerStatus;
 use takeover::Handed;

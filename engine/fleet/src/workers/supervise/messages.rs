@@ -4,8 +4,8 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use abi::catalogue::ArchivedIsolation;
 use abi::channel::Received;
+use abi::function::ArchivedIsolation;
 use abi::message::{Digest, ToEngine, ToWorker};
 use nix::sys::socket::{SockType, getsockopt, sockopt};
 use takeover::Handed;

@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use abi::catalogue::Output;
+use abi::function::Output;
 use bytes::Bytes;
 use http::Response;
 use http_body::{Body, Frame};

@@ -1,7 +1,10 @@
 //! What is read, in all three forms, and what is refused.
+#![expect(clippy::unwrap_used, reason = "helpers outside #[test] functions too")]
 
-use api::deploys::DeployOptions;
-use clap::Parser as _;
+use std::time::Duration;
+
+use abi::function::{FunctionLimits, Size, Time};
+use clap::{Args as _, Command, Parser as _};
 use proptest::prelude::*;
 
 use super::*;
@@ -69,26 +72,25 @@ const TOML: &str = r#"
 "#;
 
 fn read_json(json: &[u8]) -> Result<Options, String> {
-    let sent: DeployOptions = serde_json::from_slice(json).map_err(|error| error.to_string())?;
-    Options::try_from(sent).map_err(|error| error.to_string())
+    serde_json::from_slice(json).map_err(|error| error.to_string())
 }
 
 #[test]
 fn flags_keys_and_json_are_the_same() {
     let options = from_line(LINE);
     assert_eq!(toml::from_str::<Options>(TOML).unwrap(), options);
-    let json = serde_json::to_vec(&DeployOptions::from(&options)).unwrap();
+    let json = serde_json::to_vec(&options).unwrap();
     // The name stands in the API's path.
     assert_eq!(read_json(&json).unwrap(), Options { name: None, ..options.clone() });
-    let Limits { memory_bytes_max, timeout_ms, cpu_time_ms, queue_timeout_ms, .. } =
-        options.limits();
+    let FunctionLimits { memory_bytes_max, timeout_ms, cpu_time_ms, queue_timeout_ms, .. } =
+        options.limits.limits();
     assert_eq!(
         (memory_bytes_max, timeout_ms, cpu_time_ms, queue_timeout_ms),
         (32 << 20, 2000, 1000, 1500)
     );
     assert!(options.check(Kind::Command).is_ok());
     for options in [Options::default(), from_line(&[]), toml::from_str("").unwrap()] {
-        assert_eq!((options.limits(), options.name), (Limits::default(), None));
+        assert_eq!((options.limits, options.name), (LimitOptions::default(), None));
     }
 }
 
@@ -108,7 +110,8 @@ fn the_command_line_wins_and_adds() {
     let file: Options = toml::from_str(TOML).unwrap();
     let both =
         from_line(&["--memory=1MiB", "--env=A=2", "--env=Z=3", "--arg=x"]).over(file.clone());
-    assert_eq!((both.memory, both.timeout), (Some(ByteSize::mib(1)), file.timeout));
+    let (memory, timeout) = (both.limits.memory, both.limits.timeout);
+    assert_eq!((memory, timeout), (Some(Size(1 << 20)), file.limits.timeout));
     assert_eq!(both.args, ["x"]);
     let env: BTreeMap<_, _> = both.env.into_iter().collect();
     let expected =
@@ -119,8 +122,8 @@ fn the_command_line_wins_and_adds() {
 
 #[test]
 fn processor_time_is_wall_time_unless_said() {
-    assert_eq!(from_line(&["--timeout=5s"]).limits().cpu_time_ms, 5000);
-    assert_eq!(from_line(&["--timeout=5s", "--cpu-time=1s"]).limits().cpu_time_ms, 1000);
+    assert_eq!(from_line(&["--timeout=5s"]).limits.limits().cpu_time_ms, 5000);
+    assert_eq!(from_line(&["--timeout=5s", "--cpu-time=1s"]).limits.limits().cpu_time_ms, 1000);
 }
 
 #[test]
@@ -178,37 +181,101 @@ proptest! {
     }
 
     #[test]
-    fn what_fits_becomes_limits_that_the_catalogue_takes(
+    fn the_limits_are_checked_as_the_catalogue_does(
         memory: u64, timeout_ms: u64, body: u64, numbers: [u32; 4],
     ) {
         let time = Time(Duration::from_millis(timeout_ms));
-        let options = Options {
-            memory: Some(ByteSize(memory)),
+        let limits = LimitOptions {
+            memory: Some(Size(memory)),
             timeout: Some(time),
             queue_timeout: Some(time),
-            request_body: Some(ByteSize(body)),
+            request_body: Some(Size(body)),
             table_elements: Some(numbers[0]),
             core_instances: Some(numbers[1]),
             concurrency: Some(numbers[2]),
             queue: Some(numbers[3]),
-            ..Options::default()
+            ..LimitOptions::default()
         };
-        if options.check(Kind::Http02).is_ok() {
-            let limits = options.limits();
-            prop_assert!(limits.memory_bytes_max <= limits::MEMORY_BYTES_MAX);
-            prop_assert!(u128::from(limits.timeout_ms) <= limits::TIMEOUT_MAX.as_millis());
-            prop_assert!(limits.concurrency_max >= 1);
-        }
+        let options = Options { limits, ..Options::default() };
+        let fits = options.limits.limits().check().is_ok();
+        prop_assert_eq!(options.check(Kind::Http02).is_ok(), fits);
     }
 }
 
 #[test]
-fn sizes_reach_the_node_to_the_byte() {
+fn json_has_sizes_to_the_byte_and_neither_name_nor_source() {
     let options = Options {
-        request_body: Some(ByteSize(100_000)),
-        memory: Some(ByteSize(65_537)),
-        ..Options::default()
+        source: Some("a.wasm".into()),
+        ..from_line(&["--name=a", "--memory=65537", "--timeout=1500ms", "--env=B=1", "--env=A=2"])
     };
-    let json = serde_json::to_vec(&DeployOptions::from(&options)).unwrap();
-    assert_eq!(read_json(&json).unwrap(), options);
+    assert_eq!(
+        serde_json::to_string(&options).unwrap(),
+        "{\"kind\":null,\"isolation\":null,\"instances\":null,\"env\":{\"A\":\"2\",\"B\":\"1\"},\
+         \"config\":{},\"args\":[],\"output\":null,\"allow_outbound\":[],\"memory\":65537,\
+         \"timeout\":\"1s 500ms\",\"cpu_time\":null,\"table_elements\":null,\
+         \"core_instances\":null,\"request_body\":null,\"reply_head\":null,\"log_size\":null,\
+         \"concurrency\":null,\"queue\":null,\"queue_timeout\":null,\
+         \"outbound_requests\":null,\"previews\":null,\"health_path\":null}"
+    );
+}
+
+#[test]
+fn json_is_read_as_people_write_it() {
+    let json = br#"{"memory": "64MiB", "request_body": 100001, "timeout": "1s 500ms",
+        "kind": "command", "isolation": "process", "output": "cgi", "instances": "fresh",
+        "env": {"A": "1"}, "queue": null, "name": "of-the-toml", "source": "a.wasm"}"#;
+    let expected = Options {
+        source: Some("a.wasm".into()),
+        ..from_line(&[
+            "--memory=64MiB",
+            "--request-body=100001",
+            "--timeout=1s 500ms",
+            "--kind=command",
+            "--isolation=process",
+            "--output=cgi",
+            "--instances=fresh",
+            "--env=A=1",
+            "--name=of-the-toml",
+        ])
+    };
+    assert_eq!(read_json(json).unwrap(), expected);
+    assert_eq!(read_json(b"{}").unwrap(), Options::default());
+    for (json, words) in [
+        (r#"{"memory": "much"}"#, ["memory", "64MiB"]),
+        (r#"{"memory": true}"#, ["size", "64MiB"]),
+        (r#"{"cpu_time": "later"}"#, ["cpu_time", "5s"]),
+        (r#"{"instances": "many"}"#, ["instances", "reuse=N"]),
+        (r#"{"kind": "script"}"#, ["script", "command"]),
+        (r#"{"memory_bytes_max": 1}"#, ["memory_bytes_max", "memory"]),
+    ] {
+        let error = read_json(json.as_bytes()).unwrap_err();
+        assert!(words.iter().all(|word| error.contains(word)), "{error}");
+    }
+}
+
+#[test]
+fn every_option_can_be_unset() {
+    let definition = Options::augment_args(Command::new("deploy"));
+    let not = ["name", "kind", "fresh_options", "unset"];
+    let keys = definition.get_arguments().filter(|arg| !not.contains(&arg.get_id().as_str()));
+    let keys: Vec<String> = keys.filter_map(|arg| arg.get_long().map(str::to_owned)).collect();
+    assert!(keys.len() > 15, "{keys:?}");
+    let all = Options {
+        name: None,
+        kind: None,
+        ..from_line(LINE).over(from_line(&[
+            "--outbound-requests=3",
+            "--previews",
+            "--health-path=/",
+        ]))
+    };
+    assert_eq!(all.clone().without(&keys).unwrap(), Options::default());
+    let one = ["env.A", "cpu_time", "env.OTHER"].map(str::to_owned);
+    let one = all.clone().without(&one).unwrap();
+    let env = [("B".to_owned(), "x=y".to_owned())];
+    assert_eq!((&one.env[..], one.limits.cpu_time), (&env[..], None));
+    assert_eq!(one.config, all.config);
+    let error = all.without(&["memroy".to_owned()]).unwrap_err().to_string();
+    assert!(error.contains("memroy"), "{error}");
+    assert!(unsettable("env.A").is_ok() && unsettable("env_A").is_err());
 }

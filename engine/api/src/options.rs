@@ -1,0 +1,342 @@
+//! What a deployer may choose: one struct for the command line, for `sockhop.toml` and for the JSON
+//! of a deploy, so that a flag and its key cannot come apart.
+//!
+//! What is absent is as the active version has it, or the default. Pure; owns no fds.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use abi::function::{
+    FileKind, Instances, Isolation, Kind, LimitOptions, OutOfRange, Output, fields,
+};
+use abi::limits;
+use abi::outbound::{AllowList, PatternError};
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// What a version is to be like. What is absent or null is as the active version has it, except for
+/// what `unset` names, or as its default if `fresh_options` is true.
+// A field's documentation is its help on the command line; its description is what the OpenAPI
+// document says of it. The limits have both of their own.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(remote = "Self", default)]
+#[schemars(!remote, rename = "DeployOptions", deny_unknown_fields)]
+#[cfg_attr(feature = "clap", derive(clap::Args))]
+pub struct Options {
+    /// The function's name (default: from sockhop.toml, or the file's name); of several in
+    /// sockhop.toml, the only one to deploy
+    #[serde(skip_serializing)]
+    #[schemars(
+        description = "Ignored, so that what is in a `sockhop.toml` can be sent as it is: \
+        the path has the name."
+    )]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "NAME"))]
+    pub name: Option<String>,
+    /// The file to deploy, relative to `sockhop.toml`, which alone has it.
+    #[serde(skip_serializing)]
+    #[schemars(description = "Ignored likewise: the file itself is sent.")]
+    #[cfg_attr(feature = "clap", arg(skip))]
+    pub source: Option<PathBuf>,
+    /// Start from the defaults, instead of from the options of the active version.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[cfg_attr(feature = "clap", arg(long))]
+    pub fresh_options: bool,
+    /// An option to leave at its default, whatever sockhop.toml or the active version has: memory,
+    /// allow-outbound, env, or one variable as env.NAME or config.NAME (repeatable)
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(description = "Options to leave at their defaults: `memory`, `env`, or one \
+        variable as `env.NAME`.")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "OPTION", value_parser = unsettable))]
+    pub unset: Vec<String>,
+    /// What the file is (default: what it exports; a handler if it exports both)
+    #[schemars(description = "What the file is. By default, what it exports.")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "KIND"))]
+    pub kind: Option<FileKind>,
+    /// Give the function a worker process of its own
+    #[schemars(description = "Where it runs.")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "WHERE"))]
+    pub isolation: Option<Isolation>,
+    /// A fresh instance for every request, or reuse=N: one serves N requests, one after another
+    /// (default fresh)
+    #[schemars(description = "`fresh` for an instance for each request, `reuse=N` for one that \
+        serves N.")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "POLICY"))]
+    pub instances: Option<Instances>,
+    /// An environment variable for the function (repeatable)
+    #[serde(deserialize_with = "read_pairs", serialize_with = "write_pairs")]
+    #[schemars(description = "Environment variables.", with = "BTreeMap<String, String>")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "NAME=VALUE", value_parser = pair))]
+    pub env: Vec<(String, String)>,
+    /// A value that the function reads through wasi:config/store (repeatable)
+    #[serde(deserialize_with = "read_pairs", serialize_with = "write_pairs")]
+    #[schemars(description = "What the function reads through `wasi:config/store`.")]
+    #[schemars(with = "BTreeMap<String, String>")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "NAME=VALUE", value_parser = pair))]
+    pub config: Vec<(String, String)>,
+    /// An argument of a command, after its own name (repeatable)
+    #[schemars(description = "Arguments of a command, after its own name.")]
+    #[cfg_attr(
+        feature = "clap",
+        arg(long = "arg", value_name = "ARG", allow_hyphen_values = true)
+    )]
+    pub args: Vec<String>,
+    /// What a command's stdout is: the reply's body, or headers as of CGI before it (default raw)
+    #[schemars(description = "What a command's stdout is.")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "FORM"))]
+    pub output: Option<Output>,
+    /// Where its outgoing requests may go: host and port, *.example.com:443 for all below a domain
+    /// (repeatable; default nowhere)
+    #[schemars(description = "Where its outgoing requests may go: `HOST:PORT`, or \
+        `*.DOMAIN:PORT` for all below a domain.")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "HOST:PORT"))]
+    pub allow_outbound: Vec<String>,
+    /// What it may use.
+    #[serde(flatten, skip_deserializing)]
+    #[schemars(!skip_deserializing)]
+    #[cfg_attr(feature = "clap", command(flatten))]
+    pub limits: LimitOptions,
+    /// Let anybody name versions and aliases in addresses: NAME@v12, NAME@staging (default: only
+    /// `sockhop invoke` may)
+    #[schemars(
+        description = "Let anybody name versions and aliases of the function in addresses."
+    )]
+    #[cfg_attr(feature = "clap", arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+    ))]
+    pub previews: Option<bool>,
+    /// A path that must answer 2xx before the version becomes active (default: / must, with less
+    /// than 500)
+    #[schemars(description = "A path that must answer 2xx before the version becomes active.")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "PATH"))]
+    pub health_path: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for Options {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (own, limits) = fields::with_limits(deserializer, |own| Self::deserialize(own))?;
+        Ok(Self { limits, ..own })
+    }
+}
+
+impl Serialize for Options {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
+/// Why options are refused.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each variant has its sentence")]
+pub enum OptionsError {
+    #[error(transparent)]
+    OutOfRange(#[from] OutOfRange),
+    #[error(
+        "--{option} is given {count} times with {bytes} bytes together; at most {} with {} bytes are allowed",
+        limits::ENV_VARIABLES_MAX,
+        limits::ENV_BYTES_MAX
+    )]
+    TooMuch { option: &'static str, count: usize, bytes: usize },
+    #[error(
+        "--{option} {name:?} has no name, or '=' or a zero byte in it; expected --{option} NAME=VALUE"
+    )]
+    Pair { option: &'static str, name: String },
+    #[error("--arg {arg:?} has a zero byte in it, which no argument can have")]
+    Arg { arg: String },
+    #[error("--health-path {0:?} is no path; expected for example /health")]
+    HealthPath(String),
+    #[error(
+        "--unset {0:?} names no option; expected for example memory, or a variable as env.NAME"
+    )]
+    Unset(String),
+    #[error("--allow-outbound: {0}")]
+    Outbound(#[from] PatternError),
+    #[error(
+        "--{option} is for commands, and this file handles requests itself (kind {kind}); leave it out"
+    )]
+    OnlyCommands { option: &'static str, kind: &'static str },
+    #[error(
+        "--instances {given}: a command runs from its start to its end for each request, and cannot be used again; leave it out"
+    )]
+    CommandReused { given: String },
+}
+
+impl Options {
+    /// Returns these options, and where one is absent, that of `file`. Of `env` and `config` each
+    /// variable counts for itself.
+    #[must_use]
+    pub fn over(self, file: Self) -> Self {
+        let pairs = |ours: Vec<(String, String)>, theirs: Vec<_>| {
+            theirs.into_iter().chain(ours).collect::<BTreeMap<_, _>>().into_iter().collect()
+        };
+        let list = |ours: Vec<String>, theirs| if ours.is_empty() { theirs } else { ours };
+        Self {
+            name: self.name.or(file.name),
+            source: self.source.or(file.source),
+            fresh_options: self.fresh_options || file.fresh_options,
+            unset: list(self.unset, file.unset),
+            kind: self.kind.or(file.kind),
+            isolation: self.isolation.or(file.isolation),
+            instances: self.instances.or(file.instances),
+            // Of two with one name the later counts.
+            env: pairs(self.env, file.env),
+            config: pairs(self.config, file.config),
+            args: list(self.args, file.args),
+            output: self.output.or(file.output),
+            allow_outbound: list(self.allow_outbound, file.allow_outbound),
+            limits: self.limits.over(file.limits),
+            previews: self.previews.or(file.previews),
+            health_path: self.health_path.or(file.health_path),
+        }
+    }
+
+    /// Returns these options without those that `unset` names.
+    ///
+    /// # Errors
+    /// Returns [`OptionsError::Unset`] with the first that is no option's name.
+    pub fn without(mut self, unset: &[String]) -> Result<Self, OptionsError> {
+        match unset.iter().find(|key| !self.drop_one(key)) {
+            Some(key) => Err(OptionsError::Unset(key.clone())),
+            None => Ok(self),
+        }
+    }
+
+    /// Removes the option called `key`. Returns whether there is such an option, chosen or not.
+    fn drop_one(&mut self, key: &str) -> bool {
+        if let Some(name) = key.strip_prefix("env.") {
+            self.env.retain(|(other, _)| other != name);
+        } else if let Some(name) = key.strip_prefix("config.") {
+            self.config.retain(|(other, _)| other != name);
+        } else {
+            match key.replace('_', "-").as_str() {
+                "isolation" => self.isolation = None,
+                "instances" => self.instances = None,
+                "env" => self.env.clear(),
+                "config" => self.config.clear(),
+                "arg" | "args" => self.args.clear(),
+                "output" => self.output = None,
+                "allow-outbound" => self.allow_outbound.clear(),
+                "previews" => self.previews = None,
+                "health-path" => self.health_path = None,
+                limit => return self.limits.unset(limit),
+            }
+        }
+        true
+    }
+
+    /// Checks every option against its limits, and against what the file is.
+    ///
+    /// # Errors
+    /// Returns an [`OptionsError`] that names the option, what was given and what is expected.
+    pub fn check(&self, kind: Kind) -> Result<(), OptionsError> {
+        self.limits.limits().check()?;
+        for (option, pairs) in [("env", &self.env), ("config", &self.config)] {
+            check_pairs(option, pairs.iter().map(|(name, value)| (name, value)))?;
+        }
+        let size = |texts: &[String]| texts.iter().map(String::len).sum::<usize>();
+        check_size("arg", self.args.len(), size(&self.args), limits::ARGS_MAX)?;
+        if let Some(arg) = self.args.iter().find(|arg| arg.contains('\0')) {
+            return Err(OptionsError::Arg { arg: arg.clone() });
+        }
+        AllowList::new(self.allow_outbound.iter().map(String::as_str))?;
+        if let Some(path) = self.health_path.as_ref().filter(|path| !is_path(path)) {
+            return Err(OptionsError::HealthPath(path.clone()));
+        }
+        let command = kind == Kind::Command;
+        match self.instances {
+            Some(given) if command && given.requests_max() > 1 => {
+                return Err(OptionsError::CommandReused { given: given.into() });
+            }
+            _ => {}
+        }
+        if !command && !self.args.is_empty() {
+            Err(OptionsError::OnlyCommands { option: "arg", kind: kind.name() })
+        } else if !command && self.output.is_some() {
+            Err(OptionsError::OnlyCommands { option: "output", kind: kind.name() })
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Returns whether `text` can stand in a request line, behind a function's name.
+fn is_path(text: &str) -> bool {
+    text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
+}
+
+fn check_size(
+    option: &'static str,
+    count: usize,
+    bytes: usize,
+    count_max: usize,
+) -> Result<(), OptionsError> {
+    if count > count_max || bytes > limits::ENV_BYTES_MAX {
+        return Err(OptionsError::TooMuch { option, count, bytes });
+    }
+    Ok(())
+}
+
+/// Checks names and values of variables.
+///
+/// # Errors
+/// Returns an [`OptionsError`] that names the option and what is wrong.
+pub fn check_pairs<'a, T: AsRef<str> + 'a>(
+    option: &'static str,
+    pairs: impl IntoIterator<Item = (&'a T, &'a T)>,
+) -> Result<(), OptionsError> {
+    let (mut count, mut bytes) = (0, 0);
+    for (name, value) in pairs {
+        let (name, value) = (name.as_ref(), value.as_ref());
+        if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
+            return Err(OptionsError::Pair { option, name: name.to_owned() });
+        }
+        (count, bytes) = (count + 1, bytes + name.len() + value.len());
+    }
+    check_size(option, count, bytes, limits::ENV_VARIABLES_MAX)
+}
+
+/// Returns `text` if `--unset` may have it: if it names an option or a variable.
+///
+/// # Errors
+/// Returns a sentence for the command line.
+#[cfg(feature = "clap")]
+fn unsettable(text: &str) -> Result<String, String> {
+    match Options::default().drop_one(text) {
+        true => Ok(text.to_owned()),
+        false => Err("expected an option's name, as memory, or a variable, as env.NAME".into()),
+    }
+}
+
+/// Reads NAME=VALUE, as the command line has variables.
+///
+/// # Errors
+/// Returns a sentence for the command line.
+pub fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("expected NAME=VALUE".into()),
+    }
+}
+
+/// Reads pairs from a map, which is what they are in TOML and JSON.
+fn read_pairs<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<(String, String)>, D::Error> {
+    Ok(BTreeMap::<String, String>::deserialize(deserializer)?.into_iter().collect())
+}
+
+/// Writes pairs as a map. Of two with one name the later counts.
+fn write_pairs<S: Serializer>(
+    pairs: &[(String, String)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let map: BTreeMap<_, _> = pairs.iter().map(|(name, value)| (name, value)).collect();
+    map.serialize(serializer)
+}
+
+#[cfg(all(test, feature = "clap"))]
+#[path = "options_tests.rs"]
+mod tests;
