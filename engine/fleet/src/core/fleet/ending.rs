@@ -7,6 +7,7 @@ use super::state::{Dismissal, Dismissed, State};
 use super::{Action, Fleet, Phase, PublishError, START_TIMEOUT, WorkerId};
 
 impl Fleet {
+    /// Notes that a worker begins no more requests. One that was not told to drain is killed.
     pub(super) fn on_draining(&mut self, worker: WorkerId) {
         match self.state(worker) {
             Some(State::Draining { last, .. } | State::Killed { last: Some(last), .. }) => {
@@ -16,12 +17,13 @@ impl Fleet {
         }
     }
 
+    /// Notes that a worker's process has exited, and decides what becomes of its slot.
     pub(super) fn on_exited(&mut self, worker: WorkerId, now: Instant) {
         let Some(slot) = self.slot(worker) else { return };
         let Phase::Running(running) = &slot.phase else { return };
         let (ran, served) = (now - running.since, slot.serves());
         match running.state.dismissal() {
-            // Whoever needs the trial asks again.
+            // The caller asks for its trial again.
             _ if slot.is_trial() => self.remove_slot(worker),
             Some(Dismissal::Removed | Dismissal::Stopping) => self.remove_slot(worker),
             Some(Dismissal::Idle { needed_again: true }) => {
@@ -54,6 +56,7 @@ impl Fleet {
         }
     }
 
+    /// Has every worker finish and exit. No process is started any more.
     pub(super) fn drain(&mut self) {
         self.draining = true;
         self.own.clear();
@@ -66,6 +69,7 @@ impl Fleet {
         }
     }
 
+    /// Kills every worker.
     pub(super) fn kill_all(&mut self, why: &str) {
         for worker in self.running_workers() {
             self.kill(worker, why.to_owned());

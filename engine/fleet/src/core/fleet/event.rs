@@ -26,7 +26,7 @@ pub struct Look {
     pub busy: bool,
 }
 
-/// Something that has happened, or that somebody asks of the fleet.
+/// Something that has happened, or that is asked of the fleet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// The worker's process could not be started.

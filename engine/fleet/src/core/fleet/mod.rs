@@ -231,17 +231,19 @@ impl Fleet {
         self.slots.is_empty()
     }
 
+    /// Notes that a worker's process could not be started. It is tried again later.
     fn on_not_started(&mut self, worker: WorkerId, now: Instant) {
         if let Some(slot) = self.slot(worker) {
             let delay = slot.back_off.did_not_start(Duration::ZERO);
             slot.phase = Phase::Resting { until: now + delay };
             let failed_starts = slot.back_off.failed_starts();
             self.actions.push(Action::ReportDeath { worker, delay, failed_starts });
-            // Whoever needs the trial asks again.
+            // The caller asks for its trial again.
             self.slots.retain(|_, slot| !slot.is_trial() || slot.is_running());
         }
     }
 
+    /// Notes a worker's hello, after which it is sent its settings and the newest catalogue.
     fn on_hello(&mut self, worker: WorkerId, same_build: bool) {
         let Some(slot) = self.slot(worker) else { return };
         let pool = slot.pool.clone();
@@ -264,6 +266,7 @@ impl Fleet {
         }
     }
 
+    /// Notes that a worker serves by a catalogue. With the first one it comes to serve.
     fn on_applied(&mut self, worker: WorkerId, generation: u64) {
         let newest = self.generation;
         let Some(state) = self.state(worker) else { return };
@@ -286,6 +289,7 @@ impl Fleet {
         }
     }
 
+    /// Has a worker of `pool` started, unless one runs or is about to start.
     fn on_needed(&mut self, pool: &Pool, now: Instant) {
         if self.draining {
             return;
