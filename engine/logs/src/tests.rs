@@ -15,6 +15,7 @@ use super::index::Times;
 use super::query::follow::{Update, follow};
 use super::query::{Filter, Order, Page};
 use super::*;
+use fleet::core::fleet::WorkerId;
 use store::error::StoreError;
 use store::objects::directory::Directory;
 use store::objects::{Answer as Answered, Listed};
@@ -340,4 +341,36 @@ async fn a_follower_is_told_everything_once_and_how_much_it_has_missed() {
     }
     // The last of those before was told when its line was, or comes first of these.
     assert!(counted <= 2 * ids.len() as u64 + 20, "{counted}");
+}
+
+#[tokio::test]
+async fn every_worker_of_the_roster_gets_a_segment_and_the_end_comes_when_all_are_shipped() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = healthy(folder.path());
+    let roster = watch::Sender::new(Roster::new());
+    let (commands, mut received) = tokio::sync::mpsc::channel(1);
+    let (end, ended) = oneshot::channel();
+    let worker = |slot| WorkerId { slot, incarnation: 1 };
+    let kept = keeper::run(&logs, (roster.subscribe(), ended), &commands);
+    let story = async {
+        roster.send_modify(|roster| roster.extend([0, 1].map(worker)));
+        let mut given = Roster::new();
+        while given.len() < 2 {
+            let Some(Command::Spool { worker, .. }) = received.recv().await else {
+                panic!("the log asks for nothing else")
+            };
+            given.insert(worker);
+        }
+        assert_eq!(given, [0, 1].map(worker).into());
+        // Between two looks one has come and all have gone.
+        roster.send_if_modified(|roster| roster.insert(worker(2)));
+        roster.send_modify(Roster::clear);
+        let (done, is_done) = oneshot::channel();
+        end.send(done).unwrap();
+        is_done.await.unwrap();
+    };
+    tokio::join!(kept, story);
+    assert!(received.try_recv().is_err(), "one that has gone before it was seen needs no segment");
+    assert_eq!(logs.counts.sealed.load(Relaxed), 2);
+    assert_eq!(logs.spool.segments().unwrap(), []);
 }

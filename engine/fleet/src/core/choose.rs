@@ -10,7 +10,7 @@
 pub struct Candidate {
     /// The connections that it has.
     pub load: u64,
-    /// Whether it runs on the core of whoever asks.
+    /// Whether it runs on the core of the shard that asks.
     pub own_core: bool,
     /// Whether its queue was found full, or it has as many connections as it has file descriptors
     /// for.

@@ -296,3 +296,71 @@ async fn until_sent(queue: &Queue) -> std::io::Result<()> {
     let send = |_: &_| send_waiting(queue).map_err(|StillWaiting| ErrorKind::WouldBlock.into());
     writable.async_io(Interest::WRITABLE, send).await
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use abi::board::Board;
+    use tokio::sync::mpsc::channel;
+
+    use super::*;
+
+    fn queue() -> (Rc<Queue>, Channel) {
+        let (channel, worker_end) = Channel::pair().unwrap();
+        let (board, _) = Board::create().unwrap();
+        let socket = channel.readiness().unwrap().into();
+        // SAFETY: the fd goes with what it is registered for, and nobody else closes it.
+        let readable = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) };
+        let handle = WorkerHandle {
+            channel,
+            core: 0,
+            row: 0,
+            board: Arc::new(board),
+            sent: AtomicU64::new(0),
+            connections_max: 1,
+        };
+        let queue = Queue {
+            handle: Arc::new(handle),
+            readable: readable.unwrap(),
+            waiting: RefCell::default(),
+            changed: Notify::new(),
+        };
+        (Rc::new(queue), worker_end)
+    }
+
+    #[tokio::test]
+    async fn a_message_for_which_there_is_no_room_stays_in_the_channel() {
+        let (queue, worker_end) = queue();
+        let (events, mut reported) = channel(1);
+        let report = Report { worker: WorkerId { slot: 0, incarnation: 1 }, events };
+        let generation = |event: Event| match event.kind {
+            EventKind::Message(Received { message: ToEngine::Applied { generation }, .. }) => {
+                generation
+            }
+            other => panic!("{other:?}"),
+        };
+        for generation in 0..4 {
+            worker_end.send(&ToEngine::Applied { generation }, None).unwrap();
+        }
+        let mut rest = Vec::new();
+        let mut buffer = ReceiveBuffer::default();
+        tokio::task::LocalSet::new()
+            .run_until(async {
+                let listening = tokio::task::spawn_local(listen(Rc::clone(&queue), report));
+                assert_eq!(generation(reported.recv().await.unwrap()), 0);
+                // The next is reported, and for the one behind it there is no room.
+                while reported.is_empty() {
+                    tokio::task::yield_now().await;
+                }
+                listening.abort();
+                assert!(listening.await.unwrap_err().is_cancelled());
+                assert_eq!(generation(reported.recv().await.unwrap()), 1);
+                while let Ok(received) = queue.handle.channel.receive::<ToEngine>(&mut buffer) {
+                    rest.push(received.message);
+                }
+            })
+            .await;
+        assert_eq!(rest, [2, 3].map(|generation| ToEngine::Applied { generation }));
+    }
+}

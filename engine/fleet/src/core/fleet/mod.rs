@@ -6,10 +6,14 @@
 //! version. The processes that have a slot one after another are its *incarnations*.
 //!
 //! The supervisor passes each [`Event`] to the fleet and performs the [`Action`]s that it returns,
-//! in their order. The fleet never looks at anything itself. This file has the events and what
-//! follows from each. [`slot`] is one worker's place, [`state`] is how far its process has come,
-//! and [`publish`] changes what is served.
+//! in their order. The fleet never looks at anything itself.
+//!
+//! This file has what follows from events, [`event`] names them and what the fleet answers, and
+//! [`ending`] is how workers end. [`slot`] is one worker's place, [`state`] is how far its process
+//! has come, and [`publish`] changes what is served.
 
+mod ending;
+mod event;
 mod publish;
 mod slot;
 mod state;
@@ -21,88 +25,14 @@ use std::time::{Duration, Instant};
 
 use abi::limits::WORKERS_MAX;
 
-pub use self::publish::PublishError;
+pub use self::event::{Action, Event, Look, PublishError, Ticket, WorkerId};
 use self::publish::Publishing;
 use self::slot::Running;
 pub use self::slot::{Phase, WorkerSlot};
-use self::state::{Accepted, Dismissal, Dismissed, Outbox, Progress, Pulse, Serving, State};
+use self::state::{Accepted, Outbox, Progress, Pulse, Serving, State};
 use super::Pool;
 use super::starting::START_TIMEOUT;
-use super::watch::{Health, LOOK_INTERVAL, Seen};
-
-/// One worker process: its slot, which is also its row on the board, and which of the processes
-/// that had this slot it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct WorkerId {
-    pub slot: usize,
-    pub incarnation: u64,
-}
-
-/// Identifies a caller that waits for a change to be served everywhere.
-pub type Ticket = u64;
-
-/// What is seen of a worker at one look.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Look {
-    pub seen: Seen,
-    /// Whether it has connections, requests or trials.
-    pub busy: bool,
-}
-
-/// Something that has happened, or that somebody asks of the fleet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// The worker's process could not be started.
-    NotStarted(WorkerId),
-    /// The worker has said hello. `same_build` is whether it is of the engine's build.
-    Hello { worker: WorkerId, same_build: bool },
-    /// The worker serves by the catalogue of this generation.
-    Applied { worker: WorkerId, generation: u64 },
-    /// The worker begins no more requests.
-    Draining(WorkerId),
-    /// Every message for the worker has left.
-    Flushed(WorkerId),
-    /// The worker has broken the protocol.
-    ProtocolError { worker: WorkerId, why: String },
-    /// The worker's process has exited.
-    Exited(WorkerId),
-    /// A connection or a trial waits for a worker of this pool.
-    Needed(Pool),
-    /// A worker that was started for trials has none left.
-    TrialsDone(WorkerId),
-    /// Serve by the catalogue of this generation. The functions in `own` have workers of their own.
-    Publish { generation: u64, own: Vec<String>, ticket: Ticket },
-    /// Have every worker finish what it has and exit.
-    Drain,
-    /// Kill every worker.
-    Kill,
-}
-
-/// Something that the supervisor is to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// Start the worker's process.
-    Start { worker: WorkerId, core: usize },
-    /// Send the worker its settings and the newest catalogue.
-    Accept { worker: WorkerId, pool: Pool },
-    /// Send the worker the newest catalogue.
-    SendCatalogue(WorkerId),
-    /// Tell the worker to finish what it has and exit.
-    SendDrain(WorkerId),
-    /// Kill the worker's process.
-    Kill { worker: WorkerId, why: String },
-    /// Report that the worker has died, and that the next one starts after `delay`. It was the
-    /// `failed_starts`th in a row that had not come to serve; 0 if it had.
-    ReportDeath { worker: WorkerId, delay: Duration, failed_starts: u32 },
-    /// Forget the worker, whose process has exited: its row is free, and what it never received
-    /// goes to others.
-    Reap(WorkerId),
-    /// Give connections to these workers from now on, and route by the catalogue of this
-    /// generation.
-    Serve { generation: u64, ready: Vec<(Pool, WorkerId)> },
-    /// Answer a caller that waits.
-    Answer { ticket: Ticket, outcome: Result<(), PublishError> },
-}
+use super::watch::{Health, LOOK_INTERVAL};
 
 /// What the fleet is made of. It does not change while the node runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -301,17 +231,19 @@ impl Fleet {
         self.slots.is_empty()
     }
 
+    /// Notes that a worker's process could not be started. It is tried again later.
     fn on_not_started(&mut self, worker: WorkerId, now: Instant) {
         if let Some(slot) = self.slot(worker) {
             let delay = slot.back_off.did_not_start(Duration::ZERO);
             slot.phase = Phase::Resting { until: now + delay };
             let failed_starts = slot.back_off.failed_starts();
             self.actions.push(Action::ReportDeath { worker, delay, failed_starts });
-            // Whoever needs the trial asks again.
+            // The caller asks for its trial again.
             self.slots.retain(|_, slot| !slot.is_trial() || slot.is_running());
         }
     }
 
+    /// Notes a worker's hello, after which it is sent its settings and the newest catalogue.
     fn on_hello(&mut self, worker: WorkerId, same_build: bool) {
         let Some(slot) = self.slot(worker) else { return };
         let pool = slot.pool.clone();
@@ -334,6 +266,7 @@ impl Fleet {
         }
     }
 
+    /// Notes that a worker serves by a catalogue. With the first one it comes to serve.
     fn on_applied(&mut self, worker: WorkerId, generation: u64) {
         let newest = self.generation;
         let Some(state) = self.state(worker) else { return };
@@ -356,53 +289,7 @@ impl Fleet {
         }
     }
 
-    fn on_draining(&mut self, worker: WorkerId) {
-        match self.state(worker) {
-            Some(State::Draining { last, .. } | State::Killed { last: Some(last), .. }) => {
-                last.begins_no_more = true;
-            }
-            _ => self.kill(worker, "it leaves, and was not told to".to_owned()),
-        }
-    }
-
-    fn on_exited(&mut self, worker: WorkerId, now: Instant) {
-        let Some(slot) = self.slot(worker) else { return };
-        let Phase::Running(running) = &slot.phase else { return };
-        let (ran, served) = (now - running.since, slot.serves());
-        match running.state.dismissal() {
-            // Whoever needs the trial asks again.
-            _ if slot.is_trial() => self.remove_slot(worker),
-            Some(Dismissal::Removed | Dismissal::Stopping) => self.remove_slot(worker),
-            Some(Dismissal::Idle { needed_again: true }) => {
-                slot.phase = Phase::Resting { until: now }
-            }
-            Some(Dismissal::Idle { needed_again: false }) => slot.phase = Phase::Dormant,
-            None => {
-                let delay = if served {
-                    slot.back_off.exited(ran)
-                } else {
-                    slot.back_off.did_not_start(ran)
-                };
-                slot.restarts += 1;
-                slot.phase = Phase::Resting { until: now + delay };
-                let failed_starts = slot.back_off.failed_starts();
-                self.actions.push(Action::ReportDeath { worker, delay, failed_starts });
-            }
-        }
-        // First nobody sends to it any more. What is in its queue then is all there will be, and is
-        // taken out when it is reaped.
-        self.serve();
-        self.actions.push(Action::Reap(worker));
-    }
-
-    fn remove_slot(&mut self, worker: WorkerId) {
-        self.slots.remove(&worker.slot);
-        if !self.draining {
-            // Somebody may have waited for its row.
-            self.arrange_slots();
-        }
-    }
-
+    /// Has a worker of `pool` started, unless one runs or is about to start.
     fn on_needed(&mut self, pool: &Pool, now: Instant) {
         if self.draining {
             return;
@@ -416,62 +303,6 @@ impl Fleet {
             let core = self.plan.shared[row % self.plan.shared.len()];
             self.slots
                 .insert(row, WorkerSlot::new(pool.clone(), core, Phase::Resting { until: now }));
-        }
-    }
-
-    fn drain(&mut self) {
-        self.draining = true;
-        self.own.clear();
-        self.slots.retain(|_, slot| slot.is_running());
-        for worker in self.running_workers() {
-            self.dismiss(worker, Dismissal::Stopping);
-        }
-        for publishing in std::mem::take(&mut self.publishing) {
-            self.actions.push(publishing.answer(Err(PublishError::Stopping)));
-        }
-    }
-
-    fn kill_all(&mut self, why: &str) {
-        for worker in self.running_workers() {
-            self.kill(worker, why.to_owned());
-        }
-    }
-
-    /// Gives up a worker that has had its time to start.
-    fn give_up_start(&mut self, worker: WorkerId, what: &str) {
-        self.kill(worker, format!("{what} in {START_TIMEOUT:?} that the machine gave it"));
-    }
-
-    /// Kills a worker: it gets no more connections, and ends as soon as the kernel sees to it.
-    fn kill(&mut self, worker: WorkerId, why: String) {
-        let Some(state) = self.state(worker) else { return };
-        if state.kill() {
-            self.serve();
-            self.actions.push(Action::Kill { worker, why });
-        }
-    }
-
-    /// Has a worker finish what it has and go. One that has nothing yet goes at once.
-    fn dismiss(&mut self, worker: WorkerId, dismissal: Dismissal) {
-        let Some(state) = self.state(worker) else { return };
-        match state.dismiss(dismissal) {
-            Dismissed::Drains => {
-                self.serve();
-                self.actions.push(Action::SendDrain(worker));
-            }
-            Dismissed::IsKilled => {
-                self.serve();
-                let why = "it is not needed any more".to_owned();
-                self.actions.push(Action::Kill { worker, why });
-            }
-            Dismissed::Ends => {}
-        }
-    }
-
-    /// Has a worker go that has nothing to do, unless it is on its way already.
-    fn leave(&mut self, worker: WorkerId) {
-        if let Some(State::Accepted(_)) = self.state(worker) {
-            self.dismiss(worker, Dismissal::Idle { needed_again: false });
         }
     }
 

@@ -4,44 +4,15 @@
 //! by it. In this order, no worker gets a connection that was routed by a catalogue that the worker
 //! was not sent before. Callers are answered when every worker serves by it.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use abi::limits::WORKERS_MAX;
-use host::fault::Fault;
 
+use super::event::PUBLISH_TIMEOUT;
 use super::slot::{Phase, WorkerSlot};
 use super::state::{Dismissal, Outbox, State};
-use super::{Action, Fleet, LOOK_INTERVAL, Ticket, WorkerId};
+use super::{Action, Fleet, LOOK_INTERVAL, PublishError, Ticket, WorkerId};
 use crate::core::Pool;
-
-/// How long every worker may take to serve by a new catalogue. A worker that starts is waited for
-/// until it is given up.
-pub(super) const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Why a catalogue is not served everywhere.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PublishError {
-    #[error(
-        "not every worker took over the change within {PUBLISH_TIMEOUT:?}; `sockhop status` shows which are not ready"
-    )]
-    Slow,
-    #[error(
-        "there are {wanted} functions with a worker of their own and shared workers; at most {WORKERS_MAX} workers run on a node"
-    )]
-    TooManyWorkers { wanted: usize },
-    #[error("the node is stopping; the change is stored, and served when it runs again")]
-    Stopping,
-}
-
-impl PublishError {
-    /// Returns whose fault it is. The store has the change in any case.
-    pub fn fault(&self) -> Fault {
-        match self {
-            Self::Slow | Self::TooManyWorkers { .. } => Fault::UNAVAILABLE.for_good(),
-            Self::Stopping => Fault::UNAVAILABLE,
-        }
-    }
-}
 
 /// A caller that waits for a catalogue to be served everywhere.
 #[derive(Debug)]

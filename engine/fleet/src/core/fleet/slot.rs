@@ -60,7 +60,7 @@ impl WorkerSlot {
         self.phase = Phase::Running(Running { since: now, state });
     }
 
-    /// Notes that somebody waits for a worker of this slot.
+    /// Notes that a connection or a trial waits for a worker of this slot.
     pub(super) fn need(&mut self, now: Instant) {
         match &mut self.phase {
             Phase::Dormant => self.phase = Phase::Resting { until: now },
@@ -128,7 +128,7 @@ impl WorkerSlot {
             }
     }
 
-    /// Returns whether its worker has been told its settings.
+    /// Returns whether its worker was sent its settings.
     pub fn is_accepted(&self) -> bool {
         self.accepted().is_some()
     }

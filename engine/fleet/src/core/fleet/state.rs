@@ -14,7 +14,7 @@
 //! | dismissal | the slot |
 //! |---|---|
 //! | none: the process has died | rests, ever longer, and is filled again |
-//! | `Idle` | is filled again when somebody needs its worker, which may be at once |
+//! | `Idle` | is filled again when its worker is needed, which may be at once |
 //! | `Removed`, `Stopping` | goes |
 //!
 //! The slot of a trial goes in any case.
@@ -92,7 +92,7 @@ pub(super) struct Last {
 /// Why a process is to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dismissal {
-    /// It has nothing to do. Its slot stays. `needed_again` is whether somebody waits for its
+    /// It has nothing to do. Its slot stays. `needed_again` is whether a connection waits for its
     /// successor already.
     Idle { needed_again: bool },
     /// Its function has gone, and so does its slot.
@@ -213,7 +213,7 @@ impl State {
             Self::Accepted(worker) => {
                 Self::Draining { last: Last { worker, begins_no_more: false }, dismissal }
             }
-            // It is told again: how connections end may have changed with the reason.
+            // It is told again, as how connections end may have changed with the reason.
             Self::Draining { last, dismissal: first } => {
                 Self::Draining { last, dismissal: first.again() }
             }
@@ -226,7 +226,7 @@ impl State {
         outcome
     }
 
-    /// Notes that somebody waits for the slot of a process that ends because it was idle.
+    /// Notes that the successor of the process is needed, if the slot stays.
     pub(super) fn need_successor(&mut self) {
         if let Self::Draining { dismissal: Dismissal::Idle { needed_again }, .. }
         | Self::Killed { dismissal: Some(Dismissal::Idle { needed_again }), .. } = self

@@ -1,6 +1,7 @@
 //! What the fleet answers to single events; the simulation covers their mixtures.
 
 use super::*;
+use crate::core::watch::Seen;
 
 const IDLE: Duration = Duration::from_secs(60);
 /// Looks at a worker that waits for nothing of the machine's, until it is given up.
@@ -103,7 +104,7 @@ fn a_change_that_a_worker_does_not_read_is_answered_in_time_and_the_worker_goes(
     let mut story = Story::new(1);
     story.all_serve();
     let _ = story.on(publish(2, &[]));
-    let late = story.wait(publish::PUBLISH_TIMEOUT);
+    let late = story.wait(event::PUBLISH_TIMEOUT);
     assert!(late.iter().any(|action| matches!(action, Action::Kill { .. })), "{late:?}");
     assert_eq!(answered(&late), [(2, Err(PublishError::Slow))]);
 }
@@ -226,7 +227,7 @@ fn a_busy_machine_is_no_reason_to_give_up_a_worker_that_starts() {
             story.looks(starting, starved, 2 * STARTING_LOOKS),
             [],
             "after {:?}",
-            publish::PUBLISH_TIMEOUT
+            event::PUBLISH_TIMEOUT
         );
     }
     let _ = story.on(Event::Hello { worker: worker(0, 1), same_build: true });
