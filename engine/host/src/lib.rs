@@ -1,6 +1,6 @@
 //! What the machine gives us: which cores, how much memory, whether io_uring and memory locking are
-//! allowed, the data folder and places in it, and what an init system says and wants to hear. Beside
-//! that, what all crates of the engine say of their errors ([`fault`]).
+//! allowed, the data folder and places in it, and what an init system says and wants to hear.
+//! Beside that, what all crates of the engine say of their errors ([`fault`]).
 
 #![expect(
     missing_docs,
