@@ -1,4 +1,4 @@
-//! From what is kept of functions to what the control API answers. Pure; owns no fds.
+//! What the control API answers, made of what is stored of functions. Pure; owns no fds.
 //!
 //! The store's structs and the API's are separate on purpose: an object in a store must stay
 //! readable for years, and an answer must stay what clients expect. What a function is ([`abi`]'s

@@ -1,9 +1,9 @@
-//! A call by the control API: it becomes an ordinary request on a connection that goes where accepted
-//! ones do.
+//! A call by the control API: it becomes an ordinary request on a connection that goes where
+//! accepted ones do.
 //!
-//! It is one end of a pair of sockets, so nobody dials anybody, and takes the path that every
-//! client's connection takes, but for the accept: workers know that the control API sent it, and so
-//! may it name any version. Owns both ends until the supervisor and hyper have them.
+//! The connection is one end of a pair of sockets, so nobody dials anybody, and takes the path that
+//! every client's connection takes, but for the accept: workers know that the control API sent it,
+//! and so may it name any version. Owns both ends until the supervisor and hyper have them.
 
 use std::error::Error;
 
@@ -48,8 +48,11 @@ impl CallError {
 const OWN_HEADERS: [HeaderName; 5] =
     [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE, header::HOST, token::HEADER];
 
-/// Calls the function `name`, which may have what is meant of it behind an `@`, at `path_and_query`
-/// with the method, headers and body of `request`.
+/// Calls the function `name` at `path_and_query` with the method, headers and body of `request`.
+/// The name may have an alias or a version behind an `@`.
+///
+/// # Errors
+/// When there can be no such path, or no reply comes.
 pub(crate) async fn call(
     supervisor: &Sender<Command>,
     name: &str,

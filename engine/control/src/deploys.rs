@@ -1,5 +1,5 @@
-//! How far deploys are: a client sends an id of its own with the file, in the header
-//! [`ID_HEADER`], and asks by it at `GET /v1/deploys/ID`. Bounded; owns no fds.
+//! The deploys under way that can be asked about: a client sends an id of its own with the file, in
+//! the header [`ID_HEADER`], and asks by it at `GET /v1/deploys/ID`. Bounded; owns no fds.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::functions::Progress;
 
-/// So many deploys at a time can be asked about; others are made all the same.
+/// How many deploys at a time can be asked about. Others are made all the same.
 const DEPLOYS_MAX: usize = 64;
 
 /// The deploys under way that can be asked about.
@@ -35,7 +35,8 @@ impl Drop for Underway {
 }
 
 impl Deploys {
-    /// Begins a deploy under the id that `headers` have. An id that another one has is nobody's.
+    /// Begins a deploy under the id that `headers` have. An id that another deploy has stays that
+    /// one's, and this one cannot be asked about.
     pub(crate) fn begin(self: &Arc<Self>, headers: &HeaderMap) -> Underway {
         let progress = Arc::new(Progress::default());
         let id =
@@ -81,8 +82,8 @@ mod tests {
         let id = Uuid::now_v7();
         let underway = deploys.begin(&with_id(&id.to_string()));
         underway.progress.enter(Phase::Trying);
-        let told = deploys.find(&id).unwrap().describe(|_| 0, Instant::now());
-        assert_eq!(told.phase, api::deploys::DeployPhase::Trying);
+        let described = deploys.find(&id).unwrap().describe(|_| 0, Instant::now());
+        assert_eq!(described.phase, api::deploys::DeployPhase::Trying);
         drop(deploys.begin(&with_id(&id.to_string())));
         assert!(deploys.find(&id).is_some(), "another one with its id takes nothing from it");
         drop(underway);

@@ -3,11 +3,11 @@
 //! axum on a Unix socket, and on TCP if asked, on a thread and runtime of its own, so that uploads
 //! and disks never hold up the supervisor. From the top to what all stand on:
 //!
-//! * [`server`] has the socket and routes to [`handlers`], [`tcp`] is the way in from elsewhere, and
-//!   [`sync`] keeps up with what other nodes deploy;
-//! * [`handlers`] answer, an area a module. They share [`control`], [`failed`], [`routes`], which has
-//!   them answer at the paths that [`api::endpoints`] lists, [`names`], which checks what a path may
-//!   name, [`deploys`], which knows the deploys under way, and [`metrics`];
+//! * [`server`] has the socket and routes to [`handlers`], [`tcp`] is the way in from elsewhere,
+//!   and [`sync`] keeps up with what other nodes deploy;
+//! * [`handlers`] answer, an area a module. They share [`control`], [`failed`], [`routes`], which
+//!   has them answer at the paths that [`api::endpoints`] lists, [`names`], which checks what a
+//!   path may name, [`deploys`], which knows the deploys under way, and [`metrics`];
 //! * [`functions`] is what is deployed, and how that changes;
 //! * [`answers`] makes what the API answers of what is stored, [`call`] sends a request to a
 //!   function, [`token`] is what clients over TCP show, and [`life`] says whether the node stops.

@@ -11,7 +11,7 @@ use crate::failed::Failed;
 use crate::functions::ChangeError;
 use secrets::{SecretError, check_key};
 
-/// Text that calls no function, whatever is deployed.
+/// Why a text calls no function, whatever is deployed.
 #[derive(Debug, thiserror::Error)]
 pub enum NotCalled {
     #[error(transparent)]
@@ -20,7 +20,7 @@ pub enum NotCalled {
     Reference(String),
 }
 
-/// Refuses a request whose path has something else than a name where one belongs.
+/// Refuses a request whose path has something else where a name belongs.
 pub(crate) async fn check(parameters: RawPathParams, request: Request, next: Next) -> Response {
     let checked = parameters.iter().try_for_each(|(parameter, text)| check_one(parameter, text));
     match checked {
@@ -35,12 +35,15 @@ fn check_one(parameter: &str, text: &str) -> Result<(), ChangeError> {
         "name" => Ok(abi::name::check(text)?),
         "alias" => Ok(check_alias(text)?),
         "key" => Ok(check_key(text).map_err(SecretError::from)?),
-        // Read as what it is by its handler.
+        // Its handler reads it.
         _ => Ok(()),
     }
 }
 
 /// Checks what a function is called by: its name, perhaps with an alias or a version behind an `@`.
+///
+/// # Errors
+/// [`NotCalled`] with what was expected.
 pub fn check_called(text: &str) -> Result<(), NotCalled> {
     let (name, reference) = split(text);
     abi::name::check(name)?;

@@ -17,7 +17,7 @@ use crate::failed::{Failed, bad_request};
 /// A router of the control API.
 pub(crate) type Router = axum::Router<Arc<Control>>;
 
-/// What a handler of `E` answers if that is JSON with the status 200.
+/// The result of a handler of `E` that answers JSON with the status 200.
 pub(crate) type Answered<E> = Result<Json<<E as Endpoint>::Answer>, Failed>;
 
 /// A router whose methods and paths are those of endpoints.

@@ -1,8 +1,9 @@
 //! The control API's wire: HTTP/1.1 and JSON on a Unix socket that only the node's user can open,
 //! and with `--admin` over TCP, where all under `/v1` needs the token.
 //!
-//! Which paths there are, [`api::endpoints`] lists; each of the [handlers](crate::handlers) says what its own take.
-//! Errors are JSON with `error`. Owns the socket, and removes its file when the node stops.
+//! Which paths there are, [`api::endpoints`] lists; each of the [handlers](crate::handlers) says
+//! what its own take. Errors are JSON with `error`. Owns the socket, and removes its file when the
+//! node stops.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;

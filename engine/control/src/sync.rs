@@ -1,9 +1,9 @@
 //! Keeping up with the store that other nodes write too.
 //!
-//! Every so often the node reads one small object, the hint that something has changed. It reads the
-//! whole store when the hint is another one than before or is missing where there are functions,
-//! when the last look is long ago, and when the last look failed. [`Watch`] decides, and is pure;
-//! [`keep_up`] does it. While the store is away the node serves what it has. Owns no fds.
+//! Every so often the node reads one small object, the hint that something has changed. It reads
+//! the whole store when the hint is another one than before or is missing where there are
+//! functions, when the last look is long ago, and when the last look failed. [`Watch`] decides, and
+//! is pure; [`keep_up`] does it. While the store is away the node serves what it has. Owns no fds.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,8 +22,8 @@ pub struct Watch {
 
 impl Watch {
     /// Returns whether to look now, when this is the hint. A store that `has_functions` has a hint
-    /// too, since every deploy leaves one: without it the store has gone away, however lately it was
-    /// looked at.
+    /// too, since every deploy leaves one: without it the store has gone away, however lately it
+    /// was looked at.
     fn is_due(&self, hint: Option<&[u8]>, has_functions: bool, now: Instant) -> bool {
         if has_functions && hint.is_none() {
             return true;

@@ -1,7 +1,8 @@
-//! The control API over TCP (`--admin`): the same as on the Unix socket, for those who show the
+//! The control API over TCP (`--admin`): the same as on the Unix socket, for clients that show the
 //! token.
 //!
-//! Anyone may connect, so connections are few and must say what they want soon. Owns its sockets.
+//! Anyone may connect, so there are few connections, and each must send a request soon. Owns its
+//! sockets.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener, ToSocketAddrs as _};
@@ -25,19 +26,20 @@ use crate::token::{HEADER, Token};
 use host::fault::Fault;
 use takeover::Start;
 
-/// Connections of the admin listener at once; more wait in the kernel.
+/// How many connections the admin listener has at once. More wait in the kernel.
 const CONNECTIONS_MAX: usize = 64;
-/// Connections that may wait.
+/// How many may wait there.
 const BACKLOG: i32 = 128;
-/// How long one may take for a request's head, and be idle before it.
+/// How long a connection may take for a request's head, and be idle before it.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long nothing is accepted after the kernel had no fd or memory for another connection.
+/// How long nothing is accepted after the kernel had no fd or memory for a connection.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 
 /// Why there is no admin listener.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "cannot listen on {address:?} for --admin: {source}; choose another HOST:PORT, port 0 for a free one"
+    "cannot listen on {address:?} for --admin: {source}; choose another HOST:PORT, port 0 for a \
+     free one"
 )]
 pub struct AdminError {
     address: String,
@@ -84,7 +86,7 @@ impl Admin {
     }
 }
 
-/// Lets a request through that shows the token, without it.
+/// Lets a request through that shows the token, and takes that out of it.
 pub(crate) async fn check(
     State(token): State<Arc<Token>>,
     mut request: Request,
@@ -96,7 +98,8 @@ pub(crate) async fn check(
         return next.run(request).await;
     }
     let wrong = if shown { "this is not the node's token; " } else { "" };
-    let what = "expected `Authorization: Bearer TOKEN`; the token is in admin.token in the node's data folder";
+    let what = "expected `Authorization: Bearer TOKEN`; the token is in admin.token in the node's \
+    data folder";
     let refused = Failed::new(Fault::UNAUTHORIZED, format_args!("{wrong}{what}"));
     ([(WWW_AUTHENTICATE, "Bearer")], refused).into_response()
 }
@@ -119,7 +122,7 @@ pub(crate) async fn serve(admin: Admin, router: Router, mut life: watch::Receive
                 tokio::spawn(async move {
                     let mut http = hyper::server::conn::http1::Builder::new();
                     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-                    // A client that breaks off or is no HTTP has only itself to tell.
+                    // An error here is the client's: it broke off, or does not speak HTTP.
                     let _ = http.serve_connection(TokioIo::new(stream), service).await;
                     drop(place);
                 });

@@ -25,10 +25,10 @@ const FILE: &str = "admin.token";
 
 /// The header that is only ever for the node: where it is, `Authorization` is the function's.
 pub const HEADER: HeaderName = HeaderName::from_static(TOKEN_HEADER);
-/// How a header's value begins that has the token (RFC 6750 2.1).
+/// What the value of a header with the token begins with (RFC 6750 2.1).
 const SCHEME: &[u8] = b"Bearer ";
 
-/// Where a node's token stands.
+/// Returns the path of a node's token.
 pub fn path(data: &Path) -> PathBuf {
     data.join(FILE)
 }
@@ -37,7 +37,7 @@ pub fn path(data: &Path) -> PathBuf {
 pub struct Token(String);
 
 impl fmt::Debug for Token {
-    /// Never what it says.
+    /// Writes nothing of the token itself.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token")
     }
@@ -53,8 +53,8 @@ pub struct TokenError {
 }
 
 impl Token {
-    /// The token of the node whose data folder this is, made if there is none or what there is is
-    /// none.
+    /// Returns the token of the node whose data folder this is. Makes one if there is none, or what
+    /// the file holds is none.
     ///
     /// # Errors
     /// [`TokenError`] naming the file.
@@ -85,9 +85,9 @@ impl Token {
         Ok(Self(text))
     }
 
-    /// Takes the token out of a request's headers; whether it was there. [`HEADER`] alone decides
-    /// where it is given. A copy of the token in `Authorization` goes in any case, what else stands
-    /// there stays.
+    /// Takes the token out of a request's headers. Returns whether it was there. Where there is a
+    /// [`HEADER`], that alone decides. A copy of the token in `Authorization` goes in any case;
+    /// what else stands there stays.
     pub fn take_from(&self, headers: &mut HeaderMap) -> bool {
         let own = headers.remove(HEADER);
         let shown = headers.get_all(AUTHORIZATION).iter().any(|value| self.is_in(value));
@@ -97,8 +97,8 @@ impl Token {
         own.map_or(shown, |own| self.is_in(&own))
     }
 
-    /// Whether a header's value has it. How long this takes tells nothing of how much of it was
-    /// right.
+    /// Returns whether a header's value has it. How long this takes does not depend on how much of
+    /// it is right.
     fn is_in(&self, value: &HeaderValue) -> bool {
         let shown = value.as_bytes().split_at_checked(SCHEME.len());
         shown.is_some_and(|(scheme, shown)| {

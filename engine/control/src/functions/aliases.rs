@@ -37,7 +37,7 @@ impl Aliases {
         self.change(name, |function| changed(function, (name, alias), change.clone())).await
     }
 
-    /// Has the bare name mean what it meant before, or the version that `version` says.
+    /// Makes the alias `active` name what it named before, or the version that `version` says.
     ///
     /// # Errors
     /// The same, and [`ChangeError::NoPrevious`] when nothing was active before.

@@ -15,9 +15,9 @@ use store::alias::Alias;
 use store::contents::{Contents, Function};
 use store::manifest::Manifest;
 
-/// The key of an artefact's module.
+/// Returns the key of an artefact's module.
 type Key<'a> = &'a dyn Fn(&Digest, Kind) -> Digest;
-/// What names a function's secrets.
+/// Returns the revision of a function's secrets.
 type Revision<'a> = &'a dyn Fn(&str) -> u64;
 
 /// Specifications, each once.
@@ -39,7 +39,7 @@ impl Specs {
     }
 }
 
-/// The catalogue of all functions that are served, as far as they have slots.
+/// Returns the catalogue of all functions that are served and have a slot.
 pub(super) fn catalogue(
     generation: u64,
     served: &Contents,
@@ -56,8 +56,8 @@ pub(super) fn catalogue(
     Catalogue { generation, functions, specs: specs.in_order() }
 }
 
-/// A catalogue of one version alone, with what `alias` lays over it: for a trial, which has no
-/// secrets.
+/// Returns a catalogue of one version alone, with what `alias` lays over it. It is for a trial,
+/// which has no secrets.
 pub(super) fn of_one(version: &Manifest, alias: Option<&Alias>, key: Key<'_>) -> Catalogue {
     let mut specs = Specs::default();
     let spec = specs.position(spec(version, alias));
@@ -114,8 +114,8 @@ fn entry(
     }
 }
 
-/// Where all of a function runs: in a worker of its own if any version wants one that an alias
-/// names, or the newest.
+/// Returns where all of a function runs. It has a worker of its own if that is an option of the
+/// newest version, or of one that an alias names.
 pub(super) fn isolation(function: &Function) -> Isolation {
     let named = function.aliases().flat_map(|alias| &alias.targets);
     let named = named.filter_map(|target| function.version(&target.version));
@@ -124,8 +124,8 @@ pub(super) fn isolation(function: &Function) -> Isolation {
     if own { Isolation::Process } else { Isolation::Shared }
 }
 
-/// Whether the function's workers may run a version of it: what wants a worker of its own runs in
-/// no shared one.
+/// Returns whether the function's workers may run a version of it. A version that is to have a
+/// worker of its own runs in no shared one.
 pub(super) fn runs_here(function: &Function, version: &Manifest) -> bool {
     version.isolation == Isolation::Shared || isolation(function) == Isolation::Process
 }
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn one_version_that_wants_a_process_takes_all_that_are_named_along() {
+    fn one_version_with_a_process_takes_all_that_are_named_along() {
         let mut function = Function::default();
         let (shared, own) = (made("a", 1, Isolation::Shared), made("a", 2, Isolation::Process));
         function.put_version(Arc::clone(&shared));

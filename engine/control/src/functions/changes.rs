@@ -11,9 +11,9 @@ use super::store_view::StoreView;
 
 /// The turn to change, the store, and what is served of it.
 ///
-/// A change reads its function anew, writes to the store, and publishes, all of it in its turn. Of
-/// the locks of these three only the turn is held while anything is waited for, so there is no order
-/// to keep between them; a deploy takes the turn for its trial before it takes this one.
+/// A change reads its function anew, writes to the store, and publishes, all of it in its turn.
+/// Locks are taken in this order: the turn for a trial, which only deploys take, the turn to
+/// change, and then one of the others, which are held for an assignment and never together.
 #[derive(Debug, Clone)]
 pub(super) struct Changes {
     pub(super) gate: Arc<ChangeGate>,

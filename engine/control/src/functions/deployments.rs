@@ -60,7 +60,7 @@ impl Deployments {
     }
 
     /// Deploys a received file under `name`, and returns when every worker serves it. A worker has
-    /// instantiated it by then, and it has answered. `progress` is told each step.
+    /// instantiated it by then, and it has answered. Each step is noted in `progress`.
     ///
     /// # Errors
     /// When any step fails. Nothing of the version is kept then.
@@ -91,9 +91,11 @@ impl Deployments {
             Ok(deployed) => self.keep_copy(&deployed.version.artefact, received).await,
             Err(_) => {
                 self.trials.give_up_candidate(&trial_turn).await;
-                // Another change might have just made what would be cleared away here.
-                let turn = self.changes.gate.wait().await;
-                publication.forget_unused(&turn, &publication.served()).await;
+                // In a turn: another change might have just made what is cleared away here. While
+                // another engine takes over there is none, and that engine clears away.
+                if let Ok(turn) = self.changes.gate.enter().await {
+                    publication.forget_unused(&turn, &publication.served()).await;
+                }
             }
         }
         deployed
@@ -128,7 +130,7 @@ impl Deployments {
         plan(&function, request, Stamp::now())
     }
 
-    /// Has the version instantiated, and asks it, before anything names it.
+    /// Tries a version before anything names it: a worker instantiates it, and it answers.
     async fn try_planned(
         &self,
         trial_turn: &TrialTurn<'_>,

@@ -48,12 +48,13 @@ pub enum ChangeError {
     #[error(transparent)]
     Trial(#[from] TrialError),
     #[error(
-        "the version does not answer well at --health-path {path}: {reason}; it is not deployed, and what was active stays so"
+        "the version does not answer well at --health-path {path}: {reason}; it is not deployed, \
+         and what was active stays so"
     )]
     Unhealthy { path: String, reason: String },
     #[error(
-        "the version does not answer its trial request, GET /: {reason}; it is not deployed, and what was active stays so. \
-         --no-trial deploys it without, --health-path asks another path"
+        "the version does not answer its trial request, GET /: {reason}; it is not deployed, and \
+         what was active stays so. --no-trial deploys it without, --health-path asks another path"
     )]
     TrialRequest { reason: String, invocation: Option<String> },
     #[error("there is no function {0:?}; `sockhop list` shows those there are")]
@@ -61,11 +62,13 @@ pub enum ChangeError {
     #[error("function {0:?} is removed already; `sockhop restore {0}` brings it back")]
     Removed(String),
     #[error(
-        "nothing that was removed is kept under the name {0:?}; `sockhop list --removed` shows what can be restored"
+        "nothing that was removed is kept under the name {0:?}; `sockhop list --removed` shows \
+         what can be restored"
     )]
     NothingRemoved(String),
     #[error(
-        "no removal of function {name:?} has the id {id:?}; `sockhop list --removed` shows what can be restored"
+        "no removal of function {name:?} has the id {id:?}; `sockhop list --removed` shows what \
+         can be restored"
     )]
     NoSuchRemoval { name: String, id: String },
     #[error("function {0:?} is not removed; there is nothing to restore")]
@@ -76,8 +79,8 @@ pub enum ChangeError {
     )]
     InTheWay { name: String, there: String, id: String },
     #[error(
-        "version {version:?} of function {name:?} wants a worker of its own, and the function runs in shared ones; have an \
-         alias mean it, which moves the whole function"
+        "version {version:?} of function {name:?} wants a worker of its own, and the function \
+         runs in shared ones; have an alias mean it, which moves the whole function"
     )]
     NotHere { name: String, version: String },
     #[error(
@@ -91,15 +94,18 @@ pub enum ChangeError {
     )]
     NotActive(String),
     #[error(
-        "no other version of function {0:?} was active before; say which: `sockhop rollback {0} VERSION`"
+        "no other version of function {0:?} was active before; say which: `sockhop rollback {0} \
+         VERSION`"
     )]
     NoPrevious(String),
     #[error(
-        "what the name {0:?} alone means cannot be removed; have it mean another version, or remove the function"
+        "what the name {0:?} alone means cannot be removed; have it mean another version, or \
+         remove the function"
     )]
     ActiveStays(String),
     #[error(
-        "function {0:?} has {VERSIONS_PER_FUNCTION_MAX} versions, and can have no more; have old ones removed sooner with --versions-kept-for, on every node of the store"
+        "function {0:?} has {VERSIONS_PER_FUNCTION_MAX} versions, and can have no more; have old \
+         ones removed sooner with --versions-kept-for, on every node of the store"
     )]
     TooManyVersions(String),
     #[error(
@@ -109,7 +115,8 @@ pub enum ChangeError {
     #[error("the node has {FUNCTIONS_MAX} functions, and can have no more; remove some")]
     TooMany,
     #[error(
-        "the node has no worker left to give {0:?} one of its own (at most {WORKERS_MAX}); deploy it without --isolation process"
+        "the node has no worker left to give {0:?} one of its own (at most {WORKERS_MAX}); deploy \
+         it without --isolation process"
     )]
     NoWorkerLeft(String),
     #[error("the received file cannot be read back: {0}")]

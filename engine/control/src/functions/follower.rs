@@ -1,5 +1,5 @@
-//! What a node does to have what other nodes deploy, and to forget what nobody has any more. Owns no
-//! fds.
+//! What a node does to have what other nodes deploy, and to forget what nobody has any more. Owns
+//! no fds.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,14 +1,14 @@
 //! What is deployed on this node, and how that changes.
 //!
-//! Each part owns its state. [`gate`] has the turn to change, [`store_view`] what the store had when
-//! it was read last and [`store_state`] whether it is there, [`publication`] what is served, with
-//! the [`catalogue`] and the [`slots`] that workers get of it, and [`trial`] the one version that is
-//! being tried, by a [`question`]. [`changes`] is what all changes share of these.
+//! Each part owns its state. [`gate`] has the turn to change, [`store_view`] what the store had
+//! when it was read last and [`store_state`] whether it is there, [`publication`] what is served,
+//! with the [`catalogue`] and the [`slots`] that workers get of it, and [`trial`] the one version
+//! that is being tried, by a [`question`]. [`changes`] is what all changes share of these.
 //!
 //! On them stand the changes: [`deployments`], of which [`plan`] is the pure half, [`received`] the
 //! file, [`progress`] how far it is and [`deployed`] the outcome; [`aliases`], [`pruning`],
-//! [`removal`] and [`secret_changes`]. [`follower`] takes over what other nodes change, as far as it
-//! is [`servable`] here, and [`listing`] answers what is asked of all this.
+//! [`removal`] and [`secret_changes`]. [`follower`] takes over what other nodes change, as far as
+//! it is [`servable`] here, and [`listing`] answers what is asked of all this.
 //!
 //! Changes are made one at a time. Each step before an alias is written leaves nothing visible
 //! behind when it fails.

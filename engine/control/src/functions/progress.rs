@@ -7,21 +7,21 @@ use api::deploys::{DeployPhase, DeployProgress};
 
 use compile::queue::Step;
 
-/// What a deploy does.
+/// What a deploy is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Its file comes.
+    /// It receives its file.
     Receiving,
-    /// Others have the compilers; see [`Step::Waiting`].
+    /// It waits for a compiler, see [`Step::Waiting`].
     WaitingForCompiler {
         number: u64,
     },
     Compiling,
-    /// Another version is tried.
+    /// It waits until the version before it has been tried.
     WaitingForTrial,
     Trying,
     Storing,
-    /// So many shared workers are to serve it.
+    /// It waits until this many shared workers serve it.
     Publishing {
         workers: usize,
     },
@@ -47,11 +47,13 @@ impl Default for Progress {
 }
 
 impl Progress {
+    /// Begins a phase.
     pub fn enter(&self, phase: Phase) {
         *self.lock() = (phase, Instant::now());
     }
 
-    /// As it is told; `ahead` says how many are before a number in the line for a compiler.
+    /// Returns the phase with its age at `now`, as the API answers it. `ahead` says how many are
+    /// before a number in the line for a compiler.
     pub(crate) fn describe(&self, ahead: impl Fn(u64) -> usize, now: Instant) -> DeployProgress {
         let (phase, since) = *self.lock();
         let phase = match phase {
@@ -80,19 +82,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_phase_is_told_with_its_age_and_with_how_many_are_before() {
+    fn a_phase_has_an_age_and_says_how_many_are_before_it() {
         let progress = Progress::default();
-        let told = || {
+        let described = || {
             progress.describe(
                 |number| usize::from(number == 7) * 2,
                 Instant::now() + Duration::from_secs(5),
             )
         };
-        assert_eq!(told().phase, DeployPhase::Receiving);
+        assert_eq!(described().phase, DeployPhase::Receiving);
         progress.enter(Step::Waiting { number: 7 }.into());
-        assert_eq!(told().phase, DeployPhase::WaitingForCompiler { ahead: 2 });
-        assert!((5.0..6.0).contains(&told().seconds));
+        assert_eq!(described().phase, DeployPhase::WaitingForCompiler { ahead: 2 });
+        assert!((5.0..6.0).contains(&described().seconds));
         progress.enter(Phase::Publishing { workers: 3 });
-        assert_eq!(told().phase, DeployPhase::Publishing { workers: 3 });
+        assert_eq!(described().phase, DeployPhase::Publishing { workers: 3 });
     }
 }

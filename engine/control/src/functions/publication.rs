@@ -75,7 +75,7 @@ impl Publication {
         Self { cache, artefacts, secrets, supervisor, workers, served, slots }
     }
 
-    /// Makes the first catalogue. Nobody is told: whoever starts the workers gives it to them.
+    /// Makes the first catalogue. It goes to no worker: whoever starts them gives it to them.
     ///
     /// # Errors
     /// [`CatalogueError`] when it cannot be made.
@@ -192,7 +192,7 @@ impl Publication {
         self.lock().candidate.is_some()
     }
 
-    /// Has the next catalogue name this version by its id, beside all that is served.
+    /// Sets the version that the next catalogue has beside all that is served, by its id alone.
     pub(super) fn set_candidate(&self, candidate: Option<Arc<Manifest>>) {
         self.lock().candidate = candidate;
     }

@@ -123,11 +123,11 @@ impl Received {
         before: Option<&Manifest>,
     ) -> Result<(Kind, Size), ChangeError> {
         let was_command = before.is_some_and(|before| before.kind == Kind::Command);
-        let (wanted, stays_command) = (options.kind, was_command && !options.fresh_options);
+        let (chosen, stays_command) = (options.kind, was_command && !options.fresh_options);
         let path = self.file.path().to_owned();
         let inspected = tokio::task::spawn_blocking(move || {
             let bytes = std::fs::read(path).map_err(ChangeError::Received)?;
-            Ok((kind_of(&bytes, wanted, stays_command)?, Size::of(&bytes)))
+            Ok((kind_of(&bytes, chosen, stays_command)?, Size::of(&bytes)))
         });
         inspected.await.unwrap_or(Err(ChangeError::Stopping))
     }
@@ -135,14 +135,14 @@ impl Received {
 
 fn kind_of(
     bytes: &[u8],
-    wanted: Option<FileKind>,
+    chosen: Option<FileKind>,
     stays_command: bool,
 ) -> Result<Kind, InspectError> {
-    match wanted {
+    match chosen {
         None if stays_command => {
             inspect(bytes, Some(FileKind::Command)).or_else(|_| inspect(bytes, None))
         }
-        wanted => inspect(bytes, wanted),
+        chosen => inspect(bytes, chosen),
     }
 }
 

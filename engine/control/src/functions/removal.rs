@@ -31,8 +31,8 @@ impl Removals {
     /// what can be restored.
     ///
     /// # Errors
-    /// When there is no such function, or the store does not answer. What it has done already, stays
-    /// done; another `remove` does the rest.
+    /// When there is no such function, or the store does not answer. What it has done already stays
+    /// done, and another `remove` does the rest.
     pub(crate) async fn remove(
         &self,
         name: &str,
@@ -90,7 +90,7 @@ impl Removals {
     /// returns when every worker serves it.
     ///
     /// # Errors
-    /// When there is nothing to restore or something is in its way, a version of it does not run, or
+    /// When there is nothing to restore, something is in its way, a version of it does not run, or
     /// the store does not answer.
     pub(crate) async fn restore(
         &self,
@@ -150,7 +150,7 @@ impl Removals {
         Ok(shown.iter().map(described).collect())
     }
 
-    /// Returns the last removal of the function `name`, or the one whose id is, or begins with, `id`.
+    /// Returns the last removal of the function `name`, or the one whose id is or begins with `id`.
     async fn removal_of(
         &self,
         name: &str,

@@ -12,9 +12,9 @@ use host::files;
 use store::contents::{Contents, Function};
 use store::manifest::Manifest;
 
-/// Compiles what the aliases of `contents` mean where it is not `served` so already. Why something
-/// does not compile is remembered, and told when it is not served. Nobody's change is to wait for
-/// this.
+/// Compiles the versions that aliases of `contents` name, unless they are `served` so already. The
+/// cache remembers why something does not compile, and [`servable`] logs it. This takes long: no
+/// change is to wait for it.
 pub(super) async fn compile(cache: &Cache, contents: &Contents, served: &Contents) {
     let changed = contents.iter().filter(|(name, function)| served.get(*name) != Some(*function));
     let named = changed.flat_map(|(_, function)| {
@@ -28,7 +28,7 @@ pub(super) async fn compile(cache: &Cache, contents: &Contents, served: &Content
     join_all(compiled).await;
 }
 
-/// What of `contents` can be served, with the modules of what was not `served` so before.
+/// Returns what of `contents` can be served, with the modules of what was not `served` so before.
 pub(super) fn servable(
     cache: &Cache,
     contents: &Contents,
@@ -50,8 +50,8 @@ pub(super) fn servable(
     (servable, modules)
 }
 
-/// The function with those of its aliases whose versions are there and compiled. The others are
-/// told, and are as they were `before`.
+/// Returns the function with those of its aliases whose versions are there and compiled, and their
+/// modules. The others are logged, and are as they were `before`.
 pub(super) fn servable_function(
     cache: &Cache,
     function: &Function,
@@ -74,11 +74,12 @@ pub(super) fn servable_function(
         let fate = if old.is_some() { "means what it did before" } else { "is not served" };
         match new {
             true => tracing::error!("alias {alias:?} of function {name:?} {fate}: {reason}"),
-            // It was said when it was seen first.
+            // It was logged as an error when it was seen first.
             false => tracing::debug!("alias {alias:?} of function {name:?} {fate}: {reason}"),
         }
         match old {
             Some((before, old)) => {
+                // Another node may have removed them, but the alias names them here.
                 let versions =
                     old.targets.iter().filter_map(|target| before.version(&target.version));
                 versions.for_each(|version| servable.put_version(Arc::clone(version)));
@@ -90,7 +91,7 @@ pub(super) fn servable_function(
     (Arc::new(servable), modules)
 }
 
-/// The module of a version, or why there is none, and whether that is new.
+/// Returns the module of a version, or why there is none and whether that is new.
 fn module(cache: &Cache, version: Option<&Arc<Manifest>>) -> Result<Digest, (String, bool)> {
     let version = version.ok_or_else(|| ("it is not in the store".to_owned(), true))?;
     let digest =

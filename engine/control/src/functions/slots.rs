@@ -15,7 +15,7 @@ pub struct Slot {
     pub incarnation: u32,
 }
 
-/// Who has which number.
+/// The slots of all functions that are deployed.
 #[derive(Debug, Default)]
 pub struct Slots {
     by_name: HashMap<String, Slot>,
@@ -27,7 +27,8 @@ pub struct Slots {
 }
 
 impl Slots {
-    /// Gives a number to each of these that has none, and takes back those of all others.
+    /// Gives a number to each function of `deployed` that has none, and takes back those of all
+    /// others.
     pub fn assign<'a>(&mut self, deployed: impl Iterator<Item = &'a str>) {
         let deployed: Vec<&str> = deployed.collect();
         let kept: HashSet<&str> = deployed.iter().copied().collect();
@@ -42,11 +43,12 @@ impl Slots {
         }
     }
 
-    /// The number of a function that is deployed.
+    /// Returns the slot of a function. Returns `None` if it is not deployed.
     pub fn of(&self, name: &str) -> Option<Slot> {
         self.by_name.get(name).copied()
     }
 
+    /// Returns the lowest number that nobody has.
     fn take(&mut self) -> u32 {
         self.free.pop_first().unwrap_or_else(|| {
             self.next += 1;
@@ -58,6 +60,7 @@ impl Slots {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::{btree_set, vec};
     use proptest::prelude::*;
 
     fn of(slots: &Slots, names: &[&str]) -> Vec<u32> {
@@ -82,14 +85,15 @@ mod tests {
         /// No two functions share a number, none loses its own, and no number is higher than it
         /// must be.
         #[test]
-        fn numbers_are_unique_and_lowest(steps in proptest::collection::vec(proptest::collection::btree_set(0u8..20, 0..12), 1..20)) {
+        fn numbers_are_unique_and_lowest(steps in vec(btree_set(0u8..20, 0..12), 1..20)) {
             let (mut slots, mut most) = (Slots::default(), 0);
             for step in steps {
                 let names: Vec<String> = step.iter().map(u8::to_string).collect();
                 let before: Vec<_> = names.iter().map(|name| slots.of(name)).collect();
                 slots.assign(names.iter().map(String::as_str));
                 most = most.max(names.len());
-                let numbers: BTreeSet<u32> = names.iter().map(|name| slots.of(name).unwrap().number).collect();
+                let number = |name: &String| slots.of(name).unwrap().number;
+                let numbers: BTreeSet<u32> = names.iter().map(number).collect();
                 prop_assert_eq!(numbers.len(), names.len());
                 prop_assert!(numbers.iter().all(|slot| (*slot as usize) < most));
                 for (name, before) in names.iter().zip(before) {

@@ -58,9 +58,9 @@ impl Trials {
         TrialTurn { _turn: self.turn.lock().await }
     }
 
-    /// Has a worker instantiate a version, with what `alias` lays over it. `changed` is its function
-    /// as it is to be. A worker that dies meanwhile may have been killed for another reason, so the
-    /// next one is asked.
+    /// Has a worker instantiate a version, with what `alias` lays over it. `changed` is its
+    /// function as it is to be. A worker that dies meanwhile may have been killed for another
+    /// reason, so another one is asked.
     ///
     /// What is to run in a worker of its own runs no code in a shared one, nor in the one that
     /// serves.

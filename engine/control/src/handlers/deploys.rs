@@ -1,11 +1,11 @@
-//! Deploys: receiving the form with its options and its file, and how far one is. Owns the file that
-//! is received, until the function has it.
+//! Deploys: receiving the form with its options and its file, and how far one is. Owns the file
+//! that is received, until the function has it.
 //!
 //! ```text
 //! PUT    /v1/functions/NAME   multipart: `options` (JSON, first), `artefact` (the file); with
 //!                             ?activate=false it is only kept, with trial=false it is asked
-//!                             nothing. What `options` leave out is as the active version has it, but
-//!                             for `unset` (a list of options), or the default with
+//!                             nothing. What `options` leave out is as the active version has
+//!                             it, but for `unset` (a list of options), or the default with
 //!                             `fresh_options: true`
 //! GET    /v1/deploys/ID       how far the deploy is that came with the header
 //!                             `sockhop-deploy-id: ID`, see [`crate::deploys`]
@@ -74,20 +74,7 @@ async fn deploy_form(
     let mut options = Options::default();
     while let Some(mut field) = form.next_field().await.map_err(bad_request)? {
         match field.name() {
-            Some(OPTIONS_PART) => {
-                let mut json = Vec::new();
-                while let Some(chunk) = field.chunk().await.map_err(bad_request)? {
-                    json.extend_from_slice(&chunk);
-                    if json.len() > MANIFEST_BYTES_MAX {
-                        return Err(bad_request(format_args!(
-                            "the options are larger than {MANIFEST_BYTES_MAX} bytes"
-                        )));
-                    }
-                }
-                options = serde_json::from_slice(&json).map_err(bad_request)?;
-                let limits = options.limits.limits();
-                limits.check().map_err(OptionsError::from).map_err(ChangeError::from)?;
-            }
+            Some(OPTIONS_PART) => options = receive_options(&mut field).await?,
             Some(ARTEFACT_PART) => {
                 let receiving = control.functions.deployments.receive().await?;
                 let received = receive(&mut field, receiving).await?;
@@ -119,6 +106,23 @@ async fn deploy_form(
         }
     }
     Err(bad_request("the part `artefact`, the file to deploy, is missing"))
+}
+
+/// Receives the options of a deploy and checks those that do not depend on the file.
+async fn receive_options(field: &mut Field<'_>) -> Result<Options, Failed> {
+    let mut json = Vec::new();
+    while let Some(chunk) = field.chunk().await.map_err(bad_request)? {
+        json.extend_from_slice(&chunk);
+        if json.len() > MANIFEST_BYTES_MAX {
+            return Err(bad_request(format_args!(
+                "the options are larger than {MANIFEST_BYTES_MAX} bytes"
+            )));
+        }
+    }
+    let options: Options = serde_json::from_slice(&json).map_err(bad_request)?;
+    let limits = options.limits.limits();
+    limits.check().map_err(OptionsError::from).map_err(ChangeError::from)?;
+    Ok(options)
 }
 
 /// Answers `GET /v1/deploys/ID`.

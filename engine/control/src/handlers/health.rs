@@ -20,16 +20,16 @@ use fleet::core::Pool;
 use host::fault::Fault;
 use logs::traces::Traces;
 
-/// 200 while the process answers.
+/// Answers 200 while the process answers.
 pub(crate) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// 200 while new requests are served.
+/// Answers 200 while new requests are served.
 pub(crate) async fn readyz(State(control): State<Arc<Control>>) -> Response {
     let ready = control.shared.snapshot.load().pool(&Pool::Shared).len();
     match reason(control.is_draining(), ready) {
-        // It serves what it has, whatever its store does.
+        // A node without its store serves what it has.
         None => match control.functions.follower.store().away() {
             None => "ready\n".into_response(),
             Some(away) => format!("ready; {}\n", away_text(&away)).into_response(),
@@ -41,7 +41,8 @@ pub(crate) async fn readyz(State(control): State<Arc<Control>>) -> Response {
     }
 }
 
-/// Why a node is not ready, with so many shared workers that serve.
+/// Returns why a node is not ready that has `ready` shared workers that serve. Returns `None` if it
+/// is ready.
 fn reason(draining: bool, ready: usize) -> Option<&'static str> {
     match (draining, ready) {
         (true, _) => Some("the node is stopping"),
@@ -50,7 +51,7 @@ fn reason(draining: bool, ready: usize) -> Option<&'static str> {
     }
 }
 
-/// Everything that is counted.
+/// Answers everything that is counted.
 pub(crate) async fn metrics(
     State(control): State<Arc<Control>>,
     headers: HeaderMap,
@@ -82,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ready_is_who_serves_and_goes_on_to() {
+    fn a_node_is_ready_that_serves_and_goes_on_to() {
         assert_eq!(reason(false, 1), None);
         assert!(
             reason(false, 0).is_some() && reason(true, 1).is_some() && reason(true, 0).is_some()

@@ -1,10 +1,12 @@
-//! The log over the control API: one invocation, a function's entries, and what comes as it comes.
+//! The log: one invocation, a function's entries, and new ones as they are written.
 //!
 //! ```text
 //! GET /v1/invocations/ID
-//! GET /v1/logs?function=&since=&until=&status=&limit=&newest=true       {entries, next, notes}; `after=NEXT` for what follows
-//! GET /v1/logs?function=&status=&follow=true                            events (SSE): `from` with the time it begins at, entries
-//!                                                                       without a name, `missed` with a number, `note`
+//! GET /v1/logs?function=&since=&until=&status=&limit=&newest=true
+//!     {entries, next, notes}; `after=NEXT` for what follows
+//! GET /v1/logs?function=&status=&follow=true
+//!     events (SSE): `from` with the time it begins at, entries without a name, `missed` with a
+//!     number, `note`
 //! ```
 //! Times are RFC 3339, or how long ago: `10m`. Owns no fds.
 
@@ -33,21 +35,25 @@ use logs::entry;
 use logs::query::follow::{Update, follow};
 use logs::query::{Filter, Order, Page, Times};
 
-/// How long before it is asked for a live stream begins: longer than workers gather what they
-/// write.
+/// A live stream begins this long before it is asked for, which is longer than workers gather what
+/// they write.
 const FOLLOW_BEFORE: Duration = Duration::from_secs(1);
 
-/// How long workers get to write what they have logged, before what is there is read without it. A
-/// disk may be slow.
+/// How long workers get to write what they have logged. After that the log is read without it,
+/// since a disk may be slow.
 const WRITE_WAIT: Duration = Duration::from_secs(1);
 
-/// When that was, in microseconds since 1970: a time of day, or so long ago.
+/// Returns when that was, in microseconds since 1970. The text is a time of day, or how long ago it
+/// was.
 fn moment(text: &str, now: SystemTime) -> Result<u64, String> {
     let ago = humantime::parse_duration(text).ok().and_then(|ago| now.checked_sub(ago));
     let time = ago.or_else(|| humantime::parse_rfc3339_weak(text).ok());
     let since = time.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
     let since = since.ok_or_else(|| {
-        format!("{text:?} is no time; expected for example 10m, for ten minutes ago, or 2026-01-31T08:00:00Z")
+        format!(
+            "{text:?} is no time; expected for example 10m, for ten minutes ago, or \
+             2026-01-31T08:00:00Z"
+        )
     })?;
     Ok(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
 }
@@ -78,7 +84,7 @@ fn page(query: &LogsQuery) -> Result<Page, String> {
     Ok(Page { order, limit, after })
 }
 
-/// Has workers write what they gather for a moment, so that an invocation is found as soon as its
+/// Makes workers write what they gather for a moment, so that an invocation is found as soon as its
 /// reply has arrived.
 pub(super) async fn write_logs(control: &Control) {
     let (written, is_written) = oneshot::channel();
@@ -102,8 +108,9 @@ pub(crate) async fn invocation(
         let kept = humantime::format_duration(control.logs.kept_for());
         let notes: String = found.notes.iter().map(|note| format!("; {note}")).collect();
         let error = format!(
-            "there is nothing of invocation {id} in the log; it is kept for {kept} (--logs-kept-for), and what another \
-             node has logged can be read when it is in the store, 10 s later as a rule{notes}"
+            "there is nothing of invocation {id} in the log; it is kept for {kept} \
+             (--logs-kept-for), and what another node has logged can be read when it is in the \
+             store, 10 s later as a rule{notes}"
         );
         return Err(Failed::new(Fault::NOT_FOUND, error));
     }
@@ -127,7 +134,7 @@ pub(crate) async fn logs(
     Ok(Json(entries).into_response())
 }
 
-/// What comes from now on.
+/// Returns a stream of what is logged from now on.
 fn live(control: &Control, filter: Filter, now: SystemTime) -> Result<Response, Failed> {
     let Ok(place) = Arc::clone(&control.logs.followers).try_acquire_owned() else {
         let error =
@@ -137,21 +144,21 @@ fn live(control: &Control, filter: Filter, now: SystemTime) -> Result<Response, 
     let from = now.duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(FOLLOW_BEFORE);
     let first_us = u64::try_from(from.as_micros()).unwrap_or(u64::MAX);
     let filter = Filter { times: Times { first_us, last_us: u64::MAX }, ..filter };
-    let mut told = follow(Arc::clone(&control.logs), filter);
+    let mut followed = follow(Arc::clone(&control.logs), filter);
     let mut first = Some(Event::default().event(FROM_EVENT).data(entry::time(first_us)));
     let events = stream::poll_fn(move |cx| {
         let _ = &place;
         if let Some(first) = first.take() {
             return Poll::Ready(Some(Ok::<_, Infallible>(first)));
         }
-        told.poll_recv(cx).map(|told| told.map(|told| Ok(event(told))))
+        followed.poll_recv(cx).map(|next| next.map(|next| Ok(event(next))))
     });
     Ok(Sse::new(events).keep_alive(KeepAlive::default()).into_response())
 }
 
-fn event(told: Update) -> Event {
-    match told {
-        // What is told has no values that JSON has not.
+fn event(next: Update) -> Event {
+    match next {
+        // An entry has no values that JSON has not.
         Update::Entry(entry) => Event::default().json_data(entry).unwrap_or_default(),
         Update::Missed(entries) => Event::default().event(MISSED_EVENT).data(entries.to_string()),
         Update::Note(note) => Event::default().event(NOTE_EVENT).data(entry::printable(&note)),
@@ -163,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_told_absolutely_or_as_ago() {
+    fn times_are_absolute_or_ago() {
         let now = UNIX_EPOCH + Duration::from_secs(1_795_337_940);
         assert_eq!(moment("10m", now), Ok(1_795_337_340_000_000));
         assert_eq!(moment("2026-11-22T08:59:00Z", now), Ok(1_795_337_940_000_000));

@@ -1,4 +1,4 @@
-//! Secrets over the control API: set, listed by key, removed. No reply has a value. Owns no fds.
+//! Secrets: set, listed by key, removed. No reply has a value. Owns no fds.
 //!
 //! ```text
 //! GET    /v1/functions/NAME/secrets
@@ -48,8 +48,8 @@ pub(crate) async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The whole body, read to its end whatever its length: closing on a client that is still sending
-/// would lose it the reason.
+/// Returns the whole body. It is read to its end whatever its length, since a client that is still
+/// sending when its connection is closed does not see why.
 async fn received(body: Body) -> Result<Zeroizing<Vec<u8>>, Failed> {
     let (mut body, mut bytes) = (body.into_data_stream(), 0);
     // Never moved to make room: that would leave a copy behind.

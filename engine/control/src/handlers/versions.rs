@@ -1,10 +1,11 @@
-//! Versions and aliases on the control API's wire. Owns no fds.
+//! Versions and aliases. Owns no fds.
 //!
 //! ```text
 //! GET    /v1/functions/NAME/versions
 //! POST   /v1/functions/NAME/rollback           {"version": "v12"}, or without for the one before
 //! GET    /v1/functions/NAME/aliases
-//! PUT    /v1/functions/NAME/aliases/ALIAS      {"targets": [{"version": "v12", "weight": 90}], "env": {}, "config": {}}
+//! PUT    /v1/functions/NAME/aliases/ALIAS
+//!        {"targets": [{"version": "v12", "weight": 90}], "env": {}, "config": {}}
 //! DELETE /v1/functions/NAME/aliases/ALIAS
 //! ```
 

@@ -1,5 +1,5 @@
-//! In which of two text formats metrics are told: OpenMetrics 1.0, where it is asked for, and else
-//! Prometheus' own, 0.0.4, which every scraper knows. Pure; owns no fds.
+//! The two text formats of metrics: OpenMetrics 1.0, for scrapers that ask for it, and Prometheus'
+//! own, 0.0.4, which every scraper knows. Pure; owns no fds.
 
 use std::fmt::Write as _;
 
@@ -13,10 +13,10 @@ pub enum Format {
 }
 
 impl Format {
-    /// The format to answer with, by the values of `Accept` (RFC 9110 12.5.1).
+    /// Returns the format to answer with, by the values of `Accept` (RFC 9110 12.5.1).
     ///
-    /// OpenMetrics has to be named: what accepts anything, or says nothing, gets what everybody can
-    /// read.
+    /// OpenMetrics has to be named: a client that accepts anything, or says nothing, gets what
+    /// everybody can read.
     pub fn accepted<'a>(values: impl Iterator<Item = &'a str>) -> Self {
         let (mut open_metrics, mut text) = (0.0_f32, None::<f32>);
         for range in values.flat_map(|value| value.split(',')) {
@@ -54,7 +54,7 @@ impl Format {
         }
     }
 
-    /// Writes what is there as OpenMetrics in this format.
+    /// Returns a text in OpenMetrics as a text in this format.
     pub fn write(self, open_metrics: String) -> String {
         match self {
             Self::OpenMetrics => open_metrics,
@@ -63,8 +63,9 @@ impl Format {
     }
 }
 
-/// The same as Prometheus' own text. A family is described there by the name that its samples have,
-/// and there are no types but counter, gauge, histogram and summary, no units and no end.
+/// Returns the same in Prometheus' own format. A family is described there by the name that its
+/// samples have, and there are no types but counter, gauge, histogram and summary, no units and no
+/// end.
 fn text(open_metrics: &str) -> String {
     let mut out = String::with_capacity(open_metrics.len());
     let mut help = None;

@@ -7,23 +7,20 @@
 
 use std::fmt::Error;
 
-use abi::board::{
-    Durations, HOP_BOUNDS_US, LATENCY_BOUNDS_US, ORIGINS, REFUSED_STATUSES, REUSES, add_counts,
-};
+use abi::board::{HOP_BOUNDS_US, LATENCY_BOUNDS_US, ORIGINS, REFUSED_STATUSES, REUSES, add_counts};
 use abi::outcome::{CLASSES, Reason};
 use api::status::{NodeStatus, WorkerState, WorkerStatus};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet, text,
-};
+use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::families::Families;
 use fleet::metrics::reading::{FunctionReading, Reading, WorkerTally};
 use logs::LogsReading;
 use logs::traces::TracesReading;
 
-/// Everything there is to tell.
+/// Everything that is counted.
 #[derive(Debug)]
 pub struct Exposition {
     pub node: NodeStatus,
@@ -284,7 +281,8 @@ impl Exposition {
             let counts = CLASSES.into_iter().zip(function.tally.outcomes);
             counts.map(move |(outcome, count)| (by(function, "status", outcome), count))
         });
-        let help = "Invocations that are over, by the class of their status; none if the client had gone before";
+        let help = "Invocations that are over, by the class of their status; none if the client \
+                    had gone before";
         families.counters("requests", help, requests.filter(some))?;
         let latencies = functions.iter().map(|function| (name(function), &function.tally.latency));
         let help = "From a request's head to the last byte of its reply";
@@ -327,187 +325,6 @@ fn some<L>((_, count): &(L, u64)) -> bool {
     *count > 0
 }
 
-/// Writes families of metrics.
-struct Families<'a>(DescriptorEncoder<'a>);
-
-impl Families<'_> {
-    fn family<'s>(
-        &'s mut self,
-        name: &'s str,
-        help: &str,
-        unit: Option<&'s Unit>,
-        kind: MetricType,
-    ) -> Result<MetricEncoder<'s>, Error> {
-        self.0.encode_descriptor(name, help, unit, kind)
-    }
-
-    fn counters<L: EncodeLabelSet>(
-        &mut self,
-        name: &str,
-        help: &str,
-        samples: impl IntoIterator<Item = (L, u64)>,
-    ) -> Result<(), Error> {
-        let mut family = self.family(name, help, None, MetricType::Counter)?;
-        samples.into_iter().try_for_each(|(labels, count)| {
-            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)
-        })
-    }
-
-    fn gauges<L: EncodeLabelSet>(
-        &mut self,
-        name: &str,
-        help: &str,
-        unit: Option<Unit>,
-        samples: impl IntoIterator<Item = (L, u64)>,
-    ) -> Result<(), Error> {
-        let mut family = self.family(name, help, unit.as_ref(), MetricType::Gauge)?;
-        samples
-            .into_iter()
-            .try_for_each(|(labels, value)| family.encode_family(&labels)?.encode_gauge(&value))
-    }
-
-    fn histograms<L: EncodeLabelSet, const N: usize>(
-        &mut self,
-        name: &str,
-        help: &str,
-        bounds_us: &[u64; N],
-        samples: impl IntoIterator<Item = (L, impl std::borrow::Borrow<Durations<N>>)>,
-    ) -> Result<(), Error> {
-        let bounds =
-            bounds_us.map(|bound| if bound == u64::MAX { f64::INFINITY } else { seconds(bound) });
-        let mut family = self.family(name, help, Some(&Unit::Seconds), MetricType::Histogram)?;
-        samples.into_iter().try_for_each(|(labels, durations)| {
-            let durations = durations.borrow();
-            let buckets: Vec<(f64, u64)> = bounds.into_iter().zip(durations.counts).collect();
-            let count = durations.counts.iter().sum();
-            let sum = seconds(durations.sum_us);
-            family
-                .encode_family(&labels)?
-                .encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
-        })
-    }
-
-    fn counter_alone(&mut self, name: &str, help: &str, count: u64) -> Result<(), Error> {
-        self.family(name, help, None, MetricType::Counter)?
-            .encode_counter::<NoLabelSet, _, u64>(&count, None)
-    }
-
-    fn gauge_alone(
-        &mut self,
-        name: &str,
-        help: &str,
-        unit: Option<Unit>,
-        value: u64,
-    ) -> Result<(), Error> {
-        self.family(name, help, unit.as_ref(), MetricType::Gauge)?.encode_gauge(&value)
-    }
-}
-
-/// Seconds are told as a float, as the format has it: exact to the microsecond for a century.
-#[expect(clippy::cast_precision_loss, reason = "2^53 microseconds are 285 years")]
-fn seconds(micros: u64) -> f64 {
-    micros as f64 / 1e6
-}
-
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use abi::board::FunctionTally;
-
-    use super::*;
-    use fleet::metrics::reading::DispatchReading;
-    use logs::Waiting;
-
-    fn exposition(name: &str) -> Exposition {
-        let node = NodeStatus {
-            pid: 7,
-            version: "0.1".to_owned(),
-            listeners: Vec::new(),
-            admin: None,
-            generation: 1,
-            functions: 2,
-            compilations: 3,
-            draining: false,
-            store_away: None,
-            started_s: 9,
-        };
-        let mut tally = FunctionTally {
-            outcomes: [0, 5, 0, 0, 1, 0],
-            sent_bytes: 600,
-            ..FunctionTally::default()
-        };
-        (tally.latency.counts[0], tally.latency.counts[17], tally.latency.sum_us) =
-            (4, 2, 25_000_123);
-        tally.reasons[Reason::Timeout as usize] = 1;
-        tally.reasons[Reason::Trap as usize] = 2;
-        let function = FunctionReading { name: name.to_owned(), in_flight: 1, queued: 2, tally };
-        let dispatch = DispatchReading {
-            accepted: vec![(0, 11)],
-            hops: BTreeMap::from([(1, 10)]),
-            ..DispatchReading::default()
-        };
-        let worker = WorkerTally {
-            connections_taken: 10,
-            log_lines: 4,
-            restarts: 1,
-            ..WorkerTally::default()
-        };
-        let logs = LogsReading {
-            lost: 3,
-            waiting: Waiting { segments: 2, bytes: 99 },
-            ..LogsReading::default()
-        };
-        let dropped = [("refused", 0), ("unreachable", 7), ("queue", 1)];
-        let traces = TracesReading { exported: 5, dropped };
-        let reading =
-            Reading { dispatch, workers: BTreeMap::from([(1, worker)]), functions: vec![function] };
-        Exposition {
-            node,
-            workers: Vec::new(),
-            reading,
-            engine_memory_bytes: Some(4096),
-            parked: 0,
-            logs,
-            traces: Some(traces),
-        }
-    }
-
-    #[test]
-    fn every_family_is_described_and_every_line_is_one() {
-        let text = write(exposition("hello")).unwrap();
-        for line in [
-            "# TYPE sockhop_connections_accepted counter",
-            "sockhop_connections_accepted_total{shard=\"0\"} 11",
-            "sockhop_hops_total{worker=\"1\"} 10",
-            "sockhop_worker_restarts_total{worker=\"1\"} 1",
-            "sockhop_requests_total{function=\"hello\",status=\"2xx\"} 5",
-            "sockhop_requests_total{function=\"hello\",status=\"5xx\"} 1",
-            "sockhop_request_duration_seconds_sum{function=\"hello\"} 25.000123",
-            "sockhop_request_duration_seconds_count{function=\"hello\"} 6",
-            "sockhop_request_duration_seconds_bucket{le=\"0.00005\",function=\"hello\"} 4",
-            "sockhop_request_duration_seconds_bucket{le=\"10.0\",function=\"hello\"} 4",
-            "sockhop_request_duration_seconds_bucket{le=\"+Inf\",function=\"hello\"} 6",
-            "sockhop_in_flight{function=\"hello\"} 1",
-            "sockhop_queue_depth{function=\"hello\"} 2",
-            "sockhop_limits_hit_total{function=\"hello\",limit=\"timeout\"} 1",
-            "sockhop_failures_total{function=\"hello\",reason=\"trap\"} 2",
-            "sockhop_log_lines_total{worker=\"1\"} 4",
-            "sockhop_log_segments_lost_total 3",
-            "sockhop_log_spool_bytes 99",
-            "sockhop_spans_exported_total 5",
-            "sockhop_spans_dropped_total{reason=\"unreachable\"} 7",
-            "sockhop_engine_resident_memory_bytes 4096",
-        ] {
-            assert!(text.lines().any(|found| found == line), "{line} is not in:\n{text}");
-        }
-        assert!(text.ends_with("# EOF\n"), "{text}");
-        assert!(!text.contains("status=\"4xx\""), "what never happened has no series");
-    }
-
-    #[test]
-    fn a_label_cannot_end_its_quotes() {
-        let text = write(exposition("a\"b\\c\nd")).unwrap();
-        assert!(text.contains("sockhop_in_flight{function=\"a\\\"b\\\\c\\nd\"} 1"), "{text}");
-    }
-}
+#[path = "text_tests.rs"]
+mod tests;
