@@ -182,7 +182,7 @@ impl Cache {
     }
 
     /// Does the same for a deploy, whose artefact is not in the store yet, but in the file at
-    /// `path`. The module stays in the cache while it is held. `tell` is called at each step.
+    /// `path`. The module stays in the cache while it is held. `report` is called at each step.
     ///
     /// # Errors
     /// [`CacheError`] when it does not compile, or cannot be written.
@@ -191,13 +191,13 @@ impl Cache {
         artefact: &Digest,
         kind: Kind,
         path: &Path,
-        tell: &(dyn Fn(Step) + Sync),
+        report: &(dyn Fn(Step) + Sync),
     ) -> Result<Held, CacheError> {
         let key = self.key(artefact, kind);
         *self.state().held.entry(key).or_default() += 1;
         let held = Held { cache: Arc::clone(self), key };
         self.name([(key, (*artefact, kind))]);
-        self.compile(&key, kind, Source::File(path), Purpose::Deploy, tell).await?;
+        self.compile(&key, kind, Source::File(path), Purpose::Deploy, report).await?;
         self.make_ready(key).await;
         Ok(held)
     }
@@ -336,7 +336,7 @@ impl Cache {
         kind: Kind,
         source: Source<'_>,
         purpose: Purpose,
-        tell: &(dyn Fn(Step) + Sync),
+        report: &(dyn Fn(Step) + Sync),
     ) -> Result<(), CacheError> {
         let asked = Instant::now();
         let failed =
@@ -348,7 +348,7 @@ impl Cache {
             return Err(error);
         }
         let ticket = self.queue.ticket();
-        tell(Step::Waiting { number: ticket.number });
+        report(Step::Waiting { number: ticket.number });
         let _turn = self.queue.turn(key).await;
         let _place = self.queue.place(purpose).await;
         // The one who had the turn before may have compiled it.
@@ -363,7 +363,7 @@ impl Cache {
                 Source::File(path) => path.to_owned(),
                 Source::Store(artefact) => self.artefacts.local(&files::hex(artefact)).await?,
             };
-            self.run_compiler(key, kind, &path, (purpose, tell)).await
+            self.run_compiler(key, kind, &path, (purpose, report)).await
         };
         let made = made.await;
         match &made {
@@ -380,7 +380,7 @@ impl Cache {
         key: &Digest,
         kind: Kind,
         source: &Path,
-        (purpose, tell): (Purpose, &(dyn Fn(Step) + Sync)),
+        (purpose, report): (Purpose, &(dyn Fn(Step) + Sync)),
     ) -> Result<(), CacheError> {
         let path = self.modules.path(key);
         let failed = |what| {
@@ -395,7 +395,7 @@ impl Cache {
         // The compiler's share of memory counts as taken until the compiler has ended.
         let share = self.budget.share(size, purpose).await.map_err(CompileError::from)?;
         let temporary = files::Temporary::new(self.modules.folder()).map_err(failed("written"))?;
-        tell(Step::Compiling);
+        report(Step::Compiling);
         self.compilations.fetch_add(1, Relaxed);
         child::compile(kind, source, temporary.path(), &share.plan).await?;
         drop(share);

@@ -82,7 +82,7 @@ impl Functions {
     /// Has a version's module in the cache, before all others.
     pub(super) async fn compile(&self, version: &Manifest) -> Result<(), ChangeError> {
         if let Some(digest) = files::unhex(&version.artefact) {
-            let module = self.cache.ensure(&digest, version.kind, Purpose::Back).await?;
+            let module = self.cache.ensure(&digest, version.kind, Purpose::Rollback).await?;
             self.cache.make_ready(module).await;
         }
         Ok(())

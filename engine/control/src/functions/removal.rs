@@ -49,7 +49,7 @@ impl Functions {
         };
         self.repository.remove_aliases(name).await?;
         let secrets = self.secrets.kept(name).await?;
-        let going = self.repository.go_on_with_removal(name, kept.as_mut(), secrets).await?;
+        let going = self.repository.continue_removal(name, kept.as_mut(), secrets).await?;
         let owners = self.secrets.release(name).await?;
         self.repository.remove_versions(name, &going, kept.as_ref()).await?;
         if for_good {
