@@ -57,7 +57,7 @@ impl Functions {
         drop(module);
         match &deployed {
             Ok(deployed) => {
-                self.repository.artefacts().keep_copy(&deployed.version.artefact, received)
+                self.repository.artefacts().keep_copy(&deployed.version.artefact, received).await;
             }
             Err(_) => {
                 self.give_up_candidate().await;
