@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
 use abi::board::{
-    Addresses, Board, Counts, HOP_BOUNDS_US, Reason, Reuse, Row, Slot, now_us, refused_index,
+    Addresses, Board, Counts, HOP_BOUNDS_US, Reuse, Row, Slot, now_us, refused_index,
 };
 use abi::catalogue::ArchivedFunction;
+use abi::outcome::Reason;
 
 /// Where a function is counted on the board.
 #[derive(Debug, Clone, Copy)]

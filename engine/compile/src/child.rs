@@ -118,7 +118,7 @@ pub async fn compile(
     let child = command.spawn().map_err(CompileError::Start)?;
     let ended = tokio::time::timeout(WALL_TIME_MAX, child.wait_with_output()).await;
     let ended = ended.map_err(|_| CompileError::TooSlow)?.map_err(CompileError::Start)?;
-    verdict(ended.status, said(&ended.stderr), plan)
+    verdict(ended.status, output_text(&ended.stderr), plan)
 }
 
 /// Interprets the exit status of the child.
@@ -139,7 +139,7 @@ fn verdict(status: ExitStatus, said: String, plan: &Plan) -> Result<(), CompileE
 }
 
 /// Returns the output of the child, which may quote the file.
-fn said(stderr: &[u8]) -> String {
+fn output_text(stderr: &[u8]) -> String {
     String::from_utf8_lossy(&stderr[..stderr.len().min(SAID_BYTES_MAX)]).trim().to_owned()
 }
 

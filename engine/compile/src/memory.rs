@@ -207,7 +207,7 @@ impl Budget {
         threads_max: usize,
     ) -> Decision {
         let mut taken_bytes = self.taken();
-        let counted = if purpose == Purpose::Back { 0 } else { *taken_bytes };
+        let counted = if purpose == Purpose::Rollback { 0 } else { *taken_bytes };
         let decision = decide(size, available, counted, threads_max);
         if let Decision::Compile(plan) = &decision {
             *taken_bytes += plan.need_bytes;
@@ -317,7 +317,7 @@ mod tests {
         let Decision::Compile(plan) = take(Purpose::Deploy) else { panic!("the first one fits") };
         let share = Share { budget: &budget, plan };
         assert!(matches!(take(Purpose::Deploy), Decision::Wait));
-        let Decision::Compile(back) = take(Purpose::Back) else {
+        let Decision::Compile(back) = take(Purpose::Rollback) else {
             panic!("a way back waits for nobody")
         };
         drop(Share { budget: &budget, plan: back });

@@ -22,7 +22,7 @@ const BACKOFF: Backoff =
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// A rollback, or another change of an alias, which does not wait for others.
-    Back,
+    Rollback,
     /// A deploy, or a call by the control API.
     Deploy,
     /// A synchronisation with the store, or a call. A module that did not compile lately is not
@@ -79,7 +79,7 @@ pub(super) struct Queue {
     failed: Mutex<HashMap<Digest, Failed>>,
     line: Mutex<Line>,
     places: Semaphore,
-    place_back: Semaphore,
+    rollback_place: Semaphore,
 }
 
 impl Default for Queue {
@@ -89,7 +89,7 @@ impl Default for Queue {
             failed: Mutex::default(),
             line: Mutex::default(),
             places: Semaphore::new(COMPILERS_MAX),
-            place_back: Semaphore::new(1),
+            rollback_place: Semaphore::new(1),
         }
     }
 }
@@ -122,7 +122,7 @@ impl Queue {
 
     /// Waits for a compiler's place. `None` never happens, as the semaphores are not closed.
     pub(super) async fn place(&self, purpose: Purpose) -> Option<SemaphorePermit<'_>> {
-        let places = if purpose == Purpose::Back { &self.place_back } else { &self.places };
+        let places = if purpose == Purpose::Rollback { &self.rollback_place } else { &self.places };
         places.acquire().await.ok()
     }
 
@@ -185,7 +185,7 @@ mod tests {
         let later = start + Duration::from_secs(1);
         queue.failed(&KEY, "one".to_owned(), true, start);
         assert_eq!(queue.failure(&KEY, Purpose::Serving, later, later), Some("one".to_owned()));
-        for insists in [Purpose::Deploy, Purpose::Back] {
+        for insists in [Purpose::Deploy, Purpose::Rollback] {
             assert_eq!(queue.failure(&KEY, insists, later, later), None);
             assert_eq!(
                 queue.failure(&KEY, insists, start, later),
@@ -238,7 +238,7 @@ mod tests {
         let queue = Queue::default();
         let _deploys = (queue.place(Purpose::Deploy).await, queue.place(Purpose::Serving).await);
         assert_eq!(queue.places.available_permits(), 0);
-        assert!(queue.place(Purpose::Back).await.is_some());
+        assert!(queue.place(Purpose::Rollback).await.is_some());
         let first = queue.turn(&KEY).await;
         assert!(tokio::time::timeout(Duration::from_millis(1), queue.turn(&KEY)).await.is_err());
         let _other = queue.turn(&[2; 32]).await;

@@ -36,56 +36,55 @@ fn chosen(listed: &[Listed]) -> Identities {
 }
 
 /// Reads all identities.
-pub(super) async fn read(objects: &dyn Objects) -> Result<Identities, StoreError> {
+pub(super) async fn read_all(objects: &dyn Objects) -> Result<Identities, StoreError> {
     Ok(chosen(&objects.list(FOLDER, "").await?))
 }
 
 /// Reads the identity of one function. Returns `None` if it has none.
-pub(super) async fn of(objects: &dyn Objects, name: &str) -> Result<Option<String>, StoreError> {
+pub(super) async fn get(objects: &dyn Objects, name: &str) -> Result<Option<String>, StoreError> {
     Ok(chosen(&objects.list(&format!("{FOLDER}{name}/"), "").await?).remove(name))
 }
 
 /// Reads the identity of one function, and makes one if it has none. The new one is the name if an
 /// earlier build has deployed the function, as `is_there` says, or has given it secrets.
-pub(super) async fn of_or_made(
+pub(super) async fn get_or_create(
     objects: &dyn Objects,
     name: &str,
     is_there: bool,
 ) -> Result<String, StoreError> {
-    if let Some(id) = of(objects, name).await? {
+    if let Some(id) = get(objects, name).await? {
         return Ok(id);
     }
     let earlier = is_there || !objects.list(&format!("{PREFIX}{name}/"), "").await?.is_empty();
     let id = if earlier { name.to_owned() } else { uuid::Uuid::now_v7().to_string() };
     objects.put(&format!("{FOLDER}{name}/{id}"), Vec::new()).await?;
-    Ok(of(objects, name).await?.unwrap_or(id))
+    Ok(get(objects, name).await?.unwrap_or(id))
 }
 
 /// Reads all identities of a function, those that do not count, too.
-pub(super) async fn all_of(objects: &dyn Objects, name: &str) -> Result<Vec<String>, StoreError> {
+pub(super) async fn get_all(objects: &dyn Objects, name: &str) -> Result<Vec<String>, StoreError> {
     let listed = objects.list(&format!("{FOLDER}{name}/"), "").await?;
     Ok(listed.iter().filter_map(|listed| Some(parts(&listed.key)?.1.to_owned())).collect())
 }
 
 /// Writes an identity that the function had before.
-pub(super) async fn give(objects: &dyn Objects, name: &str, id: &str) -> Result<(), StoreError> {
+pub(super) async fn put(objects: &dyn Objects, name: &str, id: &str) -> Result<(), StoreError> {
     objects.put(&format!("{FOLDER}{name}/{id}"), Vec::new()).await
 }
 
 /// Removes one of a function's identities.
-pub(super) async fn take_one(
-    objects: &dyn Objects,
-    name: &str,
-    id: &str,
-) -> Result<(), StoreError> {
+pub(super) async fn delete(objects: &dyn Objects, name: &str, id: &str) -> Result<(), StoreError> {
     objects.delete(&format!("{FOLDER}{name}/{id}")).await
 }
 
 /// Removes all identities of a function. Returns them.
-pub(super) async fn take(objects: &dyn Objects, name: &str) -> Result<Vec<String>, StoreError> {
-    let ids = all_of(objects, name).await?;
+pub(super) async fn delete_all(
+    objects: &dyn Objects,
+    name: &str,
+) -> Result<Vec<String>, StoreError> {
+    let ids = get_all(objects, name).await?;
     for id in &ids {
-        take_one(objects, name, id).await?;
+        delete(objects, name, id).await?;
     }
     Ok(ids)
 }

@@ -29,7 +29,7 @@ impl Held {
             .and_then(|object| Sealed::read(place, object))
             .map_err(|error| error.to_string());
         if let Err(reason) = &sealed {
-            tracing::error!("the secret {} is unreadable: {reason}", place.object());
+            tracing::error!("the secret {} is unreadable: {reason}", place.object_key());
         }
         Self { tag, digest, sealed }
     }

@@ -162,8 +162,8 @@ impl Secrets {
     /// # Errors
     /// When the store cannot be read. What was read before stays then.
     pub async fn refresh(&self) -> Result<(), StoreError> {
-        let _alone = self.changing.lock().await;
-        let identities = identity::read(&*self.objects).await?;
+        let _lock = self.changing.lock().await;
+        let identities = identity::read_all(&*self.objects).await?;
         let mut before: HashMap<(String, String), Held> = self.flattened();
         let (mut all, mut changed) = (All::new(), Vec::new());
         for listed in self.objects.list(PREFIX, "").await? {
@@ -205,12 +205,12 @@ impl Secrets {
     /// # Errors
     /// When the store does not answer.
     pub async fn identify(&self, function: &str, is_there: bool) -> Result<String, StoreError> {
-        let _alone = self.changing.lock().await;
-        self.identify_alone(function, is_there).await
+        let _lock = self.changing.lock().await;
+        self.identify_locked(function, is_there).await
     }
 
-    async fn identify_alone(&self, function: &str, is_there: bool) -> Result<String, StoreError> {
-        let id = identity::of_or_made(&*self.objects, function, is_there).await?;
+    async fn identify_locked(&self, function: &str, is_there: bool) -> Result<String, StoreError> {
+        let id = identity::get_or_create(&*self.objects, function, is_there).await?;
         self.write().identities.insert(function.to_owned(), id.clone());
         Ok(id)
     }
@@ -230,8 +230,8 @@ impl Secrets {
     ) -> Result<(), SecretError> {
         check_key(key)?;
         let value = check_value(value)?;
-        let _alone = self.changing.lock().await;
-        let owner = self.identify_alone(function, is_there).await?;
+        let _lock = self.changing.lock().await;
+        let owner = self.identify_locked(function, is_there).await?;
         let (others, others_bytes) = self.others(function, key);
         rules::check_sum(others, others_bytes, value.len())?;
         let place = Place { owner: &owner, key };
@@ -239,11 +239,11 @@ impl Secrets {
         let sealed =
             Sealed::new(self.key.get_or_make()?, place, value, clock::unix_ms()).map_err(failed)?;
         let object = sealed.to_object();
-        self.objects.put(&place.object(), object.clone()).await?;
+        self.objects.put(&place.object_key(), object.clone()).await?;
         // A removal takes the identity, and looks for secrets after that: it finds this one, unless
         // the identity is gone by now.
-        if identity::of(&*self.objects, function).await?.as_ref() != Some(&owner) {
-            self.objects.delete(&place.object()).await?;
+        if identity::get(&*self.objects, function).await?.as_ref() != Some(&owner) {
+            self.objects.delete(&place.object_key()).await?;
             return Err(SecretError::Removed {
                 function: function.to_owned(),
                 key: key.to_owned(),
@@ -268,7 +268,7 @@ impl Secrets {
     /// [`SecretError::Unknown`] when there is none, and when the store cannot be written.
     pub async fn remove(&self, function: &str, key: &str) -> Result<(), SecretError> {
         check_key(key)?;
-        let _alone = self.changing.lock().await;
+        let _lock = self.changing.lock().await;
         let owner = self.read().owner(function).to_owned();
         if !self.read().of(function).is_some_and(|keys| keys.contains_key(key)) {
             return Err(SecretError::Unknown {
@@ -276,7 +276,7 @@ impl Secrets {
                 key: key.to_owned(),
             });
         }
-        self.objects.delete(&Place { owner: &owner, key }.object()).await?;
+        self.objects.delete(&Place { owner: &owner, key }.object_key()).await?;
         self.forget(&owner, key);
         Ok(())
     }
@@ -287,15 +287,15 @@ impl Secrets {
     /// # Errors
     /// When the store cannot be written. A second call does the rest.
     pub async fn release(&self, function: &str) -> Result<Vec<String>, StoreError> {
-        let _alone = self.changing.lock().await;
-        let mut owners = identity::all_of(&*self.objects, function).await?;
+        let _lock = self.changing.lock().await;
+        let mut owners = identity::get_all(&*self.objects, function).await?;
         // For earlier builds the owner is the function's name.
         owners.extend([function.to_owned(), self.read().owner(function).to_owned()]);
         // The secrets go first: those of an identity that is gone would never be found.
         for owner in &owners {
-            self.remove_all_alone(owner).await?;
+            self.remove_all_locked(owner).await?;
         }
-        owners.extend(identity::take(&*self.objects, function).await?);
+        owners.extend(identity::delete_all(&*self.objects, function).await?);
         self.write().identities.remove(function);
         owners.sort();
         owners.dedup();
@@ -333,7 +333,7 @@ impl Secrets {
     ) -> Result<(), SecretError> {
         self.refresh().await?;
         let Some(owner) = &kept.owner else { return Ok(()) };
-        let standing = identity::all_of(&*self.objects, function).await?;
+        let standing = identity::get_all(&*self.objects, function).await?;
         let known = self.read();
         let keys = standing.iter().filter(|id| *id != owner).filter_map(|id| known.held.get(id));
         let keys: Vec<&str> = keys.flat_map(|keys| keys.keys().map(String::as_str)).collect();
@@ -352,15 +352,15 @@ impl Secrets {
     /// does the rest.
     pub async fn restore(&self, function: &str, kept: &KeptSecrets) -> Result<(), SecretError> {
         self.expect_restorable(function, kept).await?;
-        let _alone = self.changing.lock().await;
+        let _lock = self.changing.lock().await;
         let Some(owner) = &kept.owner else { return Ok(()) };
         for other in
-            identity::all_of(&*self.objects, function).await?.iter().filter(|id| *id != owner)
+            identity::get_all(&*self.objects, function).await?.iter().filter(|id| *id != owner)
         {
             // It is left over from a deploy that was cut short, and has no secrets.
-            identity::take_one(&*self.objects, function, other).await?;
+            identity::delete(&*self.objects, function, other).await?;
         }
-        identity::give(&*self.objects, function, owner).await?;
+        identity::put(&*self.objects, function, owner).await?;
         self.write().identities.insert(function.to_owned(), owner.clone());
         for (key, sealed) in &kept.sealed {
             let place = Place { owner, key };
@@ -368,7 +368,7 @@ impl Secrets {
             check_key(key)?;
             let object =
                 serde_json::from_value::<Sealed>(sealed.clone()).map_err(unfit)?.to_object();
-            self.objects.put(&place.object(), object.clone()).await?;
+            self.objects.put(&place.object_key(), object.clone()).await?;
             insert(&mut self.write().held, owner, key, Held::new(place, String::new(), Ok(object)));
         }
         Ok(())
@@ -379,11 +379,11 @@ impl Secrets {
     /// # Errors
     /// When the store cannot be written. Some of them may be removed by then.
     pub async fn remove_all(&self, owner: &str) -> Result<(), StoreError> {
-        let _alone = self.changing.lock().await;
-        self.remove_all_alone(owner).await
+        let _lock = self.changing.lock().await;
+        self.remove_all_locked(owner).await
     }
 
-    async fn remove_all_alone(&self, owner: &str) -> Result<(), StoreError> {
+    async fn remove_all_locked(&self, owner: &str) -> Result<(), StoreError> {
         for listed in self.objects.list(&format!("{PREFIX}{owner}/"), "").await? {
             if let Some((_, key)) = place_of(&listed.key) {
                 self.objects.delete(&listed.key).await?;
@@ -398,7 +398,7 @@ impl Secrets {
     pub fn list(&self, function: &str) -> Vec<ListedSecret> {
         let known = self.read();
         let owner = known.owner(function);
-        let told = |(key, held): (&String, &Held)| {
+        let listed = |(key, held): (&String, &Held)| {
             let error = match &held.sealed {
                 Ok(sealed) => self
                     .open(function, Place { owner, key }, sealed)
@@ -412,7 +412,7 @@ impl Secrets {
                 error,
             }
         };
-        known.of(function).into_iter().flatten().map(told).collect()
+        known.of(function).into_iter().flatten().map(listed).collect()
     }
 
     /// Returns a number for each function that has secrets, which changes with them and reveals

@@ -32,12 +32,12 @@ pub(super) struct Place<'a> {
 
 impl Place<'_> {
     /// Returns the object's key in the store.
-    pub(super) fn object(self) -> String {
+    pub(super) fn object_key(self) -> String {
         format!("{PREFIX}{}/{}", self.owner, self.key)
     }
 
     /// Returns what the ciphertext is bound to. Neither name nor key can have a zero byte.
-    fn associated(self, set_ms: u64) -> Vec<u8> {
+    fn associated_data(self, set_ms: u64) -> Vec<u8> {
         format!("sockhop secret {FORMAT}\0{}\0{}\0{set_ms}", self.owner, self.key).into_bytes()
     }
 }
@@ -104,7 +104,7 @@ impl Sealed {
         set_ms: u64,
     ) -> Result<Self, std::io::Error> {
         let nonce = <[u8; 24]>::try_generate().map_err(std::io::Error::other)?;
-        let payload = Payload { msg: value.as_bytes(), aad: &place.associated(set_ms) };
+        let payload = Payload { msg: value.as_bytes(), aad: &place.associated_data(set_ms) };
         let ciphertext = key.cipher.encrypt(&XNonce::from(nonce), payload);
         let ciphertext =
             ciphertext.map_err(|_| std::io::Error::other("the value is too long to encrypt"))?;
@@ -113,7 +113,8 @@ impl Sealed {
 
     /// Decrypts the value. [`Self::key`] says whether `key` is the right one.
     pub(super) fn open(&self, key: &Key, place: Place<'_>) -> Result<Zeroizing<String>, Unfit> {
-        let payload = Payload { msg: &self.ciphertext[..], aad: &place.associated(self.set_ms) };
+        let payload =
+            Payload { msg: &self.ciphertext[..], aad: &place.associated_data(self.set_ms) };
         let value = key.cipher.decrypt(&XNonce::from(self.nonce), payload).map_err(|_| Unfit)?;
         String::from_utf8(value).map(Zeroizing::new).map_err(|_| Unfit)
     }
@@ -136,8 +137,8 @@ impl Sealed {
     /// # Errors
     /// [`StoreError::Damaged`] names the object.
     pub(super) fn read(place: Place<'_>, object: Vec<u8>) -> Result<Self, StoreError> {
-        let json = checked::open(&place.object(), object)?;
-        let damaged = |reason: String| StoreError::Damaged { key: place.object(), reason };
+        let json = checked::open(&place.object_key(), object)?;
+        let damaged = |reason: String| StoreError::Damaged { key: place.object_key(), reason };
         let format = serde_json::from_slice::<serde_json::Value>(&json).ok();
         let format = format.and_then(|json| json.get("format")?.as_u64());
         if format.is_some_and(|format| format > u64::from(FORMAT)) {

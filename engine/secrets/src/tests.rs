@@ -125,13 +125,13 @@ async fn objects_that_were_changed_or_moved_do_not_open_and_can_be_replaced() {
     for (function, error) in
         [("shop", "does not open"), ("cafe", "does not open"), ("huge", "does not open")]
     {
-        let told = secrets.for_worker(function).unwrap_err().to_string();
-        assert!(told.contains(error), "{function}: {told}");
+        let said = secrets.for_worker(function).unwrap_err().to_string();
+        assert!(said.contains(error), "{function}: {said}");
     }
-    let told = secrets.list("cafe");
+    let said = secrets.list("cafe");
     assert!(
-        told[0].set_ms.is_none()
-            && told[0].error.as_ref().is_some_and(|error| error.contains("SHA-256"))
+        said[0].set_ms.is_none()
+            && said[0].error.as_ref().is_some_and(|error| error.contains("SHA-256"))
     );
     let errors: Vec<bool> =
         secrets.list("shop").iter().map(|listed| listed.error.is_some()).collect();
@@ -184,7 +184,7 @@ async fn the_next_function_of_a_name_does_not_come_by_the_secrets_of_the_one_bef
     assert_eq!(folder.objects().list("secrets/", "").await.unwrap(), []);
     // Those that another node set meanwhile are nobody's, and go when they are looked for again.
     let identity = owners.iter().find(|owner| *owner != "shop").unwrap();
-    let late = Place { owner: identity, key: "C" }.object();
+    let late = Place { owner: identity, key: "C" }.object_key();
     folder.objects().put(&late, b"of the other node".to_vec()).await.unwrap();
     for node in [&one, &other, &folder.node("a")] {
         node.refresh().await.unwrap();
@@ -265,7 +265,7 @@ impl Objects for Disturbed {
         Box::pin(async move {
             self.objects.put(key, contents).await?;
             if self.removed && key.starts_with("secrets/") {
-                identity::take(&*self.objects, "shop").await?;
+                identity::delete_all(&*self.objects, "shop").await?;
             }
             Ok(())
         })

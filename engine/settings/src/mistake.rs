@@ -60,11 +60,11 @@ pub(super) fn keys(settings: &Command) -> impl Iterator<Item = &str> {
 /// likely stands for.
 pub fn misspelt(variables: impl Iterator<Item = String>) -> Vec<(String, String)> {
     let settings = definition();
-    let meant = |variable: &String| {
+    let near_miss = |variable: &String| {
         let key = variable.strip_prefix("SOCKHOP_")?;
-        nearest(key, keys(&settings)).map(variable_of).filter(|meant| meant != variable)
+        nearest(key, keys(&settings)).map(variable_of).filter(|near| near != variable)
     };
-    variables.filter_map(|variable| meant(&variable).map(|meant| (variable, meant))).collect()
+    variables.filter_map(|variable| near_miss(&variable).map(|near| (variable, near))).collect()
 }
 
 /// Checks `given` by the definition of the command line.

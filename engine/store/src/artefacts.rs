@@ -5,6 +5,7 @@
 //! it has compiled. An artefact is named by its SHA-256, which is checked each time the file is
 //! used. Owns no fds between calls.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,7 +98,8 @@ impl Artefacts {
                 return Err(missing());
             }
             if is_whole(digest, copy.path()).await == Some(true) {
-                return become_file(copy, path).await;
+                let renamed = become_file(copy, path.clone()).await;
+                return renamed.map(|()| path.clone()).map_err(StoreError::io("write", &path));
             }
         }
         Err(damaged(key))
@@ -132,9 +134,9 @@ impl Artefacts {
     }
 
     /// Keeps the received file as this node's copy, if the store's own objects are not files.
-    pub fn keep_copy(&self, digest: &str, received: Temporary) {
+    pub async fn keep_copy(&self, digest: &str, received: Temporary) {
         if !self.are_files()
-            && let Err(error) = received.become_file(&self.folder.join(digest))
+            && let Err(error) = become_file(received, self.folder.join(digest)).await
         {
             tracing::warn!("an artefact will be brought here again should it be needed: {error}");
         }
@@ -151,13 +153,10 @@ impl Artefacts {
     }
 }
 
-/// Renames a received file to `path`, durably, on a thread that may block. Returns `path`.
-async fn become_file(copy: Temporary, path: PathBuf) -> Result<PathBuf, StoreError> {
-    let renamed = tokio::task::spawn_blocking(move || {
-        copy.become_file(&path).map_err(StoreError::io("write", &path))?;
-        Ok(path)
-    });
-    renamed.await.unwrap_or_else(|error| Err(StoreError::Ended { reason: error.to_string() }))
+/// Renames a received file to `path`, durably, on a thread that may block.
+async fn become_file(received: Temporary, path: PathBuf) -> io::Result<()> {
+    let renamed = tokio::task::spawn_blocking(move || received.become_file(&path));
+    renamed.await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
 fn damaged(key: &str) -> StoreError {

@@ -150,7 +150,7 @@ impl Removed {
     }
 
     /// Adds the present parts of the function. Returns whether any of them is new.
-    pub(super) fn take_in(&mut self, function: &Function, secrets: KeptSecrets) -> bool {
+    pub(super) fn merge(&mut self, function: &Function, secrets: KeptSecrets) -> bool {
         let before = self.clone();
         for version in function.versions() {
             self.function.put_version(Arc::clone(version));

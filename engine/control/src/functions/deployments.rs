@@ -88,7 +88,10 @@ impl Deployments {
         let deployed = self.try_and_keep(&trial_turn, &request, trial, (&received, progress)).await;
         drop(module);
         match &deployed {
-            Ok(deployed) => self.keep_copy(&deployed.version.artefact, received).await,
+            Ok(deployed) => {
+                let artefacts = self.changes.stored.repository.artefacts();
+                artefacts.keep_copy(&deployed.version.artefact, received.file).await;
+            }
             Err(_) => {
                 self.trials.give_up_candidate(&trial_turn).await;
                 // In a turn: another change might have just made what is cleared away here. While
@@ -172,14 +175,5 @@ impl Deployments {
             tracing::warn!("old versions of function {name:?} stay for now: {error}");
         }
         Ok(Deployed { version, before, options_kept })
-    }
-
-    /// Leaves the received file as this node's copy of the artefact, where it needs one.
-    async fn keep_copy(&self, artefact: &str, received: Received) {
-        let artefacts = Arc::clone(self.changes.stored.repository.artefacts());
-        let artefact = artefact.to_owned();
-        let keeping = move || artefacts.keep_copy(&artefact, received.file);
-        // It fails only when the node stops. The next one brings the artefact here again.
-        let _ = tokio::task::spawn_blocking(keeping).await;
     }
 }

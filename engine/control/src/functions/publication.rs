@@ -149,7 +149,7 @@ impl Publication {
     /// When it does not compile, or the store does not have it.
     pub(super) async fn compile(&self, version: &Manifest) -> Result<(), ChangeError> {
         if let Some(digest) = files::unhex(&version.artefact) {
-            let module = self.cache.ensure(&digest, version.kind, Purpose::Back).await?;
+            let module = self.cache.ensure(&digest, version.kind, Purpose::Rollback).await?;
             self.cache.make_ready(module).await;
         }
         Ok(())

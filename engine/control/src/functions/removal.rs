@@ -64,7 +64,7 @@ impl Removals {
         repository.remove_aliases(name).await?;
         // Secrets that were set since the removal began are kept too.
         let secrets = self.secrets.kept(name).await?;
-        let going = repository.go_on_with_removal(name, kept.as_mut(), secrets).await?;
+        let going = repository.continue_removal(name, kept.as_mut(), secrets).await?;
         let owners = self.secrets.release(name).await?;
         repository.remove_versions(name, &going, kept.as_ref()).await?;
         if for_good {

@@ -44,14 +44,14 @@ impl Repository {
         if may_be_named {
             return Err(error);
         }
-        if let Err(why) = self.take_back(version).await {
+        if let Err(why) = self.undo_version(version).await {
             tracing::warn!("what a failed deploy has left in the store stays there for now: {why}");
         }
         Err(error)
     }
 
     /// Removes what was written of a version that nothing names.
-    async fn take_back(&self, version: &Manifest) -> Result<(), StoreError> {
+    async fn undo_version(&self, version: &Manifest) -> Result<(), StoreError> {
         self.remove_version(version).await?;
         self.objects.delete(&upload_key(&version.artefact, &version.version)).await
     }
@@ -76,11 +76,11 @@ impl Repository {
     ) -> Result<(), StoreError> {
         self.put(&alias.name, &alias.alias, alias).await?;
         self.note_change().await;
-        self.put_back(versions).await
+        self.put_missing(versions).await
     }
 
     /// Writes those of the versions that are missing.
-    pub(super) async fn put_back(&self, versions: &[Arc<Manifest>]) -> Result<(), StoreError> {
+    pub(super) async fn put_missing(&self, versions: &[Arc<Manifest>]) -> Result<(), StoreError> {
         for version in versions {
             let key = key::<Manifest>(&version.name, &version.version);
             if self.objects.get_range(&key, 0, 1).await?.is_none() {

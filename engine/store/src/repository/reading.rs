@@ -71,7 +71,7 @@ impl Repository {
         let listed = self.objects.list(&prefix, "").await?;
         let is_known = |known: &Contents, listed: &Listed| {
             let seen = |(name, stem)| T::of(known.get(name)?).get(stem);
-            parts(&listed.key).and_then(seen).is_some_and(|seen| is_as_it_was(seen, listed))
+            parts(&listed.key).and_then(seen).is_some_and(|seen| is_unchanged(seen, listed))
         };
         if summary::is_due(listed.iter().filter(|listed| !is_known(known, listed)).count()) {
             let summary = summary::read(&*self.objects).await;
@@ -86,7 +86,7 @@ impl Repository {
             let Some((name, stem)) = parts(&listed.key) else { continue };
             let known = known.get(name).and_then(|function| T::of(function).get(stem));
             match known {
-                Some(seen) if is_as_it_was(seen, &listed) => {
+                Some(seen) if is_unchanged(seen, &listed) => {
                     let (tag, modified) = (listed.tag.clone(), Some(listed.modified));
                     let seen = Seen { tag, modified, value: seen.value.clone() };
                     T::of_mut(Arc::make_mut(contents.entry(name.to_owned()).or_default()))
@@ -139,6 +139,6 @@ impl Repository {
 }
 
 /// Returns whether the object is still the one that was seen, so that it is not read again.
-fn is_as_it_was<T: Stored>(seen: &Seen<T>, listed: &Listed) -> bool {
+fn is_unchanged<T: Stored>(seen: &Seen<T>, listed: &Listed) -> bool {
     seen.tag == listed.tag || (T::IMMUTABLE && seen.value.is_some())
 }

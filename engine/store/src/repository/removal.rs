@@ -74,7 +74,7 @@ impl Repository {
         {
             removed = Removed { id: removed.id, removed_ms: removed.removed_ms, ..begun };
         }
-        removed.take_in(function, secrets);
+        removed.merge(function, secrets);
         self.objects.put(&removed.key(), removed.to_object()?).await?;
         Ok(Some(removed))
     }
@@ -84,7 +84,7 @@ impl Repository {
     ///
     /// # Errors
     /// When the store does not do it.
-    pub async fn go_on_with_removal(
+    pub async fn continue_removal(
         &self,
         name: &str,
         removed: Option<&mut Removed>,
@@ -92,7 +92,7 @@ impl Repository {
     ) -> Result<Arc<Function>, StoreError> {
         let function = self.read_function(name, &Contents::new()).await?;
         if let Some(removed) = removed
-            && removed.take_in(&function, secrets)
+            && removed.merge(&function, secrets)
         {
             self.objects.put(&removed.key(), removed.to_object()?).await?;
         }
@@ -124,7 +124,7 @@ impl Repository {
             Some(active) => self.put_alias(active, &versions).await,
             None => {
                 self.note_change().await;
-                self.put_back(&versions).await
+                self.put_missing(&versions).await
             }
         }
     }
@@ -151,7 +151,7 @@ impl Repository {
         let mut marks = self.removed_marks.lock().await;
         let mut listed = self.objects.list(REMOVED, "").await?;
         listed.retain(|listed| parts(&listed.key).is_some());
-        for key in marks.look(&listed, kept_for, now) {
+        for key in marks.update(&listed, kept_for, now) {
             self.objects.delete(&key).await?;
         }
         Ok(())

@@ -152,7 +152,7 @@ pub(super) async fn remove(repository: &Repository, name: &str) -> Result<(), St
     let function = repository.read_function(name, &Contents::new()).await?;
     let mut kept = repository.begin_removal(name, &function, KeptSecrets::default()).await?;
     repository.remove_aliases(name).await?;
-    let going = repository.go_on_with_removal(name, kept.as_mut(), KeptSecrets::default()).await?;
+    let going = repository.continue_removal(name, kept.as_mut(), KeptSecrets::default()).await?;
     repository.remove_versions(name, &going, kept.as_ref()).await
 }
 

@@ -29,7 +29,7 @@ pub(super) struct Named<'a> {
 
 impl Named<'_> {
     /// Returns whether the object under `key` is an artefact of sockhop that no version has.
-    pub(super) fn lacks(&self, key: &str) -> bool {
+    pub(super) fn is_unused(&self, key: &str) -> bool {
         let digest = |text: &str| files::unhex(text).is_some();
         let upload = key.strip_prefix(UPLOADS).and_then(|rest| rest.split_once('/'));
         match (upload, key.strip_prefix(SHARED)) {
@@ -52,7 +52,12 @@ pub(super) struct Marks {
 impl Marks {
     /// Marks the objects of `listed`, and drops the marks of all others. Returns the keys of those
     /// that were marked, unchanged, in every call for at least `after`.
-    pub(super) fn look(&mut self, listed: &[Listed], after: Duration, now: Instant) -> Vec<String> {
+    pub(super) fn update(
+        &mut self,
+        listed: &[Listed],
+        after: Duration,
+        now: Instant,
+    ) -> Vec<String> {
         let mut marked = BTreeMap::new();
         for listed in listed {
             let before = self.marked.get(&listed.key).filter(|(tag, _)| *tag == listed.tag);
@@ -100,8 +105,8 @@ impl Repository {
             named.versions.insert(&version.version);
             named.artefacts.insert(&version.artefact);
         }
-        listed.retain(|listed| named.lacks(&listed.key));
-        for key in marks.look(&listed, CHANGE_MAX, now) {
+        listed.retain(|listed| named.is_unused(&listed.key));
+        for key in marks.update(&listed, CHANGE_MAX, now) {
             self.objects.delete(&key).await?;
         }
         Ok(())
@@ -122,8 +127,8 @@ mod tests {
     /// Looks at those artefacts that nothing names.
     fn look(marks: &mut Marks, listed: &[Listed], named: &Named<'_>, now: Instant) -> Vec<String> {
         let unnamed: Vec<Listed> =
-            listed.iter().filter(|listed| named.lacks(&listed.key)).cloned().collect();
-        marks.look(&unnamed, CHANGE_MAX, now)
+            listed.iter().filter(|listed| named.is_unused(&listed.key)).cloned().collect();
+        marks.update(&unnamed, CHANGE_MAX, now)
     }
 
     #[test]

@@ -193,7 +193,7 @@ impl Retention {
             let (store, key) = (self.objects.name(), self.key.clone());
             RetentionError::NotListed { store, key }
         })?;
-        let store = self.believed(&mut state.clock, now, own.modified);
+        let store = self.trusted_time(&mut state.clock, now, own.modified);
         let unread = state.records.list(&listed, &self.key, now);
         for key in store.map(|store| state.records.expire(now, store)).unwrap_or_default() {
             tracing::info!(
@@ -213,7 +213,7 @@ impl Retention {
     }
 
     /// Returns the store's time, if its clock is trusted.
-    fn believed(
+    fn trusted_time(
         &self,
         clock: &mut Clock,
         monotonic: Duration,

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use abi::board::{Places, now_us};
+use abi::outcome::Reason;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::places::{Admitted, try_take};

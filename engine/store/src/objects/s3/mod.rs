@@ -281,7 +281,7 @@ impl Objects for S3 {
                 return Ok(false);
             };
             requests.expect_object(&response)?;
-            let failed = |error| Failure::lasting(StoreError::io("write", &to)(error));
+            let failed = |error| Failure::permanent(StoreError::io("write", &to)(error));
             // An earlier attempt may have written a part.
             let opened = tokio::fs::OpenOptions::new().write(true).truncate(true).open(&to).await;
             let mut file = opened.map_err(failed)?;

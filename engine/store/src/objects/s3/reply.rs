@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use http::StatusCode;
 use serde::Deserialize;
 
-use super::retry::{self, Ended};
+use super::retry::{self, FailureKind};
 
 /// The difference of clocks from which on a message names it as the cause. S3 itself allows 15
 /// minutes.
@@ -57,7 +57,7 @@ pub(super) fn meaning(answer: Unsuccessful<'_>, now: SystemTime) -> Meaning {
     match (code.as_str(), answer.status) {
         ("NoSuchKey", _) => return Meaning::Absent,
         ("InvalidRange", _) | (_, 416) => return Meaning::BeyondEnd,
-        (code, status) if retry::ended(status, code) == Ended::Passing => {
+        (code, status) if retry::failure_kind(status, code) == FailureKind::Transient => {
             return Meaning::Busy(format!("it answered {status} {}", quoted(code)));
         }
         _ => {}
@@ -73,7 +73,7 @@ fn without_words(answer: Unsuccessful<'_>) -> Meaning {
     let Unsuccessful { status, content_type, .. } = answer;
     match status {
         416 => Meaning::BeyondEnd,
-        _ if retry::ended(status, "") == Ended::Passing => {
+        _ if retry::failure_kind(status, "") == FailureKind::Transient => {
             Meaning::Busy(format!("it answered {}", described(status)))
         }
         _ => Meaning::Foreign(foreign(status, content_type)),

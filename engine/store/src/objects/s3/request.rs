@@ -20,7 +20,7 @@ use s3::request::Request as _;
 use s3::request::tokio_backend::ReqwestRequest;
 
 use super::reply::{self, Meaning, Unsuccessful};
-use super::retry::{self, Ended};
+use super::retry::{self, FailureKind};
 use crate::error::StoreError;
 
 /// A bucket, and its names in messages.
@@ -35,13 +35,13 @@ pub(super) struct Requests {
 /// Why an attempt has failed.
 #[derive(Debug)]
 pub(super) struct Failure {
-    pub(super) ended: Ended,
+    pub(super) kind: FailureKind,
     pub(super) error: StoreError,
 }
 
 impl Failure {
-    pub(super) fn lasting(error: StoreError) -> Self {
-        Self { ended: Ended::Lasting, error }
+    pub(super) fn permanent(error: StoreError) -> Self {
+        Self { kind: FailureKind::Permanent, error }
     }
 }
 
@@ -62,12 +62,11 @@ impl Requests {
         let (begun, mut attempts) = (Instant::now(), 0);
         loop {
             attempts += 1;
-            let Failure { ended, error } = match attempt().await {
+            let Failure { kind, error } = match attempt().await {
                 Ok(done) => return Ok(done),
                 Err(failure) => failure,
             };
-            let Some(pause) = retry::pause(ended, attempts, begun.elapsed(), fastrand::f64())
-            else {
+            let Some(pause) = retry::pause(kind, attempts, begun.elapsed(), fastrand::f64()) else {
                 return Err(error);
             };
             tracing::debug!(
@@ -150,8 +149,8 @@ impl Requests {
         Ok(whole)
     }
 
-    /// Reads a body piece by piece. A body that ends too early is an error that passes, and one
-    /// that is longer than `bytes_max` an error that lasts.
+    /// Reads a body piece by piece. A body that ends too early is a transient error, and one
+    /// that is longer than `bytes_max` a permanent one.
     pub(super) async fn pieces(
         &self,
         mut response: reqwest::Response,
@@ -159,7 +158,7 @@ impl Requests {
         bytes_max: usize,
         mut take: impl AsyncFnMut(Bytes) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let longer = || Failure::lasting(StoreError::too_large(key, bytes_max));
+        let longer = || Failure::permanent(StoreError::too_large(key, bytes_max));
         let promised = response.content_length();
         if promised.is_some_and(|bytes| bytes > bytes_max as u64) {
             return Err(longer());
@@ -197,17 +196,17 @@ impl Requests {
 
     fn away(&self, reason: String) -> Failure {
         let (name, endpoint) = (self.name.clone(), self.endpoint.clone());
-        Failure { ended: Ended::Passing, error: StoreError::Away { name, endpoint, reason } }
+        Failure { kind: FailureKind::Transient, error: StoreError::Away { name, endpoint, reason } }
     }
 
     fn refused(&self, reason: String, hint: String) -> Failure {
         let (name, endpoint) = (self.name.clone(), self.endpoint.clone());
-        Failure::lasting(StoreError::Refused { name, endpoint, reason, hint })
+        Failure::permanent(StoreError::Refused { name, endpoint, reason, hint })
     }
 
     pub(super) fn foreign(&self, reason: String) -> Failure {
         let (name, endpoint) = (self.name.clone(), self.endpoint.clone());
-        Failure::lasting(StoreError::Foreign { name, endpoint, reason })
+        Failure::permanent(StoreError::Foreign { name, endpoint, reason })
     }
 
     /// What kept a request from its answer.

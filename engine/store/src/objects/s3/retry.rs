@@ -11,23 +11,23 @@ const BACKOFF: Backoff = Backoff { first: S3_BACKOFF_FIRST, max: S3_BACKOFF_MAX 
 
 /// How an attempt has failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ended {
+pub(super) enum FailureKind {
     /// The next attempt may succeed: no connection, no answer in time, an incomplete answer, a
     /// server that is busy or broken.
-    Passing,
+    Transient,
     /// The same request would get the same answer.
-    Lasting,
+    Permanent,
 }
 
 /// Returns the pause after the `attempt`th attempt (the first is 1), which ended `elapsed` after
 /// the first one began. Returns `None` if there is to be no other attempt. `random` is from 0 to 1.
 pub(super) fn pause(
-    ended: Ended,
+    kind: FailureKind,
     attempt: u32,
     elapsed: Duration,
     random: f64,
 ) -> Option<Duration> {
-    if ended == Ended::Lasting || attempt >= S3_ATTEMPTS_MAX {
+    if kind == FailureKind::Permanent || attempt >= S3_ATTEMPTS_MAX {
         return None;
     }
     let pause = BACKOFF.after(attempt).mul_f64(random.clamp(0.0, 1.0));
@@ -36,8 +36,8 @@ pub(super) fn pause(
 
 /// Returns whether a server may answer otherwise the next time, by its `status` and by the `code`
 /// of S3. The code counts, too, as a request that timed out on its way in is a 400.
-pub(super) fn ended(status: u16, code: &str) -> Ended {
-    let passing = matches!(status, 408 | 429 | 500 | 502 | 503 | 504)
+pub(super) fn failure_kind(status: u16, code: &str) -> FailureKind {
+    let is_transient = matches!(status, 408 | 429 | 500 | 502 | 503 | 504)
         || matches!(
             code,
             "SlowDown"
@@ -46,7 +46,7 @@ pub(super) fn ended(status: u16, code: &str) -> Ended {
                 | "ServiceUnavailable"
                 | "OperationAborted"
         );
-    if passing { Ended::Passing } else { Ended::Lasting }
+    if is_transient { FailureKind::Transient } else { FailureKind::Permanent }
 }
 
 #[cfg(test)]
@@ -59,7 +59,7 @@ mod tests {
         for (status, code) in
             [(500, ""), (503, "SlowDown"), (429, ""), (408, ""), (504, ""), (400, "RequestTimeout")]
         {
-            assert_eq!(ended(status, code), Ended::Passing, "{status} {code}");
+            assert_eq!(failure_kind(status, code), FailureKind::Transient, "{status} {code}");
         }
         for (status, code) in [
             (403, "SignatureDoesNotMatch"),
@@ -68,16 +68,16 @@ mod tests {
             (501, "NotImplemented"),
             (301, ""),
         ] {
-            assert_eq!(ended(status, code), Ended::Lasting, "{status} {code}");
+            assert_eq!(failure_kind(status, code), FailureKind::Permanent, "{status} {code}");
         }
-        assert_eq!(pause(Ended::Lasting, 1, Duration::ZERO, 0.5), None);
+        assert_eq!(pause(FailureKind::Permanent, 1, Duration::ZERO, 0.5), None);
     }
 
     /// The pauses of one request that never succeeds, by a seed.
     fn pauses(seed: u64) -> Vec<Duration> {
         let (mut random, mut elapsed) = (fastrand::Rng::with_seed(seed), Duration::ZERO);
         let next = |attempt| {
-            let next = pause(Ended::Passing, attempt, elapsed, random.f64())?;
+            let next = pause(FailureKind::Transient, attempt, elapsed, random.f64())?;
             elapsed += next;
             Some(next)
         };
@@ -99,7 +99,7 @@ mod tests {
                 prop_assert!(*pause <= S3_BACKOFF_MAX && *pause <= S3_BACKOFF_FIRST * (1 << at));
             }
             let elapsed = Duration::from_millis(elapsed_ms);
-            if let Some(pause) = pause(Ended::Passing, attempt, elapsed, random) {
+            if let Some(pause) = pause(FailureKind::Transient, attempt, elapsed, random) {
                 prop_assert!(pause <= S3_BACKOFF_MAX && elapsed < S3_RETRY_TIMEOUT);
             }
         }

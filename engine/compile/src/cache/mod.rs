@@ -6,89 +6,30 @@
 //! a thread of their own, so that a worker that asks for one does not wait for a disk. Owns their
 //! memfds.
 
+mod compiling;
+mod error;
+#[cfg(test)]
+mod tests;
+
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
-use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use abi::function::Kind;
-use abi::limits::MODULE_BYTES_MAX;
 use abi::message::Digest;
 use sha2::{Digest as _, Sha256};
 
+use self::compiling::Source;
+pub use self::error::CacheError;
 use super::child::{self, CompileError};
 use super::memory::{Budget, Size};
 use super::modules::Modules;
 use super::queue::{Purpose, Queue, Step};
 use super::sealed::Sealed;
-use host::fault::Fault;
-use host::files;
 use store::artefacts::Artefacts;
-use store::error::StoreError;
-
-/// Why a module cannot be provided.
-#[derive(Debug, thiserror::Error)]
-pub enum CacheError {
-    #[error("the module cache {path:?} cannot be used: {source}")]
-    Folder { path: PathBuf, source: io::Error },
-    #[error(transparent)]
-    Compile(#[from] CompileError),
-    #[error("the compiled module {path:?} cannot be {what}: {source}")]
-    Module { what: &'static str, path: PathBuf, source: io::Error },
-    #[error(transparent)]
-    Sealed(#[from] abi::sealed::SealedError),
-    #[error("the compiled module has {bytes} bytes, at most {MODULE_BYTES_MAX} are allowed")]
-    TooLarge { bytes: u64 },
-    #[error(transparent)]
-    Artefact(#[from] StoreError),
-    #[error("no function that is deployed has this module any more")]
-    Unknown,
-    #[error(
-        "{0}; it is compiled again when it is deployed or an alias is set, and otherwise after a while"
-    )]
-    Failed(String),
-    #[error(
-        "the version is not compiled on this node, and no alias means it; `sockhop invoke NAME@VERSION` compiles it"
-    )]
-    Unnamed,
-}
-
-impl CacheError {
-    /// Returns whose fault it is.
-    pub fn fault(&self) -> Fault {
-        match self {
-            Self::Folder { source, .. } | Self::Module { source, .. } => Fault::of_file(source),
-            Self::Compile(error) => error.fault(),
-            Self::Sealed(_) | Self::Unknown => Fault::NODE_BROKEN,
-            Self::TooLarge { .. } | Self::Failed(_) => Fault::UNFIT,
-            Self::Artefact(error) => error.fault(),
-            Self::Unnamed => Fault::NOT_FOUND,
-        }
-    }
-
-    /// Returns whether the deployed file is the reason, and not the state of this node.
-    fn is_the_files(&self) -> bool {
-        let compiler = |error: &CompileError| {
-            !matches!(error, CompileError::Start(_) | CompileError::Settings(_))
-        };
-        match self {
-            Self::Compile(error) => compiler(error),
-            Self::TooLarge { .. } => true,
-            _ => false,
-        }
-    }
-}
-
-/// Where the artefact to compile is.
-#[derive(Clone, Copy)]
-enum Source<'a> {
-    Store(&'a Digest),
-    File(&'a Path, Size),
-}
 
 /// What modules are compiled from, by their keys: the artefact, and its kind.
 pub type Sources = HashMap<Digest, (Digest, Kind)>;
@@ -195,7 +136,7 @@ impl Cache {
     }
 
     /// Does the same for a deploy, whose artefact is not in the store yet, but in the file at
-    /// `path`. The module stays in the cache while it is held. `tell` is called at each step.
+    /// `path`. The module stays in the cache while it is held. `report` is called at each step.
     ///
     /// # Errors
     /// [`CacheError`] when it does not compile, or cannot be written.
@@ -204,13 +145,13 @@ impl Cache {
         artefact: &Digest,
         kind: Kind,
         (path, size): (&Path, Size),
-        tell: &(dyn Fn(Step) + Sync),
+        report: &(dyn Fn(Step) + Sync),
     ) -> Result<Held, CacheError> {
         let key = self.key(artefact, kind);
         *self.state().held.entry(key).or_default() += 1;
         let held = Held { cache: Arc::clone(self), key };
         self.name([(key, (*artefact, kind))]);
-        self.compile(&key, kind, Source::File(path, size), Purpose::Deploy, tell).await?;
+        self.compile(&key, kind, Source::File(path, size), Purpose::Deploy, report).await?;
         self.make_ready(key).await;
         Ok(held)
     }
@@ -342,98 +283,6 @@ impl Cache {
         self.modules.bytes(key).is_some()
     }
 
-    /// Compiles a module, unless it is there, when its turn in the queue comes.
-    async fn compile(
-        &self,
-        key: &Digest,
-        kind: Kind,
-        source: Source<'_>,
-        purpose: Purpose,
-        tell: &(dyn Fn(Step) + Sync),
-    ) -> Result<(), CacheError> {
-        let asked = Instant::now();
-        let failed =
-            || self.queue.failure(key, purpose, asked, Instant::now()).map(CacheError::Failed);
-        if self.has(key) {
-            return Ok(());
-        }
-        if let Some(error) = failed() {
-            return Err(error);
-        }
-        let ticket = self.queue.ticket();
-        tell(Step::Waiting { number: ticket.number });
-        let _turn = self.queue.turn(key).await;
-        let _place = self.queue.place(purpose).await;
-        // The one who had the turn before may have compiled it.
-        if self.has(key) {
-            return Ok(());
-        }
-        if let Some(error) = failed() {
-            return Err(error);
-        }
-        let made = async {
-            let (path, size) = match source {
-                Source::File(path, size) => (path.to_owned(), Some(size)),
-                Source::Store(artefact) => {
-                    (self.artefacts.local(&files::hex(artefact)).await?, None)
-                }
-            };
-            self.run_compiler(key, kind, (&path, size), (purpose, tell)).await
-        };
-        let made = made.await;
-        match &made {
-            Ok(()) => self.queue.compiled(key),
-            Err(error) => {
-                self.queue.failed(key, error.to_string(), error.is_the_files(), Instant::now())
-            }
-        }
-        made
-    }
-
-    async fn run_compiler(
-        &self,
-        key: &Digest,
-        kind: Kind,
-        (source, size): (&Path, Option<Size>),
-        (purpose, tell): (Purpose, &(dyn Fn(Step) + Sync)),
-    ) -> Result<(), CacheError> {
-        let path = self.modules.path(key);
-        let failed = |what| {
-            let path = path.clone();
-            move |source| CacheError::Module { what, path, source }
-        };
-        let size = match size {
-            Some(size) => size,
-            None => Size::of_file(source)
-                .await
-                .map_err(failed("made, as what it is made of cannot be read"))?,
-        };
-        // The compiler's share of memory counts as taken until the compiler has ended.
-        let share = self.budget.share(size, purpose).await.map_err(CompileError::from)?;
-        let temporary = files::Temporary::new(self.modules.folder()).map_err(failed("written"))?;
-        tell(Step::Compiling);
-        self.compilations.fetch_add(1, Relaxed);
-        child::compile(kind, source, temporary.path(), &share.plan).await?;
-        drop(share);
-        // The module may be large: it is hashed and synced on a thread that nobody waits for. Once
-        // begun that comes to its end, even if the caller has gone.
-        let (modules, key) = (Arc::clone(&self.modules), *key);
-        let kept = tokio::task::spawn_blocking(move || {
-            let failed = |what| {
-                let path = modules.path(&key);
-                move |source| CacheError::Module { what, path, source }
-            };
-            let (digest, bytes) = files::digest_of(temporary.path()).map_err(failed("read"))?;
-            if bytes > MODULE_BYTES_MAX {
-                return Err(CacheError::TooLarge { bytes });
-            }
-            modules.put(&key, digest, bytes, temporary).map_err(failed("written"))
-        });
-        kept.await.unwrap_or_else(|error| {
-            Err(CacheError::Module { what: "written", path, source: io::Error::other(error) })
-        })
-    }
-
     /// Reads a module, checks its digest, and keeps a sealed copy. Blocks for as long as that
     /// takes.
     fn seal(&self, key: &Digest) -> Result<(), CacheError> {
@@ -453,54 +302,5 @@ impl Cache {
 fn warn_if_not_ready(sealed: Result<(), CacheError>) {
     if let Err(error) = sealed {
         tracing::warn!("a module is not ready for its first call: {error}");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use store::objects::Objects as _;
-    use store::objects::directory::Directory;
-
-    fn open(folder: &Path) -> Cache {
-        let objects = Directory::new(folder.join("store"));
-        objects.make().unwrap();
-        let artefacts = Artefacts::open(Arc::new(objects), folder.join("artefacts")).unwrap();
-        Cache::open(folder.to_owned(), Arc::new(artefacts)).unwrap()
-    }
-
-    #[test]
-    fn keys_depend_on_artefact_kind_and_compatibility() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut cache = open(folder.path());
-        let key = |cache: &Cache, artefact, kind| cache.key(&[artefact; 32], kind);
-        let first = key(&cache, 1, Kind::Http02);
-        assert_eq!(first, key(&cache, 1, Kind::Http02));
-        for other in [(2, Kind::Http02), (1, Kind::Command), (1, Kind::Http03)] {
-            assert_ne!(first, key(&cache, other.0, other.1), "{other:?}");
-        }
-        cache.compatibility.values_mut().for_each(|bytes| bytes.push(0));
-        assert_ne!(
-            first,
-            key(&cache, 1, Kind::Http02),
-            "another wasmtime or processor must not find this module"
-        );
-    }
-
-    #[test]
-    fn what_is_ready_is_given_without_its_file_and_what_is_forgotten_is_not() {
-        let folder = tempfile::tempdir().unwrap();
-        let cache = open(folder.path());
-        let key = [1; 32];
-        let file = files::Temporary::new(folder.path()).unwrap();
-        std::fs::write(file.path(), b"code").unwrap();
-        cache.modules.put(&key, Sha256::digest(b"code").into(), 4, file).unwrap();
-        cache.state().sources.insert(key, ([2; 32], Kind::Http02));
-        assert!(cache.sealed(&key).is_none());
-        cache.make_ready_while_room(&[key]);
-        std::fs::remove_file(cache.modules.path(&key)).unwrap();
-        assert!(cache.sealed(&key).is_some());
-        cache.retain(&Sources::new());
-        assert!(cache.sealed(&key).is_none());
     }
 }
