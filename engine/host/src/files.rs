@@ -173,7 +173,7 @@ pub fn hex(bytes: &[u8]) -> String {
     ::hex::encode(bytes)
 }
 
-/// Returns the digest that [`hex`] wrote as `text`. Returns `None` if `text` is not one.
+/// Returns the digest that [`hex()`] wrote as `text`. Returns `None` if `text` is not one.
 pub fn unhex(text: &str) -> Option<[u8; 32]> {
     // A digest has one spelling: names of files and keys of objects are compared as text.
     if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
