@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -121,12 +122,13 @@ fn query_text(query: &impl Serialize) -> String {
     fields.into_iter().filter_map(pair).collect::<Vec<_>>().join("&")
 }
 
+/// What a segment of a path does not have as it is.
+const ESCAPED: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
+
 /// Returns `text` without characters that have a meaning in a query.
 fn escaped(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte);
-    let escape =
-        |byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
-    text.bytes().map(escape).collect()
+    utf8_percent_encode(text, ESCAPED).to_string()
 }
 
 /// Nothing but an object, as the OpenAPI document is to those who only pass it on.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::Sender;
 use tokio::sync::{oneshot, watch};
 
-use super::rotate::{Rotation, backoff};
+use super::rotate::{Rotation, SHIP_BACKOFF};
 use super::ship::{self, ShipError};
 use super::spool::{Sealed, Spool};
 use super::{Logs, count};
@@ -179,7 +179,7 @@ async fn ship_all(logs: &Logs, mut finishing: watch::Receiver<bool>) {
                     );
                 }
                 failures += 1;
-                backoff(failures)
+                SHIP_BACKOFF.after(failures)
             }
         };
         logs.ships.store(failures == 0, Relaxed);

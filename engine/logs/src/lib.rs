@@ -39,7 +39,7 @@ pub mod traces;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::mpsc::Sender;
@@ -217,10 +217,4 @@ impl Logs {
 /// Returns this machine's host name in a form that may be part of a key.
 pub fn node_name() -> String {
     store::segment::node(&std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default())
-}
-
-/// Returns the time of day in milliseconds since 1970.
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

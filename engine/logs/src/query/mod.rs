@@ -144,7 +144,7 @@ impl Logs {
         let (mut look_up, mut local) = LookUp::begin(self, wanted, page).await;
         // A segment of the hour before may end within these times.
         let from_ms = (within.first_us / 1000).saturating_sub(HOUR_MS);
-        let mut hours = Hour::all(from_ms, (within.last_us / 1000).min(super::now_ms()));
+        let mut hours = Hour::all(from_ms, (within.last_us / 1000).min(host::clock::unix_ms()));
         local.retain(|source| source.times.overlaps(within));
         // In this order, a page is full soon, and the rest need not be read.
         if page.order == Order::Newest {

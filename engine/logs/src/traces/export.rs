@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use abi::limits::{TRACE_BATCH_BYTES_MAX, TRACE_BATCH_INTERVAL, TRACE_TIMEOUT, TRACE_TRIES_MAX};
+use host::backoff::Backoff;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, StatusCode};
 use serde::Serialize;
@@ -18,9 +19,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::span::{Attribute, Span, text};
 use super::{Counts, TracesError};
 
-/// The shortest and the longest pause before a batch is tried again.
-const PAUSE_MIN: Duration = Duration::from_secs(1);
-const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// The pauses before a batch is sent again.
+const BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), max: Duration::from_secs(30) };
 /// How much of an answer is read.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
@@ -74,8 +74,10 @@ fn verdict(status: StatusCode, retry_after: Option<&HeaderValue>, body: &[u8]) -
 /// Returns how long to wait after `tries` have failed. Each pause is twice the one before, less up
 /// to half of it by chance, so that nodes do not try at the same time.
 fn pause(tries: u32, asked: Option<Duration>, chance: f64) -> Duration {
-    let doubled = PAUSE_MIN.saturating_mul(1 << tries.saturating_sub(1).min(10)).min(PAUSE_MAX);
-    asked.map_or_else(|| doubled.mul_f64(1.0 - chance / 2.0), |asked| asked.min(PAUSE_MAX))
+    match asked {
+        Some(asked) => asked.min(BACKOFF.max),
+        None => BACKOFF.after(tries).mul_f64(1.0 - chance / 2.0),
+    }
 }
 
 /// The client that sends spans to an endpoint.

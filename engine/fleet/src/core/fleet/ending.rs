@@ -32,13 +32,13 @@ impl Fleet {
             Some(Dismissal::Idle { needed_again: false }) => slot.phase = Phase::Dormant,
             None => {
                 let delay = if served {
-                    slot.back_off.exited(ran)
+                    slot.restart_delay.exited(ran)
                 } else {
-                    slot.back_off.did_not_start(ran)
+                    slot.restart_delay.did_not_start(ran)
                 };
                 slot.restarts += 1;
                 slot.phase = Phase::Resting { until: now + delay };
-                let failed_starts = slot.back_off.failed_starts();
+                let failed_starts = slot.restart_delay.failed_starts();
                 self.actions.push(Action::ReportDeath { worker, delay, failed_starts });
             }
         }

@@ -234,9 +234,9 @@ impl Fleet {
     /// Notes that a worker's process could not be started. It is tried again later.
     fn on_not_started(&mut self, worker: WorkerId, now: Instant) {
         if let Some(slot) = self.slot(worker) {
-            let delay = slot.back_off.did_not_start(Duration::ZERO);
+            let delay = slot.restart_delay.did_not_start(Duration::ZERO);
             slot.phase = Phase::Resting { until: now + delay };
-            let failed_starts = slot.back_off.failed_starts();
+            let failed_starts = slot.restart_delay.failed_starts();
             self.actions.push(Action::ReportDeath { worker, delay, failed_starts });
             // The caller asks for its trial again.
             self.slots.retain(|_, slot| !slot.is_trial() || slot.is_running());
@@ -284,7 +284,7 @@ impl Fleet {
             Progress::Loading(_) => {
                 accepted.progress = Progress::Serving(Serving::new(generation));
                 self.serve();
-                self.slots.entry(worker.slot).and_modify(|slot| slot.back_off.served());
+                self.slots.entry(worker.slot).and_modify(|slot| slot.restart_delay.served());
             }
         }
     }

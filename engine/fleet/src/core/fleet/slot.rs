@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::state::{Accepted, Dismissal, Outbox, Pulse, State};
 use crate::core::Pool;
-use crate::core::restart::BackOff;
+use crate::core::restart::RestartDelay;
 use crate::core::starting::Starting;
 
 /// What a slot is doing.
@@ -37,15 +37,15 @@ pub struct WorkerSlot {
     /// The incarnation of its process, or of the last one.
     pub(super) incarnation: u64,
     pub restarts: u32,
-    pub(super) back_off: BackOff,
+    pub(super) restart_delay: RestartDelay,
     pub phase: Phase,
 }
 
 impl WorkerSlot {
     /// Makes a slot that has had no process.
     pub(super) fn new(pool: Pool, core: usize, phase: Phase) -> Self {
-        let back_off = BackOff::default();
-        Self { pool, core, incarnation: 0, restarts: 0, back_off, phase }
+        let restart_delay = RestartDelay::default();
+        Self { pool, core, incarnation: 0, restarts: 0, restart_delay, phase }
     }
 
     /// Returns whether the next process is to be started.
@@ -140,7 +140,7 @@ impl WorkerSlot {
 
     /// Returns how many processes in a row did not come to serve.
     pub fn failed_starts(&self) -> u32 {
-        self.back_off.failed_starts()
+        self.restart_delay.failed_starts()
     }
 
     /// Returns whether its process is on the way to serve, and not given up.
