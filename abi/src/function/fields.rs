@@ -16,11 +16,9 @@ use super::options::LimitOptions;
 /// Reads the limits out of a map, and what is left of it with `own`, which must read a struct.
 ///
 /// The struct derives `Deserialize` with `#[serde(remote = "Self")]`, so that the derived function
-/// can be named apart from the trait's:
+/// can be named apart from the trait's (`fields/tests.rs` has this as a test):
 ///
-/// ```
-/// # use abi::function::{LimitOptions, fields};
-/// # use serde::{Deserialize, Deserializer};
+/// ```ignore
 /// #[derive(Default, Deserialize)]
 /// #[serde(remote = "Self", default)]
 /// struct Options {
@@ -38,7 +36,6 @@ use super::options::LimitOptions;
 ///
 /// let options: Options = serde_json::from_str(r#"{"name": "a", "queue": 3}"#)?;
 /// assert_eq!((options.name.as_deref(), options.limits.queue), (Some("a"), Some(3)));
-/// # Ok::<(), serde_json::Error>(())
 /// ```
 ///
 /// # Errors

@@ -2,11 +2,16 @@
 
 /// How alike two names must be: one slip in a short name, some in a long one.
 const ALIKE_MIN: f64 = 0.8;
+/// The longest text that is compared, which takes time by its length. No name is nearly as long.
+const GIVEN_BYTES_MAX: usize = 64;
 
 /// Returns the name of `known` that is most like `given`. Returns `None` if none is much like it.
 ///
 /// Upper case and hyphens count as lower case and underscores.
 pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if given.len() > GIVEN_BYTES_MAX {
+        return None;
+    }
     // Hyphens are how flags are written.
     let given = given.replace('-', "_").to_ascii_lowercase();
     let likeness = |name: &str| {
@@ -38,5 +43,6 @@ mod tests {
         }
         assert_eq!(nearest("source", known), None);
         assert_eq!(nearest("", known), None);
+        assert_eq!(nearest(&"memory".repeat(20), known), None);
     }
 }

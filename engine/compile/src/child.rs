@@ -90,8 +90,12 @@ impl CompileError {
             | Self::Failed(_)
             | Self::TooSlow
             | Self::TooMuchTime
-            | Self::TooMuchMemory { .. }
-            | Self::Ended { .. } => Fault::UNFIT,
+            | Self::TooMuchMemory { .. } => Fault::UNFIT,
+            // Somebody has ended it, for example whoever stops the node. Otherwise it has crashed.
+            Self::Ended { status, .. } => match status.signal() {
+                Some(libc::SIGTERM | libc::SIGINT | libc::SIGHUP) => Fault::UNAVAILABLE,
+                _ => Fault::UNFIT,
+            },
             // Not the file's: with more memory, or with less around it, it compiles.
             Self::Killed { .. } | Self::Short(_) => Fault::UNAVAILABLE,
             Self::Start(_) | Self::Settings(_) => Fault::NODE_BROKEN,

@@ -86,6 +86,7 @@ impl SecretError {
             Self::Unknown { .. } => Fault::NOT_FOUND,
             Self::Removed { .. } | Self::InTheWay { .. } => Fault::CONFLICT,
             Self::Unfit { .. } => Fault::STORE_BROKEN,
+            Self::Key(KeyError::Io { source, .. }) => Fault::of_file(source),
             Self::Key(_) | Self::OtherKey { .. } | Self::Encrypt { .. } | Self::Pass(_) => {
                 Fault::NODE_BROKEN
             }

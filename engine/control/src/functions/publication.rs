@@ -167,13 +167,15 @@ impl Publication {
     /// # Errors
     /// When the catalogue cannot be made, or not every worker takes it over.
     pub(super) async fn publish(&self, _: &Turn, changed: Contents) -> Result<(), ChangeError> {
+        // Room for the command first: whatever counts as served is sent to the workers, even if the
+        // caller leaves while there is none.
+        let room = self.supervisor.reserve().await.map_err(|_| ChangeError::Stopping)?;
         let (catalogue, view) = self.seal(&changed)?;
         let ready = self.sources(&self.with_candidate(&changed), Function::is_named);
         // From here on `list` answers what the workers are about to serve.
         self.lock().contents = Arc::new(changed);
         let (done, published) = oneshot::channel();
-        let command = Command::Publish { catalogue, view, done };
-        self.supervisor.send(command).await.map_err(|_| ChangeError::Stopping)?;
+        room.send(Command::Publish { catalogue, view, done });
         published.await.map_err(|_| ChangeError::Stopping)??;
         self.cache.keep_ready_only(&ready.into_keys().collect());
         Ok(())

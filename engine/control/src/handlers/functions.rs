@@ -26,10 +26,10 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 
+use super::make;
 use super::read;
 use crate::control::Control;
 use crate::failed::Failed;
-use crate::functions::ChangeError;
 use crate::routes::{Answered, QueryOf};
 
 pub(crate) async fn status(State(control): State<Arc<Control>>) -> Answered<GetStatus> {
@@ -77,11 +77,8 @@ pub(crate) async fn remove(
     Path(name): Path<String>,
     QueryOf(RemoveQuery { for_good }): QueryOf<RemoveFunction>,
 ) -> Result<Response, Failed> {
-    // A client that leaves now has asked for it all the same: what is begun comes to an end.
-    let removing =
-        tokio::spawn(async move { control.functions.removals.remove(&name, for_good).await });
-    let removed: <RemoveFunction as Endpoint>::Answer =
-        removing.await.unwrap_or(Err(ChangeError::Stopping))?;
+    let removing = async move { control.functions.removals.remove(&name, for_good).await };
+    let removed: <RemoveFunction as Endpoint>::Answer = make(removing).await?;
     Ok(match removed {
         Some(removed) => Json(removed).into_response(),
         None => StatusCode::NO_CONTENT.into_response(),
@@ -94,7 +91,6 @@ pub(crate) async fn restore(
     body: Bytes,
 ) -> Answered<RestoreFunction> {
     let Restore { id } = read(&body)?;
-    let restoring =
-        tokio::spawn(async move { control.functions.removals.restore(&name, id.as_deref()).await });
-    Ok(Json(restoring.await.unwrap_or(Err(ChangeError::Stopping))?))
+    let restoring = async move { control.functions.removals.restore(&name, id.as_deref()).await };
+    Ok(Json(make(restoring).await?))
 }

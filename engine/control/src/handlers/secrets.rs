@@ -17,6 +17,7 @@ use axum::http::StatusCode;
 use futures_util::StreamExt as _;
 use zeroize::Zeroizing;
 
+use super::make;
 use crate::control::Control;
 use crate::failed::{Failed, bad_request};
 use crate::functions::ChangeError;
@@ -36,7 +37,7 @@ pub(crate) async fn set(
     body: Body,
 ) -> Result<StatusCode, Failed> {
     let value = received(body).await?;
-    control.functions.secrets.set(&name, &key, &value).await?;
+    make(async move { control.functions.secrets.set(&name, &key, &value).await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -44,7 +45,7 @@ pub(crate) async fn remove(
     State(control): State<Arc<Control>>,
     Path((name, key)): Path<(String, String)>,
 ) -> Result<StatusCode, Failed> {
-    control.functions.secrets.remove(&name, &key).await?;
+    make(async move { control.functions.secrets.remove(&name, &key).await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -18,6 +18,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 
+use super::make;
 use super::read;
 use crate::control::Control;
 use crate::failed::Failed;
@@ -43,7 +44,9 @@ pub(crate) async fn roll_back(
     body: Bytes,
 ) -> Answered<RollBack> {
     let Rollback { version } = read(&body)?;
-    Ok(Json(control.functions.aliases.roll_back(&name, version.as_deref()).await?))
+    let rolling_back =
+        async move { control.functions.aliases.roll_back(&name, version.as_deref()).await };
+    Ok(Json(make(rolling_back).await?))
 }
 
 pub(crate) async fn set_alias(
@@ -52,13 +55,14 @@ pub(crate) async fn set_alias(
     body: Bytes,
 ) -> Answered<SetAlias> {
     let change: AliasChange = read(&body)?;
-    Ok(Json(control.functions.aliases.set(&name, &alias, change).await?))
+    let setting = async move { control.functions.aliases.set(&name, &alias, change).await };
+    Ok(Json(make(setting).await?))
 }
 
 pub(crate) async fn remove_alias(
     State(control): State<Arc<Control>>,
     Path((name, alias)): Path<(String, String)>,
 ) -> Result<StatusCode, Failed> {
-    control.functions.aliases.remove(&name, &alias).await?;
+    make(async move { control.functions.aliases.remove(&name, &alias).await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -14,6 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use abi::channel::{Channel, ReceiveBuffer, ReceiveError, Received, SendError};
+use abi::limits::FUNCTIONS_MAX;
 use abi::message::{ToEngine, ToWorker};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -47,9 +48,11 @@ pub enum EventKind {
     Exited(std::io::Result<ExitStatus>),
 }
 
-/// Messages that wait for one worker. A worker that reads has a few of them. One that asks for more
-/// and more and reads none of it is killed before it costs the engine's memory.
-const WAITING_MAX: usize = 1024;
+/// Messages that wait for one worker. A worker requests the module and the secrets of each function
+/// once, so one that reads has no more even if it has just started and everything is called at
+/// once. One that requests more and more and reads none of it is killed before it costs the
+/// engine's memory.
+const WAITING_MAX: usize = 2 * FUNCTIONS_MAX + 1024;
 
 /// A message for the worker, and the fd that goes with it.
 type Outgoing = (ToWorker, Option<Arc<OwnedFd>>);
@@ -122,19 +125,17 @@ impl Link {
     /// Sends a message now, or as soon as the worker has read on. Keeps the order. Kills a worker
     /// that has let too many wait.
     pub fn send(&mut self, message: ToWorker, fd: Option<Arc<OwnedFd>>) {
-        if self.queue.waiting.borrow().len() >= WAITING_MAX {
-            if self.kill.is_some() {
-                tracing::error!(
-                    "worker {} on core {} is killed: {WAITING_MAX} messages wait for it",
-                    self.pid,
-                    self.handle.core
-                );
-            }
-            return self.kill();
-        }
         self.queue.waiting.borrow_mut().push_back((message, fd));
         if send_waiting(&self.queue).is_err() {
             self.queue.changed.notify_one();
+        }
+        if self.queue.waiting.borrow().len() > WAITING_MAX && self.kill.is_some() {
+            tracing::error!(
+                "worker {} on core {} is killed: {WAITING_MAX} messages wait for it",
+                self.pid,
+                self.handle.core
+            );
+            self.kill();
         }
     }
 
@@ -216,6 +217,8 @@ async fn wait(
         let send = |kind| room.send(Event { worker: report.worker, kind });
         match queue.handle.channel.receive(&mut buffer) {
             Ok(received) => send(EventKind::Message(received)),
+            // Only this one is lost; what is behind it may be connections.
+            Err(ReceiveError::FdLost) => {}
             Err(_) => return send(EventKind::Exited(status)),
         }
     }

@@ -44,7 +44,7 @@ use crate::core::watch::Seen;
 use crate::dispatch::Shared;
 use crate::dispatch::hop::Connection;
 use crate::dispatch::parking::Parked;
-use crate::dispatch::refuse::answer;
+use crate::dispatch::refuse::{Client, Lingering, answer};
 use crate::workers::Roster;
 use compile::cache::Cache;
 use secrets::Secrets;
@@ -206,7 +206,8 @@ impl Supervisor {
             }
         }
         // No more commands are handled: callers that wait for an answer, or for room, get an error.
-        // Connections among them are treated as those that are parked, which come next.
+        // Connections among those in the queue are treated as those that are parked, which come
+        // next. One that another engine hands over from now on is closed.
         self.commands.1.close();
         while let Ok(command) = self.commands.1.try_recv() {
             if let Command::Take(handed) = command {
@@ -227,7 +228,12 @@ impl Supervisor {
     fn refuse_stopping(&self, connection: &Connection) {
         self.shared.metrics.of_supervisor().refused(503);
         let problem = Problem::new(503, "the node is stopping; try again");
-        let _ = answer(connection.socket.as_fd(), &connection.read, &problem);
+        let socket = connection.socket.as_fd();
+        // What has arrived is read away: unread, it would reset the connection.
+        if answer(socket, &connection.read, &problem) == Client::Sending {
+            let now = Instant::now();
+            let _ = Lingering::new(now).look(socket, now);
+        }
     }
 
     /// Waits for the next event, command or connection, and does what follows. Nothing is lost if

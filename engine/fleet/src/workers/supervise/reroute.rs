@@ -99,15 +99,19 @@ impl Supervisor {
 
 /// Answers an error, and lingers in a task of the main thread.
 fn refuse(socket: OwnedFd, read: &[u8], problem: &Problem) {
-    if answer(socket.as_fd(), read, problem) == Client::Sending
-        && let Some(place) = LingeringPlace::take()
+    let mut lingering = Lingering::new(Instant::now());
+    // What has arrived is read away even if there is no place to linger: unread, it would reset the
+    // connection, and the answer with it.
+    if answer(socket.as_fd(), read, problem) == Client::Done
+        || lingering.look(socket.as_fd(), Instant::now()) == Client::Done
     {
-        tokio::task::spawn_local(async move {
-            let _place = place;
-            let mut lingering = Lingering::new(Instant::now());
-            while lingering.look(socket.as_fd(), Instant::now()) == Client::Sending {
-                tokio::time::sleep(LOOK_INTERVAL).await;
-            }
-        });
+        return;
     }
+    let Some(place) = LingeringPlace::take() else { return };
+    tokio::task::spawn_local(async move {
+        let _place = place;
+        while lingering.look(socket.as_fd(), Instant::now()) == Client::Sending {
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+    });
 }
