@@ -22,6 +22,7 @@ pub mod name;
 pub mod network;
 pub mod outbound;
 pub mod outcome;
+pub mod preview1;
 pub mod problem;
 pub mod reference;
 pub mod route;

@@ -7,13 +7,11 @@
 
 use std::fs;
 
+// The engine's own list, which the worker's linker must have.
+use abi::preview1;
 use harness::{Node, guests};
 use serde_json::Value;
 use tempfile::TempDir;
-
-// The engine's own list, which the worker's linker must have.
-#[path = "../../engine/compile/src/preview1.rs"]
-mod preview1;
 
 fn inspected(node: &Node, name: &str) -> Value {
     serde_json::from_str(&node.cli(&["inspect", name, "--json"]).expect_code(0).stdout).unwrap()

@@ -4,12 +4,12 @@
 //! Reads the outermost level only, and compiles nothing. Pure; owns no fds.
 
 use abi::function::{FileKind, Kind};
+use abi::preview1;
 use wasmparser::{CompositeInnerType, ExternalKind, FuncType, Parser, Payload, TypeRef, ValType};
 
 use host::fault::Fault;
 
 use super::interfaces::{has, is_of};
-use super::preview1;
 
 const EXPECTED: &str = "wasi:http/incoming-handler@0.2, wasi:http/handler@0.3 or wasi:cli/run@0.2";
 /// How much of a file's names a message quotes.

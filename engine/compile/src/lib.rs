@@ -2,7 +2,7 @@
 //! limits, and cached by digest.
 //!
 //! [`inspect`] says what a file is, and refuses what cannot run here, by the names in
-//! [`interfaces`] and [`preview1`]. [`child`] compiles it when its turn in the [`queue`] comes,
+//! [`interfaces`] and [`abi::preview1`]. [`child`] compiles it when its turn in the [`queue`] comes,
 //! with as many threads as there is [`memory`] for, and names the [`proposals`] that guests lack.
 //! [`cache`] keeps the results as files ([`modules`]), and the most recently used ones in sealed
 //! memory ([`sealed`]).
@@ -18,7 +18,6 @@ pub mod inspect;
 mod interfaces;
 mod memory;
 mod modules;
-mod preview1;
 mod proposals;
 pub mod queue;
 mod sealed;

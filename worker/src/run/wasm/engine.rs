@@ -199,7 +199,7 @@ fn linker_preview1(engine: &Engine) -> Result<wasmtime::Linker<Host>> {
     wasmtime_wasi::p1::add_to_linker_async(&mut linker, Host::preview1)?;
     // wasmtime's own `proc_exit` takes a code of 126 or more for a trap.
     linker.allow_shadowing(true);
-    linker.func_wrap("wasi_snapshot_preview1", "proc_exit", |code: i32| -> Result<()> {
+    linker.func_wrap(abi::preview1::MODULE, "proc_exit", |code: i32| -> Result<()> {
         Err(I32Exit(code).into())
     })?;
     Ok(linker)

@@ -1,13 +1,12 @@
 //! The functions of WASI preview 1, as a worker's linker has them. Pure; owns no fds.
 //!
-//! Kept in step by hand, like [`interfaces`](super::interfaces): a test deploys a module that
-//! imports all of them.
+//! Kept in step by hand: a test deploys a module that imports all of them.
 
 /// The module name that core modules import from.
-pub(super) const MODULE: &str = "wasi_snapshot_preview1";
+pub const MODULE: &str = "wasi_snapshot_preview1";
 
 /// Name and type of each: parameters, `>`, results; `i` is an i32, `I` an i64.
-pub(super) const FUNCTIONS: [(&str, &str); 46] = [
+pub const FUNCTIONS: [(&str, &str); 46] = [
     ("args_get", "ii>i"),
     ("args_sizes_get", "ii>i"),
     ("clock_res_get", "ii>i"),
