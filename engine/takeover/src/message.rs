@@ -13,13 +13,18 @@ pub(super) const PROTOCOL: u32 = 1;
 /// The most that the JSON of a packet may be.
 const HEAD_BYTES_MAX: usize = 4 * 1024;
 /// The most that a packet may be.
-pub(super) const PACKET_BYTES_MAX: usize = HEAD_BYTES_MAX + 1 + RETURNED_BYTES_MAX;
+pub const PACKET_BYTES_MAX: usize = HEAD_BYTES_MAX + 1 + RETURNED_BYTES_MAX;
 
 /// A message. "New" and "running" name the engine that sends it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Message {
+pub enum Message {
     /// New: it wants to take over.
-    Hello { protocol: u32, build: String },
+    Hello {
+        /// The version of the conversation, [`PROTOCOL`].
+        protocol: u32,
+        /// The id of its build, for the log.
+        build: String,
+    },
     /// New: it is still starting.
     Working,
     /// New: its workers serve, its shards run; it can begin.
@@ -31,24 +36,41 @@ pub(super) enum Message {
     /// Running: the node is the new engine's, which is to begin. There is no way back from here.
     Yours,
     /// Running: with a client's socket, and what was read from it.
-    Connection { awaits: Awaits, read: Vec<u8> },
+    Connection {
+        /// What its client is waited for.
+        awaits: Awaits,
+        /// What was read and not used.
+        read: Vec<u8>,
+    },
     /// Running: that were all connections; it ends.
     Done,
     /// Either: it does not take part, or does not any more.
-    Refused { reason: String },
+    Refused {
+        /// Why, for the log and the terminal.
+        reason: String,
+    },
 }
 
 /// Why a packet is no message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum MalformedError {
+pub enum MalformedError {
+    /// It is longer than any.
     #[error("a packet of {0} bytes is longer than {PACKET_BYTES_MAX}")]
     TooLong(usize),
+    /// Its head cannot be read.
     #[error("a packet does not begin with JSON as expected: {0}")]
     Json(String),
+    /// It has bytes behind its head that its kind does not have.
     #[error("a packet of {0} bytes carries more than its kind does")]
     Payload(usize),
+    /// Its kind goes with another number of fds.
     #[error("{message} came with {fds} fds")]
-    Fds { message: String, fds: usize },
+    Fds {
+        /// The kind.
+        message: String,
+        /// How many came.
+        fds: usize,
+    },
 }
 
 /// A packet's JSON.
@@ -76,12 +98,12 @@ enum AwaitsHead {
 
 impl Message {
     /// Returns how many fds go with the message.
-    pub(super) fn fd_count(&self) -> usize {
+    pub fn fd_count(&self) -> usize {
         usize::from(matches!(self, Self::Listener | Self::Lock | Self::Connection { .. }))
     }
 
     /// Returns the packet. Texts that are too long for it are cut.
-    pub(super) fn pack(&self) -> Vec<u8> {
+    pub fn pack(&self) -> Vec<u8> {
         let short = |text: &str| text.chars().take(HEAD_BYTES_MAX / 16).collect();
         let (head, read): (Head, &[u8]) = match self {
             Self::Hello { protocol, build } => {
@@ -116,7 +138,7 @@ impl Message {
     ///
     /// # Errors
     /// Returns [`MalformedError`] if it is no message.
-    pub(super) fn unpack(packet: &[u8], fds: usize) -> Result<Self, MalformedError> {
+    pub fn unpack(packet: &[u8], fds: usize) -> Result<Self, MalformedError> {
         if packet.len() > PACKET_BYTES_MAX {
             return Err(MalformedError::TooLong(packet.len()));
         }
