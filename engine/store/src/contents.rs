@@ -169,14 +169,14 @@ impl Function {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use abi::function::Kind;
     use api::options::Options;
 
     use super::*;
 
-    /// Versions 1 to `count`.
-    fn function(count: u32) -> Function {
+    /// Returns a function with versions 1 to `count`, made a minute apart from the first minute on.
+    pub(crate) fn function(count: u32) -> Function {
         let mut function = Function::default();
         for number in 1..=count {
             let version = Manifest::new("a", Kind::Http02, Options::default(), "00".to_owned(), 1);

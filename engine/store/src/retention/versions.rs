@@ -31,26 +31,18 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use abi::choice::ACTIVE;
-
-    use super::*;
-    use crate::alias::Alias;
     use abi::function::Kind;
     use api::options::Options;
 
-    /// Versions 1 to `count`, a minute apart from the first minute on.
+    use super::*;
+    use crate::alias::Alias;
+    use crate::contents;
+
+    /// Returns a function with versions 1 to `count`, each as old in the store as it says itself.
     fn function(count: u32) -> Function {
-        let mut function = Function::default();
-        for number in 1..=count {
-            let version = Manifest::new("a", Kind::Http02, Options::default(), "00".to_owned(), 1);
-            let (id, created_ms) =
-                (format!("{number:08x}-0000-7000-8000-000000000000"), u64::from(number) * 60_000);
-            function.put_version(Arc::new(Manifest {
-                version: id.clone(),
-                number,
-                created_ms,
-                ..version
-            }));
-            function.versions.get_mut(&id).unwrap().modified = minute(number);
+        let mut function = contents::tests::function(count);
+        for (number, seen) in (1..).zip(function.versions.values_mut()) {
+            seen.modified = minute(number);
         }
         function
     }
