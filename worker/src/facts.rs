@@ -70,11 +70,11 @@ impl Facts {
         self.goes_on.get()
     }
 
-    /// Returns for how long the guest had gone on at `now_us` since its record was written. Returns
-    /// `None` if it had ended before the record.
-    pub(crate) fn went_on(&self, now_us: u64) -> Option<u64> {
+    /// Returns for how long the guest has gone on until `now_us` since its record was written.
+    /// Returns `None`, without a look at the clock, if it had ended before the record.
+    pub(crate) fn went_on(&self, now_us: impl FnOnce() -> u64) -> Option<u64> {
         let recorded_us = self.recorded_us.get();
-        (recorded_us > 0).then(|| now_us.saturating_sub(recorded_us))
+        (recorded_us > 0).then(|| now_us().saturating_sub(recorded_us))
     }
 
     /// Returns the parts of an invocation that began at `begun_us` and ended at `over_us`. A step
@@ -98,11 +98,11 @@ mod tests {
     fn only_a_guest_that_goes_on_behind_its_record_has_an_after() {
         let facts = Facts::default();
         assert!(!facts.record(5));
-        assert_eq!(facts.went_on(9), None);
+        assert_eq!(facts.went_on(|| 9), None);
         facts.goes_on.set(true);
-        assert_eq!(facts.went_on(9), None, "it ends before its record is written");
+        assert_eq!(facts.went_on(|| 9), None, "it ends before its record is written");
         assert!(facts.record(5));
-        assert_eq!(facts.went_on(9), Some(4));
+        assert_eq!(facts.went_on(|| 9), Some(4));
     }
 
     #[test]

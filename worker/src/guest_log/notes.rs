@@ -30,6 +30,11 @@ impl Notes {
         true
     }
 
+    /// Returns whether there are none, as in most invocations.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Forgets all notes, and returns a line for each that was repeated.
     pub(super) fn sums(&mut self) -> Vec<String> {
         let notes = std::mem::take(&mut self.0);

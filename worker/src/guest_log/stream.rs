@@ -95,8 +95,10 @@ impl Lines {
     /// Ends the last line, and writes how often notes were repeated.
     fn end(&mut self) {
         self.end_partial();
-        for sum in self.notes.sums() {
-            self.line(Stream::Node, sum.as_bytes());
+        if !self.notes.is_empty() {
+            for sum in self.notes.sums() {
+                self.line(Stream::Node, sum.as_bytes());
+            }
         }
     }
 

@@ -102,9 +102,9 @@ impl Account {
         // Marks the slot as used, and begins its counters anew if another function had it: from
         // here on the engine sees the invocation in flight.
         let _ = slot.and_then(|slot| counters.function(slot));
-        let alias = found.as_ref().map_or("", Chosen::alias);
         let access = chosen.filter(|_| pipeline.settings().access_log != AccessLog::Off).map(
             |(function, version, _)| {
+                let alias = found.as_ref().map_or("", Chosen::alias);
                 Box::new(Access::note((function, version, alias), request, exchange.client))
             },
         );
@@ -149,10 +149,10 @@ impl Account {
             return;
         };
         let Some((function, version, _)) = chosen.catalogue.chosen(chosen.choice) else { return };
-        // Both clocks are read once, right after each other. Every time in the record is the time
+        // Both clocks are read once, `now` right before this. Every time in the record is the time
         // of day now, less an interval by the clock that is never set.
-        let (time_us, look_us, facts) = (time_us(), now_us(), &self.facts);
-        let time_of = |at: u64| time_us.saturating_sub(look_us.saturating_sub(at));
+        let (time_us, facts) = (time_us(), &self.facts);
+        let time_of = |at: u64| time_us.saturating_sub(now.saturating_sub(at));
         let Parts { queue_us, instantiate_us, run_us } = facts.parts(self.begun_us, now);
         spool.put(&Record::Invocation(Invocation {
             id: self.id,

@@ -59,7 +59,7 @@ impl Guest {
     /// Writes the second record: what the guest did after the invocation was recorded.
     fn log_after(&self) {
         let (Some(after_us), Some(spool)) =
-            (self.facts.went_on(now_us()), self.pipeline.shared().log.spool())
+            (self.facts.went_on(now_us), self.pipeline.shared().log.spool())
         else {
             return;
         };

@@ -50,11 +50,20 @@ impl Held {
     }
 
     /// Counts a call of the guest. Returns whether what is held so far is within the limit.
+    #[inline]
     pub(super) fn is_within_limit(&mut self, table: &mut ResourceTable) -> bool {
-        if let Some(left) = self.calls_left.checked_sub(1) {
-            self.calls_left = left;
-            return true;
+        match self.calls_left.checked_sub(1) {
+            Some(left) => {
+                self.calls_left = left;
+                true
+            }
+            None => self.count(table),
         }
+    }
+
+    /// Counts what is held. Returns whether it is within the limit.
+    #[cold]
+    fn count(&mut self, table: &mut ResourceTable) -> bool {
         let (held, entries) =
             table.iter_mut().fold((0_usize, 0_usize), |(held, entries), entry| {
                 (held.saturating_add(bytes(entry)), entries + 1)
