@@ -12,22 +12,28 @@ use std::net::Ipv6Addr;
 pub fn is_authority(text: &str) -> bool {
     let (host_is_good, rest) = match text.strip_prefix('[') {
         Some(literal) => match literal.split_once(']') {
-            Some((address, rest)) => (address.parse::<Ipv6Addr>().is_ok(), rest),
+            Some((address, rest)) => (address.parse::<Ipv6Addr>().is_ok(), rest.as_bytes()),
             None => return false,
         },
         None => {
-            let end = text.find(':').unwrap_or(text.len());
-            let (name, rest) = text.split_at(end);
-            ((!name.is_empty() || rest.is_empty()) && is_registered_name(name.as_bytes()), rest)
+            let rest = behind_registered_name(text.as_bytes());
+            (rest.len() < text.len() || rest.is_empty(), rest)
         }
     };
-    host_is_good && (rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port))
+    match rest {
+        [] => host_is_good,
+        [b':', port @ ..] => host_is_good && is_port(port),
+        _ => false,
+    }
 }
 
 /// A port that a TCP connection can have. The grammar lets it be empty.
-fn is_port(digits: &str) -> bool {
-    digits.bytes().all(|byte| byte.is_ascii_digit())
-        && (digits.is_empty() || digits.parse::<u16>().is_ok())
+fn is_port(digits: &[u8]) -> bool {
+    let number = digits.iter().try_fold(0_u16, |number, digit| {
+        let digit = digit.is_ascii_digit().then(|| u16::from(digit - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    });
+    number.is_some()
 }
 
 /// Whether a byte is one of `unreserved / sub-delims`, by the byte: every request asks for each of
@@ -48,16 +54,16 @@ const PLAIN: [bool; 256] = {
     plain
 };
 
-/// `*( unreserved / pct-encoded / sub-delims )`; an IPv4 address is one, too.
-fn is_registered_name(mut name: &[u8]) -> bool {
+/// What follows the longest `*( unreserved / pct-encoded / sub-delims )` that `text` begins with; an
+/// IPv4 address is one, too.
+fn behind_registered_name(mut text: &[u8]) -> &[u8] {
     loop {
-        let plain = name.iter().take_while(|byte| PLAIN[usize::from(**byte)]).count();
-        name = match &name[plain..] {
-            [] => return true,
+        let plain = text.iter().take_while(|byte| PLAIN[usize::from(**byte)]).count();
+        text = match &text[plain..] {
             [b'%', high, low, rest @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
                 rest
             }
-            _ => return false,
+            behind => return behind,
         }
     }
 }

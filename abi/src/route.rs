@@ -95,7 +95,8 @@ fn by_label(catalogue: &CatalogueView, label: &str, caller: Caller) -> Option<Ro
 
 /// `NAME` of `NAME.domain[:port]`; hosts are compared without regard to case (RFC 9110 4.2.3).
 fn name_in_host<'a>(host: &'a str, domain: &str) -> Option<&'a str> {
-    let host = host.rsplit_once(':').map_or(host, |(host, _port)| host);
+    let end = host.bytes().rposition(|byte| byte == b':');
+    let host = end.and_then(|end| host.get(..end)).unwrap_or(host);
     let host = host.strip_suffix('.').unwrap_or(host);
     let (name, rest) = host.split_at_checked(host.len().checked_sub(domain.len() + 1)?)?;
     let dotted = rest.strip_prefix('.')?;

@@ -116,7 +116,7 @@ fn id(buffer: &mut Vec<u8>, id: InvocationId) {
 }
 
 fn numbers<const N: usize>(buffer: &mut Vec<u8>, numbers: [u64; N]) {
-    numbers.into_iter().for_each(|number| buffer.extend_from_slice(&number.to_le_bytes()));
+    buffer.extend_from_slice(numbers.map(u64::to_le_bytes).as_flattened());
 }
 
 fn name(buffer: &mut Vec<u8>, text: &str) {
