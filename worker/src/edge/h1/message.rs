@@ -61,7 +61,9 @@ impl Outline {
         let part = |(start, length): (usize, usize)| bytes.slice(start..start + length);
         // There is room for the prefix, for the headers of `forwarded`, and for a host.
         let mut headers = HeaderMap::with_capacity(self.headers.len() + 4);
-        let mut forwarded = false;
+        // What the headers are about is noted here, because looking for one that is not there costs
+        // more.
+        let (mut forwarded, mut has_host, mut has_options) = (false, false, false);
         for [name, value] in self.headers {
             let name = HeaderName::from_bytes(&part(name));
             let value = HeaderValue::from_maybe_shared(part(value));
@@ -69,10 +71,13 @@ impl Outline {
                 return Err(Problem::new(400, "a header is not well formed"));
             };
             forwarded |= name == FORWARDED || name.as_str().starts_with("x-forwarded-");
+            has_host |= name == HOST;
+            has_options |= name == CONNECTION || name == EXPECT || name == TE;
             headers.append(name, value);
         }
-        let asked = asked(&self.method, self.minor_version, &headers);
-        let continues = if self.minor_version > 0 && expects_continue(&headers) {
+        let options = has_options.then_some(&headers);
+        let asked = asked(&self.method, self.minor_version, options);
+        let continues = if self.minor_version > 0 && options.is_some_and(expects_continue) {
             Continue::Expected
         } else {
             Continue::Settled
@@ -84,9 +89,7 @@ impl Outline {
             Some(Err(_)) => {
                 return Err(Problem::new(400, "the target's authority is not well formed"));
             }
-            None if !headers.contains_key(HOST) => {
-                _ = headers.insert(HOST, HeaderValue::from_static("localhost"))
-            }
+            None if !has_host => _ = headers.insert(HOST, HeaderValue::from_static("localhost")),
             None => {}
         }
         if forwarded {
@@ -117,19 +120,19 @@ pub(super) struct Message {
     pub(super) forwarded: bool,
 }
 
-fn asked(method: &Method, minor_version: u8, headers: &HeaderMap) -> Asked {
+/// Returns what is asked of the connection. `options` are the headers, if one of them may say it.
+fn asked(method: &Method, minor_version: u8, options: Option<&HeaderMap>) -> Asked {
+    let head_only = method == Method::HEAD;
+    let Some(headers) = options else {
+        return Asked { minor_version, head_only, keep_alive: minor_version > 0, trailers: false };
+    };
     let named = |header: HeaderName, token: &str| {
         let mut values = headers.get_all(header).iter().filter_map(|value| value.to_str().ok());
         values.any(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token)))
     };
-    let keep_alive = !headers.contains_key(CONNECTION) && minor_version > 0
-        || !named(CONNECTION, "close") && (minor_version > 0 || named(CONNECTION, "keep-alive"));
-    Asked {
-        minor_version,
-        head_only: method == Method::HEAD,
-        keep_alive,
-        trailers: named(TE, "trailers"),
-    }
+    let keep_alive =
+        !named(CONNECTION, "close") && (minor_version > 0 || named(CONNECTION, "keep-alive"));
+    Asked { minor_version, head_only, keep_alive, trailers: named(TE, "trailers") }
 }
 
 fn expects_continue(headers: &HeaderMap) -> bool {
