@@ -64,7 +64,8 @@ pub(crate) struct Spec {
     pub(crate) requests_per_instance_max: u32,
 }
 
-/// One request for a function, and where its reply goes.
+/// One request for a function, and where its reply goes. It is passed on in a box, because each
+/// layer's future would copy it.
 pub(crate) struct Call {
     pub(crate) id: InvocationId,
     pub(crate) request: Request<RequestBody>,
@@ -92,7 +93,7 @@ pub(crate) trait Runner {
     /// is polled. The future resolves when all of the function's work is done, including the work
     /// after its reply, which is sent earlier; [`Facts::ended`] notes the end. Dropping the future
     /// ends the function. It is polled through [`GuestThread::poll`].
-    fn call(self: Rc<Self>, call: Call) -> Local<'static, Result<(), Failure>>;
+    fn call(self: Rc<Self>, call: Box<Call>) -> Local<'static, Result<(), Failure>>;
 
     /// Starts the function without a request and ends it again.
     ///

@@ -15,7 +15,6 @@ use abi::problem::Problem;
 use abi::spool::Stream;
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
-use http::response::Parts;
 use http::{Response, StatusCode};
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
@@ -58,7 +57,7 @@ pub(super) struct Request {
 pub(super) async fn run(
     pipeline: &Rc<Pipeline>,
     function: &Rc<Function>,
-    request: Request,
+    request: Box<Request>,
     account: &Account,
 ) -> Result<Response<ReplyBody>, Problem> {
     let facts = &account.facts;
@@ -73,12 +72,12 @@ pub(super) async fn run(
 async fn start(
     pipeline: &Rc<Pipeline>,
     function: &Rc<Function>,
-    request: Request,
+    request: Box<Request>,
     account: &Account,
     admitted: Admitted,
     begun_us: u64,
 ) -> Result<Response<ReplyBody>, Failure> {
-    let Request { request, origin, trace, .. } = request;
+    let Request { request, origin, trace, .. } = *request;
     let (id, facts) = (account.id, &account.facts);
     let head_only = request.method() == http::Method::HEAD;
     // The instances that have served may still wait until their replies have left. Dropping them
@@ -86,7 +85,8 @@ async fn start(
     pipeline.drop_retired();
     // A channel, because a guest may reply long before its run ends.
     let (reply, mut replied) = oneshot::channel();
-    let call = Call { id, request, origin, trace, reply, facts: Rc::clone(facts) };
+    let facts_of_call = Rc::clone(facts);
+    let call = Box::new(Call { id, request, origin, trace, reply, facts: facts_of_call });
     let run = run_limited(Rc::clone(pipeline), Rc::clone(function), call);
     let deadline_ms = (begun_us / 1000).saturating_add(u64::from(function.spec.limits.timeout_ms));
     let mut guest = Guest {
@@ -115,7 +115,7 @@ async fn start(
     })
     .await?;
     let reply = match replied.and_then(|response| check_head(function, response)) {
-        Ok(response) => {
+        Ok((response, declared)) => {
             let (head, body) = response.into_parts();
             // A body that is not sent is not waited for either.
             let bodiless = head_only
@@ -124,7 +124,7 @@ async fn start(
             match gather(PendingBody::new(Arc::clone(&function.spec.name), guest, body, bodiless))
                 .await
             {
-                Ok(body) => check_length(function, &head, &body, bodiless)
+                Ok(body) => check_length(function, declared.filter(|_| !bodiless), &body)
                     .map(|()| Response::from_parts(head, body)),
                 Err(failure @ Failure::BrokenBody { .. }) => Err(failure),
                 // `run_limited` has reported it.
@@ -140,7 +140,7 @@ async fn start(
 async fn run_limited(
     pipeline: Rc<Pipeline>,
     function: Rc<Function>,
-    call: Call,
+    call: Box<Call>,
 ) -> Result<(), Failure> {
     let (id, facts, limit) = (call.id, Rc::clone(&call.facts), function.spec.timeout);
     let run = Rc::clone(&function.runner).call(call);
@@ -153,12 +153,13 @@ async fn run_limited(
     ended.inspect_err(|failure| report(pipeline.shared(), &function, id, failure, &facts))
 }
 
-/// Checks a reply's head against HTTP and the function's limits. (The guest's own view of headers
-/// has refused malformed and forbidden headers already.)
+/// Checks a reply's head against HTTP and the function's limits, and returns it with the length
+/// that it declares. (The guest's own view of headers has refused malformed and forbidden headers
+/// already.)
 fn check_head(
     function: &Function,
     response: Response<GuestBody>,
-) -> Result<Response<GuestBody>, Failure> {
+) -> Result<(Response<GuestBody>, Option<u64>), Failure> {
     let bad = |reason: String| {
         Err(Failure::BadReply { function: function.spec.name.to_string(), reason })
     };
@@ -174,26 +175,22 @@ fn check_head(
     let mut lengths = response.headers().get_all(CONTENT_LENGTH).iter();
     match (lengths.next(), lengths.next()) {
         (Some(_), Some(_)) => bad("it has more than one Content-Length".to_owned()),
-        (Some(length), None)
-            if length.to_str().ok().and_then(|text| text.parse::<u64>().ok()).is_none() =>
-        {
-            bad("its Content-Length is not a number".to_owned())
-        }
-        _ => Ok(response),
+        (Some(length), None) => match length.to_str().ok().and_then(|text| text.parse().ok()) {
+            Some(declared) => Ok((response, Some(declared))),
+            None => bad("its Content-Length is not a number".to_owned()),
+        },
+        (None, _) => Ok((response, None)),
     }
 }
 
-/// Checks that a whole body is as long as its head says.
+/// Checks that a whole body is as long as its head has declared, if it has.
 fn check_length(
     function: &Function,
-    head: &Parts,
+    declared: Option<u64>,
     body: &ReplyBody,
-    bodiless: bool,
 ) -> Result<(), Failure> {
     let ReplyBody::Whole(bytes) = body else { return Ok(()) };
-    let declared = head.headers.get(CONTENT_LENGTH).filter(|_| !bodiless);
-    let declared = declared.and_then(|declared| declared.to_str().ok()?.parse::<usize>().ok());
-    if declared.is_some_and(|declared| declared != bytes.len()) {
+    if declared.is_some_and(|declared| declared != bytes.len() as u64) {
         let reason = "its Content-Length is not its length".to_owned();
         return Err(Failure::BadReply { function: function.spec.name.to_string(), reason });
     }

@@ -45,7 +45,8 @@ use crate::run::body::{BodyError, RequestBody};
 use crate::run::{LocalRedirect, Shared};
 use crate::trace::Trace;
 
-/// A request, and where it goes.
+/// A request, and where it goes. It is passed on in a box, because each layer's future would copy
+/// it.
 pub(crate) struct Exchange {
     pub(crate) request: Request<()>,
     /// The part of its path that named the function.
@@ -157,7 +158,7 @@ impl Pipeline {
     /// Answers a request with the function's reply, or with the node's own error.
     pub(crate) async fn answer(
         self: &Rc<Self>,
-        exchange: Exchange,
+        exchange: Box<Exchange>,
         source: &impl RequestSource,
         account: &Account,
     ) -> Response<ReplyBody> {
@@ -167,12 +168,11 @@ impl Pipeline {
 
     async fn run(
         self: &Rc<Self>,
-        exchange: Exchange,
+        mut exchange: Box<Exchange>,
         source: &impl RequestSource,
         account: &Account,
     ) -> Result<Response<ReplyBody>, Problem> {
-        let Exchange { mut request, client, destination, .. } = exchange;
-        let (catalogue, choice) = match destination {
+        let (catalogue, choice) = match exchange.destination {
             Destination::Function { catalogue, choice, .. } => (catalogue, choice),
             Destination::Problem(problem) => {
                 self.shared.counters.count_refused(problem.status);
@@ -182,10 +182,11 @@ impl Pipeline {
         // The headers change here, before they are copied for redirects: those belong to the same
         // span.
         let sample = self.settings().trace_sample;
-        let trace = Trace::join(&mut request, account.id, sample).map(|(trace, recorded)| {
-            account.facts.set_trace(recorded);
-            trace
-        });
+        let trace =
+            Trace::join(&mut exchange.request, account.id, sample).map(|(trace, recorded)| {
+                account.facts.set_trace(recorded);
+                trace
+            });
         let count = |reason| {
             account.facts.reason.set(Some(reason));
             if let Some(slot) = account.slot {
@@ -204,13 +205,14 @@ impl Pipeline {
         // The limit is the function's and known only now; nothing of the body was read before.
         source.limit(function.spec.limits.request_body_bytes_max).map_err(too_large)?;
         // Only a program that may redirect needs its request's head once more.
-        let mut head = function.runner.may_redirect().then(|| request.clone());
-        let mut request = request.map(|()| source.body());
+        let mut head = function.runner.may_redirect().then(|| exchange.request.clone());
+        let mut request = exchange.request.map(|()| source.body());
         let local = function.runner.needs_local_address().then(|| source.local_address());
-        let origin = Origin { client, local };
+        let origin = Origin { client: exchange.client, local };
         let mut came_us = account.begun_us;
         for _ in 0..=LOCAL_REDIRECTS_MAX {
-            let call = invocation::Request { request, origin, trace: trace.clone(), came_us };
+            let trace = trace.clone();
+            let call = Box::new(invocation::Request { request, origin, trace, came_us });
             let reply = invocation::run(self, &function, call, account).await;
             // A body that was cut off decides, whatever the guest made of it: the client has to
             // know the reason.

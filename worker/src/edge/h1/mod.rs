@@ -26,7 +26,7 @@ use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use abi::board::{Places, now_us};
 use abi::limits::{LINGER_SILENT_TIMEOUT, LINGER_TIMEOUT, UNREAD_BODY_BYTES_MAX};
@@ -184,9 +184,9 @@ async fn serve(
     mut arrived: Option<Arrived>,
     places: Option<Places>,
 ) {
-    let pipeline = &connections.pipeline;
+    let peer = wire.peer.client.address;
     let mut connection =
-        Connection { wire: SharedWire::new(wire), client: ClientWatch::default(), places };
+        Connection { wire: SharedWire::new(wire), client: ClientWatch::default(), peer, places };
     let end = {
         let mut drain = pin!(connections.drain.begun());
         let mut waiting = Waiting::new(awaits);
@@ -199,9 +199,7 @@ async fn serve(
                     if let Some(arrived) = arrived {
                         connections.counters.count_hop(arrived.accepted_us);
                     }
-                    // The setting may have changed since the last request.
-                    connection.wire.lock().set_write_timeout(pipeline.write_timeout());
-                    let exchanged = connection.exchange(&connections, *parsed, arrived).await;
+                    let exchanged = connection.exchange(&connections, parsed, arrived).await;
                     connection.client.request_over();
                     if let Err(end) = exchanged {
                         break end;
@@ -218,7 +216,9 @@ async fn serve(
 struct Connection {
     wire: SharedWire,
     client: ClientWatch,
-    /// Where the client's address is counted.
+    /// The address of the socket's other end.
+    peer: IpAddr,
+    /// Where that address is counted.
     places: Option<Places>,
 }
 
@@ -263,15 +263,15 @@ impl Connection {
         };
         // A guest may have begun its reply before it asked for the body. The client must get the
         // interim reply first.
-        poll_fn(|cx| poll_continue(cx, &mut self.wire.lock())).await;
-        {
+        asked.keep_alive &= poll_fn(|cx| {
             let mut wire = self.wire.lock();
+            ready!(poll_continue(cx, &mut wire));
             let Wire { incoming, buffer, .. } = &mut *wire;
             // A client that waits for 100 (Continue) and never got it may send its body or not.
             // Nothing behind the head can be trusted to be the next request.
-            asked.keep_alive &=
-                incoming.continues != Continue::Expected && incoming.can_be_passed(buffer);
-        }
+            Poll::Ready(incoming.continues != Continue::Expected && incoming.can_be_passed(buffer))
+        })
+        .await;
         asked.keep_alive &= connections.drain.ending() != Some(Ending::Close);
         let status = reply.status().as_u16();
         let sent = self.send(connections, reply, asked, account.id).await;
@@ -289,7 +289,7 @@ impl Connection {
     /// Returns the places of a request's client: those of the connection's address, or of the
     /// client that a trusted proxy has named.
     fn places_of(&self, pipeline: &Pipeline, client: IpAddr) -> Option<Places> {
-        if client == self.wire.lock().peer.client.address {
+        if client == self.peer {
             return self.places;
         }
         Some(Places::of(client, pipeline.settings().address_seed))
@@ -306,8 +306,11 @@ impl Connection {
 
     /// Reads and discards the rest of the request's body, so that the next request follows.
     async fn rest_of_body(&mut self) -> Result<(), End> {
-        poll_fn(|cx| self.wire.lock().poll_released(cx)).await;
-        if self.wire.lock().incoming.is_done() {
+        let is_done = poll_fn(|cx| {
+            let mut wire = self.wire.lock();
+            wire.poll_released(cx).map(|()| wire.incoming.is_done())
+        });
+        if is_done.await {
             return Ok(());
         }
         let read_away = async {

@@ -24,13 +24,13 @@ use crate::serve::Exchange;
 
 /// The result of waiting.
 pub(super) enum Next {
-    Request(Box<Parsed>),
+    Request(Parsed),
     End(End),
 }
 
 /// A request, and the connection's part of its head.
 pub(super) struct Parsed {
-    pub(super) exchange: Exchange,
+    pub(super) exchange: Box<Exchange>,
     pub(super) asked: Asked,
     pub(super) framing: Framing,
 }
@@ -170,16 +170,18 @@ fn decide(connections: &Connections, wire: &mut Wire, awaits: Awaits) -> Option<
                 &settings.trusted_proxies,
             );
             wire.incoming.begin(framing, message.continues);
+            // The setting may have changed since the last request.
+            wire.set_write_timeout(connections.pipeline.write_timeout());
             let Message { request, asked, prefix, .. } = message;
-            let exchange = Exchange {
+            let exchange = Box::new(Exchange {
                 request,
                 prefix,
                 client,
                 client_places: None,
                 destination,
                 arrived: None,
-            };
-            Next::Request(Box::new(Parsed { exchange, asked, framing }))
+            });
+            Next::Request(Parsed { exchange, asked, framing })
         }
         Err(problem) => Next::End(End::Refuse(problem, refused)),
     })

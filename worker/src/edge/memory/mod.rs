@@ -47,8 +47,9 @@ pub(crate) async fn request(pipeline: &Rc<Pipeline>, request: Request<&'static s
     let source = InMemory(Bytes::from(body));
     let (prefix, client_places, arrived) = Default::default();
     let request = Request::from_parts(parts, ());
+    let client = Client::NODE;
     let exchange =
-        Exchange { request, prefix, client: Client::NODE, client_places, destination, arrived };
+        Box::new(Exchange { request, prefix, client, client_places, destination, arrived });
     let account = Account::open(pipeline, &exchange);
     let reply = pipeline.answer(exchange, &source, &account).await;
     let status = reply.status().as_u16();

@@ -60,7 +60,7 @@ struct TableRunner {
 }
 
 impl Runner for TableRunner {
-    fn call(self: Rc<Self>, call: Call) -> Local<'static, Result<(), Failure>> {
+    fn call(self: Rc<Self>, call: Box<Call>) -> Local<'static, Result<(), Failure>> {
         self.ready.taken.set(true);
         Box::pin(async move {
             call.facts.ready();

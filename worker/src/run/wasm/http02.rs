@@ -15,9 +15,9 @@ use crate::run::body::GuestBody;
 pub(super) async fn handle(
     instance: &mut Instance,
     pre: &ProxyPre<Host>,
-    call: Call,
+    call: Box<Call>,
 ) -> wasmtime::Result<()> {
-    let Call { request, origin, reply, facts, .. } = call;
+    let Call { request, origin, reply, facts, .. } = *call;
     let Instance { store, exports, .. } = instance;
     let mut http = store.data_mut().http();
     let scheme = if origin.client.https { Scheme::Https } else { Scheme::Http };

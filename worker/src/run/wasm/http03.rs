@@ -41,9 +41,9 @@ pub(super) struct BadReply(String);
 pub(super) async fn handle(
     instance: &mut Instance,
     pre: &ServicePre<Host>,
-    call: Call,
+    call: Box<Call>,
 ) -> wasmtime::Result<()> {
-    let Call { request, origin, reply, facts, .. } = call;
+    let Call { request, origin, reply, facts, .. } = *call;
     let Instance { store, exports, .. } = instance;
     let service = match exports.take() {
         Some(Exports::Http03(service)) => service,

@@ -131,7 +131,7 @@ struct WasmRunner {
 }
 
 impl Runner for WasmRunner {
-    fn call(self: Rc<Self>, call: Call) -> Local<'static, Result<(), Failure>> {
+    fn call(self: Rc<Self>, call: Box<Call>) -> Local<'static, Result<(), Failure>> {
         // The instance is taken now, and not at the first poll: the next check whether another
         // should be prepared must find this one gone.
         let (epochs, instance) = (self.ticker.count(), self.idle.take(&self, call.id));
@@ -198,7 +198,7 @@ impl Drop for Running<'_> {
 
 impl WasmRunner {
     /// Runs one call on the instance that was taken for it, and keeps or drops the instance.
-    async fn run(&self, mut instance: Instance, mut call: Call) -> Result<(), Failure> {
+    async fn run(&self, mut instance: Instance, mut call: Box<Call>) -> Result<(), Failure> {
         let (id, facts) = (call.id, Rc::clone(&call.facts));
         instance.store.data_mut().set_trace(call.trace.take());
         self.shared.counters.row().counts.instances.count(instance.origin() as usize);

@@ -34,9 +34,9 @@ pub(super) async fn handle(
     store: &mut Store<Host>,
     command: &Command,
     spec: &Spec,
-    call: Call,
+    call: Box<Call>,
 ) -> wasmtime::Result<()> {
-    let Call { request, origin, reply, facts, .. } = call;
+    let Call { request, origin, reply, facts, .. } = *call;
     let (request, body) = request.into_parts();
     let limit = usize::try_from(spec.limits.reply_head_bytes_max).unwrap_or(usize::MAX);
     let stdout = Stdout::new(spec.output, limit, reply);
