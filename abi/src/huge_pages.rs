@@ -16,6 +16,9 @@ pub enum Pages {
     Huge,
 }
 
+/// The variable by which a worker that runs no WebAssembly is told to do without huge pages.
+pub const SMALL_PAGES_VARIABLE: &str = "SOCKHOP_SMALL_PAGES";
+
 /// Has this process's memory, and that of those it starts, made of such pages from now on.
 ///
 /// # Errors

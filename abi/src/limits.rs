@@ -141,6 +141,9 @@ pub const TABLE_ELEMENTS_MAX: u32 = 100_000;
 /// The most core instances that one component's instance can be given.
 pub const CORE_INSTANCES_MAX: u32 = 100;
 
+/// Processes of one native function.
+pub const PROCESSES_MAX: u32 = 1000;
+
 /// Requests that one instance may be made to serve (`--instances reuse=N`).
 pub const REQUESTS_PER_INSTANCE_MAX: u32 = 1_000_000;
 /// Instances that a worker makes ready for a function that was called lately, as many times or

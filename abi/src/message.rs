@@ -14,6 +14,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::limits;
 use crate::network::Network;
+use crate::sandbox::Level;
 
 /// A SHA-256 digest.
 pub type Digest = [u8; 32];
@@ -75,6 +76,8 @@ pub struct Settings {
     pub trace_sample: u32,
     /// What the worker logs, in the words of `tracing-subscriber`'s filters.
     pub log_filter: String,
+    /// How native programs are kept apart from the host.
+    pub native_sandbox: Level,
 }
 
 impl Settings {
@@ -109,6 +112,8 @@ pub enum Awaits {
     /// Its first, which the control API sends: it may name versions and aliases that the public may
     /// not.
     Admin,
+    /// Its first, which the node's Lambda API sends: likewise, and its body is an event.
+    Event,
 }
 
 /// What a worker that drains does with a connection whose requests are answered.

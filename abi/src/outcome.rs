@@ -86,11 +86,15 @@ pub enum Reason {
     Reply,
     /// Its module could not be loaded.
     Module,
+    /// A native program did not start, or was not ready in time.
+    Start,
+    /// The function reported an error.
+    Error,
 }
 
 impl Reason {
     /// All of them, in the order in which they are counted.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Timeout,
         Self::CpuTime,
         Self::Memory,
@@ -103,6 +107,8 @@ impl Reason {
         Self::Exit,
         Self::Reply,
         Self::Module,
+        Self::Start,
+        Self::Error,
     ];
 
     /// Whether a limit was reached; else something failed.
@@ -127,6 +133,8 @@ impl Reason {
             Self::Exit => "exit",
             Self::Reply => "reply",
             Self::Module => "module",
+            Self::Start => "start",
+            Self::Error => "error",
         }
     }
 }

@@ -29,7 +29,7 @@ impl From<Awaits> for Caller {
     fn from(awaits: Awaits) -> Self {
         match awaits {
             Awaits::First | Awaits::Next => Self::Public,
-            Awaits::Admin => Self::Admin,
+            Awaits::Admin | Awaits::Event => Self::Admin,
         }
     }
 }

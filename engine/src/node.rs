@@ -22,8 +22,10 @@ use tokio::sync::mpsc::Sender;
 use tokio::sync::watch;
 
 use crate::reconfigure::{self, Fixed};
+use abi::sandbox::Level;
 use compile::cache::Cache;
 use control::functions::{Functions, Loaded, Memory, Surroundings};
+use control::server::Remote;
 use control::tcp::Admin;
 use control::token::{self, Token};
 use control::{Control, Life, server, sync};
@@ -38,6 +40,7 @@ use host::lock::{self, DataLock};
 use host::{cores, fds, folder, listen, probe, socket_file, systemd};
 use logs::traces::Traces;
 use logs::{self, Logs};
+use sandbox::{LimitedBy, Support};
 use secrets::{KeyFile, Secrets};
 use settings::{Resolved, Sources};
 use store::artefacts::Artefacts;
@@ -159,8 +162,7 @@ impl Node {
     ) -> anyhow::Result<Self> {
         let config = &resolved.settings;
         let binary = Binary::open()?;
-        let admin = config.admin.as_ref().map(|address| admin(address, &config.data, start));
-        let admin = admin.transpose().with_context(|| resolved.source_of("admin"))?;
+        let remote = remote(resolved, start)?;
         let objects = objects::open(config).with_context(|| resolved.source_of("store"))?;
         let known = Known::new(&config.data.join("cache"), objects.name());
         let met = known.read().is_some_and(|contents| !contents.is_empty());
@@ -244,11 +246,13 @@ impl Node {
             shared: Arc::clone(&shared),
             logs: Arc::clone(&logs),
             listeners: addresses.clone(),
-            admin: admin.as_ref().map(|admin| admin.address),
+            admin: remote.admin.as_ref().map(|admin| admin.address),
+            lambda_api: remote.lambda.as_ref().map(|lambda| lambda.address),
+            native_limits: native_limits(config.native_sandbox.into()),
             started_s: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
             life: life.subscribe(),
         };
-        start_control(server::bind(&control)?, admin, api, (memory, *config.sync_interval))?;
+        start_control(server::bind(&control)?, remote, api, (memory, *config.sync_interval))?;
         let logs = (logs, keeper);
         Ok(Self {
             life,
@@ -363,15 +367,48 @@ fn places(data: &Path) -> [PathBuf; 2] {
     [data.join("control.sock"), data.join(takeover::SOCKET)]
 }
 
-/// Opens the control API's way in from elsewhere.
-fn admin(address: &str, data: &Path, start: Start) -> anyhow::Result<Admin> {
-    let admin = Admin::listen(address, Token::of(data)?, start)?;
-    tracing::info!(
-        "the control API is served on http://{}, with the token in {:?}",
-        admin.address,
-        token::path(data)
-    );
-    Ok(admin)
+/// Returns what this host does not let native functions have.
+fn native_limits(level: Level) -> Vec<String> {
+    let Support { namespaces, own_users, memory, processes, landlock_abi, seccomp } =
+        sandbox::support();
+    let needed = match level {
+        Level::Full => [namespaces.err(), own_users.err(), seccomp.err()],
+        Level::Basic => [landlock_abi.err(), own_users.err(), seccomp.err()],
+    };
+    let limited = [("memory", memory), ("threads", processes)].map(|(option, by)| match by {
+        LimitedBy::CgroupV1 | LimitedBy::CgroupV2 => None,
+        LimitedBy::ResourceLimits { reason } => {
+            Some(format!("--{option} holds for each process by itself: {reason}"))
+        }
+    });
+    needed.into_iter().chain(limited).flatten().collect()
+}
+
+/// Opens the control API's ways in from elsewhere.
+fn remote(resolved: &Resolved, start: Start) -> anyhow::Result<Remote> {
+    let config = &resolved.settings;
+    let listen = |option: &'static str, key: &'static str, address: &Option<String>| {
+        let open = |address: &String| -> anyhow::Result<Admin> {
+            Ok(Admin::listen(option, address, Token::of(&config.data)?, start)?)
+        };
+        address.as_ref().map(open).transpose().with_context(|| resolved.source_of(key))
+    };
+    let admin = listen("admin", "admin", &config.admin)?;
+    let lambda = listen("lambda-api", "lambda_api", &config.lambda_api)?;
+    let token = token::path(&config.data);
+    if let Some(admin) = &admin {
+        tracing::info!(
+            "the control API is served on http://{}, with the token in {token:?}",
+            admin.address
+        );
+    }
+    if let Some(lambda) = &lambda {
+        tracing::info!(
+            "the API of AWS Lambda is served on http://{}; key id sockhop, secret the token in {token:?}",
+            lambda.address
+        );
+    }
+    Ok(Remote { admin, lambda })
 }
 
 fn start_shards(
@@ -414,7 +451,7 @@ fn start_logs(
 /// Starts the control API on a thread and runtime of its own. It ends with the process.
 fn start_control(
     listener: std::os::unix::net::UnixListener,
-    admin: Option<Admin>,
+    remote: Remote,
     control: Control,
     (memory, sync_interval): (Memory, Duration),
 ) -> anyhow::Result<()> {
@@ -423,7 +460,7 @@ fn start_control(
         runtime.block_on(async move {
             tokio::spawn(sync::keep_up(Arc::clone(&control.functions), memory, sync_interval));
             match tokio::net::UnixListener::from_std(listener) {
-                Ok(listener) => server::serve(listener, admin, Arc::new(control)).await,
+                Ok(listener) => server::serve(listener, remote, Arc::new(control)).await,
                 Err(error) => tracing::error!("the control API cannot start: {error}"),
             }
         });

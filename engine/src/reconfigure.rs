@@ -34,6 +34,7 @@ pub(crate) fn of_workers(settings: &Settings, fixed: Fixed) -> OfWorkers {
         guest_stderr: settings.guest_log == log::Guest::Stderr,
         trace_sample: if settings.otlp_endpoint.is_some() { settings.otlp_sample.0 } else { 0 },
         log_filter: settings.log.to_string(),
+        native_sandbox: settings.native_sandbox.into(),
     }
 }
 

@@ -17,6 +17,7 @@ pub mod compilers;
 pub mod disk;
 pub mod faults;
 pub mod guests;
+pub mod native;
 pub mod needs;
 pub mod node;
 pub mod openapi;

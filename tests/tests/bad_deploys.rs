@@ -88,8 +88,9 @@ fn files_that_are_no_function() {
     let hello = fs::read(guests::path("hello")).unwrap();
     let mut flipped = hello.clone();
     flipped[4] = 0x77;
-    let cases: [(&str, &[u8], &[&str]); 11] = [
-        ("a text file", b"#!/bin/sh\necho this is no component\n", &["component"]),
+    let cases: [(&str, &[u8], &[&str]); 12] = [
+        ("a text file", b"This is no such thing.\n", &["component"]),
+        ("a script", b"#!/bin/sh\necho this is no such thing\n", &["--kind lambda", "server"]),
         ("an empty file", b"", &["empty"]),
         ("a core module without exports", guests::EMPTY_MODULE, &["_start", "component"]),
         (

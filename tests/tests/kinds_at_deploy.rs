@@ -179,6 +179,14 @@ fn every_choice_is_shown() {
         "queue_max": 6,
         "queue_timeout_ms": 2000,
         "outbound_requests_max": 7,
+        "processes_max": 10,
+        "processes_min": 0,
+        "process_requests_max": 0,
+        "init_timeout_ms": 10_000,
+        "process_idle_ms": 60_000,
+        "process_grace_ms": 10_000,
+        "threads_max": 1024,
+        "tmp_bytes_max": 512 << 20,
     });
     assert_eq!(shown["limits"], limits);
     assert_eq!(shown["args"], serde_json::json!(["-v", "x y"]));

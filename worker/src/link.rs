@@ -1,20 +1,20 @@
-//! The worker's end of the channel: an inbox and an outbox over one socket.
+//! One end of a channel, to the engine or to a sandbox: an inbox and an outbox over one socket.
 //!
 //! The inbox waits for messages. The outbox sends at once if it can, and otherwise keeps messages
-//! in order until the engine has read on. Both share the channel, which lives as long as either.
-//! The outbox owns the fds of unsent messages.
+//! in order until the peer has read on. Both share the channel, which lives as long as either. The
+//! outbox owns the fds of unsent messages.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io::ErrorKind;
+use std::marker::PhantomData;
+use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
-use abi::channel::{Channel, ReceiveBuffer, ReceiveError, Received, SendError};
-use abi::message::{ToEngine, ToWorker};
+use abi::channel::{Channel, Incoming, Outgoing, ReceiveBuffer, ReceiveError, Received, SendError};
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
-use tokio::sync::Notify;
 
 /// The channel, and tokio's handle on whether it is readable or writable.
 struct Link {
@@ -22,28 +22,28 @@ struct Link {
     ready: UnixDatagram,
 }
 
-/// Returns both halves of the worker's end.
-pub(crate) fn open(channel: Channel) -> std::io::Result<(Inbox, Outbox)> {
+/// Returns both halves of this end.
+pub(crate) fn open<I: Incoming, O: Outgoing + 'static>(
+    channel: Channel,
+) -> std::io::Result<(Inbox<I>, Outbox<O>)> {
     let ready = UnixDatagram::from_std(channel.readiness()?)?;
     let link = Rc::new(Link { channel, ready });
-    let queue = Rc::new(Queue {
-        link: Rc::clone(&link),
-        waiting: RefCell::default(),
-        added: Notify::new(),
-    });
-    tokio::task::spawn_local(flush(Rc::clone(&queue)));
-    Ok((Inbox { link, buffer: ReceiveBuffer::default() }, Outbox(queue)))
+    let (waiting, flushing) = (RefCell::default(), Cell::new(false));
+    let queue = Rc::new(Queue { link: Rc::clone(&link), waiting, flushing });
+    let inbox = Inbox { link, buffer: ReceiveBuffer::default(), messages: PhantomData };
+    Ok((inbox, Outbox(queue)))
 }
 
-/// The receiving half: messages from the engine.
-pub(crate) struct Inbox {
+/// The receiving half: messages from the peer.
+pub(crate) struct Inbox<I> {
     link: Rc<Link>,
     buffer: ReceiveBuffer,
+    messages: PhantomData<I>,
 }
 
-impl Inbox {
+impl<I: Incoming> Inbox<I> {
     /// Returns the next message. Cancel safe: no message is lost when the future is dropped.
-    pub(crate) async fn next(&mut self) -> Result<Received<ToWorker>, ReceiveError> {
+    pub(crate) async fn next(&mut self) -> Result<Received<I>, ReceiveError> {
         // A flood of messages must not keep connections from being served.
         tokio::task::consume_budget().await;
         loop {
@@ -61,34 +61,51 @@ impl Inbox {
     }
 }
 
-struct Queue {
+struct Queue<O> {
     link: Rc<Link>,
-    waiting: RefCell<VecDeque<(ToEngine, Option<OwnedFd>)>>,
-    added: Notify,
+    waiting: RefCell<VecDeque<(O, Option<OwnedFd>)>>,
+    /// Whether a task waits for room in the channel, and sends what waits.
+    flushing: Cell<bool>,
 }
 
-/// The sending half: messages to the engine. Cheap to clone.
-#[derive(Clone)]
-pub(crate) struct Outbox(Rc<Queue>);
+/// The sending half: messages to the peer. Cheap to clone.
+pub(crate) struct Outbox<O>(Rc<Queue<O>>);
 
-impl Outbox {
-    /// Sends a message and its fd at once, or as soon as the engine has read on. Messages keep
+impl<O> Clone for Outbox<O> {
+    fn clone(&self) -> Self {
+        Self(Rc::clone(&self.0))
+    }
+}
+
+impl<O: Outgoing + 'static> Outbox<O> {
+    /// Sends a message and its fd at once, or as soon as the peer has read on. Messages keep
     /// their order.
-    pub(crate) fn send(&self, message: ToEngine, fd: Option<OwnedFd>) {
+    pub(crate) fn send(&self, message: O, fd: Option<OwnedFd>) {
         self.0.waiting.borrow_mut().push_back((message, fd));
-        if send_waiting(&self.0).is_err() {
-            self.0.added.notify_one();
+        if send_waiting(&self.0).is_err() && !self.0.flushing.replace(true) {
+            let queue = Rc::clone(&self.0);
+            tokio::task::spawn_local(async move {
+                // An error is the peer's end, which the inbox notices, too.
+                let _ = queue.flushed().await;
+                queue.flushing.set(false);
+            });
         }
     }
 
-    /// Resolves when every message has been sent, or the engine has gone.
+    /// Resolves when every message has been sent, or the peer has gone.
     pub(crate) async fn flushed(&self) {
-        // An error is the engine's end, which the inbox notices, too.
+        // An error is the peer's end, which the inbox notices, too.
         let _ = self.0.flushed().await;
+    }
+
+    /// Ends the sending half, although others may have it. The peer reads the end of the channel.
+    pub(crate) fn close(&self) {
+        // An error is the peer's end, which the inbox notices, too.
+        let _ = self.0.link.ready.shutdown(Shutdown::Write);
     }
 }
 
-impl Queue {
+impl<O: Outgoing> Queue<O> {
     /// Resolves when every message has been sent.
     ///
     /// # Errors
@@ -114,26 +131,16 @@ impl Queue {
 struct StillWaiting;
 
 /// Sends the messages that can be sent without waiting.
-fn send_waiting(queue: &Queue) -> Result<(), StillWaiting> {
+fn send_waiting<O: Outgoing>(queue: &Queue<O>) -> Result<(), StillWaiting> {
     let mut waiting = queue.waiting.borrow_mut();
     while let Some((message, fd)) = waiting.front() {
         match queue.link.channel.send(message, fd.as_ref().map(AsFd::as_fd)) {
-            // The engine is gone: the inbox notices that too, and ends the worker.
+            // The peer is gone: the inbox notices that too.
             Ok(()) | Err(SendError::Gone) => {}
             Err(SendError::Busy) => return Err(StillWaiting),
-            Err(error) => tracing::error!("a message to the engine is lost: {error}"),
+            Err(error) => tracing::error!("a message is lost: {error}"),
         }
         waiting.pop_front();
     }
     Ok(())
-}
-
-/// Sends the messages that the channel had no room for. Returns when the engine has gone.
-async fn flush(queue: Rc<Queue>) {
-    loop {
-        queue.added.notified().await;
-        if queue.flushed().await.is_err() {
-            return;
-        }
-    }
 }

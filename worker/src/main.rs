@@ -24,7 +24,7 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::process::ExitCode;
 
 use abi::channel::Channel;
-use abi::huge_pages::{self, Pages};
+use abi::huge_pages::{self, Pages, SMALL_PAGES_VARIABLE};
 
 /// A worker mostly makes small allocations on one thread. mimalloc is measurably faster at them
 /// than the system's allocator.
@@ -36,6 +36,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const NAME: &CStr = c"sockhop-worker";
 
 fn main() -> ExitCode {
+    // A spawner of sandboxes is another program in the same file: it shall stay small, so nothing
+    // of a worker is started in it.
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == sandbox::SPAWNER_ARGUMENT) {
+        return sandbox::spawner_main();
+    }
     // Wasmtime opens the process's page map at the first call and keeps it open. A process that
     // forbids dumps may only open its own page map if it is root's, so this call comes before
     // `dumps::forbid`. Without the page map every instance's memory is reset whole, and not only
@@ -48,8 +53,11 @@ fn main() -> ExitCode {
         );
         return ExitCode::FAILURE;
     }
-    // The engine turns huge pages off for itself, and a child inherits that.
-    let _ = huge_pages::set(Pages::Huge);
+    // The engine turns huge pages off for itself, and a child inherits that. They are for guests'
+    // memory.
+    if std::env::var_os(SMALL_PAGES_VARIABLE).is_none() {
+        let _ = huge_pages::set(Pages::Huge);
+    }
     // SAFETY: a plain system call that concerns this thread alone; the name ends with a zero byte.
     // A call that fails only leaves another name.
     unsafe { libc::prctl(libc::PR_SET_NAME, NAME.as_ptr(), 0, 0, 0) };

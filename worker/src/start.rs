@@ -61,8 +61,14 @@ async fn serve(channel: Channel, filter: log::Filter) -> anyhow::Result<()> {
     let guest_log = guest_log.context("starting the guest-log thread")?;
     let (counters, send_batch) = (Rc::new(Counters::new(board, row)), Rc::<SendBatch>::default());
     let thread = GuestThread::new(Rc::clone(&counters), Rc::clone(&send_batch) as _);
-    let shared = Rc::new(Shared { counters: Rc::clone(&counters), log: guest_log, thread });
-    let runtimes = Runtimes::new(&shared).map_err(anyhow::Error::from);
+    let shared = Rc::new(Shared {
+        counters: Rc::clone(&counters),
+        log: guest_log,
+        thread,
+        native_sandbox: settings.native_sandbox,
+    });
+    let runtimes = Runtimes::new(&shared, settings.only_function.is_none());
+    let runtimes = runtimes.map_err(anyhow::Error::msg);
     let runtimes =
         runtimes.context("wasmtime refuses the worker's settings, or no thread can be started")?;
     let functions = Functions::new(Box::new(runtimes), outbox.clone(), catalogue);
@@ -81,6 +87,7 @@ async fn serve(channel: Channel, filter: log::Filter) -> anyhow::Result<()> {
     // what it writes to stderr from here on is no longer the reason of a failed start.
     own_stderr();
     worker.report_applied();
+    load_kept(&worker);
     let tasks = [
         tokio::task::spawn_local(beat(Rc::clone(&worker))),
         tokio::task::spawn_local({
@@ -108,6 +115,7 @@ async fn serve(channel: Channel, filter: log::Filter) -> anyhow::Result<()> {
         }
     }
     tasks.iter().for_each(tokio::task::JoinHandle::abort);
+    worker.pipeline.functions.runtime().end().await;
     if let Some(spool) = worker.log().spool() {
         spool.end(SPOOL_END_TIMEOUT);
     }
@@ -120,7 +128,7 @@ struct Worker {
     connections: Rc<Connections>,
     counters: Rc<Counters>,
     drain: Rc<Drain>,
-    outbox: Outbox,
+    outbox: Outbox<ToEngine>,
     started: Instant,
 }
 
@@ -197,6 +205,7 @@ fn handle(
         (ToWorker::Catalogue, Some(fd)) => {
             worker.pipeline.functions.replace(CatalogueView::new(fd)?);
             worker.report_applied();
+            load_kept(worker);
         }
         (ToWorker::Try { ticket }, Some(fd)) => {
             tokio::task::spawn_local(try_start(Rc::clone(worker), ticket, CatalogueView::new(fd)?));
@@ -239,6 +248,12 @@ fn handle(
         (other, _) => bail!("the engine sent {other:?} to a running worker"),
     }
     Ok(())
+}
+
+/// Loads what is to be ready before it is called, in a task of its own: it waits for the engine.
+fn load_kept(worker: &Rc<Worker>) {
+    let pipeline = Rc::clone(&worker.pipeline);
+    tokio::task::spawn_local(async move { pipeline.load_kept().await });
 }
 
 /// Starts the only version in `catalogue`, and reports the result to the engine.

@@ -135,6 +135,7 @@ fn settings(input: &mut Unstructured<'_>) -> Result<Settings> {
         logs: input.arbitrary()?,
         guest_stderr: input.arbitrary()?,
         trace_sample: input.arbitrary()?,
+        native_sandbox: *input.choose(&[Level::Full, Level::Basic])?,
         log_filter: input.arbitrary()?,
     })
 }
@@ -152,5 +153,5 @@ fn to_engine(input: &mut Unstructured<'_>) -> Result<ToEngine> {
 }
 
 fn awaits(input: &mut Unstructured<'_>) -> Result<Awaits> {
-    Ok(*input.choose(&[Awaits::First, Awaits::Next, Awaits::Admin])?)
+    Ok(*input.choose(&[Awaits::First, Awaits::Next, Awaits::Admin, Awaits::Event])?)
 }

@@ -163,6 +163,7 @@ fn settings_beyond_their_limits_are_refused() {
         logs: true,
         guest_stderr: false,
         trace_sample: 0,
+        native_sandbox: crate::sandbox::Level::Full,
         log_filter: "x".repeat(log_bytes),
     };
     let timeout_ms_max = u32::try_from(crate::limits::SETTING_TIMEOUT_MAX.as_millis()).unwrap();

@@ -18,11 +18,28 @@ pub enum Kind {
     Http03,
     /// A component that exports `wasi:cli/run@0.2`, or a core module with a preview-1 `_start`.
     Command,
+    /// A native program for AWS Lambda's custom runtime: it asks for events.
+    Lambda,
+    /// A native HTTP server that listens on `$PORT`, as Cloud Run has it.
+    Server,
+    /// A native custom handler of Azure Functions.
+    Azure,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Http02, Self::Http03, Self::Command];
+    pub const ALL: [Self; 6] =
+        [Self::Http02, Self::Http03, Self::Command, Self::Lambda, Self::Server, Self::Azure];
+
+    /// Returns whether the code is a program for this machine, and not WebAssembly. It runs in
+    /// processes of its own, in a worker that runs nothing else.
+    #[must_use]
+    pub fn is_native(self) -> bool {
+        match self {
+            Self::Http02 | Self::Http03 | Self::Command => false,
+            Self::Lambda | Self::Server | Self::Azure => true,
+        }
+    }
 
     /// Returns the kind's name in JSON and on the command line.
     #[must_use]
@@ -31,6 +48,22 @@ impl Kind {
             Self::Http02 => "http02",
             Self::Http03 => "http03",
             Self::Command => "command",
+            Self::Lambda => "lambda",
+            Self::Server => "server",
+            Self::Azure => "azure",
+        }
+    }
+}
+
+impl From<&ArchivedKind> for Kind {
+    fn from(kind: &ArchivedKind) -> Self {
+        match kind {
+            ArchivedKind::Http02 => Self::Http02,
+            ArchivedKind::Http03 => Self::Http03,
+            ArchivedKind::Command => Self::Command,
+            ArchivedKind::Lambda => Self::Lambda,
+            ArchivedKind::Server => Self::Server,
+            ArchivedKind::Azure => Self::Azure,
         }
     }
 }
@@ -46,15 +79,36 @@ pub enum FileKind {
     Http,
     /// It is a program: a request on stdin, its reply on stdout.
     Command,
+    /// It is for AWS Lambda's custom runtime: an executable, or a folder or zip with `bootstrap`.
+    Lambda,
+    /// It is an HTTP server that listens on `$PORT`: an executable, or a folder or zip with it.
+    Server,
+    /// It is a custom handler of Azure Functions: a folder or zip with `host.json`.
+    Azure,
 }
 
 impl FileKind {
+    /// Returns the kind of a native program. Returns `None` for WebAssembly, whose kind follows
+    /// from what is in the file.
+    #[must_use]
+    pub fn native(self) -> Option<Kind> {
+        match self {
+            Self::Http | Self::Command => None,
+            Self::Lambda => Some(Kind::Lambda),
+            Self::Server => Some(Kind::Server),
+            Self::Azure => Some(Kind::Azure),
+        }
+    }
+
     /// Returns the kind's name in JSON and on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Http => "http",
             Self::Command => "command",
+            Self::Lambda => "lambda",
+            Self::Server => "server",
+            Self::Azure => "azure",
         }
     }
 }

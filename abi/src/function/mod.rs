@@ -22,7 +22,7 @@ pub use instances::{Instances, InstancesError};
 pub use isolation::{ArchivedIsolation, Isolation};
 pub use kind::{ArchivedKind, FileKind, Kind};
 pub use limits::{ArchivedFunctionLimits, FunctionLimits, Limit, OutOfRange};
-pub use options::LimitOptions;
+pub use options::{LimitOptions, has_limit};
 pub use output::{ArchivedOutput, Output};
 
 #[cfg(all(test, feature = "clap", feature = "schemars"))]

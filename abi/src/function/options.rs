@@ -2,6 +2,7 @@
 //! the control API's JSON. Owns no fds.
 
 use super::amount::{Amount, Size, Time};
+use super::kind::Kind;
 use super::limits::FunctionLimits;
 use super::table::for_each_limit;
 
@@ -58,6 +59,13 @@ macro_rules! limit_options {
                 Self { $($option: self.$option.or(other.$option),)* }
             }
 
+            /// Returns the names of the options that were chosen.
+            #[must_use]
+            pub fn chosen(&self) -> Vec<&'static str> {
+                let all = [$(self.$option.is_some().then_some($name)),*];
+                all.into_iter().flatten().collect()
+            }
+
             /// Removes the option called `name`, for example `cpu-time`. Returns whether there is
             /// such an option, chosen or not.
             pub fn unset(&mut self, name: &str) -> bool {
@@ -107,11 +115,41 @@ macro_rules! limit_options {
 
 for_each_limit!(limit_options);
 
+/// The limits that only native functions have.
+const NATIVE: [&str; 8] = [
+    "processes",
+    "processes-min",
+    "process-requests",
+    "init-timeout",
+    "process-idle",
+    "process-grace",
+    "threads",
+    "tmp",
+];
+/// The limits that only WebAssembly has.
+const WASM: [&str; 3] = ["cpu-time", "table-elements", "core-instances"];
+
+/// Returns whether functions of `kind` have the limit called `name`.
+#[must_use]
+pub fn has_limit(kind: Kind, name: &str) -> bool {
+    let others = if kind.is_native() { &WASM[..] } else { &NATIVE };
+    !others.contains(&name)
+}
+
 impl LimitOptions {
     /// Returns whether no option was chosen.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Returns those of these options that functions of `kind` have.
+    #[must_use]
+    pub fn of_kind(mut self, kind: Kind) -> Self {
+        for name in self.chosen().into_iter().filter(|name| !has_limit(kind, name)) {
+            self.unset(name);
+        }
+        self
     }
 }
 

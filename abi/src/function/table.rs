@@ -88,6 +88,47 @@ macro_rules! for_each_limit {
                 option "outbound-requests" = outbound_requests: u32,
                 default 64,
                 range 1..=10_000;
+            /// Processes of a native function at a time.
+            processes_max: u32,
+                option "processes" = processes: u32,
+                default 10,
+                range 1..=limits::PROCESSES_MAX.into();
+            /// Processes of a native function that are kept although nothing calls it.
+            processes_min: u32,
+                option "processes-min" = processes_min: u32,
+                default 0,
+                range 0..=limits::PROCESSES_MAX.into();
+            /// Requests that one process of a native function has at a time.
+            // 0 is as its kind has it: 1 of a lambda, 80 of a server or an Azure handler.
+            process_requests_max: u32,
+                option "process-requests" = process_requests: u32,
+                default 0,
+                range 0..=1000;
+            /// How long a process of a native function may take until it is ready.
+            init_timeout_ms: u32,
+                option "init-timeout" = init_timeout: Time,
+                default 10 * SECOND,
+                range 10..=15 * MINUTE;
+            /// How long a process of a native function is kept without a request.
+            process_idle_ms: u32,
+                option "process-idle" = process_idle: Time,
+                default MINUTE,
+                range 10..=24 * 60 * MINUTE;
+            /// How long a process of a native function may take to end after SIGTERM.
+            process_grace_ms: u32,
+                option "process-grace" = process_grace: Time,
+                default 10 * SECOND,
+                range 0..=10 * MINUTE;
+            /// Threads and subprocesses of one process of a native function.
+            threads_max: u32,
+                option "threads" = threads: u32,
+                default 1024,
+                range 1..=32_768;
+            /// What one process of a native function may have in /tmp.
+            tmp_bytes_max: u64,
+                option "tmp" = tmp: Size,
+                default 512 * MIB,
+                range MIB..=10 * 1024 * MIB;
         }
     };
 }

@@ -65,6 +65,21 @@ fn the_help_of_an_option_has_its_default() {
             "--queue <N>  Requests that may wait for one of them to end (default 1000)",
             "--queue-timeout <TIME>  How long each may wait (default 10s)",
             "--outbound-requests <N>  Outgoing requests at a time, in each worker (default 64)",
+            "--processes <N>  Processes of a native function at a time (default 10)",
+            "--processes-min <N>  Processes of a native function that are kept although nothing \
+             calls it (default 0)",
+            "--process-requests <N>  Requests that one process of a native function has at a time \
+             (default 0)",
+            "--init-timeout <TIME>  How long a process of a native function may take until it is \
+             ready (default 10s)",
+            "--process-idle <TIME>  How long a process of a native function is kept without a \
+             request (default 1m)",
+            "--process-grace <TIME>  How long a process of a native function may take to end \
+             after SIGTERM (default 10s)",
+            "--threads <N>  Threads and subprocesses of one process of a native function \
+             (default 1024)",
+            "--tmp <SIZE>  What one process of a native function may have in /tmp \
+             (default 512MiB)",
         ]
     );
 }
@@ -116,7 +131,10 @@ fn sizes_are_sent_in_bytes_and_times_as_they_were_given() {
         serde_json::to_string(&options).unwrap(),
         "{\"memory\":65537,\"timeout\":\"1s 500ms\",\"cpu_time\":null,\"table_elements\":null,\
          \"core_instances\":null,\"request_body\":null,\"reply_head\":null,\"log_size\":null,\
-         \"concurrency\":null,\"queue\":0,\"queue_timeout\":null,\"outbound_requests\":null}"
+         \"concurrency\":null,\"queue\":0,\"queue_timeout\":null,\"outbound_requests\":null,\
+         \"processes\":null,\"processes_min\":null,\"process_requests\":null,\
+         \"init_timeout\":null,\"process_idle\":null,\"process_grace\":null,\
+         \"threads\":null,\"tmp\":null}"
     );
 }
 

@@ -43,6 +43,9 @@ pub struct DeployedVersion {
     /// The options that it has otherwise than `before`.
     #[serde(default)]
     pub changed: Vec<OptionChange>,
+    /// What was set right in a native function's files, and what may not work.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// The version that was active before a deploy.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use abi::function::{
-    FileKind, Instances, Isolation, Kind, LimitOptions, OutOfRange, Output, fields,
+    FileKind, Instances, Isolation, Kind, LimitOptions, OutOfRange, Output, fields, has_limit,
 };
 use abi::limits;
 use abi::outbound::{AllowList, PatternError};
@@ -37,6 +37,17 @@ pub struct Options {
     #[schemars(description = "Ignored likewise: the file itself is sent.")]
     #[cfg_attr(feature = "clap", arg(skip))]
     pub source: Option<PathBuf>,
+    /// A zip whose files are in /opt of a native function, as a layer of AWS Lambda is (repeatable;
+    /// those of later ones replace those of earlier ones)
+    #[serde(skip_serializing)]
+    #[schemars(description = "Ignored likewise: its files are sent with the function's.")]
+    #[cfg_attr(feature = "clap", arg(long = "layer", value_name = "ZIP"))]
+    pub layers: Vec<PathBuf>,
+    /// The program in the folder of a native server, relative to it (default: server)
+    #[serde(skip_serializing)]
+    #[schemars(description = "Ignored likewise: it is among the files that are sent.")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "PATH"))]
+    pub entry: Option<PathBuf>,
     /// Start from the defaults, instead of from the options of the active version.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[cfg_attr(feature = "clap", arg(long))]
@@ -48,11 +59,13 @@ pub struct Options {
         variable as `env.NAME`.")]
     #[cfg_attr(feature = "clap", arg(long, value_name = "OPTION", value_parser = unsettable))]
     pub unset: Vec<String>,
-    /// What the file is (default: what it exports; a handler if it exports both)
-    #[schemars(description = "What the file is. By default, what it exports.")]
+    /// What the file is (default: what it exports; a handler if it exports both). A native program
+    /// is of the kind lambda, server or azure
+    #[schemars(description = "What the file is. By default, what it exports, or as the active \
+        version if that is native.")]
     #[cfg_attr(feature = "clap", arg(long, value_name = "KIND"))]
     pub kind: Option<FileKind>,
-    /// Give the function a worker process of its own
+    /// Give the function a worker process of its own (native functions always have one)
     #[schemars(description = "Where it runs.")]
     #[cfg_attr(feature = "clap", arg(long, value_name = "WHERE"))]
     pub isolation: Option<Isolation>,
@@ -73,8 +86,8 @@ pub struct Options {
     #[schemars(with = "BTreeMap<String, String>")]
     #[cfg_attr(feature = "clap", arg(long, value_name = "NAME=VALUE", value_parser = pair))]
     pub config: Vec<(String, String)>,
-    /// An argument of a command, after its own name (repeatable)
-    #[schemars(description = "Arguments of a command, after its own name.")]
+    /// An argument of a command or a native program, after its own name (repeatable)
+    #[schemars(description = "Arguments of a command or a native program, after its own name.")]
     #[cfg_attr(
         feature = "clap",
         arg(long = "arg", value_name = "ARG", allow_hyphen_values = true)
@@ -159,6 +172,22 @@ pub enum OptionsError {
     )]
     OnlyCommands { option: &'static str, kind: &'static str },
     #[error(
+        "--{option} is for native functions, and this file is WebAssembly (kind {kind}); leave it out"
+    )]
+    OnlyNative { option: &'static str, kind: &'static str },
+    #[error(
+        "--{option} is for WebAssembly, and this is a native function (kind {kind}); leave it out"
+    )]
+    OnlyWasm { option: &'static str, kind: &'static str },
+    #[error(
+        "--isolation shared: a native function (kind {kind}) has a worker process of its own; leave it out"
+    )]
+    NativeShared { kind: &'static str },
+    #[error(
+        "--processes-min is {min}, and --processes is {max}; expected no more to be kept than there may be"
+    )]
+    ProcessesMin { min: u32, max: u32 },
+    #[error(
         "--instances {given}: a command runs from its start to its end for each request, and cannot be used again; leave it out"
     )]
     CommandReused { given: String },
@@ -176,6 +205,8 @@ impl Options {
         Self {
             name: self.name.or(file.name),
             source: self.source.or(file.source),
+            entry: self.entry.or(file.entry),
+            layers: if self.layers.is_empty() { file.layers } else { self.layers },
             fresh_options: self.fresh_options || file.fresh_options,
             unset: list(self.unset, file.unset),
             kind: self.kind.or(file.kind),
@@ -245,6 +276,41 @@ impl Options {
         if let Some(path) = self.health_path.as_ref().filter(|path| !is_path(path)) {
             return Err(OptionsError::HealthPath(path.clone()));
         }
+        if kind.is_native() {
+            self.check_native(kind)?
+        } else {
+            self.check_wasm(kind)?
+        }
+        match self.limits.chosen().into_iter().find(|option| !has_limit(kind, option)) {
+            Some(option) if kind.is_native() => {
+                Err(OptionsError::OnlyWasm { option, kind: kind.name() })
+            }
+            Some(option) => Err(OptionsError::OnlyNative { option, kind: kind.name() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks the options that a native function has otherwise than WebAssembly.
+    fn check_native(&self, kind: Kind) -> Result<(), OptionsError> {
+        let kind = kind.name();
+        let limits = self.limits.limits();
+        let (min, max) = (limits.processes_min, limits.processes_max);
+        if self.isolation == Some(Isolation::Shared) {
+            Err(OptionsError::NativeShared { kind })
+        } else if self.instances.is_some() {
+            Err(OptionsError::OnlyWasm { option: "instances", kind })
+        } else if self.output.is_some() {
+            Err(OptionsError::OnlyWasm { option: "output", kind })
+        } else if !self.config.is_empty() {
+            Err(OptionsError::OnlyWasm { option: "config", kind })
+        } else if min > max {
+            Err(OptionsError::ProcessesMin { min, max })
+        } else {
+            Ok(())
+        }
+    }
+
+    fn check_wasm(&self, kind: Kind) -> Result<(), OptionsError> {
         let command = kind == Kind::Command;
         match self.instances {
             Some(given) if command && given.requests_max() > 1 => {

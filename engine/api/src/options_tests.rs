@@ -215,7 +215,9 @@ fn json_has_sizes_to_the_byte_and_neither_name_nor_source() {
          \"timeout\":\"1s 500ms\",\"cpu_time\":null,\"table_elements\":null,\
          \"core_instances\":null,\"request_body\":null,\"reply_head\":null,\"log_size\":null,\
          \"concurrency\":null,\"queue\":null,\"queue_timeout\":null,\
-         \"outbound_requests\":null,\"previews\":null,\"health_path\":null}"
+         \"outbound_requests\":null,\"processes\":null,\"processes_min\":null,\
+         \"process_requests\":null,\"init_timeout\":null,\"process_idle\":null,\
+         \"process_grace\":null,\"threads\":null,\"tmp\":null,\"previews\":null,\"health_path\":null}"
     );
 }
 
@@ -256,7 +258,8 @@ fn json_is_read_as_people_write_it() {
 #[test]
 fn every_option_can_be_unset() {
     let definition = Options::augment_args(Command::new("deploy"));
-    let not = ["name", "kind", "fresh_options", "unset"];
+    // The files are sent with each deploy, and so are not kept from the one before.
+    let not = ["name", "kind", "layers", "entry", "fresh_options", "unset"];
     let keys = definition.get_arguments().filter(|arg| !not.contains(&arg.get_id().as_str()));
     let keys: Vec<String> = keys.filter_map(|arg| arg.get_long().map(str::to_owned)).collect();
     assert!(keys.len() > 15, "{keys:?}");

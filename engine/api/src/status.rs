@@ -23,6 +23,12 @@ pub struct NodeStatus {
     pub listeners: Vec<String>,
     /// The URL of the control API over TCP. Null if it is not served there.
     pub admin: Option<String>,
+    /// The URL of the API as AWS Lambda has it. Null if it is not served.
+    #[serde(default)]
+    pub lambda_api: Option<String>,
+    /// What this host does not let native functions have, a sentence each.
+    #[serde(default)]
+    pub native_limits: Vec<String>,
     /// The generation of the catalogue that the node serves by.
     pub generation: u64,
     /// How many functions are deployed.

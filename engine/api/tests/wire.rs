@@ -40,7 +40,9 @@ fn version() -> Value {
             "memory_bytes_max": 1, "table_elements_max": 2, "core_instances_max": 3,
             "timeout_ms": 4, "cpu_time_ms": 5, "request_body_bytes_max": 6,
             "reply_head_bytes_max": 7, "log_bytes_max": 8, "concurrency_max": 9, "queue_max": 10,
-            "queue_timeout_ms": 11, "outbound_requests_max": 12,
+            "queue_timeout_ms": 11, "outbound_requests_max": 12, "processes_max": 13,
+            "processes_min": 14, "process_requests_max": 15, "init_timeout_ms": 16,
+            "process_idle_ms": 17, "process_grace_ms": 18, "threads_max": 19, "tmp_bytes_max": 20,
         },
     })
 }
@@ -94,7 +96,9 @@ fn deploys() {
     let change = json!({ "option": "memory", "from": "64.0 MiB", "to": "32.0 MiB" });
     let before = json!({ "version": "018f", "number": 1 });
     for (before, changed) in [(Value::Null, json!([])), (before, json!([change]))] {
-        let more = json!({ "before": before, "options_kept": false, "changed": changed });
+        let more = json!({
+            "before": before, "options_kept": false, "changed": changed, "notes": ["n"],
+        });
         same::<DeployedVersion>(with(version(), &more));
     }
     for phase in [
@@ -113,7 +117,9 @@ fn deploys() {
         "output": null, "allow_outbound": [], "memory": null, "timeout": null, "cpu_time": null,
         "table_elements": null, "core_instances": null, "request_body": null, "reply_head": null,
         "log_size": null, "concurrency": null, "queue": null, "queue_timeout": null,
-        "outbound_requests": null, "previews": null, "health_path": null,
+        "outbound_requests": null, "processes": null, "processes_min": null,
+        "process_requests": null, "init_timeout": null, "process_idle": null,
+        "process_grace": null, "threads": null, "tmp": null, "previews": null, "health_path": null,
     });
     same::<Options>(nothing.clone());
     let more = json!({ "fresh_options": true, "unset": ["env"], "kind": "http", "memory": 65537 });
@@ -155,7 +161,7 @@ fn the_node() {
     let away = json!({ "store": "s3://b", "since_s": 1, "reason": "r" });
     let node = json!({
         "pid": 1, "version": "0.1.0", "listeners": ["http://127.0.0.1:1"], "admin": null,
-        "generation": 2, "functions": 3, "compilations": 4, "draining": false, "store_away": away,
+        "lambda_api": null, "native_limits": ["n"], "generation": 2, "functions": 3, "compilations": 4, "draining": false, "store_away": away,
         "started_s": 5,
     });
     let states = ["starting", "ready", "silent", "dormant", "restarting"];

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use wasmtime::Engine;
 
 use super::inspect::is_core;
 use super::memory::{Plan, Short};
+use super::native;
 use super::proposals;
 use host::fault::Fault;
 
@@ -37,6 +38,10 @@ const WALL_TIME_MAX: Duration = Duration::from_secs(180);
 const NICE: libc::c_int = 5;
 const OOM_SCORE_ADJ: &str = "500";
 
+/// The exit statuses of the child when it refuses the file, and when there is no room for what it
+/// makes of it.
+pub const REFUSED: u8 = 1;
+pub const NO_ROOM: u8 = 3;
 /// The exit status of a Rust program that panics.
 const PANICKED: i32 = 101;
 /// The message of a Rust program that cannot allocate, before it ends with SIGABRT.
@@ -51,6 +56,10 @@ const SAID_BYTES_MAX: usize = 2048;
 pub enum CompileError {
     #[error("the component or module does not compile: {0}")]
     Refused(String),
+    #[error("{0}")]
+    Unfit(String),
+    #[error("{0}")]
+    NoRoom(String),
     #[error(
         "the compiler failed on this file: {0}; this is a fault of the compiler's, please report it with the file"
     )]
@@ -87,10 +96,12 @@ impl CompileError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::Refused(_)
+            | Self::Unfit(_)
             | Self::Failed(_)
             | Self::TooSlow
             | Self::TooMuchTime
             | Self::TooMuchMemory { .. } => Fault::UNFIT,
+            Self::NoRoom(_) => Fault::NODE_FULL,
             // Somebody has ended it, for example whoever stops the node. Otherwise it has crashed.
             Self::Ended { status, .. } => match status.signal() {
                 Some(libc::SIGTERM | libc::SIGINT | libc::SIGHUP) => Fault::UNAVAILABLE,
@@ -122,14 +133,17 @@ pub async fn compile(
     let child = command.spawn().map_err(CompileError::Start)?;
     let ended = tokio::time::timeout(WALL_TIME_MAX, child.wait_with_output()).await;
     let ended = ended.map_err(|_| CompileError::TooSlow)?.map_err(CompileError::Start)?;
-    verdict(ended.status, output_text(&ended.stderr), plan)
+    verdict(kind, ended.status, output_text(&ended.stderr), plan)
 }
 
 /// Interprets the exit status of the child.
-fn verdict(status: ExitStatus, said: String, plan: &Plan) -> Result<(), CompileError> {
+fn verdict(kind: Kind, status: ExitStatus, said: String, plan: &Plan) -> Result<(), CompileError> {
+    let code = status.code().map(u8::try_from).and_then(Result::ok);
     Err(match (status.code(), status.signal()) {
         (Some(0), _) => return Ok(()),
-        (Some(1), _) => CompileError::Refused(said),
+        _ if code == Some(REFUSED) && kind.is_native() => CompileError::Unfit(said),
+        _ if code == Some(REFUSED) => CompileError::Refused(said),
+        _ if code == Some(NO_ROOM) => CompileError::NoRoom(said),
         (Some(PANICKED), _) => CompileError::Failed(said),
         (_, Some(libc::SIGXCPU)) => CompileError::TooMuchTime,
         // The node itself kills only at the time limit, which has returned before, and when it
@@ -147,13 +161,20 @@ fn output_text(stderr: &[u8]) -> String {
     String::from_utf8_lossy(&stderr[..stderr.len().min(SAID_BYTES_MAX)]).trim().to_owned()
 }
 
-/// Runs in the child: sets limits on the process, and compiles. Its error goes to stderr, and so to
-/// the parent.
+/// Runs in the child: sets limits on the process, and compiles, or unpacks the file of a native
+/// function. Its error goes to stderr, and so to the parent.
 ///
 /// # Errors
-/// A sentence for the deployer of the file.
-pub fn run(kind: Kind, input: &PathBuf, output: &PathBuf) -> Result<(), String> {
-    limit().map_err(|errno| format!("the compiler's limits cannot be set: {errno}"))?;
+/// A sentence for the deployer of the file, and the exit status.
+pub fn run(kind: Kind, input: &Path, output: &Path) -> Result<(), (String, u8)> {
+    limit().map_err(|errno| (format!("the compiler's limits cannot be set: {errno}"), REFUSED))?;
+    match native::kind(kind) {
+        Some(kind) => native::unpack(kind, input, output),
+        None => compile_module(kind, input, output).map_err(|reason| (reason, REFUSED)),
+    }
+}
+
+fn compile_module(kind: Kind, input: &Path, output: &Path) -> Result<(), String> {
     // The engine switches huge pages off for itself. This process is short and computes.
     let _ = huge_pages::set(Pages::Huge);
     let bytes =
@@ -201,7 +222,7 @@ fn limit() -> nix::Result<()> {
 fn engine(kind: Kind) -> Result<Engine, CompileError> {
     let config = match kind {
         Kind::Http03 => wasm_config::config_03(),
-        Kind::Http02 | Kind::Command => wasm_config::config_02(),
+        _ => wasm_config::config_02(),
     };
     Engine::new(&config).map_err(|error| CompileError::Settings(format!("{error:#}")))
 }
@@ -212,6 +233,9 @@ fn engine(kind: Kind) -> Result<Engine, CompileError> {
 /// # Errors
 /// [`CompileError::Settings`] when wasmtime does not run on this machine.
 pub fn compatibility(kind: Kind) -> Result<Vec<u8>, CompileError> {
+    if kind.is_native() {
+        return Ok(native::UNPACKED_AS.to_vec());
+    }
     struct Bytes(Vec<u8>);
     impl std::hash::Hasher for Bytes {
         fn finish(&self) -> u64 {
@@ -236,7 +260,8 @@ mod tests {
     fn an_end_is_told_by_its_cause() {
         let plan = Plan::for_tests(2, 300 << 20);
         let end = |raw: i32, said: &str| {
-            verdict(ExitStatus::from_raw(raw), said.to_owned(), &plan).unwrap_err()
+            let status = ExitStatus::from_raw(raw);
+            verdict(Kind::Http02, status, said.to_owned(), &plan).unwrap_err()
         };
         let killed = end(libc::SIGKILL, "").to_string();
         assert!(killed.contains("by the kernel") && killed.contains("300.0 MiB"), "{killed}");
@@ -247,6 +272,10 @@ mod tests {
         assert!(matches!(end(libc::SIGABRT, "stack overflow"), CompileError::Ended { .. }));
         assert!(matches!(end(1 << 8, "why"), CompileError::Refused(why) if why == "why"));
         assert!(matches!(end(PANICKED << 8, "why"), CompileError::Failed(_)));
-        assert!(verdict(ExitStatus::from_raw(0), String::new(), &plan).is_ok());
+        let native =
+            |raw: i32| verdict(Kind::Lambda, ExitStatus::from_raw(raw), "why".to_owned(), &plan);
+        assert!(native(0).is_ok());
+        assert_eq!(native(1 << 8).unwrap_err().to_string(), "why");
+        assert_eq!(native(3 << 8).unwrap_err().fault(), Fault::NODE_FULL);
     }
 }

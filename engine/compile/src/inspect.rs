@@ -8,6 +8,7 @@ use abi::preview1;
 use wasmparser::{CompositeInnerType, ExternalKind, FuncType, Parser, Payload, TypeRef, ValType};
 
 use host::fault::Fault;
+use package::{FileType, sniff};
 
 use super::interfaces::{has, is_of};
 
@@ -26,6 +27,11 @@ pub enum InspectError {
         "the file is not WebAssembly (it begins with {begins:?}); expected a component, for example from `cargo build --target wasm32-wasip2`"
     )]
     NotWasm { begins: String },
+    #[error(
+        "the file is {found}, a native program; say what it is written for: --kind lambda (a `bootstrap` of AWS Lambda), \
+         --kind server (an HTTP server that listens on $PORT) or --kind azure (a custom handler of Azure Functions)"
+    )]
+    Native { found: &'static str },
     #[error("the component or module is damaged or cut off: {0}")]
     Damaged(String),
     #[error("the component exports {exports}; expected an export of {EXPECTED}")]
@@ -69,6 +75,7 @@ impl InspectError {
         match self {
             Self::Empty
             | Self::NotWasm { .. }
+            | Self::Native { .. }
             | Self::Damaged(_)
             | Self::OtherWorld { .. }
             | Self::OtherVersion { .. }
@@ -84,7 +91,8 @@ impl InspectError {
     }
 }
 
-/// Returns which kind of function `bytes` are. A file that exports both a handler and `run` is
+/// Returns which kind of function `bytes` are. Of a native one only its first bytes are looked at:
+/// the rest is checked where it is unpacked. A file that exports both a handler and `run` is
 /// http, unless a command is `wanted`.
 ///
 /// # Errors
@@ -93,7 +101,18 @@ pub fn inspect(bytes: &[u8], wanted: Option<FileKind>) -> Result<Kind, InspectEr
     if bytes.is_empty() {
         return Err(InspectError::Empty);
     }
-    if !bytes.starts_with(b"\0asm") {
+    let found = sniff(bytes);
+    match wanted.map(|wanted| (wanted, wanted.native())) {
+        Some((wanted, Some(_))) if found == FileType::Wasm => {
+            return Err(InspectError::OtherKind { wanted, found: "WebAssembly" });
+        }
+        Some((_, Some(kind))) => return Ok(kind),
+        _ => {}
+    }
+    if let Some(found) = native_name(found) {
+        return Err(InspectError::Native { found });
+    }
+    if found != FileType::Wasm {
         let begins = String::from_utf8_lossy(&bytes[..bytes.len().min(16)]).into_owned();
         return Err(InspectError::NotWasm { begins });
     }
@@ -102,6 +121,16 @@ pub fn inspect(bytes: &[u8], wanted: Option<FileKind>) -> Result<Kind, InspectEr
         return Err(InspectError::Threads);
     }
     if is_core(bytes) { core_module(&outside, wanted) } else { component(&outside, wanted) }
+}
+
+/// Returns what a file that may be a native program is called. Returns `None` of any other.
+fn native_name(found: FileType) -> Option<&'static str> {
+    match found {
+        FileType::Elf => Some("an ELF executable"),
+        FileType::Script => Some("a script"),
+        FileType::Zip => Some("a zip archive"),
+        FileType::Wasm | FileType::Other => None,
+    }
 }
 
 /// Returns whether `bytes`, which are WebAssembly, are a core module and not a component.
@@ -268,7 +297,8 @@ fn component(outside: &Outside, wanted: Option<FileKind>) -> Result<Kind, Inspec
             Some(Kind::Http03) => http = Some(Kind::Http03),
             Some(Kind::Http02) => http = http.or(Some(Kind::Http02)),
             Some(Kind::Command) => command = Some(Kind::Command),
-            None => other = Some(export),
+            // No export makes a component a native program.
+            None | Some(Kind::Lambda | Kind::Server | Kind::Azure) => other = Some(export),
         }
     }
     let kind = match (wanted, http, command) {

@@ -3,7 +3,8 @@
 //!
 //! [`inspect`] says what a file is, and refuses what cannot run here, by the names in
 //! [`interfaces`] and [`abi::preview1`]. [`child`] compiles it when its turn in the [`queue`] comes,
-//! with as many threads as there is [`memory`] for, and names the [`proposals`] that guests lack.
+//! with as many threads as there is [`memory`] for, and names the [`proposals`] that guests lack;
+//! [`native`] programs are unpacked there instead.
 //! [`cache`] keeps the results as files ([`modules`]), and the most recently used ones in sealed
 //! memory ([`sealed`]).
 
@@ -18,6 +19,7 @@ pub mod inspect;
 mod interfaces;
 mod memory;
 mod modules;
+mod native;
 mod proposals;
 pub mod queue;
 mod sealed;

@@ -59,6 +59,11 @@ impl Size {
         read.await.unwrap_or_else(|_| Err(io::ErrorKind::Interrupted.into()))
     }
 
+    /// Returns the size of a file that is not compiled, but unpacked a part at a time.
+    pub(super) fn of_nothing() -> Self {
+        Self { file_bytes: 0, code_bytes: 0, functions: 0 }
+    }
+
     /// Returns the size of a file of these `bytes`. A file that cannot be parsed counts as one
     /// without code: the compiler refuses it.
     pub fn of(bytes: &[u8]) -> Self {

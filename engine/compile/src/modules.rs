@@ -1,33 +1,50 @@
-//! The folder of compiled modules: files whose names say what they were made of and what is in
-//! them.
+//! The folder of modules: files whose names say what they were made of and what is in them, and the
+//! folders of native functions.
 //!
 //! `KEY-DIGEST-LENGTH.cwasm`: the key of the compilation and the SHA-256 of the file, in
 //! hexadecimal digits, and how many bytes it has. A file comes whole, by a rename, so there is no
 //! index beside it that could contradict it, nor one that every compilation would write again; and
-//! what another build of the node compiled is found for as long as its key is the same. Owns no fds
-//! beyond a call.
+//! what another build of the node compiled is found for as long as its key is the same.
+//!
+//! `KEY.files` is a folder with what the artefact of a native function was unpacked to. It comes
+//! whole as well, and nothing is ever written over it. Owns no fds beyond a call.
 
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use abi::message::Digest;
 use sha2::{Digest as _, Sha256};
 
-use host::files::{self, Temporary, hex, unhex};
+use host::files::{self, Temporary, TemporaryFolder, hex, unhex};
 
 const EXTENSION: &str = "cwasm";
+const FOLDER_EXTENSION: &str = "files";
 /// The most digits of a length, which are enough for the largest module.
 const LENGTH_DIGITS_MAX: usize = 12;
 /// A file of earlier builds, whose modules had only their keys as names.
 const FORMER_INDEX: &str = "index";
 
-/// A compiled module in the folder.
+/// A module in the folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Module {
-    digest: Digest,
-    bytes: u64,
+enum Module {
+    /// A compiled module.
+    File { digest: Digest, bytes: u64 },
+    /// The files of a native function.
+    Folder,
+}
+
+impl Module {
+    /// Returns whether this is what `metadata` is of. Bytes are checked when they are read.
+    fn is(self, metadata: &std::fs::Metadata) -> bool {
+        match self {
+            Self::File { bytes, .. } => metadata.is_file() && metadata.len() == bytes,
+            Self::Folder => metadata.is_dir(),
+        }
+    }
 }
 
 /// The modules of a node, by key.
@@ -54,7 +71,7 @@ impl Modules {
             // A file that has gone meanwhile was removed by another engine.
             let Ok(metadata) = entry.metadata() else { continue };
             match parse(&entry.path()) {
-                Name::Module(key, module) if module.bytes == metadata.len() => {
+                Name::Module(key, module) if module.is(&metadata) => {
                     if let Some(other) = found.insert(key, module) {
                         // Two files have one key: a node was killed after it added the later one
                         // and before it removed the earlier one.
@@ -72,12 +89,13 @@ impl Modules {
         &self.folder
     }
 
-    /// Returns the length of the module under `key`. Returns `None` if it is missing, or has
-    /// another length than it was written with. Its bytes are checked when it is read.
+    /// Returns the length of the module under `key`, which is 0 of a folder. Returns `None` if it is
+    /// missing, or has another length than it was written with.
     pub(super) fn bytes(&self, key: &Digest) -> Option<u64> {
         let module = *self.lock().get(key)?;
         let metadata = std::fs::metadata(path(&self.folder, key, module)).ok()?;
-        (metadata.len() == module.bytes).then_some(module.bytes)
+        let bytes = if let Module::File { bytes, .. } = module { bytes } else { 0 };
+        module.is(&metadata).then_some(bytes)
     }
 
     /// Returns where the module under `key` is, for messages.
@@ -98,13 +116,40 @@ impl Modules {
         bytes: u64,
         file: Temporary,
     ) -> io::Result<()> {
-        let module = Module { digest, bytes };
+        let module = Module::File { digest, bytes };
         file.become_file(&path(&self.folder, key, module))?;
         let before = self.lock().insert(*key, module);
         if let Some(before) = before.filter(|before| *before != module) {
-            let _ = std::fs::remove_file(path(&self.folder, key, before));
+            remove(&path(&self.folder, key, before));
         }
         Ok(())
+    }
+
+    /// Renames `folder` to the module under `key`. One that is there already stays.
+    ///
+    /// # Errors
+    /// When the folder cannot be renamed or synced.
+    pub(super) fn put_folder(&self, key: &Digest, folder: TemporaryFolder) -> io::Result<()> {
+        let to = path(&self.folder, key, Module::Folder);
+        // Another engine, which is taken over from or takes over, may have unpacked the same.
+        if !to.is_dir() {
+            folder.become_folder(&to)?;
+        }
+        self.lock().insert(*key, Module::Folder);
+        Ok(())
+    }
+
+    /// Opens the module under `key`, if that is a folder. Returns `None` if there is none.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub(super) fn open_folder(&self, key: &Digest) -> io::Result<Option<OwnedFd>> {
+        match self.lock().get(key) {
+            Some(Module::Folder) => {}
+            _ => return Ok(None),
+        }
+        let opened = File::open(path(&self.folder, key, Module::Folder))?;
+        Ok(Some(opened.into()))
     }
 
     /// Reads the module under `key`. Returns `None` when there is none.
@@ -112,9 +157,11 @@ impl Modules {
     /// # Errors
     /// When it cannot be read, or is not what was compiled.
     pub(super) fn read(&self, key: &Digest) -> io::Result<Option<Vec<u8>>> {
-        let Some(module) = self.lock().get(key).copied() else { return Ok(None) };
+        let Some(module @ Module::File { digest, .. }) = self.lock().get(key).copied() else {
+            return Ok(None);
+        };
         let bytes = std::fs::read(path(&self.folder, key, module))?;
-        if Digest::from(Sha256::digest(&bytes)) != module.digest {
+        if Digest::from(Sha256::digest(&bytes)) != digest {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not what was compiled"));
         }
         Ok(Some(bytes))
@@ -123,7 +170,7 @@ impl Modules {
     /// Removes the module under `key`.
     pub(super) fn remove(&self, key: &Digest) {
         if let Some(module) = self.lock().remove(key) {
-            let _ = std::fs::remove_file(path(&self.folder, key, module));
+            remove(&path(&self.folder, key, module));
         }
     }
 
@@ -134,10 +181,7 @@ impl Modules {
         // A module that was cut short may have been compiled again under the same name.
         let found: HashSet<PathBuf> =
             self.lock().iter().map(|(key, module)| path(&self.folder, key, *module)).collect();
-        useless
-            .iter()
-            .filter(|path| !found.contains(*path))
-            .for_each(|path| drop(std::fs::remove_file(path)));
+        useless.iter().filter(|path| !found.contains(*path)).for_each(|path| remove(path));
         let gone: HashSet<Digest> = self.lock().keys().filter(|key| !kept(key)).copied().collect();
         gone.iter().for_each(|key| self.remove(key));
     }
@@ -147,22 +191,29 @@ impl Modules {
     }
 }
 
+/// Removes a file or folder. What cannot be removed is removed at another time.
+fn remove(path: &Path) {
+    let _ = if path.is_dir() { files::remove_folder(path) } else { std::fs::remove_file(path) };
+}
+
 /// What a file's name says.
 enum Name {
     Module(Digest, Module),
-    /// The file is of an earlier build, and useless.
+    /// The file is of an earlier build, or was never finished, and useless.
     Former,
     Other,
 }
 
 fn parse(path: &Path) -> Name {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    if name == FORMER_INDEX {
+    if name == FORMER_INDEX || name.starts_with(files::TEMPORARY_PREFIX) {
         return Name::Former;
     }
-    let Some(stem) = name.strip_suffix(EXTENSION).and_then(|name| name.strip_suffix('.')) else {
-        return Name::Other;
-    };
+    let stem_before = |extension| name.strip_suffix(extension)?.strip_suffix('.');
+    if let Some(stem) = stem_before(FOLDER_EXTENSION) {
+        return unhex(stem).map_or(Name::Other, |key| Name::Module(key, Module::Folder));
+    }
+    let Some(stem) = stem_before(EXTENSION) else { return Name::Other };
     let mut parts = stem.split('-');
     match (
         parts.next().and_then(unhex),
@@ -170,7 +221,9 @@ fn parse(path: &Path) -> Name {
         parts.next().and_then(length),
         parts.next(),
     ) {
-        (Some(key), Some(digest), Some(bytes), None) => Name::Module(key, Module { digest, bytes }),
+        (Some(key), Some(digest), Some(bytes), None) => {
+            Name::Module(key, Module::File { digest, bytes })
+        }
         (Some(_), None, None, None) if stem.len() == 2 * size_of::<Digest>() => Name::Former,
         _ => Name::Other,
     }
@@ -182,7 +235,12 @@ fn length(text: &str) -> Option<u64> {
 }
 
 fn path(folder: &Path, key: &Digest, module: Module) -> PathBuf {
-    folder.join(format!("{}-{}-{}.{EXTENSION}", hex(key), hex(&module.digest), module.bytes))
+    folder.join(match module {
+        Module::File { digest, bytes } => {
+            format!("{}-{}-{bytes}.{EXTENSION}", hex(key), hex(&digest))
+        }
+        Module::Folder => format!("{}.{FOLDER_EXTENSION}", hex(key)),
+    })
 }
 
 #[cfg(test)]
@@ -233,6 +291,28 @@ mod tests {
             b"code",
             "it has the name of what was cut short"
         );
+    }
+
+    #[test]
+    fn a_folder_comes_whole_and_is_not_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let modules = Modules::open(folder.path().to_owned()).unwrap();
+        let unpack = |text: &str| {
+            let unpacked = TemporaryFolder::new(folder.path()).unwrap();
+            std::fs::write(unpacked.path().join("bootstrap"), text).unwrap();
+            modules.put_folder(&[1; 32], unpacked).unwrap();
+        };
+        unpack("first");
+        unpack("second");
+        let again = Modules::open(folder.path().to_owned()).unwrap();
+        let path = again.path(&[1; 32]);
+        assert_eq!(std::fs::read_to_string(path.join("bootstrap")).unwrap(), "first");
+        assert_eq!(again.bytes(&[1; 32]), Some(0));
+        assert!(again.open_folder(&[1; 32]).unwrap().is_some());
+        assert!(again.open_folder(&[2; 32]).unwrap().is_none());
+        assert!(again.read(&[1; 32]).unwrap().is_none(), "it is no file");
+        again.retain(|_| false);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
     #[test]

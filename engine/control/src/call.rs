@@ -49,7 +49,8 @@ const OWN_HEADERS: [HeaderName; 5] =
     [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE, header::HOST, token::HEADER];
 
 /// Calls the function `name` at `path_and_query` with the method, headers and body of `request`.
-/// The name may have an alias or a version behind an `@`.
+/// The name may have an alias or a version behind an `@`. `awaits` is [`Awaits::Admin`], or
+/// [`Awaits::Event`] if the body is an event.
 ///
 /// # Errors
 /// When there can be no such path, or no reply comes.
@@ -58,6 +59,7 @@ pub(crate) async fn call(
     name: &str,
     path_and_query: &str,
     request: Request<Body>,
+    awaits: Awaits,
 ) -> Result<Response<Body>, CallError> {
     let (mut parts, body) = request.into_parts();
     let target = format!("/{name}{path_and_query}");
@@ -67,7 +69,7 @@ pub(crate) async fn call(
 
     let (stream, handed) = UnixStream::pair().map_err(CallError::connection)?;
     let handed = handed.into_std().map_err(CallError::connection)?;
-    let handed = Handed { socket: handed.into(), read: Vec::new(), awaits: Awaits::Admin };
+    let handed = Handed { socket: handed.into(), read: Vec::new(), awaits };
     supervisor
         .send(Command::Take(handed))
         .await

@@ -25,6 +25,9 @@ pub struct Control {
     pub logs: Arc<Logs>,
     pub listeners: Vec<SocketAddr>,
     pub admin: Option<SocketAddr>,
+    pub lambda_api: Option<SocketAddr>,
+    /// What this host does not let native functions have, a sentence each.
+    pub native_limits: Vec<String>,
     /// When the node started, in seconds since 1970.
     pub started_s: u64,
     pub life: watch::Receiver<Life>,
@@ -40,6 +43,8 @@ impl Control {
             version: abi::BUILD_ID.to_owned(),
             listeners: self.listeners.iter().map(url).collect(),
             admin: self.admin.as_ref().map(url),
+            lambda_api: self.lambda_api.as_ref().map(url),
+            native_limits: self.native_limits.clone(),
             generation: listing.generation(),
             functions: listing.count(),
             compilations: listing.compilations(),

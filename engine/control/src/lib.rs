@@ -26,6 +26,7 @@ pub mod deploys;
 mod failed;
 pub mod functions;
 mod handlers;
+mod lambda;
 mod life;
 mod metrics;
 pub mod names;

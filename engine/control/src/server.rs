@@ -19,13 +19,18 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware;
 use axum::routing::{any, get};
 use host::socket_file;
+use lambda_api::sigv4::Credential;
 use tokio::net::UnixListener;
 
 use crate::control::Control;
 use crate::handlers::{deploys, functions, health, invoke::invoke, logs, secrets, top, versions};
+use crate::lambda::Node;
 use crate::names;
 use crate::routes::{Router, Routes as _};
 use crate::tcp::{self, Admin};
+
+/// The access key id of the API as AWS Lambda has it.
+const LAMBDA_KEY_ID: &str = "sockhop";
 
 /// Why the control socket cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -60,8 +65,24 @@ pub fn bind(path: &FilePath) -> Result<std::os::unix::net::UnixListener, SocketE
     })
 }
 
+/// The ways in from elsewhere, each of which needs the token.
+#[derive(Debug, Default)]
+pub struct Remote {
+    /// That of this API.
+    pub admin: Option<Admin>,
+    /// That of the API as AWS Lambda has it.
+    pub lambda: Option<Admin>,
+}
+
 /// Serves the API until the process ends.
-pub async fn serve(listener: UnixListener, admin: Option<Admin>, control: Arc<Control>) {
+pub async fn serve(listener: UnixListener, remote: Remote, control: Arc<Control>) {
+    let Remote { admin, lambda } = remote;
+    if let Some(lambda) = lambda {
+        let credential = Credential::new(LAMBDA_KEY_ID, lambda.token.as_str());
+        let node = Node { control: Arc::clone(&control) };
+        let router = lambda_api::router(node, lambda_api::Settings::new(credential));
+        tokio::spawn(tcp::serve(lambda, router, control.life.clone()));
+    }
     let open = axum::Router::new()
         .route("/metrics", get(health::metrics))
         .route("/healthz", get(health::healthz))

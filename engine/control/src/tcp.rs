@@ -38,10 +38,11 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 /// Why there is no admin listener.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "cannot listen on {address:?} for --admin: {source}; choose another HOST:PORT, port 0 for a \
+    "cannot listen on {address:?} for --{option}: {source}; choose another HOST:PORT, port 0 for a \
      free one"
 )]
 pub struct AdminError {
+    option: &'static str,
     address: String,
     source: io::Error,
 }
@@ -59,8 +60,13 @@ impl Admin {
     /// engine may still listen there.
     ///
     /// # Errors
-    /// [`AdminError`] naming the address.
-    pub fn listen(address: &str, token: Token, start: Start) -> Result<Self, AdminError> {
+    /// [`AdminError`] naming the address, and the option that has it.
+    pub fn listen(
+        option: &'static str,
+        address: &str,
+        token: Token,
+        start: Start,
+    ) -> Result<Self, AdminError> {
         let open = || {
             let mut resolved = address.to_socket_addrs()?;
             let address = resolved.next().ok_or(io::ErrorKind::AddrNotAvailable)?;
@@ -81,7 +87,7 @@ impl Admin {
             Ok((listener, address))
         };
         let (listener, bound) =
-            open().map_err(|source| AdminError { address: address.to_owned(), source })?;
+            open().map_err(|source| AdminError { option, address: address.to_owned(), source })?;
         Ok(Self { listener, address: bound, token: Arc::new(token) })
     }
 }

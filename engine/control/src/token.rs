@@ -53,6 +53,11 @@ pub struct TokenError {
 }
 
 impl Token {
+    /// Returns the token itself, for who checks signatures made with it.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// Returns the token of the node whose data folder this is. Makes one if there is none, or what
     /// the file holds is none.
     ///

@@ -1,8 +1,8 @@
 //! Files that are whole or not there: temp, fsync, rename, fsync of the folder (rename(2),
 //! fsync(2)).
 //!
-//! A [`Temporary`] owns a path until it becomes a file under its real name; dropped before, it is
-//! removed.
+//! A [`Temporary`] owns a path until it becomes a file under its real name, and a
+//! [`TemporaryFolder`] a folder; dropped before, they are removed.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 /// What the names of temporary files begin with; a UUID follows. Those that a crash left behind are
 /// removed at start.
-const TEMPORARY_PREFIX: &str = ".tmp-";
+pub const TEMPORARY_PREFIX: &str = ".tmp-";
 
 /// A file being written.
 #[derive(Debug)]
@@ -57,6 +57,61 @@ impl Drop for Temporary {
             let _ = std::fs::remove_file(&self.path);
         }
     }
+}
+
+/// A folder being filled. It is removed with all that is in it, unless it becomes one under its real
+/// name.
+#[derive(Debug)]
+pub struct TemporaryFolder {
+    path: PathBuf,
+    kept: bool,
+}
+
+impl TemporaryFolder {
+    /// Creates an empty folder in `folder`, for this user only.
+    ///
+    /// # Errors
+    /// When the folder cannot be created.
+    pub fn new(folder: &Path) -> io::Result<Self> {
+        let path = folder.join(format!("{TEMPORARY_PREFIX}{}", uuid::Uuid::now_v7()));
+        DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Self { path, kept: false })
+    }
+
+    /// Returns the path of the folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Renames the folder to `path`, durably. What is in it must have been synced.
+    ///
+    /// # Errors
+    /// When it cannot be renamed, for example because `path` is a folder that is not empty.
+    pub fn become_folder(mut self, path: &Path) -> io::Result<()> {
+        std::fs::rename(&self.path, path)?;
+        self.kept = true;
+        sync_folder(path)
+    }
+}
+
+impl Drop for TemporaryFolder {
+    fn drop(&mut self) {
+        if !self.kept {
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+/// Removes a folder with all that is in it. It is gone under its name before the first file of it
+/// is.
+///
+/// # Errors
+/// When it cannot be renamed or removed.
+pub fn remove_folder(path: &Path) -> io::Result<()> {
+    let above = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let gone = above.join(format!("{TEMPORARY_PREFIX}{}", uuid::Uuid::now_v7()));
+    std::fs::rename(path, &gone)?;
+    std::fs::remove_dir_all(gone)
 }
 
 /// Creates a folder and those above it, durably and for this user only.
@@ -106,7 +161,7 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Removes the temporary files that crashed writers left in `folder` at least `age` ago.
+/// Removes the temporary files and folders that crashed writers left in `folder` at least `age` ago.
 ///
 /// # Errors
 /// When the folder cannot be read, or a file cannot be removed.
@@ -127,7 +182,9 @@ pub fn sweep(folder: &Path, age: Duration) -> io::Result<()> {
             };
             // A file whose age cannot be read has gone already, or is left for the next time.
             if written.is_ok_and(is_old) {
-                found(std::fs::remove_file(entry.path()))?;
+                let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+                let remove = if is_folder { std::fs::remove_dir_all } else { std::fs::remove_file };
+                found(remove(entry.path()))?;
             }
         }
     }

@@ -102,6 +102,14 @@ pub struct Settings {
     /// (port 0 takes a free one)
     #[arg(long, value_name = "ADDR", value_parser = value::address, help_heading = FIXED)]
     pub admin: Option<String>,
+    /// Where to serve an API as AWS Lambda has it, for the AWS CLI and SDKs with --endpoint-url: key
+    /// id sockhop, secret the token in DATA/admin.token (port 0 takes a free one)
+    #[arg(long, value_name = "ADDR", value_parser = value::address, help_heading = FIXED)]
+    pub lambda_api: Option<String>,
+    /// How native programs are kept apart from this host: full takes user namespaces; basic is for
+    /// hosts that refuse them, and keeps less apart (see `sockhop guide native`)
+    #[arg(long, default_value = "full", value_name = "LEVEL", help_heading = FIXED)]
+    pub native_sandbox: value::NativeSandbox,
     /// Cores to run on, for example 0-3 or 0,2 (default: all that are allowed)
     #[arg(long, value_name = "LIST", value_parser = cores::parse, help_heading = FIXED)]
     pub cores: Option<cores::CoreList>,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use abi::limits::{SETTING_TIMEOUT_MAX, SPOOL_BYTES_MIN, TRACE_SAMPLE_MAX, WORKERS_PER_CORE_MAX};
+use abi::sandbox::Level;
 use bytesize::ByteSize;
 
 /// The longest that a DNS name can be (RFC 1035 2.3.4, without the root's label).
@@ -53,6 +54,22 @@ pub(super) fn endpoint(text: &str) -> Result<String, String> {
         false => {
             Err("expected the base URL of an OTLP receiver, for example http://127.0.0.1:4318"
                 .into())
+        }
+    }
+}
+
+/// How native programs are kept apart from the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum NativeSandbox {
+    Full,
+    Basic,
+}
+
+impl From<NativeSandbox> for Level {
+    fn from(level: NativeSandbox) -> Self {
+        match level {
+            NativeSandbox::Full => Self::Full,
+            NativeSandbox::Basic => Self::Basic,
         }
     }
 }

@@ -17,6 +17,7 @@ use clap::Args;
 use uuid::Uuid;
 
 use super::client::Node;
+use super::native;
 use super::print::print_json;
 use super::progress;
 use super::project::{self, Project, ProjectError};
@@ -29,9 +30,9 @@ const URLS_SHOWN: usize = 2;
 
 #[derive(Debug, Args)]
 pub(crate) struct Deploy {
-    /// The function: a component or a core module with WASI preview 1, a .wasm file; or a folder
-    /// with a sockhop.toml that names it as `source`, or several in tables [function.NAME]
-    /// (default: this folder)
+    /// The function: a component or a core module with WASI preview 1, a .wasm file; an executable,
+    /// script, zip or folder with a native function (see --kind); or a folder with a sockhop.toml
+    /// that names it as `source`, or several in tables [function.NAME] (default: this folder)
     #[arg(value_name = "FILE|DIR")]
     given: Option<PathBuf>,
     #[command(flatten)]
@@ -93,7 +94,11 @@ pub(super) async fn run(deploy: Deploy) -> anyhow::Result<()> {
 
 /// Looks at a function here: that costs nothing, and the answer needs no node, which looks again.
 fn ready(project: Project, given: &Options) -> anyhow::Result<Ready> {
-    let Project { file, read, options } = project;
+    let Project { file, read, mut options } = project;
+    if let Some(read) = &read {
+        // Relative to the file, as its source is.
+        options.layers.iter_mut().for_each(|layer| *layer = read.with_file_name(&*layer));
+    }
     let mut options = match read {
         // The file is the whole truth about a project: what was taken out of it is not to live on
         // in the active version.
@@ -104,7 +109,17 @@ fn ready(project: Project, given: &Options) -> anyhow::Result<Ready> {
     };
     let name = options.name.take().unwrap_or_else(|| name_of(&file));
     abi::name::check(&name)?;
-    let artefact = read_artefact(&file).map_err(anyhow::Error::msg)?;
+    options.kind = options.kind.or_else(|| native::kind_of(&file));
+    let layers = std::mem::take(&mut options.layers);
+    let is_native = options.kind.is_some_and(|kind| kind.native().is_some());
+    anyhow::ensure!(
+        is_native || layers.is_empty(),
+        "--layer is for native functions; leave it out"
+    );
+    let artefact = match is_native {
+        true => native::pack(&file, &layers, options.entry.take().as_deref())?,
+        false => read_artefact(&file).map_err(anyhow::Error::msg)?,
+    };
     let kind =
         inspect(&artefact, options.kind).with_context(|| format!("{file:?} cannot be deployed"))?;
     options.check(kind).with_context(|| format!("function {name:?}"))?;
@@ -141,6 +156,7 @@ async fn send(deploy: &Deploy, node: &Node, function: Ready) -> anyhow::Result<(
         return Ok(());
     }
     differences(&deployed).iter().for_each(|line| eprintln!("{line}"));
+    deployed.notes.iter().for_each(|note| eprintln!("note: {note}"));
     let active = if deploy.no_activate { ", not active" } else { "" };
     say!(
         "deployed {name}, version v{number} {version}{active}, in {:.2} s",
@@ -195,7 +211,10 @@ fn read_artefact(path: &Path) -> Result<Vec<u8>, String> {
     let describe = |error| format!("{path:?} cannot be read: {error}");
     let meta = std::fs::metadata(path).map_err(describe)?;
     if meta.is_dir() {
-        return Err(format!("{path:?} is a folder; expected a WebAssembly component, a file"));
+        return Err(format!(
+            "{path:?} is a folder; expected a WebAssembly component, a file, or with --kind lambda, server or azure the \
+             folder of a native function"
+        ));
     }
     let limit = abi::limits::ARTEFACT_BYTES_MAX as u64;
     if meta.len() > limit {
@@ -257,7 +276,7 @@ mod tests {
             "output": "raw", "allow_outbound": [],
         });
         let version = serde_json::from_value(json).unwrap();
-        DeployedVersion { version, before, options_kept, changed }
+        DeployedVersion { version, before, options_kept, changed, notes: Vec::new() }
     }
 
     #[test]

@@ -13,9 +13,11 @@ use super::Misused;
 /// line is `# TITLE: SUMMARY`.
 type Page = (&'static str, &'static str);
 
-const PAGES: [Page; 14] = [
+const PAGES: [Page; 16] = [
     ("installing", include_str!("../../guide/installing.md")),
     ("functions", include_str!("../../guide/functions.md")),
+    ("native", include_str!("../../guide/native.md")),
+    ("lambda", include_str!("../../guide/lambda.md")),
     ("deploying", include_str!("../../guide/deploying.md")),
     ("http", include_str!("../../guide/http.md")),
     ("commands", include_str!("../../guide/commands.md")),

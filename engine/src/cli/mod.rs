@@ -2,7 +2,7 @@
 //! through [`mod@client`]; [`address`] says where it is, [`tls`] how it is reached from afar.
 //!
 //! [`deploy`] sends a function: [`project`] reads its `sockhop.toml`, [`progress`] shows how far it
-//! is, [`urls`] where it can be called. [`show`] prints what there is, [`mod@invoke`] calls a
+//! is, [`native`] makes a zip of a folder, [`urls`] where it can be called. [`show`] prints what there is, [`mod@invoke`] calls a
 //! function, [`remove`] removes one and restores it, [`versions`] is for versions and aliases,
 //! [`secret`] for secrets, [`logs`] prints what was logged, [`mod@top`] shows it as it changes, and
 //! [`guide`] shows the manual. [`shell`] is for packagers, [`mod@print`] what commands print with.
@@ -20,6 +20,7 @@ mod deploy;
 mod guide;
 mod invoke;
 mod logs;
+mod native;
 mod print;
 mod progress;
 mod project;
@@ -111,7 +112,7 @@ pub(crate) enum Command {
     Completions(shell::Completions),
     /// Print the man page
     Man(shell::Man),
-    /// Compile a component (the node runs this in a process of its own)
+    /// Compile a component, or unpack a native function (the node runs this in a process of its own)
     #[command(hide = true)]
     Compile {
         #[arg(long)]
@@ -171,10 +172,10 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
         Command::Completions(wanted) => shell::completions(&wanted),
         Command::Man(wanted) => shell::man(&wanted),
         Command::Compile { kind, input, output } => {
-            if let Err(reason) = child::run(kind, &input, &output) {
+            if let Err((reason, status)) = child::run(kind, &input, &output) {
                 // The parent reads it from here and says whose file it was.
                 eprintln!("{reason}");
-                std::process::exit(1);
+                std::process::exit(status.into());
             }
             Ok(())
         }

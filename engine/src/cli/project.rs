@@ -17,6 +17,8 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use toml::Spanned;
 
+use super::native;
+
 const FILE: &str = "sockhop.toml";
 /// The key whose tables are functions.
 const FUNCTION: &str = "function";
@@ -46,7 +48,8 @@ enum Said {
 pub(super) enum ProjectError {
     #[error(
         "{folder:?} has no {FILE}; name the file: `sockhop deploy FILE.wasm`, or write a {FILE} there with the key \
-         source = \"FILE.wasm\""
+         source = \"FILE.wasm\". A folder that is a native function has the program `bootstrap` or `server` in it, or \
+         `host.json`"
     )]
     NoProject { folder: PathBuf },
     #[error(
@@ -103,8 +106,16 @@ pub(super) fn find(given: Option<&Path>, name: Option<&str>) -> Result<Vec<Proje
 
 fn of_folder(folder: &Path, name: Option<&str>) -> Result<Vec<Project>, ProjectError> {
     let path = if folder == Path::new(".") { PathBuf::from(FILE) } else { folder.join(FILE) };
-    let said = read(&path)?.ok_or_else(|| ProjectError::NoProject { folder: folder.to_owned() })?;
-    let all = match said {
+    let all = match read(&path)? {
+        // The folder itself is the function.
+        None if native::is_function(folder) => {
+            let (file, options) = (folder.to_owned(), Options::default());
+            return Ok(vec![Project { file, read: None, options }]);
+        }
+        None => return Err(ProjectError::NoProject { folder: folder.to_owned() }),
+        Some(said) => said,
+    };
+    let all = match all {
         Said::One(options) => return Ok(vec![sourced(folder, &path, *options, String::new())?]),
         Said::Several(all) => all,
     };

@@ -1,7 +1,7 @@
 //! `list`, `inspect` and `status`: what the node has and does, for people or as JSON. Owns no fds.
 
 use abi::choice::ACTIVE;
-use abi::function::{FunctionLimits, Kind};
+use abi::function::{FunctionLimits, Kind, has_limit};
 use api::endpoints::{GetFunction, GetStatus, ListFunctions};
 use api::functions::{Function, InspectedFunction, Reuse};
 use api::status::{Status, WorkerStatus};
@@ -14,8 +14,9 @@ use super::client::Node;
 use super::print::{counted, print_json, table, targets};
 
 /// The limits of a version as people write them, by their options' names.
-fn limits(limits: &FunctionLimits) -> Vec<(&'static str, String)> {
-    limits.describe().into_iter().map(|limit| (limit.option, limit.text())).collect()
+fn limits(limits: &FunctionLimits, kind: Kind) -> Vec<(&'static str, String)> {
+    let all = limits.describe().into_iter().filter(|limit| has_limit(kind, limit.option));
+    all.map(|limit| (limit.option, limit.text())).collect()
 }
 
 #[derive(Debug, Args)]
@@ -42,7 +43,7 @@ pub(super) async fn list(List { removed, show }: List) -> anyhow::Result<()> {
         return Ok(());
     }
     let row = |Function { version, aliases }: Function| {
-        let limits = limits(&version.limits);
+        let limits = limits(&version.limits, version.kind);
         let limit = |name| {
             limits
                 .iter()
@@ -86,7 +87,7 @@ pub(super) async fn inspect(name: String, show: Show) -> anyhow::Result<()> {
     if version.kind == Kind::Command {
         line("output", version.output.name());
     }
-    limits(&version.limits).iter().for_each(|(option, value)| line(option, value));
+    limits(&version.limits, version.kind).iter().for_each(|(option, value)| line(option, value));
     let size = ByteSize(version.artefact_bytes);
     line("artefact", &format!("sha256:{} ({})", version.artefact, size.display().iec()));
     for (key, values) in [("arg", &version.args), ("allow-outbound", &version.allow_outbound)] {
@@ -128,6 +129,9 @@ pub(super) async fn status(show: Show) -> anyhow::Result<()> {
     say!("node {} on {}: {functions}", node.pid, node.listeners.join(" "));
     if let Some(away) = &node.store_away {
         say!("{}", away_text(away));
+    }
+    for limit in &node.native_limits {
+        say!("native functions: {limit}");
     }
     let headings = [
         "POOL", "STATE", "PID", "CORE", "OPEN", "HOPS", "RETURNS", "REQUESTS", "RUNNING",

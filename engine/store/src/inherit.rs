@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use abi::function::Kind;
+use abi::function::{Kind, LimitOptions};
 use api::deploys::OptionChange;
 use api::options::Options;
 
@@ -13,18 +13,20 @@ impl Manifest {
     /// have them. What is the default is left out, so that it follows what it depends on.
     #[must_use]
     pub fn options(&self, kind: Kind) -> Options {
-        let command = kind == Kind::Command;
+        let (command, native) = (kind == Kind::Command, kind.is_native());
         let pairs = |map: &BTreeMap<String, String>| map.clone().into_iter().collect();
         let instances = chosen(self.instances);
         Options {
-            isolation: chosen(self.isolation),
-            instances: instances.filter(|instances| !command || instances.requests_max() == 1),
+            // Of a native function it is no choice.
+            isolation: chosen(self.isolation).filter(|_| !native && !self.kind.is_native()),
+            instances: instances
+                .filter(|instances| !native && (!command || instances.requests_max() == 1)),
             env: pairs(&self.env),
-            config: pairs(&self.config),
-            args: if command { self.args.clone() } else { Vec::new() },
+            config: if native { Vec::new() } else { pairs(&self.config) },
+            args: if command || native { self.args.clone() } else { Vec::new() },
             output: chosen(self.output).filter(|_| command),
             allow_outbound: self.allow_outbound.clone(),
-            limits: (&self.limits).into(),
+            limits: LimitOptions::from(&self.limits).of_kind(kind),
             previews: self.previews.then_some(true),
             health_path: self.health_path.clone(),
             ..Options::default()
@@ -85,7 +87,7 @@ pub fn changes(before: &Manifest, version: &Manifest) -> Vec<OptionChange> {
 mod tests {
     use std::time::Duration;
 
-    use abi::function::{LimitOptions, Size, Time};
+    use abi::function::{Size, Time};
     use proptest::prelude::*;
 
     use super::*;

@@ -64,7 +64,10 @@ impl Manifest {
             kind,
             artefact,
             artefact_bytes,
-            isolation: options.isolation.unwrap_or_default(),
+            isolation: match kind.is_native() {
+                true => Isolation::Process,
+                false => options.isolation.unwrap_or_default(),
+            },
             previews: options.previews.unwrap_or_default(),
             instances: options.instances.unwrap_or_default(),
             limits: options.limits.limits(),

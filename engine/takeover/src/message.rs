@@ -115,7 +115,7 @@ impl Message {
             Self::Lock => (Head::Lock, &[]),
             Self::Yours => (Head::Yours, &[]),
             // The other engine may be of a build that does not know `Admin`. `First` is nearest.
-            Self::Connection { awaits: Awaits::First | Awaits::Admin, read } => {
+            Self::Connection { awaits: Awaits::First | Awaits::Admin | Awaits::Event, read } => {
                 (Head::Connection { awaits: AwaitsHead::First }, read)
             }
             Self::Connection { awaits: Awaits::Next, read } => {

@@ -1,10 +1,15 @@
-//! Why a function failed to answer a request: the text for its client, and the text for its log.
-//! Pure; owns no fds.
+//! Why a function failed to answer a request: the text for its client, and the text for its log,
+//! where [`report`] writes it. Owns no fds.
 
 use std::time::Duration;
 
+use abi::invocation_id::InvocationId;
 use abi::outcome::Reason;
 use abi::problem::Problem;
+use abi::spool::Stream;
+
+use super::{Shared, Spec};
+use crate::facts::Facts;
 
 /// The most bytes of a failure's text in the log.
 const LOGGED_BYTES_MAX: usize = 4 * 1024;
@@ -46,6 +51,22 @@ pub(crate) enum Failure {
          its log has the reason"
     )]
     BrokenBody { function: String, reason: String },
+    #[error("function {function:?} does not start; its log has the reason")]
+    NotStarted { function: String, reason: String },
+    #[error("the process of function {function:?} ended before it had answered; its log has more")]
+    ProcessEnded { function: String, how: String },
+    #[error(
+        "the process of function {function:?} ran into its memory limit of {limit_bytes} bytes"
+    )]
+    ProcessOutOfMemory { function: String, limit_bytes: u64 },
+    #[error("function {function:?} does not answer; its log has the reason")]
+    NoAnswer { function: String, reason: String },
+    #[error("function {function:?} failed; its log has the error")]
+    FunctionError { function: String, error: String },
+    #[error(
+        "the event that this request makes is larger than the {limit_bytes} bytes that a lambda function may get"
+    )]
+    EventTooLarge { limit_bytes: usize },
     #[error("this worker runs as many invocations as it can; try again")]
     WorkerFull,
 }
@@ -65,6 +86,16 @@ impl Failure {
             Self::BrokenBody { function, reason } => format!(
                 "the body that function {function:?} made broke off, or is not as long as its head says: {reason}"
             ),
+            Self::NotStarted { function, reason } => {
+                format!("function {function:?} does not start: {reason}")
+            }
+            Self::ProcessEnded { function, how } => {
+                format!("the process of function {function:?} ended before it had answered: {how}")
+            }
+            Self::NoAnswer { function, reason } => {
+                format!("function {function:?} does not answer: {reason}")
+            }
+            Self::FunctionError { error, .. } => format!("error: {error}"),
             other => other.to_string(),
         };
         // The guest may have written all of it, and of any length.
@@ -78,13 +109,19 @@ impl From<&Failure> for Reason {
         match failure {
             Failure::TimedOut { .. } => Self::Timeout,
             Failure::OutOfCpuTime { .. } => Self::CpuTime,
-            Failure::OutOfMemory { .. } | Failure::OutOfHeld { .. } => Self::Memory,
+            Failure::OutOfMemory { .. }
+            | Failure::OutOfHeld { .. }
+            | Failure::ProcessOutOfMemory { .. } => Self::Memory,
             Failure::OutOfTable { .. } => Self::TableElements,
-            Failure::Exited { .. } => Self::Exit,
+            Failure::Exited { .. } | Failure::ProcessEnded { .. } => Self::Exit,
+            Failure::NotStarted { .. } => Self::Start,
+            Failure::FunctionError { .. } => Self::Error,
+            Failure::EventTooLarge { .. } => Self::RequestBody,
             Failure::Trapped { .. } => Self::Trap,
             Failure::NoReply { .. }
             | Failure::Refused { .. }
             | Failure::BadReply { .. }
+            | Failure::NoAnswer { .. }
             | Failure::BrokenBody { .. } => Self::Reply,
             Failure::WorkerFull => Self::Worker,
         }
@@ -96,8 +133,32 @@ impl From<&Failure> for Problem {
         let status = match failure {
             Failure::TimedOut { .. } | Failure::OutOfCpuTime { .. } => 504,
             Failure::WorkerFull => 503,
+            Failure::EventTooLarge { .. } => 413,
+            // Between the client and a program that serves for itself, the node is a gateway.
+            Failure::NotStarted { .. }
+            | Failure::ProcessEnded { .. }
+            | Failure::ProcessOutOfMemory { .. }
+            | Failure::NoAnswer { .. }
+            | Failure::FunctionError { .. } => 502,
             _ => 500,
         };
         Self::new(status, failure.to_string())
+    }
+}
+
+/// Counts the reason of a failure, and writes it to the function's log.
+pub(crate) fn report(
+    shared: &Shared,
+    spec: &Spec,
+    id: InvocationId,
+    failure: &Failure,
+    facts: &Facts,
+) {
+    shared.counters.count_reason(spec.slot, failure.into());
+    facts.reason.set(Some(failure.into()));
+    let line = |text: &str| shared.log.line(&spec.name, id, Stream::Node, text.as_bytes());
+    line(&format!("[{}]", failure.logged()));
+    if let Failure::Trapped { frames, .. } = failure {
+        frames.iter().for_each(|frame| line(frame));
     }
 }

@@ -8,12 +8,14 @@
 pub(crate) mod body;
 pub(crate) mod cpu_time;
 pub(crate) mod failure;
+pub(crate) mod native;
 #[cfg(test)]
 pub(crate) mod table;
 pub(crate) mod thread;
 pub(crate) mod wasm;
 pub(crate) mod yield_round;
 
+use std::cell::OnceCell;
 use std::future::Future;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
@@ -24,6 +26,7 @@ use std::time::Duration;
 use abi::function::{FunctionLimits, Kind, Output};
 use abi::invocation_id::InvocationId;
 use abi::outbound::AllowList;
+use abi::sandbox::Level;
 use http::uri::PathAndQuery;
 use http::{Request, Response};
 use tokio::sync::oneshot;
@@ -47,6 +50,8 @@ pub(crate) struct Shared {
     pub(crate) counters: Rc<Counters>,
     pub(crate) log: GuestLog,
     pub(crate) thread: GuestThread,
+    /// How native programs are kept apart from the host.
+    pub(crate) native_sandbox: Level,
 }
 
 /// How a version is run, and within which limits.
@@ -62,6 +67,8 @@ pub(crate) struct Spec {
     /// Where it may send requests. `None` if it may send none.
     pub(crate) allow_outbound: Option<AllowList>,
     pub(crate) requests_per_instance_max: u32,
+    /// The number of the version.
+    pub(crate) version: u32,
 }
 
 /// One request for a function, and where its reply goes. It is passed on in a box, because each
@@ -87,6 +94,16 @@ pub(crate) type Local<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 #[derive(Debug, Clone)]
 pub(crate) struct LocalRedirect(pub(crate) PathAndQuery);
 
+/// An extension of a request whose body is an event, and no body of HTTP: the node's Lambda API
+/// sends it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct IsEvent;
+
+/// An extension of a response with the status 101: the runner goes on with the request's body as
+/// what the client sends by the new protocol, and the response's as what it gets (RFC 9110 7.8).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ChangesProtocol;
+
 /// A version of a function, ready to be called.
 pub(crate) trait Runner {
     /// Runs the function on one request. A prepared instance is taken in this call, before anything
@@ -100,6 +117,9 @@ pub(crate) trait Runner {
     /// # Errors
     /// The reason why it does not start, for the user who deploys it.
     fn try_start(&self) -> Local<'_, Result<(), String>>;
+
+    /// Returns after how long [`Self::call`] is given up in any case.
+    fn time_limit(&self) -> Duration;
 
     /// Returns how many of a worker's places one call takes: usually 1.
     fn weight(&self) -> u32;
@@ -137,29 +157,68 @@ pub(crate) trait Runtime {
 
     /// Drops the instances that have served and were only kept until their replies had left.
     fn drop_retired(&self);
+
+    /// Ends what runs beside requests, before the worker itself ends.
+    fn end(&self) -> Local<'_, ()>;
 }
 
-/// The runtimes of a worker.
+/// The runtimes of a worker. Each is started when it has something to load: the worker of a native
+/// function never has wasmtime's engines, and any other never a spawner.
 pub(crate) struct Runtimes {
-    wasm: wasm::WasmRuntime,
+    shared: Rc<Shared>,
+    wasm: OnceCell<wasm::WasmRuntime>,
+    native: OnceCell<native::NativeRuntime>,
 }
 
 impl Runtimes {
+    /// Returns the runtimes of a worker that runs `only` one function, or all shared ones.
+    ///
     /// # Errors
-    /// If wasmtime refuses the worker's settings, or a thread cannot be started.
-    pub(crate) fn new(shared: &Rc<Shared>) -> wasmtime::Result<Self> {
-        Ok(Self { wasm: wasm::WasmRuntime::new(shared)? })
+    /// If wasmtime refuses the worker's settings, or a thread cannot be started: a worker of shared
+    /// functions finds that out before it serves.
+    pub(crate) fn new(shared: &Rc<Shared>, is_shared: bool) -> Result<Self, String> {
+        let (wasm, native) = Default::default();
+        let runtimes = Self { shared: Rc::clone(shared), wasm, native };
+        if is_shared {
+            runtimes.wasm()?;
+        }
+        Ok(runtimes)
+    }
+
+    fn wasm(&self) -> Result<&wasm::WasmRuntime, String> {
+        if self.wasm.get().is_none() {
+            let started = wasm::WasmRuntime::new(&self.shared);
+            drop(self.wasm.set(started.map_err(|error| format!("{error:#}"))?));
+        }
+        self.wasm.get().ok_or_else(|| "wasmtime is not there".to_owned())
+    }
+
+    fn native(&self) -> Result<&native::NativeRuntime, String> {
+        if self.native.get().is_none() {
+            drop(self.native.set(native::NativeRuntime::start(&self.shared)?));
+        }
+        self.native.get().ok_or_else(|| "the spawner is not there".to_owned())
     }
 }
 
 impl Runtime for Runtimes {
     fn load(&self, kind: Kind, fd: &OwnedFd) -> Result<Rc<dyn Code>, String> {
-        match kind {
-            Kind::Http02 | Kind::Http03 | Kind::Command => self.wasm.load(kind, fd),
+        match kind.is_native() {
+            false => self.wasm()?.load(kind, fd),
+            true => self.native()?.load(kind, fd),
         }
     }
 
     fn drop_retired(&self) {
-        self.wasm.drop_retired();
+        if let Some(wasm) = self.wasm.get() {
+            wasm.drop_retired();
+        }
+    }
+
+    fn end(&self) -> Local<'_, ()> {
+        match self.native.get() {
+            Some(native) => native.end(),
+            None => Box::pin(std::future::ready(())),
+        }
     }
 }

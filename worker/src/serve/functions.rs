@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use abi::catalogue::{ArchivedFunction, ArchivedSpec, ArchivedVersion, CatalogueView};
 use abi::choice::Choice;
-use abi::function::{ArchivedKind, ArchivedOutput, FunctionLimits, Kind, Output};
+use abi::function::{ArchivedOutput, FunctionLimits, Kind, Output};
 use abi::message::{Digest, ToEngine};
 use abi::outbound::AllowList;
 use abi::secrets::Secrets;
@@ -27,7 +27,7 @@ use tokio::time::Instant;
 use super::queue::Queue;
 use crate::link::Outbox;
 use crate::run::thread::TypicalTurn;
-use crate::run::{Code, Runner, Runtime, Spec};
+use crate::run::{Code, Runner, Runtime, Spec, native};
 
 /// A function ready to be run.
 pub(super) struct Function {
@@ -87,7 +87,7 @@ enum Entry {
 
 pub(crate) struct Functions {
     runtime: Box<dyn Runtime>,
-    outbox: Outbox,
+    outbox: Outbox<ToEngine>,
     catalogue: RefCell<Rc<CatalogueView>>,
     /// By position in the catalogue. A tree, because each request looks here, and three numbers are
     /// sooner compared than hashed.
@@ -98,7 +98,11 @@ pub(crate) struct Functions {
 }
 
 impl Functions {
-    pub(crate) fn new(runtime: Box<dyn Runtime>, outbox: Outbox, catalogue: CatalogueView) -> Self {
+    pub(crate) fn new(
+        runtime: Box<dyn Runtime>,
+        outbox: Outbox<ToEngine>,
+        catalogue: CatalogueView,
+    ) -> Self {
         Self {
             runtime,
             outbox,
@@ -110,7 +114,7 @@ impl Functions {
     }
 
     /// Returns the runtime that runs the functions.
-    pub(super) fn runtime(&self) -> &dyn Runtime {
+    pub(crate) fn runtime(&self) -> &dyn Runtime {
         &*self.runtime
     }
 
@@ -147,6 +151,20 @@ impl Functions {
         *self.catalogue.borrow_mut() = Rc::new(catalogue);
     }
 
+    /// Returns the choices of native functions that keep processes although nothing calls them.
+    pub(crate) fn kept(&self, only_function: &str) -> Vec<(Rc<CatalogueView>, Choice)> {
+        let catalogue = self.catalogue();
+        let Some(at) = catalogue.find(only_function) else { return Vec::new() };
+        let targets = catalogue.function(at).into_iter().flat_map(targets);
+        let kept = targets.filter(|(_, _, spec)| {
+            catalogue.get().specs.get(*spec).is_some_and(|spec| {
+                Kind::from(&spec.kind).is_native() && spec.limits.processes_min.to_native() > 0
+            })
+        });
+        let choices = kept.map(|(version, _, spec)| Choice { function: at, version, spec });
+        choices.map(|choice| (Rc::clone(&catalogue), choice)).collect()
+    }
+
     /// Ends the instances that functions keep and have not used lately.
     pub(crate) fn expire(&self) {
         let now = Instant::now();
@@ -173,7 +191,7 @@ impl Functions {
         let name = || entry.name.as_str().to_owned();
         // The secrets are requested before the module is awaited, so that both arrive together.
         let secrets = (entry.secrets != 0).then(|| self.request_secrets(&entry.name));
-        let code = self.code(version.module, kind(spec.kind)).await;
+        let code = self.code(version.module, Kind::from(&spec.kind)).await;
         let code = code.map_err(|reason| LoadError::Module { function: name(), reason })?;
         let secrets = match secrets {
             None => None,
@@ -183,7 +201,13 @@ impl Functions {
                 Some(secrets.map_err(|reason| LoadError::Secrets { function: name(), reason })?)
             }
         };
-        let spec = Rc::new(specification(entry, spec, secrets.as_deref()));
+        // Others may have waited for the same, and one of them is the first to go on: a function's
+        // instances and processes are counted in one place.
+        let current = Rc::ptr_eq(catalogue, &self.catalogue.borrow());
+        if current && let Some(function) = self.ready.borrow().get(&choice) {
+            return Ok(Rc::clone(function));
+        }
+        let spec = Rc::new(specification(entry, version, spec, secrets.as_deref()));
         let runner = code.runner(Rc::clone(&spec));
         let function = Rc::new(Function {
             spec,
@@ -316,18 +340,19 @@ fn unchanged(before: &CatalogueView, choice: Choice, now: &CatalogueView) -> Opt
     Some(Choice { function, version, spec })
 }
 
-fn kind(kind: ArchivedKind) -> Kind {
-    match kind {
-        ArchivedKind::Http02 => Kind::Http02,
-        ArchivedKind::Http03 => Kind::Http03,
-        ArchivedKind::Command => Kind::Command,
-    }
-}
-
 /// Returns the specification for a runner. Secrets replace the variables that were deployed under
 /// the same names.
-fn specification(entry: &ArchivedFunction, spec: &ArchivedSpec, secrets: Option<&Secrets>) -> Spec {
-    let limits = FunctionLimits::from(&spec.limits);
+fn specification(
+    entry: &ArchivedFunction,
+    version: &ArchivedVersion,
+    spec: &ArchivedSpec,
+    secrets: Option<&Secrets>,
+) -> Spec {
+    let mut limits = FunctionLimits::from(&spec.limits);
+    if Kind::from(&spec.kind).is_native() {
+        limits.concurrency_max =
+            limits.concurrency_max.min(native::concurrency_max(Kind::from(&spec.kind), &limits));
+    }
     let secret = secrets.map_or(&[][..], |secrets| &secrets.values);
     let pairs = |pairs: &abi::catalogue::ArchivedPairs| -> Vec<(String, String)> {
         let pairs =
@@ -352,5 +377,6 @@ fn specification(entry: &ArchivedFunction, spec: &ArchivedSpec, secrets: Option<
         },
         allow_outbound: allow.ok().filter(|_| !spec.allow_outbound.is_empty()),
         requests_per_instance_max: spec.requests_per_instance_max.to_native(),
+        version: version.number.to_native(),
     }
 }

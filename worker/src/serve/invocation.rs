@@ -10,9 +10,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use abi::invocation_id::InvocationId;
 use abi::problem::Problem;
-use abi::spool::Stream;
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::{Response, StatusCode};
@@ -26,13 +24,12 @@ use super::admission::{self, Admitted};
 use super::functions::Function;
 use super::guest::Guest;
 use super::reply::{PendingBody, ReplyBody};
-use crate::facts::Facts;
 use crate::origin::Origin;
 use crate::run::body::{GuestBody, RequestBody};
-use crate::run::failure::Failure;
+use crate::run::failure::{Failure, report};
 use crate::run::thread::ThreadTime;
 use crate::run::yield_round::take_yielded;
-use crate::run::{Call, GATHERED_BYTES_MAX, LocalRedirect, Shared};
+use crate::run::{Call, ChangesProtocol, GATHERED_BYTES_MAX, LocalRedirect};
 use crate::trace::Trace;
 
 /// The longest time that bytes are held back for a guest that computes and yields only now and
@@ -133,7 +130,7 @@ async fn start(
         }
         Err(failure) => Err(failure),
     };
-    reply.inspect_err(|failure| report(pipeline.shared(), function, id, failure, facts))
+    reply.inspect_err(|failure| report(pipeline.shared(), &function.spec, id, failure, facts))
 }
 
 /// Runs the guest within its time limit. Reports its failure here, even after the reply has left.
@@ -142,7 +139,7 @@ async fn run_limited(
     function: Rc<Function>,
     call: Box<Call>,
 ) -> Result<(), Failure> {
-    let (id, facts, limit) = (call.id, Rc::clone(&call.facts), function.spec.timeout);
+    let (id, facts, limit) = (call.id, Rc::clone(&call.facts), function.runner.time_limit());
     let run = Rc::clone(&function.runner).call(call);
     // The call has taken the instance that was ready.
     pipeline.standby.called(&function.runner);
@@ -150,7 +147,7 @@ async fn run_limited(
         facts.ended();
         Err(Failure::TimedOut { function: function.spec.name.to_string(), limit })
     });
-    ended.inspect_err(|failure| report(pipeline.shared(), &function, id, failure, &facts))
+    ended.inspect_err(|failure| report(pipeline.shared(), &function.spec, id, failure, &facts))
 }
 
 /// Checks a reply's head against HTTP and the function's limits, and returns it with the length
@@ -163,7 +160,8 @@ fn check_head(
     let bad = |reason: String| {
         Err(Failure::BadReply { function: function.spec.name.to_string(), reason })
     };
-    if response.status().is_informational() {
+    let changes = response.extensions().get::<ChangesProtocol>().is_some();
+    if response.status().is_informational() && !changes {
         return bad(format!("a status of {} is not a reply", response.status().as_u16()));
     }
     let bytes: usize =
@@ -247,22 +245,4 @@ async fn gather(body: PendingBody) -> Result<ReplyBody, Failure> {
 fn concat(mut parts: Vec<Bytes>) -> Bytes {
     // Most replies are in one piece, which need not be copied.
     if parts.len() == 1 { parts.swap_remove(0) } else { parts.concat().into() }
-}
-
-/// Counts the reason of a failure, and writes it to the function's log.
-fn report(
-    shared: &Shared,
-    function: &Function,
-    id: InvocationId,
-    failure: &Failure,
-    facts: &Facts,
-) {
-    let spec = &function.spec;
-    shared.counters.count_reason(spec.slot, failure.into());
-    facts.reason.set(Some(failure.into()));
-    let line = |text: &str| shared.log.line(&spec.name, id, Stream::Node, text.as_bytes());
-    line(&format!("[{}]", failure.logged()));
-    if let Failure::Trapped { frames, .. } = failure {
-        frames.iter().for_each(|frame| line(frame));
-    }
 }

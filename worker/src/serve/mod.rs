@@ -257,6 +257,17 @@ impl Pipeline {
         function.runner.try_start().await
     }
 
+    /// Loads the versions of this worker's own function that keep processes although nothing calls
+    /// them; these start their processes by themselves.
+    pub(crate) async fn load_kept(&self) {
+        let Some(only) = self.settings().only_function.clone() else { return };
+        for (catalogue, choice) in self.functions.kept(&only) {
+            if let Err(error) = self.functions.get(&catalogue, choice).await {
+                tracing::error!("{error}");
+            }
+        }
+    }
+
     /// Prepares instances for the next calls of functions that were called lately. Never returns.
     pub(crate) async fn stand_by(&self) {
         self.standby.run().await;

@@ -15,7 +15,7 @@ use super::{Cache, CacheError};
 use crate::child::{self, CompileError};
 use crate::memory::Size;
 use crate::queue::{Purpose, Step};
-use host::files;
+use host::files::{self, TemporaryFolder};
 
 /// Where the artefact to compile is.
 #[derive(Clone, Copy)]
@@ -85,6 +85,14 @@ impl Cache {
             let path = path.clone();
             move |source| CacheError::Module { what, path, source }
         };
+        if kind.is_native() {
+            let size = Size::of_nothing();
+            let share = self.budget.share(size, purpose).await.map_err(CompileError::from)?;
+            let folder = TemporaryFolder::new(self.modules.folder()).map_err(failed("written"))?;
+            report(Step::Compiling);
+            child::compile(kind, source, folder.path(), &share.plan).await?;
+            return self.modules.put_folder(key, folder).map_err(failed("written"));
+        }
         let size = match size {
             Some(size) => size,
             None => Size::of_file(source)

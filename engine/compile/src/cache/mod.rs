@@ -27,6 +27,7 @@ pub use self::error::CacheError;
 use super::child::{self, CompileError};
 use super::memory::{Budget, Size};
 use super::modules::Modules;
+use super::native;
 use super::queue::{Purpose, Queue, Step};
 use super::sealed::Sealed;
 use store::artefacts::Artefacts;
@@ -98,6 +99,14 @@ impl Cache {
     /// Returns how many times the compiler has run since the node started.
     pub fn compilations(&self) -> u64 {
         self.compilations.load(Relaxed)
+    }
+
+    /// Returns what there is to say to whoever deploys a native function.
+    pub fn notes(&self, artefact: &Digest, kind: Kind) -> Vec<String> {
+        match kind.is_native() {
+            true => native::notes(&self.modules.path(&self.key(artefact, kind))),
+            false => Vec::new(),
+        }
     }
 
     /// Returns how many compilations are before `number` in the queue.
@@ -283,14 +292,20 @@ impl Cache {
         self.modules.bytes(key).is_some()
     }
 
-    /// Reads a module, checks its digest, and keeps a sealed copy. Blocks for as long as that
-    /// takes.
+    /// Reads a module, checks its digest, and keeps a sealed copy; of a native function's files,
+    /// opens the folder. Blocks for as long as that takes.
     fn seal(&self, key: &Digest) -> Result<(), CacheError> {
         let failed =
             |source| CacheError::Module { what: "read", path: self.modules.path(key), source };
-        let bytes = self.modules.read(key).map_err(failed)?.ok_or(CacheError::Unknown)?;
-        let sealed = Arc::new(abi::sealed::create("module", &bytes)?);
-        self.lock_sealed().insert(*key, sealed, bytes.len() as u64);
+        let (fd, bytes) = match self.modules.open_folder(key).map_err(failed)? {
+            // Workers start programs from it; nothing of it is read here.
+            Some(folder) => (folder, 0),
+            None => {
+                let bytes = self.modules.read(key).map_err(failed)?.ok_or(CacheError::Unknown)?;
+                (abi::sealed::create("module", &bytes)?, bytes.len() as u64)
+            }
+        };
+        self.lock_sealed().insert(*key, Arc::new(fd), bytes);
         if !self.state().sources.contains_key(key) {
             // Its function was removed meanwhile.
             self.lock_sealed().remove(key);

@@ -16,9 +16,16 @@ pub struct Deployed {
     pub(super) before: Option<Arc<Manifest>>,
     /// Whether some of its options are those of `before` because nothing else was asked for.
     pub(super) options_kept: bool,
+    /// What was set right in its files, and what may not work.
+    pub(super) notes: Vec<String>,
 }
 
 impl Deployed {
+    /// Returns the version that was made.
+    pub(crate) fn version(&self) -> Arc<Manifest> {
+        Arc::clone(&self.version)
+    }
+
     /// Returns the answer to whoever has deployed it.
     pub(crate) fn describe(&self) -> DeployedVersion {
         let before = self.before.as_deref();
@@ -29,6 +36,7 @@ impl Deployed {
                 number: before.number,
             }),
             options_kept: self.options_kept,
+            notes: self.notes.clone(),
             changed: before.map(|before| changes(before, &self.version)).unwrap_or_default(),
         }
     }

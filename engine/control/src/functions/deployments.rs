@@ -6,10 +6,13 @@
 
 use std::sync::Arc;
 
+use abi::function::Kind;
 use api::options::Options;
+use bytes::Bytes;
 use compile::queue::Step;
 use secrets::Secrets;
 use store::error::StoreError;
+use store::manifest::Manifest;
 
 use super::changes::Changes;
 use super::deployed::Deployed;
@@ -52,6 +55,19 @@ impl Deployments {
             Ok(Receiving::begin(file).map_err(StoreError::io("write to", &path))?)
         });
         begun.await.unwrap_or(Err(ChangeError::Stopping))
+    }
+
+    /// Returns the artefact of a version, to deploy it with other options.
+    ///
+    /// # Errors
+    /// When the store does not give it.
+    pub(crate) async fn artefact(&self, version: &Manifest) -> Result<Bytes, ChangeError> {
+        let artefacts = self.changes.stored.repository.artefacts();
+        let path = artefacts.local(&version.artefact).await?;
+        let read = tokio::task::spawn_blocking(move || {
+            std::fs::read(&path).map_err(StoreError::io("read", &path))
+        });
+        Ok(read.await.map_err(|_| ChangeError::Stopping)??.into())
     }
 
     /// Returns how many are before `number` in the line for a compiler.
@@ -143,11 +159,16 @@ impl Deployments {
         let Plan { version, changed, alias, .. } = planned;
         let publication = &self.changes.publication;
         publication.check_limits(&version.name, &publication.with(&version.name, changed))?;
-        self.trials.instantiate(version, alias.as_ref(), changed).await?;
+        // What starts a native program may not be there when it is deployed.
+        if trial == TrialRequest::Made || !version.kind.is_native() {
+            self.trials.instantiate(version, alias.as_ref(), changed).await?;
+        }
         let question = match (&version.health_path, trial) {
             (Some(path), _) => Question::Health(path.clone()),
-            (None, TrialRequest::Made) => Question::Trial,
-            (None, TrialRequest::Skipped) => return Ok(()),
+            // A lambda function takes events, and not every one takes those of requests. That it
+            // asks for the first is its trial.
+            (None, TrialRequest::Made) if version.kind != Kind::Lambda => Question::Trial,
+            (None, TrialRequest::Made | TrialRequest::Skipped) => return Ok(()),
         };
         self.trials.ask(trial_turn, version, &question).await
     }
@@ -174,6 +195,7 @@ impl Deployments {
         if let Err(error) = self.pruning.prune(turn, name).await {
             tracing::warn!("old versions of function {name:?} stay for now: {error}");
         }
-        Ok(Deployed { version, before, options_kept })
+        let notes = publication.cache.notes(&received.digest, version.kind);
+        Ok(Deployed { version, before, options_kept, notes })
     }
 }

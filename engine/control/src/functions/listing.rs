@@ -7,6 +7,8 @@ use api::functions::{Aliases, InspectedFunction};
 use api::versions::ListedVersion;
 use compile::queue::Purpose;
 use host::files;
+use store::contents::Function;
+use store::manifest::Manifest;
 
 use super::catalogue::runs_here;
 use super::error::ChangeError;
@@ -39,6 +41,20 @@ impl Listing {
     pub(crate) fn list(&self) -> Vec<api::functions::Function> {
         let served = self.publication.served();
         served.values().filter_map(|function| answers::function(function)).collect()
+    }
+
+    /// Returns the foremost version of every function.
+    pub(crate) fn foremost(&self) -> Vec<Arc<Manifest>> {
+        let served = self.publication.served();
+        served.values().filter_map(|function| function.foremost().cloned()).collect()
+    }
+
+    /// Returns a function as it is served.
+    ///
+    /// # Errors
+    /// [`ChangeError::Unknown`] when it is not.
+    pub(crate) fn function(&self, name: &str) -> Result<Arc<Function>, ChangeError> {
+        self.publication.function(name)
     }
 
     /// Returns one function: the same, and its versions.

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use abi::message::Awaits;
 use abi::problem::{CONTENT_TYPE as PROBLEM_CONTENT_TYPE, INVOCATION_ID_HEADER};
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
@@ -110,7 +111,7 @@ impl Question {
                 .header(TRIAL_HEADER, "deploy")
                 .body(Body::empty())
                 .unwrap_or_default();
-            let asked = call::call(supervisor, &reference, self.path(), request);
+            let asked = call::call(supervisor, &reference, self.path(), request, Awaits::Admin);
             let answer = tokio::time::timeout(within, asked).await.map_err(|_| late())?;
             let answer = answer.map_err(|error| self.failed(None, error.to_string()))?;
             if !is_full(&answer) {

@@ -122,27 +122,35 @@ impl Received {
         options: &Options,
         before: Option<&Manifest>,
     ) -> Result<(Kind, Size), ChangeError> {
-        let was_command = before.is_some_and(|before| before.kind == Kind::Command);
-        let (chosen, stays_command) = (options.kind, was_command && !options.fresh_options);
+        let before = before.map(|before| before.kind).filter(|_| !options.fresh_options);
+        let chosen = options.kind;
         let path = self.file.path().to_owned();
         let inspected = tokio::task::spawn_blocking(move || {
             let bytes = std::fs::read(path).map_err(ChangeError::Received)?;
-            Ok((kind_of(&bytes, chosen, stays_command)?, Size::of(&bytes)))
+            Ok((kind_of(&bytes, chosen, before)?, Size::of(&bytes)))
         });
         inspected.await.unwrap_or(Err(ChangeError::Stopping))
     }
 }
 
+/// Returns the kind of a file, which is `chosen`, or else as that of the version `before` where the
+/// file can be both.
 fn kind_of(
     bytes: &[u8],
     chosen: Option<FileKind>,
-    stays_command: bool,
+    before: Option<Kind>,
 ) -> Result<Kind, InspectError> {
-    match chosen {
-        None if stays_command => {
-            inspect(bytes, Some(FileKind::Command)).or_else(|_| inspect(bytes, None))
-        }
-        chosen => inspect(bytes, chosen),
+    let stays = match before {
+        _ if chosen.is_some() => None,
+        Some(Kind::Command) => Some(FileKind::Command),
+        Some(Kind::Lambda) => Some(FileKind::Lambda),
+        Some(Kind::Server) => Some(FileKind::Server),
+        Some(Kind::Azure) => Some(FileKind::Azure),
+        Some(Kind::Http02 | Kind::Http03) | None => None,
+    };
+    match stays {
+        Some(stays) => inspect(bytes, Some(stays)).or_else(|_| inspect(bytes, None)),
+        None => inspect(bytes, chosen),
     }
 }
 

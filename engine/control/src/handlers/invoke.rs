@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use abi::message::Awaits;
 use abi::reference::split;
 use axum::body::Body;
 use axum::extract::State;
@@ -32,6 +33,6 @@ pub(crate) async fn invoke(
     names::check_called(&name).map_err(bad_request)?;
     let (function, reference) = split(&name);
     control.functions.listing.find(function, reference).await?;
-    let called = call(&control.supervisor, &name, &rest, request).await;
+    let called = call(&control.supervisor, &name, &rest, request, Awaits::Admin).await;
     called.map_err(|error| Failed::new(error.fault(), error))
 }

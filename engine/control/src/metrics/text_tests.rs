@@ -14,6 +14,8 @@ fn exposition(name: &str) -> Exposition {
         version: "0.1".to_owned(),
         listeners: Vec::new(),
         admin: None,
+        lambda_api: None,
+        native_limits: Vec::new(),
         generation: 1,
         functions: 2,
         compilations: 3,

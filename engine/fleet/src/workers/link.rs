@@ -14,6 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use abi::channel::{Channel, ReceiveBuffer, ReceiveError, Received, SendError};
+use abi::huge_pages::Pages;
 use abi::limits::FUNCTIONS_MAX;
 use abi::message::{ToEngine, ToWorker};
 use tokio::io::Interest;
@@ -86,7 +87,7 @@ impl Link {
     pub fn start(
         binary: &Binary,
         (handle, worker_end): (Arc<WorkerHandle>, Channel),
-        worker: WorkerId,
+        (worker, pages): (WorkerId, Pages),
         events: &Sender<Event>,
     ) -> Result<Self, SpawnError> {
         let failed = |source| SpawnError::Spawn { core: handle.core, source };
@@ -94,7 +95,7 @@ impl Link {
         // SAFETY: the fd goes with what it is registered for, and nobody else closes it.
         let readable = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) };
         let readable = readable.map_err(|error| failed(error.into()))?;
-        let mut child = spawn::spawn(binary, worker_end.as_fd(), handle.core)?;
+        let mut child = spawn::spawn(binary, worker_end.as_fd(), handle.core, pages)?;
         let last_words = last_words::listen(child.stderr.take());
         let pid = child.id().unwrap_or_default();
         let (waiting, changed) = (RefCell::default(), Notify::new());

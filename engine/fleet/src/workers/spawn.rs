@@ -13,6 +13,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::process::Stdio;
 
+use abi::huge_pages::{Pages, SMALL_PAGES_VARIABLE};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::prctl;
@@ -91,7 +92,12 @@ fn beyond_the_workers(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// Returns [`SpawnError::Spawn`] if the kernel refuses.
-pub fn spawn(binary: &Binary, channel: BorrowedFd<'_>, core: usize) -> Result<Child, SpawnError> {
+pub fn spawn(
+    binary: &Binary,
+    channel: BorrowedFd<'_>,
+    core: usize,
+    pages: Pages,
+) -> Result<Child, SpawnError> {
     let failed = |source| SpawnError::Spawn { core, source };
     let mut cpus = CpuSet::new();
     cpus.set(core).map_err(|errno| failed(errno.into()))?;
@@ -99,6 +105,9 @@ pub fn spawn(binary: &Binary, channel: BorrowedFd<'_>, core: usize) -> Result<Ch
     let (fds, parent) = ((channel.as_raw_fd(), stderr.as_raw_fd()), getpid());
     let mut command = Command::new(binary.path());
     command.arg0(NAME).env_clear().envs(environment(|name| std::env::var_os(name)));
+    if pages == Pages::Small {
+        command.env(SMALL_PAGES_VARIABLE, "1");
+    }
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
     // SAFETY: between fork and exec only system calls are made; nothing allocates or takes a lock.
     unsafe { command.pre_exec(move || prepare(fds, &cpus, parent)) };

@@ -33,6 +33,8 @@ pub(super) enum Framing {
     Chunked,
     /// The body ends with the connection, because the client is too old for chunks.
     UntilClose,
+    /// The connection changes its protocol: what follows is that protocol's, until the end.
+    Changed,
 }
 
 /// Returns the framing of a body of `whole` bytes, or of a streamed body for which its guest may
@@ -44,6 +46,7 @@ pub(super) fn framing(
     whole: Option<u64>,
 ) -> Framing {
     match status {
+        StatusCode::SWITCHING_PROTOCOLS => Framing::Changed,
         StatusCode::NO_CONTENT => Framing::Bodiless { length: None },
         StatusCode::NOT_MODIFIED => Framing::Bodiless { length: declared },
         _ if asked.head_only => {
@@ -90,6 +93,11 @@ pub(super) fn head(
         }
         Framing::Chunked => line(out, b"transfer-encoding", b"chunked"),
         Framing::Bodiless { length: None } | Framing::UntilClose => {}
+        Framing::Changed => {
+            line(out, b"connection", b"upgrade");
+            out.extend_from_slice(b"\r\n");
+            return;
+        }
     }
     match (asked.keep_alive, asked.minor_version) {
         (false, _) => line(out, b"connection", b"close"),

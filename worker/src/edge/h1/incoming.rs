@@ -1,5 +1,5 @@
-//! The body of a request, taken out of the bytes that arrive: with a length, chunked, or none.
-//! Pure; owns no fds.
+//! The body of a request, taken out of the bytes that arrive: with a length, chunked, or none; and
+//! what a client sends once its connection has changed its protocol. Pure; owns no fds.
 
 use abi::limits::UNREAD_BODY_BYTES_MAX;
 use bytes::BytesMut;
@@ -7,10 +7,19 @@ use bytes::BytesMut;
 use super::chunked::{Decoder, Malformed, Piece};
 use crate::run::body::BodyError;
 
+/// How much is read at a time of another protocol, whose messages are mostly short.
+const CHANGED_READ_BYTES: u64 = 16 * 1024;
+
 enum Stage {
     Done,
-    Counted { left: u64 },
+    Counted {
+        left: u64,
+    },
     Chunked(Box<Decoder>),
+    /// The request asks to change the protocol, and is not answered yet.
+    Asking,
+    /// The protocol has changed: all bytes until the end of the stream.
+    Changed,
     Failed(BodyError),
 }
 
@@ -59,12 +68,44 @@ impl Incoming {
         *self = Self { stage, taken: 0, limit: u64::MAX, continues, held: false };
     }
 
+    /// Begins a request that asks to change the protocol, and has no body (RFC 9110 7.8).
+    pub(super) fn begin_upgrade(&mut self) {
+        let (limit, continues) = (u64::MAX, Continue::Settled);
+        *self = Self { stage: Stage::Asking, taken: 0, limit, continues, held: false };
+    }
+
+    /// Returns whether the request asks to change the protocol, and is not answered yet.
+    pub(super) fn is_asking(&self) -> bool {
+        matches!(self.stage, Stage::Asking)
+    }
+
+    /// Returns whether the protocol has changed.
+    pub(super) fn has_changed(&self) -> bool {
+        matches!(self.stage, Stage::Changed)
+    }
+
+    /// Answers a request that asks to change the protocol. If it does not change, another request
+    /// may follow.
+    pub(super) fn answer_upgrade(&mut self, changes: bool) {
+        if self.is_asking() {
+            self.stage = if changes { Stage::Changed } else { Stage::Done };
+        }
+    }
+
+    /// Ends what is sent by a protocol that the connection has changed to.
+    pub(super) fn end_changed(&mut self) {
+        if self.has_changed() {
+            self.stage = Stage::Done;
+        }
+    }
+
     /// Limits the body to `limit` bytes.
     ///
     /// # Errors
     /// [`BodyError::TooLarge`] if the body is already known to be longer.
     pub(super) fn limit(&mut self, limit: u64) -> Result<(), BodyError> {
-        self.limit = limit;
+        // What another protocol sends is no body.
+        self.limit = if self.is_asking() { u64::MAX } else { limit };
         match self.stage {
             Stage::Counted { left } if left > limit => Err(BodyError::TooLarge { limit }),
             _ => Ok(()),
@@ -100,7 +141,7 @@ impl Incoming {
             Stage::Counted { left } => self.held || left <= UNREAD_BODY_BYTES_MAX,
             // Only the client knows how much is still to come.
             Stage::Chunked(_) => self.held,
-            Stage::Failed(_) => false,
+            Stage::Asking | Stage::Changed | Stage::Failed(_) => false,
         }
     }
 
@@ -125,6 +166,9 @@ impl Incoming {
         let piece = match &mut self.stage {
             Stage::Failed(error) => return Err(*error),
             Stage::Done => Piece::End,
+            Stage::Asking => Piece::More { bytes: 0 },
+            Stage::Changed if buffer.is_empty() => Piece::More { bytes: CHANGED_READ_BYTES },
+            Stage::Changed => Piece::Data(buffer.split().freeze()),
             Stage::Counted { left } if buffer.is_empty() => Piece::More { bytes: *left },
             Stage::Counted { left } => {
                 let most = usize::try_from(*left).unwrap_or(usize::MAX);
@@ -211,6 +255,24 @@ mod tests {
         assert_eq!(read(&mut incoming, "3\r\nabc\r\n2\r\nde\r\n").1, Err(why));
         assert_eq!((read(&mut incoming, "").1, incoming.failure()), (Err(why), Some(why)));
         assert_eq!(read(&mut begun(Framing::Chunked), "x").1, Err(BodyError::Malformed));
+    }
+
+    #[test]
+    fn what_follows_an_upgrade_is_all_there_is_unless_it_is_refused() {
+        let mut incoming = Incoming::default();
+        incoming.begin_upgrade();
+        incoming.limit(1).unwrap();
+        let nothing = (String::new(), Ok(Piece::More { bytes: 0 }), "abc".to_owned());
+        assert_eq!(read(&mut incoming, "abc"), nothing, "it is not answered yet");
+        incoming.answer_upgrade(true);
+        let more = Ok(Piece::More { bytes: CHANGED_READ_BYTES });
+        assert_eq!(read(&mut incoming, "abc"), ("abc".to_owned(), more, String::new()));
+        assert!(!incoming.can_be_passed(&mut "GET".into()));
+        incoming.end_changed();
+        assert!(incoming.is_done());
+        incoming.begin_upgrade();
+        incoming.answer_upgrade(false);
+        assert_eq!(read(&mut incoming, "GET"), (String::new(), Ok(Piece::End), "GET".to_owned()));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use abi::head::{Head, Header};
 use abi::problem::Problem;
 use bytes::{Bytes, BytesMut};
-use http::header::{CONNECTION, EXPECT, FORWARDED, HOST, TE};
+use http::header::{CONNECTION, EXPECT, FORWARDED, HOST, TE, UPGRADE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 
@@ -77,6 +77,10 @@ impl Outline {
         }
         let options = has_options.then_some(&headers);
         let asked = asked(&self.method, self.minor_version, options);
+        let upgrades = self.minor_version > 0
+            && options.is_some_and(|headers| {
+                headers.contains_key(UPGRADE) && named(headers, CONNECTION, "upgrade")
+            });
         let continues = if self.minor_version > 0 && options.is_some_and(expects_continue) {
             Continue::Expected
         } else {
@@ -105,7 +109,7 @@ impl Outline {
         *request.version_mut() =
             if self.minor_version == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
         *request.headers_mut() = headers;
-        Ok(Message { request, asked, continues, prefix, forwarded })
+        Ok(Message { request, asked, continues, upgrades, prefix, forwarded })
     }
 }
 
@@ -114,10 +118,18 @@ pub(super) struct Message {
     pub(super) request: Request<()>,
     pub(super) asked: Asked,
     pub(super) continues: Continue,
+    /// Whether the client asks to change the protocol (RFC 9110 7.8).
+    pub(super) upgrades: bool,
     /// The prefix that was taken off the path.
     pub(super) prefix: Option<HeaderValue>,
     /// Whether some header says whom the request was forwarded for, by whom or how.
     pub(super) forwarded: bool,
+}
+
+/// Returns whether a header with a list has `token` in it.
+fn named(headers: &HeaderMap, header: HeaderName, token: &str) -> bool {
+    let mut values = headers.get_all(header).iter().filter_map(|value| value.to_str().ok());
+    values.any(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token)))
 }
 
 /// Returns what is asked of the connection. `options` are the headers, if one of them may say it.
@@ -126,10 +138,7 @@ fn asked(method: &Method, minor_version: u8, options: Option<&HeaderMap>) -> Ask
     let Some(headers) = options else {
         return Asked { minor_version, head_only, keep_alive: minor_version > 0, trailers: false };
     };
-    let named = |header: HeaderName, token: &str| {
-        let mut values = headers.get_all(header).iter().filter_map(|value| value.to_str().ok());
-        values.any(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token)))
-    };
+    let named = |header, token| named(headers, header, token);
     let keep_alive =
         !named(CONNECTION, "close") && (minor_version > 0 || named(CONNECTION, "keep-alive"));
     Asked { minor_version, head_only, keep_alive, trailers: named(TE, "trailers") }
@@ -248,6 +257,18 @@ mod tests {
         }
         assert_eq!(forwarded("X-Forwarded-Prefix: /b").request.headers()[&FORWARDED_PREFIX], "/f");
         assert!(!forwarded("Accept: */*").forwarded);
+    }
+
+    #[test]
+    fn an_upgrade_is_asked_for_in_both_headers() {
+        let upgrades = |version: &str, lines: &str| {
+            let text = format!("GET / HTTP/{version}\r\nHost: x\r\n{lines}\r\nrest");
+            message(&text, 0).unwrap().upgrades
+        };
+        assert!(upgrades("1.1", "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n"));
+        assert!(!upgrades("1.1", "Connection: Upgrade\r\n"));
+        assert!(!upgrades("1.1", "Upgrade: websocket\r\n"));
+        assert!(!upgrades("1.0", "Connection: Upgrade\r\nUpgrade: websocket\r\n"));
     }
 
     #[test]

@@ -30,9 +30,10 @@ use std::task::{Context, Poll, ready};
 
 use abi::board::{Places, now_us};
 use abi::limits::{LINGER_SILENT_TIMEOUT, LINGER_TIMEOUT, UNREAD_BODY_BYTES_MAX};
-use abi::message::{Awaits, Ending};
+use abi::message::{Awaits, Ending, ToEngine};
 use abi::outcome::ReplyEnd;
 use bytes::BytesMut;
+use http::StatusCode;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -54,7 +55,7 @@ pub(crate) struct Connections {
     pipeline: Rc<Pipeline>,
     counters: Rc<Counters>,
     drain: Rc<Drain>,
-    outbox: Outbox,
+    outbox: Outbox<ToEngine>,
     send_batch: Rc<SendBatch>,
     open: Cell<u32>,
     /// The value of the header Date (RFC 9110 6.6.1), as of the last beat.
@@ -66,7 +67,7 @@ impl Connections {
         pipeline: Rc<Pipeline>,
         counters: Rc<Counters>,
         drain: Rc<Drain>,
-        outbox: Outbox,
+        outbox: Outbox<ToEngine>,
         send_batch: Rc<SendBatch>,
     ) -> Rc<Self> {
         let (open, date) = (Cell::new(0), Cell::new(date()));
@@ -269,10 +270,15 @@ impl Connection {
             let Wire { incoming, buffer, .. } = &mut *wire;
             // A client that waits for 100 (Continue) and never got it may send its body or not.
             // Nothing behind the head can be trusted to be the next request.
-            Poll::Ready(incoming.continues != Continue::Expected && incoming.can_be_passed(buffer))
+            // A change of the protocol that was asked for is answered below.
+            let kept = incoming.is_asking()
+                || incoming.continues != Continue::Expected && incoming.can_be_passed(buffer);
+            Poll::Ready(kept)
         })
         .await;
         asked.keep_alive &= connections.drain.ending() != Some(Ending::Close);
+        let changes = reply.status() == StatusCode::SWITCHING_PROTOCOLS;
+        self.wire.lock().answer_upgrade(changes);
         let status = reply.status().as_u16();
         let sent = self.send(connections, reply, asked, account.id).await;
         let outcome = if sent.is_ok() { ReplyEnd::Whole(status) } else { ReplyEnd::Cut(status) };

@@ -20,6 +20,7 @@ use super::forwarded::resolve_client;
 use super::message::{Message, Outline};
 use super::wire::{Peer, SharedWire, Wire};
 use crate::deadline::Deadline;
+use crate::run::IsEvent;
 use crate::serve::Exchange;
 
 /// The result of waiting.
@@ -162,6 +163,9 @@ fn decide(connections: &Connections, wire: &mut Wire, awaits: Awaits) -> Option<
         Ok(mut message) => {
             let (Peer { client: peer, text }, settings) =
                 (&wire.peer, connections.pipeline.settings());
+            if awaits == Awaits::Event {
+                message.request.extensions_mut().insert(IsEvent);
+            }
             let headers = message.request.headers_mut();
             let client = resolve_client(
                 headers,
@@ -169,7 +173,10 @@ fn decide(connections: &Connections, wire: &mut Wire, awaits: Awaits) -> Option<
                 (*peer, text),
                 &settings.trusted_proxies,
             );
-            wire.incoming.begin(framing, message.continues);
+            match framing {
+                Framing::None if message.upgrades => wire.incoming.begin_upgrade(),
+                framing => wire.incoming.begin(framing, message.continues),
+            }
             // The setting may have changed since the last request.
             wire.set_write_timeout(connections.pipeline.write_timeout());
             let Message { request, asked, prefix, .. } = message;

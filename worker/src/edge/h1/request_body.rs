@@ -25,6 +25,7 @@ impl RequestSource for OnWire<'_> {
 
     fn body(&self) -> RequestBody {
         let length = match self.framing {
+            Framing::None if self.wire.lock().incoming.is_asking() => None,
             Framing::None => return RequestBody::none(),
             Framing::Length(length) => Some(length),
             Framing::Chunked => None,

@@ -38,8 +38,8 @@ impl Connection {
         let whole =
             if let ReplyBody::Whole(bytes) = &body { Some(bytes.len() as u64) } else { None };
         let framing = encode::framing(asked, head.status, declared, whole);
-        let asked =
-            Asked { keep_alive: asked.keep_alive && framing != Framing::UntilClose, ..asked };
+        let last = matches!(framing, Framing::UntilClose | Framing::Changed);
+        let asked = Asked { keep_alive: asked.keep_alive && !last, ..asked };
         let id = id.text();
         {
             let outgoing = &mut self.wire.lock().outgoing;
@@ -52,7 +52,9 @@ impl Connection {
                 &id,
                 &connections.date.get(),
             );
-            if let (ReplyBody::Whole(bytes), Framing::Length(_)) = (&mut body, framing) {
+            if let (ReplyBody::Whole(bytes), Framing::Length(_) | Framing::Changed) =
+                (&mut body, framing)
+            {
                 put(outgoing, std::mem::take(bytes), b"");
             }
         }
@@ -140,7 +142,7 @@ impl Sending {
                 encode::chunk(&mut outgoing.own, data.len());
                 put(outgoing, data, b"\r\n");
             }
-            Framing::Length(_) | Framing::UntilClose => {
+            Framing::Length(_) | Framing::UntilClose | Framing::Changed => {
                 // The client would take bytes beyond the promised length for the next reply.
                 self.left = self.left.checked_sub(data.len() as u64).ok_or(End::Cut)?;
                 put(outgoing, data, b"");
@@ -156,7 +158,10 @@ impl Sending {
                 encode::last_chunk(&mut outgoing.own, trailers.filter(|_| self.trailers))
             }
             Framing::Length(_) if self.left > 0 => return Err(End::Cut),
-            Framing::Length(_) | Framing::Bodiless { .. } | Framing::UntilClose => {}
+            Framing::Length(_)
+            | Framing::Bodiless { .. }
+            | Framing::UntilClose
+            | Framing::Changed => {}
         }
         Ok(())
     }

@@ -92,6 +92,8 @@ pub(super) struct Wire {
     pub(super) outgoing: Outgoing,
     /// The task that waits until the request's body is released.
     released: Option<Waker>,
+    /// The task that waits until a change of the protocol is answered.
+    upgrading: Option<Waker>,
     write_deadline: Deadline,
     body_deadline: Deadline,
     write_timeout: Duration,
@@ -105,7 +107,7 @@ impl Wire {
         write_timeout: Duration,
     ) -> Self {
         let (incoming, outgoing, write_deadline, body_deadline) = Default::default();
-        let (local, released) = (None, None);
+        let (local, released, upgrading) = (None, None, None);
         Self {
             socket,
             peer,
@@ -114,6 +116,7 @@ impl Wire {
             incoming,
             outgoing,
             released,
+            upgrading,
             write_deadline,
             body_deadline,
             write_timeout,
@@ -172,18 +175,28 @@ impl Wire {
                     return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
                 }
                 Ok(Piece::End) => return Poll::Ready(None),
+                Ok(Piece::More { .. }) if self.incoming.is_asking() => {
+                    self.upgrading = Some(cx.waker().clone());
+                    return Poll::Pending;
+                }
                 Ok(Piece::More { bytes }) => {
                     self.incoming.request_continue();
                     let room = usize::try_from(bytes)
                         .unwrap_or(usize::MAX)
                         .clamp(READ_BYTES, BODY_READ_BYTES);
+                    let changed = self.incoming.has_changed();
                     let Poll::Ready(filled) = self.fill(cx, room) else {
+                        // Another protocol may be silent for as long as it likes.
+                        if changed {
+                            return Poll::Pending;
+                        }
                         ready!(self.poll_stalled(cx));
                         self.incoming.fail(BodyError::Stalled { limit: BODY_TIMEOUT });
                         continue;
                     };
                     self.body_deadline.clear();
                     match filled {
+                        Ok(0) if changed => self.incoming.end_changed(),
                         Ok(0) => self.incoming.fail(BodyError::Ended),
                         Ok(_) => {}
                         Err(error) => self.incoming.fail(BodyError::Failed(error.kind())),
@@ -191,6 +204,15 @@ impl Wire {
                 }
                 Err(error) => return Poll::Ready(Some(Err(error))),
             }
+        }
+    }
+
+    /// Answers a request that asks to change the protocol: what follows is that protocol's, or
+    /// another request.
+    pub(super) fn answer_upgrade(&mut self, changes: bool) {
+        self.incoming.answer_upgrade(changes);
+        if let Some(waker) = self.upgrading.take() {
+            waker.wake();
         }
     }
 

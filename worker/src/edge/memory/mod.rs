@@ -73,7 +73,7 @@ mod tests {
     use abi::catalogue::{Alias, Catalogue, CatalogueView, Function, Spec, Target, Version};
     use abi::channel::{Channel, ReceiveBuffer};
     use abi::function::{FunctionLimits, Isolation, Kind, Output};
-    use abi::message::{AccessLog, Settings, ToEngine};
+    use abi::message::{AccessLog, Settings, ToEngine, ToWorker};
     use abi::outcome::Reason;
 
     use crate::counters::Counters;
@@ -109,6 +109,7 @@ mod tests {
             logs: false,
             guest_stderr: false,
             trace_sample: 0,
+            native_sandbox: abi::sandbox::Level::Full,
             log_filter: "info".to_owned(),
         }
     }
@@ -154,11 +155,16 @@ mod tests {
     impl Worker {
         fn start(limits: FunctionLimits) -> Self {
             let (engine, own) = Channel::pair().unwrap();
-            let (_, outbox) = link::open(own).unwrap();
+            let (_, outbox) = link::open::<ToWorker, ToEngine>(own).unwrap();
             let counters = Rc::new(Counters::new(Arc::new(Board::create().unwrap().0), 0));
             let thread = GuestThread::new(Rc::clone(&counters), Rc::new(NobodyWaits));
             let log = guest_log::start(Format::Text, false, None).unwrap();
-            let shared = Rc::new(Shared { counters: Rc::clone(&counters), log, thread });
+            let shared = Rc::new(Shared {
+                counters: Rc::clone(&counters),
+                log,
+                thread,
+                native_sandbox: abi::sandbox::Level::Full,
+            });
             let ready = Rc::<Ready>::default();
             let runtime = TableRuntime { table: TABLE, ready: Rc::clone(&ready) };
             let functions = Functions::new(Box::new(runtime), outbox, catalogue(limits));

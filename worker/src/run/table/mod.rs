@@ -40,6 +40,10 @@ impl Runtime for TableRuntime {
     }
 
     fn drop_retired(&self) {}
+
+    fn end(&self) -> Local<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 }
 
 struct TableCode {
@@ -90,6 +94,10 @@ impl Runner for TableRunner {
         Box::pin(async {
             if self.table.is_empty() { Err("its table is empty".to_owned()) } else { Ok(()) }
         })
+    }
+
+    fn time_limit(&self) -> Duration {
+        self.spec.timeout
     }
 
     fn weight(&self) -> u32 {

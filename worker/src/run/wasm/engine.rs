@@ -120,6 +120,9 @@ impl Engines {
         let Runtime { engine, linker } = match kind {
             Kind::Http02 | Kind::Command => &self.v02,
             Kind::Http03 => self.v03()?,
+            Kind::Lambda | Kind::Server | Kind::Azure => {
+                wasmtime::bail!("{} is no WebAssembly", kind.name())
+            }
         };
         if kind == Kind::Command
             && Engine::detect_precompiled_file(path)? == Some(Precompiled::Module)
@@ -134,7 +137,7 @@ impl Engines {
         Ok(match kind {
             Kind::Http02 => Module::Http02(ProxyPre::new(pre)?),
             Kind::Http03 => Module::Http03(ServicePre::new(pre)?),
-            Kind::Command => Module::Command(Command::Component(CommandPre::new(pre)?)),
+            _ => Module::Command(Command::Component(CommandPre::new(pre)?)),
         })
     }
 

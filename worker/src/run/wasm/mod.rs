@@ -14,7 +14,7 @@ mod http02;
 mod http03;
 mod instances;
 mod limits;
-mod outbound;
+pub(super) mod outbound;
 mod standby;
 mod start_code;
 mod streams;
@@ -23,6 +23,7 @@ mod trap;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use abi::board::Reuse;
 use abi::function::{Kind, Output};
@@ -89,6 +90,11 @@ impl Runtime for WasmRuntime {
     fn drop_retired(&self) {
         self.0.retired.clear();
     }
+
+    fn end(&self) -> Local<'_, ()> {
+        // Instances end with the process.
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// A loaded module or component.
@@ -147,6 +153,10 @@ impl Runner for WasmRunner {
             let ended = start_code::run(self, &mut instance, self.spec.timeout).await;
             ended.map_or(Ok(()), |failure| Err(start_failure(failure)))
         })
+    }
+
+    fn time_limit(&self) -> Duration {
+        self.spec.timeout
     }
 
     fn weight(&self) -> u32 {

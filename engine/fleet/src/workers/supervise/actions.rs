@@ -7,9 +7,11 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use abi::channel::Channel;
+use abi::huge_pages::Pages;
 use abi::message::{Ending, ToWorker};
 use takeover::Handed;
 
+use super::kept::is_native;
 use super::{Supervisor, WorkerProcess};
 use crate::core::Pool;
 use crate::core::fleet::{Action, Event, WorkerId};
@@ -75,6 +77,9 @@ impl Supervisor {
 
     /// Starts a worker's process.
     fn start_worker(&mut self, worker: WorkerId, core: usize) -> Option<Event> {
+        let pool = self.fleet.slots().find(|(row, _)| *row == worker.slot);
+        let native = pool.is_some_and(|(_, slot)| is_native(&self.catalogue.1, &slot.pool));
+        let pages = if native { Pages::Small } else { Pages::Huge };
         let started =
             Channel::pair().map_err(|error| error.to_string()).and_then(|(channel, worker_end)| {
                 let (board, sent) = (Arc::clone(&self.board), AtomicU64::new(0));
@@ -86,6 +91,7 @@ impl Supervisor {
                     sent,
                     connections_max: self.plan.connections_max,
                 });
+                let worker = (worker, pages);
                 Link::start(&self.plan.binary, (handle, worker_end), worker, &self.events.0)
                     .map_err(|error| error.to_string())
             });

@@ -12,6 +12,7 @@ use takeover::Handed;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::oneshot;
 
+use super::kept::kept;
 use super::trial::TrialReply;
 use super::{Supervisor, WorkerProcess};
 use crate::core::Pool;
@@ -122,6 +123,7 @@ impl Supervisor {
             .iter()
             .filter(|function| function.isolation == ArchivedIsolation::Process);
         let own = own.map(|function| function.name.as_str().to_owned()).collect();
+        let kept = kept(&view);
         let (generation, ticket) = (view.generation(), self.next_ticket);
         self.next_ticket += 1;
         self.tickets.insert(ticket, done);
@@ -129,6 +131,7 @@ impl Supervisor {
         // The fleet may have refused it.
         if self.fleet.generation() == generation {
             self.catalogue = (catalogue, view);
+            self.kept = kept;
         }
         self.perform(actions);
     }

@@ -9,13 +9,14 @@
 
 mod actions;
 mod command;
+mod kept;
 mod messages;
 mod reroute;
 mod status;
 mod trial;
 mod write_log;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -31,11 +32,13 @@ use tokio::sync::{oneshot, watch};
 
 use self::command::PublishReply;
 pub use self::command::{Command, commands};
+use self::kept::kept;
 pub use self::trial::TrialError;
 use self::trial::Trials;
 use self::write_log::LogWrites;
 use super::link::{self, Link};
 use super::{Binary, process};
+use crate::core::Pool;
 use crate::core::fleet::{
     self, Action, Event, Fleet, Look, PublishError, Ticket, WorkerId, WorkerSlot,
 };
@@ -99,6 +102,8 @@ pub struct Supervisor {
     last_words: HashMap<usize, String>,
     /// The newest catalogue.
     catalogue: (Arc<OwnedFd>, Arc<CatalogueView>),
+    /// The pools whose workers are kept although nothing calls their functions.
+    kept: BTreeSet<Pool>,
     /// The callers that wait for a catalogue to be served everywhere.
     tickets: HashMap<Ticket, PublishReply>,
     next_ticket: Ticket,
@@ -127,6 +132,7 @@ impl Supervisor {
         commands: (Sender<Command>, Receiver<Command>),
     ) -> Self {
         Self {
+            kept: kept(&catalogue.1),
             fleet: Fleet::new(plan.fleet.clone(), catalogue.1.generation(), Instant::now()),
             plan,
             shared,
@@ -293,8 +299,15 @@ impl Supervisor {
             };
             let busy = link.handle.load() > 0
                 || row.in_flight.load(Relaxed) > 0
-                || self.trials.has(worker);
+                || self.trials.has(worker)
+                || self
+                    .fleet
+                    .slots()
+                    .any(|(row, slot)| row == worker.slot && self.kept.contains(&slot.pool));
             self.fleet.look(worker, Look { seen, busy }, now_ms(), now);
+        }
+        for pool in self.kept.clone() {
+            self.on(Event::Needed(pool));
         }
     }
 

@@ -35,7 +35,7 @@ tokio::task_local! {
 
 /// Makes connections for hyper-util's client.
 #[derive(Clone)]
-pub(super) struct Connector(Arc<Inner>);
+pub(crate) struct Connector(Arc<Inner>);
 
 struct Inner {
     allow: Arc<AllowList>,
@@ -50,6 +50,26 @@ impl Connector {
     pub(super) fn new(allow: Arc<AllowList>, requests_max: usize, tls: Tls) -> Self {
         let connections = Arc::new(Semaphore::new(2 * requests_max));
         Self(Arc::new(Inner { allow, tls, resolver: Resolver::new(), requests_max, connections }))
+    }
+
+    /// Returns a connector for whoever speaks TLS by itself, or none.
+    pub(crate) fn plain(allow: Arc<AllowList>, requests_max: usize) -> Self {
+        Self::new(allow, requests_max, Tls::system())
+    }
+
+    /// Connects to a host without TLS, within the usual time.
+    ///
+    /// # Errors
+    /// Why there is no connection.
+    pub(crate) async fn connect_plain(
+        &self,
+        host: &str,
+        port: u16,
+    ) -> Result<Stream, ConnectError> {
+        let target = Target { host: host.to_owned(), port, tls: false };
+        let deadline = Instant::now() + OUTBOUND_CONNECT_TIMEOUT_DEFAULT;
+        let connected = timeout_at(deadline, self.0.connect(&target, deadline)).await;
+        connected.unwrap_or(Err(ConnectError::TimedOut))
     }
 }
 
@@ -70,26 +90,26 @@ impl Service<Uri> for Connector {
         // The client finishes a connection in the background if another has become free meanwhile;
         // the deadline ends that, too.
         Box::pin(async move {
-            let connected = timeout_at(deadline, inner.connect(&uri, deadline)).await;
+            let target = Target::of(&uri).ok_or(ConnectError::Uri)?;
+            let connected = timeout_at(deadline, inner.connect(&target, deadline)).await;
             connected.unwrap_or(Err(ConnectError::TimedOut)).map(TokioIo::new)
         })
     }
 }
 
 impl Inner {
-    async fn connect(&self, uri: &Uri, deadline: Instant) -> Result<Stream, ConnectError> {
-        let target = Target::of(uri).ok_or(ConnectError::Uri)?;
+    async fn connect(&self, target: &Target, deadline: Instant) -> Result<Stream, ConnectError> {
         let place =
             Arc::clone(&self.connections).try_acquire_owned().map_err(|_| ConnectError::Limit)?;
         // Kept connections take at most half of the permits, so that there is one for every request
         // that may be in flight.
         let crowded = self.connections.available_permits() < self.requests_max;
         let afterwards = if crowded { Afterwards::Close } else { Afterwards::Keep };
-        let addresses = allowed(&self.allow, &target, self.resolver.addresses(&target).await?)?;
+        let addresses = allowed(&self.allow, target, self.resolver.addresses(target).await?)?;
         let tcp = first_of(&addresses, deadline).await?;
         tcp.set_nodelay(true).map_err(ConnectError::Tcp)?;
         if target.tls {
-            Ok(Stream::new(self.tls.handshake(&target, tcp).await?, afterwards, place))
+            Ok(Stream::new(self.tls.handshake(target, tcp).await?, afterwards, place))
         } else {
             Ok(Stream::new(tcp, afterwards, place))
         }

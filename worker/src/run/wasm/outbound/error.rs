@@ -20,7 +20,7 @@ use super::target::Target;
 #[error(
     "[outgoing request to {target} denied: {reason}; deploy with --allow-outbound {allow} to allow it]"
 )]
-pub(super) struct Denied {
+pub(crate) struct Denied {
     target: String,
     reason: String,
     allow: String,
@@ -49,7 +49,7 @@ impl Denied {
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ConnectError {
+pub(crate) enum ConnectError {
     #[error(transparent)]
     Denied(#[from] Denied),
     #[error("the URL names no host and port")]

@@ -7,9 +7,10 @@ use abi::limits::{
     OUTBOUND_CONNECT_TIMEOUT_DEFAULT, OUTBOUND_CONNECT_TIMEOUT_MAX, OUTBOUND_READ_TIMEOUT_MAX,
     OUTBOUND_REPLY_HEAD_BYTES_MAX,
 };
+use egress::head_bytes;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Response};
+use http::{Extensions, HeaderValue, Method, Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
@@ -149,12 +150,6 @@ impl Connection {
         let exchanges = extras.remove::<Exchanges>();
         Self { reused: exchanges.as_ref().is_some_and(Exchanges::count), exchanges }
     }
-}
-
-/// Returns the bytes of a head's fields. hyper stops reading a head when its buffer is full, but
-/// accepts a longer one that came whole with the last read.
-fn head_bytes(headers: &HeaderMap) -> usize {
-    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len()).sum()
 }
 
 /// Returns the response's head, and the connection that it came on.

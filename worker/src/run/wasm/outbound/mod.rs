@@ -14,8 +14,8 @@
 //! connection (RFC 9110 9.2.2). In any other case the guest gets the error and decides.
 
 mod body;
-mod connect;
-mod error;
+pub(crate) mod connect;
+pub(crate) mod error;
 mod exchange;
 mod resolve;
 mod stream;

@@ -68,7 +68,7 @@ impl Exchanges {
     }
 }
 
-pub(super) struct Stream {
+pub(crate) struct Stream {
     io: Box<dyn Io>,
     afterwards: Afterwards,
     exchanges: Exchanges,

@@ -1,0 +1,54 @@
+//! The files of a native function: unpacked in the compile child, and what the worker is told of
+//! them. Owns no fds beyond a call.
+//!
+//! The folder has `task/`, which becomes `/var/task`, perhaps `opt/`, which becomes `/opt`, and
+//! `program`, a file with the path of the program as it is inside; `notes` is for whoever deploys.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+
+use abi::function::Kind;
+use abi::native::{NOTES_FILE, PROGRAM_FILE};
+use host::fault::Fault;
+use package::{NativeKind, Wanted};
+
+use super::child::{NO_ROOM, REFUSED};
+
+/// What is hashed into the key of a folder. It changes when artefacts are unpacked in another way.
+pub(super) const UNPACKED_AS: &[u8] = b"task, opt, program: 1";
+
+/// Returns the kind as the package has it. Returns `None` for WebAssembly.
+pub(super) fn kind(kind: Kind) -> Option<NativeKind> {
+    match kind {
+        Kind::Http02 | Kind::Http03 | Kind::Command => None,
+        Kind::Lambda => Some(NativeKind::Lambda),
+        Kind::Server => Some(NativeKind::Server),
+        Kind::Azure => Some(NativeKind::Azure),
+    }
+}
+
+/// Unpacks the artefact `input` into the empty folder `output`, and checks its program.
+///
+/// # Errors
+/// A sentence for the deployer of the file, and the exit status of the child.
+pub(super) fn unpack(kind: NativeKind, input: &Path, output: &Path) -> Result<(), (String, u8)> {
+    let unpacked = package::unpack(input, kind, output, &Wanted::default()).map_err(|error| {
+        let status = if error.fault() == Fault::UNFIT { REFUSED } else { NO_ROOM };
+        (error.to_string(), status)
+    })?;
+    let path = output.join(PROGRAM_FILE);
+    let written = File::create(&path).and_then(|mut file| {
+        file.write_all(unpacked.program.as_bytes())?;
+        std::fs::write(output.join(NOTES_FILE), unpacked.notes.join("\n"))?;
+        // All of what was unpacked, on the one file system that it is on.
+        nix::unistd::syncfs(&file).map_err(Into::into)
+    });
+    written.map_err(|error| (format!("{path:?} cannot be written: {error}"), NO_ROOM))
+}
+
+/// Returns what there is to say to whoever deploys the function in `folder`.
+pub(super) fn notes(folder: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(folder.join(NOTES_FILE)).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}

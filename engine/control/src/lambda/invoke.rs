@@ -1,0 +1,136 @@
+//! Invocations of the API: an event goes to a worker on a connection of its own, and comes back as
+//! a response whose headers say what became of it. Owns the connection while it waits.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use abi::message::Awaits;
+use abi::problem::CONTENT_TYPE as PROBLEM_CONTENT_TYPE;
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Limited};
+use lambda_api::LambdaError;
+use lambda_api::error::ThrottleReason;
+use lambda_api::invocation::{
+    Completion, FunctionError, Invocation, InvokeRequest, LogTail, RESPONSE_BYTES_MAX,
+};
+use lambda_api::names::VersionName;
+use store::manifest::Manifest;
+
+use crate::call;
+use crate::control::Control;
+
+/// What the worker reads and writes beside an event.
+const CLIENT_CONTEXT: &str = "x-amz-client-context";
+const FUNCTION_ERROR: &str = "x-amz-function-error";
+const LOG_RESULT: &str = "x-amz-log-result";
+const LOG_TYPE: &str = "x-amz-log-type";
+const QUALIFIER: &str = "x-sockhop-qualifier";
+const TENANT: &str = "x-amz-tenant-id";
+const TRACE: &str = "x-amzn-trace-id";
+/// After how long a client that was refused may try again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// What headers and base64 may add to the largest answer.
+const SLACK_BYTES: usize = 64 * 1024;
+
+/// Invokes a version.
+pub(super) async fn invoke(
+    control: &Arc<Control>,
+    version: &Manifest,
+    name: VersionName,
+    asked: InvokeRequest,
+) -> Result<Invocation, LambdaError> {
+    let reference = match &asked.function.qualifier {
+        None => asked.function.name.to_string(),
+        Some(lambda_api::names::Qualifier::Version(VersionName::Latest)) => {
+            asked.function.name.to_string()
+        }
+        Some(lambda_api::names::Qualifier::Alias(alias)) => {
+            format!("{}@{alias}", asked.function.name)
+        }
+        Some(lambda_api::names::Qualifier::Version(VersionName::Number(_))) => {
+            format!("{}@{}", asked.function.name, version.version)
+        }
+    };
+    let request = request(&asked)?;
+    let service = |error: &dyn std::fmt::Display| LambdaError::Service(error.to_string());
+    let response = call::call(&control.supervisor, &reference, "/", request, Awaits::Event).await;
+    let response = response.map_err(|error| service(&error))?;
+    let (head, body) = response.into_parts();
+    let body = Limited::new(body, RESPONSE_BYTES_MAX + SLACK_BYTES).collect().await;
+    let body = body.map_err(|error| service(&error))?.to_bytes();
+    let is_problem =
+        head.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == PROBLEM_CONTENT_TYPE);
+    if is_problem {
+        return refused(head.status, &head.headers, name, &body);
+    }
+    let log = head.headers.get(LOG_RESULT).and_then(|log| BASE64_STANDARD.decode(log).ok());
+    let failed = head.headers.contains_key(FUNCTION_ERROR);
+    let completion = Completion {
+        function_error: failed.then(|| FunctionError::unhandled(body.clone())),
+        log_tail: log.map(Bytes::from),
+    };
+    Ok(Invocation::whole(name, if failed { Bytes::new() } else { body }, completion))
+}
+
+fn request(asked: &InvokeRequest) -> Result<Request<Body>, LambdaError> {
+    let mut request = Request::post("/").body(Body::from(asked.payload.clone()));
+    let headers = request.as_mut().ok().map(Request::headers_mut);
+    if let Some(headers) = headers {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let mut add = |name: &'static str, value: Option<String>| {
+            if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
+                headers.insert(name, value);
+            }
+        };
+        let encoded = |text: &String| BASE64_STANDARD.encode(text);
+        add(CLIENT_CONTEXT, asked.client_context.as_ref().map(encoded));
+        add(LOG_TYPE, (asked.log_tail == LogTail::Tail).then(|| "Tail".to_owned()));
+        add(QUALIFIER, asked.function.qualifier.as_ref().map(ToString::to_string));
+        add(TENANT, asked.tenant_id.clone());
+        add(TRACE, asked.trace_id.clone());
+    }
+    request.map_err(|error| LambdaError::InvalidParameterValue(error.to_string()))
+}
+
+/// Returns what the client gets whose invocation the node has not run, or that had no answer.
+fn refused(
+    status: StatusCode,
+    headers: &HeaderMap,
+    name: VersionName,
+    problem: &Bytes,
+) -> Result<Invocation, LambdaError> {
+    let read: Option<serde_json::Value> = serde_json::from_slice(problem).ok();
+    let detail = read.as_ref().and_then(|read| read.get("detail")?.as_str());
+    let message = detail.unwrap_or("the node has not run the function").to_owned();
+    match status {
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+            if headers.contains_key(header::RETRY_AFTER) =>
+        {
+            let reason = match status {
+                StatusCode::TOO_MANY_REQUESTS => {
+                    ThrottleReason::ReservedFunctionConcurrentInvocationLimitExceeded
+                }
+                _ => ThrottleReason::ConcurrentInvocationLimitExceeded,
+            };
+            Err(LambdaError::TooManyRequests { reason, retry_after: RETRY_AFTER, message })
+        }
+        StatusCode::PAYLOAD_TOO_LARGE => Err(LambdaError::RequestTooLarge(message)),
+        StatusCode::NOT_FOUND => Err(LambdaError::ResourceNotFound(message)),
+        // The function did not start, or it ended: as on AWS that is the function's error.
+        StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => {
+            let error_type = match status {
+                StatusCode::GATEWAY_TIMEOUT => "Sandbox.Timedout",
+                _ => "Runtime.ExitError",
+            };
+            let document = serde_json::json!({ "errorType": error_type, "errorMessage": message });
+            let function_error = Some(FunctionError::unhandled(document.to_string()));
+            let completion = Completion { function_error, log_tail: None };
+            Ok(Invocation::whole(name, Bytes::new(), completion))
+        }
+        _ => Err(LambdaError::Service(message)),
+    }
+}

@@ -1,0 +1,70 @@
+//! What `sockhop deploy` makes of a native function: of a folder a zip, and of what is in it the
+//! kind. Owns no fds beyond a call.
+
+use std::io::{Read as _, Seek as _};
+use std::path::{Path, PathBuf};
+
+use abi::function::FileKind;
+use anyhow::Context as _;
+
+/// The files by which a folder is a native function, and what it is then.
+const MARKS: [(&str, FileKind); 3] =
+    [("host.json", FileKind::Azure), ("bootstrap", FileKind::Lambda), ("server", FileKind::Server)];
+
+/// Returns whether a folder is a native function by itself.
+pub(super) fn is_function(folder: &Path) -> bool {
+    kind_of(folder).is_some()
+}
+
+/// Returns the kind of a native function by what it is called, or what the folder has in it.
+/// Returns `None` if that says nothing.
+pub(super) fn kind_of(path: &Path) -> Option<FileKind> {
+    let named = |name: &str| match path.is_dir() {
+        true => path.join(name).is_file(),
+        false => path.file_name().is_some_and(|own| own == name) && name != "host.json",
+    };
+    MARKS.into_iter().find(|(name, _)| named(name)).map(|(_, kind)| kind)
+}
+
+/// Returns the artefact that is made of a file or folder, and prints what was left out.
+///
+/// # Errors
+/// A sentence for the terminal.
+pub(super) fn pack(
+    path: &Path,
+    layers: &[PathBuf],
+    entry: Option<&Path>,
+) -> anyhow::Result<Vec<u8>> {
+    let mut file = tempfile::tempfile().context("no temporary file can be made")?;
+    let packed = package::pack(path, layers, entry, &mut file)?;
+    packed.notes.iter().for_each(|note| eprintln!("note: {note}"));
+    file.rewind()?;
+    let mut artefact = Vec::new();
+    file.read_to_end(&mut artefact)?;
+    let limit = abi::limits::ARTEFACT_BYTES_MAX;
+    anyhow::ensure!(
+        artefact.len() <= limit,
+        "{path:?} has {} bytes as a zip; at most {limit} can be deployed",
+        artefact.len()
+    );
+    Ok(artefact)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_what_its_files_say() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        assert_eq!(kind_of(folder.path()), None);
+        std::fs::write(at("server"), "").unwrap();
+        assert_eq!(kind_of(folder.path()), Some(FileKind::Server));
+        std::fs::write(at("host.json"), "").unwrap();
+        assert_eq!(kind_of(folder.path()), Some(FileKind::Azure));
+        assert_eq!(kind_of(&at("server")), Some(FileKind::Server));
+        assert_eq!(kind_of(&at("host.json")), None, "it is not the function");
+        assert_eq!(kind_of(Path::new("bootstrap")), Some(FileKind::Lambda));
+    }
+}

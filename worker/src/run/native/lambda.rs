@@ -1,0 +1,309 @@
+//! A program for AWS Lambda's custom runtime: it asks for events over the Runtime API, which
+//! [`lambda`] speaks with it. Requests become events of Function URLs, and results replies; events
+//! of the Invoke API go to the program as they are. Owns the listener of each process.
+
+mod answer;
+mod request;
+
+use std::cell::Cell;
+use std::num::NonZeroUsize;
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime};
+
+use abi::sandbox::ExitStatus;
+use lambda::environment::{Environment, LogFormat, RejectedVariable, Settings, log_stream_name};
+use lambda::exit::Exit;
+use lambda::failure::Failure as LambdaFailure;
+use lambda::runtime_api::{Answer, Completion, Config, Invocation, RuntimeApi};
+use lambda::shutdown::ShutdownPlan;
+use lambda::timestamp::unix_ms;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio::time::{sleep_until, timeout};
+
+use self::answer::{Caller, Record};
+use super::output::Output;
+use super::process::Process;
+use super::runner::{Called, Lease, Role, Running, millis};
+use super::server::with_last_words;
+use super::{Loaded, process_requests};
+use crate::run::failure::Failure;
+use crate::run::{Call, Shared, Spec};
+
+/// Where each process finds its Runtime API. Each has a network of its own.
+const PORT: u16 = 9001;
+/// What functions are told of where they are. There is no region here, and no account.
+const REGION: &str = "us-east-1";
+const ACCOUNT: &str = "000000000000";
+const HANDLER: &str = "bootstrap";
+const MIB: u64 = 1024 * 1024;
+/// How long connections of a process that has ended are still read.
+const LAST_READ: Duration = Duration::from_secs(1);
+
+/// The runtime in a process.
+pub(super) struct Lambda {
+    api: Rc<RuntimeApi>,
+    /// How long the process took to start, until an invocation reports it.
+    init: Cell<Option<Duration>>,
+    concurrency: u32,
+}
+
+impl Lambda {
+    /// Starts a process, and waits until it asks for its first event.
+    ///
+    /// # Errors
+    /// A sentence for whoever deploys, and for the log.
+    pub(super) async fn start(
+        loaded: &Rc<Loaded>,
+        spec: &Rc<Spec>,
+        output: &Rc<Output>,
+    ) -> Result<Running, String> {
+        let concurrency = process_requests(loaded.kind, &spec.limits);
+        let api = RuntimeApi::new(Config {
+            function_name: spec.name.to_string(),
+            function_version: spec.version.to_string(),
+            handler: HANDLER.to_owned(),
+            region: REGION.to_owned(),
+            account_id: ACCOUNT.to_owned(),
+            concurrency: at_least_one(concurrency),
+            external_extensions: Vec::new(),
+            clock: Instant::now,
+        });
+        let sandbox = loaded.sandbox(spec, environment(spec, concurrency), vec![PORT]);
+        let sandboxed = loaded.runtime.spawner.spawn(sandbox).await?;
+        let (on_listener, listener) = oneshot::channel();
+        let mut on_listener = Some(on_listener);
+        let process = Process::new(sandboxed, (spec, Rc::clone(output)), move |_, listener| {
+            if let Some(on_listener) = on_listener.take() {
+                let _ = on_listener.send(listener);
+            }
+        });
+        tokio::task::spawn_local(serve(Rc::clone(&api), Rc::clone(&process), listener));
+        let limit = millis(spec.limits.init_timeout_ms);
+        let started = match timeout(limit, api.initialized()).await {
+            Ok(Ok(initialized)) => Ok(initialized.duration),
+            Ok(Err(failure)) => Err(match &failure {
+                lambda::runtime_api::InitFailure::Exited(_) => {
+                    let exit = process.exited().await;
+                    format!("it ended before it asked for its first event: {}", exit.how)
+                }
+                lambda::runtime_api::InitFailure::Reported { body, .. }
+                | lambda::runtime_api::InitFailure::Extension { body, .. } => {
+                    format!("{failure}: {}", String::from_utf8_lossy(body))
+                }
+            }),
+            Err(_) => Err(format!(
+                "it did not ask for its first event within its --init-timeout of {limit:?}"
+            )),
+        };
+        match started {
+            Ok(duration) => {
+                let init = Cell::new(Some(duration));
+                let role = Role::Lambda(Self { api, init, concurrency });
+                Ok(Running { process, role })
+            }
+            Err(reason) => {
+                process.kill();
+                Err(with_last_words(&reason, output))
+            }
+        }
+    }
+
+    /// Returns how long the process gets to end after SIGTERM: none if nothing in it has asked for
+    /// any (Lambda, "Shutdown phase").
+    pub(super) fn grace(&self) -> Duration {
+        ShutdownPlan::new(self.api.registered_extensions()).sigkill_after
+    }
+
+    /// Has the program answer one request or event.
+    pub(super) async fn call(
+        &self,
+        (shared, spec): (&Shared, &Rc<Spec>),
+        call: Call,
+        lease: Lease,
+    ) -> Called {
+        let process = Rc::clone(&lease.running.process);
+        let ended = self.answered((shared, spec), call, lease).await;
+        Called::Ended(match ended {
+            // The kernel says of which of its limits a process has died, not the contract.
+            Err(Failure::ProcessEnded { function, .. })
+                if timeout(LAST_READ, process.exited()).await.is_ok_and(|it| it.out_of_memory) =>
+            {
+                let limit_bytes = spec.limits.memory_bytes_max;
+                Err(Failure::ProcessOutOfMemory { function, limit_bytes })
+            }
+            ended => ended,
+        })
+    }
+
+    async fn answered(
+        &self,
+        (shared, spec): (&Shared, &Rc<Spec>),
+        call: Call,
+        lease: Lease,
+    ) -> Result<(), Failure> {
+        let Call { id, request, origin, reply, facts, .. } = call;
+        let id_text = id.to_string();
+        let (parts, body) = request.into_parts();
+        let caller = Caller::of(&parts, spec, &id_text);
+        let event = request::event(&parts, body, &origin, &caller).await;
+        let event = event.map_err(|error| error.failure(&spec.name))?;
+        let limit = spec.timeout;
+        let deadline = tokio::time::Instant::now() + limit;
+        let invocation = Invocation {
+            id: id_text.clone(),
+            event,
+            content_type: None,
+            deadline_unix_ms: unix_ms(SystemTime::now() + limit),
+            qualifier: caller.qualifier.clone(),
+            trace_id: Some(caller.trace_id.clone()),
+            client_context: caller.client_context.clone(),
+            cognito: None,
+            tenant_id: caller.tenant_id.clone(),
+        };
+        let process = Rc::clone(&lease.running.process);
+        let output = Rc::clone(&process.output);
+        // With several at a time, the one before may be complete before the next is asked for.
+        let ready = timeout(limit, self.api.ready()).await;
+        let begun = match ready {
+            Ok(Ok(())) => self.api.begin(invocation),
+            _ => self.api.begin(invocation),
+        };
+        let Ok(begun) = begun else {
+            let exit = timeout(LAST_READ, process.exited()).await;
+            let how = exit.map_or_else(|_| "it takes no events".to_owned(), |exit| exit.how);
+            return Err(Failure::ProcessEnded { function: spec.name.to_string(), how });
+        };
+        if caller.wants_log {
+            output.remember_line(&lambda::log_lines::start(&id_text, &caller.executed_version));
+        }
+        let (ended, end) = oneshot::channel();
+        tokio::task::spawn_local(complete(
+            Rc::clone(&self.api),
+            (begun.completing, deadline),
+            (lease, id_text.clone(), self.concurrency),
+            ended,
+        ));
+        let answer = begun.answering.await;
+        let timed_out = || LambdaFailure::TimedOut { limit };
+        let answer = match answer {
+            Answer::Cancelled => Answer::Failed(timed_out()),
+            answer => answer,
+        };
+        // The call of a caller who wants the log ends with its last line, which names the duration.
+        let mut end = Some(end);
+        if caller.wants_log
+            && !matches!(answer, Answer::Stream { .. })
+            && let Some(end) = end.take()
+        {
+            let duration = end.await.map_or(limit, |completion| completion.duration);
+            caller.report(&output, spec, duration, self.init.take());
+        }
+        let record = Record { shared, facts: &facts, id };
+        let log = output.tail();
+        let answered = answer::send(answer, &caller, &log, (spec.as_ref(), record), reply).await;
+        if let Some(end) = end {
+            let _ = end.await;
+        }
+        facts.ended();
+        answered
+    }
+}
+
+/// Waits for the end of an invocation, whether or not its client does. A process that runs into the
+/// time limit is killed.
+async fn complete(
+    api: Rc<RuntimeApi>,
+    (completing, deadline): (lambda::runtime_api::Completing, tokio::time::Instant),
+    (lease, id, concurrency): (Lease, String, u32),
+    ended: oneshot::Sender<Completion>,
+) {
+    tokio::select! {
+        biased;
+        completion = completing => drop(ended.send(completion)),
+        () = sleep_until(deadline) => {
+            // One of several may be given up without the others.
+            if concurrency <= 1 {
+                lease.kill();
+            }
+            api.invocation_failed(&id);
+        }
+    }
+    drop(lease);
+}
+
+/// Serves the Runtime API to a process, until that has ended.
+async fn serve(
+    api: Rc<RuntimeApi>,
+    process: Rc<Process>,
+    listener: oneshot::Receiver<TcpListener>,
+) {
+    let mut connections = JoinSet::new();
+    let accepts = async {
+        let Ok(listener) = listener.await else { return std::future::pending().await };
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => {
+                        let _ = stream.set_nodelay(true);
+                        let api = Rc::clone(&api);
+                        // An error is the program's: it broke off, or does not speak HTTP.
+                        connections.spawn_local(async move { drop(api.serve(stream).await) });
+                    }
+                    Err(error) => {
+                        tracing::warn!("a Runtime API did not accept a connection: {error}");
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                },
+                Some(_) = connections.join_next() => {}
+            }
+        }
+    };
+    let exit = tokio::select! {
+        exit = process.exited() => exit,
+        () = accepts => return,
+    };
+    api.process_exited(match exit.status {
+        Some(ExitStatus::Code(code)) => Exit::Status(code.into()),
+        Some(ExitStatus::Signal(signal)) => Exit::Signal(signal.into()),
+        None => Exit::Signal(libc::SIGKILL),
+    });
+    // What it wrote last still counts; what it has left behind does not hold a connection for long.
+    let drained = async { while connections.join_next().await.is_some() {} };
+    let _ = timeout(LAST_READ, drained).await;
+}
+
+fn at_least_one(number: u32) -> NonZeroUsize {
+    usize::try_from(number).ok().and_then(NonZeroUsize::new).unwrap_or(NonZeroUsize::MIN)
+}
+
+fn memory_mb(spec: &Spec) -> u64 {
+    (spec.limits.memory_bytes_max / MIB).max(1)
+}
+
+fn environment(spec: &Spec, concurrency: u32) -> Vec<(String, String)> {
+    let version = spec.version.to_string();
+    let stream = log_stream_name(SystemTime::now(), &version, fastrand::u128(..));
+    let made = Environment::new(&Settings {
+        runtime_api: &format!("127.0.0.1:{PORT}"),
+        function_name: &spec.name,
+        function_version: &version,
+        handler: HANDLER,
+        memory_size_mb: memory_mb(spec),
+        region: REGION,
+        log_stream_name: &stream,
+        log_format: LogFormat::Text,
+        log_level: None,
+        concurrency: at_least_one(concurrency),
+        credentials: None,
+        user_variables: &spec.env,
+    });
+    for (name, reason) in &made.rejected {
+        // Lambda's own limit of 4 KB is no reason here.
+        if *reason != RejectedVariable::TooLarge {
+            tracing::warn!("function {:?} does not get its variable {name}: {reason}", spec.name);
+        }
+    }
+    made.variables
+}

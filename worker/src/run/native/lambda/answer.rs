@@ -1,0 +1,261 @@
+//! From what a program answers to what its caller gets: a reply to a request, or the response of
+//! the Invoke API. Owns no fds.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+use abi::invocation_id::InvocationId;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, Response};
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt as _, Full};
+use lambda::failure::Failure as LambdaFailure;
+use lambda::invoke::{self, Invoked};
+use lambda::log_lines;
+use lambda::prelude::{HeadAndRest, PreludeParser, is_http_response};
+use lambda::response_head::ResponseHead;
+use lambda::runtime_api::Answer;
+use lambda::timestamp::unix_ms;
+
+use super::super::output::Output;
+use super::memory_mb;
+use super::request::text;
+use crate::facts::Facts;
+use crate::run::body::GuestBody;
+use crate::run::failure::{Failure, report};
+use crate::run::{IsEvent, ReplySender, Shared, Spec};
+
+/// Where the failure of an invocation is recorded that its caller is told of by a reply.
+pub(super) struct Record<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) facts: &'a Rc<Facts>,
+    pub(super) id: InvocationId,
+}
+
+/// Whose call it is, and what they have asked for.
+pub(super) struct Caller {
+    /// The id of the invocation.
+    pub(super) id: String,
+    /// It comes from the Invoke API, and its body is the event.
+    pub(super) is_event: bool,
+    pub(super) wants_log: bool,
+    pub(super) trace_id: String,
+    /// The version or alias that it names.
+    pub(super) qualifier: Option<String>,
+    pub(super) executed_version: String,
+    /// What the program is told of the caller, as JSON.
+    pub(super) client_context: Option<String>,
+    pub(super) tenant_id: Option<String>,
+}
+
+impl Caller {
+    pub(super) fn of(parts: &Parts, spec: &Spec, id: &str) -> Self {
+        let headers = &parts.headers;
+        let is_event = parts.extensions.get::<IsEvent>().is_some();
+        // Only the node's own API may say these: a client's headers are the function's.
+        let own = |name: &str| text(headers, name).filter(|_| is_event).map(str::to_owned);
+        let client_context = own("x-amz-client-context");
+        Self {
+            id: id.to_owned(),
+            is_event,
+            wants_log: own("x-amz-log-type").is_some_and(|kind| kind == "Tail"),
+            trace_id: trace_id(headers),
+            qualifier: own("x-sockhop-qualifier"),
+            executed_version: spec.version.to_string(),
+            client_context: client_context
+                .and_then(|encoded| invoke::client_context(encoded.as_bytes()).ok()),
+            tenant_id: own("x-amz-tenant-id"),
+        }
+    }
+
+    fn invoked<'a>(&'a self, log: &'a [u8]) -> Invoked<'a> {
+        Invoked {
+            id: &self.id,
+            executed_version: &self.executed_version,
+            log: self.wants_log.then_some(log),
+            trace_id: &self.trace_id,
+        }
+    }
+
+    /// Adds the last lines of an invocation to what its caller gets of the log.
+    pub(super) fn report(
+        &self,
+        output: &Output,
+        spec: &Spec,
+        duration: Duration,
+        init_duration: Option<Duration>,
+    ) {
+        output.remember_line(&log_lines::end(&self.id));
+        let report = log_lines::Report {
+            id: &self.id,
+            duration,
+            init_duration,
+            memory_size_mb: memory_mb(spec),
+            memory_used_mb: 0,
+        };
+        output.remember_line(&report.line());
+    }
+}
+
+/// Returns the trace that the request is in, or a new one, as X-Ray writes it.
+fn trace_id(headers: &HeaderMap) -> String {
+    if let Some(given) = text(headers, "x-amzn-trace-id") {
+        return given.to_owned();
+    }
+    let seconds = unix_ms(SystemTime::now()) / 1000;
+    let random = fastrand::u128(..) >> 32;
+    format!("Root=1-{seconds:08x}-{random:024x};Parent={:016x};Sampled=0", fastrand::u64(..))
+}
+
+/// Sends the answer of a program to its caller.
+///
+/// # Errors
+/// Why there is no reply.
+pub(super) async fn send(
+    answer: Answer,
+    caller: &Caller,
+    log: &[u8],
+    (spec, record): (&Spec, Record<'_>),
+    reply: ReplySender,
+) -> Result<(), Failure> {
+    if caller.is_event {
+        send_to_api(answer, caller, log, (spec, record), reply).await;
+        return Ok(());
+    }
+    let function = || spec.name.to_string();
+    let response = match answer {
+        Answer::Buffered { content_type, body }
+            if content_type.as_deref().is_some_and(is_http_response) =>
+        {
+            let mut parser = PreludeParser::new();
+            let head = parser.push(&body).map_err(|error| bad_reply(spec, &error))?;
+            whole(head.unwrap_or_else(|| parser.finish()))
+        }
+        Answer::Buffered { body, .. } => {
+            let made = lambda::reply::reply(body).map_err(|error| bad_reply(spec, &error))?;
+            whole((made.head, made.body))
+        }
+        Answer::Stream { content_type, body } => stream(content_type, body, spec).await?,
+        Answer::Failed(failure) => return Err(failed(spec, failure)),
+        Answer::Cancelled => {
+            return Err(Failure::TimedOut { function: function(), limit: spec.timeout });
+        }
+    };
+    let _ = reply.send(Ok(response));
+    Ok(())
+}
+
+/// Sends an answer as the Invoke API has it: a function's failure is a response of 200.
+async fn send_to_api(
+    answer: Answer,
+    caller: &Caller,
+    log: &[u8],
+    (spec, record): (&Spec, Record<'_>),
+    reply: ReplySender,
+) {
+    let result = match answer {
+        Answer::Buffered { body, .. } => Ok(body),
+        Answer::Stream { body, .. } => body.collect_whole().await,
+        Answer::Failed(failure) => Err(failure),
+        Answer::Cancelled => Err(LambdaFailure::TimedOut { limit: spec.timeout }),
+    };
+    let invoked = caller.invoked(log);
+    let response = match result {
+        Ok(body) => invoke::succeeded(&invoked, body),
+        Err(failure) => {
+            let response = invoke::failed(&invoked, &failure);
+            report(record.shared, spec, record.id, &failed(spec, failure), record.facts);
+            response
+        }
+    };
+    let response =
+        response.map(|body| GuestBody::new(Full::new(body).map_err(|never| match never {})));
+    let _ = reply.send(Ok(response));
+}
+
+/// Returns the reply to a result that is streamed, once its head is known.
+async fn stream(
+    content_type: Option<String>,
+    mut body: lambda::runtime_api::StreamBody,
+    spec: &Spec,
+) -> Result<Response<GuestBody>, Failure> {
+    let (head, first) = if content_type.as_deref().is_some_and(is_http_response) {
+        let mut parser = PreludeParser::new();
+        loop {
+            let Some(frame) = body.frame().await else { break parser.finish() };
+            let frame = frame.map_err(|error| failed(spec, error.into()))?;
+            let Ok(data) = frame.into_data() else { continue };
+            let found = parser.push(&data).map_err(|error| bad_reply(spec, &error))?;
+            if let Some(found) = found {
+                break found;
+            }
+        }
+    } else {
+        let mut head = ResponseHead::default();
+        let content_type = content_type.as_deref().unwrap_or("application/octet-stream");
+        if let Ok(value) = http::HeaderValue::from_str(content_type) {
+            head.headers.insert(http::header::CONTENT_TYPE, value);
+        }
+        (head, Bytes::new())
+    };
+    let first = (!first.is_empty()).then_some(first);
+    let rest = body.map_err(|error| error.to_string());
+    Ok(with_head(head, GuestBody::new(Continued { first, rest })))
+}
+
+/// The first piece of a body, and the rest of it.
+struct Continued<B> {
+    first: Option<Bytes>,
+    rest: B,
+}
+
+impl<B: Body<Data = Bytes, Error = String> + Unpin> Body for Continued<B> {
+    type Data = Bytes;
+    type Error = String;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, String>>> {
+        match self.first.take() {
+            Some(first) => Poll::Ready(Some(Ok(Frame::data(first)))),
+            None => Pin::new(&mut self.rest).poll_frame(cx),
+        }
+    }
+}
+
+fn whole((head, body): HeadAndRest) -> Response<GuestBody> {
+    with_head(head, GuestBody::new(Full::new(body).map_err(|never| match never {})))
+}
+
+fn with_head(head: ResponseHead, body: GuestBody) -> Response<GuestBody> {
+    let mut response = Response::new(body);
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.headers;
+    response
+}
+
+fn bad_reply(spec: &Spec, reason: &dyn std::fmt::Display) -> Failure {
+    let (function, error) = (spec.name.to_string(), reason.to_string());
+    Failure::FunctionError { function, error }
+}
+
+/// Returns a failure of the contract as the node counts and logs it.
+fn failed(spec: &Spec, failure: LambdaFailure) -> Failure {
+    let function = spec.name.to_string();
+    match failure {
+        LambdaFailure::TimedOut { limit } => Failure::TimedOut { function, limit },
+        LambdaFailure::Exited(exit) => Failure::ProcessEnded { function, how: exit.to_string() },
+        LambdaFailure::Function { error_type, body } => {
+            let text = String::from_utf8_lossy(&body);
+            Failure::FunctionError { function, error: format!("{error_type}: {text}") }
+        }
+        other => {
+            let error = String::from_utf8_lossy(&other.body("")).into_owned();
+            Failure::FunctionError { function, error }
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! The runtime of native programs: processes in sandboxes, and the calls of each kind.
+//!
+//! [`NativeRunner`] is one version of one function, with a [`pool`] of processes. [`spawner`] makes
+//! sandboxes, [`process`] is one of them; [`lambda`] speaks AWS Lambda's Runtime API with the
+//! program in it, [`http`] HTTP, for [`server`] and [`azure`]. Owns the folder of the code.
+
+mod azure;
+mod http;
+mod lambda;
+mod outbound;
+mod output;
+mod pool;
+mod process;
+mod runner;
+mod server;
+mod spawner;
+
+use std::cell::{Cell, RefCell};
+use std::fs::File;
+use std::io::Read as _;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::path::PathBuf;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use abi::function::{FunctionLimits, Kind};
+use abi::huge_pages::{self, Pages};
+use abi::native::{PROGRAM_BYTES_MAX, PROGRAM_FILE, TASK_FOLDER};
+use abi::sandbox::{Begin, NetworkAccess, Sandbox};
+
+use self::process::Process;
+use self::runner::NativeRunner;
+use self::spawner::Spawner;
+use super::{Code, Local, Runner, Runtime, Shared, Spec};
+
+/// Requests that one process of a server or an Azure handler has at a time, as Cloud Run has it.
+const SERVER_REQUESTS_DEFAULT: u32 = 80;
+
+/// Where the code is, and where a program starts.
+const TASK_ROOT: &str = "/var/task";
+/// The file descriptors of a process (Lambda's quota).
+const OPEN_FILES_MAX: u32 = 1024;
+
+/// Returns how many requests one process of a function has at a time.
+pub(crate) fn process_requests(kind: Kind, limits: &FunctionLimits) -> u32 {
+    match (limits.process_requests_max, kind) {
+        (0, Kind::Server | Kind::Azure) => SERVER_REQUESTS_DEFAULT,
+        (0, _) => 1,
+        (chosen, _) => chosen,
+    }
+}
+
+/// Returns how many requests all processes of a function have at a time.
+pub(crate) fn concurrency_max(kind: Kind, limits: &FunctionLimits) -> u32 {
+    limits.processes_max.saturating_mul(process_requests(kind, limits))
+}
+
+/// The spawner of this worker, and what its functions share.
+pub(super) struct NativeRuntime(Rc<Inner>);
+
+struct Inner {
+    shared: Rc<Shared>,
+    spawner: Spawner,
+    /// Every process that runs, with the time that it gets to end.
+    running: RefCell<Vec<(Weak<Process>, Duration)>>,
+    /// Whether no more processes are to be started.
+    ends: Cell<bool>,
+}
+
+impl NativeRuntime {
+    /// Starts the spawner.
+    ///
+    /// # Errors
+    /// A sentence for the log.
+    pub(super) fn start(shared: &Rc<Shared>) -> Result<Self, String> {
+        // The spawner inherits it: what is forked from it for each process shall be small.
+        let _ = huge_pages::set(Pages::Small);
+        let spawner = Spawner::start()?;
+        let (running, ends) = Default::default();
+        Ok(Self(Rc::new(Inner { shared: Rc::clone(shared), spawner, running, ends })))
+    }
+}
+
+impl Runtime for NativeRuntime {
+    fn load(&self, kind: Kind, fd: &OwnedFd) -> Result<Rc<dyn Code>, String> {
+        let folder = fd.try_clone().map_err(|error| error.to_string())?;
+        let program = program_of(&folder)?;
+        let kept = folder.try_clone().map_err(|error| error.to_string())?;
+        let (code, runtime) = (self.0.spawner.register(folder), Rc::clone(&self.0));
+        Ok(Rc::new(NativeCode(Rc::new(Loaded { kind, program, folder: kept, code, runtime }))))
+    }
+
+    fn drop_retired(&self) {}
+
+    fn end(&self) -> Local<'_, ()> {
+        Box::pin(async {
+            self.0.ends.set(true);
+            let running = self.0.running.take();
+            let ends = running.iter().filter_map(|(process, grace)| {
+                let process = process.upgrade()?;
+                let grace = *grace;
+                Some(tokio::task::spawn_local(async move { process.end(grace).await }))
+            });
+            for end in ends.collect::<Vec<_>>() {
+                let _ = end.await;
+            }
+            self.0.spawner.end().await;
+        })
+    }
+}
+
+/// Reads the path of the program in a folder of code.
+fn program_of(folder: &OwnedFd) -> Result<String, String> {
+    let path = format!("/proc/self/fd/{}/{PROGRAM_FILE}", folder.as_fd().as_raw_fd());
+    let mut program = String::new();
+    let limit = u64::try_from(PROGRAM_BYTES_MAX).unwrap_or(u64::MAX);
+    let read = File::open(path).and_then(|file| file.take(limit).read_to_string(&mut program));
+    read.map_err(|error| format!("the folder of its code has no {PROGRAM_FILE:?}: {error}"))?;
+    Ok(program)
+}
+
+impl Inner {
+    /// Remembers a process, to end it when the worker ends.
+    fn remember(&self, process: &Rc<Process>, grace: Duration) {
+        let mut running = self.running.borrow_mut();
+        running.retain(|(process, _)| process.strong_count() > 0);
+        running.push((Rc::downgrade(process), grace));
+    }
+}
+
+/// Code that the spawner knows.
+struct Loaded {
+    kind: Kind,
+    /// The path of the program, as it is inside.
+    program: String,
+    folder: OwnedFd,
+    /// The spawner's number of it.
+    code: u64,
+    runtime: Rc<Inner>,
+}
+
+impl Drop for Loaded {
+    fn drop(&mut self) {
+        self.runtime.spawner.forget(self.code);
+    }
+}
+
+impl Loaded {
+    /// Returns the path of the deployed files here.
+    fn task_folder(&self) -> PathBuf {
+        format!("/proc/self/fd/{}/{TASK_FOLDER}", self.folder.as_raw_fd()).into()
+    }
+
+    /// Returns what to start for a function, with the variables `env` and listeners on these ports,
+    /// and on that of the way out.
+    fn sandbox(
+        &self,
+        spec: &Spec,
+        mut env: Vec<(String, String)>,
+        mut listen: Vec<u16>,
+    ) -> Sandbox {
+        let limits = &spec.limits;
+        listen.extend(outbound::ports(spec));
+        for (name, value) in outbound::environment(spec) {
+            // What a user has set for a proxy of their own stays.
+            if !env.iter().any(|(other, _)| *other == name) {
+                env.push((name, value));
+            }
+        }
+        Sandbox {
+            code: self.code,
+            program: self.program.clone(),
+            args: spec.args.clone(),
+            env,
+            working_directory: TASK_ROOT.to_owned(),
+            hostname: spec.name.to_string(),
+            listen,
+            memory_bytes_max: limits.memory_bytes_max,
+            processes_max: limits.threads_max,
+            open_files_max: OPEN_FILES_MAX,
+            tmp_bytes_max: limits.tmp_bytes_max,
+            file_bytes_max: u64::MAX,
+            level: self.runtime.shared.native_sandbox,
+            network: NetworkAccess::Isolated,
+            begin: Begin::AtOnce,
+        }
+    }
+}
+
+struct NativeCode(Rc<Loaded>);
+
+impl Code for NativeCode {
+    fn runner(&self, spec: Rc<Spec>) -> Rc<dyn Runner> {
+        NativeRunner::begin(Rc::clone(&self.0), spec)
+    }
+}

@@ -1,0 +1,109 @@
+//! What a native program writes to stdout and stderr: lines of the invocation that it has, and the
+//! last words of one that does not start. Each reader owns its pipe.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use abi::invocation_id::InvocationId;
+use abi::spool::Stream;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::unix::pipe::Receiver;
+
+use crate::guest_log::{GuestLog, GuestStream};
+
+/// How much of the end of its output is kept, as a reason if it does not start, and for callers
+/// that ask for the tail of the log.
+const TAIL_BYTES_MAX: usize = 4096;
+const READ_BYTES: usize = 16 * 1024;
+
+/// Both streams of a process.
+pub(super) struct Output {
+    stdout: GuestStream,
+    stderr: GuestStream,
+    tail: Rc<RefCell<VecDeque<u8>>>,
+}
+
+impl Output {
+    /// Returns the streams of a process that is started for the invocation `id`.
+    pub(super) fn new(
+        log: &GuestLog,
+        function: &Arc<str>,
+        id: InvocationId,
+        bytes_max: u32,
+    ) -> Rc<Self> {
+        let stream =
+            |stream| GuestStream::new(log.clone(), Arc::clone(function), id, stream, bytes_max);
+        let (stdout, stderr) = (stream(Stream::Stdout), stream(Stream::Stderr));
+        Rc::new(Self { stdout, stderr, tail: Rc::default() })
+    }
+
+    /// Begins an invocation: what is written from now on is logged as its. With several at a time,
+    /// it is the last one's that began.
+    pub(super) fn begin(&self, id: InvocationId) {
+        self.stdout.begin(id);
+        self.stderr.begin(id);
+        self.tail.borrow_mut().clear();
+    }
+
+    /// Logs a line that the program has reported in another way.
+    pub(super) fn log_line(&self, text: &str) {
+        for line in text.lines() {
+            self.stdout.write(line.as_bytes());
+            self.stdout.write(b"\n");
+        }
+    }
+
+    /// Logs a line of the node's own, about what the program has tried.
+    pub(super) fn note(&self, text: &str) {
+        self.stderr.note(text);
+    }
+
+    /// Adds a line to the tail alone.
+    pub(super) fn remember_line(&self, text: &str) {
+        self.remember(text.as_bytes());
+        self.remember(b"\n");
+    }
+
+    /// Ends the last lines.
+    pub(super) fn end(&self) {
+        self.stdout.end();
+        self.stderr.end();
+    }
+
+    /// Reads one of the two until its end, in a task of its own.
+    pub(super) fn read(self: &Rc<Self>, stream: Stream, pipe: OwnedFd) {
+        let output = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            let Ok(mut pipe) = Receiver::from_owned_fd(pipe) else { return };
+            let mut buffer = vec![0; READ_BYTES];
+            while let Ok(length @ 1..) = pipe.read(&mut buffer).await {
+                let bytes = &buffer[..length];
+                match stream {
+                    Stream::Stdout => output.stdout.write(bytes),
+                    _ => output.stderr.write(bytes),
+                }
+                output.remember(bytes);
+                // A program that writes all the time leaves the thread to others.
+                tokio::task::consume_budget().await;
+            }
+            output.end();
+        });
+    }
+
+    fn remember(&self, bytes: &[u8]) {
+        let mut tail = self.tail.borrow_mut();
+        let kept = &bytes[bytes.len().saturating_sub(TAIL_BYTES_MAX)..];
+        let over = (tail.len() + kept.len()).saturating_sub(TAIL_BYTES_MAX);
+        let over = over.min(tail.len());
+        tail.drain(..over);
+        tail.extend(kept);
+    }
+
+    /// Returns the end of what was written since the invocation began, at most 4 KiB.
+    pub(super) fn tail(&self) -> Vec<u8> {
+        self.tail.borrow().iter().copied().collect()
+    }
+}

@@ -1,0 +1,234 @@
+//! Which processes of a function there are, and which of them gets a request. Pure: events and the
+//! time go in, actions come out. Owns no fds.
+//!
+//! ```text
+//! Start ─▶ Starting ─ ready ─▶ Serving ─ idle for long ─▶ End
+//!              └ failed ─▶ a pause, and an error for those who wait
+//! ```
+//!
+//! The least busy process gets a request. When all have as many as they may, another is started,
+//! for as long as fewer start than requests wait, and as few at a time as the machine can start
+//! side by side. A request that waits gets the first process that has room.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// The pause after a first failed start; it doubles with each failure in a row,
+const PAUSE_FIRST: Duration = Duration::from_millis(100);
+/// up to this.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// A process of the pool. No other has its number.
+pub(super) type ProcessId = u64;
+/// A request that waits.
+pub(super) type Ticket = u64;
+
+/// How many processes there may be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PoolLimits {
+    pub(super) processes_min: usize,
+    pub(super) processes_max: usize,
+    pub(super) starting_max: usize,
+    /// Requests that one process has at a time.
+    pub(super) requests_max: u32,
+    pub(super) idle: Duration,
+}
+
+/// What is to be done.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    /// Start a process.
+    Start(ProcessId),
+    /// The request runs in this process, which counts it from here on.
+    Assign(Ticket, ProcessId),
+    /// The request fails: processes do not start.
+    Fail(Ticket, String),
+    /// End a process that has no requests.
+    End(ProcessId),
+}
+
+#[derive(Debug)]
+enum State {
+    Starting,
+    Serving { requests: u32, idle_since: Instant },
+}
+
+/// A start that has failed.
+#[derive(Debug)]
+struct Failed {
+    reason: String,
+    in_a_row: u32,
+    again_at: Instant,
+}
+
+/// The processes of one version of a function, run in one way.
+#[derive(Debug)]
+pub(super) struct Pool {
+    limits: PoolLimits,
+    processes: BTreeMap<ProcessId, State>,
+    waiting: VecDeque<Ticket>,
+    next_process: ProcessId,
+    failed: Option<Failed>,
+    actions: Vec<Action>,
+}
+
+impl Pool {
+    pub(super) fn new(limits: PoolLimits) -> Self {
+        Self {
+            limits,
+            processes: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            next_process: 0,
+            failed: None,
+            actions: Vec::new(),
+        }
+    }
+
+    /// Returns how many processes there are that start or serve.
+    pub(super) fn len(&self) -> usize {
+        self.processes.len()
+    }
+
+    /// Returns whether fewer processes are there than are kept in any case, or a request waits.
+    pub(super) fn needs_more(&self) -> bool {
+        self.len() < self.limits.processes_min
+    }
+
+    /// A request wants a process.
+    pub(super) fn request(&mut self, ticket: Ticket, now: Instant) -> Vec<Action> {
+        self.waiting.push_back(ticket);
+        self.decide(now)
+    }
+
+    /// A request that waits is given up.
+    pub(super) fn cancel(&mut self, ticket: Ticket) {
+        self.waiting.retain(|other| *other != ticket);
+    }
+
+    /// Starts what is kept in any case.
+    pub(super) fn prepare(&mut self, now: Instant) -> Vec<Action> {
+        while self.needs_more() && self.may_start(now) {
+            self.start();
+        }
+        std::mem::take(&mut self.actions)
+    }
+
+    /// A process is ready for requests.
+    pub(super) fn ready(&mut self, process: ProcessId, now: Instant) -> Vec<Action> {
+        if let Some(state @ State::Starting) = self.processes.get_mut(&process) {
+            *state = State::Serving { requests: 0, idle_since: now };
+            self.failed = None;
+        }
+        self.decide(now)
+    }
+
+    /// A process did not start, and is gone.
+    pub(super) fn start_failed(
+        &mut self,
+        process: ProcessId,
+        reason: &str,
+        now: Instant,
+    ) -> Vec<Action> {
+        self.processes.remove(&process);
+        let in_a_row = self.failed.as_ref().map_or(1, |failed| failed.in_a_row.saturating_add(1));
+        let pause = PAUSE_FIRST.saturating_mul(1 << (in_a_row - 1).min(16)).min(PAUSE_MAX);
+        let reason = reason.to_owned();
+        self.failed = Some(Failed { reason, in_a_row, again_at: now + pause });
+        self.decide(now)
+    }
+
+    /// A request has left its process.
+    pub(super) fn released(&mut self, process: ProcessId, now: Instant) -> Vec<Action> {
+        match self.processes.get_mut(&process) {
+            Some(State::Serving { requests, idle_since }) => {
+                *requests = requests.saturating_sub(1);
+                *idle_since = now;
+            }
+            Some(State::Starting) | None => {}
+        }
+        self.decide(now)
+    }
+
+    /// A process is gone, or is being killed.
+    pub(super) fn exited(&mut self, process: ProcessId, now: Instant) -> Vec<Action> {
+        self.processes.remove(&process);
+        self.decide(now)
+    }
+
+    /// Time has passed: processes that have had no request for long end, the youngest first, as
+    /// those in the lower numbers get what there is.
+    pub(super) fn expire(&mut self, now: Instant) -> Vec<Action> {
+        let mut spare = self.len().saturating_sub(self.limits.processes_min);
+        let limit = self.limits.idle;
+        let idle = self.processes.iter().rev().filter(|(_, state)| match state {
+            State::Serving { requests: 0, idle_since } => now >= *idle_since + limit,
+            _ => false,
+        });
+        let idle: Vec<ProcessId> = idle.map(|(process, _)| *process).collect();
+        for process in idle {
+            if spare == 0 {
+                break;
+            }
+            spare -= 1;
+            self.processes.remove(&process);
+            self.actions.push(Action::End(process));
+        }
+        self.decide(now)
+    }
+
+    fn decide(&mut self, now: Instant) -> Vec<Action> {
+        while let Some(ticket) = self.waiting.front().copied() {
+            let Some(process) = self.least_busy() else { break };
+            if let Some(State::Serving { requests, .. }) = self.processes.get_mut(&process) {
+                *requests += 1;
+            }
+            self.waiting.pop_front();
+            self.actions.push(Action::Assign(ticket, process));
+        }
+        // One start serves as many waiting requests as a process may have.
+        let per_process = usize::try_from(self.limits.requests_max).unwrap_or(usize::MAX).max(1);
+        while self.starting() * per_process < self.waiting.len() && self.may_start(now) {
+            self.start();
+        }
+        // Nothing starts and nothing serves: those who wait would wait for nothing.
+        if self.len() == 0
+            && let Some(failed) = &self.failed
+        {
+            let failed = self.waiting.drain(..).map(|it| Action::Fail(it, failed.reason.clone()));
+            self.actions.extend(failed);
+        }
+        std::mem::take(&mut self.actions)
+    }
+
+    fn least_busy(&self) -> Option<ProcessId> {
+        let serving = self.processes.iter().filter_map(|(process, state)| match state {
+            State::Serving { requests, .. } => Some((*requests, *process)),
+            _ => None,
+        });
+        let (requests, process) = serving.min()?;
+        (requests < self.limits.requests_max).then_some(process)
+    }
+
+    fn starting(&self) -> usize {
+        self.processes.values().filter(|state| matches!(state, State::Starting)).count()
+    }
+
+    fn may_start(&self, now: Instant) -> bool {
+        self.len() < self.limits.processes_max
+            && self.starting() < self.limits.starting_max
+            && self.failed.as_ref().is_none_or(|failed| now >= failed.again_at)
+    }
+
+    fn start(&mut self) {
+        let process = self.next_process;
+        self.next_process += 1;
+        self.processes.insert(process, State::Starting);
+        self.actions.push(Action::Start(process));
+    }
+}
+
+#[cfg(test)]
+#[path = "pool_tests.rs"]
+mod tests;

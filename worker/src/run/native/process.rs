@@ -1,0 +1,239 @@
+//! One native process in its sandbox: its output, its connections, its end.
+//!
+//! A task reads what the sandbox's init says. Owns the pidfd of the init; listeners and connections
+//! go to who asked for them.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::rc::Rc;
+use std::time::Duration;
+
+use abi::sandbox::{ExitStatus, FromSandbox, ToSandbox};
+use abi::spool::Stream;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{oneshot, watch};
+
+use super::outbound;
+use super::output::Output;
+use super::spawner::Sandboxed;
+use crate::link::{Inbox, Outbox};
+use crate::run::Spec;
+
+/// How long a killed process may take to be gone before nobody waits for it any more.
+const KILL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between the end of a process and the last of its output.
+const OUTPUT_WAIT: Duration = Duration::from_millis(50);
+
+/// How a process ended.
+#[derive(Debug, Clone)]
+pub(super) struct Exit {
+    /// As the field says it: `exit status 1`, `signal: killed`.
+    pub(super) how: String,
+    /// `None` if it was never started, or nobody knows.
+    pub(super) status: Option<ExitStatus>,
+    /// Whether it ended because it had used up its memory.
+    pub(super) out_of_memory: bool,
+}
+
+/// A process, and its sandbox.
+pub(super) struct Process {
+    pub(super) output: Rc<Output>,
+    outbox: Outbox<ToSandbox>,
+    init: OwnedFd,
+    connecting: RefCell<HashMap<u64, oneshot::Sender<io::Result<TcpStream>>>>,
+    asking_ports: RefCell<Vec<oneshot::Sender<Vec<u16>>>>,
+    next_ticket: Cell<u64>,
+    gone: watch::Sender<bool>,
+    exit: watch::Sender<Option<Exit>>,
+}
+
+impl Process {
+    /// Returns the process of a sandbox. `on_listener` gets each listener that was made inside,
+    /// with the port that was asked for, but for that of its way out.
+    pub(super) fn new(
+        sandboxed: Sandboxed,
+        (spec, output): (&Rc<Spec>, Rc<Output>),
+        mut on_listener: impl FnMut(u16, TcpListener) + 'static,
+    ) -> Rc<Self> {
+        let Sandboxed { inbox, outbox, init } = sandboxed;
+        let process = Rc::new(Self {
+            output,
+            outbox,
+            init,
+            connecting: RefCell::default(),
+            asking_ports: RefCell::default(),
+            next_ticket: Cell::new(0),
+            gone: watch::Sender::new(false),
+            exit: watch::Sender::new(None),
+        });
+        let (spec, ended) = (Rc::clone(spec), Rc::downgrade(&process));
+        let listeners = move |port, listener| match (port, ended.upgrade()) {
+            (outbound::PORT, Some(process)) => {
+                let (spec, output) = (Rc::clone(&spec), Rc::clone(&process.output));
+                tokio::task::spawn_local(async move {
+                    tokio::select! {
+                        () = outbound::serve(spec, output, listener) => {}
+                        () = process.gone() => {}
+                    }
+                });
+            }
+            _ => on_listener(port, listener),
+        };
+        tokio::task::spawn_local(Rc::clone(&process).hear(inbox, listeners));
+        process
+    }
+
+    /// Hears of the sandbox until its end.
+    async fn hear(
+        self: Rc<Self>,
+        mut inbox: Inbox<FromSandbox>,
+        mut on_listener: impl FnMut(u16, TcpListener),
+    ) {
+        let exit = loop {
+            let Ok(received) = inbox.next().await else {
+                // It was killed from outside, or has broken the protocol.
+                self.kill();
+                break Exit::without_status("signal: killed");
+            };
+            match (received.message, received.fd) {
+                (FromSandbox::Stdout, Some(pipe)) => self.output.read(Stream::Stdout, pipe),
+                (FromSandbox::Stderr, Some(pipe)) => self.output.read(Stream::Stderr, pipe),
+                (FromSandbox::Listener { asked, .. }, Some(listener)) => {
+                    if let Ok(listener) = TcpListener::from_std(listener.into()) {
+                        on_listener(asked, listener);
+                    }
+                }
+                (FromSandbox::Connection { ticket }, Some(socket)) => {
+                    self.connected(ticket, TcpStream::from_std(socket.into()));
+                }
+                (FromSandbox::ConnectFailed { ticket, errno }, _) => {
+                    self.connected(ticket, Err(io::Error::from_raw_os_error(errno)));
+                }
+                (FromSandbox::Ports { ports }, _) => {
+                    for asked in self.asking_ports.take() {
+                        let _ = asked.send(ports.clone());
+                    }
+                }
+                (FromSandbox::Failed { reason, .. }, _) => break Exit::without_status(&reason),
+                (FromSandbox::Exited { status, out_of_memory, .. }, _) => {
+                    let how = Exit::describe(status, out_of_memory);
+                    break Exit { how, status: Some(status), out_of_memory };
+                }
+                (FromSandbox::Started | FromSandbox::Prepared, _) => {}
+                // A message without the fd that it has is refused by the channel.
+                (
+                    FromSandbox::Stdout
+                    | FromSandbox::Stderr
+                    | FromSandbox::Listener { .. }
+                    | FromSandbox::Connection { .. },
+                    None,
+                ) => {}
+            }
+        };
+        self.connecting.take();
+        self.asking_ports.take();
+        self.gone.send_replace(true);
+        // What it has written last is in its pipes still.
+        tokio::time::sleep(OUTPUT_WAIT).await;
+        self.exit.send_replace(Some(exit));
+    }
+
+    /// Resolves as soon as the process has ended. How it ended is known a little later.
+    pub(super) async fn gone(&self) {
+        // The sender is this struct's own.
+        let _ = self.gone.subscribe().wait_for(|gone| *gone).await;
+    }
+
+    fn connected(&self, ticket: u64, connected: io::Result<TcpStream>) {
+        if let Some(asked) = self.connecting.borrow_mut().remove(&ticket) {
+            let _ = asked.send(connected);
+        }
+    }
+
+    /// Connects to a port that the process listens on.
+    ///
+    /// # Errors
+    /// What the kernel says inside the sandbox; `BrokenPipe` if the process has ended.
+    pub(super) async fn connect(&self, port: u16) -> io::Result<TcpStream> {
+        let (ticket, (done, connected)) = (self.next_ticket.get(), oneshot::channel());
+        self.next_ticket.set(ticket + 1);
+        if *self.gone.borrow() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        self.connecting.borrow_mut().insert(ticket, done);
+        self.outbox.send(ToSandbox::Connect { ticket, port }, None);
+        connected.await.unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))
+    }
+
+    /// Returns the TCP ports that the process listens on.
+    pub(super) async fn ports(&self) -> Vec<u16> {
+        let (done, ports) = oneshot::channel();
+        self.asking_ports.borrow_mut().push(done);
+        self.outbox.send(ToSandbox::Ports, None);
+        ports.await.unwrap_or_default()
+    }
+
+    /// Resolves when the process has ended.
+    pub(super) async fn exited(&self) -> Exit {
+        let mut exit = self.exit.subscribe();
+        match exit.wait_for(Option::is_some).await {
+            Ok(exit) => exit.clone().unwrap_or_else(|| Exit::without_status("it has ended")),
+            Err(_) => Exit::without_status("it has ended"),
+        }
+    }
+
+    /// Kills everything in the sandbox.
+    pub(super) fn kill(&self) {
+        // By the init's pidfd, which works whatever the init is at; the kernel kills the rest of a
+        // pid namespace with its init. Without a namespace of its own, the init does it.
+        self.outbox.send(ToSandbox::Kill, None);
+        // SAFETY: a plain system call on an fd that this struct owns; a process that has ended
+        // already makes it fail.
+        unsafe {
+            libc::syscall(
+                libc::SYS_pidfd_send_signal,
+                self.init.as_raw_fd(),
+                libc::SIGKILL,
+                std::ptr::null::<libc::siginfo_t>(),
+                0,
+            );
+        }
+    }
+
+    /// Ends the process: SIGTERM, and SIGKILL when `grace` has passed.
+    pub(super) async fn end(&self, grace: Duration) {
+        if !grace.is_zero() {
+            let signal = u8::try_from(libc::SIGTERM).unwrap_or(15);
+            self.outbox.send(ToSandbox::Signal { signal }, None);
+            if tokio::time::timeout(grace, self.exited()).await.is_ok() {
+                return;
+            }
+        }
+        self.kill();
+        let _ = tokio::time::timeout(KILL_TIMEOUT, self.exited()).await;
+    }
+}
+
+impl Exit {
+    fn without_status(how: &str) -> Self {
+        let how = how.to_owned();
+        Self { how, status: None, out_of_memory: false }
+    }
+
+    fn describe(status: ExitStatus, out_of_memory: bool) -> String {
+        let ended = match status {
+            ExitStatus::Code(code) => format!("exit status {code}"),
+            ExitStatus::Signal(signal) => match i32::from(signal) {
+                libc::SIGKILL => "signal: killed".to_owned(),
+                libc::SIGSEGV => "signal: segmentation fault".to_owned(),
+                libc::SIGABRT => "signal: aborted".to_owned(),
+                libc::SIGTERM => "signal: terminated".to_owned(),
+                libc::SIGSYS => "signal: bad system call".to_owned(),
+                other => format!("signal: {other}"),
+            },
+        };
+        if out_of_memory { format!("{ended}, out of its --memory") } else { ended }
+    }
+}

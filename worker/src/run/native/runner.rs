@@ -1,0 +1,305 @@
+//! One version of a native function: its pool, carried out. Owns its processes.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use abi::function::Kind;
+use abi::invocation_id::InvocationId;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::lambda::Lambda;
+use super::output::Output;
+use super::pool::{Action, Pool, PoolLimits, ProcessId, Ticket};
+use super::process::Process;
+use super::server::Server;
+use super::{Loaded, process_requests};
+use crate::run::failure::Failure;
+use crate::run::{Call, Local, Runner, Spec};
+
+/// What is added to the time limits of its parts until a call is given up in any case.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(5);
+/// How many processes start at a time, for each core.
+const STARTS_PER_CORE: usize = 2;
+
+/// A version of a function, and its processes.
+pub(super) struct NativeRunner {
+    pub(super) loaded: Rc<Loaded>,
+    pub(super) spec: Rc<Spec>,
+    pool: RefCell<Pool>,
+    waiting: RefCell<HashMap<Ticket, Waiter>>,
+    processes: RefCell<HashMap<ProcessId, Rc<Running>>>,
+    next_ticket: Cell<Ticket>,
+    own: Weak<Self>,
+}
+
+/// A request that waits for a process.
+struct Waiter {
+    id: InvocationId,
+    assigned: oneshot::Sender<Result<Lease, String>>,
+}
+
+/// A process that is ready, and how requests reach the program in it.
+pub(super) struct Running {
+    pub(super) process: Rc<Process>,
+    pub(super) role: Role,
+}
+
+/// What came of a call.
+pub(super) enum Called {
+    Ended(Result<(), Failure>),
+    /// The process was gone, and has seen nothing of it.
+    NotBegun(Box<Call>),
+}
+
+/// How a program gets its requests.
+pub(super) enum Role {
+    Lambda(Lambda),
+    Server(Server),
+}
+
+/// A request's share of a process. When it is dropped, another request can have it.
+pub(super) struct Lease {
+    runner: Rc<NativeRunner>,
+    number: ProcessId,
+    pub(super) running: Rc<Running>,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.runner.pool(|pool, now| pool.released(self.number, now));
+    }
+}
+
+impl Lease {
+    /// Takes the process out of the pool, and kills it.
+    pub(super) fn kill(&self) {
+        self.runner.processes.borrow_mut().remove(&self.number);
+        self.running.process.kill();
+        self.runner.pool(|pool, now| pool.exited(self.number, now));
+    }
+}
+
+impl NativeRunner {
+    pub(super) fn begin(loaded: Rc<Loaded>, spec: Rc<Spec>) -> Rc<dyn Runner> {
+        let limits = &spec.limits;
+        let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let pool = Pool::new(PoolLimits {
+            processes_min: count(limits.processes_min.min(limits.processes_max)),
+            processes_max: count(limits.processes_max),
+            starting_max: STARTS_PER_CORE * cores,
+            requests_max: process_requests(loaded.kind, limits),
+            idle: millis(limits.process_idle_ms),
+        });
+        Rc::new_cyclic(|own| Self {
+            loaded,
+            spec,
+            pool: RefCell::new(pool),
+            waiting: RefCell::default(),
+            processes: RefCell::default(),
+            next_ticket: Cell::new(0),
+            own: own.clone(),
+        })
+    }
+
+    /// Lets the pool decide, and does what it says.
+    fn pool(&self, decide: impl FnOnce(&mut Pool, Instant) -> Vec<Action>) {
+        let actions = decide(&mut self.pool.borrow_mut(), Instant::now());
+        for action in actions {
+            match action {
+                Action::Start(number) => self.start(number),
+                Action::Assign(ticket, number) => self.assign(ticket, number),
+                Action::Fail(ticket, reason) => {
+                    if let Some(waiter) = self.waiting.borrow_mut().remove(&ticket) {
+                        let _ = waiter.assigned.send(Err(reason));
+                    }
+                }
+                Action::End(number) => {
+                    if let Some(running) = self.processes.borrow_mut().remove(&number) {
+                        self.end_process(running);
+                    }
+                }
+            }
+        }
+    }
+
+    fn assign(&self, ticket: Ticket, number: ProcessId) {
+        let Some(runner) = self.own.upgrade() else { return };
+        let running = self.processes.borrow().get(&number).cloned();
+        let waiter = self.waiting.borrow_mut().remove(&ticket);
+        if let Some(running) = running {
+            // From here on the lease gives the place back, also if nobody waits for it any more.
+            let lease = Lease { runner, number, running };
+            if let Some(waiter) = waiter {
+                drop(waiter.assigned.send(Ok(lease)));
+            }
+        }
+    }
+
+    fn end_process(&self, running: Rc<Running>) {
+        let grace = self.grace(&running);
+        tokio::task::spawn_local(async move { running.process.end(grace).await });
+    }
+
+    fn grace(&self, running: &Running) -> Duration {
+        match &running.role {
+            Role::Lambda(lambda) => lambda.grace(),
+            Role::Server(_) => millis(self.spec.limits.process_grace_ms),
+        }
+    }
+
+    /// Starts a process, in a task of its own.
+    fn start(&self, number: ProcessId) {
+        let own = self.own.clone();
+        // Its first lines are logged with the invocation that has waited for longest.
+        let id = {
+            let waiting = self.waiting.borrow();
+            let oldest = waiting.iter().min_by_key(|(ticket, _)| **ticket);
+            oldest.map_or_else(InvocationId::new, |(_, waiter)| waiter.id)
+        };
+        tokio::task::spawn_local(async move {
+            let Some(runner) = own.upgrade() else { return };
+            let log = &runner.loaded.runtime.shared.log;
+            let output = Output::new(log, &runner.spec.name, id, runner.spec.limits.log_bytes_max);
+            let started = runner.started(&output).await;
+            match started {
+                Ok(running) => {
+                    let process = Rc::clone(&running.process);
+                    runner.loaded.runtime.remember(&process, runner.grace(&running));
+                    runner.processes.borrow_mut().insert(number, Rc::new(running));
+                    runner.pool(|pool, now| pool.ready(number, now));
+                    // What follows waits for the process only, and must not keep the version alive.
+                    drop(runner);
+                    process.gone().await;
+                    if let Some(runner) = own.upgrade()
+                        && runner.processes.borrow_mut().remove(&number).is_some()
+                    {
+                        runner.pool(|pool, now| pool.exited(number, now));
+                    }
+                }
+                Err(reason) => {
+                    tracing::warn!("a process of function {:?}: {reason}", runner.spec.name);
+                    runner.pool(|pool, now| pool.start_failed(number, &reason, now));
+                }
+            }
+        });
+    }
+
+    /// Returns a process that is ready for requests.
+    async fn started(&self, output: &Rc<Output>) -> Result<Running, String> {
+        if self.loaded.runtime.ends.get() {
+            return Err("the worker ends".to_owned());
+        }
+        match self.loaded.kind {
+            Kind::Lambda => Lambda::start(&self.loaded, &self.spec, output).await,
+            _ => Server::start(&self.loaded, &self.spec, output).await,
+        }
+    }
+
+    /// Waits for a process that has room.
+    async fn lease(self: &Rc<Self>, id: InvocationId) -> Result<Lease, String> {
+        let (ticket, (assigned, lease)) = (self.next_ticket.get(), oneshot::channel());
+        self.next_ticket.set(ticket + 1);
+        self.waiting.borrow_mut().insert(ticket, Waiter { id, assigned });
+        let given_up = GivenUp { runner: self, ticket };
+        self.pool(|pool, now| pool.request(ticket, now));
+        let leased = lease.await;
+        drop(given_up);
+        leased.unwrap_or_else(|_| Err("the version was removed".to_owned()))
+    }
+}
+
+/// Takes a request out of the pool's queue, if its client has left.
+struct GivenUp<'a> {
+    runner: &'a NativeRunner,
+    ticket: Ticket,
+}
+
+impl Drop for GivenUp<'_> {
+    fn drop(&mut self) {
+        if self.runner.waiting.borrow_mut().remove(&self.ticket).is_some() {
+            self.runner.pool.borrow_mut().cancel(self.ticket);
+        }
+    }
+}
+
+impl Drop for NativeRunner {
+    fn drop(&mut self) {
+        // No request has a process any more: each lease keeps the version.
+        for (_, running) in self.processes.take() {
+            self.end_process(running);
+        }
+    }
+}
+
+impl Runner for NativeRunner {
+    fn call(self: Rc<Self>, call: Box<Call>) -> Local<'static, Result<(), Failure>> {
+        Box::pin(async move {
+            let mut call = call;
+            loop {
+                let lease = self.lease(call.id).await.map_err(|reason| Failure::NotStarted {
+                    function: self.spec.name.to_string(),
+                    reason,
+                })?;
+                call.facts.ready();
+                lease.running.process.output.begin(call.id);
+                let running = Rc::clone(&lease.running);
+                let shared = &self.loaded.runtime.shared;
+                let called = match &running.role {
+                    Role::Lambda(lambda) => lambda.call((shared, &self.spec), *call, lease).await,
+                    Role::Server(server) => server.call(&self.spec, *call, lease).await,
+                };
+                match called {
+                    Called::Ended(ended) => return ended,
+                    // The process had ended before it got anything of the request. Another one
+                    // gets it; the pool takes no two requests to one that is gone.
+                    Called::NotBegun(unsent) => call = unsent,
+                }
+            }
+        })
+    }
+
+    fn try_start(&self) -> Local<'_, Result<(), String>> {
+        Box::pin(async {
+            let runner = self.own.upgrade().ok_or_else(|| "it was removed".to_owned())?;
+            runner.lease(InvocationId::new()).await.map(drop)
+        })
+    }
+
+    fn time_limit(&self) -> Duration {
+        self.spec.timeout + millis(self.spec.limits.init_timeout_ms) + GIVE_UP_AFTER
+    }
+
+    fn weight(&self) -> u32 {
+        1
+    }
+
+    fn needs_preparing(&self) -> bool {
+        // What is kept in any case is started at each beat.
+        false
+    }
+
+    fn prepare(&self) -> Local<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
+    fn expire(&self, _: Instant) {
+        self.pool(Pool::prepare);
+        self.pool(Pool::expire);
+    }
+
+    fn may_redirect(&self) -> bool {
+        false
+    }
+
+    fn needs_local_address(&self) -> bool {
+        false
+    }
+}
+
+pub(super) fn millis(millis: u32) -> Duration {
+    Duration::from_millis(u64::from(millis))
+}
