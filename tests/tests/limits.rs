@@ -263,7 +263,8 @@ fn waiting_for_a_turn_costs_next_to_nothing_however_many_wait() {
     let before = harness::process::cpu_time(worker);
     std::thread::sleep(Duration::from_secs(4));
     let used = harness::process::cpu_time(worker).saturating_sub(before);
-    assert!(used < Duration::from_millis(100), "2.5 % of a core: {used:?} in 4 s");
+    // A look at each of them at each beat would take many times as much.
+    assert!(used < Duration::from_millis(200), "5 % of a core: {used:?} in 4 s");
     drop(all);
     node.stop();
 }
