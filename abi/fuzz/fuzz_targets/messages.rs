@@ -13,6 +13,7 @@ use std::os::unix::net::UnixDatagram;
 use abi::channel::{Channel, ReceiveBuffer, ReceiveError, Received, SendError};
 use abi::envelope;
 use abi::message::{AccessLog, Awaits, Ending, Message, Settings, ToEngine, ToWorker};
+use abi::sandbox::Level;
 use fuzz::{FdWatch, Origin};
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
