@@ -24,7 +24,18 @@ use sendfd::SendWithFd;
 
 use crate::envelope::{self, EnvelopeError};
 use crate::limits::{FDS_PER_MESSAGE_MAX, MESSAGE_BYTES_MAX};
-use crate::message::Message;
+
+/// A direction of the channel.
+pub trait Message: Sized {
+    /// How many fds travel with this message: 0 or 1.
+    fn fd_count(&self) -> usize;
+
+    /// Checks what the type cannot say: lengths against their limits. Called on receipt.
+    ///
+    /// # Errors
+    /// Which field is beyond which limit.
+    fn check(&self) -> Result<(), &'static str>;
+}
 
 /// A message that can be sent.
 pub trait Outgoing:

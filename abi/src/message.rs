@@ -12,24 +12,13 @@
 
 use rkyv::{Archive, Deserialize, Serialize};
 
+use crate::channel::Message;
 use crate::limits;
 use crate::network::Network;
 use crate::sandbox::Level;
 
 /// A SHA-256 digest.
 pub type Digest = [u8; 32];
-
-/// A direction of the channel.
-pub trait Message: Sized {
-    /// How many fds travel with this message: 0 or 1.
-    fn fd_count(&self) -> usize;
-
-    /// Checks what the type cannot say: lengths against their limits. Called on receipt.
-    ///
-    /// # Errors
-    /// Which field is beyond which limit.
-    fn check(&self) -> Result<(), &'static str>;
-}
 
 /// Whether and how a worker tells of each invocation on stderr.
 #[derive(Archive, Serialize, Deserialize, Debug, Default, Clone, Copy, PartialEq, Eq)]

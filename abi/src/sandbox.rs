@@ -13,7 +13,7 @@ use std::fmt;
 
 use rkyv::{Archive, Deserialize, Serialize};
 
-use crate::message::Message;
+use crate::channel::Message;
 
 /// The most bytes that the arguments and the environment of a program have together. The kernel's
 /// own limit (ARG_MAX, execve(2)) is beyond it.

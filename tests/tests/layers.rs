@@ -240,19 +240,6 @@ fn edge_imports_serve_and_serve_imports_run_and_none_the_other_way() {
     assert!(upwards.is_empty(), "{upwards:#?}");
 }
 
-/// Circles that are still to be dissolved. No other may come.
-const KNOWN_CIRCLES: [&str; 7] = [
-    "sockhop-abi in : message → sandbox, sandbox → message",
-    "sockhop-compile in : child → native, native → child",
-    "sockhop-lambda-api in : authenticate → router, handlers → authenticate, handlers → router, \
-     router → authenticate, router → handlers",
-    "sockhop-package in : program → unpack, unpack → program",
-    "sockhop-sandbox in : spawner → support, support → spawner",
-    "sockhop-worker in run::native: lambda → runner, lambda → server, runner → lambda, \
-     runner → server, server → runner",
-    "sockhop-worker in run::native::lambda: answer → request, request → answer",
-];
-
 #[test]
 fn no_modules_import_each_other_in_a_circle() {
     let mut circles = Vec::new();
@@ -264,8 +251,7 @@ fn no_modules_import_each_other_in_a_circle() {
             circles.extend(found.into_iter().map(|circle| format!("{} {circle}", package.name)));
         }
     }
-    circles.sort();
-    assert_eq!(circles, KNOWN_CIRCLES, "circles that are new, or are gone and can be struck off");
+    assert!(circles.is_empty(), "{circles:#?}");
 }
 
 /// Returns the circles of the modules beside one another in a folder, and all below them.

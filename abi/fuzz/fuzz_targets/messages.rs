@@ -10,9 +10,9 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
 
-use abi::channel::{Channel, ReceiveBuffer, ReceiveError, Received, SendError};
+use abi::channel::{Channel, Message, ReceiveBuffer, ReceiveError, Received, SendError};
 use abi::envelope;
-use abi::message::{AccessLog, Awaits, Ending, Message, Settings, ToEngine, ToWorker};
+use abi::message::{AccessLog, Awaits, Ending, Settings, ToEngine, ToWorker};
 use abi::sandbox::Level;
 use fuzz::{FdWatch, Origin};
 use libfuzzer_sys::arbitrary::{Result, Unstructured};

@@ -19,7 +19,7 @@ use wasmtime::Engine;
 
 use super::inspect::is_core;
 use super::memory::{Plan, Short};
-use super::native;
+use super::native::{self, NO_ROOM, REFUSED};
 use super::proposals;
 use host::fault::Fault;
 
@@ -38,10 +38,6 @@ const WALL_TIME_MAX: Duration = Duration::from_secs(180);
 const NICE: libc::c_int = 5;
 const OOM_SCORE_ADJ: &str = "500";
 
-/// The exit statuses of the child when it refuses the file, and when there is no room for what it
-/// makes of it.
-pub const REFUSED: u8 = 1;
-pub const NO_ROOM: u8 = 3;
 /// The exit status of a Rust program that panics.
 const PANICKED: i32 = 101;
 /// The message of a Rust program that cannot allocate, before it ends with SIGABRT.

@@ -13,8 +13,10 @@ use abi::native::{NOTES_FILE, PROGRAM_FILE};
 use host::fault::Fault;
 use package::{NativeKind, Wanted};
 
-use super::child::{NO_ROOM, REFUSED};
-
+/// The exit statuses of the child when it refuses the file, and when there is no room for what it
+/// makes of it.
+pub(super) const REFUSED: u8 = 1;
+pub(super) const NO_ROOM: u8 = 3;
 /// What is hashed into the key of a folder. It changes when artefacts are unpacked in another way.
 pub(super) const UNPACKED_AS: &[u8] = b"task, opt, program: 1";
 

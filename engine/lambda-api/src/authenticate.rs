@@ -23,11 +23,11 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use crate::api::Api;
 use crate::error::LambdaError;
 use crate::failure::Failure;
 use crate::invocation::PAYLOAD_BYTES_MAX;
 use crate::lambda::Lambda;
-use crate::router::Api;
 use crate::sigv4::{Claim, strip};
 
 /// The header with a request's id.

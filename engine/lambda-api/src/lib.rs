@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 pub mod alias;
+mod api;
 mod authenticate;
 pub mod environment;
 pub mod error;
@@ -31,7 +32,8 @@ mod place;
 mod router;
 pub mod sigv4;
 
+pub use api::Settings;
 pub use error::LambdaError;
 pub use lambda::Lambda;
 pub use place::Place;
-pub use router::{Settings, router};
+pub use router::router;

@@ -1,8 +1,6 @@
 //! The API as an axum router. Owns no fds.
 
-use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -10,58 +8,15 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post, put};
 use tokio::sync::Semaphore;
 
+use crate::api::{Api, Settings};
 use crate::authenticate::authenticate;
 use crate::handlers::{account, aliases, concurrency, functions, invoke, url, versions};
 use crate::lambda::Lambda;
 use crate::operations;
-use crate::place::Place;
-use crate::sigv4::Credential;
 
-/// The largest archive of code that a request may have in it.
-pub const ZIP_BYTES_MAX: usize = 250 * 1024 * 1024;
 /// How many requests with code are held in memory at a time. More wait before their bodies are
 /// read.
 const UPLOADS_MAX: usize = 2;
-
-/// How the API is set up.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// What requests must be signed with.
-    pub credential: Arc<Credential>,
-    /// Where the node says it is.
-    pub place: Place,
-    /// The largest archive of code that is taken; [`ZIP_BYTES_MAX`] unless the node has less room.
-    pub zip_bytes_max: usize,
-    /// The clock that signatures are checked by.
-    pub clock: fn() -> SystemTime,
-}
-
-impl Settings {
-    /// Returns the settings of a node whose clients sign with `credential`.
-    #[must_use]
-    pub fn new(credential: Credential) -> Self {
-        Self {
-            credential: Arc::new(credential),
-            place: Place::default(),
-            zip_bytes_max: ZIP_BYTES_MAX,
-            clock: SystemTime::now,
-        }
-    }
-}
-
-/// What every handler has.
-pub(crate) struct Api<L> {
-    pub(crate) lambda: L,
-    pub(crate) settings: Settings,
-    /// A permit for each request with code.
-    pub(crate) uploads: Arc<Semaphore>,
-}
-
-impl<L> fmt::Debug for Api<L> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Api").field("settings", &self.settings).finish_non_exhaustive()
-    }
-}
 
 /// Returns the API of `lambda`. Every request must be signed. Whoever serves it limits how many
 /// connections there are, and how long a request's head may take; here it is limited how long and

@@ -1,9 +1,13 @@
-//! What a file is, by its first bytes. Pure; owns no fds.
+//! What a file is, by its first bytes. Owns no fds.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
 
 use crate::limits::quoted;
 
 /// How many bytes [`sniff`] and the messages look at.
-pub(crate) const FIRST_BYTES: usize = 512;
+const FIRST_BYTES: usize = 512;
 
 /// What a file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +80,23 @@ fn begins_with(first_bytes: &[u8]) -> String {
         "neither an ELF executable nor a script whose first line names its interpreter, such as `#!/bin/sh` (it begins with {:?})",
         quoted(&begins)
     )
+}
+
+/// Reads the first bytes of a file, without moving where it is read.
+///
+/// # Errors
+/// When it cannot be read.
+pub(crate) fn first_bytes(file: &File) -> io::Result<Vec<u8>> {
+    let mut first_bytes = vec![0; FIRST_BYTES];
+    let mut read = 0;
+    while let Some(rest) = first_bytes.get_mut(read..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, read as u64)? {
+            0 => break,
+            more => read += more,
+        }
+    }
+    first_bytes.truncate(read);
+    Ok(first_bytes)
 }
 
 #[cfg(test)]

@@ -42,10 +42,10 @@ pub use limits::{
 pub use machine::Machine;
 pub use pack::{PackError, Packed, pack};
 pub use program::{
-    EntryError, HostJsonError, LinkageError, ProgramError, ScriptError, VersionError,
+    EntryError, HostJsonError, LinkageError, ProgramError, ScriptError, VersionError, Wanted,
 };
 pub use tree::TreeError;
-pub use unpack::{UnpackError, Unpacked, Wanted, unpack};
+pub use unpack::{UnpackError, Unpacked, unpack};
 
 /// How a native function is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

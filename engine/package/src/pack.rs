@@ -15,11 +15,11 @@ use zip::{CompressionMethod, DateTime, System, ZipWriter};
 
 use crate::archive::{self, ArchiveError, Entry, Ranges};
 use crate::entry_name::{NameError, normalise};
-use crate::file_type::{FileType, describe, sniff};
+use crate::file_type::{FileType, describe, first_bytes, sniff};
 use crate::layout::{LAYOUT_NAME, LAYOUT_TEXT, Layout};
 use crate::limits::{Budget, SizeError, quoted};
 use crate::tree::{Node, Tree, TreeError};
-use crate::unpack::{CopyError, copy, first_bytes};
+use crate::unpack::{CopyError, copy};
 
 /// What was packed.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,19 +12,12 @@ use host::fault::Fault;
 
 use crate::NativeKind;
 use crate::archive::{self, ArchiveError, Ranges};
-use crate::file_type::{FIRST_BYTES, FileType, describe, sniff};
+use crate::file_type::{FileType, describe, first_bytes, sniff};
 use crate::inside::{Inside, System};
 use crate::limits::{Budget, SizeError};
-use crate::program::{self, ProgramError};
+use crate::program::{self, ProgramError, Wanted};
 use crate::tree::{Node, Tree, TreeError};
 use crate::writer::Writer;
-
-/// What a deployer says of a package.
-#[derive(Debug, Clone, Default)]
-pub struct Wanted {
-    /// The path of the executable in the folder, for the kind `server`.
-    pub entry: Option<String>,
-}
 
 /// What became of an artefact.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,23 +133,6 @@ pub(crate) fn unpack_for(
     let mut notes = Vec::new();
     let program = program::find_and_check(&inside, wanted, &mut notes)?;
     Ok(Unpacked { program, notes, files, bytes })
-}
-
-/// Reads the first bytes of a file, without moving where it is read.
-///
-/// # Errors
-/// When it cannot be read.
-pub(crate) fn first_bytes(file: &File) -> io::Result<Vec<u8>> {
-    let mut first_bytes = vec![0; FIRST_BYTES];
-    let mut read = 0;
-    while let Some(rest) = first_bytes.get_mut(read..).filter(|rest| !rest.is_empty()) {
-        match std::os::unix::fs::FileExt::read_at(file, rest, read as u64)? {
-            0 => break,
-            more => read += more,
-        }
-    }
-    first_bytes.truncate(read);
-    Ok(first_bytes)
 }
 
 fn copy_lone(mut file: &File, path: &str, writer: &mut Writer) -> Result<(u64, u64), UnpackError> {

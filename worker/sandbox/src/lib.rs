@@ -39,6 +39,7 @@
 mod cgroup;
 mod children;
 pub mod client;
+mod clone;
 mod filter;
 mod identity;
 mod init;

@@ -8,9 +8,9 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use seccompiler::TargetArch;
 
 use crate::cgroup::{self, Controller, Version};
+use crate::clone::{Cloned, clone3};
 use crate::identity::Identity;
 use crate::init::NAMESPACES;
-use crate::spawner::clone::{Cloned, clone3};
 
 /// What limits memory, or processes.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,10 +7,10 @@ use axum::extract::{Path, State};
 use serde_json::json;
 
 use super::{Answer, invalid, ok};
+use crate::api::Api;
 use crate::json::account_settings;
 use crate::lambda::Lambda;
 use crate::names::FunctionReference;
-use crate::router::Api;
 
 pub(crate) async fn settings<L: Lambda>(State(api): State<Arc<Api<L>>>) -> Answer {
     let account = api.lambda.account_settings().await?;

@@ -12,10 +12,10 @@ use super::options::check_description;
 use super::paging::{bad_marker, items_max, page};
 use super::{Answer, Failure, Parameters, Target, created, invalid, no_content, ok, read};
 use crate::alias::{Alias, CreateAlias, UpdateAlias, Weights};
+use crate::api::Api;
 use crate::json::alias as shape;
 use crate::lambda::Lambda;
 use crate::names::{AliasName, VersionName};
-use crate::router::Api;
 
 /// The body of `CreateAlias`.
 #[derive(Debug, Deserialize)]

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{Answer, Target, no_content, ok, read};
+use crate::api::Api;
 use crate::lambda::Lambda;
-use crate::router::Api;
 
 /// The body of `PutFunctionConcurrency`.
 #[derive(Debug, Serialize, Deserialize)]

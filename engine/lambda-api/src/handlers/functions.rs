@@ -16,12 +16,12 @@ use super::paging::{bad_marker, items_max, page};
 use super::{
     Answer, Failure, Parameters, Target, created, expect_not_asked, invalid, no_content, ok, read,
 };
+use crate::api::Api;
 use crate::function::{CreateFunction, FunctionConfiguration, UpdateCode, UpdateConfiguration};
 use crate::json::{configuration as shape, version_reference};
 use crate::lambda::Lambda;
 use crate::names::{FunctionName, FunctionReference, Qualifier, VersionName};
 use crate::place::Place;
-use crate::router::Api;
 
 /// The body of `CreateFunction`, but for its options.
 #[derive(Debug, Deserialize)]

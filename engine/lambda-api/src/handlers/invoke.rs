@@ -18,6 +18,7 @@ use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use super::{Answer, Failure, Target, invalid};
+use crate::api::Api;
 use crate::authenticate::{REQUEST_ID, RequestId};
 use crate::error::LambdaError;
 use crate::event_stream;
@@ -25,7 +26,6 @@ use crate::invocation::{Invocation, InvocationEvent, InvokeRequest, LogTail, Res
 use crate::json::base64_tail;
 use crate::lambda::Lambda;
 use crate::names::{FunctionReference, VersionName};
-use crate::router::Api;
 
 const INVOCATION_TYPE: HeaderName = HeaderName::from_static("x-amz-invocation-type");
 const LOG_TYPE: HeaderName = HeaderName::from_static("x-amz-log-type");

@@ -9,10 +9,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Answer, Failure, Target, created, expect_not_asked, invalid, ok, read};
+use crate::api::Api;
 use crate::json::function_url as shape;
 use crate::lambda::Lambda;
 use crate::names::{FunctionReference, Qualifier};
-use crate::router::Api;
 
 /// The body of `CreateFunctionUrlConfig` and `UpdateFunctionUrlConfig`.
 #[derive(Debug, Default, Deserialize)]

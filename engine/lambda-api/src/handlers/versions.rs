@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 use super::options::check_description;
 use super::paging::{bad_marker, items_max, page};
 use super::{Answer, Failure, Parameters, Target, created, invalid, ok, read};
+use crate::api::Api;
 use crate::function::PublishVersion;
 use crate::json::{configuration, version_reference};
 use crate::lambda::Lambda;
 use crate::names::VersionName;
-use crate::router::Api;
 
 /// The body of `PublishVersion`.
 #[derive(Debug, Default, Deserialize)]

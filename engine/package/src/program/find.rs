@@ -7,12 +7,11 @@ use std::path::Path;
 use crate::NativeKind;
 use crate::elf::Elf;
 use crate::entry_name::normalise;
-use crate::file_type::{FileType, sniff};
+use crate::file_type::{FileType, first_bytes, sniff};
 use crate::inside::Inside;
 use crate::limits::quoted;
-use crate::unpack::{Wanted, first_bytes};
 
-use super::{HostJsonError, ProgramError, host_json, is_executable};
+use super::{HostJsonError, ProgramError, Wanted, host_json, is_executable};
 
 /// How many names a message lists.
 const NAMES_MAX: usize = 10;

@@ -11,9 +11,8 @@ use std::path::Path;
 use host::fault::Fault;
 
 use crate::elf::{Elf, ElfError};
-use crate::file_type::{FileType, describe, sniff};
+use crate::file_type::{FileType, describe, first_bytes, sniff};
 use crate::inside::{Found, From, Inside};
-use crate::unpack::{Wanted, first_bytes};
 
 mod find;
 mod host_json;
@@ -29,6 +28,13 @@ pub use versions::VersionError;
 
 /// How many scripts may be each other's interpreters (`fs/exec.c` of Linux).
 const INTERPRETERS_MAX: usize = 4;
+
+/// What a deployer says of a package.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// The path of the executable in the folder, for the kind `server`.
+    pub entry: Option<String>,
+}
 
 /// Why a package's program does not run here.
 #[derive(Debug, thiserror::Error)]

@@ -3,7 +3,6 @@
 //! It owns its end of the channel, an O_PATH fd for each code, a pidfd for each sandbox, and the
 //! lifeline. Everything of it ends when it does, and it ends when its channel does.
 
-pub(crate) mod clone;
 mod scratch;
 mod spawn;
 

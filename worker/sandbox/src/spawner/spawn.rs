@@ -11,9 +11,9 @@ use nix::errno::Errno;
 use nix::unistd::Pid;
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use super::clone::{Cloned, clone3};
 use super::scratch;
 use crate::cgroup::{self, Controller, Group, Limits, Parent};
+use crate::clone::{Cloned, clone3};
 use crate::filter::Filters;
 use crate::identity::Identity;
 use crate::init::{self, Outputs};

@@ -23,11 +23,10 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 
 use self::answer::{Caller, Record};
+use super::lease::{Called, Lease};
 use super::output::Output;
 use super::process::Process;
-use super::runner::{Called, Lease, Role, Running, millis};
-use super::server::with_last_words;
-use super::{Loaded, process_requests};
+use super::{Loaded, millis, process_requests};
 use crate::run::failure::Failure;
 use crate::run::{Call, Shared, Spec};
 
@@ -58,7 +57,7 @@ impl Lambda {
         loaded: &Rc<Loaded>,
         spec: &Rc<Spec>,
         output: &Rc<Output>,
-    ) -> Result<Running, String> {
+    ) -> Result<(Rc<Process>, Self), String> {
         let concurrency = process_requests(loaded.kind, &spec.limits);
         let api = RuntimeApi::new(Config {
             function_name: spec.name.to_string(),
@@ -100,12 +99,11 @@ impl Lambda {
         match started {
             Ok(duration) => {
                 let init = Cell::new(Some(duration));
-                let role = Role::Lambda(Self { api, init, concurrency });
-                Ok(Running { process, role })
+                Ok((process, Self { api, init, concurrency }))
             }
             Err(reason) => {
                 process.kill();
-                Err(with_last_words(&reason, output))
+                Err(output.with_last_words(&reason))
             }
         }
     }
@@ -123,7 +121,7 @@ impl Lambda {
         call: Call,
         lease: Lease,
     ) -> Called {
-        let process = Rc::clone(&lease.running.process);
+        let process = Rc::clone(&lease.process);
         let ended = self.answered((shared, spec), call, lease).await;
         Called::Ended(match ended {
             // The kernel says of which of its limits a process has died, not the contract.
@@ -162,7 +160,7 @@ impl Lambda {
             cognito: None,
             tenant_id: caller.tenant_id.clone(),
         };
-        let process = Rc::clone(&lease.running.process);
+        let process = Rc::clone(&lease.process);
         let output = Rc::clone(&process.output);
         // With several at a time, the one before may be complete before the next is asked for.
         let ready = timeout(limit, self.api.ready()).await;

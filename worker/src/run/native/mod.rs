@@ -7,6 +7,7 @@
 mod azure;
 mod http;
 mod lambda;
+mod lease;
 mod outbound;
 mod output;
 mod pool;
@@ -107,6 +108,10 @@ impl Runtime for NativeRuntime {
             self.0.spawner.end().await;
         })
     }
+}
+
+fn millis(millis: u32) -> Duration {
+    Duration::from_millis(u64::from(millis))
 }
 
 /// Reads the path of the program in a folder of code.

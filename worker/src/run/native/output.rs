@@ -106,4 +106,14 @@ impl Output {
     pub(super) fn tail(&self) -> Vec<u8> {
         self.tail.borrow().iter().copied().collect()
     }
+
+    /// Returns a reason with the end of what the program wrote.
+    pub(super) fn with_last_words(&self, reason: &str) -> String {
+        let tail = self.tail();
+        let said = String::from_utf8_lossy(&tail);
+        match said.trim() {
+            "" => reason.to_owned(),
+            said => format!("{reason}; it wrote: {said}"),
+        }
+    }
 }

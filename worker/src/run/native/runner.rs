@@ -11,11 +11,12 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::lambda::Lambda;
+use super::lease::{Called, Lease, Lessor};
 use super::output::Output;
 use super::pool::{Action, Pool, PoolLimits, ProcessId, Ticket};
 use super::process::Process;
 use super::server::Server;
-use super::{Loaded, process_requests};
+use super::{Loaded, millis, process_requests};
 use crate::run::failure::Failure;
 use crate::run::{Call, Local, Runner, Spec};
 
@@ -38,47 +39,29 @@ pub(super) struct NativeRunner {
 /// A request that waits for a process.
 struct Waiter {
     id: InvocationId,
-    assigned: oneshot::Sender<Result<Lease, String>>,
+    assigned: oneshot::Sender<Result<(Lease, Rc<Running>), String>>,
 }
 
 /// A process that is ready, and how requests reach the program in it.
-pub(super) struct Running {
-    pub(super) process: Rc<Process>,
-    pub(super) role: Role,
-}
-
-/// What came of a call.
-pub(super) enum Called {
-    Ended(Result<(), Failure>),
-    /// The process was gone, and has seen nothing of it.
-    NotBegun(Box<Call>),
+struct Running {
+    process: Rc<Process>,
+    role: Role,
 }
 
 /// How a program gets its requests.
-pub(super) enum Role {
+enum Role {
     Lambda(Lambda),
     Server(Server),
 }
 
-/// A request's share of a process. When it is dropped, another request can have it.
-pub(super) struct Lease {
-    runner: Rc<NativeRunner>,
-    number: ProcessId,
-    pub(super) running: Rc<Running>,
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.runner.pool(|pool, now| pool.released(self.number, now));
+impl Lessor for NativeRunner {
+    fn released(&self, number: ProcessId) {
+        self.pool(|pool, now| pool.released(number, now));
     }
-}
 
-impl Lease {
-    /// Takes the process out of the pool, and kills it.
-    pub(super) fn kill(&self) {
-        self.runner.processes.borrow_mut().remove(&self.number);
-        self.running.process.kill();
-        self.runner.pool(|pool, now| pool.exited(self.number, now));
+    fn killed(&self, number: ProcessId) {
+        self.processes.borrow_mut().remove(&number);
+        self.pool(|pool, now| pool.exited(number, now));
     }
 }
 
@@ -132,9 +115,9 @@ impl NativeRunner {
         let waiter = self.waiting.borrow_mut().remove(&ticket);
         if let Some(running) = running {
             // From here on the lease gives the place back, also if nobody waits for it any more.
-            let lease = Lease { runner, number, running };
+            let lease = Lease::new(runner, number, Rc::clone(&running.process));
             if let Some(waiter) = waiter {
-                drop(waiter.assigned.send(Ok(lease)));
+                drop(waiter.assigned.send(Ok((lease, running))));
             }
         }
     }
@@ -194,13 +177,19 @@ impl NativeRunner {
             return Err("the worker ends".to_owned());
         }
         match self.loaded.kind {
-            Kind::Lambda => Lambda::start(&self.loaded, &self.spec, output).await,
-            _ => Server::start(&self.loaded, &self.spec, output).await,
+            Kind::Lambda => {
+                let started = Lambda::start(&self.loaded, &self.spec, output).await?;
+                Ok(Running { process: started.0, role: Role::Lambda(started.1) })
+            }
+            _ => {
+                let started = Server::start(&self.loaded, &self.spec, output).await?;
+                Ok(Running { process: started.0, role: Role::Server(started.1) })
+            }
         }
     }
 
     /// Waits for a process that has room.
-    async fn lease(self: &Rc<Self>, id: InvocationId) -> Result<Lease, String> {
+    async fn lease(self: &Rc<Self>, id: InvocationId) -> Result<(Lease, Rc<Running>), String> {
         let (ticket, (assigned, lease)) = (self.next_ticket.get(), oneshot::channel());
         self.next_ticket.set(ticket + 1);
         self.waiting.borrow_mut().insert(ticket, Waiter { id, assigned });
@@ -240,13 +229,13 @@ impl Runner for NativeRunner {
         Box::pin(async move {
             let mut call = call;
             loop {
-                let lease = self.lease(call.id).await.map_err(|reason| Failure::NotStarted {
+                let leased = self.lease(call.id).await;
+                let (lease, running) = leased.map_err(|reason| Failure::NotStarted {
                     function: self.spec.name.to_string(),
                     reason,
                 })?;
                 call.facts.ready();
-                lease.running.process.output.begin(call.id);
-                let running = Rc::clone(&lease.running);
+                lease.process.output.begin(call.id);
                 let shared = &self.loaded.runtime.shared;
                 let called = match &running.role {
                     Role::Lambda(lambda) => lambda.call((shared, &self.spec), *call, lease).await,
@@ -298,8 +287,4 @@ impl Runner for NativeRunner {
     fn needs_local_address(&self) -> bool {
         false
     }
-}
-
-pub(super) fn millis(millis: u32) -> Duration {
-    Duration::from_millis(u64::from(millis))
 }

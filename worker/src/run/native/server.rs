@@ -7,14 +7,14 @@ use std::time::Duration;
 use ::azure::app::App;
 use abi::function::Kind;
 use abi::sandbox::Sandbox;
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
 use tokio::time::timeout;
 
 use super::http::{Http, NotSent, Replied};
+use super::lease::{Called, Lease};
 use super::output::Output;
 use super::process::Process;
-use super::runner::{Called, Lease, Role, Running, millis};
-use super::{Loaded, azure};
+use super::{Loaded, azure, millis};
 use crate::run::failure::Failure;
 use crate::run::{Call, ChangesProtocol, Spec};
 
@@ -40,7 +40,7 @@ impl Server {
         loaded: &Rc<Loaded>,
         spec: &Rc<Spec>,
         output: &Rc<Output>,
-    ) -> Result<Running, String> {
+    ) -> Result<(Rc<Process>, Self), String> {
         let (sandbox, app) = if loaded.kind == Kind::Azure {
             let started = azure::read(&loaded.task_folder(), spec, PORT)?;
             let azure::Started { app, program, args, working_directory, env } = started;
@@ -71,19 +71,18 @@ impl Server {
             },
         };
         match started {
-            Ok(()) => Ok(Running { process, role: Role::Server(Self { http, app }) }),
+            Ok(()) => Ok((process, Self { http, app })),
             Err(reason) => {
                 process.kill();
-                Err(with_last_words(&reason, output))
+                Err(output.with_last_words(&reason))
             }
         }
     }
 
     /// Has the program answer one request.
     pub(super) async fn call(&self, spec: &Spec, call: Call, lease: Lease) -> Called {
-        let (limit, process) = (spec.timeout, &lease.running.process);
-        let Call { id, mut request, origin, trace, reply, facts } = call;
-        forwarded(&mut request, &origin);
+        let (limit, process) = (spec.timeout, &lease.process);
+        let Call { id, request, origin, trace, reply, facts } = call;
         let answered = timeout(limit, async {
             let sent = match &self.app {
                 Some(app) => {
@@ -158,20 +157,6 @@ fn is_reserved(name: &str) -> bool {
     matches!(name, "PORT" | "K_SERVICE" | "K_REVISION" | "K_CONFIGURATION")
 }
 
-/// Tells the program whom the request is from.
-fn forwarded<B>(request: &mut http::Request<B>, origin: &crate::origin::Origin) {
-    let scheme = if origin.client.https { "https" } else { "http" };
-    let headers = request.headers_mut();
-    if !headers.contains_key("x-forwarded-proto") {
-        headers.insert("x-forwarded-proto", HeaderValue::from_static(scheme));
-    }
-    if !headers.contains_key("x-forwarded-for")
-        && let Ok(address) = HeaderValue::try_from(origin.client.address.to_string())
-    {
-        headers.insert("x-forwarded-for", address);
-    }
-}
-
 async fn not_listening(kind: Kind, process: &Process, limit: Duration) -> String {
     let ports = timeout(Duration::from_secs(1), process.ports()).await.unwrap_or_default();
     let found = match ports[..] {
@@ -186,14 +171,4 @@ async fn not_listening(kind: Kind, process: &Process, limit: Duration) -> String
         "it did not accept connections on the port of ${variable}, {PORT}, within its \
          --init-timeout of {limit:?}; {found}"
     )
-}
-
-/// Returns a reason with the end of what the program wrote.
-pub(super) fn with_last_words(reason: &str, output: &Output) -> String {
-    let tail = output.tail();
-    let said = String::from_utf8_lossy(&tail);
-    match said.trim() {
-        "" => reason.to_owned(),
-        said => format!("{reason}; it wrote: {said}"),
-    }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use abi::invocation_id::InvocationId;
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Response, header};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt as _, Full};
 use lambda::failure::Failure as LambdaFailure;
@@ -22,7 +22,6 @@ use lambda::timestamp::unix_ms;
 
 use super::super::output::Output;
 use super::memory_mb;
-use super::request::text;
 use crate::facts::Facts;
 use crate::run::body::GuestBody;
 use crate::run::failure::{Failure, report};
@@ -197,7 +196,7 @@ async fn stream(
         let mut head = ResponseHead::default();
         let content_type = content_type.as_deref().unwrap_or("application/octet-stream");
         if let Ok(value) = http::HeaderValue::from_str(content_type) {
-            head.headers.insert(http::header::CONTENT_TYPE, value);
+            head.headers.insert(header::CONTENT_TYPE, value);
         }
         (head, Bytes::new())
     };
@@ -258,4 +257,9 @@ fn failed(spec: &Spec, failure: LambdaFailure) -> Failure {
             Failure::FunctionError { function, error }
         }
     }
+}
+
+/// Returns the value of a header, if it is text.
+pub(super) fn text(headers: &HeaderMap, name: impl header::AsHeaderName) -> Option<&str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
 }

@@ -3,13 +3,13 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use http::header;
 use http::request::Parts;
-use http::{HeaderMap, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use lambda::event::{EventError, Request, event as url_event};
 use lambda::limits::EVENT_BYTES_MAX;
 
-use super::answer::Caller;
+use super::answer::{Caller, text};
 use crate::origin::Origin;
 use crate::run::body::RequestBody;
 use crate::run::failure::Failure;
@@ -66,9 +66,4 @@ pub(super) async fn event(
         now: SystemTime::now(),
     })
     .map_err(|EventError::TooLarge { .. }| NoEvent::TooLarge)
-}
-
-/// Returns the value of a header, if it is text.
-pub(super) fn text(headers: &HeaderMap, name: impl header::AsHeaderName) -> Option<&str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
 }

@@ -1,0 +1,50 @@
+//! A request's share of a process, and what came of its call. A [`Lease`] keeps its version, and
+//! with it the version's processes; it owns no fds of its own.
+
+use std::rc::Rc;
+
+use super::pool::ProcessId;
+use super::process::Process;
+use crate::run::Call;
+use crate::run::failure::Failure;
+
+/// Whose processes are shared out.
+pub(super) trait Lessor {
+    /// Takes a share back.
+    fn released(&self, number: ProcessId);
+
+    /// Forgets a process that was killed.
+    fn killed(&self, number: ProcessId);
+}
+
+/// A request's share of a process. When it is dropped, another request can have it.
+pub(super) struct Lease {
+    lessor: Rc<dyn Lessor>,
+    number: ProcessId,
+    pub(super) process: Rc<Process>,
+}
+
+impl Lease {
+    pub(super) fn new(lessor: Rc<dyn Lessor>, number: ProcessId, process: Rc<Process>) -> Self {
+        Self { lessor, number, process }
+    }
+
+    /// Kills the process, and takes it out of the pool.
+    pub(super) fn kill(&self) {
+        self.process.kill();
+        self.lessor.killed(self.number);
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.lessor.released(self.number);
+    }
+}
+
+/// What came of a call.
+pub(super) enum Called {
+    Ended(Result<(), Failure>),
+    /// The process was gone, and has seen nothing of it.
+    NotBegun(Box<Call>),
+}
