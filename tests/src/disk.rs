@@ -66,8 +66,8 @@ impl Drop for SmallDisk {
     }
 }
 
-/// Returns the segments of the log in a folder and below it.
-pub fn segments(folder: &Path) -> Vec<PathBuf> {
+/// Returns every file below a folder. What a running node removes meanwhile is left out.
+pub fn files(folder: &Path) -> Vec<PathBuf> {
     let (mut found, mut folders) = (Vec::new(), vec![folder.to_owned()]);
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -77,6 +77,12 @@ pub fn segments(folder: &Path) -> Vec<PathBuf> {
             }
         }
     }
+    found
+}
+
+/// Returns the segments of the log in a folder and below it.
+pub fn segments(folder: &Path) -> Vec<PathBuf> {
+    let mut found = files(folder);
     found.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
     found
 }

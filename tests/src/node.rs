@@ -409,6 +409,13 @@ impl Node {
         wait::for_value(what, limit, || self.status(), wanted)
     }
 
+    /// Waits until no guest runs: one may still run when its reply has arrived, and until it ends
+    /// its instance serves nobody else.
+    pub fn until_idle(&self) {
+        let limit = Duration::from_secs(5);
+        self.until_status("no guest runs", limit, |status| status.in_flight() == 0);
+    }
+
     /// Opens a new connection.
     pub fn connect(&self) -> Connection {
         Connection::open(self.addresses[0])

@@ -8,9 +8,11 @@ use harness::{Connection, Node, guests, wait};
 
 const SOON: Duration = Duration::from_secs(5);
 
-fn count(connection: &mut Connection, target: &str) -> String {
+/// Asks for a count, and waits until the instance that gave it is free.
+fn count(node: &Node, connection: &mut Connection, target: &str) -> String {
     let reply = connection.get(target);
     assert_eq!(reply.status(), 200, "{target}");
+    node.until_idle();
     reply.text()
 }
 
@@ -19,7 +21,7 @@ fn every_request_gets_a_fresh_instance() {
     let node = Node::with(&["counter"]);
     let mut connection = node.connect();
     for _ in 0..20 {
-        assert_eq!(count(&mut connection, "/counter/"), "1");
+        assert_eq!(count(&node, &mut connection, "/counter/"), "1");
     }
     node.stop();
 }
@@ -29,7 +31,7 @@ fn with_reuse_an_instance_serves_so_many_and_then_another_does() {
     let node = Node::start();
     node.deploy("counter", "counter", &["--instances", "reuse=3"]);
     let mut connection = node.connect();
-    let counts: Vec<String> = (0..8).map(|_| count(&mut connection, "/counter/")).collect();
+    let counts: Vec<String> = (0..8).map(|_| count(&node, &mut connection, "/counter/")).collect();
     assert_eq!(counts, ["1", "2", "3", "1", "2", "3", "1", "2"]);
     node.stop();
 }
@@ -40,13 +42,14 @@ fn a_spoilt_instance_is_not_used_again() {
     node.deploy("counter", "counter", &["--instances", "reuse=1000"]);
     let mut connection = node.connect();
     for spoil in ["/counter/grow", "/counter/leak"] {
-        let before: u32 = count(&mut connection, "/counter/").parse().unwrap();
-        assert_eq!(count(&mut connection, spoil), (before + 1).to_string(), "{spoil}");
-        assert_eq!(count(&mut connection, "/counter/"), "1", "after {spoil}");
+        let before: u32 = count(&node, &mut connection, "/counter/").parse().unwrap();
+        assert_eq!(count(&node, &mut connection, spoil), (before + 1).to_string(), "{spoil}");
+        assert_eq!(count(&node, &mut connection, "/counter/"), "1", "after {spoil}");
     }
-    assert_eq!(count(&mut connection, "/counter/"), "2");
+    assert_eq!(count(&node, &mut connection, "/counter/"), "2");
     connection.get("/counter/panic").expect_problem(500);
-    assert_eq!(count(&mut connection, "/counter/"), "1", "after a panic");
+    node.until_idle();
+    assert_eq!(count(&node, &mut connection, "/counter/"), "1", "after a panic");
     node.stop();
 }
 
@@ -85,7 +88,7 @@ fn what_becomes_of_instances_is_counted_by_reason_and_shown() {
         "/one/",
         "/one/leak",
     ] {
-        count(&mut connection, target);
+        count(&node, &mut connection, target);
     }
     let reuse = |name: &str| {
         let json = node.cli(&["inspect", name, "--json"]).expect_code(0).stdout;
@@ -130,9 +133,9 @@ fn a_new_version_does_not_get_the_old_ones_instances() {
     let node = Node::start();
     node.deploy("counter", "counter", &["--instances", "reuse=1000"]);
     let mut connection = node.connect();
-    assert_eq!(count(&mut connection, "/counter/"), "1");
+    assert_eq!(count(&node, &mut connection, "/counter/"), "1");
     node.deploy("counter", "counter", &["--instances", "reuse=1000", "--env", "A=B"]);
-    assert_eq!(count(&mut connection, "/counter/"), "1");
-    assert_eq!(count(&mut connection, "/counter/"), "2");
+    assert_eq!(count(&node, &mut connection, "/counter/"), "1");
+    assert_eq!(count(&node, &mut connection, "/counter/"), "2");
     node.stop();
 }

@@ -14,6 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use harness::client::request;
+use harness::disk::files;
 use harness::faults::{Fault, Proxy};
 use harness::running::records;
 use harness::s3::Server;
@@ -81,6 +82,7 @@ fn a_change_counts_when_the_command_has_returned_and_a_removal_too() {
     node.deploy("counter", "other", &["--instances", "reuse=1000"]);
     let mut connection = node.connect();
     let counted = connection.get("/other/").text();
+    node.until_idle();
     for value in ["1", "2"] {
         set(&node, "shop", "A", value);
         assert_eq!(connection.get("/shop/").json()["environment"], json!({"A": value}));
@@ -119,15 +121,9 @@ fn secrets_outlive_the_node_and_are_handed_over_with_it() {
 
 /// Returns every file below a folder that contains `text`.
 fn files_with(folder: &Path, text: &str) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap().flatten() {
-        let (path, kind) = (entry.path(), entry.file_type().unwrap());
-        if kind.is_dir() {
-            found.extend(files_with(&path, text));
-        } else if kind.is_file() && contains(&fs::read(&path).unwrap(), text) {
-            found.push(path);
-        }
-    }
+    let mut found = files(folder);
+    // Sockets cannot be read, and the node may have removed a file since it was listed.
+    found.retain(|path| fs::read(path).is_ok_and(|bytes| contains(&bytes, text)));
     found
 }
 

@@ -14,8 +14,11 @@ const PIECE: usize = 64 * 1024;
 /// The two ways of `echo-p3`: it passes the stream on, or copies every piece through its memory.
 const ECHOES: [&str; 2] = ["/echo-p3/", "/echo-p3/copy"];
 
-fn count(connection: &mut Connection, function: &str) -> String {
-    connection.get(&format!("/{function}/count")).text()
+/// Asks an instance how many requests it has served, and waits until it is free.
+fn count(node: &Node, connection: &mut Connection, function: &str) -> String {
+    let count = connection.get(&format!("/{function}/count")).text();
+    node.until_idle();
+    count
 }
 
 /// Sends a request after which the connection ends, and returns everything that is received, as
@@ -250,7 +253,7 @@ fn a_guest_finishes_what_it_does_after_its_reply() {
             *lines == n
         });
     }
-    node.until_status("nothing runs on", SECOND * 5, |s| s.in_flight() == 0);
+    node.until_idle();
     node.stop();
 }
 
@@ -260,9 +263,9 @@ fn with_reuse_an_instance_serves_so_many_one_after_another() {
     node.deploy("echo-p3", "kept", &["--instances", "reuse=3"]);
     node.deploy("echo-p3", "fresh", &[]);
     let mut connection = node.connect();
-    let counts: Vec<String> = (0..8).map(|_| count(&mut connection, "kept")).collect();
+    let counts: Vec<String> = (0..8).map(|_| count(&node, &mut connection, "kept")).collect();
     assert_eq!(counts, ["1", "2", "3", "1", "2", "3", "1", "2"]);
-    let counts: Vec<String> = (0..3).map(|_| count(&mut connection, "fresh")).collect();
+    let counts: Vec<String> = (0..3).map(|_| count(&node, &mut connection, "fresh")).collect();
     assert_eq!(counts, ["1", "1", "1"]);
     node.stop();
 }
@@ -276,13 +279,16 @@ fn an_instance_is_kept_after_streams_unread_bodies_and_errors_but_not_after_trap
     for (target, n) in [("/kept/", 1), ("/kept/copy", 3), ("/kept/count", 5)] {
         let reply = connection.exchange(&request("POST", target, &[], &sent), 1).remove(0);
         assert_eq!(reply.status(), 200);
-        assert_eq!(count(&mut connection, "kept"), (n + 1).to_string(), "after {target}");
+        node.until_idle();
+        assert_eq!(count(&node, &mut connection, "kept"), (n + 1).to_string(), "after {target}");
     }
     assert_eq!(connection.get("/kept/sse?n=3&ms=5").status(), 200);
-    assert_eq!(count(&mut connection, "kept"), "8", "after events");
+    node.until_idle();
+    assert_eq!(count(&node, &mut connection, "kept"), "8", "after events");
     for (target, n) in [("/kept/error", "10"), ("/kept/trap-at-once", "1"), ("/kept/spin", "1")] {
         assert_ne!(connection.get(target).status(), 200);
-        assert_eq!(count(&mut connection, "kept"), n, "after {target}");
+        node.until_idle();
+        assert_eq!(count(&node, &mut connection, "kept"), n, "after {target}");
     }
     for target in ["/kept/trap", "/kept/break"] {
         let mut connection = node.connect();
@@ -290,6 +296,6 @@ fn an_instance_is_kept_after_streams_unread_bodies_and_errors_but_not_after_trap
         connection.try_reply().unwrap_err();
     }
     // On any worker: no failed instance still counts.
-    assert!(["1", "2"].contains(&count(&mut connection, "kept").as_str()));
+    assert!(["1", "2"].contains(&count(&node, &mut connection, "kept").as_str()));
     node.stop();
 }
