@@ -254,7 +254,7 @@ fn is_text(content_type: Option<&HeaderValue>) -> bool {
 }
 
 /// Returns a field's value as text: as UTF-8, or if it is none, as ISO 8859-1 (RFC 9110 5.5).
-fn text(value: &HeaderValue) -> String {
+pub(crate) fn text(value: &HeaderValue) -> String {
     match std::str::from_utf8(value.as_bytes()) {
         Ok(text) => text.to_owned(),
         Err(_) => value.as_bytes().iter().map(|byte| char::from(*byte)).collect(),

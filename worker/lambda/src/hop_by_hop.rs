@@ -2,6 +2,17 @@
 
 use http::{HeaderMap, HeaderName, header};
 
+/// Returns `headers` without the fields that concern one connection only.
+pub(crate) fn removed(headers: &HeaderMap) -> HeaderMap {
+    let mut kept = HeaderMap::new();
+    for (name, value) in headers {
+        if !is_for_one_connection(name, headers) {
+            kept.append(name, value.clone());
+        }
+    }
+    kept
+}
+
 /// Returns whether the field `name` concerns one connection only: by its own meaning, or because
 /// the field `Connection` of `headers` names it. The body's length counts as such, because it is
 /// worked out anew.

@@ -9,6 +9,8 @@
 //!   [`shutdown`] is how it is asked to end.
 //! * [`failure`] is why an invocation has no result. [`invoke`] is what the Invoke API tells its
 //!   callers, with and without one.
+//! * [`handler`] is the other side, for a program that is itself a `bootstrap`: events become HTTP
+//!   requests, and responses become results.
 //!
 //! All but `runtime_api` is pure. Nothing here opens, accepts or closes anything, and no time limit
 //! is kept: both are the worker's. The crate owns no fds above those of the connections that it is
@@ -87,6 +89,7 @@ pub mod error_body;
 pub mod event;
 pub mod exit;
 pub mod failure;
+pub mod handler;
 mod hop_by_hop;
 pub mod invoke;
 pub mod limits;

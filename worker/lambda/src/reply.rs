@@ -18,7 +18,7 @@ use crate::response_head::{HeadError, HeadFields, ResponseHead};
 const JSON: &str = "application/json";
 
 /// Reads base64 with and without padding, since functions write both.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
+pub(crate) const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );

@@ -42,6 +42,9 @@ pub enum HeadError {
     /// A cookie has characters that HTTP forbids.
     #[error("the function answered with a cookie that contains a line break or control character")]
     Cookie,
+    /// There are more header fields than can be held.
+    #[error("the function answered with too many headers")]
+    TooMany,
 }
 
 /// The fields that describe a head.
@@ -75,16 +78,13 @@ impl HeadFields {
         for cookie in self.cookies.unwrap_or_default() {
             let value =
                 HeaderValue::from_bytes(cookie.as_bytes()).map_err(|_| HeadError::Cookie)?;
-            fields.append(header::SET_COOKIE, value);
+            fields.try_append(header::SET_COOKIE, value).map_err(|_| HeadError::TooMany)?;
         }
-        let mut headers = HeaderMap::with_capacity(fields.len() + 1);
-        for (name, value) in &fields {
-            if !hop_by_hop::is_for_one_connection(name, &fields) {
-                headers.append(name, value.clone());
-            }
-        }
+        let mut headers = hop_by_hop::removed(&fields);
         if !headers.contains_key(header::CONTENT_TYPE) {
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+            headers
+                .try_insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type))
+                .map_err(|_| HeadError::TooMany)?;
         }
         Ok(ResponseHead { status, headers })
     }
@@ -126,7 +126,7 @@ fn append(fields: &mut HeaderMap, name: &str, value: Value) -> Result<(), HeadEr
         };
         let value = HeaderValue::from_bytes(text.as_bytes())
             .map_err(|_| HeadError::HeaderValue(name.to_owned()))?;
-        fields.append(parsed.clone(), value);
+        fields.try_append(parsed.clone(), value).map_err(|_| HeadError::TooMany)?;
     }
     Ok(())
 }

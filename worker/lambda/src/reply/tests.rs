@@ -91,6 +91,14 @@ fn what_is_no_response_is_an_error() {
 }
 
 #[test]
+fn more_headers_than_can_be_held_are_an_error() {
+    let headers: Vec<String> = (0..40_000).map(|number| format!(r#""x{number}":"""#)).collect();
+    let headers = headers.join(",");
+    let result = of(&format!(r#"{{"statusCode":200,"headers":{{{headers}}}}}"#));
+    assert_eq!(result, Err(ReplyError::Head(HeadError::TooMany)));
+}
+
+#[test]
 fn failures_are_statuses_of_a_gateway() {
     let limit = std::time::Duration::from_secs(1);
     assert_eq!(failed(&Failure::TimedOut { limit }).head.status, 504);
