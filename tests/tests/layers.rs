@@ -12,7 +12,7 @@ const LAYERS: [&str; 4] = ["run", "serve", "edge", "start"];
 
 /// The workspace's crates that are linked with one another, from the lowest to the highest: none
 /// depends on a later one.
-const CRATES: [&str; 20] = [
+const CRATES: [&str; 21] = [
     "sockhop-abi",
     "sockhop-sandbox",
     "sockhop-azure",
@@ -26,6 +26,7 @@ const CRATES: [&str; 20] = [
     "sockhop-store",
     "sockhop-secrets",
     "sockhop-package",
+    "sockhop-bundle",
     "sockhop-compile",
     "sockhop-takeover",
     "sockhop-fleet",

@@ -29,7 +29,9 @@ impl Machine {
         }
     }
 
-    pub(crate) fn of_elf(machine: u16) -> Self {
+    /// Returns the machine that an ELF header gives this number (`e_machine`).
+    #[must_use]
+    pub fn of_elf(machine: u16) -> Self {
         match machine {
             elf::EM_X86_64 => Self::X86_64,
             elf::EM_AARCH64 => Self::Aarch64,
