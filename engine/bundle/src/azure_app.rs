@@ -5,8 +5,8 @@
 
 use crate::PackedFile;
 
-/// No prefix, or the function would get `/api/…` alone. Requests are forwarded, or they would come
-/// as JSON.
+/// No prefix, or the function would get `/api/…` alone. Requests are forwarded, or they would
+/// come as JSON.
 const HOST_JSON: &str = r#"{
   "version": "2.0",
   "customHandler": {

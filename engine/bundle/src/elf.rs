@@ -80,7 +80,7 @@ fn end_of_segments(executable: &[u8]) -> Result<usize, BundleError> {
     let table_end = header.e_phoff.get(LE).saturating_add(table_bytes);
     let mut end = table_end.max(size_of::<FileHeader64<LE>>() as u64);
     for segment in segments {
-        // What is not loaded may be read by the kernel all the same, such as the interpreter's name.
+        // The kernel reads some that are not loaded, such as the interpreter's name.
         if segment.p_filesz(LE) > 0 {
             end = end.max(segment.p_offset(LE).saturating_add(segment.p_filesz(LE)));
         }

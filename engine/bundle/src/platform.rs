@@ -1,4 +1,5 @@
-//! The platforms that there are bundles for, and their names on the command line. Pure; owns no fds.
+//! The platforms that there are bundles for, and their names on the command line. Pure; owns no
+//! fds.
 
 use std::fmt;
 use std::str::FromStr;

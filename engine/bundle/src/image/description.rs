@@ -1,4 +1,5 @@
-//! The JSON files of an image layout, as far as one image of one layer needs them. Pure; owns no fds.
+//! The JSON files of an image layout, as far as one image of one layer needs them. Pure; owns no
+//! fds.
 //!
 //! They are structs and not values put together by hand, so that their fields stay in order: an
 //! image is known by the digest of its bytes.

@@ -1,4 +1,5 @@
-//! Tests of [`super`]: every reference leads to what it describes, and the layer has what it should.
+//! Tests of [`super`]: every reference leads to what it describes, and the layer has what it
+//! should.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;

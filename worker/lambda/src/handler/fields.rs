@@ -64,12 +64,13 @@ pub(super) fn form(event: &[u8]) -> Result<Form, serde_json::Error> {
         multi_value_headers: Option<Map<String, Value>>,
         request_context: Option<Map<String, Value>>,
     }
-    serde_json::from_slice::<IgnoredAny>(event)?;
     // The parser would take an array for an object's fields in their order.
-    if event.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+    let is_object = event.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
+    let marks = if is_object { serde_json::from_slice::<Marks>(event).ok() } else { None };
+    let Some(marks) = marks else {
+        serde_json::from_slice::<IgnoredAny>(event)?;
         return Ok(Form::Direct);
-    }
-    let Ok(marks) = serde_json::from_slice::<Marks>(event) else { return Ok(Form::Direct) };
+    };
     let context = marks.request_context.unwrap_or_default();
     Ok(if context.get("http").is_some_and(Value::is_object) {
         Form::Http2

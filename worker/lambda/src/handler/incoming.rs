@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
 use super::Form;
 use super::fields::{self, EventFields, Members};
 use super::target;
+use crate::error_body::message_and_type;
 use crate::hop_by_hop;
 use crate::reply::BASE64;
 
@@ -33,7 +34,7 @@ pub struct Incoming {
     pub https: bool,
 }
 
-/// Why there is no request for an event.
+/// Why there is no request for an event. It is to be posted to the invocation's `error`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IncomingError {
     /// The event is not JSON.
@@ -60,6 +61,20 @@ pub enum IncomingError {
     /// The body is said to be base64 and is not.
     #[error("the event says isBase64Encoded, and its body is not base64: {0}")]
     Base64(String),
+}
+
+impl IncomingError {
+    /// Returns the error's type, for `Lambda-Runtime-Function-Error-Type`.
+    #[must_use]
+    pub fn error_type(&self) -> &'static str {
+        "Runtime.InvalidEvent"
+    }
+
+    /// Returns the error as the Runtime API takes it: JSON of `errorMessage` and `errorType`.
+    #[must_use]
+    pub fn body(&self) -> Bytes {
+        message_and_type(&self.to_string(), self.error_type())
+    }
 }
 
 /// Returns the request that `event` describes. An event that describes none, an empty one too, is

@@ -83,8 +83,8 @@ impl ResultError {
 ///
 /// # Errors
 ///
-/// Returns a [`ResultError`] if the result would be longer than [`RESPONSE_BYTES_MAX`]. For an event
-/// that is no request, also if the status is 500 or above, or the body is binary.
+/// Returns a [`ResultError`] if the result would be longer than [`RESPONSE_BYTES_MAX`]. For an
+/// event that is no request, also if the status is 500 or above, or the body is binary.
 pub fn result(form: Form, response: &Response<Bytes>) -> Result<Bytes, ResultError> {
     let result = match form {
         Form::Direct => direct(response)?,
@@ -191,8 +191,8 @@ fn several(headers: &HeaderMap) -> BTreeMap<&str, Vec<String>> {
     headers.keys().map(|name| (name.as_str(), values(headers, name.as_str()))).collect()
 }
 
-/// Returns one value for each name: those of one name are joined by commas. Cookies cannot be joined
-/// (RFC 6265 3), so each has a spelling of the name of its own.
+/// Returns one value for each name: those of one name are joined by commas. Cookies cannot be
+/// joined (RFC 6265 3), so each has a spelling of the name of its own.
 fn single(headers: &HeaderMap) -> BTreeMap<Cow<'_, str>, String> {
     let mut single = BTreeMap::new();
     for name in headers.keys() {

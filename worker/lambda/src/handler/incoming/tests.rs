@@ -179,7 +179,11 @@ fn what_is_no_request_is_an_error() {
         (0..40_000).map(|number| (format!("x{number}"), json!(""))).collect();
     assert_eq!(changed("/headers", Value::Object(many)), IncomingError::TooManyHeaders);
     let event = json!({"requestContext": {"http": {}}});
-    assert_eq!(of(&event).unwrap_err(), IncomingError::Method(String::new()));
+    let error = of(&event).unwrap_err();
+    assert_eq!(error, IncomingError::Method(String::new()));
+    assert_eq!(crate::error_body::accepted_type(Some(error.error_type())), error.error_type());
+    let body: Value = serde_json::from_slice(&error.body()).unwrap();
+    assert_eq!(body, json!({"errorMessage": error.to_string(), "errorType": error.error_type()}));
 }
 
 /// Returns the request that an event of `request` describes.
