@@ -39,6 +39,10 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// How much of what a handler wrote stands in an error, in characters.
 const EXCERPT_CHARACTERS_MAX: usize = 200;
 
+/// Most header fields of a response. No client takes as many, and a map of them holds no more than
+/// some 24000.
+const HEADERS_MAX: usize = 4096;
+
 /// Why a reply is no response. The client gets 500, or what the node answers for a function that
 /// has failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -60,6 +64,8 @@ pub enum ReplyError {
         "the header {name:?} of the handler's reply has a name or a value that HTTP cannot carry"
     )]
     Header { name: String },
+    #[error("the handler's reply has more than {HEADERS_MAX} headers")]
+    TooManyHeaders,
 }
 
 /// A handler's reply to an envelope.
@@ -220,6 +226,9 @@ fn header(name: &str, json: &RawValue, headers: &mut HeaderMap) -> Result<(), Re
             None => value.get().to_owned(),
         };
         let value = HeaderValue::try_from(text).map_err(|_| refused())?;
+        if headers.len() == HEADERS_MAX {
+            return Err(ReplyError::TooManyHeaders);
+        }
         headers.append(&parsed, value);
     }
     Ok(())

@@ -147,6 +147,18 @@ fn what_is_no_reply_is_an_error() {
 }
 
 #[test]
+fn more_headers_than_can_be_held_are_an_error() {
+    let of = |count| {
+        let headers: Vec<String> = (0..count).map(|number| format!(r#""x{number}":"""#)).collect();
+        let headers = headers.join(",");
+        named(&format!(r#"{{"Outputs":{{"res":{{"headers":{{{headers}}}}}}}}}"#)).map(|_| ())
+    };
+    assert_eq!(of(HEADERS_MAX), Ok(()));
+    assert_eq!(of(HEADERS_MAX + 1), Err(ReplyError::TooManyHeaders));
+    assert_eq!(of(40_000), Err(ReplyError::TooManyHeaders));
+}
+
+#[test]
 fn excerpts_are_short() {
     let error = named(&format!("<html>{}", "é".repeat(5000))).unwrap_err().to_string();
     assert!(error.len() < 1000, "{} bytes", error.len());
