@@ -528,4 +528,9 @@ build_binaries() {
     cargo build --profile "$profile" --locked -p sockhop-engine
     say "building sockhop-worker, profile $profile ($takes again: wasmtime, without its compiler)"
     as_one_unit cargo build --profile "$profile" --locked -p sockhop-worker
+    # It goes to other machines, so it is linked statically. Only it: what it is linked from are the
+    # worker's own crates, as they were built for the worker a moment ago.
+    say "building sockhop-standalone, which bundles have in front"
+    as_one_unit cargo rustc --profile "$profile" --locked -p sockhop-standalone --bin sockhop-standalone -- \
+        -C target-feature=+crt-static
 }

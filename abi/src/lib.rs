@@ -7,6 +7,7 @@
 
 pub mod authority;
 pub mod board;
+pub mod bundle;
 pub mod catalogue;
 pub mod channel;
 pub mod choice;

@@ -4,8 +4,6 @@
 //! ready. Owns the runtime; the channel goes to the link.
 
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use abi::board::Board;
@@ -15,19 +13,10 @@ use abi::limits::TRIAL_REASON_BYTES_MAX;
 use abi::message::{Settings, ToEngine, ToWorker};
 use anyhow::{Context as _, bail};
 use tokio::task::LocalSet;
-use tokio::time::Instant;
 
-use crate::counters::Counters;
-use crate::drain::Drain;
-use crate::edge::h1::{Connections, SendBatch};
-use crate::link::Outbox;
-use crate::run::thread::GuestThread;
-use crate::run::{Runtimes, Shared};
-use crate::serve::{Functions, Pipeline};
-use crate::{guest_log, link, log, spool};
-
-/// Interval of the heartbeat by which the engine sees that the worker is alive.
-const BEAT_INTERVAL: Duration = Duration::from_millis(100);
+use crate::serve::Routing;
+use crate::worker::{Parts, Worker};
+use crate::{link, log};
 
 /// The longest wait for the end of the log to be written, when the worker has nothing else to do.
 const SPOOL_END_TIMEOUT: Duration = Duration::from_secs(2);
@@ -54,51 +43,15 @@ async fn serve(channel: Channel, filter: log::Filter) -> anyhow::Result<()> {
     let (row, settings, board) = started(inbox.next().await.context("waiting for Start")?)?;
     let catalogue = first_catalogue(inbox.next().await.context("waiting for the catalogue")?)?;
 
-    let (board, drain) = (Arc::new(board), Rc::<Drain>::default());
-    let spool = settings.logs.then(|| spool::start(Arc::clone(&board), row)).transpose();
-    let spool = spool.context("starting the spool's thread")?;
-    let guest_log = guest_log::start(log::Format::from_environment(), settings.guest_stderr, spool);
-    let guest_log = guest_log.context("starting the guest-log thread")?;
-    let (counters, send_batch) = (Rc::new(Counters::new(board, row)), Rc::<SendBatch>::default());
-    let thread = GuestThread::new(Rc::clone(&counters), Rc::clone(&send_batch) as _);
-    let shared = Rc::new(Shared {
-        counters: Rc::clone(&counters),
-        log: guest_log,
-        thread,
-        native_sandbox: settings.native_sandbox,
-    });
-    let runtimes = Runtimes::new(&shared, settings.only_function.is_none());
-    let runtimes = runtimes.map_err(anyhow::Error::msg);
-    let runtimes =
-        runtimes.context("wasmtime refuses the worker's settings, or no thread can be started")?;
-    let functions = Functions::new(Box::new(runtimes), outbox.clone(), catalogue);
-    let pipeline = Pipeline::new(settings, functions, shared, Rc::clone(&drain));
-    let connections = Connections::new(
-        Rc::clone(&pipeline),
-        Rc::clone(&counters),
-        Rc::clone(&drain),
-        outbox.clone(),
-        send_batch,
-    );
-    let worker =
-        Rc::new(Worker { pipeline, connections, counters, drain, outbox, started: Instant::now() });
+    let routing = Routing::ByName;
+    let worker = Worker::assemble(Parts { board, row, settings, catalogue, routing, outbox })?;
 
     // Everything that can fail has succeeded. `Applied` tells the engine that this worker serves;
     // what it writes to stderr from here on is no longer the reason of a failed start.
     own_stderr();
     worker.report_applied();
     load_kept(&worker);
-    let tasks = [
-        tokio::task::spawn_local(beat(Rc::clone(&worker))),
-        tokio::task::spawn_local({
-            let connections = Rc::clone(&worker.connections);
-            async move { connections.send_batches().await }
-        }),
-        tokio::task::spawn_local({
-            let pipeline = Rc::clone(&worker.pipeline);
-            async move { pipeline.stand_by().await }
-        }),
-    ];
+    let tasks = worker.tasks();
     loop {
         tokio::select! {
             received = inbox.next() => match received {
@@ -120,44 +73,6 @@ async fn serve(channel: Channel, filter: log::Filter) -> anyhow::Result<()> {
         spool.end(SPOOL_END_TIMEOUT);
     }
     Ok(())
-}
-
-/// All parts of a running worker.
-struct Worker {
-    pipeline: Rc<Pipeline>,
-    connections: Rc<Connections>,
-    counters: Rc<Counters>,
-    drain: Rc<Drain>,
-    outbox: Outbox<ToEngine>,
-    started: Instant,
-}
-
-impl Worker {
-    fn log(&self) -> &guest_log::GuestLog {
-        &self.pipeline.shared().log
-    }
-
-    /// Reports to the engine which catalogue this worker serves.
-    fn report_applied(&self) {
-        self.outbox
-            .send(ToEngine::Applied { generation: self.pipeline.functions.generation() }, None);
-        self.count_modules();
-    }
-
-    fn count_modules(&self) {
-        self.counters.row().modules.store(self.pipeline.functions.module_count() as u64, Relaxed);
-    }
-
-    /// Resolves when nothing is left to do after a drain has begun, or when its deadline has come.
-    async fn drained(&self) {
-        let is_idle = || self.connections.open() == 0 && self.pipeline.in_flight() == 0;
-        if !self.drain.over(is_idle).await {
-            tracing::warn!(
-                connections = self.connections.open(),
-                "drain deadline: requests are cut off"
-            );
-        }
-    }
 }
 
 /// Replaces the pipe on stderr, to which the engine listens while a worker starts, by the engine's
@@ -263,17 +178,4 @@ async fn try_start(worker: Rc<Worker>, ticket: u64, catalogue: CatalogueView) {
         reason
     });
     worker.outbox.send(ToEngine::Tried { ticket, failure }, None);
-}
-
-async fn beat(worker: Rc<Worker>) {
-    let mut interval = tokio::time::interval(BEAT_INTERVAL);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    loop {
-        interval.tick().await;
-        let millis = u64::try_from(worker.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        worker.counters.row().heartbeat_ms.store(millis, Relaxed);
-        worker.connections.beat();
-        worker.pipeline.functions.expire();
-        worker.pipeline.drop_retired();
-    }
 }

@@ -53,6 +53,8 @@ pub enum AnswerBody {
     JsonOrNothing,
     /// JSON with the status 200, or Server-Sent Events if the request asks for them.
     JsonOrEvents,
+    /// A file, with the status 200.
+    File,
     /// Whatever a function replies.
     OfFunction,
 }

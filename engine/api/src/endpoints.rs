@@ -1,6 +1,7 @@
 //! All endpoints of the API, each with its types. The node routes by this list, clients call by it,
 //! and the OpenAPI document is made of it.
 
+use crate::bundles::BundleQuery;
 use crate::deploys::{DeployProgress, DeployQuery, DeployedVersion};
 use crate::endpoint::{AnswerBody, AnyObject, Call, Description, Endpoint, Method, RequestBody};
 use crate::functions::{Aliases, Function, InspectedFunction};
@@ -100,6 +101,8 @@ endpoints! {
     /// Removes a secret.
     RemoveSecret = Delete "/v1/functions/{name}/secrets/{key}" (name, key), (),
         Nothing () => Nothing ();
+    /// Makes a program of a function that runs without a node.
+    GetBundle = Get "/v1/functions/{name}/bundle" (name), BundleQuery, Nothing () => File ();
     /// Calls a function, which may be named as NAME@ALIAS or NAME@VERSION.
     Invoke = Any "/v1/functions/{name}/invoke/{path}" (name, path), (), Bytes () => OfFunction ();
     /// Reads what functions have logged, or follows it.

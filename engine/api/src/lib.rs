@@ -15,6 +15,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bundles;
 pub mod deploys;
 pub mod endpoint;
 pub mod endpoints;

@@ -191,6 +191,13 @@ fn answers(endpoint: &Description, schemas: &mut Schemas) -> Value {
             json["content"]["text/event-stream"] = json!({ "schema": { "type": "string" } });
             json!({ "200": json, "default": error })
         }
+        AnswerBody::File => {
+            let file = json!({
+                "description": "The file.",
+                "content": { "application/octet-stream": {} },
+            });
+            json!({ "200": file, "default": error })
+        }
         AnswerBody::OfFunction => {
             let description = "What the function replies; an error of the node has no \
                                `sockhop-invocation-id`.";

@@ -9,7 +9,7 @@ use object::pod;
 use object::read::elf::{FileHeader as _, ProgramHeader as _};
 use package::Machine;
 
-use crate::{BundleError, Contents};
+use crate::BundleError;
 
 /// Returns the executable without what is never loaded: cut behind its last segment, and without
 /// headers of sections. It runs as before; a backtrace of it has no names.
@@ -30,23 +30,21 @@ pub fn shrink(executable: &[u8]) -> Result<Vec<u8>, BundleError> {
     Ok(shrunk)
 }
 
-/// Checks that the executable is for the machine that `contents` name, and that platforms run
-/// programs for it.
-pub(crate) fn check_machine(contents: &Contents<'_>) -> Result<(), BundleError> {
-    let (header, _) = parse(contents.executable)?;
-    let expected = contents.machine;
-    let found = Machine::of_elf(header.e_machine.get(LE));
-    if found != expected {
-        return Err(BundleError::OtherMachine { found, expected });
-    }
-    match expected {
-        Machine::X86_64 | Machine::Aarch64 => Ok(()),
-        Machine::Other(_) => Err(BundleError::Machine(expected)),
+/// Returns the machine that the executable is for, if platforms run programs for it.
+pub(crate) fn machine(executable: &[u8]) -> Result<Machine, BundleError> {
+    let (header, _) = parse(executable)?;
+    match Machine::of_elf(header.e_machine.get(LE)) {
+        machine @ (Machine::X86_64 | Machine::Aarch64) => Ok(machine),
+        machine @ Machine::Other(_) => Err(BundleError::Machine(machine)),
     }
 }
 
 /// Returns the dynamic linker that the executable names. Returns `None` if it is linked statically.
-pub(crate) fn interpreter(executable: &[u8]) -> Result<Option<String>, BundleError> {
+///
+/// # Errors
+///
+/// Returns a [`BundleError`] if this is no 64-bit little-endian ELF file.
+pub fn interpreter(executable: &[u8]) -> Result<Option<String>, BundleError> {
     let (_, segments) = parse(executable)?;
     let Some(segment) = segments.iter().find(|segment| segment.p_type(LE) == PT_INTERP) else {
         return Ok(None);

@@ -32,14 +32,6 @@ pub enum BundleError {
     /// The executable has more segments than its header can count.
     #[error("the executable has too many segments; 65534 are the most")]
     TooManySegments,
-    /// The executable is for another machine than is said.
-    #[error("the executable is for {found}, and not for {expected}")]
-    OtherMachine {
-        /// What it is for, by its header.
-        found: Machine,
-        /// What it was said to be for.
-        expected: Machine,
-    },
     /// No platform runs the machine's programs.
     #[error("no platform runs programs for {0}; bundle on a node of x86-64 or 64-bit ARM")]
     Machine(Machine),

@@ -50,10 +50,10 @@ pub(crate) fn layout(contents: &Contents<'_>) -> Result<Vec<u8>, BundleError> {
     if let Some(interpreter) = elf::interpreter(contents.executable)? {
         return Err(BundleError::Interpreter { interpreter });
     }
-    let architecture = match contents.machine {
+    let architecture = match elf::machine(contents.executable)? {
         Machine::X86_64 => "amd64",
         Machine::Aarch64 => "arm64",
-        Machine::Other(_) => return Err(BundleError::Machine(contents.machine)),
+        machine @ Machine::Other(_) => return Err(BundleError::Machine(machine)),
     };
     let layer = Blob::new(LAYER_TYPE, layer(contents.executable)?);
     let config = Blob::new(CONFIG_TYPE, json(&image(architecture, &layer))?);

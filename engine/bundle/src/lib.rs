@@ -11,11 +11,10 @@
 //!
 //! ```
 //! use bundle::{Contents, Packed, Platform, pack, shrink};
-//! use package::Machine;
 //!
 //! let executable = std::fs::read("/proc/self/exe")?;
 //! let executable = shrink(&executable)?;
-//! let contents = Contents { name: "hello", executable: &executable, machine: Machine::here() };
+//! let contents = Contents { name: "hello", executable: &executable };
 //! let platform: Platform = "cloud-run".parse()?;
 //! let Packed::File { name, mode, bytes } = pack(platform, &contents)? else { unreachable!() };
 //! assert_eq!((name.as_str(), mode), ("hello", 0o755));
@@ -34,9 +33,7 @@ mod platform;
 #[cfg(test)]
 mod samples;
 
-use package::Machine;
-
-pub use elf::shrink;
+pub use elf::{interpreter, shrink};
 pub use error::BundleError;
 pub use platform::{Platform, UnknownPlatform};
 
@@ -48,8 +45,6 @@ pub struct Contents<'a> {
     /// The executable. It answers as a Lambda bootstrap, on `$PORT` or as an Azure handler, by what
     /// its environment says.
     pub executable: &'a [u8],
-    /// Which machine the executable is for.
-    pub machine: Machine,
 }
 
 /// A bundle: what is to be written for the deployer.
@@ -99,7 +94,7 @@ pub struct PackedFile {
 /// Returns a [`BundleError`] if the platform does not take such an executable.
 pub fn pack(platform: Platform, contents: &Contents<'_>) -> Result<Packed, BundleError> {
     abi::name::check(contents.name)?;
-    elf::check_machine(contents)?;
+    elf::machine(contents.executable)?;
     let name = contents.name.to_owned();
     Ok(match platform {
         Platform::Lambda => {
@@ -125,7 +120,7 @@ mod tests {
     #[test]
     fn the_same_contents_make_the_same_bytes() {
         let executable = STATIC.bytes();
-        let contents = Contents { name: "f", executable: &executable, machine: Machine::X86_64 };
+        let contents = Contents { name: "f", executable: &executable };
         for platform in Platform::ALL {
             assert_eq!(pack(platform, &contents).unwrap(), pack(platform, &contents).unwrap());
         }
@@ -134,21 +129,18 @@ mod tests {
     #[test]
     fn what_a_platform_does_not_run_is_refused() {
         let executable = STATIC.bytes();
-        let contents = Contents { name: "f", executable: &executable, machine: Machine::X86_64 };
+        let contents = Contents { name: "f", executable: &executable };
         for platform in Platform::ALL {
             let pack = |contents| pack(platform, &contents).unwrap_err().to_string();
             let error = pack(Contents { name: "../f", ..contents });
             assert!(error.contains("'.'"), "{error}");
             let error = pack(Contents { executable: b"#!/bin/sh", ..contents });
             assert!(error.contains("is no 64-bit little-endian ELF executable"), "{error}");
-            let error = pack(Contents { machine: Machine::Aarch64, ..contents });
-            assert!(error.contains("is for x86-64, and not for 64-bit ARM"), "{error}");
         }
         let mut riscv = STATIC;
         riscv.machine = 243;
         let executable = riscv.bytes();
-        let machine = Machine::Other(243);
-        let contents = Contents { name: "f", executable: &executable, machine };
+        let contents = Contents { name: "f", executable: &executable };
         for platform in [Platform::Lambda, Platform::CloudRun, Platform::Azure, Platform::Oci] {
             let error = pack(platform, &contents).unwrap_err().to_string();
             assert!(error.contains("RISC-V"), "{error}");

@@ -110,20 +110,33 @@ impl CompileError {
     }
 }
 
+/// The processors that code is compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Processor {
+    /// That of this machine.
+    Host,
+    /// Those of other machines, too: see [`wasm_config::make_portable`].
+    Portable,
+}
+
 /// Compiles `input`, which is of `kind`, into `output`, in a child process with the threads of
 /// `plan`.
 ///
 /// # Errors
 /// [`CompileError`]; `output` is then incomplete or missing.
 pub async fn compile(
-    kind: Kind,
+    (kind, processor): (Kind, Processor),
     input: &Path,
     output: &Path,
     plan: &Plan,
 ) -> Result<(), CompileError> {
     // This path is the running binary, even if its file was replaced by another build.
     let mut command = tokio::process::Command::new("/proc/self/exe");
-    command.arg0("sockhop").args(["compile", "--kind", kind.name()]).arg(input).arg(output);
+    command.arg0("sockhop").args(["compile", "--kind", kind.name()]);
+    if processor == Processor::Portable {
+        command.arg("--portable");
+    }
+    command.arg(input).arg(output);
     command.env_clear().env(THREADS_VARIABLE, plan.threads.to_string());
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
     let child = command.spawn().map_err(CompileError::Start)?;
@@ -162,20 +175,30 @@ fn output_text(stderr: &[u8]) -> String {
 ///
 /// # Errors
 /// A sentence for the deployer of the file, and the exit status.
-pub fn run(kind: Kind, input: &Path, output: &Path) -> Result<(), (String, u8)> {
+pub fn run(
+    kind: Kind,
+    processor: Processor,
+    input: &Path,
+    output: &Path,
+) -> Result<(), (String, u8)> {
     limit().map_err(|errno| (format!("the compiler's limits cannot be set: {errno}"), REFUSED))?;
     match native::kind(kind) {
         Some(kind) => native::unpack(kind, input, output),
-        None => compile_module(kind, input, output).map_err(|reason| (reason, REFUSED)),
+        None => compile_module(kind, processor, input, output).map_err(|reason| (reason, REFUSED)),
     }
 }
 
-fn compile_module(kind: Kind, input: &Path, output: &Path) -> Result<(), String> {
+fn compile_module(
+    kind: Kind,
+    processor: Processor,
+    input: &Path,
+    output: &Path,
+) -> Result<(), String> {
     // The engine switches huge pages off for itself. This process is short and computes.
     let _ = huge_pages::set(Pages::Huge);
     let bytes =
         std::fs::read(input).map_err(|error| format!("{input:?} cannot be read: {error}"))?;
-    let engine = engine(kind).map_err(|error| error.to_string())?;
+    let engine = engine(kind, processor).map_err(|error| error.to_string())?;
     let compiled = if is_core(&bytes) {
         engine.precompile_module(&bytes)
     } else {
@@ -215,12 +238,17 @@ fn limit() -> nix::Result<()> {
 }
 
 /// Returns the compiler, with the settings of the workers.
-fn engine(kind: Kind) -> Result<Engine, CompileError> {
-    let config = match kind {
+fn engine(kind: Kind, processor: Processor) -> Result<Engine, CompileError> {
+    let mut config = match kind {
         Kind::Http03 => wasm_config::config_03(),
         _ => wasm_config::config_02(),
     };
-    Engine::new(&config).map_err(|error| CompileError::Settings(format!("{error:#}")))
+    let chosen = match processor {
+        Processor::Host => Ok(()),
+        Processor::Portable => wasm_config::make_portable(&mut config),
+    };
+    let engine = chosen.and_then(|()| Engine::new(&config));
+    engine.map_err(|error| CompileError::Settings(format!("{error:#}")))
 }
 
 /// Returns bytes that identify compatible compiled code. They change with wasmtime, its settings
@@ -244,7 +272,10 @@ pub fn compatibility(kind: Kind) -> Result<Vec<u8>, CompileError> {
     // wasmtime returns a value to hash. The hashed bytes are kept as they are, as they go into a
     // SHA-256.
     let mut bytes = Bytes(Vec::new());
-    std::hash::Hash::hash(&engine(kind)?.precompile_compatibility_hash(), &mut bytes);
+    std::hash::Hash::hash(
+        &engine(kind, Processor::Host)?.precompile_compatibility_hash(),
+        &mut bytes,
+    );
     Ok(bytes.0)
 }
 

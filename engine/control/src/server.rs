@@ -11,9 +11,9 @@ use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
 use api::endpoints::{
-    Deploy, GetDeploy, GetFunction, GetInvocation, GetLogs, GetOpenApi, GetStatus, GetTop,
-    INVOKE_PATHS, ListAliases, ListFunctions, ListRemoved, ListSecrets, ListVersions, RemoveAlias,
-    RemoveFunction, RemoveSecret, RestoreFunction, RollBack, SetAlias, SetSecret,
+    Deploy, GetBundle, GetDeploy, GetFunction, GetInvocation, GetLogs, GetOpenApi, GetStatus,
+    GetTop, INVOKE_PATHS, ListAliases, ListFunctions, ListRemoved, ListSecrets, ListVersions,
+    RemoveAlias, RemoveFunction, RemoveSecret, RestoreFunction, RollBack, SetAlias, SetSecret,
 };
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
@@ -23,7 +23,9 @@ use lambda_api::sigv4::Credential;
 use tokio::net::UnixListener;
 
 use crate::control::Control;
-use crate::handlers::{deploys, functions, health, invoke::invoke, logs, secrets, top, versions};
+use crate::handlers::{
+    bundles, deploys, functions, health, invoke::invoke, logs, secrets, top, versions,
+};
 use crate::lambda::Node;
 use crate::names;
 use crate::routes::{Router, Routes as _};
@@ -90,6 +92,7 @@ pub async fn serve(listener: UnixListener, remote: Remote, control: Arc<Control>
         .with_state(Arc::clone(&control));
     let changes = Router::new()
         .serve(RestoreFunction, functions::restore)
+        .serve(GetBundle, bundles::program)
         .serve(ListVersions, versions::versions)
         .serve(RollBack, versions::roll_back)
         .serve(ListAliases, versions::aliases)

@@ -252,6 +252,21 @@ impl Node {
         self.upload(&call, &[], body, &Arc::default()).await
     }
 
+    /// Returns the file that an endpoint answers with.
+    pub(super) async fn file<E: Endpoint<Request = ()>>(
+        &self,
+        call: Call<E>,
+    ) -> anyhow::Result<Bytes> {
+        let (status, bytes) = self.exchange(&call, &[], Bytes::new(), &Arc::default()).await?;
+        if status.is_success() {
+            return Ok(bytes);
+        }
+        match reason(&bytes) {
+            Some(error) => bail!("{error}"),
+            None => bail!("the node answered {status}"),
+        }
+    }
+
     /// Sends a deploy, which is called `id` while it is under way; what of the form has left is
     /// counted in `sent`.
     pub(super) async fn deploy(
@@ -275,17 +290,7 @@ impl Node {
         body: Bytes,
         sent: &Arc<AtomicUsize>,
     ) -> anyhow::Result<Answer<E::Answer>> {
-        let give_up = Instant::now() + RETRY_FOR;
-        let response = loop {
-            let upload = Upload::new(body.clone(), Arc::clone(sent));
-            let response = self.request(method::<E>(), call.path(), headers, upload).await?;
-            if !response.headers().contains_key(RETRY_AFTER) || Instant::now() >= give_up {
-                break response;
-            }
-            tokio::time::sleep(RETRY_INTERVAL).await;
-        };
-        let status = response.status();
-        let bytes = response.into_body().collect().await?.to_bytes();
+        let (status, bytes) = self.exchange(call, headers, body, sent).await?;
         if status == StatusCode::NO_CONTENT {
             return Ok(Answer::new(Value::Null));
         }
@@ -298,6 +303,28 @@ impl Node {
             Ok(ErrorAnswer { error }) => bail!("{error}"),
             Err(_) => bail!("the node answered {status}"),
         }
+    }
+
+    /// Sends a body to an endpoint, again for a while if the node says that it may be tried again.
+    /// Returns the status and the body of the answer.
+    async fn exchange<E: Endpoint>(
+        &self,
+        call: &Call<E>,
+        headers: &[(HeaderName, HeaderValue)],
+        body: Bytes,
+        sent: &Arc<AtomicUsize>,
+    ) -> anyhow::Result<(StatusCode, Bytes)> {
+        let give_up = Instant::now() + RETRY_FOR;
+        let response = loop {
+            let upload = Upload::new(body.clone(), Arc::clone(sent));
+            let response = self.request(method::<E>(), call.path(), headers, upload).await?;
+            if !response.headers().contains_key(RETRY_AFTER) || Instant::now() >= give_up {
+                break response;
+            }
+            tokio::time::sleep(RETRY_INTERVAL).await;
+        };
+        let status = response.status();
+        Ok((status, response.into_body().collect().await?.to_bytes()))
     }
 }
 

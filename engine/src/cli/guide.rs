@@ -13,11 +13,12 @@ use super::Misused;
 /// line is `# TITLE: SUMMARY`.
 type Page = (&'static str, &'static str);
 
-const PAGES: [Page; 16] = [
+const PAGES: [Page; 17] = [
     ("installing", include_str!("../../guide/installing.md")),
     ("functions", include_str!("../../guide/functions.md")),
     ("native", include_str!("../../guide/native.md")),
     ("lambda", include_str!("../../guide/lambda.md")),
+    ("bundles", include_str!("../../guide/bundles.md")),
     ("deploying", include_str!("../../guide/deploying.md")),
     ("http", include_str!("../../guide/http.md")),
     ("commands", include_str!("../../guide/commands.md")),

@@ -2,10 +2,11 @@
 //! through [`mod@client`]; [`address`] says where it is, [`tls`] how it is reached from afar.
 //!
 //! [`deploy`] sends a function: [`project`] reads its `sockhop.toml`, [`progress`] shows how far it
-//! is, [`native`] makes a zip of a folder, [`urls`] where it can be called. [`show`] prints what there is, [`mod@invoke`] calls a
-//! function, [`remove`] removes one and restores it, [`versions`] is for versions and aliases,
-//! [`secret`] for secrets, [`logs`] prints what was logged, [`mod@top`] shows it as it changes, and
-//! [`guide`] shows the manual. [`shell`] is for packagers, [`mod@print`] what commands print with.
+//! is, [`native`] makes a zip of a folder, [`urls`] where it can be called. [`show`] prints what
+//! there is, [`mod@invoke`] calls a function, [`remove`] removes one and restores it, [`versions`]
+//! is for versions and aliases, [`secret`] for secrets, [`mod@bundle`] for other platforms,
+//! [`logs`] prints what was logged, [`mod@top`] shows it as it changes, and [`guide`] shows the
+//! manual. [`shell`] is for packagers, [`mod@print`] what commands print with.
 //!
 //! Names and defaults are part of what users rely on (see the guide). Owns no fds.
 
@@ -15,6 +16,7 @@ macro_rules! say {
 }
 
 mod address;
+mod bundle;
 mod client;
 mod deploy;
 mod guide;
@@ -42,7 +44,7 @@ use abi::function::Kind;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::address::Target;
-use compile::child;
+use compile::child::{self, Processor};
 use host::log;
 
 /// What `--version` prints behind the name.
@@ -98,6 +100,8 @@ pub(crate) enum Command {
     /// Set, list and remove the secrets of a function
     #[command(subcommand)]
     Secret(secret::Secret),
+    /// Pack a function into what another platform runs
+    Bundle(bundle::Bundle),
     /// Call a function
     Invoke(invoke::Invoke),
     /// Show what the node and its workers do
@@ -117,6 +121,9 @@ pub(crate) enum Command {
     Compile {
         #[arg(long)]
         kind: Kind,
+        /// Not only for this machine's processor
+        #[arg(long)]
+        portable: bool,
         input: PathBuf,
         output: PathBuf,
     },
@@ -171,8 +178,9 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
         Command::Guide(guide) => guide::run(&guide),
         Command::Completions(wanted) => shell::completions(&wanted),
         Command::Man(wanted) => shell::man(&wanted),
-        Command::Compile { kind, input, output } => {
-            if let Err((reason, status)) = child::run(kind, &input, &output) {
+        Command::Compile { kind, portable, input, output } => {
+            let processor = if portable { Processor::Portable } else { Processor::Host };
+            if let Err((reason, status)) = child::run(kind, processor, &input, &output) {
                 // The parent reads it from here and says whose file it was.
                 eprintln!("{reason}");
                 std::process::exit(status.into());
@@ -190,6 +198,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
         Command::Rollback(rollback) => client::block_on(versions::roll_back(rollback)),
         Command::Alias(alias) => client::block_on(versions::alias(alias)),
         Command::Secret(secret) => client::block_on(secret::run(secret)),
+        Command::Bundle(bundle) => client::block_on(bundle::run(bundle)),
         Command::Invoke(invoke) => client::block_on(invoke::run(invoke)),
         Command::Status(show) => client::block_on(show::status(show)),
         Command::Logs(wanted) => client::block_on(logs::run(wanted)),

@@ -1,8 +1,9 @@
 //! The edge: how requests arrive, and how their replies leave. It knows no runtimes.
 //!
-//! Each way in is a folder: [`h1`] has connections that speak HTTP/1.1. A way in gives each request
-//! to [`crate::serve`]. Owns no fds.
+//! Each way in is a folder: [`h1`] has connections that speak HTTP/1.1, [`lambda`] takes the events
+//! of AWS Lambda, which it has answered from [`memory`]. A way in gives each request to
+//! [`crate::serve`]. Owns no fds.
 
 pub(crate) mod h1;
-#[cfg(test)]
+pub(crate) mod lambda;
 mod memory;

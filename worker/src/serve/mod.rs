@@ -85,9 +85,19 @@ pub(crate) trait RequestSource {
     fn local_address(&self) -> SocketAddr;
 }
 
+/// How requests find their functions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Routing {
+    /// By the names in hosts and paths.
+    ByName,
+    /// Each is for the only function there is, with its whole path.
+    Only,
+}
+
 /// The pipeline of this worker.
 pub(crate) struct Pipeline {
     settings: RefCell<Settings>,
+    routing: Routing,
     pub(crate) functions: Functions,
     shared: Rc<Shared>,
     clients: Clients,
@@ -98,6 +108,7 @@ pub(crate) struct Pipeline {
 impl Pipeline {
     pub(crate) fn new(
         settings: Settings,
+        routing: Routing,
         functions: Functions,
         shared: Rc<Shared>,
         drain: Rc<Drain>,
@@ -105,6 +116,7 @@ impl Pipeline {
         let (clients, standby) = (Clients::default(), Standby::default());
         Rc::new(Self {
             settings: RefCell::new(settings),
+            routing,
             functions,
             shared,
             clients,
@@ -142,7 +154,15 @@ impl Pipeline {
     ) -> Option<(Destination, usize)> {
         let catalogue = self.functions.catalogue();
         let settings = self.settings();
-        match route(&catalogue, settings.domain.as_deref(), host, target, awaits.into()) {
+        let found = match self.routing {
+            Routing::ByName => {
+                route(&catalogue, settings.domain.as_deref(), host, target, awaits.into())
+            }
+            Routing::Only => {
+                Ok(Route { function: 0, selector: Selector::Alias(0), prefix_length: 0 })
+            }
+        };
+        match found {
             Ok(Route { function, selector, prefix_length }) => {
                 let is_ours = catalogue
                     .function(function)
@@ -255,6 +275,16 @@ impl Pipeline {
         let loaded = self.functions.get(&Rc::new(catalogue), only).await;
         let function = loaded.map_err(|error| error.reason().to_owned())?;
         function.runner.try_start().await
+    }
+
+    /// Loads the only function before its first request.
+    ///
+    /// # Errors
+    /// The reason why it cannot be loaded.
+    pub(crate) async fn load_only(&self) -> Result<(), String> {
+        let only = Choice { function: 0, version: 0, spec: 0 };
+        let loaded = self.functions.get(&self.functions.catalogue(), only).await;
+        loaded.map(drop).map_err(|error| error.reason().to_owned())
     }
 
     /// Loads the versions of this worker's own function that keep processes although nothing calls

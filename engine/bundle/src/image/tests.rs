@@ -46,7 +46,7 @@ fn blob<'a>(entries: &'a BTreeMap<String, Entry>, descriptor: &Value) -> &'a [u8
 #[test]
 fn a_layout_has_an_image_of_the_executable() {
     let executable = STATIC.bytes();
-    let contents = Contents { name: "hello-2", executable: &executable, machine: Machine::X86_64 };
+    let contents = Contents { name: "hello-2", executable: &executable };
     let entries = entries(&layout(&contents).unwrap());
     assert_eq!(parsed(&entries, "oci-layout"), json!({"imageLayoutVersion": "1.0.0"}));
     let index = parsed(&entries, "index.json");
@@ -102,7 +102,7 @@ fn a_layout_has_an_image_of_the_executable() {
 #[test]
 fn the_systems_tar_unpacks_a_layout() {
     let executable = STATIC.bytes();
-    let contents = Contents { name: "f", executable: &executable, machine: Machine::X86_64 };
+    let contents = Contents { name: "f", executable: &executable };
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("f.tar");
     std::fs::write(&file, layout(&contents).unwrap()).unwrap();
@@ -115,7 +115,7 @@ fn the_systems_tar_unpacks_a_layout() {
 #[test]
 fn an_image_says_which_machine_it_is_for() {
     let executable = Sample { machine: 183, ..STATIC }.bytes();
-    let contents = Contents { name: "f", executable: &executable, machine: Machine::Aarch64 };
+    let contents = Contents { name: "f", executable: &executable };
     let entries = entries(&layout(&contents).unwrap());
     let platform = &parsed(&entries, "index.json")["manifests"][0]["platform"];
     assert_eq!(platform["architecture"], "arm64");
@@ -125,7 +125,7 @@ fn an_image_says_which_machine_it_is_for() {
 fn an_executable_that_an_image_cannot_start_is_refused() {
     let dynamic = Sample { interpreter: Some("/lib64/ld-linux-x86-64.so.2"), ..STATIC };
     let executable = dynamic.bytes();
-    let contents = Contents { name: "f", executable: &executable, machine: Machine::X86_64 };
+    let contents = Contents { name: "f", executable: &executable };
     let error = layout(&contents).unwrap_err().to_string();
     assert!(error.contains("/lib64/ld-linux-x86-64.so.2"), "{error}");
     assert!(error.contains("link it statically"), "{error}");

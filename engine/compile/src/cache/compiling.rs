@@ -12,7 +12,7 @@ use abi::limits::MODULE_BYTES_MAX;
 use abi::message::Digest;
 
 use super::{Cache, CacheError};
-use crate::child::{self, CompileError};
+use crate::child::{self, CompileError, Processor};
 use crate::memory::Size;
 use crate::queue::{Purpose, Step};
 use host::files::{self, TemporaryFolder};
@@ -73,6 +73,34 @@ impl Cache {
         made
     }
 
+    /// Compiles an artefact for other machines of this architecture. Nothing of it is kept.
+    ///
+    /// # Errors
+    /// [`CacheError`] when it does not compile, or there is no such artefact.
+    pub async fn portable(&self, artefact: &Digest, kind: Kind) -> Result<Vec<u8>, CacheError> {
+        let purpose = Purpose::Deploy;
+        let _place = self.queue.place(purpose).await;
+        let failed = |what| {
+            let path = self.modules.folder().to_owned();
+            move |source| CacheError::Module { what, path, source }
+        };
+        let source = self.artefacts.local(&files::hex(artefact)).await?;
+        let size = Size::of_file(&source)
+            .await
+            .map_err(failed("made, as what it is made of cannot be read"))?;
+        let share = self.budget.share(size, purpose).await.map_err(CompileError::from)?;
+        let temporary = files::Temporary::new(self.modules.folder()).map_err(failed("written"))?;
+        self.compilations.fetch_add(1, Relaxed);
+        let processor = Processor::Portable;
+        child::compile((kind, processor), &source, temporary.path(), &share.plan).await?;
+        drop(share);
+        let read = tokio::fs::read(temporary.path()).await.map_err(failed("read"))?;
+        if read.len() as u64 > MODULE_BYTES_MAX {
+            return Err(CacheError::TooLarge { bytes: read.len() as u64 });
+        }
+        Ok(read)
+    }
+
     async fn run_compiler(
         &self,
         key: &Digest,
@@ -90,7 +118,7 @@ impl Cache {
             let share = self.budget.share(size, purpose).await.map_err(CompileError::from)?;
             let folder = TemporaryFolder::new(self.modules.folder()).map_err(failed("written"))?;
             report(Step::Compiling);
-            child::compile(kind, source, folder.path(), &share.plan).await?;
+            child::compile((kind, Processor::Host), source, folder.path(), &share.plan).await?;
             return self.modules.put_folder(key, folder).map_err(failed("written"));
         }
         let size = match size {
@@ -104,7 +132,7 @@ impl Cache {
         let temporary = files::Temporary::new(self.modules.folder()).map_err(failed("written"))?;
         report(Step::Compiling);
         self.compilations.fetch_add(1, Relaxed);
-        child::compile(kind, source, temporary.path(), &share.plan).await?;
+        child::compile((kind, Processor::Host), source, temporary.path(), &share.plan).await?;
         drop(share);
         // The module may be large: it is hashed and synced on a thread that nobody waits for. Once
         // begun that comes to its end, even if the caller has gone.

@@ -136,7 +136,8 @@ fn version(version: &Manifest, spec: u32, key: Key<'_>) -> Option<Version> {
     Some(Version { number: version.number, id, module, spec })
 }
 
-fn spec(version: &Manifest, alias: Option<&Alias>) -> Spec {
+/// Returns how a version is run, with what `alias` lays over it.
+pub(super) fn spec(version: &Manifest, alias: Option<&Alias>) -> Spec {
     let over = |own: &BTreeMap<String, String>, laid: Option<&BTreeMap<String, String>>| {
         let mut pairs = own.clone();
         pairs.extend(laid.cloned().unwrap_or_default());

@@ -18,6 +18,8 @@ use store::contents::VersionError;
 use store::error::StoreError;
 use store::retention::RetentionError;
 
+use super::standalone::ProgramError;
+
 /// Why a change was not made.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
@@ -47,6 +49,8 @@ pub enum ChangeError {
     AliasName(#[from] AliasNameError),
     #[error(transparent)]
     Trial(#[from] TrialError),
+    #[error(transparent)]
+    Program(#[from] ProgramError),
     #[error(
         "the version does not answer well at --health-path {path}: {reason}; it is not deployed, \
          and what was active stays so"
@@ -166,6 +170,7 @@ impl ChangeError {
             Self::Version(error) => error.fault(),
             Self::Alias(error) => error.fault(),
             Self::Trial(error) => error.fault(),
+            Self::Program(error) => error.fault(),
         }
     }
 }

@@ -8,12 +8,14 @@
 //! On them stand the changes: [`deployments`], of which [`plan`] is the pure half, [`received`] the
 //! file, [`progress`] how far it is and [`deployed`] the outcome; [`aliases`], [`pruning`],
 //! [`removal`] and [`secret_changes`]. [`follower`] takes over what other nodes change, as far as
-//! it is [`servable`] here, and [`listing`] answers what is asked of all this.
+//! it is [`servable`] here, [`listing`] answers what is asked of all this, and [`bundles`] makes
+//! programs of it, with the [`standalone`] one in front.
 //!
 //! Changes are made one at a time. Each step before an alias is written leaves nothing visible
 //! behind when it fails.
 
 mod aliases;
+mod bundles;
 mod catalogue;
 mod changes;
 mod deployed;
@@ -32,6 +34,7 @@ mod removal;
 mod secret_changes;
 mod servable;
 mod slots;
+mod standalone;
 pub mod store_state;
 mod store_view;
 mod trial;
@@ -50,9 +53,11 @@ use tokio::sync::mpsc::Sender;
 
 use self::changes::Changes;
 use self::pruning::Pruning;
+use self::standalone::Standalone;
 use self::trial::Trials;
 
 pub use self::aliases::Aliases;
+pub use self::bundles::Bundles;
 pub use self::deployed::Deployed;
 pub use self::deployments::{Deployments, TrialRequest};
 pub use self::error::ChangeError;
@@ -66,6 +71,7 @@ pub use self::received::Received;
 pub(crate) use self::received::Receiving;
 pub use self::removal::Removals;
 pub use self::secret_changes::SecretChanges;
+pub use self::standalone::ProgramError;
 
 /// What the node is, as far as it matters here.
 #[derive(Debug)]
@@ -81,6 +87,7 @@ pub struct Surroundings {
 pub struct Functions {
     pub(crate) deployments: Deployments,
     pub(crate) aliases: Aliases,
+    pub(crate) bundles: Bundles,
     pub(crate) removals: Removals,
     pub(crate) secrets: SecretChanges,
     pub(crate) listing: Listing,
@@ -166,6 +173,10 @@ impl Functions {
                 pruning,
             },
             aliases: Aliases { changes: changes.clone(), trials: Arc::clone(&trials) },
+            bundles: Bundles {
+                publication: Arc::clone(&publication),
+                standalone: Arc::new(Standalone::open()),
+            },
             removals: Removals { changes: changes.clone(), trials, secrets: Arc::clone(&secrets) },
             secrets: SecretChanges { changes: changes.clone(), secrets: Arc::clone(&secrets) },
             listing: Listing { publication },

@@ -1,5 +1,6 @@
 //! Handlers of the control API's endpoints, a module an area. Owns no fds.
 
+pub(crate) mod bundles;
 pub(crate) mod deploys;
 pub(crate) mod functions;
 pub(crate) mod health;

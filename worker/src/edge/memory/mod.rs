@@ -1,5 +1,5 @@
-//! A way in without a socket: it takes a request from memory and returns the whole reply. It shows
-//! what a way in looks like, and tests the layers below. Owns no fds.
+//! A way in without a socket: it takes a request from memory and returns the whole reply. The
+//! [Lambda way in](super::lambda) is made of it, and tests of the layers below. Owns no fds.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -7,16 +7,13 @@ use std::rc::Rc;
 use abi::message::Awaits;
 use abi::outcome::ReplyEnd;
 use bytes::Bytes;
-use http::Request;
 use http::header::HOST;
-use http_body_util::{BodyExt as _, Full};
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 
 use crate::origin::{Client, NODE_ADDRESS};
 use crate::run::body::{BodyError, RequestBody};
 use crate::serve::{Account, Exchange, Moved, Pipeline, RequestSource};
-
-/// A reply's status and body. `None` if another worker has to answer.
-pub(crate) type Answer = Option<(u16, String)>;
 
 struct InMemory(Bytes);
 
@@ -39,28 +36,51 @@ impl RequestSource for InMemory {
     }
 }
 
-/// Has `pipeline` answer a request. Returns the whole reply.
-pub(crate) async fn request(pipeline: &Rc<Pipeline>, request: Request<&'static str>) -> Answer {
+/// Why there is no whole reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ReplyError {
+    #[error("the function failed after it had begun its reply; its log says why")]
+    Cut,
+    #[error("the function's reply has more than {bytes_max} bytes")]
+    TooLong { bytes_max: usize },
+    #[error("no function of this process answers the request")]
+    Elsewhere,
+}
+
+/// Has `pipeline` answer a request, and returns the whole reply, of at most `bytes_max` bytes.
+///
+/// # Errors
+/// [`ReplyError`] if the function fails during its reply, or the reply is too long.
+pub(crate) async fn request(
+    pipeline: &Rc<Pipeline>,
+    request: Request<Bytes>,
+    client: Client,
+    bytes_max: usize,
+) -> Result<Response<Bytes>, ReplyError> {
     let (parts, body) = request.into_parts();
     let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
-    let (destination, _) = pipeline.find(host, &parts.uri.to_string(), Awaits::Admin)?;
-    let source = InMemory(Bytes::from(body));
+    let found = pipeline.find(host, &parts.uri.to_string(), Awaits::Admin);
+    let (destination, _) = found.ok_or(ReplyError::Elsewhere)?;
+    let source = InMemory(body);
     let (prefix, client_places, arrived) = Default::default();
     let request = Request::from_parts(parts, ());
-    let client = Client::NODE;
     let exchange =
         Box::new(Exchange { request, prefix, client, client_places, destination, arrived });
     let account = Account::open(pipeline, &exchange);
-    let reply = pipeline.answer(exchange, &source, &account).await;
-    let status = reply.status().as_u16();
-    let collected = reply.into_body().collect().await;
-    let (sent, bytes) = match collected {
-        Ok(whole) => (ReplyEnd::Whole(status), whole.to_bytes()),
-        Err(_) => (ReplyEnd::Cut(status), Bytes::new()),
+    let (head, body) = pipeline.answer(exchange, &source, &account).await.into_parts();
+    let status = head.status.as_u16();
+    let collected = Limited::new(body, bytes_max).collect().await;
+    let (sent, reply) = match collected {
+        Ok(whole) => (ReplyEnd::Whole(status), Ok(whole.to_bytes())),
+        Err(error) if error.is::<LengthLimitError>() => {
+            (ReplyEnd::Cut(status), Err(ReplyError::TooLong { bytes_max }))
+        }
+        Err(_) => (ReplyEnd::Cut(status), Err(ReplyError::Cut)),
     };
-    let moved = Moved { received_bytes: source.0.len() as u64, sent_bytes: bytes.len() as u64 };
-    account.close(pipeline, sent, moved);
-    Some((status, String::from_utf8_lossy(&bytes).into_owned()))
+    let sent_bytes = reply.as_ref().map_or(0, Bytes::len) as u64;
+    account.close(pipeline, sent, Moved { received_bytes: source.0.len() as u64, sent_bytes });
+    pipeline.drop_retired();
+    reply.map(|body| Response::from_parts(head, body))
 }
 
 #[cfg(test)]
@@ -82,8 +102,11 @@ mod tests {
     use crate::run::Shared;
     use crate::run::table::{NEVER, Ready, Table, TableRuntime};
     use crate::run::thread::{GuestThread, TurnObserver};
-    use crate::serve::Functions;
+    use crate::serve::{Functions, Routing};
     use crate::{guest_log, link};
+
+    /// A reply's status and body. `None` if another worker has to answer.
+    type Answer = Option<(u16, String)>;
 
     const TABLE: Table =
         &[("/hello", 200, "Hello, "), ("/teapot", 418, "short and stout"), ("/never", NEVER, "")];
@@ -168,14 +191,25 @@ mod tests {
             let ready = Rc::<Ready>::default();
             let runtime = TableRuntime { table: TABLE, ready: Rc::clone(&ready) };
             let functions = Functions::new(Box::new(runtime), outbox, catalogue(limits));
-            let pipeline = Pipeline::new(settings(), functions, shared, Rc::<Drain>::default());
+            let pipeline = Pipeline::new(
+                settings(),
+                Routing::ByName,
+                functions,
+                shared,
+                Rc::<Drain>::default(),
+            );
             Self { pipeline, counters, ready, engine }
         }
 
         /// Requests a path, and plays the engine: sends the code once the worker requests it.
         async fn request(&self, target: &str, body: &'static str) -> Answer {
-            let built = Request::post(target).header(HOST, "table.localhost").body(body).unwrap();
-            let asking = request(&self.pipeline, built);
+            let built =
+                Request::post(target).header(HOST, "table.localhost").body(body.into()).unwrap();
+            let asking = async {
+                let reply = request(&self.pipeline, built, Client::NODE, 1024).await.ok()?;
+                let text = String::from_utf8_lossy(reply.body()).into_owned();
+                Some((reply.status().as_u16(), text))
+            };
             let sending = async {
                 let mut buffer = ReceiveBuffer::default();
                 loop {
