@@ -97,8 +97,12 @@ fn one_beside_a_program_that_ends_ends_everything(who: Who) {
         let mut sandbox = probe(&["wait"]);
         sandbox.beside = vec![format!("/var/task/{beside}")];
         let mut process = host.client.spawn(&sandbox).unwrap();
+        // Without a reader of its output the program would end first, of SIGPIPE.
+        let mut kept = Vec::new();
         let reason = loop {
-            match process.receive().unwrap().0 {
+            let (message, fd) = process.receive().unwrap();
+            kept.extend(fd);
+            match message {
                 FromSandbox::Failed { reason, .. } => break reason,
                 FromSandbox::Exited { .. } => panic!("{beside} was not told of"),
                 _ => {}
