@@ -78,6 +78,8 @@ fn spec() -> Spec {
         args: Vec::new(),
         output: Output::Raw,
         allow_outbound: Vec::new(),
+        handler: String::new(),
+        report_lines: false,
     }
 }
 

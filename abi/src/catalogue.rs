@@ -39,6 +39,10 @@ pub struct Spec {
     pub output: Output,
     /// Where its outgoing requests may go, as [`crate::outbound`] reads it.
     pub allow_outbound: Vec<String>,
+    /// The name of its entry, which a lambda finds in `_HANDLER`; empty if none was chosen.
+    pub handler: String,
+    /// Whether START, END and REPORT lines are around each invocation of a lambda in its log.
+    pub report_lines: bool,
 }
 
 /// A version of a function.
@@ -286,6 +290,8 @@ pub(crate) mod tests {
             args: Vec::new(),
             output: Output::Raw,
             allow_outbound: Vec::new(),
+            handler: String::new(),
+            report_lines: false,
         }
     }
 

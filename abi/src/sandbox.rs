@@ -20,6 +20,8 @@ use crate::channel::Message;
 pub const PROGRAM_TEXT_BYTES_MAX: usize = 128 * 1024;
 /// The most arguments, and the most variables, of a program.
 pub const PROGRAM_STRINGS_MAX: usize = 1024;
+/// The most programs that run beside one.
+pub const BESIDE_MAX: usize = 10;
 /// The longest path in a sandbox.
 pub const PATH_BYTES_MAX: usize = 1024;
 /// The longest host name (HOST_NAME_MAX, gethostname(2)).
@@ -71,6 +73,9 @@ pub struct Sandbox {
     pub program: String,
     /// The arguments behind the program's name.
     pub args: Vec<String>,
+    /// The absolute paths of programs that run beside it, with its environment and no arguments. If
+    /// one of them ends, everything does, until [`ToSandbox::Linger`] says otherwise.
+    pub beside: Vec<String>,
     /// The environment, all of it.
     pub env: Vec<(String, String)>,
     /// Where the program starts, as the sandbox has it.
@@ -105,6 +110,7 @@ impl fmt::Debug for Sandbox {
             .field("code", &self.code)
             .field("program", &self.program)
             .field("args", &self.args)
+            .field("beside", &self.beside)
             .field("env", &names)
             .field("working_directory", &self.working_directory)
             .field("listen", &self.listen)
@@ -132,6 +138,8 @@ impl Sandbox {
         let is_name = |name: &str| !name.is_empty() && !name.contains('=') && !name.contains('\0');
         if !is_path(&self.program) {
             Err("Sandbox.program is not an absolute path of at most PATH_BYTES_MAX")
+        } else if self.beside.len() > BESIDE_MAX || !self.beside.iter().all(|path| is_path(path)) {
+            Err("Sandbox.beside has more than BESIDE_MAX, or one that is no absolute path")
         } else if !is_path(&self.working_directory) {
             Err("Sandbox.working_directory is not an absolute path of at most PATH_BYTES_MAX")
         } else if !is_c_string(&self.hostname, HOSTNAME_BYTES_MAX) {
@@ -220,6 +228,9 @@ pub enum ToSandbox {
         /// Its number (signal(7)), from 1 to [`SIGNAL_MAX`].
         signal: u8,
     },
+    /// The program is about to be ended, and those beside it may end by themselves: the sandbox ends
+    /// with the last of them, and [`FromSandbox::ProgramEnded`] tells of the program.
+    Linger,
     /// Kill every process of the sandbox.
     Kill,
 }
@@ -287,6 +298,8 @@ pub enum FromSandbox {
         /// In ascending order, the first [`PORTS_MAX`] of them.
         ports: Vec<u16>,
     },
+    /// The program has ended, and programs beside it still run, after [`ToSandbox::Linger`].
+    ProgramEnded,
     /// The program has ended. The last message.
     Exited {
         /// How.
@@ -302,7 +315,7 @@ pub enum FromSandbox {
         /// where no cgroup limits it.
         out_of_memory: bool,
     },
-    /// The program was not started. The last message.
+    /// The program was not started, or one beside it was not or has ended. The last message.
     Failed {
         /// What failed.
         step: Step,
@@ -374,6 +387,7 @@ impl Message for FromSandbox {
             Self::Stdout | Self::Stderr | Self::Listener { .. } | Self::Connection { .. } => 1,
             Self::Prepared
             | Self::Started
+            | Self::ProgramEnded
             | Self::ConnectFailed { .. }
             | Self::Ports { .. }
             | Self::Exited { .. }

@@ -123,6 +123,29 @@ fn an_app_with_another_trigger_is_refused_by_name() {
 }
 
 #[test]
+fn an_app_that_asks_its_callers_for_a_key_is_refused() {
+    let node = Node::start();
+    let folder = TempDir::new().unwrap();
+    for file in ["azure-rust", "host.json"] {
+        fs::copy(path("azure-rust").join(file), folder.path().join(file)).unwrap();
+    }
+    fs::create_dir(folder.path().join("orders")).unwrap();
+    // Without a level it is `function`, as on Azure.
+    for level in [r#","authLevel":"function""#, r#","authLevel":"admin""#, ""] {
+        let trigger = format!(r#"{{"type":"httpTrigger","direction":"in","name":"req"{level}}}"#);
+        let bindings = format!(r#"{{"bindings":[{trigger}]}}"#);
+        fs::write(folder.path().join("orders/function.json"), bindings).unwrap();
+        try_deploy(&node, folder.path(), "azure", "app", &[]).expect_error(&[
+            "orders/function.json",
+            "authLevel",
+            "anonymous",
+        ]);
+    }
+    assert_eq!(node.get("/app/api/orders").status(), 404, "nothing was deployed");
+    node.stop();
+}
+
+#[test]
 fn deploys_and_rollbacks_lose_no_request() {
     let node = node_with("azure-rust", "azure", &["--no-trial"]);
     let (served, failed) = native::under_load(&node, "/azure-rust/api/hello", 4, || {

@@ -46,6 +46,8 @@ static CATALOGUE: LazyLock<CatalogueView> = LazyLock::new(|| {
         args: Vec::new(),
         output: Output::Raw,
         allow_outbound: Vec::new(),
+        handler: String::new(),
+        report_lines: false,
     };
     let functions = NAMES.map(function).to_vec();
     let fd = Catalogue { generation: 1, functions, specs: vec![spec] }

@@ -10,6 +10,7 @@ fn sandbox() -> Sandbox {
         code: 1,
         program: "/var/task/bootstrap".into(),
         args: vec!["--port".into()],
+        beside: vec!["/opt/extensions/one".into()],
         env: vec![("KEY".into(), "hidden value".into())],
         working_directory: "/var/task".into(),
         hostname: "sandbox".into(),

@@ -74,6 +74,18 @@ pub struct VersionDetails {
     /// The path that had to answer 2xx before it became active. Absent if none was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_path: Option<String>,
+    /// The name of the entry, which a lambda finds in `_HANDLER`. Absent if none was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handler: Option<String>,
+    /// Whether a lambda's invocations have START, END and REPORT lines in the log.
+    #[serde(default)]
+    pub report_lines: bool,
+    /// What the function is, for people. Absent if nobody said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// The role that AWS's tools gave for a lambda. It means nothing here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
 }
 
 /// What became of instances that have served a request and may serve several.

@@ -14,6 +14,12 @@ use abi::outbound::{AllowList, PatternError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+/// The most characters of a handler's name, of a description and of a role (Lambda's quotas, and
+/// IAM's for an ARN).
+const HANDLER_CHARACTERS_MAX: usize = 128;
+const DESCRIPTION_CHARACTERS_MAX: usize = 256;
+const ROLE_CHARACTERS_MAX: usize = 2048;
+
 /// What a version is to be like. What is absent or null is as the active version has it, except for
 /// what `unset` names, or as its default if `fresh_options` is true.
 // A field's documentation is its help on the command line; its description is what the OpenAPI
@@ -126,6 +132,28 @@ pub struct Options {
     #[schemars(description = "A path that must answer 2xx before the version becomes active.")]
     #[cfg_attr(feature = "clap", arg(long, value_name = "PATH"))]
     pub health_path: Option<String>,
+    /// The name of the entry, which a lambda finds in _HANDLER (default bootstrap)
+    #[schemars(description = "The name of the entry, which a lambda finds in `_HANDLER`.")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "NAME"))]
+    pub handler: Option<String>,
+    /// Write AWS's START, END and REPORT lines around each invocation of a lambda
+    #[schemars(description = "Write AWS's `START`, `END` and `REPORT` lines around each \
+        invocation of a lambda.")]
+    #[cfg_attr(feature = "clap", arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+    ))]
+    pub report_lines: Option<bool>,
+    /// What the function is, for people
+    #[schemars(description = "What the function is, for people.")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "TEXT"))]
+    pub description: Option<String>,
+    /// The role that AWS's tools gave for a lambda, and get back. It means nothing here.
+    #[cfg_attr(feature = "clap", arg(skip))]
+    pub role: Option<String>,
 }
 
 impl<'de> Deserialize<'de> for Options {
@@ -165,6 +193,10 @@ pub enum OptionsError {
         "--unset {0:?} names no option; expected for example memory, or a variable as env.NAME"
     )]
     Unset(String),
+    #[error(
+        "--{option} is longer than {characters_max} characters, or has a zero byte in it; shorten it"
+    )]
+    TooLong { option: &'static str, characters_max: usize },
     #[error("--allow-outbound: {0}")]
     Outbound(#[from] PatternError),
     #[error(
@@ -179,6 +211,10 @@ pub enum OptionsError {
         "--{option} is for WebAssembly, and this is a native function (kind {kind}); leave it out"
     )]
     OnlyWasm { option: &'static str, kind: &'static str },
+    #[error(
+        "--{option} is for functions of the kind lambda, and this is of the kind {kind}; leave it out"
+    )]
+    OnlyLambda { option: &'static str, kind: &'static str },
     #[error(
         "--isolation shared: a native function (kind {kind}) has a worker process of its own; leave it out"
     )]
@@ -221,6 +257,10 @@ impl Options {
             limits: self.limits.over(file.limits),
             previews: self.previews.or(file.previews),
             health_path: self.health_path.or(file.health_path),
+            handler: self.handler.or(file.handler),
+            report_lines: self.report_lines.or(file.report_lines),
+            description: self.description.or(file.description),
+            role: self.role.or(file.role),
         }
     }
 
@@ -252,6 +292,10 @@ impl Options {
                 "allow-outbound" => self.allow_outbound.clear(),
                 "previews" => self.previews = None,
                 "health-path" => self.health_path = None,
+                "handler" => self.handler = None,
+                "report-lines" => self.report_lines = None,
+                "description" => self.description = None,
+                "role" => self.role = None,
                 limit => return self.limits.unset(limit),
             }
         }
@@ -276,6 +320,7 @@ impl Options {
         if let Some(path) = self.health_path.as_ref().filter(|path| !is_path(path)) {
             return Err(OptionsError::HealthPath(path.clone()));
         }
+        self.check_texts(kind)?;
         if kind.is_native() {
             self.check_native(kind)?
         } else {
@@ -286,6 +331,30 @@ impl Options {
                 Err(OptionsError::OnlyWasm { option, kind: kind.name() })
             }
             Some(option) => Err(OptionsError::OnlyNative { option, kind: kind.name() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks what a lambda alone has, and what people read.
+    fn check_texts(&self, kind: Kind) -> Result<(), OptionsError> {
+        let texts = [
+            ("handler", &self.handler, HANDLER_CHARACTERS_MAX),
+            ("description", &self.description, DESCRIPTION_CHARACTERS_MAX),
+            ("role", &self.role, ROLE_CHARACTERS_MAX),
+        ];
+        for (option, text, characters_max) in texts {
+            let fits = |text: &str| text.chars().count() <= characters_max && !text.contains('\0');
+            if !text.as_deref().is_none_or(fits) {
+                return Err(OptionsError::TooLong { option, characters_max });
+            }
+        }
+        let given = [
+            ("handler", self.handler.is_some()),
+            ("report-lines", self.report_lines.is_some()),
+            ("role", self.role.is_some()),
+        ];
+        match given.into_iter().find(|(_, given)| *given && kind != Kind::Lambda) {
+            Some((option, _)) => Err(OptionsError::OnlyLambda { option, kind: kind.name() }),
             None => Ok(()),
         }
     }

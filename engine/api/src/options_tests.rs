@@ -217,7 +217,8 @@ fn json_has_sizes_to_the_byte_and_neither_name_nor_source() {
          \"concurrency\":null,\"queue\":null,\"queue_timeout\":null,\
          \"outbound_requests\":null,\"processes\":null,\"processes_min\":null,\
          \"process_requests\":null,\"init_timeout\":null,\"process_idle\":null,\
-         \"process_grace\":null,\"threads\":null,\"tmp\":null,\"previews\":null,\"health_path\":null}"
+         \"process_grace\":null,\"threads\":null,\"tmp\":null,\"previews\":null,\"health_path\":null,\
+         \"handler\":null,\"report_lines\":null,\"description\":null,\"role\":null}"
     );
 }
 
@@ -270,6 +271,9 @@ fn every_option_can_be_unset() {
             "--outbound-requests=3",
             "--previews",
             "--health-path=/",
+            "--handler=app.handler",
+            "--report-lines",
+            "--description=what it is",
         ]))
     };
     assert_eq!(all.clone().without(&keys).unwrap(), Options::default());

@@ -43,6 +43,10 @@ pub(super) fn version(of: &Manifest) -> VersionDetails {
         output: of.output,
         allow_outbound: of.allow_outbound.clone(),
         health_path: of.health_path.clone(),
+        handler: of.handler.clone(),
+        report_lines: of.report_lines,
+        description: of.description.clone(),
+        role: of.role.clone(),
     }
 }
 

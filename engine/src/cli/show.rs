@@ -87,6 +87,13 @@ pub(super) async fn inspect(name: String, show: Show) -> anyhow::Result<()> {
     if version.kind == Kind::Command {
         line("output", version.output.name());
     }
+    let texts = [("description", &version.description), ("handler", &version.handler)];
+    for (key, text) in texts {
+        text.iter().for_each(|text| line(key, text));
+    }
+    if version.report_lines {
+        line("report-lines", "true");
+    }
     limits(&version.limits, version.kind).iter().for_each(|(option, value)| line(option, value));
     let size = ByteSize(version.artefact_bytes);
     line("artefact", &format!("sha256:{} ({})", version.artefact, size.display().iec()));

@@ -16,6 +16,7 @@ impl Manifest {
         let (command, native) = (kind == Kind::Command, kind.is_native());
         let pairs = |map: &BTreeMap<String, String>| map.clone().into_iter().collect();
         let instances = chosen(self.instances);
+        let lambda = kind == Kind::Lambda;
         Options {
             // Of a native function it is no choice.
             isolation: chosen(self.isolation).filter(|_| !native && !self.kind.is_native()),
@@ -29,6 +30,10 @@ impl Manifest {
             limits: LimitOptions::from(&self.limits).of_kind(kind),
             previews: self.previews.then_some(true),
             health_path: self.health_path.clone(),
+            handler: self.handler.clone().filter(|_| lambda),
+            report_lines: chosen(self.report_lines).filter(|_| lambda),
+            description: self.description.clone(),
+            role: self.role.clone().filter(|_| lambda),
             ..Options::default()
         }
     }
@@ -45,7 +50,7 @@ pub fn changes(before: &Manifest, version: &Manifest) -> Vec<OptionChange> {
     let rows = |of: &Manifest| -> Vec<(String, String)> {
         let list =
             |list: &[String]| if list.is_empty() { "none".to_owned() } else { list.join(" ") };
-        let path = of.health_path.clone().unwrap_or_else(|| "none".to_owned());
+        let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "none".to_owned());
         let limits = of.limits.describe().map(|limit| (limit.option, limit.text()));
         let others = [
             ("kind", of.kind.name().to_owned()),
@@ -55,7 +60,11 @@ pub fn changes(before: &Manifest, version: &Manifest) -> Vec<OptionChange> {
             ("arg", list(&of.args)),
             ("allow-outbound", list(&of.allow_outbound)),
             ("previews", of.previews.to_string()),
-            ("health-path", path),
+            ("health-path", text(&of.health_path)),
+            ("handler", text(&of.handler)),
+            ("report-lines", of.report_lines.to_string()),
+            ("description", text(&of.description)),
+            ("role", text(&of.role)),
         ];
         others.into_iter().chain(limits).map(|(option, text)| (option.to_owned(), text)).collect()
     };
@@ -133,6 +142,12 @@ mod tests {
         );
         let command = options("args = [\"-v\"]\noutput = \"cgi\"");
         assert_eq!(version(Kind::Command, command.clone()).options(Kind::Command), command);
+        let text =
+            "handler = \"app.handler\"\nreport_lines = true\ndescription = \"d\"\nrole = \"r\"";
+        let lambda = options(text);
+        assert_eq!(version(Kind::Lambda, lambda.clone()).options(Kind::Lambda), lambda);
+        let server = version(Kind::Lambda, lambda).options(Kind::Server);
+        assert_eq!(server, options("description = \"d\""));
     }
 
     #[test]

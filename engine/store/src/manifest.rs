@@ -44,6 +44,18 @@ pub struct Manifest {
     /// What had to answer before it became active.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_path: Option<String>,
+    /// What a lambda finds in `_HANDLER`, if that was chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handler: Option<String>,
+    /// A lambda's invocations have START, END and REPORT lines.
+    #[serde(default)]
+    pub report_lines: bool,
+    /// What it is, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// The role that AWS's tools gave for it, and get back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
 }
 
 impl Manifest {
@@ -77,6 +89,10 @@ impl Manifest {
             output: options.output.unwrap_or_default(),
             allow_outbound: options.allow_outbound,
             health_path: options.health_path,
+            handler: options.handler,
+            report_lines: options.report_lines.unwrap_or_default(),
+            description: options.description,
+            role: options.role,
         }
     }
 

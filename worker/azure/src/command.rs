@@ -1,9 +1,13 @@
 //! The handler's command line, as Azure's host makes it. Pure; owns no fds.
 //!
-//! The host replaces `%NAME%` by the variable `NAME`, joins all arguments with spaces, and lets
-//! .NET divide that again. So one argument `"--mode fast"` of `host.json` becomes two, and quotes
-//! keep one together. Handlers rely on it, so it is done here as well
-//! (`DefaultWorkerProcessFactory.cs`, and `ProcessStartInfo.Arguments` of .NET for the division).
+//! The host joins all arguments with spaces, and lets .NET divide that again. So one argument
+//! `"--mode fast"` of `host.json` becomes two, and quotes keep one together. Handlers rely on it, so
+//! it is done here as well (`DefaultWorkerProcessFactory.cs`, and `ProcessStartInfo.Arguments` of
+//! .NET for the division).
+//!
+//! `%NAME%` is replaced by the variable `NAME`, here after the division and not before it, as on
+//! Azure: a value with a space or a quote in it, such as a secret, stays the one argument that
+//! `host.json` has it in, and cannot add others.
 
 use std::path::{Path, PathBuf};
 
@@ -32,17 +36,25 @@ impl App {
                 None => path.clone(),
             },
         };
-        let pieces: Vec<String> =
-            self.command_line.iter().map(|piece| expand(piece, variables)).collect();
+        let divided = divide(&self.command_line.join(" "));
         Command {
             program,
-            arguments: divide(&pieces.join(" ")),
+            arguments: divided
+                .into_iter()
+                .filter_map(|argument| expanded_argument(argument, variables))
+                .collect(),
             working_directory: match self.working_directory.as_os_str().is_empty() {
                 true => root.to_owned(),
                 false => root.join(&self.working_directory),
             },
         }
     }
+}
+
+/// Expands one argument. One that has nothing but variables without a value is left out, as on Azure.
+fn expanded_argument(argument: String, variables: &[(String, String)]) -> Option<String> {
+    let expanded = expand(&argument, variables);
+    (!expanded.is_empty() || argument.is_empty()).then_some(expanded)
 }
 
 /// Replaces `%NAME%` by the value of the variable `NAME`, and by nothing if there is none.

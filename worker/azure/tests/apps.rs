@@ -177,6 +177,21 @@ fn app_settings_change_what_the_files_say() {
 }
 
 #[test]
+fn a_variable_stays_in_the_argument_that_has_it() {
+    let arguments = r#"["--title=%TITLE%", "-v %TITLE%", "\"a %TITLE%\"", "%NONE%", "--x=%NONE%"]"#;
+    let description = r#""description":{"#;
+    let host = HOST.replace(description, &format!(r#"{description}"arguments":{arguments},"#));
+    let root = folder(&[("host.json", &host), ("a/function.json", &bindings(&[TRIGGER]))]);
+    let app = read(root.path()).unwrap();
+    for title in ["The Book", r#"say "no" \"#, "%TITLE%", "--delete all"] {
+        let variables = [("TITLE".to_owned(), title.to_owned())];
+        let command = app.command(Path::new("/app"), &variables);
+        let expected = [&format!("--title={title}"), "-v", title, &format!("a {title}"), "--x="];
+        assert_eq!(command.arguments, expected);
+    }
+}
+
+#[test]
 fn routes_in_host_json_are_functions() {
     let routes = r#""http":{"defaultAuthorizationLevel":"anonymous",
         "routes":[{"route":"{*path}"},{"route":"a/{id}"}]},"#;

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::time::SystemTime;
 
-use crate::limits::USER_ENVIRONMENT_BYTES_MAX;
 use crate::timestamp;
 
 /// Where a function's code is, and its working directory.
@@ -83,9 +82,6 @@ pub enum RejectedVariable {
     /// The value cannot be in an environment.
     #[error("a value may not contain a NUL")]
     Value,
-    /// There is no more room.
-    #[error("all names and values together may have {USER_ENVIRONMENT_BYTES_MAX} bytes")]
-    TooLarge,
 }
 
 /// The environment of a process.
@@ -110,7 +106,8 @@ impl std::fmt::Debug for Environment {
 
 impl Environment {
     /// Returns the environment. What the user may override comes first, then the user's variables,
-    /// then what is reserved. `AWS_EXECUTION_ENV` and `_X_AMZN_TRACE_ID` are not set, as for the
+    /// then what is reserved. How much they may be is the node's limit, which is above Lambda's own
+    /// of 4 KB. `AWS_EXECUTION_ENV` and `_X_AMZN_TRACE_ID` are not set, as for the
     /// runtimes `provided.*`: the runtime sets the latter for each invocation.
     #[must_use]
     pub fn new(settings: &Settings<'_>) -> Self {
@@ -119,12 +116,9 @@ impl Environment {
         for (name, value) in overridable(settings) {
             variables.insert(name.to_owned(), value);
         }
-        let mut bytes = 0_usize;
         for (name, value) in settings.user_variables {
-            let next = bytes.saturating_add(name.len()).saturating_add(value.len());
-            match check(name, value, next, settings.credentials.is_some()) {
+            match check(name, value, settings.credentials.is_some()) {
                 Ok(()) => {
-                    bytes = next;
                     variables.insert(name.clone(), value.clone());
                 }
                 Err(reason) => rejected.push((name.clone(), reason)),
@@ -137,14 +131,8 @@ impl Environment {
     }
 }
 
-/// Returns why a user may not set a variable of this name and value, at whose end the user's
-/// variables have `bytes` bytes.
-fn check(
-    name: &str,
-    value: &str,
-    bytes: usize,
-    has_credentials: bool,
-) -> Result<(), RejectedVariable> {
+/// Returns why a user may not set a variable of this name and value.
+fn check(name: &str, value: &str, has_credentials: bool) -> Result<(), RejectedVariable> {
     let is_credential = CREDENTIALS.contains(&name);
     if name.starts_with('_') || RESERVED.contains(&name) || (is_credential && has_credentials) {
         return Err(RejectedVariable::Reserved);
@@ -158,7 +146,7 @@ fn check(
     if value.contains('\0') {
         return Err(RejectedVariable::Value);
     }
-    if bytes > USER_ENVIRONMENT_BYTES_MAX { Err(RejectedVariable::TooLarge) } else { Ok(()) }
+    Ok(())
 }
 
 /// Names that only the platform sets.

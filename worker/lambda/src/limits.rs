@@ -26,8 +26,5 @@ pub const EXTENSION_EVENTS_MAX: usize = 64;
 /// How much of the log a caller gets who asks for its tail, in bytes (Invoke API, `LogType`).
 pub const LOG_TAIL_BYTES_MAX: usize = 4 * 1024;
 
-/// The names and values of a user's variables together, in bytes (Lambda's quotas).
-pub const USER_ENVIRONMENT_BYTES_MAX: usize = 4 * 1024;
-
 /// Longest client context, base64 included, in bytes (Invoke API).
 pub const CLIENT_CONTEXT_BYTES_MAX: usize = 3_583;

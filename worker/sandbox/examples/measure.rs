@@ -18,6 +18,7 @@ fn sandbox(level: Level, network: NetworkAccess, begin: Begin) -> Sandbox {
         code: 1,
         program: "/bin/true".into(),
         args: Vec::new(),
+        beside: Vec::new(),
         env: Vec::new(),
         working_directory: "/".into(),
         hostname: "measure".into(),

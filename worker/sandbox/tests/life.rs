@@ -18,6 +18,8 @@ for_root_and_for_a_user!(
     a_script_and_its_environment,
     output_goes_to_pipes_that_can_be_opened_again,
     signals_reach_the_program,
+    those_beside_a_program_end_with_it_or_linger,
+    one_beside_a_program_that_ends_ends_everything,
     a_daemon_does_not_outlive_its_program,
     the_worker_ends_what_it_closes_the_channel_of,
     the_end_of_the_spawner_ends_everything,
@@ -65,6 +67,51 @@ fn output_goes_to_pipes_that_can_be_opened_again(who: Who) {
     sandbox.program = "/var/task/bootstrap".into();
     let ended = host.run(&sandbox);
     assert_eq!((ended.stdout.as_str(), ended.stderr.as_str()), ("one\nend\n", "two\n"));
+}
+
+fn those_beside_a_program_end_with_it_or_linger(who: Who) {
+    let mut host = Host::new(who);
+    host.add("beside", "#!/bin/sh\nexec sleep 600\n");
+    for level in [Level::Full, Level::Basic] {
+        let mut sandbox = probe(&["exit", "3"]);
+        sandbox.level = level;
+        sandbox.beside = vec!["/var/task/beside".into(); 2];
+        assert_eq!(host.run(&sandbox).status, ExitStatus::Code(3));
+
+        sandbox.args = vec!["wait".into()];
+        let mut program = host.start(&sandbox);
+        assert_eq!(program.line(), "ready");
+        program.process.send(&ToSandbox::Linger).unwrap();
+        program.process.send(&ToSandbox::Signal { signal: 15 }).unwrap();
+        let (message, _) = program.process.receive().unwrap();
+        assert_eq!(message, FromSandbox::ProgramEnded);
+        program.process.send(&ToSandbox::Kill).unwrap();
+        assert_eq!(program.wait().status, ExitStatus::Signal(15));
+    }
+}
+
+fn one_beside_a_program_that_ends_ends_everything(who: Who) {
+    let mut host = Host::new(who);
+    host.add("short", "#!/bin/sh\nexit 5\n");
+    for (beside, words) in [("short", "ended with exit status 5"), ("none", "executing")] {
+        let mut sandbox = probe(&["wait"]);
+        sandbox.beside = vec![format!("/var/task/{beside}")];
+        let mut process = host.client.spawn(&sandbox).unwrap();
+        // Without a reader of its output the program would end first, of SIGPIPE.
+        let mut kept = Vec::new();
+        let reason = loop {
+            let (message, fd) = process.receive().unwrap();
+            kept.extend(fd);
+            match message {
+                FromSandbox::Failed { reason, .. } => break reason,
+                FromSandbox::Exited { .. } => panic!("{beside} was not told of"),
+                _ => {}
+            }
+        };
+        assert!(reason.contains(words) && reason.contains(beside), "{reason}");
+        host.client.wait_ended(process.number).unwrap();
+        assert!(ends(&process.pidfd));
+    }
 }
 
 fn signals_reach_the_program(who: Who) {

@@ -69,6 +69,10 @@ pub(crate) struct Spec {
     pub(crate) requests_per_instance_max: u32,
     /// The number of the version.
     pub(crate) version: u32,
+    /// The name of its entry, if one was chosen. A lambda is told it.
+    pub(crate) handler: Option<String>,
+    /// Whether a lambda's invocations have START, END and REPORT lines in the log.
+    pub(crate) report_lines: bool,
 }
 
 /// One request for a function, and where its reply goes. It is passed on in a box, because each

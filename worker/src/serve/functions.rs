@@ -378,5 +378,7 @@ fn specification(
         allow_outbound: allow.ok().filter(|_| !spec.allow_outbound.is_empty()),
         requests_per_instance_max: spec.requests_per_instance_max.to_native(),
         version: version.number.to_native(),
+        handler: Some(spec.handler.as_str().to_owned()).filter(|handler| !handler.is_empty()),
+        report_lines: spec.report_lines,
     }
 }

@@ -31,6 +31,8 @@ use self::error::{failed, unknown};
 use crate::control::Control;
 use crate::functions::{Activation, ChangeError, Progress, TrialRequest};
 
+/// What a function is started by that names no other handler.
+const HANDLER_DEFAULT: &str = "bootstrap";
 /// How much of an artefact is written at a time.
 const PIECE_BYTES: usize = 1024 * 1024;
 
@@ -165,6 +167,9 @@ impl Lambda for Node {
         let mut options = Options {
             kind: Some(FileKind::Lambda),
             env: function.environment.into_iter().collect(),
+            handler: Some(function.handler),
+            description: Some(function.description).filter(|text| !text.is_empty()),
+            role: function.role,
             ..Options::default()
         };
         options.limits.timeout = Some(milliseconds(function.timeout_ms));
@@ -202,8 +207,23 @@ impl Lambda for Node {
         options.limits.timeout = update.timeout_ms.map(milliseconds);
         options.limits.memory = update.memory_bytes_max.map(Size);
         options.limits.tmp = update.ephemeral_storage_bytes.map(Size);
+        // What stays as it is makes no version.
+        let other = |given: Option<String>, before: &Option<String>| {
+            given.filter(|given| before.as_ref() != Some(given))
+        };
+        let handler = before.handler.clone().unwrap_or_else(|| HANDLER_DEFAULT.to_owned());
+        options.handler = other(update.handler, &Some(handler));
+        options.role = other(update.role, &before.role);
+        match update.description {
+            Some(empty) if empty.is_empty() && before.description.is_some() => {
+                options.unset.push("description".to_owned());
+            }
+            given => {
+                let given = given.filter(|text| !text.is_empty());
+                options.description = other(given, &before.description);
+            }
+        }
         if options == Options::default() {
-            // A role, a handler or a description: they mean nothing here.
             return configuration(&before, VersionName::Latest);
         }
         let artefact = self.artefact(&before).await?;

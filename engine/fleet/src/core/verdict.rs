@@ -73,6 +73,8 @@ mod tests {
             args: Vec::new(),
             output: Output::Raw,
             allow_outbound: Vec::new(),
+            handler: String::new(),
+            report_lines: false,
         };
         let functions = vec![function("a", Isolation::Shared), function("own", Isolation::Process)];
         CatalogueView::new(

@@ -52,7 +52,7 @@ pub enum AppError {
     )]
     TwoSources,
     #[error(
-        "{file}: {key} is {level} (also if it is not there), so Azure would ask callers for a key, and this node has no function keys; write \"anonymous\", or say that levels are not to be enforced and everybody may call"
+        "{file}: {key} is {level} (also if it is not there), so Azure would ask callers for a key, and this node has no function keys; write \"anonymous\", and let the handler check who calls"
     )]
     KeyNeeded { file: String, key: String, level: &'static str },
 }

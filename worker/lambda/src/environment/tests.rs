@@ -113,11 +113,13 @@ fn the_nodes_credentials_win_over_the_users_if_there_are_any() {
 }
 
 #[test]
-fn users_variables_have_four_kilobytes() {
-    let long = "x".repeat(USER_ENVIRONMENT_BYTES_MAX - 4);
-    let user = owned(&[("FULL", &long), ("MORE", "x")]);
+fn users_variables_may_have_more_than_lambdas_four_kilobytes() {
+    let long = "x".repeat(8 * 1024);
+    let user = owned(&[("LONG", &long), ("MORE", "x")]);
     let environment = Environment::new(&settings(&user));
-    assert_eq!(environment.rejected, [("MORE".to_owned(), RejectedVariable::TooLarge)]);
+    assert_eq!(environment.rejected, []);
+    assert_eq!(value(&environment, "LONG"), Some(long.as_str()));
+    assert_eq!(value(&environment, "MORE"), Some("x"));
 }
 
 #[test]

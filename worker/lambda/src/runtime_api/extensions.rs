@@ -60,6 +60,8 @@ struct Extension {
     identifier: String,
     name: String,
     is_external: bool,
+    /// Whether it has asked for its first event, which is when it has been initialized.
+    has_asked: bool,
     wants_invoke: bool,
     wants_shutdown: bool,
     events: VecDeque<Bytes>,
@@ -87,6 +89,21 @@ impl Extensions {
         Self { external_names, concurrency, registered: Vec::new() }
     }
 
+    /// Returns the external extensions that have not asked for their first event. The process is
+    /// initialized when there are none. Internal ones are the runtime's own affair.
+    pub(crate) fn awaited(&self) -> Vec<&str> {
+        let asked = |name: &str| {
+            let named = self.registered.iter().find(|extension| extension.name == name);
+            named.is_some_and(|extension| extension.has_asked)
+        };
+        self.external_names.iter().map(String::as_str).filter(|name| !asked(name)).collect()
+    }
+
+    /// Returns whether an extension of this name would be external.
+    pub(crate) fn is_external(&self, name: &str) -> bool {
+        self.external_names.iter().any(|external| external == name)
+    }
+
     /// Registers the extension `name` under `identifier`, for the events in `body`.
     pub(crate) fn register(
         &mut self,
@@ -102,7 +119,7 @@ impl Extensions {
         let name = name.filter(|name| !name.is_empty()).ok_or(ExtensionRefused::NoName)?;
         let registration: Registration = serde_json::from_slice(body)
             .map_err(|error| ExtensionRefused::Body(error.to_string()))?;
-        let is_external = self.external_names.iter().any(|external| external == name);
+        let is_external = self.is_external(name);
         let events = registration.events.unwrap_or_default();
         for event in &events {
             let reason = match event.as_str() {
@@ -128,6 +145,7 @@ impl Extensions {
             identifier,
             name: name.to_owned(),
             is_external,
+            has_asked: false,
             wants_invoke: wants("INVOKE"),
             wants_shutdown: wants("SHUTDOWN"),
             events: VecDeque::new(),
@@ -158,7 +176,10 @@ impl Extensions {
         identifier: Option<&str>,
     ) -> Result<Option<Bytes>, ExtensionRefused> {
         let at = self.find(identifier)?;
-        Ok(self.registered.get_mut(at).and_then(|extension| extension.events.pop_front()))
+        Ok(self.registered.get_mut(at).and_then(|extension| {
+            extension.has_asked = true;
+            extension.events.pop_front()
+        }))
     }
 
     /// Queues an INVOKE event for those that asked for it. Returns whether there are any.

@@ -45,8 +45,8 @@ pub struct Config {
 /// A process that has been initialized.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Initialized {
-    /// From the making of the [`RuntimeApi`] to the runtime's first request for an event, as a
-    /// REPORT line has it.
+    /// From the making of the [`RuntimeApi`] to the first request for an event of the runtime, or of
+    /// the last of its external extensions, as a REPORT line has it.
     pub duration: Duration,
 }
 
@@ -145,7 +145,7 @@ impl RuntimeApi {
         })
     }
 
-    /// Waits until the runtime asks for its first event.
+    /// Waits until the runtime asks for its first event, and each external extension for its own.
     ///
     /// # Errors
     ///
@@ -178,6 +178,18 @@ impl RuntimeApi {
             match self.inner.borrow().can_begin() {
                 Err(BeginError::NotReady) => {}
                 outcome => return outcome,
+            }
+            changed.await;
+        }
+    }
+
+    /// Waits until a runtime that has been initialized, and runs no invocation, has broken off its
+    /// request for an event. It may make another, for which [`ready`](Self::ready) waits.
+    pub async fn stopped_asking(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.inner.borrow().has_stopped_asking() {
+                return;
             }
             changed.await;
         }
@@ -292,15 +304,30 @@ impl RuntimeApi {
         if let Some(completed) = completed {
             inner.complete(completed, CompletionReason::Next);
         }
-        if inner.init.is_none() {
-            let duration = now.saturating_duration_since(self.started);
-            inner.init = Some(Ok(Initialized { duration }));
-        }
+        self.settle_init(&mut inner);
         self.changed.notify_waiters();
         Ok(match next {
             Next::Deliver(id) | Next::Repeat(id) => inner.invocation(&id),
             Next::Wait => None,
         })
+    }
+
+    /// If the runtime and all external extensions have asked for their first events, the process is
+    /// initialized.
+    fn settle_init(&self, inner: &mut Inner) {
+        let has_begun = inner.state.is_initialized() && inner.extensions.awaited().is_empty();
+        if has_begun && inner.init.is_none() {
+            let duration = self.now().saturating_duration_since(self.started);
+            inner.init = Some(Ok(Initialized { duration }));
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// Returns the names of the external extensions that have not asked for their first event.
+    #[must_use]
+    pub fn awaited_extensions(&self) -> Vec<String> {
+        let inner = self.inner.borrow();
+        inner.extensions.awaited().into_iter().map(str::to_owned).collect()
     }
 
     /// Waits until an event may be there for a waiting `next`.
@@ -367,7 +394,12 @@ impl RuntimeApi {
     ) -> Result<String, ExtensionRefused> {
         let identifier = uuid::Uuid::now_v7().to_string();
         let inner = &mut *self.inner.borrow_mut();
-        let is_closed = inner.state.is_initialized();
+        // An external one starts beside the runtime, which may be there first.
+        let is_external = name.is_some_and(|name| inner.extensions.is_external(name));
+        let is_closed = match is_external {
+            true => inner.init.is_some(),
+            false => inner.state.is_initialized(),
+        };
         inner.extensions.register(name, body, is_closed, identifier.clone())?;
         Ok(identifier)
     }
@@ -379,10 +411,16 @@ impl RuntimeApi {
     ) -> Result<Bytes, ExtensionRefused> {
         loop {
             let notified = self.extension_event.notified();
-            if let Some(event) = self.inner.borrow_mut().extensions.next(identifier)? {
-                return Ok(event);
+            let event = {
+                let inner = &mut *self.inner.borrow_mut();
+                let event = inner.extensions.next(identifier)?;
+                self.settle_init(inner);
+                event
+            };
+            match event {
+                Some(event) => return Ok(event),
+                None => notified.await,
             }
-            notified.await;
         }
     }
 
@@ -443,6 +481,10 @@ impl Inner {
             return Err(BeginError::Gone);
         }
         if self.state.can_begin() { Ok(()) } else { Err(BeginError::NotReady) }
+    }
+
+    fn has_stopped_asking(&self) -> bool {
+        self.exit.is_none() && self.state.has_stopped_asking()
     }
 
     fn invocation(&self, id: &str) -> Option<Rc<Invocation>> {

@@ -103,6 +103,12 @@ impl State {
         self.init == Init::Done
     }
 
+    /// Returns whether the runtime has nothing to do and does not ask for it: it has broken off its
+    /// request for an event. One that runs several at a time may have others in the making.
+    pub(crate) fn has_stopped_asking(&self) -> bool {
+        self.is_serial() && self.is_initialized() && self.waiting == 0 && self.entries.is_empty()
+    }
+
     /// Returns whether an invocation that began now would be delivered at once.
     pub(crate) fn can_begin(&self) -> bool {
         let queued = self.entries.iter().filter(|entry| entry.phase == Phase::Queued).count();

@@ -1,12 +1,17 @@
 //! Extensions, as those of Go's and Rust's runtimes register, and external ones.
 
-use lambda::runtime_api::InitFailure;
+use lambda::runtime_api::{Config, InitFailure};
 use lambda::shutdown::{RegisteredExtensions, ShutdownReason};
 use serde_json::{Value, json};
 
 use crate::client::{Client, NEXT, Node, Response, config, invocation, run};
 
 const REGISTER: &str = "/2020-01-01/extension/register";
+
+/// Returns what an API is made with beside whose process an external extension runs.
+fn with_outside() -> Config {
+    Config { external_extensions: vec!["outside".to_owned()], ..config() }
+}
 
 async fn register(client: &mut Client, name: &str, body: &str) -> Response {
     let headers = format!("Lambda-Extension-Name: {name}\r\n");
@@ -53,7 +58,7 @@ fn an_internal_extension_registers_for_sigterm_alone() {
 #[test]
 fn an_external_extension_gets_its_events() {
     run(async {
-        let node = Node::start(config()).await;
+        let node = Node::start(with_outside()).await;
         let mut client = node.connect().await;
         let headers = "Lambda-Extension-Name: outside\r\n\
                        Lambda-Extension-Accept-Feature: other, accountId\r\n";
@@ -88,6 +93,25 @@ fn an_external_extension_gets_its_events() {
         let expected =
             json!({"eventType": "SHUTDOWN", "deadlineMs": 5, "shutdownReason": "TIMEOUT"});
         assert_eq!(event, expected);
+    });
+}
+
+#[test]
+fn a_process_is_initialized_when_its_external_extensions_are() {
+    run(async {
+        let node = Node::start(with_outside()).await;
+        let mut runtime = node.connect().await;
+        runtime.send(NEXT).await;
+        node.api.ready().await.unwrap();
+        // The runtime was faster, which closes nothing to an external extension.
+        assert_eq!(node.api.awaited_extensions(), ["outside"]);
+        let mut client = node.connect().await;
+        let response = register(&mut client, "outside", r#"{"events":[]}"#).await;
+        assert_eq!(response.status, 200);
+        assert_eq!(node.api.awaited_extensions(), ["outside"], "it has not asked for an event");
+        ask(&mut client, &identifier(&response)).await;
+        node.api.initialized().await.unwrap();
+        assert!(node.api.awaited_extensions().is_empty());
     });
 }
 

@@ -118,6 +118,7 @@ fn a_process_that_closes_its_connection_is_not_ready_until_it_asks_again() {
         // The API closes its side when it has noticed.
         assert!(!client.read_more().await);
         assert_eq!(node.api.begin(invocation("x")).unwrap_err(), BeginError::NotReady);
+        node.api.stopped_asking().await;
         let mut client = node.connect().await;
         client.send(NEXT).await;
         node.api.ready().await.unwrap();

@@ -6,7 +6,9 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use abi::channel::{Channel, ReceiveBuffer, ReceiveError};
-use abi::sandbox::{Begin, ExitStatus, FromSandbox, Level, PORTS_MAX, ToSandbox, bounded_reason};
+use abi::sandbox::{
+    Begin, ExitStatus, FromSandbox, Level, PORTS_MAX, Step, ToSandbox, bounded_reason,
+};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{UsageWho, getrusage};
@@ -16,6 +18,7 @@ use nix::unistd::Pid;
 use rustix::process::{WaitOptions, WaitStatus, wait};
 
 use super::connects::{Answer, Connects};
+use super::failure::Failure;
 use super::program::{Program, failure_in};
 use super::{Start, shares_network};
 use crate::children::children;
@@ -33,6 +36,8 @@ const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Running {
     pub(super) program: Program,
+    /// Those of [`abi::sandbox::Sandbox::beside`], in its order.
+    pub(super) beside: Vec<Program>,
     /// SIGCHLD.
     pub(super) signals: SignalFd,
 }
@@ -40,9 +45,15 @@ pub(super) struct Running {
 impl Running {
     /// Returns the numbers of its fds.
     pub(super) fn fds(&self) -> Vec<RawFd> {
-        let mut fds = self.program.fds();
+        let programs = std::iter::once(&self.program).chain(&self.beside);
+        let mut fds: Vec<RawFd> = programs.flat_map(Program::fds).collect();
         fds.push(self.signals.as_raw_fd());
         fds
+    }
+
+    /// Lets all of it be executed.
+    pub(super) fn go(&mut self) {
+        std::iter::once(&mut self.program).chain(&mut self.beside).for_each(Program::go);
     }
 }
 
@@ -50,7 +61,8 @@ impl Running {
 enum End {
     /// The program has ended.
     Exited(ExitStatus),
-    /// The program was not executed, and the worker is told so.
+    /// The program, or one beside it, was not executed or has ended too early, and the worker is
+    /// told so.
     Failed,
     /// The worker or the spawner has gone: nobody wants to know more.
     Abandoned,
@@ -60,9 +72,10 @@ enum End {
 pub(super) fn run(start: &Start<'_>, running: Running) -> i32 {
     let mut init = Init {
         start,
-        pid: Some(running.program.pid),
-        program: running.program,
-        report: Some(Vec::new()),
+        program: Child::of(running.program),
+        beside: running.beside.into_iter().map(Child::of).collect(),
+        ended: None,
+        lingers: false,
         signals: running.signals,
         connects: Connects::default(),
         outbox: Outbox::new(),
@@ -80,13 +93,44 @@ pub(super) fn run(start: &Start<'_>, running: Running) -> i32 {
     }
 }
 
-struct Init<'a> {
-    start: &'a Start<'a>,
+/// The process of a program.
+struct Child {
     program: Program,
     /// Until it was waited for, after which its number may be another's.
     pid: Option<Pid>,
     /// Until the program is executed: what was read of its report.
     report: Option<Vec<u8>>,
+}
+
+impl Child {
+    fn of(program: Program) -> Self {
+        Self { pid: Some(program.pid), program, report: Some(Vec::new()) }
+    }
+
+    /// Reads of the report. Returns `None` when there is more to come, and at its end whether the
+    /// program could not be executed.
+    fn read_report(&mut self) -> io::Result<Option<Result<(), Failure>>> {
+        let Some(text) = &mut self.report else { return Ok(None) };
+        let mut buffer = [0; 2048];
+        let length = nix::unistd::read(&self.program.report, &mut buffer)?;
+        if length > 0 {
+            text.extend(buffer.iter().take(length));
+            return Ok(None);
+        }
+        let failure = failure_in(text);
+        self.report = None;
+        Ok(Some(failure.map_or(Ok(()), Err)))
+    }
+}
+
+struct Init<'a> {
+    start: &'a Start<'a>,
+    program: Child,
+    beside: Vec<Child>,
+    /// How the program has ended, while those beside it have not.
+    ended: Option<ExitStatus>,
+    /// Whether those beside it may end.
+    lingers: bool,
     signals: SignalFd,
     connects: Connects,
     outbox: Outbox<FromSandbox>,
@@ -97,7 +141,8 @@ struct Init<'a> {
 struct Ready {
     channel: bool,
     lifeline: bool,
-    report: bool,
+    /// The program's first.
+    reports: Vec<bool>,
     connects: Vec<bool>,
 }
 
@@ -110,12 +155,15 @@ impl Init<'_> {
                 return Ok(End::Abandoned);
             }
             // Before the children: a program that could not be executed has ended too.
-            if ready.report && self.read_report()? {
-                return Ok(End::Failed);
+            for (at, _) in ready.reports.iter().enumerate().filter(|(_, ready)| **ready) {
+                if self.read_report(at)? {
+                    return Ok(End::Failed);
+                }
             }
             while self.signals.read_signal()?.is_some() {}
-            if let Some(status) = self.reap() {
-                return Ok(End::Exited(status));
+            let gone = self.reap();
+            if let Some(end) = self.end_by(&gone)? {
+                return Ok(end);
             }
             for answer in self.connects.finish(|index| ready.connects.get(index) == Some(&true)) {
                 self.answer(answer)?;
@@ -141,9 +189,8 @@ impl Init<'_> {
             PollFd::new(self.start.lifeline, PollFlags::POLLIN),
             PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
         ];
-        let reported = self.report.is_some();
-        if reported {
-            fds.push(PollFd::new(self.program.report.as_fd(), PollFlags::POLLIN));
+        for child in self.children().filter(|child| child.report.is_some()) {
+            fds.push(PollFd::new(child.program.report.as_fd(), PollFlags::POLLIN));
         }
         fds.extend(self.connects.waiting().map(|fd| PollFd::new(fd, PollFlags::POLLOUT)));
         match poll(&mut fds, PollTimeout::NONE) {
@@ -153,37 +200,48 @@ impl Init<'_> {
         let mut ready = fds.iter().map(|fd| fd.any().unwrap_or(false));
         let (channel, lifeline) = (ready.next() == Some(true), ready.next() == Some(true));
         let _signals = ready.next();
-        let report = reported && ready.next() == Some(true);
-        Ok(Ready { channel, lifeline, report, connects: ready.collect() })
+        let reports =
+            self.children().map(|child| child.report.is_some() && ready.next() == Some(true));
+        let reports = reports.collect();
+        Ok(Ready { channel, lifeline, reports, connects: ready.collect() })
     }
 
-    /// Reads of the report. Returns whether the program could not be executed, which the worker is
-    /// told.
-    fn read_report(&mut self) -> io::Result<bool> {
-        let Some(text) = &mut self.report else { return Ok(false) };
-        let mut buffer = [0; 2048];
-        let length = nix::unistd::read(&self.program.report, &mut buffer)?;
-        if length > 0 {
-            text.extend(buffer.iter().take(length));
-            return Ok(false);
+    /// Returns the program, and those beside it.
+    fn children(&self) -> impl Iterator<Item = &Child> {
+        std::iter::once(&self.program).chain(&self.beside)
+    }
+
+    /// Returns the program if `at` is 0, or the one before `at` beside it.
+    fn child(&mut self, at: usize) -> Option<&mut Child> {
+        match at.checked_sub(1) {
+            None => Some(&mut self.program),
+            Some(at) => self.beside.get_mut(at),
         }
-        let failure = failure_in(text);
-        self.report = None;
-        let message = match &failure {
-            Some(failure) => FromSandbox::Failed {
-                step: failure.step,
-                reason: bounded_reason(failure.to_string()),
-            },
-            None => FromSandbox::Started,
-        };
-        self.send(message, None)?;
-        Ok(failure.is_some())
     }
 
-    /// Waits for every child that has ended, orphans of the program's included. Returns how the
-    /// program ended, if it did.
-    fn reap(&mut self) -> Option<ExitStatus> {
-        let mut ended = None;
+    /// Reads of a report. Returns whether that program could not be executed, which the worker is
+    /// told.
+    fn read_report(&mut self, at: usize) -> io::Result<bool> {
+        let Some(outcome) = self.child(at).map_or(Ok(None), Child::read_report)? else {
+            return Ok(false);
+        };
+        let message = match outcome {
+            Err(failure) => {
+                let reason = bounded_reason(failure.to_string());
+                FromSandbox::Failed { step: failure.step, reason }
+            }
+            Ok(()) if at == 0 => FromSandbox::Started,
+            Ok(()) => return Ok(false),
+        };
+        let failed = matches!(message, FromSandbox::Failed { .. });
+        self.send(message, None)?;
+        Ok(failed)
+    }
+
+    /// Waits for every child that has ended, orphans of the program's included. Returns which
+    /// programs are among them, and how they ended.
+    fn reap(&mut self) -> Vec<(usize, ExitStatus)> {
+        let mut ended = Vec::new();
         loop {
             // Not nix's: it has no name for real-time signals, and loses the process with them.
             let (pid, status) = match wait(WaitOptions::NOHANG) {
@@ -191,11 +249,50 @@ impl Init<'_> {
                 Ok(None) | Err(_) => return ended,
             };
             let Some(status) = exit_status(status) else { continue };
-            if self.pid == Some(pid) {
-                self.pid = None;
-                ended = Some(status);
+            let Some(at) = self.children().position(|child| child.pid == Some(pid)) else {
+                continue;
+            };
+            if let Some(child) = self.child(at) {
+                child.pid = None;
+            }
+            ended.push((at, status));
+        }
+    }
+
+    /// Returns whether the sandbox ends, now that these programs have ended.
+    fn end_by(&mut self, gone: &[(usize, ExitStatus)]) -> io::Result<Option<End>> {
+        for (at, status) in gone {
+            match at.checked_sub(1) {
+                None => self.ended = Some(*status),
+                Some(_) if self.lingers => {}
+                Some(beside) => return self.ended_too_early(beside, *status).map(Some),
             }
         }
+        let Some(status) = self.ended else { return Ok(None) };
+        if !self.lingers || self.beside.iter().all(|child| child.pid.is_none()) {
+            return Ok(Some(End::Exited(status)));
+        }
+        if gone.iter().any(|(at, _)| *at == 0) {
+            self.send(FromSandbox::ProgramEnded, None)?;
+        }
+        Ok(None)
+    }
+
+    /// Tells the worker of a program beside the program that has ended, or was not executed.
+    fn ended_too_early(&mut self, beside: usize, status: ExitStatus) -> io::Result<End> {
+        while self.beside.get(beside).is_some_and(|child| child.report.is_some()) {
+            if self.read_report(beside + 1)? {
+                return Ok(End::Failed);
+            }
+        }
+        let path = self.start.sandbox.beside.get(beside).map_or("", String::as_str);
+        let reason = match status {
+            ExitStatus::Code(code) => format!("{path} ended with exit status {code}"),
+            ExitStatus::Signal(signal) => format!("{path} was ended by signal {signal}"),
+        };
+        let reason = bounded_reason(reason);
+        self.send(FromSandbox::Failed { step: Step::Execute, reason }, None)?;
+        Ok(End::Failed)
     }
 
     /// Reads what the worker has sent. Returns whether it is still there.
@@ -214,7 +311,12 @@ impl Init<'_> {
     fn act_on(&mut self, message: ToSandbox) -> io::Result<()> {
         match message {
             ToSandbox::Start => {
-                self.program.go();
+                self.program.program.go();
+                self.beside.iter_mut().for_each(|child| child.program.go());
+                Ok(())
+            }
+            ToSandbox::Linger => {
+                self.lingers = true;
                 Ok(())
             }
             ToSandbox::Connect { ticket, port } => match self.connects.begin(ticket, port) {
@@ -226,7 +328,7 @@ impl Init<'_> {
                 self.send(FromSandbox::Ports { ports }, None)
             }
             ToSandbox::Signal { signal } => {
-                if let Some(program) = self.pid {
+                if let Some(program) = self.program.pid {
                     // SAFETY: a plain system call. The program has not been waited for, so its
                     // number is its own, and so is the group that it leads.
                     unsafe { libc::kill(-program.as_raw(), signal.into()) };
@@ -336,8 +438,8 @@ impl Init<'_> {
             out_of_memory: readings.out_of_memory(),
         };
         // A program that was executed and ended at once: both are known only now.
-        while self.report.is_some() {
-            match self.read_report() {
+        while self.program.report.is_some() {
+            match self.read_report(0) {
                 Ok(false) => {}
                 Ok(true) => return flushed(&mut self.outbox, self.start.channel),
                 Err(_) => return false,

@@ -116,7 +116,9 @@ fn set_up(start: &Start<'_>) -> Result<Option<events::Running>, Failure> {
 
     // SIGCHLD comes by an fd, from the first child on.
     let signals = block_child_signals()?;
-    let program = program::prepare(start)?;
+    let program = program::prepare(start, &sandbox.program, &sandbox.args)?;
+    let beside = sandbox.beside.iter().map(|path| program::prepare(start, path, &[]));
+    let beside = beside.collect::<Result<Vec<_>, _>>()?;
     let listeners = match sandbox.level {
         Level::Full => {
             // By the node's power to read its folder, before it is given up.
@@ -140,9 +142,9 @@ fn set_up(start: &Start<'_>) -> Result<Option<events::Running>, Failure> {
         tell(start.channel, &message, &listener)?;
         // The worker's copy is the only one from here on.
     }
-    let mut running = events::Running { program, signals };
+    let mut running = events::Running { program, beside, signals };
     if sandbox.begin == Begin::AtOnce {
-        running.program.go();
+        running.go();
     }
     confine(start, &running)?;
     Ok(Some(running))

@@ -1,5 +1,5 @@
-//! The program: a child of init that gives everything up, waits until its sandbox is set up, and
-//! executes.
+//! A program: a child of init that gives everything up, waits until its sandbox is set up, and
+//! executes. Those beside the program itself are like it.
 //!
 //! [`Outputs`] owns both ends of the program's stdout and stderr until the worker and the program
 //! have theirs. The child tells over a pipe at which step it failed; `exec` closes that pipe.
@@ -83,6 +83,8 @@ fn program_user(start: &Start<'_>) -> Option<(u32, u32)> {
 
 /// What `execve` takes, made before the fork.
 struct Command {
+    /// The path as the sandbox has it, for messages.
+    path: String,
     program: CString,
     args: Vec<CString>,
     env: Vec<CString>,
@@ -90,7 +92,7 @@ struct Command {
 }
 
 impl Command {
-    fn new(start: &Start<'_>) -> io::Result<Self> {
+    fn new(start: &Start<'_>, path: &str, args: &[String]) -> io::Result<Self> {
         let sandbox = start.sandbox;
         let place = |path: &str| -> io::Result<PathBuf> {
             match sandbox.level {
@@ -98,12 +100,10 @@ impl Command {
                 Level::Basic => Ok(layout::on_host(&restrict::path_of(start.code)?, path)),
             }
         };
-        let path = place(&sandbox.program)?;
+        let placed = place(path)?;
         let text = |text: &str| CString::new(text).map_err(io::Error::other);
-        let mut args = vec![text(&sandbox.program)?];
-        for arg in &sandbox.args {
-            args.push(text(arg)?);
-        }
+        let args = std::iter::once(path).chain(args.iter().map(String::as_str));
+        let args = args.map(text).collect::<io::Result<_>>()?;
         let mut env = Vec::with_capacity(sandbox.env.len() + 1);
         for (name, value) in &sandbox.env {
             env.push(text(&format!("{name}={value}"))?);
@@ -113,8 +113,14 @@ impl Command {
         {
             env.push(text(&format!("TMPDIR={}", scratch.display()))?);
         }
-        let program = CString::new(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()))?;
-        Ok(Self { program, args, env, directory: place(&sandbox.working_directory)? })
+        let program = CString::new(std::os::unix::ffi::OsStrExt::as_bytes(placed.as_os_str()))?;
+        Ok(Self {
+            path: path.to_owned(),
+            program,
+            args,
+            env,
+            directory: place(&sandbox.working_directory)?,
+        })
     }
 }
 
@@ -143,11 +149,12 @@ impl Program {
     }
 }
 
-/// Makes the program's process, which gives up by itself what the program must not have, while init
-/// sets up the rest. Putting it into its cgroup alone can take some milliseconds.
-pub(super) fn prepare(start: &Start<'_>) -> Result<Program, Failure> {
+/// Makes the process of the program at `path`, which gives up by itself what the program must not
+/// have, while init sets up the rest. Putting it into its cgroup alone can take some milliseconds.
+pub(super) fn prepare(start: &Start<'_>, path: &str, args: &[String]) -> Result<Program, Failure> {
     let execute = |what: &'static str| move || what.to_owned();
-    let command = Command::new(start).or_fail(Step::Execute, execute("preparing its command"))?;
+    let command =
+        Command::new(start, path, args).or_fail(Step::Execute, execute("preparing its command"))?;
     let pipes = pipe_with(PipeFlags::CLOEXEC)
         .and_then(|report| Ok((report, pipe_with(PipeFlags::CLOEXEC)?)));
     let ((report, reporter), (told, go)) =
@@ -245,7 +252,7 @@ fn become_it(
     }
     fds::close_rest_at_exec().map_err(at(Step::Limits, "closing the node's files"))?;
     execve(&command.program, &command.args, &command.env)
-        .map_err(at(Step::Execute, &format!("executing {}", start.sandbox.program)))
+        .map_err(at(Step::Execute, &format!("executing {}", command.path)))
 }
 
 /// Gives every signal its default action, and blocks none. Those that are ignored would stay so

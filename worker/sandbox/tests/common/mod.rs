@@ -123,6 +123,7 @@ pub fn probe(args: &[&str]) -> Sandbox {
         code: 1,
         program: "/var/task/probe".into(),
         args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+        beside: Vec::new(),
         env: vec![("PATH".into(), "/usr/bin:/bin".into())],
         working_directory: "/var/task".into(),
         hostname: "inside".into(),

@@ -139,7 +139,7 @@ mod tests {
 
     /// Returns a catalogue of one function, `table`.
     fn catalogue(limits: FunctionLimits) -> CatalogueView {
-        let (env, config, args, allow_outbound) = Default::default();
+        let (env, config, args, allow_outbound, handler) = Default::default();
         let (kind, output, requests_per_instance_max) = (Kind::Command, Output::Raw, 1);
         let spec = Spec {
             kind,
@@ -150,6 +150,8 @@ mod tests {
             args,
             output,
             allow_outbound,
+            handler,
+            report_lines: false,
         };
         let target = Target { version: 0, spec: 0, weight: 1 };
         let function = Function {

@@ -3,6 +3,7 @@
 //! of the Invoke API go to the program as they are. Owns the listener of each process.
 
 mod answer;
+mod ending;
 mod request;
 
 use std::cell::Cell;
@@ -10,23 +11,24 @@ use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
-use abi::sandbox::ExitStatus;
-use lambda::environment::{Environment, LogFormat, RejectedVariable, Settings, log_stream_name};
+use abi::sandbox::{BESIDE_MAX, ExitStatus, Sandbox};
+use lambda::environment::{Environment, LogFormat, Settings, log_stream_name};
 use lambda::exit::Exit;
 use lambda::failure::Failure as LambdaFailure;
-use lambda::runtime_api::{Answer, Completion, Config, Invocation, RuntimeApi};
-use lambda::shutdown::ShutdownPlan;
+use lambda::runtime_api::{Answer, Config, Invocation, RuntimeApi};
+use lambda::shutdown::{ShutdownPlan, ShutdownReason};
 use lambda::timestamp::unix_ms;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::timeout;
 
 use self::answer::{Caller, Record};
+use self::ending::Ending;
 use super::lease::{Called, Lease};
 use super::output::Output;
-use super::process::Process;
-use super::{Loaded, millis, process_requests};
+use super::process::{Farewell, Process};
+use super::{EXTENSIONS_FOLDER, Loaded, millis, process_requests};
 use crate::run::failure::Failure;
 use crate::run::{Call, Shared, Spec};
 
@@ -35,8 +37,13 @@ const PORT: u16 = 9001;
 /// What functions are told of where they are. There is no region here, and no account.
 const REGION: &str = "us-east-1";
 const ACCOUNT: &str = "000000000000";
+/// What functions are told of their handler if none was chosen.
 const HANDLER: &str = "bootstrap";
 const MIB: u64 = 1024 * 1024;
+/// Why a call of a program that has not ended fails.
+const TAKES_NO_EVENTS: &str = "it takes no events";
+/// How long a program that has broken off its request for an event may take to ask again.
+const ASK_AGAIN_WAIT: Duration = Duration::from_secs(1);
 /// How long connections of a process that has ended are still read.
 const LAST_READ: Duration = Duration::from_secs(1);
 
@@ -59,17 +66,27 @@ impl Lambda {
         output: &Rc<Output>,
     ) -> Result<(Rc<Process>, Self), String> {
         let concurrency = process_requests(loaded.kind, &spec.limits);
+        let extensions = loaded.extensions();
+        if extensions.len() > BESIDE_MAX {
+            let count = extensions.len();
+            return Err(format!(
+                "its layers have {count} programs in /{EXTENSIONS_FOLDER}; at most {BESIDE_MAX} can run"
+            ));
+        }
         let api = RuntimeApi::new(Config {
             function_name: spec.name.to_string(),
             function_version: spec.version.to_string(),
-            handler: HANDLER.to_owned(),
+            handler: handler(spec).to_owned(),
             region: REGION.to_owned(),
             account_id: ACCOUNT.to_owned(),
             concurrency: at_least_one(concurrency),
-            external_extensions: Vec::new(),
+            external_extensions: extensions.clone(),
             clock: Instant::now,
         });
-        let sandbox = loaded.sandbox(spec, environment(spec, concurrency), vec![PORT]);
+        let sandbox = Sandbox {
+            beside: extensions.iter().map(|name| format!("/{EXTENSIONS_FOLDER}/{name}")).collect(),
+            ..loaded.sandbox(spec, environment(spec, concurrency), vec![PORT])
+        };
         let sandboxed = loaded.runtime.spawner.spawn(sandbox).await?;
         let (on_listener, listener) = oneshot::channel();
         let mut on_listener = Some(on_listener);
@@ -92,13 +109,22 @@ impl Lambda {
                     format!("{failure}: {}", String::from_utf8_lossy(body))
                 }
             }),
-            Err(_) => Err(format!(
-                "it did not ask for its first event within its --init-timeout of {limit:?}"
-            )),
+            Err(_) => Err(match api.awaited_extensions().join(", ") {
+                none if none.is_empty() => format!(
+                    "it did not ask for its first event within its --init-timeout of {limit:?}"
+                ),
+                awaited => format!(
+                    "these of its extensions did not register and ask for their first event \
+                     within its --init-timeout of {limit:?}: {awaited}"
+                ),
+            }),
         };
         match started {
             Ok(duration) => {
                 let init = Cell::new(Some(duration));
+                if concurrency <= 1 {
+                    tokio::task::spawn_local(watch(Rc::clone(&api), Rc::clone(&process)));
+                }
                 Ok((process, Self { api, init, concurrency }))
             }
             Err(reason) => {
@@ -108,10 +134,10 @@ impl Lambda {
         }
     }
 
-    /// Returns how long the process gets to end after SIGTERM: none if nothing in it has asked for
-    /// any (Lambda, "Shutdown phase").
-    pub(super) fn grace(&self) -> Duration {
-        ShutdownPlan::new(self.api.registered_extensions()).sigkill_after
+    /// Returns how the process is asked to end: by SIGKILL at once if nothing in it has asked for
+    /// more (Lambda, "Shutdown phase").
+    pub(super) fn farewell(&self) -> Farewell {
+        farewell(&self.api, ShutdownReason::Spindown)
     }
 
     /// Has the program answer one request or event.
@@ -121,6 +147,20 @@ impl Lambda {
         call: Call,
         lease: Lease,
     ) -> Called {
+        // A program that runs several at a time asks for an event after each, in its own time.
+        let wait = if self.concurrency > 1 { spec.timeout } else { ASK_AGAIN_WAIT };
+        match timeout(wait, self.api.ready()).await {
+            Ok(Ok(())) => {}
+            Err(_) if self.concurrency > 1 => {
+                let (function, how) = (spec.name.to_string(), TAKES_NO_EVENTS.to_owned());
+                return Called::Ended(Err(Failure::ProcessEnded { function, how }));
+            }
+            // It has ended, or will never ask again: another process gets the call.
+            Ok(Err(_)) | Err(_) => {
+                lease.kill();
+                return Called::NotBegun(Box::new(call));
+            }
+        }
         let process = Rc::clone(&lease.process);
         let ended = self.answered((shared, spec), call, lease).await;
         Called::Ended(match ended {
@@ -144,7 +184,7 @@ impl Lambda {
         let Call { id, request, origin, reply, facts, .. } = call;
         let id_text = id.to_string();
         let (parts, body) = request.into_parts();
-        let caller = Caller::of(&parts, spec, &id_text);
+        let caller = Rc::new(Caller::of(&parts, spec, &id_text));
         let event = request::event(&parts, body, &origin, &caller).await;
         let event = event.map_err(|error| error.failure(&spec.name))?;
         let limit = spec.timeout;
@@ -162,27 +202,24 @@ impl Lambda {
         };
         let process = Rc::clone(&lease.process);
         let output = Rc::clone(&process.output);
-        // With several at a time, the one before may be complete before the next is asked for.
-        let ready = timeout(limit, self.api.ready()).await;
-        let begun = match ready {
-            Ok(Ok(())) => self.api.begin(invocation),
-            _ => self.api.begin(invocation),
+        let ending = Ending {
+            lease,
+            caller: Rc::clone(&caller),
+            spec: Rc::clone(spec),
+            id,
+            init: self.init.take(),
+            concurrency: self.concurrency,
         };
-        let Ok(begun) = begun else {
+        ending.begin();
+        let Ok(begun) = self.api.begin(invocation) else {
+            // It has ended while the event was made.
             let exit = timeout(LAST_READ, process.exited()).await;
-            let how = exit.map_or_else(|_| "it takes no events".to_owned(), |exit| exit.how);
+            let how = exit.map_or_else(|_| TAKES_NO_EVENTS.to_owned(), |exit| exit.how);
             return Err(Failure::ProcessEnded { function: spec.name.to_string(), how });
         };
-        if caller.wants_log {
-            output.remember_line(&lambda::log_lines::start(&id_text, &caller.executed_version));
-        }
         let (ended, end) = oneshot::channel();
-        tokio::task::spawn_local(complete(
-            Rc::clone(&self.api),
-            (begun.completing, deadline),
-            (lease, id_text.clone(), self.concurrency),
-            ended,
-        ));
+        let api = Rc::clone(&self.api);
+        tokio::task::spawn_local(ending.complete(api, (begun.completing, deadline), ended));
         let answer = begun.answering.await;
         let timed_out = || LambdaFailure::TimedOut { limit };
         let answer = match answer {
@@ -195,8 +232,7 @@ impl Lambda {
             && !matches!(answer, Answer::Stream { .. })
             && let Some(end) = end.take()
         {
-            let duration = end.await.map_or(limit, |completion| completion.duration);
-            caller.report(&output, spec, duration, self.init.take());
+            let _ = end.await;
         }
         let record = Record { shared, facts: &facts, id };
         let log = output.tail();
@@ -209,26 +245,41 @@ impl Lambda {
     }
 }
 
-/// Waits for the end of an invocation, whether or not its client does. A process that runs into the
-/// time limit is killed.
-async fn complete(
-    api: Rc<RuntimeApi>,
-    (completing, deadline): (lambda::runtime_api::Completing, tokio::time::Instant),
-    (lease, id, concurrency): (Lease, String, u32),
-    ended: oneshot::Sender<Completion>,
-) {
-    tokio::select! {
-        biased;
-        completion = completing => drop(ended.send(completion)),
-        () = sleep_until(deadline) => {
-            // One of several may be given up without the others.
-            if concurrency <= 1 {
-                lease.kill();
+/// Returns how a process is asked to end for this reason. A program that took too long has had its
+/// time.
+fn farewell(api: &Rc<RuntimeApi>, reason: ShutdownReason) -> Farewell {
+    let extensions = api.registered_extensions();
+    let plan = ShutdownPlan::new(extensions);
+    let api = Rc::clone(api);
+    let tell = move |left| api.shutdown(reason, unix_ms(SystemTime::now() + left));
+    Farewell {
+        program: match reason {
+            ShutdownReason::Spindown => plan.runtime_sigkill_after,
+            ShutdownReason::Timeout | ShutdownReason::Failure => Duration::ZERO,
+        },
+        all: plan.sigkill_after,
+        tell: extensions.external.then(|| Rc::new(tell) as Rc<dyn Fn(Duration)>),
+    }
+}
+
+/// Ends a program that has broken off its request for an event and does not ask again: it would
+/// get none, and the calls that wait for it no answer.
+async fn watch(api: Rc<RuntimeApi>, process: Rc<Process>) {
+    let deaf = async {
+        loop {
+            api.stopped_asking().await;
+            if timeout(ASK_AGAIN_WAIT, api.ready()).await.is_err() {
+                return;
             }
-            api.invocation_failed(&id);
+        }
+    };
+    tokio::select! {
+        () = process.gone() => {}
+        () = deaf => {
+            process.output.note("it closed the connection on which it waited for an event");
+            process.kill();
         }
     }
-    drop(lease);
 }
 
 /// Serves the Runtime API to a process, until that has ended.
@@ -276,6 +327,10 @@ fn at_least_one(number: u32) -> NonZeroUsize {
     usize::try_from(number).ok().and_then(NonZeroUsize::new).unwrap_or(NonZeroUsize::MIN)
 }
 
+fn handler(spec: &Spec) -> &str {
+    spec.handler.as_deref().unwrap_or(HANDLER)
+}
+
 fn memory_mb(spec: &Spec) -> u64 {
     (spec.limits.memory_bytes_max / MIB).max(1)
 }
@@ -287,7 +342,7 @@ fn environment(spec: &Spec, concurrency: u32) -> Vec<(String, String)> {
         runtime_api: &format!("127.0.0.1:{PORT}"),
         function_name: &spec.name,
         function_version: &version,
-        handler: HANDLER,
+        handler: handler(spec),
         memory_size_mb: memory_mb(spec),
         region: REGION,
         log_stream_name: &stream,
@@ -298,10 +353,7 @@ fn environment(spec: &Spec, concurrency: u32) -> Vec<(String, String)> {
         user_variables: &spec.env,
     });
     for (name, reason) in &made.rejected {
-        // Lambda's own limit of 4 KB is no reason here.
-        if *reason != RejectedVariable::TooLarge {
-            tracing::warn!("function {:?} does not get its variable {name}: {reason}", spec.name);
-        }
+        tracing::warn!("function {:?} does not get its variable {name}: {reason}", spec.name);
     }
     made.variables
 }

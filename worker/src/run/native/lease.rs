@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use super::pool::ProcessId;
-use super::process::Process;
+use super::process::{Farewell, Process};
 use crate::run::Call;
 use crate::run::failure::Failure;
 
@@ -13,7 +13,7 @@ pub(super) trait Lessor {
     /// Takes a share back.
     fn released(&self, number: ProcessId);
 
-    /// Forgets a process that was killed.
+    /// Forgets a process that was killed, or is being ended.
     fn killed(&self, number: ProcessId);
 }
 
@@ -32,6 +32,13 @@ impl Lease {
     /// Kills the process, and takes it out of the pool.
     pub(super) fn kill(&self) {
         self.process.kill();
+        self.lessor.killed(self.number);
+    }
+
+    /// Takes the process out of the pool, and ends it in a task of its own.
+    pub(super) fn end(&self, farewell: Farewell) {
+        let process = Rc::clone(&self.process);
+        tokio::task::spawn_local(async move { process.end(&farewell).await });
         self.lessor.killed(self.number);
     }
 }

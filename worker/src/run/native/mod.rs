@@ -8,6 +8,7 @@ mod azure;
 mod http;
 mod lambda;
 mod lease;
+mod memory;
 mod outbound;
 mod output;
 mod pool;
@@ -17,7 +18,7 @@ mod server;
 mod spawner;
 
 use std::cell::{Cell, RefCell};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read as _;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::PathBuf;
@@ -29,7 +30,7 @@ use abi::huge_pages::{self, Pages};
 use abi::native::{PROGRAM_BYTES_MAX, PROGRAM_FILE, TASK_FOLDER};
 use abi::sandbox::{Begin, NetworkAccess, Sandbox};
 
-use self::process::Process;
+use self::process::{Farewell, Process};
 use self::runner::NativeRunner;
 use self::spawner::Spawner;
 use super::{Code, Local, Runner, Runtime, Shared, Spec};
@@ -37,6 +38,8 @@ use super::{Code, Local, Runner, Runtime, Shared, Spec};
 /// Requests that one process of a server or an Azure handler has at a time, as Cloud Run has it.
 const SERVER_REQUESTS_DEFAULT: u32 = 80;
 
+/// Where layers have a lambda's extensions: in a folder of code, and inside.
+const EXTENSIONS_FOLDER: &str = "opt/extensions";
 /// Where the code is, and where a program starts.
 const TASK_ROOT: &str = "/var/task";
 /// The file descriptors of a process (Lambda's quota).
@@ -62,8 +65,8 @@ pub(super) struct NativeRuntime(Rc<Inner>);
 struct Inner {
     shared: Rc<Shared>,
     spawner: Spawner,
-    /// Every process that runs, with the time that it gets to end.
-    running: RefCell<Vec<(Weak<Process>, Duration)>>,
+    /// Every process that runs, and how it is asked to end.
+    running: RefCell<Vec<(Weak<Process>, Farewell)>>,
     /// Whether no more processes are to be started.
     ends: Cell<bool>,
 }
@@ -97,10 +100,9 @@ impl Runtime for NativeRuntime {
         Box::pin(async {
             self.0.ends.set(true);
             let running = self.0.running.take();
-            let ends = running.iter().filter_map(|(process, grace)| {
+            let ends = running.into_iter().filter_map(|(process, farewell)| {
                 let process = process.upgrade()?;
-                let grace = *grace;
-                Some(tokio::task::spawn_local(async move { process.end(grace).await }))
+                Some(tokio::task::spawn_local(async move { process.end(&farewell).await }))
             });
             for end in ends.collect::<Vec<_>>() {
                 let _ = end.await;
@@ -126,10 +128,10 @@ fn program_of(folder: &OwnedFd) -> Result<String, String> {
 
 impl Inner {
     /// Remembers a process, to end it when the worker ends.
-    fn remember(&self, process: &Rc<Process>, grace: Duration) {
+    fn remember(&self, process: &Rc<Process>, farewell: Farewell) {
         let mut running = self.running.borrow_mut();
         running.retain(|(process, _)| process.strong_count() > 0);
-        running.push((Rc::downgrade(process), grace));
+        running.push((Rc::downgrade(process), farewell));
     }
 }
 
@@ -156,6 +158,17 @@ impl Loaded {
         format!("/proc/self/fd/{}/{TASK_FOLDER}", self.folder.as_raw_fd()).into()
     }
 
+    /// Returns the names of the programs that a lambda's layers have to run beside it, in order.
+    fn extensions(&self) -> Vec<String> {
+        let folder = format!("/proc/self/fd/{}/{EXTENSIONS_FOLDER}", self.folder.as_raw_fd());
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let files = entries.filter(|entry| !entry.path().is_dir());
+        let mut names: Vec<String> =
+            files.filter_map(|file| file.file_name().into_string().ok()).collect();
+        names.sort_unstable();
+        names
+    }
+
     /// Returns what to start for a function, with the variables `env` and listeners on these ports,
     /// and on that of the way out.
     fn sandbox(
@@ -176,6 +189,7 @@ impl Loaded {
             code: self.code,
             program: self.program.clone(),
             args: spec.args.clone(),
+            beside: Vec::new(),
             env,
             working_directory: TASK_ROOT.to_owned(),
             hostname: spec.name.to_string(),

@@ -3,13 +3,13 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use abi::invocation_id::InvocationId;
 use abi::spool::Stream;
-use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe::Receiver;
 
 use crate::guest_log::{GuestLog, GuestStream};
@@ -18,12 +18,18 @@ use crate::guest_log::{GuestLog, GuestStream};
 /// that ask for the tail of the log.
 const TAIL_BYTES_MAX: usize = 4096;
 const READ_BYTES: usize = 16 * 1024;
+/// What a pipe holds (pipe(7)).
+const PIPE_BYTES: usize = 64 * 1024;
 
 /// Both streams of a process.
 pub(super) struct Output {
     stdout: GuestStream,
     stderr: GuestStream,
-    tail: Rc<RefCell<VecDeque<u8>>>,
+    tail: RefCell<VecDeque<u8>>,
+    /// Those that have not ended.
+    pipes: RefCell<Vec<(Stream, Rc<Receiver>)>>,
+    /// For the node's own lines around an invocation. `None` if nothing is logged of it.
+    log: Option<(GuestLog, Arc<str>)>,
 }
 
 impl Output {
@@ -37,7 +43,9 @@ impl Output {
         let stream =
             |stream| GuestStream::new(log.clone(), Arc::clone(function), id, stream, bytes_max);
         let (stdout, stderr) = (stream(Stream::Stdout), stream(Stream::Stderr));
-        Rc::new(Self { stdout, stderr, tail: Rc::default() })
+        let log = (bytes_max > 0).then(|| (log.clone(), Arc::clone(function)));
+        let (tail, pipes) = Default::default();
+        Rc::new(Self { stdout, stderr, tail, pipes, log })
     }
 
     /// Begins an invocation: what is written from now on is logged as its. With several at a time,
@@ -61,6 +69,14 @@ impl Output {
         self.stderr.note(text);
     }
 
+    /// Logs a line of the node's own around the invocation `id`. It is not the program's doing, and
+    /// is there whatever the program has written.
+    pub(super) fn frame_line(&self, id: InvocationId, text: &str) {
+        if let Some((log, function)) = &self.log {
+            log.line(function, id, Stream::Node, text.as_bytes());
+        }
+    }
+
     /// Adds a line to the tail alone.
     pub(super) fn remember_line(&self, text: &str) {
         self.remember(text.as_bytes());
@@ -77,20 +93,45 @@ impl Output {
     pub(super) fn read(self: &Rc<Self>, stream: Stream, pipe: OwnedFd) {
         let output = Rc::clone(self);
         tokio::task::spawn_local(async move {
-            let Ok(mut pipe) = Receiver::from_owned_fd(pipe) else { return };
+            let Ok(pipe) = Receiver::from_owned_fd(pipe) else { return };
+            let pipe = Rc::new(pipe);
+            output.pipes.borrow_mut().push((stream, Rc::clone(&pipe)));
             let mut buffer = vec![0; READ_BYTES];
-            while let Ok(length @ 1..) = pipe.read(&mut buffer).await {
-                let bytes = &buffer[..length];
-                match stream {
-                    Stream::Stdout => output.stdout.write(bytes),
-                    _ => output.stderr.write(bytes),
+            while pipe.readable().await.is_ok() {
+                match pipe.try_read(&mut buffer) {
+                    Ok(length @ 1..) => output.take(stream, &buffer[..length]),
+                    // All of it was taken between invocations.
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                    Ok(_) | Err(_) => break,
                 }
-                output.remember(bytes);
                 // A program that writes all the time leaves the thread to others.
                 tokio::task::consume_budget().await;
             }
+            output.pipes.borrow_mut().retain(|(_, other)| !Rc::ptr_eq(other, &pipe));
             output.end();
         });
+    }
+
+    /// Takes what the program has written so far, as far as the kernel has told of it: what it
+    /// wrote before it asked for its next event is then before what the node adds.
+    pub(super) fn catch_up(&self) {
+        let pipes = self.pipes.borrow().clone();
+        let mut buffer = vec![0; READ_BYTES];
+        for (stream, pipe) in pipes {
+            // One that writes all the time is not followed.
+            for _ in 0..PIPE_BYTES / READ_BYTES {
+                let Ok(length @ 1..) = pipe.try_read(&mut buffer) else { break };
+                self.take(stream, &buffer[..length]);
+            }
+        }
+    }
+
+    fn take(&self, stream: Stream, bytes: &[u8]) {
+        match stream {
+            Stream::Stdout => self.stdout.write(bytes),
+            _ => self.stderr.write(bytes),
+        }
+        self.remember(bytes);
     }
 
     fn remember(&self, bytes: &[u8]) {

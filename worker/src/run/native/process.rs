@@ -6,7 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,10 +14,11 @@ use abi::sandbox::{ExitStatus, FromSandbox, ToSandbox};
 use abi::spool::Stream;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, timeout, timeout_at};
 
-use super::outbound;
 use super::output::Output;
 use super::spawner::Sandboxed;
+use super::{memory, outbound};
 use crate::link::{Inbox, Outbox};
 use crate::run::Spec;
 
@@ -25,6 +26,24 @@ use crate::run::Spec;
 const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between the end of a process and the last of its output.
 const OUTPUT_WAIT: Duration = Duration::from_millis(50);
+
+/// How a process is asked to end.
+#[derive(Clone)]
+pub(super) struct Farewell {
+    /// How long the program gets to end after SIGTERM. If none, it gets no SIGTERM.
+    pub(super) program: Duration,
+    /// How long all of it gets.
+    pub(super) all: Duration,
+    /// Tells what runs beside the program, if anything does, how long it has to end.
+    pub(super) tell: Option<Rc<dyn Fn(Duration)>>,
+}
+
+impl Farewell {
+    /// Returns that of a program with nothing beside it.
+    pub(super) fn after(grace: Duration) -> Self {
+        Self { program: grace, all: grace, tell: None }
+    }
+}
 
 /// How a process ended.
 #[derive(Debug, Clone)]
@@ -35,6 +54,8 @@ pub(super) struct Exit {
     pub(super) status: Option<ExitStatus>,
     /// Whether it ended because it had used up its memory.
     pub(super) out_of_memory: bool,
+    /// The most memory that it has had, if anybody knows.
+    memory_bytes_peak: Option<u64>,
 }
 
 /// A process, and its sandbox.
@@ -45,6 +66,8 @@ pub(super) struct Process {
     connecting: RefCell<HashMap<u64, oneshot::Sender<io::Result<TcpStream>>>>,
     asking_ports: RefCell<Vec<oneshot::Sender<Vec<u16>>>>,
     next_ticket: Cell<u64>,
+    /// Whether the program has ended, while others beside it may not have.
+    program_gone: watch::Sender<bool>,
     gone: watch::Sender<bool>,
     exit: watch::Sender<Option<Exit>>,
 }
@@ -65,6 +88,7 @@ impl Process {
             connecting: RefCell::default(),
             asking_ports: RefCell::default(),
             next_ticket: Cell::new(0),
+            program_gone: watch::Sender::new(false),
             gone: watch::Sender::new(false),
             exit: watch::Sender::new(None),
         });
@@ -117,9 +141,13 @@ impl Process {
                     }
                 }
                 (FromSandbox::Failed { reason, .. }, _) => break Exit::without_status(&reason),
-                (FromSandbox::Exited { status, out_of_memory, .. }, _) => {
+                (FromSandbox::Exited { status, out_of_memory, memory_bytes_peak, .. }, _) => {
                     let how = Exit::describe(status, out_of_memory);
-                    break Exit { how, status: Some(status), out_of_memory };
+                    let (status, memory_bytes_peak) = (Some(status), Some(memory_bytes_peak));
+                    break Exit { how, status, out_of_memory, memory_bytes_peak };
+                }
+                (FromSandbox::ProgramEnded, _) => {
+                    self.program_gone.send_replace(true);
                 }
                 (FromSandbox::Started | FromSandbox::Prepared, _) => {}
                 // A message without the fd that it has is refused by the channel.
@@ -134,6 +162,7 @@ impl Process {
         };
         self.connecting.take();
         self.asking_ports.take();
+        self.program_gone.send_replace(true);
         self.gone.send_replace(true);
         // What it has written last is in its pipes still.
         tokio::time::sleep(OUTPUT_WAIT).await;
@@ -184,6 +213,13 @@ impl Process {
         }
     }
 
+    /// Returns the most memory that the program has had: of its largest process while it runs, and
+    /// what its sandbox has counted once it has ended. 0 if nobody knows.
+    pub(super) fn memory_bytes_peak(&self) -> u64 {
+        let ended = self.exit.borrow().as_ref().map(|exit| exit.memory_bytes_peak);
+        ended.unwrap_or_else(|| memory::peak_below(self.init.as_fd())).unwrap_or(0)
+    }
+
     /// Kills everything in the sandbox.
     pub(super) fn kill(&self) {
         // By the init's pidfd, which works whatever the init is at; the kernel kills the rest of a
@@ -202,24 +238,49 @@ impl Process {
         }
     }
 
-    /// Ends the process: SIGTERM, and SIGKILL when `grace` has passed.
-    pub(super) async fn end(&self, grace: Duration) {
-        if !grace.is_zero() {
-            let signal = u8::try_from(libc::SIGTERM).unwrap_or(15);
-            self.outbox.send(ToSandbox::Signal { signal }, None);
-            if tokio::time::timeout(grace, self.exited()).await.is_ok() {
+    /// Ends the process: SIGTERM, and SIGKILL when its time has passed. What runs beside the program
+    /// is told when that has ended, and ends by itself, or is killed at last.
+    pub(super) async fn end(&self, farewell: &Farewell) {
+        if !farewell.all.is_zero() {
+            let deadline = Instant::now() + farewell.all;
+            if farewell.tell.is_some() {
+                self.outbox.send(ToSandbox::Linger, None);
+            }
+            if !farewell.program.is_zero() {
+                self.signal(libc::SIGTERM);
+            }
+            if let Some(tell) = &farewell.tell {
+                if timeout(farewell.program, self.program_gone()).await.is_err() {
+                    self.signal(libc::SIGKILL);
+                    let _ = timeout_at(deadline, self.program_gone()).await;
+                }
+                tell(deadline.saturating_duration_since(Instant::now()));
+            }
+            if timeout_at(deadline, self.exited()).await.is_ok() {
                 return;
             }
         }
         self.kill();
-        let _ = tokio::time::timeout(KILL_TIMEOUT, self.exited()).await;
+        let _ = timeout(KILL_TIMEOUT, self.exited()).await;
+    }
+
+    /// Sends a signal to the program.
+    fn signal(&self, signal: i32) {
+        if let Ok(signal) = signal.try_into() {
+            self.outbox.send(ToSandbox::Signal { signal }, None);
+        }
+    }
+
+    async fn program_gone(&self) {
+        // The sender is this struct's own.
+        let _ = self.program_gone.subscribe().wait_for(|gone| *gone).await;
     }
 }
 
 impl Exit {
     fn without_status(how: &str) -> Self {
         let how = how.to_owned();
-        Self { how, status: None, out_of_memory: false }
+        Self { how, status: None, out_of_memory: false, memory_bytes_peak: None }
     }
 
     fn describe(status: ExitStatus, out_of_memory: bool) -> String {

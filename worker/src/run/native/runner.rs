@@ -14,7 +14,7 @@ use super::lambda::Lambda;
 use super::lease::{Called, Lease, Lessor};
 use super::output::Output;
 use super::pool::{Action, Pool, PoolLimits, ProcessId, Ticket};
-use super::process::Process;
+use super::process::{Farewell, Process};
 use super::server::Server;
 use super::{Loaded, millis, process_requests};
 use crate::run::failure::Failure;
@@ -123,14 +123,14 @@ impl NativeRunner {
     }
 
     fn end_process(&self, running: Rc<Running>) {
-        let grace = self.grace(&running);
-        tokio::task::spawn_local(async move { running.process.end(grace).await });
+        let farewell = self.farewell(&running);
+        tokio::task::spawn_local(async move { running.process.end(&farewell).await });
     }
 
-    fn grace(&self, running: &Running) -> Duration {
+    fn farewell(&self, running: &Running) -> Farewell {
         match &running.role {
-            Role::Lambda(lambda) => lambda.grace(),
-            Role::Server(_) => millis(self.spec.limits.process_grace_ms),
+            Role::Lambda(lambda) => lambda.farewell(),
+            Role::Server(_) => Farewell::after(millis(self.spec.limits.process_grace_ms)),
         }
     }
 
@@ -151,7 +151,7 @@ impl NativeRunner {
             match started {
                 Ok(running) => {
                     let process = Rc::clone(&running.process);
-                    runner.loaded.runtime.remember(&process, runner.grace(&running));
+                    runner.loaded.runtime.remember(&process, runner.farewell(&running));
                     runner.processes.borrow_mut().insert(number, Rc::new(running));
                     runner.pool(|pool, now| pool.ready(number, now));
                     // What follows waits for the process only, and must not keep the version alive.

@@ -103,8 +103,27 @@ fn a_runtime_whose_next_has_gone_is_not_ready() {
     let mut state = serial();
     state.next(Instant::now()).unwrap();
     assert!(state.can_begin());
+    assert!(!state.has_stopped_asking());
     state.waiting_ended();
     assert!(!state.can_begin());
+    assert!(state.has_stopped_asking());
+}
+
+#[test]
+fn only_a_runtime_with_nothing_to_do_can_have_stopped_asking() {
+    let now = Instant::now();
+    assert!(!serial().has_stopped_asking(), "it has not begun to");
+    let mut state = running(now);
+    assert!(!state.has_stopped_asking(), "it works");
+    state.post("a", PostKind::Response).unwrap();
+    state.posted("a", now).unwrap();
+    assert!(!state.has_stopped_asking(), "it may have something to do after its response");
+    state.next(now).unwrap();
+    assert!(!state.has_stopped_asking());
+    let mut several = concurrent(2);
+    several.next(now).unwrap();
+    several.waiting_ended();
+    assert!(!several.has_stopped_asking(), "another of its tasks may be about to ask");
 }
 
 #[test]

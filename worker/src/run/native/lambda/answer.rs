@@ -4,7 +4,7 @@
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use abi::invocation_id::InvocationId;
 use bytes::Bytes;
@@ -14,14 +14,11 @@ use http_body::{Body, Frame};
 use http_body_util::{BodyExt as _, Full};
 use lambda::failure::Failure as LambdaFailure;
 use lambda::invoke::{self, Invoked};
-use lambda::log_lines;
 use lambda::prelude::{HeadAndRest, PreludeParser, is_http_response};
 use lambda::response_head::ResponseHead;
 use lambda::runtime_api::Answer;
 use lambda::timestamp::unix_ms;
 
-use super::super::output::Output;
-use super::memory_mb;
 use crate::facts::Facts;
 use crate::run::body::GuestBody;
 use crate::run::failure::{Failure, report};
@@ -77,25 +74,6 @@ impl Caller {
             log: self.wants_log.then_some(log),
             trace_id: &self.trace_id,
         }
-    }
-
-    /// Adds the last lines of an invocation to what its caller gets of the log.
-    pub(super) fn report(
-        &self,
-        output: &Output,
-        spec: &Spec,
-        duration: Duration,
-        init_duration: Option<Duration>,
-    ) {
-        output.remember_line(&log_lines::end(&self.id));
-        let report = log_lines::Report {
-            id: &self.id,
-            duration,
-            init_duration,
-            memory_size_mb: memory_mb(spec),
-            memory_used_mb: 0,
-        };
-        output.remember_line(&report.line());
     }
 }
 
