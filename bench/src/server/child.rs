@@ -71,6 +71,7 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Child {
     process: std::process::Child,
+    started: Instant,
     command: String,
     scratch: TempDir,
 }
@@ -112,14 +113,19 @@ impl Child {
         let errors = log.try_clone().map_err(|source| Error::Scratch { name, source })?;
         command.stdin(Stdio::null()).stdout(log).stderr(errors);
         let typed = typed(&command);
-        let process = cpu::on_core(core, || command.spawn())?
-            .map_err(|source| Error::Start { command: typed.clone(), source })?;
-        Ok(Self { process, command: format!("taskset -c {core} {typed}"), scratch })
+        let (started, process) = cpu::on_core(core, || (Instant::now(), command.spawn()))?;
+        let process = process.map_err(|source| Error::Start { command: typed.clone(), source })?;
+        Ok(Self { process, started, command: format!("taskset -c {core} {typed}"), scratch })
     }
 
     /// Returns its process id.
     pub fn id(&self) -> u32 {
         self.process.id()
+    }
+
+    /// Returns when it was started, just before the kernel was asked to.
+    pub fn started(&self) -> Instant {
+        self.started
     }
 
     /// Returns the command as one would type it, including the pinning.
