@@ -76,12 +76,12 @@ pub struct File {
 }
 
 /// Adds a round's value to a figure, which is made if it is not there. Returns the figure.
-pub fn add(
-    all: &mut Vec<Series>,
+pub fn add<'a>(
+    all: &'a mut Vec<Series>,
     (scenario, server): (&str, &str),
     (measure, unit, better): (&str, &str, Better),
     value: f64,
-) -> &mut Series {
+) -> &'a mut Series {
     let found = all.iter().position(|series| {
         series.scenario == scenario && series.server == server && series.measure == measure
     });

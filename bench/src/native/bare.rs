@@ -12,7 +12,8 @@ use super::{BODY, Error, Guest, PATIENCE};
 use crate::server::{self, Child, Program, SERVER_CORE};
 use crate::target::{Session, Target};
 
-/// How bubblewrap is told to make a sandbox like a node's, but for the network.
+/// How bubblewrap is told to make a sandbox like a node's, but for the network. Its file system of
+/// its own is not at `/tmp`, where the program may be.
 const BWRAP: [&str; 14] = [
     "--unshare-user",
     "--unshare-ipc",
@@ -25,7 +26,7 @@ const BWRAP: [&str; 14] = [
     "--proc",
     "/proc",
     "--tmpfs",
-    "/tmp",
+    "/run",
     "--die-with-parent",
     "--",
 ];
@@ -88,7 +89,7 @@ fn start_bootstrap(guest: &Guest, bwrap: Option<&Path>) -> Result<(Bare, Duratio
     let child = run(server::bootstrap_command(&guest.file, guest.name, &api), bwrap)?;
     let failed = |error: io::Error| Error::Bare {
         command: child.command().to_owned(),
-        why: format!("does not speak to its Runtime API ({error})"),
+        why: format!("does not speak to its Runtime API ({error}; its log: {})", child.log()),
     };
     let mut stream = accept(&listener, child.started()).map_err(failed)?;
     read_request(&mut stream).map_err(failed)?;

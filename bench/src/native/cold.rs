@@ -10,9 +10,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::result::Native;
-use super::{
-    BODY, Error, Guest, INIT_DEPTH, LEVELS, PATIENCE, bare, count_at, processes, wait_until,
-};
+use super::{BODY, Error, Guest, INIT_DEPTH, LEVELS, bare, count_at, processes, wait_until};
 use crate::alone;
 use crate::interrupt;
 use crate::series::{self, Better};
@@ -39,6 +37,8 @@ enum Way {
 /// A node whose functions come and go.
 struct Scaled {
     node: Node,
+    /// The functions that it can run.
+    functions: Vec<&'static str>,
     /// The processes that are always there.
     resident: usize,
     /// Those of them that are the engine's children.
@@ -58,10 +58,9 @@ pub fn measure(
         None => native.warn("bwrap was not found; Debian's package is bubblewrap".to_owned()),
     }
     for (name, level) in LEVELS {
-        match Scaled::start(binary, level, guests, native) {
+        match Scaled::start(binary, (name, level), guests, native) {
             Ok(scaled) => ways.push((name, Way::Node(scaled))),
-            Err(Error::Interrupted(error)) => return Err(error.into()),
-            Err(error) => native.warn(format!("{name} takes no part: {error}")),
+            Err(error) => native.give_up(format!("{name} takes no part"), error)?,
         }
     }
     for round in 0..rounds {
@@ -72,7 +71,7 @@ pub fn measure(
             || (0..guests.len()).map(|at| &guests[(first_guest + at) % guests.len()]);
         for (name, way) in order() {
             let Way::Node(scaled) = way else { continue };
-            for guest in order_of_guests() {
+            for guest in order_of_guests().filter(|guest| scaled.has(guest)) {
                 let [first, _] = scaled.ask(guest)?;
                 add(native, guest, name, WORKER, first);
             }
@@ -90,7 +89,8 @@ pub fn measure(
                     Way::Bwrap(bwrap) => {
                         add(native, guest, name, PROCESS, first_reply(guest, Some(bwrap))?);
                     }
-                    Way::Node(scaled) if !scaled.has_workers(guests.len())? => {
+                    Way::Node(scaled) if !scaled.has(guest) => {}
+                    Way::Node(scaled) if !scaled.has_workers()? => {
                         // It would be the other figure.
                         native.warn(format!(
                             "round {}, {}, {name}: left out, since a worker had ended already",
@@ -127,23 +127,36 @@ fn add(native: &mut Native, guest: &Guest, way: &str, measure: &str, value: f64)
 }
 
 impl Scaled {
-    /// Starts a node and deploys the guests, of which nothing runs when this returns.
+    /// Starts a node and deploys the guests, of which nothing runs when this returns. One that
+    /// cannot be run is left out, with a warning.
     fn start(
         binary: &Path,
-        level: &str,
+        (way, level): (&str, &str),
         guests: &[Guest],
         native: &mut Native,
     ) -> Result<Self, Error> {
         let options = ["--native-sandbox", level, "--own-worker-idle-timeout", WORKER_IDLE];
         let node = Node::start_with(binary, &options)?;
         let at_first = processes(&node)?;
-        let mut commands = vec![node.child.command().to_owned()];
+        native.provenance.commands.push(node.child.command().to_owned());
+        let mut functions = Vec::new();
         for guest in guests {
-            commands.push(guest.deploy(&node, &["--process-idle", PROCESS_IDLE])?);
+            match guest.deploy(&node, &["--process-idle", PROCESS_IDLE]) {
+                Ok(command) => {
+                    if functions.is_empty() {
+                        native.provenance.commands.push(command);
+                    }
+                    functions.push(guest.name);
+                }
+                Err(error) => native.give_up(format!("{}: without {way}", guest.name), error)?,
+            }
         }
-        native.provenance.commands.extend(commands.into_iter().take(2));
-        let scaled =
-            Self { resident: at_first.len(), resident_children: count_at(&at_first, 1), node };
+        let scaled = Self {
+            functions,
+            resident: at_first.len(),
+            resident_children: count_at(&at_first, 1),
+            node,
+        };
         scaled.wait_for_workers_to_end()?;
         Ok(scaled)
     }
@@ -171,8 +184,14 @@ impl Scaled {
         Ok([timed()?, timed()?])
     }
 
-    fn has_workers(&self, count: usize) -> Result<bool, Error> {
-        Ok(count_at(&processes(&self.node)?, 1) == self.resident_children + count)
+    fn has(&self, guest: &Guest) -> bool {
+        self.functions.contains(&guest.name)
+    }
+
+    /// Returns whether each function has its worker.
+    fn has_workers(&self) -> Result<bool, Error> {
+        let expected = self.resident_children + self.functions.len();
+        Ok(count_at(&processes(&self.node)?, 1) == expected)
     }
 
     fn wait_for_processes_to_end(&self) -> Result<(), Error> {
@@ -183,7 +202,6 @@ impl Scaled {
     }
 
     fn wait_for_workers_to_end(&self) -> Result<(), Error> {
-        debug_assert!(PATIENCE.as_secs() > 3, "longer than WORKER_IDLE");
         wait_until(&self.node, "the workers of functions have ended", |processes| {
             processes.len() <= self.resident
         })?;

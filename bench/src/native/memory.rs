@@ -39,7 +39,7 @@ pub fn measure(
     arguments: &NativeArguments,
     native: &mut Native,
 ) -> Result<(), Error> {
-    let mut refused: Vec<&str> = Vec::new();
+    let mut refused: Vec<(&str, &str)> = Vec::new();
     for round in 0..arguments.memory_rounds {
         for guest in guests {
             interrupt::check()?;
@@ -47,7 +47,7 @@ pub fn measure(
                 add(native, guest, "bare", measure, value);
             }
             for (name, level) in LEVELS {
-                if refused.contains(&name) {
+                if refused.contains(&(guest.name, name)) {
                     continue;
                 }
                 match on_a_node(binary, level, guest, arguments.processes) {
@@ -56,10 +56,9 @@ pub fn measure(
                             add(native, guest, name, measure, value);
                         }
                     }
-                    Err(Error::Interrupted(error)) => return Err(error.into()),
                     Err(error) => {
-                        native.warn(format!("memory of {name} is not known: {error}"));
-                        refused.push(name);
+                        native.give_up(format!("{}: memory without {name}", guest.name), error)?;
+                        refused.push((guest.name, name));
                     }
                 }
             }

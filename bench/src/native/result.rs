@@ -4,8 +4,10 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::Error;
 use crate::alone::Provenance;
 use crate::compare::figure;
+use crate::interrupt;
 use crate::series::Series;
 
 /// What the others are compared with.
@@ -44,6 +46,16 @@ impl Native {
         if !self.provenance.warnings.contains(&warning) {
             self.provenance.warnings.push(warning);
         }
+    }
+
+    /// Warns of what is left out because of an error, which is only passed on if it is a signal.
+    pub fn give_up(&mut self, what: String, error: Error) -> Result<(), Error> {
+        if interrupt::check().is_err() {
+            return Err(error);
+        }
+        eprintln!("{what}: {error}");
+        self.warn(format!("{what}: {error}"));
+        Ok(())
     }
 
     /// After the last round: what all of them together make doubtful.

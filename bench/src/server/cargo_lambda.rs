@@ -48,7 +48,7 @@ pub fn start(binary: &Path, bootstrap: &Path) -> Result<Server, Error> {
     let mut watch = Child::start("cargo-lambda", SERVER_CORE, watch, scratch)?;
     watch.wait_until(|_| TcpStream::connect(address).ok())?;
     let function =
-        bootstrap_command(bootstrap, FUNCTION, &format!("{address}{RUNTIME_API}{FUNCTION}"));
+        bootstrap_command(bootstrap, FUNCTION, &format!("http://{address}{RUNTIME_API}{FUNCTION}"));
     let function = Child::start("bootstrap", SERVER_CORE, function, child::scratch("bootstrap")?)?;
     let target = Target::parse(&format!("http://{address}{}", invocations(FUNCTION)))?;
     let mut server = Server::one(watch, vec![target]);
