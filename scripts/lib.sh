@@ -75,6 +75,7 @@ have() {
 # Which Debian package has a command.
 package_of() {
     case $1 in
+        bwrap) echo bubblewrap ;;
         cc) echo gcc libc6-dev ;;
         wasm-ld) echo lld ;;
         prlimit | setpriv | unshare) echo util-linux ;;
@@ -422,7 +423,7 @@ unpack_package() {
     mv "$folder.part" "$folder"
 }
 
-# The native programs, each in a folder that can be deployed: Rust, Go, shell, Python and nginx.
+# The native programs, each in a folder that can be deployed: C, Rust, Go, shell, Python and nginx.
 build_native_guests() {
     say "building the guests (native programs; the first time some two minutes)"
     need_native_tools
@@ -434,6 +435,8 @@ build_native_guests() {
     for name in hello-server hostile server; do
         install_guest "$name" "$guests_target/release/$name" server
     done
+    build_native_c "$source/c/hello.c" "$native_guests/c-lambda/bootstrap"
+    install_guest c-server "$native_guests/c-lambda/bootstrap" server
     for name in "$source"/azure-*/; do
         name=$(basename "$name")
         copy_guest "$source/$name"
@@ -454,6 +457,13 @@ build_native_guests() {
 # Copies an executable into the folder of a guest: install_guest GUEST FILE NAME.
 install_guest() {
     install -D -m 755 "$2" "$native_guests/$1/$3"
+}
+
+# Linked to nothing that is loaded at its start: build_native_c SOURCE FILE.
+build_native_c() {
+    ! is_newer "$2" "$1" || return 0
+    mkdir -p "$(dirname "$2")"
+    cc -std=c11 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -static -s "$1" -o "$2"
 }
 
 # Copies a guest that is there as it is run, without what it is built from.

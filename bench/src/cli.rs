@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::client::Rate;
+use crate::native::Measure as NativeMeasure;
 use crate::peers::Measure;
 use crate::server::LOAD_CORE;
 
 /// The smallest function there is.
 const HELLO: &str = "tests/guests/target/guests/hello.wasm";
+const NATIVE_GUESTS: &str = "tests/guests/target/native";
 
 /// Load and comparison harness for sockhop and its peers.
 #[derive(Debug, Parser)]
@@ -45,6 +47,9 @@ pub enum Command {
     Cpu(CpuArguments),
     /// Measure how a healthy client fares beside thousands of idle, slow, deaf and resetting ones.
     Pressure(PressureArguments),
+    /// Measure what native programs take to start from nothing and what memory they take, in each
+    /// kind of sandbox and without a node.
+    Native(NativeArguments),
 }
 
 /// What `load` takes.
@@ -145,7 +150,7 @@ pub struct Rounds {
 #[derive(Debug, Args)]
 pub struct PeersArguments {
     /// What is asked of the servers [default: all there is]: hello, connections, json, page, echo,
-    /// upstream, upstream-1000, cpu, beside-cpu, zipf, c, go.
+    /// upstream, upstream-1000, cpu, beside-cpu, zipf, c, go, native, lambda, invoke.
     #[arg(long, value_delimiter = ',')]
     pub scenarios: Vec<String>,
     /// Who takes part, by the names in the tables (sockhop, wasmtime+tuned, nginx, null, …)
@@ -169,6 +174,9 @@ pub struct PeersArguments {
     /// Folder with the guests.
     #[arg(long, default_value = "tests/guests/target/guests")]
     pub guests: PathBuf,
+    /// Folder with the native guests, a folder each.
+    #[arg(long, default_value = NATIVE_GUESTS)]
+    pub native_guests: PathBuf,
     #[command(flatten)]
     pub rounds: Rounds,
     /// Rounds, of all, in which memory is measured.
@@ -259,9 +267,14 @@ pub struct ColdArguments {
     /// Folder with `sockhop` and `sockhop-worker` [default: beside this binary, else on PATH].
     #[arg(long)]
     pub sockhop_bin: Option<PathBuf>,
-    /// The component whose copies are deployed; it must reply 200 to GET, and always the same.
+    /// The component, or with --kind the program, whose copies are deployed; it must reply 200 to
+    /// GET, and always the same.
     #[arg(long, default_value = HELLO)]
     pub component: PathBuf,
+    /// What kind of native program that is: lambda or server. Then each function has a worker of
+    /// its own, which is started too.
+    #[arg(long)]
+    pub kind: Option<String>,
     /// Distinct functions, each asked twice, one after another.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub functions: u32,
@@ -379,6 +392,32 @@ pub struct PressureArguments {
     #[arg(long, default_value_t = 1.0, value_parser = seconds)]
     pub warmup_seconds: f64,
     /// Write everything to this file as JSON.
+    #[arg(long)]
+    pub json: Option<PathBuf>,
+}
+
+/// What `native` takes.
+#[derive(Debug, Args)]
+pub struct NativeArguments {
+    /// Folder with `sockhop` and `sockhop-worker` [default: beside this binary, else on PATH].
+    #[arg(long)]
+    pub sockhop_bin: Option<PathBuf>,
+    /// Folder with the native guests, a folder each.
+    #[arg(long, default_value = NATIVE_GUESTS)]
+    pub guests: PathBuf,
+    /// What is measured.
+    #[arg(long, value_delimiter = ',', default_values = ["cold", "memory"])]
+    pub measures: Vec<NativeMeasure>,
+    /// Rounds of cold starts; in each, every program is started once in every way.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub rounds: u32,
+    /// Rounds in which memory is measured.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub memory_rounds: u32,
+    /// Processes of a program while their memory is measured; the figures are of one.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=500))]
+    pub processes: u32,
+    /// Write everything, every round included, to this file as JSON: what `compare` reads.
     #[arg(long)]
     pub json: Option<PathBuf>,
 }

@@ -1,5 +1,6 @@
-//! Copies of a component that differ in bytes but not in behaviour: each has a custom section of
-//! its own. Owns the folder of the copies, which is removed on drop.
+//! Copies of a component or an executable that differ in bytes but not in behaviour: each component
+//! has a custom section of its own, each executable some bytes behind its end, which no loader
+//! reads. Owns the folder of the copies, which is removed on drop.
 
 use std::fs;
 use std::io;
@@ -10,6 +11,8 @@ use tempfile::TempDir;
 use crate::server;
 
 const MAGIC: &[u8] = b"\0asm";
+/// How executables begin.
+const MAGIC_OF_EXECUTABLES: &[u8] = b"\x7fELF";
 /// The id of a custom section. It is allowed anywhere between sections, also at the end, in modules
 /// and in components, and is ignored.
 const CUSTOM_SECTION: u8 = 0;
@@ -26,8 +29,11 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
-    /// The original is no component. It may be text.
-    #[error("{} is no WebAssembly binary; if it is text, `wasm-tools parse` makes one of it", path.display())]
+    /// The original is neither. It may be text.
+    #[error(
+        "{} is no WebAssembly binary and no executable; if it is WebAssembly as text, `wasm-tools parse` makes a binary of it",
+        path.display()
+    )]
     NotBinary {
         /// The component.
         path: PathBuf,
@@ -45,7 +51,7 @@ pub enum Error {
     Scratch(#[from] server::ChildError),
 }
 
-/// Makes copies of a component.
+/// Makes copies of a file.
 #[derive(Debug)]
 pub struct Copies {
     original: Vec<u8>,
@@ -57,7 +63,7 @@ impl Copies {
     pub fn of(path: &Path) -> Result<Self, Error> {
         let original =
             fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
-        if !original.starts_with(MAGIC) {
+        if ![MAGIC, MAGIC_OF_EXECUTABLES].iter().any(|magic| original.starts_with(magic)) {
             return Err(Error::NotBinary { path: path.to_owned() });
         }
         Ok(Self { original, folder: server::scratch("copies")? })
@@ -78,7 +84,12 @@ impl Copies {
 
     /// Writes a copy to `path`.
     pub fn write(&self, counter: u32, path: &Path) -> Result<(), Error> {
-        let bytes = [&*self.original, &section(counter)].concat();
+        let difference = if self.original.starts_with(MAGIC) {
+            section(counter)
+        } else {
+            counter.to_le_bytes().to_vec()
+        };
+        let bytes = [&*self.original, &difference].concat();
         fs::write(path, bytes).map_err(|source| Error::Write { path: path.to_owned(), source })
     }
 }
@@ -114,6 +125,10 @@ mod tests {
         let [one, two] = [1, 2].map(|counter| fs::read(copies.make(counter).unwrap()).unwrap());
         assert!(one.starts_with(b"\0asm\x0d\0\x01\0") && two.starts_with(b"\0asm\x0d\0\x01\0"));
         assert_ne!(one, two);
+        fs::write(&file, b"\x7fELF...").unwrap();
+        let copies = Copies::of(&file).unwrap();
+        let copy = fs::read(copies.make(7).unwrap()).unwrap();
+        assert_eq!(copy, b"\x7fELF...\x07\0\0\0");
         fs::write(&file, b"(component)").unwrap();
         assert!(matches!(Copies::of(&file), Err(Error::NotBinary { .. })));
     }

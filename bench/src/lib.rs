@@ -13,10 +13,10 @@
 //!   rounds by the statistics in `stats`. `own_cost` measures the client itself.
 //! * `cold`, `memory`, `hop`, `cpu_cost` and `pressure` measure sockhop `alone`. The first two
 //!   deploy many `copies` of a component and wait until the node is `quiet`; `hop` reads the node's
-//!   own `metrics`.
+//!   own `metrics`. `native` measures native programs beside the same programs without a node.
 //!
 //! File descriptors belong to `client::connection`, `target::session`, `null_server::peer` and
-//! `pressure::crowd` (sockets), `client::timer` (the timer) and `server` (child processes and their
+//! `pressure::crowd` (sockets), `native` (a listener and a socket for a program's Runtime API), `client::timer` (the timer) and `server` (child processes and their
 //! log files). All of them are closed on drop.
 #![forbid(unsafe_code)]
 
@@ -34,6 +34,7 @@ mod interrupt;
 mod load;
 mod memory;
 mod metrics;
+mod native;
 mod null_server;
 mod output;
 mod own_cost;
@@ -72,6 +73,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         cli::Command::Hop(arguments) => hop::command(&arguments)?,
         cli::Command::Cpu(arguments) => cpu_cost::command(&arguments)?,
         cli::Command::Pressure(arguments) => pressure::command(&arguments)?,
+        cli::Command::Native(arguments) => native::command(&arguments)?,
     }
     Ok(())
 }

@@ -17,8 +17,8 @@ use crate::cli::ClientArguments;
 use crate::client::RequestMix;
 use crate::environment::Environment;
 use crate::load::{self, Load};
-use crate::series::{Better, Series};
-use crate::server::{self, Kind, LOAD_CORE, SERVER_CORE, Server, Serving};
+use crate::series::{self, Better, Series};
+use crate::server::{self, Kind, LOAD_CORE, Program, SERVER_CORE, Server, Serving};
 use crate::target::{self, Request};
 use crate::{output, stats};
 
@@ -95,6 +95,7 @@ pub fn command(arguments: &ClientArguments) -> Result<(), Error> {
     }
     let serving = Serving {
         component: "none".into(),
+        program: Program::Component,
         script: None,
         fixed: BODY.to_vec(),
         functions: 1,
@@ -188,25 +189,9 @@ fn add(all: &mut Vec<Series>, round: u32, server: &str, client: &str, visit: &Vi
     for (measure, unit, better, value) in
         [(RATE, "requests/s", Better::Higher, visit.rate), (CPU, "µs", Better::Lower, visit.cpu_us)]
     {
-        let found = all
-            .iter()
-            .position(|it| it.scenario == server && it.server == client && it.measure == measure);
-        let at = found.unwrap_or_else(|| {
-            all.push(Series {
-                scenario: server.to_owned(),
-                server: client.to_owned(),
-                measure: measure.to_owned(),
-                unit: unit.to_owned(),
-                better,
-                client_saturated: false,
-                failed: 0,
-                rounds: Vec::new(),
-            });
-            all.len() - 1
-        });
-        all[at].rounds.push(value);
-        all[at].client_saturated |= visit.saturated;
-        all[at].failed += visit.failed;
+        let figure = series::add(all, (server, client), (measure, unit, better), value);
+        figure.client_saturated |= visit.saturated;
+        figure.failed += visit.failed;
     }
 }
 

@@ -61,6 +61,18 @@ pub fn tree(root: u32) -> Result<Vec<Process>, Error> {
     Ok(found)
 }
 
+/// How far below the root each process of a tree is, in the tree's order: 0, 1 for its children, and
+/// so on.
+pub fn depths(tree: &[Process]) -> Vec<usize> {
+    let mut depths: Vec<usize> = Vec::new();
+    for process in tree {
+        let parent = tree.iter().position(|other| other.pid == process.parent);
+        // Parents stand before their children; the root's own is not there.
+        depths.push(parent.and_then(|at| depths.get(at)).map_or(0, |depth| depth + 1));
+    }
+    depths
+}
+
 /// CPU time, user and system, of `root` and its descendants. A child that ends is not lost: its
 /// time moves into what its parent has waited for.
 pub fn cpu_time(root: u32) -> Result<Duration, Error> {
@@ -101,6 +113,14 @@ mod tests {
     fn a_name_with_parentheses_does_not_shift_the_fields() {
         let line = "7 (a) b (c) S 3 7 7 0 -1 4194560 1 2 3 4 10 20 300 4000 20 0 1 0 99 1 1";
         assert_eq!(parse(7, line), Some(Process { pid: 7, parent: 3, ticks: 4330, started: 99 }));
+    }
+
+    #[test]
+    fn depths_follow_the_parents() {
+        let process = |pid, parent| Process { pid, parent, ticks: 0, started: 0 };
+        let tree = [process(7, 1), process(9, 7), process(8, 7), process(20, 8), process(5, 20)];
+        assert_eq!(depths(&tree), [0, 1, 1, 2, 3]);
+        assert_eq!(depths(&[]), [0; 0]);
     }
 
     #[test]

@@ -75,6 +75,33 @@ pub struct File {
     pub environment: serde_json::Value,
 }
 
+/// Adds a round's value to a figure, which is made if it is not there. Returns the figure.
+pub fn add<'a>(
+    all: &'a mut Vec<Series>,
+    (scenario, server): (&str, &str),
+    (measure, unit, better): (&str, &str, Better),
+    value: f64,
+) -> &'a mut Series {
+    let found = all.iter().position(|series| {
+        series.scenario == scenario && series.server == server && series.measure == measure
+    });
+    let at = found.unwrap_or_else(|| {
+        all.push(Series {
+            scenario: scenario.to_owned(),
+            server: server.to_owned(),
+            measure: measure.to_owned(),
+            unit: unit.to_owned(),
+            better,
+            client_saturated: false,
+            failed: 0,
+            rounds: Vec::new(),
+        });
+        all.len() - 1
+    });
+    all[at].rounds.push(value);
+    &mut all[at]
+}
+
 impl Series {
     /// Returns the median and the range.
     pub fn spread(&self) -> Spread {

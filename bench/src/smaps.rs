@@ -32,6 +32,8 @@ pub enum Error {
 pub struct Sample {
     /// All that is resident, shared or not.
     pub rss: u64,
+    /// Its own pages, and its part of those that it shares.
+    pub pss: u64,
     /// Its own pages: heap, stacks, instances, copies of file pages it wrote to.
     pub pss_anonymous: u64,
     /// Its part of shared memory, memfds included.
@@ -70,6 +72,7 @@ fn parse(rollup: &str, status: &str) -> Option<Sample> {
     };
     Some(Sample {
         rss: bytes(rollup, "Rss")?,
+        pss: bytes(rollup, "Pss")?,
         pss_anonymous: bytes(rollup, "Pss_Anon")?,
         pss_shmem: bytes(rollup, "Pss_Shmem")?,
         rss_file: bytes(status, "RssFile")?,
@@ -87,6 +90,7 @@ mod tests {
         let text = "1000-2000 ---p 00000000 00:00 0  [rollup]\nRss:   10 kB\nPss:  9 kB\nPss_Anon:  4 kB\nPss_Shmem:  2 kB\nAnonHugePages:  0 kB\n";
         let sample = parse(text, "Name:\tx\nRssFile:\t       3 kB\n").unwrap();
         assert_eq!((sample.rss, sample.kept(), sample.rss_file), (10 * 1024, 6 * 1024, 3 * 1024));
+        assert_eq!(sample.pss, 9 * 1024);
         assert_eq!(parse("Rss: 10 kB\n", text), None);
     }
 

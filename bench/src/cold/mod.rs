@@ -5,6 +5,9 @@
 //! nothing is shared between them. One connection, opened and warmed on a function of its own, then
 //! asks each of them twice, one after another and with no other load: what the first request takes
 //! longer than the second is the function's being cold, and nothing else.
+//!
+//! The functions may be native programs. Each of those has a worker of its own, so the connection
+//! goes from one worker to the next, and the first request starts a worker and a process.
 
 mod result;
 
@@ -13,7 +16,7 @@ use std::time::{Duration, Instant};
 use crate::alone::{Error, Provenance};
 use crate::cli::ColdArguments;
 use crate::copies::Copies;
-use crate::server::{self, Instances, LOAD_CORE, Node, SERVER_CORE};
+use crate::server::{self, LOAD_CORE, Node, SERVER_CORE};
 use crate::target::{Fetched, Session};
 use crate::{cpu, output, quiet};
 use result::{Cold, Settings};
@@ -33,9 +36,11 @@ pub fn command(arguments: &ColdArguments) -> Result<(), Error> {
     let copies = Copies::of(&component)?;
     let node = Node::start(&binary)?;
     provenance.commands.push(node.child.command().to_owned());
-    node.deploy(&component, WARM, Instances::Fresh)?;
+    let options: Vec<&str> =
+        arguments.kind.iter().flat_map(|kind| ["--kind", kind.as_str()]).collect();
+    node.deploy_with(&component, WARM, &options)?;
     for counter in 0..arguments.functions {
-        let deployed = node.deploy(&copies.make(counter)?, &name(counter), Instances::Fresh)?;
+        let deployed = node.deploy_with(&copies.make(counter)?, &name(counter), &options)?;
         if counter == 0 {
             provenance.commands.push(deployed);
         }
@@ -47,6 +52,7 @@ pub fn command(arguments: &ColdArguments) -> Result<(), Error> {
     let times = cpu::on_core(LOAD_CORE, || measure(&node, arguments.functions))??;
     let settings = Settings {
         functions: arguments.functions,
+        kind: arguments.kind.clone(),
         component_bytes: copies.original_bytes(),
         server_core: SERVER_CORE,
         load_core: LOAD_CORE,

@@ -161,6 +161,7 @@ mod tests {
     fn step(functions: u32, bytes: u64, settled: bool) -> Step {
         let worker = Sample {
             rss: 3 * bytes,
+            pss: 3 * bytes,
             pss_anonymous: bytes,
             pss_shmem: bytes,
             rss_file: bytes,

@@ -135,7 +135,8 @@ pub fn command(arguments: &PeersArguments) -> Result<(), Error> {
         );
     }
     for scenario in &scenarios {
-        run(scenario, &kinds, &settings, &arguments.guests, &mut results)?;
+        let guest = scenario.file(&arguments.guests, &arguments.native_guests);
+        run(scenario, &kinds, &settings, &guest, &mut results)?;
         // The results are written after each scenario: the next may be interrupted.
         output::write(arguments.json.as_deref(), &results)?;
     }
@@ -165,10 +166,10 @@ fn run(
     scenario: &Scenario,
     kinds: &[Kind],
     settings: &Settings,
-    guests: &std::path::Path,
+    guest: &std::path::Path,
     results: &mut Results,
 ) -> Result<(), Error> {
-    let component = output::component(&guests.join(format!("{}.wasm", scenario.guest)))?;
+    let component = output::component(guest)?;
     // The upstream runs as long as the scenario.
     let upstream = if scenario.upstream {
         Some(server::upstream(Duration::from_millis(UPSTREAM_MS))?)
@@ -193,8 +194,14 @@ fn run(
     }
     let request = scenario.body().map_or_else(Request::get, Request::post);
     let functions = if scenario.zipf { settings.zipf_functions } else { 1 };
-    let mut serving =
-        Serving { component, script: scenario.script, fixed: Vec::new(), functions, options };
+    let mut serving = Serving {
+        component,
+        program: scenario.program,
+        script: scenario.script,
+        fixed: Vec::new(),
+        functions,
+        options,
+    };
     results.scenario(scenario.name, scenario.about);
     eprintln!("{}: {}", scenario.name, scenario.about);
 
@@ -202,14 +209,14 @@ fn run(
     let upstream = upstream.as_ref().map(|(child, _)| child);
     let mut visitor =
         Visitor { scenario, settings, query: &query, request, expected: Vec::new(), upstream };
-    for kind in kinds {
+    for kind in kinds.iter().filter(|kind| scenario.concerns(kind)) {
         if let Some(why) = scenario.bars(kind) {
             results.bar(scenario.name, kind.name(), why.to_owned());
             continue;
         }
-        // Servers that run components come first. The reply of the first of them is the one that
+        // Servers that run functions come first. The reply of the first of them is the one that
         // all others must give.
-        if serving.fixed.is_empty() && !kind.runs_components() {
+        if serving.fixed.is_empty() && !kind.runs_functions() {
             results.bar(
                 scenario.name,
                 kind.name(),
@@ -219,8 +226,9 @@ fn run(
         }
         let prepared = kind.prepare(&serving).map_err(Error::from).and_then(|prepared| {
             if serving.fixed.is_empty() {
+                let server = prepared.start()?;
                 let fetched =
-                    prepared.start()?.target().with_query(&query)?.fetch(&visitor.request)?;
+                    server.target().with_query(&query)?.fetch(&server.request(&visitor.request))?;
                 if fetched.status != 200 || fetched.body.is_empty() {
                     let body = String::from_utf8_lossy(&fetched.body).chars().take(80).collect();
                     return Err(Error::Answer {

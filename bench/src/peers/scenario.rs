@@ -1,7 +1,9 @@
 //! What is asked of the servers, and what is measured while they answer. Constants, and what
 //! follows from them; no file descriptor.
 
-use crate::server::{Instances, Kind};
+use std::path::{Path, PathBuf};
+
+use crate::server::{Instances, Kind, Program};
 
 /// How many turns the function takes that computes: a few milliseconds.
 const TURNS: &str = "?turns=10000";
@@ -31,6 +33,8 @@ pub enum Payload {
     Bytes(usize),
     /// JSON for the guest of that name.
     Orders,
+    /// The smallest event there is.
+    Event,
 }
 
 /// Something that servers are for.
@@ -40,16 +44,15 @@ pub struct Scenario {
     pub name: &'static str,
     /// What it is, in a line.
     pub about: &'static str,
-    /// The component's file, without its extension.
+    /// The component's file, without its extension; of a native program, the folder.
     pub guest: &'static str,
     /// The same for workerd.
     pub script: Option<&'static str>,
     /// Whether a server that only gives out bytes may take part: where giving out bytes is all
     /// there is to do.
     pub fixed: bool,
-    /// Whether servers of `wasi:http` components may: else it is a program, which only sockhop
-    /// serves.
-    pub component: bool,
+    /// How the guest is run and called. Programs of WASI preview 1 are served by sockhop alone.
+    pub program: Program,
     /// Behind the function's URL.
     pub query: &'static str,
     pub payload: Payload,
@@ -76,7 +79,7 @@ const HELLO: Scenario = Scenario {
     guest: "hello",
     script: Some(include_str!("scripts/hello.js")),
     fixed: true,
-    component: true,
+    program: Program::Component,
     query: "",
     payload: Payload::None,
     connections: 32,
@@ -105,7 +108,7 @@ const UPSTREAM: Scenario = Scenario {
 const BOTH: &[Measure] = &[Measure::Rate, Measure::Latency];
 
 /// All of them.
-pub const SCENARIOS: [Scenario; 12] = [
+pub const SCENARIOS: [Scenario; 15] = [
     HELLO,
     Scenario {
         name: "connections",
@@ -196,7 +199,7 @@ pub const SCENARIOS: [Scenario; 12] = [
         guest: "c-hello",
         script: None,
         fixed: false,
-        component: false,
+        program: Program::Command,
         latency_rate: 200,
         measures: BOTH,
         ..HELLO
@@ -207,18 +210,71 @@ pub const SCENARIOS: [Scenario; 12] = [
         guest: "go-stdin",
         script: None,
         fixed: false,
-        component: false,
+        program: Program::Command,
         latency_rate: 200,
+        measures: BOTH,
+        ..HELLO
+    },
+    Scenario {
+        name: "native",
+        about: "hello as a native server on $PORT; the same program alone, and behind nginx",
+        guest: "hello-server",
+        script: None,
+        fixed: false,
+        program: Program::Server,
+        measures: BOTH,
+        ..HELLO
+    },
+    Scenario {
+        name: "lambda",
+        about: "hello as a native program for AWS Lambda, called by its URL",
+        guest: "hello-lambda",
+        script: None,
+        fixed: false,
+        program: Program::Lambda,
+        measures: BOTH,
+        ..HELLO
+    },
+    Scenario {
+        name: "invoke",
+        about: "an event given back by a native program, by AWS's Invoke API, one at a time",
+        guest: "lambda-events",
+        script: None,
+        fixed: false,
+        program: Program::Invoked,
+        payload: Payload::Event,
+        connections: 1,
+        latency_rate: 100,
+        latency_connections: 1,
         measures: BOTH,
         ..HELLO
     },
 ];
 
 impl Scenario {
+    /// The guest's file, of components in one folder, of native programs in another.
+    pub fn file(&self, guests: &Path, native_guests: &Path) -> PathBuf {
+        match self.program.file_name() {
+            Some(name) => native_guests.join(self.guest).join(name),
+            None => guests.join(format!("{}.wasm", self.guest)),
+        }
+    }
+
+    /// Whether a server is of the same sort as the guest. Those that are not are no peers.
+    pub fn concerns(&self, kind: &Kind) -> bool {
+        match kind {
+            Kind::Null | Kind::Sockhop { instances: Instances::Fresh, .. } => true,
+            Kind::Direct | Kind::Proxy { .. } => self.program == Program::Server,
+            Kind::CargoLambda { .. } => self.program == Program::Invoked,
+            _ => !self.program.is_native(),
+        }
+    }
+
     /// Why a server cannot take part; nothing if it can.
     pub fn bars(&self, kind: &Kind) -> Option<&'static str> {
+        let component = self.program == Program::Component;
         match kind {
-            Kind::Sockhop { instances: Instances::Reuse, .. } if !self.component => {
+            Kind::Sockhop { instances: Instances::Reuse, .. } if !component => {
                 Some("a preview-1 program ends with each request")
             }
             Kind::Sockhop { .. } => None,
@@ -229,7 +285,7 @@ impl Scenario {
             Kind::Workerd { .. } if self.script.is_none() => {
                 Some("would need another program than the others")
             }
-            Kind::Wasmtime { .. } | Kind::Spin { .. } if !self.component => {
+            Kind::Wasmtime { .. } | Kind::Spin { .. } if !component => {
                 Some("serves no preview-1 programs")
             }
             Kind::Wasmtime { .. } if self.zipf => Some("serves one function a process"),
@@ -246,6 +302,7 @@ impl Scenario {
             Payload::None => None,
             Payload::Bytes(bytes) => Some(crate::load::payload(bytes)),
             Payload::Orders => Some(orders(ORDERS).into_bytes()),
+            Payload::Event => Some(b"{}".to_vec()),
         }
     }
 }
@@ -290,14 +347,27 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), SCENARIOS.len());
-        let sockhop = |instances| Kind::Sockhop { binary: PathBuf::new(), label: None, instances };
-        let takes_part =
-            |scenario: &Scenario, instances| scenario.bars(&sockhop(instances)).is_none();
+        let takes_part = |scenario: &Scenario, instances| {
+            let kind = Kind::Sockhop { binary: PathBuf::new(), label: None, instances };
+            scenario.concerns(&kind) && scenario.bars(&kind).is_none()
+        };
         assert!(SCENARIOS.iter().all(|scenario| takes_part(scenario, Instances::Fresh)));
-        assert!(
-            SCENARIOS
-                .iter()
-                .all(|scenario| takes_part(scenario, Instances::Reuse) == scenario.component)
-        );
+        assert!(SCENARIOS.iter().all(|scenario| takes_part(scenario, Instances::Reuse)
+            == (scenario.program == Program::Component)));
+    }
+
+    #[test]
+    fn peers_of_native_programs_are_asked_for_nothing_else() {
+        let nginx = PathBuf::from("nginx");
+        for scenario in &SCENARIOS {
+            let native = scenario.program.is_native();
+            assert_eq!(scenario.concerns(&Kind::Nginx { binary: nginx.clone() }), !native);
+            let proxy = Kind::Proxy { binary: nginx.clone() };
+            assert_eq!(scenario.concerns(&proxy), scenario.name == "native", "{}", scenario.name);
+            let cargo = Kind::CargoLambda { binary: PathBuf::new() };
+            assert_eq!(scenario.concerns(&cargo), scenario.name == "invoke", "{}", scenario.name);
+            let file = scenario.file(Path::new("a"), Path::new("b"));
+            assert_eq!(file.starts_with("b"), native, "{}", file.display());
+        }
     }
 }

@@ -64,7 +64,7 @@ impl Visitor<'_> {
     pub fn visit(&self, prepared: &Prepared) -> Result<Visit, Error> {
         let started = Instant::now();
         let server = prepared.start()?;
-        self.check(&self.target(&server)?)?;
+        self.check(&server, &self.target(&server)?)?;
         let start = started.elapsed();
         let mut visit = Visit { commands: server.commands.clone(), ..Visit::default() };
         if self.measures(Measure::Start) {
@@ -95,8 +95,8 @@ impl Visitor<'_> {
     }
 
     /// Returns an error unless the server answers as the others do.
-    fn check(&self, target: &Target) -> Result<(), Error> {
-        let fetched = target.fetch(&self.request)?;
+    fn check(&self, server: &Server, target: &Target) -> Result<(), Error> {
+        let fetched = target.fetch(&server.request(&self.request))?;
         if fetched.status != 200 || fetched.body != self.expected {
             let body = String::from_utf8_lossy(&fetched.body).chars().take(80).collect();
             return Err(Error::Answer { status: fetched.status, bytes: fetched.body.len(), body });
@@ -105,8 +105,9 @@ impl Visitor<'_> {
     }
 
     fn mix(&self, server: &Server) -> Result<RequestMix, Error> {
+        let request = server.request(&self.request);
         let prepare = |target: &Target| -> Result<PreparedRequest, Error> {
-            Ok(target.with_query(self.query)?.prepare(&self.request, Some(self.expected.clone())))
+            Ok(target.with_query(self.query)?.prepare(&request, Some(self.expected.clone())))
         };
         let mix: Result<Vec<PreparedRequest>, Error> = server.targets.iter().map(prepare).collect();
         let Some(mix) = RequestMix::zipf(mix?, 1.0) else {
@@ -217,12 +218,12 @@ impl Visitor<'_> {
             alone
         };
         let functions = self.settings.functions;
-        if functions > 1 && (kind.runs_components() || matches!(kind, Kind::Workerd { .. })) {
+        if functions > 1 && (kind.runs_functions() || matches!(kind, Kind::Workerd { .. })) {
             let many = kind.prepare(&Serving { functions, ..serving.clone() })?;
             let server = many.start()?;
             self.warm(&self.target(&server)?)?;
             for target in &server.targets {
-                self.check(target)?;
+                self.check(&server, target)?;
             }
             let each = (at_rest(&server)? - one) / f64::from(functions - 1);
             visit.add("memory a function", "KiB", Better::Lower, each / 1024.0);

@@ -4,8 +4,9 @@
 //! write to. Drop ends the process and everything that it started, waits for it, and removes the
 //! folder.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
@@ -71,14 +72,18 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Child {
     process: std::process::Child,
+    started: Instant,
     command: String,
     scratch: TempDir,
 }
 
-/// Makes a scratch folder, which is removed with the returned value.
+/// Makes a scratch folder, which is removed with the returned value. Others may pass through it, but
+/// not list it: without namespaces, native programs of a node that is run by root have users of their
+/// own, and their code is in the node's data folder.
 pub fn scratch(name: &'static str) -> Result<TempDir, Error> {
     tempfile::Builder::new()
         .prefix("sockhop-bench-")
+        .permissions(Permissions::from_mode(0o711))
         .tempdir()
         .map_err(|source| Error::Scratch { name, source })
 }
@@ -112,14 +117,19 @@ impl Child {
         let errors = log.try_clone().map_err(|source| Error::Scratch { name, source })?;
         command.stdin(Stdio::null()).stdout(log).stderr(errors);
         let typed = typed(&command);
-        let process = cpu::on_core(core, || command.spawn())?
-            .map_err(|source| Error::Start { command: typed.clone(), source })?;
-        Ok(Self { process, command: format!("taskset -c {core} {typed}"), scratch })
+        let (started, process) = cpu::on_core(core, || (Instant::now(), command.spawn()))?;
+        let process = process.map_err(|source| Error::Start { command: typed.clone(), source })?;
+        Ok(Self { process, started, command: format!("taskset -c {core} {typed}"), scratch })
     }
 
     /// Returns its process id.
     pub fn id(&self) -> u32 {
         self.process.id()
+    }
+
+    /// Returns when it was started, just before the kernel was asked to.
+    pub fn started(&self) -> Instant {
+        self.started
     }
 
     /// Returns the command as one would type it, including the pinning.
@@ -162,7 +172,8 @@ impl Child {
         }
     }
 
-    fn log(&self) -> String {
+    /// Returns what it has written.
+    pub fn log(&self) -> String {
         fs::read(log_path(self.scratch.path()))
             .map_or_else(|_| String::new(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
     }

@@ -7,7 +7,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use super::{Error, Instances, SERVER_CORE, Server, Serving, child, find, find_sockhop};
-use super::{nginx, null, sockhop, spin, wasmtime, workerd};
+use super::{cargo_lambda, nginx, null, program, sockhop, spin, wasmtime, workerd};
 
 /// Something to measure.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +43,18 @@ pub enum Kind {
     /// nginx with one worker and a constant reply: what HTTP itself costs.
     Nginx {
         /// The `nginx` binary.
+        binary: PathBuf,
+    },
+    /// A native program without any node: what the program itself costs.
+    Direct,
+    /// nginx with one worker before the same program: what a plain proxy costs.
+    Proxy {
+        /// The `nginx` binary.
+        binary: PathBuf,
+    },
+    /// `cargo lambda watch`, which invokes a `bootstrap` for those who develop it.
+    CargoLambda {
+        /// The `cargo-lambda` binary.
         binary: PathBuf,
     },
     /// The harness's own, which does nothing: what the harness costs.
@@ -107,10 +119,12 @@ impl Places {
             found.missing.push("wasmtime");
         }
         let spin = self.spin.as_deref().and_then(|path| find(Some(path), "spin"));
+        let nginx = peer("nginx");
         let kinds = [
             ("spin", spin.map(|binary| Kind::Spin { binary })),
             ("workerd", peer("workerd").map(|binary| Kind::Workerd { binary })),
-            ("nginx", peer("nginx").map(|binary| Kind::Nginx { binary })),
+            ("nginx", nginx.clone().map(|binary| Kind::Nginx { binary })),
+            ("cargo-lambda", peer("cargo-lambda").map(|binary| Kind::CargoLambda { binary })),
         ];
         for (name, kind) in kinds {
             match kind {
@@ -118,7 +132,8 @@ impl Places {
                 None => found.missing.push(name),
             }
         }
-        found.kinds.push(Kind::Null);
+        found.kinds.extend(nginx.map(|binary| Kind::Proxy { binary }));
+        found.kinds.extend([Kind::Direct, Kind::Null]);
         found
     }
 }
@@ -144,12 +159,16 @@ impl Kind {
             Self::Spin { .. } => "spin".to_owned(),
             Self::Workerd { .. } => "workerd".to_owned(),
             Self::Nginx { .. } => "nginx".to_owned(),
+            Self::Direct => "direct".to_owned(),
+            Self::Proxy { .. } => "nginx+proxy".to_owned(),
+            Self::CargoLambda { .. } => "cargo-lambda".to_owned(),
             Self::Null => "null".to_owned(),
         }
     }
 
-    /// Whether it runs components: then what it replies is computed.
-    pub fn runs_components(&self) -> bool {
+    /// Whether it runs components or, if it is the product, programs: then what it replies is
+    /// computed.
+    pub fn runs_functions(&self) -> bool {
         matches!(self, Self::Sockhop { .. } | Self::Wasmtime { .. } | Self::Spin { .. })
     }
 
@@ -162,8 +181,10 @@ impl Kind {
             Self::Wasmtime { binary, .. }
             | Self::Spin { binary }
             | Self::Workerd { binary }
-            | Self::Nginx { binary } => vec![binary.clone()],
-            Self::Null => Vec::new(),
+            | Self::Nginx { binary }
+            | Self::Proxy { binary }
+            | Self::CargoLambda { binary } => vec![binary.clone()],
+            Self::Direct | Self::Null => Vec::new(),
         }
     }
 
@@ -176,7 +197,11 @@ impl Kind {
                 commands = sockhop::prepare(binary, serving, *instances, folder.path())?;
             }
             Self::Wasmtime { .. } | Self::Spin { .. } => copies(serving, folder.path())?,
-            Self::Workerd { .. } | Self::Nginx { .. } => {}
+            Self::Workerd { .. }
+            | Self::Nginx { .. }
+            | Self::Direct
+            | Self::Proxy { .. }
+            | Self::CargoLambda { .. } => {}
             Self::Null => {
                 let path = null::body(folder.path());
                 std::fs::write(&path, &serving.fixed)
@@ -188,16 +213,18 @@ impl Kind {
 
     /// What the binary says its version is, in one line.
     pub fn version(&self) -> String {
-        let (binary, flag) = match self {
+        let (binary, flags): (_, &[&str]) = match self {
             Self::Sockhop { binary, .. }
             | Self::Wasmtime { binary, .. }
             | Self::Spin { binary }
-            | Self::Workerd { binary } => (binary, "--version"),
-            Self::Nginx { binary } => (binary, "-v"),
+            | Self::Workerd { binary } => (binary, &["--version"]),
+            Self::Nginx { binary } | Self::Proxy { binary } => (binary, &["-v"]),
+            Self::CargoLambda { binary } => (binary, &["lambda", "--version"]),
+            Self::Direct => return "the program itself".to_owned(),
             Self::Null => return format!("sockhop-bench {}", env!("CARGO_PKG_VERSION")),
         };
         let mut command = Command::new(binary);
-        command.arg(flag);
+        command.args(flags);
         match child::run("version", SERVER_CORE, command) {
             Ok((_, text)) => text.lines().next().unwrap_or("unknown").to_owned(),
             Err(_) => "unknown".to_owned(),
@@ -221,7 +248,7 @@ impl Prepared {
         let Self { serving, folder, .. } = self;
         let folder = folder.path();
         let mut server = match &self.kind {
-            Kind::Sockhop { binary, .. } => sockhop::start(binary, serving.functions, folder),
+            Kind::Sockhop { binary, .. } => sockhop::start(binary, serving, folder),
             Kind::Wasmtime { binary, tuned, instances } => {
                 wasmtime::start(binary, *tuned, *instances, &files(serving, folder))
             }
@@ -230,6 +257,9 @@ impl Prepared {
                 workerd::start(binary, serving.script.unwrap_or_default(), serving.functions)
             }
             Kind::Nginx { binary } => nginx::start(binary, &serving.fixed),
+            Kind::Direct => program::start(&serving.component),
+            Kind::Proxy { binary } => nginx::start_proxy(binary, &serving.component),
+            Kind::CargoLambda { binary } => cargo_lambda::start(binary, &serving.component),
             Kind::Null => null::start(folder),
         }?;
         server.commands.splice(..0, self.commands.iter().cloned());

@@ -4,10 +4,13 @@
 //! `child` owns the processes and their files. The modules named after servers hold only what
 //! differs: flags, configuration, and how each says that it is ready. `kind` says which there are.
 
+mod cargo_lambda;
 mod child;
 mod kind;
 mod nginx;
 mod null;
+mod program;
+mod signature;
 mod sockhop;
 mod spin;
 mod wasmtime;
@@ -19,10 +22,12 @@ use std::time::Duration;
 
 use crate::process_tree;
 use crate::smaps::{self, Sample};
-use crate::target::{self, Target};
+use crate::target::{self, Request, Target};
 pub use child::{Child, Error as ChildError, run, scratch};
 pub use kind::{Kind, Places, Prepared};
 pub use null::upstream;
+pub use program::{Program, bootstrap_command, server_command};
+use signature::Signer;
 pub use sockhop::Node;
 
 /// The core of every measured server; they run one after the other.
@@ -61,6 +66,22 @@ pub enum Error {
         /// Its output.
         output: String,
     },
+    /// The node has no Lambda API.
+    #[error(
+        "`sockhop status --json` names no Lambda API, though the node was told to have one: {output}"
+    )]
+    NoLambdaApi {
+        /// Its output.
+        output: String,
+    },
+    /// The key of its Lambda API cannot be read.
+    #[error("cannot read the node's token from {} ({source})", path.display())]
+    Token {
+        /// The file.
+        path: PathBuf,
+        /// The kernel's error.
+        source: std::io::Error,
+    },
     /// A file that a server needs cannot be written.
     #[error("cannot write {} ({source}); is the temporary folder full?", path.display())]
     Write {
@@ -97,8 +118,10 @@ pub enum Instances {
 /// What a server serves.
 #[derive(Debug, Clone)]
 pub struct Serving {
-    /// The component, for servers of components.
+    /// The file: a component, or a program that is run as it is.
     pub component: PathBuf,
+    /// How that is run and called.
+    pub program: Program,
     /// The script that workerd runs instead, if there is one: it knows no components.
     pub script: Option<&'static str>,
     /// The reply of servers without functions.
@@ -118,19 +141,29 @@ pub struct Server {
     pub targets: Vec<Target>,
     /// The commands that have started it, for the report.
     pub commands: Vec<String>,
+    /// What signs requests, if it wants them signed.
+    signer: Option<Signer>,
 }
 
 impl Server {
     /// Returns a server of one process.
     fn one(child: Child, targets: Vec<Target>) -> Self {
         let commands = vec![child.command().to_owned()];
-        Self { children: vec![child], targets, commands }
+        Self { children: vec![child], targets, commands, signer: None }
     }
 
     /// Returns the address of its first function.
     pub fn target(&self) -> &Target {
         let Some(target) = self.targets.first() else { unreachable!("every server has one") };
         target
+    }
+
+    /// Returns `request` as its first function takes it: signed, if need be.
+    pub fn request(&self, request: &Request) -> Request {
+        match &self.signer {
+            Some(signer) => signer.sign(request, self.target()),
+            None => request.clone(),
+        }
     }
 
     /// Returns the user and system time of all its processes.
@@ -151,7 +184,7 @@ impl Server {
 }
 
 /// Returns distinct addresses that were free a moment ago.
-fn free_addresses(count: usize) -> Result<Vec<SocketAddr>, Error> {
+pub fn free_addresses(count: usize) -> Result<Vec<SocketAddr>, Error> {
     let listeners: Result<Vec<TcpListener>, _> =
         (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect();
     let addresses = listeners.and_then(|all| all.iter().map(TcpListener::local_addr).collect());

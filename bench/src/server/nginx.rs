@@ -1,5 +1,6 @@
-//! Starts nginx with one worker and a constant reply. The processes belong to `child`; the port is
-//! found by binding, so that it is free at least a moment before nginx asks for it.
+//! Starts nginx with one worker and a constant reply, or before another server. The processes
+//! belong to `child`; the port is found by binding, so that it is free at least a moment before
+//! nginx asks for it.
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
@@ -7,21 +8,47 @@ use std::path::Path;
 use std::process::Command;
 
 use super::child::{self, Child};
-use super::{Error, SERVER_CORE, Server, free_addresses};
+use super::{Error, SERVER_CORE, Server, free_addresses, program};
 use crate::target::Target;
 
 /// A body up to this stands in the configuration; a longer one is a file, as pages are.
 const SHORT_BODY_BYTES: usize = 1024;
+/// The idle connections to a server behind it: more than a load has.
+const KEPT: u32 = 128;
+/// Passes requests on, by HTTP/1.1 and without asking for the connection's end.
+const PASS: &str =
+    r#"proxy_pass http://behind; proxy_http_version 1.1; proxy_set_header Connection "";"#;
 
 pub fn start(binary: &Path, body: &[u8]) -> Result<Server, Error> {
+    run(binary, |folder| {
+        let page = folder.join("page");
+        fs::write(&page, body).map_err(|source| Error::Write { path: page.clone(), source })?;
+        Ok(("".to_owned(), constant(folder, body)))
+    })
+}
+
+/// Starts a native server, and nginx before it.
+pub fn start_proxy(binary: &Path, program: &Path) -> Result<Server, Error> {
+    let behind = program::start(program)?;
+    let upstream = behind.target().authority().to_owned();
+    let mut server = run(binary, |_| Ok((upstreams(&upstream), PASS.to_owned())))?;
+    server.commands.splice(..0, behind.commands);
+    server.children.extend(behind.children);
+    Ok(server)
+}
+
+/// Runs it with a configuration: what stands beside the server, and what stands in its location.
+fn run(
+    binary: &Path,
+    configure: impl FnOnce(&Path) -> Result<(String, String), Error>,
+) -> Result<Server, Error> {
     let scratch = child::scratch("nginx")?;
     let folder = scratch.path().to_owned();
     let addresses = free_addresses(1)?;
     let [address] = addresses[..] else { unreachable!("one was asked for") };
-    let page = folder.join("page");
-    fs::write(&page, body).map_err(|source| Error::Write { path: page.clone(), source })?;
+    let (beside, location) = configure(&folder)?;
     let file = folder.join("nginx.conf");
-    fs::write(&file, configuration(&folder, address, body))
+    fs::write(&file, configuration(&folder, address, &beside, &location))
         .map_err(|source| Error::Write { path: file.clone(), source })?;
     let mut command = Command::new(binary);
     command.arg("-p").arg(&folder).arg("-c").arg(&file).args(["-e", "stderr"]);
@@ -30,15 +57,31 @@ pub fn start(binary: &Path, body: &[u8]) -> Result<Server, Error> {
     Ok(Server::one(child, vec![Target::parse(&format!("http://{address}/"))?]))
 }
 
-/// Everything nginx writes goes to the scratch folder, and its connections are never closed for
-/// their age.
-fn configuration(folder: &Path, address: SocketAddr, body: &[u8]) -> String {
+/// Returns what replies with `body`, which is also in the file `page`.
+fn constant(folder: &Path, body: &[u8]) -> String {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b" ,.!".contains(byte);
     let short = body.len() <= SHORT_BODY_BYTES && body.iter().all(plain);
-    let reply = match std::str::from_utf8(body) {
+    match std::str::from_utf8(body) {
         Ok(text) if short => format!("return 200 \"{text}\";"),
         _ => format!("root {}; try_files /page =500;", folder.display()),
-    };
+    }
+}
+
+/// Connections to the server behind are kept, as a proxy that is meant to be fast has it: nginx by
+/// itself makes one for each request.
+fn upstreams(authority: &str) -> String {
+    format!(
+        "    upstream behind {{
+        server {authority};
+        keepalive {KEPT};
+        keepalive_requests 1000000000;
+    }}\n"
+    )
+}
+
+/// Everything nginx writes goes to the scratch folder, and its connections are never closed for
+/// their age.
+fn configuration(folder: &Path, address: SocketAddr, beside: &str, location: &str) -> String {
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .iter()
         .map(|kind| format!("    {kind}_temp_path {}/{kind};\n", folder.display()))
@@ -50,7 +93,7 @@ pid {}/nginx.pid;
 error_log stderr warn;
 events {{ worker_connections 65536; }}
 http {{
-{temporary}    access_log off;
+{temporary}{beside}    access_log off;
     sendfile on;
     tcp_nopush on;
     open_file_cache max=16;
@@ -58,7 +101,7 @@ http {{
     default_type text/plain;
     server {{
         listen {address};
-        location / {{ {reply} }}
+        location / {{ {location} }}
     }}
 }}
 "#,

@@ -1,14 +1,18 @@
 //! Starts the product, as its user would: `serve`, then `deploy`. The processes belong to `child`.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
 
 use super::child::{self, Child, url_after};
-use super::{Error, Instances, REUSE, SERVER_CORE, Server, Serving};
+use super::{Error, Instances, Program, REUSE, SERVER_CORE, Server, Serving, Signer};
 use crate::copies::Copies;
 use crate::target::Target;
+
+/// The key id that requests to a node's Lambda API are signed with.
+const KEY_ID: &str = "sockhop";
 
 /// A node with one worker, on one core. Ends with this value.
 #[derive(Debug)]
@@ -82,15 +86,27 @@ impl Node {
 
     /// Where the control API answers over TCP, on a node that was started with `--admin`.
     pub fn admin(&self) -> Result<String, Error> {
+        self.listener("/node/admin")?.map_err(|output| Error::NoAdmin { output })
+    }
+
+    /// Where the API of AWS Lambda answers, on a node that was started with `--lambda-api`, and
+    /// what signs requests to it.
+    fn lambda_api(&self) -> Result<(String, Signer), Error> {
+        let url =
+            self.listener("/node/lambda_api")?.map_err(|output| Error::NoLambdaApi { output })?;
+        let path = self.data.join("admin.token");
+        let token = fs::read_to_string(&path).map_err(|source| Error::Token { path, source })?;
+        Ok((url.trim_end_matches('/').to_owned(), Signer::new(KEY_ID, token.trim())))
+    }
+
+    /// What the node's status says of a listener, or else all of it.
+    fn listener(&self, pointer: &str) -> Result<Result<String, String>, Error> {
         let mut status = Command::new(&self.binary);
         status.args(["status", "--json"]);
         let (_, output) = self.tell(status)?;
         let status: serde_json::Value = serde_json::from_str(&output).unwrap_or_default();
-        status
-            .pointer("/node/admin")
-            .and_then(|url| url.as_str())
-            .map(str::to_owned)
-            .ok_or(Error::NoAdmin { output })
+        let url = status.pointer(pointer).and_then(|url| url.as_str()).map(str::to_owned);
+        Ok(url.ok_or(output))
     }
 
     /// Runs a command of the node's; returns it as typed, and what it printed.
@@ -124,6 +140,9 @@ pub fn prepare(
     if instances == Instances::Reuse {
         options.extend(["--instances", &reuse]);
     }
+    if let Some(kind) = serving.program.kind() {
+        options.extend(["--kind", kind]);
+    }
     let mut commands = vec![node.child.command().to_owned()];
     if serving.functions == 1 {
         commands.push(node.deploy_with(&serving.component, &name(0), &options)?);
@@ -143,11 +162,24 @@ pub fn prepare(
 }
 
 /// A node that finds its functions where they were deployed.
-pub fn start(binary: &Path, functions: u32, folder: &Path) -> Result<Server, Error> {
-    let node = Node::start_in(binary, &[], child::scratch("sockhop")?, folder.join("data"))?;
-    let targets: Result<Vec<_>, _> =
-        (0..functions).map(|number| node.target(&name(number))).collect();
+pub fn start(binary: &Path, serving: &Serving, folder: &Path) -> Result<Server, Error> {
+    let invoked = serving.program == Program::Invoked;
+    let options: &[&str] = if invoked { &["--lambda-api", "127.0.0.1:0"] } else { &[] };
+    let node = Node::start_in(binary, options, child::scratch("sockhop")?, folder.join("data"))?;
+    let names = (0..serving.functions).map(name);
+    if invoked {
+        let (api, signer) = node.lambda_api()?;
+        let target = |name: String| Target::parse(&format!("{api}{}", invocations(&name)));
+        let targets: Result<Vec<_>, _> = names.map(target).collect();
+        return Ok(Server { signer: Some(signer), ..Server::one(node.child, targets?) });
+    }
+    let targets: Result<Vec<_>, _> = names.map(|name| node.target(&name)).collect();
     Ok(Server::one(node.child, targets?))
+}
+
+/// The path by which the API of AWS Lambda invokes a function.
+pub fn invocations(function: &str) -> String {
+    format!("/2015-03-31/functions/{function}/invocations")
 }
 
 fn name(number: u32) -> String {

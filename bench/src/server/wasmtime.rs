@@ -42,5 +42,5 @@ pub fn start(
         targets.push(Target::parse(&url)?);
         children.push(child);
     }
-    Ok(Server { children, targets, commands })
+    Ok(Server { children, targets, commands, signer: None })
 }

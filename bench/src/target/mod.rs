@@ -127,6 +127,16 @@ impl Target {
         &self.authority
     }
 
+    /// What the Host header says.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Path and query.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
     /// The same with something behind it: `?name=value`.
     pub fn with_query(&self, query: &str) -> Result<Self, Error> {
         Self::parse(&format!("http://{}{}{query}", self.host, self.path))

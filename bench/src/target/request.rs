@@ -78,6 +78,17 @@ impl Request {
         Ok(request)
     }
 
+    /// Its method.
+    pub fn method(&self) -> &str {
+        &self.method
+    }
+
+    /// The same with one more header, `name: value`, which has no line break.
+    pub fn with_header(mut self, line: &str) -> Self {
+        self.headers.push(format!("{line}\r\n"));
+        self
+    }
+
     /// Whether the reply ends with its head.
     pub fn head_only(&self) -> bool {
         self.method == "HEAD"
