@@ -182,7 +182,7 @@ pub enum ToSpawner {
         /// What the answers call the process by: never one that was used before.
         process: u64,
         /// What to start.
-        sandbox: Sandbox,
+        sandbox: Box<Sandbox>,
     },
 }
 

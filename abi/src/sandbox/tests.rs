@@ -65,7 +65,7 @@ fn the_largest_sandbox_fits_a_message() {
     largest.env = (0..PROGRAM_STRINGS_MAX).map(|n| (format!("V{n}"), value.clone())).collect();
     assert_eq!(largest.check(), Ok(()));
     let (a, b) = Channel::pair().unwrap();
-    let message = ToSpawner::Spawn { process: 1, sandbox: largest };
+    let message = ToSpawner::Spawn { process: 1, sandbox: Box::new(largest) };
     let fd = std::fs::File::open("/dev/null").unwrap();
     a.send(&message, Some(std::os::fd::AsFd::as_fd(&fd))).unwrap();
     let received = b.receive::<ToSpawner>(&mut ReceiveBuffer::default()).unwrap();
@@ -84,7 +84,7 @@ fn a_peer_cannot_send_what_the_limits_forbid() {
 
 #[test]
 fn values_of_the_environment_are_not_printed() {
-    let printed = format!("{:?}", ToSpawner::Spawn { process: 1, sandbox: sandbox() });
+    let printed = format!("{:?}", ToSpawner::Spawn { process: 1, sandbox: Box::new(sandbox()) });
     assert!(printed.contains("KEY") && !printed.contains("hidden"), "{printed}");
 }
 

@@ -123,7 +123,7 @@ impl Client {
         let (channel, far) = Channel::pair()?;
         let number = self.next_process;
         self.next_process += 1;
-        let message = ToSpawner::Spawn { process: number, sandbox: sandbox.clone() };
+        let message = ToSpawner::Spawn { process: number, sandbox: Box::new(sandbox.clone()) };
         self.spawner.channel().send(&message, Some(far.as_fd()))?;
         drop(far);
         loop {

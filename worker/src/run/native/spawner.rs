@@ -116,7 +116,8 @@ impl Spawner {
         let (inbox, outbox) = link::open(ours).map_err(io)?;
         let (process, (done, spawned)) = (self.number(), oneshot::channel());
         self.starting.borrow_mut().insert(process, done);
-        self.outbox.send(ToSpawner::Spawn { process, sandbox }, Some(theirs.into()));
+        self.outbox
+            .send(ToSpawner::Spawn { process, sandbox: Box::new(sandbox) }, Some(theirs.into()));
         let init = spawned.await.unwrap_or_else(|_| Err("the spawner has ended".to_owned()))?;
         Ok(Sandboxed { inbox, outbox, init })
     }
