@@ -26,7 +26,7 @@ use lambda_api::{Lambda, LambdaError};
 use store::contents::Function;
 use store::manifest::Manifest;
 
-use self::describe::configuration;
+use self::describe::{HANDLER, HANDLER_VARIABLE, configuration};
 use self::error::{failed, unknown};
 use crate::control::Control;
 use crate::functions::{Activation, ChangeError, Progress, TrialRequest};
@@ -121,14 +121,18 @@ impl Node {
     }
 }
 
-/// Returns options that have another environment, and none of the variables before.
-fn with_environment(options: Options, environment: Option<BTreeMap<String, String>>) -> Options {
-    match environment {
-        Some(env) => {
-            Options { unset: vec!["env".to_owned()], env: env.into_iter().collect(), ..options }
-        }
-        None => options,
-    }
+/// Returns options that change the environment and the handler, which is a variable too. An
+/// environment has none of the variables before.
+fn environment_options(
+    environment: Option<BTreeMap<String, String>>,
+    handler: Option<String>,
+    before: &Manifest,
+) -> Options {
+    let unset = environment.iter().map(|_| "env".to_owned()).collect();
+    let kept = before.env.get(HANDLER_VARIABLE).filter(|_| environment.is_some()).cloned();
+    let handler = handler.or(kept).map(|handler| (HANDLER_VARIABLE.to_owned(), handler));
+    let env = environment.into_iter().flatten().chain(handler).collect();
+    Options { unset, env, ..Options::default() }
 }
 
 fn milliseconds(timeout_ms: u32) -> Time {
@@ -162,9 +166,11 @@ impl Lambda for Node {
             let message = format!("Function already exist: {name}");
             return Err(LambdaError::ResourceConflict(message));
         }
+        let handler = Some(function.handler).filter(|handler| handler != HANDLER);
+        let handler = handler.map(|handler| (HANDLER_VARIABLE.to_owned(), handler));
         let mut options = Options {
             kind: Some(FileKind::Lambda),
-            env: function.environment.into_iter().collect(),
+            env: function.environment.into_iter().chain(handler).collect(),
             ..Options::default()
         };
         options.limits.timeout = Some(milliseconds(function.timeout_ms));
@@ -198,12 +204,12 @@ impl Lambda for Node {
         update: UpdateConfiguration,
     ) -> Result<FunctionConfiguration, LambdaError> {
         let before = self.check_revision(&update.name, update.revision_id.as_ref())?;
-        let mut options = with_environment(Options::default(), update.environment);
+        let mut options = environment_options(update.environment, update.handler, &before);
         options.limits.timeout = update.timeout_ms.map(milliseconds);
         options.limits.memory = update.memory_bytes_max.map(Size);
         options.limits.tmp = update.ephemeral_storage_bytes.map(Size);
         if options == Options::default() {
-            // A role, a handler or a description: they mean nothing here.
+            // A role or a description: they mean nothing here.
             return configuration(&before, VersionName::Latest);
         }
         let artefact = self.artefact(&before).await?;

@@ -4,6 +4,7 @@
 
 mod answer;
 mod request;
+mod streamed;
 
 use std::cell::Cell;
 use std::num::NonZeroUsize;
@@ -11,10 +12,11 @@ use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 use abi::sandbox::ExitStatus;
+use http::Request;
 use lambda::environment::{Environment, LogFormat, RejectedVariable, Settings, log_stream_name};
 use lambda::exit::Exit;
 use lambda::failure::Failure as LambdaFailure;
-use lambda::runtime_api::{Answer, Completion, Config, Invocation, RuntimeApi};
+use lambda::runtime_api::{Answer, Completion, Config, InitFailure, Invocation, RuntimeApi};
 use lambda::shutdown::ShutdownPlan;
 use lambda::timestamp::unix_ms;
 use tokio::net::TcpListener;
@@ -22,23 +24,43 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 
+pub(super) use self::answer::not_started;
 use self::answer::{Caller, Record};
+use self::streamed::Ended;
 use super::lease::{Called, Lease};
 use super::output::Output;
 use super::process::Process;
-use super::{Loaded, millis, process_requests};
-use crate::run::failure::Failure;
+use super::{Loaded, free_port, millis, process_requests};
+use crate::run::failure::{Failure, report};
 use crate::run::{Call, Shared, Spec};
 
-/// Where each process finds its Runtime API. Each has a network of its own.
+/// Where each process finds its Runtime API, if it has a network of its own.
 const PORT: u16 = 9001;
 /// What functions are told of where they are. There is no region here, and no account.
 const REGION: &str = "us-east-1";
 const ACCOUNT: &str = "000000000000";
 const HANDLER: &str = "bootstrap";
+/// The variable that says which other handler the program is to run.
+const HANDLER_VARIABLE: &str = "_HANDLER";
 const MIB: u64 = 1024 * 1024;
 /// How long connections of a process that has ended are still read.
 const LAST_READ: Duration = Duration::from_secs(1);
+
+/// Why a process is not ready for events.
+pub(super) struct NotStarted {
+    /// A sentence for whoever deploys, and for the log.
+    pub(super) reason: String,
+    /// What callers of the Invoke API are told, if it is the program's failure.
+    pub(super) failure: Option<LambdaFailure>,
+    /// The end of what it wrote.
+    pub(super) log: Vec<u8>,
+}
+
+impl From<String> for NotStarted {
+    fn from(reason: String) -> Self {
+        Self { reason, failure: None, log: Vec::new() }
+    }
+}
 
 /// The runtime in a process.
 pub(super) struct Lambda {
@@ -52,27 +74,34 @@ impl Lambda {
     /// Starts a process, and waits until it asks for its first event.
     ///
     /// # Errors
-    /// A sentence for whoever deploys, and for the log.
+    /// Why it does not, for whoever deploys or invokes.
     pub(super) async fn start(
         loaded: &Rc<Loaded>,
         spec: &Rc<Spec>,
         output: &Rc<Output>,
-    ) -> Result<(Rc<Process>, Self), String> {
+    ) -> Result<(Rc<Process>, Self), NotStarted> {
         let concurrency = process_requests(loaded.kind, &spec.limits);
         let api = RuntimeApi::new(Config {
             function_name: spec.name.to_string(),
             function_version: spec.version.to_string(),
-            handler: HANDLER.to_owned(),
+            handler: handler(spec).to_owned(),
             region: REGION.to_owned(),
             account_id: ACCOUNT.to_owned(),
             concurrency: at_least_one(concurrency),
             external_extensions: Vec::new(),
             clock: Instant::now,
         });
-        let sandbox = loaded.sandbox(spec, environment(spec, concurrency), vec![PORT]);
-        let sandboxed = loaded.runtime.spawner.spawn(sandbox).await?;
         let (on_listener, listener) = oneshot::channel();
         let mut on_listener = Some(on_listener);
+        let (mut port, mut inside) = (PORT, vec![PORT]);
+        if !loaded.has_own_network() {
+            let (made, free) = free_port()?;
+            let made = TcpListener::from_std(made).map_err(|error| error.to_string())?;
+            (port, inside) = (free, Vec::new());
+            let _ = on_listener.take().map(|on_listener| on_listener.send(made));
+        }
+        let sandbox = loaded.sandbox(spec, environment(spec, concurrency, port), inside);
+        let sandboxed = loaded.runtime.spawner.spawn(sandbox).await?;
         let process = Process::new(sandboxed, (spec, Rc::clone(output)), move |_, listener| {
             if let Some(on_listener) = on_listener.take() {
                 let _ = on_listener.send(listener);
@@ -82,18 +111,23 @@ impl Lambda {
         let limit = millis(spec.limits.init_timeout_ms);
         let started = match timeout(limit, api.initialized()).await {
             Ok(Ok(initialized)) => Ok(initialized.duration),
-            Ok(Err(failure)) => Err(match &failure {
-                lambda::runtime_api::InitFailure::Exited(_) => {
-                    let exit = process.exited().await;
-                    format!("it ended before it asked for its first event: {}", exit.how)
-                }
-                lambda::runtime_api::InitFailure::Reported { body, .. }
-                | lambda::runtime_api::InitFailure::Extension { body, .. } => {
-                    format!("{failure}: {}", String::from_utf8_lossy(body))
-                }
-            }),
-            Err(_) => Err(format!(
-                "it did not ask for its first event within its --init-timeout of {limit:?}"
+            Ok(Err(failure)) => {
+                let reason = match &failure {
+                    InitFailure::Exited(_) => {
+                        let exit = process.exited().await;
+                        format!("it ended before it asked for its first event: {}", exit.how)
+                    }
+                    InitFailure::Reported { body, .. } | InitFailure::Extension { body, .. } => {
+                        format!("{failure}: {}", String::from_utf8_lossy(body))
+                    }
+                };
+                Err((reason, init_failure(failure)))
+            }
+            Err(_) => Err((
+                format!(
+                    "it did not ask for its first event within its --init-timeout of {limit:?}"
+                ),
+                LambdaFailure::TimedOut { limit },
             )),
         };
         match started {
@@ -101,9 +135,10 @@ impl Lambda {
                 let init = Cell::new(Some(duration));
                 Ok((process, Self { api, init, concurrency }))
             }
-            Err(reason) => {
+            Err((reason, failure)) => {
                 process.kill();
-                Err(output.with_last_words(&reason))
+                let reason = output.with_last_words(&reason);
+                Err(NotStarted { reason, failure: Some(failure), log: output.tail() })
             }
         }
     }
@@ -122,7 +157,10 @@ impl Lambda {
         lease: Lease,
     ) -> Called {
         let process = Rc::clone(&lease.process);
-        let ended = self.answered((shared, spec), call, lease).await;
+        let ended = match self.answered((shared, spec), call, lease).await {
+            Called::Ended(ended) => ended,
+            not_begun => return not_begun,
+        };
         Called::Ended(match ended {
             // The kernel says of which of its limits a process has died, not the contract.
             Err(Failure::ProcessEnded { function, .. })
@@ -140,13 +178,19 @@ impl Lambda {
         (shared, spec): (&Shared, &Rc<Spec>),
         call: Call,
         lease: Lease,
-    ) -> Result<(), Failure> {
-        let Call { id, request, origin, reply, facts, .. } = call;
+    ) -> Called {
+        let Call { id, request, origin, trace, reply, facts } = call;
         let id_text = id.to_string();
         let (parts, body) = request.into_parts();
         let caller = Caller::of(&parts, spec, &id_text);
-        let event = request::event(&parts, body, &origin, &caller).await;
-        let event = event.map_err(|error| error.failure(&spec.name))?;
+        let read = match request::whole(body).await {
+            Ok(body) => request::event(&parts, &body, &origin, &caller).map(|event| (body, event)),
+            Err(error) => Err(error),
+        };
+        let (body, event) = match read {
+            Ok(read) => read,
+            Err(error) => return Called::Ended(Err(error.failure(&spec.name))),
+        };
         let limit = spec.timeout;
         let deadline = tokio::time::Instant::now() + limit;
         let invocation = Invocation {
@@ -169,9 +213,16 @@ impl Lambda {
             _ => self.api.begin(invocation),
         };
         let Ok(begun) = begun else {
-            let exit = timeout(LAST_READ, process.exited()).await;
-            let how = exit.map_or_else(|_| "it takes no events".to_owned(), |exit| exit.how);
-            return Err(Failure::ProcessEnded { function: spec.name.to_string(), how });
+            if timeout(LAST_READ, process.exited()).await.is_ok() {
+                let request = Request::from_parts(parts, request::again(body));
+                let call = Call { id, request, origin, trace, reply, facts };
+                return Called::NotBegun(Box::new(call));
+            }
+            let how = "it takes no events".to_owned();
+            return Called::Ended(Err(Failure::ProcessEnded {
+                function: spec.name.to_string(),
+                how,
+            }));
         };
         if caller.wants_log {
             output.remember_line(&lambda::log_lines::start(&id_text, &caller.executed_version));
@@ -187,6 +238,12 @@ impl Lambda {
         let timed_out = || LambdaFailure::TimedOut { limit };
         let answer = match answer {
             Answer::Cancelled => Answer::Failed(timed_out()),
+            Answer::Stream { body, .. } if caller.takes_whole_answers() => {
+                match body.collect_whole().await {
+                    Ok(body) => Answer::Buffered { content_type: None, body },
+                    Err(failure) => Answer::Failed(failure),
+                }
+            }
             answer => answer,
         };
         // The call of a caller who wants the log ends with its last line, which names the duration.
@@ -200,12 +257,24 @@ impl Lambda {
         }
         let record = Record { shared, facts: &facts, id };
         let log = output.tail();
-        let answered = answer::send(answer, &caller, &log, (spec.as_ref(), record), reply).await;
+        let (ending, stream_end) = streamed::end_of_stream();
+        let spec_and_record = (spec.as_ref(), record);
+        let answered =
+            answer::send(answer, &caller, (&log, stream_end), spec_and_record, reply).await;
         if let Some(end) = end {
-            let _ = end.await;
+            let completion = end.await.ok();
+            if caller.wants_log {
+                let duration = completion.as_ref().map_or(limit, |completion| completion.duration);
+                caller.report(&output, spec, duration, self.init.take());
+            }
+            let log = caller.wants_log.then(|| output.tail());
+            let _ = ending.tell.send(Ended { log, timed_out: completion.is_none() });
+            if let Ok(failure) = ending.failed.await {
+                report(shared, spec, id, &answer::failed(spec, failure), &facts);
+            }
         }
         facts.ended();
-        answered
+        Called::Ended(answered)
     }
 }
 
@@ -272,6 +341,23 @@ async fn serve(
     let _ = timeout(LAST_READ, drained).await;
 }
 
+/// Returns the failure of an init as callers of the Invoke API are told of it.
+fn init_failure(failure: InitFailure) -> LambdaFailure {
+    match failure {
+        InitFailure::Exited(exit) => LambdaFailure::Exited(exit),
+        InitFailure::Reported { error_type, body }
+        | InitFailure::Extension { error_type, body, .. } => {
+            LambdaFailure::Function { error_type, body }
+        }
+    }
+}
+
+/// Returns the name of the entry that a program is told.
+fn handler(spec: &Spec) -> &str {
+    let given = spec.env.iter().find(|(name, _)| name == HANDLER_VARIABLE);
+    given.map_or(HANDLER, |(_, handler)| handler)
+}
+
 fn at_least_one(number: u32) -> NonZeroUsize {
     usize::try_from(number).ok().and_then(NonZeroUsize::new).unwrap_or(NonZeroUsize::MIN)
 }
@@ -280,14 +366,16 @@ fn memory_mb(spec: &Spec) -> u64 {
     (spec.limits.memory_bytes_max / MIB).max(1)
 }
 
-fn environment(spec: &Spec, concurrency: u32) -> Vec<(String, String)> {
+fn environment(spec: &Spec, concurrency: u32, port: u16) -> Vec<(String, String)> {
     let version = spec.version.to_string();
     let stream = log_stream_name(SystemTime::now(), &version, fastrand::u128(..));
+    let own = spec.env.iter().filter(|(name, _)| name != HANDLER_VARIABLE);
+    let own: Vec<(String, String)> = own.cloned().collect();
     let made = Environment::new(&Settings {
-        runtime_api: &format!("127.0.0.1:{PORT}"),
+        runtime_api: &format!("127.0.0.1:{port}"),
         function_name: &spec.name,
         function_version: &version,
-        handler: HANDLER,
+        handler: handler(spec),
         memory_size_mb: memory_mb(spec),
         region: REGION,
         log_stream_name: &stream,
@@ -295,13 +383,16 @@ fn environment(spec: &Spec, concurrency: u32) -> Vec<(String, String)> {
         log_level: None,
         concurrency: at_least_one(concurrency),
         credentials: None,
-        user_variables: &spec.env,
+        user_variables: &own,
     });
+    let mut variables = made.variables;
     for (name, reason) in &made.rejected {
-        // Lambda's own limit of 4 KB is no reason here.
-        if *reason != RejectedVariable::TooLarge {
+        if *reason == RejectedVariable::TooLarge {
+            // Lambda's own limit of 4 KB is none here.
+            variables.extend(own.iter().filter(|(other, _)| other == name).cloned());
+        } else {
             tracing::warn!("function {:?} does not get its variable {name}: {reason}", spec.name);
         }
     }
-    made.variables
+    variables
 }
