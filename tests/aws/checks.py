@@ -21,9 +21,11 @@ MIB = 1024 * 1024
 INVALID = (400, "InvalidParameterValueException")
 
 
-def client(**more):
+def client(key="sockhop", secret=os.environ["AWS_SECRET_ACCESS_KEY"]):
     config = Config(retries={"max_attempts": 0}, read_timeout=100, max_pool_connections=200)
-    return boto3.client("lambda", endpoint_url=ENDPOINT, config=config, **more)
+    return boto3.client(
+        "lambda", endpoint_url=ENDPOINT, config=config, aws_access_key_id=key, aws_secret_access_key=secret
+    )
 
 
 node = client()
@@ -106,14 +108,16 @@ def invoke_rust():
         assert succeeded("lambda-events", event) == json.loads(event)
     assert succeeded("lambda-events", {"env": True})["COLOUR"] == "green"
 
-    context = base64.b64encode(json.dumps({"client": {"app_title": "shop"}, "custom": {"k": "v"}, "env": {}}).encode())
+    names = ("installationId", "appTitle", "appVersionName", "appVersionCode", "appPackageName")
+    sent = {"client": {name: f"Läden {name}" for name in names}, "custom": {"k": "v"}, "env": {}}
+    context = base64.b64encode(json.dumps(sent).encode())
     before_ms = time.time() * 1000
     trace = "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Parent=9a9197af755a6419;Sampled=1"
     # boto3 has no argument for the trace, and sends what its own function's environment says.
     os.environ["AWS_LAMBDA_FUNCTION_NAME"], os.environ["_X_AMZN_TRACE_ID"] = "caller", trace
     answer, seen = invoke("lambda-events", {"context": True}, ClientContext=context.decode())
     del os.environ["AWS_LAMBDA_FUNCTION_NAME"], os.environ["_X_AMZN_TRACE_ID"]
-    assert seen["client"]["client"]["app_title"] == "shop" and seen["client"]["custom"] == {"k": "v"}, seen
+    assert all(seen["client"][part] == sent[part] for part in ("client", "custom")), seen
     assert seen["request_id"] == answer["ResponseMetadata"]["RequestId"], (seen, answer)
     assert before_ms + 29_000 < seen["deadline_ms"] < before_ms + 60_000, (seen, before_ms)
     assert seen["arn"] == "arn:aws:lambda:us-east-1:000000000000:function:lambda-events", seen
@@ -161,7 +165,7 @@ def fail_to_start():
     failed("exits", {}, "Runtime.ExitError", "exit status 7")
     answer, _ = invoke("exits", {}, LogType="Tail")
     assert "last words of the init" in log_of(answer), answer
-    failed("slow", {}, "Sandbox.Timedout", "--init-timeout")
+    failed("slow", {}, "Sandbox.Timedout", "Task timed out after 0.50 seconds")
     failed("reports", {}, "errorString", "cannot begin")
     # One that is created is tried, and there is none of it if that fails.
     refused(INVALID, create, "exit status 7", "last words", guest="lambda-events", variables={"INIT_EXIT": "7"})
@@ -263,8 +267,8 @@ def environment():
 def signatures():
     create("hello-lambda")
     now = botocore.auth.get_current_datetime
-    refused((403, "UnrecognizedClientException"), client(aws_access_key_id="AKIAIOSFODNN7EXAMPLE").list_functions, "sockhop")
-    wrong = client(aws_secret_access_key="0" * 64)
+    refused((403, "UnrecognizedClientException"), client("AKIAIOSFODNN7EXAMPLE").list_functions, "sockhop")
+    wrong = client(secret="0" * 64)
     refused((403, "InvalidSignatureException"), wrong.invoke, "admin token", FunctionName="hello-lambda")
     refused((403, "InvalidSignatureException"), wrong.delete_function, FunctionName="hello-lambda")
     for minutes, words in ((-20, "Signature expired"), (20, "Signature not yet current")):

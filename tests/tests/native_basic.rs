@@ -175,8 +175,8 @@ fn a_failure_a_timeout_and_a_limit_end_as_ever() {
     let exits = ["--env", "INIT_EXIT=7"];
     try_deploy(&node, &path("lambda-events"), "lambda", "exits", &exits)
         .expect_error(&["exit status 7", "last words of the init"]);
-    let wrong = ["--env", "WRONG_PORT=1", "--init-timeout", "1s"];
-    try_deploy(&node, &path("server"), "server", "wrong", &wrong).expect_error(&["$PORT"]);
+    let late = ["--env", "START_MS=60000", "--init-timeout", "1s"];
+    try_deploy(&node, &path("server"), "server", "late", &late).expect_error(&["$PORT", "no port"]);
     node.stop();
 }
 
