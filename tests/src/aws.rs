@@ -2,16 +2,18 @@
 //! scripts/test installs, with the node's credential and nothing of this machine's settings.
 
 use std::fs;
+use std::io::{PipeWriter, Write as _, pipe};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use serde::Deserialize;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::native;
 use crate::node::Node;
-use crate::running::{Finished, Running};
+use crate::running::Running;
+use crate::{native, wait};
 
 /// How long a client may take, with the waits of its waiters and a machine that is busy.
 const CLIENT: Duration = Duration::from_secs(120);
@@ -69,19 +71,15 @@ impl Aws {
         assert!(done.stdout.ends_with("done\n"), "{done:#?}");
     }
 
-    /// Runs `aws lambda` with arguments that have no spaces in them, to its end.
-    pub fn try_cli(&self, arguments: &str) -> Finished {
+    /// Starts the AWS CLI.
+    #[must_use]
+    pub fn cli(&self) -> Cli {
+        let script = "../engine/lambda-api/tests/clients/cli.py";
         let mut command = self.command("python3");
-        command.args(["-m", "awscli", "lambda", "--output", "json"]);
-        Running::spawn(command.args(arguments.split_whitespace())).finish(CLIENT)
-    }
-
-    /// Runs `aws lambda` as [`Self::try_cli`] does, and returns what it answers, which is null if
-    /// that is nothing. Panics if it fails.
-    #[track_caller]
-    pub fn cli(&self, arguments: &str) -> Value {
-        let done = self.try_cli(arguments).expect_code(0);
-        serde_json::from_str(&done.stdout).unwrap_or_default()
+        command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(script));
+        let (stdin, asks) = pipe().expect("an fd to spare");
+        let running = Running::spawn_with(&mut command, stdin.into());
+        Cli { running, asks, answers: 0 }
     }
 
     /// Runs `cargo lambda invoke` of the function `name`, and returns the answer. Panics if it
@@ -115,6 +113,61 @@ impl Aws {
             .env_remove("AWS_PROFILE")
             .env_remove("AWS_SESSION_TOKEN");
         command
+    }
+}
+
+/// The AWS CLI, which is loaded once and forked for each call: loading it takes far longer than what
+/// it does.
+#[derive(Debug)]
+pub struct Cli {
+    running: Running,
+    asks: PipeWriter,
+    /// The lines of its stdout that were read.
+    answers: usize,
+}
+
+/// What became of a call of the CLI.
+#[derive(Debug, Deserialize)]
+pub struct Called {
+    /// Its exit code.
+    pub status: i32,
+    /// All of stdout.
+    pub stdout: String,
+    /// All of stderr.
+    pub stderr: String,
+}
+
+impl Cli {
+    /// Runs `aws lambda` with arguments that have no spaces in them, to its end.
+    pub fn call(&mut self, arguments: &str) -> Called {
+        let arguments = ["lambda", "--output=json"].into_iter().chain(arguments.split_whitespace());
+        let line = serde_json::to_string(&arguments.collect::<Vec<_>>()).expect("text");
+        writeln!(self.asks, "{line}").expect("it reads");
+        let answer = wait::until(&format!("the AWS CLI answers {line}"), CLIENT, || {
+            assert!(self.running.exited().is_none(), "the AWS CLI has ended");
+            let stdout = self.running.stdout();
+            let line = stdout.split_inclusive('\n').nth(self.answers)?;
+            line.ends_with('\n').then(|| line.to_owned())
+        });
+        self.answers += 1;
+        serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{error}: {answer}"))
+    }
+
+    /// Runs `aws lambda` as [`Self::call`] does, and returns what it answers, which is null if that
+    /// is nothing. Panics if it fails.
+    #[track_caller]
+    pub fn run(&mut self, arguments: &str) -> Value {
+        let called = self.call(arguments);
+        assert_eq!(called.status, 0, "{arguments}: {called:#?}");
+        serde_json::from_str(&called.stdout).unwrap_or_default()
+    }
+
+    /// Runs `aws lambda` as [`Self::call`] does, and returns its complaint. Panics if it succeeds.
+    #[track_caller]
+    pub fn fail(&mut self, arguments: &str) -> String {
+        let called = self.call(arguments);
+        assert_ne!(called.status, 0, "{arguments}: {called:#?}");
+        called.stderr
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::fs;
 
-use harness::aws::Aws;
+use harness::aws::{Aws, Cli};
 use harness::native::{deploy, programs};
 use serde_json::{Value, json};
 
@@ -97,8 +97,8 @@ fn a_stream_that_fails_says_so_at_its_end() {
 }
 
 /// Invokes `shop`, and returns what the AWS CLI says and the function's answer.
-fn invoke(aws: &Aws, options: &str) -> (Value, Value) {
-    let said = aws.cli(&format!("invoke --function-name shop {options} answer.json"));
+fn invoke(aws: &Aws, cli: &mut Cli, options: &str) -> (Value, Value) {
+    let said = cli.run(&format!("invoke --function-name shop {options} answer.json"));
     let answer = fs::read_to_string(aws.file("answer.json")).unwrap();
     (said, serde_json::from_str(&answer).unwrap())
 }
@@ -113,44 +113,44 @@ fn the_aws_cli_and_cargo_lambda_do_what_the_guide_says() {
     for guest in ["lambda-events", "shell-lambda"] {
         aws.zip(guest);
     }
-    let created = aws.cli(CREATE);
+    let mut cli = aws.cli();
+    let created = cli.run(CREATE);
     assert_eq!((&created["Version"], &created["Timeout"]), (&json!("1"), &json!(5)), "{created}");
-    aws.cli("wait function-active-v2 --function-name shop");
-    let (said, answer) = invoke(&aws, r#"--payload {"env":true}"#);
+    cli.run("wait function-active-v2 --function-name shop");
+    let (said, answer) = invoke(&aws, &mut cli, r#"--payload {"env":true}"#);
     assert_eq!((&said["StatusCode"], &answer["COLOUR"]), (&json!(200), &json!("red")), "{said}");
-    let (said, answer) = invoke(&aws, r#"--payload {"exit":3} --log-type Tail"#);
+    let (said, answer) = invoke(&aws, &mut cli, r#"--payload {"exit":3} --log-type Tail"#);
     assert_eq!(said["FunctionError"], "Unhandled", "{said}");
     assert_eq!(answer["errorType"], "Runtime.ExitError", "{answer}");
     assert_eq!(aws.cargo_lambda_invoke("shop", &json!({ "a": 1 })), json!({ "a": 1 }));
 
     let code = "update-function-code --function-name shop --zip-file fileb://shell-lambda.zip";
-    assert_ne!(aws.cli(code)["CodeSha256"], created["CodeSha256"]);
-    aws.cli("wait function-updated --function-name shop");
+    assert_ne!(cli.run(code)["CodeSha256"], created["CodeSha256"]);
+    cli.run("wait function-updated --function-name shop");
     let options = "--memory-size 256 --environment Variables={COLOUR=green}";
-    aws.cli(&format!("update-function-configuration --function-name shop {options}"));
-    aws.cli("wait function-updated-v2 --function-name shop");
-    assert_eq!(aws.cli("publish-version --function-name shop")["Version"], "3");
-    aws.cli("create-alias --function-name shop --name prod --function-version 1");
-    let (said, answer) = invoke(&aws, r#"--qualifier prod --payload {"env":true}"#);
+    cli.run(&format!("update-function-configuration --function-name shop {options}"));
+    cli.run("wait function-updated-v2 --function-name shop");
+    assert_eq!(cli.run("publish-version --function-name shop")["Version"], "3");
+    cli.run("create-alias --function-name shop --name prod --function-version 1");
+    let (said, answer) = invoke(&aws, &mut cli, r#"--qualifier prod --payload {"env":true}"#);
     assert_eq!((&said["ExecutedVersion"], &answer["COLOUR"]), (&json!("1"), &json!("red")));
-    let (_, answer) = invoke(&aws, r#"--payload {"env":true}"#);
+    let (_, answer) = invoke(&aws, &mut cli, r#"--payload {"env":true}"#);
     assert_eq!(answer, json!({ "env": true }), "that is the shell's");
 
     // What the node itself says is the same.
-    let listed = aws.cli("list-functions");
+    let listed = cli.run("list-functions");
     assert_eq!(listed["Functions"][0]["FunctionName"], "shop", "{listed}");
-    assert_eq!(aws.cli("get-function --function-name shop")["Configuration"]["MemorySize"], 256);
+    assert_eq!(cli.run("get-function --function-name shop")["Configuration"]["MemorySize"], 256);
     assert_eq!(node.get("/shop/some").json()["rawPath"], "/some");
     deploy(&node, "hello-lambda", "lambda", "own", &[]);
-    assert_eq!(aws.cli("list-functions")["Functions"].as_array().unwrap().len(), 2);
+    assert_eq!(cli.run("list-functions")["Functions"].as_array().unwrap().len(), 2);
 
-    let event = "invoke --function-name shop --invocation-type Event answer.json";
-    let refused = aws.try_cli(event);
-    assert!(refused.stderr.contains("(UnsupportedOperationException)"), "{refused:#?}");
-    assert!(refused.stderr.contains("RequestResponse"), "{refused:#?}");
-    aws.cli("delete-function --function-name shop");
-    let gone = aws.try_cli("get-function --function-name shop");
-    assert!(gone.stderr.contains("(ResourceNotFoundException)"), "{gone:#?}");
+    let refused = cli.fail("invoke --function-name shop --invocation-type Event answer.json");
+    assert!(refused.contains("(UnsupportedOperationException)"), "{refused}");
+    assert!(refused.contains("RequestResponse"), "{refused}");
+    cli.run("delete-function --function-name shop");
+    let gone = cli.fail("get-function --function-name shop");
+    assert!(gone.contains("(ResourceNotFoundException)"), "{gone}");
     node.get("/shop/").expect_problem(404);
     node.stop();
 }
