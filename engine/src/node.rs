@@ -367,6 +367,11 @@ fn places(data: &Path) -> [PathBuf; 2] {
     [data.join("control.sock"), data.join(takeover::SOCKET)]
 }
 
+/// What `--native-sandbox basic` does not keep from native functions.
+const BASIC_IS_OPEN: &str = "native functions have no namespaces (--native-sandbox basic): they \
+    see the host's processes, can signal those of their own user, and use the host's network, \
+    whatever --allow-outbound says";
+
 /// Returns what this host does not let native functions have.
 fn native_limits(level: Level) -> Vec<String> {
     let Support { namespaces, own_users, memory, processes, landlock_abi, seccomp } =
@@ -381,7 +386,8 @@ fn native_limits(level: Level) -> Vec<String> {
             Some(format!("--{option} holds for each process by itself: {reason}"))
         }
     });
-    needed.into_iter().chain(limited).flatten().collect()
+    let open = (level == Level::Basic).then(|| BASIC_IS_OPEN.to_owned());
+    needed.into_iter().chain([open]).chain(limited).flatten().collect()
 }
 
 /// Opens the control API's ways in from elsewhere.

@@ -10,6 +10,7 @@
 )]
 
 pub mod answer;
+pub mod aws;
 pub mod bundle;
 pub mod bytes;
 pub mod client;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
@@ -93,6 +94,14 @@ pub fn programs(node: &Node) -> Vec<(u32, String)> {
     below.into_iter().filter_map(|pid| Some((pid, program(pid)?))).collect()
 }
 
+/// Returns the pids of the programs of a function's processes, which go by `name`.
+pub fn programs_of(node: &Node, function: &str, name: &str) -> Vec<u32> {
+    let below = process::descendants(worker(node, function));
+    let named =
+        programs(node).into_iter().filter(|(pid, other)| other == name && below.contains(pid));
+    named.map(|(pid, _)| pid).collect()
+}
+
 fn program(pid: u32) -> Option<String> {
     Some(fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim_end().to_owned())
 }
@@ -138,7 +147,19 @@ pub fn under_load(
     clients: usize,
     work: impl FnOnce(),
 ) -> (u64, Vec<String>) {
-    let (stop, address) = (AtomicBool::new(false), node.addresses()[0]);
+    let ((), served, failed) = under_load_at(node.addresses()[0], target, clients, work);
+    (served, failed)
+}
+
+/// Does what [`under_load`] does with whatever listens at `address`, as when one node takes over
+/// from another, and returns what `work` does as well.
+pub fn under_load_at<T>(
+    address: SocketAddr,
+    target: &str,
+    clients: usize,
+    work: impl FnOnce() -> T,
+) -> (T, u64, Vec<String>) {
+    let stop = AtomicBool::new(false);
     let client = || {
         let (mut served, mut failed) = (0, Vec::new());
         let mut connection = Connection::open(address);
@@ -166,13 +187,14 @@ pub fn under_load(
     thread::scope(|scope| {
         let _stop = wait::StopOnDrop(&stop);
         let clients: Vec<_> = (0..clients).map(|_| scope.spawn(client)).collect();
-        work();
+        let done = work();
         stop.store(true, SeqCst);
         let results = clients.into_iter().map(|client| client.join().expect("no client panics"));
-        results.fold((0, Vec::new()), |(served, mut failed), (more, others)| {
-            failed.extend(others);
-            (served + more, failed)
-        })
+        let (served, failed) = results.fold((0, Vec::new()), |(served, mut failed), one| {
+            failed.extend(one.1);
+            (served + one.0, failed)
+        });
+        (done, served, failed)
     })
 }
 

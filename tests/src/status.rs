@@ -20,6 +20,10 @@ pub struct NodeStatus {
     pub listeners: Vec<String>,
     /// The URL of the control API over TCP, if it has one.
     pub admin: Option<String>,
+    /// The URL of the API as AWS Lambda has it, if it has one.
+    pub lambda_api: Option<String>,
+    /// What this host does not let native functions have, a sentence each.
+    pub native_limits: Vec<String>,
     /// The generation of the catalogue.
     pub generation: u64,
     /// The number of compilers that were started.

@@ -4,8 +4,9 @@
 //! The folder has `task/`, which becomes `/var/task`, perhaps `opt/`, which becomes `/opt`, and
 //! `program`, a file with the path of the program as it is inside; `notes` is for whoever deploys.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use abi::function::Kind;
@@ -18,7 +19,7 @@ use package::{NativeKind, Wanted};
 pub(super) const REFUSED: u8 = 1;
 pub(super) const NO_ROOM: u8 = 3;
 /// What is hashed into the key of a folder. It changes when artefacts are unpacked in another way.
-pub(super) const UNPACKED_AS: &[u8] = b"task, opt, program: 1";
+pub(super) const UNPACKED_AS: &[u8] = b"task, opt, program: 2";
 
 /// Returns the kind as the package has it. Returns `None` for WebAssembly.
 pub(super) fn kind(kind: Kind) -> Option<NativeKind> {
@@ -43,6 +44,9 @@ pub(super) fn unpack(kind: NativeKind, input: &Path, output: &Path) -> Result<()
     let written = File::create(&path).and_then(|mut file| {
         file.write_all(unpacked.program.as_bytes())?;
         std::fs::write(output.join(NOTES_FILE), unpacked.notes.join("\n"))?;
+        // Without namespaces the program goes through it as another user than the node. The folder
+        // that it is in stays closed to all but the node.
+        std::fs::set_permissions(output, Permissions::from_mode(0o755))?;
         // All of what was unpacked, on the one file system that it is on.
         nix::unistd::syncfs(&file).map_err(Into::into)
     });

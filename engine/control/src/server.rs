@@ -83,7 +83,8 @@ pub async fn serve(listener: UnixListener, remote: Remote, control: Arc<Control>
         let credential = Credential::new(LAMBDA_KEY_ID, lambda.token.as_str());
         let node = Node { control: Arc::clone(&control) };
         let router = lambda_api::router(node, lambda_api::Settings::new(credential));
-        tokio::spawn(tcp::serve(lambda, router, control.life.clone()));
+        let connections_max = tcp::LAMBDA_CONNECTIONS_MAX;
+        tokio::spawn(tcp::serve(lambda, connections_max, router, control.life.clone()));
     }
     let open = axum::Router::new()
         .route("/metrics", get(health::metrics))
@@ -129,7 +130,8 @@ pub async fn serve(listener: UnixListener, remote: Remote, control: Arc<Control>
         let guarded = guarded
             .clone()
             .layer(middleware::from_fn_with_state(Arc::clone(&admin.token), tcp::check));
-        tokio::spawn(tcp::serve(admin, open.clone().merge(guarded), life));
+        let connections_max = tcp::CONTROL_CONNECTIONS_MAX;
+        tokio::spawn(tcp::serve(admin, connections_max, open.clone().merge(guarded), life));
     }
     if let Err(error) = axum::serve(listener, open.merge(guarded)).await {
         tracing::error!("the control API has ended: {error}");

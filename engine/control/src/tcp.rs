@@ -1,7 +1,7 @@
 //! The control API over TCP (`--admin`): the same as on the Unix socket, for clients that show the
 //! token.
 //!
-//! Anyone may connect, so there are few connections, and each must send a request soon. Owns its
+//! Anyone may connect, so there are so many connections and no more, and each must send a request soon. Owns its
 //! sockets.
 
 use std::io;
@@ -26,10 +26,13 @@ use crate::token::{HEADER, Token};
 use host::fault::Fault;
 use takeover::Start;
 
-/// How many connections the admin listener has at once. More wait in the kernel.
-const CONNECTIONS_MAX: usize = 64;
+/// How many connections the control API has at once. More wait in the kernel.
+pub(crate) const CONTROL_CONNECTIONS_MAX: usize = 64;
+/// The same of the API as AWS Lambda has it: its clients keep a connection for each invocation that
+/// they have had at a time, which nobody else can have until it has been idle for long.
+pub(crate) const LAMBDA_CONNECTIONS_MAX: usize = 1024;
 /// How many may wait there.
-const BACKLOG: i32 = 128;
+const BACKLOG: i32 = 1024;
 /// How long a connection may take for a request's head, and be idle before it.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long nothing is accepted after the kernel had no fd or memory for a connection.
@@ -110,13 +113,19 @@ pub(crate) async fn check(
     ([(WWW_AUTHENTICATE, "Bearer")], refused).into_response()
 }
 
-/// Serves until the process ends, or another engine listens in its place.
-pub(crate) async fn serve(admin: Admin, router: Router, mut life: watch::Receiver<Life>) {
+/// Serves so many connections at a time, until the process ends, or another engine listens in its
+/// place.
+pub(crate) async fn serve(
+    admin: Admin,
+    connections_max: usize,
+    router: Router,
+    mut life: watch::Receiver<Life>,
+) {
     let listener = match TcpListener::from_std(admin.listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!("the admin listener cannot start: {error}"),
     };
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = Arc::new(Semaphore::new(connections_max));
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,

@@ -43,6 +43,8 @@ pub(crate) struct Api<L> {
     pub(crate) settings: Settings,
     /// A permit for each request with code.
     pub(crate) uploads: Arc<Semaphore>,
+    /// A permit for each KiB of the other bodies.
+    pub(crate) bodies: Arc<Semaphore>,
 }
 
 impl<L> fmt::Debug for Api<L> {

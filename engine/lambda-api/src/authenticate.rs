@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
@@ -81,7 +81,7 @@ pub(crate) async fn authenticate<L: Lambda>(
 /// What has come with a request that is let through.
 struct Admitted {
     body: Bytes,
-    /// That of a request with code.
+    /// For what it takes of memory.
     permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -96,12 +96,17 @@ async fn admit<L: Lambda>(
         claim.verify(head, credential, payload)?;
     }
     let kind = BodyKind::of(&head.method, head.uri.path());
-    let permit = match kind {
-        // The semaphore is never closed.
-        BodyKind::Code => Arc::clone(&api.uploads).acquire_owned().await.ok(),
-        BodyKind::Payload | BodyKind::Document => None,
-    };
     let bytes_max = kind.bytes_max(api.settings.zip_bytes_max);
+    // The semaphores are never closed.
+    let permit = match kind {
+        BodyKind::Code => Arc::clone(&api.uploads).acquire_owned().await.ok(),
+        BodyKind::Payload | BodyKind::Document => {
+            let stated = body.size_hint().upper().and_then(|bytes| usize::try_from(bytes).ok());
+            let bytes = stated.unwrap_or(bytes_max).min(bytes_max);
+            let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+            Arc::clone(&api.bodies).acquire_many_owned(kib).await.ok()
+        }
+    };
     let reading = timeout(BODY_TIMEOUT, read(head, body, bytes_max));
     let (body, sha256) = reading.await.unwrap_or_else(|_| Err(too_slow()))?;
     claim.check_body(&sha256)?;

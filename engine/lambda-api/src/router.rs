@@ -11,19 +11,24 @@ use tokio::sync::Semaphore;
 use crate::api::{Api, Settings};
 use crate::authenticate::authenticate;
 use crate::handlers::{account, aliases, concurrency, functions, invoke, url, versions};
+use crate::invocation::PAYLOAD_BYTES_MAX;
 use crate::lambda::Lambda;
 use crate::operations;
 
 /// How many requests with code are held in memory at a time. More wait before their bodies are
 /// read.
 const UPLOADS_MAX: usize = 2;
+/// How much of other bodies is held in memory at a time, in KiB: 64 of the largest payloads. More
+/// wait before they are read.
+const BODIES_KIB_MAX: usize = 64 * PAYLOAD_BYTES_MAX / 1024;
 
 /// Returns the API of `lambda`. Every request must be signed. Whoever serves it limits how many
 /// connections there are, and how long a request's head may take; here it is limited how long and
 /// how large bodies may be.
 pub fn router<L: Lambda>(lambda: L, settings: Settings) -> Router {
     let uploads = Arc::new(Semaphore::new(UPLOADS_MAX));
-    let api = Arc::new(Api { lambda, settings, uploads });
+    let bodies = Arc::new(Semaphore::new(BODIES_KIB_MAX));
+    let api = Arc::new(Api { lambda, settings, uploads, bodies });
     let function = "/2015-03-31/functions/{name}";
     let of = |rest: &str| format!("{function}{rest}");
     let operations = Router::new()

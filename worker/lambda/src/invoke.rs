@@ -9,14 +9,17 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 
+use crate::error_body::type_and_message;
 use crate::failure::Failure;
-use crate::limits::{CLIENT_CONTEXT_BYTES_MAX, LOG_TAIL_BYTES_MAX};
+use crate::limits::{CLIENT_CONTEXT_BYTES_MAX, LOG_TAIL_BYTES_MAX, TRAILER_DOCUMENT_BYTES_MAX};
 
 const FUNCTION_ERROR: HeaderName = HeaderName::from_static("x-amz-function-error");
 const LOG_RESULT: HeaderName = HeaderName::from_static("x-amz-log-result");
 const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-version");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 const TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
+/// The error of a function, as base64, behind an answer that was streamed.
+const ERROR_DOCUMENT: HeaderName = HeaderName::from_static("x-sockhop-error-document");
 const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -45,6 +48,26 @@ pub fn failed(invoked: &Invoked<'_>, failure: &Failure) -> Response<Bytes> {
     let mut headers = headers(invoked);
     headers.insert(FUNCTION_ERROR, HeaderValue::from_static("Unhandled"));
     response(StatusCode::OK, headers, failure.body(invoked.id))
+}
+
+/// Returns what stands behind the answer of the invocation `id` that was streamed: the end of its
+/// log, and why it failed if it did.
+#[must_use]
+pub fn trailers(id: &str, log: Option<&[u8]>, failure: Option<&Failure>) -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    if let Some(log) = log {
+        insert(&mut trailers, LOG_RESULT, &log_tail(log));
+    }
+    if let Some(failure) = failure {
+        let mut document = failure.body(id);
+        if document.len() > TRAILER_DOCUMENT_BYTES_MAX {
+            let message = "the error is too long to stand behind a streamed answer";
+            document = type_and_message(failure.error_type(), message);
+        }
+        trailers.insert(FUNCTION_ERROR, HeaderValue::from_static("Unhandled"));
+        insert(&mut trailers, ERROR_DOCUMENT, &BASE64_STANDARD.encode(document));
+    }
+    trailers
 }
 
 /// Returns the response for an invocation of type `DryRun`, which only checks.

@@ -28,3 +28,7 @@ pub const LOG_TAIL_BYTES_MAX: usize = 4 * 1024;
 
 /// Longest client context, base64 included, in bytes (Invoke API).
 pub const CLIENT_CONTEXT_BYTES_MAX: usize = 3_583;
+
+/// Longest error in a trailer, in bytes. With the end of the log, and both as base64, it is within
+/// the 16 KiB that hyper takes of trailers.
+pub const TRAILER_DOCUMENT_BYTES_MAX: usize = 6 * 1024;

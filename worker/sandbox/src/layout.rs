@@ -65,17 +65,14 @@ pub(crate) fn scan() -> Vec<Entry> {
     SYSTEM.into_iter().chain(ETC).filter_map(entry).collect()
 }
 
-/// Returns `path` on the host for a path in a sandbox, where there is no root to make it true
-/// ([`abi::sandbox::Level::Basic`]): `/var/task` and `/opt` are in the folder of the code.
-pub(crate) fn on_host(code: &Path, path: &str) -> PathBuf {
-    let inside = Path::new(path);
-    if let Ok(rest) = inside.strip_prefix("/var/task") {
-        code.join("task").join(rest)
-    } else if let Ok(rest) = inside.strip_prefix("/opt") {
-        code.join("opt").join(rest)
-    } else {
-        inside.to_owned()
-    }
+/// Returns where in the folder of the code a path in a sandbox is, for one without a root to make
+/// it true ([`abi::sandbox::Level::Basic`]). Returns `None` for a path of the host.
+pub(crate) fn in_code(path: &Path) -> Option<PathBuf> {
+    let place = |inside, folder: &str| {
+        let rest = path.strip_prefix(inside).ok()?;
+        Some(Path::new(folder).components().chain(rest.components()).collect())
+    };
+    place("/var/task", "task").or_else(|| place("/opt", "opt"))
 }
 
 #[cfg(test)]
@@ -93,11 +90,15 @@ mod tests {
     }
 
     #[test]
-    fn paths_of_the_code_are_found_on_the_host() {
-        let code = Path::new("/data/code");
-        assert_eq!(on_host(code, "/var/task/a/b"), Path::new("/data/code/task/a/b"));
-        assert_eq!(on_host(code, "/opt/bin"), Path::new("/data/code/opt/bin"));
-        assert_eq!(on_host(code, "/usr/bin/env"), Path::new("/usr/bin/env"));
-        assert_eq!(on_host(code, "/optical"), Path::new("/optical"));
+    fn paths_of_the_code_are_found_in_its_folder() {
+        for (path, place) in [
+            ("/var/task", Some("task")),
+            ("/var/task/a/b", Some("task/a/b")),
+            ("/opt/bin", Some("opt/bin")),
+            ("/usr/bin/env", None),
+            ("/optical", None),
+        ] {
+            assert_eq!(in_code(Path::new(path)), place.map(PathBuf::from), "{path}");
+        }
     }
 }

@@ -38,7 +38,7 @@ pub(crate) fn restrict(
     layout: &[Entry],
     sandbox: &Sandbox,
 ) -> io::Result<()> {
-    apply(&path_of(code)?, scratch, layout, sandbox).map_err(|error| match error {
+    apply(code, scratch, layout, sandbox).map_err(|error| match error {
         Refused::Absent => io::Error::from_raw_os_error(libc::ENOSYS),
         Refused::Rules(error) => io::Error::other(error),
     })
@@ -69,7 +69,7 @@ enum Refused {
 }
 
 fn apply(
-    code: &Path,
+    code: BorrowedFd<'_>,
     scratch: Option<&Path>,
     layout: &[Entry],
     sandbox: &Sandbox,
@@ -78,7 +78,6 @@ fn apply(
     let write = AccessFs::from_all(NEWEST);
     let device = AccessFs::ReadFile | AccessFs::WriteFile;
     let mut grants: Vec<(PathBuf, BitFlags<AccessFs>)> = vec![
-        (code.to_owned(), read),
         ("/proc/self".into(), AccessFs::ReadFile | AccessFs::ReadDir),
         ("/etc/passwd".into(), AccessFs::ReadFile.into()),
         ("/etc/group".into(), AccessFs::ReadFile.into()),
@@ -98,7 +97,8 @@ fn apply(
     if sandbox.network == NetworkAccess::Isolated {
         ruleset = ruleset.handle_access(AccessNet::ConnectTcp)?;
     }
-    let mut created = ruleset.create()?;
+    // By its fd: the folders above it may be closed to the program's user.
+    let mut created = ruleset.create()?.add_rule(PathBeneath::new(code, read))?;
     for (path, access) in grants {
         // One that this host does not have needs no grant.
         let Ok(opened) = PathFd::new(&path) else { continue };

@@ -5,17 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use abi::message::Awaits;
-use abi::problem::CONTENT_TYPE as PROBLEM_CONTENT_TYPE;
+use abi::problem::{CONTENT_TYPE as PROBLEM_CONTENT_TYPE, INVOCATION_ID_HEADER};
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
+use futures_util::stream::{self, Stream, StreamExt as _};
 use http_body_util::{BodyExt as _, Limited};
 use lambda_api::LambdaError;
 use lambda_api::error::ThrottleReason;
 use lambda_api::invocation::{
-    Completion, FunctionError, Invocation, InvokeRequest, LogTail, RESPONSE_BYTES_MAX,
+    Completion, FunctionError, Invocation, InvocationEvent, InvokeRequest, LogTail,
+    RESPONSE_BYTES_MAX, ResponseMode,
 };
 use lambda_api::names::VersionName;
 use store::manifest::Manifest;
@@ -25,9 +27,14 @@ use crate::control::Control;
 
 /// What the worker reads and writes beside an event.
 const CLIENT_CONTEXT: &str = "x-amz-client-context";
+const ERROR_DOCUMENT: &str = "x-sockhop-error-document";
+const EXECUTED_VERSION: &str = "x-amz-executed-version";
 const FUNCTION_ERROR: &str = "x-amz-function-error";
 const LOG_RESULT: &str = "x-amz-log-result";
 const LOG_TYPE: &str = "x-amz-log-type";
+const REQUEST_ID: &str = "x-amzn-requestid";
+const RESPONSE_MODE: &str = "x-sockhop-response-mode";
+const STREAMING: &str = "streaming";
 const QUALIFIER: &str = "x-sockhop-qualifier";
 const TENANT: &str = "x-amz-tenant-id";
 const TRACE: &str = "x-amzn-trace-id";
@@ -60,20 +67,69 @@ pub(super) async fn invoke(
     let response = call::call(&control.supervisor, &reference, "/", request, Awaits::Event).await;
     let response = response.map_err(|error| service(&error))?;
     let (head, body) = response.into_parts();
+    let text = |name| text(&head.headers, name);
+    // The id that the function is told, or, where none has run, that of its log.
+    let request_id = text(REQUEST_ID).or_else(|| text(INVOCATION_ID_HEADER)).map(str::to_owned);
+    let executed = text(EXECUTED_VERSION).and_then(|version| VersionName::parse(version).ok());
+    let name = match (name, executed) {
+        // Of an alias with shares, only the worker knows which it was.
+        (VersionName::Number(_), Some(executed)) => executed,
+        (name, _) => name,
+    };
+    if text(RESPONSE_MODE) == Some(STREAMING) {
+        return Ok(Invocation { version: name, request_id, events: events(body).boxed() });
+    }
     let body = Limited::new(body, RESPONSE_BYTES_MAX + SLACK_BYTES).collect().await;
     let body = body.map_err(|error| service(&error))?.to_bytes();
-    let is_problem =
-        head.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == PROBLEM_CONTENT_TYPE);
-    if is_problem {
-        return refused(head.status, &head.headers, name, &body);
-    }
-    let log = head.headers.get(LOG_RESULT).and_then(|log| BASE64_STANDARD.decode(log).ok());
-    let failed = head.headers.contains_key(FUNCTION_ERROR);
-    let completion = Completion {
-        function_error: failed.then(|| FunctionError::unhandled(body.clone())),
-        log_tail: log.map(Bytes::from),
+    let is_problem = text(header::CONTENT_TYPE.as_str()) == Some(PROBLEM_CONTENT_TYPE);
+    let whole = match is_problem {
+        true => refused(head.status, &head.headers, name, &body)?,
+        false => {
+            let failed = head.headers.contains_key(FUNCTION_ERROR);
+            let completion = Completion {
+                function_error: failed.then(|| FunctionError::unhandled(body.clone())),
+                log_tail: text(LOG_RESULT).and_then(decoded),
+            };
+            Invocation::whole(name, if failed { Bytes::new() } else { body }, completion)
+        }
     };
-    Ok(Invocation::whole(name, if failed { Bytes::new() } else { body }, completion))
+    Ok(Invocation { request_id, ..whole })
+}
+
+/// Returns the value of a header, if it is text.
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+fn decoded(base64: &str) -> Option<Bytes> {
+    BASE64_STANDARD.decode(base64).ok().map(Bytes::from)
+}
+
+/// Returns what comes of an invocation whose answer is streamed: its pieces as they come, and what
+/// its trailers say. It has no end if the worker's connection breaks off.
+fn events(body: Body) -> impl Stream<Item = InvocationEvent> + Send {
+    stream::unfold(Some(body), |body| async move {
+        let mut body = body?;
+        match body.frame().await {
+            Some(Ok(frame)) => Some(match frame.into_data() {
+                Ok(piece) => (InvocationEvent::Payload(piece), Some(body)),
+                Err(frame) => {
+                    let trailers = frame.into_trailers().unwrap_or_default();
+                    (InvocationEvent::Complete(completion(&trailers)), None)
+                }
+            }),
+            Some(Err(_)) => None,
+            None => Some((InvocationEvent::Complete(Completion::default()), None)),
+        }
+    })
+}
+
+fn completion(trailers: &HeaderMap) -> Completion {
+    let document = text(trailers, ERROR_DOCUMENT).and_then(decoded);
+    Completion {
+        function_error: document.map(FunctionError::unhandled),
+        log_tail: text(trailers, LOG_RESULT).and_then(decoded),
+    }
 }
 
 fn request(asked: &InvokeRequest) -> Result<Request<Body>, LambdaError> {
@@ -89,6 +145,10 @@ fn request(asked: &InvokeRequest) -> Result<Request<Body>, LambdaError> {
         let encoded = |text: &String| BASE64_STANDARD.encode(text);
         add(CLIENT_CONTEXT, asked.client_context.as_ref().map(encoded));
         add(LOG_TYPE, (asked.log_tail == LogTail::Tail).then(|| "Tail".to_owned()));
+        let streams = asked.response_mode == ResponseMode::Streaming;
+        add(RESPONSE_MODE, streams.then(|| STREAMING.to_owned()));
+        // The end of a stream is told in trailers.
+        add("te", streams.then(|| "trailers".to_owned()));
         add(QUALIFIER, asked.function.qualifier.as_ref().map(ToString::to_string));
         add(TENANT, asked.tenant_id.clone());
         add(TRACE, asked.trace_id.clone());

@@ -11,6 +11,7 @@ mod failure;
 mod fds;
 mod mounts;
 mod network;
+mod places;
 mod privileges;
 mod program;
 mod root;

@@ -17,9 +17,10 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::thread::CapabilitySet;
 
 use super::failure::{Failure, OrFail as _};
+use super::places::Places;
 use super::{Start, fds, privileges};
 use crate::identity::{Identity, PROGRAM_GID, PROGRAM_UID};
-use crate::{layout, restrict};
+use crate::restrict;
 
 /// Of a report that the program failed to start: a byte for the step and four for the error.
 const REPORT_HEAD_BYTES: usize = 5;
@@ -94,18 +95,21 @@ struct Command {
 impl Command {
     fn new(start: &Start<'_>, path: &str, args: &[String]) -> io::Result<Self> {
         let sandbox = start.sandbox;
-        let place = |path: &str| -> io::Result<PathBuf> {
-            match sandbox.level {
-                Level::Full => Ok(path.into()),
-                Level::Basic => Ok(layout::on_host(&restrict::path_of(start.code)?, path)),
-            }
+        let places = match sandbox.level {
+            Level::Full => None,
+            Level::Basic => Some(Places::new(start)?),
         };
-        let placed = place(path)?;
+        let (placed, directory) = match &places {
+            None => (PathBuf::from(path), PathBuf::from(&sandbox.working_directory)),
+            Some(places) => (places.program(path), places.directory.clone()),
+        };
         let text = |text: &str| CString::new(text).map_err(io::Error::other);
         let args = std::iter::once(path).chain(args.iter().map(String::as_str));
         let args = args.map(text).collect::<io::Result<_>>()?;
         let mut env = Vec::with_capacity(sandbox.env.len() + 1);
         for (name, value) in &sandbox.env {
+            let told = places.as_ref().map(|places| places.told(value));
+            let value = told.as_deref().unwrap_or(value);
             env.push(text(&format!("{name}={value}"))?);
         }
         if let (Some(scratch), false) =
@@ -114,13 +118,7 @@ impl Command {
             env.push(text(&format!("TMPDIR={}", scratch.display()))?);
         }
         let program = CString::new(std::os::unix::ffi::OsStrExt::as_bytes(placed.as_os_str()))?;
-        Ok(Self {
-            path: path.to_owned(),
-            program,
-            args,
-            env,
-            directory: place(&sandbox.working_directory)?,
-        })
+        Ok(Self { path: path.to_owned(), program, args, env, directory })
     }
 }
 
@@ -204,6 +202,17 @@ fn become_it(
         move |error| (step, error.into(), what.to_owned())
     }
     let basic = start.sandbox.level == Level::Basic;
+    let enter = || {
+        std::env::set_current_dir(&command.directory).map_err(at(
+            Step::WorkingDirectory,
+            &format!("entering the working directory {}", start.sandbox.working_directory),
+        ))
+    };
+    if basic {
+        // By the node's power to go through its folders: its working directory is the code's folder
+        // still. The folders above that may be closed to the program's user.
+        enter()?;
+    }
     nix::unistd::setsid().map_err(at(Step::Limits, "making a session"))?;
     start.group.join().map_err(at(Step::Limits, "joining the cgroup"))?;
     // Its stdin is the spawner's, /dev/null.
@@ -238,10 +247,9 @@ fn become_it(
             libc::EPIPE,
         )));
     }
-    std::env::set_current_dir(&command.directory).map_err(at(
-        Step::WorkingDirectory,
-        &format!("entering the working directory {}", start.sandbox.working_directory),
-    ))?;
+    if !basic {
+        enter()?;
+    }
     if start.sandbox.network == NetworkAccess::Host {
         restrict::restrict_abstract_sockets()
             .map_err(at(Step::Privileges, "restricting its sockets by landlock"))?;

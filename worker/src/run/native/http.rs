@@ -77,6 +77,13 @@ impl Http {
         Self { process, port, idle: RefCell::default() }
     }
 
+    /// Resolves when a process of the program's user listens on its port.
+    pub(super) async fn listens(&self) {
+        while !self.process.ports().await.contains(&self.port) {
+            tokio::time::sleep(PROBE_PAUSE_MAX).await;
+        }
+    }
+
     /// Resolves when the process accepts connections on its port.
     pub(super) async fn accepts(&self) {
         let mut pause = PROBE_PAUSE_FIRST;

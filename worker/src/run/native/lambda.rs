@@ -5,6 +5,7 @@
 mod answer;
 mod ending;
 mod request;
+mod streamed;
 
 use std::cell::Cell;
 use std::num::NonZeroUsize;
@@ -12,10 +13,11 @@ use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
 use abi::sandbox::{BESIDE_MAX, ExitStatus, Sandbox};
+use http::Request;
 use lambda::environment::{Environment, LogFormat, Settings, log_stream_name};
 use lambda::exit::Exit;
 use lambda::failure::Failure as LambdaFailure;
-use lambda::runtime_api::{Answer, Config, Invocation, RuntimeApi};
+use lambda::runtime_api::{Answer, Config, InitFailure, Invocation, RuntimeApi};
 use lambda::shutdown::{ShutdownPlan, ShutdownReason};
 use lambda::timestamp::unix_ms;
 use tokio::net::TcpListener;
@@ -23,16 +25,18 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+pub(super) use self::answer::not_started;
 use self::answer::{Caller, Record};
 use self::ending::Ending;
+use self::streamed::Ended;
 use super::lease::{Called, Lease};
 use super::output::Output;
 use super::process::{Farewell, Process};
-use super::{EXTENSIONS_FOLDER, Loaded, millis, process_requests};
-use crate::run::failure::Failure;
+use super::{EXTENSIONS_FOLDER, Loaded, free_port, millis, process_requests};
+use crate::run::failure::{Failure, report};
 use crate::run::{Call, Shared, Spec};
 
-/// Where each process finds its Runtime API. Each has a network of its own.
+/// Where each process finds its Runtime API, if it has a network of its own.
 const PORT: u16 = 9001;
 /// What functions are told of where they are. There is no region here, and no account.
 const REGION: &str = "us-east-1";
@@ -47,6 +51,22 @@ const ASK_AGAIN_WAIT: Duration = Duration::from_secs(1);
 /// How long connections of a process that has ended are still read.
 const LAST_READ: Duration = Duration::from_secs(1);
 
+/// Why a process is not ready for events.
+pub(super) struct NotStarted {
+    /// A sentence for whoever deploys, and for the log.
+    pub(super) reason: String,
+    /// What callers of the Invoke API are told, if it is the program's failure.
+    pub(super) failure: Option<LambdaFailure>,
+    /// The end of what it wrote.
+    pub(super) log: Vec<u8>,
+}
+
+impl From<String> for NotStarted {
+    fn from(reason: String) -> Self {
+        Self { reason, failure: None, log: Vec::new() }
+    }
+}
+
 /// The runtime in a process.
 pub(super) struct Lambda {
     api: Rc<RuntimeApi>,
@@ -59,19 +79,19 @@ impl Lambda {
     /// Starts a process, and waits until it asks for its first event.
     ///
     /// # Errors
-    /// A sentence for whoever deploys, and for the log.
+    /// Why it does not, for whoever deploys or invokes.
     pub(super) async fn start(
         loaded: &Rc<Loaded>,
         spec: &Rc<Spec>,
         output: &Rc<Output>,
-    ) -> Result<(Rc<Process>, Self), String> {
+    ) -> Result<(Rc<Process>, Self), NotStarted> {
         let concurrency = process_requests(loaded.kind, &spec.limits);
         let extensions = loaded.extensions();
         if extensions.len() > BESIDE_MAX {
             let count = extensions.len();
-            return Err(format!(
+            return Err(NotStarted::from(format!(
                 "its layers have {count} programs in /{EXTENSIONS_FOLDER}; at most {BESIDE_MAX} can run"
-            ));
+            )));
         }
         let api = RuntimeApi::new(Config {
             function_name: spec.name.to_string(),
@@ -83,13 +103,20 @@ impl Lambda {
             external_extensions: extensions.clone(),
             clock: Instant::now,
         });
-        let sandbox = Sandbox {
-            beside: extensions.iter().map(|name| format!("/{EXTENSIONS_FOLDER}/{name}")).collect(),
-            ..loaded.sandbox(spec, environment(spec, concurrency), vec![PORT])
-        };
-        let sandboxed = loaded.runtime.spawner.spawn(sandbox).await?;
         let (on_listener, listener) = oneshot::channel();
         let mut on_listener = Some(on_listener);
+        let (mut port, mut inside) = (PORT, vec![PORT]);
+        if !loaded.has_own_network() {
+            let (made, free) = free_port()?;
+            let made = TcpListener::from_std(made).map_err(|error| error.to_string())?;
+            (port, inside) = (free, Vec::new());
+            let _ = on_listener.take().map(|on_listener| on_listener.send(made));
+        }
+        let sandbox = Sandbox {
+            beside: extensions.iter().map(|name| format!("/{EXTENSIONS_FOLDER}/{name}")).collect(),
+            ..loaded.sandbox(spec, environment(spec, concurrency, port), inside)
+        };
+        let sandboxed = loaded.runtime.spawner.spawn(sandbox).await?;
         let process = Process::new(sandboxed, (spec, Rc::clone(output)), move |_, listener| {
             if let Some(on_listener) = on_listener.take() {
                 let _ = on_listener.send(listener);
@@ -99,25 +126,30 @@ impl Lambda {
         let limit = millis(spec.limits.init_timeout_ms);
         let started = match timeout(limit, api.initialized()).await {
             Ok(Ok(initialized)) => Ok(initialized.duration),
-            Ok(Err(failure)) => Err(match &failure {
-                lambda::runtime_api::InitFailure::Exited(_) => {
-                    let exit = process.exited().await;
-                    format!("it ended before it asked for its first event: {}", exit.how)
-                }
-                lambda::runtime_api::InitFailure::Reported { body, .. }
-                | lambda::runtime_api::InitFailure::Extension { body, .. } => {
-                    format!("{failure}: {}", String::from_utf8_lossy(body))
-                }
-            }),
-            Err(_) => Err(match api.awaited_extensions().join(", ") {
-                none if none.is_empty() => format!(
-                    "it did not ask for its first event within its --init-timeout of {limit:?}"
-                ),
-                awaited => format!(
-                    "these of its extensions did not register and ask for their first event \
-                     within its --init-timeout of {limit:?}: {awaited}"
-                ),
-            }),
+            Ok(Err(failure)) => {
+                let reason = match &failure {
+                    InitFailure::Exited(_) => {
+                        let exit = process.exited().await;
+                        format!("it ended before it asked for its first event: {}", exit.how)
+                    }
+                    InitFailure::Reported { body, .. } | InitFailure::Extension { body, .. } => {
+                        format!("{failure}: {}", String::from_utf8_lossy(body))
+                    }
+                };
+                Err((reason, init_failure(failure)))
+            }
+            Err(_) => {
+                let reason = match api.awaited_extensions().join(", ") {
+                    none if none.is_empty() => format!(
+                        "it did not ask for its first event within its --init-timeout of {limit:?}"
+                    ),
+                    awaited => format!(
+                        "these of its extensions did not register and ask for their first event \
+                         within its --init-timeout of {limit:?}: {awaited}"
+                    ),
+                };
+                Err((reason, LambdaFailure::TimedOut { limit }))
+            }
         };
         match started {
             Ok(duration) => {
@@ -127,9 +159,10 @@ impl Lambda {
                 }
                 Ok((process, Self { api, init, concurrency }))
             }
-            Err(reason) => {
+            Err((reason, failure)) => {
                 process.kill();
-                Err(output.with_last_words(&reason))
+                let reason = output.with_last_words(&reason);
+                Err(NotStarted { reason, failure: Some(failure), log: output.tail() })
             }
         }
     }
@@ -162,7 +195,10 @@ impl Lambda {
             }
         }
         let process = Rc::clone(&lease.process);
-        let ended = self.answered((shared, spec), call, lease).await;
+        let ended = match self.answered((shared, spec), call, lease).await {
+            Called::Ended(ended) => ended,
+            not_begun => return not_begun,
+        };
         Called::Ended(match ended {
             // The kernel says of which of its limits a process has died, not the contract.
             Err(Failure::ProcessEnded { function, .. })
@@ -180,13 +216,19 @@ impl Lambda {
         (shared, spec): (&Shared, &Rc<Spec>),
         call: Call,
         lease: Lease,
-    ) -> Result<(), Failure> {
-        let Call { id, request, origin, reply, facts, .. } = call;
+    ) -> Called {
+        let Call { id, request, origin, trace, reply, facts } = call;
         let id_text = id.to_string();
         let (parts, body) = request.into_parts();
         let caller = Rc::new(Caller::of(&parts, spec, &id_text));
-        let event = request::event(&parts, body, &origin, &caller).await;
-        let event = event.map_err(|error| error.failure(&spec.name))?;
+        let read = match request::whole(body).await {
+            Ok(body) => request::event(&parts, &body, &origin, &caller).map(|event| (body, event)),
+            Err(error) => Err(error),
+        };
+        let (body, event) = match read {
+            Ok(read) => read,
+            Err(error) => return Called::Ended(Err(error.failure(&spec.name))),
+        };
         let limit = spec.timeout;
         let deadline = tokio::time::Instant::now() + limit;
         let invocation = Invocation {
@@ -202,6 +244,16 @@ impl Lambda {
         };
         let process = Rc::clone(&lease.process);
         let output = Rc::clone(&process.output);
+        let Ok(begun) = self.api.begin(invocation) else {
+            // It has ended while the event was made: another process gets the call.
+            if timeout(LAST_READ, process.exited()).await.is_ok() {
+                let request = Request::from_parts(parts, request::again(body));
+                let call = Call { id, request, origin, trace, reply, facts };
+                return Called::NotBegun(Box::new(call));
+            }
+            let (function, how) = (spec.name.to_string(), TAKES_NO_EVENTS.to_owned());
+            return Called::Ended(Err(Failure::ProcessEnded { function, how }));
+        };
         let ending = Ending {
             lease,
             caller: Rc::clone(&caller),
@@ -211,12 +263,6 @@ impl Lambda {
             concurrency: self.concurrency,
         };
         ending.begin();
-        let Ok(begun) = self.api.begin(invocation) else {
-            // It has ended while the event was made.
-            let exit = timeout(LAST_READ, process.exited()).await;
-            let how = exit.map_or_else(|_| TAKES_NO_EVENTS.to_owned(), |exit| exit.how);
-            return Err(Failure::ProcessEnded { function: spec.name.to_string(), how });
-        };
         let (ended, end) = oneshot::channel();
         let api = Rc::clone(&self.api);
         tokio::task::spawn_local(ending.complete(api, (begun.completing, deadline), ended));
@@ -224,6 +270,12 @@ impl Lambda {
         let timed_out = || LambdaFailure::TimedOut { limit };
         let answer = match answer {
             Answer::Cancelled => Answer::Failed(timed_out()),
+            Answer::Stream { body, .. } if caller.takes_whole_answers() => {
+                match body.collect_whole().await {
+                    Ok(body) => Answer::Buffered { content_type: None, body },
+                    Err(failure) => Answer::Failed(failure),
+                }
+            }
             answer => answer,
         };
         // The call of a caller who wants the log ends with its last line, which names the duration.
@@ -236,12 +288,20 @@ impl Lambda {
         }
         let record = Record { shared, facts: &facts, id };
         let log = output.tail();
-        let answered = answer::send(answer, &caller, &log, (spec.as_ref(), record), reply).await;
+        let (stream, stream_end) = streamed::end_of_stream();
+        let spec_and_record = (spec.as_ref(), record);
+        let answered =
+            answer::send(answer, &caller, (&log, stream_end), spec_and_record, reply).await;
         if let Some(end) = end {
-            let _ = end.await;
+            let timed_out = end.await.unwrap_or(true);
+            let log = caller.wants_log.then(|| output.tail());
+            let _ = stream.tell.send(Ended { log, timed_out });
+            if let Ok(failure) = stream.failed.await {
+                report(shared, spec, id, &answer::failed(spec, failure), &facts);
+            }
         }
         facts.ended();
-        answered
+        Called::Ended(answered)
     }
 }
 
@@ -323,6 +383,17 @@ async fn serve(
     let _ = timeout(LAST_READ, drained).await;
 }
 
+/// Returns the failure of an init as callers of the Invoke API are told of it.
+fn init_failure(failure: InitFailure) -> LambdaFailure {
+    match failure {
+        InitFailure::Exited(exit) => LambdaFailure::Exited(exit),
+        InitFailure::Reported { error_type, body }
+        | InitFailure::Extension { error_type, body, .. } => {
+            LambdaFailure::Function { error_type, body }
+        }
+    }
+}
+
 fn at_least_one(number: u32) -> NonZeroUsize {
     usize::try_from(number).ok().and_then(NonZeroUsize::new).unwrap_or(NonZeroUsize::MIN)
 }
@@ -335,11 +406,11 @@ fn memory_mb(spec: &Spec) -> u64 {
     (spec.limits.memory_bytes_max / MIB).max(1)
 }
 
-fn environment(spec: &Spec, concurrency: u32) -> Vec<(String, String)> {
+fn environment(spec: &Spec, concurrency: u32, port: u16) -> Vec<(String, String)> {
     let version = spec.version.to_string();
     let stream = log_stream_name(SystemTime::now(), &version, fastrand::u128(..));
     let made = Environment::new(&Settings {
-        runtime_api: &format!("127.0.0.1:{PORT}"),
+        runtime_api: &format!("127.0.0.1:{port}"),
         function_name: &spec.name,
         function_version: &version,
         handler: handler(spec),

@@ -20,6 +20,7 @@ mod spawner;
 use std::cell::{Cell, RefCell};
 use std::fs::{self, File};
 use std::io::Read as _;
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::rc::{Rc, Weak};
@@ -28,7 +29,7 @@ use std::time::Duration;
 use abi::function::{FunctionLimits, Kind};
 use abi::huge_pages::{self, Pages};
 use abi::native::{PROGRAM_BYTES_MAX, PROGRAM_FILE, TASK_FOLDER};
-use abi::sandbox::{Begin, NetworkAccess, Sandbox};
+use abi::sandbox::{Begin, Level, NetworkAccess, Sandbox};
 
 use self::process::{Farewell, Process};
 use self::runner::NativeRunner;
@@ -112,6 +113,16 @@ impl Runtime for NativeRuntime {
     }
 }
 
+/// Listens on a free port of the host's loopback.
+fn free_port() -> Result<(TcpListener, u16), String> {
+    let made = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        let port = listener.local_addr()?.port();
+        Ok((listener, port))
+    });
+    made.map_err(|error| format!("there is no free port for its process: {error}"))
+}
+
 fn millis(millis: u32) -> Duration {
     Duration::from_millis(u64::from(millis))
 }
@@ -169,6 +180,20 @@ impl Loaded {
         names
     }
 
+    /// Returns whether each process has a network for itself, so that ports in it are anybody's.
+    fn has_own_network(&self) -> bool {
+        self.runtime.shared.native_sandbox == Level::Full
+    }
+
+    /// Returns the port that a program is to listen on: `wanted`, or on the host's network a free
+    /// one. Another process may take that before the program does.
+    fn port(&self, wanted: u16) -> Result<u16, String> {
+        match self.has_own_network() {
+            true => Ok(wanted),
+            false => Ok(free_port()?.1),
+        }
+    }
+
     /// Returns what to start for a function, with the variables `env` and listeners on these ports,
     /// and on that of the way out.
     fn sandbox(
@@ -178,11 +203,13 @@ impl Loaded {
         mut listen: Vec<u16>,
     ) -> Sandbox {
         let limits = &spec.limits;
-        listen.extend(outbound::ports(spec));
-        for (name, value) in outbound::environment(spec) {
-            // What a user has set for a proxy of their own stays.
-            if !env.iter().any(|(other, _)| *other == name) {
-                env.push((name, value));
+        if self.has_own_network() {
+            listen.extend(outbound::ports(spec));
+            for (name, value) in outbound::environment(spec) {
+                // What a user has set for a proxy of their own stays.
+                if !env.iter().any(|(other, _)| *other == name) {
+                    env.push((name, value));
+                }
             }
         }
         Sandbox {
@@ -200,7 +227,10 @@ impl Loaded {
             tmp_bytes_max: limits.tmp_bytes_max,
             file_bytes_max: u64::MAX,
             level: self.runtime.shared.native_sandbox,
-            network: NetworkAccess::Isolated,
+            network: match self.has_own_network() {
+                true => NetworkAccess::Isolated,
+                false => NetworkAccess::Host,
+            },
             begin: Begin::AtOnce,
         }
     }

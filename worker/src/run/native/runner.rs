@@ -10,7 +10,7 @@ use abi::invocation_id::InvocationId;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::lambda::Lambda;
+use super::lambda::{self, Lambda, NotStarted};
 use super::lease::{Called, Lease, Lessor};
 use super::output::Output;
 use super::pool::{Action, Pool, PoolLimits, ProcessId, Ticket};
@@ -18,7 +18,7 @@ use super::process::{Farewell, Process};
 use super::server::Server;
 use super::{Loaded, millis, process_requests};
 use crate::run::failure::Failure;
-use crate::run::{Call, Local, Runner, Spec};
+use crate::run::{Call, IsEvent, Local, Runner, Spec};
 
 /// What is added to the time limits of its parts until a call is given up in any case.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(5);
@@ -33,6 +33,8 @@ pub(super) struct NativeRunner {
     waiting: RefCell<HashMap<Ticket, Waiter>>,
     processes: RefCell<HashMap<ProcessId, Rc<Running>>>,
     next_ticket: Cell<Ticket>,
+    /// Why the last process that did not start did not.
+    not_started: RefCell<Option<NotStarted>>,
     own: Weak<Self>,
 }
 
@@ -84,6 +86,7 @@ impl NativeRunner {
             waiting: RefCell::default(),
             processes: RefCell::default(),
             next_ticket: Cell::new(0),
+            not_started: RefCell::default(),
             own: own.clone(),
         })
     }
@@ -163,8 +166,10 @@ impl NativeRunner {
                         runner.pool(|pool, now| pool.exited(number, now));
                     }
                 }
-                Err(reason) => {
+                Err(failed) => {
+                    let reason = failed.reason.clone();
                     tracing::warn!("a process of function {:?}: {reason}", runner.spec.name);
+                    runner.not_started.replace(Some(failed));
                     runner.pool(|pool, now| pool.start_failed(number, &reason, now));
                 }
             }
@@ -172,9 +177,9 @@ impl NativeRunner {
     }
 
     /// Returns a process that is ready for requests.
-    async fn started(&self, output: &Rc<Output>) -> Result<Running, String> {
+    async fn started(&self, output: &Rc<Output>) -> Result<Running, NotStarted> {
         if self.loaded.runtime.ends.get() {
-            return Err("the worker ends".to_owned());
+            return Err("the worker ends".to_owned().into());
         }
         match self.loaded.kind {
             Kind::Lambda => {
@@ -185,6 +190,22 @@ impl NativeRunner {
                 let started = Server::start(&self.loaded, &self.spec, output).await?;
                 Ok(Running { process: started.0, role: Role::Server(started.1) })
             }
+        }
+    }
+
+    /// Ends a call that gets no process. Callers of the Invoke API are told what the program's
+    /// failure was, as on AWS.
+    fn refuse(&self, call: Call, reason: String) -> Result<(), Failure> {
+        let last = self.not_started.borrow();
+        let last = last.as_ref().filter(|last| last.reason == reason);
+        let failure = Failure::NotStarted { function: self.spec.name.to_string(), reason };
+        match last.and_then(|last| Some((last.failure.as_ref()?, &last.log))) {
+            Some((told, log)) if call.request.extensions().get::<IsEvent>().is_some() => {
+                let shared = &self.loaded.runtime.shared;
+                lambda::not_started((told, log), &failure, (&self.spec, shared), call);
+                Ok(())
+            }
+            _ => Err(failure),
         }
     }
 
@@ -229,11 +250,10 @@ impl Runner for NativeRunner {
         Box::pin(async move {
             let mut call = call;
             loop {
-                let leased = self.lease(call.id).await;
-                let (lease, running) = leased.map_err(|reason| Failure::NotStarted {
-                    function: self.spec.name.to_string(),
-                    reason,
-                })?;
+                let (lease, running) = match self.lease(call.id).await {
+                    Ok(leased) => leased,
+                    Err(reason) => return self.refuse(*call, reason),
+                };
                 call.facts.ready();
                 lease.process.output.begin(call.id);
                 let shared = &self.loaded.runtime.shared;

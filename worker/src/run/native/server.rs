@@ -18,7 +18,7 @@ use super::{Loaded, azure, millis};
 use crate::run::failure::Failure;
 use crate::run::{Call, ChangesProtocol, Spec};
 
-/// The port that a server is told to listen on. Each has a network of its own.
+/// The port that a server is told to listen on, if it has a network of its own.
 const PORT: u16 = 8080;
 
 /// How long it may take until it is known that a process has ended whose connection has.
@@ -41,22 +41,28 @@ impl Server {
         spec: &Rc<Spec>,
         output: &Rc<Output>,
     ) -> Result<(Rc<Process>, Self), String> {
+        let port = loaded.port(PORT)?;
         let (sandbox, app) = if loaded.kind == Kind::Azure {
-            let started = azure::read(&loaded.task_folder(), spec, PORT)?;
+            let started = azure::read(&loaded.task_folder(), spec, port)?;
             let azure::Started { app, program, args, working_directory, env } = started;
-            let sandbox = loaded.sandbox(spec, with_own(environment(spec), env), Vec::new());
+            let env = with_own(environment(spec, port), env);
+            let sandbox = loaded.sandbox(spec, env, Vec::new());
             let args = [args, spec.args.clone()].concat();
             (Sandbox { program, args, working_directory, ..sandbox }, Some(app))
         } else {
             let own = spec.env.iter().filter(|(name, _)| !is_reserved(name)).cloned();
-            let env = with_own(environment(spec), own.collect());
+            let env = with_own(environment(spec, port), own.collect());
             (loaded.sandbox(spec, env, Vec::new()), None)
         };
         let sandboxed = loaded.runtime.spawner.spawn(sandbox).await?;
         let process = Process::new(sandboxed, (spec, Rc::clone(output)), |_, _| {});
-        let http = Rc::new(Http::new(Rc::clone(&process), PORT));
+        let http = Rc::new(Http::new(Rc::clone(&process), port));
         let limit = millis(spec.limits.init_timeout_ms);
         let ready = async {
+            if !loaded.has_own_network() {
+                // Whoever accepts there need not be this program.
+                http.listens().await;
+            }
             match loaded.kind {
                 Kind::Azure => http.answers().await,
                 _ => http.accepts().await,
@@ -67,7 +73,7 @@ impl Server {
             exit = process.exited() => Err(format!("it ended before it was ready: {}", exit.how)),
             ready = timeout(limit, ready) => match ready {
                 Ok(()) => Ok(()),
-                Err(_) => Err(not_listening(loaded.kind, &process, limit).await),
+                Err(_) => Err(not_listening((loaded.kind, port), &process, limit).await),
             },
         };
         match started {
@@ -128,9 +134,9 @@ impl Server {
 }
 
 /// The variables that Cloud Run sets.
-fn environment(spec: &Spec) -> Vec<(String, String)> {
+fn environment(spec: &Spec, port: u16) -> Vec<(String, String)> {
     let revision = format!("{}-{:05}-v{}", spec.name, spec.version, spec.version);
-    let port = PORT.to_string();
+    let port = port.to_string();
     [
         ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
         ("LD_LIBRARY_PATH", "/var/task:/var/task/lib:/opt/lib"),
@@ -157,7 +163,7 @@ fn is_reserved(name: &str) -> bool {
     matches!(name, "PORT" | "K_SERVICE" | "K_REVISION" | "K_CONFIGURATION")
 }
 
-async fn not_listening(kind: Kind, process: &Process, limit: Duration) -> String {
+async fn not_listening((kind, port): (Kind, u16), process: &Process, limit: Duration) -> String {
     let ports = timeout(Duration::from_secs(1), process.ports()).await.unwrap_or_default();
     let found = match ports[..] {
         [] => "it listens on no port".to_owned(),
@@ -168,7 +174,7 @@ async fn not_listening(kind: Kind, process: &Process, limit: Duration) -> String
     };
     let variable = if kind == Kind::Azure { "FUNCTIONS_CUSTOMHANDLER_PORT" } else { "PORT" };
     format!(
-        "it did not accept connections on the port of ${variable}, {PORT}, within its \
+        "it did not accept connections on the port of ${variable}, {port}, within its \
          --init-timeout of {limit:?}; {found}"
     )
 }

@@ -16,13 +16,19 @@ use lambda::failure::Failure as LambdaFailure;
 use lambda::invoke::{self, Invoked};
 use lambda::prelude::{HeadAndRest, PreludeParser, is_http_response};
 use lambda::response_head::ResponseHead;
-use lambda::runtime_api::Answer;
+use lambda::runtime_api::{Answer, StreamBody};
 use lambda::timestamp::unix_ms;
 
+use super::streamed::{EndOfStream, WithEnd};
 use crate::facts::Facts;
 use crate::run::body::GuestBody;
 use crate::run::failure::{Failure, report};
-use crate::run::{IsEvent, ReplySender, Shared, Spec};
+use crate::run::{Call, IsEvent, ReplySender, Shared, Spec};
+
+/// How the node's API says that its client takes an answer as it comes, and how it is told that one
+/// does.
+const RESPONSE_MODE: &str = "x-sockhop-response-mode";
+const STREAMING: &str = "streaming";
 
 /// Where the failure of an invocation is recorded that its caller is told of by a reply.
 pub(super) struct Record<'a> {
@@ -38,6 +44,8 @@ pub(super) struct Caller {
     /// It comes from the Invoke API, and its body is the event.
     pub(super) is_event: bool,
     pub(super) wants_log: bool,
+    /// It takes an answer as it comes, with what became of it in trailers.
+    streams: bool,
     pub(super) trace_id: String,
     /// The version or alias that it names.
     pub(super) qualifier: Option<String>,
@@ -58,6 +66,7 @@ impl Caller {
             id: id.to_owned(),
             is_event,
             wants_log: own("x-amz-log-type").is_some_and(|kind| kind == "Tail"),
+            streams: own(RESPONSE_MODE).is_some_and(|mode| mode == STREAMING),
             trace_id: trace_id(headers),
             qualifier: own("x-sockhop-qualifier"),
             executed_version: spec.version.to_string(),
@@ -65,6 +74,11 @@ impl Caller {
                 .and_then(|encoded| invoke::client_context(encoded.as_bytes()).ok()),
             tenant_id: own("x-amz-tenant-id"),
         }
+    }
+
+    /// Returns whether a stream is to be collected before it is answered with.
+    pub(super) fn takes_whole_answers(&self) -> bool {
+        self.is_event && !self.streams
     }
 
     fn invoked<'a>(&'a self, log: &'a [u8]) -> Invoked<'a> {
@@ -94,12 +108,24 @@ fn trace_id(headers: &HeaderMap) -> String {
 pub(super) async fn send(
     answer: Answer,
     caller: &Caller,
-    log: &[u8],
+    (log, end): (&[u8], EndOfStream),
     (spec, record): (&Spec, Record<'_>),
     reply: ReplySender,
 ) -> Result<(), Failure> {
     if caller.is_event {
-        send_to_api(answer, caller, log, (spec, record), reply).await;
+        match answer {
+            Answer::Stream { body, .. } => stream_to_api(body, caller, spec, end, reply),
+            Answer::Buffered { body, .. } => {
+                send_to_api(Ok(body), caller, log, (spec, record), reply);
+            }
+            Answer::Failed(failure) => {
+                send_to_api(Err(failure), caller, log, (spec, record), reply);
+            }
+            Answer::Cancelled => {
+                let failure = LambdaFailure::TimedOut { limit: spec.timeout };
+                send_to_api(Err(failure), caller, log, (spec, record), reply);
+            }
+        }
         return Ok(());
     }
     let function = || spec.name.to_string();
@@ -126,19 +152,13 @@ pub(super) async fn send(
 }
 
 /// Sends an answer as the Invoke API has it: a function's failure is a response of 200.
-async fn send_to_api(
-    answer: Answer,
+fn send_to_api(
+    result: Result<Bytes, LambdaFailure>,
     caller: &Caller,
     log: &[u8],
     (spec, record): (&Spec, Record<'_>),
     reply: ReplySender,
 ) {
-    let result = match answer {
-        Answer::Buffered { body, .. } => Ok(body),
-        Answer::Stream { body, .. } => body.collect_whole().await,
-        Answer::Failed(failure) => Err(failure),
-        Answer::Cancelled => Err(LambdaFailure::TimedOut { limit: spec.timeout }),
-    };
     let invoked = caller.invoked(log);
     let response = match result {
         Ok(body) => invoke::succeeded(&invoked, body),
@@ -153,10 +173,43 @@ async fn send_to_api(
     let _ = reply.send(Ok(response));
 }
 
+/// Sends an answer as it comes to the Invoke API.
+fn stream_to_api(
+    body: StreamBody,
+    caller: &Caller,
+    spec: &Spec,
+    end: EndOfStream,
+    reply: ReplySender,
+) {
+    let response = invoke::succeeded(&Invoked { log: None, ..caller.invoked(&[]) }, Bytes::new());
+    let (id, limit) = (caller.id.clone(), spec.timeout);
+    let mut response = response.map(|_| GuestBody::new(WithEnd::new(body, (id, limit), end)));
+    response.headers_mut().insert(RESPONSE_MODE, http::HeaderValue::from_static(STREAMING));
+    let _ = reply.send(Ok(response));
+}
+
+/// Tells a caller of the Invoke API that no process of the function starts.
+pub(in crate::run::native) fn not_started(
+    (told, log): (&LambdaFailure, &[u8]),
+    failure: &Failure,
+    (spec, shared): (&Spec, &Shared),
+    call: Call,
+) {
+    let Call { id, request, reply, facts, .. } = call;
+    let id_text = id.to_string();
+    let caller = Caller::of(&request.into_parts().0, spec, &id_text);
+    let response = invoke::failed(&caller.invoked(log), told);
+    report(shared, spec, id, failure, &facts);
+    let response =
+        response.map(|body| GuestBody::new(Full::new(body).map_err(|never| match never {})));
+    let _ = reply.send(Ok(response));
+    facts.ended();
+}
+
 /// Returns the reply to a result that is streamed, once its head is known.
 async fn stream(
     content_type: Option<String>,
-    mut body: lambda::runtime_api::StreamBody,
+    mut body: StreamBody,
     spec: &Spec,
 ) -> Result<Response<GuestBody>, Failure> {
     let (head, first) = if content_type.as_deref().is_some_and(is_http_response) {
@@ -221,7 +274,7 @@ fn bad_reply(spec: &Spec, reason: &dyn std::fmt::Display) -> Failure {
 }
 
 /// Returns a failure of the contract as the node counts and logs it.
-fn failed(spec: &Spec, failure: LambdaFailure) -> Failure {
+pub(super) fn failed(spec: &Spec, failure: LambdaFailure) -> Failure {
     let function = spec.name.to_string();
     match failure {
         LambdaFailure::TimedOut { limit } => Failure::TimedOut { function, limit },

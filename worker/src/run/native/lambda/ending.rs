@@ -34,16 +34,20 @@ impl Ending {
         self.write(&log_lines::start(&self.caller.id, &self.caller.executed_version));
     }
 
-    /// Waits for the end of the invocation. A process that runs into the time limit is killed.
+    /// Waits for the end of the invocation, and tells whether it ran into the time limit. A process
+    /// that does is killed.
     pub(super) async fn complete(
         self,
         api: Rc<RuntimeApi>,
         (completing, deadline): (Completing, Instant),
-        ended: oneshot::Sender<()>,
+        ended: oneshot::Sender<bool>,
     ) {
-        tokio::select! {
+        let timed_out = tokio::select! {
             biased;
-            completion = completing => self.report(completion.duration),
+            completion = completing => {
+                self.report(completion.duration);
+                false
+            }
             () = sleep_until(deadline) => {
                 let (id, limit) = (&self.caller.id, self.spec.timeout);
                 if self.spec.report_lines {
@@ -61,9 +65,10 @@ impl Ending {
                     }
                 }
                 api.invocation_failed(id);
+                true
             }
-        }
-        let _ = ended.send(());
+        };
+        let _ = ended.send(timed_out);
     }
 
     /// Writes the lines that the invocation ends with.

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http::header;
 use http::request::Parts;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use lambda::event::{EventError, Request, event as url_event};
 use lambda::limits::EVENT_BYTES_MAX;
 
@@ -32,21 +32,30 @@ impl NoEvent {
     }
 }
 
-/// Reads the body of a request, and makes the event of it.
-pub(super) async fn event(
+/// Reads the body of a request.
+pub(super) async fn whole(body: RequestBody) -> Result<Bytes, NoEvent> {
+    match Limited::new(body, EVENT_BYTES_MAX).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(NoEvent::TooLarge),
+        Err(error) => Err(NoEvent::Body(error.to_string())),
+    }
+}
+
+/// Returns the body of a request that was read, for another process.
+pub(super) fn again(body: Bytes) -> RequestBody {
+    RequestBody::new(Full::new(body).map_err(|never| match never {}))
+}
+
+/// Makes the event of a request with this body.
+pub(super) fn event(
     parts: &Parts,
-    body: RequestBody,
+    body: &Bytes,
     origin: &Origin,
     caller: &Caller,
 ) -> Result<Bytes, NoEvent> {
-    let body = match Limited::new(body, EVENT_BYTES_MAX).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => return Err(NoEvent::TooLarge),
-        Err(error) => return Err(NoEvent::Body(error.to_string())),
-    };
     if caller.is_event {
         // What nobody has sent is an empty object for those who read JSON.
-        return Ok(if body.is_empty() { Bytes::from_static(b"{}") } else { body });
+        return Ok(if body.is_empty() { Bytes::from_static(b"{}") } else { body.clone() });
     }
     let host = text(&parts.headers, &header::HOST).unwrap_or("localhost");
     let scheme = if origin.client.https { "https" } else { "http" };
@@ -56,7 +65,7 @@ pub(super) async fn event(
         uri: &parts.uri,
         version: parts.version,
         headers: &parts.headers,
-        body: &body,
+        body,
         client: origin.client.address,
         host,
         scheme,
