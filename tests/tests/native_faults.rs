@@ -1,9 +1,5 @@
 //! Under steady load, deploys, rollbacks, take-overs and kills lose no request of a native function
 //! but those that were in the process that was killed; and nothing is left on the host.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on fails; helpers outside #[test] functions too"
-)]
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;

@@ -1,9 +1,5 @@
 //! `--processes-min`: so many processes of a native function run whether or not anybody calls it,
 //! from its deploy on, over whatever happens to them, to its worker and to the node.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on fails; helpers outside #[test] functions too"
-)]
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -79,3 +79,23 @@ fn a_client_context_is_json_in_base64() {
     let long = vec![b'A'; CLIENT_CONTEXT_BYTES_MAX + 1];
     assert_eq!(client_context(&long), Err(ClientContextError::TooLong));
 }
+
+#[test]
+fn behind_a_stream_stand_its_log_and_its_error() {
+    assert!(trailers("42", None, None).is_empty());
+    let failure = Failure::TimedOut { limit: Duration::from_secs(3) };
+    let told = trailers("42", Some(b"a line\n"), Some(&failure));
+    let text = |name: &str| told[name].to_str().unwrap();
+    assert_eq!(text("x-amz-function-error"), "Unhandled");
+    let decoded = |name: &str| BASE64_STANDARD.decode(text(name)).unwrap();
+    assert_eq!(decoded("x-amz-log-result"), b"a line\n");
+    assert_eq!(decoded("x-sockhop-error-document"), failure.body("42"));
+
+    // One that is too long for a trailer keeps its type.
+    let body = vec![b'x'; TRAILER_DOCUMENT_BYTES_MAX + 1].into();
+    let failure = Failure::Function { error_type: "Function.Long".into(), body };
+    let told = trailers("42", None, Some(&failure));
+    let document = BASE64_STANDARD.decode(&told["x-sockhop-error-document"]).unwrap();
+    let document = String::from_utf8(document).unwrap();
+    assert!(document.starts_with(r#"{"errorType":"Function.Long","errorMessage":"#), "{document}");
+}
