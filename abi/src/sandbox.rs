@@ -165,10 +165,6 @@ impl Sandbox {
 }
 
 /// Worker to spawner.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a message lives only until it is archived or acted on, and most are Spawn"
-)]
 #[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
 pub enum ToSpawner {
     /// Carries an fd (O_PATH) of a folder with the subfolder `task` and perhaps `opt`.
