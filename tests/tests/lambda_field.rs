@@ -239,7 +239,9 @@ fn each_process_has_a_runtime_api_of_its_own() {
 #[test]
 fn a_warm_process_gets_the_next_event() {
     let node = Node::start();
-    deploy(&node, "lambda-events", "lambda", "warm", &[]);
+    // A process is busy until it asks for its next event, shortly after its answer: with room for
+    // another one, a request that comes sooner would start that.
+    deploy(&node, "lambda-events", "lambda", "warm", &["--processes", "1"]);
     let (process, _) = process_of(&node, "warm");
     for invocations in 2..20 {
         assert_eq!(process_of(&node, "warm"), (process.clone(), invocations));
