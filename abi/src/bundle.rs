@@ -2,8 +2,8 @@
 //! executable file.
 //!
 //! `sockhop bundle` makes it, and that program reads it from its own file. Behind the program's
-//! bytes are the module, the archive of a [`Bundled`], and a trailer of [`TRAILER_BYTES`] that says how
-//! long both are. The kernel loads an executable by its headers, so bytes behind it do no harm.
+//! bytes are the module, the archive of a [`Bundled`], and a trailer of [`TRAILER_BYTES`] that says
+//! how long both are. The kernel loads an executable by its headers, so bytes behind it do no harm.
 //! [`read`] gives the module's sealed memfd to its caller, and keeps none.
 
 #![allow(
@@ -52,7 +52,8 @@ pub struct Bundled {
 pub enum BundleError {
     /// The program in front is of another build, or is something else.
     #[error(
-        "the program in front of bundles is not of this build ({}); install `sockhop` and `sockhop-standalone` from one",
+        "the program in front of bundles is not of this build ({}); install `sockhop` and \
+         `sockhop-standalone` from one",
         crate::BUILD_ID
     )]
     OtherBuild,

@@ -228,8 +228,8 @@ pub enum ToSandbox {
         /// Its number (signal(7)), from 1 to [`SIGNAL_MAX`].
         signal: u8,
     },
-    /// The program is about to be ended, and those beside it may end by themselves: the sandbox ends
-    /// with the last of them, and [`FromSandbox::ProgramEnded`] tells of the program.
+    /// The program is about to be ended, and those beside it may end by themselves: the sandbox
+    /// ends with the last of them, and [`FromSandbox::ProgramEnded`] tells of the program.
     Linger,
     /// Kill every process of the sandbox.
     Kill,

@@ -16,8 +16,9 @@
 //!   own `metrics`. `native` measures native programs beside the same programs without a node.
 //!
 //! File descriptors belong to `client::connection`, `target::session`, `null_server::peer` and
-//! `pressure::crowd` (sockets), `native` (a listener and a socket for a program's Runtime API), `client::timer` (the timer) and `server` (child processes and their
-//! log files). All of them are closed on drop.
+//! `pressure::crowd` (sockets), `native` (a listener and a socket for a program's Runtime API),
+//! `client::timer` (the timer) and `server` (child processes and their log files). All of them are
+//! closed on drop.
 #![forbid(unsafe_code)]
 
 mod alone;

@@ -61,8 +61,8 @@ pub fn tree(root: u32) -> Result<Vec<Process>, Error> {
     Ok(found)
 }
 
-/// How far below the root each process of a tree is, in the tree's order: 0, 1 for its children, and
-/// so on.
+/// How far below the root each process of a tree is, in the tree's order: 0, 1 for its children,
+/// and so on.
 pub fn depths(tree: &[Process]) -> Vec<usize> {
     let mut depths: Vec<usize> = Vec::new();
     for process in tree {

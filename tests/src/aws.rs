@@ -116,8 +116,8 @@ impl Aws {
     }
 }
 
-/// The AWS CLI, which is loaded once and forked for each call: loading it takes far longer than what
-/// it does.
+/// The AWS CLI, which is loaded once and forked for each call: loading it takes far longer than
+/// what it does.
 #[derive(Debug)]
 pub struct Cli {
     running: Running,

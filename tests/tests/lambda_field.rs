@@ -1,5 +1,5 @@
-//! What breaks when programs for AWS Lambda run elsewhere, by public reports against emulators: that
-//! it does not here. What other files' tests hold already has none here.
+//! What breaks when programs for AWS Lambda run elsewhere, by public reports against emulators:
+//! that it does not here. What other files' tests hold already has none here.
 #![expect(
     clippy::unwrap_used,
     reason = "a test that cannot go on fails; helpers outside #[test] functions too"
@@ -269,8 +269,8 @@ fn a_program_for_another_machine_is_refused_with_what_to_build() {
     node.stop();
 }
 
-/// aws-lambda-web-adapter 623: `next` was answered 200 with nothing in it, and the client of managed
-/// instances ended.
+/// aws-lambda-web-adapter 623: `next` was answered 200 with nothing in it, and the client of
+/// managed instances ended.
 #[test]
 fn next_is_never_answered_without_an_event() {
     let node = Node::start();

@@ -1,7 +1,8 @@
 //! The parts of a running worker, whoever started it.
 //!
-//! [`Worker::assemble`] makes them of settings, a catalogue and a channel; the [tasks](Worker::tasks)
-//! beside the requests keep them going. Owns no fds above those of its parts.
+//! [`Worker::assemble`] makes them of settings, a catalogue and a channel; the
+//! [tasks](Worker::tasks) beside the requests keep them going. Owns no fds above those of its
+//! parts.
 
 use std::rc::Rc;
 use std::sync::Arc;

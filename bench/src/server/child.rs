@@ -77,9 +77,9 @@ pub struct Child {
     scratch: TempDir,
 }
 
-/// Makes a scratch folder, which is removed with the returned value. Others may pass through it, but
-/// not list it: without namespaces, native programs of a node that is run by root have users of their
-/// own, and their code is in the node's data folder.
+/// Makes a scratch folder, which is removed with the returned value. Others may pass through it,
+/// but not list it: without namespaces, native programs of a node that is run by root have users of
+/// their own, and their code is in the node's data folder.
 pub fn scratch(name: &'static str) -> Result<TempDir, Error> {
     tempfile::Builder::new()
         .prefix("sockhop-bench-")

@@ -1,8 +1,8 @@
 //! The control API over TCP (`--admin`): the same as on the Unix socket, for clients that show the
 //! token.
 //!
-//! Anyone may connect, so there are so many connections and no more, and each must send a request soon. Owns its
-//! sockets.
+//! Anyone may connect, so there are so many connections and no more, and each must send a request
+//! soon. Owns its sockets.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener, ToSocketAddrs as _};

@@ -23,8 +23,8 @@ use super::client::Node;
 pub(crate) struct Bundle {
     /// The function; NAME@ALIAS or NAME@VERSION for one of its versions
     name: String,
-    /// The platform: a zip for AWS Lambda, a program that listens on $PORT for Cloud Run, a folder for
-    /// Azure Functions, or an OCI image as a tar
+    /// The platform: a zip for AWS Lambda, a program that listens on $PORT for Cloud Run, a folder
+    /// for Azure Functions, or an OCI image as a tar
     #[arg(long = "for", value_name = "PLATFORM", value_parser = platforms())]
     platform: Platform,
     /// The file or folder to write, which must not be there yet

@@ -1,9 +1,9 @@
 //! The handler's command line, as Azure's host makes it. Pure; owns no fds.
 //!
 //! The host joins all arguments with spaces, and lets .NET divide that again. So one argument
-//! `"--mode fast"` of `host.json` becomes two, and quotes keep one together. Handlers rely on it, so
-//! it is done here as well (`DefaultWorkerProcessFactory.cs`, and `ProcessStartInfo.Arguments` of
-//! .NET for the division).
+//! `"--mode fast"` of `host.json` becomes two, and quotes keep one together. Handlers rely on it,
+//! so it is done here as well (`DefaultWorkerProcessFactory.cs`, and `ProcessStartInfo.Arguments`
+//! of .NET for the division).
 //!
 //! `%NAME%` is replaced by the variable `NAME`, here after the division and not before it, as on
 //! Azure: a value with a space or a quote in it, such as a secret, stays the one argument that
@@ -51,7 +51,8 @@ impl App {
     }
 }
 
-/// Expands one argument. One that has nothing but variables without a value is left out, as on Azure.
+/// Expands one argument. One that has nothing but variables without a value is left out, as on
+/// Azure.
 fn expanded_argument(argument: String, variables: &[(String, String)]) -> Option<String> {
     let expanded = expand(&argument, variables);
     (!expanded.is_empty() || argument.is_empty()).then_some(expanded)

@@ -1,5 +1,5 @@
-//! What a standalone program finds in its environment: the platform it is on, the function's variables, and the
-//! proxies that are believed. Pure; owns no fds.
+//! What a standalone program finds in its environment: the platform it is on, the function's
+//! variables, and the proxies that are believed. Pure; owns no fds.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -2,9 +2,9 @@
 //!
 //! [`abi::bundle`] finds the function behind the program in its own file, [`environment`] finds out
 //! what platform this is. The function is run by the parts of a [worker](crate::worker), which has
-//! all requests: connections from [`port`], or events from [`crate::edge::lambda`]. Nobody is at the
-//! other end of the worker's channel but this module, which has the one module to send. Owns the
-//! runtime and both ends of the channel.
+//! all requests: connections from [`port`], or events from [`crate::edge::lambda`]. Nobody is at
+//! the other end of the worker's channel but this module, which has the one module to send. Owns
+//! the runtime and both ends of the channel.
 
 mod environment;
 mod port;
@@ -29,8 +29,8 @@ use crate::log;
 use crate::serve::Routing;
 use crate::worker::{Parts, Worker};
 
-/// What is said to who starts the program without a function. The build is named behind it, by which
-/// the node knows a program of its own build.
+/// What is said to who starts the program without a function. The build is named behind it, by
+/// which the node knows a program of its own build.
 const NO_FUNCTION: &str = concat!(
     "this program runs the function that `sockhop bundle` puts behind it, and there is none; ",
     "see `sockhop guide bundles`"

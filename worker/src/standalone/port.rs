@@ -1,4 +1,5 @@
-//! Connections to a standalone program's port. Owns the listener, and each socket until the worker has it.
+//! Connections to a standalone program's port. Owns the listener, and each socket until the worker
+//! has it.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;

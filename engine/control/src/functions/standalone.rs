@@ -46,8 +46,8 @@ impl ProgramError {
     }
 }
 
-/// The standalone program as it was when the node started. If the file is replaced later, the next engine has
-/// the new one.
+/// The standalone program as it was when the node started. If the file is replaced later, the next
+/// engine has the new one.
 #[derive(Debug)]
 pub(super) struct Standalone {
     path: PathBuf,
@@ -55,8 +55,8 @@ pub(super) struct Standalone {
 }
 
 impl Standalone {
-    /// Opens `sockhop-standalone` beside this process's own binary. That it is not there is told when it
-    /// is needed.
+    /// Opens `sockhop-standalone` beside this process's own binary. That it is not there is told
+    /// when it is needed.
     pub(super) fn open() -> Self {
         let path = std::env::current_exe().map(|own| own.with_file_name(NAME));
         let path = path.unwrap_or_else(|_| NAME.into());

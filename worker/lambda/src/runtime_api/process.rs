@@ -45,8 +45,8 @@ pub struct Config {
 /// A process that has been initialized.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Initialized {
-    /// From the making of the [`RuntimeApi`] to the first request for an event of the runtime, or of
-    /// the last of its external extensions, as a REPORT line has it.
+    /// From the making of the [`RuntimeApi`] to the first request for an event of the runtime, or
+    /// of the last of its external extensions, as a REPORT line has it.
     pub duration: Duration,
 }
 

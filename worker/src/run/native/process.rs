@@ -238,8 +238,8 @@ impl Process {
         }
     }
 
-    /// Ends the process: SIGTERM, and SIGKILL when its time has passed. What runs beside the program
-    /// is told when that has ended, and ends by itself, or is killed at last.
+    /// Ends the process: SIGTERM, and SIGKILL when its time has passed. What runs beside the
+    /// program is told when that has ended, and ends by itself, or is killed at last.
     pub(super) async fn end(&self, farewell: &Farewell) {
         if !farewell.all.is_zero() {
             let deadline = Instant::now() + farewell.all;

@@ -1,6 +1,6 @@
-//! The end of an invocation, whether or not its client has waited for it, and the lines that AWS has
-//! around each: in the log if the function is to have them, and in the tail of the log that a caller
-//! of the Invoke API asks for. Owns the process's lease until the end.
+//! The end of an invocation, whether or not its client has waited for it, and the lines that AWS
+//! has around each: in the log if the function is to have them, and in the tail of the log that a
+//! caller of the Invoke API asks for. Owns the process's lease until the end.
 
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
