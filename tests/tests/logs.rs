@@ -47,7 +47,10 @@ fn find(node: &Node, id: &str) -> Value {
 
 /// Checks that an invocation of `inspect` has its two lines and its record, each once.
 fn expect_inspected(node: &Node, id: &str) {
-    let found = find(node, id);
+    // On a busy machine a guest may end behind its reply's last byte, and then what it used stands
+    // in a second record.
+    let is_whole = |found: &Value| found["record"]["goes_on"] != true || !found["after"].is_null();
+    let found = wait::for_value("its guest has ended", SOON, || find(node, id), is_whole);
     let lines: Vec<(&str, &str)> = found["lines"]
         .as_array()
         .unwrap()
@@ -65,10 +68,9 @@ fn expect_inspected(node: &Node, id: &str) {
         (&"inspect".into(), &200.into(), &"ok".into())
     );
     assert_eq!((&record["invocation"], &found["notes"]), (&id.into(), &Value::Array(Vec::new())));
-    assert!(
-        record["cpu_us"].as_u64() > Some(0) && record["memory_bytes"].as_u64() > Some(0),
-        "{record:#}"
-    );
+    assert!(record["cpu_us"].as_u64() > Some(0), "{record:#}");
+    let ended = if record["goes_on"] == true { &found["after"] } else { record };
+    assert!(ended["memory_bytes"].as_u64() > Some(0), "{found:#}");
 }
 
 fn shipped(store: &Path) -> Vec<PathBuf> {
