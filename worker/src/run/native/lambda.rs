@@ -254,6 +254,7 @@ impl Lambda {
             let (function, how) = (spec.name.to_string(), TAKES_NO_EVENTS.to_owned());
             return Called::Ended(Err(Failure::ProcessEnded { function, how }));
         };
+        let on_answer = lease.on_answer();
         let ending = Ending {
             lease,
             caller: Rc::clone(&caller),
@@ -267,6 +268,7 @@ impl Lambda {
         let api = Rc::clone(&self.api);
         tokio::task::spawn_local(ending.complete(api, (begun.completing, deadline), ended));
         let answer = begun.answering.await;
+        on_answer();
         let timed_out = || LambdaFailure::TimedOut { limit };
         let answer = match answer {
             Answer::Cancelled => Answer::Failed(timed_out()),

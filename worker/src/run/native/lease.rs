@@ -10,6 +10,9 @@ use crate::run::failure::Failure;
 
 /// Whose processes are shared out.
 pub(super) trait Lessor {
+    /// Notes that the request which has a share was answered.
+    fn answered(&self, number: ProcessId);
+
     /// Takes a share back.
     fn released(&self, number: ProcessId);
 
@@ -27,6 +30,13 @@ pub(super) struct Lease {
 impl Lease {
     pub(super) fn new(lessor: Rc<dyn Lessor>, number: ProcessId, process: Rc<Process>) -> Self {
         Self { lessor, number, process }
+    }
+
+    /// Returns what is to be called once the request has been answered, if the lease stays taken
+    /// for a moment.
+    pub(super) fn on_answer(&self) -> impl FnOnce() + use<> {
+        let (lessor, number) = (Rc::clone(&self.lessor), self.number);
+        move || lessor.answered(number)
     }
 
     /// Kills the process, and takes it out of the pool.

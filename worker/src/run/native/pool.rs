@@ -8,7 +8,9 @@
 //!
 //! The least busy process gets a request. When all have as many as they may, another is started,
 //! for as long as fewer start than requests wait, and as few at a time as the machine can start
-//! side by side. A request that waits gets the first process that has room.
+//! side by side. A request that waits gets the first process that has room. One that has been
+//! answered is about to leave its process, as soon as that asks for more: a client that sends one
+//! request after another is to find that process, and not to have another one started.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -19,6 +21,9 @@ use tokio::time::Instant;
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 /// up to this.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// How long a request waits for one that has been answered to leave its process.
+const LEAVING_WAIT: Duration = Duration::from_millis(20);
 
 /// A process of the pool. No other has its number.
 pub(super) type ProcessId = u64;
@@ -52,7 +57,12 @@ pub(super) enum Action {
 #[derive(Debug)]
 enum State {
     Starting,
-    Serving { requests: u32, idle_since: Instant },
+    Serving {
+        requests: u32,
+        idle_since: Instant,
+        /// When those of its requests were answered that have not left, the first one first.
+        answered: VecDeque<Instant>,
+    },
 }
 
 /// A start that has failed.
@@ -118,7 +128,7 @@ impl Pool {
     /// A process is ready for requests.
     pub(super) fn ready(&mut self, process: ProcessId, now: Instant) -> Vec<Action> {
         if let Some(state @ State::Starting) = self.processes.get_mut(&process) {
-            *state = State::Serving { requests: 0, idle_since: now };
+            *state = State::Serving { requests: 0, idle_since: now, answered: VecDeque::new() };
             self.failed = None;
         }
         self.decide(now)
@@ -139,12 +149,20 @@ impl Pool {
         self.decide(now)
     }
 
+    /// A request has been answered. It leaves its process later.
+    pub(super) fn answered(&mut self, process: ProcessId, now: Instant) {
+        if let Some(State::Serving { answered, .. }) = self.processes.get_mut(&process) {
+            answered.push_back(now);
+        }
+    }
+
     /// A request has left its process.
     pub(super) fn released(&mut self, process: ProcessId, now: Instant) -> Vec<Action> {
         match self.processes.get_mut(&process) {
-            Some(State::Serving { requests, idle_since }) => {
+            Some(State::Serving { requests, idle_since, answered }) => {
                 *requests = requests.saturating_sub(1);
                 *idle_since = now;
+                answered.pop_front();
             }
             Some(State::Starting) | None => {}
         }
@@ -163,7 +181,7 @@ impl Pool {
         let mut spare = self.len().saturating_sub(self.limits.processes_min);
         let limit = self.limits.idle;
         let idle = self.processes.iter().rev().filter(|(_, state)| match state {
-            State::Serving { requests: 0, idle_since } => now >= *idle_since + limit,
+            State::Serving { requests: 0, idle_since, .. } => now >= *idle_since + limit,
             _ => false,
         });
         let idle: Vec<ProcessId> = idle.map(|(process, _)| *process).collect();
@@ -189,7 +207,8 @@ impl Pool {
         }
         // One start serves as many waiting requests as a process may have.
         let per_process = usize::try_from(self.limits.requests_max).unwrap_or(usize::MAX).max(1);
-        while self.starting() * per_process < self.waiting.len() && self.may_start(now) {
+        let leaving = self.leaving(now);
+        while self.starting() * per_process + leaving < self.waiting.len() && self.may_start(now) {
             self.start();
         }
         // Nothing starts and nothing serves: those who wait would wait for nothing.
@@ -209,6 +228,18 @@ impl Pool {
         });
         let (requests, process) = serving.min()?;
         (requests < self.limits.requests_max).then_some(process)
+    }
+
+    /// Returns how many requests are about to leave their processes. One that stays for longer than
+    /// others wait for it is not: time passes at each beat, and then another process is started.
+    fn leaving(&self, now: Instant) -> usize {
+        let of_process = |state: &State| match state {
+            State::Serving { answered, .. } => {
+                answered.iter().filter(|since| now < **since + LEAVING_WAIT).count()
+            }
+            State::Starting => 0,
+        };
+        self.processes.values().map(of_process).sum()
     }
 
     fn starting(&self) -> usize {

@@ -28,6 +28,21 @@ fn a_request_gets_a_process_of_its_own_and_others_wait() {
 }
 
 #[test]
+fn who_comes_right_behind_an_answer_gets_the_process_that_gave_it() {
+    let (mut pool, now) = (Pool::new(LIMITS), Instant::now());
+    let _ = (pool.request(1, now), pool.ready(0, now));
+    pool.answered(0, now);
+    assert_eq!(pool.request(2, now), [], "it is about to be free");
+    assert_eq!(pool.request(3, now), [Start(1)], "for one");
+    assert_eq!(pool.released(0, now), [Assign(2, 0)]);
+    // A process that goes on and on behind its answer holds nobody up.
+    assert_eq!(pool.ready(1, now), [Assign(3, 1)]);
+    pool.answered(0, now);
+    assert_eq!(pool.request(4, now), []);
+    assert_eq!(pool.expire(now + LEAVING_WAIT), [Start(2)]);
+}
+
+#[test]
 fn the_least_busy_process_gets_the_next_request() {
     let limits = PoolLimits { requests_max: 2, ..LIMITS };
     let (mut pool, now) = (Pool::new(limits), Instant::now());
@@ -84,7 +99,7 @@ proptest! {
     /// never too many processes, and every request is assigned or failed at most once.
     #[test]
     fn limits_hold_in_every_order(
-        events in proptest::collection::vec((0u8..8, 0u64..12), 1..200),
+        events in proptest::collection::vec((0u8..9, 0u64..12), 1..200),
         requests_max in 1u32..4,
         processes_min in 0usize..3,
     ) {
@@ -107,6 +122,7 @@ proptest! {
                     _ => Vec::new(),
                 },
                 5 => { there.remove(&number); on.remove(&number); pool.exited(number, now) }
+                8 => { pool.answered(number, now); Vec::new() }
                 6 => { now += Duration::from_secs(number); pool.expire(now) }
                 _ => pool.prepare(now),
             };

@@ -57,6 +57,10 @@ enum Role {
 }
 
 impl Lessor for NativeRunner {
+    fn answered(&self, number: ProcessId) {
+        self.pool.borrow_mut().answered(number, Instant::now());
+    }
+
     fn released(&self, number: ProcessId) {
         self.pool(|pool, now| pool.released(number, now));
     }
