@@ -41,13 +41,15 @@ fn platforms() -> impl TypedValueParser<Value = Platform> {
 
 /// Returns what to do with what was written to `path`.
 fn next_step(platform: Platform, name: &str, path: &Path) -> String {
+    // A program in this folder is not looked for in PATH.
+    let here = if path.is_absolute() { "" } else { "./" };
     let path = path.display();
     match platform {
         Platform::Lambda => format!(
             "aws lambda create-function --function-name {name} --runtime provided.al2023 \
              --handler bootstrap --zip-file fileb://{path} --role ROLE"
         ),
-        Platform::CloudRun => format!("PORT=8080 ./{path}"),
+        Platform::CloudRun => format!("PORT=8080 {here}{path}"),
         Platform::Azure => format!("cd {path} && func azure functionapp publish APP"),
         Platform::Oci => format!("skopeo copy oci-archive:{path} docker://REGISTRY/{name}"),
     }
