@@ -31,11 +31,28 @@ const IDLE_CONNECTIONS_MAX: usize = 32;
 /// The head of a reply.
 const REPLY_HEAD_BYTES_MAX: usize = 1024 * 1024;
 const REPLY_HEADERS_MAX: usize = 256;
-/// How often a port is tried until a process is ready.
+/// The pauses between attempts to reach a process that is not ready. They grow slowly: most programs
+/// are ready within some milliseconds, and a cold start waits for the end of a pause.
 const PROBE_PAUSE_FIRST: Duration = Duration::from_millis(1);
 const PROBE_PAUSE_MAX: Duration = Duration::from_millis(25);
 
 type Sender = SendRequest<RequestBody>;
+
+/// Pauses, each a quarter longer than the one before.
+struct Pauses(Duration);
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Self(PROBE_PAUSE_FIRST)
+    }
+}
+
+impl Pauses {
+    async fn wait(&mut self) {
+        tokio::time::sleep(self.0).await;
+        self.0 = (self.0 * 5 / 4).min(PROBE_PAUSE_MAX);
+    }
+}
 
 /// The connections to one process.
 pub(super) struct Http {
@@ -79,31 +96,30 @@ impl Http {
 
     /// Resolves when a process of the program's user listens on its port.
     pub(super) async fn listens(&self) {
+        let mut pauses = Pauses::default();
         while !self.process.ports().await.contains(&self.port) {
-            tokio::time::sleep(PROBE_PAUSE_MAX).await;
+            pauses.wait().await;
         }
     }
 
     /// Resolves when the process accepts connections on its port.
     pub(super) async fn accepts(&self) {
-        let mut pause = PROBE_PAUSE_FIRST;
+        let mut pauses = Pauses::default();
         while self.process.connect(self.port).await.is_err() {
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PROBE_PAUSE_MAX);
+            pauses.wait().await;
         }
     }
 
     /// Resolves when the process has answered a `GET /`, whatever it says.
     pub(super) async fn answers(self: &Rc<Self>) {
-        let mut pause = PROBE_PAUSE_FIRST;
+        let mut pauses = Pauses::default();
         loop {
             let mut request = Request::new(RequestBody::none());
             request.headers_mut().insert(http::header::HOST, HeaderValue::from_static("localhost"));
             if self.send(request).await.is_ok() {
                 return;
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PROBE_PAUSE_MAX);
+            pauses.wait().await;
         }
     }
 
