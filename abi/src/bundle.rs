@@ -12,7 +12,7 @@
 )]
 
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
 
@@ -33,8 +33,6 @@ const MAGIC: [u8; 8] = *b"skhp-end";
 
 /// The most bytes of an archive. A specification's limits keep it far below.
 const ARCHIVE_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// How much of a module is copied at a time.
-const PIECE_BYTES: usize = 1024 * 1024;
 
 /// The one function of a bundle.
 #[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
@@ -133,17 +131,13 @@ fn bytes_at(file: &File, at: u64, length: u64) -> Result<AlignedVec, BundleError
     Ok(bytes)
 }
 
-fn copy(from: &File, at: u64, length: u64) -> Result<OwnedFd, BundleError> {
+fn copy(mut from: &File, at: u64, length: u64) -> Result<OwnedFd, BundleError> {
     const WHAT: &str = "module";
     let mut memory = File::from(sealed::unsealed(WHAT)?);
-    let mut piece = vec![0; PIECE_BYTES];
-    let mut copied = 0;
-    while copied < length {
-        let wanted = usize::try_from(length - copied).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
-        let piece = &mut piece[..wanted];
-        from.read_exact_at(piece, at + copied)?;
-        memory.write_all(piece)?;
-        copied += wanted as u64;
+    from.seek(SeekFrom::Start(at))?;
+    let copied = io::copy(&mut from.take(length), &mut memory)?;
+    if copied < length {
+        return Err(BundleError::Damaged);
     }
     Ok(sealed::seal(WHAT, memory.into())?)
 }
@@ -174,7 +168,7 @@ impl Bundled {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::io::Read as _;
+    use std::io::Write as _;
 
     use crate::catalogue::CatalogueView;
 
@@ -194,7 +188,7 @@ mod tests {
 
     #[test]
     fn what_is_put_behind_a_program_is_found_there() {
-        let module = vec![7; 3 * PIECE_BYTES + 1];
+        let module = vec![7; 3 * 1024 * 1024 + 1];
         let (found, memory) = read(&file(&made(&module))).unwrap().unwrap();
         assert_eq!(found, bundled());
         let mut copied = Vec::new();

@@ -103,11 +103,14 @@ impl Function {
     /// Returns the version that represents the function: the active one, that of the greatest
     /// weight if there are several, or else the newest.
     pub fn foremost(&self) -> Option<&Arc<Manifest>> {
-        let targets = self.active().into_iter().flat_map(|active| &active.targets);
-        let active = targets
-            .max_by_key(|target| target.weight)
-            .and_then(|target| self.version(&target.version));
+        let active = self.active().and_then(|active| self.heaviest(active));
         active.or_else(|| self.versions().next_back())
+    }
+
+    /// Returns the version that an alias gives the most requests.
+    pub fn heaviest(&self, alias: &Alias) -> Option<&Arc<Manifest>> {
+        let target = alias.targets.iter().max_by_key(|target| target.weight)?;
+        self.version(&target.version)
     }
 
     /// Returns the version that `reference` names by its number, its id or the beginning of its id.

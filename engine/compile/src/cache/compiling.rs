@@ -15,7 +15,7 @@ use super::{Cache, CacheError};
 use crate::child::{self, CompileError, Processor};
 use crate::memory::Size;
 use crate::queue::{Purpose, Step};
-use host::files::{self, TemporaryFolder};
+use host::files::{self, Temporary, TemporaryFolder};
 
 /// Where the artefact to compile is.
 #[derive(Clone, Copy)]
@@ -80,21 +80,12 @@ impl Cache {
     pub async fn portable(&self, artefact: &Digest, kind: Kind) -> Result<Vec<u8>, CacheError> {
         let purpose = Purpose::Deploy;
         let _place = self.queue.place(purpose).await;
-        let failed = |what| {
-            let path = self.modules.folder().to_owned();
-            move |source| CacheError::Module { what, path, source }
-        };
+        let path = self.modules.folder();
         let source = self.artefacts.local(&files::hex(artefact)).await?;
-        let size = Size::of_file(&source)
-            .await
-            .map_err(failed("made, as what it is made of cannot be read"))?;
-        let share = self.budget.share(size, purpose).await.map_err(CompileError::from)?;
-        let temporary = files::Temporary::new(self.modules.folder()).map_err(failed("written"))?;
-        self.compilations.fetch_add(1, Relaxed);
-        let processor = Processor::Portable;
-        child::compile((kind, processor), &source, temporary.path(), &share.plan).await?;
-        drop(share);
-        let read = tokio::fs::read(temporary.path()).await.map_err(failed("read"))?;
+        let (code, from) = ((kind, Processor::Portable), (&*source, None));
+        let compiled = self.compile_module(path, code, from, (purpose, &|_| {})).await?;
+        let failed = |source| CacheError::Module { what: "read", path: path.to_owned(), source };
+        let read = tokio::fs::read(compiled.path()).await.map_err(failed)?;
         if read.len() as u64 > MODULE_BYTES_MAX {
             return Err(CacheError::TooLarge { bytes: read.len() as u64 });
         }
@@ -121,19 +112,8 @@ impl Cache {
             child::compile((kind, Processor::Host), source, folder.path(), &share.plan).await?;
             return self.modules.put_folder(key, folder).map_err(failed("written"));
         }
-        let size = match size {
-            Some(size) => size,
-            None => Size::of_file(source)
-                .await
-                .map_err(failed("made, as what it is made of cannot be read"))?,
-        };
-        // The compiler's share of memory counts as taken until the compiler has ended.
-        let share = self.budget.share(size, purpose).await.map_err(CompileError::from)?;
-        let temporary = files::Temporary::new(self.modules.folder()).map_err(failed("written"))?;
-        report(Step::Compiling);
-        self.compilations.fetch_add(1, Relaxed);
-        child::compile((kind, Processor::Host), source, temporary.path(), &share.plan).await?;
-        drop(share);
+        let (code, from) = ((kind, Processor::Host), (source, size));
+        let temporary = self.compile_module(&path, code, from, (purpose, report)).await?;
         // The module may be large: it is hashed and synced on a thread that nobody waits for. Once
         // begun that comes to its end, even if the caller has gone.
         let (modules, key) = (Arc::clone(&self.modules), *key);
@@ -151,5 +131,33 @@ impl Cache {
         kept.await.unwrap_or_else(|error| {
             Err(CacheError::Module { what: "written", path, source: io::Error::other(error) })
         })
+    }
+
+    /// Compiles a file to a temporary one, within its share of memory. `path` is what an error
+    /// names.
+    async fn compile_module(
+        &self,
+        path: &Path,
+        code: (Kind, Processor),
+        (source, size): (&Path, Option<Size>),
+        (purpose, report): (Purpose, &(dyn Fn(Step) + Sync)),
+    ) -> Result<Temporary, CacheError> {
+        let failed = |what| {
+            let path = path.to_owned();
+            move |source| CacheError::Module { what, path, source }
+        };
+        let size = match size {
+            Some(size) => size,
+            None => Size::of_file(source)
+                .await
+                .map_err(failed("made, as what it is made of cannot be read"))?,
+        };
+        // The compiler's share of memory counts as taken until the compiler has ended.
+        let share = self.budget.share(size, purpose).await.map_err(CompileError::from)?;
+        let temporary = Temporary::new(self.modules.folder()).map_err(failed("written"))?;
+        report(Step::Compiling);
+        self.compilations.fetch_add(1, Relaxed);
+        child::compile(code, source, temporary.path(), &share.plan).await?;
+        Ok(temporary)
     }
 }

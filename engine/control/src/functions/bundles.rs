@@ -32,11 +32,7 @@ impl Bundles {
         let (version, alias) = match reference {
             None => (function.foremost(), function.active()),
             Some(reference) => match function.alias(reference) {
-                Some(alias) => {
-                    let heaviest = alias.targets.iter().max_by_key(|target| target.weight);
-                    let version = heaviest.and_then(|target| function.version(&target.version));
-                    (version, Some(alias))
-                }
+                Some(alias) => (function.heaviest(alias), Some(alias)),
                 None => (Some(function.find(name, reference)?), None),
             },
         };

@@ -66,9 +66,7 @@ impl Node {
             }
             Some(Qualifier::Alias(alias)) => {
                 let alias = function.alias(alias.as_str()).ok_or_else(none)?;
-                let target = alias.targets.iter().max_by_key(|target| target.weight);
-                let version = target.and_then(|target| function.version(&target.version));
-                let version = version.ok_or_else(none)?;
+                let version = function.heaviest(alias).ok_or_else(none)?;
                 Ok((Arc::clone(version), VersionName::Number(version.number)))
             }
         }

@@ -48,13 +48,13 @@ pub(super) struct WithEnd<B> {
     id: String,
     limit: Duration,
     end: EndOfStream,
-    told: bool,
+    is_over: bool,
 }
 
 impl<B> WithEnd<B> {
     /// Returns the body of the invocation `id`, which may take `limit`.
     pub(super) fn new(body: B, (id, limit): (String, Duration), end: EndOfStream) -> Self {
-        Self { body: Some(body), failure: None, id, limit, end, told: false }
+        Self { body: Some(body), failure: None, id, limit, end, is_over: false }
     }
 
     fn trailers(&mut self, ended: Ended) -> HeaderMap {
@@ -87,11 +87,11 @@ impl<B: Body<Data = Bytes, Error = StreamError> + Unpin> Body for WithEnd<B> {
             }
             self.body = None;
         }
-        if self.told {
+        if self.is_over {
             return Poll::Ready(None);
         }
         let ended = ready!(Pin::new(&mut self.end.ended).poll(cx));
-        self.told = true;
+        self.is_over = true;
         let trailers = self.trailers(ended.unwrap_or(Ended { log: None, timed_out: false }));
         Poll::Ready((!trailers.is_empty()).then(|| Ok(Frame::trailers(trailers))))
     }
