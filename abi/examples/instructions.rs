@@ -124,6 +124,7 @@ fn message_to_worker(times: u32) {
             read: REQUEST.to_vec(),
             accepted_at_us: 1,
             awaits: Awaits::First,
+            origin: None,
         };
         let bytes = envelope::pack(black_box(&message)).unwrap();
         black_box(envelope::open::<ArchivedToWorker>(black_box(&bytes)).unwrap());
@@ -132,7 +133,8 @@ fn message_to_worker(times: u32) {
 
 fn message_to_engine(times: u32) {
     for _ in 0..times {
-        let message = ToEngine::Return { read: REQUEST.to_vec(), awaits: Awaits::Next };
+        let message =
+            ToEngine::Return { read: REQUEST.to_vec(), awaits: Awaits::Next, origin: None };
         let bytes = envelope::pack(black_box(&message)).unwrap();
         black_box(envelope::open::<ArchivedToEngine>(black_box(&bytes)).unwrap());
     }

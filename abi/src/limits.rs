@@ -109,6 +109,9 @@ pub const S3_REPLY_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// From this size on a body is sent only after a small request has been answered.
 pub const S3_KNOCK_BYTES_MIN: usize = 1024 * 1024;
 
+/// All certificates of a node together, with their chains and keys.
+pub const CERTIFICATES_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// Workers of one node, and so rows of the board.
 pub const WORKERS_MAX: usize = 256;
 /// Invocations in flight in one worker; more wait as their function's queue allows, and are then

@@ -15,6 +15,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 use crate::channel::Message;
 use crate::limits;
 use crate::network::Network;
+use crate::origin::Origin;
 use crate::sandbox::Level;
 
 /// A SHA-256 digest.
@@ -124,6 +125,17 @@ pub enum ToWorker {
         /// Everything the worker needs to know of the node's settings.
         settings: Settings,
     },
+    /// The same for a process that ends TLS and runs no functions: an edge. It is sent
+    /// certificates in place of catalogues.
+    StartEdge {
+        /// The edge's row on the board.
+        row: u16,
+        /// As for a worker. Those that concern functions mean nothing here.
+        settings: Settings,
+    },
+    /// Carries the sealed memfd of [`crate::certificates`], which replace those before. Only an
+    /// edge is sent them.
+    Certificates,
     /// These settings count from now on.
     Settings {
         /// All of them; what is fixed for the worker's life is as it was at the start.
@@ -179,6 +191,8 @@ pub enum ToWorker {
         accepted_at_us: u64,
         /// Whose they are.
         awaits: Awaits,
+        /// Where it comes from, if the socket does not say it.
+        origin: Option<Origin>,
     },
     /// Finish what is in flight, let go of what is idle, then leave.
     Drain {
@@ -229,19 +243,27 @@ pub enum ToEngine {
         ticket: u64,
     },
     /// Carries a client's socket whose next request this worker must not run, or does not stay to
-    /// run.
+    /// run; of an edge, the plaintext end of a client's TLS connection.
     Return {
         /// What the worker has read from the socket and not used.
         read: Vec<u8>,
         /// Which request it waits for.
         awaits: Awaits,
+        /// Where it comes from, if the socket does not say it.
+        origin: Option<Origin>,
     },
+    /// An edge that was told to give its connections back ([`Ending::GiveBack`]) has no handshake
+    /// in progress any more. What it relays it goes on relaying by itself, and it ends with the
+    /// last of it: it is not this engine's any more.
+    Detached,
 }
 
 impl Message for ToWorker {
     fn fd_count(&self) -> usize {
         match self {
             Self::Start { .. }
+            | Self::StartEdge { .. }
+            | Self::Certificates
             | Self::Spool
             | Self::Catalogue
             | Self::Try { .. }
@@ -261,10 +283,14 @@ impl Message for ToWorker {
             Self::Connection { read, .. } if read.len() > limits::RETURNED_BYTES_MAX => {
                 Err("Connection.read is longer than RETURNED_BYTES_MAX")
             }
-            Self::Start { row, .. } if usize::from(*row) >= limits::WORKERS_MAX => {
+            Self::Start { row, .. } | Self::StartEdge { row, .. }
+                if usize::from(*row) >= limits::WORKERS_MAX =>
+            {
                 Err("Start.row is beyond WORKERS_MAX")
             }
-            Self::Start { settings, .. } | Self::Settings { settings } => settings.check(),
+            Self::Start { settings, .. }
+            | Self::StartEdge { settings, .. }
+            | Self::Settings { settings } => settings.check(),
             _ => Ok(()),
         }
     }
@@ -280,6 +306,7 @@ impl Message for ToEngine {
             | Self::RequestModule { .. }
             | Self::Tried { .. }
             | Self::LogWritten { .. }
+            | Self::Detached
             | Self::RequestSecrets { .. } => 0,
         }
     }

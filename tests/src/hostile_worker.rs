@@ -64,7 +64,11 @@ fn main() {
             let channel = Channel::from(socket);
             serve(&channel, |channel, _| {
                 let _ = channel.send(
-                    &ToEngine::Return { read: b"GET / HT".to_vec(), awaits: Awaits::First },
+                    &ToEngine::Return {
+                        read: b"GET / HT".to_vec(),
+                        awaits: Awaits::First,
+                        origin: None,
+                    },
                     Some(std::os::fd::AsFd::as_fd(&null)),
                 );
             });

@@ -31,6 +31,12 @@ pub(crate) struct Client {
 pub(crate) const NODE_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 80);
 
 impl Client {
+    /// Returns the client of a connection that came with its `origin`.
+    pub(crate) fn of(origin: abi::origin::Origin) -> Self {
+        let abi::origin::Origin { client, https, .. } = origin;
+        Self { address: client.ip().to_canonical(), port: Some(client.port()), https }
+    }
+
     /// The node itself, as the client of its own requests.
     pub(crate) const NODE: Self =
         Self { address: IpAddr::V4(Ipv4Addr::LOCALHOST), port: None, https: false };

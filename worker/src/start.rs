@@ -108,8 +108,8 @@ fn handle(
     received: Received<ToWorker>,
 ) -> anyhow::Result<()> {
     match (received.message, received.fd) {
-        (ToWorker::Connection { read, awaits, accepted_at_us }, Some(fd)) => {
-            worker.connections.take(fd, read, awaits, accepted_at_us);
+        (ToWorker::Connection { read, awaits, accepted_at_us, origin }, Some(fd)) => {
+            worker.connections.take(fd, read, awaits, accepted_at_us, origin);
         }
         (ToWorker::Settings { settings }, None) => {
             filter.change(&settings.log_filter);

@@ -6,7 +6,7 @@
 #![no_main]
 
 use std::fmt::Debug;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
 
@@ -94,7 +94,7 @@ fn deliver<M: Message + PartialEq + Debug>(
 }
 
 fn to_worker(input: &mut Unstructured<'_>) -> Result<ToWorker> {
-    Ok(match input.int_in_range(0..=10)? {
+    Ok(match input.int_in_range(0..=12)? {
         0 => ToWorker::Start { row: input.arbitrary()?, settings: settings(input)? },
         1 => ToWorker::Catalogue,
         2 => ToWorker::Module { key: input.arbitrary()? },
@@ -103,12 +103,15 @@ fn to_worker(input: &mut Unstructured<'_>) -> Result<ToWorker> {
             read: input.arbitrary()?,
             awaits: awaits(input)?,
             accepted_at_us: input.arbitrary()?,
+            origin: origin(input)?,
         },
         5 => ToWorker::Settings { settings: settings(input)? },
         6 => ToWorker::Secrets { function: input.arbitrary()? },
         7 => ToWorker::SecretsMissing { function: input.arbitrary()?, reason: input.arbitrary()? },
         8 => ToWorker::Try { ticket: input.arbitrary()? },
         9 => ToWorker::Spool,
+        10 => ToWorker::StartEdge { row: input.arbitrary()?, settings: settings(input)? },
+        11 => ToWorker::Certificates,
         _ => {
             let ending = if input.arbitrary()? { Ending::Close } else { Ending::GiveBack };
             ToWorker::Drain { ending, deadline_ms: input.arbitrary()? }
@@ -142,15 +145,28 @@ fn settings(input: &mut Unstructured<'_>) -> Result<Settings> {
 }
 
 fn to_engine(input: &mut Unstructured<'_>) -> Result<ToEngine> {
-    Ok(match input.int_in_range(0..=6)? {
+    Ok(match input.int_in_range(0..=7)? {
         0 => ToEngine::Hello { version: input.arbitrary()?, build_id: input.arbitrary()? },
         1 => ToEngine::Applied { generation: input.arbitrary()? },
         2 => ToEngine::RequestModule { key: input.arbitrary()? },
         3 => ToEngine::Draining,
         4 => ToEngine::RequestSecrets { function: input.arbitrary()? },
         5 => ToEngine::Tried { ticket: input.arbitrary()?, failure: input.arbitrary()? },
-        _ => ToEngine::Return { read: input.arbitrary()?, awaits: awaits(input)? },
+        6 => ToEngine::Detached,
+        _ => ToEngine::Return {
+            read: input.arbitrary()?,
+            awaits: awaits(input)?,
+            origin: origin(input)?,
+        },
     })
+}
+
+fn origin(input: &mut Unstructured<'_>) -> Result<Option<abi::origin::Origin>> {
+    let is_there: bool = input.arbitrary()?;
+    let mut address = || Ok(SocketAddr::new(input.arbitrary()?, input.arbitrary()?));
+    let (client, local) = (address()?, address()?);
+    let origin = abi::origin::Origin { client, local, https: input.arbitrary()? };
+    Ok(is_there.then_some(origin))
 }
 
 fn awaits(input: &mut Unstructured<'_>) -> Result<Awaits> {

@@ -17,8 +17,12 @@ fn open_fds() -> usize {
 fn a_message_and_its_fd_arrive_whole() {
     let (engine, worker) = Channel::pair().unwrap();
     let (socket, mut far) = UnixStream::pair().unwrap();
-    let sent =
-        ToWorker::Connection { read: b"GET /".to_vec(), awaits: Awaits::Next, accepted_at_us: 7 };
+    let sent = ToWorker::Connection {
+        read: b"GET /".to_vec(),
+        awaits: Awaits::Next,
+        accepted_at_us: 7,
+        origin: None,
+    };
     engine.send(&sent, Some(socket.as_fd())).unwrap();
     drop(socket);
     let received = worker.receive::<ToWorker>(&mut ReceiveBuffer::default()).unwrap();
@@ -33,7 +37,12 @@ fn a_message_and_its_fd_arrive_whole() {
 #[test]
 fn received_fds_do_not_survive_exec() {
     let (engine, worker) = Channel::pair().unwrap();
-    let empty = ToWorker::Connection { read: Vec::new(), awaits: Awaits::First, accepted_at_us: 0 };
+    let empty = ToWorker::Connection {
+        read: Vec::new(),
+        awaits: Awaits::First,
+        accepted_at_us: 0,
+        origin: None,
+    };
     engine.send(&empty, Some(engine.as_fd())).unwrap();
     let fd = worker.receive::<ToWorker>(&mut ReceiveBuffer::default()).unwrap().fd.unwrap();
     let flags = nix::fcntl::fcntl(&fd, nix::fcntl::FcntlArg::F_GETFD).unwrap();
@@ -43,7 +52,7 @@ fn received_fds_do_not_survive_exec() {
 #[test]
 fn a_full_queue_is_busy_and_a_closed_one_gone() {
     let (engine, worker) = Channel::pair().unwrap();
-    let message = ToEngine::Return { read: vec![0; 64 * 1024], awaits: Awaits::Next };
+    let message = ToEngine::Return { read: vec![0; 64 * 1024], awaits: Awaits::Next, origin: None };
     let stdin = io::stdin();
     let busy = (0..1000).map(|_| worker.send(&message, Some(stdin.as_fd()))).find(Result::is_err);
     assert!(matches!(busy, Some(Err(SendError::Busy))), "{busy:?}");
@@ -87,7 +96,8 @@ fn an_oversized_packet_is_refused() {
     engine.socket.send(&vec![0; MESSAGE_BYTES_MAX + 1]).unwrap();
     let received = worker.receive::<ToWorker>(&mut ReceiveBuffer::default());
     assert!(matches!(received, Err(ReceiveError::Malformed(_))), "{received:?}");
-    let too_large = ToEngine::Return { read: vec![0; MESSAGE_BYTES_MAX], awaits: Awaits::Next };
+    let too_large =
+        ToEngine::Return { read: vec![0; MESSAGE_BYTES_MAX], awaits: Awaits::Next, origin: None };
     assert!(matches!(
         worker.send(&too_large, Some(engine.as_fd())),
         Err(SendError::TooLarge { .. })
@@ -139,7 +149,7 @@ proptest! {
     #[test]
     fn any_flipped_byte_is_survived(at in 0usize..4096, to: u8, read in proptest::collection::vec(any::<u8>(), 0..256)) {
         let (engine, worker) = Channel::pair().unwrap();
-        let connection = ToWorker::Connection { read, awaits: Awaits::First, accepted_at_us: 0 };
+        let connection = ToWorker::Connection { read, awaits: Awaits::First, accepted_at_us: 0, origin: None };
         let mut bytes = envelope::pack(&connection).unwrap();
         let at = at % bytes.len();
         bytes[at] = to;

@@ -69,7 +69,7 @@ pub(crate) async fn call(
 
     let (stream, handed) = UnixStream::pair().map_err(CallError::connection)?;
     let handed = handed.into_std().map_err(CallError::connection)?;
-    let handed = Handed { socket: handed.into(), read: Vec::new(), awaits };
+    let handed = Handed { socket: handed.into(), read: Vec::new(), awaits, origin: None };
     supervisor
         .send(Command::Take(handed))
         .await

@@ -159,9 +159,10 @@ impl<Closed: 'static> Given<Closed> {
         let forward = async move {
             let Self { peer, closed } = self;
             let (mut sent, mut lost) = (0u64, 0u64);
-            while let Some(Handed { socket, read, awaits }) = connections.recv().await {
-                let outcome =
-                    peer.send(&Message::Connection { awaits, read }, Some(socket.as_fd())).await;
+            while let Some(Handed { socket, read, awaits, origin }) = connections.recv().await {
+                let outcome = peer
+                    .send(&Message::Connection { awaits, origin, read }, Some(socket.as_fd()))
+                    .await;
                 *if outcome.is_ok() { &mut sent } else { &mut lost } += 1;
             }
             if lost > 0 || peer.send(&Message::Done, None).await.is_err() {

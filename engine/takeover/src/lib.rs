@@ -33,6 +33,7 @@ mod taker;
 use std::os::fd::OwnedFd;
 
 use abi::message::Awaits;
+use abi::origin::Origin;
 
 pub use self::giver::Giver;
 pub use self::peer::Entrance;
@@ -60,4 +61,6 @@ pub struct Handed {
     pub read: Vec<u8>,
     /// Which request it waits for.
     pub awaits: Awaits,
+    /// Where it comes from, if the socket does not say it.
+    pub origin: Option<Origin>,
 }

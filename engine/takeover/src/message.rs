@@ -5,7 +5,10 @@
 //! know are ignored. Any other error of form ends the take-over. Pure; owns no fds.
 
 use abi::limits::RETURNED_BYTES_MAX;
+use std::net::SocketAddr;
+
 use abi::message::Awaits;
+use abi::origin::Origin;
 use serde::{Deserialize, Serialize};
 
 /// The version of the conversation. This build can have no other.
@@ -39,6 +42,8 @@ pub enum Message {
     Connection {
         /// What its client is waited for.
         awaits: Awaits,
+        /// Where it comes from, if the socket does not say it.
+        origin: Option<Origin>,
         /// What was read and not used.
         read: Vec<u8>,
     },
@@ -77,15 +82,24 @@ pub enum MalformedError {
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "say", rename_all = "kebab-case")]
 enum Head {
-    Hello { protocol: u32, build: String },
+    Hello {
+        protocol: u32,
+        build: String,
+    },
     Working,
     Ready,
     Listener,
     Lock,
     Yours,
-    Connection { awaits: AwaitsHead },
+    Connection {
+        awaits: AwaitsHead,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        origin: Option<OriginHead>,
+    },
     Done,
-    Refused { reason: String },
+    Refused {
+        reason: String,
+    },
 }
 
 /// The JSON of [`Awaits`].
@@ -94,6 +108,26 @@ enum Head {
 enum AwaitsHead {
     First,
     Next,
+}
+
+/// The JSON of [`Origin`].
+#[derive(Serialize, Deserialize)]
+struct OriginHead {
+    client: SocketAddr,
+    local: SocketAddr,
+    https: bool,
+}
+
+impl From<Origin> for OriginHead {
+    fn from(Origin { client, local, https }: Origin) -> Self {
+        Self { client, local, https }
+    }
+}
+
+impl From<OriginHead> for Origin {
+    fn from(OriginHead { client, local, https }: OriginHead) -> Self {
+        Self { client, local, https }
+    }
 }
 
 impl Message {
@@ -114,12 +148,14 @@ impl Message {
             Self::Listener => (Head::Listener, &[]),
             Self::Lock => (Head::Lock, &[]),
             Self::Yours => (Head::Yours, &[]),
-            // The other engine may be of a build that does not know `Admin`. `First` is nearest.
-            Self::Connection { awaits: Awaits::First | Awaits::Admin | Awaits::Event, read } => {
-                (Head::Connection { awaits: AwaitsHead::First }, read)
-            }
-            Self::Connection { awaits: Awaits::Next, read } => {
-                (Head::Connection { awaits: AwaitsHead::Next }, read)
+            Self::Connection { awaits, origin, read } => {
+                let awaits = match awaits {
+                    // The other engine may be of a build that does not know `Admin`. `First` is
+                    // nearest.
+                    Awaits::First | Awaits::Admin | Awaits::Event => AwaitsHead::First,
+                    Awaits::Next => AwaitsHead::Next,
+                };
+                (Head::Connection { awaits, origin: origin.map(Into::into) }, read)
             }
             Self::Done => (Head::Done, &[]),
             Self::Refused { reason } => (Head::Refused { reason: short(reason) }, &[]),
@@ -154,12 +190,12 @@ impl Message {
             Head::Connection { .. } if read.len() > RETURNED_BYTES_MAX => {
                 return Err(MalformedError::Payload(packet.len()));
             }
-            Head::Connection { awaits } => {
+            Head::Connection { awaits, origin } => {
                 let awaits = match awaits {
                     AwaitsHead::First => Awaits::First,
                     AwaitsHead::Next => Awaits::Next,
                 };
-                Self::Connection { awaits, read: read.to_vec() }
+                Self::Connection { awaits, origin: origin.map(Into::into), read: read.to_vec() }
             }
             _ if !read.is_empty() => return Err(MalformedError::Payload(packet.len())),
             Head::Hello { protocol, build } => Self::Hello { protocol, build },
@@ -187,6 +223,16 @@ pub(super) mod tests {
     pub(crate) fn any_message() -> impl Strategy<Value = Message> {
         let awaits = prop_oneof![Just(Awaits::First), Just(Awaits::Next)];
         let read = proptest::collection::vec(any::<u8>(), 0..2000);
+        let origin = (any::<SocketAddr>(), any::<SocketAddr>(), any::<bool>());
+        let origin = origin.prop_map(|(client, local, https)| Origin { client, local, https });
+        // JSON has no flow information and no scope of an IPv6 address.
+        let plain = |address: SocketAddr| SocketAddr::new(address.ip(), address.port());
+        let origin = origin.prop_map(move |origin| Origin {
+            client: plain(origin.client),
+            local: plain(origin.local),
+            ..origin
+        });
+        let origin = proptest::option::of(origin);
         prop_oneof![
             (any::<u32>(), ".{0,80}")
                 .prop_map(|(protocol, build)| Message::Hello { protocol, build }),
@@ -195,7 +241,11 @@ pub(super) mod tests {
             Just(Message::Listener),
             Just(Message::Lock),
             Just(Message::Yours),
-            (awaits, read).prop_map(|(awaits, read)| Message::Connection { awaits, read }),
+            (awaits, origin, read).prop_map(|(awaits, origin, read)| Message::Connection {
+                awaits,
+                origin,
+                read
+            }),
             Just(Message::Done),
             ".{0,80}".prop_map(|reason| Message::Refused { reason }),
         ]
@@ -206,8 +256,17 @@ pub(super) mod tests {
         let packet = |message: Message| String::from_utf8(message.pack()).unwrap();
         let hello = Message::Hello { protocol: 1, build: "b".into() };
         assert_eq!(packet(hello), r#"{"say":"hello","protocol":1,"build":"b"}"#);
-        let connection = Message::Connection { awaits: Awaits::Next, read: b"GET /\nx".to_vec() };
+        let (awaits, read) = (Awaits::Next, b"GET /\nx".to_vec());
+        let connection = Message::Connection { awaits, origin: None, read: read.clone() };
         assert_eq!(packet(connection), "{\"say\":\"connection\",\"awaits\":\"next\"}\nGET /\nx");
+        let (client, local) = ("192.0.2.7:40000".parse(), "[2001:db8::1]:443".parse());
+        let origin = Origin { client: client.unwrap(), local: local.unwrap(), https: true };
+        let connection = Message::Connection { awaits, origin: Some(origin), read };
+        assert_eq!(
+            packet(connection),
+            "{\"say\":\"connection\",\"awaits\":\"next\",\"origin\":{\"client\":\"192.0.2.7:40000\",\
+             \"local\":\"[2001:db8::1]:443\",\"https\":true}}\nGET /\nx"
+        );
         let newer = br#"{"say":"hello","protocol":1,"build":"b","mood":"good"}"#;
         assert!(Message::unpack(newer, 0).is_ok(), "a field of a newer build is passed over");
     }
@@ -225,8 +284,11 @@ pub(super) mod tests {
         assert!(matches!(refused(br#"{"say":"ready"}"#, 1), MalformedError::Fds { fds: 1, .. }));
         assert!(matches!(refused(b"{\"say\":\"ready\"}\nx", 0), MalformedError::Payload(_)));
         assert!(matches!(refused(&[b' '; HEAD_BYTES_MAX + 1], 0), MalformedError::TooLong(_)));
-        let most =
-            Message::Connection { awaits: Awaits::First, read: vec![b'\n'; RETURNED_BYTES_MAX] };
+        let most = Message::Connection {
+            awaits: Awaits::First,
+            origin: None,
+            read: vec![b'\n'; RETURNED_BYTES_MAX],
+        };
         let mut packet = most.pack();
         assert_eq!(Message::unpack(&packet, 1), Ok(most));
         packet.push(b'x');

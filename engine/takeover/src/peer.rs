@@ -182,6 +182,7 @@ mod tests {
         let running = entrance.next().await;
         assert_eq!((new.pid, running.pid), (std::process::id(), std::process::id()));
         let message = Message::Connection {
+            origin: None,
             awaits: Awaits::Next,
             read: vec![7; abi::limits::RETURNED_BYTES_MAX],
         };

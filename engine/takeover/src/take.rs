@@ -164,7 +164,7 @@ mod tests {
     fn the_way_through() {
         let now = Instant::now();
         let mut state = State::Asking { since: now, listeners: 0 };
-        let connection = Message::Connection { awaits: Awaits::Next, read: vec![1] };
+        let connection = Message::Connection { awaits: Awaits::Next, origin: None, read: vec![1] };
         let steps = [
             (Event::Message(Message::Listener), Action::KeepListener),
             (Event::Message(Message::Listener), Action::KeepListener),

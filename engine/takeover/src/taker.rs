@@ -105,10 +105,10 @@ impl Offered {
         loop {
             let (event, fd) = self.next().await;
             match self.step(event) {
-                Ok(Action::Serve(Message::Connection { awaits, read })) => {
+                Ok(Action::Serve(Message::Connection { awaits, origin, read })) => {
                     let Some(socket) = fd else { continue };
                     count += 1;
-                    serve(Handed { socket, read, awaits }).await;
+                    serve(Handed { socket, read, awaits, origin }).await;
                 }
                 Ok(Action::Finish { error: None }) => {
                     return tracing::info!(

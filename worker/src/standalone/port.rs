@@ -45,6 +45,7 @@ pub(super) async fn run(
                     Vec::new(),
                     Awaits::First,
                     now_us(),
+                    None,
                 ),
                 Err(error) => {
                     tracing::warn!("a connection is not accepted: {error}");

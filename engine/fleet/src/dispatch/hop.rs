@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use abi::channel::SendError;
 use abi::message::{Awaits, ToWorker};
+use abi::origin::Origin;
 
 use super::{Snapshot, WorkerHandle};
 use crate::core::Pool;
@@ -21,6 +22,8 @@ pub struct Connection {
     pub read: Vec<u8>,
     /// Which request it waits for.
     pub awaits: Awaits,
+    /// Where it comes from, if the socket does not say it.
+    pub origin: Option<Origin>,
     /// The pool whose workers may have it.
     pub pool: Pool,
     /// When it was accepted, if its first request had arrived by then. Otherwise 0 (see
@@ -49,6 +52,7 @@ pub fn hop(
         read: connection.read,
         awaits: connection.awaits,
         accepted_at_us: connection.accepted_at_us,
+        origin: connection.origin,
     };
     let send = |at: usize| {
         let worker = &workers[at];

@@ -113,7 +113,14 @@ mod tests {
     fn connection() -> Connection {
         let (socket, _) = std::os::unix::net::UnixStream::pair().unwrap();
         let (read, awaits) = (Vec::new(), Awaits::First);
-        Connection { socket: socket.into(), read, awaits, pool: Pool::Shared, accepted_at_us: 0 }
+        Connection {
+            socket: socket.into(),
+            read,
+            awaits,
+            origin: None,
+            pool: Pool::Shared,
+            accepted_at_us: 0,
+        }
     }
 
     #[test]

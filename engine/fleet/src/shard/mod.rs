@@ -236,6 +236,7 @@ fn take(core: usize, socket: OwnedFd, shared: &Arc<Shared>) {
                 socket,
                 read: Vec::new(),
                 awaits: Awaits::First,
+                origin: None,
                 pool,
                 accepted_at_us,
             };

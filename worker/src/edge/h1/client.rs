@@ -140,8 +140,12 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (ours, _) = listener.accept().await.unwrap();
-        let mut wire =
-            Wire::new(ours, Peer::new(Client::NODE), BytesMut::new(), Duration::from_secs(30));
+        let mut wire = Wire::new(
+            ours,
+            Peer::new(Client::NODE, None),
+            BytesMut::new(),
+            Duration::from_secs(30),
+        );
         wire.incoming.begin(abi::head::Framing::Length(body_bytes), Continue::Settled);
         (peer, wire)
     }

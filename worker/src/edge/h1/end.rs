@@ -34,7 +34,7 @@ pub(super) enum End {
 
 /// Ends a connection.
 pub(super) async fn finish(connections: &Connections, wire: SharedWire, end: End) {
-    let (mut socket, read) = match wire.into_inner() {
+    let (mut socket, read, origin) = match wire.into_inner() {
         Ok(wire) => wire.into_parts(),
         Err(shared) => {
             // A guest that has replied goes on, and may still read its request. The client sees the
@@ -59,7 +59,9 @@ pub(super) async fn finish(connections: &Connections, wire: SharedWire, end: End
             match socket.into_std() {
                 Ok(socket) => {
                     let read = read.to_vec();
-                    connections.outbox.send(ToEngine::Return { read, awaits }, Some(socket.into()));
+                    connections
+                        .outbox
+                        .send(ToEngine::Return { read, awaits, origin }, Some(socket.into()));
                 }
                 Err(error) => tracing::error!("a connection could not be given back: {error}"),
             }

@@ -31,6 +31,7 @@ use std::task::{Context, Poll, ready};
 use abi::board::{Places, now_us};
 use abi::limits::{LINGER_SILENT_TIMEOUT, LINGER_TIMEOUT, UNREAD_BODY_BYTES_MAX};
 use abi::message::{Awaits, Ending, ToEngine};
+use abi::origin::Origin;
 use abi::outcome::ReplyEnd;
 use bytes::BytesMut;
 use http::StatusCode;
@@ -91,20 +92,21 @@ impl Connections {
 
     /// Takes over a client's socket, with the bytes that were already read from it.
     /// `accepted_at_us` is when it was accepted, or 0 if that says nothing about the duration of
-    /// its hop.
+    /// its hop. `origin` says where it comes from, if the socket does not.
     pub(crate) fn take(
         self: &Rc<Self>,
         fd: OwnedFd,
         read: Vec<u8>,
         awaits: Awaits,
         accepted_at_us: u64,
+        origin: Option<Origin>,
     ) {
         let arrived = (accepted_at_us > 0)
             .then(|| Arrived { accepted_us: accepted_at_us, received_us: now_us() });
         // This is also right for one end of a pair of the node's own: the calls are the same for
         // every stream socket.
         let socket = std::net::TcpStream::from(fd);
-        let peer = peer(&socket);
+        let peer = origin.map_or_else(|| peer(&socket), |origin| Some(Client::of(origin)));
         let open = self.count(peer.map(|peer| peer.address));
         // A socket without a peer has lost its client.
         let Some(peer) = peer else { return };
@@ -116,7 +118,7 @@ impl Connections {
                     let read = BytesMut::from(&read[..]);
                     let wire = Wire::new(
                         socket,
-                        Peer::new(peer),
+                        Peer::new(peer, origin),
                         read,
                         connections.pipeline.write_timeout(),
                     );

@@ -161,7 +161,7 @@ fn decide(connections: &Connections, wire: &mut Wire, awaits: Awaits) -> Option<
     let refused = Reply::to(&wire.buffer);
     Some(match outline.take(&mut wire.buffer, prefix_length) {
         Ok(mut message) => {
-            let (Peer { client: peer, text }, settings) =
+            let (Peer { client: peer, text, .. }, settings) =
                 (&wire.peer, connections.pipeline.settings());
             if awaits == Awaits::Event {
                 message.request.extensions_mut().insert(IsEvent);

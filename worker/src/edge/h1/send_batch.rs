@@ -142,8 +142,12 @@ mod tests {
         let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (socket, _) = listener.accept().await.unwrap();
         socket.writable().await.unwrap();
-        let mut wire =
-            Wire::new(socket, Peer::new(Client::NODE), BytesMut::new(), Duration::from_secs(60));
+        let mut wire = Wire::new(
+            socket,
+            Peer::new(Client::NODE, None),
+            BytesMut::new(),
+            Duration::from_secs(60),
+        );
         wire.outgoing.own.extend_from_slice(reply.as_bytes());
         (SharedWire::new(wire), client)
     }

@@ -12,6 +12,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use abi::limits::BODY_TIMEOUT;
+use abi::origin::Origin;
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use http::HeaderValue;
 use http_body::Frame;
@@ -69,13 +70,16 @@ pub(super) struct Peer {
     pub(super) client: Client,
     /// The client's address without the port, as a header value.
     pub(super) text: HeaderValue,
+    /// Where the connection comes from, if the socket does not say it.
+    origin: Option<Origin>,
 }
 
 impl Peer {
-    pub(super) fn new(client: Client) -> Self {
+    pub(super) fn new(client: Client, origin: Option<Origin>) -> Self {
         let text = HeaderValue::try_from(client.address.to_string());
         // An address has only characters that a header may have.
-        Self { client, text: text.unwrap_or_else(|_| HeaderValue::from_static("unknown")) }
+        let text = text.unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+        Self { client, text, origin }
     }
 }
 
@@ -107,7 +111,8 @@ impl Wire {
         write_timeout: Duration,
     ) -> Self {
         let (incoming, outgoing, write_deadline, body_deadline) = Default::default();
-        let (local, released, upgrading) = (None, None, None);
+        let local = peer.origin.map(|origin| origin.local);
+        let (released, upgrading) = (None, None);
         Self {
             socket,
             peer,
@@ -127,8 +132,9 @@ impl Wire {
         self.write_timeout = write_timeout;
     }
 
-    pub(super) fn into_parts(self) -> (TcpStream, BytesMut) {
-        (self.socket, self.buffer)
+    /// Returns the socket, what was read from it and not used, and where it comes from.
+    pub(super) fn into_parts(self) -> (TcpStream, BytesMut, Option<Origin>) {
+        (self.socket, self.buffer, self.peer.origin)
     }
 
     pub(super) fn socket(&self) -> &TcpStream {
@@ -353,8 +359,12 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let (_client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
         let (socket, _) = accepted.unwrap();
-        let mut wire =
-            Wire::new(socket, Peer::new(Client::NODE), BytesMut::new(), Duration::from_secs(1));
+        let mut wire = Wire::new(
+            socket,
+            Peer::new(Client::NODE, None),
+            BytesMut::new(),
+            Duration::from_secs(1),
+        );
         assert_eq!(wire.local, None, "nobody has asked");
         assert_eq!(wire.local_address(), address);
     }

@@ -157,10 +157,10 @@ impl Supervisor {
         self.trials.reap(worker);
         self.log_writes.reap(worker);
         for received in link.unreceived() {
-            if let (ToWorker::Connection { read, awaits, .. }, Some(socket)) =
+            if let (ToWorker::Connection { read, awaits, origin, .. }, Some(socket)) =
                 (received.message, received.fd)
             {
-                self.reroute(Handed { socket, read, awaits });
+                self.reroute(Handed { socket, read, awaits, origin });
             }
         }
     }

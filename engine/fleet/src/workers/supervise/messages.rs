@@ -74,8 +74,10 @@ impl Supervisor {
             (ToEngine::RequestSecrets { function }, None) if serves => {
                 self.on_secrets_request(worker, function)
             }
-            (ToEngine::Return { read, awaits }, Some(socket)) if serves && is_stream(&socket) => {
-                self.reroute(Handed { socket, read, awaits });
+            (ToEngine::Return { read, awaits, origin }, Some(socket))
+                if serves && is_stream(&socket) =>
+            {
+                self.reroute(Handed { socket, read, awaits, origin });
             }
             (ToEngine::Return { .. }, Some(_)) if serves => {
                 self.on(Event::ProtocolError {

@@ -21,8 +21,8 @@ impl Supervisor {
     /// another engine has taken over, the connection goes there.
     pub(super) fn on_parked(&mut self, mut parked: Parked) {
         if self.successor.is_some() {
-            if let Some(Connection { socket, read, awaits, .. }) = parked.take() {
-                self.reroute(Handed { socket, read, awaits });
+            if let Some(Connection { socket, read, awaits, origin, .. }) = parked.take() {
+                self.reroute(Handed { socket, read, awaits, origin });
             }
             return;
         }
@@ -62,7 +62,7 @@ impl Supervisor {
             let _ = successor.send(handed);
             return;
         }
-        let Handed { socket, read, awaits } = handed;
+        let Handed { socket, read, awaits, origin } = handed;
         let snapshot = self.shared.snapshot.load_full();
         let domain = self.shared.domain.load();
         match verdict(
@@ -77,7 +77,7 @@ impl Supervisor {
                 match hop(
                     &snapshot,
                     None,
-                    Connection { socket, read, awaits, pool, accepted_at_us: 0 },
+                    Connection { socket, read, awaits, origin, pool, accepted_at_us: 0 },
                 ) {
                     Ok(row) => counts.hopped(row),
                     Err(connection) => match self.shared.parking.park(connection) {
