@@ -137,7 +137,7 @@ pub const FIELDS_BYTES_MAX: usize = 128 * 1024;
 pub const HOST_CALL_BYTES_MAX: usize = 256 * 1024;
 /// What a guest may write at a time into the body of a reply or of an outgoing request; the body
 /// holds twice as much.
-pub const BODY_CHUNK_BYTES_MAX: usize = 64 * 1024;
+pub const BODY_CHUNK_BYTES_MAX: usize = 256 * 1024;
 /// The most elements that an instance's tables can be given together. A table is the program's list
 /// of functions.
 pub const TABLE_ELEMENTS_MAX: u32 = 100_000;
