@@ -6,6 +6,7 @@
 mod cli;
 mod node;
 mod reconfigure;
+mod tls;
 
 use std::process::ExitCode;
 

@@ -8,7 +8,6 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::Write as _;
-use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -22,6 +21,7 @@ use tokio::sync::mpsc::Sender;
 use tokio::sync::watch;
 
 use crate::reconfigure::{self, Fixed};
+use crate::tls;
 use abi::sandbox::Level;
 use compile::cache::Cache;
 use control::functions::{Functions, Loaded, Memory, Surroundings};
@@ -36,6 +36,7 @@ use fleet::metrics::Metrics;
 use fleet::shard::{self, Backlog, Shard};
 use fleet::workers::supervise::{self, Command, Plan, Supervisor};
 use fleet::workers::{Binary, Roster};
+use host::listen::{Listener, Scheme};
 use host::lock::{self, DataLock};
 use host::{cores, fds, folder, listen, probe, socket_file, systemd};
 use logs::traces::Traces;
@@ -59,7 +60,8 @@ pub(crate) fn serve(start: Start, resolved: Resolved, sources: Sources) -> anyho
     // Before anything else opens a file.
     let inherited = systemd::sockets()
         .context("the sockets that this process was started with cannot be used")?;
-    let inherited: Result<Vec<_>, _> = inherited.into_iter().map(listen::adopt).collect();
+    let inherited = inherited.into_iter().map(|(fd, scheme)| listen::adopt(fd, scheme));
+    let inherited: Result<Vec<_>, _> = inherited.collect();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -70,7 +72,7 @@ pub(crate) fn serve(start: Start, resolved: Resolved, sources: Sources) -> anyho
 async fn run(
     start: Start,
     (resolved, sources): (Resolved, Sources),
-    inherited: Vec<TcpListener>,
+    inherited: Vec<Listener>,
 ) -> anyhow::Result<()> {
     // First of all: from here on these signals do not end the process, and wait until they can be
     // acted on.
@@ -140,8 +142,8 @@ async fn run(
 struct Node {
     life: watch::Sender<Life>,
     entrance: Entrance,
-    sockets: Vec<TcpListener>,
-    addresses: Vec<SocketAddr>,
+    sockets: Vec<Listener>,
+    urls: Vec<listen::Url>,
     functions: Arc<Functions>,
     fixed: Fixed,
     shared: Arc<Shared>,
@@ -158,7 +160,7 @@ impl Node {
         start: Start,
         resolved: &Resolved,
         cores: &[usize],
-        sockets: Vec<TcpListener>,
+        sockets: Vec<Listener>,
     ) -> anyhow::Result<Self> {
         let config = &resolved.settings;
         let binary = Binary::open()?;
@@ -173,6 +175,14 @@ impl Node {
         let cache = Arc::new(Cache::open(cache, Arc::clone(&artefacts))?);
         let key = KeyFile::open(config.secrets_key.as_deref(), &config.data);
         let key = key.with_context(|| resolved.source_of("secrets_key"))?;
+        let has_tls = sockets.iter().any(|listener| listener.scheme == Scheme::Https);
+        let (certificates, tls_keeper) = match has_tls {
+            true => {
+                let (certificates, keeper) = tls::open(config, &key)?;
+                (Some(certificates), Some(keeper))
+            }
+            false => (None, None),
+        };
         let secrets = Arc::new(Secrets::new(Arc::clone(&objects), key, &config.data.join("cache")));
         let (commands, received) = supervise::commands();
         let (of_node, interval) =
@@ -215,12 +225,17 @@ impl Node {
             settings: reconfigure::of_workers(config, fixed),
             fleet: FleetPlan {
                 shared: shared_workers,
+                edges: if has_tls { cores.to_vec() } else { Vec::new() },
                 own_idle_timeout: *config.own_worker_idle_timeout,
             },
             connections_max: fds::connections_max(),
+            certificates,
             drain_timeout: *config.drain_timeout,
             roster,
         };
+        if let Some(keeper) = tls_keeper {
+            tokio::task::spawn_local(tls::keep_up(keeper, commands.clone()));
+        }
         let (board, to_itself) = ((board, board_fd), (commands.clone(), received));
         let mut supervisor = Supervisor::new(
             plan,
@@ -234,7 +249,7 @@ impl Node {
         // Workers before shards: nothing is accepted that nobody can serve.
         supervisor.start().await.context("the workers did not start; what they said is above")?;
         let shards = start_shards(cores, listen::distribute(&sockets, cores.len())?, &shared)?;
-        let addresses = listen::addresses(&sockets)?;
+        let urls = listen::urls(&sockets)?;
         let (functions, life) = (Arc::new(functions), watch::Sender::new(Life::Serving));
         let [control, take_over] = places(&config.data);
         let entrance = Entrance::open(&take_over)
@@ -245,7 +260,7 @@ impl Node {
             supervisor: commands.clone(),
             shared: Arc::clone(&shared),
             logs: Arc::clone(&logs),
-            listeners: addresses.clone(),
+            listeners: urls.clone(),
             admin: remote.admin.as_ref().map(|admin| admin.address),
             lambda_api: remote.lambda.as_ref().map(|lambda| lambda.address),
             native_limits: native_limits(config.native_sandbox.into()),
@@ -258,7 +273,7 @@ impl Node {
             life,
             entrance,
             sockets,
-            addresses,
+            urls,
             functions,
             fixed,
             shared,
@@ -282,7 +297,7 @@ impl Node {
             life,
             entrance,
             sockets,
-            addresses,
+            urls,
             functions,
             commands,
             mut supervisor,
@@ -303,8 +318,7 @@ impl Node {
         let changes = Arc::clone(&functions);
         let giver = Giver::new(entrance, sockets, lock, async || changes.close().await);
 
-        let urls: Vec<String> =
-            addresses.iter().map(|address| format!("http://{address}")).collect();
+        let urls: Vec<String> = urls.iter().map(ToString::to_string).collect();
         // Whoever started us may have closed stdout; that is no reason not to serve.
         let _ = writeln!(std::io::stdout(), "ready {}", urls.join(" "));
         tracing::info!("{} shards serve {}", shards.len(), urls.join(" "));

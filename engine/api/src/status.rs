@@ -79,7 +79,7 @@ pub struct WorkerStatus {
     pub pid: Option<u32>,
     /// The core that it is pinned to.
     pub core: usize,
-    /// `shared`, or the function that it is for.
+    /// `shared`, `edge` if it ends TLS, or the function that it is for.
     pub pool: String,
     /// What it is doing.
     pub state: WorkerState,

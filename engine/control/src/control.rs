@@ -6,6 +6,7 @@ use std::sync::Arc;
 use api::status::{NodeStatus, WorkerStatus};
 use fleet::dispatch::Shared;
 use fleet::workers::supervise::Command;
+use host::listen::Url;
 use logs::Logs;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::{oneshot, watch};
@@ -23,7 +24,7 @@ pub struct Control {
     pub supervisor: Sender<Command>,
     pub shared: Arc<Shared>,
     pub logs: Arc<Logs>,
-    pub listeners: Vec<SocketAddr>,
+    pub listeners: Vec<Url>,
     pub admin: Option<SocketAddr>,
     pub lambda_api: Option<SocketAddr>,
     /// What this host does not let native functions have, a sentence each.
@@ -41,7 +42,7 @@ impl Control {
         NodeStatus {
             pid: std::process::id(),
             version: abi::BUILD_ID.to_owned(),
-            listeners: self.listeners.iter().map(url).collect(),
+            listeners: self.listeners.iter().map(ToString::to_string).collect(),
             admin: self.admin.as_ref().map(url),
             lambda_api: self.lambda_api.as_ref().map(url),
             native_limits: self.native_limits.clone(),

@@ -1,12 +1,14 @@
 //! Listening sockets: one for each shard and address, which share the port (SO_REUSEPORT,
 //! socket(7)).
 //!
-//! They are opened here, or adopted from the process that opened them. Callers own the sockets;
-//! this module keeps none.
+//! They are opened here, or adopted from the process that opened them. A [`Listener`] owns its
+//! socket; this module keeps none.
 
+use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::str::FromStr;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -33,20 +35,111 @@ pub enum ListenError {
     Unfit { number: i32, what: String },
 }
 
+/// What clients speak on a listening socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    Http,
+    /// HTTP inside of TLS.
+    Https,
+}
+
+/// Where to listen, and what clients speak there: `HOST:PORT` or `http://HOST:PORT`, or
+/// `https://HOST:PORT`. Whether the host exists shows when it is resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    pub scheme: Scheme,
+    /// HOST:PORT.
+    pub authority: String,
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (scheme, authority) = match text.split_once("://") {
+            None => (Scheme::Http, text),
+            Some(("http", authority)) => (Scheme::Http, authority),
+            Some(("https", authority)) => (Scheme::Https, authority),
+            Some((other, _)) => {
+                return Err(format!(
+                    "{other}:// is not listened for; expected http:// or https://"
+                ));
+            }
+        };
+        // A slash at the end is how many write a URL.
+        let authority = authority.strip_suffix('/').unwrap_or(authority);
+        match authority.rsplit_once(':') {
+            Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
+                Ok(Self { scheme, authority: authority.to_owned() })
+            }
+            _ => Err("expected HOST:PORT or https://HOST:PORT, for example 127.0.0.1:8080".into()),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.scheme {
+            Scheme::Http => f.write_str(&self.authority),
+            Scheme::Https => write!(f, "https://{}", self.authority),
+        }
+    }
+}
+
+/// The URL of what is served at an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Url {
+    pub scheme: Scheme,
+    pub address: SocketAddr,
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match self.scheme {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        };
+        write!(f, "{scheme}://{}", self.address)
+    }
+}
+
+/// A listening socket.
+#[derive(Debug)]
+pub struct Listener {
+    pub socket: TcpListener,
+    pub scheme: Scheme,
+}
+
+impl Listener {
+    /// Returns the URL of what is served there.
+    ///
+    /// # Errors
+    /// When the socket has no address; a listening one always has.
+    pub fn url(&self) -> io::Result<Url> {
+        Ok(Url { scheme: self.scheme, address: self.socket.local_addr()? })
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
 /// The sockets of one shard.
-pub type Listeners = Vec<TcpListener>;
+pub type Listeners = Vec<Listener>;
 
 /// Opens `shards` sockets for every address that `addresses` resolve to, IPv4 and IPv6. Port 0
 /// becomes one free port, the same for all shards.
 ///
 /// # Errors
 /// [`ListenError`] naming the address.
-pub fn open(addresses: &[String], shards: usize) -> Result<Vec<TcpListener>, ListenError> {
+pub fn open(addresses: &[Address], shards: usize) -> Result<Vec<Listener>, ListenError> {
     let mut sockets = Vec::new();
-    for address in addresses {
-        let resolved = address.to_socket_addrs();
-        let resolved =
-            resolved.map_err(|source| ListenError::Resolve { address: address.clone(), source })?;
+    for Address { scheme, authority } in addresses {
+        let resolved = authority.to_socket_addrs();
+        let resolved = resolved
+            .map_err(|source| ListenError::Resolve { address: authority.clone(), source })?;
         for mut address in resolved {
             // Without SO_REUSEPORT first: it would let a second server of the same user share the
             // port by mistake.
@@ -54,9 +147,9 @@ pub fn open(addresses: &[String], shards: usize) -> Result<Vec<TcpListener>, Lis
                 drop(socket(address, false)?);
             }
             for _ in 0..shards {
-                let listener = socket(address, true)?;
-                address = listener.local_addr().map_err(|source| bind_error(address, source))?;
-                sockets.push(listener);
+                let socket = socket(address, true)?;
+                address = socket.local_addr().map_err(|source| bind_error(address, source))?;
+                sockets.push(Listener { socket, scheme: *scheme });
             }
         }
     }
@@ -64,13 +157,13 @@ pub fn open(addresses: &[String], shards: usize) -> Result<Vec<TcpListener>, Lis
 }
 
 /// Adopts a socket that another process has opened: the init system, or the engine before this one.
+/// Clients speak `scheme` there.
 ///
 /// # Errors
 /// [`ListenError::Unfit`] when it is not a listening TCP socket.
-pub fn adopt(fd: OwnedFd) -> Result<TcpListener, ListenError> {
+pub fn adopt(fd: OwnedFd, scheme: Scheme) -> Result<Listener, ListenError> {
     let number = fd.as_raw_fd();
-    let unfit =
-        |what: &dyn std::fmt::Display| ListenError::Unfit { number, what: what.to_string() };
+    let unfit = |what: &dyn fmt::Display| ListenError::Unfit { number, what: what.to_string() };
     let socket = Socket::from(fd);
     let kind = socket.r#type().map_err(|error| unfit(&error))?;
     let domain = socket.domain().map_err(|error| unfit(&error))?;
@@ -81,22 +174,22 @@ pub fn adopt(fd: OwnedFd) -> Result<TcpListener, ListenError> {
         return Err(unfit(&"it does not listen"));
     }
     set_options(&socket).map_err(|error| unfit(&error))?;
-    Ok(socket.into())
+    Ok(Listener { socket: socket.into(), scheme })
 }
 
-/// Returns the addresses of `sockets`, each once, in the order of their first sockets.
+/// Returns the URLs of `sockets`, each once, in the order of their first sockets.
 ///
 /// # Errors
 /// When a socket has no address; a listening one always has.
-pub fn addresses(sockets: &[TcpListener]) -> io::Result<Vec<SocketAddr>> {
-    let mut addresses = Vec::new();
+pub fn urls(sockets: &[Listener]) -> io::Result<Vec<Url>> {
+    let mut urls = Vec::new();
     for socket in sockets {
-        let address = socket.local_addr()?;
-        if !addresses.contains(&address) {
-            addresses.push(address);
+        let url = socket.url()?;
+        if !urls.contains(&url) {
+            urls.push(url);
         }
     }
-    Ok(addresses)
+    Ok(urls)
 }
 
 /// Distributes `sockets` among the shards. Every socket has a shard, or clients that the kernel
@@ -105,17 +198,17 @@ pub fn addresses(sockets: &[TcpListener]) -> io::Result<Vec<SocketAddr>> {
 ///
 /// # Errors
 /// When the process has no file descriptors left.
-pub fn distribute(sockets: &[TcpListener], shards: usize) -> io::Result<Vec<Listeners>> {
+pub fn distribute(sockets: &[Listener], shards: usize) -> io::Result<Vec<Listeners>> {
     let mut by_shard: Vec<Listeners> = (0..shards).map(|_| Vec::new()).collect();
-    for address in addresses(sockets)? {
+    for url in urls(sockets)? {
         let mut own = Vec::new();
         for socket in sockets {
-            if socket.local_addr()? == address {
-                own.push(socket);
+            if socket.url()? == url {
+                own.push(&socket.socket);
             }
         }
-        for (shard, socket) in pairs(shards, own.len()) {
-            by_shard[shard].push(own[socket].try_clone()?);
+        for (shard, at) in pairs(shards, own.len()) {
+            by_shard[shard].push(Listener { socket: own[at].try_clone()?, scheme: url.scheme });
         }
     }
     Ok(by_shard)
@@ -198,22 +291,42 @@ fn bind_error(address: SocketAddr, source: io::Error) -> ListenError {
 mod tests {
     use super::*;
 
+    fn address(text: &str) -> Address {
+        text.parse().unwrap()
+    }
+
     #[test]
     fn shards_share_one_port_and_nobody_else_does() {
-        let sockets = open(&["127.0.0.1:0".into()], 3).unwrap();
-        let bound = addresses(&sockets).unwrap();
+        let sockets = open(&[address("127.0.0.1:0")], 3).unwrap();
+        let bound = urls(&sockets).unwrap();
         assert_eq!((sockets.len(), bound.len()), (3, 1));
-        let taken = open(&[bound[0].to_string()], 1).unwrap_err().to_string();
+        let taken = open(&[address(&bound[0].address.to_string())], 1).unwrap_err().to_string();
         assert!(taken.contains("another program has this port"), "{taken}");
-        let nonsense = open(&["nonsense".into()], 1).unwrap_err().to_string();
-        assert!(nonsense.contains("HOST:PORT"), "{nonsense}");
+    }
+
+    #[test]
+    fn an_address_says_what_is_spoken_there() {
+        for (text, scheme, written) in [
+            ("127.0.0.1:80", Scheme::Http, "127.0.0.1:80"),
+            ("http://[::]:80", Scheme::Http, "[::]:80"),
+            ("https://0.0.0.0:443/", Scheme::Https, "https://0.0.0.0:443"),
+        ] {
+            let address = address(text);
+            assert_eq!((address.scheme, address.to_string()), (scheme, written.to_owned()));
+        }
+        let said = |text: &str| text.parse::<Address>().unwrap_err();
+        assert!(said("nonsense").contains("HOST:PORT"));
+        assert!(said("https://:443").contains("HOST:PORT"));
+        assert!(said("https://a:443/path").contains("HOST:PORT"));
+        assert!(said("ftp://a:21").contains("https://"));
     }
 
     #[test]
     fn nothing_is_paced_within_this_machine() {
         let congestion_of = |address: &str| {
-            let sockets = open(&[address.into()], 1).unwrap();
-            let name = Socket::from(sockets[0].try_clone().unwrap()).tcp_congestion().unwrap();
+            let sockets = open(&[self::address(address)], 1).unwrap();
+            let socket = Socket::from(sockets[0].socket.try_clone().unwrap());
+            let name = socket.tcp_congestion().unwrap();
             String::from_utf8(name).unwrap().trim_end_matches('\0').to_owned()
         };
         assert_eq!(congestion_of("127.0.0.1:0"), "reno");
@@ -235,16 +348,17 @@ mod tests {
             );
             assert_eq!(pairs.len(), shards.max(sockets), "none twice: {pairs:?}");
         }
-        let sockets = open(&["127.0.0.1:0".into(), "127.0.0.1:0".into()], 1).unwrap();
+        let both = [address("127.0.0.1:0"), address("https://127.0.0.1:0")];
+        let sockets = open(&both, 1).unwrap();
         let by_shard = distribute(&sockets, 2).unwrap();
         for listeners in by_shard {
-            assert_eq!(addresses(&listeners).unwrap(), addresses(&sockets).unwrap());
+            assert_eq!(urls(&listeners).unwrap(), urls(&sockets).unwrap());
         }
     }
 
     #[test]
     fn only_listening_tcp_sockets_are_adopted() {
-        let said = |fd: OwnedFd| adopt(fd).unwrap_err().to_string();
+        let said = |fd: OwnedFd| adopt(fd, Scheme::Http).unwrap_err().to_string();
         assert!(said(std::fs::File::open("/dev/null").unwrap().into()).contains("fd "));
         let (unix, _) = std::os::unix::net::UnixStream::pair().unwrap();
         assert!(said(unix.into()).contains("not a TCP socket"));
@@ -255,6 +369,6 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         assert!(said(stream.into()).contains("does not listen"));
-        assert!(adopt(listener.into()).is_ok());
+        assert!(adopt(listener.into(), Scheme::Http).is_ok());
     }
 }

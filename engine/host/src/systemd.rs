@@ -10,21 +10,30 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tokio::process::Command;
 
+use crate::listen::Scheme;
+
 /// The variables that describe the sockets of a process.
 const SOCKET_VARIABLES: [&str; 3] = ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"];
 /// The variable with the process that the watchdog watches.
 const WATCHED_VARIABLE: &str = "WATCHDOG_PID";
 
-/// Returns the sockets that this process was started with. Must be called once, before anything
-/// else opens a file.
+/// The name of sockets on which clients speak TLS (FileDescriptorName=, systemd.socket(5)).
+const HTTPS_NAME: &str = "https";
+
+/// Returns the sockets that this process was started with, and what clients speak on each. Must be
+/// called once, before anything else opens a file.
 ///
 /// # Errors
 /// When the variables describe sockets that are not there.
-pub fn sockets() -> std::io::Result<Vec<OwnedFd>> {
-    let numbers = sd_notify::listen_fds()?;
-    // SAFETY: whoever started this process has put these fds here for it, they are open (listen_fds
-    // has set a flag of each), and this is called once, so nobody else owns them.
-    Ok(numbers.map(|number| unsafe { OwnedFd::from_raw_fd(number) }).collect())
+pub fn sockets() -> std::io::Result<Vec<(OwnedFd, Scheme)>> {
+    let numbers = sd_notify::listen_fds_with_names()?;
+    let sockets = numbers.map(|(number, name)| {
+        let scheme = if name == HTTPS_NAME { Scheme::Https } else { Scheme::Http };
+        // SAFETY: whoever started this process has put these fds here for it, they are open
+        // (listen_fds has set a flag of each), and this is called once, so nobody else owns them.
+        (unsafe { OwnedFd::from_raw_fd(number) }, scheme)
+    });
+    Ok(sockets.collect())
 }
 
 /// Removes the variables from the environment of a process that is to replace this one.

@@ -29,6 +29,8 @@ const FILE_BYTES_MAX: u64 = 1024;
 pub struct Key {
     pub(super) cipher: XChaCha20Poly1305,
     id: String,
+    /// What other keys are derived from.
+    root: Zeroizing<[u8; 32]>,
 }
 
 /// Shows the id only.
@@ -39,9 +41,20 @@ impl fmt::Debug for Key {
 }
 
 impl Key {
-    pub(super) fn new(bytes: &[u8; 32]) -> Self {
-        let digest = Sha256::new_with_prefix(b"sockhop key id\0").chain_update(bytes).finalize();
-        Self { cipher: XChaCha20Poly1305::new(bytes.into()), id: hex::encode(&digest[..8]) }
+    /// Makes a key of its bytes.
+    pub fn new(bytes: &[u8; 32]) -> Self {
+        let digest =
+            |purpose: &[u8]| Sha256::new_with_prefix(purpose).chain_update(bytes).finalize();
+        let root = Zeroizing::new(digest(b"sockhop root of derived keys\0").into());
+        let id = hex::encode(&digest(b"sockhop key id\0")[..8]);
+        Self { cipher: XChaCha20Poly1305::new(bytes.into()), id, root }
+    }
+
+    /// Returns another key, which is always the same for one `purpose`. Neither this key nor that of
+    /// another purpose follows from it.
+    pub fn derive(&self, purpose: &str) -> Zeroizing<[u8; 32]> {
+        let digest = Sha256::new_with_prefix(b"sockhop derived key\0").chain_update(*self.root);
+        Zeroizing::new(digest.chain_update(purpose).finalize().into())
     }
 
     fn parse(text: &str) -> Option<Self> {

@@ -29,7 +29,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::Mutex;
 
 use self::copy::Copy;
-pub use self::key::{KeyError, KeyFile};
+pub use self::key::{Key, KeyError, KeyFile};
 use self::known::{All, Held, Known, insert, place_of, revision};
 use self::object::{OBJECT_BYTES_MAX, PREFIX, Place, Sealed};
 pub use self::rules::{RuleError, check_key, check_value};

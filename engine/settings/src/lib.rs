@@ -38,6 +38,7 @@ pub use self::resolve::{Resolved, Sources};
 use self::store_location::StoreLocation;
 pub use self::value::address;
 use host::cores;
+use host::listen;
 use host::log;
 
 /// How often the store is searched for logs that are too old or too many.
@@ -55,9 +56,21 @@ const RELOADED: &str = "Settings that SIGHUP reads again";
 /// `cli::serve`.
 #[derive(Debug, Clone, Args)]
 pub struct Settings {
-    /// Where to listen (repeatable; port 0 takes a free one)
-    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR", value_parser = value::address, help_heading = FIXED)]
-    pub listen: Vec<String>,
+    /// Where to listen: HOST:PORT, or https://HOST:PORT for TLS (repeatable; port 0 takes a free
+    /// one)
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR", help_heading = FIXED)]
+    pub listen: Vec<listen::Address>,
+    /// File with the certificate for https:// and the chain to its root, in PEM (default: one for
+    /// localhost that the node makes and signs itself)
+    #[arg(long, value_name = "FILE", help_heading = FIXED)]
+    pub tls_cert: Option<PathBuf>,
+    /// File with the certificate's private key, in PEM, which nobody else may read
+    #[arg(long, value_name = "FILE", help_heading = FIXED)]
+    pub tls_key: Option<PathBuf>,
+    /// Folder with certificates by host: NAME.crt with NAME.key, or NAME/fullchain.pem with
+    /// NAME/privkey.pem
+    #[arg(long, value_name = "DIR", help_heading = FIXED)]
+    pub tls_dir: Option<PathBuf>,
     /// Folder of the node: control socket, module cache and, unless --store says otherwise, the
     /// store
     #[arg(long, default_value = "./sockhop-data", value_name = "DIR", help_heading = FIXED)]

@@ -76,7 +76,8 @@ fn each_layer_wins_over_those_below_and_says_so() {
 #[test]
 fn lists_are_repeated_separated_by_commas_or_arrays_and_not_added_up() {
     let listen = |flags: &[&str], variables: &[(&str, &str)], file| {
-        resolve(flags, variables, file).unwrap().settings.listen
+        let listen = resolve(flags, variables, file).unwrap().settings.listen;
+        listen.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     let (two, variable) = (["a:1".to_owned(), "b:2".to_owned()], [("SOCKHOP_LISTEN", "a:1, b:2")]);
     assert_eq!(listen(&["--listen", "a:1", "--listen", "b:2"], &[], "listen = \"c:3\""), two);

@@ -84,6 +84,9 @@ fn warnings(resolved: &Resolved) -> Vec<String> {
         ("data", Some(&settings.data)),
         ("store", store),
         ("s3_credentials", settings.s3_credentials.as_ref()),
+        ("tls_cert", settings.tls_cert.as_ref()),
+        ("tls_key", settings.tls_key.as_ref()),
+        ("tls_dir", settings.tls_dir.as_ref()),
     ];
     let relative = folders.into_iter().filter_map(|(key, path)| {
         let path = path.filter(|path| path.is_relative())?;
@@ -93,8 +96,9 @@ fn warnings(resolved: &Resolved) -> Vec<String> {
         ))
     });
     let unresolved = settings.listen.iter().filter_map(|address| {
-        let error = address.to_socket_addrs().err()?;
-        Some(format!("{}: {address:?} is no address now: {error}", resolved.source_of("listen")))
+        let error = address.authority.to_socket_addrs().err()?;
+        let setting = resolved.source_of("listen");
+        Some(format!("{setting}: {address} is no address now: {error}"))
     });
     let bucket =
         Access::of(settings).err().map(|error| format!("{}: {error}", resolved.source_of("store")));

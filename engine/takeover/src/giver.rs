@@ -5,7 +5,6 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::time::Instant;
 
@@ -16,6 +15,7 @@ use super::Handed;
 use super::give::{Action, Event, State};
 use super::message::Message;
 use super::peer::{Entrance, Peer, Received};
+use host::listen::Listener;
 use host::lock::DataLock;
 use host::systemd;
 
@@ -24,7 +24,7 @@ use host::systemd;
 #[derive(Debug)]
 pub struct Giver<Close> {
     entrance: Entrance,
-    sockets: Vec<TcpListener>,
+    sockets: Vec<Listener>,
     lock: DataLock,
     close: Close,
 }
@@ -43,12 +43,7 @@ where
     Closed: 'static,
 {
     /// Has everything ready for an engine that connects to `entrance`.
-    pub fn new(
-        entrance: Entrance,
-        sockets: Vec<TcpListener>,
-        lock: DataLock,
-        close: Close,
-    ) -> Self {
+    pub fn new(entrance: Entrance, sockets: Vec<Listener>, lock: DataLock, close: Close) -> Self {
         Self { entrance, sockets, lock, close }
     }
 
@@ -142,7 +137,8 @@ where
     /// Sends the listening sockets and the lock.
     async fn offer(&self, peer: &Peer) -> io::Result<()> {
         for socket in &self.sockets {
-            peer.send(&Message::Listener, Some(socket.as_fd())).await?;
+            let message = Message::Listener { scheme: socket.scheme };
+            peer.send(&message, Some(socket.as_fd())).await?;
         }
         peer.send(&Message::Lock, Some(self.lock.as_fd())).await
     }

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 
 use abi::message::Awaits;
 use abi::origin::Origin;
+use host::listen::Scheme;
 use serde::{Deserialize, Serialize};
 
 /// The version of the conversation. This build can have no other.
@@ -33,7 +34,10 @@ pub enum Message {
     /// New: its workers serve, its shards run; it can begin.
     Ready,
     /// Running: with a listening socket.
-    Listener,
+    Listener {
+        /// What clients speak there.
+        scheme: Scheme,
+    },
     /// Running: with the data folder's lock, after all listening sockets.
     Lock,
     /// Running: the node is the new engine's, which is to begin. There is no way back from here.
@@ -88,7 +92,10 @@ enum Head {
     },
     Working,
     Ready,
-    Listener,
+    Listener {
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        https: bool,
+    },
     Lock,
     Yours,
     Connection {
@@ -133,7 +140,7 @@ impl From<OriginHead> for Origin {
 impl Message {
     /// Returns how many fds go with the message.
     pub fn fd_count(&self) -> usize {
-        usize::from(matches!(self, Self::Listener | Self::Lock | Self::Connection { .. }))
+        usize::from(matches!(self, Self::Listener { .. } | Self::Lock | Self::Connection { .. }))
     }
 
     /// Returns the packet. Texts that are too long for it are cut.
@@ -145,7 +152,7 @@ impl Message {
             }
             Self::Working => (Head::Working, &[]),
             Self::Ready => (Head::Ready, &[]),
-            Self::Listener => (Head::Listener, &[]),
+            Self::Listener { scheme } => (Head::Listener { https: *scheme == Scheme::Https }, &[]),
             Self::Lock => (Head::Lock, &[]),
             Self::Yours => (Head::Yours, &[]),
             Self::Connection { awaits, origin, read } => {
@@ -201,7 +208,8 @@ impl Message {
             Head::Hello { protocol, build } => Self::Hello { protocol, build },
             Head::Working => Self::Working,
             Head::Ready => Self::Ready,
-            Head::Listener => Self::Listener,
+            Head::Listener { https: true } => Self::Listener { scheme: Scheme::Https },
+            Head::Listener { https: false } => Self::Listener { scheme: Scheme::Http },
             Head::Lock => Self::Lock,
             Head::Yours => Self::Yours,
             Head::Done => Self::Done,
@@ -238,7 +246,8 @@ pub(super) mod tests {
                 .prop_map(|(protocol, build)| Message::Hello { protocol, build }),
             Just(Message::Working),
             Just(Message::Ready),
-            Just(Message::Listener),
+            prop_oneof![Just(Scheme::Http), Just(Scheme::Https)]
+                .prop_map(|scheme| Message::Listener { scheme }),
             Just(Message::Lock),
             Just(Message::Yours),
             (awaits, origin, read).prop_map(|(awaits, origin, read)| Message::Connection {
@@ -259,6 +268,9 @@ pub(super) mod tests {
         let (awaits, read) = (Awaits::Next, b"GET /\nx".to_vec());
         let connection = Message::Connection { awaits, origin: None, read: read.clone() };
         assert_eq!(packet(connection), "{\"say\":\"connection\",\"awaits\":\"next\"}\nGET /\nx");
+        let listener = |scheme| packet(Message::Listener { scheme });
+        assert_eq!(listener(Scheme::Http), r#"{"say":"listener"}"#);
+        assert_eq!(listener(Scheme::Https), r#"{"say":"listener","https":true}"#);
         let (client, local) = ("192.0.2.7:40000".parse(), "[2001:db8::1]:443".parse());
         let origin = Origin { client: client.unwrap(), local: local.unwrap(), https: true };
         let connection = Message::Connection { awaits, origin: Some(origin), read };

@@ -9,6 +9,8 @@
 
 use std::time::{Duration, Instant};
 
+use host::listen::Scheme;
+
 use super::message::Message;
 
 /// How long the running engine may take to finish a deploy that is under way, which it may have to
@@ -59,7 +61,7 @@ pub(super) enum Event {
 pub(super) enum Action {
     Nothing,
     /// Keep the listening socket that came.
-    KeepListener,
+    KeepListener(Scheme),
     /// Keep the lock that came, and start.
     Start,
     /// Send that this engine still starts.
@@ -98,13 +100,13 @@ impl State {
         let late = self.deadline().is_some_and(|deadline| now >= deadline);
         match (self, event) {
             (Self::Over | Self::Failed, _) => (self, Action::Nothing),
-            (Self::Asking { listeners, .. }, Event::Message(Message::Listener))
+            (Self::Asking { listeners, .. }, Event::Message(Message::Listener { .. }))
                 if listeners >= LISTENERS_MAX =>
             {
                 fail(format!("it gives more than {LISTENERS_MAX} listening sockets"))
             }
-            (Self::Asking { since, listeners }, Event::Message(Message::Listener)) => {
-                (Self::Asking { since, listeners: listeners + 1 }, Action::KeepListener)
+            (Self::Asking { since, listeners }, Event::Message(Message::Listener { scheme })) => {
+                (Self::Asking { since, listeners: listeners + 1 }, Action::KeepListener(scheme))
             }
             (Self::Asking { listeners: 0, .. }, Event::Message(Message::Lock)) => {
                 fail("it gives no listening socket".to_owned())
@@ -165,9 +167,10 @@ mod tests {
         let now = Instant::now();
         let mut state = State::Asking { since: now, listeners: 0 };
         let connection = Message::Connection { awaits: Awaits::Next, origin: None, read: vec![1] };
+        let listener = |scheme| Event::Message(Message::Listener { scheme });
         let steps = [
-            (Event::Message(Message::Listener), Action::KeepListener),
-            (Event::Message(Message::Listener), Action::KeepListener),
+            (listener(Scheme::Http), Action::KeepListener(Scheme::Http)),
+            (listener(Scheme::Https), Action::KeepListener(Scheme::Https)),
             (Event::Message(Message::Lock), Action::Start),
             (Event::Timeout, Action::Nothing),
             (Event::Started, Action::SendReady),
@@ -224,7 +227,7 @@ mod tests {
             events in proptest::collection::vec(
                 prop_oneof![
                     2 => any_message().prop_map(Event::Message),
-                    3 => Just(Event::Message(Message::Listener)),
+                    3 => Just(Event::Message(Message::Listener { scheme: Scheme::Http })),
                     3 => Just(Event::Message(Message::Lock)),
                     3 => Just(Event::Started),
                     3 => Just(Event::Message(Message::Yours)),
@@ -240,7 +243,7 @@ mod tests {
             for event in events {
                 let (next, action) = state.step(event, now);
                 match action {
-                    Action::KeepListener => kept += 1,
+                    Action::KeepListener(_) => kept += 1,
                     Action::Start => { prop_assert!(kept > 0); started = true }
                     Action::SendReady => { prop_assert!(started); ready = true }
                     Action::Begin => { prop_assert!(ready); begun = true }

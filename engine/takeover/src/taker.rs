@@ -3,7 +3,6 @@
 //! Owns what it is given until the node takes it, and the conversation until its end.
 
 use std::io;
-use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Instant;
@@ -13,7 +12,7 @@ use super::message::{Message, PROTOCOL};
 use super::peer::{Peer, Received};
 use super::take::{Action, Event, State};
 use super::{Handed, SOCKET};
-use host::listen::{self, ListenError};
+use host::listen::{self, ListenError, Listener};
 use host::lock::{DataLock, LockError};
 
 /// Why a take-over has failed.
@@ -34,7 +33,7 @@ pub enum TakeError {
 pub struct Offered {
     peer: Peer,
     state: State,
-    pub sockets: Vec<TcpListener>,
+    pub sockets: Vec<Listener>,
 }
 
 /// Asks the engine that runs on `data` for its sockets and its lock. Returns `None` if no engine
@@ -54,7 +53,9 @@ pub async fn ask(data: &Path) -> Result<Option<(Offered, DataLock)>, TakeError> 
     loop {
         let (event, fd) = offered.next().await;
         match (offered.step(event)?, fd) {
-            (Action::KeepListener, Some(fd)) => offered.sockets.push(listen::adopt(fd)?),
+            (Action::KeepListener(scheme), Some(fd)) => {
+                offered.sockets.push(listen::adopt(fd, scheme)?)
+            }
             (Action::Start, Some(fd)) => return Ok(Some((offered, DataLock::given(fd, data)?))),
             _ => {}
         }

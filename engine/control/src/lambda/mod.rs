@@ -351,8 +351,8 @@ impl Lambda for Node {
 
     async fn function_url(&self, function: FunctionReference) -> Result<FunctionUrl, LambdaError> {
         let (version, _) = self.version(&function)?;
-        let address = self.control.listeners.first();
-        let port = address.map_or(80, std::net::SocketAddr::port);
+        let listener = self.control.listeners.first();
+        let port = listener.map_or(80, |url| url.address.port());
         let time = UNIX_EPOCH + Duration::from_millis(version.created_ms);
         let label = match &function.qualifier {
             Some(Qualifier::Alias(alias)) => format!("/{}@{alias}/", function.name),

@@ -32,6 +32,8 @@ pub enum Pool {
     Shared,
     /// The one worker of this function.
     Function(String),
+    /// The processes that end TLS. They run no functions.
+    Edge,
     /// A worker that only tries versions of this function, and then ends.
     Trial(String),
 }

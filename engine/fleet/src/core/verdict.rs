@@ -17,6 +17,24 @@ pub enum Verdict {
     Refuse(Problem),
 }
 
+/// The first byte of a TLS connection: the type of a record with a handshake (RFC 8446 5.1). No
+/// request begins with it.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// Returns whether a connection that begins with `bytes` is TLS.
+pub fn is_tls(bytes: &[u8]) -> bool {
+    bytes.first() == Some(&TLS_HANDSHAKE)
+}
+
+/// Decides about a new connection to a port where clients speak TLS. An edge waits for the rest.
+pub fn tls_verdict(bytes: &[u8]) -> Verdict {
+    if bytes.is_empty() || is_tls(bytes) {
+        return Verdict::Hop(Pool::Edge);
+    }
+    let detail = "this port is for TLS: use an https:// URL";
+    Verdict::Refuse(Problem::new(400, detail))
+}
+
 /// Decides by the bytes at the front of the connection. The shared workers wait for the rest of a
 /// head that is not complete: they have deadlines and readiness for it, and give the connection
 /// back if it turns out to be for another pool.
@@ -117,6 +135,14 @@ mod tests {
         assert_eq!(status("GET /a@v2/ HTTP/1.1\r\nHost: h\r\n\r\n"), 404);
         assert_eq!(status("GET /a/ HTTP/1.1\r\n\r\n"), 400);
         assert_eq!(status("\x16\x03\x01"), 400);
+    }
+
+    #[test]
+    fn a_port_for_tls_takes_nothing_else() {
+        assert_eq!(tls_verdict(b""), Verdict::Hop(Pool::Edge));
+        assert_eq!(tls_verdict(b"\x16"), Verdict::Hop(Pool::Edge));
+        let plain = tls_verdict(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert!(matches!(plain, Verdict::Refuse(problem) if problem.status == 400));
     }
 
     proptest! {

@@ -6,6 +6,7 @@
 
 pub mod hop;
 pub mod parking;
+pub(crate) mod peek;
 pub mod refuse;
 mod shared;
 
@@ -30,7 +31,13 @@ pub struct Snapshot {
 impl Snapshot {
     /// Returns how many connections all ready workers have.
     pub fn connections_open(&self) -> u64 {
-        self.workers.values().flatten().map(|worker| worker.load()).sum()
+        self.workers_that_serve().map(|worker| worker.load()).sum()
+    }
+
+    /// Returns the ready workers without the edges: what an edge relays, one of the others has.
+    fn workers_that_serve(&self) -> impl Iterator<Item = &Arc<WorkerHandle>> {
+        let pools = self.workers.iter().filter(|(pool, _)| **pool != Pool::Edge);
+        pools.flat_map(|(_, workers)| workers)
     }
 
     /// Returns how many of them are from one address. Those that are still in queues do not count.

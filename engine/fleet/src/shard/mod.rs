@@ -9,7 +9,7 @@ mod accept;
 mod refuse;
 
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, TcpListener};
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
@@ -28,11 +28,12 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, SockaddrStorage, getpeername, recv};
 
 use crate::core::admit::admit;
-use crate::core::verdict::{Verdict, verdict};
+use crate::core::verdict::{Verdict, tls_verdict, verdict};
 use crate::dispatch::Shared;
 use crate::dispatch::hop::{Connection, hop};
 use crate::dispatch::parking::node_full;
 use crate::metrics::Dispatcher;
+use host::listen::{Listener, Listeners, Scheme};
 
 /// glommio's preemption timer, as good as off. It may fire before the first task has run, if the
 /// kernel gave the core to another thread for so long. glommio 0.9's run loop takes that for
@@ -73,11 +74,7 @@ pub enum Backlog {
 ///
 /// # Errors
 /// Returns what glommio or the kernel refused.
-pub fn start(
-    core: usize,
-    listeners: Vec<TcpListener>,
-    shared: Arc<Shared>,
-) -> Result<Shard, String> {
+pub fn start(core: usize, listeners: Listeners, shared: Arc<Shared>) -> Result<Shard, String> {
     let (mut control, shards_end) = UnixStream::pair().map_err(|error| error.to_string())?;
     let thread = LocalExecutorBuilder::new(Placement::Fixed(core))
         .name(&format!("shard-{core}"))
@@ -117,12 +114,7 @@ impl Shard {
 }
 
 /// Runs a shard until it is told to stop.
-async fn run(
-    core: usize,
-    listeners: Vec<TcpListener>,
-    shared: Arc<Shared>,
-    mut control: UnixStream,
-) {
+async fn run(core: usize, listeners: Listeners, shared: Arc<Shared>, mut control: UnixStream) {
     if control.write_all(&[0]).is_err() {
         return;
     }
@@ -131,7 +123,7 @@ async fn run(
     if !matches!(control.read(&mut [0]).await, Ok(1)) {
         return;
     }
-    let listeners: Vec<Rc<TcpListener>> = listeners.into_iter().map(Rc::new).collect();
+    let listeners: Vec<Rc<Listener>> = listeners.into_iter().map(Rc::new).collect();
     let accepting: Vec<_> = listeners
         .iter()
         .map(|listener| {
@@ -153,15 +145,15 @@ async fn run(
     }
     if backlog == Backlog::Take {
         for listener in listeners {
-            while let Ok(Some(socket)) = accept::try_accept(&listener) {
-                take(core, socket, &shared);
+            while let Ok(Some(socket)) = accept::try_accept(&listener.socket) {
+                take(core, (socket, listener.scheme), &shared);
             }
         }
     }
 }
 
 /// Accepts connections from one listener.
-async fn accept(core: usize, listener: &TcpListener, shared: &Arc<Shared>) {
+async fn accept(core: usize, listener: &Listener, shared: &Arc<Shared>) {
     let mut in_a_row = 0;
     let mut exhausted = Exhausted { core, warned_at: None };
     loop {
@@ -170,12 +162,12 @@ async fn accept(core: usize, listener: &TcpListener, shared: &Arc<Shared>) {
             in_a_row = 0;
             glommio::executor().yield_task_queue_now().await;
         }
-        let accepted = match accept::try_accept(listener) {
+        let accepted = match accept::try_accept(&listener.socket) {
             Ok(Some(socket)) => {
-                take(core, socket, shared);
+                take(core, (socket, listener.scheme), shared);
                 Ok(())
             }
-            Ok(None) => accept::acceptable(listener).await,
+            Ok(None) => accept::acceptable(&listener.socket).await,
             Err(error) => Err(error),
         };
         if let Err(error) = accepted {
@@ -205,7 +197,7 @@ impl Exhausted {
 }
 
 /// Decides about a new connection, and sends it to a worker, parks it or refuses it. Does not wait.
-fn take(core: usize, socket: OwnedFd, shared: &Arc<Shared>) {
+fn take(core: usize, (socket, scheme): (OwnedFd, Scheme), shared: &Arc<Shared>) {
     let (counts, now) = (shared.metrics.of_shard(core), now_us());
     counts.accepted.add(1);
     let mut peeked = [0; PEEK_BYTES_MAX];
@@ -228,8 +220,12 @@ fn take(core: usize, socket: OwnedFd, shared: &Arc<Shared>) {
         return refused(counts, socket, bytes, &problem);
     }
     let domain = shared.domain.load();
-    match verdict(bytes, &snapshot.catalogue, domain.as_deref().map(String::as_str), Caller::Public)
-    {
+    let domain = domain.as_deref().map(String::as_str);
+    let verdict = match scheme {
+        Scheme::Http => verdict(bytes, &snapshot.catalogue, domain, Caller::Public),
+        Scheme::Https => tls_verdict(bytes),
+    };
+    match verdict {
         Verdict::Refuse(problem) => refused(counts, socket, bytes, &problem),
         Verdict::Hop(pool) => {
             let connection = Connection {

@@ -25,7 +25,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 
 use super::last_words::{self, LastWords};
-use super::spawn::{self, Binary, SpawnError};
+use super::spawn::{self, Binary, Fate, SpawnError};
 use crate::core::fleet::WorkerId;
 use crate::dispatch::WorkerHandle;
 
@@ -87,7 +87,7 @@ impl Link {
     pub fn start(
         binary: &Binary,
         (handle, worker_end): (Arc<WorkerHandle>, Channel),
-        (worker, pages): (WorkerId, Pages),
+        (worker, pages, fate): (WorkerId, Pages, Fate),
         events: &Sender<Event>,
     ) -> Result<Self, SpawnError> {
         let failed = |source| SpawnError::Spawn { core: handle.core, source };
@@ -95,7 +95,7 @@ impl Link {
         // SAFETY: the fd goes with what it is registered for, and nobody else closes it.
         let readable = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) };
         let readable = readable.map_err(|error| failed(error.into()))?;
-        let mut child = spawn::spawn(binary, worker_end.as_fd(), handle.core, pages)?;
+        let mut child = spawn::spawn(binary, worker_end.as_fd(), handle.core, (pages, fate))?;
         let last_words = last_words::listen(child.stderr.take());
         let pid = child.id().unwrap_or_default();
         let (waiting, changed) = (RefCell::default(), Notify::new());

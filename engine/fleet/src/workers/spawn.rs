@@ -87,6 +87,16 @@ fn beyond_the_workers(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
+/// What becomes of a worker when the engine ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It ends with the engine.
+    EndsWithEngine,
+    /// The same, unless it has freed itself of the engine before (PR_SET_PDEATHSIG): then it goes
+    /// on by itself.
+    MayOutlive,
+}
+
 /// Starts a worker that is pinned to `core`. Call it on a thread that lives as long as the engine:
 /// the kernel kills the child when that thread ends (PR_SET_PDEATHSIG, prctl(2)).
 ///
@@ -96,7 +106,7 @@ pub fn spawn(
     binary: &Binary,
     channel: BorrowedFd<'_>,
     core: usize,
-    pages: Pages,
+    (pages, fate): (Pages, Fate),
 ) -> Result<Child, SpawnError> {
     let failed = |source| SpawnError::Spawn { core, source };
     let mut cpus = CpuSet::new();
@@ -108,7 +118,8 @@ pub fn spawn(
     if pages == Pages::Small {
         command.env(SMALL_PAGES_VARIABLE, "1");
     }
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command.kill_on_drop(fate == Fate::EndsWithEngine);
     // SAFETY: between fork and exec only system calls are made; nothing allocates or takes a lock.
     unsafe { command.pre_exec(move || prepare(fds, &cpus, parent)) };
     let child = command.spawn().map_err(failed);

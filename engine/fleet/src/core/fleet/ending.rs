@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::state::{Dismissal, Dismissed, State};
 use super::{Action, Fleet, Phase, PublishError, START_TIMEOUT, WorkerId};
+use crate::core::Pool;
 
 impl Fleet {
     /// Notes that a worker begins no more requests. One that was not told to drain is killed.
@@ -12,6 +13,19 @@ impl Fleet {
         match self.state(worker) {
             Some(State::Draining { last, .. } | State::Killed { last: Some(last), .. }) => {
                 last.begins_no_more = true;
+            }
+            _ => self.kill(worker, "it leaves, and was not told to".to_owned()),
+        }
+    }
+
+    /// Notes that an edge goes on without this engine, as it does when another has taken over. One
+    /// that was not told to is killed, and so is what is no edge.
+    pub(super) fn on_detached(&mut self, worker: WorkerId) {
+        let is_edge = self.slot(worker).is_some_and(|slot| slot.pool == Pool::Edge);
+        match self.state(worker).map(|state| state.dismissal()) {
+            Some(Some(Dismissal::Stopping)) if is_edge => {
+                self.remove_slot(worker);
+                self.actions.push(Action::Release(worker));
             }
             _ => self.kill(worker, "it leaves, and was not told to".to_owned()),
         }

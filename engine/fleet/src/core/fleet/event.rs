@@ -38,6 +38,8 @@ pub enum Event {
     Applied { worker: WorkerId, generation: u64 },
     /// The worker begins no more requests.
     Draining(WorkerId),
+    /// The edge goes on without this engine.
+    Detached(WorkerId),
     /// Every message for the worker has left.
     Flushed(WorkerId),
     /// The worker has broken the protocol.
@@ -61,7 +63,8 @@ pub enum Event {
 pub enum Action {
     /// Start the worker's process.
     Start { worker: WorkerId, core: usize },
-    /// Send the worker its settings and the newest catalogue.
+    /// Send the worker its settings and the newest catalogue, or an edge its settings and the
+    /// certificates.
     Accept { worker: WorkerId, pool: Pool },
     /// Send the worker the newest catalogue.
     SendCatalogue(WorkerId),
@@ -75,6 +78,8 @@ pub enum Action {
     /// Forget the worker, whose process has exited: its row is free, and what it never received
     /// goes to others.
     Reap(WorkerId),
+    /// Forget the edge, whose process goes on without this engine.
+    Release(WorkerId),
     /// Give connections to these workers from now on, and route by the catalogue of this
     /// generation.
     Serve { generation: u64, ready: Vec<(Pool, WorkerId)> },
@@ -94,7 +99,7 @@ pub enum PublishError {
     )]
     Slow,
     #[error(
-        "there are {wanted} functions with a worker of their own and shared workers; at most {WORKERS_MAX} workers run on a node"
+        "there are {wanted} functions with a worker of their own, shared workers and edges; at most {WORKERS_MAX} workers run on a node"
     )]
     TooManyWorkers { wanted: usize },
     #[error("the node is stopping; the change is stored, and served when it runs again")]

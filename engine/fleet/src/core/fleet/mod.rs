@@ -1,8 +1,8 @@
 //! The fleet: which workers there are, which there should be, and by which catalogue each serves.
 //! Pure; owns no fds.
 //!
-//! A *slot* is a place for a worker. There are some on each core for shared functions, one for each
-//! function with `isolation = "process"`, and one for each trial under way of such a function's
+//! A *slot* is a place for a worker. There are some on each core for shared functions, one on each
+//! core for an edge if there is TLS to end, one for each function with `isolation = "process"`, and one for each trial under way of such a function's
 //! version. The processes that have a slot one after another are its *incarnations*.
 //!
 //! The supervisor passes each [`Event`] to the fleet and performs the [`Action`]s that it returns,
@@ -39,6 +39,8 @@ use super::watch::{Health, LOOK_INTERVAL};
 pub struct Plan {
     /// The core of each shared worker.
     pub shared: Vec<usize>,
+    /// The core of each edge.
+    pub edges: Vec<usize>,
     /// How long a function's own worker may have nothing to do before it is stopped.
     pub own_idle_timeout: Duration,
 }
@@ -64,13 +66,15 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Makes a fleet with slots for the shared workers, and without processes. It serves by the
+    /// Makes a fleet with slots for the shared workers and the edges, and without processes. It serves by the
     /// catalogue of `generation`.
     pub fn new(plan: Plan, generation: u64, now: Instant) -> Self {
-        let slots = plan.shared.iter().enumerate();
+        let shared = plan.shared.iter().map(|core| (Pool::Shared, *core));
+        let edges = plan.edges.iter().map(|core| (Pool::Edge, *core));
+        let slots = shared.chain(edges).enumerate();
         let slots = slots
-            .map(|(row, core)| {
-                (row, WorkerSlot::new(Pool::Shared, *core, Phase::Resting { until: now }))
+            .map(|(row, (pool, core))| {
+                (row, WorkerSlot::new(pool, core, Phase::Resting { until: now }))
             })
             .collect();
         Self {
@@ -95,6 +99,7 @@ impl Fleet {
             Event::Hello { worker, same_build } => self.on_hello(worker, same_build),
             Event::Applied { worker, generation } => self.on_applied(worker, generation),
             Event::Draining(worker) => self.on_draining(worker),
+            Event::Detached(worker) => self.on_detached(worker),
             Event::Flushed(worker) => {
                 if let Some(accepted) = self.state(worker).and_then(State::accepted_mut) {
                     accepted.outbox = Outbox::Empty;
@@ -146,7 +151,7 @@ impl Fleet {
     pub fn look(&mut self, worker: WorkerId, look: Look, now_ms: u64, now: Instant) {
         let idle_timeout = self.plan.own_idle_timeout;
         let Some(slot) = self.slot(worker) else { return };
-        let own = slot.pool != Pool::Shared;
+        let may_idle = matches!(slot.pool, Pool::Function(_) | Pool::Trial(_));
         let Phase::Running(running) = &mut slot.phase else { return };
         let accepted = match &mut running.state {
             State::Started(starting) => {
@@ -182,7 +187,7 @@ impl Fleet {
             }
             Health::GivenUp => self.kill(worker, "it has not moved for too long".to_owned()),
             Health::Well | Health::Silent if pulse_changed => self.serve(),
-            Health::Well if own && !look.busy && idle >= idle_timeout => self.leave(worker),
+            Health::Well if may_idle && !look.busy && idle >= idle_timeout => self.leave(worker),
             Health::Well | Health::Silent => {}
         }
     }
@@ -218,6 +223,11 @@ impl Fleet {
     /// Returns every slot with its row.
     pub fn slots(&self) -> impl Iterator<Item = (usize, &WorkerSlot)> {
         self.slots.iter().map(|(row, slot)| (*row, slot))
+    }
+
+    /// Returns whether TLS is ended here.
+    pub fn has_edges(&self) -> bool {
+        !self.plan.edges.is_empty()
     }
 
     /// Returns whether [`Event::Drain`] has come.

@@ -47,7 +47,7 @@ impl Fleet {
         if self.draining {
             return self.actions.push(publishing.answer(Err(PublishError::Stopping)));
         }
-        let wanted = self.plan.shared.len() + own.len();
+        let wanted = self.plan.shared.len() + self.plan.edges.len() + own.len();
         if wanted > WORKERS_MAX {
             return self
                 .actions
@@ -99,8 +99,8 @@ impl Fleet {
             return;
         }
         let overdue = self.publishing.iter().any(|publishing| now >= publishing.deadline);
-        let unsent =
-            self.workers(|slot| !slot.is_removed() && !slot.is_trial() && slot.has_unsent());
+        let unsent = self
+            .workers(|slot| !slot.is_removed() && slot.serves_catalogues() && slot.has_unsent());
         if unsent.is_empty() {
             self.serving = self.generation;
             self.serve();

@@ -86,9 +86,17 @@ impl WorkerSlot {
         self.state().is_some()
     }
 
-    /// Returns whether it is for a trial: no catalogue is served here.
+    /// Returns whether it is for a trial.
     pub(super) fn is_trial(&self) -> bool {
         matches!(self.pool, Pool::Trial(_))
+    }
+
+    /// Returns whether a catalogue is served here.
+    pub(super) fn serves_catalogues(&self) -> bool {
+        match self.pool {
+            Pool::Shared | Pool::Function(_) => true,
+            Pool::Edge | Pool::Trial(_) => false,
+        }
     }
 
     /// Returns whether its function has gone, and the slot goes with its process.
@@ -104,7 +112,7 @@ impl WorkerSlot {
     /// Returns whether its worker may yet begin a request by a catalogue before `generation`, or is
     /// to serve it and cannot yet.
     pub(super) fn is_behind(&self, generation: u64) -> bool {
-        !self.is_trial()
+        self.serves_catalogues()
             && match &self.phase {
                 // Its next process begins with the newest catalogue.
                 Phase::Dormant => false,
@@ -120,7 +128,7 @@ impl WorkerSlot {
 
     /// Returns whether it is to be sent new catalogues.
     pub(super) fn takes_catalogues(&self) -> bool {
-        !self.is_trial()
+        self.serves_catalogues()
             && match self.state() {
                 Some(State::Accepted(_)) => true,
                 Some(State::Draining { dismissal, .. }) => *dismissal != Dismissal::Removed,

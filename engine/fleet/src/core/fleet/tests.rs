@@ -14,8 +14,12 @@ struct Story {
 
 impl Story {
     fn new(cores: usize) -> Self {
-        let now = Instant::now();
-        let plan = Plan { shared: (0..cores).collect(), own_idle_timeout: IDLE };
+        Self::with_edges(cores, 0)
+    }
+
+    fn with_edges(cores: usize, edges: usize) -> Self {
+        let (now, shared, edges) = (Instant::now(), (0..cores).collect(), (0..edges).collect());
+        let plan = Plan { shared, edges, own_idle_timeout: IDLE };
         Self { fleet: Fleet::new(plan, 1, now), now }
     }
 
@@ -52,6 +56,60 @@ impl Story {
         }
         actions
     }
+}
+
+#[test]
+fn an_edge_takes_connections_knows_no_catalogue_and_is_never_idle() {
+    let mut story = Story::with_edges(1, 1);
+    let mut actions = story.wait(Duration::ZERO);
+    let edge = worker(1, 1);
+    actions.extend(story.on(Event::Hello { worker: edge, same_build: true }));
+    assert!(actions.contains(&Action::Accept { worker: edge, pool: Pool::Edge }), "{actions:?}");
+    let serving = story.on(Event::Applied { worker: edge, generation: 0 });
+    assert_eq!(ready(&serving), Some(vec![1]));
+    let _ = story.on(Event::Hello { worker: worker(0, 1), same_build: true });
+    let _ = story.on(Event::Flushed(worker(0, 1)));
+    let _ = story.on(Event::Applied { worker: worker(0, 1), generation: 1 });
+    assert_eq!(story.on(publish(2, &["own"])), [Action::SendCatalogue(worker(0, 1))]);
+    // The edge has not read its certificates yet.
+    let routed = story.on(Event::Flushed(worker(0, 1)));
+    assert!(matches!(&routed[..], [Action::Serve { generation: 2, .. }]), "{routed:?}");
+    let done = story.on(Event::Applied { worker: worker(0, 1), generation: 2 });
+    assert_eq!(answered(&done), [(2, Ok(()))], "a change waits for no edge");
+    let mut beats = 0;
+    for _ in 0..100 {
+        beats += 1;
+        let seen = Seen { heartbeat_ms: beats, ..Seen::default() };
+        let looked = story.looks(edge, Look { seen, busy: false }, 1);
+        assert!(!looked.iter().any(|action| matches!(action, Action::SendDrain(_))), "{looked:?}");
+    }
+    let mut died = story.on(Event::Exited(edge));
+    assert_eq!(ready(&died), Some(vec![0]));
+    died.extend(story.wait(Duration::from_secs(60)));
+    assert!(died.contains(&Action::Start { worker: worker(1, 2), core: 0 }), "{died:?}");
+}
+
+#[test]
+fn an_edge_goes_on_by_itself_only_when_the_node_is_handed_over() {
+    let mut story = Story::with_edges(1, 1);
+    let _ = story.all_serve();
+    let (edge, shared) = (worker(1, 1), worker(0, 1));
+    let early = story.on(Event::Detached(edge));
+    assert!(
+        matches!(&early[..], [.., Action::Kill { worker, .. }] if *worker == edge),
+        "{early:?}"
+    );
+    let mut story = Story::with_edges(1, 1);
+    let _ = story.all_serve();
+    let drained = story.on(Event::Drain);
+    assert!(drained.contains(&Action::SendDrain(edge)), "{drained:?}");
+    let _ = story.on(Event::Draining(edge));
+    assert_eq!(story.on(Event::Detached(edge)), [Action::Release(edge)]);
+    assert!(story.on(Event::Detached(edge)).is_empty(), "it is not known any more");
+    let not_an_edge = story.on(Event::Detached(shared));
+    assert!(matches!(&not_an_edge[..], [.., Action::Kill { .. }]), "{not_an_edge:?}");
+    let _ = story.on(Event::Exited(shared));
+    assert!(story.fleet.is_empty());
 }
 
 fn worker(slot: usize, incarnation: u64) -> WorkerId {

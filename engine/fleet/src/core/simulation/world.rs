@@ -69,7 +69,7 @@ impl World {
         let cores = 1 + random.below(3);
         let shared: Vec<usize> =
             (0..cores * (1 + random.below(2))).map(|worker| worker % cores).collect();
-        let plan = Plan { shared, own_idle_timeout: Duration::from_secs(2) };
+        let plan = Plan { shared, edges: Vec::new(), own_idle_timeout: Duration::from_secs(2) };
         Self {
             fleet: Fleet::new(plan, 0, now),
             random,
@@ -425,6 +425,7 @@ impl World {
                 }
                 self.snapshot = Rc::new(Snapshot { generation, ready });
             }
+            Action::Release(worker) => panic!("{worker:?} is released, and there is no edge"),
             Action::Answer { ticket, outcome } => {
                 if outcome.is_ok() {
                     self.promised = self.promised.max(ticket);

@@ -17,12 +17,23 @@ use crate::core::Pool;
 use crate::core::fleet::{Action, Event, WorkerId};
 use crate::dispatch::{Snapshot, WorkerHandle};
 use crate::workers::link::Link;
+use crate::workers::spawn::Fate;
 
 impl Supervisor {
     /// Performs one action. Returns the event that has followed from it at once, if any.
     pub(super) fn perform_one(&mut self, action: Action) -> Option<Event> {
         match action {
             Action::Start { worker, core } => self.start_worker(worker, core),
+            Action::Accept { worker, pool: Pool::Edge } => {
+                let row = u16::try_from(worker.slot).unwrap_or(u16::MAX);
+                let settings = self.settings_of(Pool::Edge);
+                let start = ToWorker::StartEdge { row, settings };
+                let flushed = self.send(worker, start, Some(Arc::clone(&self.board_fd)));
+                match self.plan.certificates.clone() {
+                    Some(fd) => self.send(worker, ToWorker::Certificates, Some(fd)),
+                    None => flushed,
+                }
+            }
             Action::Accept { worker, pool } => {
                 let row = u16::try_from(worker.slot).unwrap_or(u16::MAX);
                 let settings = self.settings_of(pool);
@@ -63,6 +74,16 @@ impl Supervisor {
                 self.reap(worker);
                 None
             }
+            Action::Release(worker) => {
+                if let Some(WorkerProcess { link, .. }) = self.processes.remove(&worker.slot) {
+                    tracing::info!(
+                        "edge {} on core {} goes on with its connections, and ends with the last",
+                        link.pid,
+                        link.handle.core
+                    );
+                }
+                None
+            }
             Action::Serve { generation, ready } => {
                 self.serve(generation, ready);
                 None
@@ -77,9 +98,12 @@ impl Supervisor {
 
     /// Starts a worker's process.
     fn start_worker(&mut self, worker: WorkerId, core: usize) -> Option<Event> {
-        let pool = self.fleet.slots().find(|(row, _)| *row == worker.slot);
-        let native = pool.is_some_and(|(_, slot)| is_native(&self.catalogue.1, &slot.pool));
-        let pages = if native { Pages::Small } else { Pages::Huge };
+        let slot = self.fleet.slots().find(|(row, _)| *row == worker.slot);
+        let pool = slot.map(|(_, slot)| &slot.pool);
+        let is_edge = pool == Some(&Pool::Edge);
+        let native = pool.is_some_and(|pool| is_native(&self.catalogue.1, pool));
+        let pages = if native || is_edge { Pages::Small } else { Pages::Huge };
+        let fate = if is_edge { Fate::MayOutlive } else { Fate::EndsWithEngine };
         let started =
             Channel::pair().map_err(|error| error.to_string()).and_then(|(channel, worker_end)| {
                 let (board, sent) = (Arc::clone(&self.board), AtomicU64::new(0));
@@ -91,8 +115,8 @@ impl Supervisor {
                     sent,
                     connections_max: self.plan.connections_max,
                 });
-                let worker = (worker, pages);
-                Link::start(&self.plan.binary, (handle, worker_end), worker, &self.events.0)
+                let process = (worker, pages, fate);
+                Link::start(&self.plan.binary, (handle, worker_end), process, &self.events.0)
                     .map_err(|error| error.to_string())
             });
         match started {

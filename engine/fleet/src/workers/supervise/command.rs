@@ -32,6 +32,8 @@ pub enum Command {
     WriteLog { written: oneshot::Sender<()> },
     /// Serve by these settings. Answered when they were sent to every worker.
     Reconfigure { settings: Settings, drain_timeout: Duration, done: oneshot::Sender<()> },
+    /// End TLS by these certificates ([`abi::certificates`]) from now on.
+    Certificates { certificates: Arc<OwnedFd> },
     /// Return the status of every worker.
     Status { answer: oneshot::Sender<Vec<WorkerStatus>> },
     /// Give a worker a new segment of the log to write to.
@@ -63,6 +65,7 @@ impl Supervisor {
                 self.reconfigure(settings, drain_timeout);
                 let _ = done.send(());
             }
+            Command::Certificates { certificates } => self.change_certificates(certificates),
             Command::Status { answer } => {
                 let _ = answer.send(self.status());
             }
@@ -101,10 +104,22 @@ impl Supervisor {
         self.shared.domain.store(self.plan.settings.domain.clone().map(Arc::new));
     }
 
+    /// Sends the certificates to every edge. Later edges start with them.
+    fn change_certificates(&mut self, certificates: Arc<OwnedFd>) {
+        self.plan.certificates = Some(Arc::clone(&certificates));
+        let edges = self.fleet.slots().filter(|(_, slot)| slot.pool == Pool::Edge);
+        let accepted = edges.filter(|(_, slot)| slot.is_accepted()).map(|(row, _)| row);
+        for row in accepted.collect::<Vec<_>>() {
+            if let Some(WorkerProcess { link, .. }) = self.processes.get_mut(&row) {
+                link.send(ToWorker::Certificates, Some(Arc::clone(&certificates)));
+            }
+        }
+    }
+
     /// Returns the settings of the workers of a pool.
     pub(super) fn settings_of(&self, pool: Pool) -> Settings {
         let only_function = match pool {
-            Pool::Shared => None,
+            Pool::Shared | Pool::Edge => None,
             Pool::Function(name) | Pool::Trial(name) => Some(name),
         };
         Settings { only_function, ..self.plan.settings.clone() }

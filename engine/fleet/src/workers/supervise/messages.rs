@@ -50,6 +50,7 @@ impl Supervisor {
                 self.on(Event::Applied { worker, generation });
             }
             (ToEngine::Draining, None) => self.on(Event::Draining(worker)),
+            (ToEngine::Detached, None) => self.on(Event::Detached(worker)),
             (ToEngine::RequestModule { key }, None) if serves => {
                 self.on_module_request(worker, key)
             }

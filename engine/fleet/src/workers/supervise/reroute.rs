@@ -6,13 +6,17 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
+use abi::limits::PEEK_BYTES_MAX;
+use abi::message::Awaits;
 use abi::problem::Problem;
 
 use super::Supervisor;
+use crate::core::Pool;
 use crate::core::fleet::Event;
-use crate::core::verdict::{Verdict, verdict};
+use crate::core::verdict::{Verdict, is_tls, verdict};
 use crate::dispatch::hop::{Connection, hop};
 use crate::dispatch::parking::{Parked, node_full};
+use crate::dispatch::peek::peek;
 use crate::dispatch::refuse::{Client, LOOK_INTERVAL, Lingering, LingeringPlace, answer};
 use takeover::Handed;
 
@@ -63,14 +67,20 @@ impl Supervisor {
             return;
         }
         let Handed { socket, read, awaits, origin } = handed;
+        // Nobody has looked at it yet if it comes from an edge or was meant for one.
+        let mut peeked = [0; PEEK_BYTES_MAX];
+        let bytes = match (&read[..], awaits) {
+            ([], Awaits::First) => peek(&socket, &mut peeked),
+            (read, _) => read,
+        };
         let snapshot = self.shared.snapshot.load_full();
         let domain = self.shared.domain.load();
-        match verdict(
-            &read,
-            &snapshot.catalogue,
-            domain.as_deref().map(String::as_str),
-            awaits.into(),
-        ) {
+        let domain = domain.as_deref().map(String::as_str);
+        let verdict = match is_tls(bytes) && origin.is_none() && self.fleet.has_edges() {
+            true => Verdict::Hop(Pool::Edge),
+            false => verdict(bytes, &snapshot.catalogue, domain, awaits.into()),
+        };
+        match verdict {
             Verdict::Refuse(problem) => self.refuse(socket, &read, &problem),
             Verdict::Hop(pool) => {
                 let counts = self.shared.metrics.of_supervisor();

@@ -29,6 +29,7 @@ impl Supervisor {
             core: slot.core,
             pool: match &slot.pool {
                 Pool::Shared => "shared".to_owned(),
+                Pool::Edge => "edge".to_owned(),
                 Pool::Function(name) => name.clone(),
                 Pool::Trial(name) => format!("trial of {name}"),
             },
