@@ -12,12 +12,13 @@ const LAYERS: [&str; 7] = ["run", "serve", "edge", "worker", "start", "standalon
 
 /// The workspace's crates that are linked with one another, from the lowest to the highest: none
 /// depends on a later one.
-const CRATES: [&str; 22] = [
+const CRATES: [&str; 23] = [
     "sockhop-abi",
     "sockhop-sandbox",
     "sockhop-azure",
     "sockhop-lambda",
     "sockhop-egress",
+    "sockhop-tls",
     "sockhop-api",
     "sockhop-lambda-api",
     "sockhop-wasm-config",
