@@ -37,15 +37,18 @@ impl Watch {
         Ok(Self { socket: TcpStream::from_std(copy)?, ends })
     }
 
-    /// Resolves at the end that is waited for; with `true` if both ways are closed.
+    /// Resolves at the end that is waited for; with `true` if nothing can be sent any more either.
     pub(crate) fn poll_end(&self, cx: &mut Context<'_>) -> Poll<bool> {
         loop {
             let found = events(self.socket.as_fd());
-            if found.intersects(PollFlags::HUP | PollFlags::ERR) {
-                return Poll::Ready(true);
-            }
-            if self.ends == Ends::Sending && found.contains(PollFlags::RDHUP) {
-                return Poll::Ready(false);
+            let (closed, failed) = (PollFlags::HUP, found.contains(PollFlags::ERR));
+            match self.ends {
+                Ends::Both if failed || found.contains(closed) => return Poll::Ready(true),
+                // Where this side sends no more itself, an end without an error is `HUP`.
+                Ends::Sending if failed || found.intersects(closed | PollFlags::RDHUP) => {
+                    return Poll::Ready(failed);
+                }
+                Ends::Both | Ends::Sending => {}
             }
             // What the kernel has told tokio until now is answered above. The next may be the end.
             let (told, interest) = match self.ends {

@@ -178,7 +178,7 @@ fn a_hello_may_come_byte_by_byte_and_in_records_of_one() {
 fn what_is_no_tls_is_told_so_and_closed() {
     run(async {
         let (edge, _) = Edge::simple(TIMEOUTS).await;
-        for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[22, 3, 1, 0, 4, 9, 0, 0, 0], &[0; 100]] {
+        for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0; 100]] {
             let mut tcp = TcpStream::connect(edge.address).await.unwrap();
             tcp.write_all(garbage).await.unwrap();
             let mut told = Vec::new();
@@ -271,8 +271,11 @@ fn curl_and_openssl_are_served_where_they_are_installed() {
             curl.args(["-sS", "--http1.1", "--resolve"]);
             curl.arg(format!("a.shop.example:{port}:127.0.0.1")).arg("--cacert").arg(&file);
             curl.arg(format!("https://a.shop.example:{port}/"));
-            let said = tokio::task::spawn_blocking(move || spoken(curl, b""));
-            let mut end = edge.end().await;
+            let mut said = tokio::task::spawn_blocking(move || spoken(curl, b""));
+            let mut end = tokio::select! {
+                end = edge.end() => end,
+                said = &mut said => panic!("{}", said.unwrap()),
+            };
             let mut head = vec![0; 4096];
             let length = end.read(&mut head).await.unwrap();
             assert!(head[..length].starts_with(b"GET / HTTP/1.1\r\n"));
@@ -285,8 +288,11 @@ fn curl_and_openssl_are_served_where_they_are_installed() {
                 let mut openssl = std::process::Command::new("openssl");
                 openssl.args(["s_client", "-quiet", version, "-servername", "a.shop.example"]);
                 openssl.arg("-CAfile").arg(&file).arg("-connect").arg(edge.address.to_string());
-                let said = tokio::task::spawn_blocking(move || spoken(openssl, b"question"));
-                let mut end = edge.end().await;
+                let mut said = tokio::task::spawn_blocking(move || spoken(openssl, b"question"));
+                let mut end = tokio::select! {
+                    end = edge.end() => end,
+                    said = &mut said => panic!("{}", said.unwrap()),
+                };
                 end.read_exact(&mut [0; 8]).await.unwrap();
                 end.write_all(b"answer").await.unwrap();
                 drop(end);
