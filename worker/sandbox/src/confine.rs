@@ -135,9 +135,9 @@ mod tests {
         // SAFETY: a plain system call without effect.
         assert_eq!(unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) }, -1);
         // SAFETY: as above.
-        assert_eq!(unsafe { libc::prctl(libc::PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) }, -1);
+        assert_eq!(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0) }, -1);
 
-        let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
         ours.try_clone().unwrap().write_all(b"x").unwrap();
         theirs.read_exact(&mut [0]).unwrap();

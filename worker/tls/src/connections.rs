@@ -114,8 +114,8 @@ impl Connections {
         handshakes.into_values().for_each(|task| task.abort());
     }
 
-    /// Takes over a client's TCP socket, and calls `hand_over` with the plaintext end once there is
-    /// plaintext. `guard` is dropped when the connection is over. Must be called on a
+    /// Takes over a client's TCP socket, with the bytes that were already `read` from it, and calls
+    /// `hand_over` with the plaintext end once there is plaintext. `guard` is dropped when the connection is over. Must be called on a
     /// [`tokio::task::LocalSet`].
     ///
     /// There are at most [`HANDSHAKES_MAX`] in a handshake: beyond that, the one that has been in it
@@ -126,6 +126,7 @@ impl Connections {
     pub fn take<G: 'static>(
         self: &Rc<Self>,
         socket: std::net::TcpStream,
+        read: Vec<u8>,
         hand_over: impl FnOnce(OwnedFd) + 'static,
         guard: G,
     ) -> io::Result<()> {
@@ -140,7 +141,7 @@ impl Connections {
         let connections = Rc::clone(self);
         let task = tokio::task::spawn_local(async move {
             let _guards = guards;
-            connections.serve(socket, handshake, hand_over).await;
+            connections.serve(socket, read, handshake, hand_over).await;
         });
         let mut handshakes = self.handshakes.borrow_mut();
         handshakes.insert(number, task.abort_handle());
@@ -155,15 +156,18 @@ impl Connections {
     async fn serve(
         &self,
         socket: TcpStream,
+        read: Vec<u8>,
         handshake: Handshake,
         hand_over: impl FnOnce(OwnedFd),
     ) {
         let Timeouts { first_byte, write } = self.timeouts.get();
         let opened = {
             // Apart from this task's own memory, which is there for all of the connection.
-            let opening = Box::pin(handshake::open(&socket, || Rc::clone(&self.configs.borrow())));
+            let configs = || Rc::clone(&self.configs.borrow());
+            let opening = Box::pin(handshake::open(&socket, &read, configs));
             timeout(first_byte, opening).await
         };
+        drop(read);
         let tls = match opened {
             Ok(Ok(Opened::Plaintext(tls))) => tls,
             Ok(Ok(Opened::Answered)) => {

@@ -1,12 +1,13 @@
 //! From a client's first byte to the first one that comes out of TLS. Borrows the socket.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::io::{self, Read, Write};
 use std::rc::Rc;
 use std::time::Duration;
 
-use rustls::server::{Accepted, Acceptor};
 use rustls::ServerConnection;
+use rustls::server::{Accepted, Acceptor};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -39,12 +40,15 @@ pub(crate) enum HandshakeError {
     Socket(#[from] io::Error),
 }
 
-/// Ends the handshake of the client behind `socket`, and waits for its first bytes. `configs` is
-/// asked once it is known whom the client asks for. Has no time limit of its own.
+/// Ends the handshake of the client behind `socket`, and waits for its first bytes. `read` was read
+/// from it before. `configs` is asked once it is known whom the client asks for. Has no time limit
+/// of its own.
 pub(crate) async fn open(
     socket: &TcpStream,
+    read: &[u8],
     configs: impl Fn() -> Rc<Configs>,
 ) -> Result<Opened, HandshakeError> {
+    let socket = &Source { socket, read: Cell::new(read) };
     let accepted = hello(socket).await?;
     let configs = configs();
     let choice = configs.choose(&accepted.client_hello());
@@ -77,7 +81,7 @@ pub(crate) async fn open(
         }
         let is_end = receive(socket, |mut tcp| tls.read_tls(&mut tcp)).await? == 0;
         match tls.process_new_packets() {
-            Ok(state) if state.plaintext_bytes_to_read() > 0 => {
+            Ok(state) if state.plaintext_bytes_to_read() > 0 && socket.read.get().is_empty() => {
                 return Ok(Opened::Plaintext(Box::new(tls)));
             }
             Ok(state) if is_end || state.peer_has_closed() => return Err(HandshakeError::Closed),
@@ -91,7 +95,7 @@ pub(crate) async fn open(
 }
 
 /// Reads a ClientHello, in however many segments and records it comes.
-async fn hello(socket: &TcpStream) -> Result<Accepted, HandshakeError> {
+async fn hello(socket: &Source<'_>) -> Result<Accepted, HandshakeError> {
     let mut acceptor = Acceptor::default();
     loop {
         if receive(socket, |mut tcp| acceptor.read_tls(&mut tcp)).await? == 0 {
@@ -113,22 +117,34 @@ async fn alert(sent: impl Future<Output = io::Result<()>>) {
     let _ = timeout(ALERT_TIMEOUT, sent).await;
 }
 
-/// The socket, for calls that do not wait.
-struct Tcp<'a>(&'a TcpStream);
+/// A client's socket, and what was read from it before.
+struct Source<'a> {
+    socket: &'a TcpStream,
+    read: Cell<&'a [u8]>,
+}
 
-impl Read for Tcp<'_> {
+/// The same, for calls that do not wait.
+struct Tcp<'a, 'b>(&'a Source<'b>);
+
+impl Read for Tcp<'_, '_> {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        self.0.try_read(to)
+        let mut before = self.0.read.get();
+        if before.is_empty() {
+            return self.0.socket.try_read(to);
+        }
+        let length = before.read(to)?;
+        self.0.read.set(before);
+        Ok(length)
     }
 }
 
-impl Write for Tcp<'_> {
+impl Write for Tcp<'_, '_> {
     fn write(&mut self, from: &[u8]) -> io::Result<usize> {
-        self.0.try_write(from)
+        self.0.socket.try_write(from)
     }
 
     fn write_vectored(&mut self, from: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        self.0.try_write_vectored(from)
+        self.0.socket.try_write_vectored(from)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -138,12 +154,14 @@ impl Write for Tcp<'_> {
 
 /// Calls `read` until it does not have to wait.
 async fn receive(
-    socket: &TcpStream,
-    mut read: impl FnMut(Tcp<'_>) -> io::Result<usize>,
+    socket: &Source<'_>,
+    mut read: impl FnMut(Tcp<'_, '_>) -> io::Result<usize>,
 ) -> io::Result<usize> {
     loop {
         match read(Tcp(socket)) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.readable().await?,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                socket.socket.readable().await?
+            }
             read => return read,
         }
     }
@@ -151,12 +169,14 @@ async fn receive(
 
 /// Calls `write` until it does not have to wait.
 async fn send(
-    socket: &TcpStream,
-    mut write: impl FnMut(Tcp<'_>) -> io::Result<()>,
+    socket: &Source<'_>,
+    mut write: impl FnMut(Tcp<'_, '_>) -> io::Result<()>,
 ) -> io::Result<()> {
     loop {
         match write(Tcp(socket)) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.writable().await?,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                socket.socket.writable().await?
+            }
             written => return written,
         }
     }

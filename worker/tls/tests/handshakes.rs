@@ -12,7 +12,7 @@ use common::{Authority, Edge, TIMEOUTS, run, ticket_key};
 use rustls::{ClientConfig, HandshakeKind, ProtocolVersion};
 use tls::{Configs, Timeouts};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 /// Returns what went wrong for a client that speaks to `name`, or its certificate.
 async fn certificate(edge: &Edge, client: ClientConfig, name: &str) -> Result<Vec<u8>, String> {
@@ -171,6 +171,30 @@ fn a_hello_may_come_byte_by_byte_and_in_records_of_one() {
             body.iter().map(record).collect()
         })
         .await;
+    });
+}
+
+#[test]
+fn a_hello_may_have_been_read_in_part_before() {
+    run(async {
+        let (edge, client) = Edge::simple(TIMEOUTS).await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let name = "localhost".try_into().unwrap();
+        let mut tls = rustls::ClientConnection::new(client.into(), name).unwrap();
+        let mut hello = Vec::new();
+        tls.write_tls(&mut hello).unwrap();
+        for before in [3, hello.len()] {
+            let address = listener.local_addr().unwrap();
+            let mut tcp = TcpStream::connect(address).await.unwrap();
+            let (accepted, _) = listener.accept().await.unwrap();
+            let (read, rest) = hello.split_at(before);
+            let accepted = accepted.into_std().unwrap();
+            edge.connections.take(accepted, read.to_vec(), |_| {}, ()).unwrap();
+            tcp.write_all(rest).await.unwrap();
+            let mut reply = [0; 6];
+            tcp.read_exact(&mut reply).await.unwrap();
+            assert_eq!((reply[0], reply[5]), (22, 2), "a ServerHello");
+        }
     });
 }
 

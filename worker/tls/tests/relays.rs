@@ -226,9 +226,11 @@ fn bytes_that_are_no_records_are_answered_by_an_alert_and_the_end() {
     run(async {
         let (edge, client, mut end) = connected(TIMEOUTS).await;
         let (mut tcp, _) = client.into_inner();
-        tcp.write_all(&[23, 3, 3, 0, 20, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1])
-            .await
-            .unwrap();
+        tcp.write_all(&[
+            23, 3, 3, 0, 20, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+        ])
+        .await
+        .unwrap();
         let mut told = Vec::new();
         tcp.read_to_end(&mut told).await.unwrap();
         assert!(!told.is_empty());

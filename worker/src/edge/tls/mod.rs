@@ -18,6 +18,7 @@ use abi::certificates::Certificates;
 use abi::channel::{ReceiveError, Received};
 use abi::huge_pages::{self, Pages};
 use abi::message::{Awaits, Ending, Settings, ToEngine, ToWorker};
+use abi::origin::Origin;
 use anyhow::{Context as _, bail};
 use tls::{Configs, Connections, Timeouts};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
@@ -110,8 +111,7 @@ pub(crate) async fn serve(
 impl Edge {
     fn handle(&mut self, filter: &log::Filter, received: Received<ToWorker>) -> anyhow::Result<()> {
         match (received.message, received.fd) {
-            // Nothing is read of a TLS connection before it is here.
-            (ToWorker::Connection { read, .. }, Some(fd)) if read.is_empty() => self.take(fd),
+            (ToWorker::Connection { read, origin, .. }, Some(fd)) => self.take(fd, read, origin),
             (ToWorker::Certificates, Some(fd)) => match configs(&fd) {
                 Ok(configs) => self.connections.set_configs(configs),
                 Err(error) => tracing::error!("the certificates stay as they were: {error:#}"),
@@ -131,10 +131,14 @@ impl Edge {
         Ok(())
     }
 
-    /// Takes over a client's socket.
-    fn take(&self, fd: OwnedFd) {
+    /// Takes over a client's socket, with the bytes that were already read from it. `origin` says
+    /// where it comes from, if the socket does not.
+    fn take(&self, fd: OwnedFd, read: Vec<u8>, origin: Option<Origin>) {
         let socket = std::net::TcpStream::from(fd);
-        let origin = tls::origin(&socket);
+        let origin = match origin {
+            Some(origin) => Some(Origin { https: true, ..origin }),
+            None => tls::origin(&socket),
+        };
         let counted = self.counts.count(origin);
         // A socket without a peer has lost its client.
         let Some(origin) = origin else { return };
@@ -144,7 +148,7 @@ impl Edge {
                 ToEngine::Return { read: Vec::new(), awaits: Awaits::First, origin: Some(origin) };
             outbox.send(message, Some(end));
         };
-        if let Err(error) = self.connections.take(socket, hand_over, counted) {
+        if let Err(error) = self.connections.take(socket, read, hand_over, counted) {
             tracing::error!("a connection is lost: its socket cannot be watched: {error}");
         }
     }

@@ -134,9 +134,7 @@ impl Relay {
             self.up.watch = Watch::new(&self.client, Ends::Sending).ok();
         }
         match self.up.watch.as_ref().map(|watch| watch.poll_end(cx)) {
-            Some(Poll::Ready(true)) => {
-                Err(Cut::Client(ErrorKind::ConnectionReset.into()))
-            }
+            Some(Poll::Ready(true)) => Err(Cut::Client(ErrorKind::ConnectionReset.into())),
             Some(Poll::Ready(false)) => {
                 self.up.grace.set_once(ENDED_GRACE);
                 Ok(Step::Waits)
@@ -166,7 +164,8 @@ impl Opened<'_> {
         };
         let readable = state.plaintext_bytes_to_read();
         // It is never more than came in.
-        let to = to.get_mut(..readable).ok_or_else(|| Cut::Client(ErrorKind::InvalidData.into()))?;
+        let to =
+            to.get_mut(..readable).ok_or_else(|| Cut::Client(ErrorKind::InvalidData.into()))?;
         if readable > 0 {
             self.tls.reader().read_exact(to).map_err(Cut::Client)?;
         }

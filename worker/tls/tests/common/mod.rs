@@ -83,7 +83,7 @@ impl Edge {
             while let Ok((accepted, _)) = listener.accept().await {
                 let sender = sender.clone();
                 let hand_over = move |end| drop(sender.send(end));
-                takes.take(accepted.into_std().unwrap(), hand_over, ()).unwrap();
+                takes.take(accepted.into_std().unwrap(), Vec::new(), hand_over, ()).unwrap();
             }
         });
         Self { connections, address, ends }
