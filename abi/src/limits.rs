@@ -111,6 +111,10 @@ pub const S3_KNOCK_BYTES_MIN: usize = 1024 * 1024;
 
 /// All certificates of a node together, with their chains and keys.
 pub const CERTIFICATES_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// TLS connections of one edge whose client has not sent a byte of a request yet. Beyond that the
+/// oldest of them is closed. Each holds 10 KiB, and at most 64 KiB of a handshake's message that is
+/// not complete.
+pub const HANDSHAKES_MAX: usize = 1024;
 
 /// Workers of one node, and so rows of the board.
 pub const WORKERS_MAX: usize = 256;

@@ -17,6 +17,7 @@ pub mod client;
 pub mod collector;
 pub mod compilers;
 pub mod disk;
+pub mod edge;
 pub mod faults;
 pub mod guests;
 pub mod native;

@@ -4,10 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use abi::certificates::Certificate;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::ServerConfig;
 use rustls::crypto::ring;
-use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tempfile::TempDir;
 
 /// A certificate authority, with a file that holds its certificate.
@@ -58,5 +60,27 @@ impl Authority {
                 .with_single_cert(vec![certificate.der().clone()], key)
                 .expect("a key and its certificate"),
         )
+    }
+
+    /// Returns a certificate for `name` with its key, as edges get them.
+    #[must_use]
+    pub fn certificate(&self, name: &str) -> Certificate {
+        let key = KeyPair::generate().expect("a key");
+        let names = vec![name.to_owned()];
+        let params = CertificateParams::new(names.clone()).expect("a name");
+        let made = params.signed_by(&key, &self.issuer).expect("our own key");
+        Certificate { names, chain: vec![made.der().to_vec()], key: key.serialize_der() }
+    }
+
+    /// Returns the configuration of a client that trusts this authority and no other.
+    #[must_use]
+    pub fn client(&self) -> Arc<ClientConfig> {
+        let pem = fs::read(self.file()).expect("it was written");
+        let certificate = CertificateDer::from_pem_slice(&pem).expect("our own");
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate).expect("our own");
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+        let config = config.with_safe_default_protocol_versions().expect("ring has them");
+        Arc::new(config.with_root_certificates(roots).with_no_client_auth())
     }
 }

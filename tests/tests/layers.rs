@@ -18,6 +18,7 @@ const CRATES: [&str; 23] = [
     "sockhop-azure",
     "sockhop-lambda",
     "sockhop-egress",
+    "sockhop-tls",
     "sockhop-api",
     "sockhop-lambda-api",
     "sockhop-wasm-config",

@@ -5,12 +5,16 @@
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
 
 use abi::board::{
     Addresses, Board, Counts, HOP_BOUNDS_US, Reuse, Row, Slot, now_us, refused_index,
 };
 use abi::catalogue::ArchivedFunction;
 use abi::outcome::Reason;
+
+/// Interval of the heartbeat by which the engine sees that the process of a row is alive.
+pub(crate) const BEAT_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Where a function is counted on the board.
 #[derive(Debug, Clone, Copy)]

@@ -70,3 +70,14 @@ pub(crate) fn start() -> Filter {
 pub(crate) fn end() {
     drop(WRITER.lock().unwrap_or_else(PoisonError::into_inner).take());
 }
+
+/// Replaces the pipe on stderr, to which the engine listens while a worker starts, by the engine's
+/// own stderr. A failure here is no reason not to serve, so it is ignored.
+pub(crate) fn own_stderr() {
+    // SAFETY: the engine put its stderr at this number before `exec`, only for this function, which
+    // runs once; a number that is not open only makes both calls fail.
+    unsafe {
+        libc::dup2(abi::WORKER_STDERR_FD, libc::STDERR_FILENO);
+        libc::close(abi::WORKER_STDERR_FD);
+    }
+}

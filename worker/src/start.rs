@@ -1,4 +1,5 @@
-//! A worker's life: hello, start, first catalogue, ready, serve until drained.
+//! A worker's life: hello, start, first catalogue, ready, serve until drained. A process that is to
+//! end TLS parts from it at the start ([`crate::edge::tls`]).
 //!
 //! The order matters: everything that can fail does so before the engine learns that this worker is
 //! ready. Owns the runtime; the channel goes to the link.
@@ -16,7 +17,7 @@ use tokio::task::LocalSet;
 
 use crate::serve::Routing;
 use crate::worker::{Parts, Worker};
-use crate::{link, log};
+use crate::{edge, link, log};
 
 /// The longest wait for the end of the log to be written, when the worker has nothing else to do.
 const SPOOL_END_TIMEOUT: Duration = Duration::from_secs(2);
@@ -40,7 +41,10 @@ async fn serve(channel: Channel, filter: log::Filter) -> anyhow::Result<()> {
     let (mut inbox, outbox) = link::open(channel).context("watching the channel")?;
     outbox
         .send(ToEngine::Hello { version: abi::VERSION, build_id: abi::BUILD_ID.to_owned() }, None);
-    let (row, settings, board) = started(inbox.next().await.context("waiting for Start")?)?;
+    let (row, settings, board) = match started(inbox.next().await.context("waiting for Start")?)? {
+        Role::Worker(row, settings, board) => (row, settings, board),
+        Role::Edge(parts) => return edge::tls::serve(inbox, outbox, parts, &filter).await,
+    };
     let catalogue = first_catalogue(inbox.next().await.context("waiting for the catalogue")?)?;
 
     let routing = Routing::ByName;
@@ -48,7 +52,7 @@ async fn serve(channel: Channel, filter: log::Filter) -> anyhow::Result<()> {
 
     // Everything that can fail has succeeded. `Applied` tells the engine that this worker serves;
     // what it writes to stderr from here on is no longer the reason of a failed start.
-    own_stderr();
+    log::own_stderr();
     worker.report_applied();
     load_kept(&worker);
     let tasks = worker.tasks();
@@ -75,21 +79,20 @@ async fn serve(channel: Channel, filter: log::Filter) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Replaces the pipe on stderr, to which the engine listens while a worker starts, by the engine's
-/// own stderr. A failure here is no reason not to serve, so it is ignored.
-fn own_stderr() {
-    // SAFETY: the engine put its stderr at this number before `exec`, only for this function, which
-    // runs once; a number that is not open only makes both calls fail.
-    unsafe {
-        libc::dup2(abi::WORKER_STDERR_FD, libc::STDERR_FILENO);
-        libc::close(abi::WORKER_STDERR_FD);
-    }
+/// What this process is for.
+enum Role {
+    Worker(usize, Settings, Board),
+    Edge(edge::tls::Parts),
 }
 
-fn started(received: Received<ToWorker>) -> anyhow::Result<(usize, Settings, Board)> {
+fn started(received: Received<ToWorker>) -> anyhow::Result<Role> {
     match (received.message, received.fd) {
         (ToWorker::Start { row, settings }, Some(fd)) => {
-            Ok((usize::from(row), settings, Board::map(fd)?))
+            Ok(Role::Worker(usize::from(row), settings, Board::map(fd)?))
+        }
+        (ToWorker::StartEdge { row, settings }, Some(fd)) => {
+            let (row, board) = (usize::from(row), Board::map(fd)?);
+            Ok(Role::Edge(edge::tls::Parts { row, settings, board }))
         }
         (other, _) => bail!("expected Start from the engine, got {other:?}"),
     }

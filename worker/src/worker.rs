@@ -7,7 +7,6 @@
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 use abi::board::Board;
 use abi::catalogue::CatalogueView;
@@ -16,7 +15,7 @@ use anyhow::Context as _;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::counters::Counters;
+use crate::counters::{BEAT_INTERVAL, Counters};
 use crate::drain::Drain;
 use crate::edge::h1::{Connections, SendBatch};
 use crate::guest_log::{self, GuestLog};
@@ -26,9 +25,6 @@ use crate::run::thread::GuestThread;
 use crate::run::{Runtimes, Shared};
 use crate::serve::{Functions, Pipeline, Routing};
 use crate::spool;
-
-/// Interval of the heartbeat by which the engine sees that the worker is alive.
-const BEAT_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What a worker is made of.
 pub(crate) struct Parts {

@@ -40,6 +40,7 @@ mod cgroup;
 mod children;
 pub mod client;
 mod clone;
+mod confine;
 mod filter;
 mod identity;
 mod init;
@@ -52,6 +53,7 @@ mod start;
 mod support;
 
 pub use cgroup::NODE_LEAF;
+pub use confine::{ConfineError, confine};
 pub use spawner::spawner_main;
 pub use start::{SPAWNER_ARGUMENT, Spawner, StartError};
 pub use support::{LimitedBy, Support, support};

@@ -2,8 +2,9 @@
 //!
 //! Each way in is a folder: [`h1`] has connections that speak HTTP/1.1, [`lambda`] takes the events
 //! of AWS Lambda, which it has answered from [`memory`]. A way in gives each request to
-//! [`crate::serve`]. Owns no fds.
+//! [`crate::serve`]. [`tls`] is what stands in front of them in a process of its own. Owns no fds.
 
 pub(crate) mod h1;
 pub(crate) mod lambda;
 mod memory;
+pub(crate) mod tls;

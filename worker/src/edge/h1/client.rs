@@ -123,6 +123,9 @@ async fn closed(socket: OwnedFd) -> Ready {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
+    use std::io::Write as _;
+    use std::net::Shutdown;
+    use std::os::unix::net::UnixStream;
 
     use bytes::BytesMut;
     use tokio::io::AsyncWriteExt as _;
@@ -140,14 +143,22 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (ours, _) = listener.accept().await.unwrap();
-        let mut wire = Wire::new(
-            ours,
-            Peer::new(Client::NODE, None),
-            BytesMut::new(),
-            Duration::from_secs(30),
-        );
+        (peer, wire_of(ours, body_bytes))
+    }
+
+    /// The same of a TLS connection's plaintext end, with the relay's in the client's place.
+    fn relayed(body_bytes: u64) -> (UnixStream, Wire) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        let theirs = std::net::TcpStream::from(OwnedFd::from(theirs));
+        (ours, wire_of(TcpStream::from_std(theirs).unwrap(), body_bytes))
+    }
+
+    fn wire_of(socket: TcpStream, body_bytes: u64) -> Wire {
+        let peer = Peer::new(Client::NODE, None);
+        let mut wire = Wire::new(socket, peer, BytesMut::new(), Duration::from_secs(30));
         wire.incoming.begin(abi::head::Framing::Length(body_bytes), Continue::Settled);
-        (peer, wire)
+        wire
     }
 
     async fn gone_within(wire: &mut Wire, limit: Duration) -> bool {
@@ -165,6 +176,20 @@ mod tests {
             drop(peer);
             assert!(!gone_within(&mut wire, ENDED_GRACE / 2).await, "it may have no more to say");
             assert!(gone_within(&mut wire, 5 * ENDED_GRACE).await);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_of_a_relay_that_leaves_is_noticed_behind_an_unread_body() {
+        for closes in [false, true] {
+            let (mut relay, mut wire) = relayed(100_000);
+            relay.write_all(b"half").unwrap();
+            assert!(!gone_within(&mut wire, 3 * WATCH_AFTER).await, "it is there");
+            relay.shutdown(Shutdown::Write).unwrap();
+            let relay = (!closes).then_some(relay);
+            assert!(!gone_within(&mut wire, ENDED_GRACE / 2).await, "it may have no more to say");
+            assert!(gone_within(&mut wire, 5 * ENDED_GRACE).await);
+            drop(relay);
         }
     }
 

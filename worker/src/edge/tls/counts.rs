@@ -1,0 +1,73 @@
+//! An edge's row on the board, as long as it has one. Owns the board's mapping.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use abi::board::{Board, Places};
+use abi::origin::Origin;
+use tokio::time::Instant;
+
+use crate::counters::Counters;
+
+/// Counts connections on the board.
+pub(super) struct Counts {
+    /// None of an edge that is detached: the row is somebody else's then.
+    counters: RefCell<Option<Counters>>,
+    address_seed: u64,
+    started: Instant,
+}
+
+impl Counts {
+    pub(super) fn new(board: Board, row: usize, address_seed: u64) -> Rc<Self> {
+        let counters = RefCell::new(Some(Counters::new(Arc::new(board), row)));
+        Rc::new(Self { counters, address_seed, started: Instant::now() })
+    }
+
+    /// Says that this process is alive.
+    pub(super) fn beat(&self) {
+        if let Some(counters) = &*self.counters.borrow() {
+            let millis = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+            counters.row().heartbeat_ms.store(millis, Relaxed);
+        }
+    }
+
+    /// Counts a connection until the guard is dropped.
+    pub(super) fn count(self: &Rc<Self>, origin: Option<Origin>) -> Counted {
+        let places = origin.map(|origin| {
+            let address = origin.client.ip().to_canonical();
+            Places::of(address, self.address_seed)
+        });
+        if let Some(counters) = &*self.counters.borrow() {
+            counters.row().connections_taken.fetch_add(1, Relaxed);
+            if let (Some(addresses), Some(places)) = (counters.addresses(), places) {
+                addresses.add(places);
+            }
+        }
+        Counted { counts: Rc::clone(self), places }
+    }
+
+    /// Lets go of the board. Nothing is counted any more.
+    pub(super) fn let_go(&self) {
+        *self.counters.borrow_mut() = None;
+    }
+}
+
+/// The guard of a counted connection.
+pub(super) struct Counted {
+    counts: Rc<Counts>,
+    /// Where its client's address is counted.
+    places: Option<Places>,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if let Some(counters) = &*self.counts.counters.borrow() {
+            counters.row().connections_done.fetch_add(1, Relaxed);
+            if let (Some(addresses), Some(places)) = (counters.addresses(), self.places) {
+                addresses.remove(places);
+            }
+        }
+    }
+}
