@@ -32,6 +32,7 @@ pub mod seccomp;
 pub mod status;
 pub mod take_over;
 pub mod tls;
+pub mod tunnel;
 pub mod unreachable;
 pub mod upstream;
 pub mod wait;

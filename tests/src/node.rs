@@ -185,20 +185,18 @@ impl NodeBuilder {
             // Many tests look on stderr for what guests write.
             arguments.extend(["--guest-log", "stderr"].map(str::to_owned));
         }
+        let listeners =
+            self.listeners.max(1) + arguments.iter().filter(|a| *a == "--listen").count();
+        // In front of those of the test.
         for _ in 0..self.listeners.max(1) {
-            arguments.extend(["--listen", "127.0.0.1:0"].map(str::to_owned));
+            arguments.splice(0..0, ["--listen", "127.0.0.1:0"].map(str::to_owned));
         }
         let mut command = sockhop_in(&self.binaries.unwrap_or_else(binaries));
         if let Some(limit) = self.open_files {
             process::limit_fds(&mut command, limit);
         }
         let node = Node::spawn(command, (arguments, self.variables), data, own_data);
-        assert_eq!(
-            node.addresses.len(),
-            self.listeners.max(1),
-            "one URL a listener: {:?}",
-            node.ready
-        );
+        assert_eq!(node.addresses.len(), listeners, "one URL a listener: {:?}", node.ready);
         node
     }
 }
@@ -218,8 +216,9 @@ pub fn ready_line(running: &mut Running) -> (String, Vec<SocketAddr>) {
 }
 
 fn address(url: &str) -> SocketAddr {
-    let address = url.strip_prefix("http://").and_then(|a| a.parse().ok());
-    address.unwrap_or_else(|| panic!("no URL of the form http://ADDRESS:PORT: {url:?}"))
+    let address = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+    let address = address.and_then(|address| address.parse().ok());
+    address.unwrap_or_else(|| panic!("no URL of the form http(s)://ADDRESS:PORT: {url:?}"))
 }
 
 /// Processes that are killed when this is dropped.

@@ -1,6 +1,8 @@
 //! A certificate authority of the tests, which nobody trusts by default.
 
 use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -70,6 +72,25 @@ impl Authority {
         let params = CertificateParams::new(names.clone()).expect("a name");
         let made = params.signed_by(&key, &self.issuer).expect("our own key");
         Certificate { names, chain: vec![made.der().to_vec()], key: key.serialize_der() }
+    }
+
+    /// Writes a certificate for `name` to FILE.crt in `folder`, and its key to FILE.key.
+    pub fn write(&self, folder: &Path, file: &str, name: &str) {
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new([name.to_owned()]).expect("a name");
+        let certificate = params.signed_by(&key, &self.issuer).expect("our own key");
+        let write = |extension: &str, text: &str| {
+            // In one step, as a node may be reading it.
+            let path = folder.join(format!("{file}.{extension}"));
+            let new = path.with_extension("new");
+            let mut options = fs::OpenOptions::new();
+            let options = options.write(true).create(true).truncate(true).mode(0o600);
+            let mut file = options.open(&new).expect("room for a file");
+            file.write_all(text.as_bytes()).expect("room for a file");
+            fs::rename(new, path).expect("the same folder");
+        };
+        write("key", &key.serialize_pem());
+        write("crt", &certificate.pem());
     }
 
     /// Returns the configuration of a client that trusts this authority and no other.

@@ -28,9 +28,8 @@ fn what_is_wrong_is_said_with_the_file() {
     let at = |name: &str| folder.path().join(name);
     write(folder.path(), "a", &["a.example"]);
     write(folder.path(), "b", &["b.example"]);
-    let said = |certificate: &str, key: &str| {
-        read(&at(certificate), &at(key)).unwrap_err().to_string()
-    };
+    let said =
+        |certificate: &str, key: &str| read(&at(certificate), &at(key)).unwrap_err().to_string();
     assert!(said("missing.crt", "a.key").contains("cannot be read"));
     assert!(said("a.key", "a.key").contains("no certificate in PEM"));
     assert!(

@@ -34,18 +34,22 @@ impl Counts {
     }
 
     /// Counts a connection until the guard is dropped.
-    pub(super) fn count(self: &Rc<Self>, origin: Option<Origin>) -> Counted {
-        let places = origin.map(|origin| {
-            let address = origin.client.ip().to_canonical();
-            Places::of(address, self.address_seed)
-        });
+    pub(super) fn count(self: &Rc<Self>) -> Counted {
         if let Some(counters) = &*self.counters.borrow() {
             counters.row().connections_taken.fetch_add(1, Relaxed);
-            if let (Some(addresses), Some(places)) = (counters.addresses(), places) {
-                addresses.add(places);
-            }
         }
-        Counted { counts: Rc::clone(self), places }
+        Counted { counts: Rc::clone(self) }
+    }
+
+    /// Counts a client's address until the guard is dropped. Once a worker has the plaintext, the
+    /// worker counts it.
+    pub(super) fn count_address(self: &Rc<Self>, origin: Origin) -> CountedAddress {
+        let address = origin.client.ip().to_canonical();
+        let places = Places::of(address, self.address_seed);
+        if let Some(addresses) = self.counters.borrow().as_ref().and_then(Counters::addresses) {
+            addresses.add(places);
+        }
+        CountedAddress { counts: Rc::clone(self), places }
     }
 
     /// Lets go of the board. Nothing is counted any more.
@@ -57,17 +61,27 @@ impl Counts {
 /// The guard of a counted connection.
 pub(super) struct Counted {
     counts: Rc<Counts>,
-    /// Where its client's address is counted.
-    places: Option<Places>,
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
         if let Some(counters) = &*self.counts.counters.borrow() {
             counters.row().connections_done.fetch_add(1, Relaxed);
-            if let (Some(addresses), Some(places)) = (counters.addresses(), self.places) {
-                addresses.remove(places);
-            }
+        }
+    }
+}
+
+/// The guard of a counted address.
+pub(super) struct CountedAddress {
+    counts: Rc<Counts>,
+    places: Places,
+}
+
+impl Drop for CountedAddress {
+    fn drop(&mut self) {
+        let counters = self.counts.counters.borrow();
+        if let Some(addresses) = counters.as_ref().and_then(Counters::addresses) {
+            addresses.remove(self.places);
         }
     }
 }

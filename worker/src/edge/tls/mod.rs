@@ -139,11 +139,13 @@ impl Edge {
             Some(origin) => Some(Origin { https: true, ..origin }),
             None => tls::origin(&socket),
         };
-        let counted = self.counts.count(origin);
+        let counted = self.counts.count();
         // A socket without a peer has lost its client.
         let Some(origin) = origin else { return };
+        let address = self.counts.count_address(origin);
         let outbox = self.outbox.clone();
         let hand_over = move |end| {
+            drop(address);
             let message =
                 ToEngine::Return { read: Vec::new(), awaits: Awaits::First, origin: Some(origin) };
             outbox.send(message, Some(end));
