@@ -83,10 +83,15 @@ fn main() {
         }
     });
     let before = resident_bytes(&child);
-    let mut idle: Vec<Client> = (0..IDLE).map(|_| connect(address, &full)).collect();
-    idle.iter_mut().for_each(request);
+    let connected = |_| {
+        let mut client = connect(address, &full);
+        request(&mut client);
+        client
+    };
+    let idle: Vec<Client> = (0..IDLE).map(connected).collect();
     let bytes = (resident_bytes(&child) - before) / IDLE;
     println!("{bytes} bytes of memory for each of {IDLE} idle connections");
+    drop(idle);
     child.kill().unwrap();
     child.wait().unwrap();
 }
