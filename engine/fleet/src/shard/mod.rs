@@ -227,9 +227,7 @@ fn take(core: usize, socket: OwnedFd, shared: &Arc<Shared>) {
         let problem = full.into();
         return refused(counts, socket, bytes, &problem);
     }
-    let domain = shared.domain.load();
-    match verdict(bytes, &snapshot.catalogue, domain.as_deref().map(String::as_str), Caller::Public)
-    {
+    match verdict(bytes, &snapshot.catalogue, &shared.names.load(), Caller::Public) {
         Verdict::Refuse(problem) => refused(counts, socket, bytes, &problem),
         Verdict::Hop(pool) => {
             let connection = Connection {

@@ -64,13 +64,8 @@ impl Supervisor {
         }
         let Handed { socket, read, awaits } = handed;
         let snapshot = self.shared.snapshot.load_full();
-        let domain = self.shared.domain.load();
-        match verdict(
-            &read,
-            &snapshot.catalogue,
-            domain.as_deref().map(String::as_str),
-            awaits.into(),
-        ) {
+        let names = self.shared.names.load();
+        match verdict(&read, &snapshot.catalogue, &names, awaits.into()) {
             Verdict::Refuse(problem) => self.refuse(socket, &read, &problem),
             Verdict::Hop(pool) => {
                 let counts = self.shared.metrics.of_supervisor();
