@@ -57,6 +57,15 @@ impl Known {
         objects.map(move |(id, held)| (Place { of: of.clone(), id: id.clone() }, held))
     }
 
+    /// Returns where all objects are.
+    pub(super) fn places(&self) -> impl Iterator<Item = Place> {
+        let of = |(of, objects): (&String, &BTreeMap<String, Held>)| {
+            let place = |id: &String| Place { of: of.clone(), id: id.clone() };
+            objects.keys().map(place).collect::<Vec<_>>()
+        };
+        self.0.iter().flat_map(of)
+    }
+
     /// Returns how many domains there are.
     pub(super) fn count(&self) -> usize {
         self.0.len()

@@ -4,9 +4,9 @@
 //! conditional writes, so a node that adds a route writes its object and then looks for another one
 //! of the same domain. One that is for something else was there first, or comes at the same time:
 //! the node takes its own away again. So of two nodes that add at once at most one is told that it
-//! has, and perhaps none; and where a crash leaves two objects, all nodes go by the older one. (A
-//! third that asks for what one of the two is about to take away again may be told that it is
-//! there.) [`known`] is what this node knows of all of them. Owns no fds.
+//! has, and perhaps none; and where a crash leaves two objects, all nodes go by the older one. One
+//! that is for the same may be about to be taken away again, if it is new: then the node has one of
+//! its own beside it. [`known`] is what this node knows of all of them. Owns no fds.
 
 mod known;
 mod object;
@@ -16,6 +16,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use abi::domain::Domain;
 use abi::limits::{DOMAINS_MAX, STORED_OBJECT_BYTES_MAX};
@@ -29,6 +30,9 @@ pub use self::object::{DomainRoute, Target};
 use self::object::{FOLDER, Place};
 use crate::error::StoreError;
 use crate::objects::{Answer, Listed, Objects, REQUESTS_AT_ONCE, checked};
+
+/// Longer than adding a domain takes.
+const ADD_MAX: Duration = Duration::from_secs(55 * 60);
 
 /// Why a domain is not added or removed.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +72,8 @@ pub type Routes = BTreeMap<Domain, Arc<DomainRoute>>;
 struct State {
     known: Known,
     routes: Arc<Routes>,
+    /// From when on nobody is about to take each object away again.
+    settled: BTreeMap<Place, Instant>,
 }
 
 /// The domains of a store.
@@ -166,17 +172,15 @@ impl Domains {
     ) -> Result<Arc<DomainRoute>, DomainsError> {
         let _lock = self.changing.lock().await;
         let known = self.refresh_locked().await?;
-        if let Some(there) = self.routes().get(domain) {
-            return match there.target == target {
-                true => Ok(Arc::clone(there)),
-                false => Err(taken(there, &target)),
-            };
-        }
-        if known.objects(domain).next().is_some() {
-            return Err(DomainsError::Unfit { domain: domain.clone() });
-        }
-        if known.count() >= DOMAINS_MAX {
-            return Err(DomainsError::TooMany);
+        match self.routes().get(domain) {
+            Some(there) if there.target != target => return Err(taken(there, &target)),
+            Some(there) if self.is_settled(&known, there) => return Ok(Arc::clone(there)),
+            Some(_) => {}
+            None if known.objects(domain).next().is_some() => {
+                return Err(DomainsError::Unfit { domain: domain.clone() });
+            }
+            None if known.count() >= DOMAINS_MAX => return Err(DomainsError::TooMany),
+            None => {}
         }
         let place = Place::new(domain);
         let route = DomainRoute { domain: domain.clone(), target, added_ms: clock::unix_ms() };
@@ -195,7 +199,10 @@ impl Domains {
             None => (known.count() > DOMAINS_MAX).then_some(DomainsError::TooMany),
         };
         match refused {
-            None => Ok(Arc::new(route)),
+            None => {
+                self.settle(place);
+                Ok(self.routes().get(domain).cloned().unwrap_or_else(|| Arc::new(route)))
+            }
             Some(refused) => {
                 self.delete(&place).await?;
                 Err(refused)
@@ -281,10 +288,33 @@ impl Domains {
         self.state.read().unwrap_or_else(PoisonError::into_inner).known.clone()
     }
 
+    /// Returns whether an object with this route is there to stay.
+    fn is_settled(&self, known: &Known, route: &DomainRoute) -> bool {
+        let (state, now) =
+            (self.state.read().unwrap_or_else(PoisonError::into_inner), Instant::now());
+        let mut same = known.objects(&route.domain).filter(|(_, held)| {
+            held.route.as_ref().is_some_and(|other| other.target == route.target)
+        });
+        same.any(|(place, _)| state.settled.get(&place).is_some_and(|settled| *settled <= now))
+    }
+
+    /// Notes that this node does not take its object away again.
+    fn settle(&self, place: Place) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.settled.insert(place, Instant::now());
+    }
+
     /// Notes what is known. The routes stay the same in memory if they are the same.
     fn set(&self, known: Known) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         if state.known != known {
+            let later = Instant::now() + ADD_MAX;
+            let settled = known.places().map(|place| {
+                let settled = state.settled.get(&place).copied().unwrap_or(later);
+                (place, settled)
+            });
+            let settled = settled.collect();
+            state.settled = settled;
             let routes = known.routes();
             if *state.routes != routes {
                 state.routes = Arc::new(routes);
