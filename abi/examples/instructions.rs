@@ -15,6 +15,7 @@ use abi::choice::ACTIVE;
 use abi::function::{FunctionLimits, Isolation, Kind, Output};
 use abi::invocation_id::InvocationId;
 use abi::message::{ArchivedToEngine, ArchivedToWorker, Awaits, ToEngine, ToWorker};
+use abi::names::Names;
 use abi::outcome::Outcome;
 use abi::spool::{self, Invocation, Line, Record, Request, Stream};
 use abi::{envelope, head, route};
@@ -87,20 +88,22 @@ fn catalogue() -> CatalogueView {
     let mut functions: Vec<Function> = (0..FUNCTIONS).map(function).collect();
     // By host the name is the first label: `node`.
     functions.push(Function { name: "node".to_owned(), ..function(FUNCTIONS) });
-    let sealed = Catalogue { generation: 1, functions, specs: vec![spec()] }.seal().unwrap();
+    let (specs, hosts) = (vec![spec()], Vec::new());
+    let sealed = Catalogue { generation: 1, functions, specs, hosts }.seal().unwrap();
     CatalogueView::new(sealed).unwrap()
 }
 
 /// What a shard does with the bytes it has peeked at, and a worker with those of each later
 /// request.
 fn peek_and_route(domain: Option<&str>, times: u32) {
-    let catalogue = catalogue();
+    let (catalogue, names) =
+        (catalogue(), Names { domain: domain.map(str::to_owned), paths: true });
     for _ in 0..times {
         let head::Parsed::Complete(head) = head::parse(black_box(REQUEST)).unwrap() else {
             panic!("the head is whole")
         };
         black_box(
-            route::route(&catalogue, domain, head.host, head.target, route::Caller::Public)
+            route::route(&catalogue, &names, head.host, head.target, route::Caller::Public)
                 .unwrap(),
         );
     }

@@ -160,7 +160,8 @@ impl Bundled {
             aliases: vec![Alias { name: ACTIVE.to_owned(), targets: vec![target] }],
             versions: vec![version],
         };
-        Catalogue { generation: 1, functions: vec![function], specs: vec![self.spec] }.seal()
+        let (functions, specs) = (vec![function], vec![self.spec]);
+        Catalogue { generation: 1, functions, specs, hosts: Vec::new() }.seal()
     }
 }
 

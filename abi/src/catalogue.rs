@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rkyv::{Archive, Deserialize, Serialize};
 
+use crate::domain;
 use crate::envelope::{self, EnvelopeError};
 use crate::function::{FunctionLimits, Isolation, Kind, Output};
 use crate::limits;
@@ -101,6 +102,26 @@ pub struct Function {
     pub versions: Vec<Version>,
 }
 
+/// Which requests to a host are for a function.
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+pub struct HostRoute {
+    /// What their paths begin with: whole segments ([`crate::domain`]), or nothing.
+    pub prefix: String,
+    /// The function's name. There need not be one.
+    pub function: String,
+    /// One of its aliases; empty for what its bare name means.
+    pub alias: String,
+}
+
+/// A host that is a domain of the node.
+#[derive(Archive, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    /// In small letters; `*.` at its beginning stands for one label.
+    pub name: String,
+    /// Sorted by prefix; prefixes are unique. At least one.
+    pub routes: Vec<HostRoute>,
+}
+
 /// The whole catalogue.
 #[derive(Archive, Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
 pub struct Catalogue {
@@ -110,6 +131,8 @@ pub struct Catalogue {
     pub functions: Vec<Function>,
     /// What versions and targets point at.
     pub specs: Vec<Spec>,
+    /// Sorted by name; names are unique.
+    pub hosts: Vec<Host>,
 }
 
 /// Why a catalogue cannot be used.
@@ -133,6 +156,9 @@ impl Catalogue {
     /// [`CatalogueError`] when a limit is passed, two functions share a name, or memory runs out.
     pub fn seal(mut self) -> Result<OwnedFd, CatalogueError> {
         self.functions.sort_by(|a, b| a.name.cmp(&b.name));
+        self.hosts.sort_by(|a, b| a.name.cmp(&b.name));
+        let routes = self.hosts.iter_mut().map(|host| &mut host.routes);
+        routes.for_each(|routes| routes.sort_by(|a, b| a.prefix.cmp(&b.prefix)));
         Ok(sealed::create(WHAT, &envelope::pack(&self)?)?)
     }
 }
@@ -176,6 +202,14 @@ impl CatalogueView {
         self.get().functions.binary_search_by(|function| function.name.as_str().cmp(name)).ok()
     }
 
+    /// The host called `name`, in small letters.
+    #[must_use]
+    pub(crate) fn host(&self, name: &[u8]) -> Option<&ArchivedHost> {
+        let hosts = &self.get().hosts;
+        let found = hosts.binary_search_by(|host| host.name.as_bytes().cmp(name)).ok()?;
+        hosts.get(found)
+    }
+
     /// The function at `index`, as [`Self::find`] gave it for this same catalogue.
     #[must_use]
     pub fn function(&self, index: usize) -> Option<&ArchivedFunction> {
@@ -215,9 +249,40 @@ fn check(catalogue: &ArchivedCatalogue) -> Result<(), CatalogueError> {
             ));
         }
     }
+    check_hosts(&catalogue.hosts)?;
     match catalogue.specs.iter().all(spec_fits) {
         true => Ok(()),
         false => Err(CatalogueError::Rule("a specification passes a limit".to_owned())),
+    }
+}
+
+fn check_hosts(hosts: &[ArchivedHost]) -> Result<(), CatalogueError> {
+    let routes: usize = hosts.iter().map(|host| host.routes.len()).sum();
+    if routes > limits::DOMAINS_MAX {
+        let (most, what) = (limits::DOMAINS_MAX, "routes of domains, at most");
+        return Err(CatalogueError::Rule(format!("{routes} {what} {most}")));
+    }
+    let is_good = |route: &ArchivedHostRoute| {
+        domain::check_prefix(&route.prefix).is_ok()
+            && name::check(&route.function).is_ok()
+            && (route.alias.is_empty() || reference::check_alias(&route.alias).is_ok())
+    };
+    let in_order = |routes: &[ArchivedHostRoute]| {
+        routes.windows(2).all(|pair| pair[0].prefix.as_str() < pair[1].prefix.as_str())
+    };
+    let bad = |host: &&ArchivedHost| {
+        !domain::is_host(&host.name)
+            || host.routes.is_empty()
+            || !host.routes.iter().all(is_good)
+            || !in_order(&host.routes)
+    };
+    let out_of_order = hosts.windows(2).find(|pair| pair[0].name.as_str() >= pair[1].name.as_str());
+    match hosts.iter().find(bad).or_else(|| out_of_order.map(|pair| &pair[1])) {
+        None => Ok(()),
+        Some(host) => Err(CatalogueError::Rule(format!(
+            "the domain {:?} is no host, is out of order, or has a route that is none",
+            host.name.as_str()
+        ))),
     }
 }
 
@@ -322,7 +387,19 @@ pub(crate) mod tests {
 
     pub(crate) fn catalogue(names: &[&str]) -> Catalogue {
         let functions = names.iter().map(|name| function(name)).collect();
-        Catalogue { generation: 3, functions, specs: vec![spec()] }
+        Catalogue { generation: 3, functions, specs: vec![spec()], hosts: Vec::new() }
+    }
+
+    /// A route of a host; `function` may have an alias behind an `@`.
+    pub(crate) fn host_route(prefix: &str, function: &str) -> HostRoute {
+        let (function, alias) = reference::split(function);
+        let (function, alias) = (function.to_owned(), alias.unwrap_or_default().to_owned());
+        HostRoute { prefix: prefix.to_owned(), function, alias }
+    }
+
+    pub(crate) fn host(name: &str, routes: &[(&str, &str)]) -> Host {
+        let routes = routes.iter().map(|(prefix, function)| host_route(prefix, function));
+        Host { name: name.to_owned(), routes: routes.collect() }
     }
 
     pub(crate) fn view(names: &[&str]) -> CatalogueView {
@@ -370,9 +447,14 @@ pub(crate) mod tests {
         twice.versions[0].number = 2;
         twice.versions[0].id = [2; 16];
         twice.versions[0].id[15] = 1;
-        let fd = Catalogue { generation: 1, functions: vec![twice], specs: vec![spec()] }
-            .seal()
-            .unwrap();
+        let fd = Catalogue {
+            generation: 1,
+            functions: vec![twice],
+            specs: vec![spec()],
+            ..Catalogue::default()
+        }
+        .seal()
+        .unwrap();
         let view = CatalogueView::new(fd).unwrap();
         let function = view.function(0).unwrap();
         assert_eq!((function.select(Some("v2")), function.select(Some("02020202"))), (None, None));
@@ -381,7 +463,9 @@ pub(crate) mod tests {
 
     #[test]
     fn rules_are_checked_when_mapped() {
-        let seal = |functions, specs| Catalogue { generation: 1, functions, specs }.seal().unwrap();
+        let catalogue =
+            |functions, specs, hosts| Catalogue { generation: 1, functions, specs, hosts };
+        let seal = |functions, specs| catalogue(functions, specs, Vec::new()).seal().unwrap();
         let with = |change: &dyn Fn(&mut Function)| {
             let mut function = function("a");
             change(&mut function);
@@ -421,6 +505,40 @@ pub(crate) mod tests {
             ));
         }
         assert!(CatalogueView::new(seal(Vec::new(), Vec::new())).is_ok());
+        let with = |hosts: Vec<Host>| {
+            let catalogue = catalogue(Vec::new(), Vec::new(), hosts);
+            // As it is, out of order perhaps.
+            let bytes = envelope::pack(&catalogue).unwrap();
+            CatalogueView::new(sealed::create(WHAT, &bytes).unwrap())
+        };
+        let a = || host("a.example", &[("", "a")]);
+        assert!(with(vec![a(), host("b.example", &[("", "a"), ("/x", "a@canary")])]).is_ok());
+        for broken in [
+            vec![a(), a()],
+            vec![host("b.example", &[("", "a")]), a()],
+            vec![host("A.example", &[("", "a")])],
+            vec![host("a.example.", &[("", "a")])],
+            vec![host("a.example", &[])],
+            vec![host("a.example", &[("/x", "a"), ("", "a")])],
+            vec![host("a.example", &[("", "a"), ("", "b")])],
+            vec![host("a.example", &[("/", "a")])],
+            vec![host("a.example", &[("", "A")])],
+            vec![host("a.example", &[("", "a@v1")])],
+        ] {
+            assert!(matches!(with(broken), Err(CatalogueError::Rule(_))));
+        }
+    }
+
+    #[test]
+    fn as_many_domains_as_there_may_be_are_taken_and_no_more() {
+        let hosts = |count: usize| {
+            let hosts = (0..count).map(|at| host(&format!("h{at}.example"), &[("", "a")]));
+            Catalogue { hosts: hosts.collect(), ..Catalogue::default() }
+        };
+        let view = CatalogueView::new(hosts(limits::DOMAINS_MAX).seal().unwrap()).unwrap();
+        assert!(view.host(b"h9999.example").is_some_and(|host| host.routes[0].function == "a"));
+        let more = CatalogueView::new(hosts(limits::DOMAINS_MAX + 1).seal().unwrap());
+        assert!(matches!(more, Err(CatalogueError::Rule(_))));
     }
 
     proptest! {
@@ -428,7 +546,8 @@ pub(crate) mod tests {
         #[test]
         fn any_flipped_byte_is_survived(at in 0usize..4096, to: u8, random: u32) {
             let functions = vec![function("a"), function("b")];
-            let whole = envelope::pack(&Catalogue { generation: 1, functions, specs: vec![spec()] }).unwrap();
+            let hosts = vec![host("a.example", &[("", "a"), ("/x", "b@canary")])];
+            let whole = envelope::pack(&Catalogue { generation: 1, functions, specs: vec![spec()], hosts }).unwrap();
             let mut bytes = whole.to_vec();
             let at = at % bytes.len();
             bytes[at] = to;

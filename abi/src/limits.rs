@@ -37,6 +37,14 @@ pub const RETURNED_BYTES_MAX: usize = HEAD_BYTES_MAX + 32 * 1024;
 
 /// A function's name: one DNS label (RFC 1035 2.3.1), so that it can stand in a host name.
 pub const NAME_BYTES_MAX: usize = 63;
+/// Routes of domains in one store, and so in one catalogue.
+pub const DOMAINS_MAX: usize = 10_000;
+/// A domain's host: what a name of DNS can have, without the dot at its end (RFC 1035 2.3.4).
+pub const DOMAIN_HOST_BYTES_MAX: usize = 253;
+/// What the paths of a domain's route begin with,
+pub const DOMAIN_PREFIX_BYTES_MAX: usize = 255;
+/// and so many segments at most: each is looked for once a request.
+pub const DOMAIN_PREFIX_SEGMENTS_MAX: usize = 16;
 /// Functions in one catalogue.
 pub const FUNCTIONS_MAX: usize = 100_000;
 /// Environment variables of one function.

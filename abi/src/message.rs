@@ -14,6 +14,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::channel::Message;
 use crate::limits;
+use crate::names::Names;
 use crate::network::Network;
 use crate::origin::Origin;
 use crate::sandbox::Level;
@@ -45,8 +46,8 @@ pub struct Settings {
     pub shared_rows: u16,
     /// The node's secret that clients' addresses are counted by (see [`crate::board::Places`]).
     pub address_seed: u64,
-    /// With `--domain example.com`: the suffix under which host names are functions' names.
-    pub domain: Option<String>,
+    /// By which names functions are found besides the catalogue's domains.
+    pub names: Names,
     /// The proxies that are believed who a request is from.
     pub trusted_proxies: Vec<Network>,
     /// From a head's first byte to its last.

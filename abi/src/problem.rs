@@ -4,8 +4,10 @@
 //! One place for what each error says, used by shards, which write the whole reply, and by workers,
 //! which need only its parts. Pure; owns no fds.
 
+use crate::domain;
 use crate::head::HeadError;
 use crate::invocation_id::InvocationId;
+use crate::route::NotFound;
 
 /// The media type of every error of the node's.
 pub const CONTENT_TYPE: &str = "application/problem+json";
@@ -58,8 +60,7 @@ impl Problem {
         if name.is_empty() {
             return Self::new(404, "the path names no function; expected /NAME/...");
         }
-        // The name is the client's: show it, but not all of a long one.
-        let shown: String = name.chars().take(80).collect();
+        let shown = shortened(name);
         match name.contains('@') {
             true => Self::new(
                 404,
@@ -68,6 +69,18 @@ impl Problem {
                 ),
             ),
             false => Self::new(404, format!("there is no function {shown:?} here")),
+        }
+    }
+
+    /// Nothing is served at that host.
+    #[must_use]
+    pub fn unknown_host(host: Option<&str>) -> Self {
+        match host.filter(|host| !host.is_empty()) {
+            None => Self::new(404, "the request names no host, and functions are found by it here"),
+            Some(host) => Self::new(
+                404,
+                format!("no function is served for the host {:?} here", shortened(host)),
+            ),
         }
     }
 
@@ -126,6 +139,31 @@ impl Problem {
     }
 }
 
+/// What a client named: shown, but not all of a long one.
+fn shortened(name: &str) -> String {
+    name.chars().take(80).collect()
+}
+
+impl From<NotFound<'_>> for Problem {
+    fn from(missing: NotFound<'_>) -> Self {
+        match missing {
+            NotFound::Function(name) => Self::unknown_function(name),
+            NotFound::Host(host) => Self::unknown_host(host),
+            NotFound::Target { host, prefix, function, alias } => {
+                let at = if alias.is_empty() { "" } else { "@" };
+                let domain = domain::shown(host, prefix);
+                let target = format!("{function}{at}{alias}");
+                Self::new(
+                    404,
+                    format!(
+                        "the domain {domain} is for the function {target:?}, which is not there"
+                    ),
+                )
+            }
+        }
+    }
+}
+
 impl From<HeadError> for Problem {
     fn from(error: HeadError) -> Self {
         let status = match error {
@@ -162,6 +200,25 @@ mod tests {
         let busy = Problem::new(503, "full").reply(id, Reply::Whole);
         assert!(String::from_utf8(busy).unwrap().contains("\r\nretry-after: 1\r\n"));
     }
+    #[test]
+    fn what_is_not_found_is_named() {
+        let long = "x".repeat(9999);
+        let said = |missing| Problem::from(missing).detail;
+        let (host, prefix, function) = ("example.com", "/api", "web");
+        assert_eq!(
+            said(NotFound::Target { host, prefix, function, alias: "" }),
+            "the domain example.com/api/* is for the function \"web\", which is not there"
+        );
+        assert_eq!(
+            said(NotFound::Target { host, prefix: "", function, alias: "beta" }),
+            "the domain example.com is for the function \"web@beta\", which is not there"
+        );
+        assert!(said(NotFound::Host(Some("h"))).contains("host \"h\""));
+        assert!(said(NotFound::Host(None)).contains("names no host"));
+        assert!(said(NotFound::Host(Some(&long))).len() < 200);
+        assert!(said(NotFound::Function("")).contains("/NAME/"));
+    }
+
     #[test]
     fn a_reply_to_head_is_the_head_of_the_whole_one() {
         let (problem, id) = (Problem::new(404, "no"), InvocationId::new());

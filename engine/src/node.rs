@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use abi::board::Board;
 use abi::limits::WORKERS_MAX;
 use anyhow::Context as _;
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::Sender;
 use tokio::sync::watch;
@@ -45,6 +45,7 @@ use sandbox::{LimitedBy, Support};
 use secrets::{KeyFile, Secrets};
 use settings::{Resolved, Sources};
 use store::artefacts::Artefacts;
+use store::domains::Domains;
 use store::known::Known;
 use store::objects::guarded::Guarded;
 use store::objects::{self, Objects};
@@ -193,7 +194,9 @@ impl Node {
         let roster = watch::Sender::new(Roster::new());
         let log_store = (Arc::clone(&objects), Arc::clone(&retention));
         let (logs, keeper) = start_logs(resolved, log_store, roster.subscribe(), commands.clone())?;
-        let stored = (Repository::new(objects, artefacts), known, Arc::clone(&secrets));
+        let domains = Domains::new(Arc::clone(&objects), &config.data.join("cache"));
+        let repository = Repository::new(objects, artefacts);
+        let stored = (repository, known, Arc::clone(&secrets), Arc::new(domains));
         let shared_workers: Vec<usize> = (0..config.workers_per_core)
             .flat_map(|_| cores.iter().copied())
             .take(WORKERS_MAX)
@@ -214,7 +217,7 @@ impl Node {
         let first = Snapshot { catalogue: Arc::clone(&catalogue.1), workers: HashMap::new() };
         let shared = Arc::new(Shared {
             snapshot: ArcSwap::from_pointee(first),
-            domain: ArcSwapOption::new(config.domain.clone().map(Arc::new)),
+            names: ArcSwap::from_pointee(reconfigure::names(config)),
             limits: ArcSwap::from_pointee(reconfigure::of_shards(config)),
             address_seed: fixed.address_seed,
             parking,

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use abi::message::Settings as OfWorkers;
+use abi::names::Names;
 use tokio::signal::unix::Signal;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::oneshot;
@@ -24,7 +25,7 @@ pub(crate) fn of_workers(settings: &Settings, fixed: Fixed) -> OfWorkers {
         only_function: None,
         shared_rows: u16::try_from(fixed.shared_workers).unwrap_or(u16::MAX),
         address_seed: fixed.address_seed,
-        domain: settings.domain.clone(),
+        names: names(settings),
         trusted_proxies: settings.trusted_proxies.clone(),
         head_timeout_ms: millis(settings.head_timeout),
         idle_timeout_ms: millis(settings.idle_timeout),
@@ -36,6 +37,11 @@ pub(crate) fn of_workers(settings: &Settings, fixed: Fixed) -> OfWorkers {
         log_filter: settings.log.to_string(),
         native_sandbox: settings.native_sandbox.into(),
     }
+}
+
+/// By which names functions are found besides the catalogue's domains.
+pub(crate) fn names(settings: &Settings) -> Names {
+    Names { domain: settings.domain.clone(), paths: settings.path_routes.is_on() }
 }
 
 /// How many connections shards take.

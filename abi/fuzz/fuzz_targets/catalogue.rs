@@ -9,18 +9,22 @@ use std::fs::File;
 use std::io::Write;
 
 use abi::catalogue::{
-    Alias, Catalogue, CatalogueError, CatalogueView, Function, Spec, Target, Version,
+    Alias, Catalogue, CatalogueError, CatalogueView, Function, Host, HostRoute, Spec, Target,
+    Version,
 };
 use abi::function::{ArchivedIsolation, FunctionLimits, Isolation, Kind, Output};
 use abi::limits;
+use abi::names::Names;
 use abi::outbound::AllowList;
+use abi::route::{Caller, NotFound, route};
 use abi::sealed::{self, SealedError};
-use abi::{envelope, name, reference};
+use abi::{domain, envelope, name, reference};
 use fuzz::{FdWatch, Origin};
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 
 const FUNCTIONS_MAX: usize = 4;
+const HOSTS_MAX: usize = 3;
 const SPECS_MAX: usize = 3;
 const VERSIONS_MAX: u8 = 4;
 
@@ -47,7 +51,10 @@ fn run(input: &mut Unstructured<'_>) -> Result<()> {
         }
         let specs =
             (0..input.int_in_range(1..=SPECS_MAX)?).map(|_| spec(input)).collect::<Result<_>>()?;
-        let catalogue = Catalogue { generation: input.arbitrary()?, functions, specs };
+        let hosts = (0..input.int_in_range(0..=HOSTS_MAX)?)
+            .map(|_| host(input))
+            .collect::<Result<Vec<_>>>()?;
+        let catalogue = Catalogue { generation: input.arbitrary()?, functions, specs, hosts };
         Ok(envelope::pack(&catalogue).expect("a catalogue can be packed"))
     })?;
     let mut memory = File::from(sealed::unsealed("fuzz").expect("there is memory left"));
@@ -124,6 +131,18 @@ fn look_up(view: &CatalogueView, needle: &str) {
                 .contains(&spec.requests_per_instance_max.to_native())
         );
     }
+    for host in catalogue.hosts.iter() {
+        assert!(domain::is_host(&host.name) && !host.routes.is_empty());
+        for taken in host.routes.iter() {
+            let called = host.name.replacen('*', "any", 1);
+            let target = format!("{}/", taken.prefix);
+            match route(view, &Names::default(), Some(&called), &target, Caller::Public) {
+                // A name goes before a wildcard, and an alias may be missing.
+                Ok(found) => assert!(view.function(found.function).is_some()),
+                Err(missing) => assert!(matches!(missing, NotFound::Target { .. }), "{missing:?}"),
+            }
+        }
+    }
     assert!(view.function(functions.len()).is_none());
     let expected = functions.iter().position(|function| function.name.as_str() == needle);
     assert_eq!(view.find(needle), expected, "{needle:?}");
@@ -179,6 +198,21 @@ fn function(input: &mut Unstructured<'_>) -> Result<Function> {
         }
     }
     Ok(function)
+}
+
+/// The same.
+fn host(input: &mut Unstructured<'_>) -> Result<Host> {
+    let good = !input.ratio(1, 8)?;
+    let hosts = ["a.example", "*.example", "b.example"];
+    let name = if good { (*input.choose(&hosts)?).to_owned() } else { input.arbitrary()? };
+    let route = |input: &mut Unstructured<'_>, prefix: &str| {
+        let good = !input.ratio(1, 8)?;
+        let function = if good { (*input.choose(&NAMES)?).to_owned() } else { input.arbitrary()? };
+        let alias = if input.arbitrary()? { "active".to_owned() } else { String::new() };
+        Ok(HostRoute { prefix: prefix.to_owned(), function, alias })
+    };
+    let routes = ["", "/x", "/x/y"].into_iter().map(|prefix| route(input, prefix));
+    Ok(Host { name, routes: routes.collect::<Result<_>>()? })
 }
 
 /// The same.

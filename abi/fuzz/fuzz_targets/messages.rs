@@ -13,6 +13,7 @@ use std::os::unix::net::UnixDatagram;
 use abi::channel::{Channel, Message, ReceiveBuffer, ReceiveError, Received, SendError};
 use abi::envelope;
 use abi::message::{AccessLog, Awaits, Ending, Settings, ToEngine, ToWorker};
+use abi::names::Names;
 use abi::sandbox::Level;
 use fuzz::{FdWatch, Origin};
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
@@ -124,7 +125,7 @@ fn settings(input: &mut Unstructured<'_>) -> Result<Settings> {
         only_function: input.arbitrary()?,
         shared_rows: input.arbitrary()?,
         address_seed: input.arbitrary()?,
-        domain: input.arbitrary()?,
+        names: Names { domain: input.arbitrary()?, paths: input.arbitrary()? },
         trusted_proxies: (0..input.int_in_range(0..=3)?)
             .map(|_| {
                 let (address, bits): (IpAddr, u8) =

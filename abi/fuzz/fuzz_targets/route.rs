@@ -1,23 +1,39 @@
 //! Routing: `abi::route::route` over a fixed catalogue, by any domain, host and target.
 //!
-//! The function exists and bears the name that the host or the path says, and there is a version to
-//! choose; the prefix that is cut off the path is a part of it, as the worker's HTTP library
-//! understands the path; and the reply to an unknown name is good HTTP.
+//! The function exists and bears the name that the host or the path says, or is the one that a look
+//! at every route of every domain finds, and there is a version to choose; the prefix that is cut
+//! off the path is a part of it, as the worker's HTTP library understands the path; and the reply to
+//! an unknown name is good HTTP.
 //!
 //! An input is three lines: domain, host, and target, which may have more. `-` is no domain or no
-//! host.
+//! host. A `!` before the domain switches routes by path off.
 #![no_main]
 
 use std::sync::LazyLock;
 
-use abi::catalogue::{Alias, Catalogue, CatalogueView, Function, Spec, Target, Version};
+use abi::catalogue::{
+    Alias, Catalogue, CatalogueView, Function, Host, HostRoute, Spec, Target, Version,
+};
 use abi::function::{FunctionLimits, Isolation, Kind, Output};
 use abi::invocation_id::InvocationId;
+use abi::limits::DOMAIN_HOST_BYTES_MAX;
+use abi::names::Names;
 use abi::problem::{Problem, Reply};
-use abi::route::{Caller, LOCAL_DOMAIN, Route, route};
+use abi::route::{Caller, LOCAL_DOMAIN, NotFound, Route, route};
 use libfuzzer_sys::fuzz_target;
 
 const NAMES: [&str; 6] = ["a", "a--b", "hello", "hello-2", "http", "x"];
+/// Host, prefix and function of each route.
+const DOMAINS: [(&str, &str, &str); 8] = [
+    ("*.w.test", "", "x"),
+    ("*.w.test", "/a", "http"),
+    ("a.w.test", "/a/b", "hello"),
+    ("d.test", "", "a"),
+    ("d.test", "/a", "hello"),
+    ("d.test", "/a/b", "hello-2"),
+    ("d.test", "/gone", "gone"),
+    ("localhost", "/l", "x"),
+];
 
 static CATALOGUE: LazyLock<CatalogueView> = LazyLock::new(|| {
     let version =
@@ -50,7 +66,16 @@ static CATALOGUE: LazyLock<CatalogueView> = LazyLock::new(|| {
         report_lines: false,
     };
     let functions = NAMES.map(function).to_vec();
-    let fd = Catalogue { generation: 1, functions, specs: vec![spec] }
+    let mut hosts: Vec<Host> = Vec::new();
+    for (name, prefix, function) in DOMAINS {
+        if hosts.last().is_none_or(|host| host.name != name) {
+            hosts.push(Host { name: name.to_owned(), routes: Vec::new() });
+        }
+        let (prefix, function) = (prefix.to_owned(), function.to_owned());
+        let route = HostRoute { prefix, function, alias: String::new() };
+        hosts.last_mut().expect("one was pushed").routes.push(route);
+    }
+    let fd = Catalogue { generation: 1, functions, specs: vec![spec], hosts }
         .seal()
         .expect("the catalogue can be sealed");
     CatalogueView::new(fd).expect("the catalogue is good")
@@ -63,15 +88,64 @@ fuzz_target!(|text: &str| {
         return;
     };
     let given = |text| Some(text).filter(|text| *text != "-");
+    let (domain, paths) =
+        domain.strip_prefix('!').map_or((domain, true), |domain| (domain, false));
     let (domain, host) = (given(domain), given(host));
-    match route(&CATALOGUE, domain, host, target, Caller::Public) {
-        Ok(found) => check(found, domain, host, target),
-        Err(name) => {
-            assert!(!NAMES.contains(&name), "there is a function {name:?}");
-            check_problem(name);
+    let names = Names { domain: domain.map(str::to_owned), paths };
+    let found = route(&CATALOGUE, &names, host, target, Caller::Public);
+    if let Some(expected) = host.and_then(|host| by_looking_at_all(host, target)) {
+        match found {
+            Ok(found) => {
+                let name = CATALOGUE.function(found.function).expect("it exists").name.as_str();
+                assert_eq!((name, found.prefix_length), (expected, 0));
+            }
+            Err(NotFound::Target { function, .. }) => assert_eq!(function, expected),
+            Err(missing) => panic!("{missing:?}, and not {expected}"),
+        }
+        return;
+    }
+    match found {
+        Ok(found) => {
+            assert!(paths || found.prefix_length == 0, "paths name nothing");
+            check(found, domain, host, target);
+        }
+        Err(missing) => {
+            if let NotFound::Function(name) = missing {
+                assert!(!NAMES.contains(&name), "there is a function {name:?}");
+            }
+            check_problem(missing.into());
         }
     }
 });
+
+/// The function that a domain is for, found in another way.
+fn by_looking_at_all(host: &str, target: &str) -> Option<&'static str> {
+    let host = host.rsplit_once(':').map_or(host, |(host, _)| host).to_ascii_lowercase();
+    let host = host.strip_suffix('.').unwrap_or(&host);
+    let path = match target.split_once("://") {
+        _ if target.starts_with('/') => target,
+        Some((_, rest)) => rest.find(['/', '?', '#']).map_or("", |at| &rest[at..]),
+        None => "",
+    };
+    let path = if path.starts_with('/') { path } else { "" };
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    let (first, below) = host.split_once('.').unwrap_or((host, ""));
+    let wildcard = format!("*.{below}");
+    let of = |name: &str| {
+        let takes = |(host, prefix, _): &&(&str, &str, &str)| {
+            let rest = path.strip_prefix(prefix);
+            let whole = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+            *host == name && (whole || prefix.is_empty())
+        };
+        let found = DOMAINS.iter().filter(takes).max_by_key(|(_, prefix, _)| prefix.len());
+        found.map(|(.., function)| *function)
+    };
+    match first {
+        _ if host.starts_with('*') || host.len() > DOMAIN_HOST_BYTES_MAX => None,
+        "" => of(host),
+        _ => of(host).or_else(|| of(&wildcard)),
+    }
+}
 
 fn check(found: Route, domain: Option<&str>, host: Option<&str>, target: &str) {
     let Route { function, selector, prefix_length } = found;
@@ -113,8 +187,8 @@ fn check(found: Route, domain: Option<&str>, host: Option<&str>, target: &str) {
     }
 }
 
-fn check_problem(name: &str) {
-    let reply = Problem::unknown_function(name).reply(InvocationId::new(), Reply::Whole);
+fn check_problem(problem: Problem) {
+    let reply = problem.reply(InvocationId::new(), Reply::Whole);
     let mut headers = [httparse::EMPTY_HEADER; 8];
     let mut parsed = httparse::Response::new(&mut headers);
     let length = parsed.parse(&reply).expect("the reply is HTTP").unwrap();

@@ -164,7 +164,7 @@ fn settings_beyond_their_limits_are_refused() {
         only_function: None,
         shared_rows: 1,
         address_seed: 0,
-        domain: None,
+        names: crate::names::Names::default(),
         trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
         head_timeout_ms,
         idle_timeout_ms: 1,

@@ -3,6 +3,7 @@
 
 use crate::bundles::BundleQuery;
 use crate::deploys::{DeployProgress, DeployQuery, DeployedVersion};
+use crate::domains::{DomainQuery, DomainTarget, ListedDomain};
 use crate::endpoint::{AnswerBody, AnyObject, Call, Description, Endpoint, Method, RequestBody};
 use crate::functions::{Aliases, Function, InspectedFunction};
 use crate::logs::{Entries, LogsQuery, OneInvocation};
@@ -101,6 +102,12 @@ endpoints! {
     /// Removes a secret.
     RemoveSecret = Delete "/v1/functions/{name}/secrets/{key}" (name, key), (),
         Nothing () => Nothing ();
+    /// Lists all domains, by host and prefix.
+    ListDomains = Get "/v1/domains" (), (), Nothing () => Json Vec<ListedDomain>;
+    /// Has a host, or some of its paths, be for a function.
+    SetDomain = Put "/v1/domains/{host}" (host), DomainQuery, Json DomainTarget => Json ListedDomain;
+    /// Removes a domain.
+    RemoveDomain = Delete "/v1/domains/{host}" (host), DomainQuery, Nothing () => Nothing ();
     /// Makes a program of a function that runs without a node.
     GetBundle = Get "/v1/functions/{name}/bundle" (name), BundleQuery, Nothing () => File ();
     /// Calls a function, which may be named as NAME@ALIAS or NAME@VERSION.

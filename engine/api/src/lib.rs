@@ -17,6 +17,7 @@
 
 pub mod bundles;
 pub mod deploys;
+pub mod domains;
 pub mod endpoint;
 pub mod endpoints;
 pub mod errors;

@@ -26,6 +26,9 @@ pub struct NodeStatus {
     /// The URL of the API as AWS Lambda has it. Null if it is not served.
     #[serde(default)]
     pub lambda_api: Option<String>,
+    /// Whether functions are found by `/NAME/` at the listeners, besides by their hosts.
+    #[serde(default = "path_routes")]
+    pub path_routes: bool,
     /// What this host does not let native functions have, a sentence each.
     #[serde(default)]
     pub native_limits: Vec<String>,
@@ -41,6 +44,11 @@ pub struct NodeStatus {
     pub store_away: Option<StoreAway>,
     /// When the node started, in seconds since 1970.
     pub started_s: u64,
+}
+
+/// A node of an earlier build has no such setting.
+fn path_routes() -> bool {
+    true
 }
 
 /// A store that does not answer, or cannot be read.

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests, outside of #[test] functions")]
 
 use api::deploys::{DeployProgress, DeployedVersion};
+use api::domains::{DomainQuery, DomainTarget, ListedDomain};
 use api::errors::ErrorAnswer;
 use api::functions::{Function, InspectedFunction};
 use api::logs::{Entry, LogsQuery, OneInvocation};
@@ -134,6 +135,24 @@ fn deploys() {
 }
 
 #[test]
+fn domains() {
+    let listed = json!({
+        "domain": "a.example/api/*", "host": "a.example", "prefix": "/api", "function": "api",
+        "added_ms": 1,
+    });
+    same::<ListedDomain>(listed.clone());
+    same::<ListedDomain>(with(listed, &json!({ "alias": "beta", "error": "e" })));
+    same::<DomainTarget>(json!({ "function": "api" }));
+    same::<DomainTarget>(json!({ "function": "api", "alias": "beta" }));
+    same::<DomainQuery>(json!({}));
+    same::<DomainQuery>(json!({ "prefix": "/api" }));
+    assert!(
+        serde_json::from_value::<DomainTarget>(json!({ "function": "a", "version": "v1" }))
+            .is_err()
+    );
+}
+
+#[test]
 fn the_log() {
     same::<Entry>(json!({
         "kind": "line", "time": "t", "function": "f", "invocation": "i", "stream": "stdout",
@@ -169,6 +188,7 @@ fn the_node() {
     let node = json!({
         "pid": 1, "version": "0.1.0", "listeners": ["http://127.0.0.1:1"], "admin": null,
         "lambda_api": null, "native_limits": ["n"], "generation": 2, "functions": 3, "compilations": 4, "draining": false, "store_away": away,
+        "path_routes": true,
         "started_s": 5,
     });
     let states = ["starting", "ready", "silent", "dormant", "restarting"];

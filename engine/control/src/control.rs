@@ -45,6 +45,7 @@ impl Control {
             listeners: self.listeners.iter().map(ToString::to_string).collect(),
             admin: self.admin.as_ref().map(url),
             lambda_api: self.lambda_api.as_ref().map(url),
+            path_routes: self.shared.names.load().paths,
             native_limits: self.native_limits.clone(),
             generation: listing.generation(),
             functions: listing.count(),

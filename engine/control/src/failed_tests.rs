@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use abi::domain::{Domain, DomainError};
 use abi::name::NameError;
 use abi::reference::AliasNameError;
 use api::options::OptionsError;
@@ -15,6 +16,7 @@ use fleet::workers::supervise::TrialError;
 use secrets::{KeyError, RuleError, SecretError};
 use store::alias::AliasError;
 use store::contents::VersionError;
+use store::domains::DomainsError;
 use store::error::StoreError;
 use store::retention::RetentionError;
 
@@ -94,6 +96,19 @@ fn errors_of_the_store() {
         (503, RetentionError::TakenOver),
     ]);
     check(RetentionError::fault, retention, &["another engine has taken over"]);
+}
+
+#[test]
+fn errors_of_domains() {
+    let domain = || Domain::read("a.example").unwrap();
+    let mut domains = changes(store_errors(), DomainsError::Store);
+    domains.extend([
+        (409, DomainsError::Taken { domain: domain(), there: text(), wanted: text() }),
+        (409, DomainsError::Unfit { domain: domain() }),
+        (404, DomainsError::Unknown(domain())),
+        (409, DomainsError::TooMany),
+    ]);
+    check(ChangeError::fault, changes(domains, ChangeError::Domains), &[]);
 }
 
 /// The same errors as what they become.
@@ -199,6 +214,7 @@ fn errors_of_changes() {
         (400, ChangeError::Alias(AliasError::Count(0))),
         (400, ChangeError::Alias(AliasError::Pairs(OptionsError::Unset(text())))),
         (400, ChangeError::AliasName(AliasNameError::Form(text()))),
+        (400, ChangeError::Domain(DomainError::Host(text()))),
         (400, ChangeError::NewAlias { name: text(), alias: text() }),
         (422, ChangeError::Unhealthy { path: text(), reason: text() }),
         (422, ChangeError::TrialRequest { reason: text(), invocation: None }),

@@ -1,6 +1,7 @@
 //! Names in the control API's paths, checked before any handler sees them, in whatever way they
 //! were percent-encoded. Owns no fds.
 
+use abi::domain::Domain;
 use abi::name::NameError;
 use abi::reference::{Reference, check_alias, split};
 use axum::extract::{RawPathParams, Request};
@@ -34,6 +35,7 @@ fn check_one(parameter: &str, text: &str) -> Result<(), ChangeError> {
     match parameter {
         "name" => Ok(abi::name::check(text)?),
         "alias" => Ok(check_alias(text)?),
+        "host" => Ok(Domain::new(text, "").map(drop)?),
         "key" => Ok(check_key(text).map_err(SecretError::from)?),
         // Its handler reads it.
         _ => Ok(()),
@@ -63,7 +65,7 @@ mod tests {
     #[test]
     fn no_parameter_that_is_a_name_is_anything_else() {
         for bad in BAD {
-            for parameter in ["name", "alias", "key"] {
+            for parameter in ["name", "alias", "key", "host"] {
                 assert!(
                     check_one(parameter, bad)
                         .is_err_and(|error| failed::status(error.fault()) == 400),
@@ -73,9 +75,13 @@ mod tests {
             assert!(check_called(bad).is_err(), "{bad:?}");
             assert!(check_called(&format!("hello@{bad}")).is_err(), "{bad:?}");
         }
-        for (parameter, good) in
-            [("name", "hello"), ("alias", "staging"), ("key", "API_KEY"), ("id", "../x")]
-        {
+        for (parameter, good) in [
+            ("name", "hello"),
+            ("alias", "staging"),
+            ("key", "API_KEY"),
+            ("id", "../x"),
+            ("host", "*.Example.com"),
+        ] {
             assert!(check_one(parameter, good).is_ok(), "{parameter} {good}");
         }
         assert!(check_one("name", "hello@v1").is_err() && check_one("alias", "v1").is_err());

@@ -12,8 +12,9 @@ use std::sync::Arc;
 
 use api::endpoints::{
     Deploy, GetBundle, GetDeploy, GetFunction, GetInvocation, GetLogs, GetOpenApi, GetStatus,
-    GetTop, INVOKE_PATHS, ListAliases, ListFunctions, ListRemoved, ListSecrets, ListVersions,
-    RemoveAlias, RemoveFunction, RemoveSecret, RestoreFunction, RollBack, SetAlias, SetSecret,
+    GetTop, INVOKE_PATHS, ListAliases, ListDomains, ListFunctions, ListRemoved, ListSecrets,
+    ListVersions, RemoveAlias, RemoveDomain, RemoveFunction, RemoveSecret, RestoreFunction,
+    RollBack, SetAlias, SetDomain, SetSecret,
 };
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
@@ -24,7 +25,7 @@ use tokio::net::UnixListener;
 
 use crate::control::Control;
 use crate::handlers::{
-    bundles, deploys, functions, health, invoke::invoke, logs, secrets, top, versions,
+    bundles, deploys, domains, functions, health, invoke::invoke, logs, secrets, top, versions,
 };
 use crate::lambda::Node;
 use crate::names;
@@ -98,7 +99,9 @@ pub async fn serve(listener: UnixListener, remote: Remote, control: Arc<Control>
         .serve(RollBack, versions::roll_back)
         .serve(ListAliases, versions::aliases)
         .serve(SetAlias, versions::set_alias)
-        .serve(RemoveAlias, versions::remove_alias);
+        .serve(RemoveAlias, versions::remove_alias)
+        .serve(SetDomain, domains::set)
+        .serve(RemoveDomain, domains::remove);
     // What receives files and secrets has limits of its own; what is merged behind the layer keeps
     // axum's.
     let named = Router::new()
@@ -121,6 +124,7 @@ pub async fn serve(listener: UnixListener, remote: Remote, control: Arc<Control>
         .serve(GetDeploy, deploys::progress)
         .serve(ListFunctions, functions::list)
         .serve(ListRemoved, functions::removed)
+        .serve(ListDomains, domains::list)
         .serve(GetOpenApi, functions::open_api)
         .merge(calls)
         .layer(DefaultBodyLimit::disable())

@@ -178,6 +178,9 @@ pub struct Settings {
     /// With example.com, a request for host NAME.example.com is for function NAME
     #[arg(long, value_name = "DOMAIN", value_parser = value::domain, help_heading = RELOADED)]
     pub domain: Option<String>,
+    /// Whether /NAME/... reaches function NAME; off, functions are found by their hosts alone
+    #[arg(long, default_value = "on", value_name = "ON|OFF", help_heading = RELOADED)]
+    pub path_routes: value::Switch,
     /// Addresses or networks of proxies that are believed who a request is from, for example
     /// 127.0.0.1,10.0.0.0/8
     #[arg(long, value_name = "CIDR", value_delimiter = ',', help_heading = RELOADED)]

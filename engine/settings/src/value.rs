@@ -74,6 +74,20 @@ impl From<NativeSandbox> for Level {
     }
 }
 
+/// Whether something is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Switch {
+    On,
+    Off,
+}
+
+impl Switch {
+    /// Returns whether it is done.
+    pub fn is_on(self) -> bool {
+        self == Self::On
+    }
+}
+
 /// A share of the whole, in millionths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Share(pub u32);

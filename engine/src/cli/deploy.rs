@@ -17,11 +17,12 @@ use clap::Args;
 use uuid::Uuid;
 
 use super::client::Node;
+use super::domain;
 use super::native;
 use super::print::print_json;
 use super::progress;
 use super::project::{self, Project, ProjectError};
-use super::urls::urls;
+use super::urls::{Named, urls};
 use super::{Misused, Target};
 use compile::inspect::inspect;
 
@@ -179,8 +180,11 @@ async fn send(deploy: &Deploy, node: &Node, function: Ready) -> anyhow::Result<(
 
 /// Where a function can be called on this node.
 async fn urls_at(node: &Node, name: &str, reference: &str) -> anyhow::Result<Vec<String>> {
-    let status = node.call(GetStatus::at()).await?.read()?;
-    Ok(urls(&status.node.listeners, name, reference))
+    let status = node.call(GetStatus::at()).await?.read()?.node;
+    let domains = domain::of_function(node, name).await;
+    let named =
+        Named { listeners: &status.listeners, by_path: status.path_routes, domains: &domains };
+    Ok(urls(&named, name, reference))
 }
 
 /// Prints where a function can be called.

@@ -4,9 +4,9 @@
 //! [`deploy`] sends a function: [`project`] reads its `sockhop.toml`, [`progress`] shows how far it
 //! is, [`native`] makes a zip of a folder, [`urls`] where it can be called. [`show`] prints what
 //! there is, [`mod@invoke`] calls a function, [`remove`] removes one and restores it, [`versions`]
-//! is for versions and aliases, [`secret`] for secrets, [`mod@bundle`] for other platforms,
-//! [`logs`] prints what was logged, [`mod@top`] shows it as it changes, and [`guide`] shows the
-//! manual. [`shell`] is for packagers, [`mod@print`] what commands print with.
+//! is for versions and aliases, [`secret`] for secrets, [`domain`] for hosts, [`mod@bundle`] for
+//! other platforms, [`logs`] prints what was logged, [`mod@top`] shows it as it changes, and
+//! [`guide`] shows the manual. [`shell`] is for packagers, [`mod@print`] what commands print with.
 //!
 //! Names and defaults are part of what users rely on (see the guide). Owns no fds.
 
@@ -19,6 +19,7 @@ mod address;
 mod bundle;
 mod client;
 mod deploy;
+mod domain;
 mod guide;
 mod invoke;
 mod logs;
@@ -100,6 +101,9 @@ pub(crate) enum Command {
     /// Set, list and remove the secrets of a function
     #[command(subcommand)]
     Secret(secret::Secret),
+    /// Add, list and remove the hosts that functions are found by
+    #[command(subcommand)]
+    Domain(domain::Command),
     /// Pack a function into what another platform runs
     Bundle(bundle::Bundle),
     /// Call a function
@@ -198,6 +202,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
         Command::Rollback(rollback) => client::block_on(versions::roll_back(rollback)),
         Command::Alias(alias) => client::block_on(versions::alias(alias)),
         Command::Secret(secret) => client::block_on(secret::run(secret)),
+        Command::Domain(domain) => client::block_on(domain::run(domain)),
         Command::Bundle(bundle) => client::block_on(bundle::run(bundle)),
         Command::Invoke(invoke) => client::block_on(invoke::run(invoke)),
         Command::Status(show) => client::block_on(show::status(show)),

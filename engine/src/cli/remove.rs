@@ -13,6 +13,7 @@ use clap::Args;
 
 use super::client::Node;
 use super::deploy::print_urls;
+use super::domain;
 use super::print::{counted, print_json, table, targets, when};
 use super::{Show, Target};
 
@@ -68,6 +69,15 @@ pub(super) async fn run(remove: Remove) -> anyhow::Result<()> {
     }
     let removed = node.call(RemoveFunction::at(&name).with(&RemoveQuery { for_good })).await?;
     say!("removed {name}");
+    let domains = domain::of_function(&node, &name).await;
+    if !domains.is_empty() {
+        let domains: Vec<String> = domains.into_iter().map(|domain| domain.domain).collect();
+        eprintln!(
+            "domains that are for it stay, and are answered 404 until there is a {name} again: {}; \
+             `sockhop domain remove` removes them",
+            domains.join(", ")
+        );
+    }
     if let Some(removed) = removed.read()? {
         let until = when(removed.restorable_until_ms);
         eprintln!("until {until}, this brings it back: sockhop restore {name}");

@@ -3,32 +3,64 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use abi::route::LOCAL_DOMAIN;
+use api::domains::ListedDomain;
 
-/// Returns the URLs of function `name` on a node with `listeners`, the best first. `reference` is
-/// empty, or `@` and a version, which no host can name.
-pub(super) fn urls(listeners: &[String], name: &str, reference: &str) -> Vec<String> {
-    let local = |listener: &String| {
-        let address: SocketAddr = listener.strip_prefix("http://")?.parse().ok()?;
+/// By what a node finds a function.
+pub(super) struct Named<'a> {
+    /// The URLs that the node listens on.
+    pub(super) listeners: &'a [String],
+    /// Whether paths name functions there.
+    pub(super) by_path: bool,
+    /// The domains that are for the function.
+    pub(super) domains: &'a [ListedDomain],
+}
+
+/// Returns the URLs of function `name`, the best first. `reference` is empty, or `@` and a version,
+/// which no host can name.
+pub(super) fn urls(named: &Named<'_>, name: &str, reference: &str) -> Vec<String> {
+    let Named { listeners, by_path, domains } = named;
+    let addresses = listeners.iter().filter_map(|listener| {
+        let (scheme, address) = listener.split_once("://")?;
+        Some((scheme, address.parse::<SocketAddr>().ok()?))
+    });
+    let addresses: Vec<(&str, SocketAddr)> = addresses.collect();
+    let of_domain = |domain: &ListedDomain| {
+        let (scheme, address) = addresses.first()?;
+        let port = match (*scheme, address.port()) {
+            ("http", 80) | ("https", 443) => String::new(),
+            (_, port) => format!(":{port}"),
+        };
+        // A wildcard is no host, and an alias may mean another version.
+        (reference.is_empty() && domain.alias.is_none() && !domain.host.starts_with('*'))
+            .then(|| format!("{scheme}://{}{port}{}/", domain.host, domain.prefix))
+    };
+    let local = |(scheme, address): &(&str, SocketAddr)| {
         // What resolves a name below localhost gives these two (RFC 6761 6.3).
         let found = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]
             .contains(&address.ip());
         (found && reference.is_empty())
-            .then(|| format!("http://{name}.{LOCAL_DOMAIN}:{}/", address.port()))
+            .then(|| format!("{scheme}://{name}.{LOCAL_DOMAIN}:{}/", address.port()))
     };
-    let by_path = listeners.iter().map(|listener| format!("{listener}/{name}{reference}/"));
-    listeners.iter().find_map(local).into_iter().chain(by_path).collect()
+    let by_path = listeners
+        .iter()
+        .filter(|_| *by_path)
+        .map(|listener| format!("{listener}/{name}{reference}/"));
+    let by_domain = domains.iter().filter_map(of_domain);
+    by_domain.chain(addresses.iter().find_map(local)).chain(by_path).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn of(listeners: &[&str], reference: &str, by_path: bool, domains: &[ListedDomain]) -> String {
+        let listeners: Vec<String> = listeners.iter().copied().map(str::to_owned).collect();
+        urls(&Named { listeners: &listeners, by_path, domains }, "shop", reference).join(" ")
+    }
+
     #[test]
     fn a_page_that_a_browser_can_use_comes_first() {
-        let of = |listeners: &[&str], reference| {
-            let listeners: Vec<String> = listeners.iter().copied().map(str::to_owned).collect();
-            urls(&listeners, "shop", reference).join(" ")
-        };
+        let of = |listeners: &[&str], reference| of(listeners, reference, true, &[]);
         assert_eq!(
             of(&["http://127.0.0.1:8080"], ""),
             "http://shop.localhost:8080/ http://127.0.0.1:8080/shop/"
@@ -41,5 +73,30 @@ mod tests {
         );
         assert_eq!(of(&["http://192.0.2.1:80"], ""), "http://192.0.2.1:80/shop/");
         assert_eq!(of(&[], ""), "");
+    }
+
+    #[test]
+    fn domains_come_before_all_else_and_paths_only_where_they_are_routed_by() {
+        let domain = |host: &str, prefix: &str, alias: Option<&str>| ListedDomain {
+            domain: String::new(),
+            host: host.to_owned(),
+            prefix: prefix.to_owned(),
+            function: "shop".to_owned(),
+            alias: alias.map(str::to_owned),
+            added_ms: 1,
+            error: None,
+        };
+        let domains = [
+            domain("*.example.com", "", None),
+            domain("beta.example.com", "", Some("beta")),
+            domain("example.com", "/shop", None),
+        ];
+        assert_eq!(of(&["http://0.0.0.0:80"], "", false, &domains), "http://example.com/shop/");
+        assert_eq!(of(&["https://0.0.0.0:443"], "", false, &domains), "https://example.com/shop/");
+        assert_eq!(
+            of(&["http://127.0.0.1:81"], "", true, &domains),
+            "http://example.com:81/shop/ http://shop.localhost:81/ http://127.0.0.1:81/shop/"
+        );
+        assert_eq!(of(&["http://127.0.0.1:81"], "@v2", false, &domains), "");
     }
 }

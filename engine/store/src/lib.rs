@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`objects`] | what keeps a store: a folder or a bucket, as whole objects by key |
 //! | [`repository`] | the functions in a store: how they are read, changed, removed and restored |
+//! | [`domains`] | which hosts and paths are for which function |
 //! | [`retention`] | which logs and old versions are removed, as all nodes agree |
 //! | [`manifest`], [`alias`], [`contents`] | a version, a name for versions, a whole function |
 //! | [`inherit`] | which options a version takes over of the one before it |
@@ -15,7 +16,8 @@
 //!
 //! `stored` says where a version or an alias is as an object, `written` how everything that was
 //! read is written in one, and `format` what the store as a whole says of itself. Imports lead
-//! from `repository` and `retention` to what is below them in this table, and to `objects`.
+//! from `repository`, `domains` and `retention` to what is below them in this table, and to
+//! `objects`.
 
 #![expect(
     missing_docs,
@@ -25,6 +27,7 @@
 pub mod alias;
 pub mod artefacts;
 pub mod contents;
+pub mod domains;
 pub mod error;
 mod format;
 pub mod inherit;

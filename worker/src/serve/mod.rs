@@ -155,9 +155,7 @@ impl Pipeline {
         let catalogue = self.functions.catalogue();
         let settings = self.settings();
         let found = match self.routing {
-            Routing::ByName => {
-                route(&catalogue, settings.domain.as_deref(), host, target, awaits.into())
-            }
+            Routing::ByName => route(&catalogue, &settings.names, host, target, awaits.into()),
             Routing::Only => {
                 Ok(Route { function: 0, selector: Selector::Alias(0), prefix_length: 0 })
             }
@@ -171,7 +169,7 @@ impl Pipeline {
                     catalogue.choose(function, selector, fastrand::u32(..)).filter(|_| is_ours)?;
                 Some((Destination::Function { catalogue, choice, selector }, prefix_length))
             }
-            Err(name) => Some((Destination::Problem(Problem::unknown_function(name)), 0)),
+            Err(missing) => Some((Destination::Problem(missing.into()), 0)),
         }
     }
 

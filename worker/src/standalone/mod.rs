@@ -109,7 +109,7 @@ fn settings(trusted_proxies: Vec<Network>) -> Settings {
         only_function: None,
         shared_rows: 1,
         address_seed: fastrand::u64(..),
-        domain: None,
+        names: abi::names::Names::default(),
         trusted_proxies,
         head_timeout_ms: 10_000,
         idle_timeout_ms: 60_000,

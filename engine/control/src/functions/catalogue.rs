@@ -5,14 +5,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use abi::catalogue::{self, Catalogue, Spec, Target, Version};
+use abi::catalogue::{self, Catalogue, Host, HostRoute, Spec, Target, Version};
 use abi::function::{Isolation, Kind};
+use abi::limits::DOMAINS_MAX;
 use abi::message::Digest;
 
 use super::slots::{Slot, Slots};
 use host::files;
 use store::alias::Alias;
 use store::contents::{Contents, Function};
+use store::domains::{DomainRoute, Routes};
 use store::manifest::Manifest;
 
 /// Returns the key of an artefact's module.
@@ -53,7 +55,26 @@ pub(super) fn catalogue(
             .then(|| catalogue::Function { secrets: revision(name), ..entry })
     });
     let functions = functions.collect();
-    Catalogue { generation, functions, specs: specs.in_order() }
+    Catalogue { generation, functions, specs: specs.in_order(), hosts: Vec::new() }
+}
+
+/// Returns the hosts of all domains with their routes. A catalogue has only so many; nodes that add
+/// at once may have made more.
+pub(super) fn hosts(routes: &Routes) -> Vec<Host> {
+    let mut hosts: Vec<Host> = Vec::new();
+    // They are in the order of their hosts.
+    for DomainRoute { domain, target, .. } in routes.values().take(DOMAINS_MAX).map(AsRef::as_ref) {
+        let route = HostRoute {
+            prefix: domain.prefix().to_owned(),
+            function: target.function.clone(),
+            alias: target.alias.clone().unwrap_or_default(),
+        };
+        match hosts.last_mut().filter(|host| host.name == domain.host()) {
+            Some(host) => host.routes.push(route),
+            None => hosts.push(Host { name: domain.host().to_owned(), routes: vec![route] }),
+        }
+    }
+    hosts
 }
 
 /// Returns a catalogue of one version alone, with what `alias` lays over it. It is for a trial,
@@ -72,7 +93,7 @@ pub(super) fn of_one(version: &Manifest, alias: Option<&Alias>, key: Key<'_>) ->
         aliases: Vec::new(),
         versions,
     };
-    Catalogue { generation: 0, functions: vec![function], specs: specs.in_order() }
+    Catalogue { functions: vec![function], specs: specs.in_order(), ..Catalogue::default() }
 }
 
 fn entry(

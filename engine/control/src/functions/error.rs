@@ -1,6 +1,7 @@
 //! Why a change of what is deployed was not made, and whose fault that is. Owns no fds.
 
 use abi::catalogue::CatalogueError;
+use abi::domain::DomainError;
 use abi::limits::{
     ALIASES_PER_FUNCTION_MAX, FUNCTIONS_MAX, VERSIONS_PER_FUNCTION_MAX, WORKERS_MAX,
 };
@@ -15,6 +16,7 @@ use host::fault::Fault;
 use secrets::SecretError;
 use store::alias::AliasError;
 use store::contents::VersionError;
+use store::domains::DomainsError;
 use store::error::StoreError;
 use store::retention::RetentionError;
 
@@ -47,6 +49,10 @@ pub enum ChangeError {
     Alias(#[from] AliasError),
     #[error(transparent)]
     AliasName(#[from] AliasNameError),
+    #[error(transparent)]
+    Domain(#[from] DomainError),
+    #[error(transparent)]
+    Domains(#[from] DomainsError),
     #[error(transparent)]
     Trial(#[from] TrialError),
     #[error(transparent)]
@@ -137,9 +143,11 @@ impl ChangeError {
     /// Returns whose fault it is, and whether trying again helps.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Name(_) | Self::AliasName(_) | Self::NewAlias { .. } | Self::Options(_) => {
-                Fault::INVALID
-            }
+            Self::Name(_)
+            | Self::AliasName(_)
+            | Self::Domain(_)
+            | Self::NewAlias { .. }
+            | Self::Options(_) => Fault::INVALID,
             Self::Unknown(_)
             | Self::Removed(_)
             | Self::NothingRemoved(_)
@@ -169,6 +177,7 @@ impl ChangeError {
             Self::Publish(error) => error.fault(),
             Self::Version(error) => error.fault(),
             Self::Alias(error) => error.fault(),
+            Self::Domains(error) => error.fault(),
             Self::Trial(error) => error.fault(),
             Self::Program(error) => error.fault(),
         }

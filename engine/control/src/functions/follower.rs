@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use secrets::Secrets;
 use store::contents::Contents;
+use store::domains::Domains;
 use store::known::Known;
 use store::removed::KEPT_FOR;
 use store::retention::Retention;
@@ -20,6 +21,7 @@ use super::store_state::StoreState;
 pub struct Follower {
     pub(super) changes: Changes,
     pub(super) secrets: Arc<Secrets>,
+    pub(super) domains: Arc<Domains>,
     pub(super) retention: Arc<Retention>,
 }
 
@@ -84,6 +86,7 @@ impl Follower {
         let turn = gate.enter().await?;
         let contents = stored.read_all().await?;
         self.secrets.refresh().await?;
+        self.domains.refresh().await?;
         let (changed, modules) = servable::servable(cache, &contents, &publication.served());
         stored.replace(&turn, contents);
         if publication.is_served(&changed) {
@@ -98,6 +101,7 @@ impl Follower {
     /// Writes what is known of the store to this node's disk, unless that has it.
     pub(crate) async fn remember(&self, memory: &mut Memory) {
         self.secrets.remember().await;
+        self.domains.remember().await;
         let contents = self.changes.stored.contents();
         if memory.written.as_ref().is_some_and(|it| Arc::ptr_eq(it, &contents) || *it == contents) {
             return;

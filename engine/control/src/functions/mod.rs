@@ -6,8 +6,8 @@
 //! that is being tried, by a [`question`]. [`changes`] is what all changes share of these.
 //!
 //! On them stand the changes: [`deployments`], of which [`plan`] is the pure half, [`received`] the
-//! file, [`progress`] how far it is and [`deployed`] the outcome; [`aliases`], [`pruning`],
-//! [`removal`] and [`secret_changes`]. [`follower`] takes over what other nodes change, as far as
+//! file, [`progress`] how far it is and [`deployed`] the outcome; [`aliases`], [`domains`],
+//! [`pruning`], [`removal`] and [`secret_changes`]. [`follower`] takes over what other nodes change, as far as
 //! it is [`servable`] here, [`listing`] answers what is asked of all this, and [`bundles`] makes
 //! programs of it, with the [`standalone`] one in front.
 //!
@@ -20,6 +20,7 @@ mod catalogue;
 mod changes;
 mod deployed;
 mod deployments;
+mod domains;
 pub mod error;
 mod follower;
 mod gate;
@@ -46,6 +47,7 @@ use compile::cache::Cache;
 use fleet::workers::supervise::Command;
 use secrets::Secrets;
 use store::contents::Contents;
+use store::domains::Domains;
 use store::known::Known;
 use store::repository::Repository;
 use store::retention::Retention;
@@ -60,6 +62,7 @@ pub use self::aliases::Aliases;
 pub use self::bundles::Bundles;
 pub use self::deployed::Deployed;
 pub use self::deployments::{Deployments, TrialRequest};
+pub use self::domains::DomainChanges;
 pub use self::error::ChangeError;
 pub use self::follower::{Follower, Memory};
 pub use self::gate::Closed;
@@ -88,6 +91,7 @@ pub struct Functions {
     pub(crate) deployments: Deployments,
     pub(crate) aliases: Aliases,
     pub(crate) bundles: Bundles,
+    pub(crate) domains: DomainChanges,
     pub(crate) removals: Removals,
     pub(crate) secrets: SecretChanges,
     pub(crate) listing: Listing,
@@ -114,12 +118,13 @@ impl Functions {
     /// When the store cannot be read, or is away and was never seen. A function that does not
     /// compile any more is logged and left out.
     pub async fn load(
-        (repository, known, secrets): (Repository, Known, Arc<Secrets>),
+        stored: (Repository, Known, Arc<Secrets>, Arc<Domains>),
         cache: Arc<Cache>,
         supervisor: Sender<Command>,
         surroundings: Surroundings,
     ) -> Result<Loaded, ChangeError> {
         let Surroundings { workers, retention } = surroundings;
+        let (repository, known, secrets, domains) = stored;
         let remembered = known.read();
         match secrets.load().await {
             // There were none: whatever this node remembers of functions, it remembers of their
@@ -133,13 +138,18 @@ impl Functions {
             (Err(error), Some(remembered)) if error.is_away() => (remembered.clone(), Some(error)),
             (Err(error), _) => return Err(error.into()),
         };
+        match domains.load().await {
+            // What this node remembers of them counts.
+            Err(error) if error.is_away() && remembered.is_some() => {}
+            loaded => loaded?,
+        }
         let nothing = Contents::new();
         servable::compile(&cache, &contents, &nothing).await;
         let (served, modules) = servable::servable(&cache, &contents, &nothing);
         let publication = publication::Publication::new(
             Arc::clone(&cache),
             Arc::clone(repository.artefacts()),
-            Arc::clone(&secrets),
+            (Arc::clone(&secrets), Arc::clone(&domains)),
             supervisor.clone(),
             workers,
         );
@@ -151,14 +161,14 @@ impl Functions {
             stored: Arc::new(stored),
             publication: Arc::new(publication),
         };
-        let functions = Self::new(changes, secrets, retention, supervisor);
+        let functions = Self::new(changes, (secrets, domains), retention, supervisor);
         let memory = Memory { known, written: remembered.map(Arc::new) };
         Ok(Loaded { functions, catalogue, memory })
     }
 
     fn new(
         changes: Changes,
-        secrets: Arc<Secrets>,
+        (secrets, domains): (Arc<Secrets>, Arc<Domains>),
         retention: Arc<Retention>,
         supervisor: Sender<Command>,
     ) -> Self {
@@ -177,10 +187,11 @@ impl Functions {
                 publication: Arc::clone(&publication),
                 standalone: Arc::new(Standalone::open()),
             },
+            domains: DomainChanges { changes: changes.clone(), domains: Arc::clone(&domains) },
             removals: Removals { changes: changes.clone(), trials, secrets: Arc::clone(&secrets) },
             secrets: SecretChanges { changes: changes.clone(), secrets: Arc::clone(&secrets) },
             listing: Listing { publication },
-            follower: Follower { changes: changes.clone(), secrets, retention },
+            follower: Follower { changes: changes.clone(), secrets, domains, retention },
             changes,
         }
     }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use abi::catalogue::{CatalogueError, CatalogueView};
+use abi::catalogue::{Catalogue, CatalogueError, CatalogueView};
 use abi::function::Isolation;
 use abi::limits::{FUNCTIONS_MAX, WORKERS_MAX};
 use abi::message::Digest;
@@ -20,6 +20,7 @@ use host::files;
 use secrets::Secrets;
 use store::artefacts::Artefacts;
 use store::contents::{Contents, Function};
+use store::domains::{Domains, Routes};
 use store::manifest::Manifest;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::oneshot;
@@ -38,6 +39,7 @@ pub(super) struct Publication {
     pub(super) cache: Arc<Cache>,
     artefacts: Arc<Artefacts>,
     secrets: Arc<Secrets>,
+    domains: Arc<Domains>,
     supervisor: Sender<Command>,
     /// How many shared workers the node has.
     workers: usize,
@@ -61,18 +63,20 @@ struct Served {
     generation: u64,
     /// The revisions of secrets that the last catalogue has.
     secrets: BTreeMap<String, u64>,
+    /// The routes of domains that it has.
+    domains: Arc<Routes>,
 }
 
 impl Publication {
     pub(super) fn new(
         cache: Arc<Cache>,
         artefacts: Arc<Artefacts>,
-        secrets: Arc<Secrets>,
+        (secrets, domains): (Arc<Secrets>, Arc<Domains>),
         supervisor: Sender<Command>,
         workers: usize,
     ) -> Self {
         let (served, slots) = (Mutex::default(), Mutex::default());
-        Self { cache, artefacts, secrets, supervisor, workers, served, slots }
+        Self { cache, artefacts, secrets, domains, supervisor, workers, served, slots }
     }
 
     /// Makes the first catalogue. It goes to no worker: whoever starts them gives it to them.
@@ -109,11 +113,11 @@ impl Publication {
         self.workers
     }
 
-    /// Returns whether `contents` are what is served, with secrets as they are.
+    /// Returns whether `contents` are what is served, with secrets and domains as they are.
     pub(super) fn is_served(&self, contents: &Contents) -> bool {
-        let secrets = self.secrets.revisions();
+        let (secrets, domains) = (self.secrets.revisions(), self.domains.routes());
         let served = self.lock();
-        *served.contents == *contents && served.secrets == secrets
+        *served.contents == *contents && served.secrets == secrets && served.domains == domains
     }
 
     /// Returns what is served once the function `name` is as it is in `changed`.
@@ -181,7 +185,7 @@ impl Publication {
         Ok(())
     }
 
-    /// Publishes what is served once more, with secrets and the candidate as they are now.
+    /// Publishes what is served once more, with secrets, domains and the candidate as they are now.
     ///
     /// # Errors
     /// The same.
@@ -207,17 +211,18 @@ impl Publication {
         self.cache.name(self.sources(served, |_, _| true));
         self.cache.set_named(self.sources(served, Function::is_named).into_keys().collect());
         let generation = self.generation() + 1;
-        let secrets = self.secrets.revisions();
+        let (secrets, domains) = (self.secrets.revisions(), self.domains.routes());
         let fd = {
             let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
             slots.assign(served.keys().map(String::as_str));
             let key = |artefact: &Digest, kind| self.cache.key(artefact, kind);
             let revision = |name: &str| secrets.get(name).copied().unwrap_or(0);
-            catalogue::catalogue(generation, served, &slots, (&key, &revision)).seal()?
+            let of_functions = catalogue::catalogue(generation, served, &slots, (&key, &revision));
+            Catalogue { hosts: catalogue::hosts(&domains), ..of_functions }.seal()?
         };
         let view = CatalogueView::new(&fd)?;
         let mut state = self.lock();
-        (state.generation, state.secrets) = (generation, secrets);
+        (state.generation, state.secrets, state.domains) = (generation, secrets, domains);
         Ok((Arc::new(fd), Arc::new(view)))
     }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod bundles;
 pub(crate) mod deploys;
+pub(crate) mod domains;
 pub(crate) mod functions;
 pub(crate) mod health;
 pub(crate) mod invoke;

@@ -3,6 +3,7 @@
 use abi::catalogue::CatalogueView;
 use abi::function::ArchivedIsolation;
 use abi::head::{self, Parsed};
+use abi::names::Names;
 use abi::problem::Problem;
 use abi::route::{Caller, route};
 
@@ -38,19 +39,14 @@ pub fn tls_verdict(bytes: &[u8]) -> Verdict {
 /// Decides by the bytes at the front of the connection. The shared workers wait for the rest of a
 /// head that is not complete: they have deadlines and readiness for it, and give the connection
 /// back if it turns out to be for another pool.
-pub fn verdict(
-    bytes: &[u8],
-    catalogue: &CatalogueView,
-    domain: Option<&str>,
-    caller: Caller,
-) -> Verdict {
+pub fn verdict(bytes: &[u8], catalogue: &CatalogueView, names: &Names, caller: Caller) -> Verdict {
     let head = match head::parse(bytes) {
         Ok(Parsed::Complete(head)) => head,
         Ok(Parsed::Partial) => return Verdict::Hop(Pool::Shared),
         Err(error) => return Verdict::Refuse(error.into()),
     };
-    match route(catalogue, domain, head.host, head.target, caller) {
-        Err(name) => Verdict::Refuse(Problem::unknown_function(name)),
+    match route(catalogue, names, head.host, head.target, caller) {
+        Err(missing) => Verdict::Refuse(missing.into()),
         Ok(route) => Verdict::Hop(match catalogue.function(route.function) {
             Some(function) if function.isolation == ArchivedIsolation::Process => {
                 Pool::Function(function.name.as_str().to_owned())
@@ -63,7 +59,7 @@ pub fn verdict(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use abi::catalogue::{Alias, Catalogue, Function, Spec, Target, Version};
+    use abi::catalogue::{Alias, Catalogue, Function, Host, HostRoute, Spec, Target, Version};
     use abi::choice::ACTIVE;
     use abi::function::{FunctionLimits, Isolation, Kind, Output};
     use proptest::prelude::*;
@@ -95,14 +91,22 @@ mod tests {
             report_lines: false,
         };
         let functions = vec![function("a", Isolation::Shared), function("own", Isolation::Process)];
+        let route = |prefix: &str, function: &str| HostRoute {
+            prefix: prefix.into(),
+            function: function.into(),
+            alias: String::new(),
+        };
+        let routes = vec![route("", "a"), route("/own", "own"), route("/gone", "gone")];
+        let hosts = vec![Host { name: "shop.example".into(), routes }];
         CatalogueView::new(
-            Catalogue { generation: 1, functions, specs: vec![spec] }.seal().unwrap(),
+            Catalogue { generation: 1, functions, specs: vec![spec], hosts }.seal().unwrap(),
         )
         .unwrap()
     }
 
     fn of(text: &str) -> Verdict {
-        verdict(text.as_bytes(), &catalogue(), Some("example.com"), Caller::Public)
+        let names = Names { domain: Some("example.com".to_owned()), paths: true };
+        verdict(text.as_bytes(), &catalogue(), &names, Caller::Public)
     }
 
     #[test]
@@ -121,6 +125,13 @@ mod tests {
             of("GET /own@v1/ HTTP/1.1\r\nHost: h\r\n\r\n"),
             Verdict::Hop(Pool::Function("own".into()))
         );
+        // By a domain.
+        for (path, pool) in
+            [("/", Pool::Shared), ("/ownx", Pool::Shared), ("/own/x", Pool::Function("own".into()))]
+        {
+            let head = format!("GET {path} HTTP/1.1\r\nHost: SHOP.example:80\r\n\r\n");
+            assert_eq!(of(&head), Verdict::Hop(pool), "{path}");
+        }
         assert_eq!(of("GET /own/ HTT"), Verdict::Hop(Pool::Shared));
         assert_eq!(of(""), Verdict::Hop(Pool::Shared));
     }
@@ -132,6 +143,7 @@ mod tests {
             hop => panic!("{hop:?}"),
         };
         assert_eq!(status("GET /b/ HTTP/1.1\r\nHost: h\r\n\r\n"), 404);
+        assert_eq!(status("GET /gone HTTP/1.1\r\nHost: shop.example\r\n\r\n"), 404);
         assert_eq!(status("GET /a@v2/ HTTP/1.1\r\nHost: h\r\n\r\n"), 404);
         assert_eq!(status("GET /a/ HTTP/1.1\r\n\r\n"), 400);
         assert_eq!(status("\x16\x03\x01"), 400);
@@ -148,7 +160,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_get_a_verdict(bytes in proptest::collection::vec(any::<u8>(), 0..1024)) {
-            let _ = verdict(&bytes, &catalogue(), None, Caller::Public);
+            let _ = verdict(&bytes, &catalogue(), &Names::default(), Caller::Public);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What all shards and the supervisor work with. Owns no fds but those in the snapshot.
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use abi::names::Names;
+use arc_swap::ArcSwap;
 
 use super::Snapshot;
 use super::parking::Parking;
@@ -12,8 +13,8 @@ use crate::metrics::Metrics;
 pub struct Shared {
     /// What connections are routed by. Only the supervisor replaces it.
     pub snapshot: ArcSwap<Snapshot>,
-    /// The domain whose subdomains are functions.
-    pub domain: ArcSwapOption<String>,
+    /// By which names functions are found besides the catalogue's domains.
+    pub names: ArcSwap<Names>,
     /// How many connections are accepted.
     pub limits: ArcSwap<ConnectionLimits>,
     /// The secret by which clients' addresses are counted.

@@ -177,7 +177,7 @@ mod tests {
         };
         let functions = functions.iter().map(function).collect();
         CatalogueView::new(
-            Catalogue { generation: 1, functions, specs: Vec::new() }.seal().unwrap(),
+            Catalogue { generation: 1, functions, ..Catalogue::default() }.seal().unwrap(),
         )
         .unwrap()
     }

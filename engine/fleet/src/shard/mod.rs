@@ -219,10 +219,9 @@ fn take(core: usize, (socket, scheme): (OwnedFd, Scheme), shared: &Arc<Shared>) 
         let problem = full.into();
         return refused(counts, socket, bytes, &problem);
     }
-    let domain = shared.domain.load();
-    let domain = domain.as_deref().map(String::as_str);
+    let names = shared.names.load();
     let verdict = match scheme {
-        Scheme::Http => verdict(bytes, &snapshot.catalogue, domain, Caller::Public),
+        Scheme::Http => verdict(bytes, &snapshot.catalogue, &names, Caller::Public),
         Scheme::Https => tls_verdict(bytes),
     };
     match verdict {

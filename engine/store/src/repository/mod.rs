@@ -12,6 +12,7 @@
 //! secrets/<identity>/<KEY>      encrypted secrets
 //! removed/<name>/<id>           removed functions, for a day (see [`crate::removed`])
 //! retention/<host>-<uuid>       the retention policy of a node (see [`crate::retention`])
+//! domains/<host>/<...>.json     the routes of a domain (see [`crate::domains`])
 //! changed                       a random id, which changes with everything else: only a hint
 //! summary                       many versions and aliases in one object (see [`summary`])
 //! ```

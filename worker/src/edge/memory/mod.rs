@@ -123,7 +123,7 @@ mod tests {
             only_function: None,
             shared_rows: 1,
             address_seed: 1,
-            domain: None,
+            names: abi::names::Names::default(),
             trusted_proxies: Vec::new(),
             head_timeout_ms: 1000,
             idle_timeout_ms: 1000,
@@ -164,9 +164,14 @@ mod tests {
             aliases: vec![Alias { name: "active".to_owned(), targets: vec![target] }],
             versions: vec![Version { number: 1, id: [1; 16], module: [7; 32], spec: 0 }],
         };
-        let sealed = Catalogue { generation: 1, functions: vec![function], specs: vec![spec] }
-            .seal()
-            .unwrap();
+        let sealed = Catalogue {
+            generation: 1,
+            functions: vec![function],
+            specs: vec![spec],
+            hosts: Vec::new(),
+        }
+        .seal()
+        .unwrap();
         CatalogueView::new(sealed).unwrap()
     }
 

@@ -99,9 +99,9 @@ impl Supervisor {
                 link.send(ToWorker::Settings { settings }, None);
             }
         }
-        // As with a catalogue: every worker gets the domain before a connection that was routed by
-        // it.
-        self.shared.domain.store(self.plan.settings.domain.clone().map(Arc::new));
+        // As with a catalogue: every worker gets the names before a connection that was routed by
+        // them.
+        self.shared.names.store(Arc::new(self.plan.settings.names.clone()));
     }
 
     /// Sends the certificates to every edge. Later edges start with them.

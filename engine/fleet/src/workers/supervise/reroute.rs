@@ -74,11 +74,10 @@ impl Supervisor {
             (read, _) => read,
         };
         let snapshot = self.shared.snapshot.load_full();
-        let domain = self.shared.domain.load();
-        let domain = domain.as_deref().map(String::as_str);
+        let names = self.shared.names.load();
         let verdict = match is_tls(bytes) && origin.is_none() && self.fleet.has_edges() {
             true => Verdict::Hop(Pool::Edge),
-            false => verdict(bytes, &snapshot.catalogue, domain, awaits.into()),
+            false => verdict(bytes, &snapshot.catalogue, &names, awaits.into()),
         };
         match verdict {
             Verdict::Refuse(problem) => self.refuse(socket, &read, &problem),
