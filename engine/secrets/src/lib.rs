@@ -2,7 +2,8 @@
 //! a worker that asks for those of a function it runs.
 //!
 //! They belong to a function's [`identity`], not to its name. [`key`] is the node's key, [`object`]
-//! a secret in the store, [`known`] what the node knows of all of them, [`copy`] its copy for times
+//! a secret in the store, [`envelope`] what else is
+//! sealed with it, [`known`] what the node knows of all of them, [`copy`] its copy for times
 //! when the store is away, [`rules`] what a secret may be. [`Secrets`] holds them all. The caller
 //! that changes one publishes the functions' [revisions](Secrets::revisions) with the next
 //! catalogue. Owns no fds; a function's decrypted secrets leave as a sealed memfd.
@@ -13,6 +14,7 @@
 )]
 
 mod copy;
+mod envelope;
 mod identity;
 mod key;
 mod known;
@@ -29,7 +31,8 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::Mutex;
 
 use self::copy::Copy;
-pub use self::key::{KeyError, KeyFile};
+pub use self::envelope::{Envelope, Unfit};
+pub use self::key::{Key, KeyError, KeyFile};
 use self::known::{All, Held, Known, insert, place_of, revision};
 use self::object::{OBJECT_BYTES_MAX, PREFIX, Place, Sealed};
 pub use self::rules::{RuleError, check_key, check_value};
