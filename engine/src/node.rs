@@ -172,7 +172,7 @@ impl Node {
         let artefacts = Arc::new(Artefacts::open(Arc::clone(&objects), cache.join("artefacts"))?);
         let cache = Arc::new(Cache::open(cache, Arc::clone(&artefacts))?);
         let key = KeyFile::open(config.secrets_key.as_deref(), &config.data);
-        let key = key.with_context(|| resolved.source_of("secrets_key"))?;
+        let key = Arc::new(key.with_context(|| resolved.source_of("secrets_key"))?);
         let secrets = Arc::new(Secrets::new(Arc::clone(&objects), key, &config.data.join("cache")));
         let (commands, received) = supervise::commands();
         let (of_node, interval) =

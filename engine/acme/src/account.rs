@@ -124,10 +124,8 @@ async fn register(
         stored.pkcs8 = Zeroizing::new(made.1.private_key().secret_pkcs8_der().to_vec());
         made.0
     } else {
-        let malformed = |reason: &str| AcmeError::Crypto {
-            what: WHAT.to_owned(),
-            reason: reason.to_owned(),
-        };
+        let malformed =
+            |reason: &str| AcmeError::Crypto { what: WHAT.to_owned(), reason: reason.to_owned() };
         let key = Key::from_pkcs8_der((&stored.pkcs8[..]).into()).map_err(failed)?;
         let der = stored.pkcs8.to_vec().try_into().map_err(malformed)?;
         let (account, _) = builder.create_from_key((key, der), directory).await.map_err(failed)?;

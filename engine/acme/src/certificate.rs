@@ -78,7 +78,11 @@ impl Certificate {
         for pair in parsed.windows(2) {
             let [signed, by] = pair else { continue };
             signed.verify_signature(Some(by.public_key())).map_err(|error| {
-                format!("its chain is broken: {} is not signed by {} ({error})", signed.subject(), by.subject())
+                format!(
+                    "its chain is broken: {} is not signed by {} ({error})",
+                    signed.subject(),
+                    by.subject()
+                )
             })?;
         }
         let validity = validity(leaf)?;
@@ -112,7 +116,8 @@ impl Certificate {
 
     /// Returns the key and the chain, each behind its length.
     pub(crate) fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
-        let parts = || [self.key.pkcs8_der()].into_iter().chain(self.chain.iter().map(|der| &**der));
+        let parts =
+            || [self.key.pkcs8_der()].into_iter().chain(self.chain.iter().map(|der| &**der));
         // All of it at once: a vector that grows leaves copies of the key in freed memory.
         let mut bytes = Vec::with_capacity(parts().map(|part| part.len() + 4).sum());
         for part in parts() {
@@ -153,11 +158,14 @@ fn chain(pem: &str) -> Result<Vec<Vec<u8>>, String> {
 }
 
 fn parsed(chain: &[Vec<u8>]) -> Result<Vec<X509Certificate<'_>>, String> {
-    chain.iter().map(|der| match X509Certificate::from_der(der) {
-        Ok(([], certificate)) => Ok(certificate),
-        Ok(_) => Err("bytes follow a certificate".to_owned()),
-        Err(error) => Err(format!("it is no certificate: {error}")),
-    }).collect()
+    chain
+        .iter()
+        .map(|der| match X509Certificate::from_der(der) {
+            Ok(([], certificate)) => Ok(certificate),
+            Ok(_) => Err("bytes follow a certificate".to_owned()),
+            Err(error) => Err(format!("it is no certificate: {error}")),
+        })
+        .collect()
 }
 
 fn names(leaf: &X509Certificate<'_>) -> Result<Vec<String>, String> {

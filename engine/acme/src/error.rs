@@ -52,13 +52,17 @@ pub enum AcmeError {
         "what answers at {directory} is no ACME server, or one with a fault: {reason}; check --acme-directory"
     )]
     Foreign { directory: String, reason: String },
-    #[error("the CA {directory} takes no more for now: {detail}; it is asked again when it allows it")]
+    #[error(
+        "the CA {directory} takes no more for now: {detail}; it is asked again when it allows it"
+    )]
     RateLimited { directory: String, detail: String },
     #[error(
         "the CA {directory} gives this node no account: {detail}; check --acme-email, and --acme-eab-key-id and --acme-eab-hmac-file if the CA wants an external account"
     )]
     Account { directory: String, detail: String },
-    #[error("the CA {directory} refuses a certificate for {name}: {detail}; see its CAA records and the CA's rules")]
+    #[error(
+        "the CA {directory} refuses a certificate for {name}: {detail}; see its CAA records and the CA's rules"
+    )]
     Refused { directory: String, name: String, detail: String },
     #[error(
         "{name} does not lead to this node: by {challenge} the CA found: {detail}; let the DNS records of {name} name this node's address, and port {port} lead to it"
@@ -72,7 +76,9 @@ pub enum AcmeError {
         "{name}: the CA could not see that it leads to this node: there is no listener for http on port 80, and none for https on port 443; add one with --listen"
     )]
     NoListener { name: String },
-    #[error("the CA {directory} did not come to an end with {name} within {seconds} s; it is tried again")]
+    #[error(
+        "the CA {directory} did not come to an end with {name} within {seconds} s; it is tried again"
+    )]
     Slow { directory: String, name: String, seconds: u64 },
     #[error(
         "the CA {directory} has issued something for {name} that is not used: {reason}; tell who runs the CA"

@@ -26,7 +26,7 @@ impl Held {
         challenges: Vec<Arc<ChallengeCertificate>>,
         now_ms: u64,
     ) -> Self {
-        let mut best: BTreeMap<&str, ((bool, bool, u64), &Arc<Certificate>)> = BTreeMap::new();
+        let mut best = BTreeMap::new();
         for (name, is_of_ca, certificate) in view.certificates(ca) {
             let ends_ms = certificate.validity.ends_ms;
             let rank = (ends_ms > now_ms, is_of_ca, ends_ms);

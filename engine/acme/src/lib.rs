@@ -56,12 +56,12 @@ pub use self::challenge::ChallengeCertificate;
 pub use self::error::AcmeError;
 pub use self::held::Held;
 pub use self::names::{NameError, check as check_name};
+use self::plan::Policy;
 pub use self::plan::{Possible, Validity};
 pub use self::record::Challenge;
+use self::run::{Keeper, Status};
 pub use self::settings::{ExternalAccount, LETS_ENCRYPT, LETS_ENCRYPT_STAGING, Settings};
 pub use self::status::NameStatus;
-use self::plan::Policy;
-use self::run::{Keeper, Status};
 use self::work::Work;
 
 /// The protocol that a client offers, and offers alone, for a challenge by TLS-ALPN-01.

@@ -27,10 +27,8 @@ use crate::work::Work;
 const ORDER_TIMEOUT: Duration = Duration::from_secs(8 * 60);
 /// How long the CA may take to look at the challenge, and again to issue.
 pub(crate) const POLL_TIMEOUT: Duration = Duration::from_secs(3 * 60);
-const POLLS: RetryPolicy = RetryPolicy::new()
-    .initial_delay(Duration::from_millis(500))
-    .backoff(1.5)
-    .timeout(POLL_TIMEOUT);
+const POLLS: RetryPolicy =
+    RetryPolicy::new().initial_delay(Duration::from_millis(500)).backoff(1.5).timeout(POLL_TIMEOUT);
 
 /// What came of an attempt that has not failed.
 #[derive(Debug, PartialEq, Eq)]
@@ -101,8 +99,7 @@ async fn attempt_alone(work: &Work, view: &mut View, name: &str) -> Result<Done,
     let _ = work.client.take_retry_after();
 
     let seen = view.clone();
-    let mut running =
-        Running { work, name, record: begun, view: &seen, answers: Vec::new() };
+    let mut running = Running { work, name, record: begun, view: &seen, answers: Vec::new() };
     let ordered = match timeout(ORDER_TIMEOUT, running.order()).await {
         Ok(ordered) => ordered,
         Err(_) => Err(AcmeError::Slow {
@@ -312,8 +309,8 @@ impl Running<'_> {
             Challenge::Http01 => Place::HttpChallenge { token: &token },
             Challenge::TlsAlpn01 => Place::TlsChallenge { name },
         };
-        let until_ms = clock::unix_ms()
-            .saturating_add(u64::try_from(KEPT.as_millis()).unwrap_or(u64::MAX));
+        let until_ms =
+            clock::unix_ms().saturating_add(u64::try_from(KEPT.as_millis()).unwrap_or(u64::MAX));
         let answer = Answer { format: 1, authorization, until_ms };
         self.answers.push(place.key());
         work.shelf.put_record(&place.key(), &answer).await?;
@@ -323,7 +320,9 @@ impl Running<'_> {
             self.save(Attempts { challenge: Some(challenge), ..self.record.clone() }).await?;
         }
         handle.set_ready().await.map_err(|error| match error {
-            instant_acme::Error::Api(found) => not_leading(name, challenge, problem::detail(&found)),
+            instant_acme::Error::Api(found) => {
+                not_leading(name, challenge, problem::detail(&found))
+            }
             other => problem::of_library(&work.client, name, Stage::Order, other),
         })?;
         Ok(challenge)

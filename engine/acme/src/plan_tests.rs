@@ -27,6 +27,8 @@ struct Faults {
     challenge: u32,
     away: u32,
     crash: u32,
+    /// The same after the CA has been asked to issue.
+    crash_late: u32,
     /// The certificate vanishes from the store, an hour.
     lost: u32,
 }
@@ -115,7 +117,8 @@ impl Simulation {
         if self.chance(self.faults.crash) {
             return;
         }
-        if self.now >= self.away_until && self.chance(self.faults.away) {
+        // Up to a day, and then two days none.
+        if self.now >= self.away_until + 2 * DAY && self.chance(self.faults.away) {
             self.away_until = self.now + self.rng.u64(0..DAY);
         }
         if self.now < self.away_until {
@@ -142,7 +145,7 @@ impl Simulation {
         record = plan::charge(record, held, self.now);
         self.attempts.insert(NAME.to_owned(), record.clone());
         self.issued.push(self.now);
-        if self.chance(self.faults.crash) {
+        if self.chance(self.faults.crash_late) {
             return;
         }
         let got = Validity { issued_ms: self.now - 1, ends_ms: self.now - 1 + self.lifetime };
@@ -160,7 +163,8 @@ impl Simulation {
 
 /// The most of `times` that are in any span of this length.
 fn most_within(span: u64, times: &[u64]) -> usize {
-    let within = |start: u64| times.iter().filter(|time| (start..start + span).contains(time)).count();
+    let within =
+        |start: u64| times.iter().filter(|time| (start..start + span).contains(time)).count();
     times.iter().map(|start| within(*start)).max().unwrap_or(0)
 }
 
@@ -184,6 +188,7 @@ fn simulated_weeks_have_only_so_many_orders_whatever_crashes() {
                 challenge: rng.u32(0..101),
                 away: rng.u32(0..30),
                 crash: rng.u32(0..101),
+                crash_late: rng.u32(0..101),
                 lost: 0,
             };
             let mut simulation = Simulation::new(seed, lifetime, faults);
@@ -199,7 +204,7 @@ fn simulated_weeks_have_only_so_many_orders_whatever_crashes() {
 #[test]
 fn simulated_losses_of_certificates_do_not_spend_what_the_ca_allows() {
     each_seed(|seed| {
-        let faults = Faults { challenge: 20, away: 5, crash: 5, lost: 30 };
+        let faults = Faults { challenge: 20, away: 5, crash: 5, crash_late: 5, lost: 30 };
         let mut simulation = Simulation::new(seed, 90 * DAY, faults);
         simulation.run(START + 10 * WEEK);
         let issued = most_in_a_week(&simulation.issued);
@@ -216,12 +221,17 @@ fn simulated_certificates_are_renewed_before_they_end_if_the_ca_answers() {
                 challenge: if long { 40 } else { 10 },
                 away: if long { 2 } else { 0 },
                 crash: if long { 5 } else { 2 },
+                // What is lost so was issued, and the CA's limits go before a renewal in time.
+                crash_late: 0,
                 lost: 0,
             };
             let mut simulation = Simulation::new(seed, lifetime, faults);
             simulation.run(START + 10 * lifetime);
             let late = simulation.uncovered;
-            assert_eq!(late, 0, "seed {seed}: a certificate of {lifetime} ms ended {late} ms before");
+            assert_eq!(
+                late, 0,
+                "seed {seed}: a certificate of {lifetime} ms ended {late} ms before"
+            );
             let renewals = simulation.issued.len();
             assert!((10..=60).contains(&renewals), "seed {seed}: {renewals} of {lifetime} ms");
         }
@@ -245,9 +255,8 @@ fn what_has_no_certificate_goes_before_what_is_renewed_and_a_failing_name_stands
     let failing = Attempts { failures: 3, began_ms: START, ..Attempts::default() };
     let mut attempts = BTreeMap::from([("b".to_owned(), failing.clone())]);
     let (authority, none) = (Attempts::default(), BTreeMap::new());
-    let next = |attempts: &_, authority: &_| {
-        plan::next(world(&wanted, &held, attempts, authority), START)
-    };
+    let next =
+        |attempts: &_, authority: &_| plan::next(world(&wanted, &held, attempts, authority), START);
     assert_eq!(next(&attempts, &authority), Next::Order("c".to_owned()));
     let busy = Attempts { not_before_ms: START + 9, ..failing };
     attempts.insert("c".to_owned(), busy.clone());
@@ -293,7 +302,7 @@ fn a_record_of_a_clock_that_was_wrong_does_not_hold_a_name_for_good() {
 #[test]
 fn an_account_orders_no_more_than_the_ca_allows() {
     let mut authority = Attempts::default();
-    let wanted: BTreeSet<String> = (0..2000).map(|number| format!("n{number}")).collect();
+    let wanted: BTreeSet<String> = (0..600).map(|number| format!("n{number}")).collect();
     let mut held = BTreeMap::new();
     let (attempts, mut now, mut orders) = (BTreeMap::new(), START, Vec::new());
     while held.len() < wanted.len() {
@@ -309,7 +318,7 @@ fn an_account_orders_no_more_than_the_ca_allows() {
         }
     }
     let most = most_within(3 * HOUR, &orders);
-    assert!((200..=300).contains(&most), "{most}");
+    assert!((201..=300).contains(&most), "{most}");
 }
 
 proptest! {

@@ -23,7 +23,9 @@ pub(crate) fn of_library(client: &CaClient, name: &str, stage: Stage, error: Err
         Error::Other(other) => match other.downcast::<HttpError>() {
             Ok(http) => {
                 return match *http {
-                    HttpError::Away(reason) => AcmeError::Away { directory, reason: plain(&reason) },
+                    HttpError::Away(reason) => {
+                        AcmeError::Away { directory, reason: plain(&reason) }
+                    }
                     HttpError::Foreign(reason) => {
                         AcmeError::Foreign { directory, reason: plain(&reason) }
                     }

@@ -61,8 +61,7 @@ impl ExternalAccount {
     /// When the file cannot be read, can be read by others, or has no key.
     pub fn read(key_id: String, path: &Path) -> Result<Self, AcmeError> {
         let option = "--acme-eab-hmac-file";
-        let unreadable =
-            |source| AcmeError::Unreadable { option, path: path.to_owned(), source };
+        let unreadable = |source| AcmeError::Unreadable { option, path: path.to_owned(), source };
         let file = File::open(path).map_err(unreadable)?;
         let mode = file.metadata().map_err(unreadable)?.permissions().mode() & 0o7777;
         if mode & 0o077 != 0 {

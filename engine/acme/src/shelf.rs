@@ -28,7 +28,10 @@ const RECORD_BYTES_MAX: usize = 16 * 1024;
 #[derive(Debug, Clone)]
 pub(crate) enum Content {
     /// A certificate, with its object as it stands in the store; or why it does not open.
-    Certificate { read: Result<Arc<Certificate>, String>, object: Arc<Vec<u8>> },
+    Certificate {
+        read: Result<Arc<Certificate>, String>,
+        object: Arc<Vec<u8>>,
+    },
     Attempts(Attempts),
     Answer(Answer),
     /// One that is read when it is needed, or cannot be.
@@ -48,11 +51,13 @@ impl View {
         &'a self,
         ca: &'a str,
     ) -> impl Iterator<Item = (&'a str, bool, &'a Arc<Certificate>)> {
-        self.objects.iter().filter_map(move |(key, (_, content))| match (Place::of(key)?, content) {
-            (Place::Certificate { ca: by, name, .. }, Content::Certificate { read, .. }) => {
-                Some((name, by == ca, read.as_ref().ok()?))
+        self.objects.iter().filter_map(move |(key, (_, content))| {
+            match (Place::of(key)?, content) {
+                (Place::Certificate { ca: by, name, .. }, Content::Certificate { read, .. }) => {
+                    Some((name, by == ca, read.as_ref().ok()?))
+                }
+                _ => None,
             }
-            _ => None,
         })
     }
 
@@ -73,10 +78,10 @@ impl View {
         let (mut of_names, mut of_authority) = (BTreeMap::new(), Attempts::default());
         for (key, (_, content)) in &self.objects {
             match (Place::of(key), content) {
-                (Some(Place::Attempts { ca: by, name }), Content::Attempts(attempts)) => {
-                    if by == ca {
-                        of_names.insert(name.to_owned(), attempts.clone());
-                    }
+                (Some(Place::Attempts { ca: by, name }), Content::Attempts(attempts))
+                    if by == ca =>
+                {
+                    of_names.insert(name.to_owned(), attempts.clone());
                 }
                 (Some(Place::Authority { ca: by }), Content::Attempts(attempts)) if by == ca => {
                     of_authority = attempts.clone();
@@ -224,7 +229,10 @@ impl Shelf {
         let what = format!("the certificate of {name}");
         let object = sealed::seal(&self.keys, &key, &what, &certificate.to_bytes())?;
         self.objects.put(&key, object.clone()).await?;
-        Ok((key, Content::Certificate { read: Ok(Arc::new(certificate)), object: Arc::new(object) }))
+        Ok((
+            key,
+            Content::Certificate { read: Ok(Arc::new(certificate)), object: Arc::new(object) },
+        ))
     }
 
     /// Removes certificates that are long over, and answers that nobody asks for any more: those

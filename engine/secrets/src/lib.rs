@@ -2,11 +2,11 @@
 //! a worker that asks for those of a function it runs.
 //!
 //! They belong to a function's [`identity`], not to its name. [`key`] is the node's key, [`object`]
-//! a secret in the store, [`envelope`] what else is
-//! sealed with it, [`known`] what the node knows of all of them, [`copy`] its copy for times
+//! a secret in the store, [`known`] what the node knows of all of them, [`copy`] its copy for times
 //! when the store is away, [`rules`] what a secret may be. [`Secrets`] holds them all. The caller
 //! that changes one publishes the functions' [revisions](Secrets::revisions) with the next
-//! catalogue. Owns no fds; a function's decrypted secrets leave as a sealed memfd.
+//! catalogue. [`Envelope`] seals with the same key what others keep in the store. Owns no fds; a
+//! function's decrypted secrets leave as a sealed memfd.
 
 #![expect(
     missing_docs,
@@ -101,7 +101,7 @@ impl SecretError {
 #[derive(Debug)]
 pub struct Secrets {
     objects: Arc<dyn Objects>,
-    key: KeyFile,
+    key: Arc<KeyFile>,
     copy: Copy,
     /// What the copy on disk has.
     copied: Mutex<Known>,
@@ -113,7 +113,7 @@ pub struct Secrets {
 impl Secrets {
     /// Returns the secrets of a store, of which none is read yet. `cache` is the folder of the
     /// node's copy.
-    pub fn new(objects: Arc<dyn Objects>, key: KeyFile, cache: &Path) -> Self {
+    pub fn new(objects: Arc<dyn Objects>, key: Arc<KeyFile>, cache: &Path) -> Self {
         let copy = Copy::new(cache, objects.name());
         Self {
             objects,

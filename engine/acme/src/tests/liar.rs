@@ -10,7 +10,10 @@ use super::*;
 
 /// Returns the URL of a server that answers each request with what `answer` makes of its method
 /// and path, as it stands, and ends the connection.
-async fn serve(bed: &Bed, answer: impl Fn(&str, &str) -> Vec<u8> + Send + Sync + 'static) -> String {
+async fn serve(
+    bed: &Bed,
+    answer: impl Fn(&str, &str) -> Vec<u8> + Send + Sync + 'static,
+) -> String {
     let certificate = CertificateDer::from(bed.identity.certificate_der.clone());
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(bed.identity.key_der.clone()));
     let config = ServerConfig::builder().with_no_client_auth();
@@ -31,7 +34,10 @@ async fn serve(bed: &Bed, answer: impl Fn(&str, &str) -> Vec<u8> + Send + Sync +
                 }
                 let head = String::from_utf8(head).ok()?;
                 let length = head.lines().find_map(|line| {
-                    line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse::<usize>().ok()
+                    line.to_ascii_lowercase()
+                        .strip_prefix("content-length: ")?
+                        .parse::<usize>()
+                        .ok()
                 });
                 stream.read_exact(&mut vec![0; length.unwrap_or(0)]).await.ok()?;
                 let mut words = head.split(' ');
@@ -57,7 +63,10 @@ const DIRECTORY: &str =
     r#"{"newNonce":"BASE/nonce","newAccount":"BASE/account","newOrder":"BASE/order"}"#;
 
 /// What is told of a CA that answers so.
-async fn told(part: &str, answer: impl Fn(&str, &str) -> Vec<u8> + Send + Sync + 'static) -> String {
+async fn told(
+    part: &str,
+    answer: impl Fn(&str, &str) -> Vec<u8> + Send + Sync + 'static,
+) -> String {
     let bed = Bed::new().await;
     let url = serve(&bed, answer).await;
     let node = bed.node("one", &format!("{url}/dir"), HTTP);
@@ -87,21 +96,32 @@ async fn a_body_without_end_is_cut_off() {
 }
 
 /// A CA that gives an account and then answers orders so.
-fn orders_with(answer: &'static str, headers: &'static str) -> impl Fn(&str, &str) -> Vec<u8> {
+fn orders_with(
+    status: &'static str,
+    headers: &'static str,
+    body: &'static str,
+) -> impl Fn(&str, &str) -> Vec<u8> {
+    const NONCE: &str = "Replay-Nonce: n\r\n";
+    const AUTHORIZATION: &str = r#"{"identifier":{"type":"dns","value":"shop.example.com"},
+        "status":"pending","challenges":[{"type":"http-01","url":"BASE/challenge",
+        "token":"../../../etc","status":"pending"}]}"#;
+    let account = format!("{NONCE}Location: BASE/account/1\r\n");
     move |method, path| match (method, path) {
         ("GET", "/dir") => reply("200 OK", "", DIRECTORY),
-        ("HEAD", _) => reply("200 OK", "Replay-Nonce: n\r\n", ""),
-        (_, "/account") => reply("201 Created", "Replay-Nonce: n\r\nLocation: BASE/account/1\r\n", r#"{"status":"valid"}"#),
-        (_, "/account/1") => reply("200 OK", "Replay-Nonce: n\r\n", r#"{"status":"valid"}"#),
-        (_, "/authorization") => reply("200 OK", "Replay-Nonce: n\r\n", r#"{"identifier":{"type":"dns","value":"shop.example.com"},"status":"pending","challenges":[{"type":"http-01","url":"BASE/challenge","token":"../../../etc","status":"pending"}]}"#),
-        _ => reply(answer, headers, r#"{"status":"pending","authorizations":["BASE/authorization"],"finalize":"BASE/finalize","type":"urn:ietf:params:acme:error:rateLimited","detail":"too many"}"#),
+        ("HEAD", _) => reply("200 OK", NONCE, ""),
+        (_, "/account") => reply("201 Created", &account, r#"{"status":"valid"}"#),
+        (_, "/account/1") => reply("200 OK", NONCE, r#"{"status":"valid"}"#),
+        (_, "/authorization") => reply("200 OK", NONCE, AUTHORIZATION),
+        _ => reply(status, headers, body),
     }
 }
+
+const LIMITED: &str = r#"{"type":"urn:ietf:params:acme:error:rateLimited","detail":"too many"}"#;
 
 #[tokio::test]
 async fn a_rate_limit_is_kept_to_for_as_long_as_the_ca_says() {
     let bed = Bed::new().await;
-    let refuse = orders_with("429 Too Many Requests", "Retry-After: 7200\r\n");
+    let refuse = orders_with("429 Too Many Requests", "Retry-After: 7200\r\n", LIMITED);
     let url = serve(&bed, refuse).await;
     let node = bed.node("one", &format!("{url}/dir"), HTTP);
     let limited = |status: &NameStatus| {
@@ -112,7 +132,8 @@ async fn a_rate_limit_is_kept_to_for_as_long_as_the_ca_says() {
     node.until_status(limited).await;
     // As long as a limit is, it is not believed for ever; and no sum of times overflows.
     let bed = Bed::new().await;
-    let refuse = orders_with("429 Too Many Requests", "Retry-After: 18446744073709551615\r\n");
+    let refuse =
+        orders_with("429 Too Many Requests", "Retry-After: 18446744073709551615\r\n", LIMITED);
     let url = serve(&bed, refuse).await;
     let node = bed.node("one", &format!("{url}/dir"), HTTP);
     node.error("takes no more for now").await;
@@ -125,6 +146,9 @@ async fn a_rate_limit_is_kept_to_for_as_long_as_the_ca_says() {
 
 #[tokio::test]
 async fn a_token_that_would_lead_elsewhere_is_refused() {
-    let answer = orders_with("201 Created", "Replay-Nonce: n\r\nLocation: BASE/order/1\r\n");
+    let order =
+        r#"{"status":"pending","authorizations":["BASE/authorization"],"finalize":"BASE/f"}"#;
+    let headers = "Replay-Nonce: n\r\nLocation: BASE/order/1\r\n";
+    let answer = orders_with("201 Created", headers, order);
     told("the token of a challenge is none", answer).await;
 }

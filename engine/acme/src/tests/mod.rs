@@ -141,7 +141,8 @@ impl Node {
     }
 
     async fn error(&self, part: &str) -> String {
-        let has = |status: &NameStatus| status.error.as_ref().is_some_and(|text| text.contains(part));
+        let has =
+            |status: &NameStatus| status.error.as_ref().is_some_and(|text| text.contains(part));
         self.until_status(has).await.error.unwrap()
     }
 }

@@ -152,7 +152,7 @@ impl Pebble {
     }
 
     pub(super) fn new_accounts(&self) -> usize {
-        self.requests("There are now")
+        self.requests("accounts in memory")
     }
 }
 

@@ -76,7 +76,8 @@ pub(super) async fn http(behind: Arc<Behind>) -> u16 {
                 Some(node) => node.answer(token).await,
                 None => None,
             };
-            let (status, body) = answer.map_or(("404 Not Found", "no".to_owned()), |answer| ("200 OK", answer));
+            let (status, body) =
+                answer.map_or(("404 Not Found", "no".to_owned()), |answer| ("200 OK", answer));
             let reply = format!(
                 "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
                 body.len()
