@@ -116,28 +116,4 @@ impl AcmeError {
             | Self::WrongClock => Fault::NODE_BROKEN,
         }
     }
-
-    /// Returns whether the same would have happened with any other name, so that those wait too.
-    pub(crate) fn is_of_authority(&self) -> bool {
-        matches!(
-            self,
-            Self::Away { .. }
-                | Self::Foreign { .. }
-                | Self::RateLimited { .. }
-                | Self::Account { .. }
-        )
-    }
-
-    /// Returns whether it is about this node and its store, so that nothing is recorded of it.
-    pub(crate) fn is_of_node(&self) -> bool {
-        matches!(
-            self,
-            Self::Store(_)
-                | Self::Key(_)
-                | Self::OtherKey { .. }
-                | Self::Unfit { .. }
-                | Self::Crypto { .. }
-                | Self::NoListener { .. }
-        )
-    }
 }

@@ -3,7 +3,7 @@
 //!
 //! [`Acme::start`] is told which host names are wanted, and hands over what whoever ends TLS needs,
 //! whenever that changes. What to do is decided in `plan`, which is pure; `run` is the task around
-//! it, `order` one order, `lease` which node orders, `challenge` the answers to the CA's challenges
+//! it, `attempt` one attempt with all that is recorded of it (`outcome`, which is pure), `order` the CA's part of one, `lease` which node orders, `challenge` the answers to the CA's challenges
 //! on every node. `shelf` is the part of the store, whose keys `place` has; private keys stand in it
 //! sealed with the node's key (`sealed`). `client` is HTTP with bounds, `account` the account with
 //! the CA, `certificate` checks what it issues, `copy` is what a start without the store has.
@@ -17,6 +17,7 @@
 )]
 
 mod account;
+mod attempt;
 mod certificate;
 mod challenge;
 mod client;
@@ -26,6 +27,7 @@ mod held;
 mod lease;
 mod names;
 mod order;
+mod outcome;
 mod place;
 mod plan;
 mod problem;

@@ -58,7 +58,7 @@ impl Policy {
         Self { backoff: Backoff { max, ..self.backoff }, ..self }
     }
 
-    /// After failures of this node or its store, which cost nobody else anything.
+    /// After failures of this node or its store, or of a CA that does not answer at all.
     pub(crate) fn of_node(self) -> Backoff {
         Backoff { first: self.pause_min, max: Duration::from_secs(300) }
     }

@@ -4,15 +4,16 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use host::clock;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::attempt::{self, Done};
 use crate::copy::Copy;
 use crate::error::AcmeError;
-use crate::order::{self, Done};
+use crate::outcome::Blame;
+use crate::place::Place;
 use crate::plan::{self, Next, World};
 use crate::shelf::{Content, View};
 use crate::status::{NameStatus, Wanted};
@@ -26,8 +27,8 @@ const BUSY_PAUSE_MAX: Duration = Duration::from_secs(10);
 /// What is told of all names.
 pub(crate) type Status = Arc<Mutex<Vec<NameStatus>>>;
 
-/// An order that goes on. It returns the view with what it has written.
-type Running = BoxFuture<'static, (String, View, Result<Done, AcmeError>)>;
+/// An attempt that has ended: the name, and the view with what was written.
+type Ended = (String, View, Done);
 
 /// The task's state.
 pub(crate) struct Keeper {
@@ -69,17 +70,18 @@ impl Keeper {
 
     /// Goes on until nobody wants anything any more: `wanted` is closed.
     pub(crate) async fn run(mut self, mut wanted: watch::Receiver<Vec<String>>) {
-        let mut running: Option<Running> = None;
+        // At most one. A task of its own, so that neither waits for the other's I/O.
+        let mut running: JoinSet<Ended> = JoinSet::new();
         loop {
             let looked = Instant::now();
             let names = Wanted::of(&wanted.borrow_and_update().clone());
             let is_read = self.refresh().await;
             let mut pause = self.work.settings.interval;
             match self.next(&names) {
-                Next::Order(name) if is_read && running.is_none() => {
+                Next::Order(name) if is_read && running.is_empty() => {
                     match self.order_after.checked_duration_since(Instant::now()) {
                         Some(hold) => pause = pause.min(hold),
-                        None => running = Some(self.begin(name)),
+                        None => self.begin(name, &mut running),
                     }
                 }
                 Next::WaitUntil(due_ms) => {
@@ -90,17 +92,18 @@ impl Keeper {
                 Next::Order(_) | Next::Nothing => {}
             }
             self.tell(&names);
-            let ended = async {
-                match &mut running {
-                    Some(order) => order.await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
-                (name, view, result) = ended => {
-                    running = None;
-                    self.view = view;
-                    self.take(&name, result);
+                Some(ended) = running.join_next() => {
+                    match ended {
+                        Ok((name, view, done)) => {
+                            self.view.put_all(view);
+                            self.take(&name, done);
+                        }
+                        Err(error) => {
+                            tracing::error!("an order has ended badly, please report it: {error}");
+                            self.order_after = Instant::now() + BUSY_PAUSE_MAX;
+                        }
+                    }
                     self.tell(&names);
                 }
                 changed = wanted.changed() => if changed.is_err() { return },
@@ -124,39 +127,37 @@ impl Keeper {
         plan::next(world, clock::unix_ms())
     }
 
-    fn begin(&self, name: String) -> Running {
+    fn begin(&self, name: String, running: &mut JoinSet<Ended>) {
         let (work, mut view) = (Arc::clone(&self.work), self.view.clone());
-        async move {
-            let result = order::attempt(&work, &mut view, &name).await;
-            (name, view, result)
-        }
-        .boxed()
+        running.spawn(async move {
+            let done = attempt::attempt(&work, &mut view, &name).await;
+            (name, view, done)
+        });
     }
 
-    /// Takes what came of an order.
-    fn take(&mut self, name: &str, result: Result<Done, AcmeError>) {
+    /// Takes what came of an attempt.
+    fn take(&mut self, name: &str, done: Done) {
         self.work.publish(&self.view);
-        let (first, now) = (self.work.policy.pause_min, Instant::now());
-        match result {
-            Ok(done) => {
-                (self.of_node, self.failures) = (None, 0);
-                if done == Done::Ordered {
-                    tracing::info!("{name} has a new certificate");
-                    self.order_after = now;
-                } else {
-                    self.order_after = now + self.work.settings.interval.min(BUSY_PAUSE_MAX);
-                }
+        let (policy, now) = (self.work.policy, Instant::now());
+        let of_node = match done {
+            Done::Ordered => {
+                tracing::info!("{name} has a new certificate");
+                self.order_after = now;
+                None
             }
-            Err(error) => {
+            Done::Busy | Done::NotDue => {
+                self.order_after = now + self.work.settings.interval.min(BUSY_PAUSE_MAX);
+                None
+            }
+            Done::Failed(error, blame) => {
                 tracing::warn!("no new certificate for {name}: {error}");
-                self.order_after = now + first;
-                if error.is_of_node() {
-                    self.failures = self.failures.saturating_add(1);
-                    self.order_after = now + self.work.policy.of_node().after(self.failures);
-                    self.of_node = Some(error);
-                }
+                self.order_after = now + policy.pause_min;
+                Some(error).filter(|_| blame == Blame::Node)
             }
-        }
+        };
+        self.failures = if of_node.is_some() { self.failures.saturating_add(1) } else { 0 };
+        self.order_after = self.order_after.max(now + policy.of_node().after(self.failures));
+        self.of_node = of_node;
     }
 
     /// Reads the store, and hands over what is new. Returns whether it could be read.
@@ -177,7 +178,7 @@ impl Keeper {
             self.work.challenges.forget(key);
         }
         for (key, (_, content)) in &self.view.objects {
-            if let (Some(place), Content::Answer(answer)) = (crate::place::Place::of(key), content)
+            if let (Some(place), Content::Answer(answer)) = (Place::of(key), content)
                 && answer.until_ms > clock::unix_ms()
             {
                 self.work.challenges.learn(place, &answer.authorization);

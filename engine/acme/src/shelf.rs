@@ -21,6 +21,8 @@ use crate::sealed;
 
 /// How many objects are read at a time.
 const READS_AT_ONCE: usize = 16;
+/// How long a record is kept of a name that has no certificate; no pause is as long.
+const RECORD_KEPT_MS: u64 = 30 * 24 * 60 * 60 * 1000;
 /// The most bytes of a record.
 const RECORD_BYTES_MAX: usize = 16 * 1024;
 
@@ -95,6 +97,12 @@ impl View {
     /// Takes what was just written, which the next listing has, too.
     pub(crate) fn put(&mut self, key: String, content: Content) {
         self.objects.insert(key, (String::new(), content));
+    }
+
+    /// Takes what `other` was told of by [`Self::put`].
+    pub(crate) fn put_all(&mut self, other: Self) {
+        let written = other.objects.into_iter().filter(|(_, (tag, _))| tag.is_empty());
+        self.objects.extend(written);
     }
 }
 
@@ -235,12 +243,20 @@ impl Shelf {
         ))
     }
 
-    /// Removes certificates that are long over, and answers that nobody asks for any more: those
-    /// alone that are proven to be ours, since they open with this node's key, or are read as what
-    /// this build writes there.
+    /// Removes certificates that are long over, answers that nobody asks for any more, and records
+    /// of names that had no certificate for long: those alone that are proven to be ours, since
+    /// they open with this node's key, or are read as what this build writes there.
     pub(crate) async fn clear(&self, view: &View, now_ms: u64) {
+        let held = view.held(&self.ca);
         for (key, (_, content)) in &view.objects {
             let is_over = match content {
+                Content::Attempts(attempts) => match Place::of(key) {
+                    Some(Place::Attempts { ca, name }) => {
+                        let is_old = attempts.began_ms.saturating_add(RECORD_KEPT_MS) < now_ms;
+                        ca == self.ca && !held.contains_key(name) && is_old
+                    }
+                    _ => false,
+                },
                 Content::Certificate { read: Ok(certificate), .. } => {
                     certificate.validity.is_long_over(now_ms)
                 }

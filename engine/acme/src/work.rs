@@ -64,6 +64,19 @@ impl Work {
         self.held.subscribe()
     }
 
+    /// Hands over the certificates for challenges as they are now.
+    pub(crate) fn publish_challenges(&self) {
+        let challenges = self.challenges.certificates();
+        self.held.send_if_modified(|known| {
+            let is_new = known.challenges != challenges;
+            if is_new {
+                let certificates = known.certificates.clone();
+                *known = Arc::new(Held { certificates, challenges });
+            }
+            is_new
+        });
+    }
+
     /// Hands over what is in the view, if that is new.
     pub(crate) fn publish(&self, view: &View) {
         let challenges = self.challenges.certificates();
