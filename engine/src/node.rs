@@ -175,7 +175,7 @@ impl Node {
         let artefacts = Arc::new(Artefacts::open(Arc::clone(&objects), cache.join("artefacts"))?);
         let cache = Arc::new(Cache::open(cache, Arc::clone(&artefacts))?);
         let key = KeyFile::open(config.secrets_key.as_deref(), &config.data);
-        let key = key.with_context(|| resolved.source_of("secrets_key"))?;
+        let key = Arc::new(key.with_context(|| resolved.source_of("secrets_key"))?);
         let has_tls = sockets.iter().any(|listener| listener.scheme == Scheme::Https);
         let (certificates, tls_keeper) = match has_tls {
             true => {

@@ -12,7 +12,7 @@ const LAYERS: [&str; 7] = ["run", "serve", "edge", "worker", "start", "standalon
 
 /// The workspace's crates that are linked with one another, from the lowest to the highest: none
 /// depends on a later one.
-const CRATES: [&str; 23] = [
+const CRATES: [&str; 25] = [
     "sockhop-abi",
     "sockhop-sandbox",
     "sockhop-azure",
@@ -27,6 +27,7 @@ const CRATES: [&str; 23] = [
     "sockhop-store",
     "sockhop-secrets",
     "sockhop-certificates",
+    "sockhop-acme",
     "sockhop-package",
     "sockhop-bundle",
     "sockhop-compile",

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use chacha20poly1305::aead::Generate as _;
 use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305};
@@ -90,6 +90,8 @@ pub enum KeyError {
 pub struct KeyFile {
     path: PathBuf,
     key: OnceLock<Key>,
+    /// One at a time makes it.
+    making: Mutex<()>,
     /// Whether `--secrets-key` names it: such a file is never made.
     chosen: bool,
 }
@@ -102,7 +104,8 @@ impl KeyFile {
     /// [`KeyError`] when there is a file that cannot be used.
     pub fn open(chosen: Option<&Path>, data: &Path) -> Result<Self, KeyError> {
         let path = chosen.map_or_else(|| data.join(FILE), Path::to_owned);
-        let file = Self { path, key: OnceLock::new(), chosen: chosen.is_some() };
+        let (key, making) = (OnceLock::new(), Mutex::new(()));
+        let file = Self { path, key, making, chosen: chosen.is_some() };
         match file.get() {
             Ok(None) if file.chosen => Err(file.failed("read")(io::ErrorKind::NotFound.into())),
             read => read.map(drop),
@@ -133,6 +136,7 @@ impl KeyFile {
     /// # Errors
     /// [`KeyError`] when the file cannot be read or written.
     pub fn get_or_make(&self) -> Result<&Key, KeyError> {
+        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(key) = self.get()? {
             return Ok(key);
         }

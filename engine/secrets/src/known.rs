@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::envelope::digits;
 use super::identity::Identities;
-use super::object::{PREFIX, Place, Sealed, digits};
+use super::object::{PREFIX, Place, Sealed};
 use super::rules::check_key;
 use store::error::StoreError;
 

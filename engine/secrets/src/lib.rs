@@ -5,7 +5,8 @@
 //! a secret in the store, [`known`] what the node knows of all of them, [`copy`] its copy for times
 //! when the store is away, [`rules`] what a secret may be. [`Secrets`] holds them all. The caller
 //! that changes one publishes the functions' [revisions](Secrets::revisions) with the next
-//! catalogue. Owns no fds; a function's decrypted secrets leave as a sealed memfd.
+//! catalogue. [`Envelope`] seals with the same key what others keep in the store. Owns no fds; a
+//! function's decrypted secrets leave as a sealed memfd.
 
 #![expect(
     missing_docs,
@@ -13,6 +14,7 @@
 )]
 
 mod copy;
+mod envelope;
 mod identity;
 mod key;
 mod known;
@@ -29,6 +31,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::Mutex;
 
 use self::copy::Copy;
+pub use self::envelope::{Envelope, Unfit};
 pub use self::key::{Key, KeyError, KeyFile};
 use self::known::{All, Held, Known, insert, place_of, revision};
 use self::object::{OBJECT_BYTES_MAX, PREFIX, Place, Sealed};
@@ -98,7 +101,7 @@ impl SecretError {
 #[derive(Debug)]
 pub struct Secrets {
     objects: Arc<dyn Objects>,
-    key: KeyFile,
+    key: Arc<KeyFile>,
     copy: Copy,
     /// What the copy on disk has.
     copied: Mutex<Known>,
@@ -110,7 +113,7 @@ pub struct Secrets {
 impl Secrets {
     /// Returns the secrets of a store, of which none is read yet. `cache` is the folder of the
     /// node's copy.
-    pub fn new(objects: Arc<dyn Objects>, key: KeyFile, cache: &Path) -> Self {
+    pub fn new(objects: Arc<dyn Objects>, key: Arc<KeyFile>, cache: &Path) -> Self {
         let copy = Copy::new(cache, objects.name());
         Self {
             objects,

@@ -5,11 +5,10 @@
 //! `ciphertext`. Function, key and time are bound to the ciphertext: if one of them is changed, or
 //! the object is moved, it does not decrypt. Pure but for the nonce's randomness; owns no fds.
 
-use chacha20poly1305::XNonce;
-use chacha20poly1305::aead::{Aead as _, Generate as _, Payload};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::envelope::{Unfit, decrypt, digits, encrypt};
 use super::key::Key;
 use store::error::StoreError;
 use store::objects::checked;
@@ -63,35 +62,6 @@ pub(super) struct Sealed {
     ciphertext: Vec<u8>,
 }
 
-/// Bytes as hexadecimal digits.
-pub(super) mod digits {
-    use serde::de::Error as _;
-    use serde::{Deserialize as _, Deserializer, Serializer};
-
-    pub fn serialize<S: Serializer>(
-        bytes: &impl AsRef<[u8]>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&hex::encode(bytes))
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>, T: TryFrom<Vec<u8>>>(
-        deserializer: D,
-    ) -> Result<T, D::Error> {
-        let bytes = hex::decode(String::deserialize(deserializer)?).ok();
-        let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
-        bytes.ok_or_else(|| {
-            D::Error::custom(
-                "expected hexadecimal digits, and no fewer or more than there should be",
-            )
-        })
-    }
-}
-
-/// A secret does not decrypt: the key is another one, or the object was changed or moved.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Unfit;
-
 impl Sealed {
     /// Encrypts a value.
     ///
@@ -103,20 +73,16 @@ impl Sealed {
         value: &str,
         set_ms: u64,
     ) -> Result<Self, std::io::Error> {
-        let nonce = <[u8; 24]>::try_generate().map_err(std::io::Error::other)?;
-        let payload = Payload { msg: value.as_bytes(), aad: &place.associated_data(set_ms) };
-        let ciphertext = key.cipher.encrypt(&XNonce::from(nonce), payload);
-        let ciphertext =
-            ciphertext.map_err(|_| std::io::Error::other("the value is too long to encrypt"))?;
+        let (nonce, ciphertext) = encrypt(key, &place.associated_data(set_ms), value.as_bytes())?;
         Ok(Self { key: key.id().to_owned(), set_ms, nonce, ciphertext })
     }
 
     /// Decrypts the value. [`Self::key`] says whether `key` is the right one.
     pub(super) fn open(&self, key: &Key, place: Place<'_>) -> Result<Zeroizing<String>, Unfit> {
-        let payload =
-            Payload { msg: &self.ciphertext[..], aad: &place.associated_data(self.set_ms) };
-        let value = key.cipher.decrypt(&XNonce::from(self.nonce), payload).map_err(|_| Unfit)?;
-        String::from_utf8(value).map(Zeroizing::new).map_err(|_| Unfit)
+        let associated = place.associated_data(self.set_ms);
+        let value = decrypt(key, &associated, self.nonce, &self.ciphertext)?;
+        let text = std::str::from_utf8(&value).map_err(|_| Unfit)?;
+        Ok(Zeroizing::new(text.to_owned()))
     }
 
     /// Returns the length of the value in bytes.

@@ -25,7 +25,7 @@ impl Folder {
     fn node(&self, data: &str) -> Secrets {
         let data = self.0.path().join(data);
         std::fs::create_dir_all(&data).unwrap();
-        Secrets::new(self.objects(), KeyFile::open(None, &data).unwrap(), &data)
+        Secrets::new(self.objects(), Arc::new(KeyFile::open(None, &data).unwrap()), &data)
     }
 }
 
@@ -236,7 +236,7 @@ struct Disturbed {
 
 impl Disturbed {
     fn node(folder: &Folder, removed: bool, deletions: usize) -> Secrets {
-        let key = KeyFile::open(None, folder.0.path()).unwrap();
+        let key = Arc::new(KeyFile::open(None, folder.0.path()).unwrap());
         let objects = Self {
             objects: folder.objects(),
             removed,

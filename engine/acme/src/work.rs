@@ -1,0 +1,107 @@
+//! What orders and passes share. Owns no fds but the client's.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use host::{clock, files};
+use secrets::KeyFile;
+use sha2::{Digest as _, Sha256};
+use store::objects::Objects;
+use tokio::sync::watch;
+
+use crate::challenge::Challenges;
+use crate::client::CaClient;
+use crate::error::AcmeError;
+use crate::held::Held;
+use crate::place::ca_of;
+use crate::plan::Policy;
+use crate::settings::Settings;
+use crate::shelf::{Shelf, View};
+
+/// The file in the cache with what leases call this node.
+const NODE_FILE: &str = "acme-node";
+
+#[derive(Debug)]
+pub(crate) struct Work {
+    pub(crate) shelf: Shelf,
+    pub(crate) client: CaClient,
+    pub(crate) settings: Settings,
+    pub(crate) challenges: Challenges,
+    pub(crate) policy: Policy,
+    /// What leases call this node.
+    pub(crate) node: String,
+    /// What sets this node's times apart from those of others.
+    pub(crate) seed: u64,
+    held: watch::Sender<Arc<Held>>,
+}
+
+impl Work {
+    /// # Errors
+    /// When the settings name a CA or a file that cannot be used.
+    pub(crate) fn new(
+        settings: Settings,
+        policy: Policy,
+        objects: Arc<dyn Objects>,
+        keys: Arc<KeyFile>,
+    ) -> Result<Self, AcmeError> {
+        let client = CaClient::new(&settings.directory, settings.root.as_deref())?;
+        let node = node_of(&settings.cache);
+        let digest: [u8; 32] = Sha256::digest(&node).into();
+        let seed = digest.first_chunk().map_or(0, |first| u64::from_be_bytes(*first));
+        Ok(Self {
+            challenges: Challenges::new(Arc::clone(&objects)),
+            shelf: Shelf { objects, keys, ca: ca_of(&settings.directory) },
+            client,
+            settings,
+            policy,
+            node,
+            seed,
+            held: watch::Sender::default(),
+        })
+    }
+
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Arc<Held>> {
+        self.held.subscribe()
+    }
+
+    /// Hands over the certificates for challenges as they are now.
+    pub(crate) fn publish_challenges(&self) {
+        let challenges = self.challenges.certificates();
+        self.held.send_if_modified(|known| {
+            let is_new = known.challenges != challenges;
+            if is_new {
+                let certificates = known.certificates.clone();
+                *known = Arc::new(Held { certificates, challenges });
+            }
+            is_new
+        });
+    }
+
+    /// Hands over what is in the view, if that is new.
+    pub(crate) fn publish(&self, view: &View) {
+        let challenges = self.challenges.certificates();
+        let held = Held::of(view, &self.shelf.ca, challenges, clock::unix_ms());
+        self.held.send_if_modified(|known| {
+            let is_new = **known != held;
+            if is_new {
+                *known = Arc::new(held);
+            }
+            is_new
+        });
+    }
+}
+
+/// Returns what leases call this node. It stays the same over restarts, so that a node does not
+/// wait for the lease that it has left behind itself.
+fn node_of(cache: &Path) -> String {
+    let path = cache.join(NODE_FILE);
+    let known = std::fs::read_to_string(&path).ok();
+    if let Some(id) = known.and_then(|text| uuid::Uuid::try_parse(text.trim()).ok()) {
+        return id.to_string();
+    }
+    let id = uuid::Uuid::now_v7().to_string();
+    if let Err(error) = files::write(&path, id.as_bytes()) {
+        tracing::warn!("{path:?} cannot be written: {error}; after a restart orders may wait");
+    }
+    id
+}
