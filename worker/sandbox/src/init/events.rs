@@ -230,7 +230,8 @@ impl Init<'_> {
                 let reason = bounded_reason(failure.to_string());
                 FromSandbox::Failed { step: failure.step, reason }
             }
-            Ok(()) if at == 0 => FromSandbox::Started,
+            // One that was killed while it waited has closed its report, too.
+            Ok(()) if at == 0 && !self.program.program.waits() => FromSandbox::Started,
             Ok(()) => return Ok(false),
         };
         let failed = matches!(message, FromSandbox::Failed { .. });
