@@ -7,7 +7,8 @@
 //! Owns a node for each kind of sandbox, over all rounds.
 
 use std::path::Path;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::result::Native;
 use super::{BODY, Error, Guest, INIT_DEPTH, LEVELS, bare, count_at, processes, wait_until};
@@ -26,6 +27,9 @@ const PROCESS: &str = "first reply, process started";
 const WORKER: &str = "first reply, worker and process started";
 const SECOND: &str = "second reply";
 const MILLISECONDS: &str = "ms";
+
+/// How long after the programs' end a node is left alone.
+const SETTLED: Duration = Duration::from_millis(400);
 
 /// A way of running the programs.
 enum Way {
@@ -194,10 +198,14 @@ impl Scaled {
         Ok(count_at(&processes(&self.node)?, 1) == expected)
     }
 
+    /// Waits until no program runs, and the node has made ready what it keeps ready. A process in
+    /// which no program was executed has the name of its parent still.
     fn wait_for_processes_to_end(&self) -> Result<(), Error> {
         wait_until(&self.node, "the programs have ended", |processes| {
-            processes.iter().all(|(_, depth)| *depth < INIT_DEPTH)
+            let mut below = processes.iter().filter(|(_, depth)| *depth > INIT_DEPTH);
+            below.all(|(process, _)| name(process.pid) == name(process.parent))
         })?;
+        thread::sleep(SETTLED);
         Ok(())
     }
 
@@ -207,4 +215,9 @@ impl Scaled {
         })?;
         Ok(())
     }
+}
+
+/// Returns the name of a process (proc_pid_comm(5)). Returns `None` if it has ended.
+fn name(pid: u32) -> Option<String> {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()
 }

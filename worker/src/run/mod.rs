@@ -138,6 +138,9 @@ pub(crate) trait Runner {
     /// Ends the instances that were prepared or kept and have not been used lately.
     fn expire(&self, now: Instant);
 
+    /// Ends what was prepared for later calls: no more come. Those that are on go on.
+    fn retire(&self) {}
+
     /// Returns whether a reply of the function may be a [`LocalRedirect`].
     fn may_redirect(&self) -> bool;
 

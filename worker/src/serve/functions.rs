@@ -135,10 +135,19 @@ impl Functions {
     /// not changed keep their instances and their connections.
     pub(crate) fn replace(&self, catalogue: CatalogueView) {
         let before = self.catalogue();
-        let ready = self.ready.take().into_iter().filter_map(|(choice, function)| {
+        let kept = |choice: Choice, function: &Function| {
             let choice = unchanged(&before, choice, &catalogue)?;
             let same = catalogue.function(choice.function)?.secrets == function.secrets;
-            same.then_some((choice, function))
+            same.then_some(choice)
+        };
+        let ready = self.ready.take().into_iter().filter_map(|(choice, function)| {
+            match kept(choice, &function) {
+                Some(choice) => Some((choice, function)),
+                None => {
+                    function.runner.retire();
+                    None
+                }
+            }
         });
         self.ready.replace(ready.collect());
         let functions = catalogue.get().functions.iter();

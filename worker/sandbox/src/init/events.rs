@@ -18,6 +18,7 @@ use nix::unistd::Pid;
 use rustix::process::{WaitOptions, WaitStatus, wait};
 
 use super::connects::{Answer, Connects};
+use super::diag::Diag;
 use super::failure::Failure;
 use super::program::{Program, failure_in};
 use super::{Start, shares_network};
@@ -40,6 +41,8 @@ pub(super) struct Running {
     pub(super) beside: Vec<Program>,
     /// SIGCHLD.
     pub(super) signals: SignalFd,
+    /// By which the kernel is asked for ports, if others have ports on the same network.
+    pub(super) diag: Option<Diag>,
 }
 
 impl Running {
@@ -48,6 +51,7 @@ impl Running {
         let programs = std::iter::once(&self.program).chain(&self.beside);
         let mut fds: Vec<RawFd> = programs.flat_map(Program::fds).collect();
         fds.push(self.signals.as_raw_fd());
+        fds.extend(self.diag.as_ref().map(Diag::fd));
         fds
     }
 
@@ -77,6 +81,7 @@ pub(super) fn run(start: &Start<'_>, running: Running) -> i32 {
         ended: None,
         lingers: false,
         signals: running.signals,
+        diag: running.diag,
         connects: Connects::default(),
         outbox: Outbox::new(),
         buffer: ReceiveBuffer::default(),
@@ -132,6 +137,7 @@ struct Init<'a> {
     /// Whether those beside it may end.
     lingers: bool,
     signals: SignalFd,
+    diag: Option<Diag>,
     connects: Connects,
     outbox: Outbox<FromSandbox>,
     buffer: ReceiveBuffer,
@@ -230,7 +236,8 @@ impl Init<'_> {
                 let reason = bounded_reason(failure.to_string());
                 FromSandbox::Failed { step: failure.step, reason }
             }
-            Ok(()) if at == 0 => FromSandbox::Started,
+            // One that was killed while it waited has closed its report, too.
+            Ok(()) if at == 0 && !self.program.program.waits() => FromSandbox::Started,
             Ok(()) => return Ok(false),
         };
         let failed = matches!(message, FromSandbox::Failed { .. });
@@ -365,11 +372,12 @@ impl Init<'_> {
             Level::Full => crate::identity::PROGRAM_UID,
             Level::Basic => self.start.identity.program_on_host().0,
         });
-        let mut ports = Vec::new();
-        for name in ["tcp", "tcp6"] {
-            let text = std::fs::read_to_string(format!("/proc/self/net/{name}"));
-            ports.extend(listening::ports(&text.unwrap_or_default(), uid));
-        }
+        let told = self.diag.as_ref().zip(uid).and_then(|(diag, uid)| diag.ports(uid));
+        let mut ports = told.unwrap_or_else(|| {
+            let text = |name| std::fs::read_to_string(format!("/proc/self/net/{name}"));
+            let texts = ["tcp", "tcp6"].map(|name| text(name).unwrap_or_default());
+            texts.iter().flat_map(|text| listening::ports(text, uid)).collect()
+        });
         ports.retain(|port| shared || !sandbox.listen.contains(port));
         ports.sort_unstable();
         ports.dedup();

@@ -6,6 +6,7 @@
 //! of, and is closed by the kernel when it exits.
 
 mod connects;
+mod diag;
 mod events;
 mod failure;
 mod fds;
@@ -143,7 +144,8 @@ fn set_up(start: &Start<'_>) -> Result<Option<events::Running>, Failure> {
         tell(start.channel, &message, &listener)?;
         // The worker's copy is the only one from here on.
     }
-    let mut running = events::Running { program, beside, signals };
+    let diag = shares_network(sandbox).then(diag::Diag::open).flatten();
+    let mut running = events::Running { program, beside, signals, diag };
     if sandbox.begin == Begin::AtOnce {
         running.go();
     }

@@ -138,6 +138,11 @@ impl Program {
         self.go.iter().chain([&self.report]).map(|fd| fd.as_raw_fd()).collect()
     }
 
+    /// Returns whether it has not been told to be executed.
+    pub(super) fn waits(&self) -> bool {
+        self.go.is_some()
+    }
+
     /// Lets it be executed.
     pub(super) fn go(&mut self) {
         if let Some(go) = self.go.take() {

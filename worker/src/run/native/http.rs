@@ -21,6 +21,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 use super::process::Process;
@@ -35,6 +36,10 @@ const REPLY_HEADERS_MAX: usize = 256;
 /// are ready within some milliseconds, and a cold start waits for the end of a pause.
 const PROBE_PAUSE_FIRST: Duration = Duration::from_millis(1);
 const PROBE_PAUSE_MAX: Duration = Duration::from_millis(25);
+
+/// How long the first connection is kept without a request. A program that serves one connection at
+/// a time would wait for one in vain.
+const FIRST_CONNECTION_KEPT: Duration = Duration::from_secs(1);
 
 type Sender = SendRequest<RequestBody>;
 
@@ -59,6 +64,8 @@ pub(super) struct Http {
     process: Rc<Process>,
     port: u16,
     idle: RefCell<Vec<Sender>>,
+    /// That by which it was found out that the process accepts connections, for a moment.
+    first: RefCell<Option<Sender>>,
 }
 
 /// Why there is no reply.
@@ -91,21 +98,46 @@ impl Replied {
 
 impl Http {
     pub(super) fn new(process: Rc<Process>, port: u16) -> Self {
-        Self { process, port, idle: RefCell::default() }
+        let (idle, first) = Default::default();
+        Self { process, port, idle, first }
     }
 
-    /// Resolves when a process of the program's user listens on its port.
-    pub(super) async fn listens(&self) {
+    /// Resolves when the process accepts connections on its port. The first one is kept for the
+    /// first request.
+    pub(super) async fn accepts(self: &Rc<Self>) {
         let mut pauses = Pauses::default();
-        while !self.process.ports().await.contains(&self.port) {
-            pauses.wait().await;
+        let stream = loop {
+            match self.process.connect(self.port).await {
+                Ok(stream) => break stream,
+                Err(_) => pauses.wait().await,
+            }
+        };
+        // A program that ends connections at once may accept the next.
+        if let Ok(mut sender) = self.spoken(stream).await
+            && sender.ready().await.is_ok()
+        {
+            self.first.replace(Some(sender));
+            let http = Rc::downgrade(self);
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(FIRST_CONNECTION_KEPT).await;
+                if let Some(http) = http.upgrade() {
+                    http.first.take();
+                }
+            });
         }
     }
 
-    /// Resolves when the process accepts connections on its port.
-    pub(super) async fn accepts(&self) {
+    /// Resolves when the process accepts connections on its port, of a network that it has not for
+    /// itself: whoever accepts there need not be this program.
+    pub(super) async fn accepts_on_host(self: &Rc<Self>) {
         let mut pauses = Pauses::default();
-        while self.process.connect(self.port).await.is_err() {
+        loop {
+            self.accepts().await;
+            // To look at this costs the kernel milliseconds where it has room for many connections.
+            if self.process.ports().await.contains(&self.port) {
+                return;
+            }
+            self.first.take();
             pauses.wait().await;
         }
     }
@@ -124,7 +156,11 @@ impl Http {
     }
 
     async fn connection(&self) -> io::Result<Sender> {
-        let stream = self.process.connect(self.port).await?;
+        self.spoken(self.process.connect(self.port).await?).await
+    }
+
+    /// Speaks HTTP on a connection.
+    async fn spoken(&self, stream: TcpStream) -> io::Result<Sender> {
         stream.set_nodelay(true)?;
         let mut builder = http1::Builder::new();
         builder.max_buf_size(REPLY_HEAD_BYTES_MAX).max_headers(REPLY_HEADERS_MAX);
@@ -140,7 +176,7 @@ impl Http {
     /// Takes a kept connection that is still open, the one used last first.
     fn kept(&self) -> Option<Sender> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(sender) = idle.pop() {
+        while let Some(sender) = idle.pop().or_else(|| self.first.take()) {
             if sender.is_ready() {
                 return Some(sender);
             }

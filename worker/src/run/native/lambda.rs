@@ -12,7 +12,7 @@ use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
-use abi::sandbox::{BESIDE_MAX, ExitStatus, Sandbox};
+use abi::sandbox::{BESIDE_MAX, Begin, ExitStatus, Sandbox};
 use http::Request;
 use lambda::environment::{Environment, LogFormat, Settings, log_stream_name};
 use lambda::exit::Exit;
@@ -32,7 +32,7 @@ use self::streamed::Ended;
 use super::lease::{Called, Lease};
 use super::output::Output;
 use super::process::{Farewell, Process};
-use super::{EXTENSIONS_FOLDER, Loaded, free_port, millis, process_requests};
+use super::{EXTENSIONS_FOLDER, Loaded, millis, port, process_requests};
 use crate::run::failure::{Failure, report};
 use crate::run::{Call, Shared, Spec};
 
@@ -67,6 +67,15 @@ impl From<String> for NotStarted {
     }
 }
 
+/// The sandbox of a process, and what its program is to find.
+pub(super) struct LambdaSandbox {
+    pub(super) process: Rc<Process>,
+    /// That of its Runtime API.
+    listener: oneshot::Receiver<TcpListener>,
+    extensions: Vec<String>,
+    concurrency: u32,
+}
+
 /// The runtime in a process.
 pub(super) struct Lambda {
     api: Rc<RuntimeApi>,
@@ -76,15 +85,15 @@ pub(super) struct Lambda {
 }
 
 impl Lambda {
-    /// Starts a process, and waits until it asks for its first event.
+    /// Makes the sandbox of a process.
     ///
     /// # Errors
-    /// Why it does not, for whoever deploys or invokes.
-    pub(super) async fn start(
-        loaded: &Rc<Loaded>,
+    /// Why there is none, for whoever deploys or invokes.
+    pub(super) async fn sandbox(
+        loaded: &Loaded,
         spec: &Rc<Spec>,
-        output: &Rc<Output>,
-    ) -> Result<(Rc<Process>, Self), NotStarted> {
+        (output, begin): (&Rc<Output>, Begin),
+    ) -> Result<LambdaSandbox, NotStarted> {
         let concurrency = process_requests(loaded.kind, &spec.limits);
         let extensions = loaded.extensions();
         if extensions.len() > BESIDE_MAX {
@@ -93,6 +102,41 @@ impl Lambda {
                 "its layers have {count} programs in /{EXTENSIONS_FOLDER}; at most {BESIDE_MAX} can run"
             )));
         }
+        let (on_listener, listener) = oneshot::channel();
+        let mut on_listener = Some(on_listener);
+        let (mut number, mut inside) = (PORT, vec![PORT]);
+        if !loaded.has_own_network() {
+            let (made, free) = port::listen()?;
+            let made = TcpListener::from_std(made).map_err(|error| error.to_string())?;
+            (number, inside) = (free, Vec::new());
+            let _ = on_listener.take().map(|on_listener| on_listener.send(made));
+        }
+        let sandbox = Sandbox {
+            beside: extensions.iter().map(|name| format!("/{EXTENSIONS_FOLDER}/{name}")).collect(),
+            begin,
+            ..loaded.sandbox(spec, environment(spec, concurrency, number), inside)
+        };
+        let sandboxed = loaded.runtime.spawner.spawn(sandbox).await?;
+        let own = (spec, Rc::clone(output));
+        let process = Process::new(sandboxed, begin, own, move |_, listener| {
+            if let Some(on_listener) = on_listener.take() {
+                let _ = on_listener.send(listener);
+            }
+        });
+        Ok(LambdaSandbox { process, listener, extensions, concurrency })
+    }
+
+    /// Has the program executed, and waits until it asks for its first event.
+    ///
+    /// # Errors
+    /// Why it does not, for whoever deploys or invokes.
+    pub(super) async fn start(
+        sandbox: LambdaSandbox,
+        spec: &Rc<Spec>,
+    ) -> Result<(Rc<Process>, Self), NotStarted> {
+        let LambdaSandbox { process, listener, extensions, concurrency } = sandbox;
+        process.execute();
+        let output = Rc::clone(&process.output);
         let api = RuntimeApi::new(Config {
             function_name: spec.name.to_string(),
             function_version: spec.version.to_string(),
@@ -100,27 +144,8 @@ impl Lambda {
             region: REGION.to_owned(),
             account_id: ACCOUNT.to_owned(),
             concurrency: at_least_one(concurrency),
-            external_extensions: extensions.clone(),
+            external_extensions: extensions,
             clock: Instant::now,
-        });
-        let (on_listener, listener) = oneshot::channel();
-        let mut on_listener = Some(on_listener);
-        let (mut port, mut inside) = (PORT, vec![PORT]);
-        if !loaded.has_own_network() {
-            let (made, free) = free_port()?;
-            let made = TcpListener::from_std(made).map_err(|error| error.to_string())?;
-            (port, inside) = (free, Vec::new());
-            let _ = on_listener.take().map(|on_listener| on_listener.send(made));
-        }
-        let sandbox = Sandbox {
-            beside: extensions.iter().map(|name| format!("/{EXTENSIONS_FOLDER}/{name}")).collect(),
-            ..loaded.sandbox(spec, environment(spec, concurrency, port), inside)
-        };
-        let sandboxed = loaded.runtime.spawner.spawn(sandbox).await?;
-        let process = Process::new(sandboxed, (spec, Rc::clone(output)), move |_, listener| {
-            if let Some(on_listener) = on_listener.take() {
-                let _ = on_listener.send(listener);
-            }
         });
         tokio::task::spawn_local(serve(Rc::clone(&api), Rc::clone(&process), listener));
         let limit = millis(spec.limits.init_timeout_ms);

@@ -1,7 +1,7 @@
 //! The runtime of native programs: processes in sandboxes, and the calls of each kind.
 //!
-//! [`NativeRunner`] is one version of one function, with a [`pool`] of processes. [`spawner`] makes
-//! sandboxes, [`process`] is one of them; [`lambda`] speaks AWS Lambda's Runtime API with the
+//! [`NativeRunner`] is one version of one function, with a [`pool`] of processes, and a [`spare`]
+//! sandbox for the next one. [`spawner`] makes sandboxes, [`process`] is one of them; [`lambda`] speaks AWS Lambda's Runtime API with the
 //! program in it, [`http`] HTTP, for [`server`] and [`azure`]. Owns the folder of the code.
 
 mod azure;
@@ -12,15 +12,17 @@ mod memory;
 mod outbound;
 mod output;
 mod pool;
+mod port;
+mod prepared;
 mod process;
 mod runner;
 mod server;
+mod spare;
 mod spawner;
 
 use std::cell::{Cell, RefCell};
 use std::fs::{self, File};
 use std::io::Read as _;
-use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::rc::{Rc, Weak};
@@ -31,6 +33,7 @@ use abi::huge_pages::{self, Pages};
 use abi::native::{PROGRAM_BYTES_MAX, PROGRAM_FILE, TASK_FOLDER};
 use abi::sandbox::{Begin, Level, NetworkAccess, Sandbox};
 
+use self::port::Port;
 use self::process::{Farewell, Process};
 use self::runner::NativeRunner;
 use self::spawner::Spawner;
@@ -113,16 +116,6 @@ impl Runtime for NativeRuntime {
     }
 }
 
-/// Listens on a free port of the host's loopback.
-fn free_port() -> Result<(TcpListener, u16), String> {
-    let made = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| {
-        listener.set_nonblocking(true)?;
-        let port = listener.local_addr()?.port();
-        Ok((listener, port))
-    });
-    made.map_err(|error| format!("there is no free port for its process: {error}"))
-}
-
 fn millis(millis: u32) -> Duration {
     Duration::from_millis(u64::from(millis))
 }
@@ -186,11 +179,11 @@ impl Loaded {
     }
 
     /// Returns the port that a program is to listen on: `wanted`, or on the host's network a free
-    /// one. Another process may take that before the program does.
-    fn port(&self, wanted: u16) -> Result<u16, String> {
+    /// one.
+    fn port(&self, wanted: u16) -> Result<Port, String> {
         match self.has_own_network() {
-            true => Ok(wanted),
-            false => Ok(free_port()?.1),
+            true => Ok(Port::own(wanted)),
+            false => Port::free(),
         }
     }
 

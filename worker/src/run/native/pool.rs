@@ -17,6 +17,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::spare::Spare;
+
 /// The pause after a first failed start; it doubles with each failure in a row,
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 /// up to this.
@@ -46,6 +48,12 @@ pub(super) struct PoolLimits {
 pub(super) enum Action {
     /// Start a process.
     Start(ProcessId),
+    /// Make the sandbox of a process, and keep it ready.
+    Prepare(ProcessId),
+    /// Start a process in the sandbox that was prepared for it, or is being.
+    Execute(ProcessId),
+    /// End a sandbox that was prepared, or is being.
+    Discard(ProcessId),
     /// The request runs in this process, which counts it from here on.
     Assign(Ticket, ProcessId),
     /// The request fails: processes do not start.
@@ -81,17 +89,19 @@ pub(super) struct Pool {
     waiting: VecDeque<Ticket>,
     next_process: ProcessId,
     failed: Option<Failed>,
+    spare: Spare,
     actions: Vec<Action>,
 }
 
 impl Pool {
-    pub(super) fn new(limits: PoolLimits) -> Self {
+    pub(super) fn new(limits: PoolLimits, now: Instant) -> Self {
         Self {
             limits,
             processes: BTreeMap::new(),
             waiting: VecDeque::new(),
             next_process: 0,
             failed: None,
+            spare: Spare::new(now),
             actions: Vec::new(),
         }
     }
@@ -108,6 +118,7 @@ impl Pool {
 
     /// A request wants a process.
     pub(super) fn request(&mut self, ticket: Ticket, now: Instant) -> Vec<Action> {
+        self.spare.called(now);
         self.waiting.push_back(ticket);
         self.decide(now)
     }
@@ -125,11 +136,40 @@ impl Pool {
         std::mem::take(&mut self.actions)
     }
 
+    /// Keeps a sandbox ready for the next start, when nothing starts and nothing waits.
+    pub(super) fn stand_by(&mut self, now: Instant) -> Vec<Action> {
+        if let Some(process) = self.spare.take_unwanted(now) {
+            self.actions.push(Action::Discard(process));
+        }
+        let is_quiet = self.starting() == 0 && self.waiting.is_empty();
+        // What does not start, or may have no more processes, needs none.
+        let may_use_one = self.failed.is_none() && self.len() < self.limits.processes_max;
+        if is_quiet && may_use_one && self.spare.is_due(now) {
+            let process = self.number();
+            self.spare.made(process);
+            self.actions.push(Action::Prepare(process));
+        }
+        std::mem::take(&mut self.actions)
+    }
+
+    /// A sandbox that was prepared is gone, or could not be made, and nothing was executed in it.
+    /// The process that was to be started in it, if any, is started anew.
+    pub(super) fn spare_lost(&mut self, process: ProcessId, now: Instant) {
+        self.spare.lost(process, now);
+    }
+
+    /// The version is not to be called any more.
+    pub(super) fn retire(&mut self, now: Instant) -> Vec<Action> {
+        self.spare.retire();
+        self.stand_by(now)
+    }
+
     /// A process is ready for requests.
     pub(super) fn ready(&mut self, process: ProcessId, now: Instant) -> Vec<Action> {
         if let Some(state @ State::Starting) = self.processes.get_mut(&process) {
             *state = State::Serving { requests: 0, idle_since: now, answered: VecDeque::new() };
             self.failed = None;
+            self.spare.ready(process);
         }
         self.decide(now)
     }
@@ -253,10 +293,21 @@ impl Pool {
     }
 
     fn start(&mut self) {
+        let (process, action) = match self.spare.take() {
+            Some(process) => (process, Action::Execute(process)),
+            None => {
+                let process = self.number();
+                (process, Action::Start(process))
+            }
+        };
+        self.processes.insert(process, State::Starting);
+        self.actions.push(action);
+    }
+
+    fn number(&mut self) -> ProcessId {
         let process = self.next_process;
         self.next_process += 1;
-        self.processes.insert(process, State::Starting);
-        self.actions.push(Action::Start(process));
+        process
     }
 }
 

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
-use abi::sandbox::{ExitStatus, FromSandbox, ToSandbox};
+use abi::sandbox::{Begin, ExitStatus, FromSandbox, ToSandbox};
 use abi::spool::Stream;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
@@ -66,6 +66,10 @@ pub(super) struct Process {
     connecting: RefCell<HashMap<u64, oneshot::Sender<io::Result<TcpStream>>>>,
     asking_ports: RefCell<Vec<oneshot::Sender<Vec<u16>>>>,
     next_ticket: Cell<u64>,
+    /// Whether its sandbox waits to be told to execute the program.
+    waits: Cell<bool>,
+    /// Whether the program was executed.
+    executed: Cell<bool>,
     /// Whether the program has ended, while others beside it may not have.
     program_gone: watch::Sender<bool>,
     gone: watch::Sender<bool>,
@@ -77,6 +81,7 @@ impl Process {
     /// with the port that was asked for, but for that of its way out.
     pub(super) fn new(
         sandboxed: Sandboxed,
+        begin: Begin,
         (spec, output): (&Rc<Spec>, Rc<Output>),
         mut on_listener: impl FnMut(u16, TcpListener) + 'static,
     ) -> Rc<Self> {
@@ -88,6 +93,8 @@ impl Process {
             connecting: RefCell::default(),
             asking_ports: RefCell::default(),
             next_ticket: Cell::new(0),
+            waits: Cell::new(begin == Begin::WhenTold),
+            executed: Cell::new(false),
             program_gone: watch::Sender::new(false),
             gone: watch::Sender::new(false),
             exit: watch::Sender::new(None),
@@ -149,7 +156,8 @@ impl Process {
                 (FromSandbox::ProgramEnded, _) => {
                     self.program_gone.send_replace(true);
                 }
-                (FromSandbox::Started | FromSandbox::Prepared, _) => {}
+                (FromSandbox::Started, _) => self.executed.set(true),
+                (FromSandbox::Prepared, _) => {}
                 // A message without the fd that it has is refused by the channel.
                 (
                     FromSandbox::Stdout
@@ -167,6 +175,18 @@ impl Process {
         // What it has written last is in its pipes still.
         tokio::time::sleep(OUTPUT_WAIT).await;
         self.exit.send_replace(Some(exit));
+    }
+
+    /// Has a sandbox that was prepared execute its program. Does nothing with another one.
+    pub(super) fn execute(&self) {
+        if self.waits.replace(false) {
+            self.outbox.send(ToSandbox::Start, None);
+        }
+    }
+
+    /// Returns whether the sandbox has ended without executing its program.
+    pub(super) fn was_lost(&self) -> bool {
+        *self.gone.borrow() && !self.executed.get()
     }
 
     /// Resolves as soon as the process has ended. How it ended is known a little later.

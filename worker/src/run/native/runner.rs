@@ -5,17 +5,17 @@ use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use abi::function::Kind;
 use abi::invocation_id::InvocationId;
+use abi::sandbox::Begin;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::lambda::{self, Lambda, NotStarted};
+use super::lambda::{self, NotStarted};
 use super::lease::{Called, Lease, Lessor};
 use super::output::Output;
 use super::pool::{Action, Pool, PoolLimits, ProcessId, Ticket};
-use super::process::{Farewell, Process};
-use super::server::Server;
+use super::prepared::{self, Awaited, Prepared, Role, Running};
+use super::process::Farewell;
 use super::{Loaded, millis, process_requests};
 use crate::run::failure::Failure;
 use crate::run::{Call, IsEvent, Local, Runner, Spec};
@@ -32,6 +32,8 @@ pub(super) struct NativeRunner {
     pool: RefCell<Pool>,
     waiting: RefCell<HashMap<Ticket, Waiter>>,
     processes: RefCell<HashMap<ProcessId, Rc<Running>>>,
+    /// The sandbox that is kept ready for the next process, under the number that this will have.
+    spares: RefCell<HashMap<ProcessId, Awaited>>,
     next_ticket: Cell<Ticket>,
     /// Why the last process that did not start did not.
     not_started: RefCell<Option<NotStarted>>,
@@ -42,18 +44,6 @@ pub(super) struct NativeRunner {
 struct Waiter {
     id: InvocationId,
     assigned: oneshot::Sender<Result<(Lease, Rc<Running>), String>>,
-}
-
-/// A process that is ready, and how requests reach the program in it.
-struct Running {
-    process: Rc<Process>,
-    role: Role,
-}
-
-/// How a program gets its requests.
-enum Role {
-    Lambda(Lambda),
-    Server(Server),
 }
 
 impl Lessor for NativeRunner {
@@ -76,19 +66,21 @@ impl NativeRunner {
         let limits = &spec.limits;
         let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let pool = Pool::new(PoolLimits {
+        let pool_limits = PoolLimits {
             processes_min: count(limits.processes_min.min(limits.processes_max)),
             processes_max: count(limits.processes_max),
             starting_max: STARTS_PER_CORE * cores,
             requests_max: process_requests(loaded.kind, limits),
             idle: millis(limits.process_idle_ms),
-        });
+        };
+        let pool = Pool::new(pool_limits, Instant::now());
         Rc::new_cyclic(|own| Self {
             loaded,
             spec,
             pool: RefCell::new(pool),
             waiting: RefCell::default(),
             processes: RefCell::default(),
+            spares: RefCell::default(),
             next_ticket: Cell::new(0),
             not_started: RefCell::default(),
             own: own.clone(),
@@ -100,7 +92,17 @@ impl NativeRunner {
         let actions = decide(&mut self.pool.borrow_mut(), Instant::now());
         for action in actions {
             match action {
-                Action::Start(number) => self.start(number),
+                Action::Start(number) => self.start(number, None),
+                Action::Prepare(number) => self.prepare_spare(number),
+                Action::Execute(number) => {
+                    let spare = self.spares.borrow_mut().remove(&number);
+                    self.start(number, spare);
+                }
+                Action::Discard(number) => {
+                    if let Some(spare) = self.spares.borrow_mut().remove(&number) {
+                        prepared::discard(spare);
+                    }
+                }
                 Action::Assign(ticket, number) => self.assign(ticket, number),
                 Action::Fail(ticket, reason) => {
                     if let Some(waiter) = self.waiting.borrow_mut().remove(&ticket) {
@@ -141,8 +143,45 @@ impl NativeRunner {
         }
     }
 
-    /// Starts a process, in a task of its own.
-    fn start(&self, number: ProcessId) {
+    /// Makes a sandbox and keeps it ready, in a task of its own, which ends with it.
+    fn prepare_spare(&self, number: ProcessId) {
+        let (own, (done, awaited)) = (self.own.clone(), oneshot::channel());
+        self.spares.borrow_mut().insert(number, awaited);
+        tokio::task::spawn_local(async move {
+            let Some(runner) = own.upgrade() else { return };
+            let output = runner.output(InvocationId::new());
+            let (loaded, spec) = (Rc::clone(&runner.loaded), Rc::clone(&runner.spec));
+            // It must not keep the version alive.
+            drop(runner);
+            match Prepared::make(&loaded, &spec, &output, Begin::WhenTold).await {
+                Ok(prepared) => {
+                    let process = Rc::clone(prepared.process());
+                    match done.send(prepared) {
+                        Ok(()) => process.gone().await,
+                        Err(_) => process.kill(),
+                    }
+                }
+                Err(NotStarted { reason, .. }) => {
+                    tracing::debug!("a sandbox for function {:?}: {reason}", spec.name);
+                }
+            }
+            // One that was taken is somebody else's to look after.
+            if let Some(runner) = own.upgrade()
+                && runner.spares.borrow_mut().remove(&number).is_some()
+            {
+                runner.pool.borrow_mut().spare_lost(number, Instant::now());
+            }
+        });
+    }
+
+    fn output(&self, id: InvocationId) -> Rc<Output> {
+        let log = &self.loaded.runtime.shared.log;
+        Output::new(log, &self.spec.name, id, self.spec.limits.log_bytes_max)
+    }
+
+    /// Starts a process, in a task of its own, and in a sandbox that was kept ready if there is
+    /// one.
+    fn start(&self, number: ProcessId, spare: Option<Awaited>) {
         let own = self.own.clone();
         // Its first lines are logged with the invocation that has waited for longest.
         let id = {
@@ -152,9 +191,7 @@ impl NativeRunner {
         };
         tokio::task::spawn_local(async move {
             let Some(runner) = own.upgrade() else { return };
-            let log = &runner.loaded.runtime.shared.log;
-            let output = Output::new(log, &runner.spec.name, id, runner.spec.limits.log_bytes_max);
-            let started = runner.started(&output).await;
+            let started = runner.started(number, spare, id).await;
             match started {
                 Ok(running) => {
                     let process = Rc::clone(&running.process);
@@ -181,20 +218,27 @@ impl NativeRunner {
     }
 
     /// Returns a process that is ready for requests.
-    async fn started(&self, output: &Rc<Output>) -> Result<Running, NotStarted> {
-        if self.loaded.runtime.ends.get() {
-            return Err("the worker ends".to_owned().into());
-        }
-        match self.loaded.kind {
-            Kind::Lambda => {
-                let started = Lambda::start(&self.loaded, &self.spec, output).await?;
-                Ok(Running { process: started.0, role: Role::Lambda(started.1) })
+    async fn started(
+        &self,
+        number: ProcessId,
+        spare: Option<Awaited>,
+        id: InvocationId,
+    ) -> Result<Running, NotStarted> {
+        let (loaded, spec) = (&self.loaded, &self.spec);
+        if let Some(spare) = spare {
+            if let Ok(prepared) = spare.await {
+                let process = Rc::clone(prepared.process());
+                process.output.begin(id);
+                let started = prepared.start(loaded, spec).await;
+                if started.is_ok() || !process.was_lost() {
+                    return started;
+                }
             }
-            _ => {
-                let started = Server::start(&self.loaded, &self.spec, output).await?;
-                Ok(Running { process: started.0, role: Role::Server(started.1) })
-            }
+            // What has ended a sandbox before its program was executed is not the program's doing.
+            self.pool.borrow_mut().spare_lost(number, Instant::now());
         }
+        let output = self.output(id);
+        Prepared::make(loaded, spec, &output, Begin::AtOnce).await?.start(loaded, spec).await
     }
 
     /// Ends a call that gets no process. Callers of the Invoke API are told what the program's
@@ -246,6 +290,7 @@ impl Drop for NativeRunner {
         for (_, running) in self.processes.take() {
             self.end_process(running);
         }
+        self.spares.take().into_values().for_each(prepared::discard);
     }
 }
 
@@ -302,6 +347,11 @@ impl Runner for NativeRunner {
     fn expire(&self, _: Instant) {
         self.pool(Pool::prepare);
         self.pool(Pool::expire);
+        self.pool(Pool::stand_by);
+    }
+
+    fn retire(&self) {
+        self.pool(Pool::retire);
     }
 
     fn may_redirect(&self) -> bool {

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use ::azure::app::App;
 use abi::function::Kind;
-use abi::sandbox::Sandbox;
+use abi::sandbox::{Begin, Sandbox};
 use http::StatusCode;
 use tokio::time::timeout;
 
 use super::http::{Http, NotSent, Replied};
 use super::lease::{Called, Lease};
 use super::output::Output;
+use super::port::Port;
 use super::process::Process;
 use super::{Loaded, azure, millis};
 use crate::run::failure::Failure;
@@ -24,6 +25,13 @@ const PORT: u16 = 8080;
 /// How long it may take until it is known that a process has ended whose connection has.
 const EXIT_WAIT: Duration = Duration::from_millis(250);
 
+/// The sandbox of a process, and what its program is to find.
+pub(super) struct ServerSandbox {
+    pub(super) process: Rc<Process>,
+    port: Port,
+    app: Option<App>,
+}
+
 /// A server in a process.
 pub(super) struct Server {
     http: Rc<Http>,
@@ -32,40 +40,58 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Starts a process, and waits until it accepts connections.
+    /// Makes the sandbox of a process.
     ///
     /// # Errors
     /// A sentence for whoever deploys, and for the log.
-    pub(super) async fn start(
-        loaded: &Rc<Loaded>,
+    pub(super) async fn sandbox(
+        loaded: &Loaded,
         spec: &Rc<Spec>,
-        output: &Rc<Output>,
-    ) -> Result<(Rc<Process>, Self), String> {
+        (output, begin): (&Rc<Output>, Begin),
+    ) -> Result<ServerSandbox, String> {
         let port = loaded.port(PORT)?;
         let (sandbox, app) = if loaded.kind == Kind::Azure {
-            let started = azure::read(&loaded.task_folder(), spec, port)?;
+            let started = azure::read(&loaded.task_folder(), spec, port.number)?;
             let azure::Started { app, program, args, working_directory, env } = started;
-            let env = with_own(environment(spec, port), env);
+            let env = with_own(environment(spec, port.number), env);
             let sandbox = loaded.sandbox(spec, env, Vec::new());
             let args = [args, spec.args.clone()].concat();
             (Sandbox { program, args, working_directory, ..sandbox }, Some(app))
         } else {
             let own = spec.env.iter().filter(|(name, _)| !is_reserved(name)).cloned();
-            let env = with_own(environment(spec, port), own.collect());
+            let env = with_own(environment(spec, port.number), own.collect());
             (loaded.sandbox(spec, env, Vec::new()), None)
         };
+        let sandbox = Sandbox { begin, ..sandbox };
+        // A program that is executed at once needs its port now.
+        let port = if begin == Begin::AtOnce { port.given_up() } else { port };
         let sandboxed = loaded.runtime.spawner.spawn(sandbox).await?;
-        let process = Process::new(sandboxed, (spec, Rc::clone(output)), |_, _| {});
+        let process = Process::new(sandboxed, begin, (spec, Rc::clone(output)), |_, _| {});
+        Ok(ServerSandbox { process, port, app })
+    }
+
+    /// Has the program executed, and waits until it accepts connections.
+    ///
+    /// # Errors
+    /// A sentence for whoever deploys, and for the log.
+    pub(super) async fn start(
+        sandbox: ServerSandbox,
+        loaded: &Loaded,
+        spec: &Rc<Spec>,
+    ) -> Result<(Rc<Process>, Self), String> {
+        let ServerSandbox { process, port, app } = sandbox;
+        let port = port.given_up().number;
+        process.execute();
         let http = Rc::new(Http::new(Rc::clone(&process), port));
         let limit = millis(spec.limits.init_timeout_ms);
         let ready = async {
             if !loaded.has_own_network() {
-                // Whoever accepts there need not be this program.
-                http.listens().await;
+                http.accepts_on_host().await;
             }
             match loaded.kind {
                 Kind::Azure => http.answers().await,
-                _ => http.accepts().await,
+                _ if loaded.has_own_network() => http.accepts().await,
+                _ => {}
             }
         };
         let started = tokio::select! {
@@ -80,7 +106,7 @@ impl Server {
             Ok(()) => Ok((process, Self { http, app })),
             Err(reason) => {
                 process.kill();
-                Err(output.with_last_words(&reason))
+                Err(process.output.with_last_words(&reason))
             }
         }
     }
