@@ -3,6 +3,7 @@
 //! This file only reads the command line and chooses the exit code: 0 done, 1 failed, 2 used
 //! wrongly. Owns no fds.
 
+mod acme;
 mod cli;
 mod node;
 mod reconfigure;

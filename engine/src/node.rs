@@ -177,12 +177,14 @@ impl Node {
         let key = KeyFile::open(config.secrets_key.as_deref(), &config.data);
         let key = Arc::new(key.with_context(|| resolved.source_of("secrets_key"))?);
         let has_tls = sockets.iter().any(|listener| listener.scheme == Scheme::Https);
-        let (certificates, tls_keeper) = match has_tls {
-            true => {
-                let (certificates, keeper) = tls::open(config, &key)?;
-                (Some(certificates), Some(keeper))
-            }
-            false => (None, None),
+        let has_acme = config.acme_email.is_some();
+        let tls_keeper = has_tls.then(|| tls::open(config, &key, has_acme)).transpose()?;
+        let domains = Arc::new(Domains::new(Arc::clone(&objects), &config.data.join("cache")));
+        let urls = listen::urls(&sockets)?;
+        let acme = crate::acme::start(config, &urls, &objects, &key, &domains)?;
+        let (acme, ordered, challenger) = match acme {
+            Some(started) => (Some(started.acme), Some(started.held), Some(started.challenger)),
+            None => (None, None, None),
         };
         let secrets = Arc::new(Secrets::new(Arc::clone(&objects), key, &config.data.join("cache")));
         let (commands, received) = supervise::commands();
@@ -194,9 +196,8 @@ impl Node {
         let roster = watch::Sender::new(Roster::new());
         let log_store = (Arc::clone(&objects), Arc::clone(&retention));
         let (logs, keeper) = start_logs(resolved, log_store, roster.subscribe(), commands.clone())?;
-        let domains = Domains::new(Arc::clone(&objects), &config.data.join("cache"));
         let repository = Repository::new(objects, artefacts);
-        let stored = (repository, known, Arc::clone(&secrets), Arc::new(domains));
+        let stored = (repository, known, Arc::clone(&secrets), domains);
         let shared_workers: Vec<usize> = (0..config.workers_per_core)
             .flat_map(|_| cores.iter().copied())
             .take(WORKERS_MAX)
@@ -220,6 +221,7 @@ impl Node {
             names: ArcSwap::from_pointee(reconfigure::names(config)),
             limits: ArcSwap::from_pointee(reconfigure::of_shards(config)),
             address_seed: fixed.address_seed,
+            challenger,
             parking,
             metrics: Metrics::new(Arc::clone(&board), cores),
         });
@@ -232,12 +234,15 @@ impl Node {
                 own_idle_timeout: *config.own_worker_idle_timeout,
             },
             connections_max: fds::connections_max(),
-            certificates,
+            certificates: match &tls_keeper {
+                Some(keeper) => Some(tls::seal(keeper, &ordered)?),
+                None => None,
+            },
             drain_timeout: *config.drain_timeout,
             roster,
         };
         if let Some(keeper) = tls_keeper {
-            tokio::task::spawn_local(tls::keep_up(keeper, commands.clone()));
+            tokio::task::spawn_local(tls::keep_up(keeper, ordered, commands.clone()));
         }
         let (board, to_itself) = ((board, board_fd), (commands.clone(), received));
         let mut supervisor = Supervisor::new(
@@ -252,7 +257,6 @@ impl Node {
         // Workers before shards: nothing is accepted that nobody can serve.
         supervisor.start().await.context("the workers did not start; what they said is above")?;
         let shards = start_shards(cores, listen::distribute(&sockets, cores.len())?, &shared)?;
-        let urls = listen::urls(&sockets)?;
         let (functions, life) = (Arc::new(functions), watch::Sender::new(Life::Serving));
         let [control, take_over] = places(&config.data);
         let entrance = Entrance::open(&take_over)
@@ -264,6 +268,7 @@ impl Node {
             shared: Arc::clone(&shared),
             logs: Arc::clone(&logs),
             listeners: urls.clone(),
+            acme,
             admin: remote.admin.as_ref().map(|admin| admin.address),
             lambda_api: remote.lambda.as_ref().map(|lambda| lambda.address),
             native_limits: native_limits(config.native_sandbox.into()),

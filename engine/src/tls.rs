@@ -1,26 +1,31 @@
 //! What the processes that end TLS work by: read at the start, and again whenever it has changed.
 //! Owns the sealed memory of the newest until the supervisor has it.
 
+use std::future::pending;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use anyhow::Context as _;
+use abi::certificates::{Certificate, Certificates, CertificatesError};
+use acme::Held;
 use certificates::{Keeper, Sources};
 use fleet::workers::supervise::Command;
 use secrets::KeyFile;
 use settings::Settings;
 use tokio::sync::mpsc::Sender;
+use tokio::sync::watch;
 
 /// How often the files are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Reads the certificates for the first time. Returns what edges are sent, and what looks for
-/// changes.
+/// What is ordered by ACME, if that is switched on.
+pub(crate) type Ordered = Option<watch::Receiver<Arc<Held>>>;
+
+/// Reads the certificates for the first time. `has_acme` is whether others are ordered besides.
 ///
 /// # Errors
 /// What cannot be used, as a sentence for the terminal.
-pub(crate) fn open(settings: &Settings, key: &KeyFile) -> anyhow::Result<(Arc<OwnedFd>, Keeper)> {
+pub(crate) fn open(settings: &Settings, key: &KeyFile, has_acme: bool) -> anyhow::Result<Keeper> {
     let sources = Sources {
         certificate: settings.tls_cert.clone(),
         key: settings.tls_key.clone(),
@@ -29,38 +34,80 @@ pub(crate) fn open(settings: &Settings, key: &KeyFile) -> anyhow::Result<(Arc<Ow
     };
     // Tickets are sealed with a key that follows from it, so that all nodes that have it open them.
     let keeper = Keeper::open(sources, key.get_or_make()?, SystemTime::now())?;
-    if keeper.uses_own() {
+    if keeper.uses_own() && !has_acme {
         tracing::warn!(
             "https:// clients get a certificate for localhost that the node has signed itself, \
-             which they do not trust; --tls-cert, --tls-key and --tls-dir name others"
+             which they do not trust; --tls-cert, --tls-key and --tls-dir name others, and \
+             --acme-email has them ordered"
         );
     }
-    let sealed = keeper.current().seal().context("the certificates cannot be passed on")?;
-    Ok((Arc::new(sealed), keeper))
+    Ok(keeper)
+}
+
+/// Seals all that edges are sent.
+///
+/// # Errors
+/// When there are too many certificates, or memory runs out.
+pub(crate) fn seal(keeper: &Keeper, ordered: &Ordered) -> Result<Arc<OwnedFd>, CertificatesError> {
+    let held = ordered.as_ref().map(|held| Arc::clone(&held.borrow()));
+    let whole = held.map_or_else(|| keeper.current().clone(), |held| with(keeper, &held));
+    Ok(Arc::new(whole.seal()?))
+}
+
+/// Returns the operator's certificates, and behind them those that were ordered: what the operator
+/// has brought for a name wins.
+fn with(keeper: &Keeper, held: &Held) -> Certificates {
+    let mut whole = keeper.current().clone();
+    whole.by_name.extend(held.certificates.iter().map(|certificate| Certificate {
+        names: certificate.names.clone(),
+        chain: certificate.chain.clone(),
+        key: certificate.key.pkcs8_der().to_vec(),
+    }));
+    whole.challenges.extend(held.challenges.iter().map(|challenge| Certificate {
+        names: vec![challenge.name.clone()],
+        chain: vec![challenge.certificate.clone()],
+        key: challenge.key.pkcs8_der().to_vec(),
+    }));
+    whole
 }
 
 /// Sends the edges what has changed, until the node stops.
-pub(crate) async fn keep_up(mut keeper: Keeper, supervisor: Sender<Command>) {
+pub(crate) async fn keep_up(mut keeper: Keeper, mut ordered: Ordered, supervisor: Sender<Command>) {
     loop {
-        tokio::time::sleep(LOOK_INTERVAL).await;
-        // Files may be on a disk that does not answer.
-        let looked = tokio::task::spawn_blocking(move || {
-            let has_changed = keeper.look(SystemTime::now());
-            let sealed = has_changed.then(|| keeper.current().seal());
-            (keeper, sealed)
-        });
-        let Ok((same, sealed)) = looked.await else { return };
-        keeper = same;
-        match sealed {
-            None => {}
-            Some(Ok(sealed)) => {
+        let has_changed = tokio::select! {
+            () = tokio::time::sleep(LOOK_INTERVAL) => {
+                // Files may be on a disk that does not answer.
+                let looked = tokio::task::spawn_blocking(move || {
+                    let has_changed = keeper.look(SystemTime::now());
+                    (keeper, has_changed)
+                });
+                let Ok((same, has_changed)) = looked.await else { return };
+                keeper = same;
+                has_changed
+            }
+            () = changed(&mut ordered) => true,
+        };
+        if !has_changed {
+            continue;
+        }
+        match seal(&keeper, &ordered) {
+            Ok(certificates) => {
                 tracing::info!("the certificates have changed");
-                let certificates = Arc::new(sealed);
                 if supervisor.send(Command::Certificates { certificates }).await.is_err() {
                     return;
                 }
             }
-            Some(Err(error)) => tracing::error!("{error}; TLS goes on with what it had"),
+            Err(error) => tracing::error!("{error}; TLS goes on with what it had"),
         }
     }
+}
+
+/// Resolves when something else is ordered than before. Nothing is lost if it is dropped before.
+async fn changed(ordered: &mut Ordered) {
+    if let Some(held) = ordered
+        && held.changed().await.is_ok()
+    {
+        return;
+    }
+    pending().await
 }

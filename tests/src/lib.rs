@@ -24,6 +24,7 @@ pub mod native;
 pub mod needs;
 pub mod node;
 pub mod openapi;
+pub mod pebble;
 pub mod process;
 pub mod prometheus;
 pub mod running;

@@ -40,6 +40,13 @@ pub struct ListedDomain {
     pub alias: Option<String>,
     /// When it was added, in milliseconds since 1970.
     pub added_ms: u64,
+    /// Until when the certificate that was ordered for it is valid, in milliseconds since 1970.
+    /// Absent if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_until_ms: Option<u64>,
+    /// Why no certificate could be ordered for it. Absent if that did not fail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_error: Option<String>,
     /// Why requests are answered 404. Absent if they are not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use acme::Acme;
 use api::status::{NodeStatus, WorkerStatus};
 use fleet::dispatch::Shared;
 use fleet::workers::supervise::Command;
@@ -25,6 +26,8 @@ pub struct Control {
     pub shared: Arc<Shared>,
     pub logs: Arc<Logs>,
     pub listeners: Vec<Url>,
+    /// What orders certificates. `None` if none are ordered.
+    pub acme: Option<Arc<Acme>>,
     pub admin: Option<SocketAddr>,
     pub lambda_api: Option<SocketAddr>,
     /// What this host does not let native functions have, a sentence each.

@@ -71,6 +71,26 @@ pub struct Settings {
     /// NAME/privkey.pem
     #[arg(long, value_name = "DIR", help_heading = FIXED)]
     pub tls_dir: Option<PathBuf>,
+    /// Have certificates ordered for all domains by ACME, under this address, which agrees to the
+    /// terms of service of the certificate authority
+    #[arg(long, value_name = "ADDRESS", help_heading = FIXED)]
+    pub acme_email: Option<String>,
+    /// URL of the certificate authority's directory (default: that of Let's Encrypt)
+    #[arg(long, value_name = "URL", value_parser = value::https, help_heading = FIXED)]
+    pub acme_directory: Option<String>,
+    /// Order from Let's Encrypt's staging environment, whose certificates nobody trusts
+    #[arg(long, action = ArgAction::Set, default_value_t = false, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", help_heading = FIXED)]
+    pub acme_staging: bool,
+    /// File with the root certificates, in PEM, by which a private certificate authority is trusted
+    #[arg(long, value_name = "FILE", help_heading = FIXED)]
+    pub acme_root: Option<PathBuf>,
+    /// Id of the account that the certificate authority's operator has given out (external account
+    /// binding)
+    #[arg(long, value_name = "ID", help_heading = FIXED)]
+    pub acme_eab_key_id: Option<String>,
+    /// File with the key of that account, in base64url, which nobody else may read
+    #[arg(long, value_name = "FILE", help_heading = FIXED)]
+    pub acme_eab_hmac_file: Option<PathBuf>,
     /// Folder of the node: control socket, module cache and, unless --store says otherwise, the
     /// store
     #[arg(long, default_value = "./sockhop-data", value_name = "DIR", help_heading = FIXED)]

@@ -58,6 +58,14 @@ pub(super) fn endpoint(text: &str) -> Result<String, String> {
     }
 }
 
+/// Checks that `text` is an https:// URL.
+pub(super) fn https(text: &str) -> Result<String, String> {
+    match text.starts_with("https://") && reqwest::Url::parse(text).is_ok() {
+        true => Ok(text.to_owned()),
+        false => Err("expected a URL, for example https://ca.example.com/directory".into()),
+    }
+}
+
 /// How native programs are kept apart from the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum NativeSandbox {

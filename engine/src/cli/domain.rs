@@ -94,13 +94,17 @@ async fn list(show: &Show) -> anyhow::Result<()> {
     }
     let row = |domain: &ListedDomain| {
         let function = shown(&domain.function, domain.alias.as_deref());
-        vec![domain.domain.clone(), function, when(domain.added_ms)]
+        let until = domain.certificate_until_ms.map_or_else(|| "-".to_owned(), when);
+        vec![domain.domain.clone(), function, when(domain.added_ms), until]
     };
     let rows: Vec<_> = domains.iter().map(row).collect();
-    table(&["DOMAIN", "FUNCTION", "ADDED"], &rows);
-    for ListedDomain { domain, error, .. } in &domains {
+    table(&["DOMAIN", "FUNCTION", "ADDED", "CERTIFICATE"], &rows);
+    for ListedDomain { domain, error, certificate_error, .. } in &domains {
         if let Some(error) = error {
             say!("{domain} is answered 404: {error}");
+        }
+        if let Some(error) = certificate_error {
+            say!("{domain} gets no certificate: {error}");
         }
     }
     Ok(())

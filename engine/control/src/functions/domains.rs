@@ -101,6 +101,8 @@ fn listed(route: &DomainRoute, served: &Contents) -> ListedDomain {
         function: function.clone(),
         alias: alias.clone(),
         added_ms: *added_ms,
+        certificate_until_ms: None,
+        certificate_error: None,
         error: found.err().map(|error| error.to_string()),
     }
 }

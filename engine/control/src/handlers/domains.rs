@@ -7,8 +7,10 @@
 //! ```
 //! Without a prefix, all paths are meant.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use acme::NameStatus;
 use api::domains::{DomainQuery, DomainTarget};
 use api::endpoints::{ListDomains, RemoveDomain, SetDomain};
 use axum::Json;
@@ -23,7 +25,17 @@ use crate::failed::Failed;
 use crate::routes::{Answered, QueryOf};
 
 pub(crate) async fn list(State(control): State<Arc<Control>>) -> Answered<ListDomains> {
-    Ok(Json(control.functions.domains.list()))
+    let mut listed = control.functions.domains.list();
+    let ordered = control.acme.iter().flat_map(|acme| acme.status());
+    let ordered: HashMap<String, NameStatus> =
+        ordered.map(|status| (status.name.clone(), status)).collect();
+    for domain in &mut listed {
+        if let Some(status) = ordered.get(&domain.host) {
+            domain.certificate_until_ms = status.valid_until_ms;
+            domain.certificate_error.clone_from(&status.error);
+        }
+    }
+    Ok(Json(listed))
 }
 
 pub(crate) async fn set(

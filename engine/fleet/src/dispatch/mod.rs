@@ -4,6 +4,7 @@
 //! takes at once, and [`refuse`] answers errors. A [`Snapshot`] is replaced whole at any change and
 //! read without locks. A [`WorkerHandle`] owns the engine's end of a worker's channel.
 
+pub mod challenges;
 pub mod hop;
 pub mod parking;
 pub(crate) mod peek;

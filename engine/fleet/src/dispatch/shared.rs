@@ -4,6 +4,7 @@ use abi::names::Names;
 use arc_swap::ArcSwap;
 
 use super::Snapshot;
+use super::challenges::Challenger;
 use super::parking::Parking;
 use crate::core::admit::ConnectionLimits;
 use crate::metrics::Metrics;
@@ -19,6 +20,9 @@ pub struct Shared {
     pub limits: ArcSwap<ConnectionLimits>,
     /// The secret by which clients' addresses are counted.
     pub address_seed: u64,
+    /// Who answers challenges of certificate authorities. `None` if nobody does: they are requests
+    /// like others then.
+    pub challenger: Option<Challenger>,
     /// Where connections wait that no worker takes at once.
     pub parking: Parking,
     /// What the node counts.

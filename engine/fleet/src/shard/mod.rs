@@ -30,6 +30,7 @@ use nix::sys::socket::{MsgFlags, SockaddrStorage, getpeername, recv};
 use crate::core::admit::admit;
 use crate::core::verdict::{Verdict, tls_verdict, verdict};
 use crate::dispatch::Shared;
+use crate::dispatch::challenges::is_challenge;
 use crate::dispatch::hop::{Connection, hop};
 use crate::dispatch::parking::node_full;
 use crate::metrics::Dispatcher;
@@ -218,6 +219,14 @@ fn take(core: usize, (socket, scheme): (OwnedFd, Scheme), shared: &Arc<Shared>) 
     {
         let problem = full.into();
         return refused(counts, socket, bytes, &problem);
+    }
+    if let Some(challenger) = &shared.challenger
+        && is_challenge(bytes)
+    {
+        return match challenger.pass(socket) {
+            Ok(()) => {}
+            Err(socket) => refused(counts, socket, bytes, &node_full()),
+        };
     }
     let names = shared.names.load();
     let verdict = match scheme {

@@ -14,6 +14,7 @@ use super::Supervisor;
 use crate::core::Pool;
 use crate::core::fleet::Event;
 use crate::core::verdict::{Verdict, is_tls, verdict};
+use crate::dispatch::challenges::is_challenge;
 use crate::dispatch::hop::{Connection, hop};
 use crate::dispatch::parking::{Parked, node_full};
 use crate::dispatch::peek::peek;
@@ -73,6 +74,15 @@ impl Supervisor {
             ([], Awaits::First) => peek(&socket, &mut peeked),
             (read, _) => read,
         };
+        if let Some(challenger) = &self.shared.challenger
+            && read.is_empty()
+            && is_challenge(bytes)
+        {
+            if let Err(socket) = challenger.pass(socket) {
+                self.refuse(socket, &read, &node_full());
+            }
+            return;
+        }
         let snapshot = self.shared.snapshot.load_full();
         let names = self.shared.names.load();
         let verdict = match is_tls(bytes) && origin.is_none() && self.fleet.has_edges() {

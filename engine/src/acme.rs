@@ -1,0 +1,147 @@
+//! Certificates by ACME: what the settings say of it, which names are wanted, and how a challenge is
+//! answered. The crate `acme` orders. Owns the connections on which challenges are answered.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use acme::{Acme, ExternalAccount, Held, LETS_ENCRYPT, LETS_ENCRYPT_STAGING, Possible};
+use anyhow::Context as _;
+use bytes::Bytes;
+use fleet::dispatch::challenges::{CHALLENGE_PATH, Challenger};
+use host::listen::{Scheme, Url};
+use http::header::CONTENT_TYPE;
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use secrets::KeyFile;
+use settings::Settings;
+use store::domains::Domains;
+use store::objects::Objects;
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+
+/// How often the names of domains are looked at, which costs nothing.
+const WANTED_INTERVAL: Duration = Duration::from_secs(1);
+/// How long one challenge may take, from its connection to the end of its answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections with challenges that are answered at a time. A certificate authority opens a few.
+const ANSWERED_AT_ONCE: usize = 64;
+
+/// What keeps certificates by ACME, and how shards pass its challenges on.
+pub(crate) struct Started {
+    pub(crate) acme: Arc<Acme>,
+    pub(crate) held: watch::Receiver<Arc<Held>>,
+    pub(crate) challenger: Challenger,
+}
+
+/// Starts to keep certificates for the domains, if the settings say so.
+///
+/// # Errors
+/// What of the settings cannot be used, as a sentence for the terminal.
+pub(crate) fn start(
+    config: &Settings,
+    urls: &[Url],
+    objects: &Arc<dyn Objects>,
+    keys: &Arc<KeyFile>,
+    domains: &Arc<Domains>,
+) -> anyhow::Result<Option<Started>> {
+    let Some(email) = config.acme_email.clone() else { return Ok(None) };
+    let has = |scheme| urls.iter().any(|url| url.scheme == scheme);
+    anyhow::ensure!(
+        has(Scheme::Https),
+        "--acme-email needs a port for the certificates: --listen https://0.0.0.0:443"
+    );
+    let external_account = match (&config.acme_eab_key_id, &config.acme_eab_hmac_file) {
+        (None, None) => None,
+        (Some(id), Some(file)) => Some(ExternalAccount::read(id.clone(), file)?),
+        _ => anyhow::bail!("--acme-eab-key-id and --acme-eab-hmac-file go together"),
+    };
+    let directory = match (&config.acme_directory, config.acme_staging) {
+        (Some(_), true) => anyhow::bail!("--acme-directory and --acme-staging exclude each other"),
+        (Some(url), false) => url.clone(),
+        (None, true) => LETS_ENCRYPT_STAGING.to_owned(),
+        (None, false) => LETS_ENCRYPT.to_owned(),
+    };
+    let chosen = acme::Settings {
+        email,
+        directory,
+        root: config.acme_root.clone(),
+        external_account,
+        // Whether ports 80 and 443 lead here, the certificate authority finds out.
+        possible: Possible {
+            http01: has(Scheme::Http),
+            tls_alpn01: has(Scheme::Https),
+            preferred: None,
+        },
+        interval: *config.sync_interval,
+        data: config.data.clone(),
+    };
+    let (wanted, receiver) = watch::channel(Vec::new());
+    let (acme, held) = Acme::start(chosen, Arc::clone(objects), Arc::clone(keys), receiver)
+        .context("certificates by ACME")?;
+    tokio::spawn(want(Arc::clone(domains), wanted));
+    let (acme, (challenger, challenges)) = (Arc::new(acme), Challenger::new(ANSWERED_AT_ONCE));
+    tokio::spawn(answer_all(Arc::clone(&acme), challenges));
+    Ok(Some(Started { acme, held, challenger }))
+}
+
+/// Says which names there are, until nobody wants to know.
+async fn want(domains: Arc<Domains>, wanted: watch::Sender<Vec<String>>) {
+    while !wanted.is_closed() {
+        let hosts = domains.exact_hosts();
+        wanted.send_if_modified(|known| {
+            let has_changed = *known != hosts;
+            *known = hosts;
+            has_changed
+        });
+        tokio::time::sleep(WANTED_INTERVAL).await;
+    }
+}
+
+/// Answers the challenges that come.
+async fn answer_all(acme: Arc<Acme>, mut challenges: mpsc::Receiver<std::net::TcpStream>) {
+    while let Some(socket) = challenges.recv().await {
+        let acme = Arc::clone(&acme);
+        tokio::spawn(async move {
+            let answered = async {
+                socket.set_nonblocking(true)?;
+                let socket = TcpStream::from_std(socket)?;
+                let service = service_fn(|request| {
+                    let acme = Arc::clone(&acme);
+                    async move { Ok::<_, Infallible>(answer(&acme, &request).await) }
+                });
+                let mut connection = http1::Builder::new();
+                connection.timer(TokioTimer::new()).keep_alive(false);
+                let io = TokioIo::new(socket);
+                connection.serve_connection(io, service).await.map_err(std::io::Error::other)
+            };
+            match timeout(ANSWER_TIMEOUT, answered).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!("a challenge could not be answered: {error}"),
+                Err(_) => tracing::debug!("a challenge took longer than {ANSWER_TIMEOUT:?}"),
+            }
+        });
+    }
+}
+
+/// Returns the answer to `GET /.well-known/acme-challenge/TOKEN` (RFC 8555 8.3).
+async fn answer(acme: &Acme, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let token = request.uri().path().strip_prefix(CHALLENGE_PATH).unwrap_or_default();
+    let found = acme.answer(token).await;
+    let (status, kind, body) = match found {
+        Some(authorization) => (StatusCode::OK, "application/octet-stream", authorization),
+        None => {
+            let text = "there is no such challenge on this node or on another one of its store\n";
+            (StatusCode::NOT_FOUND, "text/plain", text.to_owned())
+        }
+    };
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static(kind));
+    response
+}
