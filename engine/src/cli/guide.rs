@@ -13,7 +13,7 @@ use super::Misused;
 /// line is `# TITLE: SUMMARY`.
 type Page = (&'static str, &'static str);
 
-const PAGES: [Page; 17] = [
+const PAGES: [Page; 18] = [
     ("installing", include_str!("../../guide/installing.md")),
     ("functions", include_str!("../../guide/functions.md")),
     ("native", include_str!("../../guide/native.md")),
@@ -28,6 +28,7 @@ const PAGES: [Page; 17] = [
     ("logs", include_str!("../../guide/logs.md")),
     ("metrics", include_str!("../../guide/metrics.md")),
     ("secrets", include_str!("../../guide/secrets.md")),
+    ("certificates", include_str!("../../guide/certificates.md")),
     ("storage", include_str!("../../guide/storage.md")),
     ("upgrading", include_str!("../../guide/upgrading.md")),
     ("security", include_str!("../../guide/security.md")),
