@@ -154,8 +154,8 @@ async fn write(
     Ok(())
 }
 
-/// Writes what came of an attempt. If that fails, the record of its beginning stays, which says that
-/// it failed.
+/// Writes what came of an attempt. If that fails, the record of its beginning stays, which says
+/// that it failed.
 async fn write_outcome(work: &Work, view: &mut View, key: &str, record: Attempts) {
     if let Err(error) = write(work, view, key, &record).await {
         tracing::warn!("what came of an attempt is not recorded: {error}");

@@ -59,8 +59,10 @@ fn what_is_issued_is_taken_only_if_it_is_what_was_asked_for() {
     let later = leaf(&[NAME], (2030, 2031), &key, &ca);
     assert!(refused(&later).contains("not valid yet"));
     // Another CA of the same name has not signed it.
-    let broken = format!("{good}{}", issuer("CA").pem());
-    assert!(refused(&broken).contains("is not signed by CN=CA"), "{}", refused(&broken));
+    for name in ["CA", "other"] {
+        let broken = refused(&format!("{good}{}", issuer(name).pem()));
+        assert!(broken.contains(&format!("is not signed by CN={name}")), "{broken}");
+    }
     assert!(refused(&good.repeat(20)).contains("more than 10"));
     assert!(refused(&good[..good.len() - 60]).contains("PEM"));
 }
@@ -69,10 +71,13 @@ proptest! {
     /// What stands in the store opens only with the node's key; should it be damaged all the same,
     /// that is an error and no panic.
     #[test]
-    fn damaged_bytes_are_borne(bytes in proptest::collection::vec(any::<u8>(), 0..200), cut in 0_usize..400) {
+    fn damaged_bytes_are_borne(
+        bytes in proptest::collection::vec(any::<u8>(), 0..200), cut in 0_usize..400,
+    ) {
         let _ = Certificate::of_bytes(&bytes);
         let key = KeyPair::generate().unwrap();
-        let pem = CertificateParams::new(vec![NAME.to_owned()]).unwrap().self_signed(&key).unwrap().pem();
+        let parameters = CertificateParams::new(vec![NAME.to_owned()]).unwrap();
+        let pem = parameters.self_signed(&key).unwrap().pem();
         let certificate = Certificate::of_answer(NAME, &key, &pem, NOW).unwrap();
         let whole = certificate.to_bytes();
         let _ = Certificate::of_bytes(&whole[..cut.min(whole.len() - 1)]);

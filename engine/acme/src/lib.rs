@@ -2,11 +2,12 @@
 //! store, so that all nodes of it have them and one of them orders.
 //!
 //! [`Acme::start`] is told which host names are wanted, and hands over what whoever ends TLS needs,
-//! whenever that changes. What to do is decided in `plan`, which is pure; `run` is the task around
-//! it, `attempt` one attempt with all that is recorded of it (`outcome`, which is pure), `order` the CA's part of one, `lease` which node orders, `challenge` the answers to the CA's challenges
-//! on every node. `shelf` is the part of the store, whose keys `place` has; private keys stand in it
-//! sealed with the node's key (`sealed`). `client` is HTTP with bounds, `account` the account with
-//! the CA, `certificate` checks what it issues, `copy` is what a start without the store has.
+//! whenever that changes. `plan` decides what to do and `outcome` what is recorded of a failure;
+//! both are pure. `run` is the task around them, `attempt` one attempt, `order` the CA's part of
+//! it, `lease` which node orders, `challenge` the answers to the CA's challenges on every node.
+//! `shelf` is the part of the store, whose keys `place` has; private keys stand in it sealed with
+//! the node's key (`sealed`). `client` is HTTP with bounds, `account` the account with the CA,
+//! `certificate` checks what it issues, and `copy` is what a start without the store has.
 //!
 //! Certificates are ordered one a name. Renewal information of a CA (RFC 9773) is not asked for:
 //! renewals go by the share of the lifetime that is left. Owns the connections to the CA.
@@ -83,7 +84,7 @@ impl Acme {
     /// from. The receiver has what is held, at first what this node had when it ran last.
     ///
     /// # Errors
-    /// When the settings name a CA or a file that cannot be used. Whether the CA answers is seen
+    /// When the settings name a CA or a file that cannot be used, or the node gets no id. Whether the CA answers is seen
     /// later, and told by [`Self::status`].
     pub fn start(
         settings: Settings,

@@ -52,6 +52,18 @@ impl<'a> Order<'a> {
         problem::of_library(&self.work.client, self.name, Stage::Order, error)
     }
 
+    fn foreign(&self, reason: &str) -> AcmeError {
+        let directory = self.work.client.directory().to_owned();
+        AcmeError::Foreign { directory, reason: reason.to_owned() }
+    }
+
+    /// Says that the CA has not found the challenge answered.
+    fn not_leading(&self, detail: String) -> AcmeError {
+        let challenge = self.record.challenge.unwrap_or(Challenge::Http01);
+        let (name, port) = (self.name.to_owned(), challenge.port());
+        AcmeError::Challenge { name, challenge: challenge.name(), port, detail }
+    }
+
     async fn save(&mut self, record: Attempts) -> Result<(), AcmeError> {
         let key = Place::Attempts { ca: &self.work.shelf.ca, name: self.name }.key();
         self.work.shelf.put_record(&key, &record).await?;
@@ -67,25 +79,30 @@ impl<'a> Order<'a> {
         let (work, name) = (self.work, self.name);
         let account = account::open(&work.shelf, &work.client, &work.settings).await?;
         let mut order = self.open(&account).await?;
-        let mut challenge = None;
+        if order.state().authorizations.len() != 1 {
+            return Err(self.foreign("an order of one name has not one authorization"));
+        }
         let mut authorizations = order.authorizations();
         while let Some(authorization) = authorizations.next().await {
             let mut authorization = authorization.map_err(|error| self.failed(error))?;
-            match authorization.status {
-                AuthorizationStatus::Valid => {}
-                AuthorizationStatus::Pending => {
-                    challenge = Some(self.answer(&mut authorization).await?);
-                }
-                _ => {}
+            if authorization.identifier().to_string() != name {
+                return Err(self.foreign("an order is of another name than was asked for"));
+            }
+            // One that is valid was seen by an earlier order; any other the order's state tells.
+            if authorization.status == AuthorizationStatus::Pending {
+                self.answer(&mut authorization).await?;
             }
         }
         match order.poll_ready(&POLLS).await {
             Ok(OrderStatus::Ready) => {}
-            Ok(_) => return Err(self.why(&mut order, challenge).await),
-            Err(instant_acme::Error::Api(_)) if challenge.is_some() => {
-                return Err(self.why(&mut order, challenge).await);
+            Ok(_) => {
+                let nothing = || self.not_leading("it does not say what".to_owned());
+                return Err(self.found(&mut order).await.unwrap_or_else(nothing));
             }
-            Err(error) => return Err(self.failed(error)),
+            Err(error) => {
+                let failed = self.failed(error);
+                return Err(self.found(&mut order).await.unwrap_or(failed));
+            }
         }
         let crypto = |error: rcgen::Error| AcmeError::Crypto {
             what: format!("the request for {name}"),
@@ -140,7 +157,7 @@ impl<'a> Order<'a> {
     async fn answer<'h>(
         &mut self,
         authorization: &'h mut AuthorizationHandle<'h>,
-    ) -> Result<Challenge, AcmeError> {
+    ) -> Result<(), AcmeError> {
         let (work, name) = (self.work, self.name);
         let kind = |challenge| match challenge {
             Challenge::Http01 => ChallengeType::Http01,
@@ -158,15 +175,11 @@ impl<'a> Order<'a> {
             let offered = offered.take(10).collect::<Vec<_>>().join(", ");
             return Err(AcmeError::NoChallenge { name: name.to_owned(), offered });
         };
-        let foreign = |reason: &str| AcmeError::Foreign {
-            directory: work.client.directory().to_owned(),
-            reason: reason.to_owned(),
-        };
         let Some(mut handle) = authorization.challenge(kind(challenge)) else {
-            return Err(foreign("a challenge that it offers is not there"));
+            return Err(self.foreign("a challenge that it offers is not there"));
         };
         if !is_token(&handle.token) {
-            return Err(foreign("the token of a challenge is none"));
+            return Err(self.foreign("the token of a challenge is none"));
         }
         let authorization = handle.key_authorization().as_str().to_owned();
         let token = handle.token.clone();
@@ -185,31 +198,18 @@ impl<'a> Order<'a> {
             self.save(Attempts { challenge: Some(challenge), ..self.record.clone() }).await?;
         }
         handle.set_ready().await.map_err(|error| match error {
-            instant_acme::Error::Api(found) => {
-                not_leading(name, challenge, problem::detail(&found))
-            }
-            other => problem::of_library(&work.client, name, Stage::Order, other),
-        })?;
-        Ok(challenge)
+            instant_acme::Error::Api(found) => self.not_leading(problem::detail(&found)),
+            other => self.failed(other),
+        })
     }
 
-    /// Returns why the CA has not found the challenge answered.
-    async fn why(
-        &self,
-        order: &mut instant_acme::Order,
-        challenge: Option<Challenge>,
-    ) -> AcmeError {
-        let challenge = challenge.or(self.record.challenge).unwrap_or(Challenge::Http01);
+    /// Returns what the CA has found in place of the answer, if it says so.
+    async fn found(&self, order: &mut instant_acme::Order) -> Option<AcmeError> {
         let mut authorizations = order.authorizations();
-        while let Some(Ok(mut authorization)) = authorizations.next().await {
-            if let Ok(state) = authorization.refresh().await {
-                let found = state.challenges.iter().find_map(|tried| tried.error.as_ref());
-                if let Some(found) = found {
-                    return not_leading(self.name, challenge, problem::detail(found));
-                }
-            }
-        }
-        not_leading(self.name, challenge, "it does not say what".to_owned())
+        let mut authorization = authorizations.next().await?.ok()?;
+        let state = authorization.refresh().await.ok()?;
+        let found = state.challenges.iter().find_map(|tried| tried.error.as_ref())?;
+        Some(self.not_leading(problem::detail(found)))
     }
 
     /// Removes the answers, which nobody asks for any more.
@@ -222,9 +222,4 @@ impl<'a> Order<'a> {
         }
         self.work.publish_challenges();
     }
-}
-
-fn not_leading(name: &str, challenge: Challenge, detail: String) -> AcmeError {
-    let (name, port) = (name.to_owned(), challenge.port());
-    AcmeError::Challenge { name, challenge: challenge.name(), port, detail }
 }

@@ -1,9 +1,9 @@
 //! What to do next, decided from what is wanted, held and recorded. Pure; owns no fds.
 //!
-//! A certificate is renewed by the share of its lifetime that is left, so that those of six days and
-//! of ninety are treated alike. The caller writes [`begin`]'s record to the store *before* it asks
-//! the CA for anything, and [`charge`]'s before the CA is asked to issue: what a crash leaves
-//! behind counts as failed and as issued.
+//! A certificate is renewed by the share of its lifetime that is left, so that those of six days
+//! and of ninety are treated alike. The record of [`begin`] is written to the store *before* the CA
+//! is asked for anything, and that of [`charge`] before the CA is asked to issue: what a crash
+//! leaves behind counts as failed, and as issued.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -22,7 +22,8 @@ const WEEK_MS: u64 = 7 * DAY_MS;
 const RENEWED_AT_PART_LEFT: u64 = 3;
 /// Nodes and names spread their renewals over one part in so many of the lifetime before that.
 const SPREAD_PART: u64 = 12;
-/// While a certificate ends, attempts are no further apart than one part in so many of its lifetime.
+/// While a certificate ends, attempts are no further apart than one part in so many of its
+/// lifetime.
 const PAUSE_PART_MAX: u64 = 24;
 /// The longest that a CA can make a name wait, and that a record is believed to.
 pub(crate) const WAIT_MAX_MS: u64 = WEEK_MS + DAY_MS;
@@ -73,8 +74,8 @@ struct Allowance {
 }
 
 impl Allowance {
-    /// Of certificates for one name: at most four in any week, where Let's Encrypt takes five. Those
-    /// of short lifetimes come as often as these need it.
+    /// Of certificates for one name: at most four in any week, where Let's Encrypt takes five.
+    /// Those of short lifetimes come as often as these need it.
     fn of_name(lifetime_ms: Option<u64>) -> Self {
         let most = WEEK_MS / 2;
         let interval_ms = lifetime_ms.map_or(most, |lifetime| (lifetime / 3).clamp(1, most));

@@ -51,7 +51,7 @@ pub(crate) struct Keeper {
 impl Keeper {
     /// Begins with the node's copy, so that there are certificates while the store is away.
     pub(crate) fn new(work: Arc<Work>, status: Status) -> Self {
-        let copy = Copy::new(&work.settings.cache, work.shelf.objects.name());
+        let copy = Copy::new(&work.settings.data.join("cache"), work.shelf.objects.name());
         let view = copy.read(&work.shelf);
         work.publish(&view);
         Self {

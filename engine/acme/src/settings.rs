@@ -35,10 +35,10 @@ pub struct Settings {
     pub external_account: Option<ExternalAccount>,
     /// Which challenges can be answered.
     pub possible: Possible,
-    /// How often the store is looked at for what other nodes have ordered.
+    /// How often the store is looked at for what other nodes have ordered, which costs a listing.
     pub interval: Duration,
-    /// The folder of this node's copy of its certificates.
-    pub cache: PathBuf,
+    /// The node's data folder, with its id, and in its `cache` a copy of its certificates.
+    pub data: PathBuf,
 }
 
 /// An account that somebody has with the CA's owner (RFC 8555 7.3.4).

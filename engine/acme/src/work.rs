@@ -1,11 +1,11 @@
 //! What orders and passes share. Owns no fds but the client's.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use host::{clock, files};
+use host::{clock, node_id};
 use secrets::KeyFile;
 use sha2::{Digest as _, Sha256};
+use store::error::StoreError;
 use store::objects::Objects;
 use tokio::sync::watch;
 
@@ -17,9 +17,6 @@ use crate::place::ca_of;
 use crate::plan::Policy;
 use crate::settings::Settings;
 use crate::shelf::{Shelf, View};
-
-/// The file in the cache with what leases call this node.
-const NODE_FILE: &str = "acme-node";
 
 #[derive(Debug)]
 pub(crate) struct Work {
@@ -37,7 +34,7 @@ pub(crate) struct Work {
 
 impl Work {
     /// # Errors
-    /// When the settings name a CA or a file that cannot be used.
+    /// When the settings name a CA or a file that cannot be used, or the node gets no id.
     pub(crate) fn new(
         settings: Settings,
         policy: Policy,
@@ -45,7 +42,9 @@ impl Work {
         keys: Arc<KeyFile>,
     ) -> Result<Self, AcmeError> {
         let client = CaClient::new(&settings.directory, settings.root.as_deref())?;
-        let node = node_of(&settings.cache);
+        // The same after a restart, so that a node does not wait for a lease of its own.
+        let node = node_id::get_or_make(&settings.data);
+        let node = node.map_err(StoreError::io("write", &node_id::path(&settings.data)))?;
         let digest: [u8; 32] = Sha256::digest(&node).into();
         let seed = digest.first_chunk().map_or(0, |first| u64::from_be_bytes(*first));
         Ok(Self {
@@ -89,19 +88,4 @@ impl Work {
             is_new
         });
     }
-}
-
-/// Returns what leases call this node. It stays the same over restarts, so that a node does not
-/// wait for the lease that it has left behind itself.
-fn node_of(cache: &Path) -> String {
-    let path = cache.join(NODE_FILE);
-    let known = std::fs::read_to_string(&path).ok();
-    if let Some(id) = known.and_then(|text| uuid::Uuid::try_parse(text.trim()).ok()) {
-        return id.to_string();
-    }
-    let id = uuid::Uuid::now_v7().to_string();
-    if let Err(error) = files::write(&path, id.as_bytes()) {
-        tracing::warn!("{path:?} cannot be written: {error}; after a restart orders may wait");
-    }
-    id
 }

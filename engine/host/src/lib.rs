@@ -18,6 +18,7 @@ pub mod listen;
 pub mod lock;
 pub mod log;
 pub mod memory;
+pub mod node_id;
 pub mod probe;
 pub mod socket_file;
 pub mod systemd;

@@ -29,6 +29,7 @@ const PAGES: [Page; 18] = [
     ("logs", include_str!("../../guide/logs.md")),
     ("metrics", include_str!("../../guide/metrics.md")),
     ("secrets", include_str!("../../guide/secrets.md")),
+    ("certificates", include_str!("../../guide/certificates.md")),
     ("storage", include_str!("../../guide/storage.md")),
     ("upgrading", include_str!("../../guide/upgrading.md")),
     ("security", include_str!("../../guide/security.md")),

@@ -69,8 +69,8 @@ impl Bed {
     }
 
     fn settings(&self, data: &str, directory: &str, possible: Possible) -> Settings {
-        let cache = self.folder.path().join(data).join("cache");
-        std::fs::create_dir_all(&cache).unwrap();
+        let data = self.folder.path().join(data);
+        std::fs::create_dir_all(data.join("cache")).unwrap();
         Settings {
             email: "me@example.com".to_owned(),
             directory: directory.to_owned(),
@@ -78,7 +78,7 @@ impl Bed {
             external_account: None,
             possible,
             interval: Duration::from_millis(200),
-            cache,
+            data,
         }
     }
 

@@ -39,10 +39,8 @@ use super::error::StoreError;
 use super::format::{FORMAT, FORMAT_BYTES_MAX, FORMAT_KEY};
 use super::objects::{Objects, checked};
 use host::fault::Fault;
-use host::files;
+use host::node_id;
 
-/// The file in the data folder with the node's id, which is a part of its policy's key.
-const FILE: &str = "node-id";
 /// The longest time between two writes of a node's policy.
 const REFRESH_INTERVAL_MAX: Duration = Duration::from_secs(15 * 60);
 const POLICY_BYTES_MAX: usize = 64 * 1024;
@@ -130,7 +128,8 @@ impl Retention {
         own: Policy,
         interval: Duration,
     ) -> Result<Self, StoreError> {
-        let key = key(host, &id(&data.join(FILE))?);
+        let id = node_id::get_or_make(data);
+        let key = key(host, &id.map_err(StoreError::io("write", &node_id::path(data)))?);
         // A search begins a little sooner than an interval after the one before.
         let clock = Clock::new(interval - interval / 12);
         let state = Mutex::new(State { clock, records: Records::default() });
@@ -262,17 +261,6 @@ impl Retention {
 fn to_show(time: SystemTime) -> SystemTime {
     let last = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
     time.clamp(SystemTime::UNIX_EPOCH, last)
-}
-
-/// Returns the id of the node, which is in the file at `path`. Creates one if there is none.
-fn id(path: &Path) -> Result<String, StoreError> {
-    let kept = std::fs::read_to_string(path).unwrap_or_default();
-    if let Ok(id) = uuid::Uuid::try_parse(kept.trim()) {
-        return Ok(id.to_string());
-    }
-    let id = uuid::Uuid::now_v7().to_string();
-    files::write(path, id.as_bytes()).map_err(StoreError::io("write", path))?;
-    Ok(id)
 }
 
 /// Returns how long this machine has run, including the time that it has slept (clock_gettime(2)).
