@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::result::Native;
-use super::{BODY, Error, Guest, INIT_DEPTH, LEVELS, bare, count_at, processes, wait_until};
+use super::{BODY, Error, Guest, LEVELS, bare, count_at, processes, programs, wait_until};
 use crate::alone;
 use crate::interrupt;
 use crate::series::{self, Better};
@@ -198,12 +198,10 @@ impl Scaled {
         Ok(count_at(&processes(&self.node)?, 1) == expected)
     }
 
-    /// Waits until no program runs, and the node has made ready what it keeps ready. A process in
-    /// which no program was executed has the name of its parent still.
+    /// Waits until no program runs, and the node has made ready what it keeps ready.
     fn wait_for_processes_to_end(&self) -> Result<(), Error> {
         wait_until(&self.node, "the programs have ended", |processes| {
-            let mut below = processes.iter().filter(|(_, depth)| *depth > INIT_DEPTH);
-            below.all(|(process, _)| name(process.pid) == name(process.parent))
+            programs(processes).next().is_none()
         })?;
         thread::sleep(SETTLED);
         Ok(())
@@ -215,9 +213,4 @@ impl Scaled {
         })?;
         Ok(())
     }
-}
-
-/// Returns the name of a process (proc_pid_comm(5)). Returns `None` if it has ended.
-fn name(pid: u32) -> Option<String> {
-    std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()
 }

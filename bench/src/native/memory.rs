@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::bare::{self, Bare};
 use super::result::Native;
 use super::{
-    BODY, Error, Guest, INIT_DEPTH, LEVELS, SPAWNER_DEPTH, count_at, processes, wait_until,
+    BODY, Error, Guest, INIT_DEPTH, LEVELS, SPAWNER_DEPTH, processes, programs, wait_until,
 };
 use crate::alone;
 use crate::cli::NativeArguments;
@@ -108,7 +108,7 @@ fn on_a_node(
         }
     }
     wait_until(&node, "all programs run", |processes| {
-        count_at(processes, INIT_DEPTH + 1) == count as usize
+        programs(processes).count() == count as usize
     })?;
     quiet::wait(node.child.id(), QUIET, || Ok(0))?;
     let processes = processes(&node)?;
@@ -125,14 +125,17 @@ fn on_a_node(
     let is_its_worker = |pid: u32| spawners.iter().any(|spawner| spawner.parent == pid);
     let workers: Vec<&Process> =
         below(1).map(|(process, _)| process).filter(|process| is_its_worker(process.pid)).collect();
-    let inits: Vec<&Process> = below(INIT_DEPTH).map(|(process, _)| process).collect();
-    let mut programs = Sum::default();
-    for (process, _) in processes.iter().filter(|(_, depth)| *depth >= INIT_DEPTH) {
-        programs.add(process.pid)?;
+    // Not the one that is kept ready for another process.
+    let has_program = |init: &Process| programs(&processes).any(|of| of.parent == init.pid);
+    let inits: Vec<&Process> =
+        below(INIT_DEPTH).map(|(process, _)| process).filter(|init| has_program(init)).collect();
+    let mut sum = Sum::default();
+    for process in inits.iter().copied().chain(programs(&processes)) {
+        sum.add(process.pid)?;
     }
     // An init is a part of its process, not one more.
-    programs.count = inits.len();
-    let (program_pss, program_rss) = programs.of_one();
+    sum.count = inits.len();
+    let (program_pss, program_rss) = sum.of_one();
     Ok(vec![
         (PROGRAM_PSS, program_pss),
         (PROGRAM_RSS, program_rss),

@@ -194,3 +194,15 @@ fn processes(node: &Node) -> Result<Vec<(Process, usize)>, Error> {
 fn count_at(processes: &[(Process, usize)], depth: usize) -> usize {
     processes.iter().filter(|(_, at)| *at == depth).count()
 }
+
+/// Returns the programs that were executed in sandboxes. A process that waits for that goes by the
+/// name of its init.
+fn programs(processes: &[(Process, usize)]) -> impl Iterator<Item = &Process> {
+    let below = processes.iter().filter(|(_, depth)| *depth > INIT_DEPTH);
+    below.map(|(process, _)| process).filter(|process| name(process.pid) != name(process.parent))
+}
+
+/// Returns the name of a process (proc_pid_comm(5)). Returns `None` if it has ended.
+fn name(pid: u32) -> Option<String> {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()
+}

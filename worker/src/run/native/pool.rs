@@ -142,9 +142,9 @@ impl Pool {
             self.actions.push(Action::Discard(process));
         }
         let is_quiet = self.starting() == 0 && self.waiting.is_empty();
-        // What does not start, or may have no more processes, needs none.
-        let may_use_one = self.failed.is_none() && self.len() < self.limits.processes_max;
-        if is_quiet && may_use_one && self.spare.is_due(now) {
+        // What does not start needs none. With as many processes as there may be, it is for the
+        // next one that comes for one that ends.
+        if is_quiet && self.failed.is_none() && self.spare.is_due(now) {
             let process = self.number();
             self.spare.made(process);
             self.actions.push(Action::Prepare(process));

@@ -126,9 +126,9 @@ fn a_start_takes_the_sandbox_that_is_ready_and_another_is_made_when_it_is_over()
     assert_eq!(pool.stand_by(now), [Prepare(3)]);
     assert_eq!(pool.request(4, now), [Execute(3)], "also when there are others");
     assert_eq!(pool.ready(3, now), [Assign(4, 3)]);
-    assert_eq!(pool.stand_by(now), [], "there are as many as there may be");
-    assert_eq!(pool.exited(2, now), []);
-    assert_eq!(pool.stand_by(now), [Prepare(4)]);
+    assert_eq!(pool.stand_by(now), [Prepare(4)], "for one that ends");
+    assert_eq!(pool.request(5, now), [], "there are as many as there may be");
+    assert_eq!(pool.exited(2, now), [Execute(4)]);
 }
 
 #[test]

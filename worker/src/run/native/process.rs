@@ -184,9 +184,13 @@ impl Process {
         }
     }
 
-    /// Returns whether the sandbox has ended without executing its program.
+    /// Returns whether the sandbox has ended without executing its program, or may have: one that
+    /// was killed from outside may have been about to end before it was told to.
     pub(super) fn was_lost(&self) -> bool {
-        *self.gone.borrow() && !self.executed.get()
+        let kill = u8::try_from(libc::SIGKILL).map(ExitStatus::Signal).ok();
+        let was_killed = |exit: &Exit| exit.status == kill && !exit.out_of_memory;
+        let was_killed = self.exit.borrow().as_ref().is_some_and(was_killed);
+        *self.gone.borrow() && (!self.executed.get() || was_killed)
     }
 
     /// Resolves as soon as the process has ended. How it ended is known a little later.
