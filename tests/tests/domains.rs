@@ -383,9 +383,8 @@ fn two_nodes_agree(with_store: impl Fn(NodeBuilder) -> NodeBuilder) {
     // Both add at once, several times: at most one is told that it has, and both serve the same.
     for round in 0..4 {
         let domain = format!("r{round}.example");
-        let adding = |node: &Node, name: &str| {
-            node.cli(&["domain", "add", &domain, name]).code == Some(0)
-        };
+        let adding =
+            |node: &Node, name: &str| node.cli(&["domain", "add", &domain, name]).code == Some(0);
         let told = thread::scope(|scope| {
             let first = scope.spawn(|| adding(&one, "web"));
             let second = scope.spawn(|| adding(&other, "api"));
