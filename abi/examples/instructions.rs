@@ -10,7 +10,9 @@
 
 use std::hint::black_box;
 
-use abi::catalogue::{Alias, Catalogue, CatalogueView, Function, Spec, Target, Version};
+use abi::catalogue::{
+    Alias, Catalogue, CatalogueView, Function, Host, HostRoute, Spec, Target, Version,
+};
 use abi::choice::ACTIVE;
 use abi::function::{FunctionLimits, Isolation, Kind, Output};
 use abi::invocation_id::InvocationId;
@@ -27,9 +29,12 @@ const REQUEST: &[u8] = b"GET /function-0731/some/path?with=query HTTP/1.1\r\nHos
 
 type Path = (&'static str, fn(u32));
 
-const PATHS: [Path; 6] = [
-    ("peek-and-route-by-path", |times| peek_and_route(None, times)),
-    ("peek-and-route-by-host", |times| peek_and_route(Some("example.com"), times)),
+const PATHS: [Path; 7] = [
+    ("peek-and-route-by-path", |times| peek_and_route(&catalogue(Vec::new()), None, times)),
+    ("peek-and-route-by-host", |times| {
+        peek_and_route(&catalogue(Vec::new()), Some("example.com"), times);
+    }),
+    ("peek-and-route-by-domain", |times| peek_and_route(&catalogue(hosts()), None, times)),
     ("catalogue-look-up", catalogue_look_up),
     ("message-to-worker", message_to_worker),
     ("message-to-engine", message_to_engine),
@@ -84,33 +89,47 @@ fn spec() -> Spec {
     }
 }
 
-fn catalogue() -> CatalogueView {
+/// Domains of a node of some size, one of which is that of the request.
+fn hosts() -> Vec<Host> {
+    let route = |prefix: &str, number| HostRoute {
+        prefix: prefix.to_owned(),
+        function: name(number),
+        alias: String::new(),
+    };
+    let host = |number: u32| Host {
+        name: format!("host-{number:04}.example.com"),
+        routes: vec![route("", number)],
+    };
+    let routes = vec![route("", 1), route("/function-0731", 2), route("/other", 3)];
+    let own = Host { name: "node.example.com".to_owned(), routes };
+    (0..FUNCTIONS).map(host).chain([own]).collect()
+}
+
+fn catalogue(hosts: Vec<Host>) -> CatalogueView {
     let mut functions: Vec<Function> = (0..FUNCTIONS).map(function).collect();
     // By host the name is the first label: `node`.
     functions.push(Function { name: "node".to_owned(), ..function(FUNCTIONS) });
-    let (specs, hosts) = (vec![spec()], Vec::new());
+    let specs = vec![spec()];
     let sealed = Catalogue { generation: 1, functions, specs, hosts }.seal().unwrap();
     CatalogueView::new(sealed).unwrap()
 }
 
 /// What a shard does with the bytes it has peeked at, and a worker with those of each later
 /// request.
-fn peek_and_route(domain: Option<&str>, times: u32) {
-    let (catalogue, names) =
-        (catalogue(), Names { domain: domain.map(str::to_owned), paths: true });
+fn peek_and_route(catalogue: &CatalogueView, domain: Option<&str>, times: u32) {
+    let names = Names { domain: domain.map(str::to_owned), paths: true };
     for _ in 0..times {
         let head::Parsed::Complete(head) = head::parse(black_box(REQUEST)).unwrap() else {
             panic!("the head is whole")
         };
         black_box(
-            route::route(&catalogue, &names, head.host, head.target, route::Caller::Public)
-                .unwrap(),
+            route::route(catalogue, &names, head.host, head.target, route::Caller::Public).unwrap(),
         );
     }
 }
 
 fn catalogue_look_up(times: u32) {
-    let catalogue = catalogue();
+    let catalogue = catalogue(Vec::new());
     for number in 0..times {
         // Different ones, or the processor's caches alone would be measured on real machines.
         let found = catalogue.find(black_box(LOOKED_FOR[number as usize % LOOKED_FOR.len()]));

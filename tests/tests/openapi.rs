@@ -53,8 +53,14 @@ impl Served {
 
 /// Returns the path with a value for each parameter.
 fn filled(path: &str) -> String {
-    let values =
-        [("name", "hello"), ("alias", "staging"), ("key", "KEY"), ("id", "1"), ("path", "x")];
+    let values = [
+        ("name", "hello"),
+        ("alias", "staging"),
+        ("key", "KEY"),
+        ("id", "1"),
+        ("path", "x"),
+        ("host", "a.example"),
+    ];
     values
         .iter()
         .fold(path.to_owned(), |path, (name, value)| path.replace(&format!("{{{name}}}"), value))

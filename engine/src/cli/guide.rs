@@ -13,7 +13,7 @@ use super::Misused;
 /// line is `# TITLE: SUMMARY`.
 type Page = (&'static str, &'static str);
 
-const PAGES: [Page; 18] = [
+const PAGES: [Page; 20] = [
     ("installing", include_str!("../../guide/installing.md")),
     ("functions", include_str!("../../guide/functions.md")),
     ("native", include_str!("../../guide/native.md")),
@@ -21,6 +21,7 @@ const PAGES: [Page; 18] = [
     ("bundles", include_str!("../../guide/bundles.md")),
     ("deploying", include_str!("../../guide/deploying.md")),
     ("http", include_str!("../../guide/http.md")),
+    ("domains", include_str!("../../guide/domains.md")),
     ("https", include_str!("../../guide/https.md")),
     ("commands", include_str!("../../guide/commands.md")),
     ("settings", include_str!("../../guide/settings.md")),
