@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use abi::invocation_id::InvocationId;
 use acme::{Acme, ExternalAccount, Held, LETS_ENCRYPT, LETS_ENCRYPT_STAGING, Possible};
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -143,5 +144,10 @@ async fn answer(acme: &Acme, request: &Request<Incoming>) -> Response<Full<Bytes
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static(kind));
+    // As every reply of the node's.
+    let id = http::HeaderValue::from_str(&InvocationId::new().to_string());
+    if let Ok(id) = id {
+        response.headers_mut().insert("sockhop-invocation-id", id);
+    }
     response
 }

@@ -234,7 +234,7 @@ fn settings() -> Settings {
         only_function: None,
         shared_rows: 1,
         address_seed: 1,
-        domain: None,
+        names: abi::names::Names::default(),
         trusted_proxies: Vec::new(),
         head_timeout_ms: 10_000,
         idle_timeout_ms: 10_000,

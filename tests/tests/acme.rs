@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use harness::client::request;
 use harness::pebble::{Pebble, free_port};
+use harness::running::records;
 use harness::{Connection, Node, NodeBuilder, wait};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -35,12 +36,8 @@ fn certificate(port: u16, name: &str) -> String {
 
 fn listed(node: &Node, domain: &str) -> Value {
     let listed = node.cli(&["domain", "list", "--json"]).expect_code(0).stdout;
-    let domains: Value = serde_json::from_str(&listed).unwrap_or_else(|_| {
-        // A record a line.
-        listed.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).collect()
-    });
-    let found = domains.as_array().unwrap().iter().find(|there| there["domain"] == domain);
-    found.unwrap_or_else(|| panic!("{domain} is not in {listed}")).clone()
+    let found = records(&listed).into_iter().find(|there| there["domain"] == domain);
+    found.unwrap_or_else(|| panic!("{domain} is not in {listed}"))
 }
 
 fn until_issued(node: &Node, domain: &str) {

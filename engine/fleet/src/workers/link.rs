@@ -204,7 +204,8 @@ async fn wait(
 ) {
     let status = tokio::select! {
         status = child.wait() => status,
-        _ = killed => match child.start_kill() {
+        // An edge that is released is not killed: its link is dropped, and with it the sender.
+        Ok(()) = killed => match child.start_kill() {
             Ok(()) => child.wait().await,
             Err(error) => Err(error),
         },
