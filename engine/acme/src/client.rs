@@ -20,6 +20,8 @@ use crate::error::AcmeError;
 
 /// How long the CA has for each answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long it may take to look at a challenge, and again to issue.
+pub(crate) const POLL_TIMEOUT: Duration = Duration::from_secs(3 * 60);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The most bytes of an answer; a chain has some 5 KB.
 const ANSWER_BYTES_MAX: usize = 512 * 1024;

@@ -45,6 +45,8 @@ mod certificate_tests;
 #[cfg(test)]
 mod plan_tests;
 #[cfg(test)]
+mod shelf_tests;
+#[cfg(test)]
 mod tests;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -60,8 +62,8 @@ pub use self::error::AcmeError;
 pub use self::held::Held;
 pub use self::names::{NameError, check as check_name};
 use self::plan::Policy;
-pub use self::plan::{Possible, Validity};
-pub use self::record::Challenge;
+pub use self::plan::Validity;
+pub use self::record::{Challenge, Possible};
 use self::run::{Keeper, Status};
 pub use self::settings::{ExternalAccount, LETS_ENCRYPT, LETS_ENCRYPT_STAGING, Settings};
 pub use self::status::NameStatus;

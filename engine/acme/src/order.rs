@@ -13,6 +13,7 @@ use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 use crate::account;
 use crate::certificate::Certificate;
 use crate::challenge::{Answer, KEPT};
+use crate::client::POLL_TIMEOUT;
 use crate::error::AcmeError;
 use crate::place::{Place, is_token};
 use crate::plan::{self, Validity};
@@ -20,8 +21,6 @@ use crate::problem::{self, Stage};
 use crate::record::{Attempts, Challenge};
 use crate::work::Work;
 
-/// How long the CA may take to look at the challenge, and again to issue.
-pub(crate) const POLL_TIMEOUT: Duration = Duration::from_secs(3 * 60);
 const POLLS: RetryPolicy =
     RetryPolicy::new().initial_delay(Duration::from_millis(500)).backoff(1.5).timeout(POLL_TIMEOUT);
 
@@ -197,9 +196,9 @@ impl<'a> Order<'a> {
         if self.record.challenge != Some(challenge) {
             self.save(Attempts { challenge: Some(challenge), ..self.record.clone() }).await?;
         }
-        handle.set_ready().await.map_err(|error| match error {
-            instant_acme::Error::Api(found) => self.not_leading(problem::detail(&found)),
-            other => self.failed(other),
+        handle.set_ready().await.map_err(|error| match self.failed(error) {
+            AcmeError::Refused { detail, .. } => self.not_leading(detail),
+            other => other,
         })
     }
 

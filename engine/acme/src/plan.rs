@@ -11,7 +11,7 @@ use std::time::Duration;
 use host::backoff::Backoff;
 use sha2::{Digest as _, Sha256};
 
-use crate::record::{Attempts, Challenge};
+use crate::record::Attempts;
 
 const MINUTE_MS: u64 = 60 * 1000;
 const HOUR_MS: u64 = 60 * MINUTE_MS;
@@ -114,40 +114,6 @@ impl Validity {
     /// Returns whether it can be removed from the store.
     pub(crate) fn is_long_over(self, now_ms: u64) -> bool {
         now_ms > self.ends_ms.saturating_add(KEPT_AFTER_END_MS)
-    }
-}
-
-/// Which challenges this node's listeners can answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Possible {
-    /// A listener for HTTP that port 80 leads to.
-    pub http01: bool,
-    /// A listener for TLS that port 443 leads to.
-    pub tls_alpn01: bool,
-    /// The one to begin with, if it is possible; without it HTTP-01.
-    pub preferred: Option<Challenge>,
-}
-
-impl Possible {
-    pub(crate) fn has(self, challenge: Challenge) -> bool {
-        match challenge {
-            Challenge::Http01 => self.http01,
-            Challenge::TlsAlpn01 => self.tls_alpn01,
-        }
-    }
-
-    pub(crate) fn preferred(self) -> Option<Challenge> {
-        let all = [Challenge::Http01, Challenge::TlsAlpn01];
-        let mut possible = self.preferred.into_iter().chain(all);
-        possible.find(|challenge| self.has(*challenge))
-    }
-
-    pub(crate) fn other(self, than: Challenge) -> Option<Challenge> {
-        let other = match than {
-            Challenge::Http01 => Challenge::TlsAlpn01,
-            Challenge::TlsAlpn01 => Challenge::Http01,
-        };
-        self.has(other).then_some(other)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use instant_acme::{Error, Problem};
 
-use crate::client::{CaClient, HttpError};
+use crate::client::{CaClient, HttpError, POLL_TIMEOUT};
 use crate::error::AcmeError;
 
 /// The most characters of what a CA says that are passed on.
@@ -37,11 +37,9 @@ pub(crate) fn of_library(client: &CaClient, name: &str, stage: Stage, error: Err
     };
     match error {
         Error::Api(problem) => of_problem(directory, name, stage, &problem),
-        Error::Timeout(_) => AcmeError::Slow {
-            directory,
-            name: name.to_owned(),
-            seconds: crate::order::POLL_TIMEOUT.as_secs(),
-        },
+        Error::Timeout(_) => {
+            AcmeError::Slow { directory, name: name.to_owned(), seconds: POLL_TIMEOUT.as_secs() }
+        }
         Error::Crypto | Error::KeyRejected => AcmeError::Crypto {
             what: "the private key of the account with the CA".to_owned(),
             reason: error.to_string(),

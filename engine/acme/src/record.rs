@@ -3,8 +3,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::Possible;
-
 /// How a CA sees that a name leads to this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -32,6 +30,40 @@ impl Challenge {
             Self::Http01 => 80,
             Self::TlsAlpn01 => 443,
         }
+    }
+}
+
+/// Which challenges this node's listeners can answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Possible {
+    /// A listener for HTTP that port 80 leads to.
+    pub http01: bool,
+    /// A listener for TLS that port 443 leads to.
+    pub tls_alpn01: bool,
+    /// The one to begin with, if it is possible; without it HTTP-01.
+    pub preferred: Option<Challenge>,
+}
+
+impl Possible {
+    pub(crate) fn has(self, challenge: Challenge) -> bool {
+        match challenge {
+            Challenge::Http01 => self.http01,
+            Challenge::TlsAlpn01 => self.tls_alpn01,
+        }
+    }
+
+    pub(crate) fn preferred(self) -> Option<Challenge> {
+        let all = [Challenge::Http01, Challenge::TlsAlpn01];
+        let mut possible = self.preferred.into_iter().chain(all);
+        possible.find(|challenge| self.has(*challenge))
+    }
+
+    pub(crate) fn other(self, than: Challenge) -> Option<Challenge> {
+        let other = match than {
+            Challenge::Http01 => Challenge::TlsAlpn01,
+            Challenge::TlsAlpn01 => Challenge::Http01,
+        };
+        self.has(other).then_some(other)
     }
 }
 

@@ -38,14 +38,14 @@ pub(crate) struct Keeper {
     /// What the copy on disk has.
     copied: Vec<u8>,
     view: View,
-    /// What keeps this node from ordering, and how many times in a row it did.
+    /// What keeps this node from looking what is to be done.
+    blind: Option<AcmeError>,
+    /// What has kept this node from ordering, and how many times in a row it did.
     of_node: Option<AcmeError>,
     failures: u32,
     /// This node does not order before.
     order_after: Instant,
     cleared: Option<Instant>,
-    /// Whether the store could not be read, which the log says once.
-    is_away: bool,
 }
 
 impl Keeper {
@@ -60,11 +60,11 @@ impl Keeper {
             status,
             copy,
             view,
+            blind: None,
             of_node: None,
             failures: 0,
             order_after: Instant::now(),
             cleared: None,
-            is_away: false,
         }
     }
 
@@ -75,10 +75,10 @@ impl Keeper {
         loop {
             let looked = Instant::now();
             let names = Wanted::of(&wanted.borrow_and_update().clone());
-            let is_read = self.refresh().await;
+            self.refresh().await;
             let mut pause = self.work.settings.interval;
             match self.next(&names) {
-                Next::Order(name) if is_read && running.is_empty() => {
+                Next::Order(name) if self.blind.is_none() && running.is_empty() => {
                     match self.order_after.checked_duration_since(Instant::now()) {
                         Some(hold) => pause = pause.min(hold),
                         None => self.begin(name, &mut running),
@@ -88,7 +88,7 @@ impl Keeper {
                     let left_ms = due_ms.saturating_sub(clock::unix_ms());
                     pause = pause.min(Duration::from_millis(left_ms));
                 }
-                Next::WrongClock => self.of_node = Some(AcmeError::WrongClock),
+                Next::WrongClock => self.blind = Some(AcmeError::WrongClock),
                 Next::Order(_) | Next::Nothing => {}
             }
             self.tell(&names);
@@ -160,20 +160,22 @@ impl Keeper {
         self.of_node = of_node;
     }
 
-    /// Reads the store, and hands over what is new. Returns whether it could be read.
-    async fn refresh(&mut self) -> bool {
+    /// Reads the store, and hands over what is new.
+    async fn refresh(&mut self) {
         let known = self.work.challenges.keys();
         match self.work.shelf.view(&self.view).await {
             Ok(view) => self.view = view,
             Err(error) => {
-                if !std::mem::replace(&mut self.is_away, true) {
+                // Once, however long it lasts.
+                if self.blind.is_none() {
                     tracing::warn!("certificates stay as they are for now: {error}");
                 }
+                self.blind = Some(error.into());
                 self.work.publish(&self.view);
-                return false;
+                return;
             }
         }
-        self.is_away = false;
+        self.blind = None;
         for key in known.iter().filter(|key| !self.view.objects.contains_key(*key)) {
             self.work.challenges.forget(key);
         }
@@ -190,7 +192,6 @@ impl Keeper {
             self.work.shelf.clear(&self.view, clock::unix_ms()).await;
         }
         self.remember().await;
-        true
     }
 
     /// Writes the node's copy, unless it has the certificates as they are.
@@ -211,7 +212,8 @@ impl Keeper {
 
     fn tell(&self, names: &Wanted) {
         let of = (&*self.work.shelf.ca, self.work.seed);
-        let status = names.status(&self.view, of, self.of_node.as_ref(), clock::unix_ms());
+        let of_node = self.blind.as_ref().or(self.of_node.as_ref());
+        let status = names.status(&self.view, of, of_node, clock::unix_ms());
         *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
     }
 }

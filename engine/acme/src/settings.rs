@@ -12,7 +12,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use zeroize::Zeroizing;
 
 use crate::error::AcmeError;
-use crate::plan::Possible;
+use crate::record::Possible;
 
 /// Let's Encrypt, whose certificates browsers trust.
 pub const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";

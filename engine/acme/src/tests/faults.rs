@@ -72,6 +72,25 @@ async fn a_ca_that_is_away_is_tried_again_and_the_name_does_not_pay_for_it() {
 }
 
 #[tokio::test]
+async fn a_ca_that_has_lost_its_accounts_gives_another_for_the_same_key() {
+    let bed = Bed::new().await;
+    let plan = Plan { validity_seconds: 30, port: pebble::free_port(), ..bed.plan() };
+    let before = bed.pebble(&plan);
+    let mut node = bed.node("one", &before.directory, HTTP);
+    bed.behind.answers(Some(&node.acme));
+    let first = node.certificate().await;
+    // It keeps everything in its memory.
+    drop(before);
+    let pebble = bed.pebble(&plan);
+    let other = |held: &Held| {
+        held.certificates.iter().find(|other| other.validity != first.validity).cloned()
+    };
+    let second = node.until_held(other).await;
+    assert!(second.validity.issued_ms < first.validity.ends_ms);
+    assert_eq!((pebble.new_accounts(), bed.count("/accounts/").await), (2, 1));
+}
+
+#[tokio::test]
 async fn a_node_that_dies_in_the_middle_goes_on_with_its_order_and_its_account() {
     let bed = Bed::new().await;
     let pebble = bed.pebble(&bed.plan());
@@ -120,6 +139,7 @@ async fn while_the_store_is_away_a_node_starts_with_its_copy() {
     let node = bed.node("one", &pebble.directory, HTTP);
     // At once: before the store is asked.
     assert_eq!(*node.held.borrow().certificates, [certificate]);
+    node.error("the store cannot read").await;
 }
 
 /// A store whose disk is full, as long as it is said to be.

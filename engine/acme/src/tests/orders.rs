@@ -109,7 +109,7 @@ async fn an_external_account_is_bound_and_a_missing_one_is_told() {
 #[tokio::test]
 async fn nonces_that_the_ca_refuses_are_taken_anew() {
     let bed = Bed::new().await;
-    let pebble = bed.pebble(&Plan { nonces_rejected: 40, ..bed.plan() });
+    let pebble = bed.pebble(&Plan { nonces_rejected: 20, ..bed.plan() });
     let mut node = bed.node("one", &pebble.directory, HTTP);
     bed.behind.answers(Some(&node.acme));
     assert_eq!(node.certificate().await.names, [NAME]);
