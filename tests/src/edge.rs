@@ -65,14 +65,27 @@ impl Edge {
         let mut edge = Self { child, channel, buffer, board, authority, listener, starter };
         assert!(matches!(edge.receive().message, ToEngine::Hello { .. }));
         edge.send(&ToWorker::StartEdge { row: ROW, settings: settings() }, Some(board_fd));
+        edge.certify();
+        assert_eq!(edge.receive().message, ToEngine::Applied { generation: 0 });
+        edge
+    }
+
+    /// Sends it certificates of another authority than before. Later clients trust no other one.
+    pub fn certify(&mut self) {
+        self.authority = Authority::default();
         let certificates = Certificates {
-            by_name: vec![edge.authority.certificate("localhost")],
+            by_name: vec![self.authority.certificate("localhost")],
             ticket_keys: vec![TicketKey { name: [1; 16], key: [1; 32] }],
             ..Certificates::default()
         };
-        edge.send(&ToWorker::Certificates, Some(certificates.seal().expect("memory")));
-        assert_eq!(edge.receive().message, ToEngine::Applied { generation: 0 });
-        edge
+        self.send(&ToWorker::Certificates, Some(certificates.seal().expect("memory")));
+    }
+
+    /// Sends it these settings.
+    pub fn configure(&self, change: impl FnOnce(&mut Settings)) {
+        let mut settings = settings();
+        change(&mut settings);
+        self.send(&ToWorker::Settings { settings }, None);
     }
 
     /// The edge's process.

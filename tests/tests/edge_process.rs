@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
+use std::net::Shutdown;
 use std::os::unix::process::ExitStatusExt as _;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -55,6 +56,50 @@ fn it_has_no_way_to_files_and_programs() {
         let status = fs::read_to_string(task.unwrap().path().join("status")).unwrap();
         assert!(status.contains("Seccomp:\t2"), "{status}");
     }
+}
+
+#[test]
+fn new_certificates_and_settings_count_for_new_connections() {
+    let mut edge = Edge::start();
+    let mut client = edge.connect();
+    client.write_all(b"GET /").unwrap();
+    let mut end = edge.plaintext_end(&client);
+    expect(&mut end, b"GET /");
+    edge.certify();
+    let mut next = edge.connect();
+    next.write_all(b"GET /").unwrap();
+    let mut next_end = edge.plaintext_end(&next);
+    expect(&mut next_end, b"GET /");
+    exchange(&mut next, &mut next_end);
+    exchange(&mut client, &mut end);
+
+    edge.configure(|settings| settings.head_timeout_ms = 200);
+    let mut silent = edge.connect();
+    assert_eq!(silent.sock.read(&mut [0]).unwrap(), 0, "closed before a handshake");
+}
+
+#[test]
+fn each_side_can_end_its_stream_and_read_on() {
+    let mut edge = Edge::start();
+    let mut client = edge.connect();
+    client.write_all(b"GET /").unwrap();
+    let mut end = edge.plaintext_end(&client);
+    expect(&mut end, b"GET /");
+    end.write_all(b"reply").unwrap();
+    end.shutdown(Shutdown::Write).unwrap();
+    expect(&mut client, b"reply");
+    assert_eq!(client.read(&mut [0]).unwrap(), 0, "close_notify");
+    client.write_all(b"the rest").unwrap();
+    client.conn.send_close_notify();
+    client.flush().unwrap();
+    expect(&mut end, b"the rest");
+    assert_eq!(end.read(&mut [0]).unwrap(), 0);
+    drop(end);
+    client.sock.shutdown(Shutdown::Write).unwrap();
+    let row = edge.row();
+    wait::until("the connection's end is counted", SOON, || {
+        (row.connections_done.load(Relaxed) == 1).then_some(())
+    });
 }
 
 #[test]

@@ -214,7 +214,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_wildcard_stands_for_one_label(labels in prop::collection::vec("[a-z0-9-]{1,9}", 1..6)) {
+        fn a_wildcard_is_for_one_label(labels in prop::collection::vec("[a-z0-9-]{1,9}", 1..6)) {
             let by_name = HashMap::from([("*.b.c".to_owned(), ())]);
             let is_below = labels.len() == 3 && labels[1..] == ["b", "c"];
             prop_assert_eq!(find(&by_name, &labels.join(".")).is_some(), is_below);

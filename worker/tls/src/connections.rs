@@ -115,11 +115,11 @@ impl Connections {
     }
 
     /// Takes over a client's TCP socket, with the bytes that were already `read` from it, and calls
-    /// `hand_over` with the plaintext end once there is plaintext. `guard` is dropped when the connection is over. Must be called on a
-    /// [`tokio::task::LocalSet`].
+    /// `hand_over` with the plaintext end once there is plaintext. `guard` is dropped when the
+    /// connection is over. Must be called on a [`tokio::task::LocalSet`].
     ///
-    /// There are at most [`HANDSHAKES_MAX`] in a handshake: beyond that, the one that has been in it
-    /// for the longest is closed. A client that means well is through in a few round trips.
+    /// There are at most [`HANDSHAKES_MAX`] in a handshake: beyond that, the one that has been in
+    /// it for the longest is closed. A client that means well is through in a few round trips.
     ///
     /// # Errors
     /// If the socket cannot be watched. It is closed then.

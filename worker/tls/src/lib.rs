@@ -4,7 +4,7 @@
 //! client ── TCP, TLS ──▶ handshake ─▶ relay ── socket pair ──▶ whoever answers
 //! ```
 //!
-//! [`Connections::take`] gives each client's socket a task. The [handshake](handshake) chooses a
+//! [`Connections::take`] gives each client's socket a task. The [handshake] chooses a
 //! certificate of [`Configs`] by the name that the client asks for. With the first bytes that come
 //! out of TLS the task makes a socket pair and hands one end over; from then on the
 //! [relay](relay::Relay) carries bytes between the client and the other end. The task owns the
@@ -14,7 +14,7 @@
 //!
 //! | client | plaintext end |
 //! |---|---|
-//! | `close_notify` | the end of the stream, behind all that came before; replies still go through |
+//! | `close_notify` | the end of the stream, behind all that came before; replies still come |
 //! | the end of TCP without `close_notify` | closed, both ways, behind all that came before |
 //! | a reset, or bytes that are no TLS | the same |
 //! | takes nothing for as long as the write timeout | the same |
@@ -22,7 +22,7 @@
 //! TLS that ends without `close_notify` may have been cut by somebody on the way (RFC 8446 6.1). A
 //! socket pair cannot say so. A request with a length or chunks that was cut is not whole, and
 //! whoever reads it knows. Its answer cannot be sent any more, because both ways are closed: a
-//! client that wants one ends its side by `close_notify`. Whoever passes on bytes that have no form,
+//! client that wants one ends its side by `close_notify`. Whoever passes on bytes without a form,
 //! after a change of protocol (RFC 9110 7.8), sees an end in either case.
 //!
 //! In the other direction the end of the stream becomes `close_notify` and the end of TCP's, and

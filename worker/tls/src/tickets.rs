@@ -1,4 +1,5 @@
-//! Session tickets (RFC 8446 4.6.1), sealed with keys that all edges of all nodes have. Owns no fds.
+//! Session tickets (RFC 8446 4.6.1), sealed with keys that all edges of all nodes have. Owns no
+//! fds.
 //!
 //! A ticket is the key's name, a random nonce, and what rustls wants to be sealed, with its tag. A
 //! ticket that was sealed by one edge resumes its session in any other, and after a restart.
