@@ -153,7 +153,9 @@ impl NativeRunner {
             let (loaded, spec) = (Rc::clone(&runner.loaded), Rc::clone(&runner.spec));
             // It must not keep the version alive.
             drop(runner);
-            match Prepared::make(&loaded, &spec, &output, Begin::WhenTold).await {
+            let made = Prepared::make(&loaded, &spec, &output, Begin::WhenTold).await;
+            drop(loaded);
+            match made {
                 Ok(prepared) => {
                     let process = Rc::clone(prepared.process());
                     match done.send(prepared) {
@@ -190,7 +192,10 @@ impl NativeRunner {
             oldest.map_or_else(InvocationId::new, |(_, waiter)| waiter.id)
         };
         tokio::task::spawn_local(async move {
-            let Some(runner) = own.upgrade() else { return };
+            let Some(runner) = own.upgrade() else {
+                spare.into_iter().for_each(prepared::discard);
+                return;
+            };
             let started = runner.started(number, spare, id).await;
             match started {
                 Ok(running) => {
@@ -227,6 +232,10 @@ impl NativeRunner {
         let (loaded, spec) = (&self.loaded, &self.spec);
         if let Some(spare) = spare {
             if let Ok(prepared) = spare.await {
+                if loaded.runtime.ends.get() {
+                    prepared.process().kill();
+                    return Err("the worker ends".to_owned().into());
+                }
                 let process = Rc::clone(prepared.process());
                 process.output.begin(id);
                 let started = prepared.start(loaded, spec).await;
