@@ -3,10 +3,12 @@
 
 use std::rc::Rc;
 
-use super::pool::ProcessId;
 use super::process::{Farewell, Process};
 use crate::run::Call;
 use crate::run::failure::Failure;
+
+/// A process of the pool. No other has its number.
+pub(super) type ProcessId = u64;
 
 /// Whose processes are shared out.
 pub(super) trait Lessor {

@@ -11,9 +11,9 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::lambda::{self, NotStarted};
-use super::lease::{Called, Lease, Lessor};
+use super::lease::{Called, Lease, Lessor, ProcessId};
 use super::output::Output;
-use super::pool::{Action, Pool, PoolLimits, ProcessId, Ticket};
+use super::pool::{Action, Pool, PoolLimits, Ticket};
 use super::prepared::{self, Awaited, Prepared, Role, Running};
 use super::process::Farewell;
 use super::{Loaded, millis, process_requests};

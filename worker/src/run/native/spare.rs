@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::pool::ProcessId;
+use super::lease::ProcessId;
 
 /// How long after a version's last request a sandbox is kept ready for it.
 pub(super) const KEPT: Duration = Duration::from_secs(10 * 60);
