@@ -48,6 +48,8 @@ pub struct Settings {
     pub address_seed: u64,
     /// By which names functions are found besides the catalogue's domains.
     pub names: Names,
+    /// The port that clients are sent to who ask without TLS. `None` if they are served.
+    pub https_redirect: Option<u16>,
     /// The proxies that are believed who a request is from.
     pub trusted_proxies: Vec<Network>,
     /// From a head's first byte to its last.

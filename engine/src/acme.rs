@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use abi::invocation_id::InvocationId;
-use acme::{Acme, ExternalAccount, Held, LETS_ENCRYPT, LETS_ENCRYPT_STAGING, Possible};
+use acme::{Acme, Challenge, ExternalAccount, Held, LETS_ENCRYPT, LETS_ENCRYPT_STAGING, Possible};
 use anyhow::Context as _;
 use bytes::Bytes;
 use fleet::dispatch::challenges::{CHALLENGE_PATH, Challenger};
@@ -19,7 +19,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use secrets::KeyFile;
-use settings::Settings;
+use settings::{AcmeChallenge, Settings};
 use store::domains::Domains;
 use store::objects::Objects;
 use tokio::net::TcpStream;
@@ -77,7 +77,7 @@ pub(crate) fn start(
         possible: Possible {
             http01: has(Scheme::Http),
             tls_alpn01: has(Scheme::Https),
-            preferred: None,
+            preferred: Some(first_challenge(config.acme_challenge, urls)),
         },
         interval: *config.sync_interval,
         data: config.data.clone(),
@@ -89,6 +89,18 @@ pub(crate) fn start(
     let (acme, (challenger, challenges)) = (Arc::new(acme), Challenger::new(ANSWERED_AT_ONCE));
     tokio::spawn(answer_all(Arc::clone(&acme), challenges));
     Ok(Some(Started { acme, held, challenger }))
+}
+
+/// Returns the challenge to begin with: the `chosen` one, or else the one whose port is listened on.
+fn first_challenge(chosen: Option<AcmeChallenge>, urls: &[Url]) -> Challenge {
+    match chosen {
+        Some(AcmeChallenge::Http01) => Challenge::Http01,
+        Some(AcmeChallenge::TlsAlpn01) => Challenge::TlsAlpn01,
+        None if urls.iter().any(|url| url.scheme == Scheme::Http && url.address.port() == 80) => {
+            Challenge::Http01
+        }
+        None => Challenge::TlsAlpn01,
+    }
 }
 
 /// Says which names there are, until nobody wants to know.

@@ -26,6 +26,7 @@ pub(crate) fn of_workers(settings: &Settings, fixed: Fixed) -> OfWorkers {
         shared_rows: u16::try_from(fixed.shared_workers).unwrap_or(u16::MAX),
         address_seed: fixed.address_seed,
         names: names(settings),
+        https_redirect: settings.https_redirect,
         trusted_proxies: settings.trusted_proxies.clone(),
         head_timeout_ms: millis(settings.head_timeout),
         idle_timeout_ms: millis(settings.idle_timeout),

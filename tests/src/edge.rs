@@ -248,6 +248,7 @@ fn settings() -> Settings {
         shared_rows: 1,
         address_seed: 1,
         names: abi::names::Names::default(),
+        https_redirect: None,
         trusted_proxies: Vec::new(),
         head_timeout_ms: 10_000,
         idle_timeout_ms: 10_000,

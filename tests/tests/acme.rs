@@ -54,8 +54,12 @@ fn a_domain_gets_a_certificate_and_keeps_it_over_restarts_and_take_overs() {
     let (http_port, tls_port) = (free_port(), free_port());
     let pebble = Pebble::start(http_port, tls_port);
     let data = TempDir::new().unwrap();
-    let start = || node(&pebble, http_port, tls_port).data(&data.path().join("data")).start();
-    let node = start();
+    let start = |challenge: &str| {
+        let node = node(&pebble, http_port, tls_port).option("--acme-challenge", challenge);
+        node.data(&data.path().join("data")).start()
+    };
+    let (tls_alpn, http) = ("tls-alpn-01", "http-01");
+    let node = start(tls_alpn);
     node.deploy("hello", "hello", &[]);
     assert!(!certificate(tls_port, "shop.example.com").contains(ISSUER));
     node.cli(&["domain", "add", "shop.example.com", "hello"]).expect_code(0);
@@ -70,7 +74,7 @@ fn a_domain_gets_a_certificate_and_keeps_it_over_restarts_and_take_overs() {
     let node = node.taken_over();
     assert!(certificate(tls_port, "shop.example.com").contains(ISSUER));
     node.stop();
-    let node = start();
+    let node = start(http);
     assert!(certificate(tls_port, "shop.example.com").contains(ISSUER), "from the first moment on");
     node.cli(&["domain", "add", "blog.example.com/posts/*", "hello"]).expect_code(0);
     until_issued(&node, "blog.example.com/posts/*");

@@ -228,6 +228,26 @@ fn without_a_certificate_there_is_one_that_nobody_trusts_and_it_says_so() {
 }
 
 #[test]
+fn who_asks_without_tls_is_sent_to_it_if_the_node_says_so() {
+    let tls = Tls::new();
+    let node = tls.node().option("--https-redirect", "8443").start();
+    deploy(&node, &["hello"]);
+    let mut connection = node.connect();
+    for _ in 0..2 {
+        let headers = [("host", "shop.example.com:8080")];
+        connection.send(request("POST", "/hello/?a=b", &headers, b"body"));
+        let reply = connection.reply();
+        assert_eq!(reply.status(), 308);
+        let location = reply.head.get("location");
+        assert_eq!(location, Some("https://shop.example.com:8443/hello/?a=b"));
+    }
+    try_hello(&mut tls.open(tls_address(&node))).unwrap();
+    // The node's own requests are served.
+    node.cli(&["invoke", "hello"]).expect_code(0);
+    node.stop();
+}
+
+#[test]
 fn a_session_is_resumed_on_every_core_and_after_a_restart() {
     let tls = Tls::new();
     let data = TempDir::new().unwrap();

@@ -126,6 +126,7 @@ fn settings(input: &mut Unstructured<'_>) -> Result<Settings> {
         shared_rows: input.arbitrary()?,
         address_seed: input.arbitrary()?,
         names: Names { domain: input.arbitrary()?, paths: input.arbitrary()? },
+        https_redirect: input.arbitrary()?,
         trusted_proxies: (0..input.int_in_range(0..=3)?)
             .map(|_| {
                 let (address, bits): (IpAddr, u8) =

@@ -165,6 +165,7 @@ fn settings_beyond_their_limits_are_refused() {
         shared_rows: 1,
         address_seed: 0,
         names: crate::names::Names::default(),
+        https_redirect: None,
         trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
         head_timeout_ms,
         idle_timeout_ms: 1,

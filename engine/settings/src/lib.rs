@@ -36,7 +36,7 @@ pub use self::layer::Flags;
 pub use self::mistake::{Mistakes, misspelt};
 pub use self::resolve::{Resolved, Sources};
 use self::store_location::StoreLocation;
-pub use self::value::address;
+pub use self::value::{AcmeChallenge, address};
 use host::cores;
 use host::listen;
 use host::log;
@@ -84,6 +84,10 @@ pub struct Settings {
     /// File with the root certificates, in PEM, by which a private certificate authority is trusted
     #[arg(long, value_name = "FILE", help_heading = FIXED)]
     pub acme_root: Option<PathBuf>,
+    /// Which challenge to begin with (default: http-01 if there is a listener on port 80, otherwise
+    /// tls-alpn-01)
+    #[arg(long, value_name = "CHALLENGE", help_heading = FIXED)]
+    pub acme_challenge: Option<AcmeChallenge>,
     /// Id of the account that the certificate authority's operator has given out (external account
     /// binding)
     #[arg(long, value_name = "ID", help_heading = FIXED)]
@@ -201,6 +205,9 @@ pub struct Settings {
     /// Whether /NAME/... reaches function NAME; off, functions are found by their hosts alone
     #[arg(long, default_value = "on", value_name = "ON|OFF", help_heading = RELOADED)]
     pub path_routes: value::Switch,
+    /// Send clients that ask without TLS to the same URL with it, on this port (308)
+    #[arg(long, value_name = "PORT", help_heading = RELOADED)]
+    pub https_redirect: Option<u16>,
     /// Addresses or networks of proxies that are believed who a request is from, for example
     /// 127.0.0.1,10.0.0.0/8
     #[arg(long, value_name = "CIDR", value_delimiter = ',', help_heading = RELOADED)]

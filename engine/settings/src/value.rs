@@ -58,6 +58,15 @@ pub(super) fn endpoint(text: &str) -> Result<String, String> {
     }
 }
 
+/// How a certificate authority sees that a name is ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum AcmeChallenge {
+    #[value(name = "http-01")]
+    Http01,
+    #[value(name = "tls-alpn-01")]
+    TlsAlpn01,
+}
+
 /// Checks that `text` is an https:// URL.
 pub(super) fn https(text: &str) -> Result<String, String> {
     match text.starts_with("https://") && reqwest::Url::parse(text).is_ok() {

@@ -95,7 +95,7 @@ impl Account {
                 prefix: exchange.prefix.clone(),
                 path: request.uri().path_and_query().cloned(),
             }),
-            Destination::Problem(_) => None,
+            Destination::Problem(_) | Destination::Secure(_) => None,
         };
         let chosen = found.as_ref().and_then(|found| found.catalogue.chosen(found.choice));
         let slot = chosen.map(|(function, ..)| FunctionSlot::from(function));

@@ -30,7 +30,8 @@ use abi::message::{Awaits, Settings};
 use abi::outcome::Reason;
 use abi::problem::{self, Problem};
 use abi::route::{Route, route};
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use http::{HeaderValue, Request, Response, StatusCode};
 
 pub(crate) use self::account::{Account, Arrived, Moved};
@@ -65,6 +66,8 @@ pub(crate) enum Destination {
     Function { catalogue: Rc<CatalogueView>, choice: Choice, selector: Selector },
     /// No function: the node answers with an error.
     Problem(Problem),
+    /// No function: the client is sent to this URL, which is the same with TLS.
+    Secure(HeaderValue),
 }
 
 /// What the edge provides of a request on demand: its body, and its connection's address.
@@ -192,6 +195,12 @@ impl Pipeline {
     ) -> Result<Response<ReplyBody>, Problem> {
         let (catalogue, choice) = match exchange.destination {
             Destination::Function { catalogue, choice, .. } => (catalogue, choice),
+            Destination::Secure(location) => {
+                let mut reply = Response::new(ReplyBody::Whole(Bytes::new()));
+                *reply.status_mut() = StatusCode::PERMANENT_REDIRECT;
+                reply.headers_mut().insert(LOCATION, location);
+                return Ok(reply);
+            }
             Destination::Problem(problem) => {
                 self.shared.counters.count_refused(problem.status);
                 return Err(problem);

@@ -107,6 +107,7 @@ async fn send_module(worker: Rc<Worker>, mut wishes: Inbox<ToEngine>, module: Ow
 fn settings(trusted_proxies: Vec<Network>) -> Settings {
     Settings {
         only_function: None,
+        https_redirect: None,
         shared_rows: 1,
         address_seed: fastrand::u64(..),
         names: abi::names::Names::default(),

@@ -15,6 +15,7 @@ mod incoming;
 mod message;
 mod next;
 mod request_body;
+mod secure;
 mod send;
 mod send_batch;
 mod wire;

@@ -18,10 +18,11 @@ use super::encode::Asked;
 use super::end::End;
 use super::forwarded::resolve_client;
 use super::message::{Message, Outline};
+use super::secure::location;
 use super::wire::{Peer, SharedWire, Wire};
 use crate::deadline::Deadline;
 use crate::run::IsEvent;
-use crate::serve::Exchange;
+use crate::serve::{Destination, Exchange};
 
 /// The result of waiting.
 pub(super) enum Next {
@@ -146,10 +147,15 @@ fn decide(connections: &Connections, wire: &mut Wire, awaits: Awaits) -> Option<
         Ok((head::Parsed::Partial, _)) => return None,
         Err(error) => return Some(Next::End(End::Refuse(error.into(), Reply::to(&wire.buffer)))),
     };
-    let Some((destination, prefix_length)) =
+    let Some((mut destination, prefix_length)) =
         connections.pipeline.find(head.host, head.target, awaits)
     else {
         return Some(Next::End(End::GiveBack(awaits)));
+    };
+    // Only the public is sent elsewhere.
+    let secure = match (awaits, connections.pipeline.settings().https_redirect) {
+        (Awaits::First | Awaits::Next, Some(port)) => location(head.host, head.target, port),
+        _ => None,
     };
     // The head borrows the buffer that it is taken off, so its outline is what survives.
     let framing = head.framing;
@@ -173,6 +179,9 @@ fn decide(connections: &Connections, wire: &mut Wire, awaits: Awaits) -> Option<
                 (*peer, text),
                 &settings.trusted_proxies,
             );
+            if let Some(location) = secure.filter(|_| !client.https) {
+                destination = Destination::Secure(location);
+            }
             match framing {
                 Framing::None if message.upgrades => wire.incoming.begin_upgrade(),
                 framing => wire.incoming.begin(framing, message.continues),

@@ -124,6 +124,7 @@ mod tests {
             shared_rows: 1,
             address_seed: 1,
             names: abi::names::Names::default(),
+            https_redirect: None,
             trusted_proxies: Vec::new(),
             head_timeout_ms: 1000,
             idle_timeout_ms: 1000,
