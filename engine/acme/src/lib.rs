@@ -86,8 +86,8 @@ impl Acme {
     /// from. The receiver has what is held, at first what this node had when it ran last.
     ///
     /// # Errors
-    /// When the settings name a CA or a file that cannot be used, or the node gets no id. Whether the CA answers is seen
-    /// later, and told by [`Self::status`].
+    /// When the settings name a CA or a file that cannot be used, or the node gets no id. Whether
+    /// the CA answers is seen later, and told by [`Self::status`].
     pub fn start(
         settings: Settings,
         objects: Arc<dyn Objects>,
