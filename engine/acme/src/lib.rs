@@ -65,7 +65,9 @@ use self::plan::Policy;
 pub use self::plan::Validity;
 pub use self::record::{Challenge, Possible};
 use self::run::{Keeper, Status};
-pub use self::settings::{ExternalAccount, LETS_ENCRYPT, LETS_ENCRYPT_STAGING, Settings};
+pub use self::settings::{
+    ExternalAccount, LETS_ENCRYPT, LETS_ENCRYPT_STAGING, Listening, Settings,
+};
 pub use self::status::NameStatus;
 use self::work::Work;
 

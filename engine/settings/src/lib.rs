@@ -36,7 +36,7 @@ pub use self::layer::Flags;
 pub use self::mistake::{Mistakes, misspelt};
 pub use self::resolve::{Resolved, Sources};
 use self::store_location::StoreLocation;
-pub use self::value::address;
+pub use self::value::{AcmeChallenge, address};
 use host::cores;
 use host::log;
 
@@ -165,6 +165,29 @@ pub struct Settings {
     /// With example.com, a request for host NAME.example.com is for function NAME
     #[arg(long, value_name = "DOMAIN", value_parser = value::domain, help_heading = RELOADED)]
     pub domain: Option<String>,
+    /// Where the CA that certificates are ordered from can reach a person; whoever names it agrees
+    /// to the CA's terms of service (default: no certificate is ordered)
+    #[arg(long, value_name = "ADDRESS", value_parser = value::email, help_heading = FIXED)]
+    pub acme_email: Option<String>,
+    /// Whether they are of Let's Encrypt's CA for trials, which no browser trusts
+    #[arg(long, action = ArgAction::Set, default_value_t = false, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", help_heading = FIXED)]
+    pub acme_staging: bool,
+    /// URL of another CA's ACME directory (default: Let's Encrypt's)
+    #[arg(long, value_name = "URL", value_parser = value::directory, help_heading = FIXED)]
+    pub acme_directory: Option<String>,
+    /// File with root certificates in PEM, which alone are trusted when that CA is asked
+    #[arg(long, value_name = "FILE", help_heading = FIXED)]
+    pub acme_root: Option<PathBuf>,
+    /// Id of the external account that the CA asks for
+    #[arg(long, value_name = "ID", help_heading = FIXED)]
+    pub acme_eab_key_id: Option<String>,
+    /// File with that account's HMAC key, as the CA shows it, which nobody else may read
+    #[arg(long, value_name = "FILE", help_heading = FIXED)]
+    pub acme_eab_hmac_file: Option<PathBuf>,
+    /// By which challenge the CA is to see first that a name leads here (default: http-01 with a
+    /// listener on port 80, else tls-alpn-01)
+    #[arg(long, value_name = "NAME", help_heading = FIXED)]
+    pub acme_challenge: Option<AcmeChallenge>,
     /// Addresses or networks of proxies that are believed who a request is from, for example
     /// 127.0.0.1,10.0.0.0/8
     #[arg(long, value_name = "CIDR", value_delimiter = ',', help_heading = RELOADED)]

@@ -74,6 +74,47 @@ impl From<NativeSandbox> for Level {
     }
 }
 
+/// How the CA sees that a name leads to this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum AcmeChallenge {
+    #[value(name = "http-01")]
+    Http01,
+    #[value(name = "tls-alpn-01")]
+    TlsAlpn01,
+}
+
+/// Checks that `text` can be an address of mail. Whether mail comes to it, the CA finds out.
+pub(super) fn email(text: &str) -> Result<String, String> {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"<>,;?&%".contains(&byte);
+    match text.split_once('@') {
+        Some((user, host))
+            if !user.is_empty() && host.contains('.') && text.bytes().all(is_plain) =>
+        {
+            Ok(text.to_owned())
+        }
+        _ => Err("expected an address of mail, for example me@example.com".into()),
+    }
+}
+
+/// Checks that `text` is the URL of an ACME directory.
+pub(super) fn directory(text: &str) -> Result<String, String> {
+    let url = reqwest::Url::parse(text).ok();
+    let fits = |url: reqwest::Url| {
+        url.scheme() == "https"
+            && url.has_host()
+            && url.fragment().is_none()
+            && url.username().is_empty()
+            && url.password().is_none()
+    };
+    match url.is_some_and(fits) {
+        true => Ok(text.to_owned()),
+        false => Err(
+            "expected the URL of a CA's ACME directory, for example https://ca.example/directory"
+                .into(),
+        ),
+    }
+}
+
 /// A share of the whole, in millionths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Share(pub u32);
