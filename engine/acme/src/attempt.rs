@@ -44,7 +44,7 @@ pub(crate) async fn attempt(work: &Work, view: &mut View, name: &str) -> Done {
         return of_node(error);
     }
     let of = (&*work.shelf.ca, name, &*work.node);
-    match Lease::take(&work.shelf.objects, of).await {
+    match Lease::take(&work.shelf.objects, of, work.policy.settle).await {
         Ok(Some(lease)) => {
             let done = attempt_alone(work, view, name).await;
             lease.end().await;

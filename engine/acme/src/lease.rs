@@ -1,7 +1,8 @@
 //! Who orders a certificate just now: one node of those that share a store. Owns no fds.
 //!
 //! Stores have no conditional writes, so a node writes that it wants to, and then looks who wrote
-//! first, by the store's clock. Two that come at the same moment may both find that they did; what
+//! first, by the store's clock. That is a moment before a write is seen, and a bucket's clock shows
+//! whole seconds; so it looks a little later. Two may still find that they were first; what
 //! they then do at once does no harm, and what they write in the attempts' record keeps them apart
 //! from then on. A node that dies leaves its lease behind, which ends by time.
 
@@ -15,8 +16,6 @@ use crate::place::{FOLDER, Place};
 
 /// How long a lease holds, longer than any order takes.
 pub(crate) const LEASE: Duration = Duration::from_secs(15 * 60);
-/// A bucket's clock shows whole seconds: only after two of them is it certain who came first.
-const BUCKET_SETTLES: Duration = Duration::from_secs(2);
 
 /// What a listing of leases says.
 #[derive(Debug, PartialEq, Eq)]
@@ -51,20 +50,20 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    /// Takes the lease on a name. Returns `None` if another node has it.
+    /// Takes the lease on a name. Returns `None` if another node has it. `settle` is how long it
+    /// takes until a write with an earlier time is certainly seen.
     ///
     /// # Errors
     /// When the store cannot be read or written.
     pub(crate) async fn take(
         objects: &Arc<dyn Objects>,
         (ca, name, node): (&str, &str, &str),
+        settle: Duration,
     ) -> Result<Option<Self>, StoreError> {
         let key = Place::Lease { ca, name, node }.key();
         objects.put(&key, Vec::new()).await?;
         let lease = Self { objects: Arc::clone(objects), key };
-        if objects.local_path(&lease.key).is_none() {
-            tokio::time::sleep(BUCKET_SETTLES).await;
-        }
+        tokio::time::sleep(settle).await;
         let listed = objects.list(&format!("{FOLDER}{ca}/leases/{name}/"), "").await?;
         let verdict = judge(&listed, &lease.key);
         for key in &verdict.ended {
@@ -128,7 +127,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let objects: Arc<dyn Objects> = Arc::new(Directory::new(folder.path().to_owned()));
         let (one, two) = (node(1), node(2));
-        let take = async |node: &str| Lease::take(&objects, (CA, NAME, node)).await.unwrap();
+        let take = async |node: &str| {
+            Lease::take(&objects, (CA, NAME, node), Duration::ZERO).await.unwrap()
+        };
         let lease = take(&one).await.unwrap();
         assert!(take(&two).await.is_none());
         // The node dies, and starts again.

@@ -65,7 +65,9 @@ use self::plan::Policy;
 pub use self::plan::Validity;
 pub use self::record::{Challenge, Possible};
 use self::run::{Keeper, Status};
-pub use self::settings::{ExternalAccount, LETS_ENCRYPT, LETS_ENCRYPT_STAGING, Settings};
+pub use self::settings::{
+    ExternalAccount, LETS_ENCRYPT, LETS_ENCRYPT_STAGING, Listening, Settings,
+};
 pub use self::status::NameStatus;
 use self::work::Work;
 
@@ -86,8 +88,8 @@ impl Acme {
     /// from. The receiver has what is held, at first what this node had when it ran last.
     ///
     /// # Errors
-    /// When the settings name a CA or a file that cannot be used, or the node gets no id. Whether the CA answers is seen
-    /// later, and told by [`Self::status`].
+    /// When the settings name a CA or a file that cannot be used, or the node gets no id. Whether
+    /// the CA answers is seen later, and told by [`Self::status`].
     pub fn start(
         settings: Settings,
         objects: Arc<dyn Objects>,

@@ -45,12 +45,15 @@ pub(crate) struct Policy {
     pub(crate) backoff: Backoff,
     /// Between two looks at what is to be done, however much happens.
     pub(crate) pause_min: Duration,
+    /// Between the writing of a lease and the look at who has it.
+    pub(crate) settle: Duration,
 }
 
 impl Policy {
     pub(crate) const STANDARD: Self = Self {
         backoff: Backoff { first: Duration::from_secs(120), max: Duration::from_secs(86_400) },
         pause_min: Duration::from_secs(1),
+        settle: Duration::from_secs(2),
     };
 
     /// After failures of the CA, whichever the name: it may be back at any time.

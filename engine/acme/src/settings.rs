@@ -7,18 +7,21 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ::settings::AcmeChallenge;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use zeroize::Zeroizing;
 
 use crate::error::AcmeError;
-use crate::record::Possible;
+use crate::record::{Challenge, Possible};
 
 /// Let's Encrypt, whose certificates browsers trust.
 pub const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
 /// Let's Encrypt for trials: generous limits, and certificates that nobody trusts.
 pub const LETS_ENCRYPT_STAGING: &str = "https://acme-staging-v02.api.letsencrypt.org/directory";
 
+/// How often the store is looked at, at most: certificates change seldom, and a listing costs.
+const INTERVAL_MIN: Duration = Duration::from_secs(10);
 /// The most bytes of a file with an HMAC key.
 const HMAC_FILE_BYTES_MAX: u64 = 4096;
 
@@ -39,6 +42,46 @@ pub struct Settings {
     pub interval: Duration,
     /// The node's data folder, with its id, and in its `cache` a copy of its certificates.
     pub data: PathBuf,
+}
+
+/// Which of the ports that a CA asks this node listens on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listening {
+    /// Port 80, for HTTP.
+    pub http: bool,
+    /// Port 443, for TLS.
+    pub tls: bool,
+}
+
+impl Settings {
+    /// Returns what the node's settings say. Returns `None` if no certificates are to be ordered.
+    ///
+    /// # Errors
+    /// When the file of an external account cannot be used.
+    pub fn of(
+        config: &::settings::Settings,
+        listening: Listening,
+    ) -> Result<Option<Self>, AcmeError> {
+        let Some(email) = config.acme_email.clone() else { return Ok(None) };
+        let lets_encrypt = if config.acme_staging { LETS_ENCRYPT_STAGING } else { LETS_ENCRYPT };
+        let directory = config.acme_directory.clone();
+        let external = config.acme_eab_key_id.clone().zip(config.acme_eab_hmac_file.as_deref());
+        let external = external.map(|(key_id, path)| ExternalAccount::read(key_id, path));
+        let preferred = config.acme_challenge.map(|challenge| match challenge {
+            AcmeChallenge::Http01 => Challenge::Http01,
+            AcmeChallenge::TlsAlpn01 => Challenge::TlsAlpn01,
+        });
+        let Listening { http: http01, tls: tls_alpn01 } = listening;
+        Ok(Some(Self {
+            email,
+            directory: directory.unwrap_or_else(|| lets_encrypt.to_owned()),
+            root: config.acme_root.clone(),
+            external_account: external.transpose()?,
+            possible: Possible { http01, tls_alpn01, preferred },
+            interval: (*config.sync_interval).max(INTERVAL_MIN),
+            data: config.data.clone(),
+        }))
+    }
 }
 
 /// An account that somebody has with the CA's owner (RFC 8555 7.3.4).
@@ -105,5 +148,33 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         let missing = ExternalAccount::read("kid".to_owned(), &path);
         assert!(matches!(missing, Err(AcmeError::Unreadable { .. })));
+    }
+
+    #[test]
+    fn the_nodes_settings_say_what_is_ordered_where() {
+        use clap::Parser as _;
+        #[derive(clap::Parser)]
+        struct Command {
+            #[command(flatten)]
+            settings: ::settings::Settings,
+        }
+        let listening = Listening { http: true, tls: false };
+        let of = |flags: &[&str]| {
+            let command = Command::parse_from([&["sockhop"], flags].concat());
+            Settings::of(&command.settings, listening)
+        };
+        assert!(of(&[]).unwrap().is_none());
+        let email = ["--acme-email", "me@example.com"];
+        let plain = of(&email).unwrap().unwrap();
+        assert_eq!((&*plain.email, &*plain.directory), ("me@example.com", LETS_ENCRYPT));
+        let possible = Possible { http01: true, tls_alpn01: false, preferred: None };
+        assert_eq!((plain.possible, plain.interval), (possible, INTERVAL_MIN));
+        let staging = of(&[&email[..], &["--acme-staging", "--sync-interval", "1m"]].concat());
+        let staging = staging.unwrap().unwrap();
+        assert_eq!(staging.directory, LETS_ENCRYPT_STAGING);
+        assert_eq!(staging.interval, Duration::from_secs(60));
+        let missing = ["--acme-eab-key-id", "kid", "--acme-eab-hmac-file", "/nowhere"];
+        let refused = of(&[&email[..], &missing].concat()).unwrap_err();
+        assert!(matches!(refused, AcmeError::Unreadable { .. }), "{refused}");
     }
 }

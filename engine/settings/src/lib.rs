@@ -73,10 +73,10 @@ pub struct Settings {
     pub tls_dir: Option<PathBuf>,
     /// Have certificates ordered for all domains by ACME, under this address, which agrees to the
     /// terms of service of the certificate authority
-    #[arg(long, value_name = "ADDRESS", help_heading = FIXED)]
+    #[arg(long, value_name = "ADDRESS", value_parser = value::email, help_heading = FIXED)]
     pub acme_email: Option<String>,
     /// URL of the certificate authority's directory (default: that of Let's Encrypt)
-    #[arg(long, value_name = "URL", value_parser = value::https, help_heading = FIXED)]
+    #[arg(long, value_name = "URL", value_parser = value::directory, help_heading = FIXED)]
     pub acme_directory: Option<String>,
     /// Order from Let's Encrypt's staging environment, whose certificates nobody trusts
     #[arg(long, action = ArgAction::Set, default_value_t = false, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", help_heading = FIXED)]

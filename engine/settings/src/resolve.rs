@@ -95,6 +95,9 @@ impl Resolved {
             );
             return Err(Mistakes(vec![Mistake::Together(many)]));
         }
+        if let Some(mistake) = acme_mistake(&settings) {
+            return Err(Mistakes(vec![Mistake::Together(mistake.to_owned())]));
+        }
         Ok(Self { settings, given })
     }
 
@@ -124,5 +127,30 @@ impl Resolved {
             };
         }
         text
+    }
+}
+
+/// Returns what does not go together of the settings about certificates.
+fn acme_mistake(settings: &Settings) -> Option<&'static str> {
+    let Settings { acme_email, acme_staging, acme_directory, acme_root, .. } = settings;
+    let external = (settings.acme_eab_key_id.is_some(), settings.acme_eab_hmac_file.is_some());
+    let any = *acme_staging
+        || acme_directory.is_some()
+        || acme_root.is_some()
+        || settings.acme_challenge.is_some()
+        || external != (false, false);
+    if any && acme_email.is_none() {
+        return Some("acme settings are there without acme_email, and nothing is ordered; add it");
+    }
+    if *acme_staging && acme_directory.is_some() {
+        return Some("acme_staging and acme_directory name two CAs; leave one of them out");
+    }
+    if acme_root.is_some() && acme_directory.is_none() {
+        return Some("acme_root is for another CA than Let's Encrypt; name that by acme_directory");
+    }
+    match external {
+        (true, false) => Some("acme_eab_key_id is there without acme_eab_hmac_file; set both"),
+        (false, true) => Some("acme_eab_hmac_file is there without acme_eab_key_id; set both"),
+        _ => None,
     }
 }

@@ -266,3 +266,41 @@ proptest! {
         prop_assert_eq!(first.take_over(&second).unwrap().1.to_string(), "nothing has changed");
     }
 }
+
+#[test]
+fn settings_about_certificates_go_together_or_are_refused() {
+    let email = ["--acme-email", "me@example.com"];
+    let given = |flags: &[&str]| resolve(&[&email, flags].concat(), &[], "");
+    let other = ["--acme-directory", "https://ca.example/dir"];
+    let good = [
+        &[][..],
+        &["--acme-staging"],
+        &[&other[..], &["--acme-root", "/etc/root.pem"]].concat(),
+        &["--acme-eab-key-id", "kid", "--acme-eab-hmac-file", "/etc/hmac"],
+        &["--acme-challenge", "tls-alpn-01"],
+    ];
+    for flags in good {
+        given(flags).unwrap();
+        // Without the address nothing is ordered, and the others mean nothing.
+        let refused = resolve(flags, &[], "").err();
+        assert_eq!(refused.is_some(), !flags.is_empty(), "{flags:?}");
+    }
+    for (flags, part) in [
+        ([&other[..], &["--acme-staging"]].concat(), "two CAs"),
+        (vec!["--acme-root", "/etc/root.pem"], "acme_directory"),
+        (vec!["--acme-eab-key-id", "kid"], "set both"),
+        (vec!["--acme-eab-hmac-file", "/etc/hmac"], "set both"),
+    ] {
+        let refused = given(&flags).unwrap_err();
+        assert!(refused.contains(part), "{flags:?}: {refused}");
+    }
+    for (flag, value) in [
+        ("--acme-email", "me"),
+        ("--acme-email", "me@x.y, you@x.y"),
+        ("--acme-directory", "http://ca.example/dir"),
+        ("--acme-directory", "ca.example"),
+        ("--acme-challenge", "dns-01"),
+    ] {
+        assert!(resolve(&[flag, value], &[], "").is_err(), "{flag} {value}");
+    }
+}

@@ -67,14 +67,6 @@ pub enum AcmeChallenge {
     TlsAlpn01,
 }
 
-/// Checks that `text` is an https:// URL.
-pub(super) fn https(text: &str) -> Result<String, String> {
-    match text.starts_with("https://") && reqwest::Url::parse(text).is_ok() {
-        true => Ok(text.to_owned()),
-        false => Err("expected a URL, for example https://ca.example.com/directory".into()),
-    }
-}
-
 /// How native programs are kept apart from the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum NativeSandbox {
@@ -102,6 +94,38 @@ impl Switch {
     /// Returns whether it is done.
     pub fn is_on(self) -> bool {
         self == Self::On
+    }
+}
+
+/// Checks that `text` can be an address of mail. Whether mail comes to it, the CA finds out.
+pub(super) fn email(text: &str) -> Result<String, String> {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"<>,;?&%".contains(&byte);
+    match text.split_once('@') {
+        Some((user, host))
+            if !user.is_empty() && host.contains('.') && text.bytes().all(is_plain) =>
+        {
+            Ok(text.to_owned())
+        }
+        _ => Err("expected an address of mail, for example me@example.com".into()),
+    }
+}
+
+/// Checks that `text` is the URL of an ACME directory.
+pub(super) fn directory(text: &str) -> Result<String, String> {
+    let url = reqwest::Url::parse(text).ok();
+    let fits = |url: reqwest::Url| {
+        url.scheme() == "https"
+            && url.has_host()
+            && url.fragment().is_none()
+            && url.username().is_empty()
+            && url.password().is_none()
+    };
+    match url.is_some_and(fits) {
+        true => Ok(text.to_owned()),
+        false => Err(
+            "expected the URL of a CA's ACME directory, for example https://ca.example/directory"
+                .into(),
+        ),
     }
 }
 

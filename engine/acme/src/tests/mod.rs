@@ -30,6 +30,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 const POLICY: Policy = Policy {
     backoff: Backoff { first: Duration::from_millis(300), max: Duration::from_secs(2) },
     pause_min: Duration::from_millis(50),
+    settle: Duration::from_secs(1),
 };
 
 /// A store, a CA's identity, and what answers for the name.

@@ -15,6 +15,7 @@ use crate::contents::Contents;
 use crate::manifest::Manifest;
 use crate::repository::Repository;
 use crate::stored::sealed;
+use host::files;
 
 const SEEDS: u64 = 40;
 /// Of ten minutes, or so.
