@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use abi::invocation_id::InvocationId;
-use acme::{Acme, Challenge, ExternalAccount, Held, LETS_ENCRYPT, LETS_ENCRYPT_STAGING, Possible};
+use acme::{Acme, Challenge, Held, Listening};
 use anyhow::Context as _;
 use bytes::Bytes;
 use fleet::dispatch::challenges::{CHALLENGE_PATH, Challenger};
@@ -19,7 +19,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use secrets::KeyFile;
-use settings::{AcmeChallenge, Settings};
+use settings::Settings;
 use store::domains::Domains;
 use store::objects::Objects;
 use tokio::net::TcpStream;
@@ -51,37 +51,23 @@ pub(crate) fn start(
     keys: &Arc<KeyFile>,
     domains: &Arc<Domains>,
 ) -> anyhow::Result<Option<Started>> {
-    let Some(email) = config.acme_email.clone() else { return Ok(None) };
     let has = |scheme| urls.iter().any(|url| url.scheme == scheme);
+    anyhow::ensure!(
+        config.acme_eab_key_id.is_some() == config.acme_eab_hmac_file.is_some(),
+        "--acme-eab-key-id and --acme-eab-hmac-file go together"
+    );
+    anyhow::ensure!(
+        !(config.acme_staging && config.acme_directory.is_some()),
+        "--acme-directory and --acme-staging exclude each other"
+    );
+    // Whether ports 80 and 443 lead here, the certificate authority finds out.
+    let listening = Listening { http: has(Scheme::Http), tls: has(Scheme::Https) };
+    let Some(mut chosen) = acme::Settings::of(config, listening)? else { return Ok(None) };
     anyhow::ensure!(
         has(Scheme::Https),
         "--acme-email needs a port for the certificates: --listen https://0.0.0.0:443"
     );
-    let external_account = match (&config.acme_eab_key_id, &config.acme_eab_hmac_file) {
-        (None, None) => None,
-        (Some(id), Some(file)) => Some(ExternalAccount::read(id.clone(), file)?),
-        _ => anyhow::bail!("--acme-eab-key-id and --acme-eab-hmac-file go together"),
-    };
-    let directory = match (&config.acme_directory, config.acme_staging) {
-        (Some(_), true) => anyhow::bail!("--acme-directory and --acme-staging exclude each other"),
-        (Some(url), false) => url.clone(),
-        (None, true) => LETS_ENCRYPT_STAGING.to_owned(),
-        (None, false) => LETS_ENCRYPT.to_owned(),
-    };
-    let chosen = acme::Settings {
-        email,
-        directory,
-        root: config.acme_root.clone(),
-        external_account,
-        // Whether ports 80 and 443 lead here, the certificate authority finds out.
-        possible: Possible {
-            http01: has(Scheme::Http),
-            tls_alpn01: has(Scheme::Https),
-            preferred: Some(first_challenge(config.acme_challenge, urls)),
-        },
-        interval: *config.sync_interval,
-        data: config.data.clone(),
-    };
+    chosen.possible.preferred.get_or_insert_with(|| first_challenge(urls));
     let (wanted, receiver) = watch::channel(Vec::new());
     let (acme, held) = Acme::start(chosen, Arc::clone(objects), Arc::clone(keys), receiver)
         .context("certificates by ACME")?;
@@ -91,16 +77,10 @@ pub(crate) fn start(
     Ok(Some(Started { acme, held, challenger }))
 }
 
-/// Returns the challenge to begin with: the `chosen` one, or else the one whose port is listened on.
-fn first_challenge(chosen: Option<AcmeChallenge>, urls: &[Url]) -> Challenge {
-    match chosen {
-        Some(AcmeChallenge::Http01) => Challenge::Http01,
-        Some(AcmeChallenge::TlsAlpn01) => Challenge::TlsAlpn01,
-        None if urls.iter().any(|url| url.scheme == Scheme::Http && url.address.port() == 80) => {
-            Challenge::Http01
-        }
-        None => Challenge::TlsAlpn01,
-    }
+/// Returns the challenge to begin with where the settings name none.
+fn first_challenge(urls: &[Url]) -> Challenge {
+    let is_plain = |url: &Url| url.scheme == Scheme::Http && url.address.port() == 80;
+    if urls.iter().any(is_plain) { Challenge::Http01 } else { Challenge::TlsAlpn01 }
 }
 
 /// Says which names there are, until nobody wants to know.
