@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub(super) use super::spare::ProcessId;
 use super::spare::Spare;
 
 /// The pause after a first failed start; it doubles with each failure in a row,
@@ -27,8 +28,6 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How long a request waits for one that has been answered to leave its process.
 const LEAVING_WAIT: Duration = Duration::from_millis(20);
 
-/// A process of the pool. No other has its number.
-pub(super) type ProcessId = u64;
 /// A request that waits.
 pub(super) type Ticket = u64;
 
