@@ -1,5 +1,5 @@
 //! Whether a sandbox is kept ready for the next process, in which no program is executed yet. Pure:
-//! a part of the [`pool`](super::pool), with its clock and its numbers. Owns no fds.
+//! a part of the pool, with its clock and its numbers. Owns no fds.
 //!
 //! A sandbox takes most of the time of a start, and needs nothing of the request. So one is made
 //! before it is needed, and another one in its place once it is used. It is let go when the version
