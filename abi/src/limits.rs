@@ -156,6 +156,8 @@ pub const TABLE_ELEMENTS_MAX: u32 = 100_000;
 /// The most core instances that one component's instance can be given.
 pub const CORE_INSTANCES_MAX: u32 = 100;
 
+/// Cores of one node.
+pub const CORES_MAX: usize = 1024;
 /// Processes of one native function.
 pub const PROCESSES_MAX: u32 = 1000;
 

@@ -71,6 +71,8 @@ pub struct Settings {
     pub log_filter: String,
     /// How native programs are kept apart from the host.
     pub native_sandbox: Level,
+    /// The cores that native programs may run on: all of the node's, not the worker's own alone.
+    pub native_cores: Vec<u16>,
 }
 
 impl Settings {
@@ -86,6 +88,8 @@ impl Settings {
             Err("Settings.trusted_proxies has more than TRUSTED_PROXIES_MAX networks")
         } else if !self.trusted_proxies.iter().all(Network::is_good) {
             Err("a network of Settings.trusted_proxies has more bits than an address")
+        } else if self.native_cores.len() > limits::CORES_MAX {
+            Err("Settings.native_cores has more than CORES_MAX")
         } else if self.log_filter.len() > limits::LOG_FILTER_BYTES_MAX {
             Err("Settings.log_filter is longer than LOG_FILTER_BYTES_MAX")
         } else {

@@ -134,7 +134,7 @@ async fn run(
         node.functions.clear_unused().await;
         (node, lock)
     };
-    let reread = (node.fixed, Arc::clone(&node.shared), node.commands.clone());
+    let reread = (node.fixed.clone(), Arc::clone(&node.shared), node.commands.clone());
     tokio::task::spawn_local(reconfigure::at_each(hangup, sources, resolved, reread));
     node.serve(&config.data, lock, (&successor, &mut upgrade), &mut stop).await
 }
@@ -212,6 +212,7 @@ impl Node {
         let (board, board_fd) = Board::create()?;
         let board = Arc::new(board);
         let fixed = Fixed {
+            cores: cores.iter().filter_map(|core| u16::try_from(*core).ok()).collect(),
             shared_workers: shared_workers.len(),
             address_seed: RandomState::new().hash_one(0),
         };
@@ -227,7 +228,7 @@ impl Node {
         });
         let plan = Plan {
             binary,
-            settings: reconfigure::of_workers(config, fixed),
+            settings: reconfigure::of_workers(config, &fixed),
             fleet: FleetPlan {
                 shared: shared_workers,
                 edges: if has_tls { cores.to_vec() } else { Vec::new() },

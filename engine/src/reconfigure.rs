@@ -18,7 +18,7 @@ use host::log;
 use settings::{Mistakes, Resolved, Settings, Sources};
 
 /// What workers are told of the settings, but for what each is for.
-pub(crate) fn of_workers(settings: &Settings, fixed: Fixed) -> OfWorkers {
+pub(crate) fn of_workers(settings: &Settings, fixed: &Fixed) -> OfWorkers {
     let millis =
         |duration: humantime::Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
     OfWorkers {
@@ -37,6 +37,7 @@ pub(crate) fn of_workers(settings: &Settings, fixed: Fixed) -> OfWorkers {
         trace_sample: if settings.otlp_endpoint.is_some() { settings.otlp_sample.0 } else { 0 },
         log_filter: settings.log.to_string(),
         native_sandbox: settings.native_sandbox.into(),
+        native_cores: fixed.cores.clone(),
     }
 }
 
@@ -55,8 +56,9 @@ pub(crate) fn of_shards(settings: &Settings) -> ConnectionLimits {
 }
 
 /// What workers are told besides, and does not change.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Fixed {
+    pub(crate) cores: Vec<u16>,
     pub(crate) shared_workers: usize,
     pub(crate) address_seed: u64,
 }
@@ -100,7 +102,7 @@ pub(crate) async fn at_each(
         };
         log::change_filter(&now.settings.log);
         shared.limits.store(Arc::new(of_shards(&now.settings)));
-        let settings = of_workers(&now.settings, fixed);
+        let settings = of_workers(&now.settings, &fixed);
         let (done, taken) = oneshot::channel();
         let command =
             Command::Reconfigure { settings, drain_timeout: *now.settings.drain_timeout, done };

@@ -258,6 +258,7 @@ fn settings() -> Settings {
         guest_stderr: false,
         trace_sample: 0,
         log_filter: "debug".into(),
+        native_cores: Vec::new(),
         native_sandbox: abi::sandbox::Level::Full,
     }
 }

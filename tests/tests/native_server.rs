@@ -285,6 +285,14 @@ fn the_least_busy_process_gets_the_next_request() {
     assert!((2..=4).contains(&names.len()) && most <= 2, "{names:?}, {most} at a time");
     let (spread, most) = asked(&node, names.len(), "/server/pid?ms=1000");
     assert_eq!((spread, most), (names, 1), "each has one before one has two");
+    // Their worker is pinned to one core, and they are not.
+    let is_server = |pid: &u32| {
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        name.trim() == "server"
+    };
+    let servers: Vec<u32> = node.processes().into_iter().filter(is_server).collect();
+    assert!(servers.len() >= 2, "{servers:?}");
+    servers.iter().for_each(|pid| assert_eq!(process::cores(*pid).len(), 2));
     node.stop();
 
     // By default one process has many at a time.

@@ -67,6 +67,7 @@ impl Worker {
             log: guest_log,
             thread,
             native_sandbox: settings.native_sandbox,
+            native_cores: settings.native_cores.clone(),
         });
         let runtimes = Runtimes::new(&shared, settings.only_function.is_none());
         let runtimes = runtimes.map_err(anyhow::Error::msg);

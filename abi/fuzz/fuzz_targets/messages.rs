@@ -141,6 +141,7 @@ fn settings(input: &mut Unstructured<'_>) -> Result<Settings> {
         logs: input.arbitrary()?,
         guest_stderr: input.arbitrary()?,
         trace_sample: input.arbitrary()?,
+        native_cores: input.arbitrary()?,
         native_sandbox: *input.choose(&[Level::Full, Level::Basic])?,
         log_filter: input.arbitrary()?,
     })

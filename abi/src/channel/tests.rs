@@ -174,6 +174,7 @@ fn settings_beyond_their_limits_are_refused() {
         logs: true,
         guest_stderr: false,
         trace_sample: 0,
+        native_cores: Vec::new(),
         native_sandbox: crate::sandbox::Level::Full,
         log_filter: "x".repeat(log_bytes),
     };

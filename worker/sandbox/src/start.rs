@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use abi::channel::Channel;
+use rustix::process::Pid;
+use rustix::thread::{CpuSet, sched_setaffinity};
 
 /// The one argument by which a binary knows that it is to run [`crate::spawner_main`].
 pub const SPAWNER_ARGUMENT: &str = "sockhop-spawner";
@@ -54,6 +56,22 @@ impl Spawner {
             |source| StartError::Execute { program: program.display().to_string(), source };
         let child = command.spawn().map_err(execute)?;
         Ok(Self { channel, child })
+    }
+
+    /// Lets the spawner, and what it starts from then on, run on these cores. With none given
+    /// nothing changes.
+    ///
+    /// # Errors
+    /// When the kernel refuses, for example because none of them is there.
+    pub fn run_on(&self, cores: &[u16]) -> io::Result<()> {
+        if cores.is_empty() {
+            return Ok(());
+        }
+        let mut set = CpuSet::new();
+        let known = cores.iter().map(|core| usize::from(*core));
+        known.filter(|core| *core < CpuSet::MAX_CPU).for_each(|core| set.set(core));
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        Ok(sched_setaffinity(pid, &set)?)
     }
 
     /// Returns the channel, for `ToSpawner` and `FromSpawner`.

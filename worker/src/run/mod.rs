@@ -52,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) thread: GuestThread,
     /// How native programs are kept apart from the host.
     pub(crate) native_sandbox: Level,
+    /// The cores that they may run on.
+    pub(crate) native_cores: Vec<u16>,
 }
 
 /// How a version is run, and within which limits.

@@ -120,6 +120,7 @@ fn settings(trusted_proxies: Vec<Network>) -> Settings {
         guest_stderr: true,
         trace_sample: 0,
         log_filter: String::new(),
+        native_cores: Vec::new(),
         native_sandbox: abi::sandbox::Level::Full,
     }
 }

@@ -133,6 +133,7 @@ mod tests {
             logs: false,
             guest_stderr: false,
             trace_sample: 0,
+            native_cores: Vec::new(),
             native_sandbox: abi::sandbox::Level::Full,
             log_filter: "info".to_owned(),
         }
@@ -194,6 +195,7 @@ mod tests {
                 counters: Rc::clone(&counters),
                 log,
                 thread,
+                native_cores: Vec::new(),
                 native_sandbox: abi::sandbox::Level::Full,
             });
             let ready = Rc::<Ready>::default();

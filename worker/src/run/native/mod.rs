@@ -83,7 +83,7 @@ impl NativeRuntime {
     pub(super) fn start(shared: &Rc<Shared>) -> Result<Self, String> {
         // The spawner inherits it: what is forked from it for each process shall be small.
         let _ = huge_pages::set(Pages::Small);
-        let spawner = Spawner::start()?;
+        let spawner = Spawner::start(&shared.native_cores)?;
         let (running, ends) = Default::default();
         Ok(Self(Rc::new(Inner { shared: Rc::clone(shared), spawner, running, ends })))
     }

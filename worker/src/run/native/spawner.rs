@@ -46,14 +46,19 @@ pub(super) struct Sandboxed {
 }
 
 impl Spawner {
-    /// Starts a spawner. If it ends before this worker does, the worker ends, too: the engine
+    /// Starts a spawner, whose programs may run on `cores`. If it ends before this worker does, the worker ends, too: the engine
     /// starts another one.
     ///
     /// # Errors
     /// A sentence for the log.
-    pub(super) fn start() -> Result<Self, String> {
+    pub(super) fn start(cores: &[u16]) -> Result<Self, String> {
         let spawner = sandbox::Spawner::start(Path::new(OWN_PROGRAM));
-        let (channel, mut child) = spawner.map_err(|error| error.to_string())?.into_parts();
+        let spawner = spawner.map_err(|error| error.to_string())?;
+        // This worker has one core; several processes of its function are to have all.
+        if let Err(error) = spawner.run_on(cores) {
+            tracing::warn!("native programs share the core of their worker: {error}");
+        }
+        let (channel, mut child) = spawner.into_parts();
         let (mut inbox, outbox) = link::open::<FromSpawner, ToSpawner>(channel)
             .map_err(|error| format!("the spawner's channel cannot be watched: {error}"))?;
         let starting = Rc::<RefCell<Starting>>::default();
