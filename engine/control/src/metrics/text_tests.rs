@@ -15,6 +15,7 @@ fn exposition(name: &str) -> Exposition {
         listeners: Vec::new(),
         admin: None,
         lambda_api: None,
+        path_routes: true,
         native_limits: Vec::new(),
         generation: 1,
         functions: 2,
