@@ -87,7 +87,7 @@ impl Pebble {
             .spawn()
             .expect("a program that is there");
         let directory = format!("https://localhost:{port}/dir");
-        let started = Self { processes: [pebble, resolver], authority, directory, folder: folder };
+        let started = Self { processes: [pebble, resolver], authority, directory, folder };
         await_port(port);
         started
     }

@@ -84,6 +84,8 @@ mod tests {
             function: "shop".to_owned(),
             alias: alias.map(str::to_owned),
             added_ms: 1,
+            certificate_until_ms: None,
+            certificate_error: None,
             error: None,
         };
         let domains = [

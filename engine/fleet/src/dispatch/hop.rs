@@ -22,8 +22,8 @@ pub struct Connection {
     pub read: Vec<u8>,
     /// Which request it waits for.
     pub awaits: Awaits,
-    /// Where it comes from, if the socket does not say it.
-    pub origin: Option<Origin>,
+    /// Where it comes from, if the socket does not say it. Most do.
+    pub origin: Option<Box<Origin>>,
     /// The pool whose workers may have it.
     pub pool: Pool,
     /// When it was accepted, if its first request had arrived by then. Otherwise 0 (see
@@ -52,7 +52,7 @@ pub fn hop(
         read: connection.read,
         awaits: connection.awaits,
         accepted_at_us: connection.accepted_at_us,
-        origin: connection.origin,
+        origin: connection.origin.as_deref().copied(),
     };
     let send = |at: usize| {
         let worker = &workers[at];

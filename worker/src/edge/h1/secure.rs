@@ -24,8 +24,6 @@ pub(super) fn location(host: Option<&str>, target: &str, port: u16) -> Option<He
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn host_and_path_stay_and_the_port_is_that_of_https() {
         let location = |host, target, port| {

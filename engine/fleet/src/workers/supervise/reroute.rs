@@ -27,7 +27,7 @@ impl Supervisor {
     pub(super) fn on_parked(&mut self, mut parked: Parked) {
         if self.successor.is_some() {
             if let Some(Connection { socket, read, awaits, origin, .. }) = parked.take() {
-                self.reroute(Handed { socket, read, awaits, origin });
+                self.reroute(Handed { socket, read, awaits, origin: origin.map(|origin| *origin) });
             }
             return;
         }
@@ -96,7 +96,14 @@ impl Supervisor {
                 match hop(
                     &snapshot,
                     None,
-                    Connection { socket, read, awaits, origin, pool, accepted_at_us: 0 },
+                    Connection {
+                        socket,
+                        read,
+                        awaits,
+                        origin: origin.map(Box::new),
+                        pool,
+                        accepted_at_us: 0,
+                    },
                 ) {
                     Ok(row) => counts.hopped(row),
                     Err(connection) => match self.shared.parking.park(connection) {
