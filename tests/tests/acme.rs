@@ -1,5 +1,5 @@
 //! Certificates by ACME, from a real authority: two commands, and a domain is served by HTTPS.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(clippy::expect_used, reason = "a test that cannot go on fails")]
 
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};

@@ -1,6 +1,5 @@
 //! The process that ends TLS, as its engine sees it: how it starts, what it hands over, and how it
 //! ends.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fs;
 use std::io::{Read as _, Write as _};

@@ -1,10 +1,6 @@
 //! A native function that is called keeps a sandbox ready, in which no program is executed yet: the
 //! next start executes one there. It is of one version with one set of secrets, and nothing of it
 //! outlives what it is for.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on fails; helpers outside #[test] functions too"
-)]
 
 use std::fs;
 use std::time::Duration;

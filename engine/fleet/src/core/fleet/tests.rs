@@ -76,9 +76,7 @@ fn an_edge_takes_connections_knows_no_catalogue_and_is_never_idle() {
     assert!(matches!(&routed[..], [Action::Serve { generation: 2, .. }]), "{routed:?}");
     let done = story.on(Event::Applied { worker: worker(0, 1), generation: 2 });
     assert_eq!(answered(&done), [(2, Ok(()))], "a change waits for no edge");
-    let mut beats = 0;
-    for _ in 0..100 {
-        beats += 1;
+    for beats in 1..=100 {
         let seen = Seen { heartbeat_ms: beats, ..Seen::default() };
         let looked = story.looks(edge, Look { seen, busy: false }, 1);
         assert!(!looked.iter().any(|action| matches!(action, Action::SendDrain(_))), "{looked:?}");
