@@ -52,14 +52,6 @@ pub(crate) fn start(
     domains: &Arc<Domains>,
 ) -> anyhow::Result<Option<Started>> {
     let has = |scheme| urls.iter().any(|url| url.scheme == scheme);
-    anyhow::ensure!(
-        config.acme_eab_key_id.is_some() == config.acme_eab_hmac_file.is_some(),
-        "--acme-eab-key-id and --acme-eab-hmac-file go together"
-    );
-    anyhow::ensure!(
-        !(config.acme_staging && config.acme_directory.is_some()),
-        "--acme-directory and --acme-staging exclude each other"
-    );
     // Whether ports 80 and 443 lead here, the certificate authority finds out.
     let listening = Listening { http: has(Scheme::Http), tls: has(Scheme::Https) };
     let Some(mut chosen) = acme::Settings::of(config, listening)? else { return Ok(None) };

@@ -136,10 +136,12 @@ fn settings_that_do_not_go_together_are_refused_with_what_is_missing() {
     };
     refused(&["--listen", "127.0.0.1:0"], &["--listen https://"]);
     let https = ["--listen", "https://127.0.0.1:0"];
-    refused(&[&https[..], &["--acme-eab-key-id", "1"]].concat(), &["--acme-eab-hmac-file"]);
-    refused(
-        &[&https[..], &["--acme-staging", "--acme-directory", "https://ca.example/dir"]].concat(),
-        &["exclude each other"],
-    );
-    refused(&[&https[..], &["--acme-root", "/nowhere.pem"]].concat(), &["/nowhere.pem"]);
+    let directory = ["--acme-directory", "https://ca.example/dir"];
+    let refused = |options: &[&str], words: &[&str]| {
+        refused(&[&https[..], options].concat(), words);
+    };
+    refused(&["--acme-eab-key-id", "1"], &["acme_eab_hmac_file"]);
+    refused(&[&directory[..], &["--acme-staging"]].concat(), &["two CAs"]);
+    refused(&["--acme-root", "/nowhere.pem"], &["acme_directory"]);
+    refused(&[&directory[..], &["--acme-root", "/nowhere.pem"]].concat(), &["/nowhere.pem"]);
 }
