@@ -27,13 +27,17 @@ pub fn is_tls(bytes: &[u8]) -> bool {
     bytes.first() == Some(&TLS_HANDSHAKE)
 }
 
+/// Returns whether a connection to a port for TLS begins with something else.
+pub fn is_plain(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && !is_tls(bytes)
+}
+
 /// Decides about a new connection to a port where clients speak TLS. An edge waits for the rest.
 pub fn tls_verdict(bytes: &[u8]) -> Verdict {
-    if bytes.is_empty() || is_tls(bytes) {
-        return Verdict::Hop(Pool::Edge);
+    match is_plain(bytes) {
+        true => Verdict::Refuse(Problem::new(400, "this port is for TLS: use an https:// URL")),
+        false => Verdict::Hop(Pool::Edge),
     }
-    let detail = "this port is for TLS: use an https:// URL";
-    Verdict::Refuse(Problem::new(400, detail))
 }
 
 /// Decides by the bytes at the front of the connection. The shared workers wait for the rest of a

@@ -28,7 +28,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, SockaddrStorage, getpeername, recv};
 
 use crate::core::admit::admit;
-use crate::core::verdict::{Verdict, tls_verdict, verdict};
+use crate::core::verdict::{Verdict, is_plain, tls_verdict, verdict};
 use crate::dispatch::Shared;
 use crate::dispatch::challenges::is_challenge;
 use crate::dispatch::hop::{Connection, hop};
@@ -218,14 +218,14 @@ fn take(core: usize, (socket, scheme): (OwnedFd, Scheme), shared: &Arc<Shared>) 
         admit(snapshot.connections_open(), || peer(&socket), from, &shared.limits.load())
     {
         let problem = full.into();
-        return refused(counts, socket, bytes, &problem);
+        return refused(counts, (socket, scheme), bytes, &problem);
     }
     if let Some(challenger) = &shared.challenger
         && is_challenge(bytes)
     {
         return match challenger.pass(socket) {
             Ok(()) => {}
-            Err(socket) => refused(counts, socket, bytes, &node_full()),
+            Err(socket) => refused(counts, (socket, scheme), bytes, &node_full()),
         };
     }
     let names = shared.names.load();
@@ -234,7 +234,7 @@ fn take(core: usize, (socket, scheme): (OwnedFd, Scheme), shared: &Arc<Shared>) 
         Scheme::Https => tls_verdict(bytes),
     };
     match verdict {
-        Verdict::Refuse(problem) => refused(counts, socket, bytes, &problem),
+        Verdict::Refuse(problem) => refused(counts, (socket, scheme), bytes, &problem),
         Verdict::Hop(pool) => {
             let connection = Connection {
                 socket,
@@ -250,7 +250,9 @@ fn take(core: usize, (socket, scheme): (OwnedFd, Scheme), shared: &Arc<Shared>) 
                 // supervisor tries again.
                 Err(connection) => match shared.parking.park(connection) {
                     Ok(()) => counts.parked.add(1),
-                    Err(connection) => refused(counts, connection.socket, bytes, &node_full()),
+                    Err(Connection { socket, .. }) => {
+                        refused(counts, (socket, scheme), bytes, &node_full())
+                    }
                 },
             }
         }
@@ -258,9 +260,17 @@ fn take(core: usize, (socket, scheme): (OwnedFd, Scheme), shared: &Arc<Shared>) 
 }
 
 /// Counts and answers an error.
-fn refused(counts: &Dispatcher, socket: OwnedFd, read: &[u8], problem: &Problem) {
+fn refused(
+    counts: &Dispatcher,
+    (socket, scheme): (OwnedFd, Scheme),
+    read: &[u8],
+    problem: &Problem,
+) {
     counts.refused(problem.status);
-    refuse::refuse(socket, read, problem);
+    // A client that speaks TLS could not read the answer: its connection is closed.
+    if scheme == Scheme::Http || is_plain(read) {
+        refuse::refuse(socket, read, problem);
+    }
 }
 
 /// Returns the client's address. Returns `None` if the client has gone.

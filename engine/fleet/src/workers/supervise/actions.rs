@@ -113,7 +113,8 @@ impl Supervisor {
                     row: worker.slot,
                     board,
                     sent,
-                    connections_max: self.plan.connections_max,
+                    // An edge has two sockets for each, and now and then a copy of one.
+                    connections_max: self.plan.connections_max / if is_edge { 3 } else { 1 },
                 });
                 let process = (worker, pages, fate);
                 Link::start(&self.plan.binary, (handle, worker_end), process, &self.events.0)

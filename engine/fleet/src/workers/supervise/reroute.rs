@@ -54,8 +54,13 @@ impl Supervisor {
             })
         };
         for mut late in self.waiting.retry(Instant::now(), place) {
-            if let Some(Connection { socket, read, .. }) = late.take() {
-                self.refuse(socket, &read, &node_full());
+            match late.take() {
+                // Its client could not read an answer without TLS.
+                Some(Connection { pool: Pool::Edge, .. }) => {
+                    self.shared.metrics.of_supervisor().refused(node_full().status);
+                }
+                Some(Connection { socket, read, .. }) => self.refuse(socket, &read, &node_full()),
+                None => {}
             }
         }
     }
