@@ -114,7 +114,8 @@ impl Supervisor {
                     board,
                     sent,
                     // An edge has two sockets for each, and now and then a copy of one.
-                    connections_max: self.plan.connections_max / if is_edge { 3 } else { 1 },
+                    connections_max: (self.plan.connections_max / if is_edge { 3 } else { 1 })
+                        .max(1),
                 });
                 let process = (worker, pages, fate);
                 Link::start(&self.plan.binary, (handle, worker_end), process, &self.events.0)
