@@ -14,7 +14,7 @@ use abi::catalogue::{
     Alias, Catalogue, CatalogueView, Function, Host, HostRoute, Spec, Target, Version,
 };
 use abi::choice::ACTIVE;
-use abi::function::{FunctionLimits, Isolation, Kind, Output};
+use abi::function::{FunctionLimits, Isolation, Kind, NetworkMode, Output};
 use abi::invocation_id::InvocationId;
 use abi::message::{ArchivedToEngine, ArchivedToWorker, Awaits, ToEngine, ToWorker};
 use abi::names::Names;
@@ -85,6 +85,7 @@ fn spec() -> Spec {
         output: Output::Raw,
         allow_outbound: Vec::new(),
         handler: String::new(),
+        network: NetworkMode::default(),
         report_lines: false,
     }
 }

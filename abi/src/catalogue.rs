@@ -11,7 +11,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::domain;
 use crate::envelope::{self, EnvelopeError};
-use crate::function::{FunctionLimits, Isolation, Kind, Output};
+use crate::function::{FunctionLimits, Isolation, Kind, NetworkMode, Output};
 use crate::limits;
 use crate::message::Digest;
 use crate::name;
@@ -44,6 +44,8 @@ pub struct Spec {
     pub handler: String,
     /// Whether START, END and REPORT lines are around each invocation of a lambda in its log.
     pub report_lines: bool,
+    /// Which network the processes of a native function have.
+    pub network: NetworkMode,
 }
 
 /// A version of a function.
@@ -357,6 +359,7 @@ pub(crate) mod tests {
             allow_outbound: Vec::new(),
             handler: String::new(),
             report_lines: false,
+            network: NetworkMode::default(),
         }
     }
 

@@ -303,6 +303,48 @@ fn the_least_busy_process_gets_the_next_request() {
 }
 
 #[test]
+fn the_hosts_network_is_a_grant_that_must_be_said() {
+    let node = Node::start();
+    let network = |pid: u32| std::fs::read_link(format!("/proc/{pid}/ns/net")).unwrap();
+    let of_program = |name: &str| {
+        let is_program = |pid: &u32| {
+            std::fs::read_to_string(format!("/proc/{pid}/comm"))
+                .is_ok_and(|comm| comm.trim() == name)
+        };
+        node.processes().into_iter().find(is_program).unwrap()
+    };
+    for (guest, kind, program) in
+        [("server", "server", "server"), ("lambda-http", "lambda", "bootstrap")]
+    {
+        deploy(&node, guest, kind, guest, &[]);
+        assert_eq!(node.get(&format!("/{guest}/bytes")).status(), 200);
+        assert_ne!(network(of_program(program)), network(std::process::id()), "{guest}");
+        deploy(&node, guest, kind, guest, &["--network", "host"]);
+        assert_eq!(node.get(&format!("/{guest}/bytes")).status(), 200);
+        let shown = node.cli(&["inspect", guest]).expect_code(0).stdout;
+        assert!(
+            shown.lines().any(|line| line.contains("network") && line.contains("host")),
+            "{shown}"
+        );
+        wait::until("the process before it has gone", Duration::from_secs(20), || {
+            (network(of_program(program)) == network(std::process::id())).then_some(())
+        });
+        node.cli(&["remove", guest]).expect_code(0);
+        wait::until("its processes have gone", Duration::from_secs(20), || {
+            let is_program = |pid: &u32| {
+                let comm = std::fs::read_to_string(format!("/proc/{pid}/comm"));
+                comm.is_ok_and(|comm| comm.trim() == program)
+            };
+            (!node.processes().iter().any(is_program)).then_some(())
+        });
+    }
+    let wasm = harness::guests::path("hello");
+    let refused = node.cli(&["deploy", wasm.to_str().unwrap(), "--network", "host"]);
+    refused.expect_error(&["--network is for native functions"]);
+    node.stop();
+}
+
+#[test]
 fn a_process_that_ends_is_replaced_and_its_requests_are_502() {
     let node = node_with("server", "server", &[]);
     let first = process_of(&node, "/server/pid");

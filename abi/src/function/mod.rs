@@ -13,6 +13,7 @@ mod kind;
 pub mod limits;
 #[cfg(feature = "serde")]
 pub mod nearest;
+mod network_mode;
 pub mod options;
 mod output;
 mod table;
@@ -22,6 +23,7 @@ pub use instances::{Instances, InstancesError};
 pub use isolation::{ArchivedIsolation, Isolation};
 pub use kind::{ArchivedKind, FileKind, Kind};
 pub use limits::{ArchivedFunctionLimits, FunctionLimits, Limit, OutOfRange};
+pub use network_mode::{ArchivedNetworkMode, NetworkMode};
 pub use options::{LimitOptions, has_limit};
 pub use output::{ArchivedOutput, Output};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use abi::function::{FunctionLimits, Isolation, Kind, Output};
+use abi::function::{FunctionLimits, Isolation, Kind, NetworkMode, Output};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -80,6 +80,9 @@ pub struct VersionDetails {
     /// Whether a lambda's invocations have START, END and REPORT lines in the log.
     #[serde(default)]
     pub report_lines: bool,
+    /// Which network a native function has.
+    #[serde(default)]
+    pub network: NetworkMode,
     /// What the function is, for people. Absent if nobody said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,

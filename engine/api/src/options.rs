@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use abi::function::{
-    FileKind, Instances, Isolation, Kind, LimitOptions, OutOfRange, Output, fields, has_limit,
+    FileKind, Instances, Isolation, Kind, LimitOptions, NetworkMode, OutOfRange, Output, fields,
+    has_limit,
 };
 use abi::limits;
 use abi::outbound::{AllowList, PatternError};
@@ -147,6 +148,12 @@ pub struct Options {
         default_missing_value = "true",
     ))]
     pub report_lines: Option<bool>,
+    /// Which network a native function has: loopback alone, or the host's
+    #[schemars(
+        description = "Which network a native function has: loopback alone, or the host's."
+    )]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "NETWORK"))]
+    pub network: Option<NetworkMode>,
     /// What the function is, for people
     #[schemars(description = "What the function is, for people.")]
     #[cfg_attr(feature = "clap", arg(long, value_name = "TEXT"))]
@@ -259,6 +266,7 @@ impl Options {
             health_path: self.health_path.or(file.health_path),
             handler: self.handler.or(file.handler),
             report_lines: self.report_lines.or(file.report_lines),
+            network: self.network.or(file.network),
             description: self.description.or(file.description),
             role: self.role.or(file.role),
         }
@@ -294,6 +302,7 @@ impl Options {
                 "health-path" => self.health_path = None,
                 "handler" => self.handler = None,
                 "report-lines" => self.report_lines = None,
+                "network" => self.network = None,
                 "description" => self.description = None,
                 "role" => self.role = None,
                 limit => return self.limits.unset(limit),
@@ -387,7 +396,9 @@ impl Options {
             }
             _ => {}
         }
-        if !command && !self.args.is_empty() {
+        if self.network.is_some() {
+            Err(OptionsError::OnlyNative { option: "network", kind: kind.name() })
+        } else if !command && !self.args.is_empty() {
             Err(OptionsError::OnlyCommands { option: "arg", kind: kind.name() })
         } else if !command && self.output.is_some() {
             Err(OptionsError::OnlyCommands { option: "output", kind: kind.name() })

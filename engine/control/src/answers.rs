@@ -45,6 +45,7 @@ pub(super) fn version(of: &Manifest) -> VersionDetails {
         health_path: of.health_path.clone(),
         handler: of.handler.clone(),
         report_lines: of.report_lines,
+        network: of.network,
         description: of.description.clone(),
         role: of.role.clone(),
     }

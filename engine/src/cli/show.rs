@@ -1,7 +1,7 @@
 //! `list`, `inspect` and `status`: what the node has and does, for people or as JSON. Owns no fds.
 
 use abi::choice::ACTIVE;
-use abi::function::{FunctionLimits, Kind, has_limit};
+use abi::function::{FunctionLimits, Kind, NetworkMode, has_limit};
 use api::endpoints::{GetFunction, GetStatus, ListFunctions};
 use api::functions::{Function, InspectedFunction, Reuse};
 use api::status::{Status, WorkerStatus};
@@ -90,6 +90,9 @@ pub(super) async fn inspect(name: String, show: Show) -> anyhow::Result<()> {
     let texts = [("description", &version.description), ("handler", &version.handler)];
     for (key, text) in texts {
         text.iter().for_each(|text| line(key, text));
+    }
+    if version.network != NetworkMode::default() {
+        line("network", version.network.name());
     }
     if version.report_lines {
         line("report-lines", "true");

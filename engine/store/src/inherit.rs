@@ -32,6 +32,7 @@ impl Manifest {
             health_path: self.health_path.clone(),
             handler: self.handler.clone().filter(|_| lambda),
             report_lines: chosen(self.report_lines).filter(|_| lambda),
+            network: chosen(self.network).filter(|_| native),
             description: self.description.clone(),
             role: self.role.clone().filter(|_| lambda),
             ..Options::default()
@@ -63,6 +64,7 @@ pub fn changes(before: &Manifest, version: &Manifest) -> Vec<OptionChange> {
             ("health-path", text(&of.health_path)),
             ("handler", text(&of.handler)),
             ("report-lines", of.report_lines.to_string()),
+            ("network", of.network.name().to_owned()),
             ("description", text(&of.description)),
             ("role", text(&of.role)),
         ];

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use abi::function::{FunctionLimits, Instances, Isolation, Kind, Output};
+use abi::function::{FunctionLimits, Instances, Isolation, Kind, NetworkMode, Output};
 use api::options::Options;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -50,6 +50,9 @@ pub struct Manifest {
     /// A lambda's invocations have START, END and REPORT lines.
     #[serde(default)]
     pub report_lines: bool,
+    /// Which network a native function has.
+    #[serde(default)]
+    pub network: NetworkMode,
     /// What it is, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
@@ -91,6 +94,7 @@ impl Manifest {
             health_path: options.health_path,
             handler: options.handler,
             report_lines: options.report_lines.unwrap_or_default(),
+            network: options.network.unwrap_or_default(),
             description: options.description,
             role: options.role,
         }

@@ -23,7 +23,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use abi::function::{FunctionLimits, Kind, Output};
+use abi::function::{FunctionLimits, Kind, NetworkMode, Output};
 use abi::invocation_id::InvocationId;
 use abi::outbound::AllowList;
 use abi::sandbox::Level;
@@ -75,6 +75,8 @@ pub(crate) struct Spec {
     pub(crate) handler: Option<String>,
     /// Whether a lambda's invocations have START, END and REPORT lines in the log.
     pub(crate) report_lines: bool,
+    /// Which network the processes of a native function have.
+    pub(crate) network: NetworkMode,
 }
 
 /// One request for a function, and where its reply goes. It is passed on in a box, because each

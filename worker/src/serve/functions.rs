@@ -17,7 +17,9 @@ use std::time::Duration;
 
 use abi::catalogue::{ArchivedFunction, ArchivedSpec, ArchivedVersion, CatalogueView};
 use abi::choice::Choice;
-use abi::function::{ArchivedOutput, FunctionLimits, Kind, Output};
+use abi::function::{
+    ArchivedNetworkMode, ArchivedOutput, FunctionLimits, Kind, NetworkMode, Output,
+};
 use abi::message::{Digest, ToEngine};
 use abi::outbound::AllowList;
 use abi::secrets::Secrets;
@@ -389,5 +391,9 @@ fn specification(
         version: version.number.to_native(),
         handler: Some(spec.handler.as_str().to_owned()).filter(|handler| !handler.is_empty()),
         report_lines: spec.report_lines,
+        network: match spec.network {
+            ArchivedNetworkMode::Isolated => NetworkMode::Isolated,
+            ArchivedNetworkMode::Host => NetworkMode::Host,
+        },
     }
 }

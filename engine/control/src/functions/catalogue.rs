@@ -175,6 +175,7 @@ pub(super) fn spec(version: &Manifest, alias: Option<&Alias>) -> Spec {
         allow_outbound: version.allow_outbound.clone(),
         handler: version.handler.clone().unwrap_or_default(),
         report_lines: version.report_lines,
+        network: version.network,
     }
 }
 

@@ -65,7 +65,7 @@ mod tests {
     use super::*;
     use abi::catalogue::{Alias, Catalogue, Function, Host, HostRoute, Spec, Target, Version};
     use abi::choice::ACTIVE;
-    use abi::function::{FunctionLimits, Isolation, Kind, Output};
+    use abi::function::{FunctionLimits, Isolation, Kind, NetworkMode, Output};
     use proptest::prelude::*;
 
     fn catalogue() -> CatalogueView {
@@ -92,6 +92,7 @@ mod tests {
             output: Output::Raw,
             allow_outbound: Vec::new(),
             handler: String::new(),
+            network: NetworkMode::default(),
             report_lines: false,
         };
         let functions = vec![function("a", Isolation::Shared), function("own", Isolation::Process)];

@@ -92,7 +92,7 @@ mod tests {
     use abi::board::Board;
     use abi::catalogue::{Alias, Catalogue, CatalogueView, Function, Spec, Target, Version};
     use abi::channel::{Channel, ReceiveBuffer};
-    use abi::function::{FunctionLimits, Isolation, Kind, Output};
+    use abi::function::{FunctionLimits, Isolation, Kind, NetworkMode, Output};
     use abi::message::{AccessLog, Settings, ToEngine, ToWorker};
     use abi::outcome::Reason;
 
@@ -153,6 +153,7 @@ mod tests {
             output,
             allow_outbound,
             handler,
+            network: NetworkMode::default(),
             report_lines: false,
         };
         let target = Target { version: 0, spec: 0, weight: 1 };

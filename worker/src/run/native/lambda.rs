@@ -105,7 +105,7 @@ impl Lambda {
         let (on_listener, listener) = oneshot::channel();
         let mut on_listener = Some(on_listener);
         let (mut number, mut inside) = (PORT, vec![PORT]);
-        if !loaded.has_own_network() {
+        if !loaded.has_own_network(spec) {
             let (made, free) = port::listen()?;
             let made = TcpListener::from_std(made).map_err(|error| error.to_string())?;
             (number, inside) = (free, Vec::new());

@@ -28,7 +28,7 @@ use std::path::PathBuf;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
-use abi::function::{FunctionLimits, Kind};
+use abi::function::{FunctionLimits, Kind, NetworkMode};
 use abi::huge_pages::{self, Pages};
 use abi::native::{PROGRAM_BYTES_MAX, PROGRAM_FILE, TASK_FOLDER};
 use abi::sandbox::{Begin, Level, NetworkAccess, Sandbox};
@@ -174,14 +174,14 @@ impl Loaded {
     }
 
     /// Returns whether each process has a network for itself, so that ports in it are anybody's.
-    fn has_own_network(&self) -> bool {
-        self.runtime.shared.native_sandbox == Level::Full
+    fn has_own_network(&self, spec: &Spec) -> bool {
+        self.runtime.shared.native_sandbox == Level::Full && spec.network == NetworkMode::Isolated
     }
 
     /// Returns the port that a program is to listen on: `wanted`, or on the host's network a free
     /// one.
-    fn port(&self, wanted: u16) -> Result<Port, String> {
-        match self.has_own_network() {
+    fn port(&self, spec: &Spec, wanted: u16) -> Result<Port, String> {
+        match self.has_own_network(spec) {
             true => Ok(Port::own(wanted)),
             false => Port::free(),
         }
@@ -196,7 +196,7 @@ impl Loaded {
         mut listen: Vec<u16>,
     ) -> Sandbox {
         let limits = &spec.limits;
-        if self.has_own_network() {
+        if self.has_own_network(spec) {
             listen.extend(outbound::ports(spec));
             for (name, value) in outbound::environment(spec) {
                 // What a user has set for a proxy of their own stays.
@@ -220,7 +220,7 @@ impl Loaded {
             tmp_bytes_max: limits.tmp_bytes_max,
             file_bytes_max: u64::MAX,
             level: self.runtime.shared.native_sandbox,
-            network: match self.has_own_network() {
+            network: match self.has_own_network(spec) {
                 true => NetworkAccess::Isolated,
                 false => NetworkAccess::Host,
             },

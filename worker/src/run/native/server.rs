@@ -49,7 +49,7 @@ impl Server {
         spec: &Rc<Spec>,
         (output, begin): (&Rc<Output>, Begin),
     ) -> Result<ServerSandbox, String> {
-        let port = loaded.port(PORT)?;
+        let port = loaded.port(spec, PORT)?;
         let (sandbox, app) = if loaded.kind == Kind::Azure {
             let started = azure::read(&loaded.task_folder(), spec, port.number)?;
             let azure::Started { app, program, args, working_directory, env } = started;
@@ -85,12 +85,12 @@ impl Server {
         let http = Rc::new(Http::new(Rc::clone(&process), port));
         let limit = millis(spec.limits.init_timeout_ms);
         let ready = async {
-            if !loaded.has_own_network() {
+            if !loaded.has_own_network(spec) {
                 http.accepts_on_host().await;
             }
             match loaded.kind {
                 Kind::Azure => http.answers().await,
-                _ if loaded.has_own_network() => http.accepts().await,
+                _ if loaded.has_own_network(spec) => http.accepts().await,
                 _ => {}
             }
         };
