@@ -105,7 +105,7 @@ fn mistakes_are_all_told_with_their_place_what_was_expected_and_an_example() {
         "write for example idle_timeout = \"1m 15s\"",
         "data in \"/etc/sockhop.toml\" line 4 column 8: a number is no value for it; write for example data = \"./sockhop-data\"",
         "listen in \"/etc/sockhop.toml\" line 5 column 10: the list is empty; write for example listen = [\"127.0.0.1:8080\"]",
-        "line 6 column 1: there is no key \"colour\"; the keys are listen, data, store",
+        "line 6 column 1: there is no key \"colour\"; the keys are listen, tls_cert, tls_key",
         "\"xml\" is not understood: expected text or json",
         "SOCKHOP_CORES: \"many\" is not understood: \"many\" is no list of cores; expected for example 0-3",
         "SOCKHOP_WRITE_TIMEOUT: \"2days\" is not understood: at most 1day is possible",
@@ -134,7 +134,7 @@ fn suggestions_are_for_slips_and_not_for_other_words() {
     ] {
         assert_eq!(nearest(slip, keys(&settings)), Some(meant), "{slip}");
     }
-    for other in ["tls", "colour", "x", ""] {
+    for other in ["http2", "colour", "x", ""] {
         assert_eq!(nearest(other, keys(&settings)), None, "{other}");
     }
     let variables = [
