@@ -29,7 +29,7 @@ pub const HOSTNAME_BYTES_MAX: usize = 64;
 /// The most listeners of a sandbox.
 pub const LISTENERS_MAX: usize = 16;
 /// The most ports that [`FromSandbox::Ports`] names.
-pub const PORTS_MAX: usize = 64;
+pub const PORTS_MAX: usize = 4096;
 /// The longest sentence about a failure.
 pub const REASON_BYTES_MAX: usize = 2048;
 /// The highest signal (SIGRTMAX, signal(7)).

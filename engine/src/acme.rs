@@ -23,13 +23,17 @@ use settings::Settings;
 use store::domains::Domains;
 use store::objects::Objects;
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::timeout;
 
 /// How often the names of domains are looked at, which costs nothing.
 const WANTED_INTERVAL: Duration = Duration::from_secs(1);
 /// How long one challenge may take, from its connection to the end of its answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the head of one may take, which has arrived before it comes here.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(2);
+/// The most that the head of one may be.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Connections with challenges that are answered at a time. A certificate authority opens a few.
 const ANSWERED_AT_ONCE: usize = 64;
 
@@ -88,11 +92,15 @@ async fn want(domains: Arc<Domains>, wanted: watch::Sender<Vec<String>>) {
     }
 }
 
-/// Answers the challenges that come.
+/// Answers the challenges that come, so many at a time.
 async fn answer_all(acme: Arc<Acme>, mut challenges: mpsc::Receiver<std::net::TcpStream>) {
-    while let Some(socket) = challenges.recv().await {
+    let places = Arc::new(Semaphore::new(ANSWERED_AT_ONCE));
+    // The place first: what waits for one stays in the queue, which has a bound.
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        let Some(socket) = challenges.recv().await else { return };
         let acme = Arc::clone(&acme);
         tokio::spawn(async move {
+            let _place = place;
             let answered = async {
                 socket.set_nonblocking(true)?;
                 let socket = TcpStream::from_std(socket)?;
@@ -102,6 +110,7 @@ async fn answer_all(acme: Arc<Acme>, mut challenges: mpsc::Receiver<std::net::Tc
                 });
                 let mut connection = http1::Builder::new();
                 connection.timer(TokioTimer::new()).keep_alive(false);
+                connection.header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX);
                 let io = TokioIo::new(socket);
                 connection.serve_connection(io, service).await.map_err(std::io::Error::other)
             };

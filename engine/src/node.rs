@@ -200,7 +200,7 @@ impl Node {
         let stored = (repository, known, Arc::clone(&secrets), domains);
         let shared_workers: Vec<usize> = (0..config.workers_per_core)
             .flat_map(|_| cores.iter().copied())
-            .take(WORKERS_MAX)
+            .take(WORKERS_MAX.saturating_sub(if has_tls { cores.len() } else { 0 }).max(1))
             .collect();
         let surroundings =
             Surroundings { workers: shared_workers.len(), retention: Arc::clone(&retention) };

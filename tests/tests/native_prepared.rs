@@ -155,7 +155,7 @@ fn it_goes_with_its_worker_and_leaves_nothing() {
     for (level, kills) in [("full", false), ("full", true), ("basic", false), ("basic", true)] {
         let node = Node::build()
             .option("--native-sandbox", level)
-            .option("--own-worker-idle-timeout", "3s")
+            .option("--own-worker-idle-timeout", "10s")
             .start();
         deploy_and_call(&node, &[]);
         until_one_waits(&node, None);

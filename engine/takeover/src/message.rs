@@ -92,10 +92,10 @@ enum Head {
     },
     Working,
     Ready,
-    Listener {
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        https: bool,
-    },
+    Listener,
+    /// Another name, so that a build that does not know of TLS ends the take-over: it would serve
+    /// the port in clear.
+    TlsListener,
     Lock,
     Yours,
     Connection {
@@ -152,7 +152,8 @@ impl Message {
             }
             Self::Working => (Head::Working, &[]),
             Self::Ready => (Head::Ready, &[]),
-            Self::Listener { scheme } => (Head::Listener { https: *scheme == Scheme::Https }, &[]),
+            Self::Listener { scheme: Scheme::Http } => (Head::Listener, &[]),
+            Self::Listener { scheme: Scheme::Https } => (Head::TlsListener, &[]),
             Self::Lock => (Head::Lock, &[]),
             Self::Yours => (Head::Yours, &[]),
             Self::Connection { awaits, origin, read } => {
@@ -208,8 +209,8 @@ impl Message {
             Head::Hello { protocol, build } => Self::Hello { protocol, build },
             Head::Working => Self::Working,
             Head::Ready => Self::Ready,
-            Head::Listener { https: true } => Self::Listener { scheme: Scheme::Https },
-            Head::Listener { https: false } => Self::Listener { scheme: Scheme::Http },
+            Head::Listener => Self::Listener { scheme: Scheme::Http },
+            Head::TlsListener => Self::Listener { scheme: Scheme::Https },
             Head::Lock => Self::Lock,
             Head::Yours => Self::Yours,
             Head::Done => Self::Done,
@@ -270,7 +271,7 @@ pub(super) mod tests {
         assert_eq!(packet(connection), "{\"say\":\"connection\",\"awaits\":\"next\"}\nGET /\nx");
         let listener = |scheme| packet(Message::Listener { scheme });
         assert_eq!(listener(Scheme::Http), r#"{"say":"listener"}"#);
-        assert_eq!(listener(Scheme::Https), r#"{"say":"listener","https":true}"#);
+        assert_eq!(listener(Scheme::Https), r#"{"say":"tls-listener"}"#);
         let (client, local) = ("192.0.2.7:40000".parse(), "[2001:db8::1]:443".parse());
         let origin = Origin { client: client.unwrap(), local: local.unwrap(), https: true };
         let connection = Message::Connection { awaits, origin: Some(origin), read };

@@ -31,9 +31,12 @@ const ALLOWED: &[i64] = &[
     libc::SYS_sched_yield, libc::SYS_getcpu, libc::SYS_getrandom,
     libc::SYS_clock_gettime, libc::SYS_clock_nanosleep, libc::SYS_nanosleep,
     libc::SYS_rt_sigaction, libc::SYS_rt_sigprocmask, libc::SYS_rt_sigreturn,
-    libc::SYS_sigaltstack, libc::SYS_getpid, libc::SYS_gettid, libc::SYS_tgkill,
+    libc::SYS_sigaltstack, libc::SYS_getpid, libc::SYS_gettid,
     libc::SYS_restart_syscall, libc::SYS_exit, libc::SYS_exit_group,
 ];
+
+/// The type in the second argument of socketpair(2), without its flags.
+const SOCKET_TYPE_MASK: u64 = 0xf;
 
 /// What x86-64 has besides.
 #[cfg(target_arch = "x86_64")]
@@ -93,7 +96,13 @@ fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
         allowed.map(|number| (*number, Vec::new())).collect();
     rules.insert(libc::SYS_mmap, vec![no_code()?]);
     rules.insert(libc::SYS_mprotect, vec![no_code()?]);
-    rules.insert(libc::SYS_socketpair, vec![when(arg(0, Eq, libc::AF_UNIX)?)?]);
+    // A datagram socket could send to any path.
+    let is_stream = arg(1, MaskedEq(SOCKET_TYPE_MASK), libc::SOCK_STREAM)?;
+    let pair = SeccompRule::new(vec![arg(0, Eq, libc::AF_UNIX)?, is_stream])?;
+    rules.insert(libc::SYS_socketpair, vec![pair]);
+    // To itself, which is how a process aborts.
+    let own = i32::try_from(std::process::id()).unwrap_or_default();
+    rules.insert(libc::SYS_tgkill, vec![when(arg(0, Eq, own)?)?]);
     // Of an fd alone, which some versions of the C library ask by this call.
     rules.insert(libc::SYS_newfstatat, vec![when(arg(3, Eq, libc::AT_EMPTY_PATH)?)?]);
     let blocking = i32::try_from(libc::FIONBIO).unwrap_or_default();

@@ -216,7 +216,7 @@ fn what_is_no_tls_is_told_so_and_closed() {
 #[test]
 fn stalled_handshakes_end_at_the_deadline_and_delay_nobody() {
     run(async {
-        let timeouts = Timeouts { first_byte: Duration::from_secs(2), ..TIMEOUTS };
+        let timeouts = Timeouts { first_byte: Duration::from_secs(10), ..TIMEOUTS };
         let (mut edge, client) = Edge::simple(timeouts).await;
         let fds = common::open_fds();
         let mut stalled = Vec::new();
@@ -240,7 +240,7 @@ fn stalled_handshakes_end_at_the_deadline_and_delay_nobody() {
 #[test]
 fn a_handshake_without_a_request_ends_at_the_same_deadline() {
     run(async {
-        let timeouts = Timeouts { first_byte: Duration::from_millis(500), ..TIMEOUTS };
+        let timeouts = Timeouts { first_byte: Duration::from_secs(2), ..TIMEOUTS };
         let (edge, client) = Edge::simple(timeouts).await;
         let mut stream = edge.connect(client, "localhost").await.unwrap();
         assert!(stream.read(&mut [0]).await.is_err(), "closed without close_notify");

@@ -49,7 +49,7 @@ async fn a_first_order_by_tls_is_answered_with_a_certificate_for_the_challenge()
 #[tokio::test]
 async fn a_certificate_is_renewed_before_it_ends() {
     let bed = Bed::new().await;
-    let pebble = bed.pebble(&Plan { validity_seconds: 20, ..bed.plan() });
+    let pebble = bed.pebble(&Plan { validity_seconds: 45, ..bed.plan() });
     let mut node = bed.node("one", &pebble.directory, HTTP);
     bed.behind.answers(Some(&node.acme));
     let first = node.certificate().await;

@@ -15,9 +15,11 @@ const CHALLENGE: &[u8] = b"GET /.well-known/acme-challenge/";
 #[derive(Debug, Clone)]
 pub struct Challenger(Sender<TcpStream>);
 
-/// Returns whether a connection that begins with `bytes` asks for a challenge.
+/// Returns whether a connection that begins with `bytes` asks for a challenge. The head must be
+/// whole, as a certificate authority sends it: whoever sends only some of it is another client, and
+/// has no place among those that are answered at once.
 pub(crate) fn is_challenge(bytes: &[u8]) -> bool {
-    bytes.starts_with(CHALLENGE)
+    bytes.starts_with(CHALLENGE) && bytes.windows(3).any(|three| three == b"\n\r\n")
 }
 
 impl Challenger {
@@ -44,9 +46,10 @@ mod tests {
     fn only_the_path_of_challenges_is_meant() {
         assert!(is_challenge(b"GET /.well-known/acme-challenge/abc HTTP/1.1\r\nHost: x\r\n\r\n"));
         for other in [
-            &b"GET /.well-known/acme-challenge HTTP/1.1\r\n"[..],
-            b"POST /.well-known/acme-challenge/abc HTTP/1.1\r\n",
-            b"GET /a/.well-known/acme-challenge/abc HTTP/1.1\r\n",
+            &b"GET /.well-known/acme-challenge HTTP/1.1\r\n\r\n"[..],
+            b"GET /.well-known/acme-challenge/abc HTTP/1.1\r\nHost: x\r\n",
+            b"POST /.well-known/acme-challenge/abc HTTP/1.1\r\n\r\n",
+            b"GET /a/.well-known/acme-challenge/abc HTTP/1.1\r\n\r\n",
             b"",
         ] {
             assert!(!is_challenge(other), "{other:?}");

@@ -25,10 +25,11 @@ pub(super) async fn detach(inbox: Inbox<ToWorker>, outbox: Outbox<ToEngine>, cou
     // Before the engine is told: it may end at once then.
     outlive_parent();
     ignore_signals();
+    // The row is somebody else's as soon as the engine knows.
+    counts.let_go();
     outbox.send(ToEngine::Detached, None);
     outbox.flushed().await;
     drop((inbox, outbox));
-    counts.let_go();
 }
 
 fn outlive_parent() {

@@ -22,6 +22,9 @@ use crate::run::{Call, ChangesProtocol, Spec};
 /// The port that a server is told to listen on, if it has a network of its own.
 const PORT: u16 = 8080;
 
+/// The most ports that a message names.
+const NAMED_PORTS_MAX: usize = 64;
+
 /// How long it may take until it is known that a process has ended whose connection has.
 const EXIT_WAIT: Duration = Duration::from_millis(250);
 
@@ -194,7 +197,8 @@ async fn not_listening((kind, port): (Kind, u16), process: &Process, limit: Dura
     let found = match ports[..] {
         [] => "it listens on no port".to_owned(),
         _ => {
-            let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+            let ports = ports.iter().take(NAMED_PORTS_MAX);
+            let ports: Vec<String> = ports.map(u16::to_string).collect();
             format!("it listens on {}", ports.join(", "))
         }
     };

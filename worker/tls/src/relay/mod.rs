@@ -193,6 +193,10 @@ impl Relay {
                 return self.poll_limits(cx);
             }
         }
+        // A client that sends on and takes nothing is held to its time, too.
+        if let ended @ Poll::Ready(_) = self.poll_limits(cx) {
+            return ended;
+        }
         cx.waker().wake_by_ref();
         Poll::Pending
     }

@@ -1,13 +1,16 @@
 //! What follows from each message of a worker. Workers are not trusted: one that sends what is not
 //! its turn is killed. Owns no fds but those in messages.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::Arc;
 
 use abi::channel::Received;
 use abi::function::ArchivedIsolation;
-use abi::message::{Digest, ToEngine, ToWorker};
-use nix::sys::socket::{SockType, getsockopt, sockopt};
+use abi::message::{Awaits, Digest, ToEngine, ToWorker};
+use abi::origin::Origin;
+use nix::sys::socket::{
+    AddressFamily, SockType, SockaddrLike as _, SockaddrStorage, getsockname, getsockopt, sockopt,
+};
 use takeover::Handed;
 
 use super::{Command, Supervisor};
@@ -76,7 +79,7 @@ impl Supervisor {
                 self.on_secrets_request(worker, function)
             }
             (ToEngine::Return { read, awaits, origin }, Some(socket))
-                if serves && is_stream(&socket) =>
+                if serves && self.may_return(worker, &read, awaits, origin, &socket) =>
             {
                 self.reroute(Handed { socket, read, awaits, origin });
             }
@@ -91,6 +94,26 @@ impl Supervisor {
                 why: format!("{other:?} is not what comes next"),
             }),
         }
+    }
+
+    /// Returns whether a worker may give this connection back. An edge only hands over plaintext ends
+    /// from which nothing was read, and only what does not say where it comes from has an origin.
+    fn may_return(
+        &self,
+        worker: WorkerId,
+        read: &[u8],
+        awaits: Awaits,
+        origin: Option<Origin>,
+        socket: &OwnedFd,
+    ) -> bool {
+        let is_edge =
+            self.fleet.slots().any(|(row, slot)| row == worker.slot && slot.pool == Pool::Edge);
+        let is_new = read.is_empty() && awaits == Awaits::First;
+        let has_fitting_origin = match origin {
+            Some(origin) => is_of_a_pair(socket) && (!is_edge || origin.https),
+            None => !is_edge,
+        };
+        is_stream(socket) && has_fitting_origin && (!is_edge || is_new)
     }
 
     /// Sends a worker the module that it asked for. A module that is not in memory is fetched by a
@@ -147,4 +170,10 @@ impl Supervisor {
 /// Returns whether `fd` can be a client's connection.
 fn is_stream(fd: &OwnedFd) -> bool {
     getsockopt(fd, sockopt::SockType) == Ok(SockType::Stream)
+}
+
+/// Returns whether `fd` is one end of a socket pair, which does not say where it comes from.
+fn is_of_a_pair(fd: &OwnedFd) -> bool {
+    let name = getsockname::<SockaddrStorage>(fd.as_raw_fd());
+    name.is_ok_and(|name| name.family() == Some(AddressFamily::Unix))
 }

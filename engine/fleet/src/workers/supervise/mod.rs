@@ -235,6 +235,10 @@ impl Supervisor {
     /// Answers a client that waits for a worker, as there will be none.
     fn refuse_stopping(&self, connection: &Connection) {
         self.shared.metrics.of_supervisor().refused(503);
+        if connection.pool == Pool::Edge {
+            // Its client could not read an answer without TLS.
+            return;
+        }
         let problem = Problem::new(503, "the node is stopping; try again");
         let socket = connection.socket.as_fd();
         // What has arrived is read away: unread, it would reset the connection.

@@ -54,13 +54,8 @@ impl Supervisor {
             })
         };
         for mut late in self.waiting.retry(Instant::now(), place) {
-            match late.take() {
-                // Its client could not read an answer without TLS.
-                Some(Connection { pool: Pool::Edge, .. }) => {
-                    self.shared.metrics.of_supervisor().refused(node_full().status);
-                }
-                Some(Connection { socket, read, .. }) => self.refuse(socket, &read, &node_full()),
-                None => {}
+            if let Some(connection) = late.take() {
+                self.refuse_full(connection);
             }
         }
     }
@@ -113,12 +108,19 @@ impl Supervisor {
                     Ok(row) => counts.hopped(row),
                     Err(connection) => match self.shared.parking.park(connection) {
                         Ok(()) => counts.parked.add(1),
-                        Err(Connection { socket, read, .. }) => {
-                            self.refuse(socket, &read, &node_full())
-                        }
+                        Err(connection) => self.refuse_full(connection),
                     },
                 }
             }
+        }
+    }
+
+    /// Refuses a connection for which there is no worker.
+    fn refuse_full(&self, Connection { socket, read, pool, .. }: Connection) {
+        match pool {
+            // Its client could not read an answer without TLS.
+            Pool::Edge => self.shared.metrics.of_supervisor().refused(node_full().status),
+            _ => self.refuse(socket, &read, &node_full()),
         }
     }
 

@@ -6,6 +6,8 @@ use abi::message::ToWorker;
 use tokio::sync::oneshot;
 
 use super::{Supervisor, WorkerId};
+use crate::core::Pool;
+use crate::core::fleet::WorkerSlot;
 
 /// Answers the caller that waits.
 pub(super) type WriteReply = oneshot::Sender<()>;
@@ -55,8 +57,10 @@ impl LogWrites {
 impl Supervisor {
     /// Has every worker write what it has logged by now.
     pub(super) fn write_log(&mut self, written: WriteReply) {
+        // Edges run no functions, and log nothing.
+        let logs = |slot: &WorkerSlot| slot.is_accepted() && slot.pool != Pool::Edge;
         let accepted: HashSet<usize> =
-            self.fleet.slots().filter(|(_, slot)| slot.is_accepted()).map(|(row, _)| row).collect();
+            self.fleet.slots().filter(|(_, slot)| logs(slot)).map(|(row, _)| row).collect();
         let workers = self
             .fleet
             .running_workers()
