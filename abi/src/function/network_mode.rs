@@ -2,7 +2,16 @@
 
 /// Which network the processes of a native function have.
 #[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, rkyv::Archive, rkyv::Serialize, rkyv::Deserialize,
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    rkyv::Archive,
+    rkyv::Serialize,
+    rkyv::Deserialize,
 )]
 #[rkyv(derive(Debug, Clone, Copy, PartialEq, Eq))]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
