@@ -207,7 +207,8 @@ fn host(input: &mut Unstructured<'_>) -> Result<Host> {
     let name = if good { (*input.choose(&hosts)?).to_owned() } else { input.arbitrary()? };
     let route = |input: &mut Unstructured<'_>, prefix: &str| {
         let good = !input.ratio(1, 8)?;
-        let function = if good { (*input.choose(&NAMES)?).to_owned() } else { input.arbitrary()? };
+        let function =
+            if good { (*input.choose(&NAMES)?).to_owned() } else { input.arbitrary()? };
         let alias = if input.arbitrary()? { "active".to_owned() } else { String::new() };
         Ok(HostRoute { prefix: prefix.to_owned(), function, alias })
     };

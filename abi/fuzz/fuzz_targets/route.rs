@@ -89,8 +89,7 @@ fuzz_target!(|text: &str| {
         return;
     };
     let given = |text| Some(text).filter(|text| *text != "-");
-    let (domain, paths) =
-        domain.strip_prefix('!').map_or((domain, true), |domain| (domain, false));
+    let (domain, paths) = domain.strip_prefix('!').map_or((domain, true), |domain| (domain, false));
     let (domain, host) = (given(domain), given(host));
     let names = Names { domain: domain.map(str::to_owned), paths };
     let found = route(&CATALOGUE, &names, host, target, Caller::Public);
