@@ -45,12 +45,18 @@ impl Authority {
         Path::new(self.folder.path()).join("authority.pem")
     }
 
+    /// Issues a certificate for `name`. Returns it with its key.
+    fn issue(&self, name: &str) -> (rcgen::Certificate, KeyPair) {
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new([name.to_owned()]).expect("a name");
+        let made = params.signed_by(&key, &self.issuer).expect("our own key");
+        (made, key)
+    }
+
     /// Returns the configuration of a server with a certificate for `name`.
     #[must_use]
     pub fn server(&self, name: &str) -> Arc<ServerConfig> {
-        let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new([name.to_owned()]).expect("a name");
-        let certificate = params.signed_by(&key, &self.issuer).expect("our own key");
+        let (certificate, key) = self.issue(name);
         let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key that was just made");
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
         let config = config
@@ -67,18 +73,14 @@ impl Authority {
     /// Returns a certificate for `name` with its key, as edges get them.
     #[must_use]
     pub fn certificate(&self, name: &str) -> Certificate {
-        let key = KeyPair::generate().expect("a key");
-        let names = vec![name.to_owned()];
-        let params = CertificateParams::new(names.clone()).expect("a name");
-        let made = params.signed_by(&key, &self.issuer).expect("our own key");
-        Certificate { names, chain: vec![made.der().to_vec()], key: key.serialize_der() }
+        let (made, key) = self.issue(name);
+        let (names, chain) = (vec![name.to_owned()], vec![made.der().to_vec()]);
+        Certificate { names, chain, key: key.serialize_der() }
     }
 
     /// Writes a certificate for `name` to FILE.crt in `folder`, and its key to FILE.key.
     pub fn write(&self, folder: &Path, file: &str, name: &str) {
-        let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new([name.to_owned()]).expect("a name");
-        let certificate = params.signed_by(&key, &self.issuer).expect("our own key");
+        let (certificate, key) = self.issue(name);
         let write = |extension: &str, text: &str| {
             // In one step, as a node may be reading it.
             let path = folder.join(format!("{file}.{extension}"));

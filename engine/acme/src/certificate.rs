@@ -3,10 +3,10 @@
 
 use std::fmt;
 
+use certificates::host_names;
 use rcgen::KeyPair;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::error::X509Error;
-use x509_parser::extensions::GeneralName;
 use x509_parser::pem::Pem;
 use x509_parser::prelude::FromDer as _;
 use zeroize::Zeroizing;
@@ -178,13 +178,7 @@ fn check_signature(signed: &X509Certificate<'_>, by: &X509Certificate<'_>) -> Re
 }
 
 fn names(leaf: &X509Certificate<'_>) -> Result<Vec<String>, String> {
-    let names = leaf.subject_alternative_name().map_err(|error| error.to_string())?;
-    let names = names.into_iter().flat_map(|names| &names.value.general_names);
-    let name = |name: &GeneralName<'_>| match name {
-        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
-        _ => None,
-    };
-    Ok(names.filter_map(name).collect())
+    host_names(leaf).map_err(|error| error.to_string())
 }
 
 fn validity(leaf: &X509Certificate<'_>) -> Result<Validity, String> {

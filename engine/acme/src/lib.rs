@@ -89,7 +89,7 @@ impl Acme {
     ///
     /// # Errors
     /// When the settings name a CA or a file that cannot be used, or the node gets no id. Whether
-    /// the CA answers is seen later, and told by [`Self::status`].
+    /// the CA answers is seen later, and reported by [`Self::status`].
     pub fn start(
         settings: Settings,
         objects: Arc<dyn Objects>,
@@ -129,7 +129,7 @@ impl Acme {
         self.work.challenges.tls(name).await
     }
 
-    /// Returns what is to be told of each wanted name, by name.
+    /// Returns the status of each wanted name, by name.
     pub fn status(&self) -> Vec<NameStatus> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -2,9 +2,7 @@
 
 use std::net::IpAddr;
 
-/// The longest host name (RFC 1035 2.3.4).
-const NAME_BYTES_MAX: usize = 253;
-const LABEL_BYTES_MAX: usize = 63;
+use abi::limits::DOMAIN_HOST_BYTES_MAX;
 
 /// Why no certificate is ordered for a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,15 +42,8 @@ pub fn check(name: &str) -> Result<String, NameError> {
     if plain == "localhost" || plain.ends_with(".localhost") {
         return Err(NameError::Localhost { name: name() });
     }
-    let is_label = |label: &str| {
-        let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-        !label.is_empty()
-            && label.len() <= LABEL_BYTES_MAX
-            && label.bytes().all(inner)
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    match plain.len() <= NAME_BYTES_MAX && plain.split('.').all(is_label) {
+    let is_label = |label: &str| abi::name::check(label).is_ok();
+    match plain.len() <= DOMAIN_HOST_BYTES_MAX && plain.split('.').all(is_label) {
         true => Ok(plain),
         false => Err(NameError::Malformed { name: name() }),
     }

@@ -24,7 +24,7 @@ const CLEAR_INTERVAL: Duration = Duration::from_secs(60 * 60);
 /// How long to wait for a node that orders the same, if the store is looked at less often.
 const BUSY_PAUSE_MAX: Duration = Duration::from_secs(10);
 
-/// What is told of all names.
+/// The status of all names.
 pub(crate) type Status = Arc<Mutex<Vec<NameStatus>>>;
 
 /// An attempt that has ended: the name, and the view with what was written.
@@ -91,7 +91,7 @@ impl Keeper {
                 Next::WrongClock => self.blind = Some(AcmeError::WrongClock),
                 Next::Order(_) | Next::Nothing => {}
             }
-            self.tell(&names);
+            self.report(&names);
             tokio::select! {
                 Some(ended) = running.join_next() => {
                     match ended {
@@ -104,7 +104,7 @@ impl Keeper {
                             self.order_after = Instant::now() + BUSY_PAUSE_MAX;
                         }
                     }
-                    self.tell(&names);
+                    self.report(&names);
                 }
                 changed = wanted.changed() => if changed.is_err() { return },
                 () = sleep(pause) => {}
@@ -210,7 +210,7 @@ impl Keeper {
         }
     }
 
-    fn tell(&self, names: &Wanted) {
+    fn report(&self, names: &Wanted) {
         let of = (&*self.work.shelf.ca, self.work.seed);
         let of_node = self.blind.as_ref().or(self.of_node.as_ref());
         let status = names.status(&self.view, of, of_node, clock::unix_ms());

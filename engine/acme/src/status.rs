@@ -1,4 +1,4 @@
-//! What is told of each name: `sockhop domain list`. Pure; owns no fds.
+//! The status of each name: `sockhop domain list`. Pure; owns no fds.
 
 use std::collections::BTreeSet;
 
@@ -43,7 +43,7 @@ impl Wanted {
         wanted
     }
 
-    /// Returns what is told of each name. `of_node` is what keeps this node from ordering at all.
+    /// Returns the status of each name. `of_node` is what keeps this node from ordering at all.
     pub(crate) fn status(
         &self,
         view: &View,
@@ -54,7 +54,7 @@ impl Wanted {
         let (held, (attempts, authority)) = (view.held(ca), view.attempts(ca));
         let (held, attempts, authority) = (&held, &attempts, &authority);
         let world = World { wanted: &self.names, held, attempts, authority, seed };
-        let told = |name: &String| {
+        let status_of = |name: &String| {
             let error = attempts.get(name).and_then(|attempts| attempts.error.clone());
             let of_node = of_node.map(ToString::to_string);
             NameStatus {
@@ -64,7 +64,7 @@ impl Wanted {
                 error: of_node.or(error).or_else(|| authority.error.clone()),
             }
         };
-        let mut status: Vec<NameStatus> = self.names.iter().map(told).collect();
+        let mut status: Vec<NameStatus> = self.names.iter().map(status_of).collect();
         status.extend(self.refused.iter().cloned());
         status.sort_by(|one, other| one.name.cmp(&other.name));
         status

@@ -19,3 +19,4 @@ pub mod tickets;
 
 pub use self::error::CertificateError;
 pub use self::keeper::{Keeper, Sources};
+pub use self::pair::host_names;

@@ -10,7 +10,7 @@ use rustls::crypto::ring::default_provider;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
+use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate, X509Error};
 use zeroize::Zeroizing;
 
 use crate::error::CertificateError;
@@ -33,7 +33,8 @@ pub(crate) fn read(certificate: &Path, key: &Path) -> Result<Certificate, Certif
     let Some(first) = chain.first() else {
         return Err(CertificateError::NoCertificate { path: certificate.to_owned() });
     };
-    let names = names(first).map_err(|why| malformed(&why))?;
+    let parsed = X509Certificate::from_der(first).map_err(|error| malformed(&error))?.1;
+    let names = host_names(&parsed).map_err(|error| malformed(&error))?;
     if names.is_empty() {
         return Err(CertificateError::NoNames { path: certificate.to_owned() });
     }
@@ -52,9 +53,11 @@ pub(crate) fn read(certificate: &Path, key: &Path) -> Result<Certificate, Certif
 }
 
 /// Returns the host names that a certificate is for, in lower case.
-fn names(der: &CertificateDer<'_>) -> Result<Vec<String>, String> {
-    let (_, certificate) = X509Certificate::from_der(der).map_err(|error| error.to_string())?;
-    let names = certificate.subject_alternative_name().map_err(|error| error.to_string())?;
+///
+/// # Errors
+/// When they cannot be read.
+pub fn host_names(certificate: &X509Certificate<'_>) -> Result<Vec<String>, X509Error> {
+    let names = certificate.subject_alternative_name()?;
     let names = names.iter().flat_map(|extension| &extension.value.general_names);
     let host = |name: &GeneralName<'_>| match name {
         GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),

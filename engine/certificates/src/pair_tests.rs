@@ -1,3 +1,5 @@
+//! Pairs of files as operators have them: right ones, and each that is wrong in its own way.
+
 use std::fs::{self, Permissions};
 
 use super::*;

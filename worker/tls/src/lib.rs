@@ -31,7 +31,7 @@
 mod configs;
 mod connections;
 mod handshake;
-mod linger;
+pub mod linger;
 mod relay;
 mod tickets;
 mod watch;

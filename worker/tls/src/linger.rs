@@ -1,4 +1,4 @@
-//! The end of a client's TCP connection. Owns the socket to its end.
+//! The end of a client's connection, with TLS or without. Owns the socket to its end.
 
 use std::io::ErrorKind;
 
@@ -12,7 +12,7 @@ const SCRAP_BYTES: usize = 16 * 1024;
 
 /// Reads on until the client has ended its side, within limits. A socket that is closed with unread
 /// bytes in it resets the connection, and the client could lose what it was sent last.
-pub(crate) async fn close(socket: TcpStream) {
+pub async fn close(socket: TcpStream) {
     let drained = async {
         // Not in the future itself, which is there for all of the connection.
         let mut scrap = vec![0; SCRAP_BYTES];
@@ -33,7 +33,7 @@ pub(crate) async fn close(socket: TcpStream) {
 }
 
 /// Ends this side and then [closes](close) the socket.
-pub(crate) async fn end(mut socket: TcpStream) {
+pub async fn end(mut socket: TcpStream) {
     let _ = socket.shutdown().await;
     close(socket).await;
 }

@@ -6,6 +6,8 @@ use std::os::fd::OwnedFd;
 
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
+use super::peek::has_empty_line;
+
 /// What the path of a challenge begins with. Its token follows.
 pub const CHALLENGE_PATH: &str = "/.well-known/acme-challenge/";
 /// What its request begins with, whatever host it names.
@@ -19,7 +21,7 @@ pub struct Challenger(Sender<TcpStream>);
 /// whole, as a certificate authority sends it: whoever sends only some of it is another client, and
 /// has no place among those that are answered at once.
 pub(crate) fn is_challenge(bytes: &[u8]) -> bool {
-    bytes.starts_with(CHALLENGE) && bytes.windows(3).any(|three| three == b"\n\r\n")
+    bytes.starts_with(CHALLENGE) && has_empty_line(bytes)
 }
 
 impl Challenger {

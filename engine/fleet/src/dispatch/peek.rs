@@ -2,12 +2,22 @@
 
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
+use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
 
-/// Returns the bytes at the front of what `socket` has received, as far as they fit into `buffer`.
-/// Returns none if nothing has arrived, or never will.
-pub(crate) fn peek<'a>(socket: &OwnedFd, buffer: &'a mut [u8]) -> &'a [u8] {
+/// Returns the bytes at the front of what `socket` has received, as far as they fit into `buffer`,
+/// which are none if nothing has arrived yet. Returns `None` if the client has gone.
+pub(crate) fn peek<'a>(socket: &OwnedFd, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
     let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
-    let length = recv(socket.as_raw_fd(), buffer, flags).unwrap_or_default();
-    &buffer[..length]
+    match recv(socket.as_raw_fd(), buffer, flags) {
+        Ok(0) => None,
+        Ok(length) => Some(&buffer[..length]),
+        Err(Errno::EAGAIN) => Some(&[]),
+        Err(_) => None,
+    }
+}
+
+/// Returns whether a whole head may be in `bytes`: an empty line is (RFC 9112 2.1).
+pub(crate) fn has_empty_line(bytes: &[u8]) -> bool {
+    bytes.windows(3).any(|three| three == b"\n\r\n")
 }

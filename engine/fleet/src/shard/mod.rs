@@ -24,8 +24,7 @@ use abi::route::Caller;
 use futures_util::AsyncReadExt as _;
 use glommio::net::UnixStream as GlommioUnixStream;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
-use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, SockaddrStorage, getpeername, recv};
+use nix::sys::socket::{SockaddrStorage, getpeername};
 
 use crate::core::admit::admit;
 use crate::core::verdict::{Verdict, is_plain, tls_verdict, verdict};
@@ -33,6 +32,7 @@ use crate::dispatch::Shared;
 use crate::dispatch::challenges::is_challenge;
 use crate::dispatch::hop::{Connection, hop};
 use crate::dispatch::parking::node_full;
+use crate::dispatch::peek::{has_empty_line, peek};
 use crate::metrics::Dispatcher;
 use host::listen::{Listener, Listeners, Scheme};
 
@@ -202,16 +202,9 @@ fn take(core: usize, (socket, scheme): (OwnedFd, Scheme), shared: &Arc<Shared>) 
     let (counts, now) = (shared.metrics.of_shard(core), now_us());
     counts.accepted.add(1);
     let mut peeked = [0; PEEK_BYTES_MAX];
-    let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
-    let bytes = match recv(socket.as_raw_fd(), &mut peeked, flags) {
-        // The client has gone already.
-        Ok(0) => return,
-        Ok(length) => &peeked[..length],
-        Err(Errno::EAGAIN) => &[],
-        Err(_) => return,
-    };
+    let Some(bytes) = peek(&socket, &mut peeked) else { return };
     // The time until a head has arrived is the client's, and does not count as the hop's.
-    let accepted_at_us = if bytes.windows(3).any(|three| three == b"\n\r\n") { now } else { 0 };
+    let accepted_at_us = if has_empty_line(bytes) { now } else { 0 };
     let snapshot = shared.snapshot.load();
     let from = |peer| snapshot.connections_from(Places::of(peer, shared.address_seed));
     if let Err(full) =

@@ -5,10 +5,9 @@ use std::future::poll_fn;
 use std::time::Duration;
 
 use abi::invocation_id::InvocationId;
-use abi::limits::{LINGER_BYTES_MAX, LINGER_SILENT_TIMEOUT, LINGER_TIMEOUT};
 use abi::message::{Awaits, ToEngine};
 use abi::problem::{Problem, Reply};
-use bytes::BytesMut;
+use tls::linger;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -72,25 +71,8 @@ pub(super) async fn finish(connections: &Connections, wire: SharedWire, end: End
 /// Ends the stream. Closing a socket with unread bytes would reset it, and the client could lose
 /// the reply (RFC 9112 9.6), so bytes are read on first, within limits.
 async fn close(mut socket: TcpStream, unread: bool) {
-    let _ = socket.shutdown().await;
-    if !unread {
-        return;
+    match unread {
+        true => linger::end(socket).await,
+        false => drop(socket.shutdown().await),
     }
-    let drained = async {
-        let mut scrap = BytesMut::with_capacity(16 * 1024);
-        let mut total = 0;
-        while let Ok(Ok(())) = timeout(LINGER_SILENT_TIMEOUT, socket.readable()).await {
-            scrap.clear();
-            match socket.try_read_buf(&mut scrap) {
-                Ok(0) => return,
-                Ok(read) => total += read as u64,
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                Err(_) => return,
-            }
-            if total > LINGER_BYTES_MAX {
-                return;
-            }
-        }
-    };
-    let _ = timeout(LINGER_TIMEOUT, drained).await;
 }

@@ -71,7 +71,8 @@ impl Supervisor {
         // Nobody has looked at it yet if it comes from an edge or was meant for one.
         let mut peeked = [0; PEEK_BYTES_MAX];
         let bytes = match (&read[..], awaits) {
-            ([], Awaits::First) => peek(&socket, &mut peeked),
+            // One whose client has gone goes to a worker as before, which ends it.
+            ([], Awaits::First) => peek(&socket, &mut peeked).unwrap_or_default(),
             (read, _) => read,
         };
         if let Some(challenger) = &self.shared.challenger
