@@ -15,7 +15,7 @@ use fleet::core::admit::ConnectionLimits;
 use fleet::dispatch::Shared;
 use fleet::workers::supervise::Command;
 use host::log;
-use settings::{Mistakes, Resolved, Settings, Sources};
+use settings::{Resolved, Settings, Sources};
 
 /// What workers are told of the settings, but for what each is for.
 pub(crate) fn of_workers(settings: &Settings, fixed: &Fixed) -> OfWorkers {
@@ -63,14 +63,18 @@ pub(crate) struct Fixed {
     pub(crate) address_seed: u64,
 }
 
-/// Resolves the settings on a thread of its own: a file that cannot be read yet must not hold the
-/// supervisor up, nor the end.
-async fn read_aside(sources: &Sources) -> anyhow::Result<Result<Resolved, Mistakes>> {
-    let (sources, (read, result)) = (sources.clone(), oneshot::channel());
+/// Calls `read` on a thread of its own: a file that cannot be read yet must not hold the supervisor
+/// up, nor the end.
+///
+/// # Errors
+/// When there can be no thread, or `read` has panicked.
+pub(crate) async fn aside<T: Send + 'static>(
+    name: &str,
+    read: impl FnOnce() -> T + Send + 'static,
+) -> anyhow::Result<T> {
+    let (done, result) = oneshot::channel();
     // Nobody waits for it any more only when the node stops.
-    std::thread::Builder::new()
-        .name("settings".into())
-        .spawn(move || drop(read.send(sources.resolve())))?;
+    std::thread::Builder::new().name(name.into()).spawn(move || drop(done.send(read())))?;
     Ok(result.await?)
 }
 
@@ -88,7 +92,8 @@ pub(crate) async fn at_each(
             );
             continue;
         }
-        let Ok(newer) = read_aside(&sources).await else {
+        let again = sources.clone();
+        let Ok(newer) = aside("settings", move || again.resolve()).await else {
             tracing::error!("the settings stay as they were: no thread could read them");
             continue;
         };

@@ -15,6 +15,8 @@ use settings::Settings;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::watch;
 
+use crate::reconfigure::aside;
+
 /// How often the files are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -77,11 +79,17 @@ pub(crate) async fn keep_up(mut keeper: Keeper, mut ordered: Ordered, supervisor
         let has_changed = tokio::select! {
             () = tokio::time::sleep(LOOK_INTERVAL) => {
                 // Files may be on a disk that does not answer.
-                let looked = tokio::task::spawn_blocking(move || {
+                let looked = aside("certificates", move || {
                     let has_changed = keeper.look(SystemTime::now());
                     (keeper, has_changed)
                 });
-                let Ok((same, has_changed)) = looked.await else { return };
+                let (same, has_changed) = match looked.await {
+                    Ok(looked) => looked,
+                    Err(error) => {
+                        tracing::error!("certificates are not looked at any more: {error}");
+                        return;
+                    }
+                };
                 keeper = same;
                 has_changed
             }

@@ -38,10 +38,8 @@ impl Copy {
     /// Reads the copy: what the node knew last. It is empty if there is none that can be used.
     pub(crate) fn read(&self, shelf: &Shelf) -> View {
         let mut view = View::default();
-        let Ok(object) = std::fs::read(&self.path) else { return view };
-        let json = checked::open(&self.path.to_string_lossy(), object);
-        let written = json.ok().and_then(|json| serde_json::from_slice::<Written>(&json).ok());
-        let Some(written) = written.filter(|written| written.store == self.store) else {
+        let Some(read) = checked::read_file::<Written>(&self.path).transpose() else { return view };
+        let Some(written) = read.ok().filter(|written| written.store == self.store) else {
             tracing::warn!("this node's copy of its certificates is set aside: {:?}", self.path);
             return view;
         };

@@ -52,6 +52,12 @@ pub struct Address {
     pub authority: String,
 }
 
+/// Returns whether `text` has the form HOST:PORT. Whether the host exists shows when it is resolved.
+pub fn is_authority(text: &str) -> bool {
+    let parts = text.rsplit_once(':');
+    parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+}
+
 impl FromStr for Address {
     type Err = String;
 
@@ -68,11 +74,11 @@ impl FromStr for Address {
         };
         // A slash at the end is how many write a URL.
         let authority = authority.strip_suffix('/').unwrap_or(authority);
-        match authority.rsplit_once(':') {
-            Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
-                Ok(Self { scheme, authority: authority.to_owned() })
+        match is_authority(authority) {
+            true => Ok(Self { scheme, authority: authority.to_owned() }),
+            false => {
+                Err("expected HOST:PORT or https://HOST:PORT, for example 127.0.0.1:8080".into())
             }
-            _ => Err("expected HOST:PORT or https://HOST:PORT, for example 127.0.0.1:8080".into()),
         }
     }
 }

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 
 use super::identity::Identities;
 use super::known::{All, Known};
-use host::files;
 use store::error::StoreError;
 use store::objects::checked;
 
@@ -39,14 +38,8 @@ impl Copy {
 
     /// Reads the copy. Returns `None` if there is none that can be used, or it is of another store.
     pub(super) fn read(&self) -> Option<Known> {
-        let object = std::fs::read(&self.path).ok()?;
-        let json =
-            checked::open(&self.path.to_string_lossy(), object).map_err(|error| error.to_string());
-        let read = json.and_then(|json| {
-            serde_json::from_slice::<Written<String, All, Identities>>(&json)
-                .map_err(|error| error.to_string())
-        });
-        match read {
+        let read = checked::read_file::<Written<String, All, Identities>>(&self.path);
+        match read.transpose()? {
             Ok(written) => {
                 let known = Known { identities: written.identities, held: written.secrets };
                 (written.store == self.store).then_some(known)
@@ -59,13 +52,8 @@ impl Copy {
     }
 
     pub(super) fn write(&self, known: &Known) -> Result<(), StoreError> {
-        let failed = |error: serde_json::Error| StoreError::io("write", &self.path)(error.into());
-        let json = serde_json::to_vec(&Written {
-            store: &self.store,
-            secrets: &known.held,
-            identities: &known.identities,
-        })
-        .map_err(failed)?;
-        files::write(&self.path, &checked::seal(&json)).map_err(StoreError::io("write", &self.path))
+        let written =
+            Written { store: &self.store, secrets: &known.held, identities: &known.identities };
+        checked::write_file(&self.path, &written)
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use abi::limits::{SETTING_TIMEOUT_MAX, SPOOL_BYTES_MIN, TRACE_SAMPLE_MAX, WORKERS_PER_CORE_MAX};
 use abi::sandbox::Level;
 use bytesize::ByteSize;
+use host::listen::is_authority;
 
 /// The longest that a DNS name can be (RFC 1035 2.3.4, without the root's label).
 const NAME_BYTES_MAX: usize = 253;
@@ -31,11 +32,9 @@ pub(super) fn count(text: &str) -> Result<u32, String> {
 /// # Errors
 /// A sentence that says what is expected.
 pub fn address(text: &str) -> Result<String, String> {
-    match text.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
-            Ok(text.to_owned())
-        }
-        _ => Err("expected HOST:PORT, for example 127.0.0.1:8080".into()),
+    match is_authority(text) {
+        true => Ok(text.to_owned()),
+        false => Err("expected HOST:PORT, for example 127.0.0.1:8080".into()),
     }
 }
 

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use abi::domain::Domain;
-use host::files;
 use serde::{Deserialize, Serialize};
 
 use super::object::{DomainRoute, Place, folder_of};
@@ -104,13 +103,7 @@ impl Copy {
 
     /// Reads the copy. Returns `None` if there is none that can be used, or it is of another store.
     pub(super) fn read(&self) -> Option<Known> {
-        let object = std::fs::read(&self.path).ok()?;
-        let json =
-            checked::open(&self.path.to_string_lossy(), object).map_err(|error| error.to_string());
-        let read = json.and_then(|json| {
-            serde_json::from_slice::<Written>(&json).map_err(|error| error.to_string())
-        });
-        match read {
+        match checked::read_file::<Written>(&self.path).transpose()? {
             Ok(written) if written.store == self.store => Some(known(written)),
             Ok(_) => None,
             Err(error) => {
@@ -133,8 +126,7 @@ impl Copy {
             }
         }
         let written = Written { store: self.store.clone(), domains };
-        let json = serde_json::to_vec(&written).map_err(failed)?;
-        files::write(&self.path, &checked::seal(&json)).map_err(StoreError::io("write", &self.path))
+        checked::write_file(&self.path, &written)
     }
 }
 

@@ -4,6 +4,10 @@
 //! `, then the contents. Whatever damage an object takes on its way or in the store, a read returns
 //! what was written, or an error. Owns no fds.
 
+use std::path::Path;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
 use crate::error::StoreError;
@@ -39,6 +43,27 @@ pub fn open(key: &str, mut object: Vec<u8>) -> Result<Vec<u8>, StoreError> {
         return Err(damaged("its SHA-256 is not the one it was written with"));
     }
     Ok(contents)
+}
+
+/// Reads a file that [`write_file`] has written. Returns `None` if it cannot be read: such a file is
+/// a copy, which may be lost.
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn read_file<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, String> {
+    let Ok(object) = std::fs::read(path) else { return Ok(None) };
+    let json = open(&path.to_string_lossy(), object).map_err(|error| error.to_string())?;
+    serde_json::from_slice(&json).map(Some).map_err(|error| error.to_string())
+}
+
+/// Writes `value` as JSON to a file on this node's disk, with a checksum.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_file(path: &Path, value: &impl Serialize) -> Result<(), StoreError> {
+    let json =
+        serde_json::to_vec(value).map_err(|error| StoreError::io("write", path)(error.into()));
+    files::write(path, &seal(&json?)).map_err(StoreError::io("write", path))
 }
 
 /// Reads an object and checks it. Returns it with its first line. An object that arrives damaged is
