@@ -13,6 +13,18 @@ use httparse::Status;
 use crate::authority::is_authority;
 use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX};
 
+/// What a connection of HTTP/2 begins with (RFC 9113 3.4). No request of HTTP/1 does.
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// So many bytes of it tell it from a request.
+const HTTP2_TOLD_BYTES: usize = b"PRI *".len();
+
+/// Returns whether a connection that begins with `bytes` is one of HTTP/2.
+#[must_use]
+pub fn is_http2(bytes: &[u8]) -> bool {
+    let length = bytes.len().min(HTTP2_PREFACE.len());
+    length >= HTTP2_TOLD_BYTES && bytes[..length] == HTTP2_PREFACE[..length]
+}
+
 /// Where a request's body ends (RFC 9112 6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
@@ -271,6 +283,21 @@ mod tests {
         assert_eq!((head.length, head.target, head.host), (text.len() - 4, "/a?b", Some("x:1")));
         assert_eq!((head.method, head.minor_version), ("GET", 1));
         assert_eq!(head.framing, Framing::None);
+    }
+
+    #[test]
+    fn a_connection_of_http2_is_told_by_its_first_bytes() {
+        for (bytes, told) in [
+            ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nmore", true),
+            ("PRI * HTTP", true),
+            ("PRI *", true),
+            ("PRI ", false),
+            ("", false),
+            ("PRI / HTTP/1.1\r\nHost: a\r\n\r\n", false),
+            ("PRI * HTTP/1.1\r\nHost: a\r\n\r\n", false),
+        ] {
+            assert_eq!(is_http2(bytes.as_bytes()), told, "{bytes:?}");
+        }
     }
 
     #[test]

@@ -111,6 +111,10 @@ pub enum Awaits {
     Admin,
     /// Its first, which the node's Lambda API sends: likewise, and its body is an event.
     Event,
+    /// Streams of HTTP/2, which an edge sends. A head in the form of HTTP/1.1 comes first and says
+    /// where they go; it is no request. An edge waits for the worker's preface, or for an answer in
+    /// the form of HTTP/1.1 that refuses them all.
+    Streams,
 }
 
 /// What a worker that drains does with a connection whose requests are answered.
@@ -290,6 +294,9 @@ impl Message for ToWorker {
             Self::Connection { read, .. } if read.len() > limits::RETURNED_BYTES_MAX => {
                 Err("Connection.read is longer than RETURNED_BYTES_MAX")
             }
+            Self::Connection { awaits: Awaits::Streams, origin: None, .. } => {
+                Err("Connection has streams that come from nowhere")
+            }
             Self::Start { row, .. } | Self::StartEdge { row, .. }
                 if usize::from(*row) >= limits::WORKERS_MAX =>
             {
@@ -322,6 +329,9 @@ impl Message for ToEngine {
         match self {
             Self::Return { read, .. } if read.len() > limits::RETURNED_BYTES_MAX => {
                 Err("Return.read is longer than RETURNED_BYTES_MAX")
+            }
+            Self::Return { awaits: Awaits::Streams, origin: None, .. } => {
+                Err("Return has streams that come from nowhere")
             }
             Self::RequestSecrets { function } if function.len() > limits::NAME_BYTES_MAX => {
                 Err("RequestSecrets.function is longer than NAME_BYTES_MAX")

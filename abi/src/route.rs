@@ -35,7 +35,7 @@ pub enum Caller {
 impl From<Awaits> for Caller {
     fn from(awaits: Awaits) -> Self {
         match awaits {
-            Awaits::First | Awaits::Next => Self::Public,
+            Awaits::First | Awaits::Next | Awaits::Streams => Self::Public,
             Awaits::Admin | Awaits::Event => Self::Admin,
         }
     }

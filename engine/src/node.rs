@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use abi::board::Board;
+use abi::certificates::Certificates;
 use abi::limits::WORKERS_MAX;
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
@@ -231,13 +232,15 @@ impl Node {
             settings: reconfigure::of_workers(config, &fixed),
             fleet: FleetPlan {
                 shared: shared_workers,
-                edges: if has_tls { cores.to_vec() } else { Vec::new() },
+                edges: cores.to_vec(),
+                ends_tls: has_tls,
                 own_idle_timeout: *config.own_worker_idle_timeout,
             },
             connections_max: fds::connections_max(),
             certificates: match &tls_keeper {
-                Some(keeper) => Some(tls::seal(keeper, &ordered)?),
-                None => None,
+                Some(keeper) => tls::seal(keeper, &ordered)?,
+                // Edges end none then, but begin alike.
+                None => Certificates::default().seal().map(Arc::new)?,
             },
             drain_timeout: *config.drain_timeout,
             roster,

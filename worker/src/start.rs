@@ -11,7 +11,7 @@ use abi::board::Board;
 use abi::catalogue::CatalogueView;
 use abi::channel::{Channel, ReceiveError, Received};
 use abi::limits::TRIAL_REASON_BYTES_MAX;
-use abi::message::{Settings, ToEngine, ToWorker};
+use abi::message::{Awaits, Settings, ToEngine, ToWorker};
 use anyhow::{Context as _, bail};
 use tokio::task::LocalSet;
 
@@ -111,6 +111,10 @@ fn handle(
     received: Received<ToWorker>,
 ) -> anyhow::Result<()> {
     match (received.message, received.fd) {
+        (
+            ToWorker::Connection { read, awaits: Awaits::Streams, origin: Some(origin), .. },
+            Some(fd),
+        ) => edge::h2::leg::take(&worker.connections, fd, &read, origin),
         (ToWorker::Connection { read, awaits, accepted_at_us, origin }, Some(fd)) => {
             worker.connections.take(fd, read, awaits, accepted_at_us, origin);
         }

@@ -115,6 +115,7 @@ enum Head {
 enum AwaitsHead {
     First,
     Next,
+    Streams,
 }
 
 /// The JSON of [`Origin`].
@@ -162,6 +163,7 @@ impl Message {
                     // nearest.
                     Awaits::First | Awaits::Admin | Awaits::Event => AwaitsHead::First,
                     Awaits::Next => AwaitsHead::Next,
+                    Awaits::Streams => AwaitsHead::Streams,
                 };
                 (Head::Connection { awaits, origin: origin.map(Into::into) }, read)
             }
@@ -202,6 +204,7 @@ impl Message {
                 let awaits = match awaits {
                     AwaitsHead::First => Awaits::First,
                     AwaitsHead::Next => Awaits::Next,
+                    AwaitsHead::Streams => Awaits::Streams,
                 };
                 Self::Connection { awaits, origin: origin.map(Into::into), read: read.to_vec() }
             }
@@ -230,7 +233,7 @@ pub(super) mod tests {
     use proptest::prelude::*;
 
     pub(crate) fn any_message() -> impl Strategy<Value = Message> {
-        let awaits = prop_oneof![Just(Awaits::First), Just(Awaits::Next)];
+        let awaits = prop_oneof![Just(Awaits::First), Just(Awaits::Next), Just(Awaits::Streams)];
         let read = proptest::collection::vec(any::<u8>(), 0..2000);
         let origin = (any::<SocketAddr>(), any::<SocketAddr>(), any::<bool>());
         let origin = origin.prop_map(|(client, local, https)| Origin { client, local, https });

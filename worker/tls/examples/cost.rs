@@ -150,7 +150,7 @@ fn edge() {
             let (accepted, _) = listener.accept().await.unwrap();
             accepted.set_nodelay(true).unwrap();
             let sender = sender.clone();
-            let hand_over = move |end| sender.send(end).expect("the other thread is there");
+            let hand_over = move |end, _| sender.send(end).expect("the other thread is there");
             connections.take(accepted.into_std().unwrap(), Vec::new(), hand_over, ()).unwrap();
         }
     });

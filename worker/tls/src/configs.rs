@@ -14,7 +14,9 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use crate::tickets::Tickets;
 
 /// The protocols that are spoken inside of TLS, the best one first (RFC 7301).
-const PROTOCOLS: [&[u8]; 1] = [b"http/1.1"];
+const PROTOCOLS: [&[u8]; 2] = [HTTP2, b"http/1.1"];
+/// HTTP/2 over TLS (RFC 9113 3.2).
+pub(crate) const HTTP2: &[u8] = b"h2";
 /// The protocol of those who look for the answer to a challenge, and of nobody else (RFC 8737 6.2).
 const CHALLENGE_PROTOCOL: &[u8] = b"acme-tls/1";
 /// One for each full handshake. Two would let a client open two connections at once that resume;

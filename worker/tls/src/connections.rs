@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use crate::configs::Configs;
+use crate::configs::{Configs, HTTP2};
 use crate::handshake::{self, Opened};
 use crate::linger;
 use crate::relay::{End, Relay, Scratch};
@@ -28,6 +28,15 @@ pub struct Timeouts {
     pub first_byte: Duration,
     /// Without taking a byte of what is to be sent.
     pub write: Duration,
+}
+
+/// What a client speaks inside of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1, which is what a client means that names none.
+    Http1,
+    /// HTTP/2.
+    Http2,
 }
 
 /// The TLS connections of a process.
@@ -115,7 +124,7 @@ impl Connections {
     }
 
     /// Takes over a client's TCP socket, with the bytes that were already `read` from it, and calls
-    /// `hand_over` with the plaintext end once there is plaintext. `guard` is dropped when the
+    /// `hand_over` with the plaintext end, and what is spoken there, once there is plaintext. `guard` is dropped when the
     /// connection is over. Must be called on a [`tokio::task::LocalSet`].
     ///
     /// There are at most [`HANDSHAKES_MAX`] in a handshake: beyond that, the one that has been in
@@ -127,7 +136,7 @@ impl Connections {
         self: &Rc<Self>,
         socket: std::net::TcpStream,
         read: Vec<u8>,
-        hand_over: impl FnOnce(OwnedFd) + 'static,
+        hand_over: impl FnOnce(OwnedFd, Protocol) + 'static,
         guard: G,
     ) -> io::Result<()> {
         socket.set_nonblocking(true)?;
@@ -158,7 +167,7 @@ impl Connections {
         socket: TcpStream,
         read: Vec<u8>,
         handshake: Handshake,
-        hand_over: impl FnOnce(OwnedFd),
+        hand_over: impl FnOnce(OwnedFd, Protocol),
     ) {
         let Timeouts { first_byte, write } = self.timeouts.get();
         let opened = {
@@ -180,6 +189,10 @@ impl Connections {
             }
             Err(_) => return tracing::debug!("a TLS handshake took too long"),
         };
+        let protocol = match tls.alpn_protocol() {
+            Some(HTTP2) => Protocol::Http2,
+            _ => Protocol::Http1,
+        };
         let (ours, theirs) = match pair() {
             Ok(pair) => pair,
             Err(error) => {
@@ -193,7 +206,7 @@ impl Connections {
             Ok(relay) => relay,
             Err(cut) => return tracing::debug!("a TLS connection is cut: {cut}"),
         };
-        hand_over(theirs);
+        hand_over(theirs, protocol);
         drop(handshake);
         match relay.run(&self.scratch).await {
             End::Finished(client) => linger::close(client).await,

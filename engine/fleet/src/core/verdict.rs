@@ -40,10 +40,13 @@ pub fn tls_verdict(bytes: &[u8]) -> Verdict {
     }
 }
 
-/// Decides by the bytes at the front of the connection. The shared workers wait for the rest of a
+/// Decides by the bytes at the front of the connection. HTTP/2 goes to an edge. The shared workers wait for the rest of a
 /// head that is not complete: they have deadlines and readiness for it, and give the connection
 /// back if it turns out to be for another pool.
 pub fn verdict(bytes: &[u8], catalogue: &CatalogueView, names: &Names, caller: Caller) -> Verdict {
+    if caller == Caller::Public && head::is_http2(bytes) {
+        return Verdict::Hop(Pool::Edge);
+    }
     let head = match head::parse(bytes) {
         Ok(Parsed::Complete(head)) => head,
         Ok(Parsed::Partial) => return Verdict::Hop(Pool::Shared),
@@ -137,6 +140,7 @@ mod tests {
             let head = format!("GET {path} HTTP/1.1\r\nHost: SHOP.example:80\r\n\r\n");
             assert_eq!(of(&head), Verdict::Hop(pool), "{path}");
         }
+        assert_eq!(of("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), Verdict::Hop(Pool::Edge));
         assert_eq!(of("GET /own/ HTT"), Verdict::Hop(Pool::Shared));
         assert_eq!(of(""), Verdict::Hop(Pool::Shared));
     }

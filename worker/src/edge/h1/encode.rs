@@ -10,20 +10,20 @@ const NOT_THE_GUESTS: [HeaderName; 4] =
 
 /// The properties of a request that its reply depends on.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Asked {
+pub(in crate::edge) struct Asked {
     /// 0 for HTTP/1.0, 1 for HTTP/1.1.
-    pub(super) minor_version: u8,
+    pub(in crate::edge) minor_version: u8,
     /// Whether the method is HEAD.
-    pub(super) head_only: bool,
+    pub(in crate::edge) head_only: bool,
     /// Whether the client wants to keep the connection.
-    pub(super) keep_alive: bool,
+    pub(in crate::edge) keep_alive: bool,
     /// Whether the client accepts trailers (`TE: trailers`).
-    pub(super) trailers: bool,
+    pub(in crate::edge) trailers: bool,
 }
 
 /// The framing of a reply's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Framing {
+pub(in crate::edge) enum Framing {
     /// No bytes follow the head. The length that it declares, if any, is that of the reply to GET.
     Bodiless {
         length: Option<u64>,
@@ -39,7 +39,7 @@ pub(super) enum Framing {
 
 /// Returns the framing of a body of `whole` bytes, or of a streamed body for which its guest may
 /// have `declared` a length.
-pub(super) fn framing(
+pub(in crate::edge) fn framing(
     asked: Asked,
     status: StatusCode,
     declared: Option<u64>,

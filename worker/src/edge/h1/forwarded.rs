@@ -23,7 +23,7 @@ static FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// client: `X-Forwarded-For` has the client's address alone, `X-Forwarded-Proto` its scheme, and
 /// `X-Forwarded-Host` is there if a trusted proxy has set it. `peer_text` is the peer's address. If
 /// the request has no such header, `forwarded` may be `false`, and none is looked for.
-pub(super) fn resolve_client(
+pub(in crate::edge) fn resolve_client(
     headers: &mut HeaderMap,
     forwarded: bool,
     (peer, peer_text): (Client, &HeaderValue),

@@ -8,14 +8,14 @@
 
 mod chunked;
 mod client;
-mod encode;
+pub(super) mod encode;
 mod end;
-mod forwarded;
+pub(super) mod forwarded;
 mod incoming;
-mod message;
+pub(super) mod message;
 mod next;
 mod request_body;
-mod secure;
+pub(super) mod secure;
 mod send;
 mod send_batch;
 mod wire;
@@ -133,8 +133,30 @@ impl Connections {
         }
     }
 
+    /// Returns what answers requests.
+    pub(super) fn pipeline(&self) -> &Rc<Pipeline> {
+        &self.pipeline
+    }
+
+    pub(super) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    pub(super) fn drain(&self) -> &Drain {
+        &self.drain
+    }
+
+    pub(super) fn outbox(&self) -> &Outbox<ToEngine> {
+        &self.outbox
+    }
+
+    /// Returns the value of the header Date.
+    pub(super) fn date(&self) -> [u8; 29] {
+        self.date.get()
+    }
+
     /// Counts a connection until the guard is dropped.
-    fn count(self: &Rc<Self>, peer: Option<IpAddr>) -> Open {
+    pub(super) fn count(self: &Rc<Self>, peer: Option<IpAddr>) -> Open {
         self.counters.row().connections_taken.fetch_add(1, Relaxed);
         self.open.set(self.open.get() + 1);
         let places = peer.map(|peer| Places::of(peer, self.pipeline.settings().address_seed));
@@ -163,10 +185,17 @@ fn date() -> [u8; 29] {
 }
 
 /// The guard of a counted connection.
-struct Open {
+pub(super) struct Open {
     connections: Rc<Connections>,
     /// Where its client's address is counted.
     places: Option<Places>,
+}
+
+impl Open {
+    /// Returns where its client's address is counted.
+    pub(super) fn places(&self) -> Option<Places> {
+        self.places
+    }
 }
 
 impl Drop for Open {

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use abi::head::{self, Framing, header_room, parse_into};
+use abi::head::{self, Framing, header_room, is_http2, parse_into};
 use abi::limits::{HEAD_BYTES_MAX, RETURNED_BYTES_MAX};
 use abi::message::{Awaits, Ending};
 use abi::problem::{Problem, Reply};
@@ -81,6 +81,10 @@ impl Waiting {
                 return Poll::Ready(Next::End(End::GiveBack(self.awaits)));
             }
             skip_empty_lines(&mut wire.buffer);
+            // An edge serves it, if it is a client's.
+            if matches!(self.awaits, Awaits::First) && is_http2(&wire.buffer) {
+                return Poll::Ready(Next::End(End::GiveBack(Awaits::First)));
+            }
             if worth_parsing(&wire.buffer, self.tried)
                 && let Some(next) = decide(connections, &mut wire, self.awaits)
             {

@@ -1,7 +1,8 @@
 //! The edge: the process that ends clients' TLS connections. It runs no functions.
 //!
 //! It is started as a worker is, and the engine's first message makes it one or the other. It gets
-//! clients' sockets and sends plaintext ends back; [`tls`] does what is between. All that it ever
+//! clients' sockets and sends plaintext ends back; [`tls`] does what is between. Connections of
+//! HTTP/2 it serves itself ([`session`]). All that it ever
 //! opens it has before the first connection, and then it [confines](sandbox::confine) itself. Owns
 //! the channel, and by its tasks the sockets.
 
@@ -9,21 +10,26 @@ mod counts;
 mod detach;
 
 use std::future::pending;
-use std::os::fd::OwnedFd;
+use std::io::Cursor;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
 use abi::board::Board;
 use abi::certificates::Certificates;
 use abi::channel::{ReceiveError, Received};
+use abi::head::is_http2;
 use abi::huge_pages::{self, Pages};
 use abi::message::{Awaits, Ending, Settings, ToEngine, ToWorker};
 use abi::origin::Origin;
 use anyhow::{Context as _, bail};
-use tls::{Configs, Connections, Timeouts};
+use tls::{Configs, Connections, Protocol, Timeouts};
+use tokio::io::{AsyncReadExt as _, join};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
 use self::counts::Counts;
+use super::h2::session::{self, Sessions};
 use crate::counters::BEAT_INTERVAL;
 use crate::link::{Inbox, Outbox};
 use crate::log;
@@ -38,6 +44,7 @@ pub(crate) struct Parts {
 /// A running edge.
 struct Edge {
     connections: Rc<Connections>,
+    sessions: Rc<Sessions>,
     counts: Rc<Counts>,
     outbox: Outbox<ToEngine>,
     drain: Option<Drain>,
@@ -72,6 +79,7 @@ pub(crate) async fn serve(
     };
     let mut edge = Edge {
         connections: Connections::new(configs, timeouts(&settings)),
+        sessions: Sessions::new(outbox.clone(), session_timeouts(&settings)),
         counts: Counts::new(board, row, settings.address_seed),
         outbox,
         drain: None,
@@ -98,9 +106,10 @@ pub(crate) async fn serve(
         }
     }
     if edge.drain.is_some_and(|drain| drain.ending == Ending::GiveBack) {
-        let Edge { connections, counts, outbox, .. } = edge;
+        let Edge { connections, sessions, counts, outbox, .. } = edge;
+        sessions.let_go();
         detach::detach(inbox, outbox, &counts).await;
-        connections.none_open().await;
+        tokio::join!(connections.none_open(), sessions.none_open());
         tracing::debug!("the last connection of this edge has ended");
     } else {
         edge.outbox.flushed().await;
@@ -119,11 +128,13 @@ impl Edge {
             (ToWorker::Settings { settings }, None) => {
                 filter.change(&settings.log_filter);
                 self.connections.set_timeouts(timeouts(&settings));
+                self.sessions.set_timeouts(session_timeouts(&settings));
                 tracing::debug!("the node's new settings are taken over");
             }
             (ToWorker::Drain { ending, deadline_ms }, None) => {
                 let deadline = Instant::now() + Duration::from_millis(u64::from(deadline_ms));
                 self.drain = Some(Drain { ending, deadline });
+                self.sessions.drain();
                 self.outbox.send(ToEngine::Draining, None);
             }
             (other, _) => bail!("the engine sent {other:?} to an edge"),
@@ -134,21 +145,25 @@ impl Edge {
     /// Takes over a client's socket, with the bytes that were already read from it. `origin` says
     /// where it comes from, if the socket does not.
     fn take(&self, fd: OwnedFd, read: Vec<u8>, origin: Option<Origin>) {
+        let is_http2 = begins_with_http2(&fd, &read);
         let socket = std::net::TcpStream::from(fd);
-        let origin = match origin {
-            Some(origin) => Some(Origin { https: true, ..origin }),
-            None => tls::origin(&socket),
-        };
         let counted = self.counts.count();
         // A socket without a peer has lost its client.
-        let Some(origin) = origin else { return };
+        let plain = |socket| Some(Origin { https: false, ..tls::origin(socket)? });
+        let Some(origin) = origin.or_else(|| plain(&socket)) else { return };
         let address = self.counts.count_address(origin);
-        let outbox = self.outbox.clone();
-        let hand_over = move |end| {
-            drop(address);
-            let message =
-                ToEngine::Return { read: Vec::new(), awaits: Awaits::First, origin: Some(origin) };
-            outbox.send(message, Some(end));
+        if is_http2 {
+            return serve_http2(&self.sessions, socket, read, origin, (counted, address));
+        }
+        let origin = Origin { https: true, ..origin };
+        let (outbox, sessions) = (self.outbox.clone(), Rc::clone(&self.sessions));
+        let hand_over = move |end: OwnedFd, protocol| match protocol {
+            Protocol::Http2 => serve_http2(&sessions, end.into(), Vec::new(), origin, address),
+            Protocol::Http1 => {
+                drop(address);
+                let (read, awaits) = (Vec::new(), Awaits::First);
+                outbox.send(ToEngine::Return { read, awaits, origin: Some(origin) }, Some(end));
+            }
         };
         if let Err(error) = self.connections.take(socket, read, hand_over, counted) {
             tracing::error!("a connection is lost: its socket cannot be watched: {error}");
@@ -164,12 +179,64 @@ impl Edge {
                 Ending::Close => self.connections.none_open().await,
                 Ending::GiveBack => self.connections.no_handshakes().await,
             }
+            // Clients were told to open other connections. What they have asked for by then still
+            // needs an engine.
+            self.sessions.none_open().await;
         };
         if timeout_at(deadline, over).await.is_err() {
             let (open, handshakes) = (self.connections.open(), self.connections.handshakes());
             tracing::warn!(open, handshakes, "drain deadline: TLS connections are cut off");
             self.connections.abort_handshakes();
         }
+    }
+}
+
+/// Serves a client that speaks HTTP/2 on `socket`, or inside of the TLS that ends there.
+fn serve_http2<G: 'static>(
+    sessions: &Rc<Sessions>,
+    socket: std::net::TcpStream,
+    read: Vec<u8>,
+    origin: Origin,
+    guard: G,
+) {
+    // The calls are the same for every stream socket. One that sends small frames at once is only
+    // a slower one if this fails.
+    let _ = socket.set_nodelay(true);
+    let socket = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
+    match socket {
+        Ok(socket) if read.is_empty() => sessions.take(socket, origin, guard),
+        Ok(socket) => {
+            let (receiver, sender) = socket.into_split();
+            let stream = join(Cursor::new(read).chain(receiver), sender);
+            sessions.take(stream, origin, guard);
+        }
+        Err(error) => {
+            tracing::error!("a connection is lost: its socket cannot be watched: {error}");
+        }
+    }
+}
+
+/// Returns whether the client speaks HTTP/2 without TLS around it, or within the TLS that has ended
+/// already.
+fn begins_with_http2(socket: &OwnedFd, read: &[u8]) -> bool {
+    if !read.is_empty() {
+        return is_http2(read);
+    }
+    let mut peeked = [0; 16];
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    // SAFETY: the buffer is as long as it says, and outlives the call.
+    let length = unsafe {
+        libc::recv(socket.as_raw_fd(), peeked.as_mut_ptr().cast(), peeked.len(), flags)
+    };
+    usize::try_from(length).is_ok_and(|length| is_http2(&peeked[..length]))
+}
+
+fn session_timeouts(settings: &Settings) -> session::Timeouts {
+    let millis = |millis: u32| Duration::from_millis(millis.into());
+    session::Timeouts {
+        preface: millis(settings.head_timeout_ms),
+        idle: millis(settings.idle_timeout_ms),
+        write: millis(settings.write_timeout_ms),
     }
 }
 

@@ -82,7 +82,7 @@ impl Edge {
         tokio::task::spawn_local(async move {
             while let Ok((accepted, _)) = listener.accept().await {
                 let sender = sender.clone();
-                let hand_over = move |end| drop(sender.send(end));
+                let hand_over = move |end, _| drop(sender.send(end));
                 takes.take(accepted.into_std().unwrap(), Vec::new(), hand_over, ()).unwrap();
             }
         });

@@ -2,7 +2,7 @@
 //! Pure; owns no fds.
 //!
 //! A *slot* is a place for a worker. There are some on each core for shared functions, one on each
-//! core for an edge if there is TLS to end, one for each function with `isolation = "process"`, and one for each trial under way of such a function's
+//! core for an edge, one for each function with `isolation = "process"`, and one for each trial under way of such a function's
 //! version. The processes that have a slot one after another are its *incarnations*.
 //!
 //! The supervisor passes each [`Event`] to the fleet and performs the [`Action`]s that it returns,
@@ -41,6 +41,8 @@ pub struct Plan {
     pub shared: Vec<usize>,
     /// The core of each edge.
     pub edges: Vec<usize>,
+    /// Whether there is TLS to end. Otherwise edges are started by the first connection of HTTP/2.
+    pub ends_tls: bool,
     /// How long a function's own worker may have nothing to do before it is stopped.
     pub own_idle_timeout: Duration,
 }
@@ -74,7 +76,11 @@ impl Fleet {
         let slots = shared.chain(edges).enumerate();
         let slots = slots
             .map(|(row, (pool, core))| {
-                (row, WorkerSlot::new(pool, core, Phase::Resting { until: now }))
+                let phase = match pool {
+                    Pool::Edge if !plan.ends_tls => Phase::Dormant,
+                    _ => Phase::Resting { until: now },
+                };
+                (row, WorkerSlot::new(pool, core, phase))
             })
             .collect();
         Self {
@@ -226,8 +232,8 @@ impl Fleet {
     }
 
     /// Returns whether TLS is ended here.
-    pub fn has_edges(&self) -> bool {
-        !self.plan.edges.is_empty()
+    pub fn ends_tls(&self) -> bool {
+        self.plan.ends_tls
     }
 
     /// Returns whether [`Event::Drain`] has come.

@@ -19,7 +19,7 @@ impl Story {
 
     fn with_edges(cores: usize, edges: usize) -> Self {
         let (now, shared, edges) = (Instant::now(), (0..cores).collect(), (0..edges).collect());
-        let plan = Plan { shared, edges, own_idle_timeout: IDLE };
+        let plan = Plan { shared, edges, ends_tls: true, own_idle_timeout: IDLE };
         Self { fleet: Fleet::new(plan, 1, now), now }
     }
 

@@ -28,11 +28,8 @@ impl Supervisor {
                 let row = u16::try_from(worker.slot).unwrap_or(u16::MAX);
                 let settings = self.settings_of(Pool::Edge);
                 let start = ToWorker::StartEdge { row, settings };
-                let flushed = self.send(worker, start, Some(Arc::clone(&self.board_fd)));
-                match self.plan.certificates.clone() {
-                    Some(fd) => self.send(worker, ToWorker::Certificates, Some(fd)),
-                    None => flushed,
-                }
+                self.send(worker, start, Some(Arc::clone(&self.board_fd)));
+                self.send(worker, ToWorker::Certificates, Some(Arc::clone(&self.plan.certificates)))
             }
             Action::Accept { worker, pool } => {
                 let row = u16::try_from(worker.slot).unwrap_or(u16::MAX);

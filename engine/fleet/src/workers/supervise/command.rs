@@ -106,7 +106,7 @@ impl Supervisor {
 
     /// Sends the certificates to every edge. Later edges start with them.
     fn change_certificates(&mut self, certificates: Arc<OwnedFd>) {
-        self.plan.certificates = Some(Arc::clone(&certificates));
+        self.plan.certificates = Arc::clone(&certificates);
         let edges = self.fleet.slots().filter(|(_, slot)| slot.pool == Pool::Edge);
         let accepted = edges.filter(|(_, slot)| slot.is_accepted()).map(|(row, _)| row);
         for row in accepted.collect::<Vec<_>>() {

@@ -97,7 +97,8 @@ impl Supervisor {
     }
 
     /// Returns whether a worker may give this connection back. An edge only hands over plaintext ends
-    /// from which nothing was read, and only what does not say where it comes from has an origin.
+    /// and streams from which nothing was read, and only what does not say where it comes from has
+    /// an origin.
     fn may_return(
         &self,
         worker: WorkerId,
@@ -108,9 +109,10 @@ impl Supervisor {
     ) -> bool {
         let is_edge =
             self.fleet.slots().any(|(row, slot)| row == worker.slot && slot.pool == Pool::Edge);
-        let is_new = read.is_empty() && awaits == Awaits::First;
+        let has_streams = awaits == Awaits::Streams;
+        let is_new = read.is_empty() && (awaits == Awaits::First || has_streams);
         let has_fitting_origin = match origin {
-            Some(origin) => is_of_a_pair(socket) && (!is_edge || origin.https),
+            Some(origin) => is_of_a_pair(socket) && (!is_edge || origin.https || has_streams),
             None => !is_edge,
         };
         is_stream(socket) && has_fitting_origin && (!is_edge || is_new)

@@ -71,8 +71,8 @@ pub struct Plan {
     pub settings: Settings,
     /// The most connections that one worker can have at a time.
     pub connections_max: u64,
-    /// What edges end TLS by. `None` until there are some.
-    pub certificates: Option<Arc<OwnedFd>>,
+    /// What edges end TLS by.
+    pub certificates: Arc<OwnedFd>,
     /// How long requests in flight may take to end when their worker drains.
     pub drain_timeout: Duration,
     /// Tells the log which workers there are.

@@ -72,7 +72,7 @@ impl Supervisor {
         let mut peeked = [0; PEEK_BYTES_MAX];
         let bytes = match (&read[..], awaits) {
             // One whose client has gone goes to a worker as before, which ends it.
-            ([], Awaits::First) => peek(&socket, &mut peeked).unwrap_or_default(),
+            ([], Awaits::First | Awaits::Streams) => peek(&socket, &mut peeked).unwrap_or_default(),
             (read, _) => read,
         };
         if let Some(challenger) = &self.shared.challenger
@@ -86,7 +86,7 @@ impl Supervisor {
         }
         let snapshot = self.shared.snapshot.load_full();
         let names = self.shared.names.load();
-        let verdict = match is_tls(bytes) && origin.is_none() && self.fleet.has_edges() {
+        let verdict = match is_tls(bytes) && origin.is_none() && self.fleet.ends_tls() {
             true => Verdict::Hop(Pool::Edge),
             false => verdict(bytes, &snapshot.catalogue, &names, awaits.into()),
         };
