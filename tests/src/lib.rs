@@ -20,6 +20,7 @@ pub mod disk;
 pub mod edge;
 pub mod faults;
 pub mod guests;
+pub mod http2;
 pub mod native;
 pub mod needs;
 pub mod node;

@@ -297,7 +297,7 @@ fn take_overs_fail_no_request_and_an_idle_connection_goes_on() {
                 }
             });
         }
-        for round in 0..3 {
+        for round in 0..10 {
             let before = count.load(Relaxed);
             wait::until("requests are answered", SOON, || {
                 (count.load(Relaxed) > before + 20).then_some(())

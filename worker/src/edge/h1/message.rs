@@ -149,7 +149,10 @@ fn expects_continue(headers: &HeaderMap) -> bool {
 }
 
 /// Returns the target as the function sees it, and the prefix that was taken off its path.
-pub(in crate::edge) fn seen(target: Bytes, prefix_length: usize) -> Result<(Uri, Option<HeaderValue>), Problem> {
+pub(in crate::edge) fn seen(
+    target: Bytes,
+    prefix_length: usize,
+) -> Result<(Uri, Option<HeaderValue>), Problem> {
     let unfit = || Problem::new(400, "the request's target is not a path");
     if !target.starts_with(b"/") {
         let uri = Uri::from_maybe_shared(target).map_err(|_| unfit())?;

@@ -7,7 +7,11 @@ const HTTPS_PORT: u16 = 443;
 
 /// Returns the same URL by `https` and on `port`. Returns `None` if the request names no host, or
 /// has no path.
-pub(in crate::edge) fn location(host: Option<&str>, target: &str, port: u16) -> Option<HeaderValue> {
+pub(in crate::edge) fn location(
+    host: Option<&str>,
+    target: &str,
+    port: u16,
+) -> Option<HeaderValue> {
     let authority = host.filter(|host| !host.is_empty())?;
     // An IPv6 address has colons of its own, in brackets.
     let end = authority.rfind(']').map_or(0, |bracket| bracket + 1);

@@ -57,10 +57,7 @@ pub(super) async fn pump(
 }
 
 /// Waits until something can be sent, of which there are `length` bytes. Returns how many of them.
-pub(super) async fn room(
-    to: &mut SendStream<Bytes>,
-    length: usize,
-) -> Result<usize, Reason> {
+pub(super) async fn room(to: &mut SendStream<Bytes>, length: usize) -> Result<usize, Reason> {
     to.reserve_capacity(length);
     loop {
         match poll_fn(|cx| to.poll_capacity(cx)).await {

@@ -225,9 +225,8 @@ fn begins_with_http2(socket: &OwnedFd, read: &[u8]) -> bool {
     let mut peeked = [0; 16];
     let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
     // SAFETY: the buffer is as long as it says, and outlives the call.
-    let length = unsafe {
-        libc::recv(socket.as_raw_fd(), peeked.as_mut_ptr().cast(), peeked.len(), flags)
-    };
+    let length =
+        unsafe { libc::recv(socket.as_raw_fd(), peeked.as_mut_ptr().cast(), peeked.len(), flags) };
     usize::try_from(length).is_ok_and(|length| is_http2(&peeked[..length]))
 }
 

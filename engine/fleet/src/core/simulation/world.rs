@@ -69,7 +69,12 @@ impl World {
         let cores = 1 + random.below(3);
         let shared: Vec<usize> =
             (0..cores * (1 + random.below(2))).map(|worker| worker % cores).collect();
-        let plan = Plan { shared, edges: Vec::new(), ends_tls: false, own_idle_timeout: Duration::from_secs(2) };
+        let plan = Plan {
+            shared,
+            edges: Vec::new(),
+            ends_tls: false,
+            own_idle_timeout: Duration::from_secs(2),
+        };
         Self {
             fleet: Fleet::new(plan, 0, now),
             random,

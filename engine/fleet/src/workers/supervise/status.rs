@@ -12,10 +12,13 @@ impl Supervisor {
     /// Returns the status of every slot, in the order of their rows. An edge that nobody has needed
     /// yet is left out.
     pub(super) fn status(&self) -> Vec<WorkerStatus> {
-        let unneeded = |slot: &WorkerSlot| {
-            slot.pool == Pool::Edge && matches!(slot.phase, Phase::Dormant)
-        };
-        self.fleet.slots().filter(|(_, slot)| !unneeded(slot)).map(|(index, slot)| self.status_of(index, slot)).collect()
+        let unneeded =
+            |slot: &WorkerSlot| slot.pool == Pool::Edge && matches!(slot.phase, Phase::Dormant);
+        self.fleet
+            .slots()
+            .filter(|(_, slot)| !unneeded(slot))
+            .map(|(index, slot)| self.status_of(index, slot))
+            .collect()
     }
 
     fn status_of(&self, index: usize, slot: &WorkerSlot) -> WorkerStatus {

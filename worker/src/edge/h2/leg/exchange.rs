@@ -80,7 +80,8 @@ fn exchange(leg: &Leg, parts: Parts) -> Option<Box<Exchange>> {
     let secure = settings.https_redirect.and_then(|port| location(host, target, port));
     let mut headers = parts.headers;
     headers.remove(EXPECT);
-    let concerns = |name: &HeaderName| *name == FORWARDED || name.as_str().starts_with("x-forwarded-");
+    let concerns =
+        |name: &HeaderName| *name == FORWARDED || name.as_str().starts_with("x-forwarded-");
     let forwarded = headers.keys().any(concerns);
     headers.remove(&FORWARDED_PREFIX);
     if let Some(host) = host.and_then(|host| HeaderValue::from_str(host).ok()) {

@@ -17,8 +17,8 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::super::fields::join_cookies;
-use super::leg::{Refusal, lost};
 use super::super::pump::{Broken, pump, reason, room};
+use super::leg::{Refusal, lost};
 use super::target::{Depth, Target};
 use super::{Active, Session};
 
@@ -208,12 +208,7 @@ impl Drop for Upload {
 }
 
 /// Answers with an error of the node's own.
-async fn refuse(
-    session: &Session,
-    respond: SendResponse<Bytes>,
-    problem: &Problem,
-    is_head: bool,
-) {
+async fn refuse(session: &Session, respond: SendResponse<Bytes>, problem: &Problem, is_head: bool) {
     let id = InvocationId::new();
     let mut answer = Response::new(Bytes::from(problem.body(id)));
     *answer.status_mut() =

@@ -87,7 +87,8 @@ impl Leg {
                 let rest = async {
                     while read.len() < REFUSAL_BYTES_MAX
                         && receiver.read_buf(&mut read).await.is_ok_and(|bytes| bytes > 0)
-                    {}
+                    {
+                    }
                 };
                 // What has come by then will do.
                 let _ = timeout(REFUSAL_TIMEOUT, rest).await;
@@ -168,7 +169,8 @@ mod tests {
 
     #[test]
     fn a_refusal_is_passed_on_without_what_concerns_its_connection() {
-        let text = b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\nconnection: close\r\nx: y\r\n\r\nno";
+        let text =
+            b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\nconnection: close\r\nx: y\r\n\r\nno";
         let Refusal::Answer(answer) = refusal(text) else { panic!("it is an answer") };
         assert_eq!((answer.status().as_u16(), &answer.body()[..]), (404, &b"no"[..]));
         assert_eq!(answer.headers().len(), 2);

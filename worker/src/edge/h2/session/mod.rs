@@ -30,6 +30,8 @@ use crate::link::Outbox;
 /// Streams that a client may reset without ending its connection, whatever came of the others.
 /// Each costs a worker an invocation that nobody reads (CVE-2023-44487).
 const RESETS_MAX: u64 = 200;
+/// How long a client without streams may take once it was told that the connection ends.
+const TOLD_TIMEOUT: Duration = Duration::from_secs(2);
 /// What counting a field costs beside its bytes (RFC 9113 6.5.2).
 const FIELD_BYTES: usize = 32;
 
@@ -202,8 +204,8 @@ impl Session {
                     told = Some(Instant::now());
                     connection.graceful_shutdown();
                 }
-                // A client that does not close by itself.
-                () = self.idle_for(self.timeouts.write, told), if told.is_some() => return,
+                // A client that neither closes nor says that it knows.
+                () = self.idle_for(TOLD_TIMEOUT, told), if told.is_some() => return,
                 () = self.ended.notified() => {
                     if self.resets.get() > RESETS_MAX
                         && self.resets.get() > self.streams.get() / 2

@@ -154,7 +154,9 @@ mod tests {
 
     #[test]
     fn what_targets_have_in_common() {
-        let key = |path: &str, depth| target(Request::get(path).header("host", "a")).unwrap().key(depth).1;
+        let key = |path: &str, depth| {
+            target(Request::get(path).header("host", "a")).unwrap().key(depth).1
+        };
         for (path, segment, whole) in [
             ("/b/c?d", "a/b", "a/b/c"),
             ("/b?d/e", "a/b", "a/b"),
