@@ -70,16 +70,19 @@ pub(super) struct Peer {
     pub(super) client: Client,
     /// The client's address without the port, as a header value.
     pub(super) text: HeaderValue,
+    /// Whether it is believed whom its requests are from, whatever its address.
+    pub(super) is_trusted: bool,
     /// Where the connection comes from, if the socket does not say it.
-    origin: Option<Origin>,
+    pub(super) origin: Option<Origin>,
 }
 
 impl Peer {
+    /// A peer that is believed if its address is a trusted proxy's.
     pub(super) fn new(client: Client, origin: Option<Origin>) -> Self {
         let text = HeaderValue::try_from(client.address.to_string());
         // An address has only characters that a header may have.
         let text = text.unwrap_or_else(|_| HeaderValue::from_static("unknown"));
-        Self { client, text, origin }
+        Self { client, text, is_trusted: false, origin }
     }
 }
 

@@ -97,7 +97,7 @@ impl Supervisor {
     }
 
     /// Returns whether a worker may give this connection back. An edge only hands over plaintext ends
-    /// from which nothing was read, and only what does not say where it comes from has an origin.
+    /// from which nothing was read, and says where they come from.
     fn may_return(
         &self,
         worker: WorkerId,
@@ -108,12 +108,11 @@ impl Supervisor {
     ) -> bool {
         let is_edge =
             self.fleet.slots().any(|(row, slot)| row == worker.slot && slot.pool == Pool::Edge);
-        let is_new = read.is_empty() && awaits == Awaits::First;
-        let has_fitting_origin = match origin {
-            Some(origin) => is_of_a_pair(socket) && (!is_edge || origin.https),
-            None => !is_edge,
-        };
-        is_stream(socket) && has_fitting_origin && (!is_edge || is_new)
+        let is_plaintext_end = read.is_empty()
+            && awaits == Awaits::First
+            && is_of_a_pair(socket)
+            && origin.is_some_and(|origin| origin.https);
+        is_stream(socket) && (!is_edge || is_plaintext_end)
     }
 
     /// Sends a worker the module that it asked for. A module that is not in memory is fetched by a
