@@ -157,12 +157,10 @@ fn second_version(bytes: &[u8]) -> Result<Read, ProxyHeaderError> {
     }
     let Some(addresses) = bytes.get(FIXED_BYTES..length) else { return Ok(Read::Partial) };
     let named = match addresses_bytes {
-        12 => four_parts::<4>(addresses).map(|(client, local, ports)| {
-            (IpAddr::from(client), IpAddr::from(local), ports)
-        }),
-        36 => four_parts::<16>(addresses).map(|(client, local, ports)| {
-            (IpAddr::from(client), IpAddr::from(local), ports)
-        }),
+        12 => four_parts::<4>(addresses)
+            .map(|(client, local, ports)| (IpAddr::from(client), IpAddr::from(local), ports)),
+        36 => four_parts::<16>(addresses)
+            .map(|(client, local, ports)| (IpAddr::from(client), IpAddr::from(local), ports)),
         _ => None,
     };
     let named = named.map(|(client, local, [client_port, local_port])| Named {

@@ -25,10 +25,7 @@ fn binary(command: u8, family: u8, rest: &[u8]) -> Vec<u8> {
 fn text() {
     for (line, ends) in [
         ("TCP4 192.0.2.1 10.0.0.1 40000 443", Some(("192.0.2.1:40000", "10.0.0.1:443"))),
-        (
-            "TCP6 2001:db8::7 ::1 1 65535",
-            Some(("[2001:db8::7]:1", "[::1]:65535")),
-        ),
+        ("TCP6 2001:db8::7 ::1 1 65535", Some(("[2001:db8::7]:1", "[::1]:65535"))),
         ("UNKNOWN", None),
         ("UNKNOWN ffff::1 ffff::2 1 2", None),
     ] {

@@ -272,8 +272,11 @@ pub(super) mod tests {
                 .prop_map(|(protocol, build)| Message::Hello { protocol, build }),
             Just(Message::Working),
             Just(Message::Ready),
-            (any::<bool>(), any::<bool>())
-                .prop_map(|(proxied, file)| super::listener(Scheme::Http, proxied, file)),
+            (any::<bool>(), any::<bool>()).prop_map(|(proxied, file)| super::listener(
+                Scheme::Http,
+                proxied,
+                file
+            )),
             any::<bool>().prop_map(|proxied| super::listener(Scheme::Https, proxied, false)),
             Just(Message::Lock),
             Just(Message::Yours),

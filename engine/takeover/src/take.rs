@@ -175,9 +175,7 @@ mod tests {
         let now = Instant::now();
         let mut state = State::Asking { since: now, listeners: 0 };
         let connection = Message::Connection { awaits: Awaits::Next, origin: None, read: vec![1] };
-        let listener = |spoken, owns_file| {
-            Event::Message(Message::Listener { spoken, owns_file })
-        };
+        let listener = |spoken, owns_file| Event::Message(Message::Listener { spoken, owns_file });
         let keep = |spoken, owns_file| Action::KeepListener { spoken, owns_file };
         let other = Spoken { scheme: Scheme::Https, proxy_protocol: true };
         let steps = [

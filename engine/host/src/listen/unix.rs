@@ -17,7 +17,8 @@ const MODE: u32 = 0o660;
 /// # Errors
 /// [`ListenError::Unix`] naming the path: something else is there, or the file system refuses.
 pub(super) fn open(path: &Path) -> Result<Socket, ListenError> {
-    let failed = |source: io::Error, hint| ListenError::Unix { path: path.to_owned(), source, hint };
+    let failed =
+        |source: io::Error, hint| ListenError::Unix { path: path.to_owned(), source, hint };
     let by_kind = |source: io::Error| {
         let hint = match source.kind() {
             io::ErrorKind::NotFound => "; its folder must be there",

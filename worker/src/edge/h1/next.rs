@@ -172,12 +172,8 @@ fn decide(connections: &Connections, wire: &mut Wire, awaits: Awaits) -> Option<
                 message.request.extensions_mut().insert(IsEvent);
             }
             let headers = message.request.headers_mut();
-            let client = resolve_client(
-                headers,
-                message.forwarded,
-                &wire.peer,
-                &settings.trusted_proxies,
-            );
+            let client =
+                resolve_client(headers, message.forwarded, &wire.peer, &settings.trusted_proxies);
             if let Some(location) = secure.filter(|_| !client.https) {
                 destination = Destination::Secure(location);
             }
