@@ -5,6 +5,8 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::thread;
 use std::time::Duration;
 
 use harness::client::request;
@@ -143,6 +145,42 @@ fn what_begins_with_no_header_is_closed() {
     }
     // And nobody has waited for them.
     expect_line(&environment(open(), TEXT), "REMOTE_ADDR=192.0.2.1");
+    node.stop();
+}
+
+#[test]
+fn clients_whose_headers_are_on_their_way_are_served_over_take_overs() {
+    let mut node = build().start();
+    node.deploy("hello", "hello", &[]);
+    let (address, stop) = (proxied(&node), AtomicBool::new(false));
+    let served = AtomicU64::new(0);
+    let client = |header: &[u8]| {
+        while !stop.load(Relaxed) {
+            let mut connection = Connection::open(address);
+            let (first, second) = header.split_at(header.len() / 2);
+            connection.send(first);
+            connection.send(second);
+            connection.get("/hello/").expect_hello();
+            served.fetch_add(1, Relaxed);
+        }
+    };
+    let node = thread::scope(|scope| {
+        scope.spawn(|| client(TEXT));
+        scope.spawn(|| client(BYTES));
+        for _ in 0..2 {
+            let before = served.load(Relaxed);
+            wait::until("they are served", SOON, || {
+                (served.load(Relaxed) > before + 20).then_some(())
+            });
+            node = node.taken_over();
+        }
+        stop.store(true, Relaxed);
+        node
+    });
+    // One that stops in the middle does not hold up the end.
+    let mut slow = Connection::open(address);
+    slow.send(&TEXT[..10]);
+    assert!(slow.silent());
     node.stop();
 }
 

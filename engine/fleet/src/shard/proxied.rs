@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn where_proxies_are_named_nobody_else_may_name_clients() {
-        let (proxy, other) = ("10.1.2.3".parse().unwrap(), "192.0.2.1".parse().unwrap());
+        let [proxy, other] = ["10.1.2.3", "192.0.2.1"].map(|text| text.parse::<IpAddr>().unwrap());
         let named = ["10.0.0.0/8".parse().unwrap()];
         assert!(may_name(proxy, &named) && !may_name(other, &named));
         assert!(may_name(other, &[]));
