@@ -30,6 +30,7 @@ pub mod outbound;
 pub mod outcome;
 pub mod preview1;
 pub mod problem;
+pub mod proxy_header;
 pub mod reference;
 pub mod route;
 pub mod sandbox;

@@ -11,6 +11,9 @@ pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 pub const HEADERS_MAX: usize = 100;
 /// What a shard looks at before it decides. A longer head is decided by the worker.
 pub const PEEK_BYTES_MAX: usize = 8 * 1024;
+/// A header of the PROXY protocol, with all that it says besides addresses: a connection that
+/// begins with a longer one is closed.
+pub const PROXY_HEADER_BYTES_MAX: usize = 4 * 1024;
 
 /// What of a request's body nobody reads is read away for the sake of the connection's next
 /// request; with more of it to come, the reply says that the connection closes.

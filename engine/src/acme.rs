@@ -55,7 +55,7 @@ pub(crate) fn start(
     keys: &Arc<KeyFile>,
     domains: &Arc<Domains>,
 ) -> anyhow::Result<Option<Started>> {
-    let has = |scheme| urls.iter().any(|url| url.scheme == scheme);
+    let has = |scheme| urls.iter().any(|url| url.spoken.scheme == scheme);
     // Whether ports 80 and 443 lead here, the certificate authority finds out.
     let listening = Listening { http: has(Scheme::Http), tls: has(Scheme::Https) };
     let Some(mut chosen) = acme::Settings::of(config, listening)? else { return Ok(None) };
@@ -75,7 +75,7 @@ pub(crate) fn start(
 
 /// Returns the challenge to begin with where the settings name none.
 fn first_challenge(urls: &[Url]) -> Challenge {
-    let is_plain = |url: &Url| url.scheme == Scheme::Http && url.address.port() == 80;
+    let is_plain = |url: &Url| url.spoken.scheme == Scheme::Http && url.port() == Some(80);
     if urls.iter().any(is_plain) { Challenge::Http01 } else { Challenge::TlsAlpn01 }
 }
 

@@ -62,7 +62,7 @@ pub(crate) fn serve(start: Start, resolved: Resolved, sources: Sources) -> anyho
     // Before anything else opens a file.
     let inherited = systemd::sockets()
         .context("the sockets that this process was started with cannot be used")?;
-    let inherited = inherited.into_iter().map(|(fd, scheme)| listen::adopt(fd, scheme));
+    let inherited = inherited.into_iter().map(|(fd, spoken)| listen::adopt(fd, spoken, false));
     let inherited: Result<Vec<_>, _> = inherited.collect();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -177,7 +177,7 @@ impl Node {
         let cache = Arc::new(Cache::open(cache, Arc::clone(&artefacts))?);
         let key = KeyFile::open(config.secrets_key.as_deref(), &config.data);
         let key = Arc::new(key.with_context(|| resolved.source_of("secrets_key"))?);
-        let has_tls = sockets.iter().any(|listener| listener.scheme == Scheme::Https);
+        let has_tls = sockets.iter().any(|listener| listener.spoken.scheme == Scheme::Https);
         let has_acme = config.acme_email.is_some();
         let tls_keeper = has_tls.then(|| tls::open(config, &key, has_acme)).transpose()?;
         let domains = Arc::new(Domains::new(Arc::clone(&objects), &config.data.join("cache")));
@@ -327,6 +327,7 @@ impl Node {
                 );
             }
         }
+        let files = listen::owned_files(&sockets);
         let changes = Arc::clone(&functions);
         let giver = Giver::new(entrance, sockets, lock, async || changes.close().await);
 
@@ -363,6 +364,10 @@ impl Node {
         life.send_replace(Life::Draining);
         tracing::info!("stopping: requests in flight have {:?} to end", supervisor.drain_timeout());
         systemd::stopping();
+        // First of all, so that nobody connects who is not accepted any more.
+        for file in files {
+            let _ = std::fs::remove_file(file);
+        }
         let _lock = giver.end();
         shards.into_iter().for_each(|shard| shard.stop(Backlog::Take));
         supervisor.stop(stop.asked()).await;

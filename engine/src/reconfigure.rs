@@ -52,6 +52,7 @@ pub(crate) fn of_shards(settings: &Settings) -> ConnectionLimits {
         connections_max: settings.connections_max,
         per_address_max: settings.connections_per_address_max,
         proxies: settings.trusted_proxies.clone(),
+        head_timeout: *settings.head_timeout,
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -70,8 +72,21 @@ impl Connection {
         Self::on(stream).expect("options that every socket has")
     }
 
+    /// Connects to a Unix socket. Panics if nobody listens there.
+    pub fn open_unix(path: &Path) -> Self {
+        let stream = UnixStream::connect(path)
+            .unwrap_or_else(|error| panic!("connecting to {}: {error}", path.display()));
+        // The calls are the same for every stream socket.
+        Self::with_limits(TcpStream::from(OwnedFd::from(stream)))
+            .expect("options that every socket has")
+    }
+
     fn on(stream: TcpStream) -> std::io::Result<Self> {
         stream.set_nodelay(true)?;
+        Self::with_limits(stream)
+    }
+
+    fn with_limits(stream: TcpStream) -> std::io::Result<Self> {
         stream.set_read_timeout(Some(STUCK))?;
         stream.set_write_timeout(Some(STUCK))?;
         Ok(Self { stream, ahead: Vec::new() })

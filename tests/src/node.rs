@@ -185,8 +185,10 @@ impl NodeBuilder {
             // Many tests look on stderr for what guests write.
             arguments.extend(["--guest-log", "stderr"].map(str::to_owned));
         }
-        let listeners =
-            self.listeners.max(1) + arguments.iter().filter(|a| *a == "--listen").count();
+        let asked_for = arguments.windows(2).filter(|two| two[0] == "--listen");
+        // A Unix socket has no address.
+        let asked_for = asked_for.filter(|two| !two[1].starts_with("unix:")).count();
+        let listeners = self.listeners.max(1) + asked_for;
         // In front of those of the test.
         for _ in 0..self.listeners.max(1) {
             arguments.splice(0..0, ["--listen", "127.0.0.1:0"].map(str::to_owned));
@@ -211,11 +213,12 @@ pub fn ready_line(running: &mut Running) -> (String, Vec<SocketAddr>) {
         .trim_end()
         .strip_prefix("ready ")
         .unwrap_or_else(|| panic!("no ready line: {ready:?}"));
-    let addresses = urls.split(' ').map(address).collect();
+    let addresses = urls.split(' ').filter(|url| !url.starts_with("unix:/")).map(address).collect();
     (ready, addresses)
 }
 
 fn address(url: &str) -> SocketAddr {
+    let url = url.strip_suffix("?proxy-protocol").unwrap_or(url);
     let address = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
     let address = address.and_then(|address| address.parse().ok());
     address.unwrap_or_else(|| panic!("no URL of the form http(s)://ADDRESS:PORT: {url:?}"))

@@ -1,15 +1,19 @@
 //! Listening sockets: one for each shard and address, which share the port (SO_REUSEPORT,
-//! socket(7)).
+//! socket(7)), or one Unix socket for all shards.
 //!
 //! They are opened here, or adopted from the process that opened them. A [`Listener`] owns its
 //! socket; this module keeps none.
 
+mod address;
+mod unix;
+
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::str::FromStr;
+use std::path::{Path, PathBuf};
 
+pub use address::{Address, Place, Scheme, Spoken, Unresolved, Url, is_authority};
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// How many connections the kernel completes before a shard accepts them. net.core.somaxconn may
@@ -27,93 +31,24 @@ const DEFER_ACCEPT_S: libc::c_int = 1;
 pub enum ListenError {
     #[error("{address:?} is no address: {source}; expected HOST:PORT, for example 127.0.0.1:8080")]
     Resolve { address: String, source: io::Error },
+    #[error("cannot listen on the Unix socket {path:?}: {source}{hint}")]
+    Unix { path: PathBuf, source: io::Error, hint: &'static str },
     #[error("cannot listen on {address}: {source}{hint}")]
     Bind { address: SocketAddr, source: io::Error, hint: &'static str },
     #[error(
-        "the inherited fd {number} cannot be listened on: {what}; expected a listening TCP socket"
+        "the inherited fd {number} cannot be listened on: {what}; expected a listening TCP or Unix \
+         socket"
     )]
     Unfit { number: i32, what: String },
-}
-
-/// What clients speak on a listening socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scheme {
-    Http,
-    /// HTTP inside of TLS.
-    Https,
-}
-
-/// Where to listen, and what clients speak there: `HOST:PORT` or `http://HOST:PORT`, or
-/// `https://HOST:PORT`. Whether the host exists shows when it is resolved.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Address {
-    pub scheme: Scheme,
-    /// HOST:PORT.
-    pub authority: String,
-}
-
-/// Returns whether `text` has the form HOST:PORT. Whether the host exists shows when it is resolved.
-pub fn is_authority(text: &str) -> bool {
-    let parts = text.rsplit_once(':');
-    parts.is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
-}
-
-impl FromStr for Address {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (scheme, authority) = match text.split_once("://") {
-            None => (Scheme::Http, text),
-            Some(("http", authority)) => (Scheme::Http, authority),
-            Some(("https", authority)) => (Scheme::Https, authority),
-            Some((other, _)) => {
-                return Err(format!(
-                    "{other}:// is not listened for; expected http:// or https://"
-                ));
-            }
-        };
-        // A slash at the end is how many write a URL.
-        let authority = authority.strip_suffix('/').unwrap_or(authority);
-        match is_authority(authority) {
-            true => Ok(Self { scheme, authority: authority.to_owned() }),
-            false => {
-                Err("expected HOST:PORT or https://HOST:PORT, for example 127.0.0.1:8080".into())
-            }
-        }
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.scheme {
-            Scheme::Http => f.write_str(&self.authority),
-            Scheme::Https => write!(f, "https://{}", self.authority),
-        }
-    }
-}
-
-/// The URL of what is served at an address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Url {
-    pub scheme: Scheme,
-    pub address: SocketAddr,
-}
-
-impl fmt::Display for Url {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = match self.scheme {
-            Scheme::Http => "http",
-            Scheme::Https => "https",
-        };
-        write!(f, "{scheme}://{}", self.address)
-    }
 }
 
 /// A listening socket.
 #[derive(Debug)]
 pub struct Listener {
-    pub socket: TcpListener,
-    pub scheme: Scheme,
+    pub socket: Socket,
+    pub spoken: Spoken,
+    /// Whether it is a Unix socket whose file this node is to remove.
+    pub owns_file: bool,
 }
 
 impl Listener {
@@ -122,7 +57,12 @@ impl Listener {
     /// # Errors
     /// When the socket has no address; a listening one always has.
     pub fn url(&self) -> io::Result<Url> {
-        Ok(Url { scheme: self.scheme, address: self.socket.local_addr()? })
+        let address = self.socket.local_addr()?;
+        let path = || address.as_pathname().map(|path| Place::Unix(path.to_owned()));
+        let place = address.as_socket().map(Place::Tcp).or_else(path);
+        // The name of a Unix socket that is in no file system is not shown.
+        let place = place.unwrap_or_else(|| Place::Unix(PathBuf::new()));
+        Ok(Url { spoken: self.spoken, place })
     }
 }
 
@@ -136,17 +76,26 @@ impl AsFd for Listener {
 pub type Listeners = Vec<Listener>;
 
 /// Opens `shards` sockets for every address that `addresses` resolve to, IPv4 and IPv6. Port 0
-/// becomes one free port, the same for all shards.
+/// becomes one free port, the same for all shards. A Unix socket is one for all shards.
 ///
 /// # Errors
 /// [`ListenError`] naming the address.
 pub fn open(addresses: &[Address], shards: usize) -> Result<Vec<Listener>, ListenError> {
     let mut sockets = Vec::new();
-    for Address { scheme, authority } in addresses {
-        let resolved = authority.to_socket_addrs();
+    for address in addresses {
+        let spoken = address.spoken;
+        let resolved = address.resolve();
         let resolved = resolved
-            .map_err(|source| ListenError::Resolve { address: authority.clone(), source })?;
-        for mut address in resolved {
+            .map_err(|source| ListenError::Resolve { address: address.to_string(), source })?;
+        for place in resolved {
+            let mut address = match place {
+                Place::Tcp(address) => address,
+                Place::Unix(path) => {
+                    let socket = unix::open(&path)?;
+                    sockets.push(Listener { socket, spoken, owns_file: true });
+                    continue;
+                }
+            };
             // Without SO_REUSEPORT first: it would let a second server of the same user share the
             // port by mistake.
             if address.port() != 0 {
@@ -154,8 +103,9 @@ pub fn open(addresses: &[Address], shards: usize) -> Result<Vec<Listener>, Liste
             }
             for _ in 0..shards {
                 let socket = socket(address, true)?;
-                address = socket.local_addr().map_err(|source| bind_error(address, source))?;
-                sockets.push(Listener { socket, scheme: *scheme });
+                let bound = socket.local_addr().map_err(|source| bind_error(address, source))?;
+                address = bound.as_socket().unwrap_or(address);
+                sockets.push(Listener { socket, spoken, owns_file: false });
             }
         }
     }
@@ -163,24 +113,29 @@ pub fn open(addresses: &[Address], shards: usize) -> Result<Vec<Listener>, Liste
 }
 
 /// Adopts a socket that another process has opened: the init system, or the engine before this one.
-/// Clients speak `scheme` there.
+/// The file of a Unix socket is this node's if that process says so.
 ///
 /// # Errors
-/// [`ListenError::Unfit`] when it is not a listening TCP socket.
-pub fn adopt(fd: OwnedFd, scheme: Scheme) -> Result<Listener, ListenError> {
+/// [`ListenError::Unfit`] when it is not a listening TCP or Unix socket.
+pub fn adopt(fd: OwnedFd, spoken: Spoken, owns_file: bool) -> Result<Listener, ListenError> {
     let number = fd.as_raw_fd();
     let unfit = |what: &dyn fmt::Display| ListenError::Unfit { number, what: what.to_string() };
     let socket = Socket::from(fd);
     let kind = socket.r#type().map_err(|error| unfit(&error))?;
     let domain = socket.domain().map_err(|error| unfit(&error))?;
-    if kind != Type::STREAM || ![Domain::IPV4, Domain::IPV6].contains(&domain) {
-        return Err(unfit(&"it is not a TCP socket"));
+    if kind != Type::STREAM || ![Domain::IPV4, Domain::IPV6, Domain::UNIX].contains(&domain) {
+        return Err(unfit(&"it is not a TCP or Unix socket"));
     }
     if !socket.is_listener().map_err(|error| unfit(&error))? {
         return Err(unfit(&"it does not listen"));
     }
-    set_options(&socket).map_err(|error| unfit(&error))?;
-    Ok(Listener { socket: socket.into(), scheme })
+    let set = match domain {
+        // A shard waits until a socket is readable, and its accept must not block then.
+        Domain::UNIX => socket.set_nonblocking(true),
+        _ => set_options(&socket),
+    };
+    set.map_err(|error| unfit(&error))?;
+    Ok(Listener { socket, spoken, owns_file: owns_file && domain == Domain::UNIX })
 }
 
 /// Returns the URLs of `sockets`, each once, in the order of their first sockets.
@@ -196,6 +151,13 @@ pub fn urls(sockets: &[Listener]) -> io::Result<Vec<Url>> {
         }
     }
     Ok(urls)
+}
+
+/// Returns the files of Unix sockets that are to be removed when nobody listens there any more.
+pub fn owned_files(sockets: &[Listener]) -> Vec<PathBuf> {
+    let owned = sockets.iter().filter(|listener| listener.owns_file);
+    let address = owned.filter_map(|listener| listener.socket.local_addr().ok());
+    address.filter_map(|address| address.as_pathname().map(Path::to_owned)).collect()
 }
 
 /// Distributes `sockets` among the shards. Every socket has a shard, or clients that the kernel
@@ -214,7 +176,8 @@ pub fn distribute(sockets: &[Listener], shards: usize) -> io::Result<Vec<Listene
             }
         }
         for (shard, at) in pairs(shards, own.len()) {
-            by_shard[shard].push(Listener { socket: own[at].try_clone()?, scheme: url.scheme });
+            let (socket, spoken) = (own[at].try_clone()?, url.spoken);
+            by_shard[shard].push(Listener { socket, spoken, owns_file: false });
         }
     }
     Ok(by_shard)
@@ -225,7 +188,7 @@ fn pairs(shards: usize, sockets: usize) -> impl Iterator<Item = (usize, usize)> 
     (0..shards.max(sockets)).map(move |at| (at % shards, at % sockets))
 }
 
-fn socket(address: SocketAddr, share_port: bool) -> Result<TcpListener, ListenError> {
+fn socket(address: SocketAddr, share_port: bool) -> Result<Socket, ListenError> {
     let open = || {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
@@ -239,12 +202,12 @@ fn socket(address: SocketAddr, share_port: bool) -> Result<TcpListener, ListenEr
         socket.bind(&address.into())?;
         set_options(&socket)?;
         socket.listen(BACKLOG)?;
-        Ok(socket.into())
+        Ok(socket)
     };
     open().map_err(|source| bind_error(address, source))
 }
 
-/// Sets the options that every listening socket has, whoever opened it.
+/// Sets the options that every listening TCP socket has, whoever opened it.
 fn set_options(socket: &Socket) -> io::Result<()> {
     // A shard waits until a socket is readable, and its accept must not block then.
     socket.set_nonblocking(true)?;
@@ -296,6 +259,7 @@ fn bind_error(address: SocketAddr, source: io::Error) -> ListenError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::TcpListener;
 
     fn address(text: &str) -> Address {
         text.parse().unwrap()
@@ -306,33 +270,15 @@ mod tests {
         let sockets = open(&[address("127.0.0.1:0")], 3).unwrap();
         let bound = urls(&sockets).unwrap();
         assert_eq!((sockets.len(), bound.len()), (3, 1));
-        let taken = open(&[address(&bound[0].address.to_string())], 1).unwrap_err().to_string();
+        let taken = open(&[address(&bound[0].to_string())], 1).unwrap_err().to_string();
         assert!(taken.contains("another program has this port"), "{taken}");
-    }
-
-    #[test]
-    fn an_address_says_what_is_spoken_there() {
-        for (text, scheme, written) in [
-            ("127.0.0.1:80", Scheme::Http, "127.0.0.1:80"),
-            ("http://[::]:80", Scheme::Http, "[::]:80"),
-            ("https://0.0.0.0:443/", Scheme::Https, "https://0.0.0.0:443"),
-        ] {
-            let address = address(text);
-            assert_eq!((address.scheme, address.to_string()), (scheme, written.to_owned()));
-        }
-        let said = |text: &str| text.parse::<Address>().unwrap_err();
-        assert!(said("nonsense").contains("HOST:PORT"));
-        assert!(said("https://:443").contains("HOST:PORT"));
-        assert!(said("https://a:443/path").contains("HOST:PORT"));
-        assert!(said("ftp://a:21").contains("https://"));
     }
 
     #[test]
     fn nothing_is_paced_within_this_machine() {
         let congestion_of = |address: &str| {
             let sockets = open(&[self::address(address)], 1).unwrap();
-            let socket = Socket::from(sockets[0].socket.try_clone().unwrap());
-            let name = socket.tcp_congestion().unwrap();
+            let name = sockets[0].socket.tcp_congestion().unwrap();
             String::from_utf8(name).unwrap().trim_end_matches('\0').to_owned()
         };
         assert_eq!(congestion_of("127.0.0.1:0"), "reno");
@@ -354,8 +300,12 @@ mod tests {
             );
             assert_eq!(pairs.len(), shards.max(sockets), "none twice: {pairs:?}");
         }
-        let both = [address("127.0.0.1:0"), address("https://127.0.0.1:0")];
-        let sockets = open(&both, 1).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let unix = format!("unix:{}?proxy-protocol", folder.path().join("a.sock").display());
+        let all = [address("127.0.0.1:0"), address("https://127.0.0.1:0"), address(&unix)];
+        let sockets = open(&all, 1).unwrap();
+        assert_eq!(urls(&sockets).unwrap()[2].to_string(), unix);
+        assert_eq!(owned_files(&sockets), [folder.path().join("a.sock")]);
         let by_shard = distribute(&sockets, 2).unwrap();
         for listeners in by_shard {
             assert_eq!(urls(&listeners).unwrap(), urls(&sockets).unwrap());
@@ -363,18 +313,23 @@ mod tests {
     }
 
     #[test]
-    fn only_listening_tcp_sockets_are_adopted() {
-        let said = |fd: OwnedFd| adopt(fd, Scheme::Http).unwrap_err().to_string();
+    fn only_listening_sockets_are_adopted() {
+        let adopt = |fd: OwnedFd| super::adopt(fd, Spoken::HTTP, true);
+        let said = |fd: OwnedFd| adopt(fd).unwrap_err().to_string();
         assert!(said(std::fs::File::open("/dev/null").unwrap().into()).contains("fd "));
         let (unix, _) = std::os::unix::net::UnixStream::pair().unwrap();
-        assert!(said(unix.into()).contains("not a TCP socket"));
+        assert!(said(unix.into()).contains("does not listen"));
         assert!(
             said(std::net::UdpSocket::bind("127.0.0.1:0").unwrap().into())
-                .contains("not a TCP socket")
+                .contains("not a TCP or Unix socket")
         );
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         assert!(said(stream.into()).contains("does not listen"));
-        assert!(adopt(listener.into(), Scheme::Http).is_ok());
+        assert!(!adopt(listener.into()).unwrap().owns_file);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.sock");
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        assert_eq!(owned_files(&[adopt(listener.into()).unwrap()]), [path]);
     }
 }

@@ -10,28 +10,34 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tokio::process::Command;
 
-use crate::listen::Scheme;
+use crate::listen::{Scheme, Spoken};
 
 /// The variables that describe the sockets of a process.
 const SOCKET_VARIABLES: [&str; 3] = ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"];
 /// The variable with the process that the watchdog watches.
 const WATCHED_VARIABLE: &str = "WATCHDOG_PID";
 
-/// The name of sockets on which clients speak TLS (FileDescriptorName=, systemd.socket(5)).
-const HTTPS_NAME: &str = "https";
+/// The names of sockets on which clients speak more than HTTP (FileDescriptorName=,
+/// systemd.socket(5)).
+const NAMES: [(&str, Spoken); 3] = [
+    ("https", Spoken { scheme: Scheme::Https, proxy_protocol: false }),
+    ("http-proxy-protocol", Spoken { scheme: Scheme::Http, proxy_protocol: true }),
+    ("https-proxy-protocol", Spoken { scheme: Scheme::Https, proxy_protocol: true }),
+];
 
 /// Returns the sockets that this process was started with, and what clients speak on each. Must be
 /// called once, before anything else opens a file.
 ///
 /// # Errors
 /// When the variables describe sockets that are not there.
-pub fn sockets() -> std::io::Result<Vec<(OwnedFd, Scheme)>> {
+pub fn sockets() -> std::io::Result<Vec<(OwnedFd, Spoken)>> {
     let numbers = sd_notify::listen_fds_with_names()?;
     let sockets = numbers.map(|(number, name)| {
-        let scheme = if name == HTTPS_NAME { Scheme::Https } else { Scheme::Http };
+        let spoken = NAMES.iter().find(|(known, _)| *known == name);
+        let spoken = spoken.map_or(Spoken::HTTP, |(_, spoken)| *spoken);
         // SAFETY: whoever started this process has put these fds here for it, they are open
         // (listen_fds has set a flag of each), and this is called once, so nobody else owns them.
-        (unsafe { OwnedFd::from_raw_fd(number) }, scheme)
+        (unsafe { OwnedFd::from_raw_fd(number) }, spoken)
     });
     Ok(sockets.collect())
 }

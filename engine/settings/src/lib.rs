@@ -56,8 +56,8 @@ const RELOADED: &str = "Settings that SIGHUP reads again";
 /// `cli::serve`.
 #[derive(Debug, Clone, Args)]
 pub struct Settings {
-    /// Where to listen: HOST:PORT, or https://HOST:PORT for TLS (repeatable; port 0 takes a free
-    /// one)
+    /// Where to listen: HOST:PORT, https://HOST:PORT for TLS, or unix:PATH, each with
+    /// ?proxy-protocol if clients begin with that (repeatable; port 0 takes a free one)
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR", help_heading = FIXED)]
     pub listen: Vec<listen::Address>,
     /// File with the certificate for https:// and the chain to its root, in PEM (default: one for

@@ -13,7 +13,7 @@ use super::Misused;
 /// line is `# TITLE: SUMMARY`.
 type Page = (&'static str, &'static str);
 
-const PAGES: [Page; 20] = [
+const PAGES: [Page; 21] = [
     ("installing", include_str!("../../guide/installing.md")),
     ("functions", include_str!("../../guide/functions.md")),
     ("native", include_str!("../../guide/native.md")),
@@ -22,6 +22,7 @@ const PAGES: [Page; 20] = [
     ("deploying", include_str!("../../guide/deploying.md")),
     ("http", include_str!("../../guide/http.md")),
     ("domains", include_str!("../../guide/domains.md")),
+    ("proxies", include_str!("../../guide/proxies.md")),
     ("https", include_str!("../../guide/https.md")),
     ("commands", include_str!("../../guide/commands.md")),
     ("settings", include_str!("../../guide/settings.md")),

@@ -1,7 +1,6 @@
 //! `sockhop serve`, and `sockhop check-config`, which resolves the same settings and says what they
 //! are. Owns no fds.
 
-use std::net::ToSocketAddrs as _;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -96,7 +95,7 @@ fn warnings(resolved: &Resolved) -> Vec<String> {
         ))
     });
     let unresolved = settings.listen.iter().filter_map(|address| {
-        let error = address.authority.to_socket_addrs().err()?;
+        let error = address.resolve().err()?;
         let setting = resolved.source_of("listen");
         Some(format!("{setting}: {address} is no address now: {error}"))
     });

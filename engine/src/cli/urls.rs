@@ -41,10 +41,11 @@ pub(super) fn urls(named: &Named<'_>, name: &str, reference: &str) -> Vec<String
         (found && reference.is_empty())
             .then(|| format!("{scheme}://{name}.{LOCAL_DOMAIN}:{}/", address.port()))
     };
-    let by_path = listeners
+    // A Unix socket has no URL, and behind the PROXY protocol a client finds nothing by itself.
+    let by_path = addresses
         .iter()
         .filter(|_| *by_path)
-        .map(|listener| format!("{listener}/{name}{reference}/"));
+        .map(|(scheme, address)| format!("{scheme}://{address}/{name}{reference}/"));
     let by_domain = domains.iter().filter_map(of_domain);
     by_domain.chain(addresses.iter().find_map(local)).chain(by_path).collect()
 }
@@ -72,6 +73,8 @@ mod tests {
             "http://shop.localhost:81/ http://0.0.0.0:80/shop/ http://127.0.0.1:81/shop/"
         );
         assert_eq!(of(&["http://192.0.2.1:80"], ""), "http://192.0.2.1:80/shop/");
+        let by_proxy = ["unix:/run/a.sock", "http://192.0.2.1:80?proxy-protocol"];
+        assert_eq!(of(&by_proxy, ""), "");
         assert_eq!(of(&[], ""), "");
     }
 

@@ -137,7 +137,8 @@ where
     /// Sends the listening sockets and the lock.
     async fn offer(&self, peer: &Peer) -> io::Result<()> {
         for socket in &self.sockets {
-            let message = Message::Listener { scheme: socket.scheme };
+            let Listener { spoken, owns_file, .. } = *socket;
+            let message = Message::Listener { spoken, owns_file };
             peer.send(&message, Some(socket.as_fd())).await?;
         }
         peer.send(&Message::Lock, Some(self.lock.as_fd())).await

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 
 use abi::message::Awaits;
 use abi::origin::Origin;
-use host::listen::Scheme;
+use host::listen::{Scheme, Spoken};
 use serde::{Deserialize, Serialize};
 
 /// The version of the conversation. This build can have no other.
@@ -36,7 +36,9 @@ pub enum Message {
     /// Running: with a listening socket.
     Listener {
         /// What clients speak there.
-        scheme: Scheme,
+        spoken: Spoken,
+        /// Whether the node is to remove the socket's file.
+        owns_file: bool,
     },
     /// Running: with the data folder's lock, after all listening sockets.
     Lock,
@@ -92,10 +94,19 @@ enum Head {
     },
     Working,
     Ready,
-    Listener,
+    Listener {
+        /// There was none before there were Unix sockets, which older builds do not take.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        owns_file: bool,
+    },
     /// Another name, so that a build that does not know of TLS ends the take-over: it would serve
-    /// the port in clear.
+    /// the port in clear. And so on: of PROXY headers, it would take them for requests.
     TlsListener,
+    ProxyListener {
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        owns_file: bool,
+    },
+    TlsProxyListener,
     Lock,
     Yours,
     Connection {
@@ -153,8 +164,16 @@ impl Message {
             }
             Self::Working => (Head::Working, &[]),
             Self::Ready => (Head::Ready, &[]),
-            Self::Listener { scheme: Scheme::Http } => (Head::Listener, &[]),
-            Self::Listener { scheme: Scheme::Https } => (Head::TlsListener, &[]),
+            Self::Listener { spoken, owns_file } => {
+                let owns_file = *owns_file;
+                let head = match (spoken.scheme, spoken.proxy_protocol) {
+                    (Scheme::Http, false) => Head::Listener { owns_file },
+                    (Scheme::Http, true) => Head::ProxyListener { owns_file },
+                    (Scheme::Https, false) => Head::TlsListener,
+                    (Scheme::Https, true) => Head::TlsProxyListener,
+                };
+                (head, &[])
+            }
             Self::Lock => (Head::Lock, &[]),
             Self::Yours => (Head::Yours, &[]),
             Self::Connection { awaits, origin, read } => {
@@ -212,8 +231,10 @@ impl Message {
             Head::Hello { protocol, build } => Self::Hello { protocol, build },
             Head::Working => Self::Working,
             Head::Ready => Self::Ready,
-            Head::Listener => Self::Listener { scheme: Scheme::Http },
-            Head::TlsListener => Self::Listener { scheme: Scheme::Https },
+            Head::Listener { owns_file } => listener(Scheme::Http, false, owns_file),
+            Head::TlsListener => listener(Scheme::Https, false, false),
+            Head::ProxyListener { owns_file } => listener(Scheme::Http, true, owns_file),
+            Head::TlsProxyListener => listener(Scheme::Https, true, false),
             Head::Lock => Self::Lock,
             Head::Yours => Self::Yours,
             Head::Done => Self::Done,
@@ -225,6 +246,10 @@ impl Message {
         }
         Ok(message)
     }
+}
+
+fn listener(scheme: Scheme, proxy_protocol: bool, owns_file: bool) -> Message {
+    Message::Listener { spoken: Spoken { scheme, proxy_protocol }, owns_file }
 }
 
 #[cfg(test)]
@@ -250,8 +275,12 @@ pub(super) mod tests {
                 .prop_map(|(protocol, build)| Message::Hello { protocol, build }),
             Just(Message::Working),
             Just(Message::Ready),
-            prop_oneof![Just(Scheme::Http), Just(Scheme::Https)]
-                .prop_map(|scheme| Message::Listener { scheme }),
+            (any::<bool>(), any::<bool>()).prop_map(|(proxied, file)| super::listener(
+                Scheme::Http,
+                proxied,
+                file
+            )),
+            any::<bool>().prop_map(|proxied| super::listener(Scheme::Https, proxied, false)),
             Just(Message::Lock),
             Just(Message::Yours),
             (awaits, origin, read).prop_map(|(awaits, origin, read)| Message::Connection {
@@ -272,9 +301,12 @@ pub(super) mod tests {
         let (awaits, read) = (Awaits::Next, b"GET /\nx".to_vec());
         let connection = Message::Connection { awaits, origin: None, read: read.clone() };
         assert_eq!(packet(connection), "{\"say\":\"connection\",\"awaits\":\"next\"}\nGET /\nx");
-        let listener = |scheme| packet(Message::Listener { scheme });
-        assert_eq!(listener(Scheme::Http), r#"{"say":"listener"}"#);
-        assert_eq!(listener(Scheme::Https), r#"{"say":"tls-listener"}"#);
+        let listener = |scheme, proxied, file| packet(super::listener(scheme, proxied, file));
+        assert_eq!(listener(Scheme::Http, false, false), r#"{"say":"listener"}"#);
+        assert_eq!(listener(Scheme::Http, false, true), r#"{"say":"listener","owns_file":true}"#);
+        assert_eq!(listener(Scheme::Https, false, false), r#"{"say":"tls-listener"}"#);
+        assert_eq!(listener(Scheme::Http, true, false), r#"{"say":"proxy-listener"}"#);
+        assert_eq!(listener(Scheme::Https, true, false), r#"{"say":"tls-proxy-listener"}"#);
         let (client, local) = ("192.0.2.7:40000".parse(), "[2001:db8::1]:443".parse());
         let origin = Origin { client: client.unwrap(), local: local.unwrap(), https: true };
         let connection = Message::Connection { awaits, origin: Some(origin), read };

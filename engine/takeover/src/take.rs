@@ -9,7 +9,7 @@
 
 use std::time::{Duration, Instant};
 
-use host::listen::Scheme;
+use host::listen::Spoken;
 
 use super::message::Message;
 
@@ -61,7 +61,10 @@ pub(super) enum Event {
 pub(super) enum Action {
     Nothing,
     /// Keep the listening socket that came.
-    KeepListener(Scheme),
+    KeepListener {
+        spoken: Spoken,
+        owns_file: bool,
+    },
     /// Keep the lock that came, and start.
     Start,
     /// Send that this engine still starts.
@@ -105,9 +108,13 @@ impl State {
             {
                 fail(format!("it gives more than {LISTENERS_MAX} listening sockets"))
             }
-            (Self::Asking { since, listeners }, Event::Message(Message::Listener { scheme })) => {
-                (Self::Asking { since, listeners: listeners + 1 }, Action::KeepListener(scheme))
-            }
+            (
+                Self::Asking { since, listeners },
+                Event::Message(Message::Listener { spoken, owns_file }),
+            ) => (
+                Self::Asking { since, listeners: listeners + 1 },
+                Action::KeepListener { spoken, owns_file },
+            ),
             (Self::Asking { listeners: 0, .. }, Event::Message(Message::Lock)) => {
                 fail("it gives no listening socket".to_owned())
             }
@@ -160,6 +167,7 @@ mod tests {
     use super::super::message::tests::any_message;
     use super::*;
     use abi::message::Awaits;
+    use host::listen::Scheme;
     use proptest::prelude::*;
 
     #[test]
@@ -167,10 +175,12 @@ mod tests {
         let now = Instant::now();
         let mut state = State::Asking { since: now, listeners: 0 };
         let connection = Message::Connection { awaits: Awaits::Next, origin: None, read: vec![1] };
-        let listener = |scheme| Event::Message(Message::Listener { scheme });
+        let listener = |spoken, owns_file| Event::Message(Message::Listener { spoken, owns_file });
+        let keep = |spoken, owns_file| Action::KeepListener { spoken, owns_file };
+        let other = Spoken { scheme: Scheme::Https, proxy_protocol: true };
         let steps = [
-            (listener(Scheme::Http), Action::KeepListener(Scheme::Http)),
-            (listener(Scheme::Https), Action::KeepListener(Scheme::Https)),
+            (listener(Spoken::HTTP, true), keep(Spoken::HTTP, true)),
+            (listener(other, false), keep(other, false)),
             (Event::Message(Message::Lock), Action::Start),
             (Event::Timeout, Action::Nothing),
             (Event::Started, Action::SendReady),
@@ -227,7 +237,10 @@ mod tests {
             events in proptest::collection::vec(
                 prop_oneof![
                     2 => any_message().prop_map(Event::Message),
-                    3 => Just(Event::Message(Message::Listener { scheme: Scheme::Http })),
+                    3 => Just(Event::Message(Message::Listener {
+                        spoken: Spoken::HTTP,
+                        owns_file: false,
+                    })),
                     3 => Just(Event::Message(Message::Lock)),
                     3 => Just(Event::Started),
                     3 => Just(Event::Message(Message::Yours)),
@@ -243,7 +256,7 @@ mod tests {
             for event in events {
                 let (next, action) = state.step(event, now);
                 match action {
-                    Action::KeepListener(_) => kept += 1,
+                    Action::KeepListener { .. } => kept += 1,
                     Action::Start => { prop_assert!(kept > 0); started = true }
                     Action::SendReady => { prop_assert!(started); ready = true }
                     Action::Begin => { prop_assert!(ready); begun = true }

@@ -53,8 +53,8 @@ pub async fn ask(data: &Path) -> Result<Option<(Offered, DataLock)>, TakeError> 
     loop {
         let (event, fd) = offered.next().await;
         match (offered.step(event)?, fd) {
-            (Action::KeepListener(scheme), Some(fd)) => {
-                offered.sockets.push(listen::adopt(fd, scheme)?)
+            (Action::KeepListener { spoken, owns_file }, Some(fd)) => {
+                offered.sockets.push(listen::adopt(fd, spoken, owns_file)?)
             }
             (Action::Start, Some(fd)) => return Ok(Some((offered, DataLock::given(fd, data)?))),
             _ => {}

@@ -15,6 +15,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use abi::function::{FileKind, Kind, Size, Time};
 use api::options::Options;
 use bytes::Bytes;
+use host::listen::Url;
 use lambda_api::alias::{Alias, CreateAlias, UpdateAlias};
 use lambda_api::function::{
     AccountSettings, Code, CreateFunction, FunctionConfiguration, FunctionUrl, PublishVersion,
@@ -351,8 +352,7 @@ impl Lambda for Node {
 
     async fn function_url(&self, function: FunctionReference) -> Result<FunctionUrl, LambdaError> {
         let (version, _) = self.version(&function)?;
-        let listener = self.control.listeners.first();
-        let port = listener.map_or(80, |url| url.address.port());
+        let port = self.control.listeners.iter().find_map(Url::port).unwrap_or(80);
         let time = UNIX_EPOCH + Duration::from_millis(version.created_ms);
         let label = match &function.qualifier {
             Some(Qualifier::Alias(alias)) => format!("/{}@{alias}/", function.name),

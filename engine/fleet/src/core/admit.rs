@@ -1,11 +1,12 @@
 //! Whether a new connection is taken at all. Pure; owns no fds.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use abi::network::Network;
 use abi::problem::Problem;
 
-/// How many connections the node may have.
+/// How many connections the node may have, and who they may be from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionLimits {
     /// From all addresses together.
@@ -15,6 +16,8 @@ pub struct ConnectionLimits {
     /// The trusted proxies. A proxy's connections are those of many clients, so only
     /// `connections_max` limits them.
     pub proxies: Vec<Network>,
+    /// How long a new connection may take to say whose it is, if it has to.
+    pub head_timeout: Duration,
 }
 
 /// Why there is no room for a connection.
@@ -72,7 +75,12 @@ mod tests {
     #[test]
     fn the_node_comes_first_and_addresses_are_only_counted_when_they_could_be_full() {
         let proxies = vec!["10.0.0.0/8".parse().unwrap()];
-        let limits = ConnectionLimits { connections_max: 10, per_address_max: 4, proxies };
+        let limits = ConnectionLimits {
+            connections_max: 10,
+            per_address_max: 4,
+            proxies,
+            head_timeout: Duration::from_secs(1),
+        };
         let (client, proxy) = (|| "192.0.2.1".parse().ok(), || "10.1.2.3".parse().ok());
         let not_asked =
             |_| -> u32 { panic!("nobody can have four of three, and a proxy may have them") };

@@ -6,17 +6,17 @@
 //! non-blocking, and glommio only waits, which can be cancelled without loss. Borrows the listener.
 
 use std::io;
-use std::net::TcpListener;
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, IntoRawFd as _, OwnedFd};
 
 use futures_util::AsyncReadExt as _;
 use glommio::net::TcpStream;
+use host::listen::Listener;
 use nix::errno::Errno;
 use nix::sys::socket::{SockFlag, accept4};
 
 /// Accepts the next connection. Returns `None` if the kernel has none.
-pub(super) fn try_accept(listener: &TcpListener) -> io::Result<Option<OwnedFd>> {
-    match accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC) {
+pub(super) fn try_accept(listener: &Listener) -> io::Result<Option<OwnedFd>> {
+    match accept4(listener.socket.as_raw_fd(), SockFlag::SOCK_CLOEXEC) {
         // SAFETY: the kernel has just made this fd for us, and nobody else knows of it.
         Ok(fd) => Ok(Some(unsafe { OwnedFd::from_raw_fd(fd) })),
         Err(Errno::EAGAIN) => Ok(None),
@@ -27,11 +27,12 @@ pub(super) fn try_accept(listener: &TcpListener) -> io::Result<Option<OwnedFd>> 
 }
 
 /// Resolves when there may be a connection to accept.
-pub(super) async fn acceptable(listener: &TcpListener) -> io::Result<()> {
+pub(super) async fn acceptable(listener: &Listener) -> io::Result<()> {
     // A stream of glommio's polls its socket from the start, and reads when it is readable. The
-    // read of a listening socket fails (ENOTCONN), and by then there is a connection. SAFETY: the
-    // fd was just made, and is given up by its only owner.
-    let mut stream = unsafe { TcpStream::from_raw_fd(listener.try_clone()?.into_raw_fd()) };
+    // read of a listening socket fails (ENOTCONN, EINVAL), and by then there is a connection.
+    let copy = listener.as_fd().try_clone_to_owned()?;
+    // SAFETY: the fd was just made, and is given up by its only owner.
+    let mut stream = unsafe { TcpStream::from_raw_fd(copy.into_raw_fd()) };
     let _ = stream.read(&mut [0]).await;
     Ok(())
 }

@@ -6,6 +6,7 @@
 //! may share. An accepted socket is an `OwnedFd` at once.
 
 mod accept;
+mod proxied;
 mod refuse;
 
 use std::io::{Read as _, Write as _};
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 use abi::board::{Places, now_us};
 use abi::limits::PEEK_BYTES_MAX;
 use abi::message::Awaits;
+use abi::origin::Origin;
 use abi::problem::Problem;
 use abi::route::Caller;
 use futures_util::AsyncReadExt as _;
@@ -34,7 +36,7 @@ use crate::dispatch::hop::{Connection, hop};
 use crate::dispatch::parking::node_full;
 use crate::dispatch::peek::{has_empty_line, peek};
 use crate::metrics::Dispatcher;
-use host::listen::{Listener, Listeners, Scheme};
+use host::listen::{Listener, Listeners, Scheme, Spoken};
 
 /// glommio's preemption timer, as good as off. It may fire before the first task has run, if the
 /// kernel gave the core to another thread for so long. glommio 0.9's run loop takes that for
@@ -146,11 +148,12 @@ async fn run(core: usize, listeners: Listeners, shared: Arc<Shared>, mut control
     }
     if backlog == Backlog::Take {
         for listener in listeners {
-            while let Ok(Some(socket)) = accept::try_accept(&listener.socket) {
-                take(core, (socket, listener.scheme), &shared);
+            while let Ok(Some(socket)) = accept::try_accept(&listener) {
+                accepted(core, socket, listener.spoken, &shared);
             }
         }
     }
+    proxied::stopped().await;
 }
 
 /// Accepts connections from one listener.
@@ -163,15 +166,15 @@ async fn accept(core: usize, listener: &Listener, shared: &Arc<Shared>) {
             in_a_row = 0;
             glommio::executor().yield_task_queue_now().await;
         }
-        let accepted = match accept::try_accept(&listener.socket) {
+        let done = match accept::try_accept(listener) {
             Ok(Some(socket)) => {
-                take(core, (socket, listener.scheme), shared);
+                accepted(core, socket, listener.spoken, shared);
                 Ok(())
             }
-            Ok(None) => accept::acceptable(&listener.socket).await,
+            Ok(None) => accept::acceptable(listener).await,
             Err(error) => Err(error),
         };
-        if let Err(error) = accepted {
+        if let Err(error) = done {
             exhausted.pause(&error).await;
         }
     }
@@ -197,8 +200,22 @@ impl Exhausted {
     }
 }
 
+/// Takes a connection that was just accepted. Does not wait.
+fn accepted(core: usize, socket: OwnedFd, spoken: Spoken, shared: &Arc<Shared>) {
+    match spoken.proxy_protocol {
+        true => proxied::take(core, (socket, spoken.scheme), shared),
+        false => take(core, (socket, spoken.scheme), None, shared),
+    }
+}
+
 /// Decides about a new connection, and sends it to a worker, parks it or refuses it. Does not wait.
-fn take(core: usize, (socket, scheme): (OwnedFd, Scheme), shared: &Arc<Shared>) {
+/// `origin` says where it comes from, if the socket does not.
+fn take(
+    core: usize,
+    (socket, scheme): (OwnedFd, Scheme),
+    origin: Option<Origin>,
+    shared: &Arc<Shared>,
+) {
     let (counts, now) = (shared.metrics.of_shard(core), now_us());
     counts.accepted.add(1);
     let mut peeked = [0; PEEK_BYTES_MAX];
@@ -207,9 +224,11 @@ fn take(core: usize, (socket, scheme): (OwnedFd, Scheme), shared: &Arc<Shared>) 
     let accepted_at_us = if has_empty_line(bytes) { now } else { 0 };
     let snapshot = shared.snapshot.load();
     let from = |peer| snapshot.connections_from(Places::of(peer, shared.address_seed));
-    if let Err(full) =
-        admit(snapshot.connections_open(), || peer(&socket), from, &shared.limits.load())
-    {
+    let client = || match origin {
+        Some(origin) => Some(origin.client.ip().to_canonical()),
+        None => peer(&socket),
+    };
+    if let Err(full) = admit(snapshot.connections_open(), client, from, &shared.limits.load()) {
         let problem = full.into();
         return refused(counts, (socket, scheme), bytes, &problem);
     }
@@ -233,7 +252,7 @@ fn take(core: usize, (socket, scheme): (OwnedFd, Scheme), shared: &Arc<Shared>) 
                 socket,
                 read: Vec::new(),
                 awaits: Awaits::First,
-                origin: None,
+                origin: origin.map(Box::new),
                 pool,
                 accepted_at_us,
             };
@@ -266,7 +285,8 @@ fn refused(
     }
 }
 
-/// Returns the client's address. Returns `None` if the client has gone.
+/// Returns the address of the other end. Returns `None` if that has gone, or the socket is a Unix
+/// socket.
 fn peer(socket: &OwnedFd) -> Option<IpAddr> {
     let peer = getpeername::<SockaddrStorage>(socket.as_raw_fd()).ok()?;
     let v4 = || Some(IpAddr::V4(peer.as_sockaddr_in()?.ip()));

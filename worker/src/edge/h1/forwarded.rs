@@ -12,6 +12,7 @@ use abi::authority::is_authority;
 use abi::network::Network;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::wire::Peer;
 use crate::origin::Client;
 
 static FORWARDED: HeaderName = http::header::FORWARDED;
@@ -21,16 +22,18 @@ static FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// Returns the client of a request that `peer` has sent. Replaces the headers that describe the
 /// client: `X-Forwarded-For` has the client's address alone, `X-Forwarded-Proto` its scheme, and
-/// `X-Forwarded-Host` is there if a trusted proxy has set it. `peer_text` is the peer's address. If
-/// the request has no such header, `forwarded` may be `false`, and none is looked for.
+/// `X-Forwarded-Host` is there if a trusted proxy has set it. If the request has no such header,
+/// `forwarded` may be `false`, and none is looked for.
 pub(in crate::edge) fn resolve_client(
     headers: &mut HeaderMap,
     forwarded: bool,
-    (peer, peer_text): (Client, &HeaderValue),
+    peer: &Peer,
     trusted: &[Network],
 ) -> Client {
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
-    let (client, host) = if forwarded && is_trusted(peer.address) {
+    let Peer { client: peer, text: peer_text, is_trusted: is_peer_trusted, .. } = peer;
+    let peer = *peer;
+    let (client, host) = if forwarded && (*is_peer_trusted || is_trusted(peer.address)) {
         named_by_proxy(headers, peer, is_trusted)
     } else {
         (peer, None)
@@ -93,8 +96,8 @@ fn parts(value: &HeaderValue) -> impl DoubleEndedIterator<Item = &str> {
         .map(|part| std::str::from_utf8(part).unwrap_or_default())
 }
 
-/// Returns the first of `itself` and `names` that is not a trusted proxy, or else the last known
-/// one; and how many of `names` were used.
+/// Returns the first of `names` that is not a trusted proxy, or else the last known one; and how
+/// many of `names` were used. `itself`, which is trusted, is the client if it names nobody.
 fn client(
     itself: Client,
     names: impl Iterator<Item = Option<(IpAddr, Option<u16>)>>,
@@ -102,7 +105,8 @@ fn client(
 ) -> (Client, usize) {
     let (mut origin, mut steps) = (itself, 0);
     for name in names {
-        let Some((address, port)) = name.filter(|_| is_trusted(origin.address)) else { break };
+        let may_name = steps == 0 || is_trusted(origin.address);
+        let Some((address, port)) = name.filter(|_| may_name) else { break };
         origin = Client { address: address.to_canonical(), port, ..origin };
         steps += 1;
     }

@@ -9,6 +9,11 @@ fn networks(list: &[&str]) -> Vec<Network> {
 
 /// The client, whether it spoke TLS, and the headers that its function sees: as text.
 fn settled(peer: &str, trusted: &[&str], lines: &[(&str, &str)]) -> (String, bool, Vec<String>) {
+    let address = peer.parse::<IpAddr>().unwrap().to_canonical();
+    settled_of(Peer::new(Client { address, port: Some(99), https: false }, None), trusted, lines)
+}
+
+fn settled_of(peer: Peer, trusted: &[&str], lines: &[(&str, &str)]) -> (String, bool, Vec<String>) {
     let mut headers = HeaderMap::new();
     for (name, value) in lines {
         headers.append(
@@ -16,10 +21,7 @@ fn settled(peer: &str, trusted: &[&str], lines: &[(&str, &str)]) -> (String, boo
             HeaderValue::from_bytes(value.as_bytes()).unwrap(),
         );
     }
-    let address = peer.parse::<IpAddr>().unwrap().to_canonical();
-    let peer = Client { address, port: Some(99), https: false };
-    let text = HeaderValue::try_from(address.to_string()).unwrap();
-    let origin = resolve_client(&mut headers, true, (peer, &text), &networks(trusted));
+    let origin = resolve_client(&mut headers, true, &peer, &networks(trusted));
     let mut seen: Vec<_> = headers
         .iter()
         .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
@@ -45,6 +47,21 @@ fn what_anybody_says_is_not_believed() {
         );
     }
     assert_eq!(settled("::ffff:203.0.113.7", &[], &lines).2, seen);
+}
+
+#[test]
+fn the_peer_of_a_unix_socket_is_believed_and_nobody_before_it() {
+    let peer = || Peer { is_trusted: true, ..Peer::new(Client::NODE, None) };
+    let client = |list| settled_of(peer(), &[], &[("x-forwarded-for", list)]).0;
+    assert_eq!(client("192.0.2.1"), "192.0.2.1");
+    assert_eq!(client("198.51.100.66, 192.0.2.1"), "192.0.2.1");
+    // One on the same machine is a client like others.
+    assert_eq!(client("198.51.100.66, 127.0.0.1"), "127.0.0.1");
+    assert_eq!(settled_of(peer(), &[], &[]).0, "127.0.0.1");
+    assert_eq!(
+        settled_of(peer(), &["10.0.0.0/8"], &[("forwarded", "for=192.0.2.1, for=10.0.0.2")]).0,
+        "192.0.2.1"
+    );
 }
 
 #[test]

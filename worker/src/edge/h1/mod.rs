@@ -18,7 +18,7 @@ mod request_body;
 pub(super) mod secure;
 mod send;
 mod send_batch;
-mod wire;
+pub(super) mod wire;
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -108,7 +108,11 @@ impl Connections {
         // every stream socket.
         let socket = std::net::TcpStream::from(fd);
         let peer = origin.map_or_else(|| peer(&socket), |origin| Some(Client::of(origin)));
-        let open = self.count(peer.map(|peer| peer.address));
+        // Whoever may open the node's Unix socket speaks for many clients: it is a trusted proxy,
+        // and none of them by itself. What the control API passes on is the node's own.
+        let is_of_the_node = peer == Some(Client::NODE);
+        let is_trusted = is_of_the_node && matches!(awaits, Awaits::First | Awaits::Next);
+        let open = self.count(peer.map(|peer| peer.address).filter(|_| !is_of_the_node));
         // A socket without a peer has lost its client.
         let Some(peer) = peer else { return };
         let socket = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
@@ -119,7 +123,7 @@ impl Connections {
                     let read = BytesMut::from(&read[..]);
                     let wire = Wire::new(
                         socket,
-                        Peer::new(peer, origin),
+                        Peer { is_trusted, ..Peer::new(peer, origin) },
                         read,
                         connections.pipeline.write_timeout(),
                     );

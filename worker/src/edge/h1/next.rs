@@ -19,7 +19,7 @@ use super::end::End;
 use super::forwarded::resolve_client;
 use super::message::{Message, Outline};
 use super::secure::location;
-use super::wire::{Peer, SharedWire, Wire};
+use super::wire::{SharedWire, Wire};
 use crate::deadline::Deadline;
 use crate::run::IsEvent;
 use crate::serve::{Destination, Exchange};
@@ -171,18 +171,13 @@ fn decide(connections: &Connections, wire: &mut Wire, awaits: Awaits) -> Option<
     let refused = Reply::to(&wire.buffer);
     Some(match outline.take(&mut wire.buffer, prefix_length) {
         Ok(mut message) => {
-            let (Peer { client: peer, text, .. }, settings) =
-                (&wire.peer, connections.pipeline.settings());
+            let settings = connections.pipeline.settings();
             if awaits == Awaits::Event {
                 message.request.extensions_mut().insert(IsEvent);
             }
             let headers = message.request.headers_mut();
-            let client = resolve_client(
-                headers,
-                message.forwarded,
-                (*peer, text),
-                &settings.trusted_proxies,
-            );
+            let client =
+                resolve_client(headers, message.forwarded, &wire.peer, &settings.trusted_proxies);
             if let Some(location) = secure.filter(|_| !client.https) {
                 destination = Destination::Secure(location);
             }

@@ -66,20 +66,23 @@ impl SharedWire {
 }
 
 /// The client at the other end of the socket.
-pub(super) struct Peer {
-    pub(super) client: Client,
+pub(in crate::edge) struct Peer {
+    pub(in crate::edge) client: Client,
     /// The client's address without the port, as a header value.
-    pub(super) text: HeaderValue,
+    pub(in crate::edge) text: HeaderValue,
+    /// Whether it is believed whom its requests are from, whatever its address.
+    pub(in crate::edge) is_trusted: bool,
     /// Where the connection comes from, if the socket does not say it.
-    origin: Option<Origin>,
+    pub(in crate::edge) origin: Option<Origin>,
 }
 
 impl Peer {
-    pub(super) fn new(client: Client, origin: Option<Origin>) -> Self {
+    /// A peer that is believed if its address is a trusted proxy's.
+    pub(in crate::edge) fn new(client: Client, origin: Option<Origin>) -> Self {
         let text = HeaderValue::try_from(client.address.to_string());
         // An address has only characters that a header may have.
         let text = text.unwrap_or_else(|_| HeaderValue::from_static("unknown"));
-        Self { client, text, origin }
+        Self { client, text, is_trusted: false, origin }
     }
 }
 

@@ -33,6 +33,7 @@ use super::h2::session::{self, Sessions};
 use crate::counters::BEAT_INTERVAL;
 use crate::link::{Inbox, Outbox};
 use crate::log;
+use crate::origin::NODE_ADDRESS;
 
 /// What an edge is started with.
 pub(crate) struct Parts {
@@ -149,8 +150,7 @@ impl Edge {
         let socket = std::net::TcpStream::from(fd);
         let counted = self.counts.count();
         // A socket without a peer has lost its client.
-        let plain = |socket| Some(Origin { https: false, ..tls::origin(socket)? });
-        let Some(origin) = origin.or_else(|| plain(&socket)) else { return };
+        let Some(origin) = origin.or_else(|| plain_origin(&socket)) else { return };
         let address = self.counts.count_address(origin);
         if is_http2 {
             return serve_http2(&self.sessions, socket, read, origin, (counted, address));
@@ -213,6 +213,19 @@ fn serve_http2<G: 'static>(
         Err(error) => {
             tracing::error!("a connection is lost: its socket cannot be watched: {error}");
         }
+    }
+}
+
+/// Returns where a connection without TLS comes from, if its socket says it. Whoever comes by a Unix
+/// socket is on this machine. Returns `None` if the client has gone.
+fn plain_origin(socket: &std::net::TcpStream) -> Option<Origin> {
+    match socket.peer_addr() {
+        Ok(_) => Some(Origin { https: false, ..tls::origin(socket)? }),
+        // The kernel has returned an address that is not TCP's.
+        Err(error) if error.raw_os_error().is_none() => {
+            Some(Origin { client: NODE_ADDRESS, local: NODE_ADDRESS, https: false })
+        }
+        Err(_) => None,
     }
 }
 

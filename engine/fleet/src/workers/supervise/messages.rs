@@ -97,8 +97,7 @@ impl Supervisor {
     }
 
     /// Returns whether a worker may give this connection back. An edge only hands over plaintext ends
-    /// and streams from which nothing was read, and only what does not say where it comes from has
-    /// an origin.
+    /// and streams from which nothing was read, and says where they come from.
     fn may_return(
         &self,
         worker: WorkerId,
@@ -109,13 +108,14 @@ impl Supervisor {
     ) -> bool {
         let is_edge =
             self.fleet.slots().any(|(row, slot)| row == worker.slot && slot.pool == Pool::Edge);
-        let has_streams = awaits == Awaits::Streams;
-        let is_new = read.is_empty() && (awaits == Awaits::First || has_streams);
-        let has_fitting_origin = match origin {
-            Some(origin) => is_of_a_pair(socket) && (!is_edge || origin.https || has_streams),
-            None => !is_edge,
-        };
-        is_stream(socket) && has_fitting_origin && (!is_edge || is_new)
+        let is_end_of_its_own = read.is_empty()
+            && is_of_a_pair(socket)
+            && match awaits {
+                Awaits::First => origin.is_some_and(|origin| origin.https),
+                Awaits::Streams => origin.is_some(),
+                Awaits::Next | Awaits::Admin | Awaits::Event => false,
+            };
+        is_stream(socket) && (!is_edge || is_end_of_its_own)
     }
 
     /// Sends a worker the module that it asked for. A module that is not in memory is fetched by a

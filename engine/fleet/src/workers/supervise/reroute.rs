@@ -86,7 +86,9 @@ impl Supervisor {
         }
         let snapshot = self.shared.snapshot.load_full();
         let names = self.shared.names.load();
-        let verdict = match is_tls(bytes) && origin.is_none() && self.fleet.ends_tls() {
+        // What comes out of TLS is not TLS again.
+        let is_inside = origin.is_some_and(|origin| origin.https);
+        let verdict = match is_tls(bytes) && !is_inside && self.fleet.ends_tls() {
             true => Verdict::Hop(Pool::Edge),
             false => verdict(bytes, &snapshot.catalogue, &names, awaits.into()),
         };

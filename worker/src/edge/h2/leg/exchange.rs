@@ -101,15 +101,14 @@ fn exchange(leg: &Leg, parts: Parts) -> Option<Box<Exchange>> {
     if let Some(prefix) = &prefix {
         headers.insert(&FORWARDED_PREFIX, prefix.clone());
     }
-    let peer = (leg.peer, &leg.peer_text);
-    let client = resolve_client(&mut headers, forwarded, peer, &settings.trusted_proxies);
+    let client = resolve_client(&mut headers, forwarded, &leg.peer, &settings.trusted_proxies);
     if let Some(location) = secure.filter(|_| !client.https) {
         destination = Destination::Secure(location);
     }
     *request.method_mut() = parts.method;
     *request.version_mut() = Version::HTTP_2;
     *request.headers_mut() = headers;
-    let client_places = match client.address == leg.peer.address {
+    let client_places = match client.address == leg.peer.client.address {
         true => leg.places,
         false => Some(Places::of(client.address, settings.address_seed)),
     };

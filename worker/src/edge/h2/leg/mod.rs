@@ -18,22 +18,20 @@ use abi::head::{Parsed, parse};
 use abi::message::{Awaits, Ending, ToEngine};
 use abi::origin::Origin;
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::HeaderValue;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::{CONNECTION_WINDOW_BYTES, LEG_FRAME_BYTES_MAX, STREAM_WINDOW_BYTES, STREAMS_MAX};
 use crate::edge::h1::Connections;
+use crate::edge::h1::wire::Peer;
 use crate::origin::Client;
 
 /// What the streams of a leg have in common.
 struct Leg {
     connections: Rc<Connections>,
     origin: Origin,
-    peer: Client,
-    /// Its address, as a header has it.
-    peer_text: HeaderValue,
+    peer: Peer,
     /// Where its address is counted.
     places: Option<Places>,
 }
@@ -47,8 +45,8 @@ enum Fate {
 
 /// Takes over a leg, with the bytes that were already read from it.
 pub(crate) fn take(connections: &Rc<Connections>, fd: OwnedFd, read: &[u8], origin: Origin) {
-    let peer = Client::of(origin);
-    let open = connections.count(Some(peer.address));
+    let peer = Peer::new(Client::of(origin), Some(origin));
+    let open = connections.count(Some(peer.client.address));
     // The calls are the same for every stream socket.
     let socket = std::net::TcpStream::from(fd);
     let socket = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
@@ -58,9 +56,8 @@ pub(crate) fn take(connections: &Rc<Connections>, fd: OwnedFd, read: &[u8], orig
             return tracing::error!("streams are lost: their socket cannot be watched: {error}");
         }
     };
-    let Ok(peer_text) = HeaderValue::try_from(peer.address.to_string()) else { return };
     let places = open.places();
-    let leg = Leg { connections: Rc::clone(connections), origin, peer, peer_text, places };
+    let leg = Leg { connections: Rc::clone(connections), origin, peer, places };
     let read = BytesMut::from(read);
     tokio::task::spawn_local(async move {
         serve(Rc::new(leg), socket, read).await;
