@@ -190,7 +190,9 @@ fn where_proxies_are_named_only_they_are_believed() {
     node.deploy("inspect", "inspect", &[]);
     let from = |last| Connection::open_from(Ipv4Addr::new(127, 0, 0, last), proxied(&node));
     expect_closed(from(8), TEXT);
-    assert!(node.stderr().contains("127.0.0.8 is no trusted proxy"));
+    wait::until("it is told", SOON, || {
+        node.stderr().contains("127.0.0.8 is no trusted proxy").then_some(())
+    });
     // One proxy behind another: the first names the second, which names the client.
     let mut connection = from(9);
     connection.send(TEXT);
