@@ -275,12 +275,12 @@ pub(super) mod tests {
                 .prop_map(|(protocol, build)| Message::Hello { protocol, build }),
             Just(Message::Working),
             Just(Message::Ready),
-            (any::<bool>(), any::<bool>()).prop_map(|(proxied, file)| super::listener(
+            (any::<bool>(), any::<bool>()).prop_map(|(proxied, file)| listener(
                 Scheme::Http,
                 proxied,
                 file
             )),
-            any::<bool>().prop_map(|proxied| super::listener(Scheme::Https, proxied, false)),
+            any::<bool>().prop_map(|proxied| listener(Scheme::Https, proxied, false)),
             Just(Message::Lock),
             Just(Message::Yours),
             (awaits, origin, read).prop_map(|(awaits, origin, read)| Message::Connection {
@@ -301,7 +301,7 @@ pub(super) mod tests {
         let (awaits, read) = (Awaits::Next, b"GET /\nx".to_vec());
         let connection = Message::Connection { awaits, origin: None, read: read.clone() };
         assert_eq!(packet(connection), "{\"say\":\"connection\",\"awaits\":\"next\"}\nGET /\nx");
-        let listener = |scheme, proxied, file| packet(super::listener(scheme, proxied, file));
+        let listener = |scheme, proxied, file| packet(listener(scheme, proxied, file));
         assert_eq!(listener(Scheme::Http, false, false), r#"{"say":"listener"}"#);
         assert_eq!(listener(Scheme::Http, false, true), r#"{"say":"listener","owns_file":true}"#);
         assert_eq!(listener(Scheme::Https, false, false), r#"{"say":"tls-listener"}"#);

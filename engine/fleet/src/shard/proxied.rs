@@ -229,6 +229,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::io::{Read as _, Write as _};
+    use std::net::SocketAddr;
     use std::os::unix::net::UnixStream;
 
     #[test]
@@ -267,7 +268,8 @@ mod tests {
             }
             proxy.write_all(left).unwrap();
             drop(proxy);
-            prop_assert_eq!(named.unwrap().client, "192.0.2.1:40000".parse::<std::net::SocketAddr>().unwrap());
+            let client: SocketAddr = "192.0.2.1:40000".parse().unwrap();
+            prop_assert_eq!(named.unwrap().client, client);
             let mut found = Vec::new();
             socket.read_to_end(&mut found).unwrap();
             prop_assert_eq!(found, rest);
