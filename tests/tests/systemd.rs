@@ -112,7 +112,9 @@ fn a_socket_that_is_given_is_the_one_that_is_served() {
 fn a_socket_that_does_not_listen_is_named() {
     let data = TempDir::new().unwrap();
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-    activated(&data, udp.into(), &[]).finish(10 * SECOND).expect_error(&["fd 3", "TCP or Unix socket"]);
+    activated(&data, udp.into(), &[])
+        .finish(10 * SECOND)
+        .expect_error(&["fd 3", "TCP or Unix socket"]);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     activated(&data, stream.into(), &[])

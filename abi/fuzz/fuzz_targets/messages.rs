@@ -173,5 +173,5 @@ fn origin(input: &mut Unstructured<'_>) -> Result<Option<abi::origin::Origin>> {
 }
 
 fn awaits(input: &mut Unstructured<'_>) -> Result<Awaits> {
-    Ok(*input.choose(&[Awaits::First, Awaits::Next, Awaits::Admin, Awaits::Event, Awaits::Streams])?)
+    Ok(*input.choose(&[Awaits::First, Awaits::Next, Awaits::Admin, Awaits::Event])?)
 }
