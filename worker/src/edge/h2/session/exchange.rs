@@ -13,7 +13,7 @@ use h2::{Reason, RecvStream, SendStream};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, RETRY_AFTER};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::super::fields::join_cookies;
@@ -82,11 +82,10 @@ pub(super) async fn run(
                 return;
             };
             if is_whole {
-                return;
+                return finish(upload).await;
             }
             match pump(&mut body, &mut to, Some(session.timeouts.write)).await {
-                // Who still sends a request that is answered is told to stop (RFC 9113 8.1).
-                Ok(()) => drop(upload),
+                Ok(()) => finish(upload).await,
                 Err(Broken::Sender(reason)) => to.send_reset(reason),
                 Err(Broken::Receiver(reason)) => {
                     active.was_reset();
@@ -94,6 +93,15 @@ pub(super) async fn run(
                 }
             }
         }
+    }
+}
+
+/// Waits for the rest of a request that is answered: a function may read on behind its reply. A
+/// client whose request nobody reads any more is told to stop (RFC 9113 8.1).
+async fn finish(upload: Option<Upload>) {
+    if let Some(mut upload) = upload {
+        // It is ended by either side, or by whoever drops it, and does not panic.
+        let _ = (&mut upload.0).await;
     }
 }
 
@@ -186,8 +194,8 @@ fn on_leg(
     Ok(request)
 }
 
-/// The task that sends a request's body on. Ends with the reply.
-struct Upload(AbortHandle);
+/// The task that sends a request's body on. Ends with its owner at the latest.
+struct Upload(JoinHandle<()>);
 
 impl Upload {
     fn begin(mut body: RecvStream, mut to: SendStream<Bytes>) -> Self {
@@ -197,7 +205,7 @@ impl Upload {
                 to.send_reset(Reason::CANCEL);
             }
         });
-        Self(task.abort_handle())
+        Self(task)
     }
 }
 
