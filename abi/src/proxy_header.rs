@@ -1,5 +1,5 @@
-//! The header of the PROXY protocol, by which a proxy says whose connection it passes on (versions 1
-//! and 2 of HAProxy's specification). Pure; owns no fds.
+//! The header of the PROXY protocol, by which a proxy says whose connection it passes on (versions
+//! 1 and 2 of HAProxy's specification). Pure; owns no fds.
 //!
 //! It is read here and not by one of the crates for it, because those that there are wait for more
 //! where no more bytes could make a header, and read some that are none.

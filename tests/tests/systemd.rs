@@ -5,7 +5,7 @@
 use std::fs;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -106,6 +106,21 @@ fn a_socket_that_is_given_is_the_one_that_is_served() {
     late.reply().expect_hello();
     node.signal(Signal::SIGTERM);
     assert_eq!(node.wait_exit(10 * SECOND).code(), Some(0));
+}
+
+#[test]
+fn the_file_of_a_unix_socket_that_is_given_is_left_where_it_is() {
+    let (data, folder) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let path = folder.path().join("web.sock");
+    let socket = UnixListener::bind(&path).unwrap();
+    let mut waits = Connection::open_unix(&path);
+    waits.send("GET /hello/ HTTP/1.1\r\nhost: node.test\r\n\r\n");
+    let mut node = activated(&data, socket.into(), &[]);
+    waits.reply().expect_problem(404);
+    drop(waits);
+    node.signal(Signal::SIGTERM);
+    assert_eq!(node.wait_exit(10 * SECOND).code(), Some(0));
+    assert!(path.exists());
 }
 
 #[test]

@@ -314,7 +314,7 @@ mod tests {
 
     #[test]
     fn only_listening_sockets_are_adopted() {
-        let adopt = |fd: OwnedFd| super::adopt(fd, Spoken::HTTP, true);
+        let adopt = |fd: OwnedFd| adopt(fd, Spoken::HTTP, true);
         let said = |fd: OwnedFd| adopt(fd).unwrap_err().to_string();
         assert!(said(std::fs::File::open("/dev/null").unwrap().into()).contains("fd "));
         let (unix, _) = std::os::unix::net::UnixStream::pair().unwrap();
