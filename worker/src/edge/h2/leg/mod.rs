@@ -25,7 +25,7 @@ use tokio::time::timeout;
 use super::{CONNECTION_WINDOW_BYTES, LEG_FRAME_BYTES_MAX, STREAM_WINDOW_BYTES, STREAMS_MAX};
 use crate::edge::h1::Connections;
 use crate::edge::h1::wire::Peer;
-use crate::origin::Client;
+use crate::origin::{Client, NODE_ADDRESS};
 
 /// What the streams of a leg have in common.
 struct Leg {
@@ -45,8 +45,10 @@ enum Fate {
 
 /// Takes over a leg, with the bytes that were already read from it.
 pub(crate) fn take(connections: &Rc<Connections>, fd: OwnedFd, read: &[u8], origin: Origin) {
-    let peer = Peer::new(Client::of(origin), Some(origin));
-    let open = connections.count(Some(peer.client.address));
+    // Both are the node's own where a Unix socket has none. Whoever may open that is believed.
+    let is_trusted = origin.client == NODE_ADDRESS && origin.local == NODE_ADDRESS;
+    let peer = Peer { is_trusted, ..Peer::new(Client::of(origin), Some(origin)) };
+    let open = connections.count(Some(peer.client.address).filter(|_| !is_trusted));
     // The calls are the same for every stream socket.
     let socket = std::net::TcpStream::from(fd);
     let socket = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
