@@ -45,6 +45,8 @@ pub struct Row {
     pub connections_taken: AtomicU64,
     /// Sockets done with: closed or given back.
     pub connections_done: AtomicU64,
+    /// Of an edge: clients' connections of HTTP/2, which end there.
+    pub sessions: AtomicU64,
     /// Sockets given back to the engine.
     pub returns: AtomicU64,
     /// Requests begun.
@@ -172,6 +174,7 @@ impl Row {
             &self.heartbeat_ms,
             &self.connections_taken,
             &self.connections_done,
+            &self.sessions,
             &self.returns,
             &self.requests,
             &self.in_flight,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use abi::invocation_id::InvocationId;
-use acme::{Acme, Challenge, Held, Listening};
+use acme::{Acme, Challenge, Listening};
 use anyhow::Context as _;
 use bytes::Bytes;
 use fleet::dispatch::challenges::{CHALLENGE_PATH, Challenger};
@@ -26,6 +26,8 @@ use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::timeout;
 
+use crate::tls::Orders;
+
 /// How often the names of domains are looked at, which costs nothing.
 const WANTED_INTERVAL: Duration = Duration::from_secs(1);
 /// How long one challenge may take, from its connection to the end of its answer.
@@ -40,7 +42,7 @@ const ANSWERED_AT_ONCE: usize = 64;
 /// What keeps certificates by ACME, and how shards pass its challenges on.
 pub(crate) struct Started {
     pub(crate) acme: Arc<Acme>,
-    pub(crate) held: watch::Receiver<Arc<Held>>,
+    pub(crate) orders: Orders,
     pub(crate) challenger: Challenger,
 }
 
@@ -70,7 +72,8 @@ pub(crate) fn start(
     tokio::spawn(want(Arc::clone(domains), wanted));
     let (acme, (challenger, challenges)) = (Arc::new(acme), Challenger::new(ANSWERED_AT_ONCE));
     tokio::spawn(answer_all(Arc::clone(&acme), challenges));
-    Ok(Some(Started { acme, held, challenger }))
+    let orders = Orders { held, shown: acme.shown() };
+    Ok(Some(Started { acme, orders, challenger }))
 }
 
 /// Returns the challenge to begin with where the settings name none.

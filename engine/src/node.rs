@@ -184,7 +184,7 @@ impl Node {
         let urls = listen::urls(&sockets)?;
         let acme = crate::acme::start(config, &urls, &objects, &key, &domains)?;
         let (acme, ordered, challenger) = match acme {
-            Some(started) => (Some(started.acme), Some(started.held), Some(started.challenger)),
+            Some(started) => (Some(started.acme), Some(started.orders), Some(started.challenger)),
             None => (None, None, None),
         };
         let secrets = Arc::new(Secrets::new(Arc::clone(&objects), key, &config.data.join("cache")));

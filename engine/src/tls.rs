@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use abi::certificates::{Certificate, Certificates, CertificatesError};
-use acme::Held;
+use acme::{Held, Shown};
 use certificates::{Keeper, Sources};
 use fleet::workers::supervise::Command;
 use secrets::KeyFile;
 use settings::Settings;
 use tokio::sync::mpsc::Sender;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::reconfigure::aside;
 
@@ -21,7 +21,13 @@ use crate::reconfigure::aside;
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What is ordered by ACME, if that is switched on.
-pub(crate) type Ordered = Option<watch::Receiver<Arc<Held>>>;
+pub(crate) type Ordered = Option<Orders>;
+
+/// What is held of it, and whom to tell that edges have it.
+pub(crate) struct Orders {
+    pub(crate) held: watch::Receiver<Arc<Held>>,
+    pub(crate) shown: Shown,
+}
 
 /// Reads the certificates for the first time. `has_acme` is whether others are ordered besides.
 ///
@@ -51,8 +57,7 @@ pub(crate) fn open(settings: &Settings, key: &KeyFile, has_acme: bool) -> anyhow
 /// # Errors
 /// When there are too many certificates, or memory runs out.
 pub(crate) fn seal(keeper: &Keeper, ordered: &Ordered) -> Result<Arc<OwnedFd>, CertificatesError> {
-    let held = ordered.as_ref().map(|held| Arc::clone(&held.borrow()));
-    let whole = held.map_or_else(|| keeper.current().clone(), |held| with(keeper, &held));
+    let whole = held(ordered).map_or_else(|| keeper.current().clone(), |held| with(keeper, &held));
     Ok(Arc::new(whole.seal()?))
 }
 
@@ -75,6 +80,8 @@ fn with(keeper: &Keeper, held: &Held) -> Certificates {
 
 /// Sends the edges what has changed, until the node stops.
 pub(crate) async fn keep_up(mut keeper: Keeper, mut ordered: Ordered, supervisor: Sender<Command>) {
+    // Edges start with what was sealed before. What has changed since then comes below.
+    report(&ordered, None);
     loop {
         let has_changed = tokio::select! {
             () = tokio::time::sleep(LOOK_INTERVAL) => {
@@ -98,22 +105,37 @@ pub(crate) async fn keep_up(mut keeper: Keeper, mut ordered: Ordered, supervisor
         if !has_changed {
             continue;
         }
+        let held = held(&ordered);
         match seal(&keeper, &ordered) {
             Ok(certificates) => {
                 tracing::info!("the certificates have changed");
-                if supervisor.send(Command::Certificates { certificates }).await.is_err() {
+                let (done, sent) = oneshot::channel();
+                let command = Command::Certificates { certificates, done };
+                if supervisor.send(command).await.is_err() || sent.await.is_err() {
                     return;
                 }
+                report(&ordered, held);
             }
             Err(error) => tracing::error!("{error}; TLS goes on with what it had"),
         }
     }
 }
 
+fn held(ordered: &Ordered) -> Option<Arc<Held>> {
+    ordered.as_ref().map(|orders| Arc::clone(&orders.held.borrow()))
+}
+
+/// Says what edges end TLS with, besides the operator's certificates.
+fn report(ordered: &Ordered, held: Option<Arc<Held>>) {
+    if let Some(orders) = ordered {
+        orders.shown.report(held.unwrap_or_default());
+    }
+}
+
 /// Resolves when something else is ordered than before. Nothing is lost if it is dropped before.
 async fn changed(ordered: &mut Ordered) {
-    if let Some(held) = ordered
-        && held.changed().await.is_ok()
+    if let Some(orders) = ordered
+        && orders.held.changed().await.is_ok()
     {
         return;
     }

@@ -319,6 +319,7 @@ fn a_preface_may_come_in_pieces() {
     let mut frame = [0; 9];
     socket.read_exact(&mut frame).unwrap();
     assert_eq!(frame[3], 4, "the server's own: {frame:?}");
+    drop(socket);
     node.stop();
 }
 

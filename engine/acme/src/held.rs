@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use crate::certificate::Certificate;
 use crate::challenge::ChallengeCertificate;
 use crate::shelf::View;
@@ -14,6 +16,18 @@ pub struct Held {
     pub certificates: Vec<Arc<Certificate>>,
     /// Those that answer challenges, for clients that offer `acme-tls/1` alone.
     pub challenges: Vec<Arc<ChallengeCertificate>>,
+}
+
+/// How whoever ends TLS says with what: a CA is asked to look for a challenge only once its client
+/// can find the answer.
+#[derive(Debug, Clone, Default)]
+pub struct Shown(pub(crate) watch::Sender<Option<Arc<Held>>>);
+
+impl Shown {
+    /// Says that connections from now on find what is `held`.
+    pub fn report(&self, held: Arc<Held>) {
+        self.0.send_replace(Some(held));
+    }
 }
 
 impl Held {

@@ -59,7 +59,7 @@ use tokio::task::JoinHandle;
 pub use self::certificate::{Certificate, PrivateKey};
 pub use self::challenge::ChallengeCertificate;
 pub use self::error::AcmeError;
-pub use self::held::Held;
+pub use self::held::{Held, Shown};
 pub use self::names::{NameError, check as check_name};
 use self::plan::Policy;
 pub use self::plan::Validity;
@@ -112,6 +112,12 @@ impl Acme {
         let keeper = Keeper::new(Arc::clone(&work), Arc::clone(&status));
         let task = tokio::spawn(keeper.run(wanted));
         Ok((Self { work, status, task }, held))
+    }
+
+    /// Returns what whoever ends TLS here is to report to. Until it has, nobody waits for it.
+    #[must_use]
+    pub fn shown(&self) -> Shown {
+        self.work.shown.clone()
     }
 
     /// Returns what `GET /.well-known/acme-challenge/TOKEN` is answered with, as

@@ -193,6 +193,9 @@ impl<'a> Order<'a> {
         work.shelf.put_record(&place.key(), &answer).await?;
         work.challenges.learn(place, &answer.authorization);
         work.publish_challenges();
+        if challenge == Challenge::TlsAlpn01 {
+            work.challenges_shown().await;
+        }
         if self.record.challenge != Some(challenge) {
             self.save(Attempts { challenge: Some(challenge), ..self.record.clone() }).await?;
         }

@@ -1,6 +1,7 @@
 //! What orders and passes share. Owns no fds but the client's.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use host::{clock, node_id};
 use secrets::KeyFile;
@@ -8,11 +9,12 @@ use sha2::{Digest as _, Sha256};
 use store::error::StoreError;
 use store::objects::Objects;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::challenge::Challenges;
 use crate::client::CaClient;
 use crate::error::AcmeError;
-use crate::held::Held;
+use crate::held::{Held, Shown};
 use crate::place::ca_of;
 use crate::plan::Policy;
 use crate::settings::Settings;
@@ -30,7 +32,11 @@ pub(crate) struct Work {
     /// What sets this node's times apart from those of others.
     pub(crate) seed: u64,
     held: watch::Sender<Arc<Held>>,
+    pub(crate) shown: Shown,
 }
+
+/// How long whoever ends TLS may take for a challenge.
+const SHOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Work {
     /// # Errors
@@ -56,6 +62,7 @@ impl Work {
             node,
             seed,
             held: watch::Sender::default(),
+            shown: Shown::default(),
         })
     }
 
@@ -74,6 +81,22 @@ impl Work {
             }
             is_new
         });
+    }
+
+    /// Resolves when clients find the answers to all challenges by TLS, or after a while.
+    pub(crate) async fn challenges_shown(&self) {
+        let mut shown = self.shown.0.subscribe();
+        if shown.borrow().is_none() {
+            return;
+        }
+        let wanted = self.challenges.certificates();
+        let has_all = |shown: &Option<Arc<Held>>| {
+            let there = |held: &Arc<Held>| wanted.iter().all(|it| held.challenges.contains(it));
+            shown.as_ref().is_some_and(there)
+        };
+        if timeout(SHOWN_TIMEOUT, shown.wait_for(has_all)).await.is_err() {
+            tracing::warn!("the processes that end TLS do not take the answer to a challenge");
+        }
     }
 
     /// Hands over what is in the view, if that is new.

@@ -30,9 +30,13 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Returns how many connections all ready workers have.
+    /// Returns how many connections all ready workers have. One of HTTP/2 ends in an edge, and each
+    /// of its legs counts besides.
     pub fn connections_open(&self) -> u64 {
-        self.workers_that_serve().map(|worker| worker.load()).sum()
+        let sessions =
+            |edge: &Arc<WorkerHandle>| edge.board.rows()[edge.row].sessions.load(Relaxed);
+        let sessions: u64 = self.pool(&Pool::Edge).iter().map(sessions).sum();
+        sessions + self.workers_that_serve().map(|worker| worker.load()).sum::<u64>()
     }
 
     /// Returns the ready workers without the edges: what an edge relays, one of the others has.

@@ -195,13 +195,6 @@ pub(super) struct Open {
     places: Option<Places>,
 }
 
-impl Open {
-    /// Returns where its client's address is counted.
-    pub(super) fn places(&self) -> Option<Places> {
-        self.places
-    }
-}
-
 impl Drop for Open {
     fn drop(&mut self) {
         let Connections { counters, open, drain, .. } = &*self.connections;

@@ -21,9 +21,15 @@ const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 /// The same for all streams of a connection together: several may be slow without holding up the
 /// others.
 const CONNECTION_WINDOW_BYTES: u32 = 8 * STREAM_WINDOW_BYTES;
+/// What waits to be sent of a stream, whatever its receiver would take.
+const SEND_BUFFER_BYTES: usize = 2 * FRAME_BYTES_MAX as usize;
+/// The window of a stream between processes ...
+const LEG_STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+/// ... and that of all of them: one client that takes nothing does not hold up another.
+const LEG_WINDOW_BYTES: u32 = STREAMS_MAX * LEG_STREAM_WINDOW_BYTES;
 /// The streams that a connection may have at a time (RFC 9113 5.1.2).
 const STREAMS_MAX: u32 = 128;
 /// The largest frame that is taken. The least that there may be suits records of TLS (RFC 9113 4.2).
 const FRAME_BYTES_MAX: u32 = 16 * 1024;
 /// The same between processes.
-const LEG_FRAME_BYTES_MAX: u32 = 256 * 1024;
+const LEG_FRAME_BYTES_MAX: u32 = LEG_STREAM_WINDOW_BYTES;

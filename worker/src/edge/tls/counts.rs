@@ -42,7 +42,7 @@ impl Counts {
     }
 
     /// Counts a client's address until the guard is dropped. Once a worker has the plaintext, the
-    /// worker counts it.
+    /// worker counts it; that of a connection of HTTP/2 is counted here to its end.
     pub(super) fn count_address(self: &Rc<Self>, origin: Origin) -> CountedAddress {
         let address = origin.client.ip().to_canonical();
         let places = Places::of(address, self.address_seed);
@@ -50,6 +50,14 @@ impl Counts {
             addresses.add(places);
         }
         CountedAddress { counts: Rc::clone(self), places }
+    }
+
+    /// Counts a connection of HTTP/2, which no worker has, until the guard is dropped.
+    pub(super) fn count_session(self: &Rc<Self>) -> CountedSession {
+        if let Some(counters) = &*self.counters.borrow() {
+            counters.row().sessions.fetch_add(1, Relaxed);
+        }
+        CountedSession { counts: Rc::clone(self) }
     }
 
     /// Lets go of the board. Nothing is counted any more.
@@ -67,6 +75,19 @@ impl Drop for Counted {
     fn drop(&mut self) {
         if let Some(counters) = &*self.counts.counters.borrow() {
             counters.row().connections_done.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+/// The guard of a counted connection of HTTP/2.
+pub(super) struct CountedSession {
+    counts: Rc<Counts>,
+}
+
+impl Drop for CountedSession {
+    fn drop(&mut self) {
+        if let Some(counters) = &*self.counts.counters.borrow() {
+            counters.row().sessions.fetch_sub(1, Relaxed);
         }
     }
 }

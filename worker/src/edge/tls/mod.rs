@@ -153,12 +153,17 @@ impl Edge {
         let Some(origin) = origin.or_else(|| plain_origin(&socket)) else { return };
         let address = self.counts.count_address(origin);
         if is_http2 {
-            return serve_http2(&self.sessions, socket, read, origin, (counted, address));
+            let guards = (counted, address, self.counts.count_session());
+            return serve_http2(&self.sessions, socket, read, origin, guards);
         }
         let origin = Origin { https: true, ..origin };
         let (outbox, sessions) = (self.outbox.clone(), Rc::clone(&self.sessions));
+        let counts = Rc::clone(&self.counts);
         let hand_over = move |end: OwnedFd, protocol| match protocol {
-            Protocol::Http2 => serve_http2(&sessions, end.into(), Vec::new(), origin, address),
+            Protocol::Http2 => {
+                let guards = (address, counts.count_session());
+                serve_http2(&sessions, end.into(), Vec::new(), origin, guards);
+            }
             Protocol::Http1 => {
                 drop(address);
                 let (read, awaits) = (Vec::new(), Awaits::First);

@@ -72,15 +72,12 @@ impl Fleet {
     /// catalogue of `generation`.
     pub fn new(plan: Plan, generation: u64, now: Instant) -> Self {
         let shared = plan.shared.iter().map(|core| (Pool::Shared, *core));
-        let edges = plan.edges.iter().map(|core| (Pool::Edge, *core));
+        let edges = if plan.ends_tls { &plan.edges[..] } else { &[] };
+        let edges = edges.iter().map(|core| (Pool::Edge, *core));
         let slots = shared.chain(edges).enumerate();
         let slots = slots
             .map(|(row, (pool, core))| {
-                let phase = match pool {
-                    Pool::Edge if !plan.ends_tls => Phase::Dormant,
-                    _ => Phase::Resting { until: now },
-                };
-                (row, WorkerSlot::new(pool, core, phase))
+                (row, WorkerSlot::new(pool, core, Phase::Resting { until: now }))
             })
             .collect();
         Self {
@@ -319,6 +316,14 @@ impl Fleet {
             let core = self.plan.shared[row % self.plan.shared.len()];
             self.slots
                 .insert(row, WorkerSlot::new(pool.clone(), core, Phase::Resting { until: now }));
+        }
+        // Without TLS to end there are none until a client speaks HTTP/2.
+        if *pool == Pool::Edge && self.slots.values().all(|slot| slot.pool != Pool::Edge) {
+            for core in self.plan.edges.clone() {
+                let Some(row) = self.free_row() else { return };
+                self.slots
+                    .insert(row, WorkerSlot::new(Pool::Edge, core, Phase::Resting { until: now }));
+            }
         }
     }
 

@@ -32,8 +32,9 @@ pub enum Command {
     WriteLog { written: oneshot::Sender<()> },
     /// Serve by these settings. Answered when they were sent to every worker.
     Reconfigure { settings: Settings, drain_timeout: Duration, done: oneshot::Sender<()> },
-    /// End TLS by these certificates ([`abi::certificates`]) from now on.
-    Certificates { certificates: Arc<OwnedFd> },
+    /// End TLS by these certificates ([`abi::certificates`]) from now on. Answered when they were
+    /// sent to every edge.
+    Certificates { certificates: Arc<OwnedFd>, done: oneshot::Sender<()> },
     /// Return the status of every worker.
     Status { answer: oneshot::Sender<Vec<WorkerStatus>> },
     /// Give a worker a new segment of the log to write to.
@@ -65,7 +66,10 @@ impl Supervisor {
                 self.reconfigure(settings, drain_timeout);
                 let _ = done.send(());
             }
-            Command::Certificates { certificates } => self.change_certificates(certificates),
+            Command::Certificates { certificates, done } => {
+                self.change_certificates(certificates);
+                let _ = done.send(());
+            }
             Command::Status { answer } => {
                 let _ = answer.send(self.status());
             }

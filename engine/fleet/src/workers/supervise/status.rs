@@ -9,16 +9,9 @@ use crate::core::Pool;
 use crate::core::fleet::{Phase, WorkerSlot};
 
 impl Supervisor {
-    /// Returns the status of every slot, in the order of their rows. An edge that nobody has needed
-    /// yet is left out.
+    /// Returns the status of every slot, in the order of their rows.
     pub(super) fn status(&self) -> Vec<WorkerStatus> {
-        let unneeded =
-            |slot: &WorkerSlot| slot.pool == Pool::Edge && matches!(slot.phase, Phase::Dormant);
-        self.fleet
-            .slots()
-            .filter(|(_, slot)| !unneeded(slot))
-            .map(|(index, slot)| self.status_of(index, slot))
-            .collect()
+        self.fleet.slots().map(|(index, slot)| self.status_of(index, slot)).collect()
     }
 
     fn status_of(&self, index: usize, slot: &WorkerSlot) -> WorkerStatus {

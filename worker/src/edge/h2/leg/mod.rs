@@ -22,7 +22,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::{CONNECTION_WINDOW_BYTES, LEG_FRAME_BYTES_MAX, STREAM_WINDOW_BYTES, STREAMS_MAX};
+use super::{LEG_FRAME_BYTES_MAX, LEG_STREAM_WINDOW_BYTES, LEG_WINDOW_BYTES, STREAMS_MAX};
 use crate::edge::h1::Connections;
 use crate::edge::h1::wire::Peer;
 use crate::origin::{Client, NODE_ADDRESS};
@@ -48,7 +48,8 @@ pub(crate) fn take(connections: &Rc<Connections>, fd: OwnedFd, read: &[u8], orig
     // Both are the node's own where a Unix socket has none. Whoever may open that is believed.
     let is_trusted = origin.client == NODE_ADDRESS && origin.local == NODE_ADDRESS;
     let peer = Peer { is_trusted, ..Peer::new(Client::of(origin), Some(origin)) };
-    let open = connections.count(Some(peer.client.address).filter(|_| !is_trusted));
+    // The edge counts the client's address.
+    let open = connections.count(None);
     // The calls are the same for every stream socket.
     let socket = std::net::TcpStream::from(fd);
     let socket = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
@@ -58,7 +59,8 @@ pub(crate) fn take(connections: &Rc<Connections>, fd: OwnedFd, read: &[u8], orig
             return tracing::error!("streams are lost: their socket cannot be watched: {error}");
         }
     };
-    let places = open.places();
+    let seed = connections.pipeline().settings().address_seed;
+    let places = (!is_trusted).then(|| Places::of(peer.client.address, seed));
     let leg = Leg { connections: Rc::clone(connections), origin, peer, places };
     let read = BytesMut::from(read);
     tokio::task::spawn_local(async move {
@@ -76,11 +78,11 @@ async fn serve(leg: Rc<Leg>, mut socket: TcpStream, mut read: BytesMut) {
         Ok(Fate::Close) | Err(_) => return,
     }
     let handshake = h2::server::Builder::new()
-        .initial_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .initial_window_size(LEG_STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(LEG_WINDOW_BYTES)
         .max_concurrent_streams(STREAMS_MAX)
         .max_frame_size(LEG_FRAME_BYTES_MAX)
-        .max_send_buffer_size(STREAM_WINDOW_BYTES as usize)
+        .max_send_buffer_size(LEG_STREAM_WINDOW_BYTES as usize)
         .handshake::<_, Bytes>(socket);
     let mut connection = match timeout(head_timeout, handshake).await {
         Ok(Ok(connection)) => connection,

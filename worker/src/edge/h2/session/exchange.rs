@@ -107,7 +107,7 @@ async fn finish(upload: Option<Upload>) {
 
 /// Sends a request on, and waits for the head of its reply.
 async fn forward(session: &Session, target: &Target, parts: &Parts, body: RecvStream) -> Answer {
-    let kind = target.key(Depth::Segment).1;
+    let kind = target.key(Depth::Path).1;
     let has_body = !body.is_end_stream();
     let mut body = Some(body);
     for _ in 0..TRIES_MAX {

@@ -16,10 +16,11 @@ use h2::client::SendRequest;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use tokio::io::{AsyncReadExt as _, join};
 use tokio::net::UnixStream;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use super::super::fields::remove_connection_specific;
-use super::super::{CONNECTION_WINDOW_BYTES, LEG_FRAME_BYTES_MAX, STREAM_WINDOW_BYTES};
+use super::super::{LEG_FRAME_BYTES_MAX, LEG_STREAM_WINDOW_BYTES, LEG_WINDOW_BYTES};
 use super::Sessions;
 use super::target::Target;
 
@@ -55,11 +56,12 @@ pub(super) enum Refusal {
 }
 
 impl Leg {
-    /// Opens a leg to the worker that `target` goes to.
+    /// Opens a leg to the worker that `target` goes to. It has `place` for as long as it lives.
     pub(super) async fn open(
         sessions: &Sessions,
         origin: Origin,
         target: &Target,
+        place: OwnedSemaphorePermit,
     ) -> Result<Rc<Self>, Refusal> {
         let unavailable = |error: io::Error| {
             tracing::error!("a stream is refused: no socket pair can be made for it: {error}");
@@ -100,10 +102,10 @@ impl Leg {
         let io = join(Cursor::new(read.freeze()).chain(receiver), sender);
         let (sender, connection) = h2::client::Builder::new()
             .enable_push(false)
-            .initial_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .initial_window_size(LEG_STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(LEG_WINDOW_BYTES)
             .max_frame_size(LEG_FRAME_BYTES_MAX)
-            .max_send_buffer_size(STREAM_WINDOW_BYTES as usize)
+            .max_send_buffer_size(LEG_STREAM_WINDOW_BYTES as usize)
             .handshake(io)
             .await
             .map_err(|_| lost())?;
@@ -111,6 +113,7 @@ impl Leg {
             if let Err(error) = connection.await {
                 tracing::debug!("a connection to a worker is cut: {error}");
             }
+            drop(place);
         });
         Ok(Rc::new(Self { sender, confirmed: RefCell::default() }))
     }

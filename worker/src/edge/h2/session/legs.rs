@@ -7,20 +7,25 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use abi::origin::Origin;
-use tokio::sync::OnceCell;
+use abi::problem::Problem;
+use tokio::sync::{OnceCell, Semaphore};
 
 use super::Sessions;
 use super::leg::{Leg, Refusal};
 use super::target::{Depth, Target};
 
-/// The legs that a session keeps. The one that was used least lately makes room.
-const LEGS_MAX: usize = 16;
+/// The ways that a session knows. The one that was used least lately makes room.
+const WAYS_MAX: usize = 16;
+/// The legs that it may have at a time: one lives on for as long as its streams.
+const LEGS_MAX: usize = 32;
 
 /// The legs of a session.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Legs {
+    places: Arc<Semaphore>,
     ways: RefCell<HashMap<(Depth, String), Way>>,
     /// Counts uses.
     clock: Cell<u64>,
@@ -31,6 +36,13 @@ struct Way {
     /// Streams that come while it is being opened wait for it.
     leg: Rc<OnceCell<Rc<Leg>>>,
     used: u64,
+}
+
+impl Default for Legs {
+    fn default() -> Self {
+        let (ways, clock) = Default::default();
+        Self { places: Arc::new(Semaphore::new(LEGS_MAX)), ways, clock }
+    }
 }
 
 /// A leg, and how it was found.
@@ -53,13 +65,26 @@ impl Legs {
         let known = |depth: &Depth| self.ways.borrow().contains_key(&target.key(*depth));
         let depth = Depth::ALL.into_iter().find(known).unwrap_or(Depth::Authority);
         let way = self.way(target.key(depth));
-        match way.get_or_try_init(|| Leg::open(sessions, origin, target)).await {
+        match way.get_or_try_init(|| self.open(sessions, origin, target)).await {
             Ok(leg) => Ok(Found { leg: Rc::clone(leg), depth }),
             Err(refusal) => {
                 self.forget_way(&target.key(depth), &way);
                 Err(refusal)
             }
         }
+    }
+
+    async fn open(
+        &self,
+        sessions: &Sessions,
+        origin: Origin,
+        target: &Target,
+    ) -> Result<Rc<Leg>, Refusal> {
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            let why = "the connection has requests for too many functions at once";
+            return Err(Refusal::Problem(Problem::new(429, why.to_owned())));
+        };
+        Leg::open(sessions, origin, target, place).await
     }
 
     /// Notes that the worker of a leg does not run the function of `target`.
@@ -91,7 +116,7 @@ impl Legs {
         let used = self.clock.get() + 1;
         self.clock.set(used);
         let mut ways = self.ways.borrow_mut();
-        if !ways.contains_key(&key) && ways.len() >= LEGS_MAX {
+        if !ways.contains_key(&key) && ways.len() >= WAYS_MAX {
             let oldest = ways.iter().min_by_key(|(_, way)| way.used).map(|(key, _)| key.clone());
             oldest.and_then(|oldest| ways.remove(&oldest));
         }

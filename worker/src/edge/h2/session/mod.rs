@@ -24,7 +24,9 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use self::legs::Legs;
-use super::{CONNECTION_WINDOW_BYTES, FRAME_BYTES_MAX, STREAM_WINDOW_BYTES, STREAMS_MAX};
+use super::{
+    CONNECTION_WINDOW_BYTES, FRAME_BYTES_MAX, SEND_BUFFER_BYTES, STREAM_WINDOW_BYTES, STREAMS_MAX,
+};
 use crate::link::Outbox;
 
 /// Streams that a client may reset without ending its connection, whatever came of the others.
@@ -160,7 +162,7 @@ impl Session {
             .max_concurrent_streams(STREAMS_MAX)
             .max_frame_size(FRAME_BYTES_MAX)
             .max_header_list_size(u32::try_from(header_list).unwrap_or(u32::MAX))
-            .max_send_buffer_size(STREAM_WINDOW_BYTES as usize)
+            .max_send_buffer_size(SEND_BUFFER_BYTES)
             .handshake::<_, Bytes>(stream);
         let mut connection = match timeout(timeouts.preface, handshake).await {
             Ok(Ok(connection)) => connection,
@@ -200,12 +202,12 @@ impl Session {
                     }
                     None => return,
                 },
-                () = self.is_over(told.is_some()), if told.is_none() => {
+                () = self.is_over(), if told.is_none() => {
                     told = Some(Instant::now());
                     connection.graceful_shutdown();
                 }
                 // A client that neither closes nor says that it knows.
-                () = self.idle_for(TOLD_TIMEOUT, told), if told.is_some() => return,
+                () = self.gone_since(told), if told.is_some() => return,
                 () = self.ended.notified() => {
                     if self.resets.get() > RESETS_MAX
                         && self.resets.get() > self.streams.get() / 2
@@ -220,24 +222,28 @@ impl Session {
     }
 
     /// Resolves when the client is to be told that the connection ends.
-    async fn is_over(&self, told: bool) {
-        if told {
-            return pending().await;
-        }
+    async fn is_over(&self) {
         tokio::select! {
             () = self.sessions.wait(|| self.sessions.draining.get()) => {}
-            () = self.idle_for(self.timeouts.idle, None) => {}
+            () = self.idle_until(self.idle_since.get() + self.timeouts.idle) => {}
         }
     }
 
-    /// Resolves when there was no stream for so long, and not before so long after `told`. Never
-    /// does while there is one: its end is an event of its own.
-    async fn idle_for(&self, limit: Duration, told: Option<Instant>) {
+    /// Resolves when a client that was `told` takes too long: the last reply may still be on its
+    /// way, and then the client has to say that it knows.
+    async fn gone_since(&self, told: Option<Instant>) {
+        let told = told.unwrap_or_else(Instant::now);
+        let sent = self.idle_since.get() + self.timeouts.write;
+        self.idle_until(sent.max(told + TOLD_TIMEOUT)).await;
+    }
+
+    /// Resolves at a time if there is no stream. Never does while there is one: its end is an event
+    /// of its own.
+    async fn idle_until(&self, at: Instant) {
         if self.active.get() > 0 {
             return pending().await;
         }
-        let since = self.idle_since.get().max(told.unwrap_or(self.idle_since.get()));
-        sleep_until(since + limit).await;
+        sleep_until(at).await;
     }
 }
 

@@ -1,7 +1,8 @@
 //! Where a stream goes, and whether it may. Pure; owns no fds.
 
 use abi::authority::is_authority;
-use abi::limits::HEADERS_MAX;
+use abi::head::HeadError;
+use abi::limits::{HEAD_BYTES_MAX, HEADERS_MAX};
 use abi::problem::Problem;
 use http::header::HOST;
 use http::request::Parts;
@@ -52,8 +53,7 @@ impl Target {
             return Err(bad("CONNECT is not served: this is no proxy"));
         }
         if request.headers.len() > HEADERS_MAX {
-            let why = format!("the request has more than {HEADERS_MAX} headers");
-            return Err(Problem::new(431, why));
+            return Err(HeadError::TooLarge.into());
         }
         let mut hosts = request.headers.get_all(HOST).iter();
         let host = hosts.next().map(|host| host.to_str().unwrap_or_default());
@@ -76,11 +76,15 @@ impl Target {
         if !path.starts_with('/') && !is_options {
             return Err(bad("the request's :path is not a path"));
         }
-        Ok(Self {
+        let target = Self {
             method: request.method.clone(),
             authority: authority.to_ascii_lowercase(),
             path_and_query: path.to_owned(),
-        })
+        };
+        if target.head().len() > HEAD_BYTES_MAX {
+            return Err(HeadError::TooLarge.into());
+        }
+        Ok(target)
     }
 
     /// Returns the head in the form of HTTP/1.1 that a leg is routed by.
@@ -97,7 +101,7 @@ impl Target {
             Depth::Segment => path[1..].find('/').map_or(path.len(), |at| at + 1),
             Depth::Path => path.len(),
         };
-        (depth, format!("{}{}", self.authority, &path[..length]))
+        (depth, format!("{}{}", self.host(), &path[..length]))
     }
 
     /// Returns the URL, for a request on a leg.
@@ -106,6 +110,13 @@ impl Target {
         let authority = self.authority.as_str();
         let path = self.path_and_query.as_str();
         Uri::builder().scheme(scheme).authority(authority).path_and_query(path).build()
+    }
+
+    /// Returns the host without its port, which decides nothing.
+    fn host(&self) -> &str {
+        let end = self.authority.rfind(']').map_or(0, |bracket| bracket + 1);
+        let port = self.authority[end..].find(':').map_or(self.authority.len(), |at| end + at);
+        &self.authority[..port]
     }
 
     fn path(&self) -> &str {
@@ -148,6 +159,8 @@ mod tests {
             many = many.header("x", "y");
         }
         assert_eq!(target(many), Err(431));
+        let long = format!("https://a/{}", "b".repeat(65_500));
+        assert_eq!(target(get(&long)), Err(431));
         let options = Request::options("*").header("host", "a");
         assert_eq!(target(options).unwrap().head(), "OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n");
     }
@@ -157,6 +170,10 @@ mod tests {
         let key = |path: &str, depth| {
             target(Request::get(path).header("host", "a")).unwrap().key(depth).1
         };
+        let of_host = |host: &str| {
+            target(Request::get("/").header("host", host)).unwrap().key(Depth::Authority).1
+        };
+        assert_eq!((of_host("A:80"), of_host("[::1]:80")), ("a".to_owned(), "[::1]".to_owned()));
         for (path, segment, whole) in [
             ("/b/c?d", "a/b", "a/b/c"),
             ("/b?d/e", "a/b", "a/b"),
