@@ -2,7 +2,7 @@
 //! command packs it and writes it to a file or folder. Owns no fds beyond a call.
 
 use std::fs::{self, OpenOptions};
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -77,8 +77,14 @@ fn write(packed: &Packed, path: &Path) -> anyhow::Result<u64> {
     match packed {
         Packed::File { mode, bytes, .. } => write_file(path, *mode, bytes),
         Packed::Folder { files, .. } => {
-            fs::create_dir(path)
-                .with_context(|| format!("the folder {path:?} cannot be created"))?;
+            match fs::create_dir(path) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                    bail!(there_already(path))
+                }
+                created => {
+                    created.with_context(|| format!("the folder {path:?} cannot be created"))?
+                }
+            }
             let mut sum = 0;
             for PackedFile { path: name, mode, bytes } in files {
                 let file = path.join(name);
@@ -93,14 +99,16 @@ fn write(packed: &Packed, path: &Path) -> anyhow::Result<u64> {
     }
 }
 
+fn there_already(path: &Path) -> String {
+    format!("{path:?} is there already; remove it, or name another with --output")
+}
+
 fn write_file(path: &Path, mode: u32, bytes: &[u8]) -> anyhow::Result<u64> {
     let opened = OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
     let written = opened.and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
     match written {
         Ok(()) => Ok(bytes.len() as u64),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            bail!("{path:?} is there already; remove it, or name another with --output")
-        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => bail!(there_already(path)),
         Err(error) => {
             // Nothing that is cut short is left for somebody to publish.
             let _ = fs::remove_file(path);

@@ -71,7 +71,7 @@ pub(crate) enum Command {
     Serve(serve::Serve),
     /// Check the settings that `serve` would run with, and print them
     CheckConfig(serve::CheckConfig),
-    /// Deploy a WebAssembly file as a function
+    /// Deploy a WebAssembly file or a native program as a function
     Deploy(Box<deploy::Deploy>),
     /// List the functions of the node
     List(show::List),

@@ -58,7 +58,9 @@ pub(super) enum ProjectError {
     NoSource { path: PathBuf, of: String, example: &'static str },
     #[error("the file {file:?}, the source in {path:?}{of}, does not exist; {next}")]
     Missing { file: PathBuf, path: PathBuf, of: String, next: String },
-    #[error("{0:?} does not exist; expected a .wasm file, or a folder with a {FILE}")]
+    #[error(
+        "{0:?} does not exist; expected a .wasm file, a native program (see --kind), or a folder with one or with a {FILE}"
+    )]
     NoFile(PathBuf),
     #[error("{path:?} cannot be read: {source}")]
     Unreadable { path: PathBuf, source: io::Error },
