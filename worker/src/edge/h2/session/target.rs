@@ -159,8 +159,8 @@ mod tests {
             many = many.header("x", "y");
         }
         assert_eq!(target(many), Err(431));
-        let long = format!("https://a/{}", "b".repeat(65_500));
-        assert_eq!(target(get(&long)), Err(431));
+        let long = format!("/{}", "b".repeat(65_530));
+        assert_eq!(target(get(&long).header("host", "a")), Err(431));
         let options = Request::options("*").header("host", "a");
         assert_eq!(target(options).unwrap().head(), "OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n");
     }
