@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,10 +15,48 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tempfile::TempDir;
 
+use crate::{Node, NodeBuilder};
+
 /// A certificate authority, with a file that holds its certificate.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     folder: TempDir,
+}
+
+/// An authority, and the folder of a node's certificates, with one for localhost.
+#[derive(Debug)]
+pub struct Site {
+    /// Who has signed them.
+    pub authority: Authority,
+    /// `localhost.crt` and `localhost.key`.
+    pub folder: TempDir,
+}
+
+impl Default for Site {
+    fn default() -> Self {
+        let (authority, folder) =
+            (Authority::default(), TempDir::new().expect("a temporary folder"));
+        authority.write(folder.path(), "localhost", "localhost");
+        Self { authority, folder }
+    }
+}
+
+impl Site {
+    /// A node that listens for TLS as well, at its second address.
+    #[must_use]
+    pub fn node(&self) -> NodeBuilder {
+        let file = |name: &str| self.folder.path().join(name);
+        Node::build()
+            .option("--listen", "https://127.0.0.1:0")
+            .option("--tls-cert", file("localhost.crt"))
+            .option("--tls-key", file("localhost.key"))
+    }
+}
+
+/// Returns where the node of a [`Site`] listens for TLS.
+#[must_use]
+pub fn tls_address(node: &Node) -> SocketAddr {
+    node.addresses()[1]
 }
 
 impl std::fmt::Debug for Authority {

@@ -13,48 +13,25 @@ use h2::Reason;
 use harness::bytes::{assert_same, body as noise};
 use harness::http2::{Client, get, post, receive, upload};
 use harness::running::kill_now;
-use harness::tls::Authority;
-use harness::{Node, NodeBuilder, native, wait};
+use harness::tls::{Site, tls_address};
+use harness::{Node, native, wait};
 use http::{HeaderMap, Request};
-use tempfile::TempDir;
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// An authority, and the folder of a certificate for localhost.
-struct Tls {
-    authority: Authority,
-    folder: TempDir,
-}
-
-impl Tls {
-    fn new() -> Self {
-        let (authority, folder) = (Authority::default(), TempDir::new().unwrap());
-        authority.write(folder.path(), "localhost", "localhost");
-        Self { authority, folder }
-    }
-
-    /// A node that listens for TLS as well, at its second address.
-    fn node(&self) -> NodeBuilder {
-        let file = |name: &str| self.folder.path().join(name);
-        Node::build()
-            .option("--listen", "https://127.0.0.1:0")
-            .option("--tls-cert", file("localhost.crt"))
-            .option("--tls-key", file("localhost.key"))
-    }
-
-    fn client(&self, node: &Node) -> Client {
-        Client::tls(node.addresses()[1], &self.authority.client())
-    }
+/// Opens a connection inside of TLS.
+fn inside(tls: &Site, node: &Node) -> Client {
+    Client::tls(tls_address(node), &tls.authority.client())
 }
 
 /// Returns a connection inside of TLS and one without.
-fn both(tls: &Tls, node: &Node) -> [Client; 2] {
-    [tls.client(node), Client::plain(node.addresses()[0])]
+fn both(tls: &Site, node: &Node) -> [Client; 2] {
+    [inside(tls, node), Client::plain(node.addresses()[0])]
 }
 
 #[test]
 fn a_function_sees_the_request_as_over_http1() {
-    let tls = Tls::new();
+    let tls = Site::default();
     let node = tls.node().start();
     node.deploy("inspect", "inspect", &[]);
     for (client, scheme) in both(&tls, &node).into_iter().zip(["https", "http"]) {
@@ -88,7 +65,7 @@ fn a_function_sees_the_request_as_over_http1() {
 
 #[test]
 fn bodies_and_trailers_go_both_ways_of_many_streams_at_once() {
-    let tls = Tls::new();
+    let tls = Site::default();
     let node = tls.node().start();
     node.deploy("echo-p3", "echo", &[]);
     node.deploy("echo", "own", &["--isolation", "process"]);
@@ -178,7 +155,7 @@ async fn upload_part(stream: &mut h2::SendStream<Bytes>, text: &str) {
 
 #[test]
 fn one_connection_reaches_functions_of_all_workers() {
-    let tls = Tls::new();
+    let tls = Site::default();
     let node = tls.node().start();
     node.deploy("hello", "hello", &[]);
     node.deploy("echo", "own", &["--isolation", "process"]);
@@ -267,11 +244,11 @@ fn a_stream_that_is_reset_stops_its_function() {
 
 #[test]
 fn a_killed_worker_fails_its_own_streams_and_the_connection_goes_on() {
-    let tls = Tls::new();
+    let tls = Site::default();
     let node = tls.node().start();
     node.deploy("sleep", "sleep", &[]);
     node.deploy("hello", "hello", &[]);
-    let client = tls.client(&node);
+    let client = inside(&tls, &node);
     let mut stream = client.open(post("/sleep/?ms=60000")).unwrap();
     stream.sender.send_data(Bytes::new(), true).unwrap();
     let worker = wait::until("it runs", SOON, || {
@@ -325,7 +302,7 @@ fn a_preface_may_come_in_pieces() {
 
 #[test]
 fn take_overs_fail_no_request() {
-    let tls = Tls::new();
+    let tls = Site::default();
     let mut node = tls.node().start();
     node.deploy("hello", "hello", &[]);
     let addresses = [node.addresses()[0], node.addresses()[1]];

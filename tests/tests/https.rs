@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 use harness::bytes::{Noise, assert_same, body};
 use harness::client::{head, request};
 use harness::running::kill_now;
-use harness::tls::Authority;
+use harness::tls::{Authority, Site, tls_address};
 use harness::tunnel::Tunnel;
-use harness::{Connection, Node, NodeBuilder, native, wait};
+use harness::{Connection, Node, native, wait};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, StreamOwned};
@@ -25,36 +25,8 @@ use tempfile::TempDir;
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// An authority, and the folder of a node's certificates, with one for localhost.
-struct Tls {
-    authority: Authority,
-    folder: TempDir,
-}
-
-impl Tls {
-    fn new() -> Self {
-        let (authority, folder) = (Authority::default(), TempDir::new().unwrap());
-        authority.write(folder.path(), "localhost", "localhost");
-        Self { authority, folder }
-    }
-
-    /// A node that listens for TLS as well, at its second address.
-    fn node(&self) -> NodeBuilder {
-        let file = |name: &str| self.folder.path().join(name);
-        Node::build()
-            .option("--listen", "https://127.0.0.1:0")
-            .option("--tls-cert", file("localhost.crt"))
-            .option("--tls-key", file("localhost.key"))
-    }
-
-    fn tunnel(&self, node: &Node) -> Tunnel {
-        Tunnel::to(tls_address(node), &self.authority.client(), "localhost")
-    }
-
-    /// Opens a connection inside of TLS.
-    fn open(&self, address: SocketAddr) -> StreamOwned<ClientConnection, TcpStream> {
-        open(address, &self.authority.client(), "localhost")
-    }
+fn tunnel(tls: &Site, node: &Node) -> Tunnel {
+    Tunnel::to(tls_address(node), &tls.authority.client(), "localhost")
 }
 
 fn open(
@@ -86,10 +58,6 @@ fn try_hello(tls: &mut StreamOwned<ClientConnection, TcpStream>) -> std::io::Res
     Ok(())
 }
 
-fn tls_address(node: &Node) -> SocketAddr {
-    node.addresses()[1]
-}
-
 fn edges(node: &Node) -> Vec<u32> {
     let edges = node.status().workers.into_iter().filter(|worker| worker.pool == "edge");
     edges.map(|worker| worker.pid).filter(|pid| *pid > 0).collect()
@@ -101,10 +69,10 @@ fn deploy(node: &Node, guests: &[&str]) {
 
 #[test]
 fn functions_see_the_client_and_that_it_speaks_tls() {
-    let tls = Tls::new();
+    let tls = Site::default();
     let node = tls.node().option("--access-log", "text").start();
     deploy(&node, &["inspect", "cmd"]);
-    let mut connection = tls.open(tls_address(&node));
+    let mut connection = open(tls_address(&node), &tls.authority.client(), "localhost");
     let client = connection.sock.local_addr().unwrap();
     connection.write_all(&request("GET", "/cmd/env", &[("connection", "close")], b"")).unwrap();
     let mut reply = String::new();
@@ -119,7 +87,7 @@ fn functions_see_the_client_and_that_it_speaks_tls() {
         assert!(reply.lines().any(|there| there == line), "{line}: {reply}");
     }
     let claimed = [("x-forwarded-proto", "http"), ("x-forwarded-for", "192.0.2.9")];
-    let mut connection = Connection::open(tls.tunnel(&node).address());
+    let mut connection = Connection::open(tunnel(&tls, &node).address());
     for _ in 0..3 {
         // Whoever reads the log has all workers write theirs, and edges have none.
         node.cli(&["logs", "inspect"]).expect_code(0);
@@ -137,12 +105,12 @@ fn functions_see_the_client_and_that_it_speaks_tls() {
 
 #[test]
 fn one_connection_reaches_every_function_and_bodies_are_whole() {
-    let tls = Tls::new();
+    let tls = Site::default();
     let node = tls.node().start();
     deploy(&node, &["echo", "hello"]);
     node.deploy("echo", "own", &["--isolation", "process"]);
     native::deploy(&node, "server", "server", "server", &[]);
-    let tunnel = tls.tunnel(&node);
+    let tunnel = tunnel(&tls, &node);
     let mut connection = Connection::open(tunnel.address());
     for round in 0..3_u8 {
         let sent = body(8 * 1024 * 1024, u64::from(round));
@@ -178,7 +146,7 @@ fn is_trusted(address: SocketAddr, authority: &Authority, name: &str) -> bool {
 
 #[test]
 fn each_name_has_its_certificate_and_files_are_read_again() {
-    let (tls, folder) = (Tls::new(), TempDir::new().unwrap());
+    let (tls, folder) = (Site::default(), TempDir::new().unwrap());
     let other = Authority::default();
     other.write(folder.path(), "shop", "shop.example.com");
     other.write(folder.path(), "any", "*.example.org");
@@ -231,7 +199,7 @@ fn without_a_certificate_there_is_one_that_nobody_trusts_and_it_says_so() {
 
 #[test]
 fn who_asks_without_tls_is_sent_to_it_if_the_node_says_so() {
-    let tls = Tls::new();
+    let tls = Site::default();
     let node = tls.node().option("--https-redirect", "8443").start();
     deploy(&node, &["hello"]);
     let mut connection = node.connect();
@@ -243,7 +211,7 @@ fn who_asks_without_tls_is_sent_to_it_if_the_node_says_so() {
         let location = reply.head.get("location");
         assert_eq!(location, Some("https://shop.example.com:8443/hello/?a=b"));
     }
-    try_hello(&mut tls.open(tls_address(&node))).unwrap();
+    try_hello(&mut open(tls_address(&node), &tls.authority.client(), "localhost")).unwrap();
     // The node's own requests are served.
     node.cli(&["invoke", "hello"]).expect_code(0);
     node.stop();
@@ -251,7 +219,7 @@ fn who_asks_without_tls_is_sent_to_it_if_the_node_says_so() {
 
 #[test]
 fn a_session_is_resumed_on_every_core_and_after_a_restart() {
-    let tls = Tls::new();
+    let tls = Site::default();
     let data = TempDir::new().unwrap();
     let config = tls.authority.client();
     let resumed = |node: &Node| {
@@ -273,11 +241,11 @@ fn a_session_is_resumed_on_every_core_and_after_a_restart() {
 
 #[test]
 fn take_overs_fail_no_request_and_an_idle_connection_goes_on() {
-    let tls = Tls::new();
+    let tls = Site::default();
     let mut node = tls.node().start();
     deploy(&node, &["hello"]);
     let address = tls_address(&node);
-    let mut idle = tls.open(address);
+    let mut idle = open(address, &tls.authority.client(), "localhost");
     try_hello(&mut idle).unwrap();
     let (stop, count) = (AtomicBool::new(false), AtomicU64::new(0));
     let config = tls.authority.client();
@@ -329,19 +297,19 @@ fn take_overs_fail_no_request_and_an_idle_connection_goes_on() {
 
 #[test]
 fn a_killed_edge_takes_its_own_connections_with_it_and_is_replaced() {
-    let tls = Tls::new();
+    let tls = Site::default();
     let node = tls.node().start();
     deploy(&node, &["hello"]);
     let mut plain = node.connect();
     plain.get("/hello/").expect_hello();
     for pid in edges(&node) {
-        let mut connection = tls.open(tls_address(&node));
+        let mut connection = open(tls_address(&node), &tls.authority.client(), "localhost");
         try_hello(&mut connection).unwrap();
         kill_now(pid);
     }
     // A connection that has been accepted meanwhile waits for the next edge.
     wait::until("another edge", SOON, || {
-        let mut connection = tls.open(tls_address(&node));
+        let mut connection = open(tls_address(&node), &tls.authority.client(), "localhost");
         try_hello(&mut connection).is_ok().then_some(())
     });
     plain.get("/hello/").expect_hello();
@@ -381,11 +349,11 @@ fn has_in_memory(pid: u32, wanted: &[u8]) -> bool {
 
 #[test]
 fn no_process_that_runs_functions_has_a_private_key_in_its_memory() {
-    let tls = Tls::new();
+    let tls = Site::default();
     let node = tls.node().start();
     deploy(&node, &["hello"]);
     node.deploy("hello", "own", &["--isolation", "process"]);
-    let mut connection = Connection::open(tls.tunnel(&node).address());
+    let mut connection = Connection::open(tunnel(&tls, &node).address());
     connection.get("/hello/").expect_hello();
     connection.get("/own/").expect_hello();
     let pem = fs::read(tls.folder.path().join("localhost.key")).unwrap();
@@ -405,11 +373,11 @@ fn no_process_that_runs_functions_has_a_private_key_in_its_memory() {
 
 #[test]
 fn hundreds_that_stop_in_their_handshake_hold_up_nobody_and_are_let_go() {
-    let tls = Tls::new();
+    let tls = Site::default();
     let node = tls.node().option("--head-timeout", "3s").start();
     deploy(&node, &["hello"]);
     let address = tls_address(&node);
-    let mut healthy = tls.open(address);
+    let mut healthy = open(address, &tls.authority.client(), "localhost");
     try_hello(&mut healthy).unwrap();
     let before = node.fds();
     let stopped: Vec<TcpStream> = (0..500)
@@ -424,7 +392,7 @@ fn hundreds_that_stop_in_their_handshake_hold_up_nobody_and_are_let_go() {
     let begun = Instant::now();
     for _ in 0..20 {
         try_hello(&mut healthy).unwrap();
-        let mut new = tls.open(address);
+        let mut new = open(address, &tls.authority.client(), "localhost");
         try_hello(&mut new).unwrap();
     }
     assert!(begun.elapsed() < SOON);
@@ -440,7 +408,7 @@ fn hundreds_that_stop_in_their_handshake_hold_up_nobody_and_are_let_go() {
 
 #[test]
 fn what_is_no_tls_and_what_is_old_tls_is_refused_and_nothing_else_suffers() {
-    let tls = Tls::new();
+    let tls = Site::default();
     let node = tls.node().start();
     deploy(&node, &["hello"]);
     let address = tls_address(&node);
@@ -468,6 +436,6 @@ fn what_is_no_tls_and_what_is_old_tls_is_refused_and_nothing_else_suffers() {
     assert!(client(&["-tls1_2"]).contains("TLSv1.2"), "it is served, too");
     let old = client(&["-tls1_1", "-cipher", "DEFAULT@SECLEVEL=0"]);
     assert!(old.contains("Cipher is (NONE)"), "{old}");
-    try_hello(&mut tls.open(address)).unwrap();
+    try_hello(&mut open(address, &tls.authority.client(), "localhost")).unwrap();
     node.stop();
 }

@@ -184,7 +184,8 @@ impl Pipeline {
         account: &Account,
     ) -> Response<ReplyBody> {
         let answer = self.run(exchange, source, account).await;
-        answer.unwrap_or_else(|problem| problem_response(&problem, account.id))
+        answer
+            .unwrap_or_else(|problem| problem_response(&problem, account.id).map(ReplyBody::Whole))
     }
 
     async fn run(
@@ -344,8 +345,9 @@ fn is_ours(settings: &Settings, function: &ArchivedFunction) -> bool {
     }
 }
 
-fn problem_response(problem: &Problem, id: InvocationId) -> Response<ReplyBody> {
-    let mut response = Response::new(ReplyBody::Whole(problem.body(id).into()));
+/// Returns the node's own error as a reply.
+pub(crate) fn problem_response(problem: &Problem, id: InvocationId) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(problem.body(id)));
     *response.status_mut() =
         StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(problem::CONTENT_TYPE));

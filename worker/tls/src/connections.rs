@@ -215,8 +215,11 @@ impl Connections {
     }
 }
 
-/// Makes a pair: the end that stays, and the one that is handed over.
-fn pair() -> io::Result<(UnixStream, OwnedFd)> {
+/// Makes a pair: the end that stays, and the one that is handed over. Neither blocks.
+///
+/// # Errors
+/// If file descriptors or memory have run out.
+pub fn pair() -> io::Result<(UnixStream, OwnedFd)> {
     let (ours, theirs) = UnixStream::pair()?;
     ours.set_nonblocking(true)?;
     theirs.set_nonblocking(true)?;

@@ -37,4 +37,4 @@ mod tickets;
 mod watch;
 
 pub use configs::{CertificateError, Configs};
-pub use connections::{Connections, Protocol, Timeouts, origin};
+pub use connections::{Connections, Protocol, Timeouts, origin, pair};

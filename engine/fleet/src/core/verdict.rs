@@ -40,9 +40,9 @@ pub fn tls_verdict(bytes: &[u8]) -> Verdict {
     }
 }
 
-/// Decides by the bytes at the front of the connection. HTTP/2 goes to an edge. The shared workers wait for the rest of a
-/// head that is not complete: they have deadlines and readiness for it, and give the connection
-/// back if it turns out to be for another pool.
+/// Decides by the bytes at the front of the connection. HTTP/2 goes to an edge. The shared workers
+/// wait for the rest of a head that is not complete: they have deadlines and readiness for it, and
+/// give the connection back if it turns out to be for another pool.
 pub fn verdict(bytes: &[u8], catalogue: &CatalogueView, names: &Names, caller: Caller) -> Verdict {
     if caller == Caller::Public && head::is_http2(bytes) {
         return Verdict::Hop(Pool::Edge);

@@ -2,8 +2,8 @@
 //! Pure; owns no fds.
 //!
 //! A *slot* is a place for a worker. There are some on each core for shared functions, one on each
-//! core for an edge, one for each function with `isolation = "process"`, and one for each trial under way of such a function's
-//! version. The processes that have a slot one after another are its *incarnations*.
+//! core for an edge, one for each function with `isolation = "process"`, and one for each trial
+//! under way of such a function's version. The processes that have a slot one after another are its *incarnations*.
 //!
 //! The supervisor passes each [`Event`] to the fleet and performs the [`Action`]s that it returns,
 //! in their order. The fleet never looks at anything itself.

@@ -5,12 +5,12 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use abi::invocation_id::InvocationId;
-use abi::problem::{self, Problem};
+use abi::problem::{INVOCATION_ID_HEADER, Problem};
 use bytes::Bytes;
 use h2::client::ResponseFuture;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, RETRY_AFTER};
+use http::header::{CONTENT_LENGTH, EXPECT, HOST};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use tokio::task::JoinHandle;
@@ -21,6 +21,7 @@ use super::super::pump::{Broken, pump, reason, room};
 use super::leg::{Refusal, lost};
 use super::target::{Depth, Target};
 use super::{Active, Session};
+use crate::serve::problem_response;
 
 /// How often a stream is sent on another leg, because one leads elsewhere or has just ended.
 const TRIES_MAX: u32 = 5;
@@ -218,16 +219,9 @@ impl Drop for Upload {
 /// Answers with an error of the node's own.
 async fn refuse(session: &Session, respond: SendResponse<Bytes>, problem: &Problem, is_head: bool) {
     let id = InvocationId::new();
-    let mut answer = Response::new(Bytes::from(problem.body(id)));
-    *answer.status_mut() =
-        StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(problem::CONTENT_TYPE));
-    if let Ok(id) = HeaderValue::try_from(id.to_string()) {
-        headers.insert(HeaderName::from_static(problem::INVOCATION_ID_HEADER), id);
-    }
-    if problem.retry_after() {
-        headers.insert(RETRY_AFTER, HeaderValue::from_static(problem::RETRY_AFTER_S));
+    let mut answer = problem_response(problem, id);
+    if let Ok(id) = HeaderValue::from_bytes(&id.text()) {
+        answer.headers_mut().insert(HeaderName::from_static(INVOCATION_ID_HEADER), id);
     }
     reply(session, respond, answer, is_head).await;
 }

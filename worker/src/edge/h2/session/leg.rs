@@ -4,7 +4,6 @@
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::io::{self, Cursor, Write as _};
-use std::os::unix::net::UnixStream as StdUnixStream;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -68,13 +67,13 @@ impl Leg {
             let why = "the node has no file descriptors or memory for the request; try again";
             Refusal::Problem(Problem::new(503, why.to_owned()))
         };
-        let (mut ours, theirs) = pair().map_err(unavailable)?;
+        let (mut ours, theirs) = tls::pair().map_err(unavailable)?;
         // It fits into an empty buffer.
         ours.write_all(target.head().as_bytes()).map_err(unavailable)?;
         let ours = UnixStream::from_std(ours).map_err(unavailable)?;
         let message =
             ToEngine::Return { read: Vec::new(), awaits: Awaits::Streams, origin: Some(origin) };
-        if !sessions.send(message, theirs.into()) {
+        if !sessions.send(message, theirs) {
             let why = "another process of the node takes new requests; try again";
             return Err(Refusal::Problem(Problem::new(503, why.to_owned())));
         }
@@ -137,13 +136,6 @@ impl Leg {
 pub(super) fn lost() -> Refusal {
     let why = "the worker of the function has ended, or does not answer; try again";
     Refusal::Problem(Problem::new(502, why.to_owned()))
-}
-
-fn pair() -> io::Result<(StdUnixStream, StdUnixStream)> {
-    let (ours, theirs) = StdUnixStream::pair()?;
-    ours.set_nonblocking(true)?;
-    theirs.set_nonblocking(true)?;
-    Ok((ours, theirs))
 }
 
 /// Reads the answer in the form of HTTP/1.1 of whoever has refused a leg.
