@@ -94,7 +94,6 @@ fn deploys_and_rollbacks_lose_nothing(guest: &Guest) {
         }
     });
     assert_eq!(failed, Vec::<String>::new(), "{served} were served");
-    assert!(served > 100, "{served}");
     // The versions that are no longer called end their processes.
     let few = |pids: &Vec<u32>| pids.len() <= PROCESSES;
     wait::for_value("old versions' processes end", SOON, || guest.pids(&node), few);
@@ -125,7 +124,6 @@ fn take_overs_lose_nothing(guest: &Guest) {
         node
     });
     assert_eq!(failed, Vec::<String>::new(), "{served} were served");
-    assert!(served > 100, "{served}");
     stop_without_trace(node, &before);
 }
 

@@ -118,15 +118,10 @@ async fn start(
             let bodiless = head_only
                 || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
                 || head.extensions.get::<LocalRedirect>().is_some();
-            match gather(PendingBody::new(Arc::clone(&function.spec.name), guest, body, bodiless))
-                .await
-            {
-                Ok(body) => check_length(function, declared.filter(|_| !bodiless), &body)
-                    .map(|()| Response::from_parts(head, body)),
-                Err(failure @ Failure::BrokenBody { .. }) => Err(failure),
-                // `run_limited` has reported it.
-                Err(failure) => return Err(failure),
-            }
+            let pending = PendingBody::new(Arc::clone(&function.spec.name), guest, body, bodiless);
+            let body = gather(pending).await?;
+            check_length(function, declared.filter(|_| !bodiless), &body)
+                .map(|()| Response::from_parts(head, body))
         }
         Err(failure) => Err(failure),
     };
@@ -197,7 +192,7 @@ fn check_length(
 
 /// Gathers what the guest has written of its body so far. A guest that ends soon, with a small
 /// reply, gives it whole; a guest that only yields in between, after 2 ms on the thread, does not
-/// make the reply a stream.
+/// make the reply a stream. A failure has been reported.
 async fn gather(body: PendingBody) -> Result<ReplyBody, Failure> {
     let mut body = body;
     let mut gathered = Vec::<Bytes>::new();

@@ -14,7 +14,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::guest::{Guest, linger};
 use crate::run::body::GuestBody;
-use crate::run::failure::Failure;
+use crate::run::failure::{Failure, report};
 
 /// The body that a connection sends.
 pub(crate) enum ReplyBody {
@@ -56,7 +56,7 @@ impl PendingBody {
     }
 
     /// Returns the next frame from the guest, without empty ones. Returns `None` at the end, if the
-    /// guest has not failed.
+    /// guest has not failed. A failure has been reported.
     pub(super) fn poll_next(
         &mut self,
         cx: &mut Context<'_>,
@@ -81,10 +81,7 @@ impl PendingBody {
                 (Some(failure), _) => Some(Err(failure)),
                 // A body that is shorter than its head says does not matter if none is sent.
                 (None, Some(Err(_))) if self.bodiless => None,
-                (None, Some(Err(reason))) => {
-                    let function = self.function.to_string();
-                    Some(Err(Failure::BrokenBody { function, reason }))
-                }
+                (None, Some(Err(reason))) => Some(Err(self.broken(reason))),
                 (None, Some(Ok(trailers))) => {
                     self.complete = true;
                     Some(Ok(trailers))
@@ -95,6 +92,17 @@ impl PendingBody {
                 }
             });
         }
+    }
+
+    /// Returns what is wrong with a body that its guest has broken off, and reports it: the guest
+    /// itself need not have failed, or fails only after its client has gone.
+    fn broken(&self, reason: String) -> Failure {
+        let failure = Failure::BrokenBody { function: self.function.to_string(), reason };
+        if let Some(guest) = &self.guest {
+            let (shared, spec) = (guest.pipeline.shared(), &guest.function.spec);
+            report(shared, spec, guest.id, &failure, &guest.facts);
+        }
+        failure
     }
 
     fn run_guest(&mut self, cx: &mut Context<'_>) {
