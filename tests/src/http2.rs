@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
+use h2::ext::Protocol;
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Request, Response, StatusCode};
 use rustls::ClientConfig;
@@ -189,6 +190,13 @@ pub fn get(path: &str) -> Request<()> {
 pub fn post(path: &str) -> Request<()> {
     let uri = format!("https://localhost{path}");
     Request::post(uri).body(()).expect("a path")
+}
+
+/// Returns a request for a path of localhost that asks for another protocol (RFC 8441 4).
+#[must_use]
+pub fn connect(path: &str, protocol: &'static str) -> Request<()> {
+    let request = Request::connect(format!("https://localhost{path}"));
+    request.extension(Protocol::from_static(protocol)).body(()).expect("a path")
 }
 
 /// Sends the rest of a request's body.

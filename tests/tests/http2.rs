@@ -11,9 +11,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::Reason;
 use harness::bytes::{assert_same, body as noise};
-use harness::http2::{Client, get, post, receive, upload};
+use harness::http2::{Client, connect, get, post, receive, upload};
 use harness::running::kill_now;
 use harness::tls::{Site, tls_address};
+use harness::websocket::{BINARY, CLOSE, PING, PONG, TEXT, frame, read_frame};
 use harness::{Node, native, wait};
 use http::{HeaderMap, Request};
 
@@ -383,5 +384,108 @@ fn a_client_that_takes_nothing_holds_up_no_other_stream() {
         assert_same(&client.send(post("/echo/"), &body).unwrap().body, &body);
     }
     drop((unread, stuck.sender));
+    node.stop();
+}
+
+/// Opens a WebSocket to a path. Returns the reply's head, what sends to the server, and what it
+/// sends.
+fn websocket(
+    client: &Client,
+    path: &str,
+    fields: &[(&'static str, &str)],
+) -> (http::response::Parts, h2::SendStream<Bytes>, h2::RecvStream) {
+    let mut request = connect(path, "websocket");
+    for (name, value) in fields {
+        request.headers_mut().insert(*name, value.parse().unwrap());
+    }
+    let stream = client.open(request).unwrap();
+    let (head, body) = client.run(stream.response).unwrap().into_parts();
+    (head, stream.sender, body)
+}
+
+/// Reads a frame, of which whatever is behind it is none.
+fn frame_of(client: &Client, body: &mut h2::RecvStream) -> (u8, Vec<u8>) {
+    let mut read = Vec::new();
+    loop {
+        if let Ok(frame) = read_frame(&read[..]) {
+            return frame;
+        }
+        let data = client.run(body.data()).expect("it is not over").unwrap();
+        body.flow_control().release_capacity(data.len()).unwrap();
+        read.extend_from_slice(&data);
+    }
+}
+
+#[test]
+fn a_stream_can_be_a_websocket() {
+    let tls = Site::default();
+    let node = tls.node().start();
+    native::deploy(&node, "server", "server", "server", &["--request-body", "1KiB"]);
+    node.deploy("hello", "hello", &[]);
+    for client in both(&tls, &node) {
+        let asked = [("sec-websocket-version", "13"), ("sec-websocket-protocol", "chat")];
+        let (head, mut to, mut from) = websocket(&client, "/server/websocket", &asked);
+        assert_eq!(
+            (head.status.as_u16(), &head.headers["sec-websocket-protocol"]),
+            (200, &"chat".parse().unwrap())
+        );
+        for name in ["content-length", "sec-websocket-accept", "connection", "upgrade"] {
+            assert!(!head.headers.contains_key(name), "{name}");
+        }
+        to.send_data(frame(TEXT, b"hello").into(), false).unwrap();
+        assert_eq!(frame_of(&client, &mut from), (TEXT, b"hello".to_vec()));
+        to.send_data(frame(PING, b"there?").into(), false).unwrap();
+        assert_eq!(frame_of(&client, &mut from), (PONG, b"there?".to_vec()));
+        // Other requests go on beside it, and what it brings is no body that has a limit.
+        assert_eq!(client.get("/hello/").text(), "Hello, world!");
+        let large = noise(1 << 20, 7);
+        let mut sent: Bytes = frame(BINARY, &large).into();
+        let (opcode, got) = thread::scope(|scope| {
+            let client = &client;
+            let to = &mut to;
+            scope.spawn(move || {
+                while !sent.is_empty() {
+                    to.reserve_capacity(sent.len());
+                    let room = std::future::poll_fn(|cx| to.poll_capacity(cx));
+                    let room = client.run(room).unwrap().unwrap();
+                    to.send_data(sent.split_to(room.min(sent.len())), false).unwrap();
+                }
+            });
+            frame_of(client, &mut from)
+        });
+        assert_eq!(opcode, BINARY);
+        assert_same(&got, &large);
+        to.send_data(frame(CLOSE, b"").into(), true).unwrap();
+        assert_eq!(frame_of(&client, &mut from).0, CLOSE);
+        while let Some(data) = client.run(from.data()) {
+            assert!(data.unwrap().is_empty(), "it is over in order");
+        }
+    }
+    node.until_status("all are over", SOON, |status| status.in_flight() == 0);
+    node.stop();
+}
+
+#[test]
+fn a_websocket_of_who_speaks_none_is_refused_and_one_that_is_cut_ends() {
+    let tls = Site::default();
+    let node = tls.node().start();
+    native::deploy(&node, "server", "server", "server", &[]);
+    node.deploy("hello", "hello", &[]);
+    for client in both(&tls, &node) {
+        // It says 200, which would be an agreement.
+        let (head, ..) = websocket(&client, "/hello/", &[]);
+        assert_eq!(head.status, 501);
+        let (head, ..) = websocket(&client, "/none/", &[]);
+        assert_eq!(head.status, 404);
+        let other = client.send(connect("/server/websocket", "webtransport"), b"").unwrap();
+        assert_eq!(other.status, 501, "{}", other.text());
+        let (head, to, from) =
+            websocket(&client, "/server/websocket", &[("sec-websocket-version", "13")]);
+        assert_eq!(head.status, 200);
+        node.until_status("it is open", SOON, |status| status.in_flight() == 1);
+        drop((to, from));
+        node.until_status("it is over", SOON, |status| status.in_flight() == 0);
+        assert_eq!(client.get("/hello/").status, 200);
+    }
     node.stop();
 }

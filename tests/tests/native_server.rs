@@ -6,7 +6,7 @@
 )]
 
 use std::collections::BTreeSet;
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use harness::client::{head, request};
 use harness::native::{
     answer, at_once, deploy, node_with, path, post_json, try_deploy, until_logged,
 };
+use harness::websocket::{BINARY, CLOSE, PING, PONG, TEXT, frame, read_frame};
 use harness::{Node, native, process, wait};
 use serde_json::{Value, json};
 
@@ -180,43 +181,6 @@ fn a_gibibyte_goes_down_and_up_and_nobody_holds_it() {
     node.stop();
 }
 
-/// Returns a frame of a client (RFC 6455, 5.2), masked with zeros.
-fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![0x80 | opcode];
-    match payload.len() {
-        length @ ..126 => frame.push(0x80 | u8::try_from(length).unwrap()),
-        length => {
-            frame.push(0x80 | 127);
-            frame.extend_from_slice(&(length as u64).to_be_bytes());
-        }
-    }
-    frame.extend_from_slice(&[0; 4]);
-    frame.extend_from_slice(payload);
-    frame
-}
-
-/// Reads a frame of a server. Returns its opcode and payload.
-fn read_frame(stream: &mut std::net::TcpStream) -> (u8, Vec<u8>) {
-    let mut start = [0; 2];
-    stream.read_exact(&mut start).unwrap();
-    let length = match start[1] {
-        126 => {
-            let mut length = [0; 2];
-            stream.read_exact(&mut length).unwrap();
-            u64::from(u16::from_be_bytes(length))
-        }
-        127 => {
-            let mut length = [0; 8];
-            stream.read_exact(&mut length).unwrap();
-            u64::from_be_bytes(length)
-        }
-        length => length.into(),
-    };
-    let mut payload = vec![0; usize::try_from(length).unwrap()];
-    stream.read_exact(&mut payload).unwrap();
-    (start[0] & 0x0f, payload)
-}
-
 #[test]
 fn a_websocket_is_passed_through() {
     let node = node_with("server", "server", &["--timeout", "30s"]);
@@ -235,20 +199,20 @@ fn a_websocket_is_passed_through() {
     assert_eq!(reply.get("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
     assert_eq!(reply.get("sec-websocket-protocol"), Some("chat"));
     let mut stream = connection.writer();
-    stream.write_all(&frame(1, b"hello")).unwrap();
-    assert_eq!(read_frame(&mut stream), (1, b"hello".to_vec()));
-    stream.write_all(&frame(9, b"are you there")).unwrap();
-    assert_eq!(read_frame(&mut stream), (10, b"are you there".to_vec()));
+    stream.write_all(&frame(TEXT, b"hello")).unwrap();
+    assert_eq!(read_frame(&mut stream).unwrap(), (TEXT, b"hello".to_vec()));
+    stream.write_all(&frame(PING, b"are you there")).unwrap();
+    assert_eq!(read_frame(&mut stream).unwrap(), (PONG, b"are you there".to_vec()));
     let large = body(MIB, 5);
     let mut writer = connection.writer();
     thread::scope(|scope| {
-        scope.spawn(|| writer.write_all(&frame(2, &large)).unwrap());
-        let (opcode, got) = read_frame(&mut stream);
-        assert_eq!(opcode, 2);
+        scope.spawn(|| writer.write_all(&frame(BINARY, &large)).unwrap());
+        let (opcode, got) = read_frame(&mut stream).unwrap();
+        assert_eq!(opcode, BINARY);
         assert_same(&got, &large);
     });
-    stream.write_all(&frame(8, &[])).unwrap();
-    assert_eq!(read_frame(&mut stream).0, 8);
+    stream.write_all(&frame(CLOSE, &[])).unwrap();
+    assert_eq!(read_frame(&mut stream).unwrap().0, CLOSE);
     assert_eq!(node.get("/server/websocket").status(), 426);
     node.stop();
 }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use abi::board::Places;
+use abi::invocation_id::InvocationId;
 use abi::message::Awaits;
 use abi::outcome::ReplyEnd;
 use bytes::Bytes;
@@ -13,16 +14,17 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::header::{EXPECT, FORWARDED, HOST};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 
 use super::Leg;
+use super::extended_connect::Key;
 use super::reply::Sending;
 use super::request_body::OnStream;
 use crate::edge::h1::forwarded::resolve_client;
 use crate::edge::h1::message::seen;
 use crate::edge::h1::secure::location;
 use crate::origin::FORWARDED_PREFIX;
-use crate::serve::{Account, Destination, Exchange, Moved};
+use crate::serve::{Account, Destination, Exchange, Moved, ReplyBody, problem_response};
 
 /// Answers a stream.
 pub(super) async fn run(
@@ -32,9 +34,10 @@ pub(super) async fn run(
 ) {
     let pipeline = leg.connections.pipeline();
     let (parts, body) = request.into_parts();
-    let is_head = parts.method == http::Method::HEAD;
+    let is_head = parts.method == Method::HEAD;
     let asks = parts.headers.contains_key(EXPECT);
-    let Some(exchange) = exchange(&leg, parts) else {
+    let key = Key::of(&parts);
+    let Some(exchange) = exchange(&leg, parts, key.as_ref()) else {
         return respond.send_reset(Reason::REFUSED_STREAM);
     };
     if asks {
@@ -43,7 +46,7 @@ pub(super) async fn run(
         *interim.status_mut() = StatusCode::CONTINUE;
         let _ = respond.send_informational(interim);
     }
-    let source = OnStream::new(&exchange.request, body, leg.origin.local);
+    let source = OnStream::new(&exchange.request, body, leg.origin.local, key.is_some());
     let account = Account::open(pipeline, &exchange);
     let moved = |sent_bytes| Moved { received_bytes: source.taken_bytes(), sent_bytes };
     let reply = {
@@ -59,7 +62,11 @@ pub(super) async fn run(
         return account.close(pipeline, ReplyEnd::None, moved(0));
     };
     let status = reply.status().as_u16();
-    let mut sending = Sending::new(&leg.connections, account.id, is_head);
+    let (reply, is_changed) = match key {
+        Some(key) => agreed(&key, reply, account.id),
+        None => (reply, false),
+    };
+    let mut sending = Sending::new(&leg.connections, account.id, is_head, is_changed);
     let outcome = match sending.send(respond, reply).await {
         Ok(()) => ReplyEnd::Whole(status),
         Err(_) => ReplyEnd::Cut(status),
@@ -69,9 +76,19 @@ pub(super) async fn run(
     pipeline.drop_retired();
 }
 
+/// Returns what the client of a stream that asks to change the protocol gets for `reply`, and
+/// whether it changes.
+fn agreed(key: &Key, reply: Response<ReplyBody>, id: InvocationId) -> (Response<ReplyBody>, bool) {
+    let (mut head, body) = reply.into_parts();
+    match key.answer(&mut head) {
+        Ok(is_changed) => (Response::from_parts(head, body), is_changed),
+        Err(problem) => (problem_response(&problem, id).map(ReplyBody::Whole), false),
+    }
+}
+
 /// Returns the request as its function sees it, and where it goes. Returns `None` if another worker
-/// has to answer it.
-fn exchange(leg: &Leg, parts: Parts) -> Option<Box<Exchange>> {
+/// has to answer it. It asks to change the protocol if there is a `key` for that.
+fn exchange(leg: &Leg, parts: Parts, key: Option<&Key>) -> Option<Box<Exchange>> {
     let pipeline = leg.connections.pipeline();
     let host = parts.uri.authority().map(http::uri::Authority::as_str);
     let target = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
@@ -106,6 +123,10 @@ fn exchange(leg: &Leg, parts: Parts) -> Option<Box<Exchange>> {
         destination = Destination::Secure(location);
     }
     *request.method_mut() = parts.method;
+    if let Some(key) = key {
+        *request.method_mut() = Method::GET;
+        key.ask(&mut headers);
+    }
     *request.version_mut() = Version::HTTP_2;
     *request.headers_mut() = headers;
     let client_places = match client.address == leg.peer.client.address {

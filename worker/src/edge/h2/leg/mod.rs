@@ -6,6 +6,7 @@
 //! with REFUSED_STREAM.
 
 mod exchange;
+mod extended_connect;
 mod reply;
 mod request_body;
 
@@ -83,6 +84,7 @@ async fn serve(leg: Rc<Leg>, mut socket: TcpStream, mut read: BytesMut) {
         .max_concurrent_streams(STREAMS_MAX)
         .max_frame_size(LEG_FRAME_BYTES_MAX)
         .max_send_buffer_size(LEG_STREAM_WINDOW_BYTES as usize)
+        .enable_connect_protocol()
         .handshake::<_, Bytes>(socket);
     let mut connection = match timeout(head_timeout, handshake).await {
         Ok(Ok(connection)) => connection,

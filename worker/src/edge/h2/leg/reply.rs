@@ -26,15 +26,22 @@ use crate::serve::ReplyBody;
 pub(super) struct Sending {
     id: InvocationId,
     is_head: bool,
+    /// Whether its body is what another protocol says.
+    is_changed: bool,
     date: [u8; 29],
     write_timeout: Duration,
     sent_bytes: u64,
 }
 
 impl Sending {
-    pub(super) fn new(connections: &Connections, id: InvocationId, is_head: bool) -> Self {
+    pub(super) fn new(
+        connections: &Connections,
+        id: InvocationId,
+        is_head: bool,
+        is_changed: bool,
+    ) -> Self {
         let write_timeout = connections.pipeline().write_timeout();
-        Self { id, is_head, date: connections.date(), write_timeout, sent_bytes: 0 }
+        Self { id, is_head, is_changed, date: connections.date(), write_timeout, sent_bytes: 0 }
     }
 
     /// Returns how many bytes of the body were sent.
@@ -60,7 +67,11 @@ impl Sending {
         };
         let asked =
             Asked { minor_version: 1, head_only: self.is_head, keep_alive: true, trailers: true };
-        let framing = encode::framing(asked, head.status, declared, whole);
+        let framing = match self.is_changed {
+            // Of what follows, nobody knows the length (RFC 9110 9.3.6).
+            true => Framing::Chunked,
+            false => encode::framing(asked, head.status, declared, whole),
+        };
         if framing == Framing::Changed {
             // There is no such status here (RFC 9113 8.6).
             respond.send_reset(Reason::HTTP_1_1_REQUIRED);
@@ -76,6 +87,9 @@ impl Sending {
             return Ok(());
         }
         let sent = match body {
+            ReplyBody::Whole(bytes) if bytes.is_empty() => {
+                to.send_data(bytes, true).map_err(|_| Reason::CANCEL)
+            }
             ReplyBody::Whole(bytes) => self.data(bytes, &mut to, true).await,
             ReplyBody::Pending(_) => self.frames(&mut body, &mut to, framing).await,
         };

@@ -39,17 +39,24 @@ pub(super) struct OnStream {
     body: RefCell<Option<RecvStream>>,
     length: Option<u64>,
     local: SocketAddr,
+    /// Whether the stream asks to change its protocol. What it brings then is no body.
+    changes: bool,
     state: Arc<State>,
 }
 
 impl OnStream {
-    pub(super) fn new(request: &Request<()>, body: RecvStream, local: SocketAddr) -> Self {
+    pub(super) fn new(
+        request: &Request<()>,
+        body: RecvStream,
+        local: SocketAddr,
+        changes: bool,
+    ) -> Self {
         let length = request.headers().get(CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
         let body = RefCell::new(Some(body).filter(|body| !body.is_end_stream()));
         let (limit_bytes, taken_bytes) = (AtomicU64::new(u64::MAX), AtomicU64::new(0));
         let state = Arc::new(State { limit_bytes, taken_bytes, failure: Mutex::new(None) });
-        Self { body, length, local, state }
+        Self { body, length, local, changes, state }
     }
 
     /// Returns how much of the body was read.
@@ -60,6 +67,9 @@ impl OnStream {
 
 impl RequestSource for OnStream {
     fn limit(&self, bytes_max: u64) -> Result<(), BodyError> {
+        if self.changes {
+            return Ok(());
+        }
         self.state.limit_bytes.store(bytes_max, Relaxed);
         match self.length {
             Some(length) if length > bytes_max => {
@@ -70,10 +80,17 @@ impl RequestSource for OnStream {
     }
 
     fn body(&self) -> RequestBody {
-        let (length, state) = (self.length, Arc::clone(&self.state));
+        let (length, changes, state) = (self.length, self.changes, Arc::clone(&self.state));
         let body = self.body.take().map(|stream| {
             let deadline = Deadline::default();
-            RequestBody::new(StreamBody { stream, length, state, deadline, is_over: false })
+            RequestBody::new(StreamBody {
+                stream,
+                length,
+                changes,
+                state,
+                deadline,
+                is_over: false,
+            })
         });
         body.unwrap_or_else(RequestBody::none)
     }
@@ -92,6 +109,8 @@ struct StreamBody {
     stream: RecvStream,
     /// Its length, if the client has declared one.
     length: Option<u64>,
+    /// Whether it is what the client sends by another protocol.
+    changes: bool,
     state: Arc<State>,
     /// Until when the client may send nothing.
     deadline: Deadline,
@@ -132,6 +151,8 @@ impl Body for StreamBody {
         }
         let next = match self.poll_next(cx) {
             Poll::Ready(next) => next,
+            // Another protocol may be silent for as long as it likes.
+            Poll::Pending if self.changes => return Poll::Pending,
             Poll::Pending => {
                 if !self.deadline.is_set() {
                     self.deadline.set(BODY_TIMEOUT);

@@ -8,6 +8,7 @@ use abi::invocation_id::InvocationId;
 use abi::problem::{INVOCATION_ID_HEADER, Problem};
 use bytes::Bytes;
 use h2::client::ResponseFuture;
+use h2::ext::Protocol;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::header::{CONTENT_LENGTH, EXPECT, HOST};
@@ -189,6 +190,9 @@ fn on_leg(
     *request.uri_mut() = target.url(session.origin.https)?;
     *request.version_mut() = Version::HTTP_2;
     *request.headers_mut() = parts.headers.clone();
+    if let Some(protocol) = parts.extensions.get::<Protocol>() {
+        request.extensions_mut().insert(protocol.clone());
+    }
     if asks {
         request.headers_mut().insert(EXPECT, HeaderValue::from_static("100-continue"));
     }

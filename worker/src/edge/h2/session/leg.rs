@@ -3,8 +3,11 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
+use std::future::{Future as _, poll_fn};
 use std::io::{self, Cursor, Write as _};
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use abi::message::{Awaits, ToEngine};
@@ -26,7 +29,9 @@ use super::target::Target;
 /// How long a worker may take for its preface: it may have to be started first, and the engine
 /// refuses what waits for longer than it allows.
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(60);
-/// The same for the rest of a refusal, which is written at once.
+/// The same for the rest of its settings, which it sends with that ...
+const SETTINGS_TIMEOUT: Duration = Duration::from_secs(5);
+/// ... and for the rest of a refusal, which is written at once.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// The most of a refusal that is read.
 const REFUSAL_BYTES_MAX: usize = 64 * 1024;
@@ -99,7 +104,7 @@ impl Leg {
             Ok(_) | Err(_) => return Err(lost()),
         }
         let io = join(Cursor::new(read.freeze()).chain(receiver), sender);
-        let (sender, connection) = h2::client::Builder::new()
+        let (sender, mut connection) = h2::client::Builder::new()
             .enable_push(false)
             .initial_window_size(LEG_STREAM_WINDOW_BYTES)
             .initial_connection_window_size(LEG_WINDOW_BYTES)
@@ -108,6 +113,16 @@ impl Leg {
             .handshake(io)
             .await
             .map_err(|_| lost())?;
+        // The worker's settings are the first that it says. Before they are here, no stream could
+        // change its protocol (RFC 8441 3).
+        let settled = poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
+            Poll::Pending if sender.is_extended_connect_protocol_enabled() => Poll::Ready(true),
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(_) => Poll::Ready(false),
+        });
+        if timeout(SETTINGS_TIMEOUT, settled).await != Ok(true) {
+            return Err(lost());
+        }
         tokio::task::spawn_local(async move {
             if let Err(error) = connection.await {
                 tracing::debug!("a connection to a worker is cut: {error}");

@@ -163,6 +163,7 @@ impl Session {
             .max_frame_size(FRAME_BYTES_MAX)
             .max_header_list_size(u32::try_from(header_list).unwrap_or(u32::MAX))
             .max_send_buffer_size(SEND_BUFFER_BYTES)
+            .enable_connect_protocol()
             .handshake::<_, Bytes>(stream);
         let mut connection = match timeout(timeouts.preface, handshake).await {
             Ok(Ok(connection)) => connection,

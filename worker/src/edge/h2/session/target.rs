@@ -4,9 +4,13 @@ use abi::authority::is_authority;
 use abi::head::HeadError;
 use abi::limits::{HEAD_BYTES_MAX, HEADERS_MAX};
 use abi::problem::Problem;
+use h2::ext::Protocol;
 use http::header::HOST;
 use http::request::Parts;
 use http::{Method, Uri, uri};
+
+/// The protocol that a stream may change to (RFC 8441).
+pub(super) const WEBSOCKET: &str = "websocket";
 
 /// Where a stream goes: what it is routed by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,9 +53,17 @@ impl Target {
     /// What is wrong with the request, for its client.
     pub(super) fn of(request: &Parts) -> Result<Self, Problem> {
         let bad = |why: &str| Problem::new(400, why.to_owned());
-        if request.method == Method::CONNECT {
-            return Err(bad("CONNECT is not served: this is no proxy"));
-        }
+        let method = match (&request.method, request.extensions.get::<Protocol>()) {
+            // In the form of HTTP/1.1, a WebSocket begins with GET (RFC 8441 5).
+            (&Method::CONNECT, Some(protocol)) if protocol.as_str() == WEBSOCKET => Method::GET,
+            (&Method::CONNECT, Some(protocol)) => {
+                let protocol = protocol.as_str();
+                let why = format!("CONNECT is served for {WEBSOCKET}, and not for {protocol:?}");
+                return Err(Problem::new(501, why));
+            }
+            (&Method::CONNECT, None) => return Err(bad("CONNECT is not served: this is no proxy")),
+            (method, _) => method.clone(),
+        };
         if request.headers.len() > HEADERS_MAX {
             return Err(HeadError::TooLarge.into());
         }
@@ -77,7 +89,7 @@ impl Target {
             return Err(bad("the request's :path is not a path"));
         }
         let target = Self {
-            method: request.method.clone(),
+            method,
             authority: authority.to_ascii_lowercase(),
             path_and_query: path.to_owned(),
         };
@@ -161,6 +173,11 @@ mod tests {
         assert_eq!(target(many), Err(431));
         let long = format!("/{}", "b".repeat(65_530));
         assert_eq!(target(get(&long).header("host", "a")), Err(431));
+        let connect = |protocol| {
+            target(Request::connect("https://a/b").extension(Protocol::from_static(protocol)))
+        };
+        assert_eq!(connect(WEBSOCKET).unwrap().head(), "GET /b HTTP/1.1\r\nhost: a\r\n\r\n");
+        assert_eq!(connect("webtransport"), Err(501));
         let options = Request::options("*").header("host", "a");
         assert_eq!(target(options).unwrap().head(), "OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n");
     }
