@@ -302,6 +302,30 @@ fn the_hosts_network_is_a_grant_that_must_be_said() {
     let wasm = harness::guests::path("hello");
     let refused = node.cli(&["deploy", wasm.to_str().unwrap(), "--network", "host"]);
     refused.expect_error(&["--network is for native functions"]);
+    let both = ["--network", "host", "--allow-outbound", "example.com"];
+    try_deploy(&node, &path("server"), "server", "both", &both)
+        .expect_error(&["--allow-outbound", "--network host"]);
+    node.stop();
+}
+
+#[test]
+fn what_is_shown_of_a_server_is_what_it_has() {
+    let node = node_with("server", "server", &[]);
+    assert_eq!(node.get("/server/bytes").status(), 200);
+    let shown = node.cli(&["inspect", "server"]).expect_code(0).stdout;
+    let value = |key: &str| {
+        let line = shown.lines().find(|line| line.starts_with(key));
+        line.and_then(|line| line.split_whitespace().nth(1).map(str::to_owned))
+    };
+    assert_eq!(value("process-requests").as_deref(), Some("80"), "{shown}");
+    assert_eq!(value("instances"), None, "{shown}");
+    let listed = node.cli(&["list"]).expect_code(0).stdout;
+    assert!(!listed.contains("fresh"), "{listed}");
+    let line = wait::until("the request is logged", SOON, || {
+        let logs = node.cli(&["logs", "server"]).expect_code(0).stdout;
+        logs.lines().find(|line| line.contains("GET /server/bytes")).map(str::to_owned)
+    });
+    assert!(!line.contains("memory"), "it is not known: {line}");
     node.stop();
 }
 

@@ -6,6 +6,7 @@
 use std::ops::RangeInclusive;
 
 use super::amount::{Amount, Size, Time, Unit};
+use super::kind::Kind;
 use super::table::for_each_limit;
 use crate::limits;
 
@@ -14,6 +15,8 @@ const MIB: u64 = 1024 * KIB;
 /// Milliseconds in a second.
 const SECOND: u64 = 1000;
 const MINUTE: u64 = 60 * SECOND;
+/// Requests that one process of a server or an Azure handler has at a time, as Cloud Run has it.
+const SERVER_REQUESTS_DEFAULT: u32 = 80;
 
 /// Makes [`FunctionLimits`] of the table.
 macro_rules! function_limits {
@@ -123,6 +126,16 @@ impl FunctionLimits {
         match self.describe().into_iter().find(|limit| !limit.is_in_range()) {
             Some(limit) => Err(OutOfRange(limit)),
             None => Ok(()),
+        }
+    }
+
+    /// Returns how many requests one process of a native function has at a time.
+    #[must_use]
+    pub fn process_requests(&self, kind: Kind) -> u32 {
+        match (self.process_requests_max, kind) {
+            (0, Kind::Server | Kind::Azure) => SERVER_REQUESTS_DEFAULT,
+            (0, _) => 1,
+            (chosen, _) => chosen,
         }
     }
 }

@@ -99,7 +99,7 @@ macro_rules! for_each_limit {
                 default 0,
                 range 0..=limits::PROCESSES_MAX.into();
             /// Requests that one process of a native function has at a time.
-            // 0 is as its kind has it: 1 of a lambda, 80 of a server or an Azure handler.
+            // 0 is as its kind has it (`FunctionLimits::process_requests`).
             process_requests_max: u32,
                 option "process-requests" = process_requests: u32,
                 default 0,

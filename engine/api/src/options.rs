@@ -231,6 +231,10 @@ pub enum OptionsError {
     )]
     ProcessesMin { min: u32, max: u32 },
     #[error(
+        "--allow-outbound holds in a network of the function's own, and --network host gives it the host's, with all that can be reached there; leave out one, or take it back with --unset"
+    )]
+    OutboundOfHost,
+    #[error(
         "--instances {given}: a command runs from its start to its end for each request, and cannot be used again; leave it out"
     )]
     CommandReused { given: String },
@@ -383,6 +387,8 @@ impl Options {
             Err(OptionsError::OnlyWasm { option: "config", kind })
         } else if min > max {
             Err(OptionsError::ProcessesMin { min, max })
+        } else if self.network == Some(NetworkMode::Host) && !self.allow_outbound.is_empty() {
+            Err(OptionsError::OutboundOfHost)
         } else {
             Ok(())
         }

@@ -139,11 +139,20 @@ fn took(micros: u64) -> String {
     humantime::format_duration(Duration::from_micros(micros)).to_string()
 }
 
+/// Returns what an invocation used, for a person, behind something else. Nothing is known of a
+/// native one: a process may serve several at a time.
+fn used(cpu_us: u64, memory_bytes: u64) -> String {
+    match (cpu_us, memory_bytes) {
+        (0, 0) => String::new(),
+        (cpu, memory) => format!(", cpu {}, memory {}", took(cpu), size(memory)),
+    }
+}
+
 /// Returns what a guest did after its reply, for a person, in one line.
 pub fn after_text(after: &After) -> String {
     let (outcome, later) = (printable(&after.outcome), took(after.after_us));
-    let (cpu, memory) = (took(after.cpu_us), size(after.memory_bytes));
-    format!("{outcome} {later} after its reply, cpu {cpu}, memory {memory}")
+    let used = used(after.cpu_us, after.memory_bytes);
+    format!("{outcome} {later} after its reply{used}")
 }
 
 /// Returns how an invocation went, for a person, in one line.
@@ -158,15 +167,14 @@ pub fn invocation_text(of: &Invocation) -> String {
     let goes_on = if of.goes_on { ", its guest goes on" } else { "" };
     let status = of.status.map_or_else(|| "no reply".to_owned(), |status| status.to_string());
     format!(
-        "{status} {} in {}{request}(queued {}, instance {}, ran {}), cpu {}, memory {}, received {}, sent {}, \
+        "{status} {} in {}{request}(queued {}, instance {}, ran {}){}, received {}, sent {}, \
          version {number}{}{alias}{goes_on}",
         printable(&of.outcome),
         took(of.duration_us),
         took(of.queue_us),
         took(of.instantiate_us),
         took(of.run_us),
-        took(of.cpu_us),
-        size(of.memory_bytes),
+        used(of.cpu_us, of.memory_bytes),
         size(of.received_bytes),
         size(of.sent_bytes),
         printable(&of.version),

@@ -15,6 +15,9 @@ use super::print::{counted, print_json, table, targets};
 
 /// The limits of a version as people write them, by their options' names.
 fn limits(limits: &FunctionLimits, kind: Kind) -> Vec<(&'static str, String)> {
+    // Its default is the kind's.
+    let process_requests_max = limits.process_requests(kind);
+    let limits = FunctionLimits { process_requests_max, ..limits.clone() };
     let all = limits.describe().into_iter().filter(|limit| has_limit(kind, limit.option));
     all.map(|limit| (limit.option, limit.text())).collect()
 }
@@ -52,7 +55,9 @@ pub(super) async fn list(List { removed, show }: List) -> anyhow::Result<()> {
                 .to_owned()
         };
         let (kind, isolation) = (version.kind.name(), version.isolation.name());
-        let mut row = vec![version.name, kind.to_owned(), isolation.to_owned(), version.instances];
+        // A native function has processes, of which each serves many requests.
+        let instances = if version.kind.is_native() { "-".to_owned() } else { version.instances };
+        let mut row = vec![version.name, kind.to_owned(), isolation.to_owned(), instances];
         row.extend(["memory", "timeout", "concurrency"].map(limit));
         let active = aliases.get(ACTIVE).map(|active| targets(&active.targets));
         row.push(active.unwrap_or_else(|| format!("v{}, not active", version.number)));
@@ -80,7 +85,9 @@ pub(super) async fn inspect(name: String, show: Show) -> anyhow::Result<()> {
     line("version", &format!("v{} {}", version.number, version.version));
     line("kind", version.kind.name());
     line("isolation", version.isolation.name());
-    line("instances", &version.instances);
+    if !version.kind.is_native() {
+        line("instances", &version.instances);
+    }
     if let Some(reuse) = reuse {
         line("reuse", &reuse_text(&reuse));
     }

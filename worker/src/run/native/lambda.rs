@@ -32,7 +32,7 @@ use self::streamed::Ended;
 use super::lease::{Called, Lease};
 use super::output::Output;
 use super::process::{Farewell, Process};
-use super::{EXTENSIONS_FOLDER, Loaded, millis, port, process_requests};
+use super::{EXTENSIONS_FOLDER, Loaded, millis, port};
 use crate::run::failure::{Failure, report};
 use crate::run::{Call, Shared, Spec};
 
@@ -94,7 +94,7 @@ impl Lambda {
         spec: &Rc<Spec>,
         (output, begin): (&Rc<Output>, Begin),
     ) -> Result<LambdaSandbox, NotStarted> {
-        let concurrency = process_requests(loaded.kind, &spec.limits);
+        let concurrency = spec.limits.process_requests(loaded.kind);
         let extensions = loaded.extensions();
         if extensions.len() > BESIDE_MAX {
             let count = extensions.len();

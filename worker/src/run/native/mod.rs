@@ -39,9 +39,6 @@ use self::runner::NativeRunner;
 use self::spawner::Spawner;
 use super::{Code, Local, Runner, Runtime, Shared, Spec};
 
-/// Requests that one process of a server or an Azure handler has at a time, as Cloud Run has it.
-const SERVER_REQUESTS_DEFAULT: u32 = 80;
-
 /// Where layers have a lambda's extensions: in a folder of code, and inside.
 const EXTENSIONS_FOLDER: &str = "opt/extensions";
 /// Where the code is, and where a program starts.
@@ -49,18 +46,9 @@ const TASK_ROOT: &str = "/var/task";
 /// The file descriptors of a process (Lambda's quota).
 const OPEN_FILES_MAX: u32 = 1024;
 
-/// Returns how many requests one process of a function has at a time.
-pub(crate) fn process_requests(kind: Kind, limits: &FunctionLimits) -> u32 {
-    match (limits.process_requests_max, kind) {
-        (0, Kind::Server | Kind::Azure) => SERVER_REQUESTS_DEFAULT,
-        (0, _) => 1,
-        (chosen, _) => chosen,
-    }
-}
-
 /// Returns how many requests all processes of a function have at a time.
 pub(crate) fn concurrency_max(kind: Kind, limits: &FunctionLimits) -> u32 {
-    limits.processes_max.saturating_mul(process_requests(kind, limits))
+    limits.processes_max.saturating_mul(limits.process_requests(kind))
 }
 
 /// The spawner of this worker, and what its functions share.

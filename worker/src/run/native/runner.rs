@@ -16,7 +16,7 @@ use super::output::Output;
 use super::pool::{Action, Pool, PoolLimits, Ticket};
 use super::prepared::{self, Awaited, Prepared, Role, Running};
 use super::process::Farewell;
-use super::{Loaded, millis, process_requests};
+use super::{Loaded, millis};
 use crate::run::failure::Failure;
 use crate::run::{Call, IsEvent, Local, Runner, Spec};
 
@@ -70,7 +70,7 @@ impl NativeRunner {
             processes_min: count(limits.processes_min.min(limits.processes_max)),
             processes_max: count(limits.processes_max),
             starting_max: STARTS_PER_CORE * cores,
-            requests_max: process_requests(loaded.kind, limits),
+            requests_max: limits.process_requests(loaded.kind),
             idle: millis(limits.process_idle_ms),
         };
         let pool = Pool::new(pool_limits, Instant::now());
