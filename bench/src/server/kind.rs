@@ -155,7 +155,8 @@ impl Places {
                 |tuned| Kind::Fronted { nginx: nginx.clone(), wasmtime: wasmtime.clone(), tuned };
             found.kinds.extend([false, true].map(fronted));
         }
-        let plain: Vec<Kind> = found.kinds.iter().filter(|kind| kind.ends_tls()).cloned().collect();
+        let is_single = |kind: &&Kind| kind.ends_tls() && !matches!(kind, Kind::Fronted { .. });
+        let plain: Vec<Kind> = found.kinds.iter().filter(is_single).cloned().collect();
         found.kinds.extend(plain.into_iter().map(|kind| Kind::Plain(Box::new(kind))));
         found.kinds.extend(nginx.map(|binary| Kind::Proxy { binary }));
         found.kinds.extend([Kind::Direct, Kind::Null]);
