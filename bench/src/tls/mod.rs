@@ -6,6 +6,7 @@
 //! servers that make them.
 
 mod stream;
+mod tickets;
 
 use std::sync::Arc;
 
@@ -18,13 +19,12 @@ use rustls::version::TLS13;
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
 
 pub use stream::Stream;
+use tickets::Tickets;
 
 /// HTTP/2 over TLS (RFC 9113 3.2).
 pub const HTTP2: &[u8] = b"h2";
 /// HTTP/1.1 over TLS (RFC 7301 6).
 pub const HTTP1: &[u8] = b"http/1.1";
-/// Sessions of one server that are remembered, at most: more than a load has connections.
-const SESSIONS_MAX: usize = 256;
 
 /// A server has no name that TLS knows.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +63,7 @@ impl Tls {
             .with_no_client_auth();
         config.alpn_protocols = vec![protocol.to_vec()];
         config.resumption = match resumes {
-            true => Resumption::in_memory_sessions(SESSIONS_MAX),
+            true => Resumption::store(Arc::new(Tickets::default())),
             false => Resumption::disabled(),
         };
         Ok(Self { config: Arc::new(config), name })
