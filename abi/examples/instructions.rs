@@ -84,6 +84,7 @@ fn spec() -> Spec {
         args: Vec::new(),
         output: Output::Raw,
         allow_outbound: Vec::new(),
+        kv: Vec::new(),
         handler: String::new(),
         network: NetworkMode::default(),
         report_lines: false,

@@ -40,6 +40,8 @@ pub struct Spec {
     pub output: Output,
     /// Where its outgoing requests may go, as [`crate::outbound`] reads it.
     pub allow_outbound: Vec<String>,
+    /// The shared buckets it may use: by which name it opens each, and the bucket's own.
+    pub kv: Vec<(String, String)>,
     /// The name of its entry, which a lambda finds in `_HANDLER`; empty if none was chosen.
     pub handler: String,
     /// Whether START, END and REPORT lines are around each invocation of a lambda in its log.
@@ -330,6 +332,8 @@ fn spec_fits(spec: &ArchivedSpec) -> bool {
         && spec.args.len() <= limits::ARGS_MAX
         && args_bytes <= limits::ENV_BYTES_MAX
         && spec.allow_outbound.len() <= limits::OUTBOUND_PATTERNS_MAX
+        && spec.kv.len() <= limits::STATE_GRANTS_MAX
+        && spec.kv.iter().all(|grant| name::check(&grant.1).is_ok())
 }
 
 /// Names and values, archived.
@@ -357,6 +361,7 @@ pub(crate) mod tests {
             args: Vec::new(),
             output: Output::Raw,
             allow_outbound: Vec::new(),
+            kv: Vec::new(),
             handler: String::new(),
             report_lines: false,
             network: NetworkMode::default(),
@@ -501,6 +506,8 @@ pub(crate) mod tests {
             limited(FunctionLimits { timeout_ms: u32::MAX, ..FunctionLimits::default() }),
             Spec { requests_per_instance_max: 0, ..spec() },
             Spec { env: vec![(String::new(), "x".repeat(1 << 20))], ..spec() },
+            Spec { kv: vec![("orders".to_owned(), "../orders".to_owned())], ..spec() },
+            Spec { kv: vec![("a".to_owned(), "a".to_owned()); 17], ..spec() },
         ] {
             assert!(matches!(
                 CatalogueView::new(seal(Vec::new(), vec![broken])),

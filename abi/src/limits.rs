@@ -286,3 +286,21 @@ pub const OUTBOUND_WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 pub const OUTBOUND_REPLY_HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Headers in it.
 pub const OUTBOUND_REPLY_HEADERS_MAX: usize = 100;
+
+/// A key of a function's state.
+pub const STATE_KEY_BYTES_MAX: usize = 1024;
+/// A value of a function's state. With its key and what is around them it fits into a message, and
+/// into what a guest may hand the node in one call.
+pub const STATE_VALUE_BYTES_MAX: usize = 128 * 1024;
+/// Keys and values in one question to the engine: a key and a value, and some room.
+pub const STATE_CALL_BYTES_MAX: usize = STATE_VALUE_BYTES_MAX + 2 * STATE_KEY_BYTES_MAX;
+/// Keys of one batch.
+pub const STATE_BATCH_KEYS_MAX: usize = 1000;
+/// Values that one batch returns.
+pub const STATE_BATCH_BYTES_MAX: usize = 1024 * 1024;
+/// Keys in one page of a list,
+pub const STATE_PAGE_KEYS_MAX: usize = 1000;
+/// and their bytes.
+pub const STATE_PAGE_BYTES_MAX: usize = 64 * 1024;
+/// Buckets besides its own that a function may be granted.
+pub const STATE_GRANTS_MAX: usize = 16;

@@ -155,6 +155,9 @@ pub enum ToWorker {
     /// Carries a new segment of the log, opened to append. From here on the worker writes to this
     /// one, and closes the one before.
     Spool,
+    /// Carries the worker's end of the socket by which it asks for functions' state
+    /// ([`crate::state`]).
+    State,
     /// Write to the segment what is logged by now; someone is about to read it.
     WriteLog {
         /// What the answer is to bear.
@@ -276,6 +279,7 @@ impl Message for ToWorker {
             | Self::StartEdge { .. }
             | Self::Certificates
             | Self::Spool
+            | Self::State
             | Self::Catalogue
             | Self::Try { .. }
             | Self::Module { .. }

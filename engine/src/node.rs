@@ -35,6 +35,7 @@ use fleet::dispatch::parking::parking;
 use fleet::dispatch::{Shared, Snapshot};
 use fleet::metrics::Metrics;
 use fleet::shard::{self, Backlog, Shard};
+use fleet::workers::grants::CatalogueGrants;
 use fleet::workers::supervise::{self, Command, Plan, Supervisor};
 use fleet::workers::{Binary, Roster};
 use host::listen::{Listener, Scheme};
@@ -45,6 +46,8 @@ use logs::{self, Logs};
 use sandbox::{LimitedBy, Support};
 use secrets::{KeyFile, Secrets};
 use settings::{Resolved, Sources};
+use state::local::{Local, Mode};
+use state::server::Server;
 use store::artefacts::Artefacts;
 use store::domains::Domains;
 use store::known::Known;
@@ -107,9 +110,11 @@ async fn run(
             tracing::warn!("the lock still names the engine before this one: {error}");
         }
         let (functions, commands) = (Arc::clone(&node.functions), node.commands.clone());
+        let state = Arc::clone(&node.state);
         tokio::task::spawn_local(async move {
             let take = async |handed| drop(commands.send(Command::Take(handed)).await);
             predecessor.connections(take).await;
+            state.own();
             functions.clear_unused().await;
         });
         (node, lock)
@@ -130,6 +135,7 @@ async fn run(
             node = Node::start(start, &resolved, &cores, sockets) => node?,
             () = stop.asked() => return Ok(()),
         };
+        node.state.own();
         node.functions.prepare().await?;
         node.logs.0.clear_unfinished();
         node.functions.clear_unused().await;
@@ -153,6 +159,7 @@ struct Node {
     supervisor: Supervisor,
     shards: Vec<Shard>,
     retention: Arc<Retention>,
+    state: Arc<Local>,
     logs: (Arc<Logs>, logs::Keeper),
 }
 
@@ -209,6 +216,14 @@ impl Node {
             Functions::load(stored, Arc::clone(&cache), commands.clone(), surroundings).await;
         let Loaded { functions, catalogue, memory } = loaded?;
 
+        // Its file is the running engine's as long as that lives.
+        let mode = if start == Start::TakeOver { Mode::Shared } else { Mode::Owned };
+        let state = Local::start(config.data.join("state").join("local.redb"), mode);
+        let state = Arc::new(state.context("the thread of functions' state cannot be started")?);
+        let grants = Arc::new(CatalogueGrants::new(&catalogue.1));
+        let state_server = Server::start(Arc::clone(&state) as _, Arc::clone(&grants) as _)
+            .context("the thread that answers about functions' state cannot be started")?;
+
         let (parking, parked) = parking();
         let (board, board_fd) = Board::create()?;
         let board = Arc::new(board);
@@ -243,6 +258,8 @@ impl Node {
                 None => Certificates::default().seal().map(Arc::new)?,
             },
             drain_timeout: *config.drain_timeout,
+            state: state_server.clone(),
+            grants,
             roster,
         };
         if let Some(keeper) = tls_keeper {
@@ -271,6 +288,7 @@ impl Node {
             supervisor: commands.clone(),
             shared: Arc::clone(&shared),
             logs: Arc::clone(&logs),
+            state: state_server,
             listeners: urls.clone(),
             acme,
             admin: remote.admin.as_ref().map(|admin| admin.address),
@@ -293,6 +311,7 @@ impl Node {
             supervisor,
             shards,
             retention,
+            state,
             logs,
         })
     }
@@ -315,6 +334,7 @@ impl Node {
             mut supervisor,
             shards,
             retention,
+            state,
             logs,
             ..
         } = self;
@@ -351,11 +371,14 @@ impl Node {
         if let Some(given) = given {
             life.send_replace(Life::Replaced);
             retention.hand_over();
+            state.share();
             let (connections, forwarded) = given.forward();
             supervisor.hand_over_to(connections);
             shards.into_iter().for_each(|shard| shard.stop(Backlog::Leave));
             supervisor.stop(stop.asked()).await;
             drop(supervisor);
+            // Before the connections' end, which tells the other engine that this one has gone.
+            state.close();
             end_traces(&logs.0).await;
             forwarded.await.context("the connections' task has ended badly")?;
             tracing::info!("another engine has taken over; this one has ended");
@@ -371,6 +394,7 @@ impl Node {
         let _lock = giver.end();
         shards.into_iter().for_each(|shard| shard.stop(Backlog::Take));
         supervisor.stop(stop.asked()).await;
+        state.close();
         logs.1.end().await;
         end_traces(&logs.0).await;
         for place in places(data) {

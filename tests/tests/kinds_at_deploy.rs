@@ -72,7 +72,7 @@ fn imports_that_the_node_lacks_are_named() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("bad.wasm");
     for (import, export) in [
-        ("wasi:keyvalue/store@0.2.0-draft2", "wasi:http/incoming-handler@0.2.0"),
+        ("wasi:keyvalue/store@0.2.0-draft3", "wasi:http/incoming-handler@0.2.0"),
         ("wasi:nn/tensor@0.2.0-rc-2024-10-28", "wasi:http/handler@0.3.0"),
         ("wasi:http/client@0.3.0", "wasi:http/incoming-handler@0.2.0"),
         ("wasi:clocks/timezone@0.2.0", "wasi:cli/run@0.2.0"),

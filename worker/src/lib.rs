@@ -19,6 +19,7 @@ mod serve;
 mod spool;
 mod standalone;
 mod start;
+mod state;
 mod trace;
 mod worker;
 

@@ -137,6 +137,7 @@ fn handle(
                 spool.switch(segment);
             }
         }
+        (ToWorker::State, Some(fd)) => worker.pipeline.shared().state.connect(fd)?,
         (ToWorker::WriteLog { ticket }, None) => {
             let worker = Rc::clone(worker);
             // A task of its own runs behind all tasks that are ready now: what they log about

@@ -66,6 +66,7 @@ impl Worker {
             counters: Rc::clone(&counters),
             log: guest_log,
             thread,
+            state: Arc::default(),
             native_sandbox: settings.native_sandbox,
             native_cores: settings.native_cores.clone(),
         });

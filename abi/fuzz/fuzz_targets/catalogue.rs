@@ -238,6 +238,7 @@ fn spec(input: &mut Unstructured<'_>) -> Result<Spec> {
         args: input.arbitrary()?,
         output: if input.arbitrary()? { Output::Raw } else { Output::Cgi },
         allow_outbound: input.arbitrary()?,
+        kv: input.arbitrary()?,
         handler: input.arbitrary()?,
         report_lines: input.arbitrary()?,
         network: *input.choose(&[NetworkMode::Isolated, NetworkMode::Host])?,

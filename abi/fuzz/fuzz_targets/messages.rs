@@ -95,7 +95,7 @@ fn deliver<M: Message + PartialEq + Debug>(
 }
 
 fn to_worker(input: &mut Unstructured<'_>) -> Result<ToWorker> {
-    Ok(match input.int_in_range(0..=12)? {
+    Ok(match input.int_in_range(0..=13)? {
         0 => ToWorker::Start { row: input.arbitrary()?, settings: settings(input)? },
         1 => ToWorker::Catalogue,
         2 => ToWorker::Module { key: input.arbitrary()? },
@@ -113,6 +113,7 @@ fn to_worker(input: &mut Unstructured<'_>) -> Result<ToWorker> {
         9 => ToWorker::Spool,
         10 => ToWorker::StartEdge { row: input.arbitrary()?, settings: settings(input)? },
         11 => ToWorker::Certificates,
+        12 => ToWorker::State,
         _ => {
             let ending = if input.arbitrary()? { Ending::Close } else { Ending::GiveBack };
             ToWorker::Drain { ending, deadline_ms: input.arbitrary()? }

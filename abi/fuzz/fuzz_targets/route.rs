@@ -62,6 +62,7 @@ static CATALOGUE: LazyLock<CatalogueView> = LazyLock::new(|| {
         args: Vec::new(),
         output: Output::Raw,
         allow_outbound: Vec::new(),
+        kv: Vec::new(),
         handler: String::new(),
         network: NetworkMode::default(),
         report_lines: false,

@@ -6,6 +6,7 @@ use crate::deploys::{DeployProgress, DeployQuery, DeployedVersion};
 use crate::domains::{DomainQuery, DomainTarget, ListedDomain};
 use crate::endpoint::{AnswerBody, AnyObject, Call, Description, Endpoint, Method, RequestBody};
 use crate::functions::{Aliases, Function, InspectedFunction};
+use crate::kv::{BucketQuery, EntriesPage, KeyQuery, KeysPage, NewEntries, PageQuery};
 use crate::logs::{Entries, LogsQuery, OneInvocation};
 use crate::options::Options;
 use crate::removed::{RemoveQuery, RemovedFunction, Restore, RestoredFunction};
@@ -102,6 +103,21 @@ endpoints! {
     /// Removes a secret.
     RemoveSecret = Delete "/v1/functions/{name}/secrets/{key}" (name, key), (),
         Nothing () => Nothing ();
+    /// Lists the keys of a function's bucket, a page at a time.
+    ListStateKeys = Get "/v1/functions/{name}/kv" (name), PageQuery, Nothing () => Json KeysPage;
+    /// Reads a value of a function's bucket.
+    GetStateValue = Get "/v1/functions/{name}/kv/value" (name), KeyQuery, Nothing () => File ();
+    /// Sets a value of a function's bucket. The body is the value.
+    SetStateValue = Put "/v1/functions/{name}/kv/value" (name), KeyQuery, Bytes () => Nothing ();
+    /// Removes a key of a function's bucket.
+    RemoveStateKey = Delete "/v1/functions/{name}/kv/value" (name), KeyQuery,
+        Nothing () => Nothing ();
+    /// Reads the keys and values of a function's bucket, a page at a time.
+    ListStateEntries = Get "/v1/functions/{name}/kv/entries" (name), PageQuery,
+        Nothing () => Json EntriesPage;
+    /// Sets several values of a function's bucket, or none of them.
+    SetStateEntries = Post "/v1/functions/{name}/kv/entries" (name), BucketQuery,
+        Json NewEntries => Nothing ();
     /// Lists all domains, by host and prefix.
     ListDomains = Get "/v1/domains" (), (), Nothing () => Json Vec<ListedDomain>;
     /// Has a host, or some of its paths, be for a function.
@@ -128,7 +144,8 @@ mod tests {
     fn paths_are_filled_in() {
         let call = SetAlias::at("hello", "staging");
         assert_eq!(call.path(), "/v1/functions/hello/aliases/staging");
-        let call = RemoveFunction::at("hello").with(&RemoveQuery { for_good: true });
+        let call = RemoveFunction::at("hello")
+            .with(&RemoveQuery { for_good: true, ..RemoveQuery::default() });
         assert_eq!(call.path(), "/v1/functions/hello?for-good=true");
     }
 

@@ -71,6 +71,9 @@ pub struct VersionDetails {
     pub output: Output,
     /// Where its outgoing requests may go.
     pub allow_outbound: Vec<String>,
+    /// The buckets that it shares with other functions, by the name by which it opens each.
+    #[serde(default)]
+    pub kv: BTreeMap<String, String>,
     /// The path that had to answer 2xx before it became active. Absent if none was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_path: Option<String>,

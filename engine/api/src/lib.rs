@@ -22,6 +22,7 @@ pub mod endpoint;
 pub mod endpoints;
 pub mod errors;
 pub mod functions;
+pub mod kv;
 pub mod logs;
 pub mod openapi;
 pub mod options;

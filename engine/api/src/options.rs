@@ -11,7 +11,9 @@ use abi::function::{
     has_limit,
 };
 use abi::limits;
+use abi::name;
 use abi::outbound::{AllowList, PatternError};
+use abi::state::DEFAULT_BUCKET;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -110,6 +112,14 @@ pub struct Options {
         `*.DOMAIN:PORT` for all below a domain.")]
     #[cfg_attr(feature = "clap", arg(long, value_name = "HOST:PORT"))]
     pub allow_outbound: Vec<String>,
+    /// A bucket that functions share, and the name by which this one opens it (repeatable). Its own
+    /// bucket needs none
+    #[serde(deserialize_with = "read_pairs", serialize_with = "write_pairs")]
+    #[schemars(description = "Buckets that functions share, by the name by which this one opens \
+        each through `wasi:keyvalue`.")]
+    #[schemars(with = "BTreeMap<String, String>")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "NAME=BUCKET", value_parser = pair))]
+    pub kv: Vec<(String, String)>,
     /// What it may use.
     #[serde(flatten, skip_deserializing)]
     #[schemars(!skip_deserializing)]
@@ -207,6 +217,13 @@ pub enum OptionsError {
     #[error("--allow-outbound: {0}")]
     Outbound(#[from] PatternError),
     #[error(
+        "--kv {name}={bucket}: expected NAME=BUCKET, each of a-z, 0-9 and '-', for example \
+         --kv orders=shop-orders; {DEFAULT_BUCKET:?} is the function's own bucket"
+    )]
+    Kv { name: String, bucket: String },
+    #[error("--kv is given {count} times; at most {} are allowed", limits::STATE_GRANTS_MAX)]
+    KvCount { count: usize },
+    #[error(
         "--{option} is for commands, and this file handles requests itself (kind {kind}); leave it out"
     )]
     OnlyCommands { option: &'static str, kind: &'static str },
@@ -261,6 +278,7 @@ impl Options {
             args: list(self.args, file.args),
             output: self.output.or(file.output),
             allow_outbound: list(self.allow_outbound, file.allow_outbound),
+            kv: pairs(self.kv, file.kv),
             limits: self.limits.over(file.limits),
             previews: self.previews.or(file.previews),
             health_path: self.health_path.or(file.health_path),
@@ -289,12 +307,15 @@ impl Options {
             self.env.retain(|(other, _)| other != name);
         } else if let Some(name) = key.strip_prefix("config.") {
             self.config.retain(|(other, _)| other != name);
+        } else if let Some(name) = key.strip_prefix("kv.") {
+            self.kv.retain(|(other, _)| other != name);
         } else {
             match key.replace('_', "-").as_str() {
                 "isolation" => self.isolation = None,
                 "instances" => self.instances = None,
                 "env" => self.env.clear(),
                 "config" => self.config.clear(),
+                "kv" => self.kv.clear(),
                 "arg" | "args" => self.args.clear(),
                 "output" => self.output = None,
                 "allow-outbound" => self.allow_outbound.clear(),
@@ -326,6 +347,7 @@ impl Options {
             return Err(OptionsError::Arg { arg: arg.clone() });
         }
         AllowList::new(self.allow_outbound.iter().map(String::as_str))?;
+        self.check_kv()?;
         if let Some(path) = self.health_path.as_ref().filter(|path| !is_path(path)) {
             return Err(OptionsError::HealthPath(path.clone()));
         }
@@ -340,6 +362,22 @@ impl Options {
                 Err(OptionsError::OnlyWasm { option, kind: kind.name() })
             }
             Some(option) => Err(OptionsError::OnlyNative { option, kind: kind.name() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks the buckets that it shares with others.
+    fn check_kv(&self) -> Result<(), OptionsError> {
+        if self.kv.len() > limits::STATE_GRANTS_MAX {
+            return Err(OptionsError::KvCount { count: self.kv.len() });
+        }
+        let is_bad = |(name, bucket): &&(String, String)| {
+            name == DEFAULT_BUCKET || [name, bucket].iter().any(|of| name::check(of).is_err())
+        };
+        match self.kv.iter().find(is_bad) {
+            Some((name, bucket)) => {
+                Err(OptionsError::Kv { name: name.clone(), bucket: bucket.clone() })
+            }
             None => Ok(()),
         }
     }
@@ -381,6 +419,8 @@ impl Options {
             Err(OptionsError::OnlyWasm { option: "output", kind })
         } else if !self.config.is_empty() {
             Err(OptionsError::OnlyWasm { option: "config", kind })
+        } else if !self.kv.is_empty() {
+            Err(OptionsError::OnlyWasm { option: "kv", kind })
         } else if min > max {
             Err(OptionsError::ProcessesMin { min, max })
         } else {

@@ -12,6 +12,8 @@ use crate::functions::Function;
 pub struct RemoveQuery {
     /// Keep nothing to restore, nor what earlier removals of this name have left.
     pub for_good: bool,
+    /// Remove what the function has in the bucket of its own, too.
+    pub with_state: bool,
 }
 
 /// A removed function that can be restored.

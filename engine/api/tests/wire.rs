@@ -36,12 +36,13 @@ fn version() -> Value {
         "name": "hello", "version": "0190", "number": 2, "created_ms": 5, "kind": "http02",
         "artefact": "00ff", "artefact_bytes": 9, "isolation": "shared", "previews": false,
         "instances": "reuse=3", "env": { "A": "1" }, "config": {}, "args": [], "output": "raw",
-        "allow_outbound": ["example.com:443"], "report_lines": true, "network": "host",
+        "allow_outbound": ["example.com:443"], "kv": { "orders": "shop-orders" }, "report_lines": true, "network": "host",
         "limits": {
             "memory_bytes_max": 1, "table_elements_max": 2, "core_instances_max": 3,
             "timeout_ms": 4, "cpu_time_ms": 5, "request_body_bytes_max": 6,
             "reply_head_bytes_max": 7, "log_bytes_max": 8, "concurrency_max": 9, "queue_max": 10,
-            "queue_timeout_ms": 11, "outbound_requests_max": 12, "processes_max": 13,
+            "queue_timeout_ms": 11, "outbound_requests_max": 12, "kv_keys_max": 21, "kv_bytes_max": 22,
+            "kv_calls_max": 23, "processes_max": 13,
             "processes_min": 14, "process_requests_max": 15, "init_timeout_ms": 16,
             "process_idle_ms": 17, "process_grace_ms": 18, "threads_max": 19, "tmp_bytes_max": 20,
         },
@@ -121,10 +122,11 @@ fn deploys() {
     }
     let nothing = json!({
         "kind": null, "isolation": null, "instances": null, "env": {}, "config": {}, "args": [],
-        "output": null, "allow_outbound": [], "memory": null, "timeout": null, "cpu_time": null,
+        "output": null, "allow_outbound": [], "kv": {}, "memory": null, "timeout": null, "cpu_time": null,
         "table_elements": null, "core_instances": null, "request_body": null, "reply_head": null,
         "log_size": null, "concurrency": null, "queue": null, "queue_timeout": null,
-        "outbound_requests": null, "processes": null, "processes_min": null,
+        "outbound_requests": null, "kv_keys": null, "kv_size": null, "kv_calls": null,
+        "processes": null, "processes_min": null,
         "process_requests": null, "init_timeout": null, "process_idle": null,
         "process_grace": null, "threads": null, "tmp": null, "previews": null, "health_path": null,
         "handler": null, "report_lines": null, "network": null, "description": null, "role": null,
@@ -199,7 +201,10 @@ fn the_node() {
             "requests": 6, "in_flight": 7, "returns": 8, "modules": 9, "memory_bytes": null,
         })
     });
-    same::<Status>(json!({ "node": node, "workers": workers }));
+    let status = json!({ "node": node, "workers": workers });
+    same::<Status>(status.clone());
+    let state = json!({ "buckets": 1, "keys": 2, "bytes": 3, "error": "e" });
+    same::<Status>(with(status, &json!({ "state": state })));
     let node = json!({
         "pid": 1, "functions": 2, "draining": true, "started_s": 3, "accepted": 4,
         "memory_bytes": 5,

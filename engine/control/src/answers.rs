@@ -42,6 +42,7 @@ pub(super) fn version(of: &Manifest) -> VersionDetails {
         args: of.args.clone(),
         output: of.output,
         allow_outbound: of.allow_outbound.clone(),
+        kv: of.kv.clone(),
         health_path: of.health_path.clone(),
         handler: of.handler.clone(),
         report_lines: of.report_lines,

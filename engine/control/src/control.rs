@@ -9,6 +9,7 @@ use fleet::dispatch::Shared;
 use fleet::workers::supervise::Command;
 use host::listen::Url;
 use logs::Logs;
+use state::server::Server;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::{oneshot, watch};
 
@@ -25,6 +26,8 @@ pub struct Control {
     pub supervisor: Sender<Command>,
     pub shared: Arc<Shared>,
     pub logs: Arc<Logs>,
+    /// Who answers about functions' state.
+    pub state: Server,
     pub listeners: Vec<Url>,
     /// What orders certificates. `None` if none are ordered.
     pub acme: Option<Arc<Acme>>,

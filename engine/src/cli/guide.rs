@@ -13,7 +13,7 @@ use super::Misused;
 /// line is `# TITLE: SUMMARY`.
 type Page = (&'static str, &'static str);
 
-const PAGES: [Page; 21] = [
+const PAGES: [Page; 22] = [
     ("installing", include_str!("../../guide/installing.md")),
     ("functions", include_str!("../../guide/functions.md")),
     ("native", include_str!("../../guide/native.md")),
@@ -31,6 +31,7 @@ const PAGES: [Page; 21] = [
     ("logs", include_str!("../../guide/logs.md")),
     ("metrics", include_str!("../../guide/metrics.md")),
     ("secrets", include_str!("../../guide/secrets.md")),
+    ("state", include_str!("../../guide/state.md")),
     ("certificates", include_str!("../../guide/certificates.md")),
     ("storage", include_str!("../../guide/storage.md")),
     ("upgrading", include_str!("../../guide/upgrading.md")),

@@ -4,7 +4,7 @@ use abi::choice::ACTIVE;
 use abi::function::{FunctionLimits, Kind, NetworkMode, has_limit};
 use api::endpoints::{GetFunction, GetStatus, ListFunctions};
 use api::functions::{Function, InspectedFunction, Reuse};
-use api::status::{Status, WorkerStatus};
+use api::status::{StateUse, Status, WorkerStatus};
 use bytesize::ByteSize;
 use clap::Args;
 use control::functions::store_state::away_text;
@@ -103,7 +103,7 @@ pub(super) async fn inspect(name: String, show: Show) -> anyhow::Result<()> {
     for (key, values) in [("arg", &version.args), ("allow-outbound", &version.allow_outbound)] {
         values.iter().for_each(|value| line(key, value));
     }
-    for (key, values) in [("env", &version.env), ("config", &version.config)] {
+    for (key, values) in [("env", &version.env), ("config", &version.config), ("kv", &version.kv)] {
         values.iter().for_each(|(name, value)| line(key, &format!("{name}={value}")));
     }
     for (name, alias) in &aliases {
@@ -134,11 +134,23 @@ pub(super) async fn status(show: Show) -> anyhow::Result<()> {
         print_json(&answer.json);
         return Ok(());
     }
-    let Status { node, workers } = answer.read()?;
+    let Status { node, workers, state } = answer.read()?;
     let functions = counted(node.functions, "function");
     say!("node {} on {}: {functions}", node.pid, node.listeners.join(" "));
     if let Some(away) = &node.store_away {
         say!("{}", away_text(away));
+    }
+    match &state {
+        Some(StateUse { error: Some(error), .. }) => {
+            say!("state of functions cannot be used: {error}");
+        }
+        Some(StateUse { buckets, keys, bytes, .. }) => say!(
+            "state of functions, on this node alone: {} in {}, {}",
+            counted(*keys, "key"),
+            counted(*buckets, "bucket"),
+            ByteSize(*bytes).display().iec()
+        ),
+        None => {}
     }
     for limit in &node.native_limits {
         say!("native functions: {limit}");

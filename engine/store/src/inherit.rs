@@ -27,6 +27,7 @@ impl Manifest {
             args: if command || native { self.args.clone() } else { Vec::new() },
             output: chosen(self.output).filter(|_| command),
             allow_outbound: self.allow_outbound.clone(),
+            kv: if native { Vec::new() } else { pairs(&self.kv) },
             limits: LimitOptions::from(&self.limits).of_kind(kind),
             previews: self.previews.then_some(true),
             health_path: self.health_path.clone(),
@@ -38,6 +39,11 @@ impl Manifest {
             ..Options::default()
         }
     }
+}
+
+/// Returns the buckets that a version shares, as they are given.
+fn grants(kv: &BTreeMap<String, String>) -> Vec<String> {
+    kv.iter().map(|(name, bucket)| format!("{name}={bucket}")).collect()
 }
 
 /// Returns `value` if it is not the default.
@@ -60,6 +66,7 @@ pub fn changes(before: &Manifest, version: &Manifest) -> Vec<OptionChange> {
             ("output", of.output.name().to_owned()),
             ("arg", list(&of.args)),
             ("allow-outbound", list(&of.allow_outbound)),
+            ("kv", list(&grants(&of.kv))),
             ("previews", of.previews.to_string()),
             ("health-path", text(&of.health_path)),
             ("handler", text(&of.handler)),

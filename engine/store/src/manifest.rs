@@ -41,6 +41,9 @@ pub struct Manifest {
     pub output: Output,
     #[serde(default)]
     pub allow_outbound: Vec<String>,
+    /// The buckets that it shares with other functions, by the name by which it opens each.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub kv: BTreeMap<String, String>,
     /// What had to answer before it became active.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_path: Option<String>,
@@ -91,6 +94,7 @@ impl Manifest {
             args: options.args,
             output: options.output.unwrap_or_default(),
             allow_outbound: options.allow_outbound,
+            kv: options.kv.into_iter().collect(),
             health_path: options.health_path,
             handler: options.handler,
             report_lines: options.report_lines.unwrap_or_default(),

@@ -387,6 +387,11 @@ fn specification(
             ArchivedOutput::Cgi => Output::Cgi,
         },
         allow_outbound: allow.ok().filter(|_| !spec.allow_outbound.is_empty()),
+        kv: spec
+            .kv
+            .iter()
+            .map(|grant| (grant.0.as_str().to_owned(), grant.1.as_str().to_owned()))
+            .collect(),
         requests_per_instance_max: spec.requests_per_instance_max.to_native(),
         version: version.number.to_native(),
         handler: Some(spec.handler.as_str().to_owned()).filter(|handler| !handler.is_empty()),

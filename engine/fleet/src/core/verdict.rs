@@ -94,6 +94,7 @@ mod tests {
             args: Vec::new(),
             output: Output::Raw,
             allow_outbound: Vec::new(),
+            kv: Vec::new(),
             handler: String::new(),
             network: NetworkMode::default(),
             report_lines: false,

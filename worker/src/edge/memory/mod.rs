@@ -152,6 +152,7 @@ mod tests {
             args,
             output,
             allow_outbound,
+            kv: Vec::new(),
             handler,
             network: NetworkMode::default(),
             report_lines: false,
@@ -196,6 +197,7 @@ mod tests {
                 counters: Rc::clone(&counters),
                 log,
                 thread,
+                state: Arc::default(),
                 native_cores: Vec::new(),
                 native_sandbox: abi::sandbox::Level::Full,
             });

@@ -27,6 +27,7 @@ use wasmtime_wasi_http::{
 
 use super::WasmRunner;
 use super::held::Held;
+use super::keyvalue::{Keyvalue, View};
 use super::limits::{Limits, Refused};
 use super::outbound::Outbound;
 use crate::guest_log::GuestStream;
@@ -50,6 +51,8 @@ pub(crate) struct Host {
     hooks: Hooks,
     streams: [GuestStream; 2],
     held: Held,
+    /// `None` if the guest does not import it.
+    keyvalue: Option<Keyvalue>,
     pub(super) limits: Limits,
 }
 
@@ -83,6 +86,7 @@ impl Host {
             hooks,
             streams,
             held,
+            keyvalue: runner.keyvalue.clone().map(Keyvalue::new),
             limits: Limits::new(&spec.limits),
         }
     }
@@ -138,6 +142,16 @@ impl Host {
     pub(super) fn begin(&mut self, id: InvocationId) {
         self.streams.iter().for_each(|stream| stream.begin(id));
         self.limits.forget_refusal();
+        if let Some(keyvalue) = &mut self.keyvalue {
+            keyvalue.begin();
+        }
+    }
+
+    /// Returns the function's buckets for `wasi:keyvalue`.
+    pub(super) fn keyvalue(&mut self) -> View<'_> {
+        self.called();
+        let Self { keyvalue, table, streams: [_, stderr], .. } = self;
+        View { keyvalue: keyvalue.as_mut(), table, stderr }
     }
 
     /// Sets the trace that the invocation's own requests belong to.

@@ -13,6 +13,7 @@ mod host;
 mod http02;
 mod http03;
 mod instances;
+mod keyvalue;
 mod limits;
 pub(super) mod outbound;
 mod standby;
@@ -108,10 +109,13 @@ impl Code for WasmCode {
         let Inner { ticker, shared, budget, .. } = &*self.runtime;
         let (module, weight) = (self.module.clone(), self.module.weight());
         let allow = spec.allow_outbound.clone();
+        let keyvalue =
+            module.imports_keyvalue().then(|| keyvalue::Granted::new(&shared.state, &spec));
         Rc::new(WasmRunner {
             idle: IdleInstances::new(spec.requests_per_instance_max, budget.clone(), weight),
             weight,
             outbound: allow.map(|allow| Outbound::new(allow, spec.limits.outbound_requests_max)),
+            keyvalue,
             config: Arc::new(spec.config.iter().cloned().collect()),
             module,
             spec,
@@ -130,6 +134,8 @@ struct WasmRunner {
     idle: IdleInstances,
     /// How it sends requests. `None` if it may not.
     outbound: Option<Outbound>,
+    /// Its buckets. `None` if its code does not import them.
+    keyvalue: Option<keyvalue::Granted>,
     config: Arc<WasiConfigVariables>,
     shared: Rc<Shared>,
     ticker: Ticker,
