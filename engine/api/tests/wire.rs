@@ -31,21 +31,26 @@ fn with(mut json: Value, more: &Value) -> Value {
     json
 }
 
+fn limits() -> Value {
+    json!({
+        "memory_bytes_max": 1, "table_elements_max": 2, "core_instances_max": 3,
+        "timeout_ms": 4, "cpu_time_ms": 5, "request_body_bytes_max": 6,
+        "reply_head_bytes_max": 7, "log_bytes_max": 8, "concurrency_max": 9, "queue_max": 10,
+        "queue_timeout_ms": 11, "outbound_requests_max": 12, "kv_keys_max": 21, "kv_bytes_max": 22,
+        "kv_calls_max": 23, "processes_max": 13,
+        "processes_min": 14, "process_requests_max": 15, "init_timeout_ms": 16,
+        "process_idle_ms": 17, "process_grace_ms": 18, "threads_max": 19, "tmp_bytes_max": 20,
+    })
+}
+
 fn version() -> Value {
     json!({
         "name": "hello", "version": "0190", "number": 2, "created_ms": 5, "kind": "http02",
         "artefact": "00ff", "artefact_bytes": 9, "isolation": "shared", "previews": false,
         "instances": "reuse=3", "env": { "A": "1" }, "config": {}, "args": [], "output": "raw",
-        "allow_outbound": ["example.com:443"], "kv": { "orders": "shop-orders" }, "report_lines": true, "network": "host",
-        "limits": {
-            "memory_bytes_max": 1, "table_elements_max": 2, "core_instances_max": 3,
-            "timeout_ms": 4, "cpu_time_ms": 5, "request_body_bytes_max": 6,
-            "reply_head_bytes_max": 7, "log_bytes_max": 8, "concurrency_max": 9, "queue_max": 10,
-            "queue_timeout_ms": 11, "outbound_requests_max": 12, "kv_keys_max": 21, "kv_bytes_max": 22,
-            "kv_calls_max": 23, "processes_max": 13,
-            "processes_min": 14, "process_requests_max": 15, "init_timeout_ms": 16,
-            "process_idle_ms": 17, "process_grace_ms": 18, "threads_max": 19, "tmp_bytes_max": 20,
-        },
+        "allow_outbound": ["example.com:443"], "kv": { "orders": "shop-orders" },
+        "report_lines": true, "network": "host",
+        "limits": limits(),
     })
 }
 

@@ -205,7 +205,7 @@ fn linker_02(engine: &Engine) -> Result<Linker<Host>> {
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     wasmtime_wasi_config::add_to_linker(&mut linker, Host::config)?;
-    keyvalue::add_to_linker(&mut linker)?;
+    keyvalue::add_to_linker(&mut linker, Host::keyvalue)?;
     Ok(linker)
 }
 

@@ -8,7 +8,6 @@ use wasmtime::component::{HasData, Linker, Resource};
 
 use self::bindings::wasi::keyvalue::{atomics, batch, store};
 use super::{Bucket, Cas, Error, MISPLACED, View};
-use crate::run::wasm::host::Host;
 
 mod bindings {
     wasmtime::component::bindgen!({
@@ -26,10 +25,13 @@ mod bindings {
 }
 
 /// Adds its interfaces to a linker.
-pub(super) fn add_to_linker(linker: &mut Linker<Host>) -> Result<()> {
-    store::add_to_linker::<_, HasView>(linker, Host::keyvalue)?;
-    atomics::add_to_linker::<_, HasView>(linker, Host::keyvalue)?;
-    batch::add_to_linker::<_, HasView>(linker, Host::keyvalue)
+pub(super) fn add_to_linker<T: Send + 'static>(
+    linker: &mut Linker<T>,
+    view: fn(&mut T) -> View<'_>,
+) -> Result<()> {
+    store::add_to_linker::<_, HasView>(linker, view)?;
+    atomics::add_to_linker::<_, HasView>(linker, view)?;
+    batch::add_to_linker::<_, HasView>(linker, view)
 }
 
 struct HasView;

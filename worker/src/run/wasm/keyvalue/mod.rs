@@ -15,15 +15,17 @@ use abi::state::{Answer, DEFAULT_BUCKET, Delta, Entry, Failure, Operation, Posit
 use wasmtime::component::{Linker, Resource, ResourceTable, ResourceTableError, types};
 use wasmtime::{Engine, Result};
 
-use super::host::Host;
 use crate::guest_log::GuestStream;
 use crate::run::Spec;
 use crate::state::State;
 
-/// Adds both drafts to a linker.
-pub(super) fn add_to_linker(linker: &mut Linker<Host>) -> Result<()> {
-    draft::add_to_linker(linker)?;
-    draft2::add_to_linker(linker)
+/// Adds both drafts to a linker. `view` returns what they work on.
+pub(super) fn add_to_linker<T: Send + 'static>(
+    linker: &mut Linker<T>,
+    view: fn(&mut T) -> View<'_>,
+) -> Result<()> {
+    draft::add_to_linker(linker, view)?;
+    draft2::add_to_linker(linker, view)
 }
 
 /// Returns whether a component imports any of it.
