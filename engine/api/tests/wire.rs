@@ -6,6 +6,7 @@ use api::deploys::{DeployProgress, DeployedVersion};
 use api::domains::{DomainQuery, DomainTarget, ListedDomain};
 use api::errors::ErrorAnswer;
 use api::functions::{Function, InspectedFunction};
+use api::kv::{EntriesPage, KeyQuery, KeysPage, NewEntries};
 use api::logs::{Entry, LogsQuery, OneInvocation};
 use api::options::Options;
 use api::removed::{RemoveQuery, RemovedFunction, Restore, RestoredFunction};
@@ -101,7 +102,19 @@ fn removals() {
     }));
     same::<RestoredFunction>(with(function(), &json!({ "secrets": [] })));
     same::<RemoveQuery>(json!({ "for-good": true }));
+    same::<RemoveQuery>(json!({ "for-good": false, "with-state": true }));
     same::<Restore>(json!({ "id": "0190" }));
+}
+
+#[test]
+fn state() {
+    let page = json!({ "keys": ["a"], "keys_in_all": 1, "bytes_in_all": 2 });
+    same::<KeysPage>(page.clone());
+    same::<KeysPage>(with(page, &json!({ "next": "a" })));
+    let entries = json!({ "entries": [{ "key": "a", "value": "YQ==" }] });
+    same::<NewEntries>(entries.clone());
+    same::<EntriesPage>(with(entries, &json!({ "next": "a" })));
+    same::<KeyQuery>(json!({ "key": "a", "bucket": "b" }));
 }
 
 #[test]
