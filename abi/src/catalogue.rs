@@ -11,7 +11,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::domain;
 use crate::envelope::{self, EnvelopeError};
-use crate::function::{FunctionLimits, Isolation, Kind, NetworkMode, Output};
+use crate::function::{FunctionLimits, Isolation, Kind, NetworkMode, Output, WebSocketMode};
 use crate::limits;
 use crate::message::Digest;
 use crate::name;
@@ -46,6 +46,8 @@ pub struct Spec {
     pub report_lines: bool,
     /// Which network the processes of a native function have.
     pub network: NetworkMode,
+    /// What becomes of a request that asks to speak WebSocket.
+    pub websocket: WebSocketMode,
 }
 
 /// A version of a function.
@@ -360,6 +362,7 @@ pub(crate) mod tests {
             handler: String::new(),
             report_lines: false,
             network: NetworkMode::default(),
+            websocket: WebSocketMode::default(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use abi::function::{FunctionLimits, Isolation, Kind, NetworkMode, Output};
+use abi::function::{FunctionLimits, Isolation, Kind, NetworkMode, Output, WebSocketMode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -83,6 +83,9 @@ pub struct VersionDetails {
     /// Which network a native function has.
     #[serde(default)]
     pub network: NetworkMode,
+    /// What becomes of a request that asks to speak WebSocket.
+    #[serde(default)]
+    pub websocket: WebSocketMode,
     /// What the function is, for people. Absent if nobody said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use abi::function::{
-    FileKind, Instances, Isolation, Kind, LimitOptions, NetworkMode, OutOfRange, Output, fields,
-    has_limit,
+    FileKind, Instances, Isolation, Kind, LimitOptions, NetworkMode, OutOfRange, Output,
+    WebSocketMode, fields, has_limit,
 };
 use abi::limits;
 use abi::outbound::{AllowList, PatternError};
@@ -154,6 +154,12 @@ pub struct Options {
     )]
     #[cfg_attr(feature = "clap", arg(long, value_name = "NETWORK"))]
     pub network: Option<NetworkMode>,
+    /// What becomes of clients that ask for WebSocket: with messages, the node keeps their
+    /// connections, and calls the function for each message (default off)
+    #[schemars(description = "What becomes of clients that ask for WebSocket: with `messages`, \
+        the node keeps their connections, and calls the function for each message.")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "MODE"))]
+    pub websocket: Option<WebSocketMode>,
     /// What the function is, for people
     #[schemars(description = "What the function is, for people.")]
     #[cfg_attr(feature = "clap", arg(long, value_name = "TEXT"))]
@@ -227,6 +233,10 @@ pub enum OptionsError {
     )]
     NativeShared { kind: &'static str },
     #[error(
+        "--websocket is for WebAssembly, and this is a native function (kind {kind}): a server speaks WebSocket itself; leave it out"
+    )]
+    NativeWebSocket { kind: &'static str },
+    #[error(
         "--processes-min is {min}, and --processes is {max}; expected no more to be kept than there may be"
     )]
     ProcessesMin { min: u32, max: u32 },
@@ -267,6 +277,7 @@ impl Options {
             handler: self.handler.or(file.handler),
             report_lines: self.report_lines.or(file.report_lines),
             network: self.network.or(file.network),
+            websocket: self.websocket.or(file.websocket),
             description: self.description.or(file.description),
             role: self.role.or(file.role),
         }
@@ -303,6 +314,7 @@ impl Options {
                 "handler" => self.handler = None,
                 "report-lines" => self.report_lines = None,
                 "network" => self.network = None,
+                "websocket" => self.websocket = None,
                 "description" => self.description = None,
                 "role" => self.role = None,
                 limit => return self.limits.unset(limit),
@@ -381,6 +393,8 @@ impl Options {
             Err(OptionsError::OnlyWasm { option: "output", kind })
         } else if !self.config.is_empty() {
             Err(OptionsError::OnlyWasm { option: "config", kind })
+        } else if self.websocket.is_some() {
+            Err(OptionsError::NativeWebSocket { kind })
         } else if min > max {
             Err(OptionsError::ProcessesMin { min, max })
         } else {

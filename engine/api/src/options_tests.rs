@@ -218,7 +218,7 @@ fn json_has_sizes_to_the_byte_and_neither_name_nor_source() {
          \"outbound_requests\":null,\"processes\":null,\"processes_min\":null,\
          \"process_requests\":null,\"init_timeout\":null,\"process_idle\":null,\
          \"process_grace\":null,\"threads\":null,\"tmp\":null,\"previews\":null,\"health_path\":null,\
-         \"handler\":null,\"report_lines\":null,\"network\":null,\"description\":null,\"role\":null}"
+         \"handler\":null,\"report_lines\":null,\"network\":null,\"websocket\":null,\"description\":null,\"role\":null}"
     );
 }
 

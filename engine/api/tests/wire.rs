@@ -37,6 +37,7 @@ fn version() -> Value {
         "artefact": "00ff", "artefact_bytes": 9, "isolation": "shared", "previews": false,
         "instances": "reuse=3", "env": { "A": "1" }, "config": {}, "args": [], "output": "raw",
         "allow_outbound": ["example.com:443"], "report_lines": true, "network": "host",
+        "websocket": "messages",
         "limits": {
             "memory_bytes_max": 1, "table_elements_max": 2, "core_instances_max": 3,
             "timeout_ms": 4, "cpu_time_ms": 5, "request_body_bytes_max": 6,
@@ -127,7 +128,7 @@ fn deploys() {
         "outbound_requests": null, "processes": null, "processes_min": null,
         "process_requests": null, "init_timeout": null, "process_idle": null,
         "process_grace": null, "threads": null, "tmp": null, "previews": null, "health_path": null,
-        "handler": null, "report_lines": null, "network": null, "description": null, "role": null,
+        "handler": null, "report_lines": null, "network": null, "websocket": null, "description": null, "role": null,
     });
     same::<Options>(nothing.clone());
     let more = json!({ "fresh_options": true, "unset": ["env"], "kind": "http", "memory": 65537 });

@@ -46,6 +46,7 @@ pub(super) fn version(of: &Manifest) -> VersionDetails {
         handler: of.handler.clone(),
         report_lines: of.report_lines,
         network: of.network,
+        websocket: of.websocket,
         description: of.description.clone(),
         role: of.role.clone(),
     }

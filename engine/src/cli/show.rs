@@ -1,7 +1,7 @@
 //! `list`, `inspect` and `status`: what the node has and does, for people or as JSON. Owns no fds.
 
 use abi::choice::ACTIVE;
-use abi::function::{FunctionLimits, Kind, NetworkMode, has_limit};
+use abi::function::{FunctionLimits, Kind, NetworkMode, WebSocketMode, has_limit};
 use api::endpoints::{GetFunction, GetStatus, ListFunctions};
 use api::functions::{Function, InspectedFunction, Reuse};
 use api::status::{Status, WorkerStatus};
@@ -93,6 +93,9 @@ pub(super) async fn inspect(name: String, show: Show) -> anyhow::Result<()> {
     }
     if version.network != NetworkMode::default() {
         line("network", version.network.name());
+    }
+    if version.websocket != WebSocketMode::default() {
+        line("websocket", version.websocket.name());
     }
     if version.report_lines {
         line("report-lines", "true");

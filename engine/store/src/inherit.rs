@@ -33,6 +33,7 @@ impl Manifest {
             handler: self.handler.clone().filter(|_| lambda),
             report_lines: chosen(self.report_lines).filter(|_| lambda),
             network: chosen(self.network).filter(|_| native),
+            websocket: chosen(self.websocket).filter(|_| !native),
             description: self.description.clone(),
             role: self.role.clone().filter(|_| lambda),
             ..Options::default()
@@ -65,6 +66,7 @@ pub fn changes(before: &Manifest, version: &Manifest) -> Vec<OptionChange> {
             ("handler", text(&of.handler)),
             ("report-lines", of.report_lines.to_string()),
             ("network", of.network.name().to_owned()),
+            ("websocket", of.websocket.name().to_owned()),
             ("description", text(&of.description)),
             ("role", text(&of.role)),
         ];
@@ -128,6 +130,7 @@ mod tests {
         queue_timeout = "1s"
         outbound_requests = 3
         health_path = "/health"
+        websocket = "messages"
         [env]
         A = "1"
         [config]

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use abi::function::{FunctionLimits, Instances, Isolation, Kind, NetworkMode, Output};
+use abi::function::{
+    FunctionLimits, Instances, Isolation, Kind, NetworkMode, Output, WebSocketMode,
+};
 use api::options::Options;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -53,6 +55,9 @@ pub struct Manifest {
     /// Which network a native function has.
     #[serde(default)]
     pub network: NetworkMode,
+    /// What becomes of a request that asks to speak WebSocket.
+    #[serde(default)]
+    pub websocket: WebSocketMode,
     /// What it is, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
@@ -95,6 +100,7 @@ impl Manifest {
             handler: options.handler,
             report_lines: options.report_lines.unwrap_or_default(),
             network: options.network.unwrap_or_default(),
+            websocket: options.websocket.unwrap_or_default(),
             description: options.description,
             role: options.role,
         }

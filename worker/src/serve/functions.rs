@@ -18,7 +18,7 @@ use std::time::Duration;
 use abi::catalogue::{ArchivedFunction, ArchivedSpec, ArchivedVersion, CatalogueView};
 use abi::choice::Choice;
 use abi::function::{
-    ArchivedNetworkMode, ArchivedOutput, FunctionLimits, Kind, NetworkMode, Output,
+    ArchivedNetworkMode, ArchivedOutput, FunctionLimits, Kind, NetworkMode, Output, WebSocketMode,
 };
 use abi::message::{Digest, ToEngine};
 use abi::outbound::AllowList;
@@ -391,6 +391,7 @@ fn specification(
         version: version.number.to_native(),
         handler: Some(spec.handler.as_str().to_owned()).filter(|handler| !handler.is_empty()),
         report_lines: spec.report_lines,
+        websocket: WebSocketMode::from(&spec.websocket),
         network: match spec.network {
             ArchivedNetworkMode::Isolated => NetworkMode::Isolated,
             ArchivedNetworkMode::Host => NetworkMode::Host,

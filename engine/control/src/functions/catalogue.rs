@@ -176,6 +176,7 @@ pub(super) fn spec(version: &Manifest, alias: Option<&Alias>) -> Spec {
         handler: version.handler.clone().unwrap_or_default(),
         report_lines: version.report_lines,
         network: version.network,
+        websocket: version.websocket,
     }
 }
 
