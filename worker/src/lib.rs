@@ -14,6 +14,7 @@ mod link;
 mod log;
 mod origin;
 mod process;
+mod push;
 mod run;
 mod serve;
 mod spool;

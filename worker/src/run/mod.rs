@@ -23,7 +23,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use abi::function::{FunctionLimits, Kind, NetworkMode, Output};
+use abi::function::{FunctionLimits, Kind, NetworkMode, Output, WebSocketMode};
 use abi::invocation_id::InvocationId;
 use abi::outbound::AllowList;
 use abi::sandbox::Level;
@@ -39,6 +39,7 @@ use crate::counters::{Counters, FunctionSlot};
 use crate::facts::Facts;
 use crate::guest_log::GuestLog;
 use crate::origin::Origin;
+use crate::push::WebSockets;
 use crate::trace::Trace;
 
 /// The most bytes of a reply that are held back in the hope that the guest ends with them, so that
@@ -50,6 +51,7 @@ pub(crate) struct Shared {
     pub(crate) counters: Rc<Counters>,
     pub(crate) log: GuestLog,
     pub(crate) thread: GuestThread,
+    pub(crate) websockets: Arc<WebSockets>,
     /// How native programs are kept apart from the host.
     pub(crate) native_sandbox: Level,
     /// The cores that they may run on.
@@ -77,6 +79,8 @@ pub(crate) struct Spec {
     pub(crate) report_lines: bool,
     /// Which network the processes of a native function have.
     pub(crate) network: NetworkMode,
+    /// What becomes of a request that asks to speak WebSocket.
+    pub(crate) websocket: WebSocketMode,
 }
 
 /// One request for a function, and where its reply goes. It is passed on in a box, because each

@@ -92,7 +92,7 @@ mod tests {
     use abi::board::Board;
     use abi::catalogue::{Alias, Catalogue, CatalogueView, Function, Spec, Target, Version};
     use abi::channel::{Channel, ReceiveBuffer};
-    use abi::function::{FunctionLimits, Isolation, Kind, NetworkMode, Output};
+    use abi::function::{FunctionLimits, Isolation, Kind, NetworkMode, Output, WebSocketMode};
     use abi::message::{AccessLog, Settings, ToEngine, ToWorker};
     use abi::outcome::Reason;
 
@@ -154,6 +154,7 @@ mod tests {
             allow_outbound,
             handler,
             network: NetworkMode::default(),
+            websocket: WebSocketMode::default(),
             report_lines: false,
         };
         let target = Target { version: 0, spec: 0, weight: 1 };
@@ -196,6 +197,7 @@ mod tests {
                 counters: Rc::clone(&counters),
                 log,
                 thread,
+                websockets: crate::push::WebSockets::new(0).0,
                 native_cores: Vec::new(),
                 native_sandbox: abi::sandbox::Level::Full,
             });

@@ -29,6 +29,7 @@ use super::WasmRunner;
 use super::held::Held;
 use super::limits::{Limits, Refused};
 use super::outbound::Outbound;
+use super::outbound::push::{Pusher, is_push};
 use crate::guest_log::GuestStream;
 use crate::trace::Trace;
 
@@ -66,8 +67,8 @@ impl Host {
             )
         });
         let [stdout, stderr] = streams.clone();
-        let hooks =
-            Hooks { outbound: runner.outbound.clone(), trace: None, stderr: stderr.clone() };
+        let (outbound, pusher) = (runner.outbound.clone(), runner.pusher.clone());
+        let hooks = Hooks { outbound, pusher, trace: None, stderr: stderr.clone() };
         let mut wasi = WasiCtx::builder();
         wasi.stdout(stdout).stderr(stderr).envs(&spec.env);
         let (held, mut table, mut http) =
@@ -189,6 +190,8 @@ impl WasiHttpView for Host {
 struct Hooks {
     /// `None` if the function may not send requests.
     outbound: Option<Outbound>,
+    /// `None` if the function has no WebSocket connections.
+    pusher: Option<Pusher>,
     /// The trace that the invocation's own requests belong to.
     trace: Option<Trace>,
     stderr: GuestStream,
@@ -207,6 +210,11 @@ impl WasiHttpHooks for Hooks {
         // How the guest fared with the response's body: nobody asks.
         _: Box<dyn Future<Output = Result<(), HttpError>> + Send>,
     ) -> Box<dyn Future<Output = SentRequest> + Send> {
+        if let Some(pusher) = &self.pusher
+            && is_push(request.uri())
+        {
+            return pusher.send(request);
+        }
         let Some(outbound) = &self.outbound else {
             // Only the host and the port are shown: a name and a password may stand before them.
             let authority = request.uri().authority().map_or("?", |authority| authority.as_str());
