@@ -40,6 +40,7 @@ pub mod upstream;
 pub mod wait;
 pub mod wasmtime;
 pub mod wat;
+pub mod websocket;
 
 pub use client::{Connection, Cut, Head, Reply};
 pub use node::{Node, NodeBuilder};
