@@ -13,9 +13,10 @@ use super::Misused;
 /// line is `# TITLE: SUMMARY`.
 type Page = (&'static str, &'static str);
 
-const PAGES: [Page; 21] = [
+const PAGES: [Page; 22] = [
     ("installing", include_str!("../../guide/installing.md")),
     ("functions", include_str!("../../guide/functions.md")),
+    ("websocket", include_str!("../../guide/websocket.md")),
     ("native", include_str!("../../guide/native.md")),
     ("lambda", include_str!("../../guide/lambda.md")),
     ("bundles", include_str!("../../guide/bundles.md")),
