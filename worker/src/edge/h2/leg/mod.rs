@@ -27,6 +27,10 @@ use crate::edge::h1::Connections;
 use crate::edge::h1::wire::Peer;
 use crate::origin::{Client, NODE_ADDRESS};
 
+/// Streams that may be reset before this process has looked at them, which it does between what its
+/// guests compute. The edge counts what its client resets.
+const UNSEEN_RESETS_MAX: usize = 8 * STREAMS_MAX as usize;
+
 /// What the streams of a leg have in common.
 struct Leg {
     connections: Rc<Connections>,
@@ -83,6 +87,7 @@ async fn serve(leg: Rc<Leg>, mut socket: TcpStream, mut read: BytesMut) {
         .max_concurrent_streams(STREAMS_MAX)
         .max_frame_size(LEG_FRAME_BYTES_MAX)
         .max_send_buffer_size(LEG_STREAM_WINDOW_BYTES as usize)
+        .max_pending_accept_reset_streams(UNSEEN_RESETS_MAX)
         .handshake::<_, Bytes>(socket);
     let mut connection = match timeout(head_timeout, handshake).await {
         Ok(Ok(connection)) => connection,
