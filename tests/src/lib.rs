@@ -30,6 +30,7 @@ pub mod openapi;
 pub mod pebble;
 pub mod process;
 pub mod prometheus;
+pub mod proxies;
 pub mod running;
 pub mod s3;
 pub mod seccomp;
