@@ -338,6 +338,22 @@ need_openapi_validator() {
     pip_install "$folder" "openapi-spec-validator==$version"
 }
 
+# httpx with HTTP/2 and gRPC, for the tests. Exports their folder, which Python finds them in by
+# PYTHONPATH, as SOCKHOP_TEST_HTTP_CLIENTS, unless that is named already.
+need_http_clients() {
+    [ -z "${SOCKHOP_TEST_HTTP_CLIENTS:-}" ] || return 0
+    local httpx=0.28.1 grpcio=1.85.3 folder=${XDG_CACHE_HOME:-$HOME/.cache}/sockhop/http-clients
+    export SOCKHOP_TEST_HTTP_CLIENTS="$folder"
+    # Parts of them are compiled for one version of Python: what another one has installed may not
+    # start.
+    if [ -d "$folder/httpx-$httpx.dist-info" ] && [ -d "$folder/grpcio-$grpcio.dist-info" ] &&
+        PYTHONPATH="$folder" python3 -c 'import grpc, h2, httpx' 2>/dev/null; then
+        return 0
+    fi
+    say "installing httpx $httpx and grpcio $grpcio in $folder (pip)"
+    pip_install "$folder" "httpx[http2]==$httpx" "grpcio==$grpcio"
+}
+
 # boto3, the AWS CLI and cargo-lambda, for the tests. Exports their folder, which Python finds them in
 # by PYTHONPATH, as SOCKHOP_TEST_AWS, unless that is named already.
 need_aws_cli() {
@@ -472,7 +488,7 @@ build_native_guests() {
         [ ! -f "$source/$name/Cargo.toml" ] ||
             install_guest "$name" "$guests_target/release/$name" "$name"
     done
-    for name in go-lambda go-server; do
+    for name in go-client go-lambda go-server; do
         build_native_go "$source/go/$name" "$native_guests/$name"
     done
     for name in nginx python-server shell-lambda; do
@@ -507,7 +523,10 @@ copy_guest() {
 # Without the network, and linked to nothing: build_native_go FOLDER FOLDER.
 build_native_go() {
     local program=server
-    [[ $1 != *-lambda ]] || program=bootstrap
+    case $1 in
+        *-lambda) program=bootstrap ;;
+        *-client) program=client ;;
+    esac
     ! is_newer "$2/$program" tests/guests/native/go/go.mod "$1"/*.go || return 0
     echo "   building $(basename "$1") (Go)"
     env -u GOROOT -u GOOS -u GOARCH CGO_ENABLED=0 GOENV=off GOWORK=off GOFLAGS='' GOTOOLCHAIN=local GOPROXY=off \
