@@ -165,7 +165,7 @@ impl Frames {
         frames.send(&[PREFACE, &settings].concat());
         let (mut theirs, mut acknowledged) = (false, false);
         while !theirs || !acknowledged {
-            let frame = frames.next().expect("the server's settings");
+            let frame = frames.receive().expect("the server's settings");
             match (frame.kind, frame.flags) {
                 (kind::SETTINGS, flag::ACK) => acknowledged = true,
                 (kind::SETTINGS, _) => theirs = true,
@@ -205,7 +205,7 @@ impl Frames {
     }
 
     /// Returns the next frame. Returns `None` if the connection has ended.
-    pub fn next(&mut self) -> Option<Frame> {
+    pub fn receive(&mut self) -> Option<Frame> {
         let mut head = [0; 9];
         self.fill(&mut head)?;
         let [a, b, c, kind, flags, stream @ ..] = head;
@@ -227,7 +227,7 @@ impl Frames {
 
     /// Returns what comes of a stream.
     pub fn outcome(&mut self, stream: u32) -> Outcome {
-        while let Some(frame) = self.next() {
+        while let Some(frame) = self.receive() {
             match frame.kind {
                 kind::HEADERS if frame.stream == stream => match status(&frame.payload) {
                     100..200 => {}
@@ -249,7 +249,7 @@ impl Frames {
     #[track_caller]
     pub fn data(&mut self, stream: u32) -> Vec<u8> {
         loop {
-            let frame = self.next().expect("the connection goes on");
+            let frame = self.receive().expect("the connection goes on");
             if (frame.kind, frame.stream) == (kind::DATA, stream) {
                 return frame.payload;
             }
@@ -261,7 +261,7 @@ impl Frames {
     pub fn body(&mut self, stream: u32) -> Vec<u8> {
         let mut body = Vec::new();
         loop {
-            let frame = self.next().expect("the rest of a body");
+            let frame = self.receive().expect("the rest of a body");
             if frame.stream != stream {
                 continue;
             }
@@ -285,7 +285,7 @@ impl Frames {
     pub fn is_settled(&mut self) -> bool {
         const PAYLOAD: &[u8] = b"settled?";
         self.send(&frame(kind::PING, 0, 0, PAYLOAD));
-        while let Some(frame) = self.next() {
+        while let Some(frame) = self.receive() {
             if (frame.kind, frame.flags) == (kind::PING, flag::ACK) && frame.payload == PAYLOAD {
                 return true;
             }
