@@ -19,7 +19,9 @@ fn here(name: &str) -> PathBuf {
 /// Runs a client of Python's, whose packages scripts/test has installed.
 fn python(script: &str, arguments: &[&str]) {
     let named = std::env::var_os("SOCKHOP_TEST_HTTP_CLIENTS").map(PathBuf::from);
-    let installed = named.expect("SOCKHOP_TEST_HTTP_CLIENTS names their folder: run scripts/test");
+    let installed = named.unwrap_or_else(|| {
+        panic!("SOCKHOP_TEST_HTTP_CLIENTS names the folder of its packages: run scripts/test")
+    });
     let mut command = Command::new("python3");
     command.env("PYTHONPATH", installed).arg(here(script)).args(arguments);
     let finished = Running::spawn(&mut command).finish(LONG).expect_code(0);
