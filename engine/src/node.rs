@@ -25,6 +25,7 @@ use crate::reconfigure::{self, Fixed};
 use crate::tls;
 use abi::sandbox::Level;
 use compile::cache::Cache;
+use control::cron::{self, Cron};
 use control::functions::{Functions, Loaded, Memory, Surroundings};
 use control::server::Remote;
 use control::tcp::Admin;
@@ -39,12 +40,13 @@ use fleet::workers::supervise::{self, Command, Plan, Supervisor};
 use fleet::workers::{Binary, Roster};
 use host::listen::{Listener, Scheme};
 use host::lock::{self, DataLock};
-use host::{cores, fds, folder, listen, probe, socket_file, systemd};
+use host::{cores, fds, folder, listen, node_id, probe, socket_file, systemd};
 use logs::traces::Traces;
 use logs::{self, Logs};
 use sandbox::{LimitedBy, Support};
 use secrets::{KeyFile, Secrets};
-use settings::{Resolved, Sources};
+use settings::store_location::StoreLocation;
+use settings::{Resolved, Settings, Sources, Switch};
 use store::artefacts::Artefacts;
 use store::domains::Domains;
 use store::known::Known;
@@ -52,6 +54,7 @@ use store::objects::guarded::Guarded;
 use store::objects::{self, Objects};
 use store::repository::Repository;
 use store::retention::{Policy, Retention};
+use store::schedules::{RingingNode, Schedules};
 use takeover::{Entrance, Giver, Start, Successor};
 
 /// Runs a node until it is told to stop, or another has taken over.
@@ -181,6 +184,7 @@ impl Node {
         let has_acme = config.acme_email.is_some();
         let tls_keeper = has_tls.then(|| tls::open(config, &key, has_acme)).transpose()?;
         let domains = Arc::new(Domains::new(Arc::clone(&objects), &config.data.join("cache")));
+        let schedules = Schedules::new(Arc::clone(&objects), &config.data.join("cache"));
         let urls = listen::urls(&sockets)?;
         let acme = crate::acme::start(config, &urls, &objects, &key, &domains)?;
         let (acme, ordered, challenger) = match acme {
@@ -198,7 +202,7 @@ impl Node {
         let log_store = (Arc::clone(&objects), Arc::clone(&retention));
         let (logs, keeper) = start_logs(resolved, log_store, roster.subscribe(), commands.clone())?;
         let repository = Repository::new(objects, artefacts);
-        let stored = (repository, known, Arc::clone(&secrets), domains);
+        let stored = (repository, known, Arc::clone(&secrets), domains, Arc::new(schedules));
         let shared_workers: Vec<usize> = (0..config.workers_per_core)
             .flat_map(|_| cores.iter().copied())
             .take(WORKERS_MAX.saturating_sub(if has_tls { cores.len() } else { 0 }).max(1))
@@ -265,8 +269,10 @@ impl Node {
         let [control, take_over] = places(&config.data);
         let entrance = Entrance::open(&take_over)
             .with_context(|| format!("the socket {take_over:?} cannot be opened"))?;
+        let cron = Cron::new(Arc::clone(&functions), commands.clone(), cron_plan(config)?);
         let api = Control {
             functions: Arc::clone(&functions),
+            cron: Arc::new(cron),
             deploys: Arc::default(),
             supervisor: commands.clone(),
             shared: Arc::clone(&shared),
@@ -421,6 +427,16 @@ fn native_limits(level: Level) -> Vec<String> {
     needed.into_iter().chain([open]).chain(limited).flatten().collect()
 }
 
+/// Returns whether this node rings, and what it is called by where it says so. Where the settings do
+/// not, a node whose store is a folder does, as it is most often the only one.
+fn cron_plan(config: &Settings) -> anyhow::Result<cron::Plan> {
+    let is_bucket = matches!(config.store, Some(StoreLocation::Bucket(_)));
+    let id = node_id::get_or_make(&config.data).context("the node's id cannot be kept")?;
+    let node = RingingNode { host: logs::node_name(), id: id.parse()? };
+    let rings = config.cron.map_or(!is_bucket, Switch::is_on);
+    Ok(cron::Plan { rings, data: config.data.clone(), node })
+}
+
 /// Opens the control API's ways in from elsewhere.
 fn remote(resolved: &Resolved, start: Start) -> anyhow::Result<Remote> {
     let config = &resolved.settings;
@@ -496,6 +512,7 @@ fn start_control(
     std::thread::Builder::new().name("control".into()).spawn(move || {
         runtime.block_on(async move {
             tokio::spawn(sync::keep_up(Arc::clone(&control.functions), memory, sync_interval));
+            tokio::spawn(Arc::clone(&control.cron).keep_ringing(control.life.clone()));
             match tokio::net::UnixListener::from_std(listener) {
                 Ok(listener) => server::serve(listener, remote, Arc::new(control)).await,
                 Err(error) => tracing::error!("the control API cannot start: {error}"),

@@ -2,6 +2,7 @@
 //! and the OpenAPI document is made of it.
 
 use crate::bundles::BundleQuery;
+use crate::cron::{CronOptions, CronRun, ListedCron};
 use crate::deploys::{DeployProgress, DeployQuery, DeployedVersion};
 use crate::domains::{DomainQuery, DomainTarget, ListedDomain};
 use crate::endpoint::{AnswerBody, AnyObject, Call, Description, Endpoint, Method, RequestBody};
@@ -108,6 +109,17 @@ endpoints! {
     SetDomain = Put "/v1/domains/{host}" (host), DomainQuery, Json DomainTarget => Json ListedDomain;
     /// Removes a domain.
     RemoveDomain = Delete "/v1/domains/{host}" (host), DomainQuery, Nothing () => Nothing ();
+    /// Lists all schedules, by their ids.
+    ListCron = Get "/v1/cron" (), (), Nothing () => Json Vec<ListedCron>;
+    /// Has a function be rung by a schedule. The same once more changes its policies.
+    AddCron = Post "/v1/functions/{name}/cron" (name), (), Json CronOptions => Json ListedCron;
+    /// Has the schedules of a function that come from its project be these, and no others.
+    SetProjectCron = Put "/v1/functions/{name}/cron" (name), (),
+        Json Vec<CronOptions> => Json Vec<ListedCron>;
+    /// Removes a schedule.
+    RemoveCron = Delete "/v1/cron/{id}" (id), (), Nothing () => Nothing ();
+    /// Rings by a schedule now, and answers when the function has.
+    RunCron = Post "/v1/cron/{id}/run" (id), (), Nothing () => Json CronRun;
     /// Makes a program of a function that runs without a node.
     GetBundle = Get "/v1/functions/{name}/bundle" (name), BundleQuery, Nothing () => File ();
     /// Calls a function, which may be named as NAME@ALIAS or NAME@VERSION.

@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bundles;
+pub mod cron;
 pub mod deploys;
 pub mod domains;
 pub mod endpoint;

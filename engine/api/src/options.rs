@@ -15,6 +15,8 @@ use abi::outbound::{AllowList, PatternError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::cron::CronOptions;
+
 /// The most characters of a handler's name, of a description and of a role (Lambda's quotas, and
 /// IAM's for an ARN).
 const HANDLER_CHARACTERS_MAX: usize = 128;
@@ -55,6 +57,11 @@ pub struct Options {
     #[schemars(description = "Ignored likewise: it is among the files that are sent.")]
     #[cfg_attr(feature = "clap", arg(long, value_name = "PATH"))]
     pub entry: Option<PathBuf>,
+    /// When the function is rung, a `[[cron]]` for each schedule.
+    #[serde(skip_serializing)]
+    #[schemars(description = "Ignored likewise: see `SetProjectCron`.")]
+    #[cfg_attr(feature = "clap", arg(skip))]
+    pub cron: Vec<CronOptions>,
     /// Start from the defaults, instead of from the options of the active version.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[cfg_attr(feature = "clap", arg(long))]
@@ -249,6 +256,7 @@ impl Options {
             name: self.name.or(file.name),
             source: self.source.or(file.source),
             entry: self.entry.or(file.entry),
+            cron: if self.cron.is_empty() { file.cron } else { self.cron },
             layers: if self.layers.is_empty() { file.layers } else { self.layers },
             fresh_options: self.fresh_options || file.fresh_options,
             unset: list(self.unset, file.unset),
@@ -409,7 +417,7 @@ impl Options {
 }
 
 /// Returns whether `text` can stand in a request line, behind a function's name.
-fn is_path(text: &str) -> bool {
+pub(crate) fn is_path(text: &str) -> bool {
     text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
 }
 

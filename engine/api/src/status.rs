@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::cron::CronStatus;
+
 /// The node and all its workers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
@@ -44,6 +46,9 @@ pub struct NodeStatus {
     pub store_away: Option<StoreAway>,
     /// When the node started, in seconds since 1970.
     pub started_s: u64,
+    /// Who rings by schedules.
+    #[serde(default)]
+    pub cron: CronStatus,
 }
 
 /// A node of an earlier build has no such setting.

@@ -2,6 +2,7 @@
 //! no field can be renamed, dropped, or become null instead of absent without being noticed here.
 #![expect(clippy::unwrap_used, reason = "helpers of tests, outside of #[test] functions")]
 
+use api::cron::{CronOptions, CronRun, ListedCron};
 use api::deploys::{DeployProgress, DeployedVersion};
 use api::domains::{DomainQuery, DomainTarget, ListedDomain};
 use api::errors::ErrorAnswer;
@@ -153,6 +154,29 @@ fn domains() {
 }
 
 #[test]
+fn schedules() {
+    let run = json!({ "scheduled_ms": 1, "began_ms": 2, "duration_ms": 3 });
+    let listed = json!({
+        "id": "web-01234567", "function": "web", "schedule": "@daily", "path": "/",
+        "overlap": "skip", "missed": "run-once", "jitter_ms": 0, "source": "project",
+        "added_ms": 1, "running": 0,
+    });
+    same::<CronRun>(run.clone());
+    let whole = with(run, &json!({ "status": 200, "invocation": "i", "error": "e" }));
+    same::<CronRun>(whole.clone());
+    same::<ListedCron>(listed.clone());
+    let more = json!({
+        "alias": "beta", "time_zone": "UTC", "next_ms": 4, "last": whole, "error": "e",
+    });
+    same::<ListedCron>(with(listed, &more));
+    same::<CronOptions>(json!({ "schedule": "@daily", "overlap": "allow", "missed": "skip" }));
+    same::<CronOptions>(json!({
+        "schedule": "0 3 * * *", "alias": "beta", "path": "/x", "time_zone": "UTC",
+        "overlap": "queue", "missed": "skip", "jitter": "30s",
+    }));
+}
+
+#[test]
 fn the_log() {
     same::<Entry>(json!({
         "kind": "line", "time": "t", "function": "f", "invocation": "i", "stream": "stdout",
@@ -189,7 +213,7 @@ fn the_node() {
         "pid": 1, "version": "0.1.0", "listeners": ["http://127.0.0.1:1"], "admin": null,
         "lambda_api": null, "native_limits": ["n"], "generation": 2, "functions": 3, "compilations": 4, "draining": false, "store_away": away,
         "path_routes": true,
-        "started_s": 5,
+        "started_s": 5, "cron": { "rings": true, "schedules": 2, "nodes": ["a"] },
     });
     let states = ["starting", "ready", "silent", "dormant", "restarting"];
     let workers = states.map(|state| {

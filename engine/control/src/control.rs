@@ -12,6 +12,7 @@ use logs::Logs;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::{oneshot, watch};
 
+use crate::cron::Cron;
 use crate::deploys::Deploys;
 use crate::functions::{ChangeError, Functions};
 use crate::life::Life;
@@ -21,6 +22,7 @@ use crate::metrics::memory;
 #[derive(Debug)]
 pub struct Control {
     pub functions: Arc<Functions>,
+    pub cron: Arc<Cron>,
     pub deploys: Arc<Deploys>,
     pub supervisor: Sender<Command>,
     pub shared: Arc<Shared>,
@@ -56,6 +58,7 @@ impl Control {
             draining: self.is_draining(),
             store_away: self.functions.follower.store().away(),
             started_s: self.started_s,
+            cron: self.cron.status(),
         }
     }
 

@@ -13,7 +13,7 @@ use super::Misused;
 /// line is `# TITLE: SUMMARY`.
 type Page = (&'static str, &'static str);
 
-const PAGES: [Page; 21] = [
+const PAGES: [Page; 22] = [
     ("installing", include_str!("../../guide/installing.md")),
     ("functions", include_str!("../../guide/functions.md")),
     ("native", include_str!("../../guide/native.md")),
@@ -22,6 +22,7 @@ const PAGES: [Page; 21] = [
     ("deploying", include_str!("../../guide/deploying.md")),
     ("http", include_str!("../../guide/http.md")),
     ("domains", include_str!("../../guide/domains.md")),
+    ("cron", include_str!("../../guide/cron.md")),
     ("proxies", include_str!("../../guide/proxies.md")),
     ("https", include_str!("../../guide/https.md")),
     ("commands", include_str!("../../guide/commands.md")),

@@ -4,7 +4,7 @@
 //! [`deploy`] sends a function: [`project`] reads its `sockhop.toml`, [`progress`] shows how far it
 //! is, [`native`] makes a zip of a folder, [`urls`] where it can be called. [`show`] prints what
 //! there is, [`mod@invoke`] calls a function, [`remove`] removes one and restores it, [`versions`]
-//! is for versions and aliases, [`secret`] for secrets, [`domain`] for hosts, [`mod@bundle`] for
+//! is for versions and aliases, [`secret`] for secrets, [`domain`] for hosts, [`cron`] for schedules, [`mod@bundle`] for
 //! other platforms, [`logs`] prints what was logged, [`mod@top`] shows it as it changes, and
 //! [`guide`] shows the manual. [`shell`] is for packagers, [`mod@print`] what commands print with.
 //!
@@ -18,6 +18,7 @@ macro_rules! say {
 mod address;
 mod bundle;
 mod client;
+mod cron;
 mod deploy;
 mod domain;
 mod guide;
@@ -104,6 +105,9 @@ pub(crate) enum Command {
     /// Add, list and remove the hosts that functions are found by
     #[command(subcommand)]
     Domain(domain::Command),
+    /// Add, list, remove and run the schedules that ring functions
+    #[command(subcommand)]
+    Cron(cron::Command),
     /// Pack a function into what another platform runs
     Bundle(bundle::Bundle),
     /// Call a function
@@ -203,6 +207,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
         Command::Alias(alias) => client::block_on(versions::alias(alias)),
         Command::Secret(secret) => client::block_on(secret::run(secret)),
         Command::Domain(domain) => client::block_on(domain::run(domain)),
+        Command::Cron(cron) => client::block_on(cron::run(cron)),
         Command::Bundle(bundle) => client::block_on(bundle::run(bundle)),
         Command::Invoke(invoke) => client::block_on(invoke::run(invoke)),
         Command::Status(show) => client::block_on(show::status(show)),

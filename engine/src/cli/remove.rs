@@ -12,6 +12,7 @@ use api::removed::{RemoveQuery, RemovedFunction, RestoredFunction};
 use clap::Args;
 
 use super::client::Node;
+use super::cron;
 use super::deploy::print_urls;
 use super::domain;
 use super::print::{counted, print_json, table, targets, when};
@@ -76,6 +77,14 @@ pub(super) async fn run(remove: Remove) -> anyhow::Result<()> {
             "domains that are for it stay, and are answered 404 until there is a {name} again: {}; \
              `sockhop domain remove` removes them",
             domains.join(", ")
+        );
+    }
+    let schedules = cron::of_function(&node, &name).await;
+    if !schedules.is_empty() {
+        eprintln!(
+            "schedules that ring it stay, and ring nothing until there is a {name} again: {}; \
+             `sockhop cron remove` removes them",
+            schedules.join(", ")
         );
     }
     if let Some(removed) = removed.read()? {

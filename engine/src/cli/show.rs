@@ -2,6 +2,7 @@
 
 use abi::choice::ACTIVE;
 use abi::function::{FunctionLimits, Kind, NetworkMode, has_limit};
+use api::cron::CronStatus;
 use api::endpoints::{GetFunction, GetStatus, ListFunctions};
 use api::functions::{Function, InspectedFunction, Reuse};
 use api::status::{Status, WorkerStatus};
@@ -140,6 +141,7 @@ pub(super) async fn status(show: Show) -> anyhow::Result<()> {
     if let Some(away) = &node.store_away {
         say!("{}", away_text(away));
     }
+    cron_lines(&node.cron).iter().for_each(|line| say!("{line}"));
     for limit in &node.native_limits {
         say!("native functions: {limit}");
     }
@@ -154,6 +156,26 @@ pub(super) async fn status(show: Show) -> anyhow::Result<()> {
         say!("  {}", worker.last_words.as_deref().unwrap_or("-").replace('\n', "\n  "));
     }
     Ok(())
+}
+
+/// Says who rings by schedules. Says nothing where there is nothing to say.
+fn cron_lines(CronStatus { rings, schedules, nodes }: &CronStatus) -> Vec<String> {
+    if *schedules == 0 {
+        return Vec::new();
+    }
+    let count = counted(*schedules, "schedule");
+    let who = match (rings, nodes.as_slice()) {
+        (true, _) => "this node rings".to_owned(),
+        (false, []) => "no node rings; start one with --cron on".to_owned(),
+        (false, nodes) => format!("rung by {}", nodes.join(", ")),
+    };
+    let line = format!("cron: {count}, {who}");
+    let others = nodes.len().saturating_sub(1);
+    let several = (others > 0).then(|| {
+        let nodes = nodes.join(", ");
+        format!("cron: several nodes have rung lately ({nodes}): set --cron off on all but one")
+    });
+    [line].into_iter().chain(several).collect()
 }
 
 fn worker_row(worker: &WorkerStatus) -> Vec<String> {

@@ -1,6 +1,7 @@
 //! Handlers of the control API's endpoints, a module an area. Owns no fds.
 
 pub(crate) mod bundles;
+pub(crate) mod cron;
 pub(crate) mod deploys;
 pub(crate) mod domains;
 pub(crate) mod functions;

@@ -21,6 +21,7 @@ use super::message::{Message, Outline};
 use super::secure::location;
 use super::wire::{SharedWire, Wire};
 use crate::deadline::Deadline;
+use crate::origin::remove_schedule;
 use crate::run::IsEvent;
 use crate::serve::{Destination, Exchange};
 
@@ -176,6 +177,9 @@ fn decide(connections: &Connections, wire: &mut Wire, awaits: Awaits) -> Option<
                 message.request.extensions_mut().insert(IsEvent);
             }
             let headers = message.request.headers_mut();
+            if message.scheduled && awaits != Awaits::Admin {
+                remove_schedule(headers);
+            }
             let client =
                 resolve_client(headers, message.forwarded, &wire.peer, &settings.trusted_proxies);
             if let Some(location) = secure.filter(|_| !client.https) {

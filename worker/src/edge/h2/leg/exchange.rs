@@ -21,7 +21,7 @@ use super::request_body::OnStream;
 use crate::edge::h1::forwarded::resolve_client;
 use crate::edge::h1::message::seen;
 use crate::edge::h1::secure::location;
-use crate::origin::FORWARDED_PREFIX;
+use crate::origin::{FORWARDED_PREFIX, is_of_schedules, remove_schedule};
 use crate::serve::{Account, Destination, Exchange, Moved};
 
 /// Answers a stream.
@@ -84,6 +84,9 @@ fn exchange(leg: &Leg, parts: Parts) -> Option<Box<Exchange>> {
         |name: &HeaderName| *name == FORWARDED || name.as_str().starts_with("x-forwarded-");
     let forwarded = headers.keys().any(concerns);
     headers.remove(&FORWARDED_PREFIX);
+    if headers.keys().any(is_of_schedules) {
+        remove_schedule(&mut headers);
+    }
     if let Some(host) = host.and_then(|host| HeaderValue::from_str(host).ok()) {
         headers.insert(HOST, host);
     }
